@@ -1,0 +1,1 @@
+//! Users, tokens and friends: the replaceable business service.

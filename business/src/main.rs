@@ -1,0 +1,3 @@
+//! Users, tokens and friends: the replaceable business service.
+
+fn main() {}

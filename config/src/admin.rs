@@ -1,0 +1,109 @@
+//! The admin listener: `/metrics` for Prometheus, `/healthz` (the process answers) and `/readyz` (it can do its work).
+
+use std::{net::SocketAddr, sync::OnceLock, time::Duration};
+
+use axum::{Router, http::StatusCode, routing::get};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use serde::{Deserialize, Serialize};
+use tokio::task::JoinHandle;
+
+use crate::{
+    Readiness,
+    listen::{Endpoint, ListenError},
+};
+
+/// How often histograms are folded, so that they stay small when nobody scrapes.
+const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Bounds of every latency histogram, in seconds.
+const LATENCY_BUCKETS_S: [f64; 14] =
+    [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
+
+/// The section `[admin]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AdminSettings {
+    /// Where the admin listener is; empty for none.
+    pub listen: Endpoint,
+}
+
+impl Default for AdminSettings {
+    fn default() -> Self {
+        Self { listen: Endpoint::default() }
+    }
+}
+
+/// A running admin listener. Dropping it stops it.
+#[derive(Debug)]
+pub struct Admin {
+    address: Option<SocketAddr>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Admin {
+    /// Where it listens, if it does.
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.address
+    }
+}
+
+impl Drop for Admin {
+    fn drop(&mut self) {
+        for task in &self.tasks {
+            task.abort();
+        }
+    }
+}
+
+/// The process-wide metrics recorder, installed at the first call.
+pub fn metrics_handle() -> PrometheusHandle {
+    static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
+    HANDLE.get_or_init(install_recorder).clone()
+}
+
+/// Starts the admin listener of a service.
+pub async fn start(settings: &AdminSettings, readiness: Readiness) -> Result<Admin, ListenError> {
+    let metrics = metrics_handle();
+    if settings.listen.is_off() {
+        return Ok(Admin { address: None, tasks: Vec::new() });
+    }
+    let listener = settings.listen.listen().await?;
+    let address = listener.local_addr().ok();
+    let upkeep = tokio::spawn(keep_up(metrics.clone()));
+    let routes = routes(metrics, readiness);
+    let serve = tokio::spawn(async move {
+        if let Err(error) = axum::serve(listener, routes).await {
+            tracing::error!(%error, "the admin listener ended");
+        }
+    });
+    Ok(Admin { address, tasks: vec![upkeep, serve] })
+}
+
+fn routes(metrics: PrometheusHandle, readiness: Readiness) -> Router {
+    Router::new()
+        .route("/metrics", get(move || std::future::ready(metrics.render())))
+        .route("/healthz", get(|| std::future::ready("ok\n")))
+        .route("/readyz", get(move || std::future::ready(ready_answer(&readiness))))
+}
+
+fn ready_answer(readiness: &Readiness) -> (StatusCode, String) {
+    let missing = readiness.missing();
+    if missing.is_empty() {
+        (StatusCode::OK, "ready\n".to_owned())
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, format!("waiting for: {}\n", missing.join(", ")))
+    }
+}
+
+async fn keep_up(metrics: PrometheusHandle) {
+    let mut interval = tokio::time::interval(UPKEEP_INTERVAL);
+    loop {
+        interval.tick().await;
+        metrics.run_upkeep();
+    }
+}
+
+fn install_recorder() -> PrometheusHandle {
+    let builder = PrometheusBuilder::new().set_buckets(&LATENCY_BUCKETS_S).expect("the list of buckets is not empty");
+    builder.install_recorder().expect("only this function installs a recorder, and it runs once")
+}

@@ -1,0 +1,297 @@
+//! gRPC, as all three services serve and call it.
+//!
+//! Serving adds health, reflection, a span with the request id, a metric per method, and the internal token to what a
+//! service registers. Calling goes over lazily connected channels, so that services may start in any order.
+
+use std::{net::SocketAddr, sync::Arc, task, time::Duration};
+
+use gim_proto::{ResultCode, metadata};
+use serde::{Deserialize, Serialize};
+use tokio::{sync::watch, task::JoinHandle};
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::{
+    Request, Status,
+    body::Body,
+    service::{Interceptor, RoutesBuilder, interceptor::InterceptedService},
+    transport::{Channel, Endpoint as TonicEndpoint, Server},
+};
+use tower::{Layer, Service};
+use tracing::Instrument as _;
+
+use crate::listen::{Endpoint, ListenError};
+
+/// How long a connection attempt of a channel may last; the next call tries again.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// HTTP/2 pings find a peer that vanished without a word.
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Request metadata beyond this is refused by HTTP/2 itself.
+const HEADER_LIST_BYTES_MAX: u32 = 16 * 1024;
+
+/// The section `[grpc]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct GrpcSettings {
+    /// Where the service is called.
+    pub listen: Endpoint,
+    /// What callers of `*IntService` and `LinkService` must show as metadata `internal_token`, and what this service shows
+    /// when it calls them. Required beyond loopback; empty asks for nothing.
+    pub internal_token: String,
+}
+
+impl Default for GrpcSettings {
+    fn default() -> Self {
+        Self { listen: Endpoint::default(), internal_token: String::new() }
+    }
+}
+
+impl GrpcSettings {
+    /// Refuses trusted services that anybody could reach.
+    pub fn validate(&self) -> Result<(), String> {
+        if self.listen.is_off() {
+            return Err("grpc.listen: must not be empty".into());
+        }
+        if self.internal_token.is_empty() && !self.listen.is_loopback() {
+            return Err(format!(
+                "grpc.internal_token: must be set, because {} is reachable from other hosts and the internal services there \
+                 trust their callers",
+                self.listen
+            ));
+        }
+        if !self.internal_token.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err("grpc.internal_token: must be printable ASCII without spaces".into());
+        }
+        Ok(())
+    }
+}
+
+/// A running gRPC server.
+#[derive(Debug)]
+pub struct GrpcServer {
+    address: SocketAddr,
+    stop: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+impl GrpcServer {
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Refuses new calls and waits for those under way, `deadline` at most.
+    pub async fn stop(mut self, deadline: Duration) {
+        self.stop.send_replace(true);
+        if tokio::time::timeout(deadline, &mut self.task).await.is_err() {
+            tracing::warn!(?deadline, "gRPC calls were cut off at the deadline");
+            self.task.abort();
+        }
+    }
+
+    /// Waits until the server ends by itself, which a healthy one does not.
+    pub async fn failed(&mut self) -> String {
+        match (&mut self.task).await {
+            Ok(()) => "the gRPC server ended".to_owned(),
+            Err(error) => format!("the gRPC server failed: {error}"),
+        }
+    }
+}
+
+/// Serves `routes` with health and reflection on the settings' listener. `service_names` are reported healthy.
+pub async fn serve(
+    settings: &GrpcSettings,
+    mut routes: RoutesBuilder,
+    service_names: &[&str],
+) -> Result<GrpcServer, ListenError> {
+    let listener = settings.listen.listen().await?;
+    let address = listener
+        .local_addr()
+        .map_err(|source| ListenError::Refused { address: settings.listen.to_string(), source })?;
+    let (health, health_service) = tonic_health::server::health_reporter();
+    for name in service_names {
+        health.set_service_status(*name, tonic_health::ServingStatus::Serving).await;
+    }
+    routes.add_service(health_service);
+    add_reflection(&mut routes);
+    let (stop, mut stopped) = watch::channel(false);
+    let server = Server::builder()
+        .http2_keepalive_interval(Some(KEEP_ALIVE_INTERVAL))
+        .http2_keepalive_timeout(Some(KEEP_ALIVE_TIMEOUT))
+        .http2_max_header_list_size(HEADER_LIST_BYTES_MAX)
+        .layer(CallLayer { internal_token: settings.internal_token.as_str().into() })
+        .add_routes(routes.routes());
+    let task = tokio::spawn(async move {
+        let stop = async move {
+            let _sender_gone = stopped.wait_for(|stop| *stop).await.is_err();
+        };
+        let incoming = TcpListenerStream::new(listener);
+        if let Err(error) = server.serve_with_incoming_shutdown(incoming, stop).await {
+            tracing::error!(%error, "the gRPC server ended");
+        }
+    });
+    Ok(GrpcServer { address, stop, task })
+}
+
+/// A channel to a peer. It connects at the first call and again whenever the connection is gone.
+pub fn channel(peer: &Endpoint, internal_token: &str, call_timeout: Option<Duration>) -> Result<PeerChannel, String> {
+    let endpoint = TonicEndpoint::from_shared(peer.to_string()).map_err(|error| format!("{peer}: {error}"))?;
+    let mut endpoint = endpoint
+        .connect_timeout(CONNECT_TIMEOUT)
+        .tcp_nodelay(true)
+        .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
+        .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
+        .keep_alive_while_idle(true);
+    if let Some(timeout) = call_timeout {
+        endpoint = endpoint.timeout(timeout);
+    }
+    Ok(InterceptedService::new(endpoint.connect_lazy(), ShowToken(internal_token.into())))
+}
+
+/// A channel that shows the internal token on every call.
+pub type PeerChannel = InterceptedService<Channel, ShowToken>;
+
+/// Puts the internal token on outgoing calls.
+#[derive(Debug, Clone)]
+pub struct ShowToken(Arc<str>);
+
+impl Interceptor for ShowToken {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        if !self.0.is_empty() {
+            metadata::put(&mut request, metadata::INTERNAL_TOKEN, &self.0);
+        }
+        Ok(request)
+    }
+}
+
+fn add_reflection(routes: &mut RoutesBuilder) {
+    let builder = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(gim_proto::FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let v1 = builder().build_v1().expect("the descriptors come from our own build");
+    let v1alpha = builder().build_v1alpha().expect("the descriptors come from our own build");
+    routes.add_service(v1).add_service(v1alpha);
+}
+
+/// Around every call: the internal token, a span with the request id, and a metric.
+#[derive(Debug, Clone)]
+struct CallLayer {
+    internal_token: Arc<str>,
+}
+
+impl<S> Layer<S> for CallLayer {
+    type Service = CallService<S>;
+
+    fn layer(&self, inner: S) -> CallService<S> {
+        CallService { inner, internal_token: self.internal_token.clone() }
+    }
+}
+
+#[derive(Debug, Clone)]
+struct CallService<S> {
+    inner: S,
+    internal_token: Arc<str>,
+}
+
+impl<S> Service<http::Request<Body>> for CallService<S>
+where
+    S: Service<http::Request<Body>, Response = http::Response<Body>> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+    S::Error: Send + 'static,
+{
+    type Response = http::Response<Body>;
+    type Error = S::Error;
+    type Future = std::pin::Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut task::Context<'_>) -> task::Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        if let Err(status) = check_internal_token(&request, &self.internal_token) {
+            return Box::pin(std::future::ready(Ok(status.into_http())));
+        }
+        let method = request.uri().path().to_owned();
+        let span = tracing::info_span!("grpc", %method, request_id = request_id(&request));
+        // The clone was not polled for readiness; the service that was is the one to call.
+        let clone = self.inner.clone();
+        let mut inner = std::mem::replace(&mut self.inner, clone);
+        let call = async move {
+            let started = std::time::Instant::now();
+            let result = inner.call(request).await;
+            record(method, &result, started.elapsed());
+            result
+        };
+        Box::pin(call.instrument(span))
+    }
+}
+
+fn record<E>(method: String, result: &Result<http::Response<Body>, E>, elapsed: Duration) {
+    // An unknown path is the caller's text: it must not become a label.
+    let status = result.as_ref().ok().and_then(|response| response.headers().get("grpc-status"));
+    let code = status.and_then(|value| value.to_str().ok()).unwrap_or("0").to_owned();
+    let method = if code == "12" { "unimplemented".to_owned() } else { method };
+    metrics::counter!("grpc_calls_total", "method" => method.clone(), "code" => code).increment(1);
+    metrics::histogram!("grpc_call_seconds", "method" => method).record(elapsed.as_secs_f64());
+}
+
+fn request_id(request: &http::Request<Body>) -> &str {
+    let id = request.headers().get(metadata::REQUEST_ID).and_then(|value| value.to_str().ok()).unwrap_or("");
+    id.get(..metadata::REQUEST_ID_BYTES_MAX).unwrap_or(id)
+}
+
+fn check_internal_token(request: &http::Request<Body>, expected: &str) -> Result<(), Status> {
+    if expected.is_empty() || !is_internal(request.uri().path()) {
+        return Ok(());
+    }
+    let shown = request.headers().get(metadata::INTERNAL_TOKEN).map_or(&b""[..], |value| value.as_bytes());
+    if same_bytes(shown, expected.as_bytes()) {
+        return Ok(());
+    }
+    Err(ResultCode::NotAllowed.status("this service needs the internal token"))
+}
+
+/// `/package.Service/Method` of a trusted service.
+fn is_internal(path: &str) -> bool {
+    let service = path.trim_start_matches('/').split('/').next().unwrap_or("");
+    service.ends_with("IntService") || service.ends_with("LinkService")
+}
+
+/// Compares in a time that depends on the lengths only.
+fn same_bytes(left: &[u8], right: &[u8]) -> bool {
+    left.len() == right.len() && left.iter().zip(right).fold(0, |sum, (a, b)| sum | (a ^ b)) == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn internal_services_beyond_loopback_need_a_token() {
+        let mut settings = GrpcSettings { listen: Endpoint::new("0.0.0.0:8010"), internal_token: String::new() };
+        assert!(settings.validate().unwrap_err().starts_with("grpc.internal_token: must be set"));
+        settings.internal_token = "secret".into();
+        settings.validate().unwrap();
+        settings.internal_token = "two words".into();
+        assert!(settings.validate().is_err());
+        let loopback = GrpcSettings { listen: Endpoint::new("127.0.0.1:8010"), internal_token: String::new() };
+        loopback.validate().unwrap();
+    }
+
+    #[test]
+    fn a_call_of_an_internal_service_without_the_token_is_refused() {
+        let call = |path: &str, token: Option<&str>| {
+            let mut builder = http::Request::builder().uri(path);
+            if let Some(token) = token {
+                builder = builder.header(metadata::INTERNAL_TOKEN, token);
+            }
+            check_internal_token(&builder.body(Body::empty()).unwrap(), "secret").is_ok()
+        };
+        assert!(!call("/logic.MessageIntService/PushToUsers", None));
+        assert!(!call("/logic.MessageIntService/PushToUsers", Some("secreT")));
+        assert!(!call("/logic.LinkService/Attach", Some("")));
+        assert!(call("/logic.MessageIntService/PushToUsers", Some("secret")));
+        assert!(call("/logic.MessageExtService/Sync", None));
+    }
+}

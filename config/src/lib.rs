@@ -1,0 +1,28 @@
+//! What every gim binary starts with, in the order in which `main` uses it:
+//!
+//! - [`args`]: the command line that all services share
+//! - [`settings`]: one commented TOML per service, overridden by the environment, unknown keys refused by name
+//! - [`logging`]: structured logs on standard error
+//! - [`ready`] and [`admin`]: `/metrics`, `/healthz` and `/readyz` on a listener of their own
+//! - [`grpc`]: serving with health, reflection, request ids and the internal token; lazily connected channels
+//! - [`shutdown`]: the first signal drains, the second stops
+//! - [`sql`] (feature `sql`): opening and migrating a database
+//! - [`service`]: the frame of `main` that ties these together and turns any failure into one sentence and exit code 1
+//!
+//! All of it runs on Tokio or at start-up; nothing here is on the path of a byte.
+
+pub mod admin;
+pub mod args;
+pub mod grpc;
+pub mod listen;
+pub mod logging;
+pub mod ready;
+pub mod service;
+pub mod settings;
+pub mod shutdown;
+#[cfg(feature = "sql")]
+pub mod sql;
+
+pub use args::ServiceArgs;
+pub use ready::Readiness;
+pub use settings::{Settings, SettingsError};

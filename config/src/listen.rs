@@ -1,0 +1,161 @@
+//! Addresses in settings, and listening on them.
+//!
+//! An [`Endpoint`] is `host:port` for a listener, or a URL for a peer; the port is always written out, so that
+//! `--port-offset` can shift it. An empty one is off.
+
+use std::{
+    fmt, io,
+    net::{SocketAddr, ToSocketAddrs},
+};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// An address: `127.0.0.1:8002`, `[::1]:8002`, `http://logic:8010`, or empty for "off".
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Endpoint {
+    /// All before the port, with its colon.
+    head: String,
+    port: u16,
+}
+
+/// Why a listener could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    /// The name has no address.
+    #[error("cannot listen on {0}: it has no address")]
+    NoAddress(String),
+    /// Somebody else listens there.
+    #[error("cannot listen on {0}: the port is already taken")]
+    Taken(SocketAddr),
+    /// Anything else that the system said.
+    #[error("cannot listen on {address}: {source}")]
+    Refused {
+        /// Where.
+        address: String,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl ListenError {
+    /// Puts the address into words for an error of `bind` or `listen`.
+    pub fn new(address: SocketAddr, source: io::Error) -> Self {
+        match source.kind() {
+            io::ErrorKind::AddrInUse => Self::Taken(address),
+            _ => Self::Refused { address: address.to_string(), source },
+        }
+    }
+}
+
+impl Endpoint {
+    /// Parses an address that is known to be well-formed, as defaults are.
+    ///
+    /// # Panics
+    /// Where it is not.
+    pub fn new(text: &str) -> Self {
+        Self::parse(text).expect("a default address is well-formed")
+    }
+
+    /// Whether the listener or peer is switched off.
+    pub fn is_off(&self) -> bool {
+        self.head.is_empty()
+    }
+
+    /// Adds to the port. Port 0 (any free one) stays.
+    pub fn shift_port(&mut self, offset: u16) -> Result<(), String> {
+        if self.port != 0 {
+            let shifted = self.port.checked_add(offset);
+            self.port = shifted.ok_or_else(|| format!("--port-offset: {self} plus {offset} is over 65535"))?;
+        }
+        Ok(())
+    }
+
+    /// The socket address to bind; names are resolved.
+    pub fn socket_address(&self) -> Result<SocketAddr, ListenError> {
+        let text = self.to_string();
+        let mut addresses =
+            text.to_socket_addrs().map_err(|source| ListenError::Refused { address: text.clone(), source })?;
+        addresses.next().ok_or(ListenError::NoAddress(text))
+    }
+
+    /// Whether only this host can reach a listener here.
+    pub fn is_loopback(&self) -> bool {
+        self.is_off() || self.socket_address().is_ok_and(|address| address.ip().is_loopback())
+    }
+
+    /// Opens a Tokio listener here.
+    pub async fn listen(&self) -> Result<tokio::net::TcpListener, ListenError> {
+        let address = self.socket_address()?;
+        tokio::net::TcpListener::bind(address).await.map_err(|source| ListenError::new(address, source))
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        if text.is_empty() {
+            return Ok(Self::default());
+        }
+        let problem = || format!("`{text}` is no address: it needs the form host:port");
+        let (head, port) = text.rsplit_once(':').ok_or_else(problem)?;
+        let port = port.parse().map_err(|_| problem())?;
+        if head.is_empty() {
+            return Err(problem());
+        }
+        Ok(Self { head: format!("{head}:"), port })
+    }
+}
+
+impl From<SocketAddr> for Endpoint {
+    fn from(address: SocketAddr) -> Self {
+        Self::new(&address.to_string())
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_off() { Ok(()) } else { write!(formatter, "{}{}", self.head, self.port) }
+    }
+}
+
+impl Serialize for Endpoint {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Endpoint {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::parse(&String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_survive_the_trip_through_text() {
+        for text in ["127.0.0.1:8002", "[::1]:1", "http://logic:8010", "http://[::1]:8010", ""] {
+            assert_eq!(Endpoint::parse(text).unwrap().to_string(), text);
+        }
+        for text in ["127.0.0.1", ":80", "host:port", "host:65536", "host:-1"] {
+            assert!(Endpoint::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn ports_shift_but_never_wrap_around() {
+        let mut endpoint = Endpoint::new("http://127.0.0.1:8010");
+        endpoint.shift_port(100).unwrap();
+        assert_eq!(endpoint.to_string(), "http://127.0.0.1:8110");
+        assert!(endpoint.shift_port(60_000).is_err());
+        let mut any = Endpoint::new("127.0.0.1:0");
+        any.shift_port(100).unwrap();
+        assert_eq!(any.to_string(), "127.0.0.1:0");
+    }
+
+    #[test]
+    fn only_loopback_is_loopback() {
+        assert!(Endpoint::new("127.0.0.1:1").is_loopback());
+        assert!(Endpoint::new("[::1]:1").is_loopback());
+        assert!(!Endpoint::new("0.0.0.0:1").is_loopback());
+    }
+}

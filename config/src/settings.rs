@@ -1,0 +1,258 @@
+//! Settings: defaults, then the file, then the environment; the last one wins.
+//!
+//! A service's settings are one serde struct with `#[serde(default, deny_unknown_fields)]` on each level. The serialized
+//! default is the schema: it tells which environment variables exist and what type each has, and a test compares it with
+//! the commented file under `config/`. Every error is one sentence that names the key and the place it came from.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use serde::{Serialize, de::DeserializeOwned};
+use toml::{Table, Value};
+
+use crate::listen::Endpoint;
+
+/// The settings of one service.
+pub trait Settings: Default + Serialize + DeserializeOwned {
+    /// The name in log lines and environment variables: `conn` reads `GIM_CONN_*`.
+    const SERVICE: &'static str;
+
+    /// Every address in these settings, for `--port-offset`.
+    fn endpoints(&mut self) -> Vec<&mut Endpoint>;
+
+    /// Sets the folder that `--data` names. Services that keep nothing refuse it by returning false.
+    fn set_data_dir(&mut self, _folder: &Path) -> bool {
+        false
+    }
+
+    /// Checks what types cannot say. The error names the key, as in `limits.frame_bytes_max: must be at least 1024`.
+    fn validate(&self) -> Result<(), String>;
+}
+
+/// Why settings were refused.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// The file cannot be read.
+    #[error("cannot read the settings file {path}: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The file is no TOML, or holds a key or a value that does not belong there.
+    #[error("settings file {path}, line {line}: {problem}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Counted from 1.
+        line: usize,
+        /// In the parser's words.
+        problem: String,
+    },
+    /// A variable of this service's prefix is no setting, or its value does not fit.
+    #[error("environment variable {variable}: {problem}")]
+    Environment {
+        /// Its whole name.
+        variable: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The values do not make sense.
+    #[error("settings: {0}")]
+    Invalid(String),
+}
+
+/// Loads the settings of a service from `file` (if any) and `environment`, usually `std::env::vars()`.
+pub fn load<S: Settings>(
+    file: Option<&Path>,
+    environment: impl IntoIterator<Item = (String, String)>,
+) -> Result<S, SettingsError> {
+    let from_file = match file {
+        Some(path) => read_file(path)?,
+        None => S::default(),
+    };
+    with_environment(from_file, environment)
+}
+
+/// Loads, applies the command line, and validates.
+pub fn load_for<S: Settings>(args: &crate::ServiceArgs) -> Result<S, SettingsError> {
+    let mut settings: S = load(args.config.as_deref(), std::env::vars_os().filter_map(utf8_pair))?;
+    if let Some(folder) = &args.data
+        && !settings.set_data_dir(folder)
+    {
+        return Err(SettingsError::Invalid(format!("--data: {} keeps nothing in a folder", S::SERVICE)));
+    }
+    for endpoint in settings.endpoints() {
+        endpoint.shift_port(args.port_offset).map_err(SettingsError::Invalid)?;
+    }
+    settings.validate().map_err(SettingsError::Invalid)?;
+    Ok(settings)
+}
+
+/// Asserts that a settings file documents every key of the defaults, with the default as its value. For tests.
+pub fn assert_documents_defaults<S: Settings>(text: &str) {
+    let file: Table = text.parse().expect("the settings file is TOML");
+    let defaults = Table::try_from(S::default()).expect("settings serialize");
+    assert_eq!(file, defaults, "the file under config/ and the defaults in the code differ");
+}
+
+fn utf8_pair((name, value): (std::ffi::OsString, std::ffi::OsString)) -> Option<(String, String)> {
+    Some((name.into_string().ok()?, value.into_string().ok()?))
+}
+
+fn read_file<S: Settings>(path: &Path) -> Result<S, SettingsError> {
+    let text = fs::read_to_string(path).map_err(|source| SettingsError::Read { path: path.to_owned(), source })?;
+    toml::from_str(&text).map_err(|error| {
+        let start = error.span().map_or(0, |span| span.start);
+        let line = text[..start.min(text.len())].matches('\n').count() + 1;
+        SettingsError::File { path: path.to_owned(), line, problem: one_line(error.message()) }
+    })
+}
+
+fn with_environment<S: Settings>(
+    settings: S,
+    environment: impl IntoIterator<Item = (String, String)>,
+) -> Result<S, SettingsError> {
+    let prefix = format!("GIM_{}_", S::SERVICE.to_uppercase());
+    let mut table = Table::try_from(&settings).map_err(|error| SettingsError::Invalid(error.to_string()))?;
+    let mut overrides: Vec<_> =
+        environment.into_iter().filter(|(name, _)| name.starts_with(&prefix) && name.len() > prefix.len()).collect();
+    overrides.sort();
+    let mut current = settings;
+    for (variable, text) in overrides {
+        let path = variable[prefix.len()..].to_lowercase();
+        let fail = |problem: String| SettingsError::Environment { variable: variable.clone(), problem };
+        apply(&mut table, &path, &text).map_err(fail)?;
+        current = table.clone().try_into().map_err(|error: toml::de::Error| fail(one_line(error.message())))?;
+    }
+    Ok(current)
+}
+
+/// Sets the value at `path` (`section__key`), read as the type that stands there now.
+fn apply(table: &mut Table, path: &str, text: &str) -> Result<(), String> {
+    let (section, rest) = path.split_once("__").map_or((None, path), |(section, rest)| (Some(section), rest));
+    if let Some(section) = section {
+        return match table.get_mut(section) {
+            Some(Value::Table(inner)) => apply(inner, rest, text),
+            _ => Err(format!("there is no settings section `{section}`")),
+        };
+    }
+    let Some(value) = table.get_mut(rest) else { return Err(format!("there is no setting `{rest}`")) };
+    *value = match value {
+        Value::String(_) => Value::String(text.to_owned()),
+        Value::Table(_) => return Err(format!("`{rest}` is a section, not a setting")),
+        _ => parse_value(text)?,
+    };
+    Ok(())
+}
+
+fn parse_value(text: &str) -> Result<Value, String> {
+    let parsed: Table = format!("value = {text}").parse().map_err(|_| format!("`{text}` is no TOML value"))?;
+    parsed.into_iter().next().map(|(_, value)| value).ok_or_else(|| "is empty".to_owned())
+}
+
+fn one_line(message: &str) -> String {
+    message.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    #[serde(default, deny_unknown_fields)]
+    struct Sample {
+        listen: Endpoint,
+        data_dir: PathBuf,
+        limits: Limits,
+    }
+
+    #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
+    #[serde(default, deny_unknown_fields)]
+    struct Limits {
+        frame_bytes_max: u32,
+        hosts: Vec<String>,
+    }
+
+    impl Default for Sample {
+        fn default() -> Self {
+            Self { listen: Endpoint::new("127.0.0.1:8000"), data_dir: "data".into(), limits: Limits::default() }
+        }
+    }
+
+    impl Settings for Sample {
+        const SERVICE: &'static str = "sample";
+
+        fn endpoints(&mut self) -> Vec<&mut Endpoint> {
+            vec![&mut self.listen]
+        }
+
+        fn validate(&self) -> Result<(), String> {
+            Ok(())
+        }
+    }
+
+    fn pairs(list: &[(&str, &str)]) -> Vec<(String, String)> {
+        list.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    fn file_error(text: &str) -> String {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), text).unwrap();
+        let error = load::<Sample>(Some(file.path()), pairs(&[])).unwrap_err().to_string();
+        error.replace(&file.path().display().to_string(), "FILE")
+    }
+
+    #[test]
+    fn environment_overrides_values_of_every_type() {
+        let environment = pairs(&[
+            ("GIM_SAMPLE_LISTEN", "127.0.0.1:9"),
+            ("GIM_SAMPLE_LIMITS__FRAME_BYTES_MAX", "7"),
+            ("GIM_SAMPLE_LIMITS__HOSTS", "[\"a\"]"),
+            ("GIM_SAMPLE_DATA_DIR", "123"),
+            ("OTHER", "x"),
+        ]);
+        let settings: Sample = load(None, environment).unwrap();
+        assert_eq!(settings.listen, Endpoint::new("127.0.0.1:9"));
+        assert_eq!(settings.limits, Limits { frame_bytes_max: 7, hosts: vec!["a".into()] });
+        assert_eq!(settings.data_dir, PathBuf::from("123"));
+    }
+
+    #[test]
+    fn unknown_keys_are_refused_by_name_and_line() {
+        let error = file_error("[limits]\nframe_bytes = 3\n");
+        assert!(error.starts_with("settings file FILE, line 2: unknown field `frame_bytes`"), "{error}");
+    }
+
+    #[test]
+    fn broken_toml_and_wrong_types_name_their_line() {
+        assert!(file_error("\nlisten = ").starts_with("settings file FILE, line 2:"));
+        let error = file_error("[limits]\n\nframe_bytes_max = \"many\"");
+        assert!(error.starts_with("settings file FILE, line 3: invalid type"), "{error}");
+        assert!(file_error("listen = \"nowhere\"").contains("line 1"));
+    }
+
+    #[test]
+    fn unknown_or_unfit_variables_are_refused_by_name() {
+        let error = |name: &str, value: &str| load::<Sample>(None, pairs(&[(name, value)])).unwrap_err().to_string();
+        assert_eq!(
+            error("GIM_SAMPLE_LIMIT__X", "1"),
+            "environment variable GIM_SAMPLE_LIMIT__X: there is no settings section `limit`"
+        );
+        assert_eq!(error("GIM_SAMPLE_TYPO", "1"), "environment variable GIM_SAMPLE_TYPO: there is no setting `typo`");
+        let unfit = error("GIM_SAMPLE_LIMITS__FRAME_BYTES_MAX", "-1");
+        assert!(unfit.starts_with("environment variable GIM_SAMPLE_LIMITS__FRAME_BYTES_MAX: "), "{unfit}");
+        assert!(error("GIM_SAMPLE_LIMITS__FRAME_BYTES_MAX", "1\nlisten = \"x\"").contains("FRAME_BYTES_MAX"));
+    }
+
+    #[test]
+    fn a_missing_file_is_one_sentence() {
+        let error = load::<Sample>(Some(Path::new("/nonexistent/x.toml")), pairs(&[])).unwrap_err().to_string();
+        assert!(error.starts_with("cannot read the settings file /nonexistent/x.toml: "), "{error}");
+    }
+}

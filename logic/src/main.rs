@@ -1,0 +1,3 @@
+//! Numbers, stores and routes every message.
+
+fn main() {}

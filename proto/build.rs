@@ -1,0 +1,16 @@
+//! Compiles `proto/*.proto` with protox, so that no protoc has to be installed.
+
+use std::{env, fs, path::PathBuf};
+
+use prost::Message as _;
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    println!("cargo::rerun-if-changed=proto");
+    let files = ["connect.proto", "logic.proto", "link.proto", "business.proto"];
+    let descriptors = protox::compile(files, ["proto"])?;
+    let out_dir = PathBuf::from(env::var("OUT_DIR")?);
+    fs::write(out_dir.join("descriptors.bin"), descriptors.encode_to_vec())?;
+    // Contents are kept as `Bytes`: a message that passes through is a slice of the buffer it came in.
+    tonic_prost_build::configure().bytes(".").compile_fds(descriptors)?;
+    Ok(())
+}

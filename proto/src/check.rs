@@ -1,0 +1,96 @@
+//! Checks of request fields: every violation is an `INVALID_ARGUMENT` that names its field, in the message, in a
+//! `google.rpc.BadRequest` and with result code 10001 (10002 for a field over its limit).
+
+use tonic::Status;
+use tonic_types::StatusExt as _;
+
+use crate::ResultCode;
+
+/// The largest id that every store can hold: ids travel as uint64 and are stored as signed 64-bit integers.
+pub const ID_MAX: u64 = i64::MAX as u64;
+
+/// An `INVALID_ARGUMENT` that names `field` and says what is wrong with it.
+pub fn invalid(field: &str, problem: impl AsRef<str>) -> Status {
+    violation(ResultCode::BadRequest, field, problem.as_ref())
+}
+
+/// Fails where an id is 0 or beyond [`ID_MAX`].
+pub fn id(field: &str, value: u64) -> Result<u64, Status> {
+    match value {
+        0 => Err(invalid(field, "must not be 0")),
+        1..=ID_MAX => Ok(value),
+        _ => Err(invalid(field, format!("must be at most {ID_MAX}"))),
+    }
+}
+
+/// Fails where a list of ids is empty, longer than `count_max`, or holds an id that [`id`] refuses.
+pub fn ids(field: &str, values: &[u64], count_max: usize) -> Result<(), Status> {
+    if values.is_empty() {
+        return Err(invalid(field, "must not be empty"));
+    }
+    if values.len() > count_max {
+        return Err(too_large(field, format!("has {} entries, at most {count_max} are allowed", values.len())));
+    }
+    values.iter().try_for_each(|&value| id(field, value).map(drop))
+}
+
+/// Fails where a text or a content is longer than `bytes_max`.
+pub fn size(field: &str, value: impl AsRef<[u8]>, bytes_max: usize) -> Result<(), Status> {
+    let length = value.as_ref().len();
+    if length > bytes_max {
+        return Err(too_large(field, format!("has {length} bytes, at most {bytes_max} are allowed")));
+    }
+    Ok(())
+}
+
+/// Fails where a text or a content is empty, or longer than `bytes_max`.
+pub fn filled(field: &str, value: impl AsRef<[u8]>, bytes_max: usize) -> Result<(), Status> {
+    if value.as_ref().is_empty() {
+        return Err(invalid(field, "must not be empty"));
+    }
+    size(field, value, bytes_max)
+}
+
+fn too_large(field: &str, problem: String) -> Status {
+    violation(ResultCode::TooLarge, field, &problem)
+}
+
+fn violation(code: ResultCode, field: &str, problem: &str) -> Status {
+    let mut details = code.details();
+    details.add_bad_request_violation(field, problem);
+    Status::with_error_details(code.grpc(), format!("{field}: {problem}"), details)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_violation_names_its_field_everywhere() {
+        let status = id("user_id", 0).unwrap_err();
+        assert_eq!(status.code(), tonic::Code::InvalidArgument);
+        assert_eq!(status.message(), "user_id: must not be 0");
+        assert_eq!(ResultCode::of_status(&status), ResultCode::BadRequest);
+        let request = status.get_details_bad_request().unwrap();
+        assert_eq!(request.field_violations[0].field, "user_id");
+    }
+
+    #[test]
+    fn ids_at_both_ends_of_the_range() {
+        assert!(id("id", 1).is_ok());
+        assert!(id("id", ID_MAX).is_ok());
+        assert!(id("id", ID_MAX + 1).is_err());
+        assert!(id("id", u64::MAX).is_err());
+        assert!(ids("ids", &[], 3).is_err());
+        assert!(ids("ids", &[1, 2, 3], 3).is_ok());
+        assert!(ids("ids", &[1, 0], 3).is_err());
+        assert_eq!(ResultCode::of_status(&ids("ids", &[1; 4], 3).unwrap_err()), ResultCode::TooLarge);
+    }
+
+    #[test]
+    fn sizes_at_the_limit() {
+        assert!(size("name", "abc", 3).is_ok());
+        assert_eq!(ResultCode::of_status(&size("name", "abcd", 3).unwrap_err()), ResultCode::TooLarge);
+        assert!(filled("name", "", 3).is_err());
+    }
+}

@@ -1,0 +1,154 @@
+//! Result codes: PROTOCOL.md part 4, what each means, which gRPC status carries it, and whether a retry can help.
+//!
+//! A client on the long connection sees the number in `Reply.code`; a gRPC caller sees a standard status with the number
+//! in the `reason` of a `google.rpc.ErrorInfo`. Both are made from the one table here.
+
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt as _};
+
+/// The `domain` of every `google.rpc.ErrorInfo` we send.
+pub const ERROR_DOMAIN: &str = "gim";
+
+macro_rules! result_codes {
+    ($($(#[$doc:meta])* $name:ident = $number:literal, $grpc:ident, $retry:literal, $text:literal;)*) => {
+        /// Why a request was not done. The number is part of the wire and never changes.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[repr(i32)]
+        pub enum ResultCode { $($(#[$doc])* $name = $number,)* }
+
+        impl ResultCode {
+            /// Every code, for tables and tests.
+            pub const ALL: &[ResultCode] = &[$(ResultCode::$name,)*];
+
+            /// The code with this number.
+            pub fn from_number(number: i32) -> Option<Self> {
+                match number { $($number => Some(Self::$name),)* _ => None }
+            }
+
+            /// The sentence a client sees where the place of the error has nothing better to say.
+            pub fn text(self) -> &'static str {
+                match self { $(Self::$name => $text,)* }
+            }
+
+            /// The gRPC status that carries this code.
+            pub fn grpc(self) -> Code {
+                match self { $(Self::$name => Code::$grpc,)* }
+            }
+
+            /// Whether the very same request may succeed later.
+            pub fn is_retryable(self) -> bool {
+                match self { $(Self::$name => $retry,)* }
+            }
+        }
+    };
+}
+
+result_codes! {
+    /// Done.
+    Ok = 0, Ok, false, "ok";
+    /// Ours to mend; details stand only in the server's log, under the request id.
+    Internal = 2, Internal, false, "internal error";
+    /// The token is wrong, expired or revoked.
+    SignInAgain = 10000, Unauthenticated, false, "please sign in again";
+    /// The request cannot be understood.
+    BadRequest = 10001, InvalidArgument, false, "bad request";
+    /// A content, name or list is over its limit.
+    TooLarge = 10002, InvalidArgument, false, "too large";
+    /// The caller is over its rate.
+    TooManyRequests = 10003, ResourceExhausted, true, "too many requests";
+    /// Nothing was done; the same request may be sent again.
+    TryAgainLater = 10004, Unavailable, true, "try again later";
+    /// No such packet command.
+    UnknownCommand = 10005, Unimplemented, false, "unknown command";
+    /// The caller may not do this.
+    NotAllowed = 10006, PermissionDenied, false, "not allowed";
+    /// The connection that was named is not there.
+    ConnectionNotFound = 10101, NotFound, false, "connection not found";
+    /// The connection that was named is somebody else's.
+    ConnectionOfOtherDevice = 10102, FailedPrecondition, false, "the connection belongs to another device";
+    /// No such device.
+    DeviceNotFound = 10200, NotFound, false, "device not found";
+    /// The caller is no member of the group.
+    NotInGroup = 10201, FailedPrecondition, false, "not in the group";
+    /// The member that was named is none.
+    GroupMemberNotFound = 10202, NotFound, false, "group member not found";
+    /// The user is a member already.
+    AlreadyInGroup = 10203, AlreadyExists, false, "already in the group";
+    /// The two users are no friends.
+    NotFriends = 10210, FailedPrecondition, false, "not friends";
+    /// The two users are friends already.
+    AlreadyFriends = 10211, AlreadyExists, false, "already friends";
+    /// No such group.
+    GroupNotFound = 10220, NotFound, false, "group not found";
+    /// The sign-in code of the phone number is wrong.
+    WrongCode = 10300, InvalidArgument, false, "wrong code";
+    /// No such user.
+    UserNotFound = 10301, NotFound, false, "user not found";
+}
+
+impl ResultCode {
+    /// The number on the wire.
+    pub fn number(self) -> i32 {
+        self as i32
+    }
+
+    /// A gRPC status with this code and a sentence for the caller.
+    pub fn status(self, message: impl Into<String>) -> Status {
+        Status::with_error_details(self.grpc(), message, self.details())
+    }
+
+    /// The code inside a status: from its `ErrorInfo`, or else the nearest one for its gRPC code.
+    pub fn of_status(status: &Status) -> Self {
+        let details = status.get_details_error_info();
+        let number = details.and_then(|info| info.reason.parse().ok());
+        number.and_then(Self::from_number).unwrap_or_else(|| Self::near_grpc(status.code()))
+    }
+
+    fn near_grpc(code: Code) -> Self {
+        match code {
+            Code::Ok => Self::Ok,
+            Code::Unauthenticated => Self::SignInAgain,
+            Code::InvalidArgument | Code::OutOfRange | Code::FailedPrecondition => Self::BadRequest,
+            Code::PermissionDenied => Self::NotAllowed,
+            Code::ResourceExhausted => Self::TooManyRequests,
+            Code::Unavailable | Code::DeadlineExceeded | Code::Aborted | Code::Cancelled => Self::TryAgainLater,
+            _ => Self::Internal,
+        }
+    }
+
+    pub(crate) fn details(self) -> ErrorDetails {
+        let mut details = ErrorDetails::new();
+        details.set_error_info(self.number().to_string(), ERROR_DOMAIN, []);
+        details
+    }
+}
+
+impl From<ResultCode> for Status {
+    fn from(code: ResultCode) -> Self {
+        code.status(code.text())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_survives_the_trip_through_a_status() {
+        for &code in ResultCode::ALL {
+            assert_eq!(ResultCode::from_number(code.number()), Some(code));
+            if code != ResultCode::Ok {
+                let status = Status::from(code);
+                assert_eq!(status.code(), code.grpc());
+                assert_eq!(ResultCode::of_status(&status), code);
+            }
+        }
+    }
+
+    #[test]
+    fn a_foreign_status_gets_the_nearest_code() {
+        assert_eq!(ResultCode::of_status(&Status::unauthenticated("no")), ResultCode::SignInAgain);
+        assert_eq!(ResultCode::of_status(&Status::unavailable("down")), ResultCode::TryAgainLater);
+        assert_eq!(ResultCode::of_status(&Status::unknown("?")), ResultCode::Internal);
+    }
+}

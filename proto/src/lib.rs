@@ -1,0 +1,38 @@
+//! The wire of gim, generated from `proto/*.proto`, and what every speaker of it needs: result codes with their gRPC
+//! status ([`code`]), close reasons ([`close`]), field checks ([`check`]), metadata names ([`metadata`]) and a small
+//! blocking client of the long connection ([`client`]).
+//!
+//! Nothing here does IO but [`client`]; everything is plain data and may be used on any thread.
+
+pub mod check;
+pub mod client;
+pub mod close;
+pub mod code;
+pub mod metadata;
+
+/// Clients and conn nodes: the long connection (package `connect`).
+#[allow(missing_docs, clippy::all)]
+pub mod connect {
+    tonic::include_proto!("connect");
+}
+
+/// What logic offers, and the internal link between conn and logic (package `logic`).
+#[allow(missing_docs, clippy::all)]
+pub mod logic {
+    tonic::include_proto!("logic");
+}
+
+/// What business offers (package `business`).
+#[allow(missing_docs, clippy::all)]
+pub mod business {
+    tonic::include_proto!("business");
+}
+
+pub use close::CloseReason;
+pub use code::ResultCode;
+
+/// The version of the link between conn and logic ([`logic::Hello`]): raised whenever an older peer would misread it.
+pub const LINK_VERSION: u32 = 1;
+
+/// The compiled `.proto` files as an encoded `FileDescriptorSet`, for gRPC reflection.
+pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
