@@ -1,0 +1,112 @@
+//! Samples of package `business`.
+
+use std::collections::HashMap;
+
+use gim_proto::business::*;
+
+use crate::{Sample, logic, sample};
+
+fn user() -> User {
+    User {
+        user_id: 101,
+        nickname: "nickname".into(),
+        sex: 3,
+        avatar_url: "avatar".into(),
+        extra: "extra".into(),
+        create_time: 1_700_000_106,
+        update_time: 1_700_000_107,
+    }
+}
+
+fn friend() -> Friend {
+    Friend {
+        user_id: 101,
+        phone_number: "phone".into(),
+        nickname: "nickname".into(),
+        sex: 4,
+        avatar_url: "avatar".into(),
+        user_extra: "user extra".into(),
+        remarks: "remarks".into(),
+        extra: "extra".into(),
+    }
+}
+
+pub fn samples() -> Vec<Sample> {
+    [user_samples(), friend_samples()].into_iter().flatten().collect()
+}
+
+fn user_samples() -> Vec<Sample> {
+    vec![
+        sample(
+            "business.SignInRequest",
+            SignInRequest { phone_number: "phone".into(), code: "code".into(), device: Some(logic::device()) },
+        ),
+        sample(
+            "business.SignInReply",
+            SignInReply { is_new: true, user_id: 102, device_id: 103, token: "token".into() },
+        ),
+        sample("business.User", user()),
+        sample("business.GetUserRequest", GetUserRequest { user_id: 101 }),
+        sample("business.GetUserReply", GetUserReply { user: Some(user()) }),
+        sample(
+            "business.UpdateUserRequest",
+            UpdateUserRequest {
+                nickname: "nickname".into(),
+                sex: 2,
+                avatar_url: "avatar".into(),
+                extra: "extra".into(),
+            },
+        ),
+        sample("business.SearchUserRequest", SearchUserRequest { key: "key".into() }),
+        sample("business.SearchUserReply", SearchUserReply { users: vec![user(), User::default()] }),
+        sample("business.AuthRequest", AuthRequest { user_id: 101, device_id: 102, token: "token".into() }),
+        sample("business.GetUsersRequest", GetUsersRequest { user_ids: HashMap::from([(101, 2)]) }),
+        sample("business.GetUsersReply", GetUsersReply { users: HashMap::from([(101, user())]) }),
+        sample(
+            "business.HandleCommandRequest",
+            HandleCommandRequest { user_id: 101, device_id: 102, command: 1003, content: "content".into() },
+        ),
+        sample(
+            "business.HandleCommandReply",
+            HandleCommandReply { code: 10001, message: "message".into(), data: "data".into() },
+        ),
+    ]
+}
+
+fn friend_samples() -> Vec<Sample> {
+    vec![
+        sample(
+            "business.FriendSendMessageRequest",
+            FriendSendMessageRequest { user_id: 101, content: "content".into() },
+        ),
+        sample("business.FriendSendMessageReply", FriendSendMessageReply { message_id: 101 }),
+        sample(
+            "business.FriendAddRequest",
+            FriendAddRequest { friend_id: 101, remarks: "remarks".into(), description: "description".into() },
+        ),
+        sample("business.FriendAgreeRequest", FriendAgreeRequest { user_id: 101, remarks: "remarks".into() }),
+        sample(
+            "business.FriendSetRequest",
+            FriendSetRequest { friend_id: 101, remarks: "remarks".into(), extra: "extra".into() },
+        ),
+        sample(
+            "business.FriendSetReply",
+            FriendSetReply { friend_id: 101, remarks: "remarks".into(), extra: "extra".into() },
+        ),
+        sample("business.Friend", friend()),
+        sample("business.GetFriendsReply", GetFriendsReply { friends: vec![friend(), Friend::default()] }),
+        sample(
+            "business.AddFriendPush",
+            AddFriendPush {
+                friend_id: 101,
+                nickname: "nickname".into(),
+                avatar_url: "avatar".into(),
+                description: "description".into(),
+            },
+        ),
+        sample(
+            "business.AgreeAddFriendPush",
+            AgreeAddFriendPush { friend_id: 101, nickname: "nickname".into(), avatar_url: "avatar".into() },
+        ),
+    ]
+}

@@ -1,0 +1,73 @@
+//! Samples of package `connect`.
+
+use gim_proto::connect::*;
+
+use crate::{Sample, sample};
+
+pub fn message() -> Message {
+    Message {
+        command: MessageCommand::McUserMessage as i32,
+        content: "content".into(),
+        seq: 104,
+        created_at: 1_700_000_105,
+        room_id: 106,
+        message_id: 116,
+        created_at_ms: 1_700_000_000_117,
+        prev_seq: 103,
+        status: MessageStatus::MsRecalled as i32,
+        group_id: 120,
+    }
+}
+
+fn send_request(target: send_request::Target) -> SendRequest {
+    SendRequest {
+        target: Some(target),
+        command: MessageCommand::McGroupMessage as i32,
+        content: "content".into(),
+        client_msg_id: "client-6".into(),
+    }
+}
+
+pub fn samples() -> Vec<Sample> {
+    vec![
+        sample(
+            "connect.Packet",
+            Packet {
+                request_id: "request-1".into(),
+                command: PacketCommand::PcSubscribeRoom as i32,
+                content: "content".into(),
+                seq: 104,
+            },
+        ),
+        sample("connect.Reply", Reply { code: 10001, message: "message".into(), data: "data".into() }),
+        sample(
+            "connect.SignInRequest",
+            SignInRequest { user_id: 101, device_id: 102, token: "token".into(), app_id: 116 },
+        ),
+        sample("connect.SubscribeRoomRequest", SubscribeRoomRequest { room_id: 101, seq: 102 }),
+        sample(
+            "connect.CloseNotice",
+            CloseNotice {
+                reason: CloseReason::CrReplaced as i32,
+                message: "message".into(),
+                reconnect_after_ms: 103,
+                endpoint: "endpoint".into(),
+            },
+        ),
+        sample("connect.Message", message()),
+        sample("connect.SendRequest.user_id", send_request(send_request::Target::UserId(101))),
+        sample("connect.SendRequest.group_id", send_request(send_request::Target::GroupId(102))),
+        sample("connect.SendRequest.room_id", send_request(send_request::Target::RoomId(103))),
+        sample(
+            "connect.SendReply",
+            SendReply { message_id: 101, seq: 102, created_at_ms: 1_700_000_000_103, duplicate: true },
+        ),
+        sample("connect.DeviceMessage", DeviceMessage { device_id: 101, message: Some(message()) }),
+        sample(
+            "connect.PushToDevicesRequest",
+            PushToDevicesRequest {
+                device_messages: vec![DeviceMessage { device_id: 101, message: Some(Message::default()) }],
+            },
+        ),
+    ]
+}

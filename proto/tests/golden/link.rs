@@ -1,0 +1,155 @@
+//! Samples of the link between conn and logic, which lives in package `logic`. Nodes of two versions meet during every
+//! rolling restart, so these bytes are held still like those of clients.
+
+use gim_proto::{connect::CloseReason, logic::*};
+
+use crate::{Sample, sample};
+
+fn up(item: up_item::Item) -> UpItem {
+    UpItem { item: Some(item) }
+}
+
+fn down(item: down_item::Item) -> DownItem {
+    DownItem { item: Some(item) }
+}
+
+fn sign_out() -> SignOut {
+    SignOut { connection_id: 101, user_id: 102, device_id: 103 }
+}
+
+fn connection() -> LiveConnection {
+    LiveConnection { connection_id: 101, user_id: 102, device_id: 103, since_ms: 1_700_000_000_104 }
+}
+
+fn subscribed() -> RoomSubscribed {
+    RoomSubscribed { room_id: 101, retained: vec!["first".into(), "second".into()] }
+}
+
+pub fn samples() -> Vec<Sample> {
+    [up_samples(), up_item_samples(), down_samples(), down_item_samples()].into_iter().flatten().collect()
+}
+
+fn up_samples() -> Vec<Sample> {
+    let hello = Hello { version: 101, node: "node".into(), epoch: 103 };
+    vec![
+        sample(
+            "logic.Up",
+            Up { hello: Some(hello.clone()), items: vec![up(up_item::Item::SignOut(sign_out())), UpItem::default()] },
+        ),
+        sample("logic.Hello", hello),
+        sample(
+            "logic.SignIn",
+            SignIn {
+                request_no: 101,
+                connection_id: 102,
+                request_id: "request-3".into(),
+                user_id: 104,
+                device_id: 105,
+                token: "token".into(),
+                app_id: 107,
+                client_addr: "client".into(),
+            },
+        ),
+        sample("logic.SignOut", sign_out()),
+        sample(
+            "logic.ClientPacket",
+            ClientPacket {
+                request_no: 101,
+                connection_id: 102,
+                user_id: 103,
+                device_id: 104,
+                command: 5,
+                request_id: "request-6".into(),
+                content: "content".into(),
+            },
+        ),
+        sample("logic.RoomRelease", RoomRelease { room_id: 101 }),
+        sample("logic.Announce.connection", Announce { what: Some(announce::What::Connection(connection())) }),
+        sample("logic.Announce.room_id", Announce { what: Some(announce::What::RoomId(102)) }),
+        sample("logic.LiveConnection", connection()),
+        sample(
+            "logic.NewestSeqQuestion",
+            NewestSeqQuestion { connections: vec![ConnectionUser { connection_id: 101, user_id: 102 }] },
+        ),
+        sample("logic.ConnectionUser", ConnectionUser { connection_id: 101, user_id: 102 }),
+        sample("logic.PushResult", PushResult { gone_connection_ids: vec![101, u64::MAX] }),
+    ]
+}
+
+fn up_item_samples() -> Vec<Sample> {
+    use up_item::Item;
+    vec![
+        sample("logic.UpItem.sign_in", up(Item::SignIn(SignIn { user_id: 1, ..SignIn::default() }))),
+        sample("logic.UpItem.sign_out", up(Item::SignOut(sign_out()))),
+        sample("logic.UpItem.packet", up(Item::Packet(ClientPacket { command: 3, ..ClientPacket::default() }))),
+        sample("logic.UpItem.room_release", up(Item::RoomRelease(RoomRelease { room_id: 4 }))),
+        sample("logic.UpItem.announce", up(Item::Announce(Announce { what: Some(announce::What::RoomId(5)) }))),
+        sample("logic.UpItem.newest_seq", up(Item::NewestSeq(NewestSeqQuestion { connections: vec![] }))),
+        sample("logic.UpItem.push_result", up(Item::PushResult(PushResult { gone_connection_ids: vec![7] }))),
+    ]
+}
+
+fn down_samples() -> Vec<Sample> {
+    let welcome = Welcome { version: 101, node: "node".into() };
+    let target = PushTarget { seq: 101, prev_seq: 100, connection_ids: vec![103, 104] };
+    let kick = Kick { connection_id: 101, reason: CloseReason::CrKicked as i32, message: "message".into() };
+    vec![
+        sample(
+            "logic.Down",
+            Down {
+                welcome: Some(welcome.clone()),
+                items: vec![down(down_item::Item::Kick(kick.clone())), DownItem::default()],
+            },
+        ),
+        sample("logic.Welcome", welcome),
+        sample(
+            "logic.SignInResult",
+            SignInResult { request_no: 101, code: 10000, message: "message".into(), newest_seq: 104 },
+        ),
+        sample(
+            "logic.PacketReply",
+            PacketReply {
+                request_no: 101,
+                code: 10001,
+                message: "message".into(),
+                data: "data".into(),
+                subscribed: Some(subscribed()),
+            },
+        ),
+        sample("logic.RoomSubscribed", subscribed()),
+        sample(
+            "logic.Push",
+            Push { message: "message".into(), targets: vec![target.clone()], request_id: "request-3".into() },
+        ),
+        sample("logic.PushTarget", target),
+        sample("logic.RoomPush", RoomPush { room_id: 101, message: "message".into(), is_priority: true }),
+        sample("logic.PushAll", PushAll { message: "message".into() }),
+        sample("logic.Kick", kick),
+        sample("logic.RoomMove", RoomMove { connection_id: 101, subscribed: Some(subscribed()) }),
+        sample(
+            "logic.NewestSeqAnswer",
+            NewestSeqAnswer { connections: vec![ConnectionSeq { connection_id: 101, newest_seq: 102 }] },
+        ),
+        sample("logic.ConnectionSeq", ConnectionSeq { connection_id: 101, newest_seq: 102 }),
+    ]
+}
+
+fn down_item_samples() -> Vec<Sample> {
+    use down_item::Item;
+    vec![
+        sample(
+            "logic.DownItem.sign_in_result",
+            down(Item::SignInResult(SignInResult { request_no: 1, ..SignInResult::default() })),
+        ),
+        sample(
+            "logic.DownItem.packet_reply",
+            down(Item::PacketReply(PacketReply { request_no: 2, ..PacketReply::default() })),
+        ),
+        sample("logic.DownItem.push", down(Item::Push(Push { message: "3".into(), ..Push::default() }))),
+        sample("logic.DownItem.room_push", down(Item::RoomPush(RoomPush { room_id: 4, ..RoomPush::default() }))),
+        sample("logic.DownItem.push_all", down(Item::PushAll(PushAll { message: "5".into() }))),
+        sample("logic.DownItem.kick", down(Item::Kick(Kick { connection_id: 6, ..Kick::default() }))),
+        sample("logic.DownItem.room_move", down(Item::RoomMove(RoomMove { connection_id: 7, ..RoomMove::default() }))),
+        sample("logic.DownItem.newest_seq", down(Item::NewestSeq(NewestSeqAnswer { connections: vec![] }))),
+    ]
+}

@@ -1,0 +1,195 @@
+//! Samples of package `logic`, as clients and product backends call it.
+
+use gim_proto::logic::*;
+
+use crate::{Sample, connect::message, sample};
+
+pub fn device() -> Device {
+    Device {
+        id: 101,
+        r#type: DeviceType::DtIos as i32,
+        brand: "brand".into(),
+        model: "model".into(),
+        system_version: "system".into(),
+        sdk_version: "sdk".into(),
+        branch_push_id: "push".into(),
+    }
+}
+
+fn group() -> Group {
+    Group {
+        id: 101,
+        name: "name".into(),
+        avatar_url: "avatar".into(),
+        introduction: "introduction".into(),
+        extra: "extra".into(),
+        kind: GroupKind::GkLarge as i32,
+        member_count: 117,
+    }
+}
+
+fn member() -> GroupMember {
+    GroupMember {
+        user_id: 101,
+        nickname: "nickname".into(),
+        r#type: MemberType::MtMember as i32,
+        // No other status has a name yet; a number tells the field apart.
+        status: 4,
+        extra: "extra".into(),
+    }
+}
+
+fn card() -> User {
+    User {
+        user_id: 101,
+        device_id: 102,
+        nickname: "nickname".into(),
+        avatar_url: "avatar".into(),
+        extra: "extra".into(),
+    }
+}
+
+fn history_request(peer: history_request::Peer) -> HistoryRequest {
+    HistoryRequest { peer: Some(peer), before_seq: 103, limit: 104 }
+}
+
+pub fn samples() -> Vec<Sample> {
+    let parts =
+        [message_samples(), device_samples(), group_samples(), member_samples(), room_samples(), push_samples()];
+    parts.into_iter().flatten().collect()
+}
+
+fn message_samples() -> Vec<Sample> {
+    vec![
+        sample("logic.SyncRequest", SyncRequest { seq: 101 }),
+        sample("logic.SyncReply", SyncReply { messages: vec![message(), message()], has_more: true }),
+        sample("logic.MessageACKRequest", MessageAckRequest { device_ack: 101 }),
+        sample("logic.HistoryRequest.user_id", history_request(history_request::Peer::UserId(101))),
+        sample("logic.HistoryRequest.group_id", history_request(history_request::Peer::GroupId(102))),
+        sample("logic.HistoryReply", HistoryReply { messages: vec![message()], has_more: true }),
+        sample("logic.RecallRequest", RecallRequest { message_id: 101 }),
+        sample(
+            "logic.PushToUsersRequest",
+            PushToUsersRequest { user_ids: vec![101, 1001], command: 110, content: "content".into(), is_persist: true },
+        ),
+        sample("logic.PushToUsersReply", PushToUsersReply { message_id: 101 }),
+        sample("logic.PushToAllRequest", PushToAllRequest { command: 101, content: "content".into() }),
+    ]
+}
+
+fn device_samples() -> Vec<Sample> {
+    let online = OnlineDevice {
+        user_id: 101,
+        device_id: 102,
+        r#type: DeviceType::DtWeb as i32,
+        node: "node".into(),
+        since_ms: 1_700_000_000_105,
+    };
+    vec![
+        sample(
+            "logic.SignInRequest",
+            SignInRequest { user_id: 101, device_id: 102, token: "token".into(), client_addr: "client".into() },
+        ),
+        sample("logic.SignInReply", SignInReply {}),
+        sample("logic.HeartbeatRequest", HeartbeatRequest { user_id: 101, device_id: 102 }),
+        sample("logic.OfflineRequest", OfflineRequest { user_id: 101, device_id: 102, client_addr: "client".into() }),
+        sample("logic.Device", device()),
+        sample("logic.DeviceSaveRequest", DeviceSaveRequest { device: Some(device()) }),
+        sample("logic.DeviceSaveReply", DeviceSaveReply { device_id: 101 }),
+        sample("logic.DeviceRegisterRequest", DeviceRegisterRequest { device: Some(device()) }),
+        sample("logic.DeviceRegisterReply", DeviceRegisterReply { device_id: 101 }),
+        sample("logic.ListOnlineRequest", ListOnlineRequest { user_ids: vec![101, 1001] }),
+        sample("logic.OnlineDevice", online.clone()),
+        sample("logic.ListOnlineReply", ListOnlineReply { devices: vec![online] }),
+    ]
+}
+
+fn group_samples() -> Vec<Sample> {
+    vec![
+        sample("logic.Group", group()),
+        sample(
+            "logic.GroupPushRequest",
+            GroupPushRequest { group_id: 101, command: 102, content: "content".into(), is_persist: true },
+        ),
+        sample("logic.GroupPushReply", GroupPushReply { message_id: 101 }),
+        sample("logic.GroupCreateRequest", GroupCreateRequest { group: Some(group()), members: vec![member()] }),
+        sample("logic.GroupCreateReply", GroupCreateReply { group_id: 101 }),
+        sample("logic.GroupUpdateRequest", GroupUpdateRequest { group: Some(group()) }),
+        sample("logic.GroupGetRequest", GroupGetRequest { group_id: 101 }),
+        sample("logic.GroupGetReply", GroupGetReply { group: Some(group()) }),
+        sample("logic.GroupListMineReply", GroupListMineReply { groups: vec![group(), Group::default()] }),
+    ]
+}
+
+fn member_samples() -> Vec<Sample> {
+    vec![
+        sample("logic.GroupMember", member()),
+        sample("logic.GroupAddMemberRequest", GroupAddMemberRequest { group_id: 101, members: vec![member()] }),
+        sample("logic.GroupRemoveMemberRequest", GroupRemoveMemberRequest { group_id: 101, user_ids: vec![102, 1002] }),
+        sample("logic.GroupUpdateMemberRequest", GroupUpdateMemberRequest { group_id: 101, member: Some(member()) }),
+        sample("logic.GroupGetMembersRequest", GroupGetMembersRequest { group_id: 101 }),
+        sample("logic.GroupGetMembersReply", GroupGetMembersReply { members: vec![member(), GroupMember::default()] }),
+    ]
+}
+
+fn room_samples() -> Vec<Sample> {
+    let node = ConnNode { tcp: "tcp".into(), ws: "ws".into(), weight: 103 };
+    let backoff = Backoff { first_ms: 101, max_ms: 102 };
+    vec![
+        sample(
+            "logic.PushRoomRequest",
+            PushRoomRequest {
+                room_id: 101,
+                command: 102,
+                content: "content".into(),
+                send_time: 1_700_000_000_104,
+                is_persist: true,
+                is_priority: true,
+            },
+        ),
+        sample(
+            "logic.SubscribeRoomRequest",
+            SubscribeRoomRequest { user_id: 101, device_id: 102, room_id: 103, seq: 104 },
+        ),
+        sample("logic.LocateRequest", LocateRequest { platform: "platform".into(), room_id: 102 }),
+        sample(
+            "logic.LocateReply",
+            LocateReply { nodes: vec![node.clone()], heartbeat_s: 102, backoff: Some(backoff) },
+        ),
+        sample("logic.ConnNode", node),
+        sample("logic.Backoff", backoff),
+    ]
+}
+
+fn push_samples() -> Vec<Sample> {
+    vec![
+        sample("logic.User", card()),
+        sample(
+            "logic.UserMessagePush",
+            UserMessagePush { from_user: Some(card()), to_user_id: 102, content: "content".into() },
+        ),
+        sample(
+            "logic.GroupMessagePush",
+            GroupMessagePush { from_user: Some(card()), group_id: 102, content: "content".into() },
+        ),
+        sample(
+            "logic.UpdateGroupPush",
+            UpdateGroupPush {
+                opt_id: 101,
+                opt_name: "operator".into(),
+                name: "name".into(),
+                avatar_url: "avatar".into(),
+                introduction: "introduction".into(),
+                extra: "extra".into(),
+            },
+        ),
+        sample(
+            "logic.AddGroupMembersPush",
+            AddGroupMembersPush { opt_id: 101, opt_name: "operator".into(), members: vec![member()] },
+        ),
+        sample(
+            "logic.RemoveGroupMemberPush",
+            RemoveGroupMemberPush { opt_id: 101, opt_name: "operator".into(), deleted_user_id: 103 },
+        ),
+    ]
+}
