@@ -25,13 +25,15 @@ const MESSAGES: &str = include_str!("golden/messages.txt");
 /// Packages of the wire; `google.protobuf` is not ours to hold still.
 const PACKAGES: [&str; 3] = ["business", "connect", "logic"];
 
+/// Whether bytes decode to the very message that a sample holds.
+type DecodesTo = Box<dyn Fn(&[u8]) -> bool>;
+
 /// One filled message.
 struct Sample {
     /// `package.Message`, with `.variant` behind it for a oneof.
     label: &'static str,
     bytes: Vec<u8>,
-    /// Whether these bytes decode to the very message.
-    decodes: Box<dyn Fn(&[u8]) -> bool>,
+    decodes: DecodesTo,
 }
 
 fn sample<M: Message + Default + PartialEq + 'static>(label: &'static str, message: M) -> Sample {
