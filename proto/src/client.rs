@@ -2,6 +2,7 @@
 //! `uvarint(len) ‖ Packet` (PROTOCOL.md part 1). One thread uses one client; every wait has a deadline.
 
 use std::{
+    collections::VecDeque,
     io::{self, Read, Write},
     net::{SocketAddr, TcpStream},
     time::{Duration, Instant},
@@ -11,6 +12,9 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use prost::Message as _;
 
 use crate::connect::{CloseNotice, Packet, PacketCommand, Reply, SignInRequest};
+
+/// With this many bytes at hand, a length that cannot be decoded is broken rather than cut.
+const LENGTH_BYTES_MAX: usize = 10;
 
 /// Why a packet did not come.
 #[derive(Debug, thiserror::Error)]
@@ -35,7 +39,7 @@ pub struct Client {
     stream: TcpStream,
     received: BytesMut,
     /// What came while a reply was awaited, oldest first.
-    set_aside: std::collections::VecDeque<Packet>,
+    set_aside: VecDeque<Packet>,
     timeout: Duration,
     next_request: u64,
 }
@@ -46,7 +50,7 @@ impl Client {
         let stream = TcpStream::connect_timeout(&address, timeout)?;
         stream.set_nodelay(true)?;
         stream.set_write_timeout(Some(timeout))?;
-        Ok(Self { stream, received: BytesMut::new(), set_aside: Default::default(), timeout, next_request: 1 })
+        Ok(Self { stream, received: BytesMut::new(), set_aside: VecDeque::new(), timeout, next_request: 1 })
     }
 
     /// The socket, for tests that write what is no packet.
@@ -121,7 +125,11 @@ impl Client {
 
     fn take_packet(&mut self) -> Result<Option<Packet>, ClientError> {
         let mut peek = &self.received[..];
-        let Ok(length) = prost::decode_length_delimiter(&mut peek) else { return Ok(None) };
+        let length = match prost::decode_length_delimiter(&mut peek) {
+            Ok(length) => length,
+            Err(_) if self.received.len() < LENGTH_BYTES_MAX => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
         let prefix = self.received.len() - peek.len();
         if peek.len() < length {
             return Ok(None);
@@ -150,5 +158,43 @@ impl Client {
                 _ => Err(error.into()),
             },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{net::TcpListener, thread};
+
+    use super::*;
+
+    /// A client of a peer that writes `answer` and hangs up.
+    fn client_of(answer: Vec<u8>) -> Client {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = Client::connect(listener.local_addr().unwrap(), Duration::from_secs(10)).unwrap();
+        let (mut peer, _) = listener.accept().unwrap();
+        thread::spawn(move || peer.write_all(&answer));
+        client
+    }
+
+    #[test]
+    fn frames_that_came_together_are_told_apart() {
+        let packets = [1, 2].map(|seq| Packet { seq, request_id: "x".repeat(200), ..Packet::default() });
+        let mut client = client_of(packets.iter().flat_map(|packet| packet.encode_length_delimited_to_vec()).collect());
+        assert_eq!([client.receive().unwrap(), client.receive().unwrap()], packets);
+        assert!(matches!(client.receive(), Err(ClientError::Closed(None))));
+    }
+
+    #[test]
+    fn a_goodbye_says_why() {
+        let notice = CloseNotice { message: "replaced".into(), ..CloseNotice::default() };
+        let command = PacketCommand::PcClose as i32;
+        let packet = Packet { command, content: notice.encode_to_vec().into(), ..Packet::default() };
+        let error = client_of(packet.encode_length_delimited_to_vec()).receive().unwrap_err();
+        assert_eq!(error.to_string(), "the server closed the connection: replaced");
+    }
+
+    #[test]
+    fn a_broken_length_is_no_endless_wait() {
+        assert!(matches!(client_of(vec![0xff; 16]).receive(), Err(ClientError::Decode(_))));
     }
 }

@@ -1,0 +1,169 @@
+//! What a scenario found, and the only place that prints: a table for people, one JSON object for machines.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "printing is what this module is for")]
+
+use std::{fmt::Debug, process::ExitCode, time::Duration};
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+/// Cells of the table are cut at this many characters; JSON has them whole.
+const CELL_CHARS_MAX: usize = 36;
+
+/// One thing that was expected and what came instead.
+#[derive(Debug, Clone, Serialize)]
+pub struct Check {
+    /// In words.
+    pub what: String,
+    /// What PROTOCOL.md promises.
+    pub expected: String,
+    /// What the server did.
+    pub got: String,
+    /// Whether the two agree.
+    pub ok: bool,
+}
+
+/// The checks of one scenario, in the order they were made.
+#[derive(Debug, Default)]
+pub struct Checks {
+    rows: Vec<Check>,
+}
+
+impl Checks {
+    /// Notes what was expected and what came.
+    pub fn equal<T: PartialEq + Debug>(&mut self, what: impl Into<String>, expected: T, got: T) {
+        let ok = expected == got;
+        self.rows.push(Check { what: what.into(), expected: format!("{expected:?}"), got: format!("{got:?}"), ok });
+    }
+
+    /// Notes something that is right or wrong as a whole, in words.
+    pub fn holds(&mut self, what: impl Into<String>, expected: impl Into<String>, got: impl Into<String>, ok: bool) {
+        self.rows.push(Check { what: what.into(), expected: expected.into(), got: got.into(), ok });
+    }
+
+    /// Those that did not come out as expected.
+    pub fn failed(&self) -> usize {
+        self.rows.iter().filter(|check| !check.ok).count()
+    }
+}
+
+/// The end of a scenario.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Which scenario.
+    pub scenario: &'static str,
+    /// What it was asked to do, as JSON.
+    pub config: Value,
+    /// What it checked, as far as it came.
+    pub checks: Checks,
+    /// The sentence that says why it ended early.
+    pub error: Option<String>,
+    /// How long it took.
+    pub elapsed: Duration,
+}
+
+impl Outcome {
+    /// Whether everything was done and came out as expected.
+    pub fn passed(&self) -> bool {
+        self.error.is_none() && self.checks.failed() == 0
+    }
+
+    fn to_json(&self) -> Value {
+        json!({
+            "scenario": self.scenario,
+            "config": self.config,
+            "passed": self.passed(),
+            "failed_checks": self.checks.failed(),
+            "checks": self.checks.rows,
+            "error": self.error,
+            "seconds": self.elapsed.as_secs_f64(),
+        })
+    }
+
+    fn verdict(&self) -> String {
+        let checks = self.checks.rows.len();
+        let seconds = self.elapsed.as_secs_f64();
+        match self.checks.failed() {
+            0 => format!("{}: {checks} checks passed in {seconds:.1} s", self.scenario),
+            failed => format!("{}: {failed} of {checks} checks FAILED in {seconds:.1} s", self.scenario),
+        }
+    }
+}
+
+/// Prints an outcome on standard output; the sentence of an early end goes to standard error.
+pub fn print(outcome: &Outcome, as_json: bool) {
+    if as_json {
+        println!("{}", outcome.to_json());
+    } else if !outcome.checks.rows.is_empty() {
+        print!("{}", table(&outcome.checks.rows));
+        println!("{}", outcome.verdict());
+    }
+    if let Some(error) = &outcome.error {
+        eprintln!("gim-bench: {error}");
+    }
+}
+
+/// Prints what is wrong with the command line; help and version are no errors.
+pub fn usage(error: &clap::Error) -> ExitCode {
+    if error.use_stderr() {
+        eprint!("{error}");
+        return ExitCode::FAILURE;
+    }
+    print!("{error}");
+    ExitCode::SUCCESS
+}
+
+fn table(rows: &[Check]) -> String {
+    let head = ["what", "expected", "got", "ok"].map(str::to_owned);
+    let body = rows.iter().map(|check| {
+        let ok = if check.ok { "ok" } else { "WRONG" };
+        [check.what.clone(), cut(&check.expected), cut(&check.got), ok.to_owned()]
+    });
+    let lines: Vec<[String; 4]> = std::iter::once(head).chain(body).collect();
+    let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
+    let widths = [width(0), width(1), width(2)];
+    let line = |[what, expected, got, ok]: &[String; 4]| {
+        format!("{what:<0$}  {expected:<1$}  {got:<2$}  {ok}\n", widths[0], widths[1], widths[2])
+    };
+    lines.iter().map(line).collect()
+}
+
+fn cut(cell: &str) -> String {
+    match cell.char_indices().nth(CELL_CHARS_MAX) {
+        Some((end, _)) => format!("{}…", &cell[..end]),
+        None => cell.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outcome() -> Outcome {
+        let mut checks = Checks::default();
+        checks.equal("seq", 1, 1);
+        checks.equal("a longer name", "x".repeat(50), "y".into());
+        Outcome { scenario: "smoke", config: json!({}), checks, error: None, elapsed: Duration::from_millis(1500) }
+    }
+
+    #[test]
+    fn the_columns_line_up_and_long_cells_are_cut() {
+        let text = table(&outcome().checks.rows);
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(lines.len(), 3);
+        let column = lines[0].find("expected").unwrap();
+        assert_eq!(lines[1].find('1'), Some(column));
+        assert!(lines[2].contains('…') && lines[2].ends_with("WRONG"));
+    }
+
+    #[test]
+    fn one_difference_fails_the_scenario() {
+        let mut outcome = outcome();
+        assert!(!outcome.passed());
+        assert_eq!(outcome.verdict(), "smoke: 1 of 2 checks FAILED in 1.5 s");
+        assert_eq!(outcome.to_json()["failed_checks"], 1);
+        outcome.checks.rows.truncate(1);
+        assert!(outcome.passed());
+        outcome.error = Some("the server went away".into());
+        assert!(!outcome.passed());
+    }
+}

@@ -1,0 +1,84 @@
+//! Many at once: a room, with a late subscriber and one who leaves, and a push to all.
+
+use gim_proto::logic::{
+    PushRoomRequest, PushToAllRequest, message_int_service_client::MessageIntServiceClient,
+    room_int_service_client::RoomIntServiceClient,
+};
+
+use super::{Cast, Device, PRODUCT_COMMAND, Stage};
+use crate::report::Checks;
+
+const ROOM_MESSAGES: usize = 10;
+
+pub fn play(stage: &Stage, cast: &mut Cast, checks: &mut Checks) -> anyhow::Result<()> {
+    room(stage, cast, checks)?;
+    all(stage, cast, checks)
+}
+
+fn room(stage: &Stage, cast: &mut Cast, checks: &mut Checks) -> anyhow::Result<()> {
+    // Positive as a signed number, because ids are stored as such.
+    let room_id = rand::random::<u64>() >> 1 | 1;
+    for device in [&mut cast.ada_phone, &mut cast.bob] {
+        checks.equal(format!("{} enters a room: code", device.name()), 0, device.subscribe(room_id, 0)?);
+    }
+    let contents: Vec<_> = (1..=ROOM_MESSAGES).map(|number| stage.content(&format!("in the room {number}"))).collect();
+    for content in &contents {
+        push_room(stage, room_id, content)?;
+    }
+    let expected: Vec<_> = contents.iter().cloned().zip(1..).collect();
+    for device in [&mut cast.ada_phone, &mut cast.bob] {
+        device.wait_for_content(&contents[ROOM_MESSAGES - 1])?;
+        check_room(checks, device, "in the room", room_id, &expected);
+    }
+    cast.ada_laptop.subscribe(room_id, 4)?;
+    cast.ada_laptop.wait_for_content(&contents[ROOM_MESSAGES - 1])?;
+    check_room(checks, &cast.ada_laptop, "enters late, after seq 4", room_id, &expected[4..]);
+
+    checks.equal("Bob leaves the room: code", 0, cast.bob.subscribe(0, 0)?);
+    let last = stage.content("in the room without Bob");
+    push_room(stage, room_id, &last)?;
+    for device in [&mut cast.ada_phone, &mut cast.ada_laptop] {
+        let seq = device.wait_for_content(&last)?.map(|message| message.seq);
+        checks.equal(format!("{} is still in the room: seq", device.name()), Some(ROOM_MESSAGES as u64 + 1), seq);
+        device.subscribe(0, 0)?;
+    }
+    Ok(())
+}
+
+fn push_room(stage: &Stage, room_id: u64, content: &str) -> anyhow::Result<()> {
+    let request = PushRoomRequest {
+        room_id,
+        command: PRODUCT_COMMAND,
+        content: content.to_owned().into(),
+        is_persist: true,
+        ..PushRoomRequest::default()
+    };
+    let mut client = RoomIntServiceClient::new(stage.target.logic());
+    stage.target.call("PushRoom", client.push_room(stage.target.internal(request)))
+}
+
+fn check_room(checks: &mut Checks, device: &Device, how: &str, room_id: u64, expected: &[(String, u64)]) {
+    let messages = device.arrived().iter().filter(|message| message.room_id == room_id);
+    let got: Vec<_> =
+        messages.map(|message| (String::from_utf8_lossy(&message.content).into_owned(), message.seq)).collect();
+    let words = |pairs: &[(String, u64)]| {
+        let seqs: Vec<_> = pairs.iter().map(|(_, seq)| *seq).collect();
+        format!("{} messages, seqs {}", pairs.len(), super::order::ranges(&seqs))
+    };
+    checks.holds(format!("{} {how}: order", device.name()), words(expected), words(&got), got == expected);
+}
+
+fn all(stage: &Stage, cast: &mut Cast, checks: &mut Checks) -> anyhow::Result<()> {
+    let content = stage.content("to all");
+    let request = PushToAllRequest { command: PRODUCT_COMMAND, content: content.clone().into() };
+    let mut client = MessageIntServiceClient::new(stage.target.logic());
+    stage.target.call("PushToAll", client.push_to_all(stage.target.internal(request)))?;
+    for device in cast.all() {
+        let got = device.wait_for_content(&content)?.map(|message| (message.command, message.seq));
+        checks.equal(format!("push to all: {} gets (command, seq)", device.name()), Some((PRODUCT_COMMAND, 0)), got);
+    }
+    let left: Vec<_> = cast.bob.arrived().iter().map(|message| &message.content).cloned().collect();
+    let stray = left.iter().any(|got| *got == stage.content("in the room without Bob").as_bytes());
+    checks.equal("Bob, who left the room, gets its messages", false, stray);
+    Ok(())
+}

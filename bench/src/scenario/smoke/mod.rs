@@ -1,0 +1,162 @@
+//! Does every message arrive, once, in order, with the right seq?
+//!
+//! Two new users sign in, one of them on two devices, and go through what a chat does: one-to-one, friends, pushes of a
+//! product, a room, everybody, a device that is away and comes back. Others may use the server meanwhile: users, room and
+//! contents are new in each run, and what was not sent by this run is passed over.
+
+mod device;
+mod friends;
+mod many;
+mod offline;
+mod one_to_one;
+mod order;
+
+use std::time::Instant;
+
+use anyhow::Context as _;
+use gim_proto::{ResultCode, business, logic, metadata};
+
+use self::device::Device;
+use crate::{
+    report::{Checks, Outcome},
+    target::{Target, TargetArguments},
+};
+
+/// Arguments of `smoke`.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    target: TargetArguments,
+    /// The code that lets a phone number sign in
+    #[arg(long, value_name = "CODE", default_value = "123456")]
+    code: String,
+}
+
+/// Runs it.
+pub fn run(arguments: &Arguments) -> Outcome {
+    let started = Instant::now();
+    let mut checks = Checks::default();
+    let ended = go(arguments, &mut checks);
+    Outcome {
+        scenario: "smoke",
+        config: arguments.target.to_json(),
+        checks,
+        error: ended.err().map(|error| format!("{error:#}")),
+        elapsed: started.elapsed(),
+    }
+}
+
+fn go(arguments: &Arguments, checks: &mut Checks) -> anyhow::Result<()> {
+    let run = format!("{:08x}", rand::random::<u32>());
+    let target = Target::reach(&arguments.target, &run)?;
+    let mut cast = sign_in(&target, &arguments.code, checks).context("sign-in")?;
+    let stage = Stage { target: &target, run: &run };
+    one_to_one::play(&stage, &mut cast, checks).context("one-to-one")?;
+    friends::play(&stage, &mut cast, checks).context("friends")?;
+    many::play(&stage, &mut cast, checks).context("room and all")?;
+    offline::play(&stage, &mut cast, checks).context("offline")?;
+    order::check(&stage, &mut cast, checks).context("order")
+}
+
+/// What every act needs.
+struct Stage<'a> {
+    target: &'a Target,
+    run: &'a str,
+}
+
+impl Stage<'_> {
+    /// A content that only this run sends.
+    fn content(&self, words: &str) -> String {
+        format!("{words} ({})", self.run)
+    }
+
+    /// A product's push; returns the message id.
+    fn push_to_users(&self, user_ids: &[u64], content: &str, is_persist: bool) -> anyhow::Result<u64> {
+        let request = logic::PushToUsersRequest {
+            user_ids: user_ids.to_vec(),
+            command: PRODUCT_COMMAND,
+            content: content.to_owned().into(),
+            is_persist,
+        };
+        let mut client = logic::message_int_service_client::MessageIntServiceClient::new(self.target.logic());
+        let reply = self.target.call("PushToUsers", client.push_to_users(self.target.internal(request)))?;
+        Ok(reply.message_id)
+    }
+}
+
+/// A message command that belongs to the product, passed through untouched.
+const PRODUCT_COMMAND: i32 = 2001;
+
+/// Who plays.
+struct Cast {
+    ada_phone: Device,
+    ada_laptop: Device,
+    bob: Device,
+}
+
+impl Cast {
+    fn ada(&self) -> u64 {
+        self.ada_phone.user_id()
+    }
+
+    fn bob(&self) -> u64 {
+        self.bob.user_id()
+    }
+
+    fn all(&mut self) -> [&mut Device; 3] {
+        [&mut self.ada_phone, &mut self.ada_laptop, &mut self.bob]
+    }
+}
+
+fn sign_in(target: &Target, code: &str, checks: &mut Checks) -> anyhow::Result<Cast> {
+    let (ada_number, bob_number) = (phone_number(), phone_number());
+    let phone = ask_business(target, &ada_number, code, logic::DeviceType::DtAndroid)?;
+    let laptop = ask_business(target, &ada_number, code, logic::DeviceType::DtMacos)?;
+    let bob = ask_business(target, &bob_number, code, logic::DeviceType::DtIos)?;
+    checks.equal("new phone number, known phone number: is_new", [true, false], [phone.is_new, laptop.is_new]);
+    checks.equal("one user on two devices: same user_id", phone.user_id, laptop.user_id);
+    let distinct = phone.user_id != bob.user_id && phone.device_id != laptop.device_id;
+    checks.equal("other user, other devices: other ids", true, distinct);
+    let mut stranger = target.connect()?;
+    let refused = stranger.sign_in(bob.user_id, bob.device_id, "no such token")?;
+    checks.equal("wrong token: code", ResultCode::SignInAgain.number(), refused.code);
+    let mut cast = Cast {
+        ada_phone: Device::sign_in(target, "Ada's phone", phone)?,
+        ada_laptop: Device::sign_in(target, "Ada's laptop", laptop)?,
+        bob: Device::sign_in(target, "Bob", bob)?,
+    };
+    for device in cast.all() {
+        let newest_seq = device.heartbeat()?;
+        checks.equal(format!("{}: heartbeat tells newest seq", device.name()), 0, newest_seq);
+    }
+    Ok(cast)
+}
+
+fn ask_business(
+    target: &Target,
+    phone_number: &str,
+    code: &str,
+    device_type: logic::DeviceType,
+) -> anyhow::Result<business::SignInReply> {
+    let request = business::SignInRequest {
+        phone_number: phone_number.to_owned(),
+        code: code.to_owned(),
+        device: Some(logic::Device {
+            r#type: device_type as i32,
+            brand: "gim-bench".into(),
+            ..logic::Device::default()
+        }),
+    };
+    let mut client = business::user_ext_service_client::UserExtServiceClient::new(target.business());
+    target.call("business.UserExtService/SignIn", client.sign_in(target.named(tonic::Request::new(request))))
+}
+
+/// Digits as of a phone number; 12 random ones do not meet an earlier run's.
+fn phone_number() -> String {
+    format!("9{:012}", rand::random::<u64>() % 1_000_000_000_000)
+}
+
+/// A request of a signed-in client.
+fn signed<T>(stage: &Stage, device: &Device, message: T) -> tonic::Request<T> {
+    stage.target.named(metadata::signed(message, device.user_id(), device.device_id(), device.token()))
+}

@@ -1,0 +1,167 @@
+//! The server under test: its addresses, and calls of it with deadlines.
+//!
+//! Owns the Tokio runtime on which gRPC runs, one worker thread; [`Target::call`] blocks the thread of the scenario.
+
+use std::{
+    cell::Cell,
+    error::Error,
+    future::Future,
+    net::{SocketAddr, ToSocketAddrs as _},
+    time::Duration,
+};
+
+use anyhow::{Context as _, anyhow};
+use gim_proto::{ResultCode, client::Client, metadata};
+use serde_json::{Value, json};
+use tokio::runtime::Runtime;
+use tonic::{
+    Request, Response, Status,
+    transport::{Channel, Endpoint},
+};
+
+/// Longest wait for anything the server is asked for.
+pub const DEADLINE: Duration = Duration::from_secs(10);
+
+const HOST: &str = "127.0.0.1";
+const TCP_PORT: u16 = 8002;
+const LOGIC_PORT: u16 = 8010;
+const BUSINESS_PORT: u16 = 8020;
+
+/// Where the server is.
+#[derive(Debug, Clone, clap::Args)]
+pub struct TargetArguments {
+    /// Long connections (conn) [default: 127.0.0.1:8002]
+    #[arg(long, value_name = "ADDR")]
+    tcp: Option<String>,
+    /// gRPC of logic [default: http://127.0.0.1:8010]
+    #[arg(long, value_name = "URL")]
+    logic: Option<String>,
+    /// gRPC of business [default: http://127.0.0.1:8020]
+    #[arg(long, value_name = "URL")]
+    business: Option<String>,
+    /// Added to the default ports, as in `scripts/up --port-offset`
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u16).range(..=(u16::MAX - BUSINESS_PORT) as i64))]
+    port_offset: u16,
+    /// What internal services beyond loopback ask their callers for
+    #[arg(long, value_name = "TOKEN", env = "GIM_BENCH_INTERNAL_TOKEN", hide_env_values = true, default_value = "")]
+    internal_token: String,
+}
+
+impl TargetArguments {
+    /// The address of conn, as `host:port`.
+    pub fn tcp(&self) -> String {
+        self.tcp.clone().unwrap_or_else(|| format!("{HOST}:{}", TCP_PORT + self.port_offset))
+    }
+
+    fn logic(&self) -> String {
+        self.logic.clone().unwrap_or_else(|| format!("http://{HOST}:{}", LOGIC_PORT + self.port_offset))
+    }
+
+    fn business(&self) -> String {
+        self.business.clone().unwrap_or_else(|| format!("http://{HOST}:{}", BUSINESS_PORT + self.port_offset))
+    }
+
+    /// The addresses, for the report.
+    pub fn to_json(&self) -> Value {
+        json!({ "tcp": self.tcp(), "logic": self.logic(), "business": self.business() })
+    }
+}
+
+/// The server, reached.
+#[derive(Debug)]
+pub struct Target {
+    tcp: SocketAddr,
+    tcp_name: String,
+    logic: Channel,
+    business: Channel,
+    internal_token: String,
+    /// Names this run in the server's logs.
+    run: String,
+    calls: Cell<u64>,
+    runtime: Runtime,
+}
+
+impl Target {
+    /// Connects to all three services; the error names the one that cannot be reached.
+    pub fn reach(arguments: &TargetArguments, run: &str) -> anyhow::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        let tcp_name = arguments.tcp();
+        let target = Self {
+            tcp: resolve(&tcp_name)?,
+            tcp_name,
+            logic: runtime.block_on(channel("logic", &arguments.logic()))?,
+            business: runtime.block_on(channel("business", &arguments.business()))?,
+            internal_token: arguments.internal_token.clone(),
+            run: run.to_owned(),
+            calls: Cell::new(0),
+            runtime,
+        };
+        target.connect()?;
+        Ok(target)
+    }
+
+    /// Opens one more long connection.
+    pub fn connect(&self) -> anyhow::Result<Client> {
+        Client::connect(self.tcp, DEADLINE).with_context(|| format!("cannot reach conn at {}", self.tcp_name))
+    }
+
+    /// The channel to logic.
+    pub fn logic(&self) -> Channel {
+        self.logic.clone()
+    }
+
+    /// The channel to business.
+    pub fn business(&self) -> Channel {
+        self.business.clone()
+    }
+
+    /// A request of a trusted service.
+    pub fn internal<T>(&self, message: T) -> Request<T> {
+        let mut request = self.named(Request::new(message));
+        if !self.internal_token.is_empty() {
+            metadata::put(&mut request, metadata::INTERNAL_TOKEN, &self.internal_token);
+        }
+        request
+    }
+
+    /// Gives a request an id, so that it can be found in the server's logs.
+    pub fn named<T>(&self, mut request: Request<T>) -> Request<T> {
+        self.calls.set(self.calls.get() + 1);
+        metadata::put(&mut request, metadata::REQUEST_ID, &format!("bench-{}-{}", self.run, self.calls.get()));
+        request
+    }
+
+    /// Waits for an answer; the error says what was asked and what the server said.
+    pub fn call<T>(&self, what: &str, answer: impl Future<Output = Result<Response<T>, Status>>) -> anyhow::Result<T> {
+        let answer = self.runtime.block_on(async { tokio::time::timeout(DEADLINE, answer).await });
+        match answer {
+            Ok(Ok(answer)) => Ok(answer.into_inner()),
+            Ok(Err(status)) => {
+                let code = ResultCode::of_status(&status).number();
+                Err(anyhow!("{what} was refused with code {code}: {}", status.message()))
+            }
+            Err(_) => Err(anyhow!("{what} was not answered within {DEADLINE:?}")),
+        }
+    }
+}
+
+fn resolve(address: &str) -> anyhow::Result<SocketAddr> {
+    let mut addresses =
+        address.to_socket_addrs().map_err(|error| anyhow!("cannot reach conn at {address}: {error}"))?;
+    addresses.next().ok_or_else(|| anyhow!("cannot reach conn at {address}: the name has no address"))
+}
+
+async fn channel(service: &str, url: &str) -> anyhow::Result<Channel> {
+    let fail = |error: &tonic::transport::Error| anyhow!("cannot reach {service} at {url}: {}", root_cause(error));
+    let endpoint = Endpoint::from_shared(url.to_owned()).map_err(|error| fail(&error))?;
+    endpoint.connect_timeout(DEADLINE).tcp_nodelay(true).connect().await.map_err(|error| fail(&error))
+}
+
+/// tonic says "transport error"; the reason stands underneath.
+fn root_cause(error: &dyn Error) -> String {
+    let mut cause = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
+}
