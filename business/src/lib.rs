@@ -1,1 +1,27 @@
 //! Users, tokens and friends: the replaceable business service.
+//!
+//! A product with users of its own implements `UserIntService/Auth` and leaves this service out. The layers, from the
+//! outside in; each knows only those below it:
+//!
+//! - `rpc`: the gRPC services. Reads who calls, checks fields by name, turns errors into statuses, logs them once.
+//! - `app`: one use case per function, read top-down: sign-in, token check, profile, friends.
+//! - `store` and `logic`: the SQL tables, and the calls to the logic service (device ids, pushes).
+//! - `domain`: rules without IO; what depends on time takes it as an argument.
+//!
+//! Everything runs on the Tokio runtime that [`start`] is called on. There is no global state: several services may live
+//! in one process.
+
+mod app;
+mod clock;
+mod config;
+mod domain;
+mod error;
+mod logic;
+mod metrics;
+mod rpc;
+mod service;
+mod store;
+
+pub use config::{BusinessSettings, Limits, LogicSettings, SignInSettings};
+pub use domain::code::{CodeCheck, CodeCheckError};
+pub use service::{Business, StartError, start, start_with_code_check};

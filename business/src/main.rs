@@ -1,3 +1,20 @@
-//! Users, tokens and friends: the replaceable business service.
+//! `gim-business`: users, tokens and friends. Everything it does stands in the library.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use gim_business::BusinessSettings;
+use gim_config::{ServiceArgs, service};
+
+/// Users, tokens and friends of gim: the service that a product may replace by its own
+#[derive(Debug, clap::Parser)]
+#[command(name = "gim-business", version)]
+struct Args {
+    #[command(flatten)]
+    service: ServiceArgs,
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    service::run(&args.service, |settings: &BusinessSettings| &settings.log, gim_business::start)
+}

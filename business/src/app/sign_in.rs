@@ -1,0 +1,96 @@
+//! Signing in with a phone number and a code, which gives the device a token and makes the user at the first time.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use gim_proto::{ResultCode, logic::Device};
+
+use crate::{
+    config::SignInSettings,
+    domain::{
+        attempts::{Attempts, Try},
+        code::CodeCheck,
+        token::NewToken,
+    },
+    error::AppError,
+    logic::Logic,
+    metrics::{ATTEMPTS_EVICTED_TOTAL, SIGN_INS_TOTAL},
+    store::Store,
+};
+
+const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
+
+/// The way in. Clones share everything.
+#[derive(Clone)]
+pub struct SignIns {
+    store: Store,
+    logic: Logic,
+    code_check: Arc<dyn CodeCheck>,
+    attempts: Arc<Mutex<Attempts>>,
+    token_ttl_ms: i64,
+}
+
+/// What a user gets for the right code.
+pub struct SignedIn {
+    pub is_new: bool,
+    pub user_id: u64,
+    pub device_id: u64,
+    /// The only time that the token is known here.
+    pub token: String,
+}
+
+impl SignIns {
+    /// The way in that `settings` describe.
+    pub fn new(settings: &SignInSettings, store: Store, logic: Logic, code_check: Arc<dyn CodeCheck>) -> Self {
+        let window_ms = i64::from(settings.wrong_codes_window_s) * 1_000;
+        let attempts = Attempts::new(settings.wrong_codes_max, window_ms, settings.tracked_numbers_max as usize);
+        let token_ttl_ms = i64::from(settings.token_ttl_days) * DAY_MS;
+        Self { store, logic, code_check, attempts: Arc::new(Mutex::new(attempts)), token_ttl_ms }
+    }
+
+    /// Checks the code, saves the device with logic (which gives it an id where it has none), and only then writes the user
+    /// and the token in one transaction: whatever fails before leaves no user behind, and the call can be repeated.
+    pub async fn sign_in(
+        &self,
+        phone_number: &str,
+        code: &str,
+        device: Device,
+        request_id: &str,
+        now_ms: i64,
+    ) -> Result<SignedIn, AppError> {
+        self.check_code(phone_number, code, now_ms).await?;
+        let device_id = self.logic.save_device(device, request_id).await?;
+        let token = NewToken::make(now_ms, self.token_ttl_ms);
+        let signed_in = self.store.sign_in(phone_number, device_id, &token.stored).await?;
+        let (user_id, is_new) = (signed_in.user_id, signed_in.is_new);
+        count(if is_new { "new_user" } else { "known_user" });
+        tracing::debug!(user_id, device_id, is_new, "signed in");
+        Ok(SignedIn { is_new, user_id, device_id, token: token.text })
+    }
+
+    async fn check_code(&self, phone_number: &str, code: &str, now_ms: i64) -> Result<(), AppError> {
+        match self.attempts().begin(phone_number, now_ms) {
+            Try::Allowed { evicted: 0 } => {}
+            Try::Allowed { evicted } => metrics::counter!(ATTEMPTS_EVICTED_TOTAL).increment(evicted as u64),
+            Try::TooMany => {
+                count("too_many_attempts");
+                let message = "too many wrong codes for this phone number, try again later";
+                return Err(AppError::refused(ResultCode::TooManyRequests, message));
+            }
+        }
+        if !self.code_check.check(phone_number, code).await? {
+            count("wrong_code");
+            return Err(ResultCode::WrongCode.into());
+        }
+        self.attempts().succeed(phone_number);
+        Ok(())
+    }
+
+    /// The lock is held for a few map operations, never across an await.
+    fn attempts(&self) -> std::sync::MutexGuard<'_, Attempts> {
+        self.attempts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn count(result: &'static str) {
+    metrics::counter!(SIGN_INS_TOTAL, "result" => result).increment(1);
+}

@@ -1,0 +1,56 @@
+//! Checking a token: the call that every sign-in of a connection and every call of a client waits for.
+
+use gim_proto::ResultCode;
+
+use crate::{error::AppError, metrics::TOKEN_CHECKS_TOTAL, store::Store};
+
+/// The check of tokens. Clones share the store.
+#[derive(Debug, Clone)]
+pub struct Tokens {
+    store: Store,
+}
+
+impl Tokens {
+    /// Checks against `store`.
+    pub fn new(store: Store) -> Self {
+        Self { store }
+    }
+
+    /// Succeeds where the token lets this user in on this device. An unknown user, an unknown device, a wrong token and an
+    /// expired one are refused alike, so that nobody learns which it was.
+    pub async fn check(&self, user_id: u64, device_id: u64, token: &str, now_ms: i64) -> Result<(), AppError> {
+        let stored = self.store.token(user_id, device_id).await?;
+        let is_admitted = stored.is_some_and(|stored| stored.admits(token, now_ms));
+        let result = if is_admitted { "ok" } else { "refused" };
+        metrics::counter!(TOKEN_CHECKS_TOTAL, "result" => result).increment(1);
+        if is_admitted { Ok(()) } else { Err(ResultCode::SignInAgain.into()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{domain::token::NewToken, store::tests::temporary};
+
+    #[tokio::test]
+    async fn a_token_lets_in_its_user_on_its_device_until_it_expires() {
+        let (_folder, store) = temporary().await;
+        let token = NewToken::make(0, 1_000);
+        let user_id = store.sign_in("1", 7, &token.stored).await.unwrap().user_id;
+        let tokens = Tokens::new(store);
+        tokens.check(user_id, 7, &token.text, 999).await.unwrap();
+        let refusals = [
+            tokens.check(user_id, 7, &token.text, 1_000).await,
+            tokens.check(user_id, 8, &token.text, 999).await,
+            tokens.check(user_id + 1, 7, &token.text, 999).await,
+            tokens.check(user_id, 7, &NewToken::make(0, 1_000).text, 999).await,
+        ];
+        for refusal in refusals {
+            let status = tonic::Status::from(refusal.unwrap_err());
+            assert_eq!(
+                (ResultCode::of_status(&status), status.message()),
+                (ResultCode::SignInAgain, "please sign in again")
+            );
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! The settings of this service; `config/business.toml` documents every key.
+
+use std::path::{Path, PathBuf};
+
+use gim_config::{
+    Settings, admin::AdminSettings, grpc::GrpcSettings, listen::Endpoint, logging::LogSettings, sql::DatabaseSettings,
+};
+use serde::{Deserialize, Serialize};
+
+/// All settings of the business service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct BusinessSettings {
+    /// Folder of the embedded database.
+    pub data_dir: PathBuf,
+    /// Where this service is called.
+    pub grpc: GrpcSettings,
+    /// Metrics and health.
+    pub admin: AdminSettings,
+    /// Log lines.
+    pub log: LogSettings,
+    /// Where users, tokens and friends are kept.
+    pub database: DatabaseSettings,
+    /// The logic service that this one calls.
+    pub logic: LogicSettings,
+    /// How users sign in.
+    pub sign_in: SignInSettings,
+    /// Sizes and counts.
+    pub limits: Limits,
+}
+
+/// The section `[logic]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogicSettings {
+    /// Where logic is called; it gives device ids and delivers pushes.
+    pub endpoint: Endpoint,
+    /// A call that lasts longer is answered "try again later".
+    pub call_timeout_ms: u64,
+}
+
+/// The section `[sign_in]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SignInSettings {
+    /// The code that is accepted for every phone number, for development. Empty: no code is accepted.
+    pub development_code: String,
+    /// How long a token is good for.
+    pub token_ttl_days: u32,
+    /// So many codes may be tried for a phone number within the window, until one is right.
+    pub wrong_codes_max: u32,
+    /// From the first wrong code of a phone number until its count starts anew.
+    pub wrong_codes_window_s: u32,
+    /// Phone numbers whose wrong codes are counted at the same time; beyond it the oldest count is forgotten.
+    pub tracked_numbers_max: u32,
+}
+
+/// The section `[limits]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Longest phone number.
+    pub phone_number_bytes_max: usize,
+    /// Longest nickname, and longest search key.
+    pub nickname_bytes_max: usize,
+    /// Longest avatar URL.
+    pub avatar_url_bytes_max: usize,
+    /// Longest `extra`, of a user and of a friend.
+    pub extra_bytes_max: usize,
+    /// Longest remark about a friend.
+    pub remarks_bytes_max: usize,
+    /// Longest description of a request to be friends.
+    pub description_bytes_max: usize,
+    /// Longest content of a friend's message.
+    pub content_bytes_max: usize,
+    /// Longest text that describes a device: brand, model, …
+    pub device_text_bytes_max: usize,
+    /// Most users that one search finds.
+    pub search_results_max: u32,
+    /// Most user ids in one GetUsers.
+    pub users_per_call_max: usize,
+    /// Most friends of a user, together with the requests of that user that nobody agreed to yet.
+    pub friends_max: u32,
+}
+
+impl Default for BusinessSettings {
+    fn default() -> Self {
+        Self {
+            data_dir: "data".into(),
+            grpc: GrpcSettings { listen: Endpoint::new("127.0.0.1:8020"), ..GrpcSettings::default() },
+            admin: AdminSettings { listen: Endpoint::new("127.0.0.1:8021") },
+            log: LogSettings::default(),
+            database: DatabaseSettings::default(),
+            logic: LogicSettings::default(),
+            sign_in: SignInSettings::default(),
+            limits: Limits::default(),
+        }
+    }
+}
+
+impl Default for LogicSettings {
+    fn default() -> Self {
+        Self { endpoint: Endpoint::new("http://127.0.0.1:8010"), call_timeout_ms: 3_000 }
+    }
+}
+
+impl Default for SignInSettings {
+    fn default() -> Self {
+        Self {
+            development_code: "123456".into(),
+            token_ttl_days: 30,
+            wrong_codes_max: 10,
+            wrong_codes_window_s: 600,
+            tracked_numbers_max: 100_000,
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            phone_number_bytes_max: 32,
+            nickname_bytes_max: 128,
+            avatar_url_bytes_max: 512,
+            extra_bytes_max: 1_024,
+            remarks_bytes_max: 128,
+            description_bytes_max: 512,
+            // With the sender's card around it, a message still fits the 60 KiB that logic takes.
+            content_bytes_max: 56 * 1_024,
+            device_text_bytes_max: 256,
+            search_results_max: 50,
+            users_per_call_max: 1_000,
+            friends_max: 1_000,
+        }
+    }
+}
+
+impl Settings for BusinessSettings {
+    const SERVICE: &'static str = "business";
+
+    fn endpoints(&mut self) -> Vec<&mut Endpoint> {
+        vec![&mut self.grpc.listen, &mut self.admin.listen, &mut self.logic.endpoint]
+    }
+
+    fn set_data_dir(&mut self, folder: &Path) -> bool {
+        self.data_dir = folder.to_owned();
+        true
+    }
+
+    fn validate(&self) -> Result<(), String> {
+        self.grpc.validate()?;
+        self.log.validate()?;
+        self.database.validate()?;
+        self.logic.validate()?;
+        self.sign_in.validate()?;
+        self.limits.validate()
+    }
+}
+
+impl LogicSettings {
+    fn validate(&self) -> Result<(), String> {
+        if !self.endpoint.to_string().starts_with("http://") {
+            return Err(format!("logic.endpoint: `{}` must have the form http://host:port", self.endpoint));
+        }
+        within("logic.call_timeout_ms", self.call_timeout_ms, 1, 600_000)
+    }
+}
+
+impl SignInSettings {
+    fn validate(&self) -> Result<(), String> {
+        within("sign_in.token_ttl_days", self.token_ttl_days, 1, 36_500)?;
+        within("sign_in.wrong_codes_max", self.wrong_codes_max, 1, 1_000_000)?;
+        within("sign_in.wrong_codes_window_s", self.wrong_codes_window_s, 1, 31_536_000)?;
+        within("sign_in.tracked_numbers_max", self.tracked_numbers_max, 1, 10_000_000)
+    }
+}
+
+impl Limits {
+    fn validate(&self) -> Result<(), String> {
+        const TEXT_BYTES_MAX: u64 = 1 << 20;
+        let texts = [
+            ("phone_number_bytes_max", self.phone_number_bytes_max),
+            ("nickname_bytes_max", self.nickname_bytes_max),
+            ("avatar_url_bytes_max", self.avatar_url_bytes_max),
+            ("extra_bytes_max", self.extra_bytes_max),
+            ("remarks_bytes_max", self.remarks_bytes_max),
+            ("description_bytes_max", self.description_bytes_max),
+            ("content_bytes_max", self.content_bytes_max),
+            ("device_text_bytes_max", self.device_text_bytes_max),
+        ];
+        for (name, value) in texts {
+            within(&format!("limits.{name}"), value as u64, 1, TEXT_BYTES_MAX)?;
+        }
+        within("limits.search_results_max", self.search_results_max, 1, 1_000)?;
+        // Each id is a parameter of one statement, and databases take 32,766 of them at most.
+        within("limits.users_per_call_max", self.users_per_call_max as u64, 1, 10_000)?;
+        within("limits.friends_max", self.friends_max, 1, 100_000)
+    }
+}
+
+fn within(key: &str, value: impl Into<u64>, least: u64, most: u64) -> Result<(), String> {
+    if (least..=most).contains(&value.into()) {
+        Ok(())
+    } else {
+        Err(format!("{key}: must be between {least} and {most}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_file_under_config_documents_every_default() {
+        gim_config::settings::assert_documents_defaults::<BusinessSettings>(include_str!("../../config/business.toml"));
+    }
+
+    #[test]
+    fn the_defaults_are_valid() {
+        assert_eq!(BusinessSettings::default().validate(), Ok(()));
+    }
+
+    #[test]
+    fn a_refused_value_is_named() {
+        let problem = |change: fn(&mut BusinessSettings)| {
+            let mut settings = BusinessSettings::default();
+            change(&mut settings);
+            settings.validate().unwrap_err()
+        };
+        assert!(problem(|s| s.logic.endpoint = Endpoint::new("127.0.0.1:8010")).starts_with("logic.endpoint: "));
+        assert!(problem(|s| s.logic.call_timeout_ms = 0).starts_with("logic.call_timeout_ms: "));
+        assert!(problem(|s| s.sign_in.token_ttl_days = 0).starts_with("sign_in.token_ttl_days: "));
+        assert!(problem(|s| s.limits.content_bytes_max = 0).starts_with("limits.content_bytes_max: "));
+        assert!(problem(|s| s.grpc.listen = Endpoint::default()).starts_with("grpc.listen: "));
+    }
+
+    #[test]
+    fn the_data_folder_and_every_port_can_be_moved() {
+        let mut settings = BusinessSettings::default();
+        assert!(settings.set_data_dir(Path::new("/elsewhere")));
+        assert_eq!(settings.data_dir, Path::new("/elsewhere"));
+        settings.endpoints().into_iter().try_for_each(|endpoint| endpoint.shift_port(100)).unwrap();
+        assert_eq!(settings.grpc.listen, Endpoint::new("127.0.0.1:8120"));
+        assert_eq!(settings.admin.listen, Endpoint::new("127.0.0.1:8121"));
+        assert_eq!(settings.logic.endpoint, Endpoint::new("http://127.0.0.1:8110"));
+    }
+}

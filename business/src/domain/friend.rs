@@ -1,0 +1,43 @@
+//! Friends: a one-sided request that becomes a two-sided friendship once the other side agrees.
+
+use super::user::User;
+
+/// A friend as the list of friends shows one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Friend {
+    pub user: User,
+    pub remarks: String,
+    pub extra: String,
+}
+
+/// How one user stands to another. The numbers are stored and never change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(i64)]
+pub enum FriendStatus {
+    /// Has asked; the other side has not agreed.
+    Requested = 1,
+    /// Both sides agreed; the other side's row says the same.
+    Friends = 2,
+}
+
+/// What became of a request to be friends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RequestOutcome {
+    /// It stands; an earlier one of the same user was renewed by it.
+    Stored,
+    /// There is nothing to ask for.
+    AlreadyFriends,
+    /// The asker's list is full.
+    ListFull,
+}
+
+/// What became of an agreement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AgreeOutcome {
+    /// The two are friends: by this agreement, or by an earlier one that is repeated here.
+    Friends,
+    /// The other user never asked.
+    NotRequested,
+    /// The agreeing user's list is full.
+    ListFull,
+}

@@ -1,0 +1,7 @@
+//! Rules without IO: what depends on time is told it, what needs chance makes it in one function. Any thread may call them.
+
+pub mod attempts;
+pub mod code;
+pub mod friend;
+pub mod token;
+pub mod user;

@@ -1,0 +1,78 @@
+//! What a use case can fail with, and the one table of what a client sees of it.
+//!
+//! Refusals go to the client as they are. Anything else is logged here, once, inside the span that carries the request id,
+//! and the client gets a code and a sentence that tell nothing about our insides.
+
+use gim_proto::ResultCode;
+use tonic::Status;
+
+use crate::{domain::code::CodeCheckError, logic::LogicError, store::StoreError};
+
+/// Why a use case was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// The rules say no; the message is for the client.
+    #[error("{message}")]
+    Refused {
+        /// The code for the client.
+        code: ResultCode,
+        /// The sentence for the client.
+        message: &'static str,
+    },
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A call to logic failed.
+    #[error(transparent)]
+    Logic(#[from] LogicError),
+    /// The check of sign-in codes failed.
+    #[error(transparent)]
+    CodeCheck(#[from] CodeCheckError),
+}
+
+impl AppError {
+    /// A refusal with a sentence of its own.
+    pub fn refused(code: ResultCode, message: &'static str) -> Self {
+        Self::Refused { code, message }
+    }
+}
+
+impl From<ResultCode> for AppError {
+    fn from(code: ResultCode) -> Self {
+        Self::refused(code, code.text())
+    }
+}
+
+impl From<AppError> for Status {
+    fn from(error: AppError) -> Self {
+        match error {
+            AppError::Refused { code, message } => code.status(message),
+            AppError::Logic(LogicError::Refused(status)) => *status,
+            AppError::Store(StoreError::Busy(_)) | AppError::Logic(LogicError::Away(_)) | AppError::CodeCheck(_) => {
+                tracing::warn!(%error, "answered: try again later");
+                ResultCode::TryAgainLater.into()
+            }
+            AppError::Store(StoreError::Failed(_)) | AppError::Logic(_) => {
+                tracing::error!(%error, "answered: internal error");
+                ResultCode::Internal.into()
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_client_sees_tells_nothing_about_our_insides() {
+        let status = Status::from(AppError::from(StoreError::from(sqlx::Error::PoolTimedOut)));
+        assert_eq!(ResultCode::of_status(&status), ResultCode::TryAgainLater);
+        assert_eq!(status.message(), "try again later");
+        let status = Status::from(AppError::from(StoreError::from(sqlx::Error::RowNotFound)));
+        assert_eq!(ResultCode::of_status(&status), ResultCode::Internal);
+        assert_eq!(status.message(), "internal error");
+        let status = Status::from(AppError::from(CodeCheckError("the text message gateway at 10.0.0.7".into())));
+        assert_eq!((ResultCode::of_status(&status), status.message()), (ResultCode::TryAgainLater, "try again later"));
+    }
+}

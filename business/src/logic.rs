@@ -1,0 +1,144 @@
+//! The calls to the logic service: it gives device ids and delivers pushes.
+//!
+//! The channel connects at the first call and again whenever the connection is gone, so the services may start in any
+//! order. Every call has the deadline of the settings and carries the request id on. Clones share the channel.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use gim_config::grpc::{self, PeerChannel};
+use gim_proto::{
+    ResultCode, check,
+    code::ERROR_DOMAIN,
+    connect::MessageCommand,
+    logic::{
+        Device, DeviceSaveRequest, PushToUsersRequest, device_int_service_client::DeviceIntServiceClient,
+        message_int_service_client::MessageIntServiceClient,
+    },
+    metadata,
+};
+use tonic::{Request, Status};
+use tonic_types::StatusExt as _;
+
+use crate::{config::LogicSettings, metrics::LOGIC_FAILURES_TOTAL};
+
+/// The logic service.
+#[derive(Debug, Clone)]
+pub struct Logic {
+    devices: DeviceIntServiceClient<PeerChannel>,
+    messages: MessageIntServiceClient<PeerChannel>,
+}
+
+/// Why a call to logic was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum LogicError {
+    /// Logic refused what the client asked for; the status is fit for the client.
+    #[error("logic refused: {0}")]
+    Refused(Box<Status>),
+    /// Logic cannot be reached, or is not done within the deadline.
+    #[error("logic is away: {0}")]
+    Away(Box<Status>),
+    /// Logic failed, or does not accept us.
+    #[error("logic failed: {0}")]
+    Failed(Box<Status>),
+    /// Logic gave a device an id that cannot be one.
+    #[error("logic gave a device the id {0}")]
+    DeviceId(u64),
+}
+
+impl Logic {
+    /// The logic service that `settings` name. Must be called on a Tokio runtime.
+    ///
+    /// # Errors
+    /// Where the endpoint is no URL.
+    pub fn new(settings: &LogicSettings, internal_token: &str) -> Result<Self, String> {
+        let timeout = Duration::from_millis(settings.call_timeout_ms);
+        let channel = grpc::channel(&settings.endpoint, internal_token, Some(timeout))?;
+        Ok(Self {
+            devices: DeviceIntServiceClient::new(channel.clone()),
+            messages: MessageIntServiceClient::new(channel),
+        })
+    }
+
+    /// Saves a device and returns its id: a new one where it has none, its own where logic knows it.
+    pub async fn save_device(&self, device: Device, request_id: &str) -> Result<u64, LogicError> {
+        let request = with_request_id(DeviceSaveRequest { device: Some(device) }, request_id);
+        let reply = self.devices.clone().save(request).await.map_err(LogicError::new)?;
+        let device_id = reply.into_inner().device_id;
+        check::id("device_id", device_id).map_err(|_| LogicError::DeviceId(device_id))
+    }
+
+    /// Puts a message into the inbox of each user and returns its id once it is durable.
+    pub async fn push(
+        &self,
+        user_ids: Vec<u64>,
+        command: MessageCommand,
+        content: impl Into<Bytes>,
+        request_id: &str,
+    ) -> Result<u64, LogicError> {
+        let message =
+            PushToUsersRequest { user_ids, command: command.into(), content: content.into(), is_persist: true };
+        let request = with_request_id(message, request_id);
+        let reply = self.messages.clone().push_to_users(request).await.map_err(LogicError::new)?;
+        Ok(reply.into_inner().message_id)
+    }
+}
+
+impl LogicError {
+    fn new(status: Status) -> Self {
+        let code = ResultCode::of_status(&status);
+        // What has no ErrorInfo of ours was said by the transport, in words that are not for a client.
+        let is_ours = status.get_details_error_info().is_some_and(|info| info.domain == ERROR_DOMAIN);
+        let (result, error) = match code {
+            ResultCode::BadRequest
+            | ResultCode::TooLarge
+            | ResultCode::TooManyRequests
+            | ResultCode::TryAgainLater
+            | ResultCode::DeviceNotFound
+                if is_ours =>
+            {
+                ("refused", Self::Refused(Box::new(without_metadata(&status))))
+            }
+            ResultCode::TryAgainLater => ("away", Self::Away(Box::new(status))),
+            _ => ("failed", Self::Failed(Box::new(status))),
+        };
+        metrics::counter!(LOGIC_FAILURES_TOTAL, "result" => result).increment(1);
+        error
+    }
+}
+
+/// The status as logic made it; the headers of logic's answer are not ours to send.
+fn without_metadata(status: &Status) -> Status {
+    Status::with_details(status.code(), status.message(), Bytes::copy_from_slice(status.details()))
+}
+
+fn with_request_id<T>(message: T, request_id: &str) -> Request<T> {
+    let mut request = Request::new(message);
+    if !request_id.is_empty() {
+        metadata::put(&mut request, metadata::REQUEST_ID, request_id);
+    }
+    request
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_refusals_that_concern_the_client_pass_through() {
+        let refused = |status: Status| matches!(LogicError::new(status), LogicError::Refused(_));
+        assert!(refused(ResultCode::DeviceNotFound.into()));
+        assert!(refused(check::invalid("device.brand", "is wrong")));
+        assert!(!refused(ResultCode::NotAllowed.status("this service needs the internal token")));
+        assert!(!refused(ResultCode::SignInAgain.into()));
+        assert!(!refused(Status::invalid_argument("from a proxy")));
+    }
+
+    #[test]
+    fn a_broken_connection_and_a_deadline_are_no_failure_of_logic() {
+        for status in [Status::unavailable("tcp connect error"), Status::cancelled("Timeout expired")] {
+            assert!(matches!(LogicError::new(status), LogicError::Away(_)));
+        }
+        assert!(matches!(LogicError::new(Status::unimplemented("?")), LogicError::Failed(_)));
+    }
+}

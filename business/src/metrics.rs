@@ -1,0 +1,11 @@
+//! The names of this service's metrics; nothing else names one. (`grpc_calls_total` and `grpc_call_seconds` count every
+//! method already.)
+
+/// Sign-ins by `result`: `new_user`, `known_user`, `wrong_code`, `too_many_attempts`.
+pub const SIGN_INS_TOTAL: &str = "business_sign_ins_total";
+/// Phone numbers whose wrong codes were forgotten early, because the table of attempts was full.
+pub const ATTEMPTS_EVICTED_TOTAL: &str = "business_sign_in_attempts_evicted_total";
+/// Token checks by `result`: `ok`, `refused`.
+pub const TOKEN_CHECKS_TOTAL: &str = "business_token_checks_total";
+/// Calls to logic that failed, by `result`: `refused`, `away`, `failed`.
+pub const LOGIC_FAILURES_TOTAL: &str = "business_logic_failures_total";

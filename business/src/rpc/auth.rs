@@ -1,0 +1,57 @@
+//! `UserIntService`: what trusted services ask. `Auth` is the one call that a product implements to bring its own users.
+
+use gim_proto::{
+    business::{
+        AuthRequest, GetUserReply, GetUserRequest, GetUsersReply, GetUsersRequest,
+        user_int_service_server::UserIntService,
+    },
+    check,
+};
+use tonic::{Request, Response, Status};
+
+use super::caller::TOKEN_BYTES_MAX;
+use crate::{
+    app::{profile::Profiles, tokens::Tokens},
+    clock,
+};
+
+/// The service for trusted callers.
+#[derive(Debug)]
+pub struct UserInt {
+    tokens: Tokens,
+    profiles: Profiles,
+    users_per_call_max: usize,
+}
+
+impl UserInt {
+    /// The service over its use cases.
+    pub fn new(tokens: Tokens, profiles: Profiles, users_per_call_max: usize) -> Self {
+        Self { tokens, profiles, users_per_call_max }
+    }
+}
+
+#[tonic::async_trait]
+impl UserIntService for UserInt {
+    async fn auth(&self, request: Request<AuthRequest>) -> Result<Response<()>, Status> {
+        let AuthRequest { user_id, device_id, token } = request.into_inner();
+        check::id("user_id", user_id)?;
+        check::id("device_id", device_id)?;
+        check::filled("token", &token, TOKEN_BYTES_MAX)?;
+        self.tokens.check(user_id, device_id, &token, clock::now_ms()).await?;
+        Ok(Response::new(()))
+    }
+
+    async fn get_user(&self, request: Request<GetUserRequest>) -> Result<Response<GetUserReply>, Status> {
+        let user_id = check::id("user_id", request.into_inner().user_id)?;
+        let user = self.profiles.user(user_id).await?;
+        Ok(Response::new(GetUserReply { user: Some(user.into()) }))
+    }
+
+    async fn get_users(&self, request: Request<GetUsersRequest>) -> Result<Response<GetUsersReply>, Status> {
+        let user_ids: Vec<u64> = request.into_inner().user_ids.into_keys().collect();
+        check::ids("user_ids", &user_ids, self.users_per_call_max)?;
+        let users = self.profiles.users(user_ids).await?;
+        let users = users.into_iter().map(|user| (user.user_id, user.into())).collect();
+        Ok(Response::new(GetUsersReply { users }))
+    }
+}

@@ -1,0 +1,57 @@
+//! Who makes a call of an `*ExtService`: read from the metadata, and believed only with the right token.
+
+use gim_proto::{check, metadata};
+use tonic::{Request, Status};
+
+use crate::{
+    app::{Caller, tokens::Tokens},
+    clock,
+};
+
+/// Our tokens have 64 bytes; the rest is room for those of other makes.
+pub const TOKEN_BYTES_MAX: usize = 4_096;
+
+/// Reads and checks callers. Clones share the check.
+#[derive(Debug, Clone)]
+pub struct Callers {
+    tokens: Tokens,
+}
+
+impl Callers {
+    /// Believes what `tokens` admits.
+    pub fn new(tokens: Tokens) -> Self {
+        Self { tokens }
+    }
+
+    /// The caller of a request.
+    ///
+    /// # Errors
+    /// INVALID_ARGUMENT with the name of metadata that is missing or malformed, UNAUTHENTICATED (10000) where the token
+    /// does not belong to the user and the device.
+    pub async fn identify<T>(&self, request: &Request<T>) -> Result<Caller, Status> {
+        let user_id = id(request, metadata::USER_ID)?;
+        let device_id = id(request, metadata::DEVICE_ID)?;
+        let token = text(request, metadata::TOKEN)?;
+        check::filled(metadata::TOKEN, token, TOKEN_BYTES_MAX)?;
+        self.tokens.check(user_id, device_id, token, clock::now_ms()).await?;
+        Ok(Caller { user_id, device_id, request_id: request_id(request).to_owned() })
+    }
+}
+
+/// The request id that the caller chose, or nothing.
+pub fn request_id<T>(request: &Request<T>) -> &str {
+    metadata::text(request, metadata::REQUEST_ID).unwrap_or_default()
+}
+
+fn id<T>(request: &Request<T>, name: &str) -> Result<u64, Status> {
+    let text = text(request, name)?;
+    let value = text.parse().map_err(|_| check::invalid(name, "is no id in decimal digits"))?;
+    check::id(name, value)
+}
+
+fn text<'a, T>(request: &'a Request<T>, name: &str) -> Result<&'a str, Status> {
+    if !request.metadata().contains_key(name) {
+        return Err(check::invalid(name, "is missing in the metadata"));
+    }
+    metadata::text(request, name).ok_or_else(|| check::invalid(name, "is no visible ASCII text"))
+}

@@ -1,0 +1,106 @@
+//! `FriendExtService`: friends and their messages.
+
+use gim_proto::{
+    business::{
+        Friend as FriendMessage, FriendAddRequest, FriendAgreeRequest, FriendSendMessageReply,
+        FriendSendMessageRequest, FriendSetReply, FriendSetRequest, GetFriendsReply,
+        friend_ext_service_server::FriendExtService,
+    },
+    check,
+};
+use tonic::{Request, Response, Status};
+
+use super::caller::Callers;
+use crate::{
+    app::{Caller, friend::Friends},
+    clock,
+    config::Limits,
+    domain::friend::Friend,
+};
+
+/// The service for clients.
+#[derive(Debug)]
+pub struct FriendExt {
+    callers: Callers,
+    friends: Friends,
+    limits: Limits,
+}
+
+impl FriendExt {
+    /// The service over its use cases.
+    pub fn new(callers: Callers, friends: Friends, limits: Limits) -> Self {
+        Self { callers, friends, limits }
+    }
+}
+
+#[tonic::async_trait]
+impl FriendExtService for FriendExt {
+    async fn send_message(
+        &self,
+        request: Request<FriendSendMessageRequest>,
+    ) -> Result<Response<FriendSendMessageReply>, Status> {
+        let caller = self.callers.identify(&request).await?;
+        let FriendSendMessageRequest { user_id, content } = request.into_inner();
+        check_other("user_id", user_id, &caller)?;
+        check::filled("content", &content, self.limits.content_bytes_max)?;
+        let message_id = self.friends.send(&caller, user_id, content).await?;
+        Ok(Response::new(FriendSendMessageReply { message_id }))
+    }
+
+    async fn add(&self, request: Request<FriendAddRequest>) -> Result<Response<()>, Status> {
+        let caller = self.callers.identify(&request).await?;
+        let FriendAddRequest { friend_id, remarks, description } = request.into_inner();
+        check_other("friend_id", friend_id, &caller)?;
+        check::size("remarks", &remarks, self.limits.remarks_bytes_max)?;
+        check::size("description", &description, self.limits.description_bytes_max)?;
+        self.friends.add(&caller, friend_id, &remarks, description, clock::now_ms()).await?;
+        Ok(Response::new(()))
+    }
+
+    async fn agree(&self, request: Request<FriendAgreeRequest>) -> Result<Response<()>, Status> {
+        let caller = self.callers.identify(&request).await?;
+        let FriendAgreeRequest { user_id, remarks } = request.into_inner();
+        check_other("user_id", user_id, &caller)?;
+        check::size("remarks", &remarks, self.limits.remarks_bytes_max)?;
+        self.friends.agree(&caller, user_id, &remarks, clock::now_ms()).await?;
+        Ok(Response::new(()))
+    }
+
+    async fn set(&self, request: Request<FriendSetRequest>) -> Result<Response<FriendSetReply>, Status> {
+        let caller = self.callers.identify(&request).await?;
+        let FriendSetRequest { friend_id, remarks, extra } = request.into_inner();
+        check_other("friend_id", friend_id, &caller)?;
+        check::size("remarks", &remarks, self.limits.remarks_bytes_max)?;
+        check::size("extra", &extra, self.limits.extra_bytes_max)?;
+        self.friends.set(&caller, friend_id, &remarks, &extra, clock::now_ms()).await?;
+        Ok(Response::new(FriendSetReply { friend_id, remarks, extra }))
+    }
+
+    async fn get_friends(&self, request: Request<()>) -> Result<Response<GetFriendsReply>, Status> {
+        let caller = self.callers.identify(&request).await?;
+        let friends = self.friends.list(&caller).await?;
+        Ok(Response::new(GetFriendsReply { friends: friends.into_iter().map(Into::into).collect() }))
+    }
+}
+
+/// An id of somebody else: nobody is her own friend.
+fn check_other(field: &str, user_id: u64, caller: &Caller) -> Result<(), Status> {
+    check::id(field, user_id)?;
+    if user_id == caller.user_id { Err(check::invalid(field, "must be another user")) } else { Ok(()) }
+}
+
+impl From<Friend> for FriendMessage {
+    fn from(friend: Friend) -> Self {
+        let Friend { user, remarks, extra } = friend;
+        Self {
+            user_id: user.user_id,
+            phone_number: user.phone_number,
+            nickname: user.profile.nickname,
+            sex: user.profile.sex,
+            avatar_url: user.profile.avatar_url,
+            user_extra: user.profile.extra,
+            remarks,
+            extra,
+        }
+    }
+}

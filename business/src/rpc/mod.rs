@@ -1,0 +1,66 @@
+//! The gRPC services: who calls, which fields are wrong and how they are called, what the answer looks like. Decisions are
+//! taken in `app`. Handlers run on Tokio inside the span of `gim_config::grpc`, which carries the request id.
+
+mod auth;
+mod caller;
+mod friend;
+mod user;
+
+use gim_proto::business::{
+    User as UserMessage, friend_ext_service_server::FriendExtServiceServer,
+    user_ext_service_server::UserExtServiceServer, user_int_service_server::UserIntServiceServer,
+};
+use tonic::{
+    server::NamedService,
+    service::{Routes, RoutesBuilder},
+};
+
+use crate::{
+    app::{friend::Friends, profile::Profiles, sign_in::SignIns, tokens::Tokens},
+    config::Limits,
+    domain::user::User,
+};
+
+/// The names under which the services are reported healthy.
+pub const SERVICE_NAMES: [&str; 3] = [
+    <UserExtServiceServer<user::UserExt> as NamedService>::NAME,
+    <UserIntServiceServer<auth::UserInt> as NamedService>::NAME,
+    <FriendExtServiceServer<friend::FriendExt> as NamedService>::NAME,
+];
+
+/// The use cases that the services call.
+pub struct UseCases {
+    pub tokens: Tokens,
+    pub sign_ins: SignIns,
+    pub profiles: Profiles,
+    pub friends: Friends,
+}
+
+/// All services of this crate.
+pub fn routes(use_cases: UseCases, limits: &Limits) -> RoutesBuilder {
+    let UseCases { tokens, sign_ins, profiles, friends } = use_cases;
+    let callers = caller::Callers::new(tokens.clone());
+    let user_ext = user::UserExt::new(callers.clone(), sign_ins, profiles.clone(), limits.clone());
+    let user_int = auth::UserInt::new(tokens, profiles, limits.users_per_call_max);
+    let friend_ext = friend::FriendExt::new(callers, friends, limits.clone());
+    let mut routes: RoutesBuilder = Routes::builder();
+    routes
+        .add_service(UserExtServiceServer::new(user_ext))
+        .add_service(UserIntServiceServer::new(user_int))
+        .add_service(FriendExtServiceServer::new(friend_ext));
+    routes
+}
+
+impl From<User> for UserMessage {
+    fn from(user: User) -> Self {
+        Self {
+            user_id: user.user_id,
+            nickname: user.profile.nickname,
+            sex: user.profile.sex,
+            avatar_url: user.profile.avatar_url,
+            extra: user.profile.extra,
+            create_time: user.created_at_ms / 1_000,
+            update_time: user.updated_at_ms / 1_000,
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! `UserExtService`: sign-in, and what clients ask about users.
+
+use gim_proto::{
+    business::{
+        GetUserReply, GetUserRequest, SearchUserReply, SearchUserRequest, SignInReply, SignInRequest,
+        UpdateUserRequest, user_ext_service_server::UserExtService,
+    },
+    check,
+    logic::Device,
+};
+use tonic::{Request, Response, Status};
+
+use super::caller::{Callers, request_id};
+use crate::{
+    app::{profile::Profiles, sign_in::SignIns},
+    clock,
+    config::Limits,
+    domain::user::Profile,
+};
+
+/// Longest sign-in code, whoever made it.
+const CODE_BYTES_MAX: usize = 64;
+
+/// The service for clients.
+pub struct UserExt {
+    callers: Callers,
+    sign_ins: SignIns,
+    profiles: Profiles,
+    limits: Limits,
+}
+
+impl UserExt {
+    /// The service over its use cases.
+    pub fn new(callers: Callers, sign_ins: SignIns, profiles: Profiles, limits: Limits) -> Self {
+        Self { callers, sign_ins, profiles, limits }
+    }
+
+    fn check_phone_number(&self, phone_number: &str) -> Result<(), Status> {
+        check::filled("phone_number", phone_number, self.limits.phone_number_bytes_max)?;
+        if phone_number.bytes().all(|byte| byte.is_ascii_graphic()) {
+            Ok(())
+        } else {
+            Err(check::invalid("phone_number", "must be visible ASCII without spaces"))
+        }
+    }
+
+    fn check_device(&self, device: &Device) -> Result<(), Status> {
+        if device.id != 0 {
+            check::id("device.id", device.id)?;
+        }
+        let texts = [
+            ("device.brand", &device.brand),
+            ("device.model", &device.model),
+            ("device.system_version", &device.system_version),
+            ("device.sdk_version", &device.sdk_version),
+            ("device.branch_push_id", &device.branch_push_id),
+        ];
+        texts.into_iter().try_for_each(|(name, text)| check::size(name, text, self.limits.device_text_bytes_max))
+    }
+}
+
+#[tonic::async_trait]
+impl UserExtService for UserExt {
+    async fn sign_in(&self, request: Request<SignInRequest>) -> Result<Response<SignInReply>, Status> {
+        let request_id = request_id(&request).to_owned();
+        let SignInRequest { phone_number, code, device } = request.into_inner();
+        self.check_phone_number(&phone_number)?;
+        check::filled("code", &code, CODE_BYTES_MAX)?;
+        let device = device.ok_or_else(|| check::invalid("device", "is missing"))?;
+        self.check_device(&device)?;
+        let signed_in = self.sign_ins.sign_in(&phone_number, &code, device, &request_id, clock::now_ms()).await?;
+        Ok(Response::new(SignInReply {
+            is_new: signed_in.is_new,
+            user_id: signed_in.user_id,
+            device_id: signed_in.device_id,
+            token: signed_in.token,
+        }))
+    }
+
+    async fn get_user(&self, request: Request<GetUserRequest>) -> Result<Response<GetUserReply>, Status> {
+        self.callers.identify(&request).await?;
+        let user_id = check::id("user_id", request.into_inner().user_id)?;
+        let user = self.profiles.user(user_id).await?;
+        Ok(Response::new(GetUserReply { user: Some(user.into()) }))
+    }
+
+    async fn update_user(&self, request: Request<UpdateUserRequest>) -> Result<Response<()>, Status> {
+        let caller = self.callers.identify(&request).await?;
+        let UpdateUserRequest { nickname, sex, avatar_url, extra } = request.into_inner();
+        check::size("nickname", &nickname, self.limits.nickname_bytes_max)?;
+        check::size("avatar_url", &avatar_url, self.limits.avatar_url_bytes_max)?;
+        check::size("extra", &extra, self.limits.extra_bytes_max)?;
+        let profile = Profile { nickname, sex, avatar_url, extra };
+        self.profiles.update(caller.user_id, &profile, clock::now_ms()).await?;
+        Ok(Response::new(()))
+    }
+
+    async fn search_user(&self, request: Request<SearchUserRequest>) -> Result<Response<SearchUserReply>, Status> {
+        self.callers.identify(&request).await?;
+        let key = request.into_inner().key;
+        check::filled("key", &key, self.limits.nickname_bytes_max)?;
+        let users = self.profiles.search(&key, self.limits.search_results_max).await?;
+        Ok(Response::new(SearchUserReply { users: users.into_iter().map(Into::into).collect() }))
+    }
+}

@@ -1,0 +1,141 @@
+//! Start and stop of the service: admin listener, database, logic channel, gRPC; stopped in the reverse order.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use gim_config::{
+    Readiness, Settings as _,
+    admin::{self, Admin},
+    grpc::{self, GrpcServer},
+    listen::ListenError,
+    ready::ReadyPart,
+    service::Running,
+    sql::{Database, DatabaseError},
+};
+
+use crate::{
+    app::{friend::Friends, profile::Profiles, sign_in::SignIns, tokens::Tokens},
+    config::{BusinessSettings, SignInSettings},
+    domain::code::{CodeCheck, DevelopmentCode},
+    logic::Logic,
+    rpc::{self, UseCases},
+    store::{MIGRATIONS, Store},
+};
+
+/// The embedded database in the data folder.
+const DATABASE_FILE: &str = "business.db";
+/// Calls under way when the service is stopped get this long to end.
+const STOP_DEADLINE: Duration = Duration::from_secs(5);
+
+/// A running business service.
+#[derive(Debug)]
+pub struct Business {
+    grpc: GrpcServer,
+    grpc_ready: ReadyPart,
+    database: Database,
+    database_ready: ReadyPart,
+    admin: Admin,
+    readiness: Readiness,
+}
+
+/// Why the service did not start. Each is one sentence for the operator.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The settings make no sense.
+    #[error("settings: {0}")]
+    Settings(String),
+    /// A listener could not be opened.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The database could not be opened.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+}
+
+/// Starts the service with the development code of the settings as its check of sign-in codes, and says so loudly.
+///
+/// # Errors
+/// Where a setting, a listener or the database is refused.
+pub async fn start(settings: BusinessSettings) -> Result<Business, StartError> {
+    warn_of_development_code(&settings.sign_in);
+    let code_check = DevelopmentCode::new(&settings.sign_in.development_code);
+    start_with_code_check(settings, Arc::new(code_check)).await
+}
+
+/// Starts the service with a product's own check of sign-in codes; the development code of the settings is not used.
+///
+/// # Errors
+/// As [`start`].
+pub async fn start_with_code_check(
+    settings: BusinessSettings,
+    code_check: Arc<dyn CodeCheck>,
+) -> Result<Business, StartError> {
+    settings.validate().map_err(StartError::Settings)?;
+    let readiness = Readiness::default();
+    let (database_ready, grpc_ready) = (readiness.part("database"), readiness.part("grpc"));
+    let admin = admin::start(&settings.admin, readiness.clone()).await?;
+
+    let database = Database::open(&settings.database, &settings.data_dir, DATABASE_FILE, &MIGRATIONS).await?;
+    database_ready.set(true);
+
+    let store = Store::new(database.clone());
+    let logic = Logic::new(&settings.logic, &settings.grpc.internal_token).map_err(StartError::Settings)?;
+    let use_cases = UseCases {
+        tokens: Tokens::new(store.clone()),
+        sign_ins: SignIns::new(&settings.sign_in, store.clone(), logic.clone(), code_check),
+        profiles: Profiles::new(store.clone()),
+        friends: Friends::new(store, logic, settings.limits.friends_max),
+    };
+    let routes = rpc::routes(use_cases, &settings.limits);
+    let grpc = grpc::serve(&settings.grpc, routes, &rpc::SERVICE_NAMES).await?;
+    grpc_ready.set(true);
+    Ok(Business { grpc, grpc_ready, database, database_ready, admin, readiness })
+}
+
+impl Business {
+    /// Where gRPC is served.
+    pub fn grpc_address(&self) -> SocketAddr {
+        self.grpc.address()
+    }
+
+    /// Where metrics and health are, if they are.
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin.address()
+    }
+
+    /// Whether each part is ready: `database`, `grpc`.
+    pub fn readiness(&self) -> &Readiness {
+        &self.readiness
+    }
+}
+
+impl Running for Business {
+    fn summary(&self) -> String {
+        let admin = self.admin_address().map(|address| format!(", admin on {address}")).unwrap_or_default();
+        format!("gRPC on {}{admin}", self.grpc_address())
+    }
+
+    async fn failed(&mut self) -> String {
+        self.grpc.failed().await
+    }
+
+    async fn stop(self) {
+        self.grpc_ready.set(false);
+        self.grpc.stop(STOP_DEADLINE).await;
+        self.database_ready.set(false);
+        self.database.close().await;
+        drop(self.admin);
+    }
+}
+
+fn warn_of_development_code(settings: &SignInSettings) {
+    if settings.development_code.is_empty() {
+        tracing::warn!(
+            "NOBODY CAN SIGN IN: sign_in.development_code is empty and no other check of sign-in codes is plugged in"
+        );
+    } else {
+        tracing::warn!(
+            "DEVELOPMENT SIGN-IN: the fixed code of sign_in.development_code is accepted for every phone number, so anybody \
+             can sign in as anybody; empty it, or plug a real check in, before strangers can reach this service"
+        );
+    }
+}

@@ -1,0 +1,289 @@
+//! Friends: a row per direction. What always holds: a row with [`FriendStatus::Friends`] has its counterpart with the same
+//! status, because both are written in one transaction.
+
+use sqlx::AnyConnection;
+
+use super::{Store, StoreError, key, user::UserRow};
+use crate::domain::friend::{AgreeOutcome, Friend, FriendStatus, RequestOutcome};
+
+/// A friend with her row of `user`.
+#[derive(Debug, sqlx::FromRow)]
+struct FriendRow {
+    #[sqlx(flatten)]
+    user: UserRow,
+    friend_remarks: String,
+    friend_extra: String,
+}
+
+/// What a request to be friends says.
+#[derive(Debug, Clone, Copy)]
+pub struct FriendRequest<'a> {
+    pub user_id: u64,
+    pub friend_id: u64,
+    pub remarks: &'a str,
+    pub description: &'a str,
+}
+
+impl Store {
+    /// Stores a request to be friends, or renews it. `friends_max` bounds the asker's list, open requests included.
+    pub async fn request_friend(
+        &self,
+        request: FriendRequest<'_>,
+        friends_max: u32,
+        now_ms: i64,
+    ) -> Result<RequestOutcome, StoreError> {
+        let mut transaction = self.database.writer.begin().await?;
+        let renewed = sqlx::query(
+            "UPDATE friend SET remarks = ?, description = ?, updated_at_ms = ? \
+             WHERE user_id = ? AND friend_id = ? AND status = ?",
+        )
+        .bind(request.remarks)
+        .bind(request.description)
+        .bind(now_ms)
+        .bind(key(request.user_id))
+        .bind(key(request.friend_id))
+        .bind(FriendStatus::Requested as i64)
+        .execute(&mut *transaction)
+        .await?;
+        if renewed.rows_affected() == 0 {
+            if has_row(&mut transaction, request.user_id, request.friend_id, FriendStatus::Friends).await? {
+                return Ok(RequestOutcome::AlreadyFriends);
+            }
+            if count(&mut transaction, request.user_id).await? >= i64::from(friends_max) {
+                return Ok(RequestOutcome::ListFull);
+            }
+            insert(&mut transaction, request, FriendStatus::Requested, now_ms).await?;
+        }
+        transaction.commit().await?;
+        Ok(RequestOutcome::Stored)
+    }
+
+    /// `user_id` agrees to the request of `friend_id`: from now on each is the other's friend. Repeating it changes nothing.
+    pub async fn agree_friend(
+        &self,
+        user_id: u64,
+        friend_id: u64,
+        remarks: &str,
+        friends_max: u32,
+        now_ms: i64,
+    ) -> Result<AgreeOutcome, StoreError> {
+        let mut transaction = self.database.writer.begin().await?;
+        if !accept(&mut transaction, friend_id, user_id, None, now_ms).await? {
+            let is_repeated = has_row(&mut transaction, friend_id, user_id, FriendStatus::Friends).await?;
+            return Ok(if is_repeated { AgreeOutcome::Friends } else { AgreeOutcome::NotRequested });
+        }
+        // Both may have asked: then the agreeing side has a row already.
+        if !accept(&mut transaction, user_id, friend_id, Some(remarks), now_ms).await? {
+            if count(&mut transaction, user_id).await? >= i64::from(friends_max) {
+                return Ok(AgreeOutcome::ListFull);
+            }
+            let request = FriendRequest { user_id, friend_id, remarks, description: "" };
+            insert(&mut transaction, request, FriendStatus::Friends, now_ms).await?;
+        }
+        transaction.commit().await?;
+        Ok(AgreeOutcome::Friends)
+    }
+
+    /// Whether the two are friends.
+    pub async fn are_friends(&self, user_id: u64, friend_id: u64) -> Result<bool, StoreError> {
+        let mut connection = self.database.reader.acquire().await?;
+        has_row(&mut connection, user_id, friend_id, FriendStatus::Friends).await
+    }
+
+    /// Replaces what `user_id` notes about a friend; whether the two are friends.
+    pub async fn update_friend(
+        &self,
+        user_id: u64,
+        friend_id: u64,
+        remarks: &str,
+        extra: &str,
+        now_ms: i64,
+    ) -> Result<bool, StoreError> {
+        let updated = sqlx::query(
+            "UPDATE friend SET remarks = ?, extra = ?, updated_at_ms = ? \
+             WHERE user_id = ? AND friend_id = ? AND status = ?",
+        )
+        .bind(remarks)
+        .bind(extra)
+        .bind(now_ms)
+        .bind(key(user_id))
+        .bind(key(friend_id))
+        .bind(FriendStatus::Friends as i64)
+        .execute(&self.database.writer)
+        .await?;
+        Ok(updated.rows_affected() > 0)
+    }
+
+    /// The friends of a user by ascending id, `count_max` at most.
+    pub async fn friends(&self, user_id: u64, count_max: u32) -> Result<Vec<Friend>, StoreError> {
+        let rows: Vec<FriendRow> = sqlx::query_as(
+            "SELECT user.user_id, user.phone_number, user.nickname, user.sex, user.avatar_url, user.extra, \
+             user.created_at_ms, user.updated_at_ms, friend.remarks AS friend_remarks, friend.extra AS friend_extra \
+             FROM friend JOIN user ON user.user_id = friend.friend_id \
+             WHERE friend.user_id = ? AND friend.status = ? ORDER BY friend.friend_id LIMIT ?",
+        )
+        .bind(key(user_id))
+        .bind(FriendStatus::Friends as i64)
+        .bind(i64::from(count_max))
+        .fetch_all(&self.database.reader)
+        .await?;
+        Ok(rows.into_iter().map(Friend::from).collect())
+    }
+}
+
+impl From<FriendRow> for Friend {
+    fn from(row: FriendRow) -> Self {
+        Self { user: row.user.into(), remarks: row.friend_remarks, extra: row.friend_extra }
+    }
+}
+
+/// Turns a request into a friendship, in one direction; whether there was a request. New remarks replace the old ones.
+async fn accept(
+    connection: &mut AnyConnection,
+    user_id: u64,
+    friend_id: u64,
+    remarks: Option<&str>,
+    now_ms: i64,
+) -> Result<bool, StoreError> {
+    let updated = sqlx::query(
+        "UPDATE friend SET status = ?, remarks = COALESCE(?, remarks), updated_at_ms = ? \
+         WHERE user_id = ? AND friend_id = ? AND status = ?",
+    )
+    .bind(FriendStatus::Friends as i64)
+    .bind(remarks)
+    .bind(now_ms)
+    .bind(key(user_id))
+    .bind(key(friend_id))
+    .bind(FriendStatus::Requested as i64)
+    .execute(connection)
+    .await?;
+    Ok(updated.rows_affected() > 0)
+}
+
+async fn insert(
+    connection: &mut AnyConnection,
+    request: FriendRequest<'_>,
+    status: FriendStatus,
+    now_ms: i64,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO friend (user_id, friend_id, status, remarks, extra, description, created_at_ms, updated_at_ms) \
+         VALUES (?, ?, ?, ?, '', ?, ?, ?)",
+    )
+    .bind(key(request.user_id))
+    .bind(key(request.friend_id))
+    .bind(status as i64)
+    .bind(request.remarks)
+    .bind(request.description)
+    .bind(now_ms)
+    .bind(now_ms)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+async fn has_row(
+    connection: &mut AnyConnection,
+    user_id: u64,
+    friend_id: u64,
+    status: FriendStatus,
+) -> Result<bool, StoreError> {
+    let row: Option<(i64,)> =
+        sqlx::query_as("SELECT user_id FROM friend WHERE user_id = ? AND friend_id = ? AND status = ?")
+            .bind(key(user_id))
+            .bind(key(friend_id))
+            .bind(status as i64)
+            .fetch_optional(connection)
+            .await?;
+    Ok(row.is_some())
+}
+
+async fn count(connection: &mut AnyConnection, user_id: u64) -> Result<i64, StoreError> {
+    let (count,): (i64,) = sqlx::query_as("SELECT COUNT(*) FROM friend WHERE user_id = ?")
+        .bind(key(user_id))
+        .fetch_one(connection)
+        .await?;
+    Ok(count)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::tests::{temporary, user};
+
+    async fn ask(store: &Store, user_id: u64, friend_id: u64, remarks: &str) -> RequestOutcome {
+        let request = FriendRequest { user_id, friend_id, remarks, description: "hello" };
+        store.request_friend(request, 2, 10).await.unwrap()
+    }
+
+    async fn agree(store: &Store, user_id: u64, friend_id: u64) -> AgreeOutcome {
+        store.agree_friend(user_id, friend_id, "from agreeing", 2, 20).await.unwrap()
+    }
+
+    async fn remarks(store: &Store, user_id: u64) -> Vec<(u64, String)> {
+        let friends = store.friends(user_id, 10).await.unwrap();
+        friends.into_iter().map(|friend| (friend.user.user_id, friend.remarks)).collect()
+    }
+
+    #[tokio::test]
+    async fn a_request_makes_friends_only_once_the_other_side_agrees() {
+        let (_folder, store) = temporary().await;
+        let [a, b] = [user(&store, "a").await, user(&store, "b").await];
+        assert_eq!(agree(&store, b, a).await, AgreeOutcome::NotRequested);
+        assert_eq!(ask(&store, a, b, "old").await, RequestOutcome::Stored);
+        assert_eq!(ask(&store, a, b, "new").await, RequestOutcome::Stored);
+        assert_eq!(agree(&store, a, b).await, AgreeOutcome::NotRequested);
+        assert!(!store.are_friends(a, b).await.unwrap());
+        assert_eq!(agree(&store, b, a).await, AgreeOutcome::Friends);
+        assert!(store.are_friends(a, b).await.unwrap() && store.are_friends(b, a).await.unwrap());
+        assert_eq!(remarks(&store, a).await, [(b, "new".to_owned())]);
+        assert_eq!(remarks(&store, b).await, [(a, "from agreeing".to_owned())]);
+    }
+
+    #[tokio::test]
+    async fn repeating_an_agreement_changes_nothing() {
+        let (_folder, store) = temporary().await;
+        let [a, b] = [user(&store, "a").await, user(&store, "b").await];
+        ask(&store, a, b, "").await;
+        agree(&store, b, a).await;
+        assert!(store.update_friend(b, a, "mine", "x", 30).await.unwrap());
+        assert_eq!(agree(&store, b, a).await, AgreeOutcome::Friends);
+        assert_eq!(remarks(&store, b).await, [(a, "mine".to_owned())]);
+        assert_eq!(ask(&store, a, b, "").await, RequestOutcome::AlreadyFriends);
+    }
+
+    #[tokio::test]
+    async fn when_both_asked_one_agreement_is_enough() {
+        let (_folder, store) = temporary().await;
+        let [a, b] = [user(&store, "a").await, user(&store, "b").await];
+        ask(&store, a, b, "from a").await;
+        ask(&store, b, a, "from b").await;
+        assert!(!store.are_friends(a, b).await.unwrap());
+        assert_eq!(agree(&store, b, a).await, AgreeOutcome::Friends);
+        assert_eq!(remarks(&store, a).await, [(b, "from a".to_owned())]);
+        assert_eq!(remarks(&store, b).await, [(a, "from agreeing".to_owned())]);
+    }
+
+    #[tokio::test]
+    async fn a_full_list_refuses_and_leaves_nothing_behind() {
+        let (_folder, store) = temporary().await;
+        let [a, b, c, d] =
+            [user(&store, "a").await, user(&store, "b").await, user(&store, "c").await, user(&store, "d").await];
+        ask(&store, a, b, "").await;
+        ask(&store, a, c, "").await;
+        assert_eq!(ask(&store, a, d, "").await, RequestOutcome::ListFull);
+        assert_eq!(ask(&store, a, c, "renewed").await, RequestOutcome::Stored);
+        ask(&store, d, a, "").await;
+        assert_eq!(agree(&store, a, d).await, AgreeOutcome::ListFull);
+        assert!(!store.are_friends(d, a).await.unwrap(), "the other direction was rolled back");
+    }
+
+    #[tokio::test]
+    async fn only_friends_have_remarks_to_set() {
+        let (_folder, store) = temporary().await;
+        let [a, b] = [user(&store, "a").await, user(&store, "b").await];
+        ask(&store, a, b, "").await;
+        assert!(!store.update_friend(a, b, "x", "y", 30).await.unwrap());
+        assert!(!store.update_friend(b, a, "x", "y", 30).await.unwrap());
+    }
+}

@@ -1,0 +1,231 @@
+//! Users: found by id, by phone number, by what their nickname contains.
+
+use sqlx::QueryBuilder;
+
+use super::{Store, StoreError, dialect, id, key, token};
+use crate::domain::{
+    token::StoredToken,
+    user::{Profile, User},
+};
+
+/// Stands before `%`, `_` and itself in a LIKE pattern. No backslash: databases differ in how they read one in a literal.
+const LIKE_ESCAPE: char = '!';
+
+/// Who signed in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SignedIn {
+    pub user_id: u64,
+    /// Whether this sign-in made the user.
+    pub is_new: bool,
+}
+
+/// A row of `user`; also part of the rows of friends.
+#[derive(Debug, sqlx::FromRow)]
+pub(super) struct UserRow {
+    user_id: i64,
+    phone_number: String,
+    nickname: String,
+    sex: i64,
+    avatar_url: String,
+    extra: String,
+    created_at_ms: i64,
+    updated_at_ms: i64,
+}
+
+macro_rules! select_users {
+    ($condition:literal) => {
+        concat!(
+            "SELECT user_id, phone_number, nickname, sex, avatar_url, extra, created_at_ms, updated_at_ms FROM user ",
+            $condition
+        )
+    };
+}
+
+impl Store {
+    /// The user of a phone number gets a token for a device; one who was never seen is made. Of several such calls at once
+    /// for a new number, exactly one makes the user.
+    pub async fn sign_in(
+        &self,
+        phone_number: &str,
+        device_id: u64,
+        token: &StoredToken,
+    ) -> Result<SignedIn, StoreError> {
+        let mut transaction = self.database.writer.begin().await?;
+        // Writing first makes the transaction wait for a concurrent one, and see what that one did.
+        let inserted = sqlx::query(dialect::insert_new_user(self.database.dialect))
+            .bind(phone_number)
+            .bind(token.created_at_ms)
+            .bind(token.created_at_ms)
+            .execute(&mut *transaction)
+            .await?;
+        let (user_key,): (i64,) = sqlx::query_as("SELECT user_id FROM user WHERE phone_number = ?")
+            .bind(phone_number)
+            .fetch_one(&mut *transaction)
+            .await?;
+        token::replace(&mut transaction, id(user_key), device_id, token).await?;
+        transaction.commit().await?;
+        Ok(SignedIn { user_id: id(user_key), is_new: inserted.rows_affected() > 0 })
+    }
+
+    /// The user with this id.
+    pub async fn user(&self, user_id: u64) -> Result<Option<User>, StoreError> {
+        let row: Option<UserRow> = sqlx::query_as(select_users!("WHERE user_id = ?"))
+            .bind(key(user_id))
+            .fetch_optional(&self.database.reader)
+            .await?;
+        Ok(row.map(User::from))
+    }
+
+    /// Those of these users that exist, in no order.
+    pub async fn users(&self, user_ids: impl IntoIterator<Item = u64>) -> Result<Vec<User>, StoreError> {
+        let mut query = QueryBuilder::new(select_users!("WHERE user_id IN ("));
+        let mut ids = query.separated(", ");
+        for user_id in user_ids {
+            ids.push_bind(key(user_id));
+        }
+        ids.push_unseparated(")");
+        // The text differs with every count of ids: a cache of prepared statements would only fill with them.
+        let query = query.build_query_as::<UserRow>().persistent(false);
+        let rows = query.fetch_all(&self.database.reader).await?;
+        Ok(rows.into_iter().map(User::from).collect())
+    }
+
+    /// The user of exactly this phone number, then those whose nickname contains `text`; `count_max` at most.
+    pub async fn search(&self, text: &str, count_max: u32) -> Result<Vec<User>, StoreError> {
+        let by_number: Option<UserRow> = sqlx::query_as(select_users!("WHERE phone_number = ?"))
+            .bind(text)
+            .fetch_optional(&self.database.reader)
+            .await?;
+        let by_name: Vec<UserRow> = sqlx::query_as(select_users!(
+            "WHERE nickname LIKE ? ESCAPE '!' AND phone_number <> ? ORDER BY user_id LIMIT ?"
+        ))
+        .bind(containing(text))
+        .bind(text)
+        .bind(i64::from(count_max) - i64::from(by_number.is_some()))
+        .fetch_all(&self.database.reader)
+        .await?;
+        Ok(by_number.into_iter().chain(by_name).map(User::from).collect())
+    }
+
+    /// Replaces what a user says about herself; whether there is such a user.
+    pub async fn update_profile(&self, user_id: u64, profile: &Profile, now_ms: i64) -> Result<bool, StoreError> {
+        let updated = sqlx::query(
+            "UPDATE user SET nickname = ?, sex = ?, avatar_url = ?, extra = ?, updated_at_ms = ? WHERE user_id = ?",
+        )
+        .bind(profile.nickname.as_str())
+        .bind(i64::from(profile.sex))
+        .bind(profile.avatar_url.as_str())
+        .bind(profile.extra.as_str())
+        .bind(now_ms)
+        .bind(key(user_id))
+        .execute(&self.database.writer)
+        .await?;
+        Ok(updated.rows_affected() > 0)
+    }
+}
+
+impl From<UserRow> for User {
+    fn from(row: UserRow) -> Self {
+        // Only an i32 is ever stored as sex.
+        let sex = i32::try_from(row.sex).unwrap_or_default();
+        let profile = Profile { nickname: row.nickname, sex, avatar_url: row.avatar_url, extra: row.extra };
+        Self {
+            user_id: id(row.user_id),
+            phone_number: row.phone_number,
+            profile,
+            created_at_ms: row.created_at_ms,
+            updated_at_ms: row.updated_at_ms,
+        }
+    }
+}
+
+/// A LIKE pattern for texts that contain `text`, whatever its characters mean to LIKE.
+fn containing(text: &str) -> String {
+    let mut pattern = String::with_capacity(text.len() + 2);
+    pattern.push('%');
+    for character in text.chars() {
+        if matches!(character, '%' | '_' | LIKE_ESCAPE) {
+            pattern.push(LIKE_ESCAPE);
+        }
+        pattern.push(character);
+    }
+    pattern.push('%');
+    pattern
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        domain::token::NewToken,
+        store::tests::{temporary, user},
+    };
+
+    async fn named(store: &Store, phone_number: &str, nickname: &str) -> u64 {
+        let user_id = user(store, phone_number).await;
+        let profile = Profile { nickname: nickname.into(), ..Profile::default() };
+        assert!(store.update_profile(user_id, &profile, 5).await.unwrap());
+        user_id
+    }
+
+    async fn found(store: &Store, text: &str, count_max: u32) -> Vec<u64> {
+        store.search(text, count_max).await.unwrap().iter().map(|user| user.user_id).collect()
+    }
+
+    #[tokio::test]
+    async fn many_first_sign_ins_of_a_number_at_once_make_one_user() {
+        let (_folder, store) = temporary().await;
+        let mut tasks = tokio::task::JoinSet::new();
+        for device_id in 1..=16 {
+            let store = store.clone();
+            tasks.spawn(async move { store.sign_in("1", device_id, &NewToken::make(0, 1_000).stored).await.unwrap() });
+        }
+        let signed_in = tasks.join_all().await;
+        assert_eq!(signed_in.iter().filter(|signed_in| signed_in.is_new).count(), 1);
+        assert!(signed_in.iter().all(|other| other.user_id == signed_in[0].user_id));
+    }
+
+    #[tokio::test]
+    async fn a_profile_is_read_as_it_was_written() {
+        let (_folder, store) = temporary().await;
+        let user_id = user(&store, "1").await;
+        let profile = Profile { nickname: "Zoë\0".into(), sex: i32::MIN, avatar_url: "a".into(), extra: "{}".into() };
+        assert!(store.update_profile(user_id, &profile, 77).await.unwrap());
+        let user = store.user(user_id).await.unwrap().unwrap();
+        assert_eq!((user.profile, user.created_at_ms, user.updated_at_ms), (profile, 0, 77));
+        assert!(!store.update_profile(user_id + 1, &Profile::default(), 77).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn only_users_that_exist_are_found_by_id() {
+        let (_folder, store) = temporary().await;
+        let [first, second] = [user(&store, "1").await, user(&store, "2").await];
+        let users = store.users([first, 999, second]).await.unwrap();
+        assert_eq!(users.iter().map(|user| user.user_id).collect::<Vec<_>>(), [first, second]);
+        assert_eq!(store.user(999).await.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn a_search_takes_its_text_literally() {
+        let (_folder, store) = temporary().await;
+        let percent = named(&store, "1", "100% sure").await;
+        let under = named(&store, "2", "snake_case").await;
+        let bang = named(&store, "3", "hey!").await;
+        let plain = named(&store, "4", "100 snakes").await;
+        assert_eq!(found(&store, "0%", 9).await, [percent]);
+        assert_eq!(found(&store, "e_c", 9).await, [under]);
+        assert_eq!(found(&store, "!", 9).await, [bang]);
+        assert_eq!(found(&store, "snake", 9).await, [under, plain]);
+        assert_eq!(found(&store, "' OR 1=1 --", 9).await, [0; 0]);
+    }
+
+    #[tokio::test]
+    async fn a_search_puts_the_phone_number_first_and_stops_at_its_limit() {
+        let (_folder, store) = temporary().await;
+        let [first, second] = [named(&store, "1", "call 333").await, named(&store, "2", "333").await];
+        let exact = named(&store, "333", "333").await;
+        assert_eq!(found(&store, "333", 9).await, [exact, first, second]);
+        assert_eq!(found(&store, "333", 2).await, [exact, first]);
+        assert_eq!(found(&store, "33", 1).await, [first]);
+    }
+}
