@@ -20,17 +20,11 @@ const LATENCY_BUCKETS_S: [f64; 14] =
     [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
 
 /// The section `[admin]`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AdminSettings {
     /// Where the admin listener is; empty for none.
     pub listen: Endpoint,
-}
-
-impl Default for AdminSettings {
-    fn default() -> Self {
-        Self { listen: Endpoint::default() }
-    }
 }
 
 /// A running admin listener. Dropping it stops it.

@@ -29,7 +29,7 @@ const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 const HEADER_LIST_BYTES_MAX: u32 = 16 * 1024;
 
 /// The section `[grpc]`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct GrpcSettings {
     /// Where the service is called.
@@ -37,12 +37,6 @@ pub struct GrpcSettings {
     /// What callers of `*IntService` and `LinkService` must show as metadata `internal_token`, and what this service shows
     /// when it calls them. Required beyond loopback; empty asks for nothing.
     pub internal_token: String,
-}
-
-impl Default for GrpcSettings {
-    fn default() -> Self {
-        Self { listen: Endpoint::default(), internal_token: String::new() }
-    }
 }
 
 impl GrpcSettings {
