@@ -1,0 +1,10 @@
+//! The business service as its callers see it: over gRPC, against a running service with its own database file and a stub
+//! of logic that records what it is asked.
+
+mod bad_input;
+mod friend;
+mod harness;
+mod running;
+mod sign_in;
+mod stub_logic;
+mod user;

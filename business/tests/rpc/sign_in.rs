@@ -1,0 +1,187 @@
+//! Signing in, and the token that comes of it.
+
+use std::sync::Arc;
+
+use gim_business::{CodeCheck, CodeCheckError};
+use gim_proto::{ResultCode, business::AuthRequest, logic::Device, metadata};
+use tonic::{Request, Status};
+
+use crate::harness::{Phone, Server, channel, code, settings, sign_in_request};
+
+async fn auth(server: &Server, phone: &Phone) -> Result<(), Status> {
+    let Phone { user_id, device_id, token, .. } = phone.clone();
+    server.internal().auth(AuthRequest { user_id, device_id, token }).await.map(drop)
+}
+
+fn of(error: Result<impl Sized, Status>) -> ResultCode {
+    ResultCode::of_status(&error.err().unwrap())
+}
+
+#[tokio::test]
+async fn the_first_sign_in_makes_the_user_and_a_later_one_finds_it() {
+    let server = Server::start().await;
+    let first = server.sign_in("+15550001").await;
+    let second = server.sign_in("+15550001").await;
+    assert!(first.is_new && !second.is_new);
+    assert_eq!(first.user_id, second.user_id);
+    assert_ne!(first.device_id, second.device_id);
+    auth(&server, &first).await.unwrap();
+    auth(&server, &second).await.unwrap();
+    assert_ne!(server.sign_in("+15550002").await.user_id, first.user_id);
+}
+
+#[tokio::test]
+async fn two_sign_ins_of_a_new_number_at_once_make_one_user() {
+    let server = Server::start().await;
+    let (first, second) = tokio::join!(server.sign_in("1"), server.sign_in("1"));
+    assert_eq!(first.user_id, second.user_id);
+    assert!(first.is_new != second.is_new);
+    auth(&server, &first).await.unwrap();
+    auth(&server, &second).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_device_that_signs_in_again_keeps_its_id_and_gets_another_token() {
+    let server = Server::start().await;
+    let old = server.sign_in("1").await;
+    let mut request = sign_in_request("1");
+    request.device = Some(Device { id: old.device_id, model: "newer".into(), ..Device::default() });
+    let new = server.try_sign_in(request).await.unwrap();
+    assert_eq!(new.device_id, old.device_id);
+    assert_eq!(server.logic.saved()[1].0.model, "newer");
+    auth(&server, &new).await.unwrap();
+    assert_eq!(of(auth(&server, &old).await), ResultCode::SignInAgain);
+}
+
+#[tokio::test]
+async fn logic_hears_of_the_device_under_the_request_id() {
+    let server = Server::start().await;
+    let mut request = Request::new(sign_in_request("1"));
+    metadata::put(&mut request, metadata::REQUEST_ID, "r-7");
+    server.users().sign_in(request).await.unwrap();
+    let (device, request_id) = server.logic.saved().remove(0);
+    assert_eq!((device.id, device.brand.as_str(), request_id.as_str()), (0, "brand", "r-7"));
+}
+
+#[tokio::test]
+async fn a_device_that_logic_does_not_know_is_refused_and_nobody_is_made() {
+    let server = Server::start().await;
+    let mut request = sign_in_request("1");
+    request.device = Some(Device { id: 5, ..Device::default() });
+    assert_eq!(of(server.try_sign_in(request).await), ResultCode::DeviceNotFound);
+    assert!(server.sign_in("1").await.is_new);
+}
+
+#[tokio::test]
+async fn without_logic_a_sign_in_is_told_to_try_again_later_and_then_works() {
+    let mut server = Server::start().await;
+    server.logic.refuse_with(Some(Status::internal("a secret of logic")));
+    let status = server.try_sign_in(sign_in_request("1")).await.unwrap_err();
+    assert_eq!((ResultCode::of_status(&status), status.message()), (ResultCode::Internal, "internal error"));
+    server.logic.refuse_with(Some(ResultCode::TryAgainLater.into()));
+    assert_eq!(of(server.try_sign_in(sign_in_request("1")).await), ResultCode::TryAgainLater);
+    server.logic.refuse_with(None);
+    assert!(server.sign_in("1").await.is_new);
+    server.stop_logic().await;
+    let status = server.try_sign_in(sign_in_request("2")).await.unwrap_err();
+    assert_eq!((ResultCode::of_status(&status), status.message()), (ResultCode::TryAgainLater, "try again later"));
+}
+
+#[tokio::test]
+async fn a_wrong_code_lets_nobody_in_and_reaches_nobody() {
+    let server = Server::start().await;
+    let mut request = sign_in_request("1");
+    request.code = "654321".into();
+    assert_eq!(of(server.try_sign_in(request).await), ResultCode::WrongCode);
+    assert!(server.logic.saved().is_empty());
+    assert!(server.sign_in("1").await.is_new);
+}
+
+#[tokio::test]
+async fn without_a_development_code_no_code_is_right() {
+    let server = Server::start_with(|settings| settings.sign_in.development_code.clear()).await;
+    assert_eq!(of(server.try_sign_in(sign_in_request("1")).await), ResultCode::WrongCode);
+}
+
+#[tokio::test]
+async fn too_many_wrong_codes_close_a_phone_number_even_to_the_right_one() {
+    let server = Server::start_with(|settings| settings.sign_in.wrong_codes_max = 3).await;
+    let mut wrong = sign_in_request("1");
+    wrong.code = "0".into();
+    for _ in 0..3 {
+        assert_eq!(of(server.try_sign_in(wrong.clone()).await), ResultCode::WrongCode);
+    }
+    let status = server.try_sign_in(sign_in_request("1")).await.unwrap_err();
+    assert_eq!(status.code(), tonic::Code::ResourceExhausted);
+    assert_eq!(ResultCode::of_status(&status), ResultCode::TooManyRequests);
+    server.sign_in("2").await;
+}
+
+#[tokio::test]
+async fn guesses_at_once_get_no_more_tries_than_guesses_in_turn() {
+    let server = Server::start().await;
+    let mut wrong = sign_in_request("1");
+    wrong.code = "0".into();
+    let mut guesses = tokio::task::JoinSet::new();
+    for _ in 0..40 {
+        let (mut client, wrong) = (server.users(), wrong.clone());
+        guesses.spawn(async move { code(client.sign_in(wrong).await) });
+    }
+    let codes = guesses.join_all().await;
+    assert_eq!(codes.iter().filter(|&&code| code == ResultCode::WrongCode).count(), 10);
+    assert_eq!(codes.iter().filter(|&&code| code == ResultCode::TooManyRequests).count(), 30);
+}
+
+#[tokio::test]
+async fn whatever_is_wrong_with_a_token_is_said_in_the_same_words() {
+    let server = Server::start().await;
+    let phone = server.sign_in("1").await;
+    let other = server.sign_in("2").await;
+    let wrong = [
+        Phone { token: other.token.clone(), ..phone.clone() },
+        Phone { token: "x".into(), ..phone.clone() },
+        Phone { user_id: other.user_id, ..phone.clone() },
+        Phone { user_id: 1 << 40, ..phone.clone() },
+        Phone { device_id: 1 << 40, ..phone.clone() },
+    ];
+    for wrong in wrong {
+        let status = auth(&server, &wrong).await.unwrap_err();
+        assert_eq!(status.code(), tonic::Code::Unauthenticated);
+        assert_eq!(ResultCode::of_status(&status), ResultCode::SignInAgain);
+        assert_eq!(status.message(), "please sign in again");
+        let status = server.friends().get_friends(wrong.ask(())).await.unwrap_err();
+        assert_eq!(ResultCode::of_status(&status), ResultCode::SignInAgain);
+    }
+}
+
+/// A product's own check: the code is the number turned around; one number cannot be checked.
+struct Reversed;
+
+#[tonic::async_trait]
+impl CodeCheck for Reversed {
+    async fn check(&self, phone_number: &str, code: &str) -> Result<bool, CodeCheckError> {
+        if phone_number == "13" {
+            return Err(CodeCheckError("no answer from 10.0.0.7".into()));
+        }
+        Ok(phone_number.chars().rev().eq(code.chars()))
+    }
+}
+
+#[tokio::test]
+async fn a_product_plugs_its_own_check_of_codes_in() {
+    let server = Server::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let mut settings = settings(&folder);
+    let logic = server.logic.serve("").await;
+    settings.logic.endpoint = gim_config::listen::Endpoint::new(&format!("http://{}", logic.address()));
+    let business = gim_business::start_with_code_check(settings, Arc::new(Reversed)).await.unwrap();
+    let mut client =
+        gim_proto::business::user_ext_service_client::UserExtServiceClient::new(channel(business.grpc_address()));
+    let mut request = sign_in_request("42");
+    assert_eq!(code(client.sign_in(request.clone()).await), ResultCode::WrongCode);
+    request.code = "24".into();
+    assert!(client.sign_in(request.clone()).await.unwrap().into_inner().is_new);
+    request.phone_number = "13".into();
+    let status = client.sign_in(request).await.unwrap_err();
+    assert_eq!((ResultCode::of_status(&status), status.message()), (ResultCode::TryAgainLater, "try again later"));
+}

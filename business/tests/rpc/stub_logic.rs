@@ -1,0 +1,112 @@
+//! A logic service of three methods. It gives device ids from 100 on, knows those it gave, records every call with its
+//! request id, and refuses with a status where a test tells it to.
+
+use std::sync::{Arc, Mutex};
+
+use gim_config::{
+    grpc::{self, GrpcServer, GrpcSettings},
+    listen::Endpoint,
+};
+use gim_proto::{
+    ResultCode,
+    logic::{
+        Device, DeviceSaveReply, DeviceSaveRequest, HeartbeatRequest, ListOnlineReply, ListOnlineRequest,
+        OfflineRequest, PushToAllRequest, PushToUsersReply, PushToUsersRequest, SignInReply, SignInRequest,
+        device_int_service_server::{DeviceIntService, DeviceIntServiceServer},
+        message_int_service_server::{MessageIntService, MessageIntServiceServer},
+    },
+    metadata,
+};
+use tonic::{Request, Response, Status, service::Routes};
+
+const FIRST_DEVICE_ID: u64 = 100;
+const FIRST_MESSAGE_ID: u64 = 9_000;
+
+/// What the stub saw and what it shall do. Clones share it.
+#[derive(Debug, Clone, Default)]
+pub struct StubLogic(Arc<Mutex<State>>);
+
+#[derive(Debug, Default)]
+struct State {
+    saved: Vec<(Device, String)>,
+    pushed: Vec<(PushToUsersRequest, String)>,
+    refusal: Option<Status>,
+}
+
+impl StubLogic {
+    pub async fn serve(&self, internal_token: &str) -> GrpcServer {
+        let settings = GrpcSettings { listen: Endpoint::new("127.0.0.1:0"), internal_token: internal_token.to_owned() };
+        let mut routes = Routes::builder();
+        routes
+            .add_service(DeviceIntServiceServer::new(self.clone()))
+            .add_service(MessageIntServiceServer::new(self.clone()));
+        grpc::serve(&settings, routes, &[]).await.unwrap()
+    }
+
+    /// From now on every call is refused so; `None` ends it.
+    pub fn refuse_with(&self, refusal: Option<Status>) {
+        self.0.lock().unwrap().refusal = refusal;
+    }
+
+    /// The devices that were saved, each with the request id of its call.
+    pub fn saved(&self) -> Vec<(Device, String)> {
+        self.0.lock().unwrap().saved.clone()
+    }
+
+    /// The pushes since the last look, each with the request id of its call.
+    pub fn take_pushed(&self) -> Vec<(PushToUsersRequest, String)> {
+        std::mem::take(&mut self.0.lock().unwrap().pushed)
+    }
+}
+
+#[tonic::async_trait]
+impl DeviceIntService for StubLogic {
+    async fn save(&self, request: Request<DeviceSaveRequest>) -> Result<Response<DeviceSaveReply>, Status> {
+        let request_id = metadata::text(&request, metadata::REQUEST_ID).unwrap_or_default().to_owned();
+        let mut state = self.0.lock().unwrap();
+        if let Some(refusal) = &state.refusal {
+            return Err(refusal.clone());
+        }
+        let device = request.into_inner().device.unwrap();
+        let given = FIRST_DEVICE_ID + state.saved.iter().filter(|(device, _)| device.id == 0).count() as u64;
+        let device_id = if device.id == 0 { given } else { device.id };
+        if device_id != given && !(FIRST_DEVICE_ID..given).contains(&device_id) {
+            return Err(ResultCode::DeviceNotFound.into());
+        }
+        state.saved.push((device, request_id));
+        Ok(Response::new(DeviceSaveReply { device_id }))
+    }
+
+    async fn sign_in(&self, _: Request<SignInRequest>) -> Result<Response<SignInReply>, Status> {
+        Err(Status::unimplemented("business does not call it"))
+    }
+
+    async fn heartbeat(&self, _: Request<HeartbeatRequest>) -> Result<Response<()>, Status> {
+        Err(Status::unimplemented("business does not call it"))
+    }
+
+    async fn offline(&self, _: Request<OfflineRequest>) -> Result<Response<()>, Status> {
+        Err(Status::unimplemented("business does not call it"))
+    }
+
+    async fn list_online(&self, _: Request<ListOnlineRequest>) -> Result<Response<ListOnlineReply>, Status> {
+        Err(Status::unimplemented("business does not call it"))
+    }
+}
+
+#[tonic::async_trait]
+impl MessageIntService for StubLogic {
+    async fn push_to_users(&self, request: Request<PushToUsersRequest>) -> Result<Response<PushToUsersReply>, Status> {
+        let request_id = metadata::text(&request, metadata::REQUEST_ID).unwrap_or_default().to_owned();
+        let mut state = self.0.lock().unwrap();
+        if let Some(refusal) = &state.refusal {
+            return Err(refusal.clone());
+        }
+        state.pushed.push((request.into_inner(), request_id));
+        Ok(Response::new(PushToUsersReply { message_id: FIRST_MESSAGE_ID + state.pushed.len() as u64 }))
+    }
+
+    async fn push_to_all(&self, _: Request<PushToAllRequest>) -> Result<Response<()>, Status> {
+        Err(Status::unimplemented("business does not call it"))
+    }
+}

@@ -1,0 +1,71 @@
+//! Reading, changing and finding users.
+
+use gim_proto::{
+    ResultCode,
+    business::{GetUserRequest, GetUsersRequest, SearchUserRequest, UpdateUserRequest},
+};
+
+use crate::harness::{Phone, Server, code};
+
+async fn rename(server: &Server, phone: &Phone, nickname: &str) {
+    let request = UpdateUserRequest { nickname: nickname.into(), ..UpdateUserRequest::default() };
+    server.users().update_user(phone.ask(request)).await.unwrap();
+}
+
+async fn search(server: &Server, phone: &Phone, key: &str) -> Vec<u64> {
+    let request = phone.ask(SearchUserRequest { key: key.into() });
+    let users = server.users().search_user(request).await.unwrap().into_inner().users;
+    users.iter().map(|user| user.user_id).collect()
+}
+
+#[tokio::test]
+async fn what_a_user_says_about_herself_is_what_others_see() {
+    let server = Server::start().await;
+    let [alice, bob] = [server.sign_in("1").await, server.sign_in("2").await];
+    let update =
+        UpdateUserRequest { nickname: "Alice".into(), sex: 2, avatar_url: "http://a".into(), extra: "{}".into() };
+    server.users().update_user(alice.ask(update)).await.unwrap();
+    let request = GetUserRequest { user_id: alice.user_id };
+    let seen = server.users().get_user(bob.ask(request)).await.unwrap().into_inner().user.unwrap();
+    assert_eq!((seen.user_id, seen.nickname.as_str(), seen.sex), (alice.user_id, "Alice", 2));
+    assert_eq!((seen.avatar_url.as_str(), seen.extra.as_str()), ("http://a", "{}"));
+    // Seconds, not milliseconds: before the year 2286.
+    assert!((1_600_000_000..10_000_000_000).contains(&seen.create_time));
+    assert!(seen.update_time >= seen.create_time);
+    assert_eq!(server.internal().get_user(request).await.unwrap().into_inner().user, Some(seen));
+}
+
+#[tokio::test]
+async fn an_unknown_user_is_not_found() {
+    let server = Server::start().await;
+    let alice = server.sign_in("1").await;
+    let request = GetUserRequest { user_id: 999 };
+    assert_eq!(code(server.users().get_user(alice.ask(request)).await), ResultCode::UserNotFound);
+    assert_eq!(code(server.internal().get_user(request).await), ResultCode::UserNotFound);
+}
+
+#[tokio::test]
+async fn several_users_are_read_at_once_and_unknown_ones_left_out() {
+    let server = Server::start().await;
+    let [alice, bob] = [server.sign_in("1").await, server.sign_in("2").await];
+    let user_ids = [(alice.user_id, 0), (bob.user_id, 7), (999, 0)].into();
+    let users = server.internal().get_users(GetUsersRequest { user_ids }).await.unwrap().into_inner().users;
+    assert_eq!(users.len(), 2);
+    assert!(users.iter().all(|(id, user)| *id == user.user_id));
+    assert!(users.contains_key(&alice.user_id) && users.contains_key(&bob.user_id));
+}
+
+#[tokio::test]
+async fn users_are_found_by_their_whole_number_or_a_part_of_their_name() {
+    let server = Server::start_with(|settings| settings.limits.search_results_max = 2).await;
+    let [alice, bob, carol] =
+        [server.sign_in("5551").await, server.sign_in("5552").await, server.sign_in("5553").await];
+    for (phone, nickname) in [(&alice, "Alice 100%"), (&bob, "Bob 1000"), (&carol, "Carol 100")] {
+        rename(&server, phone, nickname).await;
+    }
+    assert_eq!(search(&server, &alice, "5552").await, [bob.user_id]);
+    assert_eq!(search(&server, &alice, "555").await, [0; 0]);
+    assert_eq!(search(&server, &alice, "aro").await, [carol.user_id]);
+    assert_eq!(search(&server, &alice, "100%").await, [alice.user_id]);
+    assert_eq!(search(&server, &alice, "100").await, [alice.user_id, bob.user_id], "two at most");
+}
