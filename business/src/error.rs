@@ -1,7 +1,7 @@
 //! What a use case can fail with, and the one table of what a client sees of it.
 //!
-//! Refusals go to the client as they are. Anything else is logged here, once, inside the span that carries the request id,
-//! and the client gets a code and a sentence that tell nothing about our insides.
+//! Refusals go to the client as they are. Anything else is logged here, once, inside the span that carries the request
+//! id, and the client gets a code and a sentence that tell nothing about our insides.
 
 use gim_proto::ResultCode;
 use tonic::Status;

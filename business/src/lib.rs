@@ -8,8 +8,8 @@
 //! - `store` and `logic`: the SQL tables, and the calls to the logic service (device ids, pushes).
 //! - `domain`: rules without IO; what depends on time takes it as an argument.
 //!
-//! Everything runs on the Tokio runtime that [`start`] is called on. There is no global state: several services may live
-//! in one process.
+//! Everything runs on the Tokio runtime that [`start`] is called on. There is no global state: several services may
+//! live in one process.
 
 mod app;
 mod clock;

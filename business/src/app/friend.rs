@@ -1,7 +1,7 @@
 //! Becoming friends, and what friends send each other.
 //!
-//! The database changes first, then the other side is told through logic. Where only the second step fails the caller gets
-//! its code and repeats the call: a renewed request and a repeated agreement change nothing and tell again.
+//! The database changes first, then the other side is told through logic. Where only the second step fails the caller
+//! gets its code and repeats the call: a renewed request and a repeated agreement change nothing and tell again.
 
 use bytes::Bytes;
 use gim_proto::{

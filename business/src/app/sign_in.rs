@@ -47,8 +47,9 @@ impl SignIns {
         Self { store, logic, code_check, attempts: Arc::new(Mutex::new(attempts)), token_ttl_ms }
     }
 
-    /// Checks the code, saves the device with logic (which gives it an id where it has none), and only then writes the user
-    /// and the token in one transaction: whatever fails before leaves no user behind, and the call can be repeated.
+    /// Checks the code, saves the device with logic (which gives it an id where it has none), and only then writes the
+    /// user and the token in one transaction: whatever fails before leaves no user behind, and the call can be
+    /// repeated.
     pub async fn sign_in(
         &self,
         phone_number: &str,

@@ -16,8 +16,8 @@ impl Tokens {
         Self { store }
     }
 
-    /// Succeeds where the token lets this user in on this device. An unknown user, an unknown device, a wrong token and an
-    /// expired one are refused alike, so that nobody learns which it was.
+    /// Succeeds where the token lets this user in on this device. An unknown user, an unknown device, a wrong token and
+    /// an expired one are refused alike, so that nobody learns which it was.
     pub async fn check(&self, user_id: u64, device_id: u64, token: &str, now_ms: i64) -> Result<(), AppError> {
         let stored = self.store.token(user_id, device_id).await?;
         let is_admitted = stored.is_some_and(|stored| stored.admits(token, now_ms));

@@ -1,8 +1,9 @@
 //! How many codes were tried for a phone number: against guessing a short code.
 //!
 //! A count starts with the first try and ends with its window, or with a right code. The table is bounded: where it is
-//! full, the oldest count is forgotten, so that a flood of numbers can neither grow it nor lock anybody out. What always
-//! holds: every count of `counts` has its entry in `order`, which is in the order of time and at most `numbers_max` long.
+//! full, the oldest count is forgotten, so that a flood of numbers can neither grow it nor lock anybody out. What
+//! always holds: every count of `counts` has its entry in `order`, which is in the order of time and at most
+//! `numbers_max` long.
 
 use std::collections::{HashMap, VecDeque};
 

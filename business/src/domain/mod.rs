@@ -1,4 +1,5 @@
-//! Rules without IO: what depends on time is told it, what needs chance makes it in one function. Any thread may call them.
+//! Rules without IO: what depends on time is told it, what needs chance makes it in one function. Any thread may call
+//! them.
 
 pub mod attempts;
 pub mod code;

@@ -1,4 +1,5 @@
-//! `UserIntService`: what trusted services ask. `Auth` is the one call that a product implements to bring its own users.
+//! `UserIntService`: what trusted services ask. `Auth` is the one call that a product implements to bring its own
+//! users.
 
 use gim_proto::{
     business::{

@@ -1,5 +1,5 @@
-//! The gRPC services: who calls, which fields are wrong and how they are called, what the answer looks like. Decisions are
-//! taken in `app`. Handlers run on Tokio inside the span of `gim_config::grpc`, which carries the request id.
+//! The gRPC services: who calls, which fields are wrong and how they are called, what the answer looks like. Decisions
+//! are taken in `app`. Handlers run on Tokio inside the span of `gim_config::grpc`, which carries the request id.
 
 mod auth;
 mod caller;

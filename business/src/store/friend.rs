@@ -1,5 +1,5 @@
-//! Friends: a row per direction. What always holds: a row with [`FriendStatus::Friends`] has its counterpart with the same
-//! status, because both are written in one transaction.
+//! Friends: a row per direction. What always holds: a row with [`FriendStatus::Friends`] has its counterpart with the
+//! same status, because both are written in one transaction.
 
 use sqlx::AnyConnection;
 
@@ -58,7 +58,8 @@ impl Store {
         Ok(RequestOutcome::Stored)
     }
 
-    /// `user_id` agrees to the request of `friend_id`: from now on each is the other's friend. Repeating it changes nothing.
+    /// `user_id` agrees to the request of `friend_id`: from now on each is the other's friend. Repeating it changes
+    /// nothing.
     pub async fn agree_friend(
         &self,
         user_id: u64,

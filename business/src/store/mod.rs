@@ -1,7 +1,8 @@
 //! Users, tokens and friends in SQL: one repository per entity, each a block of methods on [`Store`] in its own file.
 //!
-//! Statements are plain SQL that SQLite and MySQL both read; what differs stands in [`dialect`]. Ids are checked before they
-//! come here (1..=[`gim_proto::check::ID_MAX`]). Whatever consists of several writes is one transaction of the writer.
+//! Statements are plain SQL that SQLite and MySQL both read; what differs stands in [`dialect`]. Ids are checked before
+//! they come here (1..=[`gim_proto::check::ID_MAX`]). Whatever consists of several writes is one transaction of the
+//! writer.
 
 mod dialect;
 mod friend;

@@ -8,7 +8,8 @@ use crate::domain::{
     user::{Profile, User},
 };
 
-/// Stands before `%`, `_` and itself in a LIKE pattern. No backslash: databases differ in how they read one in a literal.
+/// Stands before `%`, `_` and itself in a LIKE pattern. No backslash: databases differ in how they read one in a
+/// literal.
 const LIKE_ESCAPE: char = '!';
 
 /// Who signed in.
@@ -42,8 +43,8 @@ macro_rules! select_users {
 }
 
 impl Store {
-    /// The user of a phone number gets a token for a device; one who was never seen is made. Of several such calls at once
-    /// for a new number, exactly one makes the user.
+    /// The user of a phone number gets a token for a device; one who was never seen is made. Of several such calls at
+    /// once for a new number, exactly one makes the user.
     pub async fn sign_in(
         &self,
         phone_number: &str,

@@ -82,7 +82,7 @@ async fn friends_see_each_other_with_their_own_remarks() {
         remarks: "remark".into(),
         extra: String::new(),
     };
-    assert_eq!(friends(&server, &alice).await, [expected.clone()]);
+    assert_eq!(friends(&server, &alice).await.as_slice(), std::slice::from_ref(&expected));
     let request = FriendSetRequest { friend_id: bob.user_id, remarks: "bobby".into(), extra: "x".into() };
     let reply = server.friends().set(alice.ask(request)).await.unwrap().into_inner();
     assert_eq!((reply.friend_id, reply.remarks.as_str(), reply.extra.as_str()), (bob.user_id, "bobby", "x"));
