@@ -1,0 +1,12 @@
+//! The three services together, in this process, on addresses of their own: what a client and a product see of them.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "in a test a panic is the report")]
+
+mod bad_arguments;
+mod bad_packets;
+mod client_flow;
+mod from_outside;
+mod own_users;
+mod replaced;
+mod restart;
+mod server;
+mod smoke;

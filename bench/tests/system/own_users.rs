@@ -1,0 +1,78 @@
+//! A product that brings its own users implements `UserIntService/Auth`, and nothing else.
+
+use std::net::SocketAddr;
+
+use gim_proto::{
+    ResultCode,
+    business::{
+        AuthRequest, GetUserReply, GetUserRequest, GetUsersReply, GetUsersRequest,
+        user_int_service_server::{UserIntService, UserIntServiceServer},
+    },
+    connect::{PacketCommand, SendReply, SendRequest, send_request::Target},
+    logic::UserMessagePush,
+};
+use prost::Message as _;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::{Request, Response, Status, transport::Server as Tonic};
+
+use crate::server::{Server, receive_message};
+
+/// Lets users in whose token is their id in words of the product's own.
+struct OwnUsers;
+
+fn token_of(user_id: u64) -> String {
+    format!("ticket for {user_id}")
+}
+
+#[tonic::async_trait]
+impl UserIntService for OwnUsers {
+    async fn auth(&self, request: Request<AuthRequest>) -> Result<Response<()>, Status> {
+        let AuthRequest { user_id, token, .. } = request.into_inner();
+        if token == token_of(user_id) { Ok(Response::new(())) } else { Err(Status::unauthenticated("no such ticket")) }
+    }
+
+    async fn get_user(&self, _: Request<GetUserRequest>) -> Result<Response<GetUserReply>, Status> {
+        Err(Status::unimplemented("only Auth"))
+    }
+
+    async fn get_users(&self, _: Request<GetUsersRequest>) -> Result<Response<GetUsersReply>, Status> {
+        Err(Status::unimplemented("only Auth"))
+    }
+}
+
+async fn serve_own_users(address: SocketAddr) {
+    let listener = tokio::net::TcpListener::bind(address).await.unwrap();
+    let server = Tonic::builder().add_service(UserIntServiceServer::new(OwnUsers));
+    tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
+}
+
+#[test]
+fn a_product_with_its_own_users_needs_only_auth() {
+    let server = Server::start_with_business(serve_own_users);
+    let mut stranger = server.connect();
+    let refused = stranger.sign_in(7, 70, "forged").unwrap();
+    assert_eq!(refused.code, ResultCode::SignInAgain.number());
+
+    let [mut ada, mut bob] = [(7, 70), (8, 80)].map(|(user_id, device_id)| {
+        let mut client = server.connect();
+        assert_eq!(client.sign_in(user_id, device_id, &token_of(user_id)).unwrap().code, 0);
+        client
+    });
+    let request = SendRequest {
+        target: Some(Target::UserId(8)),
+        content: "hello".into(),
+        client_msg_id: "1".into(),
+        ..SendRequest::default()
+    };
+    let reply = ada.request(PacketCommand::PcSend as i32, request.encode_to_vec()).unwrap();
+    assert_eq!(reply.code, 0, "{}", reply.message);
+    let sent = SendReply::decode(reply.data).unwrap();
+    let message = receive_message(&mut bob);
+    assert_eq!((message.message_id, message.seq), (sent.message_id, 1));
+    let push = UserMessagePush::decode(message.content).unwrap();
+    assert_eq!(push.from_user.map(|card| (card.user_id, card.device_id)), Some((7, 70)));
+    assert_eq!((push.to_user_id, &push.content[..]), (8, &b"hello"[..]));
+
+    server.push_to_users(&[7], "from the product");
+    assert_eq!(&receive_message(&mut ada).content[..], b"from the product");
+}

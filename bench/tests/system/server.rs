@@ -1,0 +1,273 @@
+//! A whole gim in this process.
+//!
+//! Each server has an address of 127.0.0.0/8 to itself, so that it can have the well-known ports, come back on them after
+//! a restart, and never meet another test. The services run on the server's own runtime; the test blocks with deadlines.
+
+use std::{
+    future::Future,
+    net::SocketAddr,
+    sync::atomic::{AtomicU32, Ordering},
+    time::{Duration, Instant},
+};
+
+use gim_business::{Business, BusinessSettings};
+use gim_config::{listen::Endpoint, service::Running};
+use gim_conn::{Conn, ConnSettings};
+use gim_logic::{Logic, LogicSettings};
+use gim_proto::{
+    business::{SignInReply, SignInRequest, user_ext_service_client::UserExtServiceClient},
+    client::Client,
+    connect::{Message, PacketCommand},
+    logic::{
+        Device, ListOnlineRequest, OnlineDevice, PushToUsersRequest, device_int_service_client::DeviceIntServiceClient,
+        message_int_service_client::MessageIntServiceClient,
+    },
+};
+use prost::Message as _;
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+use tonic::{Response, Status, transport::Channel};
+
+pub const DEADLINE: Duration = Duration::from_secs(20);
+
+const CONN_TCP: u16 = 8002;
+const CONN_GRPC: u16 = 8000;
+const CONN_ADMIN: u16 = 8001;
+const LOGIC_GRPC: u16 = 8010;
+const LOGIC_ADMIN: u16 = 8011;
+const BUSINESS_GRPC: u16 = 8020;
+const BUSINESS_ADMIN: u16 = 8021;
+
+/// Starts everything on one host name.
+pub struct Server {
+    host: String,
+    data: TempDir,
+    /// A setting that a test needs otherwise than by default.
+    sign_in_timeout_ms: u64,
+    has_business: bool,
+    services: Option<Services>,
+    pub runtime: Runtime,
+}
+
+struct Services {
+    conn: Conn,
+    logic: Logic,
+    business: Option<Business>,
+}
+
+impl Server {
+    /// All three services.
+    pub fn start() -> Self {
+        let mut server = Self::prepare();
+        server.up();
+        server
+    }
+
+    /// conn and logic; `business` serves in the place of ours.
+    pub fn start_with_business(serve: impl AsyncFnOnce(SocketAddr)) -> Self {
+        let mut server = Self::prepare();
+        server.has_business = false;
+        server.runtime.block_on(serve(server.address(BUSINESS_GRPC)));
+        server.up();
+        server
+    }
+
+    /// All three services; a connection has to sign in within `timeout`.
+    pub fn start_impatient(timeout: Duration) -> Self {
+        let mut server = Self::prepare();
+        server.sign_in_timeout_ms = timeout.as_millis() as u64;
+        server.up();
+        server
+    }
+
+    fn prepare() -> Self {
+        static SERVERS: AtomicU32 = AtomicU32::new(1);
+        let number = SERVERS.fetch_add(1, Ordering::Relaxed);
+        let process = std::process::id();
+        Self {
+            host: format!("127.{}.{}.{number}", 1 + (process >> 8) % 250, process % 256),
+            data: TempDir::new().unwrap(),
+            sign_in_timeout_ms: ConnSettings::default().session.sign_in_timeout_ms,
+            has_business: true,
+            services: None,
+            runtime: Runtime::new().unwrap(),
+        }
+    }
+
+    /// Stops all and starts them again on the same data.
+    pub fn restart(&mut self) {
+        self.down();
+        self.up();
+    }
+
+    fn up(&mut self) {
+        let (conn, logic, business) = (self.conn_settings(), self.logic_settings(), self.business_settings());
+        let has_business = self.has_business;
+        self.services = Some(self.runtime.block_on(async {
+            let business = if has_business { Some(gim_business::start(business).await.unwrap()) } else { None };
+            let logic = gim_logic::start(logic).await.unwrap();
+            let conn = gim_conn::start(conn).await.unwrap();
+            let ready = async {
+                conn.readiness().wait().await;
+                logic.readiness().wait().await;
+            };
+            tokio::time::timeout(DEADLINE, ready).await.expect("ready within the deadline");
+            Services { conn, logic, business }
+        }));
+    }
+
+    fn down(&mut self) {
+        let Some(Services { conn, logic, business }) = self.services.take() else { return };
+        let stop = async {
+            conn.stop().await;
+            logic.stop().await;
+            if let Some(business) = business {
+                business.stop().await;
+            }
+        };
+        self.runtime.block_on(async { tokio::time::timeout(DEADLINE, stop).await }).expect("stops within the deadline");
+    }
+
+    fn conn_settings(&self) -> ConnSettings {
+        let mut settings = ConnSettings::default();
+        settings.logic = vec![self.url(LOGIC_GRPC)];
+        settings.tcp.listen = self.endpoint(CONN_TCP);
+        settings.grpc.listen = self.endpoint(CONN_GRPC);
+        settings.admin.listen = self.endpoint(CONN_ADMIN);
+        settings.session.sign_in_timeout_ms = self.sign_in_timeout_ms;
+        settings
+    }
+
+    fn logic_settings(&self) -> LogicSettings {
+        let mut settings = LogicSettings::default();
+        settings.data_dir = self.data.path().to_owned();
+        settings.grpc.listen = self.endpoint(LOGIC_GRPC);
+        settings.admin.listen = self.endpoint(LOGIC_ADMIN);
+        settings.business.endpoint = self.url(BUSINESS_GRPC);
+        settings
+    }
+
+    fn business_settings(&self) -> BusinessSettings {
+        let mut settings = BusinessSettings::default();
+        settings.data_dir = self.data.path().to_owned();
+        settings.grpc.listen = self.endpoint(BUSINESS_GRPC);
+        settings.admin.listen = self.endpoint(BUSINESS_ADMIN);
+        settings.logic.endpoint = self.url(LOGIC_GRPC);
+        settings
+    }
+
+    fn address(&self, port: u16) -> SocketAddr {
+        format!("{}:{port}", self.host).parse().unwrap()
+    }
+
+    fn endpoint(&self, port: u16) -> Endpoint {
+        self.address(port).into()
+    }
+
+    fn url(&self, port: u16) -> Endpoint {
+        Endpoint::new(&format!("http://{}", self.address(port)))
+    }
+
+    /// Where clients connect.
+    pub fn tcp_address(&self) -> SocketAddr {
+        self.address(CONN_TCP)
+    }
+
+    /// gRPC and admin address of each service.
+    pub fn services(&self) -> [(&'static str, SocketAddr, SocketAddr); 3] {
+        [
+            ("conn", self.address(CONN_GRPC), self.address(CONN_ADMIN)),
+            ("logic", self.address(LOGIC_GRPC), self.address(LOGIC_ADMIN)),
+            ("business", self.address(BUSINESS_GRPC), self.address(BUSINESS_ADMIN)),
+        ]
+    }
+
+    pub fn conn(&self) -> Channel {
+        self.channel(self.address(CONN_GRPC))
+    }
+
+    pub fn logic(&self) -> Channel {
+        self.channel(self.address(LOGIC_GRPC))
+    }
+
+    pub fn business(&self) -> Channel {
+        self.channel(self.address(BUSINESS_GRPC))
+    }
+
+    /// A channel to any gRPC server.
+    pub fn channel(&self, address: SocketAddr) -> Channel {
+        let endpoint = Channel::from_shared(format!("http://{address}")).unwrap();
+        let _in_runtime = self.runtime.enter();
+        endpoint.connect_lazy()
+    }
+
+    /// Waits for the answer of a call.
+    pub fn call<T>(&self, answer: impl Future<Output = Result<Response<T>, Status>>) -> Result<T, Status> {
+        let answer = self.runtime.block_on(async { tokio::time::timeout(DEADLINE, answer).await });
+        answer.expect("answered within the deadline").map(Response::into_inner)
+    }
+
+    /// Signs a phone number in over business.
+    pub fn business_sign_in(&self, phone_number: &str) -> SignInReply {
+        let request = SignInRequest {
+            phone_number: phone_number.to_owned(),
+            code: "123456".into(),
+            device: Some(Device { brand: "test".into(), ..Device::default() }),
+        };
+        self.call(UserExtServiceClient::new(self.business()).sign_in(request)).unwrap()
+    }
+
+    /// A connection that has not signed in.
+    pub fn connect(&self) -> Client {
+        Client::connect(self.tcp_address(), DEADLINE).unwrap()
+    }
+
+    /// A signed-in connection.
+    pub fn connect_as(&self, identity: &SignInReply) -> Client {
+        let mut client = self.connect();
+        let reply = client.sign_in(identity.user_id, identity.device_id, &identity.token).unwrap();
+        assert_eq!((reply.code, reply.message.as_str()), (0, reply.message.as_str()));
+        client
+    }
+
+    /// A product pushes a persisted message.
+    pub fn push_to_users(&self, user_ids: &[u64], content: &str) -> u64 {
+        let request = PushToUsersRequest {
+            user_ids: user_ids.to_vec(),
+            command: 2001,
+            content: content.to_owned().into(),
+            is_persist: true,
+        };
+        self.call(MessageIntServiceClient::new(self.logic()).push_to_users(request)).unwrap().message_id
+    }
+
+    /// The devices of a user that are online.
+    pub fn online(&self, user_id: u64) -> Vec<OnlineDevice> {
+        let request = ListOnlineRequest { user_ids: vec![user_id] };
+        self.call(DeviceIntServiceClient::new(self.logic()).list_online(request)).unwrap().devices
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.down();
+        }
+    }
+}
+
+/// The next message of a connection.
+pub fn receive_message(client: &mut Client) -> Message {
+    let packet = client.receive().unwrap();
+    assert_eq!(packet.command, PacketCommand::PcMessage as i32);
+    Message::decode(packet.content).unwrap()
+}
+
+/// Asks again and again until the answer is right; what is asked for has no event to wait for.
+pub fn eventually(what: &str, is_so: impl Fn() -> bool) {
+    let deadline = Instant::now() + DEADLINE;
+    while !is_so() {
+        assert!(Instant::now() < deadline, "not within {DEADLINE:?}: {what}");
+        std::thread::yield_now();
+    }
+}

@@ -1,0 +1,64 @@
+//! `gim-bench smoke` itself: passes against a whole server, also when run at the same time as another, and says in one
+//! sentence where a server cannot be reached.
+
+use std::{
+    process::{Child, Command, Output, Stdio},
+    thread,
+};
+
+use crate::server::Server;
+
+fn gim_bench(arguments: &[&str]) -> Child {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gim-bench"));
+    command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.spawn().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn smoke(server: &Server, options: &[&str]) -> Child {
+    let [_, (_, logic, _), (_, business, _)] = server.services();
+    let (tcp, logic) = (server.tcp_address().to_string(), format!("http://{logic}"));
+    let business = format!("http://{business}");
+    let addresses = ["smoke", "--tcp", &tcp, "--logic", &logic, "--business", &business];
+    gim_bench(&[options, &addresses].concat())
+}
+
+#[test]
+fn the_smoke_run_passes_twice_at_the_same_time() {
+    let server = Server::start();
+    let children = [smoke(&server, &[]), smoke(&server, &["--json"])];
+    let [table, json]: [Output; 2] =
+        children.map(|child| thread::spawn(|| child.wait_with_output().unwrap())).map(|thread| thread.join().unwrap());
+    assert!(table.status.success(), "{}{}", text(&table.stdout), text(&table.stderr));
+    assert!(text(&table.stdout).lines().last().unwrap().contains("checks passed"));
+    let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!((&json["scenario"], &json["passed"]), (&"smoke".into(), &true.into()), "{json:#}");
+    assert!(json["checks"].as_array().unwrap().iter().all(|check| check["ok"] == true));
+}
+
+#[test]
+fn a_server_that_cannot_be_reached_is_one_sentence_and_exit_code_1() {
+    // Nobody listens on the ports of this address.
+    let addresses = ["--logic", "http://127.0.0.99:1", "--business", "http://127.0.0.99:1", "--tcp", "127.0.0.99:1"];
+    let output = gim_bench(&[&["smoke"], &addresses[..]].concat()).wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(
+        text(&output.stderr),
+        "gim-bench: cannot reach logic at http://127.0.0.99:1: Connection refused (os error 111)\n"
+    );
+    let output = gim_bench(&[&["--json", "smoke"], &addresses[..]].concat()).wait_with_output().unwrap();
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((output.status.code(), &json["passed"]), (Some(1), &false.into()));
+}
+
+#[test]
+fn nonsense_on_the_command_line_is_refused() {
+    for arguments in [&["no-such-scenario"][..], &["smoke", "--port-offset", "60000"], &[]] {
+        let output = gim_bench(arguments).wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+        assert!(!output.stderr.is_empty());
+    }
+}
