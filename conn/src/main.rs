@@ -1,3 +1,20 @@
-//! Holds the long connections of clients: a mio reactor per core and a bridge to logic.
+//! The binary of a conn node; everything it does stands in the library.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser;
+use gim_config::{ServiceArgs, service};
+use gim_conn::ConnSettings;
+
+/// Holds the long connections of gim's clients.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(flatten)]
+    service: ServiceArgs,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    service::run(&arguments.service, |settings: &ConnSettings| &settings.log, gim_conn::start)
+}

@@ -1,0 +1,282 @@
+//! The distributor: takes batches from the reactors, keeps count of the rooms of this node, and gives each user's items to
+//! the link that the user belongs to. One task.
+
+use std::{
+    collections::{HashMap, HashSet, hash_map::Entry},
+    hash::BuildHasher as _,
+    sync::Arc,
+};
+
+use bytes::Bytes;
+use crossbeam_channel::Receiver;
+use foldhash::fast::FixedState;
+use gim_config::ready::ReadyPart;
+use gim_proto::{
+    ResultCode,
+    connect::{PacketCommand, SignInRequest, SubscribeRoomRequest},
+    logic,
+};
+use prost::Message as _;
+use tokio::sync::{Notify, mpsc};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    link::LinkEvent,
+    pending::{Purpose, Request},
+    reactors::Reactors,
+    uplink::{LinkItem, state},
+};
+use crate::{
+    ids::ConnectionId,
+    reactor::{
+        inbox::Command,
+        uplink::{UpBatch, UpItem},
+    },
+    session::Identity,
+};
+
+/// A link, as the distributor sees it.
+#[derive(Debug)]
+pub(super) struct LinkHandle {
+    /// The same for all conn nodes, so that all choose the same logic node for a user.
+    hash: u64,
+    queue: mpsc::Sender<Vec<LinkItem>>,
+    is_attached: bool,
+    batch: Vec<LinkItem>,
+}
+
+/// See the module's documentation.
+pub(super) struct Distributor {
+    links: Vec<LinkHandle>,
+    reactors: Reactors,
+    ready: ReadyPart,
+    batch_items_max: usize,
+    /// Subscriptions per room: those that are joined, and those on their way to logic.
+    rooms: HashMap<u64, usize>,
+    /// Answers that are due now, because no link can take the request.
+    refused: Vec<Request>,
+}
+
+impl LinkHandle {
+    pub(super) fn new(name: String, queue: mpsc::Sender<Vec<LinkItem>>) -> Self {
+        Self { hash: FixedState::default().hash_one(name), queue, is_attached: false, batch: Vec::new() }
+    }
+}
+
+impl Distributor {
+    pub(super) fn new(links: Vec<LinkHandle>, reactors: Reactors, ready: ReadyPart, batch_items_max: usize) -> Self {
+        Self { links, reactors, ready, batch_items_max, rooms: HashMap::new(), refused: Vec::new() }
+    }
+
+    pub(super) async fn run(
+        mut self,
+        batches: Receiver<UpBatch>,
+        notify: Arc<Notify>,
+        mut events: mpsc::Receiver<LinkEvent>,
+        stop: CancellationToken,
+    ) {
+        loop {
+            tokio::select! {
+                () = notify.notified() => self.distribute(&batches).await,
+                Some(event) = events.recv() => self.on_link_event(event).await,
+                // The reactors have ended: what they said last is all there is.
+                () = stop.cancelled() => return self.distribute(&batches).await,
+            }
+        }
+    }
+
+    async fn distribute(&mut self, batches: &Receiver<UpBatch>) {
+        while let Ok(batch) = batches.try_recv() {
+            for item in &batch.items {
+                self.on_item(&batch, item);
+                if self.links.iter().any(|link| link.batch.len() >= self.batch_items_max) {
+                    self.hand_over().await;
+                }
+            }
+            self.hand_over().await;
+        }
+    }
+
+    fn on_item(&mut self, batch: &UpBatch, item: &UpItem) {
+        match item {
+            UpItem::SignIn { connection, peer, request_id, content } => {
+                let client_addr = peer.map(|peer| peer.to_string()).unwrap_or_default();
+                self.on_sign_in(*connection, client_addr, text(&batch.slice(*request_id)), batch.slice(*content));
+            }
+            UpItem::Packet { connection, identity, command, request_id, content } => {
+                let (request_id, content) = (text(&batch.slice(*request_id)), batch.slice(*content));
+                self.on_packet(*connection, *identity, *command, request_id, content);
+            }
+            UpItem::SignOut { connection, identity } => {
+                let Identity { user_id, device_id } = *identity;
+                let connection_id = connection.number();
+                self.tell(user_id, state::sign_out(logic::SignOut { connection_id, user_id, device_id }));
+            }
+            UpItem::RoomJoined(room_id) => self.room_joined(*room_id),
+            UpItem::RoomLeft(room_id) => self.room_left(*room_id),
+            UpItem::Heartbeat { connection, user_id } => {
+                let item = logic::ConnectionUser { connection_id: connection.number(), user_id: *user_id };
+                self.tell(*user_id, LinkItem::Heartbeat(item));
+            }
+            UpItem::Live { connection, identity, since_ms } => {
+                let Identity { user_id, device_id } = *identity;
+                let connection_id = connection.number();
+                let live = logic::LiveConnection { connection_id, user_id, device_id, since_ms: *since_ms };
+                self.tell(user_id, state::announce(logic::announce::What::Connection(live)));
+            }
+            UpItem::Gone(connection) => self.tell_all(|| LinkItem::Gone(connection.number())),
+        }
+    }
+
+    fn on_sign_in(&mut self, connection: ConnectionId, client_addr: String, request_id: String, content: Bytes) {
+        let command = PacketCommand::PcSignIn as i32;
+        let decoded = SignInRequest::decode(content);
+        let is_readable = decoded.is_ok();
+        let SignInRequest { user_id, device_id, token, app_id } = decoded.unwrap_or_default();
+        let purpose = Purpose::SignIn(Identity { user_id, device_id });
+        let request = Request { connection, command, request_id, purpose };
+        if !is_readable {
+            self.refused_with(request, ResultCode::BadRequest);
+            return;
+        }
+        let sign_in = logic::SignIn {
+            connection_id: connection.number(),
+            user_id,
+            device_id,
+            token,
+            app_id,
+            client_addr,
+            ..logic::SignIn::default()
+        };
+        self.ask(user_id, request, logic::up_item::Item::SignIn(sign_in));
+    }
+
+    fn on_packet(
+        &mut self,
+        connection: ConnectionId,
+        identity: Identity,
+        command: i32,
+        request_id: String,
+        content: Bytes,
+    ) {
+        let Identity { user_id, device_id } = identity;
+        let purpose = if command == PacketCommand::PcSubscribeRoom as i32 {
+            // What cannot be read is counted for no room; logic refuses it.
+            let room_id = SubscribeRoomRequest::decode(content.clone()).map_or(0, |request| request.room_id);
+            Purpose::Subscribe(room_id)
+        } else {
+            Purpose::Reply
+        };
+        let packet = logic::ClientPacket {
+            connection_id: connection.number(),
+            user_id,
+            device_id,
+            command,
+            content,
+            ..logic::ClientPacket::default()
+        };
+        let request = Request { connection, command, request_id, purpose };
+        if self.ask(user_id, request, logic::up_item::Item::Packet(packet))
+            && let Purpose::Subscribe(room_id) = purpose
+            && room_id != 0
+        {
+            *self.rooms.entry(room_id).or_insert(0) += 1;
+        }
+    }
+
+    /// Gives a request to the user's link. False, and the request is answered, where there is none.
+    fn ask(&mut self, user_id: u64, request: Request, item: logic::up_item::Item) -> bool {
+        match self.link_of(user_id) {
+            Some(link) => {
+                self.links[link].batch.push(LinkItem::Request(request, item));
+                true
+            }
+            None => {
+                // Nothing was counted for it, so nothing is released either.
+                let purpose =
+                    if matches!(request.purpose, Purpose::Subscribe(_)) { Purpose::Reply } else { request.purpose };
+                self.refused.push(Request { purpose, ..request });
+                false
+            }
+        }
+    }
+
+    fn tell(&mut self, user_id: u64, item: LinkItem) {
+        if let Some(link) = self.link_of(user_id) {
+            self.links[link].batch.push(item);
+        }
+    }
+
+    fn tell_all(&mut self, mut make: impl FnMut() -> LinkItem) {
+        for link in self.links.iter_mut().filter(|link| link.is_attached) {
+            link.batch.push(make());
+        }
+    }
+
+    /// Rendezvous hashing: the attached link with the highest weight for this user.
+    fn link_of(&self, user_id: u64) -> Option<usize> {
+        let weight = |link: &LinkHandle| FixedState::with_seed(link.hash).hash_one(user_id);
+        let attached = self.links.iter().enumerate().filter(|(_, link)| link.is_attached);
+        attached.max_by_key(|(_, link)| weight(link)).map(|(index, _)| index)
+    }
+
+    fn room_joined(&mut self, room_id: u64) {
+        let count = self.rooms.entry(room_id).or_insert(0);
+        *count += 1;
+        if *count == 1 {
+            self.tell_all(|| state::announce(logic::announce::What::RoomId(room_id)));
+        }
+    }
+
+    fn room_left(&mut self, room_id: u64) {
+        let Entry::Occupied(mut entry) = self.rooms.entry(room_id) else { return };
+        *entry.get_mut() -= 1;
+        if *entry.get() == 0 {
+            entry.remove();
+            self.tell_all(|| state::room_release(logic::RoomRelease { room_id }));
+        }
+    }
+
+    fn refused_with(&mut self, request: Request, code: ResultCode) {
+        // Answers go the same way as others: through the reactor's inbox.
+        let reactors = self.reactors.clone();
+        let reactor = request.connection.reactor();
+        let command = request.refused(code);
+        tokio::spawn(async move { reactors.send(reactor, command).await });
+    }
+
+    async fn hand_over(&mut self) {
+        for link in &mut self.links {
+            if link.batch.is_empty() {
+                continue;
+            }
+            let batch = std::mem::take(&mut link.batch);
+            // A full queue holds up the distributor, the reactors' batches, and in the end refuses packets there.
+            if let Err(mpsc::error::SendError(batch)) = link.queue.send(batch).await {
+                self.refused.extend(batch.into_iter().filter_map(LinkItem::into_request));
+            }
+        }
+        for request in std::mem::take(&mut self.refused) {
+            self.reactors.send(request.connection.reactor(), request.refused(ResultCode::TryAgainLater)).await;
+        }
+    }
+
+    async fn on_link_event(&mut self, event: LinkEvent) {
+        let (LinkEvent::Attached(index) | LinkEvent::Detached(index)) = event;
+        self.links[index].is_attached = matches!(event, LinkEvent::Attached(_));
+        self.ready.set(self.links.iter().any(|link| link.is_attached));
+        if let LinkEvent::Attached(_) = event {
+            let rooms: HashSet<u64> = self.rooms.keys().copied().collect();
+            let announced = rooms.into_iter().map(|room_id| state::announce(logic::announce::What::RoomId(room_id)));
+            self.links[index].batch.extend(announced);
+            self.hand_over().await;
+        }
+        // Users belong to other links now: whoever has them shall know of them.
+        self.reactors.send_all(|| Command::Announce).await;
+    }
+}
+
+fn text(bytes: &Bytes) -> String {
+    // The packet's decoder took it for UTF-8 already.
+    String::from_utf8_lossy(bytes).into_owned()
+}

@@ -1,0 +1,177 @@
+//! From `Down` messages to commands: each frame is encoded here, once, and handed to the reactors that hold its receivers
+//! (step 7 of the packet path).
+
+use bytes::{BufMut as _, Bytes, BytesMut};
+use gim_proto::{
+    CloseReason,
+    connect::PacketCommand,
+    logic::{
+        Down, DownItem, Kick, NewestSeqAnswer, PacketReply, Push, RoomMove, RoomPush, SignInResult, down_item::Item,
+    },
+};
+use metrics::counter;
+use prost::encoding::{WireType, encode_key, encode_varint};
+
+use super::{
+    pending::{Pending, Purpose},
+    reactors::Reactors,
+};
+use crate::{
+    ids::ConnectionId,
+    metrics as names,
+    reactor::inbox::{Command, PushItem},
+    wire::packet,
+};
+
+/// Tags of `connect.Message` that differ per receiver.
+const MESSAGE_SEQ: u32 = 4;
+const MESSAGE_PREV_SEQ: u32 = 18;
+
+/// Hands everything in a message to the reactors, in order.
+pub(super) async fn handle(down: Down, pending: &mut Pending, reactors: &Reactors) {
+    for DownItem { item } in down.items {
+        let Some(item) = item else { continue };
+        match item {
+            Item::SignInResult(result) => on_sign_in_result(result, pending, reactors).await,
+            Item::PacketReply(reply) => on_reply(reply, pending, reactors).await,
+            Item::Push(push) => on_push(&push, reactors).await,
+            Item::RoomPush(RoomPush { room_id, message, is_priority }) => {
+                let frame = message_frame(&message);
+                let make = || Command::PushToRoom { room_id, frame: frame.clone(), urgent: is_priority };
+                reactors.send_all(make).await;
+            }
+            Item::PushAll(push) => {
+                let frame = message_frame(&push.message);
+                reactors.send_all(|| Command::PushToAll(frame.clone())).await;
+            }
+            Item::Kick(kick) => on_kick(kick, reactors).await,
+            Item::RoomMove(room_move) => on_room_move(room_move, reactors).await,
+            Item::NewestSeq(answer) => {
+                send_split(reactors, split_seqs(reactors, &answer), Command::NewestSeq).await;
+            }
+        }
+    }
+}
+
+async fn on_sign_in_result(result: SignInResult, pending: &mut Pending, reactors: &Reactors) {
+    let Some(request) = pending.take(result.request_no) else {
+        counter!(names::REPLIES_LATE).increment(1);
+        return;
+    };
+    let reactor = request.connection.reactor();
+    let command = match request.purpose {
+        Purpose::SignIn(identity) if result.code == 0 => request.signed_in(identity, result.message, result.newest_seq),
+        _ => request.answered(result.code, result.message, Bytes::new(), Vec::new()),
+    };
+    reactors.send(reactor, command).await;
+}
+
+async fn on_reply(reply: PacketReply, pending: &mut Pending, reactors: &Reactors) {
+    let Some(request) = pending.take(reply.request_no) else {
+        counter!(names::REPLIES_LATE).increment(1);
+        return;
+    };
+    let reactor = request.connection.reactor();
+    let retained = reply.subscribed.unwrap_or_default().retained;
+    let retained = retained.iter().map(|message| message_frame(message)).collect();
+    reactors.send(reactor, request.answered(reply.code, reply.message, reply.data, retained)).await;
+}
+
+// path 7/9: one batch per node, to the reactors that hold its receivers
+async fn on_push(push: &Push, reactors: &Reactors) {
+    tracing::debug!(request_id = push.request_id, targets = push.targets.len(), "push");
+    send_split(reactors, split_push(reactors, push), Command::Push).await;
+}
+
+fn split_push(reactors: &Reactors, push: &Push) -> Vec<Vec<PushItem>> {
+    let items = push.targets.iter().flat_map(|target| {
+        let frame = push_frame(&push.message, target.seq, target.prev_seq);
+        let connections = target.connection_ids.iter().map(|&number| ConnectionId::from_number(number));
+        connections.map(move |connection| (connection, PushItem { connection, seq: target.seq, frame: frame.clone() }))
+    });
+    split(reactors, items)
+}
+
+fn split_seqs(reactors: &Reactors, answer: &NewestSeqAnswer) -> Vec<Vec<(ConnectionId, u64)>> {
+    let items = answer.connections.iter().map(|item| {
+        let connection = ConnectionId::from_number(item.connection_id);
+        (connection, (connection, item.newest_seq))
+    });
+    split(reactors, items)
+}
+
+async fn on_kick(kick: Kick, reactors: &Reactors) {
+    let connection = ConnectionId::from_number(kick.connection_id);
+    let reason = match kick.reason() {
+        CloseReason::CrUnknown => CloseReason::CrKicked,
+        reason => reason,
+    };
+    reactors.send(connection.reactor(), Command::Close { connection, reason, message: kick.message }).await;
+}
+
+async fn on_room_move(room_move: RoomMove, reactors: &Reactors) {
+    let connection = ConnectionId::from_number(room_move.connection_id);
+    let subscribed = room_move.subscribed.unwrap_or_default();
+    let retained = subscribed.retained.iter().map(|message| message_frame(message)).collect();
+    let command = Command::Subscribe { connection, room_id: subscribed.room_id, reply: None, retained };
+    reactors.send(connection.reactor(), command).await;
+}
+
+/// Splits items by the reactor that their connection is with, keeping their order.
+fn split<T>(reactors: &Reactors, items: impl Iterator<Item = (ConnectionId, T)>) -> Vec<Vec<T>> {
+    let mut split: Vec<Vec<T>> = Vec::new();
+    split.resize_with(reactors.count(), Vec::new);
+    for (connection, item) in items {
+        // An id that came over the wire and names no reactor of ours is passed over.
+        if let Some(list) = split.get_mut(connection.reactor()) {
+            list.push(item);
+        }
+    }
+    split
+}
+
+async fn send_split<T>(reactors: &Reactors, split: Vec<Vec<T>>, command: fn(Vec<T>) -> Command) {
+    for (reactor, list) in split.into_iter().enumerate() {
+        if !list.is_empty() {
+            reactors.send(reactor, command(list)).await;
+        }
+    }
+}
+
+fn message_frame(message: &[u8]) -> Bytes {
+    packet::notice(PacketCommand::PcMessage, message, 0)
+}
+
+/// The message as this receiver gets it: protobuf fields may follow in any order, so what differs is appended.
+fn push_frame(message: &[u8], seq: u64, prev_seq: u64) -> Bytes {
+    if seq == 0 {
+        return message_frame(message);
+    }
+    let mut content = BytesMut::with_capacity(message.len() + 2 * 12);
+    content.put_slice(message);
+    encode_key(MESSAGE_SEQ, WireType::Varint, &mut content);
+    encode_varint(seq, &mut content);
+    if prev_seq != 0 {
+        encode_key(MESSAGE_PREV_SEQ, WireType::Varint, &mut content);
+        encode_varint(prev_seq, &mut content);
+    }
+    message_frame(&content)
+}
+
+#[cfg(test)]
+mod tests {
+    use gim_proto::connect::{Message, Packet};
+    use prost::Message as _;
+
+    use super::*;
+
+    #[test]
+    fn what_differs_per_receiver_is_part_of_the_message() {
+        let body = Message { command: 1, content: vec![1, 2].into(), message_id: 9, ..Message::default() };
+        let frame = push_frame(&body.encode_to_vec(), 300, 299);
+        let packet = Packet::decode_length_delimited(frame).unwrap();
+        assert_eq!(packet.command, PacketCommand::PcMessage as i32);
+        let message = Message::decode(packet.content).unwrap();
+        assert_eq!(message, Message { seq: 300, prev_seq: 299, ..body });
+    }
+}

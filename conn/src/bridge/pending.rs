@@ -1,0 +1,138 @@
+//! Requests that are with logic, and what is needed to answer them: held by the link that they went over.
+
+use std::{collections::BTreeMap, time::Instant};
+
+use bytes::Bytes;
+use gim_proto::{ResultCode, connect::PacketCommand, connect::Reply};
+
+use crate::{ids::ConnectionId, reactor::inbox::Command, session::Identity, wire::packet};
+
+/// A request that logic has not answered.
+#[derive(Debug)]
+pub struct Request {
+    /// Who asked.
+    pub connection: ConnectionId,
+    /// What was asked.
+    pub command: i32,
+    /// Of the packet, as the client chose it.
+    pub request_id: String,
+    /// What an answer sets in motion.
+    pub purpose: Purpose,
+}
+
+/// What an answer sets in motion.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// The connection is let in, or not.
+    SignIn(Identity),
+    /// It joins a room (0 leaves).
+    Subscribe(u64),
+    /// It gets the reply and nothing else.
+    Reply,
+}
+
+/// All requests of one link, oldest first: numbers grow, and all have the same time to live.
+#[derive(Debug, Default)]
+pub struct Pending {
+    requests: BTreeMap<u64, (Instant, Request)>,
+    last_number: u64,
+}
+
+impl Pending {
+    /// Adds a request that may wait until `deadline`; returns its number.
+    pub fn add(&mut self, request: Request, deadline: Instant) -> u64 {
+        self.last_number += 1;
+        self.requests.insert(self.last_number, (deadline, request));
+        self.last_number
+    }
+
+    /// The request with this number, if nobody answered it yet.
+    pub fn take(&mut self, number: u64) -> Option<Request> {
+        self.requests.remove(&number).map(|(_, request)| request)
+    }
+
+    /// The oldest request, if its time is over.
+    pub fn take_expired(&mut self, now: Instant) -> Option<Request> {
+        let entry = self.requests.first_entry()?;
+        if entry.get().0 > now { None } else { Some(entry.remove().1) }
+    }
+
+    /// All of them.
+    pub fn take_all(&mut self) -> impl Iterator<Item = Request> {
+        std::mem::take(&mut self.requests).into_values().map(|(_, request)| request)
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.requests.len()
+    }
+}
+
+impl Request {
+    /// What the reactor does when the request is not done.
+    pub fn refused(self, code: ResultCode) -> Command {
+        self.answered(code.number(), code.text().to_owned(), Bytes::new(), Vec::new())
+    }
+
+    /// What the reactor does with logic's answer to anything but a sign-in that succeeded.
+    pub fn answered(self, code: i32, message: String, data: Bytes, retained: Vec<Bytes>) -> Command {
+        let is_silent = self.command == PacketCommand::PcMessageAck as i32 && self.request_id.is_empty();
+        let frame = (!is_silent).then(|| packet::reply(&self.request_id, self.command, &Reply { code, message, data }));
+        let connection = self.connection;
+        match self.purpose {
+            Purpose::SignIn(_) => Command::SignInRefused { connection, frame: frame.unwrap_or_default() },
+            Purpose::Subscribe(room_id) if code == 0 => {
+                Command::Subscribe { connection, room_id, reply: frame, retained }
+            }
+            Purpose::Subscribe(room_id) => {
+                Command::Reply { connection, frame, room_released: (room_id != 0).then_some(room_id) }
+            }
+            Purpose::Reply => Command::Reply { connection, frame, room_released: None },
+        }
+    }
+
+    /// What the reactor does when logic let the connection in.
+    pub fn signed_in(self, identity: Identity, message: String, newest_seq: u64) -> Command {
+        let frame = packet::reply(&self.request_id, self.command, &Reply { code: 0, message, data: Bytes::new() });
+        Command::SignedIn { connection: self.connection, identity, newest_seq, frame }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn request(command: PacketCommand, request_id: &str, purpose: Purpose) -> Request {
+        let connection = ConnectionId::new(0, 1, 2);
+        Request { connection, command: command as i32, request_id: request_id.into(), purpose }
+    }
+
+    #[test]
+    fn requests_expire_in_order_and_are_answered_once() {
+        let mut pending = Pending::default();
+        let start = Instant::now();
+        let first = pending.add(request(PacketCommand::PcSend, "a", Purpose::Reply), start);
+        let second = pending.add(request(PacketCommand::PcSend, "b", Purpose::Reply), start + Duration::from_secs(1));
+        assert_eq!(pending.take_expired(start).unwrap().request_id, "a");
+        assert!(pending.take_expired(start).is_none());
+        assert!(pending.take(first).is_none());
+        assert_eq!(pending.take(second).unwrap().request_id, "b");
+        assert_eq!(pending.len(), 0);
+    }
+
+    #[test]
+    fn an_ack_without_a_request_id_is_not_answered() {
+        let silent = request(PacketCommand::PcMessageAck, "", Purpose::Reply).refused(ResultCode::TryAgainLater);
+        assert!(matches!(silent, Command::Reply { frame: None, .. }));
+        let spoken = request(PacketCommand::PcMessageAck, "x", Purpose::Reply).refused(ResultCode::TryAgainLater);
+        assert!(matches!(spoken, Command::Reply { frame: Some(_), .. }));
+    }
+
+    #[test]
+    fn a_refused_subscription_releases_its_room() {
+        let refused = request(PacketCommand::PcSubscribeRoom, "", Purpose::Subscribe(5)).refused(ResultCode::Internal);
+        assert!(matches!(refused, Command::Reply { room_released: Some(5), .. }));
+    }
+}

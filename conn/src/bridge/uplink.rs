@@ -1,0 +1,96 @@
+//! From items to `Up` messages: requests get a number and wait in [`Pending`], the rest passes through (step 5 of the packet
+//! path).
+
+use std::time::Instant;
+
+use gim_proto::logic::{ConnectionUser, NewestSeqQuestion, PushResult, Up, UpItem, up_item::Item};
+
+use super::pending::{Pending, Request};
+
+/// Something for a link.
+#[derive(Debug)]
+pub(super) enum LinkItem {
+    /// A request that logic answers.
+    Request(Request, Item),
+    /// Something that logic only has to know.
+    State(Item),
+    /// A heartbeat: all of a batch travel as one question.
+    Heartbeat(ConnectionUser),
+    /// A connection that a push did not find: all of a batch travel as one result.
+    Gone(u64),
+}
+
+/// Makers of items that are only told.
+pub(super) mod state {
+    use gim_proto::logic::{Announce, RoomRelease, SignOut, announce::What, up_item::Item};
+
+    use super::LinkItem;
+
+    pub(crate) fn sign_out(item: SignOut) -> LinkItem {
+        LinkItem::State(Item::SignOut(item))
+    }
+
+    pub(crate) fn room_release(item: RoomRelease) -> LinkItem {
+        LinkItem::State(Item::RoomRelease(item))
+    }
+
+    pub(crate) fn announce(what: What) -> LinkItem {
+        LinkItem::State(Item::Announce(Announce { what: Some(what) }))
+    }
+}
+
+impl LinkItem {
+    pub(super) fn into_request(self) -> Option<Request> {
+        match self {
+            Self::Request(request, _) => Some(request),
+            Self::State(_) | Self::Heartbeat(_) | Self::Gone(_) => None,
+        }
+    }
+}
+
+/// Packs a batch into one message.
+// path 5/9: to logic over gRPC
+pub(super) fn pack(batch: Vec<LinkItem>, pending: &mut Pending, deadline: Instant) -> Up {
+    let mut items = Vec::with_capacity(batch.len());
+    let mut heartbeats = Vec::new();
+    let mut gone_connection_ids = Vec::new();
+    for item in batch {
+        match item {
+            LinkItem::Request(request, mut item) => {
+                let request_id = log_id(&request);
+                let number = pending.add(request, deadline);
+                put_numbers(&mut item, number, request_id);
+                items.push(UpItem { item: Some(item) });
+            }
+            LinkItem::State(item) => items.push(UpItem { item: Some(item) }),
+            LinkItem::Heartbeat(question) => heartbeats.push(question),
+            LinkItem::Gone(connection_id) => gone_connection_ids.push(connection_id),
+        }
+    }
+    if !heartbeats.is_empty() {
+        items.push(UpItem { item: Some(Item::NewestSeq(NewestSeqQuestion { connections: heartbeats })) });
+    }
+    if !gone_connection_ids.is_empty() {
+        items.push(UpItem { item: Some(Item::PushResult(PushResult { gone_connection_ids })) });
+    }
+    Up { hello: None, items }
+}
+
+/// The id under which a request is found in every log: the client's, or one made of the connection and a number.
+fn log_id(request: &Request) -> String {
+    let id = if request.request_id.is_empty() {
+        format!("{}-{:08x}", request.connection, rand::random::<u32>())
+    } else {
+        request.request_id.clone()
+    };
+    tracing::debug!(request_id = id, connection = %request.connection, command = request.command, "packet to logic");
+    id
+}
+
+fn put_numbers(item: &mut Item, number: u64, id: String) {
+    match item {
+        Item::SignIn(sign_in) => (sign_in.request_no, sign_in.request_id) = (number, id),
+        Item::Packet(packet) => (packet.request_no, packet.request_id) = (number, id),
+        Item::SignOut(_) | Item::RoomRelease(_) | Item::Announce(_) | Item::NewestSeq(_) | Item::PushResult(_) => {}
+    }
+}

@@ -1,0 +1,82 @@
+//! The record of one connection: its socket, its session, and what it owes and is owed. Owned by one reactor.
+//!
+//! Always holds: an idle connection owns no heap memory. `intake` has some while a frame is unfinished, `outbound` while
+//! something waits to be written, `peer` only where connections per address are counted.
+
+use std::{mem::size_of, net::IpAddr};
+
+use mio::net::TcpStream;
+
+use crate::{
+    session::Session,
+    wire::{intake::Intake, outbound::Outbound},
+};
+
+/// One connection.
+#[derive(Debug)]
+pub struct Connection {
+    /// The socket, registered for reading and writing once and for all.
+    pub stream: TcpStream,
+    /// Which owner of its slot this is.
+    pub generation: u32,
+    /// What it may do.
+    pub session: Session,
+    /// Input that is no whole frame yet.
+    pub intake: Intake,
+    /// Output that the kernel has not taken yet.
+    pub outbound: Option<Box<Outbound>>,
+    /// Where it sits, if it subscribed to a room.
+    pub seat: Seat,
+    /// Whose share of the connections per address it takes.
+    pub peer: Option<Box<IpAddr>>,
+    /// Since when more than the soft limit waits to be written.
+    pub congested_since_ms: Option<u32>,
+    /// What is known of its socket, and the lists that it is on.
+    pub flags: Flags,
+}
+
+/// A place among the members of a room.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Seat {
+    /// The room; 0 for none.
+    pub room_id: u64,
+    /// The place.
+    pub index: u32,
+}
+
+/// The readiness word of a connection.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Flags {
+    /// There may be bytes to read: epoll will not tell again.
+    pub readable: bool,
+    /// The peer's end was announced: a short read is not the last one.
+    pub read_closed: bool,
+    /// The kernel took less than it was given: epoll will tell.
+    pub write_blocked: bool,
+    /// On the list of those to flush this turn.
+    pub dirty: bool,
+    /// On the list of those to serve next turn.
+    pub runnable: bool,
+    /// An inbox push was left out: the peer is owed a hint to sync.
+    pub hint_owed: bool,
+    /// How it ends.
+    pub ending: Ending,
+}
+
+/// How far the end of a connection has come.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Ending {
+    /// It has not begun.
+    #[default]
+    None,
+    /// The peer said that it is done: what it is owed leaves first.
+    Settling,
+    /// A goodbye waits to be written.
+    Goodbye,
+    /// The goodbye left; the peer may still read it, so its input is discarded until it ends or the linger time does.
+    Lingering,
+    /// Nothing is left to do; the end of the turn frees the slot.
+    Dead,
+}
+
+const _: () = assert!(size_of::<Connection>() <= 128, "a million of these are held");

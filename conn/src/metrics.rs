@@ -1,0 +1,119 @@
+//! Every metric of a conn node. Nothing else names one.
+//!
+//! A reactor counts into plain numbers ([`Tally`]) and publishes them once per turn, so that counting costs it nothing.
+
+use gim_proto::CloseReason;
+use metrics::{Counter, Gauge, counter, gauge};
+
+/// Requests that are with logic, by link.
+pub const REQUESTS_PENDING: &str = "conn_requests_pending";
+/// Requests that were answered "try again later" because their link broke or logic did not answer in time.
+pub const REQUESTS_EXPIRED: &str = "conn_requests_expired_total";
+/// Answers of logic to requests that nobody waits for any more.
+pub const REPLIES_LATE: &str = "conn_replies_late_total";
+/// Times that a link was attached.
+pub const LINK_ATTACHED: &str = "conn_link_attached_total";
+/// Times that a reactor's inbox was full and the bridge had to wait.
+pub const INBOX_FULL: &str = "conn_inbox_full_total";
+
+/// What one turn of a reactor did.
+#[derive(Debug, Default)]
+#[allow(missing_docs, reason = "each is described where it is registered")]
+pub struct Tally {
+    pub accepted: u64,
+    pub accept_retries: u64,
+    pub accept_pauses: u64,
+    pub refused_connections: u64,
+    pub bytes_in: u64,
+    pub packets_in: u64,
+    pub bytes_out: u64,
+    pub frames_out: u64,
+    pub writes: u64,
+    pub heartbeats: u64,
+    pub refused_packets: u64,
+    pub uplink_full: u64,
+    pub stale_events: u64,
+    pub stale_commands: u64,
+    pub room_dropped: u64,
+    pub inbox_skipped: u64,
+    pub sync_hints: u64,
+    pub pauses: u64,
+    pub yields: u64,
+}
+
+/// The metrics of one reactor.
+pub struct ReactorMetrics {
+    counters: [(Counter, fn(&Tally) -> u64); 19],
+    closed: Vec<Counter>,
+    connections: Gauge,
+    signed_in: Gauge,
+    rooms: Gauge,
+    /// Those of the turn under way.
+    pub tally: Tally,
+}
+
+impl std::fmt::Debug for ReactorMetrics {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.tally.fmt(formatter)
+    }
+}
+
+impl ReactorMetrics {
+    /// Registers the metrics of a reactor.
+    pub fn new(reactor: usize) -> Self {
+        let label = reactor.to_string();
+        let named = |name: &'static str| counter!(name, "reactor" => label.clone());
+        let closed = CloseReason::ALL
+            .iter()
+            .map(|reason| counter!("conn_closed_total", "reactor" => label.clone(), "reason" => reason.rule().label));
+        Self {
+            counters: [
+                (named("conn_accepted_total"), |tally| tally.accepted),
+                (named("conn_accept_retries_total"), |tally| tally.accept_retries),
+                (named("conn_accept_pauses_total"), |tally| tally.accept_pauses),
+                (named("conn_refused_connections_total"), |tally| tally.refused_connections),
+                (named("conn_bytes_in_total"), |tally| tally.bytes_in),
+                (named("conn_packets_in_total"), |tally| tally.packets_in),
+                (named("conn_bytes_out_total"), |tally| tally.bytes_out),
+                (named("conn_frames_out_total"), |tally| tally.frames_out),
+                (named("conn_writes_total"), |tally| tally.writes),
+                (named("conn_heartbeats_total"), |tally| tally.heartbeats),
+                (named("conn_refused_packets_total"), |tally| tally.refused_packets),
+                (named("conn_uplink_full_total"), |tally| tally.uplink_full),
+                (named("conn_stale_events_total"), |tally| tally.stale_events),
+                (named("conn_stale_commands_total"), |tally| tally.stale_commands),
+                (named("conn_room_pushes_dropped_total"), |tally| tally.room_dropped),
+                (named("conn_inbox_pushes_skipped_total"), |tally| tally.inbox_skipped),
+                (named("conn_sync_hints_total"), |tally| tally.sync_hints),
+                (named("conn_read_pauses_total"), |tally| tally.pauses),
+                (named("conn_read_yields_total"), |tally| tally.yields),
+            ],
+            closed: closed.collect(),
+            connections: gauge!("conn_connections", "reactor" => label.clone()),
+            signed_in: gauge!("conn_signed_in", "reactor" => label.clone()),
+            rooms: gauge!("conn_rooms", "reactor" => label.clone()),
+            tally: Tally::default(),
+        }
+    }
+
+    /// Counts the end of a connection.
+    pub fn closed(&self, reason: CloseReason) {
+        if let Some(index) = CloseReason::ALL.iter().position(|known| *known == reason) {
+            self.closed[index].increment(1);
+        }
+    }
+
+    /// Publishes the turn's numbers and begins anew.
+    pub fn publish(&mut self, connections: usize, signed_in: usize, rooms: usize) {
+        for (counter, read) in &self.counters {
+            let count = read(&self.tally);
+            if count > 0 {
+                counter.increment(count);
+            }
+        }
+        self.tally = Tally::default();
+        self.connections.set(connections as f64);
+        self.signed_in.set(signed_in as f64);
+        self.rooms.set(rooms as f64);
+    }
+}

@@ -1,0 +1,4 @@
+//! Sockets: the only place of this crate where a system call on one is made.
+
+pub mod listen;
+pub mod socket;

@@ -1,0 +1,124 @@
+//! Reads, writes and accepts on non-blocking sockets, with every outcome named.
+
+use std::{
+    io::{self, ErrorKind, IoSlice, Read as _, Write as _},
+    net::{Shutdown, SocketAddr},
+    time::Duration,
+};
+
+use mio::net::{TcpListener, TcpStream};
+use socket2::{SockRef, TcpKeepalive};
+
+/// What a read or a write did.
+#[derive(Debug)]
+pub enum IoOutcome {
+    /// So many bytes, at least one.
+    Done(usize),
+    /// Nothing now; epoll will tell.
+    Blocked,
+    /// The peer will send nothing more.
+    Eof,
+    /// The peer or the network ended the connection: common, not worth a log line.
+    Reset,
+    /// Anything else.
+    Failed(io::Error),
+}
+
+/// What an accept did.
+#[derive(Debug)]
+pub enum AcceptOutcome {
+    /// A new connection.
+    Accepted(TcpStream, SocketAddr),
+    /// Nobody waits; epoll will tell.
+    Drained,
+    /// This peer is gone, the next may be fine.
+    Retry,
+    /// The process or the system is out of something: try again after a pause, without waiting for an edge.
+    Pause(io::Error),
+}
+
+/// What the kernel watches on a connection besides us.
+#[derive(Debug, Clone, Copy)]
+pub struct SocketOptions {
+    /// Idle time before the first probe; 0 for none.
+    pub keepalive_s: u32,
+    /// How long written bytes may stay without an answer; 0 for the system's default.
+    pub user_timeout_ms: u32,
+}
+
+/// Reads once.
+pub fn read(stream: &mut TcpStream, buffer: &mut [u8]) -> IoOutcome {
+    loop {
+        return match stream.read(buffer) {
+            Ok(0) => IoOutcome::Eof,
+            Ok(count) => IoOutcome::Done(count),
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            Err(error) => outcome_of(error),
+        };
+    }
+}
+
+/// Writes several slices with one call.
+pub fn write(stream: &mut TcpStream, slices: &[IoSlice<'_>]) -> IoOutcome {
+    loop {
+        return match stream.write_vectored(slices) {
+            Ok(0) => IoOutcome::Reset,
+            Ok(count) => IoOutcome::Done(count),
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            Err(error) => outcome_of(error),
+        };
+    }
+}
+
+/// Tells the peer that nothing more will come, while still reading what it sends. A failure means that it is gone already.
+pub fn finish_writing(stream: &TcpStream) -> bool {
+    stream.shutdown(Shutdown::Write).is_ok()
+}
+
+/// Accepts once.
+pub fn accept(listener: &TcpListener) -> AcceptOutcome {
+    match listener.accept() {
+        Ok((stream, peer)) => AcceptOutcome::Accepted(stream, peer),
+        Err(error) => match error.kind() {
+            ErrorKind::WouldBlock => AcceptOutcome::Drained,
+            // accept(2) hands over network errors of the new socket; they say nothing about the listener.
+            ErrorKind::Interrupted
+            | ErrorKind::ConnectionAborted
+            | ErrorKind::ConnectionReset
+            | ErrorKind::PermissionDenied
+            | ErrorKind::NetworkDown
+            | ErrorKind::NetworkUnreachable
+            | ErrorKind::HostUnreachable
+            | ErrorKind::TimedOut => AcceptOutcome::Retry,
+            _ => AcceptOutcome::Pause(error),
+        },
+    }
+}
+
+/// Sets what every connection has. A socket whose peer is already gone may refuse; reading from it will tell the same.
+pub fn set_options(stream: &TcpStream, options: SocketOptions) -> io::Result<()> {
+    let socket = SockRef::from(stream);
+    socket.set_tcp_nodelay(true)?;
+    if options.keepalive_s > 0 {
+        socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(Duration::from_secs(options.keepalive_s.into())))?;
+    }
+    if options.user_timeout_ms > 0 {
+        socket.set_tcp_user_timeout(Some(Duration::from_millis(options.user_timeout_ms.into())))?;
+    }
+    Ok(())
+}
+
+/// Makes closing send RST at once and forget what is unsent: for peers that are owed nothing.
+pub fn set_abortive_close(stream: &TcpStream) -> io::Result<()> {
+    SockRef::from(stream).set_linger(Some(Duration::ZERO))
+}
+
+fn outcome_of(error: io::Error) -> IoOutcome {
+    match error.kind() {
+        ErrorKind::WouldBlock => IoOutcome::Blocked,
+        ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::ConnectionAborted | ErrorKind::NotConnected => {
+            IoOutcome::Reset
+        }
+        _ => IoOutcome::Failed(error),
+    }
+}

@@ -1,0 +1,286 @@
+//! What others ask of a reactor: commands through a bounded channel, at most a budget of them per turn.
+//!
+//! Every command that names a connection carries its id; one that names a connection that is gone does nothing, is counted,
+//! and where logic should know, is answered (step 8 of the packet path).
+
+use bytes::Bytes;
+use gim_proto::{CloseReason, connect::PacketCommand};
+
+use super::{Reactor, uplink::UpItem};
+use crate::{
+    ids::ConnectionId,
+    session::Identity,
+    wire::{outbound::Kind, packet},
+};
+
+/// Something that a reactor shall do. Frames are encoded already.
+#[derive(Debug)]
+pub enum Command {
+    /// Logic let a connection in.
+    SignedIn {
+        /// Which.
+        connection: ConnectionId,
+        /// Who it is.
+        identity: Identity,
+        /// Newest seq of the user's inbox.
+        newest_seq: u64,
+        /// The reply.
+        frame: Bytes,
+    },
+    /// Logic did not.
+    SignInRefused {
+        /// Which.
+        connection: ConnectionId,
+        /// The reply.
+        frame: Bytes,
+    },
+    /// Logic answered a packet.
+    Reply {
+        /// Of which connection.
+        connection: ConnectionId,
+        /// The reply, where the client asked for one.
+        frame: Option<Bytes>,
+        /// A room that was counted for this packet, and is not joined after all.
+        room_released: Option<u64>,
+    },
+    /// Logic answered a subscription, or moves a connection into a room by itself.
+    Subscribe {
+        /// Which.
+        connection: ConnectionId,
+        /// The room; 0 leaves.
+        room_id: u64,
+        /// The reply, where this answers a packet.
+        reply: Option<Bytes>,
+        /// What the room kept, oldest first.
+        retained: Vec<Bytes>,
+    },
+    /// Messages for connections.
+    Push(Vec<PushItem>),
+    /// Messages for devices, wherever they are.
+    PushToDevices(Vec<(u64, Bytes)>),
+    /// A message for everybody in a room.
+    PushToRoom {
+        /// The room.
+        room_id: u64,
+        /// The message.
+        frame: Bytes,
+        /// Whether it overtakes.
+        urgent: bool,
+    },
+    /// A message for everybody.
+    PushToAll(Bytes),
+    /// The newest seqs that logic knows of.
+    NewestSeq(Vec<(ConnectionId, u64)>),
+    /// End a connection.
+    Close {
+        /// Which.
+        connection: ConnectionId,
+        /// Why.
+        reason: CloseReason,
+        /// What to tell the client, where there is more to say than the reason does.
+        message: String,
+    },
+    /// Tell the bridge of every live connection.
+    Announce,
+    /// Close everybody in an orderly way, then end.
+    Drain,
+    /// End now.
+    Stop,
+}
+
+/// One message for one connection.
+#[derive(Debug)]
+pub struct PushItem {
+    /// For whom.
+    pub connection: ConnectionId,
+    /// Its inbox seq; 0 for a message that is not persisted.
+    pub seq: u64,
+    /// The message.
+    pub frame: Bytes,
+}
+
+impl Reactor {
+    // path 8/9: inbox → outbound queue
+    pub(super) fn drain_inbox(&mut self) {
+        self.wake.disarm();
+        for _ in 0..self.budget.commands {
+            match self.inbox.try_recv() {
+                Ok(command) => self.on_command(command),
+                Err(_) => {
+                    self.inbox_left = false;
+                    return;
+                }
+            }
+        }
+        self.inbox_left = true;
+    }
+
+    fn on_command(&mut self, command: Command) {
+        match command {
+            Command::SignedIn { connection, identity, newest_seq, frame } => {
+                self.on_signed_in(connection, identity, newest_seq, frame);
+            }
+            Command::SignInRefused { connection, frame } => self.on_sign_in_refused(connection, frame),
+            Command::Reply { connection, frame, room_released } => {
+                if let Some(room_id) = room_released {
+                    self.uplink.push(UpItem::RoomLeft(room_id));
+                }
+                self.on_reply(connection, frame);
+            }
+            Command::Subscribe { connection, room_id, reply, retained } => {
+                self.on_subscribed(connection, room_id, reply, retained);
+            }
+            Command::Push(items) => items.into_iter().for_each(|item| self.on_push(item)),
+            Command::PushToDevices(pushes) => {
+                for (device_id, frame) in pushes {
+                    if let Some(slot) = self.devices.find(device_id, &self.table) {
+                        self.send(slot, frame, Kind::Room);
+                    }
+                }
+            }
+            Command::PushToRoom { room_id, frame, urgent } => self.rooms.push(room_id, frame, urgent),
+            Command::PushToAll(frame) => self.broadcasts.push(frame),
+            Command::NewestSeq(seqs) => {
+                seqs.into_iter().for_each(|(connection, seq)| self.on_newest_seq(connection, seq))
+            }
+            Command::Close { connection, reason, message } => match self.find(connection) {
+                Some(slot) => self.close_saying(slot, reason, &message),
+                None => self.metrics.tally.stale_commands += 1,
+            },
+            Command::Announce => self.announce_from = Some(0),
+            Command::Drain => self.drain.begin(self.now_ms),
+            Command::Stop => self.drain.stop(),
+        }
+    }
+
+    fn on_signed_in(&mut self, connection: ConnectionId, identity: Identity, newest_seq: u64, frame: Bytes) {
+        let now_ms = self.now_ms;
+        let signed_in = self.find(connection).filter(|&slot| {
+            self.table.get(slot).is_some_and(|found| found.session.on_signed_in(identity, newest_seq, now_ms))
+        });
+        let Some(slot) = signed_in else {
+            // It left while logic was deciding: logic holds a route to it now, and has to let that go.
+            self.metrics.tally.stale_commands += 1;
+            self.uplink.push(UpItem::SignOut { connection, identity });
+            return;
+        };
+        self.signed_in += 1;
+        self.devices.insert(identity.device_id, slot, &self.table);
+        self.reschedule(slot);
+        self.send(slot, frame, Kind::Reply);
+        self.resume(slot);
+    }
+
+    fn on_sign_in_refused(&mut self, connection: ConnectionId, frame: Bytes) {
+        let Some(slot) = self.find(connection) else {
+            self.metrics.tally.stale_commands += 1;
+            return;
+        };
+        self.send(slot, frame, Kind::Reply);
+        let rules = self.rules;
+        let verdict = self.table.get(slot).and_then(|found| found.session.on_sign_in_refused(&rules));
+        match verdict {
+            Some(reason) => self.close(slot, reason),
+            None => self.resume(slot),
+        }
+    }
+
+    fn on_reply(&mut self, connection: ConnectionId, frame: Option<Bytes>) {
+        let Some(slot) = self.find(connection) else {
+            self.metrics.tally.stale_commands += 1;
+            return;
+        };
+        if let Some(found) = self.table.get(slot) {
+            found.session.on_reply();
+        }
+        if let Some(frame) = frame {
+            self.send(slot, frame, Kind::Reply);
+        }
+        self.resume(slot);
+        self.settle(slot);
+    }
+
+    fn on_subscribed(&mut self, connection: ConnectionId, room_id: u64, reply: Option<Bytes>, retained: Vec<Bytes>) {
+        let is_answer = reply.is_some();
+        let live = self
+            .find(connection)
+            .filter(|&slot| self.table.get(slot).is_some_and(|found| found.session.identity().is_some()));
+        let Some(slot) = live else {
+            // The bridge counted this subscription when it sent it up; it never came about.
+            if is_answer && room_id != 0 {
+                self.uplink.push(UpItem::RoomLeft(room_id));
+            }
+            self.on_reply(connection, reply);
+            return;
+        };
+        if !is_answer && room_id != 0 {
+            self.uplink.push(UpItem::RoomJoined(room_id));
+        }
+        self.leave_room(slot);
+        if room_id != 0 {
+            self.join_room(slot, room_id);
+        }
+        if is_answer {
+            self.on_reply(connection, reply);
+        }
+        for frame in retained {
+            self.send(slot, frame, Kind::Room);
+        }
+    }
+
+    fn on_push(&mut self, item: PushItem) {
+        let PushItem { connection, seq, frame } = item;
+        let live = self
+            .find(connection)
+            .filter(|&slot| self.table.get(slot).is_some_and(|found| found.session.identity().is_some()));
+        let Some(slot) = live else {
+            self.metrics.tally.stale_commands += 1;
+            self.uplink.push(UpItem::Gone(connection));
+            return;
+        };
+        if let Some(found) = self.table.get(slot) {
+            found.session.on_newest_seq(seq);
+        }
+        self.send(slot, frame, if seq == 0 { Kind::Room } else { Kind::Inbox });
+    }
+
+    fn on_newest_seq(&mut self, connection: ConnectionId, seq: u64) {
+        let Some(slot) = self.find(connection) else {
+            self.metrics.tally.stale_commands += 1;
+            return;
+        };
+        let is_news = self.table.get(slot).is_some_and(|found| found.session.on_newest_seq(seq));
+        if is_news {
+            self.metrics.tally.sync_hints += 1;
+            self.send(slot, packet::notice(PacketCommand::PcSyncHint, &[], seq), Kind::Reply);
+        }
+    }
+
+    /// The slot of a connection of this reactor, if it is still there.
+    fn find(&mut self, connection: ConnectionId) -> Option<usize> {
+        let slot = connection.slot();
+        self.table.get_owned(slot, connection.generation()).map(|_| slot)
+    }
+
+    fn join_room(&mut self, slot: usize, room_id: u64) {
+        let index = self.rooms.join(room_id, slot);
+        if let Some(connection) = self.table.get(slot) {
+            connection.seat = crate::connection::Seat { room_id, index };
+        }
+    }
+
+    /// Leaves the room, if it is in one, and tells the bridge.
+    pub(super) fn leave_room(&mut self, slot: usize) {
+        let Some(connection) = self.table.get(slot) else { return };
+        let seat = std::mem::take(&mut connection.seat);
+        if seat.room_id == 0 {
+            return;
+        }
+        if let Some(moved) = self.rooms.leave(seat.room_id, seat.index)
+            && let Some(other) = self.table.get(moved)
+        {
+            other.seat.index = seat.index;
+        }
+        self.uplink.push(UpItem::RoomLeft(seat.room_id));
+    }
+}

@@ -1,0 +1,267 @@
+//! One reactor: one thread, one epoll, and every connection that the kernel gave to its listener. Nothing it owns is shared;
+//! the world talks to it through [`inbox`], it talks to the world through [`uplink`].
+//!
+//! A turn has a fixed order, and [`Reactor::turn`] reads as this list:
+//!
+//! ```text
+//!   poll → inbox → socket events → leftovers → timers → accepts → fan-out → flush → hand over → reap
+//! ```
+//!
+//! Always holds: handlers only queue; writing happens in `flush`, once per connection and turn; slots are freed in `reap`, so
+//! an event, timer or command handled in this turn can never meet a newer owner of its slot.
+
+pub mod inbox;
+pub mod table;
+pub mod uplink;
+pub mod wake;
+pub mod wheel;
+
+mod accept;
+mod close;
+mod devices;
+mod drain;
+mod fanout;
+mod flush;
+mod packets;
+mod read;
+mod rooms;
+mod timers;
+
+use std::{
+    collections::{HashMap, VecDeque},
+    io,
+    net::IpAddr,
+    sync::Arc,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use bytes::BytesMut;
+use crossbeam_channel::Receiver;
+use mio::{Events, Interest, Poll, Token, net::TcpListener};
+
+use crate::{
+    ids::{ConnectionId, Source},
+    metrics::ReactorMetrics,
+    net::socket::SocketOptions,
+    session::Rules,
+    settings::{DrainSettings, LimitSettings, TurnSettings},
+};
+
+use accept::Acceptor;
+use devices::Devices;
+use drain::Drain;
+use fanout::Broadcasts;
+use flush::OutboundPool;
+use inbox::Command;
+use rooms::Rooms;
+use table::Table;
+use uplink::Uplink;
+use wake::WakeFlag;
+use wheel::Wheel;
+
+/// Most events taken from one poll.
+const EVENTS_PER_POLL: usize = 1024;
+
+/// Longest sleep of a reactor that has no deadline to meet.
+const SLEEP_MS_MAX: u64 = 1_000;
+
+/// How soon to try again what the bridge had no room for.
+const BEHIND_RETRY_MS: u64 = 1;
+
+/// Replies that a reactor makes itself are cut from pieces of this size.
+const REPLY_ARENA_BYTES: usize = 16 * 1024;
+
+/// Everything that a reactor is built from.
+#[derive(Debug)]
+pub struct Parts {
+    /// Which reactor of the process this is.
+    pub index: usize,
+    /// Its epoll, on which `wake` is registered.
+    pub poll: Poll,
+    /// Its own listener.
+    pub listener: TcpListener,
+    /// What others ask of it.
+    pub inbox: Receiver<Command>,
+    /// How they wake it.
+    pub wake: Arc<WakeFlag>,
+    /// What it tells the bridge.
+    pub uplink: Uplink,
+    /// The rules of every session.
+    pub rules: Rules,
+    /// Options of every accepted socket.
+    pub socket_options: SocketOptions,
+    /// Bounds, with `connections_max` and `connections_per_ip_max` already this reactor's share.
+    pub limits: LimitSettings,
+    /// Budgets of one turn.
+    pub turn: TurnSettings,
+    /// How it ends, with `closes_per_s` already this reactor's share.
+    pub drain: DrainSettings,
+}
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub struct Reactor {
+    index: usize,
+    poll: Poll,
+    acceptor: Acceptor,
+    socket_options: SocketOptions,
+    rules: Rules,
+    limits: LimitSettings,
+    budget: TurnSettings,
+
+    table: Table,
+    wheel: Wheel,
+    rooms: Rooms,
+    devices: Devices,
+    per_ip: HashMap<IpAddr, u32>,
+    signed_in: usize,
+
+    inbox: Receiver<Command>,
+    wake: Arc<WakeFlag>,
+    inbox_left: bool,
+    uplink: Uplink,
+
+    /// Every read goes here first. Lent out while a connection is served.
+    scratch: Box<[u8]>,
+    /// Replies that the reactor makes itself are cut from here.
+    arena: BytesMut,
+    outbound_pool: OutboundPool,
+    broadcasts: Broadcasts,
+    /// From which slot on live connections are still to be told to the bridge.
+    announce_from: Option<usize>,
+    /// Slots with something to write.
+    dirty: Vec<usize>,
+    /// Connections that ran out of budget, or whose pause was lifted.
+    runnable: VecDeque<(usize, u32)>,
+    /// Slots to free at the end of the turn.
+    dead: Vec<usize>,
+
+    drain: Drain,
+    started: Instant,
+    started_unix_ms: i64,
+    /// The clock of this turn, in milliseconds since the start.
+    now_ms: u64,
+    metrics: ReactorMetrics,
+}
+
+impl Reactor {
+    /// Registers the listener and is ready to run.
+    pub fn new(parts: Parts) -> io::Result<Self> {
+        let mut listener = parts.listener;
+        parts.poll.registry().register(&mut listener, Source::Listener.token(), Interest::READABLE)?;
+        Ok(Self {
+            index: parts.index,
+            poll: parts.poll,
+            acceptor: Acceptor::new(listener),
+            socket_options: parts.socket_options,
+            rules: parts.rules,
+            rooms: Rooms::new(parts.limits.room_backlog_max),
+            outbound_pool: OutboundPool::new(&parts.limits),
+            limits: parts.limits,
+            scratch: vec![0; parts.turn.read_bytes].into(),
+            budget: parts.turn,
+            table: Table::default(),
+            wheel: Wheel::default(),
+            devices: Devices::default(),
+            per_ip: HashMap::new(),
+            signed_in: 0,
+            inbox: parts.inbox,
+            wake: parts.wake,
+            inbox_left: false,
+            uplink: parts.uplink,
+            arena: BytesMut::with_capacity(REPLY_ARENA_BYTES),
+            broadcasts: Broadcasts::default(),
+            announce_from: None,
+            dirty: Vec::new(),
+            runnable: VecDeque::new(),
+            dead: Vec::new(),
+            drain: Drain::new(parts.drain),
+            started: Instant::now(),
+            started_unix_ms: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| age.as_millis() as i64),
+            now_ms: 0,
+            metrics: ReactorMetrics::new(parts.index),
+        })
+    }
+
+    /// Runs until it is drained or told to stop. An error means that epoll itself failed.
+    pub fn run(mut self) -> io::Result<()> {
+        let mut events = Events::with_capacity(EVENTS_PER_POLL);
+        while !self.drain.is_over() {
+            self.turn(&mut events)?;
+        }
+        // What the last turns had to say must reach logic, or it would think these devices online until the lease ends.
+        while !self.uplink.flush() && self.drain.waits_for_bridge(self.started.elapsed()) {
+            std::thread::yield_now();
+        }
+        Ok(())
+    }
+
+    fn turn(&mut self, events: &mut Events) -> io::Result<()> {
+        self.wait(events)?;
+        self.now_ms = self.started.elapsed().as_millis() as u64;
+        self.drain_inbox();
+        for event in events.iter() {
+            match Source::of_token(event.token()) {
+                Source::Wake => {}
+                Source::Listener => self.acceptor.on_ready(),
+                Source::Connection { slot, generation } => self.on_socket_event(slot, generation, event),
+            }
+        }
+        self.serve_leftovers();
+        self.expire_timers();
+        self.accept_connections();
+        self.drain_step();
+        self.fan_out();
+        self.flush_dirty();
+        self.uplink.flush();
+        self.reap();
+        self.metrics.publish(self.table.len(), self.signed_in, self.rooms.len());
+        Ok(())
+    }
+
+    fn wait(&mut self, events: &mut Events) -> io::Result<()> {
+        match self.poll.poll(events, Some(self.patience())) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                events.clear();
+                Ok(())
+            }
+            result => result,
+        }
+    }
+
+    /// How long nothing can happen that epoll would not tell.
+    fn patience(&self) -> Duration {
+        let has_leftovers = self.inbox_left
+            || !self.runnable.is_empty()
+            || !self.dirty.is_empty()
+            || self.rooms.is_active()
+            || !self.broadcasts.is_empty()
+            || self.announce_from.is_some()
+            || self.acceptor.wants_turn(self.now_ms);
+        if has_leftovers {
+            return Duration::ZERO;
+        }
+        if self.uplink.is_behind() {
+            return Duration::from_millis(BEHIND_RETRY_MS);
+        }
+        let ticking = !self.wheel.is_empty() || self.drain.is_running() || self.acceptor.is_paused();
+        let sleep_ms = if ticking { self.wheel.sleep_ms(self.now_ms) } else { SLEEP_MS_MAX };
+        Duration::from_millis(sleep_ms)
+    }
+
+    fn connection_id(&self, slot: usize, generation: u32) -> ConnectionId {
+        ConnectionId::new(self.index, slot, generation)
+    }
+
+    fn unix_ms(&self, at_ms: u64) -> i64 {
+        self.started_unix_ms + at_ms as i64
+    }
+}
+
+/// A poll and the flag that wakes it.
+pub fn open_poll() -> io::Result<(Poll, Arc<WakeFlag>)> {
+    let poll = Poll::new()?;
+    let token: Token = Source::Wake.token();
+    let waker = mio::Waker::new(poll.registry(), token)?;
+    Ok((poll, Arc::new(WakeFlag::new(waker))))
+}

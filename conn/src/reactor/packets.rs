@@ -1,0 +1,98 @@
+//! From a frame to what happens: decode, ask the session, act. Steps 2 to 5 of the packet path on the reactor's side.
+
+use gim_proto::{CloseReason, ResultCode, connect::PacketCommand};
+
+use super::{REPLY_ARENA_BYTES, Reactor, uplink::UpItem};
+use crate::{
+    session::{Action, Phase},
+    wire::{
+        intake::Flow,
+        outbound::Kind,
+        packet::{self, PacketView},
+    },
+};
+
+impl Reactor {
+    // path 4/9: dispatch, command → action
+    pub(super) fn on_frame(&mut self, slot: usize, frame: &[u8]) -> Flow {
+        self.metrics.tally.packets_in += 1;
+        let Ok(packet) = PacketView::decode(frame) else {
+            self.close(slot, CloseReason::CrBadFrame);
+            return Flow::Stop;
+        };
+        let (now_ms, rules) = (self.now_ms, self.rules);
+        let Some(connection) = self.table.get(slot) else { return Flow::Stop };
+        match connection.session.on_packet(&packet, now_ms, &rules) {
+            Action::Heartbeat => self.answer_heartbeat(slot, &packet),
+            Action::Forward => self.forward(slot, &packet),
+            Action::Refuse(code) => self.refuse(slot, &packet, code),
+            Action::Close(reason) => self.close(slot, reason),
+        }
+        match self.table.get(slot) {
+            Some(connection) if connection.session.pause(&rules).is_none() => Flow::Continue,
+            _ => Flow::Stop,
+        }
+    }
+
+    /// Answers from what this node knows; whether logic knows of something newer is asked in a batch with others.
+    fn answer_heartbeat(&mut self, slot: usize, packet: &PacketView<'_>) {
+        self.metrics.tally.heartbeats += 1;
+        let Some(connection) = self.table.get(slot) else { return };
+        let (seq, generation) = (connection.session.newest_seq(), connection.generation);
+        let identity = connection.session.identity().unwrap_or_default();
+        packet::encode_into(packet.request_id, packet.command, &[], seq, &mut self.arena);
+        self.send_from_arena(slot);
+        let connection = self.connection_id(slot, generation);
+        self.uplink.push(UpItem::Heartbeat { connection, user_id: identity.user_id });
+    }
+
+    // path 5/9: to logic, from the reactor's side
+    fn forward(&mut self, slot: usize, packet: &PacketView<'_>) {
+        let Some(found) = self.table.get(slot) else { return };
+        let is_sign_in = found.session.phase() == Phase::SigningIn;
+        let identity = found.session.identity().unwrap_or_default();
+        let peer = if is_sign_in { found.stream.peer_addr().ok() } else { None };
+        let generation = found.generation;
+        let connection = self.connection_id(slot, generation);
+        let command = packet.command;
+        let taken = self.uplink.push_packet(packet.request_id, packet.content, |request_id, content| {
+            if is_sign_in {
+                UpItem::SignIn { connection, peer, request_id, content }
+            } else {
+                UpItem::Packet { connection, identity, command, request_id, content }
+            }
+        });
+        if !taken {
+            self.metrics.tally.uplink_full += 1;
+            if let Some(found) = self.table.get(slot) {
+                found.session.on_forward_failed();
+            }
+            self.refuse(slot, packet, ResultCode::TryAgainLater);
+        }
+    }
+
+    fn refuse(&mut self, slot: usize, packet: &PacketView<'_>, code: ResultCode) {
+        self.metrics.tally.refused_packets += 1;
+        if !wants_reply(packet) {
+            return;
+        }
+        // A request id that was refused for its length is not repeated.
+        let request_id = packet.request_id.get(..crate::session::REQUEST_ID_BYTES_MAX).unwrap_or(packet.request_id);
+        let frame = packet::refusal(request_id, packet.command, code);
+        self.send(slot, frame, Kind::Reply);
+    }
+
+    fn send_from_arena(&mut self, slot: usize) {
+        let frame = self.arena.split().freeze();
+        self.send(slot, frame, Kind::Reply);
+        if self.arena.capacity() < 256 {
+            // Reuses the piece before, if none of its replies waits any more.
+            self.arena.reserve(REPLY_ARENA_BYTES);
+        }
+    }
+}
+
+/// An ack is answered only where its sender gave it a request id.
+fn wants_reply(packet: &PacketView<'_>) -> bool {
+    packet.command != PacketCommand::PcMessageAck as i32 || !packet.request_id.is_empty()
+}

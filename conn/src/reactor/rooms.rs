@@ -1,0 +1,299 @@
+//! Rooms of one reactor: who subscribed here, and which pushes still have to reach them.
+//!
+//! A push is not copied to its members at once: it is put into the room's log, and members are visited round after round, a
+//! bounded number per turn. A visit hands over everything that the member has not seen, so a burst costs one visit, and a
+//! room of a hundred thousand never holds up a turn.
+//!
+//! Always holds: `remaining` members from `scan` on (in a circle) include all that have not seen the whole log; each member
+//! sees each push of a lane once and in order, or, where the log overflowed, not at all, which is counted.
+
+use std::collections::{HashMap, VecDeque};
+
+use bytes::Bytes;
+use foldhash::fast::RandomState;
+
+/// Visits that one room gets before the next one's turn.
+const VISITS_PER_ROOM: usize = 256;
+
+/// Normal pushes, and those that overtake them.
+const LANES: usize = 2;
+const NORMAL: usize = 0;
+const URGENT: usize = 1;
+
+/// All rooms that have a member here.
+#[derive(Debug)]
+pub struct Rooms {
+    rooms: HashMap<u64, Room, RandomState>,
+    /// Rooms with members left to visit.
+    active: VecDeque<u64>,
+    log_max: usize,
+}
+
+#[derive(Debug, Default)]
+struct Room {
+    members: Vec<Member>,
+    lanes: [Lane; LANES],
+    scan: usize,
+    remaining: usize,
+}
+
+#[derive(Debug)]
+struct Member {
+    slot: u32,
+    /// Per lane, the number of the next push to see.
+    next: [u32; LANES],
+}
+
+#[derive(Debug, Default)]
+struct Lane {
+    log: VecDeque<Bytes>,
+    /// The number that the next push gets; counts around.
+    end: u32,
+}
+
+/// What a pump did.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Pumped {
+    /// Members that were visited.
+    pub visits: usize,
+    /// Pushes that members missed because the log overflowed.
+    pub missed: usize,
+}
+
+impl Rooms {
+    /// No rooms; each will keep `log_max` pushes of a lane at most that members have not seen.
+    pub fn new(log_max: usize) -> Self {
+        Self { rooms: HashMap::default(), active: VecDeque::new(), log_max }
+    }
+
+    /// How many rooms have a member here.
+    pub fn len(&self) -> usize {
+        self.rooms.len()
+    }
+
+    /// Whether members are left to visit.
+    pub fn is_active(&self) -> bool {
+        !self.active.is_empty()
+    }
+
+    /// Adds a member, who sees pushes from now on. Returns its place.
+    pub fn join(&mut self, room_id: u64, slot: usize) -> u32 {
+        let room = self.rooms.entry(room_id).or_default();
+        let next = [room.lanes[NORMAL].end, room.lanes[URGENT].end];
+        room.members.push(Member { slot: slot as u32, next });
+        // A round under way may have to come past the newcomer to reach those before it in the circle.
+        room.remaining += usize::from(room.remaining > 0);
+        (room.members.len() - 1) as u32
+    }
+
+    /// Removes the member at a place. Returns the slot that moved to that place, if one did.
+    pub fn leave(&mut self, room_id: u64, index: u32) -> Option<usize> {
+        let room = self.rooms.get_mut(&room_id)?;
+        let index = index as usize;
+        if index >= room.members.len() {
+            return None;
+        }
+        room.members.swap_remove(index);
+        room.remaining = room.remaining.min(room.members.len());
+        if room.members.is_empty() {
+            self.rooms.remove(&room_id);
+            return None;
+        }
+        let moved = room.members.get(index)?;
+        if room.lanes.iter().zip(moved.next).any(|(lane, next)| lane.end != next) {
+            // It may have moved to where this round has been already.
+            room.remaining = room.members.len();
+        }
+        Some(moved.slot as usize)
+    }
+
+    /// Queues a push for all members; a room without any is not there, and nothing happens.
+    pub fn push(&mut self, room_id: u64, frame: Bytes, urgent: bool) {
+        let Some(room) = self.rooms.get_mut(&room_id) else { return };
+        let lane = &mut room.lanes[if urgent { URGENT } else { NORMAL }];
+        lane.log.push_back(frame);
+        lane.end = lane.end.wrapping_add(1);
+        if lane.log.len() > self.log_max {
+            lane.log.pop_front();
+        }
+        if room.remaining == 0 {
+            self.active.push_back(room_id);
+        }
+        room.remaining = room.members.len();
+    }
+
+    /// Visits `visits_max` members at most, rooms taking turns, and hands each what it has not seen.
+    pub fn pump(&mut self, visits_max: usize, mut deliver: impl FnMut(usize, &Bytes)) -> Pumped {
+        let mut pumped = Pumped::default();
+        while pumped.visits < visits_max {
+            let Some(room_id) = self.active.pop_front() else { break };
+            let Some(room) = self.rooms.get_mut(&room_id) else { continue };
+            let visits = room.remaining.min(VISITS_PER_ROOM).min(visits_max - pumped.visits);
+            for _ in 0..visits {
+                pumped.missed += room.visit_next(&mut deliver);
+            }
+            pumped.visits += visits;
+            if room.remaining > 0 {
+                self.active.push_back(room_id);
+            } else {
+                room.lanes.iter_mut().for_each(|lane| lane.log.clear());
+            }
+        }
+        pumped
+    }
+}
+
+impl Room {
+    fn visit_next(&mut self, deliver: &mut impl FnMut(usize, &Bytes)) -> usize {
+        if self.scan >= self.members.len() {
+            self.scan = 0;
+        }
+        let member = &mut self.members[self.scan];
+        self.scan += 1;
+        self.remaining -= 1;
+        let mut missed = 0;
+        for lane in [URGENT, NORMAL] {
+            missed += self.lanes[lane].read(&mut member.next[lane], |frame| deliver(member.slot as usize, frame));
+        }
+        missed
+    }
+}
+
+impl Lane {
+    fn read(&self, next: &mut u32, mut deliver: impl FnMut(&Bytes)) -> usize {
+        let behind = self.end.wrapping_sub(*next) as usize;
+        let missed = behind.saturating_sub(self.log.len());
+        for frame in self.log.iter().skip(self.log.len() - (behind - missed)) {
+            deliver(frame);
+        }
+        *next = self.end;
+        missed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn frame(number: u8) -> Bytes {
+        vec![number].into()
+    }
+
+    fn pump_all(rooms: &mut Rooms) -> Vec<(usize, u8)> {
+        let mut delivered = Vec::new();
+        while rooms.is_active() {
+            rooms.pump(3, |slot, frame| delivered.push((slot, frame[0])));
+        }
+        delivered
+    }
+
+    #[test]
+    fn leaving_an_empty_room_and_pushing_to_it_harms_nothing() {
+        let mut rooms = Rooms::new(8);
+        let index = rooms.join(5, 1);
+        rooms.push(5, frame(1), false);
+        assert_eq!(rooms.leave(5, index), None);
+        assert_eq!(rooms.leave(5, index), None);
+        rooms.push(5, frame(2), false);
+        assert_eq!(rooms.len(), 0);
+        assert_eq!(pump_all(&mut rooms), []);
+    }
+
+    #[test]
+    fn a_burst_reaches_each_member_in_one_visit() {
+        let mut rooms = Rooms::new(8);
+        rooms.join(5, 1);
+        rooms.join(5, 2);
+        for number in 0..4 {
+            rooms.push(5, frame(number), false);
+        }
+        let mut delivered = Vec::new();
+        let pumped = rooms.pump(100, |slot, frame| delivered.push((slot, frame[0])));
+        assert_eq!(pumped, Pumped { visits: 2, missed: 0 });
+        assert_eq!(delivered, [(1, 0), (1, 1), (1, 2), (1, 3), (2, 0), (2, 1), (2, 2), (2, 3)]);
+    }
+
+    #[test]
+    fn an_urgent_push_overtakes() {
+        let mut rooms = Rooms::new(8);
+        rooms.join(5, 1);
+        rooms.push(5, frame(1), false);
+        rooms.push(5, frame(9), true);
+        assert_eq!(pump_all(&mut rooms), [(1, 9), (1, 1)]);
+    }
+
+    #[test]
+    fn a_late_member_sees_only_what_comes_later() {
+        let mut rooms = Rooms::new(8);
+        rooms.join(5, 1);
+        rooms.push(5, frame(1), false);
+        rooms.join(5, 2);
+        rooms.push(5, frame(2), false);
+        let mut delivered = pump_all(&mut rooms);
+        delivered.sort_unstable();
+        assert_eq!(delivered, [(1, 1), (1, 2), (2, 2)]);
+    }
+
+    #[test]
+    fn an_overflowing_log_drops_the_oldest_and_counts() {
+        let mut rooms = Rooms::new(2);
+        rooms.join(5, 1);
+        for number in 0..5 {
+            rooms.push(5, frame(number), false);
+        }
+        let mut delivered = Vec::new();
+        let pumped = rooms.pump(100, |_, frame| delivered.push(frame[0]));
+        assert_eq!((delivered, pumped.missed), (vec![3, 4], 3));
+    }
+
+    #[test]
+    fn rooms_take_turns() {
+        let mut rooms = Rooms::new(8);
+        for slot in 0..2 * VISITS_PER_ROOM {
+            rooms.join(1, slot);
+        }
+        rooms.join(2, 10_000);
+        rooms.push(1, frame(1), false);
+        rooms.push(2, frame(2), false);
+        let mut delivered = Vec::new();
+        rooms.pump(VISITS_PER_ROOM + 1, |slot, _| delivered.push(slot));
+        assert_eq!(delivered.last(), Some(&10_000));
+    }
+
+    proptest! {
+        /// Members come and go in the middle of rounds; everyone who stays sees every push since it joined, once, in order.
+        #[test]
+        fn members_that_stay_miss_nothing(operations in proptest::collection::vec((0u8..4, 0usize..8), 1..300)) {
+            let mut rooms = Rooms::new(1000);
+            let mut places: Vec<Option<(u32, Vec<u8>, Vec<u8>)>> = vec![None; 8];
+            let mut number = 0u8;
+            for (operation, slot) in operations {
+                match (operation, places[slot].is_some()) {
+                    (0, false) => places[slot] = Some((rooms.join(7, slot), Vec::new(), Vec::new())),
+                    (0 | 1, true) => {
+                        let (index, ..) = places[slot].take().unwrap();
+                        if let Some(moved) = rooms.leave(7, index) {
+                            places[moved].as_mut().unwrap().0 = index;
+                        }
+                    }
+                    (2, _) => {
+                        number = number.wrapping_add(1);
+                        rooms.push(7, frame(number), false);
+                        places.iter_mut().flatten().for_each(|(_, expected, _)| expected.push(number));
+                    }
+                    _ => {
+                        rooms.pump(slot, |slot, frame| places[slot].as_mut().unwrap().2.push(frame[0]));
+                    }
+                }
+            }
+            while rooms.is_active() {
+                rooms.pump(2, |slot, frame| places[slot].as_mut().unwrap().2.push(frame[0]));
+            }
+            for (_, expected, seen) in places.into_iter().flatten() {
+                prop_assert_eq!(seen, expected);
+            }
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! What a reactor hands to the bridge: everything of a turn in one batch, whose texts and contents lie in one buffer.
+//!
+//! Always holds: items keep the order in which they happened. State (who left, which room was left) is never dropped; packets
+//! are refused while the bridge is behind by more than a batch, so the batch stays bounded by what connections exist.
+
+use std::{fmt, net::SocketAddr, sync::Arc};
+
+use bytes::{Bytes, BytesMut};
+use crossbeam_channel::{Sender, TrySendError};
+
+use crate::{ids::ConnectionId, session::Identity};
+
+/// The items of one turn (or of several, where the bridge was behind).
+#[derive(Debug, Default)]
+pub struct UpBatch {
+    /// Holds every [`Span`] of the items.
+    pub bytes: Bytes,
+    /// In order.
+    pub items: Vec<UpItem>,
+}
+
+/// A piece of [`UpBatch::bytes`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span {
+    start: u32,
+    length: u32,
+}
+
+/// Something that logic, or the bridge, has to know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum UpItem {
+    /// A connection asks to be let in.
+    SignIn {
+        /// Which.
+        connection: ConnectionId,
+        /// Where it comes from.
+        peer: Option<SocketAddr>,
+        /// Of the packet.
+        request_id: Span,
+        /// Of the packet.
+        content: Span,
+    },
+    /// A packet that logic has to decide about.
+    Packet {
+        /// From which connection.
+        connection: ConnectionId,
+        /// Of whom.
+        identity: Identity,
+        /// Of the packet.
+        command: i32,
+        /// Of the packet.
+        request_id: Span,
+        /// Of the packet.
+        content: Span,
+    },
+    /// A signed-in connection ended, or logic let one in that was gone already.
+    SignOut {
+        /// Which.
+        connection: ConnectionId,
+        /// Whose.
+        identity: Identity,
+    },
+    /// Logic put a connection into a room by itself.
+    RoomJoined(u64),
+    /// A subscription that was counted is over, or never came about.
+    RoomLeft(u64),
+    /// A heartbeat was answered; logic may know of a newer seq.
+    Heartbeat {
+        /// Of which connection.
+        connection: ConnectionId,
+        /// Of whom.
+        user_id: u64,
+    },
+    /// A live connection, told because it was asked for.
+    Live {
+        /// Which.
+        connection: ConnectionId,
+        /// Whose.
+        identity: Identity,
+        /// Unix time at which it signed in.
+        since_ms: i64,
+    },
+    /// A push came for a connection that is not there.
+    Gone(ConnectionId),
+}
+
+impl UpBatch {
+    /// The bytes of a span, without copying.
+    pub fn slice(&self, span: Span) -> Bytes {
+        self.bytes.slice(span.start as usize..(span.start + span.length) as usize)
+    }
+}
+
+/// One reactor's way to the bridge.
+pub struct Uplink {
+    sender: Sender<UpBatch>,
+    wake_bridge: Arc<dyn Fn() + Send + Sync>,
+    bytes: BytesMut,
+    items: Vec<UpItem>,
+    packets_max: usize,
+    bytes_max: usize,
+}
+
+impl Uplink {
+    /// A way through `sender`; `wake_bridge` is called once per batch that was put in.
+    pub fn new(
+        sender: Sender<UpBatch>,
+        wake_bridge: Arc<dyn Fn() + Send + Sync>,
+        packets_max: usize,
+        bytes_max: usize,
+    ) -> Self {
+        Self { sender, wake_bridge, bytes: BytesMut::new(), items: Vec::new(), packets_max, bytes_max }
+    }
+
+    /// Adds something that must not be lost.
+    pub fn push(&mut self, item: UpItem) {
+        self.items.push(item);
+    }
+
+    /// Adds a packet. False, and nothing added, where the bridge is so far behind that it has to be refused.
+    #[must_use]
+    pub fn push_packet(&mut self, request_id: &str, content: &[u8], item: impl FnOnce(Span, Span) -> UpItem) -> bool {
+        if self.items.len() >= self.packets_max || self.bytes.len() + content.len() > self.bytes_max {
+            return false;
+        }
+        let request_id = self.append(request_id.as_bytes());
+        let content = self.append(content);
+        self.items.push(item(request_id, content));
+        true
+    }
+
+    /// Whether something is left that the bridge did not take yet.
+    pub fn is_behind(&self) -> bool {
+        !self.items.is_empty()
+    }
+
+    /// Hands the batch over, if there is one and the bridge has room. True where it is gone.
+    pub fn flush(&mut self) -> bool {
+        if self.items.is_empty() {
+            return true;
+        }
+        let batch = UpBatch { bytes: self.bytes.split().freeze(), items: std::mem::take(&mut self.items) };
+        match self.sender.try_send(batch) {
+            Ok(()) => (self.wake_bridge)(),
+            Err(TrySendError::Full(batch) | TrySendError::Disconnected(batch)) => {
+                self.bytes = batch.bytes.into();
+                self.items = batch.items;
+                return false;
+            }
+        }
+        true
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> Span {
+        let start = self.bytes.len() as u32;
+        self.bytes.extend_from_slice(bytes);
+        Span { start, length: bytes.len() as u32 }
+    }
+}
+
+impl fmt::Debug for Uplink {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Uplink").field("items", &self.items.len()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn uplink(capacity: usize) -> (Uplink, crossbeam_channel::Receiver<UpBatch>) {
+        let (sender, receiver) = crossbeam_channel::bounded(capacity);
+        (Uplink::new(sender, Arc::new(|| {}), 2, 1000), receiver)
+    }
+
+    fn packet(request_id: Span, content: Span) -> UpItem {
+        let connection = ConnectionId::new(0, 1, 2);
+        UpItem::Packet { connection, identity: Identity::default(), command: 7, request_id, content }
+    }
+
+    #[test]
+    fn a_bridge_that_is_behind_costs_packets_but_no_state() {
+        let (mut uplink, receiver) = uplink(1);
+        uplink.push(UpItem::RoomLeft(1));
+        assert!(uplink.flush());
+        assert!(uplink.push_packet("a", b"one", packet));
+        assert!(!uplink.flush());
+        assert!(uplink.push_packet("b", b"two", packet));
+        assert!(!uplink.push_packet("c", b"three", packet));
+        uplink.push(UpItem::RoomLeft(2));
+        assert_eq!(receiver.recv().unwrap().items, [UpItem::RoomLeft(1)]);
+        assert!(uplink.flush());
+        let batch = receiver.recv().unwrap();
+        let texts: Vec<(Bytes, Bytes)> = batch
+            .items
+            .iter()
+            .filter_map(|item| match item {
+                UpItem::Packet { request_id, content, .. } => Some((batch.slice(*request_id), batch.slice(*content))),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(texts, [("a".into(), "one".into()), ("b".into(), "two".into())]);
+        assert_eq!(batch.items.last(), Some(&UpItem::RoomLeft(2)));
+    }
+}

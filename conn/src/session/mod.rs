@@ -1,0 +1,282 @@
+//! What a connection may do and when it has to end: a state machine without IO, driven by packets and by the reactor's clock.
+//!
+//! ```text
+//!   Unsigned ──PC_SIGN_IN──▶ SigningIn ──accepted──▶ Live
+//!      ▲                        │ refused                      any ──▶ Closing
+//!      └────────────────────────┘
+//! ```
+//!
+//! Always holds: `in_flight` counts the packets that went to logic and were not answered; while it is full, or a sign-in is
+//! under way, the connection is not read. Times are ticks of the timer wheel, so that a record stays small.
+
+mod rate;
+
+use gim_proto::{CloseReason, ResultCode, connect::PacketCommand};
+
+use crate::{reactor::wheel::TICK_MS, wire::packet::PacketView};
+
+use rate::Bucket;
+
+/// First command that belongs to the business.
+pub const BUSINESS_COMMAND_MIN: i32 = 1000;
+
+/// Longest request id: it is repeated in a reply and stands in logs.
+pub const REQUEST_ID_BYTES_MAX: usize = 128;
+
+/// The rules of a session; the same for all connections of a process.
+#[derive(Debug, Clone, Copy)]
+pub struct Rules {
+    /// Longest frame body before the sign-in.
+    pub unsigned_frame_bytes_max: usize,
+    /// Longest frame body after it.
+    pub frame_bytes_max: usize,
+    /// How long a connection may live without having signed in.
+    pub sign_in_timeout_ms: u64,
+    /// Refused sign-ins after which the connection is closed.
+    pub failed_sign_ins_max: u8,
+    /// How long a signed-in connection may be silent.
+    pub heartbeat_timeout_ms: u64,
+    /// Packets under way to logic at which reading pauses.
+    pub in_flight_max: u16,
+    /// Packets per second in the long run; 0 for no limit.
+    pub packets_per_s: u32,
+    /// Packets at once.
+    pub packets_burst: u32,
+    /// How long a closing connection may take to read what it is owed.
+    pub linger_ms: u64,
+}
+
+/// Where a connection stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Only a sign-in is let through.
+    Unsigned,
+    /// Waits for the answer to its sign-in.
+    SigningIn,
+    /// Signed in.
+    Live,
+    /// Ended; only what it is owed still leaves.
+    Closing,
+}
+
+/// What to do with a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// Answer the heartbeat here.
+    Heartbeat,
+    /// Hand it to logic; `in_flight` counts it already.
+    Forward,
+    /// Answer with this code.
+    Refuse(ResultCode),
+    /// End the connection.
+    Close(CloseReason),
+}
+
+/// Why a connection is not read; named, so that exactly one event lifts each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PauseReason {
+    /// Lifted by the answer to the sign-in.
+    SigningIn,
+    /// Lifted by a reply.
+    InFlightFull,
+    /// Never lifted: nothing more is read for its content.
+    Closing,
+}
+
+/// Who signed in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Identity {
+    /// The user.
+    pub user_id: u64,
+    /// The user's device.
+    pub device_id: u64,
+}
+
+/// The state of one connection.
+#[derive(Debug)]
+pub struct Session {
+    identity: Identity,
+    /// Newest inbox seq that this node knows of.
+    newest_seq: u64,
+    bucket: Bucket,
+    /// When it was opened, last heard of, or closed, by `phase`.
+    since_tick: u32,
+    /// When it signed in.
+    live_tick: u32,
+    in_flight: u16,
+    phase: Phase,
+    failed_sign_ins: u8,
+}
+
+impl Session {
+    /// A connection that was accepted now.
+    pub fn new(now_ms: u64, rules: &Rules) -> Self {
+        Self {
+            identity: Identity::default(),
+            newest_seq: 0,
+            bucket: Bucket::full(tick(now_ms), rules),
+            since_tick: tick(now_ms),
+            live_tick: 0,
+            in_flight: 0,
+            phase: Phase::Unsigned,
+            failed_sign_ins: 0,
+        }
+    }
+
+    /// Where it stands.
+    pub fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// Who signed in, while the connection is live.
+    pub fn identity(&self) -> Option<Identity> {
+        (self.phase == Phase::Live).then_some(self.identity)
+    }
+
+    /// When it signed in, on the reactor's clock.
+    pub fn live_since_ms(&self) -> u64 {
+        u64::from(self.live_tick) * TICK_MS
+    }
+
+    /// Newest inbox seq that this node knows of.
+    pub fn newest_seq(&self) -> u64 {
+        self.newest_seq
+    }
+
+    /// Packets that logic has not answered.
+    pub fn in_flight(&self) -> u16 {
+        self.in_flight
+    }
+
+    /// Longest frame body that is read now.
+    pub fn frame_bytes_max(&self, rules: &Rules) -> usize {
+        if self.phase == Phase::Live { rules.frame_bytes_max } else { rules.unsigned_frame_bytes_max }
+    }
+
+    /// Why it is not read now, if it is not.
+    pub fn pause(&self, rules: &Rules) -> Option<PauseReason> {
+        match self.phase {
+            Phase::Closing => Some(PauseReason::Closing),
+            Phase::SigningIn => Some(PauseReason::SigningIn),
+            _ if self.in_flight >= rules.in_flight_max => Some(PauseReason::InFlightFull),
+            _ => None,
+        }
+    }
+
+    /// Judges a packet of the client.
+    pub fn on_packet(&mut self, packet: &PacketView<'_>, now_ms: u64, rules: &Rules) -> Action {
+        if let Some(action) = self.bucket.take(tick(now_ms), rules) {
+            return action;
+        }
+        let command = PacketCommand::try_from(packet.command).unwrap_or(PacketCommand::PcUnknown);
+        if self.phase == Phase::Live {
+            self.since_tick = tick(now_ms);
+        }
+        if packet.request_id.len() > REQUEST_ID_BYTES_MAX {
+            return Action::Refuse(ResultCode::BadRequest);
+        }
+        match (self.phase, command) {
+            (Phase::Unsigned, PacketCommand::PcSignIn) => {
+                self.phase = Phase::SigningIn;
+                self.forward()
+            }
+            (Phase::Unsigned, _) => Action::Refuse(ResultCode::SignInAgain),
+            (Phase::Live, PacketCommand::PcHeartbeat) => Action::Heartbeat,
+            // A second sign-in would have to move the device to another user while its packets are under way.
+            (Phase::Live, PacketCommand::PcSignIn) => Action::Refuse(ResultCode::BadRequest),
+            (
+                Phase::Live,
+                PacketCommand::PcSubscribeRoom
+                | PacketCommand::PcSync
+                | PacketCommand::PcMessageAck
+                | PacketCommand::PcSend,
+            ) => self.forward(),
+            (Phase::Live, _) if packet.command >= BUSINESS_COMMAND_MIN => self.forward(),
+            _ => Action::Refuse(ResultCode::UnknownCommand),
+        }
+    }
+
+    /// Logic let the connection in. False where it is not waiting for that (any more).
+    pub fn on_signed_in(&mut self, identity: Identity, newest_seq: u64, now_ms: u64) -> bool {
+        if self.phase != Phase::SigningIn {
+            return false;
+        }
+        self.on_reply();
+        self.phase = Phase::Live;
+        self.identity = identity;
+        self.newest_seq = newest_seq;
+        self.since_tick = tick(now_ms);
+        self.live_tick = self.since_tick;
+        true
+    }
+
+    /// Logic did not let the connection in. Returns why it has to end, if it tried too often. The sign-in deadline goes on.
+    pub fn on_sign_in_refused(&mut self, rules: &Rules) -> Option<CloseReason> {
+        if self.phase == Phase::SigningIn {
+            self.phase = Phase::Unsigned;
+            self.on_reply();
+            self.failed_sign_ins = self.failed_sign_ins.saturating_add(1);
+        }
+        (self.failed_sign_ins >= rules.failed_sign_ins_max).then_some(CloseReason::CrRateLimited)
+    }
+
+    /// Logic answered a packet.
+    pub fn on_reply(&mut self) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+    }
+
+    /// A packet that was to be forwarded could not be handed over after all.
+    pub fn on_forward_failed(&mut self) {
+        self.on_reply();
+        if self.phase == Phase::SigningIn {
+            self.phase = Phase::Unsigned;
+        }
+    }
+
+    /// A newer seq of the user's inbox became known. True where it is news.
+    pub fn on_newest_seq(&mut self, seq: u64) -> bool {
+        let is_news = seq > self.newest_seq;
+        self.newest_seq = self.newest_seq.max(seq);
+        is_news
+    }
+
+    /// The connection ends; what it is owed may still leave until the deadline.
+    pub fn on_close(&mut self, now_ms: u64) {
+        self.phase = Phase::Closing;
+        self.since_tick = tick(now_ms);
+    }
+
+    /// When to look again.
+    pub fn deadline_ms(&self, rules: &Rules) -> u64 {
+        let patience = match self.phase {
+            Phase::Unsigned | Phase::SigningIn => rules.sign_in_timeout_ms,
+            Phase::Live => rules.heartbeat_timeout_ms,
+            Phase::Closing => rules.linger_ms,
+        };
+        u64::from(self.since_tick) * TICK_MS + patience
+    }
+
+    /// Why the connection has to end now, if its deadline has passed. (A closing one is simply over.)
+    pub fn on_deadline(&self, now_ms: u64, rules: &Rules) -> Option<CloseReason> {
+        if now_ms < self.deadline_ms(rules) {
+            return None;
+        }
+        Some(match self.phase {
+            Phase::Unsigned | Phase::SigningIn => CloseReason::CrSignInDeadline,
+            Phase::Live | Phase::Closing => CloseReason::CrHeartbeatTimeout,
+        })
+    }
+
+    fn forward(&mut self) -> Action {
+        self.in_flight += 1;
+        Action::Forward
+    }
+}
+
+/// Sessions keep times as ticks: 32 bits of them last for seventeen years.
+fn tick(now_ms: u64) -> u32 {
+    (now_ms / TICK_MS) as u32
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,120 @@
+use super::*;
+
+const RULES: Rules = Rules {
+    unsigned_frame_bytes_max: 4096,
+    frame_bytes_max: 65536,
+    sign_in_timeout_ms: 10_000,
+    failed_sign_ins_max: 3,
+    heartbeat_timeout_ms: 300_000,
+    in_flight_max: 2,
+    packets_per_s: 10,
+    packets_burst: 20,
+    linger_ms: 1000,
+};
+
+const IDENTITY: Identity = Identity { user_id: 1, device_id: 2 };
+
+fn packet(command: PacketCommand) -> PacketView<'static> {
+    PacketView { command: command as i32, ..PacketView::default() }
+}
+
+fn live() -> Session {
+    let mut session = Session::new(0, &RULES);
+    assert_eq!(session.on_packet(&packet(PacketCommand::PcSignIn), 0, &RULES), Action::Forward);
+    assert!(session.on_signed_in(IDENTITY, 7, 0));
+    session
+}
+
+#[test]
+fn before_the_sign_in_every_other_command_is_refused() {
+    let mut session = Session::new(0, &RULES);
+    for command in [PacketCommand::PcUnknown, PacketCommand::PcHeartbeat, PacketCommand::PcSync, PacketCommand::PcSend]
+    {
+        assert_eq!(session.on_packet(&packet(command), 0, &RULES), Action::Refuse(ResultCode::SignInAgain));
+    }
+    assert_eq!(session.phase(), Phase::Unsigned);
+}
+
+#[test]
+fn a_sign_in_under_way_pauses_reading() {
+    let mut session = Session::new(0, &RULES);
+    assert_eq!(session.pause(&RULES), None);
+    session.on_packet(&packet(PacketCommand::PcSignIn), 0, &RULES);
+    assert_eq!(session.pause(&RULES), Some(PauseReason::SigningIn));
+    assert!(session.on_signed_in(IDENTITY, 0, 0));
+    assert_eq!(session.pause(&RULES), None);
+    assert!(!session.on_signed_in(IDENTITY, 0, 0), "a second answer to one sign-in means nothing");
+}
+
+#[test]
+fn unknown_commands_are_answered_and_business_commands_travel() {
+    let mut session = live();
+    for command in [0, 4, 8, 9, 10, 999, -1, i32::MIN] {
+        let view = PacketView { command, ..PacketView::default() };
+        assert_eq!(session.on_packet(&view, 0, &RULES), Action::Refuse(ResultCode::UnknownCommand), "{command}");
+    }
+    let view = PacketView { command: 1000, ..PacketView::default() };
+    assert_eq!(session.on_packet(&view, 0, &RULES), Action::Forward);
+}
+
+#[test]
+fn a_full_window_pauses_until_a_reply() {
+    let mut session = live();
+    session.on_packet(&packet(PacketCommand::PcSend), 0, &RULES);
+    assert_eq!(session.pause(&RULES), None);
+    session.on_packet(&packet(PacketCommand::PcSend), 0, &RULES);
+    assert_eq!(session.pause(&RULES), Some(PauseReason::InFlightFull));
+    session.on_reply();
+    assert_eq!(session.pause(&RULES), None);
+}
+
+#[test]
+fn refused_sign_ins_end_the_connection_at_the_limit() {
+    let mut session = Session::new(0, &RULES);
+    for attempt in 1..=3 {
+        assert_eq!(session.on_packet(&packet(PacketCommand::PcSignIn), 0, &RULES), Action::Forward);
+        let expected = (attempt == 3).then_some(CloseReason::CrRateLimited);
+        assert_eq!(session.on_sign_in_refused(&RULES), expected);
+    }
+}
+
+#[test]
+fn each_phase_has_its_deadline() {
+    let unsigned = Session::new(0, &RULES);
+    assert_eq!(unsigned.on_deadline(9_999, &RULES), None);
+    assert_eq!(unsigned.on_deadline(10_000, &RULES), Some(CloseReason::CrSignInDeadline));
+    let mut session = live();
+    assert_eq!(session.on_deadline(299_999, &RULES), None);
+    assert_eq!(session.on_packet(&packet(PacketCommand::PcHeartbeat), 200_000, &RULES), Action::Heartbeat);
+    assert_eq!(session.on_deadline(300_000, &RULES), None);
+    assert_eq!(session.on_deadline(500_000, &RULES), Some(CloseReason::CrHeartbeatTimeout));
+}
+
+#[test]
+fn packets_before_the_sign_in_do_not_move_its_deadline() {
+    let mut session = Session::new(0, &RULES);
+    session.on_packet(&packet(PacketCommand::PcHeartbeat), 9_000, &RULES);
+    assert_eq!(session.on_deadline(10_000, &RULES), Some(CloseReason::CrSignInDeadline));
+}
+
+#[test]
+fn over_the_rate_packets_are_refused_and_in_the_end_the_connection_is() {
+    let mut session = live();
+    let mut outcomes = Vec::new();
+    for _ in 0..60 {
+        outcomes.push(session.on_packet(&packet(PacketCommand::PcHeartbeat), 0, &RULES));
+    }
+    let count = |action| outcomes.iter().filter(|outcome| **outcome == action).count();
+    assert_eq!(count(Action::Heartbeat), 19, "the sign-in took one of twenty");
+    assert_eq!(count(Action::Refuse(ResultCode::TooManyRequests)), 20);
+    assert_eq!(count(Action::Close(CloseReason::CrRateLimited)), 21);
+    assert_eq!(session.on_packet(&packet(PacketCommand::PcHeartbeat), 10_000, &RULES), Action::Heartbeat);
+}
+
+#[test]
+fn an_older_seq_is_no_news() {
+    let mut session = live();
+    assert!(session.on_newest_seq(9));
+    assert!(!session.on_newest_seq(8));
+    assert_eq!(session.newest_seq(), 9);
+}

@@ -1,0 +1,323 @@
+//! The settings of a conn node, as documented key by key in `config/conn.toml`.
+
+use std::time::Duration;
+
+use gim_config::{Settings, admin::AdminSettings, grpc::GrpcSettings, listen::Endpoint, logging::LogSettings};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    ids::{REACTORS_MAX, SLOTS_MAX},
+    net::socket::SocketOptions,
+    session::Rules,
+};
+
+/// All of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[allow(missing_docs, reason = "config/conn.toml documents every key, and a test holds the two together")]
+pub struct ConnSettings {
+    pub node: String,
+    pub reactors: usize,
+    pub logic: Vec<Endpoint>,
+    pub tcp: TcpSettings,
+    pub grpc: GrpcSettings,
+    pub admin: AdminSettings,
+    pub log: LogSettings,
+    pub session: SessionSettings,
+    pub limits: LimitSettings,
+    pub turn: TurnSettings,
+    pub link: LinkSettings,
+    pub drain: DrainSettings,
+}
+
+/// The section `[tcp]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[allow(missing_docs)]
+pub struct TcpSettings {
+    pub listen: Endpoint,
+    pub backlog: u16,
+    pub keepalive_s: u32,
+    pub user_timeout_ms: u32,
+}
+
+/// The section `[session]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[allow(missing_docs)]
+pub struct SessionSettings {
+    pub sign_in_timeout_ms: u64,
+    pub failed_sign_ins_max: u8,
+    pub heartbeat_timeout_ms: u64,
+    pub in_flight_max: u16,
+    pub packets_per_s: u32,
+    pub packets_burst: u32,
+    pub linger_ms: u64,
+}
+
+/// The section `[limits]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[allow(missing_docs)]
+pub struct LimitSettings {
+    pub connections_max: usize,
+    pub connections_per_ip_max: u32,
+    pub files_reserved: usize,
+    pub unsigned_frame_bytes_max: usize,
+    pub frame_bytes_max: usize,
+    pub outbound_hard_bytes: usize,
+    pub outbound_soft_bytes: usize,
+    pub outbound_soft_timeout_ms: u64,
+    pub room_backlog_max: usize,
+}
+
+/// The section `[turn]`: how much of each kind one turn of a reactor does before the others get their share.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[allow(missing_docs)]
+pub struct TurnSettings {
+    pub read_bytes: usize,
+    pub read_frames: usize,
+    pub accepts: usize,
+    pub accept_pause_ms: u64,
+    pub commands: usize,
+    pub timers: usize,
+    pub deliveries: usize,
+    pub write_bytes: usize,
+}
+
+/// The section `[link]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[allow(missing_docs)]
+pub struct LinkSettings {
+    pub request_timeout_ms: u64,
+    pub batch_items_max: usize,
+    pub queue_batches_max: usize,
+    pub inbox_commands_max: usize,
+    pub reconnect_first_ms: u64,
+    pub reconnect_max_ms: u64,
+}
+
+/// The section `[drain]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[allow(missing_docs)]
+pub struct DrainSettings {
+    pub closes_per_s: u64,
+    pub timeout_ms: u64,
+    pub reconnect_spread_ms: u32,
+    pub endpoint: String,
+}
+
+impl Default for ConnSettings {
+    fn default() -> Self {
+        Self {
+            node: "conn-1".into(),
+            reactors: 0,
+            logic: vec![Endpoint::new("http://127.0.0.1:8010")],
+            tcp: TcpSettings::default(),
+            grpc: GrpcSettings { listen: Endpoint::new("127.0.0.1:8000"), internal_token: String::new() },
+            admin: AdminSettings { listen: Endpoint::new("127.0.0.1:8001") },
+            log: LogSettings::default(),
+            session: SessionSettings::default(),
+            limits: LimitSettings::default(),
+            turn: TurnSettings::default(),
+            link: LinkSettings::default(),
+            drain: DrainSettings::default(),
+        }
+    }
+}
+
+impl Default for TcpSettings {
+    fn default() -> Self {
+        Self { listen: Endpoint::new("127.0.0.1:8002"), backlog: 16_384, keepalive_s: 300, user_timeout_ms: 60_000 }
+    }
+}
+
+impl Default for SessionSettings {
+    fn default() -> Self {
+        Self {
+            sign_in_timeout_ms: 10_000,
+            failed_sign_ins_max: 5,
+            heartbeat_timeout_ms: 300_000,
+            in_flight_max: 32,
+            packets_per_s: 2_000,
+            packets_burst: 4_000,
+            linger_ms: 1_000,
+        }
+    }
+}
+
+impl Default for LimitSettings {
+    fn default() -> Self {
+        Self {
+            connections_max: 1_000_000,
+            connections_per_ip_max: 0,
+            files_reserved: 64,
+            unsigned_frame_bytes_max: 4 * 1024,
+            frame_bytes_max: 64 * 1024,
+            outbound_hard_bytes: 256 * 1024,
+            outbound_soft_bytes: 64 * 1024,
+            outbound_soft_timeout_ms: 10_000,
+            room_backlog_max: 1_024,
+        }
+    }
+}
+
+impl Default for TurnSettings {
+    fn default() -> Self {
+        Self {
+            read_bytes: 64 * 1024,
+            read_frames: 32,
+            accepts: 64,
+            accept_pause_ms: 500,
+            commands: 256,
+            timers: 1_024,
+            deliveries: 2_048,
+            write_bytes: 256 * 1024,
+        }
+    }
+}
+
+impl Default for LinkSettings {
+    fn default() -> Self {
+        Self {
+            request_timeout_ms: 10_000,
+            batch_items_max: 1_024,
+            queue_batches_max: 256,
+            inbox_commands_max: 4_096,
+            reconnect_first_ms: 100,
+            reconnect_max_ms: 3_000,
+        }
+    }
+}
+
+impl Default for DrainSettings {
+    fn default() -> Self {
+        Self { closes_per_s: 20_000, timeout_ms: 30_000, reconnect_spread_ms: 5_000, endpoint: String::new() }
+    }
+}
+
+impl Settings for ConnSettings {
+    const SERVICE: &'static str = "conn";
+
+    fn endpoints(&mut self) -> Vec<&mut Endpoint> {
+        let mut endpoints = vec![&mut self.tcp.listen, &mut self.grpc.listen, &mut self.admin.listen];
+        endpoints.extend(&mut self.logic);
+        endpoints
+    }
+
+    fn validate(&self) -> Result<(), String> {
+        self.grpc.validate()?;
+        self.log.validate()?;
+        at_least("node", self.node.len(), 1)?;
+        at_least("logic", self.logic.len(), 1)?;
+        at_most("reactors", self.reactors, REACTORS_MAX)?;
+        if self.tcp.listen.is_off() {
+            return Err("tcp.listen: must not be empty".into());
+        }
+        self.limits.validate()?;
+        self.turn.validate()?;
+        at_least("session.in_flight_max", self.session.in_flight_max.into(), 1)?;
+        at_least("session.failed_sign_ins_max", self.session.failed_sign_ins_max.into(), 1)?;
+        at_least("session.sign_in_timeout_ms", self.session.sign_in_timeout_ms as usize, 1)?;
+        at_least("session.heartbeat_timeout_ms", self.session.heartbeat_timeout_ms as usize, 1)?;
+        if self.session.packets_per_s > 0 {
+            at_least("session.packets_burst", self.session.packets_burst as usize, 1)?;
+        }
+        at_least("link.request_timeout_ms", self.link.request_timeout_ms as usize, 1)?;
+        at_least("link.batch_items_max", self.link.batch_items_max, 1)?;
+        at_least("link.queue_batches_max", self.link.queue_batches_max, 1)?;
+        at_least("link.inbox_commands_max", self.link.inbox_commands_max, 1)?;
+        at_least("link.reconnect_first_ms", self.link.reconnect_first_ms as usize, 1)?;
+        at_least("drain.closes_per_s", self.drain.closes_per_s as usize, 1)
+    }
+}
+
+impl LimitSettings {
+    fn validate(&self) -> Result<(), String> {
+        at_least("limits.connections_max", self.connections_max, 1)?;
+        at_most("limits.connections_max", self.connections_max, REACTORS_MAX * SLOTS_MAX)?;
+        at_least("limits.unsigned_frame_bytes_max", self.unsigned_frame_bytes_max, 256)?;
+        at_least("limits.frame_bytes_max", self.frame_bytes_max, self.unsigned_frame_bytes_max)?;
+        at_most("limits.frame_bytes_max", self.frame_bytes_max, 16 * 1024 * 1024)?;
+        at_least("limits.outbound_soft_bytes", self.outbound_soft_bytes, 1)?;
+        at_least("limits.outbound_hard_bytes", self.outbound_hard_bytes, self.outbound_soft_bytes)?;
+        at_least("limits.room_backlog_max", self.room_backlog_max, 1)
+    }
+}
+
+impl TurnSettings {
+    fn validate(&self) -> Result<(), String> {
+        at_least("turn.read_bytes", self.read_bytes, 1024)?;
+        at_most("turn.read_bytes", self.read_bytes, 16 * 1024 * 1024)?;
+        at_least("turn.read_frames", self.read_frames, 1)?;
+        at_least("turn.accepts", self.accepts, 1)?;
+        at_least("turn.commands", self.commands, 1)?;
+        at_least("turn.timers", self.timers, 1)?;
+        at_least("turn.deliveries", self.deliveries, 1)?;
+        at_least("turn.write_bytes", self.write_bytes, 1024)
+    }
+}
+
+impl ConnSettings {
+    /// The rules of every session.
+    pub fn rules(&self) -> Rules {
+        Rules {
+            unsigned_frame_bytes_max: self.limits.unsigned_frame_bytes_max,
+            frame_bytes_max: self.limits.frame_bytes_max,
+            sign_in_timeout_ms: self.session.sign_in_timeout_ms,
+            failed_sign_ins_max: self.session.failed_sign_ins_max,
+            heartbeat_timeout_ms: self.session.heartbeat_timeout_ms,
+            in_flight_max: self.session.in_flight_max,
+            packets_per_s: self.session.packets_per_s,
+            packets_burst: self.session.packets_burst,
+            linger_ms: self.session.linger_ms,
+        }
+    }
+
+    /// How many reactors to run: as set, or one per core.
+    pub fn reactor_count(&self) -> usize {
+        match self.reactors {
+            0 => std::thread::available_parallelism().map_or(1, usize::from).min(REACTORS_MAX),
+            count => count,
+        }
+    }
+
+    /// What every accepted socket gets.
+    pub fn socket_options(&self) -> SocketOptions {
+        SocketOptions { keepalive_s: self.tcp.keepalive_s, user_timeout_ms: self.tcp.user_timeout_ms }
+    }
+
+    /// How long a whole drain may last.
+    pub fn drain_timeout(&self) -> Duration {
+        Duration::from_millis(self.drain.timeout_ms)
+    }
+}
+
+fn at_least(key: &str, value: usize, min: usize) -> Result<(), String> {
+    if value >= min { Ok(()) } else { Err(format!("{key}: must be at least {min}")) }
+}
+
+fn at_most(key: &str, value: usize, max: usize) -> Result<(), String> {
+    if value <= max { Ok(()) } else { Err(format!("{key}: must be at most {max}")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_file_documents_every_default() {
+        gim_config::settings::assert_documents_defaults::<ConnSettings>(include_str!("../../config/conn.toml"));
+    }
+
+    #[test]
+    fn the_defaults_are_valid_and_a_bad_value_names_its_key() {
+        let mut settings = ConnSettings::default();
+        settings.validate().unwrap();
+        settings.limits.outbound_hard_bytes = 1;
+        assert!(settings.validate().unwrap_err().starts_with("limits.outbound_hard_bytes: must be at least"));
+    }
+}

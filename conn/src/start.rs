@@ -1,0 +1,209 @@
+//! Starting and stopping a conn node, in order: listeners → reactors → bridge → gRPC and admin, and back.
+
+use std::{net::SocketAddr, sync::Arc, thread, time::Duration};
+
+use gim_config::{
+    Readiness, admin,
+    grpc::{self, GrpcServer},
+    listen::ListenError,
+    service::Running,
+};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use tokio::sync::{Notify, mpsc};
+use tonic::service::RoutesBuilder;
+
+use crate::{
+    bridge::{self, Bridge, PushCalls, ReactorHandle, Reactors},
+    net::listen,
+    reactor::{self, Parts, Reactor, inbox::Command, uplink::Uplink},
+    settings::{ConnSettings, DrainSettings, LimitSettings},
+};
+
+/// Batches that reactors may have handed over before the bridge took them.
+const UP_BATCHES_MAX: usize = 1024;
+
+/// Packets that one reactor keeps while the bridge is behind.
+const UP_PACKETS_MAX: usize = 64 * 1024;
+
+/// Bytes of packets that one reactor keeps while the bridge is behind.
+const UP_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// How long calls under way may take when the node stops.
+const CALLS_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Why a conn node could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A listener could not be opened.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// A reactor could not be made.
+    #[error("cannot start a reactor: {0}")]
+    Reactor(#[source] std::io::Error),
+    /// The address of a logic node is of no use.
+    #[error("settings: logic: {0}")]
+    Logic(String),
+}
+
+/// A running conn node.
+#[derive(Debug)]
+pub struct Conn {
+    tcp_address: SocketAddr,
+    admin: admin::Admin,
+    grpc: GrpcServer,
+    bridge: Bridge,
+    reactors: Reactors,
+    threads: Vec<thread::JoinHandle<()>>,
+    ended: mpsc::Receiver<String>,
+    readiness: Readiness,
+}
+
+/// Starts a conn node on the current Tokio runtime and on threads of its own.
+pub async fn start(settings: ConnSettings) -> Result<Conn, StartError> {
+    let readiness = Readiness::default();
+    let link_ready = readiness.part("link to logic");
+    let admin = admin::start(&settings.admin, readiness.clone()).await?;
+    let limits = share_limits(&settings);
+    let address = settings.tcp.listen.socket_address()?;
+    let backlog = i32::from(settings.tcp.backlog.min(i16::MAX as u16));
+    let listeners =
+        listen::open(address, settings.reactor_count(), backlog).map_err(|source| ListenError::new(address, source))?;
+    let tcp_address = listeners[0].local_addr().map_err(StartError::Reactor)?;
+
+    let (up_sender, up_receiver) = crossbeam_channel::bounded(UP_BATCHES_MAX);
+    let notify = Arc::new(Notify::new());
+    let (ended_sender, ended) = mpsc::channel(settings.reactor_count());
+    let mut handles = Vec::new();
+    let mut reactors = Vec::new();
+    for (index, listener) in listeners.into_iter().enumerate() {
+        let (poll, wake) = reactor::open_poll().map_err(StartError::Reactor)?;
+        let (inbox_sender, inbox) = crossbeam_channel::bounded(settings.link.inbox_commands_max);
+        handles.push(ReactorHandle::new(inbox_sender, wake.clone()));
+        let waker = notify.clone();
+        let wake_bridge = Arc::new(move || waker.notify_one());
+        let uplink = Uplink::new(up_sender.clone(), wake_bridge, UP_PACKETS_MAX, UP_BYTES_MAX);
+        let parts = Parts {
+            index,
+            poll,
+            listener,
+            inbox,
+            wake,
+            uplink,
+            rules: settings.rules(),
+            socket_options: settings.socket_options(),
+            limits: limits.clone(),
+            turn: settings.turn.clone(),
+            drain: share_drain(&settings),
+        };
+        reactors.push(Reactor::new(parts).map_err(StartError::Reactor)?);
+    }
+    let handles = Reactors::new(handles);
+    let mut routes = RoutesBuilder::default();
+    routes.add_service(PushCalls::server(handles.clone(), settings.limits.frame_bytes_max));
+    let grpc = grpc::serve(&settings.grpc, routes, &["connect.ConnectIntService"]).await?;
+    let bridge =
+        bridge::start(&settings, up_receiver, notify, handles.clone(), link_ready).map_err(StartError::Logic)?;
+    let threads = reactors.into_iter().enumerate();
+    let threads = threads.map(|(index, reactor)| spawn(index, reactor, ended_sender.clone()));
+    let threads = threads.collect::<Result<_, _>>().map_err(StartError::Reactor)?;
+    Ok(Conn { tcp_address, admin, grpc, bridge, reactors: handles, threads, ended, readiness })
+}
+
+impl Conn {
+    /// Where clients connect.
+    pub fn tcp_address(&self) -> SocketAddr {
+        self.tcp_address
+    }
+
+    /// Where `ConnectIntService` is called.
+    pub fn grpc_address(&self) -> SocketAddr {
+        self.grpc.address()
+    }
+
+    /// Where the admin listener is, if there is one.
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin.address()
+    }
+
+    /// Whether it can do its work.
+    pub fn readiness(&self) -> &Readiness {
+        &self.readiness
+    }
+}
+
+impl Running for Conn {
+    fn summary(&self) -> String {
+        let Self { tcp_address, threads, .. } = self;
+        format!("clients on tcp {tcp_address}, gRPC on {}, {} reactors", self.grpc_address(), threads.len())
+    }
+
+    async fn failed(&mut self) -> String {
+        tokio::select! {
+            problem = self.grpc.failed() => problem,
+            ended = self.ended.recv() => ended.unwrap_or_else(|| "every reactor ended".to_owned()),
+        }
+    }
+
+    async fn stop(mut self) {
+        self.reactors.send_all(|| Command::Drain).await;
+        for _ in 0..self.threads.len() {
+            // One message per reactor thread, sent as its last act.
+            if self.ended.recv().await.is_none() {
+                break;
+            }
+        }
+        self.bridge.stop().await;
+        self.grpc.stop(CALLS_TIMEOUT).await;
+    }
+}
+
+/// Runs a reactor on a thread of its own, which says how it ended.
+fn spawn(index: usize, reactor: Reactor, ended: mpsc::Sender<String>) -> std::io::Result<thread::JoinHandle<()>> {
+    thread::Builder::new().name(format!("reactor-{index}")).spawn(move || {
+        /// Speaks also when the thread panics.
+        struct LastWord(mpsc::Sender<String>, String);
+        impl Drop for LastWord {
+            fn drop(&mut self) {
+                // Nobody listens when the node was dropped without being stopped.
+                let _nobody_listens = self.0.try_send(std::mem::take(&mut self.1)).is_err();
+            }
+        }
+        let mut last_word = LastWord(ended, format!("reactor {index} panicked"));
+        last_word.1 = match reactor.run() {
+            Ok(()) => format!("reactor {index} ended"),
+            Err(error) => format!("reactor {index} failed: {error}"),
+        };
+    })
+}
+
+/// What one reactor may hold, after the process took as many files as it can get.
+fn share_limits(settings: &ConnSettings) -> LimitSettings {
+    let reactors = settings.reactor_count();
+    let files = raise_file_limit();
+    let limits = &settings.limits;
+    let possible = files.saturating_sub(limits.files_reserved + 16 * reactors).max(1);
+    if possible < limits.connections_max {
+        tracing::warn!(
+            files,
+            connections_max = possible,
+            wanted = limits.connections_max,
+            "the file limit of this process allows fewer connections than limits.connections_max"
+        );
+    }
+    LimitSettings {
+        connections_max: limits.connections_max.min(possible).div_ceil(reactors),
+        connections_per_ip_max: limits.connections_per_ip_max.div_ceil(reactors as u32),
+        ..limits.clone()
+    }
+}
+
+fn raise_file_limit() -> usize {
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return usize::MAX };
+    let raised = setrlimit(Resource::RLIMIT_NOFILE, hard, hard).is_ok();
+    usize::try_from(if raised { hard } else { soft }).unwrap_or(usize::MAX)
+}
+
+fn share_drain(settings: &ConnSettings) -> DrainSettings {
+    let reactors = settings.reactor_count() as u64;
+    DrainSettings { closes_per_s: settings.drain.closes_per_s.div_ceil(reactors), ..settings.drain.clone() }
+}

@@ -1,0 +1,235 @@
+//! What waits to be written to one connection: a chain of shared bytes and the offset of the first unwritten one.
+//!
+//! Always holds: `queued_bytes` is the sum of the chunks less `head_written`; `head_written` is less than the first chunk's
+//! length; a chunk of which the kernel took a part stays first until the rest is gone, so messages never interleave.
+
+use std::{collections::VecDeque, io::IoSlice};
+
+use bytes::Bytes;
+
+/// Most slices handed to one `writev`: enough for a burst, small enough for the stack.
+pub const SLICES_MAX: usize = 64;
+
+/// What may be done with a chunk when the peer does not read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A reply or a goodbye: never dropped.
+    Reply,
+    /// A push from the inbox: replaced by a hint to sync.
+    Inbox,
+    /// A push that nobody stores: the oldest is dropped.
+    Room,
+}
+
+/// How [`Outbound::push`] ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pushed {
+    /// It waits.
+    Queued,
+    /// It waits; so many older room pushes were dropped for it.
+    QueuedDropping(usize),
+    /// There is no room, and this kind may be left out.
+    Refused,
+    /// There is no room, and this kind must not be left out.
+    Overflow,
+}
+
+#[derive(Debug)]
+struct Chunk {
+    bytes: Bytes,
+    kind: Kind,
+}
+
+/// The outbound queue of one connection, bounded in bytes.
+#[derive(Debug, Default)]
+pub struct Outbound {
+    chunks: VecDeque<Chunk>,
+    head_written: usize,
+    queued_bytes: usize,
+}
+
+impl Outbound {
+    /// Bytes that wait.
+    pub fn queued_bytes(&self) -> usize {
+        self.queued_bytes
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.chunks.is_empty()
+    }
+
+    /// Appends one frame, unless that would exceed `bytes_max`. An empty queue takes any one frame.
+    pub fn push(&mut self, bytes: Bytes, kind: Kind, bytes_max: usize) -> Pushed {
+        let needed = bytes.len();
+        let mut dropped = 0;
+        while !self.is_empty() && self.queued_bytes + needed > bytes_max {
+            match kind {
+                Kind::Inbox => return Pushed::Refused,
+                Kind::Room | Kind::Reply if self.drop_oldest_room_push() => dropped += 1,
+                Kind::Room => return Pushed::Refused,
+                Kind::Reply => return Pushed::Overflow,
+            }
+        }
+        self.queued_bytes += needed;
+        self.chunks.push_back(Chunk { bytes, kind });
+        if dropped == 0 { Pushed::Queued } else { Pushed::QueuedDropping(dropped) }
+    }
+
+    /// Drops all that the peer would get too late anyway, and appends `goodbye` as the last frame.
+    pub fn finish(&mut self, goodbye: Bytes) {
+        let keep = usize::from(self.head_written > 0);
+        self.chunks.truncate(keep);
+        self.chunks.push_back(Chunk { bytes: goodbye, kind: Kind::Reply });
+        self.recount();
+    }
+
+    /// Forgets everything, keeping the memory for the next owner.
+    pub fn clear(&mut self) {
+        self.chunks.clear();
+        self.head_written = 0;
+        self.queued_bytes = 0;
+    }
+
+    /// The first slices to write, `SLICES_MAX` at most; returns how many of `slices` were set.
+    pub fn fill<'a>(&'a self, slices: &mut [IoSlice<'a>; SLICES_MAX]) -> usize {
+        let mut offset = self.head_written;
+        let mut count = 0;
+        for (slice, chunk) in slices.iter_mut().zip(&self.chunks) {
+            *slice = IoSlice::new(&chunk.bytes[offset..]);
+            offset = 0;
+            count += 1;
+        }
+        count
+    }
+
+    /// The kernel took `written` bytes; returns how many frames are complete with that.
+    pub fn advance(&mut self, written: usize) -> usize {
+        debug_assert!(written <= self.queued_bytes);
+        self.queued_bytes -= written;
+        let mut left = written + self.head_written;
+        let mut completed = 0;
+        while let Some(chunk) = self.chunks.front() {
+            if left < chunk.bytes.len() {
+                break;
+            }
+            left -= chunk.bytes.len();
+            self.chunks.pop_front();
+            completed += 1;
+        }
+        self.head_written = left;
+        completed
+    }
+
+    /// Copies small frames that share a larger buffer, so that a peer that does not read pins no more than its own bytes.
+    pub fn detach(&mut self, bytes_max: usize) {
+        for chunk in self.chunks.iter_mut().filter(|chunk| chunk.kind == Kind::Reply && chunk.bytes.len() <= bytes_max)
+        {
+            chunk.bytes = Bytes::copy_from_slice(&chunk.bytes);
+        }
+    }
+
+    fn drop_oldest_room_push(&mut self) -> bool {
+        let started = usize::from(self.head_written > 0);
+        let found = self.chunks.iter().skip(started).position(|chunk| chunk.kind == Kind::Room);
+        let removed = found.and_then(|index| self.chunks.remove(started + index));
+        self.queued_bytes -= removed.as_ref().map_or(0, |chunk| chunk.bytes.len());
+        removed.is_some()
+    }
+
+    fn recount(&mut self) {
+        let total: usize = self.chunks.iter().map(|chunk| chunk.bytes.len()).sum();
+        self.queued_bytes = total - self.head_written;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn written(outbound: &Outbound) -> Vec<u8> {
+        let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+        let count = outbound.fill(&mut slices);
+        slices[..count].iter().flat_map(|slice| slice.to_vec()).collect()
+    }
+
+    #[test]
+    fn a_write_of_every_length_leaves_the_rest_in_order() {
+        let frames: [&'static [u8]; 4] = [b"abc", b"d", b"efgh", b"ij"];
+        let all = frames.concat();
+        for taken in 0..=all.len() {
+            let mut outbound = Outbound::default();
+            for frame in frames {
+                outbound.push(Bytes::from_static(frame), Kind::Reply, 100);
+            }
+            outbound.advance(taken);
+            assert_eq!(written(&outbound), &all[taken..]);
+            assert_eq!(outbound.queued_bytes(), all.len() - taken);
+        }
+    }
+
+    #[test]
+    fn rooms_drop_their_oldest_but_never_a_half_written_one() {
+        let mut outbound = Outbound::default();
+        for frame in [&b"aaaa"[..], b"bbbb", b"cccc"] {
+            assert_eq!(outbound.push(Bytes::copy_from_slice(frame), Kind::Room, 12), Pushed::Queued);
+        }
+        outbound.advance(1);
+        assert_eq!(outbound.push(Bytes::from_static(b"dddd"), Kind::Room, 12), Pushed::QueuedDropping(1));
+        assert_eq!(written(&outbound), b"aaaccccdddd");
+    }
+
+    #[test]
+    fn inbox_pushes_are_refused_and_replies_overflow() {
+        let mut outbound = Outbound::default();
+        assert_eq!(outbound.push(Bytes::from_static(b"12345678"), Kind::Reply, 10), Pushed::Queued);
+        assert_eq!(outbound.push(Bytes::from_static(b"abc"), Kind::Inbox, 10), Pushed::Refused);
+        assert_eq!(outbound.push(Bytes::from_static(b"abc"), Kind::Room, 10), Pushed::Refused);
+        assert_eq!(outbound.push(Bytes::from_static(b"abc"), Kind::Reply, 10), Pushed::Overflow);
+        assert_eq!(outbound.push(Bytes::from_static(b"ab"), Kind::Inbox, 10), Pushed::Queued);
+    }
+
+    #[test]
+    fn an_empty_queue_takes_one_frame_of_any_size() {
+        let mut outbound = Outbound::default();
+        assert_eq!(outbound.push(Bytes::from_static(b"123456"), Kind::Inbox, 2), Pushed::Queued);
+    }
+
+    #[test]
+    fn a_goodbye_follows_only_what_was_begun() {
+        let mut outbound = Outbound::default();
+        outbound.push(Bytes::from_static(b"aaaa"), Kind::Room, 100);
+        outbound.push(Bytes::from_static(b"bbbb"), Kind::Reply, 100);
+        outbound.advance(2);
+        outbound.finish(Bytes::from_static(b"bye"));
+        assert_eq!(written(&outbound), b"aabye");
+        assert_eq!(outbound.queued_bytes(), 5);
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_pushed_comes_out_once_and_in_order(
+            operations in proptest::collection::vec((1usize..9, 0usize..12), 1..200),
+        ) {
+            let (mut outbound, mut pushed, mut taken) = (Outbound::default(), Vec::new(), Vec::new());
+            for (number, (length, take)) in operations.into_iter().enumerate() {
+                let frame = vec![number as u8; length];
+                pushed.extend_from_slice(&frame);
+                prop_assert_eq!(outbound.push(frame.into(), Kind::Reply, usize::MAX), Pushed::Queued);
+                let front = written(&outbound);
+                let take = take.min(front.len());
+                taken.extend_from_slice(&front[..take]);
+                outbound.advance(take);
+                prop_assert_eq!(outbound.queued_bytes(), pushed.len() - taken.len());
+            }
+            while !outbound.is_empty() {
+                let front = written(&outbound);
+                outbound.advance(front.len());
+                taken.extend(front);
+            }
+            prop_assert_eq!(taken, pushed);
+        }
+    }
+}
