@@ -97,7 +97,7 @@ fn conn_names_the_field_that_is_wrong() {
     let mut client = ConnectIntServiceClient::new(server.conn());
     let push = |message: DeviceMessage| PushToDevicesRequest { device_messages: vec![message] };
     let without_id = DeviceMessage { device_id: 0, message: Some(Default::default()) };
-    assert_names("device_messages.device_id", server.call(client.push_to_devices(push(without_id))));
+    assert_names("device_messages[0].device_id", server.call(client.push_to_devices(push(without_id))));
     let without_message = DeviceMessage { device_id: 1, message: None };
-    assert_names("device_messages.message", server.call(client.push_to_devices(push(without_message))));
+    assert_names("device_messages[0].message", server.call(client.push_to_devices(push(without_message))));
 }
