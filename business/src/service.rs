@@ -134,8 +134,8 @@ fn warn_of_development_code(settings: &SignInSettings) {
         );
     } else {
         tracing::warn!(
-            "DEVELOPMENT SIGN-IN: the fixed code of sign_in.development_code is accepted for every phone number, so anybody \
-             can sign in as anybody; empty it, or plug a real check in, before strangers can reach this service"
+            "DEVELOPMENT SIGN-IN: the fixed code of sign_in.development_code is accepted for every phone number, so \
+             anybody can sign in as anybody; empty it, or plug a real check in, before strangers can reach this service"
         );
     }
 }

@@ -8,12 +8,11 @@ use std::{net::SocketAddr, sync::Arc, task, time::Duration};
 use gim_proto::{ResultCode, metadata};
 use serde::{Deserialize, Serialize};
 use tokio::{sync::watch, task::JoinHandle};
-use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{
     Request, Status,
     body::Body,
     service::{Interceptor, RoutesBuilder, interceptor::InterceptedService},
-    transport::{Channel, Endpoint as TonicEndpoint, Server},
+    transport::{Channel, Endpoint as TonicEndpoint, Server, server::TcpIncoming},
 };
 use tower::{Layer, Service};
 use tracing::Instrument as _;
@@ -118,7 +117,8 @@ pub async fn serve(
         let stop = async move {
             let _sender_gone = stopped.wait_for(|stop| *stop).await.is_err();
         };
-        let incoming = TcpListenerStream::new(listener);
+        // With Nagle's algorithm an answer can wait 40 ms for the peer's delayed acknowledgement.
+        let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
         if let Err(error) = server.serve_with_incoming_shutdown(incoming, stop).await {
             tracing::error!(%error, "the gRPC server ended");
         }
