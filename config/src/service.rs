@@ -19,7 +19,11 @@ pub trait Running {
 /// Runs a service from its command line to its exit code.
 ///
 /// Exit code 0 after a clean stop, 1 where it could not start or failed, 130 where a second signal stopped it at once.
-pub fn run<S, R, E, F, Fut>(args: &ServiceArgs, log: impl FnOnce(&S) -> &crate::logging::LogSettings, start: F) -> ExitCode
+pub fn run<S, R, E, F, Fut>(
+    args: &ServiceArgs,
+    log: impl FnOnce(&S) -> &crate::logging::LogSettings,
+    start: F,
+) -> ExitCode
 where
     S: Settings,
     R: Running,
