@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 /// Cells of the table are cut at this many characters; JSON has them whole.
-const CELL_CHARS_MAX: usize = 36;
+const CELL_CHARS_MAX: usize = 56;
 
 /// One thing that was expected and what came instead.
 #[derive(Debug, Clone, Serialize)]
@@ -33,6 +33,13 @@ impl Checks {
     pub fn equal<T: PartialEq + Debug>(&mut self, what: impl Into<String>, expected: T, got: T) {
         let ok = expected == got;
         self.rows.push(Check { what: what.into(), expected: format!("{expected:?}"), got: format!("{got:?}"), ok });
+    }
+
+    /// As [`Checks::equal`], for something that may not have come at all.
+    pub fn arrives<T: PartialEq + Debug>(&mut self, what: impl Into<String>, expected: T, got: Option<T>) {
+        let ok = got.as_ref() == Some(&expected);
+        let got = got.map_or_else(|| "nothing came".to_owned(), |got| format!("{got:?}"));
+        self.rows.push(Check { what: what.into(), expected: format!("{expected:?}"), got, ok });
     }
 
     /// Notes something that is right or wrong as a whole, in words.
@@ -141,7 +148,7 @@ mod tests {
     fn outcome() -> Outcome {
         let mut checks = Checks::default();
         checks.equal("seq", 1, 1);
-        checks.equal("a longer name", "x".repeat(50), "y".into());
+        checks.equal("a longer name", "x".repeat(CELL_CHARS_MAX + 1), "y".into());
         Outcome { scenario: "smoke", config: json!({}), checks, error: None, elapsed: Duration::from_millis(1500) }
     }
 

@@ -18,19 +18,19 @@ pub fn play(stage: &Stage, cast: &mut Cast, checks: &mut Checks) -> anyhow::Resu
 
     let request = FriendAddRequest { friend_id: cast.ada(), remarks: "Ada".into(), description: stage.content("hi") };
     target.call("FriendExtService/Add", client.add(signed(stage, &cast.bob, request)))?;
-    let expected = Some((cast.bob(), stage.content("hi")));
+    let expected = (cast.bob(), stage.content("hi"));
     for device in [&mut cast.ada_phone, &mut cast.ada_laptop] {
         let message = device.wait_for(|message| message.command == MessageCommand::McAddFriend as i32)?;
         let push = message.map(|message| AddFriendPush::decode(message.content)).transpose()?;
         let got = push.map(|push| (push.friend_id, push.description));
-        checks.equal(format!("Bob asks Ada to be a friend: {} gets", device.name()), expected.clone(), got);
+        checks.arrives(format!("Bob asks Ada to be a friend: {} gets", device.name()), expected.clone(), got);
     }
 
     let request = FriendAgreeRequest { user_id: cast.bob(), remarks: "Bob".into() };
     target.call("FriendExtService/Agree", client.agree(signed(stage, &cast.ada_phone, request)))?;
     let message = cast.bob.wait_for(|message| message.command == MessageCommand::McAgreeAddFriend as i32)?;
     let push = message.map(|message| AgreeAddFriendPush::decode(message.content)).transpose()?;
-    checks.equal("Ada agrees: Bob gets", Some(cast.ada()), push.map(|push| push.friend_id));
+    checks.arrives("Ada agrees: Bob gets", cast.ada(), push.map(|push| push.friend_id));
 
     for (device, friend) in [(&cast.ada_phone, cast.bob()), (&cast.bob, cast.ada())] {
         let what = format!("{}: GetFriends", device.name());
@@ -41,7 +41,7 @@ pub fn play(stage: &Stage, cast: &mut Cast, checks: &mut Checks) -> anyhow::Resu
     let reply = target.call("FriendExtService/SendMessage", client.send_message(signed(stage, &cast.bob, request)))?;
     for device in [&mut cast.ada_phone, &mut cast.ada_laptop] {
         let command = device.wait_for_id(reply.message_id)?.map(|message| message.command);
-        checks.equal(format!("message to a friend: {} gets command", device.name()), Some(1), command);
+        checks.arrives(format!("message to a friend: {} gets command", device.name()), 1, command);
     }
     Ok(())
 }
