@@ -1,3 +1,20 @@
-//! Numbers, stores and routes every message.
+//! `gim-logic`: the logic service as a process.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser;
+use gim_config::{ServiceArgs, service};
+use gim_logic::LogicSettings;
+
+/// The logic service of gim: numbers, stores and routes every message
+#[derive(Debug, Parser)]
+#[command(name = "gim-logic", version)]
+struct Args {
+    #[command(flatten)]
+    service: ServiceArgs,
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    service::run(&args.service, |settings: &LogicSettings| &settings.log, gim_logic::start)
+}

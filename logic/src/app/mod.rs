@@ -1,0 +1,62 @@
+//! The use cases, one per file, each read from top to bottom: check, do, answer. They know nothing of gRPC streams or
+//! packets; the link and the gRPC services both call them. Any task.
+
+pub mod command;
+mod device;
+mod push;
+mod room;
+mod send;
+mod sign_in;
+mod sync;
+
+use std::sync::Arc;
+
+use crate::{
+    business::Business,
+    domain::{clock::SteadyClock, message_id::MessageIds},
+    link::nodes::Nodes,
+    route::{SharedState, fanout::Fanout},
+    settings::LimitSettings,
+    store::{Store, writer::Writer},
+};
+
+pub use room::{RoomOrder, RoomPush};
+pub use send::Submitted;
+pub use sign_in::NewConnection;
+pub use sync::PageLimit;
+
+/// Everything that the use cases need.
+#[derive(Debug)]
+pub struct App {
+    /// The name of this node.
+    pub node: String,
+    /// Sizes of requests.
+    pub limits: LimitSettings,
+    /// Message and device ids.
+    pub ids: MessageIds,
+    /// The times of sign-ins.
+    pub clock: SteadyClock,
+    /// The database.
+    pub store: Store,
+    /// The inbox writer.
+    pub writer: Writer,
+    /// Users and tokens.
+    pub business: Business,
+    /// Routes and rooms.
+    pub shared: Arc<dyn SharedState>,
+    /// The attached conn nodes.
+    pub nodes: Arc<Nodes>,
+    /// Delivery to them.
+    pub fanout: Fanout,
+    /// Keeps each room's messages in order on their way out.
+    pub room_order: RoomOrder,
+}
+
+/// Who asks: a user on a device, once the token was checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Caller {
+    /// Who.
+    pub user_id: u64,
+    /// From where.
+    pub device_id: u64,
+}

@@ -1,0 +1,61 @@
+//! Pushes of trusted services: to users, persisted or not, and to everybody.
+
+use gim_proto::{
+    check, connect,
+    logic::{PushAll, PushToAllRequest, PushToUsersRequest, down_item::Item},
+};
+use prost::Message as _;
+
+use super::App;
+use crate::{
+    domain::{
+        clock,
+        message::{Delivery, Message, Receiver, check_command},
+    },
+    error::Error,
+    store::batch::{Post, Work},
+};
+
+impl App {
+    /// Pushes a message to users; returns its id once it is durable (or, not persisted, is on its way).
+    pub async fn push_to_users(&self, request: PushToUsersRequest, request_id: &str) -> Result<u64, Error> {
+        check::ids("user_ids", &request.user_ids, self.limits.push_users_max)?;
+        let message = self.service_message(request.command, request.content)?;
+        let message_id = message.id;
+        let mut user_ids = request.user_ids;
+        user_ids.sort_unstable();
+        user_ids.dedup();
+
+        if request.is_persist {
+            let request_id = request_id.to_owned();
+            let post = Post { message, user_ids, client_msg_id: None, origin_device_id: 0, request_id };
+            self.writer.submit(Work::Post(post))?.committed().await?;
+        } else {
+            let receivers = user_ids.into_iter().map(|user_id| Receiver { user_id, seq: 0 }).collect();
+            let request_id = request_id.to_owned();
+            self.fanout.deliver(vec![Delivery { message, receivers, origin_device_id: 0, request_id }]).await;
+        }
+        Ok(message_id)
+    }
+
+    /// Pushes a message to every connection of every attached node.
+    pub fn push_to_all(&self, request: PushToAllRequest) -> Result<(), Error> {
+        let message = self.service_message(request.command, request.content)?;
+        let body: connect::Message = message.to_wire();
+        self.nodes.push_to_all(&Item::PushAll(PushAll { message: body.encode_to_vec().into() }));
+        Ok(())
+    }
+
+    fn service_message(&self, command: i32, content: bytes::Bytes) -> Result<Message, Error> {
+        check_command(command)?;
+        check::size("content", &content, self.limits.content_bytes_max)?;
+        Ok(Message {
+            id: self.ids.next_id(),
+            command,
+            content,
+            sender_id: 0,
+            created_at_ms: clock::now_ms(),
+            status: 0,
+        })
+    }
+}

@@ -1,0 +1,149 @@
+//! Send: a message of a user to another one, or into a room.
+//!
+//! What receivers get is wrapped by the server: the sender's card inside is who really sent it.
+
+use bytes::Bytes;
+use gim_proto::{
+    ResultCode, check,
+    connect::{SendReply, SendRequest, send_request::Target},
+    logic::UserMessagePush,
+};
+use metrics::counter;
+use prost::Message as _;
+
+use super::{App, Caller, RoomPush};
+use crate::{
+    domain::{
+        clock,
+        message::{Message, check_client_command},
+    },
+    error::Error,
+    metrics as names,
+    store::{
+        StoreError,
+        batch::{Outcome, Post, Work},
+        writer::Pending,
+    },
+};
+
+const CLIENT_MSG_ID_BYTES_MAX: usize = 64;
+
+/// How far a send got without waiting for the disk.
+#[derive(Debug)]
+pub enum Submitted {
+    /// It waits for its commit; [`App::finish_send`] waits with it.
+    Pending(Pending),
+    /// It is done.
+    Done(SendReply),
+}
+
+impl App {
+    /// Checks a send and takes it on. Of two sends, the one that returned from here first comes first in every inbox.
+    pub async fn submit_send(
+        &self,
+        caller: Caller,
+        request: SendRequest,
+        request_id: &str,
+    ) -> Result<Submitted, Error> {
+        let target = request.target.ok_or_else(|| check::invalid("target", "must be set"))?;
+        let command = check_client_command(request.command)?;
+        check::size("content", &request.content, self.limits.content_bytes_max)?;
+        match target {
+            Target::UserId(to_user_id) => {
+                check::id("user_id", to_user_id)?;
+                check::filled("client_msg_id", &request.client_msg_id, CLIENT_MSG_ID_BYTES_MAX)?;
+                let (known, card) = tokio::join!(
+                    self.business.check_user(to_user_id, request_id),
+                    self.business.sender_card(caller, request_id),
+                );
+                known?;
+                let content = wrap(card, to_user_id, request.content);
+                self.submit_to_user(caller, to_user_id, command, content, request.client_msg_id, request_id)
+            }
+            Target::GroupId(group_id) => {
+                check::id("group_id", group_id)?;
+                Err(Error::refused(ResultCode::GroupNotFound, format!("there is no group {group_id}")))
+            }
+            Target::RoomId(room_id) => {
+                check::id("room_id", room_id)?;
+                check::size("client_msg_id", &request.client_msg_id, CLIENT_MSG_ID_BYTES_MAX)?;
+                self.send_to_room(caller, room_id, command, request.content, request_id).await.map(Submitted::Done)
+            }
+        }
+    }
+
+    /// Waits until a send is durable.
+    pub async fn finish_send(submitted: Submitted) -> Result<SendReply, Error> {
+        let pending = match submitted {
+            Submitted::Done(reply) => return Ok(reply),
+            Submitted::Pending(pending) => pending,
+        };
+        match pending.committed().await? {
+            Outcome::Posted(sent) => {
+                if sent.is_duplicate {
+                    counter!(names::SEND_DUPLICATES).increment(1);
+                }
+                Ok(sent.into())
+            }
+            Outcome::Acked | Outcome::AckBeyond { .. } => {
+                Err(StoreError::Failed("the writer mistook a send".into()).into())
+            }
+        }
+    }
+
+    fn submit_to_user(
+        &self,
+        caller: Caller,
+        to_user_id: u64,
+        command: i32,
+        content: Bytes,
+        client_msg_id: String,
+        request_id: &str,
+    ) -> Result<Submitted, Error> {
+        let mut user_ids = vec![caller.user_id, to_user_id];
+        user_ids.dedup();
+        let message = Message {
+            id: self.ids.next_id(),
+            command,
+            content,
+            sender_id: caller.user_id,
+            created_at_ms: clock::now_ms(),
+            status: 0,
+        };
+        let post = Post {
+            message,
+            user_ids,
+            client_msg_id: Some(client_msg_id),
+            origin_device_id: caller.device_id,
+            request_id: request_id.to_owned(),
+        };
+        Ok(Submitted::Pending(self.writer.submit(Work::Post(post))?))
+    }
+
+    async fn send_to_room(
+        &self,
+        caller: Caller,
+        room_id: u64,
+        command: i32,
+        content: Bytes,
+        request_id: &str,
+    ) -> Result<SendReply, Error> {
+        let card = self.business.sender_card(caller, request_id).await;
+        let push = RoomPush {
+            room_id,
+            command,
+            content: wrap(card, 0, content),
+            sender_id: caller.user_id,
+            created_at_ms: clock::now_ms(),
+            is_retained: false,
+            is_priority: false,
+        };
+        let (message_id, created_at_ms) = (self.ids.next_id(), push.created_at_ms);
+        self.publish(message_id, push).await?;
+        Ok(SendReply { message_id, seq: 0, created_at_ms, duplicate: false })
+    }
+}
+
+pub(super) fn wrap(from_user: gim_proto::logic::User, to_user_id: u64, content: Bytes) -> Bytes {
+    UserMessagePush { from_user: Some(from_user), to_user_id, content }.encode_to_vec().into()
+}

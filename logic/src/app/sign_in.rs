@@ -1,0 +1,61 @@
+//! Sign-in: is the token good, and which connection is the device's from now on.
+
+use std::sync::Arc;
+
+use gim_proto::check;
+
+use super::{App, Caller};
+use crate::{
+    domain::route::{NodeKey, Route},
+    error::Error,
+};
+
+const TOKEN_BYTES_MAX: usize = 4096;
+
+/// A connection that asks to be let in.
+#[derive(Debug, Clone)]
+pub struct NewConnection {
+    /// Who says to be there.
+    pub caller: Caller,
+    /// On which conn process.
+    pub node: Arc<NodeKey>,
+    /// Which connection there.
+    pub connection_id: u64,
+    /// When it asked, by [`crate::domain::clock::SteadyClock`].
+    pub since_ms: i64,
+}
+
+impl App {
+    /// Checks ids and token.
+    pub async fn check_token(&self, caller: Caller, token: &str, request_id: &str) -> Result<(), Error> {
+        check::id("user_id", caller.user_id)?;
+        check::id("device_id", caller.device_id)?;
+        check::filled("token", token, TOKEN_BYTES_MAX)?;
+        self.business.auth(caller, token, request_id).await
+    }
+
+    /// Lets a connection in. Returns its route, the newest seq of the user's inbox, and the connections that lost the device
+    /// to it (or the new one itself, where a later one is there already) for the caller to close after the answer.
+    pub async fn sign_in(
+        &self,
+        connection: NewConnection,
+        token: &str,
+        request_id: &str,
+    ) -> Result<(Route, u64, Vec<Route>), Error> {
+        let Caller { user_id, device_id } = connection.caller;
+        self.check_token(connection.caller, token, request_id).await?;
+        let device_ids = [device_id];
+        let (newest_seq, types) =
+            tokio::try_join!(self.store.inboxes.newest_seq(user_id), self.store.devices.types(&device_ids))?;
+        let route = Route {
+            user_id,
+            device_id,
+            device_type: types.first().copied().unwrap_or(0),
+            node: connection.node,
+            connection_id: connection.connection_id,
+            since_ms: connection.since_ms,
+        };
+        let losers = self.shared.put_routes(vec![route.clone()]).await?;
+        Ok((route, newest_seq, losers))
+    }
+}

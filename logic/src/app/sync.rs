@@ -1,0 +1,109 @@
+//! Sync and ack: what a device missed, and how far it has read.
+
+use gim_proto::{
+    ResultCode,
+    check::{self, ID_MAX},
+    logic::{SyncReply, SyncRequest},
+};
+use prost::Message as _;
+
+use super::{App, Caller};
+use crate::{
+    error::Error,
+    store::{
+        StoreError,
+        batch::{Ack, Outcome, Work},
+        writer::Pending,
+    },
+};
+
+/// Messages in a page.
+const PAGE_MESSAGES: u32 = 50;
+
+/// How large a page may be beside its count.
+#[derive(Debug, Clone, Copy)]
+pub enum PageLimit {
+    /// As large as 50 messages are: gRPC takes it.
+    Messages,
+    /// Small enough for a packet on a long connection.
+    Packet,
+}
+
+impl App {
+    /// A page of the caller's inbox.
+    pub async fn sync(&self, caller: Caller, request: SyncRequest, limit: PageLimit) -> Result<SyncReply, Error> {
+        let inboxes = &self.store.inboxes;
+        if request.seq > ID_MAX {
+            return Err(beyond("seq", request.seq, inboxes.newest_seq(caller.user_id).await?));
+        }
+        let seq = match request.seq {
+            0 => inboxes.largest_ack(caller.user_id).await?,
+            seq => seq,
+        };
+        let page = inboxes.page(caller.user_id, seq, PAGE_MESSAGES + 1).await?;
+        if page.is_empty() {
+            let newest_seq = inboxes.newest_seq(caller.user_id).await?;
+            if seq > newest_seq {
+                return Err(beyond("seq", seq, newest_seq));
+            }
+        }
+        let count = page.len().min(PAGE_MESSAGES as usize);
+        let mut has_more = page.len() > count;
+        let mut messages: Vec<_> = page.iter().take(count).map(|(seq, message)| message.to_wire_at(*seq)).collect();
+        if let PageLimit::Packet = limit {
+            let fitting = fitting(&messages, self.limits.sync_packet_bytes_max);
+            has_more |= fitting < messages.len();
+            messages.truncate(fitting);
+        }
+        Ok(SyncReply { messages, has_more })
+    }
+
+    /// Takes an ack on; [`App::finish_ack`] waits for it.
+    pub fn submit_ack(&self, caller: Caller, seq: u64) -> Result<Pending, Error> {
+        check::id("device_ack", seq)?;
+        let ack = Ack { user_id: caller.user_id, device_id: caller.device_id, seq };
+        Ok(self.writer.submit(Work::Ack(ack))?)
+    }
+
+    /// Waits until an ack is noted.
+    pub async fn finish_ack(pending: Pending, seq: u64) -> Result<(), Error> {
+        match pending.committed().await? {
+            Outcome::Acked => Ok(()),
+            Outcome::AckBeyond { newest_seq } => Err(beyond("device_ack", seq, newest_seq)),
+            Outcome::Posted(_) => Err(StoreError::Failed("the writer mistook an ack".into()).into()),
+        }
+    }
+}
+
+fn beyond(field: &str, seq: u64, newest_seq: u64) -> Error {
+    Error::refused(
+        ResultCode::BadRequest,
+        format!("{field}: {seq} is beyond the newest message of the inbox, which is {newest_seq}"),
+    )
+}
+
+/// How many messages fit; at least one, or nobody would get past it.
+fn fitting(messages: &[gim_proto::connect::Message], bytes_max: usize) -> usize {
+    let mut bytes = 0;
+    let fits = |message: &&gim_proto::connect::Message| {
+        bytes += message.encoded_len() + 6;
+        bytes <= bytes_max
+    };
+    messages.iter().take_while(fits).count().max(1).min(messages.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_is_cut_to_its_bytes_but_holds_something() {
+        let message = |bytes: usize| gim_proto::connect::Message {
+            content: vec![0; bytes].into(),
+            ..gim_proto::connect::Message::default()
+        };
+        assert_eq!(fitting(&[], 100), 0);
+        assert_eq!(fitting(&[message(500)], 100), 1);
+        assert_eq!(fitting(&[message(30), message(30), message(30)], 100), 2);
+    }
+}

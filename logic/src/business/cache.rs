@@ -1,0 +1,97 @@
+//! A bounded cache whose entries all live equally long, so that the oldest is also the first to go. Any task.
+
+use std::{
+    collections::VecDeque,
+    hash::Hash,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use foldhash::HashMap;
+
+/// The cache.
+#[derive(Debug)]
+pub struct TtlCache<K, V> {
+    ttl: Duration,
+    entries_max: usize,
+    state: Mutex<State<K, V>>,
+}
+
+#[derive(Debug)]
+struct State<K, V> {
+    entries: HashMap<K, (V, Instant)>,
+    /// Keys by the time they were put; one that was put again stands here twice.
+    by_age: VecDeque<(K, Instant)>,
+}
+
+impl<K: Clone + Eq + Hash, V: Clone> TtlCache<K, V> {
+    /// An empty cache. With a `ttl` of zero it stays empty.
+    pub fn new(ttl: Duration, entries_max: usize) -> Self {
+        Self { ttl, entries_max, state: Mutex::new(State { entries: HashMap::default(), by_age: VecDeque::new() }) }
+    }
+
+    /// What was put under a key less than the time to live ago.
+    pub fn get(&self, key: &K, now: Instant) -> Option<V> {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let (value, put_at) = state.entries.get(key)?;
+        (now.saturating_duration_since(*put_at) < self.ttl).then(|| value.clone())
+    }
+
+    /// Puts a value under a key, and forgets what is over or too much.
+    pub fn put(&self, key: K, value: V, now: Instant) {
+        if self.ttl.is_zero() {
+            return;
+        }
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.entries.insert(key.clone(), (value, now));
+        state.by_age.push_back((key, now));
+        while let Some((_, put_at)) = state.by_age.front()
+            && (state.by_age.len() > self.entries_max || now.saturating_duration_since(*put_at) >= self.ttl)
+        {
+            state.forget_oldest();
+        }
+    }
+}
+
+impl<K: Eq + Hash, V> State<K, V> {
+    fn forget_oldest(&mut self) {
+        let Some((key, put_at)) = self.by_age.pop_front() else { return };
+        if self.entries.get(&key).is_some_and(|(_, newest)| *newest == put_at) {
+            self.entries.remove(&key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TTL: Duration = Duration::from_secs(5);
+
+    #[test]
+    fn entries_end_with_their_time() {
+        let (cache, start) = (TtlCache::new(TTL, 10), Instant::now());
+        cache.put(1, 'a', start);
+        assert_eq!(cache.get(&1, start + TTL / 2), Some('a'));
+        assert_eq!(cache.get(&1, start + TTL), None);
+        cache.put(1, 'b', start + TTL / 2);
+        cache.put(2, 'c', start + TTL);
+        assert_eq!(cache.get(&1, start + TTL), Some('b'), "a renewed entry outlives its first time");
+    }
+
+    #[test]
+    fn the_oldest_goes_when_there_are_too_many() {
+        let (cache, now) = (TtlCache::new(TTL, 2), Instant::now());
+        for key in 1..=3 {
+            cache.put(key, (), now + Duration::from_millis(key));
+        }
+        assert_eq!([1, 2, 3].map(|key| cache.get(&key, now).is_some()), [false, true, true]);
+    }
+
+    #[test]
+    fn no_time_to_live_means_no_cache() {
+        let (cache, now) = (TtlCache::new(Duration::ZERO, 2), Instant::now());
+        cache.put(1, (), now);
+        assert_eq!(cache.get(&1, now), None);
+    }
+}

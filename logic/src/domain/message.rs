@@ -1,0 +1,152 @@
+//! A message on its way: what it says, who gets it under which seq, and how it looks on the wire.
+
+use bytes::Bytes;
+use gim_proto::{ResultCode, check, connect};
+use prost::Message as _;
+use tonic::Status;
+
+/// Message commands that only the server and the business send (friend and group notices).
+const RESERVED_COMMANDS: std::ops::RangeInclusive<i32> = 110..=122;
+
+/// What is said, once for all receivers. Never changes after it got its id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    /// Ordered by time.
+    pub id: u64,
+    /// A `connect.MessageCommand`, or a number of the business.
+    pub command: i32,
+    /// Opaque to logic.
+    pub content: Bytes,
+    /// 0 where a service sent it.
+    pub sender_id: u64,
+    /// When it was sent, Unix milliseconds.
+    pub created_at_ms: i64,
+    /// A `connect.MessageStatus`.
+    pub status: i32,
+}
+
+/// A receiver of a message, and the message's place in that inbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Receiver {
+    /// Who.
+    pub user_id: u64,
+    /// The inbox seq; 0 where the message is not persisted.
+    pub seq: u64,
+}
+
+/// A message that may leave for the devices of its receivers: it is durable, or is not meant to be.
+#[derive(Debug, Clone)]
+pub struct Delivery {
+    /// What is said.
+    pub message: Message,
+    /// To whom.
+    pub receivers: Vec<Receiver>,
+    /// The device that sent it and needs no copy; 0 for none.
+    pub origin_device_id: u64,
+    /// For the logs on the way.
+    pub request_id: String,
+}
+
+/// The answer to a send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sent {
+    /// The message.
+    pub message_id: u64,
+    /// Its seq in the sender's own inbox.
+    pub seq: u64,
+    /// When it was first sent, Unix milliseconds.
+    pub created_at_ms: i64,
+    /// Whether an earlier send with the same key stored it.
+    pub is_duplicate: bool,
+}
+
+impl Message {
+    /// The message on the wire, without what differs per receiver.
+    pub fn to_wire(&self) -> connect::Message {
+        connect::Message {
+            command: self.command,
+            content: self.content.clone(),
+            created_at: self.created_at_ms.div_euclid(1000),
+            created_at_ms: self.created_at_ms,
+            message_id: self.id,
+            status: self.status,
+            ..connect::Message::default()
+        }
+    }
+
+    /// The message on the wire as one receiver syncs it.
+    pub fn to_wire_at(&self, seq: u64) -> connect::Message {
+        connect::Message { seq, prev_seq: seq.saturating_sub(1), ..self.to_wire() }
+    }
+
+    /// [`Message::to_wire`], encoded: the body of a push to many.
+    pub fn encode(&self) -> Bytes {
+        self.to_wire().encode_to_vec().into()
+    }
+}
+
+impl From<Sent> for connect::SendReply {
+    fn from(sent: Sent) -> Self {
+        Self {
+            message_id: sent.message_id,
+            seq: sent.seq,
+            created_at_ms: sent.created_at_ms,
+            duplicate: sent.is_duplicate,
+        }
+    }
+}
+
+/// Checks the command of a trusted caller: enums are open, so every number but a negative one passes.
+pub fn check_command(command: i32) -> Result<i32, Status> {
+    if command < 0 {
+        return Err(check::invalid("command", "must not be negative"));
+    }
+    Ok(command)
+}
+
+/// Checks the command that a client sends: 0 means a plain message, and notices of the server are not for clients.
+pub fn check_client_command(command: i32) -> Result<i32, Status> {
+    if RESERVED_COMMANDS.contains(&command) {
+        let text = format!("command: {command} is sent by the server only");
+        return Err(ResultCode::NotAllowed.status(text));
+    }
+    match check_command(command)? {
+        0 => Ok(connect::MessageCommand::McUserMessage as i32),
+        command => Ok(command),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn created_at_is_when_it_was_sent_in_both_units() {
+        let message = Message {
+            id: 9,
+            command: 1,
+            content: Bytes::from_static(b"x"),
+            sender_id: 3,
+            created_at_ms: 1_700_000_000_999,
+            status: 0,
+        };
+        let wire = message.to_wire_at(5);
+        assert_eq!((wire.created_at, wire.created_at_ms), (1_700_000_000, 1_700_000_000_999));
+        assert_eq!((wire.seq, wire.prev_seq, wire.message_id), (5, 4, 9));
+        let body = connect::Message::decode(message.encode()).unwrap();
+        assert_eq!((body.seq, body.prev_seq), (0, 0), "a body travels without what differs per receiver");
+    }
+
+    #[test]
+    fn clients_send_no_notices_of_the_server() {
+        assert_eq!(check_client_command(0).unwrap(), 1);
+        assert_eq!(check_client_command(5_000).unwrap(), 5_000);
+        for command in [110, 115, 122] {
+            let refusal = check_client_command(command).unwrap_err();
+            assert_eq!(ResultCode::of_status(&refusal), ResultCode::NotAllowed);
+            assert!(check_command(command).is_ok());
+        }
+        assert!(check_client_command(-1).is_err());
+        assert!(check_command(-1).is_err());
+    }
+}

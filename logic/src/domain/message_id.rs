@@ -1,0 +1,107 @@
+//! Message ids: ordered by time, unique across nodes, made without asking anybody.
+//!
+//! ```text
+//!  62                                   22 21        12 11          0
+//! ┌───────────────────────────────────────┬────────────┬─────────────┐
+//! │ milliseconds since 2024-01-01 (41)    │ node (10)  │ counter (12)│
+//! └───────────────────────────────────────┴────────────┴─────────────┘
+//! ```
+//! Always holds: an id is greater than every earlier one of its generator, also when the clock steps back or more than 4096
+//! ids are made in one millisecond; the generator then runs ahead of the clock. Any thread.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::clock;
+
+/// The largest node number that fits.
+pub const NODE_NUMBER_MAX: u16 = (1 << NODE_BITS) - 1;
+
+const COUNTER_BITS: u32 = 12;
+const NODE_BITS: u32 = 10;
+/// 2024-01-01T00:00:00Z.
+const EPOCH_MS: i64 = 1_704_067_200_000;
+
+/// Makes the ids of one node.
+#[derive(Debug)]
+pub struct MessageIds {
+    node_number: u64,
+    /// Milliseconds and counter of the newest id, side by side, so that a counter that overflows carries into the time.
+    last: AtomicU64,
+}
+
+impl MessageIds {
+    /// A generator whose ids are all greater than `newest_id`, which the database remembers (0 for none).
+    pub fn new(node_number: u16, newest_id: u64) -> Self {
+        let newest_ms = newest_id >> (NODE_BITS + COUNTER_BITS);
+        Self { node_number: node_number.into(), last: AtomicU64::new((newest_ms + 1) << COUNTER_BITS) }
+    }
+
+    /// The next id.
+    pub fn next_id(&self) -> u64 {
+        self.next_at(clock::now_ms())
+    }
+
+    fn next_at(&self, now_ms: i64) -> u64 {
+        let now = u64::try_from(now_ms - EPOCH_MS).unwrap_or(0) << COUNTER_BITS;
+        let advance = |last: u64| now.max(last + 1);
+        let mut last = self.last.load(Ordering::Acquire);
+        while let Err(newer) = self.last.compare_exchange_weak(last, advance(last), Ordering::AcqRel, Ordering::Acquire)
+        {
+            last = newer;
+        }
+        let next = advance(last);
+        let counter = next & ((1 << COUNTER_BITS) - 1);
+        (next >> COUNTER_BITS) << (NODE_BITS + COUNTER_BITS) | self.node_number << COUNTER_BITS | counter
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::HashSet, thread};
+
+    use super::*;
+
+    const NOW_MS: i64 = EPOCH_MS + 1_000_000;
+
+    #[test]
+    fn an_id_shows_its_time_node_and_counter() {
+        let ids = MessageIds::new(5, 0);
+        assert_eq!(ids.next_at(NOW_MS), 1_000_000 << 22 | 5 << 12);
+        assert_eq!(ids.next_at(NOW_MS), 1_000_000 << 22 | 5 << 12 | 1);
+        assert_eq!(ids.next_at(NOW_MS + 1), 1_000_001 << 22 | 5 << 12);
+    }
+
+    #[test]
+    fn ids_grow_when_the_clock_steps_back_and_when_a_millisecond_is_full() {
+        let ids = MessageIds::new(1023, 0);
+        let mut last = ids.next_at(NOW_MS);
+        for step in 0..10_000 {
+            let next = ids.next_at(NOW_MS - step);
+            assert!(next > last);
+            last = next;
+        }
+        assert!(ids.next_at(0) > last, "a clock before 2024 does no harm");
+    }
+
+    #[test]
+    fn a_restart_with_an_earlier_clock_repeats_no_id() {
+        let newest = MessageIds::new(7, 0).next_at(NOW_MS);
+        assert!(MessageIds::new(7, newest).next_at(NOW_MS - 5_000) > newest);
+    }
+
+    #[test]
+    fn ids_fit_a_signed_64_bit_column_until_2093() {
+        assert!(MessageIds::new(1023, 0).next_at(EPOCH_MS + (1 << 41) - 1) <= gim_proto::check::ID_MAX);
+    }
+
+    #[test]
+    fn threads_never_get_the_same_id() {
+        let ids = MessageIds::new(1, 0);
+        let make = || (0..10_000).map(|_| ids.next_id()).collect::<Vec<_>>();
+        let all: Vec<_> = thread::scope(|scope| {
+            let threads: Vec<_> = (0..4).map(|_| scope.spawn(make)).collect();
+            threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+        });
+        assert_eq!(all.iter().collect::<HashSet<_>>().len(), all.len());
+    }
+}

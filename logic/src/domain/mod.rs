@@ -1,0 +1,7 @@
+//! What things are, and their rules: no IO, no tasks, no locks but atomics. Everything here may be used on any thread.
+
+pub mod clock;
+pub mod device;
+pub mod message;
+pub mod message_id;
+pub mod route;

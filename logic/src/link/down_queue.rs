@@ -1,0 +1,264 @@
+//! What waits to go down to one conn node: one queue for everything, so that what was decided first also leaves first.
+//!
+//! Replies hold the permit of their request, so there are never more of them than requests in flight. Pushes have a limit of
+//! their own, beyond which they are dropped; whose inbox they were for is remembered, and told once there is room. Notices
+//! (kicks, moves, newest seqs) are small and few; a node that does not even take those is detached. Any task.
+
+use std::{
+    collections::VecDeque,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use foldhash::HashMap;
+use gim_proto::logic::{DownItem, down_item::Item};
+use metrics::counter;
+use prost::Message as _;
+use tokio::sync::{Notify, OwnedSemaphorePermit};
+
+use crate::{metrics as names, settings::LinkSettings};
+
+/// Bytes in one message of the stream, unless a single item is larger: well below what gRPC peers accept.
+const BATCH_BYTES_MAX: usize = 1 << 20;
+
+/// Connections that are remembered to be told their newest seq. Those beyond learn it from their heartbeat.
+const OWED_HINTS_MAX: usize = 65_536;
+
+/// The queue.
+#[derive(Debug)]
+pub struct DownQueue {
+    settings: LinkSettings,
+    state: Mutex<State>,
+    filled: Notify,
+}
+
+/// What leaves next.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// For one message of the stream.
+    pub items: Vec<DownItem>,
+    /// `(connection id, user id)` of persisted pushes that were dropped, now that there is room again.
+    pub owed_hints: Vec<(u64, u64)>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    entries: VecDeque<Entry>,
+    pushes: usize,
+    push_bytes: usize,
+    owed_hints: HashMap<u64, u64>,
+    is_closed: bool,
+}
+
+#[derive(Debug)]
+struct Entry {
+    item: DownItem,
+    bytes: usize,
+    is_push: bool,
+    /// Given back when the reply leaves.
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+impl DownQueue {
+    /// An empty queue.
+    pub fn new(settings: LinkSettings) -> Self {
+        Self { settings, state: Mutex::default(), filled: Notify::new() }
+    }
+
+    /// Queues the reply to a request, with the request's permit.
+    pub fn reply(&self, item: Item, permit: OwnedSemaphorePermit) {
+        self.add(item, false, Some(permit));
+    }
+
+    /// Queues a notice; false where so much waits that the node has to be detached.
+    pub fn notice(&self, item: Item) -> bool {
+        if self.lock().entries.len() >= self.settings.down_pushes_max.saturating_mul(2) + self.settings.in_flight_max {
+            return false;
+        }
+        self.add(item, false, None);
+        true
+    }
+
+    /// Queues a push, or drops it and remembers `owed_hints`: `(connection id, user id)` of its persisted receivers.
+    pub fn push(&self, item: Item, owed_hints: &[(u64, u64)]) {
+        {
+            let mut state = self.lock();
+            let is_full =
+                state.pushes >= self.settings.down_pushes_max || state.push_bytes >= self.settings.down_bytes_max;
+            if is_full {
+                counter!(names::LINK_PUSHES_DROPPED).increment(1);
+                state.owe(owed_hints);
+                return;
+            }
+        }
+        self.add(item, true, None);
+    }
+
+    /// The next batch, once there is one. `None` once the queue is closed and empty.
+    pub async fn take(&self) -> Option<Batch> {
+        loop {
+            {
+                let mut state = self.lock();
+                if !state.entries.is_empty() {
+                    return Some(state.take(&self.settings));
+                }
+                if state.is_closed {
+                    return None;
+                }
+            }
+            self.filled.notified().await;
+        }
+    }
+
+    /// Takes nothing more; what waits still leaves.
+    pub fn close(&self) {
+        self.lock().is_closed = true;
+        self.filled.notify_one();
+    }
+
+    fn add(&self, item: Item, is_push: bool, permit: Option<OwnedSemaphorePermit>) {
+        let item = DownItem { item: Some(item) };
+        let bytes = item.encoded_len();
+        let mut state = self.lock();
+        if state.is_closed {
+            return;
+        }
+        if is_push {
+            state.pushes += 1;
+            state.push_bytes += bytes;
+        }
+        state.entries.push_back(Entry { item, bytes, is_push, permit });
+        drop(state);
+        self.filled.notify_one();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn take(&mut self, settings: &LinkSettings) -> Batch {
+        let mut batch = Batch::default();
+        let mut bytes = 0;
+        while batch.items.len() < settings.batch_items_max
+            && let Some(next) = self.entries.front()
+            && (batch.items.is_empty() || bytes + next.bytes <= BATCH_BYTES_MAX)
+            && let Some(entry) = self.entries.pop_front()
+        {
+            bytes += entry.bytes;
+            if entry.is_push {
+                self.pushes -= 1;
+                self.push_bytes -= entry.bytes;
+            }
+            drop(entry.permit);
+            batch.items.push(entry.item);
+        }
+        let has_room = self.pushes <= settings.down_pushes_max / 2 && self.push_bytes <= settings.down_bytes_max / 2;
+        if has_room && !self.owed_hints.is_empty() {
+            batch.owed_hints = std::mem::take(&mut self.owed_hints).into_iter().collect();
+        }
+        counter!(names::LINK_DOWN_ITEMS).increment(batch.items.len() as u64);
+        batch
+    }
+
+    fn owe(&mut self, owed_hints: &[(u64, u64)]) {
+        for &(connection_id, user_id) in owed_hints {
+            if self.owed_hints.len() >= OWED_HINTS_MAX && !self.owed_hints.contains_key(&connection_id) {
+                counter!(names::LINK_HINTS_LOST).increment(1);
+            } else {
+                self.owed_hints.insert(connection_id, user_id);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use gim_proto::logic::{Kick, PacketReply, Push};
+    use tokio::sync::Semaphore;
+
+    use super::*;
+
+    fn queue(change: impl FnOnce(&mut LinkSettings)) -> DownQueue {
+        let mut settings = LinkSettings::default();
+        change(&mut settings);
+        DownQueue::new(settings)
+    }
+
+    fn push(bytes: usize) -> Item {
+        Item::Push(Push { message: vec![0; bytes].into(), ..Push::default() })
+    }
+
+    fn kick(connection_id: u64) -> Item {
+        Item::Kick(Kick { connection_id, ..Kick::default() })
+    }
+
+    #[tokio::test]
+    async fn what_comes_first_leaves_first_in_batches() {
+        let queue = queue(|settings| settings.batch_items_max = 2);
+        for connection_id in 1..=3 {
+            assert!(queue.notice(kick(connection_id)));
+        }
+        let ids = |batch: Batch| -> Vec<u64> {
+            let id = |item: &DownItem| match &item.item {
+                Some(Item::Kick(kick)) => kick.connection_id,
+                other => panic!("{other:?}"),
+            };
+            batch.items.iter().map(id).collect()
+        };
+        assert_eq!(ids(queue.take().await.unwrap()), [1, 2]);
+        queue.close();
+        assert_eq!(ids(queue.take().await.unwrap()), [3], "what waits leaves after the queue was closed");
+        assert!(queue.take().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_batch_is_bounded_in_bytes_but_never_empty() {
+        let queue = queue(|_| ());
+        queue.push(push(2 * BATCH_BYTES_MAX), &[]);
+        queue.push(push(BATCH_BYTES_MAX / 2), &[]);
+        queue.push(push(BATCH_BYTES_MAX / 2), &[]);
+        for expected in [1, 1, 1] {
+            assert_eq!(queue.take().await.unwrap().items.len(), expected);
+        }
+    }
+
+    #[tokio::test]
+    async fn pushes_beyond_the_limit_are_owed_as_hints_until_there_is_room() {
+        let queue = queue(|settings| {
+            settings.down_pushes_max = 4;
+            settings.batch_items_max = 1;
+        });
+        for connection_id in 0..6 {
+            queue.push(push(10), &[(connection_id, 7)]);
+        }
+        assert!(queue.take().await.unwrap().owed_hints.is_empty(), "there is no room yet");
+        let mut owed = queue.take().await.unwrap().owed_hints;
+        owed.sort_unstable();
+        assert_eq!(owed, [(4, 7), (5, 7)]);
+        assert!(queue.take().await.unwrap().owed_hints.is_empty(), "nobody is told twice");
+    }
+
+    #[tokio::test]
+    async fn replies_are_never_dropped_and_hold_their_permit_until_they_leave() {
+        let queue = queue(|settings| settings.down_pushes_max = 1);
+        let in_flight = Arc::new(Semaphore::new(2));
+        queue.push(push(10), &[]);
+        queue.push(push(10), &[]);
+        for _ in 0..2 {
+            let permit = in_flight.clone().try_acquire_owned().unwrap();
+            queue.reply(Item::PacketReply(PacketReply::default()), permit);
+        }
+        assert_eq!(in_flight.available_permits(), 0);
+        assert_eq!(queue.take().await.unwrap().items.len(), 3);
+        assert_eq!(in_flight.available_permits(), 2);
+    }
+
+    #[test]
+    fn a_node_that_takes_no_notices_is_given_up() {
+        let queue = queue(|settings| (settings.down_pushes_max, settings.in_flight_max) = (1, 1));
+        assert_eq!([1, 2, 3, 4].map(|connection_id| queue.notice(kick(connection_id))), [true, true, true, false]);
+    }
+}

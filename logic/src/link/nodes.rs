@@ -1,0 +1,143 @@
+//! The conn nodes that are attached to this logic node, by name. Any task.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use foldhash::HashMap;
+use gim_proto::{
+    CloseReason,
+    logic::{Kick, down_item::Item},
+};
+use metrics::gauge;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use super::down_queue::DownQueue;
+use crate::{
+    domain::route::{NodeKey, Route},
+    metrics as names,
+    route::{SharedState, SharedStateError},
+    settings::LinkSettings,
+};
+
+/// The attached nodes.
+#[derive(Debug)]
+pub struct Nodes {
+    settings: LinkSettings,
+    links: Mutex<HashMap<String, Arc<NodeLink>>>,
+    /// Attaching and detaching change two places, here and the shared state: one at a time.
+    transition: tokio::sync::Mutex<()>,
+    stop: CancellationToken,
+}
+
+/// One attached stream.
+#[derive(Debug)]
+pub struct NodeLink {
+    /// Which conn process.
+    pub key: Arc<NodeKey>,
+    /// What goes down to it.
+    pub queue: DownQueue,
+    /// Requests under way.
+    pub in_flight: Arc<Semaphore>,
+    /// Fires when the stream has to end: the node re-attached, takes nothing, or this service stops.
+    pub stop: CancellationToken,
+}
+
+impl Nodes {
+    /// Nobody is attached yet.
+    pub fn new(settings: LinkSettings) -> Self {
+        Self {
+            settings,
+            links: Mutex::default(),
+            transition: tokio::sync::Mutex::default(),
+            stop: CancellationToken::new(),
+        }
+    }
+
+    /// A node attached. An older stream of the same name ends.
+    pub async fn attach(&self, key: NodeKey, shared: &dyn SharedState) -> Result<Arc<NodeLink>, SharedStateError> {
+        let link = Arc::new(NodeLink {
+            key: Arc::new(key),
+            queue: DownQueue::new(self.settings.clone()),
+            in_flight: Arc::new(Semaphore::new(self.settings.in_flight_max)),
+            stop: self.stop.child_token(),
+        });
+        let _one_at_a_time = self.transition.lock().await;
+        shared.attach_node(&link.key).await?;
+        let former = self.lock().insert(link.key.name.clone(), link.clone());
+        if let Some(former) = former {
+            tracing::warn!(node = link.key.name, epoch = former.key.epoch, "replaced by a newer stream of the node");
+            former.stop.cancel();
+        }
+        gauge!(names::LINK_NODES).set(self.lock().len() as f64);
+        Ok(link)
+    }
+
+    /// A stream ended. Its node's lease begins to run out, unless a newer stream has taken its place.
+    pub async fn detach(&self, link: &Arc<NodeLink>, shared: &dyn SharedState) -> Result<(), SharedStateError> {
+        let _one_at_a_time = self.transition.lock().await;
+        {
+            let mut links = self.lock();
+            if !links.get(&link.key.name).is_some_and(|current| Arc::ptr_eq(current, link)) {
+                return Ok(());
+            }
+            links.remove(&link.key.name);
+            gauge!(names::LINK_NODES).set(links.len() as f64);
+        }
+        shared.detach_node(&link.key).await
+    }
+
+    /// Queues a push for a node. Where it is not attached just now, its devices learn of the message when it is again.
+    pub fn push(&self, node: &NodeKey, item: Item, owed_hints: &[(u64, u64)]) {
+        match self.find(node) {
+            Some(link) => link.queue.push(item, owed_hints),
+            None => metrics::counter!(names::LINK_PUSHES_DROPPED).increment(1),
+        }
+    }
+
+    /// Queues the same push for every attached node.
+    pub fn push_to_all(&self, item: &Item) {
+        let links: Vec<_> = self.lock().values().cloned().collect();
+        for link in links {
+            link.queue.push(item.clone(), &[]);
+        }
+    }
+
+    /// Queues a notice for a node, if it is attached.
+    pub fn notice(&self, node: &NodeKey, item: Item) {
+        if let Some(link) = self.find(node) {
+            link.notice(item);
+        }
+    }
+
+    /// Closes a connection that lost its device to a newer sign-in.
+    pub fn kick_replaced(&self, loser: &Route) {
+        let reason = CloseReason::CrReplaced;
+        let kick =
+            Kick { connection_id: loser.connection_id, reason: reason as i32, message: reason.rule().text.to_owned() };
+        self.notice(&loser.node, Item::Kick(kick));
+    }
+
+    /// Ends every stream, and each that comes later.
+    pub fn stop(&self) {
+        self.stop.cancel();
+    }
+
+    fn find(&self, node: &NodeKey) -> Option<Arc<NodeLink>> {
+        self.lock().get(&node.name).filter(|link| *link.key == *node).cloned()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Arc<NodeLink>>> {
+        self.links.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl NodeLink {
+    /// Queues a notice. A node that has let too many gather is detached: it announces its connections when it comes back,
+    /// and what the notices were about is decided again.
+    pub fn notice(&self, item: Item) {
+        if !self.queue.notice(item) {
+            tracing::warn!(node = self.key.name, "detached, because it takes nothing from its stream");
+            self.stop.cancel();
+        }
+    }
+}

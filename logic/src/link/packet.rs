@@ -1,0 +1,109 @@
+//! Packets of signed-in connections: decode, ask the use case, reply. Runs in the lane or task that the session chose.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use gim_proto::{
+    ResultCode,
+    connect::{PacketCommand, Reply, SendRequest, SubscribeRoomRequest},
+    logic::{ClientPacket, MessageAckRequest, SyncRequest},
+};
+use prost::Message;
+use tokio::sync::OwnedSemaphorePermit;
+use tracing::Instrument as _;
+
+use super::session::{Context, log_id};
+use crate::{
+    app::{App, Caller, PageLimit, command::BUSINESS_COMMAND_MIN},
+    error::Error,
+};
+
+/// Handles one packet; returns as soon as the next one of the same user may begin.
+pub(super) async fn handle(context: &Arc<Context>, packet: ClientPacket, permit: OwnedSemaphorePermit) {
+    let request_id = log_id(&packet.request_id);
+    let span = tracing::info_span!("packet", request_id, user_id = packet.user_id, command = packet.command);
+    decide(context, packet, permit).instrument(span).await;
+}
+
+async fn decide(context: &Arc<Context>, packet: ClientPacket, permit: OwnedSemaphorePermit) {
+    let caller = Caller { user_id: packet.user_id, device_id: packet.device_id };
+    let request_no = packet.request_no;
+    let result = match PacketCommand::try_from(packet.command) {
+        Ok(PacketCommand::PcSend) => return send(context, caller, packet, permit).await,
+        Ok(PacketCommand::PcMessageAck) => return ack(context, caller, packet, permit),
+        Ok(PacketCommand::PcSubscribeRoom) => return subscribe(context, packet, permit).await,
+        Ok(PacketCommand::PcSync) => sync(&context.app, caller, packet.content).await,
+        _ if packet.command >= BUSINESS_COMMAND_MIN => {
+            let request_id = log_id(&packet.request_id);
+            context.app.handle_command(caller, packet.command, packet.content, request_id).await
+        }
+        _ => Err(unknown(packet.command)),
+    };
+    context.reply(request_no, result.unwrap_or_else(Error::into_reply), None, permit);
+}
+
+async fn send(context: &Arc<Context>, caller: Caller, packet: ClientPacket, permit: OwnedSemaphorePermit) {
+    let request_no = packet.request_no;
+    let submitted = match decode::<SendRequest>(packet.content, "SendRequest") {
+        Ok(request) => context.app.submit_send(caller, request, log_id(&packet.request_id)).await,
+        Err(error) => Err(error),
+    };
+    match submitted {
+        Err(error) => context.reply(request_no, error.into_reply(), None, permit),
+        Ok(submitted) => {
+            let later = context.clone();
+            let finish = async move {
+                let result = App::finish_send(submitted).await.map(|reply| done(&reply));
+                later.reply(request_no, result.unwrap_or_else(Error::into_reply), None, permit);
+            };
+            context.tasks.spawn(finish.in_current_span());
+        }
+    }
+}
+
+fn ack(context: &Arc<Context>, caller: Caller, packet: ClientPacket, permit: OwnedSemaphorePermit) {
+    let request_no = packet.request_no;
+    let submitted = decode::<MessageAckRequest>(packet.content, "MessageACKRequest")
+        .and_then(|request| Ok((context.app.submit_ack(caller, request.device_ack)?, request.device_ack)));
+    match submitted {
+        Err(error) => context.reply(request_no, error.into_reply(), None, permit),
+        Ok((pending, seq)) => {
+            let later = context.clone();
+            let finish = async move {
+                let result = App::finish_ack(pending, seq).await.map(|()| Reply::default());
+                later.reply(request_no, result.unwrap_or_else(Error::into_reply), None, permit);
+            };
+            context.tasks.spawn(finish.in_current_span());
+        }
+    }
+}
+
+async fn subscribe(context: &Arc<Context>, packet: ClientPacket, permit: OwnedSemaphorePermit) {
+    let request_no = packet.request_no;
+    let request = match decode::<SubscribeRoomRequest>(packet.content, "SubscribeRoomRequest") {
+        Ok(request) => request,
+        Err(error) => return context.reply(request_no, error.into_reply(), None, permit),
+    };
+    let answer = |result| match result {
+        Ok(subscribed) => context.reply(request_no, Reply::default(), Some(subscribed), permit),
+        Err(error) => context.reply(request_no, Error::into_reply(error), None, permit),
+    };
+    context.app.subscribe(&context.link, request, answer).await;
+}
+
+async fn sync(app: &App, caller: Caller, content: Bytes) -> Result<Reply, Error> {
+    let request = decode::<SyncRequest>(content, "SyncRequest")?;
+    Ok(done(&app.sync(caller, request, PageLimit::Packet).await?))
+}
+
+fn done(data: &impl Message) -> Reply {
+    Reply { data: data.encode_to_vec().into(), ..Reply::default() }
+}
+
+fn decode<M: Message + Default>(content: Bytes, name: &str) -> Result<M, Error> {
+    M::decode(content).map_err(|_| Error::refused(ResultCode::BadRequest, format!("content: is no {name}")))
+}
+
+fn unknown(command: i32) -> Error {
+    Error::refused(ResultCode::UnknownCommand, format!("there is no command {command}"))
+}

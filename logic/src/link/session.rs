@@ -1,0 +1,392 @@
+//! One stream, read: each item goes where its order is kept and nobody else's is held up.
+//!
+//! Requests of one user run through one of a few lanes, one after the other, until the inbox writer has them; waiting for
+//! the commit is left to a task of its own. Everything about rooms runs through one lane of its own. Always holds: a request
+//! in flight owns a permit until its reply leaves; a sign-out that overtakes its sign-in still removes the route.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use foldhash::HashMap;
+use gim_proto::{
+    connect::{PacketCommand, Reply},
+    logic::{
+        ClientPacket, LiveConnection, NewestSeqQuestion, PacketReply, RoomSubscribed, SignIn, SignInResult, SignOut,
+        Up, UpItem, announce::What, down_item::Item, up_item::Item as UpItemKind,
+    },
+    metadata::REQUEST_ID_BYTES_MAX,
+};
+use metrics::counter;
+use tokio::{
+    sync::{OwnedSemaphorePermit, mpsc},
+    task::JoinHandle,
+};
+use tokio_util::task::TaskTracker;
+use tonic::Streaming;
+use tracing::Instrument as _;
+
+use super::{nodes::NodeLink, packet, service};
+use crate::{
+    app::{App, Caller, NewConnection, command::BUSINESS_COMMAND_MIN},
+    domain::route::Route,
+    error::Error,
+    metrics as names,
+};
+
+/// Lanes of a stream: users share them by the hash of their id.
+const LANES: u64 = 64;
+
+/// Items that wait in a lane; a full one holds the stream up.
+const LANE_ITEMS_MAX: usize = 256;
+
+/// How long the requests of a stream that ended may take to finish, and their replies to leave.
+const END_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A stream, from the handshake to its end.
+pub(super) struct Session {
+    context: Arc<Context>,
+    lanes: Vec<mpsc::Sender<LaneItem>>,
+    room_lane: mpsc::Sender<LaneItem>,
+}
+
+/// What the tasks of a stream share.
+pub(super) struct Context {
+    pub app: Arc<App>,
+    pub link: Arc<NodeLink>,
+    pub tasks: TaskTracker,
+    sign_ins: SignInsUnderWay,
+}
+
+/// What has to be done one after the other.
+enum LaneItem {
+    Packet(ClientPacket, OwnedSemaphorePermit),
+    SignOut(SignOut),
+    Interest { room_id: u64, interested: bool },
+}
+
+impl Session {
+    pub(super) fn new(app: Arc<App>, link: Arc<NodeLink>) -> Self {
+        let context = Arc::new(Context { app, link, tasks: TaskTracker::new(), sign_ins: SignInsUnderWay::default() });
+        let lanes = (0..LANES).map(|_| start_lane(&context)).collect();
+        let room_lane = start_lane(&context);
+        Self { context, lanes, room_lane }
+    }
+
+    /// Reads the stream to its end, then finishes what is under way.
+    pub(super) async fn run(self, first_items: Vec<UpItem>, up: Streaming<Up>, pump: JoinHandle<()>) {
+        let stop = self.context.link.stop.clone();
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = self.read(first_items, up) => stop.cancel(),
+        }
+        let context = self.context.clone();
+        drop(self);
+        context.end(pump).await;
+    }
+
+    async fn read(&self, first_items: Vec<UpItem>, mut up: Streaming<Up>) {
+        self.take(first_items).await;
+        loop {
+            match up.message().await {
+                Ok(Some(up)) => self.take(up.items).await,
+                Ok(None) => return,
+                Err(status) => {
+                    tracing::info!(node = self.context.link.key.name, %status, "the stream broke");
+                    return;
+                }
+            }
+        }
+    }
+
+    async fn take(&self, items: Vec<UpItem>) {
+        counter!(names::LINK_UP_ITEMS).increment(items.len() as u64);
+        let mut announced = Vec::new();
+        for item in items {
+            match item.item {
+                Some(UpItemKind::Announce(announce)) => match announce.what {
+                    Some(What::Connection(connection)) => announced.push(connection),
+                    Some(What::RoomId(room_id)) => self.interest(room_id, true).await,
+                    None => tracing::warn!("an announcement of nothing was skipped"),
+                },
+                Some(kind) => {
+                    self.context.announce(std::mem::take(&mut announced)).await;
+                    self.dispatch(kind).await;
+                }
+                None => tracing::warn!("an item that this version does not know was skipped"),
+            }
+        }
+        self.context.announce(announced).await;
+    }
+
+    async fn dispatch(&self, item: UpItemKind) {
+        match item {
+            UpItemKind::SignIn(sign_in) => self.sign_in(sign_in).await,
+            UpItemKind::SignOut(sign_out) => {
+                self.context.sign_ins.cancel(sign_out.connection_id);
+                queue(self.lane(sign_out.user_id), LaneItem::SignOut(sign_out)).await;
+            }
+            UpItemKind::Packet(packet) => self.packet(packet).await,
+            UpItemKind::RoomRelease(release) => self.interest(release.room_id, false).await,
+            UpItemKind::NewestSeq(question) => {
+                let (context, permit) = (self.context.clone(), self.permit().await);
+                self.context.tasks.spawn(async move { context.newest_seqs(question, permit).await });
+            }
+            UpItemKind::PushResult(result) => self.context.forget(&result.gone_connection_ids).await,
+            UpItemKind::Announce(_) => unreachable!("announcements are gathered before"),
+        }
+    }
+
+    async fn sign_in(&self, sign_in: SignIn) {
+        let (context, permit) = (self.context.clone(), self.permit().await);
+        context.sign_ins.begin(sign_in.connection_id);
+        let since_ms = context.app.clock.now_ms();
+        let span = tracing::info_span!("sign_in", request_id = log_id(&sign_in.request_id), user_id = sign_in.user_id);
+        self.context.tasks.spawn(async move { context.sign_in(sign_in, since_ms, permit).await }.instrument(span));
+    }
+
+    async fn packet(&self, packet: ClientPacket) {
+        let permit = self.permit().await;
+        let lane = match PacketCommand::try_from(packet.command) {
+            Ok(PacketCommand::PcSubscribeRoom) => &self.room_lane,
+            Ok(PacketCommand::PcSend | PacketCommand::PcMessageAck) => self.lane(packet.user_id),
+            _ => {
+                let context = self.context.clone();
+                if packet.command == PacketCommand::PcSync as i32 || packet.command >= BUSINESS_COMMAND_MIN {
+                    self.context.tasks.spawn(async move { packet::handle(&context, packet, permit).await });
+                } else {
+                    packet::handle(&context, packet, permit).await;
+                }
+                return;
+            }
+        };
+        queue(lane, LaneItem::Packet(packet, permit)).await;
+    }
+
+    async fn interest(&self, room_id: u64, interested: bool) {
+        queue(&self.room_lane, LaneItem::Interest { room_id, interested }).await;
+    }
+
+    async fn permit(&self) -> OwnedSemaphorePermit {
+        let permit = self.context.link.in_flight.clone().acquire_owned().await;
+        permit.expect("the semaphore is never closed")
+    }
+
+    fn lane(&self, user_id: u64) -> &mpsc::Sender<LaneItem> {
+        // Ids may share factors with the number of lanes; the multiplication spreads them.
+        let hash = user_id.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+        &self.lanes[(hash % LANES) as usize]
+    }
+}
+
+/// A lane ends when its session does, after its last item.
+fn start_lane(context: &Arc<Context>) -> mpsc::Sender<LaneItem> {
+    let (sender, mut items) = mpsc::channel(LANE_ITEMS_MAX);
+    let lane_context = context.clone();
+    context.tasks.spawn(async move {
+        while let Some(item) = items.recv().await {
+            lane_context.in_lane(item).await;
+        }
+    });
+    sender
+}
+
+async fn queue(lane: &mpsc::Sender<LaneItem>, item: LaneItem) {
+    if lane.send(item).await.is_err() {
+        tracing::error!("a lane ended before its stream");
+    }
+}
+
+/// As much of a request id as logs take.
+pub(super) fn log_id(request_id: &str) -> &str {
+    &request_id[..request_id.floor_char_boundary(REQUEST_ID_BYTES_MAX)]
+}
+
+impl Context {
+    /// Answers a packet.
+    pub(super) fn reply(
+        &self,
+        request_no: u64,
+        reply: Reply,
+        subscribed: Option<RoomSubscribed>,
+        permit: OwnedSemaphorePermit,
+    ) {
+        let reply = PacketReply { request_no, code: reply.code, message: reply.message, data: reply.data, subscribed };
+        self.link.queue.reply(Item::PacketReply(reply), permit);
+    }
+
+    async fn in_lane(self: &Arc<Self>, item: LaneItem) {
+        match item {
+            LaneItem::Packet(packet, permit) => packet::handle(self, packet, permit).await,
+            LaneItem::SignOut(sign_out) => {
+                let route = Route {
+                    user_id: sign_out.user_id,
+                    device_id: sign_out.device_id,
+                    device_type: 0,
+                    node: self.link.key.clone(),
+                    connection_id: sign_out.connection_id,
+                    since_ms: 0,
+                };
+                self.remove_route(&route).await;
+            }
+            LaneItem::Interest { room_id, interested } => {
+                if let Err(error) = self.app.shared.set_interest(room_id, &self.link.key, interested).await {
+                    tracing::error!(%error, room_id, interested, "the interest of a node in a room was not noted");
+                }
+            }
+        }
+    }
+
+    async fn sign_in(&self, sign_in: SignIn, since_ms: i64, permit: OwnedSemaphorePermit) {
+        let caller = Caller { user_id: sign_in.user_id, device_id: sign_in.device_id };
+        let connection_id = sign_in.connection_id;
+        let connection = NewConnection { caller, node: self.link.key.clone(), connection_id, since_ms };
+        let result = self.app.sign_in(connection, &sign_in.token, log_id(&sign_in.request_id)).await;
+        let is_cancelled = self.sign_ins.end(connection_id);
+
+        let mut losers = Vec::new();
+        let answer = match result {
+            Ok((route, newest_seq, kicked)) => {
+                if is_cancelled {
+                    self.remove_route(&route).await;
+                }
+                losers = kicked;
+                tracing::debug!(device_id = caller.device_id, newest_seq, "signed in");
+                SignInResult { request_no: sign_in.request_no, newest_seq, ..SignInResult::default() }
+            }
+            Err(error) => {
+                let reply = error.into_reply();
+                let (request_no, code, message) = (sign_in.request_no, reply.code, reply.message);
+                SignInResult { request_no, code, message, newest_seq: 0 }
+            }
+        };
+        counter!(names::SIGN_INS, "code" => answer.code.to_string()).increment(1);
+        self.link.queue.reply(Item::SignInResult(answer), permit);
+        for loser in &losers {
+            self.app.nodes.kick_replaced(loser);
+        }
+    }
+
+    /// Takes connections up that live on from an earlier stream, and tells them how far their inboxes got meanwhile.
+    async fn announce(self: &Arc<Self>, connections: Vec<LiveConnection>) {
+        if connections.is_empty() {
+            return;
+        }
+        let device_ids: Vec<u64> = connections.iter().map(|connection| connection.device_id).collect();
+        let types = self.app.store.devices.types(&device_ids).await.unwrap_or_else(|error| {
+            tracing::warn!(%error, "announced connections are listed without the types of their devices");
+            vec![0; device_ids.len()]
+        });
+        let now_ms = self.app.clock.now_ms();
+        let route = |(connection, device_type): (&LiveConnection, i32)| Route {
+            user_id: connection.user_id,
+            device_id: connection.device_id,
+            device_type,
+            node: self.link.key.clone(),
+            connection_id: connection.connection_id,
+            // A node whose clock is ahead must not win against sign-ins that are yet to come.
+            since_ms: connection.since_ms.min(now_ms),
+        };
+        let routes = connections.iter().zip(types).map(route).collect();
+        match self.app.shared.put_routes(routes).await {
+            Ok(losers) => losers.iter().for_each(|loser| self.app.nodes.kick_replaced(loser)),
+            Err(error) => {
+                // Without their routes the node's users would be cut off unseen: it has to come again.
+                tracing::error!(%error, node = self.link.key.name, "announced connections were not taken up");
+                self.link.stop.cancel();
+                return;
+            }
+        }
+        let named = connections.iter().map(|connection| (connection.connection_id, connection.user_id)).collect();
+        self.tasks.spawn(service::hint(self.app.clone(), self.link.clone(), named));
+    }
+
+    async fn newest_seqs(&self, question: NewestSeqQuestion, permit: OwnedSemaphorePermit) {
+        let named: Vec<(u64, u64)> =
+            question.connections.iter().map(|connection| (connection.connection_id, connection.user_id)).collect();
+        match service::newest_seqs(&self.app, &named).await {
+            Ok(answer) => self.link.queue.reply(Item::NewestSeq(answer), permit),
+            Err(error) => {
+                tracing::warn!(%error, "a question for newest seqs stays open; the next heartbeat asks again")
+            }
+        }
+    }
+
+    async fn forget(&self, connection_ids: &[u64]) {
+        if let Err(error) = self.app.shared.remove_connections(&self.link.key, connection_ids).await {
+            tracing::error!(%error, "connections that are gone keep their routes until the next push finds out");
+        }
+    }
+
+    async fn remove_route(&self, route: &Route) {
+        if let Err(error) = self.app.shared.remove_route(route).await {
+            tracing::error!(%error, "a connection that is gone keeps its route until the next push finds out");
+        }
+    }
+
+    async fn end(&self, mut pump: JoinHandle<()>) {
+        if let Err(error) = self.app.nodes.detach(&self.link, &*self.app.shared).await {
+            tracing::error!(error = %Error::from(error), node = self.link.key.name, "the lease was not cut");
+        }
+        self.tasks.close();
+        if tokio::time::timeout(END_TIMEOUT, self.tasks.wait()).await.is_err() {
+            tracing::warn!(node = self.link.key.name, "requests outlived their stream");
+        }
+        self.link.queue.close();
+        if tokio::time::timeout(END_TIMEOUT, &mut pump).await.is_err() {
+            pump.abort();
+        }
+        tracing::info!(node = self.link.key.name, epoch = self.link.key.epoch, "detached");
+    }
+}
+
+/// Sign-ins wait for the business while their connection may already end: the sign-out is remembered for them.
+#[derive(Debug, Default)]
+struct SignInsUnderWay {
+    is_cancelled: Mutex<HashMap<u64, bool>>,
+}
+
+impl SignInsUnderWay {
+    fn begin(&self, connection_id: u64) {
+        self.lock().insert(connection_id, false);
+    }
+
+    fn cancel(&self, connection_id: u64) {
+        if let Some(is_cancelled) = self.lock().get_mut(&connection_id) {
+            *is_cancelled = true;
+        }
+    }
+
+    /// Whether the connection is gone by now.
+    fn end(&self, connection_id: u64) -> bool {
+        self.lock().remove(&connection_id).unwrap_or(false)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<u64, bool>> {
+        self.is_cancelled.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sign_out_is_remembered_for_a_sign_in_under_way() {
+        let sign_ins = SignInsUnderWay::default();
+        sign_ins.begin(1);
+        sign_ins.begin(2);
+        sign_ins.cancel(1);
+        sign_ins.cancel(3);
+        assert_eq!([1, 2, 3].map(|connection_id| sign_ins.end(connection_id)), [true, false, false]);
+        assert!(sign_ins.lock().is_empty());
+    }
+
+    #[test]
+    fn a_long_request_id_is_cut_between_characters() {
+        assert_eq!(log_id("abc"), "abc");
+        assert_eq!(log_id(&"é".repeat(40)).len(), 64);
+        assert_eq!(log_id(&format!("x{}", "é".repeat(40))).len(), 63);
+    }
+}

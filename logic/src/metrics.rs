@@ -1,0 +1,36 @@
+//! Every metric of logic by name; nothing else names one.
+
+/// Requests that wait for the inbox writer.
+pub const INBOX_QUEUE_JOBS: &str = "logic_inbox_queue_jobs";
+/// Requests that the full queue of the inbox writer refused.
+pub const INBOX_QUEUE_FULL: &str = "logic_inbox_queue_full_total";
+/// Inbox rows that were committed.
+pub const INBOX_ROWS: &str = "logic_inbox_rows_total";
+/// Seconds that one transaction of the inbox writer took.
+pub const INBOX_COMMIT_SECONDS: &str = "logic_inbox_commit_seconds";
+/// Transactions of the inbox writer that failed.
+pub const INBOX_COMMIT_FAILED: &str = "logic_inbox_commit_failed_total";
+/// Sends that were answered from an earlier one.
+pub const SEND_DUPLICATES: &str = "logic_send_duplicates_total";
+/// Deliveries that could not be routed, because the shared state did not answer.
+pub const FANOUT_FAILED: &str = "logic_fanout_failed_total";
+/// Conn nodes that are attached.
+pub const LINK_NODES: &str = "logic_link_nodes";
+/// Items that came up the streams.
+pub const LINK_UP_ITEMS: &str = "logic_link_up_items_total";
+/// Items that went down the streams.
+pub const LINK_DOWN_ITEMS: &str = "logic_link_down_items_total";
+/// Pushes that a full queue towards a conn node dropped.
+pub const LINK_PUSHES_DROPPED: &str = "logic_link_pushes_dropped_total";
+/// Connections that were told their newest seq in place of pushes.
+pub const LINK_HINTS: &str = "logic_link_hints_total";
+/// Connections of dropped pushes that could not even be remembered for a hint.
+pub const LINK_HINTS_LOST: &str = "logic_link_hints_lost_total";
+/// Sign-ins on the long connection, by result code.
+pub const SIGN_INS: &str = "logic_sign_ins_total";
+/// Pushes to rooms.
+pub const ROOM_PUSHES: &str = "logic_room_pushes_total";
+/// Rooms that could not be opened, because there are too many.
+pub const ROOMS_FULL: &str = "logic_rooms_full_total";
+/// Calls of the business service that did not succeed, by call.
+pub const BUSINESS_FAILED: &str = "logic_business_failed_total";

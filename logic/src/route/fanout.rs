@@ -1,0 +1,134 @@
+//! From receivers to conn nodes: routes of a whole batch in one call, then one push per message and node.
+//!
+//! Persisted messages come from the inbox writer, in order, to the one task of [`Fanout::run`], which keeps that order; what
+//! is not persisted is delivered on the task of its request.
+
+use std::sync::Arc;
+
+use foldhash::{HashMap, HashMapExt as _};
+use gim_proto::logic::{Push, PushTarget, down_item::Item};
+use metrics::counter;
+use tokio::sync::mpsc;
+
+use super::SharedState;
+use crate::{
+    domain::{
+        message::{Delivery, Receiver},
+        route::{NodeKey, Route},
+    },
+    link::nodes::Nodes,
+    metrics as names,
+};
+
+/// Connections in one push: more become several, so that no single item is large.
+const PUSH_TARGETS_MAX: usize = 4096;
+
+/// Delivers messages. Clones share everything.
+#[derive(Debug, Clone)]
+pub struct Fanout {
+    shared: Arc<dyn SharedState>,
+    nodes: Arc<Nodes>,
+}
+
+impl Fanout {
+    /// Over the routes of `shared`, into the queues of `nodes`.
+    pub fn new(shared: Arc<dyn SharedState>, nodes: Arc<Nodes>) -> Self {
+        Self { shared, nodes }
+    }
+
+    /// Delivers what the inbox writer committed, until the writer ends.
+    pub async fn run(self, mut committed: mpsc::Receiver<Vec<Delivery>>) {
+        while let Some(deliveries) = committed.recv().await {
+            self.deliver(deliveries).await;
+        }
+    }
+
+    /// Queues messages for the nodes that hold connections of their receivers.
+    pub async fn deliver(&self, deliveries: Vec<Delivery>) {
+        let mut user_ids: Vec<u64> =
+            deliveries.iter().flat_map(|delivery| delivery.receivers.iter().map(|receiver| receiver.user_id)).collect();
+        user_ids.sort_unstable();
+        user_ids.dedup();
+        let routes = match self.shared.routes_of(&user_ids).await {
+            Ok(routes) => routes,
+            Err(error) => {
+                counter!(names::FANOUT_FAILED).increment(deliveries.len() as u64);
+                tracing::error!(%error, messages = deliveries.len(), "pushes were not routed; devices find them by sync");
+                return;
+            }
+        };
+        let mut routes_of: HashMap<u64, Vec<Route>> = HashMap::with_capacity(routes.len());
+        for route in routes {
+            routes_of.entry(route.user_id).or_default().push(route);
+        }
+        for delivery in deliveries {
+            self.push(&delivery, &routes_of);
+        }
+    }
+
+    fn push(&self, delivery: &Delivery, routes_of: &HashMap<u64, Vec<Route>>) {
+        let per_node = targets_per_node(delivery, routes_of);
+        if per_node.is_empty() {
+            return;
+        }
+        let body = delivery.message.encode();
+        for (node, node_push) in per_node {
+            for targets in node_push.targets.chunks(PUSH_TARGETS_MAX) {
+                let push =
+                    Push { message: body.clone(), targets: targets.to_vec(), request_id: delivery.request_id.clone() };
+                self.nodes.push(&node, Item::Push(push), &node_push.users_of(targets));
+            }
+        }
+        tracing::debug!(
+            request_id = delivery.request_id,
+            message_id = delivery.message.id,
+            receivers = delivery.receivers.len(),
+            "pushed"
+        );
+    }
+}
+
+/// What one node gets of one message.
+#[derive(Debug, Default)]
+struct NodePush {
+    targets: Vec<PushTarget>,
+    /// Whose connections a persisted target names, to be told to sync where the push is dropped.
+    users: HashMap<u64, u64>,
+}
+
+impl NodePush {
+    fn users_of(&self, targets: &[PushTarget]) -> Vec<(u64, u64)> {
+        let ids = targets.iter().flat_map(|target| &target.connection_ids);
+        ids.filter_map(|id| self.users.get(id).map(|&user_id| (*id, user_id))).collect()
+    }
+}
+
+fn targets_per_node(delivery: &Delivery, routes_of: &HashMap<u64, Vec<Route>>) -> HashMap<Arc<NodeKey>, NodePush> {
+    let mut per_node: HashMap<Arc<NodeKey>, NodePush> = HashMap::new();
+    for receiver in &delivery.receivers {
+        for route in routes_of.get(&receiver.user_id).into_iter().flatten() {
+            let is_origin =
+                receiver.user_id == delivery.message.sender_id && route.device_id == delivery.origin_device_id;
+            if !is_origin {
+                add_target(per_node.entry(route.node.clone()).or_default(), *receiver, route.connection_id);
+            }
+        }
+    }
+    per_node
+}
+
+/// Neighbours with the same seqs share a target: the devices of one user, and all receivers of what is not persisted.
+fn add_target(node_push: &mut NodePush, receiver: Receiver, connection_id: u64) {
+    if receiver.seq > 0 {
+        node_push.users.insert(connection_id, receiver.user_id);
+    }
+    let last = node_push.targets.last_mut();
+    match last.filter(|target| target.seq == receiver.seq && target.connection_ids.len() < PUSH_TARGETS_MAX) {
+        Some(target) => target.connection_ids.push(connection_id),
+        None => node_push.targets.push(PushTarget {
+            seq: receiver.seq,
+            prev_seq: receiver.seq.saturating_sub(1),
+            connection_ids: vec![connection_id],
+        }),
+    }
+}

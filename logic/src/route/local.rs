@@ -1,0 +1,150 @@
+//! The shared state of a single logic node, in its own memory. Any task; no lock is held across an await.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use gim_proto::connect;
+use tonic::async_trait;
+
+use super::{
+    Published, SharedState, SharedStateError,
+    presence::Presence,
+    rooms::{NoSeq, Rooms},
+};
+use crate::{
+    domain::route::{NodeKey, Route},
+    metrics as names,
+    settings::RoomSettings,
+    store::RoomSeqs,
+};
+
+/// How often a publication asks for seqs before it gives up. Once is enough unless the room was forgotten in between.
+const RESERVATIONS_MAX: usize = 3;
+
+/// Routes and rooms in this process; room seqs are reserved in the database.
+#[derive(Debug)]
+pub struct LocalState {
+    presence: Mutex<Presence>,
+    rooms: Mutex<Rooms>,
+    room_seqs: RoomSeqs,
+}
+
+impl LocalState {
+    /// Nobody is connected yet.
+    pub fn new(lease: Duration, room_settings: RoomSettings, room_seqs: RoomSeqs) -> Self {
+        Self { presence: Mutex::new(Presence::new(lease)), rooms: Mutex::new(Rooms::new(room_settings)), room_seqs }
+    }
+
+    fn presence(&self) -> MutexGuard<'_, Presence> {
+        self.presence.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn rooms(&self) -> MutexGuard<'_, Rooms> {
+        self.rooms.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn rooms_full() -> SharedStateError {
+    metrics::counter!(names::ROOMS_FULL).increment(1);
+    SharedStateError::RoomsFull
+}
+
+#[async_trait]
+impl SharedState for LocalState {
+    async fn attach_node(&self, node: &Arc<NodeKey>) -> Result<(), SharedStateError> {
+        let former = self.presence().attach(node, Instant::now());
+        if let Some(former) = former {
+            self.rooms().forget_node(&former);
+        }
+        Ok(())
+    }
+
+    async fn detach_node(&self, node: &Arc<NodeKey>) -> Result<(), SharedStateError> {
+        self.presence().detach(node, Instant::now());
+        Ok(())
+    }
+
+    async fn put_routes(&self, routes: Vec<Route>) -> Result<Vec<Route>, SharedStateError> {
+        let (mut presence, now) = (self.presence(), Instant::now());
+        Ok(routes.into_iter().filter_map(|route| presence.put(route, now)).collect())
+    }
+
+    async fn remove_route(&self, route: &Route) -> Result<(), SharedStateError> {
+        self.presence().remove(route);
+        Ok(())
+    }
+
+    async fn remove_connections(&self, node: &Arc<NodeKey>, connection_ids: &[u64]) -> Result<(), SharedStateError> {
+        let mut presence = self.presence();
+        for &connection_id in connection_ids {
+            presence.remove_connection(node, connection_id);
+        }
+        Ok(())
+    }
+
+    async fn routes_of(&self, user_ids: &[u64]) -> Result<Vec<Route>, SharedStateError> {
+        let (presence, now) = (self.presence(), Instant::now());
+        Ok(user_ids.iter().flat_map(|&user_id| presence.routes(user_id, now)).cloned().collect())
+    }
+
+    async fn user_of_device(&self, device_id: u64) -> Result<Option<u64>, SharedStateError> {
+        Ok(self.presence().user_of_device(device_id, Instant::now()))
+    }
+
+    async fn set_interest(&self, room_id: u64, node: &Arc<NodeKey>, interested: bool) -> Result<(), SharedStateError> {
+        let now = Instant::now();
+        if interested && !self.presence().is_valid(node, now) {
+            return Ok(());
+        }
+        if self.rooms().set_interest(room_id, node, interested, now) { Ok(()) } else { Err(rooms_full()) }
+    }
+
+    async fn publish(&self, message: connect::Message, is_retained: bool) -> Result<Published, SharedStateError> {
+        for _ in 0..RESERVATIONS_MAX {
+            let now = Instant::now();
+            let published = self.rooms().publish(message.clone(), is_retained, now);
+            match published {
+                Ok((seq, encoded, mut nodes)) => {
+                    let presence = self.presence();
+                    nodes.retain(|node| presence.is_valid(node, now));
+                    return Ok(Published { seq, encoded, nodes });
+                }
+                Err(NoSeq::TooManyRooms) => break,
+                Err(NoSeq::NeedsBlock) => {
+                    let reserved_until = self.room_seqs.reserve(message.room_id).await?;
+                    self.rooms().grant(message.room_id, reserved_until);
+                }
+            }
+        }
+        Err(rooms_full())
+    }
+
+    async fn retained(&self, room_id: u64, seq: u64) -> Result<Vec<Bytes>, SharedStateError> {
+        Ok(self.rooms().retained(room_id, seq, Instant::now()))
+    }
+
+    async fn sweep(&self) -> Result<(), SharedStateError> {
+        let now = Instant::now();
+        let forgotten = self.presence().sweep(now);
+        let unused = {
+            let mut rooms = self.rooms();
+            for node in forgotten {
+                tracing::info!(node = node.name, epoch = node.epoch, "the lease of a conn node is over");
+                rooms.forget_node(&node);
+            }
+            rooms.sweep(now)
+        };
+        if !unused.is_empty() {
+            self.room_seqs.give_back(&unused).await?;
+        }
+        Ok(())
+    }
+
+    async fn close(&self) -> Result<(), SharedStateError> {
+        let unused = self.rooms().close();
+        Ok(self.room_seqs.give_back(&unused).await?)
+    }
+}

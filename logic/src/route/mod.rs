@@ -1,0 +1,86 @@
+//! Who is where, which node cares for which room, and how a message gets from its receivers' names to conn nodes.
+//!
+//! [`SharedState`] is the seam: what several logic nodes must agree on. [`local`] keeps it in this process, made of the pure
+//! tables [`presence`] and [`rooms`]. [`fanout`] asks it and fills the queues of the attached nodes.
+
+pub mod fanout;
+pub mod local;
+pub mod presence;
+pub mod rooms;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use gim_proto::connect;
+use tonic::async_trait;
+
+use crate::{
+    domain::route::{NodeKey, Route},
+    store::StoreError,
+};
+
+/// Why the shared state did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum SharedStateError {
+    /// There are as many rooms as the settings allow.
+    #[error("there are too many rooms")]
+    RoomsFull,
+    /// A block of room seqs could not be reserved.
+    #[error("room seqs: {0}")]
+    RoomSeqs(#[from] StoreError),
+}
+
+/// A message that a room numbered.
+#[derive(Debug)]
+pub struct Published {
+    /// Its place in the room.
+    pub seq: u64,
+    /// The encoded `connect.Message`.
+    pub encoded: Bytes,
+    /// The nodes that have subscribers.
+    pub nodes: Vec<Arc<NodeKey>>,
+}
+
+/// What all logic nodes agree on. Calls are shaped for one round trip each, whatever the number of users in them.
+///
+/// A route, and a node's interest in a room, is valid only while its node's lease is: while the node is attached, and for the
+/// lease time after that. Calls that concern a node process that is no longer the newest of its name change nothing.
+#[async_trait]
+pub trait SharedState: std::fmt::Debug + Send + Sync + 'static {
+    /// A node is attached: its lease holds until it detaches. Another process of the same name is gone with all it had.
+    async fn attach_node(&self, node: &Arc<NodeKey>) -> Result<(), SharedStateError>;
+
+    /// The stream of a node broke: its lease begins to run out.
+    async fn detach_node(&self, node: &Arc<NodeKey>) -> Result<(), SharedStateError>;
+
+    /// Puts connections in. Returns those that lost their device to another one, which may be one of `routes`.
+    async fn put_routes(&self, routes: Vec<Route>) -> Result<Vec<Route>, SharedStateError>;
+
+    /// Takes a connection out, where it is still the one of its device.
+    async fn remove_route(&self, route: &Route) -> Result<(), SharedStateError>;
+
+    /// Takes connections of a node out by their ids alone.
+    async fn remove_connections(&self, node: &Arc<NodeKey>, connection_ids: &[u64]) -> Result<(), SharedStateError>;
+
+    /// The live connections of users, in no particular order.
+    async fn routes_of(&self, user_ids: &[u64]) -> Result<Vec<Route>, SharedStateError>;
+
+    /// The user who is connected from a device, if somebody is.
+    async fn user_of_device(&self, device_id: u64) -> Result<Option<u64>, SharedStateError>;
+
+    /// Says whether a node has subscribers of a room.
+    async fn set_interest(&self, room_id: u64, node: &Arc<NodeKey>, interested: bool) -> Result<(), SharedStateError>;
+
+    /// Gives a message the next seq of its room, and retains it where asked. Concurrent calls for one room are numbered in
+    /// some order; who needs that order kept on the way out holds a lock across the call.
+    async fn publish(&self, message: connect::Message, is_retained: bool) -> Result<Published, SharedStateError>;
+
+    /// Retained messages of a room after `seq`, encoded, ascending.
+    async fn retained(&self, room_id: u64, seq: u64) -> Result<Vec<Bytes>, SharedStateError>;
+
+    /// Housekeeping, called now and then: forgets what ran out.
+    async fn sweep(&self) -> Result<(), SharedStateError>;
+
+    /// Called once, after everything else, at a clean stop.
+    async fn close(&self) -> Result<(), SharedStateError>;
+}

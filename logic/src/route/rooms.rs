@@ -1,0 +1,262 @@
+//! Rooms: the next seq, the nodes with subscribers, and the newest messages: plain tables with the time as an argument.
+//!
+//! Always holds: a room never gives a seq beyond what was reserved for it; what it retains is ascending by seq and within
+//! the count, time and byte limits.
+
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use foldhash::HashMap;
+use gim_proto::connect;
+use prost::Message as _;
+
+use crate::{
+    domain::route::NodeKey,
+    settings::RoomSettings,
+    store::room::{BLOCK_SEQS, UnusedSeqs},
+};
+
+/// All rooms of this process.
+#[derive(Debug)]
+pub struct Rooms {
+    settings: RoomSettings,
+    rooms: HashMap<u64, Room>,
+}
+
+/// Why a message got no seq.
+#[derive(Debug, PartialEq, Eq)]
+pub enum NoSeq {
+    /// The reserved block is used up: reserve another, [`Rooms::grant`] it and come again.
+    NeedsBlock,
+    /// There are as many rooms as the settings allow.
+    TooManyRooms,
+}
+
+#[derive(Debug)]
+struct Room {
+    /// The last seq that a message got.
+    last_used: u64,
+    reserved_until: u64,
+    interested: Vec<Arc<NodeKey>>,
+    retained: VecDeque<Retained>,
+    retained_bytes: usize,
+    touched: Instant,
+}
+
+#[derive(Debug)]
+struct Retained {
+    seq: u64,
+    at: Instant,
+    encoded: Bytes,
+}
+
+impl Rooms {
+    /// No rooms yet.
+    pub fn new(settings: RoomSettings) -> Self {
+        Self { settings, rooms: HashMap::default() }
+    }
+
+    /// Says whether a node has subscribers; false where the room cannot be opened, because there are too many.
+    pub fn set_interest(&mut self, room_id: u64, node: &Arc<NodeKey>, interested: bool, now: Instant) -> bool {
+        if interested {
+            let Some(room) = self.open(room_id, now) else { return false };
+            if !room.interested.contains(node) {
+                room.interested.push(node.clone());
+            }
+        } else if let Some(room) = self.rooms.get_mut(&room_id) {
+            room.interested.retain(|other| other != node);
+        }
+        true
+    }
+
+    /// Numbers and encodes a message; returns its seq, its bytes and the nodes that want it.
+    pub fn publish(
+        &mut self,
+        mut message: connect::Message,
+        is_retained: bool,
+        now: Instant,
+    ) -> Result<(u64, Bytes, Vec<Arc<NodeKey>>), NoSeq> {
+        let retained_for = Duration::from_millis(self.settings.retained_ms);
+        let (count_max, bytes_max) = (self.settings.retained_count_max, self.settings.retained_bytes_max);
+        let room = self.open(message.room_id, now).ok_or(NoSeq::TooManyRooms)?;
+        if room.last_used == room.reserved_until {
+            return Err(NoSeq::NeedsBlock);
+        }
+        room.last_used += 1;
+        message.seq = room.last_used;
+        let encoded: Bytes = message.encode_to_vec().into();
+        if is_retained {
+            room.retain(Retained { seq: message.seq, at: now, encoded: encoded.clone() });
+            room.trim(count_max, bytes_max, retained_for, now);
+        }
+        Ok((message.seq, encoded, room.interested.clone()))
+    }
+
+    /// Gives a room the block that ends with `reserved_until`.
+    pub fn grant(&mut self, room_id: u64, reserved_until: u64) {
+        if let Some(room) = self.rooms.get_mut(&room_id)
+            && reserved_until > room.reserved_until
+        {
+            room.last_used = room.last_used.max(reserved_until - BLOCK_SEQS);
+            room.reserved_until = reserved_until;
+        }
+    }
+
+    /// Retained messages after `seq`, ascending.
+    pub fn retained(&mut self, room_id: u64, seq: u64, now: Instant) -> Vec<Bytes> {
+        let Some(room) = self.rooms.get_mut(&room_id) else { return Vec::new() };
+        let retained_for = Duration::from_millis(self.settings.retained_ms);
+        room.trim(self.settings.retained_count_max, self.settings.retained_bytes_max, retained_for, now);
+        room.retained.iter().filter(|retained| retained.seq > seq).map(|retained| retained.encoded.clone()).collect()
+    }
+
+    /// Forgets the interest of a node process in every room.
+    pub fn forget_node(&mut self, node: &NodeKey) {
+        for room in self.rooms.values_mut() {
+            room.interested.retain(|other| **other != *node);
+        }
+    }
+
+    /// Forgets rooms that nobody is in and that retain nothing; returns the seqs that they had not used.
+    pub fn sweep(&mut self, now: Instant) -> Vec<UnusedSeqs> {
+        let retained_for = Duration::from_millis(self.settings.retained_ms);
+        let (count_max, bytes_max) = (self.settings.retained_count_max, self.settings.retained_bytes_max);
+        let mut unused = Vec::new();
+        self.rooms.retain(|&room_id, room| {
+            room.trim(count_max, bytes_max, retained_for, now);
+            let is_idle = room.interested.is_empty()
+                && room.retained.is_empty()
+                && now.saturating_duration_since(room.touched) >= retained_for;
+            if is_idle {
+                unused.extend(room.unused(room_id));
+            }
+            !is_idle
+        });
+        unused
+    }
+
+    /// The seqs that all rooms have not used.
+    pub fn close(&mut self) -> Vec<UnusedSeqs> {
+        self.rooms.drain().filter_map(|(room_id, room)| room.unused(room_id)).collect()
+    }
+
+    fn open(&mut self, room_id: u64, now: Instant) -> Option<&mut Room> {
+        if !self.rooms.contains_key(&room_id) && self.rooms.len() >= self.settings.rooms_max {
+            return None;
+        }
+        let room = self.rooms.entry(room_id).or_insert_with(|| Room {
+            last_used: 0,
+            reserved_until: 0,
+            interested: Vec::new(),
+            retained: VecDeque::new(),
+            retained_bytes: 0,
+            touched: now,
+        });
+        room.touched = now;
+        Some(room)
+    }
+}
+
+impl Room {
+    fn retain(&mut self, retained: Retained) {
+        self.retained_bytes += retained.encoded.len();
+        self.retained.push_back(retained);
+    }
+
+    fn trim(&mut self, count_max: usize, bytes_max: usize, retained_for: Duration, now: Instant) {
+        while let Some(oldest) = self.retained.front() {
+            let is_over = self.retained.len() > count_max
+                || self.retained_bytes > bytes_max
+                || now.saturating_duration_since(oldest.at) >= retained_for;
+            if !is_over {
+                return;
+            }
+            self.retained_bytes -= oldest.encoded.len();
+            self.retained.pop_front();
+        }
+    }
+
+    fn unused(&self, room_id: u64) -> Option<UnusedSeqs> {
+        let (last_used, reserved_until) = (self.last_used, self.reserved_until);
+        (last_used < reserved_until).then_some(UnusedSeqs { room_id, last_used, reserved_until })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    fn rooms(change: impl FnOnce(&mut RoomSettings)) -> Rooms {
+        let mut settings = RoomSettings { retained_count_max: 3, retained_ms: 60_000, ..RoomSettings::default() };
+        change(&mut settings);
+        Rooms::new(settings)
+    }
+
+    fn message(room_id: u64) -> connect::Message {
+        connect::Message { room_id, content: Bytes::from_static(b"hello"), ..connect::Message::default() }
+    }
+
+    fn publish(rooms: &mut Rooms, now: Instant) -> u64 {
+        rooms.publish(message(9), true, now).unwrap().0
+    }
+
+    fn retained(rooms: &mut Rooms, seq: u64, now: Instant) -> Vec<u64> {
+        let retained = rooms.retained(9, seq, now);
+        retained.into_iter().map(|encoded| connect::Message::decode(encoded).unwrap().seq).collect()
+    }
+
+    #[test]
+    fn seqs_follow_the_reserved_blocks() {
+        let (mut rooms, now) = (rooms(|_| ()), Instant::now());
+        assert_eq!(rooms.publish(message(9), true, now).unwrap_err(), NoSeq::NeedsBlock);
+        rooms.grant(9, BLOCK_SEQS);
+        let seqs: Vec<u64> = (0..BLOCK_SEQS).map(|_| publish(&mut rooms, now)).collect();
+        assert_eq!(seqs, (1..=BLOCK_SEQS).collect::<Vec<_>>());
+        assert_eq!(rooms.publish(message(9), true, now).unwrap_err(), NoSeq::NeedsBlock);
+        rooms.grant(9, 5 * BLOCK_SEQS);
+        assert_eq!(publish(&mut rooms, now), 4 * BLOCK_SEQS + 1, "somebody else had the blocks between");
+        let unused = rooms.close();
+        assert_eq!(unused, [UnusedSeqs { room_id: 9, last_used: 4 * BLOCK_SEQS + 1, reserved_until: 5 * BLOCK_SEQS }]);
+    }
+
+    #[test]
+    fn a_room_retains_by_count_time_and_bytes() {
+        let (mut rooms, start) = (rooms(|_| ()), Instant::now());
+        assert_eq!(rooms.publish(message(9), true, start).unwrap_err(), NoSeq::NeedsBlock);
+        rooms.grant(9, BLOCK_SEQS);
+        for _ in 0..4 {
+            publish(&mut rooms, start);
+        }
+        rooms.publish(message(9), false, start).unwrap();
+        publish(&mut rooms, start + MINUTE / 2);
+        assert_eq!(retained(&mut rooms, 0, start + MINUTE / 2), [3, 4, 6]);
+        assert_eq!(retained(&mut rooms, 4, start + MINUTE / 2), [6]);
+        assert_eq!(retained(&mut rooms, 0, start + MINUTE), [6]);
+        rooms.settings.retained_bytes_max = 0;
+        assert_eq!(retained(&mut rooms, 0, start + MINUTE), [0; 0]);
+    }
+
+    #[test]
+    fn only_rooms_that_nobody_needs_are_forgotten() {
+        let (mut rooms, start) = (rooms(|settings| settings.rooms_max = 2), Instant::now());
+        let node = Arc::new(NodeKey { name: "a".into(), epoch: 1 });
+        assert!(rooms.set_interest(1, &node, true, start));
+        assert!(rooms.set_interest(2, &node, true, start));
+        assert!(!rooms.set_interest(3, &node, true, start), "one room too many");
+        assert_eq!(rooms.publish(message(3), true, start).unwrap_err(), NoSeq::TooManyRooms);
+        rooms.set_interest(1, &node, false, start);
+        rooms.sweep(start + MINUTE / 2);
+        assert!(!rooms.set_interest(3, &node, true, start), "it may be needed again soon");
+        rooms.sweep(start + MINUTE);
+        assert!(rooms.set_interest(3, &node, true, start));
+        rooms.forget_node(&node);
+        rooms.sweep(start + MINUTE);
+        assert!(rooms.rooms.is_empty());
+    }
+}

@@ -1,0 +1,62 @@
+//! Who calls an `*ExtService`: ids and token from the metadata, checked before anything is done.
+
+use gim_proto::{check, metadata};
+use tonic::{Request, Status};
+
+use super::Services;
+use crate::{app::Caller, error::Error};
+
+const TOKEN_BYTES_MAX: usize = 4096;
+
+impl Services {
+    /// The caller, once the business vouched for the token.
+    pub(super) async fn caller<T>(&self, request: &Request<T>) -> Result<Caller, Error> {
+        let (caller, token) = read(request)?;
+        self.app.business.auth_cached(caller, token, request_id(request)).await?;
+        Ok(caller)
+    }
+}
+
+/// The request id of a call, as far as logs take it; empty for none.
+pub(super) fn request_id<T>(request: &Request<T>) -> &str {
+    let id = metadata::text(request, metadata::REQUEST_ID).unwrap_or("");
+    id.get(..metadata::REQUEST_ID_BYTES_MAX).unwrap_or(id)
+}
+
+fn read<T>(request: &Request<T>) -> Result<(Caller, &str), Status> {
+    let user_id = read_id(request, metadata::USER_ID)?;
+    let device_id = read_id(request, metadata::DEVICE_ID)?;
+    let token = read_text(request, metadata::TOKEN)?;
+    check::filled(metadata::TOKEN, token, TOKEN_BYTES_MAX)?;
+    Ok((Caller { user_id, device_id }, token))
+}
+
+fn read_id<T>(request: &Request<T>, name: &'static str) -> Result<u64, Status> {
+    let text = read_text(request, name)?;
+    let id = text.parse().map_err(|_| check::invalid(name, "must be a decimal id in the metadata"))?;
+    check::id(name, id)
+}
+
+fn read_text<'a, T>(request: &'a Request<T>, name: &'static str) -> Result<&'a str, Status> {
+    metadata::text(request, name).ok_or_else(|| check::invalid(name, "is missing in the metadata"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_missing_or_malformed_field_is_named() {
+        let problem = |request: Request<()>| read(&request).unwrap_err().message().to_owned();
+        assert_eq!(problem(Request::new(())), "user_id: is missing in the metadata");
+        assert_eq!(problem(metadata::signed((), 0, 2, "t")), "user_id: must not be 0");
+        assert!(problem(metadata::signed((), u64::MAX, 2, "t")).starts_with("user_id: must be at most"));
+        assert_eq!(problem(metadata::signed((), 1, 0, "t")), "device_id: must not be 0");
+        assert_eq!(problem(metadata::signed((), 1, 2, "")), "token: must not be empty");
+        let mut request = metadata::signed((), 1, 2, "t");
+        metadata::put(&mut request, metadata::DEVICE_ID, "two");
+        assert_eq!(problem(request), "device_id: must be a decimal id in the metadata");
+        let request = metadata::signed((), 1, 2, "t");
+        assert_eq!(read(&request).unwrap(), (Caller { user_id: 1, device_id: 2 }, "t"));
+    }
+}

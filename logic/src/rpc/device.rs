@@ -1,0 +1,73 @@
+//! `DeviceIntService` and `DeviceExtService`.
+
+use gim_proto::{
+    ResultCode, check,
+    logic::{
+        DeviceRegisterReply, DeviceRegisterRequest, DeviceSaveReply, DeviceSaveRequest, HeartbeatRequest,
+        ListOnlineReply, ListOnlineRequest, OfflineRequest, SignInReply, SignInRequest,
+        device_ext_service_server::DeviceExtService, device_int_service_server::DeviceIntService,
+    },
+};
+use tonic::{Request, Response, Status, async_trait};
+
+use super::{Services, caller::request_id};
+use crate::{app::Caller, error::Error};
+
+const ADDRESS_BYTES_MAX: usize = 256;
+
+/// `SignIn`, `Heartbeat` and `Offline` are what conn nodes of others call. They check, and change no route: a route belongs
+/// to a stream of `LinkService`, over which alone a push could reach the device.
+#[async_trait]
+impl DeviceIntService for Services {
+    async fn sign_in(&self, request: Request<SignInRequest>) -> Result<Response<SignInReply>, Status> {
+        let request_id = request_id(&request).to_owned();
+        let request = request.into_inner();
+        check::size("client_addr", &request.client_addr, ADDRESS_BYTES_MAX)?;
+        let caller = Caller { user_id: request.user_id, device_id: request.device_id };
+        self.app.check_token(caller, &request.token, &request_id).await?;
+        Ok(Response::new(SignInReply {}))
+    }
+
+    async fn heartbeat(&self, request: Request<HeartbeatRequest>) -> Result<Response<()>, Status> {
+        let request = request.into_inner();
+        check::id("user_id", request.user_id)?;
+        check::id("device_id", request.device_id)?;
+        Ok(Response::new(()))
+    }
+
+    async fn offline(&self, request: Request<OfflineRequest>) -> Result<Response<()>, Status> {
+        let request = request.into_inner();
+        check::id("user_id", request.user_id)?;
+        check::id("device_id", request.device_id)?;
+        check::size("client_addr", &request.client_addr, ADDRESS_BYTES_MAX)?;
+        Ok(Response::new(()))
+    }
+
+    async fn save(&self, request: Request<DeviceSaveRequest>) -> Result<Response<DeviceSaveReply>, Status> {
+        let device_id = self.app.save_device(request.into_inner().device).await?;
+        Ok(Response::new(DeviceSaveReply { device_id }))
+    }
+
+    async fn list_online(&self, request: Request<ListOnlineRequest>) -> Result<Response<ListOnlineReply>, Status> {
+        let devices = self.app.list_online(request.into_inner()).await?;
+        Ok(Response::new(ListOnlineReply { devices }))
+    }
+}
+
+#[async_trait]
+impl DeviceExtService for Services {
+    /// A new device needs no token. One that is known does: nobody may rewrite the push id of somebody else's phone.
+    async fn register(&self, request: Request<DeviceRegisterRequest>) -> Result<Response<DeviceRegisterReply>, Status> {
+        let device_id = request.get_ref().device.as_ref().map_or(0, |device| device.id);
+        if device_id != 0 {
+            check::id("device.id", device_id)?;
+            let caller = self.caller(&request).await?;
+            if caller.device_id != device_id {
+                let problem = "device.id: only the device itself may change what is known of it";
+                return Err(Error::refused(ResultCode::NotAllowed, problem).into());
+            }
+        }
+        let device_id = self.app.save_device(request.into_inner().device).await?;
+        Ok(Response::new(DeviceRegisterReply { device_id }))
+    }
+}

@@ -1,0 +1,58 @@
+//! `MessageExtService` and `MessageIntService`.
+
+use gim_proto::{
+    connect::{SendReply, SendRequest},
+    logic::{
+        HistoryReply, HistoryRequest, MessageAckRequest, PushToAllRequest, PushToUsersReply, PushToUsersRequest,
+        RecallRequest, SyncReply, SyncRequest, message_ext_service_server::MessageExtService,
+        message_int_service_server::MessageIntService,
+    },
+};
+use tonic::{Request, Response, Status, async_trait};
+
+use super::{Services, caller::request_id};
+use crate::app::{App, PageLimit};
+
+#[async_trait]
+impl MessageExtService for Services {
+    async fn sync(&self, request: Request<SyncRequest>) -> Result<Response<SyncReply>, Status> {
+        let caller = self.caller(&request).await?;
+        Ok(Response::new(self.app.sync(caller, request.into_inner(), PageLimit::Messages).await?))
+    }
+
+    async fn message_ack(&self, request: Request<MessageAckRequest>) -> Result<Response<()>, Status> {
+        let caller = self.caller(&request).await?;
+        let seq = request.into_inner().device_ack;
+        App::finish_ack(self.app.submit_ack(caller, seq)?, seq).await?;
+        Ok(Response::new(()))
+    }
+
+    async fn send(&self, request: Request<SendRequest>) -> Result<Response<SendReply>, Status> {
+        let caller = self.caller(&request).await?;
+        let request_id = request_id(&request).to_owned();
+        let submitted = self.app.submit_send(caller, request.into_inner(), &request_id).await?;
+        Ok(Response::new(App::finish_send(submitted).await?))
+    }
+
+    async fn history(&self, _request: Request<HistoryRequest>) -> Result<Response<HistoryReply>, Status> {
+        Err(Status::unimplemented("this server keeps no history per conversation; use Sync"))
+    }
+
+    async fn recall(&self, _request: Request<RecallRequest>) -> Result<Response<()>, Status> {
+        Err(Status::unimplemented("this server cannot recall messages"))
+    }
+}
+
+#[async_trait]
+impl MessageIntService for Services {
+    async fn push_to_users(&self, request: Request<PushToUsersRequest>) -> Result<Response<PushToUsersReply>, Status> {
+        let request_id = request_id(&request).to_owned();
+        let message_id = self.app.push_to_users(request.into_inner(), &request_id).await?;
+        Ok(Response::new(PushToUsersReply { message_id }))
+    }
+
+    async fn push_to_all(&self, request: Request<PushToAllRequest>) -> Result<Response<()>, Status> {
+        self.app.push_to_all(request.into_inner())?;
+        Ok(Response::new(()))
+    }
+}

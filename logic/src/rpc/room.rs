@@ -1,0 +1,32 @@
+//! `RoomIntService` and `RoomExtService`.
+
+use gim_proto::logic::{
+    PushRoomRequest, SubscribeRoomRequest, room_ext_service_server::RoomExtService,
+    room_int_service_server::RoomIntService,
+};
+use tonic::{Request, Response, Status, async_trait};
+
+use super::{Services, caller::request_id};
+
+#[async_trait]
+impl RoomIntService for Services {
+    async fn push_room(&self, request: Request<PushRoomRequest>) -> Result<Response<()>, Status> {
+        self.app.push_room(request.into_inner()).await?;
+        Ok(Response::new(()))
+    }
+
+    async fn subscribe_room(&self, request: Request<SubscribeRoomRequest>) -> Result<Response<()>, Status> {
+        self.app.subscribe_device(request.into_inner()).await?;
+        Ok(Response::new(()))
+    }
+}
+
+#[async_trait]
+impl RoomExtService for Services {
+    async fn push_room(&self, request: Request<PushRoomRequest>) -> Result<Response<()>, Status> {
+        let caller = self.caller(&request).await?;
+        let request_id = request_id(&request).to_owned();
+        self.app.push_room_as(caller, request.into_inner(), &request_id).await?;
+        Ok(Response::new(()))
+    }
+}

@@ -1,0 +1,212 @@
+//! The service as a whole: what starts after what, what stops before what, and the tasks that keep house.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use gim_config::{
+    Readiness,
+    admin::{self, Admin},
+    grpc::GrpcServer,
+    listen::ListenError,
+    service::Running,
+    sql::{Database, DatabaseError},
+};
+use tokio::{
+    sync::mpsc,
+    task::{JoinError, JoinHandle},
+};
+
+use crate::{
+    app::{App, RoomOrder},
+    business::Business,
+    domain::{
+        clock::{self, SteadyClock},
+        message_id::MessageIds,
+    },
+    link::nodes::Nodes,
+    route::{SharedState, fanout::Fanout, local::LocalState},
+    rpc,
+    settings::LogicSettings,
+    store::{self, Store, StoreError, sent::PURGE_STEP_ROWS, writer::Writer},
+};
+
+/// Committed batches that wait for the fan-out; a full queue holds the writer up.
+const COMMITTED_BATCHES_MAX: usize = 16;
+
+/// How long calls and streams may take to end after a stop was asked for.
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How often keys of sends are looked through for those past their retention.
+const PURGE_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Between two steps of a purge, so that it never holds the writer up.
+const PURGE_PAUSE: Duration = Duration::from_millis(50);
+
+/// Why the service did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The database.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+    /// The first look into the database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A port.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The address of the business service.
+    #[error("business.endpoint: {0}")]
+    Business(String),
+}
+
+/// A running logic service.
+#[derive(Debug)]
+pub struct Logic {
+    node: String,
+    readiness: Readiness,
+    grpc: GrpcServer,
+    admin: Admin,
+    app: Arc<App>,
+    writer: JoinHandle<()>,
+    fanout: JoinHandle<()>,
+    housekeeping: Vec<JoinHandle<()>>,
+}
+
+/// Starts the service: database, writer, fan-out, then gRPC.
+pub async fn start(settings: LogicSettings) -> Result<Logic, StartError> {
+    let readiness = Readiness::default();
+    let (database_part, grpc_part) = (readiness.part("database"), readiness.part("grpc"));
+    let admin = admin::start(&settings.admin, readiness.clone()).await?;
+    let database = Database::open(&settings.database, &settings.data_dir, "logic.db", &store::MIGRATIONS).await?;
+    let store = Store::new(database);
+    let newest_id = store.inboxes.newest_message_id().await?;
+    database_part.set(true);
+
+    let nodes = Arc::new(Nodes::new(settings.link.clone()));
+    let lease = Duration::from_millis(settings.link.lease_ms);
+    let shared: Arc<dyn SharedState> = Arc::new(LocalState::new(lease, settings.room.clone(), store.room_seqs.clone()));
+    let fanout = Fanout::new(shared.clone(), nodes.clone());
+    let (deliveries, committed) = mpsc::channel(COMMITTED_BATCHES_MAX);
+    let (writer, writer_task) = Writer::start(&store.database, &settings.inbox, deliveries);
+    let fanout_task = tokio::spawn(fanout.clone().run(committed));
+    let business = Business::new(&settings.business, &settings.grpc.internal_token).map_err(StartError::Business)?;
+    let app = Arc::new(App {
+        node: settings.node.clone(),
+        limits: settings.limits.clone(),
+        ids: MessageIds::new(settings.node_number, newest_id),
+        clock: SteadyClock::default(),
+        store,
+        writer,
+        business,
+        shared,
+        nodes,
+        fanout,
+        room_order: RoomOrder::default(),
+    });
+
+    let grpc = rpc::serve(&settings.grpc, app.clone()).await?;
+    grpc_part.set(true);
+    let housekeeping = vec![
+        tokio::spawn(sweep(app.clone(), lease / 3)),
+        tokio::spawn(purge(app.clone(), settings.inbox.idempotency_s)),
+    ];
+    let node = settings.node;
+    Ok(Logic { node, readiness, grpc, admin, app, writer: writer_task, fanout: fanout_task, housekeeping })
+}
+
+impl Logic {
+    /// Where clients, products and conn nodes call it.
+    pub fn grpc_address(&self) -> SocketAddr {
+        self.grpc.address()
+    }
+
+    /// Where metrics and health are, if anywhere.
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin.address()
+    }
+
+    /// What `/readyz` answers from.
+    pub fn readiness(&self) -> &Readiness {
+        &self.readiness
+    }
+}
+
+impl Running for Logic {
+    fn summary(&self) -> String {
+        let admin = self.admin.address().map_or("off".to_owned(), |address| address.to_string());
+        format!("logic {} is ready: gRPC on {}, admin on {admin}", self.node, self.grpc.address())
+    }
+
+    async fn failed(&mut self) -> String {
+        tokio::select! {
+            problem = self.grpc.failed() => problem,
+            ended = &mut self.writer => describe("the inbox writer", ended),
+            ended = &mut self.fanout => describe("the fan-out", ended),
+        }
+    }
+
+    /// Streams and calls end and what they asked for is committed; then the writer, the fan-out and the database.
+    async fn stop(self) {
+        for task in &self.housekeeping {
+            task.abort();
+        }
+        self.app.nodes.stop();
+        self.grpc.stop(STOP_TIMEOUT).await;
+        self.app.writer.close();
+        join("the inbox writer", self.writer).await;
+        join("the fan-out", self.fanout).await;
+        if let Err(error) = self.app.shared.close().await {
+            tracing::error!(%error, "rooms will skip the seqs that they had reserved");
+        }
+        self.app.store.database.close().await;
+        drop(self.admin);
+    }
+}
+
+fn describe(name: &str, ended: Result<(), JoinError>) -> String {
+    match ended {
+        Ok(()) => format!("{name} ended"),
+        Err(error) => format!("{name} failed: {error}"),
+    }
+}
+
+async fn join(name: &str, mut task: JoinHandle<()>) {
+    match tokio::time::timeout(STOP_TIMEOUT, &mut task).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::error!(%error, "{name} failed"),
+        Err(_) => {
+            tracing::error!("{name} did not finish in time");
+            task.abort();
+        }
+    }
+}
+
+/// Forgets nodes, connections and rooms that ran out.
+async fn sweep(app: Arc<App>, interval: Duration) {
+    let mut interval = tokio::time::interval(interval);
+    loop {
+        interval.tick().await;
+        if let Err(error) = app.shared.sweep().await {
+            tracing::warn!(%error, "housekeeping of routes and rooms is put off");
+        }
+    }
+}
+
+/// Forgets keys of sends after their retention, a step at a time.
+async fn purge(app: Arc<App>, idempotency_s: u64) {
+    let mut interval = tokio::time::interval(PURGE_INTERVAL);
+    let retention_ms = i64::try_from(idempotency_s.saturating_mul(1000)).unwrap_or(i64::MAX);
+    loop {
+        interval.tick().await;
+        let before_ms = clock::now_ms().saturating_sub(retention_ms);
+        loop {
+            match app.store.sent_keys.purge_step(before_ms).await {
+                Ok(purged) if purged == u64::from(PURGE_STEP_ROWS) => tokio::time::sleep(PURGE_PAUSE).await,
+                Ok(_) => break,
+                Err(error) => {
+                    tracing::warn!(%error, "the purge of send keys is put off");
+                    break;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,264 @@
+//! The settings of logic: `config/logic.toml` documents every key with its default. Plain data, read once at start.
+
+use std::path::{Path, PathBuf};
+
+use gim_config::{
+    Settings, admin::AdminSettings, grpc::GrpcSettings, listen::Endpoint, logging::LogSettings, sql::DatabaseSettings,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::domain::message_id::NODE_NUMBER_MAX;
+
+/// Everything that can be set.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogicSettings {
+    /// The name of this node in logs and towards conn.
+    pub node: String,
+    /// Part of every message id; different on every logic node of one database. 0..=1023.
+    pub node_number: u16,
+    /// Where the SQLite file is kept.
+    pub data_dir: PathBuf,
+    /// Where this service is called.
+    pub grpc: GrpcSettings,
+    /// Metrics and health.
+    pub admin: AdminSettings,
+    /// Logs.
+    pub log: LogSettings,
+    /// The database.
+    pub database: DatabaseSettings,
+    /// Who knows users and tokens.
+    pub business: BusinessSettings,
+    /// Sizes of requests.
+    pub limits: LimitSettings,
+    /// The writer of inboxes.
+    pub inbox: InboxSettings,
+    /// The streams of conn nodes.
+    pub link: LinkSettings,
+    /// Rooms.
+    pub room: RoomSettings,
+}
+
+/// The section `[business]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct BusinessSettings {
+    /// Where the business service is called.
+    pub endpoint: Endpoint,
+    /// How long one call may last.
+    pub call_timeout_ms: u64,
+    /// Token checks under way at the same time; further ones wait.
+    pub auth_in_flight_max: usize,
+    /// How long a token that was found good is not asked about again in `*ExtService` calls.
+    pub auth_cache_ms: u64,
+    /// How many such tokens are remembered.
+    pub auth_cache_entries_max: usize,
+    /// How long a user's card (nickname, avatar) is used before it is asked for again.
+    pub user_cache_ms: u64,
+    /// How many cards are remembered.
+    pub user_cache_entries_max: usize,
+}
+
+/// The section `[limits]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LimitSettings {
+    /// Longest content of one message. 60 KiB leave room for the envelope in a frame of 64 KiB.
+    pub content_bytes_max: usize,
+    /// Most receivers of one PushToUsers, and most users of one ListOnline.
+    pub push_users_max: usize,
+    /// A page that is synced over a long connection ends before it is longer than this (but holds at least one message).
+    pub sync_packet_bytes_max: usize,
+}
+
+/// The section `[inbox]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct InboxSettings {
+    /// Inbox rows that one transaction takes.
+    pub batch_rows_max: usize,
+    /// Requests that wait for the writer; beyond it the answer is "try again later".
+    pub queue_jobs_max: usize,
+    /// Bytes that wait for the writer; beyond it the answer is "try again later".
+    pub queue_bytes_max: usize,
+    /// How long a repeated send is recognised by its client_msg_id.
+    pub idempotency_s: u64,
+}
+
+/// The section `[link]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LinkSettings {
+    /// How long the connections of a conn node count as online after its stream broke.
+    pub lease_ms: u64,
+    /// Requests of one conn node that are under way; beyond it its stream is read no further.
+    pub in_flight_max: usize,
+    /// Pushes that wait for one conn node; beyond it they are dropped and the users told to sync.
+    pub down_pushes_max: usize,
+    /// Bytes of pushes that wait for one conn node, likewise.
+    pub down_bytes_max: usize,
+    /// Items in one message of a stream.
+    pub batch_items_max: usize,
+}
+
+/// The section `[room]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RoomSettings {
+    /// Messages that a room keeps for those who subscribe later.
+    pub retained_count_max: usize,
+    /// For how long it keeps them.
+    pub retained_ms: u64,
+    /// Bytes of messages that a room keeps.
+    pub retained_bytes_max: usize,
+    /// Rooms with subscribers or retained messages; in one more nobody can be, "try again later".
+    pub rooms_max: usize,
+}
+
+impl Default for LogicSettings {
+    fn default() -> Self {
+        Self {
+            node: "logic-1".into(),
+            node_number: 1,
+            data_dir: "data".into(),
+            grpc: GrpcSettings { listen: Endpoint::new("127.0.0.1:8010"), ..GrpcSettings::default() },
+            admin: AdminSettings { listen: Endpoint::new("127.0.0.1:8011") },
+            log: LogSettings::default(),
+            database: DatabaseSettings::default(),
+            business: BusinessSettings::default(),
+            limits: LimitSettings::default(),
+            inbox: InboxSettings::default(),
+            link: LinkSettings::default(),
+            room: RoomSettings::default(),
+        }
+    }
+}
+
+impl Default for BusinessSettings {
+    fn default() -> Self {
+        Self {
+            endpoint: Endpoint::new("http://127.0.0.1:8020"),
+            call_timeout_ms: 3_000,
+            auth_in_flight_max: 256,
+            auth_cache_ms: 5_000,
+            auth_cache_entries_max: 100_000,
+            user_cache_ms: 60_000,
+            user_cache_entries_max: 100_000,
+        }
+    }
+}
+
+impl Default for LimitSettings {
+    fn default() -> Self {
+        Self { content_bytes_max: 60 * 1024, push_users_max: 10_000, sync_packet_bytes_max: 60 * 1024 }
+    }
+}
+
+impl Default for InboxSettings {
+    fn default() -> Self {
+        Self { batch_rows_max: 8_192, queue_jobs_max: 65_536, queue_bytes_max: 64 << 20, idempotency_s: 7 * 24 * 3600 }
+    }
+}
+
+impl Default for LinkSettings {
+    fn default() -> Self {
+        Self {
+            lease_ms: 15_000,
+            in_flight_max: 16_384,
+            down_pushes_max: 65_536,
+            down_bytes_max: 64 << 20,
+            batch_items_max: 1_024,
+        }
+    }
+}
+
+impl Default for RoomSettings {
+    fn default() -> Self {
+        Self { retained_count_max: 100, retained_ms: 600_000, retained_bytes_max: 1 << 20, rooms_max: 100_000 }
+    }
+}
+
+impl Settings for LogicSettings {
+    const SERVICE: &'static str = "logic";
+
+    fn endpoints(&mut self) -> Vec<&mut Endpoint> {
+        vec![&mut self.grpc.listen, &mut self.admin.listen, &mut self.business.endpoint]
+    }
+
+    fn set_data_dir(&mut self, folder: &Path) -> bool {
+        self.data_dir = folder.to_owned();
+        true
+    }
+
+    fn validate(&self) -> Result<(), String> {
+        if self.node.is_empty() || self.node.len() > 64 {
+            return Err("node: must have 1 to 64 bytes".into());
+        }
+        if self.node_number > NODE_NUMBER_MAX {
+            return Err(format!("node_number: must be at most {NODE_NUMBER_MAX}"));
+        }
+        if self.business.endpoint.is_off() {
+            return Err("business.endpoint: must not be empty".into());
+        }
+        self.grpc.validate()?;
+        self.log.validate()?;
+        self.database.validate()?;
+        self.validate_ranges()
+    }
+}
+
+impl LogicSettings {
+    fn validate_ranges(&self) -> Result<(), String> {
+        let mib = 1 << 20;
+        let ranges: [(&str, u64, u64, u64); 20] = [
+            ("business.call_timeout_ms", self.business.call_timeout_ms, 1, 60_000),
+            ("business.auth_in_flight_max", self.business.auth_in_flight_max as u64, 1, 65_536),
+            ("business.auth_cache_ms", self.business.auth_cache_ms, 0, 3_600_000),
+            ("business.auth_cache_entries_max", self.business.auth_cache_entries_max as u64, 1, 10_000_000),
+            ("business.user_cache_ms", self.business.user_cache_ms, 0, 86_400_000),
+            ("business.user_cache_entries_max", self.business.user_cache_entries_max as u64, 1, 10_000_000),
+            ("limits.content_bytes_max", self.limits.content_bytes_max as u64, 1, mib),
+            ("limits.push_users_max", self.limits.push_users_max as u64, 1, 100_000),
+            ("limits.sync_packet_bytes_max", self.limits.sync_packet_bytes_max as u64, 1, 3 * mib),
+            ("inbox.batch_rows_max", self.inbox.batch_rows_max as u64, 1, 1_000_000),
+            ("inbox.queue_jobs_max", self.inbox.queue_jobs_max as u64, 1, 10_000_000),
+            ("inbox.queue_bytes_max", self.inbox.queue_bytes_max as u64, mib, 64 << 30),
+            ("inbox.idempotency_s", self.inbox.idempotency_s, 60, 366 * 86_400),
+            ("link.lease_ms", self.link.lease_ms, 100, 600_000),
+            ("link.in_flight_max", self.link.in_flight_max as u64, 1, 1_000_000),
+            ("link.down_pushes_max", self.link.down_pushes_max as u64, 1, 10_000_000),
+            ("link.down_bytes_max", self.link.down_bytes_max as u64, 1024, 64 << 30),
+            ("link.batch_items_max", self.link.batch_items_max as u64, 1, 65_536),
+            ("room.retained_bytes_max", self.room.retained_bytes_max as u64, 0, 2 * mib),
+            ("room.rooms_max", self.room.rooms_max as u64, 1, 100_000_000),
+        ];
+        match ranges.into_iter().find(|&(_, value, least, most)| value < least || value > most) {
+            Some((key, _, least, most)) => Err(format!("{key}: must be between {least} and {most}")),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_settings_file_documents_every_default() {
+        gim_config::settings::assert_documents_defaults::<LogicSettings>(include_str!("../../config/logic.toml"));
+        LogicSettings::default().validate().unwrap();
+    }
+
+    #[test]
+    fn a_value_out_of_range_is_refused_by_its_key() {
+        let refusal = |change: fn(&mut LogicSettings)| {
+            let mut settings = LogicSettings::default();
+            change(&mut settings);
+            settings.validate().unwrap_err()
+        };
+        assert_eq!(refusal(|settings| settings.node_number = 1024), "node_number: must be at most 1023");
+        assert_eq!(refusal(|settings| settings.node.clear()), "node: must have 1 to 64 bytes");
+        let limit = refusal(|settings| settings.limits.content_bytes_max = 0);
+        assert_eq!(limit, "limits.content_bytes_max: must be between 1 and 1048576");
+    }
+}

@@ -1,0 +1,340 @@
+//! One transaction of the inbox writer: many sends, pushes and acks numbered and stored together.
+//!
+//! Always holds: within a transaction the seqs of a user are gap-free and follow the order of the requests; a key that was
+//! sent before, in the table or earlier in the batch, stores nothing. Runs on the writer's task.
+
+use std::collections::{BTreeMap, HashMap};
+
+use sqlx::{AnyConnection, Row as _};
+
+use super::{
+    dialect::Sql,
+    from_sql,
+    statement::{AnyQuery, MultiRow},
+    to_sql,
+};
+use crate::domain::message::{Delivery, Message, Receiver, Sent};
+
+const INSERT_MESSAGES: MultiRow = MultiRow {
+    head: "INSERT INTO message (id, command, content, sender_id, created_at_ms, status) VALUES ",
+    row: "(?,?,?,?,?,?)",
+    tail: "",
+};
+const INSERT_USER_MESSAGES: MultiRow =
+    MultiRow { head: "INSERT INTO user_message (user_id, seq, message_id) VALUES ", row: "(?,?,?)", tail: "" };
+const INSERT_SENT: MultiRow = MultiRow {
+    head: "INSERT INTO sent (sender_id, client_msg_id, message_id, seq, created_at_ms) VALUES ",
+    row: "(?,?,?,?,?)",
+    tail: "",
+};
+const NEWEST_SEQS: MultiRow =
+    MultiRow { head: "SELECT user_id, seq FROM inbox WHERE user_id IN (", row: "?", tail: ")" };
+
+/// What one request wants written.
+#[derive(Debug)]
+pub enum Work {
+    /// Store a message in inboxes.
+    Post(Post),
+    /// Note how far a device has read.
+    Ack(Ack),
+}
+
+/// A message for the inboxes of its receivers.
+#[derive(Debug)]
+pub struct Post {
+    /// What is said.
+    pub message: Message,
+    /// To whom; no user twice. A sender is among them, and first.
+    pub user_ids: Vec<u64>,
+    /// The client's key of a send; none for a push of a service.
+    pub client_msg_id: Option<String>,
+    /// The device that sent it and needs no copy; 0 for none.
+    pub origin_device_id: u64,
+    /// For the logs.
+    pub request_id: String,
+}
+
+/// How far a device has read.
+#[derive(Debug, Clone, Copy)]
+pub struct Ack {
+    /// Whose inbox.
+    pub user_id: u64,
+    /// Which device.
+    pub device_id: u64,
+    /// Up to here.
+    pub seq: u64,
+}
+
+/// What became of one request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// The message is in the inboxes, now or since an earlier send with its key. `seq` is that of the first receiver.
+    Posted(Sent),
+    /// The ack is noted.
+    Acked,
+    /// The ack is beyond the newest seq of the inbox and was not noted.
+    AckBeyond {
+        /// That newest seq.
+        newest_seq: u64,
+    },
+}
+
+/// What a transaction did, once it is committed.
+#[derive(Debug)]
+pub(super) struct Written {
+    /// In the order of the requests.
+    pub outcomes: Vec<Outcome>,
+    /// What may leave for the devices, in order.
+    pub deliveries: Vec<Delivery>,
+}
+
+impl Work {
+    /// Inbox rows that it may write.
+    pub(super) fn rows(&self) -> usize {
+        match self {
+            Self::Post(post) => post.user_ids.len(),
+            Self::Ack(_) => 1,
+        }
+    }
+
+    /// Memory that it holds while it waits.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Self::Post(post) => size_of::<Self>() + post.message.content.len() + post.user_ids.len() * size_of::<u64>(),
+            Self::Ack(_) => size_of::<Self>(),
+        }
+    }
+}
+
+/// Writes all of `works` inside the transaction that `connection` is in.
+pub(super) async fn write(connection: &mut AnyConnection, sql: &Sql, works: &[&Work]) -> Result<Written, sqlx::Error> {
+    let plan = Plan::new(works, &find_sent(connection, sql, works).await?);
+    let posts = number(connection, sql, &plan.fresh).await?;
+    insert(connection, &posts).await?;
+    let newest_seqs = write_acks(connection, sql, works).await?;
+
+    let outcomes = works.iter().zip(&plan.decisions).map(|(work, decision)| match (work, decision) {
+        (Work::Ack(ack), _) => ack_outcome(ack, &newest_seqs),
+        (_, Decision::Known(sent)) => Outcome::Posted(*sent),
+        (_, Decision::Fresh(index)) => Outcome::Posted(posts[*index].sent(false)),
+        (_, Decision::Repeated(index)) => Outcome::Posted(posts[*index].sent(true)),
+        (_, Decision::None) => Outcome::Acked,
+    });
+    let outcomes = outcomes.collect();
+    Ok(Written { outcomes, deliveries: posts.into_iter().map(NumberedPost::into_delivery).collect() })
+}
+
+/// What to do about each request.
+#[derive(Debug, Clone, Copy)]
+enum Decision {
+    /// Not a post.
+    None,
+    /// An earlier transaction stored it.
+    Known(Sent),
+    /// Stored now, as the n-th fresh post.
+    Fresh(usize),
+    /// The n-th fresh post has the same key.
+    Repeated(usize),
+}
+
+struct Plan<'a> {
+    decisions: Vec<Decision>,
+    fresh: Vec<&'a Post>,
+}
+
+type Key<'a> = (u64, &'a str);
+
+impl<'a> Plan<'a> {
+    fn new(works: &[&'a Work], known: &HashMap<(u64, String), Sent>) -> Self {
+        let known: HashMap<Key<'_>, Sent> = known.iter().map(|(key, sent)| ((key.0, key.1.as_str()), *sent)).collect();
+        let mut fresh = Vec::new();
+        let mut fresh_keys: HashMap<Key<'_>, usize> = HashMap::new();
+        let mut decide = |work: &&'a Work| {
+            let Work::Post(post) = work else { return Decision::None };
+            let key = post.key();
+            if let Some(&sent) = key.and_then(|key| known.get(&key)) {
+                return Decision::Known(sent);
+            }
+            if let Some(&index) = key.and_then(|key| fresh_keys.get(&key)) {
+                return Decision::Repeated(index);
+            }
+            fresh_keys.extend(key.map(|key| (key, fresh.len())));
+            fresh.push(post);
+            Decision::Fresh(fresh.len() - 1)
+        };
+        let decisions = works.iter().map(&mut decide).collect();
+        Self { decisions, fresh }
+    }
+}
+
+impl Post {
+    fn key(&self) -> Option<Key<'_>> {
+        self.client_msg_id.as_deref().map(|client_msg_id| (self.message.sender_id, client_msg_id))
+    }
+}
+
+/// A post whose receivers have their seqs.
+struct NumberedPost<'a> {
+    post: &'a Post,
+    receivers: Vec<Receiver>,
+}
+
+impl NumberedPost<'_> {
+    fn sent(&self, is_duplicate: bool) -> Sent {
+        let message = &self.post.message;
+        let seq = self.receivers.first().map_or(0, |receiver| receiver.seq);
+        Sent { message_id: message.id, seq, created_at_ms: message.created_at_ms, is_duplicate }
+    }
+
+    fn into_delivery(self) -> Delivery {
+        Delivery {
+            message: self.post.message.clone(),
+            receivers: self.receivers,
+            origin_device_id: self.post.origin_device_id,
+            request_id: self.post.request_id.clone(),
+        }
+    }
+}
+
+async fn find_sent(
+    connection: &mut AnyConnection,
+    sql: &Sql,
+    works: &[&Work],
+) -> Result<HashMap<(u64, String), Sent>, sqlx::Error> {
+    let keys: Vec<Key<'_>> = works
+        .iter()
+        .filter_map(|work| match work {
+            Work::Post(post) => post.key(),
+            Work::Ack(_) => None,
+        })
+        .collect();
+    let bind = |query: AnyQuery, key: &Key<'_>| query.bind(to_sql(key.0)).bind(key.1.to_owned());
+    let rows = sql.find_sent.fetch(connection, &keys, bind).await?;
+    let read = |row: &sqlx::any::AnyRow| {
+        let sent = Sent {
+            message_id: from_sql(row.try_get(2)?),
+            seq: from_sql(row.try_get(3)?),
+            created_at_ms: row.try_get(4)?,
+            is_duplicate: true,
+        };
+        Ok(((from_sql(row.try_get(0)?), row.try_get(1)?), sent))
+    };
+    rows.iter().map(read).collect()
+}
+
+/// Counters are bumped in ascending order of users: two transactions that meet wait for each other, and never in a circle.
+async fn number<'a>(
+    connection: &mut AnyConnection,
+    sql: &Sql,
+    posts: &[&'a Post],
+) -> Result<Vec<NumberedPost<'a>>, sqlx::Error> {
+    let mut counts: BTreeMap<u64, u64> = BTreeMap::new();
+    for user_id in posts.iter().flat_map(|post| &post.user_ids) {
+        *counts.entry(*user_id).or_default() += 1;
+    }
+    let counts: Vec<(u64, u64)> = counts.into_iter().collect();
+    let bind = |query: AnyQuery, row: &(u64, u64)| query.bind(to_sql(row.0)).bind(to_sql(row.1));
+    let mut newest_seqs = HashMap::with_capacity(counts.len());
+    for row in sql.bump_inboxes.fetch(connection, &counts, bind).await? {
+        newest_seqs.insert(from_sql(row.try_get(0)?), from_sql(row.try_get(1)?));
+    }
+    // From the seq after the bump back to the last one before it.
+    for (user_id, count) in &counts {
+        *newest_seqs.get_mut(user_id).ok_or(sqlx::Error::RowNotFound)? -= count;
+    }
+    let mut next = |&user_id: &u64| {
+        let seq = newest_seqs.entry(user_id).or_default();
+        *seq += 1;
+        Receiver { user_id, seq: *seq }
+    };
+    Ok(posts
+        .iter()
+        .map(|post| NumberedPost { post, receivers: post.user_ids.iter().map(&mut next).collect() })
+        .collect())
+}
+
+async fn insert(connection: &mut AnyConnection, posts: &[NumberedPost<'_>]) -> Result<(), sqlx::Error> {
+    INSERT_MESSAGES
+        .execute(connection, posts, |query, numbered| {
+            let message = &numbered.post.message;
+            query
+                .bind(to_sql(message.id))
+                .bind(i64::from(message.command))
+                .bind(message.content.to_vec())
+                .bind(to_sql(message.sender_id))
+                .bind(message.created_at_ms)
+                .bind(i64::from(message.status))
+        })
+        .await?;
+
+    let mut rows: Vec<(Receiver, u64)> = posts
+        .iter()
+        .flat_map(|numbered| numbered.receivers.iter().map(|&receiver| (receiver, numbered.post.message.id)))
+        .collect();
+    // In the order of the primary key, which a b-tree likes.
+    rows.sort_unstable_by_key(|(receiver, _)| (receiver.user_id, receiver.seq));
+    INSERT_USER_MESSAGES
+        .execute(connection, &rows, |query, (receiver, message_id)| {
+            query.bind(to_sql(receiver.user_id)).bind(to_sql(receiver.seq)).bind(to_sql(*message_id))
+        })
+        .await?;
+
+    let keyed: Vec<(Key<'_>, Sent)> =
+        posts.iter().filter_map(|numbered| Some((numbered.post.key()?, numbered.sent(false)))).collect();
+    INSERT_SENT
+        .execute(connection, &keyed, |query, ((sender_id, client_msg_id), sent)| {
+            query
+                .bind(to_sql(*sender_id))
+                .bind((*client_msg_id).to_owned())
+                .bind(to_sql(sent.message_id))
+                .bind(to_sql(sent.seq))
+                .bind(sent.created_at_ms)
+        })
+        .await
+}
+
+/// Notes the acks that are not beyond their inbox; returns the newest seqs of the users concerned.
+async fn write_acks(
+    connection: &mut AnyConnection,
+    sql: &Sql,
+    works: &[&Work],
+) -> Result<HashMap<u64, u64>, sqlx::Error> {
+    let mut acks: BTreeMap<(u64, u64), u64> = BTreeMap::new();
+    let newest_seqs = newest_seqs(connection, works).await?;
+    for work in works {
+        if let Work::Ack(ack) = work
+            && ack_outcome(ack, &newest_seqs) == Outcome::Acked
+        {
+            let seq = acks.entry((ack.user_id, ack.device_id)).or_default();
+            *seq = ack.seq.max(*seq);
+        }
+    }
+    let rows: Vec<_> = acks.into_iter().collect();
+    sql.raise_acks
+        .execute(connection, &rows, |query, ((user_id, device_id), seq)| {
+            query.bind(to_sql(*user_id)).bind(to_sql(*device_id)).bind(to_sql(*seq))
+        })
+        .await?;
+    Ok(newest_seqs)
+}
+
+async fn newest_seqs(connection: &mut AnyConnection, works: &[&Work]) -> Result<HashMap<u64, u64>, sqlx::Error> {
+    let mut user_ids: Vec<u64> = works
+        .iter()
+        .filter_map(|work| match work {
+            Work::Ack(ack) => Some(ack.user_id),
+            Work::Post(_) => None,
+        })
+        .collect();
+    user_ids.sort_unstable();
+    user_ids.dedup();
+    let rows = NEWEST_SEQS.fetch(connection, &user_ids, |query, user_id| query.bind(to_sql(*user_id))).await?;
+    rows.iter().map(|row| Ok((from_sql(row.try_get(0)?), from_sql(row.try_get(1)?)))).collect()
+}
+
+fn ack_outcome(ack: &Ack, newest_seqs: &HashMap<u64, u64>) -> Outcome {
+    match newest_seqs.get(&ack.user_id).copied().unwrap_or(0) {
+        newest_seq if ack.seq > newest_seq => Outcome::AckBeyond { newest_seq },
+        _ => Outcome::Acked,
+    }
+}

@@ -1,0 +1,87 @@
+//! Inboxes, as they are read: newest seqs, pages, acks. Writing them is the [`super::writer`]'s.
+
+use std::collections::HashMap;
+
+use gim_config::sql::Database;
+use sqlx::{AnyPool, Row as _, any::AnyRow};
+
+use super::{
+    StoreError, from_sql,
+    statement::{AnyQuery, MultiRow},
+    to_sql,
+};
+use crate::domain::message::Message;
+
+const NEWEST_SEQS: MultiRow =
+    MultiRow { head: "SELECT user_id, seq FROM inbox WHERE user_id IN (", row: "?", tail: ")" };
+const PAGE: &str = "SELECT um.seq, m.id, m.command, m.content, m.sender_id, m.created_at_ms, m.status \
+                    FROM user_message um JOIN message m ON m.id = um.message_id \
+                    WHERE um.user_id = ? AND um.seq > ? ORDER BY um.seq LIMIT ?";
+
+/// The repository.
+#[derive(Debug, Clone)]
+pub struct Inboxes {
+    reader: AnyPool,
+}
+
+impl Inboxes {
+    pub(super) fn new(database: &Database) -> Self {
+        Self { reader: database.reader.clone() }
+    }
+
+    /// The newest seq of each user; 0 for one who never got a message. In the order asked for.
+    pub async fn newest_seqs(&self, user_ids: &[u64]) -> Result<Vec<u64>, StoreError> {
+        let mut connection = self.reader.acquire().await?;
+        let bind = |query: AnyQuery, user_id: &u64| query.bind(to_sql(*user_id));
+        let rows = NEWEST_SEQS.fetch(&mut connection, user_ids, bind).await?;
+        let mut seqs = HashMap::with_capacity(rows.len());
+        for row in rows {
+            seqs.insert(row.try_get::<i64, _>(0)?, from_sql(row.try_get(1)?));
+        }
+        Ok(user_ids.iter().map(|&user_id| seqs.get(&to_sql(user_id)).copied().unwrap_or(0)).collect())
+    }
+
+    /// The newest seq of one user; 0 where there is none.
+    pub async fn newest_seq(&self, user_id: u64) -> Result<u64, StoreError> {
+        let query = sqlx::query_scalar("SELECT seq FROM inbox WHERE user_id = ?").bind(to_sql(user_id));
+        let seq: Option<i64> = query.fetch_optional(&self.reader).await?;
+        Ok(seq.map_or(0, from_sql))
+    }
+
+    /// The largest ack of a user's devices; 0 where there is none.
+    pub async fn largest_ack(&self, user_id: u64) -> Result<u64, StoreError> {
+        let sql = "SELECT seq FROM device_ack WHERE user_id = ? ORDER BY seq DESC LIMIT 1";
+        let seq: Option<i64> = sqlx::query_scalar(sql).bind(to_sql(user_id)).fetch_optional(&self.reader).await?;
+        Ok(seq.map_or(0, from_sql))
+    }
+
+    /// At most `limit` messages after `seq`, ascending, each with its seq.
+    pub async fn page(&self, user_id: u64, seq: u64, limit: u32) -> Result<Vec<(u64, Message)>, StoreError> {
+        let query = sqlx::query(PAGE).bind(to_sql(user_id)).bind(to_sql(seq)).bind(i64::from(limit));
+        let rows = query.fetch_all(&self.reader).await?;
+        Ok(rows.iter().map(read_message).collect::<Result<_, sqlx::Error>>()?)
+    }
+
+    /// The greatest message id that is stored; 0 for none.
+    pub async fn newest_message_id(&self) -> Result<u64, StoreError> {
+        let query = sqlx::query_scalar("SELECT id FROM message ORDER BY id DESC LIMIT 1");
+        let id: Option<i64> = query.fetch_optional(&self.reader).await?;
+        Ok(id.map_or(0, from_sql))
+    }
+}
+
+fn read_message(row: &AnyRow) -> Result<(u64, Message), sqlx::Error> {
+    let message = Message {
+        id: from_sql(row.try_get(1)?),
+        command: small(row, 2)?,
+        content: row.try_get::<Vec<u8>, _>(3)?.into(),
+        sender_id: from_sql(row.try_get(4)?),
+        created_at_ms: row.try_get(5)?,
+        status: small(row, 6)?,
+    };
+    Ok((from_sql(row.try_get(0)?), message))
+}
+
+fn small(row: &AnyRow, index: usize) -> Result<i32, sqlx::Error> {
+    i32::try_from(row.try_get::<i64, _>(index)?).map_err(|error| sqlx::Error::Decode(error.into()))
+}

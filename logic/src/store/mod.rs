@@ -1,0 +1,88 @@
+//! What survives a restart: one repository per entity over the pools of [`gim_config::sql`].
+//!
+//! Reads go over the reader pool and may run anywhere. Inbox rows and acks are written by one task only, the [`writer`],
+//! which commits whatever waits for it in one transaction; the few other writes take a connection of the writer pool for
+//! a moment. What differs between SQL dialects stands in [`dialect`] and nowhere else.
+
+pub mod batch;
+pub mod device;
+mod dialect;
+pub mod inbox;
+pub mod room;
+pub mod sent;
+mod statement;
+pub mod writer;
+
+use gim_config::sql::Database;
+use sqlx::migrate::Migrator;
+
+pub use device::Devices;
+pub use inbox::Inboxes;
+pub use room::RoomSeqs;
+pub use sent::SentKeys;
+
+/// The tables, for SQLite.
+pub static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
+
+/// Why the store did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Nothing was done; the same request may succeed later.
+    #[error("the database is busy: {0}")]
+    Busy(String),
+    /// The database refused; trying again will not help.
+    #[error("the database failed: {0}")]
+    Failed(String),
+}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        if is_transient(&error) { Self::Busy(error.to_string()) } else { Self::Failed(error.to_string()) }
+    }
+}
+
+/// The repositories. Clones share the pools.
+#[derive(Debug, Clone)]
+pub struct Store {
+    /// Pools and dialect.
+    pub database: Database,
+    /// Devices.
+    pub devices: Devices,
+    /// Inboxes, for reading.
+    pub inboxes: Inboxes,
+    /// Seqs of rooms.
+    pub room_seqs: RoomSeqs,
+    /// Keys of sends.
+    pub sent_keys: SentKeys,
+}
+
+impl Store {
+    /// The repositories of an open database.
+    pub fn new(database: Database) -> Self {
+        Self {
+            devices: Devices::new(&database),
+            inboxes: Inboxes::new(&database),
+            room_seqs: RoomSeqs::new(&database),
+            sent_keys: SentKeys::new(&database),
+            database,
+        }
+    }
+}
+
+/// Whether the database was away, full or busy, rather than asked for something it cannot do.
+fn is_transient(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::Io(_) | sqlx::Error::WorkerCrashed => true,
+        sqlx::Error::Database(error) => dialect::is_transient(error.as_ref()),
+        _ => false,
+    }
+}
+
+/// Ids and seqs are unsigned to us and signed to SQL; [`gim_proto::check::ID_MAX`] keeps both the same.
+fn to_sql(value: u64) -> i64 {
+    value.cast_signed()
+}
+
+fn from_sql(value: i64) -> u64 {
+    value.cast_unsigned()
+}

@@ -1,0 +1,57 @@
+//! Seqs of rooms, handed out in blocks: a seq never goes back over a restart, and costs no write of its own.
+
+use gim_config::sql::Database;
+use sqlx::{Acquire as _, AnyPool};
+
+use super::{
+    StoreError,
+    dialect::{self, Sql},
+    from_sql, to_sql,
+};
+
+/// Seqs in a block: a crash skips at most so many.
+pub const BLOCK_SEQS: u64 = 1024;
+
+/// What a room reserved and did not use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UnusedSeqs {
+    /// Which room.
+    pub room_id: u64,
+    /// The last seq that a message got.
+    pub last_used: u64,
+    /// The last seq that was reserved.
+    pub reserved_until: u64,
+}
+
+/// The repository.
+#[derive(Debug, Clone)]
+pub struct RoomSeqs {
+    writer: AnyPool,
+    sql: &'static Sql,
+}
+
+impl RoomSeqs {
+    pub(super) fn new(database: &Database) -> Self {
+        Self { writer: database.writer.clone(), sql: dialect::sql(database.dialect) }
+    }
+
+    /// Reserves the next block of a room and returns its last seq; its first is that minus [`BLOCK_SEQS`] plus 1.
+    pub async fn reserve(&self, room_id: u64) -> Result<u64, StoreError> {
+        let query = sqlx::query_scalar(self.sql.reserve_room_seqs).bind(to_sql(room_id)).bind(to_sql(BLOCK_SEQS));
+        Ok(from_sql(query.fetch_one(&self.writer).await?))
+    }
+
+    /// Gives the unused rest of blocks back. Where another block was reserved meanwhile, the rest is just skipped.
+    pub async fn give_back(&self, rests: &[UnusedSeqs]) -> Result<(), StoreError> {
+        let mut connection = self.writer.acquire().await?;
+        let mut transaction = connection.begin().await?;
+        for rest in rests {
+            let query = sqlx::query("UPDATE room_seq SET reserved_until = ? WHERE room_id = ? AND reserved_until = ?")
+                .bind(to_sql(rest.last_used))
+                .bind(to_sql(rest.room_id))
+                .bind(to_sql(rest.reserved_until));
+            query.execute(&mut *transaction).await?;
+        }
+        Ok(transaction.commit().await?)
+    }
+}
