@@ -158,7 +158,7 @@ impl Running for Logic {
             tracing::error!(%error, "rooms will skip the seqs that they had reserved");
         }
         self.app.store.database.close().await;
-        drop(self.admin);
+        self.admin.stop().await;
     }
 }
 

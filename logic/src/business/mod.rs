@@ -106,7 +106,7 @@ impl Business {
             Err(status) if status.code() == Code::Unimplemented => {
                 Err(Error::Refused(ResultCode::UnknownCommand.into()))
             }
-            Err(status) => Err(failure("Handle", status).unwrap_or_else(Error::Refused)),
+            Err(status) => Err(failure("Handle", status)),
         }
     }
 
@@ -116,10 +116,10 @@ impl Business {
         }
         let lookup = match self.users.clone().get_user(request(GetUserRequest { user_id }, request_id)).await {
             Ok(reply) => reply.into_inner().user.map(to_card).map(Lookup::Card).ok_or_else(|| no_such_user(user_id))?,
-            Err(status) => match ResultCode::of_status(&status) {
-                _ if status.code() == Code::Unimplemented => Lookup::NotOffered,
-                _ if status.code() == Code::NotFound => return Err(no_such_user(user_id)),
-                _ => return Err(failure("GetUser", status).unwrap_or_else(Error::Refused)),
+            Err(status) => match status.code() {
+                Code::Unimplemented => Lookup::NotOffered,
+                Code::NotFound => return Err(no_such_user(user_id)),
+                _ => return Err(failure("GetUser", status)),
             },
         };
         self.cards.put(user_id, lookup.clone(), Instant::now());
@@ -155,28 +155,28 @@ fn request<T>(message: T, request_id: &str) -> Request<T> {
 
 /// Any answer that is a refusal means the token is not good; what is no answer says nothing about the token.
 fn refusal_of_auth(status: Status) -> Error {
-    match failure("Auth", status) {
-        Ok(failure) => failure,
-        Err(_refusal) => Error::Refused(ResultCode::SignInAgain.into()),
+    let is_broken = matches!(status.code(), Code::Internal | Code::Unknown | Code::DataLoss | Code::Unimplemented);
+    if is_broken || ResultCode::of_status(&status).is_retryable() {
+        return failure("Auth", status);
     }
+    Error::Refused(ResultCode::SignInAgain.into())
 }
 
-/// Tells a failure of the business (`Ok`) from a refusal that is an answer (`Err`).
-fn failure(call: &'static str, status: Status) -> Result<Error, Status> {
+fn failure(call: &'static str, status: Status) -> Error {
     // A connection that breaks during the call is UNKNOWN with a source; UNKNOWN from the business itself has none.
-    let is_broken = std::error::Error::source(&status).is_some();
-    let code = if is_broken { ResultCode::TryAgainLater } else { ResultCode::of_status(&status) };
+    let is_cut_off = std::error::Error::source(&status).is_some();
+    let code = if is_cut_off { ResultCode::TryAgainLater } else { ResultCode::of_status(&status) };
     match code {
         ResultCode::TryAgainLater => {
             counter!(names::BUSINESS_FAILED, "call" => call).increment(1);
             tracing::warn!(call, %status, "the business service is away");
-            Ok(Error::refused(code, "the business service is away, try again later"))
+            Error::refused(code, "the business service is away, try again later")
         }
         ResultCode::Internal => {
             counter!(names::BUSINESS_FAILED, "call" => call).increment(1);
-            Ok(Error::Business { call, status })
+            Error::Business { call, status }
         }
-        _ => Err(status),
+        _ => Error::Refused(status),
     }
 }
 

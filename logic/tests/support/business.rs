@@ -1,0 +1,132 @@
+//! A business that answers from memory. The token of user 7 is `token-7`.
+
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicU64, Ordering},
+};
+
+use gim_config::listen::Endpoint;
+use gim_proto::{
+    ResultCode,
+    business::{
+        AuthRequest, GetUserReply, GetUserRequest, GetUsersReply, GetUsersRequest, HandleCommandReply,
+        HandleCommandRequest, User,
+        command_int_service_server::{CommandIntService, CommandIntServiceServer},
+        user_int_service_server::{UserIntService, UserIntServiceServer},
+    },
+    metadata,
+};
+use tokio::{net::TcpListener, sync::Notify, task::JoinHandle};
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::{Request, Response, Status, async_trait, transport::Server};
+
+/// The running stub. Dropping it takes it away.
+pub struct StubBusiness {
+    pub state: Arc<State>,
+    address: std::net::SocketAddr,
+    task: JoinHandle<()>,
+}
+
+/// What the stub knows and remembers.
+#[derive(Default)]
+pub struct State {
+    /// Whether only Auth is implemented.
+    pub only_auth: bool,
+    pub auth_calls: AtomicU64,
+    pub request_ids: Mutex<Vec<String>>,
+    /// While set, Auth answers only after `let_go`.
+    pub holds_auth: std::sync::atomic::AtomicBool,
+    pub let_go: Notify,
+    /// Told when an Auth call arrived.
+    pub arrived: Notify,
+}
+
+impl StubBusiness {
+    /// One that implements everything; users are those with ids below 1000.
+    pub async fn start() -> Self {
+        Self::with(State::default()).await
+    }
+
+    /// One that implements Auth and nothing else.
+    pub async fn only_auth() -> Self {
+        Self::with(State { only_auth: true, ..State::default() }).await
+    }
+
+    async fn with(state: State) -> Self {
+        let state = Arc::new(state);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut server = Server::builder().add_service(UserIntServiceServer::new(Stub(state.clone())));
+        if !state.only_auth {
+            server = server.add_service(CommandIntServiceServer::new(Stub(state.clone())));
+        }
+        let task = tokio::spawn(async move {
+            server.serve_with_incoming(TcpListenerStream::new(listener)).await.unwrap();
+        });
+        Self { state, address, task }
+    }
+
+    pub fn endpoint(&self) -> Endpoint {
+        Endpoint::new(&format!("http://{}", self.address))
+    }
+}
+
+impl Drop for StubBusiness {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+struct Stub(Arc<State>);
+
+impl Stub {
+    fn note<T>(&self, request: &Request<T>) {
+        let id = metadata::text(request, metadata::REQUEST_ID).unwrap_or("").to_owned();
+        self.0.request_ids.lock().unwrap().push(id);
+    }
+}
+
+#[async_trait]
+impl UserIntService for Stub {
+    async fn auth(&self, request: Request<AuthRequest>) -> Result<Response<()>, Status> {
+        self.note(&request);
+        self.0.auth_calls.fetch_add(1, Ordering::SeqCst);
+        self.0.arrived.notify_one();
+        if self.0.holds_auth.load(Ordering::SeqCst) {
+            self.0.let_go.notified().await;
+        }
+        let request = request.into_inner();
+        match request.token.as_str() {
+            "crash" => Err(Status::internal("secret stack trace")),
+            token if token == format!("token-{}", request.user_id) => Ok(Response::new(())),
+            _ => Err(Status::unauthenticated("wrong token")),
+        }
+    }
+
+    async fn get_user(&self, request: Request<GetUserRequest>) -> Result<Response<GetUserReply>, Status> {
+        if self.0.only_auth {
+            return Err(Status::unimplemented("only Auth here"));
+        }
+        self.note(&request);
+        let user_id = request.into_inner().user_id;
+        if user_id >= 1000 {
+            return Err(ResultCode::UserNotFound.into());
+        }
+        let user = User { user_id, nickname: format!("nick-{user_id}"), ..User::default() };
+        Ok(Response::new(GetUserReply { user: Some(user) }))
+    }
+
+    async fn get_users(&self, _request: Request<GetUsersRequest>) -> Result<Response<GetUsersReply>, Status> {
+        Err(Status::unimplemented("nobody asks"))
+    }
+}
+
+#[async_trait]
+impl CommandIntService for Stub {
+    async fn handle(&self, request: Request<HandleCommandRequest>) -> Result<Response<HandleCommandReply>, Status> {
+        self.note(&request);
+        let request = request.into_inner();
+        let message = format!("command {} of user {}", request.command, request.user_id);
+        Ok(Response::new(HandleCommandReply { code: 42, message, data: request.content }))
+    }
+}

@@ -1,0 +1,120 @@
+//! What the integration tests share: a logic service on free ports with its data in a folder of its own, a business that
+//! answers from memory, and a conn node that speaks the link by hand. Every wait has a deadline.
+
+#![allow(dead_code)] // each test binary uses a part of it
+
+pub mod business;
+pub mod conn;
+
+use std::{path::Path, time::Duration};
+
+use gim_config::{listen::Endpoint, service::Running as _};
+use gim_logic::{Logic, LogicSettings};
+use gim_proto::{
+    ResultCode,
+    logic::{
+        PushToUsersRequest, device_ext_service_client::DeviceExtServiceClient,
+        device_int_service_client::DeviceIntServiceClient, message_ext_service_client::MessageExtServiceClient,
+        message_int_service_client::MessageIntServiceClient, room_ext_service_client::RoomExtServiceClient,
+        room_int_service_client::RoomIntServiceClient,
+    },
+};
+use tempfile::TempDir;
+use tonic::{Status, transport::Channel};
+
+use business::StubBusiness;
+
+/// Longer than anything here takes, shorter than patience.
+pub const DEADLINE: Duration = Duration::from_secs(20);
+
+/// A running logic service and what it stands on.
+pub struct Server {
+    pub logic: Logic,
+    pub business: StubBusiness,
+    pub data: TempDir,
+    pub channel: Channel,
+}
+
+/// Starts a service with a full business.
+pub async fn server() -> Server {
+    server_with(StubBusiness::start().await, |_| ()).await
+}
+
+/// Starts a service with this business and changed settings.
+pub async fn server_with(business: StubBusiness, change: impl FnOnce(&mut LogicSettings)) -> Server {
+    start_in(tempfile::tempdir().unwrap(), business, change).await
+}
+
+async fn start_in(data: TempDir, business: StubBusiness, change: impl FnOnce(&mut LogicSettings)) -> Server {
+    let mut settings = settings(data.path(), &business);
+    change(&mut settings);
+    let logic = gim_logic::start(settings).await.unwrap();
+    let address = format!("http://{}", logic.grpc_address());
+    let channel = Channel::from_shared(address).unwrap().connect().await.unwrap();
+    Server { logic, business, data, channel }
+}
+
+pub fn settings(data: &Path, business: &StubBusiness) -> LogicSettings {
+    let mut settings = LogicSettings { data_dir: data.to_owned(), ..LogicSettings::default() };
+    settings.grpc.listen = Endpoint::new("127.0.0.1:0");
+    settings.admin.listen = Endpoint::default();
+    settings.business.endpoint = business.endpoint();
+    settings.business.call_timeout_ms = 2_000;
+    settings
+}
+
+impl Server {
+    /// Stops the service and starts it again on the same data.
+    pub async fn restart(self) -> Server {
+        let Server { logic, business, data, channel } = self;
+        drop(channel);
+        tokio::time::timeout(DEADLINE, logic.stop()).await.expect("stops in time");
+        start_in(data, business, |_| ()).await
+    }
+
+    pub fn message_int(&self) -> MessageIntServiceClient<Channel> {
+        MessageIntServiceClient::new(self.channel.clone())
+    }
+
+    pub fn message_ext(&self) -> MessageExtServiceClient<Channel> {
+        MessageExtServiceClient::new(self.channel.clone())
+    }
+
+    pub fn device_int(&self) -> DeviceIntServiceClient<Channel> {
+        DeviceIntServiceClient::new(self.channel.clone())
+    }
+
+    pub fn device_ext(&self) -> DeviceExtServiceClient<Channel> {
+        DeviceExtServiceClient::new(self.channel.clone())
+    }
+
+    pub fn room_int(&self) -> RoomIntServiceClient<Channel> {
+        RoomIntServiceClient::new(self.channel.clone())
+    }
+
+    pub fn room_ext(&self) -> RoomExtServiceClient<Channel> {
+        RoomExtServiceClient::new(self.channel.clone())
+    }
+
+    /// Pushes a persisted text to users and returns the message id.
+    pub async fn push(&self, user_ids: &[u64], text: &str) -> u64 {
+        let request = PushToUsersRequest {
+            user_ids: user_ids.to_vec(),
+            command: 5000,
+            content: text.as_bytes().to_vec().into(),
+            is_persist: true,
+        };
+        self.message_int().push_to_users(request).await.unwrap().into_inner().message_id
+    }
+}
+
+/// Waits for `future`, and fails the test where it takes too long.
+pub async fn soon<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(DEADLINE, future).await.expect("this should have happened by now")
+}
+
+/// The result code and sentence of a refused call.
+pub fn refusal<T: std::fmt::Debug>(result: Result<T, Status>) -> (ResultCode, String) {
+    let status = result.unwrap_err();
+    (ResultCode::of_status(&status), status.message().to_owned())
+}
