@@ -123,7 +123,7 @@ impl Running for Business {
         self.grpc.stop(STOP_DEADLINE).await;
         self.database_ready.set(false);
         self.database.close().await;
-        drop(self.admin);
+        self.admin.stop().await;
     }
 }
 

@@ -27,7 +27,7 @@ pub struct AdminSettings {
     pub listen: Endpoint,
 }
 
-/// A running admin listener. Dropping it stops it.
+/// A running admin listener. Dropping it stops it a little later.
 #[derive(Debug)]
 pub struct Admin {
     address: Option<SocketAddr>,
@@ -38,6 +38,18 @@ impl Admin {
     /// Where it listens, if it does.
     pub fn address(&self) -> Option<SocketAddr> {
         self.address
+    }
+
+    /// Stops it; the address is free afterwards.
+    pub async fn stop(mut self) {
+        for task in std::mem::take(&mut self.tasks) {
+            task.abort();
+            if let Err(error) = task.await
+                && error.is_panic()
+            {
+                tracing::error!(%error, "the admin listener failed");
+            }
+        }
     }
 }
 

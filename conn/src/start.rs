@@ -154,6 +154,7 @@ impl Running for Conn {
         }
         self.bridge.stop().await;
         self.grpc.stop(CALLS_TIMEOUT).await;
+        self.admin.stop().await;
     }
 }
 
@@ -181,7 +182,7 @@ fn share_limits(settings: &ConnSettings) -> LimitSettings {
     let reactors = settings.reactor_count();
     let files = raise_file_limit();
     let limits = &settings.limits;
-    let possible = files.saturating_sub(limits.files_reserved + 16 * reactors).max(1);
+    let possible = files.saturating_sub(limits.files_reserved).max(1);
     if possible < limits.connections_max {
         tracing::warn!(
             files,

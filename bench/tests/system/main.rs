@@ -9,4 +9,3 @@ mod own_users;
 mod replaced;
 mod restart;
 mod server;
-mod smoke;

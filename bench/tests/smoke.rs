@@ -1,12 +1,20 @@
 //! `gim-bench smoke` itself: passes against a whole server, also when run at the same time as another, and says in one
 //! sentence where a server cannot be reached.
+//!
+//! A binary of its own: a child shares every listener of this process from its fork to its exec, and a server that is
+//! restarted in that moment would find its ports taken.
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
+#[allow(dead_code, reason = "the system tests use the rest")]
+#[path = "system/server.rs"]
+mod server;
 
 use std::{
     process::{Child, Command, Output, Stdio},
     thread,
 };
 
-use crate::server::Server;
+use server::Server;
 
 fn gim_bench(arguments: &[&str]) -> Child {
     let mut command = Command::new(env!("CARGO_BIN_EXE_gim-bench"));
