@@ -105,11 +105,26 @@ fn utf8_pair((name, value): (std::ffi::OsString, std::ffi::OsString)) -> Option<
 
 fn read_file<S: Settings>(path: &Path) -> Result<S, SettingsError> {
     let text = fs::read_to_string(path).map_err(|source| SettingsError::Read { path: path.to_owned(), source })?;
-    toml::from_str(&text).map_err(|error| {
+    let fail = |error: toml::de::Error| {
         let start = error.span().map_or(0, |span| span.start);
         let line = text[..start.min(text.len())].matches('\n').count() + 1;
         SettingsError::File { path: path.to_owned(), line, problem: one_line(error.message()) }
-    })
+    };
+    // Read once for errors that know their line, and once over the defaults: a section that is given in part keeps this
+    // service's defaults for the rest.
+    toml::from_str::<S>(&text).map_err(fail)?;
+    let mut table = Table::try_from(S::default()).map_err(|error| SettingsError::Invalid(error.to_string()))?;
+    merge(&mut table, text.parse().map_err(fail)?);
+    table.try_into().map_err(fail)
+}
+
+fn merge(into: &mut Table, from: Table) {
+    for (key, value) in from {
+        match (into.get_mut(&key), value) {
+            (Some(Value::Table(inner)), Value::Table(changes)) => merge(inner, changes),
+            (_, value) => drop(into.insert(key, value)),
+        }
+    }
 }
 
 fn with_environment<S: Settings>(
@@ -181,7 +196,11 @@ mod tests {
 
     impl Default for Sample {
         fn default() -> Self {
-            Self { listen: Endpoint::new("127.0.0.1:8000"), data_dir: "data".into(), limits: Limits::default() }
+            Self {
+                listen: Endpoint::new("127.0.0.1:8000"),
+                data_dir: "data".into(),
+                limits: Limits { frame_bytes_max: 4096, hosts: Vec::new() },
+            }
         }
     }
 
@@ -221,6 +240,14 @@ mod tests {
         assert_eq!(settings.listen, Endpoint::new("127.0.0.1:9"));
         assert_eq!(settings.limits, Limits { frame_bytes_max: 7, hosts: vec!["a".into()] });
         assert_eq!(settings.data_dir, PathBuf::from("123"));
+    }
+
+    #[test]
+    fn a_section_that_is_given_in_part_keeps_the_defaults_of_the_service_for_the_rest() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), "[limits]\nhosts = [\"a\"]\n").unwrap();
+        let settings: Sample = load(Some(file.path()), pairs(&[])).unwrap();
+        assert_eq!(settings.limits, Limits { frame_bytes_max: 4096, hosts: vec!["a".into()] });
     }
 
     #[test]

@@ -41,9 +41,12 @@ pub struct Tally {
     pub yields: u64,
 }
 
+/// Reads one number of a turn.
+type Read = fn(&Tally) -> u64;
+
 /// The metrics of one reactor.
 pub struct ReactorMetrics {
-    counters: [(Counter, fn(&Tally) -> u64); 19],
+    counters: [(Counter, Read); 19],
     closed: Vec<Counter>,
     connections: Gauge,
     signed_in: Gauge,

@@ -154,7 +154,7 @@ impl Default for LimitSettings {
         Self {
             connections_max: 1_000_000,
             connections_per_ip_max: 0,
-            files_reserved: 64,
+            files_reserved: 128,
             unsigned_frame_bytes_max: 4 * 1024,
             frame_bytes_max: 64 * 1024,
             outbound_hard_bytes: 256 * 1024,

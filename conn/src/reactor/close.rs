@@ -8,6 +8,7 @@
 
 use std::io;
 
+use bytes::Bytes;
 use gim_proto::CloseReason;
 
 use super::{Reactor, uplink::UpItem};
@@ -25,7 +26,7 @@ impl Reactor {
         if reason.rule().says_goodbye {
             let (reconnect_after_ms, endpoint) = self.drain.advice(reason, identity.device_id);
             let goodbye = packet::goodbye(reason, message, reconnect_after_ms, endpoint);
-            self.say_goodbye(slot, goodbye);
+            self.say_goodbye(slot, goodbye, reason);
         } else if reason == CloseReason::CrPeerClosed {
             if let Some(connection) = self.table.get(slot) {
                 connection.flags.ending = Ending::Settling;
@@ -124,10 +125,14 @@ impl Reactor {
         Some(identity.unwrap_or_default())
     }
 
-    fn say_goodbye(&mut self, slot: usize, goodbye: bytes::Bytes) {
+    fn say_goodbye(&mut self, slot: usize, goodbye: Bytes, reason: CloseReason) {
         let Some(connection) = self.table.get(slot) else { return };
         connection.flags.ending = Ending::Goodbye;
-        connection.outbound.get_or_insert_default().finish(goodbye);
+        let outbound = connection.outbound.get_or_insert_with(|| self.outbound_pool.take());
+        if reason == CloseReason::CrSlowConsumer {
+            outbound.give_up();
+        }
+        outbound.finish(goodbye);
         self.mark_dirty(slot);
     }
 

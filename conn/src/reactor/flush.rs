@@ -25,6 +25,10 @@ const POOLED_MAX: usize = 4096;
 /// Outbound queues for the few connections that have something to write right now.
 #[derive(Debug)]
 pub(super) struct OutboundPool {
+    #[expect(
+        clippy::vec_box,
+        reason = "queues move between here and connections, where a thin pointer is all they cost"
+    )]
     free: Vec<Box<Outbound>>,
     hard_bytes: usize,
 }
@@ -43,7 +47,7 @@ impl OutboundPool {
         Self { free: Vec::new(), hard_bytes: limits.outbound_hard_bytes }
     }
 
-    fn take(&mut self) -> Box<Outbound> {
+    pub(super) fn take(&mut self) -> Box<Outbound> {
         self.free.pop().unwrap_or_default()
     }
 
@@ -77,7 +81,11 @@ impl Reactor {
                 return;
             }
         }
-        self.mark_dirty(slot);
+        if connection.flags.write_blocked {
+            self.watch_congestion(slot);
+        } else {
+            self.mark_dirty(slot);
+        }
     }
 
     pub(super) fn mark_dirty(&mut self, slot: usize) {

@@ -70,6 +70,8 @@ impl Reactor {
         // Lent out, so that frames can be borrowed from it while the reactor handles them.
         let mut scratch = std::mem::take(&mut self.scratch);
         let served = match self.table.get(slot).map(|connection| connection.flags.ending) {
+            // What became readable is remembered; lifting the pause puts the connection on the run-queue.
+            Some(Ending::None) if self.is_paused(slot) => Served::Enough,
             Some(Ending::None) => self.read_frames(slot, &mut scratch),
             Some(Ending::Goodbye | Ending::Lingering) => self.discard_input(slot, &mut scratch),
             Some(Ending::Settling | Ending::Dead) | None => Served::Enough,
@@ -148,15 +150,15 @@ impl Reactor {
     }
 
     fn after_stop(&mut self, slot: usize) -> Served {
-        let rules = self.rules;
-        let Some(connection) = self.table.get(slot) else { return Served::Enough };
-        match connection.session.pause(&rules) {
-            Some(_) => {
-                self.metrics.tally.pauses += 1;
-                Served::Enough
-            }
-            None => Served::OutOfBudget,
+        if !self.is_paused(slot) {
+            return Served::OutOfBudget;
         }
+        self.metrics.tally.pauses += 1;
+        Served::Enough
+    }
+
+    fn is_paused(&self, slot: usize) -> bool {
+        self.table.peek(slot).is_none_or(|connection| connection.session.pause(&self.rules).is_some())
     }
 
     /// Reads a closing connection empty, so that closing it does not reset what the peer has not read yet.

@@ -164,6 +164,7 @@ impl Session {
     }
 
     /// Judges a packet of the client.
+    // path 2/9: first packet, sign-in deadline
     pub fn on_packet(&mut self, packet: &PacketView<'_>, now_ms: u64, rules: &Rules) -> Action {
         if let Some(action) = self.bucket.take(tick(now_ms), rules) {
             return action;

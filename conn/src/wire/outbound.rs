@@ -76,12 +76,17 @@ impl Outbound {
         if dropped == 0 { Pushed::Queued } else { Pushed::QueuedDropping(dropped) }
     }
 
-    /// Drops all that the peer would get too late anyway, and appends `goodbye` as the last frame.
+    /// Appends the last frame, whatever the bound says.
     pub fn finish(&mut self, goodbye: Bytes) {
-        let keep = usize::from(self.head_written > 0);
-        self.chunks.truncate(keep);
+        self.queued_bytes += goodbye.len();
         self.chunks.push_back(Chunk { bytes: goodbye, kind: Kind::Reply });
-        self.recount();
+    }
+
+    /// Drops everything that was not begun: a peer that does not read gets it too late anyway.
+    pub fn give_up(&mut self) {
+        let begun = usize::from(self.head_written > 0);
+        let dropped: usize = self.chunks.drain(begun..).map(|chunk| chunk.bytes.len()).sum();
+        self.queued_bytes -= dropped;
     }
 
     /// Forgets everything, keeping the memory for the next owner.
@@ -135,11 +140,6 @@ impl Outbound {
         let removed = found.and_then(|index| self.chunks.remove(started + index));
         self.queued_bytes -= removed.as_ref().map_or(0, |chunk| chunk.bytes.len());
         removed.is_some()
-    }
-
-    fn recount(&mut self) {
-        let total: usize = self.chunks.iter().map(|chunk| chunk.bytes.len()).sum();
-        self.queued_bytes = total - self.head_written;
     }
 }
 
@@ -198,11 +198,12 @@ mod tests {
     }
 
     #[test]
-    fn a_goodbye_follows_only_what_was_begun() {
+    fn after_giving_up_a_goodbye_follows_only_what_was_begun() {
         let mut outbound = Outbound::default();
         outbound.push(Bytes::from_static(b"aaaa"), Kind::Room, 100);
         outbound.push(Bytes::from_static(b"bbbb"), Kind::Reply, 100);
         outbound.advance(2);
+        outbound.give_up();
         outbound.finish(Bytes::from_static(b"bye"));
         assert_eq!(written(&outbound), b"aabye");
         assert_eq!(outbound.queued_bytes(), 5);

@@ -1,0 +1,308 @@
+//! A conn node on ephemeral ports with a logic that does what a test says. Every wait has a deadline.
+
+#![allow(dead_code, reason = "each test binary uses another part")]
+#![allow(clippy::unwrap_used, reason = "a test that fails says where")]
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex,
+        mpsc::{self, RecvTimeoutError},
+    },
+    time::{Duration, Instant},
+};
+
+use gim_config::{grpc::GrpcSettings, listen::Endpoint, service::Running as _};
+use gim_conn::{Conn, ConnSettings};
+use gim_proto::{
+    CloseReason, LINK_VERSION,
+    client::{Client, ClientError},
+    connect::{CloseNotice, Message, PacketCommand, SubscribeRoomRequest},
+    logic::{
+        ClientPacket, Down, DownItem, Hello, PacketReply, RoomSubscribed, SignInResult, Up, Welcome, down_item,
+        link_service_server::{LinkService, LinkServiceServer},
+        up_item,
+    },
+};
+use prost::Message as _;
+use tokio::{runtime::Runtime, sync::mpsc as async_mpsc};
+use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
+use tonic::{Request, Response, Status, Streaming};
+
+/// Longer than anything takes that works.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The token that [`Script::Obliging`] accepts.
+pub const TOKEN: &str = "good";
+
+/// What the logic of a test does with requests by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Script {
+    /// Lets everybody with [`TOKEN`] in, joins every room, answers every packet with its own content.
+    Obliging,
+    /// Answers sign-ins, and nothing else.
+    SignInsOnly,
+    /// Answers nothing.
+    Silent,
+}
+
+/// The stream to the conn node, while it is attached.
+type DownStream = Arc<Mutex<Option<async_mpsc::Sender<Result<Down, Status>>>>>;
+
+/// The logic end of the link.
+#[derive(Debug)]
+pub struct Logic {
+    pub hellos: mpsc::Receiver<Hello>,
+    items: mpsc::Receiver<up_item::Item>,
+    down: DownStream,
+}
+
+/// The whole arrangement. Dropping it stops everything.
+pub struct Harness {
+    pub logic: Logic,
+    pub tcp: SocketAddr,
+    pub grpc: SocketAddr,
+    conn: Option<Conn>,
+    runtime: Runtime,
+}
+
+impl Harness {
+    pub fn start(script: Script) -> Self {
+        Self::start_with(script, |_| {})
+    }
+
+    pub fn start_with(script: Script, change: impl FnOnce(&mut ConnSettings)) -> Self {
+        let runtime = Runtime::new().unwrap();
+        let (logic, address) = runtime.block_on(Logic::start(script));
+        let mut settings = settings(address);
+        change(&mut settings);
+        let conn = runtime.block_on(async {
+            let conn = gim_conn::start(settings).await.unwrap();
+            tokio::time::timeout(PATIENCE, conn.readiness().wait()).await.expect("the link attaches");
+            conn
+        });
+        Self { logic, tcp: conn.tcp_address(), grpc: conn.grpc_address(), conn: Some(conn), runtime }
+    }
+
+    pub fn connect(&self) -> Client {
+        Client::connect(self.tcp, PATIENCE).unwrap()
+    }
+
+    /// A signed-in client.
+    pub fn sign_in(&self, user_id: u64, device_id: u64) -> Client {
+        let mut client = self.connect();
+        assert_eq!(client.sign_in(user_id, device_id, TOKEN).unwrap().code, 0);
+        client
+    }
+
+    /// Runs something asynchronous.
+    pub fn wait<T>(&self, future: impl Future<Output = T>) -> T {
+        self.runtime.block_on(async { tokio::time::timeout(PATIENCE, future).await.expect("in time") })
+    }
+
+    /// Drains the node.
+    pub fn stop(&mut self) {
+        let conn = self.conn.take().expect("stopped once");
+        self.wait(conn.stop());
+    }
+
+    /// Begins to drain the node; the returned receiver hears when that is done.
+    pub fn begin_stop(&mut self) -> mpsc::Receiver<()> {
+        let conn = self.conn.take().expect("stopped once");
+        let (sender, done) = mpsc::channel();
+        self.runtime.spawn(async move {
+            conn.stop().await;
+            sender.send(()).unwrap();
+        });
+        done
+    }
+}
+
+impl Logic {
+    async fn start(script: Script) -> (Self, SocketAddr) {
+        let (hello_sender, hellos) = mpsc::channel();
+        let (item_sender, items) = mpsc::channel();
+        let down = Arc::new(Mutex::new(None));
+        let service =
+            LinkServiceServer::new(LinkStub { script, hellos: hello_sender, items: item_sender, down: down.clone() });
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = tonic::transport::Server::builder().add_service(service);
+        tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
+        (Self { hellos, items, down }, address)
+    }
+
+    /// The next item that `pick` takes; others are passed over.
+    pub fn next<T>(&self, mut pick: impl FnMut(up_item::Item) -> Option<T>) -> T {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let item = self.items.recv_timeout(left).expect("the item comes in time");
+            if let Some(picked) = pick(item) {
+                return picked;
+            }
+        }
+    }
+
+    pub fn next_sign_in(&self) -> gim_proto::logic::SignIn {
+        self.next(|item| if let up_item::Item::SignIn(sign_in) = item { Some(sign_in) } else { None })
+    }
+
+    pub fn next_sign_out(&self) -> gim_proto::logic::SignOut {
+        self.next(|item| if let up_item::Item::SignOut(sign_out) = item { Some(sign_out) } else { None })
+    }
+
+    pub fn next_packet(&self) -> ClientPacket {
+        self.next(|item| if let up_item::Item::Packet(packet) = item { Some(packet) } else { None })
+    }
+
+    /// Everything that came so far.
+    pub fn so_far(&self) -> Vec<up_item::Item> {
+        std::iter::from_fn(|| self.items.try_recv().ok()).collect()
+    }
+
+    /// Whether nothing comes for a moment. Only for what must never come; never makes a right program fail.
+    pub fn is_quiet(&self) -> bool {
+        matches!(self.items.recv_timeout(Duration::from_millis(50)), Err(RecvTimeoutError::Timeout))
+    }
+
+    pub fn say(&self, item: down_item::Item) {
+        let down = self.down.lock().unwrap().clone().expect("the link is attached");
+        down.blocking_send(Ok(Down { welcome: None, items: vec![DownItem { item: Some(item) }] })).unwrap();
+    }
+
+    /// Ends the stream.
+    pub fn hang_up(&self) {
+        self.down.lock().unwrap().take();
+    }
+
+    pub fn let_in(&self, request_no: u64, newest_seq: u64) {
+        let result = SignInResult { request_no, newest_seq, ..SignInResult::default() };
+        self.say(down_item::Item::SignInResult(result));
+    }
+
+    pub fn reply(&self, request_no: u64) {
+        self.say(down_item::Item::PacketReply(PacketReply { request_no, ..PacketReply::default() }));
+    }
+}
+
+struct LinkStub {
+    script: Script,
+    hellos: mpsc::Sender<Hello>,
+    items: mpsc::Sender<up_item::Item>,
+    down: DownStream,
+}
+
+#[tonic::async_trait]
+impl LinkService for LinkStub {
+    type AttachStream = ReceiverStream<Result<Down, Status>>;
+
+    async fn attach(&self, request: Request<Streaming<Up>>) -> Result<Response<Self::AttachStream>, Status> {
+        let mut up = request.into_inner();
+        let hello = up.message().await?.and_then(|first| first.hello).expect("hello comes first");
+        self.hellos.send(hello).unwrap();
+        let (sender, receiver) = async_mpsc::channel(1024);
+        let welcome = Welcome { version: LINK_VERSION, node: "logic-stub".into() };
+        sender.send(Ok(Down { welcome: Some(welcome), items: Vec::new() })).await.unwrap();
+        *self.down.lock().unwrap() = Some(sender.clone());
+        let weak = sender.downgrade();
+        let (script, items) = (self.script, self.items.clone());
+        tokio::spawn(async move {
+            while let Ok(Some(message)) = up.message().await {
+                for item in message.items.into_iter().filter_map(|item| item.item) {
+                    let answer = answer(script, &item);
+                    if items.send(item).is_err() {
+                        return;
+                    }
+                    if let (Some(answer), Some(sender)) = (answer, weak.upgrade()) {
+                        let down = Down { welcome: None, items: vec![DownItem { item: Some(answer) }] };
+                        if sender.send(Ok(down)).await.is_err() {
+                            return;
+                        }
+                    }
+                }
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(receiver)))
+    }
+}
+
+fn answer(script: Script, item: &up_item::Item) -> Option<down_item::Item> {
+    match item {
+        up_item::Item::SignIn(sign_in) if script != Script::Silent => {
+            let code = if sign_in.token == TOKEN { 0 } else { 10000 };
+            let request_no = sign_in.request_no;
+            Some(down_item::Item::SignInResult(SignInResult { request_no, code, ..SignInResult::default() }))
+        }
+        up_item::Item::Packet(packet) if script == Script::Obliging => {
+            let subscribed = (packet.command == PacketCommand::PcSubscribeRoom as i32).then(|| {
+                let request = SubscribeRoomRequest::decode(packet.content.clone()).unwrap();
+                RoomSubscribed { room_id: request.room_id, retained: Vec::new() }
+            });
+            let data = packet.content.clone();
+            let request_no = packet.request_no;
+            Some(down_item::Item::PacketReply(PacketReply { request_no, data, subscribed, ..PacketReply::default() }))
+        }
+        _ => None,
+    }
+}
+
+fn settings(logic: SocketAddr) -> ConnSettings {
+    let any = || Endpoint::new("127.0.0.1:0");
+    let mut settings = ConnSettings {
+        reactors: 1,
+        logic: vec![Endpoint::new(&format!("http://{logic}"))],
+        grpc: GrpcSettings { listen: any(), internal_token: String::new() },
+        ..ConnSettings::default()
+    };
+    settings.tcp.listen = any();
+    settings.admin.listen = Endpoint::default();
+    settings.link.reconnect_first_ms = 1;
+    settings
+}
+
+/// Subscribes to a room and waits for the answer.
+pub fn subscribe(client: &mut Client, room_id: u64) {
+    let request = SubscribeRoomRequest { room_id, seq: 0 };
+    let reply = client.request(PacketCommand::PcSubscribeRoom as i32, request.encode_to_vec()).unwrap();
+    assert_eq!(reply.code, 0);
+}
+
+/// The next packet, which has to be a message.
+pub fn next_message(client: &mut Client) -> Message {
+    let packet = client.receive().unwrap();
+    assert_eq!(packet.command, PacketCommand::PcMessage as i32);
+    Message::decode(packet.content).unwrap()
+}
+
+/// Reads until the server says goodbye.
+pub fn goodbye(client: &mut Client) -> CloseNotice {
+    loop {
+        match client.receive() {
+            Ok(_) => {}
+            Err(ClientError::Closed(Some(notice))) => return notice,
+            Err(other) => panic!("no goodbye: {other}"),
+        }
+    }
+}
+
+/// Reads until the server says goodbye for this reason, and then ends the connection.
+pub fn assert_closed_for(client: &mut Client, reason: CloseReason) {
+    assert_eq!(goodbye(client).reason(), reason);
+    assert!(matches!(client.receive(), Err(ClientError::Closed(None))), "the connection ends after its goodbye");
+}
+
+/// A push of `content` to everybody in a room.
+pub fn room_push(room_id: u64, content: &[u8]) -> down_item::Item {
+    let message = Message { room_id, content: content.to_vec().into(), ..Message::default() }.encode_to_vec();
+    down_item::Item::RoomPush(gim_proto::logic::RoomPush { room_id, message: message.into(), is_priority: false })
+}
+
+/// A push with an inbox seq to one connection.
+pub fn inbox_push(connection_id: u64, seq: u64, content: &[u8]) -> down_item::Item {
+    let message = Message { content: content.to_vec().into(), ..Message::default() }.encode_to_vec();
+    let target =
+        gim_proto::logic::PushTarget { seq, prev_seq: seq.saturating_sub(1), connection_ids: vec![connection_id] };
+    let push = gim_proto::logic::Push { message: message.into(), targets: vec![target], request_id: String::new() };
+    down_item::Item::Push(push)
+}

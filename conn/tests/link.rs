@@ -1,0 +1,89 @@
+//! The link to logic breaks, comes back, or is not there (REGRESSIONS 23 and the conn side of 24).
+
+mod common;
+
+use std::collections::BTreeSet;
+
+use common::{Harness, Script, inbox_push, next_message, subscribe};
+use gim_proto::{
+    connect::{Packet, PacketCommand, Reply},
+    logic::{announce::What, up_item},
+};
+use prost::Message as _;
+
+const SEND: i32 = PacketCommand::PcSend as i32;
+
+#[test]
+fn unanswered_requests_of_a_broken_stream_are_answered_try_again_later() {
+    let harness = Harness::start(Script::SignInsOnly);
+    let mut client = harness.sign_in(1, 2);
+    client.send(&Packet { request_id: "open".into(), command: SEND, ..Packet::default() }).unwrap();
+    harness.logic.next_packet();
+    harness.logic.hang_up();
+    let packet = client.receive().unwrap();
+    assert_eq!(packet.request_id, "open");
+    assert_eq!(Reply::decode(packet.content).unwrap().code, 10004);
+    client.heartbeat().unwrap();
+}
+
+#[test]
+fn a_request_that_logic_does_not_answer_in_time_is_answered_try_again_later() {
+    let harness = Harness::start_with(Script::SignInsOnly, |settings| settings.link.request_timeout_ms = 100);
+    let mut client = harness.sign_in(1, 2);
+    assert_eq!(client.request(SEND, Vec::new()).unwrap().code, 10004);
+    let late = harness.logic.next_packet().request_no;
+    harness.logic.reply(late);
+    client.heartbeat().unwrap();
+}
+
+#[test]
+fn a_link_that_comes_back_is_told_of_every_live_connection_and_room() {
+    let harness = Harness::start(Script::Obliging);
+    let first = harness.logic.hellos.recv_timeout(common::PATIENCE).unwrap();
+    let mut clients: Vec<_> = (1..=5).map(|id| harness.sign_in(id, 10 + id)).collect();
+    subscribe(&mut clients[0], 8);
+    let left = clients.pop();
+    drop(left);
+    harness.logic.next_sign_out();
+    harness.logic.so_far();
+    harness.logic.hang_up();
+    let second = harness.logic.hellos.recv_timeout(common::PATIENCE).unwrap();
+    assert_eq!(first, second, "the same start of the same node");
+
+    let mut devices = BTreeSet::new();
+    let mut connection = 0;
+    let mut rooms = Vec::new();
+    harness.logic.next(|item| {
+        if let up_item::Item::Announce(announce) = item {
+            match announce.what.unwrap() {
+                What::Connection(live) => {
+                    assert!(live.since_ms > 1_700_000_000_000, "{}", live.since_ms);
+                    devices.insert(live.device_id);
+                    connection = if live.device_id == 11 { live.connection_id } else { connection };
+                }
+                What::RoomId(room_id) => rooms.push(room_id),
+            }
+        }
+        (devices.len() == 4 && !rooms.is_empty()).then_some(())
+    });
+    assert_eq!(devices, BTreeSet::from([11, 12, 13, 14]));
+    assert_eq!(rooms[0], 8);
+    harness.logic.say(inbox_push(connection, 1, b"after"));
+    assert_eq!(next_message(&mut clients[0]).content, "after");
+}
+
+#[test]
+fn without_logic_a_sign_in_is_answered_try_again_later_and_may_be_repeated() {
+    let harness = Harness::start_with(Script::Obliging, |settings| {
+        settings.link.reconnect_first_ms = 60_000;
+        settings.link.reconnect_max_ms = 60_000;
+    });
+    let mut live = harness.sign_in(1, 2);
+    harness.logic.hang_up();
+    // The link is gone once a request says so.
+    while live.request(SEND, Vec::new()).unwrap().code != 10004 {}
+    let mut client = harness.connect();
+    assert_eq!(client.sign_in(3, 4, common::TOKEN).unwrap().code, 10004);
+    assert_eq!(client.sign_in(3, 4, common::TOKEN).unwrap().code, 10004);
+    live.heartbeat().unwrap();
+}
