@@ -22,7 +22,7 @@ impl Bystander {
         Self { client: server.connect_as(&identity), user_id: identity.user_id }
     }
 
-    fn is_unharmed(mut self, server: &Server) {
+    fn assert_unharmed(mut self, server: &Server) {
         server.push_to_users(&[self.user_id], "still there?");
         assert_eq!(receive_message(&mut self.client).seq, 1);
     }
@@ -55,7 +55,7 @@ fn garbage_and_oversized_frames_are_closed_with_their_reason() {
         client.send_raw(bytes).unwrap();
         assert_closed(&mut client, reason);
     }
-    bystander.is_unharmed(&server);
+    bystander.assert_unharmed(&server);
 }
 
 #[test]
@@ -67,7 +67,7 @@ fn a_frame_over_the_limit_after_sign_in_is_closed_as_too_large() {
     // A length of 64 KiB + 1, and not one byte of it.
     client.send_raw(b"\x81\x80\x04").unwrap();
     assert_closed(&mut client, CloseReason::CrFrameTooLarge);
-    bystander.is_unharmed(&server);
+    bystander.assert_unharmed(&server);
 }
 
 #[test]
@@ -100,5 +100,5 @@ fn half_a_frame_and_then_silence_is_closed_at_the_sign_in_deadline() {
     client.send_raw(b"\x20\x0a").unwrap();
     assert_closed(&mut client, CloseReason::CrSignInDeadline);
     assert_closed(&mut server.connect(), CloseReason::CrSignInDeadline);
-    bystander.is_unharmed(&server);
+    bystander.assert_unharmed(&server);
 }

@@ -129,8 +129,7 @@ impl Server {
     }
 
     fn conn_settings(&self) -> ConnSettings {
-        let mut settings = ConnSettings::default();
-        settings.logic = vec![self.url(LOGIC_GRPC)];
+        let mut settings = ConnSettings { logic: vec![self.url(LOGIC_GRPC)], ..ConnSettings::default() };
         settings.tcp.listen = self.endpoint(CONN_TCP);
         settings.grpc.listen = self.endpoint(CONN_GRPC);
         settings.admin.listen = self.endpoint(CONN_ADMIN);
@@ -139,8 +138,8 @@ impl Server {
     }
 
     fn logic_settings(&self) -> LogicSettings {
-        let mut settings = LogicSettings::default();
-        settings.data_dir = self.data.path().to_owned();
+        let data_dir = self.data.path().to_owned();
+        let mut settings = LogicSettings { data_dir, ..LogicSettings::default() };
         settings.grpc.listen = self.endpoint(LOGIC_GRPC);
         settings.admin.listen = self.endpoint(LOGIC_ADMIN);
         settings.business.endpoint = self.url(BUSINESS_GRPC);
@@ -148,8 +147,8 @@ impl Server {
     }
 
     fn business_settings(&self) -> BusinessSettings {
-        let mut settings = BusinessSettings::default();
-        settings.data_dir = self.data.path().to_owned();
+        let data_dir = self.data.path().to_owned();
+        let mut settings = BusinessSettings { data_dir, ..BusinessSettings::default() };
         settings.grpc.listen = self.endpoint(BUSINESS_GRPC);
         settings.admin.listen = self.endpoint(BUSINESS_ADMIN);
         settings.logic.endpoint = self.url(LOGIC_GRPC);
