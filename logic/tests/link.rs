@@ -1,5 +1,7 @@
 //! The link, spoken by hand over a real stream.
 
+#![allow(clippy::unwrap_used)] // helpers of tests fail loudly
+
 mod support;
 
 use gim_proto::{

@@ -1,7 +1,7 @@
 //! What the integration tests share: a logic service on free ports with its data in a folder of its own, a business that
 //! answers from memory, and a conn node that speaks the link by hand. Every wait has a deadline.
 
-#![allow(dead_code)] // each test binary uses a part of it
+#![allow(dead_code, clippy::unwrap_used)] // each test binary uses a part of it, and helpers of tests fail loudly
 
 pub mod business;
 pub mod conn;

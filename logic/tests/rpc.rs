@@ -1,0 +1,358 @@
+//! The gRPC services as clients and product backends call them.
+
+#![allow(clippy::unwrap_used)] // helpers of tests fail loudly
+
+mod support;
+
+use std::sync::atomic::Ordering;
+
+use gim_config::service::Running as _;
+use gim_proto::{
+    ResultCode,
+    connect::{self, SendRequest, send_request::Target},
+    logic::{
+        Device, DeviceRegisterRequest, DeviceSaveRequest, HeartbeatRequest, HistoryRequest, ListOnlineRequest,
+        MessageAckRequest, OfflineRequest, PushRoomRequest, PushToAllRequest, PushToUsersRequest, RecallRequest,
+        SignInRequest, SubscribeRoomRequest, SyncRequest, UserMessagePush,
+    },
+    metadata,
+};
+use prost::Message as _;
+use support::{Server, business::StubBusiness, conn::Conn, refusal, server, server_with, soon};
+use tonic::{Code, Request, Status};
+
+fn signed<T>(message: T) -> Request<T> {
+    metadata::signed(message, 7, 70, "token-7")
+}
+
+fn send_request(client_msg_id: &str) -> SendRequest {
+    SendRequest {
+        target: Some(Target::UserId(8)),
+        command: 0,
+        content: b"hi"[..].into(),
+        client_msg_id: client_msg_id.into(),
+    }
+}
+
+async fn sync(server: &Server, seq: u64) -> Result<(Vec<connect::Message>, bool), Status> {
+    let reply = server.message_ext().sync(signed(SyncRequest { seq })).await?.into_inner();
+    Ok((reply.messages, reply.has_more))
+}
+
+/// Asserts an INVALID_ARGUMENT whose message names the field.
+fn assert_names<T: std::fmt::Debug>(result: Result<T, Status>, field: &str) {
+    let status = result.unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument, "{field}: {status}");
+    assert!(status.message().starts_with(&format!("{field}: ")), "{} does not name {field}", status.message());
+}
+
+#[tokio::test]
+async fn what_was_pushed_is_synced_in_pages_and_still_there_after_a_restart() {
+    let server = server().await;
+    for number in 1..=120 {
+        server.push(&[7], &number.to_string()).await;
+    }
+    let server = server.restart().await;
+    let (mut seq, mut seqs, mut pages) = (0, Vec::new(), 0);
+    loop {
+        let (messages, has_more) = sync(&server, seq).await.unwrap();
+        for message in &messages {
+            assert_eq!(message.prev_seq + 1, message.seq);
+            assert_eq!(message.content, message.seq.to_string());
+        }
+        seqs.extend(messages.iter().map(|message| message.seq));
+        (seq, pages) = (*seqs.last().unwrap(), pages + 1);
+        if !has_more {
+            break;
+        }
+        assert_eq!(messages.len(), 50);
+    }
+    assert_eq!((seqs, pages), ((1..=120).collect::<Vec<u64>>(), 3));
+    assert!(sync(&server, 120).await.unwrap().0.is_empty());
+}
+
+#[tokio::test]
+async fn sync_without_a_seq_goes_on_after_the_largest_ack() {
+    let server = server().await;
+    for _ in 0..3 {
+        server.push(&[7], "text").await;
+    }
+    server.message_ext().message_ack(signed(MessageAckRequest { device_ack: 2 })).await.unwrap();
+    let (messages, _) = sync(&server, 0).await.unwrap();
+    assert_eq!(messages.iter().map(|message| message.seq).collect::<Vec<_>>(), [3]);
+}
+
+#[tokio::test]
+async fn a_send_over_grpc_is_durable_and_idempotent() {
+    let server = server().await;
+    let first = server.message_ext().send(signed(send_request("a"))).await.unwrap().into_inner();
+    let server = server.restart().await;
+    let again = server.message_ext().send(signed(send_request("a"))).await.unwrap().into_inner();
+    assert_eq!(again, connect::SendReply { duplicate: true, ..first });
+    let (messages, _) = sync(&server, 0).await.unwrap();
+    assert_eq!((messages.len(), messages[0].message_id), (1, first.message_id), "the sender has a copy too");
+    let wrapped = UserMessagePush::decode(messages[0].content.clone()).unwrap();
+    assert_eq!(wrapped.from_user.unwrap().user_id, 7);
+}
+
+#[tokio::test]
+async fn a_message_to_oneself_is_stored_once() {
+    let server = server().await;
+    let request = SendRequest { target: Some(Target::UserId(7)), ..send_request("note") };
+    assert_eq!(server.message_ext().send(signed(request)).await.unwrap().into_inner().seq, 1);
+    assert_eq!(sync(&server, 0).await.unwrap().0.len(), 1);
+}
+
+#[tokio::test]
+async fn what_is_not_persisted_reaches_only_who_is_there() {
+    let server = server().await;
+    let mut conn = Conn::attach(&server, "conn-1", 1).await;
+    conn.sign_in(7, 70, 700).await;
+    let request = PushToUsersRequest { user_ids: vec![7, 8], command: 5, content: b"x"[..].into(), is_persist: false };
+    let message_id = server.message_int().push_to_users(request).await.unwrap().into_inner().message_id;
+    let gim_proto::logic::down_item::Item::Push(push) = conn.next().await else { panic!("no push") };
+    assert_eq!((push.targets.len(), push.targets[0].seq), (1, 0));
+    assert_eq!(connect::Message::decode(push.message).unwrap().message_id, message_id);
+    assert!(sync(&server, 0).await.unwrap().0.is_empty());
+}
+
+#[tokio::test]
+async fn the_request_id_of_a_call_reaches_the_business() {
+    let server = server().await;
+    let mut request = signed(SyncRequest { seq: 0 });
+    metadata::put(&mut request, metadata::REQUEST_ID, "call-1");
+    server.message_ext().sync(request).await.unwrap();
+    assert_eq!(server.business.state.request_ids.lock().unwrap().as_slice(), ["call-1"]);
+}
+
+#[tokio::test]
+async fn every_client_call_checks_the_token() {
+    let server = server().await;
+    let wrong = || (8, 80, "token-7");
+    let refusals = [
+        refusal(
+            server.message_ext().sync(metadata::signed(SyncRequest { seq: 0 }, wrong().0, wrong().1, wrong().2)).await,
+        ),
+        refusal(
+            server.message_ext().message_ack(metadata::signed(MessageAckRequest { device_ack: 1 }, 8, 80, "x")).await,
+        ),
+        refusal(server.message_ext().send(metadata::signed(send_request("a"), 8, 80, "x")).await),
+        refusal(
+            server
+                .room_ext()
+                .push_room(metadata::signed(PushRoomRequest { room_id: 9, ..Default::default() }, 8, 80, "x"))
+                .await,
+        ),
+    ];
+    assert!(refusals.iter().all(|(code, _)| *code == ResultCode::SignInAgain), "{refusals:?}");
+
+    assert_names(server.message_ext().sync(Request::new(SyncRequest { seq: 0 })).await, "user_id");
+    assert_names(server.message_ext().send(metadata::signed(send_request("a"), 7, 0, "x")).await, "device_id");
+    assert_names(server.room_ext().push_room(metadata::signed(PushRoomRequest::default(), 7, 70, "")).await, "token");
+}
+
+#[tokio::test]
+async fn a_good_token_is_asked_about_once_in_a_while() {
+    let server = server().await;
+    for _ in 0..3 {
+        sync(&server, 0).await.unwrap();
+    }
+    assert_eq!(server.business.state.auth_calls.load(Ordering::SeqCst), 1);
+    let server = server_with(StubBusiness::start().await, |settings| settings.business.auth_cache_ms = 0).await;
+    for _ in 0..3 {
+        sync(&server, 0).await.unwrap();
+    }
+    assert_eq!(server.business.state.auth_calls.load(Ordering::SeqCst), 3);
+}
+
+#[tokio::test]
+async fn push_to_users_names_the_bad_field() {
+    let server = server().await;
+    let request = PushToUsersRequest { user_ids: vec![7], command: 1, content: b"x"[..].into(), is_persist: true };
+    let push = async |request| server.message_int().push_to_users(request).await;
+    assert_names(push(PushToUsersRequest { user_ids: vec![], ..request.clone() }).await, "user_ids");
+    assert_names(push(PushToUsersRequest { user_ids: vec![7, 0], ..request.clone() }).await, "user_ids");
+    assert_names(push(PushToUsersRequest { user_ids: vec![u64::MAX], ..request.clone() }).await, "user_ids");
+    assert_names(push(PushToUsersRequest { user_ids: vec![7; 10_001], ..request.clone() }).await, "user_ids");
+    assert_names(push(PushToUsersRequest { command: -1, ..request.clone() }).await, "command");
+    assert_names(push(PushToUsersRequest { content: vec![0; 61_441].into(), ..request.clone() }).await, "content");
+    assert!(sync(&server, 0).await.unwrap().0.is_empty(), "nothing of all that was stored");
+    let all = server.message_int().push_to_all(PushToAllRequest { command: -1, content: b""[..].into() }).await;
+    assert_names(all, "command");
+}
+
+#[tokio::test]
+async fn messages_of_clients_name_the_bad_field() {
+    let server = server().await;
+    let send = async |change: fn(&mut SendRequest)| {
+        let mut request = send_request("a");
+        change(&mut request);
+        server.message_ext().send(signed(request)).await
+    };
+    assert_names(send(|request| request.target = None).await, "target");
+    assert_names(send(|request| request.target = Some(Target::UserId(0))).await, "user_id");
+    assert_names(send(|request| request.target = Some(Target::UserId(u64::MAX))).await, "user_id");
+    assert_names(send(|request| request.target = Some(Target::GroupId(0))).await, "group_id");
+    assert_names(send(|request| request.target = Some(Target::RoomId(0))).await, "room_id");
+    assert_names(send(|request| request.content = vec![0; 61_441].into()).await, "content");
+    assert_names(send(|request| request.client_msg_id = String::new()).await, "client_msg_id");
+    assert_names(send(|request| request.client_msg_id = "x".repeat(65)).await, "client_msg_id");
+    assert_names(send(|request| request.command = -1).await, "command");
+    assert_eq!(refusal(send(|request| request.command = 110).await).0, ResultCode::NotAllowed);
+    assert_eq!(refusal(send(|request| request.target = Some(Target::GroupId(5))).await).0, ResultCode::GroupNotFound);
+    assert_eq!(refusal(send(|request| request.target = Some(Target::UserId(1000))).await).0, ResultCode::UserNotFound);
+
+    assert_names(sync(&server, u64::MAX).await, "seq");
+    assert_names(sync(&server, 1).await, "seq");
+    let ack = async |device_ack| server.message_ext().message_ack(signed(MessageAckRequest { device_ack })).await;
+    for device_ack in [0, 1, u64::MAX] {
+        assert_names(ack(device_ack).await, "device_ack");
+    }
+}
+
+#[tokio::test]
+async fn rooms_name_the_bad_field() {
+    let server = server().await;
+    let request = PushRoomRequest { room_id: 9, ..PushRoomRequest::default() };
+    let push = async |request| server.room_int().push_room(request).await;
+    assert_names(push(PushRoomRequest { room_id: 0, ..request.clone() }).await, "room_id");
+    assert_names(push(PushRoomRequest { room_id: u64::MAX, ..request.clone() }).await, "room_id");
+    assert_names(push(PushRoomRequest { command: -1, ..request.clone() }).await, "command");
+    assert_names(push(PushRoomRequest { send_time: -1, ..request.clone() }).await, "send_time");
+    assert_names(push(PushRoomRequest { content: vec![0; 61_441].into(), ..request.clone() }).await, "content");
+    let notice = server.room_ext().push_room(signed(PushRoomRequest { command: 121, ..request })).await;
+    assert_eq!(refusal(notice).0, ResultCode::NotAllowed);
+
+    let request = SubscribeRoomRequest { user_id: 7, device_id: 70, room_id: 9, seq: 0 };
+    let subscribe = async |request| server.room_int().subscribe_room(request).await;
+    assert_names(subscribe(SubscribeRoomRequest { user_id: 0, ..request }).await, "user_id");
+    assert_names(subscribe(SubscribeRoomRequest { device_id: 0, ..request }).await, "device_id");
+    assert_names(subscribe(SubscribeRoomRequest { room_id: u64::MAX, ..request }).await, "room_id");
+    assert_names(subscribe(SubscribeRoomRequest { seq: u64::MAX, ..request }).await, "seq");
+    assert_eq!(refusal(subscribe(request).await).0, ResultCode::ConnectionNotFound);
+}
+
+#[tokio::test]
+async fn room_seqs_go_on_after_a_restart() {
+    let server = server().await;
+    let push = async |server: &Server| {
+        server
+            .room_int()
+            .push_room(PushRoomRequest { room_id: 9, is_persist: true, ..Default::default() })
+            .await
+            .unwrap();
+    };
+    let newest = async |server: &Server| {
+        let mut conn = Conn::attach(server, "conn-1", 1).await;
+        let retained = conn.subscribe(7, 9, 1).await.subscribed.unwrap().retained;
+        connect::Message::decode(retained.last().unwrap().clone()).unwrap().seq
+    };
+    push(&server).await;
+    push(&server).await;
+    assert_eq!(newest(&server).await, 2);
+    let server = server.restart().await;
+    push(&server).await;
+    assert_eq!(newest(&server).await, 3, "a clean stop gives unused seqs back");
+}
+
+#[tokio::test]
+async fn devices_register_and_are_saved() {
+    let server = server().await;
+    let device = Device { r#type: 1, brand: "b".into(), ..Device::default() };
+    let register = async |device: Option<Device>| {
+        let request = DeviceRegisterRequest { device };
+        server.device_ext().register(request).await.map(|reply| reply.into_inner().device_id)
+    };
+    let save = async |device: Option<Device>| {
+        let request = DeviceSaveRequest { device };
+        server.device_int().save(request).await.map(|reply| reply.into_inner().device_id)
+    };
+    let first = register(Some(device.clone())).await.unwrap();
+    let second = save(Some(device.clone())).await.unwrap();
+    assert!(first != 0 && second > first);
+    assert_eq!(save(Some(Device { id: first, model: "m".into(), ..device.clone() })).await.unwrap(), first);
+    let unknown = save(Some(Device { id: 12345, ..device.clone() })).await;
+    assert_eq!(refusal(unknown).0, ResultCode::DeviceNotFound);
+    assert_names(save(None).await, "device");
+    assert_names(register(None).await, "device");
+    assert_names(register(Some(Device { brand: "b".repeat(257), ..device.clone() })).await, "device.brand");
+    assert_names(save(Some(Device { id: u64::MAX, ..device.clone() })).await, "device.id");
+
+    // A device that is known is changed only by itself.
+    assert_names(register(Some(Device { id: first, ..device.clone() })).await, "user_id");
+    let change = Device { id: first, branch_push_id: "mine".into(), ..device };
+    let change =
+        |device_id| metadata::signed(DeviceRegisterRequest { device: Some(change.clone()) }, 7, device_id, "token-7");
+    assert_eq!(refusal(server.device_ext().register(change(second)).await).0, ResultCode::NotAllowed);
+    server.device_ext().register(change(first)).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_type_of_a_device_shows_in_the_list_of_those_online() {
+    let server = server().await;
+    let device = Some(Device { r#type: 5, ..Device::default() });
+    let device_id = server.device_int().save(DeviceSaveRequest { device }).await.unwrap().into_inner().device_id;
+    let mut conn = Conn::attach(&server, "conn-1", 1).await;
+    conn.sign_in(7, device_id, 700).await;
+    let request = ListOnlineRequest { user_ids: vec![7, 8, 7] };
+    let devices = server.device_int().list_online(request).await.unwrap().into_inner().devices;
+    assert_eq!(devices.len(), 1);
+    assert_eq!((devices[0].user_id, devices[0].device_id, devices[0].r#type), (7, device_id, 5));
+    assert!(devices[0].since_ms > 0);
+}
+
+#[tokio::test]
+async fn conn_nodes_of_others_get_their_checks() {
+    let server = server().await;
+    let request = SignInRequest { user_id: 7, device_id: 70, token: "token-7".into(), client_addr: "1.2.3.4:5".into() };
+    let sign_in = async |request| server.device_int().sign_in(request).await;
+    sign_in(request.clone()).await.unwrap();
+    assert_eq!(
+        refusal(sign_in(SignInRequest { token: "x".into(), ..request.clone() }).await).0,
+        ResultCode::SignInAgain
+    );
+    assert_names(sign_in(SignInRequest { user_id: 0, ..request.clone() }).await, "user_id");
+    assert_names(sign_in(SignInRequest { device_id: 0, ..request.clone() }).await, "device_id");
+    assert_names(sign_in(SignInRequest { token: String::new(), ..request.clone() }).await, "token");
+    assert_names(sign_in(SignInRequest { client_addr: "a".repeat(257), ..request }).await, "client_addr");
+    let mut devices = server.device_int();
+    devices.heartbeat(HeartbeatRequest { user_id: 7, device_id: 70 }).await.unwrap();
+    assert_names(devices.heartbeat(HeartbeatRequest { user_id: 0, device_id: 70 }).await, "user_id");
+    devices.offline(OfflineRequest { user_id: 7, device_id: 70, client_addr: String::new() }).await.unwrap();
+    assert_names(devices.offline(OfflineRequest { user_id: 7, ..Default::default() }).await, "device_id");
+    assert_names(devices.list_online(ListOnlineRequest { user_ids: vec![] }).await, "user_ids");
+}
+
+#[tokio::test]
+async fn what_comes_later_says_that_it_is_not_there() {
+    let server = server().await;
+    let history = server.message_ext().history(signed(HistoryRequest::default())).await.unwrap_err();
+    let recall = server.message_ext().recall(signed(RecallRequest::default())).await.unwrap_err();
+    assert_eq!([history.code(), recall.code()], [Code::Unimplemented; 2]);
+}
+
+#[tokio::test]
+async fn the_service_says_when_it_is_ready_and_stops_cleanly() {
+    let server = server().await;
+    assert!(server.logic.readiness().missing().is_empty());
+    assert!(server.logic.summary().contains("logic logic-1 is ready: gRPC on 127.0.0.1:"));
+    let Server { logic, channel, .. } = server;
+    drop(channel);
+    soon(logic.stop()).await;
+}
+
+#[tokio::test]
+async fn what_keeps_the_service_from_starting_is_one_sentence() {
+    let server = server().await;
+    let folder = tempfile::tempdir().unwrap();
+    let taken = gim_config::listen::Endpoint::from(server.logic.grpc_address());
+    let mut settings = support::settings(folder.path(), &server.business);
+    settings.grpc.listen = taken;
+    let problem = gim_logic::start(settings).await.unwrap_err().to_string();
+    assert!(problem.ends_with("the port is already taken"), "{problem}");
+
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let settings = support::settings(&file.path().join("data"), &server.business);
+    let problem = gim_logic::start(settings).await.unwrap_err().to_string();
+    assert!(problem.starts_with("cannot write to the data folder"), "{problem}");
+}
