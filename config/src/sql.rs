@@ -105,7 +105,7 @@ impl Database {
         static DRIVERS: Once = Once::new();
         DRIVERS.call_once(sqlx::any::install_default_drivers);
         let url = if settings.url.is_empty() {
-            check_writable(data_dir)?;
+            check_writable(data_dir, file_name)?;
             format!("sqlite:{}?mode=rwc", data_dir.join(file_name).display())
         } else {
             settings.url.clone()
@@ -150,11 +150,12 @@ async fn prepare_sqlite(connection: &mut AnyConnection, access: Access, sync_com
     Ok(())
 }
 
-/// Makes the folder and tries to write in it, so that the error names the folder and not a file of the database.
-fn check_writable(folder: &Path) -> Result<(), DatabaseError> {
+/// Makes the folder and tries to write in it, so that the error names the folder and not a file of the database. The file
+/// tried is this database's own: services that share a folder start at the same time.
+fn check_writable(folder: &Path, file_name: &str) -> Result<(), DatabaseError> {
     let fail = |source| DatabaseError::Folder { folder: folder.to_owned(), source };
     fs::create_dir_all(folder).map_err(fail)?;
-    let probe = folder.join(".write-probe");
+    let probe = folder.join(format!(".{file_name}.write-probe"));
     fs::write(&probe, b"").map_err(fail)?;
     fs::remove_file(&probe).map_err(fail)
 }
