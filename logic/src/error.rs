@@ -37,11 +37,12 @@ impl Error {
     pub fn code(&self) -> ResultCode {
         match self {
             Self::Refused(status) => ResultCode::of_status(status),
-            Self::Store(StoreError::Busy(_)) => ResultCode::TryAgainLater,
-            Self::SharedState(SharedStateError::RoomsFull | SharedStateError::RoomSeqs(StoreError::Busy(_))) => {
-                ResultCode::TryAgainLater
-            }
-            Self::Store(_) | Self::SharedState(_) | Self::Business { .. } => ResultCode::Internal,
+            Self::Store(error) | Self::SharedState(SharedStateError::RoomSeqs(error)) => match error {
+                StoreError::Busy(_) | StoreError::PutOff(_) => ResultCode::TryAgainLater,
+                StoreError::Failed(_) => ResultCode::Internal,
+            },
+            Self::SharedState(SharedStateError::RoomsFull) => ResultCode::TryAgainLater,
+            Self::Business { .. } => ResultCode::Internal,
         }
     }
 
@@ -50,6 +51,10 @@ impl Error {
         let code = self.code();
         match self {
             Self::Refused(status) => status,
+            error @ (Self::Store(StoreError::PutOff(_)) | Self::SharedState(SharedStateError::RoomsFull)) => {
+                tracing::debug!(%error, "a request was put off");
+                code.into()
+            }
             error if code == ResultCode::TryAgainLater => {
                 tracing::warn!(%error, "a request was put off");
                 code.into()

@@ -103,7 +103,13 @@ pub async fn start(settings: LogicSettings) -> Result<Logic, StartError> {
         room_order: RoomOrder::default(),
     });
 
-    let grpc = rpc::serve(&settings.grpc, app.clone()).await?;
+    let grpc = match rpc::serve(&settings.grpc, app.clone()).await {
+        Ok(grpc) => grpc,
+        Err(error) => {
+            app.writer.close();
+            return Err(error.into());
+        }
+    };
     grpc_part.set(true);
     let housekeeping = vec![
         tokio::spawn(sweep(app.clone(), lease / 3)),

@@ -245,7 +245,7 @@ async fn a_full_queue_refuses_and_recovers() {
         tokio::task::yield_now().await;
         assert!(pending.len() < 100);
     };
-    assert!(matches!(refused, StoreError::Busy(_)), "{refused}");
+    assert!(matches!(refused, StoreError::PutOff(_)), "{refused}");
     drop(held);
     let taken = pending.len() as u64;
     for pending in pending {
@@ -264,7 +264,7 @@ async fn the_bytes_that_wait_are_bounded_too() {
         Work::Post(big)
     };
     let first = bench.writer.submit(big()).unwrap();
-    assert!(matches!(bench.writer.submit(big()), Err(StoreError::Busy(_))));
+    assert!(matches!(bench.writer.submit(big()), Err(StoreError::PutOff(_))));
     sent(first).await;
     sent(bench.writer.submit(big()).unwrap()).await;
 }
@@ -277,7 +277,7 @@ async fn a_database_that_is_away_is_try_again_later_and_recovers_by_itself() {
     let mut held = bench.store.database.writer.acquire().await.unwrap();
     held.execute("BEGIN IMMEDIATE").await.unwrap();
     let refused = tokio::time::timeout(DEADLINE, bench.submit_push(&[7]).committed()).await.unwrap();
-    assert!(matches!(refused, Err(StoreError::Busy(_))), "{refused:?}");
+    assert!(matches!(refused, Err(StoreError::PutOff(_))), "{refused:?}");
     held.execute("ROLLBACK").await.unwrap();
     drop(held);
     assert_eq!(bench.push(&[7]).await.seq, 2, "what was refused left no gap");
@@ -399,10 +399,10 @@ async fn check_numbering(steps: Vec<Step>, batch_rows_max: usize) {
             Step::Send { sender, to, key } => {
                 let mut users = vec![sender, to];
                 users.dedup();
-                if !keys.contains_key(&(sender, key)) {
+                keys.entry((sender, key)).or_insert_with(|| {
                     users.iter().for_each(|&user_id| *expected.entry(user_id).or_default() += 1);
-                    keys.insert((sender, key), 0);
-                }
+                    0
+                });
                 let work = Work::Post(post(&bench.ids, sender, &users, Some(&key.to_string())));
                 pending.push((Some((sender, key)), bench.writer.submit(work).unwrap()));
             }

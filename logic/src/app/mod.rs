@@ -23,7 +23,7 @@ use crate::{
 pub use room::{RoomOrder, RoomPush};
 pub use send::Submitted;
 pub use sign_in::NewConnection;
-pub use sync::PageLimit;
+pub use sync::PageFor;
 
 /// Everything that the use cases need.
 #[derive(Debug)]

@@ -20,18 +20,21 @@ use crate::{
 /// Messages in a page.
 const PAGE_MESSAGES: u32 = 50;
 
-/// How large a page may be beside its count.
+/// Bytes in a page over gRPC, below what its clients accept in one message.
+const GRPC_PAGE_BYTES_MAX: usize = 3 << 20;
+
+/// Where a page goes to.
 #[derive(Debug, Clone, Copy)]
-pub enum PageLimit {
-    /// As large as 50 messages are: gRPC takes it.
-    Messages,
-    /// Small enough for a packet on a long connection.
+pub enum PageFor {
+    /// A gRPC caller.
+    Grpc,
+    /// A packet on a long connection.
     Packet,
 }
 
 impl App {
     /// A page of the caller's inbox.
-    pub async fn sync(&self, caller: Caller, request: SyncRequest, limit: PageLimit) -> Result<SyncReply, Error> {
+    pub async fn sync(&self, caller: Caller, request: SyncRequest, page_for: PageFor) -> Result<SyncReply, Error> {
         let inboxes = &self.store.inboxes;
         if request.seq > ID_MAX {
             return Err(beyond("seq", request.seq, inboxes.newest_seq(caller.user_id).await?));
@@ -47,15 +50,15 @@ impl App {
                 return Err(beyond("seq", seq, newest_seq));
             }
         }
-        let count = page.len().min(PAGE_MESSAGES as usize);
-        let mut has_more = page.len() > count;
-        let mut messages: Vec<_> = page.iter().take(count).map(|(seq, message)| message.to_wire_at(*seq)).collect();
-        if let PageLimit::Packet = limit {
-            let fitting = fitting(&messages, self.limits.sync_packet_bytes_max);
-            has_more |= fitting < messages.len();
-            messages.truncate(fitting);
-        }
-        Ok(SyncReply { messages, has_more })
+        let bytes_max = match page_for {
+            PageFor::Grpc => GRPC_PAGE_BYTES_MAX,
+            PageFor::Packet => self.limits.sync_packet_bytes_max,
+        };
+        let count = page.len();
+        let page = page.into_iter().take(PAGE_MESSAGES as usize);
+        let mut messages: Vec<_> = page.map(|(seq, message)| message.to_wire_at(seq)).collect();
+        messages.truncate(fitting(&messages, bytes_max));
+        Ok(SyncReply { has_more: messages.len() < count, messages })
     }
 
     /// Takes an ack on; [`App::finish_ack`] waits for it.

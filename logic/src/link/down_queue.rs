@@ -66,31 +66,27 @@ impl DownQueue {
 
     /// Queues the reply to a request, with the request's permit.
     pub fn reply(&self, item: Item, permit: OwnedSemaphorePermit) {
-        self.add(item, false, Some(permit));
+        let entry = Entry { permit: Some(permit), ..Entry::new(item, false) };
+        self.add(entry, |_, _| true);
     }
 
     /// Queues a notice; false where so much waits that the node has to be detached.
     pub fn notice(&self, item: Item) -> bool {
-        if self.lock().entries.len() >= self.settings.down_pushes_max.saturating_mul(2) + self.settings.in_flight_max {
-            return false;
-        }
-        self.add(item, false, None);
-        true
+        self.add(Entry::new(item, false), |state, settings| {
+            state.entries.len() < settings.down_pushes_max.saturating_mul(2) + settings.in_flight_max
+        })
     }
 
     /// Queues a push, or drops it and remembers `owed_hints`: `(connection id, user id)` of its persisted receivers.
     pub fn push(&self, item: Item, owed_hints: &[(u64, u64)]) {
-        {
-            let mut state = self.lock();
-            let is_full =
-                state.pushes >= self.settings.down_pushes_max || state.push_bytes >= self.settings.down_bytes_max;
-            if is_full {
+        self.add(Entry::new(item, true), |state, settings| {
+            let has_room = state.pushes < settings.down_pushes_max && state.push_bytes < settings.down_bytes_max;
+            if !has_room {
                 counter!(names::LINK_PUSHES_DROPPED).increment(1);
                 state.owe(owed_hints);
-                return;
             }
-        }
-        self.add(item, true, None);
+            has_room
+        });
     }
 
     /// The next batch, once there is one. `None` once the queue is closed and empty.
@@ -115,24 +111,34 @@ impl DownQueue {
         self.filled.notify_one();
     }
 
-    fn add(&self, item: Item, is_push: bool, permit: Option<OwnedSemaphorePermit>) {
-        let item = DownItem { item: Some(item) };
-        let bytes = item.encoded_len();
+    /// Adds an entry where `admits` lets it in; whether it did. A closed queue lets everything in, and forgets it.
+    fn add(&self, entry: Entry, admits: impl FnOnce(&mut State, &LinkSettings) -> bool) -> bool {
         let mut state = self.lock();
         if state.is_closed {
-            return;
+            return true;
         }
-        if is_push {
+        if !admits(&mut state, &self.settings) {
+            return false;
+        }
+        if entry.is_push {
             state.pushes += 1;
-            state.push_bytes += bytes;
+            state.push_bytes += entry.bytes;
         }
-        state.entries.push_back(Entry { item, bytes, is_push, permit });
+        state.entries.push_back(entry);
         drop(state);
         self.filled.notify_one();
+        true
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Entry {
+    fn new(item: Item, is_push: bool) -> Self {
+        let item = DownItem { item: Some(item) };
+        Self { bytes: item.encoded_len(), item, is_push, permit: None }
     }
 }
 

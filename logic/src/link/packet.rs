@@ -14,7 +14,7 @@ use tracing::Instrument as _;
 
 use super::session::{Context, log_id};
 use crate::{
-    app::{App, Caller, PageLimit, command::BUSINESS_COMMAND_MIN},
+    app::{App, Caller, PageFor, command::BUSINESS_COMMAND_MIN},
     error::Error,
 };
 
@@ -93,7 +93,7 @@ async fn subscribe(context: &Arc<Context>, packet: ClientPacket, permit: OwnedSe
 
 async fn sync(app: &App, caller: Caller, content: Bytes) -> Result<Reply, Error> {
     let request = decode::<SyncRequest>(content, "SyncRequest")?;
-    Ok(done(&app.sync(caller, request, PageLimit::Packet).await?))
+    Ok(done(&app.sync(caller, request, PageFor::Packet).await?))
 }
 
 fn done(data: &impl Message) -> Reply {

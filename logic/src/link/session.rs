@@ -42,7 +42,7 @@ const LANES: u64 = 64;
 const LANE_ITEMS_MAX: usize = 256;
 
 /// How long the requests of a stream that ended may take to finish, and their replies to leave.
-const END_TIMEOUT: Duration = Duration::from_secs(5);
+const END_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A stream, from the handshake to its end.
 pub(super) struct Session {

@@ -11,13 +11,13 @@ use gim_proto::{
 use tonic::{Request, Response, Status, async_trait};
 
 use super::{Services, caller::request_id};
-use crate::app::{App, PageLimit};
+use crate::app::{App, PageFor};
 
 #[async_trait]
 impl MessageExtService for Services {
     async fn sync(&self, request: Request<SyncRequest>) -> Result<Response<SyncReply>, Status> {
         let caller = self.caller(&request).await?;
-        Ok(Response::new(self.app.sync(caller, request.into_inner(), PageLimit::Messages).await?))
+        Ok(Response::new(self.app.sync(caller, request.into_inner(), PageFor::Grpc).await?))
     }
 
     async fn message_ack(&self, request: Request<MessageAckRequest>) -> Result<Response<()>, Status> {

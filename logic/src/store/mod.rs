@@ -30,6 +30,9 @@ pub enum StoreError {
     /// Nothing was done; the same request may succeed later.
     #[error("the database is busy: {0}")]
     Busy(String),
+    /// As [`StoreError::Busy`], but for many requests at once: counted, or logged, where it happened.
+    #[error("put off: {0}")]
+    PutOff(&'static str),
     /// The database refused; trying again will not help.
     #[error("the database failed: {0}")]
     Failed(String),

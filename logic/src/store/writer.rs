@@ -71,7 +71,7 @@ impl Writer {
 impl Pending {
     /// Waits for the commit.
     pub async fn committed(self) -> Result<Outcome, StoreError> {
-        self.0.await.unwrap_or_else(|_| Err(StoreError::Busy("the inbox writer ended".into())))
+        self.0.await.unwrap_or(Err(StoreError::PutOff("the inbox writer ended")))
     }
 }
 
@@ -115,13 +115,13 @@ impl Queue {
     fn push(&self, job: Job) -> Result<(), StoreError> {
         let mut state = self.lock();
         if state.is_closed {
-            return Err(StoreError::Busy("the service is stopping".into()));
+            return Err(StoreError::PutOff("the service is stopping"));
         }
         let is_full = state.jobs.len() >= self.settings.queue_jobs_max
             || (state.bytes + job.bytes > self.settings.queue_bytes_max && !state.jobs.is_empty());
         if is_full {
             counter!(names::INBOX_QUEUE_FULL).increment(1);
-            return Err(StoreError::Busy("the queue of the inbox writer is full".into()));
+            return Err(StoreError::PutOff("the queue of the inbox writer is full"));
         }
         state.bytes += job.bytes;
         state.jobs.push_back(job);
@@ -190,11 +190,13 @@ impl WriterTask {
             Ok(written) => Self::answer(jobs, written),
             Err(error) => {
                 counter!(names::INBOX_COMMIT_FAILED).increment(1);
-                tracing::error!(%error, jobs = jobs.len(), "a transaction of the inbox writer failed");
                 match StoreError::from(error) {
                     StoreError::Failed(_) if jobs.len() > 1 => self.write_singly(jobs).await,
                     StoreError::Failed(problem) => refuse(jobs, || StoreError::Failed(problem.clone())),
-                    StoreError::Busy(problem) => refuse(jobs, || StoreError::Busy(problem.clone())),
+                    error => {
+                        tracing::error!(%error, requests = jobs.len(), "a transaction failed; its requests are put off");
+                        refuse(jobs, || StoreError::PutOff("the database is away"))
+                    }
                 }
             }
         }
