@@ -109,7 +109,7 @@ pub struct RoomSettings {
     pub retained_count_max: usize,
     /// For how long it keeps them.
     pub retained_ms: u64,
-    /// Bytes of messages that a room keeps.
+    /// Bytes of messages that a room keeps: a subscriber gets them at once, so they should fit its outbound queue in conn.
     pub retained_bytes_max: usize,
     /// Rooms with subscribers or retained messages; in one more nobody can be, "try again later".
     pub rooms_max: usize,
@@ -174,7 +174,7 @@ impl Default for LinkSettings {
 
 impl Default for RoomSettings {
     fn default() -> Self {
-        Self { retained_count_max: 100, retained_ms: 600_000, retained_bytes_max: 1 << 20, rooms_max: 100_000 }
+        Self { retained_count_max: 100, retained_ms: 600_000, retained_bytes_max: 192 * 1024, rooms_max: 100_000 }
     }
 }
 

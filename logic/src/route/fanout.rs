@@ -132,3 +132,73 @@ fn add_target(node_push: &mut NodePush, receiver: Receiver, connection_id: u64) 
         }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::message::Message;
+
+    fn delivery(receivers: &[(u64, u64)], sender_id: u64, origin_device_id: u64) -> Delivery {
+        Delivery {
+            message: Message {
+                id: 1,
+                command: 1,
+                content: bytes::Bytes::new(),
+                sender_id,
+                created_at_ms: 0,
+                status: 0,
+            },
+            receivers: receivers.iter().map(|&(user_id, seq)| Receiver { user_id, seq }).collect(),
+            origin_device_id,
+            request_id: String::new(),
+        }
+    }
+
+    /// Routes as `(user, device, node, connection)`.
+    fn routes(list: &[(u64, u64, &str, u64)]) -> HashMap<u64, Vec<Route>> {
+        let mut routes_of: HashMap<u64, Vec<Route>> = HashMap::new();
+        for &(user_id, device_id, name, connection_id) in list {
+            let node = Arc::new(NodeKey { name: name.into(), epoch: 1 });
+            let route = Route { user_id, device_id, device_type: 0, node, connection_id, since_ms: 0 };
+            routes_of.entry(user_id).or_default().push(route);
+        }
+        routes_of
+    }
+
+    /// What a node gets, as `(seq, prev_seq, connections)`.
+    fn targets(per_node: &HashMap<Arc<NodeKey>, NodePush>, name: &str) -> Vec<(u64, u64, Vec<u64>)> {
+        let (_, node_push) = per_node.iter().find(|(node, _)| node.name == name).unwrap();
+        let target = |target: &PushTarget| (target.seq, target.prev_seq, target.connection_ids.clone());
+        node_push.targets.iter().map(target).collect()
+    }
+
+    #[test]
+    fn each_node_gets_one_push_with_the_seqs_of_its_users() {
+        let routes = routes(&[(7, 1, "a", 70), (7, 2, "a", 71), (7, 3, "b", 72), (8, 1, "a", 80)]);
+        let per_node = targets_per_node(&delivery(&[(7, 5), (8, 2), (9, 1)], 0, 0), &routes);
+        assert_eq!(targets(&per_node, "a"), [(5, 4, vec![70, 71]), (2, 1, vec![80])]);
+        assert_eq!(targets(&per_node, "b"), [(5, 4, vec![72])]);
+        let (_, node_push) = per_node.iter().find(|(node, _)| node.name == "a").unwrap();
+        assert_eq!(node_push.users_of(&node_push.targets), [(70, 7), (71, 7), (80, 8)]);
+    }
+
+    #[test]
+    fn the_device_that_sent_it_is_left_out_and_nobody_else() {
+        let routes = routes(&[(7, 1, "a", 70), (7, 2, "a", 71), (8, 1, "a", 80)]);
+        let per_node = targets_per_node(&delivery(&[(7, 5), (8, 5)], 7, 1), &routes);
+        assert_eq!(targets(&per_node, "a"), [(5, 4, vec![71, 80])]);
+        assert!(targets_per_node(&delivery(&[(7, 5)], 7, 0), &HashMap::new()).is_empty());
+    }
+
+    #[test]
+    fn a_message_to_very_many_is_cut_into_several_targets_and_owes_no_hints() {
+        let count = PUSH_TARGETS_MAX as u64 + 1;
+        let list: Vec<_> = (1..=count).map(|user_id| (user_id, 1, "a", user_id)).collect();
+        let receivers: Vec<_> = (1..=count).map(|user_id| (user_id, 0)).collect();
+        let per_node = targets_per_node(&delivery(&receivers, 0, 0), &routes(&list));
+        let lengths: Vec<usize> = targets(&per_node, "a").iter().map(|target| target.2.len()).collect();
+        assert_eq!(lengths, [PUSH_TARGETS_MAX, 1]);
+        let (_, node_push) = per_node.iter().next().unwrap();
+        assert!(node_push.users_of(&node_push.targets).is_empty(), "what is not persisted is not synced either");
+    }
+}
