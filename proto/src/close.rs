@@ -48,7 +48,9 @@ impl CloseReason {
             Self::CrKicked => rule("kicked", "closed by the server", true, false),
             Self::CrSlowConsumer => rule("slow_consumer", "the connection reads too slowly", true, true),
             Self::CrRateLimited => rule("rate_limited", "too many requests", true, true),
-            Self::CrServerDraining => rule("server_draining", "the server is going down, please reconnect", true, false),
+            Self::CrServerDraining => {
+                rule("server_draining", "the server is going down, please reconnect", true, false)
+            }
             Self::CrServerOverloaded => rule("server_overloaded", "the server is full, please try later", true, true),
             Self::CrTokenRevoked => rule("token_revoked", "the token was revoked, please sign in again", true, false),
             Self::CrPeerClosed => rule("peer_closed", "closed by the peer", false, false),
