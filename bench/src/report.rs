@@ -1,7 +1,12 @@
 //! What a scenario found, and the only place that prints: a table for people, one JSON object for machines.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "printing is what this module is for")]
 
-use std::{fmt::Debug, process::ExitCode, time::Duration};
+use std::{
+    fmt::Debug,
+    io::{self, Write as _},
+    process::ExitCode,
+    time::Duration,
+};
 
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -98,11 +103,17 @@ impl Outcome {
 
 /// Prints an outcome on standard output; the sentence of an early end goes to standard error.
 pub fn print(outcome: &Outcome, as_json: bool) {
-    if as_json {
-        println!("{}", outcome.to_json());
-    } else if !outcome.checks.rows.is_empty() {
-        print!("{}", table(&outcome.checks.rows));
-        println!("{}", outcome.verdict());
+    let text = if as_json {
+        format!("{}\n", outcome.to_json())
+    } else if outcome.checks.rows.is_empty() {
+        String::new()
+    } else {
+        format!("{}{}\n", table(&outcome.checks.rows), outcome.verdict())
+    };
+    if let Err(error) = io::stdout().write_all(text.as_bytes())
+        && error.kind() != io::ErrorKind::BrokenPipe
+    {
+        eprintln!("gim-bench: cannot print the result: {error}");
     }
     if let Some(error) = &outcome.error {
         eprintln!("gim-bench: {error}");
