@@ -95,6 +95,7 @@ impl Outcome {
         let checks = self.checks.rows.len();
         let seconds = self.elapsed.as_secs_f64();
         match self.checks.failed() {
+            0 if self.error.is_some() => format!("{}: ended early, after {checks} checks that passed", self.scenario),
             0 => format!("{}: {checks} checks passed in {seconds:.1} s", self.scenario),
             failed => format!("{}: {failed} of {checks} checks FAILED in {seconds:.1} s", self.scenario),
         }
@@ -183,5 +184,6 @@ mod tests {
         assert!(outcome.passed());
         outcome.error = Some("the server went away".into());
         assert!(!outcome.passed());
+        assert_eq!(outcome.verdict(), "smoke: ended early, after 1 checks that passed");
     }
 }

@@ -26,7 +26,7 @@ pub enum ClientError {
     #[error("the server closed the connection{}", .0.as_ref().map(|notice| format!(": {}", notice.message)).unwrap_or_default())]
     Closed(Option<CloseNotice>),
     /// The server sent bytes that are no packet.
-    #[error("the server sent no packet: {0}")]
+    #[error("the server sent bytes that are no packet")]
     Decode(#[from] prost::DecodeError),
     /// The socket failed.
     #[error(transparent)]
