@@ -13,7 +13,7 @@ const PATH: [(u32, &str); 9] = [
     (3, "conn/src/reactor/read.rs"),
     (4, "conn/src/reactor/packets.rs"),
     (5, "conn/src/bridge/uplink.rs"),
-    (6, "logic/src/store/inbox.rs"),
+    (6, "logic/src/store/writer.rs"),
     (7, "conn/src/bridge/downlink.rs"),
     (8, "conn/src/reactor/inbox.rs"),
     (9, "conn/src/reactor/flush.rs"),

@@ -174,6 +174,7 @@ struct WriterTask {
 }
 
 impl WriterTask {
+    // path 6/9: decide, number, store
     async fn run(self) {
         while let Some(jobs) = self.queue.take().await {
             let deliveries = self.write(jobs).await;
