@@ -87,3 +87,13 @@ fn without_logic_a_sign_in_is_answered_try_again_later_and_may_be_repeated() {
     assert_eq!(client.sign_in(3, 4, common::TOKEN).unwrap().code, 10004);
     live.heartbeat().unwrap();
 }
+
+#[test]
+fn a_sign_in_that_timed_out_is_signed_out_behind_it() {
+    let harness = Harness::start_with(Script::Silent, |settings| settings.link.request_timeout_ms = 100);
+    let mut client = harness.connect();
+    assert_eq!(client.sign_in(1, 2, common::TOKEN).unwrap().code, 10004);
+    let asked = harness.logic.next_sign_in();
+    let signed_out = harness.logic.next_sign_out();
+    assert_eq!((signed_out.connection_id, signed_out.user_id, signed_out.device_id), (asked.connection_id, 1, 2));
+}

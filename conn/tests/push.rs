@@ -11,7 +11,7 @@ use gim_proto::{
     CloseReason,
     client::Client,
     connect::{
-        DeviceMessage, Message, PacketCommand, PushToDevicesRequest,
+        DeviceMessage, Message, Packet, PacketCommand, PushToDevicesRequest,
         connect_int_service_client::ConnectIntServiceClient,
     },
     logic::{ConnectionSeq, NewestSeqAnswer, PushAll, RoomMove, RoomSubscribed, down_item, up_item},
@@ -55,6 +55,38 @@ fn a_heartbeat_asks_for_the_newest_seq_and_news_become_a_hint() {
     harness.logic.say(answer(7));
     harness.logic.say(inbox_push(connection_id, 8, b"next"));
     assert_eq!(next_message(&mut client).seq, 8, "the same seq is no news");
+}
+
+#[test]
+fn a_push_that_comes_before_the_answer_to_the_sign_in_becomes_a_hint_after_it() {
+    let harness = Harness::start(Script::Silent);
+    let mut client = harness.connect();
+    let sign_in = Packet { command: PacketCommand::PcSignIn as i32, ..Packet::default() };
+    client.send(&sign_in).unwrap();
+    let asked = harness.logic.next_sign_in();
+    harness.logic.say(inbox_push(asked.connection_id, 5, b"too early"));
+    harness.logic.let_in(asked.request_no, 4);
+    assert_eq!(client.receive().unwrap().command, PacketCommand::PcSignIn as i32);
+    assert_eq!(hint(&mut client), 5);
+    assert_eq!(client.heartbeat().unwrap(), 5);
+    let is_reported = harness.logic.so_far().iter().any(|item| matches!(item, up_item::Item::PushResult(_)));
+    assert!(!is_reported, "a connection that is about to be let in keeps its route");
+}
+
+#[test]
+fn a_room_that_logic_picks_for_a_connection_that_is_gone_is_released() {
+    let harness = Harness::start(Script::Obliging);
+    let client = harness.sign_in(1, 2);
+    let connection_id = harness.logic.next_sign_in().connection_id;
+    drop(client);
+    harness.logic.next_sign_out();
+    let subscribed = Some(RoomSubscribed { room_id: 9, retained: Vec::new() });
+    harness.logic.say(down_item::Item::RoomMove(RoomMove { connection_id, subscribed }));
+    let released = harness.logic.next(|item| match item {
+        up_item::Item::RoomRelease(release) => Some(release.room_id),
+        _ => None,
+    });
+    assert_eq!(released, 9);
 }
 
 #[test]

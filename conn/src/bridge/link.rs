@@ -1,12 +1,15 @@
 //! One link: the stream to one logic node, attached anew whenever it breaks. One task owns the stream, the requests that went
 //! over it, and the order of everything.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
 
 use gim_config::grpc::PeerChannel;
 use gim_proto::{
     LINK_VERSION, ResultCode,
-    logic::{Down, Hello, Up, link_service_client::LinkServiceClient},
+    logic::{Down, Hello, SignOut, Up, link_service_client::LinkServiceClient},
 };
 use metrics::{counter, gauge};
 use tokio::sync::mpsc;
@@ -16,20 +19,26 @@ use tonic::{Request as GrpcRequest, Status, Streaming};
 
 use super::{
     downlink,
-    pending::Pending,
+    pending::{Pending, Purpose},
     reactors::Reactors,
     uplink::{self, LinkItem},
 };
-use crate::{metrics as names, settings::LinkSettings};
+use crate::{metrics as names, session::Identity, settings::LinkSettings};
 
 /// Messages between this task and the HTTP/2 stream: enough to keep it busy, few enough to feel its flow control.
 const STREAM_MESSAGES: usize = 16;
+
+/// Messages that wait for the stream; beyond, the distributor waits.
+const OUTBOX_MESSAGES_MAX: usize = 4;
 
 /// How often requests that wait too long are looked for.
 const EXPIRY_INTERVAL: Duration = Duration::from_millis(250);
 
 /// How long logic may take to say welcome.
 const WELCOME_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long the last messages may take when the node stops.
+const FINISH_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Largest message of a link in either direction: a batch of the largest packets fits.
 const MESSAGE_BYTES_MAX: usize = 256 * 1024 * 1024;
@@ -99,28 +108,36 @@ impl Link {
     }
 
     /// Serves a stream until it ends, and answers what it leaves open.
-    async fn serve(&mut self, mut stream: Stream, stop: &CancellationToken) -> End {
+    async fn serve(&mut self, stream: Stream, stop: &CancellationToken) -> End {
+        let Stream { up, mut down } = stream;
         self.tell(LinkEvent::Attached(self.index)).await;
         let mut pending = Pending::default();
+        let mut outbox = VecDeque::new();
         let mut expiry = tokio::time::interval(EXPIRY_INTERVAL);
         let end = loop {
             tokio::select! {
                 // Replies before requests: they are what lets paused connections go on.
                 biased;
-                message = stream.down.message() => match message {
-                    Ok(Some(down)) => downlink::handle(down, &mut pending, &self.reactors).await,
+                message = down.message() => match message {
+                    Ok(Some(message)) => downlink::handle(message, &mut pending, &self.reactors).await,
                     Ok(None) => break End::Broken(Status::unavailable("the peer ended the stream")),
                     Err(status) => break End::Broken(status),
                 },
-                Some(batch) = self.queue.recv() => {
-                    if let Err(status) = self.send(batch, &mut pending, &stream.up).await {
-                        break End::Broken(status);
-                    }
+                // Never a plain send: logic may read on only after we took its replies, which is done here, too.
+                permit = up.reserve(), if !outbox.is_empty() => match (permit, outbox.pop_front()) {
+                    (Ok(permit), Some(message)) => permit.send(message),
+                    _ => break End::Broken(Status::unavailable("the stream takes nothing more")),
+                },
+                Some(batch) = self.queue.recv(), if outbox.len() < OUTBOX_MESSAGES_MAX => {
+                    outbox.push_back(self.pack(batch, &mut pending));
                 }
-                _ = expiry.tick() => self.expire(&mut pending).await,
-                () = stop.cancelled() => break self.finish(&mut pending, stream).await,
+                _ = expiry.tick() => outbox.extend(self.expire(&mut pending).await),
+                () = stop.cancelled() => break End::Stopped,
             }
         };
+        if let End::Stopped = end {
+            self.finish(&mut pending, outbox, up, down).await;
+        }
         self.tell(LinkEvent::Detached(self.index)).await;
         counter!(names::REQUESTS_EXPIRED).increment(pending.len() as u64);
         for request in pending.take_all() {
@@ -129,36 +146,53 @@ impl Link {
         end
     }
 
-    async fn send(&self, batch: Vec<LinkItem>, pending: &mut Pending, up: &mpsc::Sender<Up>) -> Result<(), Status> {
-        let deadline = Instant::now() + Duration::from_millis(self.settings.request_timeout_ms);
-        let message = uplink::pack(batch, pending, deadline);
-        up.send(message).await.map_err(|_| Status::unavailable("the stream takes nothing more"))
+    fn pack(&self, batch: Vec<LinkItem>, pending: &mut Pending) -> Up {
+        uplink::pack(batch, pending, Instant::now() + Duration::from_millis(self.settings.request_timeout_ms))
     }
 
     /// Sends what is queued, closes our direction, and lets logic end its own.
-    async fn finish(&mut self, pending: &mut Pending, mut stream: Stream) -> End {
+    async fn finish(
+        &mut self,
+        pending: &mut Pending,
+        mut outbox: VecDeque<Up>,
+        up: mpsc::Sender<Up>,
+        mut down: Streaming<Down>,
+    ) {
         self.queue.close();
         while let Some(batch) = self.queue.recv().await {
-            if self.send(batch, pending, &stream.up).await.is_err() {
-                return End::Stopped;
-            }
+            outbox.push_back(self.pack(batch, pending));
         }
-        drop(stream.up);
-        let rest = async { while let Ok(Some(_)) = stream.down.message().await {} };
-        if tokio::time::timeout(Duration::from_secs(2), rest).await.is_err() {
+        // Takes `up` along and drops it at its end, which closes our direction.
+        let send = async move {
+            for message in outbox {
+                if up.send(message).await.is_err() {
+                    return;
+                }
+            }
+        };
+        let read = async move { while let Ok(Some(_)) = down.message().await {} };
+        let both = async { tokio::join!(send, read) };
+        if tokio::time::timeout(FINISH_TIMEOUT, both).await.is_err() {
             tracing::debug!(logic = self.name, "the peer did not end its direction in time");
         }
-        End::Stopped
     }
 
-    async fn expire(&self, pending: &mut Pending) {
+    /// Answers requests whose time is over. A sign-in that logic may still finish is signed out behind it: the message that
+    /// says so is returned.
+    async fn expire(&self, pending: &mut Pending) -> Option<Up> {
         gauge!(names::REQUESTS_PENDING, "logic" => self.name.clone()).set(pending.len() as f64);
         let now = Instant::now();
+        let mut sign_outs = Vec::new();
         while let Some(request) = pending.take_expired(now) {
             counter!(names::REQUESTS_EXPIRED).increment(1);
             tracing::warn!(request_id = request.request_id, connection = %request.connection, "logic did not answer in time");
+            if let Purpose::SignIn(Identity { user_id, device_id }) = request.purpose {
+                let connection_id = request.connection.number();
+                sign_outs.push(uplink::state::sign_out(SignOut { connection_id, user_id, device_id }));
+            }
             self.reactors.send(request.connection.reactor(), request.refused(ResultCode::TryAgainLater)).await;
         }
+        (!sign_outs.is_empty()).then(|| self.pack(sign_outs, pending))
     }
 
     /// While there is no stream, what the distributor gave before it knew is answered. Ends when the distributor is gone.

@@ -9,7 +9,7 @@ use gim_proto::{CloseReason, connect::PacketCommand};
 use super::{Reactor, uplink::UpItem};
 use crate::{
     ids::ConnectionId,
-    session::Identity,
+    session::{Identity, Phase},
     wire::{outbound::Kind, packet},
 };
 
@@ -202,20 +202,19 @@ impl Reactor {
 
     fn on_subscribed(&mut self, connection: ConnectionId, room_id: u64, reply: Option<Bytes>, retained: Vec<Bytes>) {
         let is_answer = reply.is_some();
-        let live = self
-            .find(connection)
-            .filter(|&slot| self.table.get(slot).is_some_and(|found| found.session.identity().is_some()));
-        let Some(slot) = live else {
-            // The bridge counted this subscription when it sent it up; it never came about.
-            if is_answer && room_id != 0 {
-                self.uplink.push(UpItem::RoomLeft(room_id));
-            }
-            self.on_reply(connection, reply);
-            return;
-        };
+        // The bridge counted a subscription when it sent it up; a move by logic is counted now.
         if !is_answer && room_id != 0 {
             self.uplink.push(UpItem::RoomJoined(room_id));
         }
+        let Some(slot) = self.find_live(connection) else {
+            if room_id != 0 {
+                self.uplink.push(UpItem::RoomLeft(room_id));
+            }
+            if is_answer {
+                self.on_reply(connection, reply);
+            }
+            return;
+        };
         self.leave_room(slot);
         if room_id != 0 {
             self.join_room(slot, room_id);
@@ -230,22 +229,36 @@ impl Reactor {
 
     fn on_push(&mut self, item: PushItem) {
         let PushItem { connection, seq, frame } = item;
-        let live = self
-            .find(connection)
-            .filter(|&slot| self.table.get(slot).is_some_and(|found| found.session.identity().is_some()));
-        let Some(slot) = live else {
-            self.metrics.tally.stale_commands += 1;
-            self.uplink.push(UpItem::Gone(connection));
-            return;
-        };
-        if let Some(found) = self.table.get(slot) {
-            found.session.on_newest_seq(seq);
+        match self.find_live(connection) {
+            Some(slot) => {
+                if let Some(found) = self.table.get(slot) {
+                    found.session.on_newest_seq(seq);
+                }
+                self.send(slot, frame, if seq == 0 { Kind::Room } else { Kind::Inbox });
+            }
+            None if self.owe_hint_after_sign_in(connection, seq) => {}
+            None => {
+                self.metrics.tally.stale_commands += 1;
+                self.uplink.push(UpItem::Gone(connection));
+            }
         }
-        self.send(slot, frame, if seq == 0 { Kind::Room } else { Kind::Inbox });
+    }
+
+    /// Logic writes a route just before it lets a connection in, so that a push can come before the answer. It is left out,
+    /// as the client waits for its sign-in first, and made up for by a hint. False where no sign-in is under way.
+    fn owe_hint_after_sign_in(&mut self, connection: ConnectionId, seq: u64) -> bool {
+        let Some(slot) = self.find(connection) else { return false };
+        let Some(found) = self.table.get(slot) else { return false };
+        let is_signing_in = found.session.phase() == Phase::SigningIn;
+        if is_signing_in && found.session.on_newest_seq(seq) {
+            found.flags.hint_owed = true;
+            self.metrics.tally.inbox_skipped += 1;
+        }
+        is_signing_in
     }
 
     fn on_newest_seq(&mut self, connection: ConnectionId, seq: u64) {
-        let Some(slot) = self.find(connection) else {
+        let Some(slot) = self.find_live(connection) else {
             self.metrics.tally.stale_commands += 1;
             return;
         };
@@ -260,6 +273,12 @@ impl Reactor {
     fn find(&mut self, connection: ConnectionId) -> Option<usize> {
         let slot = connection.slot();
         self.table.get_owned(slot, connection.generation()).map(|_| slot)
+    }
+
+    /// The same, where it is signed in.
+    fn find_live(&mut self, connection: ConnectionId) -> Option<usize> {
+        let slot = self.find(connection)?;
+        self.table.peek(slot)?.session.identity().map(|_| slot)
     }
 
     fn join_room(&mut self, slot: usize, room_id: u64) {

@@ -205,7 +205,8 @@ impl Session {
         self.on_reply();
         self.phase = Phase::Live;
         self.identity = identity;
-        self.newest_seq = newest_seq;
+        // A push may have come before the answer, along the route that logic wrote just before it.
+        self.newest_seq = self.newest_seq.max(newest_seq);
         self.since_tick = tick(now_ms);
         self.live_tick = self.since_tick;
         true

@@ -44,9 +44,7 @@ impl App {
     ) -> Result<(Route, u64, Vec<Route>), Error> {
         let Caller { user_id, device_id } = connection.caller;
         self.check_token(connection.caller, token, request_id).await?;
-        let device_ids = [device_id];
-        let (newest_seq, types) =
-            tokio::try_join!(self.store.inboxes.newest_seq(user_id), self.store.devices.types(&device_ids))?;
+        let types = self.store.devices.types(&[device_id]).await?;
         let route = Route {
             user_id,
             device_id,
@@ -56,6 +54,11 @@ impl App {
             since_ms: connection.since_ms,
         };
         let losers = self.shared.put_routes(vec![route.clone()]).await?;
+        // Asked only now: what is committed from here on is pushed along the route, what was before is in the answer.
+        let newest_seq = self.store.inboxes.newest_seq(user_id).await.unwrap_or_else(|error| {
+            tracing::warn!(%error, "signed in without the newest seq; the first heartbeat asks again");
+            0
+        });
         Ok((route, newest_seq, losers))
     }
 }
