@@ -7,6 +7,7 @@ use std::{net::SocketAddr, sync::Arc, task, time::Duration};
 
 use gim_proto::{ResultCode, metadata};
 use serde::{Deserialize, Serialize};
+use subtle::ConstantTimeEq as _;
 use tokio::{sync::watch, task::JoinHandle};
 use tonic::{
     Request, Status,
@@ -202,12 +203,12 @@ where
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+    fn call(&mut self, mut request: http::Request<Body>) -> Self::Future {
         if let Err(status) = check_internal_token(&request, &self.internal_token) {
             return Box::pin(std::future::ready(Ok(status.into_http())));
         }
         let method = request.uri().path().to_owned();
-        let span = tracing::info_span!("grpc", %method, request_id = request_id(&request));
+        let span = tracing::info_span!("grpc", %method, request_id = request_id(&mut request));
         // The clone was not polled for readiness; the service that was is the one to call.
         let clone = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, clone);
@@ -230,7 +231,14 @@ fn record<E>(method: String, result: &Result<http::Response<Body>, E>, elapsed: 
     metrics::histogram!("grpc_call_seconds", "method" => method).record(elapsed.as_secs_f64());
 }
 
-fn request_id(request: &http::Request<Body>) -> &str {
+/// The id under which the call is found in every log: the caller's, or a new one that the handler passes on like the caller's.
+fn request_id(request: &mut http::Request<Body>) -> &str {
+    let is_given = request.headers().get(metadata::REQUEST_ID).is_some_and(|value| !value.is_empty());
+    if !is_given {
+        let id =
+            http::HeaderValue::from_str(&format!("{:016x}", rand::random::<u64>())).expect("hex digits fit a header");
+        request.headers_mut().insert(metadata::REQUEST_ID, id);
+    }
     let id = request.headers().get(metadata::REQUEST_ID).and_then(|value| value.to_str().ok()).unwrap_or("");
     id.get(..metadata::REQUEST_ID_BYTES_MAX).unwrap_or(id)
 }
@@ -240,7 +248,7 @@ fn check_internal_token(request: &http::Request<Body>, expected: &str) -> Result
         return Ok(());
     }
     let shown = request.headers().get(metadata::INTERNAL_TOKEN).map_or(&b""[..], |value| value.as_bytes());
-    if same_bytes(shown, expected.as_bytes()) {
+    if shown.ct_eq(expected.as_bytes()).into() {
         return Ok(());
     }
     Err(ResultCode::NotAllowed.status("this service needs the internal token"))
@@ -250,11 +258,6 @@ fn check_internal_token(request: &http::Request<Body>, expected: &str) -> Result
 fn is_internal(path: &str) -> bool {
     let service = path.trim_start_matches('/').split('/').next().unwrap_or("");
     service.ends_with("IntService") || service.ends_with("LinkService")
-}
-
-/// Compares in a time that depends on the lengths only.
-fn same_bytes(left: &[u8], right: &[u8]) -> bool {
-    left.len() == right.len() && left.iter().zip(right).fold(0, |sum, (a, b)| sum | (a ^ b)) == 0
 }
 
 #[cfg(test)]
@@ -271,6 +274,18 @@ mod tests {
         assert!(settings.validate().is_err());
         let loopback = GrpcSettings { listen: Endpoint::new("127.0.0.1:8010"), internal_token: String::new() };
         loopback.validate().unwrap();
+    }
+
+    #[test]
+    fn a_call_without_a_request_id_gets_one() {
+        let mut request = http::Request::new(Body::empty());
+        let made = request_id(&mut request).to_owned();
+        assert_eq!(made.len(), 16);
+        assert_eq!(request.headers()[metadata::REQUEST_ID], made);
+        request.headers_mut().insert(metadata::REQUEST_ID, http::HeaderValue::from_static("given"));
+        assert_eq!(request_id(&mut request), "given");
+        request.headers_mut().insert(metadata::REQUEST_ID, "x".repeat(200).parse().unwrap());
+        assert_eq!(request_id(&mut request).len(), metadata::REQUEST_ID_BYTES_MAX);
     }
 
     #[test]
