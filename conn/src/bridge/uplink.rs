@@ -76,14 +76,14 @@ pub(super) fn pack(batch: Vec<LinkItem>, pending: &mut Pending, deadline: Instan
     Up { hello: None, items }
 }
 
-/// The id under which a request is found in every log: the client's, or one made of the connection and a number.
+/// The id under which a request is found in every log: the client's own, told apart from other clients' by the connection.
 fn log_id(request: &Request) -> String {
     let id = if request.request_id.is_empty() {
-        format!("{}-{:08x}", request.connection, rand::random::<u32>())
+        format!("{}/{:08x}", request.connection, rand::random::<u32>())
     } else {
-        request.request_id.clone()
+        format!("{}/{}", request.connection, request.request_id)
     };
-    tracing::debug!(request_id = id, connection = %request.connection, command = request.command, "packet to logic");
+    tracing::debug!(request_id = id, command = request.command, "packet to logic");
     id
 }
 
