@@ -1,33 +1,58 @@
 //! Waking a reactor from another thread with at most one system call per turn.
 //!
 //! A producer puts its command into the inbox first and arms the flag second; only who finds it disarmed makes the call. The
-//! reactor disarms first and drains second. Both use `swap` with AcqRel: a plain store on either side can lose a wake-up.
+//! reactor disarms first and drains second. Both use `swap` with AcqRel: a plain store on either side can lose a wake-up, as
+//! `tests/wake.rs` shows with loom.
 
-use std::{
-    io,
-    sync::atomic::{AtomicBool, Ordering},
-};
+use std::io;
+
+#[cfg(feature = "loom")]
+use loom::sync::atomic::{AtomicBool, Ordering};
+#[cfg(not(feature = "loom"))]
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Wakes one reactor. Shared by the reactor and all who fill its inbox.
 #[derive(Debug)]
 pub struct WakeFlag {
-    armed: AtomicBool,
+    armed: Armed,
     waker: mio::Waker,
 }
+
+/// Whether the reactor has been called already and has not looked yet.
+#[derive(Debug)]
+pub struct Armed(AtomicBool);
 
 impl WakeFlag {
     /// A flag that makes `poll` return.
     pub fn new(waker: mio::Waker) -> Self {
-        Self { armed: AtomicBool::new(false), waker }
+        Self { armed: Armed::default(), waker }
     }
 
     /// To be called after something was put into the inbox.
     pub fn wake(&self) -> io::Result<()> {
-        if self.armed.swap(true, Ordering::AcqRel) { Ok(()) } else { self.waker.wake() }
+        if self.armed.arm() { self.waker.wake() } else { Ok(()) }
     }
 
     /// To be called by the reactor before it drains its inbox.
     pub fn disarm(&self) {
-        self.armed.swap(false, Ordering::AcqRel);
+        self.armed.disarm();
+    }
+}
+
+impl Armed {
+    /// True where the caller is the one who has to call the reactor.
+    pub fn arm(&self) -> bool {
+        !self.0.swap(true, Ordering::AcqRel)
+    }
+
+    /// The reactor is about to look.
+    pub fn disarm(&self) {
+        self.0.swap(false, Ordering::AcqRel);
+    }
+}
+
+impl Default for Armed {
+    fn default() -> Self {
+        Self(AtomicBool::new(false))
     }
 }
