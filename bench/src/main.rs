@@ -1,17 +1,26 @@
-//! `gim-bench`: checks a running gim from outside, over its public protocol only, so that any server of that protocol can
-//! be asked. Each scenario answers one question and stands in its own file under `scenario/`.
+//! `gim-bench`: checks and measures a running gim from outside, over its public protocol only, so that any server of that
+//! protocol can be asked. Each scenario answers one question and stands in its own file under `scenario/`.
 //!
-//! The main thread runs the scenario and blocks with deadlines; gRPC runs on the one Tokio worker that [`target`] owns.
+//! The main thread runs the scenario, and all clients of it ([`swarm`]); gRPC runs on the one Tokio worker that [`target`]
+//! owns; bare servers to compare with run in child processes ([`baseline`]).
 
+mod baseline;
+mod duel;
+mod host;
+mod load;
+mod progress;
 mod report;
 mod scenario;
+mod stats;
+mod swarm;
 mod target;
+mod users;
 
 use std::process::ExitCode;
 
 use clap::Parser;
 
-/// Checks a running gim from outside, over its public protocol only.
+/// Checks and measures a running gim from outside, over its public protocol only.
 #[derive(Debug, Parser)]
 #[command(name = "gim-bench", version, about)]
 struct Arguments {
@@ -19,7 +28,15 @@ struct Arguments {
     #[arg(long, global = true)]
     json: bool,
     #[command(subcommand)]
-    scenario: scenario::Scenario,
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    #[command(flatten)]
+    Scenario(scenario::Scenario),
+    #[command(hide = true)]
+    Baseline(baseline::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -27,7 +44,11 @@ fn main() -> ExitCode {
         Ok(arguments) => arguments,
         Err(error) => return report::usage(&error),
     };
-    let outcome = arguments.scenario.run();
+    let scenario = match arguments.command {
+        Command::Scenario(scenario) => scenario,
+        Command::Baseline(arguments) => return report::end(baseline::serve(&arguments)),
+    };
+    let outcome = scenario.run();
     report::print(&outcome, arguments.json);
     if outcome.passed() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

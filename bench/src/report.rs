@@ -11,6 +11,8 @@ use std::{
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::host;
+
 /// Cells of the table are cut at this many characters; JSON has them whole.
 const CELL_CHARS_MAX: usize = 56;
 
@@ -58,6 +60,39 @@ impl Checks {
     }
 }
 
+/// What a scenario measured, in the order of the table.
+#[derive(Debug, Default)]
+pub struct Figures {
+    rows: Vec<(&'static str, Value, String)>,
+}
+
+impl Figures {
+    /// Adds a count.
+    pub fn count(&mut self, key: &'static str, value: u64, words: impl Into<String>) {
+        self.rows.push((key, value.into(), words.into()));
+    }
+
+    /// Adds a measure; four digits of it are kept.
+    pub fn measure(&mut self, key: &'static str, value: f64, words: impl Into<String>) {
+        self.rows.push((key, rounded(value).into(), words.into()));
+    }
+
+    fn table(&self) -> String {
+        let width = self.rows.iter().map(|(_, _, words)| words.chars().count()).max().unwrap_or(0);
+        self.rows.iter().map(|(_, value, words)| format!("{words:<width$}  {value}\n")).collect()
+    }
+}
+
+/// Four digits, and all of those before the point.
+fn rounded(value: f64) -> f64 {
+    if value == 0.0 || !value.is_finite() {
+        return 0.0;
+    }
+    let decimals = (3 - value.abs().log10().floor() as i32).clamp(0, 9);
+    let scale = 10f64.powi(decimals);
+    (value * scale).round() / scale
+}
+
 /// The end of a scenario.
 #[derive(Debug)]
 pub struct Outcome {
@@ -67,7 +102,11 @@ pub struct Outcome {
     pub config: Value,
     /// What it checked, as far as it came.
     pub checks: Checks,
-    /// The sentence that says why it ended early.
+    /// What it measured, as far as it came.
+    pub figures: Figures,
+    /// What to know about the figures, a sentence each.
+    pub warnings: Vec<String>,
+    /// The sentence that says why it ended early, or what is wrong with its result.
     pub error: Option<String>,
     /// How long it took.
     pub elapsed: Duration,
@@ -80,15 +119,36 @@ impl Outcome {
     }
 
     fn to_json(&self) -> Value {
-        json!({
+        let mut json = json!({
             "scenario": self.scenario,
             "config": self.config,
+            "host": host::to_json(),
+            "commit": host::COMMIT,
             "passed": self.passed(),
-            "failed_checks": self.checks.failed(),
-            "checks": self.checks.rows,
+            "warnings": self.warnings,
             "error": self.error,
-            "seconds": self.elapsed.as_secs_f64(),
-        })
+            "seconds": rounded(self.elapsed.as_secs_f64()),
+        });
+        for (key, value, _) in &self.figures.rows {
+            json[*key] = value.clone();
+        }
+        if !self.checks.rows.is_empty() {
+            json["failed_checks"] = self.checks.failed().into();
+            json["checks"] = json!(self.checks.rows);
+        }
+        json
+    }
+
+    /// For people; empty where it did not come far enough to have found anything.
+    fn to_text(&self) -> String {
+        let mut text = String::new();
+        if !self.checks.rows.is_empty() {
+            text += &format!("{}{}\n", table(&self.checks.rows), self.verdict());
+        }
+        if !self.figures.rows.is_empty() {
+            text += &self.figures.table();
+        }
+        text
     }
 
     fn verdict(&self) -> String {
@@ -104,20 +164,28 @@ impl Outcome {
 
 /// Prints an outcome on standard output; the sentence of an early end goes to standard error.
 pub fn print(outcome: &Outcome, as_json: bool) {
-    let text = if as_json {
-        format!("{}\n", outcome.to_json())
-    } else if outcome.checks.rows.is_empty() {
-        String::new()
-    } else {
-        format!("{}{}\n", table(&outcome.checks.rows), outcome.verdict())
-    };
+    let text = if as_json { format!("{}\n", outcome.to_json()) } else { outcome.to_text() };
     if let Err(error) = io::stdout().write_all(text.as_bytes())
         && error.kind() != io::ErrorKind::BrokenPipe
     {
         eprintln!("gim-bench: cannot print the result: {error}");
     }
+    for warning in &outcome.warnings {
+        eprintln!("gim-bench: note: {warning}");
+    }
     if let Some(error) = &outcome.error {
         eprintln!("gim-bench: {error}");
+    }
+}
+
+/// The exit code of what has no result; the sentence of its failure goes to standard error.
+pub fn end(result: anyhow::Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("gim-bench: {error:#}");
+            ExitCode::FAILURE
+        }
     }
 }
 
@@ -161,7 +229,15 @@ mod tests {
         let mut checks = Checks::default();
         checks.equal("seq", 1, 1);
         checks.equal("a longer name", "x".repeat(CELL_CHARS_MAX + 1), "y".into());
-        Outcome { scenario: "smoke", config: json!({}), checks, error: None, elapsed: Duration::from_millis(1500) }
+        Outcome {
+            scenario: "smoke",
+            config: json!({}),
+            checks,
+            figures: Figures::default(),
+            warnings: Vec::new(),
+            error: None,
+            elapsed: Duration::from_millis(1500),
+        }
     }
 
     #[test]
@@ -185,5 +261,16 @@ mod tests {
         outcome.error = Some("the server went away".into());
         assert!(!outcome.passed());
         assert_eq!(outcome.verdict(), "smoke: ended early, after 1 checks that passed");
+    }
+
+    #[test]
+    fn figures_are_keys_of_the_result_and_lines_of_the_table() {
+        let mut figures = Figures::default();
+        figures.count("lost", 0, "messages lost");
+        figures.measure("p99_ms", 1.23456, "99 % within (ms)");
+        assert_eq!(figures.table(), "messages lost     0\n99 % within (ms)  1.235\n");
+        let outcome = Outcome { figures, ..outcome() };
+        assert_eq!((&outcome.to_json()["lost"], &outcome.to_json()["p99_ms"]), (&json!(0), &json!(1.235)));
+        assert_eq!([123_456.7, 0.000_123_44, f64::NAN].map(rounded), [123_457.0, 0.000_123_4, 0.0]);
     }
 }

@@ -13,7 +13,7 @@ use std::{
 use anyhow::{Context as _, anyhow};
 use gim_proto::{ResultCode, client::Client, metadata};
 use serde_json::{Value, json};
-use tokio::runtime::Runtime;
+use tokio::runtime::{Handle, Runtime};
 use tonic::{
     Request, Response, Status,
     transport::{Channel, Endpoint},
@@ -100,6 +100,21 @@ impl Target {
         Ok(target)
     }
 
+    /// Where conn is.
+    pub fn tcp(&self) -> SocketAddr {
+        self.tcp
+    }
+
+    /// What trusted callers show; empty for nothing.
+    pub fn internal_token(&self) -> &str {
+        &self.internal_token
+    }
+
+    /// The runtime of gRPC, for work beside the scenario's thread.
+    pub fn runtime(&self) -> &Handle {
+        self.runtime.handle()
+    }
+
     /// Opens one more long connection.
     pub fn connect(&self) -> anyhow::Result<Client> {
         Client::connect(self.tcp, DEADLINE).with_context(|| format!("cannot reach conn at {}", self.tcp_name))
@@ -136,13 +151,16 @@ impl Target {
         let answer = self.runtime.block_on(async { tokio::time::timeout(DEADLINE, answer).await });
         match answer {
             Ok(Ok(answer)) => Ok(answer.into_inner()),
-            Ok(Err(status)) => {
-                let code = ResultCode::of_status(&status).number();
-                Err(anyhow!("{what} was refused with code {code}: {}", status.message()))
-            }
+            Ok(Err(status)) => Err(refused(what, &status)),
             Err(_) => Err(anyhow!("{what} was not answered within {DEADLINE:?}")),
         }
     }
+}
+
+/// Says what was asked and what the server said.
+pub fn refused(what: &str, status: &Status) -> anyhow::Error {
+    let code = ResultCode::of_status(status).number();
+    anyhow!("{what} was refused with code {code}: {}", status.message())
 }
 
 fn resolve(address: &str) -> anyhow::Result<SocketAddr> {

@@ -1,5 +1,9 @@
 //! The scenarios, one question each. A scenario is a file with its arguments and a `run` that ends in an [`Outcome`].
 
+mod echo;
+mod idle;
+mod room;
+mod signin;
 mod smoke;
 
 use clap::Subcommand;
@@ -11,6 +15,14 @@ use crate::report::Outcome;
 pub enum Scenario {
     /// Does every message arrive, once, in order, with the right seq?
     Smoke(smoke::Arguments),
+    /// How long does a heartbeat take, there and back, and how many fit into a second?
+    Echo(echo::Arguments),
+    /// What does a connection cost that says nothing?
+    Idle(idle::Arguments),
+    /// How fast does a message reach all members of a room, and how many such deliveries fit into a second?
+    Room(room::Arguments),
+    /// How fast can everybody come back?
+    Signin(signin::Arguments),
 }
 
 impl Scenario {
@@ -18,6 +30,10 @@ impl Scenario {
     pub fn run(&self) -> Outcome {
         match self {
             Self::Smoke(arguments) => smoke::run(arguments),
+            Self::Echo(arguments) => echo::run(arguments),
+            Self::Idle(arguments) => idle::run(arguments),
+            Self::Room(arguments) => room::run(arguments),
+            Self::Signin(arguments) => signin::run(arguments),
         }
     }
 }

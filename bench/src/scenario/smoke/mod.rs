@@ -18,8 +18,9 @@ use gim_proto::{ResultCode, business, logic, metadata};
 
 use self::device::Device;
 use crate::{
-    report::{Checks, Outcome},
+    report::{Checks, Figures, Outcome},
     target::{Target, TargetArguments},
+    users::phone_number,
 };
 
 /// Arguments of `smoke`.
@@ -41,6 +42,8 @@ pub fn run(arguments: &Arguments) -> Outcome {
         scenario: "smoke",
         config: arguments.target.to_json(),
         checks,
+        figures: Figures::default(),
+        warnings: Vec::new(),
         error: ended.err().map(|error| format!("{error:#}")),
         elapsed: started.elapsed(),
     }
@@ -149,11 +152,6 @@ fn ask_business(
     };
     let mut client = business::user_ext_service_client::UserExtServiceClient::new(target.business());
     target.call("business.UserExtService/SignIn", client.sign_in(target.named(tonic::Request::new(request))))
-}
-
-/// Digits as of a phone number; 12 random ones do not meet an earlier run's.
-fn phone_number() -> String {
-    format!("9{:012}", rand::random::<u64>() % 1_000_000_000_000)
 }
 
 /// A request of a signed-in client.

@@ -1,0 +1,88 @@
+//! What the sockets of this machine give without a messaging server: bare servers in child processes of this one, driven by
+//! the same swarm in the same run. A child ends when its standard input does, so none outlives its run.
+
+mod echo;
+mod writes;
+
+use std::{
+    io::{self, BufRead as _, BufReader, Write as _},
+    net::{SocketAddr, TcpListener},
+    process::{Child, ChildStdin, Command, Stdio},
+};
+
+use anyhow::Context as _;
+
+pub use self::writes::put;
+
+/// A bare server; not for people.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    #[command(subcommand)]
+    kind: Kind,
+}
+
+/// Which bare server.
+#[derive(Debug, Clone, Copy, clap::Subcommand)]
+pub enum Kind {
+    /// Writes back what it reads
+    Echo,
+    /// Writes what it is given on standard input to every socket
+    Writes {
+        /// So many sockets
+        sockets: usize,
+    },
+}
+
+/// Is the child: serves until standard input ends.
+pub fn serve(arguments: &Arguments) -> anyhow::Result<()> {
+    let listener = TcpListener::bind("127.0.0.1:0").context("a baseline cannot listen")?;
+    socket2::SockRef::from(&listener).listen(i16::MAX.into()).context("a baseline cannot listen")?;
+    crate::host::take_files(0)?;
+    writeln!(io::stdout(), "{}", listener.local_addr()?)?;
+    match arguments.kind {
+        Kind::Echo => echo::serve(listener),
+        Kind::Writes { sockets } => writes::serve(&listener, sockets),
+    }
+}
+
+/// A running bare server.
+#[derive(Debug)]
+pub struct Baseline {
+    child: Child,
+    address: SocketAddr,
+}
+
+impl Baseline {
+    /// Starts one.
+    pub fn start(kind: Kind) -> anyhow::Result<Self> {
+        let mut command = Command::new(std::env::current_exe().context("cannot find gim-bench itself")?);
+        command.arg("baseline").stdin(Stdio::piped()).stdout(Stdio::piped());
+        match kind {
+            Kind::Echo => command.arg("echo"),
+            Kind::Writes { sockets } => command.arg("writes").arg(sockets.to_string()),
+        };
+        let mut child = command.spawn().context("cannot start a baseline")?;
+        let mut line = String::new();
+        let output = child.stdout.take().context("a baseline has no output")?;
+        BufReader::new(output).read_line(&mut line).context("a baseline does not start")?;
+        let address = line.trim().parse().context("a baseline does not start")?;
+        Ok(Self { child, address })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Its standard input.
+    pub fn take_input(&mut self) -> anyhow::Result<ChildStdin> {
+        self.child.stdin.take().context("the input of a baseline is taken")
+    }
+}
+
+impl Drop for Baseline {
+    fn drop(&mut self) {
+        // It is gone already where either fails.
+        let _is_gone = self.child.kill().and_then(|()| self.child.wait()).is_err();
+    }
+}

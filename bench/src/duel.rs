@@ -1,0 +1,69 @@
+//! The server and its baseline by turns: short slices of one, then of the other, in the same run, so that whatever else
+//! this machine does meets both. The first part of each slice warms up, and lets what the slice before left over end.
+
+use std::time::{Duration, Instant};
+
+/// About how long one slice lasts.
+const SLICE: Duration = Duration::from_secs(1);
+
+/// The part of a slice that is not measured.
+const WARM_UP: f64 = 0.25;
+
+/// Who is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// The server under test.
+    Server,
+    /// The bare one.
+    Baseline,
+}
+
+/// One slice.
+#[derive(Debug, Clone, Copy)]
+pub struct Slice {
+    /// Whose it is.
+    pub side: Side,
+    /// When measuring begins.
+    pub measure_from: Instant,
+    /// When it ends.
+    pub end: Instant,
+}
+
+impl Slice {
+    /// Whether what happens now counts.
+    pub fn measures(&self, side: Side, now: Instant) -> bool {
+        side == self.side && now >= self.measure_from && now < self.end
+    }
+
+    /// For how long it counts.
+    pub fn measured(&self) -> Duration {
+        self.end - self.measure_from
+    }
+}
+
+/// Cuts a time from now on into slices, as many for either side; each is made when the one before is over.
+pub fn slices(total: Duration) -> impl ExactSizeIterator<Item = Slice> {
+    let pairs = (total.div_duration_f64(2 * SLICE).round() as u32).max(1);
+    let length = total / (2 * pairs);
+    (0..2 * pairs).map(move |number| {
+        let side = if number % 2 == 0 { Side::Baseline } else { Side::Server };
+        let start = Instant::now();
+        Slice { side, measure_from: start + length.mul_f64(WARM_UP), end: start + length }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_sides_get_the_same_time() {
+        for (seconds, expected) in [(1, 2), (2, 2), (10, 10)] {
+            let slices: Vec<_> = slices(Duration::from_secs(seconds)).collect();
+            assert_eq!(slices.len(), expected);
+            let server = slices.iter().filter(|slice| slice.side == Side::Server);
+            assert_eq!(server.count(), expected / 2);
+            assert!(slices.iter().all(|slice| slice.measured() < Duration::from_secs(1)));
+        }
+    }
+}

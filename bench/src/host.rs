@@ -1,0 +1,174 @@
+//! The machine a run was made on, and what the system counts of it: CPU time and memory of a process, kernel memory.
+//! Everything is read from /proc when asked for; nothing is kept.
+
+use std::{fs, net::SocketAddr, path::Path, time::Duration};
+
+use anyhow::{Context as _, anyhow};
+use nix::{
+    sys::resource::{Resource, getrlimit, setrlimit},
+    unistd::{SysconfVar, sysconf},
+};
+use serde_json::{Value, json};
+
+/// Files that a run needs beside its connections: epoll, gRPC, children, the executable.
+const FILES_RESERVED: usize = 100;
+
+/// The commit this binary was built of.
+pub const COMMIT: &str = env!("GIM_COMMIT");
+
+/// The machine, for the report.
+pub fn to_json() -> Value {
+    let cpus = read("/proc/cpuinfo");
+    json!({
+        "cpu": field(&cpus, "model name").unwrap_or("unknown"),
+        "cores": std::thread::available_parallelism().map_or(0, usize::from),
+        "memory_bytes": kib("/proc/meminfo", "MemTotal"),
+        "kernel": read("/proc/sys/kernel/osrelease").trim(),
+        "files_max": getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(_, hard)| hard),
+    })
+}
+
+/// Takes as many files as the process may have; the error says that they do not suffice.
+pub fn take_files(connections: usize) -> anyhow::Result<()> {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).context("cannot read the file limit")?;
+    if soft < hard {
+        setrlimit(Resource::RLIMIT_NOFILE, hard, hard).context("cannot raise the file limit")?;
+    }
+    let possible = usize::try_from(hard).unwrap_or(usize::MAX).saturating_sub(FILES_RESERVED);
+    if connections > possible {
+        return Err(anyhow!(
+            "{connections} connections need a file limit of {}, and that of a process is {hard} here (ulimit -Hn)",
+            connections + FILES_RESERVED
+        ));
+    }
+    Ok(())
+}
+
+/// Kernel memory of sockets and files: what the slab allocator holds, and the buffers of TCP.
+pub fn kernel_bytes() -> u64 {
+    let sockets = read("/proc/net/sockstat");
+    let tcp = sockets.lines().find(|line| line.starts_with("TCP:")).unwrap_or_default();
+    let pages = tcp.split(' ').skip_while(|word| *word != "mem").nth(1).and_then(|pages| pages.parse().ok());
+    kib("/proc/meminfo", "Slab") + pages.unwrap_or(0) * system(SysconfVar::PAGE_SIZE)
+}
+
+/// A process on this machine.
+#[derive(Debug, Clone)]
+pub struct Process {
+    folder: String,
+}
+
+impl Process {
+    /// The one that runs this code.
+    pub fn this() -> Self {
+        Self { folder: "/proc/self".to_owned() }
+    }
+
+    /// The one with this id.
+    pub fn with_id(id: u32) -> anyhow::Result<Self> {
+        let folder = format!("/proc/{id}");
+        if Path::new(&folder).exists() { Ok(Self { folder }) } else { Err(anyhow!("there is no process {id}")) }
+    }
+
+    /// The one that listens on a TCP port here; the error says how to name it instead.
+    pub fn listening_on(address: SocketAddr) -> anyhow::Result<Self> {
+        let inodes = listening_inodes(address.port());
+        let folders = fs::read_dir("/proc").context("cannot list processes")?.flatten();
+        let folders = folders.filter(|entry| entry.file_name().to_string_lossy().parse::<u32>().is_ok());
+        let mut folders = folders.map(|entry| entry.path().to_string_lossy().into_owned());
+        let folder = folders.find(|folder| holds_one_of(folder, &inodes));
+        folder.map(|folder| Self { folder }).ok_or_else(|| {
+            anyhow!("cannot tell which process of this host listens on {address}: name it with --server-pid")
+        })
+    }
+
+    /// Memory that it occupies.
+    pub fn rss_bytes(&self) -> anyhow::Result<u64> {
+        let path = format!("{}/statm", self.folder);
+        let text = fs::read_to_string(&path).context("the server process is gone")?;
+        let pages: Option<u64> = text.split(' ').nth(1).and_then(|pages| pages.parse().ok());
+        Ok(pages.context("/proc has no resident size of the server")? * system(SysconfVar::PAGE_SIZE))
+    }
+
+    /// CPU time that it used so far, in all threads.
+    pub fn cpu_time(&self) -> anyhow::Result<Duration> {
+        let text = fs::read_to_string(format!("{}/stat", self.folder)).context("the server process is gone")?;
+        // The name in parentheses may have spaces; user and system time are fields 14 and 15, the 12th and 13th after it.
+        let after_name = text.rsplit(") ").next().unwrap_or_default();
+        let ticks: u64 = after_name.split(' ').skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
+        Ok(Duration::from_secs_f64(ticks as f64 / system(SysconfVar::CLK_TCK) as f64))
+    }
+}
+
+fn system(variable: SysconfVar) -> u64 {
+    sysconf(variable).ok().flatten().and_then(|value| u64::try_from(value).ok()).unwrap_or(1)
+}
+
+/// Empty where the system does not tell.
+fn read(path: &str) -> String {
+    fs::read_to_string(path).unwrap_or_default()
+}
+
+fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+    let line = text.lines().find(|line| line.starts_with(name))?;
+    line.split_once(':').map(|(_, value)| value.trim())
+}
+
+fn kib(path: &str, name: &str) -> u64 {
+    let text = read(path);
+    let value = field(&text, name).and_then(|value| value.split(' ').next()?.parse::<u64>().ok());
+    value.unwrap_or(0) * 1024
+}
+
+fn listening_inodes(port: u16) -> Vec<String> {
+    const LISTEN: &str = "0A";
+    let tables = [read("/proc/net/tcp"), read("/proc/net/tcp6")];
+    let lines = tables.iter().flat_map(|table| table.lines().skip(1));
+    let sockets = lines.map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let suffix = format!(":{port:04X}");
+    let ours = sockets.filter(|fields| fields.len() > 9 && fields[1].ends_with(&suffix) && fields[3] == LISTEN);
+    ours.map(|fields| format!("socket:[{}]", fields[9])).collect()
+}
+
+fn holds_one_of(folder: &str, sockets: &[String]) -> bool {
+    // Processes of others do not let us look.
+    let Ok(files) = fs::read_dir(format!("{folder}/fd")) else { return false };
+    files.flatten().any(|file| {
+        let target = fs::read_link(file.path()).unwrap_or_default();
+        sockets.iter().any(|socket| target.as_os_str() == socket.as_str())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn the_process_that_listens_is_found_and_measured() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let process = Process::listening_on(address).unwrap();
+        assert_eq!(process.folder, format!("/proc/{}", std::process::id()));
+        assert!(process.rss_bytes().unwrap() > 100_000);
+        assert!(process.cpu_time().unwrap() < Duration::from_secs(3600));
+        drop(listener);
+        let error = Process::listening_on(address).unwrap_err().to_string();
+        assert!(error.ends_with("name it with --server-pid"), "{error}");
+    }
+
+    #[test]
+    fn too_few_files_are_one_sentence() {
+        take_files(1).unwrap();
+        let error = take_files(usize::MAX / 2).unwrap_err().to_string();
+        assert!(error.contains("need a file limit of") && error.contains("ulimit -Hn"), "{error}");
+    }
+
+    #[test]
+    fn the_host_is_described() {
+        let host = to_json();
+        assert!(host["cores"].as_u64().unwrap() > 0 && host["memory_bytes"].as_u64().unwrap() > 0);
+        assert!(kernel_bytes() > 0);
+    }
+}

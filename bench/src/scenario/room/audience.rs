@@ -1,0 +1,176 @@
+//! Those who listen: what each member has got, in which order, how late, and when the next burst is due.
+
+use std::time::Instant;
+
+use anyhow::ensure;
+use gim_proto::connect::{PacketCommand, Reply};
+use prost::Message as _;
+
+use super::{LATE, WINDOW, pusher::Pusher};
+use crate::{
+    duel::{Side, Slice},
+    stats::{Latencies, Schedule, ratio},
+    swarm::{Behaviour, Link, Packet, Swarm, packet::Message},
+};
+
+const MESSAGE: i32 = PacketCommand::PcMessage as i32;
+const SUBSCRIBE: i32 = PacketCommand::PcSubscribeRoom as i32;
+
+/// The members on one side, and who pushes to them.
+pub struct Audience {
+    pub members: usize,
+    pub burst: u32,
+    pub pushed: u64,
+    pub latencies: Latencies,
+    pub seconds: f64,
+    pub reordered: u64,
+    pub late: u64,
+    pusher: Pusher,
+    /// Newest seq of each member.
+    seqs: Vec<u64>,
+    received: u64,
+}
+
+impl Audience {
+    pub fn new(members: usize, burst: u32, pusher: Pusher) -> Self {
+        Self {
+            members,
+            burst,
+            pushed: 0,
+            latencies: Latencies::default(),
+            seconds: 0.0,
+            reordered: 0,
+            late: 0,
+            pusher,
+            seqs: vec![0; members],
+            received: 0,
+        }
+    }
+
+    pub fn per_second(&self) -> f64 {
+        ratio(self.latencies.count() as f64, self.seconds)
+    }
+
+    pub fn has_all(&self) -> bool {
+        self.received >= self.expected()
+    }
+
+    pub fn lost(&self) -> u64 {
+        self.expected().saturating_sub(self.received)
+    }
+
+    fn expected(&self) -> u64 {
+        self.pushed * self.members as u64
+    }
+
+    fn push(&mut self, intended: Instant, now: Instant) -> anyhow::Result<()> {
+        self.late += u64::from(now - intended > LATE);
+        self.pusher.push(intended, self.burst)?;
+        self.pushed += u64::from(self.burst);
+        Ok(())
+    }
+
+    /// Keeps [`WINDOW`] bursts under way.
+    fn push_what_fits(&mut self, now: Instant) -> anyhow::Result<()> {
+        let burst_deliveries = u64::from(self.burst) * self.members as u64;
+        while self.lost() + burst_deliveries <= WINDOW * burst_deliveries {
+            self.push(now, now)?;
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, member: usize, message: &Message<'_>, now: Instant, counts: bool) {
+        self.received += 1;
+        self.reordered += u64::from(message.seq <= self.seqs[member]);
+        self.seqs[member] = message.seq;
+        if counts && let Some(intended) = self.pusher.intended(message.content) {
+            self.latencies.record(now.saturating_duration_since(intended));
+        }
+    }
+}
+
+/// Both audiences: the first half of the clients is in the room, the second at the bare write loop.
+pub struct Hall {
+    pub server: Audience,
+    pub baseline: Audience,
+    pub members: usize,
+    pub slice: Option<Slice>,
+    pub subscription: Vec<u8>,
+    pub subscribed: usize,
+    /// Bursts per second in an open loop.
+    pub per_second: Option<f64>,
+    pub schedule: Option<Schedule>,
+}
+
+impl Hall {
+    pub fn audience(&mut self, side: Side) -> &mut Audience {
+        match side {
+            Side::Server => &mut self.server,
+            Side::Baseline => &mut self.baseline,
+        }
+    }
+
+    pub fn begin(&mut self, slice: Slice) -> anyhow::Result<()> {
+        self.slice = Some(slice);
+        self.schedule = self.per_second.map(|bursts| Schedule::new(Instant::now(), bursts));
+        self.push(Instant::now())
+    }
+
+    /// Grows with whatever happens.
+    pub fn activity(&self) -> u64 {
+        self.server.received + self.baseline.received + self.subscribed as u64
+    }
+
+    pub fn summary(&self) -> String {
+        format!("{:.0} deliveries/s, bare {:.0}/s", self.server.per_second(), self.baseline.per_second())
+    }
+
+    fn push(&mut self, now: Instant) -> anyhow::Result<()> {
+        let Some(slice) = self.slice else { return Ok(()) };
+        let audience = match slice.side {
+            Side::Server => &mut self.server,
+            Side::Baseline => &mut self.baseline,
+        };
+        match &mut self.schedule {
+            None => audience.push_what_fits(now),
+            Some(schedule) => {
+                while let Some(intended) = schedule.due(now) {
+                    audience.push(intended, now)?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+impl Behaviour for Hall {
+    fn on_ready(&mut self, link: &mut Link, _now: Instant) -> anyhow::Result<()> {
+        if link.id() < self.members {
+            link.send(&self.subscription);
+        }
+        Ok(())
+    }
+
+    fn on_packet(&mut self, link: &mut Link, packet: &Packet<'_>, now: Instant) -> anyhow::Result<()> {
+        let (side, member) = match link.id().checked_sub(self.members) {
+            None => (Side::Server, link.id()),
+            Some(member) => (Side::Baseline, member),
+        };
+        if packet.command == MESSAGE {
+            let message = Message::read(packet.content)?;
+            let counts = self.slice.is_some_and(|slice| slice.measures(side, now));
+            self.audience(side).take(member, &message, now, counts);
+        } else if packet.command == SUBSCRIBE {
+            let Reply { code, message, .. } = Reply::decode(packet.content)?;
+            ensure!(code == 0, "a member was not let into the room, code {code}: {message}");
+            self.subscribed += 1;
+        }
+        Ok(())
+    }
+
+    fn on_tick(&mut self, _swarm: &mut Swarm) -> anyhow::Result<()> {
+        self.server.pusher.check()?;
+        self.baseline.pusher.check()?;
+        self.push(Instant::now())
+    }
+}

@@ -1,0 +1,131 @@
+//! Who pushes: a thread per side that takes bursts from the swarm's thread, one after the other, and waits where it has to.
+
+use std::{
+    io::{BufWriter, Write as _},
+    process::ChildStdin,
+    sync::mpsc::{Receiver, Sender, TryRecvError, channel},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, anyhow, bail};
+use gim_proto::{
+    connect::{Message, Packet, PacketCommand},
+    logic::{PushRoomRequest, room_int_service_client::RoomIntServiceClient},
+    metadata,
+};
+use prost::Message as _;
+use tokio::task::JoinSet;
+use tonic::Request;
+
+use crate::{
+    baseline,
+    target::{DEADLINE, Target, refused},
+};
+
+/// A message command that belongs to the product, passed through untouched.
+const PRODUCT_COMMAND: i32 = 2001;
+
+/// One burst, as its contents.
+type Burst = Vec<Vec<u8>>;
+
+/// The near end of a pushing thread.
+pub struct Pusher {
+    bursts: Sender<Burst>,
+    failures: Receiver<anyhow::Error>,
+    epoch: Instant,
+    size: usize,
+}
+
+impl Pusher {
+    /// Pushes to a room of the server.
+    pub fn to_room(target: &Target, room_id: u64, size: usize) -> anyhow::Result<Self> {
+        let client = RoomIntServiceClient::new(target.logic());
+        let (runtime, token) = (target.runtime().clone(), target.internal_token().to_owned());
+        Self::start(size, move |burst| {
+            let mut calls = JoinSet::new();
+            let _in_runtime = runtime.enter();
+            for content in burst {
+                let mut client = client.clone();
+                let content = content.into();
+                let request = PushRoomRequest { room_id, command: PRODUCT_COMMAND, content, ..Default::default() };
+                let mut request = Request::new(request);
+                if !token.is_empty() {
+                    metadata::put(&mut request, metadata::INTERNAL_TOKEN, &token);
+                }
+                calls.spawn(async move { tokio::time::timeout(DEADLINE, client.push_room(request)).await });
+            }
+            for answer in runtime.block_on(calls.join_all()) {
+                let answer = answer.with_context(|| format!("PushRoom was not answered within {DEADLINE:?}"))?;
+                answer.map_err(|status| refused("PushRoom", &status))?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Has a bare write loop push, with frames as the server would make them.
+    pub fn to_sockets(input: ChildStdin, size: usize) -> anyhow::Result<Self> {
+        let mut output = BufWriter::with_capacity(1 << 20, input);
+        let mut seq = 0;
+        Self::start(size, move |burst| {
+            for content in burst {
+                seq += 1;
+                baseline::put(&mut output, &frame(seq, content)).context("the bare write loop is gone")?;
+            }
+            output.flush().context("the bare write loop is gone")
+        })
+    }
+
+    fn start(size: usize, mut push: impl FnMut(Burst) -> anyhow::Result<()> + Send + 'static) -> anyhow::Result<Self> {
+        let (bursts, taken) = channel::<Burst>();
+        let (failed, failures) = channel();
+        let work = move || {
+            // Nobody is left to tell a failure to where the run has ended.
+            if let Err(error) = taken.into_iter().try_for_each(&mut push) {
+                let _run_has_ended = failed.send(error).is_err();
+            }
+        };
+        thread::Builder::new().name("pusher".into()).spawn(work).context("cannot start a thread")?;
+        Ok(Self { bursts, failures, epoch: Instant::now(), size })
+    }
+
+    /// Hands a burst over that is meant to leave at `intended`.
+    pub fn push(&self, intended: Instant, count: u32) -> anyhow::Result<()> {
+        let at = u64::try_from((intended - self.epoch).as_nanos()).unwrap_or(u64::MAX);
+        let mut content = vec![b'.'; self.size];
+        content[..8].copy_from_slice(&at.to_le_bytes());
+        let burst = vec![content; count as usize];
+        self.bursts.send(burst).or_else(|_| self.check().and_then(|()| bail!("a pusher has ended")))
+    }
+
+    /// The failure of the thread, if it has failed.
+    pub fn check(&self) -> anyhow::Result<()> {
+        match self.failures.try_recv() {
+            Ok(error) => Err(error),
+            Err(TryRecvError::Empty) => Ok(()),
+            Err(TryRecvError::Disconnected) => Err(anyhow!("a pusher has ended")),
+        }
+    }
+
+    /// When the message with this content was meant to leave.
+    pub fn intended(&self, content: &[u8]) -> Option<Instant> {
+        let at = u64::from_le_bytes(*content.first_chunk()?);
+        self.epoch.checked_add(Duration::from_nanos(at))
+    }
+}
+
+fn frame(seq: u64, content: Vec<u8>) -> Vec<u8> {
+    let message = Message {
+        command: PRODUCT_COMMAND,
+        content: content.into(),
+        seq,
+        created_at: 1_700_000_000,
+        created_at_ms: 1_700_000_000_000,
+        room_id: i64::MAX as u64,
+        message_id: i64::MAX as u64,
+        ..Message::default()
+    };
+    let command = PacketCommand::PcMessage as i32;
+    let packet = Packet { command, content: message.encode_to_vec().into(), ..Packet::default() };
+    packet.encode_length_delimited_to_vec()
+}

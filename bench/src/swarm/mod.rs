@@ -1,0 +1,287 @@
+//! Many clients on one thread: epoll, a table of clients, and one scratch buffer for everything that is read. The thread
+//! that calls [`Swarm::turn`] does all the work; more cores are used by more processes.
+//!
+//! A scenario is a [`Behaviour`]: it is told what happens to each client and answers through the client's [`Link`].
+
+mod link;
+pub mod packet;
+mod session;
+
+use std::{
+    io::ErrorKind,
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, anyhow};
+use mio::{Events, Interest, Poll, Token, event::Event};
+
+use self::{
+    link::Intake,
+    packet::{Malformed, split_frame},
+    session::{Session, State, Step},
+};
+pub use self::{link::Link, packet::Packet, session::Closed};
+use crate::{progress::Progress, target::DEADLINE};
+
+/// Bytes taken by one read.
+const SCRATCH_BYTES: usize = 64 * 1024;
+
+/// Events taken by one turn.
+const EVENTS: usize = 1024;
+
+/// Longest time between two ticks.
+const TICK: Duration = Duration::from_millis(10);
+
+/// How the clients of a scenario behave. An error ends the run.
+pub trait Behaviour {
+    /// A client has signed in, or connected where it has nothing to sign in with.
+    fn on_ready(&mut self, _link: &mut Link, _now: Instant) -> anyhow::Result<()> {
+        Ok(())
+    }
+
+    /// A packet came, other than the answer to the sign-in and the last word of the server.
+    fn on_packet(&mut self, link: &mut Link, packet: &Packet<'_>, now: Instant) -> anyhow::Result<()>;
+
+    /// All events of a turn were handled.
+    fn on_tick(&mut self, _swarm: &mut Swarm) -> anyhow::Result<()> {
+        Ok(())
+    }
+
+    /// The server, or the network, ended a connection.
+    fn on_closed(&mut self, _id: usize, why: Closed) -> anyhow::Result<()> {
+        Err(anyhow!("{why}"))
+    }
+}
+
+#[derive(Debug)]
+struct Client {
+    link: Link,
+    session: Session,
+}
+
+/// The clients of this thread.
+#[derive(Debug)]
+pub struct Swarm {
+    poll: Poll,
+    events: Events,
+    clients: Vec<Client>,
+    scratch: Vec<u8>,
+    /// Clients that are not ready yet.
+    pending: usize,
+    ready: usize,
+}
+
+impl Swarm {
+    /// An empty one.
+    pub fn new() -> anyhow::Result<Self> {
+        Ok(Self {
+            poll: Poll::new().context("cannot open epoll")?,
+            events: Events::with_capacity(EVENTS),
+            clients: Vec::new(),
+            scratch: vec![0; SCRATCH_BYTES],
+            pending: 0,
+            ready: 0,
+        })
+    }
+
+    /// Begins to connect one more client.
+    pub fn open(&mut self, to: SocketAddr, greeting: Box<[u8]>) -> anyhow::Result<usize> {
+        let id = self.clients.len();
+        let client = self.connect(id, to, greeting)?;
+        self.clients.push(client);
+        Ok(id)
+    }
+
+    /// Begins to connect a client again whose connection is closed.
+    pub fn reopen(&mut self, id: usize, to: SocketAddr, greeting: Box<[u8]>) -> anyhow::Result<()> {
+        self.clients[id] = self.connect(id, to, greeting)?;
+        Ok(())
+    }
+
+    fn connect(&mut self, id: usize, to: SocketAddr, greeting: Box<[u8]>) -> anyhow::Result<Client> {
+        let mut stream = link::connect(to, id).map_err(|error| anyhow!("cannot connect to {to}: {error}"))?;
+        // One event per socket and batch: a slot that is used anew within a batch meets no event of its former owner.
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        self.poll.registry().register(&mut stream, Token(id), interest).context("cannot watch a socket")?;
+        self.pending += 1;
+        Ok(Client { link: Link::new(id, stream), session: Session::new(greeting) })
+    }
+
+    /// The link of a client.
+    pub fn link(&mut self, id: usize) -> &mut Link {
+        &mut self.clients[id].link
+    }
+
+    /// How many clients there are, in whatever state.
+    pub fn len(&self) -> usize {
+        self.clients.len()
+    }
+
+    /// How many are ready.
+    pub fn ready(&self) -> usize {
+        self.ready
+    }
+
+    /// Waits for events, `timeout` at most, and handles them.
+    pub fn turn(&mut self, behaviour: &mut impl Behaviour, timeout: Duration) -> anyhow::Result<()> {
+        match self.poll.poll(&mut self.events, Some(timeout.min(TICK))) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            result => result.context("epoll failed")?,
+        }
+        let events = std::mem::replace(&mut self.events, Events::with_capacity(0));
+        for event in &events {
+            self.serve(event, behaviour)?;
+        }
+        self.events = events;
+        behaviour.on_tick(self)
+    }
+
+    /// Turns until then.
+    pub fn run_until(&mut self, behaviour: &mut impl Behaviour, end: Instant) -> anyhow::Result<()> {
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(());
+            }
+            self.turn(behaviour, left)?;
+        }
+    }
+
+    /// Connects one client per greeting, `in_flight` at a time, and waits until all are ready.
+    pub fn gather(
+        &mut self,
+        behaviour: &mut impl Behaviour,
+        to: SocketAddr,
+        greetings: impl ExactSizeIterator<Item = Box<[u8]>>,
+        in_flight: usize,
+    ) -> anyhow::Result<()> {
+        let (total, before) = (greetings.len(), self.ready);
+        let mut progress = Progress::new("connecting", total as u64);
+        let mut greetings = greetings.peekable();
+        let mut newest = (self.ready, Instant::now());
+        while greetings.peek().is_some() || self.pending > 0 {
+            while self.pending < in_flight
+                && let Some(greeting) = greetings.next()
+            {
+                self.open(to, greeting)?;
+            }
+            self.turn(behaviour, TICK)?;
+            if self.ready != newest.0 {
+                newest = (self.ready, Instant::now());
+            }
+            let ready = self.ready - before;
+            if newest.1.elapsed() > DEADLINE {
+                return Err(anyhow!("only {ready} of {total} connections are ready; none in the last {DEADLINE:?}"));
+            }
+            progress.show(ready as u64, || format!("{ready} of {total} connections"));
+        }
+        Ok(())
+    }
+
+    fn serve(&mut self, event: &Event, behaviour: &mut impl Behaviour) -> anyhow::Result<()> {
+        let id = event.token().0;
+        let client = &mut self.clients[id];
+        if client.session.state() == State::Connecting {
+            match client.link.is_connected() {
+                Ok(true) => self.greet(id, behaviour)?,
+                Ok(false) => return Ok(()),
+                Err(error) => return self.closed(id, Closed::Unreachable(error), behaviour),
+            }
+        } else if event.is_writable() {
+            client.link.flush();
+        }
+        let link = &self.clients[id].link;
+        let is_deaf = link.is_stuck() || link.is_hanging_up();
+        let ended = if is_deaf { None } else { self.read(id, event.is_read_closed(), behaviour)? };
+        match ended {
+            _ if self.clients[id].link.is_hanging_up() => self.forget(id),
+            Some(why) => self.closed(id, why, behaviour),
+            None => Ok(()),
+        }
+    }
+
+    fn greet(&mut self, id: usize, behaviour: &mut impl Behaviour) -> anyhow::Result<()> {
+        let client = &mut self.clients[id];
+        let greeting = client.session.connected();
+        client.link.send(&greeting);
+        if client.session.state() == State::Ready {
+            self.pending -= 1;
+            self.ready += 1;
+            behaviour.on_ready(&mut client.link, Instant::now())?;
+        }
+        Ok(())
+    }
+
+    /// Reads until there is nothing. A read that comes back short was the last, as further bytes make a new event; only
+    /// an end that was already announced makes none.
+    fn read(&mut self, id: usize, has_ended: bool, behaviour: &mut impl Behaviour) -> anyhow::Result<Option<Closed>> {
+        loop {
+            let count = match self.clients[id].link.read(&mut self.scratch) {
+                Ok(Intake::Some(count)) => count,
+                Ok(Intake::Blocked) => return Ok(None),
+                Ok(Intake::Eof) => return Ok(Some(Closed::Eof)),
+                Err(error) => return Ok(Some(Closed::Io(error))),
+            };
+            let end = self.take_bytes(id, count, behaviour)?;
+            let link = &self.clients[id].link;
+            let is_done = end.is_some() || link.is_hanging_up() || link.is_stuck();
+            if is_done || (count < self.scratch.len() && !has_ended) {
+                return Ok(end);
+            }
+        }
+    }
+
+    /// Hands the packets among the first `count` bytes of the scratch buffer on.
+    fn take_bytes(
+        &mut self,
+        id: usize,
+        count: usize,
+        behaviour: &mut impl Behaviour,
+    ) -> anyhow::Result<Option<Closed>> {
+        let now = Instant::now();
+        let Client { link, session } = &mut self.clients[id];
+        let mut tail = session.take_tail();
+        let mut bytes = &self.scratch[..count];
+        if !tail.is_empty() {
+            tail.extend_from_slice(bytes);
+            bytes = &tail;
+        }
+        while !link.is_hanging_up() {
+            let (frame, rest) = match split_frame(bytes) {
+                Ok(Some(parts)) => parts,
+                Ok(None) => break,
+                Err(Malformed) => return Ok(Some(Closed::Malformed)),
+            };
+            let Ok(packet) = Packet::read(frame) else { return Ok(Some(Closed::Malformed)) };
+            match session.take(&packet) {
+                Step::Packet => behaviour.on_packet(link, &packet, now)?,
+                Step::Ready => {
+                    self.pending -= 1;
+                    self.ready += 1;
+                    behaviour.on_ready(link, now)?;
+                }
+                Step::Closed(why) => return Ok(Some(why)),
+            }
+            bytes = rest;
+        }
+        session.keep_tail(bytes);
+        Ok(None)
+    }
+
+    fn closed(&mut self, id: usize, why: Closed, behaviour: &mut impl Behaviour) -> anyhow::Result<()> {
+        self.forget(id)?;
+        behaviour.on_closed(id, why)
+    }
+
+    fn forget(&mut self, id: usize) -> anyhow::Result<()> {
+        let client = &mut self.clients[id];
+        match client.session.state() {
+            State::Ready => self.ready -= 1,
+            State::Connecting | State::SigningIn => self.pending -= 1,
+            State::Closed => {}
+        }
+        client.session.close();
+        client.link.close().context("cannot close a connection")
+    }
+}

@@ -1,0 +1,193 @@
+//! Packets and messages read where they lie, without a copy: one pass over the protobuf fields that a client looks at.
+//! No IO; plain data on any thread.
+
+/// Longest frame that a server may send.
+const FRAME_BYTES_MAX: u64 = 4 * 1024 * 1024;
+
+/// Longest `uvarint`.
+const VARINT_BYTES_MAX: usize = 10;
+
+/// The bytes are no frame, packet or message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the server sent bytes that are no packet")]
+pub struct Malformed;
+
+/// `connect.Packet`.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Packet<'a> {
+    /// As in the request.
+    pub request_id: &'a [u8],
+    /// Which one.
+    pub command: i32,
+    /// What is inside.
+    pub content: &'a [u8],
+    /// Newest inbox seq.
+    pub seq: u64,
+}
+
+impl<'a> Packet<'a> {
+    /// Reads one from a frame.
+    pub fn read(frame: &'a [u8]) -> Result<Self, Malformed> {
+        let mut packet = Self::default();
+        for field in Fields(frame) {
+            match field? {
+                (1, Field::Bytes(bytes)) => packet.request_id = bytes,
+                (2, Field::Number(number)) => packet.command = number as i32,
+                (3, Field::Bytes(bytes)) => packet.content = bytes,
+                (4, Field::Number(number)) => packet.seq = number,
+                _ => {}
+            }
+        }
+        Ok(packet)
+    }
+}
+
+/// What a client looks at in a `connect.Message`.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Message<'a> {
+    /// Whose the content is.
+    pub command: i32,
+    /// What is inside.
+    pub content: &'a [u8],
+    /// Of the inbox or of the room.
+    pub seq: u64,
+    /// 0 where it was sent to no room.
+    pub room_id: u64,
+}
+
+impl<'a> Message<'a> {
+    /// Reads one from the content of a packet.
+    pub fn read(content: &'a [u8]) -> Result<Self, Malformed> {
+        let mut message = Self::default();
+        for field in Fields(content) {
+            match field? {
+                (2, Field::Number(number)) => message.command = number as i32,
+                (3, Field::Bytes(bytes)) => message.content = bytes,
+                (4, Field::Number(number)) => message.seq = number,
+                (6, Field::Number(number)) => message.room_id = number,
+                _ => {}
+            }
+        }
+        Ok(message)
+    }
+}
+
+/// A frame and what follows it.
+type Split<'a> = (&'a [u8], &'a [u8]);
+
+/// The first frame and what follows it; `None` while it is not whole.
+pub fn split_frame(bytes: &[u8]) -> Result<Option<Split<'_>>, Malformed> {
+    let Some((length, rest)) = varint(bytes)? else { return Ok(None) };
+    if length > FRAME_BYTES_MAX {
+        return Err(Malformed);
+    }
+    Ok(rest.split_at_checked(length as usize))
+}
+
+/// `None` while it is not whole.
+fn varint(bytes: &[u8]) -> Result<Option<(u64, &[u8])>, Malformed> {
+    let mut value = 0u64;
+    for (index, &byte) in bytes.iter().enumerate().take(VARINT_BYTES_MAX) {
+        value |= u64::from(byte & 0x7f) << (7 * index);
+        if byte < 0x80 {
+            return Ok(Some((value, &bytes[index + 1..])));
+        }
+    }
+    if bytes.len() < VARINT_BYTES_MAX { Ok(None) } else { Err(Malformed) }
+}
+
+enum Field<'a> {
+    Number(u64),
+    Bytes(&'a [u8]),
+    Fixed,
+}
+
+/// The fields of a protobuf message, in order.
+struct Fields<'a>(&'a [u8]);
+
+impl<'a> Fields<'a> {
+    fn take_varint(&mut self) -> Result<u64, Malformed> {
+        let (value, rest) = varint(self.0)?.ok_or(Malformed)?;
+        self.0 = rest;
+        Ok(value)
+    }
+
+    fn take(&mut self, count: u64) -> Result<&'a [u8], Malformed> {
+        let count = usize::try_from(count).map_err(|_| Malformed)?;
+        let (taken, rest) = self.0.split_at_checked(count).ok_or(Malformed)?;
+        self.0 = rest;
+        Ok(taken)
+    }
+
+    fn take_field(&mut self) -> Result<(u64, Field<'a>), Malformed> {
+        let key = self.take_varint()?;
+        let field = match key & 7 {
+            0 => Field::Number(self.take_varint()?),
+            1 => self.take(8).map(|_| Field::Fixed)?,
+            2 => {
+                let length = self.take_varint()?;
+                Field::Bytes(self.take(length)?)
+            }
+            5 => self.take(4).map(|_| Field::Fixed)?,
+            _ => return Err(Malformed),
+        };
+        Ok((key >> 3, field))
+    }
+}
+
+impl<'a> Iterator for Fields<'a> {
+    type Item = Result<(u64, Field<'a>), Malformed>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let field = self.take_field();
+        if field.is_err() {
+            self.0 = &[];
+        }
+        Some(field)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use gim_proto::connect;
+    use prost::Message as _;
+
+    use super::*;
+
+    #[test]
+    fn what_prost_writes_is_read() {
+        let message = connect::Message {
+            command: 2001,
+            content: "hello".into(),
+            seq: 300,
+            room_id: 7,
+            created_at: 1,
+            ..Default::default()
+        };
+        let content = message.encode_to_vec();
+        let packet = connect::Packet { request_id: "17".into(), command: 4, content: content.into(), seq: u64::MAX };
+        let mut bytes = packet.encode_length_delimited_to_vec();
+        for end in 0..bytes.len() {
+            assert_eq!(split_frame(&bytes[..end]), Ok(None), "cut at {end}");
+        }
+        bytes.extend_from_slice(b"more");
+        let (frame, rest) = split_frame(&bytes).unwrap().unwrap();
+        assert_eq!(rest, b"more");
+        let packet = Packet::read(frame).unwrap();
+        assert_eq!((packet.request_id, packet.command, packet.seq), (&b"17"[..], 4, u64::MAX));
+        let expected = Message { command: 2001, content: b"hello", seq: 300, room_id: 7 };
+        assert_eq!(Message::read(packet.content), Ok(expected));
+    }
+
+    #[test]
+    fn nonsense_is_told_and_never_panics() {
+        assert_eq!(split_frame(&[0xff; 10]), Err(Malformed));
+        assert_eq!(split_frame(&[0xff, 0xff, 0xff, 0x7f]), Err(Malformed));
+        assert_eq!(Packet::read(&[0x0a, 5, 1]), Err(Malformed));
+        assert_eq!(Packet::read(&[0x0b]), Err(Malformed));
+        assert_eq!(Packet::read(&[0x0a]), Err(Malformed));
+    }
+}

@@ -1,0 +1,75 @@
+//! The users of a run: as many devices as it has connections, signed in through business, a bounded number at a time. Runs
+//! on the runtime of gRPC while the scenario's thread waits.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use gim_proto::{
+    business::{SignInReply, SignInRequest, user_ext_service_client::UserExtServiceClient},
+    connect::{Packet, PacketCommand, SignInRequest as Credentials},
+    logic,
+};
+use prost::Message as _;
+use tokio::task::JoinSet;
+use tonic::transport::Channel;
+
+use crate::{
+    progress::Progress,
+    target::{DEADLINE, Target, refused},
+};
+
+/// Sign-ins at business that are under way at the same time.
+const IN_FLIGHT: usize = 256;
+
+/// A device that may sign in on a long connection.
+#[derive(Debug, Clone)]
+pub struct User {
+    /// The frame that signs it in.
+    pub greeting: Box<[u8]>,
+}
+
+impl From<SignInReply> for User {
+    fn from(reply: SignInReply) -> Self {
+        let SignInReply { user_id, device_id, token, .. } = reply;
+        let content = Credentials { user_id, device_id, token, app_id: 0 }.encode_to_vec();
+        let command = PacketCommand::PcSignIn as i32;
+        let packet = Packet { command, content: content.into(), ..Packet::default() };
+        Self { greeting: packet.encode_length_delimited_to_vec().into() }
+    }
+}
+
+/// Signs `count` new users in at business, with a device each.
+pub fn sign_up(target: &Target, code: &str, count: usize) -> anyhow::Result<Vec<User>> {
+    let mut progress = Progress::new("signing up", count as u64);
+    let mut users = Vec::with_capacity(count);
+    target.runtime().block_on(async {
+        let mut calls = JoinSet::new();
+        let mut asked = 0;
+        while users.len() < count {
+            while asked < count && calls.len() < IN_FLIGHT {
+                calls.spawn(ask(target.business(), code.to_owned()));
+                asked += 1;
+            }
+            let reply = calls.join_next().await.context("no sign-in is under way")?;
+            users.push(reply.context("a sign-in ended early")??.into());
+            progress.show(users.len() as u64, || format!("{} of {count} users", users.len()));
+        }
+        Ok(users)
+    })
+}
+
+/// Digits as of a phone number; 12 random ones do not meet an earlier run's.
+pub fn phone_number() -> String {
+    format!("9{:012}", rand::random::<u64>() % 1_000_000_000_000)
+}
+
+async fn ask(business: Channel, code: String) -> anyhow::Result<SignInReply> {
+    const CALL: &str = "business.UserExtService/SignIn";
+    const PATIENCE: Duration = DEADLINE.saturating_mul(3);
+    let device = logic::Device { brand: "gim-bench".into(), ..logic::Device::default() };
+    let request = SignInRequest { phone_number: phone_number(), code, device: Some(device) };
+    let mut client = UserExtServiceClient::new(business);
+    let reply = tokio::time::timeout(PATIENCE, client.sign_in(request)).await;
+    let reply = reply.with_context(|| format!("{CALL} was not answered within {PATIENCE:?}"))?;
+    Ok(reply.map_err(|status| refused(CALL, &status))?.into_inner())
+}

@@ -1,0 +1,94 @@
+//! The scenarios that measure, each in small against a whole server: they end well, and their results have the keys that
+//! README.md and scripts rely on. And against what is no such server: one sentence, exit code 1.
+//!
+//! A binary of its own, for the reason that `smoke.rs` gives.
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
+#[allow(dead_code, reason = "the system tests use the rest")]
+#[path = "system/server.rs"]
+mod server;
+
+use std::process::{Command, Output};
+
+use serde_json::Value;
+use server::Server;
+
+fn gim_bench(server: &Server, scenario: &str, options: &[&str]) -> Output {
+    let [_, (_, logic, _), (_, business, _)] = server.services();
+    let (tcp, logic) = (server.tcp_address().to_string(), format!("http://{logic}"));
+    let business = format!("http://{business}");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gim-bench"));
+    command.args(["--json", scenario, "--tcp", &tcp, "--logic", &logic, "--business", &business]);
+    command.args(["--seconds", "1"]).args(options).output().unwrap()
+}
+
+/// The result of a run that ended well, after a look at what every result has.
+fn result(output: &Output) -> Value {
+    let text = String::from_utf8_lossy(&output.stdout);
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{text}{error}");
+    let result: Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+    assert!(result["passed"] == true && result["config"]["seconds"] == 1, "{result:#}");
+    assert!(result["host"]["cores"].is_u64() && result["commit"].is_string(), "{result:#}");
+    result
+}
+
+#[track_caller]
+fn assert_positive(result: &Value, keys: &[&str]) {
+    for key in keys {
+        assert!(result[key].as_f64().is_some_and(|value| value > 0.0), "{key}: {result:#}");
+    }
+}
+
+#[test]
+fn echo_has_its_keys() {
+    let result = result(&gim_bench(&Server::start(), "echo", &["--connections", "8"]));
+    let keys = ["per_second", "p50_us", "p99_us", "p999_us", "baseline_per_second", "ratio", "p99_ratio"];
+    assert_positive(&result, &keys);
+}
+
+#[test]
+fn idle_has_its_keys() {
+    let result = result(&gim_bench(&Server::start(), "idle", &["--connections", "64", "--heartbeat", "1"]));
+    assert_positive(&result, &["connections", "connects_per_second", "heartbeats"]);
+    for key in ["server_rss_bytes_per_connection", "kernel_bytes_per_connection", "server_cpu_cores"] {
+        assert!(result[key].is_f64(), "{key}: {result:#}");
+    }
+}
+
+#[test]
+fn room_has_its_keys_and_loses_nothing() {
+    let server = Server::start();
+    for options in [&["--burst", "4"][..], &["--rate", "50", "--size", "5000"]] {
+        let result = result(&gim_bench(&server, "room", &[&["--members", "16"], options].concat()));
+        assert_positive(&result, &["deliveries_per_second", "baseline_writes_per_second", "ratio", "p50_ms", "p99_ms"]);
+        assert_eq!((&result["lost"], &result["reordered"]), (&0.into(), &0.into()));
+    }
+}
+
+#[test]
+fn signin_has_its_keys() {
+    let result = result(&gim_bench(&Server::start(), "signin", &["--devices", "32", "--in-flight", "8"]));
+    assert_positive(&result, &["sign_ins_per_second", "p50_ms", "p99_ms"]);
+    assert_eq!(result["failed"], 0);
+}
+
+#[test]
+fn what_cannot_be_done_is_one_sentence_and_exit_code_1() {
+    let server = Server::start();
+    for (scenario, options, sentence) in [
+        ("idle", &["--transport", "tls"][..], "only --transport tcp exists so far"),
+        ("idle", &["--connections", "9999999"], "9999999 connections need a file limit of 10000099"),
+        ("idle", &["--server-pid", "4194304"], "there is no process 4194304"),
+        ("signin", &["--devices", "1"], "--in-flight 128 sign-ins need as many --devices, which are 1"),
+        ("echo", &["--code", "wrong"], "business.UserExtService/SignIn was refused with code 10300"),
+        ("room", &["--rate", "0"], "--rate must be above 0"),
+    ] {
+        let output = gim_bench(&server, scenario, options);
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{text}");
+        assert!(text.starts_with(&format!("gim-bench: {sentence}")) && text.lines().count() == 1, "{text}");
+        let result: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(result["passed"], false);
+    }
+}
