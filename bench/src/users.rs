@@ -24,6 +24,8 @@ const IN_FLIGHT: usize = 256;
 /// A device that may sign in on a long connection.
 #[derive(Debug, Clone)]
 pub struct User {
+    /// Whose device it is.
+    pub id: u64,
     /// The frame that signs it in.
     pub greeting: Box<[u8]>,
 }
@@ -34,7 +36,7 @@ impl From<SignInReply> for User {
         let content = Credentials { user_id, device_id, token, app_id: 0 }.encode_to_vec();
         let command = PacketCommand::PcSignIn as i32;
         let packet = Packet { command, content: content.into(), ..Packet::default() };
-        Self { greeting: packet.encode_length_delimited_to_vec().into() }
+        Self { id: user_id, greeting: packet.encode_length_delimited_to_vec().into() }
     }
 }
 

@@ -74,6 +74,25 @@ fn signin_has_its_keys() {
 }
 
 #[test]
+fn send_has_its_keys_and_loses_nothing() {
+    let server = Server::start();
+    for options in [&[][..], &["--rate", "50"]] {
+        let result = result(&gim_bench(&server, "send", &[&["--senders", "8"], options].concat()));
+        let keys =
+            ["sends_per_second", "inbox_rows_per_second", "baseline_rows_per_second", "ratio", "p50_ms", "p99_ms"];
+        assert_positive(&result, &keys);
+        assert!(["lost", "duplicates", "reordered"].iter().all(|key| result[key] == 0), "{result:#}");
+    }
+}
+
+#[test]
+fn slow_has_its_keys_and_costs_the_others_nothing() {
+    let result = result(&gim_bench(&Server::start(), "slow", &["--members", "8", "--stuck", "2"]));
+    assert_positive(&result, &["p99_ms_with", "p99_ms_without"]);
+    assert!(result["stuck_closed"].is_u64() && result["lost"] == 0, "{result:#}");
+}
+
+#[test]
 fn what_cannot_be_done_is_one_sentence_and_exit_code_1() {
     let server = Server::start();
     for (scenario, options, sentence) in [
@@ -82,6 +101,7 @@ fn what_cannot_be_done_is_one_sentence_and_exit_code_1() {
         ("idle", &["--server-pid", "4194304"], "there is no process 4194304"),
         ("signin", &["--devices", "1"], "--in-flight 128 sign-ins need as many --devices, which are 1"),
         ("echo", &["--code", "wrong"], "business.UserExtService/SignIn was refused with code 10300"),
+        ("send", &["--senders", "3"], "--senders must be even"),
         ("room", &["--rate", "0"], "--rate must be above 0"),
     ] {
         let output = gim_bench(&server, scenario, options);

@@ -2,6 +2,7 @@
 //! the same swarm in the same run. A child ends when its standard input does, so none outlives its run.
 
 mod echo;
+pub mod rows;
 mod writes;
 
 use std::{

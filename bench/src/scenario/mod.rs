@@ -3,7 +3,9 @@
 mod echo;
 mod idle;
 mod room;
+mod send;
 mod signin;
+mod slow;
 mod smoke;
 
 use clap::Subcommand;
@@ -21,8 +23,12 @@ pub enum Scenario {
     Idle(idle::Arguments),
     /// How fast does a message reach all members of a room, and how many such deliveries fit into a second?
     Room(room::Arguments),
+    /// How many durable messages from user to user fit into a second, and how long does each take?
+    Send(send::Arguments),
     /// How fast can everybody come back?
     Signin(signin::Arguments),
+    /// Does a client that stopped reading cost the others anything?
+    Slow(slow::Arguments),
 }
 
 impl Scenario {
@@ -33,7 +39,9 @@ impl Scenario {
             Self::Echo(arguments) => echo::run(arguments),
             Self::Idle(arguments) => idle::run(arguments),
             Self::Room(arguments) => room::run(arguments),
+            Self::Send(arguments) => send::run(arguments),
             Self::Signin(arguments) => signin::run(arguments),
+            Self::Slow(arguments) => slow::run(arguments),
         }
     }
 }

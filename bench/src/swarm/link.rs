@@ -12,6 +12,9 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 /// Connections per source address. The system has 28,232 ports for them by default.
 const CONNECTIONS_PER_SOURCE: usize = 25_000;
 
+/// What the system takes for a client that reads again.
+const RECOVERED_BYTES: usize = 128 * 1024;
+
 /// How a read ended.
 pub(super) enum Intake {
     /// So many bytes, and perhaps there are more.
@@ -56,6 +59,20 @@ impl Link {
     /// Ends the connection at once, as a phone in a tunnel does: no port waits for late packets afterwards.
     pub fn hang_up(&mut self) {
         self.hangs_up = true;
+    }
+
+    /// Reads nothing any more, and lets the system take little in its place.
+    pub fn get_stuck(&mut self) -> io::Result<()> {
+        self.is_stuck = true;
+        let Some(stream) = &self.stream else { return Ok(()) };
+        SockRef::from(stream).set_recv_buffer_size(1)
+    }
+
+    /// Reads again.
+    pub(super) fn recover(&mut self) -> io::Result<()> {
+        self.is_stuck = false;
+        let Some(stream) = &self.stream else { return Ok(()) };
+        SockRef::from(stream).set_recv_buffer_size(RECOVERED_BYTES)
     }
 
     pub(super) fn is_hanging_up(&self) -> bool {

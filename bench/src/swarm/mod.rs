@@ -113,6 +113,16 @@ impl Swarm {
         &mut self.clients[id].link
     }
 
+    /// Has a client read again that had got stuck, beginning with what waits for it.
+    pub fn recover(&mut self, id: usize, behaviour: &mut impl Behaviour) -> anyhow::Result<()> {
+        let client = &mut self.clients[id];
+        client.link.recover().context("cannot make a client read again")?;
+        match self.read(id, true, behaviour)? {
+            Some(why) => self.closed(id, why, behaviour),
+            None => Ok(()),
+        }
+    }
+
     /// How many clients there are, in whatever state.
     pub fn len(&self) -> usize {
         self.clients.len()

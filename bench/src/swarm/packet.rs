@@ -72,6 +72,19 @@ impl<'a> Message<'a> {
     }
 }
 
+/// One field's bytes in a message, the last if there are several.
+pub fn bytes_of(message: &[u8], wanted: u64) -> Result<&[u8], Malformed> {
+    let mut found: &[u8] = &[];
+    for field in Fields(message) {
+        if let (number, Field::Bytes(bytes)) = field?
+            && number == wanted
+        {
+            found = bytes;
+        }
+    }
+    Ok(found)
+}
+
 /// A frame and what follows it.
 type Split<'a> = (&'a [u8], &'a [u8]);
 
@@ -180,6 +193,7 @@ mod tests {
         assert_eq!((packet.request_id, packet.command, packet.seq), (&b"17"[..], 4, u64::MAX));
         let expected = Message { command: 2001, content: b"hello", seq: 300, room_id: 7 };
         assert_eq!(Message::read(packet.content), Ok(expected));
+        assert_eq!(bytes_of(packet.content, 3), Ok(&b"hello"[..]));
     }
 
     #[test]

@@ -63,11 +63,17 @@ impl Audience {
         self.pushed * self.members as u64
     }
 
-    fn push(&mut self, intended: Instant, now: Instant) -> anyhow::Result<()> {
+    /// Has one burst pushed.
+    pub fn push(&mut self, intended: Instant, now: Instant) -> anyhow::Result<()> {
         self.late += u64::from(now - intended > LATE);
         self.pusher.push(intended, self.burst)?;
         self.pushed += u64::from(self.burst);
         Ok(())
+    }
+
+    /// The failure of the pusher, if it has failed.
+    pub fn check(&self) -> anyhow::Result<()> {
+        self.pusher.check()
     }
 
     /// Keeps [`WINDOW`] bursts under way.
@@ -79,7 +85,8 @@ impl Audience {
         Ok(())
     }
 
-    fn take(&mut self, member: usize, message: &Message<'_>, now: Instant, counts: bool) {
+    /// A member got a message.
+    pub fn take(&mut self, member: usize, message: &Message<'_>, now: Instant, counts: bool) {
         self.received += 1;
         self.reordered += u64::from(message.seq <= self.seqs[member]);
         self.seqs[member] = message.seq;
@@ -169,8 +176,8 @@ impl Behaviour for Hall {
     }
 
     fn on_tick(&mut self, _swarm: &mut Swarm) -> anyhow::Result<()> {
-        self.server.pusher.check()?;
-        self.baseline.pusher.check()?;
+        self.server.check()?;
+        self.baseline.check()?;
         self.push(Instant::now())
     }
 }

@@ -14,10 +14,8 @@ use gim_proto::connect::{Packet, PacketCommand, SubscribeRoomRequest};
 use prost::Message as _;
 use serde_json::json;
 
-use self::{
-    audience::{Audience, Hall},
-    pusher::Pusher,
-};
+use self::audience::Hall;
+pub use self::{audience::Audience, pusher::Pusher};
 use crate::{
     baseline::{Baseline, Kind},
     duel, host,
@@ -98,7 +96,8 @@ fn go(arguments: &Arguments, findings: &mut Findings) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn subscription(room_id: u64) -> Vec<u8> {
+/// The frame that enters a room.
+pub fn subscription(room_id: u64) -> Vec<u8> {
     let content = SubscribeRoomRequest { room_id, seq: 0 }.encode_to_vec().into();
     let command = PacketCommand::PcSubscribeRoom as i32;
     Packet { request_id: "room".into(), command, content, seq: 0 }.encode_length_delimited_to_vec()
