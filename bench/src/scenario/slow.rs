@@ -32,6 +32,9 @@ const WARM_UP: f64 = 0.2;
 /// Nothing came for so long: nothing more will.
 const QUIET: Duration = Duration::from_secs(2);
 
+/// Longest wait for what comes.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// Arguments of `slow`.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
@@ -129,10 +132,11 @@ fn measure(
     settle(swarm, crowd, |crowd| crowd.closed.len() == stuck)
 }
 
-/// Turns until `is_so` or nothing comes any more.
+/// Turns until `is_so`, or nothing comes any more.
 fn settle(swarm: &mut Swarm, crowd: &mut Crowd, is_so: impl Fn(&Crowd) -> bool) -> anyhow::Result<()> {
-    crowd.newest = Instant::now();
-    while !is_so(crowd) && crowd.newest.elapsed() < QUIET {
+    let started = Instant::now();
+    crowd.newest = started;
+    while !is_so(crowd) && crowd.newest.elapsed() < QUIET && started.elapsed() < PATIENCE {
         swarm.turn(crowd, QUIET)?;
     }
     Ok(())
@@ -193,6 +197,10 @@ impl Behaviour for Crowd {
             self.subscribed += 1;
         }
         Ok(())
+    }
+
+    fn next_due(&self) -> Option<Instant> {
+        self.schedule.as_ref().map(Schedule::next)
     }
 
     fn on_tick(&mut self, _swarm: &mut Swarm) -> anyhow::Result<()> {

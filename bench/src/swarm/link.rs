@@ -12,8 +12,11 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 /// Connections per source address. The system has 28,232 ports for them by default.
 const CONNECTIONS_PER_SOURCE: usize = 25_000;
 
+/// What the system takes for a client that does not read; with less, it would hardly get going again.
+const STUCK_BYTES: usize = 32 * 1024;
+
 /// What the system takes for a client that reads again.
-const RECOVERED_BYTES: usize = 128 * 1024;
+const RECOVERED_BYTES: usize = 256 * 1024;
 
 /// How a read ended.
 pub(super) enum Intake {
@@ -65,7 +68,7 @@ impl Link {
     pub fn get_stuck(&mut self) -> io::Result<()> {
         self.is_stuck = true;
         let Some(stream) = &self.stream else { return Ok(()) };
-        SockRef::from(stream).set_recv_buffer_size(1)
+        SockRef::from(stream).set_recv_buffer_size(STUCK_BYTES)
     }
 
     /// Reads again.

@@ -43,6 +43,11 @@ pub trait Behaviour {
     /// A packet came, other than the answer to the sign-in and the last word of the server.
     fn on_packet(&mut self, link: &mut Link, packet: &Packet<'_>, now: Instant) -> anyhow::Result<()>;
 
+    /// When it has something to do that no packet tells, as exactly as the clock of epoll goes (1 ms).
+    fn next_due(&self) -> Option<Instant> {
+        None
+    }
+
     /// All events of a turn were handled.
     fn on_tick(&mut self, _swarm: &mut Swarm) -> anyhow::Result<()> {
         Ok(())
@@ -135,7 +140,8 @@ impl Swarm {
 
     /// Waits for events, `timeout` at most, and handles them.
     pub fn turn(&mut self, behaviour: &mut impl Behaviour, timeout: Duration) -> anyhow::Result<()> {
-        match self.poll.poll(&mut self.events, Some(timeout.min(TICK))) {
+        let due = behaviour.next_due().map_or(TICK, |due| due.saturating_duration_since(Instant::now()));
+        match self.poll.poll(&mut self.events, Some(timeout.min(TICK).min(due))) {
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             result => result.context("epoll failed")?,
         }

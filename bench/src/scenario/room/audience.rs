@@ -123,6 +123,11 @@ impl Hall {
         self.push(Instant::now())
     }
 
+    pub fn end(&mut self) {
+        self.slice = None;
+        self.schedule = None;
+    }
+
     /// Grows with whatever happens.
     pub fn activity(&self) -> u64 {
         self.server.received + self.baseline.received + self.subscribed as u64
@@ -173,6 +178,10 @@ impl Behaviour for Hall {
             self.subscribed += 1;
         }
         Ok(())
+    }
+
+    fn next_due(&self) -> Option<Instant> {
+        self.schedule.as_ref().map(Schedule::next)
     }
 
     fn on_tick(&mut self, _swarm: &mut Swarm) -> anyhow::Result<()> {

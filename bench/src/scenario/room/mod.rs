@@ -112,7 +112,7 @@ fn measure(arguments: &Arguments, swarm: &mut Swarm, hall: &mut Hall, findings: 
         swarm.run_until(hall, slice.end)?;
         hall.audience(slice.side).seconds += slice.measured().as_secs_f64();
         // What is under way belongs to this side; the next one starts on an empty machine.
-        hall.slice = None;
+        hall.end();
         if !wait(swarm, hall, |hall| hall.audience(slice.side).has_all())? {
             break;
         }

@@ -192,6 +192,10 @@ impl Behaviour for Pairs {
         }
     }
 
+    fn next_due(&self) -> Option<Instant> {
+        self.schedule.as_ref().map(Schedule::next)
+    }
+
     fn on_tick(&mut self, swarm: &mut Swarm) -> anyhow::Result<()> {
         let now = Instant::now();
         while let Some(intended) = self.schedule.as_mut().and_then(|schedule| schedule.due(now)) {
