@@ -52,6 +52,21 @@ pub fn kernel_bytes() -> u64 {
     kib("/proc/meminfo", "Slab") + pages.unwrap_or(0) * system(SysconfVar::PAGE_SIZE)
 }
 
+/// The share of all cores that is in use, observed for a moment.
+pub fn busy_share(moment: Duration) -> f64 {
+    // user, nice, system, idle, iowait, …, in ticks since the start of the system
+    let ticks = || -> Vec<u64> {
+        let text = read("/proc/stat");
+        let all = text.lines().next().unwrap_or_default();
+        all.split_whitespace().skip(1).filter_map(|field| field.parse().ok()).collect()
+    };
+    let before = ticks();
+    std::thread::sleep(moment);
+    let spent: Vec<u64> = ticks().iter().zip(&before).map(|(now, before)| now.saturating_sub(*before)).collect();
+    let (all, idle) = (spent.iter().sum::<u64>(), spent.iter().skip(3).take(2).sum::<u64>());
+    if all == 0 { 0.0 } else { (all - idle) as f64 / all as f64 }
+}
+
 /// A process on this machine.
 #[derive(Debug, Clone)]
 pub struct Process {
@@ -170,5 +185,6 @@ mod tests {
         let host = to_json();
         assert!(host["cores"].as_u64().unwrap() > 0 && host["memory_bytes"].as_u64().unwrap() > 0);
         assert!(kernel_bytes() > 0);
+        assert!((0.0..=1.0).contains(&busy_share(Duration::from_millis(50))));
     }
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::{
-    host::Process,
+    host::{self, Process},
     report::{Checks, Figures, Outcome},
     target::{Target, TargetArguments},
     users::{self, User},
@@ -13,6 +13,12 @@ use crate::{
 
 /// More of a core than this, and the one thread of a swarm may be what the figures show.
 const OWN_CPU_MAX: f64 = 0.9;
+
+/// With more of the cores in use before a run begins, its figures tell about others too.
+const BUSY_SHARE_MAX: f64 = 0.1;
+
+/// How long to look whether they are.
+const BUSY_MOMENT: Duration = Duration::from_millis(300);
 
 /// Arguments of every scenario that measures.
 #[derive(Debug, clap::Args)]
@@ -62,6 +68,11 @@ pub fn run(
 ) -> Outcome {
     let started = Instant::now();
     let mut findings = Findings::default();
+    let busy = host::busy_share(BUSY_MOMENT);
+    if busy > BUSY_SHARE_MAX {
+        let percent = 100.0 * busy;
+        findings.warnings.push(format!("{percent:.0} % of this machine's cores were in use before the run began"));
+    }
     let ended = measure(&mut findings);
     let mut all = json!({ "seconds": arguments.seconds });
     for part in [arguments.target.to_json(), config] {
