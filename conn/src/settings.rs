@@ -52,6 +52,7 @@ pub struct SessionSettings {
     pub in_flight_max: u16,
     pub packets_per_s: u32,
     pub packets_burst: u32,
+    pub newest_seq_interval_ms: u64,
     pub linger_ms: u64,
 }
 
@@ -144,6 +145,7 @@ impl Default for SessionSettings {
             in_flight_max: 32,
             packets_per_s: 2_000,
             packets_burst: 4_000,
+            newest_seq_interval_ms: 1_000,
             linger_ms: 1_000,
         }
     }
@@ -273,6 +275,7 @@ impl ConnSettings {
             in_flight_max: self.session.in_flight_max,
             packets_per_s: self.session.packets_per_s,
             packets_burst: self.session.packets_burst,
+            newest_seq_interval_ms: self.session.newest_seq_interval_ms,
             linger_ms: self.session.linger_ms,
         }
     }

@@ -97,3 +97,23 @@ fn a_sign_in_that_timed_out_is_signed_out_behind_it() {
     let signed_out = harness.logic.next_sign_out();
     assert_eq!((signed_out.connection_id, signed_out.user_id, signed_out.device_id), (asked.connection_id, 1, 2));
 }
+
+#[test]
+fn many_large_packets_at_once_travel_in_messages_that_logic_takes() {
+    let harness = Harness::start_with(Script::Obliging, |settings| settings.turn.read_bytes = 16 * 1024 * 1024);
+    let mut clients: Vec<_> = (1..=40).map(|id| harness.sign_in(id, id)).collect();
+    for client in &mut clients {
+        let content = vec![7; 60_000];
+        for number in 0..20 {
+            let request_id = number.to_string();
+            client.send(&Packet { request_id, command: SEND, content: content.clone().into(), seq: 0 }).unwrap();
+        }
+    }
+    for client in &mut clients {
+        for number in 0..20 {
+            assert_eq!(client.receive().unwrap().request_id, number.to_string());
+        }
+    }
+    // The stub takes tonic's default of 4 MiB in one message.
+    assert_eq!(harness.logic.hellos.try_iter().count(), 1, "the link never broke");
+}

@@ -226,6 +226,19 @@ fn whole_frames_come_out_whole_when_the_peer_reads_at_last() {
 }
 
 #[test]
+fn a_burst_larger_than_the_queue_reaches_a_member_that_reads() {
+    let harness = Harness::start(Script::Obliging);
+    let mut client = harness.sign_in(1, 2);
+    let connection_id = harness.logic.next_sign_in().connection_id;
+    let message = |seq| Message { seq, room_id: 9, content: vec![0; 30_000].into(), ..Message::default() };
+    let retained: Vec<_> = (1..=20).map(|seq| message(seq).encode_to_vec().into()).collect();
+    let subscribed = Some(RoomSubscribed { room_id: 9, retained });
+    harness.logic.say(down_item::Item::RoomMove(RoomMove { connection_id, subscribed }));
+    let seqs: Vec<u64> = (0..20).map(|_| next_message(&mut client).seq).collect();
+    assert_eq!(seqs, (1..=20).collect::<Vec<_>>());
+}
+
+#[test]
 fn inbox_pushes_that_find_no_room_become_one_hint_to_sync() {
     let harness = Harness::start(Script::Obliging);
     let mut client = harness.sign_in(1, 1);

@@ -40,6 +40,7 @@ const RULES: Rules = Rules {
     in_flight_max: 4,
     packets_per_s: 0,
     packets_burst: 0,
+    newest_seq_interval_ms: 1_000,
     linger_ms: 1_000,
 };
 

@@ -213,11 +213,12 @@ async fn messages_of_clients_name_the_bad_field() {
 #[tokio::test]
 async fn rooms_name_the_bad_field() {
     let server = server().await;
-    let request = PushRoomRequest { room_id: 9, ..PushRoomRequest::default() };
+    let request = PushRoomRequest { room_id: 9, command: 2001, ..PushRoomRequest::default() };
     let push = async |request| server.room_int().push_room(request).await;
     assert_names(push(PushRoomRequest { room_id: 0, ..request.clone() }).await, "room_id");
     assert_names(push(PushRoomRequest { room_id: u64::MAX, ..request.clone() }).await, "room_id");
     assert_names(push(PushRoomRequest { command: -1, ..request.clone() }).await, "command");
+    assert_names(push(PushRoomRequest { command: 0, ..request.clone() }).await, "command");
     assert_names(push(PushRoomRequest { send_time: -1, ..request.clone() }).await, "send_time");
     assert_names(push(PushRoomRequest { content: vec![0; 61_441].into(), ..request.clone() }).await, "content");
     let notice = server.room_ext().push_room(signed(PushRoomRequest { command: 121, ..request })).await;
@@ -238,7 +239,7 @@ async fn room_seqs_go_on_after_a_restart() {
     let push = async |server: &Server| {
         server
             .room_int()
-            .push_room(PushRoomRequest { room_id: 9, is_persist: true, ..Default::default() })
+            .push_room(PushRoomRequest { room_id: 9, command: 2001, is_persist: true, ..Default::default() })
             .await
             .unwrap();
     };

@@ -35,6 +35,9 @@ use crate::{
     session::Identity,
 };
 
+/// Bytes of packets in one message to logic: far below what logic takes, whatever the largest frames are.
+const BATCH_BYTES_MAX: usize = 1 << 20;
+
 /// A link, as the distributor sees it.
 #[derive(Debug)]
 pub(super) struct LinkHandle {
@@ -43,6 +46,7 @@ pub(super) struct LinkHandle {
     queue: mpsc::Sender<Vec<LinkItem>>,
     is_attached: bool,
     batch: Vec<LinkItem>,
+    batch_bytes: usize,
 }
 
 /// See the module's documentation.
@@ -59,7 +63,19 @@ pub(super) struct Distributor {
 
 impl LinkHandle {
     pub(super) fn new(name: String, queue: mpsc::Sender<Vec<LinkItem>>) -> Self {
-        Self { hash: FixedState::default().hash_one(name), queue, is_attached: false, batch: Vec::new() }
+        Self {
+            hash: FixedState::default().hash_one(name),
+            queue,
+            is_attached: false,
+            batch: Vec::new(),
+            batch_bytes: 0,
+        }
+    }
+}
+
+impl LinkHandle {
+    fn is_full(&self, items_max: usize) -> bool {
+        self.batch.len() >= items_max || self.batch_bytes >= BATCH_BYTES_MAX
     }
 }
 
@@ -89,7 +105,7 @@ impl Distributor {
         while let Ok(batch) = batches.try_recv() {
             for item in &batch.items {
                 self.on_item(&batch, item);
-                if self.links.iter().any(|link| link.batch.len() >= self.batch_items_max) {
+                if self.links.iter().any(|link| link.is_full(self.batch_items_max)) {
                     self.hand_over().await;
                 }
             }
@@ -186,8 +202,10 @@ impl Distributor {
 
     /// Gives a request to the user's link. False, and the request is answered, where there is none.
     fn ask(&mut self, user_id: u64, request: Request, item: logic::up_item::Item) -> bool {
+        let bytes = item.encoded_len();
         match self.link_of(user_id) {
             Some(link) => {
+                self.links[link].batch_bytes += bytes;
                 self.links[link].batch.push(LinkItem::Request(request, item));
                 true
             }
@@ -251,6 +269,7 @@ impl Distributor {
                 continue;
             }
             let batch = std::mem::take(&mut link.batch);
+            link.batch_bytes = 0;
             // A full queue holds up the distributor, the reactors' batches, and in the end refuses packets there.
             if let Err(mpsc::error::SendError(batch)) = link.queue.send(batch).await {
                 self.refused.extend(batch.into_iter().filter_map(LinkItem::into_request));

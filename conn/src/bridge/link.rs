@@ -40,7 +40,7 @@ const WELCOME_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the last messages may take when the node stops.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Largest message of a link in either direction: a batch of the largest packets fits.
+/// Largest message that is taken from logic, which itself packs far smaller ones.
 const MESSAGE_BYTES_MAX: usize = 256 * 1024 * 1024;
 
 /// What the distributor has to know of a link.

@@ -66,6 +66,13 @@ impl Reactor {
         if !matches!(connection.flags.ending, Ending::None | Ending::Settling) {
             return;
         }
+        let queued = connection.outbound.as_ref().map_or(0, |outbound| outbound.queued_bytes());
+        if queued + frame.len() > self.outbound_pool.hard_bytes && !connection.flags.write_blocked {
+            // Only what the kernel does not take counts against a peer: a burst within one turn is written before it is judged.
+            // A socket that turns out to be broken is on the dirty list and found so again by the flush.
+            self.flush(slot);
+        }
+        let Some(connection) = self.table.get(slot) else { return };
         let outbound = connection.outbound.get_or_insert_with(|| self.outbound_pool.take());
         let tally = &mut self.metrics.tally;
         match outbound.push(frame, kind, self.outbound_pool.hard_bytes) {

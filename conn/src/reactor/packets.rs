@@ -39,11 +39,15 @@ impl Reactor {
         self.metrics.tally.heartbeats += 1;
         let Some(connection) = self.table.get(slot) else { return };
         let (seq, generation) = (connection.session.newest_seq(), connection.generation);
+        let asks = connection.session.asks_newest_seq(self.now_ms, &self.rules);
         let identity = connection.session.identity().unwrap_or_default();
         packet::encode_into(packet.request_id, packet.command, &[], seq, &mut self.arena);
         self.send_from_arena(slot);
+        if !asks {
+            return;
+        }
         let connection = self.connection_id(slot, generation);
-        self.uplink.push(UpItem::Heartbeat { connection, user_id: identity.user_id });
+        self.uplink.push_question(UpItem::Heartbeat { connection, user_id: identity.user_id });
     }
 
     // path 5/9: to logic, from the reactor's side

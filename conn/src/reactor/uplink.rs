@@ -1,7 +1,8 @@
 //! What a reactor hands to the bridge: everything of a turn in one batch, whose texts and contents lie in one buffer.
 //!
 //! Always holds: items keep the order in which they happened. State (who left, which room was left) is never dropped; packets
-//! are refused while the bridge is behind by more than a batch, so the batch stays bounded by what connections exist.
+//! are refused and heartbeats' questions left out while too much waits, so what waits is bounded by that and by the comings and
+//! goings of connections.
 
 use std::{fmt, net::SocketAddr, sync::Arc};
 
@@ -115,6 +116,13 @@ impl Uplink {
     /// Adds something that must not be lost.
     pub fn push(&mut self, item: UpItem) {
         self.items.push(item);
+    }
+
+    /// Adds a question that the next heartbeat asks again: left out while the bridge is behind.
+    pub fn push_question(&mut self, item: UpItem) {
+        if self.items.len() < self.packets_max {
+            self.items.push(item);
+        }
     }
 
     /// Adds a packet. False, and nothing added, where the bridge is so far behind that it has to be refused.

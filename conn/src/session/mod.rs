@@ -42,6 +42,8 @@ pub struct Rules {
     pub packets_per_s: u32,
     /// Packets at once.
     pub packets_burst: u32,
+    /// How often logic is asked, at a heartbeat, for the newest seq of the inbox; 0 for every time.
+    pub newest_seq_interval_ms: u64,
     /// How long a closing connection may take to read what it is owed.
     pub linger_ms: u64,
 }
@@ -103,6 +105,8 @@ pub struct Session {
     since_tick: u32,
     /// When it signed in.
     live_tick: u32,
+    /// One more than the tick at which logic was last asked for the newest seq; 0 for never.
+    asked_tick: u32,
     in_flight: u16,
     phase: Phase,
     failed_sign_ins: u8,
@@ -117,6 +121,7 @@ impl Session {
             bucket: Bucket::full(tick(now_ms), rules),
             since_tick: tick(now_ms),
             live_tick: 0,
+            asked_tick: 0,
             in_flight: 0,
             phase: Phase::Unsigned,
             failed_sign_ins: 0,
@@ -220,6 +225,18 @@ impl Session {
             self.failed_sign_ins = self.failed_sign_ins.saturating_add(1);
         }
         (self.failed_sign_ins >= rules.failed_sign_ins_max).then_some(CloseReason::CrRateLimited)
+    }
+
+    /// Whether logic is to be asked for the newest seq at this heartbeat. Pushes tell it, too; asking finds what they missed.
+    pub fn asks_newest_seq(&mut self, now_ms: u64, rules: &Rules) -> bool {
+        // Stored as one more than the tick, so that 0 is never: an `Option` would take the record over its size.
+        let now = tick(now_ms) + 1;
+        let waited_ms = u64::from(now.saturating_sub(self.asked_tick)) * TICK_MS;
+        let asks = self.asked_tick == 0 || waited_ms >= rules.newest_seq_interval_ms;
+        if asks {
+            self.asked_tick = now;
+        }
+        asks
     }
 
     /// Logic answered a packet.

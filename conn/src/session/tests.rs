@@ -9,6 +9,7 @@ const RULES: Rules = Rules {
     in_flight_max: 2,
     packets_per_s: 10,
     packets_burst: 20,
+    newest_seq_interval_ms: 1000,
     linger_ms: 1000,
 };
 
@@ -109,6 +110,14 @@ fn over_the_rate_packets_are_refused_and_in_the_end_the_connection_is() {
     assert_eq!(count(Action::Refuse(ResultCode::TooManyRequests)), 20);
     assert_eq!(count(Action::Close(CloseReason::CrRateLimited)), 21);
     assert_eq!(session.on_packet(&packet(PacketCommand::PcHeartbeat), 10_000, &RULES), Action::Heartbeat);
+}
+
+#[test]
+fn frequent_heartbeats_do_not_each_ask_logic() {
+    let mut session = live();
+    assert!(session.asks_newest_seq(10, &RULES));
+    assert!(!session.asks_newest_seq(900, &RULES));
+    assert!(session.asks_newest_seq(1_100, &RULES));
 }
 
 #[test]

@@ -96,8 +96,11 @@ impl From<Sent> for connect::SendReply {
     }
 }
 
-/// Checks the command of a trusted caller: enums are open, so every number but a negative one passes.
+/// Checks the command of a trusted caller, who has to say one; enums are open, so every positive number passes.
 pub fn check_command(command: i32) -> Result<i32, Status> {
+    if command == 0 {
+        return Err(check::invalid("command", "must be set"));
+    }
     if command < 0 {
         return Err(check::invalid("command", "must not be negative"));
     }
@@ -110,9 +113,9 @@ pub fn check_client_command(command: i32) -> Result<i32, Status> {
         let text = format!("command: {command} is sent by the server only");
         return Err(ResultCode::NotAllowed.status(text));
     }
-    match check_command(command)? {
+    match command {
         0 => Ok(connect::MessageCommand::McUserMessage as i32),
-        command => Ok(command),
+        command => check_command(command),
     }
 }
 

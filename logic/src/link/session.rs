@@ -1,6 +1,6 @@
 //! One stream, read: each item goes where its order is kept and nobody else's is held up.
 //!
-//! Requests of one user run through one of a few lanes, one after the other, until the inbox writer has them; waiting for
+//! Requests of one user run one after the other, in a lane of the user's own, until the inbox writer has them; waiting for
 //! the commit is left to a task of its own. Everything about rooms runs through one lane of its own. Always holds: a request
 //! in flight owns a permit until its reply leaves; a sign-out that overtakes its sign-in still removes the route.
 
@@ -11,6 +11,7 @@ use std::{
 
 use foldhash::HashMap;
 use gim_proto::{
+    ResultCode,
     connect::{PacketCommand, Reply},
     logic::{
         ClientPacket, LiveConnection, NewestSeqQuestion, PacketReply, RoomSubscribed, SignIn, SignInResult, SignOut,
@@ -20,14 +21,18 @@ use gim_proto::{
 };
 use metrics::counter;
 use tokio::{
-    sync::{OwnedSemaphorePermit, mpsc},
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
     task::JoinHandle,
 };
 use tokio_util::task::TaskTracker;
 use tonic::Streaming;
 use tracing::Instrument as _;
 
-use super::{nodes::NodeLink, packet, service};
+use super::{
+    lanes::{Entered, Lanes},
+    nodes::NodeLink,
+    packet, service,
+};
 use crate::{
     app::{App, Caller, NewConnection, command::BUSINESS_COMMAND_MIN},
     domain::route::Route,
@@ -35,11 +40,12 @@ use crate::{
     metrics as names,
 };
 
-/// Lanes of a stream: users share them by the hash of their id.
-const LANES: u64 = 64;
+/// Items that wait in the lane of rooms; a full one holds the stream up, for as long as memory takes to answer.
+const ROOM_LANE_ITEMS_MAX: usize = 256;
 
-/// Items that wait in a lane; a full one holds the stream up.
-const LANE_ITEMS_MAX: usize = 256;
+/// Requests of a stream that wait for the business, each for the time of a call at most. Those beyond are put off at once: a
+/// business that hangs must not take the places of requests that do not need it.
+const ASKING_MAX: usize = 8192;
 
 /// How long the requests of a stream that ended may take to finish, and their replies to leave.
 const END_TIMEOUT: Duration = Duration::from_secs(3);
@@ -47,7 +53,7 @@ const END_TIMEOUT: Duration = Duration::from_secs(3);
 /// A stream, from the handshake to its end.
 pub(super) struct Session {
     context: Arc<Context>,
-    lanes: Vec<mpsc::Sender<LaneItem>>,
+    asking: Arc<Semaphore>,
     room_lane: mpsc::Sender<LaneItem>,
 }
 
@@ -57,6 +63,7 @@ pub(super) struct Context {
     pub link: Arc<NodeLink>,
     pub tasks: TaskTracker,
     sign_ins: SignInsUnderWay,
+    lanes: Lanes<LaneItem>,
 }
 
 /// What has to be done one after the other.
@@ -68,10 +75,10 @@ enum LaneItem {
 
 impl Session {
     pub(super) fn new(app: Arc<App>, link: Arc<NodeLink>) -> Self {
-        let context = Arc::new(Context { app, link, tasks: TaskTracker::new(), sign_ins: SignInsUnderWay::default() });
-        let lanes = (0..LANES).map(|_| start_lane(&context)).collect();
-        let room_lane = start_lane(&context);
-        Self { context, lanes, room_lane }
+        let (sign_ins, lanes) = (SignInsUnderWay::default(), Lanes::default());
+        let context = Arc::new(Context { app, link, tasks: TaskTracker::new(), sign_ins, lanes });
+        let room_lane = start_room_lane(&context);
+        Self { context, asking: Arc::new(Semaphore::new(ASKING_MAX)), room_lane }
     }
 
     /// Reads the stream to its end, then finishes what is under way.
@@ -122,10 +129,10 @@ impl Session {
 
     async fn dispatch(&self, item: UpItemKind) {
         match item {
-            UpItemKind::SignIn(sign_in) => self.sign_in(sign_in).await,
+            UpItemKind::SignIn(sign_in) => self.sign_in(sign_in),
             UpItemKind::SignOut(sign_out) => {
                 self.context.sign_ins.cancel(sign_out.connection_id);
-                queue(self.lane(sign_out.user_id), LaneItem::SignOut(sign_out)).await;
+                self.in_user_lane(sign_out.user_id, LaneItem::SignOut(sign_out), true);
             }
             UpItemKind::Packet(packet) => self.packet(packet).await,
             UpItemKind::RoomRelease(release) => self.interest(release.room_id, false).await,
@@ -138,8 +145,14 @@ impl Session {
         }
     }
 
-    async fn sign_in(&self, sign_in: SignIn) {
-        let (context, permit) = (self.context.clone(), self.permit().await);
+    fn sign_in(&self, sign_in: SignIn) {
+        let context = self.context.clone();
+        let Ok(permit) = self.asking.clone().try_acquire_owned() else {
+            let reply = put_off();
+            let (request_no, code, message) = (sign_in.request_no, reply.code, reply.message);
+            context.link.notice(Item::SignInResult(SignInResult { request_no, code, message, newest_seq: 0 }));
+            return;
+        };
         context.sign_ins.begin(sign_in.connection_id);
         let since_ms = context.app.clock.now_ms();
         let span = tracing::info_span!("sign_in", request_id = log_id(&sign_in.request_id), user_id = sign_in.user_id);
@@ -147,21 +160,59 @@ impl Session {
     }
 
     async fn packet(&self, packet: ClientPacket) {
+        if packet.command >= BUSINESS_COMMAND_MIN {
+            self.business_packet(packet);
+            return;
+        }
         let permit = self.permit().await;
-        let lane = match PacketCommand::try_from(packet.command) {
-            Ok(PacketCommand::PcSubscribeRoom) => &self.room_lane,
-            Ok(PacketCommand::PcSend | PacketCommand::PcMessageAck) => self.lane(packet.user_id),
-            _ => {
-                let context = self.context.clone();
-                if packet.command == PacketCommand::PcSync as i32 || packet.command >= BUSINESS_COMMAND_MIN {
-                    self.context.tasks.spawn(async move { packet::handle(&context, packet, permit).await });
-                } else {
-                    packet::handle(&context, packet, permit).await;
-                }
-                return;
+        let context = self.context.clone();
+        match PacketCommand::try_from(packet.command) {
+            Ok(PacketCommand::PcSubscribeRoom) => queue(&self.room_lane, LaneItem::Packet(packet, permit)).await,
+            Ok(PacketCommand::PcSend | PacketCommand::PcMessageAck) => {
+                self.in_user_lane(packet.user_id, LaneItem::Packet(packet, permit), false);
             }
-        };
-        queue(lane, LaneItem::Packet(packet, permit)).await;
+            Ok(PacketCommand::PcSync) => {
+                self.context.tasks.spawn(async move { packet::handle(&context, packet, permit).await });
+            }
+            _ => packet::handle(&context, packet, permit).await,
+        }
+    }
+
+    fn business_packet(&self, packet: ClientPacket) {
+        let context = self.context.clone();
+        match self.asking.clone().try_acquire_owned() {
+            Ok(permit) => {
+                self.context.tasks.spawn(async move { packet::handle(&context, packet, permit).await });
+            }
+            Err(_) => {
+                let Reply { code, message, data } = put_off();
+                let reply = PacketReply { request_no: packet.request_no, code, message, data, subscribed: None };
+                context.link.notice(Item::PacketReply(reply));
+            }
+        }
+    }
+
+    /// Does an item after all earlier ones of the same user.
+    fn in_user_lane(&self, user_id: u64, item: LaneItem, must_enter: bool) {
+        let context = self.context.clone();
+        match self.context.lanes.enter(user_id, item, must_enter) {
+            Entered::Waits => {}
+            Entered::Free(first) => {
+                self.context.tasks.spawn(async move {
+                    let mut next = Some(first);
+                    while let Some(item) = next {
+                        context.in_lane(item).await;
+                        next = context.lanes.next(user_id);
+                    }
+                });
+            }
+            Entered::Full(LaneItem::Packet(packet, permit)) => {
+                context.reply(packet.request_no, put_off(), None, permit);
+            }
+            Entered::Full(LaneItem::SignOut(_) | LaneItem::Interest { .. }) => {
+                tracing::error!(user_id, "a lane turned away what must enter");
+            }
+        }
     }
 
     async fn interest(&self, room_id: u64, interested: bool) {
@@ -172,17 +223,17 @@ impl Session {
         let permit = self.context.link.in_flight.clone().acquire_owned().await;
         permit.expect("the semaphore is never closed")
     }
-
-    fn lane(&self, user_id: u64) -> &mpsc::Sender<LaneItem> {
-        // Ids may share factors with the number of lanes; the multiplication spreads them.
-        let hash = user_id.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
-        &self.lanes[(hash % LANES) as usize]
-    }
 }
 
-/// A lane ends when its session does, after its last item.
-fn start_lane(context: &Arc<Context>) -> mpsc::Sender<LaneItem> {
-    let (sender, mut items) = mpsc::channel(LANE_ITEMS_MAX);
+/// The answer to a request that there is no room for.
+fn put_off() -> Reply {
+    let code = ResultCode::TryAgainLater;
+    Reply { code: code.number(), message: code.text().to_owned(), ..Reply::default() }
+}
+
+/// The lane of rooms ends when its session does, after its last item.
+fn start_room_lane(context: &Arc<Context>) -> mpsc::Sender<LaneItem> {
+    let (sender, mut items) = mpsc::channel(ROOM_LANE_ITEMS_MAX);
     let lane_context = context.clone();
     context.tasks.spawn(async move {
         while let Some(item) = items.recv().await {
