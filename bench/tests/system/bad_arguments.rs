@@ -36,15 +36,17 @@ fn assert_names<T: std::fmt::Debug>(field: &str, answer: Result<T, Status>) {
 fn logic_names_the_field_that_is_wrong() {
     let server = Server::start();
     let mut messages = MessageIntServiceClient::new(server.logic());
-    let push = |user_ids: &[u64]| PushToUsersRequest { user_ids: user_ids.to_vec(), ..PushToUsersRequest::default() };
+    let request = PushToUsersRequest { command: 2001, ..PushToUsersRequest::default() };
+    let push = |user_ids: &[u64]| PushToUsersRequest { user_ids: user_ids.to_vec(), ..request.clone() };
     assert_names("user_ids", server.call(messages.push_to_users(push(&[]))));
     assert_names("user_ids", server.call(messages.push_to_users(push(&[1, 0]))));
     assert_names("user_ids", server.call(messages.push_to_users(push(&[u64::MAX]))));
-    let long = PushToUsersRequest { user_ids: vec![1], content: vec![0; 1 << 20].into(), ..Default::default() };
+    let long = PushToUsersRequest { content: vec![0; 1 << 20].into(), ..push(&[1]) };
     assert_names("content", server.call(messages.push_to_users(long)));
+    assert_names("command", server.call(messages.push_to_users(PushToUsersRequest { command: 0, ..push(&[1]) })));
 
     let mut rooms = RoomIntServiceClient::new(server.logic());
-    assert_names("room_id", server.call(rooms.push_room(PushRoomRequest::default())));
+    assert_names("room_id", server.call(rooms.push_room(PushRoomRequest { command: 2001, ..Default::default() })));
     let mut devices = DeviceIntServiceClient::new(server.logic());
     assert_names("device", server.call(devices.save(DeviceSaveRequest::default())));
     let brand = Device { brand: "x".repeat(100_000), ..Device::default() };
