@@ -59,6 +59,7 @@ impl SignIns {
         now_ms: i64,
     ) -> Result<SignedIn, AppError> {
         self.check_code(phone_number, code, now_ms).await?;
+        let device = self.own_device(device, phone_number, now_ms).await?;
         let device_id = self.logic.save_device(device, request_id).await?;
         let token = NewToken::make(now_ms, self.token_ttl_ms);
         let signed_in = self.store.sign_in(phone_number, device_id, &token.stored).await?;
@@ -66,6 +67,13 @@ impl SignIns {
         count(if is_new { "new_user" } else { "known_user" });
         tracing::debug!(user_id, device_id, is_new, "signed in");
         Ok(SignedIn { is_new, user_id, device_id, token: token.text })
+    }
+
+    /// A device that somebody else is signed in on gets an id of its own for this user, which the reply tells: ids can be
+    /// guessed, and nobody shall take over what is known of, or pushed to, another one's device.
+    async fn own_device(&self, device: Device, phone_number: &str, now_ms: i64) -> Result<Device, AppError> {
+        let is_taken = device.id != 0 && self.store.is_device_of_other(device.id, phone_number, now_ms).await?;
+        Ok(if is_taken { Device { id: 0, ..device } } else { device })
     }
 
     async fn check_code(&self, phone_number: &str, code: &str, now_ms: i64) -> Result<(), AppError> {

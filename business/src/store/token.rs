@@ -16,6 +16,24 @@ impl Store {
                 .await?;
         Ok(row.map(|(hash, created_at_ms, expires_at_ms)| StoredToken { hash, created_at_ms, expires_at_ms }))
     }
+
+    /// Whether somebody with another phone number has a token for this device that is still good.
+    pub async fn is_device_of_other(
+        &self,
+        device_id: u64,
+        phone_number: &str,
+        now_ms: i64,
+    ) -> Result<bool, StoreError> {
+        let sql = "SELECT token.user_id FROM token JOIN user ON user.user_id = token.user_id \
+                   WHERE token.device_id = ? AND token.expires_at_ms > ? AND user.phone_number <> ? LIMIT 1";
+        let row: Option<(i64,)> = sqlx::query_as(sql)
+            .bind(key(device_id))
+            .bind(now_ms)
+            .bind(phone_number)
+            .fetch_optional(&self.database.reader)
+            .await?;
+        Ok(row.is_some())
+    }
 }
 
 /// Replaces the token of the device and forgets those of the user's other devices that expired.

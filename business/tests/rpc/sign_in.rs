@@ -41,6 +41,19 @@ async fn two_sign_ins_of_a_new_number_at_once_make_one_user() {
 }
 
 #[tokio::test]
+async fn a_device_of_somebody_else_is_not_taken_over() {
+    let server = Server::start().await;
+    let owner = server.sign_in("1").await;
+    let mut request = sign_in_request("2");
+    request.device = Some(Device { id: owner.device_id, branch_push_id: "mine".into(), ..Device::default() });
+    let other = server.try_sign_in(request).await.unwrap();
+    assert_ne!(other.device_id, owner.device_id);
+    assert_eq!(server.logic.saved()[1].0.id, 0, "what logic knows of the owner's device stays");
+    auth(&server, &owner).await.unwrap();
+    auth(&server, &other).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_device_that_signs_in_again_keeps_its_id_and_gets_another_token() {
     let server = Server::start().await;
     let old = server.sign_in("1").await;
