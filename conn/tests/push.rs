@@ -244,9 +244,14 @@ fn inbox_pushes_that_find_no_room_become_one_hint_to_sync() {
     let mut client = harness.sign_in(1, 1);
     let connection = harness.logic.next_sign_in().connection_id;
     let content = vec![1; 32 * 1024];
+    let mut witness = harness.sign_in(2, 2);
+    let witness_id = harness.logic.next_sign_in().connection_id;
     for seq in 1..=600 {
         harness.logic.say(inbox_push(connection, seq, &content));
     }
+    // Commands are handled in order: with this one, all pushes met a client that has not read a byte.
+    harness.logic.say(inbox_push(witness_id, 1, b"after them"));
+    assert_eq!(next_message(&mut witness).content, "after them");
     let mut expected = 1;
     let hinted = loop {
         let packet = client.receive().unwrap();

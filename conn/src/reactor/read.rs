@@ -59,7 +59,14 @@ impl Reactor {
         let rules = self.rules;
         let Some(connection) = self.table.get(slot) else { return };
         let has_input = connection.flags.readable || connection.intake.tail_bytes() > 0;
-        if has_input && !connection.flags.runnable && connection.session.pause(&rules).is_none() {
+        if has_input && connection.session.pause(&rules).is_none() {
+            self.serve_next_turn(slot);
+        }
+    }
+
+    fn serve_next_turn(&mut self, slot: usize) {
+        let Some(connection) = self.table.get(slot) else { return };
+        if !connection.flags.runnable {
             connection.flags.runnable = true;
             let generation = connection.generation;
             self.runnable.push_back((slot, generation));
@@ -79,7 +86,8 @@ impl Reactor {
         self.scratch = scratch;
         if served == Served::OutOfBudget {
             self.metrics.tally.yields += 1;
-            self.resume(slot);
+            // Not by way of `resume`: a closing connection is paused for good, and still has to be read empty.
+            self.serve_next_turn(slot);
         }
     }
 
