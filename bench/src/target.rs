@@ -6,7 +6,7 @@ use std::{
     cell::Cell,
     error::Error,
     future::Future,
-    net::{SocketAddr, ToSocketAddrs as _},
+    net::{SocketAddr, TcpStream, ToSocketAddrs as _},
     time::Duration,
 };
 
@@ -19,20 +19,31 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 
+use crate::swarm::transport::{Gate, Transport};
+
 /// Longest wait for anything the server is asked for.
 pub const DEADLINE: Duration = Duration::from_secs(10);
 
 const HOST: &str = "127.0.0.1";
 const TCP_PORT: u16 = 8002;
+const WS_PORT: u16 = 8003;
+const TLS_PORT: u16 = 8004;
+const WSS_PORT: u16 = 8005;
 const LOGIC_PORT: u16 = 8010;
 const BUSINESS_PORT: u16 = 8020;
 
 /// Where the server is.
 #[derive(Debug, Clone, clap::Args)]
 pub struct TargetArguments {
-    /// Long connections (conn) [default: 127.0.0.1:8002]
-    #[arg(long, value_name = "ADDR")]
-    tcp: Option<String>,
+    /// Long connections over TCP, or TLS; several for several conn nodes [default: 127.0.0.1:8002, with TLS 8004]
+    #[arg(long, value_name = "ADDR", value_delimiter = ',')]
+    tcp: Vec<String>,
+    /// Long connections over WebSocket; several likewise [default: ws://127.0.0.1:8003/ws, or wss://127.0.0.1:8005/ws]
+    #[arg(long, value_name = "URL", value_delimiter = ',')]
+    ws: Vec<String>,
+    /// How clients connect
+    #[arg(long, value_enum, default_value_t = Transport::Tcp)]
+    transport: Transport,
     /// gRPC of logic [default: http://127.0.0.1:8010]
     #[arg(long, value_name = "URL")]
     logic: Option<String>,
@@ -48,9 +59,25 @@ pub struct TargetArguments {
 }
 
 impl TargetArguments {
-    /// The address of conn, as `host:port`.
-    pub fn tcp(&self) -> String {
-        self.tcp.clone().unwrap_or_else(|| format!("{HOST}:{}", TCP_PORT + self.port_offset))
+    /// The addresses of conn for plain TCP, as `host:port`.
+    fn tcp(&self) -> Vec<String> {
+        if self.tcp.is_empty() { vec![format!("{HOST}:{}", TCP_PORT + self.port_offset)] } else { self.tcp.clone() }
+    }
+
+    /// What people call the doors that clients use, with this transport.
+    fn gate_names(&self) -> Vec<String> {
+        let (given, default) = match self.transport {
+            Transport::Tcp => return self.tcp(),
+            Transport::Tls => (&self.tcp, format!("{HOST}:{}", TLS_PORT + self.port_offset)),
+            Transport::Ws => (&self.ws, format!("ws://{HOST}:{}/ws", WS_PORT + self.port_offset)),
+            Transport::Wss => (&self.ws, format!("wss://{HOST}:{}/ws", WSS_PORT + self.port_offset)),
+        };
+        if given.is_empty() { vec![default] } else { given.clone() }
+    }
+
+    fn gates(&self) -> anyhow::Result<Vec<Gate>> {
+        let gate = |name: String| Gate::new(self.transport, resolve(&name)?, &name);
+        self.gate_names().into_iter().map(gate).collect()
     }
 
     fn logic(&self) -> String {
@@ -63,14 +90,19 @@ impl TargetArguments {
 
     /// The addresses, for the report.
     pub fn to_json(&self) -> Value {
-        json!({ "tcp": self.tcp(), "logic": self.logic(), "business": self.business() })
+        json!({
+            "transport": self.transport.to_string(),
+            "gates": self.gate_names(),
+            "logic": self.logic(),
+            "business": self.business(),
+        })
     }
 }
 
 /// The server, reached.
 #[derive(Debug)]
 pub struct Target {
-    tcp: SocketAddr,
+    gates: Vec<Gate>,
     tcp_name: String,
     logic: Channel,
     business: Channel,
@@ -85,10 +117,10 @@ impl Target {
     /// Connects to all three services; the error names the one that cannot be reached.
     pub fn reach(arguments: &TargetArguments, run: &str) -> anyhow::Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-        let tcp_name = arguments.tcp();
+        let gates = arguments.gates()?;
         let target = Self {
-            tcp: resolve(&tcp_name)?,
-            tcp_name,
+            tcp_name: arguments.tcp().swap_remove(0),
+            gates,
             logic: runtime.block_on(channel("logic", &arguments.logic()))?,
             business: runtime.block_on(channel("business", &arguments.business()))?,
             internal_token: arguments.internal_token.clone(),
@@ -96,13 +128,16 @@ impl Target {
             calls: Cell::new(0),
             runtime,
         };
-        target.connect()?;
+        for (gate, name) in target.gates.iter().zip(arguments.gate_names()) {
+            let connected = TcpStream::connect_timeout(&gate.address, DEADLINE);
+            connected.with_context(|| format!("cannot reach conn at {name}"))?;
+        }
         Ok(target)
     }
 
-    /// Where conn is.
-    pub fn tcp(&self) -> SocketAddr {
-        self.tcp
+    /// Where the clients of a swarm connect, by turns.
+    pub fn gates(&self) -> &[Gate] {
+        &self.gates
     }
 
     /// What trusted callers show; empty for nothing.
@@ -115,9 +150,10 @@ impl Target {
         self.runtime.handle()
     }
 
-    /// Opens one more long connection.
+    /// Opens one more long connection, over TCP.
     pub fn connect(&self) -> anyhow::Result<Client> {
-        Client::connect(self.tcp, DEADLINE).with_context(|| format!("cannot reach conn at {}", self.tcp_name))
+        let name = &self.tcp_name;
+        Client::connect(resolve(name)?, DEADLINE).with_context(|| format!("cannot reach conn at {name}"))
     }
 
     /// The channel to logic.
@@ -163,10 +199,13 @@ pub fn refused(what: &str, status: &Status) -> anyhow::Error {
     anyhow!("{what} was refused with code {code}: {}", status.message())
 }
 
-fn resolve(address: &str) -> anyhow::Result<SocketAddr> {
-    let mut addresses =
-        address.to_socket_addrs().map_err(|error| anyhow!("cannot reach conn at {address}: {error}"))?;
-    addresses.next().ok_or_else(|| anyhow!("cannot reach conn at {address}: the name has no address"))
+/// The address in `host:port`, or in a URL.
+fn resolve(name: &str) -> anyhow::Result<SocketAddr> {
+    let without_scheme = name.split_once("://").map_or(name, |(_, rest)| rest);
+    let authority = without_scheme.split('/').next().unwrap_or_default();
+    let addresses = authority.to_socket_addrs();
+    let mut addresses = addresses.map_err(|error| anyhow!("cannot reach conn at {name}: {error}"))?;
+    addresses.next().ok_or_else(|| anyhow!("cannot reach conn at {name}: the name has no address"))
 }
 
 async fn channel(service: &str, url: &str) -> anyhow::Result<Channel> {

@@ -42,7 +42,7 @@ fn assert_positive(result: &Value, keys: &[&str]) {
 
 #[test]
 fn echo_has_its_keys() {
-    let result = result(&gim_bench(&Server::start(), "echo", &["--connections", "8"]));
+    let result = result(&gim_bench(&Server::start(), "echo", &["--connections", "128"]));
     let keys = ["per_second", "p50_us", "p99_us", "p999_us", "baseline_per_second", "ratio", "p99_ratio"];
     assert_positive(&result, &keys);
 }
@@ -96,7 +96,7 @@ fn slow_has_its_keys_and_costs_the_others_nothing() {
 fn what_cannot_be_done_is_one_sentence_and_exit_code_1() {
     let server = Server::start();
     for (scenario, options, sentence) in [
-        ("idle", &["--transport", "tls"][..], "only --transport tcp exists so far"),
+        ("idle", &["--transport", "tls"][..], "--transport tls: only tcp exists so far"),
         ("idle", &["--connections", "9999999"], "9999999 connections need a file limit of 10000099"),
         ("idle", &["--server-pid", "4194304"], "there is no process 4194304"),
         ("signin", &["--devices", "1"], "--in-flight 128 sign-ins need as many --devices, which are 1"),

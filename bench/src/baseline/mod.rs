@@ -14,6 +14,7 @@ use std::{
 use anyhow::Context as _;
 
 pub use self::writes::put;
+use crate::swarm::transport::Gate;
 
 /// A bare server; not for people.
 #[derive(Debug, clap::Args)]
@@ -71,8 +72,8 @@ impl Baseline {
     }
 
     /// Where it listens.
-    pub fn address(&self) -> SocketAddr {
-        self.address
+    pub fn gate(&self) -> Gate {
+        Gate::tcp(self.address)
     }
 
     /// Its standard input.

@@ -49,8 +49,8 @@ fn go(arguments: &Arguments, findings: &mut Findings) -> anyhow::Result<()> {
     let users = arguments.load.sign_up(&target, count)?;
     let mut swarm = Swarm::new()?;
     let mut echo = Echo::new(count);
-    swarm.gather(&mut echo, target.tcp(), users.into_iter().map(|user| user.greeting), CONNECTS_IN_FLIGHT)?;
-    swarm.gather(&mut echo, baseline.address(), (0..count).map(|_| Box::default()), CONNECTS_IN_FLIGHT)?;
+    swarm.gather(&mut echo, target.gates(), users.into_iter().map(|user| user.greeting), CONNECTS_IN_FLIGHT)?;
+    swarm.gather(&mut echo, &[baseline.gate()], (0..count).map(|_| Box::default()), CONNECTS_IN_FLIGHT)?;
     let ended = measure(arguments, &mut swarm, &mut echo, findings);
     echo.tell(findings);
     ended

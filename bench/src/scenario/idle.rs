@@ -9,8 +9,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::ensure;
-use clap::ValueEnum;
 use gim_proto::connect::{Packet as Envelope, PacketCommand};
 use prost::Message as _;
 use serde_json::json;
@@ -32,9 +30,6 @@ pub struct Arguments {
     /// So many signed-in connections
     #[arg(long, value_name = "N", default_value_t = 5000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     connections: u32,
-    /// How they connect
-    #[arg(long, value_enum, default_value_t = Transport::Tcp)]
-    transport: Transport,
     /// Connections that are on their way at the same time
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     in_flight: u32,
@@ -46,20 +41,10 @@ pub struct Arguments {
     server_pid: Option<u32>,
 }
 
-/// How clients connect.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Transport {
-    Tcp,
-    Ws,
-    Tls,
-    Wss,
-}
-
 /// Runs it.
 pub fn run(arguments: &Arguments) -> Outcome {
     let config = json!({
         "connections": arguments.connections,
-        "transport": format!("{:?}", arguments.transport).to_lowercase(),
         "in_flight": arguments.in_flight,
         "heartbeat_s": arguments.heartbeat,
     });
@@ -67,11 +52,10 @@ pub fn run(arguments: &Arguments) -> Outcome {
 }
 
 fn go(arguments: &Arguments, findings: &mut Findings) -> anyhow::Result<()> {
-    ensure!(arguments.transport == Transport::Tcp, "only --transport tcp exists so far");
     let count = arguments.connections as usize;
     host::take_files(count)?;
     let target = arguments.load.reach()?;
-    let server = server(arguments.server_pid, target.tcp())?;
+    let server = server(arguments.server_pid, target.gates()[0].address)?;
     let users = arguments.load.sign_up(&target, count)?;
     let mut swarm = Swarm::new()?;
     let mut idle = Idle::new(arguments.heartbeat);
@@ -79,7 +63,7 @@ fn go(arguments: &Arguments, findings: &mut Findings) -> anyhow::Result<()> {
     let before = Memory::now(&server)?;
     let started = Instant::now();
     let greetings = users.into_iter().map(|user| user.greeting);
-    let ended = swarm.gather(&mut idle, target.tcp(), greetings, arguments.in_flight as usize);
+    let ended = swarm.gather(&mut idle, target.gates(), greetings, arguments.in_flight as usize);
     let took = started.elapsed().as_secs_f64();
     let standing = swarm.ready();
     findings.figures.count("connections", standing as u64, "signed-in connections");
@@ -88,7 +72,7 @@ fn go(arguments: &Arguments, findings: &mut Findings) -> anyhow::Result<()> {
 
     idle.beats_from = Some(Instant::now());
     let ended = hold(arguments.load.duration(), &server, &mut swarm, &mut idle, findings);
-    tell_memory(&before, &Memory::now(&server)?, swarm.ready(), target.tcp().ip().is_loopback(), findings);
+    tell_memory(&before, &Memory::now(&server)?, swarm.ready(), target.gates()[0].address.ip().is_loopback(), findings);
     ended
 }
 

@@ -5,7 +5,6 @@
 
 use std::{
     collections::VecDeque,
-    net::SocketAddr,
     time::{Duration, Instant},
 };
 
@@ -18,7 +17,7 @@ use crate::{
     progress::Progress,
     report::Outcome,
     stats::{Latencies, ratio},
-    swarm::{Behaviour, Closed, Link, Packet, Swarm},
+    swarm::{Behaviour, Closed, Link, Packet, Swarm, transport::Gate},
     target::DEADLINE,
     users::User,
 };
@@ -54,7 +53,7 @@ fn go(arguments: &Arguments, findings: &mut Findings) -> anyhow::Result<()> {
     let mut swarm = Swarm::new()?;
     let duration = arguments.load.duration();
     let started = Instant::now();
-    let mut returns = Returns::new(target.tcp(), users, started + duration.mul_f64(WARM_UP));
+    let mut returns = Returns::new(target.gates().to_vec(), users, started + duration.mul_f64(WARM_UP));
     returns.fill(&mut swarm, in_flight)?;
     let own_cpu = OwnCpu::start()?;
     let ended = measure(started, duration, &mut swarm, &mut returns);
@@ -79,7 +78,7 @@ fn measure(started: Instant, duration: Duration, swarm: &mut Swarm, returns: &mu
 
 /// Who is on the way, and who comes next. The clients of the swarm are places that devices take in turn.
 struct Returns {
-    to: SocketAddr,
+    gates: Vec<Gate>,
     users: Vec<User>,
     next_user: usize,
     measure_from: Instant,
@@ -93,9 +92,9 @@ struct Returns {
 }
 
 impl Returns {
-    fn new(to: SocketAddr, users: Vec<User>, measure_from: Instant) -> Self {
+    fn new(gates: Vec<Gate>, users: Vec<User>, measure_from: Instant) -> Self {
         Self {
-            to,
+            gates,
             users,
             next_user: 0,
             measure_from,
@@ -109,10 +108,10 @@ impl Returns {
     }
 
     fn fill(&mut self, swarm: &mut Swarm, in_flight: usize) -> anyhow::Result<()> {
-        for _ in 0..in_flight {
+        for place in 0..in_flight {
             let greeting = self.next_greeting();
             self.opened_at.push(Instant::now());
-            swarm.open(self.to, greeting)?;
+            swarm.open(&self.gates[place % self.gates.len()], greeting)?;
         }
         Ok(())
     }
@@ -152,7 +151,7 @@ impl Behaviour for Returns {
         while let Some(id) = self.free.pop_front() {
             let greeting = self.next_greeting();
             self.opened_at[id] = Instant::now();
-            swarm.reopen(id, self.to, greeting)?;
+            swarm.reopen(id, &self.gates[id % self.gates.len()], greeting)?;
         }
         Ok(())
     }

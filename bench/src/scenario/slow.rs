@@ -80,7 +80,7 @@ fn go(arguments: &Arguments, findings: &mut Findings) -> anyhow::Result<()> {
         newest: Instant::now(),
         closed: HashSet::new(),
     };
-    swarm.gather(&mut crowd, target.tcp(), users.into_iter().map(|user| user.greeting), CONNECTS_IN_FLIGHT)?;
+    swarm.gather(&mut crowd, target.gates(), users.into_iter().map(|user| user.greeting), CONNECTS_IN_FLIGHT)?;
     settle(&mut swarm, &mut crowd, |crowd| crowd.subscribed == members)?;
     ensure!(crowd.subscribed == members, "not all members could enter the room");
     let mut halves = Halves::default();

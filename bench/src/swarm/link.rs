@@ -9,6 +9,8 @@ use std::{
 use mio::net::TcpStream;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
+use super::transport::{Wire, WireError};
+
 /// Connections per source address. The system has 28,232 ports for them by default.
 const CONNECTIONS_PER_SOURCE: usize = 25_000;
 
@@ -33,14 +35,16 @@ pub(super) enum Intake {
 pub struct Link {
     id: usize,
     stream: Option<TcpStream>,
+    /// What lies between the socket and the frames; nothing for plain TCP.
+    wire: Option<Box<dyn Wire>>,
     unsent: Vec<u8>,
     hangs_up: bool,
     is_stuck: bool,
 }
 
 impl Link {
-    pub(super) fn new(id: usize, stream: TcpStream) -> Self {
-        Self { id, stream: Some(stream), unsent: Vec::new(), hangs_up: false, is_stuck: false }
+    pub(super) fn new(id: usize, stream: TcpStream, wire: Option<Box<dyn Wire>>) -> Self {
+        Self { id, stream: Some(stream), wire, unsent: Vec::new(), hangs_up: false, is_stuck: false }
     }
 
     /// Its number in the swarm.
@@ -49,7 +53,19 @@ impl Link {
     }
 
     /// Sends whole frames, at once where the socket takes them.
-    pub fn send(&mut self, bytes: &[u8]) {
+    pub fn send(&mut self, frames: &[u8]) {
+        let Some(wire) = &mut self.wire else { return self.write(frames) };
+        let mut out = Vec::new();
+        // A layer that broke tells so when it reads.
+        if wire.send(frames, &mut out).is_ok() {
+            self.write(&out);
+        }
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
         if !self.unsent.is_empty() {
             return self.unsent.extend_from_slice(bytes);
         }
@@ -78,12 +94,40 @@ impl Link {
         SockRef::from(stream).set_recv_buffer_size(RECOVERED_BYTES)
     }
 
+    #[cfg(test)]
+    pub(super) fn put_wire(&mut self, wire: Box<dyn Wire>) {
+        self.wire = Some(wire);
+    }
+
     pub(super) fn is_hanging_up(&self) -> bool {
         self.hangs_up
     }
 
     pub(super) fn is_stuck(&self) -> bool {
         self.is_stuck
+    }
+
+    /// Begins the handshakes of the layer, where there is one.
+    pub(super) fn open(&mut self) -> Result<(), WireError> {
+        let Some(wire) = &mut self.wire else { return Ok(()) };
+        let mut out = Vec::new();
+        wire.open(&mut out)?;
+        self.write(&out);
+        Ok(())
+    }
+
+    /// Whether frames may be sent.
+    pub(super) fn is_open(&self) -> bool {
+        self.wire.as_ref().is_none_or(|wire| wire.is_open())
+    }
+
+    /// The frames that these bytes of the socket carry; none where the bytes are the frames.
+    pub(super) fn unwrap(&mut self, bytes: &[u8]) -> Result<Option<Vec<u8>>, WireError> {
+        let Some(wire) = &mut self.wire else { return Ok(None) };
+        let (mut frames, mut out) = (Vec::new(), Vec::new());
+        wire.receive(bytes, &mut frames, &mut out)?;
+        self.write(&out);
+        Ok(Some(frames))
     }
 
     /// Whether the connect has succeeded; the error is that of one that failed.
@@ -127,6 +171,7 @@ impl Link {
     /// Closes the socket; dropping it also takes it out of epoll.
     pub(super) fn close(&mut self) -> io::Result<()> {
         self.unsent = Vec::new();
+        self.wire = None;
         let Some(stream) = self.stream.take() else { return Ok(()) };
         if self.hangs_up {
             SockRef::from(&stream).set_linger(Some(Duration::ZERO))?;

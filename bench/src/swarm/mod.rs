@@ -6,10 +6,10 @@
 mod link;
 pub mod packet;
 mod session;
+pub mod transport;
 
 use std::{
     io::ErrorKind,
-    net::SocketAddr,
     time::{Duration, Instant},
 };
 
@@ -20,6 +20,7 @@ use self::{
     link::Intake,
     packet::{Malformed, split_frame},
     session::{Session, State, Step},
+    transport::Gate,
 };
 pub use self::{link::Link, packet::Packet, session::Closed};
 use crate::{progress::Progress, target::DEADLINE};
@@ -91,7 +92,7 @@ impl Swarm {
     }
 
     /// Begins to connect one more client.
-    pub fn open(&mut self, to: SocketAddr, greeting: Box<[u8]>) -> anyhow::Result<usize> {
+    pub fn open(&mut self, to: &Gate, greeting: Box<[u8]>) -> anyhow::Result<usize> {
         let id = self.clients.len();
         let client = self.connect(id, to, greeting)?;
         self.clients.push(client);
@@ -99,18 +100,19 @@ impl Swarm {
     }
 
     /// Begins to connect a client again whose connection is closed.
-    pub fn reopen(&mut self, id: usize, to: SocketAddr, greeting: Box<[u8]>) -> anyhow::Result<()> {
+    pub fn reopen(&mut self, id: usize, to: &Gate, greeting: Box<[u8]>) -> anyhow::Result<()> {
         self.clients[id] = self.connect(id, to, greeting)?;
         Ok(())
     }
 
-    fn connect(&mut self, id: usize, to: SocketAddr, greeting: Box<[u8]>) -> anyhow::Result<Client> {
-        let mut stream = link::connect(to, id).map_err(|error| anyhow!("cannot connect to {to}: {error}"))?;
+    fn connect(&mut self, id: usize, to: &Gate, greeting: Box<[u8]>) -> anyhow::Result<Client> {
+        let address = to.address;
+        let mut stream = link::connect(address, id).map_err(|error| anyhow!("cannot connect to {address}: {error}"))?;
         // One event per socket and batch: a slot that is used anew within a batch meets no event of its former owner.
         let interest = Interest::READABLE | Interest::WRITABLE;
         self.poll.registry().register(&mut stream, Token(id), interest).context("cannot watch a socket")?;
         self.pending += 1;
-        Ok(Client { link: Link::new(id, stream), session: Session::new(greeting) })
+        Ok(Client { link: Link::new(id, stream, to.wire()), session: Session::new(greeting) })
     }
 
     /// The link of a client.
@@ -164,11 +166,11 @@ impl Swarm {
         }
     }
 
-    /// Connects one client per greeting, `in_flight` at a time, and waits until all are ready.
+    /// Connects one client per greeting, to each gate in turn, `in_flight` at a time, and waits until all are ready.
     pub fn gather(
         &mut self,
         behaviour: &mut impl Behaviour,
-        to: SocketAddr,
+        gates: &[Gate],
         greetings: impl ExactSizeIterator<Item = Box<[u8]>>,
         in_flight: usize,
     ) -> anyhow::Result<()> {
@@ -180,7 +182,7 @@ impl Swarm {
             while self.pending < in_flight
                 && let Some(greeting) = greetings.next()
             {
-                self.open(to, greeting)?;
+                self.open(&gates[self.clients.len() % gates.len()], greeting)?;
             }
             self.turn(behaviour, TICK)?;
             if self.ready != newest.0 {
@@ -200,7 +202,13 @@ impl Swarm {
         let client = &mut self.clients[id];
         if client.session.state() == State::Connecting {
             match client.link.is_connected() {
-                Ok(true) => self.greet(id, behaviour)?,
+                Ok(true) => {
+                    client.session.connected();
+                    match client.link.open() {
+                        Ok(()) => self.greet(id, behaviour)?,
+                        Err(error) => return self.closed(id, Closed::Wire(error), behaviour),
+                    }
+                }
                 Ok(false) => return Ok(()),
                 Err(error) => return self.closed(id, Closed::Unreachable(error), behaviour),
             }
@@ -217,9 +225,13 @@ impl Swarm {
         }
     }
 
+    /// Says the first words as soon as the transport is ready for them.
     fn greet(&mut self, id: usize, behaviour: &mut impl Behaviour) -> anyhow::Result<()> {
         let client = &mut self.clients[id];
-        let greeting = client.session.connected();
+        if client.session.state() != State::Opening || !client.link.is_open() {
+            return Ok(());
+        }
+        let greeting = client.session.opened();
         client.link.send(&greeting);
         if client.session.state() == State::Ready {
             self.pending -= 1;
@@ -239,7 +251,14 @@ impl Swarm {
                 Ok(Intake::Eof) => return Ok(Some(Closed::Eof)),
                 Err(error) => return Ok(Some(Closed::Io(error))),
             };
-            let end = self.take_bytes(id, count, behaviour)?;
+            let end = match self.clients[id].link.unwrap(&self.scratch[..count]) {
+                Ok(None) => self.take_bytes(id, count, behaviour)?,
+                Ok(Some(frames)) => {
+                    self.greet(id, behaviour)?;
+                    self.take_frames(id, &frames, behaviour)?
+                }
+                Err(error) => Some(Closed::Wire(error)),
+            };
             let link = &self.clients[id].link;
             let is_done = end.is_some() || link.is_hanging_up() || link.is_stuck();
             if is_done || (count < self.scratch.len() && !has_ended) {
@@ -255,10 +274,24 @@ impl Swarm {
         count: usize,
         behaviour: &mut impl Behaviour,
     ) -> anyhow::Result<Option<Closed>> {
+        // Lent to the call, and nothing in it reads from a socket.
+        let scratch = std::mem::take(&mut self.scratch);
+        let end = self.take_frames(id, &scratch[..count], behaviour);
+        self.scratch = scratch;
+        end
+    }
+
+    /// Hands the packets among these bytes on, and keeps the beginning of the next.
+    fn take_frames(
+        &mut self,
+        id: usize,
+        bytes: &[u8],
+        behaviour: &mut impl Behaviour,
+    ) -> anyhow::Result<Option<Closed>> {
         let now = Instant::now();
         let Client { link, session } = &mut self.clients[id];
         let mut tail = session.take_tail();
-        let mut bytes = &self.scratch[..count];
+        let mut bytes = bytes;
         if !tail.is_empty() {
             tail.extend_from_slice(bytes);
             bytes = &tail;
@@ -294,10 +327,72 @@ impl Swarm {
         let client = &mut self.clients[id];
         match client.session.state() {
             State::Ready => self.ready -= 1,
-            State::Connecting | State::SigningIn => self.pending -= 1,
+            State::Connecting | State::Opening | State::SigningIn => self.pending -= 1,
             State::Closed => {}
         }
         client.session.close();
         client.link.close().context("cannot close a connection")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{Read as _, Write as _},
+        net::TcpListener,
+        thread,
+    };
+
+    use gim_proto::connect::{Packet as Envelope, PacketCommand};
+    use prost::Message as _;
+
+    use super::{transport::tests::Turned, *};
+
+    /// Answers every packet with itself, when it is ready.
+    #[derive(Default)]
+    struct Once {
+        answered: bool,
+    }
+
+    impl Behaviour for Once {
+        fn on_ready(&mut self, link: &mut Link, _now: Instant) -> anyhow::Result<()> {
+            link.send(&heartbeat());
+            Ok(())
+        }
+
+        fn on_packet(&mut self, _link: &mut Link, packet: &Packet<'_>, _now: Instant) -> anyhow::Result<()> {
+            self.answered = packet.command == PacketCommand::PcHeartbeat as i32;
+            Ok(())
+        }
+    }
+
+    fn heartbeat() -> Vec<u8> {
+        Envelope { command: PacketCommand::PcHeartbeat as i32, ..Envelope::default() }.encode_length_delimited_to_vec()
+    }
+
+    #[test]
+    fn a_layer_between_socket_and_frames_has_its_handshake_first() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        thread::spawn(move || {
+            let (mut peer, _) = listener.accept().unwrap();
+            let mut hello = [0; 5];
+            peer.read_exact(&mut hello).unwrap();
+            peer.write_all(b"!").unwrap();
+            let mut frame = vec![0; heartbeat().len()];
+            peer.read_exact(&mut frame).unwrap();
+            assert_eq!(frame, heartbeat().iter().map(|byte| !byte).collect::<Vec<_>>());
+            peer.write_all(&frame).unwrap();
+            peer.read_to_end(&mut Vec::new()).unwrap();
+        });
+        let mut swarm = Swarm::new().unwrap();
+        let mut once = Once::default();
+        swarm.open(&Gate::tcp(address), Box::default()).unwrap();
+        swarm.clients[0].link.put_wire(Box::new(Turned::default()));
+        let deadline = Instant::now() + DEADLINE;
+        while !once.answered {
+            assert!(Instant::now() < deadline, "the echo of a packet comes back through the layer");
+            swarm.turn(&mut once, TICK).unwrap();
+        }
     }
 }

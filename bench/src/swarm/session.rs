@@ -6,13 +6,18 @@ use std::fmt;
 use gim_proto::connect::{CloseNotice, PacketCommand, Reply};
 use prost::Message as _;
 
-use super::packet::{Malformed, Packet};
+use super::{
+    packet::{Malformed, Packet},
+    transport::WireError,
+};
 
 /// How far a client is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
     /// The socket is not connected yet.
     Connecting,
+    /// The socket is connected; the layer of the transport is not ready for frames yet.
+    Opening,
     /// The greeting was sent, its reply is awaited.
     SigningIn,
     /// Signed in, or connected where there is nothing to sign in with.
@@ -36,6 +41,8 @@ pub enum Closed {
     Io(std::io::Error),
     /// The socket could not be connected.
     Unreachable(std::io::Error),
+    /// The layer of the transport gave up.
+    Wire(WireError),
 }
 
 impl fmt::Display for Closed {
@@ -48,6 +55,7 @@ impl fmt::Display for Closed {
             Self::Eof => write!(formatter, "the server closed a connection without a word"),
             Self::Malformed => write!(formatter, "{Malformed}"),
             Self::Io(error) => write!(formatter, "a connection failed: {error}"),
+            Self::Wire(error) => write!(formatter, "{error}"),
             Self::Unreachable(error) => write!(formatter, "a connection could not be opened: {error}"),
         }
     }
@@ -85,8 +93,13 @@ impl Session {
         self.state
     }
 
-    /// The socket is connected: what to send.
-    pub fn connected(&mut self) -> Box<[u8]> {
+    /// The socket is connected.
+    pub fn connected(&mut self) {
+        self.state = State::Opening;
+    }
+
+    /// Frames may be sent: what to send first.
+    pub fn opened(&mut self) -> Box<[u8]> {
         self.state = if self.greeting.is_empty() { State::Ready } else { State::SigningIn };
         std::mem::take(&mut self.greeting)
     }
@@ -141,7 +154,7 @@ mod tests {
     fn a_client_greets_and_is_ready_when_the_reply_says_so() {
         let mut session = Session::new(Box::from(*b"hello"));
         assert_eq!(session.state(), State::Connecting);
-        assert_eq!(&session.connected()[..], b"hello");
+        assert_eq!(&session.opened()[..], b"hello");
         assert_eq!(session.state(), State::SigningIn);
         assert!(matches!(session.take(&packet_of(PacketCommand::PcHeartbeat, b"")), Step::Packet));
         assert!(matches!(session.take(&packet_of(PacketCommand::PcSignIn, b"")), Step::Ready));
@@ -151,14 +164,14 @@ mod tests {
     #[test]
     fn a_client_without_a_greeting_is_ready_at_once() {
         let mut session = Session::new(Box::default());
-        assert!(session.connected().is_empty());
+        assert!(session.opened().is_empty());
         assert_eq!(session.state(), State::Ready);
     }
 
     #[test]
     fn refusals_and_goodbyes_are_sentences() {
         let mut session = Session::new(Box::from(*b"hello"));
-        session.connected();
+        session.opened();
         let refusal = Reply { code: 10000, message: "please sign in again".into(), ..Reply::default() }.encode_to_vec();
         let Step::Closed(why) = session.take(&packet_of(PacketCommand::PcSignIn, &refusal)) else { panic!() };
         assert_eq!(why.to_string(), "a sign-in was refused with code 10000: please sign in again");

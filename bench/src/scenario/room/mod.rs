@@ -84,8 +84,8 @@ fn go(arguments: &Arguments, findings: &mut Findings) -> anyhow::Result<()> {
         per_second,
         schedule: None,
     };
-    swarm.gather(&mut hall, target.tcp(), users.into_iter().map(|user| user.greeting), CONNECTS_IN_FLIGHT)?;
-    swarm.gather(&mut hall, baseline.address(), (0..members).map(|_| Box::default()), CONNECTS_IN_FLIGHT)?;
+    swarm.gather(&mut hall, target.gates(), users.into_iter().map(|user| user.greeting), CONNECTS_IN_FLIGHT)?;
+    swarm.gather(&mut hall, &[baseline.gate()], (0..members).map(|_| Box::default()), CONNECTS_IN_FLIGHT)?;
     ensure!(wait(&mut swarm, &mut hall, |hall| hall.subscribed == members)?, "not all members could enter the room");
     let ended = measure(arguments, &mut swarm, &mut hall, findings);
     tell(&hall, findings);

@@ -84,7 +84,7 @@ fn go(arguments: &Arguments, findings: &mut Findings) -> anyhow::Result<()> {
     let users = arguments.load.sign_up(&target, senders)?;
     let mut swarm = Swarm::new()?;
     let mut pairs = Pairs::new(users.iter().map(|user| user.id).collect(), arguments.size as usize, rate);
-    swarm.gather(&mut pairs, target.tcp(), users.into_iter().map(|user| user.greeting), CONNECTS_IN_FLIGHT)?;
+    swarm.gather(&mut pairs, target.gates(), users.into_iter().map(|user| user.greeting), CONNECTS_IN_FLIGHT)?;
     let mut bare = Bare::default();
     let ended = measure(arguments, &mut swarm, &mut pairs, &rows, &mut bare, findings);
     tell(&pairs, &bare, findings);

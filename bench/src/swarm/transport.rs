@@ -1,0 +1,122 @@
+//! How packets travel: over TCP as they are, or with a layer between the socket and the frames.
+//!
+//! This is the seam for transports. A layer is a [`Wire`], one per client, without IO: bytes of the socket on one side,
+//! frames of `uvarint(len) ‖ Packet` on the other, whatever the transport makes of them in between. So the scenarios know
+//! one kind of frame, and TCP pays nothing for the others.
+
+use std::{fmt, net::SocketAddr};
+
+use anyhow::bail;
+use clap::ValueEnum;
+
+/// How clients connect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Transport {
+    /// Frames on a TCP connection.
+    Tcp,
+    /// WebSocket, a binary message per packet.
+    Ws,
+    /// As TCP, in TLS.
+    Tls,
+    /// WebSocket in TLS.
+    Wss,
+}
+
+impl fmt::Display for Transport {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Tcp => "tcp",
+            Self::Ws => "ws",
+            Self::Tls => "tls",
+            Self::Wss => "wss",
+        })
+    }
+}
+
+/// A layer gave up; the sentence that says why.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct WireError(pub String);
+
+/// A layer between the socket of one client and its frames.
+pub trait Wire: fmt::Debug + Send {
+    /// The socket is connected: appends what to say first.
+    fn open(&mut self, out: &mut Vec<u8>) -> Result<(), WireError>;
+
+    /// Whether frames may be sent: all handshakes are over.
+    fn is_open(&self) -> bool;
+
+    /// Appends to `out` what carries these whole frames.
+    fn send(&mut self, frames: &[u8], out: &mut Vec<u8>) -> Result<(), WireError>;
+
+    /// Takes bytes of the socket: appends to `frames` the frames that they carry, and to `out` what they ask for (the next
+    /// step of a handshake, a pong).
+    fn receive(&mut self, bytes: &[u8], frames: &mut Vec<u8>, out: &mut Vec<u8>) -> Result<(), WireError>;
+}
+
+/// A door of the server: where it is, and how to talk there.
+#[derive(Debug, Clone)]
+pub struct Gate {
+    /// Where clients connect.
+    pub address: SocketAddr,
+    transport: Transport,
+}
+
+impl Gate {
+    /// A door for plain TCP.
+    pub fn tcp(address: SocketAddr) -> Self {
+        Self { address, transport: Transport::Tcp }
+    }
+
+    /// A door for any transport; `name` is the URL or the `host:port` that people gave, for the handshake.
+    pub fn new(transport: Transport, address: SocketAddr, name: &str) -> anyhow::Result<Self> {
+        if transport != Transport::Tcp {
+            bail!("--transport {transport}: only tcp exists so far (for {name})");
+        }
+        Ok(Self { address, transport })
+    }
+
+    /// A layer for one more client; none for plain TCP.
+    pub(super) fn wire(&self) -> Option<Box<dyn Wire>> {
+        match self.transport {
+            Transport::Tcp | Transport::Ws | Transport::Tls | Transport::Wss => None,
+        }
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// A layer that says hello, waits for an answer of one byte, and turns every bit from then on.
+    #[derive(Debug, Default)]
+    pub struct Turned {
+        is_open: bool,
+    }
+
+    impl Wire for Turned {
+        fn open(&mut self, out: &mut Vec<u8>) -> Result<(), WireError> {
+            out.extend_from_slice(b"hello");
+            Ok(())
+        }
+
+        fn is_open(&self) -> bool {
+            self.is_open
+        }
+
+        fn send(&mut self, frames: &[u8], out: &mut Vec<u8>) -> Result<(), WireError> {
+            out.extend(frames.iter().map(|byte| !byte));
+            Ok(())
+        }
+
+        fn receive(&mut self, bytes: &[u8], frames: &mut Vec<u8>, _out: &mut Vec<u8>) -> Result<(), WireError> {
+            let rest = if self.is_open { bytes } else { &bytes[1..] };
+            if !self.is_open && bytes[0] != b'!' {
+                return Err(WireError("the peer did not say hello".into()));
+            }
+            self.is_open = true;
+            frames.extend(rest.iter().map(|byte| !byte));
+            Ok(())
+        }
+    }
+}
