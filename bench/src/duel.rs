@@ -41,15 +41,31 @@ impl Slice {
     }
 }
 
-/// Cuts a time from now on into slices, as many for either side; each is made when the one before is over.
-pub fn slices(total: Duration) -> impl ExactSizeIterator<Item = Slice> {
-    let pairs = (total.div_duration_f64(2 * SLICE).round() as u32).max(1);
-    let length = total / (2 * pairs);
-    (0..2 * pairs).map(move |number| {
-        let side = if number % 2 == 0 { Side::Baseline } else { Side::Server };
+/// A time cut into slices, as many for either side.
+#[derive(Debug, Clone, Copy)]
+pub struct Duel {
+    slices: u32,
+    length: Duration,
+}
+
+impl Duel {
+    /// Cuts a time.
+    pub fn new(total: Duration) -> Self {
+        let pairs = (total.div_duration_f64(2 * SLICE).round() as u32).max(1);
+        Self { slices: 2 * pairs, length: total / (2 * pairs) }
+    }
+
+    /// How many slices there are.
+    pub fn len(&self) -> u32 {
+        self.slices
+    }
+
+    /// One of them, which begins now.
+    pub fn begin(&self, number: u32) -> Slice {
+        let side = if number.is_multiple_of(2) { Side::Baseline } else { Side::Server };
         let start = Instant::now();
-        Slice { side, measure_from: start + length.mul_f64(WARM_UP), end: start + length }
-    })
+        Slice { side, measure_from: start + self.length.mul_f64(WARM_UP), end: start + self.length }
+    }
 }
 
 #[cfg(test)]
@@ -59,7 +75,8 @@ mod tests {
     #[test]
     fn both_sides_get_the_same_time() {
         for (seconds, expected) in [(1, 2), (2, 2), (10, 10)] {
-            let slices: Vec<_> = slices(Duration::from_secs(seconds)).collect();
+            let duel = Duel::new(Duration::from_secs(seconds));
+            let slices: Vec<_> = (0..duel.len()).map(|number| duel.begin(number)).collect();
             assert_eq!(slices.len(), expected);
             let server = slices.iter().filter(|slice| slice.side == Side::Server);
             assert_eq!(server.count(), expected / 2);

@@ -1,7 +1,13 @@
 //! The machine a run was made on, and what the system counts of it: CPU time and memory of a process, kernel memory.
 //! Everything is read from /proc when asked for; nothing is kept.
 
-use std::{fs, net::SocketAddr, path::Path, time::Duration};
+use std::{
+    collections::BTreeSet,
+    fs,
+    net::{IpAddr, SocketAddr},
+    path::Path,
+    time::Duration,
+};
 
 use anyhow::{Context as _, anyhow};
 use nix::{
@@ -37,7 +43,8 @@ pub fn take_files(connections: usize) -> anyhow::Result<()> {
     let possible = usize::try_from(hard).unwrap_or(usize::MAX).saturating_sub(FILES_RESERVED);
     if connections > possible {
         return Err(anyhow!(
-            "{connections} connections need a file limit of {}, and that of a process is {hard} here (ulimit -Hn)",
+            "{connections} connections need a file limit of {}, and that of a process is {hard} here (ulimit -Hn): spread \
+             them with --processes, or raise the limit",
             connections + FILES_RESERVED
         ));
     }
@@ -50,6 +57,11 @@ pub fn kernel_bytes() -> u64 {
     let tcp = sockets.lines().find(|line| line.starts_with("TCP:")).unwrap_or_default();
     let pages = tcp.split(' ').skip_while(|word| *word != "mem").nth(1).and_then(|pages| pages.parse().ok());
     kib("/proc/meminfo", "Slab") + pages.unwrap_or(0) * system(SysconfVar::PAGE_SIZE)
+}
+
+/// Memory of the machine that is in use, and could not be given to others at once.
+pub fn memory_in_use_bytes() -> u64 {
+    kib("/proc/meminfo", "MemTotal").saturating_sub(kib("/proc/meminfo", "MemAvailable"))
 }
 
 /// The share of all cores that is in use, observed for a moment.
@@ -85,16 +97,20 @@ impl Process {
         if Path::new(&folder).exists() { Ok(Self { folder }) } else { Err(anyhow!("there is no process {id}")) }
     }
 
-    /// The one that listens on a TCP port here; the error says how to name it instead.
-    pub fn listening_on(address: SocketAddr) -> anyhow::Result<Self> {
-        let inodes = listening_inodes(address.port());
+    /// Those that listen on TCP ports here; the error says how to name them instead.
+    pub fn listening_on(addresses: &[SocketAddr]) -> anyhow::Result<Vec<Self>> {
         let folders = fs::read_dir("/proc").context("cannot list processes")?.flatten();
         let folders = folders.filter(|entry| entry.file_name().to_string_lossy().parse::<u32>().is_ok());
-        let mut folders = folders.map(|entry| entry.path().to_string_lossy().into_owned());
-        let folder = folders.find(|folder| holds_one_of(folder, &inodes));
-        folder.map(|folder| Self { folder }).ok_or_else(|| {
-            anyhow!("cannot tell which process of this host listens on {address}: name it with --server-pid")
-        })
+        let folders: Vec<_> = folders.map(|entry| entry.path().to_string_lossy().into_owned()).collect();
+        let mut found = BTreeSet::new();
+        for address in addresses {
+            let inodes = listening_inodes(*address);
+            let folder = folders.iter().find(|folder| holds_one_of(folder, &inodes));
+            found.insert(folder.cloned().ok_or_else(|| {
+                anyhow!("cannot tell which process of this host listens on {address}: name it with --server-pid")
+            })?);
+        }
+        Ok(found.into_iter().map(|folder| Self { folder }).collect())
     }
 
     /// Memory that it occupies.
@@ -135,13 +151,21 @@ fn kib(path: &str, name: &str) -> u64 {
     value.unwrap_or(0) * 1024
 }
 
-fn listening_inodes(port: u16) -> Vec<String> {
+/// Inodes of the sockets that listen where a connect to this address is taken.
+fn listening_inodes(address: SocketAddr) -> Vec<String> {
     const LISTEN: &str = "0A";
     let tables = [read("/proc/net/tcp"), read("/proc/net/tcp6")];
     let lines = tables.iter().flat_map(|table| table.lines().skip(1));
     let sockets = lines.map(|line| line.split_whitespace().collect::<Vec<_>>());
-    let suffix = format!(":{port:04X}");
-    let ours = sockets.filter(|fields| fields.len() > 9 && fields[1].ends_with(&suffix) && fields[3] == LISTEN);
+    let suffix = format!(":{:04X}", address.port());
+    let own = match address.ip() {
+        IpAddr::V4(ip) => format!("{:08X}", u32::from_ne_bytes(ip.octets())),
+        IpAddr::V6(_) => String::new(),
+    };
+    // An address of zeros takes them all, and those of version 6 are 32 digits.
+    let takes = |ip: &str| ip == own || ip.len() > 8 || ip.bytes().all(|digit| digit == b'0');
+    let is_ours = |local: &str| local.strip_suffix(&suffix).is_some_and(takes);
+    let ours = sockets.filter(|fields| fields.len() > 9 && is_ours(fields[1]) && fields[3] == LISTEN);
     ours.map(|fields| format!("socket:[{}]", fields[9])).collect()
 }
 
@@ -164,12 +188,13 @@ mod tests {
     fn the_process_that_listens_is_found_and_measured() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let process = Process::listening_on(address).unwrap();
+        let processes = Process::listening_on(&[address, address]).unwrap();
+        let [process] = &processes[..] else { panic!("one process: {processes:?}") };
         assert_eq!(process.folder, format!("/proc/{}", std::process::id()));
         assert!(process.rss_bytes().unwrap() > 100_000);
         assert!(process.cpu_time().unwrap() < Duration::from_secs(3600));
         drop(listener);
-        let error = Process::listening_on(address).unwrap_err().to_string();
+        let error = Process::listening_on(&[address]).unwrap_err().to_string();
         assert!(error.ends_with("name it with --server-pid"), "{error}");
     }
 

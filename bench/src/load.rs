@@ -1,14 +1,21 @@
-//! What all scenarios that measure have in common: their arguments, the watch on the harness itself, and how they end.
+//! What all scenarios that measure have in common: their arguments, the processes they are spread over, the watch on the
+//! server and on the harness itself, and how they end.
 
 use std::time::{Duration, Instant};
 
+use anyhow::ensure;
 use serde_json::{Value, json};
 
 use crate::{
     host::{self, Process},
+    parts::{Meetings, Part, lead},
     report::{Checks, Figures, Outcome},
+    servers::Servers,
+    swarm::{Behaviour, Swarm},
+    tally::Tally,
     target::{Target, TargetArguments},
     users::{self, User},
+    watch::{Moment, Watch},
 };
 
 /// More of a core than this, and the one thread of a swarm may be what the figures show.
@@ -19,6 +26,15 @@ const BUSY_SHARE_MAX: f64 = 0.1;
 
 /// How long to look whether they are.
 const BUSY_MOMENT: Duration = Duration::from_millis(300);
+
+/// A smaller share of sends that left late through our fault says nothing about the rest.
+const LATE_SHARE_MAX: f64 = 0.01;
+
+/// Less of the offered load than this was not achieved.
+const ACHIEVED_MIN: f64 = 0.98;
+
+/// Connects that are under way at the same time, unless a scenario says otherwise.
+pub const CONNECTS_IN_FLIGHT: usize = 256;
 
 /// Arguments of every scenario that measures.
 #[derive(Debug, clap::Args)]
@@ -31,6 +47,17 @@ pub struct LoadArguments {
     /// The code that lets a phone number sign in
     #[arg(long, value_name = "CODE", default_value = "123456")]
     code: String,
+    /// Spread the clients over so many processes
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=500))]
+    processes: u16,
+    /// Start so many conn nodes for the run, attached to --logic, and connect to them
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=500), conflicts_with = "tcp")]
+    servers: Option<u16>,
+    /// The processes of conn, where their ports do not tell
+    #[arg(long, value_name = "PID", value_delimiter = ',')]
+    server_pid: Vec<u32>,
+    #[arg(long, hide = true)]
+    part: Option<Part>,
 }
 
 impl LoadArguments {
@@ -39,55 +66,225 @@ impl LoadArguments {
         Duration::from_secs(self.seconds)
     }
 
-    /// Connects to the server.
-    pub fn reach(&self) -> anyhow::Result<Target> {
-        Target::reach(&self.target, &format!("{:08x}", rand::random::<u32>()))
+    fn is_spread(&self) -> bool {
+        self.part.is_none() && (self.processes > 1 || self.servers.is_some())
     }
 
-    /// New users.
-    pub fn sign_up(&self, target: &Target, count: usize) -> anyhow::Result<Vec<User>> {
-        users::sign_up(target, &self.code, count)
+    fn server_processes(&self, target: &Target) -> anyhow::Result<Vec<Process>> {
+        if self.server_pid.is_empty() {
+            let addresses: Vec<_> = target.gates().iter().map(|gate| gate.address).collect();
+            return Process::listening_on(&addresses);
+        }
+        self.server_pid.iter().map(|&id| Process::with_id(id)).collect()
     }
 }
 
-/// What a scenario found until it ended, whichever way.
+/// A scenario that measures.
+pub trait Measurement {
+    /// Its name.
+    const NAME: &'static str;
+
+    /// Whether it looks at the server's processes, which then have to run on this machine.
+    const WATCHES: bool = false;
+
+    /// The arguments that all have.
+    fn load(&self) -> &LoadArguments;
+
+    /// What it was asked to do.
+    fn config(&self) -> Value;
+
+    /// Whether that makes sense; the error is a sentence.
+    fn check(&self) -> anyhow::Result<()> {
+        Ok(())
+    }
+
+    /// Does the share of this process, and counts.
+    fn measure(&self, run: &mut Run<'_>) -> anyhow::Result<()>;
+
+    /// Says what the counts of all processes mean; an error where they are no success.
+    fn tell(&self, tally: &Tally, figures: &mut Figures) -> anyhow::Result<()>;
+}
+
+/// What was found until a run ended, whichever way.
 #[derive(Debug, Default)]
 pub struct Findings {
-    /// The measures.
-    pub figures: Figures,
-    /// What to know about them.
+    /// What was counted.
+    pub tally: Tally,
+    /// What to know about it.
     pub warnings: Vec<String>,
 }
 
-/// Runs a scenario: `measure` fills in what it finds, also when it fails.
-pub fn run(
-    scenario: &'static str,
-    arguments: &LoadArguments,
-    config: Value,
-    measure: impl FnOnce(&mut Findings) -> anyhow::Result<()>,
-) -> Outcome {
+/// One run of a scenario, in this process.
+pub struct Run<'a> {
+    /// The server.
+    pub target: Target,
+    /// What was counted so far.
+    pub tally: Tally,
+    /// What to know about it.
+    pub warnings: Vec<String>,
+    arguments: &'a LoadArguments,
+    part: Part,
+    meetings: Meetings,
+    watch: Option<Watch>,
+}
+
+impl<'a> Run<'a> {
+    fn start(arguments: &'a LoadArguments, watches: bool) -> anyhow::Result<Self> {
+        let target = Target::reach(&arguments.target, &format!("{:08x}", rand::random::<u32>()))?;
+        let meetings = if arguments.part.is_some() { Meetings::with_leader()? } else { Meetings::none() };
+        let is_watching = watches && arguments.part.is_none();
+        let watch = if is_watching { Some(Watch::start(arguments.server_processes(&target)?)?) } else { None };
+        let part = arguments.part.unwrap_or(Part::WHOLE);
+        Ok(Self { target, tally: Tally::default(), warnings: Vec::new(), arguments, part, meetings, watch })
+    }
+
+    /// How many of all are for this process.
+    pub fn share(&self, whole: u32) -> usize {
+        self.part.share(whole as usize)
+    }
+
+    /// The share of this process in what is offered per second.
+    pub fn rate_share(&self, whole: Option<f64>) -> Option<f64> {
+        whole.map(|rate| rate / self.part.of as f64)
+    }
+
+    /// Connects under way at the same time in this process; at least one.
+    pub fn in_flight(&self, whole: usize) -> usize {
+        self.part.share(whole).max(1)
+    }
+
+    /// The clients of this process, which needs `files` for connections.
+    pub fn swarm(&self, files: usize) -> anyhow::Result<Swarm> {
+        host::take_files(files)?;
+        Swarm::for_part(self.part)
+    }
+
+    /// New users.
+    pub fn sign_up(&self, count: usize) -> anyhow::Result<Vec<User>> {
+        users::sign_up(&self.target, &self.arguments.code, count)
+    }
+
+    /// Waits until all processes are at this point; how server and machine stand then is noted.
+    pub fn meet(&mut self, point: &str, swarm: &mut Swarm, behaviour: &mut impl Behaviour) -> anyhow::Result<()> {
+        self.meetings.wait(point, swarm, behaviour)?;
+        self.watch.as_ref().map_or(Ok(()), |watch| watch.at(point, &mut self.tally))
+    }
+
+    /// Notes what an open loop offered, and how much of it left late through our fault.
+    pub fn note_schedule(&mut self, (sent, late): (u32, u32)) {
+        self.tally.add("sent", sent.into());
+        self.tally.add("late", late.into());
+    }
+
+    fn end(&mut self) -> (Findings, Vec<Moment>) {
+        let moments = self.watch.as_ref().map(Watch::moments).unwrap_or_default();
+        let findings =
+            Findings { tally: std::mem::take(&mut self.tally), warnings: std::mem::take(&mut self.warnings) };
+        (findings, moments)
+    }
+}
+
+/// Runs a scenario.
+pub fn run<M: Measurement>(measurement: &M) -> Outcome {
     let started = Instant::now();
+    let arguments = measurement.load();
     let mut findings = Findings::default();
+    let mut timeline = Vec::new();
+    if arguments.part.is_none() {
+        note_busy_machine(&mut findings);
+    }
+    let ended = measurement.check().and_then(|()| {
+        if arguments.is_spread() {
+            spread::<M>(arguments, &mut findings, &mut timeline)
+        } else {
+            let mut run = Run::start(arguments, M::WATCHES)?;
+            let ended = measurement.measure(&mut run);
+            let (found, moments) = run.end();
+            findings.tally = found.tally;
+            findings.warnings.extend(found.warnings);
+            timeline = moments;
+            ended
+        }
+    });
+    let outcome = |figures, error: Option<anyhow::Error>, findings: Findings| Outcome {
+        scenario: M::NAME,
+        config: config(measurement),
+        checks: Checks::default(),
+        figures,
+        warnings: findings.warnings,
+        error: error.map(|error| format!("{error:#}")),
+        elapsed: started.elapsed(),
+        curves: findings.tally.curves(),
+        timeline: json!(timeline),
+        tally: arguments.part.is_some().then(|| findings.tally.to_json()),
+    };
+    let mut figures = Figures::default();
+    if arguments.part.is_some() {
+        return outcome(figures, ended.err(), findings);
+    }
+    let judged = measurement.tell(&findings.tally, &mut figures);
+    note_late_sends(&figures, &mut findings);
+    outcome(figures, ended.and(judged).err(), findings)
+}
+
+/// Leads the processes of a run.
+fn spread<M: Measurement>(
+    arguments: &LoadArguments,
+    findings: &mut Findings,
+    timeline: &mut Vec<Moment>,
+) -> anyhow::Result<()> {
+    let servers = arguments
+        .servers
+        .map(|count| Servers::start(count.into(), &arguments.target.logic(), arguments.target.internal_token()));
+    let servers = servers.transpose()?;
+    let options = servers.as_ref().map(|servers| vec!["--tcp".to_owned(), servers.tcp()]).unwrap_or_default();
+    let watch = match (&servers, M::WATCHES) {
+        (_, false) => None,
+        (Some(servers), true) => Some(Watch::start(servers.processes()?)?),
+        (None, true) => {
+            let target = Target::reach(&arguments.target, "lead")?;
+            Some(Watch::start(arguments.server_processes(&target)?)?)
+        }
+    };
+    let ended = lead(arguments.processes.into(), &options, findings, |point, tally| {
+        watch.as_ref().map_or(Ok(()), |watch| watch.at(point, tally))
+    });
+    *timeline = watch.as_ref().map(Watch::moments).unwrap_or_default();
+    ended
+}
+
+fn config<M: Measurement>(measurement: &M) -> Value {
+    let arguments = measurement.load();
+    let mut all = json!({ "seconds": arguments.seconds, "processes": arguments.processes });
+    if let Some(servers) = arguments.servers {
+        all["servers"] = servers.into();
+    }
+    for part in [arguments.target.to_json(), measurement.config()] {
+        for (key, value) in part.as_object().into_iter().flatten() {
+            all[key] = value.clone();
+        }
+    }
+    all
+}
+
+fn note_busy_machine(findings: &mut Findings) {
     let busy = host::busy_share(BUSY_MOMENT);
     if busy > BUSY_SHARE_MAX {
         let percent = 100.0 * busy;
         findings.warnings.push(format!("{percent:.0} % of this machine's cores were in use before the run began"));
     }
-    let ended = measure(&mut findings);
-    let mut all = json!({ "seconds": arguments.seconds });
-    for part in [arguments.target.to_json(), config] {
-        for (key, value) in part.as_object().into_iter().flatten() {
-            all[key] = value.clone();
-        }
+}
+
+fn note_late_sends(figures: &Figures, findings: &mut Findings) {
+    let (sent, late) = (findings.tally.sum("sent"), findings.tally.sum("late"));
+    if late > sent * LATE_SHARE_MAX {
+        let warning = format!("gim-bench itself sent {late} of {sent} later than 20 ms after their time");
+        findings.warnings.push(warning);
     }
-    Outcome {
-        scenario,
-        config: all,
-        checks: Checks::default(),
-        figures: findings.figures,
-        warnings: findings.warnings,
-        error: ended.err().map(|error| format!("{error:#}")),
-        elapsed: started.elapsed(),
+    if let (Some(offered), Some(achieved)) = (figures.get("offered_per_second"), figures.get("achieved_per_second"))
+        && achieved < offered * ACHIEVED_MIN
+    {
+        findings.warnings.push(format!("of {offered} per second that were offered, {achieved} were achieved"));
     }
 }
 
@@ -104,15 +301,29 @@ impl OwnCpu {
         Ok(Self { started: Instant::now(), used: Process::this().cpu_time()? })
     }
 
-    /// Warns where this process was so busy that it may have been the slowest part.
-    pub fn check(&self, findings: &mut Findings) -> anyhow::Result<()> {
+    /// Warns, once, where this process was so busy that it may have been the slowest part.
+    pub fn check(&self, run: &mut Run<'_>) -> anyhow::Result<()> {
         let used = Process::this().cpu_time()?.saturating_sub(self.used);
         let cores = used.as_secs_f64() / self.started.elapsed().as_secs_f64();
-        if cores >= OWN_CPU_MAX {
-            findings.warnings.push(format!(
+        if cores >= OWN_CPU_MAX && run.tally.count("busy") == 0 {
+            run.tally.add("busy", 1.0);
+            run.warnings.push(format!(
                 "gim-bench itself used {cores:.2} cores, its one thread of clients is the limit: the server may do more"
             ));
         }
         Ok(())
     }
+}
+
+/// An id for a room of this run; positive as a signed number, because ids are stored as such.
+pub fn random_id() -> u64 {
+    rand::random::<u64>() >> 1 | 1
+}
+
+/// Fails where `count` is not what it must be for a success.
+pub fn ensure_none(counts: &[(u64, &str)]) -> anyhow::Result<()> {
+    let wrong: Vec<_> =
+        counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
+    ensure!(wrong.is_empty(), "of what was sent, {}", wrong.join(", "));
+    Ok(())
 }

@@ -8,13 +8,17 @@ mod baseline;
 mod duel;
 mod host;
 mod load;
+mod parts;
 mod progress;
 mod report;
 mod scenario;
+mod servers;
 mod stats;
 mod swarm;
+mod tally;
 mod target;
 mod users;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -34,7 +38,7 @@ struct Arguments {
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     #[command(flatten)]
-    Scenario(scenario::Scenario),
+    Scenario(Box<scenario::Scenario>),
     #[command(hide = true)]
     Baseline(baseline::Arguments),
 }

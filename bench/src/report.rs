@@ -11,7 +11,7 @@ use std::{
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::host;
+use crate::{host, parts};
 
 /// Cells of the table are cut at this many characters; JSON has them whole.
 const CELL_CHARS_MAX: usize = 56;
@@ -77,6 +77,11 @@ impl Figures {
         self.rows.push((key, rounded(value).into(), words.into()));
     }
 
+    /// A measure that was added.
+    pub fn get(&self, key: &str) -> Option<f64> {
+        self.rows.iter().find(|(other, ..)| *other == key)?.1.as_f64()
+    }
+
     fn table(&self) -> String {
         let width = self.rows.iter().map(|(_, _, words)| words.chars().count()).max().unwrap_or(0);
         self.rows.iter().map(|(_, value, words)| format!("{words:<width$}  {value}\n")).collect()
@@ -110,6 +115,12 @@ pub struct Outcome {
     pub error: Option<String>,
     /// How long it took.
     pub elapsed: Duration,
+    /// Latencies as curves, for plots.
+    pub curves: Value,
+    /// Memory and CPU of the server while it went on, for plots.
+    pub timeline: Value,
+    /// In a part of a run: what the leading process adds up.
+    pub tally: Option<Value>,
 }
 
 impl Outcome {
@@ -129,6 +140,13 @@ impl Outcome {
             "error": self.error,
             "seconds": rounded(self.elapsed.as_secs_f64()),
         });
+        for (key, value) in [("latency_curves_ms", &self.curves), ("timeline", &self.timeline)] {
+            if value.as_object().is_some_and(|curves| !curves.is_empty())
+                || value.as_array().is_some_and(|all| !all.is_empty())
+            {
+                json[key] = value.clone();
+            }
+        }
         for (key, value, _) in &self.figures.rows {
             json[*key] = value.clone();
         }
@@ -164,6 +182,9 @@ impl Outcome {
 
 /// Prints an outcome on standard output; the sentence of an early end goes to standard error.
 pub fn print(outcome: &Outcome, as_json: bool) {
+    if let Some(tally) = &outcome.tally {
+        return parts::say(&json!({ "tally": tally, "warnings": outcome.warnings, "error": outcome.error }));
+    }
     let text = if as_json { format!("{}\n", outcome.to_json()) } else { outcome.to_text() };
     if let Err(error) = io::stdout().write_all(text.as_bytes())
         && error.kind() != io::ErrorKind::BrokenPipe
@@ -237,6 +258,9 @@ mod tests {
             warnings: Vec::new(),
             error: None,
             elapsed: Duration::from_millis(1500),
+            curves: Value::Null,
+            timeline: Value::Null,
+            tally: None,
         }
     }
 

@@ -8,6 +8,13 @@ use hdrhistogram::Histogram;
 /// Longer ones count as this; nothing here waits that long.
 const LATENCY_MAX: Duration = Duration::from_secs(120);
 
+/// Shares of all whose latency a curve has.
+const CURVE: [f64; 17] =
+    [0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 0.9995, 0.9999, 0.99999, 0.999999, 1.0];
+
+/// Something that leaves later than this after its time is late through our fault.
+const LATE: Duration = Duration::from_millis(20);
+
 /// Digits of a latency that are kept.
 const DIGITS: u8 = 3;
 
@@ -26,6 +33,30 @@ impl Latencies {
     /// Adds one.
     pub fn record(&mut self, latency: Duration) {
         self.0.saturating_record(u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX));
+    }
+
+    /// Adds all of another distribution.
+    pub fn add(&mut self, other: &Self) {
+        // Both have the same bounds, so this cannot fail.
+        let _is_added = self.0.add(&other.0).is_ok();
+    }
+
+    /// The values that occur, in nanoseconds, and how often; [`Latencies::from_cells`] is the way back.
+    pub fn cells(&self) -> Vec<(u64, u64)> {
+        self.0.iter_recorded().map(|cell| (cell.value_iterated_to(), cell.count_at_value())).collect()
+    }
+
+    /// A distribution from its values and how often they occur.
+    pub fn from_cells(cells: &[(u64, u64)]) -> Self {
+        let mut latencies = Self::default();
+        cells.iter().for_each(|&(value, count)| latencies.0.saturating_record_n(value, count));
+        latencies
+    }
+
+    /// Points of the curve that a plot shows: a share of all, and the time in ms that it stays within.
+    pub fn curve(&self) -> Vec<(f64, f64)> {
+        let is_told = |quantile: f64| quantile == 1.0 || self.count() as f64 * (1.0 - quantile) >= 1.0;
+        CURVE.into_iter().filter(|&quantile| is_told(quantile)).map(|quantile| (quantile, self.ms(quantile))).collect()
     }
 
     /// How many were added.
@@ -55,12 +86,13 @@ pub struct Schedule {
     start: Instant,
     interval: Duration,
     sent: u32,
+    late: u32,
 }
 
 impl Schedule {
     /// `per_second` times a second from now on.
     pub fn new(start: Instant, per_second: f64) -> Self {
-        Self { start, interval: Duration::from_secs_f64(1.0 / per_second), sent: 0 }
+        Self { start, interval: Duration::from_secs_f64(1.0 / per_second), sent: 0, late: 0 }
     }
 
     /// The intended time of the next send, if it has come.
@@ -68,8 +100,14 @@ impl Schedule {
         let intended = self.next();
         (intended <= now).then(|| {
             self.sent += 1;
+            self.late += u32::from(now - intended > LATE);
             intended
         })
+    }
+
+    /// How many were sent, and how many of them late through our fault.
+    pub fn sent(&self) -> (u32, u32) {
+        (self.sent, self.late)
     }
 
     /// The intended time of the next send.
@@ -90,6 +128,9 @@ mod tests {
         let due: Vec<_> = std::iter::from_fn(|| schedule.due(late)).collect();
         assert_eq!(due, [0, 1, 2].map(|ms| start + Duration::from_millis(ms)));
         assert_eq!(schedule.next(), start + Duration::from_millis(3));
+        assert_eq!(schedule.sent(), (3, 0));
+        assert!(schedule.due(start + Duration::from_millis(30)).is_some());
+        assert_eq!(schedule.sent(), (4, 1));
     }
 
     #[test]

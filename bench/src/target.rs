@@ -80,12 +80,18 @@ impl TargetArguments {
         self.gate_names().into_iter().map(gate).collect()
     }
 
-    fn logic(&self) -> String {
+    /// The URL of logic.
+    pub fn logic(&self) -> String {
         self.logic.clone().unwrap_or_else(|| format!("http://{HOST}:{}", LOGIC_PORT + self.port_offset))
     }
 
     fn business(&self) -> String {
         self.business.clone().unwrap_or_else(|| format!("http://{HOST}:{}", BUSINESS_PORT + self.port_offset))
+    }
+
+    /// What trusted callers show; empty for nothing.
+    pub fn internal_token(&self) -> &str {
+        &self.internal_token
     }
 
     /// The addresses, for the report.

@@ -8,18 +8,36 @@
 #[path = "system/server.rs"]
 mod server;
 
-use std::process::{Command, Output};
+use std::{
+    fs,
+    net::SocketAddr,
+    process::{Child, Command, Output, Stdio},
+};
 
 use serde_json::Value;
 use server::Server;
 
 fn gim_bench(server: &Server, scenario: &str, options: &[&str]) -> Output {
+    start(server, scenario, options).wait_with_output().unwrap()
+}
+
+fn start(server: &Server, scenario: &str, options: &[&str]) -> Child {
     let [_, (_, logic, _), (_, business, _)] = server.services();
     let (tcp, logic) = (server.tcp_address().to_string(), format!("http://{logic}"));
     let business = format!("http://{business}");
     let mut command = Command::new(env!("CARGO_BIN_EXE_gim-bench"));
     command.args(["--json", scenario, "--tcp", &tcp, "--logic", &logic, "--business", &business]);
-    command.args(["--seconds", "1"]).args(options).output().unwrap()
+    command.args(["--seconds", "1"]).args(options);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+/// Connections that a listener of this machine has.
+fn established(address: SocketAddr) -> usize {
+    let SocketAddr::V4(address) = address else { panic!("tests use version 4") };
+    let local = format!("{:08X}:{:04X}", u32::from_ne_bytes(address.ip().octets()), address.port());
+    let table = fs::read_to_string("/proc/net/tcp").unwrap();
+    let rows = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    rows.filter(|row| row.len() > 3 && row[1] == local && row[3] == "01").count()
 }
 
 /// The result of a run that ended well, after a look at what every result has.
@@ -90,6 +108,39 @@ fn slow_has_its_keys_and_costs_the_others_nothing() {
     let result = result(&gim_bench(&Server::start(), "slow", &["--members", "8", "--stuck", "2"]));
     assert_positive(&result, &["p99_ms_with", "p99_ms_without"]);
     assert!(result["stuck_closed"].is_u64() && result["lost"] == 0, "{result:#}");
+}
+
+#[test]
+fn processes_share_a_run_and_their_counts_add_up() {
+    let server = Server::start();
+    let run =
+        |scenario, options: &[&str]| result(&gim_bench(&server, scenario, &[options, &["--processes", "3"]].concat()));
+    let idle = run("idle", &["--connections", "50", "--heartbeat", "1"]);
+    assert_eq!(idle["connections"], 50);
+    assert_positive(&idle, &["connects_per_second", "heartbeats"]);
+    assert!(idle["timeline"].as_array().unwrap().iter().any(|moment| moment["connections"] == 50), "{idle:#}");
+    let send = run("send", &["--senders", "10", "--rate", "60"]);
+    assert!(["lost", "duplicates", "reordered"].iter().all(|key| send[key] == 0), "{send:#}");
+    assert_positive(&send, &["sends_per_second", "baseline_rows_per_second", "p99_ms"]);
+    assert!(send["latency_curves_ms"]["durable"].as_array().unwrap().len() > 3, "{send:#}");
+    let room = run("room", &["--members", "9"]);
+    assert!(room["lost"] == 0 && room["messages"].as_u64().unwrap() >= 3, "{room:#}");
+}
+
+#[test]
+fn a_server_that_ends_in_mid_run_is_told_with_what_was_measured() {
+    for processes in ["1", "2"] {
+        let server = Server::start();
+        let child = start(&server, "idle", &["--connections", "10", "--hold", "60", "--processes", processes]);
+        let address = server.tcp_address();
+        server::eventually("all clients are connected", || established(address) == 10);
+        drop(server);
+        let output = child.wait_with_output().unwrap();
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(1) && text.contains("the server closed a connection"), "{text}");
+        let result: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert!(result["passed"] == false && result["connections"].is_u64(), "{result:#}");
+    }
 }
 
 #[test]

@@ -3,27 +3,24 @@
 //! Each connection sends a heartbeat as soon as the one before is answered (a closed loop). The same clients then do the
 //! same with a bare echo server, second by second in turns.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use gim_proto::connect::{Packet as Envelope, PacketCommand};
 use prost::Message as _;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     baseline::{Baseline, Kind},
-    duel::{self, Side, Slice},
-    host,
-    load::{self, Findings, LoadArguments, OwnCpu},
+    duel::{Duel, Side, Slice},
+    load::{CONNECTS_IN_FLIGHT, LoadArguments, Measurement, OwnCpu, Run},
     progress::Progress,
-    report::Outcome,
+    report::Figures,
     stats::{Latencies, ratio},
     swarm::{Behaviour, Link, Packet, Swarm},
+    tally::Tally,
 };
 
 const HEARTBEAT: i32 = PacketCommand::PcHeartbeat as i32;
-
-/// Connections that are under way at the same time.
-const CONNECTS_IN_FLIGHT: usize = 256;
 
 /// Arguments of `echo`.
 #[derive(Debug, clap::Args)]
@@ -35,50 +32,77 @@ pub struct Arguments {
     connections: u32,
 }
 
-/// Runs it.
-pub fn run(arguments: &Arguments) -> Outcome {
-    let config = json!({ "connections": arguments.connections });
-    load::run("echo", &arguments.load, config, |findings| go(arguments, findings))
-}
+impl Measurement for Arguments {
+    const NAME: &'static str = "echo";
 
-fn go(arguments: &Arguments, findings: &mut Findings) -> anyhow::Result<()> {
-    let count = arguments.connections as usize;
-    host::take_files(2 * count)?;
-    let target = arguments.load.reach()?;
-    let baseline = Baseline::start(Kind::Echo)?;
-    let users = arguments.load.sign_up(&target, count)?;
-    let mut swarm = Swarm::new()?;
-    let mut echo = Echo::new(count);
-    swarm.gather(&mut echo, target.gates(), users.into_iter().map(|user| user.greeting), CONNECTS_IN_FLIGHT)?;
-    swarm.gather(&mut echo, &[baseline.gate()], (0..count).map(|_| Box::default()), CONNECTS_IN_FLIGHT)?;
-    let ended = measure(arguments, &mut swarm, &mut echo, findings);
-    echo.tell(findings);
-    ended
-}
-
-fn measure(arguments: &Arguments, swarm: &mut Swarm, echo: &mut Echo, findings: &mut Findings) -> anyhow::Result<()> {
-    let own_cpu = OwnCpu::start()?;
-    let slices = duel::slices(arguments.load.duration());
-    let mut progress = Progress::new("echo", slices.len() as u64);
-    for (number, slice) in slices.enumerate() {
-        echo.begin(slice, swarm);
-        swarm.run_until(echo, slice.end)?;
-        echo.score(slice.side).seconds += slice.measured().as_secs_f64();
-        progress.show(number as u64 + 1, || echo.summary());
+    fn load(&self) -> &LoadArguments {
+        &self.load
     }
-    own_cpu.check(findings)
+
+    fn config(&self) -> Value {
+        json!({ "connections": self.connections })
+    }
+
+    fn measure(&self, run: &mut Run<'_>) -> anyhow::Result<()> {
+        let count = run.share(self.connections);
+        let mut swarm = run.swarm(2 * count)?;
+        let baseline = Baseline::start(Kind::Echo)?;
+        let greetings = run.sign_up(count)?.into_iter().map(|user| user.greeting);
+        let mut echo = Echo::new(count);
+        let in_flight = run.in_flight(CONNECTS_IN_FLIGHT);
+        swarm.gather(&mut echo, run.target.gates(), greetings, in_flight)?;
+        swarm.gather(&mut echo, &[baseline.gate()], (0..count).map(|_| Box::default()), in_flight)?;
+        let ended = take_turns(run, &mut swarm, &mut echo, Duel::new(self.load.duration()));
+        for (key, score) in [("server", &echo.server), ("baseline", &echo.baseline)] {
+            run.tally.add_rate(key, &score.latencies, score.measured);
+        }
+        ended
+    }
+
+    fn tell(&self, tally: &Tally, figures: &mut Figures) -> anyhow::Result<()> {
+        let (server, baseline) = (tally.latencies("server"), tally.latencies("baseline"));
+        let (per_second, bare) = (tally.sum("server"), tally.sum("baseline"));
+        figures.measure("per_second", per_second, "heartbeats answered per second");
+        for (key, quantile, words) in [
+            ("p50_us", 0.5, "half of them within (µs)"),
+            ("p99_us", 0.99, "99 % within (µs)"),
+            ("p999_us", 0.999, "99.9 % within (µs)"),
+        ] {
+            figures.measure(key, server.us(quantile), words);
+        }
+        figures.measure("baseline_per_second", bare, "a bare echo server, per second");
+        figures.measure("baseline_p99_us", baseline.us(0.99), "a bare echo server, 99 % within (µs)");
+        figures.measure("ratio", ratio(per_second, bare), "per second, against the bare one");
+        figures.measure("p99_ratio", ratio(server.us(0.99), baseline.us(0.99)), "99 % within, against the bare one");
+        Ok(())
+    }
+}
+
+fn take_turns(run: &mut Run<'_>, swarm: &mut Swarm, echo: &mut Echo, duel: Duel) -> anyhow::Result<()> {
+    let own_cpu = OwnCpu::start()?;
+    let mut progress = Progress::new("echo", duel.len().into());
+    for number in 0..duel.len() {
+        run.meet("slice", swarm, echo)?;
+        let slice = duel.begin(number);
+        echo.begin(slice, swarm);
+        let ended = swarm.run_until(echo, slice.end);
+        echo.score(slice.side).measured += slice.measured();
+        ended?;
+        progress.show((number + 1).into(), || echo.summary());
+    }
+    own_cpu.check(run)
 }
 
 /// What one side did.
 #[derive(Debug, Default)]
 struct Score {
     latencies: Latencies,
-    seconds: f64,
+    measured: Duration,
 }
 
 impl Score {
     fn per_second(&self) -> f64 {
-        ratio(self.latencies.count() as f64, self.seconds)
+        ratio(self.latencies.count() as f64, self.measured.as_secs_f64())
     }
 }
 
@@ -128,24 +152,6 @@ impl Echo {
     fn summary(&self) -> String {
         let (server, baseline) = (self.server.per_second(), self.baseline.per_second());
         format!("{server:.0}/s, bare {baseline:.0}/s")
-    }
-
-    fn tell(&self, findings: &mut Findings) {
-        let Self { server, baseline, .. } = self;
-        let figures = &mut findings.figures;
-        figures.measure("per_second", server.per_second(), "heartbeats answered per second");
-        for (key, quantile, words) in [
-            ("p50_us", 0.5, "half of them within (µs)"),
-            ("p99_us", 0.99, "99 % within (µs)"),
-            ("p999_us", 0.999, "99.9 % within (µs)"),
-        ] {
-            figures.measure(key, server.latencies.us(quantile), words);
-        }
-        figures.measure("baseline_per_second", baseline.per_second(), "a bare echo server, per second");
-        figures.measure("baseline_p99_us", baseline.latencies.us(0.99), "a bare echo server, 99 % within (µs)");
-        figures.measure("ratio", ratio(server.per_second(), baseline.per_second()), "per second, against the bare one");
-        let p99_ratio = ratio(server.latencies.us(0.99), baseline.latencies.us(0.99));
-        figures.measure("p99_ratio", p99_ratio, "99 % within, against the bare one");
     }
 }
 

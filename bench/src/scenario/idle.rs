@@ -4,22 +4,19 @@
 //! end of the run with all of them signed in. Where clients and server share a host, as here, the kernel holds both ends of
 //! a connection, and half of its growth counts.
 
-use std::{
-    net::SocketAddr,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use gim_proto::connect::{Packet as Envelope, PacketCommand};
 use prost::Message as _;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
-    host::{self, Process},
-    load::{self, Findings, LoadArguments},
+    load::{LoadArguments, Measurement, Run},
     progress::Progress,
-    report::Outcome,
+    report::Figures,
     stats::ratio,
     swarm::{Behaviour, Link, Packet, Swarm},
+    tally::Tally,
 };
 
 /// Arguments of `idle`.
@@ -36,95 +33,83 @@ pub struct Arguments {
     /// Seconds between two heartbeats of a connection
     #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=86_400))]
     heartbeat: u32,
-    /// The process of conn, where its port does not tell
-    #[arg(long, value_name = "PID")]
-    server_pid: Option<u32>,
+    /// Seconds to hold them all [default: --seconds]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    hold: Option<u64>,
 }
 
-/// Runs it.
-pub fn run(arguments: &Arguments) -> Outcome {
-    let config = json!({
-        "connections": arguments.connections,
-        "in_flight": arguments.in_flight,
-        "heartbeat_s": arguments.heartbeat,
-    });
-    load::run("idle", &arguments.load, config, |findings| go(arguments, findings))
-}
+impl Measurement for Arguments {
+    const NAME: &'static str = "idle";
+    const WATCHES: bool = true;
 
-fn go(arguments: &Arguments, findings: &mut Findings) -> anyhow::Result<()> {
-    let count = arguments.connections as usize;
-    host::take_files(count)?;
-    let target = arguments.load.reach()?;
-    let server = server(arguments.server_pid, target.gates()[0].address)?;
-    let users = arguments.load.sign_up(&target, count)?;
-    let mut swarm = Swarm::new()?;
-    let mut idle = Idle::new(arguments.heartbeat);
+    fn load(&self) -> &LoadArguments {
+        &self.load
+    }
 
-    let before = Memory::now(&server)?;
-    let started = Instant::now();
-    let greetings = users.into_iter().map(|user| user.greeting);
-    let ended = swarm.gather(&mut idle, target.gates(), greetings, arguments.in_flight as usize);
-    let took = started.elapsed().as_secs_f64();
-    let standing = swarm.ready();
-    findings.figures.count("connections", standing as u64, "signed-in connections");
-    findings.figures.measure("connects_per_second", ratio(standing as f64, took), "connects and sign-ins per second");
-    ended?;
+    fn config(&self) -> Value {
+        json!({
+            "connections": self.connections,
+            "in_flight": self.in_flight,
+            "heartbeat_s": self.heartbeat,
+            "hold_s": self.hold().as_secs(),
+        })
+    }
 
-    idle.beats_from = Some(Instant::now());
-    let ended = hold(arguments.load.duration(), &server, &mut swarm, &mut idle, findings);
-    tell_memory(&before, &Memory::now(&server)?, swarm.ready(), target.gates()[0].address.ip().is_loopback(), findings);
-    ended
-}
+    fn measure(&self, run: &mut Run<'_>) -> anyhow::Result<()> {
+        let count = run.share(self.connections);
+        let mut swarm = run.swarm(count)?;
+        let greetings = run.sign_up(count)?.into_iter().map(|user| user.greeting);
+        let mut idle = Idle::new(self.heartbeat);
+        run.meet("before", &mut swarm, &mut idle)?;
+        let in_flight = run.in_flight(self.in_flight as usize);
+        let ended = swarm.gather(&mut idle, run.target.gates(), greetings, in_flight);
+        run.tally.add("connections", swarm.ready() as f64);
+        ended?;
+        idle.beats_from = Some(Instant::now());
+        run.meet("standing", &mut swarm, &mut idle)?;
+        let ended = hold(self.hold(), &mut swarm, &mut idle);
+        run.tally.add("heartbeats", idle.answered as f64);
+        ended?;
+        run.meet("end", &mut swarm, &mut idle)
+    }
 
-fn server(process_id: Option<u32>, address: SocketAddr) -> anyhow::Result<Process> {
-    match process_id {
-        Some(id) => Process::with_id(id),
-        None => Process::listening_on(address),
+    fn tell(&self, tally: &Tally, figures: &mut Figures) -> anyhow::Result<()> {
+        let connections = tally.sum("connections");
+        let growth = |key: &str| (tally.sum(&format!("end.{key}")) - tally.sum(&format!("before.{key}"))).max(0.0);
+        let between =
+            |from: &str, to: &str, key: &str| tally.sum(&format!("{to}.{key}")) - tally.sum(&format!("{from}.{key}"));
+        figures.count("connections", connections as u64, "signed-in connections");
+        let took = between("before", "standing", "seconds");
+        figures.measure("connects_per_second", ratio(connections, took), "connects and sign-ins per second");
+        let held = between("standing", "end", "seconds");
+        let cores = ratio(between("standing", "end", "server_cpu_seconds"), held);
+        figures.measure("server_cpu_cores", cores, "cores that the server uses meanwhile");
+        figures.count("heartbeats", tally.count("heartbeats"), "heartbeats answered meanwhile");
+        let server = ratio(growth("server_rss_bytes"), connections);
+        figures.measure("server_rss_bytes_per_connection", server, "bytes per connection, server processes");
+        // The watch works on one host only: the kernel holds both ends.
+        let kernel = ratio(growth("kernel_bytes"), connections) / 2.0;
+        figures.measure("kernel_bytes_per_connection", kernel, "bytes per connection, kernel, the server's end");
+        Ok(())
     }
 }
 
-fn hold(
-    duration: Duration,
-    server: &Process,
-    swarm: &mut Swarm,
-    idle: &mut Idle,
-    findings: &mut Findings,
-) -> anyhow::Result<()> {
-    let (started, used) = (Instant::now(), server.cpu_time()?);
+impl Arguments {
+    fn hold(&self) -> Duration {
+        self.hold.map_or(self.load.duration(), Duration::from_secs)
+    }
+}
+
+fn hold(duration: Duration, swarm: &mut Swarm, idle: &mut Idle) -> anyhow::Result<()> {
+    let started = Instant::now();
     let mut progress = Progress::new("holding", duration.as_millis() as u64);
-    let mut ended = Ok(());
-    while ended.is_ok() && started.elapsed() < duration {
+    while started.elapsed() < duration {
         let end = (Instant::now() + Duration::from_millis(100)).min(started + duration);
-        ended = swarm.run_until(idle, end);
+        swarm.run_until(idle, end)?;
         let done = started.elapsed().as_millis() as u64;
         progress.show(done, || format!("{} connections, {} heartbeats answered", swarm.ready(), idle.answered));
     }
-    let used = server.cpu_time()?.saturating_sub(used);
-    let cores = ratio(used.as_secs_f64(), started.elapsed().as_secs_f64());
-    findings.figures.measure("server_cpu_cores", cores, "cores that the server uses meanwhile");
-    findings.figures.count("heartbeats", idle.answered, "heartbeats answered meanwhile");
-    ended
-}
-
-/// What the server and the kernel hold.
-struct Memory {
-    server: u64,
-    kernel: u64,
-}
-
-impl Memory {
-    fn now(server: &Process) -> anyhow::Result<Self> {
-        Ok(Self { server: server.rss_bytes()?, kernel: host::kernel_bytes() })
-    }
-}
-
-fn tell_memory(before: &Memory, after: &Memory, connections: usize, is_one_host: bool, findings: &mut Findings) {
-    let ends = if is_one_host { 2.0 } else { 1.0 };
-    let each = |before: u64, after: u64| ratio(after.saturating_sub(before) as f64, connections as f64);
-    let server = each(before.server, after.server);
-    findings.figures.measure("server_rss_bytes_per_connection", server, "bytes per connection, server process");
-    let kernel = each(before.kernel, after.kernel) / ends;
-    findings.figures.measure("kernel_bytes_per_connection", kernel, "bytes per connection, kernel, the server's end");
+    Ok(())
 }
 
 /// Sends a heartbeat on each connection once per interval, evenly over it.

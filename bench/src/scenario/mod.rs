@@ -10,7 +10,7 @@ mod smoke;
 
 use clap::Subcommand;
 
-use crate::report::Outcome;
+use crate::{load, report::Outcome};
 
 /// Which question to ask.
 #[derive(Debug, Subcommand)]
@@ -36,12 +36,12 @@ impl Scenario {
     pub fn run(&self) -> Outcome {
         match self {
             Self::Smoke(arguments) => smoke::run(arguments),
-            Self::Echo(arguments) => echo::run(arguments),
-            Self::Idle(arguments) => idle::run(arguments),
-            Self::Room(arguments) => room::run(arguments),
-            Self::Send(arguments) => send::run(arguments),
-            Self::Signin(arguments) => signin::run(arguments),
-            Self::Slow(arguments) => slow::run(arguments),
+            Self::Echo(arguments) => load::run(arguments),
+            Self::Idle(arguments) => load::run(arguments),
+            Self::Room(arguments) => load::run(arguments),
+            Self::Send(arguments) => load::run(arguments),
+            Self::Signin(arguments) => load::run(arguments),
+            Self::Slow(arguments) => load::run(arguments),
         }
     }
 }

@@ -9,15 +9,15 @@ use std::{
 };
 
 use anyhow::{anyhow, ensure};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
-    host,
-    load::{self, Findings, LoadArguments, OwnCpu},
+    load::{LoadArguments, Measurement, OwnCpu, Run},
     progress::Progress,
-    report::Outcome,
-    stats::{Latencies, ratio},
+    report::Figures,
+    stats::Latencies,
     swarm::{Behaviour, Closed, Link, Packet, Swarm, transport::Gate},
+    tally::Tally,
     target::DEADLINE,
     users::User,
 };
@@ -38,31 +38,52 @@ pub struct Arguments {
     in_flight: u32,
 }
 
-/// Runs it.
-pub fn run(arguments: &Arguments) -> Outcome {
-    let config = json!({ "devices": arguments.devices, "in_flight": arguments.in_flight });
-    load::run("signin", &arguments.load, config, |findings| go(arguments, findings))
-}
+impl Measurement for Arguments {
+    const NAME: &'static str = "signin";
 
-fn go(arguments: &Arguments, findings: &mut Findings) -> anyhow::Result<()> {
-    let (devices, in_flight) = (arguments.devices as usize, arguments.in_flight as usize);
-    ensure!(in_flight <= devices, "--in-flight {in_flight} sign-ins need as many --devices, which are {devices}");
-    host::take_files(in_flight)?;
-    let target = arguments.load.reach()?;
-    let users = arguments.load.sign_up(&target, devices)?;
-    let mut swarm = Swarm::new()?;
-    let duration = arguments.load.duration();
-    let started = Instant::now();
-    let mut returns = Returns::new(target.gates().to_vec(), users, started + duration.mul_f64(WARM_UP));
-    returns.fill(&mut swarm, in_flight)?;
-    let own_cpu = OwnCpu::start()?;
-    let ended = measure(started, duration, &mut swarm, &mut returns);
-    returns.tell(started + duration, findings);
-    own_cpu.check(findings)?;
-    ended?;
-    match &returns.first_failure {
-        Some(why) => Err(anyhow!("{} sign-ins failed; the first: {why}", returns.failed)),
-        None => Ok(()),
+    fn load(&self) -> &LoadArguments {
+        &self.load
+    }
+
+    fn config(&self) -> Value {
+        json!({ "devices": self.devices, "in_flight": self.in_flight })
+    }
+
+    fn check(&self) -> anyhow::Result<()> {
+        let Self { devices, in_flight, .. } = self;
+        ensure!(in_flight <= devices, "--in-flight {in_flight} sign-ins need as many --devices, which are {devices}");
+        Ok(())
+    }
+
+    fn measure(&self, run: &mut Run<'_>) -> anyhow::Result<()> {
+        let in_flight = run.in_flight(self.in_flight as usize);
+        let mut swarm = run.swarm(in_flight)?;
+        let users = run.sign_up(run.share(self.devices))?;
+        let mut returns = Returns::new(run.target.gates().to_vec(), users);
+        run.meet("start", &mut swarm, &mut returns)?;
+        let (duration, started) = (self.load.duration(), Instant::now());
+        returns.measure_from = started + duration.mul_f64(WARM_UP);
+        returns.fill(&mut swarm, in_flight)?;
+        let own_cpu = OwnCpu::start()?;
+        let ended = measure(started, duration, &mut swarm, &mut returns);
+        let measured = (started + duration).min(Instant::now()).saturating_duration_since(returns.measure_from);
+        run.tally.add_rate("sign_ins", &returns.latencies, measured);
+        run.tally.add("failed", returns.failed as f64);
+        own_cpu.check(run)?;
+        ended?;
+        match &returns.first_failure {
+            Some(why) => Err(anyhow!("{} sign-ins failed; the first: {why}", returns.failed)),
+            None => Ok(()),
+        }
+    }
+
+    fn tell(&self, tally: &Tally, figures: &mut Figures) -> anyhow::Result<()> {
+        let latencies = tally.latencies("sign_ins");
+        figures.measure("sign_ins_per_second", tally.sum("sign_ins"), "sign-ins per second");
+        figures.measure("p50_ms", latencies.ms(0.5), "half of them within (ms)");
+        figures.measure("p99_ms", latencies.ms(0.99), "99 % within (ms)");
+        figures.count("failed", tally.count("failed"), "sign-ins that failed");
+        Ok(())
     }
 }
 
@@ -92,12 +113,12 @@ struct Returns {
 }
 
 impl Returns {
-    fn new(gates: Vec<Gate>, users: Vec<User>, measure_from: Instant) -> Self {
+    fn new(gates: Vec<Gate>, users: Vec<User>) -> Self {
         Self {
             gates,
             users,
             next_user: 0,
-            measure_from,
+            measure_from: Instant::now(),
             opened_at: Vec::new(),
             free: VecDeque::new(),
             latencies: Latencies::default(),
@@ -120,15 +141,6 @@ impl Returns {
         let user = &self.users[self.next_user];
         self.next_user = (self.next_user + 1) % self.users.len();
         user.greeting.clone()
-    }
-
-    fn tell(&self, end: Instant, findings: &mut Findings) {
-        let seconds = end.min(Instant::now()).saturating_duration_since(self.measure_from).as_secs_f64();
-        let figures = &mut findings.figures;
-        figures.measure("sign_ins_per_second", ratio(self.latencies.count() as f64, seconds), "sign-ins per second");
-        figures.measure("p50_ms", self.latencies.ms(0.5), "half of them within (ms)");
-        figures.measure("p99_ms", self.latencies.ms(0.99), "99 % within (ms)");
-        figures.count("failed", self.failed, "sign-ins that failed");
     }
 }
 

@@ -11,20 +11,17 @@ use std::{
 
 use anyhow::{anyhow, ensure};
 use gim_proto::connect::PacketCommand;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::room::{Audience, Pusher, subscription};
 use crate::{
-    host,
-    load::{self, Findings, LoadArguments, OwnCpu},
+    load::{CONNECTS_IN_FLIGHT, LoadArguments, Measurement, OwnCpu, Run, ensure_none, random_id},
     progress::Progress,
-    report::Outcome,
+    report::Figures,
     stats::{Latencies, Schedule},
     swarm::{Behaviour, Closed, Link, Packet, Swarm, packet::Message},
+    tally::Tally,
 };
-
-/// Connections that are under way at the same time.
-const CONNECTS_IN_FLIGHT: usize = 256;
 
 /// The part of each half that is not measured.
 const WARM_UP: f64 = 0.2;
@@ -54,45 +51,61 @@ pub struct Arguments {
     size: u32,
 }
 
-/// Runs it.
-pub fn run(arguments: &Arguments) -> Outcome {
-    let Arguments { members, stuck, rate, size, .. } = arguments;
-    let config = json!({ "members": members, "stuck": stuck, "rate": rate, "size": size });
-    load::run("slow", &arguments.load, config, |findings| go(arguments, findings))
-}
+impl Measurement for Arguments {
+    const NAME: &'static str = "slow";
 
-fn go(arguments: &Arguments, findings: &mut Findings) -> anyhow::Result<()> {
-    let (members, stuck) = (arguments.members as usize, arguments.stuck as usize);
-    host::take_files(members + stuck)?;
-    let target = arguments.load.reach()?;
-    let users = arguments.load.sign_up(&target, members + stuck)?;
-    // Positive as a signed number, because ids are stored as such.
-    let room_id = rand::random::<u64>() >> 1 | 1;
-    let pusher = Pusher::to_room(&target, room_id, arguments.size as usize)?;
-    let mut swarm = Swarm::new()?;
-    let mut crowd = Crowd {
-        audience: Audience::new(members, 1, pusher),
-        members,
-        subscription: subscription(room_id),
-        subscribed: 0,
-        schedule: None,
-        measure_from: None,
-        newest: Instant::now(),
-        closed: HashSet::new(),
-    };
-    swarm.gather(&mut crowd, target.gates(), users.into_iter().map(|user| user.greeting), CONNECTS_IN_FLIGHT)?;
-    settle(&mut swarm, &mut crowd, |crowd| crowd.subscribed == members)?;
-    ensure!(crowd.subscribed == members, "not all members could enter the room");
-    let mut halves = Halves::default();
-    let ended = measure(arguments, &mut swarm, &mut crowd, &mut halves, findings);
-    tell(&halves, &crowd, findings);
-    ended?;
-    let (lost, reordered) = (crowd.audience.lost(), crowd.audience.reordered);
-    ensure!(
-        lost == 0 && reordered == 0,
-        "of the messages to those who read, {lost} were lost and {reordered} reordered"
-    );
-    Ok(())
+    fn load(&self) -> &LoadArguments {
+        &self.load
+    }
+
+    fn config(&self) -> Value {
+        let Self { members, stuck, rate, size, .. } = self;
+        json!({ "members": members, "stuck": stuck, "rate": rate, "size": size })
+    }
+
+    fn measure(&self, run: &mut Run<'_>) -> anyhow::Result<()> {
+        let (members, stuck) = (run.share(self.members), run.share(self.stuck));
+        let mut swarm = run.swarm(members + stuck)?;
+        let greetings = run.sign_up(members + stuck)?.into_iter().map(|user| user.greeting);
+        let room_id = random_id();
+        let pusher = Pusher::to_room(&run.target, room_id, self.size as usize)?;
+        let mut crowd = Crowd {
+            audience: Audience::new(members, 1, pusher),
+            members,
+            subscription: subscription(room_id),
+            subscribed: 0,
+            schedule: None,
+            scheduled: (0, 0),
+            measure_from: None,
+            newest: Instant::now(),
+            closed: HashSet::new(),
+        };
+        swarm.gather(&mut crowd, run.target.gates(), greetings, run.in_flight(CONNECTS_IN_FLIGHT))?;
+        settle(&mut swarm, &mut crowd, |crowd| crowd.subscribed == members)?;
+        ensure!(crowd.subscribed == members, "not all members could enter the room");
+        let mut halves = Halves::default();
+        let ended = play_both(run, self, &mut swarm, &mut crowd, &mut halves);
+        run.tally.add_latencies("without", &halves.without);
+        run.tally.add_latencies("with", &halves.with);
+        run.tally.add("stuck_closed", crowd.closed.len() as f64);
+        run.tally.add("messages", crowd.audience.pushed as f64);
+        run.tally.add("lost", crowd.audience.lost() as f64);
+        run.tally.add("reordered", crowd.audience.reordered as f64);
+        run.note_schedule(crowd.scheduled);
+        ended
+    }
+
+    fn tell(&self, tally: &Tally, figures: &mut Figures) -> anyhow::Result<()> {
+        let (without, with) = (tally.latencies("without"), tally.latencies("with"));
+        figures.measure("p99_ms_without", without.ms(0.99), "99 % within (ms), while all read");
+        figures.measure("p99_ms_with", with.ms(0.99), "99 % within (ms), while some do not");
+        figures.count("stuck_closed", tally.count("stuck_closed"), "of those, closed by the server");
+        figures.count("messages", tally.count("messages"), "messages pushed");
+        let (lost, reordered) = (tally.count("lost"), tally.count("reordered"));
+        figures.count("lost", lost, "deliveries lost, of those who read");
+        figures.count("reordered", reordered, "deliveries out of order, or twice");
+        ensure_none(&[(lost, "were lost"), (reordered, "came out of order or twice")])
+    }
 }
 
 /// Latencies of those who read.
@@ -102,20 +115,22 @@ struct Halves {
     with: Latencies,
 }
 
-fn measure(
+fn play_both(
+    run: &mut Run<'_>,
     arguments: &Arguments,
     swarm: &mut Swarm,
     crowd: &mut Crowd,
     halves: &mut Halves,
-    findings: &mut Findings,
 ) -> anyhow::Result<()> {
     let own_cpu = OwnCpu::start()?;
     let half = arguments.load.duration() / 2;
     let mut progress = Progress::new("slow", 2);
+    run.meet("all read", swarm, crowd)?;
     let ended = crowd.play(swarm, half, arguments.rate.into());
     halves.without = std::mem::take(&mut crowd.audience.latencies);
     ended?;
     progress.show(1, || format!("99 % within {:.1} ms", halves.without.ms(0.99)));
+    run.meet("some do not", swarm, crowd)?;
     for id in crowd.members..swarm.len() {
         swarm.link(id).send(&crowd.subscription);
         swarm.link(id).get_stuck().map_err(|error| anyhow!("cannot make a client slow: {error}"))?;
@@ -123,7 +138,7 @@ fn measure(
     let ended = crowd.play(swarm, half, arguments.rate.into());
     halves.with = std::mem::take(&mut crowd.audience.latencies);
     ended?;
-    own_cpu.check(findings)?;
+    own_cpu.check(run)?;
     settle(swarm, crowd, |crowd| crowd.audience.has_all())?;
     for id in crowd.members..swarm.len() {
         swarm.recover(id, crowd)?;
@@ -142,16 +157,6 @@ fn settle(swarm: &mut Swarm, crowd: &mut Crowd, is_so: impl Fn(&Crowd) -> bool) 
     Ok(())
 }
 
-fn tell(halves: &Halves, crowd: &Crowd, findings: &mut Findings) {
-    let figures = &mut findings.figures;
-    figures.measure("p99_ms_without", halves.without.ms(0.99), "99 % within (ms), while all read");
-    figures.measure("p99_ms_with", halves.with.ms(0.99), "99 % within (ms), while some do not");
-    figures.count("stuck_closed", crowd.closed.len() as u64, "of those, closed by the server");
-    figures.count("messages", crowd.audience.pushed, "messages pushed");
-    figures.count("lost", crowd.audience.lost(), "deliveries lost, of those who read");
-    figures.count("reordered", crowd.audience.reordered, "deliveries out of order, or twice");
-}
-
 /// The first clients read, the others will not.
 struct Crowd {
     audience: Audience,
@@ -159,6 +164,8 @@ struct Crowd {
     subscription: Vec<u8>,
     subscribed: usize,
     schedule: Option<Schedule>,
+    /// What was sent on schedule, and how much of it late through our fault.
+    scheduled: (u32, u32),
     measure_from: Option<Instant>,
     /// When something last came.
     newest: Instant,
@@ -172,7 +179,10 @@ impl Crowd {
         self.schedule = Some(Schedule::new(start, rate));
         self.measure_from = Some(start + duration.mul_f64(WARM_UP));
         let ended = swarm.run_until(self, start + duration);
-        self.schedule = None;
+        if let Some((sent, late)) = self.schedule.take().map(|schedule| schedule.sent()) {
+            self.scheduled.0 += sent;
+            self.scheduled.1 += late;
+        }
         ended
     }
 }
@@ -207,7 +217,7 @@ impl Behaviour for Crowd {
         self.audience.check()?;
         let now = Instant::now();
         while let Some(intended) = self.schedule.as_mut().and_then(|schedule| schedule.due(now)) {
-            self.audience.push(intended, now)?;
+            self.audience.push(intended)?;
         }
         Ok(())
     }

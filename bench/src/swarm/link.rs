@@ -12,7 +12,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use super::transport::{Wire, WireError};
 
 /// Connections per source address. The system has 28,232 ports for them by default.
-const CONNECTIONS_PER_SOURCE: usize = 25_000;
+pub(super) const CONNECTIONS_PER_SOURCE: usize = 25_000;
 
 /// What the system takes for a client that does not read; with less, it would hardly get going again.
 const STUCK_BYTES: usize = 32 * 1024;

@@ -23,7 +23,11 @@ use self::{
     transport::Gate,
 };
 pub use self::{link::Link, packet::Packet, session::Closed};
-use crate::{progress::Progress, target::DEADLINE};
+use crate::{
+    parts::Part,
+    progress::{self, Progress},
+    target::DEADLINE,
+};
 
 /// Bytes taken by one read.
 const SCRATCH_BYTES: usize = 64 * 1024;
@@ -32,7 +36,7 @@ const SCRATCH_BYTES: usize = 64 * 1024;
 const EVENTS: usize = 1024;
 
 /// Longest time between two ticks.
-const TICK: Duration = Duration::from_millis(10);
+pub const TICK: Duration = Duration::from_millis(10);
 
 /// How the clients of a scenario behave. An error ends the run.
 pub trait Behaviour {
@@ -76,11 +80,19 @@ pub struct Swarm {
     /// Clients that are not ready yet.
     pending: usize,
     ready: usize,
+    /// Added to the number of a client where its source address is chosen: parts of a run have different ones.
+    first_number: usize,
 }
 
 impl Swarm {
-    /// An empty one.
+    /// An empty one, of a run of one process.
+    #[cfg(test)]
     pub fn new() -> anyhow::Result<Self> {
+        Self::for_part(Part::WHOLE)
+    }
+
+    /// An empty one.
+    pub fn for_part(part: Part) -> anyhow::Result<Self> {
         Ok(Self {
             poll: Poll::new().context("cannot open epoll")?,
             events: Events::with_capacity(EVENTS),
@@ -88,6 +100,7 @@ impl Swarm {
             scratch: vec![0; SCRATCH_BYTES],
             pending: 0,
             ready: 0,
+            first_number: part.number * link::CONNECTIONS_PER_SOURCE,
         })
     }
 
@@ -107,7 +120,8 @@ impl Swarm {
 
     fn connect(&mut self, id: usize, to: &Gate, greeting: Box<[u8]>) -> anyhow::Result<Client> {
         let address = to.address;
-        let mut stream = link::connect(address, id).map_err(|error| anyhow!("cannot connect to {address}: {error}"))?;
+        let mut stream = link::connect(address, self.first_number + id)
+            .map_err(|error| anyhow!("cannot connect to {address}: {error}"))?;
         // One event per socket and batch: a slot that is used anew within a batch meets no event of its former owner.
         let interest = Interest::READABLE | Interest::WRITABLE;
         self.poll.registry().register(&mut stream, Token(id), interest).context("cannot watch a socket")?;
@@ -152,6 +166,7 @@ impl Swarm {
             self.serve(event, behaviour)?;
         }
         self.events = events;
+        progress::set_standing(self.ready as u64);
         behaviour.on_tick(self)
     }
 

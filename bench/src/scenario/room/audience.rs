@@ -1,16 +1,17 @@
 //! Those who listen: what each member has got, in which order, how late, and when the next burst is due.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::ensure;
 use gim_proto::connect::{PacketCommand, Reply};
 use prost::Message as _;
 
-use super::{LATE, WINDOW, pusher::Pusher};
+use super::{WINDOW, pusher::Pusher};
 use crate::{
     duel::{Side, Slice},
     stats::{Latencies, Schedule, ratio},
     swarm::{Behaviour, Link, Packet, Swarm, packet::Message},
+    tally::Tally,
 };
 
 const MESSAGE: i32 = PacketCommand::PcMessage as i32;
@@ -22,9 +23,8 @@ pub struct Audience {
     pub burst: u32,
     pub pushed: u64,
     pub latencies: Latencies,
-    pub seconds: f64,
+    pub measured: Duration,
     pub reordered: u64,
-    pub late: u64,
     pusher: Pusher,
     /// Newest seq of each member.
     seqs: Vec<u64>,
@@ -38,9 +38,8 @@ impl Audience {
             burst,
             pushed: 0,
             latencies: Latencies::default(),
-            seconds: 0.0,
+            measured: Duration::ZERO,
             reordered: 0,
-            late: 0,
             pusher,
             seqs: vec![0; members],
             received: 0,
@@ -48,7 +47,7 @@ impl Audience {
     }
 
     pub fn per_second(&self) -> f64 {
-        ratio(self.latencies.count() as f64, self.seconds)
+        ratio(self.latencies.count() as f64, self.measured.as_secs_f64())
     }
 
     pub fn has_all(&self) -> bool {
@@ -64,8 +63,7 @@ impl Audience {
     }
 
     /// Has one burst pushed.
-    pub fn push(&mut self, intended: Instant, now: Instant) -> anyhow::Result<()> {
-        self.late += u64::from(now - intended > LATE);
+    pub fn push(&mut self, intended: Instant) -> anyhow::Result<()> {
         self.pusher.push(intended, self.burst)?;
         self.pushed += u64::from(self.burst);
         Ok(())
@@ -80,7 +78,7 @@ impl Audience {
     fn push_what_fits(&mut self, now: Instant) -> anyhow::Result<()> {
         let burst_deliveries = u64::from(self.burst) * self.members as u64;
         while self.lost() + burst_deliveries <= WINDOW * burst_deliveries {
-            self.push(now, now)?;
+            self.push(now)?;
         }
         Ok(())
     }
@@ -107,6 +105,8 @@ pub struct Hall {
     /// Bursts per second in an open loop.
     pub per_second: Option<f64>,
     pub schedule: Option<Schedule>,
+    /// What an open loop sent, and how much of it late through our fault.
+    pub scheduled: (u32, u32),
 }
 
 impl Hall {
@@ -125,7 +125,20 @@ impl Hall {
 
     pub fn end(&mut self) {
         self.slice = None;
-        self.schedule = None;
+        if let Some((sent, late)) = self.schedule.take().map(|schedule| schedule.sent()) {
+            self.scheduled.0 += sent;
+            self.scheduled.1 += late;
+        }
+    }
+
+    /// Adds what both audiences have seen.
+    pub fn count(&self, tally: &mut Tally) {
+        for (key, audience) in [("server", &self.server), ("baseline", &self.baseline)] {
+            tally.add_rate(key, &audience.latencies, audience.measured);
+        }
+        tally.add("messages", self.server.pushed as f64);
+        tally.add("lost", self.server.lost() as f64);
+        tally.add("reordered", self.server.reordered as f64);
     }
 
     /// Grows with whatever happens.
@@ -147,7 +160,7 @@ impl Hall {
             None => audience.push_what_fits(now),
             Some(schedule) => {
                 while let Some(intended) = schedule.due(now) {
-                    audience.push(intended, now)?;
+                    audience.push(intended)?;
                 }
                 Ok(())
             }

@@ -2,39 +2,34 @@
 //!
 //! Without `--rate` the next burst is pushed when all members have one (a closed loop, two bursts under way), which shows
 //! how much fits. With it bursts leave on time whatever the server does (an open loop), and latency counts from the time
-//! they were meant to leave. The same clients then get the same messages from a bare write loop, second by second in turns.
+//! they were meant to leave. With several processes, each has a room of its share of the members. The same clients then get the same messages from a bare write loop, second by second in turns.
 
 mod audience;
 mod pusher;
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::ensure;
 use gim_proto::connect::{Packet, PacketCommand, SubscribeRoomRequest};
 use prost::Message as _;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use self::audience::Hall;
 pub use self::{audience::Audience, pusher::Pusher};
 use crate::{
     baseline::{Baseline, Kind},
-    duel, host,
-    load::{self, Findings, LoadArguments, OwnCpu},
+    duel::Duel,
+    load::{CONNECTS_IN_FLIGHT, LoadArguments, Measurement, OwnCpu, Run, ensure_none, random_id},
     progress::Progress,
-    report::Outcome,
+    report::Figures,
     stats::ratio,
     swarm::Swarm,
+    tally::Tally,
     target::DEADLINE,
 };
 
-/// Connections that are under way at the same time.
-const CONNECTS_IN_FLIGHT: usize = 256;
-
 /// Bursts that are under way at the same time in a closed loop.
 const WINDOW: u64 = 2;
-
-/// A burst that leaves later than this is late through our fault.
-const LATE: Duration = Duration::from_millis(20);
 
 /// Arguments of `room`.
 #[derive(Debug, clap::Args)]
@@ -55,45 +50,78 @@ pub struct Arguments {
     size: u32,
 }
 
-/// Runs it.
-pub fn run(arguments: &Arguments) -> Outcome {
-    let Arguments { members, rate, burst, size, .. } = arguments;
-    let config = json!({ "members": members, "rate": rate, "burst": burst, "size": size });
-    load::run("room", &arguments.load, config, |findings| go(arguments, findings))
+impl Measurement for Arguments {
+    const NAME: &'static str = "room";
+
+    fn load(&self) -> &LoadArguments {
+        &self.load
+    }
+
+    fn config(&self) -> Value {
+        let Self { members, rate, burst, size, .. } = self;
+        json!({ "members": members, "rate": rate, "burst": burst, "size": size })
+    }
+
+    fn check(&self) -> anyhow::Result<()> {
+        let bursts = self.bursts_per_second();
+        ensure!(bursts.is_none_or(|bursts| bursts > 0.0 && bursts <= 1e5), "--rate must be above 0 and below 100000");
+        Ok(())
+    }
+
+    fn measure(&self, run: &mut Run<'_>) -> anyhow::Result<()> {
+        let members = run.share(self.members);
+        let mut swarm = run.swarm(2 * members)?;
+        let mut baseline = Baseline::start(Kind::Writes { sockets: members })?;
+        let greetings = run.sign_up(members)?.into_iter().map(|user| user.greeting);
+        let (room_id, size) = (random_id(), self.size as usize);
+        let mut hall = Hall {
+            server: Audience::new(members, self.burst, Pusher::to_room(&run.target, room_id, size)?),
+            baseline: Audience::new(members, self.burst, Pusher::to_sockets(baseline.take_input()?, size)?),
+            members,
+            slice: None,
+            subscription: subscription(room_id),
+            subscribed: 0,
+            per_second: self.bursts_per_second(),
+            schedule: None,
+            scheduled: (0, 0),
+        };
+        let in_flight = run.in_flight(CONNECTS_IN_FLIGHT);
+        swarm.gather(&mut hall, run.target.gates(), greetings, in_flight)?;
+        swarm.gather(&mut hall, &[baseline.gate()], (0..members).map(|_| Box::default()), in_flight)?;
+        let all_entered = wait(&mut swarm, &mut hall, |hall| hall.subscribed == members)?;
+        ensure!(all_entered, "not all members could enter the room");
+        let ended = take_turns(run, &mut swarm, &mut hall, Duel::new(self.load.duration()));
+        hall.count(&mut run.tally);
+        run.note_schedule(hall.scheduled);
+        ended
+    }
+
+    fn tell(&self, tally: &Tally, figures: &mut Figures) -> anyhow::Result<()> {
+        let (deliveries, writes) = (tally.sum("server"), tally.sum("baseline"));
+        let (server, baseline) = (tally.latencies("server"), tally.latencies("baseline"));
+        figures.measure("deliveries_per_second", deliveries, "deliveries per second");
+        figures.measure("baseline_writes_per_second", writes, "a bare write loop, deliveries per second");
+        figures.measure("ratio", ratio(deliveries, writes), "per second, against the bare one");
+        figures.measure("p50_ms", server.ms(0.5), "half of them within (ms)");
+        figures.measure("p99_ms", server.ms(0.99), "99 % within (ms)");
+        figures.measure("baseline_p99_ms", baseline.ms(0.99), "a bare write loop, 99 % within (ms)");
+        figures.count("messages", tally.count("messages"), "messages pushed");
+        let (lost, reordered) = (tally.count("lost"), tally.count("reordered"));
+        figures.count("lost", lost, "deliveries lost");
+        figures.count("reordered", reordered, "deliveries out of order, or twice");
+        if let Some(rate) = self.rate {
+            let offered = rate * f64::from(self.members);
+            figures.measure("offered_per_second", offered, "deliveries per second that were offered");
+            figures.measure("achieved_per_second", deliveries, "deliveries per second that were achieved");
+        }
+        ensure_none(&[(lost, "were lost"), (reordered, "came out of order or twice")])
+    }
 }
 
-fn go(arguments: &Arguments, findings: &mut Findings) -> anyhow::Result<()> {
-    let per_second = arguments.rate.map(|rate| rate / f64::from(arguments.burst));
-    ensure!(per_second.is_none_or(|bursts| bursts > 0.0 && bursts <= 1e5), "--rate must be above 0 and below 100000");
-    let members = arguments.members as usize;
-    host::take_files(2 * members)?;
-    let target = arguments.load.reach()?;
-    let mut baseline = Baseline::start(Kind::Writes { sockets: members })?;
-    let users = arguments.load.sign_up(&target, members)?;
-    // Positive as a signed number, because ids are stored as such.
-    let room_id = rand::random::<u64>() >> 1 | 1;
-    let size = arguments.size as usize;
-    let mut swarm = Swarm::new()?;
-    let mut hall = Hall {
-        server: Audience::new(members, arguments.burst, Pusher::to_room(&target, room_id, size)?),
-        baseline: Audience::new(members, arguments.burst, Pusher::to_sockets(baseline.take_input()?, size)?),
-        members,
-        slice: None,
-        subscription: subscription(room_id),
-        subscribed: 0,
-        per_second,
-        schedule: None,
-    };
-    swarm.gather(&mut hall, target.gates(), users.into_iter().map(|user| user.greeting), CONNECTS_IN_FLIGHT)?;
-    swarm.gather(&mut hall, &[baseline.gate()], (0..members).map(|_| Box::default()), CONNECTS_IN_FLIGHT)?;
-    ensure!(wait(&mut swarm, &mut hall, |hall| hall.subscribed == members)?, "not all members could enter the room");
-    let ended = measure(arguments, &mut swarm, &mut hall, findings);
-    tell(&hall, findings);
-    ended?;
-    let Audience { reordered, .. } = hall.server;
-    let lost = hall.server.lost();
-    ensure!(lost == 0 && reordered == 0, "of the messages to the members, {lost} were lost and {reordered} reordered");
-    Ok(())
+impl Arguments {
+    fn bursts_per_second(&self) -> Option<f64> {
+        self.rate.map(|rate| rate / f64::from(self.burst))
+    }
 }
 
 /// The frame that enters a room.
@@ -103,22 +131,24 @@ pub fn subscription(room_id: u64) -> Vec<u8> {
     Packet { request_id: "room".into(), command, content, seq: 0 }.encode_length_delimited_to_vec()
 }
 
-fn measure(arguments: &Arguments, swarm: &mut Swarm, hall: &mut Hall, findings: &mut Findings) -> anyhow::Result<()> {
+fn take_turns(run: &mut Run<'_>, swarm: &mut Swarm, hall: &mut Hall, duel: Duel) -> anyhow::Result<()> {
     let own_cpu = OwnCpu::start()?;
-    let slices = duel::slices(arguments.load.duration());
-    let mut progress = Progress::new("room", slices.len() as u64);
-    for (number, slice) in slices.enumerate() {
+    let mut progress = Progress::new("room", duel.len().into());
+    for number in 0..duel.len() {
+        run.meet("slice", swarm, hall)?;
+        let slice = duel.begin(number);
         hall.begin(slice)?;
-        swarm.run_until(hall, slice.end)?;
-        hall.audience(slice.side).seconds += slice.measured().as_secs_f64();
+        let ended = swarm.run_until(hall, slice.end);
+        hall.audience(slice.side).measured += slice.measured();
         // What is under way belongs to this side; the next one starts on an empty machine.
         hall.end();
+        ended?;
         if !wait(swarm, hall, |hall| hall.audience(slice.side).has_all())? {
             break;
         }
-        progress.show(number as u64 + 1, || hall.summary());
+        progress.show((number + 1).into(), || hall.summary());
     }
-    own_cpu.check(findings)
+    own_cpu.check(run)
 }
 
 /// Turns until `is_so`, or until nothing more happens: then it is false.
@@ -133,29 +163,4 @@ fn wait(swarm: &mut Swarm, hall: &mut Hall, is_so: impl Fn(&mut Hall) -> bool) -
         }
     }
     Ok(true)
-}
-
-fn tell(hall: &Hall, findings: &mut Findings) {
-    let Hall { server, baseline, .. } = hall;
-    let (deliveries, writes) = (server.per_second(), baseline.per_second());
-    let figures = &mut findings.figures;
-    figures.measure("deliveries_per_second", deliveries, "deliveries per second");
-    figures.measure("baseline_writes_per_second", writes, "a bare write loop, deliveries per second");
-    figures.measure("ratio", ratio(deliveries, writes), "per second, against the bare one");
-    figures.measure("p50_ms", server.latencies.ms(0.5), "half of them within (ms)");
-    figures.measure("p99_ms", server.latencies.ms(0.99), "99 % within (ms)");
-    figures.measure("baseline_p99_ms", baseline.latencies.ms(0.99), "a bare write loop, 99 % within (ms)");
-    figures.count("messages", server.pushed, "messages pushed");
-    figures.count("lost", server.lost(), "deliveries lost");
-    figures.count("reordered", server.reordered, "deliveries out of order, or twice");
-    if let Some(bursts) = hall.per_second {
-        let offered = bursts * f64::from(server.burst) * server.members as f64;
-        figures.measure("offered_per_second", offered, "deliveries per second that were offered");
-    }
-    if server.late > 0 {
-        let late = server.late;
-        findings
-            .warnings
-            .push(format!("gim-bench pushed {late} bursts more than {LATE:?} after they were meant to be"));
-    }
 }

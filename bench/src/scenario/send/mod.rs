@@ -13,23 +13,20 @@ use std::{
 };
 
 use anyhow::{Context as _, ensure};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use self::pairs::Pairs;
 use crate::{
     baseline::rows::{Rows, Shape},
-    duel::{self, Side, Slice},
-    host,
-    load::{self, Findings, LoadArguments, OwnCpu},
+    duel::{Duel, Side, Slice},
+    load::{CONNECTS_IN_FLIGHT, LoadArguments, Measurement, OwnCpu, Run, ensure_none},
     progress::Progress,
-    report::Outcome,
+    report::Figures,
     stats::ratio,
     swarm::Swarm,
+    tally::Tally,
     target::DEADLINE,
 };
-
-/// Connections that are under way at the same time.
-const CONNECTS_IN_FLIGHT: usize = 256;
 
 /// Inboxes that hold each message: the sender's and the receiver's.
 const INBOXES: f64 = 2.0;
@@ -56,45 +53,75 @@ pub struct Arguments {
     baseline_folder: Option<PathBuf>,
 }
 
-/// Runs it.
-pub fn run(arguments: &Arguments) -> Outcome {
-    let Arguments { senders, rate, size, .. } = arguments;
-    let config = json!({ "senders": senders, "rate": rate, "size": size, "baseline_batch": batch(arguments) });
-    load::run("send", &arguments.load, config, |findings| go(arguments, findings))
+impl Measurement for Arguments {
+    const NAME: &'static str = "send";
+
+    fn load(&self) -> &LoadArguments {
+        &self.load
+    }
+
+    fn config(&self) -> Value {
+        let Self { senders, rate, size, .. } = self;
+        json!({ "senders": senders, "rate": rate, "size": size, "baseline_batch": self.batch() })
+    }
+
+    fn check(&self) -> anyhow::Result<()> {
+        let rate = self.rate;
+        ensure!(rate.is_none_or(|rate| rate > 0.0 && rate <= 1e6), "--rate must be above 0 and at most 1000000");
+        ensure!(self.senders.is_multiple_of(2), "--senders must be even, as they send in pairs");
+        Ok(())
+    }
+
+    fn measure(&self, run: &mut Run<'_>) -> anyhow::Result<()> {
+        let senders = 2 * run.share(self.senders / 2);
+        let mut swarm = run.swarm(senders)?;
+        let folder = match &self.baseline_folder {
+            Some(folder) => tempfile::tempdir_in(folder),
+            None => tempfile::tempdir(),
+        };
+        let folder = folder.context("cannot make a folder for the bare insert")?;
+        let shape = Shape { batch: self.batch(), size: self.size };
+        let rows = Rows::start(run.target.runtime(), folder.path(), shape)?;
+        let users = run.sign_up(senders)?;
+        let rate = run.rate_share(self.rate);
+        let mut pairs = Pairs::new(users.iter().map(|user| user.id).collect(), self.size as usize, rate);
+        let greetings = users.into_iter().map(|user| user.greeting);
+        swarm.gather(&mut pairs, run.target.gates(), greetings, run.in_flight(CONNECTS_IN_FLIGHT))?;
+        let mut bare = Bare::default();
+        let ended = take_turns(run, &mut swarm, &mut pairs, &rows, &mut bare, Duel::new(self.load.duration()));
+        pairs.count(&mut run.tally);
+        run.note_schedule(pairs.scheduled);
+        run.tally.add("baseline_rows", bare.per_second());
+        ended
+    }
+
+    fn tell(&self, tally: &Tally, figures: &mut Figures) -> anyhow::Result<()> {
+        let (sends, bare) = (tally.sum("durable"), tally.sum("baseline_rows"));
+        figures.measure("sends_per_second", sends, "durable sends per second");
+        figures.measure("inbox_rows_per_second", INBOXES * sends, "rows of inboxes per second");
+        figures.measure("baseline_rows_per_second", bare, "a bare multi-row insert, rows per second");
+        figures.measure("ratio", ratio(INBOXES * sends, bare), "rows, against the bare one");
+        let (durable, arrival) = (tally.latencies("durable"), tally.latencies("arrival"));
+        figures.measure("p50_ms", durable.ms(0.5), "half of them durable within (ms)");
+        figures.measure("p99_ms", durable.ms(0.99), "99 % durable within (ms)");
+        figures.measure("arrival_p50_ms", arrival.ms(0.5), "half of them with the receiver within (ms)");
+        figures.measure("arrival_p99_ms", arrival.ms(0.99), "99 % with the receiver within (ms)");
+        let [lost, duplicates, reordered] = ["lost", "duplicates", "reordered"].map(|key| tally.count(key));
+        figures.count("lost", lost, "messages lost");
+        figures.count("duplicates", duplicates, "messages that came twice");
+        figures.count("reordered", reordered, "messages out of order");
+        if let Some(rate) = self.rate {
+            figures.measure("offered_per_second", rate, "sends per second that were offered");
+            figures.measure("achieved_per_second", sends, "sends per second that were achieved");
+        }
+        ensure_none(&[(lost, "were lost"), (duplicates, "came twice"), (reordered, "came out of order")])
+    }
 }
 
-fn batch(arguments: &Arguments) -> u32 {
-    arguments.baseline_batch.unwrap_or(arguments.senders.min(8192))
-}
-
-fn go(arguments: &Arguments, findings: &mut Findings) -> anyhow::Result<()> {
-    let rate = arguments.rate;
-    ensure!(rate.is_none_or(|rate| rate > 0.0 && rate <= 1e6), "--rate must be above 0 and at most 1000000");
-    let senders = arguments.senders as usize;
-    ensure!(senders.is_multiple_of(2), "--senders must be even, as they send in pairs");
-    host::take_files(senders)?;
-    let target = arguments.load.reach()?;
-    let folder = match &arguments.baseline_folder {
-        Some(folder) => tempfile::tempdir_in(folder),
-        None => tempfile::tempdir(),
-    };
-    let folder = folder.context("cannot make a folder for the bare insert")?;
-    let shape = Shape { batch: batch(arguments), size: arguments.size };
-    let rows = Rows::start(target.runtime(), folder.path(), shape)?;
-    let users = arguments.load.sign_up(&target, senders)?;
-    let mut swarm = Swarm::new()?;
-    let mut pairs = Pairs::new(users.iter().map(|user| user.id).collect(), arguments.size as usize, rate);
-    swarm.gather(&mut pairs, target.gates(), users.into_iter().map(|user| user.greeting), CONNECTS_IN_FLIGHT)?;
-    let mut bare = Bare::default();
-    let ended = measure(arguments, &mut swarm, &mut pairs, &rows, &mut bare, findings);
-    tell(&pairs, &bare, findings);
-    ended?;
-    let (lost, duplicates, reordered) = (pairs.lost(), pairs.duplicates, pairs.reordered);
-    ensure!(
-        lost == 0 && duplicates == 0 && reordered == 0,
-        "of the messages that were sent, {lost} were lost, {duplicates} came twice and {reordered} out of order"
-    );
-    Ok(())
+impl Arguments {
+    fn batch(&self) -> u32 {
+        self.baseline_batch.unwrap_or(self.senders.min(8192))
+    }
 }
 
 /// What the bare insert did.
@@ -110,31 +137,33 @@ impl Bare {
     }
 }
 
-fn measure(
-    arguments: &Arguments,
+fn take_turns(
+    run: &mut Run<'_>,
     swarm: &mut Swarm,
     pairs: &mut Pairs,
     rows: &Rows,
     bare: &mut Bare,
-    findings: &mut Findings,
+    duel: Duel,
 ) -> anyhow::Result<()> {
-    let slices = duel::slices(arguments.load.duration());
-    let mut progress = Progress::new("send", slices.len() as u64);
-    for (number, slice) in slices.enumerate() {
+    let mut progress = Progress::new("send", duel.len().into());
+    for number in 0..duel.len() {
+        run.meet("slice", swarm, pairs)?;
+        let slice = duel.begin(number);
         match slice.side {
             Side::Baseline => measure_bare(swarm, pairs, rows, bare, slice)?,
             Side::Server => {
                 let own_cpu = OwnCpu::start()?;
                 pairs.begin(slice, swarm)?;
-                swarm.run_until(pairs, slice.end)?;
-                pairs.seconds += slice.measured().as_secs_f64();
-                own_cpu.check(findings)?;
+                let ended = swarm.run_until(pairs, slice.end);
+                pairs.measured += slice.measured();
+                ended?;
+                own_cpu.check(run)?;
                 if !settle(swarm, pairs)? {
                     break;
                 }
             }
         }
-        progress.show(number as u64 + 1, || {
+        progress.show((number + 1).into(), || {
             format!("{:.0} sends/s, bare {:.0} rows/s", pairs.per_second(), bare.per_second())
         });
     }
@@ -171,23 +200,4 @@ fn settle(swarm: &mut Swarm, pairs: &mut Pairs) -> anyhow::Result<bool> {
         }
     }
     Ok(true)
-}
-
-fn tell(pairs: &Pairs, bare: &Bare, findings: &mut Findings) {
-    let sends = pairs.per_second();
-    let figures = &mut findings.figures;
-    figures.measure("sends_per_second", sends, "durable sends per second");
-    figures.measure("inbox_rows_per_second", INBOXES * sends, "rows of inboxes per second");
-    figures.measure("baseline_rows_per_second", bare.per_second(), "a bare multi-row insert, rows per second");
-    figures.measure("ratio", ratio(INBOXES * sends, bare.per_second()), "rows, against the bare one");
-    figures.measure("p50_ms", pairs.durable.ms(0.5), "half of them durable within (ms)");
-    figures.measure("p99_ms", pairs.durable.ms(0.99), "99 % durable within (ms)");
-    figures.measure("arrival_p50_ms", pairs.arrival.ms(0.5), "half of them with the receiver within (ms)");
-    figures.measure("arrival_p99_ms", pairs.arrival.ms(0.99), "99 % with the receiver within (ms)");
-    figures.count("lost", pairs.lost(), "messages lost");
-    figures.count("duplicates", pairs.duplicates, "messages that came twice");
-    figures.count("reordered", pairs.reordered, "messages out of order");
-    if let Some(rate) = pairs.rate {
-        figures.measure("offered_per_second", rate, "sends per second that were offered");
-    }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use anyhow::ensure;
@@ -16,6 +16,7 @@ use crate::{
         Behaviour, Link, Packet, Swarm,
         packet::{Message, bytes_of},
     },
+    tally::Tally,
 };
 
 const MESSAGE: i32 = PacketCommand::PcMessage as i32;
@@ -43,7 +44,9 @@ struct Peer {
 pub struct Pairs {
     pub durable: Latencies,
     pub arrival: Latencies,
-    pub seconds: f64,
+    pub measured: Duration,
+    /// What an open loop sent, and how much of it late through our fault.
+    pub scheduled: (u32, u32),
     pub duplicates: u64,
     pub reordered: u64,
     pub rate: Option<f64>,
@@ -63,7 +66,8 @@ impl Pairs {
         Self {
             durable: Latencies::default(),
             arrival: Latencies::default(),
-            seconds: 0.0,
+            measured: Duration::ZERO,
+            scheduled: (0, 0),
             duplicates: 0,
             reordered: 0,
             rate,
@@ -80,7 +84,7 @@ impl Pairs {
     }
 
     pub fn per_second(&self) -> f64 {
-        ratio(self.durable.count() as f64, self.seconds)
+        ratio(self.durable.count() as f64, self.measured.as_secs_f64())
     }
 
     /// Acknowledged and never seen.
@@ -94,6 +98,15 @@ impl Pairs {
 
     pub fn is_settled(&self) -> bool {
         self.unanswered == 0 && self.lost() == 0
+    }
+
+    /// Adds what these users have seen.
+    pub fn count(&self, tally: &mut Tally) {
+        tally.add_rate("durable", &self.durable, self.measured);
+        tally.add_latencies("arrival", &self.arrival);
+        for (key, count) in [("lost", self.lost()), ("duplicates", self.duplicates), ("reordered", self.reordered)] {
+            tally.add(key, count as f64);
+        }
     }
 
     pub fn begin(&mut self, slice: Slice, swarm: &mut Swarm) -> anyhow::Result<()> {
@@ -111,7 +124,10 @@ impl Pairs {
     /// Nothing more is sent.
     pub fn end(&mut self) {
         self.slice = None;
-        self.schedule = None;
+        if let Some((sent, late)) = self.schedule.take().map(|schedule| schedule.sent()) {
+            self.scheduled.0 += sent;
+            self.scheduled.1 += late;
+        }
     }
 
     fn counts(&self, now: Instant) -> bool {

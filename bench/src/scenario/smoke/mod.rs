@@ -15,6 +15,7 @@ use std::time::Instant;
 
 use anyhow::Context as _;
 use gim_proto::{ResultCode, business, logic, metadata};
+use serde_json::Value;
 
 use self::device::Device;
 use crate::{
@@ -46,6 +47,9 @@ pub fn run(arguments: &Arguments) -> Outcome {
         warnings: Vec::new(),
         error: ended.err().map(|error| format!("{error:#}")),
         elapsed: started.elapsed(),
+        curves: Value::Null,
+        timeline: Value::Null,
+        tally: None,
     }
 }
 

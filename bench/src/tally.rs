@@ -1,0 +1,104 @@
+//! What a run counts, in a form that the processes of one run can add up: sums, and distributions of latencies. Plain data,
+//! on any thread.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use anyhow::Context as _;
+use serde_json::{Map, Value, json};
+
+use crate::stats::{Latencies, ratio};
+
+/// The counts of one process, or of all.
+#[derive(Debug, Default, Clone)]
+pub struct Tally {
+    sums: BTreeMap<String, f64>,
+    latencies: BTreeMap<String, Latencies>,
+}
+
+impl Tally {
+    /// Adds to a sum.
+    pub fn add(&mut self, key: &str, value: f64) {
+        *self.sums.entry(key.to_owned()).or_default() += value;
+    }
+
+    /// A sum; 0 where nothing was added.
+    pub fn sum(&self, key: &str) -> f64 {
+        self.sums.get(key).copied().unwrap_or_default()
+    }
+
+    /// A sum of what is counted in wholes.
+    pub fn count(&self, key: &str) -> u64 {
+        self.sum(key) as u64
+    }
+
+    /// Adds to a distribution.
+    pub fn add_latencies(&mut self, key: &str, latencies: &Latencies) {
+        self.latencies.entry(key.to_owned()).or_default().add(latencies);
+    }
+
+    /// What happened `per_second`, with its latencies: the rates of processes add up, as they run at the same time.
+    pub fn add_rate(&mut self, key: &str, latencies: &Latencies, measured: Duration) {
+        self.add_latencies(key, latencies);
+        self.add(key, ratio(latencies.count() as f64, measured.as_secs_f64()));
+    }
+
+    /// A distribution; empty where nothing was added.
+    pub fn latencies(&self, key: &str) -> Latencies {
+        self.latencies.get(key).cloned().unwrap_or_default()
+    }
+
+    /// Adds what another process counted.
+    pub fn merge(&mut self, other: &Self) {
+        other.sums.iter().for_each(|(key, value)| self.add(key, *value));
+        other.latencies.iter().for_each(|(key, latencies)| self.add_latencies(key, latencies));
+    }
+
+    /// The distributions as curves, for plots: `[share of all, within so many ms]`.
+    pub fn curves(&self) -> Value {
+        let filled = self.latencies.iter().filter(|(_, latencies)| latencies.count() > 0);
+        let curves = filled.map(|(key, latencies)| (key.clone(), json!(latencies.curve())));
+        curves.collect::<Map<_, _>>().into()
+    }
+
+    /// For another process.
+    pub fn to_json(&self) -> Value {
+        let latencies = self.latencies.iter().map(|(key, latencies)| (key.clone(), json!(latencies.cells())));
+        json!({ "sums": self.sums, "latencies": latencies.collect::<Map<_, _>>() })
+    }
+
+    /// From another process.
+    pub fn from_json(json: &Value) -> anyhow::Result<Self> {
+        const FOREIGN: &str = "a client process says what is no tally";
+        let mut tally = Self::default();
+        for (key, value) in json["sums"].as_object().context(FOREIGN)? {
+            tally.add(key, value.as_f64().context(FOREIGN)?);
+        }
+        for (key, cells) in json["latencies"].as_object().context(FOREIGN)? {
+            let cells: Vec<(u64, u64)> = serde_json::from_value(cells.clone()).context(FOREIGN)?;
+            tally.add_latencies(key, &Latencies::from_cells(&cells));
+        }
+        Ok(tally)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_of_two_processes_add_up_on_the_way_through_json() {
+        let mut latencies = Latencies::default();
+        (1..=100).for_each(|ms| latencies.record(Duration::from_millis(ms)));
+        let mut tally = Tally::default();
+        tally.add("lost", 2.0);
+        tally.add_rate("sends", &latencies, Duration::from_secs(10));
+        let other = Tally::from_json(&tally.to_json()).unwrap();
+        tally.merge(&other);
+        assert_eq!((tally.count("lost"), tally.sum("sends"), tally.sum("none")), (4, 20.0, 0.0));
+        let merged = tally.latencies("sends");
+        assert_eq!(merged.count(), 200);
+        assert!((merged.ms(0.5) - 50.0).abs() < 0.1);
+        assert!(tally.curves()["sends"].as_array().unwrap().len() > 5);
+        assert!(Tally::from_json(&json!({ "sums": 1 })).is_err());
+    }
+}
