@@ -121,6 +121,13 @@ impl Process {
         Ok(pages.context("/proc has no resident size of the server")? * system(SysconfVar::PAGE_SIZE))
     }
 
+    /// How many of its threads have a name that begins so.
+    pub fn threads(&self, prefix: &str) -> usize {
+        let tasks = fs::read_dir(format!("{}/task", self.folder)).into_iter().flatten().flatten();
+        let names = tasks.map(|task| read(&task.path().join("comm").to_string_lossy()));
+        names.filter(|name| name.starts_with(prefix)).count()
+    }
+
     /// CPU time that it used so far, in all threads.
     pub fn cpu_time(&self) -> anyhow::Result<Duration> {
         let text = fs::read_to_string(format!("{}/stat", self.folder)).context("the server process is gone")?;
@@ -193,6 +200,7 @@ mod tests {
         assert_eq!(process.folder, format!("/proc/{}", std::process::id()));
         assert!(process.rss_bytes().unwrap() > 100_000);
         assert!(process.cpu_time().unwrap() < Duration::from_secs(3600));
+        assert!(process.threads("") > process.threads("no thread has this name"));
         drop(listener);
         let error = Process::listening_on(&[address]).unwrap_err().to_string();
         assert!(error.ends_with("name it with --server-pid"), "{error}");

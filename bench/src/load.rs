@@ -153,6 +153,13 @@ impl<'a> Run<'a> {
         self.part.share(whole).max(1)
     }
 
+    /// How many threads with a name that begins so serve the clients of this process; 1 where that cannot be told.
+    pub fn server_threads(&self, prefix: &str) -> usize {
+        let servers = self.arguments.server_processes(&self.target).unwrap_or_default();
+        let threads: usize = servers.iter().map(|server| server.threads(prefix)).sum();
+        self.part.share(threads).max(1)
+    }
+
     /// The clients of this process, which needs `files` for connections.
     pub fn swarm(&self, files: usize) -> anyhow::Result<Swarm> {
         host::take_files(files)?;

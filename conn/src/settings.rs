@@ -77,6 +77,7 @@ pub struct LimitSettings {
 #[serde(default, deny_unknown_fields)]
 #[allow(missing_docs)]
 pub struct TurnSettings {
+    pub events: usize,
     pub read_bytes: usize,
     pub read_frames: usize,
     pub accepts: usize,
@@ -170,6 +171,7 @@ impl Default for LimitSettings {
 impl Default for TurnSettings {
     fn default() -> Self {
         Self {
+            events: 64,
             read_bytes: 64 * 1024,
             read_frames: 32,
             accepts: 64,
@@ -252,6 +254,8 @@ impl LimitSettings {
 
 impl TurnSettings {
     fn validate(&self) -> Result<(), String> {
+        at_least("turn.events", self.events, 1)?;
+        at_most("turn.events", self.events, 65_536)?;
         at_least("turn.read_bytes", self.read_bytes, 1024)?;
         at_most("turn.read_bytes", self.read_bytes, 16 * 1024 * 1024)?;
         at_least("turn.read_frames", self.read_frames, 1)?;

@@ -1,4 +1,5 @@
-//! A bare echo server on mio: one thread, edge-triggered, one buffer, one read and one write per event.
+//! A bare echo server on mio: edge-triggered, one buffer per thread, one read and one write per event. Like the server under
+//! test, each thread has a listener and an epoll of its own.
 
 use std::{
     io::{self, ErrorKind, Read as _, Write as _},
@@ -13,13 +14,21 @@ use mio::{
 const LISTENER: Token = Token(usize::MAX);
 const BUFFER_BYTES: usize = 64 * 1024;
 
-/// Serves until standard input ends.
-pub fn serve(listener: net::TcpListener) -> anyhow::Result<()> {
-    thread::spawn(|| {
-        // Ended or broken: the parent is gone.
-        let _ended = io::copy(&mut io::stdin(), &mut io::sink());
-        std::process::exit(0);
-    });
+/// Serves with a thread per listener until standard input ends.
+pub fn serve(listeners: Vec<net::TcpListener>) -> anyhow::Result<()> {
+    for listener in listeners {
+        thread::spawn(move || {
+            // A connection that breaks off is what the run will tell of.
+            let code = i32::from(serve_one(listener).is_err());
+            std::process::exit(code);
+        });
+    }
+    // Ended or broken: the parent is gone.
+    let _ended = io::copy(&mut io::stdin(), &mut io::sink());
+    Ok(())
+}
+
+fn serve_one(listener: net::TcpListener) -> io::Result<()> {
     listener.set_nonblocking(true)?;
     let mut listener = TcpListener::from_std(listener);
     let mut poll = Poll::new()?;

@@ -7,11 +7,12 @@ mod writes;
 
 use std::{
     io::{self, BufRead as _, BufReader, Write as _},
-    net::{SocketAddr, TcpListener},
+    net::{Ipv4Addr, SocketAddr, TcpListener},
     process::{Child, ChildStdin, Command, Stdio},
 };
 
 use anyhow::Context as _;
+use socket2::{Domain, Protocol, Socket, Type};
 
 pub use self::writes::put;
 use crate::swarm::transport::Gate;
@@ -27,7 +28,10 @@ pub struct Arguments {
 #[derive(Debug, Clone, Copy, clap::Subcommand)]
 pub enum Kind {
     /// Writes back what it reads
-    Echo,
+    Echo {
+        /// So many threads
+        threads: usize,
+    },
     /// Writes what it is given on standard input to every socket
     Writes {
         /// So many sockets
@@ -37,14 +41,31 @@ pub enum Kind {
 
 /// Is the child: serves until standard input ends.
 pub fn serve(arguments: &Arguments) -> anyhow::Result<()> {
-    let listener = TcpListener::bind("127.0.0.1:0").context("a baseline cannot listen")?;
-    socket2::SockRef::from(&listener).listen(i16::MAX.into()).context("a baseline cannot listen")?;
     crate::host::take_files(0)?;
-    writeln!(io::stdout(), "{}", listener.local_addr()?)?;
+    let first = listen(0).context("a baseline cannot listen")?;
+    let address = first.local_addr()?;
     match arguments.kind {
-        Kind::Echo => echo::serve(listener),
-        Kind::Writes { sockets } => writes::serve(&listener, sockets),
+        Kind::Echo { threads } => {
+            let others = (1..threads).map(|_| listen(address.port()));
+            let listeners = std::iter::once(Ok(first)).chain(others).collect::<io::Result<_>>();
+            let listeners = listeners.context("a baseline cannot listen")?;
+            writeln!(io::stdout(), "{address}")?;
+            echo::serve(listeners)
+        }
+        Kind::Writes { sockets } => {
+            writeln!(io::stdout(), "{address}")?;
+            writes::serve(&first, sockets)
+        }
     }
+}
+
+/// A listener that shares its port; 0 for any.
+fn listen(port: u16) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_port(true)?;
+    socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)).into())?;
+    socket.listen(i16::MAX.into())?;
+    Ok(socket.into())
 }
 
 /// A running bare server.
@@ -60,7 +81,7 @@ impl Baseline {
         let mut command = Command::new(std::env::current_exe().context("cannot find gim-bench itself")?);
         command.arg("baseline").stdin(Stdio::piped()).stdout(Stdio::piped());
         match kind {
-            Kind::Echo => command.arg("echo"),
+            Kind::Echo { threads } => command.arg("echo").arg(threads.to_string()),
             Kind::Writes { sockets } => command.arg("writes").arg(sockets.to_string()),
         };
         let mut child = command.spawn().context("cannot start a baseline")?;

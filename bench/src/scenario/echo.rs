@@ -1,7 +1,7 @@
 //! How long does a heartbeat take, there and back, and how many fit into a second?
 //!
 //! Each connection sends a heartbeat as soon as the one before is answered (a closed loop). The same clients then do the
-//! same with a bare echo server, second by second in turns.
+//! same with a bare echo server, second by second in turns. That has as many threads as the server has reactors.
 
 use std::time::{Duration, Instant};
 
@@ -21,6 +21,9 @@ use crate::{
 };
 
 const HEARTBEAT: i32 = PacketCommand::PcHeartbeat as i32;
+
+/// What conn calls its threads that serve clients.
+const REACTOR_THREADS: &str = "reactor-";
 
 /// Arguments of `echo`.
 #[derive(Debug, clap::Args)]
@@ -46,7 +49,9 @@ impl Measurement for Arguments {
     fn measure(&self, run: &mut Run<'_>) -> anyhow::Result<()> {
         let count = run.share(self.connections);
         let mut swarm = run.swarm(2 * count)?;
-        let baseline = Baseline::start(Kind::Echo)?;
+        let threads = run.server_threads(REACTOR_THREADS);
+        run.tally.add("threads", threads as f64);
+        let baseline = Baseline::start(Kind::Echo { threads })?;
         let greetings = run.sign_up(count)?.into_iter().map(|user| user.greeting);
         let mut echo = Echo::new(count);
         let in_flight = run.in_flight(CONNECTS_IN_FLIGHT);
@@ -70,6 +75,7 @@ impl Measurement for Arguments {
         ] {
             figures.measure(key, server.us(quantile), words);
         }
+        figures.count("baseline_threads", tally.count("threads"), "threads of a bare echo server, as many as reactors");
         figures.measure("baseline_per_second", bare, "a bare echo server, per second");
         figures.measure("baseline_p99_us", baseline.us(0.99), "a bare echo server, 99 % within (µs)");
         figures.measure("ratio", ratio(per_second, bare), "per second, against the bare one");

@@ -58,10 +58,19 @@ pub fn read(stream: &mut TcpStream, buffer: &mut [u8]) -> IoOutcome {
     }
 }
 
+/// Writes once.
+pub fn write(stream: &mut TcpStream, bytes: &[u8]) -> IoOutcome {
+    write_with(|| stream.write(bytes))
+}
+
 /// Writes several slices with one call.
-pub fn write(stream: &mut TcpStream, slices: &[IoSlice<'_>]) -> IoOutcome {
+pub fn write_vectored(stream: &mut TcpStream, slices: &[IoSlice<'_>]) -> IoOutcome {
+    write_with(|| stream.write_vectored(slices))
+}
+
+fn write_with(mut call: impl FnMut() -> io::Result<usize>) -> IoOutcome {
     loop {
-        return match stream.write_vectored(slices) {
+        return match call() {
             Ok(0) => IoOutcome::Reset,
             Ok(count) => IoOutcome::Done(count),
             Err(error) if error.kind() == ErrorKind::Interrupted => continue,

@@ -151,7 +151,7 @@ impl Reactor {
         self.metrics.closed(reason);
         let (reconnect_after_ms, endpoint) = self.drain.advice(reason, u64::from(peer.port()));
         let goodbye: Bytes = packet::goodbye(reason, "", reconnect_after_ms, endpoint);
-        let told = socket::write(stream, &[std::io::IoSlice::new(&goodbye)]);
+        let told = socket::write(stream, &goodbye);
         tracing::debug!(%peer, reason = reason.rule().label, ?told, "connection refused");
     }
 }

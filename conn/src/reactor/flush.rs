@@ -4,6 +4,7 @@ use std::io::IoSlice;
 
 use bytes::Bytes;
 use gim_proto::{CloseReason, connect::PacketCommand};
+use mio::net::TcpStream;
 
 use super::Reactor;
 use crate::{
@@ -138,10 +139,8 @@ impl Reactor {
             if budget == 0 {
                 return Flushed::OutOfBudget;
             }
-            let mut slices = [IoSlice::new(&[]); SLICES_MAX];
-            let count = outbound.fill(&mut slices);
             tally.writes += 1;
-            match socket::write(&mut connection.stream, &slices[..count]) {
+            match write(&mut connection.stream, outbound) {
                 IoOutcome::Done(written) => {
                     tally.bytes_out += written as u64;
                     tally.frames_out += outbound.advance(written) as u64;
@@ -189,6 +188,18 @@ impl Reactor {
         } else if connection.congested_since_ms.is_none() {
             connection.congested_since_ms = Some(now_ms);
             self.reschedule(slot);
+        }
+    }
+}
+
+/// One system call's worth of a queue.
+fn write(stream: &mut TcpStream, outbound: &Outbound) -> IoOutcome {
+    match outbound.only() {
+        Some(frame) => socket::write(stream, frame),
+        None => {
+            let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+            let count = outbound.fill(&mut slices);
+            socket::write_vectored(stream, &slices[..count])
         }
     }
 }

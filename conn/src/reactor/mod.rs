@@ -59,9 +59,6 @@ use uplink::Uplink;
 use wake::WakeFlag;
 use wheel::Wheel;
 
-/// Most events taken from one poll.
-const EVENTS_PER_POLL: usize = 1024;
-
 /// Longest sleep of a reactor that has no deadline to meet.
 const SLEEP_MS_MAX: u64 = 1_000;
 
@@ -185,7 +182,7 @@ impl Reactor {
 
     /// Runs until it is drained or told to stop. An error means that epoll itself failed.
     pub fn run(mut self) -> io::Result<()> {
-        let mut events = Events::with_capacity(EVENTS_PER_POLL);
+        let mut events = Events::with_capacity(self.budget.events);
         while !self.drain.is_over() {
             self.turn(&mut events)?;
         }

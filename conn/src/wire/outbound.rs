@@ -96,6 +96,12 @@ impl Outbound {
         self.queued_bytes = 0;
     }
 
+    /// What to write, where that is one frame: it needs no `writev`.
+    pub fn only(&self) -> Option<&[u8]> {
+        let first = self.chunks.front().filter(|_| self.chunks.len() == 1);
+        first.map(|chunk| &chunk.bytes[self.head_written..])
+    }
+
     /// The first slices to write, `SLICES_MAX` at most; returns how many of `slices` were set.
     pub fn fill<'a>(&'a self, slices: &mut [IoSlice<'a>; SLICES_MAX]) -> usize {
         let mut offset = self.head_written;
