@@ -184,7 +184,7 @@ async fn a_send_is_wrapped_stored_and_delivered_once() {
 
     let again = conn.send_message(7, send_request(8, "hi", "a")).await.unwrap();
     assert_eq!(again, connect::SendReply { duplicate: true, ..first });
-    let reply = conn.packet(8, PacketCommand::PcSync as i32, SyncRequest { seq: 0 }.encode_to_vec()).await;
+    let reply = conn.packet(8, PacketCommand::PcSync as i32, SyncRequest::default().encode_to_vec()).await;
     let page = SyncReply::decode(reply.data).unwrap();
     assert_eq!((page.messages.len(), page.has_more), (1, false));
     assert_eq!((page.messages[0].seq, page.messages[0].message_id), (1, first.message_id));
@@ -246,7 +246,7 @@ async fn what_a_client_may_not_send_is_refused_with_its_code() {
         (pc_send, vec![0xff; 9], ResultCode::BadRequest, "content: is no SendRequest"),
         (
             PacketCommand::PcSync as i32,
-            SyncRequest { seq: 99 }.encode_to_vec(),
+            SyncRequest { seq: 99, ..SyncRequest::default() }.encode_to_vec(),
             ResultCode::BadRequest,
             "seq: 99 is beyond",
         ),
@@ -387,15 +387,21 @@ async fn a_node_that_comes_back_announces_its_connections_and_learns_what_they_m
     server.push(&[7], "seen at once").await;
     assert_eq!(pushed(back.next().await).3, [700]);
 
-    let live = LiveConnection { connection_id: 700, user_id: 7, device_id: 70, since_ms: i64::MAX };
-    back.announce(&[live]).await;
+    let live = LiveConnection {
+        connection_id: 700,
+        user_id: 7,
+        device_id: 70,
+        since_ms: i64::MAX,
+        large_group_ids: Vec::new(),
+    };
+    back.announce(&[live.clone()]).await;
     let Item::NewestSeq(answer) = back.next().await else { panic!("no newest seq") };
     assert_eq!((answer.connections[0].connection_id, answer.connections[0].newest_seq), (700, 1));
     // An announced time in the future does not win against a later sign-in.
     let mut other = Conn::attach(&server, "conn-2", 1).await;
     other.sign_in(7, 70, 900).await;
     assert!(matches!(back.next().await, Item::Kick(kick) if kick.connection_id == 700));
-    back.announce(&[LiveConnection { since_ms: 1, ..live }]).await;
+    back.announce(&[LiveConnection { since_ms: 1, ..live.clone() }]).await;
     let (mut kicked, mut told) = (false, false);
     while !kicked || !told {
         match back.next().await {

@@ -35,7 +35,7 @@ fn send_request(client_msg_id: &str) -> SendRequest {
 }
 
 async fn sync(server: &Server, seq: u64) -> Result<(Vec<connect::Message>, bool), Status> {
-    let reply = server.message_ext().sync(signed(SyncRequest { seq })).await?.into_inner();
+    let reply = server.message_ext().sync(signed(SyncRequest { seq, ..SyncRequest::default() })).await?.into_inner();
     Ok((reply.messages, reply.has_more))
 }
 
@@ -77,7 +77,11 @@ async fn sync_without_a_seq_goes_on_after_the_largest_ack() {
     for _ in 0..3 {
         server.push(&[7], "text").await;
     }
-    server.message_ext().message_ack(signed(MessageAckRequest { device_ack: 2 })).await.unwrap();
+    server
+        .message_ext()
+        .message_ack(signed(MessageAckRequest { device_ack: 2, group_acks: Vec::new() }))
+        .await
+        .unwrap();
     let (messages, _) = sync(&server, 0).await.unwrap();
     assert_eq!(messages.iter().map(|message| message.seq).collect::<Vec<_>>(), [3]);
 }
@@ -119,7 +123,7 @@ async fn what_is_not_persisted_reaches_only_who_is_there() {
 #[tokio::test]
 async fn the_request_id_of_a_call_reaches_the_business() {
     let server = server().await;
-    let mut request = signed(SyncRequest { seq: 0 });
+    let mut request = signed(SyncRequest::default());
     metadata::put(&mut request, metadata::REQUEST_ID, "call-1");
     server.message_ext().sync(request).await.unwrap();
     assert_eq!(server.business.state.request_ids.lock().unwrap().as_slice(), ["call-1"]);
@@ -131,10 +135,13 @@ async fn every_client_call_checks_the_token() {
     let wrong = || (8, 80, "token-7");
     let refusals = [
         refusal(
-            server.message_ext().sync(metadata::signed(SyncRequest { seq: 0 }, wrong().0, wrong().1, wrong().2)).await,
+            server.message_ext().sync(metadata::signed(SyncRequest::default(), wrong().0, wrong().1, wrong().2)).await,
         ),
         refusal(
-            server.message_ext().message_ack(metadata::signed(MessageAckRequest { device_ack: 1 }, 8, 80, "x")).await,
+            server
+                .message_ext()
+                .message_ack(metadata::signed(MessageAckRequest { device_ack: 1, group_acks: Vec::new() }, 8, 80, "x"))
+                .await,
         ),
         refusal(server.message_ext().send(metadata::signed(send_request("a"), 8, 80, "x")).await),
         refusal(
@@ -146,7 +153,7 @@ async fn every_client_call_checks_the_token() {
     ];
     assert!(refusals.iter().all(|(code, _)| *code == ResultCode::SignInAgain), "{refusals:?}");
 
-    assert_names(server.message_ext().sync(Request::new(SyncRequest { seq: 0 })).await, "user_id");
+    assert_names(server.message_ext().sync(Request::new(SyncRequest::default())).await, "user_id");
     assert_names(server.message_ext().send(metadata::signed(send_request("a"), 7, 0, "x")).await, "device_id");
     assert_names(server.room_ext().push_room(metadata::signed(PushRoomRequest::default(), 7, 70, "")).await, "token");
 }
@@ -204,7 +211,9 @@ async fn messages_of_clients_name_the_bad_field() {
 
     assert_names(sync(&server, u64::MAX).await, "seq");
     assert_names(sync(&server, 1).await, "seq");
-    let ack = async |device_ack| server.message_ext().message_ack(signed(MessageAckRequest { device_ack })).await;
+    let ack = async |device_ack| {
+        server.message_ext().message_ack(signed(MessageAckRequest { device_ack, group_acks: Vec::new() })).await
+    };
     for device_ack in [0, 1, u64::MAX] {
         assert_names(ack(device_ack).await, "device_ack");
     }

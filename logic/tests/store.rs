@@ -99,6 +99,7 @@ fn post(ids: &MessageIds, sender_id: u64, user_ids: &[u64], key: Option<&str>) -
             sender_id,
             created_at_ms: clock::now_ms(),
             status: 0,
+            group_id: 0,
         },
         user_ids: user_ids.to_vec(),
         client_msg_id: key.map(str::to_owned),

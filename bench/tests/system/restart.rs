@@ -23,7 +23,9 @@ fn messages_pushed_while_a_device_is_offline_are_there_after_a_restart_of_all_se
     server.restart();
     let mut client = server.connect_as(&identity);
     assert_eq!(client.heartbeat().unwrap(), 4);
-    let reply = client.request(PacketCommand::PcSync as i32, SyncRequest { seq: 1 }.encode_to_vec()).unwrap();
+    let reply = client
+        .request(PacketCommand::PcSync as i32, SyncRequest { seq: 1, ..SyncRequest::default() }.encode_to_vec())
+        .unwrap();
     assert_eq!(reply.code, 0, "{}", reply.message);
     let page = SyncReply::decode(reply.data).unwrap();
     let seen: Vec<_> = page.messages.iter().map(|message| (message.seq, message.message_id)).collect();

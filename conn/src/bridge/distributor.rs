@@ -137,7 +137,13 @@ impl Distributor {
             UpItem::Live { connection, identity, since_ms } => {
                 let Identity { user_id, device_id } = *identity;
                 let connection_id = connection.number();
-                let live = logic::LiveConnection { connection_id, user_id, device_id, since_ms: *since_ms };
+                let live = logic::LiveConnection {
+                    connection_id,
+                    user_id,
+                    device_id,
+                    since_ms: *since_ms,
+                    large_group_ids: Vec::new(),
+                };
                 self.tell(user_id, state::announce(logic::announce::What::Connection(live)));
             }
             UpItem::Gone(connection) => self.tell_all(|| LinkItem::Gone(connection.number())),

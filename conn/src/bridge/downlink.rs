@@ -49,6 +49,7 @@ pub(super) async fn handle(down: Down, pending: &mut Pending, reactors: &Reactor
             Item::NewestSeq(answer) => {
                 send_split(reactors, split_seqs(reactors, &answer), Command::NewestSeq).await;
             }
+            Item::GroupSeats(_) | Item::GroupPush(_) | Item::GroupNews(_) => {}
         }
     }
 }

@@ -56,6 +56,7 @@ impl App {
             sender_id: 0,
             created_at_ms: clock::now_ms(),
             status: 0,
+            group_id: 0,
         })
     }
 }

@@ -119,6 +119,7 @@ impl App {
             sender_id: push.sender_id,
             created_at_ms: push.created_at_ms,
             status: 0,
+            group_id: 0,
         };
         let wire = connect::Message { room_id: push.room_id, ..message.to_wire() };
         let _order = self.room_order.lock(push.room_id).await;

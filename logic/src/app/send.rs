@@ -109,6 +109,7 @@ impl App {
             sender_id: caller.user_id,
             created_at_ms: clock::now_ms(),
             status: 0,
+            group_id: 0,
         };
         let post = Post {
             message,

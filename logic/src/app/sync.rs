@@ -58,7 +58,7 @@ impl App {
         let page = page.into_iter().take(PAGE_MESSAGES as usize);
         let mut messages: Vec<_> = page.map(|(seq, message)| message.to_wire_at(seq)).collect();
         messages.truncate(fitting(&messages, bytes_max));
-        Ok(SyncReply { has_more: messages.len() < count, messages })
+        Ok(SyncReply { has_more: messages.len() < count, messages, ..SyncReply::default() })
     }
 
     /// Takes an ack on; [`App::finish_ack`] waits for it.

@@ -23,6 +23,8 @@ pub struct Message {
     pub created_at_ms: i64,
     /// A `connect.MessageStatus`.
     pub status: i32,
+    /// The group that it is for; 0 for none.
+    pub group_id: u64,
 }
 
 /// A receiver of a message, and the message's place in that inbox.
@@ -70,6 +72,7 @@ impl Message {
             created_at_ms: self.created_at_ms,
             message_id: self.id,
             status: self.status,
+            group_id: self.group_id,
             ..connect::Message::default()
         }
     }
@@ -132,6 +135,7 @@ mod tests {
             sender_id: 3,
             created_at_ms: 1_700_000_000_999,
             status: 0,
+            group_id: 0,
         };
         let wire = message.to_wire_at(5);
         assert_eq!((wire.created_at, wire.created_at_ms), (1_700_000_000, 1_700_000_000_999));

@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod device;
+pub mod group;
 pub mod message;
 pub mod message_id;
 pub mod route;

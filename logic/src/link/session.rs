@@ -150,7 +150,12 @@ impl Session {
         let Ok(permit) = self.asking.clone().try_acquire_owned() else {
             let reply = put_off();
             let (request_no, code, message) = (sign_in.request_no, reply.code, reply.message);
-            context.link.notice(Item::SignInResult(SignInResult { request_no, code, message, newest_seq: 0 }));
+            context.link.notice(Item::SignInResult(SignInResult {
+                request_no,
+                code,
+                message,
+                ..SignInResult::default()
+            }));
             return;
         };
         context.sign_ins.begin(sign_in.connection_id);
@@ -309,7 +314,7 @@ impl Context {
             Err(error) => {
                 let reply = error.into_reply();
                 let (request_no, code, message) = (sign_in.request_no, reply.code, reply.message);
-                SignInResult { request_no, code, message, newest_seq: 0 }
+                SignInResult { request_no, code, message, ..SignInResult::default() }
             }
         };
         counter!(names::SIGN_INS, "code" => answer.code.to_string()).increment(1);

@@ -147,6 +147,7 @@ mod tests {
                 sender_id,
                 created_at_ms: 0,
                 status: 0,
+                group_id: 0,
             },
             receivers: receivers.iter().map(|&(user_id, seq)| Receiver { user_id, seq }).collect(),
             origin_device_id,

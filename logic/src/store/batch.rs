@@ -16,8 +16,8 @@ use super::{
 use crate::domain::message::{Delivery, Message, Receiver, Sent};
 
 const INSERT_MESSAGES: MultiRow = MultiRow {
-    head: "INSERT INTO message (id, command, content, sender_id, created_at_ms, status) VALUES ",
-    row: "(?,?,?,?,?,?)",
+    head: "INSERT INTO message (id, command, content, sender_id, created_at_ms, status, group_id) VALUES ",
+    row: "(?,?,?,?,?,?,?)",
     tail: "",
 };
 const INSERT_USER_MESSAGES: MultiRow =
@@ -264,6 +264,7 @@ async fn insert(connection: &mut AnyConnection, posts: &[NumberedPost<'_>]) -> R
                 .bind(to_sql(message.sender_id))
                 .bind(message.created_at_ms)
                 .bind(i64::from(message.status))
+                .bind(to_sql(message.group_id))
         })
         .await?;
 

@@ -6,7 +6,7 @@ use gim_config::sql::Database;
 use sqlx::{AnyPool, Row as _, any::AnyRow};
 
 use super::{
-    StoreError, from_sql,
+    StoreError, from_sql, small,
     statement::{AnyQuery, MultiRow},
     to_sql,
 };
@@ -14,7 +14,7 @@ use crate::domain::message::Message;
 
 const NEWEST_SEQS: MultiRow =
     MultiRow { head: "SELECT user_id, seq FROM inbox WHERE user_id IN (", row: "?", tail: ")" };
-const PAGE: &str = "SELECT um.seq, m.id, m.command, m.content, m.sender_id, m.created_at_ms, m.status \
+const PAGE: &str = "SELECT um.seq, m.id, m.command, m.content, m.sender_id, m.created_at_ms, m.status, m.group_id \
                     FROM user_message um JOIN message m ON m.id = um.message_id \
                     WHERE um.user_id = ? AND um.seq > ? ORDER BY um.seq LIMIT ?";
 
@@ -70,7 +70,8 @@ impl Inboxes {
     }
 }
 
-fn read_message(row: &AnyRow) -> Result<(u64, Message), sqlx::Error> {
+/// A message from the columns `seq, id, command, content, sender_id, created_at_ms, status, group_id`.
+pub(super) fn read_message(row: &AnyRow) -> Result<(u64, Message), sqlx::Error> {
     let message = Message {
         id: from_sql(row.try_get(1)?),
         command: small(row, 2)?,
@@ -78,10 +79,7 @@ fn read_message(row: &AnyRow) -> Result<(u64, Message), sqlx::Error> {
         sender_id: from_sql(row.try_get(4)?),
         created_at_ms: row.try_get(5)?,
         status: small(row, 6)?,
+        group_id: from_sql(row.try_get(7)?),
     };
     Ok((from_sql(row.try_get(0)?), message))
-}
-
-fn small(row: &AnyRow, index: usize) -> Result<i32, sqlx::Error> {
-    i32::try_from(row.try_get::<i64, _>(index)?).map_err(|error| sqlx::Error::Decode(error.into()))
 }

@@ -7,6 +7,7 @@
 pub mod batch;
 pub mod device;
 mod dialect;
+pub mod group;
 pub mod inbox;
 pub mod room;
 pub mod sent;
@@ -14,9 +15,10 @@ mod statement;
 pub mod writer;
 
 use gim_config::sql::Database;
-use sqlx::migrate::Migrator;
+use sqlx::{Row as _, migrate::Migrator};
 
 pub use device::Devices;
+pub use group::Groups;
 pub use inbox::Inboxes;
 pub use room::RoomSeqs;
 pub use sent::SentKeys;
@@ -51,6 +53,8 @@ pub struct Store {
     pub database: Database,
     /// Devices.
     pub devices: Devices,
+    /// Groups, for reading.
+    pub groups: Groups,
     /// Inboxes, for reading.
     pub inboxes: Inboxes,
     /// Seqs of rooms.
@@ -64,6 +68,7 @@ impl Store {
     pub fn new(database: Database) -> Self {
         Self {
             devices: Devices::new(&database),
+            groups: Groups::new(&database),
             inboxes: Inboxes::new(&database),
             room_seqs: RoomSeqs::new(&database),
             sent_keys: SentKeys::new(&database),
@@ -88,4 +93,9 @@ fn to_sql(value: u64) -> i64 {
 
 fn from_sql(value: i64) -> u64 {
     value.cast_unsigned()
+}
+
+/// A column of small numbers.
+fn small(row: &sqlx::any::AnyRow, index: usize) -> Result<i32, sqlx::Error> {
+    i32::try_from(row.try_get::<i64, _>(index)?).map_err(|error| sqlx::Error::Decode(error.into()))
 }

@@ -105,7 +105,7 @@ impl Conn {
 
     pub async fn announce(&self, connections: &[LiveConnection]) {
         let announce = |connection: &LiveConnection| {
-            up_item::Item::Announce(Announce { what: Some(What::Connection(*connection)) })
+            up_item::Item::Announce(Announce { what: Some(What::Connection(connection.clone())) })
         };
         self.send(connections.iter().map(announce).collect()).await;
     }

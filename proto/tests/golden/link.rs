@@ -18,7 +18,13 @@ fn sign_out() -> SignOut {
 }
 
 fn connection() -> LiveConnection {
-    LiveConnection { connection_id: 101, user_id: 102, device_id: 103, since_ms: 1_700_000_000_104 }
+    LiveConnection {
+        connection_id: 101,
+        user_id: 102,
+        device_id: 103,
+        since_ms: 1_700_000_000_104,
+        ..LiveConnection::default()
+    }
 }
 
 fn subscribed() -> RoomSubscribed {
@@ -68,6 +74,10 @@ fn up_samples() -> Vec<Sample> {
         sample("logic.Announce.room_id", Announce { what: Some(announce::What::RoomId(102)) }),
         sample("logic.LiveConnection", connection()),
         sample(
+            "logic.LiveConnection.large_group_ids",
+            LiveConnection { large_group_ids: vec![105, 1005], ..LiveConnection::default() },
+        ),
+        sample(
             "logic.NewestSeqQuestion",
             NewestSeqQuestion { connections: vec![ConnectionUser { connection_id: 101, user_id: 102 }] },
         ),
@@ -104,7 +114,17 @@ fn down_samples() -> Vec<Sample> {
         sample("logic.Welcome", welcome),
         sample(
             "logic.SignInResult",
-            SignInResult { request_no: 101, code: 10000, message: "message".into(), newest_seq: 104 },
+            SignInResult {
+                request_no: 101,
+                code: 10000,
+                message: "message".into(),
+                newest_seq: 104,
+                large_group_ids: vec![],
+            },
+        ),
+        sample(
+            "logic.SignInResult.large_group_ids",
+            SignInResult { large_group_ids: vec![105, 1005], ..SignInResult::default() },
         ),
         sample(
             "logic.PacketReply",
@@ -131,6 +151,22 @@ fn down_samples() -> Vec<Sample> {
             NewestSeqAnswer { connections: vec![ConnectionSeq { connection_id: 101, newest_seq: 102 }] },
         ),
         sample("logic.ConnectionSeq", ConnectionSeq { connection_id: 101, newest_seq: 102 }),
+        sample(
+            "logic.GroupSeats",
+            GroupSeats { group_id: 101, joined_connection_ids: vec![102], left_connection_ids: vec![103, 1003] },
+        ),
+        sample(
+            "logic.GroupPush",
+            GroupPush {
+                group_id: 101,
+                seq: 102,
+                message: "message".into(),
+                origin_device_id: 104,
+                request_id: "request-5".into(),
+            },
+        ),
+        sample("logic.GroupNews", GroupNews { groups: vec![GroupSeq { group_id: 101, newest_seq: 102 }] }),
+        sample("logic.GroupSeq", GroupSeq { group_id: 101, newest_seq: 102 }),
     ]
 }
 
@@ -151,5 +187,11 @@ fn down_item_samples() -> Vec<Sample> {
         sample("logic.DownItem.kick", down(Item::Kick(Kick { connection_id: 6, ..Kick::default() }))),
         sample("logic.DownItem.room_move", down(Item::RoomMove(RoomMove { connection_id: 7, ..RoomMove::default() }))),
         sample("logic.DownItem.newest_seq", down(Item::NewestSeq(NewestSeqAnswer { connections: vec![] }))),
+        sample(
+            "logic.DownItem.group_seats",
+            down(Item::GroupSeats(GroupSeats { group_id: 9, ..GroupSeats::default() })),
+        ),
+        sample("logic.DownItem.group_push", down(Item::GroupPush(GroupPush { group_id: 10, ..GroupPush::default() }))),
+        sample("logic.DownItem.group_news", down(Item::GroupNews(GroupNews { groups: vec![] }))),
     ]
 }

@@ -39,6 +39,14 @@ fn member() -> GroupMember {
     }
 }
 
+fn cursor() -> GroupCursor {
+    GroupCursor { group_id: 101, seq: 102 }
+}
+
+fn group_page() -> GroupPage {
+    GroupPage { group_id: 101, messages: vec![message()], has_more: true, newest_seq: 104 }
+}
+
 fn card() -> User {
     User {
         user_id: 101,
@@ -61,9 +69,23 @@ pub fn samples() -> Vec<Sample> {
 
 fn message_samples() -> Vec<Sample> {
     vec![
-        sample("logic.SyncRequest", SyncRequest { seq: 101 }),
-        sample("logic.SyncReply", SyncReply { messages: vec![message(), message()], has_more: true }),
-        sample("logic.MessageACKRequest", MessageAckRequest { device_ack: 101 }),
+        sample("logic.SyncRequest", SyncRequest { seq: 101, ..SyncRequest::default() }),
+        sample(
+            "logic.SyncRequest.large_groups",
+            SyncRequest { seq: 101, large_groups: true, group_cursors: vec![cursor()] },
+        ),
+        sample(
+            "logic.SyncReply",
+            SyncReply { messages: vec![message(), message()], has_more: true, ..SyncReply::default() },
+        ),
+        sample(
+            "logic.SyncReply.groups",
+            SyncReply { groups: vec![group_page()], groups_have_more: true, ..SyncReply::default() },
+        ),
+        sample("logic.GroupCursor", cursor()),
+        sample("logic.GroupPage", group_page()),
+        sample("logic.MessageACKRequest", MessageAckRequest { device_ack: 101, group_acks: vec![] }),
+        sample("logic.MessageACKRequest.group_acks", MessageAckRequest { device_ack: 0, group_acks: vec![cursor()] }),
         sample("logic.HistoryRequest.user_id", history_request(history_request::Peer::UserId(101))),
         sample("logic.HistoryRequest.group_id", history_request(history_request::Peer::GroupId(102))),
         sample("logic.HistoryReply", HistoryReply { messages: vec![message()], has_more: true }),
@@ -117,7 +139,12 @@ fn group_samples() -> Vec<Sample> {
         sample("logic.GroupUpdateRequest", GroupUpdateRequest { group: Some(group()) }),
         sample("logic.GroupGetRequest", GroupGetRequest { group_id: 101 }),
         sample("logic.GroupGetReply", GroupGetReply { group: Some(group()) }),
-        sample("logic.GroupListMineReply", GroupListMineReply { groups: vec![group(), Group::default()] }),
+        sample("logic.GroupListMineRequest", GroupListMineRequest { after_group_id: 101, limit: 102 }),
+        sample(
+            "logic.GroupListMineReply",
+            GroupListMineReply { groups: vec![group(), Group::default()], has_more: false },
+        ),
+        sample("logic.GroupListMineReply.has_more", GroupListMineReply { groups: vec![group()], has_more: true }),
     ]
 }
 
@@ -127,8 +154,16 @@ fn member_samples() -> Vec<Sample> {
         sample("logic.GroupAddMemberRequest", GroupAddMemberRequest { group_id: 101, members: vec![member()] }),
         sample("logic.GroupRemoveMemberRequest", GroupRemoveMemberRequest { group_id: 101, user_ids: vec![102, 1002] }),
         sample("logic.GroupUpdateMemberRequest", GroupUpdateMemberRequest { group_id: 101, member: Some(member()) }),
-        sample("logic.GroupGetMembersRequest", GroupGetMembersRequest { group_id: 101 }),
-        sample("logic.GroupGetMembersReply", GroupGetMembersReply { members: vec![member(), GroupMember::default()] }),
+        sample("logic.GroupGetMembersRequest", GroupGetMembersRequest { group_id: 101, after_user_id: 0, limit: 0 }),
+        sample(
+            "logic.GroupGetMembersRequest.limit",
+            GroupGetMembersRequest { group_id: 101, after_user_id: 102, limit: 103 },
+        ),
+        sample(
+            "logic.GroupGetMembersReply",
+            GroupGetMembersReply { members: vec![member(), GroupMember::default()], has_more: false },
+        ),
+        sample("logic.GroupGetMembersReply.has_more", GroupGetMembersReply { members: vec![member()], has_more: true }),
     ]
 }
 
@@ -181,7 +216,12 @@ fn push_samples() -> Vec<Sample> {
                 avatar_url: "avatar".into(),
                 introduction: "introduction".into(),
                 extra: "extra".into(),
+                kind: 0,
             },
+        ),
+        sample(
+            "logic.UpdateGroupPush.kind",
+            UpdateGroupPush { kind: GroupKind::GkLarge as i32, ..UpdateGroupPush::default() },
         ),
         sample(
             "logic.AddGroupMembersPush",

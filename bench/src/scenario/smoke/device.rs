@@ -104,13 +104,15 @@ impl Device {
 
     /// A page of the inbox after `seq`.
     pub fn sync(&mut self, seq: u64) -> anyhow::Result<SyncReply> {
-        let reply = self.client.request(PacketCommand::PcSync as i32, SyncRequest { seq }.encode_to_vec())?;
+        let reply = self
+            .client
+            .request(PacketCommand::PcSync as i32, SyncRequest { seq, ..SyncRequest::default() }.encode_to_vec())?;
         Ok(SyncReply::decode(accepted(reply)?)?)
     }
 
     /// Tells that everything up to `seq` was taken over.
     pub fn acknowledge(&mut self, seq: u64) -> anyhow::Result<()> {
-        let content = MessageAckRequest { device_ack: seq }.encode_to_vec();
+        let content = MessageAckRequest { device_ack: seq, group_acks: Vec::new() }.encode_to_vec();
         accepted(self.client.request(PacketCommand::PcMessageAck as i32, content)?).map(drop)
     }
 

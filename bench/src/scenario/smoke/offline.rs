@@ -43,7 +43,7 @@ pub fn play(stage: &Stage, cast: &mut Cast, checks: &mut Checks) -> anyhow::Resu
 
 fn catch_up(stage: &Stage, cast: &mut Cast, checks: &mut Checks, before: u64, missed: &[u64]) -> anyhow::Result<()> {
     let mut client = MessageExtServiceClient::new(stage.target.logic());
-    let request = signed(stage, &cast.bob, SyncRequest { seq: before });
+    let request = signed(stage, &cast.bob, SyncRequest { seq: before, ..SyncRequest::default() });
     let over_grpc = stage.target.call("MessageExtService/Sync", client.sync(request))?;
     let first = cast.bob.sync(before)?;
     checks.equal("sync over gRPC and over the connection: the same", true, over_grpc == first);

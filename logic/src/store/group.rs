@@ -1,0 +1,183 @@
+//! Groups, as they are read: what they are, who is in them, and their timelines. Writing them is the [`super::writer`]'s.
+
+use gim_config::sql::Database;
+use sqlx::{AnyConnection, AnyPool, Row as _, any::AnyRow};
+
+use super::{
+    StoreError, from_sql,
+    inbox::read_message,
+    small,
+    statement::{AnyQuery, MultiRow},
+    to_sql,
+};
+use crate::domain::{
+    group::{Group, Kind, Member, Profile},
+    message::Message,
+};
+
+const GROUP: &str = "SELECT id, kind, name, avatar_url, introduction, extra, member_count, admin_count, version, seq, \
+                     large_after_seq FROM chat_group WHERE id = ?";
+const GROUPS_OF: &str = "SELECT g.id, g.kind, g.name, g.avatar_url, g.introduction, g.extra, g.member_count, \
+                         g.admin_count, g.version, g.seq, g.large_after_seq \
+                         FROM group_member m JOIN chat_group g ON g.id = m.group_id \
+                         WHERE m.user_id = ? AND m.group_id > ? ORDER BY m.group_id LIMIT ?";
+const MEMBER: &str =
+    "SELECT user_id, type, status, nickname, extra FROM group_member WHERE group_id = ? AND user_id = ?";
+const MEMBERS: &str = "SELECT user_id, type, status, nickname, extra FROM group_member \
+                       WHERE group_id = ? AND user_id > ? ORDER BY user_id LIMIT ?";
+const LARGE_OF: MultiRow = MultiRow {
+    head: "SELECT m.user_id, m.group_id FROM group_member m JOIN chat_group g ON g.id = m.group_id \
+           WHERE g.kind = 1 AND m.user_id IN (",
+    row: "?",
+    tail: ")",
+};
+const TIMELINES_OF: &str = "SELECT g.id, g.seq, g.large_after_seq, m.joined_after_seq, COALESCE(c.seq, 0) \
+                            FROM group_member m JOIN chat_group g ON g.id = m.group_id \
+                            LEFT JOIN group_cursor c ON c.user_id = m.user_id AND c.group_id = m.group_id \
+                            WHERE m.user_id = ? AND g.kind = 1 ORDER BY g.id";
+const NEWEST_SEQS: MultiRow = MultiRow { head: "SELECT id, seq FROM chat_group WHERE id IN (", row: "?", tail: ")" };
+const PAGE: &str = "SELECT gm.seq, m.id, m.command, m.content, m.sender_id, m.created_at_ms, m.status, m.group_id \
+                    FROM group_message gm JOIN message m ON m.id = gm.message_id \
+                    WHERE gm.group_id = ? AND gm.seq > ? ORDER BY gm.seq LIMIT ?";
+
+/// The repository.
+#[derive(Debug, Clone)]
+pub struct Groups {
+    reader: AnyPool,
+}
+
+/// A large group, as one of its members may read it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timeline {
+    /// Which group.
+    pub group_id: u64,
+    /// Its newest message.
+    pub newest_seq: u64,
+    /// What the member may read, and has not in his inbox, comes after this.
+    pub after_seq: u64,
+    /// How far he has read.
+    pub cursor: u64,
+}
+
+impl Groups {
+    pub(super) fn new(database: &Database) -> Self {
+        Self { reader: database.reader.clone() }
+    }
+
+    /// A group, if there is one with this id.
+    pub async fn get(&self, group_id: u64) -> Result<Option<Group>, StoreError> {
+        let mut connection = self.reader.acquire().await?;
+        Ok(find(&mut connection, group_id, "").await?)
+    }
+
+    /// A member of a group, if the user is one.
+    pub async fn member(&self, group_id: u64, user_id: u64) -> Result<Option<Member>, StoreError> {
+        let mut connection = self.reader.acquire().await?;
+        Ok(find_member(&mut connection, group_id, user_id).await?)
+    }
+
+    /// At most `limit` members with greater ids than `after_user_id`, ascending.
+    pub async fn members(&self, group_id: u64, after_user_id: u64, limit: u32) -> Result<Vec<Member>, StoreError> {
+        let query = sqlx::query(MEMBERS).bind(to_sql(group_id)).bind(to_sql(after_user_id)).bind(i64::from(limit));
+        let rows = query.fetch_all(&self.reader).await?;
+        Ok(rows.iter().map(read_member).collect::<Result<_, sqlx::Error>>()?)
+    }
+
+    /// At most `limit` groups of a user with greater ids than `after_group_id`, ascending.
+    pub async fn groups_of(&self, user_id: u64, after_group_id: u64, limit: u32) -> Result<Vec<Group>, StoreError> {
+        let query = sqlx::query(GROUPS_OF).bind(to_sql(user_id)).bind(to_sql(after_group_id)).bind(i64::from(limit));
+        let rows = query.fetch_all(&self.reader).await?;
+        Ok(rows.iter().map(read_group).collect::<Result<_, sqlx::Error>>()?)
+    }
+
+    /// The large groups of users: `(user id, group id)`s in no particular order.
+    pub async fn large_of(&self, user_ids: &[u64]) -> Result<Vec<(u64, u64)>, StoreError> {
+        let mut connection = self.reader.acquire().await?;
+        let bind = |query: AnyQuery, user_id: &u64| query.bind(to_sql(*user_id));
+        let rows = LARGE_OF.fetch(&mut connection, user_ids, bind).await?;
+        let read = |row: &AnyRow| Ok((from_sql(row.try_get(0)?), from_sql(row.try_get(1)?)));
+        Ok(rows.iter().map(read).collect::<Result<_, sqlx::Error>>()?)
+    }
+
+    /// The large groups of a user, as far as he may read them, in the order of their ids.
+    pub async fn timelines_of(&self, user_id: u64) -> Result<Vec<Timeline>, StoreError> {
+        let rows = sqlx::query(TIMELINES_OF).bind(to_sql(user_id)).fetch_all(&self.reader).await?;
+        Ok(rows.iter().map(read_timeline).collect::<Result<_, sqlx::Error>>()?)
+    }
+
+    /// The newest seqs of groups: `(group id, seq)`s in no particular order.
+    pub async fn newest_seqs(&self, group_ids: &[u64]) -> Result<Vec<(u64, u64)>, StoreError> {
+        let mut connection = self.reader.acquire().await?;
+        let bind = |query: AnyQuery, group_id: &u64| query.bind(to_sql(*group_id));
+        let rows = NEWEST_SEQS.fetch(&mut connection, group_ids, bind).await?;
+        let read = |row: &AnyRow| Ok((from_sql(row.try_get(0)?), from_sql(row.try_get(1)?)));
+        Ok(rows.iter().map(read).collect::<Result<_, sqlx::Error>>()?)
+    }
+
+    /// At most `limit` messages of a timeline after `seq`, ascending, each with its seq.
+    pub async fn page(&self, group_id: u64, seq: u64, limit: u32) -> Result<Vec<(u64, Message)>, StoreError> {
+        let query = sqlx::query(PAGE).bind(to_sql(group_id)).bind(to_sql(seq)).bind(i64::from(limit));
+        let rows = query.fetch_all(&self.reader).await?;
+        Ok(rows.iter().map(read_message).collect::<Result<_, sqlx::Error>>()?)
+    }
+}
+
+/// A group; `lock` is what the dialect adds to hold its row.
+pub(super) async fn find(
+    connection: &mut AnyConnection,
+    group_id: u64,
+    lock: &str,
+) -> Result<Option<Group>, sqlx::Error> {
+    let query = sqlx::query(sqlx::AssertSqlSafe(format!("{GROUP}{lock}"))).bind(to_sql(group_id));
+    query.fetch_optional(connection).await?.as_ref().map(read_group).transpose()
+}
+
+/// A member of a group, if the user is one.
+pub(super) async fn find_member(
+    connection: &mut AnyConnection,
+    group_id: u64,
+    user_id: u64,
+) -> Result<Option<Member>, sqlx::Error> {
+    let query = sqlx::query(MEMBER).bind(to_sql(group_id)).bind(to_sql(user_id));
+    query.fetch_optional(connection).await?.as_ref().map(read_member).transpose()
+}
+
+fn read_group(row: &AnyRow) -> Result<Group, sqlx::Error> {
+    let number = |index: usize| Ok::<u64, sqlx::Error>(from_sql(row.try_get(index)?));
+    Ok(Group {
+        id: number(0)?,
+        kind: if small(row, 1)? == Kind::Large.to_wire() { Kind::Large } else { Kind::Normal },
+        profile: Profile {
+            name: row.try_get(2)?,
+            avatar_url: row.try_get(3)?,
+            introduction: row.try_get(4)?,
+            extra: row.try_get(5)?,
+        },
+        member_count: number(6)?,
+        admin_count: number(7)?,
+        version: number(8)?,
+        seq: number(9)?,
+        large_after_seq: number(10)?,
+    })
+}
+
+fn read_member(row: &AnyRow) -> Result<Member, sqlx::Error> {
+    let wire = gim_proto::logic::MemberType::MtAdmin as i32;
+    Ok(Member {
+        user_id: from_sql(row.try_get(0)?),
+        is_admin: small(row, 1)? == wire,
+        status: small(row, 2)?,
+        nickname: row.try_get(3)?,
+        extra: row.try_get(4)?,
+    })
+}
+
+fn read_timeline(row: &AnyRow) -> Result<Timeline, sqlx::Error> {
+    let number = |index: usize| Ok::<u64, sqlx::Error>(from_sql(row.try_get(index)?));
+    Ok(Timeline {
+        group_id: number(0)?,
+        newest_seq: number(1)?,
+        after_seq: number(2)?.max(number(3)?),
+        cursor: number(4)?,
+    })
+}
