@@ -1,13 +1,14 @@
 //! The record of one connection: its socket, its session, and what it owes and is owed. Owned by one reactor.
 //!
 //! Always holds: an idle connection owns no heap memory. `intake` has some while a frame is unfinished, `outbound` while
-//! something waits to be written, `peer` only where connections per address are counted.
+//! something waits to be written.
 
-use std::{mem::size_of, net::IpAddr};
+use std::mem::size_of;
 
 use mio::net::TcpStream;
 
 use crate::{
+    reactor::quota::Share,
     session::Session,
     wire::{intake::Intake, outbound::Outbound},
 };
@@ -27,8 +28,8 @@ pub struct Connection {
     pub outbound: Option<Box<Outbound>>,
     /// Where it sits, if it subscribed to a room.
     pub seat: Seat,
-    /// Whose share of the connections per address it takes.
-    pub peer: Option<Box<IpAddr>>,
+    /// What it has of its address' share of connections.
+    pub share: Share,
     /// Since when more than the soft limit waits to be written.
     pub congested_since_ms: Option<u32>,
     /// What is known of its socket, and the lists that it is on.

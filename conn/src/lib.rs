@@ -9,6 +9,7 @@
 //! - [`reactor`]: one thread each, owns everything it touches; no lock, no `async`, no blocking call
 //! - [`wire`] and [`session`]: frames, packets and the rules of a connection, without IO
 //! - [`net`]: the system calls on sockets
+//! - `placement`: which core a reactor runs on
 //! - [`bridge`]: the only asynchronous part: batches to logic and back
 //!
 //! A packet's way through these, in nine steps, opens ARCHITECTURE.md; the code carries `path n/9` at each.
@@ -18,6 +19,7 @@ pub mod connection;
 pub mod ids;
 pub mod metrics;
 pub mod net;
+mod placement;
 pub mod reactor;
 pub mod session;
 pub mod settings;

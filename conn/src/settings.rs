@@ -18,6 +18,8 @@ use crate::{
 pub struct ConnSettings {
     pub node: String,
     pub reactors: usize,
+    pub reactor_cores: Vec<usize>,
+    pub busy_poll_us: u64,
     pub logic: Vec<Endpoint>,
     pub tcp: TcpSettings,
     pub grpc: GrpcSettings,
@@ -117,6 +119,8 @@ impl Default for ConnSettings {
         Self {
             node: "conn-1".into(),
             reactors: 0,
+            reactor_cores: Vec::new(),
+            busy_poll_us: 0,
             logic: vec![Endpoint::new("http://127.0.0.1:8010")],
             tcp: TcpSettings::default(),
             grpc: GrpcSettings { listen: Endpoint::new("127.0.0.1:8000"), internal_token: String::new() },
@@ -218,6 +222,7 @@ impl Settings for ConnSettings {
         at_least("node", self.node.len(), 1)?;
         at_least("logic", self.logic.len(), 1)?;
         at_most("reactors", self.reactors, REACTORS_MAX)?;
+        at_most("busy_poll_us", self.busy_poll_us as usize, 1_000_000)?;
         if self.tcp.listen.is_off() {
             return Err("tcp.listen: must not be empty".into());
         }

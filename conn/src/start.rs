@@ -15,7 +15,8 @@ use tonic::service::RoutesBuilder;
 use crate::{
     bridge::{self, Bridge, PushCalls, ReactorHandle, Reactors},
     net::listen,
-    reactor::{self, Parts, Reactor, inbox::Command, uplink::Uplink},
+    placement::{self, NoSuchCore},
+    reactor::{self, Parts, Reactor, inbox::Command, quota::Quota, uplink::Uplink},
     settings::{ConnSettings, DrainSettings, LimitSettings},
 };
 
@@ -40,6 +41,9 @@ pub enum StartError {
     /// A reactor could not be made.
     #[error("cannot start a reactor: {0}")]
     Reactor(#[source] std::io::Error),
+    /// The settings pin reactors to a core that is not there.
+    #[error("settings: {0}")]
+    Core(#[from] NoSuchCore),
     /// The address of a logic node is of no use.
     #[error("settings: logic: {0}")]
     Logic(String),
@@ -63,7 +67,8 @@ pub async fn start(settings: ConnSettings) -> Result<Conn, StartError> {
     let readiness = Readiness::default();
     let link_ready = readiness.part("link to logic");
     let admin = admin::start(&settings.admin, readiness.clone()).await?;
-    let limits = share_limits(&settings);
+    placement::check(&settings.reactor_cores)?;
+    let quota = Arc::new(quota(&settings.limits));
     let address = settings.tcp.listen.socket_address()?;
     let backlog = i32::from(settings.tcp.backlog.min(i16::MAX as u16));
     let listeners =
@@ -91,8 +96,10 @@ pub async fn start(settings: ConnSettings) -> Result<Conn, StartError> {
             uplink,
             rules: settings.rules(),
             socket_options: settings.socket_options(),
-            limits: limits.clone(),
+            quota: quota.clone(),
+            limits: settings.limits.clone(),
             turn: settings.turn.clone(),
+            busy_poll: Duration::from_micros(settings.busy_poll_us),
             drain: share_drain(&settings),
         };
         reactors.push(Reactor::new(parts).map_err(StartError::Reactor)?);
@@ -104,7 +111,8 @@ pub async fn start(settings: ConnSettings) -> Result<Conn, StartError> {
     let bridge =
         bridge::start(&settings, up_receiver, notify, handles.clone(), link_ready).map_err(StartError::Logic)?;
     let threads = reactors.into_iter().enumerate();
-    let threads = threads.map(|(index, reactor)| spawn(index, reactor, ended_sender.clone()));
+    let threads =
+        threads.map(|(index, reactor)| spawn(index, reactor, settings.reactor_cores.clone(), ended_sender.clone()));
     let threads = threads.collect::<Result<_, _>>().map_err(StartError::Reactor)?;
     Ok(Conn { tcp_address, admin, grpc, bridge, reactors: handles, threads, ended, readiness })
 }
@@ -159,7 +167,12 @@ impl Running for Conn {
 }
 
 /// Runs a reactor on a thread of its own, which says how it ended.
-fn spawn(index: usize, reactor: Reactor, ended: mpsc::Sender<String>) -> std::io::Result<thread::JoinHandle<()>> {
+fn spawn(
+    index: usize,
+    reactor: Reactor,
+    cores: Vec<usize>,
+    ended: mpsc::Sender<String>,
+) -> std::io::Result<thread::JoinHandle<()>> {
     thread::Builder::new().name(format!("reactor-{index}")).spawn(move || {
         /// Speaks also when the thread panics.
         struct LastWord(mpsc::Sender<String>, String);
@@ -170,6 +183,9 @@ fn spawn(index: usize, reactor: Reactor, ended: mpsc::Sender<String>) -> std::io
             }
         }
         let mut last_word = LastWord(ended, format!("reactor {index} panicked"));
+        if let Err(error) = placement::pin(index, &cores) {
+            tracing::warn!(reactor = index, %error, "a reactor could not be pinned to its core");
+        }
         last_word.1 = match reactor.run() {
             Ok(()) => format!("reactor {index} ended"),
             Err(error) => format!("reactor {index} failed: {error}"),
@@ -177,11 +193,9 @@ fn spawn(index: usize, reactor: Reactor, ended: mpsc::Sender<String>) -> std::io
     })
 }
 
-/// What one reactor may hold, after the process took as many files as it can get.
-fn share_limits(settings: &ConnSettings) -> LimitSettings {
-    let reactors = settings.reactor_count();
+/// What the process may hold, after it took as many files as it can get.
+fn quota(limits: &LimitSettings) -> Quota {
     let files = raise_file_limit();
-    let limits = &settings.limits;
     let possible = files.saturating_sub(limits.files_reserved).max(1);
     if possible < limits.connections_max {
         tracing::warn!(
@@ -191,11 +205,7 @@ fn share_limits(settings: &ConnSettings) -> LimitSettings {
             "the file limit of this process allows fewer connections than limits.connections_max"
         );
     }
-    LimitSettings {
-        connections_max: limits.connections_max.min(possible).div_ceil(reactors),
-        connections_per_ip_max: limits.connections_per_ip_max.div_ceil(reactors as u32),
-        ..limits.clone()
-    }
+    Quota::new(limits.connections_max.min(possible), limits.connections_per_ip_max)
 }
 
 fn raise_file_limit() -> usize {

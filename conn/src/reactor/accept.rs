@@ -1,6 +1,6 @@
 //! Accepting: a budget per turn, a pause when the process runs out of something, a spoken refusal when it is full.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use bytes::Bytes;
 use gim_proto::CloseReason;
@@ -9,7 +9,7 @@ use mio::{
     net::{TcpListener, TcpStream},
 };
 
-use super::Reactor;
+use super::{Reactor, quota::Share};
 use crate::{
     connection::{Connection, Ending, Flags, Seat},
     ids::Source,
@@ -70,37 +70,22 @@ impl Reactor {
         }
     }
 
-    pub(super) fn release_peer(&mut self, peer: IpAddr) {
-        if let Some(count) = self.per_ip.get_mut(&peer) {
-            *count -= 1;
-            if *count == 0 {
-                self.per_ip.remove(&peer);
-            }
-        }
-    }
-
     fn admit(&mut self, mut stream: TcpStream, peer: SocketAddr) {
-        let refusal = if self.drain.is_running() {
-            Some(CloseReason::CrServerDraining)
-        } else if self.table.len() >= self.limits.connections_max || !self.take_peer(peer.ip()) {
-            Some(CloseReason::CrServerOverloaded)
-        } else {
-            None
-        };
-        if let Some(reason) = refusal {
-            self.turn_away(&mut stream, peer, reason);
-            return;
+        if self.drain.is_running() {
+            return self.turn_away(&mut stream, peer, CloseReason::CrServerDraining);
         }
+        let Some(share) = self.quota.take(peer.ip()) else {
+            return self.turn_away(&mut stream, peer, CloseReason::CrServerOverloaded);
+        };
         // A socket whose peer left already refuses its options; its end is read like any other's.
         if let Err(error) = socket::set_options(&stream, self.socket_options) {
             tracing::debug!(%error, %peer, "socket options were refused");
         }
-        self.install(stream, peer.ip());
+        self.install(stream, share);
     }
 
-    fn install(&mut self, stream: TcpStream, peer: IpAddr) {
+    fn install(&mut self, stream: TcpStream, share: Share) {
         let session = Session::new(self.now_ms, &self.rules);
-        let counted = (self.limits.connections_per_ip_max > 0).then(|| Box::new(peer));
         let registry = self.poll.registry();
         let installed = self.table.insert_with(|slot, generation| {
             let mut stream = stream;
@@ -113,7 +98,7 @@ impl Reactor {
                 intake: Intake::default(),
                 outbound: None,
                 seat: Seat::default(),
-                peer: counted,
+                share,
                 congested_since_ms: None,
                 flags: Flags { ending: Ending::None, ..Flags::default() },
             })
@@ -125,24 +110,13 @@ impl Reactor {
             }
             Some(Err(error)) => {
                 tracing::error!(%error, "a connection could not be registered");
-                self.release_peer(peer);
+                self.quota.give_back(share);
             }
             None => {
                 self.metrics.tally.refused_connections += 1;
-                self.release_peer(peer);
+                self.quota.give_back(share);
             }
         }
-    }
-
-    /// Takes one of the connections that an address may have. False where it has them all.
-    fn take_peer(&mut self, peer: IpAddr) -> bool {
-        if self.limits.connections_per_ip_max == 0 {
-            return true;
-        }
-        let count = self.per_ip.entry(peer).or_insert(0);
-        let is_free = *count < self.limits.connections_per_ip_max;
-        *count += u32::from(is_free);
-        is_free
     }
 
     /// Says why, as far as an empty socket buffer takes it, and closes.

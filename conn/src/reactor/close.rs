@@ -92,10 +92,8 @@ impl Reactor {
     /// Frees the slots of this turn's dead; dropping the stream closes the socket and takes it out of epoll.
     pub(super) fn reap(&mut self) {
         while let Some(slot) = self.dead.pop() {
-            if let Some(connection) = self.table.remove(slot)
-                && let Some(peer) = connection.peer
-            {
-                self.release_peer(*peer);
+            if let Some(connection) = self.table.remove(slot) {
+                self.quota.give_back(connection.share);
             }
         }
     }

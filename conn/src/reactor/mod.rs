@@ -1,5 +1,5 @@
 //! One reactor: one thread, one epoll, and every connection that the kernel gave to its listener. Nothing it owns is shared;
-//! the world talks to it through [`inbox`], it talks to the world through [`uplink`].
+//! the world talks to it through [`inbox`], it talks to the world through [`uplink`], and all reactors count in one [`quota`].
 //!
 //! A turn has a fixed order, and [`Reactor::turn`] reads as this list:
 //!
@@ -11,6 +11,7 @@
 //! an event, timer or command handled in this turn can never meet a newer owner of its slot.
 
 pub mod inbox;
+pub mod quota;
 pub mod table;
 pub mod uplink;
 pub mod wake;
@@ -28,9 +29,8 @@ mod rooms;
 mod timers;
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::VecDeque,
     io,
-    net::IpAddr,
     sync::Arc,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -53,6 +53,7 @@ use drain::Drain;
 use fanout::Broadcasts;
 use flush::OutboundPool;
 use inbox::Command;
+use quota::Quota;
 use rooms::Rooms;
 use table::Table;
 use uplink::Uplink;
@@ -87,10 +88,14 @@ pub struct Parts {
     pub rules: Rules,
     /// Options of every accepted socket.
     pub socket_options: SocketOptions,
-    /// Bounds, with `connections_max` and `connections_per_ip_max` already this reactor's share.
+    /// How many connections there may be, in all reactors together.
+    pub quota: Arc<Quota>,
+    /// Bounds of one connection, and of one room.
     pub limits: LimitSettings,
     /// Budgets of one turn.
     pub turn: TurnSettings,
+    /// How long to ask epoll over and over before it sleeps.
+    pub busy_poll: Duration,
     /// How it ends, with `closes_per_s` already this reactor's share.
     pub drain: DrainSettings,
 }
@@ -105,12 +110,13 @@ pub struct Reactor {
     rules: Rules,
     limits: LimitSettings,
     budget: TurnSettings,
+    busy_poll: Duration,
 
     table: Table,
     wheel: Wheel,
     rooms: Rooms,
     devices: Devices,
-    per_ip: HashMap<IpAddr, u32>,
+    quota: Arc<Quota>,
     signed_in: usize,
 
     inbox: Receiver<Command>,
@@ -157,10 +163,11 @@ impl Reactor {
             limits: parts.limits,
             scratch: vec![0; parts.turn.read_bytes].into(),
             budget: parts.turn,
+            busy_poll: parts.busy_poll,
             table: Table::default(),
             wheel: Wheel::default(),
             devices: Devices::default(),
-            per_ip: HashMap::new(),
+            quota: parts.quota,
             signed_in: 0,
             inbox: parts.inbox,
             wake: parts.wake,
@@ -217,7 +224,22 @@ impl Reactor {
     }
 
     fn wait(&mut self, events: &mut Events) -> io::Result<()> {
-        match self.poll.poll(events, Some(self.patience())) {
+        let patience = self.patience();
+        let busy = patience.min(self.busy_poll);
+        if !busy.is_zero() {
+            let asleep_at = Instant::now() + busy;
+            while Instant::now() < asleep_at {
+                self.poll(events, Duration::ZERO)?;
+                if !events.is_empty() {
+                    return Ok(());
+                }
+            }
+        }
+        self.poll(events, patience)
+    }
+
+    fn poll(&mut self, events: &mut Events, timeout: Duration) -> io::Result<()> {
+        match self.poll.poll(events, Some(timeout)) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {
                 events.clear();
                 Ok(())

@@ -1,0 +1,174 @@
+//! How many connections the process, and each address, may have. The one thing that reactors share: counters, touched when a
+//! connection comes or goes, so that a cap means what it says however the kernel spreads the connects.
+//!
+//! Always holds: what was taken is given back once, by the reactor that took it; no counter goes beyond its cap.
+
+use std::{
+    hash::{BuildHasher as _, RandomState},
+    net::IpAddr,
+    num::NonZeroU32,
+    sync::atomic::{AtomicU64, AtomicUsize, Ordering},
+};
+
+/// Counters that an address may be found in: a line of the cache.
+const WAYS: usize = 8;
+
+/// Counters per connection that may be there: so many that a set without a free one is a rarity.
+const COUNTERS_PER_CONNECTION: usize = 4;
+
+/// Bits of a counter that count; those above tell whose it is.
+const COUNT_BITS: u32 = 24;
+const COUNT_MASK: u64 = (1 << COUNT_BITS) - 1;
+
+/// The caps of a process and how much of them is in use.
+#[derive(Debug)]
+pub struct Quota {
+    connections: AtomicUsize,
+    connections_max: usize,
+    addresses: Option<Addresses>,
+}
+
+/// What a connection has of its address' share: the counter that it was counted in, if it was.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Share(Option<NonZeroU32>);
+
+/// Connections per address, in sets of [`WAYS`] counters. An address' keyed hash chooses the set; a counter at zero is free
+/// for any address of its set. (Where one becomes free while two reactors look for it, an address may get a second one.)
+#[derive(Debug)]
+struct Addresses {
+    counters: Box<[AtomicU64]>,
+    count_max: u64,
+    hasher: RandomState,
+}
+
+impl Quota {
+    /// Caps for a process; 0 per address for no cap.
+    pub fn new(connections_max: usize, per_address_max: u32) -> Self {
+        let addresses = (per_address_max > 0).then(|| {
+            let sets = (connections_max * COUNTERS_PER_CONNECTION / WAYS).next_power_of_two().min(1 << COUNT_BITS);
+            let counters = (0..sets * WAYS).map(|_| AtomicU64::new(0)).collect();
+            let count_max = u64::from(per_address_max).min(COUNT_MASK);
+            Addresses { counters, count_max, hasher: RandomState::new() }
+        });
+        Self { connections: AtomicUsize::new(0), connections_max, addresses }
+    }
+
+    /// Takes a connection of the process and of its address. `None`, and nothing is taken, where either is at its cap.
+    pub fn take(&self, address: IpAddr) -> Option<Share> {
+        if self.connections.fetch_add(1, Ordering::Relaxed) < self.connections_max
+            && let Some(share) = self.addresses.as_ref().map_or(Some(Share::default()), |counts| counts.take(address))
+        {
+            return Some(share);
+        }
+        self.connections.fetch_sub(1, Ordering::Relaxed);
+        None
+    }
+
+    /// Gives a connection back.
+    pub fn give_back(&self, share: Share) {
+        self.connections.fetch_sub(1, Ordering::Relaxed);
+        if let (Some(addresses), Some(number)) = (&self.addresses, share.0) {
+            addresses.counters[number.get() as usize - 1].fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Addresses {
+    fn take(&self, address: IpAddr) -> Option<Share> {
+        let hash = self.hasher.hash_one(address);
+        // The upper bits choose the set, the lower forty tell its addresses apart.
+        let set = (hash >> COUNT_BITS) as usize % (self.counters.len() / WAYS) * WAYS;
+        let owner = hash << COUNT_BITS;
+        loop {
+            let Some((index, seen)) = self.find(set, owner) else {
+                // No counter is free: rather an address that is not counted than one that is refused for others.
+                return Some(Share::default());
+            };
+            if seen & COUNT_MASK >= self.count_max {
+                return None;
+            }
+            let taken = owner | ((seen & COUNT_MASK) + 1);
+            let counter = &self.counters[index];
+            // Lost only to another reactor that counted one, so that this ends.
+            if counter.compare_exchange(seen, taken, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+                return Some(Share(NonZeroU32::new(index as u32 + 1)));
+            }
+        }
+    }
+
+    /// The owner's counter in a set, or else one that is free.
+    fn find(&self, set: usize, owner: u64) -> Option<(usize, u64)> {
+        let mut free = None;
+        for index in set..set + WAYS {
+            let seen = self.counters[index].load(Ordering::Relaxed);
+            if seen & COUNT_MASK == 0 {
+                free = free.or(Some((index, seen)));
+            } else if seen & !COUNT_MASK == owner {
+                return Some((index, seen));
+            }
+        }
+        free
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    fn address(number: u32) -> IpAddr {
+        Ipv4Addr::from(number).into()
+    }
+
+    #[test]
+    fn the_cap_of_the_process_is_exact() {
+        let quota = Quota::new(2, 0);
+        let first = quota.take(address(1)).unwrap();
+        quota.take(address(1)).unwrap();
+        assert_eq!(quota.take(address(2)), None);
+        assert_eq!(quota.take(address(2)), None, "a refusal takes nothing");
+        quota.give_back(first);
+        assert!(quota.take(address(2)).is_some());
+    }
+
+    #[test]
+    fn the_cap_of_an_address_is_exact_and_its_own() {
+        let quota = Quota::new(10_000, 3);
+        for number in 0..1_000 {
+            let shares: Vec<_> = (0..3).map(|_| quota.take(address(number)).unwrap()).collect();
+            assert_eq!(quota.take(address(number)), None);
+            quota.give_back(shares[0]);
+            assert!(quota.take(address(number)).is_some());
+        }
+    }
+
+    #[test]
+    fn reactors_that_take_and_give_at_once_leave_nothing_taken() {
+        let quota = Quota::new(64, 5);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for round in 0..20_000 {
+                        let shares: Vec<_> = (0..3).filter_map(|_| quota.take(address(round % 7))).collect();
+                        shares.into_iter().for_each(|share| quota.give_back(share));
+                    }
+                });
+            }
+        });
+        assert_eq!(quota.connections.load(Ordering::Relaxed), 0);
+        let counters = &quota.addresses.as_ref().unwrap().counters;
+        assert!(counters.iter().all(|counter| counter.load(Ordering::Relaxed) & COUNT_MASK == 0));
+    }
+
+    #[test]
+    fn addresses_that_find_no_counter_are_let_in() {
+        let quota = Quota::new(1, 1);
+        let addresses = quota.addresses.as_ref().unwrap();
+        assert_eq!(addresses.counters.len(), WAYS);
+        let shares: Vec<_> = (0..WAYS as u32).map(|number| addresses.take(address(number)).unwrap()).collect();
+        assert!(shares.iter().all(|share| *share != Share::default()));
+        assert_eq!(addresses.take(address(99)), Some(Share::default()));
+        assert_eq!(addresses.take(address(0)), None);
+    }
+}
