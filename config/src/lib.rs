@@ -7,6 +7,7 @@
 //! - [`grpc`]: serving with health, reflection, request ids and the internal token; lazily connected channels
 //! - [`shutdown`]: the first signal drains, the second stops
 //! - [`sql`] (feature `sql`): opening and migrating a database
+//! - `testing` (feature `testing`): the databases that tests run against
 //! - [`service`]: the frame of `main` that ties these together and turns any failure into one sentence and exit code 1
 //!
 //! All of it runs on Tokio or at start-up; nothing here is on the path of a byte.
@@ -22,6 +23,8 @@ pub mod settings;
 pub mod shutdown;
 #[cfg(feature = "sql")]
 pub mod sql;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub use args::ServiceArgs;
 pub use ready::Readiness;

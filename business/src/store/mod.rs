@@ -9,7 +9,8 @@ mod friend;
 mod token;
 mod user;
 
-use gim_config::sql::Database;
+use gim_config::sql::{self, Database, Dialect};
+use sqlx::migrate::Migrator;
 
 /// The tables of this service. Clones share the database.
 #[derive(Debug, Clone)]
@@ -20,7 +21,7 @@ pub struct Store {
 pub use friend::FriendRequest;
 
 /// The embedded migrations.
-pub static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("migrations/sqlite");
+pub static MIGRATIONS: [(Dialect, Migrator); 1] = [(Dialect::Sqlite, sqlx::migrate!("migrations/sqlite"))];
 
 /// Why the database did not do what it was asked for. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
@@ -42,14 +43,7 @@ impl Store {
 
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
-        let is_busy = match &error {
-            sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed | sqlx::Error::Io(_) => {
-                true
-            }
-            sqlx::Error::Database(error) => dialect::is_busy(error.as_ref()),
-            _ => false,
-        };
-        if is_busy { Self::Busy(error) } else { Self::Failed(error) }
+        if sql::is_transient(&error) { Self::Busy(error) } else { Self::Failed(error) }
     }
 }
 

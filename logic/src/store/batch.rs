@@ -234,8 +234,14 @@ async fn number<'a>(
     }
     let counts: Vec<(u64, u64)> = counts.into_iter().collect();
     let bind = |query: AnyQuery, row: &(u64, u64)| query.bind(to_sql(row.0)).bind(to_sql(row.1));
+    let rows = if sql.bump_returns {
+        sql.bump_inboxes.fetch(connection, &counts, bind).await?
+    } else {
+        sql.bump_inboxes.execute(connection, &counts, bind).await?;
+        NEWEST_SEQS.fetch(connection, &counts, |query, row| query.bind(to_sql(row.0))).await?
+    };
     let mut newest_seqs = HashMap::with_capacity(counts.len());
-    for row in sql.bump_inboxes.fetch(connection, &counts, bind).await? {
+    for row in rows {
         newest_seqs.insert(from_sql(row.try_get(0)?), from_sql(row.try_get(1)?));
     }
     // From the seq after the bump back to the last one before it.

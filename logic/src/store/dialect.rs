@@ -1,22 +1,23 @@
 //! The SQL that differs between dialects, and nothing else.
 
 use gim_config::sql::Dialect;
-use sqlx::error::DatabaseError;
 
 use super::statement::MultiRow;
 
 /// The statements of one dialect.
 #[derive(Debug)]
 pub(super) struct Sql {
-    /// Adds to the counters of users (`user_id, count` per row); returns `user_id, seq`.
+    /// Adds to the counters of users (`user_id, count` per row).
     pub bump_inboxes: MultiRow,
+    /// Whether that statement returns `user_id, seq`; if not, they are read after it, in its transaction.
+    pub bump_returns: bool,
     /// Raises acks (`user_id, device_id, seq` per row).
     pub raise_acks: MultiRow,
     /// Finds sends by key (`sender_id, client_msg_id` per row).
     pub find_sent: MultiRow,
     /// Deletes some sends (`created_at_ms` before, how many at most).
     pub purge_sent: &'static str,
-    /// Hands out the next seqs of a room (`room_id, count`); returns `reserved_until`.
+    /// Hands out the next seqs of a room (`room_id, count`).
     pub reserve_room_seqs: &'static str,
 }
 
@@ -24,14 +25,8 @@ pub(super) struct Sql {
 pub(super) fn sql(dialect: Dialect) -> &'static Sql {
     match dialect {
         Dialect::Sqlite => &SQLITE,
+        Dialect::Mysql => &MYSQL,
     }
-}
-
-/// Whether the database says that it is busy, full or unreadable just now.
-pub(super) fn is_transient(error: &dyn DatabaseError) -> bool {
-    // The low byte is the primary result code of SQLite: BUSY, LOCKED, READONLY, IOERR, FULL, CANTOPEN.
-    let code = error.code().and_then(|code| code.parse::<u32>().ok());
-    code.is_some_and(|code| matches!(code & 0xff, 5 | 6 | 8 | 10 | 13 | 14))
 }
 
 static SQLITE: Sql = Sql {
@@ -40,6 +35,7 @@ static SQLITE: Sql = Sql {
         row: "(?,?)",
         tail: " ON CONFLICT (user_id) DO UPDATE SET seq = seq + excluded.seq RETURNING user_id, seq",
     },
+    bump_returns: true,
     raise_acks: MultiRow {
         head: "INSERT INTO device_ack (user_id, device_id, seq) VALUES ",
         row: "(?,?,?)",
@@ -54,6 +50,29 @@ static SQLITE: Sql = Sql {
     purge_sent: "DELETE FROM sent WHERE (sender_id, client_msg_id) IN \
                  (SELECT sender_id, client_msg_id FROM sent WHERE created_at_ms < ? ORDER BY created_at_ms LIMIT ?)",
     reserve_room_seqs: "INSERT INTO room_seq (room_id, reserved_until) VALUES (?, ?) \
-                        ON CONFLICT (room_id) DO UPDATE SET reserved_until = reserved_until + excluded.reserved_until \
-                        RETURNING reserved_until",
+                        ON CONFLICT (room_id) DO UPDATE SET reserved_until = reserved_until + excluded.reserved_until",
+};
+
+// No RETURNING, which only MariaDB has; VALUES(), which all of them still take.
+static MYSQL: Sql = Sql {
+    bump_inboxes: MultiRow {
+        head: "INSERT INTO inbox (user_id, seq) VALUES ",
+        row: "(?,?)",
+        tail: " ON DUPLICATE KEY UPDATE seq = seq + VALUES(seq)",
+    },
+    bump_returns: false,
+    raise_acks: MultiRow {
+        head: "INSERT INTO device_ack (user_id, device_id, seq) VALUES ",
+        row: "(?,?,?)",
+        tail: " ON DUPLICATE KEY UPDATE seq = GREATEST(seq, VALUES(seq))",
+    },
+    find_sent: MultiRow {
+        head: "SELECT sender_id, CONVERT(client_msg_id USING utf8mb4), message_id, seq, created_at_ms FROM sent \
+               WHERE (sender_id, client_msg_id) IN (",
+        row: "(?,?)",
+        tail: ")",
+    },
+    purge_sent: "DELETE FROM sent WHERE created_at_ms < ? ORDER BY created_at_ms LIMIT ?",
+    reserve_room_seqs: "INSERT INTO room_seq (room_id, reserved_until) VALUES (?, ?) \
+                        ON DUPLICATE KEY UPDATE reserved_until = reserved_until + VALUES(reserved_until)",
 };

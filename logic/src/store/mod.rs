@@ -14,7 +14,7 @@ pub mod sent;
 mod statement;
 pub mod writer;
 
-use gim_config::sql::Database;
+use gim_config::sql::{self, Database, Dialect};
 use sqlx::{Row as _, migrate::Migrator};
 
 pub use device::Devices;
@@ -23,8 +23,9 @@ pub use inbox::Inboxes;
 pub use room::RoomSeqs;
 pub use sent::SentKeys;
 
-/// The tables, for SQLite.
-pub static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
+/// The tables, for each dialect.
+pub static MIGRATIONS: [(Dialect, Migrator); 2] =
+    [(Dialect::Sqlite, sqlx::migrate!("migrations/sqlite")), (Dialect::Mysql, sqlx::migrate!("migrations/mysql"))];
 
 /// Why the store did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -42,7 +43,7 @@ pub enum StoreError {
 
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
-        if is_transient(&error) { Self::Busy(error.to_string()) } else { Self::Failed(error.to_string()) }
+        if sql::is_transient(&error) { Self::Busy(error.to_string()) } else { Self::Failed(error.to_string()) }
     }
 }
 
@@ -74,15 +75,6 @@ impl Store {
             sent_keys: SentKeys::new(&database),
             database,
         }
-    }
-}
-
-/// Whether the database was away, full or busy, rather than asked for something it cannot do.
-fn is_transient(error: &sqlx::Error) -> bool {
-    match error {
-        sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::Io(_) | sqlx::Error::WorkerCrashed => true,
-        sqlx::Error::Database(error) => dialect::is_transient(error.as_ref()),
-        _ => false,
     }
 }
 

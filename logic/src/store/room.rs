@@ -37,8 +37,13 @@ impl RoomSeqs {
 
     /// Reserves the next block of a room and returns its last seq; its first is that minus [`BLOCK_SEQS`] plus 1.
     pub async fn reserve(&self, room_id: u64) -> Result<u64, StoreError> {
-        let query = sqlx::query_scalar(self.sql.reserve_room_seqs).bind(to_sql(room_id)).bind(to_sql(BLOCK_SEQS));
-        Ok(from_sql(query.fetch_one(&self.writer).await?))
+        let mut transaction = self.writer.begin().await?;
+        let reserve = sqlx::query(self.sql.reserve_room_seqs).bind(to_sql(room_id)).bind(to_sql(BLOCK_SEQS));
+        reserve.execute(&mut *transaction).await?;
+        let read = sqlx::query_scalar("SELECT reserved_until FROM room_seq WHERE room_id = ?").bind(to_sql(room_id));
+        let reserved_until: i64 = read.fetch_one(&mut *transaction).await?;
+        transaction.commit().await?;
+        Ok(from_sql(reserved_until))
     }
 
     /// Gives the unused rest of blocks back. Where another block was reserved meanwhile, the rest is just skipped.

@@ -1,8 +1,6 @@
-//! The inbox writer and the repositories on a real SQLite file.
+//! The inbox writer and the repositories.
 
-#![allow(clippy::unwrap_used)] // helpers of tests fail loudly
-
-use std::{collections::HashMap, path::Path, sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use gim_config::sql::{Database, DatabaseSettings};
 use gim_logic::{
@@ -21,14 +19,34 @@ use gim_logic::{
 };
 use gim_proto::logic::Device;
 use proptest::prelude::*;
-use sqlx::Executor as _;
+use sqlx::{AnyConnection, Connection as _, Executor as _};
 use tempfile::TempDir;
 use tokio::{sync::mpsc, task::JoinHandle};
 
+use crate::backend::Backend;
+
 const DEADLINE: Duration = Duration::from_secs(20);
+
+on_both!(
+    concurrent_pushes_give_every_user_gap_free_seqs_in_delivery_order,
+    a_repeated_key_stores_nothing_whether_in_one_batch_or_after_a_restart,
+    a_send_that_was_committed_but_not_answered_is_a_duplicate_when_it_is_retried,
+    a_restart_keeps_messages_acks_and_counters,
+    acks_only_rise_and_never_beyond_the_inbox,
+    one_bad_job_does_not_fail_those_in_its_batch,
+    a_full_queue_refuses_and_recovers,
+    the_bytes_that_wait_are_bounded_too,
+    a_database_that_is_locked_is_try_again_later_and_recovers_by_itself,
+    work_that_was_taken_on_before_the_stop_is_written,
+    pages_are_ascending_without_gaps_or_repeats,
+    keys_past_their_retention_are_forgotten_in_small_steps,
+    room_seqs_never_go_back_and_unused_ones_return,
+    devices_are_stored_and_updated,
+);
 
 struct Bench {
     data: TempDir,
+    database: DatabaseSettings,
     store: Store,
     writer: Writer,
     task: JoinHandle<()>,
@@ -36,34 +54,68 @@ struct Bench {
     ids: Arc<MessageIds>,
 }
 
-async fn open(data: &Path) -> Store {
-    let database = Database::open(&DatabaseSettings::default(), data, "logic.db", &store::MIGRATIONS).await;
-    Store::new(database.unwrap())
+async fn bench(backend: Backend) -> Bench {
+    bench_with(backend, InboxSettings::default()).await
 }
 
-async fn bench() -> Bench {
-    bench_with(InboxSettings::default()).await
+async fn bench_with(backend: Backend, settings: InboxSettings) -> Bench {
+    start(tempfile::tempdir().unwrap(), backend.database(), settings).await
 }
 
-async fn bench_with(settings: InboxSettings) -> Bench {
-    start(tempfile::tempdir().unwrap(), settings).await
-}
-
-async fn start(data: TempDir, settings: InboxSettings) -> Bench {
-    let store = open(data.path()).await;
+async fn start(data: TempDir, database: DatabaseSettings, settings: InboxSettings) -> Bench {
+    let opened = Database::open(&database, data.path(), "logic.db", &store::MIGRATIONS).await;
+    let store = Store::new(opened.unwrap());
     let (deliveries, committed) = mpsc::channel(10_000);
     let (writer, task) = Writer::start(&store.database, &settings, deliveries);
     let newest_id = store.inboxes.newest_message_id().await.unwrap();
-    Bench { data, store, writer, task, committed, ids: Arc::new(MessageIds::new(1, newest_id)) }
+    Bench { data, database, store, writer, task, committed, ids: Arc::new(MessageIds::new(1, newest_id)) }
+}
+
+/// Another process that holds a lock which the writer needs.
+struct Held(AnyConnection);
+
+impl Held {
+    async fn release(mut self) {
+        self.0.execute("ROLLBACK").await.unwrap();
+    }
 }
 
 impl Bench {
-    /// Stops everything, as a clean stop of the service does, and starts again on the same file.
+    /// Holds up whoever writes to the inbox of `user_id` (on SQLite, whoever writes), until released.
+    async fn hold_up(&self, user_id: u64) -> Held {
+        let is_embedded = self.database.url.is_empty();
+        let file = format!("sqlite:{}", self.data.path().join("logic.db").display());
+        let url = if is_embedded { &file } else { &self.database.url };
+        let mut connection = AnyConnection::connect(url).await.unwrap();
+        if is_embedded {
+            connection.execute("BEGIN IMMEDIATE").await.unwrap();
+        } else {
+            connection.execute("BEGIN").await.unwrap();
+            let lock = "INSERT INTO inbox (user_id, seq) VALUES (?, 0) ON DUPLICATE KEY UPDATE seq = seq";
+            sqlx::query(lock).bind(user_id.cast_signed()).execute(&mut connection).await.unwrap();
+        }
+        Held(connection)
+    }
+
+    /// Takes work on until it is refused; returns what was taken on, and the refusal.
+    async fn fill(&self, work: impl Fn() -> Work) -> (Vec<Pending>, StoreError) {
+        let mut pending = Vec::new();
+        loop {
+            match self.writer.submit(work()) {
+                Ok(taken) => pending.push(taken),
+                Err(error) => return (pending, error),
+            }
+            tokio::task::yield_now().await;
+            assert!(pending.len() < 100);
+        }
+    }
+
+    /// Stops everything, as a clean stop of the service does, and starts again on the same data.
     async fn restart(self) -> Bench {
         self.writer.close();
         self.task.await.unwrap();
         self.store.database.close().await;
-        start(self.data, InboxSettings::default()).await
+        start(self.data, self.database, InboxSettings::default()).await
     }
 
     fn submit_push(&self, user_ids: &[u64]) -> Pending {
@@ -115,9 +167,8 @@ async fn sent(pending: Pending) -> Sent {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn concurrent_pushes_give_every_user_gap_free_seqs_in_delivery_order() {
-    let bench = Arc::new(bench().await);
+async fn concurrent_pushes_give_every_user_gap_free_seqs_in_delivery_order(backend: Backend) {
+    let bench = Arc::new(bench(backend).await);
     let tasks = (0..8).map(|task: u64| {
         let bench = bench.clone();
         tokio::spawn(async move {
@@ -151,9 +202,8 @@ async fn concurrent_pushes_give_every_user_gap_free_seqs_in_delivery_order() {
     assert_eq!(rows, 8 * 100 * 3);
 }
 
-#[tokio::test]
-async fn a_repeated_key_stores_nothing_whether_in_one_batch_or_after_a_restart() {
-    let bench = bench().await;
+async fn a_repeated_key_stores_nothing_whether_in_one_batch_or_after_a_restart(backend: Backend) {
+    let bench = bench(backend).await;
     let pending: Vec<Pending> = (0..3).map(|_| bench.submit_send(7, 8, "same")).collect();
     let mut answers = Vec::new();
     for pending in pending {
@@ -171,9 +221,8 @@ async fn a_repeated_key_stores_nothing_whether_in_one_batch_or_after_a_restart()
     assert!(bench.committed.try_recv().is_err(), "a duplicate is not delivered again");
 }
 
-#[tokio::test]
-async fn a_send_that_was_committed_but_not_answered_is_a_duplicate_when_it_is_retried() {
-    let bench = bench().await;
+async fn a_send_that_was_committed_but_not_answered_is_a_duplicate_when_it_is_retried(backend: Backend) {
+    let bench = bench(backend).await;
     // The caller is gone before the commit, as when the process dies between commit and reply.
     drop(bench.submit_send(7, 8, "lost reply"));
     bench.push(&[9]).await;
@@ -183,9 +232,8 @@ async fn a_send_that_was_committed_but_not_answered_is_a_duplicate_when_it_is_re
     assert_eq!((bench.seqs(7).await, bench.seqs(8).await), (vec![1], vec![1]));
 }
 
-#[tokio::test]
-async fn a_restart_keeps_messages_acks_and_counters() {
-    let bench = bench().await;
+async fn a_restart_keeps_messages_acks_and_counters(backend: Backend) {
+    let bench = bench(backend).await;
     let first = bench.push(&[7]).await;
     bench.push(&[7]).await;
     assert_eq!(bench.ack(7, 70, 1).await, Outcome::Acked);
@@ -198,9 +246,8 @@ async fn a_restart_keeps_messages_acks_and_counters() {
     assert_eq!((page[0].1.id, page[0].1.created_at_ms), (first.message_id, first.created_at_ms));
 }
 
-#[tokio::test]
-async fn acks_only_rise_and_never_beyond_the_inbox() {
-    let bench = bench().await;
+async fn acks_only_rise_and_never_beyond_the_inbox(backend: Backend) {
+    let bench = bench(backend).await;
     for _ in 0..3 {
         bench.push(&[7]).await;
     }
@@ -214,40 +261,31 @@ async fn acks_only_rise_and_never_beyond_the_inbox() {
     assert_eq!(bench.store.inboxes.largest_ack(8).await.unwrap(), 0);
 }
 
-#[tokio::test]
-async fn one_bad_job_does_not_fail_those_in_its_batch() {
-    let bench = bench().await;
+async fn one_bad_job_does_not_fail_those_in_its_batch(backend: Backend) {
+    let bench = bench(backend).await;
     let first = bench.push(&[7]).await;
-    // The writer is held up, so that all three share a batch; the second one's message id is taken.
-    let held = bench.store.database.writer.acquire().await.unwrap();
+    // While the writer is held up the other three gather for one batch; the second one's message id is taken.
+    let held = bench.hold_up(7).await;
+    let holding = bench.submit_push(&[7]);
     let good = bench.submit_push(&[7]);
     let mut taken = post(&bench.ids, 0, &[7], None);
     taken.message.id = first.message_id;
     let bad = bench.writer.submit(Work::Post(taken)).unwrap();
     let other = bench.submit_push(&[7, 8]);
-    drop(held);
-    assert_eq!(sent(good).await.seq, 2);
+    held.release().await;
+    assert_eq!((sent(holding).await.seq, sent(good).await.seq), (2, 3));
     assert!(matches!(bad.committed().await, Err(StoreError::Failed(_))));
-    assert_eq!(sent(other).await.seq, 3);
-    assert_eq!((bench.seqs(7).await, bench.seqs(8).await), (vec![1, 2, 3], vec![1]));
+    assert_eq!(sent(other).await.seq, 4);
+    assert_eq!((bench.seqs(7).await, bench.seqs(8).await), (vec![1, 2, 3, 4], vec![1]));
 }
 
-#[tokio::test]
-async fn a_full_queue_refuses_and_recovers() {
+async fn a_full_queue_refuses_and_recovers(backend: Backend) {
     let settings = InboxSettings { queue_jobs_max: 2, ..InboxSettings::default() };
-    let bench = bench_with(settings).await;
-    let held = bench.store.database.writer.acquire().await.unwrap();
-    let mut pending = Vec::new();
-    let refused = loop {
-        match bench.writer.submit(Work::Post(post(&bench.ids, 0, &[7], None))) {
-            Ok(taken) => pending.push(taken),
-            Err(error) => break error,
-        }
-        tokio::task::yield_now().await;
-        assert!(pending.len() < 100);
-    };
+    let bench = bench_with(backend, settings).await;
+    let held = bench.hold_up(7).await;
+    let (pending, refused) = bench.fill(|| Work::Post(post(&bench.ids, 0, &[7], None))).await;
     assert!(matches!(refused, StoreError::PutOff(_)), "{refused}");
-    drop(held);
+    held.release().await;
     let taken = pending.len() as u64;
     for pending in pending {
         sent(pending).await;
@@ -255,38 +293,38 @@ async fn a_full_queue_refuses_and_recovers() {
     assert_eq!(bench.push(&[7]).await.seq, taken + 1);
 }
 
-#[tokio::test]
-async fn the_bytes_that_wait_are_bounded_too() {
+async fn the_bytes_that_wait_are_bounded_too(backend: Backend) {
     let settings = InboxSettings { queue_bytes_max: 1 << 20, ..InboxSettings::default() };
-    let bench = bench_with(settings).await;
+    let bench = bench_with(backend, settings).await;
     let big = || {
         let mut big = post(&bench.ids, 0, &[7], None);
         big.message.content = vec![0; 600 << 10].into();
         Work::Post(big)
     };
-    let first = bench.writer.submit(big()).unwrap();
-    assert!(matches!(bench.writer.submit(big()), Err(StoreError::PutOff(_))));
-    sent(first).await;
+    let held = bench.hold_up(7).await;
+    let (pending, refused) = bench.fill(big).await;
+    assert!(matches!(refused, StoreError::PutOff(_)), "{refused}");
+    assert!(pending.len() <= 2, "one that is being written, and one that waits");
+    held.release().await;
+    for pending in pending {
+        sent(pending).await;
+    }
     sent(bench.writer.submit(big()).unwrap()).await;
 }
 
-#[tokio::test]
-async fn a_database_that_is_away_is_try_again_later_and_recovers_by_itself() {
-    let bench = bench().await;
+async fn a_database_that_is_locked_is_try_again_later_and_recovers_by_itself(backend: Backend) {
+    let database = DatabaseSettings { lock_timeout_ms: 300, ..backend.database() };
+    let bench = start(tempfile::tempdir().unwrap(), database, InboxSettings::default()).await;
     bench.push(&[7]).await;
-    // Somebody else holds the file's write lock for longer than the writer waits for a connection of its own.
-    let mut held = bench.store.database.writer.acquire().await.unwrap();
-    held.execute("BEGIN IMMEDIATE").await.unwrap();
+    let held = bench.hold_up(7).await;
     let refused = tokio::time::timeout(DEADLINE, bench.submit_push(&[7]).committed()).await.unwrap();
     assert!(matches!(refused, Err(StoreError::PutOff(_))), "{refused:?}");
-    held.execute("ROLLBACK").await.unwrap();
-    drop(held);
+    held.release().await;
     assert_eq!(bench.push(&[7]).await.seq, 2, "what was refused left no gap");
 }
 
-#[tokio::test]
-async fn work_that_was_taken_on_before_the_stop_is_written() {
-    let bench = bench().await;
+async fn work_that_was_taken_on_before_the_stop_is_written(backend: Backend) {
+    let bench = bench(backend).await;
     let pending: Vec<Pending> = (0..50).map(|_| bench.submit_push(&[7])).collect();
     bench.writer.close();
     assert!(bench.writer.submit(Work::Ack(Ack { user_id: 7, device_id: 1, seq: 1 })).is_err());
@@ -296,9 +334,8 @@ async fn work_that_was_taken_on_before_the_stop_is_written() {
     tokio::time::timeout(DEADLINE, bench.task).await.unwrap().unwrap();
 }
 
-#[tokio::test]
-async fn pages_are_ascending_without_gaps_or_repeats() {
-    let bench = bench().await;
+async fn pages_are_ascending_without_gaps_or_repeats(backend: Backend) {
+    let bench = bench(backend).await;
     let pending: Vec<Pending> = (0..120).map(|_| bench.submit_push(&[7, 8])).collect();
     for pending in pending {
         sent(pending).await;
@@ -314,9 +351,8 @@ async fn pages_are_ascending_without_gaps_or_repeats() {
     assert_eq!(bench.store.inboxes.newest_seqs(&[9, 7, 8]).await.unwrap(), [0, 120, 120]);
 }
 
-#[tokio::test]
-async fn keys_past_their_retention_are_forgotten_in_small_steps() {
-    let bench = bench().await;
+async fn keys_past_their_retention_are_forgotten_in_small_steps(backend: Backend) {
+    let bench = bench(backend).await;
     let pending: Vec<Pending> = (0..700).map(|number| bench.submit_send(7, 8, &number.to_string())).collect();
     for pending in pending {
         sent(pending).await;
@@ -328,9 +364,8 @@ async fn keys_past_their_retention_are_forgotten_in_small_steps() {
     assert!(!sent(bench.submit_send(7, 8, "1")).await.is_duplicate);
 }
 
-#[tokio::test]
-async fn room_seqs_never_go_back_and_unused_ones_return() {
-    let bench = bench().await;
+async fn room_seqs_never_go_back_and_unused_ones_return(backend: Backend) {
+    let bench = bench(backend).await;
     let seqs = &bench.store.room_seqs;
     assert_eq!(seqs.reserve(9).await.unwrap(), BLOCK_SEQS);
     assert_eq!(seqs.reserve(9).await.unwrap(), 2 * BLOCK_SEQS);
@@ -342,9 +377,8 @@ async fn room_seqs_never_go_back_and_unused_ones_return() {
     assert_eq!(seqs.reserve(10).await.unwrap(), 5 + BLOCK_SEQS);
 }
 
-#[tokio::test]
-async fn devices_are_stored_and_updated() {
-    let bench = bench().await;
+async fn devices_are_stored_and_updated(backend: Backend) {
+    let bench = bench(backend).await;
     let device = Device { id: 5, r#type: 2, brand: "b".into(), ..Device::default() };
     bench.store.devices.insert(&device, 1).await.unwrap();
     assert!(bench.store.devices.update(&Device { r#type: 3, ..device.clone() }, 2).await.unwrap());
@@ -382,12 +416,12 @@ proptest! {
         batch_rows_max in 1..40usize,
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(check_numbering(steps, batch_rows_max));
+        runtime.block_on(check_numbering(Backend::Embedded, steps, batch_rows_max));
     }
 }
 
-async fn check_numbering(steps: Vec<Step>, batch_rows_max: usize) {
-    let bench = bench_with(InboxSettings { batch_rows_max, ..InboxSettings::default() }).await;
+async fn check_numbering(backend: Backend, steps: Vec<Step>, batch_rows_max: usize) {
+    let bench = bench_with(backend, InboxSettings { batch_rows_max, ..InboxSettings::default() }).await;
     let mut expected: HashMap<u64, usize> = HashMap::new();
     let mut keys: HashMap<(u64, u8), u64> = HashMap::new();
     let mut pending = Vec::new();
