@@ -66,6 +66,11 @@ impl LoadArguments {
         Duration::from_secs(self.seconds)
     }
 
+    /// Client processes of the run.
+    pub fn processes(&self) -> u32 {
+        self.processes.into()
+    }
+
     fn is_spread(&self) -> bool {
         self.part.is_none() && (self.processes > 1 || self.servers.is_some())
     }

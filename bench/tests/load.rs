@@ -104,6 +104,38 @@ fn send_has_its_keys_and_loses_nothing() {
 }
 
 #[test]
+fn sync_has_its_keys_and_loses_nothing() {
+    let result = result(&gim_bench(&Server::start(), "sync", &["--users", "4", "--backlog", "120"]));
+    let keys = ["messages_per_second", "baseline_rows_per_second", "ratio", "p99_ms", "whole_p50_ms"];
+    assert_positive(&result, &keys);
+    assert!(result["lost"] == 0 && result["reordered"] == 0, "{result:#}");
+}
+
+#[test]
+fn mixed_has_its_keys_and_loses_nothing() {
+    let server = Server::start();
+    for processes in ["1", "2"] {
+        let few = [
+            "--connections",
+            "60",
+            "--chatting",
+            "20",
+            "--members",
+            "10",
+            "--heartbeat",
+            "1",
+            "--processes",
+            processes,
+        ];
+        let result = result(&gim_bench(&server, "mixed", &few));
+        let keys = ["heartbeats_per_second", "heartbeat_p99_us", "sign_ins_per_second", "deliveries_per_second"];
+        assert_positive(&result, &[&keys[..], &["sends_per_second", "p99_ms", "room_p99_ms"]].concat());
+        assert!(["lost", "duplicates", "reordered"].iter().all(|key| result[key] == 0), "{result:#}");
+        assert!(result["connections"] == 60 && result["timeline"].is_array(), "{result:#}");
+    }
+}
+
+#[test]
 fn slow_has_its_keys_and_costs_the_others_nothing() {
     let result = result(&gim_bench(&Server::start(), "slow", &["--members", "8", "--stuck", "2"]));
     assert_positive(&result, &["p99_ms_with", "p99_ms_without"]);
@@ -153,6 +185,16 @@ fn what_cannot_be_done_is_one_sentence_and_exit_code_1() {
         ("signin", &["--devices", "1"], "--in-flight 128 sign-ins need as many --devices, which are 1"),
         ("echo", &["--code", "wrong"], "business.UserExtService/SignIn was refused with code 10300"),
         ("send", &["--senders", "3"], "--senders must be even"),
+        (
+            "send",
+            &["--database", "postgres://127.0.0.1"],
+            "cannot make a database to compare with: --database postgres",
+        ),
+        (
+            "send",
+            &["--database", "mysql://root@127.0.0.99:1"],
+            "cannot make a database to compare with: --database mysql",
+        ),
         ("room", &["--rate", "0"], "--rate must be above 0"),
     ] {
         let output = gim_bench(&server, scenario, options);

@@ -1,8 +1,8 @@
 //! What the sockets of this machine give without a messaging server: bare servers in child processes of this one, driven by
 //! the same swarm in the same run. A child ends when its standard input does, so none outlives its run.
 
+pub mod database;
 mod echo;
-pub mod rows;
 mod writes;
 
 use std::{

@@ -74,24 +74,29 @@ impl Measurement for Arguments {
     }
 
     fn tell(&self, tally: &Tally, figures: &mut Figures) -> anyhow::Result<()> {
-        let connections = tally.sum("connections");
-        let growth = |key: &str| (tally.sum(&format!("end.{key}")) - tally.sum(&format!("before.{key}"))).max(0.0);
-        let between =
-            |from: &str, to: &str, key: &str| tally.sum(&format!("{to}.{key}")) - tally.sum(&format!("{from}.{key}"));
-        figures.count("connections", connections as u64, "signed-in connections");
-        let took = between("before", "standing", "seconds");
-        figures.measure("connects_per_second", ratio(connections, took), "connects and sign-ins per second");
-        let held = between("standing", "end", "seconds");
-        let cores = ratio(between("standing", "end", "server_cpu_seconds"), held);
-        figures.measure("server_cpu_cores", cores, "cores that the server uses meanwhile");
+        tell_costs(tally, figures);
         figures.count("heartbeats", tally.count("heartbeats"), "heartbeats answered meanwhile");
-        let server = ratio(growth("server_rss_bytes"), connections);
-        figures.measure("server_rss_bytes_per_connection", server, "bytes per connection, server processes");
-        // The watch works on one host only: the kernel holds both ends.
-        let kernel = ratio(growth("kernel_bytes"), connections) / 2.0;
-        figures.measure("kernel_bytes_per_connection", kernel, "bytes per connection, kernel, the server's end");
         Ok(())
     }
+}
+
+/// What the connections cost between the points "before", "standing" and "end".
+pub fn tell_costs(tally: &Tally, figures: &mut Figures) {
+    let connections = tally.sum("connections");
+    let growth = |key: &str| (tally.sum(&format!("end.{key}")) - tally.sum(&format!("before.{key}"))).max(0.0);
+    let between =
+        |from: &str, to: &str, key: &str| tally.sum(&format!("{to}.{key}")) - tally.sum(&format!("{from}.{key}"));
+    figures.count("connections", connections as u64, "signed-in connections");
+    let took = between("before", "standing", "seconds");
+    figures.measure("connects_per_second", ratio(connections, took), "connects and sign-ins per second");
+    let held = between("standing", "end", "seconds");
+    let cores = ratio(between("standing", "end", "server_cpu_seconds"), held);
+    figures.measure("server_cpu_cores", cores, "cores that the server uses meanwhile");
+    let server = ratio(growth("server_rss_bytes"), connections);
+    figures.measure("server_rss_bytes_per_connection", server, "bytes per connection, server processes");
+    // The watch works on one host only: the kernel holds both ends.
+    let kernel = ratio(growth("kernel_bytes"), connections) / 2.0;
+    figures.measure("kernel_bytes_per_connection", kernel, "bytes per connection, kernel, the server's end");
 }
 
 impl Arguments {

@@ -1,12 +1,15 @@
 //! The scenarios, one question each. A scenario is a file with its arguments and a `run` that ends in an [`Outcome`].
 
 mod echo;
+mod group;
 mod idle;
+mod mixed;
 mod room;
 mod send;
 mod signin;
 mod slow;
 mod smoke;
+mod sync;
 
 use clap::Subcommand;
 
@@ -19,14 +22,20 @@ pub enum Scenario {
     Smoke(smoke::Arguments),
     /// How long does a heartbeat take, there and back, and how many fit into a second?
     Echo(echo::Arguments),
+    /// How fast does a message reach the inbox of everybody in a group?
+    Group(group::Arguments),
     /// What does a connection cost that says nothing?
     Idle(idle::Arguments),
+    /// How does it stand when everything goes on at once: heartbeats, chats, rooms, people who come and go?
+    Mixed(mixed::Arguments),
     /// How fast does a message reach all members of a room, and how many such deliveries fit into a second?
     Room(room::Arguments),
     /// How many durable messages from user to user fit into a second, and how long does each take?
     Send(send::Arguments),
     /// How fast can everybody come back?
     Signin(signin::Arguments),
+    /// How fast does a device catch up that was away?
+    Sync(sync::Arguments),
     /// Does a client that stopped reading cost the others anything?
     Slow(slow::Arguments),
 }
@@ -37,10 +46,13 @@ impl Scenario {
         match self {
             Self::Smoke(arguments) => smoke::run(arguments),
             Self::Echo(arguments) => load::run(arguments),
+            Self::Group(arguments) => load::run(arguments),
+            Self::Mixed(arguments) => load::run(arguments),
             Self::Idle(arguments) => load::run(arguments),
             Self::Room(arguments) => load::run(arguments),
             Self::Send(arguments) => load::run(arguments),
             Self::Signin(arguments) => load::run(arguments),
+            Self::Sync(arguments) => load::run(arguments),
             Self::Slow(arguments) => load::run(arguments),
         }
     }

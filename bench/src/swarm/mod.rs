@@ -144,6 +144,12 @@ impl Swarm {
         }
     }
 
+    /// Ends a connection at once; the client may be opened again.
+    pub fn hang_up(&mut self, id: usize) -> anyhow::Result<()> {
+        self.clients[id].link.hang_up();
+        self.forget(id)
+    }
+
     /// How many clients there are, in whatever state.
     pub fn len(&self) -> usize {
         self.clients.len()

@@ -1,6 +1,8 @@
 //! Packets and messages read where they lie, without a copy: one pass over the protobuf fields that a client looks at.
 //! No IO; plain data on any thread.
 
+use anyhow::ensure;
+
 /// Longest frame that a server may send.
 const FRAME_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
@@ -70,6 +72,53 @@ impl<'a> Message<'a> {
         }
         Ok(message)
     }
+}
+
+/// A `Reply` to a request.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Reply<'a> {
+    /// 0 is success.
+    pub code: i32,
+    /// Why it is none.
+    pub message: &'a [u8],
+    /// What the request asked for.
+    pub data: &'a [u8],
+}
+
+impl<'a> Reply<'a> {
+    /// Reads one from the content of a packet.
+    pub fn read(content: &'a [u8]) -> Result<Self, Malformed> {
+        let mut reply = Self::default();
+        for field in Fields(content) {
+            match field? {
+                (1, Field::Number(number)) => reply.code = number as i32,
+                (2, Field::Bytes(bytes)) => reply.message = bytes,
+                (3, Field::Bytes(bytes)) => reply.data = bytes,
+                _ => {}
+            }
+        }
+        Ok(reply)
+    }
+
+    /// The data of a success; the error says `what` was refused.
+    pub fn accepted(self, what: &str) -> anyhow::Result<&'a [u8]> {
+        let Self { code, message, data } = self;
+        ensure!(code == 0, "{what} was refused with code {code}: {}", String::from_utf8_lossy(message));
+        Ok(data)
+    }
+}
+
+/// Looks at each message of a `logic.SyncReply`, in order; whether there are more.
+pub fn each_synced(reply: &[u8], mut each: impl FnMut(&Message<'_>) -> anyhow::Result<()>) -> anyhow::Result<bool> {
+    let mut has_more = false;
+    for field in Fields(reply) {
+        match field? {
+            (1, Field::Bytes(message)) => each(&Message::read(message)?)?,
+            (2, Field::Number(number)) => has_more = number != 0,
+            _ => {}
+        }
+    }
+    Ok(has_more)
 }
 
 /// One field's bytes in a message, the last if there are several.
@@ -194,6 +243,24 @@ mod tests {
         let expected = Message { command: 2001, content: b"hello", seq: 300, room_id: 7 };
         assert_eq!(Message::read(packet.content), Ok(expected));
         assert_eq!(bytes_of(packet.content, 3), Ok(&b"hello"[..]));
+    }
+
+    #[test]
+    fn a_page_is_read_message_by_message() {
+        let message = |seq| connect::Message { seq, ..Default::default() };
+        let page = gim_proto::logic::SyncReply { messages: vec![message(7), message(8)], has_more: true };
+        let reply = connect::Reply { data: page.encode_to_vec().into(), ..Default::default() }.encode_to_vec();
+        let mut seqs = Vec::new();
+        let data = Reply::read(&reply).unwrap().accepted("a sync").unwrap();
+        let has_more = each_synced(data, |message| {
+            seqs.push(message.seq);
+            Ok(())
+        });
+        assert!(has_more.unwrap());
+        assert_eq!(seqs, [7, 8]);
+        let reply = connect::Reply { code: 10004, message: "try again".into(), ..Default::default() }.encode_to_vec();
+        let refused = Reply::read(&reply).unwrap().accepted("a sync").unwrap_err();
+        assert_eq!(refused.to_string(), "a sync was refused with code 10004: try again");
     }
 
     #[test]

@@ -54,6 +54,10 @@ impl Audience {
         self.received >= self.expected()
     }
 
+    pub fn received(&self) -> u64 {
+        self.received
+    }
+
     pub fn lost(&self) -> u64 {
         self.expected().saturating_sub(self.received)
     }

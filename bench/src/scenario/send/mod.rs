@@ -7,18 +7,15 @@
 
 mod pairs;
 
-use std::{
-    path::PathBuf,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, ensure};
+use anyhow::ensure;
 use serde_json::{Value, json};
 
-use self::pairs::Pairs;
+pub use self::pairs::Pairs;
 use crate::{
-    baseline::rows::{Rows, Shape},
-    duel::{Duel, Side, Slice},
+    baseline::database::{Database, DatabaseArguments, Shape},
+    duel::{Duel, Side},
     load::{CONNECTS_IN_FLIGHT, LoadArguments, Measurement, OwnCpu, Run, ensure_none},
     progress::Progress,
     report::Figures,
@@ -48,9 +45,8 @@ pub struct Arguments {
     /// Messages in one transaction of the bare insert [default: as many as there are senders, 8192 at most]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=8192))]
     baseline_batch: Option<u32>,
-    /// Where the bare insert has its database: a folder on the disk of the server's [default: the folder for temporary files]
-    #[arg(long, value_name = "DIR")]
-    baseline_folder: Option<PathBuf>,
+    #[command(flatten)]
+    database: DatabaseArguments,
 }
 
 impl Measurement for Arguments {
@@ -62,7 +58,7 @@ impl Measurement for Arguments {
 
     fn config(&self) -> Value {
         let Self { senders, rate, size, .. } = self;
-        json!({ "senders": senders, "rate": rate, "size": size, "baseline_batch": self.batch() })
+        json!({ "senders": senders, "rate": rate, "size": size, "baseline_batch": self.batch(), "baseline_database": self.database.kind() })
     }
 
     fn check(&self) -> anyhow::Result<()> {
@@ -75,20 +71,16 @@ impl Measurement for Arguments {
     fn measure(&self, run: &mut Run<'_>) -> anyhow::Result<()> {
         let senders = 2 * run.share(self.senders / 2);
         let mut swarm = run.swarm(senders)?;
-        let folder = match &self.baseline_folder {
-            Some(folder) => tempfile::tempdir_in(folder),
-            None => tempfile::tempdir(),
-        };
-        let folder = folder.context("cannot make a folder for the bare insert")?;
-        let shape = Shape { batch: self.batch(), size: self.size };
-        let rows = Rows::start(run.target.runtime(), folder.path(), shape)?;
+        let batch = self.batch();
+        let shape = Shape { batch, groups: batch, members: 2, size: self.size, is_keyed: true };
+        let mut bare = Database::create(&self.database, shape)?;
+        bare.insert()?;
         let users = run.sign_up(senders)?;
         let rate = run.rate_share(self.rate);
         let mut pairs = Pairs::new(users.iter().map(|user| user.id).collect(), self.size as usize, rate);
         let greetings = users.into_iter().map(|user| user.greeting);
         swarm.gather(&mut pairs, run.target.gates(), greetings, run.in_flight(CONNECTS_IN_FLIGHT))?;
-        let mut bare = Bare::default();
-        let ended = take_turns(run, &mut swarm, &mut pairs, &rows, &mut bare, Duel::new(self.load.duration()));
+        let ended = take_turns(run, &mut swarm, &mut pairs, &mut bare, Duel::new(self.load.duration()));
         pairs.count(&mut run.tally);
         run.note_schedule(pairs.scheduled);
         run.tally.add("baseline_rows", bare.per_second());
@@ -124,25 +116,11 @@ impl Arguments {
     }
 }
 
-/// What the bare insert did.
-#[derive(Debug, Default)]
-struct Bare {
-    rows: u64,
-    seconds: f64,
-}
-
-impl Bare {
-    fn per_second(&self) -> f64 {
-        ratio(self.rows as f64, self.seconds)
-    }
-}
-
 fn take_turns(
     run: &mut Run<'_>,
     swarm: &mut Swarm,
     pairs: &mut Pairs,
-    rows: &Rows,
-    bare: &mut Bare,
+    bare: &mut Database,
     duel: Duel,
 ) -> anyhow::Result<()> {
     let mut progress = Progress::new("send", duel.len().into());
@@ -150,7 +128,7 @@ fn take_turns(
         run.meet("slice", swarm, pairs)?;
         let slice = duel.begin(number);
         match slice.side {
-            Side::Baseline => measure_bare(swarm, pairs, rows, bare, slice)?,
+            Side::Baseline => bare.measure(swarm, pairs, slice)?,
             Side::Server => {
                 let own_cpu = OwnCpu::start()?;
                 pairs.begin(slice, swarm)?;
@@ -167,23 +145,6 @@ fn take_turns(
             format!("{:.0} sends/s, bare {:.0} rows/s", pairs.per_second(), bare.per_second())
         });
     }
-    Ok(())
-}
-
-fn measure_bare(
-    swarm: &mut Swarm,
-    pairs: &mut Pairs,
-    rows: &Rows,
-    bare: &mut Bare,
-    slice: Slice,
-) -> anyhow::Result<()> {
-    rows.run(true)?;
-    swarm.run_until(pairs, slice.measure_from)?;
-    let (from, before) = (Instant::now(), rows.inserted());
-    swarm.run_until(pairs, slice.end)?;
-    rows.run(false)?;
-    bare.rows += rows.inserted() - before;
-    bare.seconds += from.elapsed().as_secs_f64();
     Ok(())
 }
 
