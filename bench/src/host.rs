@@ -34,6 +34,13 @@ pub fn to_json() -> Value {
     })
 }
 
+/// The kind of machine, for the name of a folder: `2-cores-24-gib`.
+pub fn class() -> String {
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    let gib = (kib("/proc/meminfo", "MemTotal") as f64 / f64::from(1 << 30)).round();
+    format!("{cores}-cores-{gib}-gib")
+}
+
 /// Takes as many files as the process may have; the error says that they do not suffice.
 pub fn take_files(connections: usize) -> anyhow::Result<()> {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).context("cannot read the file limit")?;

@@ -7,7 +7,9 @@
 mod baseline;
 mod duel;
 mod host;
+mod keep;
 mod load;
+mod page;
 mod parts;
 mod progress;
 mod report;
@@ -20,7 +22,7 @@ mod target;
 mod users;
 mod watch;
 
-use std::process::ExitCode;
+use std::{path::PathBuf, process::ExitCode};
 
 use clap::Parser;
 
@@ -31,6 +33,12 @@ struct Arguments {
     /// Print one JSON object instead of a table
     #[arg(long, global = true)]
     json: bool,
+    /// Keep the result in a folder of this day and this kind of host below DIR, for `gim-bench report`
+    #[arg(long, global = true, value_name = "DIR")]
+    keep: Option<PathBuf>,
+    /// The name of the kept result [default: the scenario]
+    #[arg(long, global = true, value_name = "NAME", requires = "keep")]
+    name: Option<String>,
     #[command(subcommand)]
     command: Command,
 }
@@ -39,6 +47,8 @@ struct Arguments {
 enum Command {
     #[command(flatten)]
     Scenario(Box<scenario::Scenario>),
+    /// Turn kept results into one HTML page with plots
+    Report(page::Arguments),
     #[command(hide = true)]
     Baseline(baseline::Arguments),
 }
@@ -50,9 +60,16 @@ fn main() -> ExitCode {
     };
     let scenario = match arguments.command {
         Command::Scenario(scenario) => scenario,
+        Command::Report(arguments) => return report::say(page::write(&arguments)),
         Command::Baseline(arguments) => return report::end(baseline::serve(&arguments)),
     };
-    let outcome = scenario.run();
+    let mut outcome = scenario.run();
+    if let Some(folder) = &arguments.keep
+        && outcome.tally.is_none()
+        && let Err(error) = keep::keep(&outcome, folder, arguments.name.as_deref())
+    {
+        outcome.error.get_or_insert(format!("{error:#}"));
+    }
     report::print(&outcome, arguments.json);
     if outcome.passed() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::{host, parts};
 
@@ -129,7 +129,8 @@ impl Outcome {
         self.error.is_none() && self.checks.failed() == 0
     }
 
-    fn to_json(&self) -> Value {
+    /// For machines.
+    pub fn to_json(&self) -> Value {
         let mut json = json!({
             "scenario": self.scenario,
             "config": self.config,
@@ -155,6 +156,11 @@ impl Outcome {
             json["checks"] = json!(self.checks.rows);
         }
         json
+    }
+
+    /// What its figures are called.
+    pub fn labels(&self) -> Value {
+        self.figures.rows.iter().map(|(key, _, words)| ((*key).to_owned(), json!(words))).collect::<Map<_, _>>().into()
     }
 
     /// For people; empty where it did not come far enough to have found anything.
@@ -208,6 +214,11 @@ pub fn end(result: anyhow::Result<()>) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Prints a sentence, or why there is none.
+pub fn say(sentence: anyhow::Result<String>) -> ExitCode {
+    end(sentence.map(|sentence| println!("{sentence}")))
 }
 
 /// Prints what is wrong with the command line; help and version are no errors.

@@ -40,6 +40,13 @@ pub enum Scenario {
     Slow(slow::Arguments),
 }
 
+/// The question of a scenario, from its name; empty where there is none of this name.
+pub fn question(name: &str) -> String {
+    let all = Scenario::augment_subcommands(clap::Command::new(""));
+    let about = all.find_subcommand(name).and_then(clap::Command::get_about);
+    about.map(ToString::to_string).unwrap_or_default()
+}
+
 impl Scenario {
     /// Asks it.
     pub fn run(&self) -> Outcome {

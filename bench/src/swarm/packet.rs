@@ -248,7 +248,11 @@ mod tests {
     #[test]
     fn a_page_is_read_message_by_message() {
         let message = |seq| connect::Message { seq, ..Default::default() };
-        let page = gim_proto::logic::SyncReply { messages: vec![message(7), message(8)], has_more: true };
+        let page = gim_proto::logic::SyncReply {
+            messages: vec![message(7), message(8)],
+            has_more: true,
+            ..Default::default()
+        };
         let reply = connect::Reply { data: page.encode_to_vec().into(), ..Default::default() }.encode_to_vec();
         let mut seqs = Vec::new();
         let data = Reply::read(&reply).unwrap().accepted("a sync").unwrap();

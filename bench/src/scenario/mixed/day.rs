@@ -185,7 +185,7 @@ impl Behaviour for Day {
             if self.counts(now) {
                 self.sign_ins.record(now - intended);
             }
-            let content = SyncRequest { seq: 0 }.encode_to_vec().into();
+            let content = SyncRequest::default().encode_to_vec().into();
             let packet = Envelope { request_id: "sync".into(), command: SYNC, content, seq: 0 };
             link.send(&packet.encode_length_delimited_to_vec());
         }

@@ -108,7 +108,7 @@ impl Readers {
             reader.began_at = now;
         }
         reader.asked_at = Some(now);
-        let content = SyncRequest { seq: reader.seq }.encode_to_vec().into();
+        let content = SyncRequest { seq: reader.seq, ..SyncRequest::default() }.encode_to_vec().into();
         let packet = Envelope { request_id: "sync".into(), command: SYNC, content, seq: 0 };
         link.send(&packet.encode_length_delimited_to_vec());
     }
@@ -164,7 +164,7 @@ mod tests {
 
     fn page(seqs: &[u64], has_more: bool) -> Vec<u8> {
         let messages = seqs.iter().map(|&seq| connect::Message { seq, ..Default::default() }).collect();
-        let data = SyncReply { messages, has_more }.encode_to_vec().into();
+        let data = SyncReply { messages, has_more, ..SyncReply::default() }.encode_to_vec().into();
         connect::Reply { data, ..Default::default() }.encode_to_vec()
     }
 

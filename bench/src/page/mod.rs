@@ -1,0 +1,110 @@
+//! `gim-bench report DIR`: kept results as one HTML page with everything in it, plots included, that needs no network. It
+//! goes to standard output, or to the file that is named. Runs on the main thread.
+
+mod chart;
+mod html;
+mod plots;
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, ensure};
+use serde_json::Value;
+
+/// Folders below each other that are looked into.
+const DEPTH_MAX: u32 = 4;
+
+/// Arguments of `report`.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// Where results are, those of folders in it too
+    #[arg(value_name = "DIR")]
+    folder: PathBuf,
+    /// The page [default: report.html in the folder]
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+/// A kept result.
+#[derive(Debug, Clone)]
+pub struct Result {
+    /// The name of its file, without the ending.
+    pub name: String,
+    /// As it was printed.
+    pub json: Value,
+}
+
+/// The results of one scenario.
+type Scenarios = BTreeMap<String, Vec<Result>>;
+
+/// Writes the page; the answer says where it is.
+pub fn write(arguments: &Arguments) -> anyhow::Result<String> {
+    let folder = &arguments.folder;
+    let mut results = Vec::new();
+    read(folder, DEPTH_MAX, &mut results)?;
+    ensure!(!results.is_empty(), "{} has no results: runs keep them there with --keep", folder.display());
+    results.sort_by(|one, other| one.name.cmp(&other.name));
+    let mut scenarios = Scenarios::new();
+    let count = results.len();
+    for result in results {
+        let scenario = result.json["scenario"].as_str().unwrap_or_default().to_owned();
+        scenarios.entry(scenario).or_default().push(result);
+    }
+    let output = arguments.output.clone().unwrap_or_else(|| folder.join("report.html"));
+    fs::write(&output, html::page(&scenarios)).with_context(|| format!("cannot write {}", output.display()))?;
+    Ok(format!("{count} results: {}", output.display()))
+}
+
+fn read(folder: &Path, depth: u32, results: &mut Vec<Result>) -> anyhow::Result<()> {
+    let entries = fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
+    for entry in entries.flatten() {
+        let path = entry.path();
+        if path.is_dir() && depth > 0 {
+            read(&path, depth - 1, results)?;
+        } else if path.extension().is_some_and(|ending| ending == "json") {
+            let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+            // Other files of this ending are none of ours.
+            let Ok(json) = serde_json::from_str::<Value>(&text) else { continue };
+            if json["scenario"].is_string() && json["host"].is_object() {
+                let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+                results.push(Result { name, json });
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_folder_of_results_becomes_a_page_and_others_are_passed_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let arguments = Arguments { folder: folder.path().to_owned(), output: None };
+        assert!(write(&arguments).unwrap_err().to_string().contains("has no results"));
+        let result = json!({
+            "scenario": "idle", "passed": true, "host": { "cores": 2 }, "commit": "abc", "command": "gim-bench <idle>",
+            "config": { "transport": "tcp" }, "connections": 10, "server_rss_bytes_per_connection": 200.0,
+            "kernel_bytes_per_connection": 5000.0, "labels": { "connections": "signed-in connections" },
+            "latency_curves_ms": { "page": [[0.0, 0.1], [0.5, 1.0], [0.99, 8.5], [1.0, 9.0]] },
+            "timeline": [
+                { "seconds": 0.5, "connections": 0, "server_rss_bytes": 1_000_000, "kernel_bytes": 10, "server_cpu_seconds": 0.0, "machine_memory_bytes": 9 },
+                { "seconds": 1.0, "connections": 10, "server_rss_bytes": 2_000_000, "kernel_bytes": 20, "server_cpu_seconds": 0.1, "machine_memory_bytes": 9 },
+            ],
+        });
+        fs::create_dir(folder.path().join("inner")).unwrap();
+        fs::write(folder.path().join("inner/idle.json"), result.to_string()).unwrap();
+        fs::write(folder.path().join("other.json"), "{}").unwrap();
+        assert!(write(&arguments).unwrap().starts_with("1 results: "));
+        let page = fs::read_to_string(folder.path().join("report.html")).unwrap();
+        assert!(page.contains("signed-in connections") && page.contains("gim-bench &lt;idle&gt;"));
+        assert!(page.matches("<svg").count() >= 3 && !page.contains("NaN"));
+        assert!(!page.contains("http"), "a page that needs no network");
+    }
+}
