@@ -92,6 +92,7 @@ pub async fn start(settings: LogicSettings) -> Result<Logic, StartError> {
     let app = Arc::new(App {
         node: settings.node.clone(),
         limits: settings.limits.clone(),
+        messages: settings.message.clone(),
         ids: MessageIds::new(settings.node_number, newest_id),
         clock: SteadyClock::default(),
         store,

@@ -31,6 +31,8 @@ pub struct LogicSettings {
     pub business: BusinessSettings,
     /// Sizes of requests.
     pub limits: LimitSettings,
+    /// What clients may do with messages that are stored.
+    pub message: MessageSettings,
     /// The writer of inboxes.
     pub inbox: InboxSettings,
     /// The streams of conn nodes.
@@ -69,6 +71,16 @@ pub struct LimitSettings {
     pub push_users_max: usize,
     /// A page that is synced over a long connection ends before it is longer than this (but holds at least one message).
     pub sync_packet_bytes_max: usize,
+}
+
+/// The section `[message]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MessageSettings {
+    /// How long after sending a message its sender may recall it; 0 for never.
+    pub recall_window_s: u64,
+    /// Messages in a page of history where the client does not say, or asks for more.
+    pub history_page_max: u32,
 }
 
 /// The section `[inbox]`.
@@ -127,6 +139,7 @@ impl Default for LogicSettings {
             database: DatabaseSettings::default(),
             business: BusinessSettings::default(),
             limits: LimitSettings::default(),
+            message: MessageSettings::default(),
             inbox: InboxSettings::default(),
             link: LinkSettings::default(),
             room: RoomSettings::default(),
@@ -151,6 +164,12 @@ impl Default for BusinessSettings {
 impl Default for LimitSettings {
     fn default() -> Self {
         Self { content_bytes_max: 60 * 1024, push_users_max: 10_000, sync_packet_bytes_max: 60 * 1024 }
+    }
+}
+
+impl Default for MessageSettings {
+    fn default() -> Self {
+        Self { recall_window_s: 120, history_page_max: 100 }
     }
 }
 
@@ -210,7 +229,7 @@ impl Settings for LogicSettings {
 impl LogicSettings {
     fn validate_ranges(&self) -> Result<(), String> {
         let mib = 1 << 20;
-        let ranges: [(&str, u64, u64, u64); 20] = [
+        let ranges: [(&str, u64, u64, u64); 22] = [
             ("business.call_timeout_ms", self.business.call_timeout_ms, 1, 60_000),
             ("business.auth_in_flight_max", self.business.auth_in_flight_max as u64, 1, 65_536),
             ("business.auth_cache_ms", self.business.auth_cache_ms, 0, 3_600_000),
@@ -220,6 +239,8 @@ impl LogicSettings {
             ("limits.content_bytes_max", self.limits.content_bytes_max as u64, 1, mib),
             ("limits.push_users_max", self.limits.push_users_max as u64, 1, 100_000),
             ("limits.sync_packet_bytes_max", self.limits.sync_packet_bytes_max as u64, 1, 3 * mib),
+            ("message.recall_window_s", self.message.recall_window_s, 0, 30 * 86_400),
+            ("message.history_page_max", self.message.history_page_max.into(), 1, 1_000),
             ("inbox.batch_rows_max", self.inbox.batch_rows_max as u64, 1, 1_000_000),
             ("inbox.queue_jobs_max", self.inbox.queue_jobs_max as u64, 1, 10_000_000),
             ("inbox.queue_bytes_max", self.inbox.queue_bytes_max as u64, mib, 64 << 30),

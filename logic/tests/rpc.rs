@@ -11,9 +11,9 @@ use gim_proto::{
     ResultCode,
     connect::{self, SendRequest, send_request::Target},
     logic::{
-        Device, DeviceRegisterRequest, DeviceSaveRequest, HeartbeatRequest, HistoryRequest, ListOnlineRequest,
-        MessageAckRequest, OfflineRequest, PushRoomRequest, PushToAllRequest, PushToUsersRequest, RecallRequest,
-        SignInRequest, SubscribeRoomRequest, SyncRequest, UserMessagePush,
+        Device, DeviceRegisterRequest, DeviceSaveRequest, HeartbeatRequest, ListOnlineRequest, MessageAckRequest,
+        OfflineRequest, PushRoomRequest, PushToAllRequest, PushToUsersRequest, SignInRequest, SubscribeRoomRequest,
+        SyncRequest, UserMessagePush,
     },
     metadata,
 };
@@ -331,14 +331,6 @@ async fn conn_nodes_of_others_get_their_checks() {
     devices.offline(OfflineRequest { user_id: 7, device_id: 70, client_addr: String::new() }).await.unwrap();
     assert_names(devices.offline(OfflineRequest { user_id: 7, ..Default::default() }).await, "device_id");
     assert_names(devices.list_online(ListOnlineRequest { user_ids: vec![] }).await, "user_ids");
-}
-
-#[tokio::test]
-async fn what_comes_later_says_that_it_is_not_there() {
-    let server = server().await;
-    let history = server.message_ext().history(signed(HistoryRequest::default())).await.unwrap_err();
-    let recall = server.message_ext().recall(signed(RecallRequest::default())).await.unwrap_err();
-    assert_eq!([history.code(), recall.code()], [Code::Unimplemented; 2]);
 }
 
 #[tokio::test]

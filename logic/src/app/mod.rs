@@ -3,7 +3,9 @@
 
 pub mod command;
 mod device;
+mod history;
 mod push;
+mod recall;
 mod room;
 mod send;
 mod sign_in;
@@ -16,7 +18,7 @@ use crate::{
     domain::{clock::SteadyClock, message_id::MessageIds},
     link::nodes::Nodes,
     route::{SharedState, fanout::Fanout},
-    settings::LimitSettings,
+    settings::{LimitSettings, MessageSettings},
     store::{Store, writer::Writer},
 };
 
@@ -32,6 +34,8 @@ pub struct App {
     pub node: String,
     /// Sizes of requests.
     pub limits: LimitSettings,
+    /// What clients may do with messages that are stored.
+    pub messages: MessageSettings,
     /// Message and device ids.
     pub ids: MessageIds,
     /// The times of sign-ins.

@@ -2,7 +2,7 @@
 
 use gim_proto::{
     check, connect,
-    logic::{PushAll, PushToAllRequest, PushToUsersRequest, down_item::Item},
+    logic::{PushAll, PushToAllRequest, PushToUsersRequest, UserMessagePush, down_item::Item},
 };
 use prost::Message as _;
 
@@ -20,15 +20,17 @@ impl App {
     /// Pushes a message to users; returns its id once it is durable (or, not persisted, is on its way).
     pub async fn push_to_users(&self, request: PushToUsersRequest, request_id: &str) -> Result<u64, Error> {
         check::ids("user_ids", &request.user_ids, self.limits.push_users_max)?;
-        let message = self.service_message(request.command, request.content)?;
+        let mut message = self.service_message(request.command, request.content)?;
         let message_id = message.id;
         let mut user_ids = request.user_ids;
         user_ids.sort_unstable();
         user_ids.dedup();
+        let conversation = conversation(&message, &user_ids);
+        message.sender_id = conversation.map_or(0, |(from, _)| from);
 
         if request.is_persist {
             let request_id = request_id.to_owned();
-            let post = Post { message, user_ids, client_msg_id: None, origin_device_id: 0, request_id };
+            let post = Post { message, user_ids, conversation, client_msg_id: None, origin_device_id: 0, request_id };
             self.writer.submit(Work::Post(post))?.committed().await?;
         } else {
             let receivers = user_ids.into_iter().map(|user_id| Receiver { user_id, seq: 0 }).collect();
@@ -59,4 +61,15 @@ impl App {
             group_id: 0,
         })
     }
+}
+
+/// The two users of a message that a service sends for one of them to the other: it counts as that user's own.
+fn conversation(message: &Message, user_ids: &[u64]) -> Option<(u64, u64)> {
+    if message.command != connect::MessageCommand::McUserMessage as i32 {
+        return None;
+    }
+    let push = UserMessagePush::decode(message.content.clone()).ok()?;
+    let (from, to) = (push.from_user?.user_id, push.to_user_id);
+    check::ids("users", &[from, to], 2).ok()?;
+    user_ids.iter().all(|&user_id| user_id == from || user_id == to).then_some((from, to))
 }

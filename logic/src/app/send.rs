@@ -85,7 +85,7 @@ impl App {
                 }
                 Ok(sent.into())
             }
-            Outcome::Acked | Outcome::AckBeyond { .. } => {
+            Outcome::Acked | Outcome::AckBeyond { .. } | Outcome::Recalled => {
                 Err(StoreError::Failed("the writer mistook a send".into()).into())
             }
         }
@@ -114,6 +114,7 @@ impl App {
         let post = Post {
             message,
             user_ids,
+            conversation: Some((caller.user_id, to_user_id)),
             client_msg_id: Some(client_msg_id),
             origin_device_id: caller.device_id,
             request_id: request_id.to_owned(),

@@ -21,7 +21,7 @@ use crate::{
 const PAGE_MESSAGES: u32 = 50;
 
 /// Bytes in a page over gRPC, below what its clients accept in one message.
-const GRPC_PAGE_BYTES_MAX: usize = 3 << 20;
+pub(super) const GRPC_PAGE_BYTES_MAX: usize = 3 << 20;
 
 /// Where a page goes to.
 #[derive(Debug, Clone, Copy)]
@@ -73,12 +73,14 @@ impl App {
         match pending.committed().await? {
             Outcome::Acked => Ok(()),
             Outcome::AckBeyond { newest_seq } => Err(beyond("device_ack", seq, newest_seq)),
-            Outcome::Posted(_) => Err(StoreError::Failed("the writer mistook an ack".into()).into()),
+            Outcome::Posted(_) | Outcome::Recalled => {
+                Err(StoreError::Failed("the writer mistook an ack".into()).into())
+            }
         }
     }
 }
 
-fn beyond(field: &str, seq: u64, newest_seq: u64) -> Error {
+pub(super) fn beyond(field: &str, seq: u64, newest_seq: u64) -> Error {
     Error::refused(
         ResultCode::BadRequest,
         format!("{field}: {seq} is beyond the newest message of the inbox, which is {newest_seq}"),
@@ -86,7 +88,7 @@ fn beyond(field: &str, seq: u64, newest_seq: u64) -> Error {
 }
 
 /// How many messages fit; at least one, or nobody would get past it.
-fn fitting(messages: &[gim_proto::connect::Message], bytes_max: usize) -> usize {
+pub(super) fn fitting(messages: &[gim_proto::connect::Message], bytes_max: usize) -> usize {
     let mut bytes = 0;
     let fits = |message: &&gim_proto::connect::Message| {
         bytes += message.encoded_len() + 6;

@@ -63,6 +63,16 @@ pub struct Sent {
 }
 
 impl Message {
+    /// What is left of the message once it was recalled.
+    pub fn recalled(self) -> Self {
+        Self { content: Bytes::new(), status: connect::MessageStatus::MsRecalled as i32, ..self }
+    }
+
+    /// Whether it was recalled.
+    pub fn is_recalled(&self) -> bool {
+        self.status == connect::MessageStatus::MsRecalled as i32
+    }
+
     /// The message on the wire, without what differs per receiver.
     pub fn to_wire(&self) -> connect::Message {
         connect::Message {

@@ -34,12 +34,16 @@ impl MessageExtService for Services {
         Ok(Response::new(App::finish_send(submitted).await?))
     }
 
-    async fn history(&self, _request: Request<HistoryRequest>) -> Result<Response<HistoryReply>, Status> {
-        Err(Status::unimplemented("this server keeps no history per conversation; use Sync"))
+    async fn history(&self, request: Request<HistoryRequest>) -> Result<Response<HistoryReply>, Status> {
+        let caller = self.caller(&request).await?;
+        Ok(Response::new(self.app.history(caller, request.into_inner()).await?))
     }
 
-    async fn recall(&self, _request: Request<RecallRequest>) -> Result<Response<()>, Status> {
-        Err(Status::unimplemented("this server cannot recall messages"))
+    async fn recall(&self, request: Request<RecallRequest>) -> Result<Response<()>, Status> {
+        let caller = self.caller(&request).await?;
+        let request_id = request_id(&request).to_owned();
+        self.app.recall(caller, request.into_inner(), &request_id).await?;
+        Ok(Response::new(()))
     }
 }
 

@@ -9,19 +9,24 @@ use sqlx::{AnyConnection, Row as _};
 
 use super::{
     dialect::Sql,
-    from_sql,
+    from_sql, recall,
     statement::{AnyQuery, MultiRow},
     to_sql,
 };
 use crate::domain::message::{Delivery, Message, Receiver, Sent};
 
 const INSERT_MESSAGES: MultiRow = MultiRow {
-    head: "INSERT INTO message (id, command, content, sender_id, created_at_ms, status, group_id) VALUES ",
-    row: "(?,?,?,?,?,?,?)",
+    head: "INSERT INTO message (id, command, content, sender_id, created_at_ms, status, group_id, receivers) VALUES ",
+    row: "(?,?,?,?,?,?,?,?)",
     tail: "",
 };
 const INSERT_USER_MESSAGES: MultiRow =
     MultiRow { head: "INSERT INTO user_message (user_id, seq, message_id) VALUES ", row: "(?,?,?)", tail: "" };
+const INSERT_DIRECT_MESSAGES: MultiRow = MultiRow {
+    head: "INSERT INTO direct_message (user_id, peer_id, seq, message_id) VALUES ",
+    row: "(?,?,?,?)",
+    tail: "",
+};
 const INSERT_SENT: MultiRow = MultiRow {
     head: "INSERT INTO sent (sender_id, client_msg_id, message_id, seq, created_at_ms) VALUES ",
     row: "(?,?,?,?,?)",
@@ -37,6 +42,9 @@ pub enum Work {
     Post(Post),
     /// Note how far a device has read.
     Ack(Ack),
+    /// Recall a stored message: `message` is what is left of it, `user_ids` are those who got it. Nothing where it is
+    /// recalled already, or gone.
+    Recall(Post),
 }
 
 /// A message for the inboxes of its receivers.
@@ -46,6 +54,8 @@ pub struct Post {
     pub message: Message,
     /// To whom; no user twice. A sender is among them, and first.
     pub user_ids: Vec<u64>,
+    /// The two sides of a conversation, sender first, where it is part of one: each finds it under the other's name.
+    pub conversation: Option<(u64, u64)>,
     /// The client's key of a send; none for a push of a service.
     pub client_msg_id: Option<String>,
     /// The device that sent it and needs no copy; 0 for none.
@@ -72,6 +82,8 @@ pub enum Outcome {
     Posted(Sent),
     /// The ack is noted.
     Acked,
+    /// The message is recalled, now or since an earlier request.
+    Recalled,
     /// The ack is beyond the newest seq of the inbox and was not noted.
     AckBeyond {
         /// That newest seq.
@@ -92,7 +104,7 @@ impl Work {
     /// Inbox rows that it may write.
     pub(super) fn rows(&self) -> usize {
         match self {
-            Self::Post(post) => post.user_ids.len(),
+            Self::Post(post) | Self::Recall(post) => post.user_ids.len(),
             Self::Ack(_) => 1,
         }
     }
@@ -100,7 +112,9 @@ impl Work {
     /// Memory that it holds while it waits.
     pub(super) fn bytes(&self) -> usize {
         match self {
-            Self::Post(post) => size_of::<Self>() + post.message.content.len() + post.user_ids.len() * size_of::<u64>(),
+            Self::Post(post) | Self::Recall(post) => {
+                size_of::<Self>() + post.message.content.len() + post.user_ids.len() * size_of::<u64>()
+            }
             Self::Ack(_) => size_of::<Self>(),
         }
     }
@@ -108,13 +122,15 @@ impl Work {
 
 /// Writes all of `works` inside the transaction that `connection` is in.
 pub(super) async fn write(connection: &mut AnyConnection, sql: &Sql, works: &[&Work]) -> Result<Written, sqlx::Error> {
+    let recalls = recall::mark(connection, works).await?;
     let plan = Plan::new(works, &find_sent(connection, sql, works).await?);
-    let posts = number(connection, sql, &plan.fresh).await?;
+    let posts = number(connection, sql, &[plan.fresh.as_slice(), &recalls].concat()).await?;
     insert(connection, &posts).await?;
     let newest_seqs = write_acks(connection, sql, works).await?;
 
     let outcomes = works.iter().zip(&plan.decisions).map(|(work, decision)| match (work, decision) {
         (Work::Ack(ack), _) => ack_outcome(ack, &newest_seqs),
+        (Work::Recall(_), _) => Outcome::Recalled,
         (_, Decision::Known(sent)) => Outcome::Posted(*sent),
         (_, Decision::Fresh(index)) => Outcome::Posted(posts[*index].sent(false)),
         (_, Decision::Repeated(index)) => Outcome::Posted(posts[*index].sent(true)),
@@ -171,6 +187,16 @@ impl Post {
     fn key(&self) -> Option<Key<'_>> {
         self.client_msg_id.as_deref().map(|client_msg_id| (self.message.sender_id, client_msg_id))
     }
+
+    /// Under whose name a receiver finds the message again.
+    fn peer_of(&self, user_id: u64) -> Option<u64> {
+        let (from, to) = self.conversation?;
+        match user_id {
+            user_id if user_id == from => Some(to),
+            user_id if user_id == to => Some(from),
+            _ => None,
+        }
+    }
 }
 
 /// A post whose receivers have their seqs.
@@ -205,7 +231,7 @@ async fn find_sent(
         .iter()
         .filter_map(|work| match work {
             Work::Post(post) => post.key(),
-            Work::Ack(_) => None,
+            Work::Ack(_) | Work::Recall(_) => None,
         })
         .collect();
     let bind = |query: AnyQuery, key: &Key<'_>| query.bind(to_sql(key.0)).bind(key.1.to_owned());
@@ -260,9 +286,14 @@ async fn number<'a>(
 }
 
 async fn insert(connection: &mut AnyConnection, posts: &[NumberedPost<'_>]) -> Result<(), sqlx::Error> {
+    // What is recalled is stored already.
+    let messages: Vec<&Post> =
+        posts.iter().map(|numbered| numbered.post).filter(|post| !post.message.is_recalled()).collect();
     INSERT_MESSAGES
-        .execute(connection, posts, |query, numbered| {
-            let message = &numbered.post.message;
+        .execute(connection, &messages, |query, post| {
+            let message = &post.message;
+            // Who a recall has to reach; a service recalls nothing.
+            let receivers = (message.sender_id != 0).then(|| recall::encode_receivers(&post.user_ids));
             query
                 .bind(to_sql(message.id))
                 .bind(i64::from(message.command))
@@ -271,20 +302,10 @@ async fn insert(connection: &mut AnyConnection, posts: &[NumberedPost<'_>]) -> R
                 .bind(message.created_at_ms)
                 .bind(i64::from(message.status))
                 .bind(to_sql(message.group_id))
+                .bind(receivers)
         })
         .await?;
-
-    let mut rows: Vec<(Receiver, u64)> = posts
-        .iter()
-        .flat_map(|numbered| numbered.receivers.iter().map(|&receiver| (receiver, numbered.post.message.id)))
-        .collect();
-    // In the order of the primary key, which a b-tree likes.
-    rows.sort_unstable_by_key(|(receiver, _)| (receiver.user_id, receiver.seq));
-    INSERT_USER_MESSAGES
-        .execute(connection, &rows, |query, (receiver, message_id)| {
-            query.bind(to_sql(receiver.user_id)).bind(to_sql(receiver.seq)).bind(to_sql(*message_id))
-        })
-        .await?;
+    insert_inbox_rows(connection, posts).await?;
 
     let keyed: Vec<(Key<'_>, Sent)> =
         posts.iter().filter_map(|numbered| Some((numbered.post.key()?, numbered.sent(false)))).collect();
@@ -296,6 +317,36 @@ async fn insert(connection: &mut AnyConnection, posts: &[NumberedPost<'_>]) -> R
                 .bind(to_sql(sent.message_id))
                 .bind(to_sql(sent.seq))
                 .bind(sent.created_at_ms)
+        })
+        .await
+}
+
+/// In the order of the primary keys, which a b-tree likes.
+async fn insert_inbox_rows(connection: &mut AnyConnection, posts: &[NumberedPost<'_>]) -> Result<(), sqlx::Error> {
+    let mut rows: Vec<(Receiver, u64)> = posts
+        .iter()
+        .flat_map(|numbered| numbered.receivers.iter().map(|&receiver| (receiver, numbered.post.message.id)))
+        .collect();
+    rows.sort_unstable_by_key(|(receiver, _)| (receiver.user_id, receiver.seq));
+    INSERT_USER_MESSAGES
+        .execute(connection, &rows, |query, (receiver, message_id)| {
+            query.bind(to_sql(receiver.user_id)).bind(to_sql(receiver.seq)).bind(to_sql(*message_id))
+        })
+        .await?;
+
+    let mut direct: Vec<(Receiver, u64, u64)> = Vec::new();
+    for NumberedPost { post, receivers } in posts {
+        let found_under = |receiver: &Receiver| Some((*receiver, post.peer_of(receiver.user_id)?, post.message.id));
+        direct.extend(receivers.iter().filter_map(found_under));
+    }
+    direct.sort_unstable_by_key(|(receiver, peer_id, _)| (receiver.user_id, *peer_id, receiver.seq));
+    INSERT_DIRECT_MESSAGES
+        .execute(connection, &direct, |query, (receiver, peer_id, message_id)| {
+            query
+                .bind(to_sql(receiver.user_id))
+                .bind(to_sql(*peer_id))
+                .bind(to_sql(receiver.seq))
+                .bind(to_sql(*message_id))
         })
         .await
 }
@@ -330,7 +381,7 @@ async fn newest_seqs(connection: &mut AnyConnection, works: &[&Work]) -> Result<
         .iter()
         .filter_map(|work| match work {
             Work::Ack(ack) => Some(ack.user_id),
-            Work::Post(_) => None,
+            Work::Post(_) | Work::Recall(_) => None,
         })
         .collect();
     user_ids.sort_unstable();

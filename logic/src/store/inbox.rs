@@ -6,7 +6,9 @@ use gim_config::sql::Database;
 use sqlx::{AnyPool, Row as _, any::AnyRow};
 
 use super::{
-    StoreError, from_sql, small,
+    StoreError, from_sql,
+    recall::{self, Stored},
+    small,
     statement::{AnyQuery, MultiRow},
     to_sql,
 };
@@ -17,6 +19,9 @@ const NEWEST_SEQS: MultiRow =
 const PAGE: &str = "SELECT um.seq, m.id, m.command, m.content, m.sender_id, m.created_at_ms, m.status, m.group_id \
                     FROM user_message um JOIN message m ON m.id = um.message_id \
                     WHERE um.user_id = ? AND um.seq > ? ORDER BY um.seq LIMIT ?";
+const HISTORY: &str = "SELECT dm.seq, m.id, m.command, m.content, m.sender_id, m.created_at_ms, m.status, m.group_id \
+                       FROM direct_message dm JOIN message m ON m.id = dm.message_id \
+                       WHERE dm.user_id = ? AND dm.peer_id = ? AND dm.seq < ? ORDER BY dm.seq DESC LIMIT ?";
 
 /// The repository.
 #[derive(Debug, Clone)]
@@ -60,6 +65,25 @@ impl Inboxes {
         let query = sqlx::query(PAGE).bind(to_sql(user_id)).bind(to_sql(seq)).bind(i64::from(limit));
         let rows = query.fetch_all(&self.reader).await?;
         Ok(rows.iter().map(read_message).collect::<Result<_, sqlx::Error>>()?)
+    }
+
+    /// At most `limit` messages that a user and a peer sent each other, before `before_seq`, descending, each with its seq in
+    /// the user's inbox.
+    pub async fn history(
+        &self,
+        user_id: u64,
+        peer_id: u64,
+        before_seq: u64,
+        limit: u32,
+    ) -> Result<Vec<(u64, Message)>, StoreError> {
+        let query = sqlx::query(HISTORY).bind(to_sql(user_id)).bind(to_sql(peer_id)).bind(to_sql(before_seq));
+        let rows = query.bind(i64::from(limit)).fetch_all(&self.reader).await?;
+        Ok(rows.iter().map(read_message).collect::<Result<_, sqlx::Error>>()?)
+    }
+
+    /// The message with this id, if it is stored, and who got it.
+    pub async fn find(&self, message_id: u64) -> Result<Option<Stored>, StoreError> {
+        recall::find(&self.reader, message_id).await
     }
 
     /// The greatest message id that is stored; 0 for none.

@@ -9,6 +9,7 @@ pub mod device;
 mod dialect;
 pub mod group;
 pub mod inbox;
+pub mod recall;
 pub mod room;
 pub mod sent;
 mod statement;

@@ -154,6 +154,7 @@ fn post(ids: &MessageIds, sender_id: u64, user_ids: &[u64], key: Option<&str>) -
             group_id: 0,
         },
         user_ids: user_ids.to_vec(),
+        conversation: key.and(Some((sender_id, *user_ids.last().unwrap()))),
         client_msg_id: key.map(str::to_owned),
         origin_device_id: 0,
         request_id: String::new(),

@@ -1,0 +1,74 @@
+//! Recall: a sender takes a message back, for everybody who got it.
+
+use gim_proto::{ResultCode, check, logic::RecallRequest};
+
+use super::{App, Caller};
+use crate::{
+    domain::clock,
+    error::Error,
+    store::{
+        StoreError,
+        batch::{Outcome, Post, Work},
+    },
+};
+
+impl App {
+    /// Recalls a message of the caller. To recall it again changes nothing and succeeds, whenever that is.
+    pub async fn recall(&self, caller: Caller, request: RecallRequest, request_id: &str) -> Result<(), Error> {
+        let message_id = check::id("message_id", request.message_id)?;
+        let Some(stored) = self.store.inboxes.find(message_id).await? else {
+            return Err(check::invalid("message_id", "there is no such message in any inbox").into());
+        };
+        let message = stored.message;
+        if message.sender_id != caller.user_id {
+            return Err(Error::refused(ResultCode::NotAllowed, "a message is recalled by its sender only"));
+        }
+        if message.is_recalled() {
+            return Ok(());
+        }
+        let age_ms = clock::now_ms().saturating_sub(message.created_at_ms);
+        check_window(self.messages.recall_window_s, age_ms)?;
+        if stored.receivers.is_empty() {
+            return Err(Error::refused(ResultCode::NotAllowed, "this message cannot be recalled"));
+        }
+        let post = Post {
+            message: message.recalled(),
+            user_ids: stored.receivers,
+            conversation: None,
+            client_msg_id: None,
+            origin_device_id: 0,
+            request_id: request_id.to_owned(),
+        };
+        match self.writer.submit(Work::Recall(post))?.committed().await? {
+            Outcome::Recalled => Ok(()),
+            Outcome::Posted(_) | Outcome::Acked | Outcome::AckBeyond { .. } => {
+                Err(StoreError::Failed("the writer mistook a recall".into()).into())
+            }
+        }
+    }
+}
+
+fn check_window(window_s: u64, age_ms: i64) -> Result<(), Error> {
+    if window_s == 0 {
+        return Err(Error::refused(ResultCode::NotAllowed, "messages cannot be recalled here"));
+    }
+    if age_ms > i64::try_from(window_s.saturating_mul(1000)).unwrap_or(i64::MAX) {
+        let problem = format!("a message can be recalled within {window_s} s of being sent");
+        return Err(Error::refused(ResultCode::NotAllowed, problem));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_recall_is_allowed_up_to_the_end_of_the_window() {
+        assert!(check_window(2, 2_000).is_ok());
+        assert!(check_window(2, -5).is_ok(), "the clock of another node may be ahead");
+        for (window_s, age_ms) in [(2, 2_001), (0, 0)] {
+            assert_eq!(check_window(window_s, age_ms).unwrap_err().code(), ResultCode::NotAllowed);
+        }
+    }
+}
