@@ -36,6 +36,23 @@ pub struct Connection {
     pub flags: Flags,
 }
 
+impl Connection {
+    /// A connection that was just accepted.
+    pub fn new(stream: TcpStream, generation: u32, session: Session, share: Share) -> Self {
+        Self {
+            stream,
+            generation,
+            session,
+            intake: Intake::default(),
+            outbound: None,
+            seat: Seat::default(),
+            share,
+            congested_since_ms: None,
+            flags: Flags::default(),
+        }
+    }
+}
+
 /// A place among the members of a room.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Seat {

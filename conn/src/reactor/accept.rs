@@ -11,11 +11,11 @@ use mio::{
 
 use super::{Reactor, quota::Share};
 use crate::{
-    connection::{Connection, Ending, Flags, Seat},
+    connection::Connection,
     ids::Source,
     net::socket::{self, AcceptOutcome},
     session::Session,
-    wire::{intake::Intake, packet},
+    wire::packet,
 };
 
 /// The listener and whether it is worth asking.
@@ -91,17 +91,7 @@ impl Reactor {
             let mut stream = stream;
             let token = Source::Connection { slot, generation }.token();
             registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
-            Ok::<_, std::io::Error>(Connection {
-                stream,
-                generation,
-                session,
-                intake: Intake::default(),
-                outbound: None,
-                seat: Seat::default(),
-                share,
-                congested_since_ms: None,
-                flags: Flags { ending: Ending::None, ..Flags::default() },
-            })
+            Ok::<_, std::io::Error>(Connection::new(stream, generation, session, share))
         });
         match installed {
             Some(Ok(slot)) => {

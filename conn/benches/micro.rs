@@ -1,0 +1,234 @@
+//! What the hot paths cost, in instructions: repeatable on any machine, however busy. `scripts/micro` runs each case under
+//! callgrind, which counts only what happens inside [`measured`].
+//!
+//! `micro` lists the cases; `micro CASE` runs one and prints how many operations were measured.
+
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a tool for developers")]
+
+use std::{hint::black_box, io::IoSlice, net};
+
+use bytes::{Bytes, BytesMut};
+use gim_conn::{
+    connection::Connection,
+    reactor::{quota::Share, table::Table, wheel::Wheel},
+    session::{Action, Identity, Session},
+    settings::ConnSettings,
+    wire::{
+        frame,
+        intake::{Fed, Flow, Intake},
+        outbound::{Kind, Outbound, SLICES_MAX},
+        packet::{self, PacketView},
+    },
+};
+use gim_proto::connect::PacketCommand;
+
+/// How often each is done: enough for what the first time costs not to show.
+const ROUNDS: usize = 1_000;
+
+/// Does something, and returns how often.
+type Case = fn() -> usize;
+
+const CASES: &[(&str, Case)] = &[
+    ("frame_next", frame_next),
+    ("intake_whole_frames", intake_whole_frames),
+    ("intake_cut_frame", intake_cut_frame),
+    ("packet_decode_heartbeat", || packet_decode(&heartbeat())),
+    ("packet_decode_send_100_bytes", || packet_decode(&send())),
+    ("packet_encode_heartbeat", packet_encode_heartbeat),
+    ("session_heartbeat", session_heartbeat),
+    ("outbound_one_frame", outbound_one_frame),
+    ("outbound_burst_of_16", outbound_burst_of_16),
+    ("wheel_schedule", wheel_schedule),
+    ("wheel_expire", wheel_expire),
+    ("table_insert_remove", table_insert_remove),
+    ("table_get_owned", table_get_owned),
+];
+
+fn main() {
+    let wanted = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
+    for (name, case) in CASES {
+        match &wanted {
+            None => println!("{name}"),
+            Some(wanted) if wanted == name => println!("operations {}", case()),
+            Some(_) => {}
+        }
+    }
+}
+
+/// The part that counts.
+#[inline(never)]
+fn measured<T>(part: impl FnOnce() -> T) -> T {
+    black_box(part())
+}
+
+fn heartbeat() -> Bytes {
+    packet::encode("", PacketCommand::PcHeartbeat as i32, &[], 0)
+}
+
+fn send() -> Bytes {
+    packet::encode("request-1", PacketCommand::PcSend as i32, &[7; 100], 0)
+}
+
+fn frame_next() -> usize {
+    let frame = send();
+    measured(|| {
+        for _ in 0..ROUNDS {
+            black_box(frame::next(black_box(&frame), 65_536));
+        }
+    });
+    ROUNDS
+}
+
+fn intake_whole_frames() -> usize {
+    let bytes = heartbeat().repeat(32);
+    let mut intake = Intake::default();
+    measured(|| {
+        for _ in 0..ROUNDS {
+            let fed = intake.feed(black_box(&bytes), 65_536, |frame| {
+                black_box(frame);
+                Flow::Continue
+            });
+            assert!(matches!(fed, Fed::Drained));
+        }
+    });
+    32 * ROUNDS
+}
+
+fn intake_cut_frame() -> usize {
+    let bytes = send();
+    let (first, second) = bytes.split_at(50);
+    let mut intake = Intake::default();
+    measured(|| {
+        for _ in 0..ROUNDS {
+            for piece in [first, second] {
+                intake.feed(black_box(piece), 65_536, |frame| {
+                    black_box(frame);
+                    Flow::Continue
+                });
+            }
+        }
+    });
+    ROUNDS
+}
+
+fn packet_decode(frame: &[u8]) -> usize {
+    let body = &frame[1..];
+    measured(|| {
+        for _ in 0..ROUNDS {
+            black_box(PacketView::decode(black_box(body)).unwrap());
+        }
+    });
+    ROUNDS
+}
+
+fn packet_encode_heartbeat() -> usize {
+    let mut bytes = BytesMut::with_capacity(32 * ROUNDS);
+    measured(|| {
+        for _ in 0..ROUNDS {
+            packet::encode_into(black_box(""), PacketCommand::PcHeartbeat as i32, &[], black_box(1_000), &mut bytes);
+        }
+    });
+    ROUNDS
+}
+
+fn session_heartbeat() -> usize {
+    let rules = ConnSettings::default().rules();
+    let mut session = Session::new(0, &rules);
+    let sign_in = PacketView { command: PacketCommand::PcSignIn as i32, ..PacketView::default() };
+    assert_eq!(session.on_packet(&sign_in, 0, &rules), Action::Forward);
+    assert!(session.on_signed_in(Identity { user_id: 1, device_id: 2 }, 0, 0));
+    let heartbeat = PacketView { command: PacketCommand::PcHeartbeat as i32, ..PacketView::default() };
+    measured(|| {
+        for round in 0..ROUNDS as u64 {
+            black_box(session.on_packet(black_box(&heartbeat), round, &rules));
+        }
+    });
+    ROUNDS
+}
+
+fn outbound_one_frame() -> usize {
+    let frame = heartbeat();
+    let mut outbound = Outbound::default();
+    measured(|| {
+        for _ in 0..ROUNDS {
+            outbound.push(frame.clone(), Kind::Reply, 65_536);
+            let written = black_box(outbound.only()).unwrap().len();
+            outbound.advance(written);
+        }
+    });
+    ROUNDS
+}
+
+fn outbound_burst_of_16() -> usize {
+    let frame = send();
+    let mut outbound = Outbound::default();
+    measured(|| {
+        for _ in 0..ROUNDS {
+            for _ in 0..16 {
+                outbound.push(frame.clone(), Kind::Room, 65_536);
+            }
+            let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+            assert_eq!(black_box(outbound.fill(&mut slices)), 16);
+            outbound.advance(outbound.queued_bytes());
+        }
+    });
+    16 * ROUNDS
+}
+
+fn wheel_schedule() -> usize {
+    let mut wheel = Wheel::default();
+    (0..ROUNDS).for_each(|slot| wheel.schedule(slot, 300_000));
+    measured(|| (0..ROUNDS).for_each(|slot| wheel.schedule(black_box(slot), 400_000)));
+    ROUNDS
+}
+
+fn wheel_expire() -> usize {
+    let mut wheel = Wheel::default();
+    (0..ROUNDS).for_each(|slot| wheel.schedule(slot, 1_000 + slot as u64));
+    let expired = measured(|| std::iter::from_fn(|| wheel.expire(10_000)).count());
+    assert_eq!(expired, ROUNDS);
+    expired
+}
+
+/// Connections of this number share one socket: only their records are of interest.
+fn connections(count: usize) -> impl Iterator<Item = Connection> {
+    let listener = net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let stream = net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let rules = ConnSettings::default().rules();
+    (0..count as u32).map(move |generation| {
+        let stream = mio::net::TcpStream::from_std(stream.try_clone().unwrap());
+        Connection::new(stream, generation, Session::new(0, &rules), Share::default())
+    })
+}
+
+fn table_insert_remove() -> usize {
+    const COUNT: usize = 500;
+    let mut waiting: Vec<Connection> = connections(COUNT).collect();
+    let mut removed = Vec::with_capacity(COUNT);
+    let mut table = Table::default();
+    // The first block is made before.
+    let first = waiting.pop().unwrap();
+    table.insert_with(|_, _| Ok::<_, ()>(first)).unwrap().unwrap();
+    let count = waiting.len();
+    measured(|| {
+        for connection in waiting.drain(..) {
+            let slot = table.insert_with(|_, _| Ok::<_, ()>(connection)).unwrap().unwrap();
+            removed.extend(table.remove(black_box(slot)));
+        }
+    });
+    assert_eq!(removed.len(), count);
+    count
+}
+
+fn table_get_owned() -> usize {
+    const COUNT: usize = 500;
+    let mut table = Table::default();
+    for connection in connections(COUNT) {
+        table.insert_with(|_, _| Ok::<_, ()>(connection)).unwrap().unwrap();
+    }
+    let found = measured(|| {
+        (0..ROUNDS).filter(|round| table.get_owned(black_box(round % COUNT), (round % COUNT) as u32).is_some()).count()
+    });
+    assert_eq!(found, ROUNDS);
+    ROUNDS
+}
