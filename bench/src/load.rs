@@ -14,7 +14,7 @@ use crate::{
     swarm::{Behaviour, Swarm},
     tally::Tally,
     target::{Target, TargetArguments},
-    users::{self, User},
+    users::{self, TokenSource, User},
     watch::{Moment, Watch},
 };
 
@@ -47,6 +47,9 @@ pub struct LoadArguments {
     /// The code that lets a phone number sign in
     #[arg(long, value_name = "CODE", default_value = "123456")]
     code: String,
+    /// Where users have their tokens from
+    #[arg(long, value_enum, default_value_t = TokenSource::Business)]
+    token: TokenSource,
     /// Spread the clients over so many processes
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=500))]
     processes: u16,
@@ -173,7 +176,7 @@ impl<'a> Run<'a> {
 
     /// New users.
     pub fn sign_up(&self, count: usize) -> anyhow::Result<Vec<User>> {
-        users::sign_up(&self.target, &self.arguments.code, count)
+        users::sign_up(&self.target, self.arguments.token, &self.arguments.code, count)
     }
 
     /// Waits until all processes are at this point; how server and machine stand then is noted.
@@ -267,7 +270,11 @@ fn spread<M: Measurement>(
 
 fn config<M: Measurement>(measurement: &M) -> Value {
     let arguments = measurement.load();
-    let mut all = json!({ "seconds": arguments.seconds, "processes": arguments.processes });
+    let mut all = json!({
+        "seconds": arguments.seconds,
+        "processes": arguments.processes,
+        "token": format!("{:?}", arguments.token).to_lowercase(),
+    });
     if let Some(servers) = arguments.servers {
         all["servers"] = servers.into();
     }

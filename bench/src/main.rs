@@ -4,6 +4,7 @@
 //! The main thread runs the scenario, and all clients of it ([`swarm`]); gRPC runs on the one Tokio worker that [`target`]
 //! owns; bare servers to compare with run in child processes ([`baseline`]).
 
+mod backend;
 mod baseline;
 mod duel;
 mod host;
@@ -49,6 +50,8 @@ enum Command {
     Scenario(Box<scenario::Scenario>),
     /// Turn kept results into one HTML page with plots
     Report(page::Arguments),
+    /// Be a product's backend that lets in the users of `--token backend`
+    Backend(backend::Arguments),
     #[command(hide = true)]
     Baseline(baseline::Arguments),
 }
@@ -61,6 +64,7 @@ fn main() -> ExitCode {
     let scenario = match arguments.command {
         Command::Scenario(scenario) => scenario,
         Command::Report(arguments) => return report::say(page::write(&arguments)),
+        Command::Backend(arguments) => return report::end(backend::serve(&arguments)),
         Command::Baseline(arguments) => return report::end(baseline::serve(&arguments)),
     };
     let mut outcome = scenario.run();

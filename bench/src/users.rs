@@ -1,9 +1,10 @@
-//! The users of a run: as many devices as it has connections, signed in through business, a bounded number at a time. Runs
-//! on the runtime of gRPC while the scenario's thread waits.
+//! The users of a run: as many devices as it has connections, signed in through business, a bounded number at a time, or
+//! made up. Runs on the runtime of gRPC while the scenario's thread waits.
 
 use std::time::Duration;
 
 use anyhow::Context as _;
+use clap::ValueEnum;
 use gim_proto::{
     business::{SignInReply, SignInRequest, user_ext_service_client::UserExtServiceClient},
     connect::{Packet, PacketCommand, SignInRequest as Credentials},
@@ -14,9 +15,19 @@ use tokio::task::JoinSet;
 use tonic::transport::Channel;
 
 use crate::{
+    backend::token_of,
     progress::Progress,
     target::{DEADLINE, Target, refused},
 };
+
+/// Where users have their tokens from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum TokenSource {
+    /// Each signs up at business.
+    Business,
+    /// They are made up, and `gim-bench backend` stands in for business.
+    Backend,
+}
 
 /// Sign-ins at business that are under way at the same time.
 const IN_FLIGHT: usize = 256;
@@ -33,6 +44,12 @@ pub struct User {
 impl From<SignInReply> for User {
     fn from(reply: SignInReply) -> Self {
         let SignInReply { user_id, device_id, token, .. } = reply;
+        Self::new(user_id, device_id, token)
+    }
+}
+
+impl User {
+    fn new(user_id: u64, device_id: u64, token: String) -> Self {
         let content = Credentials { user_id, device_id, token, app_id: 0 }.encode_to_vec();
         let command = PacketCommand::PcSignIn as i32;
         let packet = Packet { command, content: content.into(), ..Packet::default() };
@@ -40,8 +57,23 @@ impl From<SignInReply> for User {
     }
 }
 
+/// New users, with a device each.
+pub fn sign_up(target: &Target, source: TokenSource, code: &str, count: usize) -> anyhow::Result<Vec<User>> {
+    match source {
+        TokenSource::Business => sign_up_at_business(target, code, count),
+        TokenSource::Backend => Ok(make_up(count)),
+    }
+}
+
+/// Users that no run before had, and no other process of this run.
+fn make_up(count: usize) -> Vec<User> {
+    let first = u64::from(rand::random::<u32>() >> 2 | 1) << 32;
+    let user = |id: u64| User::new(id, id, token_of(id));
+    (first..first + count as u64).map(user).collect()
+}
+
 /// Signs `count` new users in at business, with a device each.
-pub fn sign_up(target: &Target, code: &str, count: usize) -> anyhow::Result<Vec<User>> {
+fn sign_up_at_business(target: &Target, code: &str, count: usize) -> anyhow::Result<Vec<User>> {
     let mut progress = Progress::new("signing up", count as u64);
     let mut users = Vec::with_capacity(count);
     target.runtime().block_on(async {

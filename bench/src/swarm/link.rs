@@ -11,8 +11,11 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use super::transport::{Wire, WireError};
 
-/// Connections per source address. The system has 28,232 ports for them by default.
-pub(super) const CONNECTIONS_PER_SOURCE: usize = 25_000;
+/// Connections per source address. The system has 28,232 ports for them by default, and looks long for the last ones.
+const CONNECTIONS_PER_SOURCE: usize = 12_500;
+
+/// Connections of a process: the first of the next one has another source address.
+pub(super) const CONNECTIONS_PER_PROCESS: usize = 2 * CONNECTIONS_PER_SOURCE;
 
 /// What the system takes for a client that does not read; with less, it would hardly get going again.
 const STUCK_BYTES: usize = 32 * 1024;
@@ -213,9 +216,9 @@ mod tests {
     #[test]
     fn connections_beyond_the_ports_of_an_address_come_from_another() {
         let loopback = "127.0.0.1:8002".parse().unwrap();
-        assert_eq!(source(loopback, 24_999), None);
-        assert_eq!(source(loopback, 25_000), Some("127.0.0.2:0".parse().unwrap()));
-        assert_eq!(source(loopback, 25_000 * 256), Some("127.0.1.1:0".parse().unwrap()));
+        assert_eq!(source(loopback, 12_499), None);
+        assert_eq!(source(loopback, 12_500), Some("127.0.0.2:0".parse().unwrap()));
+        assert_eq!(source(loopback, 12_500 * 256), Some("127.0.1.1:0".parse().unwrap()));
         assert_eq!(source("192.0.2.1:8002".parse().unwrap(), 25_000), None);
     }
 }

@@ -100,7 +100,7 @@ impl Swarm {
             scratch: vec![0; SCRATCH_BYTES],
             pending: 0,
             ready: 0,
-            first_number: part.number * link::CONNECTIONS_PER_SOURCE,
+            first_number: part.number * link::CONNECTIONS_PER_PROCESS,
         })
     }
 
