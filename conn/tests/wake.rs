@@ -1,4 +1,5 @@
-//! No interleaving of producers and reactor loses a wake-up: every order that the memory model allows, by loom.
+//! No interleaving of producers and reactor loses a wake-up, nor a command that found the inbox full or the reactor's budget
+//! spent: every order that the memory model allows, by loom.
 //! `cargo test -p gim-conn --features loom --test wake`
 
 #![cfg(feature = "loom")]
@@ -27,6 +28,10 @@ struct Model {
 impl Model {
     fn produce(&self, place: usize) {
         self.places[place].store(true, Ordering::Release);
+        self.call();
+    }
+
+    fn call(&self) {
         if self.armed.arm() {
             *self.signalled.lock().unwrap() = true;
             self.poll.notify_one();
@@ -66,5 +71,54 @@ fn a_command_that_was_put_in_is_always_found() {
             model.armed.disarm();
             found += model.drain();
         }
+    });
+}
+
+/// The hand-over through a channel with one place, to a reactor that takes one command per turn.
+#[derive(Default)]
+struct HandOver {
+    model: Model,
+    inbox: Mutex<Option<usize>>,
+}
+
+impl HandOver {
+    /// As the bridge does it: a full inbox is tried again later.
+    fn send(&self, command: usize) {
+        loop {
+            let mut inbox = self.inbox.lock().unwrap();
+            if inbox.is_none() {
+                *inbox = Some(command);
+                break;
+            }
+            drop(inbox);
+            thread::yield_now();
+        }
+        self.model.call();
+    }
+}
+
+#[test]
+fn a_full_inbox_and_a_spent_budget_leave_no_command_behind() {
+    loom::model(|| {
+        let hand_over = Arc::new(HandOver::default());
+        for command in 0..PRODUCERS {
+            let hand_over = hand_over.clone();
+            thread::spawn(move || hand_over.send(command));
+        }
+        let mut taken = [0; PRODUCERS];
+        let mut is_left = false;
+        while taken.iter().sum::<usize>() < PRODUCERS {
+            // A turn: it does not sleep where the one before ended with its budget.
+            if !is_left {
+                hand_over.model.poll();
+            }
+            hand_over.model.armed.disarm();
+            let command = hand_over.inbox.lock().unwrap().take();
+            is_left = command.is_some();
+            if let Some(command) = command {
+                taken[command] += 1;
+            }
+        }
+        assert_eq!(taken, [1; PRODUCERS]);
     });
 }

@@ -88,19 +88,7 @@ pub fn finish_writing(stream: &TcpStream) -> bool {
 pub fn accept(listener: &TcpListener) -> AcceptOutcome {
     match listener.accept() {
         Ok((stream, peer)) => AcceptOutcome::Accepted(stream, peer),
-        Err(error) => match error.kind() {
-            ErrorKind::WouldBlock => AcceptOutcome::Drained,
-            // accept(2) hands over network errors of the new socket; they say nothing about the listener.
-            ErrorKind::Interrupted
-            | ErrorKind::ConnectionAborted
-            | ErrorKind::ConnectionReset
-            | ErrorKind::PermissionDenied
-            | ErrorKind::NetworkDown
-            | ErrorKind::NetworkUnreachable
-            | ErrorKind::HostUnreachable
-            | ErrorKind::TimedOut => AcceptOutcome::Retry,
-            _ => AcceptOutcome::Pause(error),
-        },
+        Err(error) => accept_failed(error),
     }
 }
 
@@ -117,9 +105,20 @@ pub fn set_options(stream: &TcpStream, options: SocketOptions) -> io::Result<()>
     Ok(())
 }
 
-/// Makes closing send RST at once and forget what is unsent: for peers that are owed nothing.
-pub fn set_abortive_close(stream: &TcpStream) -> io::Result<()> {
-    SockRef::from(stream).set_linger(Some(Duration::ZERO))
+fn accept_failed(error: io::Error) -> AcceptOutcome {
+    match error.kind() {
+        ErrorKind::WouldBlock => AcceptOutcome::Drained,
+        // accept(2) hands over network errors of the new socket; they say nothing about the listener.
+        ErrorKind::Interrupted
+        | ErrorKind::ConnectionAborted
+        | ErrorKind::ConnectionReset
+        | ErrorKind::PermissionDenied
+        | ErrorKind::NetworkDown
+        | ErrorKind::NetworkUnreachable
+        | ErrorKind::HostUnreachable
+        | ErrorKind::TimedOut => AcceptOutcome::Retry,
+        _ => AcceptOutcome::Pause(error),
+    }
 }
 
 fn outcome_of(error: io::Error) -> IoOutcome {
@@ -129,5 +128,47 @@ fn outcome_of(error: io::Error) -> IoOutcome {
             IoOutcome::Reset
         }
         _ => IoOutcome::Failed(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net;
+
+    use nix::errno::Errno;
+
+    use super::*;
+
+    #[test]
+    fn the_kernel_watches_every_connection_as_the_settings_say() {
+        let listener = net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream = TcpStream::from_std(net::TcpStream::connect(listener.local_addr().unwrap()).unwrap());
+        set_options(&stream, SocketOptions { keepalive_s: 77, user_timeout_ms: 12_345 }).unwrap();
+        let socket = SockRef::from(&stream);
+        assert!(socket.tcp_nodelay().unwrap() && socket.keepalive().unwrap());
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), Duration::from_secs(77));
+        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(Duration::from_millis(12_345)));
+    }
+
+    #[test]
+    fn an_accept_that_fails_is_tried_again_at_once_or_after_a_pause() {
+        let outcome = |errno: Errno| accept_failed(errno.into());
+        for errno in [Errno::ECONNABORTED, Errno::EINTR, Errno::EPERM, Errno::ENETDOWN, Errno::EHOSTUNREACH] {
+            assert!(matches!(outcome(errno), AcceptOutcome::Retry), "{errno}");
+        }
+        for errno in [Errno::EMFILE, Errno::ENFILE, Errno::ENOBUFS, Errno::ENOMEM] {
+            assert!(matches!(outcome(errno), AcceptOutcome::Pause(_)), "{errno}");
+        }
+        assert!(matches!(outcome(Errno::EAGAIN), AcceptOutcome::Drained));
+    }
+
+    #[test]
+    fn an_ordinary_end_is_no_failure_and_an_unusual_one_is() {
+        for errno in [Errno::ECONNRESET, Errno::EPIPE, Errno::ECONNABORTED, Errno::ENOTCONN] {
+            assert!(matches!(outcome_of(errno.into()), IoOutcome::Reset), "{errno}");
+        }
+        for errno in [Errno::ETIMEDOUT, Errno::EHOSTUNREACH, Errno::EIO] {
+            assert!(matches!(outcome_of(errno.into()), IoOutcome::Failed(_)), "{errno}");
+        }
     }
 }

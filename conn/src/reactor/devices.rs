@@ -15,6 +15,12 @@ pub struct Devices {
 }
 
 impl Devices {
+    /// How many devices have a connection here.
+    #[cfg(test)]
+    pub fn len(&self) -> usize {
+        self.slots.len()
+    }
+
     /// `slot` now has this device.
     pub fn insert(&mut self, device_id: u64, slot: usize, table: &Table) {
         let hasher = &self.hasher;

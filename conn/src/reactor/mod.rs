@@ -26,6 +26,8 @@ mod flush;
 mod packets;
 mod read;
 mod rooms;
+#[cfg(test)]
+mod tests;
 mod timers;
 
 use std::{

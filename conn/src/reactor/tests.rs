@@ -1,0 +1,322 @@
+//! A reactor turn by turn, on real sockets and without its thread: what one turn does, counted in turns and never in time.
+
+use std::{
+    io::{Read as _, Write as _},
+    net::{Shutdown, TcpStream},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use crossbeam_channel::{Receiver, Sender};
+use gim_proto::connect::{Packet, PacketCommand};
+use mio::Events;
+use prost::Message as _;
+
+use super::{
+    Parts, Reactor,
+    inbox::{Command, PushItem},
+    open_poll,
+    quota::Quota,
+    uplink::{UpBatch, UpItem, Uplink},
+    wake::WakeFlag,
+};
+use crate::{ids::ConnectionId, net::listen, session::Identity, settings::ConnSettings, wire::packet};
+
+/// Longer than anything takes that works.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// One reactor, and the two ends of its channels.
+struct Bench {
+    reactor: Reactor,
+    events: Events,
+    commands: Sender<Command>,
+    wake: Arc<WakeFlag>,
+    batches: Receiver<UpBatch>,
+    address: std::net::SocketAddr,
+}
+
+impl Bench {
+    fn new(change: impl FnOnce(&mut ConnSettings)) -> Self {
+        let mut settings = ConnSettings::default();
+        change(&mut settings);
+        let listener = listen::open("127.0.0.1:0".parse().unwrap(), 1, 1024).unwrap().remove(0);
+        let address = listener.local_addr().unwrap();
+        let (poll, wake) = open_poll().unwrap();
+        let (commands, inbox) = crossbeam_channel::bounded(settings.link.inbox_commands_max);
+        let (sender, batches) = crossbeam_channel::bounded(1024);
+        let parts = Parts {
+            index: 0,
+            poll,
+            listener,
+            inbox,
+            wake: wake.clone(),
+            uplink: Uplink::new(sender, Arc::new(|| {}), 1024, 1 << 20),
+            rules: settings.rules(),
+            socket_options: settings.socket_options(),
+            quota: Arc::new(Quota::new(settings.limits.connections_max, settings.limits.connections_per_ip_max)),
+            limits: settings.limits.clone(),
+            busy_poll: Duration::ZERO,
+            drain: settings.drain.clone(),
+            turn: settings.turn,
+        };
+        let events = Events::with_capacity(parts.turn.events);
+        Self { reactor: Reactor::new(parts).unwrap(), events, commands, wake, batches, address }
+    }
+
+    fn turn(&mut self) {
+        // So that a turn with nothing to do comes to its end.
+        self.wake.wake().unwrap();
+        self.reactor.turn(&mut self.events).unwrap();
+    }
+
+    /// Turns until something holds; returns how many it took.
+    fn turns_until(&mut self, mut holds: impl FnMut(&mut Self) -> bool) -> usize {
+        let deadline = Instant::now() + PATIENCE;
+        let mut turns = 0;
+        while !holds(self) {
+            assert!(Instant::now() < deadline, "not even after {turns} turns");
+            self.turn();
+            turns += 1;
+        }
+        turns
+    }
+
+    fn connect(&mut self) -> TcpStream {
+        let before = self.reactor.table.len();
+        let stream = TcpStream::connect(self.address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        self.turns_until(|bench| bench.reactor.table.len() > before);
+        stream
+    }
+
+    /// A signed-in connection and its id.
+    fn sign_in(&mut self, device_id: u64) -> (TcpStream, ConnectionId) {
+        let mut stream = self.connect();
+        stream.write_all(&frame(PacketCommand::PcSignIn, 0)).unwrap();
+        let mut asked = None;
+        self.turns_until(|bench| {
+            asked = asked.or_else(|| {
+                bench.up().into_iter().find_map(|item| match item {
+                    UpItem::SignIn { connection, .. } => Some(connection),
+                    _ => None,
+                })
+            });
+            asked.is_some()
+        });
+        let connection = asked.unwrap();
+        let identity = Identity { user_id: device_id, device_id };
+        let reply = packet::notice(PacketCommand::PcSignIn, b"in", 0);
+        let length = reply.len();
+        self.tell(Command::SignedIn { connection, identity, newest_seq: 0, frame: reply });
+        self.turn();
+        stream.read_exact(&mut vec![0; length]).unwrap();
+        (stream, connection)
+    }
+
+    fn tell(&self, command: Command) {
+        self.commands.try_send(command).unwrap();
+    }
+
+    /// What went up since it was last asked.
+    fn up(&self) -> Vec<UpItem> {
+        self.batches.try_iter().flat_map(|batch| batch.items).collect()
+    }
+
+    /// Waits until bytes of the peer lie in the socket of a connection: from then on, turns can be counted.
+    fn await_input(&self, connection: ConnectionId, bytes: usize) {
+        let stream = &self.reactor.table.peek(connection.slot()).unwrap().stream;
+        let deadline = Instant::now() + PATIENCE;
+        while stream.peek(&mut vec![0; bytes]).unwrap_or(0) < bytes {
+            assert!(Instant::now() < deadline, "bytes cross loopback");
+            std::thread::yield_now();
+        }
+    }
+}
+
+fn frame(command: PacketCommand, content_bytes: usize) -> Vec<u8> {
+    Packet { command: command as i32, content: vec![1; content_bytes].into(), ..Packet::default() }
+        .encode_length_delimited_to_vec()
+}
+
+/// What a peer can read right now.
+fn readable(stream: &mut TcpStream) -> Vec<u8> {
+    stream.set_nonblocking(true).unwrap();
+    let (mut all, mut buffer) = (Vec::new(), vec![0; 1 << 20]);
+    while let Ok(count @ 1..) = stream.read(&mut buffer) {
+        all.extend_from_slice(&buffer[..count]);
+    }
+    stream.set_nonblocking(false).unwrap();
+    all
+}
+
+#[test]
+fn a_push_to_a_hundred_thousand_members_holds_up_neither_a_heartbeat_nor_a_sign_in() {
+    const MEMBERS: usize = 100_000;
+    let mut bench = Bench::new(|_| {});
+    let (mut live, live_id) = bench.sign_in(1);
+    let mut newcomer = bench.connect();
+    // Members whose connections are gone: walking them is what a turn must not do at one go.
+    for slot in 0..MEMBERS {
+        bench.reactor.rooms.join(5, 1_000 + slot);
+    }
+    bench.tell(Command::PushToRoom { room_id: 5, frame: Bytes::from_static(b"news"), urgent: false });
+    bench.turn();
+    assert!(bench.reactor.rooms.is_active(), "the push has just begun");
+
+    live.write_all(&frame(PacketCommand::PcHeartbeat, 0)).unwrap();
+    bench.await_input(live_id, 3);
+    newcomer.write_all(&frame(PacketCommand::PcSignIn, 0)).unwrap();
+    bench.up();
+    let answered = bench.turns_until(|_| !readable(&mut live).is_empty());
+    let asked = bench.turns_until(|bench| bench.up().iter().any(|item| matches!(item, UpItem::SignIn { .. })));
+    assert!(bench.reactor.rooms.is_active(), "the push is still under way");
+    assert!(answered <= 2 && asked <= 2, "{answered} and {asked} turns");
+
+    let turns = bench.turns_until(|bench| !bench.reactor.rooms.is_active());
+    let budget = ConnSettings::default().turn.deliveries;
+    assert!(turns >= MEMBERS / budget - 4, "no turn visits more than its budget: {turns} turns");
+}
+
+#[test]
+fn a_member_behind_by_more_than_the_backlog_of_its_room_misses_the_oldest() {
+    let mut bench = Bench::new(|settings| settings.limits.room_backlog_max = 2);
+    let (mut stream, connection) = bench.sign_in(1);
+    bench.tell(Command::Subscribe { connection, room_id: 5, reply: None, retained: vec![] });
+    for frame in [&b"1"[..], b"2", b"3", b"4"] {
+        bench.tell(Command::PushToRoom { room_id: 5, frame: Bytes::from_static(frame), urgent: false });
+    }
+    bench.tell(Command::PushToRoom { room_id: 5, frame: Bytes::from_static(b"!"), urgent: true });
+    bench.turn();
+    assert_eq!(readable(&mut stream), b"!34");
+}
+
+#[test]
+fn a_turn_accepts_no_more_than_its_budget_and_the_rest_without_another_event() {
+    let mut bench = Bench::new(|settings| settings.turn.accepts = 3);
+    let streams: Vec<TcpStream> = (0..8).map(|_| TcpStream::connect(bench.address).unwrap()).collect();
+    let mut before = 0;
+    bench.turns_until(|bench| {
+        let count = bench.reactor.table.len();
+        assert!(count - before <= 3, "{before} and then {count}");
+        before = count;
+        count == streams.len()
+    });
+}
+
+#[test]
+fn a_turn_takes_no_more_commands_than_its_budget_and_the_rest_without_being_woken() {
+    let mut bench = Bench::new(|settings| settings.turn.commands = 2);
+    let (_stream, connection) = bench.sign_in(1);
+    for seq in 1..=5 {
+        let frame = Bytes::from_static(b"x");
+        bench.tell(Command::Push(vec![PushItem { connection, seq, frame }]));
+    }
+    bench.wake.wake().unwrap();
+    for expected in [2, 4, 5] {
+        bench.reactor.turn(&mut bench.events).unwrap();
+        assert_eq!(bench.reactor.table.peek(connection.slot()).unwrap().session.newest_seq(), expected);
+    }
+}
+
+#[test]
+fn a_turn_ends_no_more_connections_than_its_budget_of_timers() {
+    let mut bench = Bench::new(|settings| {
+        settings.turn.timers = 2;
+        settings.session.sign_in_timeout_ms = 1;
+        settings.session.linger_ms = 0;
+    });
+    let streams: Vec<TcpStream> = (0..6).map(|_| bench.connect()).collect();
+    let mut before = streams.len();
+    bench.turns_until(|bench| {
+        let count = bench.reactor.table.len();
+        assert!(before - count <= 2, "{before} and then {count}");
+        before = count;
+        count == 0
+    });
+}
+
+#[test]
+fn a_loud_peer_gets_its_share_of_a_turn_and_its_neighbour_too() {
+    let mut bench = Bench::new(|settings| settings.turn.read_frames = 4);
+    let (mut loud, loud_id) = bench.sign_in(1);
+    let (mut quiet, quiet_id) = bench.sign_in(2);
+    let heartbeat = frame(PacketCommand::PcHeartbeat, 0);
+    loud.write_all(&heartbeat.repeat(40)).unwrap();
+    bench.await_input(loud_id, 40 * heartbeat.len());
+    quiet.write_all(&heartbeat).unwrap();
+    bench.await_input(quiet_id, heartbeat.len());
+    bench.turn();
+    let answers = |stream: &mut TcpStream| readable(stream).len() / heartbeat.len();
+    let (first, neighbour) = (answers(&mut loud), answers(&mut quiet));
+    assert!((1..=8).contains(&first), "{first}");
+    assert_eq!(neighbour, 1);
+    let mut all = first;
+    bench.turns_until(|_| {
+        let more = answers(&mut loud);
+        assert!(more <= 4, "{more}");
+        all += more;
+        all == 40
+    });
+}
+
+#[test]
+fn a_turn_writes_no_more_to_one_connection_than_its_budget() {
+    const BUDGET: usize = 64 * 1024;
+    let mut bench = Bench::new(|settings| {
+        settings.turn.write_bytes = BUDGET;
+        settings.limits.outbound_hard_bytes = 4 << 20;
+    });
+    let (mut stream, connection) = bench.sign_in(1);
+    let frame = Bytes::from(vec![7; 16 * 1024]);
+    let items = (1..=64).map(|seq| PushItem { connection, seq, frame: frame.clone() }).collect();
+    bench.tell(Command::Push(items));
+    let mut all = 0;
+    bench.turns_until(|_| {
+        let count = readable(&mut stream).len();
+        // A call may take all of one vector of slices.
+        assert!(count <= BUDGET + 64 * frame.len(), "{count}");
+        all += count;
+        all == 64 * frame.len()
+    });
+}
+
+#[test]
+fn a_socket_event_of_a_former_owner_never_reaches_the_next_owner_of_its_slot() {
+    let mut bench = Bench::new(|_| {});
+    let (first, first_id) = bench.sign_in(1);
+    first.shutdown(Shutdown::Both).unwrap();
+    bench.turns_until(|bench| bench.reactor.table.is_empty());
+    let (mut second, second_id) = bench.sign_in(2);
+    assert_eq!(first_id.slot(), second_id.slot(), "the slot and the file descriptor are used again");
+    assert_ne!(first_id.generation(), second_id.generation());
+    for command in [
+        Command::Reply { connection: first_id, frame: Some(Bytes::from_static(b"late")), room_released: None },
+        Command::Push(vec![PushItem { connection: first_id, seq: 9, frame: Bytes::from_static(b"late") }]),
+        Command::Close { connection: first_id, reason: gim_proto::CloseReason::CrKicked, message: String::new() },
+    ] {
+        bench.tell(command);
+    }
+    bench.turn();
+    assert_eq!(readable(&mut second), b"");
+    assert_eq!(bench.up(), [UpItem::Gone(first_id)]);
+    assert_eq!(bench.reactor.table.peek(second_id.slot()).unwrap().session.newest_seq(), 0);
+}
+
+#[test]
+fn comings_and_goings_leave_slots_timers_and_indexes_empty() {
+    let mut bench = Bench::new(|_| {});
+    for round in 0..50 {
+        let clients: Vec<_> = (1..=20).map(|device_id| bench.sign_in(device_id)).collect();
+        for (_, connection) in &clients {
+            bench.tell(Command::Subscribe { connection: *connection, room_id: round, reply: None, retained: vec![] });
+        }
+        bench.turn();
+        drop(clients);
+        bench.turns_until(|bench| bench.reactor.table.is_empty());
+    }
+    let reactor = &bench.reactor;
+    assert_eq!((reactor.table.slots_end(), reactor.wheel.len(), reactor.rooms.len()), (4096, 0, 0));
+    assert_eq!((reactor.signed_in, reactor.devices.len()), (0, 0));
+    assert!(reactor.dirty.is_empty() && reactor.runnable.is_empty() && reactor.dead.is_empty());
+}

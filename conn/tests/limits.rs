@@ -1,0 +1,152 @@
+//! Every rule of flow control: what happens at its bound, and that it is counted (REGRESSIONS 6; "Flow control" in
+//! ARCHITECTURE.md). In a binary of its own, as the counters are those of the process.
+
+#![allow(clippy::unwrap_used, reason = "a test that fails says where")]
+
+mod common;
+
+use std::time::Instant;
+
+use common::{Harness, PATIENCE, Script, assert_closed_for, goodbye, inbox_push, room_push, subscribe};
+use gim_proto::{
+    CloseReason,
+    connect::{Packet, PacketCommand},
+};
+
+const SEND: i32 = PacketCommand::PcSend as i32;
+
+/// The sum of a counter over all reactors and, where a label is given, only of the lines that have it.
+fn counted(name: &str, label: &str) -> u64 {
+    let page = gim_config::admin::metrics_handle().render();
+    let lines = page.lines().filter(|line| line.starts_with(&format!("{name}{{")) && line.contains(label));
+    lines.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum()
+}
+
+/// Waits until a counter is beyond what it was.
+fn assert_grows(name: &str, label: &str, before: u64) {
+    let deadline = Instant::now() + PATIENCE;
+    while counted(name, label) <= before {
+        assert!(Instant::now() < deadline, "{name} {label} is still {before}");
+        std::thread::yield_now();
+    }
+}
+
+fn packet(command: i32, content_bytes: usize) -> Packet {
+    Packet { command, content: vec![1; content_bytes].into(), ..Packet::default() }
+}
+
+#[test]
+fn a_full_window_pauses_reading_and_is_counted() {
+    let before = counted("conn_read_pauses_total", "");
+    let harness = Harness::start_with(Script::SignInsOnly, |settings| settings.session.in_flight_max = 1);
+    let mut client = harness.sign_in(1, 2);
+    let paused = counted("conn_read_pauses_total", "");
+    assert!(paused > before, "a sign-in under way pauses, too");
+    client.send(&packet(SEND, 0)).unwrap();
+    assert_grows("conn_read_pauses_total", "", paused);
+}
+
+#[test]
+fn who_reads_too_slowly_for_too_long_is_told_so() {
+    let before = counted("conn_closed_total", "slow_consumer");
+    let harness = Harness::start_with(Script::Obliging, |settings| {
+        settings.limits.outbound_soft_timeout_ms = 200;
+        settings.session.linger_ms = 20_000;
+    });
+    let mut stuck = harness.sign_in(1, 1);
+    let connection = harness.logic.next_sign_in().connection_id;
+    let content = vec![1; 60_000];
+    for seq in 1..=300 {
+        harness.logic.say(inbox_push(connection, seq, &content));
+    }
+    assert_eq!(harness.logic.next_sign_out().device_id, 1);
+    assert_closed_for(&mut stuck, CloseReason::CrSlowConsumer);
+    assert_grows("conn_closed_total", "slow_consumer", before);
+}
+
+#[test]
+fn a_reply_that_finds_no_room_ends_the_connection() {
+    let harness = Harness::start_with(Script::Obliging, |settings| {
+        settings.limits.outbound_soft_timeout_ms = 60_000;
+        settings.session.linger_ms = 20_000;
+    });
+    let mut client = harness.sign_in(1, 1);
+    harness.logic.next_sign_in();
+    // The stub answers each with its own content; nobody reads the answers. What is sent after the end is thrown away.
+    for _ in 0..300 {
+        client.send(&packet(SEND, 60_000)).unwrap();
+    }
+    assert_eq!(harness.logic.next_sign_out().device_id, 1);
+    assert_eq!(goodbye(&mut client).reason(), CloseReason::CrSlowConsumer);
+}
+
+#[test]
+fn rooms_drop_their_oldest_and_inbox_pushes_are_skipped_and_both_are_counted() {
+    let (dropped, skipped) =
+        (counted("conn_room_pushes_dropped_total", ""), counted("conn_inbox_pushes_skipped_total", ""));
+    let hints = counted("conn_sync_hints_total", "");
+    let harness = Harness::start_with(Script::Obliging, |settings| {
+        settings.limits.outbound_soft_timeout_ms = 60_000;
+    });
+    let mut client = harness.sign_in(1, 1);
+    let connection = harness.logic.next_sign_in().connection_id;
+    subscribe(&mut client, 5);
+    let content = vec![1; 60_000];
+    for seq in 1..=300 {
+        harness.logic.say(room_push(5, &content));
+        harness.logic.say(inbox_push(connection, seq, &content));
+    }
+    assert_grows("conn_room_pushes_dropped_total", "", dropped);
+    assert_grows("conn_inbox_pushes_skipped_total", "", skipped);
+    while client.receive().unwrap().command != PacketCommand::PcSyncHint as i32 {}
+    assert_grows("conn_sync_hints_total", "", hints);
+}
+
+#[test]
+fn over_the_rate_packets_are_refused_then_the_connection_is_closed_and_both_are_counted() {
+    let (refused, closed) = (counted("conn_refused_packets_total", ""), counted("conn_closed_total", "rate_limited"));
+    let harness = Harness::start_with(Script::Obliging, |settings| {
+        settings.session.packets_per_s = 1;
+        settings.session.packets_burst = 3;
+    });
+    let mut client = harness.sign_in(1, 1);
+    for _ in 0..10 {
+        client.send(&packet(PacketCommand::PcHeartbeat as i32, 0)).unwrap();
+    }
+    assert_closed_for(&mut client, CloseReason::CrRateLimited);
+    assert_grows("conn_refused_packets_total", "", refused);
+    assert_grows("conn_closed_total", "rate_limited", closed);
+}
+
+#[test]
+fn the_caps_are_exact_however_the_kernel_spreads_the_connects() {
+    let before = counted("conn_refused_connections_total", "");
+    for cap_addresses in [false, true] {
+        let harness = Harness::start_with(Script::Obliging, |settings| {
+            settings.reactors = 4;
+            if cap_addresses {
+                settings.limits.connections_per_ip_max = 7;
+            } else {
+                settings.limits.connections_max = 7;
+            }
+        });
+        let mut held: Vec<_> = (1..=7).map(|id| harness.sign_in(id, id)).collect();
+        for _ in 0..20 {
+            assert_closed_for(&mut harness.connect(), CloseReason::CrServerOverloaded);
+        }
+        held.iter_mut().for_each(|client| assert_eq!(client.heartbeat().unwrap(), 0));
+    }
+    assert_grows("conn_refused_connections_total", "", before + 39);
+}
+
+#[test]
+fn a_loud_peer_waits_for_its_next_turn_and_that_is_counted() {
+    let before = counted("conn_read_yields_total", "");
+    let harness = Harness::start_with(Script::Obliging, |settings| settings.turn.read_frames = 1);
+    let mut client = harness.sign_in(1, 1);
+    for _ in 0..10 {
+        client.send(&packet(PacketCommand::PcHeartbeat as i32, 0)).unwrap();
+    }
+    (0..10).for_each(|_| assert_eq!(client.receive().unwrap().command, PacketCommand::PcHeartbeat as i32));
+    assert_grows("conn_read_yields_total", "", before);
+}

@@ -1,0 +1,115 @@
+//! A node as a process: it runs out of file descriptors (REGRESSIONS 7), it is asked to stop twice.
+
+#![allow(clippy::unwrap_used, reason = "a test that fails says where")]
+
+use std::{
+    io::{BufRead as _, BufReader},
+    net::SocketAddr,
+    process::{Child, ChildStderr, Command, Stdio},
+    time::Duration,
+};
+
+use gim_proto::{
+    CloseReason,
+    client::{Client, ClientError},
+    connect::PacketCommand,
+};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A running node, without a logic.
+struct Node {
+    child: Child,
+    address: SocketAddr,
+    log: std::io::Lines<BufReader<ChildStderr>>,
+}
+
+impl Node {
+    fn start(files_max: usize, settings: &[(&str, &str)]) -> Self {
+        let mut command = Command::new("sh");
+        let limited = format!("ulimit -n {files_max}; exec \"$0\"");
+        command.args(["-c", &limited, env!("CARGO_BIN_EXE_gim-conn")]).stderr(Stdio::piped());
+        let own = [
+            ("TCP__LISTEN", "127.0.0.1:0"),
+            ("GRPC__LISTEN", "127.0.0.1:0"),
+            ("ADMIN__LISTEN", ""),
+            ("LOGIC", "[\"http://127.0.0.1:9\"]"),
+            ("REACTORS", "1"),
+            ("SESSION__SIGN_IN_TIMEOUT_MS", "60000"),
+        ];
+        for (name, value) in own.iter().chain(settings) {
+            command.env(format!("GIM_CONN_{name}"), value);
+        }
+        let mut child = command.spawn().unwrap();
+        let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
+        let ready = find(&mut log, "clients on tcp ");
+        let after = ready.split("clients on tcp ").nth(1).unwrap();
+        let address = after.split(',').next().unwrap().parse().unwrap();
+        Self { child, address, log }
+    }
+
+    fn connect(&self) -> Client {
+        Client::connect(self.address, PATIENCE).unwrap()
+    }
+
+    fn await_log(&mut self, words: &str) {
+        find(&mut self.log, words);
+    }
+
+    fn terminate(&self) {
+        let kill = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
+        assert!(kill.success());
+    }
+}
+
+fn find(log: &mut std::io::Lines<BufReader<ChildStderr>>, words: &str) -> String {
+    log.map(Result::unwrap).find(|line| line.contains(words)).unwrap_or_else(|| panic!("it ended before: {words}"))
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.child.kill().expect("the node is ours to end");
+        self.child.wait().expect("it has ended");
+    }
+}
+
+#[test]
+fn running_out_of_files_never_ends_accepting_and_it_resumes_by_itself() {
+    let mut node = Node::start(64, &[("LIMITS__FILES_RESERVED", "0"), ("TURN__ACCEPT_PAUSE_MS", "50")]);
+    let mut clients: Vec<Client> = (0..80).map(|_| node.connect()).collect();
+    // 64 files are not enough for 80 clients.
+    node.await_log("cannot accept connections");
+    let mut waiting = clients.split_off(70);
+    drop(clients);
+    for client in &mut waiting {
+        let reply = client.request(PacketCommand::PcHeartbeat as i32, Vec::new()).unwrap();
+        assert_eq!(reply.code, 10000, "accepted without another connect to remind it");
+    }
+}
+
+#[test]
+fn files_are_kept_in_reserve_for_everything_but_connections() {
+    let node = Node::start(64, &[("LIMITS__FILES_RESERVED", "54")]);
+    let mut held: Vec<Client> = (0..10).map(|_| node.connect()).collect();
+    for client in &mut held {
+        assert_eq!(client.request(PacketCommand::PcHeartbeat as i32, Vec::new()).unwrap().code, 10000);
+    }
+    let refused = node.connect().receive().unwrap_err();
+    let ClientError::Closed(Some(notice)) = refused else { panic!("{refused}") };
+    assert_eq!(notice.reason(), CloseReason::CrServerOverloaded);
+}
+
+#[test]
+fn a_second_signal_stops_at_once() {
+    let mut node = Node::start(256, &[("SESSION__LINGER_MS", "60000")]);
+    let mut client = node.connect();
+    assert_eq!(client.request(PacketCommand::PcHeartbeat as i32, Vec::new()).unwrap().code, 10000);
+    node.terminate();
+    let goodbye = client.receive().unwrap_err();
+    let ClientError::Closed(Some(notice)) = goodbye else { panic!("{goodbye}") };
+    assert_eq!(notice.reason(), CloseReason::CrServerDraining);
+    assert!(node.child.try_wait().unwrap().is_none(), "it waits for the client, which does not close");
+    node.terminate();
+    node.await_log("stopped at once");
+    assert_eq!(node.child.wait().unwrap().code(), Some(130));
+}
