@@ -41,7 +41,8 @@ impl Error {
                 StoreError::Busy(_) | StoreError::PutOff(_) => ResultCode::TryAgainLater,
                 StoreError::Failed(_) => ResultCode::Internal,
             },
-            Self::SharedState(SharedStateError::RoomsFull) => ResultCode::TryAgainLater,
+            Self::SharedState(SharedStateError::RoomsFull | SharedStateError::Away(_)) => ResultCode::TryAgainLater,
+            Self::SharedState(SharedStateError::Failed(_) | SharedStateError::Taken { .. }) => ResultCode::Internal,
             Self::Business { .. } => ResultCode::Internal,
         }
     }
@@ -51,7 +52,8 @@ impl Error {
         let code = self.code();
         match self {
             Self::Refused(status) => status,
-            error @ (Self::Store(StoreError::PutOff(_)) | Self::SharedState(SharedStateError::RoomsFull)) => {
+            error @ (Self::Store(StoreError::PutOff(_))
+            | Self::SharedState(SharedStateError::RoomsFull | SharedStateError::Away(_))) => {
                 tracing::debug!(%error, "a request was put off");
                 code.into()
             }

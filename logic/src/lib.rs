@@ -11,7 +11,7 @@
 //! - [`store`]: SQL, and the inbox writer that group-commits
 //! - [`route`]: who is where, and the way of a message to the nodes
 //! - [`business`]: the client of the service that knows users and tokens
-//! - [`service`]: start and stop
+//! - [`service`]: start and stop; [`keeper`]: leases, while it runs
 //!
 //! All of it runs on Tokio. Nothing is global: several services may live in one process.
 
@@ -19,6 +19,7 @@ pub mod app;
 pub mod business;
 pub mod domain;
 pub mod error;
+pub mod keeper;
 pub mod link;
 pub mod metrics;
 pub mod route;

@@ -22,8 +22,9 @@ use crate::{
         clock::{self, SteadyClock},
         message_id::MessageIds,
     },
+    keeper,
     link::nodes::Nodes,
-    route::{SharedState, fanout::Fanout, local::LocalState},
+    route::{SharedState, SharedStateError, fanout::Fanout, local::LocalState, redis::RedisState},
     rpc,
     settings::LogicSettings,
     store::{self, Store, StoreError, sent::PURGE_STEP_ROWS, writer::Writer},
@@ -50,6 +51,9 @@ pub enum StartError {
     /// The first look into the database.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// Routes and rooms.
+    #[error("shared_state: {0}")]
+    SharedState(#[from] SharedStateError),
     /// A port.
     #[error(transparent)]
     Listen(#[from] ListenError),
@@ -68,6 +72,7 @@ pub struct Logic {
     app: Arc<App>,
     writer: JoinHandle<()>,
     fanout: JoinHandle<()>,
+    keeper: JoinHandle<String>,
     housekeeping: Vec<JoinHandle<()>>,
 }
 
@@ -78,12 +83,13 @@ pub async fn start(settings: LogicSettings) -> Result<Logic, StartError> {
     let admin = admin::start(&settings.admin, readiness.clone()).await?;
     let database = Database::open(&settings.database, &settings.data_dir, "logic.db", &store::MIGRATIONS).await?;
     let store = Store::new(database);
+    let lease = Duration::from_millis(settings.link.lease_ms);
+    let shared = shared_state(&settings, lease, &store).await?;
+    // Only now: a former process with this node number may have made ids until its lease was over.
     let newest_id = store.inboxes.newest_message_id().await?;
     database_part.set(true);
 
     let nodes = Arc::new(Nodes::new(settings.link.clone()));
-    let lease = Duration::from_millis(settings.link.lease_ms);
-    let shared: Arc<dyn SharedState> = Arc::new(LocalState::new(lease, settings.room.clone(), store.room_seqs.clone()));
     let fanout = Fanout::new(shared.clone(), nodes.clone());
     let (deliveries, committed) = mpsc::channel(COMMITTED_BATCHES_MAX);
     let (writer, writer_task) = Writer::start(&store.database, &settings.inbox, deliveries);
@@ -116,8 +122,22 @@ pub async fn start(settings: LogicSettings) -> Result<Logic, StartError> {
         tokio::spawn(sweep(app.clone(), lease / 3)),
         tokio::spawn(purge(app.clone(), settings.inbox.idempotency_s)),
     ];
+    let keeper = tokio::spawn(keeper::run(app.clone(), lease));
     let node = settings.node;
-    Ok(Logic { node, readiness, grpc, admin, app, writer: writer_task, fanout: fanout_task, housekeeping })
+    Ok(Logic { node, readiness, grpc, admin, app, writer: writer_task, fanout: fanout_task, keeper, housekeeping })
+}
+
+async fn shared_state(
+    settings: &LogicSettings,
+    lease: Duration,
+    store: &Store,
+) -> Result<Arc<dyn SharedState>, SharedStateError> {
+    let (room, seqs) = (settings.room.clone(), store.room_seqs.clone());
+    if settings.shared_state.url.is_empty() {
+        return Ok(Arc::new(LocalState::new(lease, room, seqs)));
+    }
+    let (node, number) = (&settings.node, settings.node_number);
+    Ok(Arc::new(RedisState::start(&settings.shared_state, node, number, lease, room, seqs).await?))
 }
 
 impl Logic {
@@ -148,6 +168,7 @@ impl Running for Logic {
             problem = self.grpc.failed() => problem,
             ended = &mut self.writer => describe("the inbox writer", ended),
             ended = &mut self.fanout => describe("the fan-out", ended),
+            ended = &mut self.keeper => ended.unwrap_or_else(|error| describe("the keeper of leases", Err(error))),
         }
     }
 
@@ -156,13 +177,14 @@ impl Running for Logic {
         for task in &self.housekeeping {
             task.abort();
         }
+        self.keeper.abort();
         self.app.nodes.stop();
         self.grpc.stop(STOP_TIMEOUT).await;
         self.app.writer.close();
         join("the inbox writer", self.writer).await;
         join("the fan-out", self.fanout).await;
         if let Err(error) = self.app.shared.close().await {
-            tracing::error!(%error, "rooms will skip the seqs that they had reserved");
+            tracing::error!(%error, "the shared state was not left in order");
         }
         self.app.store.database.close().await;
         self.admin.stop().await;

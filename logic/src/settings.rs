@@ -7,7 +7,7 @@ use gim_config::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::domain::message_id::NODE_NUMBER_MAX;
+use crate::{domain::message_id::NODE_NUMBER_MAX, route::redis};
 
 /// Everything that can be set.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +27,8 @@ pub struct LogicSettings {
     pub log: LogSettings,
     /// The database.
     pub database: DatabaseSettings,
+    /// Routes and rooms.
+    pub shared_state: SharedStateSettings,
     /// Who knows users and tokens.
     pub business: BusinessSettings,
     /// Sizes of requests.
@@ -39,6 +41,20 @@ pub struct LogicSettings {
     pub link: LinkSettings,
     /// Rooms.
     pub room: RoomSettings,
+}
+
+/// The section `[shared_state]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SharedStateSettings {
+    /// `redis://…`, `redis+sentinel://…` or `redis+cluster://…`; empty to keep it in this process.
+    pub url: String,
+    /// What every key in Redis begins with.
+    pub key_prefix: String,
+    /// How long a call of Redis may last; beyond it what needed it is answered "try again later".
+    pub command_timeout_ms: u64,
+    /// Calls of Redis under way at the same time; further ones wait within their time.
+    pub calls_in_flight_max: usize,
 }
 
 /// The section `[business]`.
@@ -137,6 +153,7 @@ impl Default for LogicSettings {
             admin: AdminSettings { listen: Endpoint::new("127.0.0.1:8011") },
             log: LogSettings::default(),
             database: DatabaseSettings::default(),
+            shared_state: SharedStateSettings::default(),
             business: BusinessSettings::default(),
             limits: LimitSettings::default(),
             message: MessageSettings::default(),
@@ -144,6 +161,12 @@ impl Default for LogicSettings {
             link: LinkSettings::default(),
             room: RoomSettings::default(),
         }
+    }
+}
+
+impl Default for SharedStateSettings {
+    fn default() -> Self {
+        Self { url: String::new(), key_prefix: "gim".into(), command_timeout_ms: 1_000, calls_in_flight_max: 1_024 }
     }
 }
 
@@ -222,14 +245,29 @@ impl Settings for LogicSettings {
         self.grpc.validate()?;
         self.log.validate()?;
         self.database.validate()?;
+        self.shared_state.validate()?;
         self.validate_ranges()
+    }
+}
+
+impl SharedStateSettings {
+    fn validate(&self) -> Result<(), String> {
+        if !self.url.is_empty() {
+            redis::Target::parse(&self.url).map_err(|problem| format!("shared_state.url: {problem}"))?;
+        }
+        if self.key_prefix.is_empty() || self.key_prefix.len() > 64 || self.key_prefix.contains(['{', '}']) {
+            return Err("shared_state.key_prefix: must have 1 to 64 bytes, and no braces".into());
+        }
+        Ok(())
     }
 }
 
 impl LogicSettings {
     fn validate_ranges(&self) -> Result<(), String> {
         let mib = 1 << 20;
-        let ranges: [(&str, u64, u64, u64); 22] = [
+        let ranges = [
+            ("shared_state.command_timeout_ms", self.shared_state.command_timeout_ms, 1, 60_000),
+            ("shared_state.calls_in_flight_max", self.shared_state.calls_in_flight_max as u64, 1, 1_000_000),
             ("business.call_timeout_ms", self.business.call_timeout_ms, 1, 60_000),
             ("business.auth_in_flight_max", self.business.auth_in_flight_max as u64, 1, 65_536),
             ("business.auth_cache_ms", self.business.auth_cache_ms, 0, 3_600_000),

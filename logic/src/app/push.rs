@@ -35,7 +35,7 @@ impl App {
         } else {
             let receivers = user_ids.into_iter().map(|user_id| Receiver { user_id, seq: 0 }).collect();
             let request_id = request_id.to_owned();
-            self.fanout.deliver(vec![Delivery { message, receivers, origin_device_id: 0, request_id }]).await;
+            self.fanout.deliver(vec![Delivery { message, receivers, origin_device_id: 0, request_id }]).await?;
         }
         Ok(message_id)
     }

@@ -15,3 +15,5 @@ pub mod nodes;
 mod packet;
 pub mod service;
 mod session;
+
+pub use service::hint;

@@ -117,6 +117,27 @@ impl Nodes {
         self.notice(&loser.node, Item::Kick(kick));
     }
 
+    /// Ends the stream of a node: it comes back and announces its connections and rooms.
+    pub fn reattach(&self, node: &NodeKey) {
+        if let Some(link) = self.find(node) {
+            link.stop.cancel();
+        }
+    }
+
+    /// Ends the stream of every node, which comes back and announces everything.
+    pub fn reattach_all(&self) {
+        self.lock().values().for_each(|link| link.stop.cancel());
+    }
+
+    /// The attached nodes of these routes, each with its `(connection id, user id)`s.
+    pub fn links_of(&self, routes: &[Route]) -> Vec<(Arc<NodeLink>, Vec<(u64, u64)>)> {
+        let mut of_nodes: HashMap<&NodeKey, Vec<(u64, u64)>> = HashMap::default();
+        for route in routes {
+            of_nodes.entry(&*route.node).or_default().push((route.connection_id, route.user_id));
+        }
+        of_nodes.into_iter().filter_map(|(node, connections)| Some((self.find(node)?, connections))).collect()
+    }
+
     /// Ends every stream, and each that comes later.
     pub fn stop(&self) {
         self.stop.cancel();

@@ -100,7 +100,7 @@ async fn pump(app: Arc<App>, link: Arc<NodeLink>, down: mpsc::Sender<Result<Down
 }
 
 /// Tells connections the newest seq of their inbox, from which they see that a push was skipped.
-pub(super) async fn hint(app: Arc<App>, link: Arc<NodeLink>, connections: Vec<(u64, u64)>) {
+pub async fn hint(app: Arc<App>, link: Arc<NodeLink>, connections: Vec<(u64, u64)>) {
     for part in connections.chunks(HINTS_PER_ITEM) {
         match newest_seqs(&app, part).await {
             Ok(answer) => {

@@ -3,14 +3,14 @@
 //! Persisted messages come from the inbox writer, in order, to the one task of [`Fanout::run`], which keeps that order; what
 //! is not persisted is delivered on the task of its request.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use foldhash::{HashMap, HashMapExt as _};
 use gim_proto::logic::{Push, PushTarget, down_item::Item};
 use metrics::counter;
 use tokio::sync::mpsc;
 
-use super::SharedState;
+use super::{SharedState, SharedStateError};
 use crate::{
     domain::{
         message::{Delivery, Receiver},
@@ -23,40 +23,67 @@ use crate::{
 /// Connections in one push: more become several, so that no single item is large.
 const PUSH_TARGETS_MAX: usize = 4096;
 
+/// Users who are remembered for a hint; with more, every connection is told.
+const OWED_USERS_MAX: usize = 100_000;
+
 /// Delivers messages. Clones share everything.
 #[derive(Debug, Clone)]
 pub struct Fanout {
     shared: Arc<dyn SharedState>,
     nodes: Arc<Nodes>,
+    owed: Arc<Mutex<Owed>>,
+}
+
+/// Users whose pushes could not be routed: they have to be told to sync when routes answer again.
+#[derive(Debug, Default)]
+pub struct Owed {
+    /// Who, no user twice.
+    pub user_ids: Vec<u64>,
+    /// Whether there were more.
+    pub is_overfull: bool,
 }
 
 impl Fanout {
     /// Over the routes of `shared`, into the queues of `nodes`.
     pub fn new(shared: Arc<dyn SharedState>, nodes: Arc<Nodes>) -> Self {
-        Self { shared, nodes }
+        Self { shared, nodes, owed: Arc::default() }
     }
 
     /// Delivers what the inbox writer committed, until the writer ends.
     pub async fn run(self, mut committed: mpsc::Receiver<Vec<Delivery>>) {
         while let Some(deliveries) = committed.recv().await {
-            self.deliver(deliveries).await;
+            let (count, durable) = (deliveries.len() as u64, durable_receivers(&deliveries));
+            if let Err(error) = self.deliver(deliveries).await {
+                counter!(names::FANOUT_FAILED).increment(count);
+                tracing::debug!(%error, messages = count, "pushes were not routed; devices are told to sync later");
+                self.owe(Owed { user_ids: durable, is_overfull: false });
+            }
         }
     }
 
+    /// Remembers users for a hint.
+    pub fn owe(&self, more: Owed) {
+        let mut owed = self.owed.lock().unwrap_or_else(PoisonError::into_inner);
+        owed.user_ids.extend(more.user_ids);
+        owed.user_ids.sort_unstable();
+        owed.user_ids.dedup();
+        owed.is_overfull |= more.is_overfull || owed.user_ids.len() > OWED_USERS_MAX;
+        owed.user_ids.truncate(OWED_USERS_MAX);
+    }
+
+    /// Who is owed a hint, if anybody is; the caller takes it over.
+    pub fn take_owed(&self) -> Option<Owed> {
+        let mut owed = self.owed.lock().unwrap_or_else(PoisonError::into_inner);
+        (!owed.user_ids.is_empty()).then(|| std::mem::take(&mut *owed))
+    }
+
     /// Queues messages for the nodes that hold connections of their receivers.
-    pub async fn deliver(&self, deliveries: Vec<Delivery>) {
+    pub async fn deliver(&self, deliveries: Vec<Delivery>) -> Result<(), SharedStateError> {
         let mut user_ids: Vec<u64> =
             deliveries.iter().flat_map(|delivery| delivery.receivers.iter().map(|receiver| receiver.user_id)).collect();
         user_ids.sort_unstable();
         user_ids.dedup();
-        let routes = match self.shared.routes_of(&user_ids).await {
-            Ok(routes) => routes,
-            Err(error) => {
-                counter!(names::FANOUT_FAILED).increment(deliveries.len() as u64);
-                tracing::error!(%error, messages = deliveries.len(), "pushes were not routed; devices find them by sync");
-                return;
-            }
-        };
+        let routes = self.shared.routes_of(&user_ids).await?;
         let mut routes_of: HashMap<u64, Vec<Route>> = HashMap::with_capacity(routes.len());
         for route in routes {
             routes_of.entry(route.user_id).or_default().push(route);
@@ -64,6 +91,7 @@ impl Fanout {
         for delivery in deliveries {
             self.push(&delivery, &routes_of);
         }
+        Ok(())
     }
 
     fn push(&self, delivery: &Delivery, routes_of: &HashMap<u64, Vec<Route>>) {
@@ -86,6 +114,11 @@ impl Fanout {
             "pushed"
         );
     }
+}
+
+fn durable_receivers(deliveries: &[Delivery]) -> Vec<u64> {
+    let receivers = deliveries.iter().flat_map(|delivery| &delivery.receivers);
+    receivers.filter(|receiver| receiver.seq > 0).map(|receiver| receiver.user_id).collect()
 }
 
 /// What one node gets of one message.

@@ -67,6 +67,10 @@ impl SharedState for LocalState {
         Ok(())
     }
 
+    async fn renew(&self) -> Result<Vec<Arc<NodeKey>>, SharedStateError> {
+        Ok(Vec::new())
+    }
+
     async fn put_routes(&self, routes: Vec<Route>) -> Result<Vec<Route>, SharedStateError> {
         let (mut presence, now) = (self.presence(), Instant::now());
         Ok(routes.into_iter().filter_map(|route| presence.put(route, now)).collect())
@@ -92,6 +96,10 @@ impl SharedState for LocalState {
 
     async fn user_of_device(&self, device_id: u64) -> Result<Option<u64>, SharedStateError> {
         Ok(self.presence().user_of_device(device_id, Instant::now()))
+    }
+
+    async fn touch(&self, _user_ids: &[u64]) -> Result<(), SharedStateError> {
+        Ok(())
     }
 
     async fn set_interest(&self, room_id: u64, node: &Arc<NodeKey>, interested: bool) -> Result<(), SharedStateError> {

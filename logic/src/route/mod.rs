@@ -1,11 +1,12 @@
 //! Who is where, which node cares for which room, and how a message gets from its receivers' names to conn nodes.
 //!
 //! [`SharedState`] is the seam: what several logic nodes must agree on. [`local`] keeps it in this process, made of the pure
-//! tables [`presence`] and [`rooms`]. [`fanout`] asks it and fills the queues of the attached nodes.
+//! tables [`presence`] and [`rooms`]; [`redis`] keeps it in Redis. [`fanout`] asks it and fills the queues of the attached nodes.
 
 pub mod fanout;
 pub mod local;
 pub mod presence;
+pub mod redis;
 pub mod rooms;
 
 use std::sync::Arc;
@@ -28,6 +29,20 @@ pub enum SharedStateError {
     /// A block of room seqs could not be reserved.
     #[error("room seqs: {0}")]
     RoomSeqs(#[from] StoreError),
+    /// It does not answer; counted or logged where that was noticed.
+    #[error("the shared state is away: {0}")]
+    Away(String),
+    /// It answers what makes no sense.
+    #[error("the shared state failed: {0}")]
+    Failed(String),
+    /// Another process is what this one says to be.
+    #[error("logic {what} is in use by {holder}: give each logic node a `node` and a `node_number` of its own")]
+    Taken {
+        /// What both need for themselves.
+        what: String,
+        /// Who has it.
+        holder: String,
+    },
 }
 
 /// A message that a room numbered.
@@ -53,6 +68,10 @@ pub trait SharedState: std::fmt::Debug + Send + Sync + 'static {
     /// The stream of a node broke: its lease begins to run out.
     async fn detach_node(&self, node: &Arc<NodeKey>) -> Result<(), SharedStateError>;
 
+    /// Called every now and then, many times per lease: the leases of attached nodes go on. Returns nodes that have to announce
+    /// their connections and rooms again, because they were forgotten.
+    async fn renew(&self) -> Result<Vec<Arc<NodeKey>>, SharedStateError>;
+
     /// Puts connections in. Returns those that lost their device to another one, which may be one of `routes`.
     async fn put_routes(&self, routes: Vec<Route>) -> Result<Vec<Route>, SharedStateError>;
 
@@ -67,6 +86,9 @@ pub trait SharedState: std::fmt::Debug + Send + Sync + 'static {
 
     /// The user who is connected from a device, if somebody is.
     async fn user_of_device(&self, device_id: u64) -> Result<Option<u64>, SharedStateError>;
+
+    /// These users were heard of: what is known of them is still of use.
+    async fn touch(&self, user_ids: &[u64]) -> Result<(), SharedStateError>;
 
     /// Says whether a node has subscribers of a room.
     async fn set_interest(&self, room_id: u64, node: &Arc<NodeKey>, interested: bool) -> Result<(), SharedStateError>;

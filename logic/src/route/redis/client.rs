@@ -1,0 +1,310 @@
+//! A connection to Redis, whichever way it is run: one server, Sentinel or Cluster, told apart by the URL.
+//!
+//! Always holds: a call ends within the command timeout, waiting for a connection included, and no more calls than the
+//! settings allow are under way. A connection that failed is dropped; the next call makes another. Any task.
+
+use std::{
+    fmt,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
+
+use redis::{
+    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ErrorKind, FromRedisValue, Pipeline, RedisError, Value,
+    aio::{ConnectionLike, MultiplexedConnection},
+    cluster::{ClusterClient, ClusterClientBuilder},
+    cluster_async::ClusterConnection,
+    from_redis_value,
+    sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType},
+};
+use tokio::{
+    sync::{Mutex, Semaphore},
+    task::JoinSet,
+};
+
+use crate::{route::SharedStateError, settings::SharedStateSettings};
+
+/// Where Redis is, read from a URL.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// `redis://[USER:PASSWORD@]HOST:PORT[/DB]`.
+    Single(String),
+    /// `redis+sentinel://[USER:PASSWORD@]HOST:PORT,HOST:PORT/SERVICE[/DB]`; the credentials are those of Redis.
+    Sentinel {
+        /// Sentinels, of which one must answer.
+        sentinels: Vec<(String, u16)>,
+        /// The name of the master that they watch.
+        service: String,
+        /// Number of the database.
+        db: i64,
+        /// Of Redis.
+        credentials: Credentials,
+    },
+    /// `redis+cluster://[USER:PASSWORD@]HOST:PORT,HOST:PORT`.
+    Cluster {
+        /// Some of the nodes, of which one must answer.
+        nodes: Vec<(String, u16)>,
+        /// The same on every node.
+        credentials: Credentials,
+    },
+}
+
+/// Who we are to Redis; empty for nobody.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Credentials {
+    user: String,
+    password: String,
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Credentials").field("user", &self.user).finish_non_exhaustive()
+    }
+}
+
+impl Target {
+    /// Reads a URL; the error is a sentence without the password.
+    pub fn parse(url: &str) -> Result<Self, String> {
+        let (scheme, rest) =
+            url.split_once("://").ok_or("must begin with redis://, redis+sentinel:// or redis+cluster://")?;
+        let (credentials, rest) = match rest.rsplit_once('@') {
+            Some((credentials, rest)) => {
+                let (user, password) = credentials.split_once(':').unwrap_or((credentials, ""));
+                (Credentials { user: user.to_owned(), password: password.to_owned() }, rest)
+            }
+            None => (Credentials::default(), rest),
+        };
+        let mut path = rest.split('/');
+        let hosts = path.next().unwrap_or_default();
+        match scheme {
+            "redis" => {
+                Client::open(url).map_err(|error| format!("is no URL of Redis: {}", error.category()))?;
+                Ok(Self::Single(url.to_owned()))
+            }
+            "redis+sentinel" => {
+                let service = path.next().filter(|service| !service.is_empty());
+                let service = service.ok_or("must name the service after the sentinels")?.to_owned();
+                let db = path.next().map_or(Ok(0), str::parse).map_err(|_| "the database must be a number")?;
+                Ok(Self::Sentinel { sentinels: addresses(hosts, 26379)?, service, db, credentials })
+            }
+            "redis+cluster" => Ok(Self::Cluster { nodes: addresses(hosts, 6379)?, credentials }),
+            "rediss" => Err("TLS to Redis is not built in".into()),
+            _ => Err(format!("has the unknown scheme {scheme}")),
+        }
+    }
+}
+
+fn addresses(hosts: &str, default_port: u16) -> Result<Vec<(String, u16)>, String> {
+    let address = |host: &str| match host.rsplit_once(':') {
+        Some((host, port)) if !host.is_empty() => {
+            port.parse().map(|port| (host.to_owned(), port)).map_err(|_| format!("{host}: {port} is no port"))
+        }
+        None if !host.is_empty() => Ok((host.to_owned(), default_port)),
+        _ => Err("must name a host".to_owned()),
+    };
+    hosts.split(',').map(address).collect()
+}
+
+/// Runs commands.
+pub(super) struct RedisClient {
+    source: Source,
+    timeout: Duration,
+    under_way: Semaphore,
+    /// Said once when it goes away, and once when it is back.
+    is_away: AtomicBool,
+}
+
+enum Source {
+    Single(Client, Mutex<Option<MultiplexedConnection>>),
+    Sentinel(Mutex<(SentinelClient, Option<MultiplexedConnection>)>),
+    Cluster(ClusterClient, Mutex<Option<ClusterConnection>>),
+}
+
+enum Connection {
+    Plain(MultiplexedConnection),
+    Cluster(ClusterConnection),
+}
+
+impl fmt::Debug for RedisClient {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("RedisClient").field("timeout", &self.timeout).finish_non_exhaustive()
+    }
+}
+
+impl RedisClient {
+    /// Connects to nothing yet.
+    pub(super) fn new(target: &Target, settings: &SharedStateSettings) -> Result<Self, RedisError> {
+        let timeout = Duration::from_millis(settings.command_timeout_ms);
+        let source = match target {
+            Target::Single(url) => Source::Single(Client::open(url.as_str())?, Mutex::default()),
+            Target::Sentinel { sentinels, service, db, credentials } => {
+                let sentinels = sentinels.iter().map(|(host, port)| ConnectionAddr::Tcp(host.clone(), *port));
+                let mut builder = SentinelClientBuilder::new(sentinels, service, SentinelServerType::Master)?
+                    .set_client_to_redis_db(*db);
+                if !credentials.user.is_empty() {
+                    builder = builder.set_client_to_redis_username(&credentials.user);
+                }
+                if !credentials.password.is_empty() {
+                    builder = builder.set_client_to_redis_password(&credentials.password);
+                }
+                Source::Sentinel(Mutex::new((builder.build()?, None)))
+            }
+            Target::Cluster { nodes, credentials } => {
+                let nodes = nodes.iter().map(|(host, port)| format!("redis://{host}:{port}"));
+                let mut builder =
+                    ClusterClientBuilder::new(nodes).connection_timeout(timeout).response_timeout(timeout).retries(2);
+                if !credentials.user.is_empty() {
+                    builder = builder.username(&credentials.user);
+                }
+                if !credentials.password.is_empty() {
+                    builder = builder.password(&credentials.password);
+                }
+                Source::Cluster(builder.build()?, Mutex::default())
+            }
+        };
+        let under_way = Semaphore::new(settings.calls_in_flight_max);
+        Ok(Self { source, timeout, under_way, is_away: AtomicBool::new(false) })
+    }
+
+    /// Runs one command.
+    pub(super) async fn run<T: FromRedisValue>(&self, command: Cmd) -> Result<T, SharedStateError> {
+        let value = self.run_all(vec![command]).await?.pop().unwrap_or(Value::Nil);
+        read(value)
+    }
+
+    /// Runs commands in one round trip (in a cluster, side by side); answers in their order. Where one fails, all count as
+    /// failed, though others may have been done: each has to bear being repeated.
+    pub(super) async fn run_all(&self, commands: Vec<Cmd>) -> Result<Vec<Value>, SharedStateError> {
+        if commands.is_empty() {
+            return Ok(Vec::new());
+        }
+        let bounded = tokio::time::timeout(self.timeout, async {
+            let _permit = self.under_way.acquire().await;
+            let connection = self.connection().await?;
+            let answer = match connection {
+                Connection::Plain(mut connection) => pipelined(&mut connection, commands).await,
+                Connection::Cluster(connection) => side_by_side(&connection, commands).await,
+            };
+            if answer.as_ref().is_err_and(is_of_the_connection) {
+                self.forget().await;
+            }
+            answer
+        });
+        let answer = match bounded.await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => {
+                // A connection that does not answer may be cut off without knowing it.
+                self.forget().await;
+                Err(format!("no answer within {:?}", self.timeout))
+            }
+        };
+        self.note(answer)
+    }
+
+    fn note<T>(&self, answer: Result<T, String>) -> Result<T, SharedStateError> {
+        let was_away = self.is_away.swap(answer.is_err(), Ordering::Relaxed);
+        match &answer {
+            Ok(_) if was_away => tracing::info!("Redis answers again"),
+            Err(error) if !was_away => tracing::error!(error, "Redis does not answer; requests are put off"),
+            _ => {}
+        }
+        answer.map_err(SharedStateError::Away)
+    }
+
+    async fn connection(&self) -> Result<Connection, RedisError> {
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(self.timeout))
+            .set_response_timeout(Some(self.timeout));
+        match &self.source {
+            Source::Single(client, current) => {
+                let mut current = current.lock().await;
+                if current.is_none() {
+                    *current = Some(client.get_multiplexed_async_connection_with_config(&config).await?);
+                }
+                current.clone().map(Connection::Plain)
+            }
+            Source::Sentinel(both) => {
+                let (client, current) = &mut *both.lock().await;
+                if current.is_none() {
+                    *current = Some(client.get_async_connection_with_config(&config).await?);
+                }
+                current.clone().map(Connection::Plain)
+            }
+            Source::Cluster(client, current) => {
+                let mut current = current.lock().await;
+                if current.is_none() {
+                    *current = Some(client.get_async_connection().await?);
+                }
+                current.clone().map(Connection::Cluster)
+            }
+        }
+        .ok_or_else(|| RedisError::from((ErrorKind::Io, "no connection")))
+    }
+
+    /// The next call connects anew. Never waits for somebody who is just connecting.
+    async fn forget(&self) {
+        match &self.source {
+            Source::Single(_, current) => drop(current.try_lock().map(|mut current| current.take())),
+            Source::Sentinel(both) => drop(both.try_lock().map(|mut both| both.1.take())),
+            Source::Cluster(_, current) => drop(current.try_lock().map(|mut current| current.take())),
+        }
+    }
+}
+
+/// An answer as what it should be.
+pub(super) fn read<T: FromRedisValue>(value: Value) -> Result<T, SharedStateError> {
+    from_redis_value(value).map_err(|error| SharedStateError::Failed(error.to_string()))
+}
+
+/// Also a server that is no longer the master, or still loads, has to be looked up anew.
+fn is_of_the_connection(error: &RedisError) -> bool {
+    error.is_unrecoverable_error()
+        || error.is_io_error()
+        || matches!(error.code(), Some("READONLY" | "LOADING" | "MASTERDOWN" | "CLUSTERDOWN"))
+}
+
+async fn pipelined(connection: &mut impl ConnectionLike, commands: Vec<Cmd>) -> Result<Vec<Value>, RedisError> {
+    let mut pipeline = Pipeline::with_capacity(commands.len());
+    for command in commands {
+        pipeline.add_command(command);
+    }
+    pipeline.query_async(connection).await
+}
+
+async fn side_by_side(connection: &ClusterConnection, commands: Vec<Cmd>) -> Result<Vec<Value>, RedisError> {
+    let mut answers = vec![Value::Nil; commands.len()];
+    let mut tasks = JoinSet::new();
+    for (index, command) in commands.into_iter().enumerate() {
+        let mut connection = connection.clone();
+        tasks.spawn(async move { (index, connection.req_packed_command(&command).await) });
+    }
+    while let Some(joined) = tasks.join_next().await {
+        let (index, answer) = joined.map_err(|_| RedisError::from((ErrorKind::Io, "a command was cut off")))?;
+        answers[index] = answer?;
+    }
+    Ok(answers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_url_says_how_redis_is_run() {
+        assert_eq!(Target::parse("redis://h:1/2"), Ok(Target::Single("redis://h:1/2".into())));
+        let credentials = Credentials { user: "u".into(), password: "p".into() };
+        let sentinel = Target::parse("redis+sentinel://u:p@a:1,b/main/3").unwrap();
+        let sentinels = vec![("a".to_owned(), 1), ("b".to_owned(), 26379)];
+        let expected = Target::Sentinel { sentinels, service: "main".into(), db: 3, credentials: credentials.clone() };
+        assert_eq!(sentinel, expected);
+        let nodes = vec![("a".to_owned(), 6379), ("b".to_owned(), 2)];
+        assert_eq!(Target::parse("redis+cluster://u:p@a,b:2"), Ok(Target::Cluster { nodes, credentials }));
+        for wrong in
+            ["", "h:1", "http://h", "redis+sentinel://a:1", "redis+cluster://", "redis+cluster://a:x", "rediss://h"]
+        {
+            assert!(Target::parse(wrong).is_err(), "{wrong}");
+        }
+        assert!(!format!("{:?}", Target::parse("redis+cluster://u:secret@a").unwrap()).contains("secret"));
+    }
+}

@@ -1,0 +1,449 @@
+//! The shared state of several logic nodes, in Redis.
+//!
+//! Each logic node renews the leases of the conn nodes that are attached to it, and keeps in memory only what it has to say
+//! again: which nodes those are, and the rooms they have subscribers in. Where Redis forgot a lease (it was emptied, or away
+//! for longer than the lease), the nodes concerned are asked to announce everything again. Seqs of rooms are reserved in the
+//! database, so they never go back. Any task; no lock is held across an await.
+
+mod client;
+mod rooms;
+mod scripts;
+
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use foldhash::{HashMap, HashMapExt as _};
+use gim_proto::connect;
+use redis::{Cmd, Value, cmd};
+use tonic::async_trait;
+
+use self::{
+    client::{RedisClient, read},
+    scripts::{IDLE_MS, Keys, script},
+};
+use super::{Published, SharedState, SharedStateError};
+use crate::{
+    domain::route::{NodeKey, Route},
+    settings::{RoomSettings, SharedStateSettings},
+    store::RoomSeqs,
+};
+
+pub use client::Target;
+
+/// A list of a node's connections outlives its lease by so many leases: it is of no use without it.
+const LISTS_LEASES: u64 = 4;
+
+/// Of so many users who were heard of, one has the life of his routes prolonged: in a day each is heard of far more often.
+const TOUCHED_OF: u32 = 16;
+
+/// Connections of a node that are looked through at once.
+const SCAN_CONNECTIONS: u32 = 1000;
+
+/// Routes and rooms in Redis.
+#[derive(Debug)]
+pub struct RedisState {
+    client: RedisClient,
+    keys: Keys,
+    /// The name of this logic node.
+    name: String,
+    /// Names and numbers that this process holds, and as whom.
+    claims: Vec<String>,
+    holder: String,
+    lease: Duration,
+    room_settings: RoomSettings,
+    room_seqs: RoomSeqs,
+    here: Mutex<Here>,
+}
+
+/// What this process has to say again.
+#[derive(Debug, Default)]
+struct Here {
+    attached: HashMap<String, Attached>,
+    /// Rooms, and the nodes that have subscribers in them.
+    rooms: HashMap<u64, HashSet<Arc<NodeKey>>>,
+    rooms_refreshed: Option<Instant>,
+    /// Names of nodes that may hold a lease, to ask for along with the routes of users.
+    known_nodes: HashSet<String>,
+}
+
+#[derive(Debug)]
+struct Attached {
+    key: Arc<NodeKey>,
+    /// Detached since, if it is.
+    detached: Option<Instant>,
+    /// When it attached, by the clock of its server in seconds, and by ours; connections that were not announced since then
+    /// are to be taken out.
+    unswept: Option<(u64, Instant)>,
+}
+
+impl RedisState {
+    /// Takes the name and the number of this logic node, waiting as long as a former process of the same name may still
+    /// hold them; refuses where another one does.
+    pub async fn start(
+        settings: &SharedStateSettings,
+        node: &str,
+        node_number: u16,
+        lease: Duration,
+        room_settings: RoomSettings,
+        room_seqs: RoomSeqs,
+    ) -> Result<Self, SharedStateError> {
+        let target = Target::parse(&settings.url).map_err(SharedStateError::Failed)?;
+        let client =
+            RedisClient::new(&target, settings).map_err(|error| SharedStateError::Failed(error.to_string()))?;
+        let keys = Keys::new(&settings.key_prefix);
+        let claims = vec![keys.logic(format_args!("node:{node}")), keys.logic(format_args!("number:{node_number}"))];
+        let holder = format!("{node}:{:016x}", rand::random::<u64>());
+        let (name, here) = (node.to_owned(), Mutex::default());
+        let state = Self { client, keys, name, claims, holder, lease, room_settings, room_seqs, here };
+        let patience = Instant::now() + lease + lease / 2;
+        loop {
+            match state.claim().await {
+                Ok(()) => return Ok(state),
+                Err(error @ SharedStateError::Failed(_)) => return Err(error),
+                Err(error) if Instant::now() > patience => return Err(error),
+                Err(error) => tracing::info!(%error, "waiting to become this logic node"),
+            }
+            tokio::time::sleep(lease / 10).await;
+        }
+    }
+
+    /// Takes or keeps what this process needs to be the only one to have.
+    async fn claim(&self) -> Result<(), SharedStateError> {
+        let claim = |key: &String| {
+            let mut command = script(scripts::CLAIM, std::slice::from_ref(key));
+            command.arg(&self.holder).arg(self.lease_ms());
+            command
+        };
+        let renew = |key: &String| self.renew_command(std::slice::from_ref(key), &self.holder);
+        let commands = self.claims.iter().flat_map(|key| [claim(key), renew(key)]).collect();
+        let answers = self.client.run_all(commands).await?;
+        for (key, answer) in self.claims.iter().zip(answers.into_iter().step_by(2)) {
+            let holder: String = read(answer)?;
+            if holder != self.holder {
+                let what = key.rsplit_once("logic:").map_or(key.as_str(), |(_, what)| what).to_owned();
+                return Err(SharedStateError::Taken { what, holder });
+            }
+        }
+        Ok(())
+    }
+
+    fn renew_command(&self, keys: &[String], holder: &str) -> Cmd {
+        let mut command = script(scripts::RENEW, keys);
+        command.arg(holder).arg(self.lease_ms()).arg(LISTS_LEASES * self.lease_ms());
+        command
+    }
+
+    fn lease_ms(&self) -> u64 {
+        u64::try_from(self.lease.as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn here(&self) -> MutexGuard<'_, Here> {
+        self.here.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the process is, as far as is known here, the newest of its name, and attached or only just not any more.
+    fn is_current(&self, node: &NodeKey) -> bool {
+        let here = self.here();
+        let attached = here.attached.get(&node.name).filter(|attached| *attached.key == *node);
+        attached.is_some_and(|attached| attached.detached.is_none_or(|since| since.elapsed() < self.lease))
+    }
+
+    /// The processes that hold the leases of these nodes.
+    async fn holders<'a>(
+        &self,
+        names: impl IntoIterator<Item = &'a str>,
+    ) -> Result<HashMap<String, Arc<NodeKey>>, SharedStateError> {
+        let names: Vec<&str> = names.into_iter().collect();
+        let answers = self.client.run_all(names.iter().map(|name| self.get_node(name)).collect()).await?;
+        read_holders(names.into_iter().map(str::to_owned), answers)
+    }
+
+    fn get_node(&self, name: &str) -> Cmd {
+        let mut command = cmd("GET");
+        command.arg(self.keys.node(name));
+        command
+    }
+
+    fn put_commands(&self, route: &Route, discounted: &str) -> [Cmd; 3] {
+        let mut put = script(scripts::PUT, &[self.keys.user(route.user_id)]);
+        put.arg(route.device_id).arg(route.since_ms).arg(scripts::encode(route)).arg(IDLE_MS).arg(discounted);
+        let mut device = cmd("SET");
+        device.arg(self.keys.device(route.device_id)).arg(route.user_id).arg("PX").arg(IDLE_MS);
+        let mut list = script(scripts::LIST, &[self.keys.connections(&route.node)]);
+        list.arg(route.connection_id).arg(format!("{}:{}", route.user_id, route.device_id));
+        list.arg(LISTS_LEASES * self.lease_ms());
+        [put, device, list]
+    }
+
+    fn remove_command(&self, user_id: u64, device_id: u64, connection: &str) -> Cmd {
+        let mut remove = script(scripts::REMOVE, &[self.keys.user(user_id)]);
+        remove.arg(device_id).arg(connection);
+        remove
+    }
+
+    fn unlist_command(&self, node: &NodeKey, connection_ids: &[u64]) -> Cmd {
+        let mut unlist = cmd("HDEL");
+        unlist.arg(self.keys.connections(node)).arg(connection_ids);
+        unlist
+    }
+
+    /// Takes out what a node did not announce again after it attached: it is gone.
+    async fn sweep_node(&self, node: &NodeKey, attached_s: u64) -> Result<(), SharedStateError> {
+        let mut cursor = 0;
+        loop {
+            let mut scan = cmd("HSCAN");
+            scan.arg(self.keys.connections(node)).arg(cursor).arg("COUNT").arg(SCAN_CONNECTIONS);
+            let (next, listed): (u64, Vec<(u64, String)>) = self.client.run(scan).await?;
+            let silent = listed.iter().filter(|(_, listed)| {
+                let announced = listed.rsplit_once(':').and_then(|(_, at)| at.parse::<u64>().ok());
+                announced.is_none_or(|announced_s| announced_s < attached_s)
+            });
+            let silent: Vec<u64> = silent.map(|(connection_id, _)| *connection_id).collect();
+            self.remove_listed(node, &silent).await?;
+            if next == 0 {
+                return Ok(());
+            }
+            cursor = next;
+        }
+    }
+
+    async fn remove_listed(&self, node: &NodeKey, connection_ids: &[u64]) -> Result<(), SharedStateError> {
+        if connection_ids.is_empty() {
+            return Ok(());
+        }
+        let mut find = cmd("HMGET");
+        find.arg(self.keys.connections(node)).arg(connection_ids);
+        let listed: Vec<Option<String>> = self.client.run(find).await?;
+        let mut commands = vec![self.unlist_command(node, connection_ids)];
+        for (connection_id, listed) in connection_ids.iter().zip(listed) {
+            let Some(listed) = listed else { continue };
+            let mut parts = listed.split(':').map(str::parse::<u64>);
+            if let (Some(Ok(user_id)), Some(Ok(device_id))) = (parts.next(), parts.next()) {
+                let connection = format!("{connection_id}:{}:{}", node.epoch, node.name);
+                commands.push(self.remove_command(user_id, device_id, &connection));
+            }
+        }
+        self.client.run_all(commands).await.map(drop)
+    }
+}
+
+fn read_holders(
+    names: impl IntoIterator<Item = String>,
+    answers: impl IntoIterator<Item = Value>,
+) -> Result<HashMap<String, Arc<NodeKey>>, SharedStateError> {
+    let mut holders = HashMap::new();
+    for (name, answer) in names.into_iter().zip(answers) {
+        if let Some(epoch) = read::<Option<u64>>(answer)? {
+            holders.insert(name.clone(), Arc::new(NodeKey { name, epoch }));
+        }
+    }
+    Ok(holders)
+}
+
+fn is_held(holders: &HashMap<String, Arc<NodeKey>>, node: &NodeKey) -> bool {
+    holders.get(&node.name).is_some_and(|holder| **holder == *node)
+}
+
+/// What became of one [`scripts::PUT`].
+struct Put {
+    route: Route,
+    is_in: bool,
+    /// The route that was there, and how it was stored.
+    former: Option<(Route, String)>,
+}
+
+impl Put {
+    fn read(route: Route, answer: Value) -> Result<Self, SharedStateError> {
+        let (is_in, former): (bool, Option<String>) = read(answer)?;
+        let former =
+            former.and_then(|stored| Some((scripts::decode(route.user_id, route.device_id, &stored)?, stored)));
+        let former = former.filter(|(former, _)| !former.is_same_connection(&route));
+        Ok(Self { route, is_in, former })
+    }
+}
+
+#[async_trait]
+impl SharedState for RedisState {
+    async fn attach_node(&self, node: &Arc<NodeKey>) -> Result<(), SharedStateError> {
+        let mut attach = script(scripts::ATTACH, &[self.keys.node(&node.name)]);
+        attach.arg(node.epoch).arg(self.lease_ms());
+        let (former, server_s): (Option<u64>, u64) = self.client.run(attach).await?;
+        let former = former.filter(|&epoch| epoch != node.epoch);
+        if let Some(epoch) = former {
+            let mut forget = cmd("DEL");
+            forget.arg(self.keys.connections(&NodeKey { name: node.name.clone(), epoch }));
+            self.client.run::<()>(forget).await?;
+        }
+        let unswept = Some((server_s, Instant::now()));
+        let mut here = self.here();
+        here.known_nodes.insert(node.name.clone());
+        here.attached.insert(node.name.clone(), Attached { key: node.clone(), detached: None, unswept });
+        Ok(())
+    }
+
+    async fn detach_node(&self, node: &Arc<NodeKey>) -> Result<(), SharedStateError> {
+        {
+            let mut here = self.here();
+            let Some(attached) = here.attached.get_mut(&node.name).filter(|attached| attached.key == *node) else {
+                return Ok(());
+            };
+            attached.detached = Some(Instant::now());
+            attached.unswept = None;
+        }
+        // The lease begins to run out now, not at its last renewal.
+        let keys = [self.keys.node(&node.name), self.keys.connections(node)];
+        self.client.run::<i64>(self.renew_command(&keys, &node.epoch.to_string())).await.map(drop)
+    }
+
+    async fn renew(&self) -> Result<Vec<Arc<NodeKey>>, SharedStateError> {
+        self.claim().await?;
+        let nodes: Vec<Arc<NodeKey>> = {
+            let here = self.here();
+            here.attached.values().filter(|node| node.detached.is_none()).map(|node| node.key.clone()).collect()
+        };
+        let renew = |node: &Arc<NodeKey>| {
+            let keys = [self.keys.node(&node.name), self.keys.connections(node)];
+            self.renew_command(&keys, &node.epoch.to_string())
+        };
+        let answers = self.client.run_all(nodes.iter().map(renew).collect()).await?;
+        let mut forgotten = Vec::new();
+        for (node, answer) in nodes.into_iter().zip(answers) {
+            if read::<i64>(answer)? != 1 {
+                forgotten.push(node);
+            }
+        }
+        Ok(forgotten)
+    }
+
+    async fn put_routes(&self, routes: Vec<Route>) -> Result<Vec<Route>, SharedStateError> {
+        let routes: Vec<Route> = routes.into_iter().filter(|route| self.is_current(&route.node)).collect();
+        let commands = routes.iter().flat_map(|route| self.put_commands(route, "")).collect();
+        let answers = self.client.run_all(commands).await?.into_iter().step_by(3);
+        let puts = routes.into_iter().zip(answers).map(|(route, answer)| Put::read(route, answer));
+        let puts: Vec<Put> = puts.collect::<Result<_, _>>()?;
+        let rivals: HashSet<&str> =
+            puts.iter().filter_map(|put| put.former.as_ref()).map(|(former, _)| former.node.name.as_str()).collect();
+        if rivals.is_empty() {
+            return Ok(Vec::new());
+        }
+
+        let holders = self.holders(rivals).await?;
+        let (mut losers, mut again) = (Vec::new(), Vec::new());
+        for put in &puts {
+            match &put.former {
+                Some((former, _)) if put.is_in && is_held(&holders, &former.node) => losers.push(former.clone()),
+                Some((former, _)) if !put.is_in && is_held(&holders, &former.node) => losers.push(put.route.clone()),
+                Some((_, stored)) if !put.is_in => again.extend(self.put_commands(&put.route, stored)),
+                _ => {}
+            }
+        }
+        // They had lost to connections of processes that are gone.
+        self.client.run_all(again).await?;
+        Ok(losers)
+    }
+
+    async fn remove_route(&self, route: &Route) -> Result<(), SharedStateError> {
+        let remove = self.remove_command(route.user_id, route.device_id, &scripts::connection(route));
+        let unlist = self.unlist_command(&route.node, &[route.connection_id]);
+        self.client.run_all(vec![remove, unlist]).await.map(drop)
+    }
+
+    async fn remove_connections(&self, node: &Arc<NodeKey>, connection_ids: &[u64]) -> Result<(), SharedStateError> {
+        self.remove_listed(node, connection_ids).await
+    }
+
+    async fn routes_of(&self, user_ids: &[u64]) -> Result<Vec<Route>, SharedStateError> {
+        let known: Vec<String> = self.here().known_nodes.iter().cloned().collect();
+        let get_routes = |user_id: &u64| {
+            let mut command = cmd("HGETALL");
+            command.arg(self.keys.user(*user_id));
+            command
+        };
+        let commands = known.iter().map(|name| self.get_node(name)).chain(user_ids.iter().map(get_routes)).collect();
+        let mut answers = self.client.run_all(commands).await?.into_iter();
+        let mut holders = read_holders(known.iter().cloned(), answers.by_ref().take(known.len()))?;
+
+        let mut routes = Vec::new();
+        for (&user_id, answer) in user_ids.iter().zip(answers) {
+            let stored: Vec<(u64, String)> = read(answer)?;
+            routes.extend(stored.iter().filter_map(|(device_id, route)| scripts::decode(user_id, *device_id, route)));
+        }
+        let new_names: HashSet<&str> = routes.iter().map(|route| route.node.name.as_str()).collect();
+        let new_names: Vec<&str> =
+            new_names.into_iter().filter(|name| !known.iter().any(|known| known == name)).collect();
+        if !new_names.is_empty() {
+            let new_holders = self.holders(new_names).await?;
+            self.here().known_nodes.extend(new_holders.keys().cloned());
+            holders.extend(new_holders);
+        }
+        let (held, left): (Vec<Route>, Vec<Route>) =
+            routes.into_iter().partition(|route| is_held(&holders, &route.node));
+        let remove = |route: &Route| self.remove_command(route.user_id, route.device_id, &scripts::connection(route));
+        if let Err(error) = self.client.run_all(left.iter().map(remove).collect()).await {
+            tracing::debug!(%error, "routes of nodes that are gone stay a while longer");
+        }
+        Ok(held)
+    }
+
+    async fn user_of_device(&self, device_id: u64) -> Result<Option<u64>, SharedStateError> {
+        let mut find = cmd("GET");
+        find.arg(self.keys.device(device_id));
+        let Some(user_id) = self.client.run::<Option<u64>>(find).await? else { return Ok(None) };
+        let is_there = self.routes_of(&[user_id]).await?.iter().any(|route| route.device_id == device_id);
+        Ok(is_there.then_some(user_id))
+    }
+
+    async fn touch(&self, user_ids: &[u64]) -> Result<(), SharedStateError> {
+        let prolong = |user_id: &u64| {
+            let mut command = cmd("PEXPIRE");
+            command.arg(self.keys.user(*user_id)).arg(IDLE_MS);
+            command
+        };
+        let some = user_ids.iter().filter(|_| rand::random_range(0..TOUCHED_OF) == 0);
+        self.client.run_all(some.map(prolong).collect()).await.map(drop)
+    }
+
+    async fn set_interest(&self, room_id: u64, node: &Arc<NodeKey>, interested: bool) -> Result<(), SharedStateError> {
+        self.note_interest(room_id, node, interested).await
+    }
+
+    async fn publish(&self, message: connect::Message, is_retained: bool) -> Result<Published, SharedStateError> {
+        self.publish_in_room(message, is_retained).await
+    }
+
+    async fn retained(&self, room_id: u64, seq: u64) -> Result<Vec<Bytes>, SharedStateError> {
+        self.kept(room_id, seq).await
+    }
+
+    async fn sweep(&self) -> Result<(), SharedStateError> {
+        let mut due = Vec::new();
+        {
+            let mut here = self.here();
+            here.attached.retain(|_, node| node.detached.is_none_or(|since| since.elapsed() < self.lease));
+            for node in here.attached.values_mut() {
+                if let Some((attached_s, _)) = node.unswept.take_if(|(_, since)| since.elapsed() >= self.lease) {
+                    due.push((node.key.clone(), attached_s));
+                }
+            }
+            let attached: HashSet<String> = here.attached.keys().cloned().collect();
+            here.known_nodes.retain(|name| attached.contains(name));
+        }
+        for (node, attached_s) in due {
+            self.sweep_node(&node, attached_s).await?;
+        }
+        self.refresh_interests().await
+    }
+
+    async fn close(&self) -> Result<(), SharedStateError> {
+        let release = |key: &String| {
+            let mut command = script(scripts::RELEASE, std::slice::from_ref(key));
+            command.arg(&self.holder);
+            command
+        };
+        self.client.run_all(self.claims.iter().map(release).collect()).await.map(drop)
+    }
+}

@@ -1,0 +1,214 @@
+//! What stands in Redis: names of keys, forms of values, and the scripts that change them.
+//!
+//! Keys that one script touches share a hash tag, so everything works in a cluster. Every key has a time to live.
+//!
+//! | key | what | lives |
+//! |---|---|---|
+//! | `P:{n:NODE}` | epoch of the conn process that holds the name | the lease |
+//! | `P:{n:NODE}:EPOCH` | hash connection → `user:device:announced`, in seconds of this server | as long as it is renewed |
+//! | `P:{u:USER}` | hash device → route | a day after the user was last heard of |
+//! | `P:d:DEVICE` | user | likewise |
+//! | `P:{r:ROOM}` | hash `last`, `until`, `bytes`: the last seq given, the last reserved, what is kept | a day after the last message |
+//! | `P:{r:ROOM}:kept` | list of `seq:ms:message` | the retention |
+//! | `P:{r:ROOM}:nodes` | hash `LOGIC\0NODE` → `EPOCH:NODE`: who says that which node has subscribers | a day, renewed |
+//! | `P:logic:WHAT` | the logic process that holds a name or number | the lease |
+
+use std::{fmt::Display, sync::Arc};
+
+use redis::{Cmd, cmd};
+
+use crate::domain::route::{NodeKey, Route};
+
+/// How long what nobody asks for stays.
+pub(super) const IDLE_MS: u64 = 24 * 3600 * 1000;
+
+/// Takes the name of a node for a process, whoever had it. Returns the former epoch and the server's time in seconds.
+pub(super) const ATTACH: &str = "\
+local former = redis.call('GET', KEYS[1])
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return {former, redis.call('TIME')[1]}";
+
+/// Renews a lease that is still the caller's: 1. It is over: 0. Somebody else's: -1.
+pub(super) const RENEW: &str = "\
+local holder = redis.call('GET', KEYS[1])
+if not holder then return 0 end
+if holder ~= ARGV[1] then return -1 end
+redis.call('PEXPIRE', KEYS[1], ARGV[2])
+if KEYS[2] then redis.call('PEXPIRE', KEYS[2], ARGV[3]) end
+return 1";
+
+/// Takes a lease that nobody has, or that is the caller's already. Returns who has it now.
+pub(super) const CLAIM: &str = "\
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2], 'NX')
+return redis.call('GET', KEYS[1])";
+
+/// Gives a lease back.
+pub(super) const RELEASE: &str = "\
+if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end
+return 0";
+
+/// Puts a route in, unless a later connection has the device. ARGV: device, since, route, time to live, and a former route
+/// that does not count. Returns whether it is in, and the route that was there.
+pub(super) const PUT: &str = "\
+local former = redis.call('HGET', KEYS[1], ARGV[1])
+local function connection(route) return string.match(route, '^[^:]*:[^:]*:(.*)$') end
+if former and former ~= ARGV[5] and connection(former) ~= connection(ARGV[3])
+  and tonumber(string.match(former, '^[^:]*')) > tonumber(ARGV[2]) then
+  return {0, former}
+end
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
+redis.call('PEXPIRE', KEYS[1], ARGV[4])
+return {1, former}";
+
+/// Takes a route out, where it is still this connection's. ARGV: device, `connection:epoch:node`.
+pub(super) const REMOVE: &str = "\
+local route = redis.call('HGET', KEYS[1], ARGV[1])
+if route and string.match(route, '^[^:]*:[^:]*:(.*)$') == ARGV[2] then return redis.call('HDEL', KEYS[1], ARGV[1]) end
+return 0";
+
+/// Lists a connection with its node. ARGV: connection, `user:device`, time to live.
+pub(super) const LIST: &str = "\
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[2] .. ':' .. redis.call('TIME')[1])
+redis.call('PEXPIRE', KEYS[1], ARGV[3])
+return 1";
+
+/// Numbers a room's message, and keeps it. ARGV: message, whether to keep it, how many, how many bytes, how long, time to
+/// live. Returns the seq and the nodes with subscribers; nothing where a block of seqs has to be reserved first.
+pub(super) const PUBLISH: &str = "\
+local counters = redis.call('HMGET', KEYS[1], 'last', 'until')
+local last, limit = tonumber(counters[1] or 0), tonumber(counters[2] or 0)
+if last >= limit then return {} end
+local seq = last + 1
+redis.call('HSET', KEYS[1], 'last', seq)
+redis.call('PEXPIRE', KEYS[1], ARGV[6])
+if ARGV[2] == '1' then
+  local time = redis.call('TIME')
+  local ms = time[1] * 1000 + math.floor(time[2] / 1000)
+  local kept = string.format('%.0f:%.0f:', seq, ms) .. ARGV[1]
+  local count = redis.call('RPUSH', KEYS[2], kept)
+  local bytes = #kept
+  if count > 1 then bytes = bytes + tonumber(redis.call('HGET', KEYS[1], 'bytes') or 0) end
+  while count > 0 and (count > tonumber(ARGV[3]) or bytes > tonumber(ARGV[4])) do
+    bytes = bytes - #redis.call('LPOP', KEYS[2])
+    count = count - 1
+  end
+  redis.call('HSET', KEYS[1], 'bytes', bytes)
+  redis.call('PEXPIRE', KEYS[2], ARGV[5])
+end
+return {string.format('%.0f', seq), redis.call('HGETALL', KEYS[3])}";
+
+/// Gives a room the block that ends with ARGV[1] and has ARGV[2] seqs, unless it has a later one.
+pub(super) const GRANT: &str = "\
+local counters = redis.call('HMGET', KEYS[1], 'last', 'until')
+local last, limit, grant = tonumber(counters[1] or 0), tonumber(counters[2] or 0), tonumber(ARGV[1])
+if grant <= limit then return 0 end
+local first = grant - tonumber(ARGV[2])
+if first > last then last = first end
+redis.call('HSET', KEYS[1], 'last', string.format('%.0f', last), 'until', string.format('%.0f', grant))
+redis.call('PEXPIRE', KEYS[1], ARGV[3])
+return 1";
+
+/// What a room keeps, and the server's time in milliseconds.
+pub(super) const KEPT: &str = "\
+local time = redis.call('TIME')
+return {time[1] * 1000 + math.floor(time[2] / 1000), redis.call('LRANGE', KEYS[1], 0, -1)}";
+
+/// The keys below one prefix.
+#[derive(Debug, Clone)]
+pub(super) struct Keys {
+    prefix: String,
+}
+
+impl Keys {
+    pub(super) fn new(prefix: &str) -> Self {
+        Self { prefix: prefix.to_owned() }
+    }
+
+    pub(super) fn node(&self, name: &str) -> String {
+        format!("{}:{{n:{name}}}", self.prefix)
+    }
+
+    pub(super) fn connections(&self, node: &NodeKey) -> String {
+        format!("{}:{{n:{}}}:{}", self.prefix, node.name, node.epoch)
+    }
+
+    pub(super) fn user(&self, user_id: u64) -> String {
+        format!("{}:{{u:{user_id}}}", self.prefix)
+    }
+
+    pub(super) fn device(&self, device_id: u64) -> String {
+        format!("{}:d:{device_id}", self.prefix)
+    }
+
+    pub(super) fn room(&self, room_id: u64) -> String {
+        format!("{}:{{r:{room_id}}}", self.prefix)
+    }
+
+    pub(super) fn room_kept(&self, room_id: u64) -> String {
+        format!("{}:{{r:{room_id}}}:kept", self.prefix)
+    }
+
+    pub(super) fn room_nodes(&self, room_id: u64) -> String {
+        format!("{}:{{r:{room_id}}}:nodes", self.prefix)
+    }
+
+    pub(super) fn logic(&self, what: impl Display) -> String {
+        format!("{}:logic:{what}", self.prefix)
+    }
+}
+
+/// A script with its keys; arguments follow by [`Cmd::arg`]. Sent whole: a server that was restarted knows none.
+pub(super) fn script(text: &str, keys: &[String]) -> Cmd {
+    let mut command = cmd("EVAL");
+    command.arg(text).arg(keys.len()).arg(keys);
+    command
+}
+
+/// A route as it is stored: `since:type:connection:epoch:node`.
+pub(super) fn encode(route: &Route) -> String {
+    format!("{}:{}:{}", route.since_ms, route.device_type, connection(route))
+}
+
+/// The part of a stored route that names the connection.
+pub(super) fn connection(route: &Route) -> String {
+    format!("{}:{}:{}", route.connection_id, route.node.epoch, route.node.name)
+}
+
+/// A stored route; nothing where it is none of ours.
+pub(super) fn decode(user_id: u64, device_id: u64, stored: &str) -> Option<Route> {
+    let mut parts = stored.splitn(5, ':');
+    let since_ms = parts.next()?.parse().ok()?;
+    let device_type = parts.next()?.parse().ok()?;
+    let connection_id = parts.next()?.parse().ok()?;
+    let epoch = parts.next()?.parse().ok()?;
+    let node = Arc::new(NodeKey { name: parts.next()?.to_owned(), epoch });
+    Some(Route { user_id, device_id, device_type, node, connection_id, since_ms })
+}
+
+/// A kept message: its seq, when it was kept, and its bytes.
+pub(super) fn decode_kept(stored: &[u8]) -> Option<(u64, i64, &[u8])> {
+    let mut parts = stored.splitn(3, |&byte| byte == b':');
+    let mut number = || std::str::from_utf8(parts.next()?).ok()?.parse::<i64>().ok();
+    let (seq, at_ms) = (number()?, number()?);
+    Some((u64::try_from(seq).ok()?, at_ms, parts.next()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_route_comes_back_as_it_was() {
+        let node = Arc::new(NodeKey { name: "conn:1".into(), epoch: u64::MAX });
+        let route = Route { user_id: 7, device_id: 8, device_type: 2, node, connection_id: u64::MAX, since_ms: -5 };
+        assert_eq!(decode(7, 8, &encode(&route)), Some(route.clone()));
+        assert!(encode(&route).ends_with(&connection(&route)));
+        assert_eq!(decode(7, 8, "1:2:x"), None);
+    }
+
+    #[test]
+    fn a_kept_message_may_hold_any_bytes() {
+        assert_eq!(decode_kept(b"12:34:a:\xff:"), Some((12, 34, &b"a:\xff:"[..])));
+        assert_eq!(decode_kept(b"12:34"), None);
+    }
+}
