@@ -114,6 +114,7 @@ pub async fn start(settings: LogicSettings) -> Result<Logic, StartError> {
         Ok(grpc) => grpc,
         Err(error) => {
             app.writer.close();
+            leave(&app).await;
             return Err(error.into());
         }
     };
@@ -183,11 +184,15 @@ impl Running for Logic {
         self.app.writer.close();
         join("the inbox writer", self.writer).await;
         join("the fan-out", self.fanout).await;
-        if let Err(error) = self.app.shared.close().await {
-            tracing::error!(%error, "the shared state was not left in order");
-        }
+        leave(&self.app).await;
         self.app.store.database.close().await;
         self.admin.stop().await;
+    }
+}
+
+async fn leave(app: &App) {
+    if let Err(error) = app.shared.close().await {
+        tracing::error!(%error, "the shared state was not left in order");
     }
 }
 

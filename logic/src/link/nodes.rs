@@ -29,6 +29,9 @@ pub struct Nodes {
     stop: CancellationToken,
 }
 
+/// `(connection id, user id)`s.
+pub type ConnectionsOfUsers = Vec<(u64, u64)>;
+
 /// One attached stream.
 #[derive(Debug)]
 pub struct NodeLink {
@@ -129,9 +132,9 @@ impl Nodes {
         self.lock().values().for_each(|link| link.stop.cancel());
     }
 
-    /// The attached nodes of these routes, each with its `(connection id, user id)`s.
-    pub fn links_of(&self, routes: &[Route]) -> Vec<(Arc<NodeLink>, Vec<(u64, u64)>)> {
-        let mut of_nodes: HashMap<&NodeKey, Vec<(u64, u64)>> = HashMap::default();
+    /// The attached nodes of these routes, each with its connections.
+    pub fn links_of(&self, routes: &[Route]) -> Vec<(Arc<NodeLink>, ConnectionsOfUsers)> {
+        let mut of_nodes: HashMap<&NodeKey, ConnectionsOfUsers> = HashMap::default();
         for route in routes {
             of_nodes.entry(&*route.node).or_default().push((route.connection_id, route.user_id));
         }

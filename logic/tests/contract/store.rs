@@ -23,26 +23,9 @@ use sqlx::{AnyConnection, Connection as _, Executor as _};
 use tempfile::TempDir;
 use tokio::{sync::mpsc, task::JoinHandle};
 
-use crate::backend::Backend;
+use crate::support::backend;
 
 const DEADLINE: Duration = Duration::from_secs(20);
-
-on_both!(
-    concurrent_pushes_give_every_user_gap_free_seqs_in_delivery_order,
-    a_repeated_key_stores_nothing_whether_in_one_batch_or_after_a_restart,
-    a_send_that_was_committed_but_not_answered_is_a_duplicate_when_it_is_retried,
-    a_restart_keeps_messages_acks_and_counters,
-    acks_only_rise_and_never_beyond_the_inbox,
-    one_bad_job_does_not_fail_those_in_its_batch,
-    a_full_queue_refuses_and_recovers,
-    the_bytes_that_wait_are_bounded_too,
-    a_database_that_is_locked_is_try_again_later_and_recovers_by_itself,
-    work_that_was_taken_on_before_the_stop_is_written,
-    pages_are_ascending_without_gaps_or_repeats,
-    keys_past_their_retention_are_forgotten_in_small_steps,
-    room_seqs_never_go_back_and_unused_ones_return,
-    devices_are_stored_and_updated,
-);
 
 struct Bench {
     data: TempDir,
@@ -54,12 +37,12 @@ struct Bench {
     ids: Arc<MessageIds>,
 }
 
-async fn bench(backend: Backend) -> Bench {
-    bench_with(backend, InboxSettings::default()).await
+async fn bench() -> Bench {
+    bench_with(InboxSettings::default()).await
 }
 
-async fn bench_with(backend: Backend, settings: InboxSettings) -> Bench {
-    start(tempfile::tempdir().unwrap(), backend.database(), settings).await
+async fn bench_with(settings: InboxSettings) -> Bench {
+    start(tempfile::tempdir().unwrap(), backend::database(), settings).await
 }
 
 async fn start(data: TempDir, database: DatabaseSettings, settings: InboxSettings) -> Bench {
@@ -168,8 +151,9 @@ async fn sent(pending: Pending) -> Sent {
     }
 }
 
-async fn concurrent_pushes_give_every_user_gap_free_seqs_in_delivery_order(backend: Backend) {
-    let bench = Arc::new(bench(backend).await);
+#[tokio::test(flavor = "multi_thread")]
+async fn concurrent_pushes_give_every_user_gap_free_seqs_in_delivery_order() {
+    let bench = Arc::new(bench().await);
     let tasks = (0..8).map(|task: u64| {
         let bench = bench.clone();
         tokio::spawn(async move {
@@ -203,8 +187,9 @@ async fn concurrent_pushes_give_every_user_gap_free_seqs_in_delivery_order(backe
     assert_eq!(rows, 8 * 100 * 3);
 }
 
-async fn a_repeated_key_stores_nothing_whether_in_one_batch_or_after_a_restart(backend: Backend) {
-    let bench = bench(backend).await;
+#[tokio::test]
+async fn a_repeated_key_stores_nothing_whether_in_one_batch_or_after_a_restart() {
+    let bench = bench().await;
     let pending: Vec<Pending> = (0..3).map(|_| bench.submit_send(7, 8, "same")).collect();
     let mut answers = Vec::new();
     for pending in pending {
@@ -222,8 +207,9 @@ async fn a_repeated_key_stores_nothing_whether_in_one_batch_or_after_a_restart(b
     assert!(bench.committed.try_recv().is_err(), "a duplicate is not delivered again");
 }
 
-async fn a_send_that_was_committed_but_not_answered_is_a_duplicate_when_it_is_retried(backend: Backend) {
-    let bench = bench(backend).await;
+#[tokio::test]
+async fn a_send_that_was_committed_but_not_answered_is_a_duplicate_when_it_is_retried() {
+    let bench = bench().await;
     // The caller is gone before the commit, as when the process dies between commit and reply.
     drop(bench.submit_send(7, 8, "lost reply"));
     bench.push(&[9]).await;
@@ -233,8 +219,9 @@ async fn a_send_that_was_committed_but_not_answered_is_a_duplicate_when_it_is_re
     assert_eq!((bench.seqs(7).await, bench.seqs(8).await), (vec![1], vec![1]));
 }
 
-async fn a_restart_keeps_messages_acks_and_counters(backend: Backend) {
-    let bench = bench(backend).await;
+#[tokio::test]
+async fn a_restart_keeps_messages_acks_and_counters() {
+    let bench = bench().await;
     let first = bench.push(&[7]).await;
     bench.push(&[7]).await;
     assert_eq!(bench.ack(7, 70, 1).await, Outcome::Acked);
@@ -247,8 +234,9 @@ async fn a_restart_keeps_messages_acks_and_counters(backend: Backend) {
     assert_eq!((page[0].1.id, page[0].1.created_at_ms), (first.message_id, first.created_at_ms));
 }
 
-async fn acks_only_rise_and_never_beyond_the_inbox(backend: Backend) {
-    let bench = bench(backend).await;
+#[tokio::test]
+async fn acks_only_rise_and_never_beyond_the_inbox() {
+    let bench = bench().await;
     for _ in 0..3 {
         bench.push(&[7]).await;
     }
@@ -262,8 +250,9 @@ async fn acks_only_rise_and_never_beyond_the_inbox(backend: Backend) {
     assert_eq!(bench.store.inboxes.largest_ack(8).await.unwrap(), 0);
 }
 
-async fn one_bad_job_does_not_fail_those_in_its_batch(backend: Backend) {
-    let bench = bench(backend).await;
+#[tokio::test]
+async fn one_bad_job_does_not_fail_those_in_its_batch() {
+    let bench = bench().await;
     let first = bench.push(&[7]).await;
     // While the writer is held up the other three gather for one batch; the second one's message id is taken.
     let held = bench.hold_up(7).await;
@@ -280,9 +269,10 @@ async fn one_bad_job_does_not_fail_those_in_its_batch(backend: Backend) {
     assert_eq!((bench.seqs(7).await, bench.seqs(8).await), (vec![1, 2, 3, 4], vec![1]));
 }
 
-async fn a_full_queue_refuses_and_recovers(backend: Backend) {
+#[tokio::test]
+async fn a_full_queue_refuses_and_recovers() {
     let settings = InboxSettings { queue_jobs_max: 2, ..InboxSettings::default() };
-    let bench = bench_with(backend, settings).await;
+    let bench = bench_with(settings).await;
     let held = bench.hold_up(7).await;
     let (pending, refused) = bench.fill(|| Work::Post(post(&bench.ids, 0, &[7], None))).await;
     assert!(matches!(refused, StoreError::PutOff(_)), "{refused}");
@@ -294,9 +284,10 @@ async fn a_full_queue_refuses_and_recovers(backend: Backend) {
     assert_eq!(bench.push(&[7]).await.seq, taken + 1);
 }
 
-async fn the_bytes_that_wait_are_bounded_too(backend: Backend) {
+#[tokio::test]
+async fn the_bytes_that_wait_are_bounded_too() {
     let settings = InboxSettings { queue_bytes_max: 1 << 20, ..InboxSettings::default() };
-    let bench = bench_with(backend, settings).await;
+    let bench = bench_with(settings).await;
     let big = || {
         let mut big = post(&bench.ids, 0, &[7], None);
         big.message.content = vec![0; 600 << 10].into();
@@ -313,8 +304,9 @@ async fn the_bytes_that_wait_are_bounded_too(backend: Backend) {
     sent(bench.writer.submit(big()).unwrap()).await;
 }
 
-async fn a_database_that_is_locked_is_try_again_later_and_recovers_by_itself(backend: Backend) {
-    let database = DatabaseSettings { lock_timeout_ms: 300, ..backend.database() };
+#[tokio::test]
+async fn a_database_that_is_locked_is_try_again_later_and_recovers_by_itself() {
+    let database = DatabaseSettings { lock_timeout_ms: 300, ..backend::database() };
     let bench = start(tempfile::tempdir().unwrap(), database, InboxSettings::default()).await;
     bench.push(&[7]).await;
     let held = bench.hold_up(7).await;
@@ -324,8 +316,9 @@ async fn a_database_that_is_locked_is_try_again_later_and_recovers_by_itself(bac
     assert_eq!(bench.push(&[7]).await.seq, 2, "what was refused left no gap");
 }
 
-async fn work_that_was_taken_on_before_the_stop_is_written(backend: Backend) {
-    let bench = bench(backend).await;
+#[tokio::test]
+async fn work_that_was_taken_on_before_the_stop_is_written() {
+    let bench = bench().await;
     let pending: Vec<Pending> = (0..50).map(|_| bench.submit_push(&[7])).collect();
     bench.writer.close();
     assert!(bench.writer.submit(Work::Ack(Ack { user_id: 7, device_id: 1, seq: 1 })).is_err());
@@ -335,8 +328,9 @@ async fn work_that_was_taken_on_before_the_stop_is_written(backend: Backend) {
     tokio::time::timeout(DEADLINE, bench.task).await.unwrap().unwrap();
 }
 
-async fn pages_are_ascending_without_gaps_or_repeats(backend: Backend) {
-    let bench = bench(backend).await;
+#[tokio::test]
+async fn pages_are_ascending_without_gaps_or_repeats() {
+    let bench = bench().await;
     let pending: Vec<Pending> = (0..120).map(|_| bench.submit_push(&[7, 8])).collect();
     for pending in pending {
         sent(pending).await;
@@ -352,8 +346,9 @@ async fn pages_are_ascending_without_gaps_or_repeats(backend: Backend) {
     assert_eq!(bench.store.inboxes.newest_seqs(&[9, 7, 8]).await.unwrap(), [0, 120, 120]);
 }
 
-async fn keys_past_their_retention_are_forgotten_in_small_steps(backend: Backend) {
-    let bench = bench(backend).await;
+#[tokio::test]
+async fn keys_past_their_retention_are_forgotten_in_small_steps() {
+    let bench = bench().await;
     let pending: Vec<Pending> = (0..700).map(|number| bench.submit_send(7, 8, &number.to_string())).collect();
     for pending in pending {
         sent(pending).await;
@@ -365,8 +360,9 @@ async fn keys_past_their_retention_are_forgotten_in_small_steps(backend: Backend
     assert!(!sent(bench.submit_send(7, 8, "1")).await.is_duplicate);
 }
 
-async fn room_seqs_never_go_back_and_unused_ones_return(backend: Backend) {
-    let bench = bench(backend).await;
+#[tokio::test]
+async fn room_seqs_never_go_back_and_unused_ones_return() {
+    let bench = bench().await;
     let seqs = &bench.store.room_seqs;
     assert_eq!(seqs.reserve(9).await.unwrap(), BLOCK_SEQS);
     assert_eq!(seqs.reserve(9).await.unwrap(), 2 * BLOCK_SEQS);
@@ -378,8 +374,9 @@ async fn room_seqs_never_go_back_and_unused_ones_return(backend: Backend) {
     assert_eq!(seqs.reserve(10).await.unwrap(), 5 + BLOCK_SEQS);
 }
 
-async fn devices_are_stored_and_updated(backend: Backend) {
-    let bench = bench(backend).await;
+#[tokio::test]
+async fn devices_are_stored_and_updated() {
+    let bench = bench().await;
     let device = Device { id: 5, r#type: 2, brand: "b".into(), ..Device::default() };
     bench.store.devices.insert(&device, 1).await.unwrap();
     assert!(bench.store.devices.update(&Device { r#type: 3, ..device.clone() }, 2).await.unwrap());
@@ -417,12 +414,12 @@ proptest! {
         batch_rows_max in 1..40usize,
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(check_numbering(Backend::Embedded, steps, batch_rows_max));
+        runtime.block_on(check_numbering(steps, batch_rows_max));
     }
 }
 
-async fn check_numbering(backend: Backend, steps: Vec<Step>, batch_rows_max: usize) {
-    let bench = bench_with(backend, InboxSettings { batch_rows_max, ..InboxSettings::default() }).await;
+async fn check_numbering(steps: Vec<Step>, batch_rows_max: usize) {
+    let bench = bench_with(InboxSettings { batch_rows_max, ..InboxSettings::default() }).await;
     let mut expected: HashMap<u64, usize> = HashMap::new();
     let mut keys: HashMap<(u64, u8), u64> = HashMap::new();
     let mut pending = Vec::new();

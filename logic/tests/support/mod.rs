@@ -3,6 +3,7 @@
 
 #![allow(dead_code, clippy::unwrap_used)] // each test binary uses a part of it, and helpers of tests fail loudly
 
+pub mod backend;
 pub mod business;
 pub mod conn;
 
@@ -32,6 +33,8 @@ pub struct Server {
     pub logic: Logic,
     pub business: StubBusiness,
     pub data: TempDir,
+    /// What it was started with; its ports are free ones at every start.
+    pub settings: LogicSettings,
     pub channel: Channel,
 }
 
@@ -42,20 +45,26 @@ pub async fn server() -> Server {
 
 /// Starts a service with this business and changed settings.
 pub async fn server_with(business: StubBusiness, change: impl FnOnce(&mut LogicSettings)) -> Server {
-    start_in(tempfile::tempdir().unwrap(), business, change).await
-}
-
-async fn start_in(data: TempDir, business: StubBusiness, change: impl FnOnce(&mut LogicSettings)) -> Server {
+    let data = tempfile::tempdir().unwrap();
     let mut settings = settings(data.path(), &business);
     change(&mut settings);
-    let logic = gim_logic::start(settings).await.unwrap();
+    start(data, business, settings).await
+}
+
+async fn start(data: TempDir, business: StubBusiness, settings: LogicSettings) -> Server {
+    let logic = gim_logic::start(settings.clone()).await.unwrap();
     let address = format!("http://{}", logic.grpc_address());
     let channel = Channel::from_shared(address).unwrap().connect().await.unwrap();
-    Server { logic, business, data, channel }
+    Server { logic, business, data, settings, channel }
 }
 
 pub fn settings(data: &Path, business: &StubBusiness) -> LogicSettings {
-    let mut settings = LogicSettings { data_dir: data.to_owned(), ..LogicSettings::default() };
+    let mut settings = LogicSettings {
+        data_dir: data.to_owned(),
+        database: backend::database(),
+        shared_state: backend::shared_state(),
+        ..LogicSettings::default()
+    };
     settings.grpc.listen = Endpoint::new("127.0.0.1:0");
     settings.admin.listen = Endpoint::default();
     settings.business.endpoint = business.endpoint();
@@ -66,10 +75,10 @@ pub fn settings(data: &Path, business: &StubBusiness) -> LogicSettings {
 impl Server {
     /// Stops the service and starts it again on the same data.
     pub async fn restart(self) -> Server {
-        let Server { logic, business, data, channel } = self;
+        let Server { logic, business, data, settings, channel } = self;
         drop(channel);
         tokio::time::timeout(DEADLINE, logic.stop()).await.expect("stops in time");
-        start_in(data, business, |_| ()).await
+        start(data, business, settings).await
     }
 
     pub fn message_int(&self) -> MessageIntServiceClient<Channel> {

@@ -1,9 +1,6 @@
 //! The link, spoken by hand over a real stream.
 
-#![allow(clippy::unwrap_used)] // helpers of tests fail loudly
-
-mod support;
-
+use crate::support::{business::StubBusiness, conn::Conn, refusal, server, server_with, soon};
 use gim_proto::{
     CloseReason, ResultCode,
     connect::{self, PacketCommand, SendRequest, send_request::Target},
@@ -14,7 +11,6 @@ use gim_proto::{
     },
 };
 use prost::Message as _;
-use support::{business::StubBusiness, conn::Conn, refusal, server, server_with, soon};
 
 fn send_request(to_user_id: u64, text: &str, client_msg_id: &str) -> SendRequest {
     SendRequest {
@@ -45,7 +41,7 @@ fn pushed(item: Item) -> (connect::Message, u64, u64, Vec<u64>) {
     (body, target.seq, target.prev_seq, target.connection_ids.clone())
 }
 
-async fn online(server: &support::Server, user_id: u64) -> Vec<(u64, String)> {
+async fn online(server: &crate::support::Server, user_id: u64) -> Vec<(u64, String)> {
     let request = ListOnlineRequest { user_ids: vec![user_id] };
     let reply = server.device_int().list_online(request).await.unwrap().into_inner();
     let mut devices: Vec<_> = reply.devices.into_iter().map(|device| (device.device_id, device.node)).collect();
@@ -394,7 +390,7 @@ async fn a_node_that_comes_back_announces_its_connections_and_learns_what_they_m
         since_ms: i64::MAX,
         large_group_ids: Vec::new(),
     };
-    back.announce(&[live.clone()]).await;
+    back.announce(std::slice::from_ref(&live)).await;
     let Item::NewestSeq(answer) = back.next().await else { panic!("no newest seq") };
     assert_eq!((answer.connections[0].connection_id, answer.connections[0].newest_seq), (700, 1));
     // An announced time in the future does not win against a later sign-in.
@@ -501,15 +497,15 @@ async fn pushes_that_a_slow_node_does_not_take_come_as_hints() {
 #[tokio::test]
 async fn a_stop_answers_what_is_under_way_and_ends_the_streams() {
     use gim_config::service::Running as _;
-    let support::Server { logic, business, data, channel } = server().await;
-    let server = support::Server { logic, business, data, channel };
+    let crate::support::Server { logic, business, data, settings, channel } = server().await;
+    let server = crate::support::Server { logic, business, data, settings, channel };
     let mut conn = Conn::attach(&server, "conn-1", 1).await;
     for number in 0..20 {
         let content = send_request(8, "hi", &format!("id-{number}")).encode_to_vec();
         conn.begin_packet(7, PacketCommand::PcSend as i32, content).await;
     }
     assert_eq!(conn.reply().await.code, 0);
-    let support::Server { logic, channel, .. } = server;
+    let crate::support::Server { logic, channel, .. } = server;
     drop(channel);
     let stopping = tokio::spawn(logic.stop());
     conn.ended().await;

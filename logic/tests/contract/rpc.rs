@@ -1,11 +1,8 @@
 //! The gRPC services as clients and product backends call them.
 
-#![allow(clippy::unwrap_used)] // helpers of tests fail loudly
-
-mod support;
-
 use std::sync::atomic::Ordering;
 
+use crate::support::{Server, business::StubBusiness, conn::Conn, refusal, server, server_with, soon};
 use gim_config::service::Running as _;
 use gim_proto::{
     ResultCode,
@@ -18,7 +15,6 @@ use gim_proto::{
     metadata,
 };
 use prost::Message as _;
-use support::{Server, business::StubBusiness, conn::Conn, refusal, server, server_with, soon};
 use tonic::{Code, Request, Status};
 
 fn signed<T>(message: T) -> Request<T> {
@@ -348,13 +344,14 @@ async fn what_keeps_the_service_from_starting_is_one_sentence() {
     let server = server().await;
     let folder = tempfile::tempdir().unwrap();
     let taken = gim_config::listen::Endpoint::from(server.logic.grpc_address());
-    let mut settings = support::settings(folder.path(), &server.business);
+    let mut settings = crate::support::settings(folder.path(), &server.business);
     settings.grpc.listen = taken;
     let problem = gim_logic::start(settings).await.unwrap_err().to_string();
     assert!(problem.ends_with("the port is already taken"), "{problem}");
 
     let file = tempfile::NamedTempFile::new().unwrap();
-    let settings = support::settings(&file.path().join("data"), &server.business);
+    let mut settings = crate::support::settings(&file.path().join("data"), &server.business);
+    settings.database.url.clear();
     let problem = gim_logic::start(settings).await.unwrap_err().to_string();
     assert!(problem.starts_with("cannot write to the data folder"), "{problem}");
 }

@@ -1,9 +1,6 @@
 //! History and recall, as clients call them and as conn nodes see them.
 
-#![allow(clippy::unwrap_used)] // helpers of tests fail loudly
-
-mod support;
-
+use crate::support::{Server, business::StubBusiness, conn::Conn, refusal, server, server_with};
 use gim_proto::{
     ResultCode,
     connect::{self, MessageStatus, SendRequest, send_request::Target},
@@ -14,7 +11,6 @@ use gim_proto::{
     metadata,
 };
 use prost::Message as _;
-use support::{Server, business::StubBusiness, conn::Conn, refusal, server, server_with};
 use tonic::{Request, Status};
 
 fn signed<T>(user_id: u64, message: T) -> Request<T> {
