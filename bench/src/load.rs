@@ -54,7 +54,7 @@ pub struct LoadArguments {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=500))]
     processes: u16,
     /// Start so many conn nodes for the run, attached to --logic, and connect to them
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=500), conflicts_with = "tcp")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=500))]
     servers: Option<u16>,
     /// The processes of conn, where their ports do not tell
     #[arg(long, value_name = "PID", value_delimiter = ',')]
@@ -72,6 +72,12 @@ impl LoadArguments {
     /// Client processes of the run.
     pub fn processes(&self) -> u32 {
         self.processes.into()
+    }
+
+    fn check(&self) -> anyhow::Result<()> {
+        let is_both = self.part.is_none() && self.servers.is_some() && self.target.has_gates();
+        ensure!(!is_both, "--servers starts conn nodes of its own: --tcp and --ws name others");
+        Ok(())
     }
 
     fn is_spread(&self) -> bool {
@@ -208,7 +214,7 @@ pub fn run<M: Measurement>(measurement: &M) -> Outcome {
     if arguments.part.is_none() {
         note_busy_machine(&mut findings);
     }
-    let ended = measurement.check().and_then(|()| {
+    let ended = measurement.check().and_then(|()| arguments.check()).and_then(|()| {
         if arguments.is_spread() {
             spread::<M>(arguments, &mut findings, &mut timeline)
         } else {
@@ -237,7 +243,8 @@ pub fn run<M: Measurement>(measurement: &M) -> Outcome {
     if arguments.part.is_some() {
         return outcome(figures, ended.err(), findings);
     }
-    let judged = measurement.tell(&findings.tally, &mut figures);
+    // Who counted nothing has nothing to tell, and no other error than what ended it.
+    let judged = if findings.tally.is_empty() { Ok(()) } else { measurement.tell(&findings.tally, &mut figures) };
     note_late_sends(&figures, &mut findings);
     outcome(figures, ended.and(judged).err(), findings)
 }

@@ -44,7 +44,9 @@ impl Servers {
             let process = std::process::id() as usize;
             let host = format!("127.{}.{}.{}", 100 + process % 100, number / 250, 1 + number % 250);
             let mut command = Command::new(&program);
-            command.env("GIM_CONN_NODE", format!("bench-{process}-{number}")).env("GIM_CONN_LOGIC", logic);
+            command
+                .env("GIM_CONN_NODE", format!("bench-{process}-{number}"))
+                .env("GIM_CONN_LOGIC", format!("[{logic:?}]"));
             for (variable, port) in [("TCP", TCP_PORT), ("GRPC", GRPC_PORT), ("ADMIN", ADMIN_PORT)] {
                 command.env(format!("GIM_CONN_{variable}__LISTEN"), format!("{host}:{port}"));
             }

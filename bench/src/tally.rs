@@ -21,6 +21,11 @@ impl Tally {
         *self.sums.entry(key.to_owned()).or_default() += value;
     }
 
+    /// Whether nothing was counted.
+    pub fn is_empty(&self) -> bool {
+        self.sums.is_empty() && self.latencies.is_empty()
+    }
+
     /// A sum; 0 where nothing was added.
     pub fn sum(&self, key: &str) -> f64 {
         self.sums.get(key).copied().unwrap_or_default()

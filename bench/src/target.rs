@@ -80,6 +80,11 @@ impl TargetArguments {
         self.gate_names().into_iter().map(gate).collect()
     }
 
+    /// Whether people said where conn is.
+    pub fn has_gates(&self) -> bool {
+        !self.tcp.is_empty() || !self.ws.is_empty()
+    }
+
     /// The URL of logic.
     pub fn logic(&self) -> String {
         self.logic.clone().unwrap_or_else(|| format!("http://{HOST}:{}", LOGIC_PORT + self.port_offset))

@@ -155,6 +155,11 @@ impl Swarm {
         self.clients.len()
     }
 
+    /// Whether a client is ready.
+    pub fn is_ready(&self, id: usize) -> bool {
+        self.clients[id].session.state() == State::Ready
+    }
+
     /// How many are ready.
     pub fn ready(&self) -> usize {
         self.ready

@@ -33,7 +33,6 @@ const SYNC: i32 = PacketCommand::PcSync as i32;
 /// Whose turn it is when.
 struct Plan {
     slice: Slice,
-    heartbeats: Schedule,
     rooms: Schedule,
     reconnects: Schedule,
 }
@@ -53,6 +52,8 @@ pub struct Day {
     greetings: Vec<Box<[u8]>>,
     chatting: usize,
     plan: Option<Plan>,
+    /// Heartbeats go on from the first connection to the end.
+    beats: Schedule,
     measured: Duration,
     /// When the heartbeat that is under way was meant to leave.
     heartbeat_at: Vec<Option<Instant>>,
@@ -67,7 +68,8 @@ pub struct Day {
 
 impl Day {
     /// Nobody chats or is in a room yet.
-    pub fn new(gates: Vec<Gate>, greetings: Vec<Box<[u8]>>, chatting: usize, members: usize) -> Self {
+    pub fn new(gates: Vec<Gate>, greetings: Vec<Box<[u8]>>, busy: [usize; 2], heartbeat_s: u32) -> Self {
+        let [chatting, members] = busy;
         let heartbeat = Envelope { command: HEARTBEAT, ..Envelope::default() }.encode_length_delimited_to_vec();
         Self {
             pairs: Pairs::new(Vec::new(), 8, None),
@@ -75,11 +77,11 @@ impl Day {
             scheduled: (0, 0),
             gates,
             heartbeat_at: vec![None; greetings.len()],
-            greetings,
             chatting,
             members,
             entered: 0,
             plan: None,
+            beats: Schedule::new(Instant::now(), greetings.len() as f64 / f64::from(heartbeat_s)),
             measured: Duration::ZERO,
             heartbeat,
             next_heartbeat: 0,
@@ -87,19 +89,16 @@ impl Day {
             returning: HashMap::new(),
             next_return: 0,
             sign_ins: Latencies::default(),
+            greetings,
         }
     }
 
-    /// Everything goes on from now on; seconds between heartbeats, messages per second in a room, returns per second.
-    pub fn begin(&mut self, slice: Slice, rates: [f64; 3], swarm: &mut Swarm) -> anyhow::Result<()> {
-        let [heartbeat_s, room_rate, reconnects] = rates;
+    /// Everything goes on from now on; messages per second in a room, returns per second.
+    pub fn begin(&mut self, slice: Slice, rates: [f64; 2], swarm: &mut Swarm) -> anyhow::Result<()> {
+        let [room_rate, reconnects] = rates;
         let now = Instant::now();
-        self.plan = Some(Plan {
-            slice,
-            heartbeats: Schedule::new(now, self.greetings.len() as f64 / heartbeat_s),
-            rooms: Schedule::new(now, room_rate),
-            reconnects: Schedule::new(now, reconnects),
-        });
+        self.plan =
+            Some(Plan { slice, rooms: Schedule::new(now, room_rate), reconnects: Schedule::new(now, reconnects) });
         self.measured = slice.measured();
         self.pairs.measured = slice.measured();
         self.pairs.begin(slice, swarm)
@@ -109,7 +108,7 @@ impl Day {
     pub fn end(&mut self) {
         self.pairs.end();
         let Some(plan) = self.plan.take() else { return };
-        let all = [plan.heartbeats.sent(), plan.rooms.sent(), plan.reconnects.sent(), self.pairs.scheduled];
+        let all = [self.beats.sent(), plan.rooms.sent(), plan.reconnects.sent(), self.pairs.scheduled];
         self.scheduled = all.iter().fold((0, 0), |sum, next| (sum.0 + next.0, sum.1 + next.1));
     }
 
@@ -156,8 +155,12 @@ impl Day {
 
     fn beat(&mut self, swarm: &mut Swarm, intended: Instant) {
         let id = self.next_heartbeat;
-        self.next_heartbeat = (id + 1) % self.greetings.len();
-        if !self.returning.contains_key(&id) {
+        if id >= swarm.len() {
+            self.next_heartbeat = 0;
+            return;
+        }
+        self.next_heartbeat = id + 1;
+        if swarm.is_ready(id) {
             self.heartbeat_at[id] = Some(intended);
             swarm.link(id).send(&self.heartbeat);
         }
@@ -221,18 +224,18 @@ impl Behaviour for Day {
 
     fn next_due(&self) -> Option<Instant> {
         let plan = self.plan.as_ref()?;
-        let ours = plan.heartbeats.next().min(plan.rooms.next()).min(plan.reconnects.next());
+        let ours = self.beats.next().min(plan.rooms.next()).min(plan.reconnects.next());
         Some(self.pairs.next_due().map_or(ours, |pairs| pairs.min(ours)))
     }
 
     fn on_tick(&mut self, swarm: &mut Swarm) -> anyhow::Result<()> {
         self.pairs.on_tick(swarm)?;
         self.audiences.iter().try_for_each(|(_, audience)| audience.check())?;
-        let Some(mut plan) = self.plan.take() else { return Ok(()) };
         let now = Instant::now();
-        while let Some(intended) = plan.heartbeats.due(now) {
+        while let Some(intended) = self.beats.due(now) {
             self.beat(swarm, intended);
         }
+        let Some(mut plan) = self.plan.take() else { return Ok(()) };
         while let Some(intended) = plan.rooms.due(now) {
             self.audiences.iter_mut().try_for_each(|(_, audience)| audience.push(intended))?;
         }

@@ -117,7 +117,8 @@ impl Measurement for Arguments {
         let greetings: Vec<_> = users.iter().map(|user| user.greeting.clone()).collect();
         let ids = users[..chatting].iter().map(|user| user.id).collect();
         let parts = f64::from(self.load.processes());
-        let mut day = Day::new(run.target.gates().to_vec(), greetings.clone(), chatting, self.members as usize);
+        let numbers = [chatting, self.members as usize];
+        let mut day = Day::new(run.target.gates().to_vec(), greetings.clone(), numbers, self.heartbeat);
         day.pairs = Pairs::new(ids, self.size as usize, Some(self.chat_rate / parts));
         day.audiences = (0..rooms).map(|_| self.audience(run)).collect::<anyhow::Result<_>>()?;
         run.meet("before", &mut swarm, &mut day)?;
@@ -130,7 +131,7 @@ impl Measurement for Arguments {
         let duration = self.load.duration();
         let now = Instant::now();
         let slice = Slice { side: Side::Server, measure_from: now + duration.mul_f64(WARM_UP), end: now + duration };
-        let rates = [f64::from(self.heartbeat), self.room_rate, self.reconnects / parts];
+        let rates = [self.room_rate, self.reconnects / parts];
         let ended = day.begin(slice, rates, &mut swarm).and_then(|()| go_on(run, &mut swarm, &mut day, slice));
         day.count(&mut run.tally);
         run.note_schedule(day.scheduled);
