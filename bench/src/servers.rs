@@ -53,7 +53,7 @@ impl Servers {
             // The cores of one machine, shared by many nodes.
             let cores = thread::available_parallelism().map_or(1, usize::from);
             command.env("GIM_CONN_REACTORS", (cores / count).max(1).to_string());
-            command.env("GIM_CONN_GRPC__INTERNAL_TOKEN", internal_token).env("GIM_CONN_LOG__FILTER", "warn");
+            command.env("GIM_CONN_GRPC__INTERNAL_TOKEN", internal_token).env("GIM_CONN_LOG__FILTER", "error");
             command.stdin(Stdio::null()).stdout(Stdio::null());
             let child = command.spawn().with_context(|| format!("cannot start {}", program.display()))?;
             Ok(Node { child, host })

@@ -207,7 +207,9 @@ impl Target {
 /// Says what was asked and what the server said.
 pub fn refused(what: &str, status: &Status) -> anyhow::Error {
     let code = ResultCode::of_status(status).number();
-    anyhow!("{what} was refused with code {code}: {}", status.message())
+    // gRPC itself says some things in its code only, such as that a service does not exist.
+    let why = if status.message().is_empty() { status.code().description() } else { status.message() };
+    anyhow!("{what} was refused with code {code}: {why}")
 }
 
 /// The address in `host:port`, or in a URL.
