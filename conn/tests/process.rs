@@ -1,4 +1,4 @@
-//! A node as a process: it runs out of file descriptors (REGRESSIONS 7), it is asked to stop twice.
+//! A node as a process: it runs out of file descriptors (REGRESSIONS 7), clients come and go (11), it is asked to stop twice.
 
 #![allow(clippy::unwrap_used, reason = "a test that fails says where")]
 
@@ -54,6 +54,13 @@ impl Node {
 
     fn await_log(&mut self, words: &str) {
         find(&mut self.log, words);
+    }
+
+    /// Memory that it occupies.
+    fn resident_bytes(&self) -> usize {
+        let text = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = text.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() * 1024
     }
 
     fn terminate(&self) {
@@ -112,4 +119,34 @@ fn a_second_signal_stops_at_once() {
     node.terminate();
     node.await_log("stopped at once");
     assert_eq!(node.child.wait().unwrap().code(), Some(130));
+}
+
+/// Connects, says something, reads the answer and is gone, again and again. `GIM_CHURN=1000000` for as many as one likes.
+#[test]
+fn connects_and_disconnects_leave_memory_where_it_was() {
+    const WARM_UP: usize = 4_000;
+    const GROWTH_BYTES_MAX: usize = 512 * 1024;
+    let count = std::env::var("GIM_CHURN").map_or(20_000, |count| count.parse().expect("a number"));
+    let node = Node::start(1024, &[]);
+    churn(node.address, WARM_UP);
+    let before = node.resident_bytes();
+    churn(node.address, count);
+    let growth = node.resident_bytes().saturating_sub(before);
+    assert!(growth <= GROWTH_BYTES_MAX, "{growth} bytes more after {count} connects");
+}
+
+fn churn(address: SocketAddr, count: usize) {
+    const THREADS: usize = 4;
+    std::thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(|| {
+                for _ in 0..count / THREADS {
+                    let mut client = Client::connect(address, PATIENCE).unwrap();
+                    assert_eq!(client.request(PacketCommand::PcHeartbeat as i32, Vec::new()).unwrap().code, 10000);
+                    // Without this, each would keep its port for a minute.
+                    socket2::SockRef::from(client.stream()).set_linger(Some(Duration::ZERO)).unwrap();
+                }
+            });
+        }
+    });
 }

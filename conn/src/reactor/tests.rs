@@ -124,7 +124,7 @@ impl Bench {
     }
 
     /// Waits until bytes of the peer lie in the socket of a connection: from then on, turns can be counted.
-    fn await_input(&self, connection: ConnectionId, bytes: usize) {
+    fn wait_for_input(&self, connection: ConnectionId, bytes: usize) {
         let stream = &self.reactor.table.peek(connection.slot()).unwrap().stream;
         let deadline = Instant::now() + PATIENCE;
         while stream.peek(&mut vec![0; bytes]).unwrap_or(0) < bytes {
@@ -165,7 +165,7 @@ fn a_push_to_a_hundred_thousand_members_holds_up_neither_a_heartbeat_nor_a_sign_
     assert!(bench.reactor.rooms.is_active(), "the push has just begun");
 
     live.write_all(&frame(PacketCommand::PcHeartbeat, 0)).unwrap();
-    bench.await_input(live_id, 3);
+    bench.wait_for_input(live_id, 3);
     newcomer.write_all(&frame(PacketCommand::PcSignIn, 0)).unwrap();
     bench.up();
     let answered = bench.turns_until(|_| !readable(&mut live).is_empty());
@@ -243,9 +243,9 @@ fn a_loud_peer_gets_its_share_of_a_turn_and_its_neighbour_too() {
     let (mut quiet, quiet_id) = bench.sign_in(2);
     let heartbeat = frame(PacketCommand::PcHeartbeat, 0);
     loud.write_all(&heartbeat.repeat(40)).unwrap();
-    bench.await_input(loud_id, 40 * heartbeat.len());
+    bench.wait_for_input(loud_id, 40 * heartbeat.len());
     quiet.write_all(&heartbeat).unwrap();
-    bench.await_input(quiet_id, heartbeat.len());
+    bench.wait_for_input(quiet_id, heartbeat.len());
     bench.turn();
     let answers = |stream: &mut TcpStream| readable(stream).len() / heartbeat.len();
     let (first, neighbour) = (answers(&mut loud), answers(&mut quiet));
