@@ -9,7 +9,7 @@ use std::{
 };
 
 use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::{host, parts};
 
@@ -158,9 +158,9 @@ impl Outcome {
         json
     }
 
-    /// What its figures are called.
+    /// What its figures are called, in the order of the table.
     pub fn labels(&self) -> Value {
-        self.figures.rows.iter().map(|(key, _, words)| ((*key).to_owned(), json!(words))).collect::<Map<_, _>>().into()
+        self.figures.rows.iter().map(|(key, _, words)| json!([key, words])).collect::<Vec<_>>().into()
     }
 
     /// For people; empty where it did not come far enough to have found anything.

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 const WIDTH: f64 = 720.0;
 const HEIGHT: f64 = 300.0;
 const LEFT: f64 = 64.0;
-const RIGHT: f64 = 16.0;
+const RIGHT: f64 = 32.0;
 const TOP: f64 = 12.0;
 const BOTTOM: f64 = 44.0;
 
@@ -209,7 +209,8 @@ fn figure(title: &str, svg: &str, lines: &[Line]) -> String {
     let entry = |(number, line): (usize, &Line)| {
         format!("<li><i class=\"b{}\"></i>{}</li>", number % COLOURS, escape(&line.name))
     };
-    let legend: String = lines.iter().enumerate().map(entry).collect();
+    let told = if lines.len() > 1 { lines } else { &[] };
+    let legend: String = told.iter().enumerate().map(entry).collect();
     format!("<figure><figcaption>{}</figcaption>{svg}<ul class=legend>{legend}</ul></figure>\n", escape(title))
 }
 

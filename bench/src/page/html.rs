@@ -23,7 +23,7 @@ h2 { font-size: 21px; margin: 56px 0 2px; padding-top: 20px; border-top: 1px sol
 table { border-collapse: collapse; width: 100%; margin: 12px 0; font-size: 15px } .wide { overflow-x: auto }
 th, td { padding: 5px 12px 5px 0; border-bottom: 1px solid var(--rule); text-align: left; vertical-align: top }
 td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap } th { font-weight: 600 }
-pre { background: var(--card); border: 1px solid var(--rule); border-radius: 6px; padding: 9px 12px; overflow-x: auto; font-size: 13px; margin: 8px 0 }
+pre { background: var(--card); border: 1px solid var(--rule); border-radius: 6px; padding: 9px 12px; white-space: pre-wrap; overflow-wrap: anywhere; font-size: 13px; margin: 8px 0 }
 figure { margin: 22px 0; background: var(--card); border: 1px solid var(--rule); border-radius: 8px; padding: 14px 16px }
 figcaption { font-size: 14px; margin-bottom: 8px } svg { width: 100%; height: auto; display: block }
 svg text { fill: var(--dim); font: 12px system-ui, sans-serif } .grid { stroke: var(--rule); stroke-width: 1 }
@@ -94,8 +94,9 @@ fn table(results: &[Result]) -> String {
     let mut labels: BTreeMap<&str, &str> = BTreeMap::new();
     let mut keys: Vec<&str> = Vec::new();
     for result in results {
-        for (key, label) in result.json["labels"].as_object().into_iter().flatten() {
-            if labels.insert(key, label.as_str().unwrap_or_default()).is_none() {
+        for pair in result.json["labels"].as_array().into_iter().flatten() {
+            let (Some(key), Some(label)) = (pair[0].as_str(), pair[1].as_str()) else { continue };
+            if labels.insert(key, label).is_none() {
                 keys.push(key);
             }
         }

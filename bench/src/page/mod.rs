@@ -3,6 +3,7 @@
 
 mod chart;
 mod html;
+mod markdown;
 mod plots;
 
 use std::{
@@ -26,6 +27,9 @@ pub struct Arguments {
     /// The page [default: report.html in the folder]
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
+    /// Print the results in short instead, as a table in Markdown
+    #[arg(long, conflicts_with = "output")]
+    markdown: bool,
 }
 
 /// A kept result.
@@ -52,6 +56,9 @@ pub fn write(arguments: &Arguments) -> anyhow::Result<String> {
     for result in results {
         let scenario = result.json["scenario"].as_str().unwrap_or_default().to_owned();
         scenarios.entry(scenario).or_default().push(result);
+    }
+    if arguments.markdown {
+        return Ok(markdown::table(&scenarios));
     }
     let output = arguments.output.clone().unwrap_or_else(|| folder.join("report.html"));
     fs::write(&output, html::page(&scenarios)).with_context(|| format!("cannot write {}", output.display()))?;
@@ -86,12 +93,12 @@ mod tests {
     #[test]
     fn a_folder_of_results_becomes_a_page_and_others_are_passed_over() {
         let folder = tempfile::tempdir().unwrap();
-        let arguments = Arguments { folder: folder.path().to_owned(), output: None };
+        let arguments = Arguments { folder: folder.path().to_owned(), output: None, markdown: false };
         assert!(write(&arguments).unwrap_err().to_string().contains("has no results"));
         let result = json!({
             "scenario": "idle", "passed": true, "host": { "cores": 2 }, "commit": "abc", "command": "gim-bench <idle>",
             "config": { "transport": "tcp" }, "connections": 10, "server_rss_bytes_per_connection": 200.0,
-            "kernel_bytes_per_connection": 5000.0, "labels": { "connections": "signed-in connections" },
+            "kernel_bytes_per_connection": 5000.0, "labels": [["connections", "signed-in connections"]],
             "latency_curves_ms": { "page": [[0.0, 0.1], [0.5, 1.0], [0.99, 8.5], [1.0, 9.0]] },
             "timeline": [
                 { "seconds": 0.5, "connections": 0, "server_rss_bytes": 1_000_000, "kernel_bytes": 10, "server_cpu_seconds": 0.0, "machine_memory_bytes": 9 },
@@ -106,5 +113,7 @@ mod tests {
         assert!(page.contains("signed-in connections") && page.contains("gim-bench &lt;idle&gt;"));
         assert!(page.matches("<svg").count() >= 3 && !page.contains("NaN"));
         assert!(!page.contains("http"), "a page that needs no network");
+        let table = write(&Arguments { markdown: true, ..arguments }).unwrap();
+        assert!(table.contains("| 10 connections, 200 bytes per connection in conn, "), "{table}");
     }
 }

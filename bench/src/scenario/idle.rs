@@ -11,7 +11,7 @@ use prost::Message as _;
 use serde_json::{Value, json};
 
 use crate::{
-    load::{LoadArguments, Measurement, Run},
+    load::{LoadArguments, Measurement, OwnCpu, Run},
     progress::Progress,
     report::Figures,
     stats::ratio,
@@ -62,7 +62,9 @@ impl Measurement for Arguments {
         let mut idle = Idle::new(self.heartbeat);
         run.meet("before", &mut swarm, &mut idle)?;
         let in_flight = run.in_flight(self.in_flight as usize);
+        let own_cpu = OwnCpu::start()?;
         let ended = swarm.gather(&mut idle, run.target.gates(), greetings, in_flight);
+        own_cpu.check(run)?;
         run.tally.add("connections", swarm.ready() as f64);
         ended?;
         idle.beats_from = Some(Instant::now());

@@ -1,0 +1,38 @@
+//! The same results in short, as a table for a README: each figure beside the command that prints it.
+
+use super::{Result, Scenarios, chart::human};
+use crate::scenario;
+
+/// Figures that stand for a result, in this order: ratios to a baseline of the same run before times of this one machine.
+const HEADLINES: [(&str, &str); 16] = [
+    ("connections", "connections"),
+    ("server_rss_bytes_per_connection", "bytes per connection in conn"),
+    ("kernel_bytes_per_connection", "bytes per connection in the kernel"),
+    ("ratio", "× the bare baseline"),
+    ("p99_ratio", "× its 99th percentile"),
+    ("sign_ins_per_second", "sign-ins/s"),
+    ("server_cpu_cores", "cores"),
+    ("p99_ms_without", "ms (99 %) while all read"),
+    ("p99_ms_with", "ms (99 %) while some do not"),
+    ("inbox_rows_per_second", "durable rows/s"),
+    ("messages_per_second", "messages/s"),
+    ("deliveries_per_second", "deliveries/s"),
+    ("p99_ms", "ms (99 %)"),
+    ("lost", "lost"),
+    ("duplicates", "twice"),
+    ("reordered", "out of order"),
+];
+
+/// The whole table.
+pub fn table(scenarios: &Scenarios) -> String {
+    let rows: String =
+        scenarios.iter().flat_map(|(name, results)| results.iter().map(move |result| row(name, result))).collect();
+    format!("| question | answer | command |\n|---|---|---|\n{rows}")
+}
+
+fn row(name: &str, result: &Result) -> String {
+    let figure = |(key, words): &(&str, &str)| Some(format!("{} {words}", human(result.json[*key].as_f64()?)));
+    let figures: Vec<_> = HEADLINES.iter().filter_map(figure).collect();
+    let command = result.json["command"].as_str().unwrap_or_default().replace('|', "\\|");
+    format!("| {} | {} | `{command}` |\n", scenario::question(name), figures.join(", "))
+}
