@@ -38,11 +38,14 @@ const RULES: Rules = Rules {
     failed_sign_ins_max: 3,
     heartbeat_timeout_ms: 60_000,
     in_flight_max: 4,
-    packets_per_s: 0,
-    packets_burst: 0,
+    packets_per_s: 5,
+    packets_burst: 100,
     newest_seq_interval_ms: 1_000,
     linger_ms: 1_000,
 };
+
+/// Bytes that may wait to be written to a peer.
+const HARD_BYTES: usize = 1_000;
 
 /// One peer, and the connection that a reactor would have for it.
 struct Peer {
@@ -59,6 +62,13 @@ struct Peer {
     in_flight: VecDeque<(String, i32)>,
     /// Request ids whose reply is due, in the order in which the connection has to see them.
     replies_due: VecDeque<String>,
+    /// Inbox pushes that were queued, in order; the others were refused.
+    inbox_due: VecDeque<u32>,
+    /// The newest push to a room that the peer got.
+    room_newest: Option<u32>,
+    next_push: u32,
+    /// Packets that were let through.
+    let_through: u64,
     received: Vec<u8>,
     closed: Option<CloseReason>,
     next_id: u32,
@@ -83,6 +93,10 @@ impl Peer {
             written: VecDeque::new(),
             in_flight: VecDeque::new(),
             replies_due: VecDeque::new(),
+            inbox_due: VecDeque::new(),
+            room_newest: None,
+            next_push: 0,
+            let_through: 0,
             received: Vec::new(),
             closed: None,
             next_id: 0,
@@ -126,7 +140,9 @@ impl Peer {
         if self.session.phase() == Phase::Live {
             self.heard_ms = now_ms;
         }
-        match self.session.on_packet(&view, now_ms, &RULES) {
+        let action = self.session.on_packet(&view, now_ms, &RULES);
+        self.check_rate(action, now_ms);
+        match action {
             Action::Heartbeat => self.reply(&expected.request_id, expected.command, ResultCode::Ok),
             Action::Refuse(code) => self.reply(&expected.request_id, expected.command, code),
             Action::Forward => self.in_flight.push_back((expected.request_id, expected.command)),
@@ -139,8 +155,43 @@ impl Peer {
 
     fn reply(&mut self, request_id: &str, command: i32, code: ResultCode) {
         let frame: Bytes = packet::refusal(request_id, command, code);
-        assert_eq!(self.outbound.push(frame, Kind::Reply, usize::MAX), Pushed::Queued);
-        self.replies_due.push_back(request_id.to_owned());
+        match self.outbound.push(frame, Kind::Reply, HARD_BYTES) {
+            Pushed::Queued | Pushed::QueuedDropping(_) => self.replies_due.push_back(request_id.to_owned()),
+            Pushed::Overflow => self.closed = Some(CloseReason::CrSlowConsumer),
+            Pushed::Refused => panic!("a reply is never left out"),
+        }
+        self.check_bound();
+    }
+
+    /// A push from logic; each kind is numbered.
+    fn push(&mut self, kind: Kind) {
+        let number = self.next_push;
+        self.next_push += 1;
+        let mut content = number.to_be_bytes().to_vec();
+        content.push(u8::from(kind == Kind::Inbox));
+        let frame = packet::notice(PacketCommand::PcMessage, &content, 0);
+        match self.outbound.push(frame, kind, HARD_BYTES) {
+            Pushed::Queued if kind == Kind::Inbox => self.inbox_due.push_back(number),
+            Pushed::QueuedDropping(_) | Pushed::Overflow if kind == Kind::Inbox => {
+                panic!("an inbox push drops nothing")
+            }
+            Pushed::Queued | Pushed::QueuedDropping(_) | Pushed::Refused => {}
+            Pushed::Overflow => panic!("only a reply may end a connection"),
+        }
+        self.check_bound();
+    }
+
+    fn check_bound(&self) {
+        assert!(self.outbound.queued_bytes() <= HARD_BYTES, "no frame here is larger than the bound");
+    }
+
+    /// Nobody gets through more than the burst and what was earned since.
+    fn check_rate(&mut self, action: Action, now_ms: u64) {
+        if !matches!(action, Action::Refuse(ResultCode::TooManyRequests) | Action::Close(CloseReason::CrRateLimited)) {
+            self.let_through += 1;
+        }
+        let earned = (now_ms + TICK_MS - self.opened_ms) * u64::from(RULES.packets_per_s) / 1_000;
+        assert!(self.let_through <= u64::from(RULES.packets_burst) + earned + 1);
     }
 
     /// Logic answers one of the requests that it has.
@@ -168,15 +219,34 @@ impl Peer {
         let front: Vec<u8> = slices[..filled].iter().flat_map(|slice| slice.to_vec()).take(count).collect();
         self.outbound.advance(front.len());
         self.received.extend(front);
-        self.check_replies();
+        self.check_received();
     }
 
-    fn check_replies(&mut self) {
-        let mut rest = &self.received[..];
-        while let Ok(packet) = Packet::decode_length_delimited(&mut rest) {
-            assert_eq!(Some(packet.request_id), self.replies_due.pop_front(), "replies come once and in order");
-            self.received = rest.to_vec();
-            rest = &self.received;
+    fn check_received(&mut self) {
+        let received = std::mem::take(&mut self.received);
+        let mut rest = &received[..];
+        loop {
+            let before = rest;
+            let Ok(packet) = Packet::decode_length_delimited(&mut rest) else {
+                self.received = before.to_vec();
+                return;
+            };
+            if packet.request_id.is_empty() {
+                self.got_push(&packet.content);
+            } else {
+                assert_eq!(Some(packet.request_id), self.replies_due.pop_front(), "replies come once and in order");
+            }
+        }
+    }
+
+    fn got_push(&mut self, content: &[u8]) {
+        let (number, is_inbox) = content.split_at(4);
+        let number = u32::from_be_bytes(number.try_into().unwrap());
+        if is_inbox == [1] {
+            assert_eq!(Some(number), self.inbox_due.pop_front(), "what was queued of an inbox comes once and in order");
+        } else {
+            assert!(self.room_newest < Some(number), "{number} after {:?}", self.room_newest);
+            self.room_newest = Some(number);
         }
     }
 
@@ -217,7 +287,11 @@ impl World {
                 self.peers[slot].answer(amount, accepts, self.now_ms);
                 self.refile(slot);
             }
-            75..95 => self.peers[slot].flush(amount),
+            75..90 => self.peers[slot].flush(amount),
+            90..95 if self.peers[slot].session.phase() == Phase::Live => {
+                let kind = if self.random.random_bool(0.5) { Kind::Inbox } else { Kind::Room };
+                self.peers[slot].push(kind);
+            }
             _ => self.advance(),
         }
         if self.peers[slot].closed.is_some() {
@@ -266,7 +340,9 @@ impl World {
             let peer = &mut self.peers[slot];
             while peer.closed.is_none() && !(peer.written.is_empty() && peer.in_flight.is_empty()) {
                 peer.answer(0, true, self.now_ms);
-                peer.read(1_000, self.now_ms);
+                peer.flush(HARD_BYTES);
+                peer.read(100, self.now_ms);
+                peer.flush(HARD_BYTES);
                 assert!(
                     !(peer.in_flight.is_empty() && peer.session.pause(&RULES).is_some()),
                     "nothing would lift the pause"
@@ -275,7 +351,7 @@ impl World {
             while !peer.outbound.is_empty() {
                 peer.flush(1_000);
             }
-            assert!(peer.replies_due.is_empty() && peer.received.is_empty());
+            assert!(peer.replies_due.is_empty() && peer.inbox_due.is_empty() && peer.received.is_empty());
             assert!(peer.closed.is_some() || peer.intake.tail_bytes() == 0, "an idle connection owns no buffer");
         }
     }
