@@ -30,6 +30,8 @@ pub const LINK_HINTS_LOST: &str = "logic_link_hints_lost_total";
 pub const SIGN_INS: &str = "logic_sign_ins_total";
 /// Pushes to rooms.
 pub const ROOM_PUSHES: &str = "logic_room_pushes_total";
+/// Messages to everybody who is live in a large group.
+pub const GROUP_PUSHES: &str = "logic_group_pushes_total";
 /// Rooms that could not be opened, because there are too many.
 pub const ROOMS_FULL: &str = "logic_rooms_full_total";
 /// Calls of the business service that did not succeed, by call.

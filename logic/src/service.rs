@@ -99,6 +99,7 @@ pub async fn start(settings: LogicSettings) -> Result<Logic, StartError> {
         node: settings.node.clone(),
         limits: settings.limits.clone(),
         messages: settings.message.clone(),
+        group: settings.group.clone(),
         ids: MessageIds::new(settings.node_number, newest_id),
         clock: SteadyClock::default(),
         store,

@@ -41,6 +41,8 @@ pub struct LogicSettings {
     pub link: LinkSettings,
     /// Rooms.
     pub room: RoomSettings,
+    /// Groups.
+    pub group: GroupSettings,
 }
 
 /// The section `[shared_state]`.
@@ -143,6 +145,18 @@ pub struct RoomSettings {
     pub rooms_max: usize,
 }
 
+/// The section `[group]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct GroupSettings {
+    /// Most members of a normal group, each of whom gets a copy of every message.
+    pub normal_members_max: usize,
+    /// Most members of a large group, which has one timeline for all.
+    pub large_members_max: usize,
+    /// Most members in one request that makes a group, adds to it or removes from it.
+    pub members_per_request_max: usize,
+}
+
 impl Default for LogicSettings {
     fn default() -> Self {
         Self {
@@ -160,6 +174,7 @@ impl Default for LogicSettings {
             inbox: InboxSettings::default(),
             link: LinkSettings::default(),
             room: RoomSettings::default(),
+            group: GroupSettings::default(),
         }
     }
 }
@@ -217,6 +232,12 @@ impl Default for LinkSettings {
 impl Default for RoomSettings {
     fn default() -> Self {
         Self { retained_count_max: 100, retained_ms: 600_000, retained_bytes_max: 192 * 1024, rooms_max: 100_000 }
+    }
+}
+
+impl Default for GroupSettings {
+    fn default() -> Self {
+        Self { normal_members_max: 500, large_members_max: 1_000_000, members_per_request_max: 10_000 }
     }
 }
 
@@ -289,6 +310,9 @@ impl LogicSettings {
             ("link.down_bytes_max", self.link.down_bytes_max as u64, 1024, 64 << 30),
             ("link.batch_items_max", self.link.batch_items_max as u64, 1, 65_536),
             ("room.retained_bytes_max", self.room.retained_bytes_max as u64, 0, 2 * mib),
+            ("group.normal_members_max", self.group.normal_members_max as u64, 1, 10_000),
+            ("group.large_members_max", self.group.large_members_max as u64, 1, 100_000_000),
+            ("group.members_per_request_max", self.group.members_per_request_max as u64, 1, 100_000),
             ("room.rooms_max", self.room.rooms_max as u64, 1, 100_000_000),
         ];
         match ranges.into_iter().find(|&(_, value, least, most)| value < least || value > most) {

@@ -3,6 +3,9 @@
 
 pub mod command;
 mod device;
+mod group;
+mod group_message;
+mod group_sync;
 mod history;
 mod push;
 mod recall;
@@ -18,13 +21,14 @@ use crate::{
     domain::{clock::SteadyClock, message_id::MessageIds},
     link::nodes::Nodes,
     route::{SharedState, fanout::Fanout},
-    settings::{LimitSettings, MessageSettings},
+    settings::{GroupSettings, LimitSettings, MessageSettings},
     store::{Store, writer::Writer},
 };
 
+pub use group::Operator;
 pub use room::{RoomOrder, RoomPush};
 pub use send::Submitted;
-pub use sign_in::NewConnection;
+pub use sign_in::{NewConnection, SignedIn};
 pub use sync::PageFor;
 
 /// Everything that the use cases need.
@@ -36,6 +40,8 @@ pub struct App {
     pub limits: LimitSettings,
     /// What clients may do with messages that are stored.
     pub messages: MessageSettings,
+    /// Sizes of groups.
+    pub group: GroupSettings,
     /// Message and device ids.
     pub ids: MessageIds,
     /// The times of sign-ins.

@@ -35,7 +35,8 @@ impl App {
         } else {
             let receivers = user_ids.into_iter().map(|user_id| Receiver { user_id, seq: 0 }).collect();
             let request_id = request_id.to_owned();
-            self.fanout.deliver(vec![Delivery { message, receivers, origin_device_id: 0, request_id }]).await?;
+            let delivery = Delivery { message, receivers, origin_device_id: 0, request_id, group: None };
+            self.fanout.deliver(vec![delivery]).await?;
         }
         Ok(message_id)
     }

@@ -41,7 +41,7 @@ impl App {
         };
         match self.writer.submit(Work::Recall(post))?.committed().await? {
             Outcome::Recalled => Ok(()),
-            Outcome::Posted(_) | Outcome::Acked | Outcome::AckBeyond { .. } => {
+            Outcome::Posted(_) | Outcome::Refused(_) | Outcome::Acked | Outcome::AckBeyond { .. } => {
                 Err(StoreError::Failed("the writer mistook a recall".into()).into())
             }
         }

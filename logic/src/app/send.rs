@@ -4,14 +4,18 @@
 
 use bytes::Bytes;
 use gim_proto::{
-    ResultCode, check,
+    check,
     connect::{SendReply, SendRequest, send_request::Target},
     logic::UserMessagePush,
 };
 use metrics::counter;
 use prost::Message as _;
+use tonic::Status;
 
-use super::{App, Caller, RoomPush};
+use super::{
+    App, Caller, RoomPush,
+    group_message::{group_command, wrap_for_group},
+};
 use crate::{
     domain::{
         clock,
@@ -62,7 +66,18 @@ impl App {
             }
             Target::GroupId(group_id) => {
                 check::id("group_id", group_id)?;
-                Err(Error::refused(ResultCode::GroupNotFound, format!("there is no group {group_id}")))
+                check::filled("client_msg_id", &request.client_msg_id, CLIENT_MSG_ID_BYTES_MAX)?;
+                let card = self.business.sender_card(caller, request_id).await;
+                let message = Message {
+                    id: self.ids.next_id(),
+                    command: group_command(command, request.command),
+                    content: wrap_for_group(card, group_id, request.content),
+                    sender_id: caller.user_id,
+                    created_at_ms: clock::now_ms(),
+                    status: 0,
+                    group_id,
+                };
+                self.submit_to_group(caller, group_id, message, request.client_msg_id, request_id)
             }
             Target::RoomId(room_id) => {
                 check::id("room_id", room_id)?;
@@ -85,6 +100,7 @@ impl App {
                 }
                 Ok(sent.into())
             }
+            Outcome::Refused(refusal) => Err(Status::from(refusal).into()),
             Outcome::Acked | Outcome::AckBeyond { .. } | Outcome::Recalled => {
                 Err(StoreError::Failed("the writer mistook a send".into()).into())
             }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use gim_proto::check;
+use tokio::sync::OwnedRwLockReadGuard;
 
 use super::{App, Caller};
 use crate::{
@@ -25,6 +26,22 @@ pub struct NewConnection {
     pub since_ms: i64,
 }
 
+/// A connection that was let in.
+#[derive(Debug)]
+pub struct SignedIn {
+    /// Where it is.
+    pub route: Route,
+    /// The newest seq of the user's inbox.
+    pub newest_seq: u64,
+    /// The large groups that the user is in.
+    pub large_group_ids: Vec<u64>,
+    /// Held until conn is told of them, so that whoever leaves one meanwhile is out of it after that.
+    pub seats: OwnedRwLockReadGuard<()>,
+    /// The connections that lost the device to it (or the new one itself, where a later one is there already), to be closed
+    /// after the answer.
+    pub losers: Vec<Route>,
+}
+
 impl App {
     /// Checks ids and token.
     pub async fn check_token(&self, caller: Caller, token: &str, request_id: &str) -> Result<(), Error> {
@@ -34,14 +51,8 @@ impl App {
         self.business.auth(caller, token, request_id).await
     }
 
-    /// Lets a connection in. Returns its route, the newest seq of the user's inbox, and the connections that lost the device
-    /// to it (or the new one itself, where a later one is there already) for the caller to close after the answer.
-    pub async fn sign_in(
-        &self,
-        connection: NewConnection,
-        token: &str,
-        request_id: &str,
-    ) -> Result<(Route, u64, Vec<Route>), Error> {
+    /// Lets a connection in.
+    pub async fn sign_in(&self, connection: NewConnection, token: &str, request_id: &str) -> Result<SignedIn, Error> {
         let Caller { user_id, device_id } = connection.caller;
         self.check_token(connection.caller, token, request_id).await?;
         let types = self.store.devices.types(&[device_id]).await?;
@@ -59,6 +70,16 @@ impl App {
             tracing::warn!(%error, "signed in without the newest seq; the first heartbeat asks again");
             0
         });
-        Ok((route, newest_seq, losers))
+        let seats = self.fanout.hold_seats().await;
+        let large_groups = match self.store.groups.large_of(&[user_id]).await {
+            Ok(large_groups) => large_groups,
+            Err(error) => {
+                // Without them the connection would miss messages unseen: it has to come again.
+                self.shared.remove_route(&route).await?;
+                return Err(error.into());
+            }
+        };
+        let large_group_ids = large_groups.into_iter().map(|(_, group_id)| group_id).collect();
+        Ok(SignedIn { route, newest_seq, large_group_ids, seats, losers })
     }
 }

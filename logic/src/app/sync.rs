@@ -3,7 +3,7 @@
 use gim_proto::{
     ResultCode,
     check::{self, ID_MAX},
-    logic::{SyncReply, SyncRequest},
+    logic::{MessageAckRequest, SyncReply, SyncRequest},
 };
 use prost::Message as _;
 
@@ -58,26 +58,52 @@ impl App {
         let page = page.into_iter().take(PAGE_MESSAGES as usize);
         let mut messages: Vec<_> = page.map(|(seq, message)| message.to_wire_at(seq)).collect();
         messages.truncate(fitting(&messages, bytes_max));
-        Ok(SyncReply { has_more: messages.len() < count, messages, ..SyncReply::default() })
+        let mut reply = SyncReply { has_more: messages.len() < count, messages, ..SyncReply::default() };
+        if request.large_groups {
+            let bytes_left = bytes_max.saturating_sub(reply.encoded_len());
+            let groups = self.sync_groups(caller, &request.group_cursors, bytes_left).await?;
+            (reply.groups, reply.groups_have_more) = groups;
+        }
+        Ok(reply)
     }
 
-    /// Takes an ack on; [`App::finish_ack`] waits for it.
-    pub fn submit_ack(&self, caller: Caller, seq: u64) -> Result<Pending, Error> {
-        check::id("device_ack", seq)?;
-        let ack = Ack { user_id: caller.user_id, device_id: caller.device_id, seq };
-        Ok(self.writer.submit(Work::Ack(ack))?)
+    /// Takes acks on; [`App::finish_ack`] waits for them.
+    pub async fn submit_ack(&self, caller: Caller, request: &MessageAckRequest) -> Result<SubmittedAck, Error> {
+        let seq = request.device_ack;
+        if seq != 0 || request.group_acks.is_empty() {
+            check::id("device_ack", seq)?;
+        }
+        let mut submitted = SubmittedAck { seq, pending: Vec::new() };
+        if !request.group_acks.is_empty() {
+            submitted.pending.push(self.submit_group_acks(caller, &request.group_acks).await?);
+        }
+        if seq != 0 {
+            let ack = Ack { user_id: caller.user_id, device_id: caller.device_id, seq };
+            submitted.pending.push(self.writer.submit(Work::Ack(ack))?);
+        }
+        Ok(submitted)
     }
 
-    /// Waits until an ack is noted.
-    pub async fn finish_ack(pending: Pending, seq: u64) -> Result<(), Error> {
-        match pending.committed().await? {
-            Outcome::Acked => Ok(()),
-            Outcome::AckBeyond { newest_seq } => Err(beyond("device_ack", seq, newest_seq)),
-            Outcome::Posted(_) | Outcome::Recalled => {
-                Err(StoreError::Failed("the writer mistook an ack".into()).into())
+    /// Waits until acks are noted.
+    pub async fn finish_ack(submitted: SubmittedAck) -> Result<(), Error> {
+        for pending in submitted.pending {
+            match pending.committed().await? {
+                Outcome::Acked => {}
+                Outcome::AckBeyond { newest_seq } => return Err(beyond("device_ack", submitted.seq, newest_seq)),
+                Outcome::Posted(_) | Outcome::Refused(_) | Outcome::Recalled => {
+                    return Err(StoreError::Failed("the writer mistook an ack".into()).into());
+                }
             }
         }
+        Ok(())
     }
+}
+
+/// Acks that wait for their commit.
+#[derive(Debug)]
+pub struct SubmittedAck {
+    seq: u64,
+    pending: Vec<Pending>,
 }
 
 pub(super) fn beyond(field: &str, seq: u64, newest_seq: u64) -> Error {

@@ -11,7 +11,7 @@ use gim_config::grpc::{self, PeerChannel};
 use gim_proto::{
     ResultCode,
     business::{
-        AuthRequest, GetUserRequest, HandleCommandReply, HandleCommandRequest,
+        AuthRequest, GetUserRequest, GetUsersRequest, HandleCommandReply, HandleCommandRequest,
         command_int_service_client::CommandIntServiceClient, user_int_service_client::UserIntServiceClient,
     },
     logic, metadata,
@@ -25,6 +25,9 @@ use crate::{app::Caller, error::Error, metrics as names, settings::BusinessSetti
 
 /// Larger cards are cut down to the bare ids, so that a message that is within its limit still fits a frame.
 const CARD_BYTES_MAX: usize = 2048;
+
+/// Users asked about in one call: far below what a message takes, whatever their cards are.
+const USERS_PER_CALL_MAX: usize = 200;
 
 /// The client.
 #[derive(Debug)]
@@ -93,6 +96,23 @@ impl Business {
     /// Fails where the business knows its users, and this is none of them.
     pub async fn check_user(&self, user_id: u64, request_id: &str) -> Result<(), Error> {
         self.look_up(user_id, request_id).await.map(drop)
+    }
+
+    /// Fails where the business knows its users, and one of these is none of them.
+    pub async fn check_users(&self, user_ids: &[u64], request_id: &str) -> Result<(), Error> {
+        for user_ids in user_ids.chunks(USERS_PER_CALL_MAX) {
+            let asked = user_ids.iter().map(|&user_id| (user_id, 0)).collect();
+            let message = GetUsersRequest { user_ids: asked };
+            let known = match self.users.clone().get_users(request(message, request_id)).await {
+                Ok(reply) => reply.into_inner().users,
+                Err(status) if status.code() == Code::Unimplemented => return Ok(()),
+                Err(status) => return Err(failure("GetUsers", status)),
+            };
+            if let Some(&user_id) = user_ids.iter().find(|user_id| !known.contains_key(user_id)) {
+                return Err(no_such_user(user_id));
+            }
+        }
+        Ok(())
     }
 
     /// Lets the business answer a packet with a command of its own.

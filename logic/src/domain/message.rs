@@ -47,6 +47,23 @@ pub struct Delivery {
     pub origin_device_id: u64,
     /// For the logs on the way.
     pub request_id: String,
+    /// Where it is for a group.
+    pub group: Option<GroupDelivery>,
+}
+
+/// What a message for a group changes beside the inboxes of its receivers.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct GroupDelivery {
+    /// Which group.
+    pub group_id: u64,
+    /// The message's place in its timeline; 0 where it is not persisted.
+    pub seq: u64,
+    /// Whether everybody who is live in the (large) group gets it from there.
+    pub is_live: bool,
+    /// Who is live in the group from this message on.
+    pub joined: Vec<u64>,
+    /// Who is not any more.
+    pub left: Vec<u64>,
 }
 
 /// The answer to a send.
@@ -60,6 +77,18 @@ pub struct Sent {
     pub created_at_ms: i64,
     /// Whether an earlier send with the same key stored it.
     pub is_duplicate: bool,
+}
+
+impl Delivery {
+    /// Everybody whose routes it takes to deliver it.
+    pub fn user_ids(&self) -> impl Iterator<Item = u64> {
+        self.receivers.iter().map(|receiver| receiver.user_id).chain(self.reseated())
+    }
+
+    /// Those who come into a large group with it, or leave one.
+    pub fn reseated(&self) -> impl Iterator<Item = u64> {
+        self.group.iter().flat_map(|group| group.joined.iter().chain(&group.left)).copied()
+    }
 }
 
 impl Message {
@@ -87,7 +116,7 @@ impl Message {
         }
     }
 
-    /// The message on the wire as one receiver syncs it.
+    /// The message on the wire as one receiver, or everybody in a large group, gets it.
     pub fn to_wire_at(&self, seq: u64) -> connect::Message {
         connect::Message { seq, prev_seq: seq.saturating_sub(1), ..self.to_wire() }
     }

@@ -9,8 +9,8 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use foldhash::HashMap;
-use gim_proto::logic::{DownItem, down_item::Item};
+use foldhash::{HashMap, HashSet};
+use gim_proto::logic::{DownItem, GroupPush, down_item::Item};
 use metrics::counter;
 use prost::Message as _;
 use tokio::sync::{Notify, OwnedSemaphorePermit};
@@ -22,6 +22,9 @@ const BATCH_BYTES_MAX: usize = 1 << 20;
 
 /// Connections that are remembered to be told their newest seq. Those beyond learn it from their heartbeat.
 const OWED_HINTS_MAX: usize = 65_536;
+
+/// Large groups that are remembered likewise.
+const OWED_GROUPS_MAX: usize = 65_536;
 
 /// The queue.
 #[derive(Debug)]
@@ -38,6 +41,8 @@ pub struct Batch {
     pub items: Vec<DownItem>,
     /// `(connection id, user id)` of persisted pushes that were dropped, now that there is room again.
     pub owed_hints: Vec<(u64, u64)>,
+    /// Large groups of which persisted pushes were dropped, likewise.
+    pub owed_groups: Vec<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -46,6 +51,7 @@ struct State {
     pushes: usize,
     push_bytes: usize,
     owed_hints: HashMap<u64, u64>,
+    owed_groups: HashSet<u64>,
     is_closed: bool,
 }
 
@@ -79,11 +85,30 @@ impl DownQueue {
 
     /// Queues a push, or drops it and remembers `owed_hints`: `(connection id, user id)` of its persisted receivers.
     pub fn push(&self, item: Item, owed_hints: &[(u64, u64)]) {
+        self.push_or(item, |state| state.owe(owed_hints));
+    }
+
+    /// Queues a push to a large group, or drops it and, where it is persisted, remembers the group.
+    pub fn push_to_group(&self, push: GroupPush) {
+        let (group_id, is_persisted) = (push.group_id, push.seq > 0);
+        self.push_or(Item::GroupPush(push), |state| {
+            if !is_persisted {
+                return;
+            }
+            if state.owed_groups.len() < OWED_GROUPS_MAX {
+                state.owed_groups.insert(group_id);
+            } else if !state.owed_groups.contains(&group_id) {
+                counter!(names::LINK_HINTS_LOST).increment(1);
+            }
+        });
+    }
+
+    fn push_or(&self, item: Item, on_drop: impl FnOnce(&mut State)) {
         self.add(Entry::new(item, true), |state, settings| {
             let has_room = state.pushes < settings.down_pushes_max && state.push_bytes < settings.down_bytes_max;
             if !has_room {
                 counter!(names::LINK_PUSHES_DROPPED).increment(1);
-                state.owe(owed_hints);
+                on_drop(state);
             }
             has_room
         });
@@ -162,6 +187,9 @@ impl State {
         let has_room = self.pushes <= settings.down_pushes_max / 2 && self.push_bytes <= settings.down_bytes_max / 2;
         if has_room && !self.owed_hints.is_empty() {
             batch.owed_hints = std::mem::take(&mut self.owed_hints).into_iter().collect();
+        }
+        if has_room && !self.owed_groups.is_empty() {
+            batch.owed_groups = std::mem::take(&mut self.owed_groups).into_iter().collect();
         }
         counter!(names::LINK_DOWN_ITEMS).increment(batch.items.len() as u64);
         batch
@@ -245,6 +273,16 @@ mod tests {
         owed.sort_unstable();
         assert_eq!(owed, [(4, 7), (5, 7)]);
         assert!(queue.take().await.unwrap().owed_hints.is_empty(), "nobody is told twice");
+    }
+
+    #[tokio::test]
+    async fn a_large_group_whose_persisted_push_was_dropped_is_owed_its_news() {
+        let queue = queue(|settings| settings.down_pushes_max = 1);
+        queue.push(push(10), &[]);
+        for (group_id, seq) in [(5, 1), (5, 2), (6, 0)] {
+            queue.push_to_group(GroupPush { group_id, seq, ..GroupPush::default() });
+        }
+        assert_eq!(queue.take().await.unwrap().owed_groups, [5], "what is not persisted is not owed");
     }
 
     #[tokio::test]

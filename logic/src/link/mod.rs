@@ -10,6 +10,7 @@
 //! [`packet`] decides about the packets in it. All of it runs on Tokio.
 
 pub mod down_queue;
+mod groups;
 mod lanes;
 pub mod nodes;
 mod packet;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use foldhash::HashMap;
 use gim_proto::{
     CloseReason,
-    logic::{Kick, down_item::Item},
+    logic::{GroupPush, Kick, down_item::Item},
 };
 use metrics::gauge;
 use tokio::sync::Semaphore;
@@ -102,6 +102,14 @@ impl Nodes {
         let links: Vec<_> = self.lock().values().cloned().collect();
         for link in links {
             link.queue.push(item.clone(), &[]);
+        }
+    }
+
+    /// Queues a message to a large group for every attached node.
+    pub fn push_to_group(&self, push: &GroupPush) {
+        let links: Vec<_> = self.lock().values().cloned().collect();
+        for link in links {
+            link.queue.push_to_group(push.clone());
         }
     }
 

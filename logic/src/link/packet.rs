@@ -30,7 +30,7 @@ async fn decide(context: &Arc<Context>, packet: ClientPacket, permit: OwnedSemap
     let request_no = packet.request_no;
     let result = match PacketCommand::try_from(packet.command) {
         Ok(PacketCommand::PcSend) => return send(context, caller, packet, permit).await,
-        Ok(PacketCommand::PcMessageAck) => return ack(context, caller, packet, permit),
+        Ok(PacketCommand::PcMessageAck) => return ack(context, caller, packet, permit).await,
         Ok(PacketCommand::PcSubscribeRoom) => return subscribe(context, packet, permit).await,
         Ok(PacketCommand::PcSync) => sync(&context.app, caller, packet.content).await,
         _ if packet.command >= BUSINESS_COMMAND_MIN => {
@@ -61,16 +61,18 @@ async fn send(context: &Arc<Context>, caller: Caller, packet: ClientPacket, perm
     }
 }
 
-fn ack(context: &Arc<Context>, caller: Caller, packet: ClientPacket, permit: OwnedSemaphorePermit) {
+async fn ack(context: &Arc<Context>, caller: Caller, packet: ClientPacket, permit: OwnedSemaphorePermit) {
     let request_no = packet.request_no;
-    let submitted = decode::<MessageAckRequest>(packet.content, "MessageACKRequest")
-        .and_then(|request| Ok((context.app.submit_ack(caller, request.device_ack)?, request.device_ack)));
+    let submitted = match decode::<MessageAckRequest>(packet.content, "MessageACKRequest") {
+        Ok(request) => context.app.submit_ack(caller, &request).await,
+        Err(error) => Err(error),
+    };
     match submitted {
         Err(error) => context.reply(request_no, error.into_reply(), None, permit),
-        Ok((pending, seq)) => {
+        Ok(submitted) => {
             let later = context.clone();
             let finish = async move {
-                let result = App::finish_ack(pending, seq).await.map(|()| Reply::default());
+                let result = App::finish_ack(submitted).await.map(|()| Reply::default());
                 later.reply(request_no, result.unwrap_or_else(Error::into_reply), None, permit);
             };
             context.tasks.spawn(finish.in_current_span());

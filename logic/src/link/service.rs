@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{nodes::NodeLink, session::Session};
+use super::{groups, nodes::NodeLink, session::Session};
 use crate::{app::App, domain::route::NodeKey, metrics as names};
 
 /// How long a stream may be silent before it says hello.
@@ -94,6 +94,9 @@ async fn pump(app: Arc<App>, link: Arc<NodeLink>, down: mpsc::Sender<Result<Down
         let Some(batch) = link.queue.take().await else { return };
         if !batch.owed_hints.is_empty() {
             tokio::spawn(hint(app.clone(), link.clone(), batch.owed_hints));
+        }
+        if !batch.owed_groups.is_empty() {
+            tokio::spawn(groups::tell_news(app.clone(), link.clone(), batch.owed_groups));
         }
         message = Down { welcome: None, items: batch.items };
     }

@@ -29,12 +29,13 @@ use tonic::Streaming;
 use tracing::Instrument as _;
 
 use super::{
+    groups,
     lanes::{Entered, Lanes},
     nodes::NodeLink,
     packet, service,
 };
 use crate::{
-    app::{App, Caller, NewConnection, command::BUSINESS_COMMAND_MIN},
+    app::{App, Caller, NewConnection, SignedIn, command::BUSINESS_COMMAND_MIN},
     domain::route::Route,
     error::Error,
     metrics as names,
@@ -301,15 +302,16 @@ impl Context {
         let result = self.app.sign_in(connection, &sign_in.token, log_id(&sign_in.request_id)).await;
         let is_cancelled = self.sign_ins.end(connection_id);
 
-        let mut losers = Vec::new();
+        let (mut losers, mut held) = (Vec::new(), None);
         let answer = match result {
-            Ok((route, newest_seq, kicked)) => {
+            Ok(SignedIn { route, newest_seq, large_group_ids, seats, losers: kicked }) => {
                 if is_cancelled {
                     self.remove_route(&route).await;
                 }
-                losers = kicked;
+                (losers, held) = (kicked, Some(seats));
                 tracing::debug!(device_id = caller.device_id, newest_seq, "signed in");
-                SignInResult { request_no: sign_in.request_no, newest_seq, ..SignInResult::default() }
+                let request_no = sign_in.request_no;
+                SignInResult { request_no, newest_seq, large_group_ids, ..SignInResult::default() }
             }
             Err(error) => {
                 let reply = error.into_reply();
@@ -319,6 +321,7 @@ impl Context {
         };
         counter!(names::SIGN_INS, "code" => answer.code.to_string()).increment(1);
         self.link.queue.reply(Item::SignInResult(answer), permit);
+        drop(held);
         for loser in &losers {
             self.app.nodes.kick_replaced(loser);
         }
@@ -353,6 +356,11 @@ impl Context {
                 self.link.stop.cancel();
                 return;
             }
+        }
+        if let Err(error) = groups::reconcile(&self.app, &self.link, &connections).await {
+            tracing::error!(%error, node = self.link.key.name, "announced connections were not put into their groups");
+            self.link.stop.cancel();
+            return;
         }
         let named = connections.iter().map(|connection| (connection.connection_id, connection.user_id)).collect();
         self.tasks.spawn(service::hint(self.app.clone(), self.link.clone(), named));

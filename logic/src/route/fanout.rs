@@ -6,14 +6,15 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use foldhash::{HashMap, HashMapExt as _};
-use gim_proto::logic::{Push, PushTarget, down_item::Item};
+use gim_proto::logic::{GroupPush, GroupSeats, Push, PushTarget, down_item::Item};
 use metrics::counter;
-use tokio::sync::mpsc;
+use prost::Message as _;
+use tokio::sync::{OwnedRwLockReadGuard, RwLock, mpsc};
 
 use super::{SharedState, SharedStateError};
 use crate::{
     domain::{
-        message::{Delivery, Receiver},
+        message::{Delivery, GroupDelivery, Receiver},
         route::{NodeKey, Route},
     },
     link::nodes::Nodes,
@@ -32,6 +33,8 @@ pub struct Fanout {
     shared: Arc<dyn SharedState>,
     nodes: Arc<Nodes>,
     owed: Arc<Mutex<Owed>>,
+    /// Written to while connections are told that their users came into large groups or left them.
+    seats: Arc<RwLock<()>>,
 }
 
 /// Users whose pushes could not be routed: they have to be told to sync when routes answer again.
@@ -46,17 +49,27 @@ pub struct Owed {
 impl Fanout {
     /// Over the routes of `shared`, into the queues of `nodes`.
     pub fn new(shared: Arc<dyn SharedState>, nodes: Arc<Nodes>) -> Self {
-        Self { shared, nodes, owed: Arc::default() }
+        Self { shared, nodes, owed: Arc::default(), seats: Arc::default() }
+    }
+
+    /// Holds changes of who is in a large group back: whoever reads the groups of a user and tells a conn node keeps this
+    /// from before the first until after the second, so that a change that he did not see reaches the node after it.
+    pub async fn hold_seats(&self) -> OwnedRwLockReadGuard<()> {
+        self.seats.clone().read_owned().await
     }
 
     /// Delivers what the inbox writer committed, until the writer ends.
     pub async fn run(self, mut committed: mpsc::Receiver<Vec<Delivery>>) {
         while let Some(deliveries) = committed.recv().await {
-            let (count, durable) = (deliveries.len() as u64, durable_receivers(&deliveries));
+            let (count, mut durable) = (deliveries.len() as u64, durable_receivers(&deliveries));
+            let reseated: Vec<u64> = deliveries.iter().flat_map(Delivery::reseated).collect();
             if let Err(error) = self.deliver(deliveries).await {
                 counter!(names::FANOUT_FAILED).increment(count);
                 tracing::debug!(%error, messages = count, "pushes were not routed; devices are told to sync later");
-                self.owe(Owed { user_ids: durable, is_overfull: false });
+                // Who is in which large group is set right by announcing all connections anew.
+                let is_overfull = !reseated.is_empty();
+                durable.extend(reseated);
+                self.owe(Owed { user_ids: durable, is_overfull });
             }
         }
     }
@@ -79,19 +92,68 @@ impl Fanout {
 
     /// Queues messages for the nodes that hold connections of their receivers.
     pub async fn deliver(&self, deliveries: Vec<Delivery>) -> Result<(), SharedStateError> {
-        let mut user_ids: Vec<u64> =
-            deliveries.iter().flat_map(|delivery| delivery.receivers.iter().map(|receiver| receiver.user_id)).collect();
+        let changes_seats = deliveries.iter().any(|delivery| delivery.reseated().next().is_some());
+        let _seats = if changes_seats { Some(self.seats.write().await) } else { None };
+        let mut user_ids: Vec<u64> = deliveries.iter().flat_map(Delivery::user_ids).collect();
         user_ids.sort_unstable();
         user_ids.dedup();
-        let routes = self.shared.routes_of(&user_ids).await?;
+        let routes = self.shared.routes_of(&user_ids).await;
+        let routes = match routes {
+            Ok(routes) => routes,
+            Err(error) => {
+                // Large groups need no routes.
+                deliveries.iter().for_each(|delivery| self.push_live(delivery));
+                return Err(error);
+            }
+        };
         let mut routes_of: HashMap<u64, Vec<Route>> = HashMap::with_capacity(routes.len());
         for route in routes {
             routes_of.entry(route.user_id).or_default().push(route);
         }
         for delivery in deliveries {
+            if let Some(group) = &delivery.group {
+                self.reseat(group, &routes_of);
+            }
             self.push(&delivery, &routes_of);
+            self.push_live(&delivery);
         }
         Ok(())
+    }
+
+    /// Tells nodes which of their connections are in a large group from now on, and which are not any more.
+    fn reseat(&self, group: &GroupDelivery, routes_of: &HashMap<u64, Vec<Route>>) {
+        let mut per_node: HashMap<Arc<NodeKey>, GroupSeats> = HashMap::new();
+        let group_id = group.group_id;
+        let mut add = |user_ids: &[u64], list: fn(&mut GroupSeats) -> &mut Vec<u64>| {
+            for route in user_ids.iter().flat_map(|user_id| routes_of.get(user_id).into_iter().flatten()) {
+                let seats = per_node.entry(route.node.clone()).or_default();
+                list(seats).push(route.connection_id);
+            }
+        };
+        add(&group.joined, |seats| &mut seats.joined_connection_ids);
+        add(&group.left, |seats| &mut seats.left_connection_ids);
+        for (node, seats) in per_node {
+            self.nodes.notice(&node, Item::GroupSeats(GroupSeats { group_id, ..seats }));
+        }
+    }
+
+    /// Every node gets a message for a large group once; it knows which of its connections are in the group.
+    fn push_live(&self, delivery: &Delivery) {
+        let Some(group) = delivery.group.as_ref().filter(|group| group.is_live) else { return };
+        let message = match group.seq {
+            0 => delivery.message.to_wire(),
+            seq => delivery.message.to_wire_at(seq),
+        };
+        let push = GroupPush {
+            group_id: group.group_id,
+            seq: group.seq,
+            message: message.encode_to_vec().into(),
+            origin_device_id: delivery.origin_device_id,
+            request_id: delivery.request_id.clone(),
+        };
+        self.nodes.push_to_group(&push);
+        counter!(names::GROUP_PUSHES).increment(1);
+        tracing::debug!(request_id = delivery.request_id, group_id = group.group_id, seq = group.seq, "group push");
     }
 
     fn push(&self, delivery: &Delivery, routes_of: &HashMap<u64, Vec<Route>>) {
@@ -185,6 +247,7 @@ mod tests {
             receivers: receivers.iter().map(|&(user_id, seq)| Receiver { user_id, seq }).collect(),
             origin_device_id,
             request_id: String::new(),
+            group: None,
         }
     }
 

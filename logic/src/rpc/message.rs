@@ -22,8 +22,7 @@ impl MessageExtService for Services {
 
     async fn message_ack(&self, request: Request<MessageAckRequest>) -> Result<Response<()>, Status> {
         let caller = self.caller(&request).await?;
-        let seq = request.into_inner().device_ack;
-        App::finish_ack(self.app.submit_ack(caller, seq)?, seq).await?;
+        App::finish_ack(self.app.submit_ack(caller, request.get_ref()).await?).await?;
         Ok(Response::new(()))
     }
 

@@ -2,6 +2,7 @@
 
 mod caller;
 mod device;
+mod group;
 mod message;
 mod room;
 
@@ -14,6 +15,8 @@ use gim_config::{
 use gim_proto::logic::{
     device_ext_service_server::{self as device_ext, DeviceExtServiceServer},
     device_int_service_server::{self as device_int, DeviceIntServiceServer},
+    group_ext_service_server::{self as group_ext, GroupExtServiceServer},
+    group_int_service_server::{self as group_int, GroupIntServiceServer},
     link_service_server::LinkServiceServer,
     message_ext_service_server::{self as message_ext, MessageExtServiceServer},
     message_int_service_server::{self as message_int, MessageIntServiceServer},
@@ -28,11 +31,13 @@ use crate::{app::App, link::service::Link};
 const LINK_MESSAGE_BYTES_MAX: usize = 32 << 20;
 
 /// What health checks may ask for by name.
-const SERVICE_NAMES: [&str; 6] = [
+const SERVICE_NAMES: [&str; 8] = [
     message_ext::SERVICE_NAME,
     message_int::SERVICE_NAME,
     device_ext::SERVICE_NAME,
     device_int::SERVICE_NAME,
+    group_ext::SERVICE_NAME,
+    group_int::SERVICE_NAME,
     room_ext::SERVICE_NAME,
     room_int::SERVICE_NAME,
 ];
@@ -55,6 +60,8 @@ pub async fn serve(settings: &GrpcSettings, app: Arc<App>) -> Result<GrpcServer,
         .add_service(MessageIntServiceServer::new(services.clone()))
         .add_service(DeviceExtServiceServer::new(services.clone()))
         .add_service(DeviceIntServiceServer::new(services.clone()))
+        .add_service(GroupExtServiceServer::new(services.clone()))
+        .add_service(GroupIntServiceServer::new(services.clone()))
         .add_service(RoomExtServiceServer::new(services.clone()))
         .add_service(RoomIntServiceServer::new(services))
         .add_service(link);

@@ -3,17 +3,25 @@
 //! Always holds: within a transaction the seqs of a user are gap-free and follow the order of the requests; a key that was
 //! sent before, in the table or earlier in the batch, stores nothing. Runs on the writer's task.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, HashMap},
+};
 
 use sqlx::{AnyConnection, Row as _};
 
 use super::{
     dialect::Sql,
-    from_sql, recall,
+    from_sql,
+    group_work::{GroupPost, GroupWork, HeldGroups},
+    recall,
     statement::{AnyQuery, MultiRow},
     to_sql,
 };
-use crate::domain::message::{Delivery, Message, Receiver, Sent};
+use crate::domain::{
+    group_change::{GroupAction, GroupRefusal},
+    message::{Delivery, GroupDelivery, Message, Receiver, Sent},
+};
 
 const INSERT_MESSAGES: MultiRow = MultiRow {
     head: "INSERT INTO message (id, command, content, sender_id, created_at_ms, status, group_id, receivers) VALUES ",
@@ -27,6 +35,8 @@ const INSERT_DIRECT_MESSAGES: MultiRow = MultiRow {
     row: "(?,?,?,?)",
     tail: "",
 };
+const INSERT_GROUP_MESSAGES: MultiRow =
+    MultiRow { head: "INSERT INTO group_message (group_id, seq, message_id) VALUES ", row: "(?,?,?)", tail: "" };
 const INSERT_SENT: MultiRow = MultiRow {
     head: "INSERT INTO sent (sender_id, client_msg_id, message_id, seq, created_at_ms) VALUES ",
     row: "(?,?,?,?,?)",
@@ -45,10 +55,14 @@ pub enum Work {
     /// Recall a stored message: `message` is what is left of it, `user_ids` are those who got it. Nothing where it is
     /// recalled already, or gone.
     Recall(Post),
+    /// Send to a group, or change it.
+    Group(Box<GroupWork>),
+    /// Note how far a user has read in large groups.
+    GroupAcks(Vec<GroupAck>),
 }
 
 /// A message for the inboxes of its receivers.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Post {
     /// What is said.
     pub message: Message,
@@ -75,11 +89,25 @@ pub struct Ack {
     pub seq: u64,
 }
 
+/// How far a user has read in a large group; at most its newest seq, which whoever submits it has seen.
+#[derive(Debug, Clone, Copy)]
+pub struct GroupAck {
+    /// Who.
+    pub user_id: u64,
+    /// Where.
+    pub group_id: u64,
+    /// Up to here.
+    pub seq: u64,
+}
+
 /// What became of one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// The message is in the inboxes, now or since an earlier send with its key. `seq` is that of the first receiver.
+    /// The message is in the inboxes, now or since an earlier send with its key. `seq` is that of the first receiver; in a
+    /// large group that of the group. Of a change of a group it is the first notice.
     Posted(Sent),
+    /// The group was left as it is.
+    Refused(GroupRefusal),
     /// The ack is noted.
     Acked,
     /// The message is recalled, now or since an earlier request.
@@ -105,7 +133,9 @@ impl Work {
     pub(super) fn rows(&self) -> usize {
         match self {
             Self::Post(post) | Self::Recall(post) => post.user_ids.len(),
+            Self::Group(work) => work.rows(),
             Self::Ack(_) => 1,
+            Self::GroupAcks(acks) => acks.len(),
         }
     }
 
@@ -115,25 +145,42 @@ impl Work {
             Self::Post(post) | Self::Recall(post) => {
                 size_of::<Self>() + post.message.content.len() + post.user_ids.len() * size_of::<u64>()
             }
+            Self::Group(work) => size_of::<Self>() + work.bytes(),
             Self::Ack(_) => size_of::<Self>(),
+            Self::GroupAcks(acks) => size_of::<Self>() + acks.len() * size_of::<GroupAck>(),
         }
+    }
+
+    fn key(&self) -> Option<Key<'_>> {
+        let (message, client_msg_id) = match self {
+            Self::Post(post) => (&post.message, post.client_msg_id.as_deref()?),
+            Self::Group(work) => (work.messages.first()?, work.client_msg_id.as_deref()?),
+            _ => return None,
+        };
+        Some((message.sender_id, client_msg_id))
     }
 }
 
 /// Writes all of `works` inside the transaction that `connection` is in.
 pub(super) async fn write(connection: &mut AnyConnection, sql: &Sql, works: &[&Work]) -> Result<Written, sqlx::Error> {
     let recalls = recall::mark(connection, works).await?;
-    let plan = Plan::new(works, &find_sent(connection, sql, works).await?);
-    let posts = number(connection, sql, &[plan.fresh.as_slice(), &recalls].concat()).await?;
+    let known = find_sent(connection, sql, works).await?;
+    let mut groups = HeldGroups::hold(connection, sql, group_ids(works)).await?;
+    let Plan { decisions, mut fresh, .. } = Plan::new(connection, &mut groups, works, &known).await?;
+    fresh.extend(recalls.into_iter().map(|post| Fresh { post: Cow::Borrowed(post), group: None }));
+    let posts = number(connection, sql, fresh).await?;
     insert(connection, &posts).await?;
+    groups.store(connection).await?;
     let newest_seqs = write_acks(connection, sql, works).await?;
+    write_group_acks(connection, sql, works).await?;
 
-    let outcomes = works.iter().zip(&plan.decisions).map(|(work, decision)| match (work, decision) {
+    let outcomes = works.iter().zip(&decisions).map(|(work, decision)| match (work, decision) {
         (Work::Ack(ack), _) => ack_outcome(ack, &newest_seqs),
         (Work::Recall(_), _) => Outcome::Recalled,
         (_, Decision::Known(sent)) => Outcome::Posted(*sent),
         (_, Decision::Fresh(index)) => Outcome::Posted(posts[*index].sent(false)),
         (_, Decision::Repeated(index)) => Outcome::Posted(posts[*index].sent(true)),
+        (_, Decision::Refused(refusal)) => Outcome::Refused(*refusal),
         (_, Decision::None) => Outcome::Acked,
     });
     let outcomes = outcomes.collect();
@@ -151,35 +198,74 @@ enum Decision {
     Fresh(usize),
     /// The n-th fresh post has the same key.
     Repeated(usize),
+    /// The group is left as it is.
+    Refused(GroupRefusal),
 }
 
+/// A post that is stored now.
+struct Fresh<'a> {
+    post: Cow<'a, Post>,
+    group: Option<GroupDelivery>,
+}
+
+#[derive(Default)]
 struct Plan<'a> {
     decisions: Vec<Decision>,
-    fresh: Vec<&'a Post>,
+    fresh: Vec<Fresh<'a>>,
+    keys: HashMap<Key<'a>, usize>,
 }
 
 type Key<'a> = (u64, &'a str);
 
 impl<'a> Plan<'a> {
-    fn new(works: &[&'a Work], known: &HashMap<(u64, String), Sent>) -> Self {
+    /// Decides about the works in their order: what one does to a group, the next one sees.
+    async fn new(
+        connection: &mut AnyConnection,
+        groups: &mut HeldGroups,
+        works: &[&'a Work],
+        known: &HashMap<(u64, String), Sent>,
+    ) -> Result<Self, sqlx::Error> {
         let known: HashMap<Key<'_>, Sent> = known.iter().map(|(key, sent)| ((key.0, key.1.as_str()), *sent)).collect();
-        let mut fresh = Vec::new();
-        let mut fresh_keys: HashMap<Key<'_>, usize> = HashMap::new();
-        let mut decide = |work: &&'a Work| {
-            let Work::Post(post) = work else { return Decision::None };
-            let key = post.key();
-            if let Some(&sent) = key.and_then(|key| known.get(&key)) {
-                return Decision::Known(sent);
-            }
-            if let Some(&index) = key.and_then(|key| fresh_keys.get(&key)) {
-                return Decision::Repeated(index);
-            }
-            fresh_keys.extend(key.map(|key| (key, fresh.len())));
-            fresh.push(post);
-            Decision::Fresh(fresh.len() - 1)
-        };
-        let decisions = works.iter().map(&mut decide).collect();
-        Self { decisions, fresh }
+        let mut plan = Self::default();
+        for work in works {
+            let decision = match plan.earlier(work, &known) {
+                Some(decision) => decision,
+                None => plan.decide(connection, groups, work).await?,
+            };
+            plan.decisions.push(decision);
+        }
+        Ok(plan)
+    }
+
+    fn earlier(&self, work: &Work, known: &HashMap<Key<'_>, Sent>) -> Option<Decision> {
+        let key = work.key()?;
+        let known = known.get(&key).map(|&sent| Decision::Known(sent));
+        known.or_else(|| self.keys.get(&key).map(|&index| Decision::Repeated(index)))
+    }
+
+    async fn decide(
+        &mut self,
+        connection: &mut AnyConnection,
+        groups: &mut HeldGroups,
+        work: &'a Work,
+    ) -> Result<Decision, sqlx::Error> {
+        let first = self.fresh.len();
+        match work {
+            Work::Ack(_) | Work::GroupAcks(_) | Work::Recall(_) => return Ok(Decision::None),
+            Work::Post(post) => self.fresh.push(Fresh { post: Cow::Borrowed(post), group: None }),
+            Work::Group(group_work) => match groups.apply(connection, group_work).await? {
+                Err(refusal) => return Ok(Decision::Refused(refusal)),
+                Ok(posts) => self.fresh.extend(posts.into_iter().map(Fresh::from)),
+            },
+        }
+        self.keys.extend(work.key().map(|key| (key, first)));
+        Ok(Decision::Fresh(first))
+    }
+}
+
+impl From<GroupPost> for Fresh<'_> {
+    fn from(group_post: GroupPost) -> Self {
+        Self { post: Cow::Owned(group_post.post), group: Some(group_post.delivery) }
     }
 }
 
@@ -199,26 +285,35 @@ impl Post {
     }
 }
 
+/// The groups that have to be there already.
+fn group_ids(works: &[&Work]) -> Vec<u64> {
+    let group_id = |work: &&Work| match work {
+        Work::Group(work) if !matches!(work.action, GroupAction::Create { .. }) => Some(work.group_id),
+        _ => None,
+    };
+    works.iter().filter_map(group_id).collect()
+}
+
 /// A post whose receivers have their seqs.
 struct NumberedPost<'a> {
-    post: &'a Post,
+    post: Cow<'a, Post>,
+    group: Option<GroupDelivery>,
     receivers: Vec<Receiver>,
 }
 
 impl NumberedPost<'_> {
     fn sent(&self, is_duplicate: bool) -> Sent {
         let message = &self.post.message;
-        let seq = self.receivers.first().map_or(0, |receiver| receiver.seq);
+        let seq = match &self.group {
+            Some(group) if group.is_live => group.seq,
+            _ => self.receivers.first().map_or(0, |receiver| receiver.seq),
+        };
         Sent { message_id: message.id, seq, created_at_ms: message.created_at_ms, is_duplicate }
     }
 
     fn into_delivery(self) -> Delivery {
-        Delivery {
-            message: self.post.message.clone(),
-            receivers: self.receivers,
-            origin_device_id: self.post.origin_device_id,
-            request_id: self.post.request_id.clone(),
-        }
+        let Post { message, origin_device_id, request_id, .. } = self.post.into_owned();
+        Delivery { message, receivers: self.receivers, origin_device_id, request_id, group: self.group }
     }
 }
 
@@ -227,13 +322,7 @@ async fn find_sent(
     sql: &Sql,
     works: &[&Work],
 ) -> Result<HashMap<(u64, String), Sent>, sqlx::Error> {
-    let keys: Vec<Key<'_>> = works
-        .iter()
-        .filter_map(|work| match work {
-            Work::Post(post) => post.key(),
-            Work::Ack(_) | Work::Recall(_) => None,
-        })
-        .collect();
+    let keys: Vec<Key<'_>> = works.iter().filter_map(|work| work.key()).collect();
     let bind = |query: AnyQuery, key: &Key<'_>| query.bind(to_sql(key.0)).bind(key.1.to_owned());
     let rows = sql.find_sent.fetch(connection, &keys, bind).await?;
     let read = |row: &sqlx::any::AnyRow| {
@@ -252,10 +341,10 @@ async fn find_sent(
 async fn number<'a>(
     connection: &mut AnyConnection,
     sql: &Sql,
-    posts: &[&'a Post],
+    posts: Vec<Fresh<'a>>,
 ) -> Result<Vec<NumberedPost<'a>>, sqlx::Error> {
     let mut counts: BTreeMap<u64, u64> = BTreeMap::new();
-    for user_id in posts.iter().flat_map(|post| &post.user_ids) {
+    for user_id in posts.iter().flat_map(|fresh| &fresh.post.user_ids) {
         *counts.entry(*user_id).or_default() += 1;
     }
     let counts: Vec<(u64, u64)> = counts.into_iter().collect();
@@ -279,16 +368,17 @@ async fn number<'a>(
         *seq += 1;
         Receiver { user_id, seq: *seq }
     };
-    Ok(posts
-        .iter()
-        .map(|post| NumberedPost { post, receivers: post.user_ids.iter().map(&mut next).collect() })
-        .collect())
+    let number = |Fresh { post, group }: Fresh<'a>| {
+        let receivers = post.user_ids.iter().map(&mut next).collect();
+        NumberedPost { post, group, receivers }
+    };
+    Ok(posts.into_iter().map(number).collect())
 }
 
 async fn insert(connection: &mut AnyConnection, posts: &[NumberedPost<'_>]) -> Result<(), sqlx::Error> {
     // What is recalled is stored already.
     let messages: Vec<&Post> =
-        posts.iter().map(|numbered| numbered.post).filter(|post| !post.message.is_recalled()).collect();
+        posts.iter().map(|numbered| &*numbered.post).filter(|post| !post.message.is_recalled()).collect();
     INSERT_MESSAGES
         .execute(connection, &messages, |query, post| {
             let message = &post.message;
@@ -306,6 +396,14 @@ async fn insert(connection: &mut AnyConnection, posts: &[NumberedPost<'_>]) -> R
         })
         .await?;
     insert_inbox_rows(connection, posts).await?;
+
+    let places: Vec<(&GroupDelivery, u64)> =
+        posts.iter().filter_map(|numbered| Some((numbered.group.as_ref()?, numbered.post.message.id))).collect();
+    INSERT_GROUP_MESSAGES
+        .execute(connection, &places, |query, (group, message_id)| {
+            query.bind(to_sql(group.group_id)).bind(to_sql(group.seq)).bind(to_sql(*message_id))
+        })
+        .await?;
 
     let keyed: Vec<(Key<'_>, Sent)> =
         posts.iter().filter_map(|numbered| Some((numbered.post.key()?, numbered.sent(false)))).collect();
@@ -335,7 +433,7 @@ async fn insert_inbox_rows(connection: &mut AnyConnection, posts: &[NumberedPost
         .await?;
 
     let mut direct: Vec<(Receiver, u64, u64)> = Vec::new();
-    for NumberedPost { post, receivers } in posts {
+    for NumberedPost { post, receivers, .. } in posts {
         let found_under = |receiver: &Receiver| Some((*receiver, post.peer_of(receiver.user_id)?, post.message.id));
         direct.extend(receivers.iter().filter_map(found_under));
     }
@@ -381,13 +479,30 @@ async fn newest_seqs(connection: &mut AnyConnection, works: &[&Work]) -> Result<
         .iter()
         .filter_map(|work| match work {
             Work::Ack(ack) => Some(ack.user_id),
-            Work::Post(_) | Work::Recall(_) => None,
+            _ => None,
         })
         .collect();
     user_ids.sort_unstable();
     user_ids.dedup();
     let rows = NEWEST_SEQS.fetch(connection, &user_ids, |query, user_id| query.bind(to_sql(*user_id))).await?;
     rows.iter().map(|row| Ok((from_sql(row.try_get(0)?), from_sql(row.try_get(1)?)))).collect()
+}
+
+async fn write_group_acks(connection: &mut AnyConnection, sql: &Sql, works: &[&Work]) -> Result<(), sqlx::Error> {
+    let mut cursors: BTreeMap<(u64, u64), u64> = BTreeMap::new();
+    for work in works {
+        let Work::GroupAcks(acks) = work else { continue };
+        for ack in acks {
+            let seq = cursors.entry((ack.user_id, ack.group_id)).or_default();
+            *seq = ack.seq.max(*seq);
+        }
+    }
+    let rows: Vec<_> = cursors.into_iter().collect();
+    sql.raise_group_cursors
+        .execute(connection, &rows, |query, ((user_id, group_id), seq)| {
+            query.bind(to_sql(*user_id)).bind(to_sql(*group_id)).bind(to_sql(*seq))
+        })
+        .await
 }
 
 fn ack_outcome(ack: &Ack, newest_seqs: &HashMap<u64, u64>) -> Outcome {

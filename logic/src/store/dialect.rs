@@ -17,6 +17,10 @@ pub(super) struct Sql {
     pub find_sent: MultiRow,
     /// Deletes some sends (`created_at_ms` before, how many at most).
     pub purge_sent: &'static str,
+    /// Raises cursors in large groups (`user_id, group_id, seq` per row).
+    pub raise_group_cursors: MultiRow,
+    /// What a SELECT ends with to hold its row until the end of the transaction.
+    pub for_update: &'static str,
     /// Hands out the next seqs of a room (`room_id, count`).
     pub reserve_room_seqs: &'static str,
 }
@@ -41,6 +45,13 @@ static SQLITE: Sql = Sql {
         row: "(?,?,?)",
         tail: " ON CONFLICT (user_id, device_id) DO UPDATE SET seq = MAX(seq, excluded.seq)",
     },
+    raise_group_cursors: MultiRow {
+        head: "INSERT INTO group_cursor (user_id, group_id, seq) VALUES ",
+        row: "(?,?,?)",
+        tail: " ON CONFLICT (user_id, group_id) DO UPDATE SET seq = MAX(seq, excluded.seq)",
+    },
+    // A transaction that is going to write has the whole database to itself.
+    for_update: "",
     find_sent: MultiRow {
         head: "SELECT sender_id, client_msg_id, message_id, seq, created_at_ms FROM sent \
                WHERE (sender_id, client_msg_id) IN (VALUES ",
@@ -66,6 +77,12 @@ static MYSQL: Sql = Sql {
         row: "(?,?,?)",
         tail: " ON DUPLICATE KEY UPDATE seq = GREATEST(seq, VALUES(seq))",
     },
+    raise_group_cursors: MultiRow {
+        head: "INSERT INTO group_cursor (user_id, group_id, seq) VALUES ",
+        row: "(?,?,?)",
+        tail: " ON DUPLICATE KEY UPDATE seq = GREATEST(seq, VALUES(seq))",
+    },
+    for_update: " FOR UPDATE",
     find_sent: MultiRow {
         head: "SELECT sender_id, CONVERT(client_msg_id USING utf8mb4), message_id, seq, created_at_ms FROM sent \
                WHERE (sender_id, client_msg_id) IN (",

@@ -8,6 +8,7 @@ pub mod batch;
 pub mod device;
 mod dialect;
 pub mod group;
+pub mod group_work;
 pub mod inbox;
 pub mod recall;
 pub mod room;

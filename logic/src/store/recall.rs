@@ -42,7 +42,7 @@ pub(super) async fn find(reader: &AnyPool, message_id: u64) -> Result<Option<Sto
 pub(super) async fn mark<'a>(connection: &mut AnyConnection, works: &[&'a Work]) -> Result<Vec<&'a Post>, sqlx::Error> {
     let asked = |work: &&'a Work| match work {
         Work::Recall(post) => Some(post),
-        Work::Post(_) | Work::Ack(_) => None,
+        _ => None,
     };
     let mut asked: Vec<&Post> = works.iter().filter_map(asked).collect();
     asked.sort_by_key(|post| post.message.id);

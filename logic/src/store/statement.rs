@@ -46,6 +46,37 @@ impl MultiRow {
         Ok(())
     }
 
+    /// Runs the statement for all rows, with parameters of its tail.
+    pub(super) async fn execute_then<T>(
+        &self,
+        connection: &mut AnyConnection,
+        rows: &[T],
+        bind: impl Fn(AnyQuery, &T) -> AnyQuery,
+        bind_tail: impl Fn(AnyQuery) -> AnyQuery,
+    ) -> Result<(), sqlx::Error> {
+        for range in chunks(rows.len()) {
+            let query = sqlx::query(self.sql(range.len()));
+            bind_tail(rows[range].iter().fold(query, &bind)).execute(&mut *connection).await?;
+        }
+        Ok(())
+    }
+
+    /// Runs the statement for all rows, with parameters of its tail, and collects what it returns.
+    pub(super) async fn fetch_then<T>(
+        &self,
+        connection: &mut AnyConnection,
+        rows: &[T],
+        bind: impl Fn(AnyQuery, &T) -> AnyQuery,
+        bind_tail: impl Fn(AnyQuery) -> AnyQuery,
+    ) -> Result<Vec<AnyRow>, sqlx::Error> {
+        let mut fetched = Vec::new();
+        for range in chunks(rows.len()) {
+            let query = sqlx::query(self.sql(range.len()));
+            fetched.extend(bind_tail(rows[range].iter().fold(query, &bind)).fetch_all(&mut *connection).await?);
+        }
+        Ok(fetched)
+    }
+
     /// Runs the statement for all rows and collects what it returns.
     pub(super) async fn fetch<T>(
         &self,

@@ -2,6 +2,7 @@
 //! `servers` on MariaDB and Redis. A test is written once, and says nothing of what it stands on.
 
 mod conversation;
+mod group;
 mod link;
 mod rpc;
 mod store;

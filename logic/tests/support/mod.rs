@@ -9,13 +9,14 @@ pub mod conn;
 
 use std::{path::Path, time::Duration};
 
-use gim_config::{listen::Endpoint, service::Running as _};
+use gim_config::{listen::Endpoint, service::Running as _, sql::Database};
 use gim_logic::{Logic, LogicSettings};
 use gim_proto::{
     ResultCode,
     logic::{
         PushToUsersRequest, device_ext_service_client::DeviceExtServiceClient,
-        device_int_service_client::DeviceIntServiceClient, message_ext_service_client::MessageExtServiceClient,
+        device_int_service_client::DeviceIntServiceClient, group_ext_service_client::GroupExtServiceClient,
+        group_int_service_client::GroupIntServiceClient, message_ext_service_client::MessageExtServiceClient,
         message_int_service_client::MessageIntServiceClient, room_ext_service_client::RoomExtServiceClient,
         room_int_service_client::RoomIntServiceClient,
     },
@@ -81,6 +82,12 @@ impl Server {
         start(data, business, settings).await
     }
 
+    /// The database of the service, for a look from outside.
+    pub async fn database(&self) -> Database {
+        let settings = &self.settings.database;
+        Database::open(settings, self.data.path(), "logic.db", &gim_logic::store::MIGRATIONS).await.unwrap()
+    }
+
     pub fn message_int(&self) -> MessageIntServiceClient<Channel> {
         MessageIntServiceClient::new(self.channel.clone())
     }
@@ -95,6 +102,14 @@ impl Server {
 
     pub fn device_ext(&self) -> DeviceExtServiceClient<Channel> {
         DeviceExtServiceClient::new(self.channel.clone())
+    }
+
+    pub fn group_int(&self) -> GroupIntServiceClient<Channel> {
+        GroupIntServiceClient::new(self.channel.clone())
+    }
+
+    pub fn group_ext(&self) -> GroupExtServiceClient<Channel> {
+        GroupExtServiceClient::new(self.channel.clone())
     }
 
     pub fn room_int(&self) -> RoomIntServiceClient<Channel> {

@@ -1,0 +1,333 @@
+//! Groups: made, changed, read, by trusted services and by their members. What may be done is decided by the inbox writer,
+//! in the transaction that does it; what is checked here is what needs no look into the group.
+
+use bytes::Bytes;
+use gim_proto::{
+    check,
+    connect::MessageCommand,
+    logic::{
+        AddGroupMembersPush, Group, GroupAddMemberRequest, GroupCreateRequest, GroupGetMembersReply,
+        GroupGetMembersRequest, GroupListMineReply, GroupListMineRequest, GroupMember, GroupRemoveMemberRequest,
+        GroupUpdateMemberRequest, GroupUpdateRequest, MemberType, RemoveGroupMemberPush, UpdateGroupPush,
+    },
+};
+use prost::Message as _;
+use tonic::Status;
+
+use super::{App, Caller};
+use crate::{
+    domain::{
+        clock,
+        group::{Member, check_kind, check_member, check_profile, check_twice},
+        group_change::{GroupAction, GroupRefusal, MemberLimits},
+        message::Message,
+    },
+    error::Error,
+    settings::GroupSettings,
+    store::{
+        StoreError,
+        batch::{Outcome, Work},
+        group_work::GroupWork,
+    },
+};
+
+/// Entries of a page whose request names no limit.
+const PAGE_DEFAULT: u32 = 100;
+
+/// Most entries of a page.
+const PAGE_MAX: u32 = 500;
+
+/// Bytes that are left for what stands around the members in a notice.
+const NOTICE_BYTES_RESERVED: usize = 512;
+
+/// Who changes a group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operator {
+    /// A trusted service, which may do everything.
+    Service,
+    /// A user, who may do what members or admins may.
+    User(Caller),
+}
+
+impl Operator {
+    fn user_id(self) -> Option<u64> {
+        match self {
+            Self::Service => None,
+            Self::User(caller) => Some(caller.user_id),
+        }
+    }
+}
+
+impl App {
+    /// Makes a group and returns its id. A user who does becomes an admin of it.
+    pub async fn create_group(
+        &self,
+        operator: Operator,
+        request: GroupCreateRequest,
+        request_id: &str,
+    ) -> Result<u64, Error> {
+        let group = request.group.ok_or_else(|| check::invalid("group", "must be set"))?;
+        let kind = check_kind(group.kind)?;
+        let profile = check_profile(group)?;
+        let mut members = request.members;
+        if let Some(user_id) = operator.user_id() {
+            let r#type = MemberType::MtAdmin as i32;
+            match members.iter_mut().find(|member| member.user_id == user_id) {
+                Some(member) => member.r#type = r#type,
+                None => members.push(GroupMember { user_id, r#type, ..GroupMember::default() }),
+            }
+        }
+        let members = self.check_members(members, request_id).await?;
+        let group_id = self.ids.next_id();
+        let messages = self.added_notices(operator, group_id, &members, request_id).await;
+        self.change(operator, group_id, GroupAction::Create { kind, profile, members }, messages, request_id).await?;
+        Ok(group_id)
+    }
+
+    /// Gives a group another profile, or makes it a large one.
+    pub async fn update_group(
+        &self,
+        operator: Operator,
+        request: GroupUpdateRequest,
+        request_id: &str,
+    ) -> Result<(), Error> {
+        let group = request.group.ok_or_else(|| check::invalid("group", "must be set"))?;
+        let group_id = check::id("group.id", group.id)?;
+        let kind = check_kind(group.kind)?;
+        let profile = check_profile(group)?;
+        let (opt_id, opt_name) = self.named(operator, request_id).await;
+        let push = UpdateGroupPush {
+            opt_id,
+            opt_name,
+            name: profile.name.clone(),
+            avatar_url: profile.avatar_url.clone(),
+            introduction: profile.introduction.clone(),
+            extra: profile.extra.clone(),
+            kind: kind.to_wire(),
+        };
+        let messages = vec![self.notice(group_id, MessageCommand::McUpdateGroup, push.encode_to_vec().into())];
+        self.change(operator, group_id, GroupAction::Update { kind, profile }, messages, request_id).await
+    }
+
+    /// A group. A user sees only those that he is in.
+    pub async fn get_group(&self, operator: Operator, group_id: u64) -> Result<Group, Error> {
+        check::id("group_id", group_id)?;
+        let group = self.store.groups.get(group_id).await?;
+        let group = group.ok_or_else(|| Status::from(GroupRefusal::NoGroup(group_id)))?;
+        self.require_member(operator, group_id).await?;
+        Ok(group.to_wire())
+    }
+
+    /// A page of the groups that a user is in.
+    pub async fn list_groups(
+        &self,
+        caller: Caller,
+        request: GroupListMineRequest,
+    ) -> Result<GroupListMineReply, Error> {
+        let limit = page_limit(request.limit);
+        let after_group_id = check_after("after_group_id", request.after_group_id)?;
+        let mut groups = self.store.groups.groups_of(caller.user_id, after_group_id, limit + 1).await?;
+        let has_more = groups.len() > limit as usize;
+        groups.truncate(limit as usize);
+        Ok(GroupListMineReply { groups: groups.iter().map(|group| group.to_wire()).collect(), has_more })
+    }
+
+    /// Puts users into a group.
+    pub async fn add_group_members(
+        &self,
+        operator: Operator,
+        request: GroupAddMemberRequest,
+        request_id: &str,
+    ) -> Result<(), Error> {
+        let group_id = check::id("group_id", request.group_id)?;
+        let members = self.check_members(request.members, request_id).await?;
+        let messages = self.added_notices(operator, group_id, &members, request_id).await;
+        self.change(operator, group_id, GroupAction::AddMembers(members), messages, request_id).await
+    }
+
+    /// Describes a member anew.
+    pub async fn update_group_member(
+        &self,
+        caller: Caller,
+        request: GroupUpdateMemberRequest,
+        request_id: &str,
+    ) -> Result<(), Error> {
+        let group_id = check::id("group_id", request.group_id)?;
+        let member = request.member.ok_or_else(|| check::invalid("member", "must be set"))?;
+        let is_type_given = member.r#type != MemberType::MtUnknown as i32;
+        let member = check_member(member)?;
+        let (opt_id, opt_name) = self.named(Operator::User(caller), request_id).await;
+        let notice = UpdateGroupPush { opt_id, opt_name, ..UpdateGroupPush::default() };
+        let messages = vec![self.notice(group_id, MessageCommand::McUpdateGroup, Bytes::new())];
+        let action = GroupAction::UpdateMember { member, is_type_given, notice };
+        self.change(Operator::User(caller), group_id, action, messages, request_id).await
+    }
+
+    /// Takes users out of a group, or lets one leave it.
+    pub async fn remove_group_members(
+        &self,
+        operator: Operator,
+        request: GroupRemoveMemberRequest,
+        request_id: &str,
+    ) -> Result<(), Error> {
+        let group_id = check::id("group_id", request.group_id)?;
+        check::ids("user_ids", &request.user_ids, self.group.members_per_request_max)?;
+        check_twice("user_ids", &mut request.user_ids.clone())?;
+        let (opt_id, opt_name) = self.named(operator, request_id).await;
+        let notice = |&deleted_user_id: &u64| {
+            let push = RemoveGroupMemberPush { opt_id, opt_name: opt_name.clone(), deleted_user_id };
+            self.notice(group_id, MessageCommand::McRemoveGroupMember, push.encode_to_vec().into())
+        };
+        let messages = request.user_ids.iter().map(notice).collect();
+        self.change(operator, group_id, GroupAction::RemoveMembers(request.user_ids), messages, request_id).await
+    }
+
+    /// A page of the members of a group.
+    pub async fn group_members(
+        &self,
+        caller: Caller,
+        request: GroupGetMembersRequest,
+    ) -> Result<GroupGetMembersReply, Error> {
+        self.get_group(Operator::User(caller), request.group_id).await?;
+        let limit = page_limit(request.limit);
+        let after_user_id = check_after("after_user_id", request.after_user_id)?;
+        let mut members = self.store.groups.members(request.group_id, after_user_id, limit + 1).await?;
+        let has_more = members.len() > limit as usize;
+        members.truncate(limit as usize);
+        Ok(GroupGetMembersReply { members: members.iter().map(Member::to_wire).collect(), has_more })
+    }
+
+    /// Fails where a user is not in the group.
+    pub(super) async fn require_member(&self, operator: Operator, group_id: u64) -> Result<(), Error> {
+        let Operator::User(caller) = operator else { return Ok(()) };
+        match self.store.groups.member(group_id, caller.user_id).await? {
+            Some(_) => Ok(()),
+            None => Err(Status::from(GroupRefusal::NotInGroup(group_id)).into()),
+        }
+    }
+
+    async fn check_members(&self, members: Vec<GroupMember>, request_id: &str) -> Result<Vec<Member>, Error> {
+        let mut user_ids: Vec<u64> = members.iter().map(|member| member.user_id).collect();
+        check::ids("members", &user_ids, self.group.members_per_request_max)?;
+        check_twice("members", &mut user_ids)?;
+        let members: Vec<Member> = members.into_iter().map(check_member).collect::<Result<_, Status>>()?;
+        self.business.check_users(&user_ids, request_id).await?;
+        Ok(members)
+    }
+
+    /// Submits a change and waits until it is durable.
+    async fn change(
+        &self,
+        operator: Operator,
+        group_id: u64,
+        action: GroupAction,
+        messages: Vec<Message>,
+        request_id: &str,
+    ) -> Result<(), Error> {
+        let work = GroupWork {
+            group_id,
+            actor: operator.user_id(),
+            action,
+            messages,
+            limits: self.group.limits(),
+            client_msg_id: None,
+            origin_device_id: 0,
+            request_id: request_id.to_owned(),
+        };
+        match self.writer.submit(Work::Group(Box::new(work)))?.committed().await? {
+            Outcome::Posted(_) => Ok(()),
+            Outcome::Refused(refusal) => Err(Status::from(refusal).into()),
+            Outcome::Acked | Outcome::AckBeyond { .. } | Outcome::Recalled => {
+                Err(StoreError::Failed("the writer mistook a change of a group".into()).into())
+            }
+        }
+    }
+
+    /// As notices name the operator.
+    async fn named(&self, operator: Operator, request_id: &str) -> (u64, String) {
+        match operator {
+            Operator::Service => (0, String::new()),
+            Operator::User(caller) => (caller.user_id, self.business.sender_card(caller, request_id).await.nickname),
+        }
+    }
+
+    /// Nobody is the sender of a notice, so that nobody can recall it.
+    fn notice(&self, group_id: u64, command: MessageCommand, content: Bytes) -> Message {
+        Message {
+            id: self.ids.next_id(),
+            command: command as i32,
+            content,
+            sender_id: 0,
+            created_at_ms: clock::now_ms(),
+            status: 0,
+            group_id,
+        }
+    }
+
+    /// The notices of new members: one, unless it would be longer than a message may be.
+    async fn added_notices(
+        &self,
+        operator: Operator,
+        group_id: u64,
+        members: &[Member],
+        request_id: &str,
+    ) -> Vec<Message> {
+        let (opt_id, opt_name) = self.named(operator, request_id).await;
+        let bytes_max = self.limits.content_bytes_max.saturating_sub(opt_name.len() + NOTICE_BYTES_RESERVED);
+        let parts = parts_of(members.iter().map(Member::to_wire), bytes_max);
+        let notice = |members| {
+            let push = AddGroupMembersPush { opt_id, opt_name: opt_name.clone(), members };
+            self.notice(group_id, MessageCommand::McAddGroupMembers, push.encode_to_vec().into())
+        };
+        parts.into_iter().map(notice).collect()
+    }
+}
+
+impl GroupSettings {
+    /// How many members groups may have.
+    pub(super) fn limits(&self) -> MemberLimits {
+        MemberLimits { normal: self.normal_members_max, large: self.large_members_max }
+    }
+}
+
+/// Cuts members into lists that encode to no more than `bytes_max`, but hold at least one each.
+fn parts_of(members: impl Iterator<Item = GroupMember>, bytes_max: usize) -> Vec<Vec<GroupMember>> {
+    let mut parts: Vec<Vec<GroupMember>> = Vec::new();
+    let mut bytes = 0;
+    for member in members {
+        let needed = member.encoded_len() + 6;
+        match parts.last_mut() {
+            Some(part) if bytes + needed <= bytes_max => {
+                bytes += needed;
+                part.push(member);
+            }
+            _ => {
+                bytes = needed;
+                parts.push(vec![member]);
+            }
+        }
+    }
+    parts
+}
+
+fn page_limit(limit: u32) -> u32 {
+    if limit == 0 { PAGE_DEFAULT } else { limit.min(PAGE_MAX) }
+}
+
+fn check_after(field: &str, id: u64) -> Result<u64, Status> {
+    if id == 0 { Ok(0) } else { check::id(field, id) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_notice_is_cut_to_its_bytes_but_names_somebody() {
+        let member = |user_id| GroupMember { user_id, nickname: "x".repeat(40), ..GroupMember::default() };
+        let parts = parts_of((1..=5).map(member), 110);
+        assert_eq!(parts.iter().map(Vec::len).collect::<Vec<_>>(), [2, 2, 1]);
+        assert_eq!(parts_of((1..=2).map(member), 1).len(), 2);
+        assert!(parts_of([].into_iter(), 100).is_empty());
+    }
+}

@@ -1,0 +1,159 @@
+//! Large groups, as a device catches up with them: pages of their timelines after its cursors, and acks.
+
+use std::collections::HashMap;
+
+use gim_proto::{
+    ResultCode,
+    check::{self, ID_MAX},
+    logic::{GroupCursor, GroupPage},
+};
+use prost::Message as _;
+use tonic::Status;
+
+use super::{App, Caller, sync::fitting};
+use crate::{
+    domain::group_change::GroupRefusal,
+    error::Error,
+    store::{
+        batch::{GroupAck, Work},
+        group::Timeline,
+        writer::Pending,
+    },
+};
+
+/// Cursors or acks in one request.
+const CURSORS_MAX: usize = 2_000;
+
+/// Messages of one group in a reply.
+const PAGE_MESSAGES: u32 = 50;
+
+/// Bytes that the frame of one group's page takes in a reply.
+const PAGE_FRAME_BYTES: usize = 32;
+
+impl App {
+    /// What the large groups of a user have after the cursors, in at most about `bytes_max` bytes; and whether there is more.
+    pub(super) async fn sync_groups(
+        &self,
+        caller: Caller,
+        cursors: &[GroupCursor],
+        bytes_max: usize,
+    ) -> Result<(Vec<GroupPage>, bool), Error> {
+        let cursors = check_cursors("group_cursors", cursors)?;
+        let (mut pages, mut bytes_left, mut has_more) = (Vec::new(), bytes_max, false);
+        for timeline in self.store.groups.timelines_of(caller.user_id).await? {
+            let after = place(&timeline, cursors.get(&timeline.group_id).copied())?;
+            if after >= timeline.newest_seq {
+                continue;
+            }
+            if bytes_left <= PAGE_FRAME_BYTES {
+                has_more = true;
+                break;
+            }
+            let is_first = pages.is_empty();
+            let page = self.group_page(&timeline, after, bytes_left - PAGE_FRAME_BYTES, is_first).await?;
+            has_more |= page.has_more;
+            bytes_left = bytes_left.saturating_sub(page.encoded_len() + PAGE_FRAME_BYTES);
+            if !page.messages.is_empty() {
+                pages.push(page);
+            }
+        }
+        Ok((pages, has_more))
+    }
+
+    /// Takes acks of large groups on; the reply to `pending` says that they are noted.
+    pub(super) async fn submit_group_acks(&self, caller: Caller, acks: &[GroupCursor]) -> Result<Pending, Error> {
+        let acks = check_cursors("group_acks", acks)?;
+        let timelines = self.store.groups.timelines_of(caller.user_id).await?;
+        let newest: HashMap<u64, u64> =
+            timelines.into_iter().map(|timeline| (timeline.group_id, timeline.newest_seq)).collect();
+        for (&group_id, &seq) in &acks {
+            let newest_seq =
+                newest.get(&group_id).copied().ok_or_else(|| Status::from(GroupRefusal::NotInGroup(group_id)))?;
+            if seq > newest_seq {
+                return Err(beyond("group_acks", group_id, seq, newest_seq));
+            }
+        }
+        let ack = |(group_id, seq)| GroupAck { user_id: caller.user_id, group_id, seq };
+        Ok(self.writer.submit(Work::GroupAcks(acks.into_iter().map(ack).collect()))?)
+    }
+
+    async fn group_page(
+        &self,
+        timeline: &Timeline,
+        after: u64,
+        bytes_max: usize,
+        is_first: bool,
+    ) -> Result<GroupPage, Error> {
+        let found = self.store.groups.page(timeline.group_id, after, PAGE_MESSAGES + 1).await?;
+        let count = found.len();
+        let wire = found.into_iter().take(PAGE_MESSAGES as usize).map(|(seq, message)| message.to_wire_at(seq));
+        let mut messages: Vec<_> = wire.collect();
+        let fitting = fitting(&messages, bytes_max);
+        // Something has to leave in every reply, but only one message may be larger than the room that is left.
+        let is_over = fitting == 1 && messages.first().is_some_and(|message| message.encoded_len() + 6 > bytes_max);
+        messages.truncate(if is_over && !is_first { 0 } else { fitting });
+        let has_more = messages.len() < count;
+        Ok(GroupPage { group_id: timeline.group_id, messages, has_more, newest_seq: timeline.newest_seq })
+    }
+}
+
+/// After which message a device goes on.
+fn place(timeline: &Timeline, cursor: Option<u64>) -> Result<u64, Error> {
+    match cursor {
+        Some(seq) if seq > timeline.newest_seq => {
+            Err(beyond("group_cursors", timeline.group_id, seq, timeline.newest_seq))
+        }
+        Some(seq) if seq > 0 => Ok(seq.max(timeline.after_seq)),
+        _ => Ok(timeline.cursor.max(timeline.after_seq)),
+    }
+}
+
+fn check_cursors(field: &str, cursors: &[GroupCursor]) -> Result<HashMap<u64, u64>, Status> {
+    if cursors.len() > CURSORS_MAX {
+        let problem = format!("{field}: has {} entries, at most {CURSORS_MAX} are allowed", cursors.len());
+        return Err(ResultCode::TooLarge.status(problem));
+    }
+    let mut checked = HashMap::with_capacity(cursors.len());
+    for cursor in cursors {
+        check::id(field, cursor.group_id)?;
+        if cursor.seq > ID_MAX {
+            return Err(check::invalid(field, format!("seq {} is no seq", cursor.seq)));
+        }
+        if checked.insert(cursor.group_id, cursor.seq).is_some() {
+            return Err(check::invalid(field, format!("group {} is there twice", cursor.group_id)));
+        }
+    }
+    Ok(checked)
+}
+
+fn beyond(field: &str, group_id: u64, seq: u64, newest_seq: u64) -> Error {
+    let problem = format!("{seq} is beyond the newest message of group {group_id}, which is {newest_seq}");
+    check::invalid(field, problem).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_goes_on_after_its_cursor_or_the_ack_but_never_before_it_joined() {
+        let timeline = Timeline { group_id: 9, newest_seq: 20, after_seq: 5, cursor: 8 };
+        assert_eq!(place(&timeline, None).unwrap(), 8);
+        assert_eq!(place(&timeline, Some(0)).unwrap(), 8);
+        assert_eq!(place(&timeline, Some(3)).unwrap(), 5);
+        assert_eq!(place(&timeline, Some(20)).unwrap(), 20);
+        assert_eq!(place(&timeline, Some(21)).unwrap_err().code(), ResultCode::BadRequest);
+        assert_eq!(place(&Timeline { cursor: 2, ..timeline }, None).unwrap(), 5);
+    }
+
+    #[test]
+    fn cursors_are_checked_by_name() {
+        let cursor = |group_id, seq| GroupCursor { group_id, seq };
+        assert_eq!(check_cursors("c", &[cursor(9, 1), cursor(8, 0)]).unwrap().len(), 2);
+        let problem = |cursors: &[GroupCursor]| check_cursors("c", cursors).unwrap_err().message().to_owned();
+        assert_eq!(problem(&[cursor(0, 1)]), "c: must not be 0");
+        assert_eq!(problem(&[cursor(9, 1), cursor(9, 2)]), "c: group 9 is there twice");
+        assert!(problem(&[cursor(9, u64::MAX)]).ends_with("is no seq"));
+        assert!(problem(&vec![cursor(9, 1); CURSORS_MAX + 1]).contains("at most 2000"));
+    }
+}

@@ -1,0 +1,114 @@
+//! What may be asked of a group, and why it may be refused.
+
+use gim_proto::{ResultCode, logic::UpdateGroupPush};
+use tonic::Status;
+
+use super::group::{Kind, Member, Profile};
+
+/// Something to be done with a group, all of it or nothing.
+#[derive(Debug)]
+pub enum GroupAction {
+    /// A message to all members.
+    Send,
+    /// A new group, with its first members.
+    Create {
+        /// How its messages travel.
+        kind: Kind,
+        /// What is told of it.
+        profile: Profile,
+        /// Who is in it.
+        members: Vec<Member>,
+    },
+    /// Another profile. [`Kind::Large`] converts it, [`Kind::Normal`] leaves the kind as it is.
+    Update {
+        /// How its messages travel from now on.
+        kind: Kind,
+        /// What is told of it.
+        profile: Profile,
+    },
+    /// More members.
+    AddMembers(Vec<Member>),
+    /// Another description of a member.
+    UpdateMember {
+        /// Of whom, and what it is; `is_admin` counts only where `is_type_given`.
+        member: Member,
+        /// Whether he becomes an admin, or an ordinary member.
+        is_type_given: bool,
+        /// The notice, to be completed by the profile of the group.
+        notice: UpdateGroupPush,
+    },
+    /// Fewer members.
+    RemoveMembers(Vec<u64>),
+}
+
+/// How many members a group may have.
+#[derive(Debug, Clone, Copy)]
+pub struct MemberLimits {
+    /// A normal one.
+    pub normal: usize,
+    /// A large one.
+    pub large: usize,
+}
+
+impl MemberLimits {
+    /// Of this kind.
+    pub fn of(self, kind: Kind) -> usize {
+        match kind {
+            Kind::Normal => self.normal,
+            Kind::Large => self.large,
+        }
+    }
+}
+
+/// Why nothing was done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum GroupRefusal {
+    /// There is no such group.
+    #[error("there is no group {0}")]
+    NoGroup(u64),
+    /// Whoever asks is not in it.
+    #[error("you are not in group {0}")]
+    NotInGroup(u64),
+    /// Whoever asks is no admin.
+    #[error("only admins of the group may do this")]
+    NotAdmin,
+    /// The user that was named is not in it.
+    #[error("user {0} is not in the group")]
+    NoMember(u64),
+    /// The user that was named is in it already.
+    #[error("user {0} is in the group already")]
+    AlreadyMember(u64),
+    /// There would be too many.
+    #[error("members: a normal group has at most {0}; make it a large one first")]
+    TooManyForNormal(usize),
+    /// There would be too many.
+    #[error("members: a large group has at most {0}")]
+    TooManyForLarge(usize),
+    /// Members would be left without an admin.
+    #[error("the last admin of a group stays one until another member becomes one")]
+    LastAdmin,
+}
+
+impl GroupRefusal {
+    /// Too many members for a group of this kind.
+    pub fn too_many(kind: Kind, limits: MemberLimits) -> Self {
+        match kind {
+            Kind::Normal => Self::TooManyForNormal(limits.normal),
+            Kind::Large => Self::TooManyForLarge(limits.large),
+        }
+    }
+}
+
+impl From<GroupRefusal> for Status {
+    fn from(refusal: GroupRefusal) -> Self {
+        let code = match refusal {
+            GroupRefusal::NoGroup(_) => ResultCode::GroupNotFound,
+            GroupRefusal::NotInGroup(_) => ResultCode::NotInGroup,
+            GroupRefusal::NotAdmin | GroupRefusal::LastAdmin => ResultCode::NotAllowed,
+            GroupRefusal::NoMember(_) => ResultCode::GroupMemberNotFound,
+            GroupRefusal::AlreadyMember(_) => ResultCode::AlreadyInGroup,
+            GroupRefusal::TooManyForNormal(_) | GroupRefusal::TooManyForLarge(_) => ResultCode::TooLarge,
+        };
+        code.status(refusal.to_string())
+    }
+}

@@ -1,0 +1,109 @@
+//! Who may do what, and the codes of who may not.
+
+use gim_proto::{
+    ResultCode,
+    logic::{
+        GroupCreateRequest, GroupGetRequest, GroupKind, GroupListMineRequest, GroupMember, GroupRemoveMemberRequest,
+    },
+};
+
+use crate::{
+    contract::group::harness::{admin, code, group, member, signed},
+    support::server,
+};
+
+#[tokio::test]
+async fn only_members_see_a_group() {
+    let server = server().await;
+    let group_id = server.make(GroupKind::GkNormal, &[7, 8]).await;
+    let get = async |user_id| server.group_ext().get(signed(user_id, GroupGetRequest { group_id })).await;
+    let seen = get(8).await.unwrap().into_inner().group.unwrap();
+    assert_eq!((seen.id, seen.name.as_str(), seen.member_count), (group_id, "group", 2));
+    assert_eq!(code(get(9).await), ResultCode::NotInGroup);
+    assert_eq!(code(server.members(9, group_id, 0).await), ResultCode::NotInGroup);
+    assert_eq!(code(server.say(9, group_id, "hi", "a").await), ResultCode::NotInGroup);
+    let served = server.group_int().get(GroupGetRequest { group_id }).await.unwrap().into_inner().group.unwrap();
+    assert_eq!(served, seen, "services see every group");
+}
+
+#[tokio::test]
+async fn admins_change_a_group_and_others_do_not() {
+    let server = server().await;
+    let group_id = server.make(GroupKind::GkNormal, &[7, 8]).await;
+    assert_eq!(code(server.rename(8, group_id, "mine").await), ResultCode::NotAllowed);
+    assert_eq!(code(server.add(8, group_id, vec![member(9)]).await), ResultCode::NotAllowed);
+    assert_eq!(code(server.remove(8, group_id, &[7]).await), ResultCode::NotAllowed);
+    assert_eq!(code(server.remove(8, group_id, &[8, 7]).await), ResultCode::NotAllowed);
+    assert_eq!(code(server.describe(8, group_id, admin(8)).await), ResultCode::NotAllowed);
+    assert_eq!(code(server.describe(8, group_id, member(7)).await), ResultCode::NotAllowed);
+    assert_eq!(code(server.rename(9, group_id, "mine").await), ResultCode::NotInGroup);
+    assert_eq!(code(server.add(9, group_id, vec![member(9)]).await), ResultCode::NotInGroup);
+    assert_eq!(code(server.remove(9, group_id, &[9]).await), ResultCode::NotInGroup);
+
+    server.rename(7, group_id, "ours").await.unwrap();
+    server.add(7, group_id, vec![member(9)]).await.unwrap();
+    server.describe(7, group_id, GroupMember { nickname: "eight".into(), ..admin(8) }).await.unwrap();
+    server.remove(8, group_id, &[9]).await.unwrap();
+    server
+        .describe(8, group_id, GroupMember { nickname: "8".into(), ..GroupMember { user_id: 8, ..Default::default() } })
+        .await
+        .unwrap();
+    let members = server.members(7, group_id, 1).await.unwrap();
+    let members: Vec<_> = members.iter().map(|m| (m.user_id, m.r#type, m.nickname.as_str())).collect();
+    assert_eq!(members, [(7, 1, ""), (8, 1, "8")], "a description without a type leaves it");
+}
+
+#[tokio::test]
+async fn a_member_names_himself_and_leaves() {
+    let server = server().await;
+    let group_id = server.make(GroupKind::GkNormal, &[7, 8]).await;
+    server.describe(8, group_id, GroupMember { nickname: "me".into(), ..member(8) }).await.unwrap();
+    assert_eq!(server.members(7, group_id, 0).await.unwrap()[1].nickname, "me");
+    server.remove(8, group_id, &[8]).await.unwrap();
+    assert_eq!(code(server.members(8, group_id, 0).await), ResultCode::NotInGroup);
+}
+
+#[tokio::test]
+async fn the_last_admin_stays_until_another_becomes_one() {
+    let server = server().await;
+    let group_id = server.make(GroupKind::GkNormal, &[7, 8, 9]).await;
+    assert_eq!(code(server.remove(7, group_id, &[7]).await), ResultCode::NotAllowed);
+    let ordinary = GroupMember { r#type: 2, ..member(7) };
+    assert_eq!(code(server.describe(7, group_id, ordinary.clone()).await), ResultCode::NotAllowed);
+    server.describe(7, group_id, admin(9)).await.unwrap();
+    server.describe(7, group_id, ordinary).await.unwrap();
+    server.remove(7, group_id, &[7]).await.unwrap();
+    // A service is not held up: somebody follows.
+    let remove = GroupRemoveMemberRequest { group_id, user_ids: vec![9] };
+    server.group_int().remove_member(remove).await.unwrap();
+    assert_eq!(server.members(8, group_id, 0).await.unwrap(), [admin_as_told(8)]);
+    server.remove(8, group_id, &[8]).await.unwrap();
+    let left = server.group_int().get(GroupGetRequest { group_id }).await.unwrap().into_inner().group.unwrap();
+    assert_eq!(left.member_count, 0, "the very last one leaves whenever he likes");
+}
+
+fn admin_as_told(user_id: u64) -> GroupMember {
+    admin(user_id)
+}
+
+#[tokio::test]
+async fn who_makes_a_group_is_its_admin_and_finds_it_in_the_list() {
+    let server = server().await;
+    let create = async |user_id, members| {
+        let request = GroupCreateRequest { group: Some(group("mine", GroupKind::GkNormal)), members };
+        server.group_ext().create(signed(user_id, request)).await.unwrap().into_inner().group_id
+    };
+    let alone = create(7, vec![]).await;
+    let together = create(7, vec![member(7), member(8)]).await;
+    assert_eq!(server.members(8, together, 0).await.unwrap()[0].r#type, 1);
+    let list = async |user_id, after_group_id, limit| {
+        let request = GroupListMineRequest { after_group_id, limit };
+        let reply = server.group_ext().list_mine(signed(user_id, request)).await.unwrap().into_inner();
+        (reply.groups.iter().map(|group| group.id).collect::<Vec<_>>(), reply.has_more)
+    };
+    assert_eq!(list(7, 0, 0).await, (vec![alone, together], false));
+    assert_eq!(list(7, 0, 1).await, (vec![alone], true));
+    assert_eq!(list(7, alone, 1).await, (vec![together], false));
+    assert_eq!(list(8, 0, 0).await, (vec![together], false));
+    assert_eq!(list(9, 0, 0).await, (vec![], false));
+}
