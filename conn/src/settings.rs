@@ -1,7 +1,5 @@
 //! The settings of a conn node, as documented key by key in `config/conn.toml`.
 
-use std::time::Duration;
-
 use gim_config::{Settings, admin::AdminSettings, grpc::GrpcSettings, listen::Endpoint, logging::LogSettings};
 use serde::{Deserialize, Serialize};
 
@@ -300,11 +298,6 @@ impl ConnSettings {
     /// What every accepted socket gets.
     pub fn socket_options(&self) -> SocketOptions {
         SocketOptions { keepalive_s: self.tcp.keepalive_s, user_timeout_ms: self.tcp.user_timeout_ms }
-    }
-
-    /// How long a whole drain may last.
-    pub fn drain_timeout(&self) -> Duration {
-        Duration::from_millis(self.drain.timeout_ms)
     }
 }
 

@@ -150,3 +150,12 @@ fn a_loud_peer_waits_for_its_next_turn_and_that_is_counted() {
     (0..10).for_each(|_| assert_eq!(client.receive().unwrap().command, PacketCommand::PcHeartbeat as i32));
     assert_grows("conn_read_yields_total", "", before);
 }
+
+#[test]
+fn a_peer_that_leaves_is_an_end_like_others_and_counted() {
+    let before = counted("conn_closed_total", "peer_closed");
+    let harness = Harness::start(Script::Obliging);
+    drop(harness.sign_in(1, 1));
+    assert_eq!(harness.logic.next_sign_out().device_id, 1);
+    assert_grows("conn_closed_total", "peer_closed", before);
+}

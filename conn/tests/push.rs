@@ -290,11 +290,18 @@ fn a_push_to_devices_over_grpc_reaches_those_that_are_here() {
 }
 
 #[test]
-fn a_kick_without_a_reason_is_a_kick() {
+fn a_kick_says_the_reason_that_logic_gives_and_without_one_it_is_a_kick() {
     let harness = Harness::start(Script::Obliging);
-    let mut client = harness.sign_in(1, 2);
-    let connection_id = harness.logic.next_sign_in().connection_id;
-    let kick = gim_proto::logic::Kick { connection_id, ..Default::default() };
-    harness.logic.say(down_item::Item::Kick(kick));
-    common::assert_closed_for(&mut client, CloseReason::CrKicked);
+    for (given, said) in [
+        (CloseReason::CrUnknown, CloseReason::CrKicked),
+        (CloseReason::CrKicked, CloseReason::CrKicked),
+        (CloseReason::CrReplaced, CloseReason::CrReplaced),
+        (CloseReason::CrTokenRevoked, CloseReason::CrTokenRevoked),
+    ] {
+        let mut client = harness.sign_in(1, 2);
+        let connection_id = harness.logic.next_sign_in().connection_id;
+        let kick = gim_proto::logic::Kick { connection_id, reason: given as i32, ..Default::default() };
+        harness.logic.say(down_item::Item::Kick(kick));
+        common::assert_closed_for(&mut client, said);
+    }
 }

@@ -1,14 +1,9 @@
 //! How a reactor ends: refuse → tell clients, so many per second, with a spread-out reconnect delay → deadline → over.
 
-use std::time::Duration;
-
 use gim_proto::CloseReason;
 
 use super::Reactor;
 use crate::{connection::Ending, settings::DrainSettings};
-
-/// How long the last word to the bridge may take.
-const LAST_WORD_TIMEOUT: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
@@ -22,22 +17,17 @@ enum Phase {
 pub(super) struct Drain {
     phase: Phase,
     settings: DrainSettings,
-    over_since: std::cell::Cell<Option<Duration>>,
 }
 
 impl Drain {
     pub(super) fn new(settings: DrainSettings) -> Self {
-        Self { phase: Phase::Running, settings, over_since: std::cell::Cell::new(None) }
+        Self { phase: Phase::Running, settings }
     }
 
     pub(super) fn begin(&mut self, now_ms: u64) {
         if self.phase == Phase::Running {
             self.phase = Phase::Draining { since_ms: now_ms, closed: 0, next_slot: 0 };
         }
-    }
-
-    pub(super) fn stop(&mut self) {
-        self.phase = Phase::Over;
     }
 
     /// Whether new connections are refused.
@@ -47,13 +37,6 @@ impl Drain {
 
     pub(super) fn is_over(&self) -> bool {
         self.phase == Phase::Over
-    }
-
-    /// Whether it is still worth waiting until the bridge takes the last batch.
-    pub(super) fn waits_for_bridge(&self, elapsed: Duration) -> bool {
-        let since = self.over_since.get().unwrap_or(elapsed);
-        self.over_since.set(Some(since));
-        elapsed - since < LAST_WORD_TIMEOUT
     }
 
     /// What a goodbye recommends: when to come back, spread by `salt`, and where to.

@@ -84,8 +84,6 @@ pub enum Command {
     Announce,
     /// Close everybody in an orderly way, then end.
     Drain,
-    /// End now.
-    Stop,
 }
 
 /// One message for one connection.
@@ -149,7 +147,6 @@ impl Reactor {
             },
             Command::Announce => self.announce_from = Some(0),
             Command::Drain => self.drain.begin(self.now_ms),
-            Command::Stop => self.drain.stop(),
         }
     }
 

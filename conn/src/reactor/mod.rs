@@ -68,6 +68,9 @@ const SLEEP_MS_MAX: u64 = 1_000;
 /// How soon to try again what the bridge had no room for.
 const BEHIND_RETRY_MS: u64 = 1;
 
+/// How long a reactor that has ended tries to hand over what it said last.
+const LAST_WORD_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// Replies that a reactor makes itself are cut from pieces of this size.
 const REPLY_ARENA_BYTES: usize = 16 * 1024;
 
@@ -189,14 +192,15 @@ impl Reactor {
         })
     }
 
-    /// Runs until it is drained or told to stop. An error means that epoll itself failed.
+    /// Runs until it is drained. An error means that epoll itself failed.
     pub fn run(mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(self.budget.events);
         while !self.drain.is_over() {
             self.turn(&mut events)?;
         }
         // What the last turns had to say must reach logic, or it would think these devices online until the lease ends.
-        while !self.uplink.flush() && self.drain.waits_for_bridge(self.started.elapsed()) {
+        let ended = Instant::now();
+        while !self.uplink.flush() && ended.elapsed() < LAST_WORD_TIMEOUT {
             std::thread::yield_now();
         }
         Ok(())

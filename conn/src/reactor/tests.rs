@@ -304,6 +304,25 @@ fn a_socket_event_of_a_former_owner_never_reaches_the_next_owner_of_its_slot() {
 }
 
 #[test]
+fn a_socket_that_fails_in_an_unusual_way_ends_its_connection_and_no_other() {
+    let mut bench = Bench::new(|_| {});
+    let (_broken, broken_id) = bench.sign_in(1);
+    let (mut other, other_id) = bench.sign_in(2);
+    bench.up();
+    for _ in 0..2 {
+        bench.reactor.fail(broken_id.slot(), &std::io::ErrorKind::TimedOut.into());
+    }
+    let identity = Identity { user_id: 1, device_id: 1 };
+    bench.turn();
+    assert_eq!(bench.up(), [UpItem::SignOut { connection: broken_id, identity }], "it ends once");
+    assert_eq!(bench.reactor.table.len(), 1);
+    other.write_all(&frame(PacketCommand::PcHeartbeat, 0)).unwrap();
+    bench.wait_for_input(other_id, 3);
+    bench.turn();
+    assert!(!readable(&mut other).is_empty());
+}
+
+#[test]
 fn comings_and_goings_leave_slots_timers_and_indexes_empty() {
     let mut bench = Bench::new(|_| {});
     for round in 0..50 {
