@@ -9,6 +9,11 @@ pub trait Running {
     /// Says what runs where, in one line.
     fn summary(&self) -> String;
 
+    /// SIGHUP: reads again what may change while it runs.
+    fn reload(&mut self) -> impl Future<Output = ()> + Send {
+        std::future::ready(())
+    }
+
     /// Waits until the service fails by itself; a healthy one never does.
     fn failed(&mut self) -> impl Future<Output = String> + Send;
 
@@ -65,9 +70,16 @@ where
         _ = signals.next() => return ExitCode::from(130),
     };
     tracing::info!(service, "{}", running.summary());
-    let name = tokio::select! {
-        name = signals.next() => name,
-        problem = running.failed() => return refuse(service, problem),
+    let name = loop {
+        tokio::select! {
+            name = signals.next_or_reload() => {
+                if let Some(name) = name {
+                    break name;
+                }
+            }
+            problem = running.failed() => return refuse(service, problem),
+        }
+        running.reload().await;
     };
     tracing::info!(service, signal = name, "stopping; a second signal stops at once");
     tokio::select! {

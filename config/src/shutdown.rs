@@ -1,4 +1,4 @@
-//! Signals: the first SIGTERM or SIGINT asks a service to drain, a second one to stop at once.
+//! Signals: SIGHUP reads again what may change; the first SIGTERM or SIGINT asks a service to drain, a second one to stop at once.
 
 use std::io;
 
@@ -9,15 +9,29 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 pub struct StopSignals {
     terminate: Signal,
     interrupt: Signal,
+    hangup: Signal,
 }
 
 impl StopSignals {
     /// Takes the signals over from their default, which ends the process.
     pub fn listen() -> io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
     }
 
-    /// Waits for the next one and returns its name.
+    /// Waits for the next one of any kind; `None` for SIGHUP.
+    pub async fn next_or_reload(&mut self) -> Option<&'static str> {
+        tokio::select! {
+            _ = self.terminate.recv() => Some("SIGTERM"),
+            _ = self.interrupt.recv() => Some("SIGINT"),
+            _ = self.hangup.recv() => None,
+        }
+    }
+
+    /// Waits for the next one that stops and returns its name.
     pub async fn next(&mut self) -> &'static str {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",

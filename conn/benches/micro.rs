@@ -62,11 +62,11 @@ fn measured<T>(part: impl FnOnce() -> T) -> T {
 }
 
 fn heartbeat() -> Bytes {
-    packet::encode("", PacketCommand::PcHeartbeat as i32, &[], 0)
+    packet::encode("", PacketCommand::PcHeartbeat as i32, &[], 0).length_value()
 }
 
 fn send() -> Bytes {
-    packet::encode("request-1", PacketCommand::PcSend as i32, &[7; 100], 0)
+    packet::encode("request-1", PacketCommand::PcSend as i32, &[7; 100], 0).length_value()
 }
 
 fn frame_next() -> usize {

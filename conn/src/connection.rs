@@ -1,16 +1,16 @@
 //! The record of one connection: its socket, its session, and what it owes and is owed. Owned by one reactor.
 //!
 //! Always holds: an idle connection owns no heap memory. `intake` has some while a frame is unfinished, `outbound` while
-//! something waits to be written.
+//! something waits to be written, `transport` only where it is no plain TCP, or a proxy told who the client is.
 
-use std::mem::size_of;
+use std::{mem::size_of, net::SocketAddr};
 
 use mio::net::TcpStream;
 
 use crate::{
     reactor::quota::Share,
     session::Session,
-    wire::{intake::Intake, outbound::Outbound},
+    wire::{encoded::Framing, intake::Intake, outbound::Outbound, transport::Transport},
 };
 
 /// One connection.
@@ -30,6 +30,8 @@ pub struct Connection {
     pub seat: Seat,
     /// What it has of its address' share of connections.
     pub share: Share,
+    /// What lies between the socket and the packets.
+    pub transport: Option<Box<Transport>>,
     /// Since when more than the soft limit waits to be written.
     pub congested_since_ms: Option<u32>,
     /// What is known of its socket, and the lists that it is on.
@@ -47,9 +49,32 @@ impl Connection {
             outbound: None,
             seat: Seat::default(),
             share,
+            transport: None,
             congested_since_ms: None,
             flags: Flags::default(),
         }
+    }
+
+    /// How frames are told apart.
+    pub fn framing(&self) -> Framing {
+        self.transport.as_ref().map_or(Framing::LengthValue, |transport| transport.framing())
+    }
+
+    /// Whether packets cannot travel yet.
+    pub fn is_opening(&self) -> bool {
+        self.transport.as_ref().is_some_and(|transport| transport.is_opening())
+    }
+
+    /// The client's address, as far as it is known.
+    pub fn client_address(&self) -> Option<SocketAddr> {
+        let told = self.transport.as_ref().and_then(|transport| transport.client.as_deref().copied());
+        told.or_else(|| self.stream.peer_addr().ok())
+    }
+
+    /// Whether nothing waits to be written.
+    pub fn is_flushed(&self) -> bool {
+        let tls = self.transport.as_ref().and_then(|transport| transport.tls.as_ref());
+        self.outbound.is_none() && tls.is_none_or(|tls| tls.unsent().is_empty())
     }
 }
 
@@ -97,4 +122,6 @@ pub enum Ending {
     Dead,
 }
 
-const _: () = assert!(size_of::<Connection>() <= 128, "a million of these are held");
+/// In debug builds mio keeps with every socket which epoll it is on.
+const DEBUG_BYTES: usize = if cfg!(debug_assertions) { 16 } else { 0 };
+const _: () = assert!(size_of::<Connection>() <= 128 + DEBUG_BYTES, "a million of these are held");

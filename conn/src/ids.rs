@@ -14,6 +14,9 @@ pub const SLOTS_MAX: usize = 1 << SLOT_BITS;
 /// Most reactors that one process can run.
 pub const REACTORS_MAX: usize = 256;
 
+/// Most listeners that one reactor can have.
+pub const LISTENERS_MAX: usize = 16;
+
 /// A connection of this process: `reactor (8) ‖ slot (24) ‖ generation (32)`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ConnectionId(u64);
@@ -68,8 +71,8 @@ impl fmt::Display for ConnectionId {
 pub enum Source {
     /// The inbox was filled.
     Wake,
-    /// Somebody connects.
-    Listener,
+    /// Somebody connects through one of the entrances.
+    Listener(usize),
     /// A socket of a connection.
     Connection {
         /// Its slot.
@@ -87,7 +90,7 @@ impl Source {
     pub fn token(self) -> mio::Token {
         match self {
             Self::Wake => mio::Token(usize::MAX),
-            Self::Listener => mio::Token(usize::MAX - 1),
+            Self::Listener(index) => mio::Token(usize::MAX - 1 - index),
             Self::Connection { slot, generation } => mio::Token(((generation as usize) << 32) | slot),
         }
     }
@@ -96,7 +99,7 @@ impl Source {
     pub fn of_token(token: mio::Token) -> Self {
         match token.0 {
             usize::MAX => Self::Wake,
-            number if number == usize::MAX - 1 => Self::Listener,
+            number if number >= usize::MAX - LISTENERS_MAX => Self::Listener(usize::MAX - 1 - number),
             number => Self::Connection { slot: number & 0xffff_ffff, generation: (number >> 32) as u32 },
         }
     }
@@ -117,8 +120,9 @@ mod tests {
 
     #[test]
     fn no_connection_has_a_reserved_token() {
-        for source in [Source::Wake, Source::Listener, Source::Connection { slot: SLOTS_MAX - 1, generation: u32::MAX }]
-        {
+        let listeners = [Source::Listener(0), Source::Listener(LISTENERS_MAX - 1)];
+        let connection = Source::Connection { slot: SLOTS_MAX - 1, generation: u32::MAX };
+        for source in [Source::Wake, connection].into_iter().chain(listeners) {
             assert_eq!(Source::of_token(source.token()), source);
         }
     }

@@ -10,11 +10,13 @@
 //! - [`wire`] and [`session`]: frames, packets and the rules of a connection, without IO
 //! - [`net`]: the system calls on sockets
 //! - `placement`: which core a reactor runs on
+//! - [`certificates`]: what TLS connections begin with, loaded again at SIGHUP
 //! - [`bridge`]: the only asynchronous part: batches to logic and back
 //!
 //! A packet's way through these, in nine steps, opens ARCHITECTURE.md; the code carries `path n/9` at each.
 
 pub mod bridge;
+pub mod certificates;
 pub mod connection;
 pub mod ids;
 pub mod metrics;

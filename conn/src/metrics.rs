@@ -16,6 +16,9 @@ pub const LINK_ATTACHED: &str = "conn_link_attached_total";
 /// Times that a reactor's inbox was full and the bridge had to wait.
 pub const INBOX_FULL: &str = "conn_inbox_full_total";
 
+/// When a certificate expires, as Unix time.
+pub const CERTIFICATE_EXPIRES: &str = "conn_tls_certificate_expires_seconds";
+
 /// What one turn of a reactor did.
 #[derive(Debug, Default)]
 #[allow(missing_docs, reason = "each is described where it is registered")]
@@ -39,6 +42,10 @@ pub struct Tally {
     pub sync_hints: u64,
     pub pauses: u64,
     pub yields: u64,
+    pub upgrades: u64,
+    pub handshakes: u64,
+    pub handshakes_failed: u64,
+    pub handshakes_deferred: u64,
 }
 
 /// Reads one number of a turn.
@@ -46,7 +53,7 @@ type Read = fn(&Tally) -> u64;
 
 /// The metrics of one reactor.
 pub struct ReactorMetrics {
-    counters: [(Counter, Read); 19],
+    counters: [(Counter, Read); 23],
     closed: Vec<Counter>,
     connections: Gauge,
     signed_in: Gauge,
@@ -90,6 +97,10 @@ impl ReactorMetrics {
                 (named("conn_sync_hints_total"), |tally| tally.sync_hints),
                 (named("conn_read_pauses_total"), |tally| tally.pauses),
                 (named("conn_read_yields_total"), |tally| tally.yields),
+                (named("conn_websocket_upgrades_total"), |tally| tally.upgrades),
+                (named("conn_tls_handshakes_total"), |tally| tally.handshakes),
+                (named("conn_tls_failures_total"), |tally| tally.handshakes_failed),
+                (named("conn_tls_handshakes_deferred_total"), |tally| tally.handshakes_deferred),
             ],
             closed: closed.collect(),
             connections: gauge!("conn_connections", "reactor" => label.clone()),

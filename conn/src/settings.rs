@@ -1,5 +1,7 @@
 //! The settings of a conn node, as documented key by key in `config/conn.toml`.
 
+use std::path::PathBuf;
+
 use gim_config::{Settings, admin::AdminSettings, grpc::GrpcSettings, listen::Endpoint, logging::LogSettings};
 use serde::{Deserialize, Serialize};
 
@@ -7,6 +9,7 @@ use crate::{
     ids::{REACTORS_MAX, SLOTS_MAX},
     net::socket::SocketOptions,
     session::Rules,
+    wire::{networks::Networks, ws::upgrade::Site},
 };
 
 /// All of it.
@@ -19,7 +22,10 @@ pub struct ConnSettings {
     pub reactor_cores: Vec<usize>,
     pub busy_poll_us: u64,
     pub logic: Vec<Endpoint>,
+    pub proxies: Networks,
     pub tcp: TcpSettings,
+    pub websocket: WebSocketSettings,
+    pub tls: TlsSettings,
     pub grpc: GrpcSettings,
     pub admin: AdminSettings,
     pub log: LogSettings,
@@ -41,12 +47,43 @@ pub struct TcpSettings {
     pub user_timeout_ms: u32,
 }
 
+/// The section `[websocket]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[allow(missing_docs)]
+pub struct WebSocketSettings {
+    pub listen: Endpoint,
+    pub origins: Vec<String>,
+}
+
+/// The section `[tls]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[allow(missing_docs)]
+pub struct TlsSettings {
+    pub listen: Endpoint,
+    pub websocket_listen: Endpoint,
+    pub certificates: Vec<CertificateSettings>,
+    pub client_ca: PathBuf,
+    pub client_certificate_required: bool,
+}
+
+/// One of `tls.certificates`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs)]
+pub struct CertificateSettings {
+    pub certificate: PathBuf,
+    pub key: PathBuf,
+}
+
 /// The section `[session]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[allow(missing_docs)]
 pub struct SessionSettings {
     pub sign_in_timeout_ms: u64,
+    pub handshake_timeout_ms: u64,
     pub failed_sign_ins_max: u8,
     pub heartbeat_timeout_ms: u64,
     pub in_flight_max: u16,
@@ -63,6 +100,7 @@ pub struct SessionSettings {
 pub struct LimitSettings {
     pub connections_max: usize,
     pub connections_per_ip_max: u32,
+    pub handshakes_max: usize,
     pub files_reserved: usize,
     pub unsigned_frame_bytes_max: usize,
     pub frame_bytes_max: usize,
@@ -81,6 +119,7 @@ pub struct TurnSettings {
     pub read_bytes: usize,
     pub read_frames: usize,
     pub accepts: usize,
+    pub handshakes: usize,
     pub accept_pause_ms: u64,
     pub commands: usize,
     pub timers: usize,
@@ -120,7 +159,10 @@ impl Default for ConnSettings {
             reactor_cores: Vec::new(),
             busy_poll_us: 0,
             logic: vec![Endpoint::new("http://127.0.0.1:8010")],
+            proxies: Networks::default(),
             tcp: TcpSettings::default(),
+            websocket: WebSocketSettings::default(),
+            tls: TlsSettings::default(),
             grpc: GrpcSettings { listen: Endpoint::new("127.0.0.1:8000"), internal_token: String::new() },
             admin: AdminSettings { listen: Endpoint::new("127.0.0.1:8001") },
             log: LogSettings::default(),
@@ -139,10 +181,29 @@ impl Default for TcpSettings {
     }
 }
 
+impl Default for WebSocketSettings {
+    fn default() -> Self {
+        Self { listen: Endpoint::new("127.0.0.1:8003"), origins: Vec::new() }
+    }
+}
+
+impl Default for TlsSettings {
+    fn default() -> Self {
+        Self {
+            listen: Endpoint::new("127.0.0.1:8004"),
+            websocket_listen: Endpoint::new("127.0.0.1:8005"),
+            certificates: Vec::new(),
+            client_ca: PathBuf::new(),
+            client_certificate_required: false,
+        }
+    }
+}
+
 impl Default for SessionSettings {
     fn default() -> Self {
         Self {
             sign_in_timeout_ms: 10_000,
+            handshake_timeout_ms: 5_000,
             failed_sign_ins_max: 5,
             heartbeat_timeout_ms: 300_000,
             in_flight_max: 32,
@@ -159,6 +220,7 @@ impl Default for LimitSettings {
         Self {
             connections_max: 1_000_000,
             connections_per_ip_max: 0,
+            handshakes_max: 4_096,
             files_reserved: 128,
             unsigned_frame_bytes_max: 4 * 1024,
             frame_bytes_max: 64 * 1024,
@@ -177,6 +239,7 @@ impl Default for TurnSettings {
             read_bytes: 64 * 1024,
             read_frames: 32,
             accepts: 64,
+            handshakes: 16,
             accept_pause_ms: 500,
             commands: 256,
             timers: 1_024,
@@ -209,7 +272,14 @@ impl Settings for ConnSettings {
     const SERVICE: &'static str = "conn";
 
     fn endpoints(&mut self) -> Vec<&mut Endpoint> {
-        let mut endpoints = vec![&mut self.tcp.listen, &mut self.grpc.listen, &mut self.admin.listen];
+        let mut endpoints = vec![
+            &mut self.tcp.listen,
+            &mut self.websocket.listen,
+            &mut self.tls.listen,
+            &mut self.tls.websocket_listen,
+            &mut self.grpc.listen,
+            &mut self.admin.listen,
+        ];
         endpoints.extend(&mut self.logic);
         endpoints
     }
@@ -224,11 +294,13 @@ impl Settings for ConnSettings {
         if self.tcp.listen.is_off() {
             return Err("tcp.listen: must not be empty".into());
         }
+        self.tls.validate()?;
         self.limits.validate()?;
         self.turn.validate()?;
         at_least("session.in_flight_max", self.session.in_flight_max.into(), 1)?;
         at_least("session.failed_sign_ins_max", self.session.failed_sign_ins_max.into(), 1)?;
         at_least("session.sign_in_timeout_ms", self.session.sign_in_timeout_ms as usize, 1)?;
+        at_least("session.handshake_timeout_ms", self.session.handshake_timeout_ms as usize, 1)?;
         at_least("session.heartbeat_timeout_ms", self.session.heartbeat_timeout_ms as usize, 1)?;
         if self.session.packets_per_s > 0 {
             at_least("session.packets_burst", self.session.packets_burst as usize, 1)?;
@@ -242,10 +314,24 @@ impl Settings for ConnSettings {
     }
 }
 
+impl TlsSettings {
+    fn validate(&self) -> Result<(), String> {
+        let lacks = |path: &PathBuf| path.as_os_str().is_empty();
+        if self.certificates.iter().any(|files| lacks(&files.certificate) || lacks(&files.key)) {
+            return Err("tls.certificates: each needs the files `certificate` and `key`".into());
+        }
+        if self.client_certificate_required && lacks(&self.client_ca) {
+            return Err("tls.client_ca: must be set where tls.client_certificate_required is".into());
+        }
+        Ok(())
+    }
+}
+
 impl LimitSettings {
     fn validate(&self) -> Result<(), String> {
         at_least("limits.connections_max", self.connections_max, 1)?;
         at_most("limits.connections_max", self.connections_max, REACTORS_MAX * SLOTS_MAX)?;
+        at_least("limits.handshakes_max", self.handshakes_max, 1)?;
         at_least("limits.unsigned_frame_bytes_max", self.unsigned_frame_bytes_max, 256)?;
         at_least("limits.frame_bytes_max", self.frame_bytes_max, self.unsigned_frame_bytes_max)?;
         at_most("limits.frame_bytes_max", self.frame_bytes_max, 16 * 1024 * 1024)?;
@@ -263,6 +349,7 @@ impl TurnSettings {
         at_most("turn.read_bytes", self.read_bytes, 16 * 1024 * 1024)?;
         at_least("turn.read_frames", self.read_frames, 1)?;
         at_least("turn.accepts", self.accepts, 1)?;
+        at_least("turn.handshakes", self.handshakes, 1)?;
         at_least("turn.commands", self.commands, 1)?;
         at_least("turn.timers", self.timers, 1)?;
         at_least("turn.deliveries", self.deliveries, 1)?;
@@ -285,6 +372,11 @@ impl ConnSettings {
             newest_seq_interval_ms: self.session.newest_seq_interval_ms,
             linger_ms: self.session.linger_ms,
         }
+    }
+
+    /// What WebSocket listeners ask of requests, and whom every listener believes.
+    pub fn site(&self) -> Site {
+        Site { origins: self.websocket.origins.clone(), proxies: self.proxies.clone() }
     }
 
     /// How many reactors to run: as set, or one per core.

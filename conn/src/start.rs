@@ -8,16 +8,19 @@ use gim_config::{
     listen::ListenError,
     service::Running,
 };
+use mio::net::TcpListener;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::sync::{Notify, mpsc};
 use tonic::service::RoutesBuilder;
 
 use crate::{
     bridge::{self, Bridge, PushCalls, ReactorHandle, Reactors},
+    certificates::{CertificateError, Certificates},
     net::listen,
     placement::{self, NoSuchCore},
     reactor::{self, Parts, Reactor, inbox::Command, quota::Quota, uplink::Uplink},
     settings::{ConnSettings, DrainSettings, LimitSettings},
+    wire::transport::Entrance,
 };
 
 /// Batches that reactors may have handed over before the bridge took them.
@@ -38,6 +41,12 @@ pub enum StartError {
     /// A listener could not be opened.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// The certificates are of no use.
+    #[error("settings: tls: {0}")]
+    Certificate(#[from] CertificateError),
+    /// TLS as such does not work.
+    #[error("settings: tls: {0}")]
+    Tls(#[from] rustls::Error),
     /// A reactor could not be made.
     #[error("cannot start a reactor: {0}")]
     Reactor(#[source] std::io::Error),
@@ -52,7 +61,8 @@ pub enum StartError {
 /// A running conn node.
 #[derive(Debug)]
 pub struct Conn {
-    tcp_address: SocketAddr,
+    addresses: Vec<(Entrance, SocketAddr)>,
+    certificates: Option<Certificates>,
     admin: admin::Admin,
     grpc: GrpcServer,
     bridge: Bridge,
@@ -69,18 +79,16 @@ pub async fn start(settings: ConnSettings) -> Result<Conn, StartError> {
     let admin = admin::start(&settings.admin, readiness.clone()).await?;
     placement::check(&settings.reactor_cores)?;
     let quota = Arc::new(quota(&settings.limits));
-    let address = settings.tcp.listen.socket_address()?;
-    let backlog = i32::from(settings.tcp.backlog.min(i16::MAX as u16));
-    let listeners =
-        listen::open(address, settings.reactor_count(), backlog).map_err(|source| ListenError::new(address, source))?;
-    let tcp_address = listeners[0].local_addr().map_err(StartError::Reactor)?;
+    let certificates = Certificates::new(&settings.tls)?;
+    let tls = certificates.as_ref().map(Certificates::load).transpose()?;
+    let (addresses, listeners) = open_listeners(&settings)?;
 
     let (up_sender, up_receiver) = crossbeam_channel::bounded(UP_BATCHES_MAX);
     let notify = Arc::new(Notify::new());
     let (ended_sender, ended) = mpsc::channel(settings.reactor_count());
     let mut handles = Vec::new();
     let mut reactors = Vec::new();
-    for (index, listener) in listeners.into_iter().enumerate() {
+    for (index, listeners) in listeners.into_iter().enumerate() {
         let (poll, wake) = reactor::open_poll().map_err(StartError::Reactor)?;
         let (inbox_sender, inbox) = crossbeam_channel::bounded(settings.link.inbox_commands_max);
         handles.push(ReactorHandle::new(inbox_sender, wake.clone()));
@@ -90,14 +98,17 @@ pub async fn start(settings: ConnSettings) -> Result<Conn, StartError> {
         let parts = Parts {
             index,
             poll,
-            listener,
+            listeners,
             inbox,
             wake,
             uplink,
             rules: settings.rules(),
+            site: settings.site(),
+            tls: tls.clone(),
+            handshake_timeout_ms: settings.session.handshake_timeout_ms,
             socket_options: settings.socket_options(),
             quota: quota.clone(),
-            limits: settings.limits.clone(),
+            limits: share_limits(&settings),
             turn: settings.turn.clone(),
             busy_poll: Duration::from_micros(settings.busy_poll_us),
             drain: share_drain(&settings),
@@ -114,13 +125,18 @@ pub async fn start(settings: ConnSettings) -> Result<Conn, StartError> {
     let threads =
         threads.map(|(index, reactor)| spawn(index, reactor, settings.reactor_cores.clone(), ended_sender.clone()));
     let threads = threads.collect::<Result<_, _>>().map_err(StartError::Reactor)?;
-    Ok(Conn { tcp_address, admin, grpc, bridge, reactors: handles, threads, ended, readiness })
+    Ok(Conn { addresses, certificates, admin, grpc, bridge, reactors: handles, threads, ended, readiness })
 }
 
 impl Conn {
     /// Where clients connect.
     pub fn tcp_address(&self) -> SocketAddr {
-        self.tcp_address
+        self.address(Entrance::Tcp).expect("there is always one for TCP")
+    }
+
+    /// Where clients connect through an entrance, if it is open.
+    pub fn address(&self, entrance: Entrance) -> Option<SocketAddr> {
+        self.addresses.iter().find(|(open, _)| *open == entrance).map(|(_, address)| *address)
     }
 
     /// Where `ConnectIntService` is called.
@@ -141,8 +157,21 @@ impl Conn {
 
 impl Running for Conn {
     fn summary(&self) -> String {
-        let Self { tcp_address, threads, .. } = self;
-        format!("clients on tcp {tcp_address}, gRPC on {}, {} reactors", self.grpc_address(), threads.len())
+        let entrances: Vec<_> =
+            self.addresses.iter().map(|(entrance, address)| format!("{} {address}", name_of(*entrance))).collect();
+        let (clients, reactors) = (entrances.join(", "), self.threads.len());
+        format!("clients on {clients}, gRPC on {}, {reactors} reactors", self.grpc_address())
+    }
+
+    async fn reload(&mut self) {
+        match self.certificates.as_ref().map(Certificates::load) {
+            None => tracing::info!("there are no certificates to read again"),
+            Some(Ok(configs)) => {
+                self.reactors.send_all(|| Command::Tls(configs.clone())).await;
+                tracing::info!("the certificates were read again");
+            }
+            Some(Err(error)) => tracing::error!(%error, "the certificates stay as they were"),
+        }
     }
 
     async fn failed(&mut self) -> String {
@@ -163,6 +192,42 @@ impl Running for Conn {
         self.bridge.stop().await;
         self.grpc.stop(CALLS_TIMEOUT).await;
         self.admin.stop().await;
+    }
+}
+
+/// One listener per entrance that is on and reactor, and where the entrances are.
+type Listeners = (Vec<(Entrance, SocketAddr)>, Vec<Vec<(Entrance, TcpListener)>>);
+
+fn open_listeners(settings: &ConnSettings) -> Result<Listeners, StartError> {
+    let backlog = i32::from(settings.tcp.backlog.min(i16::MAX as u16));
+    let has_tls = !settings.tls.certificates.is_empty();
+    let entrances = [
+        (Entrance::Tcp, &settings.tcp.listen, true),
+        (Entrance::WebSocket, &settings.websocket.listen, true),
+        (Entrance::Tls, &settings.tls.listen, has_tls),
+        (Entrance::WebSocketTls, &settings.tls.websocket_listen, has_tls),
+    ];
+    let mut addresses = Vec::new();
+    let mut listeners: Vec<Vec<_>> = (0..settings.reactor_count()).map(|_| Vec::new()).collect();
+    for (entrance, endpoint, is_possible) in entrances {
+        if !is_possible || endpoint.is_off() {
+            continue;
+        }
+        let address = endpoint.socket_address()?;
+        let opened = listen::open(address, listeners.len(), backlog);
+        let opened = opened.map_err(|source| ListenError::new(address, source))?;
+        addresses.push((entrance, opened[0].local_addr().map_err(StartError::Reactor)?));
+        listeners.iter_mut().zip(opened).for_each(|(list, listener)| list.push((entrance, listener)));
+    }
+    Ok((addresses, listeners))
+}
+
+fn name_of(entrance: Entrance) -> &'static str {
+    match entrance {
+        Entrance::Tcp => "tcp",
+        Entrance::WebSocket => "ws",
+        Entrance::Tls => "tls",
+        Entrance::WebSocketTls => "wss",
     }
 }
 
@@ -206,6 +271,12 @@ fn quota(limits: &LimitSettings) -> Quota {
         );
     }
     Quota::new(limits.connections_max.min(possible), limits.connections_per_ip_max)
+}
+
+/// What one reactor may hold.
+fn share_limits(settings: &ConnSettings) -> LimitSettings {
+    let handshakes_max = settings.limits.handshakes_max.div_ceil(settings.reactor_count());
+    LimitSettings { handshakes_max, ..settings.limits.clone() }
 }
 
 fn raise_file_limit() -> usize {

@@ -10,11 +10,11 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
 };
 
-use bytes::Bytes;
 use gim_conn::{
     reactor::wheel::{TICK_MS, Wheel},
     session::{Action, Identity, Phase, Rules, Session},
     wire::{
+        encoded::Framing,
         intake::{Fed, Flow, Intake},
         outbound::{Kind, Outbound, Pushed, SLICES_MAX},
         packet::{self, PacketView},
@@ -154,7 +154,7 @@ impl Peer {
     }
 
     fn reply(&mut self, request_id: &str, command: i32, code: ResultCode) {
-        let frame: Bytes = packet::refusal(request_id, command, code);
+        let frame = packet::refusal(request_id, command, code).piece(Framing::LengthValue);
         match self.outbound.push(frame, Kind::Reply, HARD_BYTES) {
             Pushed::Queued | Pushed::QueuedDropping(_) => self.replies_due.push_back(request_id.to_owned()),
             Pushed::Overflow => self.closed = Some(CloseReason::CrSlowConsumer),
@@ -169,7 +169,7 @@ impl Peer {
         self.next_push += 1;
         let mut content = number.to_be_bytes().to_vec();
         content.push(u8::from(kind == Kind::Inbox));
-        let frame = packet::notice(PacketCommand::PcMessage, &content, 0);
+        let frame = packet::notice(PacketCommand::PcMessage, &content, 0).piece(Framing::LengthValue);
         match self.outbound.push(frame, kind, HARD_BYTES) {
             Pushed::Queued if kind == Kind::Inbox => self.inbox_due.push_back(number),
             Pushed::QueuedDropping(_) | Pushed::Overflow if kind == Kind::Inbox => {

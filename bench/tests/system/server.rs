@@ -31,6 +31,7 @@ use tonic::{Response, Status, transport::Channel};
 pub const DEADLINE: Duration = Duration::from_secs(20);
 
 const CONN_TCP: u16 = 8002;
+const CONN_WEB_SOCKET: u16 = 8003;
 const CONN_GRPC: u16 = 8000;
 const CONN_ADMIN: u16 = 8001;
 const LOGIC_GRPC: u16 = 8010;
@@ -131,6 +132,7 @@ impl Server {
     fn conn_settings(&self) -> ConnSettings {
         let mut settings = ConnSettings { logic: vec![self.url(LOGIC_GRPC)], ..ConnSettings::default() };
         settings.tcp.listen = self.endpoint(CONN_TCP);
+        settings.websocket.listen = self.endpoint(CONN_WEB_SOCKET);
         settings.grpc.listen = self.endpoint(CONN_GRPC);
         settings.admin.listen = self.endpoint(CONN_ADMIN);
         settings.session.sign_in_timeout_ms = self.sign_in_timeout_ms;

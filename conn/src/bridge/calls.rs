@@ -11,7 +11,10 @@ use prost::Message as _;
 use tonic::{Request, Response, Status};
 
 use super::reactors::Reactors;
-use crate::{reactor::inbox::Command, wire::packet};
+use crate::{
+    reactor::inbox::Command,
+    wire::{encoded::Encoded, packet},
+};
 
 /// Most pushes in one call.
 const PUSHES_MAX: usize = 10_000;
@@ -29,7 +32,7 @@ impl PushCalls {
         ConnectIntServiceServer::new(Self { reactors, frame_bytes_max })
     }
 
-    fn encode(&self, index: usize, device_id: u64, message: Option<Message>) -> Result<(u64, bytes::Bytes), Status> {
+    fn encode(&self, index: usize, device_id: u64, message: Option<Message>) -> Result<(u64, Encoded), Status> {
         let field = |name: &str| format!("device_messages[{index}].{name}");
         check::id(&field("device_id"), device_id)?;
         let message = message.ok_or_else(|| check::invalid(&field("message"), "must be set"))?;

@@ -20,7 +20,7 @@ use crate::{
     ids::ConnectionId,
     metrics as names,
     reactor::inbox::{Command, PushItem},
-    wire::packet,
+    wire::{encoded::Encoded, packet},
 };
 
 /// Tags of `connect.Message` that differ per receiver.
@@ -139,12 +139,12 @@ async fn send_split<T>(reactors: &Reactors, split: Vec<Vec<T>>, command: fn(Vec<
     }
 }
 
-fn message_frame(message: &[u8]) -> Bytes {
+fn message_frame(message: &[u8]) -> Encoded {
     packet::notice(PacketCommand::PcMessage, message, 0)
 }
 
 /// The message as this receiver gets it: protobuf fields may follow in any order, so what differs is appended.
-fn push_frame(message: &[u8], seq: u64, prev_seq: u64) -> Bytes {
+fn push_frame(message: &[u8], seq: u64, prev_seq: u64) -> Encoded {
     if seq == 0 {
         return message_frame(message);
     }
@@ -170,7 +170,7 @@ mod tests {
     fn what_differs_per_receiver_is_part_of_the_message() {
         let body = Message { command: 1, content: vec![1, 2].into(), message_id: 9, ..Message::default() };
         let frame = push_frame(&body.encode_to_vec(), 300, 299);
-        let packet = Packet::decode_length_delimited(frame).unwrap();
+        let packet = Packet::decode(frame.packet()).unwrap();
         assert_eq!(packet.command, PacketCommand::PcMessage as i32);
         let message = Message::decode(packet.content).unwrap();
         assert_eq!(message, Message { seq: 300, prev_seq: 299, ..body });

@@ -5,7 +5,12 @@ use std::{collections::BTreeMap, time::Instant};
 use bytes::Bytes;
 use gim_proto::{ResultCode, connect::PacketCommand, connect::Reply};
 
-use crate::{ids::ConnectionId, reactor::inbox::Command, session::Identity, wire::packet};
+use crate::{
+    ids::ConnectionId,
+    reactor::inbox::Command,
+    session::Identity,
+    wire::{encoded::Encoded, packet},
+};
 
 /// A request that logic has not answered.
 #[derive(Debug)]
@@ -75,7 +80,7 @@ impl Request {
     }
 
     /// What the reactor does with logic's answer to anything but a sign-in that succeeded.
-    pub fn answered(self, code: i32, message: String, data: Bytes, retained: Vec<Bytes>) -> Command {
+    pub fn answered(self, code: i32, message: String, data: Bytes, retained: Vec<Encoded>) -> Command {
         let is_silent = self.command == PacketCommand::PcMessageAck as i32 && self.request_id.is_empty();
         let frame = (!is_silent).then(|| packet::reply(&self.request_id, self.command, &Reply { code, message, data }));
         let connection = self.connection;

@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 
-use bytes::Bytes;
 use gim_proto::CloseReason;
 use mio::{
     Interest,
@@ -15,20 +14,25 @@ use crate::{
     ids::Source,
     net::socket::{self, AcceptOutcome},
     session::Session,
-    wire::packet,
+    wire::{
+        packet,
+        tls::Tls,
+        transport::{self, Entrance, Transport},
+    },
 };
 
-/// The listener and whether it is worth asking.
+/// A listener, and whether it is worth asking.
 #[derive(Debug)]
 pub(super) struct Acceptor {
+    entrance: Entrance,
     listener: TcpListener,
     ready: bool,
     paused_until_ms: Option<u64>,
 }
 
 impl Acceptor {
-    pub(super) fn new(listener: TcpListener) -> Self {
-        Self { listener, ready: true, paused_until_ms: None }
+    pub(super) fn new(entrance: Entrance, listener: TcpListener) -> Self {
+        Self { entrance, listener, ready: true, paused_until_ms: None }
     }
 
     pub(super) fn on_ready(&mut self) {
@@ -39,63 +43,86 @@ impl Acceptor {
         self.paused_until_ms.is_some()
     }
 
-    /// Whether the next turn should not sleep before it accepts.
-    pub(super) fn wants_turn(&self, now_ms: u64) -> bool {
-        self.ready && self.paused_until_ms.is_none_or(|until| now_ms >= until)
+    /// Whether the next turn should not sleep before it accepts. While too many TLS handshakes are under way, further ones
+    /// wait in the kernel's queue.
+    pub(super) fn wants_turn(&self, now_ms: u64, has_handshakes_left: bool) -> bool {
+        let may_begin = has_handshakes_left || !self.entrance.is_sealed();
+        self.ready && may_begin && self.paused_until_ms.is_none_or(|until| now_ms >= until)
     }
 }
 
 impl Reactor {
     // path 1/9: accept, admit, slot + generation
     pub(super) fn accept_connections(&mut self) {
-        if !self.acceptor.wants_turn(self.now_ms) {
-            return;
+        for index in 0..self.acceptors.len() {
+            self.accept_through(index);
         }
-        self.acceptor.paused_until_ms = None;
+    }
+
+    pub(super) fn has_handshakes_left(&self) -> bool {
+        self.handshakes < self.limits.handshakes_max
+    }
+
+    fn accept_through(&mut self, index: usize) {
         for _ in 0..self.budget.accepts {
-            match socket::accept(&self.acceptor.listener) {
-                AcceptOutcome::Accepted(stream, peer) => self.admit(stream, peer),
-                AcceptOutcome::Drained => {
-                    self.acceptor.ready = false;
-                    return;
-                }
+            let has_handshakes_left = self.has_handshakes_left();
+            let acceptor = &mut self.acceptors[index];
+            if !acceptor.wants_turn(self.now_ms, has_handshakes_left) {
+                return;
+            }
+            acceptor.paused_until_ms = None;
+            let entrance = acceptor.entrance;
+            match socket::accept(&acceptor.listener) {
+                AcceptOutcome::Accepted(stream, peer) => self.admit(entrance, stream, peer),
+                AcceptOutcome::Drained => acceptor.ready = false,
                 AcceptOutcome::Retry => self.metrics.tally.accept_retries += 1,
                 AcceptOutcome::Pause(error) => {
                     self.metrics.tally.accept_pauses += 1;
                     tracing::warn!(%error, pause_ms = self.budget.accept_pause_ms, "cannot accept connections");
-                    self.acceptor.paused_until_ms = Some(self.now_ms + self.budget.accept_pause_ms);
-                    return;
+                    acceptor.paused_until_ms = Some(self.now_ms + self.budget.accept_pause_ms);
                 }
             }
         }
     }
 
-    fn admit(&mut self, mut stream: TcpStream, peer: SocketAddr) {
+    fn admit(&mut self, entrance: Entrance, mut stream: TcpStream, peer: SocketAddr) {
         if self.drain.is_running() {
-            return self.turn_away(&mut stream, peer, CloseReason::CrServerDraining);
+            return self.turn_away(entrance, &mut stream, peer, CloseReason::CrServerDraining);
         }
-        let Some(share) = self.quota.take(peer.ip()) else {
-            return self.turn_away(&mut stream, peer, CloseReason::CrServerOverloaded);
+        // A proxy's own address has no share; its client's is taken when that is told.
+        let is_proxy = self.site.proxies.contains(peer.ip());
+        let share = if is_proxy { self.quota.take_unaddressed() } else { self.quota.take(peer.ip()) };
+        let Some(share) = share else {
+            return self.turn_away(entrance, &mut stream, peer, CloseReason::CrServerOverloaded);
         };
         // A socket whose peer left already refuses its options; its end is read like any other's.
         if let Err(error) = socket::set_options(&stream, self.socket_options) {
             tracing::debug!(%error, %peer, "socket options were refused");
         }
-        self.install(stream, share);
+        let tls = self.tls.as_ref().and_then(|configs| configs.of(entrance)).cloned().map(Tls::new).transpose();
+        match tls {
+            Ok(tls) => self.install(stream, share, Transport::new(entrance, tls, is_proxy)),
+            Err(error) => {
+                tracing::error!(%error, "a TLS connection could not begin");
+                self.quota.give_back(share);
+            }
+        }
     }
 
-    fn install(&mut self, stream: TcpStream, share: Share) {
+    fn install(&mut self, stream: TcpStream, share: Share, transport: Option<Box<Transport>>) {
+        let is_handshake = transport.as_ref().is_some_and(|transport| transport.in_handshake);
         let session = Session::new(self.now_ms, &self.rules);
         let registry = self.poll.registry();
         let installed = self.table.insert_with(|slot, generation| {
             let mut stream = stream;
             let token = Source::Connection { slot, generation }.token();
             registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
-            Ok::<_, std::io::Error>(Connection::new(stream, generation, session, share))
+            Ok::<_, std::io::Error>(Connection { transport, ..Connection::new(stream, generation, session, share) })
         });
         match installed {
             Some(Ok(slot)) => {
                 self.metrics.tally.accepted += 1;
+                self.handshakes += usize::from(is_handshake);
                 self.reschedule(slot);
             }
             Some(Err(error)) => {
@@ -110,12 +137,13 @@ impl Reactor {
     }
 
     /// Says why, as far as an empty socket buffer takes it, and closes.
-    fn turn_away(&mut self, stream: &mut TcpStream, peer: SocketAddr, reason: CloseReason) {
+    fn turn_away(&mut self, entrance: Entrance, stream: &mut TcpStream, peer: SocketAddr, reason: CloseReason) {
         self.metrics.tally.refused_connections += 1;
         self.metrics.closed(reason);
         let (reconnect_after_ms, endpoint) = self.drain.advice(reason, u64::from(peer.port()));
-        let goodbye: Bytes = packet::goodbye(reason, "", reconnect_after_ms, endpoint);
-        let told = socket::write(stream, &goodbye);
+        let goodbye = packet::goodbye(reason, "", reconnect_after_ms, endpoint);
+        let words = transport::turned_away(entrance, goodbye, reason);
+        let told = words.map(|words| socket::write(stream, &words.parts().concat()));
         tracing::debug!(%peer, reason = reason.rule().label, ?told, "connection refused");
     }
 }

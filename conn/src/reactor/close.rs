@@ -8,11 +8,15 @@
 
 use std::io;
 
-use bytes::Bytes;
 use gim_proto::CloseReason;
 
 use super::{Reactor, uplink::UpItem};
-use crate::{connection::Ending, net::socket, session::Identity, wire::packet};
+use crate::{
+    connection::Ending,
+    net::socket,
+    session::Identity,
+    wire::{encoded::Piece, packet},
+};
 
 impl Reactor {
     /// Ends a connection. One that is ending already is left alone.
@@ -22,11 +26,21 @@ impl Reactor {
 
     /// Ends a connection with a sentence for the client.
     pub(super) fn close_saying(&mut self, slot: usize, reason: CloseReason, message: &str) {
+        self.close_coded(slot, reason, message, None);
+    }
+
+    /// Ends a connection; `code` is that of a WebSocket's close frame, where the reason does not say enough.
+    pub(super) fn close_coded(&mut self, slot: usize, reason: CloseReason, message: &str, code: Option<u16>) {
         let Some(identity) = self.end(slot, reason) else { return };
         if reason.rule().says_goodbye {
             let (reconnect_after_ms, endpoint) = self.drain.advice(reason, identity.device_id);
             let goodbye = packet::goodbye(reason, message, reconnect_after_ms, endpoint);
-            self.say_goodbye(slot, goodbye, reason);
+            let Some(connection) = self.table.get(slot) else { return };
+            let words = match &connection.transport {
+                None => [Some(goodbye.piece(Default::default())), None],
+                Some(transport) => transport.last_words(goodbye, reason, code),
+            };
+            self.say_goodbye(slot, words, reason);
         } else if reason == CloseReason::CrPeerClosed {
             if let Some(connection) = self.table.get(slot) {
                 connection.flags.ending = Ending::Settling;
@@ -34,6 +48,13 @@ impl Reactor {
             self.settle(slot);
         } else {
             self.die(slot);
+        }
+    }
+
+    /// Ends a connection with an answer of its transport.
+    pub(super) fn close_answering(&mut self, slot: usize, reason: CloseReason, answer: Piece) {
+        if self.end(slot, reason).is_some() {
+            self.say_goodbye(slot, [Some(answer), None], reason);
         }
     }
 
@@ -53,7 +74,7 @@ impl Reactor {
     /// A connection whose peer is done is over once nothing is owed to it.
     pub(super) fn settle(&mut self, slot: usize) {
         let Some(connection) = self.table.get(slot) else { return };
-        let is_settled = connection.outbound.is_none() && connection.session.in_flight() == 0;
+        let is_settled = connection.is_flushed() && connection.session.in_flight() == 0;
         if connection.flags.ending == Ending::Settling && is_settled {
             self.die(slot);
         }
@@ -92,8 +113,10 @@ impl Reactor {
     /// Frees the slots of this turn's dead; dropping the stream closes the socket and takes it out of epoll.
     pub(super) fn reap(&mut self) {
         while let Some(slot) = self.dead.pop() {
-            if let Some(connection) = self.table.remove(slot) {
-                self.quota.give_back(connection.share);
+            let Some(connection) = self.table.remove(slot) else { continue };
+            self.quota.give_back(connection.share);
+            if connection.transport.is_some_and(|transport| transport.in_handshake) {
+                self.handshakes -= 1;
             }
         }
     }
@@ -123,14 +146,14 @@ impl Reactor {
         Some(identity.unwrap_or_default())
     }
 
-    fn say_goodbye(&mut self, slot: usize, goodbye: Bytes, reason: CloseReason) {
+    fn say_goodbye(&mut self, slot: usize, words: [Option<Piece>; 2], reason: CloseReason) {
         let Some(connection) = self.table.get(slot) else { return };
         connection.flags.ending = Ending::Goodbye;
         let outbound = connection.outbound.get_or_insert_with(|| self.outbound_pool.take());
         if reason == CloseReason::CrSlowConsumer {
             outbound.give_up();
         }
-        outbound.finish(goodbye);
+        words.into_iter().flatten().for_each(|piece| outbound.finish(piece));
         self.mark_dirty(slot);
     }
 

@@ -3,10 +3,8 @@
 
 use std::collections::VecDeque;
 
-use bytes::Bytes;
-
 use super::{Reactor, uplink::UpItem};
-use crate::wire::outbound::Kind;
+use crate::wire::{encoded::Encoded, outbound::Kind};
 
 /// Pushes to everybody that wait at most; they are few and far between, and each reaches every connection.
 const BROADCASTS_MAX: usize = 1024;
@@ -14,7 +12,7 @@ const BROADCASTS_MAX: usize = 1024;
 /// Pushes to everybody, one after the other, so that each connection gets them in order.
 #[derive(Debug, Default)]
 pub(super) struct Broadcasts {
-    waiting: VecDeque<Bytes>,
+    waiting: VecDeque<Encoded>,
     next_slot: usize,
 }
 
@@ -23,7 +21,7 @@ impl Broadcasts {
         self.waiting.is_empty()
     }
 
-    pub(super) fn push(&mut self, frame: Bytes) {
+    pub(super) fn push(&mut self, frame: Encoded) {
         if self.waiting.len() < BROADCASTS_MAX {
             self.waiting.push_back(frame);
         } else {

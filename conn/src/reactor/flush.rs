@@ -2,7 +2,6 @@
 
 use std::io::IoSlice;
 
-use bytes::Bytes;
 use gim_proto::{CloseReason, connect::PacketCommand};
 use mio::net::TcpStream;
 
@@ -12,6 +11,7 @@ use crate::{
     net::socket::{self, IoOutcome},
     settings::LimitSettings,
     wire::{
+        encoded::{Encoded, Piece},
         outbound::{Kind, Outbound, Pushed, SLICES_MAX},
         packet,
     },
@@ -36,7 +36,7 @@ pub(super) struct OutboundPool {
 
 /// How a flush of one connection ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Flushed {
+pub(super) enum Flushed {
     Empty,
     Blocked,
     OutOfBudget,
@@ -62,13 +62,24 @@ impl OutboundPool {
 
 impl Reactor {
     /// The one way to write to a connection: queues a frame and marks the connection for this turn's flush.
-    pub(super) fn send(&mut self, slot: usize, frame: Bytes, kind: Kind) {
+    pub(super) fn send(&mut self, slot: usize, frame: Encoded, kind: Kind) {
+        let Some(connection) = self.table.get(slot) else { return };
+        let piece = frame.piece(connection.framing());
+        self.send_piece(slot, piece, kind);
+    }
+
+    /// Queues what the transport says for itself.
+    pub(super) fn send_raw(&mut self, slot: usize, piece: Piece) {
+        self.send_piece(slot, piece, Kind::Reply);
+    }
+
+    fn send_piece(&mut self, slot: usize, piece: Piece, kind: Kind) {
         let Some(connection) = self.table.get(slot) else { return };
         if !matches!(connection.flags.ending, Ending::None | Ending::Settling) {
             return;
         }
         let queued = connection.outbound.as_ref().map_or(0, |outbound| outbound.queued_bytes());
-        if queued + frame.len() > self.outbound_pool.hard_bytes && !connection.flags.write_blocked {
+        if queued + piece.len() > self.outbound_pool.hard_bytes && !connection.flags.write_blocked {
             // Only what the kernel does not take counts against a peer: a burst within one turn is written before it is judged.
             // A socket that turns out to be broken is on the dirty list and found so again by the flush.
             self.flush(slot);
@@ -76,7 +87,7 @@ impl Reactor {
         let Some(connection) = self.table.get(slot) else { return };
         let outbound = connection.outbound.get_or_insert_with(|| self.outbound_pool.take());
         let tally = &mut self.metrics.tally;
-        match outbound.push(frame, kind, self.outbound_pool.hard_bytes) {
+        match outbound.push(piece, kind, self.outbound_pool.hard_bytes) {
             Pushed::Queued => {}
             Pushed::QueuedDropping(count) => tally.room_dropped += count as u64,
             Pushed::Refused if kind == Kind::Inbox => {
@@ -112,7 +123,8 @@ impl Reactor {
         for slot in dirty.drain(..) {
             let Some(connection) = self.table.get(slot) else { continue };
             connection.flags.dirty = false;
-            if connection.flags.ending == Ending::Dead || connection.outbound.is_none() {
+            let has_nothing = connection.outbound.is_none() && connection.transport.is_none();
+            if connection.flags.ending == Ending::Dead || has_nothing {
                 continue;
             }
             match self.flush(slot) {
@@ -133,6 +145,9 @@ impl Reactor {
     fn flush(&mut self, slot: usize) -> Flushed {
         let mut budget = self.budget.write_bytes;
         let Some(connection) = self.table.get(slot) else { return Flushed::Empty };
+        if connection.transport.as_ref().is_some_and(|transport| transport.tls.is_some()) {
+            return self.flush_sealed(slot);
+        }
         let Some(outbound) = connection.outbound.as_mut() else { return Flushed::Empty };
         let tally = &mut self.metrics.tally;
         while !outbound.is_empty() {

@@ -3,14 +3,13 @@
 //! Every command that names a connection carries its id; one that names a connection that is gone does nothing, is counted,
 //! and where logic should know, is answered (step 8 of the packet path).
 
-use bytes::Bytes;
 use gim_proto::{CloseReason, connect::PacketCommand};
 
 use super::{Reactor, uplink::UpItem};
 use crate::{
     ids::ConnectionId,
     session::{Identity, Phase},
-    wire::{outbound::Kind, packet},
+    wire::{encoded::Encoded, outbound::Kind, packet, transport::TlsConfigs},
 };
 
 /// Something that a reactor shall do. Frames are encoded already.
@@ -25,21 +24,21 @@ pub enum Command {
         /// Newest seq of the user's inbox.
         newest_seq: u64,
         /// The reply.
-        frame: Bytes,
+        frame: Encoded,
     },
     /// Logic did not.
     SignInRefused {
         /// Which.
         connection: ConnectionId,
         /// The reply.
-        frame: Bytes,
+        frame: Encoded,
     },
     /// Logic answered a packet.
     Reply {
         /// Of which connection.
         connection: ConnectionId,
         /// The reply, where the client asked for one.
-        frame: Option<Bytes>,
+        frame: Option<Encoded>,
         /// A room that was counted for this packet, and is not joined after all.
         room_released: Option<u64>,
     },
@@ -50,25 +49,25 @@ pub enum Command {
         /// The room; 0 leaves.
         room_id: u64,
         /// The reply, where this answers a packet.
-        reply: Option<Bytes>,
+        reply: Option<Encoded>,
         /// What the room kept, oldest first.
-        retained: Vec<Bytes>,
+        retained: Vec<Encoded>,
     },
     /// Messages for connections.
     Push(Vec<PushItem>),
     /// Messages for devices, wherever they are.
-    PushToDevices(Vec<(u64, Bytes)>),
+    PushToDevices(Vec<(u64, Encoded)>),
     /// A message for everybody in a room.
     PushToRoom {
         /// The room.
         room_id: u64,
         /// The message.
-        frame: Bytes,
+        frame: Encoded,
         /// Whether it overtakes.
         urgent: bool,
     },
     /// A message for everybody.
-    PushToAll(Bytes),
+    PushToAll(Encoded),
     /// The newest seqs that logic knows of.
     NewestSeq(Vec<(ConnectionId, u64)>),
     /// End a connection.
@@ -80,6 +79,8 @@ pub enum Command {
         /// What to tell the client, where there is more to say than the reason does.
         message: String,
     },
+    /// Begin TLS connections with these from now on; those that are there keep theirs.
+    Tls(TlsConfigs),
     /// Tell the bridge of every live connection.
     Announce,
     /// Close everybody in an orderly way, then end.
@@ -94,7 +95,7 @@ pub struct PushItem {
     /// Its inbox seq; 0 for a message that is not persisted.
     pub seq: u64,
     /// The message.
-    pub frame: Bytes,
+    pub frame: Encoded,
 }
 
 impl Reactor {
@@ -146,11 +147,12 @@ impl Reactor {
                 None => self.metrics.tally.stale_commands += 1,
             },
             Command::Announce => self.announce_from = Some(0),
+            Command::Tls(configs) => self.tls = Some(configs),
             Command::Drain => self.drain.begin(self.now_ms),
         }
     }
 
-    fn on_signed_in(&mut self, connection: ConnectionId, identity: Identity, newest_seq: u64, frame: Bytes) {
+    fn on_signed_in(&mut self, connection: ConnectionId, identity: Identity, newest_seq: u64, frame: Encoded) {
         let now_ms = self.now_ms;
         let signed_in = self.find(connection).filter(|&slot| {
             self.table.get(slot).is_some_and(|found| found.session.on_signed_in(identity, newest_seq, now_ms))
@@ -168,7 +170,7 @@ impl Reactor {
         self.resume(slot);
     }
 
-    fn on_sign_in_refused(&mut self, connection: ConnectionId, frame: Bytes) {
+    fn on_sign_in_refused(&mut self, connection: ConnectionId, frame: Encoded) {
         let Some(slot) = self.find(connection) else {
             self.metrics.tally.stale_commands += 1;
             return;
@@ -182,7 +184,7 @@ impl Reactor {
         }
     }
 
-    fn on_reply(&mut self, connection: ConnectionId, frame: Option<Bytes>) {
+    fn on_reply(&mut self, connection: ConnectionId, frame: Option<Encoded>) {
         let Some(slot) = self.find(connection) else {
             self.metrics.tally.stale_commands += 1;
             return;
@@ -197,7 +199,13 @@ impl Reactor {
         self.settle(slot);
     }
 
-    fn on_subscribed(&mut self, connection: ConnectionId, room_id: u64, reply: Option<Bytes>, retained: Vec<Bytes>) {
+    fn on_subscribed(
+        &mut self,
+        connection: ConnectionId,
+        room_id: u64,
+        reply: Option<Encoded>,
+        retained: Vec<Encoded>,
+    ) {
         let is_answer = reply.is_some();
         // The bridge counted a subscription when it sent it up; a move by logic is counted now.
         if !is_answer && room_id != 0 {

@@ -26,9 +26,11 @@ mod flush;
 mod packets;
 mod read;
 mod rooms;
+mod seal;
 #[cfg(test)]
 mod tests;
 mod timers;
+mod transport;
 
 use std::{
     collections::VecDeque,
@@ -42,11 +44,16 @@ use crossbeam_channel::Receiver;
 use mio::{Events, Interest, Poll, Token, net::TcpListener};
 
 use crate::{
-    ids::{ConnectionId, Source},
+    ids::{ConnectionId, LISTENERS_MAX, Source},
     metrics::ReactorMetrics,
     net::socket::SocketOptions,
     session::Rules,
     settings::{DrainSettings, LimitSettings, TurnSettings},
+    wire::{
+        encoded::Encoded,
+        transport::{Entrance, TlsConfigs},
+        ws::upgrade::Site,
+    },
 };
 
 use accept::Acceptor;
@@ -57,6 +64,7 @@ use flush::OutboundPool;
 use inbox::Command;
 use quota::Quota;
 use rooms::Rooms;
+use seal::Sealing;
 use table::Table;
 use uplink::Uplink;
 use wake::WakeFlag;
@@ -81,8 +89,8 @@ pub struct Parts {
     pub index: usize,
     /// Its epoll, on which `wake` is registered.
     pub poll: Poll,
-    /// Its own listener.
-    pub listener: TcpListener,
+    /// Its own listeners, one per entrance.
+    pub listeners: Vec<(Entrance, TcpListener)>,
     /// What others ask of it.
     pub inbox: Receiver<Command>,
     /// How they wake it.
@@ -91,6 +99,12 @@ pub struct Parts {
     pub uplink: Uplink,
     /// The rules of every session.
     pub rules: Rules,
+    /// Where WebSockets are, and who may open them; also which proxies are believed.
+    pub site: Site,
+    /// The TLS of new connections, where there is an entrance for them.
+    pub tls: Option<TlsConfigs>,
+    /// How long a connection may take until packets can travel.
+    pub handshake_timeout_ms: u64,
     /// Options of every accepted socket.
     pub socket_options: SocketOptions,
     /// How many connections there may be, in all reactors together.
@@ -110,7 +124,10 @@ pub struct Parts {
 pub struct Reactor {
     index: usize,
     poll: Poll,
-    acceptor: Acceptor,
+    acceptors: Vec<Acceptor>,
+    site: Site,
+    tls: Option<TlsConfigs>,
+    handshake_timeout_ms: u64,
     socket_options: SocketOptions,
     rules: Rules,
     limits: LimitSettings,
@@ -119,10 +136,13 @@ pub struct Reactor {
 
     table: Table,
     wheel: Wheel,
-    rooms: Rooms,
+    rooms: Rooms<Encoded>,
     devices: Devices,
     quota: Arc<Quota>,
     signed_in: usize,
+    /// TLS handshakes under way, and how many more steps of them this turn may do.
+    handshakes: usize,
+    handshake_steps_left: usize,
 
     inbox: Receiver<Command>,
     wake: Arc<WakeFlag>,
@@ -131,6 +151,10 @@ pub struct Reactor {
 
     /// Every read goes here first. Lent out while a connection is served.
     scratch: Box<[u8]>,
+    /// What was decrypted of one read, and what was unmasked of one message. Lent out likewise.
+    plain: Vec<u8>,
+    unmasked: Vec<u8>,
+    sealing: Option<Sealing>,
     /// Replies that the reactor makes itself are cut from here.
     arena: BytesMut,
     outbound_pool: OutboundPool,
@@ -153,20 +177,30 @@ pub struct Reactor {
 }
 
 impl Reactor {
-    /// Registers the listener and is ready to run.
+    /// Registers the listeners and is ready to run.
     pub fn new(parts: Parts) -> io::Result<Self> {
-        let mut listener = parts.listener;
-        parts.poll.registry().register(&mut listener, Source::Listener.token(), Interest::READABLE)?;
+        let mut acceptors = Vec::new();
+        for (index, (entrance, mut listener)) in parts.listeners.into_iter().enumerate() {
+            debug_assert!(index < LISTENERS_MAX);
+            parts.poll.registry().register(&mut listener, Source::Listener(index).token(), Interest::READABLE)?;
+            acceptors.push(Acceptor::new(entrance, listener));
+        }
         Ok(Self {
             index: parts.index,
             poll: parts.poll,
-            acceptor: Acceptor::new(listener),
+            acceptors,
+            site: parts.site,
+            tls: parts.tls,
+            handshake_timeout_ms: parts.handshake_timeout_ms,
             socket_options: parts.socket_options,
             rules: parts.rules,
             rooms: Rooms::new(parts.limits.room_backlog_max),
             outbound_pool: OutboundPool::new(&parts.limits),
             limits: parts.limits,
             scratch: vec![0; parts.turn.read_bytes].into(),
+            plain: Vec::new(),
+            unmasked: Vec::new(),
+            sealing: None,
             budget: parts.turn,
             busy_poll: parts.busy_poll,
             table: Table::default(),
@@ -174,6 +208,8 @@ impl Reactor {
             devices: Devices::default(),
             quota: parts.quota,
             signed_in: 0,
+            handshakes: 0,
+            handshake_steps_left: 0,
             inbox: parts.inbox,
             wake: parts.wake,
             inbox_left: false,
@@ -209,11 +245,12 @@ impl Reactor {
     fn turn(&mut self, events: &mut Events) -> io::Result<()> {
         self.wait(events)?;
         self.now_ms = self.started.elapsed().as_millis() as u64;
+        self.handshake_steps_left = self.budget.handshakes;
         self.drain_inbox();
         for event in events.iter() {
             match Source::of_token(event.token()) {
                 Source::Wake => {}
-                Source::Listener => self.acceptor.on_ready(),
+                Source::Listener(index) => self.acceptors[index].on_ready(),
                 Source::Connection { slot, generation } => self.on_socket_event(slot, generation, event),
             }
         }
@@ -262,14 +299,15 @@ impl Reactor {
             || self.rooms.is_active()
             || !self.broadcasts.is_empty()
             || self.announce_from.is_some()
-            || self.acceptor.wants_turn(self.now_ms);
+            || self.acceptors.iter().any(|acceptor| acceptor.wants_turn(self.now_ms, self.has_handshakes_left()));
         if has_leftovers {
             return Duration::ZERO;
         }
         if self.uplink.is_behind() {
             return Duration::from_millis(BEHIND_RETRY_MS);
         }
-        let ticking = !self.wheel.is_empty() || self.drain.is_running() || self.acceptor.is_paused();
+        let ticking =
+            !self.wheel.is_empty() || self.drain.is_running() || self.acceptors.iter().any(Acceptor::is_paused);
         let sleep_ms = if ticking { self.wheel.sleep_ms(self.now_ms) } else { SLEEP_MS_MAX };
         Duration::from_millis(sleep_ms)
     }

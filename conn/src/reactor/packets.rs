@@ -6,6 +6,7 @@ use super::{REPLY_ARENA_BYTES, Reactor, uplink::UpItem};
 use crate::{
     session::{Action, Phase},
     wire::{
+        encoded::Encoded,
         intake::Flow,
         outbound::Kind,
         packet::{self, PacketView},
@@ -55,7 +56,7 @@ impl Reactor {
         let Some(found) = self.table.get(slot) else { return };
         let is_sign_in = found.session.phase() == Phase::SigningIn;
         let identity = found.session.identity().unwrap_or_default();
-        let peer = if is_sign_in { found.stream.peer_addr().ok() } else { None };
+        let peer = if is_sign_in { found.client_address() } else { None };
         let generation = found.generation;
         let connection = self.connection_id(slot, generation);
         let command = packet.command;
@@ -87,7 +88,7 @@ impl Reactor {
     }
 
     fn send_from_arena(&mut self, slot: usize) {
-        let frame = self.arena.split().freeze();
+        let frame = Encoded::from_headed(self.arena.split().freeze());
         self.send(slot, frame, Kind::Reply);
         if self.arena.capacity() < 256 {
             // Reuses the piece before, if none of its replies waits any more.

@@ -64,11 +64,28 @@ impl Quota {
         None
     }
 
+    /// Takes a connection of the process alone: whose it is, a proxy has yet to tell. `None` where that is at its cap.
+    pub fn take_unaddressed(&self) -> Option<Share> {
+        if self.connections.fetch_add(1, Ordering::Relaxed) < self.connections_max {
+            return Some(Share::default());
+        }
+        self.connections.fetch_sub(1, Ordering::Relaxed);
+        None
+    }
+
+    /// Counts a connection for another address from now on. `None`, and nothing changes, where that is at its cap.
+    pub fn readdress(&self, share: Share, address: IpAddr) -> Option<Share> {
+        let Some(addresses) = &self.addresses else { return Some(share) };
+        let taken = addresses.take(address)?;
+        addresses.give_back(share);
+        Some(taken)
+    }
+
     /// Gives a connection back.
     pub fn give_back(&self, share: Share) {
         self.connections.fetch_sub(1, Ordering::Relaxed);
-        if let (Some(addresses), Some(number)) = (&self.addresses, share.0) {
-            addresses.counters[number.get() as usize - 1].fetch_sub(1, Ordering::Relaxed);
+        if let Some(addresses) = &self.addresses {
+            addresses.give_back(share);
         }
     }
 }
@@ -93,6 +110,12 @@ impl Addresses {
             if counter.compare_exchange(seen, taken, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
                 return Some(Share(NonZeroU32::new(index as u32 + 1)));
             }
+        }
+    }
+
+    fn give_back(&self, share: Share) {
+        if let Some(number) = share.0 {
+            self.counters[number.get() as usize - 1].fetch_sub(1, Ordering::Relaxed);
         }
     }
 
@@ -141,6 +164,19 @@ mod tests {
             quota.give_back(shares[0]);
             assert!(quota.take(address(number)).is_some());
         }
+    }
+
+    #[test]
+    fn a_connection_moves_to_the_address_that_a_proxy_tells() {
+        let quota = Quota::new(10, 1);
+        let (first, second) = (quota.take_unaddressed().unwrap(), quota.take_unaddressed().unwrap());
+        let first = quota.readdress(first, address(1)).unwrap();
+        assert_eq!(quota.readdress(second, address(1)), None);
+        let first = quota.readdress(first, address(2)).unwrap();
+        assert!(quota.readdress(second, address(1)).is_some());
+        quota.give_back(first);
+        assert!(quota.take(address(2)).is_some());
+        assert_eq!(quota.connections.load(Ordering::Relaxed), 2);
     }
 
     #[test]

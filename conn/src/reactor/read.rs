@@ -79,6 +79,7 @@ impl Reactor {
         let served = match self.table.get(slot).map(|connection| connection.flags.ending) {
             // What became readable is remembered; lifting the pause puts the connection on the run-queue.
             Some(Ending::None) if self.is_paused(slot) => Served::Enough,
+            Some(Ending::None) if self.must_defer(slot) => Served::OutOfBudget,
             Some(Ending::None) => self.read_frames(slot, &mut scratch),
             Some(Ending::Goodbye | Ending::Lingering) => self.discard_input(slot, &mut scratch),
             Some(Ending::Settling | Ending::Dead) | None => Served::Enough,
@@ -95,7 +96,7 @@ impl Reactor {
         let mut frames_left = self.budget.read_frames;
         let mut bytes_left = self.budget.read_bytes;
         // What a pause or the last turn's budget left over comes first.
-        if !self.feed(slot, &[], &mut frames_left) {
+        if !self.take_plain(slot, &[], &mut frames_left) {
             return self.after_stop(slot);
         }
         while bytes_left > 0 {
@@ -110,8 +111,11 @@ impl Reactor {
                     connection.flags.readable = count == room || connection.flags.read_closed;
                     bytes_left -= count;
                     self.metrics.tally.bytes_in += count as u64;
-                    if !self.feed(slot, &scratch[..count], &mut frames_left) {
+                    if !self.take(slot, &mut scratch[..count], &mut frames_left) {
                         return self.after_stop(slot);
+                    }
+                    if self.must_defer(slot) {
+                        return Served::OutOfBudget;
                     }
                 }
                 IoOutcome::Blocked => connection.flags.readable = false,
@@ -124,7 +128,7 @@ impl Reactor {
 
     /// Decodes frames and handles them. False where it stopped before the input's end.
     // path 3/9: frame decode, borrowed from the scratch buffer
-    fn feed(&mut self, slot: usize, fresh: &[u8], frames_left: &mut usize) -> bool {
+    pub(super) fn feed(&mut self, slot: usize, fresh: &[u8], frames_left: &mut usize) -> bool {
         let Some(connection) = self.table.get(slot) else { return false };
         let mut intake: Intake = std::mem::take(&mut connection.intake);
         if fresh.is_empty() && intake.tail_bytes() == 0 {

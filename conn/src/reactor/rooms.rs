@@ -9,7 +9,6 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use bytes::Bytes;
 use foldhash::fast::RandomState;
 
 /// Visits that one room gets before the next one's turn.
@@ -20,19 +19,19 @@ const LANES: usize = 2;
 const NORMAL: usize = 0;
 const URGENT: usize = 1;
 
-/// All rooms that have a member here.
+/// All rooms that have a member here; a `T` is what is pushed.
 #[derive(Debug)]
-pub struct Rooms {
-    rooms: HashMap<u64, Room, RandomState>,
+pub struct Rooms<T> {
+    rooms: HashMap<u64, Room<T>, RandomState>,
     /// Rooms with members left to visit.
     active: VecDeque<u64>,
     log_max: usize,
 }
 
-#[derive(Debug, Default)]
-struct Room {
+#[derive(Debug)]
+struct Room<T> {
     members: Vec<Member>,
-    lanes: [Lane; LANES],
+    lanes: [Lane<T>; LANES],
     scan: usize,
     remaining: usize,
 }
@@ -44,9 +43,9 @@ struct Member {
     next: [u32; LANES],
 }
 
-#[derive(Debug, Default)]
-struct Lane {
-    log: VecDeque<Bytes>,
+#[derive(Debug)]
+struct Lane<T> {
+    log: VecDeque<T>,
     /// The number that the next push gets; counts around.
     end: u32,
 }
@@ -60,7 +59,19 @@ pub struct Pumped {
     pub missed: usize,
 }
 
-impl Rooms {
+impl<T> Default for Room<T> {
+    fn default() -> Self {
+        Self { members: Vec::new(), lanes: [Lane::default(), Lane::default()], scan: 0, remaining: 0 }
+    }
+}
+
+impl<T> Default for Lane<T> {
+    fn default() -> Self {
+        Self { log: VecDeque::new(), end: 0 }
+    }
+}
+
+impl<T> Rooms<T> {
     /// No rooms; each will keep `log_max` pushes of a lane at most that members have not seen.
     pub fn new(log_max: usize) -> Self {
         Self { rooms: HashMap::default(), active: VecDeque::new(), log_max }
@@ -108,7 +119,7 @@ impl Rooms {
     }
 
     /// Queues a push for all members; a room without any is not there, and nothing happens.
-    pub fn push(&mut self, room_id: u64, frame: Bytes, urgent: bool) {
+    pub fn push(&mut self, room_id: u64, frame: T, urgent: bool) {
         let Some(room) = self.rooms.get_mut(&room_id) else { return };
         let lane = &mut room.lanes[if urgent { URGENT } else { NORMAL }];
         lane.log.push_back(frame);
@@ -123,7 +134,7 @@ impl Rooms {
     }
 
     /// Visits `visits_max` members at most, rooms taking turns, and hands each what it has not seen.
-    pub fn pump(&mut self, visits_max: usize, mut deliver: impl FnMut(usize, &Bytes)) -> Pumped {
+    pub fn pump(&mut self, visits_max: usize, mut deliver: impl FnMut(usize, &T)) -> Pumped {
         let mut pumped = Pumped::default();
         while pumped.visits < visits_max {
             let Some(room_id) = self.active.pop_front() else { break };
@@ -143,8 +154,8 @@ impl Rooms {
     }
 }
 
-impl Room {
-    fn visit_next(&mut self, deliver: &mut impl FnMut(usize, &Bytes)) -> usize {
+impl<T> Room<T> {
+    fn visit_next(&mut self, deliver: &mut impl FnMut(usize, &T)) -> usize {
         if self.scan >= self.members.len() {
             self.scan = 0;
         }
@@ -159,8 +170,8 @@ impl Room {
     }
 }
 
-impl Lane {
-    fn read(&self, next: &mut u32, mut deliver: impl FnMut(&Bytes)) -> usize {
+impl<T> Lane<T> {
+    fn read(&self, next: &mut u32, mut deliver: impl FnMut(&T)) -> usize {
         let behind = self.end.wrapping_sub(*next) as usize;
         let missed = behind.saturating_sub(self.log.len());
         for frame in self.log.iter().skip(self.log.len() - (behind - missed)) {
@@ -173,6 +184,7 @@ impl Lane {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
     use proptest::prelude::*;
 
     use super::*;
@@ -184,7 +196,7 @@ mod tests {
         vec![number].into()
     }
 
-    fn pump_all(rooms: &mut Rooms) -> Vec<(usize, u8)> {
+    fn pump_all(rooms: &mut Rooms<Bytes>) -> Vec<(usize, u8)> {
         let mut delivered = Vec::new();
         while rooms.is_active() {
             rooms.pump(3, |slot, frame| delivered.push((slot, frame[0])));

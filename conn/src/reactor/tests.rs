@@ -7,7 +7,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender};
 use gim_proto::connect::{Packet, PacketCommand};
 use mio::Events;
@@ -21,7 +20,13 @@ use super::{
     uplink::{UpBatch, UpItem, Uplink},
     wake::WakeFlag,
 };
-use crate::{ids::ConnectionId, net::listen, session::Identity, settings::ConnSettings, wire::packet};
+use crate::{
+    ids::ConnectionId,
+    net::listen,
+    session::Identity,
+    settings::ConnSettings,
+    wire::{encoded::Encoded, packet, transport::Entrance},
+};
 
 /// Longer than anything takes that works.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -48,11 +53,14 @@ impl Bench {
         let parts = Parts {
             index: 0,
             poll,
-            listener,
+            listeners: vec![(Entrance::Tcp, listener)],
             inbox,
             wake: wake.clone(),
             uplink: Uplink::new(sender, Arc::new(|| {}), 1024, 1 << 20),
             rules: settings.rules(),
+            site: settings.site(),
+            tls: None,
+            handshake_timeout_ms: settings.session.handshake_timeout_ms,
             socket_options: settings.socket_options(),
             quota: Arc::new(Quota::new(settings.limits.connections_max, settings.limits.connections_per_ip_max)),
             limits: settings.limits.clone(),
@@ -107,7 +115,7 @@ impl Bench {
         let connection = asked.unwrap();
         let identity = Identity { user_id: device_id, device_id };
         let reply = packet::notice(PacketCommand::PcSignIn, b"in", 0);
-        let length = reply.len();
+        let length = reply.clone().length_value().len();
         self.tell(Command::SignedIn { connection, identity, newest_seq: 0, frame: reply });
         self.turn();
         stream.read_exact(&mut vec![0; length]).unwrap();
@@ -160,7 +168,7 @@ fn a_push_to_a_hundred_thousand_members_holds_up_neither_a_heartbeat_nor_a_sign_
     for slot in 0..MEMBERS {
         bench.reactor.rooms.join(5, 1_000 + slot);
     }
-    bench.tell(Command::PushToRoom { room_id: 5, frame: Bytes::from_static(b"news"), urgent: false });
+    bench.tell(Command::PushToRoom { room_id: 5, frame: Encoded::of(b"news"), urgent: false });
     bench.turn();
     assert!(bench.reactor.rooms.is_active(), "the push has just begun");
 
@@ -184,11 +192,11 @@ fn a_member_behind_by_more_than_the_backlog_of_its_room_misses_the_oldest() {
     let (mut stream, connection) = bench.sign_in(1);
     bench.tell(Command::Subscribe { connection, room_id: 5, reply: None, retained: vec![] });
     for frame in [&b"1"[..], b"2", b"3", b"4"] {
-        bench.tell(Command::PushToRoom { room_id: 5, frame: Bytes::from_static(frame), urgent: false });
+        bench.tell(Command::PushToRoom { room_id: 5, frame: Encoded::of(frame), urgent: false });
     }
-    bench.tell(Command::PushToRoom { room_id: 5, frame: Bytes::from_static(b"!"), urgent: true });
+    bench.tell(Command::PushToRoom { room_id: 5, frame: Encoded::of(b"!"), urgent: true });
     bench.turn();
-    assert_eq!(readable(&mut stream), b"!34");
+    assert_eq!(readable(&mut stream), b"\x01!\x013\x014");
 }
 
 #[test]
@@ -209,7 +217,7 @@ fn a_turn_takes_no_more_commands_than_its_budget_and_the_rest_without_being_woke
     let mut bench = Bench::new(|settings| settings.turn.commands = 2);
     let (_stream, connection) = bench.sign_in(1);
     for seq in 1..=5 {
-        let frame = Bytes::from_static(b"x");
+        let frame = Encoded::of(b"x");
         bench.tell(Command::Push(vec![PushItem { connection, seq, frame }]));
     }
     bench.wake.wake().unwrap();
@@ -268,16 +276,17 @@ fn a_turn_writes_no_more_to_one_connection_than_its_budget() {
         settings.limits.outbound_hard_bytes = 4 << 20;
     });
     let (mut stream, connection) = bench.sign_in(1);
-    let frame = Bytes::from(vec![7; 16 * 1024]);
+    let frame = Encoded::of(&[7; 16 * 1024]);
+    let length = frame.clone().length_value().len();
     let items = (1..=64).map(|seq| PushItem { connection, seq, frame: frame.clone() }).collect();
     bench.tell(Command::Push(items));
     let mut all = 0;
     bench.turns_until(|_| {
         let count = readable(&mut stream).len();
         // A call may take all of one vector of slices.
-        assert!(count <= BUDGET + 64 * frame.len(), "{count}");
+        assert!(count <= BUDGET + 64 * length, "{count}");
         all += count;
-        all == 64 * frame.len()
+        all == 64 * length
     });
 }
 
@@ -291,8 +300,8 @@ fn a_socket_event_of_a_former_owner_never_reaches_the_next_owner_of_its_slot() {
     assert_eq!(first_id.slot(), second_id.slot(), "the slot and the file descriptor are used again");
     assert_ne!(first_id.generation(), second_id.generation());
     for command in [
-        Command::Reply { connection: first_id, frame: Some(Bytes::from_static(b"late")), room_released: None },
-        Command::Push(vec![PushItem { connection: first_id, seq: 9, frame: Bytes::from_static(b"late") }]),
+        Command::Reply { connection: first_id, frame: Some(Encoded::of(b"late")), room_released: None },
+        Command::Push(vec![PushItem { connection: first_id, seq: 9, frame: Encoded::of(b"late") }]),
         Command::Close { connection: first_id, reason: gim_proto::CloseReason::CrKicked, message: String::new() },
     ] {
         bench.tell(command);

@@ -3,7 +3,10 @@
 use gim_proto::CloseReason;
 
 use super::Reactor;
-use crate::connection::{Connection, Ending};
+use crate::{
+    connection::{Connection, Ending},
+    session::Phase,
+};
 
 impl Reactor {
     pub(super) fn expire_timers(&mut self) {
@@ -32,13 +35,18 @@ impl Reactor {
             self.die(slot);
         } else if let Some(reason) = connection.session.on_deadline(self.now_ms, &self.rules) {
             self.close(slot, reason);
+        } else if connection.is_opening() {
+            self.close(slot, CloseReason::CrSignInDeadline);
         } else {
             self.close(slot, CloseReason::CrSlowConsumer);
         }
     }
 
     fn deadline_ms(&self, connection: &Connection) -> u64 {
-        let session = connection.session.deadline_ms(&self.rules);
+        let mut session = connection.session.deadline_ms(&self.rules);
+        if connection.session.phase() == Phase::Unsigned && connection.is_opening() {
+            session = session.min(session - self.rules.sign_in_timeout_ms + self.handshake_timeout_ms);
+        }
         match connection.congested_since_ms {
             // The clock of congestion counts around after 49 days; its patience is far shorter.
             Some(since) if connection.flags.ending == Ending::None => {

@@ -74,6 +74,17 @@ pub enum Action {
     Close(CloseReason),
 }
 
+/// What to do with a ping of the transport.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ControlVerdict {
+    /// Answer it.
+    Answer,
+    /// Leave it unanswered.
+    Ignore,
+    /// End the connection.
+    Close(CloseReason),
+}
+
 /// Why a connection is not read; named, so that exactly one event lifts each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PauseReason {
@@ -199,6 +210,18 @@ impl Session {
             ) => self.forward(),
             (Phase::Live, _) if packet.command >= BUSINESS_COMMAND_MIN => self.forward(),
             _ => Action::Refuse(ResultCode::UnknownCommand),
+        }
+    }
+
+    /// Judges a ping of the transport: it is a sign of life, and counts against the rate like a packet.
+    pub fn on_control(&mut self, now_ms: u64, rules: &Rules) -> ControlVerdict {
+        if self.phase == Phase::Live {
+            self.since_tick = tick(now_ms);
+        }
+        match self.bucket.take(tick(now_ms), rules) {
+            None => ControlVerdict::Answer,
+            Some(Action::Close(reason)) => ControlVerdict::Close(reason),
+            Some(_) => ControlVerdict::Ignore,
         }
     }
 

@@ -9,13 +9,13 @@ pub const PREFIX_BYTES_MAX: usize = 5;
 
 /// What the front of the input is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Step {
+pub enum Step<E = FrameError> {
     /// No whole frame yet; at least this many more bytes are needed.
     NeedMore(usize),
     /// A frame; its body lies in this range, and the next frame begins at its end.
     Frame(Range<usize>),
     /// Whatever follows cannot be read.
-    Bad(FrameError),
+    Bad(E),
 }
 
 /// Why bytes are no frame.

@@ -24,13 +24,31 @@ pub enum Flow {
 
 /// How [`Intake::feed`] ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fed {
+pub enum Fed<E = FrameError> {
     /// Every whole frame was handed out.
     Drained,
     /// The consumer stopped; whole frames may be left.
     Stopped,
     /// The input is no frame; nothing after it can be read.
-    Bad(FrameError),
+    Bad(E),
+}
+
+/// How one kind of frame is told apart and taken.
+pub trait Decode {
+    /// What can be wrong with the bytes.
+    type Error;
+
+    /// Looks at the front of the input, whose whole frames are handed to [`Decode::take`].
+    fn next(&self, input: &[u8]) -> Step<Self::Error>;
+
+    /// Takes the range of a frame that [`Decode::next`] told.
+    fn take(&mut self, frame: &[u8]) -> Result<Flow, Self::Error>;
+}
+
+/// Length-value frames, whose bodies a closure takes.
+struct LengthValue<F> {
+    body_bytes_max: usize,
+    on_frame: F,
 }
 
 /// The unread input of one connection.
@@ -51,12 +69,38 @@ impl Intake {
         self.tail = None;
     }
 
-    /// Takes all of `fresh` and hands each whole frame to `on_frame`, until that says [`Flow::Stop`].
-    pub fn feed(&mut self, mut fresh: &[u8], body_bytes_max: usize, mut on_frame: impl FnMut(&[u8]) -> Flow) -> Fed {
+    /// Keeps bytes for a later call.
+    pub fn append(&mut self, fresh: &[u8]) {
+        if !fresh.is_empty() {
+            self.tail.get_or_insert_default().extend_from_slice(fresh);
+        }
+    }
+
+    /// What waits here.
+    pub fn tail(&self) -> &[u8] {
+        self.tail.as_ref().map_or(&[], |tail| tail)
+    }
+
+    /// Forgets the first bytes of what waits here.
+    pub fn consume(&mut self, count: usize) {
+        let Some(tail) = &mut self.tail else { return };
+        tail.drain(..count.min(tail.len()));
+        if tail.is_empty() {
+            self.tail = None;
+        }
+    }
+
+    /// Takes all of `fresh` and hands the body of each whole length-value frame to `on_frame`, until that says [`Flow::Stop`].
+    pub fn feed(&mut self, fresh: &[u8], body_bytes_max: usize, on_frame: impl FnMut(&[u8]) -> Flow) -> Fed {
+        self.feed_to(fresh, &mut LengthValue { body_bytes_max, on_frame })
+    }
+
+    /// Takes all of `fresh` and hands each whole frame to `decoder`, until that says [`Flow::Stop`].
+    pub fn feed_to<D: Decode>(&mut self, mut fresh: &[u8], decoder: &mut D) -> Fed<D::Error> {
         let mut fed = Fed::Drained;
         if let Some(mut tail) = self.tail.take() {
             let processed;
-            (processed, fed) = feed_tail(&mut tail, &mut fresh, body_bytes_max, &mut on_frame);
+            (processed, fed) = feed_tail(&mut tail, &mut fresh, decoder);
             tail.drain(..processed);
             if !tail.is_empty() {
                 tail.extend_from_slice(fresh);
@@ -64,8 +108,8 @@ impl Intake {
                 return fed;
             }
         }
-        if fed == Fed::Drained {
-            fed = feed_in_place(&mut fresh, body_bytes_max, &mut on_frame);
+        if matches!(fed, Fed::Drained) {
+            fed = feed_in_place(&mut fresh, decoder);
         }
         if !fresh.is_empty() {
             self.tail = Some(Box::new(fresh.to_vec()));
@@ -74,21 +118,30 @@ impl Intake {
     }
 }
 
+impl<F: FnMut(&[u8]) -> Flow> Decode for LengthValue<F> {
+    type Error = FrameError;
+
+    fn next(&self, input: &[u8]) -> Step {
+        frame::next(input, self.body_bytes_max)
+    }
+
+    fn take(&mut self, frame: &[u8]) -> Result<Flow, FrameError> {
+        Ok((self.on_frame)(frame))
+    }
+}
+
 /// Hands out the frames that begin in `tail`, moving over from `fresh` just the bytes that they lack.
-fn feed_tail(
-    tail: &mut Vec<u8>,
-    fresh: &mut &[u8],
-    body_bytes_max: usize,
-    on_frame: &mut impl FnMut(&[u8]) -> Flow,
-) -> (usize, Fed) {
+fn feed_tail<D: Decode>(tail: &mut Vec<u8>, fresh: &mut &[u8], decoder: &mut D) -> (usize, Fed<D::Error>) {
     let mut processed = 0;
     while processed < tail.len() {
-        match frame::next(&tail[processed..], body_bytes_max) {
+        match decoder.next(&tail[processed..]) {
             Step::Frame(body) => {
-                let flow = on_frame(&tail[processed + body.start..processed + body.end]);
+                let flow = decoder.take(&tail[processed + body.start..processed + body.end]);
                 processed += body.end;
-                if flow == Flow::Stop {
-                    return (processed, Fed::Stopped);
+                match flow {
+                    Ok(Flow::Continue) => {}
+                    Ok(Flow::Stop) => return (processed, Fed::Stopped),
+                    Err(error) => return (processed, Fed::Bad(error)),
                 }
             }
             Step::NeedMore(_) if fresh.is_empty() => break,
@@ -103,14 +156,16 @@ fn feed_tail(
     (processed, Fed::Drained)
 }
 
-fn feed_in_place(fresh: &mut &[u8], body_bytes_max: usize, on_frame: &mut impl FnMut(&[u8]) -> Flow) -> Fed {
+fn feed_in_place<D: Decode>(fresh: &mut &[u8], decoder: &mut D) -> Fed<D::Error> {
     loop {
-        match frame::next(fresh, body_bytes_max) {
+        match decoder.next(fresh) {
             Step::Frame(body) => {
-                let flow = on_frame(&fresh[body.clone()]);
+                let flow = decoder.take(&fresh[body.clone()]);
                 *fresh = &fresh[body.end..];
-                if flow == Flow::Stop {
-                    return Fed::Stopped;
+                match flow {
+                    Ok(Flow::Continue) => {}
+                    Ok(Flow::Stop) => return Fed::Stopped,
+                    Err(error) => return Fed::Bad(error),
                 }
             }
             Step::NeedMore(_) => return Fed::Drained,

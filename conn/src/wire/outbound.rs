@@ -5,7 +5,7 @@
 
 use std::{collections::VecDeque, io::IoSlice};
 
-use bytes::Bytes;
+use super::encoded::Piece;
 
 /// Most slices handed to one `writev`: enough for a burst, small enough for the stack.
 pub const SLICES_MAX: usize = 64;
@@ -36,7 +36,7 @@ pub enum Pushed {
 
 #[derive(Debug)]
 struct Chunk {
-    bytes: Bytes,
+    piece: Piece,
     kind: Kind,
 }
 
@@ -60,8 +60,9 @@ impl Outbound {
     }
 
     /// Appends one frame, unless that would exceed `bytes_max`. An empty queue takes any one frame.
-    pub fn push(&mut self, bytes: Bytes, kind: Kind, bytes_max: usize) -> Pushed {
-        let needed = bytes.len();
+    pub fn push(&mut self, piece: impl Into<Piece>, kind: Kind, bytes_max: usize) -> Pushed {
+        let piece = piece.into();
+        let needed = piece.len();
         let mut dropped = 0;
         while !self.is_empty() && self.queued_bytes + needed > bytes_max {
             match kind {
@@ -72,20 +73,21 @@ impl Outbound {
             }
         }
         self.queued_bytes += needed;
-        self.chunks.push_back(Chunk { bytes, kind });
+        self.chunks.push_back(Chunk { piece, kind });
         if dropped == 0 { Pushed::Queued } else { Pushed::QueuedDropping(dropped) }
     }
 
     /// Appends the last frame, whatever the bound says.
-    pub fn finish(&mut self, goodbye: Bytes) {
-        self.queued_bytes += goodbye.len();
-        self.chunks.push_back(Chunk { bytes: goodbye, kind: Kind::Reply });
+    pub fn finish(&mut self, goodbye: impl Into<Piece>) {
+        let piece = goodbye.into();
+        self.queued_bytes += piece.len();
+        self.chunks.push_back(Chunk { piece, kind: Kind::Reply });
     }
 
     /// Drops everything that was not begun: a peer that does not read gets it too late anyway.
     pub fn give_up(&mut self) {
         let begun = usize::from(self.head_written > 0);
-        let dropped: usize = self.chunks.drain(begun..).map(|chunk| chunk.bytes.len()).sum();
+        let dropped: usize = self.chunks.drain(begun..).map(|chunk| chunk.piece.len()).sum();
         self.queued_bytes -= dropped;
     }
 
@@ -99,15 +101,21 @@ impl Outbound {
     /// What to write, where that is one frame: it needs no `writev`.
     pub fn only(&self) -> Option<&[u8]> {
         let first = self.chunks.front().filter(|_| self.chunks.len() == 1);
-        first.map(|chunk| &chunk.bytes[self.head_written..])
+        let [head, rest] = first?.piece.parts();
+        head.is_empty().then(|| &rest[self.head_written..])
     }
 
     /// The first slices to write, `SLICES_MAX` at most; returns how many of `slices` were set.
     pub fn fill<'a>(&'a self, slices: &mut [IoSlice<'a>; SLICES_MAX]) -> usize {
         let mut offset = self.head_written;
         let mut count = 0;
-        for (slice, chunk) in slices.iter_mut().zip(&self.chunks) {
-            *slice = IoSlice::new(&chunk.bytes[offset..]);
+        for part in self.chunks.iter().flat_map(|chunk| chunk.piece.parts()) {
+            if offset >= part.len() {
+                offset -= part.len();
+                continue;
+            }
+            let Some(slice) = slices.get_mut(count) else { break };
+            *slice = IoSlice::new(&part[offset..]);
             offset = 0;
             count += 1;
         }
@@ -121,10 +129,10 @@ impl Outbound {
         let mut left = written + self.head_written;
         let mut completed = 0;
         while let Some(chunk) = self.chunks.front() {
-            if left < chunk.bytes.len() {
+            if left < chunk.piece.len() {
                 break;
             }
-            left -= chunk.bytes.len();
+            left -= chunk.piece.len();
             self.chunks.pop_front();
             completed += 1;
         }
@@ -134,9 +142,9 @@ impl Outbound {
 
     /// Copies small frames that share a larger buffer, so that a peer that does not read pins no more than its own bytes.
     pub fn detach(&mut self, bytes_max: usize) {
-        for chunk in self.chunks.iter_mut().filter(|chunk| chunk.kind == Kind::Reply && chunk.bytes.len() <= bytes_max)
+        for chunk in self.chunks.iter_mut().filter(|chunk| chunk.kind == Kind::Reply && chunk.piece.len() <= bytes_max)
         {
-            chunk.bytes = Bytes::copy_from_slice(&chunk.bytes);
+            chunk.piece.detach();
         }
     }
 
@@ -144,13 +152,14 @@ impl Outbound {
         let started = usize::from(self.head_written > 0);
         let found = self.chunks.iter().skip(started).position(|chunk| chunk.kind == Kind::Room);
         let removed = found.and_then(|index| self.chunks.remove(started + index));
-        self.queued_bytes -= removed.as_ref().map_or(0, |chunk| chunk.bytes.len());
+        self.queued_bytes -= removed.as_ref().map_or(0, |chunk| chunk.piece.len());
         removed.is_some()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
     use proptest::prelude::*;
 
     use super::*;
@@ -224,7 +233,7 @@ mod tests {
             for (number, (length, take)) in operations.into_iter().enumerate() {
                 let frame = vec![number as u8; length];
                 pushed.extend_from_slice(&frame);
-                prop_assert_eq!(outbound.push(frame.into(), Kind::Reply, usize::MAX), Pushed::Queued);
+                prop_assert_eq!(outbound.push(Bytes::from(frame), Kind::Reply, usize::MAX), Pushed::Queued);
                 let front = written(&outbound);
                 let take = take.min(front.len());
                 taken.extend_from_slice(&front[..take]);

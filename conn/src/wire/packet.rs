@@ -14,7 +14,7 @@ use prost::{
     },
 };
 
-use super::frame;
+use super::{encoded, encoded::Encoded, frame};
 
 /// A packet whose text and content lie in the frame that it came in.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -63,42 +63,42 @@ impl<'a> PacketView<'a> {
     }
 }
 
-/// Appends a packet with its length prefix: what a TCP connection writes. Allocates nothing where `bytes` has room.
+/// Appends a packet with its headers. Allocates nothing where `bytes` has room.
 pub fn encode_into(request_id: &str, command: i32, content: &[u8], seq: u64, bytes: &mut BytesMut) {
     let command = command as u64; // as int32 travels: sign-extended
     let length = field_bytes(request_id.len()) + number_bytes(command) + field_bytes(content.len()) + number_bytes(seq);
-    bytes.reserve(frame::prefix_bytes(length) + length);
-    encode_varint(length as u64, bytes);
+    bytes.reserve(encoded::header_bytes(length) + length);
+    encoded::put_headers(length, bytes);
     put_field(1, request_id.as_bytes(), bytes);
     put_number(2, command, bytes);
     put_field(3, content, bytes);
     put_number(4, seq, bytes);
 }
 
-/// Encodes a packet with its length prefix into bytes of its own.
-pub fn encode(request_id: &str, command: i32, content: &[u8], seq: u64) -> Bytes {
+/// Encodes a packet into bytes of its own.
+pub fn encode(request_id: &str, command: i32, content: &[u8], seq: u64) -> Encoded {
     let mut bytes = BytesMut::new();
     encode_into(request_id, command, content, seq, &mut bytes);
-    bytes.freeze()
+    Encoded::from_headed(bytes.freeze())
 }
 
 /// Encodes a packet from the server that is no reply.
-pub fn notice(command: PacketCommand, content: &[u8], seq: u64) -> Bytes {
+pub fn notice(command: PacketCommand, content: &[u8], seq: u64) -> Encoded {
     encode("", command as i32, content, seq)
 }
 
 /// Encodes the reply to a packet: its command and request id repeated, a [`Reply`] inside.
-pub fn reply(request_id: &str, command: i32, reply: &Reply) -> Bytes {
+pub fn reply(request_id: &str, command: i32, reply: &Reply) -> Encoded {
     encode(request_id, command, &reply.encode_to_vec(), 0)
 }
 
 /// Encodes a reply that says only why the request was not done.
-pub fn refusal(request_id: &str, command: i32, code: ResultCode) -> Bytes {
+pub fn refusal(request_id: &str, command: i32, code: ResultCode) -> Encoded {
     reply(request_id, command, &Reply { code: code.number(), message: code.text().to_owned(), data: Bytes::new() })
 }
 
 /// Encodes the last packet of a connection.
-pub fn goodbye(reason: CloseReason, message: &str, reconnect_after_ms: u32, endpoint: &str) -> Bytes {
+pub fn goodbye(reason: CloseReason, message: &str, reconnect_after_ms: u32, endpoint: &str) -> Encoded {
     let message = if message.is_empty() { reason.rule().text } else { message }.to_owned();
     let notice = CloseNotice { reason: reason as i32, message, reconnect_after_ms, endpoint: endpoint.to_owned() };
     self::notice(PacketCommand::PcClose, &notice.encode_to_vec(), 0)
@@ -191,7 +191,7 @@ mod tests {
         ) {
             let ours = encode(&request_id, command, &content, seq);
             let packet = Packet { request_id, command, content: content.into(), seq };
-            prop_assert_eq!(ours.to_vec(), packet.encode_length_delimited_to_vec());
+            prop_assert_eq!(ours.packet().to_vec(), packet.encode_to_vec());
         }
 
         #[test]

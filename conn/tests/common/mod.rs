@@ -3,6 +3,8 @@
 #![allow(dead_code, reason = "each test binary uses another part")]
 #![allow(clippy::unwrap_used, reason = "a test that fails says where")]
 
+pub mod web;
+
 use std::{
     net::SocketAddr,
     sync::{
@@ -13,7 +15,7 @@ use std::{
 };
 
 use gim_config::{grpc::GrpcSettings, listen::Endpoint, service::Running as _};
-use gim_conn::{Conn, ConnSettings};
+use gim_conn::{Conn, ConnSettings, wire::transport::Entrance};
 use gim_proto::{
     CloseReason, LINK_VERSION,
     client::{Client, ClientError},
@@ -86,6 +88,17 @@ impl Harness {
 
     pub fn connect(&self) -> Client {
         Client::connect(self.tcp, PATIENCE).unwrap()
+    }
+
+    /// Where an entrance is.
+    pub fn address(&self, entrance: Entrance) -> SocketAddr {
+        self.conn.as_ref().and_then(|conn| conn.address(entrance)).expect("the entrance is open")
+    }
+
+    /// What SIGHUP does.
+    pub fn reload(&mut self) {
+        let conn = self.conn.as_mut().expect("not stopped");
+        self.runtime.block_on(async { tokio::time::timeout(PATIENCE, conn.reload()).await.expect("in time") });
     }
 
     /// A signed-in client.
@@ -256,6 +269,9 @@ fn settings(logic: SocketAddr) -> ConnSettings {
         ..ConnSettings::default()
     };
     settings.tcp.listen = any();
+    settings.websocket.listen = any();
+    settings.tls.listen = any();
+    settings.tls.websocket_listen = any();
     settings.admin.listen = Endpoint::default();
     settings.link.reconnect_first_ms = 1;
     settings
