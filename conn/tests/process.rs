@@ -31,6 +31,7 @@ impl Node {
         command.args(["-c", &limited, env!("CARGO_BIN_EXE_gim-conn")]).stderr(Stdio::piped());
         let own = [
             ("TCP__LISTEN", "127.0.0.1:0"),
+            ("WEBSOCKET__LISTEN", "127.0.0.1:0"),
             ("GRPC__LISTEN", "127.0.0.1:0"),
             ("ADMIN__LISTEN", ""),
             ("LOGIC", "[\"http://127.0.0.1:9\"]"),

@@ -220,7 +220,7 @@ fn other_requests_are_answered_and_never_hang() {
         assert_eq!(status_of(&answer), status, "{}", &request[..request.len().min(80)]);
     }
     assert!(
-        exchange(web(&harness), format!("{upgrade}Origin: https://app.example\r\n\r\n\u{8}").as_bytes())
+        exchange(web(&harness), format!("{upgrade}Origin: https://app.example\r\n\r\n\u{8}\0").as_bytes())
             .starts_with(b"HTTP/1.1 101")
     );
 }

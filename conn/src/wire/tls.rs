@@ -134,7 +134,9 @@ impl Tls {
     fn process(&mut self, input: &mut [u8], plain: &mut Vec<u8>) -> (usize, Result<Received, Error>) {
         let (mut consumed, mut result) = (0, Ok(Received::More));
         loop {
-            let UnbufferedStatus { mut discard, state } = self.connection.process_tls_records(&mut input[consumed..]);
+            // Asked once more after an error, without the input, rustls hands out the alert that tells the peer.
+            let rest = if result.is_err() { &mut [] } else { &mut input[consumed..] };
+            let UnbufferedStatus { mut discard, state } = self.connection.process_tls_records(rest);
             let is_over = match state {
                 Ok(ConnectionState::ReadTraffic(mut traffic)) => {
                     while let Some(Ok(record)) = traffic.next_record() {
@@ -159,7 +161,6 @@ impl Tls {
                     self.is_open = true;
                     true
                 }
-                // Asked once more, rustls hands out the alert that tells the peer.
                 Err(error) if result.is_ok() => {
                     result = Err(error);
                     false
