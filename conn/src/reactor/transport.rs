@@ -50,9 +50,8 @@ impl Reactor {
 
     /// Whether a TLS handshake has to wait for the next turn, so that a storm of them holds up nobody.
     pub(super) fn must_defer(&mut self, slot: usize) -> bool {
-        let in_handshake = |transport: &Box<crate::wire::transport::Transport>| transport.in_handshake;
-        let is_deferred = self.handshake_steps_left == 0
-            && self.table.peek(slot).and_then(|found| found.transport.as_ref()).is_some_and(in_handshake);
+        let transport = self.table.peek(slot).and_then(|connection| connection.transport.as_ref());
+        let is_deferred = self.handshake_steps_left == 0 && transport.is_some_and(|transport| transport.in_handshake);
         self.metrics.tally.handshakes_deferred += u64::from(is_deferred);
         is_deferred
     }

@@ -149,7 +149,7 @@ impl From<Bytes> for Piece {
 fn web_header_bytes(payload_bytes: usize) -> usize {
     match payload_bytes {
         0..=SHORT_BYTES_MAX => 2,
-        0..=0xffff => 4,
+        126..=0xffff => 4,
         _ => 10,
     }
 }

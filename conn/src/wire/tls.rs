@@ -105,8 +105,9 @@ impl Tls {
         Ok(())
     }
 
-    fn judge(&self, result: Result<Received, Error>) -> Result<Received, Error> {
+    fn judge(&mut self, result: Result<Received, Error>) -> Result<Received, Error> {
         if self.received.len() > RECEIVED_BYTES_MAX {
+            self.is_open = false;
             return Err(Error::General("an endless handshake message".into()));
         }
         result
@@ -118,8 +119,12 @@ impl Tls {
             &mut rustls::unbuffered::WriteTraffic<'_, rustls::server::ServerConnectionData>,
         ) -> Result<T, EncryptError>,
     ) -> Result<T, EncryptError> {
+        if !self.is_open {
+            return Err(EncryptError::EncryptExhausted);
+        }
         loop {
-            match self.connection.process_tls_records(&mut []).state {
+            // Not with empty input: rustls remembers where parts of an unfinished message lie in it.
+            match self.connection.process_tls_records(&mut self.received).state {
                 Ok(ConnectionState::WriteTraffic(mut traffic)) => return act(&mut traffic),
                 Ok(ConnectionState::EncodeTlsData(mut data)) => encode(&mut data, &mut self.unsent),
                 Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
@@ -132,11 +137,9 @@ impl Tls {
 
     /// Returns how many bytes of `input` are done with.
     fn process(&mut self, input: &mut [u8], plain: &mut Vec<u8>) -> (usize, Result<Received, Error>) {
-        let (mut consumed, mut result) = (0, Ok(Received::More));
+        let (mut consumed, mut received) = (0, Received::More);
         loop {
-            // Asked once more after an error, without the input, rustls hands out the alert that tells the peer.
-            let rest = if result.is_err() { &mut [] } else { &mut input[consumed..] };
-            let UnbufferedStatus { mut discard, state } = self.connection.process_tls_records(rest);
+            let UnbufferedStatus { mut discard, state } = self.connection.process_tls_records(&mut input[consumed..]);
             let is_over = match state {
                 Ok(ConnectionState::ReadTraffic(mut traffic)) => {
                     while let Some(Ok(record)) = traffic.next_record() {
@@ -154,23 +157,32 @@ impl Tls {
                     false
                 }
                 Ok(ConnectionState::PeerClosed) => {
-                    result = Ok(Received::End);
+                    received = Received::End;
                     false
                 }
                 Ok(ConnectionState::WriteTraffic(_)) => {
                     self.is_open = true;
                     true
                 }
-                Err(error) if result.is_ok() => {
-                    result = Err(error);
-                    false
+                Ok(_) => true,
+                Err(error) => {
+                    self.fail(&mut input[consumed + discard..]);
+                    return (input.len(), Err(error));
                 }
-                _ => true,
             };
             consumed += discard;
             if is_over {
-                return (consumed, result);
+                return (consumed, Ok(received));
             }
+        }
+    }
+
+    /// After an error nothing more can be read or sealed. Asked once more, with the rest of the same input, rustls hands out
+    /// the alert that tells the peer; asked again, it would stumble over that input.
+    fn fail(&mut self, rest: &mut [u8]) {
+        self.is_open = false;
+        if let Ok(ConnectionState::EncodeTlsData(mut data)) = self.connection.process_tls_records(rest).state {
+            encode(&mut data, &mut self.unsent);
         }
     }
 }
