@@ -38,6 +38,7 @@ pub struct Tally {
     pub stale_events: u64,
     pub stale_commands: u64,
     pub room_dropped: u64,
+    pub broadcasts_dropped: u64,
     pub inbox_skipped: u64,
     pub sync_hints: u64,
     pub pauses: u64,
@@ -53,7 +54,7 @@ type Read = fn(&Tally) -> u64;
 
 /// The metrics of one reactor.
 pub struct ReactorMetrics {
-    counters: [(Counter, Read); 23],
+    counters: [(Counter, Read); 24],
     closed: Vec<Counter>,
     connections: Gauge,
     signed_in: Gauge,
@@ -93,6 +94,7 @@ impl ReactorMetrics {
                 (named("conn_stale_events_total"), |tally| tally.stale_events),
                 (named("conn_stale_commands_total"), |tally| tally.stale_commands),
                 (named("conn_room_pushes_dropped_total"), |tally| tally.room_dropped),
+                (named("conn_pushes_to_all_dropped_total"), |tally| tally.broadcasts_dropped),
                 (named("conn_inbox_pushes_skipped_total"), |tally| tally.inbox_skipped),
                 (named("conn_sync_hints_total"), |tally| tally.sync_hints),
                 (named("conn_read_pauses_total"), |tally| tally.pauses),

@@ -32,6 +32,7 @@ pub struct ConnSettings {
     pub session: SessionSettings,
     pub limits: LimitSettings,
     pub turn: TurnSettings,
+    pub push_all: PushAllSettings,
     pub link: LinkSettings,
     pub drain: DrainSettings,
 }
@@ -127,6 +128,21 @@ pub struct TurnSettings {
     pub write_bytes: usize,
 }
 
+/// The section `[push_all]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[allow(missing_docs)]
+pub struct PushAllSettings {
+    pub connections_per_s: u64,
+    pub waiting_max: usize,
+}
+
+impl Default for PushAllSettings {
+    fn default() -> Self {
+        Self { connections_per_s: 200_000, waiting_max: 16 }
+    }
+}
+
 /// The section `[link]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -138,6 +154,7 @@ pub struct LinkSettings {
     pub inbox_commands_max: usize,
     pub reconnect_first_ms: u64,
     pub reconnect_max_ms: u64,
+    pub room_members_interval_ms: u64,
 }
 
 /// The section `[drain]`.
@@ -169,6 +186,7 @@ impl Default for ConnSettings {
             session: SessionSettings::default(),
             limits: LimitSettings::default(),
             turn: TurnSettings::default(),
+            push_all: PushAllSettings::default(),
             link: LinkSettings::default(),
             drain: DrainSettings::default(),
         }
@@ -258,6 +276,7 @@ impl Default for LinkSettings {
             inbox_commands_max: 4_096,
             reconnect_first_ms: 100,
             reconnect_max_ms: 3_000,
+            room_members_interval_ms: 1_000,
         }
     }
 }
@@ -297,6 +316,9 @@ impl Settings for ConnSettings {
         self.tls.validate()?;
         self.limits.validate()?;
         self.turn.validate()?;
+        at_least("push_all.connections_per_s", self.push_all.connections_per_s as usize, 1)?;
+        at_least("push_all.waiting_max", self.push_all.waiting_max, 1)?;
+        at_least("link.room_members_interval_ms", self.link.room_members_interval_ms as usize, 1)?;
         at_least("session.in_flight_max", self.session.in_flight_max.into(), 1)?;
         at_least("session.failed_sign_ins_max", self.session.failed_sign_ins_max.into(), 1)?;
         at_least("session.sign_in_timeout_ms", self.session.sign_in_timeout_ms as usize, 1)?;

@@ -19,7 +19,7 @@ use crate::{
     net::listen,
     placement::{self, NoSuchCore},
     reactor::{self, Parts, Reactor, inbox::Command, quota::Quota, uplink::Uplink},
-    settings::{ConnSettings, DrainSettings, LimitSettings},
+    settings::{ConnSettings, DrainSettings, LimitSettings, PushAllSettings},
     wire::transport::Entrance,
 };
 
@@ -109,6 +109,7 @@ pub async fn start(settings: ConnSettings) -> Result<Conn, StartError> {
             socket_options: settings.socket_options(),
             quota: quota.clone(),
             limits: share_limits(&settings),
+            push_all: share_push_all(&settings),
             turn: settings.turn.clone(),
             busy_poll: Duration::from_micros(settings.busy_poll_us),
             drain: share_drain(&settings),
@@ -283,6 +284,11 @@ fn raise_file_limit() -> usize {
     let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return usize::MAX };
     let raised = setrlimit(Resource::RLIMIT_NOFILE, hard, hard).is_ok();
     usize::try_from(if raised { hard } else { soft }).unwrap_or(usize::MAX)
+}
+
+fn share_push_all(settings: &ConnSettings) -> PushAllSettings {
+    let connections_per_s = settings.push_all.connections_per_s.div_ceil(settings.reactor_count() as u64);
+    PushAllSettings { connections_per_s, ..settings.push_all.clone() }
 }
 
 fn share_drain(settings: &ConnSettings) -> DrainSettings {

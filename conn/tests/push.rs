@@ -176,7 +176,7 @@ fn a_push_to_all_reaches_everybody_who_signed_in() {
     let mut unsigned = harness.connect();
     for number in 0..3u8 {
         let message = Message { content: vec![number].into(), ..Message::default() }.encode_to_vec().into();
-        harness.logic.say(down_item::Item::PushAll(PushAll { message }));
+        harness.logic.say(down_item::Item::PushAll(PushAll { message, message_id: 1 }));
     }
     for client in &mut clients {
         let numbers: Vec<u8> = (0..3).map(|_| next_message(client).content[0]).collect();

@@ -16,7 +16,7 @@ use tokio::{
 };
 
 use crate::{
-    app::{App, RoomOrder},
+    app::{App, RoomOrder, RoomSends},
     business::Business,
     domain::{
         clock::{self, SteadyClock},
@@ -100,6 +100,7 @@ pub async fn start(settings: LogicSettings) -> Result<Logic, StartError> {
         limits: settings.limits.clone(),
         messages: settings.message.clone(),
         group: settings.group.clone(),
+        kick: settings.kick.clone(),
         ids: MessageIds::new(settings.node_number, newest_id),
         clock: SteadyClock::default(),
         store,
@@ -109,6 +110,7 @@ pub async fn start(settings: LogicSettings) -> Result<Logic, StartError> {
         nodes,
         fanout,
         room_order: RoomOrder::default(),
+        room_sends: RoomSends::new(&settings.room),
     });
 
     let grpc = match rpc::serve(&settings.grpc, app.clone()).await {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use gim_config::{
     Settings, admin::AdminSettings, grpc::GrpcSettings, listen::Endpoint, logging::LogSettings, sql::DatabaseSettings,
 };
+use gim_proto::logic::DeviceType;
 use serde::{Deserialize, Serialize};
 
 use crate::{domain::message_id::NODE_NUMBER_MAX, route::redis};
@@ -43,6 +44,8 @@ pub struct LogicSettings {
     pub room: RoomSettings,
     /// Groups.
     pub group: GroupSettings,
+    /// What a sign-in does to the user's other devices.
+    pub kick: KickSettings,
 }
 
 /// The section `[shared_state]`.
@@ -87,6 +90,8 @@ pub struct LimitSettings {
     pub content_bytes_max: usize,
     /// Most receivers of one PushToUsers, and most users of one ListOnline.
     pub push_users_max: usize,
+    /// Pushes to all that a conn node may be busy with; one more is refused.
+    pub push_all_max: usize,
     /// A page that is synced over a long connection ends before it is longer than this (but holds at least one message).
     pub sync_packet_bytes_max: usize,
 }
@@ -143,6 +148,55 @@ pub struct RoomSettings {
     pub retained_bytes_max: usize,
     /// Rooms with subscribers or retained messages; in one more nobody can be, "try again later".
     pub rooms_max: usize,
+    /// How long a send into a room that is repeated is recognised by its client_msg_id; 0 for not at all.
+    pub idempotency_ms: u64,
+    /// How many such sends are remembered, the newest ones.
+    pub idempotency_sends_max: usize,
+}
+
+/// The section `[kick]`: by the type of the device that signs in, which of the user's other devices are closed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[allow(missing_docs)]
+pub struct KickSettings {
+    pub other: KickPolicy,
+    pub android: KickPolicy,
+    pub ios: KickPolicy,
+    pub windows: KickPolicy,
+    pub macos: KickPolicy,
+    pub web: KickPolicy,
+}
+
+/// Which of a user's other devices a sign-in closes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KickPolicy {
+    /// All may be connected side by side.
+    #[default]
+    None,
+    /// Those of the same type.
+    SameType,
+    /// All of them.
+    AllOthers,
+}
+
+impl KickSettings {
+    /// The policy of a `logic.DeviceType`.
+    pub fn policy_of(&self, device_type: i32) -> KickPolicy {
+        match DeviceType::try_from(device_type) {
+            Ok(DeviceType::DtAndroid) => self.android,
+            Ok(DeviceType::DtIos) => self.ios,
+            Ok(DeviceType::DtWindows) => self.windows,
+            Ok(DeviceType::DtMacos) => self.macos,
+            Ok(DeviceType::DtWeb) => self.web,
+            Ok(DeviceType::DtDefault) | Err(_) => self.other,
+        }
+    }
+
+    /// Whether everybody may stay.
+    pub fn is_off(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// The section `[group]`.
@@ -175,6 +229,7 @@ impl Default for LogicSettings {
             link: LinkSettings::default(),
             room: RoomSettings::default(),
             group: GroupSettings::default(),
+            kick: KickSettings::default(),
         }
     }
 }
@@ -201,7 +256,12 @@ impl Default for BusinessSettings {
 
 impl Default for LimitSettings {
     fn default() -> Self {
-        Self { content_bytes_max: 60 * 1024, push_users_max: 10_000, sync_packet_bytes_max: 60 * 1024 }
+        Self {
+            content_bytes_max: 60 * 1024,
+            push_users_max: 10_000,
+            push_all_max: 16,
+            sync_packet_bytes_max: 60 * 1024,
+        }
     }
 }
 
@@ -231,7 +291,14 @@ impl Default for LinkSettings {
 
 impl Default for RoomSettings {
     fn default() -> Self {
-        Self { retained_count_max: 100, retained_ms: 600_000, retained_bytes_max: 192 * 1024, rooms_max: 100_000 }
+        Self {
+            retained_count_max: 100,
+            retained_ms: 600_000,
+            retained_bytes_max: 192 * 1024,
+            rooms_max: 100_000,
+            idempotency_ms: 60_000,
+            idempotency_sends_max: 100_000,
+        }
     }
 }
 
@@ -297,6 +364,7 @@ impl LogicSettings {
             ("business.user_cache_entries_max", self.business.user_cache_entries_max as u64, 1, 10_000_000),
             ("limits.content_bytes_max", self.limits.content_bytes_max as u64, 1, mib),
             ("limits.push_users_max", self.limits.push_users_max as u64, 1, 100_000),
+            ("limits.push_all_max", self.limits.push_all_max as u64, 1, 1_000),
             ("limits.sync_packet_bytes_max", self.limits.sync_packet_bytes_max as u64, 1, 3 * mib),
             ("message.recall_window_s", self.message.recall_window_s, 0, 30 * 86_400),
             ("message.history_page_max", self.message.history_page_max.into(), 1, 1_000),
@@ -313,6 +381,8 @@ impl LogicSettings {
             ("group.normal_members_max", self.group.normal_members_max as u64, 1, 10_000),
             ("group.large_members_max", self.group.large_members_max as u64, 1, 100_000_000),
             ("group.members_per_request_max", self.group.members_per_request_max as u64, 1, 100_000),
+            ("room.idempotency_ms", self.room.idempotency_ms, 0, 86_400_000),
+            ("room.idempotency_sends_max", self.room.idempotency_sends_max as u64, 1, 10_000_000),
             ("room.rooms_max", self.room.rooms_max as u64, 1, 100_000_000),
         ];
         match ranges.into_iter().find(|&(_, value, least, most)| value < least || value > most) {

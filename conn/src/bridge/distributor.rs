@@ -1,11 +1,7 @@
 //! The distributor: takes batches from the reactors, keeps count of the rooms of this node, and gives each user's items to
 //! the link that the user belongs to. One task.
 
-use std::{
-    collections::{HashMap, HashSet, hash_map::Entry},
-    hash::BuildHasher as _,
-    sync::Arc,
-};
+use std::{hash::BuildHasher as _, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use crossbeam_channel::Receiver;
@@ -24,6 +20,7 @@ use super::{
     link::LinkEvent,
     pending::{Purpose, Request},
     reactors::Reactors,
+    tallies::{PushAllTally, RoomTally},
     uplink::{LinkItem, state},
 };
 use crate::{
@@ -33,10 +30,14 @@ use crate::{
         uplink::{UpBatch, UpItem},
     },
     session::Identity,
+    settings::LinkSettings,
 };
 
 /// Bytes of packets in one message to logic: far below what logic takes, whatever the largest frames are.
 const BATCH_BYTES_MAX: usize = 1 << 20;
+
+/// Rooms in one item that tells how many members they have.
+const ROOMS_PER_ITEM: usize = 4096;
 
 /// A link, as the distributor sees it.
 #[derive(Debug)]
@@ -55,8 +56,9 @@ pub(super) struct Distributor {
     reactors: Reactors,
     ready: ReadyPart,
     batch_items_max: usize,
-    /// Subscriptions per room: those that are joined, and those on their way to logic.
-    rooms: HashMap<u64, usize>,
+    room_members_interval: Duration,
+    rooms: RoomTally,
+    pushes_to_all: PushAllTally,
     /// Answers that are due now, because no link can take the request.
     refused: Vec<Request>,
 }
@@ -80,8 +82,17 @@ impl LinkHandle {
 }
 
 impl Distributor {
-    pub(super) fn new(links: Vec<LinkHandle>, reactors: Reactors, ready: ReadyPart, batch_items_max: usize) -> Self {
-        Self { links, reactors, ready, batch_items_max, rooms: HashMap::new(), refused: Vec::new() }
+    pub(super) fn new(links: Vec<LinkHandle>, reactors: Reactors, ready: ReadyPart, settings: &LinkSettings) -> Self {
+        Self {
+            links,
+            reactors,
+            ready,
+            batch_items_max: settings.batch_items_max,
+            room_members_interval: Duration::from_millis(settings.room_members_interval_ms),
+            rooms: RoomTally::default(),
+            pushes_to_all: PushAllTally::default(),
+            refused: Vec::new(),
+        }
     }
 
     pub(super) async fn run(
@@ -91,10 +102,13 @@ impl Distributor {
         mut events: mpsc::Receiver<LinkEvent>,
         stop: CancellationToken,
     ) {
+        let mut room_members = tokio::time::interval(self.room_members_interval);
+        room_members.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 () = notify.notified() => self.distribute(&batches).await,
                 Some(event) = events.recv() => self.on_link_event(event).await,
+                _ = room_members.tick(), if self.rooms.has_changed() => self.tell_room_members().await,
                 // The reactors have ended: what they said last is all there is.
                 () = stop.cancelled() => return self.distribute(&batches).await,
             }
@@ -145,6 +159,11 @@ impl Distributor {
                     large_group_ids: Vec::new(),
                 };
                 self.tell(user_id, state::announce(logic::announce::What::Connection(live)));
+            }
+            UpItem::PushAllDone(message_id) => {
+                if self.pushes_to_all.is_done(*message_id, self.reactors.count()) {
+                    self.tell_all(|| state::push_all_done(*message_id));
+                }
             }
             UpItem::Gone(connection) => self.tell_all(|| LinkItem::Gone(connection.number())),
         }
@@ -202,7 +221,7 @@ impl Distributor {
             && let Purpose::Subscribe(room_id) = purpose
             && room_id != 0
         {
-            *self.rooms.entry(room_id).or_insert(0) += 1;
+            self.rooms.add(room_id);
         }
     }
 
@@ -245,18 +264,13 @@ impl Distributor {
     }
 
     fn room_joined(&mut self, room_id: u64) {
-        let count = self.rooms.entry(room_id).or_insert(0);
-        *count += 1;
-        if *count == 1 {
+        if self.rooms.add(room_id) {
             self.tell_all(|| state::announce(logic::announce::What::RoomId(room_id)));
         }
     }
 
     fn room_left(&mut self, room_id: u64) {
-        let Entry::Occupied(mut entry) = self.rooms.entry(room_id) else { return };
-        *entry.get_mut() -= 1;
-        if *entry.get() == 0 {
-            entry.remove();
+        if self.rooms.remove(room_id) {
             self.tell_all(|| state::room_release(logic::RoomRelease { room_id }));
         }
     }
@@ -267,6 +281,14 @@ impl Distributor {
         let reactor = request.connection.reactor();
         let command = request.refused(code);
         tokio::spawn(async move { reactors.send(reactor, command).await });
+    }
+
+    async fn tell_room_members(&mut self) {
+        let changed = self.rooms.take_changed();
+        for rooms in changed.chunks(ROOMS_PER_ITEM) {
+            self.tell_all(|| state::room_members(rooms));
+        }
+        self.hand_over().await;
     }
 
     async fn hand_over(&mut self) {
@@ -291,9 +313,10 @@ impl Distributor {
         self.links[index].is_attached = matches!(event, LinkEvent::Attached(_));
         self.ready.set(self.links.iter().any(|link| link.is_attached));
         if let LinkEvent::Attached(_) = event {
-            let rooms: HashSet<u64> = self.rooms.keys().copied().collect();
-            let announced = rooms.into_iter().map(|room_id| state::announce(logic::announce::What::RoomId(room_id)));
-            self.links[index].batch.extend(announced);
+            let rooms = self.rooms.all();
+            let announced = rooms.iter().map(|room| state::announce(logic::announce::What::RoomId(room.room_id)));
+            let counted = rooms.chunks(ROOMS_PER_ITEM).map(state::room_members);
+            self.links[index].batch.extend(announced.chain(counted));
             self.hand_over().await;
         }
         // Users belong to other links now: whoever has them shall know of them.

@@ -41,8 +41,8 @@ pub(super) async fn handle(down: Down, pending: &mut Pending, reactors: &Reactor
                 reactors.send_all(make).await;
             }
             Item::PushAll(push) => {
-                let frame = message_frame(&push.message);
-                reactors.send_all(|| Command::PushToAll(frame.clone())).await;
+                let (message_id, frame) = (push.message_id, message_frame(&push.message));
+                reactors.send_all(|| Command::PushToAll { message_id, frame: frame.clone() }).await;
             }
             Item::Kick(kick) => on_kick(kick, reactors).await,
             Item::RoomMove(room_move) => on_room_move(room_move, reactors).await,

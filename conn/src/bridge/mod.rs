@@ -15,6 +15,7 @@ mod downlink;
 mod link;
 mod pending;
 mod reactors;
+mod tallies;
 mod uplink;
 
 use std::sync::Arc;
@@ -68,7 +69,7 @@ pub fn start(
         tasks.push(tokio::spawn(link.run(stop.clone())));
         links.push(distributor::LinkHandle::new(peer.to_string(), sender));
     }
-    let distributor = distributor::Distributor::new(links, reactors, ready, settings.link.batch_items_max);
+    let distributor = distributor::Distributor::new(links, reactors, ready, &settings.link);
     tasks.insert(0, tokio::spawn(distributor.run(batches, notify, events, stop.clone())));
     Ok(Bridge { stop, tasks })
 }

@@ -22,7 +22,9 @@ pub(super) enum LinkItem {
 
 /// Makers of items that are only told.
 pub(super) mod state {
-    use gim_proto::logic::{Announce, RoomRelease, SignOut, announce::What, up_item::Item};
+    use gim_proto::logic::{
+        Announce, PushAllDone, RoomMemberCount, RoomMembers, RoomRelease, SignOut, announce::What, up_item::Item,
+    };
 
     use super::LinkItem;
 
@@ -32,6 +34,14 @@ pub(super) mod state {
 
     pub(crate) fn room_release(item: RoomRelease) -> LinkItem {
         LinkItem::State(Item::RoomRelease(item))
+    }
+
+    pub(crate) fn room_members(rooms: &[RoomMemberCount]) -> LinkItem {
+        LinkItem::State(Item::RoomMembers(RoomMembers { rooms: rooms.to_vec() }))
+    }
+
+    pub(crate) fn push_all_done(message_id: u64) -> LinkItem {
+        LinkItem::State(Item::PushAllDone(PushAllDone { message_id }))
     }
 
     pub(crate) fn announce(what: What) -> LinkItem {
@@ -91,6 +101,12 @@ fn put_numbers(item: &mut Item, number: u64, id: String) {
     match item {
         Item::SignIn(sign_in) => (sign_in.request_no, sign_in.request_id) = (number, id),
         Item::Packet(packet) => (packet.request_no, packet.request_id) = (number, id),
-        Item::SignOut(_) | Item::RoomRelease(_) | Item::Announce(_) | Item::NewestSeq(_) | Item::PushResult(_) => {}
+        Item::SignOut(_)
+        | Item::RoomRelease(_)
+        | Item::Announce(_)
+        | Item::NewestSeq(_)
+        | Item::PushResult(_)
+        | Item::RoomMembers(_)
+        | Item::PushAllDone(_) => {}
     }
 }

@@ -3,30 +3,37 @@
 
 use std::collections::VecDeque;
 
-use super::{Reactor, uplink::UpItem};
-use crate::wire::{encoded::Encoded, outbound::Kind};
+use super::{Reactor, pace::Pace, uplink::UpItem};
+use crate::{
+    settings::PushAllSettings,
+    wire::{encoded::Encoded, outbound::Kind},
+};
 
-/// Pushes to everybody that wait at most; they are few and far between, and each reaches every connection.
-const BROADCASTS_MAX: usize = 1024;
-
-/// Pushes to everybody, one after the other, so that each connection gets them in order.
-#[derive(Debug, Default)]
+/// Pushes to everybody, one after the other, so that each connection gets them in order, and no faster than they are set to,
+/// so that one to a million connections holds nothing else up.
+#[derive(Debug)]
 pub(super) struct Broadcasts {
-    waiting: VecDeque<Encoded>,
+    waiting: VecDeque<Broadcast>,
+    waiting_max: usize,
     next_slot: usize,
+    pace: Pace,
+}
+
+#[derive(Debug)]
+struct Broadcast {
+    message_id: u64,
+    frame: Encoded,
 }
 
 impl Broadcasts {
-    pub(super) fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
+    pub(super) fn new(settings: &PushAllSettings) -> Self {
+        let (waiting_max, pace) = (settings.waiting_max, Pace::new(settings.connections_per_s));
+        Self { waiting: VecDeque::new(), waiting_max, next_slot: 0, pace }
     }
 
-    pub(super) fn push(&mut self, frame: Encoded) {
-        if self.waiting.len() < BROADCASTS_MAX {
-            self.waiting.push_back(frame);
-        } else {
-            tracing::warn!("a push to all was dropped: {BROADCASTS_MAX} others wait");
-        }
+    /// When the next connection is due, if anybody waits.
+    pub(super) fn wait_ms(&self) -> Option<u64> {
+        (!self.waiting.is_empty()).then(|| self.pace.wait_ms())
     }
 }
 
@@ -43,28 +50,44 @@ impl Reactor {
         }
         // Lent out, so that members can be sent to while their room is walked.
         let mut rooms = std::mem::replace(&mut self.rooms, super::Rooms::new(0));
-        let pumped = rooms.pump(self.budget.deliveries, |slot, frame| self.send(slot, frame.clone(), Kind::Room));
+        let pumped = rooms.pump(self.budget.deliveries, |slot, frame, is_urgent| {
+            self.send(slot, frame.clone(), if is_urgent { Kind::UrgentRoom } else { Kind::Room });
+        });
         self.rooms = rooms;
         self.metrics.tally.room_dropped += pumped.missed as u64;
     }
 
+    pub(super) fn push_to_all(&mut self, message_id: u64, frame: Encoded) {
+        if self.broadcasts.waiting.len() < self.broadcasts.waiting_max {
+            self.broadcasts.waiting.push_back(Broadcast { message_id, frame });
+        } else {
+            self.metrics.tally.broadcasts_dropped += 1;
+            self.uplink.push(UpItem::PushAllDone(message_id));
+        }
+    }
+
     fn pump_broadcasts(&mut self) {
-        let mut budget = self.budget.deliveries;
-        while let Some(frame) = self.broadcasts.waiting.front().cloned() {
-            let from = self.broadcasts.next_slot;
-            let to = self.table.slots_end().min(from + budget);
-            for slot in from..to {
+        let mut visits = self.budget.deliveries;
+        while let Some(Broadcast { message_id, frame }) = self.broadcasts.waiting.front() {
+            let (message_id, frame) = (*message_id, frame.clone());
+            let mut allowed = self.broadcasts.pace.allowed(self.now_ms);
+            let end = self.table.slots_end();
+            while visits > 0 && allowed > 0 && self.broadcasts.next_slot < end {
+                let slot = self.broadcasts.next_slot;
+                self.broadcasts.next_slot += 1;
+                visits -= 1;
                 if self.table.peek(slot).is_some_and(|connection| connection.session.identity().is_some()) {
                     self.send(slot, frame.clone(), Kind::Room);
+                    self.broadcasts.pace.spend(1);
+                    allowed -= 1;
                 }
             }
-            budget -= to - from;
-            if to < self.table.slots_end() {
-                self.broadcasts.next_slot = to;
+            if self.broadcasts.next_slot < end {
                 return;
             }
             self.broadcasts.waiting.pop_front();
             self.broadcasts.next_slot = 0;
+            self.uplink.push(UpItem::PushAllDone(message_id));
         }
     }
 

@@ -67,7 +67,12 @@ pub enum Command {
         urgent: bool,
     },
     /// A message for everybody.
-    PushToAll(Encoded),
+    PushToAll {
+        /// Named when everybody has it.
+        message_id: u64,
+        /// The message.
+        frame: Encoded,
+    },
     /// The newest seqs that logic knows of.
     NewestSeq(Vec<(ConnectionId, u64)>),
     /// End a connection.
@@ -138,7 +143,7 @@ impl Reactor {
                 }
             }
             Command::PushToRoom { room_id, frame, urgent } => self.rooms.push(room_id, frame, urgent),
-            Command::PushToAll(frame) => self.broadcasts.push(frame),
+            Command::PushToAll { message_id, frame } => self.push_to_all(message_id, frame),
             Command::NewestSeq(seqs) => {
                 seqs.into_iter().for_each(|(connection, seq)| self.on_newest_seq(connection, seq))
             }

@@ -23,6 +23,7 @@ mod devices;
 mod drain;
 mod fanout;
 mod flush;
+mod pace;
 mod packets;
 mod read;
 mod rooms;
@@ -48,7 +49,7 @@ use crate::{
     metrics::ReactorMetrics,
     net::socket::SocketOptions,
     session::Rules,
-    settings::{DrainSettings, LimitSettings, TurnSettings},
+    settings::{DrainSettings, LimitSettings, PushAllSettings, TurnSettings},
     wire::{
         encoded::Encoded,
         transport::{Entrance, TlsConfigs},
@@ -111,6 +112,8 @@ pub struct Parts {
     pub quota: Arc<Quota>,
     /// Bounds of one connection, and of one room.
     pub limits: LimitSettings,
+    /// How pushes to all are spread, with `connections_per_s` already this reactor's share.
+    pub push_all: PushAllSettings,
     /// Budgets of one turn.
     pub turn: TurnSettings,
     /// How long to ask epoll over and over before it sleeps.
@@ -215,7 +218,7 @@ impl Reactor {
             inbox_left: false,
             uplink: parts.uplink,
             arena: BytesMut::with_capacity(REPLY_ARENA_BYTES),
-            broadcasts: Broadcasts::default(),
+            broadcasts: Broadcasts::new(&parts.push_all),
             announce_from: None,
             dirty: Vec::new(),
             runnable: VecDeque::new(),
@@ -297,7 +300,7 @@ impl Reactor {
             || !self.runnable.is_empty()
             || !self.dirty.is_empty()
             || self.rooms.is_active()
-            || !self.broadcasts.is_empty()
+            || self.broadcasts.wait_ms() == Some(0)
             || self.announce_from.is_some()
             || self.acceptors.iter().any(|acceptor| acceptor.wants_turn(self.now_ms, self.has_handshakes_left()));
         if has_leftovers {
@@ -309,7 +312,7 @@ impl Reactor {
         let ticking =
             !self.wheel.is_empty() || self.drain.is_running() || self.acceptors.iter().any(Acceptor::is_paused);
         let sleep_ms = if ticking { self.wheel.sleep_ms(self.now_ms) } else { SLEEP_MS_MAX };
-        Duration::from_millis(sleep_ms)
+        Duration::from_millis(sleep_ms.min(self.broadcasts.wait_ms().unwrap_or(SLEEP_MS_MAX)))
     }
 
     fn connection_id(&self, slot: usize, generation: u32) -> ConnectionId {

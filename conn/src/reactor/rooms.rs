@@ -133,8 +133,8 @@ impl<T> Rooms<T> {
         room.remaining = room.members.len();
     }
 
-    /// Visits `visits_max` members at most, rooms taking turns, and hands each what it has not seen.
-    pub fn pump(&mut self, visits_max: usize, mut deliver: impl FnMut(usize, &T)) -> Pumped {
+    /// Visits `visits_max` members at most, rooms taking turns, and hands each what it has not seen, saying what is urgent.
+    pub fn pump(&mut self, visits_max: usize, mut deliver: impl FnMut(usize, &T, bool)) -> Pumped {
         let mut pumped = Pumped::default();
         while pumped.visits < visits_max {
             let Some(room_id) = self.active.pop_front() else { break };
@@ -155,7 +155,7 @@ impl<T> Rooms<T> {
 }
 
 impl<T> Room<T> {
-    fn visit_next(&mut self, deliver: &mut impl FnMut(usize, &T)) -> usize {
+    fn visit_next(&mut self, deliver: &mut impl FnMut(usize, &T, bool)) -> usize {
         if self.scan >= self.members.len() {
             self.scan = 0;
         }
@@ -164,7 +164,8 @@ impl<T> Room<T> {
         self.remaining -= 1;
         let mut missed = 0;
         for lane in [URGENT, NORMAL] {
-            missed += self.lanes[lane].read(&mut member.next[lane], |frame| deliver(member.slot as usize, frame));
+            let hand_over = |frame: &T| deliver(member.slot as usize, frame, lane == URGENT);
+            missed += self.lanes[lane].read(&mut member.next[lane], hand_over);
         }
         missed
     }
@@ -199,7 +200,7 @@ mod tests {
     fn pump_all(rooms: &mut Rooms<Bytes>) -> Vec<(usize, u8)> {
         let mut delivered = Vec::new();
         while rooms.is_active() {
-            rooms.pump(3, |slot, frame| delivered.push((slot, frame[0])));
+            rooms.pump(3, |slot, frame, _| delivered.push((slot, frame[0])));
         }
         delivered
     }
@@ -225,7 +226,7 @@ mod tests {
             rooms.push(5, frame(number), false);
         }
         let mut delivered = Vec::new();
-        let pumped = rooms.pump(100, |slot, frame| delivered.push((slot, frame[0])));
+        let pumped = rooms.pump(100, |slot, frame, _| delivered.push((slot, frame[0])));
         assert_eq!(pumped, Pumped { visits: 2, missed: 0 });
         assert_eq!(delivered, [(1, 0), (1, 1), (1, 2), (1, 3), (2, 0), (2, 1), (2, 2), (2, 3)]);
     }
@@ -259,7 +260,7 @@ mod tests {
             rooms.push(5, frame(number), false);
         }
         let mut delivered = Vec::new();
-        let pumped = rooms.pump(100, |_, frame| delivered.push(frame[0]));
+        let pumped = rooms.pump(100, |_, frame, _| delivered.push(frame[0]));
         assert_eq!((delivered, pumped.missed), (vec![3, 4], 3));
     }
 
@@ -273,7 +274,7 @@ mod tests {
         rooms.push(1, frame(1), false);
         rooms.push(2, frame(2), false);
         let mut delivered = Vec::new();
-        rooms.pump(VISITS_PER_ROOM + 1, |slot, _| delivered.push(slot));
+        rooms.pump(VISITS_PER_ROOM + 1, |slot, _, _| delivered.push(slot));
         assert_eq!(delivered.last(), Some(&10_000));
     }
 
@@ -299,12 +300,12 @@ mod tests {
                         places.iter_mut().flatten().for_each(|(_, expected, _)| expected.push(number));
                     }
                     _ => {
-                        rooms.pump(slot, |slot, frame| places[slot].as_mut().unwrap().2.push(frame[0]));
+                        rooms.pump(slot, |slot, frame, _| places[slot].as_mut().unwrap().2.push(frame[0]));
                     }
                 }
             }
             while rooms.is_active() {
-                rooms.pump(2, |slot, frame| places[slot].as_mut().unwrap().2.push(frame[0]));
+                rooms.pump(2, |slot, frame, _| places[slot].as_mut().unwrap().2.push(frame[0]));
             }
             for (_, expected, seen) in places.into_iter().flatten() {
                 prop_assert_eq!(seen, expected);

@@ -66,6 +66,7 @@ impl Bench {
             limits: settings.limits.clone(),
             busy_poll: Duration::ZERO,
             drain: settings.drain.clone(),
+            push_all: settings.push_all.clone(),
             turn: settings.turn,
         };
         let events = Events::with_capacity(parts.turn.events);

@@ -81,6 +81,8 @@ pub enum UpItem {
         /// Unix time at which it signed in.
         since_ms: i64,
     },
+    /// A push to all reached every connection of the reactor.
+    PushAllDone(u64),
     /// A push came for a connection that is not there.
     Gone(ConnectionId),
 }

@@ -19,6 +19,8 @@ pub enum Kind {
     Inbox,
     /// A push that nobody stores: the oldest is dropped.
     Room,
+    /// The same, but it overtakes those.
+    UrgentRoom,
 }
 
 /// How [`Outbound::push`] ended.
@@ -67,13 +69,14 @@ impl Outbound {
         while !self.is_empty() && self.queued_bytes + needed > bytes_max {
             match kind {
                 Kind::Inbox => return Pushed::Refused,
-                Kind::Room | Kind::Reply if self.drop_oldest_room_push() => dropped += 1,
-                Kind::Room => return Pushed::Refused,
+                Kind::Room | Kind::UrgentRoom | Kind::Reply if self.drop_oldest_room_push() => dropped += 1,
+                Kind::Room | Kind::UrgentRoom => return Pushed::Refused,
                 Kind::Reply => return Pushed::Overflow,
             }
         }
         self.queued_bytes += needed;
-        self.chunks.push_back(Chunk { piece, kind });
+        let index = if kind == Kind::UrgentRoom { self.before_room_pushes() } else { self.chunks.len() };
+        self.chunks.insert(index, Chunk { piece, kind });
         if dropped == 0 { Pushed::Queued } else { Pushed::QueuedDropping(dropped) }
     }
 
@@ -148,6 +151,14 @@ impl Outbound {
         }
     }
 
+    /// Before the room pushes at the end of the queue: those before a reply or an inbox push keep their place, so that nothing
+    /// comes before the reply that let the connection into the room.
+    fn before_room_pushes(&self) -> usize {
+        let begun = usize::from(self.head_written > 0);
+        let last_other = self.chunks.iter().rposition(|chunk| chunk.kind != Kind::Room);
+        last_other.map_or(0, |index| index + 1).max(begun)
+    }
+
     fn drop_oldest_room_push(&mut self) -> bool {
         let started = usize::from(self.head_written > 0);
         let found = self.chunks.iter().skip(started).position(|chunk| chunk.kind == Kind::Room);
@@ -204,6 +215,27 @@ mod tests {
         assert_eq!(outbound.push(Bytes::from_static(b"abc"), Kind::Room, 10), Pushed::Refused);
         assert_eq!(outbound.push(Bytes::from_static(b"abc"), Kind::Reply, 10), Pushed::Overflow);
         assert_eq!(outbound.push(Bytes::from_static(b"ab"), Kind::Inbox, 10), Pushed::Queued);
+    }
+
+    #[test]
+    fn an_urgent_push_overtakes_room_pushes_but_no_reply_and_nothing_that_was_begun() {
+        let mut outbound = Outbound::default();
+        let push = |outbound: &mut Outbound, text: &'static [u8], kind| {
+            assert_eq!(outbound.push(Bytes::from_static(text), kind, 100), Pushed::Queued);
+        };
+        for text in [&b"a1"[..], b"a2"] {
+            push(&mut outbound, text, Kind::Room);
+        }
+        outbound.advance(1);
+        push(&mut outbound, b"U1", Kind::UrgentRoom);
+        push(&mut outbound, b"U2", Kind::UrgentRoom);
+        assert_eq!(written(&outbound), b"1U1U2a2");
+        push(&mut outbound, b"ok", Kind::Reply);
+        push(&mut outbound, b"b1", Kind::Room);
+        push(&mut outbound, b"U3", Kind::UrgentRoom);
+        assert_eq!(written(&outbound), b"1U1U2a2okU3b1");
+        assert_eq!(outbound.push(Bytes::from_static(b"U4"), Kind::UrgentRoom, 13), Pushed::QueuedDropping(1));
+        assert_eq!(written(&outbound), b"1U1U2okU3U4b1");
     }
 
     #[test]

@@ -1,7 +1,7 @@
-//! History: a conversation read backwards, as the caller's own inbox holds it.
+//! History: a conversation read backwards: between two users as the caller's own inbox holds it, of a group its timeline.
 
 use gim_proto::{
-    check,
+    ResultCode, check,
     logic::{HistoryReply, HistoryRequest, history_request::Peer},
 };
 
@@ -12,8 +12,7 @@ use super::{
 use crate::{domain::message::Message, error::Error};
 
 impl App {
-    /// A page of what the caller and a peer said to each other, newest first. Nobody else's inbox is looked at, so there is
-    /// nothing in it that the caller did not get.
+    /// A page of a conversation, newest first: what the caller got of it, and nothing else.
     pub async fn history(&self, caller: Caller, request: HistoryRequest) -> Result<HistoryReply, Error> {
         let peer = request.peer.ok_or_else(|| check::invalid("peer", "must be set"))?;
         let before_seq = match request.before_seq {
@@ -29,13 +28,21 @@ impl App {
             }
             Peer::GroupId(group_id) => {
                 check::id("group_id", group_id)?;
-                return Err(Error::refused(
-                    gim_proto::ResultCode::GroupNotFound,
-                    format!("there is no group {group_id}"),
-                ));
+                let joined_after = self.joined_after(caller, group_id).await?;
+                self.store.groups.history(group_id, joined_after, before_seq, limit + 1).await?
             }
         };
         Ok(page(found, limit))
+    }
+
+    async fn joined_after(&self, caller: Caller, group_id: u64) -> Result<u64, Error> {
+        if let Some(seq) = self.store.groups.joined_after(group_id, caller.user_id).await? {
+            return Ok(seq);
+        }
+        Err(match self.store.groups.get(group_id).await? {
+            Some(_) => Error::refused(ResultCode::NotInGroup, format!("you are not in group {group_id}")),
+            None => Error::refused(ResultCode::GroupNotFound, format!("there is no group {group_id}")),
+        })
     }
 }
 

@@ -10,6 +10,7 @@ mod history;
 mod push;
 mod recall;
 mod room;
+mod room_sends;
 mod send;
 mod sign_in;
 mod sync;
@@ -21,14 +22,15 @@ use crate::{
     domain::{clock::SteadyClock, message_id::MessageIds},
     link::nodes::Nodes,
     route::{SharedState, fanout::Fanout},
-    settings::{GroupSettings, LimitSettings, MessageSettings},
+    settings::{GroupSettings, KickSettings, LimitSettings, MessageSettings},
     store::{Store, writer::Writer},
 };
 
 pub use group::Operator;
 pub use room::{RoomOrder, RoomPush};
+pub use room_sends::RoomSends;
 pub use send::Submitted;
-pub use sign_in::{NewConnection, SignedIn};
+pub use sign_in::{Loser, NewConnection, SignedIn};
 pub use sync::PageFor;
 
 /// Everything that the use cases need.
@@ -38,6 +40,8 @@ pub struct App {
     pub node: String,
     /// Sizes of requests.
     pub limits: LimitSettings,
+    /// Which devices of a user may be connected side by side.
+    pub kick: KickSettings,
     /// What clients may do with messages that are stored.
     pub messages: MessageSettings,
     /// Sizes of groups.
@@ -60,6 +64,8 @@ pub struct App {
     pub fanout: Fanout,
     /// Keeps each room's messages in order on their way out.
     pub room_order: RoomOrder,
+    /// Sends into rooms that a retry repeats.
+    pub room_sends: RoomSends,
 }
 
 /// Who asks: a user on a device, once the token was checked.

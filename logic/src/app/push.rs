@@ -1,8 +1,8 @@
 //! Pushes of trusted services: to users, persisted or not, and to everybody.
 
 use gim_proto::{
-    check, connect,
-    logic::{PushAll, PushToAllRequest, PushToUsersRequest, UserMessagePush, down_item::Item},
+    ResultCode, check, connect,
+    logic::{PushAll, PushToAllRequest, PushToUsersRequest, UserMessagePush},
 };
 use prost::Message as _;
 
@@ -41,11 +41,15 @@ impl App {
         Ok(message_id)
     }
 
-    /// Pushes a message to every connection of every attached node.
+    /// Pushes a message to every connection of every attached node, as many at a time as the nodes are set to.
     pub fn push_to_all(&self, request: PushToAllRequest) -> Result<(), Error> {
         let message = self.service_message(request.command, request.content)?;
-        let body: connect::Message = message.to_wire();
-        self.nodes.push_to_all(&Item::PushAll(PushAll { message: body.encode_to_vec().into() }));
+        let push = PushAll { message: message.encode(), message_id: message.id };
+        let under_way_max = self.limits.push_all_max;
+        if !self.nodes.push_to_all(&push, under_way_max) {
+            let problem = format!("{under_way_max} pushes to all are under way; try again when one is done");
+            return Err(Error::refused(ResultCode::TooManyRequests, problem));
+        }
         Ok(())
     }
 

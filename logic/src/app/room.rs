@@ -1,9 +1,15 @@
 //! Rooms: messages to whoever is there, in one order for all, and who is there.
 
+use std::time::Instant;
+
 use bytes::Bytes;
 use gim_proto::{
-    ResultCode, check, connect,
-    logic::{self, PushRoomRequest, RoomMove, RoomSubscribed, SubscribeRoomRequest, down_item::Item},
+    ResultCode, check,
+    connect::{self, SendReply},
+    logic::{
+        self, CountRoomMembersRequest, PushRoomRequest, RoomMemberCount, RoomMove, RoomSubscribed,
+        SubscribeRoomRequest, down_item::Item,
+    },
 };
 use metrics::counter;
 use tokio::sync::{Mutex, MutexGuard};
@@ -21,6 +27,9 @@ use crate::{
 
 /// Locks that all rooms share: enough that two busy rooms seldom meet.
 const STRIPES: usize = 256;
+
+/// Rooms that one question about members may name.
+const COUNTED_ROOMS_MAX: usize = 1000;
 
 /// A message for a room.
 #[derive(Debug)]
@@ -78,6 +87,43 @@ impl App {
         self.publish(self.ids.next_id(), push).await
     }
 
+    /// Publishes a send of a client, already wrapped; one that repeats an earlier one is answered as that was.
+    pub(super) async fn send_to_room(
+        &self,
+        caller: Caller,
+        room_id: u64,
+        command: i32,
+        content: Bytes,
+        client_msg_id: &str,
+    ) -> Result<SendReply, Error> {
+        let (message_id, created_at_ms) = (self.ids.next_id(), clock::now_ms());
+        let push = RoomPush {
+            room_id,
+            command,
+            content,
+            sender_id: caller.user_id,
+            created_at_ms,
+            is_retained: false,
+            is_priority: false,
+        };
+        let _order = self.room_order.lock(room_id).await;
+        if let Some(reply) = self.room_sends.find(caller.user_id, client_msg_id, Instant::now()) {
+            counter!(names::SEND_DUPLICATES).increment(1);
+            return Ok(reply);
+        }
+        self.publish_in_order(message_id, push).await?;
+        let reply = SendReply { message_id, seq: 0, created_at_ms, duplicate: false };
+        self.room_sends.remember(caller.user_id, client_msg_id, reply, Instant::now());
+        Ok(reply)
+    }
+
+    /// How many connections are in rooms, as the conn nodes told it lately.
+    pub fn count_room_members(&self, request: &CountRoomMembersRequest) -> Result<Vec<RoomMemberCount>, Error> {
+        check::ids("room_ids", &request.room_ids, COUNTED_ROOMS_MAX)?;
+        let count = |&room_id: &u64| RoomMemberCount { room_id, members: self.nodes.room_members(room_id) };
+        Ok(request.room_ids.iter().map(count).collect())
+    }
+
     /// Puts a device's connection into a room, or with room 0 takes it out, at the wish of a trusted service.
     pub async fn subscribe_device(&self, request: SubscribeRoomRequest) -> Result<(), Error> {
         check::id("user_id", request.user_id)?;
@@ -111,7 +157,13 @@ impl App {
     }
 
     /// Numbers a message and queues it for every node that has subscribers.
-    pub(super) async fn publish(&self, message_id: u64, push: RoomPush) -> Result<(), Error> {
+    async fn publish(&self, message_id: u64, push: RoomPush) -> Result<(), Error> {
+        let _order = self.room_order.lock(push.room_id).await;
+        self.publish_in_order(message_id, push).await
+    }
+
+    /// [`App::publish`], while the caller holds the room's lock.
+    async fn publish_in_order(&self, message_id: u64, push: RoomPush) -> Result<(), Error> {
         let message = Message {
             id: message_id,
             command: push.command,
@@ -122,7 +174,6 @@ impl App {
             group_id: 0,
         };
         let wire = connect::Message { room_id: push.room_id, ..message.to_wire() };
-        let _order = self.room_order.lock(push.room_id).await;
         let published = self.shared.publish(wire, push.is_retained).await?;
         for node in &published.nodes {
             let (room_id, message) = (push.room_id, published.encoded.clone());

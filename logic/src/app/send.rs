@@ -13,7 +13,7 @@ use prost::Message as _;
 use tonic::Status;
 
 use super::{
-    App, Caller, RoomPush,
+    App, Caller,
     group_message::{group_command, wrap_for_group},
 };
 use crate::{
@@ -82,7 +82,10 @@ impl App {
             Target::RoomId(room_id) => {
                 check::id("room_id", room_id)?;
                 check::size("client_msg_id", &request.client_msg_id, CLIENT_MSG_ID_BYTES_MAX)?;
-                self.send_to_room(caller, room_id, command, request.content, request_id).await.map(Submitted::Done)
+                let card = self.business.sender_card(caller, request_id).await;
+                let content = wrap(card, 0, request.content);
+                let reply = self.send_to_room(caller, room_id, command, content, &request.client_msg_id).await?;
+                Ok(Submitted::Done(reply))
             }
         }
     }
@@ -136,29 +139,6 @@ impl App {
             request_id: request_id.to_owned(),
         };
         Ok(Submitted::Pending(self.writer.submit(Work::Post(post))?))
-    }
-
-    async fn send_to_room(
-        &self,
-        caller: Caller,
-        room_id: u64,
-        command: i32,
-        content: Bytes,
-        request_id: &str,
-    ) -> Result<SendReply, Error> {
-        let card = self.business.sender_card(caller, request_id).await;
-        let push = RoomPush {
-            room_id,
-            command,
-            content: wrap(card, 0, content),
-            sender_id: caller.user_id,
-            created_at_ms: clock::now_ms(),
-            is_retained: false,
-            is_priority: false,
-        };
-        let (message_id, created_at_ms) = (self.ids.next_id(), push.created_at_ms);
-        self.publish(message_id, push).await?;
-        Ok(SendReply { message_id, seq: 0, created_at_ms, duplicate: false })
     }
 }
 

@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 
-use gim_proto::check;
+use gim_proto::{CloseReason, check};
 use tokio::sync::OwnedRwLockReadGuard;
 
 use super::{App, Caller};
 use crate::{
-    domain::route::{NodeKey, Route},
+    domain::{
+        kick,
+        route::{NodeKey, Route},
+    },
     error::Error,
 };
 
@@ -37,9 +40,18 @@ pub struct SignedIn {
     pub large_group_ids: Vec<u64>,
     /// Held until conn is told of them, so that whoever leaves one meanwhile is out of it after that.
     pub seats: OwnedRwLockReadGuard<()>,
-    /// The connections that lost the device to it (or the new one itself, where a later one is there already), to be closed
-    /// after the answer.
-    pub losers: Vec<Route>,
+    /// The connections that have to go for it (or it for them, where a later one is there already), to be closed after the
+    /// answer.
+    pub losers: Vec<Loser>,
+}
+
+/// A connection that has to go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Loser {
+    /// Which.
+    pub route: Route,
+    /// What its client is told.
+    pub reason: CloseReason,
 }
 
 impl App {
@@ -64,7 +76,7 @@ impl App {
             connection_id: connection.connection_id,
             since_ms: connection.since_ms,
         };
-        let losers = self.shared.put_routes(vec![route.clone()]).await?;
+        let losers = self.put_routes(vec![route.clone()]).await?;
         // Asked only now: what is committed from here on is pushed along the route, what was before is in the answer.
         let newest_seq = self.store.inboxes.newest_seq(user_id).await.unwrap_or_else(|error| {
             tracing::warn!(%error, "signed in without the newest seq; the first heartbeat asks again");
@@ -81,5 +93,24 @@ impl App {
         };
         let large_group_ids = large_groups.into_iter().map(|(_, group_id)| group_id).collect();
         Ok(SignedIn { route, newest_seq, large_group_ids, seats, losers })
+    }
+
+    /// Puts connections in. Returns those that have to go for them.
+    pub async fn put_routes(&self, routes: Vec<Route>) -> Result<Vec<Loser>, Error> {
+        let replaced = self.shared.put_routes(routes.clone()).await?;
+        let mut losers: Vec<Loser> =
+            replaced.into_iter().map(|route| Loser { route, reason: CloseReason::CrReplaced }).collect();
+        if self.kick.is_off() {
+            return Ok(losers);
+        }
+        let mut user_ids: Vec<u64> = routes.iter().map(|route| route.user_id).collect();
+        user_ids.sort_unstable();
+        user_ids.dedup();
+        let all = self.shared.routes_of(&user_ids).await?;
+        for route in kick::losers(&self.kick, &routes, &all) {
+            self.shared.remove_route(&route).await?;
+            losers.push(Loser { route, reason: CloseReason::CrKicked });
+        }
+        Ok(losers)
     }
 }

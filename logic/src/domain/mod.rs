@@ -4,6 +4,7 @@ pub mod clock;
 pub mod device;
 pub mod group;
 pub mod group_change;
+pub mod kick;
 pub mod message;
 pub mod message_id;
 pub mod route;

@@ -1,4 +1,6 @@
-//! What waits to go down to one conn node: one queue for everything, so that what was decided first also leaves first.
+//! What waits to go down to one conn node: one queue for everything, so that what was decided first also leaves first, and one
+//! for priority pushes to rooms, which leave before all that. A priority push still follows whatever put somebody into its
+//! room, and the earlier ones of its room.
 //!
 //! Replies hold the permit of their request, so there are never more of them than requests in flight. Pushes have a limit of
 //! their own, beyond which they are dropped; whose inbox they were for is remembered, and told once there is room. Notices
@@ -48,6 +50,9 @@ pub struct Batch {
 #[derive(Debug, Default)]
 struct State {
     entries: VecDeque<Entry>,
+    urgent: VecDeque<Entry>,
+    /// Per room, how many of `entries` a priority push to it must not overtake.
+    barriers: HashMap<u64, usize>,
     pushes: usize,
     push_bytes: usize,
     owed_hints: HashMap<u64, u64>,
@@ -60,6 +65,10 @@ struct Entry {
     item: DownItem,
     bytes: usize,
     is_push: bool,
+    /// Whether it leaves before what is not.
+    is_urgent: bool,
+    /// The room whose priority pushes must not overtake it.
+    barrier: Option<u64>,
     /// Given back when the reply leaves.
     permit: Option<OwnedSemaphorePermit>,
 }
@@ -79,13 +88,15 @@ impl DownQueue {
     /// Queues a notice; false where so much waits that the node has to be detached.
     pub fn notice(&self, item: Item) -> bool {
         self.add(Entry::new(item, false), |state, settings| {
-            state.entries.len() < settings.down_pushes_max.saturating_mul(2) + settings.in_flight_max
+            state.entries.len() + state.urgent.len()
+                < settings.down_pushes_max.saturating_mul(2) + settings.in_flight_max
         })
     }
 
-    /// Queues a push, or drops it and remembers `owed_hints`: `(connection id, user id)` of its persisted receivers.
-    pub fn push(&self, item: Item, owed_hints: &[(u64, u64)]) {
-        self.push_or(item, |state| state.owe(owed_hints));
+    /// Queues a push, or drops it and remembers `owed_hints`: `(connection id, user id)` of its persisted receivers. False
+    /// where it was dropped. Priority pushes find room where others do not.
+    pub fn push(&self, item: Item, owed_hints: &[(u64, u64)]) -> bool {
+        self.push_or(item, |state| state.owe(owed_hints))
     }
 
     /// Queues a push to a large group, or drops it and, where it is persisted, remembers the group.
@@ -103,15 +114,18 @@ impl DownQueue {
         });
     }
 
-    fn push_or(&self, item: Item, on_drop: impl FnOnce(&mut State)) {
-        self.add(Entry::new(item, true), |state, settings| {
-            let has_room = state.pushes < settings.down_pushes_max && state.push_bytes < settings.down_bytes_max;
+    fn push_or(&self, item: Item, on_drop: impl FnOnce(&mut State)) -> bool {
+        let entry = Entry::new(item, true);
+        let share = if entry.is_urgent { 2 } else { 1 };
+        self.add(entry, |state, settings| {
+            let has_room = state.pushes < settings.down_pushes_max.saturating_mul(share)
+                && state.push_bytes < settings.down_bytes_max.saturating_mul(share);
             if !has_room {
                 counter!(names::LINK_PUSHES_DROPPED).increment(1);
                 on_drop(state);
             }
             has_room
-        });
+        })
     }
 
     /// The next batch, once there is one. `None` once the queue is closed and empty.
@@ -119,7 +133,7 @@ impl DownQueue {
         loop {
             {
                 let mut state = self.lock();
-                if !state.entries.is_empty() {
+                if !state.is_empty() {
                     return Some(state.take(&self.settings));
                 }
                 if state.is_closed {
@@ -149,7 +163,7 @@ impl DownQueue {
             state.pushes += 1;
             state.push_bytes += entry.bytes;
         }
-        state.entries.push_back(entry);
+        state.enqueue(entry);
         drop(state);
         self.filled.notify_one();
         true
@@ -162,19 +176,61 @@ impl DownQueue {
 
 impl Entry {
     fn new(item: Item, is_push: bool) -> Self {
+        let is_urgent = matches!(&item, Item::RoomPush(push) if push.is_priority);
+        let barrier = match &item {
+            Item::PacketReply(reply) => reply.subscribed.as_ref().map(|subscribed| subscribed.room_id),
+            Item::RoomMove(room_move) => room_move.subscribed.as_ref().map(|subscribed| subscribed.room_id),
+            Item::RoomPush(push) if push.is_priority => Some(push.room_id),
+            _ => None,
+        };
         let item = DownItem { item: Some(item) };
-        Self { bytes: item.encoded_len(), item, is_push, permit: None }
+        Self { bytes: item.encoded_len(), item, is_push, is_urgent, barrier, permit: None }
     }
 }
 
 impl State {
+    fn is_empty(&self) -> bool {
+        self.entries.is_empty() && self.urgent.is_empty()
+    }
+
+    fn enqueue(&mut self, entry: Entry) {
+        if let Some(room_id) = entry.barrier {
+            if entry.is_urgent && !self.barriers.contains_key(&room_id) {
+                self.urgent.push_back(entry);
+                return;
+            }
+            *self.barriers.entry(room_id).or_default() += 1;
+        }
+        self.entries.push_back(entry);
+    }
+
+    fn front(&self) -> Option<&Entry> {
+        self.urgent.front().or_else(|| self.entries.front())
+    }
+
+    fn pop(&mut self) -> Option<Entry> {
+        if let Some(entry) = self.urgent.pop_front() {
+            return Some(entry);
+        }
+        let entry = self.entries.pop_front()?;
+        if let Some(room_id) = entry.barrier
+            && let Some(count) = self.barriers.get_mut(&room_id)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.barriers.remove(&room_id);
+            }
+        }
+        Some(entry)
+    }
+
     fn take(&mut self, settings: &LinkSettings) -> Batch {
         let mut batch = Batch::default();
         let mut bytes = 0;
         while batch.items.len() < settings.batch_items_max
-            && let Some(next) = self.entries.front()
+            && let Some(next) = self.front()
             && (batch.items.is_empty() || bytes + next.bytes <= BATCH_BYTES_MAX)
-            && let Some(entry) = self.entries.pop_front()
+            && let Some(entry) = self.pop()
         {
             bytes += entry.bytes;
             if entry.is_push {
@@ -210,7 +266,7 @@ impl State {
 mod tests {
     use std::sync::Arc;
 
-    use gim_proto::logic::{Kick, PacketReply, Push};
+    use gim_proto::logic::{Kick, PacketReply, Push, RoomMove, RoomPush, RoomSubscribed};
     use tokio::sync::Semaphore;
 
     use super::*;
@@ -298,6 +354,33 @@ mod tests {
         assert_eq!(in_flight.available_permits(), 0);
         assert_eq!(queue.take().await.unwrap().items.len(), 3);
         assert_eq!(in_flight.available_permits(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_priority_push_overtakes_but_not_what_put_somebody_into_its_room() {
+        let queue = queue(|settings| settings.down_pushes_max = 2);
+        let room_push = |room_id, text: &'static str, is_priority| {
+            Item::RoomPush(RoomPush { room_id, message: text.into(), is_priority })
+        };
+        let joined = |room_id| {
+            let subscribed = Some(RoomSubscribed { room_id, retained: Vec::new() });
+            Item::RoomMove(RoomMove { connection_id: 1, subscribed })
+        };
+        assert!(queue.push(room_push(8, "normal 8", false), &[]));
+        assert!(queue.notice(joined(9)));
+        assert!(queue.push(room_push(9, "normal 9", false), &[]));
+        assert!(!queue.push(room_push(9, "dropped", false), &[]), "the queue is full");
+        assert!(queue.push(room_push(8, "urgent 8", true), &[]), "but not for what is urgent");
+        assert!(queue.push(room_push(9, "urgent 9", true), &[]));
+        assert!(!queue.push(room_push(9, "one too many", true), &[]));
+        let items = queue.take().await.unwrap().items;
+        let name = |item: &DownItem| match &item.item {
+            Some(Item::RoomPush(push)) => String::from_utf8(push.message.to_vec()).unwrap(),
+            _ => "joined 9".to_owned(),
+        };
+        let order: Vec<String> = items.iter().map(name).collect();
+        assert_eq!(order, ["urgent 8", "normal 8", "joined 9", "normal 9", "urgent 9"]);
+        assert!(queue.lock().barriers.is_empty());
     }
 
     #[test]

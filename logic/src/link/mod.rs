@@ -16,5 +16,6 @@ pub mod nodes;
 mod packet;
 pub mod service;
 mod session;
+pub mod tally;
 
 pub use service::hint;

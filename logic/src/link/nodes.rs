@@ -5,13 +5,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use foldhash::HashMap;
 use gim_proto::{
     CloseReason,
-    logic::{GroupPush, Kick, down_item::Item},
+    logic::{GroupPush, Kick, PushAll, down_item::Item},
 };
 use metrics::gauge;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use super::down_queue::DownQueue;
+use super::{down_queue::DownQueue, tally::Tally};
 use crate::{
     domain::route::{NodeKey, Route},
     metrics as names,
@@ -41,6 +41,8 @@ pub struct NodeLink {
     pub queue: DownQueue,
     /// Requests under way.
     pub in_flight: Arc<Semaphore>,
+    /// What the node told of itself.
+    pub tally: Tally,
     /// Fires when the stream has to end: the node re-attached, takes nothing, or this service stops.
     pub stop: CancellationToken,
 }
@@ -62,6 +64,7 @@ impl Nodes {
             key: Arc::new(key),
             queue: DownQueue::new(self.settings.clone()),
             in_flight: Arc::new(Semaphore::new(self.settings.in_flight_max)),
+            tally: Tally::default(),
             stop: self.stop.child_token(),
         });
         let _one_at_a_time = self.transition.lock().await;
@@ -92,17 +95,27 @@ impl Nodes {
     /// Queues a push for a node. Where it is not attached just now, its devices learn of the message when it is again.
     pub fn push(&self, node: &NodeKey, item: Item, owed_hints: &[(u64, u64)]) {
         match self.find(node) {
-            Some(link) => link.queue.push(item, owed_hints),
+            Some(link) => {
+                link.queue.push(item, owed_hints);
+            }
             None => metrics::counter!(names::LINK_PUSHES_DROPPED).increment(1),
         }
     }
 
-    /// Queues the same push for every attached node.
-    pub fn push_to_all(&self, item: &Item) {
-        let links: Vec<_> = self.lock().values().cloned().collect();
-        for link in links {
-            link.queue.push(item.clone(), &[]);
+    /// Queues the same push for every attached node; false, and nothing done, while one is busy with `under_way_max` others.
+    pub fn push_to_all(&self, push: &PushAll, under_way_max: usize) -> bool {
+        // Held across the check and the push, so that two of them never both take the last place.
+        let links = self.lock();
+        if links.values().any(|link| link.tally.pushes_to_all() >= under_way_max) {
+            return false;
         }
+        for link in links.values() {
+            link.tally.begin_push_to_all(push.message_id);
+            if !link.queue.push(Item::PushAll(push.clone()), &[]) {
+                link.tally.end_push_to_all(push.message_id);
+            }
+        }
+        true
     }
 
     /// Queues a message to a large group for every attached node.
@@ -120,12 +133,16 @@ impl Nodes {
         }
     }
 
-    /// Closes a connection that lost its device to a newer sign-in.
-    pub fn kick_replaced(&self, loser: &Route) {
-        let reason = CloseReason::CrReplaced;
-        let kick =
-            Kick { connection_id: loser.connection_id, reason: reason as i32, message: reason.rule().text.to_owned() };
-        self.notice(&loser.node, Item::Kick(kick));
+    /// How many connections are in a room, on all attached nodes.
+    pub fn room_members(&self, room_id: u64) -> u64 {
+        self.lock().values().map(|link| link.tally.members_of(room_id)).sum()
+    }
+
+    /// Closes a connection.
+    pub fn kick(&self, route: &Route, reason: CloseReason) {
+        let message = reason.rule().text.to_owned();
+        let kick = Kick { connection_id: route.connection_id, reason: reason as i32, message };
+        self.notice(&route.node, Item::Kick(kick));
     }
 
     /// Ends the stream of a node: it comes back and announces its connections and rooms.

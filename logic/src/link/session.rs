@@ -142,6 +142,8 @@ impl Session {
                 self.context.tasks.spawn(async move { context.newest_seqs(question, permit).await });
             }
             UpItemKind::PushResult(result) => self.context.forget(&result.gone_connection_ids).await,
+            UpItemKind::RoomMembers(counts) => self.context.link.tally.count_rooms(&counts.rooms),
+            UpItemKind::PushAllDone(done) => self.context.link.tally.end_push_to_all(done.message_id),
             UpItemKind::Announce(_) => unreachable!("announcements are gathered before"),
         }
     }
@@ -323,7 +325,7 @@ impl Context {
         self.link.queue.reply(Item::SignInResult(answer), permit);
         drop(held);
         for loser in &losers {
-            self.app.nodes.kick_replaced(loser);
+            self.app.nodes.kick(&loser.route, loser.reason);
         }
     }
 
@@ -348,8 +350,8 @@ impl Context {
             since_ms: connection.since_ms.min(now_ms),
         };
         let routes = connections.iter().zip(types).map(route).collect();
-        match self.app.shared.put_routes(routes).await {
-            Ok(losers) => losers.iter().for_each(|loser| self.app.nodes.kick_replaced(loser)),
+        match self.app.put_routes(routes).await {
+            Ok(losers) => losers.iter().for_each(|loser| self.app.nodes.kick(&loser.route, loser.reason)),
             Err(error) => {
                 // Without their routes the node's users would be cut off unseen: it has to come again.
                 tracing::error!(%error, node = self.link.key.name, "announced connections were not taken up");

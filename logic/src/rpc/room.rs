@@ -1,8 +1,8 @@
 //! `RoomIntService` and `RoomExtService`.
 
 use gim_proto::logic::{
-    PushRoomRequest, SubscribeRoomRequest, room_ext_service_server::RoomExtService,
-    room_int_service_server::RoomIntService,
+    CountRoomMembersReply, CountRoomMembersRequest, PushRoomRequest, SubscribeRoomRequest,
+    room_ext_service_server::RoomExtService, room_int_service_server::RoomIntService,
 };
 use tonic::{Request, Response, Status, async_trait};
 
@@ -18,6 +18,14 @@ impl RoomIntService for Services {
     async fn subscribe_room(&self, request: Request<SubscribeRoomRequest>) -> Result<Response<()>, Status> {
         self.app.subscribe_device(request.into_inner()).await?;
         Ok(Response::new(()))
+    }
+
+    async fn count_members(
+        &self,
+        request: Request<CountRoomMembersRequest>,
+    ) -> Result<Response<CountRoomMembersReply>, Status> {
+        let rooms = self.app.count_room_members(request.get_ref())?;
+        Ok(Response::new(CountRoomMembersReply { rooms }))
     }
 }
 

@@ -40,6 +40,11 @@ const PAGE: &str = "SELECT gm.seq, m.id, m.command, m.content, m.sender_id, m.cr
                     FROM group_message gm JOIN message m ON m.id = gm.message_id \
                     WHERE gm.group_id = ? AND gm.seq > ? ORDER BY gm.seq LIMIT ?";
 
+const HISTORY: &str = "SELECT gm.seq, m.id, m.command, m.content, m.sender_id, m.created_at_ms, m.status, m.group_id \
+                       FROM group_message gm JOIN message m ON m.id = gm.message_id \
+                       WHERE gm.group_id = ? AND gm.seq > ? AND gm.seq < ? ORDER BY gm.seq DESC LIMIT ?";
+const JOINED_AFTER: &str = "SELECT joined_after_seq FROM group_member WHERE group_id = ? AND user_id = ?";
+
 /// The repository.
 #[derive(Debug, Clone)]
 pub struct Groups {
@@ -112,6 +117,26 @@ impl Groups {
         let rows = NEWEST_SEQS.fetch(&mut connection, group_ids, bind).await?;
         let read = |row: &AnyRow| Ok((from_sql(row.try_get(0)?), from_sql(row.try_get(1)?)));
         Ok(rows.iter().map(read).collect::<Result<_, sqlx::Error>>()?)
+    }
+
+    /// After which message of the timeline a user joined a group; none for one who is not in it.
+    pub async fn joined_after(&self, group_id: u64, user_id: u64) -> Result<Option<u64>, StoreError> {
+        let query = sqlx::query_scalar(JOINED_AFTER).bind(to_sql(group_id)).bind(to_sql(user_id));
+        let seq: Option<i64> = query.fetch_optional(&self.reader).await?;
+        Ok(seq.map(from_sql))
+    }
+
+    /// At most `limit` messages of a timeline after one seq and before another, descending, each with its seq.
+    pub async fn history(
+        &self,
+        group_id: u64,
+        after_seq: u64,
+        before_seq: u64,
+        limit: u32,
+    ) -> Result<Vec<(u64, Message)>, StoreError> {
+        let query = sqlx::query(HISTORY).bind(to_sql(group_id)).bind(to_sql(after_seq)).bind(to_sql(before_seq));
+        let rows = query.bind(i64::from(limit)).fetch_all(&self.reader).await?;
+        Ok(rows.iter().map(read_message).collect::<Result<_, sqlx::Error>>()?)
     }
 
     /// At most `limit` messages of a timeline after `seq`, ascending, each with its seq.

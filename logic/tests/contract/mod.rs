@@ -4,5 +4,7 @@
 mod conversation;
 mod group;
 mod link;
+mod presence;
+mod room;
 mod rpc;
 mod store;

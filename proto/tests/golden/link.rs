@@ -31,6 +31,10 @@ fn subscribed() -> RoomSubscribed {
     RoomSubscribed { room_id: 101, retained: vec!["first".into(), "second".into()] }
 }
 
+fn room_members() -> RoomMemberCount {
+    RoomMemberCount { room_id: 101, members: 102 }
+}
+
 pub fn samples() -> Vec<Sample> {
     [up_samples(), up_item_samples(), down_samples(), down_item_samples()].into_iter().flatten().collect()
 }
@@ -82,6 +86,8 @@ fn up_samples() -> Vec<Sample> {
             NewestSeqQuestion { connections: vec![ConnectionUser { connection_id: 101, user_id: 102 }] },
         ),
         sample("logic.ConnectionUser", ConnectionUser { connection_id: 101, user_id: 102 }),
+        sample("logic.RoomMembers", RoomMembers { rooms: vec![room_members()] }),
+        sample("logic.PushAllDone", PushAllDone { message_id: 101 }),
         sample("logic.PushResult", PushResult { gone_connection_ids: vec![101, u64::MAX] }),
     ]
 }
@@ -95,6 +101,8 @@ fn up_item_samples() -> Vec<Sample> {
         sample("logic.UpItem.room_release", up(Item::RoomRelease(RoomRelease { room_id: 4 }))),
         sample("logic.UpItem.announce", up(Item::Announce(Announce { what: Some(announce::What::RoomId(5)) }))),
         sample("logic.UpItem.newest_seq", up(Item::NewestSeq(NewestSeqQuestion { connections: vec![] }))),
+        sample("logic.UpItem.room_members", up(Item::RoomMembers(RoomMembers { rooms: vec![room_members()] }))),
+        sample("logic.UpItem.push_all_done", up(Item::PushAllDone(PushAllDone { message_id: 9 }))),
         sample("logic.UpItem.push_result", up(Item::PushResult(PushResult { gone_connection_ids: vec![7] }))),
     ]
 }
@@ -143,7 +151,8 @@ fn down_samples() -> Vec<Sample> {
         ),
         sample("logic.PushTarget", target),
         sample("logic.RoomPush", RoomPush { room_id: 101, message: "message".into(), is_priority: true }),
-        sample("logic.PushAll", PushAll { message: "message".into() }),
+        sample("logic.PushAll", PushAll { message: "message".into(), message_id: 0 }),
+        sample("logic.PushAll.message_id", PushAll { message: "message".into(), message_id: 102 }),
         sample("logic.Kick", kick),
         sample("logic.RoomMove", RoomMove { connection_id: 101, subscribed: Some(subscribed()) }),
         sample(
@@ -183,7 +192,7 @@ fn down_item_samples() -> Vec<Sample> {
         ),
         sample("logic.DownItem.push", down(Item::Push(Push { message: "3".into(), ..Push::default() }))),
         sample("logic.DownItem.room_push", down(Item::RoomPush(RoomPush { room_id: 4, ..RoomPush::default() }))),
-        sample("logic.DownItem.push_all", down(Item::PushAll(PushAll { message: "5".into() }))),
+        sample("logic.DownItem.push_all", down(Item::PushAll(PushAll { message: "5".into(), message_id: 0 }))),
         sample("logic.DownItem.kick", down(Item::Kick(Kick { connection_id: 6, ..Kick::default() }))),
         sample("logic.DownItem.room_move", down(Item::RoomMove(RoomMove { connection_id: 7, ..RoomMove::default() }))),
         sample("logic.DownItem.newest_seq", down(Item::NewestSeq(NewestSeqAnswer { connections: vec![] }))),

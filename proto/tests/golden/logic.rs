@@ -186,6 +186,12 @@ fn room_samples() -> Vec<Sample> {
             "logic.SubscribeRoomRequest",
             SubscribeRoomRequest { user_id: 101, device_id: 102, room_id: 103, seq: 104 },
         ),
+        sample("logic.CountRoomMembersRequest", CountRoomMembersRequest { room_ids: vec![101, 1001] }),
+        sample(
+            "logic.CountRoomMembersReply",
+            CountRoomMembersReply { rooms: vec![RoomMemberCount { room_id: 101, members: 102 }] },
+        ),
+        sample("logic.RoomMemberCount", RoomMemberCount { room_id: 101, members: 102 }),
         sample("logic.LocateRequest", LocateRequest { platform: "platform".into(), room_id: 102 }),
         sample(
             "logic.LocateReply",
