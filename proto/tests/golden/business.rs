@@ -31,6 +31,16 @@ fn friend() -> Friend {
     }
 }
 
+fn friend_request() -> FriendRequest {
+    FriendRequest {
+        user_id: 101,
+        nickname: "nickname".into(),
+        avatar_url: "avatar".into(),
+        description: "description".into(),
+        create_time: 1_700_000_105,
+    }
+}
+
 pub fn samples() -> Vec<Sample> {
     [user_samples(), friend_samples()].into_iter().flatten().collect()
 }
@@ -57,8 +67,17 @@ fn user_samples() -> Vec<Sample> {
                 extra: "extra".into(),
             },
         ),
-        sample("business.SearchUserRequest", SearchUserRequest { key: "key".into() }),
-        sample("business.SearchUserReply", SearchUserReply { users: vec![user(), User::default()] }),
+        sample("business.SearchUserRequest", SearchUserRequest { key: "key".into(), ..SearchUserRequest::default() }),
+        sample("business.SearchUserRequest.page", SearchUserRequest { key: "key".into(), from: 102, limit: 3 }),
+        sample(
+            "business.SearchUserReply",
+            SearchUserReply { users: vec![user(), User::default()], ..SearchUserReply::default() },
+        ),
+        sample("business.SearchUserReply.page", SearchUserReply { users: vec![user()], next: 102 }),
+        sample("business.SignOutRequest", SignOutRequest { all_devices: true }),
+        sample("business.RevokeTokensRequest", RevokeTokensRequest { user_id: 101, device_id: 102 }),
+        sample("business.MayWriteRequest", MayWriteRequest { from_user_id: 101, to_user_id: 102 }),
+        sample("business.MayWriteReply", MayWriteReply { code: 10210, message: "message".into() }),
         sample("business.AuthRequest", AuthRequest { user_id: 101, device_id: 102, token: "token".into() }),
         sample("business.GetUsersRequest", GetUsersRequest { user_ids: HashMap::from([(101, 2)]) }),
         sample("business.GetUsersReply", GetUsersReply { users: HashMap::from([(101, user())]) }),
@@ -77,8 +96,24 @@ fn friend_samples() -> Vec<Sample> {
     vec![
         sample(
             "business.FriendSendMessageRequest",
-            FriendSendMessageRequest { user_id: 101, content: "content".into() },
+            FriendSendMessageRequest {
+                user_id: 101,
+                content: "content".into(),
+                ..FriendSendMessageRequest::default()
+            },
         ),
+        sample(
+            "business.FriendSendMessageRequest.key",
+            FriendSendMessageRequest { user_id: 101, content: "content".into(), client_msg_id: "key".into() },
+        ),
+        sample("business.FriendRemoveRequest", FriendRemoveRequest { friend_id: 101 }),
+        sample("business.FriendRequest", friend_request()),
+        sample(
+            "business.GetFriendRequestsReply",
+            GetFriendRequestsReply { requests: vec![friend_request(), FriendRequest::default()] },
+        ),
+        sample("business.FriendBlockRequest", FriendBlockRequest { user_id: 101 }),
+        sample("business.GetBlockedReply", GetBlockedReply { users: vec![user(), User::default()] }),
         sample("business.FriendSendMessageReply", FriendSendMessageReply { message_id: 101 }),
         sample(
             "business.FriendAddRequest",

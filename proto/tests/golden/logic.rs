@@ -96,6 +96,22 @@ fn message_samples() -> Vec<Sample> {
         ),
         sample("logic.PushToUsersReply", PushToUsersReply { message_id: 101 }),
         sample("logic.PushToAllRequest", PushToAllRequest { command: 101, content: "content".into() }),
+        sample(
+            "logic.SendAsRequest",
+            SendAsRequest {
+                user_id: 101,
+                device_id: 102,
+                to_user_id: 103,
+                command: 1,
+                content: "content".into(),
+                client_msg_id: "key".into(),
+            },
+        ),
+        sample(
+            "logic.RevokeRequest",
+            RevokeRequest { user_id: 101, device_id: 102, not_before_ms: 1_700_000_000_123 },
+        ),
+        sample("logic.ForgetRequest", ForgetRequest { user_id: 101, peer_id: 102 }),
     ]
 }
 
