@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use clap::ValueEnum;
 use gim_proto::{
     business::{SignInReply, SignInRequest, user_ext_service_client::UserExtServiceClient},
@@ -25,6 +25,8 @@ use crate::{
 pub enum TokenSource {
     /// Each signs up at business.
     Business,
+    /// Each signs up at business, which gives JSON Web Tokens (its setting `jwt.key_file`) that logic checks without it.
+    Jwt,
     /// They are made up, and `gim-bench backend` stands in for business.
     Backend,
 }
@@ -60,7 +62,8 @@ impl User {
 /// New users, with a device each.
 pub fn sign_up(target: &Target, source: TokenSource, code: &str, count: usize) -> anyhow::Result<Vec<User>> {
     match source {
-        TokenSource::Business => sign_up_at_business(target, code, count),
+        TokenSource::Business => sign_up_at_business(target, code, count, |_| true),
+        TokenSource::Jwt => sign_up_at_business(target, code, count, |token| token.split('.').count() == 3),
         TokenSource::Backend => Ok(make_up(count)),
     }
 }
@@ -73,7 +76,12 @@ fn make_up(count: usize) -> Vec<User> {
 }
 
 /// Signs `count` new users in at business, with a device each.
-fn sign_up_at_business(target: &Target, code: &str, count: usize) -> anyhow::Result<Vec<User>> {
+fn sign_up_at_business(
+    target: &Target,
+    code: &str,
+    count: usize,
+    is_right: impl Fn(&str) -> bool,
+) -> anyhow::Result<Vec<User>> {
     let mut progress = Progress::new("signing up", count as u64);
     let mut users = Vec::with_capacity(count);
     target.runtime().block_on(async {
@@ -85,7 +93,9 @@ fn sign_up_at_business(target: &Target, code: &str, count: usize) -> anyhow::Res
                 asked += 1;
             }
             let reply = calls.join_next().await.context("no sign-in is under way")?;
-            users.push(reply.context("a sign-in ended early")??.into());
+            let reply = reply.context("a sign-in ended early")??;
+            ensure!(is_right(&reply.token), "business gives no JSON Web Tokens: its setting jwt.key_file is empty");
+            users.push(reply.into());
             progress.show(users.len() as u64, || format!("{} of {count} users", users.len()));
         }
         Ok(users)

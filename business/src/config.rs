@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use gim_config::{
-    Settings, admin::AdminSettings, grpc::GrpcSettings, listen::Endpoint, logging::LogSettings, sql::DatabaseSettings,
+    Settings, admin::AdminSettings, grpc::GrpcSettings, jwt::JwtAlgorithm, listen::Endpoint, logging::LogSettings,
+    sql::DatabaseSettings,
 };
 use serde::{Deserialize, Serialize};
 
@@ -25,6 +26,10 @@ pub struct BusinessSettings {
     pub logic: LogicSettings,
     /// How users sign in.
     pub sign_in: SignInSettings,
+    /// Tokens that logic can check by itself.
+    pub jwt: JwtSettings,
+    /// What friends may and others may not.
+    pub friends: FriendSettings,
     /// Sizes and counts.
     pub limits: Limits,
 }
@@ -55,6 +60,30 @@ pub struct SignInSettings {
     pub tracked_numbers_max: u32,
 }
 
+/// The section `[jwt]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct JwtSettings {
+    /// HS256: a secret; EdDSA: a private key in PEM. Empty: tokens are random texts, which only this service can check.
+    pub key_file: PathBuf,
+    /// What tokens are signed with.
+    pub algorithm: JwtAlgorithm,
+    /// The `kid` in their header; empty for none.
+    pub key_id: String,
+    /// What they say as `iss`; empty for nothing.
+    pub issuer: String,
+    /// What they say as `aud`; empty for nothing.
+    pub audience: String,
+}
+
+/// The section `[friends]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct FriendSettings {
+    /// Whether only friends may write to each other by PC_SEND; else everybody may who is not blocked.
+    pub only_friends_write: bool,
+}
+
 /// The section `[limits]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -81,6 +110,8 @@ pub struct Limits {
     pub users_per_call_max: usize,
     /// Most friends of a user, together with the requests of that user that nobody agreed to yet.
     pub friends_max: u32,
+    /// Most users whom one user blocks.
+    pub blocked_max: u32,
 }
 
 impl Default for BusinessSettings {
@@ -93,6 +124,8 @@ impl Default for BusinessSettings {
             database: DatabaseSettings::default(),
             logic: LogicSettings::default(),
             sign_in: SignInSettings::default(),
+            jwt: JwtSettings::default(),
+            friends: FriendSettings::default(),
             limits: Limits::default(),
         }
     }
@@ -131,6 +164,7 @@ impl Default for Limits {
             search_results_max: 50,
             users_per_call_max: 1_000,
             friends_max: 1_000,
+            blocked_max: 1_000,
         }
     }
 }
@@ -177,15 +211,16 @@ impl SignInSettings {
 
 impl Limits {
     fn validate(&self) -> Result<(), String> {
-        const TEXT_BYTES_MAX: u64 = 1 << 20;
+        // The largest TEXT of MySQL.
+        const TEXT_BYTES_MAX: u64 = 65_535;
+        within("limits.phone_number_bytes_max", self.phone_number_bytes_max as u64, 1, 255)?;
+        within("limits.content_bytes_max", self.content_bytes_max as u64, 1, 1 << 20)?;
         let texts = [
-            ("phone_number_bytes_max", self.phone_number_bytes_max),
             ("nickname_bytes_max", self.nickname_bytes_max),
             ("avatar_url_bytes_max", self.avatar_url_bytes_max),
             ("extra_bytes_max", self.extra_bytes_max),
             ("remarks_bytes_max", self.remarks_bytes_max),
             ("description_bytes_max", self.description_bytes_max),
-            ("content_bytes_max", self.content_bytes_max),
             ("device_text_bytes_max", self.device_text_bytes_max),
         ];
         for (name, value) in texts {
@@ -194,7 +229,8 @@ impl Limits {
         within("limits.search_results_max", self.search_results_max, 1, 1_000)?;
         // Each id is a parameter of one statement, and databases take 32,766 of them at most.
         within("limits.users_per_call_max", self.users_per_call_max as u64, 1, 10_000)?;
-        within("limits.friends_max", self.friends_max, 1, 100_000)
+        within("limits.friends_max", self.friends_max, 1, 100_000)?;
+        within("limits.blocked_max", self.blocked_max, 1, 100_000)
     }
 }
 

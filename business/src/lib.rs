@@ -6,6 +6,7 @@
 //! - `rpc`: the gRPC services. Reads who calls, checks fields by name, turns errors into statuses, logs them once.
 //! - `app`: one use case per function, read top-down: sign-in, token check, profile, friends.
 //! - `store` and `logic`: the SQL tables, and the calls to the logic service (device ids, pushes).
+//! - `jwt`: tokens that logic can check by itself.
 //! - `domain`: rules without IO; what depends on time takes it as an argument.
 //!
 //! Everything runs on the Tokio runtime that [`start`] is called on. There is no global state: several services may
@@ -16,12 +17,13 @@ mod clock;
 mod config;
 mod domain;
 mod error;
+mod jwt;
 mod logic;
 mod metrics;
 mod rpc;
 mod service;
 mod store;
 
-pub use config::{BusinessSettings, Limits, LogicSettings, SignInSettings};
+pub use config::{BusinessSettings, FriendSettings, JwtSettings, Limits, LogicSettings, SignInSettings};
 pub use domain::code::{CodeCheck, CodeCheckError};
 pub use service::{Business, StartError, start, start_with_code_check};

@@ -12,7 +12,8 @@ use gim_proto::{
     code::ERROR_DOMAIN,
     connect::MessageCommand,
     logic::{
-        Device, DeviceSaveRequest, PushToUsersRequest, device_int_service_client::DeviceIntServiceClient,
+        Device, DeviceSaveRequest, ForgetRequest, PushToUsersRequest, RevokeRequest, SendAsRequest,
+        access_int_service_client::AccessIntServiceClient, device_int_service_client::DeviceIntServiceClient,
         message_int_service_client::MessageIntServiceClient,
     },
     metadata,
@@ -27,6 +28,7 @@ use crate::{config::LogicSettings, metrics::LOGIC_FAILURES_TOTAL};
 pub struct Logic {
     devices: DeviceIntServiceClient<PeerChannel>,
     messages: MessageIntServiceClient<PeerChannel>,
+    access: AccessIntServiceClient<PeerChannel>,
 }
 
 /// Why a call to logic was not done.
@@ -56,7 +58,8 @@ impl Logic {
         let channel = grpc::channel(&settings.endpoint, internal_token, Some(timeout))?;
         Ok(Self {
             devices: DeviceIntServiceClient::new(channel.clone()),
-            messages: MessageIntServiceClient::new(channel),
+            messages: MessageIntServiceClient::new(channel.clone()),
+            access: AccessIntServiceClient::new(channel),
         })
     }
 
@@ -81,6 +84,33 @@ impl Logic {
         let request = with_request_id(message, request_id);
         let reply = self.messages.clone().push_to_users(request).await.map_err(LogicError::new)?;
         Ok(reply.into_inner().message_id)
+    }
+
+    /// Sends a message of one user to another one and returns its id once it is durable.
+    pub async fn send_as(&self, message: SendAsRequest, request_id: &str) -> Result<u64, LogicError> {
+        let request = with_request_id(message, request_id);
+        let reply = self.messages.clone().send_as(request).await.map_err(LogicError::new)?;
+        Ok(reply.into_inner().message_id)
+    }
+
+    /// Tokens of a user's device (0: of all devices) that were issued before a moment are worthless.
+    pub async fn revoke(
+        &self,
+        user_id: u64,
+        device_id: u64,
+        not_before_ms: i64,
+        request_id: &str,
+    ) -> Result<(), LogicError> {
+        let request = with_request_id(RevokeRequest { user_id, device_id, not_before_ms }, request_id);
+        self.access.clone().revoke(request).await.map_err(LogicError::new)?;
+        Ok(())
+    }
+
+    /// What logic remembers of a user, or (with a peer) of whether the two may write to each other, is out of date.
+    pub async fn forget(&self, user_id: u64, peer_id: u64, request_id: &str) -> Result<(), LogicError> {
+        let request = with_request_id(ForgetRequest { user_id, peer_id }, request_id);
+        self.access.clone().forget(request).await.map_err(LogicError::new)?;
+        Ok(())
     }
 }
 

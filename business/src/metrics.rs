@@ -9,3 +9,5 @@ pub const ATTEMPTS_EVICTED_TOTAL: &str = "business_sign_in_attempts_evicted_tota
 pub const TOKEN_CHECKS_TOTAL: &str = "business_token_checks_total";
 /// Calls to logic that failed, by `result`: `refused`, `away`, `failed`.
 pub const LOGIC_FAILURES_TOTAL: &str = "business_logic_failures_total";
+/// Calls that revoked tokens.
+pub const REVOCATIONS_TOTAL: &str = "business_revocations_total";

@@ -16,6 +16,7 @@ use crate::{
     app::{friend::Friends, profile::Profiles, sign_in::SignIns, tokens::Tokens},
     config::{BusinessSettings, SignInSettings},
     domain::code::{CodeCheck, DevelopmentCode},
+    jwt::JwtMaker,
     logic::Logic,
     rpc::{self, UseCases},
     store::{MIGRATIONS, Store},
@@ -79,11 +80,12 @@ pub async fn start_with_code_check(
 
     let store = Store::new(database.clone());
     let logic = Logic::new(&settings.logic, &settings.grpc.internal_token).map_err(StartError::Settings)?;
+    let jwt = JwtMaker::new(&settings.jwt).map_err(StartError::Settings)?;
     let use_cases = UseCases {
-        tokens: Tokens::new(store.clone()),
-        sign_ins: SignIns::new(&settings.sign_in, store.clone(), logic.clone(), code_check),
-        profiles: Profiles::new(store.clone()),
-        friends: Friends::new(store, logic, settings.limits.friends_max),
+        tokens: Tokens::new(store.clone(), logic.clone()),
+        sign_ins: SignIns::new(&settings.sign_in, jwt, store.clone(), logic.clone(), code_check),
+        profiles: Profiles::new(store.clone(), logic.clone()),
+        friends: Friends::new(&settings.friends, &settings.limits, store, logic),
     };
     let routes = rpc::routes(use_cases, &settings.limits);
     let grpc = grpc::serve(&settings.grpc, routes, &rpc::SERVICE_NAMES).await?;

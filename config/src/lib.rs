@@ -5,6 +5,7 @@
 //! - [`logging`]: structured logs on standard error
 //! - [`ready`] and [`admin`]: `/metrics`, `/healthz` and `/readyz` on a listener of their own
 //! - [`grpc`]: serving with health, reflection, request ids and the internal token; lazily connected channels
+//! - [`gather`]: questions that share a read; [`jwt`]: algorithms and key files of JSON Web Tokens
 //! - [`shutdown`]: the first signal drains, the second stops
 //! - [`sql`] (feature `sql`): opening and migrating a database
 //! - `testing` (feature `testing`): the databases that tests run against
@@ -14,7 +15,9 @@
 
 pub mod admin;
 pub mod args;
+pub mod gather;
 pub mod grpc;
+pub mod jwt;
 pub mod listen;
 pub mod logging;
 pub mod ready;

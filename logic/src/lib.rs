@@ -8,6 +8,7 @@
 //! - [`domain`]: what a message, an id, a route is; no IO
 //! - [`app`]: the use cases, one per file
 //! - [`link`]: the streams of conn nodes; [`rpc`]: the gRPC services
+//! - [`access`]: tokens that are checked here
 //! - [`store`]: SQL, and the inbox writer that group-commits
 //! - [`route`]: who is where, and the way of a message to the nodes
 //! - [`business`]: the client of the service that knows users and tokens
@@ -15,6 +16,7 @@
 //!
 //! All of it runs on Tokio. Nothing is global: several services may live in one process.
 
+pub mod access;
 pub mod app;
 pub mod business;
 pub mod domain;

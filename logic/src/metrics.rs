@@ -36,3 +36,7 @@ pub const GROUP_PUSHES: &str = "logic_group_pushes_total";
 pub const ROOMS_FULL: &str = "logic_rooms_full_total";
 /// Calls of the business service that did not succeed, by call.
 pub const BUSINESS_FAILED: &str = "logic_business_failed_total";
+/// Tokens that were checked here, by result: `ok`, `refused`, `revoked`.
+pub const JWT_CHECKS: &str = "logic_jwt_checks_total";
+/// Revocations that were stored.
+pub const REVOCATIONS: &str = "logic_revocations_total";

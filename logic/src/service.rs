@@ -16,6 +16,7 @@ use tokio::{
 };
 
 use crate::{
+    access::jwt::JwtCheck,
     app::{App, RoomOrder, RoomSends},
     business::Business,
     domain::{
@@ -60,6 +61,9 @@ pub enum StartError {
     /// The address of the business service.
     #[error("business.endpoint: {0}")]
     Business(String),
+    /// A key of tokens.
+    #[error("{0}")]
+    Jwt(String),
 }
 
 /// A running logic service.
@@ -95,6 +99,7 @@ pub async fn start(settings: LogicSettings) -> Result<Logic, StartError> {
     let (writer, writer_task) = Writer::start(&store.database, &settings.inbox, deliveries);
     let fanout_task = tokio::spawn(fanout.clone().run(committed));
     let business = Business::new(&settings.business, &settings.grpc.internal_token).map_err(StartError::Business)?;
+    let jwt = JwtCheck::new(&settings.jwt).map_err(StartError::Jwt)?;
     let app = Arc::new(App {
         node: settings.node.clone(),
         limits: settings.limits.clone(),
@@ -106,6 +111,7 @@ pub async fn start(settings: LogicSettings) -> Result<Logic, StartError> {
         store,
         writer,
         business,
+        jwt,
         shared,
         nodes,
         fanout,
@@ -125,6 +131,7 @@ pub async fn start(settings: LogicSettings) -> Result<Logic, StartError> {
     let housekeeping = vec![
         tokio::spawn(sweep(app.clone(), lease / 3)),
         tokio::spawn(purge(app.clone(), settings.inbox.idempotency_s)),
+        tokio::spawn(purge_revocations(app.clone(), settings.jwt.lifetime_max_s)),
     ];
     let keeper = tokio::spawn(keeper::run(app.clone(), lease));
     let node = settings.node;
@@ -244,6 +251,18 @@ async fn purge(app: Arc<App>, idempotency_s: u64) {
                     break;
                 }
             }
+        }
+    }
+}
+
+/// Forgets revocations that no token can outlive, a step at a time.
+async fn purge_revocations(app: Arc<App>, lifetime_max_s: u32) {
+    let mut interval = tokio::time::interval(PURGE_INTERVAL);
+    loop {
+        interval.tick().await;
+        let before_ms = clock::now_ms().saturating_sub(i64::from(lifetime_max_s) * 1000);
+        if let Err(error) = app.store.revocations.purge_step(before_ms).await {
+            tracing::warn!(%error, "the purge of revocations is put off");
         }
     }
 }

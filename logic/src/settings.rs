@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use gim_config::{
-    Settings, admin::AdminSettings, grpc::GrpcSettings, listen::Endpoint, logging::LogSettings, sql::DatabaseSettings,
+    Settings, admin::AdminSettings, grpc::GrpcSettings, jwt::JwtAlgorithm, listen::Endpoint, logging::LogSettings,
+    sql::DatabaseSettings,
 };
 use gim_proto::logic::DeviceType;
 use serde::{Deserialize, Serialize};
@@ -32,6 +33,8 @@ pub struct LogicSettings {
     pub shared_state: SharedStateSettings,
     /// Who knows users and tokens.
     pub business: BusinessSettings,
+    /// Tokens that are checked here.
+    pub jwt: JwtSettings,
     /// Sizes of requests.
     pub limits: LimitSettings,
     /// What clients may do with messages that are stored.
@@ -80,6 +83,41 @@ pub struct BusinessSettings {
     pub user_cache_ms: u64,
     /// How many cards are remembered.
     pub user_cache_entries_max: usize,
+    /// Whether the business is asked (`MayWrite`) if a user may write to another one.
+    pub asks_may_write: bool,
+    /// How long such an answer is used before it is asked for again.
+    pub may_write_cache_ms: u64,
+    /// How many such answers are remembered.
+    pub may_write_cache_entries_max: usize,
+}
+
+/// The section `[jwt]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct JwtSettings {
+    /// The keys, each under its name. Without one, every token is the business's to judge.
+    pub keys: Vec<JwtKey>,
+    /// What `iss` must be; empty asks for nothing.
+    pub issuer: String,
+    /// What `aud` must be, or hold; empty asks for nothing.
+    pub audience: String,
+    /// How far the clocks of maker and checker may differ.
+    pub leeway_s: u32,
+    /// A token that is good for longer is refused. Revocations are remembered for so long.
+    pub lifetime_max_s: u32,
+}
+
+/// One key of `[jwt]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JwtKey {
+    /// As in the header of tokens; empty for tokens without one.
+    #[serde(default)]
+    pub kid: String,
+    /// What it signs with; a token of another algorithm is refused.
+    pub algorithm: JwtAlgorithm,
+    /// HS256: the secret, at least 32 bytes; EdDSA: the public key in PEM.
+    pub file: PathBuf,
 }
 
 /// The section `[limits]`.
@@ -223,6 +261,7 @@ impl Default for LogicSettings {
             database: DatabaseSettings::default(),
             shared_state: SharedStateSettings::default(),
             business: BusinessSettings::default(),
+            jwt: JwtSettings::default(),
             limits: LimitSettings::default(),
             message: MessageSettings::default(),
             inbox: InboxSettings::default(),
@@ -250,7 +289,33 @@ impl Default for BusinessSettings {
             auth_cache_entries_max: 100_000,
             user_cache_ms: 60_000,
             user_cache_entries_max: 100_000,
+            asks_may_write: true,
+            may_write_cache_ms: 10_000,
+            may_write_cache_entries_max: 100_000,
         }
+    }
+}
+
+impl Default for JwtSettings {
+    fn default() -> Self {
+        Self {
+            keys: Vec::new(),
+            issuer: String::new(),
+            audience: String::new(),
+            leeway_s: 30,
+            lifetime_max_s: 90 * 86_400,
+        }
+    }
+}
+
+impl JwtSettings {
+    fn validate(&self) -> Result<(), String> {
+        for (index, key) in self.keys.iter().enumerate() {
+            if self.keys[..index].iter().any(|other| other.kid == key.kid) {
+                return Err(format!("jwt.keys[{index}].kid: there are two keys `{}`", key.kid));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -327,9 +392,10 @@ impl Settings for LogicSettings {
         if self.node_number > NODE_NUMBER_MAX {
             return Err(format!("node_number: must be at most {NODE_NUMBER_MAX}"));
         }
-        if self.business.endpoint.is_off() {
-            return Err("business.endpoint: must not be empty".into());
+        if self.business.endpoint.is_off() && self.jwt.keys.is_empty() {
+            return Err("business.endpoint: must not be empty where there are no jwt.keys to check tokens with".into());
         }
+        self.jwt.validate()?;
         self.grpc.validate()?;
         self.log.validate()?;
         self.database.validate()?;
@@ -362,6 +428,10 @@ impl LogicSettings {
             ("business.auth_cache_entries_max", self.business.auth_cache_entries_max as u64, 1, 10_000_000),
             ("business.user_cache_ms", self.business.user_cache_ms, 0, 86_400_000),
             ("business.user_cache_entries_max", self.business.user_cache_entries_max as u64, 1, 10_000_000),
+            ("business.may_write_cache_ms", self.business.may_write_cache_ms, 0, 3_600_000),
+            ("business.may_write_cache_entries_max", self.business.may_write_cache_entries_max as u64, 1, 10_000_000),
+            ("jwt.leeway_s", self.jwt.leeway_s.into(), 0, 3_600),
+            ("jwt.lifetime_max_s", self.jwt.lifetime_max_s.into(), 1, 10 * 366 * 86_400),
             ("limits.content_bytes_max", self.limits.content_bytes_max as u64, 1, mib),
             ("limits.push_users_max", self.limits.push_users_max as u64, 1, 100_000),
             ("limits.push_all_max", self.limits.push_all_max as u64, 1, 1_000),
@@ -413,5 +483,12 @@ mod tests {
         assert_eq!(refusal(|settings| settings.node.clear()), "node: must have 1 to 64 bytes");
         let limit = refusal(|settings| settings.limits.content_bytes_max = 0);
         assert_eq!(limit, "limits.content_bytes_max: must be between 1 and 1048576");
+        let nobody = refusal(|settings| settings.business.endpoint = Endpoint::default());
+        assert!(nobody.starts_with("business.endpoint: must not be empty where there are no jwt.keys"), "{nobody}");
+        let twice = refusal(|settings| {
+            let key = JwtKey { kid: "a".into(), algorithm: JwtAlgorithm::HS256, file: "/a".into() };
+            settings.jwt.keys = vec![key.clone(), key];
+        });
+        assert_eq!(twice, "jwt.keys[1].kid: there are two keys `a`");
     }
 }

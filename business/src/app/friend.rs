@@ -1,4 +1,4 @@
-//! Becoming friends, and what friends send each other.
+//! Becoming friends and ceasing to be, blocking, and who may write to whom.
 //!
 //! The database changes first, then the other side is told through logic. Where only the second step fails the caller
 //! gets its code and repeats the call: a renewed request and a repeated agreement change nothing and tell again.
@@ -8,13 +8,17 @@ use gim_proto::{
     ResultCode,
     business::{AddFriendPush, AgreeAddFriendPush},
     connect::MessageCommand,
-    logic::{User as SenderCard, UserMessagePush},
+    logic::SendAsRequest,
 };
 use prost::Message as _;
 
 use super::{Caller, existing_user};
 use crate::{
-    domain::friend::{AgreeOutcome, Friend, RequestOutcome},
+    config::{FriendSettings, Limits},
+    domain::{
+        friend::{AgreeOutcome, BlockOutcome, Friend, OpenRequest, RequestOutcome},
+        user::User,
+    },
     error::AppError,
     logic::Logic,
     store::{FriendRequest, Store},
@@ -25,13 +29,16 @@ use crate::{
 pub struct Friends {
     store: Store,
     logic: Logic,
+    settings: FriendSettings,
     friends_max: u32,
+    blocked_max: u32,
 }
 
 impl Friends {
-    /// Friends in `store`, told through `logic`; a list holds `friends_max` at most.
-    pub fn new(store: Store, logic: Logic, friends_max: u32) -> Self {
-        Self { store, logic, friends_max }
+    /// Friends in `store`, told through `logic`.
+    pub fn new(settings: &FriendSettings, limits: &Limits, store: Store, logic: Logic) -> Self {
+        let Limits { friends_max, blocked_max, .. } = *limits;
+        Self { store, logic, settings: settings.clone(), friends_max, blocked_max }
     }
 
     /// Asks a user to be the caller's friend, or renews what was asked.
@@ -50,6 +57,7 @@ impl Friends {
             RequestOutcome::Stored => {}
             RequestOutcome::AlreadyFriends => return Err(ResultCode::AlreadyFriends.into()),
             RequestOutcome::ListFull => return Err(list_full()),
+            RequestOutcome::Blocked => return Err(blocked()),
         }
         let push = AddFriendPush {
             friend_id: me.user_id,
@@ -72,6 +80,7 @@ impl Friends {
             }
             AgreeOutcome::ListFull => return Err(list_full()),
         }
+        self.permissions_changed(caller, friend_id).await?;
         let push = AgreeAddFriendPush {
             friend_id: me.user_id,
             nickname: me.profile.nickname,
@@ -102,22 +111,90 @@ impl Friends {
         Ok(self.store.friends(caller.user_id, self.friends_max).await?)
     }
 
-    /// Sends a message to a friend, and to the caller's own other devices; the message's id, once it is durable.
-    pub async fn send(&self, caller: &Caller, friend_id: u64, content: Bytes) -> Result<u64, AppError> {
-        if !self.store.are_friends(caller.user_id, friend_id).await? {
+    /// Ends a friendship, takes a request back or turns one down. Nobody is told.
+    pub async fn remove(&self, caller: &Caller, friend_id: u64) -> Result<(), AppError> {
+        if !self.store.remove_friend(caller.user_id, friend_id).await? {
             return Err(ResultCode::NotFriends.into());
         }
-        let me = existing_user(&self.store, caller.user_id).await?;
-        let card = SenderCard {
+        self.permissions_changed(caller, friend_id).await
+    }
+
+    /// Who asked the caller and waits for an answer.
+    pub async fn open_requests(&self, caller: &Caller) -> Result<Vec<OpenRequest>, AppError> {
+        Ok(self.store.open_requests(caller.user_id, self.friends_max).await?)
+    }
+
+    /// From now on `user_id` cannot write to the caller, nor ask to be a friend.
+    pub async fn block(&self, caller: &Caller, user_id: u64, now_ms: i64) -> Result<(), AppError> {
+        existing_user(&self.store, user_id).await?;
+        match self.store.block(caller.user_id, user_id, self.blocked_max, now_ms).await? {
+            BlockOutcome::Blocked => self.logic.forget(caller.user_id, user_id, &caller.request_id).await?,
+            BlockOutcome::ListFull => {
+                return Err(AppError::refused(ResultCode::NotAllowed, "your list of blocked users is full"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends a block.
+    pub async fn unblock(&self, caller: &Caller, user_id: u64) -> Result<(), AppError> {
+        self.store.unblock(caller.user_id, user_id).await?;
+        Ok(self.logic.forget(caller.user_id, user_id, &caller.request_id).await?)
+    }
+
+    /// Whom the caller blocked.
+    pub async fn blocked(&self, caller: &Caller) -> Result<Vec<User>, AppError> {
+        Ok(self.store.blocked(caller.user_id, self.blocked_max).await?)
+    }
+
+    /// Sends a message to a friend, and to the caller's own devices; the message's id, once it is durable. A repeated
+    /// `client_msg_id` (empty for none) gives the id of the first message.
+    pub async fn send(
+        &self,
+        caller: &Caller,
+        friend_id: u64,
+        content: Bytes,
+        client_msg_id: String,
+    ) -> Result<u64, AppError> {
+        self.check_friend_write(caller.user_id, friend_id).await?;
+        let is_keyed = !client_msg_id.is_empty();
+        let message = SendAsRequest {
             user_id: caller.user_id,
             device_id: caller.device_id,
-            nickname: me.profile.nickname,
-            avatar_url: me.profile.avatar_url,
-            extra: me.profile.extra,
+            to_user_id: friend_id,
+            command: MessageCommand::McUserMessage.into(),
+            content,
+            client_msg_id: if is_keyed { client_msg_id } else { format!("{:032x}", rand::random::<u128>()) },
         };
-        let push = UserMessagePush { from_user: Some(card), to_user_id: friend_id, content };
-        let receivers = vec![friend_id, caller.user_id];
-        self.push(caller, receivers, MessageCommand::McUserMessage, push.encode_to_vec()).await
+        Ok(self.logic.send_as(message, &caller.request_id).await?)
+    }
+
+    /// Whether a user may write to another one by PC_SEND.
+    pub async fn may_write(&self, from_user_id: u64, to_user_id: u64) -> Result<(), AppError> {
+        existing_user(&self.store, to_user_id).await?;
+        if self.settings.only_friends_write {
+            return self.check_friend_write(from_user_id, to_user_id).await;
+        }
+        self.check_not_blocked(from_user_id, to_user_id).await
+    }
+
+    async fn check_friend_write(&self, from_user_id: u64, to_user_id: u64) -> Result<(), AppError> {
+        if !self.store.are_friends(from_user_id, to_user_id).await? {
+            return Err(ResultCode::NotFriends.into());
+        }
+        self.check_not_blocked(from_user_id, to_user_id).await
+    }
+
+    async fn check_not_blocked(&self, from_user_id: u64, to_user_id: u64) -> Result<(), AppError> {
+        if self.store.has_blocked(to_user_id, from_user_id).await? { Err(blocked()) } else { Ok(()) }
+    }
+
+    /// Logic remembers who may write to whom; where that follows friendship, it has to forget.
+    async fn permissions_changed(&self, caller: &Caller, other_id: u64) -> Result<(), AppError> {
+        if self.settings.only_friends_write {
+            self.logic.forget(caller.user_id, other_id, &caller.request_id).await?;
+        }
+        Ok(())
     }
 
     async fn push(
@@ -129,6 +206,10 @@ impl Friends {
     ) -> Result<u64, AppError> {
         Ok(self.logic.push(user_ids, command, content, &caller.request_id).await?)
     }
+}
+
+fn blocked() -> AppError {
+    AppError::refused(ResultCode::NotAllowed, "this user has blocked you")
 }
 
 fn list_full() -> AppError {

@@ -6,6 +6,7 @@ use super::existing_user;
 use crate::{
     domain::user::{Profile, User},
     error::AppError,
+    logic::Logic,
     store::Store,
 };
 
@@ -13,12 +14,13 @@ use crate::{
 #[derive(Debug, Clone)]
 pub struct Profiles {
     store: Store,
+    logic: Logic,
 }
 
 impl Profiles {
-    /// Users of `store`.
-    pub fn new(store: Store) -> Self {
-        Self { store }
+    /// Users of `store`; `logic` is told when one changes.
+    pub fn new(store: Store, logic: Logic) -> Self {
+        Self { store, logic }
     }
 
     /// The user with this id.
@@ -31,17 +33,24 @@ impl Profiles {
         Ok(self.store.users(user_ids).await?)
     }
 
-    /// The user of exactly this phone number, then those whose nickname contains `text`.
-    pub async fn search(&self, text: &str, count_max: u32) -> Result<Vec<User>, AppError> {
-        Ok(self.store.search(text, count_max).await?)
+    /// A page of users: the one of exactly this phone number, then those whose nickname contains `text`; and what the next
+    /// page begins with, 0 after the last one.
+    pub async fn search(&self, text: &str, from: u64, count_max: u32) -> Result<(Vec<User>, u64), AppError> {
+        Ok(self.store.search(text, from, count_max).await?)
     }
 
     /// Replaces what a user says about herself.
     pub async fn update(&self, user_id: u64, profile: &Profile, now_ms: i64) -> Result<(), AppError> {
-        if self.store.update_profile(user_id, profile, now_ms).await? {
-            Ok(())
-        } else {
-            Err(ResultCode::UserNotFound.into())
+        if !self.store.update_profile(user_id, profile, now_ms).await? {
+            return Err(ResultCode::UserNotFound.into());
         }
+        // Only a courtesy: logic asks for the card anew by itself after a while.
+        let logic = self.logic.clone();
+        tokio::spawn(async move {
+            if let Err(error) = logic.forget(user_id, 0, "").await {
+                tracing::debug!(%error, user_id, "logic goes on with the old card for a while");
+            }
+        });
+        Ok(())
     }
 }

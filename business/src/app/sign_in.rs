@@ -12,6 +12,7 @@ use crate::{
         token::NewToken,
     },
     error::AppError,
+    jwt::JwtMaker,
     logic::Logic,
     metrics::{ATTEMPTS_EVICTED_TOTAL, SIGN_INS_TOTAL},
     store::Store,
@@ -27,6 +28,7 @@ pub struct SignIns {
     code_check: Arc<dyn CodeCheck>,
     attempts: Arc<Mutex<Attempts>>,
     token_ttl_ms: i64,
+    jwt: Option<Arc<JwtMaker>>,
 }
 
 /// What a user gets for the right code.
@@ -40,11 +42,18 @@ pub struct SignedIn {
 
 impl SignIns {
     /// The way in that `settings` describe.
-    pub fn new(settings: &SignInSettings, store: Store, logic: Logic, code_check: Arc<dyn CodeCheck>) -> Self {
+    pub fn new(
+        settings: &SignInSettings,
+        jwt: Option<JwtMaker>,
+        store: Store,
+        logic: Logic,
+        code_check: Arc<dyn CodeCheck>,
+    ) -> Self {
         let window_ms = i64::from(settings.wrong_codes_window_s) * 1_000;
         let attempts = Attempts::new(settings.wrong_codes_max, window_ms, settings.tracked_numbers_max as usize);
         let token_ttl_ms = i64::from(settings.token_ttl_days) * DAY_MS;
-        Self { store, logic, code_check, attempts: Arc::new(Mutex::new(attempts)), token_ttl_ms }
+        let (attempts, jwt) = (Arc::new(Mutex::new(attempts)), jwt.map(Arc::new));
+        Self { store, logic, code_check, attempts, token_ttl_ms, jwt }
     }
 
     /// Checks the code, saves the device with logic (which gives it an id where it has none), and only then writes the
@@ -61,12 +70,27 @@ impl SignIns {
         self.check_code(phone_number, code, now_ms).await?;
         let device = self.own_device(device, phone_number, now_ms).await?;
         let device_id = self.logic.save_device(device, request_id).await?;
-        let token = NewToken::make(now_ms, self.token_ttl_ms);
-        let signed_in = self.store.sign_in(phone_number, device_id, &token.stored).await?;
+        let mut token = String::new();
+        let make = |user_id| {
+            let made = self.new_token(user_id, device_id, now_ms);
+            token = made.text;
+            made.stored
+        };
+        let signed_in = self.store.sign_in(phone_number, device_id, now_ms, make).await?;
         let (user_id, is_new) = (signed_in.user_id, signed_in.is_new);
         count(if is_new { "new_user" } else { "known_user" });
         tracing::debug!(user_id, device_id, is_new, "signed in");
-        Ok(SignedIn { is_new, user_id, device_id, token: token.text })
+        Ok(SignedIn { is_new, user_id, device_id, token })
+    }
+
+    fn new_token(&self, user_id: u64, device_id: u64, now_ms: i64) -> NewToken {
+        match &self.jwt {
+            None => NewToken::make(now_ms, self.token_ttl_ms),
+            Some(jwt) => {
+                let expires_at_ms = now_ms.saturating_add(self.token_ttl_ms);
+                NewToken::of(jwt.make(user_id, device_id, now_ms, expires_at_ms), now_ms, expires_at_ms)
+            }
+        }
     }
 
     /// A device that somebody else is signed in on gets an id of its own for this user, which the reply tells: ids can be

@@ -1,19 +1,35 @@
-//! Checking a token: the call that every sign-in of a connection and every call of a client waits for.
+//! Checking a token: the call that every sign-in of a connection and every call of a client waits for. And its end.
 
 use gim_proto::ResultCode;
 
-use crate::{error::AppError, metrics::TOKEN_CHECKS_TOTAL, store::Store};
+use crate::{
+    error::AppError,
+    logic::Logic,
+    metrics::{REVOCATIONS_TOTAL, TOKEN_CHECKS_TOTAL},
+    store::Store,
+};
 
 /// The check of tokens. Clones share the store.
 #[derive(Debug, Clone)]
 pub struct Tokens {
     store: Store,
+    logic: Logic,
 }
 
 impl Tokens {
-    /// Checks against `store`.
-    pub fn new(store: Store) -> Self {
-        Self { store }
+    /// Checks against `store`; `logic` is told what is revoked.
+    pub fn new(store: Store, logic: Logic) -> Self {
+        Self { store, logic }
+    }
+
+    /// Ends the token of a user's device, or those of all her devices ([`ALL_DEVICES`](crate::store::ALL_DEVICES)), and has
+    /// the connections closed that were let in with them. Where only the second step fails the call can be repeated.
+    pub async fn revoke(&self, user_id: u64, device_id: u64, request_id: &str, now_ms: i64) -> Result<(), AppError> {
+        self.store.revoke(user_id, device_id).await?;
+        self.logic.revoke(user_id, device_id, now_ms, request_id).await?;
+        metrics::counter!(REVOCATIONS_TOTAL).increment(1);
+        tracing::info!(user_id, device_id, "revoked");
+        Ok(())
     }
 
     /// Succeeds where the token lets this user in on this device. An unknown user, an unknown device, a wrong token and
@@ -30,14 +46,14 @@ impl Tokens {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{domain::token::NewToken, store::tests::temporary};
+    use crate::{config::LogicSettings, domain::token::NewToken, store::testing::temporary};
 
     #[tokio::test]
     async fn a_token_lets_in_its_user_on_its_device_until_it_expires() {
         let (_folder, store) = temporary().await;
         let token = NewToken::make(0, 1_000);
-        let user_id = store.sign_in("1", 7, &token.stored).await.unwrap().user_id;
-        let tokens = Tokens::new(store);
+        let user_id = store.admit("1", 7, &token.stored).await.unwrap().user_id;
+        let tokens = Tokens::new(store, Logic::new(&LogicSettings::default(), "").unwrap());
         tokens.check(user_id, 7, &token.text, 999).await.unwrap();
         let refusals = [
             tokens.check(user_id, 7, &token.text, 1_000).await,

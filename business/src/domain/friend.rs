@@ -10,6 +10,24 @@ pub struct Friend {
     pub extra: String,
 }
 
+/// A request to be friends, as the one who was asked sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenRequest {
+    pub user: User,
+    pub description: String,
+    /// When it was made, or renewed.
+    pub asked_at_ms: i64,
+}
+
+/// What became of a wish to block somebody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BlockOutcome {
+    /// Blocked, now or before.
+    Blocked,
+    /// The list is full.
+    ListFull,
+}
+
 /// How one user stands to another. The numbers are stored and never change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(i64)]
@@ -27,6 +45,8 @@ pub enum RequestOutcome {
     Stored,
     /// There is nothing to ask for.
     AlreadyFriends,
+    /// The other side does not want to hear of the asker.
+    Blocked,
     /// The asker's list is full.
     ListFull,
 }

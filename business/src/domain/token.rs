@@ -22,15 +22,19 @@ pub struct StoredToken {
 }
 
 impl NewToken {
+    /// A token in another form, which is kept in the same way.
+    pub fn of(text: String, now_ms: i64, expires_at_ms: i64) -> Self {
+        let stored = StoredToken { hash: hash(&text), created_at_ms: now_ms, expires_at_ms };
+        Self { text, stored }
+    }
+
     /// Makes a token that nobody can guess.
     pub fn make(now_ms: i64, ttl_ms: i64) -> Self {
         let mut text = String::with_capacity(64);
         for byte in rand::random::<[u8; 32]>() {
             write!(text, "{byte:02x}").expect("a String takes all that is written to it");
         }
-        let expires_at_ms = now_ms.saturating_add(ttl_ms);
-        let stored = StoredToken { hash: hash(&text), created_at_ms: now_ms, expires_at_ms };
-        Self { text, stored }
+        Self::of(text, now_ms, now_ms.saturating_add(ttl_ms))
     }
 }
 

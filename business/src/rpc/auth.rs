@@ -3,17 +3,19 @@
 
 use gim_proto::{
     business::{
-        AuthRequest, GetUserReply, GetUserRequest, GetUsersReply, GetUsersRequest,
-        user_int_service_server::UserIntService,
+        AuthRequest, GetUserReply, GetUserRequest, GetUsersReply, GetUsersRequest, MayWriteReply, MayWriteRequest,
+        RevokeTokensRequest, user_int_service_server::UserIntService,
     },
     check,
 };
 use tonic::{Request, Response, Status};
 
-use super::caller::TOKEN_BYTES_MAX;
+use super::caller::{TOKEN_BYTES_MAX, request_id};
 use crate::{
-    app::{profile::Profiles, tokens::Tokens},
+    app::{friend::Friends, profile::Profiles, tokens::Tokens},
     clock,
+    error::AppError,
+    store::ALL_DEVICES,
 };
 
 /// The service for trusted callers.
@@ -21,13 +23,14 @@ use crate::{
 pub struct UserInt {
     tokens: Tokens,
     profiles: Profiles,
+    friends: Friends,
     users_per_call_max: usize,
 }
 
 impl UserInt {
     /// The service over its use cases.
-    pub fn new(tokens: Tokens, profiles: Profiles, users_per_call_max: usize) -> Self {
-        Self { tokens, profiles, users_per_call_max }
+    pub fn new(tokens: Tokens, profiles: Profiles, friends: Friends, users_per_call_max: usize) -> Self {
+        Self { tokens, profiles, friends, users_per_call_max }
     }
 }
 
@@ -54,5 +57,29 @@ impl UserIntService for UserInt {
         let users = self.profiles.users(user_ids).await?;
         let users = users.into_iter().map(|user| (user.user_id, user.into())).collect();
         Ok(Response::new(GetUsersReply { users }))
+    }
+
+    async fn revoke_tokens(&self, request: Request<RevokeTokensRequest>) -> Result<Response<()>, Status> {
+        let request_id = request_id(&request).to_owned();
+        let RevokeTokensRequest { user_id, device_id } = request.into_inner();
+        check::id("user_id", user_id)?;
+        if device_id != ALL_DEVICES {
+            check::id("device_id", device_id)?;
+        }
+        self.tokens.revoke(user_id, device_id, &request_id, clock::now_ms()).await?;
+        Ok(Response::new(()))
+    }
+
+    async fn may_write(&self, request: Request<MayWriteRequest>) -> Result<Response<MayWriteReply>, Status> {
+        let MayWriteRequest { from_user_id, to_user_id } = request.into_inner();
+        check::id("from_user_id", from_user_id)?;
+        check::id("to_user_id", to_user_id)?;
+        match self.friends.may_write(from_user_id, to_user_id).await {
+            Ok(()) => Ok(Response::new(MayWriteReply::default())),
+            Err(AppError::Refused { code, message }) => {
+                Ok(Response::new(MayWriteReply { code: code.number(), message: message.to_owned() }))
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 }

@@ -2,9 +2,9 @@
 
 use gim_proto::{
     business::{
-        Friend as FriendMessage, FriendAddRequest, FriendAgreeRequest, FriendSendMessageReply,
-        FriendSendMessageRequest, FriendSetReply, FriendSetRequest, GetFriendsReply,
-        friend_ext_service_server::FriendExtService,
+        Friend as FriendMessage, FriendAddRequest, FriendAgreeRequest, FriendBlockRequest, FriendRemoveRequest,
+        FriendRequest, FriendSendMessageReply, FriendSendMessageRequest, FriendSetReply, FriendSetRequest,
+        GetBlockedReply, GetFriendRequestsReply, GetFriendsReply, friend_ext_service_server::FriendExtService,
     },
     check,
 };
@@ -15,8 +15,11 @@ use crate::{
     app::{Caller, friend::Friends},
     clock,
     config::Limits,
-    domain::friend::Friend,
+    domain::friend::{Friend, OpenRequest},
 };
+
+/// Longest idempotency key, as logic takes it.
+const CLIENT_MSG_ID_BYTES_MAX: usize = 64;
 
 /// The service for clients.
 #[derive(Debug)]
@@ -40,10 +43,11 @@ impl FriendExtService for FriendExt {
         request: Request<FriendSendMessageRequest>,
     ) -> Result<Response<FriendSendMessageReply>, Status> {
         let caller = self.callers.identify(&request).await?;
-        let FriendSendMessageRequest { user_id, content } = request.into_inner();
+        let FriendSendMessageRequest { user_id, content, client_msg_id } = request.into_inner();
         check_other("user_id", user_id, &caller)?;
         check::filled("content", &content, self.limits.content_bytes_max)?;
-        let message_id = self.friends.send(&caller, user_id, content).await?;
+        check::size("client_msg_id", &client_msg_id, CLIENT_MSG_ID_BYTES_MAX)?;
+        let message_id = self.friends.send(&caller, user_id, content, client_msg_id).await?;
         Ok(Response::new(FriendSendMessageReply { message_id }))
     }
 
@@ -81,12 +85,61 @@ impl FriendExtService for FriendExt {
         let friends = self.friends.list(&caller).await?;
         Ok(Response::new(GetFriendsReply { friends: friends.into_iter().map(Into::into).collect() }))
     }
+
+    async fn remove(&self, request: Request<FriendRemoveRequest>) -> Result<Response<()>, Status> {
+        let caller = self.callers.identify(&request).await?;
+        let friend_id = request.into_inner().friend_id;
+        check_other("friend_id", friend_id, &caller)?;
+        self.friends.remove(&caller, friend_id).await?;
+        Ok(Response::new(()))
+    }
+
+    async fn get_requests(&self, request: Request<()>) -> Result<Response<GetFriendRequestsReply>, Status> {
+        let caller = self.callers.identify(&request).await?;
+        let requests = self.friends.open_requests(&caller).await?;
+        Ok(Response::new(GetFriendRequestsReply { requests: requests.into_iter().map(Into::into).collect() }))
+    }
+
+    async fn block(&self, request: Request<FriendBlockRequest>) -> Result<Response<()>, Status> {
+        let caller = self.callers.identify(&request).await?;
+        let user_id = request.into_inner().user_id;
+        check_other("user_id", user_id, &caller)?;
+        self.friends.block(&caller, user_id, clock::now_ms()).await?;
+        Ok(Response::new(()))
+    }
+
+    async fn unblock(&self, request: Request<FriendBlockRequest>) -> Result<Response<()>, Status> {
+        let caller = self.callers.identify(&request).await?;
+        let user_id = request.into_inner().user_id;
+        check_other("user_id", user_id, &caller)?;
+        self.friends.unblock(&caller, user_id).await?;
+        Ok(Response::new(()))
+    }
+
+    async fn get_blocked(&self, request: Request<()>) -> Result<Response<GetBlockedReply>, Status> {
+        let caller = self.callers.identify(&request).await?;
+        let users = self.friends.blocked(&caller).await?;
+        Ok(Response::new(GetBlockedReply { users: users.into_iter().map(Into::into).collect() }))
+    }
 }
 
 /// An id of somebody else: nobody is her own friend.
 fn check_other(field: &str, user_id: u64, caller: &Caller) -> Result<(), Status> {
     check::id(field, user_id)?;
     if user_id == caller.user_id { Err(check::invalid(field, "must be another user")) } else { Ok(()) }
+}
+
+impl From<OpenRequest> for FriendRequest {
+    fn from(request: OpenRequest) -> Self {
+        let OpenRequest { user, description, asked_at_ms } = request;
+        Self {
+            user_id: user.user_id,
+            nickname: user.profile.nickname,
+            avatar_url: user.profile.avatar_url,
+            description,
+            create_time: asked_at_ms / 1_000,
+        }
+    }
 }
 
 impl From<Friend> for FriendMessage {

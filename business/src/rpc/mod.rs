@@ -40,8 +40,8 @@ pub struct UseCases {
 pub fn routes(use_cases: UseCases, limits: &Limits) -> RoutesBuilder {
     let UseCases { tokens, sign_ins, profiles, friends } = use_cases;
     let callers = caller::Callers::new(tokens.clone());
-    let user_ext = user::UserExt::new(callers.clone(), sign_ins, profiles.clone(), limits.clone());
-    let user_int = auth::UserInt::new(tokens, profiles, limits.users_per_call_max);
+    let user_ext = user::UserExt::new(callers.clone(), sign_ins, tokens.clone(), profiles.clone(), limits.clone());
+    let user_int = auth::UserInt::new(tokens, profiles, friends.clone(), limits.users_per_call_max);
     let friend_ext = friend::FriendExt::new(callers, friends, limits.clone());
     let mut routes: RoutesBuilder = Routes::builder();
     routes

@@ -2,7 +2,7 @@
 
 use gim_proto::{
     business::{
-        GetUserReply, GetUserRequest, SearchUserReply, SearchUserRequest, SignInReply, SignInRequest,
+        GetUserReply, GetUserRequest, SearchUserReply, SearchUserRequest, SignInReply, SignInRequest, SignOutRequest,
         UpdateUserRequest, user_ext_service_server::UserExtService,
     },
     check,
@@ -12,10 +12,11 @@ use tonic::{Request, Response, Status};
 
 use super::caller::{Callers, request_id};
 use crate::{
-    app::{profile::Profiles, sign_in::SignIns},
+    app::{Caller, profile::Profiles, sign_in::SignIns, tokens::Tokens},
     clock,
     config::Limits,
     domain::user::Profile,
+    store::ALL_DEVICES,
 };
 
 /// Longest sign-in code, whoever made it.
@@ -25,14 +26,15 @@ const CODE_BYTES_MAX: usize = 64;
 pub struct UserExt {
     callers: Callers,
     sign_ins: SignIns,
+    tokens: Tokens,
     profiles: Profiles,
     limits: Limits,
 }
 
 impl UserExt {
     /// The service over its use cases.
-    pub fn new(callers: Callers, sign_ins: SignIns, profiles: Profiles, limits: Limits) -> Self {
-        Self { callers, sign_ins, profiles, limits }
+    pub fn new(callers: Callers, sign_ins: SignIns, tokens: Tokens, profiles: Profiles, limits: Limits) -> Self {
+        Self { callers, sign_ins, tokens, profiles, limits }
     }
 
     fn check_phone_number(&self, phone_number: &str) -> Result<(), Status> {
@@ -97,9 +99,21 @@ impl UserExtService for UserExt {
 
     async fn search_user(&self, request: Request<SearchUserRequest>) -> Result<Response<SearchUserReply>, Status> {
         self.callers.identify(&request).await?;
-        let key = request.into_inner().key;
+        let SearchUserRequest { key, from, limit } = request.into_inner();
         check::filled("key", &key, self.limits.nickname_bytes_max)?;
-        let users = self.profiles.search(&key, self.limits.search_results_max).await?;
-        Ok(Response::new(SearchUserReply { users: users.into_iter().map(Into::into).collect() }))
+        if from != 0 {
+            check::id("from", from)?;
+        }
+        let results_max = self.limits.search_results_max;
+        let count_max = if limit == 0 { results_max } else { limit.min(results_max) };
+        let (users, next) = self.profiles.search(&key, from, count_max).await?;
+        Ok(Response::new(SearchUserReply { users: users.into_iter().map(Into::into).collect(), next }))
+    }
+
+    async fn sign_out(&self, request: Request<SignOutRequest>) -> Result<Response<()>, Status> {
+        let Caller { user_id, device_id, request_id } = self.callers.identify(&request).await?;
+        let device_id = if request.into_inner().all_devices { ALL_DEVICES } else { device_id };
+        self.tokens.revoke(user_id, device_id, &request_id, clock::now_ms()).await?;
+        Ok(Response::new(()))
     }
 }

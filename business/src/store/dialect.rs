@@ -1,4 +1,4 @@
-//! The SQL and the errors in which databases differ. All else is common.
+//! The SQL in which databases differ. All else is common.
 
 use gim_config::sql::Dialect;
 
@@ -13,5 +13,30 @@ pub fn insert_new_user(dialect: Dialect) -> &'static str {
             "INSERT IGNORE INTO user (phone_number, nickname, sex, avatar_url, extra, created_at_ms, updated_at_ms) \
              VALUES (?, '', 0, '', '', ?, ?)"
         }
+    }
+}
+
+/// Reads the tokens of `count` devices (`user_id, device_id` each) by primary key.
+pub fn select_tokens(dialect: Dialect, count: usize) -> String {
+    let devices = vec!["(?, ?)"; count].join(", ");
+    let devices = match dialect {
+        // A bare list of VALUES would make SQLite read the whole table.
+        Dialect::Sqlite => format!("SELECT * FROM (VALUES {devices})"),
+        Dialect::Mysql => devices,
+    };
+    format!(
+        "SELECT user_id, device_id, hash, created_at_ms, expires_at_ms FROM token \
+         WHERE (user_id, device_id) IN ({devices})"
+    )
+}
+
+/// Notes a block unless it is there.
+pub fn insert_blocked(dialect: Dialect) -> &'static str {
+    match dialect {
+        Dialect::Sqlite => {
+            "INSERT INTO blocked (user_id, blocked_id, created_at_ms) VALUES (?, ?, ?) \
+             ON CONFLICT (user_id, blocked_id) DO NOTHING"
+        }
+        Dialect::Mysql => "INSERT IGNORE INTO blocked (user_id, blocked_id, created_at_ms) VALUES (?, ?, ?)",
     }
 }

@@ -3,8 +3,8 @@
 
 use sqlx::AnyConnection;
 
-use super::{Store, StoreError, key, user::UserRow};
-use crate::domain::friend::{AgreeOutcome, Friend, FriendStatus, RequestOutcome};
+use super::{Store, StoreError, blocked, key, user::UserRow};
+use crate::domain::friend::{AgreeOutcome, Friend, FriendStatus, OpenRequest, RequestOutcome};
 
 /// A friend with her row of `user`.
 #[derive(Debug, sqlx::FromRow)]
@@ -13,6 +13,15 @@ struct FriendRow {
     user: UserRow,
     friend_remarks: String,
     friend_extra: String,
+}
+
+/// A request with the asker's row of `user`.
+#[derive(Debug, sqlx::FromRow)]
+struct RequestRow {
+    #[sqlx(flatten)]
+    user: UserRow,
+    request_description: String,
+    asked_at_ms: i64,
 }
 
 /// What a request to be friends says.
@@ -45,6 +54,9 @@ impl Store {
         .bind(FriendStatus::Requested as i64)
         .execute(&mut *transaction)
         .await?;
+        if blocked::has_blocked(&mut transaction, request.friend_id, request.user_id).await? {
+            return Ok(RequestOutcome::Blocked);
+        }
         if renewed.rows_affected() == 0 {
             if has_row(&mut transaction, request.user_id, request.friend_id, FriendStatus::Friends).await? {
                 return Ok(RequestOutcome::AlreadyFriends);
@@ -83,6 +95,41 @@ impl Store {
         }
         transaction.commit().await?;
         Ok(AgreeOutcome::Friends)
+    }
+
+    /// Ends what is between two users, a friendship or a request of either; whether there was something.
+    pub async fn remove_friend(&self, user_id: u64, friend_id: u64) -> Result<bool, StoreError> {
+        let sql = "DELETE FROM friend WHERE (user_id = ? AND friend_id = ?) OR (user_id = ? AND friend_id = ?)";
+        let removed = sqlx::query(sql)
+            .bind(key(user_id))
+            .bind(key(friend_id))
+            .bind(key(friend_id))
+            .bind(key(user_id))
+            .execute(&self.database.writer)
+            .await?;
+        Ok(removed.rows_affected() > 0)
+    }
+
+    /// Who asked a user and waits for an answer, the newest first, `count_max` at most.
+    pub async fn open_requests(&self, user_id: u64, count_max: u32) -> Result<Vec<OpenRequest>, StoreError> {
+        let rows: Vec<RequestRow> = sqlx::query_as(
+            "SELECT user.user_id, user.phone_number, user.nickname, user.sex, user.avatar_url, user.extra, \
+             user.created_at_ms, user.updated_at_ms, friend.description AS request_description, \
+             friend.updated_at_ms AS asked_at_ms FROM friend JOIN user ON user.user_id = friend.user_id \
+             WHERE friend.friend_id = ? AND friend.status = ? \
+             ORDER BY friend.updated_at_ms DESC, friend.user_id LIMIT ?",
+        )
+        .bind(key(user_id))
+        .bind(FriendStatus::Requested as i64)
+        .bind(i64::from(count_max))
+        .fetch_all(&self.database.reader)
+        .await?;
+        let open = |row: RequestRow| OpenRequest {
+            user: row.user.into(),
+            description: row.request_description,
+            asked_at_ms: row.asked_at_ms,
+        };
+        Ok(rows.into_iter().map(open).collect())
     }
 
     /// Whether the two are friends.
@@ -210,7 +257,15 @@ async fn count(connection: &mut AnyConnection, user_id: u64) -> Result<i64, Stor
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::tests::{temporary, user};
+    use crate::store::testing::user;
+
+    on_both! {
+        a_request_makes_friends_only_once_the_other_side_agrees,
+        repeating_an_agreement_changes_nothing,
+        when_both_asked_one_agreement_is_enough,
+        a_full_list_refuses_and_leaves_nothing_behind,
+        only_friends_have_remarks_to_set,
+    }
 
     async fn ask(store: &Store, user_id: u64, friend_id: u64, remarks: &str) -> RequestOutcome {
         let request = FriendRequest { user_id, friend_id, remarks, description: "hello" };
@@ -226,9 +281,7 @@ mod tests {
         friends.into_iter().map(|friend| (friend.user.user_id, friend.remarks)).collect()
     }
 
-    #[tokio::test]
-    async fn a_request_makes_friends_only_once_the_other_side_agrees() {
-        let (_folder, store) = temporary().await;
+    async fn a_request_makes_friends_only_once_the_other_side_agrees(store: Store) {
         let [a, b] = [user(&store, "a").await, user(&store, "b").await];
         assert_eq!(agree(&store, b, a).await, AgreeOutcome::NotRequested);
         assert_eq!(ask(&store, a, b, "old").await, RequestOutcome::Stored);
@@ -241,9 +294,7 @@ mod tests {
         assert_eq!(remarks(&store, b).await, [(a, "from agreeing".to_owned())]);
     }
 
-    #[tokio::test]
-    async fn repeating_an_agreement_changes_nothing() {
-        let (_folder, store) = temporary().await;
+    async fn repeating_an_agreement_changes_nothing(store: Store) {
         let [a, b] = [user(&store, "a").await, user(&store, "b").await];
         ask(&store, a, b, "").await;
         agree(&store, b, a).await;
@@ -253,9 +304,7 @@ mod tests {
         assert_eq!(ask(&store, a, b, "").await, RequestOutcome::AlreadyFriends);
     }
 
-    #[tokio::test]
-    async fn when_both_asked_one_agreement_is_enough() {
-        let (_folder, store) = temporary().await;
+    async fn when_both_asked_one_agreement_is_enough(store: Store) {
         let [a, b] = [user(&store, "a").await, user(&store, "b").await];
         ask(&store, a, b, "from a").await;
         ask(&store, b, a, "from b").await;
@@ -265,9 +314,7 @@ mod tests {
         assert_eq!(remarks(&store, b).await, [(a, "from agreeing".to_owned())]);
     }
 
-    #[tokio::test]
-    async fn a_full_list_refuses_and_leaves_nothing_behind() {
-        let (_folder, store) = temporary().await;
+    async fn a_full_list_refuses_and_leaves_nothing_behind(store: Store) {
         let [a, b, c, d] =
             [user(&store, "a").await, user(&store, "b").await, user(&store, "c").await, user(&store, "d").await];
         ask(&store, a, b, "").await;
@@ -279,9 +326,7 @@ mod tests {
         assert!(!store.are_friends(d, a).await.unwrap(), "the other direction was rolled back");
     }
 
-    #[tokio::test]
-    async fn only_friends_have_remarks_to_set() {
-        let (_folder, store) = temporary().await;
+    async fn only_friends_have_remarks_to_set(store: Store) {
         let [a, b] = [user(&store, "a").await, user(&store, "b").await];
         ask(&store, a, b, "").await;
         assert!(!store.update_friend(a, b, "x", "y", 30).await.unwrap());

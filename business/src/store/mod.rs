@@ -4,46 +4,66 @@
 //! they come here (1..=[`gim_proto::check::ID_MAX`]). Whatever consists of several writes is one transaction of the
 //! writer.
 
+#[cfg(test)]
+#[macro_use]
+pub mod testing;
+
+mod blocked;
 mod dialect;
 mod friend;
 mod token;
 mod user;
 
-use gim_config::sql::{self, Database, Dialect};
+use std::sync::Arc;
+
+use gim_config::{
+    gather::Gatherer,
+    sql::{self, Database, Dialect},
+};
 use sqlx::migrate::Migrator;
+
+use crate::domain::token::StoredToken;
 
 /// The tables of this service. Clones share the database.
 #[derive(Debug, Clone)]
 pub struct Store {
     database: Database,
+    /// Reads of tokens, by user and device.
+    tokens: Gatherer<(u64, u64), Option<StoredToken>, StoreError>,
 }
 
 pub use friend::FriendRequest;
+pub use token::ALL_DEVICES;
 
 /// The embedded migrations.
-pub static MIGRATIONS: [(Dialect, Migrator); 1] = [(Dialect::Sqlite, sqlx::migrate!("migrations/sqlite"))];
+pub static MIGRATIONS: [(Dialect, Migrator); 2] =
+    [(Dialect::Sqlite, sqlx::migrate!("migrations/sqlite")), (Dialect::Mysql, sqlx::migrate!("migrations/mysql"))];
 
 /// Why the database did not do what it was asked for. Nothing was changed.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
     /// It is busy, full or away; the same request may succeed later.
     #[error("the database cannot answer now: {0}")]
-    Busy(sqlx::Error),
+    Busy(Arc<sqlx::Error>),
     /// It failed, or we asked for nonsense.
     #[error("the database failed: {0}")]
-    Failed(sqlx::Error),
+    Failed(Arc<sqlx::Error>),
 }
 
 impl Store {
-    /// The tables in an open, migrated database.
+    /// The tables in an open, migrated database. Must be called on a Tokio runtime.
     pub fn new(database: Database) -> Self {
-        Self { database }
+        let for_tokens = database.clone();
+        let tokens = Gatherer::start(token::READ_MAX, move |devices| token::read(for_tokens.clone(), devices));
+        Self { database, tokens }
     }
 }
 
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
-        if sql::is_transient(&error) { Self::Busy(error) } else { Self::Failed(error) }
+        let is_busy = sql::is_transient(&error);
+        let error = Arc::new(error);
+        if is_busy { Self::Busy(error) } else { Self::Failed(error) }
     }
 }
 
@@ -59,24 +79,8 @@ fn id(key: i64) -> u64 {
 }
 
 #[cfg(test)]
-pub mod tests {
-    use gim_config::sql::DatabaseSettings;
-
-    use super::*;
-    use crate::domain::token::NewToken;
-
-    /// A store in a folder of its own, which is removed with the returned guard.
-    pub async fn temporary() -> (tempfile::TempDir, Store) {
-        let folder = tempfile::tempdir().unwrap();
-        let database =
-            Database::open(&DatabaseSettings::default(), folder.path(), "test.db", &MIGRATIONS).await.unwrap();
-        (folder, Store::new(database))
-    }
-
-    /// Signs a new user in on device 1.
-    pub async fn user(store: &Store, phone_number: &str) -> u64 {
-        store.sign_in(phone_number, 1, &NewToken::make(0, 1_000).stored).await.unwrap().user_id
-    }
+mod tests {
+    use super::{testing::temporary, *};
 
     #[test]
     fn a_full_pool_is_busy_and_a_wrong_statement_is_a_failure() {

@@ -43,27 +43,30 @@ macro_rules! select_users {
 }
 
 impl Store {
-    /// The user of a phone number gets a token for a device; one who was never seen is made. Of several such calls at
+    /// The user of a phone number gets a token for a device, which is made once her id is known; one who was never seen is
+    /// made. Of several such calls at
     /// once for a new number, exactly one makes the user.
     pub async fn sign_in(
         &self,
         phone_number: &str,
         device_id: u64,
-        token: &StoredToken,
+        now_ms: i64,
+        token: impl FnOnce(u64) -> StoredToken,
     ) -> Result<SignedIn, StoreError> {
         let mut transaction = self.database.writer.begin().await?;
         // Writing first makes the transaction wait for a concurrent one, and see what that one did.
         let inserted = sqlx::query(dialect::insert_new_user(self.database.dialect))
             .bind(phone_number)
-            .bind(token.created_at_ms)
-            .bind(token.created_at_ms)
+            .bind(now_ms)
+            .bind(now_ms)
             .execute(&mut *transaction)
             .await?;
         let (user_key,): (i64,) = sqlx::query_as("SELECT user_id FROM user WHERE phone_number = ?")
             .bind(phone_number)
             .fetch_one(&mut *transaction)
             .await?;
-        token::replace(&mut transaction, id(user_key), device_id, token).await?;
+        let stored = token(id(user_key));
+        token::replace(&mut transaction, id(user_key), device_id, &stored).await?;
         transaction.commit().await?;
         Ok(SignedIn { user_id: id(user_key), is_new: inserted.rows_affected() > 0 })
     }
@@ -91,21 +94,28 @@ impl Store {
         Ok(rows.into_iter().map(User::from).collect())
     }
 
-    /// The user of exactly this phone number, then those whose nickname contains `text`; `count_max` at most.
-    pub async fn search(&self, text: &str, count_max: u32) -> Result<Vec<User>, StoreError> {
-        let by_number: Option<UserRow> = sqlx::query_as(select_users!("WHERE phone_number = ?"))
-            .bind(text)
-            .fetch_optional(&self.database.reader)
-            .await?;
-        let by_name: Vec<UserRow> = sqlx::query_as(select_users!(
-            "WHERE nickname LIKE ? ESCAPE '!' AND phone_number <> ? ORDER BY user_id LIMIT ?"
+    /// A page of `count_max` users: on the first one (`from` 0) the user of exactly this phone number, then those whose
+    /// nickname contains `text`, by ascending id. With it comes the `from` of the next page, 0 after the last one.
+    pub async fn search(&self, text: &str, from: u64, count_max: u32) -> Result<(Vec<User>, u64), StoreError> {
+        let by_number: Option<UserRow> = match from {
+            0 => {
+                let query = sqlx::query_as(select_users!("WHERE phone_number = ?")).bind(text);
+                query.fetch_optional(&self.database.reader).await?
+            }
+            _ => None,
+        };
+        let room = i64::from(count_max) - i64::from(by_number.is_some());
+        let mut by_name: Vec<UserRow> = sqlx::query_as(select_users!(
+            "WHERE user_id >= ? AND nickname LIKE ? ESCAPE '!' AND phone_number <> ? ORDER BY user_id LIMIT ?"
         ))
+        .bind(key(from.max(1)))
         .bind(containing(text))
         .bind(text)
-        .bind(i64::from(count_max) - i64::from(by_number.is_some()))
+        .bind(room + 1)
         .fetch_all(&self.database.reader)
         .await?;
-        Ok(by_number.into_iter().chain(by_name).map(User::from).collect())
+        let next = if by_name.len() as i64 > room { by_name.pop().map_or(0, |row| id(row.user_id)) } else { 0 };
+        Ok((by_number.into_iter().chain(by_name).map(User::from).collect(), next))
     }
 
     /// Replaces what a user says about herself; whether there is such a user.
@@ -157,10 +167,16 @@ fn containing(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        domain::token::NewToken,
-        store::tests::{temporary, user},
-    };
+    use crate::{domain::token::NewToken, store::testing::user};
+
+    on_both! {
+        many_first_sign_ins_of_a_number_at_once_make_one_user,
+        a_profile_is_read_as_it_was_written,
+        only_users_that_exist_are_found_by_id,
+        a_search_takes_its_text_literally,
+        a_search_puts_the_phone_number_first_and_stops_at_its_limit,
+        pages_of_a_search_hold_everybody_once,
+    }
 
     async fn named(store: &Store, phone_number: &str, nickname: &str) -> u64 {
         let user_id = user(store, phone_number).await;
@@ -170,25 +186,21 @@ mod tests {
     }
 
     async fn found(store: &Store, text: &str, count_max: u32) -> Vec<u64> {
-        store.search(text, count_max).await.unwrap().iter().map(|user| user.user_id).collect()
+        store.search(text, 0, count_max).await.unwrap().0.iter().map(|user| user.user_id).collect()
     }
 
-    #[tokio::test]
-    async fn many_first_sign_ins_of_a_number_at_once_make_one_user() {
-        let (_folder, store) = temporary().await;
+    async fn many_first_sign_ins_of_a_number_at_once_make_one_user(store: Store) {
         let mut tasks = tokio::task::JoinSet::new();
         for device_id in 1..=16 {
             let store = store.clone();
-            tasks.spawn(async move { store.sign_in("1", device_id, &NewToken::make(0, 1_000).stored).await.unwrap() });
+            tasks.spawn(async move { store.admit("1", device_id, &NewToken::make(0, 1_000).stored).await.unwrap() });
         }
         let signed_in = tasks.join_all().await;
         assert_eq!(signed_in.iter().filter(|signed_in| signed_in.is_new).count(), 1);
         assert!(signed_in.iter().all(|other| other.user_id == signed_in[0].user_id));
     }
 
-    #[tokio::test]
-    async fn a_profile_is_read_as_it_was_written() {
-        let (_folder, store) = temporary().await;
+    async fn a_profile_is_read_as_it_was_written(store: Store) {
         let user_id = user(&store, "1").await;
         let profile = Profile { nickname: "Zoë\0".into(), sex: i32::MIN, avatar_url: "a".into(), extra: "{}".into() };
         assert!(store.update_profile(user_id, &profile, 77).await.unwrap());
@@ -197,18 +209,14 @@ mod tests {
         assert!(!store.update_profile(user_id + 1, &Profile::default(), 77).await.unwrap());
     }
 
-    #[tokio::test]
-    async fn only_users_that_exist_are_found_by_id() {
-        let (_folder, store) = temporary().await;
+    async fn only_users_that_exist_are_found_by_id(store: Store) {
         let [first, second] = [user(&store, "1").await, user(&store, "2").await];
         let users = store.users([first, 999, second]).await.unwrap();
         assert_eq!(users.iter().map(|user| user.user_id).collect::<Vec<_>>(), [first, second]);
         assert_eq!(store.user(999).await.unwrap(), None);
     }
 
-    #[tokio::test]
-    async fn a_search_takes_its_text_literally() {
-        let (_folder, store) = temporary().await;
+    async fn a_search_takes_its_text_literally(store: Store) {
         let percent = named(&store, "1", "100% sure").await;
         let under = named(&store, "2", "snake_case").await;
         let bang = named(&store, "3", "hey!").await;
@@ -220,13 +228,33 @@ mod tests {
         assert_eq!(found(&store, "' OR 1=1 --", 9).await, [0; 0]);
     }
 
-    #[tokio::test]
-    async fn a_search_puts_the_phone_number_first_and_stops_at_its_limit() {
-        let (_folder, store) = temporary().await;
+    async fn a_search_puts_the_phone_number_first_and_stops_at_its_limit(store: Store) {
         let [first, second] = [named(&store, "1", "call 333").await, named(&store, "2", "333").await];
         let exact = named(&store, "333", "333").await;
         assert_eq!(found(&store, "333", 9).await, [exact, first, second]);
         assert_eq!(found(&store, "333", 2).await, [exact, first]);
         assert_eq!(found(&store, "33", 1).await, [first]);
+    }
+
+    async fn pages_of_a_search_hold_everybody_once(store: Store) {
+        for number in 0..7 {
+            named(&store, &number.to_string(), "call 333").await;
+        }
+        named(&store, "333", "333").await;
+        let whole = found(&store, "333", 100).await;
+        assert_eq!(whole.len(), 8);
+        for count_max in 1..=9 {
+            let (mut pages, mut from) = (Vec::new(), 0);
+            loop {
+                let (page, next) = store.search("333", from, count_max).await.unwrap();
+                assert!(page.len() <= count_max as usize);
+                pages.extend(page.iter().map(|user| user.user_id));
+                if next == 0 {
+                    break;
+                }
+                from = next;
+            }
+            assert_eq!(pages, whole, "{count_max}");
+        }
     }
 }

@@ -3,8 +3,9 @@
 use gim_proto::{
     ResultCode,
     business::{
-        AuthRequest, FriendAddRequest, FriendAgreeRequest, FriendSendMessageRequest, FriendSetRequest, GetUserRequest,
-        GetUsersRequest, SearchUserRequest, SignInRequest, UpdateUserRequest,
+        AuthRequest, FriendAddRequest, FriendAgreeRequest, FriendBlockRequest, FriendRemoveRequest,
+        FriendSendMessageRequest, FriendSetRequest, GetUserRequest, GetUsersRequest, MayWriteRequest,
+        RevokeTokensRequest, SearchUserRequest, SignInRequest, SignOutRequest, UpdateUserRequest,
     },
     logic::Device,
     metadata,
@@ -14,6 +15,10 @@ use tonic::{Request, metadata::MetadataValue};
 use crate::harness::{Phone, Server, assert_names, code, sign_in_request};
 
 const BAD_IDS: [u64; 3] = [0, (1 << 63), u64::MAX];
+
+fn send(user_id: u64, content: impl Into<bytes::Bytes>) -> FriendSendMessageRequest {
+    FriendSendMessageRequest { user_id, content: content.into(), ..Default::default() }
+}
 
 #[tokio::test]
 async fn sign_in_names_its_fields() {
@@ -104,17 +109,23 @@ async fn no_call_of_a_client_works_without_a_token() {
     let (mut users, mut friends) = (server.users(), server.friends());
     assert_names("user_id", users.get_user(GetUserRequest { user_id: 1 }).await);
     assert_names("user_id", users.update_user(UpdateUserRequest::default()).await);
-    assert_names("user_id", users.search_user(SearchUserRequest { key: "x".into() }).await);
+    assert_names("user_id", users.search_user(SearchUserRequest { key: "x".into(), ..Default::default() }).await);
     assert_names("user_id", friends.add(FriendAddRequest { friend_id: 1, ..Default::default() }).await);
     assert_names("user_id", friends.agree(FriendAgreeRequest { user_id: 1, ..Default::default() }).await);
     assert_names("user_id", friends.set(FriendSetRequest { friend_id: 1, ..Default::default() }).await);
     assert_names("user_id", friends.get_friends(()).await);
-    assert_names("user_id", friends.send_message(FriendSendMessageRequest { user_id: 1, content: "x".into() }).await);
+    assert_names("user_id", friends.send_message(send(1, "x")).await);
+    assert_names("user_id", friends.remove(FriendRemoveRequest { friend_id: 1 }).await);
+    assert_names("user_id", friends.get_requests(()).await);
+    assert_names("user_id", friends.block(FriendBlockRequest { user_id: 1 }).await);
+    assert_names("user_id", friends.unblock(FriendBlockRequest { user_id: 1 }).await);
+    assert_names("user_id", friends.get_blocked(()).await);
+    assert_names("user_id", users.sign_out(SignOutRequest::default()).await);
 
     let thief = Phone { token: "wrong".into(), ..server.sign_in("1").await };
     let update = thief.ask(UpdateUserRequest { nickname: "thief".into(), ..Default::default() });
     assert_eq!(code(users.update_user(update).await), ResultCode::SignInAgain);
-    let search = thief.ask(SearchUserRequest { key: "1".into() });
+    let search = thief.ask(SearchUserRequest { key: "1".into(), ..Default::default() });
     assert_eq!(code(users.search_user(search).await), ResultCode::SignInAgain);
 }
 
@@ -128,6 +139,13 @@ async fn trusted_calls_name_their_fields() {
         assert_names("device_id", client.auth(AuthRequest { device_id: bad, ..good.clone() }).await);
         assert_names("user_id", client.get_user(GetUserRequest { user_id: bad }).await);
         assert_names("user_ids", client.get_users(GetUsersRequest { user_ids: [(bad, 0)].into() }).await);
+        assert_names("user_id", client.revoke_tokens(RevokeTokensRequest { user_id: bad, device_id: 1 }).await);
+        let may_write = |from_user_id, to_user_id| MayWriteRequest { from_user_id, to_user_id };
+        assert_names("from_user_id", client.may_write(may_write(bad, 1)).await);
+        assert_names("to_user_id", client.may_write(may_write(1, bad)).await);
+        if bad != 0 {
+            assert_names("device_id", client.revoke_tokens(RevokeTokensRequest { user_id: 1, device_id: bad }).await);
+        }
     }
     assert_names("token", client.auth(AuthRequest { token: String::new(), ..good.clone() }).await);
     assert_names("token", client.auth(AuthRequest { token: "t".repeat(4_097), ..good }).await);
@@ -154,7 +172,14 @@ async fn calls_about_users_name_their_fields() {
         assert_names(field, client.update_user(phone.ask(request)).await);
     }
     assert_names("key", client.search_user(phone.ask(SearchUserRequest::default())).await);
-    assert_names("key", client.search_user(phone.ask(SearchUserRequest { key: "x".repeat(129) })).await);
+    assert_names(
+        "key",
+        client.search_user(phone.ask(SearchUserRequest { key: "x".repeat(129), ..Default::default() })).await,
+    );
+    for from in [1 << 63, u64::MAX] {
+        let search = SearchUserRequest { key: "x".into(), from, limit: 0 };
+        assert_names("from", client.search_user(phone.ask(search)).await);
+    }
 }
 
 #[tokio::test]
@@ -170,8 +195,10 @@ async fn calls_about_friends_name_their_fields() {
         assert_names("user_id", client.agree(phone.ask(agree)).await);
         let set = FriendSetRequest { friend_id: bad, ..Default::default() };
         assert_names("friend_id", client.set(phone.ask(set)).await);
-        let send = FriendSendMessageRequest { user_id: bad, content: "x".into() };
-        assert_names("user_id", client.send_message(phone.ask(send)).await);
+        assert_names("user_id", client.send_message(phone.ask(send(bad, "x"))).await);
+        assert_names("friend_id", client.remove(phone.ask(FriendRemoveRequest { friend_id: bad })).await);
+        assert_names("user_id", client.block(phone.ask(FriendBlockRequest { user_id: bad })).await);
+        assert_names("user_id", client.unblock(phone.ask(FriendBlockRequest { user_id: bad })).await);
     }
     let long = "x".repeat(129);
     let add = FriendAddRequest { friend_id, remarks: long.clone(), ..Default::default() };
@@ -185,10 +212,11 @@ async fn calls_about_friends_name_their_fields() {
     let set = FriendSetRequest { friend_id, extra: "x".repeat(1_025), ..Default::default() };
     assert_names("extra", client.set(phone.ask(set)).await);
     for content in [Vec::new(), vec![0; 56 * 1_024 + 1]] {
-        let send = FriendSendMessageRequest { user_id: friend_id, content: content.into() };
-        assert_names("content", client.send_message(phone.ask(send)).await);
+        assert_names("content", client.send_message(phone.ask(send(friend_id, content))).await);
     }
-    assert!(server.logic.take_pushed().is_empty());
+    let keyed = FriendSendMessageRequest { client_msg_id: "x".repeat(65), ..send(friend_id, "x") };
+    assert_names("client_msg_id", client.send_message(phone.ask(keyed)).await);
+    assert!(server.logic.take_pushed().is_empty() && server.logic.take_sent().is_empty());
 }
 
 #[tokio::test]

@@ -3,11 +3,11 @@
 use gim_proto::{
     ResultCode,
     business::{
-        AddFriendPush, AgreeAddFriendPush, Friend, FriendAddRequest, FriendAgreeRequest, FriendSendMessageRequest,
-        FriendSetRequest, UpdateUserRequest,
+        AddFriendPush, AgreeAddFriendPush, Friend, FriendAddRequest, FriendAgreeRequest, FriendBlockRequest,
+        FriendRemoveRequest, FriendSendMessageReply, FriendSendMessageRequest, FriendSetRequest, MayWriteRequest,
+        UpdateUserRequest,
     },
     connect::MessageCommand,
-    logic::{User, UserMessagePush},
 };
 use prost::Message as _;
 use tonic::{Response, Status};
@@ -37,6 +37,14 @@ async fn agree(server: &Server, phone: &Phone, user_id: u64) -> Result<Response<
 
 async fn friends(server: &Server, phone: &Phone) -> Vec<Friend> {
     server.friends().get_friends(phone.ask(())).await.unwrap().into_inner().friends
+}
+
+fn send_request(user_id: u64) -> FriendSendMessageRequest {
+    FriendSendMessageRequest { user_id, content: "hello".into(), ..Default::default() }
+}
+
+async fn send(server: &Server, phone: &Phone, user_id: u64) -> Result<Response<FriendSendMessageReply>, Status> {
+    server.friends().send_message(phone.ask(send_request(user_id))).await
 }
 
 async fn make_friends(server: &Server) -> (Phone, Phone) {
@@ -137,28 +145,30 @@ async fn an_unknown_user_cannot_be_asked() {
 }
 
 #[tokio::test]
-async fn a_message_reaches_the_friend_and_the_senders_other_devices_with_her_card() {
+async fn a_message_goes_to_logic_in_the_senders_name() {
     let server = Server::start().await;
     let (alice, bob) = make_friends(&server).await;
     for (from, to) in [(&alice, &bob), (&bob, &alice)] {
-        let request = FriendSendMessageRequest { user_id: to.user_id, content: "hello".into() };
-        let reply = server.friends().send_message(from.ask(request)).await.unwrap().into_inner();
+        let reply = send(&server, from, to.user_id).await.unwrap().into_inner();
         assert_eq!(reply.message_id, 9_001);
-        let (push, request_id) = server.logic.take_pushed().remove(0);
-        assert_eq!(push.user_ids, [to.user_id, from.user_id]);
-        assert_eq!((push.command, push.is_persist), (MessageCommand::McUserMessage as i32, true));
+        let (sent, request_id) = server.logic.take_sent().remove(0);
+        assert_eq!((sent.user_id, sent.device_id, sent.to_user_id), (from.user_id, from.device_id, to.user_id));
+        assert_eq!((sent.command, &sent.content[..]), (MessageCommand::McUserMessage as i32, &b"hello"[..]));
         assert_eq!(request_id, "r-1");
-        let nickname = if from == &alice { "alice" } else { "bob" };
-        let card = User {
-            user_id: from.user_id,
-            device_id: from.device_id,
-            nickname: nickname.into(),
-            avatar_url: format!("http://{nickname}"),
-            extra: "about".into(),
-        };
-        let expected = UserMessagePush { from_user: Some(card), to_user_id: to.user_id, content: "hello".into() };
-        assert_eq!(UserMessagePush::decode(push.content).unwrap(), expected);
     }
+}
+
+#[tokio::test]
+async fn a_message_is_repeated_under_its_own_key_and_has_one_in_any_case() {
+    let server = Server::start().await;
+    let (alice, bob) = make_friends(&server).await;
+    for key in ["", "", "mine", "mine"] {
+        let request = FriendSendMessageRequest { client_msg_id: key.into(), ..send_request(bob.user_id) };
+        server.friends().send_message(alice.ask(request)).await.unwrap();
+    }
+    let keys: Vec<String> = server.logic.take_sent().into_iter().map(|(sent, _)| sent.client_msg_id).collect();
+    assert_eq!(keys[2..], ["mine", "mine"]);
+    assert!(!keys[0].is_empty() && !keys[1].is_empty() && keys[0] != keys[1]);
 }
 
 #[tokio::test]
@@ -168,12 +178,11 @@ async fn strangers_and_those_who_only_asked_cannot_write_or_note() {
     add(&server, &alice, bob.user_id).await.unwrap();
     server.logic.take_pushed();
     for (from, to) in [(&alice, &bob), (&bob, &alice)] {
-        let request = FriendSendMessageRequest { user_id: to.user_id, content: "hello".into() };
-        assert_eq!(code(server.friends().send_message(from.ask(request)).await), ResultCode::NotFriends);
+        assert_eq!(code(send(&server, from, to.user_id).await), ResultCode::NotFriends);
         let request = FriendSetRequest { friend_id: to.user_id, ..FriendSetRequest::default() };
         assert_eq!(code(server.friends().set(from.ask(request)).await), ResultCode::NotFriends);
     }
-    assert!(server.logic.take_pushed().is_empty());
+    assert!(server.logic.take_sent().is_empty());
 }
 
 #[tokio::test]
@@ -193,8 +202,7 @@ async fn a_call_whose_push_failed_can_be_repeated() {
     assert_eq!(friends(&server, &alice).await.len(), 1);
 
     server.stop_logic().await;
-    let request = FriendSendMessageRequest { user_id: bob.user_id, content: "hello".into() };
-    assert_eq!(code(server.friends().send_message(alice.ask(request)).await), ResultCode::TryAgainLater);
+    assert_eq!(code(send(&server, &alice, bob.user_id).await), ResultCode::TryAgainLater);
     assert_eq!(friends(&server, &bob).await.len(), 1, "what needs no logic goes on");
 }
 
@@ -207,4 +215,105 @@ async fn a_full_list_of_friends_takes_no_more() {
     add(&server, &carol, alice.user_id).await.unwrap();
     assert_eq!(code(agree(&server, &alice, carol.user_id).await), ResultCode::NotAllowed);
     agree(&server, &bob, alice.user_id).await.unwrap();
+}
+
+#[tokio::test]
+async fn blocked_friends_cannot_write_until_they_are_unblocked() {
+    let server = Server::start().await;
+    let (alice, bob) = make_friends(&server).await;
+    server.logic.take_forgotten();
+    let block = FriendBlockRequest { user_id: bob.user_id };
+    for _ in 0..2 {
+        server.friends().block(alice.ask(block)).await.unwrap();
+    }
+    assert_eq!(server.logic.take_forgotten(), [(alice.user_id, bob.user_id); 2]);
+    assert_eq!(code(send(&server, &bob, alice.user_id).await), ResultCode::NotAllowed);
+    assert!(server.logic.take_sent().is_empty());
+    send(&server, &alice, bob.user_id).await.unwrap();
+    assert_eq!(friends(&server, &alice).await.len(), 1, "the friendship stays");
+    let blocked = server.friends().get_blocked(alice.ask(())).await.unwrap().into_inner().users;
+    assert_eq!(blocked.iter().map(|user| user.user_id).collect::<Vec<_>>(), [bob.user_id]);
+    assert!(server.friends().get_blocked(bob.ask(())).await.unwrap().into_inner().users.is_empty());
+
+    server.friends().unblock(alice.ask(block)).await.unwrap();
+    assert_eq!(server.logic.take_forgotten(), [(alice.user_id, bob.user_id)]);
+    send(&server, &bob, alice.user_id).await.unwrap();
+}
+
+#[tokio::test]
+async fn who_is_blocked_cannot_ask_to_be_a_friend() {
+    let server = Server::start_with(|settings| settings.limits.blocked_max = 1).await;
+    let [alice, bob, carol] = [server.sign_in("1").await, server.sign_in("2").await, server.sign_in("3").await];
+    server.friends().block(alice.ask(FriendBlockRequest { user_id: bob.user_id })).await.unwrap();
+    assert_eq!(code(add(&server, &bob, alice.user_id).await), ResultCode::NotAllowed);
+    assert!(server.logic.take_pushed().is_empty());
+    add(&server, &alice, bob.user_id).await.unwrap();
+    let request = alice.ask(FriendBlockRequest { user_id: carol.user_id });
+    assert_eq!(code(server.friends().block(request).await), ResultCode::NotAllowed, "the list is full");
+    add(&server, &carol, alice.user_id).await.unwrap();
+    let request = alice.ask(FriendBlockRequest { user_id: 999 });
+    assert_eq!(code(server.friends().block(request).await), ResultCode::UserNotFound);
+}
+
+#[tokio::test]
+async fn open_requests_are_listed_until_they_are_answered_or_turned_down() {
+    let server = Server::start().await;
+    let (alice, bob) = (named(&server, "1", "alice").await, named(&server, "2", "bob").await);
+    let carol = server.sign_in("3").await;
+    add(&server, &alice, carol.user_id).await.unwrap();
+    add(&server, &bob, carol.user_id).await.unwrap();
+    let requests = || async { server.friends().get_requests(carol.ask(())).await.unwrap().into_inner().requests };
+    let open = requests().await;
+    assert_eq!(open.len(), 2);
+    let of_alice = open.iter().find(|request| request.user_id == alice.user_id).unwrap();
+    assert_eq!((of_alice.nickname.as_str(), of_alice.description.as_str()), ("alice", "it is me"));
+    assert!((1_600_000_000..10_000_000_000).contains(&of_alice.create_time), "seconds");
+
+    agree(&server, &carol, alice.user_id).await.unwrap();
+    let remove = FriendRemoveRequest { friend_id: bob.user_id };
+    server.friends().remove(carol.ask(remove)).await.unwrap();
+    assert!(requests().await.is_empty());
+    assert_eq!(code(agree(&server, &carol, bob.user_id).await), ResultCode::NotFriends);
+    assert_eq!(code(server.friends().remove(carol.ask(remove)).await), ResultCode::NotFriends);
+}
+
+#[tokio::test]
+async fn a_friendship_that_is_ended_is_ended_for_both() {
+    let server = Server::start().await;
+    let (alice, bob) = make_friends(&server).await;
+    server.friends().remove(bob.ask(FriendRemoveRequest { friend_id: alice.user_id })).await.unwrap();
+    assert!(friends(&server, &alice).await.is_empty() && friends(&server, &bob).await.is_empty());
+    assert_eq!(code(send(&server, &alice, bob.user_id).await), ResultCode::NotFriends);
+    add(&server, &alice, bob.user_id).await.unwrap();
+}
+
+async fn may_write(server: &Server, from: &Phone, to_user_id: u64) -> i32 {
+    let request = MayWriteRequest { from_user_id: from.user_id, to_user_id };
+    server.internal().may_write(request).await.unwrap().into_inner().code
+}
+
+#[tokio::test]
+async fn logic_learns_who_may_write_to_whom() {
+    let server = Server::start().await;
+    let (alice, bob) = make_friends(&server).await;
+    let carol = server.sign_in("3").await;
+    assert_eq!(may_write(&server, &carol, alice.user_id).await, 0);
+    assert_eq!(may_write(&server, &carol, 999).await, 10301);
+    server.friends().block(alice.ask(FriendBlockRequest { user_id: bob.user_id })).await.unwrap();
+    assert_eq!(may_write(&server, &bob, alice.user_id).await, 10006);
+    assert_eq!(may_write(&server, &alice, bob.user_id).await, 0);
+}
+
+#[tokio::test]
+async fn where_only_friends_write_strangers_may_not_and_logic_is_told_of_changes() {
+    let server = Server::start_with(|settings| settings.friends.only_friends_write = true).await;
+    let [alice, bob] = [server.sign_in("1").await, server.sign_in("2").await];
+    assert_eq!(may_write(&server, &alice, bob.user_id).await, 10210);
+    add(&server, &alice, bob.user_id).await.unwrap();
+    assert_eq!(may_write(&server, &alice, bob.user_id).await, 10210);
+    agree(&server, &bob, alice.user_id).await.unwrap();
+    assert_eq!(may_write(&server, &alice, bob.user_id).await, 0);
+    server.friends().remove(alice.ask(FriendRemoveRequest { friend_id: bob.user_id })).await.unwrap();
+    assert_eq!(server.logic.take_forgotten(), [(bob.user_id, alice.user_id), (alice.user_id, bob.user_id)]);
+    assert_eq!(may_write(&server, &bob, alice.user_id).await, 10210);
 }

@@ -6,6 +6,7 @@
 mod bad_input;
 mod friend;
 mod harness;
+mod revoke;
 mod running;
 mod sign_in;
 mod stub_logic;

@@ -1,4 +1,4 @@
-//! A logic service of three methods. It gives device ids from 100 on, knows those it gave, records every call with its
+//! A logic service of a few methods. It gives device ids from 100 on, knows those it gave, records every call with its
 //! request id, and refuses with a status where a test tells it to.
 
 use std::sync::{Arc, Mutex};
@@ -9,9 +9,12 @@ use gim_config::{
 };
 use gim_proto::{
     ResultCode,
+    connect::SendReply,
     logic::{
-        Device, DeviceSaveReply, DeviceSaveRequest, HeartbeatRequest, ListOnlineReply, ListOnlineRequest,
-        OfflineRequest, PushToAllRequest, PushToUsersReply, PushToUsersRequest, SignInReply, SignInRequest,
+        Device, DeviceSaveReply, DeviceSaveRequest, ForgetRequest, HeartbeatRequest, ListOnlineReply,
+        ListOnlineRequest, OfflineRequest, PushToAllRequest, PushToUsersReply, PushToUsersRequest, RevokeRequest,
+        SendAsRequest, SignInReply, SignInRequest,
+        access_int_service_server::{AccessIntService, AccessIntServiceServer},
         device_int_service_server::{DeviceIntService, DeviceIntServiceServer},
         message_int_service_server::{MessageIntService, MessageIntServiceServer},
     },
@@ -30,6 +33,9 @@ pub struct StubLogic(Arc<Mutex<State>>);
 struct State {
     saved: Vec<(Device, String)>,
     pushed: Vec<(PushToUsersRequest, String)>,
+    sent: Vec<(SendAsRequest, String)>,
+    revoked: Vec<RevokeRequest>,
+    forgotten: Vec<(u64, u64)>,
     refusal: Option<Status>,
 }
 
@@ -38,6 +44,7 @@ impl StubLogic {
         let settings = GrpcSettings { listen: Endpoint::new("127.0.0.1:0"), internal_token: internal_token.to_owned() };
         let mut routes = Routes::builder();
         routes
+            .add_service(AccessIntServiceServer::new(self.clone()))
             .add_service(DeviceIntServiceServer::new(self.clone()))
             .add_service(MessageIntServiceServer::new(self.clone()));
         grpc::serve(&settings, routes, &[]).await.unwrap()
@@ -56,6 +63,47 @@ impl StubLogic {
     /// The pushes since the last look, each with the request id of its call.
     pub fn take_pushed(&self) -> Vec<(PushToUsersRequest, String)> {
         std::mem::take(&mut self.0.lock().unwrap().pushed)
+    }
+}
+
+impl StubLogic {
+    /// The messages of users since the last look, each with the request id of its call.
+    pub fn take_sent(&self) -> Vec<(SendAsRequest, String)> {
+        std::mem::take(&mut self.0.lock().unwrap().sent)
+    }
+
+    /// The revocations since the last look.
+    pub fn take_revoked(&self) -> Vec<RevokeRequest> {
+        std::mem::take(&mut self.0.lock().unwrap().revoked)
+    }
+
+    /// What was to be forgotten since the last look, users' cards left out.
+    pub fn take_forgotten(&self) -> Vec<(u64, u64)> {
+        std::mem::take(&mut self.0.lock().unwrap().forgotten)
+    }
+}
+
+#[tonic::async_trait]
+impl AccessIntService for StubLogic {
+    async fn revoke(&self, request: Request<RevokeRequest>) -> Result<Response<()>, Status> {
+        let mut state = self.0.lock().unwrap();
+        if let Some(refusal) = &state.refusal {
+            return Err(refusal.clone());
+        }
+        state.revoked.push(request.into_inner());
+        Ok(Response::new(()))
+    }
+
+    async fn forget(&self, request: Request<ForgetRequest>) -> Result<Response<()>, Status> {
+        let mut state = self.0.lock().unwrap();
+        if let Some(refusal) = &state.refusal {
+            return Err(refusal.clone());
+        }
+        let ForgetRequest { user_id, peer_id } = request.into_inner();
+        if peer_id != 0 {
+            state.forgotten.push((user_id, peer_id));
+        }
+        Ok(Response::new(()))
     }
 }
 
@@ -104,6 +152,17 @@ impl MessageIntService for StubLogic {
         }
         state.pushed.push((request.into_inner(), request_id));
         Ok(Response::new(PushToUsersReply { message_id: FIRST_MESSAGE_ID + state.pushed.len() as u64 }))
+    }
+
+    async fn send_as(&self, request: Request<SendAsRequest>) -> Result<Response<SendReply>, Status> {
+        let request_id = metadata::text(&request, metadata::REQUEST_ID).unwrap_or_default().to_owned();
+        let mut state = self.0.lock().unwrap();
+        if let Some(refusal) = &state.refusal {
+            return Err(refusal.clone());
+        }
+        state.sent.push((request.into_inner(), request_id));
+        let message_id = FIRST_MESSAGE_ID + state.sent.len() as u64;
+        Ok(Response::new(SendReply { message_id, ..SendReply::default() }))
     }
 
     async fn push_to_all(&self, _: Request<PushToAllRequest>) -> Result<Response<()>, Status> {

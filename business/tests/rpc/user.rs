@@ -13,7 +13,7 @@ async fn rename(server: &Server, phone: &Phone, nickname: &str) {
 }
 
 async fn search(server: &Server, phone: &Phone, key: &str) -> Vec<u64> {
-    let request = phone.ask(SearchUserRequest { key: key.into() });
+    let request = phone.ask(SearchUserRequest { key: key.into(), ..Default::default() });
     let users = server.users().search_user(request).await.unwrap().into_inner().users;
     users.iter().map(|user| user.user_id).collect()
 }
@@ -68,4 +68,32 @@ async fn users_are_found_by_their_whole_number_or_a_part_of_their_name() {
     assert_eq!(search(&server, &alice, "aro").await, [carol.user_id]);
     assert_eq!(search(&server, &alice, "100%").await, [alice.user_id]);
     assert_eq!(search(&server, &alice, "100").await, [alice.user_id, bob.user_id], "two at most");
+}
+
+#[tokio::test]
+async fn a_search_is_read_page_by_page() {
+    let server = Server::start_with(|settings| settings.limits.search_results_max = 3).await;
+    let alice = server.sign_in("1").await;
+    for number in 2..9 {
+        rename(&server, &server.sign_in(&number.to_string()).await, "somebody").await;
+    }
+    let page = |from, limit| {
+        let request = alice.ask(SearchUserRequest { key: "somebody".into(), from, limit });
+        let mut client = server.users();
+        async move { client.search_user(request).await.unwrap().into_inner() }
+    };
+    let (mut found, mut sizes, mut from) = (Vec::new(), Vec::new(), 0);
+    loop {
+        let reply = page(from, 0).await;
+        sizes.push(reply.users.len());
+        found.extend(reply.users.iter().map(|user| user.user_id));
+        from = reply.next;
+        if from == 0 {
+            break;
+        }
+    }
+    assert_eq!(sizes, [3, 3, 1]);
+    assert!(found.is_sorted() && found.len() == 7, "{found:?}");
+    assert_eq!(page(0, 1).await.users.len(), 1);
+    assert_eq!(page(0, 100).await.users.len(), 3, "no more than the server allows");
 }

@@ -9,6 +9,7 @@ mod group_sync;
 mod history;
 mod push;
 mod recall;
+mod revoke;
 mod room;
 mod room_sends;
 mod send;
@@ -18,6 +19,7 @@ mod sync;
 use std::sync::Arc;
 
 use crate::{
+    access::jwt::JwtCheck,
     business::Business,
     domain::{clock::SteadyClock, message_id::MessageIds},
     link::nodes::Nodes,
@@ -56,6 +58,8 @@ pub struct App {
     pub writer: Writer,
     /// Users and tokens.
     pub business: Business,
+    /// Tokens that are checked without the business.
+    pub jwt: JwtCheck,
     /// Routes and rooms.
     pub shared: Arc<dyn SharedState>,
     /// The attached conn nodes.

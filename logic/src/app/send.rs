@@ -6,7 +6,7 @@ use bytes::Bytes;
 use gim_proto::{
     check,
     connect::{SendReply, SendRequest, send_request::Target},
-    logic::UserMessagePush,
+    logic::{SendAsRequest, UserMessagePush},
 };
 use metrics::counter;
 use prost::Message as _;
@@ -57,7 +57,7 @@ impl App {
                 check::id("user_id", to_user_id)?;
                 check::filled("client_msg_id", &request.client_msg_id, CLIENT_MSG_ID_BYTES_MAX)?;
                 let (known, card) = tokio::join!(
-                    self.business.check_user(to_user_id, request_id),
+                    self.business.check_may_write(caller.user_id, to_user_id, request_id),
                     self.business.sender_card(caller, request_id),
                 );
                 known?;
@@ -88,6 +88,23 @@ impl App {
                 Ok(Submitted::Done(reply))
             }
         }
+    }
+
+    /// Sends for a user for whom a trusted service vouches, also that she may write to the other one. No device of hers is
+    /// spared its copy: it was not there that the message was sent.
+    pub async fn send_as(&self, request: SendAsRequest, request_id: &str) -> Result<SendReply, Error> {
+        let SendAsRequest { user_id, device_id, to_user_id, command, content, client_msg_id } = request;
+        check::id("user_id", user_id)?;
+        check::id("device_id", device_id)?;
+        check::id("to_user_id", to_user_id)?;
+        let command = check_client_command(command)?;
+        check::size("content", &content, self.limits.content_bytes_max)?;
+        check::filled("client_msg_id", &client_msg_id, CLIENT_MSG_ID_BYTES_MAX)?;
+        let card = self.business.sender_card(Caller { user_id, device_id }, request_id).await;
+        let content = wrap(card, to_user_id, content);
+        let nowhere = Caller { user_id, device_id: 0 };
+        let submitted = self.submit_to_user(nowhere, to_user_id, command, content, client_msg_id, request_id)?;
+        Self::finish_send(submitted).await
     }
 
     /// Waits until a send is durable.

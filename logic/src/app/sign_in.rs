@@ -2,16 +2,19 @@
 
 use std::sync::Arc;
 
-use gim_proto::{CloseReason, check};
+use gim_proto::{CloseReason, ResultCode, check};
+use metrics::counter;
 use tokio::sync::OwnedRwLockReadGuard;
 
 use super::{App, Caller};
 use crate::{
     domain::{
-        kick,
+        clock, kick,
         route::{NodeKey, Route},
     },
     error::Error,
+    metrics as names,
+    store::lookup::Before,
 };
 
 const TOKEN_BYTES_MAX: usize = 4096;
@@ -57,42 +60,81 @@ pub struct Loser {
 impl App {
     /// Checks ids and token.
     pub async fn check_token(&self, caller: Caller, token: &str, request_id: &str) -> Result<(), Error> {
+        self.admit(caller, token, request_id).await.map(drop)
+    }
+
+    /// [`App::check_token`] for calls that come again and again: a token that was found good holds for a few seconds.
+    pub async fn check_token_cached(&self, caller: Caller, token: &str, request_id: &str) -> Result<(), Error> {
+        self.business.cached(caller, token, self.check_token(caller, token, request_id)).await
+    }
+
+    /// Judges a token: here where it is one of ours to judge, else by the business.
+    async fn admit(&self, caller: Caller, token: &str, request_id: &str) -> Result<Before, Error> {
         check::id("user_id", caller.user_id)?;
         check::id("device_id", caller.device_id)?;
         check::filled("token", token, TOKEN_BYTES_MAX)?;
-        self.business.auth(caller, token, request_id).await
+        let before = self.store.lookups.before(caller).await?;
+        if self.jwt.is_for_us(token) {
+            self.check_jwt(caller, token, before.not_before_ms)?;
+        } else {
+            self.business.auth(caller, token, request_id).await?;
+        }
+        Ok(before)
+    }
+
+    fn check_jwt(&self, caller: Caller, token: &str, not_before_ms: i64) -> Result<(), Error> {
+        let checked = self.jwt.check(caller, token, clock::now_ms());
+        let result = match checked {
+            Ok(issued_ms) if issued_ms >= not_before_ms => "ok",
+            Ok(_) => "revoked",
+            Err(problem) => {
+                tracing::debug!(%problem, user_id = caller.user_id, "a token was refused");
+                "refused"
+            }
+        };
+        counter!(names::JWT_CHECKS, "result" => result).increment(1);
+        if result == "ok" { Ok(()) } else { Err(sign_in_again()) }
     }
 
     /// Lets a connection in.
     pub async fn sign_in(&self, connection: NewConnection, token: &str, request_id: &str) -> Result<SignedIn, Error> {
         let Caller { user_id, device_id } = connection.caller;
-        self.check_token(connection.caller, token, request_id).await?;
-        let types = self.store.devices.types(&[device_id]).await?;
+        let before = self.admit(connection.caller, token, request_id).await?;
         let route = Route {
             user_id,
             device_id,
-            device_type: types.first().copied().unwrap_or(0),
+            device_type: before.device_type,
             node: connection.node,
             connection_id: connection.connection_id,
             since_ms: connection.since_ms,
         };
         let losers = self.put_routes(vec![route.clone()]).await?;
         // Asked only now: what is committed from here on is pushed along the route, what was before is in the answer.
-        let newest_seq = self.store.inboxes.newest_seq(user_id).await.unwrap_or_else(|error| {
-            tracing::warn!(%error, "signed in without the newest seq; the first heartbeat asks again");
-            0
-        });
+        let after = match self.store.lookups.after(connection.caller).await {
+            Ok(after) if after.not_before_ms == before.not_before_ms => after,
+            // Revoked while it was judged; the revocation may have looked for the route before it was there.
+            Ok(_) => return Err(self.withdraw(&route, &losers, sign_in_again()).await),
+            Err(error) => return Err(self.withdraw(&route, &losers, error.into()).await),
+        };
         let seats = self.fanout.hold_seats().await;
         let large_groups = match self.store.groups.large_of(&[user_id]).await {
             Ok(large_groups) => large_groups,
-            Err(error) => {
-                // Without them the connection would miss messages unseen: it has to come again.
-                self.shared.remove_route(&route).await?;
-                return Err(error.into());
-            }
+            // Without them the connection would miss messages unseen: it has to come again.
+            Err(error) => return Err(self.withdraw(&route, &losers, error.into()).await),
         };
         let large_group_ids = large_groups.into_iter().map(|(_, group_id)| group_id).collect();
-        Ok(SignedIn { route, newest_seq, large_group_ids, seats, losers })
+        Ok(SignedIn { route, newest_seq: after.newest_seq, large_group_ids, seats, losers })
+    }
+
+    /// Takes a route back that is not to be. Those that lost their device to it have no routes any more either, and would
+    /// wait for pushes in vain: they have to come again.
+    async fn withdraw(&self, route: &Route, losers: &[Loser], why: Error) -> Error {
+        let others = losers.iter().filter(|loser| !loser.route.is_same_connection(route));
+        others.for_each(|loser| self.nodes.kick(&loser.route, loser.reason));
+        match self.shared.remove_route(route).await {
+            Ok(()) => why,
+            Err(error) => error.into(),
+        }
     }
 
     /// Puts connections in. Returns those that have to go for them.
@@ -113,4 +155,8 @@ impl App {
         }
         Ok(losers)
     }
+}
+
+fn sign_in_again() -> Error {
+    Error::Refused(ResultCode::SignInAgain.into())
 }

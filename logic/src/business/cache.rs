@@ -53,6 +53,18 @@ impl<K: Clone + Eq + Hash, V: Clone> TtlCache<K, V> {
     }
 }
 
+impl<K: Eq + Hash, V> TtlCache<K, V> {
+    /// Forgets what stands under a key.
+    pub fn forget(&self, key: &K) {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).entries.remove(key);
+    }
+
+    /// Forgets every key that `is_over` names. Looks through all of them: for what happens seldom.
+    pub fn forget_where(&self, is_over: impl Fn(&K) -> bool) {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).entries.retain(|key, _| !is_over(key));
+    }
+}
+
 impl<K: Eq + Hash, V> State<K, V> {
     fn forget_oldest(&mut self) {
         let Some((key, put_at)) = self.by_age.pop_front() else { return };
@@ -86,6 +98,17 @@ mod tests {
             cache.put(key, (), now + Duration::from_millis(key));
         }
         assert_eq!([1, 2, 3].map(|key| cache.get(&key, now).is_some()), [false, true, true]);
+    }
+
+    #[test]
+    fn what_is_forgotten_is_gone_and_can_be_put_again() {
+        let (cache, now) = (TtlCache::new(TTL, 10), Instant::now());
+        (1..=4).for_each(|key| cache.put(key, 'a', now));
+        cache.forget(&1);
+        cache.forget_where(|key| *key > 3);
+        assert_eq!([1, 2, 3, 4].map(|key| cache.get(&key, now)), [None, Some('a'), Some('a'), None]);
+        cache.put(1, 'b', now);
+        assert_eq!(cache.get(&1, now), Some('b'));
     }
 
     #[test]

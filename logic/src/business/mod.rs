@@ -1,18 +1,23 @@
-//! The business service, as logic asks it: is this token good, who is this user, what about this command.
+//! The business service, as logic asks it: is this token good, who is this user, may she write to him, what about this
+//! command.
 //!
 //! A product that plugs in its own users implements `UserIntService/Auth` and nothing else: every other call may answer
 //! UNIMPLEMENTED, and logic does without. Any task; calls go over one lazily connected channel.
 
 pub mod cache;
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::{Duration, Instant},
+};
 
 use gim_config::grpc::{self, PeerChannel};
 use gim_proto::{
     ResultCode,
     business::{
-        AuthRequest, GetUserRequest, GetUsersRequest, HandleCommandReply, HandleCommandRequest,
-        command_int_service_client::CommandIntServiceClient, user_int_service_client::UserIntServiceClient,
+        AuthRequest, GetUserRequest, GetUsersRequest, HandleCommandReply, HandleCommandRequest, MayWriteReply,
+        MayWriteRequest, command_int_service_client::CommandIntServiceClient,
+        user_int_service_client::UserIntServiceClient,
     },
     logic, metadata,
 };
@@ -32,12 +37,35 @@ const USERS_PER_CALL_MAX: usize = 200;
 /// The client.
 #[derive(Debug)]
 pub struct Business {
-    users: UserIntServiceClient<PeerChannel>,
-    commands: CommandIntServiceClient<PeerChannel>,
+    /// None where there is no business: then every token must be one that is checked here.
+    clients: Option<Clients>,
     auth_in_flight: Semaphore,
     good_tokens: TtlCache<(Caller, String), ()>,
+    /// Counts what had to be forgotten: an answer that was on its way meanwhile may be out of date, and is not kept.
+    forgotten: AtomicU64,
     cards: TtlCache<u64, Lookup>,
+    asks_may_write: bool,
+    /// From whom, to whom.
+    may_write: TtlCache<(u64, u64), Permission>,
 }
+
+#[derive(Debug, Clone)]
+struct Clients {
+    users: UserIntServiceClient<PeerChannel>,
+    commands: CommandIntServiceClient<PeerChannel>,
+}
+
+/// What the business says about one user's writing to another one.
+#[derive(Debug, Clone, PartialEq)]
+enum Permission {
+    Given,
+    Denied(ResultCode, String),
+    /// It has no opinion on anybody.
+    NotOffered,
+}
+
+/// In place of a pair in the cache: all of them.
+const EVERYBODY: (u64, u64) = (0, 0);
 
 /// What the business knows of a user.
 #[derive(Debug, Clone, PartialEq)]
@@ -52,36 +80,107 @@ impl Business {
     /// A client that connects at its first call.
     pub fn new(settings: &BusinessSettings, internal_token: &str) -> Result<Self, String> {
         let timeout = Duration::from_millis(settings.call_timeout_ms);
-        let channel = grpc::channel(&settings.endpoint, internal_token, Some(timeout))?;
+        let clients = if settings.endpoint.is_off() {
+            None
+        } else {
+            let channel = grpc::channel(&settings.endpoint, internal_token, Some(timeout))?;
+            let users = UserIntServiceClient::new(channel.clone());
+            Some(Clients { users, commands: CommandIntServiceClient::new(channel) })
+        };
         let ttl = Duration::from_millis;
         Ok(Self {
-            users: UserIntServiceClient::new(channel.clone()),
-            commands: CommandIntServiceClient::new(channel),
+            clients,
             auth_in_flight: Semaphore::new(settings.auth_in_flight_max),
             good_tokens: TtlCache::new(ttl(settings.auth_cache_ms), settings.auth_cache_entries_max),
+            forgotten: AtomicU64::new(0),
             cards: TtlCache::new(ttl(settings.user_cache_ms), settings.user_cache_entries_max),
+            asks_may_write: settings.asks_may_write,
+            may_write: TtlCache::new(ttl(settings.may_write_cache_ms), settings.may_write_cache_entries_max),
         })
     }
 
     /// Whether this token lets this user in on this device.
     pub async fn auth(&self, caller: Caller, token: &str, request_id: &str) -> Result<(), Error> {
+        let Some(clients) = &self.clients else { return Err(Error::Refused(ResultCode::SignInAgain.into())) };
         let _permit = self.auth_in_flight.acquire().await.expect("the semaphore is never closed");
         let message = AuthRequest { user_id: caller.user_id, device_id: caller.device_id, token: token.to_owned() };
-        match self.users.clone().auth(request(message, request_id)).await {
+        match clients.users.clone().auth(request(message, request_id)).await {
             Ok(_) => Ok(()),
             Err(status) => Err(refusal_of_auth(status)),
         }
     }
 
-    /// [`Business::auth`] for calls that come again and again: a good answer holds for a few seconds.
-    pub async fn auth_cached(&self, caller: Caller, token: &str, request_id: &str) -> Result<(), Error> {
+    /// For calls that come again and again: a token that `check` found good holds for a few seconds.
+    pub async fn cached(
+        &self,
+        caller: Caller,
+        token: &str,
+        check: impl Future<Output = Result<(), Error>>,
+    ) -> Result<(), Error> {
         let key = (caller, token.to_owned());
         if self.good_tokens.get(&key, Instant::now()).is_some() {
             return Ok(());
         }
-        self.auth(caller, token, request_id).await?;
-        self.good_tokens.put(key, (), Instant::now());
+        let forgotten = self.forgotten.load(Ordering::Acquire);
+        check.await?;
+        if self.forgotten.load(Ordering::Acquire) == forgotten {
+            self.good_tokens.put(key, (), Instant::now());
+        }
         Ok(())
+    }
+
+    /// Tokens of a user's device, or of all devices (0), are not known to be good any more.
+    pub fn forget_tokens(&self, user_id: u64, device_id: u64) {
+        self.forgotten.fetch_add(1, Ordering::AcqRel);
+        self.good_tokens
+            .forget_where(|(caller, _)| caller.user_id == user_id && (device_id == 0 || caller.device_id == device_id));
+    }
+
+    /// What was answered about two users, or (with the peer 0) about one, is out of date.
+    pub fn forget(&self, user_id: u64, peer_id: u64) {
+        self.forgotten.fetch_add(1, Ordering::AcqRel);
+        if peer_id == 0 {
+            self.cards.forget(&user_id);
+        } else {
+            self.may_write.forget(&(user_id, peer_id));
+            self.may_write.forget(&(peer_id, user_id));
+        }
+    }
+
+    /// Fails where a user may not write to another one, or the business knows its users and the other is none of them.
+    pub async fn check_may_write(&self, from_user_id: u64, to_user_id: u64, request_id: &str) -> Result<(), Error> {
+        if from_user_id == to_user_id || !self.asks_may_write {
+            return self.check_user(to_user_id, request_id).await;
+        }
+        match self.permission(from_user_id, to_user_id, request_id).await? {
+            Permission::Given => Ok(()),
+            Permission::Denied(ResultCode::UserNotFound, _) => Err(no_such_user(to_user_id)),
+            Permission::Denied(code, message) => Err(Error::refused(code, message)),
+            Permission::NotOffered => self.check_user(to_user_id, request_id).await,
+        }
+    }
+
+    async fn permission(&self, from_user_id: u64, to_user_id: u64, request_id: &str) -> Result<Permission, Error> {
+        let (pair, now) = ((from_user_id, to_user_id), Instant::now());
+        let known = self.may_write.get(&pair, now).or_else(|| self.may_write.get(&EVERYBODY, now));
+        if let Some(permission) = known {
+            return Ok(permission);
+        }
+        let Some(clients) = &self.clients else { return Ok(Permission::NotOffered) };
+        let forgotten = self.forgotten.load(Ordering::Acquire);
+        let question = request(MayWriteRequest { from_user_id, to_user_id }, request_id);
+        let permission = match clients.users.clone().may_write(question).await {
+            Ok(reply) => to_permission(reply.into_inner()),
+            Err(status) if status.code() == Code::Unimplemented => {
+                self.may_write.put(EVERYBODY, Permission::NotOffered, now);
+                return Ok(Permission::NotOffered);
+            }
+            Err(status) => return Err(failure("MayWrite", status)),
+        };
+        if self.forgotten.load(Ordering::Acquire) == forgotten {
+            self.may_write.put(pair, permission.clone(), now);
+        }
+        Ok(permission)
     }
 
     /// The card of the sender of a message. One that cannot be had is just its ids: a message is not held up for a name.
@@ -100,10 +199,11 @@ impl Business {
 
     /// Fails where the business knows its users, and one of these is none of them.
     pub async fn check_users(&self, user_ids: &[u64], request_id: &str) -> Result<(), Error> {
+        let Some(clients) = &self.clients else { return Ok(()) };
         for user_ids in user_ids.chunks(USERS_PER_CALL_MAX) {
             let asked = user_ids.iter().map(|&user_id| (user_id, 0)).collect();
             let message = GetUsersRequest { user_ids: asked };
-            let known = match self.users.clone().get_users(request(message, request_id)).await {
+            let known = match clients.users.clone().get_users(request(message, request_id)).await {
                 Ok(reply) => reply.into_inner().users,
                 Err(status) if status.code() == Code::Unimplemented => return Ok(()),
                 Err(status) => return Err(failure("GetUsers", status)),
@@ -121,7 +221,8 @@ impl Business {
         message: HandleCommandRequest,
         request_id: &str,
     ) -> Result<HandleCommandReply, Error> {
-        match self.commands.clone().handle(request(message, request_id)).await {
+        let Some(clients) = &self.clients else { return Err(Error::Refused(ResultCode::UnknownCommand.into())) };
+        match clients.commands.clone().handle(request(message, request_id)).await {
             Ok(reply) => Ok(reply.into_inner()),
             Err(status) if status.code() == Code::Unimplemented => {
                 Err(Error::Refused(ResultCode::UnknownCommand.into()))
@@ -134,7 +235,9 @@ impl Business {
         if let Some(lookup) = self.cards.get(&user_id, Instant::now()) {
             return Ok(lookup);
         }
-        let lookup = match self.users.clone().get_user(request(GetUserRequest { user_id }, request_id)).await {
+        let Some(clients) = &self.clients else { return Ok(Lookup::NotOffered) };
+        let forgotten = self.forgotten.load(Ordering::Acquire);
+        let lookup = match clients.users.clone().get_user(request(GetUserRequest { user_id }, request_id)).await {
             Ok(reply) => reply.into_inner().user.map(to_card).map(Lookup::Card).ok_or_else(|| no_such_user(user_id))?,
             Err(status) => match status.code() {
                 Code::Unimplemented => Lookup::NotOffered,
@@ -142,8 +245,22 @@ impl Business {
                 _ => return Err(failure("GetUser", status)),
             },
         };
-        self.cards.put(user_id, lookup.clone(), Instant::now());
+        if self.forgotten.load(Ordering::Acquire) == forgotten {
+            self.cards.put(user_id, lookup.clone(), Instant::now());
+        }
         Ok(lookup)
+    }
+}
+
+/// A code that this version does not know is a refusal all the same.
+fn to_permission(reply: MayWriteReply) -> Permission {
+    match ResultCode::from_number(reply.code) {
+        Some(ResultCode::Ok) => Permission::Given,
+        code => {
+            let code = code.unwrap_or(ResultCode::NotAllowed);
+            let message = if reply.message.is_empty() { code.text().to_owned() } else { reply.message };
+            Permission::Denied(code, message)
+        }
     }
 }
 
@@ -217,6 +334,15 @@ mod tests {
         assert_eq!(auth_code(Status::cancelled("timeout")), ResultCode::TryAgainLater);
         assert_eq!(auth_code(Status::internal("bug")), ResultCode::Internal);
         assert_eq!(auth_code(Status::unimplemented("no Auth")), ResultCode::Internal);
+    }
+
+    #[test]
+    fn a_permission_is_what_the_code_says() {
+        let denied = |code, message: &str| to_permission(MayWriteReply { code, message: message.into() });
+        assert_eq!(denied(0, ""), Permission::Given);
+        assert_eq!(denied(10210, ""), Permission::Denied(ResultCode::NotFriends, "not friends".into()));
+        assert_eq!(denied(10006, "blocked"), Permission::Denied(ResultCode::NotAllowed, "blocked".into()));
+        assert_eq!(denied(77777, ""), Permission::Denied(ResultCode::NotAllowed, "not allowed".into()));
     }
 
     #[test]

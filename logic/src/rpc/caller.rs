@@ -9,10 +9,10 @@ use crate::{app::Caller, error::Error};
 const TOKEN_BYTES_MAX: usize = 4096;
 
 impl Services {
-    /// The caller, once the business vouched for the token.
+    /// The caller, once the token was found good.
     pub(super) async fn caller<T>(&self, request: &Request<T>) -> Result<Caller, Error> {
         let (caller, token) = read(request)?;
-        self.app.business.auth_cached(caller, token, request_id(request)).await?;
+        self.app.check_token_cached(caller, token, request_id(request)).await?;
         Ok(caller)
     }
 }

@@ -4,7 +4,7 @@ use gim_proto::{
     connect::{SendReply, SendRequest},
     logic::{
         HistoryReply, HistoryRequest, MessageAckRequest, PushToAllRequest, PushToUsersReply, PushToUsersRequest,
-        RecallRequest, SyncReply, SyncRequest, message_ext_service_server::MessageExtService,
+        RecallRequest, SendAsRequest, SyncReply, SyncRequest, message_ext_service_server::MessageExtService,
         message_int_service_server::MessageIntService,
     },
 };
@@ -52,6 +52,11 @@ impl MessageIntService for Services {
         let request_id = request_id(&request).to_owned();
         let message_id = self.app.push_to_users(request.into_inner(), &request_id).await?;
         Ok(Response::new(PushToUsersReply { message_id }))
+    }
+
+    async fn send_as(&self, request: Request<SendAsRequest>) -> Result<Response<SendReply>, Status> {
+        let request_id = request_id(&request).to_owned();
+        Ok(Response::new(self.app.send_as(request.into_inner(), &request_id).await?))
     }
 
     async fn push_to_all(&self, request: Request<PushToAllRequest>) -> Result<Response<()>, Status> {

@@ -1,5 +1,6 @@
 //! The gRPC services: metadata and messages in, one use case, messages out. Nothing is decided here but who asks.
 
+mod access;
 mod caller;
 mod device;
 mod group;
@@ -13,6 +14,7 @@ use gim_config::{
     listen::ListenError,
 };
 use gim_proto::logic::{
+    access_int_service_server::{self as access_int, AccessIntServiceServer},
     device_ext_service_server::{self as device_ext, DeviceExtServiceServer},
     device_int_service_server::{self as device_int, DeviceIntServiceServer},
     group_ext_service_server::{self as group_ext, GroupExtServiceServer},
@@ -31,7 +33,8 @@ use crate::{app::App, link::service::Link};
 const LINK_MESSAGE_BYTES_MAX: usize = 32 << 20;
 
 /// What health checks may ask for by name.
-const SERVICE_NAMES: [&str; 8] = [
+const SERVICE_NAMES: [&str; 9] = [
+    access_int::SERVICE_NAME,
     message_ext::SERVICE_NAME,
     message_int::SERVICE_NAME,
     device_ext::SERVICE_NAME,
@@ -56,6 +59,7 @@ pub async fn serve(settings: &GrpcSettings, app: Arc<App>) -> Result<GrpcServer,
         .max_encoding_message_size(LINK_MESSAGE_BYTES_MAX);
     let mut routes = RoutesBuilder::default();
     routes
+        .add_service(AccessIntServiceServer::new(services.clone()))
         .add_service(MessageExtServiceServer::new(services.clone()))
         .add_service(MessageIntServiceServer::new(services.clone()))
         .add_service(DeviceExtServiceServer::new(services.clone()))

@@ -23,6 +23,10 @@ pub(super) struct Sql {
     pub for_update: &'static str,
     /// Hands out the next seqs of a room (`room_id, count`).
     pub reserve_room_seqs: &'static str,
+    /// Raises the moment before which tokens are worthless (`user_id, device_id, not_before_ms`).
+    pub raise_revocation: &'static str,
+    /// Deletes some revocations (`not_before_ms` before, how many at most).
+    pub purge_revocations: &'static str,
 }
 
 /// The statements of `dialect`.
@@ -54,14 +58,20 @@ static SQLITE: Sql = Sql {
     for_update: "",
     find_sent: MultiRow {
         head: "SELECT sender_id, client_msg_id, message_id, seq, created_at_ms FROM sent \
-               WHERE (sender_id, client_msg_id) IN (VALUES ",
+               WHERE (sender_id, client_msg_id) IN (SELECT * FROM (VALUES ",
         row: "(?,?)",
-        tail: ")",
+        // A bare list of VALUES would make SQLite read the whole table.
+        tail: "))",
     },
     purge_sent: "DELETE FROM sent WHERE (sender_id, client_msg_id) IN \
                  (SELECT sender_id, client_msg_id FROM sent WHERE created_at_ms < ? ORDER BY created_at_ms LIMIT ?)",
     reserve_room_seqs: "INSERT INTO room_seq (room_id, reserved_until) VALUES (?, ?) \
                         ON CONFLICT (room_id) DO UPDATE SET reserved_until = reserved_until + excluded.reserved_until",
+    raise_revocation: "INSERT INTO token_revocation (user_id, device_id, not_before_ms) VALUES (?, ?, ?) \
+                       ON CONFLICT (user_id, device_id) \
+                       DO UPDATE SET not_before_ms = MAX(not_before_ms, excluded.not_before_ms)",
+    purge_revocations: "DELETE FROM token_revocation WHERE (user_id, device_id) IN \
+                        (SELECT user_id, device_id FROM token_revocation WHERE not_before_ms < ? LIMIT ?)",
 };
 
 // No RETURNING, which only MariaDB has; VALUES(), which all of them still take.
@@ -92,4 +102,7 @@ static MYSQL: Sql = Sql {
     purge_sent: "DELETE FROM sent WHERE created_at_ms < ? ORDER BY created_at_ms LIMIT ?",
     reserve_room_seqs: "INSERT INTO room_seq (room_id, reserved_until) VALUES (?, ?) \
                         ON DUPLICATE KEY UPDATE reserved_until = reserved_until + VALUES(reserved_until)",
+    raise_revocation: "INSERT INTO token_revocation (user_id, device_id, not_before_ms) VALUES (?, ?, ?) \
+                       ON DUPLICATE KEY UPDATE not_before_ms = GREATEST(not_before_ms, VALUES(not_before_ms))",
+    purge_revocations: "DELETE FROM token_revocation WHERE not_before_ms < ? LIMIT ?",
 };

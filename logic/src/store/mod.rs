@@ -10,7 +10,9 @@ mod dialect;
 pub mod group;
 pub mod group_work;
 pub mod inbox;
+pub mod lookup;
 pub mod recall;
+pub mod revocation;
 pub mod room;
 pub mod sent;
 mod statement;
@@ -22,6 +24,8 @@ use sqlx::{Row as _, migrate::Migrator};
 pub use device::Devices;
 pub use group::Groups;
 pub use inbox::Inboxes;
+pub use lookup::Lookups;
+pub use revocation::Revocations;
 pub use room::RoomSeqs;
 pub use sent::SentKeys;
 
@@ -30,7 +34,7 @@ pub static MIGRATIONS: [(Dialect, Migrator); 2] =
     [(Dialect::Sqlite, sqlx::migrate!("migrations/sqlite")), (Dialect::Mysql, sqlx::migrate!("migrations/mysql"))];
 
 /// Why the store did not do what it was asked.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
     /// Nothing was done; the same request may succeed later.
     #[error("the database is busy: {0}")]
@@ -60,6 +64,10 @@ pub struct Store {
     pub groups: Groups,
     /// Inboxes, for reading.
     pub inboxes: Inboxes,
+    /// What sign-ins have to know.
+    pub lookups: Lookups,
+    /// Revoked tokens.
+    pub revocations: Revocations,
     /// Seqs of rooms.
     pub room_seqs: RoomSeqs,
     /// Keys of sends.
@@ -67,12 +75,14 @@ pub struct Store {
 }
 
 impl Store {
-    /// The repositories of an open database.
+    /// The repositories of an open database. Must be called on a Tokio runtime.
     pub fn new(database: Database) -> Self {
         Self {
             devices: Devices::new(&database),
             groups: Groups::new(&database),
             inboxes: Inboxes::new(&database),
+            lookups: Lookups::new(&database),
+            revocations: Revocations::new(&database),
             room_seqs: RoomSeqs::new(&database),
             sent_keys: SentKeys::new(&database),
             database,

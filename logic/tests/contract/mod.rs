@@ -1,6 +1,7 @@
 //! What holds whatever logic stands on. Two binaries run these tests: `embedded` on SQLite with shared state in the process,
 //! `servers` on MariaDB and Redis. A test is written once, and says nothing of what it stands on.
 
+mod access;
 mod conversation;
 mod group;
 mod link;

@@ -10,7 +10,7 @@ use gim_proto::{
     ResultCode,
     business::{
         AuthRequest, GetUserReply, GetUserRequest, GetUsersReply, GetUsersRequest, HandleCommandReply,
-        HandleCommandRequest, User,
+        HandleCommandRequest, MayWriteReply, MayWriteRequest, RevokeTokensRequest, User,
         command_int_service_server::{CommandIntService, CommandIntServiceServer},
         user_int_service_server::{UserIntService, UserIntServiceServer},
     },
@@ -33,6 +33,9 @@ pub struct State {
     /// Whether only Auth is implemented.
     pub only_auth: bool,
     pub auth_calls: AtomicU64,
+    /// Who may not write to whom.
+    pub blocked: Mutex<Vec<(u64, u64)>>,
+    pub may_write_calls: AtomicU64,
     pub request_ids: Mutex<Vec<String>>,
     /// While set, Auth answers only after `let_go`.
     pub holds_auth: std::sync::atomic::AtomicBool,
@@ -114,6 +117,26 @@ impl UserIntService for Stub {
         }
         let user = User { user_id, nickname: format!("nick-{user_id}"), ..User::default() };
         Ok(Response::new(GetUserReply { user: Some(user) }))
+    }
+
+    async fn revoke_tokens(&self, _request: Request<RevokeTokensRequest>) -> Result<Response<()>, Status> {
+        Err(Status::unimplemented("logic does not call it"))
+    }
+
+    async fn may_write(&self, request: Request<MayWriteRequest>) -> Result<Response<MayWriteReply>, Status> {
+        if self.0.only_auth {
+            return Err(Status::unimplemented("only Auth"));
+        }
+        self.0.may_write_calls.fetch_add(1, Ordering::Relaxed);
+        let MayWriteRequest { from_user_id, to_user_id } = request.into_inner();
+        let code = if self.0.blocked.lock().unwrap().contains(&(from_user_id, to_user_id)) {
+            ResultCode::NotAllowed
+        } else if to_user_id >= 1000 {
+            ResultCode::UserNotFound
+        } else {
+            ResultCode::Ok
+        };
+        Ok(Response::new(MayWriteReply { code: code.number(), message: String::new() }))
     }
 
     async fn get_users(&self, request: Request<GetUsersRequest>) -> Result<Response<GetUsersReply>, Status> {

@@ -96,11 +96,7 @@ fn friend_samples() -> Vec<Sample> {
     vec![
         sample(
             "business.FriendSendMessageRequest",
-            FriendSendMessageRequest {
-                user_id: 101,
-                content: "content".into(),
-                ..FriendSendMessageRequest::default()
-            },
+            FriendSendMessageRequest { user_id: 101, content: "content".into(), ..FriendSendMessageRequest::default() },
         ),
         sample(
             "business.FriendSendMessageRequest.key",

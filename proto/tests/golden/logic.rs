@@ -107,10 +107,7 @@ fn message_samples() -> Vec<Sample> {
                 client_msg_id: "key".into(),
             },
         ),
-        sample(
-            "logic.RevokeRequest",
-            RevokeRequest { user_id: 101, device_id: 102, not_before_ms: 1_700_000_000_123 },
-        ),
+        sample("logic.RevokeRequest", RevokeRequest { user_id: 101, device_id: 102, not_before_ms: 1_700_000_000_123 }),
         sample("logic.ForgetRequest", ForgetRequest { user_id: 101, peer_id: 102 }),
     ]
 }

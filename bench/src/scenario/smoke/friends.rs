@@ -37,7 +37,11 @@ pub fn play(stage: &Stage, cast: &mut Cast, checks: &mut Checks) -> anyhow::Resu
         checks.equal(what, vec![friend], friend_ids(stage, &mut client, device)?);
     }
 
-    let request = FriendSendMessageRequest { user_id: cast.ada(), content: stage.content("to a friend").into() };
+    let request = FriendSendMessageRequest {
+        user_id: cast.ada(),
+        content: stage.content("to a friend").into(),
+        ..FriendSendMessageRequest::default()
+    };
     let reply = target.call("FriendExtService/SendMessage", client.send_message(signed(stage, &cast.bob, request)))?;
     for device in [&mut cast.ada_phone, &mut cast.ada_laptop] {
         let command = device.wait_for_id(reply.message_id)?.map(|message| message.command);

@@ -1,0 +1,53 @@
+//! What the tests of the store stand on: each runs on SQLite and on MariaDB.
+
+use gim_config::sql::DatabaseSettings;
+
+use super::*;
+use crate::{
+    domain::token::{NewToken, StoredToken},
+    store::user::SignedIn,
+};
+
+/// Makes two tests of each function that takes a [`Store`].
+macro_rules! on_both {
+    ($($name:ident),* $(,)?) => {
+        mod sqlite {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $name() {
+                let (_folder, store) = $crate::store::testing::temporary().await;
+                super::$name(store).await;
+            })*
+        }
+        mod mysql {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $name() {
+                super::$name($crate::store::testing::on_mysql().await).await;
+            })*
+        }
+    };
+}
+
+/// A store in a folder of its own, which is removed with the returned guard.
+pub async fn temporary() -> (tempfile::TempDir, Store) {
+    let folder = tempfile::tempdir().unwrap();
+    let database = Database::open(&DatabaseSettings::default(), folder.path(), "test.db", &MIGRATIONS).await.unwrap();
+    (folder, Store::new(database))
+}
+
+/// A store in a database of its own on a MariaDB.
+pub async fn on_mysql() -> Store {
+    let settings = DatabaseSettings { url: gim_config::testing::mysql_database(), ..DatabaseSettings::default() };
+    Store::new(Database::open(&settings, "".as_ref(), "", &MIGRATIONS).await.unwrap())
+}
+
+/// Signs a new user in on device 1.
+pub async fn user(store: &Store, phone_number: &str) -> u64 {
+    store.admit(phone_number, 1, &NewToken::make(0, 1_000).stored).await.unwrap().user_id
+}
+
+impl Store {
+    /// Signs a user in with a token that is there already.
+    pub async fn admit(&self, phone_number: &str, device_id: u64, token: &StoredToken) -> Result<SignedIn, StoreError> {
+        self.sign_in(phone_number, device_id, token.created_at_ms, |_| token.clone()).await
+    }
+}

@@ -1,0 +1,46 @@
+//! Revocation: tokens that were issued before a moment are worthless, here and in whatever is connected with them.
+
+use gim_proto::{
+    CloseReason, check,
+    logic::{ForgetRequest, RevokeRequest},
+};
+use metrics::counter;
+
+use super::App;
+use crate::{domain::clock, error::Error, metrics as names, store::revocation::ALL_DEVICES};
+
+impl App {
+    /// Revokes the tokens of a user's device, or of all devices, and closes the connections that are there. First it is
+    /// stored: a sign-in that is under way either finds it, or has its route found here.
+    pub async fn revoke(&self, request: RevokeRequest) -> Result<(), Error> {
+        let RevokeRequest { user_id, device_id, not_before_ms } = request;
+        check::id("user_id", user_id)?;
+        if device_id != ALL_DEVICES {
+            check::id("device_id", device_id)?;
+        }
+        if not_before_ms < 0 {
+            return Err(check::invalid("not_before_ms", "must not be negative").into());
+        }
+        let not_before_ms = if not_before_ms == 0 { clock::now_ms() } else { not_before_ms };
+        self.store.revocations.raise(user_id, device_id, not_before_ms).await?;
+        self.business.forget_tokens(user_id, device_id);
+        let routes = self.shared.routes_of(&[user_id]).await?;
+        let revoked = routes.iter().filter(|route| device_id == ALL_DEVICES || route.device_id == device_id);
+        for route in revoked {
+            self.nodes.kick(route, CloseReason::CrTokenRevoked);
+        }
+        counter!(names::REVOCATIONS).increment(1);
+        tracing::info!(user_id, device_id, not_before_ms, "revoked");
+        Ok(())
+    }
+
+    /// Asks the business anew about a user, or about two.
+    pub fn forget(&self, request: ForgetRequest) -> Result<(), Error> {
+        check::id("user_id", request.user_id)?;
+        if request.peer_id != 0 {
+            check::id("peer_id", request.peer_id)?;
+        }
+        self.business.forget(request.user_id, request.peer_id);
+        Ok(())
+    }
+}

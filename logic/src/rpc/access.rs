@@ -1,0 +1,19 @@
+//! `AccessIntService`: what a business tells about its users.
+
+use gim_proto::logic::{ForgetRequest, RevokeRequest, access_int_service_server::AccessIntService};
+use tonic::{Request, Response, Status, async_trait};
+
+use super::Services;
+
+#[async_trait]
+impl AccessIntService for Services {
+    async fn revoke(&self, request: Request<RevokeRequest>) -> Result<Response<()>, Status> {
+        self.app.revoke(request.into_inner()).await?;
+        Ok(Response::new(()))
+    }
+
+    async fn forget(&self, request: Request<ForgetRequest>) -> Result<Response<()>, Status> {
+        self.app.forget(request.into_inner())?;
+        Ok(Response::new(()))
+    }
+}

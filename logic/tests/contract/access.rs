@@ -1,0 +1,278 @@
+//! Who is let in, who is put out again, and who may write to whom.
+
+use std::{path::Path, sync::atomic::Ordering};
+
+use crate::support::{Server, business::StubBusiness, conn::Conn, refusal, server, server_with, soon};
+use gim_config::{jwt::JwtAlgorithm, listen::Endpoint};
+use gim_logic::{
+    LogicSettings,
+    settings::{JwtKey, JwtSettings},
+};
+use gim_proto::{
+    CloseReason, ResultCode,
+    connect::{SendRequest, send_request::Target},
+    logic::{
+        ForgetRequest, RevokeRequest, SendAsRequest, SyncRequest, access_int_service_client::AccessIntServiceClient,
+        down_item::Item,
+    },
+    metadata,
+};
+use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
+use serde_json::json;
+use tonic::{Request, transport::Channel};
+
+const SECRET: &str = "a secret of at least 32 bytes, so";
+
+fn with_key(folder: &Path) -> impl FnOnce(&mut LogicSettings) {
+    let file = folder.join("secret");
+    std::fs::write(&file, SECRET).unwrap();
+    move |settings| {
+        let key = JwtKey { kid: String::new(), algorithm: JwtAlgorithm::HS256, file };
+        settings.jwt = JwtSettings { keys: vec![key], ..JwtSettings::default() };
+    }
+}
+
+fn now_ms() -> i64 {
+    gim_logic::domain::clock::now_ms()
+}
+
+fn jwt(user_id: u64, device_id: u64, issued_ms: i64) -> String {
+    let claims = json!({
+        "sub": user_id.to_string(),
+        "device_id": device_id.to_string(),
+        "iat": issued_ms as f64 / 1000.0,
+        "exp": issued_ms / 1000 + 3600,
+    });
+    encode(&Header::new(Algorithm::HS256), &claims, &EncodingKey::from_secret(SECRET.as_bytes())).unwrap()
+}
+
+fn access(server: &Server) -> AccessIntServiceClient<Channel> {
+    AccessIntServiceClient::new(server.channel.clone())
+}
+
+async fn revoke(server: &Server, user_id: u64, device_id: u64, not_before_ms: i64) {
+    access(server).revoke(RevokeRequest { user_id, device_id, not_before_ms }).await.unwrap();
+}
+
+/// The next items are kicks of these connections, in any order, because their tokens were revoked.
+async fn assert_revoked(conn: &mut Conn, connection_ids: &[u64]) {
+    let mut kicked = Vec::new();
+    for _ in connection_ids {
+        let Item::Kick(kick) = conn.next().await else { panic!("no kick") };
+        assert_eq!(kick.reason, CloseReason::CrTokenRevoked as i32);
+        kicked.push(kick.connection_id);
+    }
+    kicked.sort_unstable();
+    assert_eq!(kicked, connection_ids);
+}
+
+fn sync_as(token: &str) -> Request<SyncRequest> {
+    metadata::signed(SyncRequest::default(), 7, 70, token)
+}
+
+fn send_to(user_id: u64, key: &str) -> SendRequest {
+    SendRequest {
+        target: Some(Target::UserId(user_id)),
+        command: 0,
+        content: "hello".into(),
+        client_msg_id: key.into(),
+    }
+}
+
+#[tokio::test]
+async fn revoking_a_token_closes_its_connections_and_no_others() {
+    let server = server().await;
+    let mut conn = Conn::attach(&server, "conn-1", 1).await;
+    conn.sign_in(7, 70, 700).await;
+    conn.sign_in(7, 71, 701).await;
+    conn.sign_in(8, 80, 800).await;
+    revoke(&server, 7, 70, 0).await;
+    assert_revoked(&mut conn, &[700]).await;
+    revoke(&server, 7, 0, 0).await;
+    assert_revoked(&mut conn, &[700, 701]).await;
+    revoke(&server, 9, 0, 0).await;
+    // Nothing but this answer comes: nobody else was put out.
+    conn.sign_in(8, 81, 801).await;
+}
+
+#[tokio::test]
+async fn a_json_web_token_lets_in_without_a_call_and_others_are_asked_about() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = server_with(StubBusiness::start().await, with_key(folder.path())).await;
+    let mut conn = Conn::attach(&server, "conn-1", 1).await;
+    let good = jwt(7, 70, now_ms());
+    assert_eq!(conn.try_sign_in(7, 70, 700, &good).await.code, 0);
+    server.message_ext().sync(sync_as(&good)).await.unwrap();
+    let elsewhere = encode(&Header::default(), &json!({}), &EncodingKey::from_secret(b"x")).unwrap();
+    for wrong in [jwt(8, 70, now_ms()), jwt(7, 71, now_ms()), jwt(7, 70, now_ms() - 7_200_000), elsewhere] {
+        let result = conn.try_sign_in(7, 70, 701, &wrong).await;
+        assert_eq!(result.code, ResultCode::SignInAgain.number(), "{wrong}");
+        assert_eq!(refusal(server.message_ext().sync(sync_as(&wrong)).await).0, ResultCode::SignInAgain);
+    }
+    assert_eq!(server.business.state.auth_calls.load(Ordering::SeqCst), 0);
+    let huge = format!("eyJ{}.e30.{}", "A".repeat(32_768), "A".repeat(32_768));
+    assert_eq!(conn.try_sign_in(7, 70, 702, &huge).await.code, ResultCode::TooLarge.number());
+    conn.sign_in(8, 80, 800).await;
+    assert_eq!(server.business.state.auth_calls.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn a_revoked_json_web_token_stays_revoked_and_a_newer_one_is_good() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = server_with(StubBusiness::start().await, with_key(folder.path())).await;
+    let mut conn = Conn::attach(&server, "conn-1", 1).await;
+    let issued_ms = now_ms() - 10_000;
+    let (old, other) = (jwt(7, 70, issued_ms), jwt(7, 71, issued_ms));
+    assert_eq!(conn.try_sign_in(7, 70, 700, &old).await.code, 0);
+    server.message_ext().sync(sync_as(&old)).await.unwrap();
+    revoke(&server, 7, 70, issued_ms + 1).await;
+    assert_revoked(&mut conn, &[700]).await;
+    // An earlier moment takes nothing back.
+    revoke(&server, 7, 70, 1).await;
+    assert_revoked(&mut conn, &[700]).await;
+    assert_eq!(refusal(server.message_ext().sync(sync_as(&old)).await).0, ResultCode::SignInAgain);
+    drop(conn);
+
+    let server = server.restart().await;
+    let mut conn = Conn::attach(&server, "conn-1", 2).await;
+    assert_eq!(conn.try_sign_in(7, 70, 710, &old).await.code, ResultCode::SignInAgain.number());
+    assert_eq!(conn.try_sign_in(7, 71, 711, &other).await.code, 0);
+    assert_eq!(conn.try_sign_in(7, 70, 712, &jwt(7, 70, issued_ms + 1)).await.code, 0);
+    revoke(&server, 7, 0, issued_ms + 2).await;
+    assert_revoked(&mut conn, &[711, 712]).await;
+    assert_eq!(conn.try_sign_in(7, 71, 713, &other).await.code, ResultCode::SignInAgain.number());
+}
+
+#[tokio::test]
+async fn a_revocation_wins_against_a_sign_in_that_is_under_way() {
+    let server = server().await;
+    let state = server.business.state.clone();
+    let mut conn = Conn::attach(&server, "conn-1", 1).await;
+    state.holds_auth.store(true, Ordering::SeqCst);
+    let request_no = conn.begin_sign_in(7, 70, 700, "token-7").await;
+    soon(state.arrived.notified()).await;
+    revoke(&server, 7, 70, 0).await;
+    state.holds_auth.store(false, Ordering::SeqCst);
+    state.let_go.notify_one();
+    let Item::SignInResult(result) = conn.next().await else { panic!("no answer") };
+    assert_eq!((result.request_no, result.code), (request_no, ResultCode::SignInAgain.number()));
+    conn.sign_in(7, 70, 701).await;
+}
+
+#[tokio::test]
+async fn a_token_that_was_good_a_moment_ago_is_asked_about_again_after_a_revocation() {
+    let server = server().await;
+    let calls = || server.business.state.auth_calls.load(Ordering::SeqCst);
+    for _ in 0..2 {
+        server.message_ext().sync(sync_as("token-7")).await.unwrap();
+    }
+    assert_eq!(calls(), 1);
+    revoke(&server, 7, 71, 0).await;
+    server.message_ext().sync(sync_as("token-7")).await.unwrap();
+    assert_eq!(calls(), 1, "another device's revocation is none of its business");
+    revoke(&server, 7, 0, 0).await;
+    server.message_ext().sync(sync_as("token-7")).await.unwrap();
+    assert_eq!(calls(), 2);
+}
+
+#[tokio::test]
+async fn without_a_business_json_web_tokens_are_enough() {
+    let folder = tempfile::tempdir().unwrap();
+    let with_key = with_key(folder.path());
+    let server = server_with(StubBusiness::start().await, |settings| {
+        with_key(settings);
+        settings.business.endpoint = Endpoint::default();
+    })
+    .await;
+    let mut conn = Conn::attach(&server, "conn-1", 1).await;
+    assert_eq!(conn.try_sign_in(7, 70, 700, &jwt(7, 70, now_ms())).await.code, 0);
+    assert_eq!(conn.try_sign_in(7, 70, 701, "token-7").await.code, ResultCode::SignInAgain.number());
+    conn.send_message(7, send_to(9, "a")).await.unwrap();
+}
+
+#[tokio::test]
+async fn who_is_blocked_cannot_write_and_is_asked_about_once_in_a_while() {
+    let server = server().await;
+    let state = server.business.state.clone();
+    let mut conn = Conn::attach(&server, "conn-1", 1).await;
+    state.blocked.lock().unwrap().push((7, 8));
+    for key in ["a", "b"] {
+        let refused = conn.send_message(7, send_to(8, key)).await.unwrap_err();
+        assert_eq!((refused.code, refused.message.as_str()), (ResultCode::NotAllowed.number(), "not allowed"));
+    }
+    conn.send_message(8, send_to(7, "a")).await.unwrap();
+    assert_eq!(state.may_write_calls.load(Ordering::Relaxed), 2, "one for each direction");
+
+    state.blocked.lock().unwrap().clear();
+    access(&server).forget(ForgetRequest { user_id: 8, peer_id: 7 }).await.unwrap();
+    let sent = conn.send_message(7, send_to(8, "a")).await.unwrap();
+    assert!(!sent.duplicate, "what was refused left nothing behind");
+}
+
+#[tokio::test]
+async fn where_logic_does_not_ask_everybody_may_write() {
+    let server = server_with(StubBusiness::start().await, |settings| settings.business.asks_may_write = false).await;
+    server.business.state.blocked.lock().unwrap().push((7, 8));
+    let mut conn = Conn::attach(&server, "conn-1", 1).await;
+    conn.send_message(7, send_to(8, "a")).await.unwrap();
+    assert_eq!(server.business.state.may_write_calls.load(Ordering::Relaxed), 0);
+}
+
+#[tokio::test]
+async fn a_business_with_auth_alone_lets_everybody_write() {
+    let server = server_with(StubBusiness::only_auth().await, |_| ()).await;
+    let mut conn = Conn::attach(&server, "conn-1", 1).await;
+    conn.send_message(7, send_to(8, "a")).await.unwrap();
+    conn.send_message(7, send_to(9999, "b")).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_send_in_a_users_name_is_stored_once() {
+    let server = server().await;
+    let request = SendAsRequest {
+        user_id: 7,
+        device_id: 70,
+        to_user_id: 8,
+        command: 1,
+        content: "hello".into(),
+        client_msg_id: "key".into(),
+    };
+    let mut client = server.message_int();
+    let first = client.send_as(request.clone()).await.unwrap().into_inner();
+    let again = client.send_as(request.clone()).await.unwrap().into_inner();
+    assert_eq!((first.message_id, first.seq), (again.message_id, again.seq));
+    assert_eq!((first.duplicate, again.duplicate), (false, true));
+    let inbox = server.message_ext().sync(sync_as("token-7")).await.unwrap().into_inner().messages;
+    assert_eq!(inbox.iter().map(|message| message.message_id).collect::<Vec<_>>(), [first.message_id]);
+
+    let problem = |change: fn(&mut SendAsRequest)| {
+        let mut request = request.clone();
+        change(&mut request);
+        let mut client = server.message_int();
+        async move { refusal(client.send_as(request).await).1 }
+    };
+    assert!(problem(|request| request.user_id = 0).await.starts_with("user_id: "));
+    assert!(problem(|request| request.device_id = u64::MAX).await.starts_with("device_id: "));
+    assert!(problem(|request| request.to_user_id = 0).await.starts_with("to_user_id: "));
+    assert!(problem(|request| request.client_msg_id.clear()).await.starts_with("client_msg_id: "));
+    assert!(problem(|request| request.content = vec![0; 61_441].into()).await.starts_with("content: "));
+}
+
+#[tokio::test]
+async fn trusted_calls_about_access_name_their_fields() {
+    let server = server().await;
+    let mut client = access(&server);
+    let good = RevokeRequest { user_id: 7, device_id: 70, not_before_ms: 1 };
+    let cases = [
+        ("user_id", RevokeRequest { user_id: 0, ..good }),
+        ("user_id", RevokeRequest { user_id: u64::MAX, ..good }),
+        ("device_id", RevokeRequest { device_id: 1 << 63, ..good }),
+        ("not_before_ms", RevokeRequest { not_before_ms: -1, ..good }),
+    ];
+    for (field, request) in cases {
+        assert!(refusal(client.revoke(request).await).1.starts_with(&format!("{field}: ")), "{field}");
+    }
+    let forget = |user_id, peer_id| ForgetRequest { user_id, peer_id };
+    assert!(refusal(client.forget(forget(0, 1)).await).1.starts_with("user_id: "));
+    assert!(refusal(client.forget(forget(1, u64::MAX)).await).1.starts_with("peer_id: "));
+}
