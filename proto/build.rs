@@ -11,7 +11,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let out_dir = PathBuf::from(env::var("OUT_DIR")?);
     fs::write(out_dir.join("descriptors.bin"), descriptors.encode_to_vec())?;
     // Contents are kept as `Bytes`: a message that passes through is a slice of the buffer it came in.
-    // A method that a service does not have answers UNIMPLEMENTED: who implements one call of a business writes one.
-    tonic_prost_build::configure().bytes(".").generate_default_stubs(true).compile_fds(descriptors)?;
+    tonic_prost_build::configure().bytes(".").compile_fds(descriptors)?;
     Ok(())
 }

@@ -6,7 +6,8 @@ use std::net::SocketAddr;
 
 use anyhow::Context as _;
 use gim_proto::business::{
-    AuthRequest, GetUserReply, GetUserRequest, GetUsersReply, GetUsersRequest,
+    AuthRequest, GetUserReply, GetUserRequest, GetUsersReply, GetUsersRequest, MayWriteReply, MayWriteRequest,
+    RevokeTokensRequest,
     user_int_service_server::{UserIntService, UserIntServiceServer},
 };
 use tonic::{Request, Response, Status, transport::Server};
@@ -38,6 +39,14 @@ impl UserIntService for Backend {
     }
 
     async fn get_users(&self, _: Request<GetUsersRequest>) -> Result<Response<GetUsersReply>, Status> {
+        Err(Status::unimplemented("this backend only has Auth"))
+    }
+
+    async fn revoke_tokens(&self, _: Request<RevokeTokensRequest>) -> Result<Response<()>, Status> {
+        Err(Status::unimplemented("this backend only has Auth"))
+    }
+
+    async fn may_write(&self, _: Request<MayWriteRequest>) -> Result<Response<MayWriteReply>, Status> {
         Err(Status::unimplemented("this backend only has Auth"))
     }
 }

@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 use gim_proto::{
     ResultCode,
     business::{
-        AuthRequest, GetUserReply, GetUserRequest, GetUsersReply, GetUsersRequest,
+        AuthRequest, GetUserReply, GetUserRequest, GetUsersReply, GetUsersRequest, MayWriteReply, MayWriteRequest,
+        RevokeTokensRequest,
         user_int_service_server::{UserIntService, UserIntServiceServer},
     },
     connect::{PacketCommand, SendReply, SendRequest, send_request::Target},
@@ -36,6 +37,14 @@ impl UserIntService for OwnUsers {
     }
 
     async fn get_users(&self, _: Request<GetUsersRequest>) -> Result<Response<GetUsersReply>, Status> {
+        Err(Status::unimplemented("only Auth"))
+    }
+
+    async fn revoke_tokens(&self, _: Request<RevokeTokensRequest>) -> Result<Response<()>, Status> {
+        Err(Status::unimplemented("only Auth"))
+    }
+
+    async fn may_write(&self, _: Request<MayWriteRequest>) -> Result<Response<MayWriteReply>, Status> {
         Err(Status::unimplemented("only Auth"))
     }
 }
