@@ -148,7 +148,7 @@ impl Distributor {
                 let item = logic::ConnectionUser { connection_id: connection.number(), user_id: *user_id };
                 self.tell(*user_id, LinkItem::Heartbeat(item));
             }
-            UpItem::Live { connection, identity, since_ms } => {
+            UpItem::Live { connection, identity, since_ms, large_group_ids } => {
                 let Identity { user_id, device_id } = *identity;
                 let connection_id = connection.number();
                 let live = logic::LiveConnection {
@@ -156,7 +156,7 @@ impl Distributor {
                     user_id,
                     device_id,
                     since_ms: *since_ms,
-                    large_group_ids: Vec::new(),
+                    large_group_ids: large_group_ids.to_vec(),
                 };
                 self.tell(user_id, state::announce(logic::announce::What::Connection(live)));
             }

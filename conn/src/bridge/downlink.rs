@@ -6,7 +6,8 @@ use gim_proto::{
     CloseReason,
     connect::PacketCommand,
     logic::{
-        Down, DownItem, Kick, NewestSeqAnswer, PacketReply, Push, RoomMove, RoomPush, SignInResult, down_item::Item,
+        Down, DownItem, GroupPush, GroupSeats, Kick, NewestSeqAnswer, PacketReply, Push, RoomMove, RoomPush,
+        SignInResult, down_item::Item,
     },
 };
 use metrics::counter;
@@ -49,7 +50,12 @@ pub(super) async fn handle(down: Down, pending: &mut Pending, reactors: &Reactor
             Item::NewestSeq(answer) => {
                 send_split(reactors, split_seqs(reactors, &answer), Command::NewestSeq).await;
             }
-            Item::GroupSeats(_) | Item::GroupPush(_) | Item::GroupNews(_) => {}
+            Item::GroupSeats(seats) => on_group_seats(&seats, reactors).await,
+            Item::GroupPush(push) => on_group_push(&push, reactors).await,
+            Item::GroupNews(news) => {
+                let groups: Vec<_> = news.groups.iter().map(|group| (group.group_id, group.newest_seq)).collect();
+                reactors.send_all(|| Command::GroupNews(groups.clone())).await;
+            }
         }
     }
 }
@@ -61,7 +67,7 @@ async fn on_sign_in_result(result: SignInResult, pending: &mut Pending, reactors
     };
     let reactor = request.connection.reactor();
     let command = match request.purpose {
-        Purpose::SignIn(identity) if result.code == 0 => request.signed_in(identity, result.message, result.newest_seq),
+        Purpose::SignIn(identity) if result.code == 0 => request.signed_in(identity, result),
         _ => request.answered(result.code, result.message, Bytes::new(), Vec::new()),
     };
     reactors.send(reactor, command).await;
@@ -99,6 +105,31 @@ fn split_seqs(reactors: &Reactors, answer: &NewestSeqAnswer) -> Vec<Vec<(Connect
         (connection, (connection, item.newest_seq))
     });
     split(reactors, items)
+}
+
+async fn on_group_seats(seats: &GroupSeats, reactors: &Reactors) {
+    let split = |ids: &[u64]| {
+        let connections = ids.iter().map(|&number| ConnectionId::from_number(number));
+        split(reactors, connections.map(|connection| (connection, connection)))
+    };
+    let (joined, left) = (split(&seats.joined_connection_ids), split(&seats.left_connection_ids));
+    for (reactor, (joined, left)) in joined.into_iter().zip(left).enumerate() {
+        if !joined.is_empty() || !left.is_empty() {
+            reactors.send(reactor, Command::GroupSeats { group_id: seats.group_id, joined, left }).await;
+        }
+    }
+}
+
+async fn on_group_push(push: &GroupPush, reactors: &Reactors) {
+    tracing::debug!(request_id = push.request_id, group_id = push.group_id, seq = push.seq, "group push");
+    let frame = message_frame(&push.message);
+    let make = || Command::PushToGroup {
+        group_id: push.group_id,
+        seq: push.seq,
+        origin_device_id: push.origin_device_id,
+        frame: frame.clone(),
+    };
+    reactors.send_all(make).await;
 }
 
 async fn on_kick(kick: Kick, reactors: &Reactors) {

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Instant};
 
 use bytes::Bytes;
-use gim_proto::{ResultCode, connect::PacketCommand, connect::Reply};
+use gim_proto::{ResultCode, connect::PacketCommand, connect::Reply, logic::SignInResult};
 
 use crate::{
     ids::ConnectionId,
@@ -97,9 +97,10 @@ impl Request {
     }
 
     /// What the reactor does when logic let the connection in.
-    pub fn signed_in(self, identity: Identity, message: String, newest_seq: u64) -> Command {
+    pub fn signed_in(self, identity: Identity, result: SignInResult) -> Command {
+        let SignInResult { message, newest_seq, large_group_ids, .. } = result;
         let frame = packet::reply(&self.request_id, self.command, &Reply { code: 0, message, data: Bytes::new() });
-        Command::SignedIn { connection: self.connection, identity, newest_seq, frame }
+        Command::SignedIn { connection: self.connection, identity, newest_seq, large_group_ids, frame }
     }
 }
 

@@ -130,6 +130,7 @@ impl Reactor {
         let generation = connection.generation;
         let identity = connection.session.identity();
         self.leave_room(slot);
+        self.groups.leave_all(slot);
         if let Some(identity) = identity {
             self.devices.remove(identity.device_id, slot);
             self.signed_in -= 1;

@@ -1,4 +1,4 @@
-//! Fan-out: pushes to rooms, to everybody, and the telling of live connections to the bridge. All of them walk many
+//! Fan-out: pushes to rooms, to large groups, to everybody, and the telling of live connections to the bridge. All of them walk many
 //! connections, so all of them share one budget of deliveries per turn.
 
 use std::collections::VecDeque;
@@ -40,6 +40,7 @@ impl Broadcasts {
 impl Reactor {
     pub(super) fn fan_out(&mut self) {
         self.pump_rooms();
+        self.pump_groups();
         self.pump_broadcasts();
         self.pump_announcements();
     }
@@ -99,7 +100,8 @@ impl Reactor {
             let Some(identity) = found.session.identity() else { continue };
             let since_ms = self.unix_ms(found.session.live_since_ms());
             let connection = self.connection_id(slot, found.generation);
-            self.uplink.push(UpItem::Live { connection, identity, since_ms });
+            let large_group_ids = self.groups.of(slot);
+            self.uplink.push(UpItem::Live { connection, identity, since_ms, large_group_ids });
         }
         self.announce_from = (to < self.table.slots_end()).then_some(to);
     }

@@ -23,6 +23,8 @@ pub enum Command {
         identity: Identity,
         /// Newest seq of the user's inbox.
         newest_seq: u64,
+        /// The large groups that the user is in.
+        large_group_ids: Vec<u64>,
         /// The reply.
         frame: Encoded,
     },
@@ -66,6 +68,28 @@ pub enum Command {
         /// Whether it overtakes.
         urgent: bool,
     },
+    /// Connections whose users came into a large group, or left it.
+    GroupSeats {
+        /// The group.
+        group_id: u64,
+        /// Who is in it from now on.
+        joined: Vec<ConnectionId>,
+        /// Who is not any more.
+        left: Vec<ConnectionId>,
+    },
+    /// A message for everybody in a large group.
+    PushToGroup {
+        /// The group.
+        group_id: u64,
+        /// Its place in the timeline; 0 for a message that is not persisted.
+        seq: u64,
+        /// The device that needs no copy; 0 for none.
+        origin_device_id: u64,
+        /// The message.
+        frame: Encoded,
+    },
+    /// How far large groups got: `(group id, newest seq)`s.
+    GroupNews(Vec<(u64, u64)>),
     /// A message for everybody.
     PushToAll {
         /// Named when everybody has it.
@@ -121,8 +145,8 @@ impl Reactor {
 
     fn on_command(&mut self, command: Command) {
         match command {
-            Command::SignedIn { connection, identity, newest_seq, frame } => {
-                self.on_signed_in(connection, identity, newest_seq, frame);
+            Command::SignedIn { connection, identity, newest_seq, large_group_ids, frame } => {
+                self.on_signed_in(connection, identity, newest_seq, &large_group_ids, frame);
             }
             Command::SignInRefused { connection, frame } => self.on_sign_in_refused(connection, frame),
             Command::Reply { connection, frame, room_released } => {
@@ -143,6 +167,13 @@ impl Reactor {
                 }
             }
             Command::PushToRoom { room_id, frame, urgent } => self.rooms.push(room_id, frame, urgent),
+            Command::GroupSeats { group_id, joined, left } => self.on_group_seats(group_id, joined, left),
+            Command::PushToGroup { group_id, seq, origin_device_id, frame } => {
+                self.groups.push(group_id, seq, origin_device_id, frame);
+            }
+            Command::GroupNews(groups) => {
+                groups.into_iter().for_each(|(group_id, newest_seq)| self.groups.on_news(group_id, newest_seq));
+            }
             Command::PushToAll { message_id, frame } => self.push_to_all(message_id, frame),
             Command::NewestSeq(seqs) => {
                 seqs.into_iter().for_each(|(connection, seq)| self.on_newest_seq(connection, seq))
@@ -157,7 +188,14 @@ impl Reactor {
         }
     }
 
-    fn on_signed_in(&mut self, connection: ConnectionId, identity: Identity, newest_seq: u64, frame: Encoded) {
+    fn on_signed_in(
+        &mut self,
+        connection: ConnectionId,
+        identity: Identity,
+        newest_seq: u64,
+        large_group_ids: &[u64],
+        frame: Encoded,
+    ) {
         let now_ms = self.now_ms;
         let signed_in = self.find(connection).filter(|&slot| {
             self.table.get(slot).is_some_and(|found| found.session.on_signed_in(identity, newest_seq, now_ms))
@@ -170,6 +208,7 @@ impl Reactor {
         };
         self.signed_in += 1;
         self.devices.insert(identity.device_id, slot, &self.table);
+        large_group_ids.iter().for_each(|&group_id| self.groups.sit(slot, group_id));
         self.reschedule(slot);
         self.send(slot, frame, Kind::Reply);
         self.resume(slot);
@@ -286,7 +325,7 @@ impl Reactor {
     }
 
     /// The same, where it is signed in.
-    fn find_live(&mut self, connection: ConnectionId) -> Option<usize> {
+    pub(super) fn find_live(&mut self, connection: ConnectionId) -> Option<usize> {
         let slot = self.find(connection)?;
         self.table.peek(slot)?.session.identity().map(|_| slot)
     }

@@ -23,6 +23,7 @@ mod devices;
 mod drain;
 mod fanout;
 mod flush;
+mod groups;
 mod pace;
 mod packets;
 mod read;
@@ -62,6 +63,7 @@ use devices::Devices;
 use drain::Drain;
 use fanout::Broadcasts;
 use flush::OutboundPool;
+use groups::Groups;
 use inbox::Command;
 use quota::Quota;
 use rooms::Rooms;
@@ -140,6 +142,7 @@ pub struct Reactor {
     table: Table,
     wheel: Wheel,
     rooms: Rooms<Encoded>,
+    groups: Groups,
     devices: Devices,
     quota: Arc<Quota>,
     signed_in: usize,
@@ -198,6 +201,7 @@ impl Reactor {
             socket_options: parts.socket_options,
             rules: parts.rules,
             rooms: Rooms::new(parts.limits.room_backlog_max),
+            groups: Groups::new(parts.limits.room_backlog_max),
             outbound_pool: OutboundPool::new(&parts.limits),
             limits: parts.limits,
             scratch: vec![0; parts.turn.read_bytes].into(),
@@ -300,6 +304,7 @@ impl Reactor {
             || !self.runnable.is_empty()
             || !self.dirty.is_empty()
             || self.rooms.is_active()
+            || self.groups.is_active()
             || self.broadcasts.wait_ms() == Some(0)
             || self.announce_from.is_some()
             || self.acceptors.iter().any(|acceptor| acceptor.wants_turn(self.now_ms, self.has_handshakes_left()));

@@ -82,6 +82,11 @@ impl<T> Rooms<T> {
         self.rooms.len()
     }
 
+    /// Whether a room has a member here.
+    pub fn has(&self, room_id: u64) -> bool {
+        self.rooms.contains_key(&room_id)
+    }
+
     /// Whether members are left to visit.
     pub fn is_active(&self) -> bool {
         !self.active.is_empty()
@@ -134,14 +139,28 @@ impl<T> Rooms<T> {
     }
 
     /// Visits `visits_max` members at most, rooms taking turns, and hands each what it has not seen, saying what is urgent.
-    pub fn pump(&mut self, visits_max: usize, mut deliver: impl FnMut(usize, &T, bool)) -> Pumped {
+    pub fn pump(&mut self, visits_max: usize, deliver: impl FnMut(usize, &T, bool)) -> Pumped {
+        self.pump_noting(visits_max, deliver, |_, _| ())
+    }
+
+    /// [`Rooms::pump`], and notes who missed how many because the log overflowed.
+    pub fn pump_noting(
+        &mut self,
+        visits_max: usize,
+        mut deliver: impl FnMut(usize, &T, bool),
+        mut note_missed: impl FnMut(usize, usize),
+    ) -> Pumped {
         let mut pumped = Pumped::default();
         while pumped.visits < visits_max {
             let Some(room_id) = self.active.pop_front() else { break };
             let Some(room) = self.rooms.get_mut(&room_id) else { continue };
             let visits = room.remaining.min(VISITS_PER_ROOM).min(visits_max - pumped.visits);
             for _ in 0..visits {
-                pumped.missed += room.visit_next(&mut deliver);
+                let (slot, missed) = room.visit_next(&mut deliver);
+                if missed > 0 {
+                    note_missed(slot, missed);
+                }
+                pumped.missed += missed;
             }
             pumped.visits += visits;
             if room.remaining > 0 {
@@ -155,7 +174,7 @@ impl<T> Rooms<T> {
 }
 
 impl<T> Room<T> {
-    fn visit_next(&mut self, deliver: &mut impl FnMut(usize, &T, bool)) -> usize {
+    fn visit_next(&mut self, deliver: &mut impl FnMut(usize, &T, bool)) -> (usize, usize) {
         if self.scan >= self.members.len() {
             self.scan = 0;
         }
@@ -167,7 +186,7 @@ impl<T> Room<T> {
             let hand_over = |frame: &T| deliver(member.slot as usize, frame, lane == URGENT);
             missed += self.lanes[lane].read(&mut member.next[lane], hand_over);
         }
-        missed
+        (member.slot as usize, missed)
     }
 }
 

@@ -117,7 +117,7 @@ impl Bench {
         let identity = Identity { user_id: device_id, device_id };
         let reply = packet::notice(PacketCommand::PcSignIn, b"in", 0);
         let length = reply.clone().length_value().len();
-        self.tell(Command::SignedIn { connection, identity, newest_seq: 0, frame: reply });
+        self.tell(Command::SignedIn { connection, identity, newest_seq: 0, large_group_ids: Vec::new(), frame: reply });
         self.turn();
         stream.read_exact(&mut vec![0; length]).unwrap();
         (stream, connection)
