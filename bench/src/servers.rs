@@ -1,5 +1,6 @@
 //! Conn nodes of a run's own: `--servers N` starts so many gim-conn processes beside this binary, each on a loopback address
-//! of its own with the usual ports, attached to the logic that the run is pointed at. They end with the run.
+//! of its own with the usual ports, attached to the logic that the run is pointed at. They end with the run, also when it is
+//! killed: setpriv has the kernel tell them.
 
 use std::{
     env,
@@ -43,7 +44,8 @@ impl Servers {
             // Beside other runs on this machine.
             let process = std::process::id() as usize;
             let host = format!("127.{}.{}.{}", 100 + process % 100, number / 250, 1 + number % 250);
-            let mut command = Command::new(&program);
+            let mut command = Command::new("setpriv");
+            command.args(["--pdeathsig", "TERM"]).arg(&program);
             command
                 .env("GIM_CONN_NODE", format!("bench-{process}-{number}"))
                 .env("GIM_CONN_LOGIC", format!("[{logic:?}]"));

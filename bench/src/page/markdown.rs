@@ -33,6 +33,32 @@ pub fn table(scenarios: &Scenarios) -> String {
 fn row(name: &str, result: &Result) -> String {
     let figure = |(key, words): &(&str, &str)| Some(format!("{} {words}", human(result.json[*key].as_f64()?)));
     let figures: Vec<_> = HEADLINES.iter().filter_map(figure).collect();
-    let command = result.json["command"].as_str().unwrap_or_default().replace('|', "\\|");
+    let command = shortened(result.json["command"].as_str().unwrap_or_default()).replace('|', "\\|");
     format!("| {} | {} | `{command}` |\n", scenario::question(name), figures.join(", "))
+}
+
+/// A command without what says where the server is and where the result goes; the kept result has all of it.
+fn shortened(command: &str) -> String {
+    const LEFT_OUT: [&str; 6] = ["--keep", "--name", "--port-offset", "--logic", "--business", "--tcp"];
+    let mut words = command.split(' ');
+    let mut kept = Vec::new();
+    while let Some(word) = words.next() {
+        if LEFT_OUT.contains(&word) {
+            words.next();
+        } else if word != "--json" {
+            kept.push(word);
+        }
+    }
+    kept.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_anybody_can_type_is_kept() {
+        let command = "gim-bench --json --keep bench/runs --name room-burst room --port-offset 1234 --burst 32";
+        assert_eq!(shortened(command), "gim-bench room --burst 32");
+    }
 }
