@@ -22,6 +22,7 @@ const READY_TIMEOUT: Duration = Duration::from_secs(60);
 const ASK_INTERVAL: Duration = Duration::from_millis(20);
 
 const TCP_PORT: u16 = 8002;
+const WEBSOCKET_PORT: u16 = 8003;
 const GRPC_PORT: u16 = 8000;
 const ADMIN_PORT: u16 = 8001;
 
@@ -49,7 +50,9 @@ impl Servers {
             command
                 .env("GIM_CONN_NODE", format!("bench-{process}-{number}"))
                 .env("GIM_CONN_LOGIC", format!("[{logic:?}]"));
-            for (variable, port) in [("TCP", TCP_PORT), ("GRPC", GRPC_PORT), ("ADMIN", ADMIN_PORT)] {
+            for (variable, port) in
+                [("TCP", TCP_PORT), ("WEBSOCKET", WEBSOCKET_PORT), ("GRPC", GRPC_PORT), ("ADMIN", ADMIN_PORT)]
+            {
                 command.env(format!("GIM_CONN_{variable}__LISTEN"), format!("{host}:{port}"));
             }
             // The cores of one machine, shared by many nodes.

@@ -154,13 +154,10 @@ impl Day {
     }
 
     fn beat(&mut self, swarm: &mut Swarm, intended: Instant) {
+        // It is the turn of each once per interval, also of those who are not there yet.
         let id = self.next_heartbeat;
-        if id >= swarm.len() {
-            self.next_heartbeat = 0;
-            return;
-        }
-        self.next_heartbeat = id + 1;
-        if swarm.is_ready(id) {
+        self.next_heartbeat = (id + 1) % self.greetings.len();
+        if id < swarm.len() && swarm.is_ready(id) {
             self.heartbeat_at[id] = Some(intended);
             swarm.link(id).send(&self.heartbeat);
         }
