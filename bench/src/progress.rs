@@ -62,6 +62,14 @@ impl Progress {
         &self.step
     }
 
+    /// There is more, or less, to do than it seemed.
+    pub fn resize(&mut self, total: u64) {
+        self.total = total;
+        if let Some(bar) = &self.bar {
+            bar.set_length(total);
+        }
+    }
+
     /// How far it is; `figures` is asked only when something is shown.
     pub fn show(&mut self, done: u64, figures: impl FnOnce() -> String) {
         let has_parent = HAS_PARENT.load(Relaxed);

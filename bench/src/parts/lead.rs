@@ -204,6 +204,7 @@ impl Crew {
         if step != self.progress.step() {
             self.progress = Progress::new(&step, total);
         }
+        self.progress.resize(total);
         self.progress.show(done, || format!("{standing} connections in {parts} processes"));
     }
 
