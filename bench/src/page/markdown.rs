@@ -31,8 +31,11 @@ pub fn table(scenarios: &Scenarios) -> String {
 }
 
 fn row(name: &str, result: &Result) -> String {
+    // What is offered at a fixed rate is no measure of what fits.
+    let is_bounded = result.json["config"]["rate"].is_number();
+    let heads = HEADLINES.iter().filter(|(key, _)| !(is_bounded && *key == "ratio"));
     let figure = |(key, words): &(&str, &str)| Some(format!("{} {words}", human(result.json[*key].as_f64()?)));
-    let figures: Vec<_> = HEADLINES.iter().filter_map(figure).collect();
+    let figures: Vec<_> = heads.filter_map(figure).collect();
     let command = shortened(result.json["command"].as_str().unwrap_or_default()).replace('|', "\\|");
     format!("| {} | {} | `{command}` |\n", scenario::question(name), figures.join(", "))
 }

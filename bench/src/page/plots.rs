@@ -13,7 +13,9 @@ const SECONDS: Axis = Axis { label: "seconds", scale: Scale::Linear };
 /// Scenarios against their baselines, of all results that have one.
 pub fn ratios(results: &[&Result]) -> String {
     let ratio = |result: &&&Result| Some((result.name.clone(), result.json["ratio"].as_f64()?));
-    let ratios: Vec<_> = results.iter().filter_map(|result| ratio(&result)).collect();
+    // What is offered at a fixed rate is no measure of what fits.
+    let fits = results.iter().filter(|result| !result.json["config"]["rate"].is_number());
+    let ratios: Vec<_> = fits.filter_map(|result| ratio(&result)).collect();
     if ratios.is_empty() {
         String::new()
     } else {
