@@ -3,4 +3,5 @@
 #![allow(clippy::unwrap_used)] // helpers of tests fail loudly
 
 mod contract;
+mod on_servers;
 mod support;

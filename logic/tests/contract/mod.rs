@@ -4,8 +4,10 @@
 mod access;
 mod conversation;
 mod group;
+mod guarantees;
 mod link;
+mod outages;
 mod presence;
 mod room;
 mod rpc;
-mod store;
+pub mod store;

@@ -27,17 +27,17 @@ use crate::support::backend;
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
-struct Bench {
+pub struct Bench {
     data: TempDir,
     database: DatabaseSettings,
-    store: Store,
+    pub store: Store,
     writer: Writer,
     task: JoinHandle<()>,
     committed: mpsc::Receiver<Vec<Delivery>>,
     ids: Arc<MessageIds>,
 }
 
-async fn bench() -> Bench {
+pub async fn bench() -> Bench {
     bench_with(InboxSettings::default()).await
 }
 
@@ -101,11 +101,11 @@ impl Bench {
         start(self.data, self.database, InboxSettings::default()).await
     }
 
-    fn submit_push(&self, user_ids: &[u64]) -> Pending {
+    pub fn submit_push(&self, user_ids: &[u64]) -> Pending {
         self.writer.submit(Work::Post(post(&self.ids, 0, user_ids, None))).unwrap()
     }
 
-    async fn push(&self, user_ids: &[u64]) -> Sent {
+    pub async fn push(&self, user_ids: &[u64]) -> Sent {
         sent(self.submit_push(user_ids)).await
     }
 
@@ -119,7 +119,7 @@ impl Bench {
         pending.committed().await.unwrap()
     }
 
-    async fn seqs(&self, user_id: u64) -> Vec<u64> {
+    pub async fn seqs(&self, user_id: u64) -> Vec<u64> {
         let page = self.store.inboxes.page(user_id, 0, 100_000).await.unwrap();
         page.into_iter().map(|(seq, _)| seq).collect()
     }

@@ -6,6 +6,7 @@
 pub mod backend;
 pub mod business;
 pub mod conn;
+pub mod proxy;
 
 use std::{path::Path, time::Duration};
 
@@ -13,13 +14,15 @@ use gim_config::{listen::Endpoint, service::Running as _, sql::Database};
 use gim_logic::{Logic, LogicSettings};
 use gim_proto::{
     ResultCode,
+    check::ID_MAX,
     logic::{
-        PushToUsersRequest, device_ext_service_client::DeviceExtServiceClient,
+        PushToUsersRequest, SyncRequest, device_ext_service_client::DeviceExtServiceClient,
         device_int_service_client::DeviceIntServiceClient, group_ext_service_client::GroupExtServiceClient,
         group_int_service_client::GroupIntServiceClient, message_ext_service_client::MessageExtServiceClient,
         message_int_service_client::MessageIntServiceClient, room_ext_service_client::RoomExtServiceClient,
         room_int_service_client::RoomIntServiceClient,
     },
+    metadata,
 };
 use tempfile::TempDir;
 use tonic::{Status, transport::Channel};
@@ -88,6 +91,15 @@ impl Server {
         Database::open(settings, self.data.path(), "logic.db", &gim_logic::store::MIGRATIONS).await.unwrap()
     }
 
+    /// The newest seq of a user's inbox, as a device that just signed in would learn it.
+    pub async fn store_newest_seq(&self, user_id: u64) -> u64 {
+        let request = SyncRequest { seq: ID_MAX, ..SyncRequest::default() };
+        let token = format!("token-{user_id}");
+        let refused = self.message_ext().sync(metadata::signed(request, user_id, user_id * 10, &token)).await;
+        let (_, text) = refusal(refused);
+        text.rsplit(' ').next().unwrap().parse().unwrap()
+    }
+
     pub fn message_int(&self) -> MessageIntServiceClient<Channel> {
         MessageIntServiceClient::new(self.channel.clone())
     }
@@ -130,6 +142,13 @@ impl Server {
         };
         self.message_int().push_to_users(request).await.unwrap().into_inner().message_id
     }
+}
+
+/// Stops a service before what it stands on.
+pub async fn stop(server: Server) {
+    let Server { logic, channel, .. } = server;
+    drop(channel);
+    soon(logic.stop()).await;
 }
 
 /// Waits for `future`, and fails the test where it takes too long.

@@ -1,0 +1,189 @@
+//! What only several logic nodes, Redis and MariaDB can get into.
+
+use gim_config::testing::PrivateServer;
+use gim_logic::LogicSettings;
+use gim_proto::{
+    CloseReason, ResultCode, connect,
+    logic::{ListOnlineRequest, LiveConnection, PushRoomRequest, down_item::Item},
+};
+use prost::Message as _;
+use sqlx::{AnyConnection, AssertSqlSafe, Connection as _, Executor as _};
+
+use crate::support::{
+    self, Server, backend, business::StubBusiness, conn::Conn, proxy::Proxy, refusal, server, server_with, soon,
+};
+
+/// A second logic node on what `first` stands on.
+async fn beside(first: &Server) -> Server {
+    let (database, shared_state) = (first.settings.database.clone(), first.settings.shared_state.clone());
+    server_with(StubBusiness::start().await, |settings| {
+        settings.node = "logic-2".into();
+        settings.node_number = 2;
+        settings.database = database;
+        settings.shared_state = shared_state;
+    })
+    .await
+}
+
+async fn push_room(server: &Server, room_id: u64) {
+    let request = PushRoomRequest {
+        room_id,
+        command: 5000,
+        content: b"x"[..].into(),
+        is_persist: true,
+        ..PushRoomRequest::default()
+    };
+    server.room_int().push_room(request).await.unwrap();
+}
+
+async fn room_seq(conn: &mut Conn) -> u64 {
+    let Item::RoomPush(push) = conn.next().await else { panic!("no room push") };
+    connect::Message::decode(push.message).unwrap().seq
+}
+
+async fn is_online(server: &Server, user_id: u64) -> bool {
+    let request = ListOnlineRequest { user_ids: vec![user_id] };
+    !server.device_int().list_online(request).await.unwrap().into_inner().devices.is_empty()
+}
+
+/// Deletes every key below a server's prefix, as a Redis that was restarted empty.
+async fn empty_redis(settings: &LogicSettings) {
+    let client = redis::Client::open(settings.shared_state.url.as_str()).unwrap();
+    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+    let pattern = format!("{}:*", settings.shared_state.key_prefix);
+    let keys: Vec<String> = redis::cmd("KEYS").arg(pattern).query_async(&mut connection).await.unwrap();
+    assert!(!keys.is_empty());
+    for key in &keys {
+        let left_ms: i64 = redis::cmd("PTTL").arg(key).query_async(&mut connection).await.unwrap();
+        assert!(left_ms > 0, "{key} would stay forever");
+    }
+    redis::cmd("DEL").arg(keys).query_async::<()>(&mut connection).await.unwrap();
+}
+
+#[tokio::test]
+async fn two_logic_nodes_know_the_same_routes_and_rooms_and_close_connections_for_each_other() {
+    let one = server().await;
+    let two = beside(&one).await;
+    let mut conn_at_one = Conn::attach(&one, "conn-1", 1).await;
+    let mut conn_at_two = Conn::attach(&two, "conn-1", 1).await;
+    conn_at_one.sign_in(7, 70, 700).await;
+    assert!(is_online(&two, 7).await);
+    two.push(&[7], "through the other").await;
+    let Item::Push(push) = conn_at_two.next().await else { panic!("no push") };
+    assert_eq!(push.targets[0].connection_ids, [700]);
+
+    assert_eq!(conn_at_one.subscribe(7, 9, 0).await.code, 0);
+    push_room(&two, 9).await;
+    push_room(&one, 9).await;
+    assert_eq!((room_seq(&mut conn_at_two).await, room_seq(&mut conn_at_one).await), (1, 2));
+    let retained = conn_at_two.subscribe(7, 9, 1).await.subscribed.unwrap().retained;
+    let seqs: Vec<u64> = retained.into_iter().map(|bytes| connect::Message::decode(bytes).unwrap().seq).collect();
+    assert_eq!(seqs, [2]);
+
+    let mut other_at_two = Conn::attach(&two, "conn-2", 1).await;
+    other_at_two.sign_in(7, 70, 900).await;
+    let Item::Kick(kick) = conn_at_two.next().await else { panic!("no kick") };
+    assert_eq!((kick.connection_id, kick.reason), (700, CloseReason::CrReplaced as i32));
+    // The kicked one says late that it left: the newer one stays.
+    conn_at_one.sign_out(7, 70, 700).await;
+    conn_at_one.packet(7, 999, Vec::new()).await;
+    assert!(is_online(&one, 7).await);
+}
+
+#[tokio::test]
+async fn a_node_number_in_use_keeps_a_second_process_from_starting() {
+    let first = server().await;
+    let mut settings = first.settings.clone();
+    settings.node = "logic-2".into();
+    settings.link.lease_ms = 300;
+    let problem = soon(gim_logic::start(settings)).await.unwrap_err().to_string();
+    assert!(problem.starts_with("shared_state: logic number:1 is in use by logic-1:"), "{problem}");
+    let second = beside(&first).await;
+    drop(second);
+}
+
+#[tokio::test]
+async fn a_redis_that_lost_everything_is_told_again_and_no_seq_goes_back() {
+    let server = server().await;
+    let mut conn = Conn::attach(&server, "conn-1", 1).await;
+    conn.sign_in(7, 70, 700).await;
+    assert_eq!(conn.subscribe(7, 9, 0).await.code, 0);
+    push_room(&server, 9).await;
+    let before = room_seq(&mut conn).await;
+    server.push(&[7], "before").await;
+    let Item::Push(_) = conn.next().await else { panic!("no push") };
+
+    empty_redis(&server.settings).await;
+    // The node is asked to come again, and does what a conn node does: it announces what it holds.
+    conn.ended().await;
+    let mut conn = Conn::attach(&server, "conn-1", 1).await;
+    let live = LiveConnection { connection_id: 700, user_id: 7, device_id: 70, ..LiveConnection::default() };
+    conn.announce(&[live]).await;
+    let Item::NewestSeq(hint) = conn.next().await else { panic!("no hint") };
+    assert_eq!(hint.connections[0].newest_seq, 1, "what was pushed meanwhile would show here");
+    assert_eq!(conn.subscribe(7, 9, 0).await.code, 0);
+    server.push(&[7], "after").await;
+    let Item::Push(push) = conn.next().await else { panic!("no push") };
+    assert_eq!((push.targets[0].seq, &push.targets[0].connection_ids[..]), (2, &[700][..]));
+    push_room(&server, 9).await;
+    assert!(room_seq(&mut conn).await > before);
+}
+
+#[tokio::test]
+async fn while_redis_is_away_sign_ins_are_put_off_and_pushes_become_hints() {
+    let mut shared_state = backend::shared_state();
+    let proxy = Proxy::before(&mut shared_state.url).await;
+    let server = server_with(StubBusiness::start().await, |settings| settings.shared_state = shared_state).await;
+    let mut conn = Conn::attach(&server, "conn-1", 1).await;
+    conn.sign_in(7, 70, 700).await;
+
+    proxy.cut();
+    let refused = conn.try_sign_in(8, 80, 800, "token-8").await;
+    assert_eq!(refused.code, ResultCode::TryAgainLater.number());
+    server.push(&[7], "durable all the same").await;
+    let live_only = gim_proto::logic::PushToUsersRequest {
+        user_ids: vec![7],
+        command: 5000,
+        content: b"x"[..].into(),
+        is_persist: false,
+    };
+    let refused = soon(server.message_int().push_to_users(live_only)).await;
+    assert_eq!(refusal(refused).0, ResultCode::TryAgainLater, "it would be nowhere");
+    proxy.mend();
+
+    let Item::NewestSeq(hint) = conn.next().await else { panic!("no hint") };
+    assert_eq!((hint.connections[0].connection_id, hint.connections[0].newest_seq), (700, 1));
+    assert_eq!(conn.sign_in(8, 80, 800).await, 0);
+    server.push(&[7], "as before").await;
+    let Item::Push(push) = conn.next().await else { panic!("no push") };
+    assert_eq!(push.targets[0].seq, 2);
+}
+
+#[tokio::test]
+async fn a_mariadb_that_is_read_only_puts_requests_off_and_recovers_by_itself() {
+    // Its own, because it is read-only for all; and a user of its own, because root may write even then.
+    let private = tokio::task::spawn_blocking(PrivateServer::mysql).await.unwrap();
+    sqlx::any::install_default_drivers();
+    let mut root = AnyConnection::connect(&private.url).await.unwrap();
+    root.execute("CREATE DATABASE gim").await.unwrap();
+    root.execute("CREATE USER gim@'%' IDENTIFIED BY 'secret'").await.unwrap();
+    root.execute("GRANT ALL ON gim.* TO gim@'%'").await.unwrap();
+    let url = format!("{}/gim", private.url.replace("root@", "gim:secret@"));
+    let server = server_with(StubBusiness::start().await, |settings| settings.database.url = url).await;
+    server.push(&[7], "before").await;
+
+    let set = |value: &str| AssertSqlSafe(format!("SET GLOBAL read_only = {value}"));
+    root.execute(set("ON")).await.unwrap();
+    let request = gim_proto::logic::PushToUsersRequest {
+        user_ids: vec![7],
+        command: 5000,
+        content: b"x"[..].into(),
+        is_persist: true,
+    };
+    let refused = soon(server.message_int().push_to_users(request)).await;
+    assert_eq!(refusal(refused).0, ResultCode::TryAgainLater);
+    root.execute(set("OFF")).await.unwrap();
+    server.push(&[7], "after").await;
+    assert_eq!(server.store_newest_seq(7).await, 2);
+    support::stop(server).await;
+}

@@ -1,0 +1,36 @@
+//! What only SQLite can get into.
+
+use gim_logic::store::StoreError;
+use sqlx::{AssertSqlSafe, Executor as _};
+
+use crate::contract::store::{Bench, bench};
+
+/// Sets a pragma on the one connection that writes.
+async fn pragma(bench: &Bench, pragma: &str) {
+    let mut writer = bench.store.database.writer.acquire().await.unwrap();
+    writer.execute(AssertSqlSafe(format!("PRAGMA {pragma}"))).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_full_database_puts_requests_off_stores_no_half_and_goes_on_when_there_is_room() {
+    let bench = bench().await;
+    bench.push(&[7]).await;
+    pragma(&bench, "max_page_count = 1").await;
+    let many: Vec<u64> = (7..5000).collect();
+    let refused = bench.submit_push(&many).committed().await;
+    assert!(matches!(refused, Err(StoreError::PutOff(_))), "{refused:?}");
+    assert_eq!((bench.seqs(7).await, bench.seqs(8).await), (vec![1], vec![]));
+    pragma(&bench, "max_page_count = 1000000").await;
+    assert_eq!(bench.push(&many).await.seq, 2);
+    assert_eq!(bench.seqs(8).await, [1]);
+}
+
+#[tokio::test]
+async fn a_read_only_database_puts_requests_off_and_recovers_by_itself() {
+    let bench = bench().await;
+    pragma(&bench, "query_only = ON").await;
+    let refused = bench.submit_push(&[7]).committed().await;
+    assert!(matches!(refused, Err(StoreError::PutOff(_))), "{refused:?}");
+    pragma(&bench, "query_only = OFF").await;
+    assert_eq!(bench.push(&[7]).await.seq, 1);
+}
