@@ -218,7 +218,10 @@ pub fn end(result: anyhow::Result<()>) -> ExitCode {
 
 /// Prints a sentence, or why there is none.
 pub fn say(sentence: anyhow::Result<String>) -> ExitCode {
-    end(sentence.map(|sentence| println!("{sentence}")))
+    end(sentence.and_then(|sentence| match writeln!(io::stdout(), "{sentence}") {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }))
 }
 
 /// Prints what is wrong with the command line; help and version are no errors.
