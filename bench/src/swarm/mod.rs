@@ -6,7 +6,9 @@
 mod link;
 pub mod packet;
 mod session;
+mod tls;
 pub mod transport;
+mod web;
 
 use std::{
     io::ErrorKind,
@@ -126,7 +128,7 @@ impl Swarm {
         let interest = Interest::READABLE | Interest::WRITABLE;
         self.poll.registry().register(&mut stream, Token(id), interest).context("cannot watch a socket")?;
         self.pending += 1;
-        Ok(Client { link: Link::new(id, stream, to.wire()), session: Session::new(greeting) })
+        Ok(Client { link: Link::new(id, stream, to.wire()?), session: Session::new(greeting) })
     }
 
     /// The link of a client.

@@ -4,10 +4,12 @@
 //! frames of `uvarint(len) ‖ Packet` on the other, whatever the transport makes of them in between. So the scenarios know
 //! one kind of frame, and TCP pays nothing for the others.
 
-use std::{fmt, net::SocketAddr};
+use std::{fmt, net::SocketAddr, sync::Arc};
 
-use anyhow::bail;
+use anyhow::Context as _;
 use clap::ValueEnum;
+
+use super::{tls::Tls, web::WebSocket};
 
 /// How clients connect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -60,27 +62,34 @@ pub struct Gate {
     /// Where clients connect.
     pub address: SocketAddr,
     transport: Transport,
+    host: Arc<str>,
+    path: Arc<str>,
 }
 
 impl Gate {
     /// A door for plain TCP.
     pub fn tcp(address: SocketAddr) -> Self {
-        Self { address, transport: Transport::Tcp }
+        Self { address, transport: Transport::Tcp, host: Arc::default(), path: Arc::default() }
     }
 
     /// A door for any transport; `name` is the URL or the `host:port` that people gave, for the handshake.
     pub fn new(transport: Transport, address: SocketAddr, name: &str) -> anyhow::Result<Self> {
-        if transport != Transport::Tcp {
-            bail!("--transport {transport}: only tcp exists so far (for {name})");
-        }
-        Ok(Self { address, transport })
+        let name = name.split_once("://").map_or(name, |(_, rest)| rest);
+        let (host, path) = name.find('/').map_or((name, "/ws"), |at| name.split_at(at));
+        let gate = Self { address, transport, host: host.into(), path: path.into() };
+        gate.wire().with_context(|| format!("--transport {transport} to {name}"))?;
+        Ok(gate)
     }
 
     /// A layer for one more client; none for plain TCP.
-    pub(super) fn wire(&self) -> Option<Box<dyn Wire>> {
-        match self.transport {
-            Transport::Tcp | Transport::Ws | Transport::Tls | Transport::Wss => None,
-        }
+    pub(super) fn wire(&self) -> Result<Option<Box<dyn Wire>>, WireError> {
+        let web = || WebSocket::new(&self.host, &self.path);
+        Ok(match self.transport {
+            Transport::Tcp => None,
+            Transport::Ws => Some(Box::new(web())),
+            Transport::Tls => Some(Box::new(Tls::new(&self.host, None)?)),
+            Transport::Wss => Some(Box::new(Tls::new(&self.host, Some(web()))?)),
+        })
     }
 }
 
