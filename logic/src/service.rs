@@ -21,14 +21,14 @@ use crate::{
     business::Business,
     domain::{
         clock::{self, SteadyClock},
-        message_id::MessageIds,
+        message_id::{self, MessageIds},
     },
     keeper,
     link::nodes::Nodes,
     route::{SharedState, SharedStateError, fanout::Fanout, local::LocalState, redis::RedisState},
     rpc,
-    settings::LogicSettings,
-    store::{self, Store, StoreError, sent::PURGE_STEP_ROWS, writer::Writer},
+    settings::{LogicSettings, RetentionSettings},
+    store::{self, Store, StoreError, retention::Steps, sent::PURGE_STEP_ROWS, writer::Writer},
 };
 
 /// Committed batches that wait for the fan-out; a full queue holds the writer up.
@@ -132,6 +132,7 @@ pub async fn start(settings: LogicSettings) -> Result<Logic, StartError> {
         tokio::spawn(sweep(app.clone(), lease / 3)),
         tokio::spawn(purge(app.clone(), settings.inbox.idempotency_s)),
         tokio::spawn(purge_revocations(app.clone(), settings.jwt.lifetime_max_s)),
+        tokio::spawn(retain(app.clone(), settings.retention.clone())),
     ];
     let keeper = tokio::spawn(keeper::run(app.clone(), lease));
     let node = settings.node;
@@ -231,6 +232,24 @@ async fn sweep(app: Arc<App>, interval: Duration) {
         interval.tick().await;
         if let Err(error) = app.shared.sweep().await {
             tracing::warn!(%error, "housekeeping of routes and rooms is put off");
+        }
+    }
+}
+
+/// Deletes messages that are kept no longer.
+async fn retain(app: Arc<App>, settings: RetentionSettings) {
+    if settings.keep_s == 0 {
+        return;
+    }
+    let mut interval = tokio::time::interval(Duration::from_secs(settings.interval_s));
+    let keep_ms = i64::try_from(settings.keep_s.saturating_mul(1000)).unwrap_or(i64::MAX);
+    let steps = Steps { rows: settings.step_rows, pause: Duration::from_millis(settings.step_pause_ms) };
+    loop {
+        interval.tick().await;
+        let before_id = message_id::least_at(clock::now_ms().saturating_sub(keep_ms));
+        match app.store.retention.sweep(before_id, steps).await {
+            Ok(swept) => tracing::info!(rows = swept.rows, messages = swept.messages, "deleted what is kept no longer"),
+            Err(error) => tracing::warn!(%error, "the deletion of old messages is put off"),
         }
     }
 }

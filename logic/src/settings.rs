@@ -49,6 +49,28 @@ pub struct LogicSettings {
     pub group: GroupSettings,
     /// What a sign-in does to the user's other devices.
     pub kick: KickSettings,
+    /// How long messages are kept.
+    pub retention: RetentionSettings,
+}
+
+/// The section `[retention]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RetentionSettings {
+    /// How long messages are kept; 0 for ever.
+    pub keep_s: u64,
+    /// Between two sweeps.
+    pub interval_s: u64,
+    /// Rows that one transaction deletes.
+    pub step_rows: u32,
+    /// Between two transactions.
+    pub step_pause_ms: u64,
+}
+
+impl Default for RetentionSettings {
+    fn default() -> Self {
+        Self { keep_s: 0, interval_s: 3_600, step_rows: 500, step_pause_ms: 20 }
+    }
 }
 
 /// The section `[shared_state]`.
@@ -269,6 +291,7 @@ impl Default for LogicSettings {
             room: RoomSettings::default(),
             group: GroupSettings::default(),
             kick: KickSettings::default(),
+            retention: RetentionSettings::default(),
         }
     }
 }
@@ -399,6 +422,12 @@ impl Settings for LogicSettings {
         self.grpc.validate()?;
         self.log.validate()?;
         self.database.validate()?;
+        let keep_least_s = self.message.recall_window_s.max(3_600);
+        if self.retention.keep_s != 0 && self.retention.keep_s < keep_least_s {
+            return Err(format!(
+                "retention.keep_s: must be 0, or at least {keep_least_s} (also message.recall_window_s)"
+            ));
+        }
         self.shared_state.validate()?;
         self.validate_ranges()
     }
@@ -451,6 +480,9 @@ impl LogicSettings {
             ("group.normal_members_max", self.group.normal_members_max as u64, 1, 10_000),
             ("group.large_members_max", self.group.large_members_max as u64, 1, 100_000_000),
             ("group.members_per_request_max", self.group.members_per_request_max as u64, 1, 100_000),
+            ("retention.interval_s", self.retention.interval_s, 1, 86_400),
+            ("retention.step_rows", self.retention.step_rows.into(), 1, 100_000),
+            ("retention.step_pause_ms", self.retention.step_pause_ms, 0, 60_000),
             ("room.idempotency_ms", self.room.idempotency_ms, 0, 86_400_000),
             ("room.idempotency_sends_max", self.room.idempotency_sends_max as u64, 1, 10_000_000),
             ("room.rooms_max", self.room.rooms_max as u64, 1, 100_000_000),
@@ -481,6 +513,8 @@ mod tests {
         };
         assert_eq!(refusal(|settings| settings.node_number = 1024), "node_number: must be at most 1023");
         assert_eq!(refusal(|settings| settings.node.clear()), "node: must have 1 to 64 bytes");
+        let keep = refusal(|settings| settings.retention.keep_s = 60);
+        assert!(keep.starts_with("retention.keep_s: must be 0, or at least 3600"), "{keep}");
         let limit = refusal(|settings| settings.limits.content_bytes_max = 0);
         assert_eq!(limit, "limits.content_bytes_max: must be between 1 and 1048576");
         let nobody = refusal(|settings| settings.business.endpoint = Endpoint::default());

@@ -5,6 +5,8 @@ use gim_proto::{ResultCode, check, connect};
 use prost::Message as _;
 use tonic::Status;
 
+use super::message_id;
+
 /// Message commands that only the server and the business send (friend and group notices).
 const RESERVED_COMMANDS: std::ops::RangeInclusive<i32> = 110..=122;
 
@@ -92,6 +94,19 @@ impl Delivery {
 }
 
 impl Message {
+    /// What is left of a message that is kept no longer.
+    pub fn expired(id: u64) -> Self {
+        Self {
+            id,
+            command: 0,
+            content: Bytes::new(),
+            sender_id: 0,
+            created_at_ms: message_id::time_ms(id),
+            status: connect::MessageStatus::MsExpired as i32,
+            group_id: 0,
+        }
+    }
+
     /// What is left of the message once it was recalled.
     pub fn recalled(self) -> Self {
         Self { content: Bytes::new(), status: connect::MessageStatus::MsRecalled as i32, ..self }

@@ -21,6 +21,16 @@ const NODE_BITS: u32 = 10;
 /// 2024-01-01T00:00:00Z.
 const EPOCH_MS: i64 = 1_704_067_200_000;
 
+/// When an id was made, Unix milliseconds (ahead of the clock where its generator was).
+pub fn time_ms(id: u64) -> i64 {
+    EPOCH_MS.saturating_add((id >> (NODE_BITS + COUNTER_BITS)).cast_signed())
+}
+
+/// The least id that can be made at a time, or later.
+pub fn least_at(time_ms: i64) -> u64 {
+    u64::try_from(time_ms.saturating_sub(EPOCH_MS)).unwrap_or(0) << (NODE_BITS + COUNTER_BITS)
+}
+
 /// Makes the ids of one node.
 #[derive(Debug)]
 pub struct MessageIds {
@@ -68,7 +78,10 @@ mod tests {
         let ids = MessageIds::new(5, 0);
         assert_eq!(ids.next_at(NOW_MS), 1_000_000 << 22 | 5 << 12);
         assert_eq!(ids.next_at(NOW_MS), 1_000_000 << 22 | 5 << 12 | 1);
-        assert_eq!(ids.next_at(NOW_MS + 1), 1_000_001 << 22 | 5 << 12);
+        let later = ids.next_at(NOW_MS + 1);
+        assert_eq!(later, 1_000_001 << 22 | 5 << 12);
+        assert_eq!((time_ms(later), least_at(NOW_MS + 1)), (NOW_MS + 1, later & !0x3f_ffff));
+        assert_eq!(least_at(0), 0);
     }
 
     #[test]

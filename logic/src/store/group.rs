@@ -36,8 +36,8 @@ const TIMELINES_OF: &str = "SELECT g.id, g.seq, g.large_after_seq, m.joined_afte
                             LEFT JOIN group_cursor c ON c.user_id = m.user_id AND c.group_id = m.group_id \
                             WHERE m.user_id = ? AND g.kind = 1 ORDER BY g.id";
 const NEWEST_SEQS: MultiRow = MultiRow { head: "SELECT id, seq FROM chat_group WHERE id IN (", row: "?", tail: ")" };
-const PAGE: &str = "SELECT gm.seq, m.id, m.command, m.content, m.sender_id, m.created_at_ms, m.status, m.group_id \
-                    FROM group_message gm JOIN message m ON m.id = gm.message_id \
+const PAGE: &str = "SELECT gm.seq, gm.message_id, m.command, m.content, m.sender_id, m.created_at_ms, m.status, m.group_id \
+                    FROM group_message gm LEFT JOIN message m ON m.id = gm.message_id \
                     WHERE gm.group_id = ? AND gm.seq > ? ORDER BY gm.seq LIMIT ?";
 
 const HISTORY: &str = "SELECT gm.seq, m.id, m.command, m.content, m.sender_id, m.created_at_ms, m.status, m.group_id \

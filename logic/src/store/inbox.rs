@@ -16,8 +16,8 @@ use crate::domain::message::Message;
 
 const NEWEST_SEQS: MultiRow =
     MultiRow { head: "SELECT user_id, seq FROM inbox WHERE user_id IN (", row: "?", tail: ")" };
-const PAGE: &str = "SELECT um.seq, m.id, m.command, m.content, m.sender_id, m.created_at_ms, m.status, m.group_id \
-                    FROM user_message um JOIN message m ON m.id = um.message_id \
+const PAGE: &str = "SELECT um.seq, um.message_id, m.command, m.content, m.sender_id, m.created_at_ms, m.status, m.group_id \
+                    FROM user_message um LEFT JOIN message m ON m.id = um.message_id \
                     WHERE um.user_id = ? AND um.seq > ? ORDER BY um.seq LIMIT ?";
 const HISTORY: &str = "SELECT dm.seq, m.id, m.command, m.content, m.sender_id, m.created_at_ms, m.status, m.group_id \
                        FROM direct_message dm JOIN message m ON m.id = dm.message_id \
@@ -94,10 +94,15 @@ impl Inboxes {
     }
 }
 
-/// A message from the columns `seq, id, command, content, sender_id, created_at_ms, status, group_id`.
+/// A message from the columns `seq, id, command, content, sender_id, created_at_ms, status, group_id`, of which all but the
+/// first two may be missing: retention took the message away.
 pub(super) fn read_message(row: &AnyRow) -> Result<(u64, Message), sqlx::Error> {
+    let id = from_sql(row.try_get(1)?);
+    if row.try_get::<Option<i64>, _>(2)?.is_none() {
+        return Ok((from_sql(row.try_get(0)?), Message::expired(id)));
+    }
     let message = Message {
-        id: from_sql(row.try_get(1)?),
+        id,
         command: small(row, 2)?,
         content: row.try_get::<Vec<u8>, _>(3)?.into(),
         sender_id: from_sql(row.try_get(4)?),

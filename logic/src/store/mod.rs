@@ -13,6 +13,7 @@ pub mod inbox;
 pub mod lookup;
 pub mod recall;
 pub mod revocation;
+pub mod retention;
 pub mod room;
 pub mod sent;
 mod statement;
@@ -26,6 +27,7 @@ pub use group::Groups;
 pub use inbox::Inboxes;
 pub use lookup::Lookups;
 pub use revocation::Revocations;
+pub use retention::Retention;
 pub use room::RoomSeqs;
 pub use sent::SentKeys;
 
@@ -72,6 +74,8 @@ pub struct Store {
     pub room_seqs: RoomSeqs,
     /// Keys of sends.
     pub sent_keys: SentKeys,
+    /// What goes after a time.
+    pub retention: Retention,
 }
 
 impl Store {
@@ -85,6 +89,7 @@ impl Store {
             revocations: Revocations::new(&database),
             room_seqs: RoomSeqs::new(&database),
             sent_keys: SentKeys::new(&database),
+            retention: Retention::new(&database),
             database,
         }
     }

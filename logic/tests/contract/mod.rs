@@ -11,3 +11,5 @@ mod presence;
 mod room;
 mod rpc;
 pub mod store;
+mod store;
+mod trust;

@@ -13,6 +13,7 @@ use gim_logic::{
     store::{
         self, Store, StoreError,
         batch::{Ack, Outcome, Post, Work},
+        retention::{Steps, Swept},
         room::{BLOCK_SEQS, UnusedSeqs},
         writer::{Pending, Writer},
     },
@@ -465,4 +466,39 @@ fn note(keys: &mut HashMap<(u64, u8), u64>, key: Option<(u64, u8)>, sent: Sent) 
     } else {
         assert_eq!((*message_id, true), (sent.message_id, sent.is_duplicate));
     }
+}
+
+#[tokio::test]
+async fn retention_takes_the_oldest_in_small_steps_and_leaves_no_gap() {
+    let bench = bench().await;
+    for number in 0..5 {
+        sent(bench.submit_send(7, 8, &format!("old {number}"))).await;
+    }
+    bench.push(&[9]).await;
+    assert_eq!(bench.ack(7, 70, 3).await, Outcome::Acked);
+    assert_eq!(bench.ack(8, 80, 5).await, Outcome::Acked);
+    let before_id = bench.ids.next_id();
+    let kept = sent(bench.submit_send(7, 8, "kept")).await;
+    let steps = Steps { rows: 2, pause: Duration::ZERO };
+    let swept = bench.store.retention.sweep(before_id, steps).await.unwrap();
+    assert_eq!(swept, Swept { rows: 10, messages: 6 });
+
+    let left = |user_id| bench.store.inboxes.page(user_id, 0, 100);
+    for user_id in [7, 8] {
+        let page = left(user_id).await.unwrap();
+        assert_eq!((page.len(), page[0].0, page[0].1.id), (1, 6, kept.message_id), "user {user_id}");
+    }
+    let page = left(9).await.unwrap();
+    assert_eq!(
+        (page.len(), page[0].0, page[0].1.status),
+        (1, 1, 2),
+        "the newest row stays, to say how far the inbox got"
+    );
+    assert!(page[0].1.content.is_empty() && page[0].1.created_at_ms > 1_700_000_000_000);
+    assert_eq!(bench.store.inboxes.history(7, 8, u64::MAX >> 1, 100).await.unwrap().len(), 1);
+    assert_eq!(bench.store.inboxes.largest_ack(7).await.unwrap(), 0, "an ack below what is left says nothing");
+    assert_eq!(bench.store.inboxes.largest_ack(8).await.unwrap(), 5);
+    assert_eq!(bench.push(&[7, 9]).await.seq, 7, "seqs go on");
+    assert_eq!(bench.store.retention.sweep(before_id, steps).await.unwrap(), Swept { rows: 1, messages: 0 });
+    assert_eq!(bench.seqs(9).await, [2]);
 }

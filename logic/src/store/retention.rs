@@ -1,0 +1,161 @@
+//! Retention: what is older than it is kept for goes, a few rows at a time, oldest first.
+//!
+//! Always holds: an inbox, and the timeline of a group, loses its oldest rows only and never its newest one, so that what is
+//! left has no gap and still says how far it got. A device that is behind what is left syncs from there: the `prev_seq` of the
+//! first message shows it. A row whose message is gone (it is the newest, or stands behind a younger one) is synced as an
+//! expired message without content. Runs on its own task, in short transactions beside the inbox writer's.
+
+use std::time::Duration;
+
+use gim_config::sql::Database;
+use sqlx::{Acquire as _, AnyPool, Row as _};
+
+use super::{StoreError, from_sql, to_sql};
+
+/// Inboxes or groups that are looked at between two pauses.
+const OWNERS_PER_STEP: i64 = 200;
+
+/// Something that holds messages in the order of their seqs.
+struct Holder {
+    /// Those after an id, with their newest seqs and what their oldest row names.
+    owners: &'static str,
+    /// The oldest rows before a seq.
+    oldest: &'static str,
+    /// Deletes rows up to a seq.
+    delete: &'static str,
+    /// Deletes what rows up to a seq left behind.
+    delete_after: &'static [&'static str],
+}
+
+const INBOXES: Holder = Holder {
+    owners: "SELECT i.user_id, i.seq, COALESCE((SELECT um.message_id FROM user_message um \
+             WHERE um.user_id = i.user_id ORDER BY um.seq LIMIT 1), 0) \
+             FROM inbox i WHERE i.user_id > ? ORDER BY i.user_id LIMIT ?",
+    oldest: "SELECT seq, message_id FROM user_message WHERE user_id = ? AND seq < ? ORDER BY seq LIMIT ?",
+    delete: "DELETE FROM user_message WHERE user_id = ? AND seq <= ?",
+    // An ack below what is left says no more than none: both are synced from the oldest message that is left.
+    delete_after: &[
+        "DELETE FROM direct_message WHERE user_id = ? AND seq <= ?",
+        "DELETE FROM device_ack WHERE user_id = ? AND seq < ?",
+    ],
+};
+
+const GROUPS: Holder = Holder {
+    owners: "SELECT g.id, g.seq, COALESCE((SELECT gm.message_id FROM group_message gm \
+             WHERE gm.group_id = g.id ORDER BY gm.seq LIMIT 1), 0) \
+             FROM chat_group g WHERE g.id > ? ORDER BY g.id LIMIT ?",
+    oldest: "SELECT seq, message_id FROM group_message WHERE group_id = ? AND seq < ? ORDER BY seq LIMIT ?",
+    delete: "DELETE FROM group_message WHERE group_id = ? AND seq <= ?",
+    delete_after: &[],
+};
+
+/// How gently to go about it.
+#[derive(Debug, Clone, Copy)]
+pub struct Steps {
+    /// Rows in one transaction.
+    pub rows: u32,
+    /// Between two of them.
+    pub pause: Duration,
+}
+
+/// What a sweep deleted.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Swept {
+    /// Rows of inboxes and timelines.
+    pub rows: u64,
+    /// Messages.
+    pub messages: u64,
+}
+
+/// The repository.
+#[derive(Debug, Clone)]
+pub struct Retention {
+    reader: AnyPool,
+    writer: AnyPool,
+}
+
+impl Retention {
+    pub(super) fn new(database: &Database) -> Self {
+        Self { reader: database.reader.clone(), writer: database.writer.clone() }
+    }
+
+    /// Deletes what is older than `before_id`: ids of messages are ordered by time.
+    pub async fn sweep(&self, before_id: u64, steps: Steps) -> Result<Swept, StoreError> {
+        let rows = self.sweep_holders(&INBOXES, before_id, steps).await?
+            + self.sweep_holders(&GROUPS, before_id, steps).await?;
+        let messages = self.sweep_messages(before_id, steps).await?;
+        Ok(Swept { rows, messages })
+    }
+
+    async fn sweep_holders(&self, holder: &Holder, before_id: u64, steps: Steps) -> Result<u64, StoreError> {
+        let (mut last_owner, mut deleted) = (0_i64, 0);
+        loop {
+            let query = sqlx::query(holder.owners).bind(last_owner).bind(OWNERS_PER_STEP);
+            let owners = query.fetch_all(&self.reader).await?;
+            let Some(last) = owners.last() else { return Ok(deleted) };
+            last_owner = last.try_get(0)?;
+            for owner in &owners {
+                let (id, newest_seq): (i64, i64) = (owner.try_get(0)?, owner.try_get(1)?);
+                if from_sql(owner.try_get(2)?) < before_id {
+                    deleted += self.trim(holder, id, newest_seq, before_id, steps).await?;
+                }
+            }
+            tokio::time::sleep(steps.pause).await;
+        }
+    }
+
+    /// Takes the oldest rows of one inbox or timeline away.
+    async fn trim(
+        &self,
+        holder: &Holder,
+        owner_id: i64,
+        newest_seq: i64,
+        before_id: u64,
+        steps: Steps,
+    ) -> Result<u64, StoreError> {
+        let (mut deleted, mut up_to) = (0, 0_i64);
+        loop {
+            let query = sqlx::query(holder.oldest).bind(owner_id).bind(newest_seq).bind(i64::from(steps.rows));
+            let rows = query.fetch_all(&self.reader).await?;
+            let mut old = 0;
+            for row in &rows {
+                if from_sql(row.try_get(1)?) >= before_id {
+                    break;
+                }
+                up_to = row.try_get(0)?;
+                old += 1;
+            }
+            if old > 0 {
+                sqlx::query(holder.delete).bind(owner_id).bind(up_to).execute(&self.writer).await?;
+                deleted += old;
+                tokio::time::sleep(steps.pause).await;
+            }
+            if old < u64::from(steps.rows) {
+                break;
+            }
+        }
+        if deleted > 0 {
+            let mut connection = self.writer.acquire().await?;
+            let mut transaction = connection.begin().await?;
+            for &sql in holder.delete_after {
+                sqlx::query(sql).bind(owner_id).bind(up_to).execute(&mut *transaction).await?;
+            }
+            transaction.commit().await?;
+        }
+        Ok(deleted)
+    }
+
+    async fn sweep_messages(&self, before_id: u64, steps: Steps) -> Result<u64, StoreError> {
+        let mut deleted = 0;
+        loop {
+            let query = sqlx::query_scalar("SELECT id FROM message WHERE id < ? ORDER BY id LIMIT ?")
+                .bind(to_sql(before_id))
+                .bind(i64::from(steps.rows));
+            let ids: Vec<i64> = query.fetch_all(&self.reader).await?;
+            let Some(&last) = ids.last() else { return Ok(deleted) };
+            let query = sqlx::query("DELETE FROM message WHERE id <= ?").bind(last);
+            deleted += query.execute(&self.writer).await?.rows_affected();
+            tokio::time::sleep(steps.pause).await;
+        }
+    }
+}
