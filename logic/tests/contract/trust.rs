@@ -136,7 +136,7 @@ async fn internal_calls_want_the_shared_token_and_client_calls_do_not() {
     };
     list(Some("s3cret")).await.unwrap();
     for token in [None, Some("S3cret"), Some("")] {
-        assert_eq!(list(token).await.unwrap_err().code(), Code::Unauthenticated, "{token:?}");
+        assert_eq!(list(token).await.unwrap_err().code(), Code::PermissionDenied, "{token:?}");
     }
     server.message_ext().sync(signed_by(7, 70, "token-7")(SyncRequest::default())).await.unwrap();
 
