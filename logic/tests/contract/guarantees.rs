@@ -9,11 +9,9 @@ use std::{
 };
 
 use gim_proto::{
-    connect,
-    logic::{PushRoomRequest, SyncRequest, down_item::Item},
+    logic::{SyncRequest, down_item::Item},
     metadata,
 };
-use prost::Message as _;
 
 use crate::support::{Server, conn::Conn, server, soon};
 
@@ -134,40 +132,4 @@ async fn a_push_that_overtakes_a_sync_shows_that_something_before_it_is_missing(
     let Item::Push(push) = conn.next().await else { panic!("no push") };
     assert_eq!((push.targets[0].seq, push.targets[0].prev_seq), (4, 3));
     assert_eq!(sync_all(&server, 7, 0).await, [1, 2, 3, 4]);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_room_keeps_its_order_from_several_concurrent_pushers_and_priority_is_marked() {
-    let server = Arc::new(server().await);
-    let mut conn = Conn::attach(&server, "conn-1", 1).await;
-    conn.sign_in(7, 70, 700).await;
-    assert_eq!(conn.subscribe(7, 9, 0).await.code, 0);
-    let pushers: Vec<_> = (0..4)
-        .map(|number| {
-            let server = server.clone();
-            tokio::spawn(async move {
-                for _ in 0..25 {
-                    let request = PushRoomRequest {
-                        room_id: 9,
-                        command: 5000,
-                        content: b"x"[..].into(),
-                        is_priority: number == 0,
-                        ..PushRoomRequest::default()
-                    };
-                    server.room_int().push_room(request).await.unwrap();
-                }
-            })
-        })
-        .collect();
-    let (mut seqs, mut priorities) = (Vec::new(), 0);
-    while seqs.len() < 100 {
-        let Item::RoomPush(push) = conn.next().await else { panic!("no room push") };
-        seqs.push(connect::Message::decode(push.message).unwrap().seq);
-        priorities += u32::from(push.is_priority);
-    }
-    assert!(seqs.is_sorted() && seqs.windows(2).all(|pair| pair[1] == pair[0] + 1), "{seqs:?}");
-    assert_eq!(priorities, 25, "conn lets these overtake");
-    for pusher in pushers {
-        pusher.await.unwrap();
-    }
 }

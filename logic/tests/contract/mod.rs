@@ -11,5 +11,4 @@ mod presence;
 mod room;
 mod rpc;
 pub mod store;
-mod store;
 mod trust;

@@ -1,11 +1,12 @@
 //! Does every message arrive, once, in order, with the right seq?
 //!
 //! Two new users sign in, one of them on two devices, and go through what a chat does: one-to-one, friends, pushes of a
-//! product, a room, everybody, a device that is away and comes back. Others may use the server meanwhile: users, room and
+//! product, a room, everybody, a device that is away and comes back, groups. Others may use the server meanwhile: users, room and
 //! contents are new in each run, and what was not sent by this run is passed over.
 
 mod device;
 mod friends;
+mod groups;
 mod many;
 mod offline;
 mod one_to_one;
@@ -62,7 +63,8 @@ fn go(arguments: &Arguments, checks: &mut Checks) -> anyhow::Result<()> {
     friends::play(&stage, &mut cast, checks).context("friends")?;
     many::play(&stage, &mut cast, checks).context("room and all")?;
     offline::play(&stage, &mut cast, checks).context("offline")?;
-    order::check(&stage, &mut cast, checks).context("order")
+    order::check(&stage, &mut cast, checks).context("order")?;
+    groups::play(&stage, &mut cast, checks).context("groups")
 }
 
 /// What every act needs.
