@@ -10,6 +10,8 @@ pub const INBOX_ROWS: &str = "logic_inbox_rows_total";
 pub const INBOX_COMMIT_SECONDS: &str = "logic_inbox_commit_seconds";
 /// Transactions of the inbox writer that failed.
 pub const INBOX_COMMIT_FAILED: &str = "logic_inbox_commit_failed_total";
+/// Transactions of the inbox writer that met one of another node and were tried again.
+pub const INBOX_COMMIT_RETRIED: &str = "logic_inbox_commit_retried_total";
 /// Sends that were answered from an earlier one.
 pub const SEND_DUPLICATES: &str = "logic_send_duplicates_total";
 /// Deliveries that could not be routed, because the shared state did not answer.

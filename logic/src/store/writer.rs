@@ -11,7 +11,7 @@ use std::{
     time::Instant,
 };
 
-use gim_config::sql::Database;
+use gim_config::sql::{self, Database};
 use metrics::{counter, gauge, histogram};
 use sqlx::{Acquire as _, AnyPool};
 use tokio::{
@@ -26,6 +26,9 @@ use super::{
     dialect::{self, Sql},
 };
 use crate::{domain::message::Delivery, metrics as names, settings::InboxSettings};
+
+/// How often a batch is tried where its transaction meets that of another node.
+const TRIES_MAX: u32 = 5;
 
 /// Where work is submitted. Clones share the queue.
 #[derive(Debug, Clone)]
@@ -187,7 +190,7 @@ impl WriterTask {
 
     /// Writes a batch and answers its jobs. Where one of them spoils the transaction, each gets one of its own.
     async fn write(&self, jobs: Vec<Job>) -> Vec<Delivery> {
-        match self.commit(&jobs).await {
+        match self.commit_among_others(&jobs).await {
             Ok(written) => Self::answer(jobs, written),
             Err(error) => {
                 counter!(names::INBOX_COMMIT_FAILED).increment(1);
@@ -206,12 +209,26 @@ impl WriterTask {
     async fn write_singly(&self, jobs: Vec<Job>) -> Vec<Delivery> {
         let mut deliveries = Vec::new();
         for job in jobs {
-            match self.commit(std::slice::from_ref(&job)).await {
+            match self.commit_among_others(std::slice::from_ref(&job)).await {
                 Ok(written) => deliveries.extend(Self::answer(vec![job], written)),
                 Err(error) => job.answer(Err(error.into())),
             }
         }
         deliveries
+    }
+
+    /// Commits, and tries again where a transaction of another node was in the way: nothing is left of the one that failed.
+    async fn commit_among_others(&self, jobs: &[Job]) -> Result<Written, sqlx::Error> {
+        for _ in 1..TRIES_MAX {
+            match self.commit(jobs).await {
+                Err(error) if met_another(&error) => {
+                    counter!(names::INBOX_COMMIT_RETRIED).increment(1);
+                    tracing::debug!(%error, requests = jobs.len(), "a transaction met another one and is tried again");
+                }
+                result => return result,
+            }
+        }
+        self.commit(jobs).await
     }
 
     async fn commit(&self, jobs: &[Job]) -> Result<Written, sqlx::Error> {
@@ -234,6 +251,12 @@ impl WriterTask {
         }
         written.deliveries
     }
+}
+
+/// Whether a transaction gave way to that of another node, or found that one storing a key which it had looked for in vain:
+/// the next try sees the key, and answers as for any repeated send.
+fn met_another(error: &sqlx::Error) -> bool {
+    sql::gave_way(error) || error.as_database_error().is_some_and(|error| error.is_unique_violation())
 }
 
 fn refuse(jobs: Vec<Job>, error: impl Fn() -> StoreError) -> Vec<Delivery> {

@@ -30,7 +30,7 @@ const DEADLINE: Duration = Duration::from_secs(20);
 
 pub struct Bench {
     data: TempDir,
-    database: DatabaseSettings,
+    pub database: DatabaseSettings,
     pub store: Store,
     writer: Writer,
     task: JoinHandle<()>,
@@ -47,26 +47,31 @@ async fn bench_with(settings: InboxSettings) -> Bench {
 }
 
 async fn start(data: TempDir, database: DatabaseSettings, settings: InboxSettings) -> Bench {
+    start_node(1, data, database, settings).await
+}
+
+/// The writer of one node among several on a database.
+pub async fn start_node(number: u16, data: TempDir, database: DatabaseSettings, settings: InboxSettings) -> Bench {
     let opened = Database::open(&database, data.path(), "logic.db", &store::MIGRATIONS).await;
     let store = Store::new(opened.unwrap());
     let (deliveries, committed) = mpsc::channel(10_000);
     let (writer, task) = Writer::start(&store.database, &settings, deliveries);
     let newest_id = store.inboxes.newest_message_id().await.unwrap();
-    Bench { data, database, store, writer, task, committed, ids: Arc::new(MessageIds::new(1, newest_id)) }
+    Bench { data, database, store, writer, task, committed, ids: Arc::new(MessageIds::new(number, newest_id)) }
 }
 
 /// Another process that holds a lock which the writer needs.
-struct Held(AnyConnection);
+pub struct Held(pub AnyConnection);
 
 impl Held {
-    async fn release(mut self) {
+    pub async fn release(mut self) {
         self.0.execute("ROLLBACK").await.unwrap();
     }
 }
 
 impl Bench {
     /// Holds up whoever writes to the inbox of `user_id` (on SQLite, whoever writes), until released.
-    async fn hold_up(&self, user_id: u64) -> Held {
+    pub async fn hold_up(&self, user_id: u64) -> Held {
         let is_embedded = self.database.url.is_empty();
         let file = format!("sqlite:{}", self.data.path().join("logic.db").display());
         let url = if is_embedded { &file } else { &self.database.url };
@@ -110,7 +115,7 @@ impl Bench {
         sent(self.submit_push(user_ids)).await
     }
 
-    fn submit_send(&self, sender_id: u64, to: u64, key: &str) -> Pending {
+    pub fn submit_send(&self, sender_id: u64, to: u64, key: &str) -> Pending {
         let post = post(&self.ids, sender_id, &[sender_id, to], Some(key));
         self.writer.submit(Work::Post(post)).unwrap()
     }
@@ -145,7 +150,7 @@ fn post(ids: &MessageIds, sender_id: u64, user_ids: &[u64], key: Option<&str>) -
     }
 }
 
-async fn sent(pending: Pending) -> Sent {
+pub async fn sent(pending: Pending) -> Sent {
     match pending.committed().await.unwrap() {
         Outcome::Posted(sent) => sent,
         other => panic!("{other:?}"),

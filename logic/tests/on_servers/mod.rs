@@ -1,5 +1,7 @@
 //! What only several logic nodes, Redis and MariaDB can get into.
 
+mod races;
+
 use gim_config::testing::PrivateServer;
 use gim_logic::LogicSettings;
 use gim_proto::{
