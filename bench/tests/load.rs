@@ -179,8 +179,7 @@ fn a_server_that_ends_in_mid_run_is_told_with_what_was_measured() {
 fn what_cannot_be_done_is_one_sentence_and_exit_code_1() {
     let server = Server::start();
     for (scenario, options, sentence) in [
-        ("idle", &["--transport", "tls"][..], "--transport tls: only tcp exists so far"),
-        ("idle", &["--connections", "9999999"], "9999999 connections need a file limit of 10000099"),
+        ("idle", &["--connections", "9999999"][..], "9999999 connections need a file limit of 10000099"),
         ("idle", &["--server-pid", "4194304"], "there is no process 4194304"),
         ("signin", &["--devices", "1"], "--in-flight 128 sign-ins need as many --devices, which are 1"),
         ("echo", &["--code", "wrong"], "business.UserExtService/SignIn was refused with code 10300"),

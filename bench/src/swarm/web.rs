@@ -84,18 +84,11 @@ impl Wire for WebSocket {
             tail.extend_from_slice(bytes);
             &tail
         };
-        let mut start = if self.is_open { 0 } else { self.read_answer(input)? };
-        while self.is_open {
-            let mut cursor = Cursor::new(&input[start..]);
-            let Some((header, length)) =
-                FrameHeader::parse(&mut cursor).map_err(|error| WireError(error.to_string()))?
-            else {
-                break;
-            };
-            let from = start + cursor.position() as usize;
-            let Some(payload) = usize::try_from(length).ok().and_then(|length| input.get(from..from + length)) else {
-                break;
-            };
+        let start = if self.is_open { 0 } else { self.read_answer(input)? };
+        let mut rest = &input[start..];
+        while self.is_open
+            && let Some((header, payload, after)) = split_message(rest)?
+        {
             match header.opcode {
                 OpCode::Data(Data::Binary) if header.is_final => {
                     prost::encode_length_delimiter(payload.len(), frames)
@@ -107,11 +100,25 @@ impl Wire for WebSocket {
                 OpCode::Control(_) => {}
                 OpCode::Data(_) => return Err(WireError("the server sent something else than whole messages".into())),
             }
-            start = from + payload.len();
+            rest = after;
         }
-        self.tail = input[start..].to_vec();
+        self.tail = rest.to_vec();
         Ok(())
     }
+}
+
+/// A WebSocket frame's header and payload, and the bytes behind it.
+type Split<'a> = (FrameHeader, &'a [u8], &'a [u8]);
+
+/// The first WebSocket frame; nothing while it is incomplete.
+fn split_message(bytes: &[u8]) -> Result<Option<Split<'_>>, WireError> {
+    let mut cursor = Cursor::new(bytes);
+    let Some((header, length)) = FrameHeader::parse(&mut cursor).map_err(|error| WireError(error.to_string()))? else {
+        return Ok(None);
+    };
+    let body = &bytes[cursor.position() as usize..];
+    let split = usize::try_from(length).ok().and_then(|length| body.split_at_checked(length));
+    Ok(split.map(|(payload, after)| (header, payload, after)))
 }
 
 fn put_frame(opcode: OpCode, payload: &[u8], out: &mut Vec<u8>) -> Result<(), WireError> {
