@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use gim_config::grpc::{self, PeerChannel};
+use gim_config::grpc::{self, GrpcSettings, PeerChannel};
 use gim_proto::{
     ResultCode, check,
     code::ERROR_DOMAIN,
@@ -53,9 +53,9 @@ impl Logic {
     ///
     /// # Errors
     /// Where the endpoint is no URL.
-    pub fn new(settings: &LogicSettings, internal_token: &str) -> Result<Self, String> {
+    pub fn new(settings: &LogicSettings, grpc: &GrpcSettings) -> Result<Self, String> {
         let timeout = Duration::from_millis(settings.call_timeout_ms);
-        let channel = grpc::channel(&settings.endpoint, internal_token, Some(timeout))?;
+        let channel = grpc::channel(&settings.endpoint, grpc, Some(timeout))?;
         Ok(Self {
             devices: DeviceIntServiceClient::new(channel.clone()),
             messages: MessageIntServiceClient::new(channel.clone()),

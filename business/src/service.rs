@@ -79,7 +79,7 @@ pub async fn start_with_code_check(
     database_ready.set(true);
 
     let store = Store::new(database.clone());
-    let logic = Logic::new(&settings.logic, &settings.grpc.internal_token).map_err(StartError::Settings)?;
+    let logic = Logic::new(&settings.logic, &settings.grpc).map_err(StartError::Settings)?;
     let jwt = JwtMaker::new(&settings.jwt).map_err(StartError::Settings)?;
     let use_cases = UseCases {
         tokens: Tokens::new(store.clone(), logic.clone()),

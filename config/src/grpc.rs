@@ -3,7 +3,7 @@
 //! Serving adds health, reflection, a span with the request id, a metric per method, and the internal token to what a
 //! service registers. Calling goes over lazily connected channels, so that services may start in any order.
 
-use std::{net::SocketAddr, sync::Arc, task, time::Duration};
+use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, task, time::Duration};
 
 use gim_proto::{ResultCode, metadata};
 use serde::{Deserialize, Serialize};
@@ -18,7 +18,10 @@ use tonic::{
 use tower::{Layer, Service};
 use tracing::Instrument as _;
 
-use crate::listen::{Endpoint, ListenError};
+use crate::{
+    listen::{Endpoint, ListenError},
+    peer_tls,
+};
 
 /// How long a connection attempt of a channel may last; the next call tries again.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -34,6 +37,14 @@ const HEADER_LIST_BYTES_MAX: u32 = 16 * 1024;
 pub struct GrpcSettings {
     /// Where the service is called.
     pub listen: Endpoint,
+    /// What the service shows to its callers, and to those whom it calls by https://; empty serves without TLS.
+    pub certificate: PathBuf,
+    /// The key of `certificate`.
+    pub key: PathBuf,
+    /// Callers of internal services must show a certificate of these authorities; empty asks for none.
+    pub client_ca: PathBuf,
+    /// Whom the service believes when it calls by https://.
+    pub server_ca: PathBuf,
     /// What callers of `*IntService` and `LinkService` must show as metadata `internal_token`, and what this service shows
     /// when it calls them. Required beyond loopback; empty asks for nothing.
     pub internal_token: String,
@@ -45,9 +56,16 @@ impl GrpcSettings {
         if self.listen.is_off() {
             return Err("grpc.listen: must not be empty".into());
         }
-        if self.internal_token.is_empty() && !self.listen.is_loopback() {
+        let is_set = |path: &PathBuf| !path.as_os_str().is_empty();
+        if is_set(&self.certificate) != is_set(&self.key) {
+            return Err("grpc.key: must be set where grpc.certificate is, and only there".into());
+        }
+        if is_set(&self.client_ca) && !is_set(&self.certificate) {
+            return Err("grpc.client_ca: needs grpc.certificate, because only TLS asks for certificates".into());
+        }
+        if self.internal_token.is_empty() && !is_set(&self.client_ca) && !self.listen.is_loopback() {
             return Err(format!(
-                "grpc.internal_token: must be set, because {} is reachable from other hosts and the internal services there \
+                "grpc.internal_token: must be set, or grpc.client_ca, because {} is reachable from other hosts and the internal services there \
                  trust their callers",
                 self.listen
             ));
@@ -108,11 +126,19 @@ pub async fn serve(
     routes.add_service(health_service);
     add_reflection(&mut routes);
     let (stop, mut stopped) = watch::channel(false);
-    let server = Server::builder()
+    let refused =
+        |problem: String| ListenError::Refused { address: address.to_string(), source: io::Error::other(problem) };
+    let mut server = Server::builder();
+    if let Some(tls) = peer_tls::server(settings).map_err(refused)? {
+        server =
+            server.tls_config(tls).map_err(|error| refused(format!("grpc.certificate: {}", root_cause(&error))))?;
+    }
+    let needs_certificate = !settings.client_ca.as_os_str().is_empty();
+    let server = server
         .http2_keepalive_interval(Some(KEEP_ALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEP_ALIVE_TIMEOUT))
         .http2_max_header_list_size(HEADER_LIST_BYTES_MAX)
-        .layer(CallLayer { internal_token: settings.internal_token.as_str().into() })
+        .layer(CallLayer { internal_token: settings.internal_token.as_str().into(), needs_certificate })
         .add_routes(routes.routes());
     let task = tokio::spawn(async move {
         let stop = async move {
@@ -128,7 +154,11 @@ pub async fn serve(
 }
 
 /// A channel to a peer. It connects at the first call and again whenever the connection is gone.
-pub fn channel(peer: &Endpoint, internal_token: &str, call_timeout: Option<Duration>) -> Result<PeerChannel, String> {
+pub fn channel(
+    peer: &Endpoint,
+    settings: &GrpcSettings,
+    call_timeout: Option<Duration>,
+) -> Result<PeerChannel, String> {
     let endpoint = TonicEndpoint::from_shared(peer.to_string()).map_err(|error| format!("{peer}: {error}"))?;
     let mut endpoint = endpoint
         .connect_timeout(CONNECT_TIMEOUT)
@@ -139,7 +169,20 @@ pub fn channel(peer: &Endpoint, internal_token: &str, call_timeout: Option<Durat
     if let Some(timeout) = call_timeout {
         endpoint = endpoint.timeout(timeout);
     }
-    Ok(InterceptedService::new(endpoint.connect_lazy(), ShowToken(internal_token.into())))
+    if peer.to_string().starts_with("https://") {
+        let tls = peer_tls::client(settings)?;
+        endpoint = endpoint.tls_config(tls).map_err(|error| format!("{peer}: {}", root_cause(&error)))?;
+    }
+    Ok(InterceptedService::new(endpoint.connect_lazy(), ShowToken(settings.internal_token.as_str().into())))
+}
+
+/// tonic says "transport error"; the reason stands underneath.
+fn root_cause(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
 }
 
 /// A channel that shows the internal token on every call.
@@ -173,20 +216,21 @@ fn add_reflection(routes: &mut RoutesBuilder) {
 #[derive(Debug, Clone)]
 struct CallLayer {
     internal_token: Arc<str>,
+    needs_certificate: bool,
 }
 
 impl<S> Layer<S> for CallLayer {
     type Service = CallService<S>;
 
     fn layer(&self, inner: S) -> CallService<S> {
-        CallService { inner, internal_token: self.internal_token.clone() }
+        CallService { inner, layer: self.clone() }
     }
 }
 
 #[derive(Debug, Clone)]
 struct CallService<S> {
     inner: S,
-    internal_token: Arc<str>,
+    layer: CallLayer,
 }
 
 impl<S> Service<http::Request<Body>> for CallService<S>
@@ -204,7 +248,7 @@ where
     }
 
     fn call(&mut self, mut request: http::Request<Body>) -> Self::Future {
-        if let Err(status) = check_internal_token(&request, &self.internal_token) {
+        if let Err(status) = check_trust(&request, &self.layer.internal_token, self.layer.needs_certificate) {
             return Box::pin(std::future::ready(Ok(status.into_http())));
         }
         let method = request.uri().path().to_owned();
@@ -243,8 +287,15 @@ fn request_id(request: &mut http::Request<Body>) -> &str {
     id.get(..metadata::REQUEST_ID_BYTES_MAX).unwrap_or(id)
 }
 
-fn check_internal_token(request: &http::Request<Body>, expected: &str) -> Result<(), Status> {
-    if expected.is_empty() || !is_internal(request.uri().path()) {
+/// Callers of trusted services show everything that the settings ask for.
+fn check_trust(request: &http::Request<Body>, expected: &str, needs_certificate: bool) -> Result<(), Status> {
+    if !is_internal(request.uri().path()) {
+        return Ok(());
+    }
+    if needs_certificate && !peer_tls::is_certified(request) {
+        return Err(ResultCode::NotAllowed.status("this service needs a certificate of its caller"));
+    }
+    if expected.is_empty() {
         return Ok(());
     }
     let shown = request.headers().get(metadata::INTERNAL_TOKEN).map_or(&b""[..], |value| value.as_bytes());
@@ -266,14 +317,21 @@ mod tests {
 
     #[test]
     fn internal_services_beyond_loopback_need_a_token() {
-        let mut settings = GrpcSettings { listen: Endpoint::new("0.0.0.0:8010"), internal_token: String::new() };
+        let mut settings = GrpcSettings { listen: Endpoint::new("0.0.0.0:8010"), ..GrpcSettings::default() };
         assert!(settings.validate().unwrap_err().starts_with("grpc.internal_token: must be set"));
         settings.internal_token = "secret".into();
         settings.validate().unwrap();
         settings.internal_token = "two words".into();
         assert!(settings.validate().is_err());
-        let loopback = GrpcSettings { listen: Endpoint::new("127.0.0.1:8010"), internal_token: String::new() };
+        let loopback = GrpcSettings { listen: Endpoint::new("127.0.0.1:8010"), ..GrpcSettings::default() };
         loopback.validate().unwrap();
+        settings.internal_token = String::new();
+        settings.client_ca = "ca.pem".into();
+        assert!(settings.validate().unwrap_err().starts_with("grpc.client_ca: needs grpc.certificate"));
+        settings.certificate = "own.pem".into();
+        assert!(settings.validate().unwrap_err().starts_with("grpc.key: must be set"));
+        settings.key = "own.key".into();
+        settings.validate().unwrap();
     }
 
     #[test]
@@ -295,7 +353,7 @@ mod tests {
             if let Some(token) = token {
                 builder = builder.header(metadata::INTERNAL_TOKEN, token);
             }
-            check_internal_token(&builder.body(Body::empty()).unwrap(), "secret").is_ok()
+            check_trust(&builder.body(Body::empty()).unwrap(), "secret", false).is_ok()
         };
         assert!(!call("/logic.MessageIntService/PushToUsers", None));
         assert!(!call("/logic.MessageIntService/PushToUsers", Some("secreT")));

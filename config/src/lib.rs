@@ -20,6 +20,7 @@ pub mod grpc;
 pub mod jwt;
 pub mod listen;
 pub mod logging;
+mod peer_tls;
 pub mod ready;
 pub mod service;
 pub mod settings;

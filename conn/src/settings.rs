@@ -180,7 +180,7 @@ impl Default for ConnSettings {
             tcp: TcpSettings::default(),
             websocket: WebSocketSettings::default(),
             tls: TlsSettings::default(),
-            grpc: GrpcSettings { listen: Endpoint::new("127.0.0.1:8000"), internal_token: String::new() },
+            grpc: GrpcSettings { listen: Endpoint::new("127.0.0.1:8000"), ..GrpcSettings::default() },
             admin: AdminSettings { listen: Endpoint::new("127.0.0.1:8001") },
             log: LogSettings::default(),
             session: SessionSettings::default(),

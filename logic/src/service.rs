@@ -98,7 +98,7 @@ pub async fn start(settings: LogicSettings) -> Result<Logic, StartError> {
     let (deliveries, committed) = mpsc::channel(COMMITTED_BATCHES_MAX);
     let (writer, writer_task) = Writer::start(&store.database, &settings.inbox, deliveries);
     let fanout_task = tokio::spawn(fanout.clone().run(committed));
-    let business = Business::new(&settings.business, &settings.grpc.internal_token).map_err(StartError::Business)?;
+    let business = Business::new(&settings.business, &settings.grpc).map_err(StartError::Business)?;
     let jwt = JwtCheck::new(&settings.jwt).map_err(StartError::Jwt)?;
     let app = Arc::new(App {
         node: settings.node.clone(),

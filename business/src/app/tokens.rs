@@ -45,6 +45,8 @@ impl Tokens {
 
 #[cfg(test)]
 mod tests {
+    use gim_config::grpc::GrpcSettings;
+
     use super::*;
     use crate::{config::LogicSettings, domain::token::NewToken, store::testing::temporary};
 
@@ -53,7 +55,7 @@ mod tests {
         let (_folder, store) = temporary().await;
         let token = NewToken::make(0, 1_000);
         let user_id = store.admit("1", 7, &token.stored).await.unwrap().user_id;
-        let tokens = Tokens::new(store, Logic::new(&LogicSettings::default(), "").unwrap());
+        let tokens = Tokens::new(store, Logic::new(&LogicSettings::default(), &GrpcSettings::default()).unwrap());
         tokens.check(user_id, 7, &token.text, 999).await.unwrap();
         let refusals = [
             tokens.check(user_id, 7, &token.text, 1_000).await,

@@ -41,7 +41,11 @@ struct State {
 
 impl StubLogic {
     pub async fn serve(&self, internal_token: &str) -> GrpcServer {
-        let settings = GrpcSettings { listen: Endpoint::new("127.0.0.1:0"), internal_token: internal_token.to_owned() };
+        let settings = GrpcSettings {
+            listen: Endpoint::new("127.0.0.1:0"),
+            internal_token: internal_token.to_owned(),
+            ..GrpcSettings::default()
+        };
         let mut routes = Routes::builder();
         routes
             .add_service(AccessIntServiceServer::new(self.clone()))

@@ -59,7 +59,7 @@ pub fn start(
         let link = link::Link {
             index,
             name: peer.to_string(),
-            channel: grpc::channel(peer, &settings.grpc.internal_token, None)?,
+            channel: grpc::channel(peer, &settings.grpc, None)?,
             hello: gim_proto::logic::Hello { version: gim_proto::LINK_VERSION, node: settings.node.clone(), epoch },
             settings: settings.link.clone(),
             reactors: reactors.clone(),

@@ -265,7 +265,7 @@ fn settings(logic: SocketAddr) -> ConnSettings {
     let mut settings = ConnSettings {
         reactors: 1,
         logic: vec![Endpoint::new(&format!("http://{logic}"))],
-        grpc: GrpcSettings { listen: any(), internal_token: String::new() },
+        grpc: GrpcSettings { listen: any(), ..GrpcSettings::default() },
         ..ConnSettings::default()
     };
     settings.tcp.listen = any();

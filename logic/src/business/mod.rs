@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use gim_config::grpc::{self, PeerChannel};
+use gim_config::grpc::{self, GrpcSettings, PeerChannel};
 use gim_proto::{
     ResultCode,
     business::{
@@ -78,12 +78,12 @@ pub enum Lookup {
 
 impl Business {
     /// A client that connects at its first call.
-    pub fn new(settings: &BusinessSettings, internal_token: &str) -> Result<Self, String> {
+    pub fn new(settings: &BusinessSettings, grpc: &GrpcSettings) -> Result<Self, String> {
         let timeout = Duration::from_millis(settings.call_timeout_ms);
         let clients = if settings.endpoint.is_off() {
             None
         } else {
-            let channel = grpc::channel(&settings.endpoint, internal_token, Some(timeout))?;
+            let channel = grpc::channel(&settings.endpoint, grpc, Some(timeout))?;
             let users = UserIntServiceClient::new(channel.clone());
             Some(Clients { users, commands: CommandIntServiceClient::new(channel) })
         };

@@ -1,0 +1,53 @@
+//! TLS between services: what a service shows, and whom it believes. Read when it starts.
+
+use std::path::Path;
+
+use tonic::transport::{
+    Certificate, ClientTlsConfig, Identity, ServerTlsConfig,
+    server::{TcpConnectInfo, TlsConnectInfo},
+};
+
+use crate::grpc::GrpcSettings;
+
+/// What a server shows and asks for; `None` where it serves without TLS.
+pub(crate) fn server(settings: &GrpcSettings) -> Result<Option<ServerTlsConfig>, String> {
+    let Some(identity) = identity(settings)? else { return Ok(None) };
+    let config = ServerTlsConfig::new().identity(identity);
+    if settings.client_ca.as_os_str().is_empty() {
+        return Ok(Some(config));
+    }
+    // Clients call here too, and need none; who may call what is judged call by call.
+    let authority = Certificate::from_pem(read("grpc.client_ca", &settings.client_ca)?);
+    Ok(Some(config.client_ca_root(authority).client_auth_optional(true)))
+}
+
+/// What a caller shows and believes.
+pub(crate) fn client(settings: &GrpcSettings) -> Result<ClientTlsConfig, String> {
+    if settings.server_ca.as_os_str().is_empty() {
+        return Err("grpc.server_ca: must be set to call an https:// address".into());
+    }
+    let authority = Certificate::from_pem(read("grpc.server_ca", &settings.server_ca)?);
+    let config = ClientTlsConfig::new().ca_certificate(authority);
+    Ok(match identity(settings)? {
+        Some(identity) => config.identity(identity),
+        None => config,
+    })
+}
+
+/// Whether the caller showed a certificate; it was checked when the connection began.
+pub(crate) fn is_certified<B>(request: &http::Request<B>) -> bool {
+    let info = request.extensions().get::<TlsConnectInfo<TcpConnectInfo>>();
+    info.and_then(|info| info.peer_certs()).is_some_and(|chain| !chain.is_empty())
+}
+
+fn identity(settings: &GrpcSettings) -> Result<Option<Identity>, String> {
+    if settings.certificate.as_os_str().is_empty() {
+        return Ok(None);
+    }
+    let certificate = read("grpc.certificate", &settings.certificate)?;
+    Ok(Some(Identity::from_pem(certificate, read("grpc.key", &settings.key)?)))
+}
+
+fn read(key: &str, path: &Path) -> Result<Vec<u8>, String> {
+    std::fs::read(path).map_err(|error| format!("{key}: cannot read {}: {error}", path.display()))
+}

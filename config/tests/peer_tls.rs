@@ -1,0 +1,132 @@
+//! Who may call internal services where they ask for certificates (REGRESSIONS 27).
+
+#![allow(clippy::unwrap_used, reason = "a test that fails says where")]
+
+use std::{fs, path::PathBuf, time::Duration};
+
+use gim_config::{
+    grpc::{self, GrpcServer, GrpcSettings},
+    listen::Endpoint,
+};
+use gim_proto::connect::{
+    PushToDevicesRequest,
+    connect_int_service_client::ConnectIntServiceClient,
+    connect_int_service_server::{ConnectIntService, ConnectIntServiceServer},
+};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use tempfile::TempDir;
+use tonic::{Code, Request, Response, Status, service::RoutesBuilder};
+
+/// An authority, and what it signed.
+struct Authority {
+    folder: TempDir,
+    issuer: CertifiedIssuer<'static, KeyPair>,
+}
+
+impl Authority {
+    fn new() -> Self {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        let folder = TempDir::new().unwrap();
+        fs::write(folder.path().join("ca.pem"), issuer.pem()).unwrap();
+        Self { folder, issuer }
+    }
+
+    fn ca(&self) -> PathBuf {
+        self.folder.path().join("ca.pem")
+    }
+
+    fn issue(&self) -> (PathBuf, PathBuf) {
+        let key = KeyPair::generate().unwrap();
+        let signed = CertificateParams::new(vec!["localhost".into()]).unwrap().signed_by(&key, &self.issuer).unwrap();
+        let files = (self.folder.path().join("own.pem"), self.folder.path().join("own.key"));
+        fs::write(&files.0, signed.pem()).unwrap();
+        fs::write(&files.1, key.serialize_pem()).unwrap();
+        files
+    }
+}
+
+struct Stub;
+
+#[tonic::async_trait]
+impl ConnectIntService for Stub {
+    async fn push_to_devices(&self, _request: Request<PushToDevicesRequest>) -> Result<Response<()>, Status> {
+        Ok(Response::new(()))
+    }
+}
+
+async fn serve(settings: &GrpcSettings) -> GrpcServer {
+    let mut routes = RoutesBuilder::default();
+    routes.add_service(ConnectIntServiceServer::new(Stub));
+    grpc::serve(settings, routes, &[]).await.unwrap()
+}
+
+async fn call(server: &GrpcServer, scheme: &str, settings: &GrpcSettings) -> Result<(), Code> {
+    let peer = Endpoint::new(&format!("{scheme}://localhost:{}", server.address().port()));
+    let channel = grpc::channel(&peer, settings, Some(Duration::from_secs(10))).unwrap();
+    let answer = ConnectIntServiceClient::new(channel).push_to_devices(PushToDevicesRequest::default()).await;
+    answer.map(|_| ()).map_err(|status| status.code())
+}
+
+#[tokio::test]
+async fn a_caller_without_a_certificate_of_the_authority_is_refused() {
+    let (authority, stranger) = (Authority::new(), Authority::new());
+    let (certificate, key) = authority.issue();
+    let settings = GrpcSettings {
+        listen: Endpoint::new("127.0.0.1:0"),
+        certificate,
+        key,
+        client_ca: authority.ca(),
+        server_ca: authority.ca(),
+        ..GrpcSettings::default()
+    };
+    settings.validate().unwrap();
+    let server = serve(&settings).await;
+    assert_eq!(call(&server, "https", &settings).await, Ok(()));
+
+    let anonymous = GrpcSettings { server_ca: authority.ca(), ..GrpcSettings::default() };
+    assert_eq!(call(&server, "https", &anonymous).await, Err(Code::PermissionDenied));
+
+    let (certificate, key) = stranger.issue();
+    let strange = GrpcSettings { certificate, key, ..anonymous.clone() };
+    call(&server, "https", &strange).await.unwrap_err();
+    let doubting = GrpcSettings { server_ca: stranger.ca(), ..settings.clone() };
+    call(&server, "https", &doubting).await.unwrap_err();
+    call(&server, "http", &settings).await.unwrap_err();
+}
+
+#[tokio::test]
+async fn a_token_that_is_set_counts_besides_the_certificate() {
+    let authority = Authority::new();
+    let (certificate, key) = authority.issue();
+    let settings = GrpcSettings {
+        listen: Endpoint::new("127.0.0.1:0"),
+        internal_token: "secret".into(),
+        certificate,
+        key,
+        client_ca: authority.ca(),
+        server_ca: authority.ca(),
+    };
+    let server = serve(&settings).await;
+    assert_eq!(call(&server, "https", &settings).await, Ok(()));
+    let without = GrpcSettings { internal_token: String::new(), ..settings.clone() };
+    assert_eq!(call(&server, "https", &without).await, Err(Code::PermissionDenied));
+}
+
+#[tokio::test]
+async fn files_that_cannot_be_used_are_named() {
+    let authority = Authority::new();
+    let (certificate, key) = authority.issue();
+    let listen = Endpoint::new("127.0.0.1:0");
+    let missing =
+        GrpcSettings { listen: listen.clone(), certificate: "/missing.pem".into(), key, ..GrpcSettings::default() };
+    let problem = grpc::serve(&missing, RoutesBuilder::default(), &[]).await.unwrap_err().to_string();
+    assert!(problem.contains("grpc.certificate: cannot read /missing.pem"), "{problem}");
+    let mixed = GrpcSettings { listen, certificate: certificate.clone(), key: certificate, ..GrpcSettings::default() };
+    let problem = grpc::serve(&mixed, RoutesBuilder::default(), &[]).await.unwrap_err().to_string();
+    assert!(problem.contains("grpc.certificate"), "{problem}");
+    let peer = Endpoint::new("https://localhost:1");
+    let problem = grpc::channel(&peer, &GrpcSettings::default(), None).unwrap_err();
+    assert!(problem.starts_with("grpc.server_ca: must be set"), "{problem}");
+}
