@@ -25,6 +25,9 @@ const IDLE_UNTRIED: Duration = Duration::from_secs(1);
 /// Prepared statements that a connection to MySQL keeps. Statements over many rows come in nine sizes each.
 const MYSQL_STATEMENTS_MAX: u32 = 512;
 
+/// How long a service that starts waits for another one that brings the tables of a MySQL up to date.
+const MIGRATION_WAIT_S: i64 = 600;
+
 /// SQLITE_BUSY, LOCKED, READONLY, IOERR, FULL, CANTOPEN: each may be over at the next try.
 const SQLITE_TRANSIENT: [i32; 6] = [5, 6, 8, 10, 13, 14];
 
@@ -188,7 +191,11 @@ impl Database {
         }
         let writers = if dialect == Dialect::Mysql { settings.writers_max } else { 1 };
         let writer = pool(settings, dialect, writers, Access::Write).connect(&url).await.map_err(open_error)?;
+        let turn = if dialect == Dialect::Mysql { Some(migration_turn(&url).await.map_err(open_error)?) } else { None };
         migrations.run(&writer).await.map_err(|source| DatabaseError::Migrate { url: shown.clone(), source })?;
+        if let Some(turn) = turn {
+            turn.close().await.map_err(open_error)?;
+        }
         let readers = settings.connections_max;
         let reader = pool(settings, dialect, readers, Access::Read).connect(&url).await.map_err(open_error)?;
         if dialect == Dialect::Mysql && settings.sync_commits {
@@ -257,6 +264,17 @@ async fn create_if_missing(url: &str) -> Result<(), sqlx::Error> {
     match Any::create_database(url).await {
         Err(error) if !Any::database_exists(url).await? => Err(error),
         _ => Ok(()),
+    }
+}
+
+/// Waits until no other service migrates this database; the turn ends with the connection. (The lock of sqlx is none on
+/// MariaDB, which takes its endless timeout for a wrong one.)
+async fn migration_turn(url: &str) -> Result<AnyConnection, sqlx::Error> {
+    let mut connection = AnyConnection::connect(url).await?;
+    let lock = "SELECT CAST(GET_LOCK(CONCAT('gim ', MD5(DATABASE())), ?) AS SIGNED)";
+    match sqlx::query_scalar::<_, Option<i64>>(lock).bind(MIGRATION_WAIT_S).fetch_one(&mut connection).await? {
+        Some(1) => Ok(connection),
+        _ => Err(sqlx::Error::Protocol(format!("another service migrates it since {MIGRATION_WAIT_S} s"))),
     }
 }
 

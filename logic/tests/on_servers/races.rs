@@ -7,7 +7,7 @@ use sqlx::{AnyConnection, Executor as _};
 
 use crate::{
     contract::store::{Bench, bench, sent, start_node},
-    support::soon,
+    support::{backend, soon},
 };
 
 /// MariaDB shows its transactions as they were until nobody has looked for 100 ms.
@@ -68,4 +68,19 @@ async fn a_key_sent_through_two_nodes_at_once_stores_one_message_and_both_are_to
     assert_ne!(first.is_duplicate, second.is_duplicate);
     assert_eq!(Sent { is_duplicate: false, ..first }, Sent { is_duplicate: false, ..second });
     assert_eq!((first.seq, one.seqs(7).await, one.seqs(8).await), (2, vec![1, 2], vec![1, 2]));
+}
+
+#[tokio::test]
+async fn nodes_that_start_at_once_on_an_empty_database_take_turns_to_migrate_it() {
+    let database = backend::database();
+    let nodes = (1..=4).map(|number| {
+        let database = database.clone();
+        tokio::spawn(async move {
+            let data = tempfile::tempdir().unwrap();
+            start_node(number, data, database, InboxSettings::default()).await.push(&[u64::from(number)]).await
+        })
+    });
+    for node in nodes.collect::<Vec<_>>() {
+        assert_eq!(soon(node).await.unwrap().seq, 1);
+    }
 }
