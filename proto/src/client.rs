@@ -76,6 +76,11 @@ impl Client {
         }
     }
 
+    /// A packet that came while a reply was awaited, if one is left.
+    pub fn take_set_aside(&mut self) -> Option<Packet> {
+        self.set_aside.pop_front()
+    }
+
     /// The next packet off the socket, waiting `timeout` at most.
     pub fn receive_within(&mut self, timeout: Duration) -> Result<Packet, ClientError> {
         let deadline = Instant::now() + timeout;
