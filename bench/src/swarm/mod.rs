@@ -167,6 +167,25 @@ impl Swarm {
         self.ready
     }
 
+    /// Turns until the behaviour is settled; false where it is not and nothing more comes.
+    pub fn settle<B: Behaviour>(
+        &mut self,
+        behaviour: &mut B,
+        activity: fn(&B) -> u64,
+        is_settled: fn(&B) -> bool,
+    ) -> anyhow::Result<bool> {
+        let mut newest = (activity(behaviour), Instant::now());
+        while !is_settled(behaviour) {
+            self.turn(behaviour, Duration::MAX)?;
+            if activity(behaviour) != newest.0 {
+                newest = (activity(behaviour), Instant::now());
+            } else if newest.1.elapsed() > DEADLINE {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// Waits for events, `timeout` at most, and handles them.
     pub fn turn(&mut self, behaviour: &mut impl Behaviour, timeout: Duration) -> anyhow::Result<()> {
         let due = behaviour.next_due().map_or(TICK, |due| due.saturating_duration_since(Instant::now()));

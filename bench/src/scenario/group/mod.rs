@@ -7,8 +7,6 @@
 
 mod circle;
 
-use std::time::{Duration, Instant};
-
 use anyhow::ensure;
 use gim_proto::logic::{Group, GroupCreateRequest, GroupMember, group_int_service_client::GroupIntServiceClient};
 use serde_json::{Value, json};
@@ -23,7 +21,7 @@ use crate::{
     stats::ratio,
     swarm::Swarm,
     tally::Tally,
-    target::{DEADLINE, Target},
+    target::Target,
     users::User,
 };
 
@@ -160,7 +158,8 @@ fn take_turns(
                 circles.measured += slice.measured();
                 ended?;
                 own_cpu.check(run)?;
-                if !settle(swarm, circles)? {
+                circles.end();
+                if !swarm.settle(circles, Circles::activity, Circles::is_settled)? {
                     break;
                 }
             }
@@ -170,19 +169,4 @@ fn take_turns(
         });
     }
     Ok(())
-}
-
-/// Turns until all that was sent is answered and has arrived; false where nothing more comes.
-fn settle(swarm: &mut Swarm, circles: &mut Circles) -> anyhow::Result<bool> {
-    circles.end();
-    let mut newest = (circles.activity(), Instant::now());
-    while !circles.is_settled() {
-        swarm.turn(circles, Duration::MAX)?;
-        if circles.activity() != newest.0 {
-            newest = (circles.activity(), Instant::now());
-        } else if newest.1.elapsed() > DEADLINE {
-            return Ok(false);
-        }
-    }
-    Ok(true)
 }

@@ -7,8 +7,6 @@
 
 mod pairs;
 
-use std::time::{Duration, Instant};
-
 use anyhow::ensure;
 use serde_json::{Value, json};
 
@@ -22,7 +20,6 @@ use crate::{
     stats::ratio,
     swarm::Swarm,
     tally::Tally,
-    target::DEADLINE,
 };
 
 /// Inboxes that hold each message: the sender's and the receiver's.
@@ -136,7 +133,8 @@ fn take_turns(
                 pairs.measured += slice.measured();
                 ended?;
                 own_cpu.check(run)?;
-                if !settle(swarm, pairs)? {
+                pairs.end();
+                if !swarm.settle(pairs, Pairs::activity, Pairs::is_settled)? {
                     break;
                 }
             }
@@ -146,19 +144,4 @@ fn take_turns(
         });
     }
     Ok(())
-}
-
-/// Turns until all that was sent is answered and has arrived; false where nothing more comes.
-fn settle(swarm: &mut Swarm, pairs: &mut Pairs) -> anyhow::Result<bool> {
-    pairs.end();
-    let mut newest = (pairs.activity(), Instant::now());
-    while !pairs.is_settled() {
-        swarm.turn(pairs, Duration::MAX)?;
-        if pairs.activity() != newest.0 {
-            newest = (pairs.activity(), Instant::now());
-        } else if newest.1.elapsed() > DEADLINE {
-            return Ok(false);
-        }
-    }
-    Ok(true)
 }
