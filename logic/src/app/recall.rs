@@ -28,12 +28,12 @@ impl App {
         }
         let age_ms = clock::now_ms().saturating_sub(message.created_at_ms);
         check_window(self.messages.recall_window_s, age_ms)?;
-        if stored.receivers.is_empty() {
+        let Some(receivers) = stored.receivers else {
             return Err(Error::refused(ResultCode::NotAllowed, "this message cannot be recalled"));
-        }
+        };
         let post = Post {
             message: message.recalled(),
-            user_ids: stored.receivers,
+            user_ids: receivers,
             conversation: None,
             client_msg_id: None,
             origin_device_id: 0,

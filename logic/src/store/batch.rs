@@ -35,8 +35,11 @@ const INSERT_DIRECT_MESSAGES: MultiRow = MultiRow {
     row: "(?,?,?,?)",
     tail: "",
 };
-const INSERT_GROUP_MESSAGES: MultiRow =
-    MultiRow { head: "INSERT INTO group_message (group_id, seq, message_id) VALUES ", row: "(?,?,?)", tail: "" };
+const INSERT_GROUP_MESSAGES: MultiRow = MultiRow {
+    head: "INSERT INTO group_message (group_id, seq, message_id, is_recall) VALUES ",
+    row: "(?,?,?,?)",
+    tail: "",
+};
 const INSERT_SENT: MultiRow = MultiRow {
     head: "INSERT INTO sent (sender_id, client_msg_id, message_id, seq, created_at_ms) VALUES ",
     row: "(?,?,?,?,?)",
@@ -52,8 +55,8 @@ pub enum Work {
     Post(Post),
     /// Note how far a device has read.
     Ack(Ack),
-    /// Recall a stored message: `message` is what is left of it, `user_ids` are those who got it. Nothing where it is
-    /// recalled already, or gone.
+    /// Recall a stored message: `message` is what is left of it, `user_ids` are those whose inboxes hold it (nobody's where it
+    /// is in the timeline of a large group alone). Nothing where it is recalled already, or gone.
     Recall(Post),
     /// Send to a group, or change it.
     Group(Box<GroupWork>),
@@ -132,7 +135,7 @@ impl Work {
     /// Inbox rows that it may write.
     pub(super) fn rows(&self) -> usize {
         match self {
-            Self::Post(post) | Self::Recall(post) => post.user_ids.len(),
+            Self::Post(post) | Self::Recall(post) => post.user_ids.len().max(1),
             Self::Group(work) => work.rows(),
             Self::Ack(_) => 1,
             Self::GroupAcks(acks) => acks.len(),
@@ -167,7 +170,7 @@ pub(super) async fn write(connection: &mut AnyConnection, sql: &Sql, works: &[&W
     let known = find_sent(connection, sql, works).await?;
     let mut groups = HeldGroups::hold(connection, sql, group_ids(works)).await?;
     let Plan { decisions, mut fresh, .. } = Plan::new(connection, &mut groups, works, &known).await?;
-    fresh.extend(recalls.into_iter().map(|post| Fresh { post: Cow::Borrowed(post), group: None }));
+    fresh.extend(recalls.into_iter().map(|post| Fresh { post: Cow::Borrowed(post), group: groups.recall(post) }));
     let posts = number(connection, sql, fresh).await?;
     insert(connection, &posts).await?;
     groups.store(connection).await?;
@@ -274,6 +277,11 @@ impl Post {
         self.client_msg_id.as_deref().map(|client_msg_id| (self.message.sender_id, client_msg_id))
     }
 
+    /// The large group of a message that is in no inbox.
+    pub(super) fn timeline_alone(&self) -> Option<u64> {
+        (self.user_ids.is_empty() && self.message.group_id != 0).then_some(self.message.group_id)
+    }
+
     /// Under whose name a receiver finds the message again.
     fn peer_of(&self, user_id: u64) -> Option<u64> {
         let (from, to) = self.conversation?;
@@ -289,6 +297,7 @@ impl Post {
 fn group_ids(works: &[&Work]) -> Vec<u64> {
     let group_id = |work: &&Work| match work {
         Work::Group(work) if !matches!(work.action, GroupAction::Create { .. }) => Some(work.group_id),
+        Work::Recall(post) => post.timeline_alone(),
         _ => None,
     };
     works.iter().filter_map(group_id).collect()
@@ -397,11 +406,15 @@ async fn insert(connection: &mut AnyConnection, posts: &[NumberedPost<'_>]) -> R
         .await?;
     insert_inbox_rows(connection, posts).await?;
 
-    let places: Vec<(&GroupDelivery, u64)> =
-        posts.iter().filter_map(|numbered| Some((numbered.group.as_ref()?, numbered.post.message.id))).collect();
+    let places: Vec<(&GroupDelivery, &Message)> =
+        posts.iter().filter_map(|numbered| Some((numbered.group.as_ref()?, &numbered.post.message))).collect();
     INSERT_GROUP_MESSAGES
-        .execute(connection, &places, |query, (group, message_id)| {
-            query.bind(to_sql(group.group_id)).bind(to_sql(group.seq)).bind(to_sql(*message_id))
+        .execute(connection, &places, |query, (group, message)| {
+            query
+                .bind(to_sql(group.group_id))
+                .bind(to_sql(group.seq))
+                .bind(to_sql(message.id))
+                .bind(i64::from(message.is_recalled()))
         })
         .await?;
 

@@ -42,7 +42,8 @@ const PAGE: &str = "SELECT gm.seq, gm.message_id, m.command, m.content, m.sender
 
 const HISTORY: &str = "SELECT gm.seq, m.id, m.command, m.content, m.sender_id, m.created_at_ms, m.status, m.group_id \
                        FROM group_message gm JOIN message m ON m.id = gm.message_id \
-                       WHERE gm.group_id = ? AND gm.seq > ? AND gm.seq < ? ORDER BY gm.seq DESC LIMIT ?";
+                       WHERE gm.group_id = ? AND gm.seq > ? AND gm.seq < ? AND gm.is_recall = 0 \
+                       ORDER BY gm.seq DESC LIMIT ?";
 const JOINED_AFTER: &str = "SELECT joined_after_seq FROM group_member WHERE group_id = ? AND user_id = ?";
 
 /// The repository.
@@ -126,7 +127,8 @@ impl Groups {
         Ok(seq.map(from_sql))
     }
 
-    /// At most `limit` messages of a timeline after one seq and before another, descending, each with its seq.
+    /// At most `limit` messages of a timeline after one seq and before another, descending, each with its seq; each of them
+    /// once, whether recalled or not.
     pub async fn history(
         &self,
         group_id: u64,

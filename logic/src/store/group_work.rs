@@ -172,6 +172,14 @@ impl HeldGroups {
         }
     }
 
+    /// The place of a recall in the timeline of the large group that the message was sent to; none for any other recall.
+    pub(super) fn recall(&mut self, post: &Post) -> Option<GroupDelivery> {
+        let held = self.groups.get_mut(&post.timeline_alone()?)?;
+        held.is_numbered = true;
+        held.group.seq += 1;
+        Some(GroupDelivery { group_id: held.group.id, seq: held.group.seq, is_live: true, ..GroupDelivery::default() })
+    }
+
     /// Stores what became of the groups.
     pub(super) async fn store(self, connection: &mut AnyConnection) -> Result<(), sqlx::Error> {
         for held in self.groups.into_values() {

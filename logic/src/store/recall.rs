@@ -1,7 +1,8 @@
 //! Recall: what it needs to know of a message, and the one update that makes it happen.
 //!
 //! A recalled message keeps its row and loses its content. Every receiver gets one more inbox row that names the same
-//! message, so that devices which had synced it learn of the recall too. Written by the inbox writer, in its transaction.
+//! message, so that devices which had synced it learn of the recall too; in a large group, where nobody has a copy, the
+//! timeline gets that row. Written by the inbox writer, in its transaction.
 
 use gim_proto::connect::MessageStatus;
 use prost::encoding::{decode_varint, encode_varint};
@@ -24,8 +25,8 @@ const MARK: &str = "UPDATE message SET status = ?, content = ?, receivers = NULL
 pub struct Stored {
     /// The message.
     pub message: Message,
-    /// Whose inboxes hold it; nobody where nobody can recall it.
-    pub receivers: Vec<u64>,
+    /// Whose inboxes hold it: nobody's where it is in the timeline of a large group alone. None where nobody can recall it.
+    pub receivers: Option<Vec<u64>>,
 }
 
 /// The message with this id, if it is stored.
@@ -34,7 +35,7 @@ pub(super) async fn find(reader: &AnyPool, message_id: u64) -> Result<Option<Sto
     let Some(row) = row else { return Ok(None) };
     let (_, message) = read_message(&row)?;
     let receivers: Option<Vec<u8>> = row.try_get(8)?;
-    Ok(Some(Stored { message, receivers: decode_receivers(&receivers.unwrap_or_default()) }))
+    Ok(Some(Stored { message, receivers: receivers.as_deref().map(decode_receivers) }))
 }
 
 /// Recalls the messages that `works` asks for; returns the requests that changed something. Messages before inboxes, and

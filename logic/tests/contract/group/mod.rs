@@ -2,7 +2,9 @@
 
 mod conversion;
 mod harness;
+mod history;
 mod large;
 mod normal;
+mod recall;
 mod requests;
 mod rights;
