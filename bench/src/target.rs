@@ -114,13 +114,14 @@ impl TargetArguments {
 #[derive(Debug)]
 pub struct Target {
     gates: Vec<Gate>,
-    tcp_name: String,
+    tcp_names: Vec<String>,
     logic: Channel,
     business: Channel,
     internal_token: String,
     /// Names this run in the server's logs.
     run: String,
     calls: Cell<u64>,
+    connects: Cell<usize>,
     runtime: Runtime,
 }
 
@@ -130,13 +131,14 @@ impl Target {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let gates = arguments.gates()?;
         let target = Self {
-            tcp_name: arguments.tcp().swap_remove(0),
+            tcp_names: arguments.tcp(),
             gates,
             logic: runtime.block_on(channel("logic", &arguments.logic()))?,
             business: runtime.block_on(channel("business", &arguments.business()))?,
             internal_token: arguments.internal_token.clone(),
             run: run.to_owned(),
             calls: Cell::new(0),
+            connects: Cell::new(0),
             runtime,
         };
         for (gate, name) in target.gates.iter().zip(arguments.gate_names()) {
@@ -161,9 +163,10 @@ impl Target {
         self.runtime.handle()
     }
 
-    /// Opens one more long connection, over TCP.
+    /// Opens one more long connection, over TCP; with several conn nodes by turns.
     pub fn connect(&self) -> anyhow::Result<Client> {
-        let name = &self.tcp_name;
+        let name = &self.tcp_names[self.connects.get() % self.tcp_names.len()];
+        self.connects.set(self.connects.get() + 1);
         Client::connect(resolve(name)?, DEADLINE).with_context(|| format!("cannot reach conn at {name}"))
     }
 
