@@ -201,3 +201,6 @@ fn encode<Data>(data: &mut rustls::unbuffered::EncodeTlsData<'_, Data>, unsent: 
         unsent.truncate(start + written);
     }
 }
+
+#[cfg(test)]
+mod tests;
