@@ -16,7 +16,7 @@ use gim_conn::{
     wire::{
         frame,
         intake::{Fed, Flow, Intake},
-        outbound::{Kind, Outbound, SLICES_MAX},
+        outbound::{Kind, Outbound, Pushed, SLICES_MAX},
         packet::{self, PacketView},
     },
 };
@@ -38,6 +38,8 @@ const CASES: &[(&str, Case)] = &[
     ("session_heartbeat", session_heartbeat),
     ("outbound_one_frame", outbound_one_frame),
     ("outbound_burst_of_16", outbound_burst_of_16),
+    ("outbound_full_of_pushes", || outbound_full(Kind::Room)),
+    ("outbound_full_of_replies", || outbound_full(Kind::Reply)),
     ("wheel_schedule", wheel_schedule),
     ("wheel_expire", wheel_expire),
     ("table_insert_remove", table_insert_remove),
@@ -173,6 +175,23 @@ fn outbound_burst_of_16() -> usize {
         }
     });
     16 * ROUNDS
+}
+
+/// One more room push for a peer who does not read: the oldest has to go, wherever in the queue it is.
+fn outbound_full(of: Kind) -> usize {
+    const BYTES_MAX: usize = 256 * 1024;
+    let frame = send();
+    let mut outbound = Outbound::default();
+    while outbound.queued_bytes() + 2 * frame.len() <= BYTES_MAX {
+        outbound.push(frame.clone(), of, BYTES_MAX);
+    }
+    outbound.push(frame.clone(), Kind::Room, BYTES_MAX);
+    measured(|| {
+        for _ in 0..ROUNDS {
+            assert_eq!(outbound.push(black_box(&frame).clone(), Kind::Room, BYTES_MAX), Pushed::QueuedDropping(1));
+        }
+    });
+    ROUNDS
 }
 
 fn wheel_schedule() -> usize {

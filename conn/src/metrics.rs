@@ -61,6 +61,8 @@ pub struct ReactorMetrics {
     rooms: Gauge,
     /// Those of the turn under way.
     pub tally: Tally,
+    /// Those of the turn before.
+    pub published: Tally,
 }
 
 impl std::fmt::Debug for ReactorMetrics {
@@ -109,6 +111,7 @@ impl ReactorMetrics {
             signed_in: gauge!("conn_signed_in", "reactor" => label.clone()),
             rooms: gauge!("conn_rooms", "reactor" => label.clone()),
             tally: Tally::default(),
+            published: Tally::default(),
         }
     }
 
@@ -127,7 +130,7 @@ impl ReactorMetrics {
                 counter.increment(count);
             }
         }
-        self.tally = Tally::default();
+        self.published = std::mem::take(&mut self.tally);
         self.connections.set(connections as f64);
         self.signed_in.set(signed_in as f64);
         self.rooms.set(rooms as f64);

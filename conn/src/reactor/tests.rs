@@ -292,6 +292,37 @@ fn a_turn_writes_no_more_to_one_connection_than_its_budget() {
 }
 
 #[test]
+fn a_member_who_does_not_read_costs_neither_a_write_nor_a_turn_per_push() {
+    const PUSHES: u64 = 50;
+    let mut bench = Bench::new(|_| {});
+    let (_stuck, stuck_id) = bench.sign_in(1);
+    let (mut reader, reader_id) = bench.sign_in(2);
+    for connection in [stuck_id, reader_id] {
+        bench.tell(Command::Subscribe { connection, room_id: 5, reply: None, retained: vec![] });
+    }
+    let news = Encoded::of(&[7; 16 * 1024]);
+    let is_blocked = |bench: &Bench| bench.reactor.table.peek(stuck_id.slot()).unwrap().flags.write_blocked;
+    bench.turns_until(|bench| {
+        bench.tell(Command::PushToRoom { room_id: 5, frame: news.clone(), urgent: false });
+        readable(&mut reader);
+        is_blocked(bench)
+    });
+    bench.turn();
+    readable(&mut reader);
+
+    for _ in 0..PUSHES {
+        bench.tell(Command::PushToRoom { room_id: 5, frame: news.clone(), urgent: false });
+        bench.turn();
+        assert_eq!(bench.reactor.metrics.published.writes, 1, "the reader's");
+        assert!(!readable(&mut reader).is_empty(), "who reads has it at once");
+        assert!(is_blocked(&bench) && bench.reactor.dirty.is_empty() && bench.reactor.runnable.is_empty());
+        assert!(bench.reactor.patience() > Duration::ZERO, "nothing is left for a turn of its own");
+    }
+    let outbound = bench.reactor.table.peek(stuck_id.slot()).unwrap().outbound.as_ref().unwrap();
+    assert!(outbound.queued_bytes() <= ConnSettings::default().limits.outbound_hard_bytes);
+}
+
+#[test]
 fn a_socket_event_of_a_former_owner_never_reaches_the_next_owner_of_its_slot() {
     let mut bench = Bench::new(|_| {});
     let (first, first_id) = bench.sign_in(1);

@@ -1,7 +1,8 @@
 //! What waits to be written to one connection: a chain of shared bytes and the offset of the first unwritten one.
 //!
 //! Always holds: `queued_bytes` is the sum of the chunks less `head_written`; `head_written` is less than the first chunk's
-//! length; a chunk of which the kernel took a part stays first until the rest is gone, so messages never interleave.
+//! length; a chunk of which the kernel took a part stays first until the rest is gone, so messages never interleave. A full
+//! queue is no more work than an empty one: chunks that were looked at once are not looked at again.
 
 use std::{collections::VecDeque, io::IoSlice};
 
@@ -40,6 +41,14 @@ pub enum Pushed {
 struct Chunk {
     piece: Piece,
     kind: Kind,
+    /// [`Outbound::detach`] has been here, and behind whatever comes before.
+    is_detached: bool,
+}
+
+impl Chunk {
+    fn new(piece: Piece, kind: Kind) -> Self {
+        Self { piece, kind, is_detached: false }
+    }
 }
 
 /// The outbound queue of one connection, bounded in bytes.
@@ -48,6 +57,8 @@ pub struct Outbound {
     chunks: VecDeque<Chunk>,
     head_written: usize,
     queued_bytes: usize,
+    /// So many chunks at the front are known to be no room pushes that may be dropped: others, or begun.
+    others_first: usize,
 }
 
 impl Outbound {
@@ -76,7 +87,7 @@ impl Outbound {
         }
         self.queued_bytes += needed;
         let index = if kind == Kind::UrgentRoom { self.before_room_pushes() } else { self.chunks.len() };
-        self.chunks.insert(index, Chunk { piece, kind });
+        self.chunks.insert(index, Chunk::new(piece, kind));
         if dropped == 0 { Pushed::Queued } else { Pushed::QueuedDropping(dropped) }
     }
 
@@ -84,7 +95,7 @@ impl Outbound {
     pub fn finish(&mut self, goodbye: impl Into<Piece>) {
         let piece = goodbye.into();
         self.queued_bytes += piece.len();
-        self.chunks.push_back(Chunk { piece, kind: Kind::Reply });
+        self.chunks.push_back(Chunk::new(piece, Kind::Reply));
     }
 
     /// Drops everything that was not begun: a peer that does not read gets it too late anyway.
@@ -92,6 +103,7 @@ impl Outbound {
         let begun = usize::from(self.head_written > 0);
         let dropped: usize = self.chunks.drain(begun..).map(|chunk| chunk.piece.len()).sum();
         self.queued_bytes -= dropped;
+        self.others_first = 0;
     }
 
     /// Forgets everything, keeping the memory for the next owner.
@@ -99,6 +111,7 @@ impl Outbound {
         self.chunks.clear();
         self.head_written = 0;
         self.queued_bytes = 0;
+        self.others_first = 0;
     }
 
     /// What to write, where that is one frame: it needs no `writev`.
@@ -139,15 +152,18 @@ impl Outbound {
             self.chunks.pop_front();
             completed += 1;
         }
+        self.others_first = self.others_first.saturating_sub(completed);
         self.head_written = left;
         completed
     }
 
     /// Copies small frames that share a larger buffer, so that a peer that does not read pins no more than its own bytes.
     pub fn detach(&mut self, bytes_max: usize) {
-        for chunk in self.chunks.iter_mut().filter(|chunk| chunk.kind == Kind::Reply && chunk.piece.len() <= bytes_max)
-        {
-            chunk.piece.detach();
+        for chunk in self.chunks.iter_mut().rev().take_while(|chunk| !chunk.is_detached) {
+            chunk.is_detached = true;
+            if chunk.kind == Kind::Reply && chunk.piece.len() <= bytes_max {
+                chunk.piece.detach();
+            }
         }
     }
 
@@ -160,9 +176,10 @@ impl Outbound {
     }
 
     fn drop_oldest_room_push(&mut self) -> bool {
-        let started = usize::from(self.head_written > 0);
-        let found = self.chunks.iter().skip(started).position(|chunk| chunk.kind == Kind::Room);
-        let removed = found.and_then(|index| self.chunks.remove(started + index));
+        let from = self.others_first.max(usize::from(self.head_written > 0));
+        let found = self.chunks.iter().skip(from).position(|chunk| chunk.kind == Kind::Room);
+        self.others_first = found.map_or(self.chunks.len(), |index| from + index);
+        let removed = found.and_then(|index| self.chunks.remove(from + index));
         self.queued_bytes -= removed.as_ref().map_or(0, |chunk| chunk.piece.len());
         removed.is_some()
     }
@@ -205,6 +222,76 @@ mod tests {
         outbound.advance(1);
         assert_eq!(outbound.push(Bytes::from_static(b"dddd"), Kind::Room, 12), Pushed::QueuedDropping(1));
         assert_eq!(written(&outbound), b"aaaccccdddd");
+    }
+
+    /// What a full queue drops by the plainest of rules, whatever was pushed and written before.
+    #[derive(Default)]
+    struct Plain(Vec<(u8, Kind, usize)>);
+
+    impl Plain {
+        fn push(&mut self, frame: (u8, Kind, usize), begun: usize, bytes_max: usize) {
+            let queued = |frames: &[(u8, Kind, usize)]| frames.iter().map(|(_, _, length)| length).sum::<usize>();
+            while !self.0.is_empty() && queued(&self.0) - begun + frame.2 > bytes_max {
+                let oldest = self.0.iter().skip(usize::from(begun > 0)).position(|(_, kind, _)| *kind == Kind::Room);
+                match oldest {
+                    Some(index) if frame.1 != Kind::Inbox => self.0.remove(index + usize::from(begun > 0)),
+                    _ => return,
+                };
+            }
+            let last_other = self.0.iter().rposition(|(_, kind, _)| *kind != Kind::Room).map_or(0, |index| index + 1);
+            let index = if frame.1 == Kind::UrgentRoom { last_other.max(usize::from(begun > 0)) } else { self.0.len() };
+            self.0.insert(index, frame);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_a_full_queue_keeps_does_not_depend_on_what_was_looked_at_before(
+            steps in proptest::collection::vec((0usize..6, 1usize..9, 0usize..20), 1..300),
+        ) {
+            const BYTES_MAX: usize = 40;
+            let (mut outbound, mut plain, mut begun) = (Outbound::default(), Plain::default(), 0);
+            for (number, (step, length, take)) in steps.into_iter().enumerate() {
+                let number = number as u8;
+                match step {
+                    4 => {
+                        let mut take = take.min(outbound.queued_bytes());
+                        outbound.advance(take);
+                        take += begun;
+                        while plain.0.first().is_some_and(|(_, _, length)| *length <= take) {
+                            take -= plain.0.remove(0).2;
+                        }
+                        begun = take;
+                    }
+                    5 => outbound.detach(BYTES_MAX),
+                    kind => {
+                        let kind = [Kind::Reply, Kind::Inbox, Kind::Room, Kind::UrgentRoom][kind];
+                        outbound.push(Bytes::from(vec![number; length]), kind, BYTES_MAX);
+                        plain.push((number, kind, length), begun, BYTES_MAX);
+                    }
+                }
+                let expected: Vec<u8> = plain.0.iter().flat_map(|(number, _, length)| vec![*number; *length]).collect();
+                prop_assert_eq!(written(&outbound), &expected[begun..]);
+                prop_assert_eq!(outbound.queued_bytes(), expected.len() - begun);
+            }
+        }
+    }
+
+    #[test]
+    fn replies_are_copied_once_however_often_their_peer_blocks() {
+        let mut outbound = Outbound::default();
+        let arena = Bytes::from(vec![7; 100]);
+        outbound.push(arena.slice(..10), Kind::Reply, 1000);
+        outbound.push(arena.slice(10..20), Kind::Room, 1000);
+        outbound.detach(50);
+        let address = |outbound: &Outbound, index: usize| outbound.chunks[index].piece.parts()[1].as_ptr();
+        let copied = address(&outbound, 0);
+        assert_ne!(copied, arena.as_ptr(), "it is a copy");
+        assert_eq!(address(&outbound, 1), arena[10..].as_ptr(), "this is shared by many, and is not");
+        outbound.push(arena.slice(20..30), Kind::Reply, 1000);
+        outbound.detach(50);
+        assert_eq!(address(&outbound, 0), copied, "once only");
+        assert_ne!(address(&outbound, 2), arena[20..].as_ptr());
     }
 
     #[test]
