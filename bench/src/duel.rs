@@ -60,9 +60,14 @@ impl Duel {
         self.slices
     }
 
+    /// Whose one of them is.
+    pub fn side(&self, number: u32) -> Side {
+        if number.is_multiple_of(2) { Side::Baseline } else { Side::Server }
+    }
+
     /// One of them, which begins now.
     pub fn begin(&self, number: u32) -> Slice {
-        let side = if number.is_multiple_of(2) { Side::Baseline } else { Side::Server };
+        let side = self.side(number);
         let start = Instant::now();
         Slice { side, measure_from: start + self.length.mul_f64(WARM_UP), end: start + self.length }
     }

@@ -80,6 +80,17 @@ pub fn ratio(part: f64, whole: f64) -> f64 {
     if whole > 0.0 { part / whole } else { 0.0 }
 }
 
+/// The one in the middle, so that one stall in one round decides nothing; 0 of none.
+pub fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    match values.len() {
+        0 => 0.0,
+        count if count.is_multiple_of(2) => (values[middle - 1] + values[middle]) / 2.0,
+        _ => values[middle],
+    }
+}
+
 /// When something is to be sent in an open loop: evenly, whatever the server does.
 #[derive(Debug, Clone)]
 pub struct Schedule {
@@ -131,6 +142,13 @@ mod tests {
         assert_eq!(schedule.sent(), (3, 0));
         assert!(schedule.due(start + Duration::from_millis(30)).is_some());
         assert_eq!(schedule.sent(), (4, 1));
+    }
+
+    #[test]
+    fn a_median_is_in_the_middle() {
+        assert_eq!(median(vec![]), 0.0);
+        assert_eq!(median(vec![9.0, 1.0, 2.0]), 2.0);
+        assert_eq!(median(vec![9.0, 1.0, 2.0, 4.0]), 3.0);
     }
 
     #[test]

@@ -13,6 +13,8 @@ use crate::stats::{Latencies, ratio};
 pub struct Tally {
     sums: BTreeMap<String, f64>,
     latencies: BTreeMap<String, Latencies>,
+    /// Distributions of one round after the other.
+    rounds: BTreeMap<String, Vec<Latencies>>,
 }
 
 impl Tally {
@@ -23,7 +25,7 @@ impl Tally {
 
     /// Whether nothing was counted.
     pub fn is_empty(&self) -> bool {
-        self.sums.is_empty() && self.latencies.is_empty()
+        self.sums.is_empty() && self.latencies.is_empty() && self.rounds.is_empty()
     }
 
     /// A sum; 0 where nothing was added.
@@ -41,6 +43,20 @@ impl Tally {
         self.latencies.entry(key.to_owned()).or_default().add(latencies);
     }
 
+    /// Adds to the distribution of one round, the first of which is 0.
+    pub fn add_round(&mut self, key: &str, round: usize, latencies: &Latencies) {
+        let rounds = self.rounds.entry(key.to_owned()).or_default();
+        if rounds.len() <= round {
+            rounds.resize_with(round + 1, Latencies::default);
+        }
+        rounds[round].add(latencies);
+    }
+
+    /// The distributions of all rounds.
+    pub fn rounds(&self, key: &str) -> &[Latencies] {
+        self.rounds.get(key).map_or(&[], Vec::as_slice)
+    }
+
     /// What happened `per_second`, with its latencies: the rates of processes add up, as they run at the same time.
     pub fn add_rate(&mut self, key: &str, latencies: &Latencies, measured: Duration) {
         self.add_latencies(key, latencies);
@@ -56,6 +72,9 @@ impl Tally {
     pub fn merge(&mut self, other: &Self) {
         other.sums.iter().for_each(|(key, value)| self.add(key, *value));
         other.latencies.iter().for_each(|(key, latencies)| self.add_latencies(key, latencies));
+        for (key, rounds) in &other.rounds {
+            rounds.iter().enumerate().for_each(|(round, latencies)| self.add_round(key, round, latencies));
+        }
     }
 
     /// The distributions as curves, for plots: `[share of all, within so many ms]`.
@@ -68,7 +87,13 @@ impl Tally {
     /// For another process.
     pub fn to_json(&self) -> Value {
         let latencies = self.latencies.iter().map(|(key, latencies)| (key.clone(), json!(latencies.cells())));
-        json!({ "sums": self.sums, "latencies": latencies.collect::<Map<_, _>>() })
+        let cells = |rounds: &Vec<Latencies>| rounds.iter().map(Latencies::cells).collect::<Vec<_>>();
+        let rounds = self.rounds.iter().map(|(key, rounds)| (key.clone(), json!(cells(rounds))));
+        json!({
+            "sums": self.sums,
+            "latencies": latencies.collect::<Map<_, _>>(),
+            "rounds": rounds.collect::<Map<_, _>>(),
+        })
     }
 
     /// From another process.
@@ -81,6 +106,11 @@ impl Tally {
         for (key, cells) in json["latencies"].as_object().context(FOREIGN)? {
             let cells: Vec<(u64, u64)> = serde_json::from_value(cells.clone()).context(FOREIGN)?;
             tally.add_latencies(key, &Latencies::from_cells(&cells));
+        }
+        for (key, rounds) in json["rounds"].as_object().context(FOREIGN)? {
+            let rounds: Vec<Vec<(u64, u64)>> = serde_json::from_value(rounds.clone()).context(FOREIGN)?;
+            let rounds = rounds.iter().enumerate();
+            rounds.for_each(|(round, cells)| tally.add_round(key, round, &Latencies::from_cells(cells)));
         }
         Ok(tally)
     }
@@ -97,6 +127,7 @@ mod tests {
         let mut tally = Tally::default();
         tally.add("lost", 2.0);
         tally.add_rate("sends", &latencies, Duration::from_secs(10));
+        tally.add_round("slices", 1, &latencies);
         let other = Tally::from_json(&tally.to_json()).unwrap();
         tally.merge(&other);
         assert_eq!((tally.count("lost"), tally.sum("sends"), tally.sum("none")), (4, 20.0, 0.0));
@@ -104,6 +135,8 @@ mod tests {
         assert_eq!(merged.count(), 200);
         assert!((merged.ms(0.5) - 50.0).abs() < 0.1);
         assert!(tally.curves()["sends"].as_array().unwrap().len() > 5);
+        let rounds: Vec<_> = tally.rounds("slices").iter().map(Latencies::count).collect();
+        assert_eq!(rounds, [0, 200]);
         assert!(Tally::from_json(&json!({ "sums": 1 })).is_err());
     }
 }

@@ -138,7 +138,7 @@ fn mixed_has_its_keys_and_loses_nothing() {
 #[test]
 fn slow_has_its_keys_and_costs_the_others_nothing() {
     let result = result(&gim_bench(&Server::start(), "slow", &["--members", "8", "--stuck", "2"]));
-    assert_positive(&result, &["p99_ms_with", "p99_ms_without"]);
+    assert_positive(&result, &["p99_ms_with", "p99_ms_without", "with_to_without", "stuck_behind"]);
     assert!(result["stuck_closed"].is_u64() && result["lost"] == 0, "{result:#}");
 }
 

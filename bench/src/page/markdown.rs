@@ -4,7 +4,7 @@ use super::{Result, Scenarios, chart::human};
 use crate::scenario;
 
 /// Figures that stand for a result, in this order: ratios to a baseline of the same run before times of this one machine.
-const HEADLINES: [(&str, &str); 16] = [
+const HEADLINES: [(&str, &str); 17] = [
     ("connections", "connections"),
     ("server_rss_bytes_per_connection", "bytes per connection in conn"),
     ("kernel_bytes_per_connection", "bytes per connection in the kernel"),
@@ -14,6 +14,7 @@ const HEADLINES: [(&str, &str); 16] = [
     ("server_cpu_cores", "cores"),
     ("p99_ms_without", "ms (99 %) while all read"),
     ("p99_ms_with", "ms (99 %) while some do not"),
+    ("with_to_without", "× as long"),
     ("inbox_rows_per_second", "durable rows/s"),
     ("messages_per_second", "messages/s"),
     ("deliveries_per_second", "deliveries/s"),

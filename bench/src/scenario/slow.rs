@@ -1,36 +1,39 @@
 //! Does a client that stopped reading cost the others anything?
 //!
-//! Messages are pushed to a room on time, whatever the server does. In the first half all members read. Then others enter
-//! who never read again, so that the server's buffers for them fill up. At the end they read what there is for them, which
-//! shows whom the server has closed meanwhile.
+//! Messages are pushed on time to a room, whatever the server does. By turns, second by second, the readers are in a room of
+//! their own and in one with members who have stopped reading, and for whom more waits than server and kernel keep. Medians
+//! over these turns are compared, so that neither the order of the two nor a stall of the machine in one of them decides.
+//! After each turn those who had stopped read what is left for them, which shows that they really held up what was theirs.
 
-use std::{
-    collections::HashSet,
-    time::{Duration, Instant},
-};
+use std::time::Instant;
 
 use anyhow::{anyhow, ensure};
-use gim_proto::connect::PacketCommand;
+use gim_proto::connect::{Packet as Envelope, PacketCommand};
+use prost::Message as _;
 use serde_json::{Value, json};
 
-use super::room::{Audience, Pusher, subscription};
+use super::room::{Audience, Pusher, RoomCalls, subscription};
 use crate::{
+    duel::{Duel, Side, Slice},
     load::{CONNECTS_IN_FLIGHT, LoadArguments, Measurement, OwnCpu, Run, ensure_none, random_id},
     progress::Progress,
     report::Figures,
-    stats::{Latencies, Schedule},
-    swarm::{Behaviour, Closed, Link, Packet, Swarm, packet::Message},
+    stats::{Latencies, Schedule, median, ratio},
+    swarm::{Behaviour, Closed, Link, Packet, Swarm, packet::Message, transport::Gate},
     tally::Tally,
+    target::DEADLINE,
 };
 
-/// The part of each half that is not measured.
-const WARM_UP: f64 = 0.2;
+/// What is pushed to those who have stopped reading: more than a queue of the server and the kernel's buffers take.
+const FILLING_BYTES: usize = 8 << 20;
+const FILLING_MESSAGE_BYTES: usize = 32 * 1024;
 
-/// Nothing came for so long: nothing more will.
-const QUIET: Duration = Duration::from_secs(2);
+/// Messages of it that are pushed at once.
+const FILLING_BURST: usize = 32;
 
-/// Longest wait for what comes.
-const PATIENCE: Duration = Duration::from_secs(10);
+const MESSAGE: i32 = PacketCommand::PcMessage as i32;
+const SUBSCRIBE: i32 = PacketCommand::PcSubscribeRoom as i32;
+const HEARTBEAT: i32 = PacketCommand::PcHeartbeat as i32;
 
 /// Arguments of `slow`.
 #[derive(Debug, clap::Args)]
@@ -38,16 +41,16 @@ pub struct Arguments {
     #[command(flatten)]
     load: LoadArguments,
     /// Members of the room who read
-    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     members: u32,
     /// Members who do not
-    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     stuck: u32,
     /// Messages per second
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     rate: u32,
     /// Bytes of a message
-    #[arg(long, value_name = "BYTES", default_value_t = 4000, value_parser = clap::value_parser!(u32).range(8..=60_000))]
+    #[arg(long, value_name = "BYTES", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(8..=60_000))]
     size: u32,
 }
 
@@ -66,145 +69,293 @@ impl Measurement for Arguments {
     fn measure(&self, run: &mut Run<'_>) -> anyhow::Result<()> {
         let (members, stuck) = (run.share(self.members), run.share(self.stuck));
         let mut swarm = run.swarm(members + stuck)?;
-        let greetings = run.sign_up(members + stuck)?.into_iter().map(|user| user.greeting);
-        let room_id = random_id();
-        let pusher = Pusher::to_room(&run.target, room_id, self.size as usize)?;
-        let mut crowd = Crowd {
-            audience: Audience::new(members, 1, pusher),
-            members,
-            subscription: subscription(room_id),
-            subscribed: 0,
-            schedule: None,
-            scheduled: (0, 0),
-            measure_from: None,
-            newest: Instant::now(),
-            closed: HashSet::new(),
+        let greetings = run.sign_up(members)?.into_iter().map(|user| user.greeting);
+        let mut crowd = Crowd::new(run, self, members)?;
+        let stuck = Stuck {
+            greetings: run.sign_up(stuck)?.into_iter().map(|user| user.greeting).collect(),
+            gates: run.target.gates().to_vec(),
+            room: RoomCalls::new(&run.target, crowd.beside.room_id),
         };
         swarm.gather(&mut crowd, run.target.gates(), greetings, run.in_flight(CONNECTS_IN_FLIGHT))?;
-        settle(&mut swarm, &mut crowd, |crowd| crowd.subscribed == members)?;
-        ensure!(crowd.subscribed == members, "not all members could enter the room");
-        let mut halves = Halves::default();
-        let ended = play_both(run, self, &mut swarm, &mut crowd, &mut halves);
-        run.tally.add_latencies("without", &halves.without);
-        run.tally.add_latencies("with", &halves.with);
-        run.tally.add("stuck_closed", crowd.closed.len() as f64);
-        run.tally.add("messages", crowd.audience.pushed as f64);
-        run.tally.add("lost", crowd.audience.lost() as f64);
-        run.tally.add("reordered", crowd.audience.reordered as f64);
+        let ended = take_turns(run, self, &stuck, &mut swarm, &mut crowd);
+        for (key, place) in [("without", &crowd.alone), ("with", &crowd.beside)] {
+            for (round, latencies) in place.rounds.iter().enumerate() {
+                run.tally.add_latencies(key, latencies);
+                run.tally.add_round(key, round, latencies);
+            }
+            run.tally.add("messages", place.audience.pushed as f64);
+            run.tally.add("lost", place.audience.lost() as f64);
+            run.tally.add("reordered", place.audience.reordered as f64);
+        }
+        run.tally.add("stuck_behind", crowd.behind as f64);
+        run.tally.add("stuck_closed", crowd.closed as f64);
         run.note_schedule(crowd.scheduled);
         ended
     }
 
     fn tell(&self, tally: &Tally, figures: &mut Figures) -> anyhow::Result<()> {
-        let (without, with) = (tally.latencies("without"), tally.latencies("with"));
-        figures.measure("p99_ms_without", without.ms(0.99), "99 % within (ms), while all read");
-        figures.measure("p99_ms_with", with.ms(0.99), "99 % within (ms), while some do not");
+        let p99s = |key| tally.rounds(key).iter().map(|round: &Latencies| round.ms(0.99)).collect::<Vec<_>>();
+        let (without, with) = (p99s("without"), p99s("with"));
+        let ratios = without.iter().zip(&with).map(|(without, with)| ratio(*with, *without)).collect();
+        figures.measure("p99_ms_without", median(without), "99 % within (ms), while all read");
+        figures.measure("p99_ms_with", median(with), "99 % within (ms), while some do not");
+        figures.measure("with_to_without", median(ratios), "the second, against the first just before it");
+        figures.count("stuck_behind", tally.count("stuck_behind"), "of those who do not read, missed something");
         figures.count("stuck_closed", tally.count("stuck_closed"), "of those, closed by the server");
         figures.count("messages", tally.count("messages"), "messages pushed");
         let (lost, reordered) = (tally.count("lost"), tally.count("reordered"));
         figures.count("lost", lost, "deliveries lost, of those who read");
         figures.count("reordered", reordered, "deliveries out of order, or twice");
-        ensure_none(&[(lost, "were lost"), (reordered, "came out of order or twice")])
+        ensure_none(&[(lost, "were lost"), (reordered, "came out of order or twice")])?;
+        let was_stuck = tally.count("stuck_behind") + tally.count("stuck_closed") > 0;
+        ensure!(was_stuck, "nobody was ever behind: the server kept all that was pushed to those who did not read");
+        Ok(())
     }
 }
 
-/// Latencies of those who read.
-#[derive(Debug, Default)]
-struct Halves {
-    without: Latencies,
-    with: Latencies,
-}
-
-fn play_both(
+fn take_turns(
     run: &mut Run<'_>,
     arguments: &Arguments,
+    stuck: &Stuck,
     swarm: &mut Swarm,
     crowd: &mut Crowd,
-    halves: &mut Halves,
 ) -> anyhow::Result<()> {
     let own_cpu = OwnCpu::start()?;
-    let half = arguments.load.duration() / 2;
-    let mut progress = Progress::new("slow", 2);
-    run.meet("all read", swarm, crowd)?;
-    let ended = crowd.play(swarm, half, arguments.rate.into());
-    halves.without = std::mem::take(&mut crowd.audience.latencies);
-    ended?;
-    progress.show(1, || format!("99 % within {:.1} ms", halves.without.ms(0.99)));
-    run.meet("some do not", swarm, crowd)?;
-    for id in crowd.members..swarm.len() {
-        swarm.link(id).send(&crowd.subscription);
-        swarm.link(id).get_stuck().map_err(|error| anyhow!("cannot make a client slow: {error}"))?;
+    let duel = Duel::new(arguments.load.duration());
+    let mut progress = Progress::new("slow", duel.len().into());
+    for number in 0..duel.len() {
+        let side = duel.side(number);
+        if side == Side::Server {
+            stuck.enter(swarm, crowd)?;
+        }
+        crowd.move_readers(side, swarm)?;
+        run.meet("slice", swarm, crowd)?;
+        let slice = duel.begin(number);
+        crowd.begin(slice, arguments.rate.into());
+        let ended = swarm.run_until(crowd, slice.end);
+        crowd.end();
+        ended?;
+        wait(swarm, crowd, |crowd| crowd.place(side).audience.has_all())?;
+        crowd.keep_round(side);
+        if side == Side::Server {
+            stuck.leave(swarm, crowd)?;
+        }
+        progress.show((number + 1).into(), || crowd.summary());
     }
-    let ended = crowd.play(swarm, half, arguments.rate.into());
-    halves.with = std::mem::take(&mut crowd.audience.latencies);
-    ended?;
-    own_cpu.check(run)?;
-    settle(swarm, crowd, |crowd| crowd.audience.has_all())?;
-    for id in crowd.members..swarm.len() {
-        swarm.recover(id, crowd)?;
-    }
-    let stuck = swarm.len() - crowd.members;
-    settle(swarm, crowd, |crowd| crowd.closed.len() == stuck)
+    own_cpu.check(run)
 }
 
-/// Turns until `is_so`, or nothing comes any more.
-fn settle(swarm: &mut Swarm, crowd: &mut Crowd, is_so: impl Fn(&Crowd) -> bool) -> anyhow::Result<()> {
-    let started = Instant::now();
-    crowd.newest = started;
-    while !is_so(crowd) && crowd.newest.elapsed() < QUIET && started.elapsed() < PATIENCE {
-        swarm.turn(crowd, QUIET)?;
+/// Turns until `is_so`, or until nothing more happens: then it is false.
+fn wait(swarm: &mut Swarm, crowd: &mut Crowd, is_so: impl Fn(&mut Crowd) -> bool) -> anyhow::Result<bool> {
+    let mut newest = (crowd.activity, Instant::now());
+    while !is_so(crowd) {
+        swarm.turn(crowd, DEADLINE)?;
+        if crowd.activity != newest.0 {
+            newest = (crowd.activity, Instant::now());
+        } else if newest.1.elapsed() > DEADLINE {
+            return Ok(false);
+        }
     }
-    Ok(())
+    Ok(true)
 }
 
-/// The first clients read, the others will not.
-struct Crowd {
-    audience: Audience,
-    members: usize,
+/// The clients that stop reading, new connections for every turn. In the swarm they come after the readers.
+struct Stuck {
+    greetings: Vec<Box<[u8]>>,
+    gates: Vec<Gate>,
+    room: RoomCalls,
+}
+
+impl Stuck {
+    /// Enters the room, stops reading, and is pushed more than anybody keeps, before the readers come.
+    fn enter(&self, swarm: &mut Swarm, crowd: &mut Crowd) -> anyhow::Result<()> {
+        let count = self.greetings.len();
+        crowd.stuck = vec![Held::default(); count];
+        crowd.subscribed = 0;
+        for (number, greeting) in self.greetings.iter().enumerate() {
+            let (id, gate) = (crowd.members + number, &self.gates[number % self.gates.len()]);
+            if id < swarm.len() {
+                swarm.reopen(id, gate, greeting.clone())?;
+            } else {
+                swarm.open(gate, greeting.clone())?;
+            }
+        }
+        ensure!(wait(swarm, crowd, |crowd| crowd.subscribed == count)?, "not all members could enter the room");
+        crowd.filling = FILLING_BYTES / FILLING_MESSAGE_BYTES;
+        let mut left = crowd.filling;
+        while left > 0 {
+            let burst = left.min(FILLING_BURST);
+            self.room.push(vec![vec![b'.'; FILLING_MESSAGE_BYTES]; burst])?;
+            left -= burst;
+        }
+        Ok(())
+    }
+
+    /// Reads what is left, up to the answer to one more heartbeat, and goes.
+    fn leave(&self, swarm: &mut Swarm, crowd: &mut Crowd) -> anyhow::Result<()> {
+        let heartbeat = Envelope { command: HEARTBEAT, ..Envelope::default() }.encode_length_delimited_to_vec();
+        let ids = crowd.members..crowd.members + self.greetings.len();
+        for id in ids.clone() {
+            swarm.link(id).send(&heartbeat);
+            swarm.recover(id, crowd)?;
+        }
+        ensure!(
+            wait(swarm, crowd, |crowd| crowd.stuck.iter().all(|held| held.is_over))?,
+            "who reads again is neither served nor closed"
+        );
+        let pushed = crowd.filling as u64 + crowd.pushed_beside();
+        crowd.behind += crowd.stuck.iter().filter(|held| !held.is_closed && held.messages < pushed).count();
+        crowd.closed += crowd.stuck.iter().filter(|held| held.is_closed).count();
+        ids.into_iter().try_for_each(|id| swarm.hang_up(id))
+    }
+}
+
+/// What one of those who had stopped reading was kept.
+#[derive(Debug, Clone, Default)]
+struct Held {
+    messages: u64,
+    is_closed: bool,
+    /// Nothing more comes.
+    is_over: bool,
+}
+
+/// A room, and what its readers got.
+struct Place {
+    room_id: u64,
     subscription: Vec<u8>,
+    audience: Audience,
+    rounds: Vec<Latencies>,
+    pushed_before: u64,
+}
+
+impl Place {
+    fn new(run: &Run<'_>, members: usize, size: usize) -> anyhow::Result<Self> {
+        let room_id = random_id();
+        let audience = Audience::new(members, 1, Pusher::to_room(&run.target, room_id, size)?);
+        Ok(Self { room_id, subscription: subscription(room_id), audience, rounds: Vec::new(), pushed_before: 0 })
+    }
+}
+
+/// Everybody.
+struct Crowd {
+    /// Where all read, and where some do not.
+    alone: Place,
+    beside: Place,
+    members: usize,
+    stuck: Vec<Held>,
+    /// Messages that only those got who do not read.
+    filling: usize,
     subscribed: usize,
+    slice: Option<Slice>,
     schedule: Option<Schedule>,
     /// What was sent on schedule, and how much of it late through our fault.
     scheduled: (u32, u32),
-    measure_from: Option<Instant>,
-    /// When something last came.
-    newest: Instant,
-    /// Those of the others whom the server closed.
-    closed: HashSet<usize>,
+    /// Grows with whatever happens.
+    activity: u64,
+    behind: usize,
+    closed: usize,
 }
 
 impl Crowd {
-    fn play(&mut self, swarm: &mut Swarm, duration: Duration, rate: f64) -> anyhow::Result<()> {
-        let start = Instant::now();
-        self.schedule = Some(Schedule::new(start, rate));
-        self.measure_from = Some(start + duration.mul_f64(WARM_UP));
-        let ended = swarm.run_until(self, start + duration);
+    fn new(run: &Run<'_>, arguments: &Arguments, members: usize) -> anyhow::Result<Self> {
+        let size = arguments.size as usize;
+        Ok(Self {
+            alone: Place::new(run, members, size)?,
+            beside: Place::new(run, members, size)?,
+            members,
+            stuck: Vec::new(),
+            filling: 0,
+            subscribed: 0,
+            slice: None,
+            schedule: None,
+            scheduled: (0, 0),
+            activity: 0,
+            behind: 0,
+            closed: 0,
+        })
+    }
+
+    fn place(&mut self, side: Side) -> &mut Place {
+        match side {
+            Side::Baseline => &mut self.alone,
+            Side::Server => &mut self.beside,
+        }
+    }
+
+    /// Has all readers enter the room of this side.
+    fn move_readers(&mut self, side: Side, swarm: &mut Swarm) -> anyhow::Result<()> {
+        let (members, subscription) = (self.members, self.place(side).subscription.clone());
+        self.subscribed = 0;
+        (0..members).for_each(|id| swarm.link(id).send(&subscription));
+        ensure!(wait(swarm, self, |crowd| crowd.subscribed == members)?, "not all members could enter the room");
+        Ok(())
+    }
+
+    fn begin(&mut self, slice: Slice, rate: f64) {
+        let place = self.place(slice.side);
+        place.pushed_before = place.audience.pushed;
+        self.slice = Some(slice);
+        self.schedule = Some(Schedule::new(Instant::now(), rate));
+    }
+
+    fn end(&mut self) {
         if let Some((sent, late)) = self.schedule.take().map(|schedule| schedule.sent()) {
             self.scheduled.0 += sent;
             self.scheduled.1 += late;
         }
-        ended
+    }
+
+    /// What is under way when a slice ends still counts in it, as late as it comes.
+    fn keep_round(&mut self, side: Side) {
+        self.slice = None;
+        let place = self.place(side);
+        place.rounds.push(std::mem::take(&mut place.audience.latencies));
+    }
+
+    fn pushed_beside(&self) -> u64 {
+        self.beside.audience.pushed - self.beside.pushed_before
+    }
+
+    fn summary(&self) -> String {
+        let p99 = |place: &Place| place.rounds.last().map_or(0.0, |round| round.ms(0.99));
+        format!("99 % within {:.1} ms, with stuck ones {:.1} ms", p99(&self.alone), p99(&self.beside))
+    }
+
+    fn take_from_stuck(&mut self, link: &mut Link, packet: &Packet<'_>) -> anyhow::Result<()> {
+        let held = &mut self.stuck[link.id() - self.members];
+        match packet.command {
+            MESSAGE => held.messages += 1,
+            SUBSCRIBE => {
+                self.subscribed += 1;
+                link.get_stuck().map_err(|error| anyhow!("cannot make a client slow: {error}"))?;
+            }
+            HEARTBEAT => held.is_over = true,
+            _ => {}
+        }
+        Ok(())
     }
 }
 
 impl Behaviour for Crowd {
     fn on_ready(&mut self, link: &mut Link, _now: Instant) -> anyhow::Result<()> {
-        if link.id() < self.members {
-            link.send(&self.subscription);
+        self.activity += 1;
+        if link.id() >= self.members {
+            link.send(&self.beside.subscription);
         }
         Ok(())
     }
 
     fn on_packet(&mut self, link: &mut Link, packet: &Packet<'_>, now: Instant) -> anyhow::Result<()> {
-        self.newest = now;
+        self.activity += 1;
         if link.id() >= self.members {
-            return Ok(());
+            return self.take_from_stuck(link, packet);
         }
-        if packet.command == PacketCommand::PcMessage as i32 {
-            let counts = self.measure_from.is_some_and(|from| now >= from);
-            self.audience.take(link.id(), &Message::read(packet.content)?, now, counts);
-        } else if packet.command == PacketCommand::PcSubscribeRoom as i32 {
+        if packet.command == SUBSCRIBE {
             self.subscribed += 1;
+        } else if packet.command == MESSAGE
+            && let Some(Slice { side, measure_from, .. }) = self.slice
+        {
+            self.place(side).audience.take(link.id(), &Message::read(packet.content)?, now, now >= measure_from);
         }
         Ok(())
     }
@@ -214,19 +365,22 @@ impl Behaviour for Crowd {
     }
 
     fn on_tick(&mut self, _swarm: &mut Swarm) -> anyhow::Result<()> {
-        self.audience.check()?;
+        self.alone.audience.check()?;
+        self.beside.audience.check()?;
         let now = Instant::now();
+        let Some(Slice { side, .. }) = self.slice else { return Ok(()) };
         while let Some(intended) = self.schedule.as_mut().and_then(|schedule| schedule.due(now)) {
-            self.audience.push(intended)?;
+            self.place(side).audience.push(intended)?;
         }
         Ok(())
     }
 
     fn on_closed(&mut self, id: usize, why: Closed) -> anyhow::Result<()> {
-        if id < self.members {
+        self.activity += 1;
+        let Some(held) = id.checked_sub(self.members).and_then(|number| self.stuck.get_mut(number)) else {
             return Err(anyhow!("{why}"));
-        }
-        self.closed.insert(id);
+        };
+        (held.is_closed, held.is_over) = (true, true);
         Ok(())
     }
 }

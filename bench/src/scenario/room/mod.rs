@@ -15,7 +15,10 @@ use prost::Message as _;
 use serde_json::{Value, json};
 
 use self::audience::Hall;
-pub use self::{audience::Audience, pusher::Pusher};
+pub use self::{
+    audience::Audience,
+    pusher::{Pusher, RoomCalls},
+};
 use crate::{
     baseline::{Baseline, Kind},
     duel::Duel,

@@ -15,8 +15,8 @@ use gim_proto::{
     metadata,
 };
 use prost::Message as _;
-use tokio::task::JoinSet;
-use tonic::Request;
+use tokio::{runtime::Handle, task::JoinSet};
+use tonic::{Request, transport::Channel};
 
 use crate::{
     baseline,
@@ -29,6 +29,47 @@ const PRODUCT_COMMAND: i32 = 2001;
 /// One burst, as its contents.
 type Burst = Vec<Vec<u8>>;
 
+/// Calls that push to one room of the server.
+pub struct RoomCalls {
+    client: RoomIntServiceClient<Channel>,
+    runtime: Handle,
+    internal_token: String,
+    room_id: u64,
+}
+
+impl RoomCalls {
+    /// For this room.
+    pub fn new(target: &Target, room_id: u64) -> Self {
+        Self {
+            client: RoomIntServiceClient::new(target.logic()),
+            runtime: target.runtime().clone(),
+            internal_token: target.internal_token().to_owned(),
+            room_id,
+        }
+    }
+
+    /// Pushes messages with these contents all at once, and waits until the server has them.
+    pub fn push(&self, contents: Vec<Vec<u8>>) -> anyhow::Result<()> {
+        let mut calls = JoinSet::new();
+        let _in_runtime = self.runtime.enter();
+        for content in contents {
+            let (room_id, content) = (self.room_id, content.into());
+            let request = PushRoomRequest { room_id, command: PRODUCT_COMMAND, content, ..Default::default() };
+            let mut request = Request::new(request);
+            if !self.internal_token.is_empty() {
+                metadata::put(&mut request, metadata::INTERNAL_TOKEN, &self.internal_token);
+            }
+            let mut client = self.client.clone();
+            calls.spawn(async move { tokio::time::timeout(DEADLINE, client.push_room(request)).await });
+        }
+        for answer in self.runtime.block_on(calls.join_all()) {
+            let answer = answer.with_context(|| format!("PushRoom was not answered within {DEADLINE:?}"))?;
+            answer.map_err(|status| refused("PushRoom", &status))?;
+        }
+        Ok(())
+    }
+}
+
 /// The near end of a pushing thread.
 pub struct Pusher {
     bursts: Sender<Burst>,
@@ -40,27 +81,8 @@ pub struct Pusher {
 impl Pusher {
     /// Pushes to a room of the server.
     pub fn to_room(target: &Target, room_id: u64, size: usize) -> anyhow::Result<Self> {
-        let client = RoomIntServiceClient::new(target.logic());
-        let (runtime, token) = (target.runtime().clone(), target.internal_token().to_owned());
-        Self::start(size, move |burst| {
-            let mut calls = JoinSet::new();
-            let _in_runtime = runtime.enter();
-            for content in burst {
-                let mut client = client.clone();
-                let content = content.into();
-                let request = PushRoomRequest { room_id, command: PRODUCT_COMMAND, content, ..Default::default() };
-                let mut request = Request::new(request);
-                if !token.is_empty() {
-                    metadata::put(&mut request, metadata::INTERNAL_TOKEN, &token);
-                }
-                calls.spawn(async move { tokio::time::timeout(DEADLINE, client.push_room(request)).await });
-            }
-            for answer in runtime.block_on(calls.join_all()) {
-                let answer = answer.with_context(|| format!("PushRoom was not answered within {DEADLINE:?}"))?;
-                answer.map_err(|status| refused("PushRoom", &status))?;
-            }
-            Ok(())
-        })
+        let room = RoomCalls::new(target, room_id);
+        Self::start(size, move |burst| room.push(burst))
     }
 
     /// Has a bare write loop push, with frames as the server would make them.
