@@ -159,6 +159,16 @@ pub fn channel(
     settings: &GrpcSettings,
     call_timeout: Option<Duration>,
 ) -> Result<PeerChannel, String> {
+    named_channel(peer, None, settings, call_timeout)
+}
+
+/// [`channel`] to a peer whose certificate has to be for `server_name`, where that is not what `peer` says.
+pub fn named_channel(
+    peer: &Endpoint,
+    server_name: Option<&str>,
+    settings: &GrpcSettings,
+    call_timeout: Option<Duration>,
+) -> Result<PeerChannel, String> {
     let endpoint = TonicEndpoint::from_shared(peer.to_string()).map_err(|error| format!("{peer}: {error}"))?;
     let mut endpoint = endpoint
         .connect_timeout(CONNECT_TIMEOUT)
@@ -170,7 +180,10 @@ pub fn channel(
         endpoint = endpoint.timeout(timeout);
     }
     if peer.to_string().starts_with("https://") {
-        let tls = peer_tls::client(settings)?;
+        let mut tls = peer_tls::client(settings)?;
+        if let Some(name) = server_name {
+            tls = tls.domain_name(name);
+        }
         endpoint = endpoint.tls_config(tls).map_err(|error| format!("{peer}: {}", root_cause(&error)))?;
     }
     Ok(InterceptedService::new(endpoint.connect_lazy(), ShowToken(settings.internal_token.as_str().into())))

@@ -29,4 +29,4 @@ pub mod start;
 pub mod wire;
 
 pub use settings::ConnSettings;
-pub use start::{Conn, StartError, start};
+pub use start::{Conn, StartError, start, start_with};

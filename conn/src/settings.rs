@@ -6,11 +6,15 @@ use gim_config::{Settings, admin::AdminSettings, grpc::GrpcSettings, listen::End
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    bridge::discovery,
     ids::{REACTORS_MAX, SLOTS_MAX},
     net::socket::SocketOptions,
     session::Rules,
     wire::{networks::Networks, ws::upgrade::Site},
 };
+
+/// Bytes of an address that clients are told.
+const PUBLIC_BYTES_MAX: usize = 256;
 
 /// All of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +30,7 @@ pub struct ConnSettings {
     pub tcp: TcpSettings,
     pub websocket: WebSocketSettings,
     pub tls: TlsSettings,
+    pub public: PublicSettings,
     pub grpc: GrpcSettings,
     pub admin: AdminSettings,
     pub log: LogSettings,
@@ -67,6 +72,17 @@ pub struct TlsSettings {
     pub certificates: Vec<CertificateSettings>,
     pub client_ca: PathBuf,
     pub client_certificate_required: bool,
+}
+
+/// The section `[public]`: where clients reach this node.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[allow(missing_docs)]
+pub struct PublicSettings {
+    pub tcp: String,
+    pub ws: String,
+    pub tls: String,
+    pub wss: String,
 }
 
 /// One of `tls.certificates`.
@@ -155,6 +171,9 @@ pub struct LinkSettings {
     pub reconnect_first_ms: u64,
     pub reconnect_max_ms: u64,
     pub room_members_interval_ms: u64,
+    pub resolve_interval_ms: u64,
+    pub load_interval_ms: u64,
+    pub name_timeout_ms: u64,
 }
 
 /// The section `[drain]`.
@@ -180,6 +199,7 @@ impl Default for ConnSettings {
             tcp: TcpSettings::default(),
             websocket: WebSocketSettings::default(),
             tls: TlsSettings::default(),
+            public: PublicSettings::default(),
             grpc: GrpcSettings { listen: Endpoint::new("127.0.0.1:8000"), ..GrpcSettings::default() },
             admin: AdminSettings { listen: Endpoint::new("127.0.0.1:8001") },
             log: LogSettings::default(),
@@ -277,6 +297,9 @@ impl Default for LinkSettings {
             reconnect_first_ms: 100,
             reconnect_max_ms: 3_000,
             room_members_interval_ms: 1_000,
+            resolve_interval_ms: 5_000,
+            load_interval_ms: 1_000,
+            name_timeout_ms: 30_000,
         }
     }
 }
@@ -308,6 +331,10 @@ impl Settings for ConnSettings {
         self.log.validate()?;
         at_least("node", self.node.len(), 1)?;
         at_least("logic", self.logic.len(), 1)?;
+        for entry in &self.logic {
+            discovery::check(entry).map_err(|problem| format!("logic: {problem}"))?;
+        }
+        self.public.validate()?;
         at_most("reactors", self.reactors, REACTORS_MAX)?;
         at_most("busy_poll_us", self.busy_poll_us as usize, 1_000_000)?;
         if self.tcp.listen.is_off() {
@@ -319,6 +346,8 @@ impl Settings for ConnSettings {
         at_least("push_all.connections_per_s", self.push_all.connections_per_s as usize, 1)?;
         at_least("push_all.waiting_max", self.push_all.waiting_max, 1)?;
         at_least("link.room_members_interval_ms", self.link.room_members_interval_ms as usize, 1)?;
+        at_least("link.resolve_interval_ms", self.link.resolve_interval_ms as usize, 1)?;
+        at_least("link.load_interval_ms", self.link.load_interval_ms as usize, 1)?;
         at_least("session.in_flight_max", self.session.in_flight_max.into(), 1)?;
         at_least("session.failed_sign_ins_max", self.session.failed_sign_ins_max.into(), 1)?;
         at_least("session.sign_in_timeout_ms", self.session.sign_in_timeout_ms as usize, 1)?;
@@ -346,6 +375,23 @@ impl TlsSettings {
             return Err("tls.client_ca: must be set where tls.client_certificate_required is".into());
         }
         Ok(())
+    }
+}
+
+impl PublicSettings {
+    fn validate(&self) -> Result<(), String> {
+        let is_url = |text: &str, scheme: &str| text.is_empty() || text.starts_with(scheme);
+        if !is_url(&self.ws, "ws://") {
+            return Err("public.ws: must begin with ws://".into());
+        }
+        if !is_url(&self.wss, "wss://") {
+            return Err("public.wss: must begin with wss://".into());
+        }
+        let keys = [("tcp", &self.tcp), ("ws", &self.ws), ("tls", &self.tls), ("wss", &self.wss)];
+        match keys.into_iter().find(|(_, text)| text.len() > PUBLIC_BYTES_MAX) {
+            Some((key, _)) => Err(format!("public.{key}: must have at most {PUBLIC_BYTES_MAX} bytes")),
+            None => Ok(()),
+        }
     }
 }
 

@@ -8,19 +8,23 @@ use gim_config::{
     listen::ListenError,
     service::Running,
 };
+use gim_proto::logic::NodeAddresses;
 use mio::net::TcpListener;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::sync::{Notify, mpsc};
 use tonic::service::RoutesBuilder;
 
 use crate::{
-    bridge::{self, Bridge, PushCalls, ReactorHandle, Reactors},
+    bridge::{
+        self, Bridge, NodeState, PushCalls, ReactorHandle, Reactors,
+        discovery::{Resolve, SystemResolver},
+    },
     certificates::{CertificateError, Certificates},
     net::listen,
     placement::{self, NoSuchCore},
     reactor::{self, Parts, Reactor, inbox::Command, quota::Quota, uplink::Uplink},
-    settings::{ConnSettings, DrainSettings, LimitSettings, PushAllSettings},
-    wire::transport::Entrance,
+    settings::{ConnSettings, DrainSettings, LimitSettings, PublicSettings, PushAllSettings},
+    wire::{transport::Entrance, ws::upgrade},
 };
 
 /// Batches that reactors may have handed over before the bridge took them.
@@ -74,6 +78,11 @@ pub struct Conn {
 
 /// Starts a conn node on the current Tokio runtime and on threads of its own.
 pub async fn start(settings: ConnSettings) -> Result<Conn, StartError> {
+    start_with(settings, Arc::new(SystemResolver)).await
+}
+
+/// [`start`] with a resolver of one's own for names among the logic nodes.
+pub async fn start_with(settings: ConnSettings, resolver: Arc<dyn Resolve>) -> Result<Conn, StartError> {
     let readiness = Readiness::default();
     let link_ready = readiness.part("link to logic");
     let admin = admin::start(&settings.admin, readiness.clone()).await?;
@@ -120,8 +129,10 @@ pub async fn start(settings: ConnSettings) -> Result<Conn, StartError> {
     let mut routes = RoutesBuilder::default();
     routes.add_service(PushCalls::server(handles.clone(), settings.limits.frame_bytes_max));
     let grpc = grpc::serve(&settings.grpc, routes, &["connect.ConnectIntService"]).await?;
-    let bridge =
-        bridge::start(&settings, up_receiver, notify, handles.clone(), link_ready).map_err(StartError::Logic)?;
+    let node = NodeState::new(settings.node.clone(), public_addresses(&settings.public, &addresses), quota);
+    let (batches, reactors_of_bridge) = (up_receiver, handles.clone());
+    let parts = bridge::Parts { batches, notify, reactors: reactors_of_bridge, ready: link_ready, node, resolver };
+    let bridge = bridge::start(&settings, parts).await.map_err(StartError::Logic)?;
     let threads = reactors.into_iter().enumerate();
     let threads =
         threads.map(|(index, reactor)| spawn(index, reactor, settings.reactor_cores.clone(), ended_sender.clone()));
@@ -178,11 +189,13 @@ impl Running for Conn {
     async fn failed(&mut self) -> String {
         tokio::select! {
             problem = self.grpc.failed() => problem,
+            problem = self.bridge.failed() => problem,
             ended = self.ended.recv() => ended.unwrap_or_else(|| "every reactor ended".to_owned()),
         }
     }
 
     async fn stop(mut self) {
+        self.bridge.drain();
         self.reactors.send_all(|| Command::Drain).await;
         for _ in 0..self.threads.len() {
             // One message per reactor thread, sent as its last act.
@@ -230,6 +243,32 @@ fn name_of(entrance: Entrance) -> &'static str {
         Entrance::Tls => "tls",
         Entrance::WebSocketTls => "wss",
     }
+}
+
+/// Where clients are told to connect: as set, or where the listener is, unless that is every address of the host.
+fn public_addresses(settings: &PublicSettings, listeners: &[(Entrance, SocketAddr)]) -> NodeAddresses {
+    let address = |set: &str, entrance: Entrance| {
+        if !set.is_empty() {
+            return set.to_owned();
+        }
+        let own = listeners.iter().find(|(open, _)| *open == entrance).map(|(_, address)| *address);
+        match (own.filter(|address| !address.ip().is_unspecified()), entrance) {
+            (None, _) => String::new(),
+            (Some(address), Entrance::Tcp | Entrance::Tls) => address.to_string(),
+            (Some(address), Entrance::WebSocket) => format!("ws://{address}{}", upgrade::PATH),
+            (Some(address), Entrance::WebSocketTls) => format!("wss://{address}{}", upgrade::PATH),
+        }
+    };
+    let addresses = NodeAddresses {
+        tcp: address(&settings.tcp, Entrance::Tcp),
+        ws: address(&settings.ws, Entrance::WebSocket),
+        tls: address(&settings.tls, Entrance::Tls),
+        wss: address(&settings.wss, Entrance::WebSocketTls),
+    };
+    if addresses == NodeAddresses::default() {
+        tracing::warn!("no client can be told of this node: [public] says no address, and the listeners have none");
+    }
+    addresses
 }
 
 /// Runs a reactor on a thread of its own, which says how it ended.

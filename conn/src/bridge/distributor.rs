@@ -1,5 +1,8 @@
 //! The distributor: takes batches from the reactors, keeps count of the rooms of this node, and gives each user's items to
 //! the link that the user belongs to. One task.
+//!
+//! Always holds: an attached link has everything of its users that came before; while it leaves, what comes later is kept back
+//! (bounded), and goes to the users' next links in the same order once the leaving one has answered everything.
 
 use std::{hash::BuildHasher as _, sync::Arc, time::Duration};
 
@@ -39,15 +42,28 @@ const BATCH_BYTES_MAX: usize = 1 << 20;
 /// Rooms in one item that tells how many members they have.
 const ROOMS_PER_ITEM: usize = 4096;
 
+/// Items of users who are about to move that are kept back; requests beyond are answered "try again later".
+const HELD_ITEMS_MAX: usize = 65_536;
+
 /// A link, as the distributor sees it.
 #[derive(Debug)]
 pub(super) struct LinkHandle {
-    /// The same for all conn nodes, so that all choose the same logic node for a user.
+    id: u64,
+    /// Of the logic node's name: the same for all conn nodes, so that all choose the same logic node for a user.
     hash: u64,
     queue: mpsc::Sender<Vec<LinkItem>>,
-    is_attached: bool,
+    state: State,
+    /// What it gets next; of a leaving one, what is kept back.
     batch: Vec<LinkItem>,
     batch_bytes: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Detached,
+    Attached,
+    /// Its last items are under way.
+    Leaving,
 }
 
 /// See the module's documentation.
@@ -64,27 +80,21 @@ pub(super) struct Distributor {
 }
 
 impl LinkHandle {
-    pub(super) fn new(name: String, queue: mpsc::Sender<Vec<LinkItem>>) -> Self {
-        Self {
-            hash: FixedState::default().hash_one(name),
-            queue,
-            is_attached: false,
-            batch: Vec::new(),
-            batch_bytes: 0,
-        }
+    pub(super) fn new(id: u64, queue: mpsc::Sender<Vec<LinkItem>>) -> Self {
+        Self { id, hash: 0, queue, state: State::Detached, batch: Vec::new(), batch_bytes: 0 }
     }
 }
 
 impl LinkHandle {
     fn is_full(&self, items_max: usize) -> bool {
-        self.batch.len() >= items_max || self.batch_bytes >= BATCH_BYTES_MAX
+        self.state == State::Attached && (self.batch.len() >= items_max || self.batch_bytes >= BATCH_BYTES_MAX)
     }
 }
 
 impl Distributor {
-    pub(super) fn new(links: Vec<LinkHandle>, reactors: Reactors, ready: ReadyPart, settings: &LinkSettings) -> Self {
+    pub(super) fn new(reactors: Reactors, ready: ReadyPart, settings: &LinkSettings) -> Self {
         Self {
-            links,
+            links: Vec::new(),
             reactors,
             ready,
             batch_items_max: settings.batch_items_max,
@@ -148,7 +158,7 @@ impl Distributor {
                 let item = logic::ConnectionUser { connection_id: connection.number(), user_id: *user_id };
                 self.tell(*user_id, LinkItem::Heartbeat(item));
             }
-            UpItem::Live { connection, identity, since_ms, large_group_ids } => {
+            UpItem::Live { connection, identity, since_ms, age_ms, large_group_ids } => {
                 let Identity { user_id, device_id } = *identity;
                 let connection_id = connection.number();
                 let live = logic::LiveConnection {
@@ -157,6 +167,7 @@ impl Distributor {
                     device_id,
                     since_ms: *since_ms,
                     large_group_ids: large_group_ids.to_vec(),
+                    age_ms: Some(*age_ms),
                 };
                 self.tell(user_id, state::announce(logic::announce::What::Connection(live)));
             }
@@ -228,7 +239,8 @@ impl Distributor {
     /// Gives a request to the user's link. False, and the request is answered, where there is none.
     fn ask(&mut self, user_id: u64, request: Request, item: logic::up_item::Item) -> bool {
         let bytes = item.encoded_len();
-        match self.link_of(user_id) {
+        let has_room = |link: &LinkHandle| link.state == State::Attached || link.batch.len() < HELD_ITEMS_MAX;
+        match self.link_of(user_id).filter(|&link| has_room(&self.links[link])) {
             Some(link) => {
                 self.links[link].batch_bytes += bytes;
                 self.links[link].batch.push(LinkItem::Request(request, item));
@@ -251,15 +263,16 @@ impl Distributor {
     }
 
     fn tell_all(&mut self, mut make: impl FnMut() -> LinkItem) {
-        for link in self.links.iter_mut().filter(|link| link.is_attached) {
+        for link in self.links.iter_mut().filter(|link| link.state == State::Attached) {
             link.batch.push(make());
         }
     }
 
-    /// Rendezvous hashing: the attached link with the highest weight for this user.
+    /// Rendezvous hashing: the attached link with the highest weight for this user. One that leaves keeps its users until it has
+    /// answered them.
     fn link_of(&self, user_id: u64) -> Option<usize> {
         let weight = |link: &LinkHandle| FixedState::with_seed(link.hash).hash_one(user_id);
-        let attached = self.links.iter().enumerate().filter(|(_, link)| link.is_attached);
+        let attached = self.links.iter().enumerate().filter(|(_, link)| link.state != State::Detached);
         attached.max_by_key(|(_, link)| weight(link)).map(|(index, _)| index)
     }
 
@@ -293,7 +306,7 @@ impl Distributor {
 
     async fn hand_over(&mut self) {
         for link in &mut self.links {
-            if link.batch.is_empty() {
+            if link.batch.is_empty() || link.state != State::Attached {
                 continue;
             }
             let batch = std::mem::take(&mut link.batch);
@@ -309,18 +322,69 @@ impl Distributor {
     }
 
     async fn on_link_event(&mut self, event: LinkEvent) {
-        let (LinkEvent::Attached(index) | LinkEvent::Detached(index)) = event;
-        self.links[index].is_attached = matches!(event, LinkEvent::Attached(_));
-        self.ready.set(self.links.iter().any(|link| link.is_attached));
-        if let LinkEvent::Attached(_) = event {
-            let rooms = self.rooms.all();
-            let announced = rooms.iter().map(|room| state::announce(logic::announce::What::RoomId(room.room_id)));
-            let counted = rooms.chunks(ROOMS_PER_ITEM).map(state::room_members);
-            self.links[index].batch.extend(announced.chain(counted));
-            self.hand_over().await;
+        match event {
+            LinkEvent::Added(link) => self.links.push(link),
+            LinkEvent::Attached { id, node } => self.on_attached(id, &node).await,
+            LinkEvent::Leaving { id, stream } => self.on_leaving(id, stream).await,
+            LinkEvent::Left(id) | LinkEvent::Detached(id) => self.on_detached(id).await,
+            LinkEvent::Removed(id) => self.links.retain(|link| link.id != id),
         }
-        // Users belong to other links now: whoever has them shall know of them.
+        self.ready.set(self.links.iter().any(|link| link.state != State::Detached));
+    }
+
+    async fn on_attached(&mut self, id: u64, node: &str) {
+        let Some(link) = self.links.iter_mut().find(|link| link.id == id) else { return };
+        link.state = State::Attached;
+        link.hash = FixedState::default().hash_one(node);
+        let rooms = self.rooms.all();
+        let announced = rooms.iter().map(|room| state::announce(logic::announce::What::RoomId(room.room_id)));
+        let counted = rooms.chunks(ROOMS_PER_ITEM).map(state::room_members);
+        link.batch.extend(announced.chain(counted));
+        self.hand_over().await;
         self.reactors.send_all(|| Command::Announce).await;
+    }
+
+    async fn on_leaving(&mut self, id: u64, stream: u64) {
+        let Some(link) = self.links.iter_mut().find(|link| link.id == id) else { return };
+        link.batch.push(LinkItem::Last(stream));
+        self.hand_over().await;
+        if let Some(link) = self.links.iter_mut().find(|link| link.id == id) {
+            link.state = State::Leaving;
+        }
+    }
+
+    /// Its users belong to other links now: whoever has them shall know of them, and gets what was kept back.
+    async fn on_detached(&mut self, id: u64) {
+        let Some(link) = self.links.iter_mut().find(|link| link.id == id && link.state != State::Detached) else {
+            return;
+        };
+        link.state = State::Detached;
+        link.batch_bytes = 0;
+        for item in std::mem::take(&mut link.batch) {
+            self.move_item(item);
+        }
+        self.hand_over().await;
+        self.reactors.send_all(|| Command::Announce).await;
+    }
+
+    fn move_item(&mut self, item: LinkItem) {
+        match item {
+            LinkItem::Request(request, item) => {
+                match LinkItem::user_of(&item).and_then(|user_id| self.link_of(user_id)) {
+                    Some(link) => {
+                        self.links[link].batch_bytes += item.encoded_len();
+                        self.links[link].batch.push(LinkItem::Request(request, item));
+                    }
+                    // Unlike in `ask`, its room was counted: the refusal releases it.
+                    None => self.refused.push(request),
+                }
+            }
+            item => {
+                if let Some(user_id) = item.user_id() {
+                    self.tell(user_id, item);
+                }
+            }
+        }
     }
 }
 

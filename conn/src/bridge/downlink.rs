@@ -1,6 +1,8 @@
 //! From `Down` messages to commands: each frame is encoded here, once, and handed to the reactors that hold its receivers
 //! (step 7 of the packet path).
 
+use std::sync::Arc;
+
 use bytes::{BufMut as _, Bytes, BytesMut};
 use gim_proto::{
     CloseReason,
@@ -28,8 +30,17 @@ use crate::{
 const MESSAGE_SEQ: u32 = 4;
 const MESSAGE_PREV_SEQ: u32 = 18;
 
+/// What a message said about its stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Said {
+    Nothing,
+    /// The logic node is about to stop.
+    Leaving,
+}
+
 /// Hands everything in a message to the reactors, in order.
-pub(super) async fn handle(down: Down, pending: &mut Pending, reactors: &Reactors) {
+pub(super) async fn handle(down: Down, pending: &mut Pending, reactors: &Reactors) -> Said {
+    let mut said = Said::Nothing;
     for DownItem { item } in down.items {
         let Some(item) = item else { continue };
         match item {
@@ -56,8 +67,14 @@ pub(super) async fn handle(down: Down, pending: &mut Pending, reactors: &Reactor
                 let groups: Vec<_> = news.groups.iter().map(|group| (group.group_id, group.newest_seq)).collect();
                 reactors.send_all(|| Command::GroupNews(groups.clone())).await;
             }
+            Item::Leaving(_) => said = Said::Leaving,
+            Item::PeerNodes(peers) => {
+                let peers = Arc::new(peers.nodes);
+                reactors.send_all(|| Command::Peers(peers.clone())).await;
+            }
         }
     }
+    said
 }
 
 async fn on_sign_in_result(result: SignInResult, pending: &mut Pending, reactors: &Reactors) {

@@ -1,24 +1,37 @@
 //! One link: the stream to one logic node, attached anew whenever it breaks. One task owns the stream, the requests that went
 //! over it, and the order of everything.
+//!
+//! A link leaves its node in order when the node says that it stops, or when it is retired because discovery does not name the
+//! node any more: the distributor keeps new items of its users back and says what is the last one for the stream; once that
+//! is sent and everything is answered, the users move, and the stream is read until logic ends it.
 
 use std::{
     collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
-use gim_config::grpc::PeerChannel;
+use gim_config::{
+    grpc::{self, GrpcSettings, PeerChannel},
+    listen::Endpoint,
+};
 use gim_proto::{
     LINK_VERSION, ResultCode,
-    logic::{Down, Hello, SignOut, Up, link_service_client::LinkServiceClient},
+    logic::{Down, Hello, NodeLoad, SignOut, Up, link_service_client::LinkServiceClient},
 };
 use metrics::{counter, gauge};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
-use tokio_util::sync::CancellationToken;
-use tonic::{Request as GrpcRequest, Status, Streaming};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tonic::{Code, Request as GrpcRequest, Status, Streaming};
 
 use super::{
-    downlink,
+    distributor::LinkHandle,
+    downlink::{self, Said},
+    node::NodeState,
     pending::{Pending, Purpose},
     reactors::Reactors,
     uplink::{self, LinkItem},
@@ -40,182 +53,371 @@ const WELCOME_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the last messages may take when the node stops.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// How long logic may go on pushing over a stream whose users have moved.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// Largest message that is taken from logic, which itself packs far smaller ones.
 const MESSAGE_BYTES_MAX: usize = 256 * 1024 * 1024;
 
 /// What the distributor has to know of a link.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(super) enum LinkEvent {
+    /// It is there, attached to nothing yet.
+    Added(LinkHandle),
     /// It takes requests.
-    Attached(usize),
-    /// It does not any more.
-    Detached(usize),
+    Attached {
+        id: u64,
+        /// The name of the logic node.
+        node: String,
+    },
+    /// It wants nothing more, and be told what was the last for this stream.
+    Leaving { id: u64, stream: u64 },
+    /// Everything that it was given is answered, and it takes no more.
+    Left(u64),
+    /// The stream ended.
+    Detached(u64),
+    /// It is no more.
+    Removed(u64),
 }
 
-/// See the module's documentation.
-pub(super) struct Link {
-    pub(super) index: usize,
-    pub(super) name: String,
-    pub(super) channel: PeerChannel,
-    pub(super) hello: Hello,
+/// Starts links.
+#[derive(Debug, Clone)]
+pub(super) struct LinkMaker {
+    pub(super) node: NodeState,
+    pub(super) grpc: GrpcSettings,
     pub(super) settings: LinkSettings,
     pub(super) reactors: Reactors,
     pub(super) events: mpsc::Sender<LinkEvent>,
-    pub(super) queue: mpsc::Receiver<Vec<LinkItem>>,
+    pub(super) problems: mpsc::Sender<String>,
+    pub(super) tasks: TaskTracker,
+    pub(super) stop: CancellationToken,
+    pub(super) next_id: Arc<AtomicU64>,
+}
+
+impl LinkMaker {
+    /// Starts a link to a logic node, whose certificate is for `server_name` where that is given. It ends in order when the
+    /// returned token is cancelled.
+    pub(super) async fn start(&self, peer: Endpoint, server_name: Option<&str>) -> Result<CancellationToken, String> {
+        let (sender, queue) = mpsc::channel(self.settings.queue_batches_max);
+        let retire = CancellationToken::new();
+        let link = Link {
+            id: self.next_id.fetch_add(1, Ordering::Relaxed),
+            name: peer.to_string(),
+            channel: grpc::named_channel(&peer, server_name, &self.grpc, None)?,
+            maker: self.clone(),
+            queue,
+            retire: retire.clone(),
+            streams: 0,
+            refusal: Refusal::default(),
+        };
+        link.tell(LinkEvent::Added(LinkHandle::new(link.id, sender))).await;
+        self.tasks.spawn(link.run());
+        Ok(retire)
+    }
+}
+
+/// See the module's documentation.
+struct Link {
+    id: u64,
+    name: String,
+    channel: PeerChannel,
+    maker: LinkMaker,
+    queue: mpsc::Receiver<Vec<LinkItem>>,
+    retire: CancellationToken,
+    /// How many there were; the last one's number.
+    streams: u64,
+    refusal: Refusal,
+}
+
+/// What logic said when it could not be attached to: said once, not at every attempt.
+#[derive(Debug, Default)]
+struct Refusal {
+    said: String,
+    /// Since when the node's name is another process's.
+    taken_since: Option<Instant>,
 }
 
 /// An attached stream.
 struct Stream {
-    up: mpsc::Sender<Up>,
+    up: Option<mpsc::Sender<Up>>,
     down: Streaming<Down>,
+    /// The name of the logic node.
+    node: String,
+    outbox: VecDeque<Up>,
+    pending: Pending,
+    /// What was last told of this node.
+    told: NodeLoad,
+    phase: Phase,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Serving,
+    /// The distributor was asked for the last item.
+    Leaving,
+    /// The last item is in the outbox.
+    Emptying,
+    /// The users have moved; what still comes down is taken until then.
+    Left(tokio::time::Instant),
 }
 
 /// Why a stream ended.
 enum End {
     Stopped,
+    Left,
     Broken(Status),
 }
 
 impl Link {
-    pub(super) async fn run(mut self, stop: CancellationToken) {
+    async fn run(mut self) {
         let mut backoff = self.first_backoff();
-        loop {
+        let (stop, retire) = (self.maker.stop.clone(), self.retire.clone());
+        while !retire.is_cancelled() {
+            let hello = self.maker.node.hello();
+            let told = hello.load.unwrap_or_default();
             let attached = tokio::select! {
-                attached = attach(self.channel.clone(), self.hello.clone()) => attached,
+                attached = attach(self.channel.clone(), hello) => attached,
                 () = self.refuse_all() => return,
+                () = retire.cancelled() => break,
                 () = stop.cancelled() => return,
             };
             match attached {
-                Ok(stream) => {
+                Ok((up, down, node)) => {
                     backoff = self.first_backoff();
-                    tracing::info!(logic = self.name, "link attached");
+                    self.refusal = Refusal::default();
+                    tracing::info!(logic = self.name, node, "link attached");
                     counter!(names::LINK_ATTACHED, "logic" => self.name.clone()).increment(1);
-                    if let End::Broken(status) = self.serve(stream, &stop).await {
-                        tracing::warn!(logic = self.name, %status, "link broke");
-                    } else {
-                        return;
+                    let stream = Stream {
+                        up: Some(up),
+                        down,
+                        node,
+                        outbox: VecDeque::new(),
+                        pending: Pending::default(),
+                        told,
+                        phase: Phase::Serving,
+                    };
+                    match self.serve(stream).await {
+                        End::Broken(status) => tracing::warn!(logic = self.name, %status, "link broke"),
+                        End::Left => tracing::info!(logic = self.name, "link ended in order"),
+                        End::Stopped => return,
                     }
                 }
-                Err(status) => tracing::warn!(logic = self.name, %status, retry = ?backoff, "cannot attach"),
+                Err(status) => self.note_refusal(&status),
             }
             tokio::select! {
                 () = tokio::time::sleep(backoff) => {}
                 () = self.refuse_all() => return,
+                () = retire.cancelled() => break,
                 () = stop.cancelled() => return,
             }
-            backoff = (backoff * 2).min(Duration::from_millis(self.settings.reconnect_max_ms));
+            backoff = (backoff * 2).min(Duration::from_millis(self.maker.settings.reconnect_max_ms));
         }
+        self.tell(LinkEvent::Removed(self.id)).await;
     }
 
     /// Serves a stream until it ends, and answers what it leaves open.
-    async fn serve(&mut self, stream: Stream, stop: &CancellationToken) -> End {
-        let Stream { up, mut down } = stream;
-        self.tell(LinkEvent::Attached(self.index)).await;
-        let mut pending = Pending::default();
-        let mut outbox = VecDeque::new();
+    async fn serve(&mut self, mut stream: Stream) -> End {
+        self.streams += 1;
+        self.tell(LinkEvent::Attached { id: self.id, node: stream.node.clone() }).await;
+        let (stop, retire) = (self.maker.stop.clone(), self.retire.clone());
+        let mut draining = self.maker.node.draining();
         let mut expiry = tokio::time::interval(EXPIRY_INTERVAL);
+        let mut load = tokio::time::interval(Duration::from_millis(self.maker.settings.load_interval_ms));
         let end = loop {
+            let is_serving = stream.phase == Phase::Serving;
             tokio::select! {
                 // Replies before requests: they are what lets paused connections go on.
                 biased;
-                message = down.message() => match message {
-                    Ok(Some(message)) => downlink::handle(message, &mut pending, &self.reactors).await,
+                message = stream.down.message() => match message {
+                    Ok(Some(message)) => {
+                        let said = downlink::handle(message, &mut stream.pending, &self.maker.reactors).await;
+                        if said == Said::Leaving && is_serving {
+                            self.begin_to_leave(&mut stream).await;
+                        }
+                    }
+                    Ok(None) if stream.has_left() => break End::Left,
                     Ok(None) => break End::Broken(Status::unavailable("the peer ended the stream")),
                     Err(status) => break End::Broken(status),
                 },
                 // Never a plain send: logic may read on only after we took its replies, which is done here, too.
-                permit = up.reserve(), if !outbox.is_empty() => match (permit, outbox.pop_front()) {
-                    (Ok(permit), Some(message)) => permit.send(message),
+                permit = reserve(&stream.up), if !stream.outbox.is_empty() => match (permit, stream.outbox.pop_front()) {
+                    (Ok(permit), Some(message)) => drop(permit.send(message)),
                     _ => break End::Broken(Status::unavailable("the stream takes nothing more")),
                 },
-                Some(batch) = self.queue.recv(), if outbox.len() < OUTBOX_MESSAGES_MAX => {
-                    outbox.push_back(self.pack(batch, &mut pending));
+                Some(batch) = self.queue.recv(), if stream.outbox.len() < OUTBOX_MESSAGES_MAX => {
+                    self.send(batch, &mut stream);
                 }
-                _ = expiry.tick() => outbox.extend(self.expire(&mut pending).await),
+                _ = expiry.tick() => self.expire(&mut stream).await,
+                _ = load.tick() => self.tell_load(&mut stream),
+                _ = changed(&mut draining) => self.tell_load(&mut stream),
+                () = retire.cancelled(), if is_serving => self.begin_to_leave(&mut stream).await,
+                () = over(stream.phase) => break End::Left,
                 () = stop.cancelled() => break End::Stopped,
+            }
+            if stream.is_empty() {
+                stream.up = None;
+                stream.phase = Phase::Left(tokio::time::Instant::now() + LEAVE_TIMEOUT);
+                self.tell(LinkEvent::Left(self.id)).await;
             }
         };
         if let End::Stopped = end {
-            self.finish(&mut pending, outbox, up, down).await;
+            self.finish(&mut stream).await;
         }
-        self.tell(LinkEvent::Detached(self.index)).await;
-        counter!(names::REQUESTS_EXPIRED).increment(pending.len() as u64);
-        for request in pending.take_all() {
-            self.reactors.send(request.connection.reactor(), request.refused(ResultCode::TryAgainLater)).await;
+        self.tell(LinkEvent::Detached(self.id)).await;
+        counter!(names::REQUESTS_EXPIRED).increment(stream.pending.len() as u64);
+        for request in stream.pending.take_all() {
+            let reactor = request.connection.reactor();
+            self.maker.reactors.send(reactor, request.refused(ResultCode::TryAgainLater)).await;
         }
         end
     }
 
-    fn pack(&self, batch: Vec<LinkItem>, pending: &mut Pending) -> Up {
-        uplink::pack(batch, pending, Instant::now() + Duration::from_millis(self.settings.request_timeout_ms))
+    async fn begin_to_leave(&self, stream: &mut Stream) {
+        tracing::info!(logic = self.name, node = stream.node, "leaving a logic node; its users move");
+        stream.phase = Phase::Leaving;
+        self.tell(LinkEvent::Leaving { id: self.id, stream: self.streams }).await;
+    }
+
+    /// Puts a batch into the outbox.
+    fn send(&self, batch: Vec<LinkItem>, stream: &mut Stream) {
+        let deadline = Instant::now() + Duration::from_millis(self.maker.settings.request_timeout_ms);
+        let packed = uplink::pack(batch, &mut stream.pending, deadline);
+        if !packed.message.items.is_empty() && stream.up.is_some() {
+            stream.outbox.push_back(packed.message);
+        }
+        // Another stream's last word is none of this one's.
+        if packed.last_of == Some(self.streams) && stream.phase == Phase::Leaving {
+            stream.phase = Phase::Emptying;
+        }
+    }
+
+    /// Tells logic how full this node is, where that changed.
+    fn tell_load(&self, stream: &mut Stream) {
+        let load = self.maker.node.load();
+        if load != stream.told && stream.up.is_some() {
+            stream.told = load;
+            self.send(vec![uplink::state::node_load(load)], stream);
+        }
     }
 
     /// Sends what is queued, closes our direction, and lets logic end its own.
-    async fn finish(
-        &mut self,
-        pending: &mut Pending,
-        mut outbox: VecDeque<Up>,
-        up: mpsc::Sender<Up>,
-        mut down: Streaming<Down>,
-    ) {
+    async fn finish(&mut self, stream: &mut Stream) {
         self.queue.close();
         while let Some(batch) = self.queue.recv().await {
-            outbox.push_back(self.pack(batch, pending));
+            self.send(batch, stream);
         }
         // Takes `up` along and drops it at its end, which closes our direction.
+        let (up, outbox) = (stream.up.take(), std::mem::take(&mut stream.outbox));
         let send = async move {
+            let Some(up) = up else { return };
             for message in outbox {
                 if up.send(message).await.is_err() {
                     return;
                 }
             }
         };
-        let read = async move { while let Ok(Some(_)) = down.message().await {} };
+        let read = async { while let Ok(Some(_)) = stream.down.message().await {} };
         let both = async { tokio::join!(send, read) };
         if tokio::time::timeout(FINISH_TIMEOUT, both).await.is_err() {
             tracing::debug!(logic = self.name, "the peer did not end its direction in time");
         }
     }
 
-    /// Answers requests whose time is over. A sign-in that logic may still finish is signed out behind it: the message that
-    /// says so is returned.
-    async fn expire(&self, pending: &mut Pending) -> Option<Up> {
-        gauge!(names::REQUESTS_PENDING, "logic" => self.name.clone()).set(pending.len() as f64);
+    /// Answers requests whose time is over. A sign-in that logic may still finish is signed out behind it.
+    async fn expire(&self, stream: &mut Stream) {
+        gauge!(names::REQUESTS_PENDING, "logic" => self.name.clone()).set(stream.pending.len() as f64);
         let now = Instant::now();
         let mut sign_outs = Vec::new();
-        while let Some(request) = pending.take_expired(now) {
+        while let Some(request) = stream.pending.take_expired(now) {
             counter!(names::REQUESTS_EXPIRED).increment(1);
             tracing::warn!(request_id = request.request_id, connection = %request.connection, "logic did not answer in time");
             if let Purpose::SignIn(Identity { user_id, device_id }) = request.purpose {
                 let connection_id = request.connection.number();
                 sign_outs.push(uplink::state::sign_out(SignOut { connection_id, user_id, device_id }));
             }
-            self.reactors.send(request.connection.reactor(), request.refused(ResultCode::TryAgainLater)).await;
+            let reactor = request.connection.reactor();
+            self.maker.reactors.send(reactor, request.refused(ResultCode::TryAgainLater)).await;
         }
-        (!sign_outs.is_empty()).then(|| self.pack(sign_outs, pending))
+        if !sign_outs.is_empty() {
+            self.send(sign_outs, stream);
+        }
     }
 
     /// While there is no stream, what the distributor gave before it knew is answered. Ends when the distributor is gone.
     async fn refuse_all(&mut self) {
         while let Some(batch) = self.queue.recv().await {
             for request in batch.into_iter().filter_map(LinkItem::into_request) {
-                self.reactors.send(request.connection.reactor(), request.refused(ResultCode::TryAgainLater)).await;
+                let reactor = request.connection.reactor();
+                self.maker.reactors.send(reactor, request.refused(ResultCode::TryAgainLater)).await;
             }
+        }
+    }
+
+    /// Says why logic cannot be attached to, once for each reason; gives up the process where its name stays another's.
+    fn note_refusal(&mut self, status: &Status) {
+        if self.refusal.said == status.message() {
+            tracing::debug!(logic = self.name, %status, "still cannot attach");
+        } else {
+            tracing::warn!(logic = self.name, %status, "cannot attach; tried again and again");
+            status.message().clone_into(&mut self.refusal.said);
+        }
+        if status.code() != Code::AlreadyExists {
+            self.refusal.taken_since = None;
+            return;
+        }
+        let since = *self.refusal.taken_since.get_or_insert_with(Instant::now);
+        if since.elapsed() >= Duration::from_millis(self.maker.settings.name_timeout_ms) {
+            // One such problem is enough to end the process.
+            let _said_already = self.maker.problems.try_send(status.message().to_owned()).is_err();
         }
     }
 
     async fn tell(&self, event: LinkEvent) {
         // The distributor outlives the links; if it is gone, the process is ending.
-        let _distributor_gone = self.events.send(event).await.is_err();
+        let _distributor_gone = self.maker.events.send(event).await.is_err();
     }
 
     fn first_backoff(&self) -> Duration {
-        Duration::from_millis(self.settings.reconnect_first_ms)
+        Duration::from_millis(self.maker.settings.reconnect_first_ms)
+    }
+}
+
+impl Stream {
+    /// Whether it has said its last word and has every answer.
+    fn is_empty(&self) -> bool {
+        self.phase == Phase::Emptying && self.outbox.is_empty() && self.pending.len() == 0
+    }
+
+    fn has_left(&self) -> bool {
+        matches!(self.phase, Phase::Left(_))
+    }
+}
+
+/// Ends when a stream whose users have moved should be over.
+async fn over(phase: Phase) {
+    match phase {
+        Phase::Left(deadline) => tokio::time::sleep_until(deadline).await,
+        _ => std::future::pending().await,
+    }
+}
+
+/// A place in the stream; never where our direction is closed.
+async fn reserve(up: &Option<mpsc::Sender<Up>>) -> Result<mpsc::OwnedPermit<Up>, mpsc::error::SendError<()>> {
+    match up {
+        Some(up) => up.clone().reserve_owned().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Ends when the value changed; never where nobody changes it any more.
+async fn changed(value: &mut watch::Receiver<bool>) {
+    if value.changed().await.is_err() {
+        std::future::pending().await
     }
 }
 
 /// Opens a stream and shakes hands.
-async fn attach(channel: PeerChannel, hello: Hello) -> Result<Stream, Status> {
+async fn attach(channel: PeerChannel, hello: Hello) -> Result<(mpsc::Sender<Up>, Streaming<Down>, String), Status> {
     let (up, outgoing) = mpsc::channel(STREAM_MESSAGES);
     let first = Up { hello: Some(hello), items: Vec::new() };
     up.send(first).await.map_err(|_| Status::internal("the stream took no hello"))?;
@@ -230,7 +432,7 @@ async fn attach(channel: PeerChannel, hello: Hello) -> Result<Stream, Status> {
             let problem = format!("the peer speaks link version {}, we speak {LINK_VERSION}", welcome.version);
             return Err(Status::failed_precondition(problem));
         }
-        Ok(Stream { up, down })
+        Ok((up, down, welcome.node))
     };
     let late = |_| Err(Status::deadline_exceeded("the peer said no welcome in time"));
     tokio::time::timeout(WELCOME_TIMEOUT, attach).await.unwrap_or_else(late)

@@ -6,13 +6,16 @@
 //!       └────────────── Command, bounded, then a wake ───────────┘
 //! ```
 //!
-//! Always holds: a user's packets go to one link, in order; every packet that was handed over is answered once, by logic or,
-//! where its link broke or logic was too slow, with "try again later".
+//! [`discovery`] says which logic nodes there are. Always holds: a user's packets go to one link, in order, also when the user
+//! moves to another one; every packet that was handed over is answered once, by logic or, where its link broke or logic was too
+//! slow, with "try again later".
 
 mod calls;
+pub mod discovery;
 mod distributor;
 mod downlink;
 mod link;
+mod node;
 mod pending;
 mod reactors;
 mod tallies;
@@ -21,67 +24,108 @@ mod uplink;
 use std::sync::Arc;
 
 use crossbeam_channel::Receiver;
-use gim_config::{grpc, ready::ReadyPart};
+use gim_config::ready::ReadyPart;
 use tokio::{
     sync::{Notify, mpsc},
     task::JoinHandle,
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{reactor::uplink::UpBatch, settings::ConnSettings};
 
 pub use calls::PushCalls;
+pub use node::NodeState;
 pub use reactors::{ReactorHandle, Reactors};
+
+/// Events of links that the distributor has not seen yet.
+const LINK_EVENTS_MAX: usize = 64;
 
 /// The running bridge.
 #[derive(Debug)]
 pub struct Bridge {
+    node: NodeState,
     stop: CancellationToken,
-    tasks: Vec<JoinHandle<()>>,
+    distributor: JoinHandle<()>,
+    stop_links: CancellationToken,
+    links: TaskTracker,
+    problems: mpsc::Receiver<String>,
 }
 
-/// Starts the distributor and a link per logic node.
-pub fn start(
-    settings: &ConnSettings,
-    batches: Receiver<UpBatch>,
-    notify: Arc<Notify>,
-    reactors: Reactors,
-    ready: ReadyPart,
-) -> Result<Bridge, String> {
-    let stop = CancellationToken::new();
-    let (link_events, events) = mpsc::channel(64);
-    let mut tasks = Vec::new();
-    let mut links = Vec::new();
-    // Tells logic this start of the process from any other one.
-    let epoch = rand::random_range(1..=u64::MAX);
-    for (index, peer) in settings.logic.iter().enumerate() {
-        let (sender, queue) = mpsc::channel(settings.link.queue_batches_max);
-        let link = link::Link {
-            index,
-            name: peer.to_string(),
-            channel: grpc::channel(peer, &settings.grpc, None)?,
-            hello: gim_proto::logic::Hello { version: gim_proto::LINK_VERSION, node: settings.node.clone(), epoch },
-            settings: settings.link.clone(),
-            reactors: reactors.clone(),
-            events: link_events.clone(),
-            queue,
-        };
-        tasks.push(tokio::spawn(link.run(stop.clone())));
-        links.push(distributor::LinkHandle::new(peer.to_string(), sender));
+/// What the bridge works with.
+pub struct Parts {
+    /// What reactors hand over.
+    pub batches: Receiver<UpBatch>,
+    /// Notified when they did.
+    pub notify: Arc<Notify>,
+    /// The way back.
+    pub reactors: Reactors,
+    /// Whether some logic node is attached.
+    pub ready: ReadyPart,
+    /// What logic is told of this node.
+    pub node: NodeState,
+    /// Of names among the logic nodes.
+    pub resolver: Arc<dyn discovery::Resolve>,
+}
+
+impl std::fmt::Debug for Parts {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Parts").field("node", &self.node).finish_non_exhaustive()
     }
-    let distributor = distributor::Distributor::new(links, reactors, ready, &settings.link);
-    tasks.insert(0, tokio::spawn(distributor.run(batches, notify, events, stop.clone())));
-    Ok(Bridge { stop, tasks })
+}
+
+/// Starts the distributor, and a link per logic node.
+pub async fn start(settings: &ConnSettings, parts: Parts) -> Result<Bridge, String> {
+    let Parts { batches, notify, reactors, ready, node, resolver } = parts;
+    let (stop, stop_links, links) = (CancellationToken::new(), CancellationToken::new(), TaskTracker::new());
+    let (link_events, events) = mpsc::channel(LINK_EVENTS_MAX);
+    let (problem_sender, problems) = mpsc::channel(1);
+    let maker = link::LinkMaker {
+        node: node.clone(),
+        grpc: settings.grpc.clone(),
+        settings: settings.link.clone(),
+        reactors: reactors.clone(),
+        events: link_events,
+        problems: problem_sender,
+        tasks: links.clone(),
+        stop: stop_links.clone(),
+        next_id: Arc::default(),
+    };
+    let distributor = distributor::Distributor::new(reactors, ready, &settings.link);
+    let distributor = tokio::spawn(distributor.run(batches, notify, events, stop.clone()));
+    for entry in &settings.logic {
+        match discovery::Name::of(entry) {
+            None => drop(maker.start(entry.clone(), None).await?),
+            Some(name) => {
+                let link = settings.link.clone();
+                links.spawn(discovery::run(name?, resolver.clone(), link, maker.clone(), stop_links.clone()));
+            }
+        }
+    }
+    Ok(Bridge { node, stop, distributor, stop_links, links, problems })
 }
 
 impl Bridge {
+    /// Tells logic that nobody new is to be sent here.
+    pub fn drain(&self) {
+        self.node.drain();
+    }
+
+    /// Waits until this node may not go on.
+    pub async fn failed(&mut self) -> String {
+        match self.problems.recv().await {
+            Some(problem) => problem,
+            None => std::future::pending().await,
+        }
+    }
+
     /// Sends what the reactors said last, then ends. To be called when the reactors have ended.
     pub async fn stop(self) {
         self.stop.cancel();
-        for task in self.tasks {
-            if let Err(error) = task.await {
-                tracing::error!(%error, "a task of the bridge failed");
-            }
+        if let Err(error) = self.distributor.await {
+            tracing::error!(%error, "the distributor failed");
         }
+        self.stop_links.cancel();
+        self.links.close();
+        self.links.wait().await;
     }
 }

@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use gim_proto::logic::{ConnectionUser, NewestSeqQuestion, PushResult, Up, UpItem, up_item::Item};
+use gim_proto::logic::{ConnectionUser, NewestSeqQuestion, PushResult, Up, UpItem, announce::What, up_item::Item};
 
 use super::pending::{Pending, Request};
 
@@ -18,12 +18,22 @@ pub(super) enum LinkItem {
     Heartbeat(ConnectionUser),
     /// A connection that a push did not find: all of a batch travel as one result.
     Gone(u64),
+    /// Nothing follows on the stream of this number.
+    Last(u64),
+}
+
+/// What a batch became.
+pub(super) struct Packed {
+    pub(super) message: Up,
+    /// The stream that this was the last message of, where it says so.
+    pub(super) last_of: Option<u64>,
 }
 
 /// Makers of items that are only told.
 pub(super) mod state {
     use gim_proto::logic::{
-        Announce, PushAllDone, RoomMemberCount, RoomMembers, RoomRelease, SignOut, announce::What, up_item::Item,
+        Announce, NodeLoad, PushAllDone, RoomMemberCount, RoomMembers, RoomRelease, SignOut, announce::What,
+        up_item::Item,
     };
 
     use super::LinkItem;
@@ -44,6 +54,10 @@ pub(super) mod state {
         LinkItem::State(Item::PushAllDone(PushAllDone { message_id }))
     }
 
+    pub(crate) fn node_load(load: NodeLoad) -> LinkItem {
+        LinkItem::State(Item::NodeLoad(load))
+    }
+
     pub(crate) fn announce(what: What) -> LinkItem {
         LinkItem::State(Item::Announce(Announce { what: Some(what) }))
     }
@@ -53,17 +67,40 @@ impl LinkItem {
     pub(super) fn into_request(self) -> Option<Request> {
         match self {
             Self::Request(request, _) => Some(request),
-            Self::State(_) | Self::Heartbeat(_) | Self::Gone(_) => None,
+            Self::State(_) | Self::Heartbeat(_) | Self::Gone(_) | Self::Last(_) => None,
+        }
+    }
+
+    /// The user it is about. What is about no user was told every other logic node as well.
+    pub(super) fn user_id(&self) -> Option<u64> {
+        match self {
+            Self::Request(_, item) | Self::State(item) => Self::user_of(item),
+            Self::Heartbeat(question) => Some(question.user_id),
+            Self::Gone(_) | Self::Last(_) => None,
+        }
+    }
+
+    pub(super) fn user_of(item: &Item) -> Option<u64> {
+        match item {
+            Item::SignIn(sign_in) => Some(sign_in.user_id),
+            Item::SignOut(sign_out) => Some(sign_out.user_id),
+            Item::Packet(packet) => Some(packet.user_id),
+            Item::Announce(announce) => match &announce.what {
+                Some(What::Connection(connection)) => Some(connection.user_id),
+                Some(What::RoomId(_)) | None => None,
+            },
+            _ => None,
         }
     }
 }
 
 /// Packs a batch into one message.
 // path 5/9: to logic over gRPC
-pub(super) fn pack(batch: Vec<LinkItem>, pending: &mut Pending, deadline: Instant) -> Up {
+pub(super) fn pack(batch: Vec<LinkItem>, pending: &mut Pending, deadline: Instant) -> Packed {
     let mut items = Vec::with_capacity(batch.len());
     let mut heartbeats = Vec::new();
     let mut gone_connection_ids = Vec::new();
+    let mut last_of = None;
     for item in batch {
         match item {
             LinkItem::Request(request, mut item) => {
@@ -75,6 +112,7 @@ pub(super) fn pack(batch: Vec<LinkItem>, pending: &mut Pending, deadline: Instan
             LinkItem::State(item) => items.push(UpItem { item: Some(item) }),
             LinkItem::Heartbeat(question) => heartbeats.push(question),
             LinkItem::Gone(connection_id) => gone_connection_ids.push(connection_id),
+            LinkItem::Last(stream) => last_of = Some(stream),
         }
     }
     if !heartbeats.is_empty() {
@@ -83,7 +121,7 @@ pub(super) fn pack(batch: Vec<LinkItem>, pending: &mut Pending, deadline: Instan
     if !gone_connection_ids.is_empty() {
         items.push(UpItem { item: Some(Item::PushResult(PushResult { gone_connection_ids })) });
     }
-    Up { hello: None, items }
+    Packed { message: Up { hello: None, items }, last_of }
 }
 
 /// The id under which a request is found in every log: the client's own, told apart from other clients' by the connection.
@@ -107,6 +145,7 @@ fn put_numbers(item: &mut Item, number: u64, id: String) {
         | Item::NewestSeq(_)
         | Item::PushResult(_)
         | Item::RoomMembers(_)
-        | Item::PushAllDone(_) => {}
+        | Item::PushAllDone(_)
+        | Item::NodeLoad(_) => {}
     }
 }

@@ -15,7 +15,7 @@ use crate::{
     connection::Ending,
     net::socket,
     session::Identity,
-    wire::{encoded::Piece, packet},
+    wire::{encoded::Piece, packet, transport::Entrance},
 };
 
 impl Reactor {
@@ -33,7 +33,8 @@ impl Reactor {
     pub(super) fn close_coded(&mut self, slot: usize, reason: CloseReason, message: &str, code: Option<u16>) {
         let Some(identity) = self.end(slot, reason) else { return };
         if reason.rule().says_goodbye {
-            let (reconnect_after_ms, endpoint) = self.drain.advice(reason, identity.device_id);
+            let entrance = Entrance::of(self.table.peek(slot).and_then(|connection| connection.transport.as_deref()));
+            let (reconnect_after_ms, endpoint) = self.drain.advice(reason, entrance, identity.device_id);
             let goodbye = packet::goodbye(reason, message, reconnect_after_ms, endpoint);
             let Some(connection) = self.table.get(slot) else { return };
             let words = match &connection.transport {

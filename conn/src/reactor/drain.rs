@@ -1,9 +1,11 @@
 //! How a reactor ends: refuse → tell clients, so many per second, with a spread-out reconnect delay → deadline → over.
 
-use gim_proto::CloseReason;
+use std::sync::Arc;
+
+use gim_proto::{CloseReason, logic::NodeAddresses};
 
 use super::Reactor;
-use crate::{connection::Ending, settings::DrainSettings};
+use crate::{connection::Ending, settings::DrainSettings, wire::transport::Entrance};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
@@ -17,11 +19,13 @@ enum Phase {
 pub(super) struct Drain {
     phase: Phase,
     settings: DrainSettings,
+    /// Other nodes that take clients, as logic told last.
+    peers: Arc<Vec<NodeAddresses>>,
 }
 
 impl Drain {
     pub(super) fn new(settings: DrainSettings) -> Self {
-        Self { phase: Phase::Running, settings }
+        Self { phase: Phase::Running, settings, peers: Arc::default() }
     }
 
     pub(super) fn begin(&mut self, now_ms: u64) {
@@ -39,15 +43,37 @@ impl Drain {
         self.phase == Phase::Over
     }
 
-    /// What a goodbye recommends: when to come back, spread by `salt`, and where to.
-    pub(super) fn advice(&self, reason: CloseReason, salt: u64) -> (u32, &str) {
-        match reason {
-            CloseReason::CrServerDraining | CloseReason::CrServerOverloaded => {
-                (spread(salt, self.settings.reconnect_spread_ms), &self.settings.endpoint)
-            }
-            _ => (0, ""),
-        }
+    /// Logic told where else clients may go.
+    pub(super) fn learn(&mut self, peers: Arc<Vec<NodeAddresses>>) {
+        self.peers = peers;
     }
+
+    /// What a goodbye recommends to a client that came through `entrance`: when to come back and where to, both spread by
+    /// `salt`. The endpoint of the settings, or else another node.
+    pub(super) fn advice(&self, reason: CloseReason, entrance: Entrance, salt: u64) -> (u32, &str) {
+        if !matches!(reason, CloseReason::CrServerDraining | CloseReason::CrServerOverloaded) {
+            return (0, "");
+        }
+        let endpoint = match self.settings.endpoint.as_str() {
+            "" => peer(&self.peers, entrance, salt),
+            endpoint => endpoint,
+        };
+        (spread(salt, self.settings.reconnect_spread_ms), endpoint)
+    }
+}
+
+/// One of the nodes that can be reached in the same way, or nothing.
+fn peer(peers: &[NodeAddresses], entrance: Entrance, salt: u64) -> &str {
+    let address_of: fn(&NodeAddresses) -> &str = match entrance {
+        Entrance::Tcp => |node| &node.tcp,
+        Entrance::WebSocket => |node| &node.ws,
+        Entrance::Tls => |node| &node.tls,
+        Entrance::WebSocketTls => |node| &node.wss,
+    };
+    let count = peers.iter().filter(|node| !address_of(node).is_empty()).count();
+    let Some(chosen) = mix(salt).checked_rem(count as u64) else { return "" };
+    let mut addresses = peers.iter().map(address_of).filter(|address| !address.is_empty());
+    addresses.nth(chosen as usize).unwrap_or_default()
 }
 
 impl Reactor {
@@ -78,8 +104,12 @@ impl Reactor {
 
 /// The same salt gets the same delay; many salts share the time evenly.
 fn spread(salt: u64, spread_ms: u32) -> u32 {
-    let mixed = salt.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
-    ((mixed * u64::from(spread_ms)) >> 32) as u32
+    ((mix(salt) * u64::from(spread_ms)) >> 32) as u32
+}
+
+/// 32 bits that neighbouring salts do not share.
+fn mix(salt: u64) -> u64 {
+    salt.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32
 }
 
 #[cfg(test)]
@@ -94,5 +124,29 @@ mod tests {
         }
         assert!(buckets.iter().all(|count| (800..1200).contains(count)), "{buckets:?}");
         assert_eq!(spread(7, 0), 0);
+    }
+
+    #[test]
+    fn clients_are_sent_to_other_nodes_by_the_way_they_came_spread_evenly() {
+        let node = |number: u32| NodeAddresses {
+            tcp: format!("conn-{number}:8002"),
+            ws: if number == 3 { String::new() } else { format!("ws://conn-{number}/ws") },
+            ..NodeAddresses::default()
+        };
+        let mut drain = Drain::new(DrainSettings::default());
+        let draining = CloseReason::CrServerDraining;
+        assert_eq!(drain.advice(draining, Entrance::Tcp, 1).1, "", "nobody else is known");
+        drain.learn(Arc::new(vec![node(1), node(2), node(3)]));
+        let mut told = std::collections::BTreeMap::<&str, u32>::new();
+        for salt in 0..3000 {
+            *told.entry(drain.advice(draining, Entrance::Tcp, salt).1).or_default() += 1;
+        }
+        assert_eq!(told.keys().copied().collect::<Vec<_>>(), ["conn-1:8002", "conn-2:8002", "conn-3:8002"]);
+        assert!(told.values().all(|count| (800..1200).contains(count)), "{told:?}");
+        assert!((0..100).all(|salt| drain.advice(draining, Entrance::WebSocket, salt).1.starts_with("ws://conn-")));
+        assert_eq!(drain.advice(draining, Entrance::Tls, 1).1, "");
+        assert_eq!(drain.advice(CloseReason::CrKicked, Entrance::Tcp, 1), (0, ""));
+        drain.settings.endpoint = "balancer:8002".into();
+        assert_eq!(drain.advice(draining, Entrance::Tcp, 1).1, "balancer:8002", "what the operator says counts");
     }
 }

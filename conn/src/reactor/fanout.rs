@@ -98,10 +98,11 @@ impl Reactor {
         for slot in from..to {
             let Some(found) = self.table.peek(slot) else { continue };
             let Some(identity) = found.session.identity() else { continue };
+            let age_ms = self.now_ms.saturating_sub(found.session.live_since_ms());
             let since_ms = self.unix_ms(found.session.live_since_ms());
             let connection = self.connection_id(slot, found.generation);
             let large_group_ids = self.groups.of(slot);
-            self.uplink.push(UpItem::Live { connection, identity, since_ms, large_group_ids });
+            self.uplink.push(UpItem::Live { connection, identity, since_ms, age_ms, large_group_ids });
         }
         self.announce_from = (to < self.table.slots_end()).then_some(to);
     }

@@ -3,7 +3,9 @@
 //! Every command that names a connection carries its id; one that names a connection that is gone does nothing, is counted,
 //! and where logic should know, is answered (step 8 of the packet path).
 
-use gim_proto::{CloseReason, connect::PacketCommand};
+use std::sync::Arc;
+
+use gim_proto::{CloseReason, connect::PacketCommand, logic::NodeAddresses};
 
 use super::{Reactor, uplink::UpItem};
 use crate::{
@@ -110,6 +112,8 @@ pub enum Command {
     },
     /// Begin TLS connections with these from now on; those that are there keep theirs.
     Tls(TlsConfigs),
+    /// Where to send those who are sent away.
+    Peers(Arc<Vec<NodeAddresses>>),
     /// Tell the bridge of every live connection.
     Announce,
     /// Close everybody in an orderly way, then end.
@@ -184,6 +188,7 @@ impl Reactor {
             },
             Command::Announce => self.announce_from = Some(0),
             Command::Tls(configs) => self.tls = Some(configs),
+            Command::Peers(peers) => self.drain.learn(peers),
             Command::Drain => self.drain.begin(self.now_ms),
         }
     }

@@ -53,6 +53,11 @@ impl Quota {
         Self { connections: AtomicUsize::new(0), connections_max, addresses }
     }
 
+    /// How many connections there are, and may be.
+    pub fn usage(&self) -> (usize, usize) {
+        (self.connections.load(Ordering::Relaxed), self.connections_max)
+    }
+
     /// Takes a connection of the process and of its address. `None`, and nothing is taken, where either is at its cap.
     pub fn take(&self, address: IpAddr) -> Option<Share> {
         if self.connections.fetch_add(1, Ordering::Relaxed) < self.connections_max

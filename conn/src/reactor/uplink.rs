@@ -80,6 +80,8 @@ pub enum UpItem {
         identity: Identity,
         /// Unix time at which it signed in.
         since_ms: i64,
+        /// How long ago that was.
+        age_ms: u64,
         /// The large groups that it is in.
         large_group_ids: Box<[u64]>,
     },

@@ -76,6 +76,19 @@ impl Entrance {
     }
 }
 
+impl Entrance {
+    /// The way in that a connection with these layers came through.
+    pub fn of(transport: Option<&Transport>) -> Self {
+        let Some(transport) = transport else { return Self::Tcp };
+        match (transport.tls.is_some(), transport.web != Web::None) {
+            (false, false) => Self::Tcp,
+            (false, true) => Self::WebSocket,
+            (true, false) => Self::Tls,
+            (true, true) => Self::WebSocketTls,
+        }
+    }
+}
+
 impl TlsConfigs {
     /// The TLS of connections through this entrance.
     pub fn of(&self, entrance: Entrance) -> Option<&Arc<ServerConfig>> {

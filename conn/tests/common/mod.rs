@@ -15,7 +15,11 @@ use std::{
 };
 
 use gim_config::{grpc::GrpcSettings, listen::Endpoint, service::Running as _};
-use gim_conn::{Conn, ConnSettings, wire::transport::Entrance};
+use gim_conn::{
+    Conn, ConnSettings,
+    bridge::discovery::{Resolve, SystemResolver},
+    wire::transport::Entrance,
+};
 use gim_proto::{
     CloseReason, LINK_VERSION,
     client::{Client, ClientError},
@@ -56,6 +60,7 @@ type DownStream = Arc<Mutex<Option<async_mpsc::Sender<Result<Down, Status>>>>>;
 pub struct Logic {
     pub hellos: mpsc::Receiver<Hello>,
     items: mpsc::Receiver<up_item::Item>,
+    last: mpsc::Receiver<()>,
     down: DownStream,
 }
 
@@ -74,16 +79,47 @@ impl Harness {
     }
 
     pub fn start_with(script: Script, change: impl FnOnce(&mut ConnSettings)) -> Self {
+        let mut harness = Self::start_unattached(script, change, Arc::new(SystemResolver));
+        harness.await_link();
+        harness
+    }
+
+    /// With a resolver of its own for names among the logic nodes, and without waiting for a link.
+    pub fn start_unattached(
+        script: Script,
+        change: impl FnOnce(&mut ConnSettings),
+        resolver: Arc<dyn Resolve>,
+    ) -> Self {
         let runtime = Runtime::new().unwrap();
         let (logic, address) = runtime.block_on(Logic::start(script));
         let mut settings = settings(address);
         change(&mut settings);
-        let conn = runtime.block_on(async {
-            let conn = gim_conn::start(settings).await.unwrap();
-            tokio::time::timeout(PATIENCE, conn.readiness().wait()).await.expect("the link attaches");
-            conn
-        });
+        let conn = runtime.block_on(gim_conn::start_with(settings, resolver)).unwrap();
         Self { logic, tcp: conn.tcp_address(), grpc: conn.grpc_address(), conn: Some(conn), runtime }
+    }
+
+    /// Waits until the node is ready.
+    pub fn await_link(&mut self) {
+        let readiness = self.conn.as_ref().expect("not stopped").readiness().clone();
+        self.wait(readiness.wait());
+    }
+
+    /// Whether the node takes requests.
+    pub fn is_ready(&self) -> bool {
+        self.conn.as_ref().expect("not stopped").readiness().missing().is_empty()
+    }
+
+    /// Waits until the node ends by itself; returns why.
+    pub fn await_failure(&mut self) -> String {
+        let mut conn = self.conn.take().expect("not stopped");
+        let problem = self.wait(conn.failed());
+        self.conn = Some(conn);
+        problem
+    }
+
+    /// Another logic node, and where it is.
+    pub fn start_logic(&self, script: Script) -> (Logic, SocketAddr) {
+        self.runtime.block_on(Logic::start(script))
     }
 
     pub fn connect(&self) -> Client {
@@ -135,14 +171,17 @@ impl Logic {
     async fn start(script: Script) -> (Self, SocketAddr) {
         let (hello_sender, hellos) = mpsc::channel();
         let (item_sender, items) = mpsc::channel();
+        let (last_sender, last) = mpsc::channel();
         let down = Arc::new(Mutex::new(None));
-        let service =
-            LinkServiceServer::new(LinkStub { script, hellos: hello_sender, items: item_sender, down: down.clone() });
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
+        let name = format!("logic-{}", address.port());
+        let stub =
+            LinkStub { name, script, hellos: hello_sender, items: item_sender, last: last_sender, down: down.clone() };
+        let service = LinkServiceServer::new(stub);
         let server = tonic::transport::Server::builder().add_service(service);
         tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
-        (Self { hellos, items, down }, address)
+        (Self { hellos, items, last, down }, address)
     }
 
     /// The next item that `pick` takes; others are passed over.
@@ -179,6 +218,21 @@ impl Logic {
         matches!(self.items.recv_timeout(Duration::from_millis(50)), Err(RecvTimeoutError::Timeout))
     }
 
+    /// Waits until it is attached to.
+    pub fn await_hello(&self) -> Hello {
+        self.hellos.recv_timeout(PATIENCE).expect("somebody attaches")
+    }
+
+    /// Waits until the conn node ended its direction of the stream.
+    pub fn await_last(&self) {
+        self.last.recv_timeout(PATIENCE).expect("the stream ends");
+    }
+
+    /// Whether the conn node ended its direction of the stream.
+    pub fn has_said_last(&self) -> bool {
+        self.last.try_recv().is_ok()
+    }
+
     pub fn say(&self, item: down_item::Item) {
         let down = self.down.lock().unwrap().clone().expect("the link is attached");
         down.blocking_send(Ok(Down { welcome: None, items: vec![DownItem { item: Some(item) }] })).unwrap();
@@ -200,9 +254,11 @@ impl Logic {
 }
 
 struct LinkStub {
+    name: String,
     script: Script,
     hellos: mpsc::Sender<Hello>,
     items: mpsc::Sender<up_item::Item>,
+    last: mpsc::Sender<()>,
     down: DownStream,
 }
 
@@ -215,11 +271,11 @@ impl LinkService for LinkStub {
         let hello = up.message().await?.and_then(|first| first.hello).expect("hello comes first");
         self.hellos.send(hello).unwrap();
         let (sender, receiver) = async_mpsc::channel(1024);
-        let welcome = Welcome { version: LINK_VERSION, node: "logic-stub".into() };
+        let welcome = Welcome { version: LINK_VERSION, node: self.name.clone() };
         sender.send(Ok(Down { welcome: Some(welcome), items: Vec::new() })).await.unwrap();
         *self.down.lock().unwrap() = Some(sender.clone());
         let weak = sender.downgrade();
-        let (script, items) = (self.script, self.items.clone());
+        let (script, items, last) = (self.script, self.items.clone(), self.last.clone());
         tokio::spawn(async move {
             while let Ok(Some(message)) = up.message().await {
                 for item in message.items.into_iter().filter_map(|item| item.item) {
@@ -235,6 +291,8 @@ impl LinkService for LinkStub {
                     }
                 }
             }
+            // The test may be over.
+            let _nobody_waits = last.send(()).is_err();
         });
         Ok(Response::new(ReceiverStream::new(receiver)))
     }

@@ -135,7 +135,7 @@ mod tests {
 
     #[test]
     fn a_hello_is_checked_before_anything_else() {
-        let hello = |version, node: &str, epoch| Hello { version, node: node.into(), epoch };
+        let hello = |version, node: &str, epoch| Hello { version, node: node.into(), epoch, ..Hello::default() };
         let problem = |hello: Option<Hello>| check_hello(hello.as_ref()).unwrap_err().message().to_owned();
         assert!(check_hello(Some(&hello(LINK_VERSION, "conn-1", 1))).is_ok());
         assert!(problem(None).starts_with("hello: must be on the first message"));

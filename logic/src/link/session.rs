@@ -144,6 +144,7 @@ impl Session {
             UpItemKind::PushResult(result) => self.context.forget(&result.gone_connection_ids).await,
             UpItemKind::RoomMembers(counts) => self.context.link.tally.count_rooms(&counts.rooms),
             UpItemKind::PushAllDone(done) => self.context.link.tally.end_push_to_all(done.message_id),
+            UpItemKind::NodeLoad(load) => self.context.link.tally.set_load(load),
             UpItemKind::Announce(_) => unreachable!("announcements are gathered before"),
         }
     }

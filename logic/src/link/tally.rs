@@ -1,5 +1,5 @@
-//! What an attached conn node told of itself: how many connections are in which room, and which pushes to all it is busy with.
-//! Any task.
+//! What an attached conn node told of itself: how full it is, how many connections are in which room, and which pushes to all it
+//! is busy with. Any task.
 //!
 //! Every conn node tells every logic node, so each of them can answer for all. Bounded by the node: a room it names has a
 //! connection there, and pushes to all have a limit.
@@ -7,7 +7,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use foldhash::{HashMap, HashSet};
-use gim_proto::logic::RoomMemberCount;
+use gim_proto::logic::{NodeLoad, RoomMemberCount};
 
 /// See the module's documentation.
 #[derive(Debug, Default)]
@@ -19,9 +19,20 @@ pub struct Tally {
 struct State {
     room_members: HashMap<u64, u64>,
     pushes_to_all: HashSet<u64>,
+    load: NodeLoad,
 }
 
 impl Tally {
+    /// The node said how full it is.
+    pub fn set_load(&self, load: NodeLoad) {
+        self.lock().load = load;
+    }
+
+    /// How full it is.
+    pub fn load(&self) -> NodeLoad {
+        self.lock().load
+    }
+
     /// Takes over how many connections are in rooms.
     pub fn count_rooms(&self, rooms: &[RoomMemberCount]) {
         let mut state = self.lock();

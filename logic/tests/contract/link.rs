@@ -53,7 +53,7 @@ async fn online(server: &crate::support::Server, user_id: u64) -> Vec<(u64, Stri
 async fn a_stream_begins_with_a_hello_of_the_same_version() {
     let server = server().await;
     let attach = |hello: Option<Hello>| Conn::attach_with(server.channel.clone(), Up { hello, items: Vec::new() });
-    let older = Hello { version: 0, node: "conn-1".into(), epoch: 1 };
+    let older = Hello { version: 0, node: "conn-1".into(), epoch: 1, ..Hello::default() };
     let Err(status) = attach(Some(older)).await else { panic!("an older version was let in") };
     assert_eq!(status.code(), tonic::Code::FailedPrecondition);
     assert!(status.message().starts_with("hello.version: this logic speaks version 1"), "{}", status.message());
@@ -388,7 +388,7 @@ async fn a_node_that_comes_back_announces_its_connections_and_learns_what_they_m
         user_id: 7,
         device_id: 70,
         since_ms: i64::MAX,
-        large_group_ids: Vec::new(),
+        ..LiveConnection::default()
     };
     back.announce(std::slice::from_ref(&live)).await;
     let Item::NewestSeq(answer) = back.next().await else { panic!("no newest seq") };

@@ -39,7 +39,7 @@ impl Conn {
 
     /// Attaches as this process.
     pub async fn attach(server: &Server, node: &str, epoch: u64) -> Conn {
-        let hello = Hello { version: LINK_VERSION, node: node.into(), epoch };
+        let hello = Hello { version: LINK_VERSION, node: node.into(), epoch, ..Hello::default() };
         Self::attach_with(server.channel.clone(), Up { hello: Some(hello), items: Vec::new() }).await.unwrap()
     }
 

@@ -31,6 +31,14 @@ fn subscribed() -> RoomSubscribed {
     RoomSubscribed { room_id: 101, retained: vec!["first".into(), "second".into()] }
 }
 
+fn addresses() -> NodeAddresses {
+    NodeAddresses { tcp: "tcp".into(), ws: "ws".into(), tls: "tls".into(), wss: "wss".into() }
+}
+
+fn load() -> NodeLoad {
+    NodeLoad { connections: 101, connections_max: 102, is_draining: true }
+}
+
 fn room_members() -> RoomMemberCount {
     RoomMemberCount { room_id: 101, members: 102 }
 }
@@ -40,13 +48,18 @@ pub fn samples() -> Vec<Sample> {
 }
 
 fn up_samples() -> Vec<Sample> {
-    let hello = Hello { version: 101, node: "node".into(), epoch: 103 };
+    let (addresses, load) = (addresses(), load());
+    let hello = Hello { version: 101, node: "node".into(), epoch: 103, ..Hello::default() };
+    let registering = Hello { addresses: Some(addresses.clone()), load: Some(load), ..hello.clone() };
     vec![
         sample(
             "logic.Up",
             Up { hello: Some(hello.clone()), items: vec![up(up_item::Item::SignOut(sign_out())), UpItem::default()] },
         ),
         sample("logic.Hello", hello),
+        sample("logic.Hello.addresses", registering),
+        sample("logic.NodeAddresses", addresses),
+        sample("logic.NodeLoad", load),
         sample(
             "logic.SignIn",
             SignIn {
@@ -81,6 +94,7 @@ fn up_samples() -> Vec<Sample> {
             "logic.LiveConnection.large_group_ids",
             LiveConnection { large_group_ids: vec![105, 1005], ..LiveConnection::default() },
         ),
+        sample("logic.LiveConnection.age_ms", LiveConnection { age_ms: Some(106), ..LiveConnection::default() }),
         sample(
             "logic.NewestSeqQuestion",
             NewestSeqQuestion { connections: vec![ConnectionUser { connection_id: 101, user_id: 102 }] },
@@ -103,6 +117,7 @@ fn up_item_samples() -> Vec<Sample> {
         sample("logic.UpItem.newest_seq", up(Item::NewestSeq(NewestSeqQuestion { connections: vec![] }))),
         sample("logic.UpItem.room_members", up(Item::RoomMembers(RoomMembers { rooms: vec![room_members()] }))),
         sample("logic.UpItem.push_all_done", up(Item::PushAllDone(PushAllDone { message_id: 9 }))),
+        sample("logic.UpItem.node_load", up(Item::NodeLoad(load()))),
         sample("logic.UpItem.push_result", up(Item::PushResult(PushResult { gone_connection_ids: vec![7] }))),
     ]
 }
@@ -175,6 +190,8 @@ fn down_samples() -> Vec<Sample> {
             },
         ),
         sample("logic.GroupNews", GroupNews { groups: vec![GroupSeq { group_id: 101, newest_seq: 102 }] }),
+        sample("logic.Leaving", Leaving {}),
+        sample("logic.PeerNodes", PeerNodes { nodes: vec![addresses()] }),
         sample("logic.GroupSeq", GroupSeq { group_id: 101, newest_seq: 102 }),
     ]
 }
@@ -202,5 +219,7 @@ fn down_item_samples() -> Vec<Sample> {
         ),
         sample("logic.DownItem.group_push", down(Item::GroupPush(GroupPush { group_id: 10, ..GroupPush::default() }))),
         sample("logic.DownItem.group_news", down(Item::GroupNews(GroupNews { groups: vec![] }))),
+        sample("logic.DownItem.leaving", down(Item::Leaving(Leaving {}))),
+        sample("logic.DownItem.peer_nodes", down(Item::PeerNodes(PeerNodes { nodes: vec![addresses()] }))),
     ]
 }

@@ -181,7 +181,7 @@ fn member_samples() -> Vec<Sample> {
 }
 
 fn room_samples() -> Vec<Sample> {
-    let node = ConnNode { tcp: "tcp".into(), ws: "ws".into(), weight: 103 };
+    let node = ConnNode { tcp: "tcp".into(), ws: "ws".into(), weight: 103, ..ConnNode::default() };
     let backoff = Backoff { first_ms: 101, max_ms: 102 };
     vec![
         sample(
@@ -211,6 +211,7 @@ fn room_samples() -> Vec<Sample> {
             LocateReply { nodes: vec![node.clone()], heartbeat_s: 102, backoff: Some(backoff) },
         ),
         sample("logic.ConnNode", node),
+        sample("logic.ConnNode.tls", ConnNode { tls: "tls".into(), wss: "wss".into(), ..ConnNode::default() }),
         sample("logic.Backoff", backoff),
     ]
 }

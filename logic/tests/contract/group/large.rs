@@ -138,6 +138,7 @@ async fn a_node_that_comes_back_is_told_what_changed_and_how_far_groups_got() {
         device_id: user_id * 10,
         since_ms: clock::now_ms(),
         large_group_ids,
+        ..LiveConnection::default()
     };
     conn.announce(&[live(7, 700, vec![]), live(8, 800, vec![group_id, left])]).await;
     let first = seats(&mut conn).await;
@@ -237,6 +238,7 @@ async fn a_group_of_a_hundred_thousand_costs_one_row_and_one_item_per_node() {
             device_id: user_id,
             since_ms: clock::now_ms(),
             large_group_ids: vec![],
+            ..LiveConnection::default()
         };
         let connections: Vec<LiveConnection> = mine.map(live).collect();
         for part in connections.chunks(10_000) {

@@ -1,0 +1,61 @@
+//! What this node tells logic of itself: who it is, where clients reach it, how full it is. Shared by all links; any task.
+
+use std::sync::Arc;
+
+use gim_proto::{
+    LINK_VERSION,
+    logic::{Hello, NodeAddresses, NodeLoad},
+};
+use tokio::sync::watch;
+
+use crate::reactor::quota::Quota;
+
+/// See the module's documentation.
+#[derive(Debug, Clone)]
+pub struct NodeState {
+    name: String,
+    /// Tells logic this start of the process from any other one.
+    epoch: u64,
+    addresses: NodeAddresses,
+    quota: Arc<Quota>,
+    is_draining: watch::Sender<bool>,
+}
+
+impl NodeState {
+    /// A node that is about to start.
+    pub fn new(name: String, addresses: NodeAddresses, quota: Arc<Quota>) -> Self {
+        let epoch = rand::random_range(1..=u64::MAX);
+        Self { name, epoch, addresses, quota, is_draining: watch::Sender::new(false) }
+    }
+
+    /// From now on nobody new is to be sent to it.
+    pub fn drain(&self) {
+        self.is_draining.send_replace(true);
+    }
+
+    /// Tells of [`NodeState::drain`].
+    pub(super) fn draining(&self) -> watch::Receiver<bool> {
+        self.is_draining.subscribe()
+    }
+
+    /// The first word of a stream.
+    pub(super) fn hello(&self) -> Hello {
+        Hello {
+            version: LINK_VERSION,
+            node: self.name.clone(),
+            epoch: self.epoch,
+            addresses: Some(self.addresses.clone()),
+            load: Some(self.load()),
+        }
+    }
+
+    /// How full it is now.
+    pub(super) fn load(&self) -> NodeLoad {
+        let (connections, connections_max) = self.quota.usage();
+        NodeLoad {
+            connections: connections as u64,
+            connections_max: connections_max as u64,
+            is_draining: *self.is_draining.borrow(),
+        }
+    }
+}
