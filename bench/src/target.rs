@@ -5,8 +5,10 @@
 use std::{
     cell::Cell,
     error::Error,
+    fs,
     future::Future,
     net::{SocketAddr, TcpStream, ToSocketAddrs as _},
+    path::PathBuf,
     time::Duration,
 };
 
@@ -16,7 +18,7 @@ use serde_json::{Value, json};
 use tokio::runtime::{Handle, Runtime};
 use tonic::{
     Request, Response, Status,
-    transport::{Channel, Endpoint},
+    transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity},
 };
 
 use crate::swarm::transport::{Gate, Transport};
@@ -56,6 +58,15 @@ pub struct TargetArguments {
     /// What internal services beyond loopback ask their callers for
     #[arg(long, value_name = "TOKEN", env = "GIM_BENCH_INTERNAL_TOKEN", hide_env_values = true, default_value = "")]
     internal_token: String,
+    /// PEM file of the authority that is believed, where services are called by https://
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
+    /// PEM file of the certificate that is shown to services that ask their callers for one
+    #[arg(long, value_name = "FILE", requires = "key")]
+    certificate: Option<PathBuf>,
+    /// PEM file of its key
+    #[arg(long, value_name = "FILE", requires = "certificate")]
+    key: Option<PathBuf>,
 }
 
 impl TargetArguments {
@@ -99,6 +110,19 @@ impl TargetArguments {
         &self.internal_token
     }
 
+    /// What is shown and believed where services are called by https://.
+    fn tls(&self) -> anyhow::Result<ClientTlsConfig> {
+        let read = |path: &PathBuf| fs::read(path).with_context(|| format!("cannot read {}", path.display()));
+        let mut tls = ClientTlsConfig::new();
+        if let Some(ca) = &self.ca {
+            tls = tls.ca_certificate(Certificate::from_pem(read(ca)?));
+        }
+        if let (Some(certificate), Some(key)) = (&self.certificate, &self.key) {
+            tls = tls.identity(Identity::from_pem(read(certificate)?, read(key)?));
+        }
+        Ok(tls)
+    }
+
     /// The addresses, for the report.
     pub fn to_json(&self) -> Value {
         json!({
@@ -129,12 +153,12 @@ impl Target {
     /// Connects to all three services; the error names the one that cannot be reached.
     pub fn reach(arguments: &TargetArguments, run: &str) -> anyhow::Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-        let gates = arguments.gates()?;
+        let (gates, tls) = (arguments.gates()?, arguments.tls()?);
         let target = Self {
             tcp_names: arguments.tcp(),
             gates,
-            logic: runtime.block_on(channel("logic", &arguments.logic()))?,
-            business: runtime.block_on(channel("business", &arguments.business()))?,
+            logic: runtime.block_on(channel("logic", &arguments.logic(), &tls))?,
+            business: runtime.block_on(channel("business", &arguments.business(), &tls))?,
             internal_token: arguments.internal_token.clone(),
             run: run.to_owned(),
             calls: Cell::new(0),
@@ -224,9 +248,12 @@ fn resolve(name: &str) -> anyhow::Result<SocketAddr> {
     addresses.next().ok_or_else(|| anyhow!("cannot reach conn at {name}: the name has no address"))
 }
 
-async fn channel(service: &str, url: &str) -> anyhow::Result<Channel> {
+async fn channel(service: &str, url: &str, tls: &ClientTlsConfig) -> anyhow::Result<Channel> {
     let fail = |error: &tonic::transport::Error| anyhow!("cannot reach {service} at {url}: {}", root_cause(error));
-    let endpoint = Endpoint::from_shared(url.to_owned()).map_err(|error| fail(&error))?;
+    let mut endpoint = Endpoint::from_shared(url.to_owned()).map_err(|error| fail(&error))?;
+    if url.starts_with("https://") {
+        endpoint = endpoint.tls_config(tls.clone()).map_err(|error| fail(&error))?;
+    }
     endpoint.connect_timeout(DEADLINE).tcp_nodelay(true).connect().await.map_err(|error| fail(&error))
 }
 

@@ -26,18 +26,19 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-fn smoke(server: &Server, options: &[&str]) -> Child {
+fn smoke(server: &Server, global: &[&str], options: &[&str]) -> Child {
     let [_, (_, logic, _), (_, business, _)] = server.services();
-    let (tcp, logic) = (server.tcp_address().to_string(), format!("http://{logic}"));
-    let business = format!("http://{business}");
+    let scheme = if server.certificates.is_some() { "https" } else { "http" };
+    let (tcp, logic) = (server.tcp_address().to_string(), format!("{scheme}://{logic}"));
+    let business = format!("{scheme}://{business}");
     let addresses = ["smoke", "--tcp", &tcp, "--logic", &logic, "--business", &business];
-    gim_bench(&[options, &addresses].concat())
+    gim_bench(&[global, &addresses, options].concat())
 }
 
 #[test]
 fn the_smoke_run_passes_twice_at_the_same_time() {
     let server = Server::start();
-    let children = [smoke(&server, &[]), smoke(&server, &["--json"])];
+    let children = [smoke(&server, &[], &[]), smoke(&server, &["--json"], &[])];
     let [table, json]: [Output; 2] =
         children.map(|child| thread::spawn(|| child.wait_with_output().unwrap())).map(|thread| thread.join().unwrap());
     assert!(table.status.success(), "{}{}", text(&table.stdout), text(&table.stderr));
@@ -45,6 +46,26 @@ fn the_smoke_run_passes_twice_at_the_same_time() {
     let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
     assert_eq!((&json["scenario"], &json["passed"]), (&"smoke".into(), &true.into()), "{json:#}");
     assert!(json["checks"].as_array().unwrap().iter().all(|check| check["ok"] == true));
+}
+
+#[test]
+fn services_that_ask_for_certificates_are_shown_one() {
+    let server = Server::start_certified();
+    let files = server.certificates.clone().unwrap();
+    let run = |names: &[&str]| {
+        let files = [&files.ca, &files.certificate, &files.key].map(|path| path.to_str().unwrap());
+        let options = names.iter().zip(files).flat_map(|(name, file)| [*name, file]).collect::<Vec<_>>();
+        smoke(&server, &[], &options).wait_with_output().unwrap()
+    };
+    let output = run(&["--ca", "--certificate", "--key"]);
+    assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
+    let output = run(&["--ca"]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = text(&output.stderr);
+    assert!(said.contains("this service needs a certificate of its caller"), "{said}");
+    let output = run(&[]);
+    let said = text(&output.stderr);
+    assert!(said.starts_with("gim-bench: cannot reach logic at https://"), "{said}");
 }
 
 #[test]

@@ -193,8 +193,11 @@ impl Settings for BusinessSettings {
 
 impl LogicSettings {
     fn validate(&self) -> Result<(), String> {
-        if !self.endpoint.to_string().starts_with("http://") {
-            return Err(format!("logic.endpoint: `{}` must have the form http://host:port", self.endpoint));
+        let endpoint = self.endpoint.to_string();
+        if !["http://", "https://"].iter().any(|scheme| endpoint.starts_with(scheme)) {
+            return Err(format!(
+                "logic.endpoint: `{endpoint}` must have the form http://host:port or https://host:port"
+            ));
         }
         within("logic.call_timeout_ms", self.call_timeout_ms, 1, 600_000)
     }

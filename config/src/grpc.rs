@@ -3,7 +3,7 @@
 //! Serving adds health, reflection, a span with the request id, a metric per method, and the internal token to what a
 //! service registers. Calling goes over lazily connected channels, so that services may start in any order.
 
-use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, task, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, task, time::Duration};
 
 use gim_proto::{ResultCode, metadata};
 use serde::{Deserialize, Serialize};
@@ -115,6 +115,7 @@ pub async fn serve(
     mut routes: RoutesBuilder,
     service_names: &[&str],
 ) -> Result<GrpcServer, ListenError> {
+    let tls = peer_tls::server(settings).map_err(ListenError::Settings)?;
     let listener = settings.listen.listen().await?;
     let address = listener
         .local_addr()
@@ -126,12 +127,11 @@ pub async fn serve(
     routes.add_service(health_service);
     add_reflection(&mut routes);
     let (stop, mut stopped) = watch::channel(false);
-    let refused =
-        |problem: String| ListenError::Refused { address: address.to_string(), source: io::Error::other(problem) };
     let mut server = Server::builder();
-    if let Some(tls) = peer_tls::server(settings).map_err(refused)? {
-        server =
-            server.tls_config(tls).map_err(|error| refused(format!("grpc.certificate: {}", root_cause(&error))))?;
+    if let Some(tls) = tls {
+        server = server
+            .tls_config(tls)
+            .map_err(|error| ListenError::Settings(format!("grpc.certificate: {}", root_cause(&error))))?;
     }
     let needs_certificate = !settings.client_ca.as_os_str().is_empty();
     let server = server

@@ -5,6 +5,7 @@
 //! - [`logging`]: structured logs on standard error
 //! - [`ready`] and [`admin`]: `/metrics`, `/healthz` and `/readyz` on a listener of their own
 //! - [`grpc`]: serving with health, reflection, request ids and the internal token; lazily connected channels
+//! - [`certificate`]: certificates and keys, checked at start
 //! - [`gather`]: questions that share a read; [`jwt`]: algorithms and key files of JSON Web Tokens
 //! - [`shutdown`]: the first signal drains, the second stops
 //! - [`sql`] (feature `sql`): opening and migrating a database
@@ -15,6 +16,7 @@
 
 pub mod admin;
 pub mod args;
+pub mod certificate;
 pub mod gather;
 pub mod grpc;
 pub mod jwt;

@@ -35,6 +35,9 @@ pub enum ListenError {
         /// What the system said.
         source: io::Error,
     },
+    /// What the settings say that it should show or believe is of no use.
+    #[error("settings: {0}")]
+    Settings(String),
 }
 
 impl ListenError {

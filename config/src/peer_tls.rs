@@ -2,12 +2,13 @@
 
 use std::path::Path;
 
+use rustls::crypto::ring;
 use tonic::transport::{
     Certificate, ClientTlsConfig, Identity, ServerTlsConfig,
     server::{TcpConnectInfo, TlsConnectInfo},
 };
 
-use crate::grpc::GrpcSettings;
+use crate::{certificate, grpc::GrpcSettings};
 
 /// What a server shows and asks for; `None` where it serves without TLS.
 pub(crate) fn server(settings: &GrpcSettings) -> Result<Option<ServerTlsConfig>, String> {
@@ -17,7 +18,7 @@ pub(crate) fn server(settings: &GrpcSettings) -> Result<Option<ServerTlsConfig>,
         return Ok(Some(config));
     }
     // Clients call here too, and need none; who may call what is judged call by call.
-    let authority = Certificate::from_pem(read("grpc.client_ca", &settings.client_ca)?);
+    let authority = authority("grpc.client_ca", &settings.client_ca)?;
     Ok(Some(config.client_ca_root(authority).client_auth_optional(true)))
 }
 
@@ -26,7 +27,7 @@ pub(crate) fn client(settings: &GrpcSettings) -> Result<ClientTlsConfig, String>
     if settings.server_ca.as_os_str().is_empty() {
         return Err("grpc.server_ca: must be set to call an https:// address".into());
     }
-    let authority = Certificate::from_pem(read("grpc.server_ca", &settings.server_ca)?);
+    let authority = authority("grpc.server_ca", &settings.server_ca)?;
     let config = ClientTlsConfig::new().ca_certificate(authority);
     Ok(match identity(settings)? {
         Some(identity) => config.identity(identity),
@@ -44,10 +45,18 @@ fn identity(settings: &GrpcSettings) -> Result<Option<Identity>, String> {
     if settings.certificate.as_os_str().is_empty() {
         return Ok(None);
     }
-    let certificate = read("grpc.certificate", &settings.certificate)?;
-    Ok(Some(Identity::from_pem(certificate, read("grpc.key", &settings.key)?)))
+    let GrpcSettings { certificate, key, .. } = settings;
+    // tonic takes the files' text and would say no more than that something is wrong with it.
+    certificate::read(certificate, key, &ring::default_provider())
+        .map_err(|error| format!("grpc.certificate: {error}"))?;
+    Ok(Some(Identity::from_pem(read("grpc.certificate", certificate)?, read("grpc.key", key)?)))
 }
 
-fn read(key: &str, path: &Path) -> Result<Vec<u8>, String> {
-    std::fs::read(path).map_err(|error| format!("{key}: cannot read {}: {error}", path.display()))
+fn authority(name: &str, path: &Path) -> Result<Certificate, String> {
+    certificate::read_authorities(path).map_err(|error| format!("{name}: {error}"))?;
+    Ok(Certificate::from_pem(read(name, path)?))
+}
+
+fn read(name: &str, path: &Path) -> Result<Vec<u8>, String> {
+    std::fs::read(path).map_err(|error| format!("{name}: cannot read {}: {error}", path.display()))
 }

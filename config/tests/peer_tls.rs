@@ -38,9 +38,16 @@ impl Authority {
     }
 
     fn issue(&self) -> (PathBuf, PathBuf) {
+        self.issue_with("own", |_| {})
+    }
+
+    fn issue_with(&self, name: &str, change: impl FnOnce(&mut CertificateParams)) -> (PathBuf, PathBuf) {
         let key = KeyPair::generate().unwrap();
-        let signed = CertificateParams::new(vec!["localhost".into()]).unwrap().signed_by(&key, &self.issuer).unwrap();
-        let files = (self.folder.path().join("own.pem"), self.folder.path().join("own.key"));
+        let mut params = CertificateParams::new(vec!["localhost".into()]).unwrap();
+        change(&mut params);
+        let signed = params.signed_by(&key, &self.issuer).unwrap();
+        let path = |ending| self.folder.path().join(format!("{name}.{ending}"));
+        let files = (path("pem"), path("key"));
         fs::write(&files.0, signed.pem()).unwrap();
         fs::write(&files.1, key.serialize_pem()).unwrap();
         files
@@ -114,19 +121,69 @@ async fn a_token_that_is_set_counts_besides_the_certificate() {
     assert_eq!(call(&server, "https", &without).await, Err(Code::PermissionDenied));
 }
 
+/// What a server and a caller with these settings say instead of beginning.
+async fn refusals(settings: &GrpcSettings) -> [String; 2] {
+    let peer = Endpoint::new("https://localhost:1");
+    let server = grpc::serve(settings, RoutesBuilder::default(), &[]).await.unwrap_err().to_string();
+    [server, format!("settings: {}", grpc::channel(&peer, settings, None).unwrap_err())]
+}
+
 #[tokio::test]
-async fn files_that_cannot_be_used_are_named() {
+async fn a_certificate_of_no_use_is_named_at_start() {
     let authority = Authority::new();
     let (certificate, key) = authority.issue();
-    let listen = Endpoint::new("127.0.0.1:0");
-    let missing =
-        GrpcSettings { listen: listen.clone(), certificate: "/missing.pem".into(), key, ..GrpcSettings::default() };
-    let problem = grpc::serve(&missing, RoutesBuilder::default(), &[]).await.unwrap_err().to_string();
-    assert!(problem.contains("grpc.certificate: cannot read /missing.pem"), "{problem}");
-    let mixed = GrpcSettings { listen, certificate: certificate.clone(), key: certificate, ..GrpcSettings::default() };
-    let problem = grpc::serve(&mixed, RoutesBuilder::default(), &[]).await.unwrap_err().to_string();
-    assert!(problem.contains("grpc.certificate"), "{problem}");
-    let peer = Endpoint::new("https://localhost:1");
-    let problem = grpc::channel(&peer, &GrpcSettings::default(), None).unwrap_err();
+    let (expired, expired_key) = authority.issue_with("expired", |params| {
+        params.not_before = rcgen::date_time_ymd(2019, 1, 1);
+        params.not_after = rcgen::date_time_ymd(2020, 1, 1);
+    });
+    let (early, early_key) =
+        authority.issue_with("early", |params| params.not_before = rcgen::date_time_ymd(3000, 1, 1));
+    for (certificate, key, words) in [
+        (&expired, &expired_key, ["expired.pem", "expired at"]),
+        (&early, &early_key, ["early.pem", "is valid only from"]),
+        (&certificate, &expired_key, ["expired.key does not belong to", "own.pem"]),
+        (&"/missing.pem".into(), &key, ["cannot read a certificate", "/missing.pem"]),
+        (&certificate, &certificate, ["cannot read a private key", "own.pem"]),
+    ] {
+        let settings = GrpcSettings {
+            listen: Endpoint::new("127.0.0.1:0"),
+            certificate: certificate.clone(),
+            key: key.clone(),
+            server_ca: authority.ca(),
+            ..GrpcSettings::default()
+        };
+        for problem in refusals(&settings).await {
+            let is_named = words.iter().all(|word| problem.contains(word));
+            assert!(problem.starts_with("settings: grpc.certificate: ") && is_named, "{problem}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_authority_of_no_use_is_named_at_start() {
+    let authority = Authority::new();
+    let (certificate, key) = authority.issue();
+    let empty = authority.folder.path().join("empty.pem");
+    fs::write(&empty, "").unwrap();
+    let (expired, _) = authority.issue_with("expired", |params| params.not_after = rcgen::date_time_ymd(2020, 1, 1));
+    for (path, words) in [
+        ("/missing.pem".into(), "cannot read a certificate from /missing.pem"),
+        (empty, "there is none in it"),
+        (key.clone(), "there is none in it"),
+        (expired, "expired at"),
+    ] {
+        let settings = GrpcSettings {
+            listen: Endpoint::new("127.0.0.1:0"),
+            certificate: certificate.clone(),
+            key: key.clone(),
+            client_ca: path.clone(),
+            server_ca: path,
+            ..GrpcSettings::default()
+        };
+        for (problem, name) in refusals(&settings).await.into_iter().zip(["grpc.client_ca", "grpc.server_ca"]) {
+            assert!(problem.starts_with(&format!("settings: {name}: ")) && problem.contains(words), "{problem}");
+        }
+    }
+    let problem = grpc::channel(&Endpoint::new("https://localhost:1"), &GrpcSettings::default(), None).unwrap_err();
     assert!(problem.starts_with("grpc.server_ca: must be set"), "{problem}");
 }

@@ -3,24 +3,19 @@
 //! Runs at start-up and on Tokio, never on a reactor: those get whole [`TlsConfigs`] through their inboxes. Tickets of sessions
 //! hold all of their state, sealed with keys that outlive a reload, so resuming needs no memory here.
 
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::{path::Path, sync::Arc};
 
+use gim_config::certificate::{self, CertificateError, Certified};
 use metrics::gauge;
 use rustls::{
-    RootCertStore, ServerConfig,
+    ServerConfig,
     crypto::{CryptoProvider, ring},
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
     server::{
         ClientHello, NoServerSessionStorage, ProducesTickets, ResolvesServerCert, WebPkiClientVerifier,
         danger::ClientCertVerifier,
     },
     sign::CertifiedKey,
 };
-use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
 
 use crate::{metrics as names, settings::TlsSettings, wire::transport::TlsConfigs};
 
@@ -30,45 +25,6 @@ const ALPN_WEB_SOCKET: &[u8] = b"http/1.1";
 
 /// Tickets given to a client per handshake: it comes back with one connection at a time.
 const TICKETS_PER_HANDSHAKE: usize = 1;
-
-/// Why certificates are of no use.
-#[derive(Debug, thiserror::Error)]
-pub enum CertificateError {
-    /// A file cannot be read, or holds something else.
-    #[error("cannot read {what} from {path}: {problem}")]
-    Unreadable {
-        /// What was looked for.
-        what: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// In the reader's words.
-        problem: String,
-    },
-    /// The key belongs to another certificate.
-    #[error("the key in {key} does not belong to the certificate in {certificate}")]
-    Mismatch {
-        /// A file.
-        certificate: PathBuf,
-        /// Another file.
-        key: PathBuf,
-    },
-    /// It is too late, or too early.
-    #[error("the certificate in {path} {problem}")]
-    NotValidNow {
-        /// The file.
-        path: PathBuf,
-        /// Since or until when.
-        problem: String,
-    },
-    /// rustls does not take it.
-    #[error("the certificate in {path} cannot be used: {problem}")]
-    Unusable {
-        /// The file.
-        path: PathBuf,
-        /// In rustls's words.
-        problem: String,
-    },
-}
 
 /// Loads certificates, again and again.
 #[derive(Debug)]
@@ -96,45 +52,17 @@ impl Certificates {
 
     /// Reads and checks all files.
     pub fn load(&self) -> Result<TlsConfigs, CertificateError> {
-        let now_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| age.as_secs() as i64);
-        let files = self.settings.certificates.iter();
-        let certificates = files.map(|files| self.read(&files.certificate, &files.key, now_s));
-        let by_name = Arc::new(ByName { certificates: certificates.collect::<Result<_, _>>()? });
+        let mut by_name = Vec::new();
+        for files in &self.settings.certificates {
+            let Certified { key, names: hosts, expires_s } =
+                certificate::read(&files.certificate, &files.key, &self.provider)?;
+            gauge!(names::CERTIFICATE_EXPIRES, "file" => files.certificate.display().to_string()).set(expires_s as f64);
+            by_name.push((hosts, key));
+        }
+        let by_name = Arc::new(ByName { certificates: by_name });
         let verifier = self.client_verifier()?;
         let config = |alpn: &[u8]| self.config(by_name.clone(), verifier.clone(), alpn);
         Ok(TlsConfigs { tcp: config(ALPN_TCP)?, web_socket: config(ALPN_WEB_SOCKET)? })
-    }
-
-    fn read(
-        &self,
-        certificate: &Path,
-        key: &Path,
-        now_s: i64,
-    ) -> Result<(Vec<String>, Arc<CertifiedKey>), CertificateError> {
-        let chain = read_chain(certificate)?;
-        let key_der =
-            PrivateKeyDer::from_pem_file(key).map_err(|error| unreadable("a private key", key, &error.to_string()))?;
-        let first = chain.first().ok_or_else(|| unreadable("a certificate", certificate, "there is none in it"))?;
-        let (_, parsed) = X509Certificate::from_der(first)
-            .map_err(|error| unreadable("a certificate", certificate, &error.to_string()))?;
-        let validity = parsed.validity();
-        let not_now = |problem: String| CertificateError::NotValidNow { path: certificate.to_owned(), problem };
-        if validity.not_after.timestamp() <= now_s {
-            return Err(not_now(format!("expired at {}", validity.not_after)));
-        }
-        if validity.not_before.timestamp() > now_s {
-            return Err(not_now(format!("is valid only from {}", validity.not_before)));
-        }
-        gauge!(names::CERTIFICATE_EXPIRES, "file" => certificate.display().to_string())
-            .set(validity.not_after.timestamp() as f64);
-        let names = names_of(&parsed);
-        let certified = CertifiedKey::from_der(chain, key_der, &self.provider).map_err(|error| match error {
-            rustls::Error::InconsistentKeys(_) => {
-                CertificateError::Mismatch { certificate: certificate.to_owned(), key: key.to_owned() }
-            }
-            error => unusable(certificate, &error),
-        })?;
-        Ok((names, Arc::new(certified)))
     }
 
     fn client_verifier(&self) -> Result<Arc<dyn ClientCertVerifier>, CertificateError> {
@@ -142,13 +70,10 @@ impl Certificates {
         if path.as_os_str().is_empty() {
             return Ok(WebPkiClientVerifier::no_client_auth());
         }
-        let mut roots = RootCertStore::empty();
-        for certificate in read_chain(path)? {
-            roots.add(certificate).map_err(|error| unusable(path, &error))?;
-        }
-        let builder = WebPkiClientVerifier::builder_with_provider(roots.into(), self.provider.clone());
+        let roots = certificate::read_authorities(path)?.into();
+        let builder = WebPkiClientVerifier::builder_with_provider(roots, self.provider.clone());
         let builder = if self.settings.client_certificate_required { builder } else { builder.allow_unauthenticated() };
-        builder.build().map_err(|error| unreadable("a certificate authority", path, &error.to_string()))
+        builder.build().map_err(|error| CertificateError::Unusable { path: path.clone(), problem: error.to_string() })
     }
 
     fn config(
@@ -159,7 +84,7 @@ impl Certificates {
     ) -> Result<Arc<ServerConfig>, CertificateError> {
         let builder = ServerConfig::builder_with_provider(self.provider.clone())
             .with_safe_default_protocol_versions()
-            .map_err(|error| unusable(Path::new("TLS"), &error))?;
+            .map_err(|error| certificate::unusable(Path::new("TLS"), &error))?;
         let mut config = builder.with_client_cert_verifier(verifier).with_cert_resolver(by_name);
         config.alpn_protocols = vec![alpn.to_vec()];
         config.session_storage = Arc::new(NoServerSessionStorage {});
@@ -185,27 +110,6 @@ fn is_for(name: &str, host: &str) -> bool {
         Some(parent) => host.split_once('.').is_some_and(|(_, rest)| rest.eq_ignore_ascii_case(parent)),
         None => name.eq_ignore_ascii_case(host),
     }
-}
-
-fn names_of(certificate: &X509Certificate<'_>) -> Vec<String> {
-    let extension = certificate.subject_alternative_name().ok().flatten();
-    let names = extension.iter().flat_map(|extension| &extension.value.general_names);
-    let dns =
-        names.filter_map(|name| if let GeneralName::DNSName(name) = name { Some((*name).to_owned()) } else { None });
-    dns.collect()
-}
-
-fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, CertificateError> {
-    let fail = |error: rustls::pki_types::pem::Error| unreadable("a certificate", path, &error.to_string());
-    CertificateDer::pem_file_iter(path).map_err(fail)?.collect::<Result<_, _>>().map_err(fail)
-}
-
-fn unreadable(what: &'static str, path: &Path, problem: &str) -> CertificateError {
-    CertificateError::Unreadable { what, path: path.to_owned(), problem: problem.to_owned() }
-}
-
-fn unusable(path: &Path, error: &rustls::Error) -> CertificateError {
-    CertificateError::Unusable { path: path.to_owned(), problem: error.to_string() }
 }
 
 #[cfg(test)]

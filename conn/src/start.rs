@@ -19,7 +19,7 @@ use crate::{
         self, Bridge, NodeState, PushCalls, ReactorHandle, Reactors,
         discovery::{Resolve, SystemResolver},
     },
-    certificates::{CertificateError, Certificates},
+    certificates::Certificates,
     net::listen,
     placement::{self, NoSuchCore},
     reactor::{self, Parts, Reactor, inbox::Command, quota::Quota, uplink::Uplink},
@@ -47,7 +47,7 @@ pub enum StartError {
     Listen(#[from] ListenError),
     /// The certificates are of no use.
     #[error("settings: tls: {0}")]
-    Certificate(#[from] CertificateError),
+    Certificate(#[from] gim_config::certificate::CertificateError),
     /// TLS as such does not work.
     #[error("settings: tls: {0}")]
     Tls(#[from] rustls::Error),

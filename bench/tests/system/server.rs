@@ -4,14 +4,16 @@
 //! a restart, and never meet another test. The services run on the server's own runtime; the test blocks with deadlines.
 
 use std::{
+    fs,
     future::Future,
     net::SocketAddr,
+    path::PathBuf,
     sync::atomic::{AtomicU32, Ordering},
     time::{Duration, Instant},
 };
 
 use gim_business::{Business, BusinessSettings};
-use gim_config::{listen::Endpoint, service::Running};
+use gim_config::{grpc::GrpcSettings, listen::Endpoint, service::Running};
 use gim_conn::{Conn, ConnSettings};
 use gim_logic::{Logic, LogicSettings};
 use gim_proto::{
@@ -24,9 +26,13 @@ use gim_proto::{
     },
 };
 use prost::Message as _;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
-use tonic::{Response, Status, transport::Channel};
+use tonic::{
+    Response, Status,
+    transport::{Certificate, Channel, ClientTlsConfig, Identity},
+};
 
 pub const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -46,8 +52,18 @@ pub struct Server {
     /// A setting that a test needs otherwise than by default.
     sign_in_timeout_ms: u64,
     has_business: bool,
+    /// Where services show each other certificates.
+    pub certificates: Option<CertificateFiles>,
     services: Option<Services>,
     pub runtime: Runtime,
+}
+
+/// An authority, and a certificate and key of its making for this server's address.
+#[derive(Debug, Clone)]
+pub struct CertificateFiles {
+    pub ca: PathBuf,
+    pub certificate: PathBuf,
+    pub key: PathBuf,
 }
 
 struct Services {
@@ -81,6 +97,32 @@ impl Server {
         server
     }
 
+    /// All three services, which speak TLS with each other and show their certificates.
+    pub fn start_certified() -> Self {
+        let mut server = Self::prepare();
+        server.certificates = Some(server.make_certificates());
+        server.up();
+        server
+    }
+
+    fn make_certificates(&self) -> CertificateFiles {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        let key = KeyPair::generate().unwrap();
+        let certificate = CertificateParams::new(vec![self.host.clone()]).unwrap().signed_by(&key, &authority).unwrap();
+        let file = |name: &str, content: String| {
+            let path = self.data.path().join(name);
+            fs::write(&path, content).unwrap();
+            path
+        };
+        CertificateFiles {
+            ca: file("ca.pem", authority.pem()),
+            certificate: file("own.pem", certificate.pem()),
+            key: file("own.key", key.serialize_pem()),
+        }
+    }
+
     fn prepare() -> Self {
         static SERVERS: AtomicU32 = AtomicU32::new(1);
         let number = SERVERS.fetch_add(1, Ordering::Relaxed);
@@ -90,6 +132,7 @@ impl Server {
             data: TempDir::new().unwrap(),
             sign_in_timeout_ms: ConnSettings::default().session.sign_in_timeout_ms,
             has_business: true,
+            certificates: None,
             services: None,
             runtime: Runtime::new().unwrap(),
         }
@@ -133,7 +176,7 @@ impl Server {
         let mut settings = ConnSettings { logic: vec![self.url(LOGIC_GRPC)], ..ConnSettings::default() };
         settings.tcp.listen = self.endpoint(CONN_TCP);
         settings.websocket.listen = self.endpoint(CONN_WEB_SOCKET);
-        settings.grpc.listen = self.endpoint(CONN_GRPC);
+        settings.grpc = self.grpc_settings(CONN_GRPC);
         settings.admin.listen = self.endpoint(CONN_ADMIN);
         settings.session.sign_in_timeout_ms = self.sign_in_timeout_ms;
         settings
@@ -142,7 +185,7 @@ impl Server {
     fn logic_settings(&self) -> LogicSettings {
         let data_dir = self.data.path().to_owned();
         let mut settings = LogicSettings { data_dir, ..LogicSettings::default() };
-        settings.grpc.listen = self.endpoint(LOGIC_GRPC);
+        settings.grpc = self.grpc_settings(LOGIC_GRPC);
         settings.admin.listen = self.endpoint(LOGIC_ADMIN);
         settings.business.endpoint = self.url(BUSINESS_GRPC);
         settings
@@ -151,10 +194,20 @@ impl Server {
     fn business_settings(&self) -> BusinessSettings {
         let data_dir = self.data.path().to_owned();
         let mut settings = BusinessSettings { data_dir, ..BusinessSettings::default() };
-        settings.grpc.listen = self.endpoint(BUSINESS_GRPC);
+        settings.grpc = self.grpc_settings(BUSINESS_GRPC);
         settings.admin.listen = self.endpoint(BUSINESS_ADMIN);
         settings.logic.endpoint = self.url(LOGIC_GRPC);
         settings
+    }
+
+    fn grpc_settings(&self, port: u16) -> GrpcSettings {
+        let settings = GrpcSettings { listen: self.endpoint(port), ..GrpcSettings::default() };
+        match self.certificates.clone() {
+            None => settings,
+            Some(CertificateFiles { ca, certificate, key }) => {
+                GrpcSettings { certificate, key, client_ca: ca.clone(), server_ca: ca, ..settings }
+            }
+        }
     }
 
     fn address(&self, port: u16) -> SocketAddr {
@@ -166,7 +219,8 @@ impl Server {
     }
 
     fn url(&self, port: u16) -> Endpoint {
-        Endpoint::new(&format!("http://{}", self.address(port)))
+        let scheme = if self.certificates.is_some() { "https" } else { "http" };
+        Endpoint::new(&format!("{scheme}://{}", self.address(port)))
     }
 
     /// Where clients connect.
@@ -184,20 +238,38 @@ impl Server {
     }
 
     pub fn conn(&self) -> Channel {
-        self.channel(self.address(CONN_GRPC))
+        self.certified_channel(CONN_GRPC)
     }
 
     pub fn logic(&self) -> Channel {
-        self.channel(self.address(LOGIC_GRPC))
+        self.certified_channel(LOGIC_GRPC)
     }
 
     pub fn business(&self) -> Channel {
-        self.channel(self.address(BUSINESS_GRPC))
+        self.certified_channel(BUSINESS_GRPC)
     }
 
     /// A channel to any gRPC server.
     pub fn channel(&self, address: SocketAddr) -> Channel {
         let endpoint = Channel::from_shared(format!("http://{address}")).unwrap();
+        let _in_runtime = self.runtime.enter();
+        endpoint.connect_lazy()
+    }
+
+    /// To logic, believing its certificate and showing none.
+    pub fn anonymous_logic(&self) -> Channel {
+        let files = self.certificates.as_ref().expect("services have certificates");
+        self.channel_over_tls(LOGIC_GRPC, ClientTlsConfig::new().ca_certificate(pem(&files.ca)))
+    }
+
+    fn certified_channel(&self, port: u16) -> Channel {
+        let Some(files) = &self.certificates else { return self.channel(self.address(port)) };
+        let identity = Identity::from_pem(fs::read(&files.certificate).unwrap(), fs::read(&files.key).unwrap());
+        self.channel_over_tls(port, ClientTlsConfig::new().ca_certificate(pem(&files.ca)).identity(identity))
+    }
+
+    fn channel_over_tls(&self, port: u16, tls: ClientTlsConfig) -> Channel {
+        let endpoint = Channel::from_shared(self.url(port).to_string()).unwrap().tls_config(tls).unwrap();
         let _in_runtime = self.runtime.enter();
         endpoint.connect_lazy()
     }
@@ -255,6 +327,10 @@ impl Drop for Server {
             self.down();
         }
     }
+}
+
+fn pem(path: &PathBuf) -> Certificate {
+    Certificate::from_pem(fs::read(path).unwrap())
 }
 
 /// The next message of a connection.
