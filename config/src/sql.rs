@@ -2,6 +2,8 @@
 //! one repository per entity serves every dialect. What differs in opening one stands here, what differs in statements in
 //! the one `dialect` module of each service.
 
+mod pool;
+
 use std::{
     fs, io,
     path::{Path, PathBuf},
@@ -18,6 +20,8 @@ use sqlx::{
     mysql::MySqlDatabaseError,
     sqlite::SqliteError,
 };
+
+pub use pool::Pool;
 
 /// A connection that was idle for longer is tried before it is used: a database that restarted meanwhile closed it.
 const IDLE_UNTRIED: Duration = Duration::from_secs(1);
@@ -57,6 +61,9 @@ pub struct DatabaseSettings {
     pub acquire_timeout_ms: u64,
     /// How long a statement waits for the locks of others before its request is answered "try again later".
     pub lock_timeout_ms: u64,
+    /// How long a statement, or a transaction of several, may take before its request is answered "try again later" and its
+    /// connection is closed: a database that hangs takes statements and answers none.
+    pub statement_timeout_ms: u64,
     /// Whether a commit waits for the disk. Off, a power cut (not a crash of the process) may lose the newest commits. On
     /// MySQL the server decides (`innodb_flush_log_at_trx_commit`).
     pub sync_commits: bool,
@@ -70,6 +77,7 @@ impl Default for DatabaseSettings {
             writers_max: 4,
             acquire_timeout_ms: 2_000,
             lock_timeout_ms: 5_000,
+            statement_timeout_ms: 10_000,
             sync_commits: true,
         }
     }
@@ -90,6 +98,7 @@ impl DatabaseSettings {
             ("database.writers_max", u64::from(self.writers_max), 1, 64),
             ("database.acquire_timeout_ms", self.acquire_timeout_ms, 1, 600_000),
             ("database.lock_timeout_ms", self.lock_timeout_ms, 1, 600_000),
+            ("database.statement_timeout_ms", self.statement_timeout_ms, 1, 600_000),
         ];
         match ranges.into_iter().find(|&(_, value, least, most)| value < least || value > most) {
             Some((key, _, least, most)) => Err(format!("{key}: must be between {least} and {most}")),
@@ -121,9 +130,9 @@ pub enum Dialect {
 #[derive(Debug, Clone)]
 pub struct Database {
     /// For statements that only read.
-    pub reader: AnyPool,
+    pub reader: Pool,
     /// For transactions that write. One connection on SQLite, where a second writer would only wait.
-    pub writer: AnyPool,
+    pub writer: Pool,
     /// Connections of `writer`.
     pub writers: u32,
     /// Which SQL it speaks.
@@ -185,9 +194,11 @@ impl Database {
             .find(|(of, _)| *of == dialect)
             .ok_or_else(|| DatabaseError::Unsupported { url: shown.clone(), dialect })?;
         let open_error = |source| DatabaseError::Open { url: shown.clone(), source };
+        let limit = Duration::from_millis(settings.statement_timeout_ms);
 
         if dialect == Dialect::Mysql {
-            create_if_missing(&url).await.map_err(open_error)?;
+            let created = tokio::time::timeout(limit, create_if_missing(&url)).await;
+            created.unwrap_or_else(|_| Err(pool::no_answer(limit))).map_err(open_error)?;
         }
         let writers = if dialect == Dialect::Mysql { settings.writers_max } else { 1 };
         let writer = pool(settings, dialect, writers, Access::Write).connect(&url).await.map_err(open_error)?;
@@ -201,7 +212,8 @@ impl Database {
         if dialect == Dialect::Mysql && settings.sync_commits {
             warn_of_lazy_commits(&reader).await;
         }
-        Ok(Self { reader, writer, writers, dialect })
+        let pool = |connections| Pool::new(connections, dialect, limit);
+        Ok(Self { reader: pool(reader), writer: pool(writer), writers, dialect })
     }
 
     /// Waits for what is under way and closes both pools.
@@ -436,7 +448,11 @@ mod tests {
         let writer = database.unwrap().writer;
         writer.execute("CREATE TABLE two (id BIGINT PRIMARY KEY, value BIGINT NOT NULL)").await.unwrap();
         writer.execute("INSERT INTO two VALUES (1, 1), (2, 2)").await.unwrap();
-        let (mut first, mut second) = (writer.begin().await.unwrap(), writer.begin().await.unwrap());
+        let connect = || AnyConnection::connect(&settings.url);
+        let (mut first, mut second) = (connect().await.unwrap(), connect().await.unwrap());
+        for connection in [&mut first, &mut second] {
+            connection.execute("BEGIN").await.unwrap();
+        }
         first.execute("UPDATE two SET value = 3 WHERE id = 1").await.unwrap();
         second.execute("UPDATE two SET value = 3 WHERE id = 2").await.unwrap();
         let (one, other) = tokio::join!(
@@ -445,8 +461,9 @@ mod tests {
         );
         let loser = one.err().or(other.err()).expect("one of them gives way");
         assert!(gave_way(&loser) && is_transient(&loser), "{loser}");
-        first.rollback().await.unwrap();
-        second.rollback().await.unwrap();
+        for connection in [&mut first, &mut second] {
+            connection.execute("ROLLBACK").await.unwrap();
+        }
         let broken = writer.execute("INSERT INTO two VALUES (1, 1)").await.unwrap_err();
         assert!(!is_transient(&broken), "{broken}");
         let cut = writer.execute("INSERT INTO two VALUES (3, 'three')").await.unwrap_err();

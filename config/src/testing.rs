@@ -4,6 +4,8 @@
 //! one starts it with `scripts/lib/databases`; it ends with the process. Where the packages are missing, tests that need a
 //! server fail and say which. Any thread.
 
+mod proxy;
+
 use std::{
     collections::HashMap,
     env,
@@ -15,6 +17,8 @@ use std::{
         atomic::{AtomicU32, Ordering},
     },
 };
+
+pub use proxy::Proxy;
 
 /// Where the shared MariaDB is, for this process's tests.
 const MYSQL_URL: &str = "GIM_TEST_MYSQL_URL";

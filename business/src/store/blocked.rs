@@ -1,6 +1,6 @@
 //! Who blocked whom: one row per direction.
 
-use sqlx::AnyConnection;
+use sqlx::{AnyConnection, Connection as _};
 
 use super::{Store, StoreError, dialect, key, user::UserRow};
 use crate::domain::{friend::BlockOutcome, user::User};
@@ -15,25 +15,28 @@ impl Store {
         blocked_max: u32,
         now_ms: i64,
     ) -> Result<BlockOutcome, StoreError> {
-        let mut transaction = self.database.writer.begin().await?;
-        let inserted = sqlx::query(dialect::insert_blocked(self.database.dialect))
-            .bind(key(user_id))
-            .bind(key(blocked_id))
-            .bind(now_ms)
-            .execute(&mut *transaction)
-            .await?;
-        if inserted.rows_affected() > 0 {
-            let (count,): (i64,) = sqlx::query_as("SELECT COUNT(*) FROM blocked WHERE user_id = ?")
+        let work = async |connection: &mut AnyConnection| {
+            let mut transaction = connection.begin().await?;
+            let inserted = sqlx::query(dialect::insert_blocked(self.database.dialect))
                 .bind(key(user_id))
-                .fetch_one(&mut *transaction)
+                .bind(key(blocked_id))
+                .bind(now_ms)
+                .execute(&mut *transaction)
                 .await?;
-            if count > i64::from(blocked_max) {
-                transaction.rollback().await?;
-                return Ok(BlockOutcome::ListFull);
+            if inserted.rows_affected() > 0 {
+                let (count,): (i64,) = sqlx::query_as("SELECT COUNT(*) FROM blocked WHERE user_id = ?")
+                    .bind(key(user_id))
+                    .fetch_one(&mut *transaction)
+                    .await?;
+                if count > i64::from(blocked_max) {
+                    transaction.rollback().await?;
+                    return Ok(BlockOutcome::ListFull);
+                }
             }
-        }
-        transaction.commit().await?;
-        Ok(BlockOutcome::Blocked)
+            transaction.commit().await?;
+            Ok(BlockOutcome::Blocked)
+        };
+        self.database.writer.run(work).await
     }
 
     /// Ends a block, if there is one.
@@ -48,8 +51,7 @@ impl Store {
 
     /// Whether `user_id` blocked another one.
     pub async fn has_blocked(&self, user_id: u64, other_id: u64) -> Result<bool, StoreError> {
-        let mut connection = self.database.reader.acquire().await?;
-        has_blocked(&mut connection, user_id, other_id).await
+        self.database.reader.run(async |connection| has_blocked(connection, user_id, other_id).await).await
     }
 
     /// Whom a user blocked, by ascending id, `count_max` at most.

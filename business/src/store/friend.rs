@@ -1,7 +1,7 @@
 //! Friends: a row per direction. What always holds: a row with [`FriendStatus::Friends`] has its counterpart with the
 //! same status, because both are written in one transaction.
 
-use sqlx::AnyConnection;
+use sqlx::{AnyConnection, Connection as _};
 
 use super::{Store, StoreError, blocked, key, user::UserRow};
 use crate::domain::friend::{AgreeOutcome, Friend, FriendStatus, OpenRequest, RequestOutcome};
@@ -41,33 +41,36 @@ impl Store {
         friends_max: u32,
         now_ms: i64,
     ) -> Result<RequestOutcome, StoreError> {
-        let mut transaction = self.database.writer.begin().await?;
-        let renewed = sqlx::query(
-            "UPDATE friend SET remarks = ?, description = ?, updated_at_ms = ? \
+        let work = async |connection: &mut AnyConnection| {
+            let mut transaction = connection.begin().await?;
+            let renewed = sqlx::query(
+                "UPDATE friend SET remarks = ?, description = ?, updated_at_ms = ? \
              WHERE user_id = ? AND friend_id = ? AND status = ?",
-        )
-        .bind(request.remarks)
-        .bind(request.description)
-        .bind(now_ms)
-        .bind(key(request.user_id))
-        .bind(key(request.friend_id))
-        .bind(FriendStatus::Requested as i64)
-        .execute(&mut *transaction)
-        .await?;
-        if blocked::has_blocked(&mut transaction, request.friend_id, request.user_id).await? {
-            return Ok(RequestOutcome::Blocked);
-        }
-        if renewed.rows_affected() == 0 {
-            if has_row(&mut transaction, request.user_id, request.friend_id, FriendStatus::Friends).await? {
-                return Ok(RequestOutcome::AlreadyFriends);
+            )
+            .bind(request.remarks)
+            .bind(request.description)
+            .bind(now_ms)
+            .bind(key(request.user_id))
+            .bind(key(request.friend_id))
+            .bind(FriendStatus::Requested as i64)
+            .execute(&mut *transaction)
+            .await?;
+            if blocked::has_blocked(&mut transaction, request.friend_id, request.user_id).await? {
+                return Ok(RequestOutcome::Blocked);
             }
-            if count(&mut transaction, request.user_id).await? >= i64::from(friends_max) {
-                return Ok(RequestOutcome::ListFull);
+            if renewed.rows_affected() == 0 {
+                if has_row(&mut transaction, request.user_id, request.friend_id, FriendStatus::Friends).await? {
+                    return Ok(RequestOutcome::AlreadyFriends);
+                }
+                if count(&mut transaction, request.user_id).await? >= i64::from(friends_max) {
+                    return Ok(RequestOutcome::ListFull);
+                }
+                insert(&mut transaction, request, FriendStatus::Requested, now_ms).await?;
             }
-            insert(&mut transaction, request, FriendStatus::Requested, now_ms).await?;
-        }
-        transaction.commit().await?;
-        Ok(RequestOutcome::Stored)
+            transaction.commit().await?;
+            Ok(RequestOutcome::Stored)
+        };
+        self.database.writer.run(work).await
     }
 
     /// `user_id` agrees to the request of `friend_id`: from now on each is the other's friend. Repeating it changes
@@ -80,21 +83,24 @@ impl Store {
         friends_max: u32,
         now_ms: i64,
     ) -> Result<AgreeOutcome, StoreError> {
-        let mut transaction = self.database.writer.begin().await?;
-        if !accept(&mut transaction, friend_id, user_id, None, now_ms).await? {
-            let is_repeated = has_row(&mut transaction, friend_id, user_id, FriendStatus::Friends).await?;
-            return Ok(if is_repeated { AgreeOutcome::Friends } else { AgreeOutcome::NotRequested });
-        }
-        // Both may have asked: then the agreeing side has a row already.
-        if !accept(&mut transaction, user_id, friend_id, Some(remarks), now_ms).await? {
-            if count(&mut transaction, user_id).await? >= i64::from(friends_max) {
-                return Ok(AgreeOutcome::ListFull);
+        let work = async |connection: &mut AnyConnection| {
+            let mut transaction = connection.begin().await?;
+            if !accept(&mut transaction, friend_id, user_id, None, now_ms).await? {
+                let is_repeated = has_row(&mut transaction, friend_id, user_id, FriendStatus::Friends).await?;
+                return Ok(if is_repeated { AgreeOutcome::Friends } else { AgreeOutcome::NotRequested });
             }
-            let request = FriendRequest { user_id, friend_id, remarks, description: "" };
-            insert(&mut transaction, request, FriendStatus::Friends, now_ms).await?;
-        }
-        transaction.commit().await?;
-        Ok(AgreeOutcome::Friends)
+            // Both may have asked: then the agreeing side has a row already.
+            if !accept(&mut transaction, user_id, friend_id, Some(remarks), now_ms).await? {
+                if count(&mut transaction, user_id).await? >= i64::from(friends_max) {
+                    return Ok(AgreeOutcome::ListFull);
+                }
+                let request = FriendRequest { user_id, friend_id, remarks, description: "" };
+                insert(&mut transaction, request, FriendStatus::Friends, now_ms).await?;
+            }
+            transaction.commit().await?;
+            Ok(AgreeOutcome::Friends)
+        };
+        self.database.writer.run(work).await
     }
 
     /// Ends what is between two users, a friendship or a request of either; whether there was something.
@@ -134,8 +140,9 @@ impl Store {
 
     /// Whether the two are friends.
     pub async fn are_friends(&self, user_id: u64, friend_id: u64) -> Result<bool, StoreError> {
-        let mut connection = self.database.reader.acquire().await?;
-        has_row(&mut connection, user_id, friend_id, FriendStatus::Friends).await
+        let is_friend =
+            async |connection: &mut AnyConnection| has_row(connection, user_id, friend_id, FriendStatus::Friends).await;
+        self.database.reader.run(is_friend).await
     }
 
     /// Replaces what `user_id` notes about a friend; whether the two are friends.

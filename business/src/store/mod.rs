@@ -80,7 +80,13 @@ fn id(key: i64) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{testing::temporary, *};
+    use sqlx::Executor as _;
+
+    use super::{
+        testing::{temporary, user},
+        *,
+    };
+    use crate::domain::{token::NewToken, user::Profile};
 
     #[test]
     fn a_full_pool_is_busy_and_a_wrong_statement_is_a_failure() {
@@ -93,5 +99,37 @@ mod tests {
         let (_folder, store) = temporary().await;
         store.database.close().await;
         assert!(matches!(store.user(1).await, Err(StoreError::Busy(_))));
+    }
+
+    /// Sets a pragma on the one connection that writes.
+    async fn pragma(store: &Store, pragma: &str) {
+        store.database.writer.execute(sqlx::AssertSqlSafe(format!("PRAGMA {pragma}"))).await.unwrap();
+    }
+
+    async fn rows(store: &Store) -> (i64, i64) {
+        let sql = "SELECT (SELECT COUNT(*) FROM user), (SELECT COUNT(*) FROM token)";
+        sqlx::query_as(sql).fetch_one(&store.database.reader).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_full_or_read_only_database_is_busy_keeps_no_half_and_goes_on_afterwards() {
+        let (_folder, store) = temporary().await;
+        user(&store, "first").await;
+        let profile = Profile { extra: "x".repeat(100_000), ..Profile::default() };
+        for (round, trouble) in ["max_page_count = 1", "query_only = ON"].into_iter().cycle().take(6).enumerate() {
+            let before = rows(&store).await;
+            pragma(&store, trouble).await;
+            let refused = store.update_profile(1, &profile, 10).await;
+            assert!(matches!(refused, Err(StoreError::Busy(_))), "{refused:?}");
+            pragma(&store, trouble).await;
+            let (long, token) = ("2".repeat(100_000), NewToken::make(0, 1_000).stored);
+            let refused = store.sign_in(&long, 1, 10, |_| token).await;
+            assert!(matches!(refused, Err(StoreError::Busy(_))), "{refused:?}");
+            assert_eq!(rows(&store).await, before, "no user without a token");
+            // What is done after several failures is there for others to see.
+            user(&store, &round.to_string()).await;
+            assert_eq!(rows(&store).await, (before.0 + 1, before.1 + 1));
+        }
+        assert!(store.user(1).await.unwrap().unwrap().profile.extra.is_empty());
     }
 }

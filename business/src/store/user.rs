@@ -1,6 +1,6 @@
 //! Users: found by id, by phone number, by what their nickname contains.
 
-use sqlx::QueryBuilder;
+use sqlx::{AnyConnection, Connection as _, QueryBuilder};
 
 use super::{Store, StoreError, dialect, id, key, token};
 use crate::domain::{
@@ -53,22 +53,25 @@ impl Store {
         now_ms: i64,
         token: impl FnOnce(u64) -> StoredToken,
     ) -> Result<SignedIn, StoreError> {
-        let mut transaction = self.database.writer.begin().await?;
-        // Writing first makes the transaction wait for a concurrent one, and see what that one did.
-        let inserted = sqlx::query(dialect::insert_new_user(self.database.dialect))
-            .bind(phone_number)
-            .bind(now_ms)
-            .bind(now_ms)
-            .execute(&mut *transaction)
-            .await?;
-        let (user_key,): (i64,) = sqlx::query_as("SELECT user_id FROM user WHERE phone_number = ?")
-            .bind(phone_number)
-            .fetch_one(&mut *transaction)
-            .await?;
-        let stored = token(id(user_key));
-        token::replace(&mut transaction, id(user_key), device_id, &stored).await?;
-        transaction.commit().await?;
-        Ok(SignedIn { user_id: id(user_key), is_new: inserted.rows_affected() > 0 })
+        let work = async |connection: &mut AnyConnection| {
+            let mut transaction = connection.begin().await?;
+            // Writing first makes the transaction wait for a concurrent one, and see what that one did.
+            let inserted = sqlx::query(dialect::insert_new_user(self.database.dialect))
+                .bind(phone_number)
+                .bind(now_ms)
+                .bind(now_ms)
+                .execute(&mut *transaction)
+                .await?;
+            let (user_key,): (i64,) = sqlx::query_as("SELECT user_id FROM user WHERE phone_number = ?")
+                .bind(phone_number)
+                .fetch_one(&mut *transaction)
+                .await?;
+            let stored = token(id(user_key));
+            token::replace(&mut transaction, id(user_key), device_id, &stored).await?;
+            transaction.commit().await?;
+            Ok(SignedIn { user_id: id(user_key), is_new: inserted.rows_affected() > 0 })
+        };
+        self.database.writer.run(work).await
     }
 
     /// The user with this id.

@@ -1,6 +1,6 @@
 //! A running business service on free ports with a folder of its own, and clients of it.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, path::Path, time::Duration};
 
 use gim_business::{Business, BusinessSettings};
 use gim_config::{grpc::GrpcServer, listen::Endpoint, service::Running as _};
@@ -60,6 +60,11 @@ impl Server {
         business.stop().await;
         let business = gim_business::start(settings.clone()).await.unwrap();
         Self { business, logic, logic_server, settings, _folder }
+    }
+
+    /// Where the embedded database is.
+    pub fn data_dir(&self) -> &Path {
+        &self.settings.data_dir
     }
 
     /// Nothing listens where logic was.

@@ -6,6 +6,7 @@
 mod bad_input;
 mod friend;
 mod harness;
+mod outages;
 mod revoke;
 mod running;
 mod sign_in;

@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 
-use gim_config::sql::Database;
+use gim_config::sql::{Database, Pool};
 use gim_proto::logic::Device;
-use sqlx::{AnyPool, Row as _};
+use sqlx::Row as _;
 
 use super::{
     StoreError, from_sql,
@@ -21,8 +21,8 @@ const TYPES: MultiRow = MultiRow { head: "SELECT id, type FROM device WHERE id I
 /// The repository.
 #[derive(Debug, Clone)]
 pub struct Devices {
-    reader: AnyPool,
-    writer: AnyPool,
+    reader: Pool,
+    writer: Pool,
 }
 
 impl Devices {
@@ -45,10 +45,9 @@ impl Devices {
 
     /// The type of each device; 0 for one that is not known here. In the order asked for.
     pub async fn types(&self, device_ids: &[u64]) -> Result<Vec<i32>, StoreError> {
-        let mut connection = self.reader.acquire().await?;
         let bind = |query: AnyQuery, device_id: &u64| query.bind(to_sql(*device_id));
         let mut types: HashMap<u64, i32> = HashMap::new();
-        for row in TYPES.fetch(&mut connection, device_ids, bind).await? {
+        for row in self.reader.run(async |connection| TYPES.fetch(connection, device_ids, bind).await).await? {
             types.insert(from_sql(row.try_get(0)?), i32::try_from(row.try_get::<i64, _>(1)?).unwrap_or(0));
         }
         Ok(device_ids.iter().map(|device_id| types.get(device_id).copied().unwrap_or(0)).collect())

@@ -1,7 +1,7 @@
 //! Groups, as they are read: what they are, who is in them, and their timelines. Writing them is the [`super::writer`]'s.
 
-use gim_config::sql::Database;
-use sqlx::{AnyConnection, AnyPool, Row as _, any::AnyRow};
+use gim_config::sql::{Database, Pool};
+use sqlx::{AnyConnection, Row as _, any::AnyRow};
 
 use super::{
     StoreError, from_sql,
@@ -49,7 +49,7 @@ const JOINED_AFTER: &str = "SELECT joined_after_seq FROM group_member WHERE grou
 /// The repository.
 #[derive(Debug, Clone)]
 pub struct Groups {
-    reader: AnyPool,
+    reader: Pool,
 }
 
 /// A large group, as one of its members may read it.
@@ -72,14 +72,12 @@ impl Groups {
 
     /// A group, if there is one with this id.
     pub async fn get(&self, group_id: u64) -> Result<Option<Group>, StoreError> {
-        let mut connection = self.reader.acquire().await?;
-        Ok(find(&mut connection, group_id, "").await?)
+        Ok(self.reader.run(async |connection| find(connection, group_id, "").await).await?)
     }
 
     /// A member of a group, if the user is one.
     pub async fn member(&self, group_id: u64, user_id: u64) -> Result<Option<Member>, StoreError> {
-        let mut connection = self.reader.acquire().await?;
-        Ok(find_member(&mut connection, group_id, user_id).await?)
+        Ok(self.reader.run(async |connection| find_member(connection, group_id, user_id).await).await?)
     }
 
     /// At most `limit` members with greater ids than `after_user_id`, ascending.
@@ -98,9 +96,8 @@ impl Groups {
 
     /// The large groups of users: `(user id, group id)`s in no particular order.
     pub async fn large_of(&self, user_ids: &[u64]) -> Result<Vec<(u64, u64)>, StoreError> {
-        let mut connection = self.reader.acquire().await?;
         let bind = |query: AnyQuery, user_id: &u64| query.bind(to_sql(*user_id));
-        let rows = LARGE_OF.fetch(&mut connection, user_ids, bind).await?;
+        let rows = self.reader.run(async |connection| LARGE_OF.fetch(connection, user_ids, bind).await).await?;
         let read = |row: &AnyRow| Ok((from_sql(row.try_get(0)?), from_sql(row.try_get(1)?)));
         Ok(rows.iter().map(read).collect::<Result<_, sqlx::Error>>()?)
     }
@@ -113,9 +110,8 @@ impl Groups {
 
     /// The newest seqs of groups: `(group id, seq)`s in no particular order.
     pub async fn newest_seqs(&self, group_ids: &[u64]) -> Result<Vec<(u64, u64)>, StoreError> {
-        let mut connection = self.reader.acquire().await?;
         let bind = |query: AnyQuery, group_id: &u64| query.bind(to_sql(*group_id));
-        let rows = NEWEST_SEQS.fetch(&mut connection, group_ids, bind).await?;
+        let rows = self.reader.run(async |connection| NEWEST_SEQS.fetch(connection, group_ids, bind).await).await?;
         let read = |row: &AnyRow| Ok((from_sql(row.try_get(0)?), from_sql(row.try_get(1)?)));
         Ok(rows.iter().map(read).collect::<Result<_, sqlx::Error>>()?)
     }

@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use gim_config::sql::Database;
-use sqlx::{AnyPool, Row as _, any::AnyRow};
+use gim_config::sql::{Database, Pool};
+use sqlx::{Row as _, any::AnyRow};
 
 use super::{
     StoreError, from_sql,
@@ -26,7 +26,7 @@ const HISTORY: &str = "SELECT dm.seq, m.id, m.command, m.content, m.sender_id, m
 /// The repository.
 #[derive(Debug, Clone)]
 pub struct Inboxes {
-    reader: AnyPool,
+    reader: Pool,
 }
 
 impl Inboxes {
@@ -36,9 +36,8 @@ impl Inboxes {
 
     /// The newest seq of each user; 0 for one who never got a message. In the order asked for.
     pub async fn newest_seqs(&self, user_ids: &[u64]) -> Result<Vec<u64>, StoreError> {
-        let mut connection = self.reader.acquire().await?;
         let bind = |query: AnyQuery, user_id: &u64| query.bind(to_sql(*user_id));
-        let rows = NEWEST_SEQS.fetch(&mut connection, user_ids, bind).await?;
+        let rows = self.reader.run(async |connection| NEWEST_SEQS.fetch(connection, user_ids, bind).await).await?;
         let mut seqs = HashMap::with_capacity(rows.len());
         for row in rows {
             seqs.insert(row.try_get::<i64, _>(0)?, from_sql(row.try_get(1)?));

@@ -3,8 +3,11 @@
 
 use std::collections::HashMap;
 
-use gim_config::{gather::Gatherer, sql::Database};
-use sqlx::{AnyConnection, AnyPool, Row as _};
+use gim_config::{
+    gather::Gatherer,
+    sql::{Database, Pool},
+};
+use sqlx::{AnyConnection, Row as _};
 
 use super::{
     StoreError, from_sql,
@@ -73,10 +76,12 @@ impl Lookups {
 
 const STOPPING: StoreError = StoreError::PutOff("the service is stopping");
 
-async fn before(reader: AnyPool, callers: Vec<Caller>) -> Result<Vec<Before>, StoreError> {
-    let mut connection = reader.acquire().await?;
-    let types = pairs(&mut connection, TYPES, ids(&callers, |caller| caller.device_id)).await?;
-    let revocations = revocations(&mut connection, &callers).await?;
+async fn before(reader: Pool, callers: Vec<Caller>) -> Result<Vec<Before>, StoreError> {
+    let read = async |connection: &mut AnyConnection| {
+        let types = pairs(connection, TYPES, ids(&callers, |caller| caller.device_id)).await?;
+        Ok::<_, StoreError>((types, revocations(connection, &callers).await?))
+    };
+    let (types, revocations) = reader.run(read).await?;
     let answer = |caller: &Caller| Before {
         device_type: types.get(&caller.device_id).and_then(|&kind| i32::try_from(kind).ok()).unwrap_or(0),
         not_before_ms: not_before(&revocations, *caller),
@@ -84,11 +89,16 @@ async fn before(reader: AnyPool, callers: Vec<Caller>) -> Result<Vec<Before>, St
     Ok(callers.iter().map(answer).collect())
 }
 
-async fn after(reader: AnyPool, callers: Vec<Caller>) -> Result<Vec<After>, StoreError> {
-    let mut connection = reader.acquire().await?;
-    // The revocations first: a seq that is a moment newer is as good.
-    let revocations = revocations(&mut connection, &callers).await?;
-    let seqs = pairs(&mut connection, NEWEST_SEQS, ids(&callers, |caller| caller.user_id)).await?;
+async fn after(reader: Pool, callers: Vec<Caller>) -> Result<Vec<After>, StoreError> {
+    let read = async |connection: &mut AnyConnection| {
+        // The revocations first: a seq that is a moment newer is as good.
+        let revocations = revocations(connection, &callers).await?;
+        Ok::<_, StoreError>((
+            pairs(connection, NEWEST_SEQS, ids(&callers, |caller| caller.user_id)).await?,
+            revocations,
+        ))
+    };
+    let (seqs, revocations) = reader.run(read).await?;
     let answer = |caller: &Caller| After {
         newest_seq: seqs.get(&caller.user_id).map_or(0, |&seq| from_sql(seq)),
         not_before_ms: not_before(&revocations, *caller),

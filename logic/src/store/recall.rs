@@ -4,9 +4,10 @@
 //! message, so that devices which had synced it learn of the recall too; in a large group, where nobody has a copy, the
 //! timeline gets that row. Written by the inbox writer, in its transaction.
 
+use gim_config::sql::Pool;
 use gim_proto::connect::MessageStatus;
 use prost::encoding::{decode_varint, encode_varint};
-use sqlx::{AnyConnection, AnyPool, Row as _};
+use sqlx::{AnyConnection, Row as _};
 
 use super::{
     StoreError,
@@ -30,7 +31,7 @@ pub struct Stored {
 }
 
 /// The message with this id, if it is stored.
-pub(super) async fn find(reader: &AnyPool, message_id: u64) -> Result<Option<Stored>, StoreError> {
+pub(super) async fn find(reader: &Pool, message_id: u64) -> Result<Option<Stored>, StoreError> {
     let row = sqlx::query(FIND).bind(to_sql(message_id)).fetch_optional(reader).await?;
     let Some(row) = row else { return Ok(None) };
     let (_, message) = read_message(&row)?;

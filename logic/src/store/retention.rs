@@ -7,8 +7,8 @@
 
 use std::time::Duration;
 
-use gim_config::sql::Database;
-use sqlx::{Acquire as _, AnyPool, Row as _};
+use gim_config::sql::{Database, Pool};
+use sqlx::{AnyConnection, Connection as _, Row as _};
 
 use super::{StoreError, from_sql, to_sql};
 
@@ -70,8 +70,8 @@ pub struct Swept {
 /// The repository.
 #[derive(Debug, Clone)]
 pub struct Retention {
-    reader: AnyPool,
-    writer: AnyPool,
+    reader: Pool,
+    writer: Pool,
 }
 
 impl Retention {
@@ -135,12 +135,14 @@ impl Retention {
             }
         }
         if deleted > 0 {
-            let mut connection = self.writer.acquire().await?;
-            let mut transaction = connection.begin().await?;
-            for &sql in holder.delete_after {
-                sqlx::query(sql).bind(owner_id).bind(up_to).execute(&mut *transaction).await?;
-            }
-            transaction.commit().await?;
+            let work = async |connection: &mut AnyConnection| {
+                let mut transaction = connection.begin().await?;
+                for &sql in holder.delete_after {
+                    sqlx::query(sql).bind(owner_id).bind(up_to).execute(&mut *transaction).await?;
+                }
+                transaction.commit().await
+            };
+            self.writer.run(work).await?;
         }
         Ok(deleted)
     }

@@ -1,7 +1,6 @@
 //! Revoked tokens: per user and device, the moment before which tokens were issued that are worthless now.
 
-use gim_config::sql::Database;
-use sqlx::AnyPool;
+use gim_config::sql::{Database, Pool};
 
 use super::{StoreError, dialect, to_sql};
 
@@ -14,7 +13,7 @@ pub const PURGE_STEP_ROWS: u32 = 1_000;
 /// The repository.
 #[derive(Debug, Clone)]
 pub struct Revocations {
-    writer: AnyPool,
+    writer: Pool,
     sql: &'static dialect::Sql,
 }
 

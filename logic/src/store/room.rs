@@ -1,7 +1,7 @@
 //! Seqs of rooms, handed out in blocks: a seq never goes back over a restart, and costs no write of its own.
 
-use gim_config::sql::Database;
-use sqlx::{Acquire as _, AnyPool};
+use gim_config::sql::{Database, Pool};
+use sqlx::{AnyConnection, Connection as _};
 
 use super::{
     StoreError,
@@ -26,7 +26,7 @@ pub struct UnusedSeqs {
 /// The repository.
 #[derive(Debug, Clone)]
 pub struct RoomSeqs {
-    writer: AnyPool,
+    writer: Pool,
     sql: &'static Sql,
 }
 
@@ -37,26 +37,32 @@ impl RoomSeqs {
 
     /// Reserves the next block of a room and returns its last seq; its first is that minus [`BLOCK_SEQS`] plus 1.
     pub async fn reserve(&self, room_id: u64) -> Result<u64, StoreError> {
-        let mut transaction = self.writer.begin().await?;
         let reserve = sqlx::query(self.sql.reserve_room_seqs).bind(to_sql(room_id)).bind(to_sql(BLOCK_SEQS));
-        reserve.execute(&mut *transaction).await?;
         let read = sqlx::query_scalar("SELECT reserved_until FROM room_seq WHERE room_id = ?").bind(to_sql(room_id));
-        let reserved_until: i64 = read.fetch_one(&mut *transaction).await?;
-        transaction.commit().await?;
-        Ok(from_sql(reserved_until))
+        let work = async |connection: &mut AnyConnection| {
+            let mut transaction = connection.begin().await?;
+            reserve.execute(&mut *transaction).await?;
+            let reserved_until: i64 = read.fetch_one(&mut *transaction).await?;
+            transaction.commit().await?;
+            Ok(from_sql(reserved_until))
+        };
+        self.writer.run(work).await
     }
 
     /// Gives the unused rest of blocks back. Where another block was reserved meanwhile, the rest is just skipped.
     pub async fn give_back(&self, rests: &[UnusedSeqs]) -> Result<(), StoreError> {
-        let mut connection = self.writer.acquire().await?;
-        let mut transaction = connection.begin().await?;
-        for rest in rests {
-            let query = sqlx::query("UPDATE room_seq SET reserved_until = ? WHERE room_id = ? AND reserved_until = ?")
-                .bind(to_sql(rest.last_used))
-                .bind(to_sql(rest.room_id))
-                .bind(to_sql(rest.reserved_until));
-            query.execute(&mut *transaction).await?;
-        }
-        Ok(transaction.commit().await?)
+        let work = async |connection: &mut AnyConnection| {
+            let mut transaction = connection.begin().await?;
+            for rest in rests {
+                let sql = "UPDATE room_seq SET reserved_until = ? WHERE room_id = ? AND reserved_until = ?";
+                let query = sqlx::query(sql)
+                    .bind(to_sql(rest.last_used))
+                    .bind(to_sql(rest.room_id))
+                    .bind(to_sql(rest.reserved_until));
+                query.execute(&mut *transaction).await?;
+            }
+            Ok(transaction.commit().await?)
+        };
+        self.writer.run(work).await
     }
 }

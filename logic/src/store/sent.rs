@@ -1,7 +1,6 @@
 //! Keys of sends, by which a repeated one is recognised: forgotten after the retention time, in small steps.
 
-use gim_config::sql::Database;
-use sqlx::AnyPool;
+use gim_config::sql::{Database, Pool};
 
 use super::{
     StoreError,
@@ -14,7 +13,7 @@ pub const PURGE_STEP_ROWS: u32 = 500;
 /// The repository.
 #[derive(Debug, Clone)]
 pub struct SentKeys {
-    writer: AnyPool,
+    writer: Pool,
     sql: &'static Sql,
 }
 

@@ -11,9 +11,9 @@ use std::{
     time::Instant,
 };
 
-use gim_config::sql::{self, Database};
+use gim_config::sql::{self, Database, Pool};
 use metrics::{counter, gauge, histogram};
-use sqlx::{Acquire as _, AnyPool};
+use sqlx::{AnyConnection, Connection as _};
 use tokio::{
     sync::{Notify, mpsc, oneshot},
     task::JoinHandle,
@@ -171,7 +171,7 @@ impl QueueState {
 
 struct WriterTask {
     queue: Arc<Queue>,
-    pool: AnyPool,
+    pool: Pool,
     sql: &'static Sql,
     deliveries: mpsc::Sender<Vec<Delivery>>,
 }
@@ -233,11 +233,14 @@ impl WriterTask {
 
     async fn commit(&self, jobs: &[Job]) -> Result<Written, sqlx::Error> {
         let started = Instant::now();
-        let mut connection = self.pool.acquire().await?;
-        let mut transaction = connection.begin().await?;
         let works: Vec<&Work> = jobs.iter().map(|job| &job.work).collect();
-        let written = batch::write(&mut transaction, self.sql, &works).await?;
-        transaction.commit().await?;
+        let work = async |connection: &mut AnyConnection| {
+            let mut transaction = connection.begin().await?;
+            let written = batch::write(&mut transaction, self.sql, &works).await?;
+            transaction.commit().await?;
+            Ok::<_, sqlx::Error>(written)
+        };
+        let written = self.pool.run(work).await?;
 
         let rows: usize = written.deliveries.iter().map(|delivery| delivery.receivers.len()).sum();
         counter!(names::INBOX_ROWS).increment(rows as u64);

@@ -2,7 +2,7 @@
 
 mod races;
 
-use gim_config::testing::PrivateServer;
+use gim_config::testing::{PrivateServer, Proxy};
 use gim_logic::LogicSettings;
 use gim_proto::{
     CloseReason, ResultCode, connect,
@@ -11,9 +11,7 @@ use gim_proto::{
 use prost::Message as _;
 use sqlx::{AnyConnection, AssertSqlSafe, Connection as _, Executor as _};
 
-use crate::support::{
-    self, Server, backend, business::StubBusiness, conn::Conn, proxy::Proxy, refusal, server, server_with, soon,
-};
+use crate::support::{self, Server, backend, business::StubBusiness, conn::Conn, refusal, server, server_with, soon};
 
 /// A second logic node on what `first` stands on.
 async fn beside(first: &Server) -> Server {

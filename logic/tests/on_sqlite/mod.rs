@@ -7,8 +7,7 @@ use crate::contract::store::{Bench, bench};
 
 /// Sets a pragma on the one connection that writes.
 async fn pragma(bench: &Bench, pragma: &str) {
-    let mut writer = bench.store.database.writer.acquire().await.unwrap();
-    writer.execute(AssertSqlSafe(format!("PRAGMA {pragma}"))).await.unwrap();
+    bench.store.database.writer.execute(AssertSqlSafe(format!("PRAGMA {pragma}"))).await.unwrap();
 }
 
 #[tokio::test]
@@ -33,4 +32,20 @@ async fn a_read_only_database_puts_requests_off_and_recovers_by_itself() {
     assert!(matches!(refused, Err(StoreError::PutOff(_))), "{refused:?}");
     pragma(&bench, "query_only = OFF").await;
     assert_eq!(bench.push(&[7]).await.seq, 1);
+}
+
+#[tokio::test]
+async fn what_is_acknowledged_after_a_full_and_a_read_only_database_is_committed() {
+    let bench = bench().await;
+    let many: Vec<u64> = (7..5000).collect();
+    for round in 1..4 {
+        for trouble in ["max_page_count = 1", "query_only = ON"] {
+            pragma(&bench, trouble).await;
+            let refused = bench.submit_push(&many).committed().await;
+            assert!(matches!(refused, Err(StoreError::PutOff(_))), "{refused:?}");
+        }
+        assert_eq!(bench.push(&[7]).await.seq, round);
+        // Another connection sees what is committed, and nothing else.
+        assert_eq!(bench.seqs(7).await, (1..=round).collect::<Vec<_>>());
+    }
 }

@@ -6,7 +6,6 @@
 pub mod backend;
 pub mod business;
 pub mod conn;
-pub mod proxy;
 
 use std::{path::Path, time::Duration};
 

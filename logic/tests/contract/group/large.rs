@@ -132,6 +132,10 @@ async fn a_node_that_comes_back_is_told_what_changed_and_how_far_groups_got() {
     let left = server.make(GroupKind::GkLarge, &[7, 8]).await;
     server.remove(7, left, &[8]).await.unwrap();
     let mut conn = Conn::attach(&server, "conn-1", 1).await;
+    // After this push, all that the groups were told before is behind us.
+    conn.sign_in(9, 90, 900).await;
+    server.push(&[9], "marker").await;
+    while !matches!(conn.next().await, Item::Push(_)) {}
     let live = |user_id, connection_id, large_group_ids| LiveConnection {
         connection_id,
         user_id,
