@@ -52,6 +52,9 @@ pub struct TargetArguments {
     /// gRPC of business [default: http://127.0.0.1:8020]
     #[arg(long, value_name = "URL")]
     business: Option<String>,
+    /// The product that the users are of, as conn knows it: the app_id of their sign-ins
+    #[arg(long, value_name = "ID", default_value_t = 0)]
+    app: u32,
     /// Added to the default ports, as in `scripts/up --port-offset`
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u16).range(..=(u16::MAX - BUSINESS_PORT) as i64))]
     port_offset: u16,
@@ -130,6 +133,7 @@ impl TargetArguments {
             "gates": self.gate_names(),
             "logic": self.logic(),
             "business": self.business(),
+            "app": self.app,
         })
     }
 }
@@ -142,6 +146,7 @@ pub struct Target {
     logic: Channel,
     business: Channel,
     internal_token: String,
+    app_id: u32,
     /// Names this run in the server's logs.
     run: String,
     calls: Cell<u64>,
@@ -160,6 +165,7 @@ impl Target {
             logic: runtime.block_on(channel("logic", &arguments.logic(), &tls))?,
             business: runtime.block_on(channel("business", &arguments.business(), &tls))?,
             internal_token: arguments.internal_token.clone(),
+            app_id: arguments.app,
             run: run.to_owned(),
             calls: Cell::new(0),
             connects: Cell::new(0),
@@ -182,6 +188,11 @@ impl Target {
         &self.internal_token
     }
 
+    /// The product that sign-ins name.
+    pub fn app_id(&self) -> u32 {
+        self.app_id
+    }
+
     /// The runtime of gRPC, for work beside the scenario's thread.
     pub fn runtime(&self) -> &Handle {
         self.runtime.handle()
@@ -191,7 +202,8 @@ impl Target {
     pub fn connect(&self) -> anyhow::Result<Client> {
         let name = &self.tcp_names[self.connects.get() % self.tcp_names.len()];
         self.connects.set(self.connects.get() + 1);
-        Client::connect(resolve(name)?, DEADLINE).with_context(|| format!("cannot reach conn at {name}"))
+        let client = Client::connect(resolve(name)?, DEADLINE);
+        Ok(client.with_context(|| format!("cannot reach conn at {name}"))?.of_app(self.app_id))
     }
 
     /// The channel to logic.

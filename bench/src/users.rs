@@ -43,16 +43,9 @@ pub struct User {
     pub greeting: Box<[u8]>,
 }
 
-impl From<SignInReply> for User {
-    fn from(reply: SignInReply) -> Self {
-        let SignInReply { user_id, device_id, token, .. } = reply;
-        Self::new(user_id, device_id, token)
-    }
-}
-
 impl User {
-    fn new(user_id: u64, device_id: u64, token: String) -> Self {
-        let content = Credentials { user_id, device_id, token, app_id: 0 }.encode_to_vec();
+    fn new(user_id: u64, device_id: u64, token: String, app_id: u32) -> Self {
+        let content = Credentials { user_id, device_id, token, app_id }.encode_to_vec();
         let command = PacketCommand::PcSignIn as i32;
         let packet = Packet { command, content: content.into(), ..Packet::default() };
         Self { id: user_id, greeting: packet.encode_length_delimited_to_vec().into() }
@@ -64,14 +57,14 @@ pub fn sign_up(target: &Target, source: TokenSource, code: &str, count: usize) -
     match source {
         TokenSource::Business => sign_up_at_business(target, code, count, |_| true),
         TokenSource::Jwt => sign_up_at_business(target, code, count, |token| token.split('.').count() == 3),
-        TokenSource::Backend => Ok(make_up(count)),
+        TokenSource::Backend => Ok(make_up(target, count)),
     }
 }
 
 /// Users that no run before had, and no other process of this run.
-fn make_up(count: usize) -> Vec<User> {
+fn make_up(target: &Target, count: usize) -> Vec<User> {
     let first = u64::from(rand::random::<u32>() >> 2 | 1) << 32;
-    let user = |id: u64| User::new(id, id, token_of(id));
+    let user = |id: u64| User::new(id, id, token_of(id), target.app_id());
     (first..first + count as u64).map(user).collect()
 }
 
@@ -95,7 +88,7 @@ fn sign_up_at_business(
             let reply = calls.join_next().await.context("no sign-in is under way")?;
             let reply = reply.context("a sign-in ended early")??;
             ensure!(is_right(&reply.token), "business gives no JSON Web Tokens: its setting jwt.key_file is empty");
-            users.push(reply.into());
+            users.push(User::new(reply.user_id, reply.device_id, reply.token, target.app_id()));
             progress.show(users.len() as u64, || format!("{} of {count} users", users.len()));
         }
         Ok(users)

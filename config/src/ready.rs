@@ -52,10 +52,50 @@ impl Readiness {
     }
 }
 
+/// One of several that are the same part: the part is ready when any of them is.
+#[derive(Debug)]
+pub struct AnyPart {
+    part: ReadyPart,
+    index: usize,
+    ready: Arc<Mutex<Vec<bool>>>,
+}
+
+impl AnyPart {
+    /// Says whether this one is ready now.
+    pub fn set(&self, ready: bool) {
+        let mut all = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
+        all[self.index] = ready;
+        self.part.set(all.contains(&true));
+    }
+}
+
 impl ReadyPart {
+    /// Divides the part among `count` that can each make it ready.
+    pub fn any_of(self, count: usize) -> Vec<AnyPart> {
+        let ready = Arc::new(Mutex::new(vec![false; count]));
+        (0..count).map(|index| AnyPart { part: self.clone(), index, ready: ready.clone() }).collect()
+    }
+
     /// Says whether the part is ready now.
     pub fn set(&self, ready: bool) {
         self.readiness.parts.lock().unwrap_or_else(PoisonError::into_inner).insert(self.name, ready);
         self.readiness.changed.send_replace(());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_of_several_is_ready_while_any_of_them_is() {
+        let readiness = Readiness::default();
+        let parts = readiness.part("link").any_of(2);
+        assert_eq!(readiness.missing(), ["link"]);
+        parts.iter().for_each(|part| part.set(true));
+        parts[0].set(false);
+        assert!(readiness.missing().is_empty());
+        parts[1].set(false);
+        assert_eq!(readiness.missing(), ["link"]);
     }
 }

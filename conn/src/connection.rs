@@ -3,7 +3,7 @@
 //! Always holds: an idle connection owns no heap memory. `intake` has some while a frame is unfinished, `outbound` while
 //! something waits to be written, `transport` only where it is no plain TCP, or a proxy told who the client is.
 
-use std::{mem::size_of, net::SocketAddr};
+use std::{mem::size_of, net::SocketAddr, num::NonZeroU8};
 
 use mio::net::TcpStream;
 
@@ -36,6 +36,8 @@ pub struct Connection {
     pub congested_since_ms: Option<u32>,
     /// What is known of its socket, and the lists that it is on.
     pub flags: Flags,
+    /// The product that it signed in to, or is about to.
+    pub app: Option<AppIndex>,
 }
 
 impl Connection {
@@ -52,6 +54,7 @@ impl Connection {
             transport: None,
             congested_since_ms: None,
             flags: Flags::default(),
+            app: None,
         }
     }
 
@@ -75,6 +78,25 @@ impl Connection {
     pub fn is_flushed(&self) -> bool {
         let tls = self.transport.as_ref().and_then(|transport| transport.tls.as_ref());
         self.outbound.is_none() && tls.is_none_or(|tls| tls.unsent().is_empty())
+    }
+}
+
+/// Which of the products of this process, counted from 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AppIndex(NonZeroU8);
+
+/// Most products that one process can serve.
+pub const APPS_MAX: usize = u8::MAX as usize;
+
+impl AppIndex {
+    /// The product at a place of the list. `None` beyond [`APPS_MAX`].
+    pub fn new(index: usize) -> Option<Self> {
+        NonZeroU8::new(u8::try_from(index + 1).ok()?).map(Self)
+    }
+
+    /// Its place in the list.
+    pub fn get(self) -> usize {
+        usize::from(self.0.get()) - 1
     }
 }
 

@@ -9,6 +9,8 @@ use metrics::{Counter, Gauge, counter, gauge};
 pub const REQUESTS_PENDING: &str = "conn_requests_pending";
 /// Requests that were answered "try again later" because their link broke or logic did not answer in time.
 pub const REQUESTS_EXPIRED: &str = "conn_requests_expired_total";
+/// Requests that were answered "try again later" because too many were with their logic node.
+pub const REQUESTS_BEYOND: &str = "conn_requests_beyond_window_total";
 /// Answers of logic to requests that nobody waits for any more.
 pub const REPLIES_LATE: &str = "conn_replies_late_total";
 /// Times that a link was attached.
@@ -47,6 +49,7 @@ pub struct Tally {
     pub handshakes: u64,
     pub handshakes_failed: u64,
     pub handshakes_deferred: u64,
+    pub apps_full: u64,
 }
 
 /// Reads one number of a turn.
@@ -54,11 +57,9 @@ type Read = fn(&Tally) -> u64;
 
 /// The metrics of one reactor.
 pub struct ReactorMetrics {
-    counters: [(Counter, Read); 24],
+    counters: [(Counter, Read); 25],
     closed: Vec<Counter>,
     connections: Gauge,
-    signed_in: Gauge,
-    rooms: Gauge,
     /// Those of the turn under way.
     pub tally: Tally,
     /// Those of the turn before.
@@ -105,11 +106,10 @@ impl ReactorMetrics {
                 (named("conn_tls_handshakes_total"), |tally| tally.handshakes),
                 (named("conn_tls_failures_total"), |tally| tally.handshakes_failed),
                 (named("conn_tls_handshakes_deferred_total"), |tally| tally.handshakes_deferred),
+                (named("conn_apps_full_total"), |tally| tally.apps_full),
             ],
             closed: closed.collect(),
             connections: gauge!("conn_connections", "reactor" => label.clone()),
-            signed_in: gauge!("conn_signed_in", "reactor" => label.clone()),
-            rooms: gauge!("conn_rooms", "reactor" => label.clone()),
             tally: Tally::default(),
             published: Tally::default(),
         }
@@ -123,7 +123,7 @@ impl ReactorMetrics {
     }
 
     /// Publishes the turn's numbers and begins anew.
-    pub fn publish(&mut self, connections: usize, signed_in: usize, rooms: usize) {
+    pub fn publish(&mut self, connections: usize) {
         for (counter, read) in &self.counters {
             let count = read(&self.tally);
             if count > 0 {
@@ -132,6 +132,30 @@ impl ReactorMetrics {
         }
         self.published = std::mem::take(&mut self.tally);
         self.connections.set(connections as f64);
+    }
+}
+
+/// The metrics of one product in one reactor.
+pub struct AppMetrics {
+    signed_in: Gauge,
+    rooms: Gauge,
+}
+
+impl std::fmt::Debug for AppMetrics {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("AppMetrics").finish_non_exhaustive()
+    }
+}
+
+impl AppMetrics {
+    /// Registers the metrics of a product.
+    pub fn new(reactor: usize, app_id: u32) -> Self {
+        let named = |name: &'static str| gauge!(name, "reactor" => reactor.to_string(), "app" => app_id.to_string());
+        Self { signed_in: named("conn_signed_in"), rooms: named("conn_rooms") }
+    }
+
+    /// Publishes the turn's numbers.
+    pub fn publish(&self, signed_in: usize, rooms: usize) {
         self.signed_in.set(signed_in as f64);
         self.rooms.set(rooms as f64);
     }

@@ -1,17 +1,20 @@
 //! The settings of a conn node, as documented key by key in `config/conn.toml`.
 
+mod apps;
+
 use std::path::PathBuf;
 
 use gim_config::{Settings, admin::AdminSettings, grpc::GrpcSettings, listen::Endpoint, logging::LogSettings};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    bridge::discovery,
     ids::{REACTORS_MAX, SLOTS_MAX},
     net::socket::SocketOptions,
     session::Rules,
     wire::{networks::Networks, ws::upgrade::Site},
 };
+
+pub use apps::{App, AppSettings};
 
 /// Bytes of an address that clients are told.
 const PUBLIC_BYTES_MAX: usize = 256;
@@ -26,6 +29,7 @@ pub struct ConnSettings {
     pub reactor_cores: Vec<usize>,
     pub busy_poll_us: u64,
     pub logic: Vec<Endpoint>,
+    pub apps: Vec<AppSettings>,
     pub proxies: Networks,
     pub tcp: TcpSettings,
     pub websocket: WebSocketSettings,
@@ -167,6 +171,7 @@ pub struct LinkSettings {
     pub request_timeout_ms: u64,
     pub batch_items_max: usize,
     pub queue_batches_max: usize,
+    pub requests_max: usize,
     pub inbox_commands_max: usize,
     pub reconnect_first_ms: u64,
     pub reconnect_max_ms: u64,
@@ -195,6 +200,7 @@ impl Default for ConnSettings {
             reactor_cores: Vec::new(),
             busy_poll_us: 0,
             logic: vec![Endpoint::new("http://127.0.0.1:8010")],
+            apps: Vec::new(),
             proxies: Networks::default(),
             tcp: TcpSettings::default(),
             websocket: WebSocketSettings::default(),
@@ -293,6 +299,7 @@ impl Default for LinkSettings {
             request_timeout_ms: 10_000,
             batch_items_max: 1_024,
             queue_batches_max: 256,
+            requests_max: 200_000,
             inbox_commands_max: 4_096,
             reconnect_first_ms: 100,
             reconnect_max_ms: 3_000,
@@ -323,6 +330,7 @@ impl Settings for ConnSettings {
             &mut self.admin.listen,
         ];
         endpoints.extend(&mut self.logic);
+        endpoints.extend(self.apps.iter_mut().flat_map(|app| &mut app.logic));
         endpoints
     }
 
@@ -330,10 +338,7 @@ impl Settings for ConnSettings {
         self.grpc.validate()?;
         self.log.validate()?;
         at_least("node", self.node.len(), 1)?;
-        at_least("logic", self.logic.len(), 1)?;
-        for entry in &self.logic {
-            discovery::check(entry).map_err(|problem| format!("logic: {problem}"))?;
-        }
+        self.validate_apps()?;
         self.public.validate()?;
         at_most("reactors", self.reactors, REACTORS_MAX)?;
         at_most("busy_poll_us", self.busy_poll_us as usize, 1_000_000)?;
@@ -359,6 +364,7 @@ impl Settings for ConnSettings {
         at_least("link.request_timeout_ms", self.link.request_timeout_ms as usize, 1)?;
         at_least("link.batch_items_max", self.link.batch_items_max, 1)?;
         at_least("link.queue_batches_max", self.link.queue_batches_max, 1)?;
+        at_least("link.requests_max", self.link.requests_max, 1)?;
         at_least("link.inbox_commands_max", self.link.inbox_commands_max, 1)?;
         at_least("link.reconnect_first_ms", self.link.reconnect_first_ms as usize, 1)?;
         at_least("drain.closes_per_s", self.drain.closes_per_s as usize, 1)

@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc, thread, time::Duration};
 
+use crossbeam_channel::Sender;
 use gim_config::{
     Readiness, admin,
     grpc::{self, GrpcServer},
@@ -11,19 +12,26 @@ use gim_config::{
 use gim_proto::logic::NodeAddresses;
 use mio::net::TcpListener;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use tokio::sync::{Notify, mpsc};
+use tokio::{sync::mpsc, task::JoinSet};
 use tonic::service::RoutesBuilder;
 
 use crate::{
     bridge::{
-        self, Bridge, NodeState, PushCalls, ReactorHandle, Reactors,
+        self, Bridge, NodeState, PushCalls, ReactorHandle, Reactors, UpEnd,
         discovery::{Resolve, SystemResolver},
     },
     certificates::Certificates,
     net::listen,
     placement::{self, NoSuchCore},
-    reactor::{self, Parts, Reactor, inbox::Command, quota::Quota, uplink::Uplink},
-    settings::{ConnSettings, DrainSettings, LimitSettings, PublicSettings, PushAllSettings},
+    reactor::{
+        self, Parts, Reactor,
+        apps::AppParts,
+        inbox::Command,
+        quota::{AppQuota, Quota},
+        uplink::{UpBatch, Uplink},
+        wake::WakeFlag,
+    },
+    settings::{App, ConnSettings, DrainSettings, LimitSettings, PublicSettings, PushAllSettings},
     wire::{transport::Entrance, ws::upgrade},
 };
 
@@ -69,7 +77,10 @@ pub struct Conn {
     certificates: Option<Certificates>,
     admin: admin::Admin,
     grpc: GrpcServer,
-    bridge: Bridge,
+    node: NodeState,
+    bridges: Vec<Bridge>,
+    problems: mpsc::Receiver<String>,
+    /// Those of the first app: what concerns whole reactors goes this way.
     reactors: Reactors,
     threads: Vec<thread::JoinHandle<()>>,
     ended: mpsc::Receiver<String>,
@@ -92,25 +103,17 @@ pub async fn start_with(settings: ConnSettings, resolver: Arc<dyn Resolve>) -> R
     let tls = certificates.as_ref().map(Certificates::load).transpose()?;
     let (addresses, listeners) = open_listeners(&settings)?;
 
-    let (up_sender, up_receiver) = crossbeam_channel::bounded(UP_BATCHES_MAX);
-    let notify = Arc::new(Notify::new());
+    let mut ways: Vec<AppWay> = settings.all_apps().into_iter().map(AppWay::new).collect();
     let (ended_sender, ended) = mpsc::channel(settings.reactor_count());
-    let mut handles = Vec::new();
     let mut reactors = Vec::new();
     for (index, listeners) in listeners.into_iter().enumerate() {
         let (poll, wake) = reactor::open_poll().map_err(StartError::Reactor)?;
-        let (inbox_sender, inbox) = crossbeam_channel::bounded(settings.link.inbox_commands_max);
-        handles.push(ReactorHandle::new(inbox_sender, wake.clone()));
-        let waker = notify.clone();
-        let wake_bridge = Arc::new(move || waker.notify_one());
-        let uplink = Uplink::new(up_sender.clone(), wake_bridge, UP_PACKETS_MAX, UP_BYTES_MAX);
         let parts = Parts {
             index,
             poll,
             listeners,
-            inbox,
+            apps: ways.iter_mut().map(|way| way.reactor_ends(&wake)).collect(),
             wake,
-            uplink,
             rules: settings.rules(),
             site: settings.site(),
             tls: tls.clone(),
@@ -125,19 +128,38 @@ pub async fn start_with(settings: ConnSettings, resolver: Arc<dyn Resolve>) -> R
         };
         reactors.push(Reactor::new(parts).map_err(StartError::Reactor)?);
     }
-    let handles = Reactors::new(handles);
+    let (apps, ends): (Vec<(App, Reactors)>, Vec<UpEnd>) = ways.into_iter().map(AppWay::into_ends).unzip();
+    let handles = apps[0].1.clone();
     let mut routes = RoutesBuilder::default();
-    routes.add_service(PushCalls::server(handles.clone(), settings.limits.frame_bytes_max));
+    let by_app = apps.iter().map(|(app, reactors)| (app.id, reactors.clone())).collect();
+    routes.add_service(PushCalls::server(by_app, settings.limits.frame_bytes_max));
     let grpc = grpc::serve(&settings.grpc, routes, &["connect.ConnectIntService"]).await?;
     let node = NodeState::new(settings.node.clone(), public_addresses(&settings.public, &addresses), quota);
-    let (batches, reactors_of_bridge) = (up_receiver, handles.clone());
-    let parts = bridge::Parts { batches, notify, reactors: reactors_of_bridge, ready: link_ready, node, resolver };
-    let bridge = bridge::start(&settings, parts).await.map_err(StartError::Logic)?;
+    let (problem_sender, problems) = mpsc::channel(apps.len());
+    let ready = link_ready.any_of(apps.len());
+    let mut bridges = Vec::new();
+    for (((app, reactors), up), ready) in apps.into_iter().zip(ends).zip(ready) {
+        let (node, resolver, problems) = (node.clone(), resolver.clone(), problem_sender.clone());
+        let parts = bridge::Parts { up, reactors, ready, node, resolver, problems };
+        bridges.push(bridge::start(app, parts).await.map_err(StartError::Logic)?);
+    }
     let threads = reactors.into_iter().enumerate();
     let threads =
         threads.map(|(index, reactor)| spawn(index, reactor, settings.reactor_cores.clone(), ended_sender.clone()));
     let threads = threads.collect::<Result<_, _>>().map_err(StartError::Reactor)?;
-    Ok(Conn { addresses, certificates, admin, grpc, bridge, reactors: handles, threads, ended, readiness })
+    Ok(Conn {
+        addresses,
+        certificates,
+        admin,
+        grpc,
+        node,
+        bridges,
+        problems,
+        reactors: handles,
+        threads,
+        ended,
+        readiness,
+    })
 }
 
 impl Conn {
@@ -189,13 +211,13 @@ impl Running for Conn {
     async fn failed(&mut self) -> String {
         tokio::select! {
             problem = self.grpc.failed() => problem,
-            problem = self.bridge.failed() => problem,
+            problem = refused_everywhere(&mut self.problems, self.bridges.len()) => problem,
             ended = self.ended.recv() => ended.unwrap_or_else(|| "every reactor ended".to_owned()),
         }
     }
 
     async fn stop(mut self) {
-        self.bridge.drain();
+        self.node.drain();
         self.reactors.send_all(|| Command::Drain).await;
         for _ in 0..self.threads.len() {
             // One message per reactor thread, sent as its last act.
@@ -203,10 +225,58 @@ impl Running for Conn {
                 break;
             }
         }
-        self.bridge.stop().await;
+        // At once, so that one whose logic hangs takes none of the others' time.
+        let stops: JoinSet<()> = self.bridges.into_iter().map(Bridge::stop).collect();
+        stops.join_all().await;
         self.grpc.stop(CALLS_TIMEOUT).await;
         self.admin.stop().await;
     }
+}
+
+/// The channels between the reactors and the bridge of one product, while they are handed out.
+struct AppWay {
+    app: App,
+    quota: Arc<AppQuota>,
+    up: Sender<UpBatch>,
+    end: UpEnd,
+    reactors: Vec<ReactorHandle>,
+}
+
+impl AppWay {
+    fn new(app: App) -> Self {
+        let (up, batches) = crossbeam_channel::bounded(UP_BATCHES_MAX);
+        let quota = Arc::new(AppQuota::new(app.connections_max));
+        Self { app, quota, up, end: UpEnd { batches, notify: Arc::default() }, reactors: Vec::new() }
+    }
+
+    /// One more reactor, and its ends.
+    fn reactor_ends(&mut self, wake: &Arc<WakeFlag>) -> AppParts {
+        let (sender, inbox) = crossbeam_channel::bounded(self.app.link.inbox_commands_max);
+        self.reactors.push(ReactorHandle::new(sender, wake.clone()));
+        let waker = self.end.notify.clone();
+        let wake_bridge = Arc::new(move || waker.notify_one());
+        let uplink = Uplink::new(self.up.clone(), wake_bridge, UP_PACKETS_MAX, UP_BYTES_MAX);
+        AppParts { id: self.app.id, inbox, uplink, quota: self.quota.clone() }
+    }
+
+    /// The bridge's ends.
+    fn into_ends(self) -> ((App, Reactors), UpEnd) {
+        let reactors = Reactors::new(self.app.id, self.reactors);
+        ((self.app, reactors), self.end)
+    }
+}
+
+/// Ends with the reason why the last product's logic will not have this node. One of several may be wrong about it: that one is
+/// not served, the others are.
+async fn refused_everywhere(problems: &mut mpsc::Receiver<String>, mut served: usize) -> String {
+    while let Some(problem) = problems.recv().await {
+        served -= 1;
+        if served == 0 {
+            return problem;
+        }
+        tracing::error!(problem, "a product's logic will not have this node");
+    }
+    std::future::pending().await
 }
 
 /// One listener per entrance that is on and reactor, and where the entrances are.

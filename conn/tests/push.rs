@@ -80,7 +80,7 @@ fn a_room_that_logic_picks_for_a_connection_that_is_gone_is_released() {
     let connection_id = harness.logic.next_sign_in().connection_id;
     drop(client);
     harness.logic.next_sign_out();
-    let subscribed = Some(RoomSubscribed { room_id: 9, retained: Vec::new() });
+    let subscribed = Some(RoomSubscribed { room_id: 9, ..RoomSubscribed::default() });
     harness.logic.say(down_item::Item::RoomMove(RoomMove { connection_id, subscribed }));
     let released = harness.logic.next(|item| match item {
         up_item::Item::RoomRelease(release) => Some(release.room_id),
@@ -145,7 +145,7 @@ fn logic_moves_a_connection_into_a_room_and_what_the_room_kept_comes_first() {
     let mut client = harness.sign_in(1, 2);
     let connection_id = harness.logic.next_sign_in().connection_id;
     let retained = vec![Message { seq: 3, room_id: 9, ..Message::default() }.encode_to_vec().into()];
-    let subscribed = Some(RoomSubscribed { room_id: 9, retained });
+    let subscribed = Some(RoomSubscribed { room_id: 9, retained, newest_seq: 0 });
     harness.logic.say(down_item::Item::RoomMove(RoomMove { connection_id, subscribed }));
     harness.logic.say(room_push(9, b"live"));
     assert_eq!(next_message(&mut client).seq, 3);
@@ -232,7 +232,7 @@ fn a_burst_larger_than_the_queue_reaches_a_member_that_reads() {
     let connection_id = harness.logic.next_sign_in().connection_id;
     let message = |seq| Message { seq, room_id: 9, content: vec![0; 30_000].into(), ..Message::default() };
     let retained: Vec<_> = (1..=20).map(|seq| message(seq).encode_to_vec().into()).collect();
-    let subscribed = Some(RoomSubscribed { room_id: 9, retained });
+    let subscribed = Some(RoomSubscribed { room_id: 9, retained, newest_seq: 0 });
     harness.logic.say(down_item::Item::RoomMove(RoomMove { connection_id, subscribed }));
     let seqs: Vec<u64> = (0..20).map(|_| next_message(&mut client).seq).collect();
     assert_eq!(seqs, (1..=20).collect::<Vec<_>>());
@@ -275,8 +275,10 @@ fn a_push_to_devices_over_grpc_reaches_those_that_are_here() {
     let mut client = harness.sign_in(1, 77);
     let mut calls = harness.wait(ConnectIntServiceClient::connect(format!("http://{}", harness.grpc))).unwrap();
     let message = Some(Message { seq: 5, content: "for 77".into(), ..Message::default() });
-    let push =
-        |device_id, message| PushToDevicesRequest { device_messages: vec![DeviceMessage { device_id, message }] };
+    let push = |device_id, message| PushToDevicesRequest {
+        device_messages: vec![DeviceMessage { device_id, message }],
+        app_id: 0,
+    };
     harness.wait(calls.push_to_devices(push(78, message.clone()))).unwrap();
     harness.wait(calls.push_to_devices(push(77, message.clone()))).unwrap();
     assert_eq!(next_message(&mut client).content, "for 77");

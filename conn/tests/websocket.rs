@@ -86,13 +86,13 @@ fn a_client_signs_in_by_its_first_packet_and_is_answered_and_pushed_to() {
 
 #[test]
 fn older_clients_sign_in_by_the_query() {
-    let harness = Harness::start(Script::Obliging);
+    let harness = Harness::start_apps(Script::Obliging, &[(1, Script::Obliging)], |_| {});
     let target = format!("/ws?user_id=5&device_id=6&token={TOKEN}&app_id=1");
     let mut client = WebClient::open(tcp(web(&harness)), &target);
     let reply = client.packet();
     assert_eq!(reply.command, PacketCommand::PcSignIn as i32);
     assert_eq!(Reply::decode(reply.content).unwrap().code, 0);
-    let signed_in = harness.logic.next_sign_in();
+    let signed_in = harness.others[0].next_sign_in();
     assert_eq!((signed_in.user_id, signed_in.device_id, signed_in.app_id), (5, 6, 1));
     client.heartbeat();
 

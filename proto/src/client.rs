@@ -42,6 +42,7 @@ pub struct Client {
     set_aside: VecDeque<Packet>,
     timeout: Duration,
     next_request: u64,
+    app_id: u32,
 }
 
 impl Client {
@@ -50,7 +51,13 @@ impl Client {
         let stream = TcpStream::connect_timeout(&address, timeout)?;
         stream.set_nodelay(true)?;
         stream.set_write_timeout(Some(timeout))?;
-        Ok(Self { stream, received: BytesMut::new(), set_aside: VecDeque::new(), timeout, next_request: 1 })
+        Ok(Self { stream, received: BytesMut::new(), set_aside: VecDeque::new(), timeout, next_request: 1, app_id: 0 })
+    }
+
+    /// The product that its sign-ins are for.
+    #[must_use]
+    pub fn of_app(self, app_id: u32) -> Self {
+        Self { app_id, ..self }
     }
 
     /// The socket, for tests that write what is no packet.
@@ -111,7 +118,7 @@ impl Client {
 
     /// Signs in; the reply says with its code whether it worked.
     pub fn sign_in(&mut self, user_id: u64, device_id: u64, token: &str) -> Result<Reply, ClientError> {
-        let request = SignInRequest { user_id, device_id, token: token.to_owned(), app_id: 0 };
+        let request = SignInRequest { user_id, device_id, token: token.to_owned(), app_id: self.app_id };
         self.request(PacketCommand::PcSignIn as i32, request.encode_to_vec())
     }
 

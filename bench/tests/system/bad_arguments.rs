@@ -97,7 +97,7 @@ fn business_names_the_field_that_is_wrong() {
 fn conn_names_the_field_that_is_wrong() {
     let server = Server::start();
     let mut client = ConnectIntServiceClient::new(server.conn());
-    let push = |message: DeviceMessage| PushToDevicesRequest { device_messages: vec![message] };
+    let push = |message: DeviceMessage| PushToDevicesRequest { device_messages: vec![message], app_id: 0 };
     let without_id = DeviceMessage { device_id: 0, message: Some(Default::default()) };
     assert_names("device_messages[0].device_id", server.call(client.push_to_devices(push(without_id))));
     let without_message = DeviceMessage { device_id: 1, message: None };

@@ -1,5 +1,7 @@
 //! `connect.ConnectIntService`: pushes to devices of this node by services that are no logic of ours.
 
+use std::collections::HashMap;
+
 use gim_proto::{
     check,
     connect::{
@@ -22,14 +24,14 @@ const PUSHES_MAX: usize = 10_000;
 /// The service. It only hands over; whether a device is here shows in its reactor.
 #[derive(Debug)]
 pub struct PushCalls {
-    reactors: Reactors,
+    apps: HashMap<u32, Reactors>,
     frame_bytes_max: usize,
 }
 
 impl PushCalls {
-    /// The service over these reactors; a message that would not fit a frame is refused.
-    pub fn server(reactors: Reactors, frame_bytes_max: usize) -> ConnectIntServiceServer<Self> {
-        ConnectIntServiceServer::new(Self { reactors, frame_bytes_max })
+    /// The service over these products' reactors; a message that would not fit a frame is refused.
+    pub fn server(apps: HashMap<u32, Reactors>, frame_bytes_max: usize) -> ConnectIntServiceServer<Self> {
+        ConnectIntServiceServer::new(Self { apps, frame_bytes_max })
     }
 
     fn encode(&self, index: usize, device_id: u64, message: Option<Message>) -> Result<(u64, Encoded), Status> {
@@ -45,14 +47,15 @@ impl PushCalls {
 #[tonic::async_trait]
 impl ConnectIntService for PushCalls {
     async fn push_to_devices(&self, request: Request<PushToDevicesRequest>) -> Result<Response<()>, Status> {
-        let messages = request.into_inner().device_messages;
+        let PushToDevicesRequest { device_messages: messages, app_id } = request.into_inner();
+        let reactors = self.apps.get(&app_id).ok_or_else(|| check::invalid("app_id", "names no app of this node"))?;
         if messages.is_empty() || messages.len() > PUSHES_MAX {
             return Err(check::invalid("device_messages", format!("must have between 1 and {PUSHES_MAX} entries")));
         }
         let pushes = messages.into_iter().enumerate();
         let pushes = pushes.map(|(index, push)| self.encode(index, push.device_id, push.message));
         let pushes = pushes.collect::<Result<Vec<_>, Status>>()?;
-        self.reactors.send_all(|| Command::PushToDevices(pushes.clone())).await;
+        reactors.send_all(|| Command::PushToDevices(pushes.clone())).await;
         Ok(Response::new(()))
     }
 }

@@ -4,22 +4,23 @@
 //! Always holds: an attached link has everything of its users that came before; while it leaves, what comes later is kept back
 //! (bounded), and goes to the users' next links in the same order once the leaving one has answered everything.
 
-use std::{hash::BuildHasher as _, sync::Arc, time::Duration};
+use std::{hash::BuildHasher as _, time::Duration};
 
 use bytes::Bytes;
 use crossbeam_channel::Receiver;
 use foldhash::fast::FixedState;
-use gim_config::ready::ReadyPart;
+use gim_config::ready::AnyPart;
 use gim_proto::{
     ResultCode,
     connect::{PacketCommand, SignInRequest, SubscribeRoomRequest},
     logic,
 };
 use prost::Message as _;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    UpEnd,
     link::LinkEvent,
     pending::{Purpose, Request},
     reactors::Reactors,
@@ -70,7 +71,7 @@ enum State {
 pub(super) struct Distributor {
     links: Vec<LinkHandle>,
     reactors: Reactors,
-    ready: ReadyPart,
+    ready: AnyPart,
     batch_items_max: usize,
     room_members_interval: Duration,
     rooms: RoomTally,
@@ -92,7 +93,7 @@ impl LinkHandle {
 }
 
 impl Distributor {
-    pub(super) fn new(reactors: Reactors, ready: ReadyPart, settings: &LinkSettings) -> Self {
+    pub(super) fn new(reactors: Reactors, ready: AnyPart, settings: &LinkSettings) -> Self {
         Self {
             links: Vec::new(),
             reactors,
@@ -105,13 +106,8 @@ impl Distributor {
         }
     }
 
-    pub(super) async fn run(
-        mut self,
-        batches: Receiver<UpBatch>,
-        notify: Arc<Notify>,
-        mut events: mpsc::Receiver<LinkEvent>,
-        stop: CancellationToken,
-    ) {
+    pub(super) async fn run(mut self, up: UpEnd, mut events: mpsc::Receiver<LinkEvent>, stop: CancellationToken) {
+        let UpEnd { batches, notify } = up;
         let mut room_members = tokio::time::interval(self.room_members_interval);
         room_members.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {

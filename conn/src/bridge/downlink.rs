@@ -47,7 +47,7 @@ pub(super) async fn handle(down: Down, pending: &mut Pending, reactors: &Reactor
             Item::SignInResult(result) => on_sign_in_result(result, pending, reactors).await,
             Item::PacketReply(reply) => on_reply(reply, pending, reactors).await,
             Item::Push(push) => on_push(&push, reactors).await,
-            Item::RoomPush(RoomPush { room_id, message, is_priority }) => {
+            Item::RoomPush(RoomPush { room_id, message, is_priority, .. }) => {
                 let frame = message_frame(&message);
                 let make = || Command::PushToRoom { room_id, frame: frame.clone(), urgent: is_priority };
                 reactors.send_all(make).await;

@@ -9,7 +9,7 @@ use std::{
     collections::VecDeque,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -22,7 +22,7 @@ use gim_proto::{
     LINK_VERSION, ResultCode,
     logic::{Down, Hello, NodeLoad, SignOut, Up, link_service_client::LinkServiceClient},
 };
-use metrics::{counter, gauge};
+use metrics::{Counter, counter, gauge};
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -32,7 +32,7 @@ use super::{
     distributor::LinkHandle,
     downlink::{self, Said},
     node::NodeState,
-    pending::{Pending, Purpose},
+    pending::{Pending, Purpose, Request},
     reactors::Reactors,
     uplink::{self, LinkItem},
 };
@@ -83,12 +83,15 @@ pub(super) enum LinkEvent {
 /// Starts links.
 #[derive(Debug, Clone)]
 pub(super) struct LinkMaker {
+    /// Whose links they are: a label of metrics.
+    pub(super) app_id: String,
     pub(super) node: NodeState,
     pub(super) grpc: GrpcSettings,
     pub(super) settings: LinkSettings,
     pub(super) reactors: Reactors,
     pub(super) events: mpsc::Sender<LinkEvent>,
     pub(super) problems: mpsc::Sender<String>,
+    pub(super) has_problem: Arc<AtomicBool>,
     pub(super) tasks: TaskTracker,
     pub(super) stop: CancellationToken,
     pub(super) next_id: Arc<AtomicU64>,
@@ -186,7 +189,7 @@ impl Link {
                     backoff = self.first_backoff();
                     self.refusal = Refusal::default();
                     tracing::info!(logic = self.name, node, "link attached");
-                    counter!(names::LINK_ATTACHED, "logic" => self.name.clone()).increment(1);
+                    self.counter(names::LINK_ATTACHED).increment(1);
                     let stream = Stream {
                         up: Some(up),
                         down,
@@ -245,6 +248,7 @@ impl Link {
                     _ => break End::Broken(Status::unavailable("the stream takes nothing more")),
                 },
                 Some(batch) = self.queue.recv(), if stream.outbox.len() < OUTBOX_MESSAGES_MAX => {
+                    let batch = self.within_window(batch, stream.pending.len()).await;
                     self.send(batch, &mut stream);
                 }
                 _ = expiry.tick() => self.expire(&mut stream).await,
@@ -264,12 +268,42 @@ impl Link {
             self.finish(&mut stream).await;
         }
         self.tell(LinkEvent::Detached(self.id)).await;
-        counter!(names::REQUESTS_EXPIRED).increment(stream.pending.len() as u64);
+        self.counter(names::REQUESTS_EXPIRED).increment(stream.pending.len() as u64);
         for request in stream.pending.take_all() {
-            let reactor = request.connection.reactor();
-            self.maker.reactors.send(reactor, request.refused(ResultCode::TryAgainLater)).await;
+            self.refuse(request).await;
         }
         end
+    }
+
+    /// What of a batch may go to logic, when so many requests are there; requests beyond are answered now.
+    async fn within_window(&self, batch: Vec<LinkItem>, pending: usize) -> Vec<LinkItem> {
+        let mut room = self.maker.settings.requests_max.saturating_sub(pending);
+        if batch.len() <= room {
+            return batch;
+        }
+        let mut within = Vec::with_capacity(batch.len());
+        for item in batch {
+            match item {
+                LinkItem::Request(request, _) if room == 0 => {
+                    self.counter(names::REQUESTS_BEYOND).increment(1);
+                    self.refuse(request).await;
+                }
+                item => {
+                    room -= usize::from(matches!(item, LinkItem::Request(..)));
+                    within.push(item);
+                }
+            }
+        }
+        within
+    }
+
+    async fn refuse(&self, request: Request) {
+        let reactor = request.connection.reactor();
+        self.maker.reactors.send(reactor, request.refused(ResultCode::TryAgainLater)).await;
+    }
+
+    fn counter(&self, name: &'static str) -> Counter {
+        counter!(name, "app" => self.maker.app_id.clone(), "logic" => self.name.clone())
     }
 
     async fn begin_to_leave(&self, stream: &mut Stream) {
@@ -325,18 +359,18 @@ impl Link {
 
     /// Answers requests whose time is over. A sign-in that logic may still finish is signed out behind it.
     async fn expire(&self, stream: &mut Stream) {
-        gauge!(names::REQUESTS_PENDING, "logic" => self.name.clone()).set(stream.pending.len() as f64);
+        gauge!(names::REQUESTS_PENDING, "app" => self.maker.app_id.clone(), "logic" => self.name.clone())
+            .set(stream.pending.len() as f64);
         let now = Instant::now();
         let mut sign_outs = Vec::new();
         while let Some(request) = stream.pending.take_expired(now) {
-            counter!(names::REQUESTS_EXPIRED).increment(1);
+            self.counter(names::REQUESTS_EXPIRED).increment(1);
             tracing::warn!(request_id = request.request_id, connection = %request.connection, "logic did not answer in time");
             if let Purpose::SignIn(Identity { user_id, device_id }) = request.purpose {
                 let connection_id = request.connection.number();
                 sign_outs.push(uplink::state::sign_out(SignOut { connection_id, user_id, device_id }));
             }
-            let reactor = request.connection.reactor();
-            self.maker.reactors.send(reactor, request.refused(ResultCode::TryAgainLater)).await;
+            self.refuse(request).await;
         }
         if !sign_outs.is_empty() {
             self.send(sign_outs, stream);
@@ -347,8 +381,7 @@ impl Link {
     async fn refuse_all(&mut self) {
         while let Some(batch) = self.queue.recv().await {
             for request in batch.into_iter().filter_map(LinkItem::into_request) {
-                let reactor = request.connection.reactor();
-                self.maker.reactors.send(reactor, request.refused(ResultCode::TryAgainLater)).await;
+                self.refuse(request).await;
             }
         }
     }
@@ -367,8 +400,15 @@ impl Link {
         }
         let since = *self.refusal.taken_since.get_or_insert_with(Instant::now);
         if since.elapsed() >= Duration::from_millis(self.maker.settings.name_timeout_ms) {
-            // One such problem is enough to end the process.
-            let _said_already = self.maker.problems.try_send(status.message().to_owned()).is_err();
+            self.give_up(status.message());
+        }
+    }
+
+    /// Says that this product's logic will not have this node: once, whichever link finds out.
+    fn give_up(&self, problem: &str) {
+        if !self.maker.has_problem.swap(true, Ordering::Relaxed) {
+            // There is a place for each product's; without a listener the process is ending.
+            let _nobody_listens = self.maker.problems.try_send(problem.to_owned()).is_err();
         }
     }
 

@@ -6,6 +6,8 @@
 //!       └────────────── Command, bounded, then a wake ───────────┘
 //! ```
 //!
+//! Each product has a bridge of its own, with its own queues, streams and windows.
+//!
 //! [`discovery`] says which logic nodes there are. Always holds: a user's packets go to one link, in order, also when the user
 //! moves to another one; every packet that was handed over is answered once, by logic or, where its link broke or logic was too
 //! slow, with "try again later".
@@ -24,14 +26,14 @@ mod uplink;
 use std::sync::Arc;
 
 use crossbeam_channel::Receiver;
-use gim_config::ready::ReadyPart;
+use gim_config::ready::AnyPart;
 use tokio::{
     sync::{Notify, mpsc},
     task::JoinHandle,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{reactor::uplink::UpBatch, settings::ConnSettings};
+use crate::{reactor::uplink::UpBatch, settings::App};
 
 pub use calls::PushCalls;
 pub use node::NodeState;
@@ -43,28 +45,35 @@ const LINK_EVENTS_MAX: usize = 64;
 /// The running bridge.
 #[derive(Debug)]
 pub struct Bridge {
-    node: NodeState,
     stop: CancellationToken,
     distributor: JoinHandle<()>,
     stop_links: CancellationToken,
     links: TaskTracker,
-    problems: mpsc::Receiver<String>,
+}
+
+/// What reactors put in for one product.
+#[derive(Debug)]
+pub struct UpEnd {
+    /// Their batches.
+    pub batches: Receiver<UpBatch>,
+    /// Notified when there are some.
+    pub notify: Arc<Notify>,
 }
 
 /// What the bridge works with.
 pub struct Parts {
     /// What reactors hand over.
-    pub batches: Receiver<UpBatch>,
-    /// Notified when they did.
-    pub notify: Arc<Notify>,
+    pub up: UpEnd,
     /// The way back.
     pub reactors: Reactors,
     /// Whether some logic node is attached.
-    pub ready: ReadyPart,
+    pub ready: AnyPart,
     /// What logic is told of this node.
     pub node: NodeState,
     /// Of names among the logic nodes.
     pub resolver: Arc<dyn discovery::Resolve>,
+    /// Told, once, why logic will not have this node.
+    pub problems: mpsc::Sender<String>,
 }
 
 impl std::fmt::Debug for Parts {
@@ -73,51 +82,39 @@ impl std::fmt::Debug for Parts {
     }
 }
 
-/// Starts the distributor, and a link per logic node.
-pub async fn start(settings: &ConnSettings, parts: Parts) -> Result<Bridge, String> {
-    let Parts { batches, notify, reactors, ready, node, resolver } = parts;
+/// Starts the bridge of a product: the distributor, and a link per logic node.
+pub async fn start(app: App, parts: Parts) -> Result<Bridge, String> {
+    let Parts { up, reactors, ready, node, resolver, problems } = parts;
     let (stop, stop_links, links) = (CancellationToken::new(), CancellationToken::new(), TaskTracker::new());
     let (link_events, events) = mpsc::channel(LINK_EVENTS_MAX);
-    let (problem_sender, problems) = mpsc::channel(1);
     let maker = link::LinkMaker {
-        node: node.clone(),
-        grpc: settings.grpc.clone(),
-        settings: settings.link.clone(),
+        app_id: app.id.to_string(),
+        node,
+        grpc: app.grpc,
+        settings: app.link.clone(),
         reactors: reactors.clone(),
         events: link_events,
-        problems: problem_sender,
+        problems,
+        has_problem: Arc::default(),
         tasks: links.clone(),
         stop: stop_links.clone(),
         next_id: Arc::default(),
     };
-    let distributor = distributor::Distributor::new(reactors, ready, &settings.link);
-    let distributor = tokio::spawn(distributor.run(batches, notify, events, stop.clone()));
-    for entry in &settings.logic {
+    let distributor = distributor::Distributor::new(reactors, ready, &app.link);
+    let distributor = tokio::spawn(distributor.run(up, events, stop.clone()));
+    for entry in &app.logic {
         match discovery::Name::of(entry) {
             None => drop(maker.start(entry.clone(), None).await?),
             Some(name) => {
-                let link = settings.link.clone();
+                let link = app.link.clone();
                 links.spawn(discovery::run(name?, resolver.clone(), link, maker.clone(), stop_links.clone()));
             }
         }
     }
-    Ok(Bridge { node, stop, distributor, stop_links, links, problems })
+    Ok(Bridge { stop, distributor, stop_links, links })
 }
 
 impl Bridge {
-    /// Tells logic that nobody new is to be sent here.
-    pub fn drain(&self) {
-        self.node.drain();
-    }
-
-    /// Waits until this node may not go on.
-    pub async fn failed(&mut self) -> String {
-        match self.problems.recv().await {
-            Some(problem) => problem,
-            None => std::future::pending().await,
-        }
-    }
-
     /// Sends what the reactors said last, then ends. To be called when the reactors have ended.
     pub async fn stop(self) {
         self.stop.cancel();

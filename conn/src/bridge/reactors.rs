@@ -1,8 +1,8 @@
-//! The reactors, as the bridge sees them: an inbox each and a way to wake it.
+//! The reactors, as the bridge of one product sees them: an inbox each and a way to wake it.
 
 use std::{sync::Arc, time::Duration};
 
-use ::metrics::counter;
+use ::metrics::{Counter, counter};
 use crossbeam_channel::{Sender, TrySendError};
 
 use crate::{
@@ -20,9 +20,12 @@ pub struct ReactorHandle {
     wake: Arc<WakeFlag>,
 }
 
-/// All reactors of this process. Clones share them.
+/// All reactors of this process, as far as they concern one product. Clones share them.
 #[derive(Debug, Clone)]
-pub struct Reactors(Arc<[ReactorHandle]>);
+pub struct Reactors {
+    handles: Arc<[ReactorHandle]>,
+    full: Counter,
+}
 
 impl ReactorHandle {
     /// A reactor with this inbox.
@@ -32,14 +35,14 @@ impl ReactorHandle {
 
     /// Hands a command over, waiting while the inbox is full: that holds up the stream the command came from, and so, in the
     /// end, logic. A reactor that has ended takes nothing more.
-    async fn send(&self, mut command: Command) {
+    async fn send(&self, mut command: Command, full: &Counter) {
         loop {
             match self.inbox.try_send(command) {
                 Ok(()) => break,
                 Err(TrySendError::Disconnected(_)) => return,
                 Err(TrySendError::Full(returned)) => {
                     command = returned;
-                    counter!(names::INBOX_FULL).increment(1);
+                    full.increment(1);
                     tokio::time::sleep(FULL_RETRY).await;
                 }
             }
@@ -51,27 +54,27 @@ impl ReactorHandle {
 }
 
 impl Reactors {
-    /// All reactors, by their index.
-    pub fn new(handles: Vec<ReactorHandle>) -> Self {
-        Self(handles.into())
+    /// The product's ends of all reactors, by their index.
+    pub fn new(app_id: u32, handles: Vec<ReactorHandle>) -> Self {
+        Self { handles: handles.into(), full: counter!(names::INBOX_FULL, "app" => app_id.to_string()) }
     }
 
     /// How many there are.
     pub fn count(&self) -> usize {
-        self.0.len()
+        self.handles.len()
     }
 
     /// Hands a command to one reactor. An index that came over the wire and means none is passed over.
     pub async fn send(&self, reactor: usize, command: Command) {
-        if let Some(handle) = self.0.get(reactor) {
-            handle.send(command).await;
+        if let Some(handle) = self.handles.get(reactor) {
+            handle.send(command, &self.full).await;
         }
     }
 
     /// Hands a command to every reactor.
     pub async fn send_all(&self, mut make: impl FnMut() -> Command) {
-        for handle in self.0.iter() {
-            handle.send(make()).await;
+        for handle in self.handles.iter() {
+            handle.send(make(), &self.full).await;
         }
     }
 }

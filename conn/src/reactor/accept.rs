@@ -140,7 +140,7 @@ impl Reactor {
     fn turn_away(&mut self, entrance: Entrance, stream: &mut TcpStream, peer: SocketAddr, reason: CloseReason) {
         self.metrics.tally.refused_connections += 1;
         self.metrics.closed(reason);
-        let (reconnect_after_ms, endpoint) = self.drain.advice(reason, entrance, u64::from(peer.port()));
+        let (reconnect_after_ms, endpoint) = self.drain.advice(reason, None, entrance, u64::from(peer.port()));
         let goodbye = packet::goodbye(reason, "", reconnect_after_ms, endpoint);
         let words = transport::turned_away(entrance, goodbye, reason);
         let told = words.map(|words| socket::write(stream, &words.parts().concat()));

@@ -34,7 +34,8 @@ impl Reactor {
         let Some(identity) = self.end(slot, reason) else { return };
         if reason.rule().says_goodbye {
             let entrance = Entrance::of(self.table.peek(slot).and_then(|connection| connection.transport.as_deref()));
-            let (reconnect_after_ms, endpoint) = self.drain.advice(reason, entrance, identity.device_id);
+            let (reconnect_after_ms, endpoint) =
+                self.drain.advice(reason, self.app_of(slot), entrance, identity.device_id);
             let goodbye = packet::goodbye(reason, message, reconnect_after_ms, endpoint);
             let Some(connection) = self.table.get(slot) else { return };
             let words = match &connection.transport {
@@ -114,6 +115,7 @@ impl Reactor {
     /// Frees the slots of this turn's dead; dropping the stream closes the socket and takes it out of epoll.
     pub(super) fn reap(&mut self) {
         while let Some(slot) = self.dead.pop() {
+            self.leave_app(slot);
             let Some(connection) = self.table.remove(slot) else { continue };
             self.quota.give_back(connection.share);
             if connection.transport.is_some_and(|transport| transport.in_handshake) {
@@ -130,13 +132,16 @@ impl Reactor {
         }
         let generation = connection.generation;
         let identity = connection.session.identity();
+        let connection = self.connection_id(slot, generation);
         self.leave_room(slot);
-        self.groups.leave_all(slot);
-        if let Some(identity) = identity {
-            self.devices.remove(identity.device_id, slot);
-            self.signed_in -= 1;
-            let connection = self.connection_id(slot, generation);
-            self.uplink.push(UpItem::SignOut { connection, identity });
+        if let Some(app) = self.app_of(slot) {
+            let app = &mut self.apps[app];
+            app.groups.leave_all(slot);
+            if let Some(identity) = identity {
+                app.devices.remove(identity.device_id, slot);
+                app.signed_in -= 1;
+                app.uplink.push(UpItem::SignOut { connection, identity });
+            }
         }
         if let Some(connection) = self.table.get(slot) {
             connection.session.on_close(self.now_ms);

@@ -1,6 +1,6 @@
 //! How a reactor ends: refuse → tell clients, so many per second, with a spread-out reconnect delay → deadline → over.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use gim_proto::{CloseReason, logic::NodeAddresses};
 
@@ -19,13 +19,13 @@ enum Phase {
 pub(super) struct Drain {
     phase: Phase,
     settings: DrainSettings,
-    /// Other nodes that take clients, as logic told last.
-    peers: Arc<Vec<NodeAddresses>>,
+    /// Other nodes that take clients, as the logic of each product told last.
+    peers: BTreeMap<usize, Arc<Vec<NodeAddresses>>>,
 }
 
 impl Drain {
     pub(super) fn new(settings: DrainSettings) -> Self {
-        Self { phase: Phase::Running, settings, peers: Arc::default() }
+        Self { phase: Phase::Running, settings, peers: BTreeMap::new() }
     }
 
     pub(super) fn begin(&mut self, now_ms: u64) {
@@ -43,19 +43,19 @@ impl Drain {
         self.phase == Phase::Over
     }
 
-    /// Logic told where else clients may go.
-    pub(super) fn learn(&mut self, peers: Arc<Vec<NodeAddresses>>) {
-        self.peers = peers;
+    /// The logic of a product told where else its clients may go.
+    pub(super) fn learn(&mut self, app: usize, peers: Arc<Vec<NodeAddresses>>) {
+        self.peers.insert(app, peers);
     }
 
-    /// What a goodbye recommends to a client that came through `entrance`: when to come back and where to, both spread by
+    /// What a goodbye recommends to a client of a product (or of one that is not known, as the first) that came through `entrance`: when to come back and where to, both spread by
     /// `salt`. The endpoint of the settings, or else another node.
-    pub(super) fn advice(&self, reason: CloseReason, entrance: Entrance, salt: u64) -> (u32, &str) {
+    pub(super) fn advice(&self, reason: CloseReason, app: Option<usize>, entrance: Entrance, salt: u64) -> (u32, &str) {
         if !matches!(reason, CloseReason::CrServerDraining | CloseReason::CrServerOverloaded) {
             return (0, "");
         }
         let endpoint = match self.settings.endpoint.as_str() {
-            "" => peer(&self.peers, entrance, salt),
+            "" => self.peers.get(&app.unwrap_or(0)).map_or("", |peers| peer(peers, entrance, salt)),
             endpoint => endpoint,
         };
         (spread(salt, self.settings.reconnect_spread_ms), endpoint)
@@ -135,18 +135,21 @@ mod tests {
         };
         let mut drain = Drain::new(DrainSettings::default());
         let draining = CloseReason::CrServerDraining;
-        assert_eq!(drain.advice(draining, Entrance::Tcp, 1).1, "", "nobody else is known");
-        drain.learn(Arc::new(vec![node(1), node(2), node(3)]));
+        assert_eq!(drain.advice(draining, None, Entrance::Tcp, 1).1, "", "nobody else is known");
+        drain.learn(0, Arc::new(vec![node(1), node(2), node(3)]));
         let mut told = std::collections::BTreeMap::<&str, u32>::new();
         for salt in 0..3000 {
-            *told.entry(drain.advice(draining, Entrance::Tcp, salt).1).or_default() += 1;
+            *told.entry(drain.advice(draining, None, Entrance::Tcp, salt).1).or_default() += 1;
         }
         assert_eq!(told.keys().copied().collect::<Vec<_>>(), ["conn-1:8002", "conn-2:8002", "conn-3:8002"]);
         assert!(told.values().all(|count| (800..1200).contains(count)), "{told:?}");
-        assert!((0..100).all(|salt| drain.advice(draining, Entrance::WebSocket, salt).1.starts_with("ws://conn-")));
-        assert_eq!(drain.advice(draining, Entrance::Tls, 1).1, "");
-        assert_eq!(drain.advice(CloseReason::CrKicked, Entrance::Tcp, 1), (0, ""));
+        assert!(
+            (0..100).all(|salt| drain.advice(draining, None, Entrance::WebSocket, salt).1.starts_with("ws://conn-"))
+        );
+        assert_eq!(drain.advice(draining, None, Entrance::Tls, 1).1, "");
+        assert_eq!(drain.advice(draining, Some(1), Entrance::Tcp, 1).1, "", "the clients of another product");
+        assert_eq!(drain.advice(CloseReason::CrKicked, None, Entrance::Tcp, 1), (0, ""));
         drain.settings.endpoint = "balancer:8002".into();
-        assert_eq!(drain.advice(draining, Entrance::Tcp, 1).1, "balancer:8002", "what the operator says counts");
+        assert_eq!(drain.advice(draining, None, Entrance::Tcp, 1).1, "balancer:8002", "what the operator says counts");
     }
 }

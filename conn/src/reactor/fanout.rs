@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use super::{Reactor, pace::Pace, uplink::UpItem};
+use super::{Reactor, pace::Pace, rooms::Rooms, uplink::UpItem};
 use crate::{
     settings::PushAllSettings,
     wire::{encoded::Encoded, outbound::Kind},
@@ -39,71 +39,86 @@ impl Broadcasts {
 
 impl Reactor {
     pub(super) fn fan_out(&mut self) {
-        self.pump_rooms();
-        self.pump_groups();
-        self.pump_broadcasts();
-        self.pump_announcements();
+        let budget = self.budget.deliveries;
+        let rooms = self.apps.share(budget, |app| app.rooms.is_active());
+        let groups = self.apps.share(budget, |app| app.groups.is_active());
+        let broadcasts = self.apps.share(budget, |app| app.broadcasts.wait_ms().is_some());
+        let announcements = self.apps.share(budget, |app| app.announce_from.is_some());
+        for app in self.apps.in_turn() {
+            self.pump_rooms(app, rooms);
+            self.pump_groups(app, groups);
+            self.pump_broadcasts(app, broadcasts);
+            self.pump_announcements(app, announcements);
+        }
     }
 
-    fn pump_rooms(&mut self) {
-        if !self.rooms.is_active() {
+    fn pump_rooms(&mut self, app: usize, deliveries: usize) {
+        if !self.apps[app].rooms.is_active() {
             return;
         }
         // Lent out, so that members can be sent to while their room is walked.
-        let mut rooms = std::mem::replace(&mut self.rooms, super::Rooms::new(0));
-        let pumped = rooms.pump(self.budget.deliveries, |slot, frame, is_urgent| {
+        let mut rooms = std::mem::replace(&mut self.apps[app].rooms, Rooms::new(0));
+        let pumped = rooms.pump(deliveries, |slot, frame, is_urgent| {
             self.send(slot, frame.clone(), if is_urgent { Kind::UrgentRoom } else { Kind::Room });
         });
-        self.rooms = rooms;
+        self.apps[app].rooms = rooms;
         self.metrics.tally.room_dropped += pumped.missed as u64;
     }
 
-    pub(super) fn push_to_all(&mut self, message_id: u64, frame: Encoded) {
-        if self.broadcasts.waiting.len() < self.broadcasts.waiting_max {
-            self.broadcasts.waiting.push_back(Broadcast { message_id, frame });
+    pub(super) fn push_to_all(&mut self, app: usize, message_id: u64, frame: Encoded) {
+        let app = &mut self.apps[app];
+        if app.broadcasts.waiting.len() < app.broadcasts.waiting_max {
+            app.broadcasts.waiting.push_back(Broadcast { message_id, frame });
         } else {
             self.metrics.tally.broadcasts_dropped += 1;
-            self.uplink.push(UpItem::PushAllDone(message_id));
+            app.uplink.push(UpItem::PushAllDone(message_id));
         }
     }
 
-    fn pump_broadcasts(&mut self) {
-        let mut visits = self.budget.deliveries;
-        while let Some(Broadcast { message_id, frame }) = self.broadcasts.waiting.front() {
+    fn pump_broadcasts(&mut self, app: usize, mut visits: usize) {
+        while let Some(Broadcast { message_id, frame }) = self.apps[app].broadcasts.waiting.front() {
             let (message_id, frame) = (*message_id, frame.clone());
-            let mut allowed = self.broadcasts.pace.allowed(self.now_ms);
+            let mut allowed = self.apps[app].broadcasts.pace.allowed(self.now_ms);
             let end = self.table.slots_end();
-            while visits > 0 && allowed > 0 && self.broadcasts.next_slot < end {
-                let slot = self.broadcasts.next_slot;
-                self.broadcasts.next_slot += 1;
+            while visits > 0 && allowed > 0 && self.apps[app].broadcasts.next_slot < end {
+                let slot = self.apps[app].broadcasts.next_slot;
+                self.apps[app].broadcasts.next_slot += 1;
                 visits -= 1;
-                if self.table.peek(slot).is_some_and(|connection| connection.session.identity().is_some()) {
+                if self.is_live_in(app, slot) {
                     self.send(slot, frame.clone(), Kind::Room);
-                    self.broadcasts.pace.spend(1);
+                    self.apps[app].broadcasts.pace.spend(1);
                     allowed -= 1;
                 }
             }
-            if self.broadcasts.next_slot < end {
+            let app = &mut self.apps[app];
+            if app.broadcasts.next_slot < end {
                 return;
             }
-            self.broadcasts.waiting.pop_front();
-            self.broadcasts.next_slot = 0;
-            self.uplink.push(UpItem::PushAllDone(message_id));
+            app.broadcasts.waiting.pop_front();
+            app.broadcasts.next_slot = 0;
+            app.uplink.push(UpItem::PushAllDone(message_id));
         }
     }
 
-    fn pump_announcements(&mut self) {
-        let Some(from) = self.announce_from else { return };
-        let to = self.table.slots_end().min(from + self.budget.deliveries);
+    fn is_live_in(&self, app: usize, slot: usize) -> bool {
+        self.table.peek(slot).is_some_and(|found| found.session.identity().is_some()) && self.app_of(slot) == Some(app)
+    }
+
+    fn pump_announcements(&mut self, app: usize, visits: usize) {
+        let Some(from) = self.apps[app].announce_from else { return };
+        let to = self.table.slots_end().min(from + visits);
         for slot in from..to {
+            if !self.is_live_in(app, slot) {
+                continue;
+            }
             let Some(found) = self.table.peek(slot) else { continue };
             let Some(identity) = found.session.identity() else { continue };
             let age_ms = self.now_ms.saturating_sub(found.session.live_since_ms());
             let since_ms = self.unix_ms(found.session.live_since_ms());
             let connection = self.connection_id(slot, found.generation);
-            let large_group_ids = self.groups.of(slot);
-            self.uplink.push(UpItem::Live { connection, identity, since_ms, age_ms, large_group_ids });
+            let large_group_ids = self.apps[app].groups.of(slot);
+            self.apps[app].uplink.push(UpItem::Live { connection, identity, since_ms, age_ms, large_group_ids });
         }
-        self.announce_from = (to < self.table.slots_end()).then_some(to);
+        self.apps[app].announce_from = (to < self.table.slots_end()).then_some(to);
     }
 }

@@ -121,28 +121,34 @@ impl Groups {
 
 impl Reactor {
     /// Connections came into a group or left it. One that is signing in is told its groups by the answer to that.
-    pub(super) fn on_group_seats(&mut self, group_id: u64, joined: Vec<ConnectionId>, left: Vec<ConnectionId>) {
+    pub(super) fn on_group_seats(
+        &mut self,
+        app: usize,
+        group_id: u64,
+        joined: Vec<ConnectionId>,
+        left: Vec<ConnectionId>,
+    ) {
         for connection in joined {
-            if let Some(slot) = self.find_live(connection) {
-                self.groups.sit(slot, group_id);
+            if let Some(slot) = self.find_live(app, connection) {
+                self.apps[app].groups.sit(slot, group_id);
             }
         }
         for connection in left {
-            if let Some(slot) = self.find_live(connection) {
-                self.groups.leave(slot, group_id);
+            if let Some(slot) = self.find_live(app, connection) {
+                self.apps[app].groups.leave(slot, group_id);
             }
         }
     }
 
-    pub(super) fn pump_groups(&mut self) {
-        if !self.groups.is_active() {
+    pub(super) fn pump_groups(&mut self, app: usize, deliveries: usize) {
+        if !self.apps[app].groups.is_active() {
             return;
         }
         // Lent out, so that members can be sent to while their group is walked. Nothing that is sent here ends a connection.
-        let mut groups = std::mem::replace(&mut self.groups, Groups::new(0));
+        let mut groups = std::mem::replace(&mut self.apps[app].groups, Groups::new(0));
         let (mut hinted, mut missed) = (Vec::new(), Vec::new());
         groups.members.pump_noting(
-            self.budget.deliveries,
+            deliveries,
             |slot, push, _| match push {
                 Push::Message { frame, is_persisted, origin_device_id } => {
                     self.send_unless_origin(slot, frame, *is_persisted, *origin_device_id);
@@ -151,7 +157,7 @@ impl Reactor {
             },
             |slot, count| missed.push((slot, count)),
         );
-        self.groups = groups;
+        self.apps[app].groups = groups;
         for (slot, count) in missed {
             self.metrics.tally.inbox_skipped += count as u64;
             hinted.push(slot);

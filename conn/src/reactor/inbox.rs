@@ -1,4 +1,4 @@
-//! What others ask of a reactor: commands through a bounded channel, at most a budget of them per turn.
+//! What others ask of a reactor: commands through a bounded channel per product, at most a budget of them per turn.
 //!
 //! Every command that names a connection carries its id; one that names a connection that is gone does nothing, is counted,
 //! and where logic should know, is answered (step 8 of the packet path).
@@ -132,69 +132,64 @@ pub struct PushItem {
 }
 
 impl Reactor {
+    /// Does what the logic of one product asks for.
     // path 8/9: inbox → outbound queue
-    pub(super) fn drain_inbox(&mut self) {
-        self.wake.disarm();
-        for _ in 0..self.budget.commands {
-            match self.inbox.try_recv() {
-                Ok(command) => self.on_command(command),
-                Err(_) => {
-                    self.inbox_left = false;
-                    return;
-                }
-            }
-        }
-        self.inbox_left = true;
-    }
-
-    fn on_command(&mut self, command: Command) {
+    pub(super) fn on_command(&mut self, app: usize, command: Command) {
         match command {
             Command::SignedIn { connection, identity, newest_seq, large_group_ids, frame } => {
-                self.on_signed_in(connection, identity, newest_seq, &large_group_ids, frame);
+                self.on_signed_in(app, connection, identity, newest_seq, &large_group_ids, frame);
             }
-            Command::SignInRefused { connection, frame } => self.on_sign_in_refused(connection, frame),
+            Command::SignInRefused { connection, frame } => match self.find(app, connection) {
+                Some(slot) => {
+                    self.leave_app(slot);
+                    self.on_sign_in_refused(slot, frame);
+                }
+                None => self.metrics.tally.stale_commands += 1,
+            },
             Command::Reply { connection, frame, room_released } => {
                 if let Some(room_id) = room_released {
-                    self.uplink.push(UpItem::RoomLeft(room_id));
+                    self.apps[app].uplink.push(UpItem::RoomLeft(room_id));
                 }
-                self.on_reply(connection, frame);
+                self.on_reply(app, connection, frame);
             }
             Command::Subscribe { connection, room_id, reply, retained } => {
-                self.on_subscribed(connection, room_id, reply, retained);
+                self.on_subscribed(app, connection, room_id, reply, retained);
             }
-            Command::Push(items) => items.into_iter().for_each(|item| self.on_push(item)),
+            Command::Push(items) => items.into_iter().for_each(|item| self.on_push(app, item)),
             Command::PushToDevices(pushes) => {
                 for (device_id, frame) in pushes {
-                    if let Some(slot) = self.devices.find(device_id, &self.table) {
+                    if let Some(slot) = self.apps[app].devices.find(device_id, &self.table) {
                         self.send(slot, frame, Kind::Room);
                     }
                 }
             }
-            Command::PushToRoom { room_id, frame, urgent } => self.rooms.push(room_id, frame, urgent),
-            Command::GroupSeats { group_id, joined, left } => self.on_group_seats(group_id, joined, left),
+            Command::PushToRoom { room_id, frame, urgent } => self.apps[app].rooms.push(room_id, frame, urgent),
+            Command::GroupSeats { group_id, joined, left } => self.on_group_seats(app, group_id, joined, left),
             Command::PushToGroup { group_id, seq, origin_device_id, frame } => {
-                self.groups.push(group_id, seq, origin_device_id, frame);
+                self.apps[app].groups.push(group_id, seq, origin_device_id, frame);
             }
             Command::GroupNews(groups) => {
-                groups.into_iter().for_each(|(group_id, newest_seq)| self.groups.on_news(group_id, newest_seq));
+                let known = &mut self.apps[app].groups;
+                groups.into_iter().for_each(|(group_id, newest_seq)| known.on_news(group_id, newest_seq));
             }
-            Command::PushToAll { message_id, frame } => self.push_to_all(message_id, frame),
+            Command::PushToAll { message_id, frame } => self.push_to_all(app, message_id, frame),
             Command::NewestSeq(seqs) => {
-                seqs.into_iter().for_each(|(connection, seq)| self.on_newest_seq(connection, seq))
+                seqs.into_iter().for_each(|(connection, seq)| self.on_newest_seq(app, connection, seq))
             }
-            Command::Close { connection, reason, message } => match self.find(connection) {
+            Command::Close { connection, reason, message } => match self.find(app, connection) {
                 Some(slot) => self.close_saying(slot, reason, &message),
                 None => self.metrics.tally.stale_commands += 1,
             },
-            Command::Announce => self.announce_from = Some(0),
+            Command::Announce => self.apps[app].announce_from = Some(0),
             Command::Tls(configs) => self.tls = Some(configs),
-            Command::Peers(peers) => self.drain.learn(peers),
+            Command::Peers(peers) => self.drain.learn(app, peers),
             Command::Drain => self.drain.begin(self.now_ms),
         }
     }
 
     fn on_signed_in(
         &mut self,
+        app: usize,
         connection: ConnectionId,
         identity: Identity,
         newest_seq: u64,
@@ -202,28 +197,26 @@ impl Reactor {
         frame: Encoded,
     ) {
         let now_ms = self.now_ms;
-        let signed_in = self.find(connection).filter(|&slot| {
+        let signed_in = self.find(app, connection).filter(|&slot| {
             self.table.get(slot).is_some_and(|found| found.session.on_signed_in(identity, newest_seq, now_ms))
         });
         let Some(slot) = signed_in else {
             // It left while logic was deciding: logic holds a route to it now, and has to let that go.
             self.metrics.tally.stale_commands += 1;
-            self.uplink.push(UpItem::SignOut { connection, identity });
+            self.apps[app].uplink.push(UpItem::SignOut { connection, identity });
             return;
         };
-        self.signed_in += 1;
-        self.devices.insert(identity.device_id, slot, &self.table);
-        large_group_ids.iter().for_each(|&group_id| self.groups.sit(slot, group_id));
+        let app = &mut self.apps[app];
+        app.signed_in += 1;
+        app.devices.insert(identity.device_id, slot, &self.table);
+        large_group_ids.iter().for_each(|&group_id| app.groups.sit(slot, group_id));
         self.reschedule(slot);
         self.send(slot, frame, Kind::Reply);
         self.resume(slot);
     }
 
-    fn on_sign_in_refused(&mut self, connection: ConnectionId, frame: Encoded) {
-        let Some(slot) = self.find(connection) else {
-            self.metrics.tally.stale_commands += 1;
-            return;
-        };
+    /// A sign-in was refused, by logic or before it came there.
+    pub(super) fn on_sign_in_refused(&mut self, slot: usize, frame: Encoded) {
         self.send(slot, frame, Kind::Reply);
         let rules = self.rules;
         let verdict = self.table.get(slot).and_then(|found| found.session.on_sign_in_refused(&rules));
@@ -233,8 +226,8 @@ impl Reactor {
         }
     }
 
-    fn on_reply(&mut self, connection: ConnectionId, frame: Option<Encoded>) {
-        let Some(slot) = self.find(connection) else {
+    fn on_reply(&mut self, app: usize, connection: ConnectionId, frame: Option<Encoded>) {
+        let Some(slot) = self.find(app, connection) else {
             self.metrics.tally.stale_commands += 1;
             return;
         };
@@ -250,6 +243,7 @@ impl Reactor {
 
     fn on_subscribed(
         &mut self,
+        app: usize,
         connection: ConnectionId,
         room_id: u64,
         reply: Option<Encoded>,
@@ -258,50 +252,50 @@ impl Reactor {
         let is_answer = reply.is_some();
         // The bridge counted a subscription when it sent it up; a move by logic is counted now.
         if !is_answer && room_id != 0 {
-            self.uplink.push(UpItem::RoomJoined(room_id));
+            self.apps[app].uplink.push(UpItem::RoomJoined(room_id));
         }
-        let Some(slot) = self.find_live(connection) else {
+        let Some(slot) = self.find_live(app, connection) else {
             if room_id != 0 {
-                self.uplink.push(UpItem::RoomLeft(room_id));
+                self.apps[app].uplink.push(UpItem::RoomLeft(room_id));
             }
             if is_answer {
-                self.on_reply(connection, reply);
+                self.on_reply(app, connection, reply);
             }
             return;
         };
         self.leave_room(slot);
         if room_id != 0 {
-            self.join_room(slot, room_id);
+            self.join_room(app, slot, room_id);
         }
         if is_answer {
-            self.on_reply(connection, reply);
+            self.on_reply(app, connection, reply);
         }
         for frame in retained {
             self.send(slot, frame, Kind::Room);
         }
     }
 
-    fn on_push(&mut self, item: PushItem) {
+    fn on_push(&mut self, app: usize, item: PushItem) {
         let PushItem { connection, seq, frame } = item;
-        match self.find_live(connection) {
+        match self.find_live(app, connection) {
             Some(slot) => {
                 if let Some(found) = self.table.get(slot) {
                     found.session.on_newest_seq(seq);
                 }
                 self.send(slot, frame, if seq == 0 { Kind::Room } else { Kind::Inbox });
             }
-            None if self.owe_hint_after_sign_in(connection, seq) => {}
+            None if self.owe_hint_after_sign_in(app, connection, seq) => {}
             None => {
                 self.metrics.tally.stale_commands += 1;
-                self.uplink.push(UpItem::Gone(connection));
+                self.apps[app].uplink.push(UpItem::Gone(connection));
             }
         }
     }
 
     /// Logic writes a route just before it lets a connection in, so that a push can come before the answer. It is left out,
     /// as the client waits for its sign-in first, and made up for by a hint. False where no sign-in is under way.
-    fn owe_hint_after_sign_in(&mut self, connection: ConnectionId, seq: u64) -> bool {
-        let Some(slot) = self.find(connection) else { return false };
+    fn owe_hint_after_sign_in(&mut self, app: usize, connection: ConnectionId, seq: u64) -> bool {
+        let Some(slot) = self.find(app, connection) else { return false };
         let Some(found) = self.table.get(slot) else { return false };
         let is_signing_in = found.session.phase() == Phase::SigningIn;
         if is_signing_in && found.session.on_newest_seq(seq) {
@@ -311,8 +305,8 @@ impl Reactor {
         is_signing_in
     }
 
-    fn on_newest_seq(&mut self, connection: ConnectionId, seq: u64) {
-        let Some(slot) = self.find_live(connection) else {
+    fn on_newest_seq(&mut self, app: usize, connection: ConnectionId, seq: u64) {
+        let Some(slot) = self.find_live(app, connection) else {
             self.metrics.tally.stale_commands += 1;
             return;
         };
@@ -323,20 +317,21 @@ impl Reactor {
         }
     }
 
-    /// The slot of a connection of this reactor, if it is still there.
-    fn find(&mut self, connection: ConnectionId) -> Option<usize> {
+    /// The slot of a connection of this reactor, if it is still there and with this product.
+    fn find(&mut self, app: usize, connection: ConnectionId) -> Option<usize> {
         let slot = connection.slot();
-        self.table.get_owned(slot, connection.generation()).map(|_| slot)
+        let found = self.table.get_owned(slot, connection.generation())?;
+        found.app.is_some_and(|own| own.get() == app).then_some(slot)
     }
 
     /// The same, where it is signed in.
-    pub(super) fn find_live(&mut self, connection: ConnectionId) -> Option<usize> {
-        let slot = self.find(connection)?;
+    pub(super) fn find_live(&mut self, app: usize, connection: ConnectionId) -> Option<usize> {
+        let slot = self.find(app, connection)?;
         self.table.peek(slot)?.session.identity().map(|_| slot)
     }
 
-    fn join_room(&mut self, slot: usize, room_id: u64) {
-        let index = self.rooms.join(room_id, slot);
+    fn join_room(&mut self, app: usize, slot: usize, room_id: u64) {
+        let index = self.apps[app].rooms.join(room_id, slot);
         if let Some(connection) = self.table.get(slot) {
             connection.seat = crate::connection::Seat { room_id, index };
         }
@@ -346,14 +341,13 @@ impl Reactor {
     pub(super) fn leave_room(&mut self, slot: usize) {
         let Some(connection) = self.table.get(slot) else { return };
         let seat = std::mem::take(&mut connection.seat);
-        if seat.room_id == 0 {
-            return;
-        }
-        if let Some(moved) = self.rooms.leave(seat.room_id, seat.index)
+        let Some(app) = connection.app.filter(|_| seat.room_id != 0) else { return };
+        let app = &mut self.apps[app.get()];
+        if let Some(moved) = app.rooms.leave(seat.room_id, seat.index)
             && let Some(other) = self.table.get(moved)
         {
             other.seat.index = seat.index;
         }
-        self.uplink.push(UpItem::RoomLeft(seat.room_id));
+        app.uplink.push(UpItem::RoomLeft(seat.room_id));
     }
 }

@@ -10,6 +10,7 @@
 //! Always holds: handlers only queue; writing happens in `flush`, once per connection and turn; slots are freed in `reap`, so
 //! an event, timer or command handled in this turn can never meet a newer owner of its slot.
 
+pub mod apps;
 pub mod inbox;
 pub mod quota;
 pub mod table;
@@ -42,7 +43,6 @@ use std::{
 };
 
 use bytes::BytesMut;
-use crossbeam_channel::Receiver;
 use mio::{Events, Interest, Poll, Token, net::TcpListener};
 
 use crate::{
@@ -52,24 +52,18 @@ use crate::{
     session::Rules,
     settings::{DrainSettings, LimitSettings, PushAllSettings, TurnSettings},
     wire::{
-        encoded::Encoded,
         transport::{Entrance, TlsConfigs},
         ws::upgrade::Site,
     },
 };
 
 use accept::Acceptor;
-use devices::Devices;
+use apps::{AppParts, Apps};
 use drain::Drain;
-use fanout::Broadcasts;
 use flush::OutboundPool;
-use groups::Groups;
-use inbox::Command;
 use quota::Quota;
-use rooms::Rooms;
 use seal::Sealing;
 use table::Table;
-use uplink::Uplink;
 use wake::WakeFlag;
 use wheel::Wheel;
 
@@ -94,12 +88,10 @@ pub struct Parts {
     pub poll: Poll,
     /// Its own listeners, one per entrance.
     pub listeners: Vec<(Entrance, TcpListener)>,
-    /// What others ask of it.
-    pub inbox: Receiver<Command>,
+    /// The products that its connections may be of, at least one; what they ask of it comes through their inboxes.
+    pub apps: Vec<AppParts>,
     /// How they wake it.
     pub wake: Arc<WakeFlag>,
-    /// What it tells the bridge.
-    pub uplink: Uplink,
     /// The rules of every session.
     pub rules: Rules,
     /// Where WebSockets are, and who may open them; also which proxies are believed.
@@ -141,19 +133,13 @@ pub struct Reactor {
 
     table: Table,
     wheel: Wheel,
-    rooms: Rooms<Encoded>,
-    groups: Groups,
-    devices: Devices,
+    apps: Apps,
     quota: Arc<Quota>,
-    signed_in: usize,
     /// TLS handshakes under way, and how many more steps of them this turn may do.
     handshakes: usize,
     handshake_steps_left: usize,
 
-    inbox: Receiver<Command>,
     wake: Arc<WakeFlag>,
-    inbox_left: bool,
-    uplink: Uplink,
 
     /// Every read goes here first. Lent out while a connection is served.
     scratch: Box<[u8]>,
@@ -164,9 +150,6 @@ pub struct Reactor {
     /// Replies that the reactor makes itself are cut from here.
     arena: BytesMut,
     outbound_pool: OutboundPool,
-    broadcasts: Broadcasts,
-    /// From which slot on live connections are still to be told to the bridge.
-    announce_from: Option<usize>,
     /// Slots with something to write.
     dirty: Vec<usize>,
     /// Connections that ran out of budget, or whose pause was lifted.
@@ -200,8 +183,7 @@ impl Reactor {
             handshake_timeout_ms: parts.handshake_timeout_ms,
             socket_options: parts.socket_options,
             rules: parts.rules,
-            rooms: Rooms::new(parts.limits.room_backlog_max),
-            groups: Groups::new(parts.limits.room_backlog_max),
+            apps: Apps::new(parts.apps, parts.index, &parts.limits, &parts.push_all),
             outbound_pool: OutboundPool::new(&parts.limits),
             limits: parts.limits,
             scratch: vec![0; parts.turn.read_bytes].into(),
@@ -212,18 +194,11 @@ impl Reactor {
             busy_poll: parts.busy_poll,
             table: Table::default(),
             wheel: Wheel::default(),
-            devices: Devices::default(),
             quota: parts.quota,
-            signed_in: 0,
             handshakes: 0,
             handshake_steps_left: 0,
-            inbox: parts.inbox,
             wake: parts.wake,
-            inbox_left: false,
-            uplink: parts.uplink,
             arena: BytesMut::with_capacity(REPLY_ARENA_BYTES),
-            broadcasts: Broadcasts::new(&parts.push_all),
-            announce_from: None,
             dirty: Vec::new(),
             runnable: VecDeque::new(),
             dead: Vec::new(),
@@ -243,7 +218,7 @@ impl Reactor {
         }
         // What the last turns had to say must reach logic, or it would think these devices online until the lease ends.
         let ended = Instant::now();
-        while !self.uplink.flush() && ended.elapsed() < LAST_WORD_TIMEOUT {
+        while !self.apps.flush() && ended.elapsed() < LAST_WORD_TIMEOUT {
             std::thread::yield_now();
         }
         Ok(())
@@ -253,7 +228,7 @@ impl Reactor {
         self.wait(events)?;
         self.now_ms = self.started.elapsed().as_millis() as u64;
         self.handshake_steps_left = self.budget.handshakes;
-        self.drain_inbox();
+        self.drain_inboxes();
         for event in events.iter() {
             match Source::of_token(event.token()) {
                 Source::Wake => {}
@@ -267,9 +242,10 @@ impl Reactor {
         self.drain_step();
         self.fan_out();
         self.flush_dirty();
-        self.uplink.flush();
+        self.apps.flush();
         self.reap();
-        self.metrics.publish(self.table.len(), self.signed_in, self.rooms.len());
+        self.metrics.publish(self.table.len());
+        self.apps.publish();
         Ok(())
     }
 
@@ -300,24 +276,20 @@ impl Reactor {
 
     /// How long nothing can happen that epoll would not tell.
     fn patience(&self) -> Duration {
-        let has_leftovers = self.inbox_left
+        let has_leftovers = self.apps.have_leftovers()
             || !self.runnable.is_empty()
             || !self.dirty.is_empty()
-            || self.rooms.is_active()
-            || self.groups.is_active()
-            || self.broadcasts.wait_ms() == Some(0)
-            || self.announce_from.is_some()
             || self.acceptors.iter().any(|acceptor| acceptor.wants_turn(self.now_ms, self.has_handshakes_left()));
         if has_leftovers {
             return Duration::ZERO;
         }
-        if self.uplink.is_behind() {
+        if self.apps.are_behind() {
             return Duration::from_millis(BEHIND_RETRY_MS);
         }
         let ticking =
             !self.wheel.is_empty() || self.drain.is_running() || self.acceptors.iter().any(Acceptor::is_paused);
         let sleep_ms = if ticking { self.wheel.sleep_ms(self.now_ms) } else { SLEEP_MS_MAX };
-        Duration::from_millis(sleep_ms.min(self.broadcasts.wait_ms().unwrap_or(SLEEP_MS_MAX)))
+        Duration::from_millis(sleep_ms.min(self.apps.broadcast_wait_ms().unwrap_or(SLEEP_MS_MAX)))
     }
 
     fn connection_id(&self, slot: usize, generation: u32) -> ConnectionId {

@@ -48,24 +48,22 @@ impl Reactor {
             return;
         }
         let connection = self.connection_id(slot, generation);
-        self.uplink.push_question(UpItem::Heartbeat { connection, user_id: identity.user_id });
+        let Some(app) = self.app_of(slot) else { return };
+        self.apps[app].uplink.push_question(UpItem::Heartbeat { connection, user_id: identity.user_id });
     }
 
     // path 5/9: to logic, from the reactor's side
     fn forward(&mut self, slot: usize, packet: &PacketView<'_>) {
         let Some(found) = self.table.get(slot) else { return };
-        let is_sign_in = found.session.phase() == Phase::SigningIn;
-        let identity = found.session.identity().unwrap_or_default();
-        let peer = if is_sign_in { found.client_address() } else { None };
-        let generation = found.generation;
+        if found.session.phase() == Phase::SigningIn {
+            return self.forward_sign_in(slot, packet);
+        }
+        let (identity, generation) = (found.session.identity().unwrap_or_default(), found.generation);
         let connection = self.connection_id(slot, generation);
         let command = packet.command;
-        let taken = self.uplink.push_packet(packet.request_id, packet.content, |request_id, content| {
-            if is_sign_in {
-                UpItem::SignIn { connection, peer, request_id, content }
-            } else {
-                UpItem::Packet { connection, identity, command, request_id, content }
-            }
+        let Some(app) = self.app_of(slot) else { return };
+        let taken = self.apps[app].uplink.push_packet(packet.request_id, packet.content, |request_id, content| {
+            UpItem::Packet { connection, identity, command, request_id, content }
         });
         if !taken {
             self.metrics.tally.uplink_full += 1;
@@ -74,6 +72,20 @@ impl Reactor {
             }
             self.refuse(slot, packet, ResultCode::TryAgainLater);
         }
+    }
+
+    /// Hands a sign-in over. False where the bridge is so far behind that it has to be refused.
+    #[must_use]
+    pub(super) fn push_sign_in(&mut self, app: usize, slot: usize, packet: &PacketView<'_>) -> bool {
+        let Some(found) = self.table.get(slot) else { return false };
+        let (peer, generation) = (found.client_address(), found.generation);
+        let connection = self.connection_id(slot, generation);
+        self.apps[app].uplink.push_packet(packet.request_id, packet.content, |request_id, content| UpItem::SignIn {
+            connection,
+            peer,
+            request_id,
+            content,
+        })
     }
 
     fn refuse(&mut self, slot: usize, packet: &PacketView<'_>, code: ResultCode) {

@@ -28,6 +28,13 @@ pub struct Quota {
     addresses: Option<Addresses>,
 }
 
+/// How many connections one product may have, in all reactors together.
+#[derive(Debug)]
+pub struct AppQuota {
+    connections: AtomicUsize,
+    connections_max: usize,
+}
+
 /// What a connection has of its address' share: the counter that it was counted in, if it was.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Share(Option<NonZeroU32>);
@@ -92,6 +99,29 @@ impl Quota {
         if let Some(addresses) = &self.addresses {
             addresses.give_back(share);
         }
+    }
+}
+
+impl AppQuota {
+    /// A cap for a product; 0 for none but that of the process.
+    pub fn new(connections_max: usize) -> Self {
+        let connections_max = if connections_max == 0 { usize::MAX } else { connections_max };
+        Self { connections: AtomicUsize::new(0), connections_max }
+    }
+
+    /// Takes a connection. False, and nothing is taken, where the product is at its cap.
+    #[must_use]
+    pub fn take(&self) -> bool {
+        let is_taken = self.connections.fetch_add(1, Ordering::Relaxed) < self.connections_max;
+        if !is_taken {
+            self.give_back();
+        }
+        is_taken
+    }
+
+    /// Gives a connection back.
+    pub fn give_back(&self) {
+        self.connections.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

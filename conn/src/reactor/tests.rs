@@ -1,5 +1,7 @@
 //! A reactor turn by turn, on real sockets and without its thread: what one turn does, counted in turns and never in time.
 
+mod apps;
+
 use std::{
     io::{Read as _, Write as _},
     net::{Shutdown, TcpStream},
@@ -8,15 +10,16 @@ use std::{
 };
 
 use crossbeam_channel::{Receiver, Sender};
-use gim_proto::connect::{Packet, PacketCommand};
+use gim_proto::connect::{Packet, PacketCommand, SignInRequest};
 use mio::Events;
 use prost::Message as _;
 
 use super::{
     Parts, Reactor,
+    apps::AppParts,
     inbox::{Command, PushItem},
     open_poll,
-    quota::Quota,
+    quota::{AppQuota, Quota},
     uplink::{UpBatch, UpItem, Uplink},
     wake::WakeFlag,
 };
@@ -24,7 +27,7 @@ use crate::{
     ids::ConnectionId,
     net::listen,
     session::Identity,
-    settings::ConnSettings,
+    settings::{App, ConnSettings},
     wire::{encoded::Encoded, packet, transport::Entrance},
 };
 
@@ -35,9 +38,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 struct Bench {
     reactor: Reactor,
     events: Events,
-    commands: Sender<Command>,
     wake: Arc<WakeFlag>,
-    batches: Receiver<UpBatch>,
+    /// One pair per product.
+    ends: Vec<(Sender<Command>, Receiver<UpBatch>)>,
     address: std::net::SocketAddr,
 }
 
@@ -48,15 +51,14 @@ impl Bench {
         let listener = listen::open("127.0.0.1:0".parse().unwrap(), 1, 1024).unwrap().remove(0);
         let address = listener.local_addr().unwrap();
         let (poll, wake) = open_poll().unwrap();
-        let (commands, inbox) = crossbeam_channel::bounded(settings.link.inbox_commands_max);
-        let (sender, batches) = crossbeam_channel::bounded(1024);
+        let apps = settings.all_apps();
+        let (ends, apps): (Vec<_>, Vec<_>) = apps.iter().map(|app| app_parts(app, &settings)).unzip();
         let parts = Parts {
             index: 0,
             poll,
             listeners: vec![(Entrance::Tcp, listener)],
-            inbox,
+            apps,
             wake: wake.clone(),
-            uplink: Uplink::new(sender, Arc::new(|| {}), 1024, 1 << 20),
             rules: settings.rules(),
             site: settings.site(),
             tls: None,
@@ -70,7 +72,7 @@ impl Bench {
             turn: settings.turn,
         };
         let events = Events::with_capacity(parts.turn.events);
-        Self { reactor: Reactor::new(parts).unwrap(), events, commands, wake, batches, address }
+        Self { reactor: Reactor::new(parts).unwrap(), events, wake, ends, address }
     }
 
     fn turn(&mut self) {
@@ -99,14 +101,25 @@ impl Bench {
         stream
     }
 
-    /// A signed-in connection and its id.
+    /// A signed-in connection of the first product, and its id.
     fn sign_in(&mut self, device_id: u64) -> (TcpStream, ConnectionId) {
-        let mut stream = self.connect();
-        stream.write_all(&frame(PacketCommand::PcSignIn, 0)).unwrap();
+        let stream = self.connect();
+        self.sign_in_to(stream, 0, 0, device_id)
+    }
+
+    /// Signs in to the product with this id, which is at place `app`.
+    fn sign_in_to(
+        &mut self,
+        mut stream: TcpStream,
+        app: usize,
+        app_id: u32,
+        device_id: u64,
+    ) -> (TcpStream, ConnectionId) {
+        stream.write_all(&sign_in_frame(app_id)).unwrap();
         let mut asked = None;
         self.turns_until(|bench| {
             asked = asked.or_else(|| {
-                bench.up().into_iter().find_map(|item| match item {
+                bench.up_to(app).into_iter().find_map(|item| match item {
                     UpItem::SignIn { connection, .. } => Some(connection),
                     _ => None,
                 })
@@ -117,19 +130,30 @@ impl Bench {
         let identity = Identity { user_id: device_id, device_id };
         let reply = packet::notice(PacketCommand::PcSignIn, b"in", 0);
         let length = reply.clone().length_value().len();
-        self.tell(Command::SignedIn { connection, identity, newest_seq: 0, large_group_ids: Vec::new(), frame: reply });
+        self.tell_of(
+            app,
+            Command::SignedIn { connection, identity, newest_seq: 0, large_group_ids: Vec::new(), frame: reply },
+        );
         self.turn();
         stream.read_exact(&mut vec![0; length]).unwrap();
         (stream, connection)
     }
 
     fn tell(&self, command: Command) {
-        self.commands.try_send(command).unwrap();
+        self.tell_of(0, command);
+    }
+
+    fn tell_of(&self, app: usize, command: Command) {
+        self.ends[app].0.try_send(command).unwrap();
     }
 
     /// What went up since it was last asked.
     fn up(&self) -> Vec<UpItem> {
-        self.batches.try_iter().flat_map(|batch| batch.items).collect()
+        self.up_to(0)
+    }
+
+    fn up_to(&self, app: usize) -> Vec<UpItem> {
+        self.ends[app].1.try_iter().flat_map(|batch| batch.items).collect()
     }
 
     /// Waits until bytes of the peer lie in the socket of a connection: from then on, turns can be counted.
@@ -141,6 +165,19 @@ impl Bench {
             std::thread::yield_now();
         }
     }
+}
+
+fn app_parts(app: &App, settings: &ConnSettings) -> ((Sender<Command>, Receiver<UpBatch>), AppParts) {
+    let (commands, inbox) = crossbeam_channel::bounded(settings.link.inbox_commands_max);
+    let (sender, batches) = crossbeam_channel::bounded(1024);
+    let uplink = Uplink::new(sender, Arc::new(|| {}), 1024, 1 << 20);
+    let quota = Arc::new(AppQuota::new(app.connections_max));
+    ((commands, batches), AppParts { id: app.id, inbox, uplink, quota })
+}
+
+fn sign_in_frame(app_id: u32) -> Vec<u8> {
+    let content = SignInRequest { app_id, ..SignInRequest::default() }.encode_to_vec().into();
+    Packet { command: PacketCommand::PcSignIn as i32, content, ..Packet::default() }.encode_length_delimited_to_vec()
 }
 
 fn frame(command: PacketCommand, content_bytes: usize) -> Vec<u8> {
@@ -167,22 +204,22 @@ fn a_push_to_a_hundred_thousand_members_holds_up_neither_a_heartbeat_nor_a_sign_
     let mut newcomer = bench.connect();
     // Members whose connections are gone: walking them is what a turn must not do at one go.
     for slot in 0..MEMBERS {
-        bench.reactor.rooms.join(5, 1_000 + slot);
+        bench.reactor.apps[0].rooms.join(5, 1_000 + slot);
     }
     bench.tell(Command::PushToRoom { room_id: 5, frame: Encoded::of(b"news"), urgent: false });
     bench.turn();
-    assert!(bench.reactor.rooms.is_active(), "the push has just begun");
+    assert!(bench.reactor.apps[0].rooms.is_active(), "the push has just begun");
 
     live.write_all(&frame(PacketCommand::PcHeartbeat, 0)).unwrap();
     bench.wait_for_input(live_id, 3);
-    newcomer.write_all(&frame(PacketCommand::PcSignIn, 0)).unwrap();
+    newcomer.write_all(&sign_in_frame(0)).unwrap();
     bench.up();
     let answered = bench.turns_until(|_| !readable(&mut live).is_empty());
     let asked = bench.turns_until(|bench| bench.up().iter().any(|item| matches!(item, UpItem::SignIn { .. })));
-    assert!(bench.reactor.rooms.is_active(), "the push is still under way");
+    assert!(bench.reactor.apps[0].rooms.is_active(), "the push is still under way");
     assert!(answered <= 2 && asked <= 2, "{answered} and {asked} turns");
 
-    let turns = bench.turns_until(|bench| !bench.reactor.rooms.is_active());
+    let turns = bench.turns_until(|bench| !bench.reactor.apps[0].rooms.is_active());
     let budget = ConnSettings::default().turn.deliveries;
     assert!(turns >= MEMBERS / budget - 4, "no turn visits more than its budget: {turns} turns");
 }
@@ -376,7 +413,7 @@ fn comings_and_goings_leave_slots_timers_and_indexes_empty() {
         bench.turns_until(|bench| bench.reactor.table.is_empty());
     }
     let reactor = &bench.reactor;
-    assert_eq!((reactor.table.slots_end(), reactor.wheel.len(), reactor.rooms.len()), (4096, 0, 0));
-    assert_eq!((reactor.signed_in, reactor.devices.len()), (0, 0));
+    assert_eq!((reactor.table.slots_end(), reactor.wheel.len(), reactor.apps[0].rooms.len()), (4096, 0, 0));
+    assert_eq!((reactor.apps[0].signed_in, reactor.apps[0].devices.len()), (0, 0));
     assert!(reactor.dirty.is_empty() && reactor.runnable.is_empty() && reactor.dead.is_empty());
 }

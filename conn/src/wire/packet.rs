@@ -63,6 +63,17 @@ impl<'a> PacketView<'a> {
     }
 }
 
+/// Which product a sign-in is for. Everything else in it is for the bridge and logic to read.
+pub fn app_of_sign_in(content: &[u8]) -> Result<u32, prost::DecodeError> {
+    /// `SignInRequest`, seen by somebody who cares for nothing but the product: decoding it allocates nothing.
+    #[derive(prost::Message)]
+    struct App {
+        #[prost(uint32, tag = "16")]
+        app_id: u32,
+    }
+    App::decode(content).map(|app| app.app_id)
+}
+
 /// Appends a packet with its headers. Allocates nothing where `bytes` has room.
 pub fn encode_into(request_id: &str, command: i32, content: &[u8], seq: u64, bytes: &mut BytesMut) {
     let command = command as u64; // as int32 travels: sign-extended
@@ -94,7 +105,12 @@ pub fn reply(request_id: &str, command: i32, reply: &Reply) -> Encoded {
 
 /// Encodes a reply that says only why the request was not done.
 pub fn refusal(request_id: &str, command: i32, code: ResultCode) -> Encoded {
-    reply(request_id, command, &Reply { code: code.number(), message: code.text().to_owned(), data: Bytes::new() })
+    refusal_saying(request_id, command, code, code.text().to_owned())
+}
+
+/// The same, where there is more to say than the code does.
+pub fn refusal_saying(request_id: &str, command: i32, code: ResultCode, message: String) -> Encoded {
+    reply(request_id, command, &Reply { code: code.number(), message, data: Bytes::new() })
 }
 
 /// Encodes the last packet of a connection.
@@ -146,7 +162,7 @@ fn varint(body: &mut &[u8], tag: u32, wire_type: WireType) -> Result<u64, Packet
 
 #[cfg(test)]
 mod tests {
-    use gim_proto::connect::Packet;
+    use gim_proto::connect::{Packet, SignInRequest};
     use proptest::prelude::*;
 
     use super::*;
@@ -170,6 +186,14 @@ mod tests {
         let bytes = packet.encode_to_vec();
         let view = PacketView::decode(&bytes).unwrap();
         assert!(bytes.as_ptr_range().contains(&view.content.as_ptr()));
+    }
+
+    #[test]
+    fn the_product_of_a_sign_in_is_read_and_everything_else_in_it_passed_over() {
+        let request = SignInRequest { user_id: 1, device_id: 2, token: "token".into(), app_id: 300 };
+        assert_eq!(app_of_sign_in(&request.encode_to_vec()), Ok(300));
+        assert_eq!(app_of_sign_in(&SignInRequest { app_id: 0, ..request }.encode_to_vec()), Ok(0));
+        assert!(app_of_sign_in(&[0x80]).is_err());
     }
 
     proptest! {

@@ -18,14 +18,16 @@ use gim_config::{grpc::GrpcSettings, listen::Endpoint, service::Running as _};
 use gim_conn::{
     Conn, ConnSettings,
     bridge::discovery::{Resolve, SystemResolver},
+    settings::AppSettings,
     wire::transport::Entrance,
 };
 use gim_proto::{
     CloseReason, LINK_VERSION,
     client::{Client, ClientError},
-    connect::{CloseNotice, Message, PacketCommand, SubscribeRoomRequest},
+    connect::{CloseNotice, Message, PacketCommand, SignInRequest, SubscribeRoomRequest},
     logic::{
-        ClientPacket, Down, DownItem, Hello, PacketReply, RoomSubscribed, SignInResult, Up, Welcome, down_item,
+        ClientPacket, Down, DownItem, Hello, PacketReply, RoomPush, RoomSubscribed, SignInResult, Up, Welcome,
+        down_item,
         link_service_server::{LinkService, LinkServiceServer},
         up_item,
     },
@@ -67,6 +69,8 @@ pub struct Logic {
 /// The whole arrangement. Dropping it stops everything.
 pub struct Harness {
     pub logic: Logic,
+    /// The logic of further products, in the order of the settings.
+    pub others: Vec<Logic>,
     pub tcp: SocketAddr,
     pub grpc: SocketAddr,
     conn: Option<Conn>,
@@ -84,18 +88,58 @@ impl Harness {
         harness
     }
 
+    /// With further products, of these ids.
+    pub fn start_apps(script: Script, others: &[(u32, Script)], change: impl FnOnce(&mut ConnSettings)) -> Self {
+        let runtime = Runtime::new().unwrap();
+        let (logics, apps): (Vec<_>, Vec<_>) = others
+            .iter()
+            .map(|&(id, script)| {
+                let (logic, address) = runtime.block_on(Logic::start(script));
+                (logic, AppSettings { id, logic: vec![url(address)], ..AppSettings::default() })
+            })
+            .unzip();
+        let change = |settings: &mut ConnSettings| {
+            settings.apps = apps;
+            change(settings);
+        };
+        let mut harness = Self::start_on(runtime, script, change, Arc::new(SystemResolver));
+        harness.others = logics;
+        // The node is ready with the first link; the others may still be on their way.
+        [0].into_iter().chain(others.iter().map(|other| other.0)).for_each(|id| harness.await_link_of(id));
+        [&harness.logic].into_iter().chain(&harness.others).for_each(|logic| drop(logic.so_far()));
+        harness
+    }
+
+    fn await_link_of(&self, app_id: u32) {
+        let deadline = Instant::now() + PATIENCE;
+        let request = SignInRequest { user_id: 1, device_id: 1, token: "bad".into(), app_id };
+        let ask = || self.connect().request(PacketCommand::PcSignIn as i32, request.encode_to_vec()).unwrap().code;
+        while ask() == 10004 {
+            assert!(Instant::now() < deadline, "the link of app {app_id} attaches");
+        }
+    }
+
     /// With a resolver of its own for names among the logic nodes, and without waiting for a link.
     pub fn start_unattached(
         script: Script,
         change: impl FnOnce(&mut ConnSettings),
         resolver: Arc<dyn Resolve>,
     ) -> Self {
-        let runtime = Runtime::new().unwrap();
+        Self::start_on(Runtime::new().unwrap(), script, change, resolver)
+    }
+
+    fn start_on(
+        runtime: Runtime,
+        script: Script,
+        change: impl FnOnce(&mut ConnSettings),
+        resolver: Arc<dyn Resolve>,
+    ) -> Self {
         let (logic, address) = runtime.block_on(Logic::start(script));
         let mut settings = settings(address);
         change(&mut settings);
         let conn = runtime.block_on(gim_conn::start_with(settings, resolver)).unwrap();
-        Self { logic, tcp: conn.tcp_address(), grpc: conn.grpc_address(), conn: Some(conn), runtime }
+        let (tcp, grpc) = (conn.tcp_address(), conn.grpc_address());
+        Self { logic, others: Vec::new(), tcp, grpc, conn: Some(conn), runtime }
     }
 
     /// Waits until the node is ready.
@@ -308,7 +352,7 @@ fn answer(script: Script, item: &up_item::Item) -> Option<down_item::Item> {
         up_item::Item::Packet(packet) if script == Script::Obliging => {
             let subscribed = (packet.command == PacketCommand::PcSubscribeRoom as i32).then(|| {
                 let request = SubscribeRoomRequest::decode(packet.content.clone()).unwrap();
-                RoomSubscribed { room_id: request.room_id, retained: Vec::new() }
+                RoomSubscribed { room_id: request.room_id, ..RoomSubscribed::default() }
             });
             let data = packet.content.clone();
             let request_no = packet.request_no;
@@ -318,11 +362,15 @@ fn answer(script: Script, item: &up_item::Item) -> Option<down_item::Item> {
     }
 }
 
+fn url(address: SocketAddr) -> Endpoint {
+    Endpoint::new(&format!("http://{address}"))
+}
+
 fn settings(logic: SocketAddr) -> ConnSettings {
     let any = || Endpoint::new("127.0.0.1:0");
     let mut settings = ConnSettings {
         reactors: 1,
-        logic: vec![Endpoint::new(&format!("http://{logic}"))],
+        logic: vec![url(logic)],
         grpc: GrpcSettings { listen: any(), ..GrpcSettings::default() },
         ..ConnSettings::default()
     };
@@ -369,7 +417,7 @@ pub fn assert_closed_for(client: &mut Client, reason: CloseReason) {
 /// A push of `content` to everybody in a room.
 pub fn room_push(room_id: u64, content: &[u8]) -> down_item::Item {
     let message = Message { room_id, content: content.to_vec().into(), ..Message::default() }.encode_to_vec();
-    down_item::Item::RoomPush(gim_proto::logic::RoomPush { room_id, message: message.into(), is_priority: false })
+    down_item::Item::RoomPush(RoomPush { room_id, message: message.into(), ..RoomPush::default() })
 }
 
 /// A push with an inbox seq to one connection.

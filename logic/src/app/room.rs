@@ -177,7 +177,8 @@ impl App {
         let published = self.shared.publish(wire, push.is_retained).await?;
         for node in &published.nodes {
             let (room_id, message) = (push.room_id, published.encoded.clone());
-            let room_push = logic::RoomPush { room_id, message, is_priority: push.is_priority };
+            let room_push =
+                logic::RoomPush { room_id, message, is_priority: push.is_priority, ..logic::RoomPush::default() };
             self.nodes.push(node, Item::RoomPush(room_push), &[]);
         }
         counter!(names::ROOM_PUSHES).increment(1);
@@ -196,7 +197,7 @@ impl App {
         }
         self.shared.set_interest(room_id, node, true).await?;
         let retained = if seq == 0 { Vec::new() } else { self.shared.retained(room_id, seq).await? };
-        Ok(RoomSubscribed { room_id, retained })
+        Ok(RoomSubscribed { room_id, retained, newest_seq: 0 })
     }
 
     async fn not_connected(&self, device_id: u64) -> Result<Error, Error> {

@@ -360,10 +360,10 @@ mod tests {
     async fn a_priority_push_overtakes_but_not_what_put_somebody_into_its_room() {
         let queue = queue(|settings| settings.down_pushes_max = 2);
         let room_push = |room_id, text: &'static str, is_priority| {
-            Item::RoomPush(RoomPush { room_id, message: text.into(), is_priority })
+            Item::RoomPush(RoomPush { room_id, message: text.into(), is_priority, ..RoomPush::default() })
         };
         let joined = |room_id| {
-            let subscribed = Some(RoomSubscribed { room_id, retained: Vec::new() });
+            let subscribed = Some(RoomSubscribed { room_id, ..RoomSubscribed::default() });
             Item::RoomMove(RoomMove { connection_id: 1, subscribed })
         };
         assert!(queue.push(room_push(8, "normal 8", false), &[]));

@@ -67,7 +67,12 @@ pub fn samples() -> Vec<Sample> {
             "connect.PushToDevicesRequest",
             PushToDevicesRequest {
                 device_messages: vec![DeviceMessage { device_id: 101, message: Some(Message::default()) }],
+                app_id: 0,
             },
+        ),
+        sample(
+            "connect.PushToDevicesRequest.app_id",
+            PushToDevicesRequest { device_messages: Vec::new(), app_id: 116 },
         ),
     ]
 }

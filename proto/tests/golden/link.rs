@@ -28,7 +28,11 @@ fn connection() -> LiveConnection {
 }
 
 fn subscribed() -> RoomSubscribed {
-    RoomSubscribed { room_id: 101, retained: vec!["first".into(), "second".into()] }
+    RoomSubscribed { room_id: 101, retained: vec!["first".into(), "second".into()], newest_seq: 0 }
+}
+
+fn room_push() -> RoomPush {
+    RoomPush { room_id: 101, message: "message".into(), is_priority: true, ..RoomPush::default() }
 }
 
 fn addresses() -> NodeAddresses {
@@ -165,7 +169,9 @@ fn down_samples() -> Vec<Sample> {
             Push { message: "message".into(), targets: vec![target.clone()], request_id: "request-3".into() },
         ),
         sample("logic.PushTarget", target),
-        sample("logic.RoomPush", RoomPush { room_id: 101, message: "message".into(), is_priority: true }),
+        sample("logic.RoomSubscribed.newest_seq", RoomSubscribed { newest_seq: 103, ..subscribed() }),
+        sample("logic.RoomPush", room_push()),
+        sample("logic.RoomPush.seq", RoomPush { seq: 104, after_seq: 103, ..room_push() }),
         sample("logic.PushAll", PushAll { message: "message".into(), message_id: 0 }),
         sample("logic.PushAll.message_id", PushAll { message: "message".into(), message_id: 102 }),
         sample("logic.Kick", kick),

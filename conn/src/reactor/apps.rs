@@ -1,0 +1,270 @@
+//! The products of one reactor. Each has its own inbox and its own way up, its own devices, rooms, groups and pushes to all, so
+//! that neither an id nor a flood of one product means anything to another. They share the reactor's thread: where several
+//! have work, they take turns, and the budgets of a turn are divided among them.
+//!
+//! Always holds: a connection is counted by a product from its sign-in on until that is refused or the connection is gone; a
+//! command of one product's logic touches connections of that product alone.
+
+use std::sync::Arc;
+
+use crossbeam_channel::Receiver;
+use gim_proto::{CloseReason, ResultCode};
+
+use super::{
+    Reactor, devices::Devices, fanout::Broadcasts, groups::Groups, inbox::Command, quota::AppQuota, rooms::Rooms,
+    uplink::Uplink,
+};
+use crate::{
+    connection::AppIndex,
+    metrics::AppMetrics,
+    settings::{LimitSettings, PushAllSettings},
+    wire::{
+        encoded::Encoded,
+        outbound::Kind,
+        packet::{self, PacketView},
+    },
+};
+
+/// Commands that a product gets before the next one's turn.
+const COMMANDS_PER_ROUND: usize = 16;
+
+/// What one product is built from.
+#[derive(Debug)]
+pub struct AppParts {
+    /// What clients name in their sign-in.
+    pub id: u32,
+    /// What its bridge asks of the reactor.
+    pub inbox: Receiver<Command>,
+    /// What the reactor tells its bridge.
+    pub uplink: Uplink,
+    /// How many connections it may have in all reactors together.
+    pub quota: Arc<AppQuota>,
+}
+
+/// One product.
+#[derive(Debug)]
+pub(super) struct App {
+    id: u32,
+    inbox: Receiver<Command>,
+    has_commands: bool,
+    quota: Arc<AppQuota>,
+    pub(super) uplink: Uplink,
+    pub(super) devices: Devices,
+    pub(super) rooms: Rooms<Encoded>,
+    pub(super) groups: Groups,
+    pub(super) broadcasts: Broadcasts,
+    /// From which slot on live connections are still to be told to the bridge.
+    pub(super) announce_from: Option<usize>,
+    pub(super) signed_in: usize,
+    pub(super) metrics: AppMetrics,
+}
+
+/// All products of a reactor; there is at least one.
+#[derive(Debug)]
+pub(super) struct Apps {
+    list: Vec<App>,
+    /// Who comes first in this turn.
+    first: usize,
+}
+
+/// Why a sign-in does not get as far as logic.
+enum Refusal {
+    /// It says nothing that could be read.
+    Unreadable,
+    /// Nobody has that product here.
+    Unknown(u32),
+    /// The product has as many connections as it may have.
+    Full(u32),
+    /// The bridge is behind.
+    Busy,
+}
+
+impl App {
+    fn new(parts: AppParts, reactor: usize, limits: &LimitSettings, push_all: &PushAllSettings) -> Self {
+        Self {
+            metrics: AppMetrics::new(reactor, parts.id),
+            id: parts.id,
+            inbox: parts.inbox,
+            has_commands: false,
+            quota: parts.quota,
+            uplink: parts.uplink,
+            devices: Devices::default(),
+            rooms: Rooms::new(limits.room_backlog_max),
+            groups: Groups::new(limits.room_backlog_max),
+            broadcasts: Broadcasts::new(push_all),
+            announce_from: None,
+            signed_in: 0,
+        }
+    }
+
+    fn has_leftovers(&self) -> bool {
+        self.has_commands
+            || self.rooms.is_active()
+            || self.groups.is_active()
+            || self.broadcasts.wait_ms() == Some(0)
+            || self.announce_from.is_some()
+    }
+}
+
+impl Apps {
+    pub(super) fn new(
+        parts: Vec<AppParts>,
+        reactor: usize,
+        limits: &LimitSettings,
+        push_all: &PushAllSettings,
+    ) -> Self {
+        let list = parts.into_iter().map(|parts| App::new(parts, reactor, limits, push_all));
+        Self { list: list.collect(), first: 0 }
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut App> {
+        self.list.iter_mut()
+    }
+
+    /// Another product comes first from now on.
+    pub(super) fn rotate(&mut self) {
+        self.first = (self.first + 1) % self.list.len();
+    }
+
+    /// All of them, in the order of this turn.
+    pub(super) fn in_turn(&self) -> impl Iterator<Item = usize> + use<> {
+        let (first, count) = (self.first, self.list.len());
+        (0..count).map(move |offset| (first + offset) % count)
+    }
+
+    /// What each product that has such work may do of it, when all may do `budget`.
+    pub(super) fn share(&self, budget: usize, has_work: impl Fn(&App) -> bool) -> usize {
+        let busy = self.list.iter().filter(|app| has_work(app)).count();
+        (budget / busy.max(1)).max(1)
+    }
+
+    /// Whether a product has something left that epoll would not tell.
+    pub(super) fn have_leftovers(&self) -> bool {
+        self.list.iter().any(App::has_leftovers)
+    }
+
+    /// Whether a bridge has not taken everything yet.
+    pub(super) fn are_behind(&self) -> bool {
+        self.list.iter().any(|app| app.uplink.is_behind())
+    }
+
+    /// When the next push to all goes on, if there is one.
+    pub(super) fn broadcast_wait_ms(&self) -> Option<u64> {
+        self.list.iter().filter_map(|app| app.broadcasts.wait_ms()).min()
+    }
+
+    /// Hands over what there is to tell. True where all of it is gone.
+    pub(super) fn flush(&mut self) -> bool {
+        // Each is asked, whatever the one before it said.
+        self.list.iter_mut().map(|app| app.uplink.flush()).fold(true, |all, gone| all & gone)
+    }
+
+    pub(super) fn publish(&self) {
+        self.list.iter().for_each(|app| app.metrics.publish(app.signed_in, app.rooms.len()));
+    }
+
+    fn of_id(&self, id: u32) -> Option<AppIndex> {
+        AppIndex::new(self.list.iter().position(|app| app.id == id)?)
+    }
+}
+
+impl std::ops::Index<usize> for Apps {
+    type Output = App;
+
+    fn index(&self, index: usize) -> &App {
+        &self.list[index]
+    }
+}
+
+impl std::ops::IndexMut<usize> for Apps {
+    fn index_mut(&mut self, index: usize) -> &mut App {
+        &mut self.list[index]
+    }
+}
+
+impl Reactor {
+    /// Takes commands, the products by turns, until there is none or the budget is used up.
+    pub(super) fn drain_inboxes(&mut self) {
+        self.wake.disarm();
+        self.apps.rotate();
+        self.apps.iter_mut().for_each(|app| app.has_commands = true);
+        let mut left = self.budget.commands;
+        while left > 0 && self.apps.iter_mut().any(|app| app.has_commands) {
+            for app in self.apps.in_turn() {
+                left -= self.take_commands(app, left.min(COMMANDS_PER_ROUND));
+            }
+        }
+    }
+
+    fn take_commands(&mut self, app: usize, count_max: usize) -> usize {
+        for count in 0..count_max {
+            match self.apps[app].inbox.try_recv() {
+                Ok(command) => self.on_command(app, command),
+                Err(_) => {
+                    self.apps[app].has_commands = false;
+                    return count;
+                }
+            }
+        }
+        count_max
+    }
+
+    /// The product that a connection is with.
+    pub(super) fn app_of(&self, slot: usize) -> Option<usize> {
+        self.table.peek(slot)?.app.map(AppIndex::get)
+    }
+
+    /// Gives a sign-in to the product that it names.
+    pub(super) fn forward_sign_in(&mut self, slot: usize, packet: &PacketView<'_>) {
+        let forwarded = self
+            .enter_app(slot, packet.content)
+            .and_then(|app| if self.push_sign_in(app, slot, packet) { Ok(()) } else { Err(Refusal::Busy) });
+        if let Err(refusal) = forwarded {
+            self.leave_app(slot);
+            self.refuse_sign_in(slot, packet, &refusal);
+        }
+    }
+
+    fn enter_app(&mut self, slot: usize, content: &[u8]) -> Result<usize, Refusal> {
+        let id = packet::app_of_sign_in(content).map_err(|_| Refusal::Unreadable)?;
+        let app = self.apps.of_id(id).ok_or(Refusal::Unknown(id))?;
+        if !self.apps[app.get()].quota.take() {
+            return Err(Refusal::Full(id));
+        }
+        if let Some(connection) = self.table.get(slot) {
+            connection.app = Some(app);
+        }
+        Ok(app.get())
+    }
+
+    /// A connection is with no product any more; it may try another one.
+    pub(super) fn leave_app(&mut self, slot: usize) {
+        if let Some(app) = self.table.get(slot).and_then(|connection| connection.app.take()) {
+            self.apps[app.get()].quota.give_back();
+        }
+    }
+
+    fn refuse_sign_in(&mut self, slot: usize, packet: &PacketView<'_>, refusal: &Refusal) {
+        self.metrics.tally.refused_packets += 1;
+        let (code, sentence) = match refusal {
+            Refusal::Unreadable => (ResultCode::BadRequest, ResultCode::BadRequest.text().to_owned()),
+            Refusal::Unknown(id) => (ResultCode::BadRequest, format!("app_id: there is no app {id} here")),
+            Refusal::Full(id) => {
+                let sentence = format!("app {id} has as many connections as it may have");
+                self.metrics.tally.apps_full += 1;
+                return self.close_saying(slot, CloseReason::CrServerOverloaded, &sentence);
+            }
+            Refusal::Busy => (ResultCode::TryAgainLater, ResultCode::TryAgainLater.text().to_owned()),
+        };
+        let reply = packet::refusal_saying(packet.request_id, packet.command, code, sentence);
+        if let Refusal::Busy = refusal {
+            self.metrics.tally.uplink_full += 1;
+            if let Some(found) = self.table.get(slot) {
+                found.session.on_forward_failed();
+            }
+            self.send(slot, reply, Kind::Reply);
+        } else {
+            self.on_sign_in_refused(slot, reply);
+        }
+    }
+}
