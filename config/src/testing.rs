@@ -57,6 +57,16 @@ impl PrivateServer {
         Self::start("redis", REDIS_URL)
     }
 
+    /// A Redis with a Sentinel that watches it, by the Sentinel's URL.
+    pub fn sentinel() -> Self {
+        Self::start("sentinel", "GIM_TEST_SENTINEL_URL")
+    }
+
+    /// A Redis Cluster of three.
+    pub fn cluster() -> Self {
+        Self::start("cluster", "GIM_TEST_CLUSTER_URL")
+    }
+
     fn start(kind: &str, variable: &str) -> Self {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/lib/databases");
         let mut command = Command::new(&script);
