@@ -34,6 +34,7 @@ use super::{
     node::NodeState,
     pending::{Pending, Purpose, Request},
     reactors::Reactors,
+    room_gate::RoomGate,
     uplink::{self, LinkItem},
 };
 use crate::{metrics as names, session::Identity, settings::LinkSettings};
@@ -85,6 +86,7 @@ pub(super) enum LinkEvent {
 pub(super) struct LinkMaker {
     /// Whose links they are: a label of metrics.
     pub(super) app_id: String,
+    pub(super) rooms: Arc<RoomGate>,
     pub(super) node: NodeState,
     pub(super) grpc: GrpcSettings,
     pub(super) settings: LinkSettings,
@@ -233,7 +235,7 @@ impl Link {
                 biased;
                 message = stream.down.message() => match message {
                     Ok(Some(message)) => {
-                        let said = downlink::handle(message, &mut stream.pending, &self.maker.reactors).await;
+                        let said = downlink::handle(message, &mut stream.pending, &self.maker.reactors, &self.maker.rooms).await;
                         if said == Said::Leaving && is_serving {
                             self.begin_to_leave(&mut stream).await;
                         }

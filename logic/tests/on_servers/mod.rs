@@ -25,15 +25,13 @@ async fn beside(first: &Server) -> Server {
     .await
 }
 
+fn room_push(room_id: u64) -> PushRoomRequest {
+    let content = b"x"[..].into();
+    PushRoomRequest { room_id, command: 5000, content, is_persist: true, ..PushRoomRequest::default() }
+}
+
 async fn push_room(server: &Server, room_id: u64) {
-    let request = PushRoomRequest {
-        room_id,
-        command: 5000,
-        content: b"x"[..].into(),
-        is_persist: true,
-        ..PushRoomRequest::default()
-    };
-    server.room_int().push_room(request).await.unwrap();
+    server.room_int().push_room(room_push(room_id)).await.unwrap();
 }
 
 async fn room_seq(conn: &mut Conn) -> u64 {
@@ -129,6 +127,35 @@ async fn assert_two_nodes_are_one(one: Server) {
         push_room(&two, room_id).await;
         assert_eq!(room_seq(&mut other_at_two).await, 1);
     }
+}
+
+/// The next push to a room: its seq, and the one that it follows on another stream.
+async fn room_place(conn: &mut Conn) -> (u64, u64) {
+    let Item::RoomPush(push) = conn.next().await else { panic!("no push") };
+    (push.seq, push.after_seq)
+}
+
+#[tokio::test]
+async fn a_push_into_a_room_tells_what_it_follows_on_the_streams_of_other_nodes() {
+    let one = server().await;
+    let two = beside(&one).await;
+    let mut at_one = Conn::attach(&one, "conn-1", 1).await;
+    let mut at_two = Conn::attach(&two, "conn-1", 1).await;
+    at_one.sign_in(7, 70, 700).await;
+    assert_eq!(at_one.subscribe(7, 9, 0).await.code, 0);
+    push_room(&one, 9).await;
+    push_room(&one, 9).await;
+    assert_eq!([room_place(&mut at_one).await, room_place(&mut at_one).await], [(1, 0), (2, 0)], "nobody else pushes");
+    push_room(&two, 9).await;
+    push_room(&two, 9).await;
+    assert_eq!([room_place(&mut at_two).await, room_place(&mut at_two).await], [(3, 2), (4, 2)]);
+    let urgent = PushRoomRequest { is_priority: true, ..room_push(9) };
+    one.room_int().push_room(urgent).await.unwrap();
+    assert_eq!(room_place(&mut at_one).await, (5, 0), "it overtakes, and nothing waits for it");
+    push_room(&one, 9).await;
+    assert_eq!(room_place(&mut at_one).await, (6, 4));
+    let subscribed = at_two.subscribe(7, 9, 1).await.subscribed.unwrap();
+    assert_eq!((subscribed.retained.len(), subscribed.newest_seq), (5, 6));
 }
 
 #[tokio::test]
