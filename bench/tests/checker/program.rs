@@ -89,7 +89,13 @@ fn programs() -> &'static Path {
     FOLDER.get_or_init(|| {
         let profile = if cfg!(debug_assertions) { "dev" } else { "release" };
         let cargo = env::var_os("CARGO").expect("tests run under cargo");
-        let build = Command::new(cargo)
+        let mut build = Command::new(cargo);
+        // What cargo tells a test of its package makes build scripts run again, and all that depends on them.
+        let is_told = |name: &str| ["CARGO_MANIFEST_", "CARGO_PKG_"].iter().any(|prefix| name.starts_with(prefix));
+        for (name, _) in env::vars().filter(|(name, _)| is_told(name)) {
+            build.env_remove(name);
+        }
+        let build = build
             // With a test among them, they share what was built for the tests.
             .args(["build", "--locked", "--workspace", "--bins", "--test", "checker", "--quiet", "--profile", profile])
             .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))

@@ -16,6 +16,7 @@ mod calls;
 pub mod discovery;
 mod distributor;
 mod downlink;
+mod farewells;
 mod link;
 mod node;
 mod pending;
