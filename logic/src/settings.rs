@@ -172,6 +172,8 @@ pub struct MessageSettings {
 pub struct InboxSettings {
     /// Inbox rows that one transaction takes.
     pub batch_rows_max: usize,
+    /// Transactions under way at the same time, on MySQL; no more than connections for writing.
+    pub transactions_max: u32,
     /// Requests that wait for the writer; beyond it the answer is "try again later".
     pub queue_jobs_max: usize,
     /// Bytes that wait for the writer; beyond it the answer is "try again later".
@@ -361,7 +363,13 @@ impl Default for MessageSettings {
 
 impl Default for InboxSettings {
     fn default() -> Self {
-        Self { batch_rows_max: 8_192, queue_jobs_max: 65_536, queue_bytes_max: 64 << 20, idempotency_s: 7 * 24 * 3600 }
+        Self {
+            batch_rows_max: 8_192,
+            transactions_max: 2,
+            queue_jobs_max: 65_536,
+            queue_bytes_max: 64 << 20,
+            idempotency_s: 7 * 24 * 3600,
+        }
     }
 }
 
@@ -468,6 +476,7 @@ impl LogicSettings {
             ("message.recall_window_s", self.message.recall_window_s, 0, 30 * 86_400),
             ("message.history_page_max", self.message.history_page_max.into(), 1, 1_000),
             ("inbox.batch_rows_max", self.inbox.batch_rows_max as u64, 1, 1_000_000),
+            ("inbox.transactions_max", u64::from(self.inbox.transactions_max), 1, 64),
             ("inbox.queue_jobs_max", self.inbox.queue_jobs_max as u64, 1, 10_000_000),
             ("inbox.queue_bytes_max", self.inbox.queue_bytes_max as u64, mib, 64 << 30),
             ("inbox.idempotency_s", self.inbox.idempotency_s, 60, 366 * 86_400),

@@ -15,8 +15,8 @@ use super::{
     from_sql,
     group_work::{GroupPost, GroupWork, HeldGroups},
     recall,
-    statement::{AnyQuery, MultiRow},
-    to_sql,
+    script::Script,
+    statement::MultiRow,
 };
 use crate::domain::{
     group_change::{GroupAction, GroupRefusal},
@@ -125,13 +125,41 @@ pub enum Outcome {
 /// What a transaction did, once it is committed.
 #[derive(Debug)]
 pub(super) struct Written {
-    /// In the order of the requests.
+    /// In the order of the requests; shorter where the last ones did not fit.
     pub outcomes: Vec<Outcome>,
     /// What may leave for the devices, in order.
     pub deliveries: Vec<Delivery>,
 }
 
+/// Somebody whose requests have to stay in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Concern {
+    /// A user.
+    User(u64),
+    /// A group.
+    Group(u64),
+}
+
 impl Work {
+    /// Adds whom it concerns, as far as can be told without looking: the members of a group that gets a message are not
+    /// among them, but whoever sends it is.
+    pub(super) fn add_concerns(&self, concerns: &mut Vec<Concern>) {
+        let user = |&user_id: &u64| Concern::User(user_id);
+        match self {
+            Self::Post(post) => concerns.extend(post.user_ids.iter().map(user)),
+            Self::Recall(post) => {
+                concerns.extend(post.user_ids.iter().map(user));
+                concerns.extend(post.timeline_alone().map(Concern::Group));
+            }
+            Self::Ack(ack) => concerns.push(Concern::User(ack.user_id)),
+            Self::GroupAcks(acks) => concerns.extend(acks.iter().map(|ack| Concern::User(ack.user_id)).next()),
+            Self::Group(work) => {
+                concerns.push(Concern::Group(work.group_id));
+                concerns.extend(work.actor.iter().map(user));
+            }
+        }
+    }
+
     /// Inbox rows that it may write.
     pub(super) fn rows(&self) -> usize {
         match self {
@@ -164,30 +192,60 @@ impl Work {
     }
 }
 
-/// Writes all of `works` inside the transaction that `connection` is in.
-pub(super) async fn write(connection: &mut AnyConnection, sql: &Sql, works: &[&Work]) -> Result<Written, sqlx::Error> {
+/// A transaction in which everything is decided and numbered: it holds the groups and the counters of the users concerned.
+pub(super) struct Numbered<'a> {
+    works: &'a [&'a Work],
+    decisions: Vec<Decision>,
+    groups: HeldGroups,
+    posts: Vec<NumberedPost<'a>>,
+}
+
+/// Decides about `works` and numbers their messages, inside the transaction that `connection` is in: about as many, from the
+/// first on, as write at most `rows_max` rows into inboxes, but at least one.
+pub(super) async fn number<'a>(
+    connection: &mut AnyConnection,
+    sql: &Sql,
+    works: &'a [&'a Work],
+    rows_max: usize,
+) -> Result<Numbered<'a>, sqlx::Error> {
+    let mut groups = HeldGroups::hold(connection, sql, group_ids(works)).await?;
+    let works = &works[..groups.fitting(works, rows_max)];
+    groups.read_members(connection, sql, works).await?;
     let recalls = recall::mark(connection, works).await?;
     let known = find_sent(connection, sql, works).await?;
-    let mut groups = HeldGroups::hold(connection, sql, group_ids(works)).await?;
     let Plan { decisions, mut fresh, .. } = Plan::new(connection, &mut groups, works, &known).await?;
     fresh.extend(recalls.into_iter().map(|post| Fresh { post: Cow::Borrowed(post), group: groups.recall(post) }));
-    let posts = number(connection, sql, fresh).await?;
-    insert(connection, &posts).await?;
-    groups.store(connection).await?;
-    let newest_seqs = write_acks(connection, sql, works).await?;
-    write_group_acks(connection, sql, works).await?;
+    let posts = bump(connection, sql, fresh).await?;
+    Ok(Numbered { works, decisions, groups, posts })
+}
 
-    let outcomes = works.iter().zip(&decisions).map(|(work, decision)| match (work, decision) {
-        (Work::Ack(ack), _) => ack_outcome(ack, &newest_seqs),
-        (Work::Recall(_), _) => Outcome::Recalled,
-        (_, Decision::Known(sent)) => Outcome::Posted(*sent),
-        (_, Decision::Fresh(index)) => Outcome::Posted(posts[*index].sent(false)),
-        (_, Decision::Repeated(index)) => Outcome::Posted(posts[*index].sent(true)),
-        (_, Decision::Refused(refusal)) => Outcome::Refused(*refusal),
-        (_, Decision::None) => Outcome::Acked,
-    });
-    let outcomes = outcomes.collect();
-    Ok(Written { outcomes, deliveries: posts.into_iter().map(NumberedPost::into_delivery).collect() })
+impl Numbered<'_> {
+    /// Stores all of it.
+    pub(super) async fn store(self, connection: &mut AnyConnection, sql: &Sql) -> Result<Written, sqlx::Error> {
+        let Self { works, decisions, groups, posts } = self;
+        let newest_seqs = newest_seqs(connection, sql, works).await?;
+        groups.store_changed(connection).await?;
+        let mut script = Script::new(sql.sends_text);
+        add_messages(&mut script, &posts);
+        add_inbox_rows(&mut script, &posts);
+        add_places_and_keys(&mut script, &posts);
+        groups.add_seqs(&mut script);
+        add_acks(&mut script, sql, works, &newest_seqs);
+        add_group_acks(&mut script, sql, works);
+        script.run(connection).await?;
+
+        let outcomes = works.iter().zip(&decisions).map(|(work, decision)| match (work, decision) {
+            (Work::Ack(ack), _) => ack_outcome(ack, &newest_seqs),
+            (Work::Recall(_), _) => Outcome::Recalled,
+            (_, Decision::Known(sent)) => Outcome::Posted(*sent),
+            (_, Decision::Fresh(index)) => Outcome::Posted(posts[*index].sent(false)),
+            (_, Decision::Repeated(index)) => Outcome::Posted(posts[*index].sent(true)),
+            (_, Decision::Refused(refusal)) => Outcome::Refused(*refusal),
+            (_, Decision::None) => Outcome::Acked,
+        });
+        let outcomes = outcomes.collect();
+        Ok(Written { outcomes, deliveries: posts.into_iter().map(NumberedPost::into_delivery).collect() })
+    }
 }
 
 /// What to do about each request.
@@ -294,7 +352,7 @@ impl Post {
 }
 
 /// The groups that have to be there already.
-fn group_ids(works: &[&Work]) -> Vec<u64> {
+pub(super) fn group_ids(works: &[&Work]) -> Vec<u64> {
     let group_id = |work: &&Work| match work {
         Work::Group(work) if !matches!(work.action, GroupAction::Create { .. }) => Some(work.group_id),
         Work::Recall(post) => post.timeline_alone(),
@@ -332,8 +390,9 @@ async fn find_sent(
     works: &[&Work],
 ) -> Result<HashMap<(u64, String), Sent>, sqlx::Error> {
     let keys: Vec<Key<'_>> = works.iter().filter_map(|work| work.key()).collect();
-    let bind = |query: AnyQuery, key: &Key<'_>| query.bind(to_sql(key.0)).bind(key.1.to_owned());
-    let rows = sql.find_sent.fetch(connection, &keys, bind).await?;
+    let mut script = Script::new(sql.sends_text);
+    script.add(sql.find_sent, &keys, |row, key| row.id(key.0).text(key.1));
+    let rows = script.fetch(connection).await?;
     let read = |row: &sqlx::any::AnyRow| {
         let sent = Sent {
             message_id: from_sql(row.try_get(2)?),
@@ -347,7 +406,7 @@ async fn find_sent(
 }
 
 /// Counters are bumped in ascending order of users: two transactions that meet wait for each other, and never in a circle.
-async fn number<'a>(
+async fn bump<'a>(
     connection: &mut AnyConnection,
     sql: &Sql,
     posts: Vec<Fresh<'a>>,
@@ -357,13 +416,12 @@ async fn number<'a>(
         *counts.entry(*user_id).or_default() += 1;
     }
     let counts: Vec<(u64, u64)> = counts.into_iter().collect();
-    let bind = |query: AnyQuery, row: &(u64, u64)| query.bind(to_sql(row.0)).bind(to_sql(row.1));
-    let rows = if sql.bump_returns {
-        sql.bump_inboxes.fetch(connection, &counts, bind).await?
-    } else {
-        sql.bump_inboxes.execute(connection, &counts, bind).await?;
-        NEWEST_SEQS.fetch(connection, &counts, |query, row| query.bind(to_sql(row.0))).await?
-    };
+    let mut script = Script::new(sql.sends_text);
+    script.add(sql.bump_inboxes, &counts, |row, &(user_id, count)| row.id(user_id).id(count));
+    if !sql.bump_returns {
+        script.add(NEWEST_SEQS, &counts, |row, &(user_id, _)| row.id(user_id));
+    }
+    let rows = script.fetch(connection).await?;
     let mut newest_seqs = HashMap::with_capacity(counts.len());
     for row in rows {
         newest_seqs.insert(from_sql(row.try_get(0)?), from_sql(row.try_get(1)?));
@@ -384,66 +442,35 @@ async fn number<'a>(
     Ok(posts.into_iter().map(number).collect())
 }
 
-async fn insert(connection: &mut AnyConnection, posts: &[NumberedPost<'_>]) -> Result<(), sqlx::Error> {
+fn add_messages(script: &mut Script, posts: &[NumberedPost<'_>]) {
     // What is recalled is stored already.
     let messages: Vec<&Post> =
         posts.iter().map(|numbered| &*numbered.post).filter(|post| !post.message.is_recalled()).collect();
-    INSERT_MESSAGES
-        .execute(connection, &messages, |query, post| {
-            let message = &post.message;
-            // Who a recall has to reach; a service recalls nothing.
-            let receivers = (message.sender_id != 0).then(|| recall::encode_receivers(&post.user_ids));
-            query
-                .bind(to_sql(message.id))
-                .bind(i64::from(message.command))
-                .bind(message.content.to_vec())
-                .bind(to_sql(message.sender_id))
-                .bind(message.created_at_ms)
-                .bind(i64::from(message.status))
-                .bind(to_sql(message.group_id))
-                .bind(receivers)
-        })
-        .await?;
-    insert_inbox_rows(connection, posts).await?;
-
-    let places: Vec<(&GroupDelivery, &Message)> =
-        posts.iter().filter_map(|numbered| Some((numbered.group.as_ref()?, &numbered.post.message))).collect();
-    INSERT_GROUP_MESSAGES
-        .execute(connection, &places, |query, (group, message)| {
-            query
-                .bind(to_sql(group.group_id))
-                .bind(to_sql(group.seq))
-                .bind(to_sql(message.id))
-                .bind(i64::from(message.is_recalled()))
-        })
-        .await?;
-
-    let keyed: Vec<(Key<'_>, Sent)> =
-        posts.iter().filter_map(|numbered| Some((numbered.post.key()?, numbered.sent(false)))).collect();
-    INSERT_SENT
-        .execute(connection, &keyed, |query, ((sender_id, client_msg_id), sent)| {
-            query
-                .bind(to_sql(*sender_id))
-                .bind((*client_msg_id).to_owned())
-                .bind(to_sql(sent.message_id))
-                .bind(to_sql(sent.seq))
-                .bind(sent.created_at_ms)
-        })
-        .await
+    script.add(INSERT_MESSAGES, &messages, |row, post| {
+        let message = &post.message;
+        // Who a recall has to reach; a service recalls nothing.
+        let receivers = (message.sender_id != 0).then(|| recall::encode_receivers(&post.user_ids));
+        row.id(message.id)
+            .number(message.command.into())
+            .bytes(&message.content)
+            .id(message.sender_id)
+            .number(message.created_at_ms)
+            .number(message.status.into())
+            .id(message.group_id)
+            .bytes_if_any(receivers.as_deref())
+    });
 }
 
 /// In the order of the primary keys, which a b-tree likes.
-async fn insert_inbox_rows(connection: &mut AnyConnection, posts: &[NumberedPost<'_>]) -> Result<(), sqlx::Error> {
+fn add_inbox_rows(script: &mut Script, posts: &[NumberedPost<'_>]) {
     let mut rows: Vec<(Receiver, u64)> = posts
         .iter()
         .flat_map(|numbered| numbered.receivers.iter().map(|&receiver| (receiver, numbered.post.message.id)))
         .collect();
     rows.sort_unstable_by_key(|(receiver, _)| (receiver.user_id, receiver.seq));
-    INSERT_USER_MESSAGES
-        .execute(connection, &rows, |query, (receiver, message_id)| {
-            query.bind(to_sql(receiver.user_id)).bind(to_sql(receiver.seq)).bind(to_sql(*message_id))
-        })
-        .await?;
+    script.add(INSERT_USER_MESSAGES, &rows, |row, (receiver, message_id)| {
+        row.id(receiver.user_id).id(receiver.seq).id(*message_id)
+    });
 
     let mut direct: Vec<(Receiver, u64, u64)> = Vec::new();
     for NumberedPost { post, receivers, .. } in posts {
@@ -451,57 +478,62 @@ async fn insert_inbox_rows(connection: &mut AnyConnection, posts: &[NumberedPost
         direct.extend(receivers.iter().filter_map(found_under));
     }
     direct.sort_unstable_by_key(|(receiver, peer_id, _)| (receiver.user_id, *peer_id, receiver.seq));
-    INSERT_DIRECT_MESSAGES
-        .execute(connection, &direct, |query, (receiver, peer_id, message_id)| {
-            query
-                .bind(to_sql(receiver.user_id))
-                .bind(to_sql(*peer_id))
-                .bind(to_sql(receiver.seq))
-                .bind(to_sql(*message_id))
-        })
-        .await
+    script.add(INSERT_DIRECT_MESSAGES, &direct, |row, (receiver, peer_id, message_id)| {
+        row.id(receiver.user_id).id(*peer_id).id(receiver.seq).id(*message_id)
+    });
 }
 
-/// Notes the acks that are not beyond their inbox; returns the newest seqs of the users concerned.
-async fn write_acks(
+/// The places of messages in the timelines of groups, and the keys of sends.
+fn add_places_and_keys(script: &mut Script, posts: &[NumberedPost<'_>]) {
+    let places: Vec<(&GroupDelivery, &Message)> =
+        posts.iter().filter_map(|numbered| Some((numbered.group.as_ref()?, &numbered.post.message))).collect();
+    script.add(INSERT_GROUP_MESSAGES, &places, |row, (group, message)| {
+        row.id(group.group_id).id(group.seq).id(message.id).number(message.is_recalled().into())
+    });
+
+    let mut keyed: Vec<(Key<'_>, Sent)> =
+        posts.iter().filter_map(|numbered| Some((numbered.post.key()?, numbered.sent(false)))).collect();
+    keyed.sort_unstable_by_key(|(key, _)| *key);
+    script.add(INSERT_SENT, &keyed, |row, ((sender_id, client_msg_id), sent)| {
+        row.id(*sender_id).text(client_msg_id).id(sent.message_id).id(sent.seq).number(sent.created_at_ms)
+    });
+}
+
+/// Of the users who acked something.
+async fn newest_seqs(
     connection: &mut AnyConnection,
     sql: &Sql,
     works: &[&Work],
 ) -> Result<HashMap<u64, u64>, sqlx::Error> {
+    let user_id = |work: &&Work| match work {
+        Work::Ack(ack) => Some(ack.user_id),
+        _ => None,
+    };
+    let mut user_ids: Vec<u64> = works.iter().filter_map(user_id).collect();
+    user_ids.sort_unstable();
+    user_ids.dedup();
+    let mut script = Script::new(sql.sends_text);
+    script.add(NEWEST_SEQS, &user_ids, |row, user_id| row.id(*user_id));
+    let rows = script.fetch(connection).await?;
+    rows.iter().map(|row| Ok((from_sql(row.try_get(0)?), from_sql(row.try_get(1)?)))).collect()
+}
+
+/// Notes the acks that are not beyond their inbox.
+fn add_acks(script: &mut Script, sql: &Sql, works: &[&Work], newest_seqs: &HashMap<u64, u64>) {
     let mut acks: BTreeMap<(u64, u64), u64> = BTreeMap::new();
-    let newest_seqs = newest_seqs(connection, works).await?;
     for work in works {
         if let Work::Ack(ack) = work
-            && ack_outcome(ack, &newest_seqs) == Outcome::Acked
+            && ack_outcome(ack, newest_seqs) == Outcome::Acked
         {
             let seq = acks.entry((ack.user_id, ack.device_id)).or_default();
             *seq = ack.seq.max(*seq);
         }
     }
     let rows: Vec<_> = acks.into_iter().collect();
-    sql.raise_acks
-        .execute(connection, &rows, |query, ((user_id, device_id), seq)| {
-            query.bind(to_sql(*user_id)).bind(to_sql(*device_id)).bind(to_sql(*seq))
-        })
-        .await?;
-    Ok(newest_seqs)
+    script.add(sql.raise_acks, &rows, |row, ((user_id, device_id), seq)| row.id(*user_id).id(*device_id).id(*seq));
 }
 
-async fn newest_seqs(connection: &mut AnyConnection, works: &[&Work]) -> Result<HashMap<u64, u64>, sqlx::Error> {
-    let mut user_ids: Vec<u64> = works
-        .iter()
-        .filter_map(|work| match work {
-            Work::Ack(ack) => Some(ack.user_id),
-            _ => None,
-        })
-        .collect();
-    user_ids.sort_unstable();
-    user_ids.dedup();
-    let rows = NEWEST_SEQS.fetch(connection, &user_ids, |query, user_id| query.bind(to_sql(*user_id))).await?;
-    rows.iter().map(|row| Ok((from_sql(row.try_get(0)?), from_sql(row.try_get(1)?)))).collect()
-}
-
-async fn write_group_acks(connection: &mut AnyConnection, sql: &Sql, works: &[&Work]) -> Result<(), sqlx::Error> {
+fn add_group_acks(script: &mut Script, sql: &Sql, works: &[&Work]) {
     let mut cursors: BTreeMap<(u64, u64), u64> = BTreeMap::new();
     for work in works {
         let Work::GroupAcks(acks) = work else { continue };
@@ -511,11 +543,8 @@ async fn write_group_acks(connection: &mut AnyConnection, sql: &Sql, works: &[&W
         }
     }
     let rows: Vec<_> = cursors.into_iter().collect();
-    sql.raise_group_cursors
-        .execute(connection, &rows, |query, ((user_id, group_id), seq)| {
-            query.bind(to_sql(*user_id)).bind(to_sql(*group_id)).bind(to_sql(*seq))
-        })
-        .await
+    script
+        .add(sql.raise_group_cursors, &rows, |row, ((user_id, group_id), seq)| row.id(*user_id).id(*group_id).id(*seq));
 }
 
 fn ack_outcome(ack: &Ack, newest_seqs: &HashMap<u64, u64>) -> Outcome {

@@ -7,6 +7,8 @@ use super::statement::MultiRow;
 /// The statements of one dialect.
 #[derive(Debug)]
 pub(super) struct Sql {
+    /// Whether the inbox writer's statements are sent as texts, many at once.
+    pub sends_text: bool,
     /// Adds to the counters of users (`user_id, count` per row).
     pub bump_inboxes: MultiRow,
     /// Whether that statement returns `user_id, seq`; if not, they are read after it, in its transaction.
@@ -19,8 +21,8 @@ pub(super) struct Sql {
     pub purge_sent: &'static str,
     /// Raises cursors in large groups (`user_id, group_id, seq` per row).
     pub raise_group_cursors: MultiRow,
-    /// What a SELECT ends with to hold its row until the end of the transaction.
-    pub for_update: &'static str,
+    /// Reads groups and holds their rows until the end of the transaction (`id` per row), in the order of their ids.
+    pub hold_groups: MultiRow,
     /// Hands out the next seqs of a room (`room_id, count`).
     pub reserve_room_seqs: &'static str,
     /// Raises the moment before which tokens are worthless (`user_id, device_id, not_before_ms`).
@@ -38,6 +40,7 @@ pub(super) fn sql(dialect: Dialect) -> &'static Sql {
 }
 
 static SQLITE: Sql = Sql {
+    sends_text: false,
     bump_inboxes: MultiRow {
         head: "INSERT INTO inbox (user_id, seq) VALUES ",
         row: "(?,?)",
@@ -55,7 +58,12 @@ static SQLITE: Sql = Sql {
         tail: " ON CONFLICT (user_id, group_id) DO UPDATE SET seq = MAX(seq, excluded.seq)",
     },
     // A transaction that is going to write has the whole database to itself.
-    for_update: "",
+    hold_groups: MultiRow {
+        head: "SELECT id, kind, name, avatar_url, introduction, extra, member_count, admin_count, version, seq, \
+               large_after_seq FROM chat_group WHERE id IN (",
+        row: "?",
+        tail: ") ORDER BY id",
+    },
     find_sent: MultiRow {
         head: "SELECT sender_id, client_msg_id, message_id, seq, created_at_ms FROM sent \
                WHERE (sender_id, client_msg_id) IN (SELECT * FROM (VALUES ",
@@ -67,16 +75,16 @@ static SQLITE: Sql = Sql {
                  (SELECT sender_id, client_msg_id FROM sent WHERE created_at_ms < ? ORDER BY created_at_ms LIMIT ?)",
     reserve_room_seqs: "INSERT INTO room_seq (room_id, reserved_until) VALUES (?, ?) \
                         ON CONFLICT (room_id) DO UPDATE SET reserved_until = reserved_until + excluded.reserved_until",
-    raise_revocation: "INSERT INTO token_revocation (user_id, device_id, not_before_ms, revoked_at_ms) VALUES (?, ?, ?, ?) \
+    raise_revocation: "INSERT INTO token_revocation (user_id, device_id, not_before_ms) VALUES (?, ?, ?) \
                        ON CONFLICT (user_id, device_id) \
-                       DO UPDATE SET not_before_ms = MAX(not_before_ms, excluded.not_before_ms), \
-                       revoked_at_ms = MAX(revoked_at_ms, excluded.revoked_at_ms)",
+                       DO UPDATE SET not_before_ms = MAX(not_before_ms, excluded.not_before_ms)",
     purge_revocations: "DELETE FROM token_revocation WHERE (user_id, device_id) IN \
                         (SELECT user_id, device_id FROM token_revocation WHERE not_before_ms < ? LIMIT ?)",
 };
 
 // No RETURNING, which only MariaDB has; VALUES(), which all of them still take.
 static MYSQL: Sql = Sql {
+    sends_text: true,
     bump_inboxes: MultiRow {
         head: "INSERT INTO inbox (user_id, seq) VALUES ",
         row: "(?,?)",
@@ -93,7 +101,13 @@ static MYSQL: Sql = Sql {
         row: "(?,?,?)",
         tail: " ON DUPLICATE KEY UPDATE seq = GREATEST(seq, VALUES(seq))",
     },
-    for_update: " FOR UPDATE",
+    // By the primary key, or a small table would be read, and held, as a whole.
+    hold_groups: MultiRow {
+        head: "SELECT id, kind, name, avatar_url, introduction, extra, member_count, admin_count, version, seq, \
+               large_after_seq FROM chat_group FORCE INDEX (PRIMARY) WHERE id IN (",
+        row: "?",
+        tail: ") ORDER BY id FOR UPDATE",
+    },
     find_sent: MultiRow {
         head: "SELECT sender_id, CONVERT(client_msg_id USING utf8mb4), message_id, seq, created_at_ms FROM sent \
                WHERE (sender_id, client_msg_id) IN (",
@@ -103,8 +117,7 @@ static MYSQL: Sql = Sql {
     purge_sent: "DELETE FROM sent WHERE created_at_ms < ? ORDER BY created_at_ms LIMIT ?",
     reserve_room_seqs: "INSERT INTO room_seq (room_id, reserved_until) VALUES (?, ?) \
                         ON DUPLICATE KEY UPDATE reserved_until = reserved_until + VALUES(reserved_until)",
-    raise_revocation: "INSERT INTO token_revocation (user_id, device_id, not_before_ms, revoked_at_ms) VALUES (?, ?, ?, ?) \
-                       ON DUPLICATE KEY UPDATE not_before_ms = GREATEST(not_before_ms, VALUES(not_before_ms)), \
-                       revoked_at_ms = GREATEST(revoked_at_ms, VALUES(revoked_at_ms))",
+    raise_revocation: "INSERT INTO token_revocation (user_id, device_id, not_before_ms) VALUES (?, ?, ?) \
+                       ON DUPLICATE KEY UPDATE not_before_ms = GREATEST(not_before_ms, VALUES(not_before_ms))",
     purge_revocations: "DELETE FROM token_revocation WHERE not_before_ms < ? LIMIT ?",
 };

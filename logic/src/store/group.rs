@@ -72,7 +72,9 @@ impl Groups {
 
     /// A group, if there is one with this id.
     pub async fn get(&self, group_id: u64) -> Result<Option<Group>, StoreError> {
-        Ok(self.reader.run(async |connection| find(connection, group_id, "").await).await?)
+        let query = sqlx::query(GROUP).bind(to_sql(group_id));
+        let row = self.reader.run(async |connection| query.fetch_optional(connection).await).await?;
+        Ok(row.as_ref().map(read_group).transpose()?)
     }
 
     /// A member of a group, if the user is one.
@@ -145,16 +147,6 @@ impl Groups {
     }
 }
 
-/// A group; `lock` is what the dialect adds to hold its row.
-pub(super) async fn find(
-    connection: &mut AnyConnection,
-    group_id: u64,
-    lock: &str,
-) -> Result<Option<Group>, sqlx::Error> {
-    let query = sqlx::query(sqlx::AssertSqlSafe(format!("{GROUP}{lock}"))).bind(to_sql(group_id));
-    query.fetch_optional(connection).await?.as_ref().map(read_group).transpose()
-}
-
 /// A member of a group, if the user is one.
 pub(super) async fn find_member(
     connection: &mut AnyConnection,
@@ -165,7 +157,8 @@ pub(super) async fn find_member(
     query.fetch_optional(connection).await?.as_ref().map(read_member).transpose()
 }
 
-fn read_group(row: &AnyRow) -> Result<Group, sqlx::Error> {
+/// A group from the columns of the statements that read whole groups.
+pub(super) fn read_group(row: &AnyRow) -> Result<Group, sqlx::Error> {
     let number = |index: usize| Ok::<u64, sqlx::Error>(from_sql(row.try_get(index)?));
     Ok(Group {
         id: number(0)?,

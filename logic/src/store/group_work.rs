@@ -4,17 +4,18 @@
 //! Always holds: a refused work wrote nothing; every message of a group has a place in its timeline, gap-free and in the
 //! order of the works; the members that a message goes to are those after all earlier works and before all later ones.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use gim_proto::logic::{MemberType, UpdateGroupPush};
 use prost::Message as _;
 use sqlx::{AnyConnection, Row as _};
 
 use super::{
-    batch::Post,
+    batch::{Post, Work, group_ids},
     dialect::Sql,
     from_sql,
-    group::{find, find_member},
+    group::{find_member, read_group},
+    script::Script,
     small,
     statement::MultiRow,
     to_sql,
@@ -28,6 +29,11 @@ use crate::domain::{
 
 const MEMBER_IDS: &str = "SELECT user_id FROM group_member WHERE group_id = ? ORDER BY user_id";
 const FIRST_MEMBER: &str = "SELECT user_id FROM group_member WHERE group_id = ? ORDER BY user_id LIMIT 1";
+const MEMBER_IDS_OF: MultiRow = MultiRow {
+    head: "SELECT group_id, user_id FROM group_member WHERE group_id IN (",
+    row: "?",
+    tail: ") ORDER BY group_id, user_id",
+};
 const TYPES: MultiRow = MultiRow {
     head: "SELECT user_id, type FROM group_member WHERE user_id IN (",
     row: "?",
@@ -51,7 +57,7 @@ const INSERT_GROUP: &str = "INSERT INTO chat_group (kind, name, avatar_url, intr
 const UPDATE_GROUP: &str = "UPDATE chat_group SET kind = ?, name = ?, avatar_url = ?, introduction = ?, extra = ?, \
                             member_count = ?, admin_count = ?, version = ?, seq = ?, large_after_seq = ?, \
                             updated_at_ms = ? WHERE id = ?";
-const UPDATE_SEQ: &str = "UPDATE chat_group SET seq = ? WHERE id = ?";
+const UPDATE_SEQ: MultiRow = MultiRow { head: "UPDATE chat_group SET seq = ", row: "? WHERE id = ?", tail: "" };
 
 /// What one request wants done with a group.
 #[derive(Debug)]
@@ -130,13 +136,64 @@ impl HeldGroups {
     ) -> Result<Self, sqlx::Error> {
         group_ids.sort_unstable();
         group_ids.dedup();
+        let mut script = Script::new(sql.sends_text);
+        script.add(sql.hold_groups, &group_ids, |row, group_id| row.id(*group_id));
         let mut groups = BTreeMap::new();
-        for group_id in group_ids {
-            if let Some(group) = find(connection, group_id, sql.for_update).await? {
-                groups.insert(group_id, Held::new(group, false));
-            }
+        for row in script.fetch(connection).await? {
+            let group = read_group(&row)?;
+            groups.insert(group.id, Held::new(group, false));
         }
         Ok(Self { groups })
+    }
+
+    /// How many of `works`, from the first on, fit into a transaction of so many inbox rows; at least one, if there is one.
+    pub(super) fn fitting(&self, works: &[&Work], rows_max: usize) -> usize {
+        let mut added: HashMap<u64, usize> = HashMap::new();
+        let mut rows = 0;
+        let fits = |work: &&&Work| {
+            rows += match work {
+                Work::Group(work) => self.rows_of(work, &mut added),
+                work => work.rows(),
+            };
+            rows <= rows_max
+        };
+        works.iter().take_while(fits).count().max(1).min(works.len())
+    }
+
+    /// Inbox rows that a work may write, where the ones before it added so many members.
+    fn rows_of(&self, work: &GroupWork, added: &mut HashMap<u64, usize>) -> usize {
+        let held = self.groups.get(&work.group_id).map(|held| &held.group);
+        let added = added.entry(work.group_id).or_default();
+        if let GroupAction::Create { members, .. } | GroupAction::AddMembers(members) = &work.action {
+            *added += members.len();
+        }
+        match held {
+            Some(group) if group.kind == Kind::Large => work.messages.len(),
+            _ => work.messages.len() * (held.map_or(0, |group| group.member_count as usize) + *added),
+        }
+    }
+
+    /// Reads who is in the normal groups that `works` are about: nearly each of them needs to know.
+    pub(super) async fn read_members(
+        &mut self,
+        connection: &mut AnyConnection,
+        sql: &Sql,
+        works: &[&Work],
+    ) -> Result<(), sqlx::Error> {
+        let wanted: BTreeSet<u64> = group_ids(works).into_iter().collect();
+        let is_wanted = |held: &&Held| held.group.kind == Kind::Normal && wanted.contains(&held.group.id);
+        let ids: Vec<u64> = self.groups.values().filter(is_wanted).map(|held| held.group.id).collect();
+        for id in &ids {
+            self.groups.entry(*id).and_modify(|held| held.member_ids = Some(Vec::new()));
+        }
+        let mut script = Script::new(sql.sends_text);
+        script.add(MEMBER_IDS_OF, &ids, |row, group_id| row.id(*group_id));
+        for row in script.fetch(connection).await? {
+            let group_id = from_sql(row.try_get(0)?);
+            let member_ids = self.groups.get_mut(&group_id).and_then(|held| held.member_ids.as_mut());
+            member_ids.ok_or(sqlx::Error::RowNotFound)?.push(from_sql(row.try_get(1)?));
+        }
+        Ok(())
     }
 
     /// Does one work; returns the messages to store for it, at least one.
@@ -180,17 +237,20 @@ impl HeldGroups {
         Some(GroupDelivery { group_id: held.group.id, seq: held.group.seq, is_live: true, ..GroupDelivery::default() })
     }
 
-    /// Stores what became of the groups.
-    pub(super) async fn store(self, connection: &mut AnyConnection) -> Result<(), sqlx::Error> {
-        for held in self.groups.into_values() {
-            if held.is_new || held.is_changed {
-                held.store_all(connection).await?;
-            } else if held.is_numbered {
-                let query = sqlx::query(UPDATE_SEQ).bind(to_sql(held.group.seq)).bind(to_sql(held.group.id));
-                query.execute(&mut *connection).await?;
-            }
+    /// Stores the groups that are new, or other than before.
+    pub(super) async fn store_changed(&self, connection: &mut AnyConnection) -> Result<(), sqlx::Error> {
+        for held in self.groups.values().filter(|held| held.is_new || held.is_changed) {
+            held.store_all(connection).await?;
         }
         Ok(())
+    }
+
+    /// Stores the seqs of those that only got messages.
+    pub(super) fn add_seqs(&self, script: &mut Script) {
+        let is_only_numbered = |held: &&Held| held.is_numbered && !held.is_new && !held.is_changed;
+        for held in self.groups.values().filter(is_only_numbered) {
+            script.add(UPDATE_SEQ, &[&held.group], |row, group| row.id(group.seq).id(group.id));
+        }
     }
 }
 
@@ -484,8 +544,8 @@ impl Held {
         work.messages.iter().map(&mut post).collect()
     }
 
-    async fn store_all(self, connection: &mut AnyConnection) -> Result<(), sqlx::Error> {
-        let Group { id, kind, profile, member_count, admin_count, version, seq, large_after_seq } = self.group;
+    async fn store_all(&self, connection: &mut AnyConnection) -> Result<(), sqlx::Error> {
+        let Group { id, kind, profile, member_count, admin_count, version, seq, large_after_seq } = self.group.clone();
         let now_ms = clock::now_ms();
         let query = sqlx::query(if self.is_new { INSERT_GROUP } else { UPDATE_GROUP })
             .bind(i64::from(kind.to_wire()))

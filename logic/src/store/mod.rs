@@ -11,12 +11,15 @@ pub mod group;
 pub mod group_work;
 pub mod inbox;
 pub mod lookup;
+mod queue;
 pub mod recall;
 pub mod retention;
 pub mod revocation;
 pub mod room;
+mod script;
 pub mod sent;
 mod statement;
+mod turns;
 pub mod writer;
 
 use gim_config::sql::{self, Database, Dialect};

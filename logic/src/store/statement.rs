@@ -1,4 +1,5 @@
-//! Statements over many rows, in a few fixed sizes, so that each is prepared once and then found in the cache.
+//! Statements over many rows: prepared ones come in a few fixed sizes, so that each is prepared once and then found in the
+//! cache. How the inbox writer sends several at once stands in [`super::script`].
 
 use std::ops::Range;
 
@@ -10,7 +11,7 @@ const ROWS_MAX: usize = 256;
 /// A query under construction. Its parameters are owned by it.
 pub(super) type AnyQuery = Query<'static, sqlx::Any, AnyArguments>;
 
-/// A statement with a repeated part: `head row, row, row tail`.
+/// A statement with a repeated part: `head row, row, row tail`. Each `?` is a value.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct MultiRow {
     pub head: &'static str,
@@ -19,7 +20,7 @@ pub(super) struct MultiRow {
 }
 
 impl MultiRow {
-    fn sql(&self, count: usize) -> AssertSqlSafe<String> {
+    pub(super) fn sql(&self, count: usize) -> AssertSqlSafe<String> {
         let mut sql = String::with_capacity(self.head.len() + self.tail.len() + count * (self.row.len() + 1));
         sql.push_str(self.head);
         for index in 0..count {
@@ -94,7 +95,7 @@ impl MultiRow {
 }
 
 /// Cuts `0..count` into ranges whose lengths are powers of two, the largest first.
-fn chunks(count: usize) -> impl Iterator<Item = Range<usize>> {
+pub(super) fn chunks(count: usize) -> impl Iterator<Item = Range<usize>> {
     let mut start = 0;
     std::iter::from_fn(move || {
         let left = count - start;

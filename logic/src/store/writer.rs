@@ -1,22 +1,19 @@
 //! The inbox writer: group commit.
 //!
-//! Requests put their work into one bounded queue and await the commit; one Tokio task takes whatever has gathered and
-//! writes it in one transaction. The longer a commit takes, the more of them share the next one. Always holds: work is
-//! committed in the order in which it was submitted, a request is answered only after its commit, and what was committed
-//! goes to the fan-out in that same order, so the pushes of a user leave in the order of their seqs.
+//! Requests put their work into one bounded queue and await the commit; a few Tokio tasks (one on SQLite) take whatever has
+//! gathered, each for a transaction of its own. The longer a commit takes, the more of them share the next one; while one
+//! transaction waits for the disk, another one writes for other users. Always holds: work that concerns the same user or
+//! group is committed in the order in which it was submitted ([`super::queue`]), a request is answered only after its
+//! commit, and what was committed goes to the fan-out in the order of the seqs of every user ([`super::turns`]).
 
-use std::{
-    collections::VecDeque,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Instant,
-};
+use std::{sync::Arc, time::Instant};
 
-use gim_config::sql::{self, Database, Pool};
-use metrics::{counter, gauge, histogram};
+use gim_config::sql::{self, Database, Dialect, Pool};
+use metrics::{counter, histogram};
 use sqlx::{AnyConnection, Connection as _};
 use tokio::{
-    sync::{Notify, mpsc, oneshot},
-    task::JoinHandle,
+    sync::{mpsc, oneshot},
+    task::{JoinHandle, JoinSet},
 };
 use tracing::Span;
 
@@ -24,6 +21,8 @@ use super::{
     StoreError,
     batch::{self, Outcome, Work, Written},
     dialect::{self, Sql},
+    queue::{Job, Queue},
+    turns::{Turn, Turns},
 };
 use crate::{domain::message::Delivery, metrics as names, settings::InboxSettings};
 
@@ -41,23 +40,39 @@ pub struct Writer {
 pub struct Pending(oneshot::Receiver<Result<Outcome, StoreError>>);
 
 impl Writer {
-    /// Starts the task. Committed messages go to `deliveries`. The task ends after [`Writer::close`], when all is written.
+    /// Starts the tasks. Committed messages go to `deliveries`. The handle ends after [`Writer::close`], when all is written.
     pub fn start(
         database: &Database,
         settings: &InboxSettings,
         deliveries: mpsc::Sender<Vec<Delivery>>,
     ) -> (Self, JoinHandle<()>) {
-        let queue = Arc::new(Queue { settings: settings.clone(), state: Mutex::default(), filled: Notify::new() });
-        let task = WriterTask {
+        let queue = Arc::new(Queue::new(settings.clone()));
+        let lane = Lane {
             queue: queue.clone(),
+            turns: Arc::default(),
+            rows_max: settings.batch_rows_max,
             pool: database.writer.clone(),
             sql: dialect::sql(database.dialect),
             deliveries,
         };
-        (Self { queue }, tokio::spawn(task.run()))
+        let lanes = match database.dialect {
+            Dialect::Sqlite => 1,
+            Dialect::Mysql => settings.transactions_max.min(database.writers),
+        };
+        let mut tasks: JoinSet<()> = (0..lanes).map(|_| lane.clone().run()).collect();
+        drop(lane);
+        let ended = async move {
+            while let Some(ended) = tasks.join_next().await {
+                if let Err(error) = ended {
+                    tracing::error!(%error, "a task of the inbox writer failed");
+                }
+            }
+        };
+        (Self { queue }, tokio::spawn(ended))
     }
 
-    /// Takes work on, or refuses it where too much waits. Never waits itself: the order of calls is the order of commits.
+    /// Takes work on, or refuses it where too much waits. Never waits itself: for each user and group, the order of calls is
+    /// the order of commits.
     pub fn submit(&self, work: Work) -> Result<Pending, StoreError> {
         let (reply, pending) = oneshot::channel();
         self.queue.push(Job { bytes: work.bytes(), rows: work.rows(), work, reply, span: Span::current() })?;
@@ -66,8 +81,7 @@ impl Writer {
 
     /// Refuses further work; what was taken on is still written.
     pub fn close(&self) {
-        self.queue.lock().is_closed = true;
-        self.queue.filled.notify_one();
+        self.queue.close();
     }
 }
 
@@ -78,120 +92,34 @@ impl Pending {
     }
 }
 
-#[derive(Debug)]
-struct Job {
-    work: Work,
-    rows: usize,
-    bytes: usize,
-    reply: oneshot::Sender<Result<Outcome, StoreError>>,
-    /// The request's, so that a line of the log leads from the packet to the database.
-    span: Span,
-}
-
-impl Job {
-    fn answer(self, result: Result<Outcome, StoreError>) {
-        self.span.in_scope(|| match &result {
-            Ok(outcome) => tracing::debug!(?outcome, "committed"),
-            Err(error) => tracing::debug!(%error, "not committed"),
-        });
-        if self.reply.send(result).is_err() {
-            self.span.in_scope(|| tracing::debug!("the caller left before the commit"));
-        }
-    }
-}
-
-#[derive(Debug)]
-struct Queue {
-    settings: InboxSettings,
-    state: Mutex<QueueState>,
-    filled: Notify,
-}
-
-#[derive(Debug, Default)]
-struct QueueState {
-    jobs: VecDeque<Job>,
-    bytes: usize,
-    is_closed: bool,
-}
-
-impl Queue {
-    fn push(&self, job: Job) -> Result<(), StoreError> {
-        let mut state = self.lock();
-        if state.is_closed {
-            return Err(StoreError::PutOff("the service is stopping"));
-        }
-        let is_full = state.jobs.len() >= self.settings.queue_jobs_max
-            || (state.bytes + job.bytes > self.settings.queue_bytes_max && !state.jobs.is_empty());
-        if is_full {
-            counter!(names::INBOX_QUEUE_FULL).increment(1);
-            return Err(StoreError::PutOff("the queue of the inbox writer is full"));
-        }
-        state.bytes += job.bytes;
-        state.jobs.push_back(job);
-        drop(state);
-        self.filled.notify_one();
-        Ok(())
-    }
-
-    /// The next batch: at least one job, and no more rows than the settings allow. `None` once closed and empty.
-    async fn take(&self) -> Option<Vec<Job>> {
-        loop {
-            {
-                let mut state = self.lock();
-                if !state.jobs.is_empty() {
-                    return Some(state.take(self.settings.batch_rows_max));
-                }
-                if state.is_closed {
-                    return None;
-                }
-            }
-            self.filled.notified().await;
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, QueueState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl QueueState {
-    fn take(&mut self, rows_max: usize) -> Vec<Job> {
-        let mut rows = 0;
-        let fits = |job: &&Job| {
-            rows += job.rows;
-            rows <= rows_max
-        };
-        let count = self.jobs.iter().take_while(fits).count().max(1);
-        let batch: Vec<Job> = self.jobs.drain(..count).collect();
-        self.bytes -= batch.iter().map(|job| job.bytes).sum::<usize>();
-        gauge!(names::INBOX_QUEUE_JOBS).set(self.jobs.len() as f64);
-        batch
-    }
-}
-
-struct WriterTask {
+/// One of the tasks.
+#[derive(Clone)]
+struct Lane {
     queue: Arc<Queue>,
+    turns: Arc<Turns>,
+    rows_max: usize,
     pool: Pool,
     sql: &'static Sql,
     deliveries: mpsc::Sender<Vec<Delivery>>,
 }
 
-impl WriterTask {
+impl Lane {
     // path 6/9: decide, number, store
     async fn run(self) {
-        while let Some(jobs) = self.queue.take().await {
-            let deliveries = self.write(jobs).await;
-            if !deliveries.is_empty() && self.deliveries.send(deliveries).await.is_err() {
-                tracing::error!("the fan-out ended: committed messages reach devices by sync only");
-                return;
+        while let Some(batch) = self.queue.take().await {
+            let (mut jobs, concerns) = batch.into_parts();
+            while !jobs.is_empty() {
+                jobs = self.write(jobs).await;
             }
+            self.queue.release(&concerns);
         }
     }
 
-    /// Writes a batch and answers its jobs. Where one of them spoils the transaction, each gets one of its own.
-    async fn write(&self, jobs: Vec<Job>) -> Vec<Delivery> {
+    /// Writes a batch and answers its jobs; returns those that did not fit. Where one of them spoils the transaction, each
+    /// gets one of its own.
+    async fn write(&self, jobs: Vec<Job>) -> Vec<Job> {
         match self.commit_among_others(&jobs).await {
-            Ok(written) => Self::answer(jobs, written),
+            Ok(committed) => self.hand_over(jobs, committed).await,
             Err(error) => {
                 counter!(names::INBOX_COMMIT_FAILED).increment(1);
                 match StoreError::from(error) {
@@ -199,26 +127,41 @@ impl WriterTask {
                     StoreError::Failed(problem) => refuse(jobs, || StoreError::Failed(problem.clone())),
                     error => {
                         tracing::error!(%error, requests = jobs.len(), "a transaction failed; its requests are put off");
-                        refuse(jobs, || StoreError::PutOff("the database is away"))
+                        refuse(jobs, || StoreError::PutOff("the database is away"));
                     }
                 }
+                Vec::new()
             }
         }
     }
 
-    async fn write_singly(&self, jobs: Vec<Job>) -> Vec<Delivery> {
-        let mut deliveries = Vec::new();
+    async fn write_singly(&self, jobs: Vec<Job>) {
         for job in jobs {
             match self.commit_among_others(std::slice::from_ref(&job)).await {
-                Ok(written) => deliveries.extend(Self::answer(vec![job], written)),
+                Ok(committed) => drop(self.hand_over(vec![job], committed).await),
                 Err(error) => job.answer(Err(error.into())),
             }
         }
-        deliveries
+    }
+
+    /// Answers what was committed, and sends it to the fan-out when it is its turn; returns the jobs that were left.
+    async fn hand_over(&self, mut jobs: Vec<Job>, committed: Committed) -> Vec<Job> {
+        let Written { outcomes, deliveries } = committed.written;
+        let left = jobs.split_off(outcomes.len());
+        for (job, outcome) in jobs.into_iter().zip(outcomes) {
+            job.answer(Ok(outcome));
+        }
+        if !deliveries.is_empty() {
+            committed.turn.come().await;
+            if self.deliveries.send(deliveries).await.is_err() {
+                tracing::error!("the fan-out ended: committed messages reach devices by sync only");
+            }
+        }
+        left
     }
 
     /// Commits, and tries again where a transaction of another node was in the way: nothing is left of the one that failed.
-    async fn commit_among_others(&self, jobs: &[Job]) -> Result<Written, sqlx::Error> {
+    async fn commit_among_others(&self, jobs: &[Job]) -> Result<Committed, sqlx::Error> {
         for _ in 1..TRIES_MAX {
             match self.commit(jobs).await {
                 Err(error) if met_another(&error) => {
@@ -231,29 +174,31 @@ impl WriterTask {
         self.commit(jobs).await
     }
 
-    async fn commit(&self, jobs: &[Job]) -> Result<Written, sqlx::Error> {
+    async fn commit(&self, jobs: &[Job]) -> Result<Committed, sqlx::Error> {
         let started = Instant::now();
         let works: Vec<&Work> = jobs.iter().map(|job| &job.work).collect();
         let work = async |connection: &mut AnyConnection| {
             let mut transaction = connection.begin().await?;
-            let written = batch::write(&mut transaction, self.sql, &works).await?;
+            let plan = batch::number(&mut transaction, self.sql, &works, self.rows_max).await?;
+            // All counters are held from here on.
+            let turn = self.turns.take();
+            let written = plan.store(&mut transaction, self.sql).await?;
             transaction.commit().await?;
-            Ok::<_, sqlx::Error>(written)
+            Ok::<_, sqlx::Error>(Committed { written, turn })
         };
-        let written = self.pool.run(work).await?;
+        let committed = self.pool.run(work).await?;
 
-        let rows: usize = written.deliveries.iter().map(|delivery| delivery.receivers.len()).sum();
+        let rows: usize = committed.written.deliveries.iter().map(|delivery| delivery.receivers.len()).sum();
         counter!(names::INBOX_ROWS).increment(rows as u64);
         histogram!(names::INBOX_COMMIT_SECONDS).record(started.elapsed().as_secs_f64());
-        Ok(written)
+        Ok(committed)
     }
+}
 
-    fn answer(jobs: Vec<Job>, written: Written) -> Vec<Delivery> {
-        for (job, outcome) in jobs.into_iter().zip(written.outcomes) {
-            job.answer(Ok(outcome));
-        }
-        written.deliveries
-    }
+/// What a transaction did, and when it may say so.
+struct Committed {
+    written: Written,
+    turn: Turn,
 }
 
 /// Whether a transaction gave way to that of another node, or found that one storing a key which it had looked for in vain:
@@ -262,9 +207,6 @@ fn met_another(error: &sqlx::Error) -> bool {
     sql::gave_way(error) || error.as_database_error().is_some_and(|error| error.is_unique_violation())
 }
 
-fn refuse(jobs: Vec<Job>, error: impl Fn() -> StoreError) -> Vec<Delivery> {
-    for job in jobs {
-        job.answer(Err(error()));
-    }
-    Vec::new()
+fn refuse(jobs: Vec<Job>, error: impl Fn() -> StoreError) {
+    jobs.into_iter().for_each(|job| job.answer(Err(error())));
 }

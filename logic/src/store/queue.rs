@@ -1,0 +1,230 @@
+//! What waits for the inbox writer, and what its transactions are busy with.
+//!
+//! Always holds: of two requests that concern the same user or group, the one that was submitted first is taken first, and
+//! the other one not before that is done, unless both are in the same batch. Requests that have nothing in common may
+//! overtake each other.
+
+use std::{
+    collections::VecDeque,
+    mem,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use foldhash::{HashSet, HashSetExt as _};
+use metrics::{counter, gauge};
+use tokio::sync::{Notify, oneshot};
+use tracing::Span;
+
+use super::{
+    StoreError,
+    batch::{Concern, Outcome, Work},
+};
+use crate::{metrics as names, settings::InboxSettings};
+
+/// Requests that are looked at for one batch: those that have to wait for another batch are passed over.
+const LOOKED_AT_MAX: usize = 16_384;
+
+/// A request that waits.
+#[derive(Debug)]
+pub(super) struct Job {
+    pub work: Work,
+    pub rows: usize,
+    pub bytes: usize,
+    pub reply: oneshot::Sender<Result<Outcome, StoreError>>,
+    /// The request's, so that a line of the log leads from the packet to the database.
+    pub span: Span,
+}
+
+impl Job {
+    /// Tells the caller, if he is still there.
+    pub(super) fn answer(self, result: Result<Outcome, StoreError>) {
+        self.span.in_scope(|| match &result {
+            Ok(outcome) => tracing::debug!(?outcome, "committed"),
+            Err(error) => tracing::debug!(%error, "not committed"),
+        });
+        if self.reply.send(result).is_err() {
+            self.span.in_scope(|| tracing::debug!("the caller left before the commit"));
+        }
+    }
+}
+
+/// Jobs of one transaction, and whom they concern: nobody else writes to those until [`Queue::release`].
+#[derive(Debug)]
+pub(super) struct Batch {
+    pub jobs: Vec<Job>,
+    concerns: Vec<Concern>,
+}
+
+/// The queue. Bounded in jobs and in bytes.
+#[derive(Debug)]
+pub(super) struct Queue {
+    settings: InboxSettings,
+    state: Mutex<State>,
+    changed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    jobs: VecDeque<Job>,
+    bytes: usize,
+    /// Whom the batches under way concern.
+    busy: HashSet<Concern>,
+    is_closed: bool,
+}
+
+impl Queue {
+    pub(super) fn new(settings: InboxSettings) -> Self {
+        Self { settings, state: Mutex::default(), changed: Notify::new() }
+    }
+
+    /// Takes a job on, or refuses it where too much waits.
+    pub(super) fn push(&self, job: Job) -> Result<(), StoreError> {
+        let mut state = self.lock();
+        if state.is_closed {
+            return Err(StoreError::PutOff("the service is stopping"));
+        }
+        let is_full = state.jobs.len() >= self.settings.queue_jobs_max
+            || (state.bytes + job.bytes > self.settings.queue_bytes_max && !state.jobs.is_empty());
+        if is_full {
+            counter!(names::INBOX_QUEUE_FULL).increment(1);
+            return Err(StoreError::PutOff("the queue of the inbox writer is full"));
+        }
+        state.bytes += job.bytes;
+        state.jobs.push_back(job);
+        drop(state);
+        self.changed.notify_one();
+        Ok(())
+    }
+
+    /// Refuses further jobs; what was taken on is still handed out.
+    pub(super) fn close(&self) {
+        self.lock().is_closed = true;
+        self.changed.notify_waiters();
+        self.changed.notify_one();
+    }
+
+    /// The next batch: at least one job, and no more rows than the settings allow. `None` once closed and empty.
+    pub(super) async fn take(&self) -> Option<Batch> {
+        loop {
+            {
+                let mut state = self.lock();
+                let batch = state.take(self.settings.batch_rows_max);
+                if !batch.jobs.is_empty() {
+                    if !state.jobs.is_empty() {
+                        self.changed.notify_one();
+                    }
+                    return Some(batch);
+                }
+                if state.is_closed && state.jobs.is_empty() {
+                    self.changed.notify_one();
+                    return None;
+                }
+            }
+            self.changed.notified().await;
+        }
+    }
+
+    /// A batch is done: whom it concerned may be written to again.
+    pub(super) fn release(&self, concerns: &[Concern]) {
+        let mut state = self.lock();
+        for concern in concerns {
+            state.busy.remove(concern);
+        }
+        drop(state);
+        self.changed.notify_one();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Batch {
+    /// The jobs, and what has to be released after them.
+    pub(super) fn into_parts(self) -> (Vec<Job>, Vec<Concern>) {
+        (self.jobs, self.concerns)
+    }
+}
+
+impl State {
+    fn take(&mut self, rows_max: usize) -> Batch {
+        let (mut jobs, mut concerns) = (Vec::new(), Vec::new());
+        let mut passed_over: Vec<Job> = Vec::new();
+        let mut waited_for: HashSet<Concern> = HashSet::new();
+        let (mut rows, mut own) = (0, Vec::new());
+        for _ in 0..LOOKED_AT_MAX {
+            let Some(job) = self.jobs.pop_front() else { break };
+            job.work.add_concerns(&mut own);
+            let must_wait = own.iter().any(|concern| self.busy.contains(concern) || waited_for.contains(concern));
+            if must_wait {
+                waited_for.extend(own.drain(..));
+                passed_over.push(job);
+                continue;
+            }
+            rows += job.rows;
+            if rows > rows_max && !jobs.is_empty() {
+                self.jobs.push_front(job);
+                break;
+            }
+            concerns.append(&mut own);
+            self.bytes -= job.bytes;
+            jobs.push(job);
+        }
+        passed_over.into_iter().rev().for_each(|job| self.jobs.push_front(job));
+        self.busy.extend(concerns.iter().copied());
+        gauge!(names::INBOX_QUEUE_JOBS).set(self.jobs.len() as f64);
+        Batch { jobs, concerns: mem::take(&mut concerns) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::batch::Ack;
+
+    fn queue(batch_rows_max: usize) -> Queue {
+        Queue::new(InboxSettings { batch_rows_max, ..InboxSettings::default() })
+    }
+
+    /// A job about a user; which one it is shows by its seq.
+    fn push(queue: &Queue, user_id: u64, seq: u64) {
+        let (reply, _) = oneshot::channel();
+        let work = Work::Ack(Ack { user_id, device_id: 1, seq });
+        queue.push(Job { work, rows: 1, bytes: 0, reply, span: Span::none() }).unwrap();
+    }
+
+    fn seqs(batch: &Batch) -> Vec<u64> {
+        let seq = |job: &Job| match job.work {
+            Work::Ack(ack) => ack.seq,
+            _ => 0,
+        };
+        batch.jobs.iter().map(seq).collect()
+    }
+
+    #[tokio::test]
+    async fn what_concerns_a_user_keeps_its_order_and_only_what_concerns_others_overtakes() {
+        let queue = queue(2);
+        for (user_id, seq) in [(7, 1), (8, 2), (7, 3), (9, 4), (7, 5), (9, 6)] {
+            push(&queue, user_id, seq);
+        }
+        let first = queue.take().await.unwrap();
+        assert_eq!(seqs(&first), [1, 2]);
+        let second = queue.take().await.unwrap();
+        assert_eq!(seqs(&second), [4, 6], "those of 7 wait for the first batch");
+        assert!(queue.lock().take(2).jobs.is_empty());
+        queue.release(&first.into_parts().1);
+        assert_eq!(seqs(&queue.take().await.unwrap()), [3, 5]);
+    }
+
+    #[tokio::test]
+    async fn a_closed_queue_hands_out_what_it_took_on() {
+        let queue = queue(10);
+        push(&queue, 7, 1);
+        let first = queue.take().await.unwrap();
+        push(&queue, 7, 2);
+        queue.close();
+        queue.release(&first.into_parts().1);
+        assert_eq!(seqs(&queue.take().await.unwrap()), [2]);
+        assert!(queue.take().await.is_none());
+    }
+}
