@@ -104,6 +104,18 @@ fn send_has_its_keys_and_loses_nothing() {
 }
 
 #[test]
+fn group_has_its_keys_and_loses_nothing() {
+    let server = Server::start();
+    for options in [&[][..], &["--rate", "20"]] {
+        let result = result(&gim_bench(&server, "group", &[&["--members", "10", "--senders", "4"], options].concat()));
+        let keys =
+            ["sends_per_second", "inbox_rows_per_second", "baseline_rows_per_second", "ratio", "p50_ms", "p99_ms"];
+        assert_positive(&result, &keys);
+        assert!(["lost", "duplicates", "reordered"].iter().all(|key| result[key] == 0), "{result:#}");
+    }
+}
+
+#[test]
 fn sync_has_its_keys_and_loses_nothing() {
     let result = result(&gim_bench(&Server::start(), "sync", &["--users", "4", "--backlog", "120"]));
     let keys = ["messages_per_second", "baseline_rows_per_second", "ratio", "p99_ms", "whole_p50_ms"];

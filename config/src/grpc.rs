@@ -25,14 +25,13 @@ use crate::{
 
 /// How long a connection attempt of a channel may last; the next call tries again.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// HTTP/2 pings find a peer that vanished without a word.
-const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
-const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Shorter ones would end connections of hosts that are only busy.
+const KEEP_ALIVE_MIN_MS: u64 = 100;
 /// Request metadata beyond this is refused by HTTP/2 itself.
 const HEADER_LIST_BYTES_MAX: u32 = 16 * 1024;
 
 /// The section `[grpc]`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct GrpcSettings {
     /// Where the service is called.
@@ -48,9 +47,36 @@ pub struct GrpcSettings {
     /// What callers of `*IntService` and `LinkService` must show as metadata `internal_token`, and what this service shows
     /// when it calls them. Required beyond loopback; empty asks for nothing.
     pub internal_token: String,
+    /// How often a peer is pinged, which finds one that vanished or stands still.
+    pub keep_alive_interval_ms: u64,
+    /// How long it may take to answer that.
+    pub keep_alive_timeout_ms: u64,
+}
+
+impl Default for GrpcSettings {
+    fn default() -> Self {
+        Self {
+            listen: Endpoint::default(),
+            certificate: PathBuf::new(),
+            key: PathBuf::new(),
+            client_ca: PathBuf::new(),
+            server_ca: PathBuf::new(),
+            internal_token: String::new(),
+            keep_alive_interval_ms: 5_000,
+            keep_alive_timeout_ms: 5_000,
+        }
+    }
 }
 
 impl GrpcSettings {
+    fn keep_alive_interval(&self) -> Duration {
+        Duration::from_millis(self.keep_alive_interval_ms)
+    }
+
+    fn keep_alive_timeout(&self) -> Duration {
+        Duration::from_millis(self.keep_alive_timeout_ms)
+    }
+
     /// Refuses trusted services that anybody could reach.
     pub fn validate(&self) -> Result<(), String> {
         if self.listen.is_off() {
@@ -69,6 +95,11 @@ impl GrpcSettings {
                  trust their callers",
                 self.listen
             ));
+        }
+        for (key, value_ms) in [("interval", self.keep_alive_interval_ms), ("timeout", self.keep_alive_timeout_ms)] {
+            if value_ms < KEEP_ALIVE_MIN_MS {
+                return Err(format!("grpc.keep_alive_{key}_ms: must be at least {KEEP_ALIVE_MIN_MS}"));
+            }
         }
         if !self.internal_token.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err("grpc.internal_token: must be printable ASCII without spaces".into());
@@ -135,8 +166,8 @@ pub async fn serve(
     }
     let needs_certificate = !settings.client_ca.as_os_str().is_empty();
     let server = server
-        .http2_keepalive_interval(Some(KEEP_ALIVE_INTERVAL))
-        .http2_keepalive_timeout(Some(KEEP_ALIVE_TIMEOUT))
+        .http2_keepalive_interval(Some(settings.keep_alive_interval()))
+        .http2_keepalive_timeout(Some(settings.keep_alive_timeout()))
         .http2_max_header_list_size(HEADER_LIST_BYTES_MAX)
         .layer(CallLayer { internal_token: settings.internal_token.as_str().into(), needs_certificate })
         .add_routes(routes.routes());
@@ -173,8 +204,8 @@ pub fn named_channel(
     let mut endpoint = endpoint
         .connect_timeout(CONNECT_TIMEOUT)
         .tcp_nodelay(true)
-        .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
-        .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
+        .http2_keep_alive_interval(settings.keep_alive_interval())
+        .keep_alive_timeout(settings.keep_alive_timeout())
         .keep_alive_while_idle(true);
     if let Some(timeout) = call_timeout {
         endpoint = endpoint.timeout(timeout);

@@ -9,9 +9,9 @@ mod proxy;
 use std::{
     collections::HashMap,
     env,
-    io::{BufRead as _, BufReader},
+    io::{BufRead as _, BufReader, Lines, Write as _},
     path::Path,
-    process::{Child, ChildStdin, Command, Stdio},
+    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicU32, Ordering},
@@ -41,9 +41,11 @@ pub fn redis() -> (String, String) {
 pub struct PrivateServer {
     /// Where it is; of MariaDB without the name of a database.
     pub url: String,
+    kind: &'static str,
     child: Child,
     /// It lives until this closes.
     stdin: Option<ChildStdin>,
+    answers: Lines<BufReader<ChildStdout>>,
 }
 
 impl PrivateServer {
@@ -57,21 +59,60 @@ impl PrivateServer {
         Self::start("redis", REDIS_URL)
     }
 
-    fn start(kind: &str, variable: &str) -> Self {
+    /// A Redis with a Sentinel that watches it, by the Sentinel's URL.
+    pub fn sentinel() -> Self {
+        Self::start("sentinel", "GIM_TEST_SENTINEL_URL")
+    }
+
+    /// A Redis Cluster of three.
+    pub fn cluster() -> Self {
+        Self::start("cluster", "GIM_TEST_CLUSTER_URL")
+    }
+
+    /// Ends it as a power cut would.
+    pub fn kill(&mut self) {
+        self.order("kill");
+    }
+
+    /// Ends it in order.
+    pub fn stop(&mut self) {
+        self.order("stop");
+    }
+
+    /// Starts it again, with what it kept, where it was; it answers when this returns.
+    pub fn start_again(&mut self) {
+        self.order("start");
+    }
+
+    /// Has Redis forget everything.
+    pub fn empty(&mut self) {
+        self.order("empty");
+    }
+
+    fn order(&mut self, verb: &str) {
+        let stdin = self.stdin.as_mut().expect("it is open until the end");
+        writeln!(stdin, "{verb} {}", self.kind).expect("the script is there");
+        let answer = self.answers.next().and_then(Result::ok);
+        assert_eq!(answer.as_deref(), Some("done"), "{verb} {}", self.kind);
+    }
+
+    fn start(kind: &'static str, variable: &str) -> Self {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/lib/databases");
         let mut command = Command::new(&script);
         command.arg(kind).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|error| panic!("cannot run {}: {error}", script.display()));
         let (stdin, stdout) = (child.stdin.take(), child.stdout.take().expect("it is piped"));
-        let lines = BufReader::new(stdout).lines().map_while(Result::ok);
-        let said: HashMap<String, String> = lines
+        let mut answers = BufReader::new(stdout).lines();
+        let said: HashMap<String, String> = answers
+            .by_ref()
+            .map_while(Result::ok)
             .take_while(|line| line != "ready")
             .filter_map(|line| line.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned())))
             .collect();
         let Some(url) = said.get(variable).cloned() else {
             panic!("no {kind} server for this test: {} says above what is missing", script.display());
         };
-        Self { url, child, stdin }
+        Self { url, kind, child, stdin, answers }
     }
 }
 

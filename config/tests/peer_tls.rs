@@ -114,6 +114,7 @@ async fn a_token_that_is_set_counts_besides_the_certificate() {
         key,
         client_ca: authority.ca(),
         server_ca: authority.ca(),
+        ..GrpcSettings::default()
     };
     let server = serve(&settings).await;
     assert_eq!(call(&server, "https", &settings).await, Ok(()));

@@ -11,6 +11,12 @@ pub const REQUESTS_PENDING: &str = "conn_requests_pending";
 pub const REQUESTS_EXPIRED: &str = "conn_requests_expired_total";
 /// Requests that were answered "try again later" because too many were with their logic node.
 pub const REQUESTS_BEYOND: &str = "conn_requests_beyond_window_total";
+/// Pushes to a room that waited for one of another logic node.
+pub const ROOM_PUSHES_HELD: &str = "conn_room_pushes_held_total";
+/// Those that waited in vain.
+pub const ROOM_PUSHES_GIVEN_UP: &str = "conn_room_pushes_given_up_total";
+/// Pushes that came when their successors were out already, and were left out.
+pub const ROOM_PUSHES_LATE: &str = "conn_room_pushes_late_total";
 /// Answers of logic to requests that nobody waits for any more.
 pub const REPLIES_LATE: &str = "conn_replies_late_total";
 /// Times that a link was attached.

@@ -168,3 +168,22 @@ fn next_of_either(first: &Logic, other: &Logic) -> Option<up_item::Item> {
     }
     panic!("the packet went nowhere");
 }
+
+#[test]
+fn who_left_when_a_stream_broke_is_told_the_logic_node_that_has_the_user_next() {
+    let names = Names::default();
+    let mut harness = start(&names);
+    let ((one, at_one), (two, at_two)) = (harness.start_logic(Script::Obliging), harness.start_logic(Script::Obliging));
+    names.set(&[at_one]);
+    harness.await_link();
+    let gone = harness.sign_in(1, 1);
+    // Enough for some to belong to the other node.
+    let _others: Vec<_> = (2..=24).map(|user_id| harness.sign_in(user_id, user_id)).collect();
+    drop(gone);
+    let sign_out = one.next_sign_out();
+    names.set(&[at_one, at_two]);
+    await_announced(&two, 1);
+    // It may have got lost on the way.
+    one.hang_up();
+    assert_eq!(two.next_sign_out(), sign_out);
+}

@@ -1,7 +1,7 @@
 """Clients that are none of ours: Python's websockets, Chromium, openssl and curl against a running server.
 
 Usage: clients.py PORT_OFFSET FOLDER, where FOLDER holds ca.pem and the page browser.html is beside this file. Every wait has a
-deadline; the first failure ends it with a sentence.
+deadline; the first failure ends it with one line.
 """
 
 import asyncio
@@ -19,6 +19,7 @@ import urllib.parse
 import websockets
 
 DEADLINE_S = 60
+LINE_MAX = 300
 SIGN_IN, HEARTBEAT, MESSAGE = 1, 2, 4
 
 OFFSET = int(sys.argv[1])
@@ -97,15 +98,17 @@ async def sign_in_and_get_a_push(url, context, user, text):
         credentials = field(1, user_id) + field(2, device_id) + field(3, token)
         await socket.send(field(1, "in") + field(2, SIGN_IN) + field(3, credentials))
         reply = fields(await asyncio.wait_for(socket.recv(), DEADLINE_S))
-        assert (reply[1], reply[2]) == (b"in", SIGN_IN) and fields(reply.get(3, b"")).get(1, 0) == 0, reply
+        assert (reply[1], reply[2]) == (b"in", SIGN_IN) and fields(reply.get(3, b"")).get(1, 0) == 0, f"a sign-in was answered with {reply}"
         await asyncio.wait_for(await socket.ping(), DEADLINE_S)
         # In fragments, as only a library that knows them sends.
         beat = field(1, "beat") + field(2, HEARTBEAT)
         await socket.send([beat[:3], beat[3:]])
-        assert fields(await asyncio.wait_for(socket.recv(), DEADLINE_S))[1] == b"beat"
+        answer = fields(await asyncio.wait_for(socket.recv(), DEADLINE_S))
+        assert answer.get(1) == b"beat", f"a heartbeat in fragments was answered with {answer}"
         await asyncio.to_thread(push, user_id, text)
         packet = fields(await asyncio.wait_for(socket.recv(), DEADLINE_S))
-        assert packet[2] == MESSAGE and fields(packet[3])[3] == text.encode(), packet
+        content = fields(packet.get(3, b"")).get(3)
+        assert packet.get(2) == MESSAGE and content == text.encode(), f"a push came as {packet}"
 
 
 def check_python():
@@ -164,8 +167,8 @@ def check_browser(url, phone_number):
             if step.startswith("signed-in"):
                 push(user_id, f"for round {step[-1]}")
             elif step.startswith("pushed"):
-                assert detail == f"for round {step[-1]}", detail
-        assert detail == "1000", detail
+                assert detail == f"for round {step[-1]}", f"the browser was pushed {detail!r}"
+        assert detail == "1000", f"the browser's close has the code {detail!r}"
     finally:
         browser.terminate()
         try:
@@ -181,15 +184,40 @@ def check_openssl_and_curl():
     for port in (TLS, WSS):
         command = ["openssl", "s_client", "-connect", f"127.0.0.1:{port}", "-servername", "localhost", "-CAfile", str(CA)]
         shown = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=DEADLINE_S)
-        assert "Verify return code: 0 (ok)" in shown.stdout, shown.stdout + shown.stderr
+        verdict = next((line for line in shown.stdout.splitlines() if "Verify return code" in line), shown.stderr)
+        assert "Verify return code: 0 (ok)" in verdict, f"openssl on port {port}: {verdict.strip()}"
     command = ["curl", "--silent", "--show-error", "--max-time", "20", "--cacert", str(CA)]
     for url in (f"https://localhost:{WSS}/healthz", f"http://127.0.0.1:{WS}/healthz"):
         answer = subprocess.run([*command, url], capture_output=True, text=True, check=True)
-        assert answer.stdout == "ok\n", answer.stdout
+        assert answer.stdout == "ok\n", f"curl got {answer.stdout!r} from {url}"
 
 
-check_openssl_and_curl()
-check_python()
-check_browser(f"ws://127.0.0.1:{WS}/ws", "+1555000002")
-check_browser(f"wss://localhost:{WSS}/ws", "+1555000003")
-print("clients: openssl, curl, Python's websockets and Chromium are served")
+CHECKS = (
+    ("openssl and curl", check_openssl_and_curl),
+    ("Python's websockets", check_python),
+    ("Chromium over WebSocket", lambda: check_browser(f"ws://127.0.0.1:{WS}/ws", "+1555000002")),
+    ("Chromium over WebSocket in TLS", lambda: check_browser(f"wss://localhost:{WSS}/ws", "+1555000003")),
+)
+
+
+def sentence(error):
+    """What went wrong, on one line; what a library raises may say nothing, or much."""
+    if isinstance(error, (TimeoutError, subprocess.TimeoutExpired, queue.Empty)):
+        return f"nothing came within {DEADLINE_S} s"
+    if isinstance(error, subprocess.CalledProcessError):
+        stderr = error.stderr.decode(errors="replace") if isinstance(error.stderr, bytes) else error.stderr or ""
+        return f"{error.cmd[0]} ended with {error.returncode}: {' '.join(stderr.split())[:LINE_MAX]}"
+    words = " ".join(str(error).split())[:LINE_MAX]
+    return words if isinstance(error, AssertionError) and words else f"{type(error).__name__}: {words}"
+
+
+def main():
+    for name, check in CHECKS:
+        try:
+            check()
+        except Exception as error:  # whatever it is, the check has failed
+            sys.exit(f"clients: {name}: {sentence(error)}")
+    print("clients: openssl, curl, Python's websockets and Chromium are served")
+
+
+main()

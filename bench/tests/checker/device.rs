@@ -1,11 +1,9 @@
-//! A device that never gives up: it sends, retries until it is answered, and follows its inbox by the rules of a client.
+//! A device that never gives up: it sends, retries until it is answered, and follows its inbox and the timeline of a large group
+//! by the rules of a client. One thread each.
 
 use std::{
     net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
@@ -13,116 +11,93 @@ use std::{
 use gim_proto::{
     client::{Client, ClientError},
     connect::{Message, MessageCommand, Packet, PacketCommand, SendReply, SendRequest, send_request::Target},
-    logic::{GroupMessagePush, SyncReply, SyncRequest, UserMessagePush},
+    logic::{GroupCursor, GroupMessagePush, SyncReply, SyncRequest, UserMessagePush},
 };
 use prost::Message as _;
-use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
+use rand::{RngExt as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _};
 
-use crate::USERS;
+use crate::{
+    board::{Board, Phase},
+    judge::{Acknowledged, Seen},
+    people::{Identity, People},
+};
 
 /// How long an answer may take before the device tries again on another connection.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
 /// Between two things that a device does.
 const PAUSE: Duration = Duration::from_millis(40);
-/// Of its sends, how many go to its group.
+/// Of its sends, how many go to its normal group, and to the large one.
 const GROUP_SENDS_PERCENT: u32 = 20;
+const LARGE_GROUP_SENDS_PERCENT: u32 = 20;
 /// Before it tries again what was refused.
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
-/// How long it may take to have all once nobody is killed any more.
-const END_DEADLINE: Duration = Duration::from_secs(60);
-
-/// What a device got and was told.
-pub struct Seen {
-    pub user_id: u64,
-    /// Message id and text (none of a notice), the first under seq 1.
-    pub inbox: Vec<(u64, String)>,
-    pub acknowledged: Vec<Acknowledged>,
-}
-
-/// A send that was answered.
-#[derive(Debug)]
-pub struct Acknowledged {
-    pub from: u64,
-    pub to: Vec<u64>,
-    pub text: String,
-    pub message_id: u64,
-    pub seq: u64,
-}
-
-/// A normal group.
-pub struct Group {
-    pub id: u64,
-    pub user_ids: Vec<u64>,
-}
+/// How long a refusal may last.
+const REFUSED_DEADLINE: Duration = Duration::from_secs(60);
 
 pub struct Device {
-    address: SocketAddr,
-    user_id: u64,
-    device_id: u64,
+    /// Of the conn nodes.
+    addresses: Vec<SocketAddr>,
+    identity: Identity,
+    people: Arc<People>,
+    board: Arc<Board>,
     random: StdRng,
-    stop: Arc<AtomicBool>,
-    /// One that the user is in.
-    group: Arc<Group>,
     client: Option<Client>,
+    /// A connection that a newer one of the device replaced, and that does not know it yet.
+    former: Option<Client>,
     next_text: u64,
     seen: Seen,
 }
 
 impl Device {
     pub fn new(
-        address: SocketAddr,
-        (user_id, number): (u64, u64),
-        group: Arc<Group>,
+        addresses: Vec<SocketAddr>,
+        identity: Identity,
+        people: Arc<People>,
+        board: Arc<Board>,
         seed: u64,
-        stop: Arc<AtomicBool>,
     ) -> Self {
-        let device_id = user_id * 100 + number;
         Self {
-            address,
-            user_id,
-            device_id,
-            random: StdRng::seed_from_u64(seed ^ (device_id << 32)),
-            stop,
-            group,
+            addresses,
+            random: StdRng::seed_from_u64(seed ^ (identity.device_id << 32)),
+            seen: Seen::new(identity.user_id),
+            identity,
+            people,
+            board,
             client: None,
+            former: None,
             next_text: 1,
-            seen: Seen { user_id, inbox: Vec::new(), acknowledged: Vec::new() },
         }
     }
 
-    /// Until it is told to stop; then it waits until nothing is missing.
+    /// Through all phases of the board.
     pub fn run(&mut self) -> Seen {
-        while !self.stop.load(Ordering::Relaxed) {
+        self.until_done(|device, client| device.sync(client));
+        while self.board.phase() == Phase::Load {
             match self.random.random_range(0..100) {
                 0..30 => self.send(),
                 30..33 => self.client = None,
-                33..36 => self.with_client(|device, client| device.sync(client)),
+                33..35 => self.sign_in_elsewhere(),
+                35..38 => self.with_client(|device, client| device.sync(client)),
                 _ => self.with_client(|device, client| device.listen(client)),
             }
         }
-        let deadline = Instant::now() + END_DEADLINE;
-        let mut idle_rounds = 0;
-        // Others may still retry what they sent: three rounds without news, each longer than a retry.
-        while idle_rounds < 3 {
-            assert!(Instant::now() < deadline, "device {} is still not done", self.device_id);
-            let count = self.seen.inbox.len();
-            thread::sleep(Duration::from_millis(700));
-            self.until_done(|device, client| device.sync(client));
-            idle_rounds = if self.seen.inbox.len() == count { idle_rounds + 1 } else { 0 };
+        self.former = None;
+        self.board.everything_sent();
+        self.board.await_phase(Phase::CatchUp);
+        self.until_done(|device, client| device.sync(client));
+        self.board.caught_up();
+        while self.board.phase() != Phase::Leave {
+            self.with_client(|device, client| device.listen(client));
         }
-        std::mem::replace(&mut self.seen, Seen { user_id: 0, inbox: Vec::new(), acknowledged: Vec::new() })
+        self.client = None;
+        std::mem::replace(&mut self.seen, Seen::new(0))
     }
 
     /// Sends a text, and retries under the same key until it is acknowledged.
     fn send(&mut self) {
-        let (target, to) = if self.random.random_range(0..100) < GROUP_SENDS_PERCENT {
-            let others = self.group.user_ids.iter().copied().filter(|user_id| *user_id != self.user_id);
-            (Target::GroupId(self.group.id), others.collect())
-        } else {
-            let to = (self.user_id + self.random.random_range(1..USERS) - 1) % USERS + 1;
-            (Target::UserId(to), vec![to])
-        };
-        let text = format!("{} of {}", self.next_text, self.device_id);
+        let (target, to) = self.receiver();
+        let is_large_group = target == Target::GroupId(self.people.large_group_id);
+        let text = format!("{} of {}", self.next_text, self.identity.device_id);
         self.next_text += 1;
         let request = SendRequest {
             target: Some(target),
@@ -135,7 +110,31 @@ impl Device {
             Ok((reply.code == 0).then(|| SendReply::decode(reply.data).unwrap()))
         });
         let SendReply { message_id, seq, .. } = reply;
-        self.seen.acknowledged.push(Acknowledged { from: self.user_id, to, text, message_id, seq });
+        let from = self.identity.user_id;
+        self.seen.acknowledged.push(Acknowledged { from, to, is_large_group, text, message_id, seq });
+    }
+
+    /// Where the next text goes, and whose inboxes it has to be in.
+    fn receiver(&mut self) -> (Target, Vec<u64>) {
+        let user_id = self.identity.user_id;
+        let group = self.people.group_of(user_id);
+        match self.random.random_range(0..100) {
+            0..GROUP_SENDS_PERCENT => (Target::GroupId(group.id), group.user_ids.clone()),
+            percent if percent < GROUP_SENDS_PERCENT + LARGE_GROUP_SENDS_PERCENT => {
+                (Target::GroupId(self.people.large_group_id), Vec::new())
+            }
+            _ => {
+                let others: Vec<u64> = self.people.user_ids().filter(|other| *other != user_id).collect();
+                let to = *others.choose(&mut self.random).unwrap();
+                (Target::UserId(to), vec![user_id, to])
+            }
+        }
+    }
+
+    /// Signs in over a second connection while the first one is open, as a device does whose first one died unnoticed.
+    fn sign_in_elsewhere(&mut self) {
+        self.former = self.client.take();
+        self.client = self.connect();
     }
 
     /// Takes what comes for a while.
@@ -160,40 +159,47 @@ impl Device {
     fn take(&mut self, packet: Packet) -> bool {
         match PacketCommand::try_from(packet.command) {
             Ok(PacketCommand::PcMessage) => self.note(&Message::decode(packet.content).unwrap()),
-            Ok(PacketCommand::PcSyncHint) => packet.seq > self.seen.inbox.len() as u64,
+            // Also of a large group, which has no number of its own in a hint.
+            Ok(PacketCommand::PcSyncHint) => true,
             _ => false,
         }
     }
 
     /// Notes a message where it is the next one; whether some before it are missing.
     fn note(&mut self, message: &Message) -> bool {
-        let newest_seq = self.seen.inbox.len() as u64;
         let text = text_of(message);
-        if message.seq > newest_seq + 1 {
-            return true;
+        if message.seq == 0 {
+            self.board.note_live(self.identity.device_id, text);
+            return false;
         }
-        if message.seq == newest_seq + 1 {
-            self.seen.inbox.push((message.message_id, text));
+        let log = if message.group_id == self.people.large_group_id && message.group_id != 0 {
+            &mut self.seen.timeline
         } else {
-            let known = &self.seen.inbox[usize::try_from(message.seq - 1).unwrap()];
-            assert_eq!(*known, (message.message_id, text), "device {}: seq {} changed", self.device_id, message.seq);
-        }
-        false
+            &mut self.seen.inbox
+        };
+        !log.note(message.seq, (message.message_id, text), self.identity.device_id)
     }
 
     fn sync(&mut self, client: &mut Client) -> Result<Option<()>, ClientError> {
         loop {
+            let cursor = GroupCursor { group_id: self.people.large_group_id, seq: self.seen.timeline.newest_seq() };
             // Seq 0 would mean "after the newest ack", and nobody acks here.
-            let request = SyncRequest { seq: self.seen.inbox.len() as u64, ..SyncRequest::default() };
+            let request =
+                SyncRequest { seq: self.seen.inbox.newest_seq(), large_groups: true, group_cursors: vec![cursor] };
             let reply = client.request(PacketCommand::PcSync as i32, request.encode_to_vec())?;
             if reply.code != 0 {
                 return Ok(None);
             }
             let page = SyncReply::decode(reply.data).unwrap();
-            for message in &page.messages {
-                assert!(!self.note(message), "device {}: a page skips to seq {}", self.device_id, message.seq);
+            if let Some(first) = page.groups.iter().find_map(|group| group.messages.first()) {
+                self.seen.timeline.begin_after(first.prev_seq);
             }
-            if !page.has_more {
+            let timelines = page.groups.iter().flat_map(|group| &group.messages);
+            for message in page.messages.iter().chain(timelines) {
+                let device_id = self.identity.device_id;
+                assert!(!self.note(message), "device {device_id}: a page skips to seq {}", message.seq);
+            }
+            if !page.has_more && !page.groups_have_more {
                 return Ok(Some(()));
             }
         }
@@ -210,9 +216,9 @@ impl Device {
 
     /// Does something again and again until it is done.
     fn until_done<T>(&mut self, mut act: impl FnMut(&mut Self, &mut Client) -> Result<Option<T>, ClientError>) -> T {
-        let deadline = Instant::now() + END_DEADLINE;
+        let deadline = Instant::now() + REFUSED_DEADLINE;
         loop {
-            assert!(Instant::now() < deadline, "device {}: refused for too long", self.device_id);
+            assert!(Instant::now() < deadline, "device {}: refused for too long", self.identity.device_id);
             if let Some(mut client) = self.client.take().or_else(|| self.connect())
                 && let Ok(done) = act(self, &mut client)
             {
@@ -225,26 +231,29 @@ impl Device {
         }
     }
 
-    /// A signed-in connection, where logic is there to let it in.
+    /// A signed-in connection to any conn node, where it lets in.
     fn connect(&mut self) -> Option<Client> {
-        let mut client = Client::connect(self.address, ANSWER_TIMEOUT).ok()?;
-        match client.sign_in(self.user_id, self.device_id, "any") {
-            Ok(reply) if reply.code == 0 => Some(client),
-            _ => {
-                thread::sleep(RETRY_PAUSE);
-                None
-            }
+        let address = *self.addresses.choose(&mut self.random).unwrap();
+        let Identity { user_id, device_id, token } = &self.identity;
+        let signed_in = Client::connect(address, ANSWER_TIMEOUT).and_then(|mut client| {
+            let reply = client.sign_in(*user_id, *device_id, token)?;
+            Ok((reply.code == 0).then_some(client))
+        });
+        if !matches!(signed_in, Ok(Some(_))) {
+            thread::sleep(RETRY_PAUSE);
         }
+        signed_in.ok().flatten()
     }
 }
 
 fn text_of(message: &Message) -> String {
     let content = message.content.clone();
-    let text = match MessageCommand::try_from(message.command).unwrap() {
-        MessageCommand::McUserMessage => UserMessagePush::decode(content).unwrap().content,
-        MessageCommand::McGroupMessage => GroupMessagePush::decode(content).unwrap().content,
-        MessageCommand::McAddGroupMembers => return String::new(),
-        other => panic!("nobody sent a {other:?}"),
+    let text = match MessageCommand::try_from(message.command) {
+        Ok(MessageCommand::McUserMessage) => UserMessagePush::decode(content).unwrap().content,
+        Ok(MessageCommand::McGroupMessage) => GroupMessagePush::decode(content).unwrap().content,
+        Ok(MessageCommand::McAddGroupMembers) => return String::new(),
+        // A product's.
+        _ => content,
     };
     String::from_utf8(text.to_vec()).unwrap()
 }

@@ -323,6 +323,7 @@ impl Distributor {
             LinkEvent::Attached { id, node } => self.on_attached(id, &node).await,
             LinkEvent::Leaving { id, stream } => self.on_leaving(id, stream).await,
             LinkEvent::Left(id) | LinkEvent::Detached(id) => self.on_detached(id).await,
+            LinkEvent::Lost(sign_outs) => self.tell_again(sign_outs).await,
             LinkEvent::Removed(id) => self.links.retain(|link| link.id != id),
         }
         self.ready.set(self.links.iter().any(|link| link.state != State::Detached));
@@ -361,6 +362,13 @@ impl Distributor {
         }
         self.hand_over().await;
         self.reactors.send_all(|| Command::Announce).await;
+    }
+
+    async fn tell_again(&mut self, sign_outs: Vec<logic::SignOut>) {
+        for sign_out in sign_outs {
+            self.tell(sign_out.user_id, state::sign_out(sign_out));
+        }
+        self.hand_over().await;
     }
 
     fn move_item(&mut self, item: LinkItem) {

@@ -8,8 +8,8 @@ use gim_proto::{
     CloseReason,
     connect::PacketCommand,
     logic::{
-        Down, DownItem, GroupPush, GroupSeats, Kick, NewestSeqAnswer, PacketReply, Push, RoomMove, RoomPush,
-        SignInResult, down_item::Item,
+        Down, DownItem, GroupPush, GroupSeats, Kick, NewestSeqAnswer, PacketReply, Push, RoomMove, SignInResult,
+        down_item::Item,
     },
 };
 use metrics::counter;
@@ -18,6 +18,7 @@ use prost::encoding::{WireType, encode_key, encode_varint};
 use super::{
     pending::{Pending, Purpose},
     reactors::Reactors,
+    room_gate::RoomGate,
 };
 use crate::{
     ids::ConnectionId,
@@ -39,25 +40,21 @@ pub(super) enum Said {
 }
 
 /// Hands everything in a message to the reactors, in order.
-pub(super) async fn handle(down: Down, pending: &mut Pending, reactors: &Reactors) -> Said {
+pub(super) async fn handle(down: Down, pending: &mut Pending, reactors: &Reactors, rooms: &RoomGate) -> Said {
     let mut said = Said::Nothing;
     for DownItem { item } in down.items {
         let Some(item) = item else { continue };
         match item {
             Item::SignInResult(result) => on_sign_in_result(result, pending, reactors).await,
-            Item::PacketReply(reply) => on_reply(reply, pending, reactors).await,
+            Item::PacketReply(reply) => on_reply(reply, pending, rooms).await,
             Item::Push(push) => on_push(&push, reactors).await,
-            Item::RoomPush(RoomPush { room_id, message, is_priority, .. }) => {
-                let frame = message_frame(&message);
-                let make = || Command::PushToRoom { room_id, frame: frame.clone(), urgent: is_priority };
-                reactors.send_all(make).await;
-            }
+            Item::RoomPush(push) => rooms.push(push).await,
             Item::PushAll(push) => {
                 let (message_id, frame) = (push.message_id, message_frame(&push.message));
                 reactors.send_all(|| Command::PushToAll { message_id, frame: frame.clone() }).await;
             }
             Item::Kick(kick) => on_kick(kick, reactors).await,
-            Item::RoomMove(room_move) => on_room_move(room_move, reactors).await,
+            Item::RoomMove(room_move) => on_room_move(room_move, rooms).await,
             Item::NewestSeq(answer) => {
                 send_split(reactors, split_seqs(reactors, &answer), Command::NewestSeq).await;
             }
@@ -90,15 +87,15 @@ async fn on_sign_in_result(result: SignInResult, pending: &mut Pending, reactors
     reactors.send(reactor, command).await;
 }
 
-async fn on_reply(reply: PacketReply, pending: &mut Pending, reactors: &Reactors) {
+async fn on_reply(reply: PacketReply, pending: &mut Pending, rooms: &RoomGate) {
     let Some(request) = pending.take(reply.request_no) else {
         counter!(names::REPLIES_LATE).increment(1);
         return;
     };
     let reactor = request.connection.reactor();
-    let retained = reply.subscribed.unwrap_or_default().retained;
-    let retained = retained.iter().map(|message| message_frame(message)).collect();
-    reactors.send(reactor, request.answered(reply.code, reply.message, reply.data, retained)).await;
+    let PacketReply { code, message, data, subscribed, .. } = reply;
+    let answer = |retained| request.answered(code, message, data, retained);
+    rooms.subscribe(subscribed.unwrap_or_default(), reactor, answer).await;
 }
 
 // path 7/9: one batch per node, to the reactors that hold its receivers
@@ -158,12 +155,12 @@ async fn on_kick(kick: Kick, reactors: &Reactors) {
     reactors.send(connection.reactor(), Command::Close { connection, reason, message: kick.message }).await;
 }
 
-async fn on_room_move(room_move: RoomMove, reactors: &Reactors) {
+async fn on_room_move(room_move: RoomMove, rooms: &RoomGate) {
     let connection = ConnectionId::from_number(room_move.connection_id);
     let subscribed = room_move.subscribed.unwrap_or_default();
-    let retained = subscribed.retained.iter().map(|message| message_frame(message)).collect();
-    let command = Command::Subscribe { connection, room_id: subscribed.room_id, reply: None, retained };
-    reactors.send(connection.reactor(), command).await;
+    let room_id = subscribed.room_id;
+    let subscribe = |retained| Command::Subscribe { connection, room_id, reply: None, retained };
+    rooms.subscribe(subscribed, connection.reactor(), subscribe).await;
 }
 
 /// Splits items by the reactor that their connection is with, keeping their order.
@@ -187,7 +184,7 @@ async fn send_split<T>(reactors: &Reactors, split: Vec<Vec<T>>, command: fn(Vec<
     }
 }
 
-fn message_frame(message: &[u8]) -> Encoded {
+pub(super) fn message_frame(message: &[u8]) -> Encoded {
     packet::notice(PacketCommand::PcMessage, message, 0)
 }
 

@@ -31,9 +31,11 @@ use tonic::{Code, Request as GrpcRequest, Status, Streaming};
 use super::{
     distributor::LinkHandle,
     downlink::{self, Said},
+    farewells::Farewells,
     node::NodeState,
     pending::{Pending, Purpose, Request},
     reactors::Reactors,
+    room_gate::RoomGate,
     uplink::{self, LinkItem},
 };
 use crate::{metrics as names, session::Identity, settings::LinkSettings};
@@ -76,6 +78,8 @@ pub(super) enum LinkEvent {
     Left(u64),
     /// The stream ended.
     Detached(u64),
+    /// Connections that are gone, of which a stream that broke may have said nothing.
+    Lost(Vec<SignOut>),
     /// It is no more.
     Removed(u64),
 }
@@ -85,6 +89,7 @@ pub(super) enum LinkEvent {
 pub(super) struct LinkMaker {
     /// Whose links they are: a label of metrics.
     pub(super) app_id: String,
+    pub(super) rooms: Arc<RoomGate>,
     pub(super) node: NodeState,
     pub(super) grpc: GrpcSettings,
     pub(super) settings: LinkSettings,
@@ -111,6 +116,7 @@ impl LinkMaker {
             queue,
             retire: retire.clone(),
             streams: 0,
+            farewells: Farewells::new(Duration::from_millis(self.settings.request_timeout_ms)),
             refusal: Refusal::default(),
         };
         link.tell(LinkEvent::Added(LinkHandle::new(link.id, sender))).await;
@@ -129,6 +135,7 @@ struct Link {
     retire: CancellationToken,
     /// How many there were; the last one's number.
     streams: u64,
+    farewells: Farewells,
     refusal: Refusal,
 }
 
@@ -233,7 +240,7 @@ impl Link {
                 biased;
                 message = stream.down.message() => match message {
                     Ok(Some(message)) => {
-                        let said = downlink::handle(message, &mut stream.pending, &self.maker.reactors).await;
+                        let said = downlink::handle(message, &mut stream.pending, &self.maker.reactors, &self.maker.rooms).await;
                         if said == Said::Leaving && is_serving {
                             self.begin_to_leave(&mut stream).await;
                         }
@@ -269,7 +276,13 @@ impl Link {
         }
         self.tell(LinkEvent::Detached(self.id)).await;
         self.counter(names::REQUESTS_EXPIRED).increment(stream.pending.len() as u64);
-        for request in stream.pending.take_all() {
+        let open: Vec<Request> = stream.pending.take_all().collect();
+        let mut lost = self.farewells.take();
+        lost.extend(open.iter().filter_map(sign_out_of));
+        if matches!(end, End::Broken(_)) && !lost.is_empty() {
+            self.tell(LinkEvent::Lost(lost)).await;
+        }
+        for request in open {
             self.refuse(request).await;
         }
         end
@@ -313,8 +326,10 @@ impl Link {
     }
 
     /// Puts a batch into the outbox.
-    fn send(&self, batch: Vec<LinkItem>, stream: &mut Stream) {
-        let deadline = Instant::now() + Duration::from_millis(self.maker.settings.request_timeout_ms);
+    fn send(&mut self, batch: Vec<LinkItem>, stream: &mut Stream) {
+        let now = Instant::now();
+        self.farewells.note(&batch, now);
+        let deadline = now + Duration::from_millis(self.maker.settings.request_timeout_ms);
         let packed = uplink::pack(batch, &mut stream.pending, deadline);
         if !packed.message.items.is_empty() && stream.up.is_some() {
             stream.outbox.push_back(packed.message);
@@ -326,7 +341,7 @@ impl Link {
     }
 
     /// Tells logic how full this node is, where that changed.
-    fn tell_load(&self, stream: &mut Stream) {
+    fn tell_load(&mut self, stream: &mut Stream) {
         let load = self.maker.node.load();
         if load != stream.told && stream.up.is_some() {
             stream.told = load;
@@ -358,7 +373,7 @@ impl Link {
     }
 
     /// Answers requests whose time is over. A sign-in that logic may still finish is signed out behind it.
-    async fn expire(&self, stream: &mut Stream) {
+    async fn expire(&mut self, stream: &mut Stream) {
         gauge!(names::REQUESTS_PENDING, "app" => self.maker.app_id.clone(), "logic" => self.name.clone())
             .set(stream.pending.len() as f64);
         let now = Instant::now();
@@ -366,10 +381,7 @@ impl Link {
         while let Some(request) = stream.pending.take_expired(now) {
             self.counter(names::REQUESTS_EXPIRED).increment(1);
             tracing::warn!(request_id = request.request_id, connection = %request.connection, "logic did not answer in time");
-            if let Purpose::SignIn(Identity { user_id, device_id }) = request.purpose {
-                let connection_id = request.connection.number();
-                sign_outs.push(uplink::state::sign_out(SignOut { connection_id, user_id, device_id }));
-            }
+            sign_outs.extend(sign_out_of(&request).map(uplink::state::sign_out));
             self.refuse(request).await;
         }
         if !sign_outs.is_empty() {
@@ -380,8 +392,20 @@ impl Link {
     /// While there is no stream, what the distributor gave before it knew is answered. Ends when the distributor is gone.
     async fn refuse_all(&mut self) {
         while let Some(batch) = self.queue.recv().await {
+            self.pass_farewells_on(&batch);
             for request in batch.into_iter().filter_map(LinkItem::into_request) {
                 self.refuse(request).await;
+            }
+        }
+    }
+
+    /// Never waits for the distributor, which may be waiting for this link to take something.
+    fn pass_farewells_on(&mut self, batch: &[LinkItem]) {
+        self.farewells.note(batch, Instant::now());
+        if let Ok(place) = self.maker.events.try_reserve() {
+            let lost = self.farewells.take();
+            if !lost.is_empty() {
+                place.send(LinkEvent::Lost(lost));
             }
         }
     }
@@ -431,6 +455,12 @@ impl Stream {
     fn has_left(&self) -> bool {
         matches!(self.phase, Phase::Left(_))
     }
+}
+
+/// What has to follow a sign-in that was not answered: logic may finish it yet.
+fn sign_out_of(request: &Request) -> Option<SignOut> {
+    let Purpose::SignIn(Identity { user_id, device_id }) = request.purpose else { return None };
+    Some(SignOut { connection_id: request.connection.number(), user_id, device_id })
 }
 
 /// Ends when a stream whose users have moved should be over.

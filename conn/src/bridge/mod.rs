@@ -16,10 +16,13 @@ mod calls;
 pub mod discovery;
 mod distributor;
 mod downlink;
+mod farewells;
 mod link;
 mod node;
 mod pending;
 mod reactors;
+mod room_gate;
+mod room_order;
 mod tallies;
 mod uplink;
 
@@ -87,8 +90,12 @@ pub async fn start(app: App, parts: Parts) -> Result<Bridge, String> {
     let Parts { up, reactors, ready, node, resolver, problems } = parts;
     let (stop, stop_links, links) = (CancellationToken::new(), CancellationToken::new(), TaskTracker::new());
     let (link_events, events) = mpsc::channel(LINK_EVENTS_MAX);
+    let app_id = app.id.to_string();
+    let rooms = Arc::new(room_gate::RoomGate::new(&app_id, reactors.clone(), &app.link));
+    links.spawn(rooms.clone().run(stop_links.clone()));
     let maker = link::LinkMaker {
-        app_id: app.id.to_string(),
+        app_id,
+        rooms,
         node,
         grpc: app.grpc,
         settings: app.link.clone(),

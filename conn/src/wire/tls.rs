@@ -6,7 +6,7 @@
 use std::{fmt, sync::Arc};
 
 use rustls::{
-    Error, ServerConfig,
+    ContentType, Error, ServerConfig,
     server::UnbufferedServerConnection,
     unbuffered::{ConnectionState, EncodeError, EncryptError, InsufficientSizeError, UnbufferedStatus},
 };
@@ -177,12 +177,20 @@ impl Tls {
         }
     }
 
-    /// After an error nothing more can be read or sealed. Asked once more, with the rest of the same input, rustls hands out
-    /// the alert that tells the peer; asked again, it would stumble over that input.
+    /// After an error nothing more can be read or sealed. Asked again, with the rest of the same input, rustls hands out what
+    /// it had to say before, and then the alert that tells the peer; asked after that, it would stumble over that input.
     fn fail(&mut self, rest: &mut [u8]) {
         self.is_open = false;
-        if let Ok(ConnectionState::EncodeTlsData(mut data)) = self.connection.process_tls_records(rest).state {
-            encode(&mut data, &mut self.unsent);
+        loop {
+            let start = self.unsent.len();
+            match self.connection.process_tls_records(rest).state {
+                Ok(ConnectionState::EncodeTlsData(mut data)) => encode(&mut data, &mut self.unsent),
+                _ => return,
+            }
+            let record = self.unsent.get(start).copied().map(ContentType::from);
+            if !matches!(record, Some(ContentType::Handshake | ContentType::ChangeCipherSpec)) {
+                return;
+            }
         }
     }
 }

@@ -88,7 +88,7 @@ impl Harness {
         harness
     }
 
-    /// With further products, of these ids.
+    /// With further products, of these ids; 0 is another logic node of the first one.
     pub fn start_apps(script: Script, others: &[(u32, Script)], change: impl FnOnce(&mut ConnSettings)) -> Self {
         let runtime = Runtime::new().unwrap();
         let (logics, apps): (Vec<_>, Vec<_>) = others
@@ -99,6 +99,8 @@ impl Harness {
             })
             .unzip();
         let change = |settings: &mut ConnSettings| {
+            let (more, apps): (Vec<_>, Vec<_>) = apps.into_iter().partition(|app: &AppSettings| app.id == 0);
+            settings.logic.extend(more.into_iter().flat_map(|app| app.logic));
             settings.apps = apps;
             change(settings);
         };

@@ -23,6 +23,7 @@ use crate::{
     error::Error,
     link::nodes::NodeLink,
     metrics as names,
+    route::{Kept, RoomMessage},
 };
 
 /// Locks that all rooms share: enough that two busy rooms seldom meet.
@@ -174,15 +175,16 @@ impl App {
             group_id: 0,
         };
         let wire = connect::Message { room_id: push.room_id, ..message.to_wire() };
-        let published = self.shared.publish(wire, push.is_retained).await?;
+        let RoomPush { room_id, is_retained, is_priority, .. } = push;
+        let published = self.shared.publish(RoomMessage { message: wire, is_retained, is_priority }).await?;
+        let (seq, after_seq) = published.after_seq.map_or((0, 0), |after_seq| (published.seq, after_seq));
         for node in &published.nodes {
-            let (room_id, message) = (push.room_id, published.encoded.clone());
-            let room_push =
-                logic::RoomPush { room_id, message, is_priority: push.is_priority, ..logic::RoomPush::default() };
+            let message = published.encoded.clone();
+            let room_push = logic::RoomPush { room_id, message, is_priority, seq, after_seq };
             self.nodes.push(node, Item::RoomPush(room_push), &[]);
         }
         counter!(names::ROOM_PUSHES).increment(1);
-        tracing::debug!(room_id = push.room_id, seq = published.seq, nodes = published.nodes.len(), "room push");
+        tracing::debug!(room_id, seq = published.seq, nodes = published.nodes.len(), "room push");
         Ok(())
     }
 
@@ -196,8 +198,8 @@ impl App {
             return Ok(RoomSubscribed::default());
         }
         self.shared.set_interest(room_id, node, true).await?;
-        let retained = if seq == 0 { Vec::new() } else { self.shared.retained(room_id, seq).await? };
-        Ok(RoomSubscribed { room_id, retained, newest_seq: 0 })
+        let kept = if seq == 0 { Kept::default() } else { self.shared.retained(room_id, seq).await? };
+        Ok(RoomSubscribed { room_id, retained: kept.messages, newest_seq: kept.newest_seq })
     }
 
     async fn not_connected(&self, device_id: u64) -> Result<Error, Error> {

@@ -350,8 +350,8 @@ impl Context {
             // A node whose clock is ahead must not win against sign-ins that are yet to come.
             since_ms: connection.since_ms.min(now_ms),
         };
-        let routes = connections.iter().zip(types).map(route).collect();
-        match self.app.put_routes(routes).await {
+        let routes: Vec<Route> = connections.iter().zip(types).map(route).collect();
+        match self.app.put_routes(routes.clone()).await {
             Ok(losers) => losers.iter().for_each(|loser| self.app.nodes.kick(&loser.route, loser.reason)),
             Err(error) => {
                 // Without their routes the node's users would be cut off unseen: it has to come again.
@@ -359,6 +359,11 @@ impl Context {
                 self.link.stop.cancel();
                 return;
             }
+        }
+        if let Err(error) = self.app.close_revoked(&routes).await {
+            tracing::error!(%error, node = self.link.key.name, "announced connections were not held against revocations");
+            self.link.stop.cancel();
+            return;
         }
         if let Err(error) = groups::reconcile(&self.app, &self.link, &connections).await {
             tracing::error!(%error, node = self.link.key.name, "announced connections were not put into their groups");

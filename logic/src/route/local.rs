@@ -5,12 +5,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
-use gim_proto::connect;
 use tonic::async_trait;
 
 use super::{
-    Published, SharedState, SharedStateError,
+    Kept, Published, RoomMessage, SharedState, SharedStateError,
     presence::Presence,
     rooms::{NoSeq, Rooms},
 };
@@ -110,7 +108,8 @@ impl SharedState for LocalState {
         if self.rooms().set_interest(room_id, node, interested, now) { Ok(()) } else { Err(rooms_full()) }
     }
 
-    async fn publish(&self, message: connect::Message, is_retained: bool) -> Result<Published, SharedStateError> {
+    async fn publish(&self, message: RoomMessage) -> Result<Published, SharedStateError> {
+        let RoomMessage { message, is_retained, .. } = message;
         for _ in 0..RESERVATIONS_MAX {
             let now = Instant::now();
             let published = self.rooms().publish(message.clone(), is_retained, now);
@@ -118,7 +117,7 @@ impl SharedState for LocalState {
                 Ok((seq, encoded, mut nodes)) => {
                     let presence = self.presence();
                     nodes.retain(|node| presence.is_valid(node, now));
-                    return Ok(Published { seq, encoded, nodes });
+                    return Ok(Published { seq, after_seq: None, encoded, nodes });
                 }
                 Err(NoSeq::TooManyRooms) => break,
                 Err(NoSeq::NeedsBlock) => {
@@ -130,8 +129,8 @@ impl SharedState for LocalState {
         Err(rooms_full())
     }
 
-    async fn retained(&self, room_id: u64, seq: u64) -> Result<Vec<Bytes>, SharedStateError> {
-        Ok(self.rooms().retained(room_id, seq, Instant::now()))
+    async fn retained(&self, room_id: u64, seq: u64) -> Result<Kept, SharedStateError> {
+        Ok(Kept { messages: self.rooms().retained(room_id, seq, Instant::now()), newest_seq: 0 })
     }
 
     async fn sweep(&self) -> Result<(), SharedStateError> {

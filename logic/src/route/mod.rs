@@ -50,10 +50,33 @@ pub enum SharedStateError {
 pub struct Published {
     /// Its place in the room.
     pub seq: u64,
+    /// Where several logic nodes number a room's messages, the newest one before it that another node numbered (0 for none, and
+    /// for a message that overtakes). Nothing where this process numbers them alone.
+    pub after_seq: Option<u64>,
     /// The encoded `connect.Message`.
     pub encoded: Bytes,
     /// The nodes that have subscribers.
     pub nodes: Vec<Arc<NodeKey>>,
+}
+
+/// A message for a room, and how it is treated.
+#[derive(Debug, Clone)]
+pub struct RoomMessage {
+    /// With its room, without a seq.
+    pub message: connect::Message,
+    /// Whether those who subscribe later may get it.
+    pub is_retained: bool,
+    /// Whether it overtakes.
+    pub is_priority: bool,
+}
+
+/// What a room keeps.
+#[derive(Debug, Default)]
+pub struct Kept {
+    /// Encoded, ascending by seq.
+    pub messages: Vec<Bytes>,
+    /// The newest seq at that moment, where several logic nodes number the room's messages; those that overtake aside.
+    pub newest_seq: u64,
 }
 
 /// What all logic nodes agree on. Calls are shaped for one round trip each, whatever the number of users in them.
@@ -95,10 +118,10 @@ pub trait SharedState: std::fmt::Debug + Send + Sync + 'static {
 
     /// Gives a message the next seq of its room, and retains it where asked. Concurrent calls for one room are numbered in
     /// some order; who needs that order kept on the way out holds a lock across the call.
-    async fn publish(&self, message: connect::Message, is_retained: bool) -> Result<Published, SharedStateError>;
+    async fn publish(&self, message: RoomMessage) -> Result<Published, SharedStateError>;
 
-    /// Retained messages of a room after `seq`, encoded, ascending.
-    async fn retained(&self, room_id: u64, seq: u64) -> Result<Vec<Bytes>, SharedStateError>;
+    /// What a room retains after `seq`.
+    async fn retained(&self, room_id: u64, seq: u64) -> Result<Kept, SharedStateError>;
 
     /// Housekeeping, called now and then: forgets what ran out.
     async fn sweep(&self) -> Result<(), SharedStateError>;

@@ -75,9 +75,10 @@ static SQLITE: Sql = Sql {
                  (SELECT sender_id, client_msg_id FROM sent WHERE created_at_ms < ? ORDER BY created_at_ms LIMIT ?)",
     reserve_room_seqs: "INSERT INTO room_seq (room_id, reserved_until) VALUES (?, ?) \
                         ON CONFLICT (room_id) DO UPDATE SET reserved_until = reserved_until + excluded.reserved_until",
-    raise_revocation: "INSERT INTO token_revocation (user_id, device_id, not_before_ms) VALUES (?, ?, ?) \
+    raise_revocation: "INSERT INTO token_revocation (user_id, device_id, not_before_ms, revoked_at_ms) VALUES (?, ?, ?, ?) \
                        ON CONFLICT (user_id, device_id) \
-                       DO UPDATE SET not_before_ms = MAX(not_before_ms, excluded.not_before_ms)",
+                       DO UPDATE SET not_before_ms = MAX(not_before_ms, excluded.not_before_ms), \
+                       revoked_at_ms = MAX(revoked_at_ms, excluded.revoked_at_ms)",
     purge_revocations: "DELETE FROM token_revocation WHERE (user_id, device_id) IN \
                         (SELECT user_id, device_id FROM token_revocation WHERE not_before_ms < ? LIMIT ?)",
 };
@@ -117,7 +118,8 @@ static MYSQL: Sql = Sql {
     purge_sent: "DELETE FROM sent WHERE created_at_ms < ? ORDER BY created_at_ms LIMIT ?",
     reserve_room_seqs: "INSERT INTO room_seq (room_id, reserved_until) VALUES (?, ?) \
                         ON DUPLICATE KEY UPDATE reserved_until = reserved_until + VALUES(reserved_until)",
-    raise_revocation: "INSERT INTO token_revocation (user_id, device_id, not_before_ms) VALUES (?, ?, ?) \
-                       ON DUPLICATE KEY UPDATE not_before_ms = GREATEST(not_before_ms, VALUES(not_before_ms))",
+    raise_revocation: "INSERT INTO token_revocation (user_id, device_id, not_before_ms, revoked_at_ms) VALUES (?, ?, ?, ?) \
+                       ON DUPLICATE KEY UPDATE not_before_ms = GREATEST(not_before_ms, VALUES(not_before_ms)), \
+                       revoked_at_ms = GREATEST(revoked_at_ms, VALUES(revoked_at_ms))",
     purge_revocations: "DELETE FROM token_revocation WHERE not_before_ms < ? LIMIT ?",
 };

@@ -1,8 +1,22 @@
 //! Revoked tokens: per user and device, the moment before which tokens were issued that are worthless now.
 
+use std::collections::HashMap;
+
 use gim_config::sql::{Database, Pool};
 
-use super::{StoreError, dialect, to_sql};
+use sqlx::{Row as _, any::AnyRow};
+
+use super::{
+    StoreError, dialect, from_sql,
+    statement::{AnyQuery, MultiRow},
+    to_sql,
+};
+
+const REVOKED_AT: MultiRow = MultiRow {
+    head: "SELECT user_id, device_id, revoked_at_ms FROM token_revocation WHERE user_id IN (",
+    row: "?",
+    tail: ")",
+};
 
 /// In place of a device: all of them.
 pub const ALL_DEVICES: u64 = 0;
@@ -13,21 +27,31 @@ pub const PURGE_STEP_ROWS: u32 = 1_000;
 /// The repository.
 #[derive(Debug, Clone)]
 pub struct Revocations {
+    reader: Pool,
     writer: Pool,
     sql: &'static dialect::Sql,
 }
 
 impl Revocations {
     pub(super) fn new(database: &Database) -> Self {
-        Self { writer: database.writer.clone(), sql: dialect::sql(database.dialect) }
+        let (reader, writer) = (database.reader.clone(), database.writer.clone());
+        Self { reader, writer, sql: dialect::sql(database.dialect) }
     }
 
     /// Revokes what was issued to a device (or to [`ALL_DEVICES`]) before a moment. An earlier moment than one that is
-    /// stored changes nothing.
-    pub async fn raise(&self, user_id: u64, device_id: u64, not_before_ms: i64) -> Result<(), StoreError> {
+    /// stored changes no token; who was let in before `now_ms` has to go in any case.
+    pub async fn raise(&self, user_id: u64, device_id: u64, not_before_ms: i64, now_ms: i64) -> Result<(), StoreError> {
         let query = sqlx::query(self.sql.raise_revocation).bind(to_sql(user_id)).bind(to_sql(device_id));
-        query.bind(not_before_ms).execute(&self.writer).await?;
+        query.bind(not_before_ms).bind(now_ms).execute(&self.writer).await?;
         Ok(())
+    }
+
+    /// When something of these users was last revoked, by user and device (or [`ALL_DEVICES`]).
+    pub async fn revoked_at(&self, user_ids: &[u64]) -> Result<HashMap<(u64, u64), i64>, StoreError> {
+        let bind = |query: AnyQuery, user_id: &u64| query.bind(to_sql(*user_id));
+        let rows = self.reader.run(async |connection| REVOKED_AT.fetch(connection, user_ids, bind).await).await?;
+        let read = |row: &AnyRow| Ok(((from_sql(row.try_get(0)?), from_sql(row.try_get(1)?)), row.try_get(2)?));
+        Ok(rows.iter().map(read).collect::<Result<_, sqlx::Error>>()?)
     }
 
     /// Forgets some revocations that no token can outlive; how many.

@@ -12,8 +12,8 @@ use gim_proto::{
     CloseReason, ResultCode,
     connect::{SendRequest, send_request::Target},
     logic::{
-        ForgetRequest, RevokeRequest, SendAsRequest, SyncRequest, access_int_service_client::AccessIntServiceClient,
-        down_item::Item,
+        ForgetRequest, LiveConnection, RevokeRequest, SendAsRequest, SyncRequest,
+        access_int_service_client::AccessIntServiceClient, down_item::Item,
     },
     metadata,
 };
@@ -141,6 +141,43 @@ async fn a_revoked_json_web_token_stays_revoked_and_a_newer_one_is_good() {
     revoke(&server, 7, 0, issued_ms + 2).await;
     assert_revoked(&mut conn, &[711, 712]).await;
     assert_eq!(conn.try_sign_in(7, 71, 713, &other).await.code, ResultCode::SignInAgain.number());
+}
+
+#[tokio::test]
+async fn a_connection_whose_token_was_revoked_while_its_node_was_away_is_closed_when_it_comes_back() {
+    let server = server().await;
+    let live = |user_id: u64, device_id, connection_id, since_ms| LiveConnection {
+        connection_id,
+        user_id,
+        device_id,
+        since_ms,
+        ..LiveConnection::default()
+    };
+    let before_ms = now_ms() - 1;
+    revoke(&server, 7, 70, 0).await;
+    revoke(&server, 8, 0, 0).await;
+    let server = server.restart().await;
+    let mut conn = Conn::attach(&server, "conn-1", 1).await;
+    // Wherever the clock of the node is: this one was let in after all that.
+    conn.sign_in(9, 90, 900).await;
+    conn.announce(&[
+        live(7, 70, 700, before_ms),
+        live(7, 71, 701, before_ms),
+        live(8, 80, 800, before_ms),
+        live(8, 81, 801, before_ms + 60_000),
+        live(9, 91, 901, before_ms),
+    ])
+    .await;
+    assert_revoked(&mut conn, &[700, 800]).await;
+    // Nobody else: after the hints that an announcement brings comes this answer, and no other kick.
+    conn.begin_sign_in(9, 92, 902, "token-9").await;
+    loop {
+        match conn.next().await {
+            Item::NewestSeq(_) => {}
+            Item::SignInResult(result) => break assert_eq!(result.code, 0),
+            other => panic!("{other:?}"),
+        }
+    }
 }
 
 #[tokio::test]

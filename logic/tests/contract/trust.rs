@@ -5,8 +5,10 @@ use gim_proto::{
     ResultCode,
     connect::{SendRequest, send_request::Target},
     logic::{
-        Device, DeviceRegisterRequest, HistoryRequest, ListOnlineRequest, MessageAckRequest, PushRoomRequest,
-        RecallRequest, SyncRequest, history_request::Peer,
+        Device, DeviceRegisterRequest, Group, GroupAddMemberRequest, GroupCreateRequest, GroupGetMembersRequest,
+        GroupGetRequest, GroupListMineRequest, GroupMember, GroupRemoveMemberRequest, GroupUpdateMemberRequest,
+        GroupUpdateRequest, HistoryRequest, ListOnlineRequest, MessageAckRequest, PushRoomRequest, RecallRequest,
+        SyncRequest, history_request::Peer,
     },
     metadata,
 };
@@ -26,6 +28,10 @@ macro_rules! every_client_call {
     ($server:expr, $sign:expr) => {{
         let device = Some(Device { id: 70, ..Device::default() });
         let peer = Some(Peer::UserId(8));
+        let group = || Some(Group { id: 9, name: "group".into(), ..Group::default() });
+        let members = || vec![GroupMember { user_id: 9, ..GroupMember::default() }];
+        let member = Some(GroupMember { user_id: 9, ..GroupMember::default() });
+        let (group_id, user_ids) = (9, vec![9]);
         let room_push = PushRoomRequest { room_id: 9, command: 5000, ..PushRoomRequest::default() };
         [
             ("Sync", refusal($server.message_ext().sync($sign(SyncRequest::default())).await)),
@@ -38,6 +44,43 @@ macro_rules! every_client_call {
             ("Recall", refusal($server.message_ext().recall($sign(RecallRequest { message_id: 1 })).await)),
             ("Register", refusal($server.device_ext().register($sign(DeviceRegisterRequest { device })).await)),
             ("PushRoom", refusal($server.room_ext().push_room($sign(room_push)).await)),
+            (
+                "Group/Create",
+                refusal(
+                    $server.group_ext().create($sign(GroupCreateRequest { group: group(), members: members() })).await,
+                ),
+            ),
+            ("Group/Update", refusal($server.group_ext().update($sign(GroupUpdateRequest { group: group() })).await)),
+            ("Group/Get", refusal($server.group_ext().get($sign(GroupGetRequest { group_id })).await)),
+            ("Group/ListMine", refusal($server.group_ext().list_mine($sign(GroupListMineRequest::default())).await)),
+            (
+                "Group/AddMembers",
+                refusal(
+                    $server
+                        .group_ext()
+                        .add_members($sign(GroupAddMemberRequest { group_id, members: members() }))
+                        .await,
+                ),
+            ),
+            (
+                "Group/UpdateMember",
+                refusal($server.group_ext().update_member($sign(GroupUpdateMemberRequest { group_id, member })).await),
+            ),
+            (
+                "Group/RemoveMember",
+                refusal(
+                    $server.group_ext().remove_member($sign(GroupRemoveMemberRequest { group_id, user_ids })).await,
+                ),
+            ),
+            (
+                "Group/GetMembers",
+                refusal(
+                    $server
+                        .group_ext()
+                        .get_members($sign(GroupGetMembersRequest { group_id, ..Default::default() }))
+                        .await,
+                ),
+            ),
         ]
     }};
 }

@@ -25,15 +25,13 @@ async fn beside(first: &Server) -> Server {
     .await
 }
 
+fn room_push(room_id: u64) -> PushRoomRequest {
+    let content = b"x"[..].into();
+    PushRoomRequest { room_id, command: 5000, content, is_persist: true, ..PushRoomRequest::default() }
+}
+
 async fn push_room(server: &Server, room_id: u64) {
-    let request = PushRoomRequest {
-        room_id,
-        command: 5000,
-        content: b"x"[..].into(),
-        is_persist: true,
-        ..PushRoomRequest::default()
-    };
-    server.room_int().push_room(request).await.unwrap();
+    server.room_int().push_room(room_push(room_id)).await.unwrap();
 }
 
 async fn room_seq(conn: &mut Conn) -> u64 {
@@ -62,7 +60,29 @@ async fn empty_redis(settings: &LogicSettings) {
 
 #[tokio::test]
 async fn two_logic_nodes_know_the_same_routes_and_rooms_and_close_connections_for_each_other() {
-    let one = server().await;
+    assert_two_nodes_are_one(server().await).await;
+}
+
+/// Shared state on servers that this test has to itself; they end with the guard.
+async fn server_on(start: fn() -> PrivateServer) -> (Server, PrivateServer) {
+    let private = tokio::task::spawn_blocking(start).await.unwrap();
+    let url = private.url.clone();
+    (server_with(StubBusiness::start().await, |settings| settings.shared_state.url = url).await, private)
+}
+
+#[tokio::test]
+async fn a_redis_that_a_sentinel_watches_is_shared_state_like_any_other() {
+    let (server, _private) = server_on(PrivateServer::sentinel).await;
+    assert_two_nodes_are_one(server).await;
+}
+
+#[tokio::test]
+async fn a_redis_cluster_is_shared_state_like_any_other() {
+    let (server, _private) = server_on(PrivateServer::cluster).await;
+    assert_two_nodes_are_one(server).await;
+}
+
+async fn assert_two_nodes_are_one(one: Server) {
     let two = beside(&one).await;
     let mut conn_at_one = Conn::attach(&one, "conn-1", 1).await;
     let mut conn_at_two = Conn::attach(&two, "conn-1", 1).await;
@@ -88,6 +108,54 @@ async fn two_logic_nodes_know_the_same_routes_and_rooms_and_close_connections_fo
     conn_at_one.sign_out(7, 70, 700).await;
     conn_at_one.packet(7, 999, Vec::new()).await;
     assert!(is_online(&one, 7).await);
+
+    // Users whose keys are all over a cluster, in one call each.
+    let many: Vec<u64> = (1000..1040).collect();
+    for &user_id in &many {
+        other_at_two.sign_in(user_id, user_id, user_id).await;
+    }
+    let request = ListOnlineRequest { user_ids: many.clone() };
+    assert_eq!(one.device_int().list_online(request).await.unwrap().into_inner().devices.len(), many.len());
+    let mut other_at_one = Conn::attach(&one, "conn-2", 1).await;
+    one.push(&many, "to all of them").await;
+    let Item::Push(push) = other_at_one.next().await else { panic!("no push") };
+    let mut connections: Vec<u64> = push.targets.iter().flat_map(|target| target.connection_ids.clone()).collect();
+    connections.sort_unstable();
+    assert_eq!(connections, many);
+    for room_id in 100..120 {
+        assert_eq!(other_at_one.subscribe(1000, room_id, 0).await.code, 0);
+        push_room(&two, room_id).await;
+        assert_eq!(room_seq(&mut other_at_two).await, 1);
+    }
+}
+
+/// The next push to a room: its seq, and the one that it follows on another stream.
+async fn room_place(conn: &mut Conn) -> (u64, u64) {
+    let Item::RoomPush(push) = conn.next().await else { panic!("no push") };
+    (push.seq, push.after_seq)
+}
+
+#[tokio::test]
+async fn a_push_into_a_room_tells_what_it_follows_on_the_streams_of_other_nodes() {
+    let one = server().await;
+    let two = beside(&one).await;
+    let mut at_one = Conn::attach(&one, "conn-1", 1).await;
+    let mut at_two = Conn::attach(&two, "conn-1", 1).await;
+    at_one.sign_in(7, 70, 700).await;
+    assert_eq!(at_one.subscribe(7, 9, 0).await.code, 0);
+    push_room(&one, 9).await;
+    push_room(&one, 9).await;
+    assert_eq!([room_place(&mut at_one).await, room_place(&mut at_one).await], [(1, 0), (2, 0)], "nobody else pushes");
+    push_room(&two, 9).await;
+    push_room(&two, 9).await;
+    assert_eq!([room_place(&mut at_two).await, room_place(&mut at_two).await], [(3, 2), (4, 2)]);
+    let urgent = PushRoomRequest { is_priority: true, ..room_push(9) };
+    one.room_int().push_room(urgent).await.unwrap();
+    assert_eq!(room_place(&mut at_one).await, (5, 0), "it overtakes, and nothing waits for it");
+    push_room(&one, 9).await;
+    assert_eq!(room_place(&mut at_one).await, (6, 4));
+    let subscribed = at_two.subscribe(7, 9, 1).await.subscribed.unwrap();
+    assert_eq!((subscribed.retained.len(), subscribed.newest_seq), (5, 6));
 }
 
 #[tokio::test]

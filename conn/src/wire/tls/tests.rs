@@ -31,15 +31,24 @@ struct Pair {
 
 impl Pair {
     fn new() -> Self {
+        Self::speaking(&[], &[])
+    }
+
+    /// What either speaks inside of TLS.
+    fn speaking(server_alpn: &[&str], client_alpn: &[&str]) -> Self {
+        let names = |names: &[&str]| names.iter().map(|name| name.as_bytes().to_vec()).collect();
         let provider = Arc::new(ring::default_provider());
         let CertifiedKey { cert, signing_key } = generate_simple_self_signed(["conn.test".into()]).unwrap();
         let key = PrivateKeyDer::Pkcs8(signing_key.serialize_der().into());
         let builder = ServerConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions();
-        let server = builder.unwrap().with_no_client_auth().with_single_cert(vec![cert.der().clone()], key).unwrap();
+        let mut server =
+            builder.unwrap().with_no_client_auth().with_single_cert(vec![cert.der().clone()], key).unwrap();
+        server.alpn_protocols = names(server_alpn);
         let mut roots = RootCertStore::empty();
         roots.add(cert.der().clone()).unwrap();
         let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
         let mut client = builder.unwrap().with_root_certificates(roots).with_no_client_auth();
+        client.alpn_protocols = names(client_alpn);
         client.enable_secret_extraction = true;
         let name = ServerName::try_from("conn.test").unwrap();
         Self { server: Tls::new(server.into()).unwrap(), client: ClientConnection::new(client.into(), name).unwrap() }
@@ -175,6 +184,18 @@ fn a_handshake_message_without_end_is_given_up() {
     let refused = (0..).find(|_| pair.server.receive(&mut bytes.clone(), &mut Vec::new()).is_err());
     assert!(refused.unwrap() < 1 + RECEIVED_BYTES_MAX / bytes.len());
     assert!(pair.server.received.is_empty() || pair.server.received.len() <= RECEIVED_BYTES_MAX + bytes.len());
+}
+
+#[test]
+fn who_speaks_another_protocol_is_told_so_by_an_alert() {
+    let mut pair = Pair::speaking(&["gim"], &["h2"]);
+    let mut hello = pair.said();
+    let refused = pair.server.receive(&mut hello, &mut Vec::new()).unwrap_err();
+    assert_eq!(refused, Error::NoApplicationProtocol);
+    let mut answer = pair.server.unsent();
+    pair.client.read_tls(&mut answer).unwrap();
+    let told = pair.client.process_new_packets().unwrap_err();
+    assert_eq!(told, Error::AlertReceived(rustls::AlertDescription::NoApplicationProtocol));
 }
 
 fn parts(secrets: ConnectionTrafficSecrets) -> (AeadKey, Iv) {

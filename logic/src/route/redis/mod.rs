@@ -15,9 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
 use foldhash::{HashMap, HashMapExt as _};
-use gim_proto::connect;
 use redis::{Cmd, Value, cmd};
 use tonic::async_trait;
 
@@ -25,7 +23,7 @@ use self::{
     client::{RedisClient, read},
     scripts::{IDLE_MS, Keys, script},
 };
-use super::{Published, SharedState, SharedStateError};
+use super::{Kept, Published, RoomMessage, SharedState, SharedStateError};
 use crate::{
     domain::route::{NodeKey, Route},
     settings::{RoomSettings, SharedStateSettings},
@@ -411,11 +409,11 @@ impl SharedState for RedisState {
         self.note_interest(room_id, node, interested).await
     }
 
-    async fn publish(&self, message: connect::Message, is_retained: bool) -> Result<Published, SharedStateError> {
-        self.publish_in_room(message, is_retained).await
+    async fn publish(&self, message: RoomMessage) -> Result<Published, SharedStateError> {
+        self.publish_in_room(message).await
     }
 
-    async fn retained(&self, room_id: u64, seq: u64) -> Result<Vec<Bytes>, SharedStateError> {
+    async fn retained(&self, room_id: u64, seq: u64) -> Result<Kept, SharedStateError> {
         self.kept(room_id, seq).await
     }
 

@@ -21,7 +21,7 @@ use super::{
 use crate::{
     domain::route::NodeKey,
     metrics as names,
-    route::{Published, SharedStateError},
+    route::{Kept, Published, RoomMessage, SharedStateError},
     store::room::BLOCK_SEQS,
 };
 
@@ -106,11 +106,8 @@ impl RedisState {
         Ok(())
     }
 
-    pub(super) async fn publish_in_room(
-        &self,
-        message: connect::Message,
-        is_retained: bool,
-    ) -> Result<Published, SharedStateError> {
+    pub(super) async fn publish_in_room(&self, message: RoomMessage) -> Result<Published, SharedStateError> {
+        let RoomMessage { message, is_retained, is_priority } = message;
         let room_id = message.room_id;
         let body = connect::Message { seq: 0, ..message }.encode_to_vec();
         let keys = [self.keys.room(room_id), self.keys.room_kept(room_id), self.keys.room_nodes(room_id)];
@@ -118,10 +115,12 @@ impl RedisState {
             let mut publish = script(scripts::PUBLISH, &keys);
             publish.arg(&body).arg(u8::from(is_retained)).arg(self.room_settings.retained_count_max);
             publish.arg(self.room_settings.retained_bytes_max).arg(self.room_settings.retained_ms.max(1)).arg(IDLE_MS);
+            publish.arg(&self.name).arg(u8::from(is_priority));
             let mut answer: Vec<redis::Value> = self.client.run(publish).await?;
-            if let (Some(nodes), Some(seq)) = (answer.pop(), answer.pop()) {
+            if let (Some(nodes), Some(after_seq), Some(seq)) = (answer.pop(), answer.pop(), answer.pop()) {
                 let (seq, nodes): (u64, Vec<(Vec<u8>, String)>) = (read(seq)?, read(nodes)?);
-                return Ok(Published { seq, encoded: with_seq(&body, seq), nodes: read_nodes(nodes) });
+                let after_seq = Some(read(after_seq)?);
+                return Ok(Published { seq, after_seq, encoded: with_seq(&body, seq), nodes: read_nodes(nodes) });
             }
             let reserved_until = self.room_seqs.reserve(room_id).await?;
             let mut grant = script(scripts::GRANT, &[self.keys.room(room_id)]);
@@ -131,15 +130,15 @@ impl RedisState {
         Err(SharedStateError::Away("a room's seqs were forgotten again and again".into()))
     }
 
-    pub(super) async fn kept(&self, room_id: u64, seq: u64) -> Result<Vec<Bytes>, SharedStateError> {
-        let kept = script(scripts::KEPT, &[self.keys.room_kept(room_id)]);
-        let (now_ms, kept): (i64, Vec<Vec<u8>>) = self.client.run(kept).await?;
+    pub(super) async fn kept(&self, room_id: u64, seq: u64) -> Result<Kept, SharedStateError> {
+        let kept = script(scripts::KEPT, &[self.keys.room_kept(room_id), self.keys.room(room_id)]);
+        let (now_ms, kept, newest_seq): (i64, Vec<Vec<u8>>, u64) = self.client.run(kept).await?;
         let retained_ms = i64::try_from(self.room_settings.retained_ms).unwrap_or(i64::MAX);
         let wanted = kept
             .iter()
             .filter_map(|stored| scripts::decode_kept(stored))
             .filter(|(kept_seq, at_ms, _)| *kept_seq > seq && now_ms.saturating_sub(*at_ms) < retained_ms);
-        Ok(wanted.map(|(seq, _, body)| with_seq(body, seq)).collect())
+        Ok(Kept { messages: wanted.map(|(seq, _, body)| with_seq(body, seq)).collect(), newest_seq })
     }
 }
 

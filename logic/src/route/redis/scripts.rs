@@ -8,7 +8,7 @@
 //! | `P:{n:NODE}:EPOCH` | hash connection → `user:device:announced`, in seconds of this server | as long as it is renewed |
 //! | `P:{u:USER}` | hash device → route | a day after the user was last heard of |
 //! | `P:d:DEVICE` | user | likewise |
-//! | `P:{r:ROOM}` | hash `last`, `until`, `bytes`: the last seq given, the last reserved, what is kept | a day after the last message |
+//! | `P:{r:ROOM}` | hash `last`, `until`, `bytes`: the last seq given, the last reserved, what is kept; `by`, `normal`, `other`: of messages that do not overtake, who numbered the last, its seq, and the last of somebody else before | a day after the last message |
 //! | `P:{r:ROOM}:kept` | list of `seq:ms:message` | the retention |
 //! | `P:{r:ROOM}:nodes` | hash `LOGIC\0NODE` → `EPOCH:NODE`: who says that which node has subscribers | a day, renewed |
 //! | `P:logic:WHAT` | the logic process that holds a name or number | the lease |
@@ -73,7 +73,8 @@ redis.call('PEXPIRE', KEYS[1], ARGV[3])
 return 1";
 
 /// Numbers a room's message, and keeps it. ARGV: message, whether to keep it, how many, how many bytes, how long, time to
-/// live. Returns the seq and the nodes with subscribers; nothing where a block of seqs has to be reserved first.
+/// live, the logic node, whether it overtakes. Returns the seq, the last one before it that another logic node numbered, and
+/// the nodes with subscribers; nothing where a block of seqs has to be reserved first.
 pub(super) const PUBLISH: &str = "\
 local counters = redis.call('HMGET', KEYS[1], 'last', 'until')
 local last, limit = tonumber(counters[1] or 0), tonumber(counters[2] or 0)
@@ -95,7 +96,14 @@ if ARGV[2] == '1' then
   redis.call('HSET', KEYS[1], 'bytes', bytes)
   redis.call('PEXPIRE', KEYS[2], ARGV[5])
 end
-return {string.format('%.0f', seq), redis.call('HGETALL', KEYS[3])}";
+local after = '0'
+if ARGV[8] == '0' then
+  local order = redis.call('HMGET', KEYS[1], 'by', 'normal', 'other')
+  after = order[3] or '0'
+  if order[1] and order[1] ~= ARGV[7] then after = order[2] end
+  redis.call('HSET', KEYS[1], 'by', ARGV[7], 'normal', string.format('%.0f', seq), 'other', after)
+end
+return {string.format('%.0f', seq), after, redis.call('HGETALL', KEYS[3])}";
 
 /// Gives a room the block that ends with ARGV[1] and has ARGV[2] seqs, unless it has a later one.
 pub(super) const GRANT: &str = "\
@@ -108,10 +116,11 @@ redis.call('HSET', KEYS[1], 'last', string.format('%.0f', last), 'until', string
 redis.call('PEXPIRE', KEYS[1], ARGV[3])
 return 1";
 
-/// What a room keeps, and the server's time in milliseconds.
+/// The server's time in milliseconds, what a room keeps, and its newest seq but for messages that overtake.
 pub(super) const KEPT: &str = "\
 local time = redis.call('TIME')
-return {time[1] * 1000 + math.floor(time[2] / 1000), redis.call('LRANGE', KEYS[1], 0, -1)}";
+return {time[1] * 1000 + math.floor(time[2] / 1000), redis.call('LRANGE', KEYS[1], 0, -1),
+  redis.call('HGET', KEYS[2], 'normal') or '0'}";
 
 /// The keys below one prefix.
 #[derive(Debug, Clone)]
