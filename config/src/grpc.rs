@@ -122,9 +122,14 @@ impl GrpcServer {
         self.address
     }
 
+    /// Refuses new calls from now on; those under way go on.
+    pub fn refuse(&self) {
+        self.stop.send_replace(true);
+    }
+
     /// Refuses new calls and waits for those under way, `deadline` at most.
     pub async fn stop(mut self, deadline: Duration) {
-        self.stop.send_replace(true);
+        self.refuse();
         if tokio::time::timeout(deadline, &mut self.task).await.is_err() {
             tracing::warn!(?deadline, "gRPC calls were cut off at the deadline");
             self.task.abort();

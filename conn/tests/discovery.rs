@@ -153,6 +153,28 @@ fn a_logic_node_that_stops_answers_everything_first_and_no_send_fails_or_overtak
     leaving.await_hello();
 }
 
+#[test]
+fn a_node_whose_name_another_process_has_ends_and_says_why() {
+    let change = |settings: &mut gim_conn::ConnSettings| {
+        settings.link.name_timeout_ms = 50;
+        settings.link.reconnect_max_ms = 10;
+    };
+    let mut harness = Harness::start_unattached(Script::NameTaken, change, Arc::new(Names::default()));
+    let problem = harness.await_failure();
+    assert!(problem.contains("conn-1 is in use by another process"), "{problem}");
+}
+
+#[test]
+fn a_logic_node_of_another_version_is_not_attached_to() {
+    let change = |settings: &mut gim_conn::ConnSettings| settings.link.reconnect_max_ms = 1;
+    let harness = Harness::start_unattached(Script::Newer, change, Arc::new(Names::default()));
+    for _ in 0..3 {
+        harness.logic.await_hello();
+    }
+    assert!(!harness.is_ready());
+    assert_eq!(harness.connect().sign_in(1, 1, common::TOKEN).unwrap().code, 10004);
+}
+
 /// The packet that the first logic node got, or nothing where it went to the other one.
 fn next_of_either(first: &Logic, other: &Logic) -> Option<up_item::Item> {
     let deadline = std::time::Instant::now() + common::PATIENCE;

@@ -108,6 +108,18 @@ fn files_are_kept_in_reserve_for_everything_but_connections() {
 }
 
 #[test]
+fn a_logic_that_cannot_be_attached_to_is_one_line_in_the_log() {
+    let often =
+        [("LINK__RECONNECT_FIRST_MS", "1"), ("LINK__RECONNECT_MAX_MS", "1"), ("LOG__FILTER", "info,gim_conn=debug")];
+    let mut node = Node::start(256, &often);
+    node.await_log("cannot attach; tried again and again");
+    for _ in 0..20 {
+        let line = find(&mut node.log, "cannot attach");
+        assert!(line.contains("still cannot attach") && line.contains("DEBUG"), "{line}");
+    }
+}
+
+#[test]
 fn a_second_signal_stops_at_once() {
     let mut node = Node::start(256, &[("SESSION__LINGER_MS", "60000")]);
     let mut client = node.connect();

@@ -11,7 +11,7 @@ use gim_proto::{
     CloseReason,
     client::ClientError,
     connect::{Packet, PacketCommand, Reply},
-    logic::{Kick, down_item},
+    logic::{Kick, NodeAddresses, PeerNodes, down_item, up_item},
 };
 use prost::Message as _;
 
@@ -231,6 +231,25 @@ fn connects_and_disconnects_leave_nothing_behind() {
             harness.logic.next_sign_out();
         }
     }
+}
+
+#[test]
+fn a_node_that_drains_says_so_to_logic_and_sends_its_clients_to_others() {
+    let mut harness = Harness::start(Script::SignInsOnly);
+    let mut client = harness.sign_in(1, 1);
+    let connection = harness.logic.next_sign_in().connection_id;
+    let other = NodeAddresses { tcp: "conn-2:8002".into(), ws: "ws://conn-2/ws".into(), ..NodeAddresses::default() };
+    harness.logic.say(down_item::Item::PeerNodes(PeerNodes { nodes: vec![other] }));
+    harness.logic.say(common::inbox_push(connection, 1, b"the peers came before this"));
+    common::next_message(&mut client);
+    let done = harness.begin_stop();
+    assert_eq!(goodbye(&mut client).endpoint, "conn-2:8002");
+    harness.logic.next(|item| match item {
+        up_item::Item::NodeLoad(load) if load.is_draining => Some(()),
+        _ => None,
+    });
+    drop(client);
+    done.recv_timeout(PATIENCE).unwrap();
 }
 
 #[test]

@@ -42,6 +42,7 @@ impl Error {
                 StoreError::Failed(_) => ResultCode::Internal,
             },
             Self::SharedState(SharedStateError::RoomsFull | SharedStateError::Away(_)) => ResultCode::TryAgainLater,
+            Self::SharedState(SharedStateError::NameTaken(_)) => ResultCode::NotAllowed,
             Self::SharedState(SharedStateError::Failed(_) | SharedStateError::Taken { .. }) => ResultCode::Internal,
             Self::Business { .. } => ResultCode::Internal,
         }
@@ -52,6 +53,7 @@ impl Error {
         let code = self.code();
         match self {
             Self::Refused(status) => status,
+            error @ Self::SharedState(SharedStateError::NameTaken(_)) => Status::already_exists(error.to_string()),
             error @ (Self::Store(StoreError::PutOff(_))
             | Self::SharedState(SharedStateError::RoomsFull | SharedStateError::Away(_))) => {
                 tracing::debug!(%error, "a request was put off");

@@ -15,17 +15,26 @@ pub async fn run(app: Arc<App>, lease: Duration) -> String {
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         interval.tick().await;
-        match app.shared.renew().await {
+        match app.shared.renew(app.nodes.infos()).await {
             Ok(forgotten) => {
                 for node in forgotten {
                     tracing::warn!(node = node.name, "its connections were forgotten; it has to announce them again");
                     app.nodes.reattach(&node);
                 }
                 settle(&app).await;
+                look_around(&app).await;
             }
             Err(error @ SharedStateError::Taken { .. }) => return error.to_string(),
             Err(error) => tracing::debug!(%error, "leases were not renewed"),
         }
+    }
+}
+
+/// Keeps what is known of the conn nodes fresh.
+async fn look_around(app: &Arc<App>) {
+    match app.shared.nodes().await {
+        Ok(nodes) => app.take_directory(nodes),
+        Err(error) => tracing::debug!(%error, "what is known of the conn nodes stays as it was"),
     }
 }
 

@@ -8,6 +8,7 @@
 //! - [`domain`]: what a message, an id, a route is; no IO
 //! - [`app`]: the use cases, one per file
 //! - [`link`]: the streams of conn nodes; [`rpc`]: the gRPC services
+//! - [`gateway`]: where to connect, over plain HTTP
 //! - [`access`]: tokens that are checked here
 //! - [`store`]: SQL, and the inbox writer that group-commits
 //! - [`route`]: who is where, and the way of a message to the nodes
@@ -21,6 +22,7 @@ pub mod app;
 pub mod business;
 pub mod domain;
 pub mod error;
+pub mod gateway;
 pub mod keeper;
 pub mod link;
 pub mod metrics;

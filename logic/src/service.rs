@@ -17,12 +17,13 @@ use tokio::{
 
 use crate::{
     access::jwt::JwtCheck,
-    app::{App, RoomOrder, RoomSends},
+    app::{App, Directory, RoomOrder, RoomSends},
     business::Business,
     domain::{
-        clock::{self, SteadyClock},
+        clock,
         message_id::{self, MessageIds},
     },
+    gateway::{self, Gateway},
     keeper,
     link::nodes::Nodes,
     route::{SharedState, SharedStateError, fanout::Fanout, local::LocalState, redis::RedisState},
@@ -72,6 +73,7 @@ pub struct Logic {
     node: String,
     readiness: Readiness,
     grpc: GrpcServer,
+    gateway: Gateway,
     admin: Admin,
     app: Arc<App>,
     writer: JoinHandle<()>,
@@ -107,21 +109,25 @@ pub async fn start(settings: LogicSettings) -> Result<Logic, StartError> {
         group: settings.group.clone(),
         kick: settings.kick.clone(),
         ids: MessageIds::new(settings.node_number, newest_id),
-        clock: SteadyClock::default(),
         store,
         writer,
         business,
         jwt,
         shared,
         nodes,
+        directory: Directory::new(settings.gateway.clone()),
         fanout,
         room_order: RoomOrder::default(),
         room_sends: RoomSends::new(&settings.room),
     });
 
-    let grpc = match rpc::serve(&settings.grpc, app.clone()).await {
-        Ok(grpc) => grpc,
-        Err(error) => {
+    let listeners = async {
+        let gateway = gateway::start(&settings.gateway, app.clone()).await?;
+        Ok((gateway, rpc::serve(&settings.grpc, app.clone()).await?))
+    };
+    let (gateway, grpc) = match listeners.await {
+        Ok(listeners) => listeners,
+        Err::<_, ListenError>(error) => {
             app.writer.close();
             leave(&app).await;
             return Err(error.into());
@@ -136,7 +142,18 @@ pub async fn start(settings: LogicSettings) -> Result<Logic, StartError> {
     ];
     let keeper = tokio::spawn(keeper::run(app.clone(), lease));
     let node = settings.node;
-    Ok(Logic { node, readiness, grpc, admin, app, writer: writer_task, fanout: fanout_task, keeper, housekeeping })
+    Ok(Logic {
+        node,
+        readiness,
+        grpc,
+        gateway,
+        admin,
+        app,
+        writer: writer_task,
+        fanout: fanout_task,
+        keeper,
+        housekeeping,
+    })
 }
 
 async fn shared_state(
@@ -156,6 +173,11 @@ impl Logic {
     /// Where clients, products and conn nodes call it.
     pub fn grpc_address(&self) -> SocketAddr {
         self.grpc.address()
+    }
+
+    /// Where `GET /locate` is answered, if anywhere.
+    pub fn gateway_address(&self) -> Option<SocketAddr> {
+        self.gateway.address()
     }
 
     /// Where metrics and health are, if anywhere.
@@ -184,17 +206,21 @@ impl Running for Logic {
         }
     }
 
-    /// Streams and calls end and what they asked for is committed; then the writer, the fan-out and the database.
+    /// Conn nodes move their users to other logic nodes, everything that was asked for is committed and pushed; then the streams
+    /// end, and the database.
     async fn stop(self) {
         for task in &self.housekeeping {
             task.abort();
         }
+        self.gateway.stop().await;
+        self.app.nodes.leave().await;
         self.keeper.abort();
-        self.app.nodes.stop();
-        self.grpc.stop(STOP_TIMEOUT).await;
+        self.grpc.refuse();
         self.app.writer.close();
         join("the inbox writer", self.writer).await;
         join("the fan-out", self.fanout).await;
+        self.app.nodes.stop();
+        self.grpc.stop(STOP_TIMEOUT).await;
         leave(&self.app).await;
         self.app.store.database.close().await;
         self.admin.stop().await;

@@ -43,6 +43,8 @@ pub struct LogicSettings {
     pub inbox: InboxSettings,
     /// The streams of conn nodes.
     pub link: LinkSettings,
+    /// Where clients are told to connect.
+    pub gateway: GatewaySettings,
     /// Rooms.
     pub room: RoomSettings,
     /// Groups.
@@ -196,6 +198,45 @@ pub struct LinkSettings {
     pub down_bytes_max: usize,
     /// Items in one message of a stream.
     pub batch_items_max: usize,
+    /// How long conn nodes may take to move their users away before this service stops.
+    pub leave_timeout_ms: u64,
+}
+
+/// The section `[gateway]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct GatewaySettings {
+    /// Where `GET /locate` is answered; empty for nowhere.
+    pub listen: Endpoint,
+    /// Connections there at the same time; further ones wait.
+    pub connections_max: usize,
+    /// Conn nodes in one answer.
+    pub nodes_max: usize,
+    /// A conn node that is so full, in thousandths of its connections, is offered to nobody.
+    pub full_permille: u32,
+    /// One that is so full is offered last to those who are about to enter a room.
+    pub room_full_permille: u32,
+    /// How often clients should send a heartbeat: less than conn's `session.heartbeat_timeout_ms`.
+    pub heartbeat_s: u32,
+    /// How long clients should wait before they try again, at first and at most.
+    pub backoff_first_ms: u32,
+    /// See there.
+    pub backoff_max_ms: u32,
+}
+
+impl Default for GatewaySettings {
+    fn default() -> Self {
+        Self {
+            listen: Endpoint::default(),
+            connections_max: 256,
+            nodes_max: 8,
+            full_permille: 950,
+            room_full_permille: 800,
+            heartbeat_s: 150,
+            backoff_first_ms: 500,
+            backoff_max_ms: 30_000,
+        }
+    }
 }
 
 /// The section `[room]`.
@@ -290,6 +331,7 @@ impl Default for LogicSettings {
             message: MessageSettings::default(),
             inbox: InboxSettings::default(),
             link: LinkSettings::default(),
+            gateway: GatewaySettings::default(),
             room: RoomSettings::default(),
             group: GroupSettings::default(),
             kick: KickSettings::default(),
@@ -381,6 +423,7 @@ impl Default for LinkSettings {
             down_pushes_max: 65_536,
             down_bytes_max: 64 << 20,
             batch_items_max: 1_024,
+            leave_timeout_ms: 5_000,
         }
     }
 }
@@ -408,7 +451,7 @@ impl Settings for LogicSettings {
     const SERVICE: &'static str = "logic";
 
     fn endpoints(&mut self) -> Vec<&mut Endpoint> {
-        vec![&mut self.grpc.listen, &mut self.admin.listen, &mut self.business.endpoint]
+        vec![&mut self.grpc.listen, &mut self.admin.listen, &mut self.gateway.listen, &mut self.business.endpoint]
     }
 
     fn set_data_dir(&mut self, folder: &Path) -> bool {
@@ -485,6 +528,14 @@ impl LogicSettings {
             ("link.down_pushes_max", self.link.down_pushes_max as u64, 1, 10_000_000),
             ("link.down_bytes_max", self.link.down_bytes_max as u64, 1024, 64 << 30),
             ("link.batch_items_max", self.link.batch_items_max as u64, 1, 65_536),
+            ("link.leave_timeout_ms", self.link.leave_timeout_ms, 0, 60_000),
+            ("gateway.connections_max", self.gateway.connections_max as u64, 1, 65_536),
+            ("gateway.nodes_max", self.gateway.nodes_max as u64, 1, 1_000),
+            ("gateway.full_permille", self.gateway.full_permille.into(), 1, 1_000),
+            ("gateway.room_full_permille", self.gateway.room_full_permille.into(), 1, 1_000),
+            ("gateway.heartbeat_s", self.gateway.heartbeat_s.into(), 1, 86_400),
+            ("gateway.backoff_first_ms", self.gateway.backoff_first_ms.into(), 1, 3_600_000),
+            ("gateway.backoff_max_ms", self.gateway.backoff_max_ms.into(), 1, 3_600_000),
             ("room.retained_bytes_max", self.room.retained_bytes_max as u64, 0, 2 * mib),
             ("group.normal_members_max", self.group.normal_members_max as u64, 1, 10_000),
             ("group.large_members_max", self.group.large_members_max as u64, 1, 100_000_000),

@@ -8,7 +8,7 @@ use std::{hash::BuildHasher as _, time::Duration};
 
 use bytes::Bytes;
 use crossbeam_channel::Receiver;
-use foldhash::fast::FixedState;
+use foldhash::quality::FixedState;
 use gim_config::ready::AnyPart;
 use gim_proto::{
     ResultCode,
@@ -267,7 +267,7 @@ impl Distributor {
     /// Rendezvous hashing: the attached link with the highest weight for this user. One that leaves keeps its users until it has
     /// answered them.
     fn link_of(&self, user_id: u64) -> Option<usize> {
-        let weight = |link: &LinkHandle| FixedState::with_seed(link.hash).hash_one(user_id);
+        let weight = |link: &LinkHandle| weight(link.hash, user_id);
         let attached = self.links.iter().enumerate().filter(|(_, link)| link.state != State::Detached);
         attached.max_by_key(|(_, link)| weight(link)).map(|(index, _)| index)
     }
@@ -392,7 +392,30 @@ impl Distributor {
     }
 }
 
+/// How much a user belongs to a logic node. Not the fast hash: it gives some nodes nearly nobody.
+fn weight(node_hash: u64, user_id: u64) -> u64 {
+    FixedState::with_seed(node_hash).hash_one(user_id)
+}
+
 fn text(bytes: &Bytes) -> String {
     // The packet's decoder took it for UTF-8 already.
     String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_logic_node_gets_its_share_of_the_users_whatever_the_names() {
+        for names in 0..200 {
+            let hashes = [0, 1, 2].map(|index| FixedState::default().hash_one(format!("logic-{}", names * 3 + index)));
+            let mut users = [0; 3];
+            for user_id in 1..=3_000 {
+                let chosen = (0..3).max_by_key(|&index| weight(hashes[index], user_id)).unwrap();
+                users[chosen] += 1;
+            }
+            assert!(users.iter().all(|count| (840..=1160).contains(count)), "{names}: {users:?}");
+        }
+    }
 }

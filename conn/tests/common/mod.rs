@@ -52,6 +52,10 @@ pub enum Script {
     SignInsOnly,
     /// Answers nothing.
     Silent,
+    /// Refuses the stream: another process has the node's name.
+    NameTaken,
+    /// Speaks a newer version of the link.
+    Newer,
 }
 
 /// The stream to the conn node, while it is attached.
@@ -316,8 +320,12 @@ impl LinkService for LinkStub {
         let mut up = request.into_inner();
         let hello = up.message().await?.and_then(|first| first.hello).expect("hello comes first");
         self.hellos.send(hello).unwrap();
+        if self.script == Script::NameTaken {
+            return Err(Status::already_exists("the conn node name conn-1 is in use by another process"));
+        }
         let (sender, receiver) = async_mpsc::channel(1024);
-        let welcome = Welcome { version: LINK_VERSION, node: self.name.clone() };
+        let version = if self.script == Script::Newer { LINK_VERSION + 1 } else { LINK_VERSION };
+        let welcome = Welcome { version, node: self.name.clone() };
         sender.send(Ok(Down { welcome: Some(welcome), items: Vec::new() })).await.unwrap();
         *self.down.lock().unwrap() = Some(sender.clone());
         let weak = sender.downgrade();

@@ -7,6 +7,7 @@ mod group;
 mod group_message;
 mod group_sync;
 mod history;
+mod locate;
 mod push;
 mod recall;
 mod revoke;
@@ -21,7 +22,7 @@ use std::sync::Arc;
 use crate::{
     access::jwt::JwtCheck,
     business::Business,
-    domain::{clock::SteadyClock, message_id::MessageIds},
+    domain::message_id::MessageIds,
     link::nodes::Nodes,
     route::{SharedState, fanout::Fanout},
     settings::{GroupSettings, KickSettings, LimitSettings, MessageSettings},
@@ -29,6 +30,7 @@ use crate::{
 };
 
 pub use group::Operator;
+pub use locate::Directory;
 pub use room::{RoomOrder, RoomPush};
 pub use room_sends::RoomSends;
 pub use send::Submitted;
@@ -50,8 +52,6 @@ pub struct App {
     pub group: GroupSettings,
     /// Message and device ids.
     pub ids: MessageIds,
-    /// The times of sign-ins.
-    pub clock: SteadyClock,
     /// The database.
     pub store: Store,
     /// The inbox writer.
@@ -64,6 +64,8 @@ pub struct App {
     pub shared: Arc<dyn SharedState>,
     /// The attached conn nodes.
     pub nodes: Arc<Nodes>,
+    /// What they, and those attached elsewhere, told of themselves.
+    pub directory: Directory,
     /// Delivery to them.
     pub fanout: Fanout,
     /// Keeps each room's messages in order on their way out.

@@ -29,7 +29,7 @@ impl App {
         let now_ms = clock::now_ms();
         let not_before_ms = if not_before_ms == 0 { now_ms } else { not_before_ms };
         // By the clock that connections are dated by: of the same moment, a sign-in is the later one.
-        self.store.revocations.raise(user_id, device_id, not_before_ms, self.clock.now_ms()).await?;
+        self.store.revocations.raise(user_id, device_id, not_before_ms, self.shared.now_ms()).await?;
         self.business.forget_tokens(user_id, device_id);
         let routes = self.shared.routes_of(&[user_id]).await?;
         let revoked = routes.iter().filter(|route| device_id == ALL_DEVICES || route.device_id == device_id);

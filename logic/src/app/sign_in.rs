@@ -28,7 +28,7 @@ pub struct NewConnection {
     pub node: Arc<NodeKey>,
     /// Which connection there.
     pub connection_id: u64,
-    /// When it asked, by [`crate::domain::clock::SteadyClock`].
+    /// When it asked, by the clock of the shared state.
     pub since_ms: i64,
 }
 

@@ -23,7 +23,8 @@ impl SteadyClock {
         self.at_least(now_ms())
     }
 
-    fn at_least(&self, now_ms: i64) -> i64 {
+    /// The later of `now_ms` and every earlier answer.
+    pub fn at_least(&self, now_ms: i64) -> i64 {
         self.last_ms.fetch_max(now_ms, Ordering::AcqRel).max(now_ms)
     }
 }

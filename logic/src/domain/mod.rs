@@ -5,6 +5,7 @@ pub mod device;
 pub mod group;
 pub mod group_change;
 pub mod kick;
+pub mod locate;
 pub mod message;
 pub mod message_id;
 pub mod route;

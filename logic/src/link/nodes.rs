@@ -1,19 +1,28 @@
 //! The conn nodes that are attached to this logic node, by name. Any task.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use foldhash::HashMap;
 use gim_proto::{
     CloseReason,
-    logic::{GroupPush, Kick, PushAll, down_item::Item},
+    logic::{GroupPush, Kick, Leaving, NodeAddresses, PeerNodes, PushAll, down_item::Item},
 };
 use metrics::gauge;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{down_queue::DownQueue, tally::Tally};
 use crate::{
-    domain::route::{NodeKey, Route},
+    domain::{
+        locate::NodeInfo,
+        route::{NodeKey, Route},
+    },
     metrics as names,
     route::{SharedState, SharedStateError},
     settings::LinkSettings,
@@ -26,6 +35,8 @@ pub struct Nodes {
     links: Mutex<HashMap<String, Arc<NodeLink>>>,
     /// Attaching and detaching change two places, here and the shared state: one at a time.
     transition: tokio::sync::Mutex<()>,
+    /// Nobody new is attached.
+    is_leaving: AtomicBool,
     stop: CancellationToken,
 }
 
@@ -37,12 +48,19 @@ pub type ConnectionsOfUsers = Vec<(u64, u64)>;
 pub struct NodeLink {
     /// Which conn process.
     pub key: Arc<NodeKey>,
+    /// Where clients reach it.
+    pub addresses: NodeAddresses,
     /// What goes down to it.
     pub queue: DownQueue,
     /// Requests under way.
     pub in_flight: Arc<Semaphore>,
     /// What the node told of itself.
     pub tally: Tally,
+    /// Whether the node ended its direction in order.
+    has_ended_up: watch::Sender<bool>,
+    is_leaving: AtomicBool,
+    /// The other nodes that it was told of.
+    peers: Mutex<PeerNodes>,
     /// Fires when the stream has to end: the node re-attached, takes nothing, or this service stops.
     pub stop: CancellationToken,
 }
@@ -54,17 +72,30 @@ impl Nodes {
             settings,
             links: Mutex::default(),
             transition: tokio::sync::Mutex::default(),
+            is_leaving: AtomicBool::new(false),
             stop: CancellationToken::new(),
         }
     }
 
-    /// A node attached. An older stream of the same name ends.
-    pub async fn attach(&self, key: NodeKey, shared: &dyn SharedState) -> Result<Arc<NodeLink>, SharedStateError> {
+    /// A node attached. An older stream of the same process ends; where another process has its name, it is refused.
+    pub async fn attach(
+        &self,
+        key: NodeKey,
+        addresses: NodeAddresses,
+        shared: &dyn SharedState,
+    ) -> Result<Arc<NodeLink>, SharedStateError> {
+        if self.is_leaving.load(Ordering::Relaxed) {
+            return Err(SharedStateError::Away("this logic node is about to stop".into()));
+        }
         let link = Arc::new(NodeLink {
             key: Arc::new(key),
+            addresses,
             queue: DownQueue::new(self.settings.clone()),
             in_flight: Arc::new(Semaphore::new(self.settings.in_flight_max)),
             tally: Tally::default(),
+            has_ended_up: watch::Sender::new(false),
+            is_leaving: AtomicBool::new(false),
+            peers: Mutex::default(),
             stop: self.stop.child_token(),
         });
         let _one_at_a_time = self.transition.lock().await;
@@ -166,6 +197,39 @@ impl Nodes {
         of_nodes.into_iter().filter_map(|(node, connections)| Some((self.find(node)?, connections))).collect()
     }
 
+    /// All attached nodes.
+    pub fn all(&self) -> Vec<Arc<NodeLink>> {
+        self.lock().values().cloned().collect()
+    }
+
+    /// What the attached nodes told of themselves.
+    pub fn infos(&self) -> Vec<(Arc<NodeKey>, NodeInfo)> {
+        let info = |link: &Arc<NodeLink>| {
+            let (name, addresses) = (link.key.name.clone(), link.addresses.clone());
+            (link.key.clone(), NodeInfo { name, addresses, load: link.tally.load() })
+        };
+        self.lock().values().map(info).collect()
+    }
+
+    /// Tells every node that this service is about to stop, and waits until each has moved its users away, or the time for
+    /// that is over.
+    pub async fn leave(&self) {
+        self.is_leaving.store(true, Ordering::Relaxed);
+        let links = self.all();
+        for link in &links {
+            link.is_leaving.store(true, Ordering::Relaxed);
+            link.notice(Item::Leaving(Leaving {}));
+        }
+        let moved = async {
+            for link in &links {
+                link.moved().await;
+            }
+        };
+        if tokio::time::timeout(Duration::from_millis(self.settings.leave_timeout_ms), moved).await.is_err() {
+            tracing::warn!("some conn nodes did not move their users away in time; their requests are put off");
+        }
+    }
+
     /// Ends every stream, and each that comes later.
     pub fn stop(&self) {
         self.stop.cancel();
@@ -181,6 +245,36 @@ impl Nodes {
 }
 
 impl NodeLink {
+    /// The node ended its direction of the stream in order.
+    pub fn end_up(&self) {
+        self.has_ended_up.send_replace(true);
+    }
+
+    /// Whether that was because it was told that this service is about to stop.
+    pub fn has_said_last(&self) -> bool {
+        self.is_leaving.load(Ordering::Relaxed) && *self.has_ended_up.borrow()
+    }
+
+    /// Waits until the node says nothing more.
+    async fn moved(&self) {
+        let mut has_ended_up = self.has_ended_up.subscribe();
+        tokio::select! {
+            // The link holds the sender.
+            _ended = has_ended_up.wait_for(|has_ended| *has_ended) => {}
+            () = self.stop.cancelled() => {}
+        }
+    }
+
+    /// Whether these are other peers than those that it was told of.
+    pub fn learn_peers(&self, peers: &PeerNodes) -> bool {
+        let mut told = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_news = *told != *peers;
+        if is_news {
+            told.clone_from(peers);
+        }
+        is_news
+    }
+
     /// Queues a notice. A node that has let too many gather is detached: it announces its connections when it comes back,
     /// and what the notices were about is decided again.
     pub fn notice(&self, item: Item) {

@@ -5,7 +5,8 @@ use std::{sync::Arc, time::Duration};
 use gim_proto::{
     LINK_VERSION,
     logic::{
-        ConnectionSeq, Down, Hello, NewestSeqAnswer, Up, Welcome, down_item::Item, link_service_server::LinkService,
+        ConnectionSeq, Down, Hello, NewestSeqAnswer, NodeAddresses, Up, Welcome, down_item::Item,
+        link_service_server::LinkService,
     },
 };
 use metrics::counter;
@@ -26,6 +27,8 @@ const DOWN_MESSAGES_MAX: usize = 2;
 const HINTS_PER_ITEM: usize = 1024;
 
 const NODE_BYTES_MAX: usize = 64;
+
+const ADDRESS_BYTES_MAX: usize = 256;
 
 /// The service.
 #[derive(Debug, Clone)]
@@ -51,7 +54,10 @@ impl LinkService for Link {
             .map_err(|_| Status::deadline_exceeded("no hello within 5 s"))??
             .ok_or_else(|| Status::invalid_argument("hello: the stream ended before it"))?;
         let key = check_hello(first.hello.as_ref())?;
-        let link = self.app.nodes.attach(key, &*self.app.shared).await.map_err(crate::error::Error::from)?;
+        let hello = first.hello.unwrap_or_default();
+        let addresses = hello.addresses.unwrap_or_default();
+        let link = self.app.nodes.attach(key, addresses, &*self.app.shared).await.map_err(crate::error::Error::from)?;
+        link.tally.set_load(hello.load.unwrap_or_default());
         tracing::info!(node = link.key.name, epoch = link.key.epoch, "attached");
 
         let (down, stream) = mpsc::channel(DOWN_MESSAGES_MAX);
@@ -74,6 +80,12 @@ fn check_hello(hello: Option<&Hello>) -> Result<NodeKey, Status> {
     }
     if hello.node.is_empty() || hello.node.len() > NODE_BYTES_MAX {
         return Err(Status::invalid_argument(format!("hello.node: must have 1 to {NODE_BYTES_MAX} bytes")));
+    }
+    let NodeAddresses { tcp, ws, tls, wss } = hello.addresses.clone().unwrap_or_default();
+    if [&tcp, &ws, &tls, &wss].iter().any(|address| address.len() > ADDRESS_BYTES_MAX) {
+        return Err(Status::invalid_argument(format!(
+            "hello.addresses: each must have at most {ADDRESS_BYTES_MAX} bytes"
+        )));
     }
     if hello.epoch == 0 {
         return Err(Status::invalid_argument("hello.epoch: must not be 0"));

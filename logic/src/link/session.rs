@@ -84,10 +84,14 @@ impl Session {
 
     /// Reads the stream to its end, then finishes what is under way.
     pub(super) async fn run(self, first_items: Vec<UpItem>, up: Streaming<Up>, pump: JoinHandle<()>) {
-        let stop = self.context.link.stop.clone();
+        let link = self.context.link.clone();
         tokio::select! {
-            () = stop.cancelled() => {}
-            () = self.read(first_items, up) => stop.cancel(),
+            () = link.stop.cancelled() => {}
+            () = self.read(first_items, up) => match link.has_said_last() {
+                // The node's users have moved; what is still pushed to it goes down until this service stops.
+                true => link.stop.cancelled().await,
+                false => link.stop.cancel(),
+            },
         }
         let context = self.context.clone();
         drop(self);
@@ -99,7 +103,10 @@ impl Session {
         loop {
             match up.message().await {
                 Ok(Some(up)) => self.take(up.items).await,
-                Ok(None) => return,
+                Ok(None) => {
+                    self.context.link.end_up();
+                    return;
+                }
                 Err(status) => {
                     tracing::info!(node = self.context.link.key.name, %status, "the stream broke");
                     return;
@@ -163,7 +170,7 @@ impl Session {
             return;
         };
         context.sign_ins.begin(sign_in.connection_id);
-        let since_ms = context.app.clock.now_ms();
+        let since_ms = context.app.shared.now_ms();
         let span = tracing::info_span!("sign_in", request_id = log_id(&sign_in.request_id), user_id = sign_in.user_id);
         self.context.tasks.spawn(async move { context.sign_in(sign_in, since_ms, permit).await }.instrument(span));
     }
@@ -340,15 +347,14 @@ impl Context {
             tracing::warn!(%error, "announced connections are listed without the types of their devices");
             vec![0; device_ids.len()]
         });
-        let now_ms = self.app.clock.now_ms();
+        let now_ms = self.app.shared.now_ms();
         let route = |(connection, device_type): (&LiveConnection, i32)| Route {
             user_id: connection.user_id,
             device_id: connection.device_id,
             device_type,
             node: self.link.key.clone(),
             connection_id: connection.connection_id,
-            // A node whose clock is ahead must not win against sign-ins that are yet to come.
-            since_ms: connection.since_ms.min(now_ms),
+            since_ms: since_ms(connection, now_ms),
         };
         let routes: Vec<Route> = connections.iter().zip(types).map(route).collect();
         match self.app.put_routes(routes.clone()).await {
@@ -414,6 +420,15 @@ impl Context {
             pump.abort();
         }
         tracing::info!(node = self.link.key.name, epoch = self.link.key.epoch, "detached");
+    }
+}
+
+/// When a connection signed in, by our clock: that of its node may be an hour off.
+fn since_ms(connection: &LiveConnection, now_ms: i64) -> i64 {
+    match connection.age_ms {
+        Some(age_ms) => now_ms.saturating_sub_unsigned(age_ms),
+        // Of an older conn: it must not win against sign-ins that are yet to come.
+        None => connection.since_ms.min(now_ms),
     }
 }
 

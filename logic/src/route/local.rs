@@ -9,11 +9,15 @@ use tonic::async_trait;
 
 use super::{
     Kept, Published, RoomMessage, SharedState, SharedStateError,
-    presence::Presence,
+    presence::{NameTaken, Presence},
     rooms::{NoSeq, Rooms},
 };
 use crate::{
-    domain::route::{NodeKey, Route},
+    domain::{
+        clock::SteadyClock,
+        locate::NodeInfo,
+        route::{NodeKey, Route},
+    },
     metrics as names,
     settings::RoomSettings,
     store::RoomSeqs,
@@ -28,12 +32,16 @@ pub struct LocalState {
     presence: Mutex<Presence>,
     rooms: Mutex<Rooms>,
     room_seqs: RoomSeqs,
+    /// What the attached nodes told of themselves.
+    infos: Mutex<Vec<NodeInfo>>,
+    clock: SteadyClock,
 }
 
 impl LocalState {
     /// Nobody is connected yet.
     pub fn new(lease: Duration, room_settings: RoomSettings, room_seqs: RoomSeqs) -> Self {
-        Self { presence: Mutex::new(Presence::new(lease)), rooms: Mutex::new(Rooms::new(room_settings)), room_seqs }
+        let (presence, rooms) = (Mutex::new(Presence::new(lease)), Mutex::new(Rooms::new(room_settings)));
+        Self { presence, rooms, room_seqs, infos: Mutex::default(), clock: SteadyClock::default() }
     }
 
     fn presence(&self) -> MutexGuard<'_, Presence> {
@@ -54,7 +62,7 @@ fn rooms_full() -> SharedStateError {
 impl SharedState for LocalState {
     async fn attach_node(&self, node: &Arc<NodeKey>) -> Result<(), SharedStateError> {
         let former = self.presence().attach(node, Instant::now());
-        if let Some(former) = former {
+        if let Some(former) = former.map_err(|NameTaken| SharedStateError::NameTaken(node.name.clone()))? {
             self.rooms().forget_node(&former);
         }
         Ok(())
@@ -65,8 +73,17 @@ impl SharedState for LocalState {
         Ok(())
     }
 
-    async fn renew(&self) -> Result<Vec<Arc<NodeKey>>, SharedStateError> {
+    async fn renew(&self, infos: Vec<(Arc<NodeKey>, NodeInfo)>) -> Result<Vec<Arc<NodeKey>>, SharedStateError> {
+        *self.infos.lock().unwrap_or_else(PoisonError::into_inner) = infos.into_iter().map(|(_, info)| info).collect();
         Ok(Vec::new())
+    }
+
+    async fn nodes(&self) -> Result<Vec<NodeInfo>, SharedStateError> {
+        Ok(self.infos.lock().unwrap_or_else(PoisonError::into_inner).clone())
+    }
+
+    fn now_ms(&self) -> i64 {
+        self.clock.now_ms()
     }
 
     async fn put_routes(&self, routes: Vec<Route>) -> Result<Vec<Route>, SharedStateError> {

@@ -16,7 +16,10 @@ use gim_proto::connect;
 use tonic::async_trait;
 
 use crate::{
-    domain::route::{NodeKey, Route},
+    domain::{
+        locate::NodeInfo,
+        route::{NodeKey, Route},
+    },
     store::StoreError,
 };
 
@@ -35,6 +38,9 @@ pub enum SharedStateError {
     /// It answers what makes no sense.
     #[error("the shared state failed: {0}")]
     Failed(String),
+    /// Another process has the name of a conn node, and is attached.
+    #[error("the conn node name {0} is in use by another process: give each conn node a `node` of its own")]
+    NameTaken(String),
     /// Another process is what this one says to be.
     #[error("logic {what} is in use by {holder}: give each logic node a `node` and a `node_number` of its own")]
     Taken {
@@ -85,7 +91,8 @@ pub struct Kept {
 /// lease time after that. Calls that concern a node process that is no longer the newest of its name change nothing.
 #[async_trait]
 pub trait SharedState: std::fmt::Debug + Send + Sync + 'static {
-    /// A node is attached: its lease holds until it detaches. Another process of the same name is gone with all it had.
+    /// A node is attached: its lease holds until it detaches. Another process of the same name is gone with all it had; where it
+    /// is attached itself, [`SharedStateError::NameTaken`] and nothing changes.
     async fn attach_node(&self, node: &Arc<NodeKey>) -> Result<(), SharedStateError>;
 
     /// The stream of a node broke: its lease begins to run out.
@@ -93,7 +100,15 @@ pub trait SharedState: std::fmt::Debug + Send + Sync + 'static {
 
     /// Called every now and then, many times per lease: the leases of attached nodes go on. Returns nodes that have to announce
     /// their connections and rooms again, because they were forgotten.
-    async fn renew(&self) -> Result<Vec<Arc<NodeKey>>, SharedStateError>;
+    /// `infos` is what the attached nodes told of themselves.
+    async fn renew(&self, infos: Vec<(Arc<NodeKey>, NodeInfo)>) -> Result<Vec<Arc<NodeKey>>, SharedStateError>;
+
+    /// What all nodes told of themselves whose leases hold, wherever they are attached.
+    async fn nodes(&self) -> Result<Vec<NodeInfo>, SharedStateError>;
+
+    /// Unix time by the one clock that all logic nodes share, so that sign-ins are in order whatever their own clocks say. Never
+    /// goes back.
+    fn now_ms(&self) -> i64;
 
     /// Puts connections in. Returns those that lost their device to another one, which may be one of `routes`.
     async fn put_routes(&self, routes: Vec<Route>) -> Result<Vec<Route>, SharedStateError>;

@@ -12,6 +12,10 @@ use foldhash::HashMap;
 
 use crate::domain::route::{NodeKey, Route};
 
+/// Another process has the name, and is attached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NameTaken;
+
 /// The tables.
 #[derive(Debug)]
 pub struct Presence {
@@ -60,20 +64,23 @@ impl Presence {
         Self { lease, routes: HashMap::default(), users_of_devices: HashMap::default(), nodes: HashMap::default() }
     }
 
-    /// A node's stream is there. Returns the process of the same name that this one takes the place of.
-    pub fn attach(&mut self, key: &Arc<NodeKey>, now: Instant) -> Option<Arc<NodeKey>> {
+    /// A node's stream is there. Returns the process of the same name that this one takes the place of; an error, and nothing
+    /// changed, where that one is attached.
+    pub fn attach(&mut self, key: &Arc<NodeKey>, now: Instant) -> Result<Option<Arc<NodeKey>>, NameTaken> {
         let lease = Lease::Attached { announced_by: now + self.lease };
-        if let Some(node) = self.nodes.get_mut(&key.name)
-            && node.key == *key
-        {
-            node.lease = lease;
-            node.stream += 1;
-            return None;
+        match self.nodes.get_mut(&key.name) {
+            Some(node) if node.key == *key => {
+                node.lease = lease;
+                node.stream += 1;
+                return Ok(None);
+            }
+            Some(Node { lease: Lease::Attached { .. }, .. }) => return Err(NameTaken),
+            _ => {}
         }
         let former = self.forget_node(&key.name);
         let node = Node { key: key.clone(), lease, stream: 1, connections: HashMap::default() };
         self.nodes.insert(key.name.clone(), node);
-        former
+        Ok(former)
     }
 
     /// A node's stream broke.
@@ -223,8 +230,8 @@ mod tests {
     fn the_later_connection_of_a_device_stays_whichever_comes_first() {
         let (now, a, b) = (Instant::now(), node("a", 1), node("b", 1));
         let mut presence = Presence::new(LEASE);
-        presence.attach(&a, now);
-        presence.attach(&b, now);
+        presence.attach(&a, now).unwrap();
+        presence.attach(&b, now).unwrap();
         assert_eq!(presence.put(route(&a, 1, 10, 100), now), None);
         let loser = presence.put(route(&b, 1, 20, 200), now).unwrap();
         assert_eq!((loser.connection_id, &loser.node), (10, &a));
@@ -239,7 +246,7 @@ mod tests {
     fn a_late_sign_out_of_the_old_connection_is_harmless() {
         let (now, a) = (Instant::now(), node("a", 1));
         let mut presence = Presence::new(LEASE);
-        presence.attach(&a, now);
+        presence.attach(&a, now).unwrap();
         presence.put(route(&a, 1, 10, 100), now);
         presence.put(route(&a, 1, 11, 200), now);
         presence.remove(&route(&a, 1, 10, 100));
@@ -254,7 +261,7 @@ mod tests {
     fn routes_end_with_the_lease_of_their_node_and_not_before() {
         let (start, a) = (Instant::now(), node("a", 1));
         let mut presence = Presence::new(LEASE);
-        presence.attach(&a, start);
+        presence.attach(&a, start).unwrap();
         presence.put(route(&a, 1, 10, 100), start);
         presence.detach(&a, start);
         assert_eq!(connections(&presence, start + LEASE / 2), [10]);
@@ -268,12 +275,12 @@ mod tests {
     fn a_node_that_comes_back_in_time_keeps_what_it_announces_again() {
         let (start, a) = (Instant::now(), node("a", 1));
         let mut presence = Presence::new(LEASE);
-        presence.attach(&a, start);
+        presence.attach(&a, start).unwrap();
         presence.put(route(&a, 1, 10, 100), start);
         presence.put(route(&a, 2, 11, 100), start);
         presence.detach(&a, start);
         let back = start + LEASE / 2;
-        presence.attach(&a, back);
+        presence.attach(&a, back).unwrap();
         assert_eq!(connections(&presence, back), [10, 11]);
         presence.put(route(&a, 1, 10, 100), back);
         presence.sweep(back + LEASE / 2);
@@ -286,9 +293,12 @@ mod tests {
     fn a_restarted_node_has_no_routes_of_its_former_process() {
         let (now, old, new) = (Instant::now(), node("a", 1), node("a", 2));
         let mut presence = Presence::new(LEASE);
-        presence.attach(&old, now);
+        presence.attach(&old, now).unwrap();
         presence.put(route(&old, 1, 10, 100), now);
-        assert_eq!(presence.attach(&new, now), Some(old.clone()));
+        assert_eq!(presence.attach(&new, now), Err(NameTaken), "two processes of one name");
+        assert_eq!(connections(&presence, now), [10]);
+        presence.detach(&old, now);
+        assert_eq!(presence.attach(&new, now), Ok(Some(old.clone())), "without waiting for the lease");
         assert_eq!(connections(&presence, now), [0; 0]);
         presence.put(route(&old, 1, 10, 100), now);
         presence.detach(&old, now);

@@ -3,6 +3,7 @@
 mod access;
 mod caller;
 mod device;
+mod gateway;
 mod group;
 mod message;
 mod room;
@@ -17,6 +18,7 @@ use gim_proto::logic::{
     access_int_service_server::{self as access_int, AccessIntServiceServer},
     device_ext_service_server::{self as device_ext, DeviceExtServiceServer},
     device_int_service_server::{self as device_int, DeviceIntServiceServer},
+    gateway_ext_service_server::{self as gateway_ext, GatewayExtServiceServer},
     group_ext_service_server::{self as group_ext, GroupExtServiceServer},
     group_int_service_server::{self as group_int, GroupIntServiceServer},
     link_service_server::LinkServiceServer,
@@ -33,12 +35,13 @@ use crate::{app::App, link::service::Link};
 const LINK_MESSAGE_BYTES_MAX: usize = 32 << 20;
 
 /// What health checks may ask for by name.
-const SERVICE_NAMES: [&str; 9] = [
+const SERVICE_NAMES: [&str; 10] = [
     access_int::SERVICE_NAME,
     message_ext::SERVICE_NAME,
     message_int::SERVICE_NAME,
     device_ext::SERVICE_NAME,
     device_int::SERVICE_NAME,
+    gateway_ext::SERVICE_NAME,
     group_ext::SERVICE_NAME,
     group_int::SERVICE_NAME,
     room_ext::SERVICE_NAME,
@@ -64,6 +67,7 @@ pub async fn serve(settings: &GrpcSettings, app: Arc<App>) -> Result<GrpcServer,
         .add_service(MessageIntServiceServer::new(services.clone()))
         .add_service(DeviceExtServiceServer::new(services.clone()))
         .add_service(DeviceIntServiceServer::new(services.clone()))
+        .add_service(GatewayExtServiceServer::new(services.clone()))
         .add_service(GroupExtServiceServer::new(services.clone()))
         .add_service(GroupIntServiceServer::new(services.clone()))
         .add_service(RoomExtServiceServer::new(services.clone()))

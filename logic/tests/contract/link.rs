@@ -2,7 +2,7 @@
 
 use crate::support::{business::StubBusiness, conn::Conn, refusal, server, server_with, soon};
 use gim_proto::{
-    CloseReason, ResultCode,
+    CloseReason, LINK_VERSION, ResultCode,
     connect::{self, PacketCommand, SendRequest, send_request::Target},
     logic::{
         Announce, ConnectionUser, Hello, ListOnlineRequest, LiveConnection, NewestSeqQuestion, PushResult,
@@ -57,6 +57,9 @@ async fn a_stream_begins_with_a_hello_of_the_same_version() {
     let Err(status) = attach(Some(older)).await else { panic!("an older version was let in") };
     assert_eq!(status.code(), tonic::Code::FailedPrecondition);
     assert!(status.message().starts_with("hello.version: this logic speaks version 1"), "{}", status.message());
+    let newer = Hello { version: LINK_VERSION + 1, node: "conn-1".into(), epoch: 1, ..Hello::default() };
+    let Err(status) = attach(Some(newer)).await else { panic!("a newer version was let in") };
+    assert!(status.message().ends_with("run both from the same release"), "{}", status.message());
     let Err(status) = attach(None).await else { panic!("a stream without hello was let in") };
     assert!(status.message().starts_with("hello: "), "{}", status.message());
 }
@@ -417,8 +420,23 @@ async fn a_restarted_node_takes_nothing_over_from_its_former_process() {
     let server = server().await;
     let mut old = Conn::attach(&server, "conn-1", 1).await;
     old.sign_in(7, 70, 700).await;
-    let mut new = Conn::attach(&server, "conn-1", 2).await;
-    old.ended().await;
+    let attach = || {
+        let hello = Hello { version: LINK_VERSION, node: "conn-1".into(), epoch: 2, ..Hello::default() };
+        Conn::attach_with(server.channel.clone(), Up { hello: Some(hello), items: Vec::new() })
+    };
+    let Err(status) = attach().await else { panic!("two processes of one name were let in") };
+    assert_eq!(status.code(), tonic::Code::AlreadyExists);
+    assert!(status.message().starts_with("the conn node name conn-1 is in use"), "{}", status.message());
+    assert_eq!(online(&server, 7).await.len(), 1, "the one that is there stays");
+    drop(old);
+    let back = async {
+        loop {
+            if let Ok(conn) = attach().await {
+                return conn;
+            }
+        }
+    };
+    let mut new = soon(back).await;
     assert!(online(&server, 7).await.is_empty());
     new.sign_in(7, 70, 700).await;
     assert_eq!(online(&server, 7).await.len(), 1);
@@ -495,6 +513,34 @@ async fn pushes_that_a_slow_node_does_not_take_come_as_hints() {
 }
 
 #[tokio::test]
+async fn a_stop_says_so_first_and_what_is_committed_meanwhile_is_still_pushed() {
+    use gim_config::service::Running as _;
+    let crate::support::Server { logic, business, data, settings, channel } = server().await;
+    let server = crate::support::Server { logic, business, data, settings, channel };
+    let mut conn = Conn::attach(&server, "conn-1", 1).await;
+    conn.sign_in(7, 70, 700).await;
+    let mut messages = server.message_int();
+    let crate::support::Server { logic, channel, .. } = server;
+    let stopping = tokio::spawn(logic.stop());
+    assert!(matches!(conn.next().await, Item::Leaving(_)));
+    let late = Hello { version: LINK_VERSION, node: "conn-2".into(), epoch: 1, ..Hello::default() };
+    let refused = Conn::attach_with(channel.clone(), Up { hello: Some(late), items: Vec::new() }).await;
+    assert_eq!(refused.err().unwrap().code(), tonic::Code::Unavailable);
+    let request = gim_proto::logic::PushToUsersRequest {
+        user_ids: vec![7],
+        command: 5000,
+        content: b"late"[..].into(),
+        is_persist: true,
+    };
+    messages.push_to_users(request).await.unwrap();
+    conn.end_up();
+    assert_eq!(pushed(conn.next().await).1, 1);
+    conn.ended().await;
+    drop((messages, channel));
+    soon(stopping).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_stop_answers_what_is_under_way_and_ends_the_streams() {
     use gim_config::service::Running as _;
     let crate::support::Server { logic, business, data, settings, channel } = server().await;
@@ -508,6 +554,7 @@ async fn a_stop_answers_what_is_under_way_and_ends_the_streams() {
     let crate::support::Server { logic, channel, .. } = server;
     drop(channel);
     let stopping = tokio::spawn(logic.stop());
+    conn.end_up();
     conn.ended().await;
     soon(stopping).await.unwrap();
 }

@@ -3,6 +3,7 @@
 
 mod access;
 mod conversation;
+mod gateway;
 mod group;
 mod guarantees;
 mod link;

@@ -1,5 +1,6 @@
 //! What only several logic nodes, Redis and MariaDB can get into.
 
+mod nodes;
 mod races;
 
 use gim_config::testing::{PrivateServer, Proxy};
@@ -168,6 +169,16 @@ async fn a_node_number_in_use_keeps_a_second_process_from_starting() {
     assert!(problem.starts_with("shared_state: logic number:1 is in use by logic-1:"), "{problem}");
     let second = beside(&first).await;
     drop(second);
+}
+
+#[tokio::test]
+async fn a_node_name_in_use_keeps_a_second_process_from_starting() {
+    let first = server().await;
+    let mut settings = first.settings.clone();
+    settings.node_number = 2;
+    settings.link.lease_ms = 300;
+    let problem = soon(gim_logic::start(settings)).await.unwrap_err().to_string();
+    assert!(problem.starts_with("shared_state: logic node:logic-1 is in use by logic-1:"), "{problem}");
 }
 
 #[tokio::test]

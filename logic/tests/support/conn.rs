@@ -19,10 +19,12 @@ use super::{Server, soon};
 
 /// One attached stream.
 pub struct Conn {
-    up: mpsc::Sender<Up>,
+    up: Option<mpsc::Sender<Up>>,
     down: Streaming<Down>,
     items: VecDeque<DownItem>,
     next_request_no: u64,
+    /// Whether `next` returns news of other nodes as well.
+    pub wants_peers: bool,
 }
 
 impl Conn {
@@ -34,7 +36,7 @@ impl Conn {
         let mut down = soon(client.attach(ReceiverStream::new(ups))).await?.into_inner();
         let welcome = soon(down.message()).await?.expect("a welcome").welcome.expect("a welcome first");
         assert_eq!(welcome.version, LINK_VERSION);
-        Ok(Conn { up, down, items: VecDeque::new(), next_request_no: 1 })
+        Ok(Conn { up: Some(up), down, items: VecDeque::new(), next_request_no: 1, wants_peers: false })
     }
 
     /// Attaches as this process.
@@ -45,17 +47,28 @@ impl Conn {
 
     pub async fn send(&self, items: Vec<up_item::Item>) {
         let items = items.into_iter().map(|item| UpItem { item: Some(item) }).collect();
-        soon(self.up.send(Up { hello: None, items })).await.unwrap();
+        let up = self.up.as_ref().expect("our direction is open");
+        soon(up.send(Up { hello: None, items })).await.unwrap();
     }
 
     /// The next item down, whatever it is.
     pub async fn next(&mut self) -> down_item::Item {
         loop {
             if let Some(item) = self.items.pop_front() {
-                return item.item.unwrap();
+                match item.item.unwrap() {
+                    // Comes whenever other nodes come and go; the test about it looks for it.
+                    down_item::Item::PeerNodes(peers) if !self.wants_peers => drop(peers),
+                    item => return item,
+                }
+                continue;
             }
             self.items.extend(soon(self.down.message()).await.unwrap().expect("the stream ended").items);
         }
+    }
+
+    /// Ends our direction of the stream.
+    pub fn end_up(&mut self) {
+        self.up = None;
     }
 
     /// Waits until logic ends the stream.
@@ -89,6 +102,23 @@ impl Conn {
                 result
             }
             other => panic!("{other:?}"),
+        }
+    }
+
+    /// [`Conn::try_sign_in`] where other items may come first.
+    pub async fn try_sign_in_any(
+        &mut self,
+        user_id: u64,
+        device_id: u64,
+        connection_id: u64,
+        token: &str,
+    ) -> SignInResult {
+        let request_no = self.begin_sign_in(user_id, device_id, connection_id, token).await;
+        loop {
+            match self.next().await {
+                down_item::Item::SignInResult(result) if result.request_no == request_no => return result,
+                _ => {}
+            }
         }
     }
 

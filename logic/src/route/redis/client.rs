@@ -5,7 +5,7 @@
 
 use std::{
     fmt,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
     time::Duration,
 };
 
@@ -110,8 +110,10 @@ pub(super) struct RedisClient {
     source: Source,
     timeout: Duration,
     under_way: Semaphore,
-    /// Said once when it goes away, and once when it is back.
+    /// Said once when it goes away, and once when it takes writes again.
     is_away: AtomicBool,
+    round_trips: AtomicU64,
+    commands: AtomicU64,
 }
 
 enum Source {
@@ -163,7 +165,19 @@ impl RedisClient {
             }
         };
         let under_way = Semaphore::new(settings.calls_in_flight_max);
-        Ok(Self { source, timeout, under_way, is_away: AtomicBool::new(false) })
+        Ok(Self {
+            source,
+            timeout,
+            under_way,
+            is_away: AtomicBool::new(false),
+            round_trips: AtomicU64::new(0),
+            commands: AtomicU64::new(0),
+        })
+    }
+
+    /// Round trips and commands so far.
+    pub(super) fn usage(&self) -> (u64, u64) {
+        (self.round_trips.load(Ordering::Relaxed), self.commands.load(Ordering::Relaxed))
     }
 
     /// Runs one command.
@@ -172,12 +186,24 @@ impl RedisClient {
         read(value)
     }
 
+    /// [`RedisClient::run_all`] of commands that write: if they succeed, everything works again. A server that answers reads and
+    /// refuses writes would otherwise come and go.
+    pub(super) async fn prove(&self, commands: Vec<Cmd>) -> Result<Vec<Value>, SharedStateError> {
+        let answers = self.run_all(commands).await?;
+        if self.is_away.swap(false, Ordering::Relaxed) {
+            tracing::info!("Redis takes everything again");
+        }
+        Ok(answers)
+    }
+
     /// Runs commands in one round trip (in a cluster, side by side); answers in their order. Where one fails, all count as
     /// failed, though others may have been done: each has to bear being repeated.
     pub(super) async fn run_all(&self, commands: Vec<Cmd>) -> Result<Vec<Value>, SharedStateError> {
         if commands.is_empty() {
             return Ok(Vec::new());
         }
+        self.round_trips.fetch_add(1, Ordering::Relaxed);
+        self.commands.fetch_add(commands.len() as u64, Ordering::Relaxed);
         let bounded = tokio::time::timeout(self.timeout, async {
             let _permit = self.under_way.acquire().await;
             let connection = self.connection().await?;
@@ -203,11 +229,10 @@ impl RedisClient {
     }
 
     fn note<T>(&self, answer: Result<T, String>) -> Result<T, SharedStateError> {
-        let was_away = self.is_away.swap(answer.is_err(), Ordering::Relaxed);
-        match &answer {
-            Ok(_) if was_away => tracing::info!("Redis answers again"),
-            Err(error) if !was_away => tracing::error!(error, "Redis does not answer; requests are put off"),
-            _ => {}
+        if let Err(error) = &answer
+            && !self.is_away.swap(true, Ordering::Relaxed)
+        {
+            tracing::error!(error, "Redis does not answer, or refuses; requests are put off");
         }
         answer.map_err(SharedStateError::Away)
     }

@@ -11,7 +11,10 @@ mod scripts;
 
 use std::{
     collections::HashSet,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicI64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -25,7 +28,11 @@ use self::{
 };
 use super::{Kept, Published, RoomMessage, SharedState, SharedStateError};
 use crate::{
-    domain::route::{NodeKey, Route},
+    domain::{
+        clock::{self, SteadyClock},
+        locate::NodeInfo,
+        route::{NodeKey, Route},
+    },
     settings::{RoomSettings, SharedStateSettings},
     store::RoomSeqs,
 };
@@ -55,6 +62,27 @@ pub struct RedisState {
     room_settings: RoomSettings,
     room_seqs: RoomSeqs,
     here: Mutex<Here>,
+    time: SharedTime,
+}
+
+/// The clock of the Redis server, as it was at the last renewal and our own clock went on since.
+#[derive(Debug, Default)]
+struct SharedTime {
+    /// What is to be added to our clock.
+    ahead_ms: AtomicI64,
+    steady: SteadyClock,
+}
+
+impl SharedTime {
+    /// The server's clock, asked for just now.
+    fn set(&self, server_ms: i64, own_ms: i64) {
+        self.ahead_ms.store(server_ms.saturating_sub(own_ms), Ordering::Relaxed);
+    }
+
+    /// Its time now. Never goes back, also where another server with another clock takes over.
+    fn at(&self, own_ms: i64) -> i64 {
+        self.steady.at_least(own_ms.saturating_add(self.ahead_ms.load(Ordering::Relaxed)))
+    }
 }
 
 /// What this process has to say again.
@@ -73,8 +101,7 @@ struct Attached {
     key: Arc<NodeKey>,
     /// Detached since, if it is.
     detached: Option<Instant>,
-    /// When it attached, by the clock of its server in seconds, and by ours; connections that were not announced since then
-    /// are to be taken out.
+    /// The number of its stream, and when it attached; connections that were not announced since then are to be taken out.
     unswept: Option<(u64, Instant)>,
 }
 
@@ -95,8 +122,8 @@ impl RedisState {
         let keys = Keys::new(&settings.key_prefix);
         let claims = vec![keys.logic(format_args!("node:{node}")), keys.logic(format_args!("number:{node_number}"))];
         let holder = format!("{node}:{:016x}", rand::random::<u64>());
-        let (name, here) = (node.to_owned(), Mutex::default());
-        let state = Self { client, keys, name, claims, holder, lease, room_settings, room_seqs, here };
+        let (name, here, time) = (node.to_owned(), Mutex::default(), SharedTime::default());
+        let state = Self { client, keys, name, claims, holder, lease, room_settings, room_seqs, here, time };
         let patience = Instant::now() + lease + lease / 2;
         loop {
             match state.claim().await {
@@ -109,6 +136,11 @@ impl RedisState {
         }
     }
 
+    /// Round trips to Redis and commands in them so far.
+    pub fn usage(&self) -> (u64, u64) {
+        self.client.usage()
+    }
+
     /// Takes or keeps what this process needs to be the only one to have.
     async fn claim(&self) -> Result<(), SharedStateError> {
         let claim = |key: &String| {
@@ -116,9 +148,18 @@ impl RedisState {
             command.arg(&self.holder).arg(self.lease_ms());
             command
         };
-        let renew = |key: &String| self.renew_command(std::slice::from_ref(key), &self.holder);
-        let commands = self.claims.iter().flat_map(|key| [claim(key), renew(key)]).collect();
-        let answers = self.client.run_all(commands).await?;
+        let renew = |key: &String| {
+            let mut command = script(scripts::RENEW, std::slice::from_ref(key));
+            command.arg(&self.holder).arg(self.lease_ms());
+            command
+        };
+        let mut commands: Vec<Cmd> = self.claims.iter().flat_map(|key| [claim(key), renew(key)]).collect();
+        commands.push(cmd("TIME"));
+        let mut answers = self.client.prove(commands).await?;
+        if let Some(time) = answers.pop() {
+            let (seconds, micros): (i64, i64) = read(time)?;
+            self.time.set(seconds * 1000 + micros / 1000, clock::now_ms());
+        }
         for (key, answer) in self.claims.iter().zip(answers.into_iter().step_by(2)) {
             let holder: String = read(answer)?;
             if holder != self.holder {
@@ -129,9 +170,21 @@ impl RedisState {
         Ok(())
     }
 
-    fn renew_command(&self, keys: &[String], holder: &str) -> Cmd {
-        let mut command = script(scripts::RENEW, keys);
-        command.arg(holder).arg(self.lease_ms()).arg(LISTS_LEASES * self.lease_ms());
+    /// Renews the lease of a node, or lets it begin to run out where nothing is told of it.
+    fn renew_node(&self, node: &NodeKey, about: Option<Vec<u8>>) -> Cmd {
+        let name = &node.name;
+        let keys = [
+            self.keys.node(name),
+            self.keys.attached_to(name),
+            self.keys.streams(name),
+            self.keys.connections(node),
+            self.keys.about(name),
+        ];
+        let mut command = script(scripts::RENEW_NODE, &keys);
+        command.arg(node.epoch).arg(self.lease_ms()).arg(&self.name).arg(LISTS_LEASES * self.lease_ms());
+        if let Some(about) = about {
+            command.arg(about);
+        }
         command
     }
 
@@ -171,7 +224,8 @@ impl RedisState {
         put.arg(route.device_id).arg(route.since_ms).arg(scripts::encode(route)).arg(IDLE_MS).arg(discounted);
         let mut device = cmd("SET");
         device.arg(self.keys.device(route.device_id)).arg(route.user_id).arg("PX").arg(IDLE_MS);
-        let mut list = script(scripts::LIST, &[self.keys.connections(&route.node)]);
+        let mut list =
+            script(scripts::LIST, &[self.keys.connections(&route.node), self.keys.streams(&route.node.name)]);
         list.arg(route.connection_id).arg(format!("{}:{}", route.user_id, route.device_id));
         list.arg(LISTS_LEASES * self.lease_ms());
         [put, device, list]
@@ -190,7 +244,7 @@ impl RedisState {
     }
 
     /// Takes out what a node did not announce again after it attached: it is gone.
-    async fn sweep_node(&self, node: &NodeKey, attached_s: u64) -> Result<(), SharedStateError> {
+    async fn sweep_node(&self, node: &NodeKey, stream: u64) -> Result<(), SharedStateError> {
         let mut cursor = 0;
         loop {
             let mut scan = cmd("HSCAN");
@@ -198,7 +252,7 @@ impl RedisState {
             let (next, listed): (u64, Vec<(u64, String)>) = self.client.run(scan).await?;
             let silent = listed.iter().filter(|(_, listed)| {
                 let announced = listed.rsplit_once(':').and_then(|(_, at)| at.parse::<u64>().ok());
-                announced.is_none_or(|announced_s| announced_s < attached_s)
+                announced.is_none_or(|announced| announced < stream)
             });
             let silent: Vec<u64> = silent.map(|(connection_id, _)| *connection_id).collect();
             self.remove_listed(node, &silent).await?;
@@ -267,16 +321,21 @@ impl Put {
 #[async_trait]
 impl SharedState for RedisState {
     async fn attach_node(&self, node: &Arc<NodeKey>) -> Result<(), SharedStateError> {
-        let mut attach = script(scripts::ATTACH, &[self.keys.node(&node.name)]);
-        attach.arg(node.epoch).arg(self.lease_ms());
-        let (former, server_s): (Option<u64>, u64) = self.client.run(attach).await?;
+        let name = &node.name;
+        let keys = [self.keys.node(name), self.keys.attached_to(name), self.keys.streams(name)];
+        let mut attach = script(scripts::ATTACH, &keys);
+        attach.arg(node.epoch).arg(self.lease_ms()).arg(&self.name).arg(LISTS_LEASES * self.lease_ms());
+        let (former, stream, is_attached): (Option<u64>, u64, bool) = self.client.run(attach).await?;
+        if !is_attached {
+            return Err(SharedStateError::NameTaken(name.clone()));
+        }
         let former = former.filter(|&epoch| epoch != node.epoch);
         if let Some(epoch) = former {
             let mut forget = cmd("DEL");
             forget.arg(self.keys.connections(&NodeKey { name: node.name.clone(), epoch }));
             self.client.run::<()>(forget).await?;
         }
-        let unswept = Some((server_s, Instant::now()));
+        let unswept = Some((stream, Instant::now()));
         let mut here = self.here();
         here.known_nodes.insert(node.name.clone());
         here.attached.insert(node.name.clone(), Attached { key: node.clone(), detached: None, unswept });
@@ -293,28 +352,62 @@ impl SharedState for RedisState {
             attached.unswept = None;
         }
         // The lease begins to run out now, not at its last renewal.
-        let keys = [self.keys.node(&node.name), self.keys.connections(node)];
-        self.client.run::<i64>(self.renew_command(&keys, &node.epoch.to_string())).await.map(drop)
+        self.client.run::<i64>(self.renew_node(node, None)).await.map(drop)
     }
 
-    async fn renew(&self) -> Result<Vec<Arc<NodeKey>>, SharedStateError> {
+    async fn renew(&self, infos: Vec<(Arc<NodeKey>, NodeInfo)>) -> Result<Vec<Arc<NodeKey>>, SharedStateError> {
         self.claim().await?;
-        let nodes: Vec<Arc<NodeKey>> = {
-            let here = self.here();
-            here.attached.values().filter(|node| node.detached.is_none()).map(|node| node.key.clone()).collect()
-        };
-        let renew = |node: &Arc<NodeKey>| {
-            let keys = [self.keys.node(&node.name), self.keys.connections(node)];
-            self.renew_command(&keys, &node.epoch.to_string())
-        };
-        let answers = self.client.run_all(nodes.iter().map(renew).collect()).await?;
+        if infos.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut commands: Vec<Cmd> =
+            infos.iter().map(|(node, info)| self.renew_node(node, Some(scripts::encode_info(info)))).collect();
+        let (mut list, mut expire) = (cmd("SADD"), cmd("PEXPIRE"));
+        list.arg(self.keys.nodes()).arg(infos.iter().map(|(node, _)| node.name.as_str()).collect::<Vec<_>>());
+        expire.arg(self.keys.nodes()).arg(IDLE_MS);
+        commands.extend([list, expire]);
+        let answers = self.client.run_all(commands).await?;
         let mut forgotten = Vec::new();
-        for (node, answer) in nodes.into_iter().zip(answers) {
+        for ((node, _), answer) in infos.into_iter().zip(answers) {
             if read::<i64>(answer)? != 1 {
                 forgotten.push(node);
             }
         }
         Ok(forgotten)
+    }
+
+    async fn nodes(&self) -> Result<Vec<NodeInfo>, SharedStateError> {
+        let mut list = cmd("SMEMBERS");
+        list.arg(self.keys.nodes());
+        let names: Vec<String> = self.client.run(list).await?;
+        let get = |name: &String| {
+            let mut command = cmd("GET");
+            command.arg(self.keys.about(name));
+            command
+        };
+        let answers = self.client.run_all(names.iter().map(get).collect()).await?;
+        let (mut infos, mut gone) = (Vec::new(), Vec::new());
+        for (name, answer) in names.into_iter().zip(answers) {
+            match read::<Option<Vec<u8>>>(answer)? {
+                Some(about) => infos.extend(scripts::decode_info(&name, &about)),
+                None => gone.push(name),
+            }
+        }
+        {
+            let mut here = self.here();
+            let attached: Vec<String> = here.attached.keys().cloned().collect();
+            here.known_nodes = infos.iter().map(|info| info.name.clone()).chain(attached).collect();
+        }
+        if !gone.is_empty() {
+            let mut forget = cmd("SREM");
+            forget.arg(self.keys.nodes()).arg(gone);
+            self.client.run::<()>(forget).await?;
+        }
+        Ok(infos)
+    }
+
+    fn now_ms(&self) -> i64 {
+        self.time.at(clock::now_ms())
     }
 
     async fn put_routes(&self, routes: Vec<Route>) -> Result<Vec<Route>, SharedStateError> {
@@ -423,15 +516,13 @@ impl SharedState for RedisState {
             let mut here = self.here();
             here.attached.retain(|_, node| node.detached.is_none_or(|since| since.elapsed() < self.lease));
             for node in here.attached.values_mut() {
-                if let Some((attached_s, _)) = node.unswept.take_if(|(_, since)| since.elapsed() >= self.lease) {
-                    due.push((node.key.clone(), attached_s));
+                if let Some((stream, _)) = node.unswept.take_if(|(_, since)| since.elapsed() >= self.lease) {
+                    due.push((node.key.clone(), stream));
                 }
             }
-            let attached: HashSet<String> = here.attached.keys().cloned().collect();
-            here.known_nodes.retain(|name| attached.contains(name));
         }
-        for (node, attached_s) in due {
-            self.sweep_node(&node, attached_s).await?;
+        for (node, stream) in due {
+            self.sweep_node(&node, stream).await?;
         }
         self.refresh_interests().await
     }
@@ -443,5 +534,31 @@ impl SharedState for RedisState {
             command
         };
         self.client.run_all(self.claims.iter().map(release).collect()).await.map(drop)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR_MS: i64 = 3_600_000;
+
+    #[test]
+    fn nodes_whose_clocks_are_an_hour_apart_agree_on_what_came_later() {
+        let (ahead, behind) = (SharedTime::default(), SharedTime::default());
+        // The server says the same to both; their own clocks do not.
+        ahead.set(10_000_000, 10_000_000 + HOUR_MS);
+        behind.set(10_000_000, 10_000_000 - HOUR_MS);
+        assert_eq!(ahead.at(10_000_100 + HOUR_MS), 10_000_100);
+        assert_eq!(behind.at(10_000_200 - HOUR_MS), 10_000_200, "later, though its clock says two hours earlier");
+    }
+
+    #[test]
+    fn a_server_that_takes_over_with_a_clock_an_hour_behind_turns_no_time_back() {
+        let time = SharedTime::default();
+        time.set(10_000_000, 0);
+        assert_eq!(time.at(5), 10_000_005);
+        time.set(10_000_000 - HOUR_MS, 0);
+        assert_eq!(time.at(10), 10_000_005);
     }
 }

@@ -5,7 +5,11 @@
 //! | key | what | lives |
 //! |---|---|---|
 //! | `P:{n:NODE}` | epoch of the conn process that holds the name | the lease |
-//! | `P:{n:NODE}:EPOCH` | hash connection → `user:device:announced`, in seconds of this server | as long as it is renewed |
+//! | `P:{n:NODE}:at` | hash LOGIC → `EPOCH:until`, in milliseconds of this server: to whom the process is attached | the lease |
+//! | `P:{n:NODE}:streams` | how many streams the node has opened | as long as it is renewed |
+//! | `P:{n:NODE}:about` | where clients reach the node, and how full it is | the lease |
+//! | `P:nodes` | set of the names of nodes that may be there | a day, renewed |
+//! | `P:{n:NODE}:EPOCH` | hash connection → `user:device:announced`, the number of the stream by then | as long as it is renewed |
 //! | `P:{u:USER}` | hash device → route | a day after the user was last heard of |
 //! | `P:d:DEVICE` | user | likewise |
 //! | `P:{r:ROOM}` | hash `last`, `until`, `bytes`: the last seq given, the last reserved, what is kept; `by`, `normal`, `other`: of messages that do not overtake, who numbered the last, its seq, and the last of somebody else before | a day after the last message |
@@ -15,18 +19,58 @@
 
 use std::{fmt::Display, sync::Arc};
 
+use gim_proto::logic::Hello;
+use prost::Message as _;
 use redis::{Cmd, cmd};
 
-use crate::domain::route::{NodeKey, Route};
+use crate::domain::{
+    locate::NodeInfo,
+    route::{NodeKey, Route},
+};
 
 /// How long what nobody asks for stays.
 pub(super) const IDLE_MS: u64 = 24 * 3600 * 1000;
 
-/// Takes the name of a node for a process, whoever had it. Returns the former epoch and the server's time in seconds.
+/// Takes the name of a node for a process, unless another one has it that is attached somewhere. KEYS: lease, attached to, streams.
+/// ARGV: epoch, lease, logic node, time to live of lists. Returns the former epoch, the number of the stream, and whether the
+/// name is taken.
 pub(super) const ATTACH: &str = "\
 local former = redis.call('GET', KEYS[1])
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+if former and former ~= ARGV[1] then
+  for _, held in ipairs(redis.call('HVALS', KEYS[2])) do
+    local epoch, till = string.match(held, '^(%d+):(%d+)$')
+    if epoch == former and tonumber(till) > now then return {former, 0, 0} end
+  end
+end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-return {former, redis.call('TIME')[1]}";
+redis.call('HSET', KEYS[2], ARGV[3], ARGV[1] .. ':' .. string.format('%.0f', now + ARGV[2]))
+redis.call('PEXPIRE', KEYS[2], ARGV[2])
+local stream = redis.call('INCR', KEYS[3])
+redis.call('PEXPIRE', KEYS[3], ARGV[4])
+return {former, stream, 1}";
+
+/// Renews the lease of a node that is attached, or lets it run out from now on. KEYS: lease, attached to, streams, connections,
+/// about. ARGV: epoch, lease, logic node, time to live of lists, and what the node told of itself, or nothing where it is
+/// attached no more. Answers as [`RENEW`].
+pub(super) const RENEW_NODE: &str = "\
+local holder = redis.call('GET', KEYS[1])
+if not holder then return 0 end
+if holder ~= ARGV[1] then return -1 end
+redis.call('PEXPIRE', KEYS[1], ARGV[2])
+redis.call('PEXPIRE', KEYS[3], ARGV[4])
+redis.call('PEXPIRE', KEYS[4], ARGV[4])
+if ARGV[5] then
+  local time = redis.call('TIME')
+  local now = time[1] * 1000 + math.floor(time[2] / 1000)
+  redis.call('HSET', KEYS[2], ARGV[3], ARGV[1] .. ':' .. string.format('%.0f', now + ARGV[2]))
+  redis.call('PEXPIRE', KEYS[2], ARGV[2])
+  redis.call('SET', KEYS[5], ARGV[5], 'PX', ARGV[2])
+else
+  redis.call('HDEL', KEYS[2], ARGV[3])
+end
+return 1";
 
 /// Renews a lease that is still the caller's: 1. It is over: 0. Somebody else's: -1.
 pub(super) const RENEW: &str = "\
@@ -34,7 +78,6 @@ local holder = redis.call('GET', KEYS[1])
 if not holder then return 0 end
 if holder ~= ARGV[1] then return -1 end
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
-if KEYS[2] then redis.call('PEXPIRE', KEYS[2], ARGV[3]) end
 return 1";
 
 /// Takes a lease that nobody has, or that is the caller's already. Returns who has it now.
@@ -66,9 +109,9 @@ local route = redis.call('HGET', KEYS[1], ARGV[1])
 if route and string.match(route, '^[^:]*:[^:]*:(.*)$') == ARGV[2] then return redis.call('HDEL', KEYS[1], ARGV[1]) end
 return 0";
 
-/// Lists a connection with its node. ARGV: connection, `user:device`, time to live.
+/// Lists a connection with its node. KEYS: connections, streams. ARGV: connection, `user:device`, time to live.
 pub(super) const LIST: &str = "\
-redis.call('HSET', KEYS[1], ARGV[1], ARGV[2] .. ':' .. redis.call('TIME')[1])
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[2] .. ':' .. (redis.call('GET', KEYS[2]) or 0))
 redis.call('PEXPIRE', KEYS[1], ARGV[3])
 return 1";
 
@@ -137,6 +180,22 @@ impl Keys {
         format!("{}:{{n:{name}}}", self.prefix)
     }
 
+    pub(super) fn attached_to(&self, name: &str) -> String {
+        format!("{}:{{n:{name}}}:at", self.prefix)
+    }
+
+    pub(super) fn streams(&self, name: &str) -> String {
+        format!("{}:{{n:{name}}}:streams", self.prefix)
+    }
+
+    pub(super) fn about(&self, name: &str) -> String {
+        format!("{}:{{n:{name}}}:about", self.prefix)
+    }
+
+    pub(super) fn nodes(&self) -> String {
+        format!("{}:nodes", self.prefix)
+    }
+
     pub(super) fn connections(&self, node: &NodeKey) -> String {
         format!("{}:{{n:{}}}:{}", self.prefix, node.name, node.epoch)
     }
@@ -192,6 +251,18 @@ pub(super) fn decode(user_id: u64, device_id: u64, stored: &str) -> Option<Route
     let epoch = parts.next()?.parse().ok()?;
     let node = Arc::new(NodeKey { name: parts.next()?.to_owned(), epoch });
     Some(Route { user_id, device_id, device_type, node, connection_id, since_ms })
+}
+
+/// What a node told of itself, as it is stored: a `logic.Hello` with addresses and load alone.
+pub(super) fn encode_info(info: &NodeInfo) -> Vec<u8> {
+    let hello = Hello { addresses: Some(info.addresses.clone()), load: Some(info.load), ..Hello::default() };
+    hello.encode_to_vec()
+}
+
+/// What [`encode_info`] stored; nothing where it is none of ours.
+pub(super) fn decode_info(name: &str, stored: &[u8]) -> Option<NodeInfo> {
+    let hello = Hello::decode(stored).ok()?;
+    Some(NodeInfo { name: name.to_owned(), addresses: hello.addresses?, load: hello.load? })
 }
 
 /// A kept message: its seq, when it was kept, and its bytes.

@@ -1,0 +1,172 @@
+//! `GET /locate`: [`App::locate`] as plain HTTP and JSON, for clients without gRPC. A listener of its own, off by default, which
+//! shows nothing else.
+//!
+//! One request per connection, with a deadline, and a bounded number of them: a connection beyond waits in the kernel's queue.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use axum::{
+    Json, Router,
+    extract::{Query, State, rejection::QueryRejection},
+    http::{HeaderName, StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use gim_config::listen::ListenError;
+use gim_proto::{
+    ResultCode,
+    logic::{ConnNode, LocateReply, LocateRequest},
+};
+use hyper::server::conn::http1;
+use hyper_util::{rt::TokioIo, service::TowerToHyperService};
+use serde::{Deserialize, Serialize};
+use tokio::{net::TcpListener, sync::Semaphore, task::JoinHandle};
+
+use crate::{app::App, settings::GatewaySettings};
+
+/// How long a connection may last, from its first byte to its last.
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Bytes of a request line and headers; hyper takes nothing smaller.
+const REQUEST_BYTES_MAX: usize = 8 * 1024;
+
+/// How long accepting pauses when the process is out of files.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Browsers may ask from any page: the answer is nobody's secret.
+const ANY_ORIGIN: (HeaderName, &str) = (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*");
+
+/// What was asked is of this moment.
+const NOT_STORED: (HeaderName, &str) = (header::CACHE_CONTROL, "no-store");
+
+/// The running listener.
+#[derive(Debug)]
+pub struct Gateway {
+    address: Option<SocketAddr>,
+    task: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[derive(Default)]
+struct LocateQuery {
+    platform: String,
+    room_id: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct Answer {
+    nodes: Vec<Node>,
+    heartbeat_s: u32,
+    backoff: Waits,
+}
+
+#[derive(Debug, Serialize)]
+struct Node {
+    tcp: String,
+    ws: String,
+    tls: String,
+    wss: String,
+    weight: u32,
+}
+
+#[derive(Debug, Serialize)]
+struct Waits {
+    first_ms: u32,
+    max_ms: u32,
+}
+
+#[derive(Debug, Serialize)]
+struct Problem {
+    code: i32,
+    message: String,
+}
+
+/// Starts the listener, where the settings have one.
+pub async fn start(settings: &GatewaySettings, app: Arc<App>) -> Result<Gateway, ListenError> {
+    if settings.listen.is_off() {
+        return Ok(Gateway { address: None, task: None });
+    }
+    let listener = settings.listen.listen().await?;
+    let address = listener.local_addr().ok();
+    let routes = Router::new().route("/locate", get(locate)).with_state(app);
+    let task = tokio::spawn(serve(listener, routes, settings.connections_max));
+    Ok(Gateway { address, task: Some(task) })
+}
+
+impl Gateway {
+    /// Where it listens, if it does.
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.address
+    }
+
+    /// Stops it; the address is free afterwards.
+    pub async fn stop(self) {
+        let Some(task) = self.task else { return };
+        task.abort();
+        if let Err(error) = task.await
+            && error.is_panic()
+        {
+            tracing::error!(%error, "the gateway failed");
+        }
+    }
+}
+
+async fn serve(listener: TcpListener, routes: Router, connections_max: usize) {
+    let places = Arc::new(Semaphore::new(connections_max));
+    loop {
+        let Ok(place) = places.clone().acquire_owned().await else { return };
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "the gateway cannot accept a connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let service = TowerToHyperService::new(routes.clone());
+        tokio::spawn(async move {
+            let mut http = http1::Builder::new();
+            http.keep_alive(false).max_buf_size(REQUEST_BYTES_MAX);
+            let connection = http.serve_connection(TokioIo::new(stream), service);
+            match tokio::time::timeout(CONNECTION_TIMEOUT, connection).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::debug!(%error, "a question to the gateway broke off"),
+                Err(_) => tracing::debug!("a question to the gateway took too long"),
+            }
+            drop(place);
+        });
+    }
+}
+
+async fn locate(State(app): State<Arc<App>>, query: Result<Query<LocateQuery>, QueryRejection>) -> Response {
+    let headers = [ANY_ORIGIN, NOT_STORED];
+    let query = match query {
+        Ok(Query(query)) => query,
+        Err(rejection) => {
+            let problem = Problem { code: ResultCode::BadRequest.number(), message: rejection.body_text() };
+            return (StatusCode::BAD_REQUEST, headers, Json(problem)).into_response();
+        }
+    };
+    match app.locate(&LocateRequest { platform: query.platform, room_id: query.room_id }) {
+        Ok(reply) => (headers, Json(Answer::from(reply))).into_response(),
+        Err(error) => {
+            let reply = error.into_reply();
+            let is_for_later = reply.code == ResultCode::TryAgainLater.number();
+            let status = if is_for_later { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::BAD_REQUEST };
+            (status, headers, Json(Problem { code: reply.code, message: reply.message })).into_response()
+        }
+    }
+}
+
+impl From<LocateReply> for Answer {
+    fn from(reply: LocateReply) -> Self {
+        let node = |ConnNode { tcp, ws, tls, wss, weight }: ConnNode| Node { tcp, ws, tls, wss, weight };
+        let backoff = reply.backoff.unwrap_or_default();
+        Self {
+            nodes: reply.nodes.into_iter().map(node).collect(),
+            heartbeat_s: reply.heartbeat_s,
+            backoff: Waits { first_ms: backoff.first_ms, max_ms: backoff.max_ms },
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! What several logic nodes share of conn nodes, and what that costs in Redis.
+
+use std::{sync::Arc, time::Duration};
+
+use gim_config::testing::PrivateServer;
+use gim_logic::{
+    domain::{
+        locate::NodeInfo,
+        route::{NodeKey, Route},
+    },
+    route::{SharedState as _, SharedStateError, redis::RedisState},
+    settings::{RoomSettings, SharedStateSettings},
+};
+use gim_proto::{
+    LINK_VERSION, ResultCode,
+    logic::{Hello, LocateRequest, NodeAddresses, NodeLoad, Up, gateway_ext_service_client::GatewayExtServiceClient},
+};
+
+use super::{beside, is_online};
+use crate::{
+    contract::store::bench,
+    support::{backend, business::StubBusiness, conn::Conn, server, server_with, soon},
+};
+
+const LEASE: Duration = Duration::from_secs(15);
+
+async fn state(settings: &SharedStateSettings, number: u16) -> RedisState {
+    let seqs = bench().await.store.room_seqs.clone();
+    let name = format!("logic-{number}");
+    RedisState::start(settings, &name, number, LEASE, RoomSettings::default(), seqs).await.unwrap()
+}
+
+fn node(name: &str, epoch: u64) -> Arc<NodeKey> {
+    Arc::new(NodeKey { name: name.into(), epoch })
+}
+
+fn info(node: &Arc<NodeKey>) -> (Arc<NodeKey>, NodeInfo) {
+    let addresses = NodeAddresses { tcp: format!("{}:8002", node.name), ..NodeAddresses::default() };
+    let load = NodeLoad { connections: 1, connections_max: 10, is_draining: false };
+    (node.clone(), NodeInfo { name: node.name.clone(), addresses, load })
+}
+
+fn route(node: &Arc<NodeKey>, user_id: u64) -> Route {
+    let (device_id, connection_id, since_ms) = (user_id * 10, user_id * 100, 1);
+    Route { user_id, device_id, device_type: 0, node: node.clone(), connection_id, since_ms }
+}
+
+/// The figures in ARCHITECTURE.md, "Many nodes".
+#[tokio::test]
+async fn a_push_batch_costs_one_round_trip_whatever_its_size_and_so_does_a_sign_in() {
+    let settings = backend::shared_state();
+    let (one, two) = (state(&settings, 1).await, state(&settings, 2).await);
+    let (here, there) = (node("conn-1", 1), node("conn-2", 1));
+    one.attach_node(&here).await.unwrap();
+    two.attach_node(&there).await.unwrap();
+    one.renew(vec![info(&here)]).await.unwrap();
+    two.renew(vec![info(&there)]).await.unwrap();
+    one.nodes().await.unwrap();
+    let cost = |before: (u64, u64)| (one.usage().0 - before.0, one.usage().1 - before.1);
+
+    let before = one.usage();
+    one.put_routes(vec![route(&here, 1)]).await.unwrap();
+    assert_eq!(cost(before), (1, 3), "a sign-in");
+    one.put_routes((2..=500).map(|user_id| route(&here, user_id)).collect()).await.unwrap();
+    two.put_routes((501..=1000).map(|user_id| route(&there, user_id)).collect()).await.unwrap();
+
+    let users: Vec<u64> = (1..=1000).collect();
+    let before = one.usage();
+    assert_eq!(one.routes_of(&users).await.unwrap().len(), 1000);
+    assert_eq!(cost(before), (1, 2 + 1000), "a push batch: a command per node and per receiver, one round trip");
+    one.sweep().await.unwrap();
+    let before = one.usage();
+    one.routes_of(&[1000]).await.unwrap();
+    assert_eq!(cost(before), (1, 3), "of a user on a node that is attached elsewhere, also after housekeeping");
+
+    let before = one.usage();
+    one.renew(vec![info(&here)]).await.unwrap();
+    one.nodes().await.unwrap();
+    assert_eq!(
+        cost(before),
+        (4, 5 + 3 + 1 + 2),
+        "what each logic node does once a second for its leases and for Locate"
+    );
+}
+
+#[tokio::test]
+async fn a_conn_node_name_is_one_processs_on_all_logic_nodes_and_free_when_that_is_attached_nowhere() {
+    let settings = backend::shared_state();
+    let (one, two) = (state(&settings, 1).await, state(&settings, 2).await);
+    let (first, second) = (node("conn-1", 1), node("conn-1", 2));
+    one.attach_node(&first).await.unwrap();
+    two.attach_node(&first).await.unwrap();
+    one.put_routes(vec![route(&first, 7)]).await.unwrap();
+    let refused = |result| matches!(result, Err(SharedStateError::NameTaken(name)) if name == "conn-1");
+    assert!(refused(two.attach_node(&second).await));
+    one.detach_node(&first).await.unwrap();
+    assert!(refused(one.attach_node(&second).await), "the other one still holds its stream");
+    assert_eq!(two.routes_of(&[7]).await.unwrap().len(), 1);
+    two.detach_node(&first).await.unwrap();
+    one.attach_node(&second).await.unwrap();
+    assert!(two.routes_of(&[7]).await.unwrap().is_empty(), "nothing is taken over");
+    // The former process is late in everything.
+    one.put_routes(vec![route(&first, 7)]).await.unwrap();
+    two.detach_node(&first).await.unwrap();
+    one.put_routes(vec![route(&second, 8)]).await.unwrap();
+    assert!(two.routes_of(&[7]).await.unwrap().is_empty());
+    assert_eq!(two.routes_of(&[8]).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn every_logic_node_knows_the_nodes_that_are_attached_to_another() {
+    let one = server().await;
+    let two = beside(&one).await;
+    let (node, info) = info(&node("conn-1", 1));
+    let hello = Hello {
+        version: LINK_VERSION,
+        node: node.name.clone(),
+        epoch: node.epoch,
+        addresses: Some(info.addresses),
+        load: Some(info.load),
+    };
+    let _conn = Conn::attach_with(one.channel.clone(), Up { hello: Some(hello), items: Vec::new() }).await.unwrap();
+    let mut gateway = GatewayExtServiceClient::new(two.channel.clone());
+    let located = async {
+        loop {
+            if let Ok(reply) = gateway.locate(LocateRequest::default()).await {
+                return reply.into_inner();
+            }
+        }
+    };
+    assert_eq!(soon(located).await.nodes[0].tcp, "conn-1:8002");
+}
+
+#[tokio::test]
+async fn a_redis_that_refuses_writes_puts_sign_ins_off_and_all_resumes_by_itself() {
+    let private = tokio::task::spawn_blocking(PrivateServer::redis).await.unwrap();
+    let url = private.url.clone();
+    let server = server_with(StubBusiness::start().await, |settings| settings.shared_state.url = url).await;
+    let mut conn = Conn::attach(&server, "conn-1", 1).await;
+    conn.sign_in(7, 70, 700).await;
+    let client = redis::Client::open(private.url.as_str()).unwrap();
+    let mut redis = client.get_multiplexed_async_connection().await.unwrap();
+    let mut replicas_to_write = async |count: u8| {
+        let mut set = redis::cmd("CONFIG");
+        set.arg("SET").arg("min-replicas-to-write").arg(count);
+        set.query_async::<()>(&mut redis).await.unwrap();
+    };
+    replicas_to_write(1).await;
+    for _ in 0..2 {
+        let refused = conn.try_sign_in_any(8, 80, 800, "token-8").await;
+        assert_eq!(refused.code, ResultCode::TryAgainLater.number(), "{}", refused.message);
+    }
+    assert!(is_online(&server, 7).await, "what was there stays");
+    server.push(&[7], "durable all the same").await;
+    replicas_to_write(0).await;
+    let resumed = async { while conn.try_sign_in_any(8, 80, 800, "token-8").await.code != 0 {} };
+    soon(resumed).await;
+}
