@@ -98,11 +98,13 @@ pub trait Measurement {
     /// Its name.
     const NAME: &'static str;
 
-    /// Whether it looks at the server's processes, which then have to run on this machine.
-    const WATCHES: bool = false;
-
     /// The arguments that all have.
     fn load(&self) -> &LoadArguments;
+
+    /// Whether it looks at the server's processes, which then have to run on this machine.
+    fn watches(&self) -> bool {
+        false
+    }
 
     /// What it was asked to do.
     fn config(&self) -> Value;
@@ -216,9 +218,9 @@ pub fn run<M: Measurement>(measurement: &M) -> Outcome {
     }
     let ended = measurement.check().and_then(|()| arguments.check()).and_then(|()| {
         if arguments.is_spread() {
-            spread::<M>(arguments, &mut findings, &mut timeline)
+            spread(measurement, &mut findings, &mut timeline)
         } else {
-            let mut run = Run::start(arguments, M::WATCHES)?;
+            let mut run = Run::start(arguments, measurement.watches())?;
             let ended = measurement.measure(&mut run);
             let (found, moments) = run.end();
             findings.tally = found.tally;
@@ -250,17 +252,14 @@ pub fn run<M: Measurement>(measurement: &M) -> Outcome {
 }
 
 /// Leads the processes of a run.
-fn spread<M: Measurement>(
-    arguments: &LoadArguments,
-    findings: &mut Findings,
-    timeline: &mut Vec<Moment>,
-) -> anyhow::Result<()> {
+fn spread<M: Measurement>(measurement: &M, findings: &mut Findings, timeline: &mut Vec<Moment>) -> anyhow::Result<()> {
+    let arguments = measurement.load();
     let servers = arguments
         .servers
         .map(|count| Servers::start(count.into(), &arguments.target.logic(), arguments.target.internal_token()));
     let servers = servers.transpose()?;
     let options = servers.as_ref().map(|servers| vec!["--tcp".to_owned(), servers.tcp()]).unwrap_or_default();
-    let watch = match (&servers, M::WATCHES) {
+    let watch = match (&servers, measurement.watches()) {
         (_, false) => None,
         (Some(servers), true) => Some(Watch::start(servers.processes()?)?),
         (None, true) => {

@@ -86,7 +86,8 @@ fn room_has_its_keys_and_loses_nothing() {
 
 #[test]
 fn signin_has_its_keys() {
-    let result = result(&gim_bench(&Server::start(), "signin", &["--devices", "32", "--in-flight", "8"]));
+    let result =
+        result(&gim_bench(&Server::start(), "signin", &["--devices", "32", "--in-flight", "8", "--sign-ins", "100"]));
     assert_positive(&result, &["sign_ins_per_second", "p50_ms", "p99_ms"]);
     assert_eq!(result["failed"], 0);
 }

@@ -150,6 +150,8 @@ fn a_peer_that_breaks_the_rules_is_told_by_code_and_nobody_else_notices() {
         (raw(0x80, b"continues nothing"), 1002, CloseReason::CrBadFrame),
         ([raw(0x02, b"one"), raw(0x82, b"another")].concat(), 1002, CloseReason::CrBadFrame),
         (vec![0x82, 0x02, 8, 1], 1002, CloseReason::CrBadFrame),
+        (vec![0x82, 0xfe, 0, 2, 0, 0, 0, 0, 8, 1], 1002, CloseReason::CrBadFrame),
+        (vec![0x82, 0xff, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 8, 1], 1002, CloseReason::CrBadFrame),
         (raw(0x88, &[3]), 1002, CloseReason::CrBadFrame),
         (raw(0x88, &999u16.to_be_bytes()), 1002, CloseReason::CrBadFrame),
         (raw(0x88, &[3, 232, 0xff]), 1007, CloseReason::CrBadFrame),

@@ -40,10 +40,13 @@ pub struct Arguments {
 
 impl Measurement for Arguments {
     const NAME: &'static str = "idle";
-    const WATCHES: bool = true;
 
     fn load(&self) -> &LoadArguments {
         &self.load
+    }
+
+    fn watches(&self) -> bool {
+        true
     }
 
     fn config(&self) -> Value {

@@ -2,6 +2,7 @@
 //!
 //! Devices connect, sign in (with the check of their token), drop the connection and come again, a fixed number at a time:
 //! what follows the restart of a conn node. A sign-in lasts from the first packet of the connect to the reply.
+//! With `--sign-ins 1000000` it also tells by how much conn grew: what a million connects and disconnects leave behind.
 
 use std::{
     collections::VecDeque,
@@ -25,6 +26,9 @@ use crate::{
 /// The part of the time that is not measured.
 const WARM_UP: f64 = 0.1;
 
+/// Longest turn without a look at the time.
+const TURN_MAX: Duration = Duration::from_millis(100);
+
 /// Arguments of `signin`.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
@@ -36,6 +40,9 @@ pub struct Arguments {
     /// Sign-ins that are under way at the same time
     #[arg(long, value_name = "N", default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     in_flight: u32,
+    /// Go on until so many are made, however long that takes, and tell by how much conn grew meanwhile
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000_000))]
+    sign_ins: Option<u32>,
 }
 
 impl Measurement for Arguments {
@@ -45,8 +52,12 @@ impl Measurement for Arguments {
         &self.load
     }
 
+    fn watches(&self) -> bool {
+        self.sign_ins.is_some()
+    }
+
     fn config(&self) -> Value {
-        json!({ "devices": self.devices, "in_flight": self.in_flight })
+        json!({ "devices": self.devices, "in_flight": self.in_flight, "sign_ins": self.sign_ins })
     }
 
     fn check(&self) -> anyhow::Result<()> {
@@ -61,20 +72,23 @@ impl Measurement for Arguments {
         let users = run.sign_up(run.share(self.devices))?;
         let mut returns = Returns::new(run.target.gates().to_vec(), users);
         run.meet("start", &mut swarm, &mut returns)?;
-        let (duration, started) = (self.load.duration(), Instant::now());
-        returns.measure_from = started + duration.mul_f64(WARM_UP);
+        let (duration, warm_up) = (self.load.duration(), self.load.duration().mul_f64(WARM_UP));
         returns.fill(&mut swarm, in_flight)?;
+        play(warm_up, 0, &mut swarm, &mut returns)?;
+        run.meet("warm", &mut swarm, &mut returns)?;
+        returns.latencies = Latencies::default();
+        let started = Instant::now();
         let own_cpu = OwnCpu::start()?;
-        let ended = measure(started, duration, &mut swarm, &mut returns);
-        let measured = (started + duration).min(Instant::now()).saturating_duration_since(returns.measure_from);
-        run.tally.add_rate("sign_ins", &returns.latencies, measured);
+        let count = self.sign_ins.map_or(0, |count| run.share(count) as u64);
+        let ended = play(duration - warm_up, count, &mut swarm, &mut returns);
+        run.tally.add_rate("sign_ins", &returns.latencies, started.elapsed());
         run.tally.add("failed", returns.failed as f64);
         own_cpu.check(run)?;
         ended?;
-        match &returns.first_failure {
-            Some(why) => Err(anyhow!("{} sign-ins failed; the first: {why}", returns.failed)),
-            None => Ok(()),
+        if let Some(why) = &returns.first_failure {
+            return Err(anyhow!("{} sign-ins failed; the first: {why}", returns.failed));
         }
+        run.meet("end", &mut swarm, &mut returns)
     }
 
     fn tell(&self, tally: &Tally, figures: &mut Figures) -> anyhow::Result<()> {
@@ -83,14 +97,21 @@ impl Measurement for Arguments {
         figures.measure("p50_ms", latencies.ms(0.5), "half of them within (ms)");
         figures.measure("p99_ms", latencies.ms(0.99), "99 % within (ms)");
         figures.count("failed", tally.count("failed"), "sign-ins that failed");
+        figures.count("sign_ins", latencies.count(), "sign-ins");
+        if self.watches() {
+            let grown = tally.sum("end.server_rss_bytes") - tally.sum("warm.server_rss_bytes");
+            figures.measure("server_rss_growth_bytes", grown, "bytes by which conn grew meanwhile");
+        }
         Ok(())
     }
 }
 
-fn measure(started: Instant, duration: Duration, swarm: &mut Swarm, returns: &mut Returns) -> anyhow::Result<()> {
+/// Goes on for a while, and until `count` devices came back.
+fn play(duration: Duration, count: u64, swarm: &mut Swarm, returns: &mut Returns) -> anyhow::Result<()> {
+    let started = Instant::now();
     let mut progress = Progress::new("signing in", duration.as_millis() as u64);
-    while started.elapsed() < duration {
-        swarm.turn(returns, duration)?;
+    while started.elapsed() < duration || returns.latencies.count() < count {
+        swarm.turn(returns, TURN_MAX)?;
         ensure!(returns.newest.elapsed() < DEADLINE, "no sign-in succeeded in the last {DEADLINE:?}");
         progress.show(started.elapsed().as_millis() as u64, || format!("{} sign-ins", returns.latencies.count()));
     }
@@ -102,7 +123,6 @@ struct Returns {
     gates: Vec<Gate>,
     users: Vec<User>,
     next_user: usize,
-    measure_from: Instant,
     opened_at: Vec<Instant>,
     /// Places whose connection ended in this turn.
     free: VecDeque<usize>,
@@ -118,7 +138,6 @@ impl Returns {
             gates,
             users,
             next_user: 0,
-            measure_from: Instant::now(),
             opened_at: Vec::new(),
             free: VecDeque::new(),
             latencies: Latencies::default(),
@@ -146,9 +165,7 @@ impl Returns {
 
 impl Behaviour for Returns {
     fn on_ready(&mut self, link: &mut Link, now: Instant) -> anyhow::Result<()> {
-        if now >= self.measure_from {
-            self.latencies.record(now - self.opened_at[link.id()]);
-        }
+        self.latencies.record(now - self.opened_at[link.id()]);
         self.newest = now;
         link.hang_up();
         self.free.push_back(link.id());

@@ -69,10 +69,13 @@ pub struct Arguments {
 
 impl Measurement for Arguments {
     const NAME: &'static str = "mixed";
-    const WATCHES: bool = true;
 
     fn load(&self) -> &LoadArguments {
         &self.load
+    }
+
+    fn watches(&self) -> bool {
+        true
     }
 
     fn config(&self) -> Value {

@@ -92,9 +92,17 @@ fn finish(is_text: bool, message: &[u8]) -> Result<Event<'_>, Violation> {
 /// A header, where its payload starts, and how long that is. `None` while the header is not whole.
 fn parse(input: &[u8]) -> Result<Option<(FrameHeader, usize, u64)>, Violation> {
     let mut cursor = Cursor::new(input);
-    match FrameHeader::parse(&mut cursor) {
-        Ok(parsed) => Ok(parsed.map(|(header, length)| (header, cursor.position() as usize, length))),
-        Err(_) => Err(Violation::Protocol("a reserved opcode")),
+    let Ok(parsed) = FrameHeader::parse(&mut cursor) else { return Err(Violation::Protocol("a reserved opcode")) };
+    let Some((header, length)) = parsed else { return Ok(None) };
+    // tungstenite takes a length in more bytes than it needs, which RFC 6455, 5.2, does not allow.
+    let is_minimal = match input[1] & 0x7f {
+        126 => length > 125,
+        127 => length > u64::from(u16::MAX),
+        _ => true,
+    };
+    match is_minimal {
+        true => Ok(Some((header, cursor.position() as usize, length))),
+        false => Err(Violation::Protocol("a length that is longer than it has to be")),
     }
 }
 
