@@ -22,6 +22,8 @@ struct Node {
     child: Child,
     address: SocketAddr,
     log: std::io::Lines<BufReader<ChildStderr>>,
+    /// What it said before it was ready.
+    early: Vec<String>,
 }
 
 impl Node {
@@ -43,10 +45,17 @@ impl Node {
         }
         let mut child = command.spawn().unwrap();
         let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
-        let ready = find(&mut log, "clients on tcp ");
+        let mut early = Vec::new();
+        let ready = loop {
+            let line = log.next().expect("it ended before it was ready").unwrap();
+            if line.contains("clients on tcp ") {
+                break line;
+            }
+            early.push(line);
+        };
         let after = ready.split("clients on tcp ").nth(1).unwrap();
         let address = after.split(',').next().unwrap().parse().unwrap();
-        Self { child, address, log }
+        Self { child, address, log, early }
     }
 
     fn connect(&self) -> Client {
@@ -54,7 +63,9 @@ impl Node {
     }
 
     fn await_log(&mut self, words: &str) {
-        find(&mut self.log, words);
+        if !self.early.iter().any(|line| line.contains(words)) {
+            find(&mut self.log, words);
+        }
     }
 
     /// Memory that it occupies.
