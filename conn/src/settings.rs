@@ -364,6 +364,7 @@ impl Settings for ConnSettings {
         at_least("session.heartbeat_timeout_ms", self.session.heartbeat_timeout_ms as usize, 1)?;
         if self.session.packets_per_s > 0 {
             at_least("session.packets_burst", self.session.packets_burst as usize, 1)?;
+            at_most("session.packets_burst", self.session.packets_burst as usize, 1_000_000)?;
         }
         at_least("link.request_timeout_ms", self.link.request_timeout_ms as usize, 1)?;
         at_least("link.batch_items_max", self.link.batch_items_max, 1)?;

@@ -137,9 +137,13 @@ fn an_empty_frame_is_an_unknown_command() {
 }
 
 #[test]
-fn a_request_id_that_is_too_long_is_refused() {
+fn a_request_id_that_is_too_long_is_refused_and_only_its_beginning_repeated() {
     let harness = Harness::start(Script::Obliging);
     let mut live = harness.sign_in(1, 2);
-    live.send_raw(&packet(PacketCommand::PcSend, &"é".repeat(100), Vec::new())).unwrap();
-    assert_eq!(Reply::decode(live.receive().unwrap().content).unwrap().code, 10001);
+    for request_id in ["é".repeat(100), format!("a{}", "é".repeat(30_000))] {
+        live.send_raw(&packet(PacketCommand::PcSend, &request_id, Vec::new())).unwrap();
+        let refusal = live.receive().unwrap();
+        assert_eq!(Reply::decode(refusal.content).unwrap().code, 10001);
+        assert!(refusal.request_id.len() <= 128 && request_id.starts_with(&refusal.request_id));
+    }
 }

@@ -277,15 +277,17 @@ fn tls_and_http_to_the_plain_port_are_bad_frames() {
 }
 
 #[test]
-fn a_flood_of_pings_is_rate_limited() {
+fn a_flood_of_pings_pongs_or_empty_fragments_is_rate_limited() {
     let harness = Harness::start_with(Script::Obliging, |settings| {
         settings.session.packets_per_s = 1;
         settings.session.packets_burst = 5;
     });
-    let mut client = WebClient::sign_in(web(&harness), 1, 2);
-    client.0.get_mut().write_all(&raw(0x89, b"ping").repeat(30)).unwrap();
-    let (notice, code) = client.ending();
-    assert_eq!((notice.unwrap().reason(), code), (CloseReason::CrRateLimited, Some(1008)));
+    for (first, flood) in [(raw(0x89, b"ping"), 0x89), (raw(0x8a, b"pong"), 0x8a), (raw(0x02, b""), 0x00)] {
+        let mut client = WebClient::sign_in(web(&harness), 1, 2);
+        client.0.get_mut().write_all(&[first, raw(flood, b"").repeat(30)].concat()).unwrap();
+        let (notice, code) = client.ending();
+        assert_eq!((notice.unwrap().reason(), code), (CloseReason::CrRateLimited, Some(1008)), "{flood:02x}");
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@ use gim_proto::{CloseReason, ResultCode, connect::PacketCommand};
 
 use super::{REPLY_ARENA_BYTES, Reactor, uplink::UpItem};
 use crate::{
-    session::{Action, Phase},
+    session::{Action, Phase, REQUEST_ID_BYTES_MAX},
     wire::{
         encoded::Encoded,
         intake::Flow,
@@ -93,8 +93,8 @@ impl Reactor {
         if !wants_reply(packet) {
             return;
         }
-        // A request id that was refused for its length is not repeated.
-        let request_id = packet.request_id.get(..crate::session::REQUEST_ID_BYTES_MAX).unwrap_or(packet.request_id);
+        // Of one that is too long, the beginning has to do.
+        let request_id = &packet.request_id[..packet.request_id.floor_char_boundary(REQUEST_ID_BYTES_MAX)];
         let frame = packet::refusal(request_id, packet.command, code);
         self.send(slot, frame, Kind::Reply);
     }

@@ -5,7 +5,7 @@
 
 use std::{
     hash::{BuildHasher as _, RandomState},
-    net::IpAddr,
+    net::{IpAddr, Ipv6Addr},
     num::NonZeroU32,
     sync::atomic::{AtomicU64, AtomicUsize, Ordering},
 };
@@ -127,7 +127,7 @@ impl AppQuota {
 
 impl Addresses {
     fn take(&self, address: IpAddr) -> Option<Share> {
-        let hash = self.hasher.hash_one(address);
+        let hash = self.hasher.hash_one(holder(address));
         // The upper bits choose the set, the lower forty tell its addresses apart.
         let set = (hash >> COUNT_BITS) as usize % (self.counters.len() / WAYS) * WAYS;
         let owner = hash << COUNT_BITS;
@@ -169,6 +169,14 @@ impl Addresses {
     }
 }
 
+/// Whose share an address counts for: its own or, with IPv6, that of its network, of which one client has all 2^64 addresses.
+fn holder(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)).into(),
+        address => address,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::net::Ipv4Addr;
@@ -199,6 +207,14 @@ mod tests {
             quota.give_back(shares[0]);
             assert!(quota.take(address(number)).is_some());
         }
+    }
+
+    #[test]
+    fn all_addresses_of_an_ipv6_network_share_one_cap() {
+        let quota = Quota::new(10, 1);
+        let take = |text: &str| quota.take(text.parse().unwrap()).is_some();
+        assert!(take("2001:db8:1:2::1") && !take("2001:db8:1:2:ffff::2") && take("2001:db8:1:3::1"));
+        assert!(take("192.0.2.1") && !take("::ffff:192.0.2.1") && take("::ffff:192.0.2.2"));
     }
 
     #[test]

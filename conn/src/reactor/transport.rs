@@ -210,16 +210,8 @@ impl Reactor {
     fn on_event(&mut self, slot: usize, event: &Event<'_>) -> Result<Flow, Violation> {
         match event {
             Event::Message(packet) => return Ok(self.on_frame(slot, packet)),
-            Event::Nothing => {}
-            Event::Ping(payload) => {
-                let (now_ms, rules) = (self.now_ms, self.rules);
-                let Some(connection) = self.table.get(slot) else { return Ok(Flow::Stop) };
-                match connection.session.on_control(now_ms, &rules) {
-                    ControlVerdict::Answer => self.send_raw(slot, close::pong(payload).into()),
-                    ControlVerdict::Ignore => {}
-                    ControlVerdict::Close(reason) => self.close(slot, reason),
-                }
-            }
+            Event::Nothing => self.on_control(slot, None),
+            Event::Ping(payload) => self.on_control(slot, Some(payload)),
             Event::Close(payload) => {
                 let answer = close::answer(payload)?;
                 self.close_answering(slot, CloseReason::CrPeerClosed, answer.into());
@@ -227,6 +219,17 @@ impl Reactor {
         }
         let goes_on = self.table.get(slot).is_some_and(|connection| connection.flags.ending == Ending::None);
         Ok(if goes_on { Flow::Continue } else { Flow::Stop })
+    }
+
+    /// A frame that is no message, and what it asks to have repeated.
+    fn on_control(&mut self, slot: usize, ping: Option<&[u8]>) {
+        let (now_ms, rules) = (self.now_ms, self.rules);
+        let Some(connection) = self.table.get(slot) else { return };
+        match (connection.session.on_control(now_ms, &rules), ping) {
+            (ControlVerdict::Answer, Some(payload)) => self.send_raw(slot, close::pong(payload).into()),
+            (ControlVerdict::Answer | ControlVerdict::Ignore, _) => {}
+            (ControlVerdict::Close(reason), _) => self.close(slot, reason),
+        }
     }
 
     /// A proxy told who the client is: the connection counts as the client's from now on. False where that has them all.

@@ -74,7 +74,7 @@ pub enum Action {
     Close(CloseReason),
 }
 
-/// What to do with a ping of the transport.
+/// What to do with a ping of the transport, or with another frame that is no message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ControlVerdict {
     /// Answer it.
@@ -169,6 +169,11 @@ impl Session {
         if self.phase == Phase::Live { rules.frame_bytes_max } else { rules.unsigned_frame_bytes_max }
     }
 
+    /// Most bytes that are read at once: what follows a sign-in waits with the kernel, not here, until that is answered.
+    pub fn read_bytes_max(&self, rules: &Rules) -> usize {
+        if self.phase == Phase::Live { usize::MAX } else { rules.unsigned_frame_bytes_max }
+    }
+
     /// Why it is not read now, if it is not.
     pub fn pause(&self, rules: &Rules) -> Option<PauseReason> {
         match self.phase {
@@ -213,7 +218,8 @@ impl Session {
         }
     }
 
-    /// Judges a ping of the transport: it is a sign of life, and counts against the rate like a packet.
+    /// Judges a frame of the transport that is no message (a ping, a pong, a fragment): it is a sign of life, and counts against
+    /// the rate like a packet.
     pub fn on_control(&mut self, now_ms: u64, rules: &Rules) -> ControlVerdict {
         if self.phase == Phase::Live {
             self.since_tick = tick(now_ms);

@@ -113,6 +113,18 @@ fn over_the_rate_packets_are_refused_and_in_the_end_the_connection_is() {
 }
 
 #[test]
+fn who_keeps_to_a_low_rate_is_never_refused() {
+    let rules = Rules { packets_per_s: 15, packets_burst: 4, ..RULES };
+    let mut session = Session::new(0, &rules);
+    assert_eq!(session.on_packet(&packet(PacketCommand::PcSignIn), 0, &rules), Action::Forward);
+    assert!(session.on_signed_in(IDENTITY, 7, 0));
+    for number in 1..1_500 {
+        let action = session.on_packet(&packet(PacketCommand::PcHeartbeat), number * 1000 / 15, &rules);
+        assert_eq!(action, Action::Heartbeat, "packet {number}");
+    }
+}
+
+#[test]
 fn frequent_heartbeats_do_not_each_ask_logic() {
     let mut session = live();
     assert!(session.asks_newest_seq(10, &RULES));
