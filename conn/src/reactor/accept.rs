@@ -1,6 +1,6 @@
 //! Accepting: a budget per turn, a pause when the process runs out of something, a spoken refusal when it is full.
 
-use std::net::SocketAddr;
+use std::{io, net::SocketAddr};
 
 use gim_proto::CloseReason;
 use mio::{
@@ -76,13 +76,17 @@ impl Reactor {
                 AcceptOutcome::Accepted(stream, peer) => self.admit(entrance, stream, peer),
                 AcceptOutcome::Drained => acceptor.ready = false,
                 AcceptOutcome::Retry => self.metrics.tally.accept_retries += 1,
-                AcceptOutcome::Pause(error) => {
-                    self.metrics.tally.accept_pauses += 1;
-                    tracing::warn!(%error, pause_ms = self.budget.accept_pause_ms, "cannot accept connections");
-                    acceptor.paused_until_ms = Some(self.now_ms + self.budget.accept_pause_ms);
-                }
+                AcceptOutcome::Pause(error) => self.pause_accepting(index, &error),
             }
         }
+    }
+
+    /// The listener stays ready: what waits there is accepted after the pause, without another event.
+    pub(super) fn pause_accepting(&mut self, index: usize, error: &io::Error) {
+        let pause_ms = self.budget.accept_pause_ms;
+        self.metrics.tally.accept_pauses += 1;
+        tracing::warn!(%error, pause_ms, "cannot accept connections");
+        self.acceptors[index].paused_until_ms = Some(self.now_ms + pause_ms);
     }
 
     fn admit(&mut self, entrance: Entrance, mut stream: TcpStream, peer: SocketAddr) {
@@ -144,6 +148,10 @@ impl Reactor {
         let goodbye = packet::goodbye(reason, "", reconnect_after_ms, endpoint);
         let words = transport::turned_away(entrance, goodbye, reason);
         let told = words.map(|words| socket::write(stream, &words.parts().concat()));
-        tracing::debug!(%peer, reason = reason.rule().label, ?told, "connection refused");
+        let rule = reason.rule();
+        match self.loud_lines.grant(rule, self.now_ms) {
+            Some(left_out) => tracing::warn!(%peer, reason = rule.label, left_out, "connection refused"),
+            None => tracing::debug!(%peer, reason = rule.label, ?told, "connection refused"),
+        }
     }
 }

@@ -164,15 +164,16 @@ impl Reactor {
         self.mark_dirty(slot);
     }
 
-    fn log_end(&self, slot: usize, generation: u32, identity: Identity, reason: CloseReason) {
+    fn log_end(&mut self, slot: usize, generation: u32, identity: Identity, reason: CloseReason) {
         self.metrics.closed(reason);
         let rule = reason.rule();
         let connection = self.connection_id(slot, generation);
         let Identity { user_id, device_id } = identity;
-        if rule.is_notable {
-            tracing::warn!(%connection, user_id, device_id, reason = rule.label, "connection closed");
-        } else {
-            tracing::debug!(%connection, user_id, device_id, reason = rule.label, "connection closed");
+        match self.loud_lines.grant(rule, self.now_ms) {
+            Some(left_out) => {
+                tracing::warn!(%connection, user_id, device_id, reason = rule.label, left_out, "connection closed");
+            }
+            None => tracing::debug!(%connection, user_id, device_id, reason = rule.label, "connection closed"),
         }
     }
 }

@@ -25,6 +25,7 @@ mod drain;
 mod fanout;
 mod flush;
 mod groups;
+mod loud;
 mod pace;
 mod packets;
 mod read;
@@ -61,6 +62,7 @@ use accept::Acceptor;
 use apps::{AppParts, Apps};
 use drain::Drain;
 use flush::OutboundPool;
+use loud::LoudLines;
 use quota::Quota;
 use seal::Sealing;
 use table::Table;
@@ -163,6 +165,7 @@ pub struct Reactor {
     /// The clock of this turn, in milliseconds since the start.
     now_ms: u64,
     metrics: ReactorMetrics,
+    loud_lines: LoudLines,
 }
 
 impl Reactor {
@@ -207,6 +210,7 @@ impl Reactor {
             started_unix_ms: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| age.as_millis() as i64),
             now_ms: 0,
             metrics: ReactorMetrics::new(parts.index),
+            loud_lines: LoudLines::new(),
         })
     }
 
@@ -279,6 +283,7 @@ impl Reactor {
         let has_leftovers = self.apps.have_leftovers()
             || !self.runnable.is_empty()
             || !self.dirty.is_empty()
+            || self.wheel.has_due(self.now_ms)
             || self.acceptors.iter().any(|acceptor| acceptor.wants_turn(self.now_ms, self.has_handshakes_left()));
         if has_leftovers {
             return Duration::ZERO;

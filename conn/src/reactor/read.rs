@@ -43,9 +43,10 @@ impl Reactor {
         }
     }
 
-    /// Serves those that ran out of budget last turn, and those whose pause was lifted.
+    /// Serves those that ran out of budget in an earlier turn, and those whose pause was lifted: the first of them, no more
+    /// than fresh events, so that a turn stays short however many peers are loud.
     pub(super) fn serve_leftovers(&mut self) {
-        for _ in 0..self.runnable.len() {
+        for _ in 0..self.runnable.len().min(self.budget.events) {
             let Some((slot, generation)) = self.runnable.pop_front() else { break };
             if let Some(connection) = self.table.get_owned(slot, generation) {
                 connection.flags.runnable = false;
@@ -104,7 +105,7 @@ impl Reactor {
             if !connection.flags.readable || connection.flags.ending != Ending::None {
                 return Served::Enough;
             }
-            let room = scratch.len().min(bytes_left);
+            let room = scratch.len().min(bytes_left).min(connection.session.read_bytes_max(&self.rules));
             match socket::read(&mut connection.stream, &mut scratch[..room]) {
                 IoOutcome::Done(count) => {
                     // A short read empties the socket, unless the peer's end is still to be read.

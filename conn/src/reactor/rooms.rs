@@ -1,8 +1,8 @@
 //! Rooms of one reactor: who subscribed here, and which pushes still have to reach them.
 //!
 //! A push is not copied to its members at once: it is put into the room's log, and members are visited round after round, a
-//! bounded number per turn. A visit hands over everything that the member has not seen, so a burst costs one visit, and a
-//! room of a hundred thousand never holds up a turn.
+//! bounded number of pushes per turn. A visit hands over everything that the member has not seen, so a burst costs one visit,
+//! and neither a room of a hundred thousand nor a long burst holds up a turn.
 //!
 //! Always holds: `remaining` members from `scan` on (in a circle) include all that have not seen the whole log; each member
 //! sees each push of a lane once and in order, or, where the log overflowed, not at all, which is counted.
@@ -53,10 +53,17 @@ struct Lane<T> {
 /// What a pump did.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Pumped {
-    /// Members that were visited.
-    pub visits: usize,
+    /// Pushes that were handed over, and visits to members who had seen all.
+    pub deliveries: usize,
     /// Pushes that members missed because the log overflowed.
     pub missed: usize,
+}
+
+/// What one member got.
+struct Visit {
+    slot: usize,
+    delivered: usize,
+    missed: usize,
 }
 
 impl<T> Default for Room<T> {
@@ -138,31 +145,34 @@ impl<T> Rooms<T> {
         room.remaining = room.members.len();
     }
 
-    /// Visits `visits_max` members at most, rooms taking turns, and hands each what it has not seen, saying what is urgent.
-    pub fn pump(&mut self, visits_max: usize, deliver: impl FnMut(usize, &T, bool)) -> Pumped {
-        self.pump_noting(visits_max, deliver, |_, _| ())
+    /// Visits members, rooms taking turns, and hands each all that it has not seen, saying what is urgent, until that came to
+    /// `deliveries_max` pushes: beyond it by what one member is behind at most.
+    pub fn pump(&mut self, deliveries_max: usize, deliver: impl FnMut(usize, &T, bool)) -> Pumped {
+        self.pump_noting(deliveries_max, deliver, |_, _| ())
     }
 
     /// [`Rooms::pump`], and notes who missed how many because the log overflowed.
     pub fn pump_noting(
         &mut self,
-        visits_max: usize,
+        deliveries_max: usize,
         mut deliver: impl FnMut(usize, &T, bool),
         mut note_missed: impl FnMut(usize, usize),
     ) -> Pumped {
         let mut pumped = Pumped::default();
-        while pumped.visits < visits_max {
+        while pumped.deliveries < deliveries_max {
             let Some(room_id) = self.active.pop_front() else { break };
             let Some(room) = self.rooms.get_mut(&room_id) else { continue };
-            let visits = room.remaining.min(VISITS_PER_ROOM).min(visits_max - pumped.visits);
-            for _ in 0..visits {
-                let (slot, missed) = room.visit_next(&mut deliver);
+            let mut visits_left = room.remaining.min(VISITS_PER_ROOM);
+            while visits_left > 0 && pumped.deliveries < deliveries_max {
+                visits_left -= 1;
+                let Visit { slot, delivered, missed } = room.visit_next(&mut deliver);
                 if missed > 0 {
                     note_missed(slot, missed);
                 }
                 pumped.missed += missed;
+                // To find that a member has seen all takes time, too.
+                pumped.deliveries += delivered.max(1);
             }
-            pumped.visits += visits;
             if room.remaining > 0 {
                 self.active.push_back(room_id);
             } else {
@@ -174,19 +184,22 @@ impl<T> Rooms<T> {
 }
 
 impl<T> Room<T> {
-    fn visit_next(&mut self, deliver: &mut impl FnMut(usize, &T, bool)) -> (usize, usize) {
+    fn visit_next(&mut self, deliver: &mut impl FnMut(usize, &T, bool)) -> Visit {
         if self.scan >= self.members.len() {
             self.scan = 0;
         }
         let member = &mut self.members[self.scan];
         self.scan += 1;
         self.remaining -= 1;
-        let mut missed = 0;
+        let mut visit = Visit { slot: member.slot as usize, delivered: 0, missed: 0 };
         for lane in [URGENT, NORMAL] {
-            let hand_over = |frame: &T| deliver(member.slot as usize, frame, lane == URGENT);
-            missed += self.lanes[lane].read(&mut member.next[lane], hand_over);
+            let hand_over = |frame: &T| {
+                visit.delivered += 1;
+                deliver(member.slot as usize, frame, lane == URGENT);
+            };
+            visit.missed += self.lanes[lane].read(&mut member.next[lane], hand_over);
         }
-        (member.slot as usize, missed)
+        visit
     }
 }
 
@@ -246,8 +259,23 @@ mod tests {
         }
         let mut delivered = Vec::new();
         let pumped = rooms.pump(100, |slot, frame, _| delivered.push((slot, frame[0])));
-        assert_eq!(pumped, Pumped { visits: 2, missed: 0 });
+        assert_eq!(pumped, Pumped { deliveries: 8, missed: 0 });
         assert_eq!(delivered, [(1, 0), (1, 1), (1, 2), (1, 3), (2, 0), (2, 1), (2, 2), (2, 3)]);
+    }
+
+    #[test]
+    fn a_long_burst_is_spread_over_turns_by_whole_members() {
+        let mut rooms = Rooms::new(8);
+        for slot in 0..5 {
+            rooms.join(5, slot);
+        }
+        (0..4).for_each(|number| rooms.push(5, frame(number), false));
+        let mut delivered = Vec::new();
+        for expected in [8, 8, 4, 0] {
+            let pumped = rooms.pump(7, |slot, frame, _| delivered.push((slot, frame[0])));
+            assert_eq!(pumped, Pumped { deliveries: expected, missed: 0 });
+        }
+        assert_eq!(delivered, (0..5).flat_map(|slot| (0..4).map(move |number| (slot, number))).collect::<Vec<_>>());
     }
 
     #[test]

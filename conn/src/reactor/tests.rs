@@ -1,6 +1,10 @@
 //! A reactor turn by turn, on real sockets and without its thread: what one turn does, counted in turns and never in time.
 
+mod allocations;
 mod apps;
+mod closes;
+mod drain;
+mod turns;
 
 use std::{
     io::{Read as _, Write as _},
@@ -91,6 +95,22 @@ impl Bench {
             turns += 1;
         }
         turns
+    }
+
+    /// Lets time pass, as far as the reactor knows.
+    fn pass(&mut self, time: Duration) {
+        self.reactor.started = self.reactor.started.checked_sub(time).expect("this machine runs for longer");
+    }
+
+    /// Turns until the peer's connection ends; returns what it could read until then.
+    fn read_to_end(&mut self, stream: &mut TcpStream) -> Vec<u8> {
+        let mut all = Vec::new();
+        stream.set_nonblocking(true).unwrap();
+        self.turns_until(|_| match stream.read_to_end(&mut all) {
+            Ok(_) => true,
+            Err(error) => error.kind() != std::io::ErrorKind::WouldBlock,
+        });
+        all
     }
 
     fn connect(&mut self) -> TcpStream {
@@ -238,97 +258,6 @@ fn a_member_behind_by_more_than_the_backlog_of_its_room_misses_the_oldest() {
 }
 
 #[test]
-fn a_turn_accepts_no_more_than_its_budget_and_the_rest_without_another_event() {
-    let mut bench = Bench::new(|settings| settings.turn.accepts = 3);
-    let streams: Vec<TcpStream> = (0..8).map(|_| TcpStream::connect(bench.address).unwrap()).collect();
-    let mut before = 0;
-    bench.turns_until(|bench| {
-        let count = bench.reactor.table.len();
-        assert!(count - before <= 3, "{before} and then {count}");
-        before = count;
-        count == streams.len()
-    });
-}
-
-#[test]
-fn a_turn_takes_no_more_commands_than_its_budget_and_the_rest_without_being_woken() {
-    let mut bench = Bench::new(|settings| settings.turn.commands = 2);
-    let (_stream, connection) = bench.sign_in(1);
-    for seq in 1..=5 {
-        let frame = Encoded::of(b"x");
-        bench.tell(Command::Push(vec![PushItem { connection, seq, frame }]));
-    }
-    bench.wake.wake().unwrap();
-    for expected in [2, 4, 5] {
-        bench.reactor.turn(&mut bench.events).unwrap();
-        assert_eq!(bench.reactor.table.peek(connection.slot()).unwrap().session.newest_seq(), expected);
-    }
-}
-
-#[test]
-fn a_turn_ends_no_more_connections_than_its_budget_of_timers() {
-    let mut bench = Bench::new(|settings| {
-        settings.turn.timers = 2;
-        settings.session.sign_in_timeout_ms = 1;
-        settings.session.linger_ms = 0;
-    });
-    let streams: Vec<TcpStream> = (0..6).map(|_| bench.connect()).collect();
-    let mut before = streams.len();
-    bench.turns_until(|bench| {
-        let count = bench.reactor.table.len();
-        assert!(before - count <= 2, "{before} and then {count}");
-        before = count;
-        count == 0
-    });
-}
-
-#[test]
-fn a_loud_peer_gets_its_share_of_a_turn_and_its_neighbour_too() {
-    let mut bench = Bench::new(|settings| settings.turn.read_frames = 4);
-    let (mut loud, loud_id) = bench.sign_in(1);
-    let (mut quiet, quiet_id) = bench.sign_in(2);
-    let heartbeat = frame(PacketCommand::PcHeartbeat, 0);
-    loud.write_all(&heartbeat.repeat(40)).unwrap();
-    bench.wait_for_input(loud_id, 40 * heartbeat.len());
-    quiet.write_all(&heartbeat).unwrap();
-    bench.wait_for_input(quiet_id, heartbeat.len());
-    bench.turn();
-    let answers = |stream: &mut TcpStream| readable(stream).len() / heartbeat.len();
-    let (first, neighbour) = (answers(&mut loud), answers(&mut quiet));
-    assert!((1..=8).contains(&first), "{first}");
-    assert_eq!(neighbour, 1);
-    let mut all = first;
-    bench.turns_until(|_| {
-        let more = answers(&mut loud);
-        assert!(more <= 4, "{more}");
-        all += more;
-        all == 40
-    });
-}
-
-#[test]
-fn a_turn_writes_no_more_to_one_connection_than_its_budget() {
-    const BUDGET: usize = 64 * 1024;
-    let mut bench = Bench::new(|settings| {
-        settings.turn.write_bytes = BUDGET;
-        settings.limits.outbound_hard_bytes = 4 << 20;
-    });
-    let (mut stream, connection) = bench.sign_in(1);
-    let frame = Encoded::of(&[7; 16 * 1024]);
-    let length = frame.clone().length_value().len();
-    let items = (1..=64).map(|seq| PushItem { connection, seq, frame: frame.clone() }).collect();
-    bench.tell(Command::Push(items));
-    let mut all = 0;
-    bench.turns_until(|_| {
-        let count = readable(&mut stream).len();
-        // A call may take all of one vector of slices.
-        assert!(count <= BUDGET + 64 * length, "{count}");
-        all += count;
-        all == 64 * length
-    });
-}
-
-#[test]
 fn a_member_who_does_not_read_costs_neither_a_write_nor_a_turn_per_push() {
     const PUSHES: u64 = 50;
     let mut bench = Bench::new(|_| {});
@@ -398,22 +327,4 @@ fn a_socket_that_fails_in_an_unusual_way_ends_its_connection_and_no_other() {
     bench.wait_for_input(other_id, 3);
     bench.turn();
     assert!(!readable(&mut other).is_empty());
-}
-
-#[test]
-fn comings_and_goings_leave_slots_timers_and_indexes_empty() {
-    let mut bench = Bench::new(|_| {});
-    for round in 0..50 {
-        let clients: Vec<_> = (1..=20).map(|device_id| bench.sign_in(device_id)).collect();
-        for (_, connection) in &clients {
-            bench.tell(Command::Subscribe { connection: *connection, room_id: round, reply: None, retained: vec![] });
-        }
-        bench.turn();
-        drop(clients);
-        bench.turns_until(|bench| bench.reactor.table.is_empty());
-    }
-    let reactor = &bench.reactor;
-    assert_eq!((reactor.table.slots_end(), reactor.wheel.len(), reactor.apps[0].rooms.len()), (4096, 0, 0));
-    assert_eq!((reactor.apps[0].signed_in, reactor.apps[0].devices.len()), (0, 0));
-    assert!(reactor.dirty.is_empty() && reactor.runnable.is_empty() && reactor.dead.is_empty());
 }

@@ -11,6 +11,9 @@ use crossbeam_channel::{Sender, TrySendError};
 
 use crate::{ids::ConnectionId, session::Identity};
 
+/// Room that is made for the items of a turn when it has one.
+const ITEMS_RESERVED: usize = 64;
+
 /// The items of one turn (or of several, where the bridge was behind).
 #[derive(Debug, Default)]
 pub struct UpBatch {
@@ -121,13 +124,16 @@ impl Uplink {
 
     /// Adds something that must not be lost.
     pub fn push(&mut self, item: UpItem) {
+        if self.items.capacity() == 0 {
+            self.items.reserve(ITEMS_RESERVED);
+        }
         self.items.push(item);
     }
 
     /// Adds a question that the next heartbeat asks again: left out while the bridge is behind.
     pub fn push_question(&mut self, item: UpItem) {
         if self.items.len() < self.packets_max {
-            self.items.push(item);
+            self.push(item);
         }
     }
 
@@ -139,7 +145,7 @@ impl Uplink {
         }
         let request_id = self.append(request_id.as_bytes());
         let content = self.append(content);
-        self.items.push(item(request_id, content));
+        self.push(item(request_id, content));
         true
     }
 

@@ -106,6 +106,12 @@ impl Wheel {
         }
     }
 
+    /// Whether [`Wheel::expire`] may have more to take out now.
+    pub fn has_due(&self, now_ms: u64) -> bool {
+        let is_behind = self.tick < now_ms / TICK_MS;
+        !self.is_empty() && (is_behind || self.heads[(self.tick % BUCKETS as u64) as usize] != NONE)
+    }
+
     /// Milliseconds until the next tick ends: how long a reactor with nothing else to do may sleep.
     pub fn sleep_ms(&self, now_ms: u64) -> u64 {
         (TICK_MS - now_ms % TICK_MS).max(1)
@@ -140,6 +146,19 @@ mod tests {
         assert!(expired(&mut wheel, 999).is_empty());
         assert_eq!(expired(&mut wheel, 1000 + TICK_MS), [3]);
         assert!(wheel.is_empty());
+    }
+
+    #[test]
+    fn what_was_not_taken_out_yet_is_known() {
+        let mut wheel = Wheel::default();
+        assert!(!wheel.has_due(5000));
+        wheel.schedule(1, 500);
+        wheel.schedule(2, 500);
+        assert!(!wheel.has_due(TICK_MS - 1));
+        for left in [true, false] {
+            assert!(wheel.expire(700).is_some());
+            assert_eq!(wheel.has_due(700), left);
+        }
     }
 
     #[test]

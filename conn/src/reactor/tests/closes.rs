@@ -1,0 +1,132 @@
+//! Every reason for an end: the goodbye, the log line and the metric that the one table of reasons promises.
+
+use std::sync::Mutex;
+
+use gim_proto::{CloseReason, connect::CloseNotice};
+use metrics_exporter_prometheus::PrometheusBuilder;
+
+use super::*;
+
+/// Provokes an end for `reason`; returns the peer's side.
+fn provoke(reason: CloseReason, bench: &mut Bench) -> TcpStream {
+    let hour = Duration::from_secs(3600);
+    match reason {
+        CloseReason::CrSignInDeadline => {
+            let stream = bench.connect();
+            bench.pass(hour);
+            stream
+        }
+        CloseReason::CrHeartbeatTimeout => {
+            let (stream, _) = bench.sign_in(1);
+            bench.pass(hour);
+            stream
+        }
+        CloseReason::CrBadFrame => said(bench, &[0xff; 10]),
+        CloseReason::CrFrameTooLarge => said(bench, &[0xff, 0xff, 0x7f]),
+        CloseReason::CrRateLimited => said(bench, &frame(PacketCommand::PcHeartbeat, 0).repeat(10)),
+        CloseReason::CrReplaced | CloseReason::CrKicked | CloseReason::CrTokenRevoked => {
+            let (stream, connection) = bench.sign_in(1);
+            bench.tell(Command::Close { connection, reason, message: String::new() });
+            stream
+        }
+        CloseReason::CrSlowConsumer => {
+            let (stream, connection) = bench.sign_in(1);
+            let record = |bench: &Bench| bench.reactor.table.peek(connection.slot()).unwrap().congested_since_ms;
+            bench.turns_until(|bench| {
+                let frame = packet::notice(PacketCommand::PcMessage, &[7; 16 * 1024], 0);
+                bench.tell(Command::Push(vec![PushItem { connection, seq: 1, frame }]));
+                record(bench).is_some()
+            });
+            bench.pass(Duration::from_millis(ConnSettings::default().limits.outbound_soft_timeout_ms));
+            stream
+        }
+        CloseReason::CrServerDraining => {
+            let (stream, _) = bench.sign_in(1);
+            bench.tell(Command::Drain);
+            stream
+        }
+        CloseReason::CrServerOverloaded => {
+            bench.reactor.quota = Arc::new(Quota::new(0, 0));
+            TcpStream::connect(bench.address).unwrap()
+        }
+        CloseReason::CrPeerClosed => {
+            let (stream, _) = bench.sign_in(1);
+            stream.shutdown(Shutdown::Write).unwrap();
+            stream
+        }
+        CloseReason::CrIoError => {
+            let (stream, connection) = bench.sign_in(1);
+            bench.reactor.fail(connection.slot(), &std::io::ErrorKind::HostUnreachable.into());
+            stream
+        }
+        CloseReason::CrUnknown => unreachable!("no connection ends for it"),
+    }
+}
+
+fn said(bench: &mut Bench, bytes: &[u8]) -> TcpStream {
+    let (mut stream, _) = bench.sign_in(1);
+    stream.write_all(bytes).unwrap();
+    stream
+}
+
+/// The last packet, if it is a CLOSE.
+fn goodbye(mut bytes: &[u8]) -> Option<CloseNotice> {
+    let mut last = Packet::default();
+    while !bytes.is_empty() {
+        last = Packet::decode_length_delimited(&mut bytes).unwrap();
+    }
+    (last.command == PacketCommand::PcClose as i32).then(|| CloseNotice::decode(last.content).unwrap())
+}
+
+#[test]
+fn every_reason_has_the_goodbye_the_log_level_and_the_metric_of_the_one_table() {
+    for reason in CloseReason::ALL {
+        let (rule, recorder, log) =
+            (reason.rule(), PrometheusBuilder::new().build_recorder(), Arc::new(Mutex::new(Vec::new())));
+        let lines = log.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::DEBUG)
+            .with_ansi(false)
+            .with_writer(move || Lines(lines.clone()))
+            .finish();
+        let read = tracing::subscriber::with_default(subscriber, || {
+            metrics::with_local_recorder(&recorder, || {
+                let mut bench = Bench::new(|settings| {
+                    settings.session.packets_burst = 2;
+                    settings.session.packets_per_s = 1;
+                    settings.session.linger_ms = 7_200_000;
+                });
+                bench.pass(Duration::from_secs(60));
+                let mut stream = provoke(reason, &mut bench);
+                bench.read_to_end(&mut stream)
+            })
+        });
+        let told = goodbye(&read).map(|notice| (notice.reason(), notice.message));
+        assert_eq!(told, rule.says_goodbye.then(|| (reason, rule.text.to_owned())), "{}", rule.label);
+
+        let log = String::from_utf8(log.lock().unwrap().clone()).unwrap();
+        let ends: Vec<&str> = log.lines().filter(|line| line.contains(&format!("reason=\"{}\"", rule.label))).collect();
+        let level = if rule.is_notable { " WARN " } else { " DEBUG " };
+        assert!(matches!(ends[..], [line] if line.contains(level)), "{}: {log}", rule.label);
+
+        let line = format!("conn_closed_total{{reactor=\"0\",reason=\"{}\"}} 1", rule.label);
+        let page = recorder.handle().render();
+        assert!(page.contains(&line), "{line}: {page}");
+        let others = page.lines().filter(|line| line.starts_with("conn_closed_total{") && !line.ends_with(" 0"));
+        assert_eq!(others.count(), 1, "{page}");
+    }
+}
+
+/// Where the log goes.
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
