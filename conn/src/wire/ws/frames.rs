@@ -17,7 +17,6 @@ use crate::wire::frame::Step;
 #[derive(Debug)]
 pub struct Fragments {
     payload: Vec<u8>,
-    is_text: bool,
 }
 
 /// What is kept between frames.
@@ -65,28 +64,24 @@ pub fn take<'a>(frame: &[u8], unfinished: &mut Unfinished, plain: &'a mut Vec<u8
             _ => Event::Nothing,
         });
     };
-    if header.is_final && data != Data::Continue {
+    if data == Data::Text {
         unmask_into(payload, mask, plain);
-        return finish(data == Data::Text, plain);
+        // However it goes on, it will be no packet.
+        let is_wrong = header.is_final && str::from_utf8(plain).is_err();
+        return Err(if is_wrong { Violation::Utf8 } else { Violation::Text });
     }
-    let fragments =
-        unfinished.get_or_insert_with(|| Box::new(Fragments { payload: Vec::new(), is_text: data == Data::Text }));
+    if header.is_final && data == Data::Binary {
+        unmask_into(payload, mask, plain);
+        return Ok(Event::Message(plain));
+    }
+    let fragments = unfinished.get_or_insert_with(|| Box::new(Fragments { payload: Vec::new() }));
     unmask_into(payload, mask, &mut fragments.payload);
     if !header.is_final {
         return Ok(Event::Nothing);
     }
-    let is_text = fragments.is_text;
     std::mem::swap(plain, &mut fragments.payload);
     *unfinished = None;
-    finish(is_text, plain)
-}
-
-fn finish(is_text: bool, message: &[u8]) -> Result<Event<'_>, Violation> {
-    match is_text {
-        false => Ok(Event::Message(message)),
-        true if str::from_utf8(message).is_err() => Err(Violation::Utf8),
-        true => Err(Violation::Text),
-    }
+    Ok(Event::Message(plain))
 }
 
 /// A header, where its payload starts, and how long that is. `None` while the header is not whole.
