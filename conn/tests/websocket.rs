@@ -156,6 +156,7 @@ fn a_peer_that_breaks_the_rules_is_told_by_code_and_nobody_else_notices() {
         (raw(0x88, &999u16.to_be_bytes()), 1002, CloseReason::CrBadFrame),
         (raw(0x88, &[3, 232, 0xff]), 1007, CloseReason::CrBadFrame),
         (raw(0x81, b"text"), 1003, CloseReason::CrBadFrame),
+        (raw(0x01, b"a text that goes on"), 1003, CloseReason::CrBadFrame),
         (raw(0x81, &[0xff]), 1007, CloseReason::CrBadFrame),
         (raw(0x82, &[0xff; 5]), 1007, CloseReason::CrBadFrame),
         (raw(0x82, &vec![0; largest + 1]), 1009, CloseReason::CrFrameTooLarge),
@@ -215,6 +216,7 @@ fn other_requests_are_answered_and_never_hang() {
         (format!("{upgrade}\r\n").replace("Version: 13", "Version: 12"), 426),
         (format!("{upgrade}Origin: https://evil.example\r\n\r\n"), 403),
         (format!("{upgrade}Cookie: {cookies}\r\n\r\n"), 431),
+        ("GET /healthz HTTP/1.0\r\n\r\n".to_owned(), 200),
         ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_owned(), 505),
         ("\u{16}\u{3}\u{1}\u{0}\u{5}".to_owned(), 400),
     ] {
@@ -347,7 +349,9 @@ fn nobody_else_is_believed() {
 
 fn proxy_header(client: &str) -> Vec<u8> {
     use ppp::v2::{Builder, Command, Protocol, Version};
-    let addresses: (SocketAddr, SocketAddr) = (client.parse().unwrap(), "192.0.2.1:443".parse().unwrap());
+    let client: SocketAddr = client.parse().unwrap();
+    let server = if client.is_ipv4() { "192.0.2.1:443" } else { "[2001:db8::1]:443" };
+    let addresses: (SocketAddr, SocketAddr) = (client, server.parse().unwrap());
     Builder::with_addresses(Version::Two | Command::Proxy, Protocol::Stream, addresses).build().unwrap()
 }
 
@@ -365,9 +369,11 @@ fn the_proxy_protocol_names_the_client_on_every_listener() {
     }
     assert_eq!(harness.logic.next_sign_in().client_addr, "203.0.113.9:4711");
 
-    let mut second = harness.connect();
-    second.send_raw(&proxy_header("203.0.113.9:4712")).unwrap();
-    assert_closed_for(&mut second, CloseReason::CrServerOverloaded);
+    for again in ["203.0.113.9:4712", "[::ffff:203.0.113.9]:4713"] {
+        let mut second = harness.connect();
+        second.send_raw(&proxy_header(again)).unwrap();
+        assert_closed_for(&mut second, CloseReason::CrServerOverloaded);
+    }
 
     let mut web_stream = tcp(web(&harness));
     web_stream.write_all(&proxy_header("203.0.113.10:1")).unwrap();

@@ -52,10 +52,10 @@ impl Networks {
 
     /// The client behind proxies of these networks, from the lines of `X-Forwarded-For`: the last address that is none of
     /// theirs, as whatever stands before it was the client's own word.
-    pub fn client_of<'a>(&self, lines: impl DoubleEndedIterator<Item = &'a str>) -> Option<IpAddr> {
+    pub fn client_of<'a>(&self, lines: impl DoubleEndedIterator<Item = &'a [u8]>) -> Option<IpAddr> {
         let mut client = None;
-        for name in lines.rev().flat_map(|line| line.rsplit(',')) {
-            let address = address_of(name.trim())?;
+        for name in lines.rev().flat_map(|line| line.rsplit(|byte| *byte == b',')) {
+            let address = address_of(str::from_utf8(name.trim_ascii()).ok()?)?;
             client = Some(address);
             if !self.contains(address) {
                 break;
@@ -65,10 +65,11 @@ impl Networks {
     }
 }
 
-/// Some proxies add a port.
+/// Some proxies add a port, or brackets.
 fn address_of(name: &str) -> Option<IpAddr> {
     let socket = || name.parse().ok().map(|address: SocketAddr| address.ip());
-    name.parse().ok().or_else(socket).map(|address: IpAddr| address.to_canonical())
+    let bare = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(name);
+    bare.parse().ok().or_else(socket).map(|address: IpAddr| address.to_canonical())
 }
 
 impl FromStr for Network {
@@ -134,10 +135,16 @@ mod tests {
     #[test]
     fn the_client_is_the_last_that_is_no_proxy() {
         let known = networks(&["10.0.0.0/8"]);
-        let client = |lines: &[&str]| known.client_of(lines.iter().copied()).map(|address| address.to_string());
+        let client = |lines: &[&str]| {
+            known.client_of(lines.iter().map(|line| line.as_bytes())).map(|address| address.to_string())
+        };
         assert_eq!(client(&["1.1.1.1, 203.0.113.9, 10.0.0.1"]).as_deref(), Some("203.0.113.9"));
         assert_eq!(client(&["1.1.1.1", "203.0.113.9:4711"]).as_deref(), Some("203.0.113.9"));
         assert_eq!(client(&["10.0.0.2, 10.0.0.1"]).as_deref(), Some("10.0.0.2"));
+        assert_eq!(client(&["\u{fc}, 2001:db8::1"]).as_deref(), Some("2001:db8::1"));
+        for v6 in ["[2001:db8::1]", "[2001:db8::1]:4711"] {
+            assert_eq!(client(&[v6]).as_deref(), Some("2001:db8::1"));
+        }
         assert_eq!(client(&["203.0.113.9, unknown"]), None);
         assert_eq!(client(&[]), None);
     }

@@ -6,13 +6,8 @@ use bytes::Bytes;
 use gim_proto::connect::{Packet, PacketCommand, SignInRequest};
 use prost::Message as _;
 use tungstenite::{
-    Error,
-    error::{CapacityError, ProtocolError},
-    handshake::{
-        machine::TryParse as _,
-        server::{Request, create_response, write_response},
-    },
-    http::{StatusCode, header},
+    handshake::server::{Request, create_response, write_response},
+    http::{HeaderName, HeaderValue, Method, StatusCode, Version, header},
 };
 
 use crate::wire::{http, networks::Networks};
@@ -22,6 +17,9 @@ pub const PATH: &str = "/ws";
 
 /// Longest request that is read: browsers send their cookies along.
 pub const REQUEST_BYTES_MAX: usize = 16 * 1024;
+
+/// Most header lines of a request.
+const HEADERS_MAX: usize = 100;
 
 /// The subprotocol that a client may ask for; browsers end a connection whose answer leaves theirs out.
 const SUBPROTOCOL: &str = "gim";
@@ -71,41 +69,49 @@ const ALLOWED: http::Extra<'_> = &[("Allow", "GET, HEAD")];
 /// Why a request is not done.
 struct Refusal(StatusCode, &'static str);
 
+const NO_REQUEST: Refusal = Refusal(StatusCode::BAD_REQUEST, "this is no HTTP request");
+
 /// Looks at the front of `input`; `peer` is who sent it.
 pub fn read(input: &[u8], peer: Option<IpAddr>, site: &Site) -> Opening {
-    // tungstenite parses GET only; HEAD differs in its first word.
-    let as_get = input.strip_prefix(b"HEAD").map(|rest| [b"GET", rest].concat());
-    let parsed = if input.starts_with(b"PRI * HTTP/2") {
-        Err(Refusal(StatusCode::HTTP_VERSION_NOT_SUPPORTED, "this port speaks HTTP/1.1"))
-    } else {
-        parse(as_get.as_deref().unwrap_or(input))
-    };
-    match parsed {
+    match parse(input) {
         Ok(None) => Opening::NeedMore,
-        Ok(Some((consumed, request))) => match as_get {
-            None => respond(consumed, &request, peer, site),
-            Some(_) => respond_to_head(&request),
+        Ok(Some((consumed, request))) => match *request.method() {
+            Method::GET => respond(consumed, &request, peer, site),
+            Method::HEAD => respond_to_head(&request),
+            _ => refuse(Refusal(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD"), ALLOWED),
         },
-        Err(refusal) if refusal.0 == StatusCode::METHOD_NOT_ALLOWED => refuse(refusal, ALLOWED),
         Err(refusal) => refuse(refusal, &[]),
     }
 }
 
 fn parse(input: &[u8]) -> Result<Option<(usize, Request)>, Refusal> {
     const TOO_LARGE: Refusal = Refusal(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "the request is too large");
-    match Request::try_parse(input) {
-        Ok(Some((consumed, _))) if consumed > REQUEST_BYTES_MAX => Err(TOO_LARGE),
-        Ok(None) if input.len() > REQUEST_BYTES_MAX => Err(TOO_LARGE),
-        Ok(parsed) => Ok(parsed),
-        Err(Error::Capacity(CapacityError::TooManyHeaders)) => Err(TOO_LARGE),
-        Err(Error::Protocol(ProtocolError::WrongHttpVersion)) => {
+    let mut lines = [httparse::EMPTY_HEADER; HEADERS_MAX];
+    let mut parsed = httparse::Request::new(&mut lines);
+    match parsed.parse(input) {
+        Ok(httparse::Status::Complete(consumed)) if consumed <= REQUEST_BYTES_MAX => {
+            let request = request_of(&parsed);
+            request.map(|request| Some((consumed, request))).ok_or(NO_REQUEST)
+        }
+        Ok(httparse::Status::Partial) if input.len() <= REQUEST_BYTES_MAX => Ok(None),
+        Ok(_) | Err(httparse::Error::TooManyHeaders) => Err(TOO_LARGE),
+        Err(httparse::Error::Version) => {
             Err(Refusal(StatusCode::HTTP_VERSION_NOT_SUPPORTED, "this port speaks HTTP/1.1"))
         }
-        Err(Error::Protocol(ProtocolError::WrongHttpMethod)) => {
-            Err(Refusal(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD"))
-        }
-        Err(_) => Err(Refusal(StatusCode::BAD_REQUEST, "this is no HTTP request")),
+        Err(_) => Err(NO_REQUEST),
     }
+}
+
+fn request_of(parsed: &httparse::Request<'_, '_>) -> Option<Request> {
+    let mut request = Request::new(());
+    *request.method_mut() = Method::from_bytes(parsed.method?.as_bytes()).ok()?;
+    *request.uri_mut() = parsed.path?.parse().ok()?;
+    *request.version_mut() = if parsed.version? == 0 { Version::HTTP_10 } else { Version::HTTP_11 };
+    for line in parsed.headers.iter() {
+        let name = HeaderName::from_bytes(line.name.as_bytes()).ok()?;
+        request.headers_mut().append(name, HeaderValue::from_bytes(line.value).ok()?);
+    }
+    Some(request)
 }
 
 fn respond(consumed: usize, request: &Request, peer: Option<IpAddr>, site: &Site) -> Opening {
@@ -149,11 +155,19 @@ fn refuse(Refusal(status, text): Refusal, extra: http::Extra<'_>) -> Opening {
 
 fn upgrade(consumed: usize, request: &Request, peer: Option<IpAddr>, site: &Site) -> Result<Upgrade, Refusal> {
     let headers = request.headers();
+    // What a proxy asks that was not told to pass WebSockets on; pages are for it, too.
+    if request.version() < Version::HTTP_11 {
+        return Err(Refusal(StatusCode::HTTP_VERSION_NOT_SUPPORTED, "WebSockets need HTTP/1.1"));
+    }
     if !headers.contains_key(header::UPGRADE) {
         return Err(Refusal(StatusCode::UPGRADE_REQUIRED, "this is where WebSockets are"));
     }
     if headers.get(header::SEC_WEBSOCKET_VERSION).is_some_and(|version| version != "13") {
         return Err(Refusal(StatusCode::UPGRADE_REQUIRED, "this server speaks version 13 of the WebSocket protocol"));
+    }
+    let has_one = |name| headers.get_all(name).iter().count() == 1;
+    if !has_one(header::HOST) || !has_one(header::SEC_WEBSOCKET_KEY) {
+        return Err(Refusal(StatusCode::BAD_REQUEST, "a WebSocket handshake has one Host and one Sec-WebSocket-Key"));
     }
     // Programs other than browsers name no page, and could name any.
     let origin = headers.get(header::ORIGIN).map(|origin| origin.as_bytes());
@@ -165,12 +179,12 @@ fn upgrade(consumed: usize, request: &Request, peer: Option<IpAddr>, site: &Site
     let mut response =
         create_response(request).map_err(|_| Refusal(StatusCode::BAD_REQUEST, "this is no WebSocket handshake"))?;
     if asks_for_subprotocol(request) {
-        response.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, header::HeaderValue::from_static(SUBPROTOCOL));
+        response.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
     }
     let mut bytes = Vec::new();
     write_response(&mut bytes, &response)
         .map_err(|_| Refusal(StatusCode::BAD_REQUEST, "this is no WebSocket handshake"))?;
-    let named = headers.get_all("x-forwarded-for").iter().filter_map(|line| line.to_str().ok());
+    let named = headers.get_all("x-forwarded-for").iter().map(HeaderValue::as_bytes);
     let client = peer.filter(|peer| site.proxies.contains(*peer)).and_then(|_| site.proxies.client_of(named));
     Ok(Upgrade { consumed, response: bytes.into(), sign_in, client })
 }
@@ -274,7 +288,14 @@ mod tests {
             (get("/healthz", "Host: a\r\n").replace("GET", "HEAD"), 200),
             (get("/", "Host: a\r\n").replace("GET", "DELETE"), 405),
             (get("/elsewhere", UPGRADE), 404),
-            (get("/", "Host: a\r\n").replace("1.1", "1.0"), 505),
+            // What HAProxy's health check and nginx say, as long as nobody tells them otherwise.
+            (get("/healthz", "").replace("1.1", "1.0"), 200),
+            (get("/", "").replace("GET", "HEAD").replace("1.1", "1.0"), 200),
+            (get("/", "").replace("GET", "OPTIONS").replace("1.1", "1.0"), 405),
+            (get("/ws", UPGRADE).replace("HTTP/1.1", "HTTP/1.0"), 505),
+            (get("/", "Host: a\r\n").replace("1.1", "2.0"), 505),
+            (get("/ws", &without("Host: a\r\n")), 400),
+            (get("/ws", &format!("{UPGRADE}Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n")), 400),
             ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".into(), 505),
             ("\u{16}\u{3}\u{1}\u{2}".into(), 400),
             (get("/", &"A: b\r\n".repeat(200)), 431),
@@ -334,6 +355,17 @@ mod tests {
             get("/ws", &format!("{UPGRADE}X-Forwarded-For: 1.1.1.1, 203.0.113.9\r\nX-Forwarded-For: 10.1.1.1\r\n"));
         assert_eq!(upgraded(&request, "10.2.3.4", &site).client, Some("203.0.113.9".parse().unwrap()));
         assert_eq!(upgraded(&request, "192.0.2.1", &site).client, None);
+    }
+
+    #[test]
+    fn what_a_client_writes_before_its_proxy_hides_nothing() {
+        let site = Site { proxies: Networks::new(vec!["10.0.0.0/8".parse().unwrap()]), ..Site::default() };
+        let request = get("/ws", &format!("{UPGRADE}X-Forwarded-For: ?, 203.0.113.9\r\n"));
+        let mut bytes = request.into_bytes();
+        let mark = bytes.windows(2).position(|pair| pair == b"?,").unwrap();
+        bytes[mark] = 0xff;
+        let Opening::Upgrade(upgrade) = read(&bytes, Some("10.2.3.4".parse().unwrap()), &site) else { panic!() };
+        assert_eq!(upgrade.client, Some("203.0.113.9".parse().unwrap()));
     }
 
     proptest! {
