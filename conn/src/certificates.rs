@@ -1,7 +1,8 @@
 //! Certificates: read from files at start and at SIGHUP, checked, and chosen by the name that a client asks for (SNI).
 //!
 //! Runs at start-up and on Tokio, never on a reactor: those get whole [`TlsConfigs`] through their inboxes. Tickets of sessions
-//! hold all of their state, sealed with keys that outlive a reload, so resuming needs no memory here.
+//! hold all of their state, sealed with keys that outlive a reload, so resuming needs no memory here. Where the authorities
+//! of clients changed, these keys do too: a ticket would let in whose certificate is not accepted any more.
 
 use std::{path::Path, sync::Arc};
 
@@ -10,6 +11,7 @@ use metrics::gauge;
 use rustls::{
     ServerConfig,
     crypto::{CryptoProvider, ring},
+    pki_types::TrustAnchor,
     server::{
         ClientHello, NoServerSessionStorage, ProducesTickets, ResolvesServerCert, WebPkiClientVerifier,
         danger::ClientCertVerifier,
@@ -32,6 +34,7 @@ pub struct Certificates {
     settings: TlsSettings,
     provider: Arc<CryptoProvider>,
     ticketer: Arc<dyn ProducesTickets>,
+    authorities: Vec<TrustAnchor<'static>>,
 }
 
 /// The certificates of this node, and the names that each is for.
@@ -47,11 +50,12 @@ impl Certificates {
             return Ok(None);
         }
         let provider = Arc::new(ring::default_provider());
-        Ok(Some(Self { settings: settings.clone(), provider, ticketer: ring::Ticketer::new()? }))
+        let ticketer = ring::Ticketer::new()?;
+        Ok(Some(Self { settings: settings.clone(), provider, ticketer, authorities: Vec::new() }))
     }
 
     /// Reads and checks all files.
-    pub fn load(&self) -> Result<TlsConfigs, CertificateError> {
+    pub fn load(&mut self) -> Result<TlsConfigs, CertificateError> {
         let mut by_name = Vec::new();
         for files in &self.settings.certificates {
             let Certified { key, names: hosts, expires_s } =
@@ -65,15 +69,21 @@ impl Certificates {
         Ok(TlsConfigs { tcp: config(ALPN_TCP)?, web_socket: config(ALPN_WEB_SOCKET)? })
     }
 
-    fn client_verifier(&self) -> Result<Arc<dyn ClientCertVerifier>, CertificateError> {
-        let path = &self.settings.client_ca;
+    fn client_verifier(&mut self) -> Result<Arc<dyn ClientCertVerifier>, CertificateError> {
+        let path = self.settings.client_ca.as_path();
         if path.as_os_str().is_empty() {
             return Ok(WebPkiClientVerifier::no_client_auth());
         }
-        let roots = certificate::read_authorities(path)?.into();
+        let roots = Arc::new(certificate::read_authorities(path)?);
+        if self.authorities != roots.roots {
+            self.ticketer = ring::Ticketer::new().map_err(|error| certificate::unusable(path, &error))?;
+            self.authorities.clone_from(&roots.roots);
+        }
         let builder = WebPkiClientVerifier::builder_with_provider(roots, self.provider.clone());
         let builder = if self.settings.client_certificate_required { builder } else { builder.allow_unauthenticated() };
-        builder.build().map_err(|error| CertificateError::Unusable { path: path.clone(), problem: error.to_string() })
+        builder
+            .build()
+            .map_err(|error| CertificateError::Unusable { path: path.to_owned(), problem: error.to_string() })
     }
 
     fn config(

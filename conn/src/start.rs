@@ -99,8 +99,8 @@ pub async fn start_with(settings: ConnSettings, resolver: Arc<dyn Resolve>) -> R
     let admin = admin::start(&settings.admin, readiness.clone()).await?;
     placement::check(&settings.reactor_cores)?;
     let quota = Arc::new(quota(&settings.limits));
-    let certificates = Certificates::new(&settings.tls)?;
-    let tls = certificates.as_ref().map(Certificates::load).transpose()?;
+    let mut certificates = Certificates::new(&settings.tls)?;
+    let tls = certificates.as_mut().map(Certificates::load).transpose()?;
     let (addresses, listeners) = open_listeners(&settings)?;
 
     let mut ways: Vec<AppWay> = settings.all_apps().into_iter().map(AppWay::new).collect();
@@ -198,7 +198,7 @@ impl Running for Conn {
     }
 
     async fn reload(&mut self) {
-        match self.certificates.as_ref().map(Certificates::load) {
+        match self.certificates.as_mut().map(Certificates::load) {
             None => tracing::info!("there are no certificates to read again"),
             Some(Ok(configs)) => {
                 self.reactors.send_all(|| Command::Tls(configs.clone())).await;

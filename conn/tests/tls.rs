@@ -209,6 +209,35 @@ fn client_certificates_are_asked_for_where_the_settings_say_so() {
 }
 
 #[test]
+fn a_client_whose_authority_was_taken_out_does_not_come_back_by_a_ticket() {
+    let authority = Authority::new();
+    let leaving = Authority::new();
+    let change = with_tls(&authority);
+    let ca = authority.path("ca.pem");
+    let both = [authority.issuer.pem(), leaving.issuer.pem()].concat();
+    fs::write(&ca, both).unwrap();
+    let mut harness = Harness::start_with(Script::Obliging, |settings| {
+        change(settings);
+        settings.tls.client_ca = ca.clone();
+        settings.tls.client_certificate_required = true;
+    });
+    let files = leaving.issue("client", "phone.test");
+    let config = Arc::new(authority.client_with(&files));
+    let mut there = sign_in(&harness, &config, "chat.test", 2);
+    let again = sign_in(&harness, &config, "chat.test", 3);
+    assert_eq!(again.0.conn.handshake_kind(), Some(HandshakeKind::Resumed));
+
+    fs::write(&ca, authority.issuer.pem()).unwrap();
+    harness.reload();
+    // The reactor takes its inbox in order: what it answers next, it answers with the new authorities.
+    there.heartbeat();
+    let mut stream = connect(&harness, Entrance::Tls, &config, "chat.test");
+    let written = stream.write_all(&sign_in_packet(1, 4).encode_length_delimited_to_vec());
+    assert!(written.is_err() || stream.read_exact(&mut [0]).is_err());
+    there.heartbeat();
+}
+
+#[test]
 fn a_handshake_that_stops_half_way_ends_at_its_deadline_and_others_wait_for_its_place() {
     let authority = Authority::new();
     let change = with_tls(&authority);
