@@ -349,6 +349,7 @@ impl Settings for ConnSettings {
         if self.tcp.listen.is_off() {
             return Err("tcp.listen: must not be empty".into());
         }
+        self.websocket.validate()?;
         self.tls.validate()?;
         self.limits.validate()?;
         self.turn.validate()?;
@@ -373,6 +374,22 @@ impl Settings for ConnSettings {
         at_least("link.inbox_commands_max", self.link.inbox_commands_max, 1)?;
         at_least("link.reconnect_first_ms", self.link.reconnect_first_ms as usize, 1)?;
         at_least("drain.closes_per_s", self.drain.closes_per_s as usize, 1)
+    }
+}
+
+impl WebSocketSettings {
+    /// What no browser says as its origin would keep out everybody.
+    fn validate(&self) -> Result<(), String> {
+        let is_origin = |text: &str| {
+            let host = text.split_once("://").filter(|(scheme, _)| !scheme.is_empty()).map_or("", |(_, host)| host);
+            text == "null" || !host.is_empty() && !host.contains(['/', '?', '#', '*', ' '])
+        };
+        match self.origins.iter().find(|origin| !is_origin(origin)) {
+            Some(origin) => {
+                Err(format!("websocket.origins: `{origin}` has to be as in https://app.example.com, without a path"))
+            }
+            None => Ok(()),
+        }
     }
 }
 
@@ -495,5 +512,18 @@ mod tests {
         settings.validate().unwrap();
         settings.limits.outbound_hard_bytes = 1;
         assert!(settings.validate().unwrap_err().starts_with("limits.outbound_hard_bytes: must be at least"));
+    }
+
+    #[test]
+    fn an_origin_that_no_browser_names_is_refused() {
+        let validate =
+            |origin: &str| WebSocketSettings { origins: vec![origin.into()], ..Default::default() }.validate();
+        for origin in ["https://app.example.com", "http://localhost:3000", "https://[::1]:3000", "app://local", "null"]
+        {
+            validate(origin).unwrap();
+        }
+        for origin in ["", "app.example.com", "https://", "https://app.example.com/", "https://*.example.com"] {
+            assert!(validate(origin).unwrap_err().starts_with("websocket.origins: `"), "{origin}");
+        }
     }
 }
