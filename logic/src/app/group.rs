@@ -26,8 +26,8 @@ use crate::{
     settings::GroupSettings,
     store::{
         StoreError,
-        batch::{Outcome, Work},
         group_work::GroupWork,
+        work::{Outcome, Work},
     },
 };
 

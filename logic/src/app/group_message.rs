@@ -18,7 +18,7 @@ use crate::{
         message::{Delivery, GroupDelivery, Message, Receiver, check_command},
     },
     error::Error,
-    store::{batch::Work, group_work::GroupWork},
+    store::{group_work::GroupWork, work::Work},
 };
 
 impl App {

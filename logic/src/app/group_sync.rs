@@ -15,8 +15,8 @@ use crate::{
     domain::group_change::GroupRefusal,
     error::Error,
     store::{
-        batch::{GroupAck, Work},
         group::Timeline,
+        work::{GroupAck, Work},
         writer::Pending,
     },
 };

@@ -13,7 +13,7 @@ use crate::{
         message::{Delivery, Message, Receiver, check_command},
     },
     error::Error,
-    store::batch::{Post, Work},
+    store::work::{Post, Work},
 };
 
 impl App {

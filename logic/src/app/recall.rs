@@ -8,7 +8,7 @@ use crate::{
     error::Error,
     store::{
         StoreError,
-        batch::{Outcome, Post, Work},
+        work::{Outcome, Post, Work},
     },
 };
 

@@ -25,7 +25,7 @@ use crate::{
     metrics as names,
     store::{
         StoreError,
-        batch::{Outcome, Post, Work},
+        work::{Outcome, Post, Work},
         writer::Pending,
     },
 };

@@ -12,7 +12,7 @@ use crate::{
     error::Error,
     store::{
         StoreError,
-        batch::{Ack, Outcome, Work},
+        work::{Ack, Outcome, Work},
         writer::Pending,
     },
 };

@@ -11,15 +11,17 @@ use std::{
 use sqlx::{AnyConnection, Row as _};
 
 use super::{
+    acks::{ack_outcome, add_acks, add_group_acks, newest_seqs},
     dialect::Sql,
     from_sql,
-    group_work::{GroupPost, GroupWork, HeldGroups},
+    group_work::{GroupPost, HeldGroups},
     recall,
     script::Script,
     statement::MultiRow,
+    work::{Key, Outcome, Post, Work, group_ids},
 };
 use crate::domain::{
-    group_change::{GroupAction, GroupRefusal},
+    group_change::GroupRefusal,
     message::{Delivery, GroupDelivery, Message, Receiver, Sent},
 };
 
@@ -45,82 +47,9 @@ const INSERT_SENT: MultiRow = MultiRow {
     row: "(?,?,?,?,?)",
     tail: "",
 };
-const NEWEST_SEQS: MultiRow =
+/// Reads counters.
+pub(super) const NEWEST_SEQS: MultiRow =
     MultiRow { head: "SELECT user_id, seq FROM inbox WHERE user_id IN (", row: "?", tail: ")" };
-
-/// What one request wants written.
-#[derive(Debug)]
-pub enum Work {
-    /// Store a message in inboxes.
-    Post(Post),
-    /// Note how far a device has read.
-    Ack(Ack),
-    /// Recall a stored message: `message` is what is left of it, `user_ids` are those whose inboxes hold it (nobody's where it
-    /// is in the timeline of a large group alone). Nothing where it is recalled already, or gone.
-    Recall(Post),
-    /// Send to a group, or change it.
-    Group(Box<GroupWork>),
-    /// Note how far a user has read in large groups.
-    GroupAcks(Vec<GroupAck>),
-}
-
-/// A message for the inboxes of its receivers.
-#[derive(Debug, Clone)]
-pub struct Post {
-    /// What is said.
-    pub message: Message,
-    /// To whom; no user twice. A sender is among them, and first.
-    pub user_ids: Vec<u64>,
-    /// The two sides of a conversation, sender first, where it is part of one: each finds it under the other's name.
-    pub conversation: Option<(u64, u64)>,
-    /// The client's key of a send; none for a push of a service.
-    pub client_msg_id: Option<String>,
-    /// The device that sent it and needs no copy; 0 for none.
-    pub origin_device_id: u64,
-    /// For the logs.
-    pub request_id: String,
-}
-
-/// How far a device has read.
-#[derive(Debug, Clone, Copy)]
-pub struct Ack {
-    /// Whose inbox.
-    pub user_id: u64,
-    /// Which device.
-    pub device_id: u64,
-    /// Up to here.
-    pub seq: u64,
-}
-
-/// How far a user has read in a large group; at most its newest seq, which whoever submits it has seen.
-#[derive(Debug, Clone, Copy)]
-pub struct GroupAck {
-    /// Who.
-    pub user_id: u64,
-    /// Where.
-    pub group_id: u64,
-    /// Up to here.
-    pub seq: u64,
-}
-
-/// What became of one request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
-    /// The message is in the inboxes, now or since an earlier send with its key. `seq` is that of the first receiver; in a
-    /// large group that of the group. Of a change of a group it is the first notice.
-    Posted(Sent),
-    /// The group was left as it is.
-    Refused(GroupRefusal),
-    /// The ack is noted.
-    Acked,
-    /// The message is recalled, now or since an earlier request.
-    Recalled,
-    /// The ack is beyond the newest seq of the inbox and was not noted.
-    AckBeyond {
-        /// That newest seq.
-        newest_seq: u64,
-    },
-}
 
 /// What a transaction did, once it is committed.
 #[derive(Debug)]
@@ -129,67 +58,6 @@ pub(super) struct Written {
     pub outcomes: Vec<Outcome>,
     /// What may leave for the devices, in order.
     pub deliveries: Vec<Delivery>,
-}
-
-/// Somebody whose requests have to stay in order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Concern {
-    /// A user.
-    User(u64),
-    /// A group.
-    Group(u64),
-}
-
-impl Work {
-    /// Adds whom it concerns, as far as can be told without looking: the members of a group that gets a message are not
-    /// among them, but whoever sends it is.
-    pub(super) fn add_concerns(&self, concerns: &mut Vec<Concern>) {
-        let user = |&user_id: &u64| Concern::User(user_id);
-        match self {
-            Self::Post(post) => concerns.extend(post.user_ids.iter().map(user)),
-            Self::Recall(post) => {
-                concerns.extend(post.user_ids.iter().map(user));
-                concerns.extend(post.timeline_alone().map(Concern::Group));
-            }
-            Self::Ack(ack) => concerns.push(Concern::User(ack.user_id)),
-            Self::GroupAcks(acks) => concerns.extend(acks.iter().map(|ack| Concern::User(ack.user_id)).next()),
-            Self::Group(work) => {
-                concerns.push(Concern::Group(work.group_id));
-                concerns.extend(work.actor.iter().map(user));
-            }
-        }
-    }
-
-    /// Inbox rows that it may write.
-    pub(super) fn rows(&self) -> usize {
-        match self {
-            Self::Post(post) | Self::Recall(post) => post.user_ids.len().max(1),
-            Self::Group(work) => work.rows(),
-            Self::Ack(_) => 1,
-            Self::GroupAcks(acks) => acks.len(),
-        }
-    }
-
-    /// Memory that it holds while it waits.
-    pub(super) fn bytes(&self) -> usize {
-        match self {
-            Self::Post(post) | Self::Recall(post) => {
-                size_of::<Self>() + post.message.content.len() + post.user_ids.len() * size_of::<u64>()
-            }
-            Self::Group(work) => size_of::<Self>() + work.bytes(),
-            Self::Ack(_) => size_of::<Self>(),
-            Self::GroupAcks(acks) => size_of::<Self>() + acks.len() * size_of::<GroupAck>(),
-        }
-    }
-
-    fn key(&self) -> Option<Key<'_>> {
-        let (message, client_msg_id) = match self {
-            Self::Post(post) => (&post.message, post.client_msg_id.as_deref()?),
-            Self::Group(work) => (work.messages.first()?, work.client_msg_id.as_deref()?),
-            _ => return None,
-        };
-        Some((message.sender_id, client_msg_id))
-    }
 }
 
 /// A transaction in which everything is decided and numbered: it holds the groups and the counters of the users concerned.
@@ -276,7 +144,8 @@ struct Plan<'a> {
     keys: HashMap<Key<'a>, usize>,
 }
 
-type Key<'a> = (u64, &'a str);
+/// Sends of earlier transactions, by sender and key.
+type KnownSends<'a> = HashMap<(u64, &'a [u8]), Sent>;
 
 impl<'a> Plan<'a> {
     /// Decides about the works in their order: what one does to a group, the next one sees.
@@ -284,9 +153,9 @@ impl<'a> Plan<'a> {
         connection: &mut AnyConnection,
         groups: &mut HeldGroups,
         works: &[&'a Work],
-        known: &HashMap<(u64, String), Sent>,
+        known: &HashMap<(u64, Vec<u8>), Sent>,
     ) -> Result<Self, sqlx::Error> {
-        let known: HashMap<Key<'_>, Sent> = known.iter().map(|(key, sent)| ((key.0, key.1.as_str()), *sent)).collect();
+        let known: KnownSends<'_> = known.iter().map(|(key, sent)| ((key.0, &key.1[..]), *sent)).collect();
         let mut plan = Self::default();
         for work in works {
             let decision = match plan.earlier(work, &known) {
@@ -298,9 +167,9 @@ impl<'a> Plan<'a> {
         Ok(plan)
     }
 
-    fn earlier(&self, work: &Work, known: &HashMap<Key<'_>, Sent>) -> Option<Decision> {
+    fn earlier(&self, work: &Work, known: &KnownSends<'_>) -> Option<Decision> {
         let key = work.key()?;
-        let known = known.get(&key).map(|&sent| Decision::Known(sent));
+        let known = known.get(&(key.0, key.1.as_bytes())).map(|&sent| Decision::Known(sent));
         known.or_else(|| self.keys.get(&key).map(|&index| Decision::Repeated(index)))
     }
 
@@ -330,37 +199,6 @@ impl From<GroupPost> for Fresh<'_> {
     }
 }
 
-impl Post {
-    fn key(&self) -> Option<Key<'_>> {
-        self.client_msg_id.as_deref().map(|client_msg_id| (self.message.sender_id, client_msg_id))
-    }
-
-    /// The large group of a message that is in no inbox.
-    pub(super) fn timeline_alone(&self) -> Option<u64> {
-        (self.user_ids.is_empty() && self.message.group_id != 0).then_some(self.message.group_id)
-    }
-
-    /// Under whose name a receiver finds the message again.
-    fn peer_of(&self, user_id: u64) -> Option<u64> {
-        let (from, to) = self.conversation?;
-        match user_id {
-            user_id if user_id == from => Some(to),
-            user_id if user_id == to => Some(from),
-            _ => None,
-        }
-    }
-}
-
-/// The groups that have to be there already.
-pub(super) fn group_ids(works: &[&Work]) -> Vec<u64> {
-    let group_id = |work: &&Work| match work {
-        Work::Group(work) if !matches!(work.action, GroupAction::Create { .. }) => Some(work.group_id),
-        Work::Recall(post) => post.timeline_alone(),
-        _ => None,
-    };
-    works.iter().filter_map(group_id).collect()
-}
-
 /// A post whose receivers have their seqs.
 struct NumberedPost<'a> {
     post: Cow<'a, Post>,
@@ -388,7 +226,7 @@ async fn find_sent(
     connection: &mut AnyConnection,
     sql: &Sql,
     works: &[&Work],
-) -> Result<HashMap<(u64, String), Sent>, sqlx::Error> {
+) -> Result<HashMap<(u64, Vec<u8>), Sent>, sqlx::Error> {
     let keys: Vec<Key<'_>> = works.iter().filter_map(|work| work.key()).collect();
     let mut script = Script::new(sql.sends_text);
     script.add(sql.find_sent, &keys, |row, key| row.id(key.0).text(key.1));
@@ -497,59 +335,4 @@ fn add_places_and_keys(script: &mut Script, posts: &[NumberedPost<'_>]) {
     script.add(INSERT_SENT, &keyed, |row, ((sender_id, client_msg_id), sent)| {
         row.id(*sender_id).text(client_msg_id).id(sent.message_id).id(sent.seq).number(sent.created_at_ms)
     });
-}
-
-/// Of the users who acked something.
-async fn newest_seqs(
-    connection: &mut AnyConnection,
-    sql: &Sql,
-    works: &[&Work],
-) -> Result<HashMap<u64, u64>, sqlx::Error> {
-    let user_id = |work: &&Work| match work {
-        Work::Ack(ack) => Some(ack.user_id),
-        _ => None,
-    };
-    let mut user_ids: Vec<u64> = works.iter().filter_map(user_id).collect();
-    user_ids.sort_unstable();
-    user_ids.dedup();
-    let mut script = Script::new(sql.sends_text);
-    script.add(NEWEST_SEQS, &user_ids, |row, user_id| row.id(*user_id));
-    let rows = script.fetch(connection).await?;
-    rows.iter().map(|row| Ok((from_sql(row.try_get(0)?), from_sql(row.try_get(1)?)))).collect()
-}
-
-/// Notes the acks that are not beyond their inbox.
-fn add_acks(script: &mut Script, sql: &Sql, works: &[&Work], newest_seqs: &HashMap<u64, u64>) {
-    let mut acks: BTreeMap<(u64, u64), u64> = BTreeMap::new();
-    for work in works {
-        if let Work::Ack(ack) = work
-            && ack_outcome(ack, newest_seqs) == Outcome::Acked
-        {
-            let seq = acks.entry((ack.user_id, ack.device_id)).or_default();
-            *seq = ack.seq.max(*seq);
-        }
-    }
-    let rows: Vec<_> = acks.into_iter().collect();
-    script.add(sql.raise_acks, &rows, |row, ((user_id, device_id), seq)| row.id(*user_id).id(*device_id).id(*seq));
-}
-
-fn add_group_acks(script: &mut Script, sql: &Sql, works: &[&Work]) {
-    let mut cursors: BTreeMap<(u64, u64), u64> = BTreeMap::new();
-    for work in works {
-        let Work::GroupAcks(acks) = work else { continue };
-        for ack in acks {
-            let seq = cursors.entry((ack.user_id, ack.group_id)).or_default();
-            *seq = ack.seq.max(*seq);
-        }
-    }
-    let rows: Vec<_> = cursors.into_iter().collect();
-    script
-        .add(sql.raise_group_cursors, &rows, |row, ((user_id, group_id), seq)| row.id(*user_id).id(*group_id).id(*seq));
-}
-
-fn ack_outcome(ack: &Ack, newest_seqs: &HashMap<u64, u64>) -> Outcome {
-    match newest_seqs.get(&ack.user_id).copied().unwrap_or(0) {
-        newest_seq if ack.seq > newest_seq => Outcome::AckBeyond { newest_seq },
-        _ => Outcome::Acked,
-    }
 }

@@ -15,7 +15,7 @@ pub(super) struct Sql {
     pub bump_returns: bool,
     /// Raises acks (`user_id, device_id, seq` per row).
     pub raise_acks: MultiRow,
-    /// Finds sends by key (`sender_id, client_msg_id` per row).
+    /// Finds sends by key (`sender_id, client_msg_id` per row). Keys come back as bytes, whatever a connection takes for text.
     pub find_sent: MultiRow,
     /// Deletes some sends (`created_at_ms` before, how many at most).
     pub purge_sent: &'static str,
@@ -65,7 +65,7 @@ static SQLITE: Sql = Sql {
         tail: ") ORDER BY id",
     },
     find_sent: MultiRow {
-        head: "SELECT sender_id, client_msg_id, message_id, seq, created_at_ms FROM sent \
+        head: "SELECT sender_id, CAST(client_msg_id AS BLOB), message_id, seq, created_at_ms FROM sent \
                WHERE (sender_id, client_msg_id) IN (SELECT * FROM (VALUES ",
         row: "(?,?)",
         // A bare list of VALUES would make SQLite read the whole table.
@@ -110,7 +110,7 @@ static MYSQL: Sql = Sql {
         tail: ") ORDER BY id FOR UPDATE",
     },
     find_sent: MultiRow {
-        head: "SELECT sender_id, CONVERT(client_msg_id USING utf8mb4), message_id, seq, created_at_ms FROM sent \
+        head: "SELECT sender_id, client_msg_id, message_id, seq, created_at_ms FROM sent \
                WHERE (sender_id, client_msg_id) IN (",
         row: "(?,?)",
         tail: ")",

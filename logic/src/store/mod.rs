@@ -4,11 +4,13 @@
 //! which commits whatever waits for it in one transaction; the few other writes take a connection of the writer pool for
 //! a moment. What differs between SQL dialects stands in [`dialect`] and nowhere else.
 
-pub mod batch;
+mod acks;
+mod batch;
 pub mod device;
 mod dialect;
 pub mod group;
 pub mod group_work;
+mod held_group;
 pub mod inbox;
 pub mod lookup;
 mod queue;
@@ -20,6 +22,7 @@ mod script;
 pub mod sent;
 mod statement;
 mod turns;
+pub mod work;
 pub mod writer;
 
 use gim_config::sql::{self, Database, Dialect};

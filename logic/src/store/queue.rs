@@ -17,7 +17,7 @@ use tracing::Span;
 
 use super::{
     StoreError,
-    batch::{Concern, Outcome, Work},
+    work::{Concern, Outcome, Work},
 };
 use crate::{metrics as names, settings::InboxSettings};
 
@@ -180,7 +180,7 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::batch::Ack;
+    use crate::store::work::Ack;
 
     fn queue(batch_rows_max: usize) -> Queue {
         Queue::new(InboxSettings { batch_rows_max, ..InboxSettings::default() })

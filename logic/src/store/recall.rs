@@ -11,9 +11,9 @@ use sqlx::{AnyConnection, Row as _};
 
 use super::{
     StoreError,
-    batch::{Post, Work},
     inbox::read_message,
     to_sql,
+    work::{Post, Work},
 };
 use crate::domain::message::Message;
 

@@ -4,7 +4,7 @@
 //! one parse, however many rows and statements there are; prepared statements would come in pieces of fixed sizes, each a
 //! round trip of its own. SQLite has no round trips and gets prepared statements. Literals are numbers and hexadecimal
 //! digits only, so that nothing in them can be mistaken for SQL. Always holds: the statements run in the order in which
-//! they were added; no text is much longer than [`TEXT_BYTES_MAX`], which servers of any setting take.
+//! they were added; no text is longer than [`TEXT_BYTES_MAX`] and one row of a message.
 
 use std::fmt::Write as _;
 
@@ -15,8 +15,9 @@ use super::{
     to_sql,
 };
 
-/// A text is sent, and the next one begun, beyond so many bytes. (MySQL takes 16 MiB and more, if nobody changed it.)
-const TEXT_BYTES_MAX: usize = 1 << 20;
+/// A text is sent, and the next one begun, beyond so many bytes. With the largest content of the default settings it stays
+/// below 1 MiB, the smallest `max_allowed_packet` in use; a server closes the connection that sends it more.
+const TEXT_BYTES_MAX: usize = 1 << 19;
 
 /// Rows in one statement of a text. MariaDB makes a subquery of lists of a thousand values, which is slower.
 const TEXT_ROWS_MAX: usize = 512;

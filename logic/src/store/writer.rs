@@ -19,10 +19,11 @@ use tracing::Span;
 
 use super::{
     StoreError,
-    batch::{self, Outcome, Work, Written},
+    batch::{self, Written},
     dialect::{self, Sql},
     queue::{Job, Queue},
     turns::{Turn, Turns},
+    work::{Outcome, Work},
 };
 use crate::{domain::message::Delivery, metrics as names, settings::InboxSettings};
 

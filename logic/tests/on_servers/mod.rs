@@ -1,6 +1,7 @@
 //! What only several logic nodes, Redis and MariaDB can get into.
 
 mod nodes;
+mod packets;
 mod races;
 
 use gim_config::testing::{PrivateServer, Proxy};

@@ -1,0 +1,72 @@
+//! How far devices and users have read: the part of a transaction that notes it.
+//!
+//! Always holds: what is noted only rises, and never beyond the inbox.
+
+use std::collections::{BTreeMap, HashMap};
+
+use sqlx::{AnyConnection, Row as _};
+
+use super::{
+    batch::NEWEST_SEQS,
+    dialect::Sql,
+    from_sql,
+    script::Script,
+    work::{Ack, Outcome, Work},
+};
+
+/// The newest seqs of the users who acked something.
+pub(super) async fn newest_seqs(
+    connection: &mut AnyConnection,
+    sql: &Sql,
+    works: &[&Work],
+) -> Result<HashMap<u64, u64>, sqlx::Error> {
+    let user_id = |work: &&Work| match work {
+        Work::Ack(ack) => Some(ack.user_id),
+        _ => None,
+    };
+    let mut user_ids: Vec<u64> = works.iter().filter_map(user_id).collect();
+    user_ids.sort_unstable();
+    user_ids.dedup();
+    let mut script = Script::new(sql.sends_text);
+    script.add(NEWEST_SEQS, &user_ids, |row, user_id| row.id(*user_id));
+    let rows = script.fetch(connection).await?;
+    rows.iter().map(|row| Ok((from_sql(row.try_get(0)?), from_sql(row.try_get(1)?)))).collect()
+}
+
+/// Notes the acks that are not beyond their inbox.
+pub(super) fn add_acks(script: &mut Script, sql: &Sql, works: &[&Work], newest_seqs: &HashMap<u64, u64>) {
+    let mut acks: BTreeMap<(u64, u64), u64> = BTreeMap::new();
+    for work in works {
+        if let Work::Ack(ack) = work
+            && ack_outcome(ack, newest_seqs) == Outcome::Acked
+        {
+            let seq = acks.entry((ack.user_id, ack.device_id)).or_default();
+            *seq = ack.seq.max(*seq);
+        }
+    }
+    let rows: Vec<_> = acks.into_iter().collect();
+    script.add(sql.raise_acks, &rows, |row, ((user_id, device_id), seq)| row.id(*user_id).id(*device_id).id(*seq));
+}
+
+/// Notes how far users read in large groups.
+pub(super) fn add_group_acks(script: &mut Script, sql: &Sql, works: &[&Work]) {
+    let mut cursors: BTreeMap<(u64, u64), u64> = BTreeMap::new();
+    for work in works {
+        let Work::GroupAcks(acks) = work else { continue };
+        for ack in acks {
+            let seq = cursors.entry((ack.user_id, ack.group_id)).or_default();
+            *seq = ack.seq.max(*seq);
+        }
+    }
+    let rows: Vec<_> = cursors.into_iter().collect();
+    script
+        .add(sql.raise_group_cursors, &rows, |row, ((user_id, group_id), seq)| row.id(*user_id).id(*group_id).id(*seq));
+}
+
+/// What becomes of an ack.
+pub(super) fn ack_outcome(ack: &Ack, newest_seqs: &HashMap<u64, u64>) -> Outcome {
+    match newest_seqs.get(&ack.user_id).copied().unwrap_or(0) {
+        newest_seq if ack.seq > newest_seq => Outcome::AckBeyond { newest_seq },
+        _ => Outcome::Acked,
+    }
+}

@@ -1,0 +1,204 @@
+//! The inbox writer and the repositories.
+
+mod hostile;
+mod mixture;
+mod numbering;
+mod repositories;
+mod retention;
+mod upgrade;
+mod writer;
+
+use std::{sync::Arc, time::Duration};
+
+use gim_config::sql::{Database, DatabaseSettings};
+use gim_logic::{
+    domain::{
+        clock,
+        group::{Kind, Member, Profile},
+        group_change::{GroupAction, MemberLimits},
+        message::{Delivery, Message, Sent},
+        message_id::MessageIds,
+    },
+    settings::InboxSettings,
+    store::{
+        self, Store, StoreError,
+        group_work::GroupWork,
+        work::{Ack, Outcome, Post, Work},
+        writer::{Pending, Writer},
+    },
+};
+use sqlx::{AnyConnection, Connection as _, Executor as _};
+use tempfile::TempDir;
+use tokio::{sync::mpsc, task::JoinHandle};
+
+use crate::support::backend;
+
+const DEADLINE: Duration = Duration::from_secs(20);
+
+pub struct Bench {
+    data: TempDir,
+    pub database: DatabaseSettings,
+    pub store: Store,
+    writer: Writer,
+    task: JoinHandle<()>,
+    committed: mpsc::Receiver<Vec<Delivery>>,
+    ids: Arc<MessageIds>,
+}
+
+pub async fn bench() -> Bench {
+    bench_with(InboxSettings::default()).await
+}
+
+async fn bench_with(settings: InboxSettings) -> Bench {
+    start(tempfile::tempdir().unwrap(), backend::database(), settings).await
+}
+
+async fn start(data: TempDir, database: DatabaseSettings, settings: InboxSettings) -> Bench {
+    start_node(1, data, database, settings).await
+}
+
+/// The writer of one node among several on a database.
+pub async fn start_node(number: u16, data: TempDir, database: DatabaseSettings, settings: InboxSettings) -> Bench {
+    let opened = Database::open(&database, data.path(), "logic.db", &store::MIGRATIONS).await;
+    let store = Store::new(opened.unwrap());
+    let (deliveries, committed) = mpsc::channel(10_000);
+    let (writer, task) = Writer::start(&store.database, &settings, deliveries);
+    let newest_id = store.inboxes.newest_message_id().await.unwrap();
+    Bench { data, database, store, writer, task, committed, ids: Arc::new(MessageIds::new(number, newest_id)) }
+}
+
+/// Another process that holds a lock which the writer needs.
+pub struct Held(pub AnyConnection);
+
+impl Held {
+    pub async fn release(mut self) {
+        self.0.execute("ROLLBACK").await.unwrap();
+    }
+}
+
+impl Bench {
+    /// Holds up whoever writes to the inbox of `user_id` (on SQLite, whoever writes), until released.
+    pub async fn hold_up(&self, user_id: u64) -> Held {
+        let is_embedded = self.database.url.is_empty();
+        let file = format!("sqlite:{}", self.data.path().join("logic.db").display());
+        let url = if is_embedded { &file } else { &self.database.url };
+        let mut connection = AnyConnection::connect(url).await.unwrap();
+        if is_embedded {
+            connection.execute("BEGIN IMMEDIATE").await.unwrap();
+        } else {
+            connection.execute("BEGIN").await.unwrap();
+            let lock = "INSERT INTO inbox (user_id, seq) VALUES (?, 0) ON DUPLICATE KEY UPDATE seq = seq";
+            sqlx::query(lock).bind(user_id.cast_signed()).execute(&mut connection).await.unwrap();
+        }
+        Held(connection)
+    }
+
+    /// Takes work on until it is refused; returns what was taken on, and the refusal.
+    async fn fill(&self, work: impl Fn() -> Work) -> (Vec<Pending>, StoreError) {
+        let mut pending = Vec::new();
+        loop {
+            match self.writer.submit(work()) {
+                Ok(taken) => pending.push(taken),
+                Err(error) => return (pending, error),
+            }
+            tokio::task::yield_now().await;
+            assert!(pending.len() < 100);
+        }
+    }
+
+    /// Stops everything, as a clean stop of the service does, and starts again on the same data.
+    async fn restart(self) -> Bench {
+        self.writer.close();
+        self.task.await.unwrap();
+        self.store.database.close().await;
+        start(self.data, self.database, InboxSettings::default()).await
+    }
+
+    pub fn submit_push(&self, user_ids: &[u64]) -> Pending {
+        self.writer.submit(Work::Post(post(&self.ids, 0, user_ids, None))).unwrap()
+    }
+
+    /// Sends from 7 to 8.
+    pub fn submit_content(&self, content: &[u8], key: &str) -> Pending {
+        let mut post = post(&self.ids, 7, &[7, 8], Some(key));
+        post.message.content = content.to_vec().into();
+        self.writer.submit(Work::Post(post)).unwrap()
+    }
+
+    pub async fn push(&self, user_ids: &[u64]) -> Sent {
+        sent(self.submit_push(user_ids)).await
+    }
+
+    pub fn submit_send(&self, sender_id: u64, to: u64, key: &str) -> Pending {
+        let post = post(&self.ids, sender_id, &[sender_id, to], Some(key));
+        self.writer.submit(Work::Post(post)).unwrap()
+    }
+
+    /// A new group, as a service makes it.
+    async fn make_group(&self, kind: Kind, profile: Profile, members: Vec<Member>) -> u64 {
+        let group_id = self.ids.next_id();
+        let action = GroupAction::Create { kind, profile, members };
+        sent(self.submit_group_work(group_id, None, action, None)).await;
+        group_id
+    }
+
+    fn submit_to_group(&self, sender_id: u64, group_id: u64, key: &str) -> Pending {
+        self.submit_group_work(group_id, Some(sender_id), GroupAction::Send, Some(key))
+    }
+
+    fn submit_group_work(&self, group_id: u64, actor: Option<u64>, action: GroupAction, key: Option<&str>) -> Pending {
+        let message = Message { group_id, ..post(&self.ids, actor.unwrap_or(0), &[], None).message };
+        let work = GroupWork {
+            group_id,
+            actor,
+            action,
+            messages: vec![message],
+            limits: MemberLimits { normal: 500, large: 1000 },
+            client_msg_id: key.map(str::to_owned),
+            origin_device_id: 0,
+            request_id: String::new(),
+        };
+        self.writer.submit(Work::Group(Box::new(work))).unwrap()
+    }
+
+    async fn ack(&self, user_id: u64, device_id: u64, seq: u64) -> Outcome {
+        let pending = self.writer.submit(Work::Ack(Ack { user_id, device_id, seq })).unwrap();
+        pending.committed().await.unwrap()
+    }
+
+    pub async fn seqs(&self, user_id: u64) -> Vec<u64> {
+        let page = self.store.inboxes.page(user_id, 0, 100_000).await.unwrap();
+        page.into_iter().map(|(seq, _)| seq).collect()
+    }
+}
+
+/// A member who is called nothing.
+fn member(user_id: u64, is_admin: bool) -> Member {
+    Member { user_id, is_admin, status: 0, nickname: String::new(), extra: String::new() }
+}
+
+fn post(ids: &MessageIds, sender_id: u64, user_ids: &[u64], key: Option<&str>) -> Post {
+    Post {
+        message: Message {
+            id: ids.next_id(),
+            command: 1,
+            content: b"hello"[..].into(),
+            sender_id,
+            created_at_ms: clock::now_ms(),
+            status: 0,
+            group_id: 0,
+        },
+        user_ids: user_ids.to_vec(),
+        conversation: key.and_then(|_| Some((sender_id, *user_ids.last()?))),
+        client_msg_id: key.map(str::to_owned),
+        origin_device_id: 0,
+        request_id: String::new(),
+    }
+}
+
+pub async fn sent(pending: Pending) -> Sent {
+    match pending.committed().await.unwrap() {
+        Outcome::Posted(sent) => sent,
+        other => panic!("{other:?}"),
+    }
+}
