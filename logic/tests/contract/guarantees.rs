@@ -9,9 +9,11 @@ use std::{
 };
 
 use gim_proto::{
+    connect::{Message, SendRequest, send_request::Target},
     logic::{SyncRequest, down_item::Item},
     metadata,
 };
+use prost::Message as _;
 
 use crate::support::{Server, conn::Conn, server, soon};
 
@@ -132,4 +134,34 @@ async fn a_push_that_overtakes_a_sync_shows_that_something_before_it_is_missing(
     let Item::Push(push) = conn.next().await else { panic!("no push") };
     assert_eq!((push.targets[0].seq, push.targets[0].prev_seq), (4, 3));
     assert_eq!(sync_all(&server, 7, 0).await, [1, 2, 3, 4]);
+}
+
+#[tokio::test]
+async fn a_synced_message_says_when_it_was_sent_and_not_when_it_is_synced() {
+    let server = server().await;
+    let mut conn = Conn::attach(&server, "conn-1", 1).await;
+    conn.sign_in(8, 80, 800).await;
+    let request = SendRequest {
+        target: Some(Target::UserId(8)),
+        content: b"hi"[..].into(),
+        client_msg_id: "a".into(),
+        ..SendRequest::default()
+    };
+    let sent = server.message_ext().send(metadata::signed(request, 7, 70, "token-7")).await.unwrap().into_inner();
+    let Item::Push(push) = conn.next().await else { panic!("no push") };
+    let live = Message::decode(push.message).unwrap();
+    let server = server.restart().await;
+    let later = async {
+        while gim_logic::domain::clock::now_ms() < sent.created_at_ms + 1_100 {
+            tokio::task::yield_now().await;
+        }
+    };
+    soon(later).await;
+    for user_id in [7, 8] {
+        let signed = metadata::signed(SyncRequest::default(), user_id, user_id * 10, &format!("token-{user_id}"));
+        let synced = server.message_ext().sync(signed).await.unwrap().into_inner().messages;
+        let times = |message: &Message| (message.created_at_ms, message.created_at);
+        assert_eq!(times(&synced[0]), times(&live));
+        assert_eq!(times(&live), (sent.created_at_ms, sent.created_at_ms / 1_000));
+    }
 }

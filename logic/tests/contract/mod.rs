@@ -2,7 +2,9 @@
 //! `servers` on MariaDB and Redis. A test is written once, and says nothing of what it stands on.
 
 mod access;
+mod bad_input;
 mod conversation;
+mod crash;
 mod gateway;
 mod group;
 mod guarantees;

@@ -54,7 +54,8 @@ pub async fn server_with(business: StubBusiness, change: impl FnOnce(&mut LogicS
     start(data, business, settings).await
 }
 
-async fn start(data: TempDir, business: StubBusiness, settings: LogicSettings) -> Server {
+/// Starts a service with these settings, on what is in the folder already.
+pub async fn start(data: TempDir, business: StubBusiness, settings: LogicSettings) -> Server {
     let logic = gim_logic::start(settings.clone()).await.unwrap();
     let address = format!("http://{}", logic.grpc_address());
     let channel = Channel::from_shared(address).unwrap().connect().await.unwrap();
