@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, bail};
 use gim_proto::{
+    CloseReason,
     business::SignInReply,
     client::{Client, ClientError},
     connect::{Message, Packet, PacketCommand, Reply, SendReply, SendRequest, SubscribeRoomRequest},
@@ -29,6 +30,11 @@ impl Device {
     pub fn sign_in(target: &Target, name: &'static str, identity: SignInReply) -> anyhow::Result<Self> {
         let client = connect(target, name, &identity)?;
         Ok(Self { name, identity, client, arrived: Vec::new(), sent_seqs: Vec::new() })
+    }
+
+    /// Signs the same device in once more.
+    pub fn sign_in_again(&self, target: &Target) -> anyhow::Result<Self> {
+        Self::sign_in(target, self.name, self.identity.clone())
     }
 
     pub fn name(&self) -> &'static str {
@@ -81,6 +87,30 @@ impl Device {
     pub fn send(&mut self, request: &SendRequest) -> anyhow::Result<SendReply> {
         let reply = self.client.request(PacketCommand::PcSend as i32, request.encode_to_vec())?;
         self.sent(reply)
+    }
+
+    /// Sends over the long connection, and returns the code of the answer.
+    pub fn try_send(&mut self, request: &SendRequest) -> anyhow::Result<i32> {
+        let reply = self.client.request(PacketCommand::PcSend as i32, request.encode_to_vec())?;
+        let code = reply.code;
+        if code == 0 {
+            self.sent(reply)?;
+        }
+        Ok(code)
+    }
+
+    /// The reason with which the server closes the connection within the deadline; none where it does not.
+    pub fn wait_for_close(&mut self) -> anyhow::Result<Option<CloseReason>> {
+        let deadline = Instant::now() + DEADLINE;
+        while Instant::now() < deadline {
+            match self.client.receive() {
+                Ok(packet) => drop(self.keep(packet)?),
+                Err(ClientError::Closed(notice)) => return Ok(notice.map(|notice| notice.reason())),
+                Err(ClientError::Timeout(_)) => break,
+                Err(error) => return Err(error).with_context(|| format!("connection of {}", self.name)),
+            }
+        }
+        Ok(None)
     }
 
     /// Sends all at once, and only then reads the replies.

@@ -1,16 +1,25 @@
-//! Friends: asked, agreed, listed, and a message between them, all over gRPC of business.
+//! Friends: asked, agreed, listed, a message between them, and one who is blocked, over gRPC of business.
+
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
 
 use gim_proto::{
+    ResultCode,
     business::{
-        AddFriendPush, AgreeAddFriendPush, FriendAddRequest, FriendAgreeRequest, FriendSendMessageRequest,
-        friend_ext_service_client::FriendExtServiceClient,
+        AddFriendPush, AgreeAddFriendPush, FriendAddRequest, FriendAgreeRequest, FriendBlockRequest,
+        FriendSendMessageRequest, friend_ext_service_client::FriendExtServiceClient,
     },
     connect::MessageCommand,
 };
 use prost::Message as _;
 
-use super::{Cast, Device, Stage, signed};
-use crate::report::Checks;
+use super::{Cast, Device, Stage, one_to_one::to_user, signed};
+use crate::{report::Checks, target::DEADLINE};
+
+/// Between two tries whether a block is known everywhere.
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
 pub fn play(stage: &Stage, cast: &mut Cast, checks: &mut Checks) -> anyhow::Result<()> {
     let mut client = FriendExtServiceClient::new(stage.target.business());
@@ -47,7 +56,34 @@ pub fn play(stage: &Stage, cast: &mut Cast, checks: &mut Checks) -> anyhow::Resu
         let command = device.wait_for_id(reply.message_id)?.map(|message| message.command);
         checks.arrives(format!("message to a friend: {} gets command", device.name()), 1, command);
     }
+    block(stage, cast, checks)
+}
+
+fn block(stage: &Stage, cast: &mut Cast, checks: &mut Checks) -> anyhow::Result<()> {
+    let mut client = FriendExtServiceClient::new(stage.target.business());
+    let request = FriendBlockRequest { user_id: cast.bob() };
+    stage.target.call("FriendExtService/Block", client.block(signed(stage, &cast.ada_phone, request)))?;
+    let not_allowed = ResultCode::NotAllowed.number();
+    checks.equal("Ada blocks Bob: code of what he sends", not_allowed, await_code(stage, cast, not_allowed)?);
+    stage.target.call("FriendExtService/Unblock", client.unblock(signed(stage, &cast.ada_phone, request)))?;
+    checks.equal("Ada lets Bob write again: code of what he sends", 0, await_code(stage, cast, 0)?);
+    let answer = cast.ada_phone.send(&to_user(stage, cast.bob(), "you may"))?;
+    let command = cast.bob.wait_for_id(answer.message_id)?.map(|message| message.command);
+    checks.arrives("Ada answers: Bob gets command", 1, command);
     Ok(())
+}
+
+/// Bob sends to Ada until he is answered with this code. A logic node that business did not tell goes by what it knew for a
+/// while.
+fn await_code(stage: &Stage, cast: &mut Cast, expected: i32) -> anyhow::Result<i32> {
+    let deadline = Instant::now() + 2 * DEADLINE;
+    loop {
+        let code = cast.bob.try_send(&to_user(stage, cast.ada(), "may I?"))?;
+        if code == expected || Instant::now() > deadline {
+            return Ok(code);
+        }
+        thread::sleep(POLL_INTERVAL);
+    }
 }
 
 fn friend_ids(

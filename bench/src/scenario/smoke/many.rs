@@ -1,4 +1,4 @@
-//! Many at once: a room, with a late subscriber and one who leaves, and a push to all.
+//! Many at once: a room, with a late subscriber, one who leaves and an urgent push, and a push to all.
 
 use gim_proto::logic::{
     PushRoomRequest, PushToAllRequest, message_int_service_client::MessageIntServiceClient,
@@ -23,7 +23,7 @@ fn room(stage: &Stage, cast: &mut Cast, checks: &mut Checks) -> anyhow::Result<(
     }
     let contents: Vec<_> = (1..=ROOM_MESSAGES).map(|number| stage.content(&format!("in the room {number}"))).collect();
     for content in &contents {
-        push_room(stage, room_id, content)?;
+        push_room(stage, room_push(room_id, content))?;
     }
     let expected: Vec<_> = contents.iter().cloned().zip(1..).collect();
     for device in [&mut cast.ada_phone, &mut cast.bob] {
@@ -35,26 +35,34 @@ fn room(stage: &Stage, cast: &mut Cast, checks: &mut Checks) -> anyhow::Result<(
     check_room(checks, &cast.ada_laptop, "enters late, after seq 4", room_id, &expected[4..]);
 
     checks.equal("Bob leaves the room: code", 0, cast.bob.subscribe(0, 0)?);
+    let urgent = stage.content("in the room at once");
+    let push = PushRoomRequest { is_persist: false, is_priority: true, ..room_push(room_id, &urgent) };
+    push_room(stage, push)?;
     let last = stage.content("in the room without Bob");
-    push_room(stage, room_id, &last)?;
+    push_room(stage, room_push(room_id, &last))?;
     for device in [&mut cast.ada_phone, &mut cast.ada_laptop] {
+        let seq = device.wait_for_content(&urgent)?.map(|message| message.seq);
+        checks.arrives(format!("priority push: {} gets seq", device.name()), ROOM_MESSAGES as u64 + 1, seq);
         let seq = device.wait_for_content(&last)?.map(|message| message.seq);
-        checks.arrives(format!("{} is still in the room: seq", device.name()), ROOM_MESSAGES as u64 + 1, seq);
+        checks.arrives(format!("{} is still in the room: seq", device.name()), ROOM_MESSAGES as u64 + 2, seq);
         device.subscribe(0, 0)?;
     }
     Ok(())
 }
 
-fn push_room(stage: &Stage, room_id: u64, content: &str) -> anyhow::Result<()> {
-    let request = PushRoomRequest {
+fn room_push(room_id: u64, content: &str) -> PushRoomRequest {
+    PushRoomRequest {
         room_id,
         command: PRODUCT_COMMAND,
         content: content.to_owned().into(),
         is_persist: true,
         ..PushRoomRequest::default()
-    };
+    }
+}
+
+fn push_room(stage: &Stage, push: PushRoomRequest) -> anyhow::Result<()> {
     let mut client = RoomIntServiceClient::new(stage.target.logic());
-    stage.target.call("PushRoom", client.push_room(stage.target.internal(request)))
+    stage.target.call("PushRoom", client.push_room(stage.target.internal(push)))
 }
 
 fn check_room(checks: &mut Checks, device: &Device, how: &str, room_id: u64, expected: &[(String, u64)]) {

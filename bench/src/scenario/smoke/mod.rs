@@ -1,12 +1,15 @@
 //! Does every message arrive, once, in order, with the right seq?
 //!
-//! Two new users sign in, one of them on two devices, and go through what a chat does: one-to-one, friends, pushes of a
-//! product, a room, everybody, a device that is away and comes back, groups. Others may use the server meanwhile: users, room and
+//! Two new users sign in, one of them on two devices, and go through what a chat does: one-to-one, history and
+//! recall, friends, pushes of a product, a room, everybody, a device that is away and comes back, groups, the ends of
+//! connections. Others may use the server meanwhile: users, room and
 //! contents are new in each run, and what was not sent by this run is passed over.
 
 mod device;
+mod ends;
 mod friends;
 mod groups;
+mod history;
 mod many;
 mod offline;
 mod one_to_one;
@@ -60,11 +63,13 @@ fn go(arguments: &Arguments, checks: &mut Checks) -> anyhow::Result<()> {
     let mut cast = sign_in(&target, &arguments.code, checks).context("sign-in")?;
     let stage = Stage { target: &target, run: &run };
     one_to_one::play(&stage, &mut cast, checks).context("one-to-one")?;
+    history::play(&stage, &mut cast, checks).context("history and recall")?;
     friends::play(&stage, &mut cast, checks).context("friends")?;
     many::play(&stage, &mut cast, checks).context("room and all")?;
     offline::play(&stage, &mut cast, checks).context("offline")?;
     order::check(&stage, &mut cast, checks).context("order")?;
-    groups::play(&stage, &mut cast, checks).context("groups")
+    groups::play(&stage, &mut cast, checks).context("groups")?;
+    ends::play(&stage, &mut cast, checks).context("ends of connections")
 }
 
 /// What every act needs.
