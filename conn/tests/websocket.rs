@@ -11,7 +11,7 @@ use std::{
 
 use common::{
     Harness, Script, TOKEN, assert_closed_for,
-    web::{Received, WebClient, packet, sign_in_packet, tcp},
+    web::{Received, WebClient, packet, raw, sign_in_packet, tcp},
 };
 use gim_conn::wire::transport::Entrance;
 use gim_proto::{
@@ -26,26 +26,6 @@ const SEND: i32 = PacketCommand::PcSend as i32;
 
 fn web(harness: &Harness) -> SocketAddr {
     harness.address(Entrance::WebSocket)
-}
-
-/// A masked frame with any first byte.
-fn raw(first: u8, payload: &[u8]) -> Vec<u8> {
-    let mut bytes = vec![first];
-    match payload.len() {
-        length @ 0..=125 => bytes.push(0x80 | length as u8),
-        length @ 126..=0xffff => {
-            bytes.push(0x80 | 126);
-            bytes.extend((length as u16).to_be_bytes());
-        }
-        length => {
-            bytes.push(0x80 | 127);
-            bytes.extend((length as u64).to_be_bytes());
-        }
-    }
-    let mask = [1, 2, 3, 4];
-    bytes.extend(mask);
-    bytes.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask));
-    bytes
 }
 
 /// Everything that a plain connection to this address gets for these bytes, until the server ends it.

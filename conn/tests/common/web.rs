@@ -41,6 +41,26 @@ pub fn packet(command: i32, request_id: &str, content: Vec<u8>) -> Packet {
     Packet { request_id: request_id.into(), command, content: content.into(), seq: 0 }
 }
 
+/// A masked frame with any first byte.
+pub fn raw(first: u8, payload: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![first];
+    match payload.len() {
+        length @ 0..=125 => bytes.push(0x80 | length as u8),
+        length @ 126..=0xffff => {
+            bytes.push(0x80 | 126);
+            bytes.extend((length as u16).to_be_bytes());
+        }
+        length => {
+            bytes.push(0x80 | 127);
+            bytes.extend((length as u64).to_be_bytes());
+        }
+    }
+    let mask = [1, 2, 3, 4];
+    bytes.extend(mask);
+    bytes.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask));
+    bytes
+}
+
 impl WebClient<TcpStream> {
     pub fn connect(address: SocketAddr) -> Self {
         Self::open(tcp(address), "/ws")
