@@ -14,9 +14,13 @@ use std::{
 
 use common::{
     Harness, Script, TOKEN,
-    web::{ValueClient, WebClient, packet, sign_in_packet, tcp},
+    web::{ValueClient, WebClient, packet, proxy_header, sign_in_packet, tcp},
 };
-use gim_conn::{ConnSettings, settings::CertificateSettings, wire::transport::Entrance};
+use gim_conn::{
+    ConnSettings,
+    settings::CertificateSettings,
+    wire::{networks::Networks, transport::Entrance},
+};
 use gim_proto::connect::{Message, PacketCommand, Reply};
 use prost::Message as _;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
@@ -152,6 +156,54 @@ fn the_certificate_is_that_of_the_name_that_was_asked_for() {
     assert_eq!(serial_of(&chat), in_file(&authority.path("chat.pem")));
     let other = sign_in(&harness, &config, "eu.other.test", 3);
     assert_eq!(serial_of(&other), in_file(&authority.path("other.pem")));
+}
+
+#[test]
+fn who_asks_for_no_name_or_for_an_unknown_one_is_shown_the_first_certificate() {
+    let authority = Authority::new();
+    let certificates = vec![authority.issue("address", "127.0.0.1"), authority.issue("other", "other.test")];
+    let harness = Harness::start_with(Script::Obliging, |settings| settings.tls.certificates = certificates);
+    let config = Arc::new(authority.client("gim"));
+    // An address is no name that a client could ask for.
+    let nameless = sign_in(&harness, &config, "127.0.0.1", 2);
+    assert_eq!(serial_of(&nameless), in_file(&authority.path("address.pem")));
+    let mut unknown = connect(&harness, Entrance::Tls, &config, "nobody.test");
+    let refused = unknown.write_all(b"never").unwrap_err().to_string();
+    assert!(refused.contains("nobody.test") && refused.contains("127.0.0.1"), "{refused}");
+}
+
+#[test]
+fn the_header_of_a_proxy_comes_before_tls_however_it_is_cut() {
+    let authority = Authority::new();
+    let change = with_tls(&authority);
+    let harness = Harness::start_with(Script::Obliging, |settings| {
+        change(settings);
+        settings.proxies = Networks::new(vec!["127.0.0.0/8".parse().unwrap()]);
+    });
+    let config = Arc::new(authority.client("gim"));
+    for (device_id, piece_bytes) in [(1, 1), (2, 7), (3, 28), (4, 100), (5, 4096)] {
+        let client_addr = format!("203.0.113.9:{device_id}");
+        let mut stream = connect(&harness, Entrance::Tls, &config, "chat.test");
+        let mut bytes = proxy_header(&client_addr);
+        stream.conn.write_tls(&mut bytes).unwrap();
+        for piece in bytes.chunks(piece_bytes) {
+            stream.sock.write_all(piece).unwrap();
+        }
+        let mut client = ValueClient(stream);
+        assert_eq!(client.sign_in(1, device_id).code, 0);
+        assert_eq!(harness.logic.next_sign_in().client_addr, client_addr);
+    }
+}
+
+#[test]
+fn the_header_of_a_proxy_that_is_not_listed_is_no_tls() {
+    let authority = Authority::new();
+    let harness = Harness::start_with(Script::Obliging, with_tls(&authority));
+    let mut stream = tcp(harness.address(Entrance::Tls));
+    stream.write_all(&proxy_header("203.0.113.9:1")).unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    assert_eq!(answer.first(), Some(&0x15), "an alert: {answer:02x?}");
 }
 
 #[test]

@@ -11,7 +11,7 @@ use std::{
 
 use common::{
     Harness, Script, TOKEN, assert_closed_for,
-    web::{Received, WebClient, packet, raw, sign_in_packet, tcp},
+    web::{Received, WebClient, packet, proxy_header, raw, sign_in_packet, tcp},
 };
 use gim_conn::wire::transport::Entrance;
 use gim_proto::{
@@ -325,14 +325,6 @@ fn nobody_else_is_believed() {
     let (_first, status) = open_for(web(&harness), "203.0.113.1");
     assert_eq!(status, 101);
     assert_eq!(status_of(&exchange(web(&harness), b"")), 503, "it is this machine's one connection");
-}
-
-fn proxy_header(client: &str) -> Vec<u8> {
-    use ppp::v2::{Builder, Command, Protocol, Version};
-    let client: SocketAddr = client.parse().unwrap();
-    let server = if client.is_ipv4() { "192.0.2.1:443" } else { "[2001:db8::1]:443" };
-    let addresses: (SocketAddr, SocketAddr) = (client, server.parse().unwrap());
-    Builder::with_addresses(Version::Two | Command::Proxy, Protocol::Stream, addresses).build().unwrap()
 }
 
 #[test]

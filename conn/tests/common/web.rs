@@ -61,6 +61,15 @@ pub fn raw(first: u8, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
+/// PROXY protocol v2: a proxy's word about its client.
+pub fn proxy_header(client: &str) -> Vec<u8> {
+    use ppp::v2::{Builder, Command, Protocol, Version};
+    let client: SocketAddr = client.parse().unwrap();
+    let server = if client.is_ipv4() { "192.0.2.1:443" } else { "[2001:db8::1]:443" };
+    let addresses: (SocketAddr, SocketAddr) = (client, server.parse().unwrap());
+    Builder::with_addresses(Version::Two | Command::Proxy, Protocol::Stream, addresses).build().unwrap()
+}
+
 impl WebClient<TcpStream> {
     pub fn connect(address: SocketAddr) -> Self {
         Self::open(tcp(address), "/ws")
