@@ -42,7 +42,7 @@ fn assert_conversation_is_answered(client: &mut Client) {
 fn a_conversation_cut_at_every_byte_is_answered_the_same() {
     let harness = Harness::start(Script::Obliging);
     let bytes = conversation();
-    for cut in (1..bytes.len()).step_by(7) {
+    for cut in 1..bytes.len() {
         let mut client = harness.connect();
         client.send_raw(&bytes[..cut]).unwrap();
         client.send_raw(&bytes[cut..]).unwrap();

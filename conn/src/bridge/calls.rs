@@ -14,7 +14,7 @@ use tonic::{Request, Response, Status};
 
 use super::reactors::Reactors;
 use crate::{
-    reactor::inbox::Command,
+    reactor::inbox::{Command, ENTRIES_MAX},
     wire::{encoded::Encoded, packet},
 };
 
@@ -55,7 +55,9 @@ impl ConnectIntService for PushCalls {
         let pushes = messages.into_iter().enumerate();
         let pushes = pushes.map(|(index, push)| self.encode(index, push.device_id, push.message));
         let pushes = pushes.collect::<Result<Vec<_>, Status>>()?;
-        reactors.send_all(|| Command::PushToDevices(pushes.clone())).await;
+        for some in pushes.chunks(ENTRIES_MAX) {
+            reactors.send_all(|| Command::PushToDevices(some.to_vec())).await;
+        }
         Ok(Response::new(()))
     }
 }

@@ -23,7 +23,7 @@ use super::{
 use crate::{
     ids::ConnectionId,
     metrics as names,
-    reactor::inbox::{Command, PushItem},
+    reactor::inbox::{Command, ENTRIES_MAX, PushItem},
     wire::{encoded::Encoded, packet},
 };
 
@@ -177,9 +177,11 @@ fn split<T>(reactors: &Reactors, items: impl Iterator<Item = (ConnectionId, T)>)
 }
 
 async fn send_split<T>(reactors: &Reactors, split: Vec<Vec<T>>, command: fn(Vec<T>) -> Command) {
-    for (reactor, list) in split.into_iter().enumerate() {
-        if !list.is_empty() {
+    for (reactor, mut list) in split.into_iter().enumerate() {
+        while !list.is_empty() {
+            let rest = list.split_off(list.len().min(ENTRIES_MAX));
             reactors.send(reactor, command(list)).await;
+            list = rest;
         }
     }
 }

@@ -183,23 +183,30 @@ impl std::ops::IndexMut<usize> for Apps {
 }
 
 impl Reactor {
-    /// Takes commands, the products by turns, until there is none or the budget is used up.
+    /// Takes commands, the products by turns, until there is none or a budget is used up: that of commands, or that of messages
+    /// which they hand to connections.
     pub(super) fn drain_inboxes(&mut self) {
         self.wake.disarm();
         self.apps.rotate();
         self.apps.iter_mut().for_each(|app| app.has_commands = true);
-        let mut left = self.budget.commands;
-        while left > 0 && self.apps.iter_mut().any(|app| app.has_commands) {
+        let (mut left, mut deliveries_left) = (self.budget.commands, self.budget.deliveries);
+        while left > 0 && deliveries_left > 0 && self.apps.iter_mut().any(|app| app.has_commands) {
             for app in self.apps.in_turn() {
-                left -= self.take_commands(app, left.min(COMMANDS_PER_ROUND));
+                left -= self.take_commands(app, left.min(COMMANDS_PER_ROUND), &mut deliveries_left);
             }
         }
     }
 
-    fn take_commands(&mut self, app: usize, count_max: usize) -> usize {
+    fn take_commands(&mut self, app: usize, count_max: usize, deliveries_left: &mut usize) -> usize {
         for count in 0..count_max {
+            if *deliveries_left == 0 {
+                return count;
+            }
             match self.apps[app].inbox.try_recv() {
-                Ok(command) => self.on_command(app, command),
+                Ok(command) => {
+                    *deliveries_left = deliveries_left.saturating_sub(command.deliveries());
+                    self.on_command(app, command);
+                }
                 Err(_) => {
                     self.apps[app].has_commands = false;
                     return count;

@@ -120,6 +120,20 @@ pub enum Command {
     Drain,
 }
 
+/// Most entries of one command: a reactor stops between commands, not within one.
+pub const ENTRIES_MAX: usize = 256;
+
+impl Command {
+    /// How many messages it hands to connections at once.
+    pub(super) fn deliveries(&self) -> usize {
+        match self {
+            Self::Push(items) => items.len(),
+            Self::PushToDevices(pushes) => pushes.len(),
+            _ => 0,
+        }
+    }
+}
+
 /// One message for one connection.
 #[derive(Debug)]
 pub struct PushItem {

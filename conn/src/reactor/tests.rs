@@ -4,6 +4,8 @@ mod allocations;
 mod apps;
 mod closes;
 mod drain;
+mod owners;
+mod slow;
 mod turns;
 
 use std::{
@@ -14,7 +16,10 @@ use std::{
 };
 
 use crossbeam_channel::{Receiver, Sender};
-use gim_proto::connect::{Packet, PacketCommand, SignInRequest};
+use gim_proto::{
+    CloseReason,
+    connect::{Packet, PacketCommand, SignInRequest},
+};
 use mio::Events;
 use prost::Message as _;
 
@@ -255,76 +260,4 @@ fn a_member_behind_by_more_than_the_backlog_of_its_room_misses_the_oldest() {
     bench.tell(Command::PushToRoom { room_id: 5, frame: Encoded::of(b"!"), urgent: true });
     bench.turn();
     assert_eq!(readable(&mut stream), b"\x01!\x013\x014");
-}
-
-#[test]
-fn a_member_who_does_not_read_costs_neither_a_write_nor_a_turn_per_push() {
-    const PUSHES: u64 = 50;
-    let mut bench = Bench::new(|_| {});
-    let (_stuck, stuck_id) = bench.sign_in(1);
-    let (mut reader, reader_id) = bench.sign_in(2);
-    for connection in [stuck_id, reader_id] {
-        bench.tell(Command::Subscribe { connection, room_id: 5, reply: None, retained: vec![] });
-    }
-    let news = Encoded::of(&[7; 16 * 1024]);
-    let is_blocked = |bench: &Bench| bench.reactor.table.peek(stuck_id.slot()).unwrap().flags.write_blocked;
-    bench.turns_until(|bench| {
-        bench.tell(Command::PushToRoom { room_id: 5, frame: news.clone(), urgent: false });
-        readable(&mut reader);
-        is_blocked(bench)
-    });
-    bench.turn();
-    readable(&mut reader);
-
-    for _ in 0..PUSHES {
-        bench.tell(Command::PushToRoom { room_id: 5, frame: news.clone(), urgent: false });
-        bench.turn();
-        assert_eq!(bench.reactor.metrics.published.writes, 1, "the reader's");
-        assert!(!readable(&mut reader).is_empty(), "who reads has it at once");
-        assert!(is_blocked(&bench) && bench.reactor.dirty.is_empty() && bench.reactor.runnable.is_empty());
-        assert!(bench.reactor.patience() > Duration::ZERO, "nothing is left for a turn of its own");
-    }
-    let outbound = bench.reactor.table.peek(stuck_id.slot()).unwrap().outbound.as_ref().unwrap();
-    assert!(outbound.queued_bytes() <= ConnSettings::default().limits.outbound_hard_bytes);
-}
-
-#[test]
-fn a_socket_event_of_a_former_owner_never_reaches_the_next_owner_of_its_slot() {
-    let mut bench = Bench::new(|_| {});
-    let (first, first_id) = bench.sign_in(1);
-    first.shutdown(Shutdown::Both).unwrap();
-    bench.turns_until(|bench| bench.reactor.table.is_empty());
-    let (mut second, second_id) = bench.sign_in(2);
-    assert_eq!(first_id.slot(), second_id.slot(), "the slot and the file descriptor are used again");
-    assert_ne!(first_id.generation(), second_id.generation());
-    for command in [
-        Command::Reply { connection: first_id, frame: Some(Encoded::of(b"late")), room_released: None },
-        Command::Push(vec![PushItem { connection: first_id, seq: 9, frame: Encoded::of(b"late") }]),
-        Command::Close { connection: first_id, reason: gim_proto::CloseReason::CrKicked, message: String::new() },
-    ] {
-        bench.tell(command);
-    }
-    bench.turn();
-    assert_eq!(readable(&mut second), b"");
-    assert_eq!(bench.up(), [UpItem::Gone(first_id)]);
-    assert_eq!(bench.reactor.table.peek(second_id.slot()).unwrap().session.newest_seq(), 0);
-}
-
-#[test]
-fn a_socket_that_fails_in_an_unusual_way_ends_its_connection_and_no_other() {
-    let mut bench = Bench::new(|_| {});
-    let (_broken, broken_id) = bench.sign_in(1);
-    let (mut other, other_id) = bench.sign_in(2);
-    bench.up();
-    for _ in 0..2 {
-        bench.reactor.fail(broken_id.slot(), &std::io::ErrorKind::TimedOut.into());
-    }
-    let identity = Identity { user_id: 1, device_id: 1 };
-    bench.turn();
-    assert_eq!(bench.up(), [UpItem::SignOut { connection: broken_id, identity }], "it ends once");
-    assert_eq!(bench.reactor.table.len(), 1);
-    other.write_all(&frame(PacketCommand::PcHeartbeat, 0)).unwrap();
-    bench.wait_for_input(other_id, 3);
-    bench.turn();
-    assert!(!readable(&mut other).is_empty());
 }

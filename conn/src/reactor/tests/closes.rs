@@ -2,7 +2,7 @@
 
 use std::sync::Mutex;
 
-use gim_proto::{CloseReason, connect::CloseNotice};
+use gim_proto::connect::CloseNotice;
 use metrics_exporter_prometheus::PrometheusBuilder;
 
 use super::*;
@@ -119,6 +119,22 @@ fn every_reason_has_the_goodbye_the_log_level_and_the_metric_of_the_one_table() 
         let others = page.lines().filter(|line| line.starts_with("conn_closed_total{") && !line.ends_with(" 0"));
         assert_eq!(others.count(), 1, "{page}");
     }
+}
+
+#[test]
+fn a_first_frame_that_comes_a_byte_a_second_ends_at_the_sign_in_deadline() {
+    let mut bench = Bench::new(|_| {});
+    let mut slow = bench.connect();
+    // The first eight bytes of a frame of a hundred.
+    for byte in [100, 8, 1, 26, 96, 0, 0, 0] {
+        slow.write_all(&[byte]).unwrap();
+        bench.turn();
+        bench.pass(Duration::from_secs(1));
+    }
+    assert_eq!(bench.reactor.table.len(), 1, "it has two seconds left");
+    bench.pass(Duration::from_secs(3));
+    let read = bench.read_to_end(&mut slow);
+    assert_eq!(goodbye(&read).map(|notice| notice.reason()), Some(CloseReason::CrSignInDeadline));
 }
 
 /// Where the log goes.

@@ -192,3 +192,19 @@ fn every_connection_is_watched_by_the_kernel_as_the_settings_say() {
     assert_eq!(socket.tcp_keepalive_time().unwrap(), Duration::from_secs(77));
     assert_eq!(socket.tcp_user_timeout().unwrap(), Some(Duration::from_millis(12_345)));
 }
+
+#[test]
+fn a_turn_pushes_to_no_more_connections_than_its_budget_of_deliveries_whatever_the_commands() {
+    let mut bench = Bench::new(|settings| settings.turn.deliveries = 20);
+    let (mut stream, connection) = bench.sign_in(1);
+    for _ in 0..6 {
+        let item = || PushItem { connection, seq: 1, frame: Encoded::of(b"!") };
+        bench.tell(Command::Push((0..10).map(|_| item()).collect()));
+    }
+    bench.wake.wake().unwrap();
+    for _ in 0..3 {
+        bench.reactor.turn(&mut bench.events).unwrap();
+        assert_eq!(bench.reactor.metrics.published.frames_out, 20);
+    }
+    assert_eq!(readable(&mut stream), b"\x01!".repeat(60));
+}
