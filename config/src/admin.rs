@@ -10,6 +10,7 @@ use tokio::task::JoinHandle;
 use crate::{
     Readiness,
     listen::{Endpoint, ListenError},
+    logging,
 };
 
 /// How often histograms are folded, so that they stay small when nobody scrapes.
@@ -87,9 +88,14 @@ pub async fn start(settings: &AdminSettings, readiness: Readiness) -> Result<Adm
 
 fn routes(metrics: PrometheusHandle, readiness: Readiness) -> Router {
     Router::new()
-        .route("/metrics", get(move || std::future::ready(metrics.render())))
+        .route("/metrics", get(move || std::future::ready(page(&metrics))))
         .route("/healthz", get(|| std::future::ready("ok\n")))
         .route("/readyz", get(move || std::future::ready(ready_answer(&readiness))))
+}
+
+fn page(metrics: &PrometheusHandle) -> String {
+    metrics::counter!("log_lines_dropped_total").absolute(logging::dropped_lines());
+    metrics.render()
 }
 
 fn ready_answer(readiness: &Readiness) -> (StatusCode, String) {

@@ -40,7 +40,7 @@ where
         Ok(settings) => settings,
         Err(error) => return refuse(S::SERVICE, error),
     };
-    crate::logging::start(log(&settings));
+    let _writes_at_the_end = crate::logging::start(log(&settings));
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return refuse(S::SERVICE, error),

@@ -1,4 +1,5 @@
-//! A node as a process: it runs out of file descriptors (REGRESSIONS 7), clients come and go (11), it is asked to stop twice.
+//! A node as a process: it runs out of file descriptors (REGRESSIONS 7), clients come and go (11), nobody reads its log, it is
+//! asked to stop, once or twice.
 
 #![allow(clippy::unwrap_used, reason = "a test that fails says where")]
 
@@ -131,6 +132,16 @@ fn a_logic_that_cannot_be_attached_to_is_one_line_in_the_log() {
 }
 
 #[test]
+fn a_log_that_nobody_reads_holds_up_no_client() {
+    const PIPE_BYTES: usize = 64 * 1024;
+    const LINE_BYTES_MIN: usize = 64;
+    let node = Node::start(256, &[("LOG__FILTER", "debug")]);
+    // Each end is a line, and nobody takes them out of the pipe.
+    churn(node.address, 2 * PIPE_BYTES / LINE_BYTES_MIN);
+    assert_eq!(node.connect().request(PacketCommand::PcHeartbeat as i32, Vec::new()).unwrap().code, 10000);
+}
+
+#[test]
 fn a_second_signal_stops_at_once() {
     let mut node = Node::start(256, &[("SESSION__LINGER_MS", "60000")]);
     let mut client = node.connect();
@@ -143,6 +154,19 @@ fn a_second_signal_stops_at_once() {
     node.terminate();
     node.await_log("stopped at once");
     assert_eq!(node.child.wait().unwrap().code(), Some(130));
+}
+
+#[test]
+fn a_signal_drains_the_node_which_then_ends_with_exit_code_0() {
+    let mut node = Node::start(256, &[]);
+    let mut client = node.connect();
+    assert_eq!(client.request(PacketCommand::PcHeartbeat as i32, Vec::new()).unwrap().code, 10000);
+    node.terminate();
+    let ClientError::Closed(Some(notice)) = client.receive().unwrap_err() else { panic!("it says goodbye") };
+    assert_eq!(notice.reason(), CloseReason::CrServerDraining);
+    drop(client);
+    node.await_log("stopped");
+    assert_eq!(node.child.wait().unwrap().code(), Some(0));
 }
 
 /// Connects, says something, reads the answer and is gone, again and again. `GIM_CHURN=1000000` for as many as one likes.
