@@ -1,9 +1,14 @@
 //! Every reason for an end: the goodbye, the log line and the metric that the one table of reasons promises.
 
-use std::sync::Mutex;
+use std::{cell::RefCell, sync::Once};
 
 use gim_proto::connect::CloseNotice;
 use metrics_exporter_prometheus::PrometheusBuilder;
+use tracing_subscriber::{
+    filter::{LevelFilter, dynamic_filter_fn},
+    fmt,
+    layer::{Layer as _, SubscriberExt as _},
+};
 
 use super::*;
 
@@ -85,15 +90,8 @@ fn goodbye(mut bytes: &[u8]) -> Option<CloseNotice> {
 #[test]
 fn every_reason_has_the_goodbye_the_log_level_and_the_metric_of_the_one_table() {
     for reason in CloseReason::ALL {
-        let (rule, recorder, log) =
-            (reason.rule(), PrometheusBuilder::new().build_recorder(), Arc::new(Mutex::new(Vec::new())));
-        let lines = log.clone();
-        let subscriber = tracing_subscriber::fmt()
-            .with_max_level(tracing::Level::DEBUG)
-            .with_ansi(false)
-            .with_writer(move || Lines(lines.clone()))
-            .finish();
-        let read = tracing::subscriber::with_default(subscriber, || {
+        let (rule, recorder) = (reason.rule(), PrometheusBuilder::new().build_recorder());
+        let (read, log) = logged(|| {
             metrics::with_local_recorder(&recorder, || {
                 let mut bench = Bench::new(|settings| {
                     settings.session.packets_burst = 2;
@@ -108,7 +106,6 @@ fn every_reason_has_the_goodbye_the_log_level_and_the_metric_of_the_one_table() 
         let told = goodbye(&read).map(|notice| (notice.reason(), notice.message));
         assert_eq!(told, rule.says_goodbye.then(|| (reason, rule.text.to_owned())), "{}", rule.label);
 
-        let log = String::from_utf8(log.lock().unwrap().clone()).unwrap();
         let ends: Vec<&str> = log.lines().filter(|line| line.contains(&format!("reason=\"{}\"", rule.label))).collect();
         let level = if rule.is_notable { " WARN " } else { " DEBUG " };
         assert!(matches!(ends[..], [line] if line.contains(level)), "{}: {log}", rule.label);
@@ -137,12 +134,31 @@ fn a_first_frame_that_comes_a_byte_a_second_ends_at_the_sign_in_deadline() {
     assert_eq!(goodbye(&read).map(|notice| notice.reason()), Some(CloseReason::CrSignInDeadline));
 }
 
+thread_local! {
+    static LOG: RefCell<Option<Vec<u8>>> = const { RefCell::new(None) };
+}
+
+/// What this thread logs meanwhile. By one subscriber for the process: one that is set for a thread misses lines that other
+/// threads come by for the first time.
+fn logged<T>(act: impl FnOnce() -> T) -> (T, String) {
+    static STARTED: Once = Once::new();
+    STARTED.call_once(|| {
+        let of_this =
+            dynamic_filter_fn(|_, _| LOG.with_borrow(Option::is_some)).with_max_level_hint(LevelFilter::DEBUG);
+        let lines = fmt::layer().with_ansi(false).with_writer(|| Lines).with_filter(of_this);
+        tracing::subscriber::set_global_default(tracing_subscriber::registry().with(lines)).unwrap();
+    });
+    LOG.set(Some(Vec::new()));
+    let result = act();
+    (result, String::from_utf8(LOG.take().unwrap()).unwrap())
+}
+
 /// Where the log goes.
-struct Lines(Arc<Mutex<Vec<u8>>>);
+struct Lines;
 
 impl std::io::Write for Lines {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
+        LOG.with_borrow_mut(|log| log.as_mut().unwrap().extend_from_slice(bytes));
         Ok(bytes.len())
     }
 
