@@ -56,17 +56,22 @@ impl Certificates {
 
     /// Reads and checks all files.
     pub fn load(&mut self) -> Result<TlsConfigs, CertificateError> {
-        let mut by_name = Vec::new();
+        let (mut by_name, mut ends) = (Vec::new(), Vec::new());
         for files in &self.settings.certificates {
             let Certified { key, names: hosts, expires_s } =
                 certificate::read(&files.certificate, &files.key, &self.provider)?;
-            gauge!(names::CERTIFICATE_EXPIRES, "file" => files.certificate.display().to_string()).set(expires_s as f64);
+            ends.push((files.certificate.display().to_string(), expires_s));
             by_name.push((hosts, key));
         }
         let by_name = Arc::new(ByName { certificates: by_name });
         let verifier = self.client_verifier()?;
         let config = |alpn: &[u8]| self.config(by_name.clone(), verifier.clone(), alpn);
-        Ok(TlsConfigs { tcp: config(ALPN_TCP)?, web_socket: config(ALPN_WEB_SOCKET)? })
+        let configs = TlsConfigs { tcp: config(ALPN_TCP)?, web_socket: config(ALPN_WEB_SOCKET)? };
+        // Told only now, so that the metric is about what is shown to clients, also where a reload failed.
+        for (file, expires_s) in ends {
+            gauge!(names::CERTIFICATE_EXPIRES, "file" => file).set(expires_s as f64);
+        }
+        Ok(configs)
     }
 
     fn client_verifier(&mut self) -> Result<Arc<dyn ClientCertVerifier>, CertificateError> {
@@ -124,7 +129,47 @@ fn is_for(name: &str, host: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::{fs, path::PathBuf};
+
+    use metrics_exporter_prometheus::PrometheusBuilder;
+    use rcgen::{CertificateParams, KeyPair, date_time_ymd};
+    use tempfile::TempDir;
+
     use super::*;
+    use crate::settings::CertificateSettings;
+
+    fn issue(certificate: PathBuf, last_year: i32) -> CertificateSettings {
+        let mut params = CertificateParams::new(vec!["a.test".to_owned()]).unwrap();
+        params.not_after = date_time_ymd(last_year, 1, 1);
+        let (key, key_file) = (KeyPair::generate().unwrap(), certificate.with_extension("key"));
+        fs::write(&certificate, params.self_signed(&key).unwrap().pem()).unwrap();
+        fs::write(&key_file, key.serialize_pem()).unwrap();
+        CertificateSettings { certificate, key: key_file }
+    }
+
+    #[test]
+    fn the_metric_tells_until_when_the_certificates_are_good_that_are_shown() {
+        let folder = TempDir::new().unwrap();
+        let (first, second) = (folder.path().join("first.pem"), folder.path().join("second.pem"));
+        let files = vec![issue(first.clone(), 3000), issue(second.clone(), 3000)];
+        let settings = TlsSettings { certificates: files, ..TlsSettings::default() };
+        let recorder = PrometheusBuilder::new().build_recorder();
+        metrics::with_local_recorder(&recorder, || {
+            let mut certificates = Certificates::new(&settings).unwrap().unwrap();
+            certificates.load().unwrap();
+            let before = recorder.handle().render();
+            assert!(before.contains("first.pem") && before.contains("second.pem"), "{before}");
+
+            issue(first.clone(), 3001);
+            fs::write(&second, "broken").unwrap();
+            certificates.load().unwrap_err();
+            assert_eq!(recorder.handle().render(), before);
+
+            issue(second.clone(), 3001);
+            certificates.load().unwrap();
+            assert_ne!(recorder.handle().render(), before);
+        });
+    }
 
     #[test]
     fn a_star_stands_for_one_label() {
