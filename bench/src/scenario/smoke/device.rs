@@ -89,16 +89,6 @@ impl Device {
         self.sent(reply)
     }
 
-    /// Sends over the long connection, and returns the code of the answer.
-    pub fn try_send(&mut self, request: &SendRequest) -> anyhow::Result<i32> {
-        let reply = self.client.request(PacketCommand::PcSend as i32, request.encode_to_vec())?;
-        let code = reply.code;
-        if code == 0 {
-            self.sent(reply)?;
-        }
-        Ok(code)
-    }
-
     /// The reason with which the server closes the connection within the deadline; none where it does not.
     pub fn wait_for_close(&mut self) -> anyhow::Result<Option<CloseReason>> {
         let deadline = Instant::now() + DEADLINE;

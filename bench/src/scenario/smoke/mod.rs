@@ -1,6 +1,6 @@
 //! Does every message arrive, once, in order, with the right seq?
 //!
-//! Two new users sign in, one of them on two devices, and go through what a chat does: one-to-one, history and
+//! Three new users sign in, one of them on two devices, and go through what a chat does: one-to-one, history and
 //! recall, friends, pushes of a product, a room, everybody, a device that is away and comes back, groups, the ends of
 //! connections. Others may use the server meanwhile: users, room and
 //! contents are new in each run, and what was not sent by this run is passed over.
@@ -106,6 +106,8 @@ struct Cast {
     ada_phone: Device,
     ada_laptop: Device,
     bob: Device,
+    /// Never connected.
+    carl: business::SignInReply,
 }
 
 impl Cast {
@@ -127,6 +129,7 @@ fn sign_in(target: &Target, code: &str, checks: &mut Checks) -> anyhow::Result<C
     let phone = ask_business(target, &ada_number, code, logic::DeviceType::DtAndroid)?;
     let laptop = ask_business(target, &ada_number, code, logic::DeviceType::DtMacos)?;
     let bob = ask_business(target, &bob_number, code, logic::DeviceType::DtIos)?;
+    let carl = ask_business(target, &phone_number(), code, logic::DeviceType::DtWeb)?;
     checks.equal("new phone number, known phone number: is_new", [true, false], [phone.is_new, laptop.is_new]);
     checks.equal("one user on two devices: same user_id", phone.user_id, laptop.user_id);
     let distinct = phone.user_id != bob.user_id && phone.device_id != laptop.device_id;
@@ -138,6 +141,7 @@ fn sign_in(target: &Target, code: &str, checks: &mut Checks) -> anyhow::Result<C
         ada_phone: Device::sign_in(target, "Ada's phone", phone)?,
         ada_laptop: Device::sign_in(target, "Ada's laptop", laptop)?,
         bob: Device::sign_in(target, "Bob", bob)?,
+        carl,
     };
     for device in cast.all() {
         let newest_seq = device.heartbeat()?;
