@@ -54,6 +54,12 @@ impl PrivateServer {
         Self::start("mysql", MYSQL_URL)
     }
 
+    /// A MariaDB whose tables share one file of 12 MB.
+    pub fn small_mysql() -> Self {
+        let options = "--innodb-file-per-table=0 --innodb-data-file-path=ibdata1:12M";
+        Self::start_with("mysql", MYSQL_URL, &[("GIM_TEST_MYSQL_OPTIONS", options)])
+    }
+
     /// A Redis that keeps nothing.
     pub fn redis() -> Self {
         Self::start("redis", REDIS_URL)
@@ -97,9 +103,13 @@ impl PrivateServer {
     }
 
     fn start(kind: &'static str, variable: &str) -> Self {
+        Self::start_with(kind, variable, &[])
+    }
+
+    fn start_with(kind: &'static str, variable: &str, environment: &[(&str, &str)]) -> Self {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/lib/databases");
         let mut command = Command::new(&script);
-        command.arg(kind).stdin(Stdio::piped()).stdout(Stdio::piped());
+        command.arg(kind).envs(environment.iter().copied()).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|error| panic!("cannot run {}: {error}", script.display()));
         let (stdin, stdout) = (child.stdin.take(), child.stdout.take().expect("it is piped"));
         let mut answers = BufReader::new(stdout).lines();

@@ -16,7 +16,7 @@ use super::{
 };
 
 /// A text is sent, and the next one begun, beyond so many bytes. With the largest content of the default settings it stays
-/// below 1 MiB, the smallest `max_allowed_packet` in use; a server closes the connection that sends it more.
+/// below 1 MiB, the smallest `max_allowed_packet` in use; where a server refuses one, each request goes by itself.
 const TEXT_BYTES_MAX: usize = 1 << 19;
 
 /// Rows in one statement of a text. MariaDB makes a subquery of lists of a thousand values, which is slower.

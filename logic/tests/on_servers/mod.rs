@@ -1,14 +1,14 @@
 //! What only several logic nodes, Redis and MariaDB can get into.
 
 mod nodes;
-mod packets;
 mod races;
+mod small;
 
 use gim_config::testing::{PrivateServer, Proxy};
 use gim_logic::LogicSettings;
 use gim_proto::{
     CloseReason, ResultCode, connect,
-    logic::{ListOnlineRequest, LiveConnection, PushRoomRequest, down_item::Item},
+    logic::{GroupKind, ListOnlineRequest, LiveConnection, PushRoomRequest, down_item::Item},
 };
 use prost::Message as _;
 use sqlx::{AnyConnection, AssertSqlSafe, Connection as _, Executor as _};
@@ -237,6 +237,24 @@ async fn while_redis_is_away_sign_ins_are_put_off_and_pushes_become_hints() {
     server.push(&[7], "as before").await;
     let Item::Push(push) = conn.next().await else { panic!("no push") };
     assert_eq!(push.targets[0].seq, 2);
+}
+
+#[tokio::test]
+async fn who_left_a_group_through_one_node_sends_and_gets_nothing_through_another() {
+    let one = server().await;
+    let two = beside(&one).await;
+    for kind in [GroupKind::GkNormal, GroupKind::GkLarge] {
+        let group_id = one.make(kind, &[7, 8]).await;
+        two.say(8, group_id, "in", &format!("in {group_id}")).await.unwrap();
+        one.remove(8, group_id, &[8]).await.unwrap();
+        let refused = two.say(8, group_id, "out", &format!("out {group_id}")).await;
+        assert_eq!(refusal(refused).0, ResultCode::NotInGroup);
+        let after = two.say(7, group_id, "without 8", &format!("after {group_id}")).await.unwrap();
+        for server in [&one, &two] {
+            assert!(server.inbox(8).await.iter().all(|message| message.message_id != after.message_id));
+            assert!(server.group_pages(8, &[]).await.unwrap().0.is_empty(), "no timeline either");
+        }
+    }
 }
 
 #[tokio::test]

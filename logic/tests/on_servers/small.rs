@@ -1,7 +1,7 @@
-//! What a database takes at a time.
+//! A database that takes less than it might: at a time, and altogether.
 
 use gim_config::{sql::DatabaseSettings, testing::PrivateServer};
-use gim_logic::settings::InboxSettings;
+use gim_logic::{settings::InboxSettings, store::StoreError};
 use sqlx::{AnyConnection, Connection as _, Executor as _};
 
 use crate::{
@@ -29,4 +29,26 @@ async fn a_server_that_takes_small_packets_only_gets_many_large_messages_all_the
     assert_eq!(stored.len(), 100);
     assert!(stored.iter().all(|(_, message)| message.content.len() == CONTENT_BYTES));
     soon(root.close()).await.unwrap();
+}
+
+/// It stays full: to drop a table takes room as well.
+#[tokio::test]
+async fn a_mariadb_that_is_full_puts_requests_off_stores_no_half_and_is_still_read() {
+    let private = tokio::task::spawn_blocking(PrivateServer::small_mysql).await.unwrap();
+    let database = DatabaseSettings { url: format!("{}/gim", private.url), ..backend::database() };
+    let bench = start_node(1, tempfile::tempdir().unwrap(), database.clone(), InboxSettings::default()).await;
+    bench.push(&[7]).await;
+
+    let mut other = AnyConnection::connect(&database.url).await.unwrap();
+    other.execute("CREATE TABLE filler (bytes LONGBLOB NOT NULL)").await.unwrap();
+    for bytes in [1_i64 << 20, 1 << 14] {
+        let fill = || sqlx::query("INSERT INTO filler VALUES (REPEAT('x', ?))").bind(bytes);
+        while fill().execute(&mut other).await.is_ok() {}
+    }
+    let many: Vec<u64> = (7..20_000).collect();
+    for _ in 0..2 {
+        let refused = soon(bench.submit_push(&many).committed()).await;
+        assert!(matches!(refused, Err(StoreError::PutOff(_))), "{refused:?}");
+        assert_eq!((bench.seqs(7).await, bench.seqs(8).await), (vec![1], vec![]));
+    }
 }
