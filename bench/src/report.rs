@@ -230,8 +230,8 @@ pub fn usage(error: &clap::Error) -> ExitCode {
         eprint!("{error}");
         return ExitCode::FAILURE;
     }
-    print!("{error}");
-    ExitCode::SUCCESS
+    // Without its line break, which `say` adds.
+    say(Ok(error.to_string().trim_end().to_owned()))
 }
 
 fn table(rows: &[Check]) -> String {
