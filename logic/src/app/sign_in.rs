@@ -109,6 +109,7 @@ impl App {
             since_ms: connection.since_ms,
         };
         let losers = self.put_routes(vec![route.clone()]).await?;
+        let seats = self.fanout.hold_seats().await;
         // Asked only now: what is committed from here on is pushed along the route, what was before is in the answer.
         let after = match self.store.lookups.after(connection.caller).await {
             Ok(after) if after.not_before_ms == before.not_before_ms => after,
@@ -116,14 +117,7 @@ impl App {
             Ok(_) => return Err(self.withdraw(&route, &losers, sign_in_again()).await),
             Err(error) => return Err(self.withdraw(&route, &losers, error.into()).await),
         };
-        let seats = self.fanout.hold_seats().await;
-        let large_groups = match self.store.groups.large_of(&[user_id]).await {
-            Ok(large_groups) => large_groups,
-            // Without them the connection would miss messages unseen: it has to come again.
-            Err(error) => return Err(self.withdraw(&route, &losers, error.into()).await),
-        };
-        let large_group_ids = large_groups.into_iter().map(|(_, group_id)| group_id).collect();
-        Ok(SignedIn { route, newest_seq: after.newest_seq, large_group_ids, seats, losers })
+        Ok(SignedIn { route, newest_seq: after.newest_seq, large_group_ids: after.large_group_ids, seats, losers })
     }
 
     /// Takes a route back that is not to be. Those that lost their device to it have no routes any more either, and would

@@ -10,7 +10,7 @@ use gim_config::{
 use sqlx::{AnyConnection, Row as _};
 
 use super::{
-    StoreError, from_sql,
+    StoreError, from_sql, group,
     revocation::ALL_DEVICES,
     statement::{AnyQuery, MultiRow},
     to_sql,
@@ -39,12 +39,14 @@ pub struct Before {
 }
 
 /// After the route was put.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct After {
     /// 0 for a user who never got a message.
     pub newest_seq: u64,
     /// As in [`Before`].
     pub not_before_ms: i64,
+    /// The large groups that the user is in.
+    pub large_group_ids: Vec<u64>,
 }
 
 /// The lookups. Clones share their reads.
@@ -93,17 +95,25 @@ async fn after(reader: Pool, callers: Vec<Caller>) -> Result<Vec<After>, StoreEr
     let read = async |connection: &mut AnyConnection| {
         // The revocations first: a seq that is a moment newer is as good.
         let revocations = revocations(connection, &callers).await?;
-        Ok::<_, StoreError>((
-            pairs(connection, NEWEST_SEQS, ids(&callers, |caller| caller.user_id)).await?,
-            revocations,
-        ))
+        let user_ids = ids(&callers, |caller| caller.user_id);
+        let seqs = pairs(connection, NEWEST_SEQS, user_ids.clone()).await?;
+        Ok::<_, StoreError>((revocations, seqs, large_groups(connection, &user_ids).await?))
     };
-    let (seqs, revocations) = reader.run(read).await?;
+    let (revocations, seqs, large_groups) = reader.run(read).await?;
     let answer = |caller: &Caller| After {
         newest_seq: seqs.get(&caller.user_id).map_or(0, |&seq| from_sql(seq)),
         not_before_ms: not_before(&revocations, *caller),
+        large_group_ids: large_groups.get(&caller.user_id).cloned().unwrap_or_default(),
     };
     Ok(callers.iter().map(answer).collect())
+}
+
+async fn large_groups(connection: &mut AnyConnection, user_ids: &[u64]) -> Result<HashMap<u64, Vec<u64>>, StoreError> {
+    let mut large_groups: HashMap<u64, Vec<u64>> = HashMap::new();
+    for (user_id, group_id) in group::large_of(connection, user_ids).await? {
+        large_groups.entry(user_id).or_default().push(group_id);
+    }
+    Ok(large_groups)
 }
 
 type NotBefore = HashMap<(u64, u64), i64>;
