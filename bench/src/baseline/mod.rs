@@ -97,6 +97,11 @@ impl Baseline {
         Gate::tcp(self.address)
     }
 
+    /// Where it listens, for clients that have the same work with it as at the door of a server.
+    pub fn gate_like(&self, gate: &Gate) -> Gate {
+        gate.bare(self.address)
+    }
+
     /// Its standard input.
     pub fn take_input(&mut self) -> anyhow::Result<ChildStdin> {
         self.child.stdin.take().context("the input of a baseline is taken")

@@ -9,7 +9,10 @@ use std::{fmt, net::SocketAddr, sync::Arc};
 use anyhow::Context as _;
 use clap::ValueEnum;
 
-use super::{tls::Tls, web::WebSocket};
+use super::{
+    tls::Tls,
+    web::{self, WebSocket},
+};
 
 /// How clients connect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -64,19 +67,37 @@ pub struct Gate {
     transport: Transport,
     host: Arc<str>,
     path: Arc<str>,
+    /// Of a baseline, where no handshake comes first.
+    is_bare: bool,
 }
 
 impl Gate {
     /// A door for plain TCP.
     pub fn tcp(address: SocketAddr) -> Self {
-        Self { address, transport: Transport::Tcp, host: Arc::default(), path: Arc::default() }
+        Self { address, transport: Transport::Tcp, host: Arc::default(), path: Arc::default(), is_bare: false }
+    }
+
+    /// A door of a baseline whose bytes look as those of this one, without handshakes and encryption: so that clients have the
+    /// same work with both.
+    pub fn bare(&self, address: SocketAddr) -> Self {
+        let transport = if self.is_web() { Transport::Ws } else { Transport::Tcp };
+        Self { address, transport, is_bare: true, ..self.clone() }
+    }
+
+    /// What a baseline writes at its door for a frame.
+    pub fn carry(&self, frame: Vec<u8>) -> Result<Vec<u8>, WireError> {
+        if self.is_web() { web::message_of(&frame) } else { Ok(frame) }
+    }
+
+    fn is_web(&self) -> bool {
+        matches!(self.transport, Transport::Ws | Transport::Wss)
     }
 
     /// A door for any transport; `name` is the URL or the `host:port` that people gave, for the handshake.
     pub fn new(transport: Transport, address: SocketAddr, name: &str) -> anyhow::Result<Self> {
         let name = name.split_once("://").map_or(name, |(_, rest)| rest);
         let (host, path) = name.find('/').map_or((name, "/ws"), |at| name.split_at(at));
-        let gate = Self { address, transport, host: host.into(), path: path.into() };
+        let gate = Self { address, transport, host: host.into(), path: path.into(), is_bare: false };
         gate.wire().with_context(|| format!("--transport {transport} to {name}"))?;
         Ok(gate)
     }
@@ -86,6 +107,7 @@ impl Gate {
         let web = || WebSocket::new(&self.host, &self.path);
         Ok(match self.transport {
             Transport::Tcp => None,
+            Transport::Ws if self.is_bare => Some(Box::new(WebSocket::opened())),
             Transport::Ws => Some(Box::new(web())),
             Transport::Tls => Some(Box::new(Tls::new(&self.host, None)?)),
             Transport::Wss => Some(Box::new(Tls::new(&self.host, Some(web()))?)),

@@ -44,6 +44,11 @@ impl WebSocket {
         }
     }
 
+    /// A layer at a baseline's door, where messages come at once.
+    pub(super) fn opened() -> Self {
+        Self { request: Box::default(), accept: Box::default(), is_open: true, tail: Vec::new() }
+    }
+
     /// Returns how many bytes of the answer are done with.
     fn read_answer(&mut self, bytes: &[u8]) -> Result<usize, WireError> {
         let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") else { return Ok(0) };
@@ -107,6 +112,17 @@ impl Wire for WebSocket {
     }
 }
 
+/// What a server writes for a frame: a message that is not masked.
+pub(super) fn message_of(frame: &[u8]) -> Result<Vec<u8>, WireError> {
+    let mut message = Vec::with_capacity(frame.len() + 8);
+    if let Ok(Some((body, _))) = split_frame(frame) {
+        let header = FrameHeader { opcode: OpCode::Data(Data::Binary), ..FrameHeader::default() };
+        header.format(body.len() as u64, &mut message).map_err(|error| WireError(error.to_string()))?;
+        message.extend_from_slice(body);
+    }
+    Ok(message)
+}
+
 /// A WebSocket frame's header and payload, and the bytes behind it.
 type Split<'a> = (FrameHeader, &'a [u8], &'a [u8]);
 
@@ -141,6 +157,15 @@ mod tests {
         }
         assert!(wire.is_open() && frames.is_empty() && out.is_empty());
         wire
+    }
+
+    #[test]
+    fn what_a_baseline_writes_is_read_without_a_handshake() {
+        let frame = [&[0xc8, 0x01][..], &[7; 200]].concat();
+        let message = message_of(&frame).unwrap();
+        let (mut frames, mut out) = (Vec::new(), Vec::new());
+        WebSocket::opened().receive(&message, &mut frames, &mut out).unwrap();
+        assert_eq!((frames, out.len()), (frame, 0));
     }
 
     #[test]

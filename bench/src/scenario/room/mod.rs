@@ -77,9 +77,14 @@ impl Measurement for Arguments {
         let mut baseline = Baseline::start(Kind::Writes { sockets: members })?;
         let greetings = run.sign_up(members)?.into_iter().map(|user| user.greeting);
         let (room_id, size) = (random_id(), self.size as usize);
+        let bare = baseline.gate_like(&run.target.gates()[0]);
         let mut hall = Hall {
             server: Audience::new(members, self.burst, Pusher::to_room(&run.target, room_id, size)?),
-            baseline: Audience::new(members, self.burst, Pusher::to_sockets(baseline.take_input()?, size)?),
+            baseline: Audience::new(
+                members,
+                self.burst,
+                Pusher::to_sockets(baseline.take_input()?, bare.clone(), size)?,
+            ),
             members,
             slice: None,
             subscription: subscription(room_id),
@@ -90,7 +95,7 @@ impl Measurement for Arguments {
         };
         let in_flight = run.in_flight(CONNECTS_IN_FLIGHT);
         swarm.gather(&mut hall, run.target.gates(), greetings, in_flight)?;
-        swarm.gather(&mut hall, &[baseline.gate()], (0..members).map(|_| Box::default()), in_flight)?;
+        swarm.gather(&mut hall, &[bare], (0..members).map(|_| Box::default()), in_flight)?;
         let all_entered = wait(&mut swarm, &mut hall, |hall| hall.subscribed == members)?;
         ensure!(all_entered, "not all members could enter the room");
         let ended = take_turns(run, &mut swarm, &mut hall, Duel::new(self.load.duration()));

@@ -20,6 +20,7 @@ use tonic::{Request, transport::Channel};
 
 use crate::{
     baseline,
+    swarm::transport::Gate,
     target::{DEADLINE, Target, refused},
 };
 
@@ -85,14 +86,15 @@ impl Pusher {
         Self::start(size, move |burst| room.push(burst))
     }
 
-    /// Has a bare write loop push, with frames as the server would make them.
-    pub fn to_sockets(input: ChildStdin, size: usize) -> anyhow::Result<Self> {
+    /// Has a bare write loop push, with what the server would write at such a door.
+    pub fn to_sockets(input: ChildStdin, gate: Gate, size: usize) -> anyhow::Result<Self> {
         let mut output = BufWriter::with_capacity(1 << 20, input);
         let mut seq = 0;
         Self::start(size, move |burst| {
             for content in burst {
                 seq += 1;
-                baseline::put(&mut output, &frame(seq, content)).context("the bare write loop is gone")?;
+                let bytes = gate.carry(frame(seq, content))?;
+                baseline::put(&mut output, &bytes).context("the bare write loop is gone")?;
             }
             output.flush().context("the bare write loop is gone")
         })
