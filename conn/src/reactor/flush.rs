@@ -12,7 +12,7 @@ use crate::{
     settings::LimitSettings,
     wire::{
         encoded::{Encoded, Piece},
-        outbound::{Kind, Outbound, Pushed, SLICES_MAX},
+        outbound::{GATHER_BYTES_MAX, Kind, Outbound, Pushed, SLICES_MAX},
         packet,
     },
 };
@@ -209,12 +209,14 @@ impl Reactor {
 
 /// One system call's worth of a queue.
 fn write(stream: &mut TcpStream, outbound: &Outbound) -> IoOutcome {
-    match outbound.only() {
-        Some(frame) => socket::write(stream, frame),
-        None => {
-            let mut slices = [IoSlice::new(&[]); SLICES_MAX];
-            let count = outbound.fill(&mut slices);
-            socket::write_vectored(stream, &slices[..count])
-        }
+    if let Some(frame) = outbound.only() {
+        return socket::write(stream, frame);
     }
+    let mut scratch = [0; GATHER_BYTES_MAX];
+    if let Some(bytes) = outbound.gather(&mut scratch) {
+        return socket::write(stream, bytes);
+    }
+    let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+    let count = outbound.fill(&mut slices);
+    socket::write_vectored(stream, &slices[..count])
 }

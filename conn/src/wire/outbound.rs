@@ -11,6 +11,9 @@ use super::encoded::Piece;
 /// Most slices handed to one `writev`: enough for a burst, small enough for the stack.
 pub const SLICES_MAX: usize = 64;
 
+/// Most bytes that are copied together instead: a WebSocket frame in two pieces, a reply and the push behind it.
+pub const GATHER_BYTES_MAX: usize = 512;
+
 /// What may be done with a chunk when the peer does not read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -121,6 +124,19 @@ impl Outbound {
         head.is_empty().then(|| &rest[self.head_written..])
     }
 
+    /// All that waits, copied together, where it fits: a `write` of few bytes costs less than a `writev` of their pieces.
+    pub fn gather<'a>(&self, scratch: &'a mut [u8; GATHER_BYTES_MAX]) -> Option<&'a [u8]> {
+        let gathered = scratch.get_mut(..self.queued_bytes)?;
+        let (mut skip, mut end) = (self.head_written, 0);
+        for part in self.chunks.iter().flat_map(|chunk| chunk.piece.parts()) {
+            let bytes = part.get(skip..).unwrap_or_default();
+            skip = skip.saturating_sub(part.len());
+            gathered[end..end + bytes.len()].copy_from_slice(bytes);
+            end += bytes.len();
+        }
+        Some(gathered)
+    }
+
     /// The first slices to write, `SLICES_MAX` at most; returns how many of `slices` were set.
     pub fn fill<'a>(&'a self, slices: &mut [IoSlice<'a>; SLICES_MAX]) -> usize {
         let mut offset = self.head_written;
@@ -195,7 +211,13 @@ mod tests {
     fn written(outbound: &Outbound) -> Vec<u8> {
         let mut slices = [IoSlice::new(&[]); SLICES_MAX];
         let count = outbound.fill(&mut slices);
-        slices[..count].iter().flat_map(|slice| slice.to_vec()).collect()
+        let slices: Vec<u8> = slices[..count].iter().flat_map(|slice| slice.to_vec()).collect();
+        let mut scratch = [0; GATHER_BYTES_MAX];
+        match outbound.gather(&mut scratch) {
+            Some(gathered) => assert_eq!(gathered, slices, "both ways to write are the same"),
+            None => assert!(outbound.queued_bytes() > GATHER_BYTES_MAX),
+        }
+        slices
     }
 
     #[test]
