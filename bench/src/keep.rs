@@ -10,6 +10,9 @@ use anyhow::{Context as _, ensure};
 
 use crate::{host, report::Outcome};
 
+/// Where a script that starts servers and a run says how it was called itself.
+const SCRIPT: &str = "GIM_BENCH_SCRIPT";
+
 /// Results of one name in one folder.
 const SAME_NAME_MAX: u32 = 1000;
 
@@ -24,6 +27,7 @@ pub fn keep(outcome: &Outcome, folder: &Path, name: Option<&str>) -> anyhow::Res
     let mut json = outcome.to_json();
     json["date"] = date.into();
     json["command"] = command(env::args()).into();
+    json["script"] = env::var(SCRIPT).ok().into();
     json["labels"] = outcome.labels();
     let text = serde_json::to_string_pretty(&json)?;
     let path = free(&folder, name)?;

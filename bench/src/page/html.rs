@@ -74,7 +74,7 @@ fn section(name: &str, results: &[Result]) -> String {
         format!("<h2 id=\"{0}\">{0}</h2><p class=dim>{1}</p>\n", escape(name), escape(&scenario::question(name)));
     section += &table(results);
     for result in results {
-        if let Some(command) = result.json["command"].as_str() {
+        for command in ["script", "command"].iter().filter_map(|key| result.json[*key].as_str()) {
             section += &format!("<pre>{}</pre>\n", escape(command));
         }
         for (class, key) in [("bad", "error"), ("dim", "warnings")] {

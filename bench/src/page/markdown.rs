@@ -37,13 +37,14 @@ fn row(name: &str, result: &Result) -> String {
     let heads = HEADLINES.iter().filter(|(key, _)| !(is_bounded && *key == "ratio"));
     let figure = |(key, words): &(&str, &str)| Some(format!("{} {words}", human(result.json[*key].as_f64()?)));
     let figures: Vec<_> = heads.filter_map(figure).collect();
-    let command = shortened(result.json["command"].as_str().unwrap_or_default()).replace('|', "\\|");
+    let typed = || shortened(result.json["command"].as_str().unwrap_or_default());
+    let command = result.json["script"].as_str().map_or_else(typed, str::to_owned).replace('|', "\\|");
     format!("| {} | {} | `{command}` |\n", scenario::question(name), figures.join(", "))
 }
 
 /// A command without what says where the server is and where the result goes; the kept result has all of it.
 fn shortened(command: &str) -> String {
-    const LEFT_OUT: [&str; 6] = ["--keep", "--name", "--port-offset", "--logic", "--business", "--tcp"];
+    const LEFT_OUT: [&str; 7] = ["--keep", "--name", "--port-offset", "--logic", "--business", "--tcp", "--ws"];
     let mut words = command.split(' ');
     let mut kept = Vec::new();
     while let Some(word) = words.next() {
