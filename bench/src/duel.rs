@@ -30,14 +30,9 @@ pub struct Slice {
 }
 
 impl Slice {
-    /// Whether what happens now counts.
-    pub fn measures(&self, side: Side, now: Instant) -> bool {
-        side == self.side && now >= self.measure_from && now < self.end
-    }
-
-    /// For how long it counts.
-    pub fn measured(&self) -> Duration {
-        self.end - self.measure_from
+    /// Whether what happens at this time counts.
+    pub fn measures(&self, at: Instant) -> bool {
+        at >= self.measure_from && at < self.end
     }
 }
 
@@ -85,7 +80,7 @@ mod tests {
             assert_eq!(slices.len(), expected);
             let server = slices.iter().filter(|slice| slice.side == Side::Server);
             assert_eq!(server.count(), expected / 2);
-            assert!(slices.iter().all(|slice| slice.measured() < Duration::from_secs(1)));
+            assert!(slices.iter().all(|slice| slice.end - slice.measure_from < Duration::from_secs(1)));
         }
     }
 }

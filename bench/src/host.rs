@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, anyhow};
+use anyhow::{Context as _, anyhow, ensure};
 use nix::{
     sys::resource::{Resource, getrlimit, setrlimit},
     unistd::{SysconfVar, sysconf},
@@ -47,14 +47,15 @@ pub fn take_files(connections: usize) -> anyhow::Result<()> {
     if soft < hard {
         setrlimit(Resource::RLIMIT_NOFILE, hard, hard).context("cannot raise the file limit")?;
     }
-    let possible = usize::try_from(hard).unwrap_or(usize::MAX).saturating_sub(FILES_RESERVED);
-    if connections > possible {
-        return Err(anyhow!(
-            "{connections} connections need a file limit of {}, and that of a process is {hard} here (ulimit -Hn): spread \
-             them with --processes, or raise the limit",
-            connections + FILES_RESERVED
-        ));
-    }
+    let needed = (connections + FILES_RESERVED) as u64;
+    let (who, what_to_do) = match connections {
+        0 => ("gim-bench needs".to_owned(), "raise it"),
+        _ => (format!("{connections} connections need"), "spread them with --processes, or raise the limit"),
+    };
+    ensure!(
+        needed <= hard,
+        "{who} a file limit of {needed}, and that of a process is {hard} here (ulimit -Hn): {what_to_do}"
+    );
     Ok(())
 }
 
@@ -128,11 +129,20 @@ impl Process {
         Ok(pages.context("/proc has no resident size of the server")? * system(SysconfVar::PAGE_SIZE))
     }
 
-    /// How many of its threads have a name that begins so.
-    pub fn threads(&self, prefix: &str) -> usize {
+    /// Its threads, each looked at as a process.
+    pub fn threads(&self) -> impl Iterator<Item = Self> {
         let tasks = fs::read_dir(format!("{}/task", self.folder)).into_iter().flatten().flatten();
-        let names = tasks.map(|task| read(&task.path().join("comm").to_string_lossy()));
-        names.filter(|name| name.starts_with(prefix)).count()
+        tasks.map(|task| Self { folder: task.path().to_string_lossy().into_owned() })
+    }
+
+    /// Where the system tells of it, which no other one shares.
+    pub fn folder(&self) -> &str {
+        &self.folder
+    }
+
+    /// Its name; empty where it is gone.
+    pub fn name(&self) -> String {
+        read(&format!("{}/comm", self.folder)).trim().to_owned()
     }
 
     /// CPU time that it used so far, in all threads.
@@ -207,7 +217,7 @@ mod tests {
         assert_eq!(process.folder, format!("/proc/{}", std::process::id()));
         assert!(process.rss_bytes().unwrap() > 100_000);
         assert!(process.cpu_time().unwrap() < Duration::from_secs(3600));
-        assert!(process.threads("") > process.threads("no thread has this name"));
+        assert!(process.threads().any(|thread| thread.name() == process.name() && thread.folder() != process.folder()));
         drop(listener);
         let error = Process::listening_on(&[address]).unwrap_err().to_string();
         assert!(error.ends_with("name it with --server-pid"), "{error}");
@@ -217,7 +227,7 @@ mod tests {
     fn too_few_files_are_one_sentence() {
         take_files(1).unwrap();
         let error = take_files(usize::MAX / 2).unwrap_err().to_string();
-        assert!(error.contains("need a file limit of") && error.contains("ulimit -Hn"), "{error}");
+        assert!(error.contains("connections need a file limit of") && error.contains("ulimit -Hn"), "{error}");
     }
 
     #[test]

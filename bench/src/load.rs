@@ -1,7 +1,10 @@
 //! What all scenarios that measure have in common: their arguments, the processes they are spread over, the watch on the
 //! server and on the harness itself, and how they end.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use anyhow::ensure;
 use serde_json::{Value, json};
@@ -18,7 +21,7 @@ use crate::{
     watch::{Moment, Watch},
 };
 
-/// More of a core than this, and the one thread of a swarm may be what the figures show.
+/// More of a core than this, and one thread of ours may be what the figures show.
 const OWN_CPU_MAX: f64 = 0.9;
 
 /// With more of the cores in use before a run begins, its figures tell about others too.
@@ -32,6 +35,16 @@ const LATE_SHARE_MAX: f64 = 0.01;
 
 /// Less of the offered load than this was not achieved.
 const ACHIEVED_MIN: f64 = 0.98;
+
+/// Of fewer than this, one that comes a little later than the end makes a difference.
+const OFFERED_MIN: f64 = 1000.0;
+
+/// Rates that an open loop can be asked for.
+const RATE_MIN: f64 = 0.001;
+const RATE_MAX: f64 = 1_000_000.0;
+
+/// What is known only at the end: before it, whatever did not arrive may be under way.
+const KNOWN_AT_THE_END: [&str; 2] = ["lost", "unanswered"];
 
 /// Connects that are under way at the same time, unless a scenario says otherwise.
 pub const CONNECTS_IN_FLIGHT: usize = 256;
@@ -57,7 +70,7 @@ pub struct LoadArguments {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=500))]
     servers: Option<u16>,
     /// The processes of conn, where their ports do not tell
-    #[arg(long, value_name = "PID", value_delimiter = ',')]
+    #[arg(long, value_name = "PID", value_delimiter = ',', conflicts_with = "servers")]
     server_pid: Vec<u32>,
     #[arg(long, hide = true)]
     part: Option<Part>,
@@ -74,9 +87,22 @@ impl LoadArguments {
         self.processes.into()
     }
 
-    fn check(&self) -> anyhow::Result<()> {
-        let is_both = self.part.is_none() && self.servers.is_some() && self.target.has_gates();
-        ensure!(!is_both, "--servers starts conn nodes of its own: --tcp and --ws name others");
+    /// Whether these options go with each other, and with what is `spread` over the processes.
+    fn check(&self, spread: &[(&str, u32)]) -> anyhow::Result<()> {
+        let has_servers = self.part.is_none() && self.servers.is_some();
+        ensure!(
+            !(has_servers && self.target.has_gates()),
+            "--servers starts conn nodes of its own: --tcp and --ws name others"
+        );
+        ensure!(
+            !(has_servers && self.target.transport().is_encrypted()),
+            "--servers starts conn nodes without certificates: --transport {} needs one",
+            self.target.transport()
+        );
+        for (what, count) in spread {
+            let processes = self.processes;
+            ensure!(u32::from(processes) <= *count, "--processes {processes} need as many {what}, which are {count}");
+        }
         Ok(())
     }
 
@@ -108,6 +134,9 @@ pub trait Measurement {
 
     /// What it was asked to do.
     fn config(&self) -> Value;
+
+    /// What is spread over the processes, in words, and how much of it there is: each process needs some.
+    fn spread(&self) -> Vec<(&'static str, u32)>;
 
     /// Whether that makes sense; the error is a sentence.
     fn check(&self) -> anyhow::Result<()> {
@@ -172,8 +201,8 @@ impl<'a> Run<'a> {
     /// How many threads with a name that begins so serve the clients of this process; 1 where that cannot be told.
     pub fn server_threads(&self, prefix: &str) -> usize {
         let servers = self.arguments.server_processes(&self.target).unwrap_or_default();
-        let threads: usize = servers.iter().map(|server| server.threads(prefix)).sum();
-        self.part.share(threads).max(1)
+        let threads = servers.iter().flat_map(Process::threads).filter(|thread| thread.name().starts_with(prefix));
+        self.part.share(threads.count()).max(1)
     }
 
     /// The clients of this process, which needs `files` for connections.
@@ -216,7 +245,9 @@ pub fn run<M: Measurement>(measurement: &M) -> Outcome {
     if arguments.part.is_none() {
         note_busy_machine(&mut findings);
     }
-    let ended = measurement.check().and_then(|()| arguments.check()).and_then(|()| {
+    let checked = host::take_files(0).and_then(|()| measurement.check());
+    let checked = checked.and_then(|()| arguments.check(&measurement.spread()));
+    let ended = checked.and_then(|()| {
         if arguments.is_spread() {
             spread(measurement, &mut findings, &mut timeline)
         } else {
@@ -229,6 +260,9 @@ pub fn run<M: Measurement>(measurement: &M) -> Outcome {
             ended
         }
     });
+    if ended.is_err() {
+        KNOWN_AT_THE_END.into_iter().for_each(|key| findings.tally.forget(key));
+    }
     let outcome = |figures, error: Option<anyhow::Error>, findings: Findings| Outcome {
         scenario: M::NAME,
         config: config(measurement),
@@ -247,7 +281,7 @@ pub fn run<M: Measurement>(measurement: &M) -> Outcome {
     }
     // Who counted nothing has nothing to tell, and no other error than what ended it.
     let judged = if findings.tally.is_empty() { Ok(()) } else { measurement.tell(&findings.tally, &mut figures) };
-    note_late_sends(&figures, &mut findings);
+    note_late_sends(&figures, arguments.seconds, &mut findings);
     outcome(figures, ended.and(judged).err(), findings)
 }
 
@@ -258,7 +292,7 @@ fn spread<M: Measurement>(measurement: &M, findings: &mut Findings, timeline: &m
         .servers
         .map(|count| Servers::start(count.into(), &arguments.target.logic(), arguments.target.internal_token()));
     let servers = servers.transpose()?;
-    let options = servers.as_ref().map(|servers| vec!["--tcp".to_owned(), servers.tcp()]).unwrap_or_default();
+    let options = servers.as_ref().map(Servers::options).unwrap_or_default();
     let watch = match (&servers, measurement.watches()) {
         (_, false) => None,
         (Some(servers), true) => Some(Watch::start(servers.processes()?)?),
@@ -289,6 +323,10 @@ fn config<M: Measurement>(measurement: &M) -> Value {
             all[key] = value.clone();
         }
     }
+    if arguments.servers.is_some() {
+        // Those of the nodes are made up.
+        all["gates"] = Value::Null;
+    }
     all
 }
 
@@ -300,43 +338,52 @@ fn note_busy_machine(findings: &mut Findings) {
     }
 }
 
-fn note_late_sends(figures: &Figures, findings: &mut Findings) {
+fn note_late_sends(figures: &Figures, seconds: u64, findings: &mut Findings) {
     let (sent, late) = (findings.tally.sum("sent"), findings.tally.sum("late"));
     if late > sent * LATE_SHARE_MAX {
         let warning = format!("gim-bench itself sent {late} of {sent} later than 20 ms after their time");
         findings.warnings.push(warning);
     }
-    if let (Some(offered), Some(achieved)) = (figures.get("offered_per_second"), figures.get("achieved_per_second"))
-        && achieved < offered * ACHIEVED_MIN
-    {
-        findings.warnings.push(format!("of {offered} per second that were offered, {achieved} were achieved"));
+    for (what, offered, achieved) in figures.loads() {
+        if achieved < offered * ACHIEVED_MIN && offered * seconds as f64 >= OFFERED_MIN {
+            findings.warnings.push(format!("{what}: {offered}, and {achieved} were achieved"));
+        }
     }
 }
 
-/// The CPU time of this process while it measures.
+/// The CPU time of the threads of this process while it measures.
 #[derive(Debug)]
 pub struct OwnCpu {
     started: Instant,
-    used: Duration,
+    used: BTreeMap<String, Duration>,
 }
 
 impl OwnCpu {
     /// Measures from now on.
-    pub fn start() -> anyhow::Result<Self> {
-        Ok(Self { started: Instant::now(), used: Process::this().cpu_time()? })
+    pub fn start() -> Self {
+        // A thread that ends meanwhile has used nothing.
+        let used = |thread: Process| (thread.folder().to_owned(), thread.cpu_time().unwrap_or_default());
+        Self { started: Instant::now(), used: Process::this().threads().map(used).collect() }
     }
 
-    /// Warns, once, where this process was so busy that it may have been the slowest part.
-    pub fn check(&self, run: &mut Run<'_>) -> anyhow::Result<()> {
-        let used = Process::this().cpu_time()?.saturating_sub(self.used);
-        let cores = used.as_secs_f64() / self.started.elapsed().as_secs_f64();
-        if cores >= OWN_CPU_MAX && run.tally.count("busy") == 0 {
+    /// Warns, once, where one of them was so busy that it may have been the slowest part.
+    pub fn check(&self, run: &mut Run<'_>) {
+        let elapsed = self.started.elapsed().as_secs_f64();
+        let cores = |thread: Process| {
+            let before = self.used.get(thread.folder()).copied().unwrap_or_default();
+            let used = thread.cpu_time().unwrap_or_default().saturating_sub(before);
+            (used.as_secs_f64() / elapsed, thread.name())
+        };
+        let busiest = Process::this().threads().map(cores).max_by(|one, other| one.0.total_cmp(&other.0));
+        if let Some((cores, name)) = busiest
+            && cores >= OWN_CPU_MAX
+            && run.tally.count("busy") == 0
+        {
             run.tally.add("busy", 1.0);
             run.warnings.push(format!(
-                "gim-bench itself used {cores:.2} cores, its one thread of clients is the limit: the server may do more"
+                "a thread of gim-bench itself ({name}) used {cores:.2} of a core, which may be the limit: the server may do more"
             ));
         }
-        Ok(())
     }
 }
 
@@ -345,10 +392,22 @@ pub fn random_id() -> u64 {
     rand::random::<u64>() >> 1 | 1
 }
 
-/// Fails where `count` is not what it must be for a success.
-pub fn ensure_none(counts: &[(u64, &str)]) -> anyhow::Result<()> {
-    let wrong: Vec<_> =
-        counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
-    ensure!(wrong.is_empty(), "of what was sent, {}", wrong.join(", "));
+/// Fails where an option is no rate per second.
+pub fn ensure_rate(option: &str, rate: Option<f64>) -> anyhow::Result<()> {
+    let is_possible = rate.is_none_or(|rate| (RATE_MIN..=RATE_MAX).contains(&rate));
+    ensure!(is_possible, "--{option} must be from {RATE_MIN} to {RATE_MAX} per second");
+    Ok(())
+}
+
+/// Says how much did not arrive, arrived twice or out of order, in words for each, and fails where that is anything.
+pub fn tell_faults(
+    tally: &Tally,
+    figures: &mut Figures,
+    faults: &[(&'static str, &'static str)],
+) -> anyhow::Result<()> {
+    figures.counted(tally, faults);
+    let wrong = faults.iter().filter(|(key, _)| tally.count(key) > 0);
+    let wrong: Vec<_> = wrong.map(|(key, what)| format!("{what}: {}", tally.count(key))).collect();
+    ensure!(wrong.is_empty(), "{}", wrong.join(", "));
     Ok(())
 }

@@ -15,6 +15,7 @@ mod parts;
 mod progress;
 mod report;
 mod scenario;
+mod score;
 mod servers;
 mod stats;
 mod swarm;
@@ -25,7 +26,7 @@ mod watch;
 
 use std::{path::PathBuf, process::ExitCode};
 
-use clap::Parser;
+use clap::{Arg, CommandFactory as _, FromArgMatches as _, Parser};
 
 /// Checks and measures a running gim from outside, over its public protocol only.
 #[derive(Debug, Parser)]
@@ -56,8 +57,19 @@ enum Command {
     Baseline(baseline::Arguments),
 }
 
+/// A number below 0 is a wrong value of its option, and not another option.
+fn parse() -> Result<Arguments, clap::Error> {
+    let accept = |argument: Arg| {
+        let takes_value = argument.get_action().takes_values();
+        argument.allow_negative_numbers(takes_value)
+    };
+    let command = Arguments::command().mut_subcommands(|command| command.mut_args(accept));
+    let matches = command.try_get_matches()?;
+    Arguments::from_arg_matches(&matches)
+}
+
 fn main() -> ExitCode {
-    let arguments = match Arguments::try_parse() {
+    let arguments = match parse() {
         Ok(arguments) => arguments,
         Err(error) => return report::usage(&error),
     };

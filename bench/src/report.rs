@@ -8,10 +8,12 @@ use std::{
     time::Duration,
 };
 
+use anyhow::anyhow;
+use clap::error::ErrorKind;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::{host, parts};
+use crate::{host, parts, stats::Latencies, tally::Tally};
 
 /// Cells of the table are cut at this many characters; JSON has them whole.
 const CELL_CHARS_MAX: usize = 56;
@@ -72,14 +74,38 @@ impl Figures {
         self.rows.push((key, value.into(), words.into()));
     }
 
-    /// Adds a measure; four digits of it are kept.
-    pub fn measure(&mut self, key: &'static str, value: f64, words: impl Into<String>) {
-        self.rows.push((key, rounded(value).into(), words.into()));
+    /// Adds what was counted, where it was.
+    pub fn counted(&mut self, tally: &Tally, keys: &[(&'static str, &'static str)]) {
+        for &(key, words) in keys {
+            if tally.get(key).is_some() {
+                self.count(key, tally.count(key), words);
+            }
+        }
     }
 
-    /// A measure that was added.
-    pub fn get(&self, key: &str) -> Option<f64> {
-        self.rows.iter().find(|(other, ..)| *other == key)?.1.as_f64()
+    /// Adds a measure, where there is one; four digits of it are kept.
+    pub fn measure(&mut self, key: &'static str, value: impl Into<Option<f64>>, words: impl Into<String>) {
+        if let Some(value) = value.into() {
+            self.rows.push((key, rounded(value).into(), words.into()));
+        }
+    }
+
+    /// Adds the time that a share of all stays within, where there are any; the key ends with its unit.
+    pub fn within(&mut self, key: &'static str, latencies: &Latencies, share: f64, words: impl Into<String>) {
+        let time = if key.ends_with("_us") { latencies.us(share) } else { latencies.ms(share) };
+        self.measure(key, (latencies.count() > 0).then_some(time), words);
+    }
+
+    /// Loads that were offered, in words, each with what was achieved of it.
+    pub fn loads(&self) -> impl Iterator<Item = (&str, f64, f64)> {
+        self.rows.iter().filter_map(|(key, offered, words)| {
+            let achieved = match key.strip_suffix("offered_per_second")? {
+                "" => "achieved_per_second".to_owned(),
+                what => format!("{what}per_second"),
+            };
+            let (_, achieved, _) = self.rows.iter().find(|(other, ..)| *other == achieved)?;
+            Some((words.as_str(), offered.as_f64()?, achieved.as_f64()?))
+        })
     }
 
     fn table(&self) -> String {
@@ -226,12 +252,26 @@ pub fn say(sentence: anyhow::Result<String>) -> ExitCode {
 
 /// Prints what is wrong with the command line; help and version are no errors.
 pub fn usage(error: &clap::Error) -> ExitCode {
-    if error.use_stderr() {
-        eprint!("{error}");
+    let text = error.to_string();
+    if !error.use_stderr() {
+        // Without its line break, which `say` adds.
+        return say(Ok(text.trim_end().to_owned()));
+    }
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        eprint!("{text}");
         return ExitCode::FAILURE;
     }
-    // Without its line break, which `say` adds.
-    say(Ok(error.to_string().trim_end().to_owned()))
+    let sentence = format!("{} (--help tells more)", first_paragraph(&text));
+    if std::env::args().any(|argument| argument == "--json") {
+        println!("{}", json!({ "passed": false, "error": sentence }));
+    }
+    end(Err(anyhow!(sentence)))
+}
+
+/// Without what clap says further, which is part of the help.
+fn first_paragraph(text: &str) -> String {
+    let lines = text.trim_start_matches("error: ").lines().take_while(|line| !line.trim().is_empty());
+    lines.map(str::trim).collect::<Vec<_>>().join(" ")
 }
 
 fn table(rows: &[Check]) -> String {
@@ -302,10 +342,30 @@ mod tests {
     }
 
     #[test]
+    fn offered_loads_have_what_was_achieved_beside_them() {
+        let mut figures = Figures::default();
+        figures.measure("achieved_per_second", 90.0, "");
+        figures.measure("offered_per_second", 100.0, "sends");
+        figures.measure("deliveries_per_second", 7.0, "");
+        figures.measure("deliveries_offered_per_second", 8.0, "deliveries");
+        figures.measure("heartbeats_offered_per_second", 8.0, "of which none was measured");
+        assert_eq!(figures.loads().collect::<Vec<_>>(), [("sends", 100.0, 90.0), ("deliveries", 8.0, 7.0)]);
+    }
+
+    #[test]
+    fn a_wrong_command_line_is_one_sentence() {
+        let text =
+            "error: invalid value 'x' for '--transport <TRANSPORT>'\n  [possible values: tcp, ws]\n\n  tip: no\n";
+        assert_eq!(first_paragraph(text), "invalid value 'x' for '--transport <TRANSPORT>' [possible values: tcp, ws]");
+    }
+
+    #[test]
     fn figures_are_keys_of_the_result_and_lines_of_the_table() {
         let mut figures = Figures::default();
         figures.count("lost", 0, "messages lost");
         figures.measure("p99_ms", 1.23456, "99 % within (ms)");
+        figures.within("p50_us", &Latencies::default(), 0.5, "none was measured");
+        figures.measure("ratio", None::<f64>, "nothing to compare with");
         assert_eq!(figures.table(), "messages lost     0\n99 % within (ms)  1.235\n");
         let outcome = Outcome { figures, ..outcome() };
         assert_eq!((&outcome.to_json()["lost"], &outcome.to_json()["p99_ms"]), (&json!(0), &json!(1.235)));

@@ -69,16 +69,23 @@ impl Servers {
         Ok(servers)
     }
 
-    /// Where clients connect, as `--tcp` takes it.
-    pub fn tcp(&self) -> String {
-        let names: Vec<_> = self.0.iter().map(|node| format!("{}:{TCP_PORT}", node.host)).collect();
-        names.join(",")
+    /// Where clients connect, as options of a client process.
+    pub fn options(&self) -> Vec<String> {
+        let hosts: Vec<_> = self.0.iter().map(|node| node.host.as_str()).collect();
+        options(&hosts)
     }
 
     /// The processes.
     pub fn processes(&self) -> anyhow::Result<Vec<Process>> {
         self.0.iter().map(|node| Process::with_id(node.child.id())).collect()
     }
+}
+
+fn options(hosts: &[&str]) -> Vec<String> {
+    let all = |name: fn(&str) -> String| hosts.iter().map(|host| name(host)).collect::<Vec<_>>().join(",");
+    let tcp = all(|host| format!("{host}:{TCP_PORT}"));
+    let ws = all(|host| format!("ws://{host}:{WEBSOCKET_PORT}/ws"));
+    ["--tcp".to_owned(), tcp, "--ws".to_owned(), ws].into()
 }
 
 impl Node {
@@ -108,4 +115,16 @@ fn is_ready(admin: SocketAddr) -> bool {
     let asked =
         stream.set_read_timeout(Some(READY_TIMEOUT)).and_then(|()| stream.write_all(b"GET /readyz HTTP/1.0\r\n\r\n"));
     asked.and_then(|()| stream.read_to_string(&mut answer)).is_ok() && answer.contains(" 200 ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_are_sent_to_these_nodes_whatever_they_speak() {
+        let told = options(&["127.101.0.1", "127.101.0.2"]);
+        let ws = "ws://127.101.0.1:8003/ws,ws://127.101.0.2:8003/ws";
+        assert_eq!(told, ["--tcp", "127.101.0.1:8002,127.101.0.2:8002", "--ws", ws]);
+    }
 }

@@ -75,19 +75,20 @@ impl Latencies {
     }
 }
 
-/// What a share is of a whole that may be nothing.
-pub fn ratio(part: f64, whole: f64) -> f64 {
-    if whole > 0.0 { part / whole } else { 0.0 }
+/// What a part is of a whole, where both were measured.
+pub fn ratio(part: impl Into<Option<f64>>, whole: impl Into<Option<f64>>) -> Option<f64> {
+    let (part, whole) = (part.into()?, whole.into()?);
+    (whole > 0.0).then(|| part / whole)
 }
 
-/// The one in the middle, so that one stall in one round decides nothing; 0 of none.
-pub fn median(mut values: Vec<f64>) -> f64 {
+/// The one in the middle, so that one stall in one round decides nothing.
+pub fn median(mut values: Vec<f64>) -> Option<f64> {
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
     match values.len() {
-        0 => 0.0,
-        count if count.is_multiple_of(2) => (values[middle - 1] + values[middle]) / 2.0,
-        _ => values[middle],
+        0 => None,
+        count if count.is_multiple_of(2) => Some((values[middle - 1] + values[middle]) / 2.0),
+        _ => Some(values[middle]),
     }
 }
 
@@ -96,6 +97,7 @@ pub fn median(mut values: Vec<f64>) -> f64 {
 pub struct Schedule {
     start: Instant,
     interval: Duration,
+    end: Option<Instant>,
     sent: u32,
     late: u32,
 }
@@ -103,17 +105,20 @@ pub struct Schedule {
 impl Schedule {
     /// `per_second` times a second from now on.
     pub fn new(start: Instant, per_second: f64) -> Self {
-        Self { start, interval: Duration::from_secs_f64(1.0 / per_second), sent: 0, late: 0 }
+        Self { start, interval: Duration::from_secs_f64(1.0 / per_second), end: None, sent: 0, late: 0 }
+    }
+
+    /// Nothing is meant to be sent at this time, or later.
+    pub fn until(self, end: Instant) -> Self {
+        Self { end: Some(end), ..self }
     }
 
     /// The intended time of the next send, if it has come.
     pub fn due(&mut self, now: Instant) -> Option<Instant> {
-        let intended = self.next();
-        (intended <= now).then(|| {
-            self.sent += 1;
-            self.late += u32::from(now - intended > LATE);
-            intended
-        })
+        let intended = self.next().filter(|intended| *intended <= now)?;
+        self.sent += 1;
+        self.late += u32::from(now - intended > LATE);
+        Some(intended)
     }
 
     /// How many were sent, and how many of them late through our fault.
@@ -121,9 +126,10 @@ impl Schedule {
         (self.sent, self.late)
     }
 
-    /// The intended time of the next send.
-    pub fn next(&self) -> Instant {
-        self.start + self.interval.mul_f64(self.sent.into())
+    /// The intended time of the next send; none after the end.
+    pub fn next(&self) -> Option<Instant> {
+        let next = self.start + self.interval.mul_f64(self.sent.into());
+        self.end.is_none_or(|end| next < end).then_some(next)
     }
 }
 
@@ -138,17 +144,26 @@ mod tests {
         let late = start + Duration::from_micros(2500);
         let due: Vec<_> = std::iter::from_fn(|| schedule.due(late)).collect();
         assert_eq!(due, [0, 1, 2].map(|ms| start + Duration::from_millis(ms)));
-        assert_eq!(schedule.next(), start + Duration::from_millis(3));
+        assert_eq!(schedule.next(), Some(start + Duration::from_millis(3)));
         assert_eq!(schedule.sent(), (3, 0));
         assert!(schedule.due(start + Duration::from_millis(30)).is_some());
         assert_eq!(schedule.sent(), (4, 1));
     }
 
     #[test]
+    fn a_schedule_that_ends_is_caught_up_with_and_then_over() {
+        let start = Instant::now();
+        let mut schedule = Schedule::new(start, 1000.0).until(start + Duration::from_millis(3));
+        let late = start + Duration::from_secs(1);
+        assert_eq!(std::iter::from_fn(|| schedule.due(late)).count(), 3);
+        assert_eq!((schedule.next(), schedule.sent()), (None, (3, 3)));
+    }
+
+    #[test]
     fn a_median_is_in_the_middle() {
-        assert_eq!(median(vec![]), 0.0);
-        assert_eq!(median(vec![9.0, 1.0, 2.0]), 2.0);
-        assert_eq!(median(vec![9.0, 1.0, 2.0, 4.0]), 3.0);
+        assert_eq!(median(vec![]), None);
+        assert_eq!(median(vec![9.0, 1.0, 2.0]), Some(2.0));
+        assert_eq!(median(vec![9.0, 1.0, 2.0, 4.0]), Some(3.0));
     }
 
     #[test]
@@ -159,6 +174,6 @@ mod tests {
         assert!((latencies.ms(0.99) - 0.99).abs() < 0.002);
         latencies.record(Duration::from_secs(3600));
         assert_eq!(latencies.count(), 1001);
-        assert_eq!(ratio(1.0, 0.0), 0.0);
+        assert_eq!((ratio(1.0, 0.0), ratio(1.0, 4.0), ratio(None::<f64>, 4.0)), (None, Some(0.25), None));
     }
 }

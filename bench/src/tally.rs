@@ -1,12 +1,12 @@
 //! What a run counts, in a form that the processes of one run can add up: sums, and distributions of latencies. Plain data,
 //! on any thread.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
 
 use anyhow::Context as _;
 use serde_json::{Map, Value, json};
 
-use crate::stats::{Latencies, ratio};
+use crate::{score::Score, stats::Latencies};
 
 /// The counts of one process, or of all.
 #[derive(Debug, Default, Clone)]
@@ -28,9 +28,19 @@ impl Tally {
         self.sums.is_empty() && self.latencies.is_empty() && self.rounds.is_empty()
     }
 
+    /// A sum; nothing where nothing was added.
+    pub fn get(&self, key: &str) -> Option<f64> {
+        self.sums.get(key).copied()
+    }
+
     /// A sum; 0 where nothing was added.
     pub fn sum(&self, key: &str) -> f64 {
-        self.sums.get(key).copied().unwrap_or_default()
+        self.get(key).unwrap_or_default()
+    }
+
+    /// Takes a sum away, as if nothing had been added.
+    pub fn forget(&mut self, key: &str) {
+        self.sums.remove(key);
     }
 
     /// A sum of what is counted in wholes.
@@ -57,10 +67,17 @@ impl Tally {
         self.rounds.get(key).map_or(&[], Vec::as_slice)
     }
 
-    /// What happened `per_second`, with its latencies: the rates of processes add up, as they run at the same time.
-    pub fn add_rate(&mut self, key: &str, latencies: &Latencies, measured: Duration) {
-        self.add_latencies(key, latencies);
-        self.add(key, ratio(latencies.count() as f64, measured.as_secs_f64()));
+    /// Adds to a rate: those of processes add up, as they run at the same time.
+    pub fn add_rate(&mut self, key: &str, per_second: Option<f64>) {
+        if let Some(per_second) = per_second {
+            self.add(key, per_second);
+        }
+    }
+
+    /// Adds what was done per second, with its latencies.
+    pub fn add_score(&mut self, key: &str, score: &Score) {
+        self.add_latencies(key, score.latencies());
+        self.add_rate(key, score.per_second());
     }
 
     /// A distribution; empty where nothing was added.
@@ -123,14 +140,18 @@ mod tests {
     #[test]
     fn counts_of_two_processes_add_up_on_the_way_through_json() {
         let mut latencies = Latencies::default();
-        (1..=100).for_each(|ms| latencies.record(Duration::from_millis(ms)));
+        (1..=100).for_each(|ms| latencies.record(std::time::Duration::from_millis(ms)));
         let mut tally = Tally::default();
         tally.add("lost", 2.0);
-        tally.add_rate("sends", &latencies, Duration::from_secs(10));
+        tally.add_latencies("sends", &latencies);
+        tally.add_rate("sends", Some(10.0));
+        tally.add_rate("none", None);
         tally.add_round("slices", 1, &latencies);
         let other = Tally::from_json(&tally.to_json()).unwrap();
         tally.merge(&other);
-        assert_eq!((tally.count("lost"), tally.sum("sends"), tally.sum("none")), (4, 20.0, 0.0));
+        assert_eq!((tally.count("lost"), tally.sum("sends"), tally.get("none")), (4, 20.0, None));
+        tally.forget("lost");
+        assert_eq!(tally.get("lost"), None);
         let merged = tally.latencies("sends");
         assert_eq!(merged.count(), 200);
         assert!((merged.ms(0.5) - 50.0).abs() < 0.1);

@@ -94,6 +94,11 @@ impl TargetArguments {
         self.gate_names().into_iter().map(gate).collect()
     }
 
+    /// How clients connect.
+    pub fn transport(&self) -> Transport {
+        self.transport
+    }
+
     /// Whether people said where conn is.
     pub fn has_gates(&self) -> bool {
         !self.tcp.is_empty() || !self.ws.is_empty()

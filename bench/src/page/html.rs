@@ -40,6 +40,7 @@ svg text { fill: var(--dim); font: 12px system-ui, sans-serif } .grid { stroke: 
 /// The whole page.
 pub fn page(scenarios: &Scenarios) -> String {
     let all: Vec<&Result> = scenarios.values().flatten().collect();
+    let passed: Vec<&Result> = all.iter().copied().filter(|result| result.passed()).collect();
     let links: String =
         scenarios.keys().map(|name| format!("<a href=\"#{0}\">{0}</a>", escape(name))).collect::<Vec<_>>().join("");
     let sections: String = scenarios.iter().map(|(name, results)| section(name, results)).collect();
@@ -48,8 +49,8 @@ pub fn page(scenarios: &Scenarios) -> String {
          <title>gim-bench: results</title><style>{STYLE}</style>\n<main><h1>gim-bench: results</h1>\n{}\
          <nav>{links}</nav>{}{}{sections}</main></html>\n",
         origin(&all),
-        plots::ratios(&all),
-        plots::memory_per_connection(&all),
+        plots::ratios(&passed),
+        plots::memory_per_connection(&passed),
     )
 }
 
@@ -101,7 +102,11 @@ fn table(results: &[Result]) -> String {
             }
         }
     }
-    let head: String = results.iter().map(|result| format!("<th class=n>{}</th>", escape(&result.name))).collect();
+    let name = |result: &Result| {
+        let (class, verdict) = if result.passed() { ("n", "") } else { ("\"n bad\"", ": FAILED") };
+        format!("<th class={class}>{}{verdict}</th>", escape(&result.name))
+    };
+    let head: String = results.iter().map(name).collect();
     let row = |key: &&str| {
         let cell = |result: &Result| match result.json[*key].as_f64() {
             Some(value) => format!("<td class=n>{}</td>", human(value)),

@@ -37,9 +37,13 @@ fn row(name: &str, result: &Result) -> String {
     let heads = HEADLINES.iter().filter(|(key, _)| !(is_bounded && *key == "ratio"));
     let figure = |(key, words): &(&str, &str)| Some(format!("{} {words}", human(result.json[*key].as_f64()?)));
     let figures: Vec<_> = heads.filter_map(figure).collect();
+    let answer = match result.json["error"].as_str() {
+        None if result.passed() => figures.join(", "),
+        why => format!("FAILED: {}", why.unwrap_or("not everything came out as expected")).replace('|', "\\|"),
+    };
     let typed = || shortened(result.json["command"].as_str().unwrap_or_default());
     let command = result.json["script"].as_str().map_or_else(typed, str::to_owned).replace('|', "\\|");
-    format!("| {} | {} | `{command}` |\n", scenario::question(name), figures.join(", "))
+    format!("| {} | {answer} | `{command}` |\n", scenario::question(name))
 }
 
 /// A command without what says where the server is and where the result goes; the kept result has all of it.

@@ -41,6 +41,13 @@ pub struct Result {
     pub json: Value,
 }
 
+impl Result {
+    /// Whether everything was done and came out as expected. What did not is shown, and never beside those that did.
+    fn passed(&self) -> bool {
+        self.json["passed"] == true
+    }
+}
+
 /// The results of one scenario.
 type Scenarios = BTreeMap<String, Vec<Result>>;
 
@@ -115,5 +122,22 @@ mod tests {
         assert!(!page.contains("http"), "a page that needs no network");
         let table = write(&Arguments { markdown: true, ..arguments }).unwrap();
         assert!(table.contains("| 10 connections, 200 bytes per connection in conn, "), "{table}");
+    }
+
+    #[test]
+    fn a_result_that_lost_something_is_told_as_a_failure_and_compared_with_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let result = json!({
+            "scenario": "room", "passed": false, "host": { "cores": 2 }, "error": "deliveries lost: 7", "lost": 7,
+            "ratio": 0.987, "config": {}, "labels": [["ratio", "against the bare one"]],
+        });
+        fs::write(folder.path().join("room.json"), result.to_string()).unwrap();
+        let arguments = Arguments { folder: folder.path().to_owned(), output: None, markdown: false };
+        write(&arguments).unwrap();
+        let page = fs::read_to_string(folder.path().join("report.html")).unwrap();
+        assert!(page.contains("room: FAILED") && page.contains("deliveries lost: 7"), "{page}");
+        assert!(!page.contains("<svg"), "no bar of a ratio");
+        let table = write(&Arguments { markdown: true, ..arguments }).unwrap();
+        assert!(table.contains("FAILED: deliveries lost: 7") && !table.contains("0.987"), "{table}");
     }
 }

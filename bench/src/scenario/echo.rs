@@ -3,8 +3,9 @@
 //! Each connection sends a heartbeat as soon as the one before is answered (a closed loop). The same clients then do the
 //! same with a bare echo server, second by second in turns. That has as many threads as the server has reactors.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use anyhow::ensure;
 use gim_proto::connect::{Packet as Envelope, PacketCommand};
 use prost::Message as _;
 use serde_json::{Value, json};
@@ -15,9 +16,11 @@ use crate::{
     load::{CONNECTS_IN_FLIGHT, LoadArguments, Measurement, OwnCpu, Run},
     progress::Progress,
     report::Figures,
-    stats::{Latencies, ratio},
+    score::Score,
+    stats::ratio,
     swarm::{Behaviour, Link, Packet, Swarm},
     tally::Tally,
+    target::DEADLINE,
 };
 
 const HEARTBEAT: i32 = PacketCommand::PcHeartbeat as i32;
@@ -46,6 +49,10 @@ impl Measurement for Arguments {
         json!({ "connections": self.connections })
     }
 
+    fn spread(&self) -> Vec<(&'static str, u32)> {
+        vec![("--connections", self.connections)]
+    }
+
     fn measure(&self, run: &mut Run<'_>) -> anyhow::Result<()> {
         let count = run.share(self.connections);
         let mut swarm = run.swarm(2 * count)?;
@@ -59,57 +66,47 @@ impl Measurement for Arguments {
         swarm.gather(&mut echo, &[baseline.gate()], (0..count).map(|_| Box::default()), in_flight)?;
         let ended = take_turns(run, &mut swarm, &mut echo, Duel::new(self.load.duration()));
         for (key, score) in [("server", &echo.server), ("baseline", &echo.baseline)] {
-            run.tally.add_rate(key, &score.latencies, score.measured);
+            run.tally.add_score(key, score);
         }
         ended
     }
 
     fn tell(&self, tally: &Tally, figures: &mut Figures) -> anyhow::Result<()> {
         let (server, baseline) = (tally.latencies("server"), tally.latencies("baseline"));
-        let (per_second, bare) = (tally.sum("server"), tally.sum("baseline"));
+        let (per_second, bare) = (tally.get("server"), tally.get("baseline"));
         figures.measure("per_second", per_second, "heartbeats answered per second");
         for (key, quantile, words) in [
             ("p50_us", 0.5, "half of them within (µs)"),
             ("p99_us", 0.99, "99 % within (µs)"),
             ("p999_us", 0.999, "99.9 % within (µs)"),
         ] {
-            figures.measure(key, server.us(quantile), words);
+            figures.within(key, &server, quantile, words);
         }
         figures.count("baseline_threads", tally.count("threads"), "threads of a bare echo server, as many as reactors");
         figures.measure("baseline_per_second", bare, "a bare echo server, per second");
-        figures.measure("baseline_p99_us", baseline.us(0.99), "a bare echo server, 99 % within (µs)");
+        figures.within("baseline_p99_us", &baseline, 0.99, "a bare echo server, 99 % within (µs)");
         figures.measure("ratio", ratio(per_second, bare), "per second, against the bare one");
-        figures.measure("p99_ratio", ratio(server.us(0.99), baseline.us(0.99)), "99 % within, against the bare one");
+        let slower = ratio(server.us(0.99), baseline.us(0.99)).filter(|_| server.count() > 0);
+        figures.measure("p99_ratio", slower, "99 % within, against the bare one");
         Ok(())
     }
 }
 
 fn take_turns(run: &mut Run<'_>, swarm: &mut Swarm, echo: &mut Echo, duel: Duel) -> anyhow::Result<()> {
-    let own_cpu = OwnCpu::start()?;
+    let own_cpu = OwnCpu::start();
     let mut progress = Progress::new("echo", duel.len().into());
     for number in 0..duel.len() {
         run.meet("slice", swarm, echo)?;
         let slice = duel.begin(number);
         echo.begin(slice, swarm);
         let ended = swarm.run_until(echo, slice.end);
-        echo.score(slice.side).measured += slice.measured();
-        ended?;
+        let ended = ended.and_then(|()| swarm.settle(echo, |echo| echo.answered, |echo| echo.waiting == 0));
+        echo.score(slice.side).end(&slice);
+        ensure!(ended?, "heartbeats that were not answered within {DEADLINE:?}: {}", echo.waiting);
         progress.show((number + 1).into(), || echo.summary());
     }
-    own_cpu.check(run)
-}
-
-/// What one side did.
-#[derive(Debug, Default)]
-struct Score {
-    latencies: Latencies,
-    measured: Duration,
-}
-
-impl Score {
-    fn per_second(&self) -> f64 {
-        ratio(self.latencies.count() as f64, self.measured.as_secs_f64())
-    }
+    own_cpu.check(run);
+    Ok(())
 }
 
 /// The first half of the clients is connected to the server, the second to the baseline.
@@ -118,6 +115,9 @@ struct Echo {
     heartbeat: Vec<u8>,
     slice: Option<Slice>,
     sent_at: Vec<Option<Instant>>,
+    /// Heartbeats that are under way.
+    waiting: usize,
+    answered: u64,
     server: Score,
     baseline: Score,
 }
@@ -129,6 +129,8 @@ impl Echo {
             heartbeat: Envelope { command: HEARTBEAT, ..Envelope::default() }.encode_length_delimited_to_vec(),
             slice: None,
             sent_at: vec![None; 2 * per_side],
+            waiting: 0,
+            answered: 0,
             server: Score::default(),
             baseline: Score::default(),
         }
@@ -148,15 +150,20 @@ impl Echo {
     fn begin(&mut self, slice: Slice, swarm: &mut Swarm) {
         self.slice = Some(slice);
         for id in 0..self.sent_at.len() {
-            if self.side(id) == slice.side && self.sent_at[id].is_none() {
-                self.sent_at[id] = Some(Instant::now());
-                swarm.link(id).send(&self.heartbeat);
+            if self.side(id) == slice.side {
+                self.send(swarm.link(id), Instant::now());
             }
         }
     }
 
+    fn send(&mut self, link: &mut Link, now: Instant) {
+        self.sent_at[link.id()] = Some(now);
+        self.waiting += 1;
+        link.send(&self.heartbeat);
+    }
+
     fn summary(&self) -> String {
-        let (server, baseline) = (self.server.per_second(), self.baseline.per_second());
+        let [server, baseline] = [&self.server, &self.baseline].map(|score| score.per_second().unwrap_or_default());
         format!("{server:.0}/s, bare {baseline:.0}/s")
     }
 }
@@ -169,12 +176,11 @@ impl Behaviour for Echo {
         let (id, side) = (link.id(), self.side(link.id()));
         let Some(slice) = self.slice else { return Ok(()) };
         let Some(sent_at) = self.sent_at[id].take() else { return Ok(()) };
-        if slice.measures(side, now) {
-            self.score(side).latencies.record(now - sent_at);
-        }
-        if side == slice.side && now < slice.end {
-            self.sent_at[id] = Some(now);
-            link.send(&self.heartbeat);
+        self.waiting -= 1;
+        self.answered += 1;
+        self.score(side).record(&slice, sent_at, now);
+        if now < slice.end {
+            self.send(link, now);
         }
         Ok(())
     }

@@ -6,6 +6,7 @@
 
 use std::time::{Duration, Instant};
 
+use anyhow::ensure;
 use gim_proto::connect::{Packet as Envelope, PacketCommand};
 use prost::Message as _;
 use serde_json::{Value, json};
@@ -17,6 +18,7 @@ use crate::{
     stats::ratio,
     swarm::{Behaviour, Link, Packet, Swarm},
     tally::Tally,
+    target::DEADLINE,
 };
 
 /// Arguments of `idle`.
@@ -58,6 +60,10 @@ impl Measurement for Arguments {
         })
     }
 
+    fn spread(&self) -> Vec<(&'static str, u32)> {
+        vec![("--connections", self.connections)]
+    }
+
     fn measure(&self, run: &mut Run<'_>) -> anyhow::Result<()> {
         let count = run.share(self.connections);
         let mut swarm = run.swarm(count)?;
@@ -65,32 +71,33 @@ impl Measurement for Arguments {
         let mut idle = Idle::new(self.heartbeat);
         run.meet("before", &mut swarm, &mut idle)?;
         let in_flight = run.in_flight(self.in_flight as usize);
-        let own_cpu = OwnCpu::start()?;
+        let own_cpu = OwnCpu::start();
         let ended = swarm.gather(&mut idle, run.target.gates(), greetings, in_flight);
-        own_cpu.check(run)?;
+        own_cpu.check(run);
         run.tally.add("connections", swarm.ready() as f64);
         ended?;
         idle.beats_from = Some(Instant::now());
         run.meet("standing", &mut swarm, &mut idle)?;
-        let ended = hold(self.hold(), &mut swarm, &mut idle);
+        let ended = hold(self.hold(), &mut swarm, &mut idle).and_then(|()| run.meet("end", &mut swarm, &mut idle));
+        let ended = ended.and_then(|()| await_answers(&mut swarm, &mut idle));
         run.tally.add("heartbeats", idle.answered as f64);
-        ended?;
-        run.meet("end", &mut swarm, &mut idle)
+        ended
     }
 
     fn tell(&self, tally: &Tally, figures: &mut Figures) -> anyhow::Result<()> {
         tell_costs(tally, figures);
-        figures.count("heartbeats", tally.count("heartbeats"), "heartbeats answered meanwhile");
+        figures.counted(tally, &[("heartbeats", "heartbeats answered meanwhile")]);
         Ok(())
     }
 }
 
-/// What the connections cost between the points "before", "standing" and "end".
+/// What the connections cost between the points "before", "standing" and "end", as far as these were reached.
 pub fn tell_costs(tally: &Tally, figures: &mut Figures) {
     let connections = tally.sum("connections");
-    let growth = |key: &str| (tally.sum(&format!("end.{key}")) - tally.sum(&format!("before.{key}"))).max(0.0);
-    let between =
-        |from: &str, to: &str, key: &str| tally.sum(&format!("{to}.{key}")) - tally.sum(&format!("{from}.{key}"));
+    let between = |from: &str, to: &str, key: &str| {
+        Some(tally.get(&format!("{to}.{key}"))? - tally.get(&format!("{from}.{key}"))?)
+    };
+    let growth = |key: &str| between("before", "end", key).map(|growth| growth.max(0.0));
     figures.count("connections", connections as u64, "signed-in connections");
     let took = between("before", "standing", "seconds");
     figures.measure("connects_per_second", ratio(connections, took), "connects and sign-ins per second");
@@ -100,7 +107,7 @@ pub fn tell_costs(tally: &Tally, figures: &mut Figures) {
     let server = ratio(growth("server_rss_bytes"), connections);
     figures.measure("server_rss_bytes_per_connection", server, "bytes per connection, server processes");
     // The watch works on one host only: the kernel holds both ends.
-    let kernel = ratio(growth("kernel_bytes"), connections) / 2.0;
+    let kernel = ratio(growth("kernel_bytes"), 2.0 * connections);
     figures.measure("kernel_bytes_per_connection", kernel, "bytes per connection, kernel, the server's end");
 }
 
@@ -119,6 +126,13 @@ fn hold(duration: Duration, swarm: &mut Swarm, idle: &mut Idle) -> anyhow::Resul
         let done = started.elapsed().as_millis() as u64;
         progress.show(done, || format!("{} connections, {} heartbeats answered", swarm.ready(), idle.answered));
     }
+    Ok(())
+}
+
+fn await_answers(swarm: &mut Swarm, idle: &mut Idle) -> anyhow::Result<()> {
+    idle.beats_from = None;
+    let are_all = swarm.settle(idle, |idle| idle.answered, |idle| idle.answered >= idle.sent)?;
+    ensure!(are_all, "of {} heartbeats, {} were answered, and none in the last {DEADLINE:?}", idle.sent, idle.answered);
     Ok(())
 }
 

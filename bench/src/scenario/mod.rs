@@ -1,5 +1,7 @@
 //! The scenarios, one question each. A scenario is a file with its arguments and a `run` that ends in an [`Outcome`].
 
+mod contest;
+mod conversations;
 mod echo;
 mod group;
 mod idle;
@@ -61,6 +63,26 @@ impl Scenario {
             Self::Signin(arguments) => load::run(arguments),
             Self::Sync(arguments) => load::run(arguments),
             Self::Slow(arguments) => load::run(arguments),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::Path};
+
+    use super::*;
+
+    #[test]
+    fn the_question_of_each_scenario_stands_on_top_of_its_file_and_in_its_help() {
+        let all = Scenario::augment_subcommands(clap::Command::new(""));
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/scenario");
+        for scenario in all.get_subcommands() {
+            let name = scenario.get_name();
+            let places = [folder.join(format!("{name}.rs")), folder.join(name).join("mod.rs")];
+            let text = places.iter().find_map(|path| fs::read_to_string(path).ok()).unwrap();
+            let first = text.lines().next().unwrap().trim_start_matches("//! ");
+            assert_eq!(first, question(name));
         }
     }
 }

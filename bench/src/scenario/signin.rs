@@ -16,7 +16,7 @@ use crate::{
     load::{LoadArguments, Measurement, OwnCpu, Run},
     progress::Progress,
     report::Figures,
-    stats::Latencies,
+    stats::{Latencies, ratio},
     swarm::{Behaviour, Closed, Link, Packet, Swarm, transport::Gate},
     tally::Tally,
     target::DEADLINE,
@@ -60,6 +60,10 @@ impl Measurement for Arguments {
         json!({ "devices": self.devices, "in_flight": self.in_flight, "sign_ins": self.sign_ins })
     }
 
+    fn spread(&self) -> Vec<(&'static str, u32)> {
+        vec![("--devices", self.devices)]
+    }
+
     fn check(&self) -> anyhow::Result<()> {
         let Self { devices, in_flight, .. } = self;
         ensure!(in_flight <= devices, "--in-flight {in_flight} sign-ins need as many --devices, which are {devices}");
@@ -67,9 +71,10 @@ impl Measurement for Arguments {
     }
 
     fn measure(&self, run: &mut Run<'_>) -> anyhow::Result<()> {
-        let in_flight = run.in_flight(self.in_flight as usize);
+        let devices = run.share(self.devices);
+        let in_flight = run.in_flight(self.in_flight as usize).min(devices);
         let mut swarm = run.swarm(in_flight)?;
-        let users = run.sign_up(run.share(self.devices))?;
+        let users = run.sign_up(devices)?;
         let mut returns = Returns::new(run.target.gates().to_vec(), users);
         run.meet("start", &mut swarm, &mut returns)?;
         let (duration, warm_up) = (self.load.duration(), self.load.duration().mul_f64(WARM_UP));
@@ -78,12 +83,15 @@ impl Measurement for Arguments {
         run.meet("warm", &mut swarm, &mut returns)?;
         returns.latencies = Latencies::default();
         let started = Instant::now();
-        let own_cpu = OwnCpu::start()?;
+        let own_cpu = OwnCpu::start();
         let count = self.sign_ins.map_or(0, |count| run.share(count) as u64);
         let ended = play(duration - warm_up, count, &mut swarm, &mut returns);
-        run.tally.add_rate("sign_ins", &returns.latencies, started.elapsed());
+        let per_second = ratio(returns.latencies.count() as f64, started.elapsed().as_secs_f64());
+        own_cpu.check(run);
+        let ended = ended.and_then(|()| returns.await_the_rest(&mut swarm));
+        run.tally.add_rate("sign_ins", per_second);
+        run.tally.add_latencies("sign_ins", &returns.latencies);
         run.tally.add("failed", returns.failed as f64);
-        own_cpu.check(run)?;
         ended?;
         if let Some(why) = &returns.first_failure {
             return Err(anyhow!("{} sign-ins failed; the first: {why}", returns.failed));
@@ -93,15 +101,14 @@ impl Measurement for Arguments {
 
     fn tell(&self, tally: &Tally, figures: &mut Figures) -> anyhow::Result<()> {
         let latencies = tally.latencies("sign_ins");
-        figures.measure("sign_ins_per_second", tally.sum("sign_ins"), "sign-ins per second");
-        figures.measure("p50_ms", latencies.ms(0.5), "half of them within (ms)");
-        figures.measure("p99_ms", latencies.ms(0.99), "99 % within (ms)");
-        figures.count("failed", tally.count("failed"), "sign-ins that failed");
+        figures.measure("sign_ins_per_second", tally.get("sign_ins"), "sign-ins per second");
+        figures.within("p50_ms", &latencies, 0.5, "half of them within (ms)");
+        figures.within("p99_ms", &latencies, 0.99, "99 % within (ms)");
+        figures.counted(tally, &[("failed", "sign-ins that failed")]);
         figures.count("sign_ins", latencies.count(), "sign-ins");
-        if self.watches() {
-            let grown = tally.sum("end.server_rss_bytes") - tally.sum("warm.server_rss_bytes");
-            figures.measure("server_rss_growth_bytes", grown, "bytes by which conn grew meanwhile");
-        }
+        let rss = |point: &str| tally.get(&format!("{point}.server_rss_bytes"));
+        let grown = rss("end").zip(rss("warm")).map(|(end, warm)| end - warm);
+        figures.measure("server_rss_growth_bytes", grown, "bytes by which conn grew meanwhile");
         Ok(())
     }
 }
@@ -112,7 +119,11 @@ fn play(duration: Duration, count: u64, swarm: &mut Swarm, returns: &mut Returns
     let mut progress = Progress::new("signing in", duration.as_millis() as u64);
     while started.elapsed() < duration || returns.latencies.count() < count {
         swarm.turn(returns, TURN_MAX)?;
-        ensure!(returns.newest.elapsed() < DEADLINE, "no sign-in succeeded in the last {DEADLINE:?}");
+        ensure!(
+            returns.newest.elapsed() < DEADLINE,
+            "no sign-in succeeded in the last {DEADLINE:?}{}",
+            returns.first_failure.as_ref().map(|why| format!("; the first that failed: {why}")).unwrap_or_default()
+        );
         progress.show(started.elapsed().as_millis() as u64, || format!("{} sign-ins", returns.latencies.count()));
     }
     Ok(())
@@ -124,10 +135,13 @@ struct Returns {
     users: Vec<User>,
     next_user: usize,
     opened_at: Vec<Instant>,
-    /// Places whose connection ended in this turn.
+    /// Places whose connection has ended.
     free: VecDeque<usize>,
+    /// Whether nobody sets out any more.
+    is_over: bool,
     latencies: Latencies,
     newest: Instant,
+    has_succeeded: bool,
     failed: u64,
     first_failure: Option<String>,
 }
@@ -140,8 +154,10 @@ impl Returns {
             next_user: 0,
             opened_at: Vec::new(),
             free: VecDeque::new(),
+            is_over: false,
             latencies: Latencies::default(),
             newest: Instant::now(),
+            has_succeeded: false,
             failed: 0,
             first_failure: None,
         }
@@ -156,6 +172,17 @@ impl Returns {
         Ok(())
     }
 
+    /// Waits for those on the way; who does not arrive has failed.
+    fn await_the_rest(&mut self, swarm: &mut Swarm) -> anyhow::Result<()> {
+        self.is_over = true;
+        let places = swarm.len();
+        if !swarm.settle(self, |returns| returns.free.len() as u64, |returns| returns.free.len() == places)? {
+            self.failed += (places - self.free.len()) as u64;
+            self.first_failure.get_or_insert_with(|| format!("it was not answered within {DEADLINE:?}"));
+        }
+        Ok(())
+    }
+
     fn next_greeting(&mut self) -> Box<[u8]> {
         let user = &self.users[self.next_user];
         self.next_user = (self.next_user + 1) % self.users.len();
@@ -166,7 +193,7 @@ impl Returns {
 impl Behaviour for Returns {
     fn on_ready(&mut self, link: &mut Link, now: Instant) -> anyhow::Result<()> {
         self.latencies.record(now - self.opened_at[link.id()]);
-        self.newest = now;
+        (self.newest, self.has_succeeded) = (now, true);
         link.hang_up();
         self.free.push_back(link.id());
         Ok(())
@@ -177,7 +204,9 @@ impl Behaviour for Returns {
     }
 
     fn on_tick(&mut self, swarm: &mut Swarm) -> anyhow::Result<()> {
-        while let Some(id) = self.free.pop_front() {
+        while !self.is_over
+            && let Some(id) = self.free.pop_front()
+        {
             let greeting = self.next_greeting();
             self.opened_at[id] = Instant::now();
             swarm.reopen(id, &self.gates[id % self.gates.len()], greeting)?;
@@ -186,7 +215,7 @@ impl Behaviour for Returns {
     }
 
     fn on_closed(&mut self, id: usize, why: Closed) -> anyhow::Result<()> {
-        if let Closed::Unreachable(_) = why {
+        if matches!(why, Closed::Unreachable(_)) || !self.has_succeeded {
             return Err(anyhow!("{why}"));
         }
         self.failed += 1;

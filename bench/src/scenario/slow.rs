@@ -15,18 +15,20 @@ use serde_json::{Value, json};
 use super::room::{Audience, Pusher, RoomCalls, subscription};
 use crate::{
     duel::{Duel, Side, Slice},
-    load::{CONNECTS_IN_FLIGHT, LoadArguments, Measurement, OwnCpu, Run, ensure_none, random_id},
+    load::{CONNECTS_IN_FLIGHT, LoadArguments, Measurement, OwnCpu, Run, random_id, tell_faults},
     progress::Progress,
     report::Figures,
     stats::{Latencies, Schedule, median, ratio},
     swarm::{Behaviour, Closed, Link, Packet, Swarm, packet::Message, transport::Gate},
     tally::Tally,
-    target::DEADLINE,
 };
 
 /// What is pushed to those who have stopped reading: more than a queue of the server and the kernel's buffers take.
 const FILLING_BYTES: usize = 8 << 20;
 const FILLING_MESSAGE_BYTES: usize = 32 * 1024;
+
+/// Turns of which each has its own latencies; later ones are added to the first ones.
+const ROUNDS_MAX: usize = 100;
 
 /// Messages of it that are pushed at once.
 const FILLING_BURST: usize = 32;
@@ -34,6 +36,10 @@ const FILLING_BURST: usize = 32;
 const MESSAGE: i32 = PacketCommand::PcMessage as i32;
 const SUBSCRIBE: i32 = PacketCommand::PcSubscribeRoom as i32;
 const HEARTBEAT: i32 = PacketCommand::PcHeartbeat as i32;
+
+/// What must not happen to those who read, in words.
+const FAULTS: [(&str, &str); 2] =
+    [("lost", "deliveries lost, of those who read"), ("reordered", "deliveries out of order, or twice")];
 
 /// Arguments of `slow`.
 #[derive(Debug, clap::Args)]
@@ -66,6 +72,10 @@ impl Measurement for Arguments {
         json!({ "members": members, "stuck": stuck, "rate": rate, "size": size })
     }
 
+    fn spread(&self) -> Vec<(&'static str, u32)> {
+        vec![("--members", self.members), ("--stuck", self.stuck)]
+    }
+
     fn measure(&self, run: &mut Run<'_>) -> anyhow::Result<()> {
         let (members, stuck) = (run.share(self.members), run.share(self.stuck));
         let mut swarm = run.swarm(members + stuck)?;
@@ -83,6 +93,7 @@ impl Measurement for Arguments {
                 run.tally.add_latencies(key, latencies);
                 run.tally.add_round(key, round, latencies);
             }
+            run.tally.add_rate("deliveries", place.audience.score.per_second());
             run.tally.add("messages", place.audience.pushed as f64);
             run.tally.add("lost", place.audience.lost() as f64);
             run.tally.add("reordered", place.audience.reordered as f64);
@@ -94,19 +105,29 @@ impl Measurement for Arguments {
     }
 
     fn tell(&self, tally: &Tally, figures: &mut Figures) -> anyhow::Result<()> {
-        let p99s = |key| tally.rounds(key).iter().map(|round: &Latencies| round.ms(0.99)).collect::<Vec<_>>();
+        let p99s = |key| {
+            let rounds = tally.rounds(key).iter().filter(|round| round.count() > 0);
+            rounds.map(|round| round.ms(0.99)).collect::<Vec<_>>()
+        };
         let (without, with) = (p99s("without"), p99s("with"));
-        let ratios = without.iter().zip(&with).map(|(without, with)| ratio(*with, *without)).collect();
+        let ratios = without.iter().zip(&with).filter_map(|(without, with)| ratio(*with, *without)).collect();
         figures.measure("p99_ms_without", median(without), "99 % within (ms), while all read");
         figures.measure("p99_ms_with", median(with), "99 % within (ms), while some do not");
         figures.measure("with_to_without", median(ratios), "the second, against the first just before it");
-        figures.count("stuck_behind", tally.count("stuck_behind"), "of those who do not read, missed something");
-        figures.count("stuck_closed", tally.count("stuck_closed"), "of those, closed by the server");
-        figures.count("messages", tally.count("messages"), "messages pushed");
-        let (lost, reordered) = (tally.count("lost"), tally.count("reordered"));
-        figures.count("lost", lost, "deliveries lost, of those who read");
-        figures.count("reordered", reordered, "deliveries out of order, or twice");
-        ensure_none(&[(lost, "were lost"), (reordered, "came out of order or twice")])?;
+        figures.counted(
+            tally,
+            &[
+                ("stuck_behind", "of those who do not read, missed something"),
+                ("stuck_closed", "of those, closed by the server"),
+                ("messages", "messages pushed"),
+            ],
+        );
+        let offered = f64::from(self.rate) * f64::from(self.members);
+        figures.measure("offered_per_second", offered, "deliveries per second that were offered");
+        // Those of both rooms, which have half of the time each.
+        let achieved = tally.get("deliveries").map(|both| both / 2.0);
+        figures.measure("achieved_per_second", achieved, "deliveries per second that were achieved");
+        tell_faults(tally, figures, &FAULTS)?;
         let was_stuck = tally.count("stuck_behind") + tally.count("stuck_closed") > 0;
         ensure!(was_stuck, "nobody was ever behind: the server kept all that was pushed to those who did not read");
         Ok(())
@@ -120,7 +141,7 @@ fn take_turns(
     swarm: &mut Swarm,
     crowd: &mut Crowd,
 ) -> anyhow::Result<()> {
-    let own_cpu = OwnCpu::start()?;
+    let own_cpu = OwnCpu::start();
     let duel = Duel::new(arguments.load.duration());
     let mut progress = Progress::new("slow", duel.len().into());
     for number in 0..duel.len() {
@@ -133,30 +154,19 @@ fn take_turns(
         let slice = duel.begin(number);
         crowd.begin(slice, arguments.rate.into());
         let ended = swarm.run_until(crowd, slice.end);
-        crowd.end();
-        ended?;
-        wait(swarm, crowd, |crowd| crowd.place(side).audience.has_all())?;
-        crowd.keep_round(side);
+        // What is under way when a slice ends still counts in it, as late as it comes.
+        let ended = ended.and_then(|()| swarm.settle(crowd, Crowd::activity, |crowd| crowd.has_all(side)));
+        crowd.end(slice);
+        if !ended? {
+            break;
+        }
         if side == Side::Server {
             stuck.leave(swarm, crowd)?;
         }
         progress.show((number + 1).into(), || crowd.summary());
     }
-    own_cpu.check(run)
-}
-
-/// Turns until `is_so`, or until nothing more happens: then it is false.
-fn wait(swarm: &mut Swarm, crowd: &mut Crowd, is_so: impl Fn(&mut Crowd) -> bool) -> anyhow::Result<bool> {
-    let mut newest = (crowd.activity, Instant::now());
-    while !is_so(crowd) {
-        swarm.turn(crowd, DEADLINE)?;
-        if crowd.activity != newest.0 {
-            newest = (crowd.activity, Instant::now());
-        } else if newest.1.elapsed() > DEADLINE {
-            return Ok(false);
-        }
-    }
-    Ok(true)
+    own_cpu.check(run);
+    Ok(())
 }
 
 /// The clients that stop reading, new connections for every turn. In the swarm they come after the readers.
@@ -180,7 +190,8 @@ impl Stuck {
                 swarm.open(gate, greeting.clone())?;
             }
         }
-        ensure!(wait(swarm, crowd, |crowd| crowd.subscribed == count)?, "not all members could enter the room");
+        let all_entered = swarm.settle(crowd, Crowd::activity, |crowd| crowd.subscribed == count)?;
+        ensure!(all_entered, "not all members could enter the room");
         crowd.filling = FILLING_BYTES / FILLING_MESSAGE_BYTES;
         let mut left = crowd.filling;
         while left > 0 {
@@ -199,10 +210,8 @@ impl Stuck {
             swarm.link(id).send(&heartbeat);
             swarm.recover(id, crowd)?;
         }
-        ensure!(
-            wait(swarm, crowd, |crowd| crowd.stuck.iter().all(|held| held.is_over))?,
-            "who reads again is neither served nor closed"
-        );
+        let are_over = swarm.settle(crowd, Crowd::activity, |crowd| crowd.stuck.iter().all(|held| held.is_over))?;
+        ensure!(are_over, "who reads again is neither served nor closed");
         let pushed = crowd.filling as u64 + crowd.pushed_beside();
         crowd.behind += crowd.stuck.iter().filter(|held| !held.is_closed && held.messages < pushed).count();
         crowd.closed += crowd.stuck.iter().filter(|held| held.is_closed).count();
@@ -225,6 +234,7 @@ struct Place {
     subscription: Vec<u8>,
     audience: Audience,
     rounds: Vec<Latencies>,
+    turns: usize,
     pushed_before: u64,
 }
 
@@ -232,7 +242,18 @@ impl Place {
     fn new(run: &Run<'_>, members: usize, size: usize) -> anyhow::Result<Self> {
         let room_id = random_id();
         let audience = Audience::new(members, 1, Pusher::to_room(&run.target, room_id, size)?);
-        Ok(Self { room_id, subscription: subscription(room_id), audience, rounds: Vec::new(), pushed_before: 0 })
+        let (subscription, rounds) = (subscription(room_id), Vec::new());
+        Ok(Self { room_id, subscription, audience, rounds, turns: 0, pushed_before: 0 })
+    }
+
+    fn end_turn(&mut self, slice: &Slice) {
+        self.audience.score.end(slice);
+        let latencies = self.audience.score.take_latencies();
+        match self.rounds.get_mut(self.turns % ROUNDS_MAX) {
+            Some(round) => round.add(&latencies),
+            None => self.rounds.push(latencies),
+        }
+        self.turns += 1;
     }
 }
 
@@ -287,29 +308,36 @@ impl Crowd {
         let (members, subscription) = (self.members, self.place(side).subscription.clone());
         self.subscribed = 0;
         (0..members).for_each(|id| swarm.link(id).send(&subscription));
-        ensure!(wait(swarm, self, |crowd| crowd.subscribed == members)?, "not all members could enter the room");
+        let all_entered = swarm.settle(self, Self::activity, |crowd| crowd.subscribed == members)?;
+        ensure!(all_entered, "not all members could enter the room");
         Ok(())
+    }
+
+    fn activity(&self) -> u64 {
+        self.activity
+    }
+
+    /// Whether all that was meant to be pushed on this side has been, and has arrived.
+    fn has_all(&self, side: Side) -> bool {
+        let place = if side == Side::Server { &self.beside } else { &self.alone };
+        self.next_due().is_none() && place.audience.has_all()
     }
 
     fn begin(&mut self, slice: Slice, rate: f64) {
         let place = self.place(slice.side);
         place.pushed_before = place.audience.pushed;
         self.slice = Some(slice);
-        self.schedule = Some(Schedule::new(Instant::now(), rate));
+        self.schedule = Some(Schedule::new(Instant::now(), rate).until(slice.end));
     }
 
-    fn end(&mut self) {
+    /// The slice is over, or breaks off now.
+    fn end(&mut self, slice: Slice) {
+        self.slice = None;
+        self.place(slice.side).end_turn(&slice);
         if let Some((sent, late)) = self.schedule.take().map(|schedule| schedule.sent()) {
             self.scheduled.0 += sent;
             self.scheduled.1 += late;
         }
-    }
-
-    /// What is under way when a slice ends still counts in it, as late as it comes.
-    fn keep_round(&mut self, side: Side) {
-        self.slice = None;
-        let place = self.place(side);
-        place.rounds.push(std::mem::take(&mut place.audience.latencies));
     }
 
     fn pushed_beside(&self) -> u64 {
@@ -353,15 +381,15 @@ impl Behaviour for Crowd {
         if packet.command == SUBSCRIBE {
             self.subscribed += 1;
         } else if packet.command == MESSAGE
-            && let Some(Slice { side, measure_from, .. }) = self.slice
+            && let Some(slice) = self.slice
         {
-            self.place(side).audience.take(link.id(), &Message::read(packet.content)?, now, now >= measure_from);
+            self.place(slice.side).audience.take(link.id(), &Message::read(packet.content)?, now, Some(&slice));
         }
         Ok(())
     }
 
     fn next_due(&self) -> Option<Instant> {
-        self.schedule.as_ref().map(Schedule::next)
+        self.schedule.as_ref().and_then(Schedule::next)
     }
 
     fn on_tick(&mut self, _swarm: &mut Swarm) -> anyhow::Result<()> {

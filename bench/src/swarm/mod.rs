@@ -167,12 +167,12 @@ impl Swarm {
         self.ready
     }
 
-    /// Turns until the behaviour is settled; false where it is not and nothing more comes.
+    /// Turns until the behaviour is settled; false where it is not and nothing more comes within [`DEADLINE`].
     pub fn settle<B: Behaviour>(
         &mut self,
         behaviour: &mut B,
-        activity: fn(&B) -> u64,
-        is_settled: fn(&B) -> bool,
+        activity: impl Fn(&B) -> u64,
+        is_settled: impl Fn(&B) -> bool,
     ) -> anyhow::Result<bool> {
         let mut newest = (activity(behaviour), Instant::now());
         while !is_settled(behaviour) {

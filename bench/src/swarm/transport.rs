@@ -27,6 +27,13 @@ pub enum Transport {
     Wss,
 }
 
+impl Transport {
+    /// Whether it needs a certificate of the server.
+    pub fn is_encrypted(self) -> bool {
+        matches!(self, Self::Tls | Self::Wss)
+    }
+}
+
 impl fmt::Display for Transport {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {

@@ -35,13 +35,13 @@ pub async fn run(
     Ok(())
 }
 
-/// Inserts until each inbox has `backlog` messages.
-pub async fn fill(connection: &mut Link, shape: Shape, backlog: u32) -> sqlx::Result<()> {
-    let messages = u64::from(backlog) * u64::from(shape.groups);
+/// Inserts at least so many messages, and tells how many it has.
+pub async fn fill(connection: &mut Link, shape: Shape, messages: u64, mut tell: impl FnMut(u64)) -> sqlx::Result<()> {
     let mut batch = Batch::first(shape, 0);
-    for _ in 0..messages.div_ceil(shape.batch.into()) {
+    for number in 1..=messages.div_ceil(shape.batch.into()) {
         batch.insert(connection).await?;
         batch.advance();
+        tell(number * u64::from(shape.batch));
     }
     Ok(())
 }

@@ -27,6 +27,7 @@ use tokio::{runtime::Runtime, sync::watch, task::JoinHandle};
 
 use crate::{
     duel::Slice,
+    progress::Progress,
     stats::ratio,
     swarm::{Behaviour, Swarm},
 };
@@ -133,7 +134,10 @@ impl Database {
 
     /// Fills each inbox with `backlog` messages.
     pub fn fill(&self, backlog: u32) -> anyhow::Result<()> {
-        let fill = async { insert::fill(&mut self.place.connect().await?, self.shape, backlog).await };
+        let messages = u64::from(backlog) * u64::from(self.shape.groups);
+        let mut progress = Progress::new("filling a bare database", messages);
+        let tell = |done: u64| progress.show(done, || format!("{} of {messages} messages", done.min(messages)));
+        let fill = async { insert::fill(&mut self.place.connect().await?, self.shape, messages, tell).await };
         self.runtime.block_on(fill).context("cannot fill the database to compare with")
     }
 
@@ -163,7 +167,7 @@ impl Database {
     }
 
     /// Rows per second, while it was measured.
-    pub fn per_second(&self) -> f64 {
+    pub fn per_second(&self) -> Option<f64> {
         ratio(self.measured_rows as f64, self.measured.as_secs_f64())
     }
 

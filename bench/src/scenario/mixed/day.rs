@@ -1,22 +1,21 @@
 //! All clients of a day. The first ones chat in pairs, the next ones are in rooms, room by room; the others are idle, and
 //! some of them come and go.
 
-use std::{
-    collections::HashMap,
-    time::{Duration, Instant},
-};
+use std::{collections::HashMap, time::Instant};
 
-use anyhow::anyhow;
+use anyhow::{anyhow, ensure};
 use gim_proto::{
     connect::{Packet as Envelope, PacketCommand},
     logic::SyncRequest,
 };
 use prost::Message as _;
 
-use super::{Audience, Pairs};
+use super::{Audience, Conversations};
 use crate::{
-    duel::{Side, Slice},
-    stats::{Latencies, Schedule},
+    duel::Slice,
+    scenario::contest::Contender as _,
+    score::Score,
+    stats::Schedule,
     swarm::{
         Behaviour, Closed, Link, Packet, Swarm,
         packet::{Message, Reply},
@@ -37,120 +36,153 @@ struct Plan {
     reconnects: Schedule,
 }
 
+/// A room, and who is in it.
+pub struct Room {
+    /// The frame that enters it.
+    pub subscription: Vec<u8>,
+    /// Its members.
+    pub audience: Audience,
+}
+
 /// All clients.
 pub struct Day {
-    pub pairs: Pairs,
-    /// Each room's subscription and members.
-    pub audiences: Vec<(Vec<u8>, Audience)>,
-    /// What was sent on schedule, and how much of it late through our fault.
-    pub scheduled: (u32, u32),
-    /// Of each room.
-    pub members: usize,
+    pairs: Conversations,
+    rooms: Vec<Room>,
     /// Members who are in their room.
-    pub entered: usize,
+    entered: usize,
     gates: Vec<Gate>,
     greetings: Vec<Box<[u8]>>,
-    chatting: usize,
     plan: Option<Plan>,
+    /// What was sent on schedule, and how much of it late through our fault.
+    scheduled: (u32, u32),
     /// Heartbeats go on from the first connection to the end.
     beats: Schedule,
-    measured: Duration,
     /// When the heartbeat that is under way was meant to leave.
     heartbeat_at: Vec<Option<Instant>>,
     heartbeat: Vec<u8>,
     next_heartbeat: usize,
-    heartbeats: Latencies,
+    heartbeats: Score,
+    /// Heartbeats under way of those that count.
+    beating: u64,
     /// Since when those who come back are on their way.
     returning: HashMap<usize, Instant>,
     next_return: usize,
-    sign_ins: Latencies,
+    sign_ins: Score,
+    failed: u64,
+    /// Heartbeats that count, and people, that came back.
+    returned: u64,
 }
 
 impl Day {
-    /// Nobody chats or is in a room yet.
-    pub fn new(gates: Vec<Gate>, greetings: Vec<Box<[u8]>>, busy: [usize; 2], heartbeat_s: u32) -> Self {
-        let [chatting, members] = busy;
-        let heartbeat = Envelope { command: HEARTBEAT, ..Envelope::default() }.encode_length_delimited_to_vec();
+    /// The first clients are the pairs, the next ones are in the rooms.
+    pub fn new(
+        gates: Vec<Gate>,
+        greetings: Vec<Box<[u8]>>,
+        pairs: Conversations,
+        rooms: Vec<Room>,
+        heartbeat_s: u32,
+    ) -> Self {
         Self {
-            pairs: Pairs::new(Vec::new(), 8, None),
-            audiences: Vec::new(),
-            scheduled: (0, 0),
-            gates,
-            heartbeat_at: vec![None; greetings.len()],
-            chatting,
-            members,
+            pairs,
+            rooms,
             entered: 0,
+            gates,
             plan: None,
+            scheduled: (0, 0),
             beats: Schedule::new(Instant::now(), greetings.len() as f64 / f64::from(heartbeat_s)),
-            measured: Duration::ZERO,
-            heartbeat,
+            heartbeat_at: vec![None; greetings.len()],
+            heartbeat: Envelope { command: HEARTBEAT, ..Envelope::default() }.encode_length_delimited_to_vec(),
             next_heartbeat: 0,
-            heartbeats: Latencies::default(),
+            heartbeats: Score::default(),
+            beating: 0,
             returning: HashMap::new(),
             next_return: 0,
-            sign_ins: Latencies::default(),
+            sign_ins: Score::default(),
+            failed: 0,
+            returned: 0,
             greetings,
         }
     }
 
     /// Everything goes on from now on; messages per second in a room, returns per second.
-    pub fn begin(&mut self, slice: Slice, rates: [f64; 2], swarm: &mut Swarm) -> anyhow::Result<()> {
-        let [room_rate, reconnects] = rates;
+    pub fn begin(&mut self, slice: Slice, rates: [f64; 2], swarm: &mut Swarm) {
         let now = Instant::now();
-        self.plan =
-            Some(Plan { slice, rooms: Schedule::new(now, room_rate), reconnects: Schedule::new(now, reconnects) });
-        self.measured = slice.measured();
-        self.pairs.measured = slice.measured();
-        self.pairs.begin(slice, swarm)
+        let [rooms, reconnects] = rates.map(|rate| Schedule::new(now, rate).until(slice.end));
+        self.plan = Some(Plan { slice, rooms, reconnects });
+        self.pairs.begin(slice, swarm);
     }
 
-    /// Nothing more is sent.
+    /// It is over, or breaks off now.
     pub fn end(&mut self) {
         self.pairs.end();
         let Some(plan) = self.plan.take() else { return };
-        let all = [self.beats.sent(), plan.rooms.sent(), plan.reconnects.sent(), self.pairs.scheduled];
+        let of_rooms = self.rooms.iter_mut().map(|room| &mut room.audience.score);
+        of_rooms.chain([&mut self.heartbeats, &mut self.sign_ins]).for_each(|score| score.end(&plan.slice));
+        let all = [self.beats.sent(), plan.rooms.sent(), plan.reconnects.sent(), self.pairs.scheduled()];
         self.scheduled = all.iter().fold((0, 0), |sum, next| (sum.0 + next.0, sum.1 + next.1));
+    }
+
+    /// What was sent on schedule, and how much of it late through our fault.
+    pub fn scheduled(&self) -> (u32, u32) {
+        self.scheduled
     }
 
     /// Grows with whatever has to arrive.
     pub fn activity(&self) -> u64 {
-        self.pairs.activity() + self.audiences.iter().map(|(_, audience)| audience.received()).sum::<u64>()
+        let delivered: u64 = self.rooms.iter().map(|room| room.audience.received()).sum();
+        self.entered as u64 + self.pairs.activity() + delivered + self.returned
     }
 
+    /// Whether all members are in their rooms.
+    pub fn is_gathered(&self) -> bool {
+        self.entered >= self.first_idle() - self.chatting()
+    }
+
+    /// Whether all that was meant to be sent has been, and has arrived.
     pub fn is_settled(&self) -> bool {
-        self.pairs.is_settled() && self.audiences.iter().all(|(_, audience)| audience.has_all())
+        let is_due = |plan: &Plan| plan.rooms.next().or(plan.reconnects.next()).is_some();
+        let is_under_way = self.beating > 0 || !self.returning.is_empty() || self.plan.as_ref().is_some_and(is_due);
+        !is_under_way && self.pairs.is_settled() && self.rooms.iter().all(|room| room.audience.has_all())
     }
 
     pub fn summary(&self, standing: usize) -> String {
-        let (chats, sign_ins) = (self.pairs.durable.count(), self.sign_ins.count());
+        let (chats, sign_ins) = (self.pairs.done(), self.sign_ins.done());
         format!("{standing} connections, {chats} chat messages, {sign_ins} came back")
     }
 
     /// Adds what all have seen.
     pub fn count(&self, tally: &mut Tally) {
         self.pairs.count(tally);
-        tally.add_rate("heartbeats", &self.heartbeats, self.measured);
-        tally.add_rate("sign_ins", &self.sign_ins, self.measured);
-        for (_, audience) in &self.audiences {
-            tally.add_rate("rooms", &audience.latencies, self.measured);
+        tally.add("unanswered", self.beating as f64 + self.returning.len() as f64);
+        tally.add("failed", self.failed as f64);
+        tally.add_score("heartbeats", &self.heartbeats);
+        tally.add_score("sign_ins", &self.sign_ins);
+        for Room { audience, .. } in &self.rooms {
+            tally.add_score("rooms", &audience.score);
             tally.add("lost", audience.lost() as f64);
             tally.add("reordered", audience.reordered as f64);
         }
     }
 
-    fn counts(&self, now: Instant) -> bool {
-        self.plan.as_ref().is_some_and(|plan| plan.slice.measures(Side::Server, now))
+    /// Whether what is meant to begin at this time counts.
+    fn counts(&self, intended: Instant) -> bool {
+        self.plan.as_ref().is_some_and(|plan| plan.slice.measures(intended))
+    }
+
+    fn chatting(&self) -> usize {
+        self.pairs.clients()
     }
 
     /// The room of a client, and its number in it.
     fn place(&self, id: usize) -> Option<(usize, usize)> {
-        let id = id.checked_sub(self.chatting)?;
-        let room = id / self.members;
-        (room < self.audiences.len()).then_some((room, id % self.members))
+        let id = id.checked_sub(self.chatting())?;
+        let members = self.rooms.first()?.audience.members;
+        let room = id / members;
+        (room < self.rooms.len()).then_some((room, id % members))
     }
 
     fn first_idle(&self) -> usize {
-        self.chatting + self.audiences.len() * self.members
+        self.chatting() + self.rooms.iter().map(|room| room.audience.members).sum::<usize>()
     }
 
     fn beat(&mut self, swarm: &mut Swarm, intended: Instant) {
@@ -158,9 +190,22 @@ impl Day {
         let id = self.next_heartbeat;
         self.next_heartbeat = (id + 1) % self.greetings.len();
         if id < swarm.len() && swarm.is_ready(id) {
-            self.heartbeat_at[id] = Some(intended);
             swarm.link(id).send(&self.heartbeat);
+            if self.heartbeat_at[id].is_none() {
+                self.heartbeat_at[id] = Some(intended);
+                self.beating += u64::from(self.counts(intended));
+            }
         }
+    }
+
+    /// The heartbeat of a client is no longer under way: when it was meant to leave.
+    fn take_beat(&mut self, id: usize) -> Option<Instant> {
+        let intended = self.heartbeat_at[id].take()?;
+        if self.counts(intended) {
+            self.beating -= 1;
+            self.returned += 1;
+        }
+        Some(intended)
     }
 
     /// One of those who are idle drops its connection and comes back.
@@ -168,10 +213,12 @@ impl Day {
         let idle = self.greetings.len() - self.first_idle();
         let id = self.first_idle() + self.next_return;
         self.next_return = (self.next_return + 1) % idle;
-        if self.returning.insert(id, intended).is_some() {
-            return Err(anyhow!("a device that came back was not signed in before it left again"));
-        }
-        self.heartbeat_at[id] = None;
+        ensure!(
+            self.returning.insert(id, intended).is_none(),
+            "--reconnects asks for more than {idle} devices can do that neither chat nor are in a room: one is to leave \
+             again that is not back yet"
+        );
+        self.take_beat(id);
         swarm.hang_up(id)?;
         swarm.reopen(id, &self.gates[id % self.gates.len()], self.greetings[id].clone())
     }
@@ -180,10 +227,11 @@ impl Day {
 impl Behaviour for Day {
     fn on_ready(&mut self, link: &mut Link, now: Instant) -> anyhow::Result<()> {
         if let Some((room, _)) = self.place(link.id()) {
-            link.send(&self.audiences[room].0);
+            link.send(&self.rooms[room].subscription);
         } else if let Some(intended) = self.returning.remove(&link.id()) {
-            if self.counts(now) {
-                self.sign_ins.record(now - intended);
+            self.returned += 1;
+            if let Some(plan) = &self.plan {
+                self.sign_ins.record(&plan.slice, intended, now);
             }
             let content = SyncRequest::default().encode_to_vec().into();
             let packet = Envelope { request_id: "sync".into(), command: SYNC, content, seq: 0 };
@@ -193,13 +241,13 @@ impl Behaviour for Day {
     }
 
     fn on_packet(&mut self, link: &mut Link, packet: &Packet<'_>, now: Instant) -> anyhow::Result<()> {
-        let (id, counts) = (link.id(), self.counts(now));
+        let id = link.id();
         match packet.command {
             HEARTBEAT => {
-                if let Some(intended) = self.heartbeat_at[id].take()
-                    && counts
+                if let Some(intended) = self.take_beat(id)
+                    && let Some(plan) = &self.plan
                 {
-                    self.heartbeats.record(now - intended);
+                    self.heartbeats.record(&plan.slice, intended, now);
                 }
                 Ok(())
             }
@@ -208,10 +256,11 @@ impl Behaviour for Day {
                 Reply::read(packet.content)?.accepted("a subscription").map(drop)
             }
             SYNC => Reply::read(packet.content)?.accepted("a sync").map(drop),
-            _ if id < self.chatting => self.pairs.on_packet(link, packet, now),
+            _ if id < self.chatting() => self.pairs.on_packet(link, packet, now),
             MESSAGE => {
                 if let Some((room, member)) = self.place(id) {
-                    self.audiences[room].1.take(member, &Message::read(packet.content)?, now, counts);
+                    let slice = self.plan.as_ref().map(|plan| &plan.slice);
+                    self.rooms[room].audience.take(member, &Message::read(packet.content)?, now, slice);
                 }
                 Ok(())
             }
@@ -221,29 +270,28 @@ impl Behaviour for Day {
 
     fn next_due(&self) -> Option<Instant> {
         let plan = self.plan.as_ref()?;
-        let ours = self.beats.next().min(plan.rooms.next()).min(plan.reconnects.next());
-        Some(self.pairs.next_due().map_or(ours, |pairs| pairs.min(ours)))
+        let all = [self.beats.next(), plan.rooms.next(), plan.reconnects.next(), self.pairs.next_due()];
+        all.into_iter().flatten().min()
     }
 
     fn on_tick(&mut self, swarm: &mut Swarm) -> anyhow::Result<()> {
         self.pairs.on_tick(swarm)?;
-        self.audiences.iter().try_for_each(|(_, audience)| audience.check())?;
+        self.rooms.iter().try_for_each(|room| room.audience.check())?;
         let now = Instant::now();
         while let Some(intended) = self.beats.due(now) {
             self.beat(swarm, intended);
         }
-        let Some(mut plan) = self.plan.take() else { return Ok(()) };
-        while let Some(intended) = plan.rooms.due(now) {
-            self.audiences.iter_mut().try_for_each(|(_, audience)| audience.push(intended))?;
+        while let Some(intended) = self.plan.as_mut().and_then(|plan| plan.rooms.due(now)) {
+            self.rooms.iter_mut().try_for_each(|room| room.audience.push(intended))?;
         }
-        while let Some(intended) = plan.reconnects.due(now) {
+        while let Some(intended) = self.plan.as_mut().and_then(|plan| plan.reconnects.due(now)) {
             self.come_back(swarm, intended)?;
         }
-        self.plan = Some(plan);
         Ok(())
     }
 
-    fn on_closed(&mut self, _id: usize, why: Closed) -> anyhow::Result<()> {
+    fn on_closed(&mut self, id: usize, why: Closed) -> anyhow::Result<()> {
+        self.failed += u64::from(self.returning.contains_key(&id));
         Err(anyhow!("{why}"))
     }
 }

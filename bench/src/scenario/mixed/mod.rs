@@ -1,6 +1,6 @@
-//! How does it stand when everything goes on at once: a day in a minute?
+//! How does it stand when everything goes on at once: heartbeats, chats, rooms, people who come and go?
 //!
-//! Most connections are idle and send heartbeats. Some users chat in pairs, some are in rooms that messages are pushed to,
+//! A day in a minute. Most connections are idle and send heartbeats. Some users chat in pairs, some are in rooms that messages are pushed to,
 //! and some of the idle ones drop their connection and come back, as phones do, and sync. All of it leaves on time whatever
 //! the server does (an open loop), latencies count from the time it was meant to leave, and memory is recorded meanwhile.
 
@@ -11,24 +11,32 @@ use std::time::{Duration, Instant};
 use anyhow::ensure;
 use serde_json::{Value, json};
 
-use self::day::Day;
+use self::day::{Day, Room};
 use super::{
+    conversations::{Company, Conversations},
     idle,
     room::{Audience, Pusher, subscription},
-    send::Pairs,
 };
 use crate::{
     duel::{Side, Slice},
-    load::{LoadArguments, Measurement, OwnCpu, Run, ensure_none, random_id},
+    load::{LoadArguments, Measurement, OwnCpu, Run, ensure_rate, random_id, tell_faults},
     progress::Progress,
     report::Figures,
     swarm::Swarm,
     tally::Tally,
-    target::DEADLINE,
 };
 
 /// The part of the time that is not measured.
 const WARM_UP: f64 = 0.1;
+
+/// What must not happen, in words.
+const FAULTS: [(&str, &str); 5] = [
+    ("failed", "sign-ins that failed"),
+    ("lost", "messages and deliveries lost"),
+    ("duplicates", "messages that came twice"),
+    ("reordered", "messages and deliveries out of order"),
+    ("unanswered", "sends, heartbeats and returns that were never answered"),
+];
 
 /// Arguments of `mixed`.
 #[derive(Debug, clap::Args)]
@@ -63,7 +71,7 @@ pub struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 20.0)]
     reconnects: f64,
     /// Bytes of a message
-    #[arg(long, value_name = "BYTES", default_value_t = 100, value_parser = clap::value_parser!(u32).range(8..=60_000))]
+    #[arg(long, value_name = "BYTES", default_value_t = 100, value_parser = clap::value_parser!(u32).range(20..=60_000))]
     size: u32,
 }
 
@@ -93,6 +101,15 @@ impl Measurement for Arguments {
         })
     }
 
+    fn spread(&self) -> Vec<(&'static str, u32)> {
+        let others = self.connections.saturating_sub(self.chatting).saturating_sub(self.rooms * self.members);
+        vec![
+            ("--rooms", self.rooms),
+            ("pairs of those --chatting", self.chatting / 2),
+            ("--connections of others than those who chat or are in rooms", others),
+        ]
+    }
+
     fn check(&self) -> anyhow::Result<()> {
         let Self { chatting, rooms, members, connections, .. } = self;
         ensure!(chatting.is_multiple_of(2), "--chatting must be even, as they chat in pairs");
@@ -101,13 +118,8 @@ impl Measurement for Arguments {
         for (option, rate) in
             [("chat-rate", self.chat_rate), ("room-rate", self.room_rate), ("reconnects", self.reconnects)]
         {
-            ensure!(rate > 0.0 && rate <= 1e6, "--{option} must be above 0 and at most 1000000");
+            ensure_rate(option, Some(rate))?;
         }
-        let processes = self.load.processes();
-        ensure!(
-            processes <= *rooms && processes <= chatting / 2,
-            "--processes {processes} need as many --rooms and pairs"
-        );
         Ok(())
     }
 
@@ -118,93 +130,87 @@ impl Measurement for Arguments {
         let mut swarm = run.swarm(busy + others)?;
         let users = run.sign_up(busy + others)?;
         let greetings: Vec<_> = users.iter().map(|user| user.greeting.clone()).collect();
-        let ids = users[..chatting].iter().map(|user| user.id).collect();
+        let company = Company::Pairs { user_ids: users[..chatting].iter().map(|user| user.id).collect() };
         let parts = f64::from(self.load.processes());
-        let numbers = [chatting, self.members as usize];
-        let mut day = Day::new(run.target.gates().to_vec(), greetings.clone(), numbers, self.heartbeat);
-        day.pairs = Pairs::new(ids, self.size as usize, Some(self.chat_rate / parts));
-        day.audiences = (0..rooms).map(|_| self.audience(run)).collect::<anyhow::Result<_>>()?;
+        let pairs = Conversations::new(company, self.size, Some(self.chat_rate / parts));
+        let audiences = (0..rooms).map(|_| self.audience(run)).collect::<anyhow::Result<_>>()?;
+        let mut day = Day::new(run.target.gates().to_vec(), greetings.clone(), pairs, audiences, self.heartbeat);
         run.meet("before", &mut swarm, &mut day)?;
         let in_flight = run.in_flight(self.in_flight as usize);
         let ended = swarm.gather(&mut day, run.target.gates(), greetings.into_iter(), in_flight);
         run.tally.add("connections", swarm.ready() as f64);
         ended?;
-        await_entries(&mut swarm, &mut day)?;
+        let all_entered = swarm.settle(&mut day, Day::activity, Day::is_gathered)?;
+        ensure!(all_entered, "not all members could enter their room");
         run.meet("standing", &mut swarm, &mut day)?;
         let duration = self.load.duration();
         let now = Instant::now();
         let slice = Slice { side: Side::Server, measure_from: now + duration.mul_f64(WARM_UP), end: now + duration };
         let rates = [self.room_rate, self.reconnects / parts];
-        let ended = day.begin(slice, rates, &mut swarm).and_then(|()| go_on(run, &mut swarm, &mut day, slice));
+        day.begin(slice, rates, &mut swarm);
+        let ended = go_on(run, &mut swarm, &mut day, slice);
+        day.end();
         day.count(&mut run.tally);
-        run.note_schedule(day.scheduled);
+        run.note_schedule(day.scheduled());
         ended
     }
 
     fn tell(&self, tally: &Tally, figures: &mut Figures) -> anyhow::Result<()> {
         idle::tell_costs(tally, figures);
-        let grown = tally.sum("end.server_rss_bytes") - tally.sum("standing.server_rss_bytes");
+        let rss = |point: &str| tally.get(&format!("{point}.server_rss_bytes"));
+        let grown = rss("end").zip(rss("standing")).map(|(end, standing)| end - standing);
         figures.measure("server_rss_growth_bytes", grown, "bytes by which the server grew while it went on");
+        let beats = f64::from(self.connections) / f64::from(self.heartbeat);
+        figures.measure("heartbeats_offered_per_second", beats, "heartbeats per second that were offered");
+        figures.measure("heartbeats_per_second", tally.get("heartbeats"), "heartbeats answered per second");
         let heartbeats = tally.latencies("heartbeats");
-        figures.measure("heartbeats_per_second", tally.sum("heartbeats"), "heartbeats answered per second");
-        figures.measure("heartbeat_p50_us", heartbeats.us(0.5), "half of them within (µs)");
-        figures.measure("heartbeat_p99_us", heartbeats.us(0.99), "99 % within (µs)");
-        figures.measure("sign_ins_per_second", tally.sum("sign_ins"), "people who came back per second");
-        figures.measure("sign_in_p99_ms", tally.latencies("sign_ins").ms(0.99), "99 % within (ms)");
-        figures.measure("deliveries_per_second", tally.sum("rooms"), "deliveries in rooms per second");
-        figures.measure("room_p99_ms", tally.latencies("rooms").ms(0.99), "99 % within (ms)");
-        let (sends, durable) = (tally.sum("durable"), tally.latencies("durable"));
-        figures.measure("sends_per_second", sends, "durable chat messages per second");
-        figures.measure("inbox_rows_per_second", 2.0 * sends, "rows of inboxes per second");
-        figures.measure("p50_ms", durable.ms(0.5), "half of them durable within (ms)");
-        figures.measure("p99_ms", durable.ms(0.99), "99 % durable within (ms)");
-        figures.measure("arrival_p99_ms", tally.latencies("arrival").ms(0.99), "99 % with the receiver within (ms)");
-        let [lost, duplicates, reordered] = ["lost", "duplicates", "reordered"].map(|key| tally.count(key));
-        figures.count("lost", lost, "messages and deliveries lost");
-        figures.count("duplicates", duplicates, "messages that came twice");
-        figures.count("reordered", reordered, "messages and deliveries out of order");
+        figures.within("p50_us", &heartbeats, 0.5, "half of the heartbeats answered within (µs)");
+        figures.within("p99_us", &heartbeats, 0.99, "99 % of the heartbeats within (µs)");
+        figures.within("p999_us", &heartbeats, 0.999, "99.9 % of the heartbeats within (µs)");
+        figures.measure("sign_ins_offered_per_second", self.reconnects, "people per second who were to come back");
+        figures.measure("sign_ins_per_second", tally.get("sign_ins"), "people who came back per second");
+        figures.within("sign_in_p99_ms", &tally.latencies("sign_ins"), 0.99, "99 % of them back within (ms)");
+        let deliveries = self.room_rate * f64::from(self.rooms) * f64::from(self.members);
+        figures.measure(
+            "deliveries_offered_per_second",
+            deliveries,
+            "deliveries in rooms per second that were offered",
+        );
+        figures.measure("deliveries_per_second", tally.get("rooms"), "deliveries in rooms per second");
+        figures.within("room_p99_ms", &tally.latencies("rooms"), 0.99, "99 % of the deliveries within (ms)");
+        let (sends, durable) = (tally.get("durable"), tally.latencies("durable"));
         figures.measure("offered_per_second", self.chat_rate, "chat messages per second that were offered");
         figures.measure("achieved_per_second", sends, "chat messages per second that were achieved");
-        ensure_none(&[(lost, "were lost"), (duplicates, "came twice"), (reordered, "came out of order")])
+        figures.measure("sends_per_second", sends, "durable chat messages per second");
+        figures.measure("inbox_rows_per_second", sends.map(|sends| 2.0 * sends), "rows of inboxes per second");
+        figures.within("p50_ms", &durable, 0.5, "half of the chat messages durable within (ms)");
+        figures.within("p99_ms", &durable, 0.99, "99 % of the chat messages durable within (ms)");
+        let arrival = tally.latencies("arrival");
+        figures.within("arrival_p99_ms", &arrival, 0.99, "99 % of them with the receiver within (ms)");
+        tell_faults(tally, figures, &FAULTS)
     }
 }
 
 impl Arguments {
-    fn audience(&self, run: &Run<'_>) -> anyhow::Result<(Vec<u8>, Audience)> {
+    fn audience(&self, run: &Run<'_>) -> anyhow::Result<Room> {
         let room_id = random_id();
         let pusher = Pusher::to_room(&run.target, room_id, self.size as usize)?;
-        Ok((subscription(room_id), Audience::new(self.members as usize, 1, pusher)))
+        let audience = Audience::new(self.members as usize, 1, pusher);
+        Ok(Room { subscription: subscription(room_id), audience })
     }
-}
-
-/// Turns until all members are in their rooms.
-fn await_entries(swarm: &mut Swarm, day: &mut Day) -> anyhow::Result<()> {
-    let deadline = Instant::now() + DEADLINE;
-    while day.entered < day.audiences.len() * day.members {
-        ensure!(Instant::now() < deadline, "not all members could enter their room");
-        swarm.turn(day, DEADLINE)?;
-    }
-    Ok(())
 }
 
 /// Turns until the end, and then until everything has arrived.
 fn go_on(run: &mut Run<'_>, swarm: &mut Swarm, day: &mut Day, slice: Slice) -> anyhow::Result<()> {
-    let own_cpu = OwnCpu::start()?;
+    let own_cpu = OwnCpu::start();
     let (started, total) = (Instant::now(), slice.end.saturating_duration_since(Instant::now()));
     let mut progress = Progress::new("mixed", total.as_millis() as u64);
     while Instant::now() < slice.end {
         swarm.run_until(day, (Instant::now() + Duration::from_millis(100)).min(slice.end))?;
         progress.show(started.elapsed().as_millis() as u64, || day.summary(swarm.ready()));
     }
-    own_cpu.check(run)?;
+    own_cpu.check(run);
     run.meet("end", swarm, day)?;
-    day.end();
-    let mut newest = (day.activity(), Instant::now());
-    while !day.is_settled() && newest.1.elapsed() < DEADLINE {
-        swarm.turn(day, DEADLINE)?;
-        if day.activity() != newest.0 {
-            newest = (day.activity(), Instant::now());
-        }
-    }
-    Ok(())
+    // What never arrives is counted.
+    swarm.settle(day, Day::activity, Day::is_settled).map(drop)
 }

@@ -1,6 +1,6 @@
 //! Those who listen: what each member has got, in which order, how late, and when the next burst is due.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::ensure;
 use gim_proto::connect::{PacketCommand, Reply};
@@ -9,7 +9,8 @@ use prost::Message as _;
 use super::{WINDOW, pusher::Pusher};
 use crate::{
     duel::{Side, Slice},
-    stats::{Latencies, Schedule, ratio},
+    score::Score,
+    stats::Schedule,
     swarm::{Behaviour, Link, Packet, Swarm, packet::Message},
     tally::Tally,
 };
@@ -22,8 +23,7 @@ pub struct Audience {
     pub members: usize,
     pub burst: u32,
     pub pushed: u64,
-    pub latencies: Latencies,
-    pub measured: Duration,
+    pub score: Score,
     pub reordered: u64,
     pusher: Pusher,
     /// Newest seq of each member.
@@ -37,17 +37,12 @@ impl Audience {
             members,
             burst,
             pushed: 0,
-            latencies: Latencies::default(),
-            measured: Duration::ZERO,
+            score: Score::default(),
             reordered: 0,
             pusher,
             seqs: vec![0; members],
             received: 0,
         }
-    }
-
-    pub fn per_second(&self) -> f64 {
-        ratio(self.latencies.count() as f64, self.measured.as_secs_f64())
     }
 
     pub fn has_all(&self) -> bool {
@@ -87,13 +82,15 @@ impl Audience {
         Ok(())
     }
 
-    /// A member got a message.
-    pub fn take(&mut self, member: usize, message: &Message<'_>, now: Instant, counts: bool) {
+    /// A member got a message, in this slice or what is left of it.
+    pub fn take(&mut self, member: usize, message: &Message<'_>, now: Instant, slice: Option<&Slice>) {
         self.received += 1;
         self.reordered += u64::from(message.seq <= self.seqs[member]);
         self.seqs[member] = message.seq;
-        if counts && let Some(intended) = self.pusher.intended(message.content) {
-            self.latencies.record(now.saturating_duration_since(intended));
+        if let Some(slice) = slice
+            && let Some(intended) = self.pusher.intended(message.content)
+        {
+            self.score.record(slice, intended, now);
         }
     }
 }
@@ -123,12 +120,15 @@ impl Hall {
 
     pub fn begin(&mut self, slice: Slice) -> anyhow::Result<()> {
         self.slice = Some(slice);
-        self.schedule = self.per_second.map(|bursts| Schedule::new(Instant::now(), bursts));
+        self.schedule = self.per_second.map(|bursts| Schedule::new(Instant::now(), bursts).until(slice.end));
         self.push(Instant::now())
     }
 
+    /// The slice is over, or breaks off now.
     pub fn end(&mut self) {
-        self.slice = None;
+        if let Some(slice) = self.slice.take() {
+            self.audience(slice.side).score.end(&slice);
+        }
         if let Some((sent, late)) = self.schedule.take().map(|schedule| schedule.sent()) {
             self.scheduled.0 += sent;
             self.scheduled.1 += late;
@@ -138,7 +138,7 @@ impl Hall {
     /// Adds what both audiences have seen.
     pub fn count(&self, tally: &mut Tally) {
         for (key, audience) in [("server", &self.server), ("baseline", &self.baseline)] {
-            tally.add_rate(key, &audience.latencies, audience.measured);
+            tally.add_score(key, &audience.score);
         }
         tally.add("messages", self.server.pushed as f64);
         tally.add("lost", self.server.lost() as f64);
@@ -150,8 +150,15 @@ impl Hall {
         self.server.received + self.baseline.received + self.subscribed as u64
     }
 
+    /// Whether all that was meant to be pushed has been, and has arrived.
+    pub fn is_settled(&self) -> bool {
+        self.next_due().is_none() && self.server.has_all() && self.baseline.has_all()
+    }
+
     pub fn summary(&self) -> String {
-        format!("{:.0} deliveries/s, bare {:.0}/s", self.server.per_second(), self.baseline.per_second())
+        let [server, baseline] =
+            [&self.server, &self.baseline].map(|audience| audience.score.per_second().unwrap_or_default());
+        format!("{server:.0} deliveries/s, bare {baseline:.0}/s")
     }
 
     fn push(&mut self, now: Instant) -> anyhow::Result<()> {
@@ -161,6 +168,7 @@ impl Hall {
             Side::Baseline => &mut self.baseline,
         };
         match &mut self.schedule {
+            None if now >= slice.end => Ok(()),
             None => audience.push_what_fits(now),
             Some(schedule) => {
                 while let Some(intended) = schedule.due(now) {
@@ -187,8 +195,8 @@ impl Behaviour for Hall {
         };
         if packet.command == MESSAGE {
             let message = Message::read(packet.content)?;
-            let counts = self.slice.is_some_and(|slice| slice.measures(side, now));
-            self.audience(side).take(member, &message, now, counts);
+            let slice = self.slice;
+            self.audience(side).take(member, &message, now, slice.as_ref());
         } else if packet.command == SUBSCRIBE {
             let Reply { code, message, .. } = Reply::decode(packet.content)?;
             ensure!(code == 0, "a member was not let into the room, code {code}: {message}");
@@ -198,7 +206,7 @@ impl Behaviour for Hall {
     }
 
     fn next_due(&self) -> Option<Instant> {
-        self.schedule.as_ref().map(Schedule::next)
+        self.schedule.as_ref().and_then(Schedule::next)
     }
 
     fn on_tick(&mut self, _swarm: &mut Swarm) -> anyhow::Result<()> {

@@ -2,12 +2,11 @@
 //!
 //! Without `--rate` the next burst is pushed when all members have one (a closed loop, two bursts under way), which shows
 //! how much fits. With it bursts leave on time whatever the server does (an open loop), and latency counts from the time
-//! they were meant to leave. With several processes, each has a room of its share of the members. The same clients then get the same messages from a bare write loop, second by second in turns.
+//! they were meant to leave. With several processes, each has a room of its share of the members. The same clients then get the
+//! same messages from a bare write loop, second by second in turns.
 
 mod audience;
 mod pusher;
-
-use std::time::Instant;
 
 use anyhow::ensure;
 use gim_proto::connect::{Packet, PacketCommand, SubscribeRoomRequest};
@@ -22,17 +21,19 @@ pub use self::{
 use crate::{
     baseline::{Baseline, Kind},
     duel::Duel,
-    load::{CONNECTS_IN_FLIGHT, LoadArguments, Measurement, OwnCpu, Run, ensure_none, random_id},
+    load::{CONNECTS_IN_FLIGHT, LoadArguments, Measurement, OwnCpu, Run, ensure_rate, random_id, tell_faults},
     progress::Progress,
     report::Figures,
     stats::ratio,
     swarm::Swarm,
     tally::Tally,
-    target::DEADLINE,
 };
 
 /// Bursts that are under way at the same time in a closed loop.
 const WINDOW: u64 = 2;
+
+/// What must not happen, in words.
+const FAULTS: [(&str, &str); 2] = [("lost", "deliveries lost"), ("reordered", "deliveries out of order, or twice")];
 
 /// Arguments of `room`.
 #[derive(Debug, clap::Args)]
@@ -65,10 +66,12 @@ impl Measurement for Arguments {
         json!({ "members": members, "rate": rate, "burst": burst, "size": size })
     }
 
+    fn spread(&self) -> Vec<(&'static str, u32)> {
+        vec![("--members", self.members)]
+    }
+
     fn check(&self) -> anyhow::Result<()> {
-        let bursts = self.bursts_per_second();
-        ensure!(bursts.is_none_or(|bursts| bursts > 0.0 && bursts <= 1e5), "--rate must be above 0 and below 100000");
-        Ok(())
+        ensure_rate("rate", self.rate)
     }
 
     fn measure(&self, run: &mut Run<'_>) -> anyhow::Result<()> {
@@ -96,7 +99,7 @@ impl Measurement for Arguments {
         let in_flight = run.in_flight(CONNECTS_IN_FLIGHT);
         swarm.gather(&mut hall, run.target.gates(), greetings, in_flight)?;
         swarm.gather(&mut hall, &[bare], (0..members).map(|_| Box::default()), in_flight)?;
-        let all_entered = wait(&mut swarm, &mut hall, |hall| hall.subscribed == members)?;
+        let all_entered = swarm.settle(&mut hall, Hall::activity, |hall| hall.subscribed == members)?;
         ensure!(all_entered, "not all members could enter the room");
         let ended = take_turns(run, &mut swarm, &mut hall, Duel::new(self.load.duration()));
         hall.count(&mut run.tally);
@@ -105,24 +108,19 @@ impl Measurement for Arguments {
     }
 
     fn tell(&self, tally: &Tally, figures: &mut Figures) -> anyhow::Result<()> {
-        let (deliveries, writes) = (tally.sum("server"), tally.sum("baseline"));
+        let (deliveries, writes) = (tally.get("server"), tally.get("baseline"));
         let (server, baseline) = (tally.latencies("server"), tally.latencies("baseline"));
         figures.measure("deliveries_per_second", deliveries, "deliveries per second");
         figures.measure("baseline_writes_per_second", writes, "a bare write loop, deliveries per second");
         figures.measure("ratio", ratio(deliveries, writes), "per second, against the bare one");
-        figures.measure("p50_ms", server.ms(0.5), "half of them within (ms)");
-        figures.measure("p99_ms", server.ms(0.99), "99 % within (ms)");
-        figures.measure("baseline_p99_ms", baseline.ms(0.99), "a bare write loop, 99 % within (ms)");
-        figures.count("messages", tally.count("messages"), "messages pushed");
-        let (lost, reordered) = (tally.count("lost"), tally.count("reordered"));
-        figures.count("lost", lost, "deliveries lost");
-        figures.count("reordered", reordered, "deliveries out of order, or twice");
-        if let Some(rate) = self.rate {
-            let offered = rate * f64::from(self.members);
-            figures.measure("offered_per_second", offered, "deliveries per second that were offered");
-            figures.measure("achieved_per_second", deliveries, "deliveries per second that were achieved");
-        }
-        ensure_none(&[(lost, "were lost"), (reordered, "came out of order or twice")])
+        figures.within("p50_ms", &server, 0.5, "half of them within (ms)");
+        figures.within("p99_ms", &server, 0.99, "99 % within (ms)");
+        figures.within("baseline_p99_ms", &baseline, 0.99, "a bare write loop, 99 % within (ms)");
+        figures.counted(tally, &[("messages", "messages pushed")]);
+        let offered = self.rate.map(|rate| rate * f64::from(self.members));
+        figures.measure("offered_per_second", offered, "deliveries per second that were offered");
+        figures.measure("achieved_per_second", offered.and(deliveries), "deliveries per second that were achieved");
+        tell_faults(tally, figures, &FAULTS)
     }
 }
 
@@ -140,35 +138,21 @@ pub fn subscription(room_id: u64) -> Vec<u8> {
 }
 
 fn take_turns(run: &mut Run<'_>, swarm: &mut Swarm, hall: &mut Hall, duel: Duel) -> anyhow::Result<()> {
-    let own_cpu = OwnCpu::start()?;
+    let own_cpu = OwnCpu::start();
     let mut progress = Progress::new("room", duel.len().into());
     for number in 0..duel.len() {
         run.meet("slice", swarm, hall)?;
         let slice = duel.begin(number);
         hall.begin(slice)?;
         let ended = swarm.run_until(hall, slice.end);
-        hall.audience(slice.side).measured += slice.measured();
-        // What is under way belongs to this side; the next one starts on an empty machine.
+        // What is under way still counts in this slice, as late as it comes; the next one starts on an empty machine.
+        let ended = ended.and_then(|()| swarm.settle(hall, Hall::activity, Hall::is_settled));
         hall.end();
-        ended?;
-        if !wait(swarm, hall, |hall| hall.audience(slice.side).has_all())? {
+        if !ended? {
             break;
         }
         progress.show((number + 1).into(), || hall.summary());
     }
-    own_cpu.check(run)
-}
-
-/// Turns until `is_so`, or until nothing more happens: then it is false.
-fn wait(swarm: &mut Swarm, hall: &mut Hall, is_so: impl Fn(&mut Hall) -> bool) -> anyhow::Result<bool> {
-    let mut newest = (hall.activity(), Instant::now());
-    while !is_so(hall) {
-        swarm.turn(hall, DEADLINE)?;
-        if hall.activity() != newest.0 {
-            newest = (hall.activity(), Instant::now());
-        } else if newest.1.elapsed() > DEADLINE {
-            return Ok(false);
-        }
-    }
-    Ok(true)
+    own_cpu.check(run);
+    Ok(())
 }

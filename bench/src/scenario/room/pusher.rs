@@ -27,8 +27,8 @@ use crate::{
 /// A message command that belongs to the product, passed through untouched.
 const PRODUCT_COMMAND: i32 = 2001;
 
-/// One burst, as its contents.
-type Burst = Vec<Vec<u8>>;
+/// One burst: the front of its messages, which says when they are meant to leave, and how many there are.
+type Burst = ([u8; 8], u32);
 
 /// Calls that push to one room of the server.
 pub struct RoomCalls {
@@ -63,7 +63,9 @@ impl RoomCalls {
             let mut client = self.client.clone();
             calls.spawn(async move { tokio::time::timeout(DEADLINE, client.push_room(request)).await });
         }
-        for answer in self.runtime.block_on(calls.join_all()) {
+        // `join_all` would panic where the run ends, and its runtime with it.
+        while let Some(ended) = self.runtime.block_on(calls.join_next()) {
+            let answer = ended.context("a push ended early")?;
             let answer = answer.with_context(|| format!("PushRoom was not answered within {DEADLINE:?}"))?;
             answer.map_err(|status| refused("PushRoom", &status))?;
         }
@@ -76,7 +78,6 @@ pub struct Pusher {
     bursts: Sender<Burst>,
     failures: Receiver<anyhow::Error>,
     epoch: Instant,
-    size: usize,
 }
 
 impl Pusher {
@@ -100,26 +101,31 @@ impl Pusher {
         })
     }
 
-    fn start(size: usize, mut push: impl FnMut(Burst) -> anyhow::Result<()> + Send + 'static) -> anyhow::Result<Self> {
+    fn start(
+        size: usize,
+        mut push: impl FnMut(Vec<Vec<u8>>) -> anyhow::Result<()> + Send + 'static,
+    ) -> anyhow::Result<Self> {
         let (bursts, taken) = channel::<Burst>();
         let (failed, failures) = channel();
+        let contents = move |(front, count): Burst| {
+            let mut content = vec![b'.'; size];
+            content[..front.len()].copy_from_slice(&front);
+            vec![content; count as usize]
+        };
         let work = move || {
             // Nobody is left to tell a failure to where the run has ended.
-            if let Err(error) = taken.into_iter().try_for_each(&mut push) {
+            if let Err(error) = taken.into_iter().map(contents).try_for_each(&mut push) {
                 let _run_has_ended = failed.send(error).is_err();
             }
         };
         thread::Builder::new().name("pusher".into()).spawn(work).context("cannot start a thread")?;
-        Ok(Self { bursts, failures, epoch: Instant::now(), size })
+        Ok(Self { bursts, failures, epoch: Instant::now() })
     }
 
     /// Hands a burst over that is meant to leave at `intended`.
     pub fn push(&self, intended: Instant, count: u32) -> anyhow::Result<()> {
         let at = u64::try_from((intended - self.epoch).as_nanos()).unwrap_or(u64::MAX);
-        let mut content = vec![b'.'; self.size];
-        content[..8].copy_from_slice(&at.to_le_bytes());
-        let burst = vec![content; count as usize];
-        self.bursts.send(burst).or_else(|_| self.check().and_then(|()| bail!("a pusher has ended")))
+        self.bursts.send((at.to_le_bytes(), count)).or_else(|_| self.check().and_then(|()| bail!("a pusher has ended")))
     }
 
     /// The failure of the thread, if it has failed.

@@ -11,19 +11,27 @@ use anyhow::ensure;
 use serde_json::{Value, json};
 
 use self::readers::Readers;
+use super::contest::take_turns;
 use crate::{
     baseline::database::{Database, DatabaseArguments, Shape},
-    duel::{Duel, Side},
-    load::{CONNECTS_IN_FLIGHT, LoadArguments, Measurement, OwnCpu, Run, ensure_none},
-    progress::Progress,
+    load::{CONNECTS_IN_FLIGHT, LoadArguments, Measurement, Run, tell_faults},
     report::Figures,
     stats::ratio,
-    swarm::Swarm,
     tally::Tally,
 };
 
 /// Messages that one transaction of the baseline holds while it is filled.
 const FILL_BATCH: u32 = 4096;
+
+/// Messages that are pushed before anything is measured, and kept by server and baseline.
+const MESSAGES_MAX: u64 = 100_000_000;
+
+/// What must not happen, in words.
+const FAULTS: [(&str, &str); 3] = [
+    ("lost", "messages lost"),
+    ("reordered", "messages out of order, or twice"),
+    ("unanswered", "pages that never came"),
+];
 
 /// Arguments of `sync`.
 #[derive(Debug, clap::Args)]
@@ -55,10 +63,24 @@ impl Measurement for Arguments {
         json!({ "users": users, "backlog": backlog, "size": size, "baseline_database": database.kind() })
     }
 
+    fn spread(&self) -> Vec<(&'static str, u32)> {
+        vec![("--users", self.users)]
+    }
+
+    fn check(&self) -> anyhow::Result<()> {
+        let Self { users, backlog, .. } = self;
+        let messages = u64::from(*users) * u64::from(*backlog);
+        ensure!(
+            messages <= MESSAGES_MAX,
+            "--users {users} with a --backlog of {backlog} are {messages} messages, and {MESSAGES_MAX} are possible"
+        );
+        Ok(())
+    }
+
     fn measure(&self, run: &mut Run<'_>) -> anyhow::Result<()> {
         let count = run.share(self.users);
         let mut swarm = run.swarm(count)?;
-        let groups = u32::try_from(count)?.max(1);
+        let groups = u32::try_from(count)?;
         let shape = Shape { batch: FILL_BATCH, groups, members: 1, size: self.size, is_keyed: false };
         let mut bare = Database::create(&self.database, shape)?;
         bare.fill(self.backlog)?;
@@ -68,55 +90,22 @@ impl Measurement for Arguments {
         let greetings = users.into_iter().map(|user| user.greeting);
         let mut readers = Readers::new(count, self.backlog);
         swarm.gather(&mut readers, run.target.gates(), greetings, run.in_flight(CONNECTS_IN_FLIGHT))?;
-        let ended = take_turns(run, &mut swarm, &mut readers, &mut bare, Duel::new(self.load.duration()));
+        let ended = take_turns(self, run, &mut swarm, &mut readers, &mut bare);
         readers.count(&mut run.tally);
         ended
     }
 
     fn tell(&self, tally: &Tally, figures: &mut Figures) -> anyhow::Result<()> {
-        let (messages, bare) = (tally.sum("messages_per_second"), tally.sum("baseline_rows"));
+        let (messages, bare) = (tally.get("messages_per_second"), tally.get("baseline_rows"));
         let (page, whole) = (tally.latencies("page"), tally.latencies("whole"));
         figures.measure("messages_per_second", messages, "messages caught up with per second");
         figures.measure("baseline_rows_per_second", bare, "a bare page read, rows per second");
         figures.measure("ratio", ratio(messages, bare), "per second, against the bare one");
-        figures.measure("p50_ms", page.ms(0.5), "half of the pages within (ms)");
-        figures.measure("p99_ms", page.ms(0.99), "99 % of the pages within (ms)");
-        figures.measure("whole_p50_ms", whole.ms(0.5), "half of the devices have everything within (ms)");
-        let (lost, reordered) = (tally.count("lost"), tally.count("reordered"));
-        figures.count("lost", lost, "messages lost");
-        figures.count("reordered", reordered, "messages out of order, or twice");
-        ensure!(tally.latencies("page").count() > 0, "no page came");
-        ensure_none(&[(lost, "were lost"), (reordered, "came out of order or twice")])
+        figures.within("p50_ms", &page, 0.5, "half of the pages within (ms)");
+        figures.within("p99_ms", &page, 0.99, "99 % of the pages within (ms)");
+        figures.within("whole_p50_ms", &whole, 0.5, "half of the devices have everything within (ms)");
+        tell_faults(tally, figures, &FAULTS)?;
+        ensure!(page.count() > 0, "no page came");
+        Ok(())
     }
-}
-
-fn take_turns(
-    run: &mut Run<'_>,
-    swarm: &mut Swarm,
-    readers: &mut Readers,
-    bare: &mut Database,
-    duel: Duel,
-) -> anyhow::Result<()> {
-    let mut progress = Progress::new("sync", duel.len().into());
-    for number in 0..duel.len() {
-        run.meet("slice", swarm, readers)?;
-        let slice = duel.begin(number);
-        match slice.side {
-            Side::Baseline => bare.measure(swarm, readers, slice)?,
-            Side::Server => {
-                let own_cpu = OwnCpu::start()?;
-                readers.begin(slice, swarm);
-                let ended = swarm.run_until(readers, slice.end);
-                readers.end(slice);
-                ended?;
-                own_cpu.check(run)?;
-                readers.settle(swarm)?;
-            }
-        }
-        progress.show((number + 1).into(), || {
-            format!("{:.0} messages/s, bare {:.0} rows/s", readers.per_second(), bare.per_second())
-        });
-    }
-    run.tally.add("baseline_rows", bare.per_second());
-    Ok(())
 }

@@ -1,8 +1,7 @@
 //! Those who catch up: where in its inbox each one is, and since when it waits for the next page.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use anyhow::ensure;
 use gim_proto::{
     connect::{Packet as Envelope, PacketCommand},
     logic::SyncRequest,
@@ -10,14 +9,15 @@ use gim_proto::{
 use prost::Message as _;
 
 use crate::{
-    duel::{Side, Slice},
-    stats::{Latencies, ratio},
+    duel::Slice,
+    scenario::contest::Contender,
+    score::Score,
+    stats::Latencies,
     swarm::{
         Behaviour, Link, Packet, Swarm,
         packet::{Reply, each_synced},
     },
     tally::Tally,
-    target::DEADLINE,
 };
 
 const SYNC: i32 = PacketCommand::PcSync as i32;
@@ -38,11 +38,14 @@ pub struct Readers {
     backlog: u64,
     readers: Vec<Reader>,
     slice: Option<Slice>,
-    pages: Latencies,
+    pages: Score,
     wholes: Latencies,
-    /// Messages that count.
+    /// Messages that came in time to count.
     messages: u64,
-    measured: Duration,
+    /// Readers who wait for a page.
+    waiting: usize,
+    /// Pages that came.
+    answered: u64,
     lost: u64,
     reordered: u64,
 }
@@ -54,51 +57,24 @@ impl Readers {
             backlog: backlog.into(),
             readers: vec![reader; count],
             slice: None,
-            pages: Latencies::default(),
+            pages: Score::default(),
             wholes: Latencies::default(),
             messages: 0,
-            measured: Duration::ZERO,
+            waiting: 0,
+            answered: 0,
             lost: 0,
             reordered: 0,
         }
     }
 
-    pub fn per_second(&self) -> f64 {
-        ratio(self.messages as f64, self.measured.as_secs_f64())
-    }
-
     /// Adds what they have seen.
     pub fn count(&self, tally: &mut Tally) {
-        tally.add("messages_per_second", self.per_second());
-        tally.add_latencies("page", &self.pages);
+        tally.add_rate("messages_per_second", self.per_second());
+        tally.add_latencies("page", self.pages.latencies());
         tally.add_latencies("whole", &self.wholes);
         tally.add("lost", self.lost as f64);
         tally.add("reordered", self.reordered as f64);
-    }
-
-    pub fn begin(&mut self, slice: Slice, swarm: &mut Swarm) {
-        self.slice = Some(slice);
-        for id in 0..self.readers.len() {
-            // What it waited for others does not count.
-            self.readers[id] = Reader { seq: 0, has: 0, ..self.readers[id] };
-            self.ask(swarm.link(id));
-        }
-    }
-
-    /// Nothing more is asked.
-    pub fn end(&mut self, slice: Slice) {
-        self.slice = None;
-        self.measured += slice.measured();
-    }
-
-    /// Turns until all that was asked is answered.
-    pub fn settle(&mut self, swarm: &mut Swarm) -> anyhow::Result<()> {
-        let deadline = Instant::now() + DEADLINE;
-        while self.readers.iter().any(|reader| reader.asked_at.is_some()) {
-            ensure!(Instant::now() < deadline, "a sync was not answered within {DEADLINE:?}");
-            swarm.turn(self, DEADLINE)?;
-        }
-        Ok(())
+        tally.add("unanswered", self.waiting as f64);
     }
 
     fn ask(&mut self, link: &mut Link) {
@@ -108,14 +84,17 @@ impl Readers {
             reader.began_at = now;
         }
         reader.asked_at = Some(now);
+        self.waiting += 1;
         let content = SyncRequest { seq: reader.seq, ..SyncRequest::default() }.encode_to_vec().into();
         let packet = Envelope { request_id: "sync".into(), command: SYNC, content, seq: 0 };
         link.send(&packet.encode_length_delimited_to_vec());
     }
 
     fn take(&mut self, id: usize, packet: &Packet<'_>, now: Instant) -> anyhow::Result<()> {
-        let counts = self.slice.is_some_and(|slice| slice.measures(Side::Server, now));
         let reader = &mut self.readers[id];
+        let Some(asked_at) = reader.asked_at.take() else { return Ok(()) };
+        self.waiting -= 1;
+        self.answered += 1;
         let (before, mut out_of_order) = (reader.has, 0);
         let has_more = each_synced(Reply::read(packet.content)?.accepted("a sync")?, |message| {
             // The inbox of a new user has no gaps.
@@ -125,21 +104,53 @@ impl Readers {
             Ok(())
         })?;
         self.reordered += out_of_order;
-        let asked_at = reader.asked_at.take();
         let got = reader.has - before;
         let began_at = reader.began_at;
         if !has_more {
             self.lost += self.backlog.saturating_sub(reader.has);
             (reader.seq, reader.has) = (0, 0);
         }
-        if counts {
-            self.messages += got;
-            asked_at.inspect(|&at| self.pages.record(now - at));
-            if !has_more {
-                self.wholes.record(now - began_at);
+        if let Some(slice) = &self.slice {
+            self.pages.record(slice, asked_at, now);
+            if slice.measures(now) {
+                self.messages += got;
+                if !has_more {
+                    self.wholes.record(now - began_at);
+                }
             }
         }
         Ok(())
+    }
+}
+
+impl Contender for Readers {
+    const UNIT: &'static str = "messages";
+
+    fn begin(&mut self, slice: Slice, swarm: &mut Swarm) {
+        self.slice = Some(slice);
+        for id in 0..self.readers.len() {
+            // What it waited for others does not count.
+            self.readers[id] = Reader { seq: 0, has: 0, ..self.readers[id] };
+            self.ask(swarm.link(id));
+        }
+    }
+
+    fn end(&mut self) {
+        if let Some(slice) = self.slice.take() {
+            self.pages.end(&slice);
+        }
+    }
+
+    fn activity(&self) -> u64 {
+        self.answered
+    }
+
+    fn is_settled(&self) -> bool {
+        self.waiting == 0
+    }
+
+    fn per_second(&self) -> Option<f64> {
+        self.pages.rate_of(self.messages)
     }
 }
 
@@ -174,6 +185,7 @@ mod tests {
         let mut take = |seqs: &[u64], has_more| {
             let content = page(seqs, has_more);
             let packet = Packet { command: SYNC, content: &content, ..Packet::default() };
+            (readers.readers[0].asked_at, readers.waiting) = (Some(Instant::now()), 1);
             readers.take(0, &packet, Instant::now()).unwrap();
             (readers.lost, readers.reordered)
         };

@@ -5,25 +5,25 @@
 //! the time a message was meant to leave). A message is written to the inbox of every member. In turns, a bare multi-row
 //! insert writes the same rows to a database of its own.
 
-mod circle;
-
 use anyhow::ensure;
 use gim_proto::logic::{Group, GroupCreateRequest, GroupMember, group_int_service_client::GroupIntServiceClient};
 use serde_json::{Value, json};
 
-use self::circle::Circles;
+use super::{
+    contest::take_turns,
+    conversations::{self, Company, Conversations},
+};
 use crate::{
     baseline::database::{Database, DatabaseArguments, Shape},
-    duel::{Duel, Side},
-    load::{CONNECTS_IN_FLIGHT, LoadArguments, Measurement, OwnCpu, Run, ensure_none},
-    progress::Progress,
+    load::{CONNECTS_IN_FLIGHT, LoadArguments, Measurement, Run, ensure_rate},
     report::Figures,
-    stats::ratio,
-    swarm::Swarm,
     tally::Tally,
     target::Target,
     users::User,
 };
+
+/// What each member has of each sender is kept in memory.
+const MEMBERS_TIMES_SENDERS_MAX: u64 = 10_000_000;
 
 /// Arguments of `group`.
 #[derive(Debug, clap::Args)]
@@ -71,12 +71,20 @@ impl Measurement for Arguments {
         })
     }
 
+    fn spread(&self) -> Vec<(&'static str, u32)> {
+        vec![("--groups", self.groups)]
+    }
+
     fn check(&self) -> anyhow::Result<()> {
         let Self { members, senders, groups, rate, .. } = self;
-        ensure!(rate.is_none_or(|rate| rate > 0.0 && rate <= 1e6), "--rate must be above 0 and at most 1000000");
+        ensure_rate("rate", *rate)?;
         ensure!(senders <= members, "--senders {senders} are more than the --members of a group, which are {members}");
-        let processes = self.load.processes();
-        ensure!(processes <= *groups, "--processes {processes} need as many --groups, which are {groups}");
+        let known = u64::from(*members) * u64::from(*senders) * u64::from(groups.div_ceil(self.load.processes()));
+        ensure!(
+            known <= MEMBERS_TIMES_SENDERS_MAX,
+            "--members {members} who look out for --senders {senders} in --groups {groups} are {known} pairs of them, and a \
+             process knows {MEMBERS_TIMES_SENDERS_MAX}"
+        );
         Ok(())
     }
 
@@ -88,38 +96,19 @@ impl Measurement for Arguments {
         let mut bare = Database::create(&self.database, shape)?;
         bare.insert()?;
         let users = run.sign_up(groups * members)?;
-        let groups = users.chunks(members).map(|users| create(&run.target, users));
-        let mut circles = Circles::new(groups.collect::<anyhow::Result<_>>()?, self, run.rate_share(self.rate));
+        let group_ids = users.chunks(members).map(|users| create(&run.target, users)).collect::<anyhow::Result<_>>()?;
+        let company = Company::Groups { group_ids, members, senders: self.senders as usize };
+        let mut groups = Conversations::new(company, self.size, run.rate_share(self.rate));
         let greetings = users.into_iter().map(|user| user.greeting);
-        swarm.gather(&mut circles, run.target.gates(), greetings, run.in_flight(CONNECTS_IN_FLIGHT))?;
-        let ended = take_turns(run, &mut swarm, &mut circles, &mut bare, Duel::new(self.load.duration()));
-        circles.count(&mut run.tally);
-        run.note_schedule(circles.scheduled);
-        run.tally.add("baseline_rows", bare.per_second());
+        swarm.gather(&mut groups, run.target.gates(), greetings, run.in_flight(CONNECTS_IN_FLIGHT))?;
+        let ended = take_turns(self, run, &mut swarm, &mut groups, &mut bare);
+        groups.count(&mut run.tally);
+        run.note_schedule(groups.scheduled());
         ended
     }
 
     fn tell(&self, tally: &Tally, figures: &mut Figures) -> anyhow::Result<()> {
-        let (sends, bare) = (tally.sum("durable"), tally.sum("baseline_rows"));
-        let rows = sends * f64::from(self.members);
-        figures.measure("sends_per_second", sends, "durable sends per second");
-        figures.measure("inbox_rows_per_second", rows, "rows of inboxes per second");
-        figures.measure("baseline_rows_per_second", bare, "a bare multi-row insert, rows per second");
-        figures.measure("ratio", ratio(rows, bare), "rows, against the bare one");
-        let (durable, arrival) = (tally.latencies("durable"), tally.latencies("arrival"));
-        figures.measure("p50_ms", durable.ms(0.5), "half of them durable within (ms)");
-        figures.measure("p99_ms", durable.ms(0.99), "99 % durable within (ms)");
-        figures.measure("arrival_p50_ms", arrival.ms(0.5), "half of the copies with a member within (ms)");
-        figures.measure("arrival_p99_ms", arrival.ms(0.99), "99 % of the copies with a member within (ms)");
-        let [lost, duplicates, reordered] = ["lost", "duplicates", "reordered"].map(|key| tally.count(key));
-        figures.count("lost", lost, "copies lost");
-        figures.count("duplicates", duplicates, "copies that came twice");
-        figures.count("reordered", reordered, "copies out of order");
-        if let Some(rate) = self.rate {
-            figures.measure("offered_per_second", rate, "sends per second that were offered");
-            figures.measure("achieved_per_second", sends, "sends per second that were achieved");
-        }
-        ensure_none(&[(lost, "copies were lost"), (duplicates, "came twice"), (reordered, "came out of order")])
+        conversations::tell(tally, figures, self.members, self.rate)
     }
 }
 
@@ -136,37 +125,4 @@ fn create(target: &Target, users: &[User]) -> anyhow::Result<u64> {
     let request = GroupCreateRequest { group: Some(group), members: users.iter().map(member).collect() };
     let mut client = GroupIntServiceClient::new(target.logic());
     Ok(target.call("GroupIntService/Create", client.create(target.internal(request)))?.group_id)
-}
-
-fn take_turns(
-    run: &mut Run<'_>,
-    swarm: &mut Swarm,
-    circles: &mut Circles,
-    bare: &mut Database,
-    duel: Duel,
-) -> anyhow::Result<()> {
-    let mut progress = Progress::new("group", duel.len().into());
-    for number in 0..duel.len() {
-        run.meet("slice", swarm, circles)?;
-        let slice = duel.begin(number);
-        match slice.side {
-            Side::Baseline => bare.measure(swarm, circles, slice)?,
-            Side::Server => {
-                let own_cpu = OwnCpu::start()?;
-                circles.begin(slice, swarm);
-                let ended = swarm.run_until(circles, slice.end);
-                circles.measured += slice.measured();
-                ended?;
-                own_cpu.check(run)?;
-                circles.end();
-                if !swarm.settle(circles, Circles::activity, Circles::is_settled)? {
-                    break;
-                }
-            }
-        }
-        progress.show((number + 1).into(), || {
-            format!("{:.0} sends/s, bare {:.0} rows/s", circles.per_second(), bare.per_second())
-        });
-    }
-    Ok(())
 }
