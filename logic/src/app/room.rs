@@ -135,6 +135,12 @@ impl App {
         let Some(route) = routes.into_iter().find(|route| route.device_id == request.device_id) else {
             return Err(self.not_connected(request.device_id).await?);
         };
+        if !self.nodes.is_attached(&route.node) {
+            return Err(Error::refused(
+                ResultCode::TryAgainLater,
+                "the device's conn node is not attached here just now",
+            ));
+        }
         let _order = self.room_order.lock(request.room_id).await;
         let subscribed = self.join(request.room_id, request.seq, &route.node).await?;
         let room_move = RoomMove { connection_id: route.connection_id, subscribed: Some(subscribed) };

@@ -157,6 +157,11 @@ impl Nodes {
         }
     }
 
+    /// Whether a node is attached here.
+    pub fn is_attached(&self, node: &NodeKey) -> bool {
+        self.find(node).is_some()
+    }
+
     /// Queues a notice for a node, if it is attached.
     pub fn notice(&self, node: &NodeKey, item: Item) {
         if let Some(link) = self.find(node) {

@@ -1,5 +1,6 @@
 //! What only several logic nodes, Redis and MariaDB can get into.
 
+mod between;
 mod nodes;
 mod races;
 mod small;

@@ -2,8 +2,10 @@
 //!
 //! Each logic node renews the leases of the conn nodes that are attached to it, and keeps in memory only what it has to say
 //! again: which nodes those are, and the rooms they have subscribers in. Where Redis forgot a lease (it was emptied, or away
-//! for longer than the lease), the nodes concerned are asked to announce everything again. Seqs of rooms are reserved in the
-//! database, so they never go back. Any task; no lock is held across an await.
+//! for longer than the lease), or another process of Redis answers (it was started again, maybe with an old snapshot, or another
+//! server took over), the nodes concerned are asked to announce everything again. Seqs of rooms are reserved in the database, and
+//! such a process gives none of those that a former one might have given, so they never go back. Any task; no lock is held across
+//! an await.
 
 mod client;
 mod rooms;
@@ -125,12 +127,19 @@ impl RedisState {
         let (name, here, time) = (node.to_owned(), Mutex::default(), SharedTime::default());
         let state = Self { client, keys, name, claims, holder, lease, room_settings, room_seqs, here, time };
         let patience = Instant::now() + lease + lease / 2;
+        let mut said = String::new();
         loop {
             match state.claim().await {
                 Ok(()) => return Ok(state),
                 Err(error @ SharedStateError::Failed(_)) => return Err(error),
                 Err(error) if Instant::now() > patience => return Err(error),
-                Err(error) => tracing::info!(%error, "waiting to become this logic node"),
+                Err(error) => {
+                    let problem = error.to_string();
+                    if problem != said {
+                        tracing::info!(error = problem, "waiting to become this logic node");
+                        said = problem;
+                    }
+                }
             }
             tokio::time::sleep(lease / 10).await;
         }

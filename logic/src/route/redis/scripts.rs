@@ -1,18 +1,20 @@
 //! What stands in Redis: names of keys, forms of values, and the scripts that change them.
 //!
-//! Keys that one script touches share a hash tag, so everything works in a cluster. Every key has a time to live.
+//! Keys that one script touches share a hash tag, so everything works in a cluster. Every key has a time to live. SERVER is the
+//! process of Redis that wrote something: one that was started again may have read an old snapshot, one that took over may have
+//! missed the last writes, so what another one wrote about seqs and streams does not count.
 //!
 //! | key | what | lives |
 //! |---|---|---|
 //! | `P:{n:NODE}` | epoch of the conn process that holds the name | the lease |
-//! | `P:{n:NODE}:at` | hash LOGIC → `EPOCH:until`, in milliseconds of this server: to whom the process is attached | the lease |
+//! | `P:{n:NODE}:at` | hash LOGIC → `EPOCH:until:SERVER`, in milliseconds of that server: to whom the process is attached | the lease |
 //! | `P:{n:NODE}:streams` | how many streams the node has opened | as long as it is renewed |
 //! | `P:{n:NODE}:about` | where clients reach the node, and how full it is | the lease |
 //! | `P:nodes` | set of the names of nodes that may be there | a day, renewed |
 //! | `P:{n:NODE}:EPOCH` | hash connection → `user:device:announced`, the number of the stream by then | as long as it is renewed |
 //! | `P:{u:USER}` | hash device → route | a day after the user was last heard of |
 //! | `P:d:DEVICE` | user | likewise |
-//! | `P:{r:ROOM}` | hash `last`, `until`, `bytes`: the last seq given, the last reserved, what is kept; `by`, `normal`, `other`: of messages that do not overtake, who numbered the last, its seq, and the last of somebody else before | a day after the last message |
+//! | `P:{r:ROOM}` | hash `last`, `until`, `bytes`: the last seq given, the last reserved, what is kept; `server`: SERVER of both; `by`, `normal`, `other`: of messages that do not overtake, who numbered the last, its seq, and the last of somebody else before | a day after the last message |
 //! | `P:{r:ROOM}:kept` | list of `seq:ms:message` | the retention |
 //! | `P:{r:ROOM}:nodes` | hash `LOGIC\0NODE` → `EPOCH:NODE`: who says that which node has subscribers | a day, renewed |
 //! | `P:logic:WHAT` | the logic process that holds a name or number | the lease |
@@ -31,46 +33,63 @@ use crate::domain::{
 /// How long what nobody asks for stays.
 pub(super) const IDLE_MS: u64 = 24 * 3600 * 1000;
 
+/// Begins a script that asks which process of Redis it runs in; where that is kept from us, all are the same.
+macro_rules! in_server {
+    ($text:literal) => {
+        concat!(
+            "local info = redis.pcall('INFO', 'server')\n",
+            "local server = type(info) == 'string' and string.match(info, 'run_id:(%x+)') or ''\n",
+            $text
+        )
+    };
+}
+
 /// Takes the name of a node for a process, unless another one has it that is attached somewhere. KEYS: lease, attached to, streams.
 /// ARGV: epoch, lease, logic node, time to live of lists. Returns the former epoch, the number of the stream, and whether the
 /// name is taken.
-pub(super) const ATTACH: &str = "\
+pub(super) const ATTACH: &str = in_server!(
+    "\
 local former = redis.call('GET', KEYS[1])
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 if former and former ~= ARGV[1] then
   for _, held in ipairs(redis.call('HVALS', KEYS[2])) do
-    local epoch, till = string.match(held, '^(%d+):(%d+)$')
+    local epoch, till = string.match(held, '^(%d+):(%d+)')
     if epoch == former and tonumber(till) > now then return {former, 0, 0} end
   end
 end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-redis.call('HSET', KEYS[2], ARGV[3], ARGV[1] .. ':' .. string.format('%.0f', now + ARGV[2]))
+redis.call('HSET', KEYS[2], ARGV[3], ARGV[1] .. ':' .. string.format('%.0f', now + ARGV[2]) .. ':' .. server)
 redis.call('PEXPIRE', KEYS[2], ARGV[2])
 local stream = redis.call('INCR', KEYS[3])
 redis.call('PEXPIRE', KEYS[3], ARGV[4])
-return {former, stream, 1}";
+return {former, stream, 1}"
+);
 
 /// Renews the lease of a node that is attached, or lets it run out from now on. KEYS: lease, attached to, streams, connections,
 /// about. ARGV: epoch, lease, logic node, time to live of lists, and what the node told of itself, or nothing where it is
-/// attached no more. Answers as [`RENEW`].
-pub(super) const RENEW_NODE: &str = "\
+/// attached no more. Answers as [`RENEW`]; the lease of a stream that this process of Redis was not told of is over, too.
+pub(super) const RENEW_NODE: &str = in_server!(
+    "\
 local holder = redis.call('GET', KEYS[1])
 if not holder then return 0 end
 if holder ~= ARGV[1] then return -1 end
+local held = redis.call('HGET', KEYS[2], ARGV[3])
+if ARGV[5] and not (held and string.match(held, '%x*$') == server) then return 0 end
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
 redis.call('PEXPIRE', KEYS[3], ARGV[4])
 redis.call('PEXPIRE', KEYS[4], ARGV[4])
 if ARGV[5] then
   local time = redis.call('TIME')
   local now = time[1] * 1000 + math.floor(time[2] / 1000)
-  redis.call('HSET', KEYS[2], ARGV[3], ARGV[1] .. ':' .. string.format('%.0f', now + ARGV[2]))
+  redis.call('HSET', KEYS[2], ARGV[3], ARGV[1] .. ':' .. string.format('%.0f', now + ARGV[2]) .. ':' .. server)
   redis.call('PEXPIRE', KEYS[2], ARGV[2])
   redis.call('SET', KEYS[5], ARGV[5], 'PX', ARGV[2])
 else
   redis.call('HDEL', KEYS[2], ARGV[3])
 end
-return 1";
+return 1"
+);
 
 /// Renews a lease that is still the caller's: 1. It is over: 0. Somebody else's: -1.
 pub(super) const RENEW: &str = "\
@@ -117,11 +136,13 @@ return 1";
 
 /// Numbers a room's message, and keeps it. ARGV: message, whether to keep it, how many, how many bytes, how long, time to
 /// live, the logic node, whether it overtakes. Returns the seq, the last one before it that another logic node numbered, and
-/// the nodes with subscribers; nothing where a block of seqs has to be reserved first.
-pub(super) const PUBLISH: &str = "\
-local counters = redis.call('HMGET', KEYS[1], 'last', 'until')
+/// the nodes with subscribers; nothing where a block of seqs has to be reserved first: the last one is used up, or another process of
+/// Redis gave from it.
+pub(super) const PUBLISH: &str = in_server!(
+    "\
+local counters = redis.call('HMGET', KEYS[1], 'last', 'until', 'server')
 local last, limit = tonumber(counters[1] or 0), tonumber(counters[2] or 0)
-if last >= limit then return {} end
+if last >= limit or counters[3] ~= server then return {} end
 local seq = last + 1
 redis.call('HSET', KEYS[1], 'last', seq)
 redis.call('PEXPIRE', KEYS[1], ARGV[6])
@@ -146,10 +167,13 @@ if ARGV[8] == '0' then
   if order[1] and order[1] ~= ARGV[7] then after = order[2] end
   redis.call('HSET', KEYS[1], 'by', ARGV[7], 'normal', string.format('%.0f', seq), 'other', after)
 end
-return {string.format('%.0f', seq), after, redis.call('HGETALL', KEYS[3])}";
+return {string.format('%.0f', seq), after, redis.call('HGETALL', KEYS[3])}"
+);
 
 /// Gives a room the block that ends with ARGV[1] and has ARGV[2] seqs, unless it has a later one.
-pub(super) const GRANT: &str = "\
+pub(super) const GRANT: &str = in_server!(
+    "\
+redis.call('HSET', KEYS[1], 'server', server)
 local counters = redis.call('HMGET', KEYS[1], 'last', 'until')
 local last, limit, grant = tonumber(counters[1] or 0), tonumber(counters[2] or 0), tonumber(ARGV[1])
 if grant <= limit then return 0 end
@@ -157,7 +181,8 @@ local first = grant - tonumber(ARGV[2])
 if first > last then last = first end
 redis.call('HSET', KEYS[1], 'last', string.format('%.0f', last), 'until', string.format('%.0f', grant))
 redis.call('PEXPIRE', KEYS[1], ARGV[3])
-return 1";
+return 1"
+);
 
 /// The server's time in milliseconds, what a room keeps, and its newest seq but for messages that overtake.
 pub(super) const KEPT: &str = "\
