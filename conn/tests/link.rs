@@ -117,3 +117,42 @@ fn many_large_packets_at_once_travel_in_messages_that_logic_takes() {
     // The stub takes tonic's default of 4 MiB in one message.
     assert_eq!(harness.logic.hellos.try_iter().count(), 1, "the link never broke");
 }
+
+#[test]
+fn a_logic_node_that_takes_nothing_holds_up_its_own_users_only() {
+    const USERS: u64 = 200;
+    let harness = Harness::start_apps(Script::Obliging, &[(0, Script::Stuck)], |settings| {
+        settings.link.queue_batches_max = 1;
+        settings.link.request_timeout_ms = 600_000;
+        settings.session.in_flight_max = 1_000;
+    });
+    let stuck = &harness.others[0];
+    // Once one user is with it, it is attached, and everybody stays with his node.
+    let (mut with_stuck, mut with_obliging) = (None, None);
+    for user_id in 1..=USERS {
+        let client = harness.sign_in(user_id, user_id);
+        let signed_in =
+            |item: &up_item::Item| matches!(item, up_item::Item::SignIn(sign_in) if sign_in.user_id == user_id);
+        if stuck.so_far().iter().any(signed_in) {
+            with_stuck = Some(client);
+        } else if with_stuck.is_some() {
+            with_obliging = Some(client);
+            break;
+        }
+    }
+    let (mut client, mut other) = (with_stuck.expect("a user with it"), with_obliging.expect("and one without"));
+
+    // More than the stream, what waits for it, and the link's queue hold.
+    let content = vec![0; 32 * 1024];
+    let mut is_refused = false;
+    for number in 0..200 {
+        let request_id = number.to_string();
+        let packet = Packet { request_id, command: SEND, content: content.clone().into(), ..Packet::default() };
+        client.send(&packet).unwrap();
+        // Each is a batch of its own: the other node's answer comes behind it.
+        assert_eq!(other.request(SEND, Vec::new()).unwrap().code, 0);
+        let answer = client.receive_within(std::time::Duration::from_millis(1));
+        is_refused |= answer.is_ok_and(|packet| Reply::decode(packet.content).unwrap().code == 10004);
+    }
+    assert!(is_refused, "its own users are told to try again");
+}

@@ -2,9 +2,10 @@
 //! the link that the user belongs to. One task.
 //!
 //! Always holds: an attached link has everything of its users that came before; while it leaves, what comes later is kept back
-//! (bounded), and goes to the users' next links in the same order once the leaving one has answered everything.
+//! (bounded), and goes to the users' next links in the same order once the leaving one has answered everything. A link that takes
+//! nothing is waited for once; then requests for it are refused until it does, and the other links' users notice nothing.
 
-use std::{hash::BuildHasher as _, time::Duration};
+use std::{future, hash::BuildHasher as _, time::Duration};
 
 use bytes::Bytes;
 use crossbeam_channel::Receiver;
@@ -15,6 +16,7 @@ use gim_proto::{
     connect::{PacketCommand, SignInRequest, SubscribeRoomRequest},
     logic,
 };
+use metrics::counter;
 use prost::Message as _;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -29,6 +31,7 @@ use super::{
 };
 use crate::{
     ids::ConnectionId,
+    metrics as names,
     reactor::{
         inbox::Command,
         uplink::{UpBatch, UpItem},
@@ -43,17 +46,26 @@ const BATCH_BYTES_MAX: usize = 1 << 20;
 /// Rooms in one item that tells how many members they have.
 const ROOMS_PER_ITEM: usize = 4096;
 
-/// Items of users who are about to move that are kept back; requests beyond are answered "try again later".
+/// Items of users who are about to move that are kept back; requests beyond are answered "try again later". Of a link that takes
+/// nothing, what logic has to know; beyond, the link is waited for after all.
 const HELD_ITEMS_MAX: usize = 65_536;
+
+/// How long a link may take nothing before it is passed over.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 /// A link, as the distributor sees it.
 #[derive(Debug)]
 pub(super) struct LinkHandle {
     id: u64,
+    /// Whose link it is and where to: labels of metrics.
+    app_id: String,
+    name: String,
     /// Of the logic node's name: the same for all conn nodes, so that all choose the same logic node for a user.
     hash: u64,
     queue: mpsc::Sender<Vec<LinkItem>>,
     state: State,
+    /// Whether it took nothing when it was waited for.
+    is_stuck: bool,
     /// What it gets next; of a leaving one, what is kept back.
     batch: Vec<LinkItem>,
     batch_bytes: usize,
@@ -81,14 +93,42 @@ pub(super) struct Distributor {
 }
 
 impl LinkHandle {
-    pub(super) fn new(id: u64, queue: mpsc::Sender<Vec<LinkItem>>) -> Self {
-        Self { id, hash: 0, queue, state: State::Detached, batch: Vec::new(), batch_bytes: 0 }
+    pub(super) fn new(id: u64, app_id: String, name: String, queue: mpsc::Sender<Vec<LinkItem>>) -> Self {
+        let (state, batch) = (State::Detached, Vec::new());
+        Self { id, app_id, name, hash: 0, queue, state, is_stuck: false, batch, batch_bytes: 0 }
     }
-}
 
-impl LinkHandle {
     fn is_full(&self, items_max: usize) -> bool {
-        self.state == State::Attached && (self.batch.len() >= items_max || self.batch_bytes >= BATCH_BYTES_MAX)
+        let is_full = self.batch.len() >= items_max || self.batch_bytes >= BATCH_BYTES_MAX;
+        is_full && self.state == State::Attached && !self.is_stuck
+    }
+
+    /// Gives it its batch. Where it takes nothing, what logic has to know stays, and the requests are returned to be refused.
+    async fn hand_over(&mut self) -> Vec<Request> {
+        let is_passed_over = self.is_stuck && self.batch.len() < HELD_ITEMS_MAX;
+        let patience = if is_passed_over { Duration::ZERO } else { PATIENCE };
+        let place = tokio::time::timeout(patience, self.queue.reserve()).await;
+        let was_stuck = std::mem::replace(&mut self.is_stuck, place.is_err());
+        self.batch_bytes = 0;
+        let batch = std::mem::take(&mut self.batch);
+        if let Ok(Ok(place)) = place {
+            place.send(batch);
+            return Vec::new();
+        }
+        let (requests, known): (Vec<_>, Vec<_>) =
+            batch.into_iter().partition(|item| matches!(item, LinkItem::Request(..)));
+        if self.is_stuck {
+            if !was_stuck {
+                tracing::warn!(
+                    logic = self.name,
+                    "a logic node takes nothing; requests for it are put off until it does"
+                );
+            }
+            counter!(names::REQUESTS_BEYOND, "app" => self.app_id.clone(), "logic" => self.name.clone())
+                .increment(requests.len() as u64);
+            self.batch = known;
+        }
+        requests.into_iter().filter_map(LinkItem::into_request).collect()
     }
 }
 
@@ -115,6 +155,7 @@ impl Distributor {
                 () = notify.notified() => self.distribute(&batches).await,
                 Some(event) = events.recv() => self.on_link_event(event).await,
                 _ = room_members.tick(), if self.rooms.has_changed() => self.tell_room_members().await,
+                () = self.a_stuck_link_takes() => self.hand_over().await,
                 // The reactors have ended: what they said last is all there is.
                 () = stop.cancelled() => return self.distribute(&batches).await,
             }
@@ -301,19 +342,21 @@ impl Distributor {
     }
 
     async fn hand_over(&mut self) {
-        for link in &mut self.links {
-            if link.batch.is_empty() || link.state != State::Attached {
-                continue;
-            }
-            let batch = std::mem::take(&mut link.batch);
-            link.batch_bytes = 0;
-            // A full queue holds up the distributor, the reactors' batches, and in the end refuses packets there.
-            if let Err(mpsc::error::SendError(batch)) = link.queue.send(batch).await {
-                self.refused.extend(batch.into_iter().filter_map(LinkItem::into_request));
-            }
+        for link in self.links.iter_mut().filter(|link| link.state == State::Attached && !link.batch.is_empty()) {
+            let refused = link.hand_over().await;
+            self.refused.extend(refused);
         }
         for request in std::mem::take(&mut self.refused) {
             self.reactors.send(request.connection.reactor(), request.refused(ResultCode::TryAgainLater)).await;
+        }
+    }
+
+    /// Waits until a link takes something again that was passed over and has something to get.
+    async fn a_stuck_link_takes(&self) {
+        let is_waiting = |link: &&LinkHandle| link.is_stuck && link.state == State::Attached && !link.batch.is_empty();
+        match self.links.iter().find(is_waiting) {
+            Some(link) => drop(link.queue.reserve().await),
+            None => future::pending().await,
         }
     }
 
@@ -331,7 +374,7 @@ impl Distributor {
 
     async fn on_attached(&mut self, id: u64, node: &str) {
         let Some(link) = self.links.iter_mut().find(|link| link.id == id) else { return };
-        link.state = State::Attached;
+        (link.state, link.is_stuck) = (State::Attached, false);
         link.hash = FixedState::default().hash_one(node);
         let rooms = self.rooms.all();
         let announced = rooms.iter().map(|room| state::announce(logic::announce::What::RoomId(room.room_id)));
@@ -345,9 +388,12 @@ impl Distributor {
         let Some(link) = self.links.iter_mut().find(|link| link.id == id) else { return };
         link.batch.push(LinkItem::Last(stream));
         self.hand_over().await;
-        if let Some(link) = self.links.iter_mut().find(|link| link.id == id) {
-            link.state = State::Leaving;
+        let Some(link) = self.links.iter_mut().find(|link| link.id == id) else { return };
+        if link.is_stuck {
+            // It would not hear of the last one: its users go without its answers.
+            return self.on_detached(id).await;
         }
+        link.state = State::Leaving;
     }
 
     /// Its users belong to other links now: whoever has them shall know of them, and gets what was kept back.

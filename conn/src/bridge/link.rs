@@ -119,7 +119,8 @@ impl LinkMaker {
             farewells: Farewells::new(Duration::from_millis(self.settings.request_timeout_ms)),
             refusal: Refusal::default(),
         };
-        link.tell(LinkEvent::Added(LinkHandle::new(link.id, sender))).await;
+        let handle = LinkHandle::new(link.id, self.app_id.clone(), link.name.clone(), sender);
+        link.tell(LinkEvent::Added(handle)).await;
         self.tasks.spawn(link.run());
         Ok(retire)
     }
@@ -181,6 +182,7 @@ enum End {
 impl Link {
     async fn run(mut self) {
         let mut backoff = self.first_backoff();
+        let longest_backoff = Duration::from_millis(self.maker.settings.reconnect_max_ms);
         let (stop, retire) = (self.maker.stop.clone(), self.retire.clone());
         while !retire.is_cancelled() {
             let hello = self.maker.node.hello();
@@ -193,7 +195,7 @@ impl Link {
             };
             match attached {
                 Ok((up, down, node)) => {
-                    backoff = self.first_backoff();
+                    let attached_at = Instant::now();
                     self.refusal = Refusal::default();
                     tracing::info!(logic = self.name, node, "link attached");
                     self.counter(names::LINK_ATTACHED).increment(1);
@@ -211,6 +213,10 @@ impl Link {
                         End::Left => tracing::info!(logic = self.name, "link ended in order"),
                         End::Stopped => return,
                     }
+                    // A stream that breaks at once, again and again, is not a reason to announce everybody ten times a second.
+                    if attached_at.elapsed() >= longest_backoff {
+                        backoff = self.first_backoff();
+                    }
                 }
                 Err(status) => self.note_refusal(&status),
             }
@@ -220,7 +226,7 @@ impl Link {
                 () = retire.cancelled() => break,
                 () = stop.cancelled() => return,
             }
-            backoff = (backoff * 2).min(Duration::from_millis(self.maker.settings.reconnect_max_ms));
+            backoff = (backoff * 2).min(longest_backoff);
         }
         self.tell(LinkEvent::Removed(self.id)).await;
     }

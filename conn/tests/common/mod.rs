@@ -52,6 +52,8 @@ pub enum Script {
     SignInsOnly,
     /// Answers nothing.
     Silent,
+    /// Answers sign-ins until the first packet, and takes nothing more from then on.
+    Stuck,
     /// Refuses the stream: another process has the node's name.
     NameTaken,
     /// Speaks a newer version of the link.
@@ -334,8 +336,12 @@ impl LinkService for LinkStub {
             while let Ok(Some(message)) = up.message().await {
                 for item in message.items.into_iter().filter_map(|item| item.item) {
                     let answer = answer(script, &item);
+                    let is_packet = matches!(item, up_item::Item::Packet(_));
                     if items.send(item).is_err() {
                         return;
+                    }
+                    if script == Script::Stuck && is_packet {
+                        std::future::pending::<()>().await;
                     }
                     if let (Some(answer), Some(sender)) = (answer, weak.upgrade()) {
                         let down = Down { welcome: None, items: vec![DownItem { item: Some(answer) }] };
