@@ -2,7 +2,8 @@
 //! has an address per node). One task per name.
 //!
 //! [`Answers`] decides without IO, with the time passed in. Always holds: an answer that fails, or is empty, takes no node
-//! away; a node is retired only after it was missing in [`MISSING_MAX`] answers in a row.
+//! away; a node is retired only after it was missing in [`MISSING_MAX`] answers in a row. A node may have an address of each
+//! family, and two streams to it would replace each other for ever: where there are addresses of IPv4, only these count.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -114,7 +115,9 @@ impl Answers {
 
     /// Takes an answer; an empty one is as good as none.
     fn take(&mut self, addresses: &[SocketAddr]) -> Changes {
-        let addresses: BTreeSet<SocketAddr> = addresses.iter().copied().take(ADDRESSES_MAX).collect();
+        let has_ipv4 = addresses.iter().any(SocketAddr::is_ipv4);
+        let of_one_family = addresses.iter().copied().filter(|address| address.is_ipv4() || !has_ipv4);
+        let addresses: BTreeSet<SocketAddr> = of_one_family.take(ADDRESSES_MAX).collect();
         let is_failure = addresses.is_empty();
         let is_news = std::mem::replace(&mut self.is_failing, is_failure) != is_failure;
         if is_failure {
@@ -213,6 +216,14 @@ mod tests {
         answers.take(&[address(1), address(2)]);
         answers.take(&[address(1), address(2), address(3)]);
         assert_eq!(answers.take(&[address(1), address(2)]).retire, [], "not missing in a row");
+    }
+
+    #[test]
+    fn a_node_with_an_address_of_each_family_is_attached_to_once() {
+        let six = SocketAddr::from(([0xfd00, 0, 0, 0, 0, 0, 0, 1], 8010));
+        let mut both = answers();
+        assert_eq!(both.take(&[six, address(1)]).attach, [address(1)]);
+        assert_eq!(answers().take(&[six]).attach, [six]);
     }
 
     #[test]

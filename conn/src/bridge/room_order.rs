@@ -18,6 +18,9 @@ const RECENT_MAX: usize = 64;
 /// A room without pushes for so long is forgotten.
 const IDLE: Duration = Duration::from_secs(600);
 
+/// Longer than any push is late. A room that gets nothing but late ones for so long is numbered anew, after its database was lost.
+const LATE_MAX: Duration = Duration::from_secs(60);
+
 /// A push that is not urgent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Numbered<T> {
@@ -58,6 +61,7 @@ struct Room<T> {
     passed: Option<u64>,
     held: BTreeMap<u64, Held<T>>,
     recent: VecDeque<(Instant, u64, T)>,
+    /// When the last push came that was not late.
     touched: Instant,
 }
 
@@ -86,11 +90,14 @@ impl<T: Clone> RoomOrder<T> {
         let Numbered { room_id, seq, after_seq, frame } = push;
         let until = now + self.hold;
         let room = self.rooms.entry(room_id).or_insert_with(|| Room::new(None, now));
-        room.touched = now;
         if room.passed.is_some_and(|passed| seq <= passed) {
-            self.counts.late += 1;
-            return;
+            if now.saturating_duration_since(room.touched) < LATE_MAX {
+                self.counts.late += 1;
+                return;
+            }
+            room.passed = None;
         }
+        room.touched = now;
         self.due.push_back((until, room_id));
         if room.held.is_empty() && room.has_passed(after_seq) {
             room.pass(seq, frame, until, out);
@@ -118,7 +125,6 @@ impl<T: Clone> RoomOrder<T> {
             return kept.into_iter().map(|(_, frame)| frame).collect();
         }
         let room = self.rooms.entry(room_id).or_insert_with(|| Room::new(Some(newest_seq), now));
-        room.touched = now;
         let passed = *room.passed.get_or_insert(newest_seq);
         // What has not been let through yet will come to it like to everybody else.
         let mut given: BTreeMap<u64, T> = kept.into_iter().filter(|(seq, _)| *seq <= passed).collect();
@@ -238,6 +244,19 @@ mod tests {
         assert_eq!(expire(&mut order, now + HOLD), [3]);
         assert_eq!(push(&mut order, 2, 1, now + HOLD), NONE);
         assert_eq!(order.counts, Counts { held: 1, given_up: 1, late: 1 });
+    }
+
+    #[test]
+    fn a_room_that_is_numbered_anew_is_not_silent_for_ever() {
+        let (mut order, now) = (order(), Instant::now());
+        push(&mut order, 5_000, 0, now);
+        expire(&mut order, now + HOLD);
+        for seq in 1..=3 {
+            assert_eq!(push(&mut order, seq, 0, now + LATE_MAX / 4 * u32::try_from(seq).unwrap()), NONE);
+        }
+        assert_eq!(order.counts.late, 3);
+        assert_eq!(push(&mut order, 4, 0, now + LATE_MAX), [4]);
+        assert_eq!(push(&mut order, 5, 0, now + LATE_MAX), [5]);
     }
 
     #[test]
