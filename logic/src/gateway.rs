@@ -24,9 +24,6 @@ use tokio::{net::TcpListener, sync::Semaphore, task::JoinHandle};
 
 use crate::{app::App, settings::GatewaySettings};
 
-/// How long a connection may last, from its first byte to its last.
-const CONNECTION_TIMEOUT: Duration = Duration::from_secs(5);
-
 /// Bytes of a request line and headers; hyper takes nothing smaller.
 const REQUEST_BYTES_MAX: usize = 8 * 1024;
 
@@ -90,7 +87,7 @@ pub async fn start(settings: &GatewaySettings, app: Arc<App>) -> Result<Gateway,
     let listener = settings.listen.listen().await?;
     let address = listener.local_addr().ok();
     let routes = Router::new().route("/locate", get(locate)).with_state(app);
-    let task = tokio::spawn(serve(listener, routes, settings.connections_max));
+    let task = tokio::spawn(serve(listener, routes, settings.clone()));
     Ok(Gateway { address, task: Some(task) })
 }
 
@@ -112,14 +109,21 @@ impl Gateway {
     }
 }
 
-async fn serve(listener: TcpListener, routes: Router, connections_max: usize) {
-    let places = Arc::new(Semaphore::new(connections_max));
+async fn serve(listener: TcpListener, routes: Router, settings: GatewaySettings) {
+    let places = Arc::new(Semaphore::new(settings.connections_max));
+    let timeout = Duration::from_millis(settings.connection_timeout_ms);
+    let mut is_failing = false;
     loop {
         let Ok(place) = places.clone().acquire_owned().await else { return };
         let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
+            Ok((stream, _)) => {
+                is_failing = false;
+                stream
+            }
             Err(error) => {
-                tracing::warn!(%error, "the gateway cannot accept a connection");
+                if !std::mem::replace(&mut is_failing, true) {
+                    tracing::warn!(%error, "the gateway cannot accept connections; tried again and again");
+                }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }
@@ -129,7 +133,7 @@ async fn serve(listener: TcpListener, routes: Router, connections_max: usize) {
             let mut http = http1::Builder::new();
             http.keep_alive(false).max_buf_size(REQUEST_BYTES_MAX);
             let connection = http.serve_connection(TokioIo::new(stream), service);
-            match tokio::time::timeout(CONNECTION_TIMEOUT, connection).await {
+            match tokio::time::timeout(timeout, connection).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => tracing::debug!(%error, "a question to the gateway broke off"),
                 Err(_) => tracing::debug!("a question to the gateway took too long"),

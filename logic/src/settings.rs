@@ -210,6 +210,8 @@ pub struct GatewaySettings {
     pub listen: Endpoint,
     /// Connections there at the same time; further ones wait.
     pub connections_max: usize,
+    /// How long each may last, from its first byte to its last.
+    pub connection_timeout_ms: u64,
     /// Conn nodes in one answer.
     pub nodes_max: usize,
     /// A conn node that is so full, in thousandths of its connections, is offered to nobody.
@@ -229,6 +231,7 @@ impl Default for GatewaySettings {
         Self {
             listen: Endpoint::default(),
             connections_max: 256,
+            connection_timeout_ms: 5_000,
             nodes_max: 8,
             full_permille: 950,
             room_full_permille: 800,
@@ -530,6 +533,7 @@ impl LogicSettings {
             ("link.batch_items_max", self.link.batch_items_max as u64, 1, 65_536),
             ("link.leave_timeout_ms", self.link.leave_timeout_ms, 0, 60_000),
             ("gateway.connections_max", self.gateway.connections_max as u64, 1, 65_536),
+            ("gateway.connection_timeout_ms", self.gateway.connection_timeout_ms, 1, 60_000),
             ("gateway.nodes_max", self.gateway.nodes_max as u64, 1, 1_000),
             ("gateway.full_permille", self.gateway.full_permille.into(), 1, 1_000),
             ("gateway.room_full_permille", self.gateway.room_full_permille.into(), 1, 1_000),

@@ -1,6 +1,7 @@
 //! Where clients are told to connect: by gRPC, by plain HTTP, and by the conn nodes that send them away.
 
 use gim_config::listen::Endpoint;
+use gim_logic::settings::GatewaySettings;
 use gim_proto::{
     LINK_VERSION, ResultCode,
     check::ID_MAX,
@@ -17,9 +18,14 @@ use tokio::{
 use crate::support::{Server, business::StubBusiness, conn::Conn, refusal, server_with, soon};
 
 async fn server() -> Server {
+    gateway_with(|_| ()).await
+}
+
+async fn gateway_with(change: impl FnOnce(&mut GatewaySettings)) -> Server {
     let change = |settings: &mut gim_logic::LogicSettings| {
         settings.gateway.listen = Endpoint::new("127.0.0.1:0");
         settings.link.lease_ms = 500;
+        change(&mut settings.gateway);
     };
     server_with(StubBusiness::start().await, change).await
 }
@@ -151,4 +157,29 @@ async fn the_same_is_answered_over_plain_http() {
     assert_eq!(answer["nodes"][0]["ws"], "ws://conn-1/ws");
     assert_eq!(answer["nodes"][0]["weight"], 750);
     assert_eq!((&answer["heartbeat_s"], &answer["backoff"]["max_ms"]), (&150.into(), &30_000.into()));
+}
+
+#[tokio::test]
+async fn who_asks_over_http_at_length_or_in_pieces_is_cut_off_and_others_get_their_answer() {
+    let server = gateway_with(|gateway| {
+        gateway.connections_max = 1;
+        gateway.connection_timeout_ms = 200;
+    })
+    .await;
+    let connect = || TcpStream::connect(server.logic.gateway_address().unwrap());
+    let mut long = connect().await.unwrap();
+    long.write_all(format!("GET /locate HTTP/1.1\r\nX: {}", "x".repeat(8 * 1024)).as_bytes()).await.unwrap();
+    let mut status = [0; 12];
+    soon(long.read_exact(&mut status)).await.unwrap();
+    assert_eq!(&status, b"HTTP/1.1 431");
+
+    let mut silent = connect().await.unwrap();
+    let mut in_pieces = connect().await.unwrap();
+    in_pieces.write_all(b"GET /loc").await.unwrap();
+    // Each of them holds the only place for its time, and no longer.
+    let (head, _) = get(&server, "/locate").await;
+    assert!(head.starts_with("HTTP/1.1 503"), "{head}");
+    for stream in [&mut silent, &mut in_pieces] {
+        assert!(matches!(soon(stream.read(&mut [0; 1])).await, Ok(0) | Err(_)), "it was cut off without an answer");
+    }
 }
