@@ -132,6 +132,7 @@ impl Cluster {
         self.check_alive();
         match fault {
             Fault::Kill(node) => self.program(node).kill(),
+            Fault::Restart(node) => self.program(node).stop(),
             Fault::Freeze(node) => self.program(node).freeze(),
             Fault::FlushRedis => self.databases().redis.empty(),
             Fault::RestartRedis => self.databases().redis.kill(),
@@ -147,7 +148,7 @@ impl Cluster {
     /// Puts it right.
     pub fn mend(&mut self, fault: Fault) {
         match fault {
-            Fault::Kill(node) => {
+            Fault::Kill(node) | Fault::Restart(node) => {
                 self.program(node).start();
                 // A service whose database is away when it starts ends with a sentence, and is left to its supervisor.
                 self.await_ready();

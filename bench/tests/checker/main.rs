@@ -2,8 +2,8 @@
 //!
 //! Fifty users with three devices each write to each other, to groups and to a large group, and retry until they are answered;
 //! devices lose their connections at random, or sign in twice, on any conn node. Meanwhile everything goes wrong that can:
-//! each process is killed and frozen, conn and logic nodes are cut off from each other, Redis forgets everything, the database
-//! goes away ([`plan`]). At the end every message is in the inbox of its sender and of each receiver exactly once (or in the
+//! each process is killed, restarted in order and frozen, conn and logic nodes are cut off from each other, Redis forgets
+//! everything, the database goes away ([`plan`]). At the end every message is in the inbox of its sender and of each receiver exactly once (or in the
 //! timeline of the large group), all devices of a user saw the same, in the order in which it was sent, and no seq is missing
 //! ([`judge`]). Every device that is connected is reached by pushes, and nobody else is listed as online ([`afterwards`]).
 //!

@@ -28,6 +28,8 @@ pub enum Node {
 pub enum Fault {
     /// The process is gone, as after kill -9 or a power cut, and started again at the end.
     Kill(Node),
+    /// The process is stopped in order, as in a rolling restart, and started again at the end.
+    Restart(Node),
     /// The process stands still, and goes on at the end.
     Freeze(Node),
     /// Redis forgets everything.
@@ -84,7 +86,8 @@ impl Plan {
         let Shape { conn_nodes, logic_nodes, has_databases } = self.shape;
         let conn = (0..conn_nodes).map(Node::Conn);
         let nodes = conn.chain((0..logic_nodes).map(Node::Logic)).chain([Node::Business]);
-        let mut faults: Vec<Fault> = nodes.flat_map(|node| [Fault::Kill(node), Fault::Freeze(node)]).collect();
+        let mut faults: Vec<Fault> =
+            nodes.flat_map(|node| [Fault::Kill(node), Fault::Restart(node), Fault::Freeze(node)]).collect();
         for how in [Loss::Broken, Loss::Silent] {
             let one = Some(self.random.random_range(0..logic_nodes));
             for logic in [one, None] {
@@ -128,14 +131,15 @@ mod tests {
     }
 
     #[test]
-    fn in_a_round_every_process_is_killed_and_frozen_and_everything_else_goes_wrong_once() {
+    fn in_a_round_every_process_is_killed_restarted_and_frozen_and_everything_else_goes_wrong_once() {
         let mut plan = Plan::new(7, SHAPE);
         for _ in 0..3 {
             let count = plan.round_steps();
             let faults: BTreeSet<Fault> = plan.by_ref().take(count).map(|step| step.fault).collect();
-            assert_eq!((faults.len(), count), (18, 18), "{faults:?}");
+            assert_eq!((faults.len(), count), (23, 23), "{faults:?}");
             let nodes = [Node::Conn(0), Node::Conn(1), Node::Logic(0), Node::Logic(1), Node::Business];
             assert!(nodes.iter().all(|&node| faults.contains(&Fault::Kill(node))), "{faults:?}");
+            assert!(nodes.iter().all(|&node| faults.contains(&Fault::Restart(node))), "{faults:?}");
             assert!(nodes.iter().all(|&node| faults.contains(&Fault::Freeze(node))), "{faults:?}");
         }
     }

@@ -6,12 +6,16 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::OnceLock,
+    thread,
+    time::Instant,
 };
 
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
+
+use crate::cluster::{ASK_INTERVAL, DEADLINE};
 
 pub struct Program {
     pub name: String,
@@ -49,6 +53,25 @@ impl Program {
             child.kill().unwrap();
             child.wait().unwrap();
         }
+    }
+
+    /// Ends it in order, which it has to do in time and without complaint.
+    pub fn stop(&mut self) {
+        self.signal(Signal::SIGTERM);
+        let mut child = self.child.take().expect("it runs");
+        let deadline = Instant::now() + DEADLINE;
+        let status = loop {
+            if let Some(status) = child.try_wait().unwrap() {
+                break status;
+            }
+            if Instant::now() > deadline {
+                child.kill().unwrap();
+                child.wait().unwrap();
+                panic!("{} did not stop within {DEADLINE:?}", self.name);
+            }
+            thread::sleep(ASK_INTERVAL);
+        };
+        assert!(status.success(), "{} was stopped in order and ended with {status}", self.name);
     }
 
     /// Stops its time.
