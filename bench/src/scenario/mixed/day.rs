@@ -215,8 +215,8 @@ impl Day {
         self.next_return = (self.next_return + 1) % idle;
         ensure!(
             self.returning.insert(id, intended).is_none(),
-            "--reconnects asks for more than {idle} devices can do that neither chat nor are in a room: one is to leave \
-             again that is not back yet"
+            "of {idle} devices that come and go, one was to leave again before it was back: the server does not answer, or \
+             --reconnects asks for more than they can do"
         );
         self.take_beat(id);
         swarm.hang_up(id)?;
