@@ -154,20 +154,26 @@ mod tests {
         let files = vec![issue(first.clone(), 3000), issue(second.clone(), 3000)];
         let settings = TlsSettings { certificates: files, ..TlsSettings::default() };
         let recorder = PrometheusBuilder::new().build_recorder();
+        // The exporter gives its lines in no order.
+        let rendered = || {
+            let mut lines: Vec<String> = recorder.handle().render().lines().map(str::to_owned).collect();
+            lines.sort();
+            lines.join("\n")
+        };
         metrics::with_local_recorder(&recorder, || {
             let mut certificates = Certificates::new(&settings).unwrap().unwrap();
             certificates.load().unwrap();
-            let before = recorder.handle().render();
+            let before = rendered();
             assert!(before.contains("first.pem") && before.contains("second.pem"), "{before}");
 
             issue(first.clone(), 3001);
             fs::write(&second, "broken").unwrap();
             certificates.load().unwrap_err();
-            assert_eq!(recorder.handle().render(), before);
+            assert_eq!(rendered(), before);
 
             issue(second.clone(), 3001);
             certificates.load().unwrap();
-            assert_ne!(recorder.handle().render(), before);
+            assert_ne!(rendered(), before);
         });
     }
 
