@@ -27,6 +27,15 @@ use crate::{
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Shorter ones would end connections of hosts that are only busy.
 const KEEP_ALIVE_MIN_MS: u64 = 100;
+/// Calls that a caller may have under way on one connection; its further ones wait.
+pub const CALLS_PER_CONNECTION_MAX: u32 = 2048;
+/// What may be on its way, or wait unread, of one call.
+const CALL_WINDOW_BYTES: u32 = 256 * 1024;
+/// The same of all calls of a connection, and more: half of it is the budget of h2 for unread frames of less than 256 bytes, each
+/// of which costs what it lacks to that, and beyond the budget the connection is ended. Nobody must get there who waits for
+/// windows: a stream full of the smallest messages (5 bytes) costs 256 KiB / 5 x 251 = 12.6 MiB, and a frame in every other
+/// call 0.5 MiB. One that means harm takes the window and the budget, 48 MiB.
+const CONNECTION_WINDOW_BYTES: u32 = 32 * 1024 * 1024;
 /// Request metadata beyond this is refused by HTTP/2 itself.
 const HEADER_LIST_BYTES_MAX: u32 = 16 * 1024;
 
@@ -174,6 +183,11 @@ pub async fn serve(
         .http2_keepalive_interval(Some(settings.keep_alive_interval()))
         .http2_keepalive_timeout(Some(settings.keep_alive_timeout()))
         .http2_max_header_list_size(HEADER_LIST_BYTES_MAX)
+        .max_concurrent_streams(CALLS_PER_CONNECTION_MAX)
+        // Whoever waited for a server that stood still may give all of them up at once.
+        .http2_max_pending_accept_reset_streams(Some(CALLS_PER_CONNECTION_MAX as usize))
+        .initial_stream_window_size(CALL_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .layer(CallLayer { internal_token: settings.internal_token.as_str().into(), needs_certificate })
         .add_routes(routes.routes());
     let task = tokio::spawn(async move {
@@ -211,7 +225,9 @@ pub fn named_channel(
         .tcp_nodelay(true)
         .http2_keep_alive_interval(settings.keep_alive_interval())
         .keep_alive_timeout(settings.keep_alive_timeout())
-        .keep_alive_while_idle(true);
+        .keep_alive_while_idle(true)
+        .initial_stream_window_size(CALL_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES);
     if let Some(timeout) = call_timeout {
         endpoint = endpoint.timeout(timeout);
     }

@@ -99,6 +99,8 @@ pub struct BusinessSettings {
     pub call_timeout_ms: u64,
     /// Token checks under way at the same time; further ones wait.
     pub auth_in_flight_max: usize,
+    /// Other calls under way at the same time; further ones wait within their time.
+    pub calls_in_flight_max: usize,
     /// How long a token that was found good is not asked about again in `*ExtService` calls.
     pub auth_cache_ms: u64,
     /// How many such tokens are remembered.
@@ -355,6 +357,7 @@ impl Default for BusinessSettings {
             endpoint: Endpoint::new("http://127.0.0.1:8020"),
             call_timeout_ms: 3_000,
             auth_in_flight_max: 256,
+            calls_in_flight_max: 1_024,
             auth_cache_ms: 5_000,
             auth_cache_entries_max: 100_000,
             user_cache_ms: 60_000,
@@ -507,6 +510,7 @@ impl LogicSettings {
             ("shared_state.calls_in_flight_max", self.shared_state.calls_in_flight_max as u64, 1, 1_000_000),
             ("business.call_timeout_ms", self.business.call_timeout_ms, 1, 60_000),
             ("business.auth_in_flight_max", self.business.auth_in_flight_max as u64, 1, 65_536),
+            ("business.calls_in_flight_max", self.business.calls_in_flight_max as u64, 1, 65_536),
             ("business.auth_cache_ms", self.business.auth_cache_ms, 0, 3_600_000),
             ("business.auth_cache_entries_max", self.business.auth_cache_entries_max as u64, 1, 10_000_000),
             ("business.user_cache_ms", self.business.user_cache_ms, 0, 86_400_000),

@@ -23,7 +23,7 @@ use gim_proto::{
 };
 use metrics::counter;
 use tokio::sync::Semaphore;
-use tonic::{Code, Request, Status};
+use tonic::{Code, Request, Response, Status};
 
 use self::cache::TtlCache;
 use crate::{app::Caller, error::Error, metrics as names, settings::BusinessSettings};
@@ -39,7 +39,9 @@ const USERS_PER_CALL_MAX: usize = 200;
 pub struct Business {
     /// None where there is no business: then every token must be one that is checked here.
     clients: Option<Clients>,
+    call_timeout: Duration,
     auth_in_flight: Semaphore,
+    calls_in_flight: Semaphore,
     good_tokens: TtlCache<(Caller, String), ()>,
     /// Counts what had to be forgotten: an answer that was on its way meanwhile may be out of date, and is not kept.
     forgotten: AtomicU64,
@@ -79,18 +81,20 @@ pub enum Lookup {
 impl Business {
     /// A client that connects at its first call.
     pub fn new(settings: &BusinessSettings, grpc: &GrpcSettings) -> Result<Self, String> {
-        let timeout = Duration::from_millis(settings.call_timeout_ms);
+        let call_timeout = Duration::from_millis(settings.call_timeout_ms);
         let clients = if settings.endpoint.is_off() {
             None
         } else {
-            let channel = grpc::channel(&settings.endpoint, grpc, Some(timeout))?;
+            let channel = grpc::channel(&settings.endpoint, grpc, Some(call_timeout))?;
             let users = UserIntServiceClient::new(channel.clone());
             Some(Clients { users, commands: CommandIntServiceClient::new(channel) })
         };
         let ttl = Duration::from_millis;
         Ok(Self {
             clients,
+            call_timeout,
             auth_in_flight: Semaphore::new(settings.auth_in_flight_max),
+            calls_in_flight: Semaphore::new(settings.calls_in_flight_max),
             good_tokens: TtlCache::new(ttl(settings.auth_cache_ms), settings.auth_cache_entries_max),
             forgotten: AtomicU64::new(0),
             cards: TtlCache::new(ttl(settings.user_cache_ms), settings.user_cache_entries_max),
@@ -169,8 +173,8 @@ impl Business {
         let Some(clients) = &self.clients else { return Ok(Permission::NotOffered) };
         let forgotten = self.forgotten.load(Ordering::Acquire);
         let question = request(MayWriteRequest { from_user_id, to_user_id }, request_id);
-        let permission = match clients.users.clone().may_write(question).await {
-            Ok(reply) => to_permission(reply.into_inner()),
+        let permission = match self.ask(clients.users.clone().may_write(question)).await {
+            Ok(reply) => to_permission(reply),
             Err(status) if status.code() == Code::Unimplemented => {
                 self.may_write.put(EVERYBODY, Permission::NotOffered, now);
                 return Ok(Permission::NotOffered);
@@ -203,8 +207,8 @@ impl Business {
         for user_ids in user_ids.chunks(USERS_PER_CALL_MAX) {
             let asked = user_ids.iter().map(|&user_id| (user_id, 0)).collect();
             let message = GetUsersRequest { user_ids: asked };
-            let known = match clients.users.clone().get_users(request(message, request_id)).await {
-                Ok(reply) => reply.into_inner().users,
+            let known = match self.ask(clients.users.clone().get_users(request(message, request_id))).await {
+                Ok(reply) => reply.users,
                 Err(status) if status.code() == Code::Unimplemented => return Ok(()),
                 Err(status) => return Err(failure("GetUsers", status)),
             };
@@ -222,8 +226,8 @@ impl Business {
         request_id: &str,
     ) -> Result<HandleCommandReply, Error> {
         let Some(clients) = &self.clients else { return Err(Error::Refused(ResultCode::UnknownCommand.into())) };
-        match clients.commands.clone().handle(request(message, request_id)).await {
-            Ok(reply) => Ok(reply.into_inner()),
+        match self.ask(clients.commands.clone().handle(request(message, request_id))).await {
+            Ok(reply) => Ok(reply),
             Err(status) if status.code() == Code::Unimplemented => {
                 Err(Error::Refused(ResultCode::UnknownCommand.into()))
             }
@@ -237,8 +241,9 @@ impl Business {
         }
         let Some(clients) = &self.clients else { return Ok(Lookup::NotOffered) };
         let forgotten = self.forgotten.load(Ordering::Acquire);
-        let lookup = match clients.users.clone().get_user(request(GetUserRequest { user_id }, request_id)).await {
-            Ok(reply) => reply.into_inner().user.map(to_card).map(Lookup::Card).ok_or_else(|| no_such_user(user_id))?,
+        let question = request(GetUserRequest { user_id }, request_id);
+        let lookup = match self.ask(clients.users.clone().get_user(question)).await {
+            Ok(reply) => reply.user.map(to_card).map(Lookup::Card).ok_or_else(|| no_such_user(user_id))?,
             Err(status) => match status.code() {
                 Code::Unimplemented => Lookup::NotOffered,
                 Code::NotFound => return Err(no_such_user(user_id)),
@@ -249,6 +254,17 @@ impl Business {
             self.cards.put(user_id, lookup.clone(), Instant::now());
         }
         Ok(lookup)
+    }
+
+    /// Waits for a call, and for a place for it, no longer than a call may last: a burst of them is asked a part at a time, which
+    /// also a business that breaks off connections with too many calls can bear.
+    async fn ask<T>(&self, call: impl Future<Output = Result<Response<T>, Status>>) -> Result<T, Status> {
+        let asked = async {
+            let _permit = self.calls_in_flight.acquire().await.expect("the semaphore is never closed");
+            call.await.map(Response::into_inner)
+        };
+        let late = |_| Err(Status::deadline_exceeded("no answer, or no place for the call, in time"));
+        tokio::time::timeout(self.call_timeout, asked).await.unwrap_or_else(late)
     }
 }
 

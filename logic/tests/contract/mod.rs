@@ -3,6 +3,7 @@
 
 mod access;
 mod bad_input;
+mod burst;
 mod conversation;
 mod crash;
 mod gateway;

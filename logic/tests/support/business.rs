@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc, Mutex,
-    atomic::{AtomicU64, Ordering},
+    atomic::{AtomicU64, AtomicUsize, Ordering},
 };
 
 use gim_config::listen::Endpoint;
@@ -20,6 +20,9 @@ use tokio::{net::TcpListener, sync::Notify, task::JoinHandle};
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status, async_trait, transport::Server};
 
+/// Turns of the runtime that a call about a user takes.
+const LINGERING_TURNS: u32 = 8;
+
 /// The running stub. Dropping it takes it away.
 pub struct StubBusiness {
     pub state: Arc<State>,
@@ -36,6 +39,9 @@ pub struct State {
     /// Who may not write to whom.
     pub blocked: Mutex<Vec<(u64, u64)>>,
     pub may_write_calls: AtomicU64,
+    /// Calls about users that are not answered yet, and the most of them that ever were.
+    under_way: AtomicUsize,
+    pub most_under_way: AtomicUsize,
     pub request_ids: Mutex<Vec<String>>,
     /// While set, Auth answers only after `let_go`.
     pub holds_auth: std::sync::atomic::AtomicBool,
@@ -87,6 +93,16 @@ impl Stub {
         let id = metadata::text(request, metadata::REQUEST_ID).unwrap_or("").to_owned();
         self.0.request_ids.lock().unwrap().push(id);
     }
+
+    /// Lets further calls come meanwhile.
+    async fn linger(&self) {
+        let under_way = self.0.under_way.fetch_add(1, Ordering::SeqCst) + 1;
+        self.0.most_under_way.fetch_max(under_way, Ordering::SeqCst);
+        for _ in 0..LINGERING_TURNS {
+            tokio::task::yield_now().await;
+        }
+        self.0.under_way.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 #[async_trait]
@@ -111,6 +127,7 @@ impl UserIntService for Stub {
             return Err(Status::unimplemented("only Auth here"));
         }
         self.note(&request);
+        self.linger().await;
         let user_id = request.into_inner().user_id;
         if user_id >= 1000 {
             return Err(ResultCode::UserNotFound.into());
@@ -128,6 +145,7 @@ impl UserIntService for Stub {
             return Err(Status::unimplemented("only Auth"));
         }
         self.0.may_write_calls.fetch_add(1, Ordering::Relaxed);
+        self.linger().await;
         let MayWriteRequest { from_user_id, to_user_id } = request.into_inner();
         let code = if self.0.blocked.lock().unwrap().contains(&(from_user_id, to_user_id)) {
             ResultCode::NotAllowed
