@@ -6,6 +6,7 @@
 
 mod backend;
 mod baseline;
+mod compare;
 mod duel;
 mod host;
 mod keep;
@@ -49,6 +50,9 @@ struct Arguments {
 enum Command {
     #[command(flatten)]
     Scenario(Box<scenario::Scenario>),
+    /// Compare kept results of two states of a server, which scripts/compare makes
+    #[command(subcommand)]
+    Compare(compare::Subject),
     /// Turn kept results into one HTML page with plots
     Report(page::Arguments),
     /// Be a product's backend that lets in the users of `--token backend`
@@ -73,13 +77,13 @@ fn main() -> ExitCode {
         Ok(arguments) => arguments,
         Err(error) => return report::usage(&error),
     };
-    let scenario = match arguments.command {
-        Command::Scenario(scenario) => scenario,
+    let mut outcome = match arguments.command {
+        Command::Scenario(scenario) => scenario.run(),
+        Command::Compare(subject) => subject.run(),
         Command::Report(arguments) => return report::say(page::write(&arguments)),
         Command::Backend(arguments) => return report::end(backend::serve(&arguments)),
         Command::Baseline(arguments) => return report::end(baseline::serve(&arguments)),
     };
-    let mut outcome = scenario.run();
     if let Some(folder) = &arguments.keep
         && outcome.tally.is_none()
         && let Err(error) = keep::keep(&outcome, folder, arguments.name.as_deref())

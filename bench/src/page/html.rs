@@ -7,9 +7,8 @@ use serde_json::Value;
 use super::{
     Result, Scenarios,
     chart::{escape, human},
-    plots,
+    plots, question,
 };
-use crate::scenario;
 
 const STYLE: &str = "
 :root { color-scheme: light dark; --ink: #1d2330; --dim: #667085; --rule: #e4e7ec; --page: #fff; --card: #f8f9fb; --bar: #3366cc;
@@ -71,8 +70,7 @@ fn origin(results: &[&Result]) -> String {
 }
 
 fn section(name: &str, results: &[Result]) -> String {
-    let mut section =
-        format!("<h2 id=\"{0}\">{0}</h2><p class=dim>{1}</p>\n", escape(name), escape(&scenario::question(name)));
+    let mut section = format!("<h2 id=\"{0}\">{0}</h2><p class=dim>{1}</p>\n", escape(name), escape(&question(name)));
     section += &table(results);
     for result in results {
         for command in ["script", "command"].iter().filter_map(|key| result.json[*key].as_str()) {

@@ -1,14 +1,15 @@
 //! The same results in short, as a table for a README: each figure beside the command that prints it.
 
-use super::{Result, Scenarios, chart::human};
-use crate::scenario;
+use super::{Result, Scenarios, chart::human, question};
 
 /// Figures that stand for a result, in this order: ratios to a baseline of the same run before times of this one machine.
-const HEADLINES: [(&str, &str); 17] = [
+const HEADLINES: [(&str, &str); 19] = [
     ("connections", "connections"),
     ("server_rss_bytes_per_connection", "bytes per connection in conn"),
     ("kernel_bytes_per_connection", "bytes per connection in the kernel"),
     ("ratio", "× the bare baseline"),
+    ("second_to_first", "× as much"),
+    ("chance", "× by chance"),
     ("p99_ratio", "× its 99th percentile"),
     ("sign_ins_per_second", "sign-ins/s"),
     ("server_cpu_cores", "cores"),
@@ -43,7 +44,7 @@ fn row(name: &str, result: &Result) -> String {
     };
     let typed = || shortened(result.json["command"].as_str().unwrap_or_default());
     let command = result.json["script"].as_str().map_or_else(typed, str::to_owned).replace('|', "\\|");
-    format!("| {} | {answer} | `{command}` |\n", scenario::question(name))
+    format!("| {} | {answer} | `{command}` |\n", question(name))
 }
 
 /// A command without what says where the server is and where the result goes; the kept result has all of it.

@@ -15,6 +15,8 @@ use std::{
 use anyhow::{Context as _, ensure};
 use serde_json::Value;
 
+use crate::{compare, scenario};
+
 /// Folders below each other that are looked into.
 const DEPTH_MAX: u32 = 4;
 
@@ -43,7 +45,7 @@ pub struct Result {
 
 impl Result {
     /// Whether everything was done and came out as expected. What did not is shown, and never beside those that did.
-    fn passed(&self) -> bool {
+    pub fn passed(&self) -> bool {
         self.json["passed"] == true
     }
 }
@@ -54,10 +56,7 @@ type Scenarios = BTreeMap<String, Vec<Result>>;
 /// Writes the page; the answer says where it is.
 pub fn write(arguments: &Arguments) -> anyhow::Result<String> {
     let folder = &arguments.folder;
-    let mut results = Vec::new();
-    read(folder, DEPTH_MAX, &mut results)?;
-    ensure!(!results.is_empty(), "{} has no results: runs keep them there with --keep", folder.display());
-    results.sort_by(|one, other| one.name.cmp(&other.name));
+    let results = results(folder)?;
     let mut scenarios = Scenarios::new();
     let count = results.len();
     for result in results {
@@ -70,6 +69,21 @@ pub fn write(arguments: &Arguments) -> anyhow::Result<String> {
     let output = arguments.output.clone().unwrap_or_else(|| folder.join("report.html"));
     fs::write(&output, html::page(&scenarios)).with_context(|| format!("cannot write {}", output.display()))?;
     Ok(format!("{count} results: {}", output.display()))
+}
+
+/// All in a folder and in those below it, by their names; at least one.
+pub fn results(folder: &Path) -> anyhow::Result<Vec<Result>> {
+    let mut results = Vec::new();
+    read(folder, DEPTH_MAX, &mut results)?;
+    ensure!(!results.is_empty(), "{} has no results: runs keep them there with --keep", folder.display());
+    results.sort_by(|one, other| one.name.cmp(&other.name));
+    Ok(results)
+}
+
+/// What a scenario or a comparison of this name asks.
+fn question(name: &str) -> String {
+    let question = scenario::question(name);
+    if question.is_empty() { compare::question(name) } else { question }
 }
 
 fn read(folder: &Path, depth: u32, results: &mut Vec<Result>) -> anyhow::Result<()> {
