@@ -159,7 +159,7 @@ mod tests {
         let refused = |status: Status| matches!(LogicError::new(status), LogicError::Refused(_));
         assert!(refused(ResultCode::DeviceNotFound.into()));
         assert!(refused(check::invalid("device.brand", "is wrong")));
-        assert!(!refused(ResultCode::NotAllowed.status("this service needs the internal token")));
+        assert!(!refused(ResultCode::NotAllowed.status("the internal token is missing")));
         assert!(!refused(ResultCode::SignInAgain.into()));
         assert!(!refused(Status::invalid_argument("from a proxy")));
     }

@@ -3,7 +3,13 @@
 //! Serving adds health, reflection, a span with the request id, a metric per method, and the internal token to what a
 //! service registers. Calling goes over lazily connected channels, so that services may start in any order.
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, task, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    sync::Arc,
+    task,
+    time::Duration,
+};
 
 use gim_proto::{ResultCode, metadata};
 use serde::{Deserialize, Serialize};
@@ -21,6 +27,7 @@ use tracing::Instrument as _;
 use crate::{
     listen::{Endpoint, ListenError},
     peer_tls,
+    refusals::Refusals,
 };
 
 /// How long a connection attempt of a channel may last; the next call tries again.
@@ -38,6 +45,9 @@ const CALL_WINDOW_BYTES: u32 = 256 * 1024;
 const CONNECTION_WINDOW_BYTES: u32 = 32 * 1024 * 1024;
 /// Request metadata beyond this is refused by HTTP/2 itself.
 const HEADER_LIST_BYTES_MAX: u32 = 16 * 1024;
+
+const WRONG_TOKEN: &str =
+    "the internal token is missing or wrong: grpc.internal_token has to be the same in the settings of all services";
 
 /// The section `[grpc]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -188,7 +198,11 @@ pub async fn serve(
         .http2_max_pending_accept_reset_streams(Some(CALLS_PER_CONNECTION_MAX as usize))
         .initial_stream_window_size(CALL_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-        .layer(CallLayer { internal_token: settings.internal_token.as_str().into(), needs_certificate })
+        .layer(CallLayer {
+            internal_token: settings.internal_token.as_str().into(),
+            needs_certificate,
+            refusals: Arc::default(),
+        })
         .add_routes(routes.routes());
     let task = tokio::spawn(async move {
         let stop = async move {
@@ -282,6 +296,19 @@ fn add_reflection(routes: &mut RoutesBuilder) {
 struct CallLayer {
     internal_token: Arc<str>,
     needs_certificate: bool,
+    refusals: Arc<Refusals<Option<IpAddr>>>,
+}
+
+impl CallLayer {
+    /// Counts a call without trust, and says of each address once why its calls are refused.
+    fn note_refusal(&self, request: &http::Request<Body>, problem: &str) {
+        metrics::counter!("grpc_refused_total").increment(1);
+        let caller = peer_tls::address(request).map(|address| address.ip());
+        if self.refusals.is_news(caller, problem) {
+            let caller = caller.map_or_else(|| "unknown".to_owned(), |address| address.to_string());
+            tracing::warn!(caller, problem, "calls of an internal service are refused; said once for each address");
+        }
+    }
 }
 
 impl<S> Layer<S> for CallLayer {
@@ -314,6 +341,7 @@ where
 
     fn call(&mut self, mut request: http::Request<Body>) -> Self::Future {
         if let Err(status) = check_trust(&request, &self.layer.internal_token, self.layer.needs_certificate) {
+            self.layer.note_refusal(&request, status.message());
             return Box::pin(std::future::ready(Ok(status.into_http())));
         }
         let method = request.uri().path().to_owned();
@@ -358,7 +386,7 @@ fn check_trust(request: &http::Request<Body>, expected: &str, needs_certificate:
         return Ok(());
     }
     if needs_certificate && !peer_tls::is_certified(request) {
-        return Err(ResultCode::NotAllowed.status("this service needs a certificate of its caller"));
+        return Err(ResultCode::untrusted("this service needs a certificate of its caller"));
     }
     if expected.is_empty() {
         return Ok(());
@@ -367,7 +395,7 @@ fn check_trust(request: &http::Request<Body>, expected: &str, needs_certificate:
     if shown.ct_eq(expected.as_bytes()).into() {
         return Ok(());
     }
-    Err(ResultCode::NotAllowed.status("this service needs the internal token"))
+    Err(ResultCode::untrusted(WRONG_TOKEN))
 }
 
 /// `/package.Service/Method` of a trusted service.

@@ -5,6 +5,7 @@
 //! - [`logging`]: structured logs on standard error
 //! - [`ready`] and [`admin`]: `/metrics`, `/healthz` and `/readyz` on a listener of their own
 //! - [`grpc`]: serving with health, reflection, request ids and the internal token; lazily connected channels
+//! - [`refusals`]: what is said once about callers that come again and again
 //! - [`certificate`]: certificates and keys, checked at start
 //! - [`gather`]: questions that share a read; [`jwt`]: algorithms and key files of JSON Web Tokens
 //! - [`shutdown`]: the first signal drains, the second stops
@@ -24,6 +25,7 @@ pub mod listen;
 pub mod logging;
 mod peer_tls;
 pub mod ready;
+pub mod refusals;
 pub mod service;
 pub mod settings;
 pub mod shutdown;

@@ -1,6 +1,6 @@
 //! TLS between services: what a service shows, and whom it believes. Read when it starts.
 
-use std::path::Path;
+use std::{net::SocketAddr, path::Path};
 
 use rustls::crypto::ring;
 use tonic::transport::{
@@ -39,6 +39,14 @@ pub(crate) fn client(settings: &GrpcSettings) -> Result<ClientTlsConfig, String>
 pub(crate) fn is_certified<B>(request: &http::Request<B>) -> bool {
     let info = request.extensions().get::<TlsConnectInfo<TcpConnectInfo>>();
     info.and_then(|info| info.peer_certs()).is_some_and(|chain| !chain.is_empty())
+}
+
+/// Where a caller is.
+pub(crate) fn address<B>(request: &http::Request<B>) -> Option<SocketAddr> {
+    let extensions = request.extensions();
+    let plain = || extensions.get::<TcpConnectInfo>();
+    let info = extensions.get::<TlsConnectInfo<TcpConnectInfo>>().map(TlsConnectInfo::get_ref).or_else(plain);
+    info.and_then(TcpConnectInfo::remote_addr)
 }
 
 fn identity(settings: &GrpcSettings) -> Result<Option<Identity>, String> {

@@ -9,6 +9,9 @@ use tonic_types::{ErrorDetails, StatusExt as _};
 /// The `domain` of every `google.rpc.ErrorInfo` we send.
 pub const ERROR_DOMAIN: &str = "gim";
 
+/// In the metadata of an `ErrorInfo`: the calling service is not trusted.
+const UNTRUSTED: &str = "untrusted";
+
 macro_rules! result_codes {
     ($($(#[$doc:meta])* $name:ident = $number:literal, $grpc:ident, $retry:literal, $text:literal;)*) => {
         /// Why a request was not done. The number is part of the wire and never changes.
@@ -95,6 +98,19 @@ impl ResultCode {
     /// A gRPC status with this code and a sentence for the caller.
     pub fn status(self, message: impl Into<String>) -> Status {
         Status::with_error_details(self.grpc(), message, self.details())
+    }
+
+    /// The refusal of a calling service that did not show what it has to: no answer to what it asked.
+    pub fn untrusted(message: impl Into<String>) -> Status {
+        let mut details = ErrorDetails::new();
+        let untrusted = [(UNTRUSTED.to_owned(), "true".to_owned())];
+        details.set_error_info(Self::NotAllowed.number().to_string(), ERROR_DOMAIN, untrusted);
+        Status::with_error_details(Self::NotAllowed.grpc(), message, details)
+    }
+
+    /// Whether a status is such a refusal.
+    pub fn is_untrusted(status: &Status) -> bool {
+        status.get_details_error_info().is_some_and(|info| info.metadata.contains_key(UNTRUSTED))
     }
 
     /// The code inside a status: from its `ErrorInfo`, or else the nearest one for its gRPC code.

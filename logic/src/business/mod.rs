@@ -309,7 +309,7 @@ fn request<T>(message: T, request_id: &str) -> Request<T> {
 /// Any answer that is a refusal means the token is not good; what is no answer says nothing about the token.
 fn refusal_of_auth(status: Status) -> Error {
     let is_broken = matches!(status.code(), Code::Internal | Code::Unknown | Code::DataLoss | Code::Unimplemented);
-    if is_broken || ResultCode::of_status(&status).is_retryable() {
+    if is_broken || ResultCode::is_untrusted(&status) || ResultCode::of_status(&status).is_retryable() {
         return failure("Auth", status);
     }
     Error::Refused(ResultCode::SignInAgain.into())
@@ -318,7 +318,11 @@ fn refusal_of_auth(status: Status) -> Error {
 fn failure(call: &'static str, status: Status) -> Error {
     // A connection that breaks during the call is UNKNOWN with a source; UNKNOWN from the business itself has none.
     let is_cut_off = std::error::Error::source(&status).is_some();
-    let code = if is_cut_off { ResultCode::TryAgainLater } else { ResultCode::of_status(&status) };
+    let code = if is_cut_off || ResultCode::is_untrusted(&status) {
+        ResultCode::TryAgainLater
+    } else {
+        ResultCode::of_status(&status)
+    };
     match code {
         ResultCode::TryAgainLater => {
             counter!(names::BUSINESS_FAILED, "call" => call).increment(1);
@@ -350,6 +354,14 @@ mod tests {
         assert_eq!(auth_code(Status::cancelled("timeout")), ResultCode::TryAgainLater);
         assert_eq!(auth_code(Status::internal("bug")), ResultCode::Internal);
         assert_eq!(auth_code(Status::unimplemented("no Auth")), ResultCode::Internal);
+    }
+
+    #[test]
+    fn a_business_that_does_not_trust_us_says_nothing_about_a_token_or_a_user() {
+        let status = || ResultCode::untrusted("the internal token is wrong");
+        assert_eq!(auth_code(status()), ResultCode::TryAgainLater);
+        assert_eq!(failure("MayWrite", status()).code(), ResultCode::TryAgainLater);
+        assert_eq!(failure("MayWrite", ResultCode::NotAllowed.into()).code(), ResultCode::NotAllowed);
     }
 
     #[test]

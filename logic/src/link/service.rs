@@ -2,8 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
+use gim_config::refusals::Refusals;
 use gim_proto::{
-    LINK_VERSION,
+    LINK_VERSION, ResultCode,
     logic::{
         ConnectionSeq, Down, Hello, NewestSeqAnswer, NodeAddresses, Up, Welcome, down_item::Item,
         link_service_server::LinkService,
@@ -34,12 +35,32 @@ const ADDRESS_BYTES_MAX: usize = 256;
 #[derive(Debug, Clone)]
 pub struct Link {
     app: Arc<App>,
+    /// By the names of nodes.
+    refusals: Arc<Refusals<String>>,
 }
 
 impl Link {
     /// Over the use cases of `app`.
     pub fn new(app: Arc<App>) -> Self {
-        Self { app }
+        Self { app, refusals: Arc::default() }
+    }
+
+    /// Lets a node in that shows a good hello under a name that is free.
+    async fn admit(&self, hello: Option<Hello>) -> Result<Arc<NodeLink>, Status> {
+        let key = check_hello(hello.as_ref())?;
+        let hello = hello.unwrap_or_default();
+        let addresses = hello.addresses.unwrap_or_default();
+        let link = self.app.nodes.attach(key, addresses, &*self.app.shared).await.map_err(crate::error::Error::from)?;
+        link.tally.set_load(hello.load.unwrap_or_default());
+        Ok(link)
+    }
+
+    /// What will not do the next time either is said once for each node, which comes again and again.
+    fn note_refusal(&self, node: String, status: &Status) {
+        let problem = status.message();
+        if !ResultCode::of_status(status).is_retryable() && self.refusals.is_news(node.clone(), problem) {
+            tracing::warn!(node, problem, "a conn node is refused, and tries again and again");
+        }
     }
 }
 
@@ -53,11 +74,16 @@ impl LinkService for Link {
             .await
             .map_err(|_| Status::deadline_exceeded("no hello within 5 s"))??
             .ok_or_else(|| Status::invalid_argument("hello: the stream ended before it"))?;
-        let key = check_hello(first.hello.as_ref())?;
-        let hello = first.hello.unwrap_or_default();
-        let addresses = hello.addresses.unwrap_or_default();
-        let link = self.app.nodes.attach(key, addresses, &*self.app.shared).await.map_err(crate::error::Error::from)?;
-        link.tally.set_load(hello.load.unwrap_or_default());
+        let node = first.hello.as_ref().map_or("", |hello| hello.node.as_str());
+        let node = node[..node.floor_char_boundary(NODE_BYTES_MAX)].to_owned();
+        let link = match self.admit(first.hello).await {
+            Ok(link) => link,
+            Err(status) => {
+                self.note_refusal(node, &status);
+                return Err(status);
+            }
+        };
+        self.refusals.forget(&node);
         tracing::info!(node = link.key.name, epoch = link.key.epoch, "attached");
 
         let (down, stream) = mpsc::channel(DOWN_MESSAGES_MAX);

@@ -1,0 +1,191 @@
+//! Nodes that do not fit together: each side says so in one line, however often it is tried again.
+
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex, Once,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use gim_config::{admin, listen::Endpoint, service::Running as _};
+use gim_conn::{
+    Conn, ConnSettings,
+    bridge::discovery::{Resolve, SystemResolver},
+};
+use gim_logic::{Logic, LogicSettings};
+use gim_proto::{
+    LINK_VERSION,
+    logic::{
+        Down, Hello, Up, Welcome,
+        link_service_client::LinkServiceClient,
+        link_service_server::{LinkService, LinkServiceServer},
+    },
+};
+use tempfile::TempDir;
+use tokio::{net::TcpListener, runtime::Runtime};
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::{Code, Request, Response, Status, Streaming, async_trait, transport::Channel};
+
+use crate::server::{DEADLINE, eventually};
+
+/// How often it is tried at least.
+const TRIES: usize = 20;
+
+static LINES: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+/// Keeps what this process logs, of all its tests.
+struct Lines;
+
+impl io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        LINES.lock().unwrap().push(String::from_utf8_lossy(bytes).into_owned());
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn keep_lines() {
+    static STARTED: Once = Once::new();
+    STARTED.call_once(|| tracing_subscriber::fmt().with_ansi(false).with_writer(|| Lines).init());
+}
+
+/// The warnings and errors so far in which all of these words are.
+fn warnings(words: &[&str]) -> Vec<String> {
+    let is_wanted = |line: &&String| {
+        (line.contains("WARN") || line.contains("ERROR")) && words.iter().all(|word| line.contains(word))
+    };
+    LINES.lock().unwrap().iter().filter(is_wanted).cloned().collect()
+}
+
+fn any_port() -> Endpoint {
+    Endpoint::new("127.0.0.1:0")
+}
+
+async fn start_logic(data: &TempDir, token: &str) -> Logic {
+    let mut settings = LogicSettings { data_dir: data.path().to_owned(), ..LogicSettings::default() };
+    settings.grpc.listen = any_port();
+    settings.grpc.internal_token = token.into();
+    settings.admin.listen = Endpoint::default();
+    gim_logic::start(settings).await.unwrap()
+}
+
+async fn start_conn(node: &str, logic: &str, token: &str, resolver: Arc<dyn Resolve>) -> Conn {
+    let mut settings =
+        ConnSettings { node: node.into(), reactors: 1, logic: vec![Endpoint::new(logic)], ..ConnSettings::default() };
+    settings.tcp.listen = any_port();
+    settings.websocket.listen = Endpoint::default();
+    settings.grpc.listen = any_port();
+    settings.grpc.internal_token = token.into();
+    settings.admin.listen = Endpoint::default();
+    settings.link.reconnect_first_ms = 1;
+    settings.link.reconnect_max_ms = 1;
+    settings.link.resolve_interval_ms = 1;
+    gim_conn::start_with(settings, resolver).await.unwrap()
+}
+
+async fn stop(conn: Conn) {
+    tokio::time::timeout(DEADLINE, conn.stop()).await.expect("stops within the deadline");
+}
+
+/// Calls that were refused for want of trust, in this process.
+fn refused_calls() -> usize {
+    let metrics = admin::metrics_handle().render();
+    let value = metrics.lines().find_map(|line| line.strip_prefix("grpc_refused_total "));
+    value.map_or(0, |value| value.parse().unwrap())
+}
+
+#[test]
+fn a_node_with_the_wrong_token_is_told_of_in_one_line_on_each_side() {
+    keep_lines();
+    let (runtime, data) = (Runtime::new().unwrap(), TempDir::new().unwrap());
+    let logic = runtime.block_on(start_logic(&data, "right"));
+    let peer = format!("http://{}", logic.grpc_address());
+    let before = refused_calls();
+    let conn = runtime.block_on(start_conn("conn-wrong-token", &peer, "wrong", Arc::new(SystemResolver)));
+    eventually("it tries again and again", || refused_calls() >= before + TRIES);
+    runtime.block_on(stop(conn));
+    for words in [["cannot attach", &peer, "internal token"], ["are refused", "127.0.0.1", "internal token"]] {
+        let lines = warnings(&words);
+        assert_eq!(lines.len(), 1, "{words:?}: {lines:?}");
+    }
+}
+
+#[test]
+fn a_conn_node_of_an_older_version_is_told_of_in_one_line_by_logic() {
+    keep_lines();
+    let (runtime, data) = (Runtime::new().unwrap(), TempDir::new().unwrap());
+    runtime.block_on(async {
+        let logic = start_logic(&data, "").await;
+        let channel = Channel::from_shared(format!("http://{}", logic.grpc_address())).unwrap().connect_lazy();
+        for version in [LINK_VERSION - 1, LINK_VERSION + 1] {
+            let hello = Hello { version, node: format!("conn-{version}"), epoch: 1, ..Hello::default() };
+            let up = Up { hello: Some(hello), items: Vec::new() };
+            for _ in 0..TRIES {
+                let refused = LinkServiceClient::new(channel.clone()).attach(tokio_stream::iter([up.clone()])).await;
+                assert_eq!(refused.unwrap_err().code(), Code::FailedPrecondition);
+            }
+            let node = format!("conn-{version}");
+            let lines = warnings(&[&node, "the same release"]);
+            assert_eq!(lines.len(), 1, "{lines:?}");
+        }
+    });
+}
+
+/// A logic of an older version: it refuses nobody, and its welcome says which one it is.
+#[derive(Clone)]
+struct OlderLogic(Arc<AtomicUsize>);
+
+#[async_trait]
+impl LinkService for OlderLogic {
+    type AttachStream = tokio_stream::Once<Result<Down, Status>>;
+
+    async fn attach(&self, _request: Request<Streaming<Up>>) -> Result<Response<Self::AttachStream>, Status> {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        let welcome = Welcome { version: LINK_VERSION - 1, node: "logic-older".into() };
+        Ok(Response::new(tokio_stream::once(Ok(Down { welcome: Some(welcome), items: Vec::new() }))))
+    }
+}
+
+#[test]
+fn a_logic_node_of_an_older_version_is_told_of_in_one_line_by_conn() {
+    keep_lines();
+    let (runtime, tries) = (Runtime::new().unwrap(), Arc::new(AtomicUsize::new(0)));
+    let logic = OlderLogic(tries.clone());
+    let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
+    let peer = format!("http://{}", listener.local_addr().unwrap());
+    let server = tonic::transport::Server::builder().add_service(LinkServiceServer::new(logic));
+    runtime.spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
+    let conn = runtime.block_on(start_conn("conn-newer", &peer, "", Arc::new(SystemResolver)));
+    eventually("it tries again and again", || tries.load(Ordering::SeqCst) >= TRIES);
+    runtime.block_on(stop(conn));
+    let lines = warnings(&[&peer]);
+    assert!(matches!(&lines[..], [line] if line.contains("the peer speaks link version")), "{lines:?}");
+}
+
+/// Knows a name and no address of it.
+struct NoAddresses(Arc<AtomicUsize>);
+
+#[async_trait]
+impl Resolve for NoAddresses {
+    async fn resolve(&self, _host: &str, _port: u16) -> io::Result<Vec<SocketAddr>> {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        Ok(Vec::new())
+    }
+}
+
+#[test]
+fn a_name_without_addresses_is_told_of_in_one_line() {
+    keep_lines();
+    let (runtime, tries) = (Runtime::new().unwrap(), Arc::new(AtomicUsize::new(0)));
+    let resolver = Arc::new(NoAddresses(tries.clone()));
+    let conn = runtime.block_on(start_conn("conn-no-name", "dns+http://empty.test:8010", "", resolver));
+    eventually("it asks again and again", || tries.load(Ordering::SeqCst) >= TRIES);
+    runtime.block_on(stop(conn));
+    let lines = warnings(&["empty.test"]);
+    assert!(matches!(&lines[..], [line] if line.contains("the name has no addresses")), "{lines:?}");
+}
