@@ -36,12 +36,12 @@ const MIGRATION_WAIT_S: i64 = 600;
 const SQLITE_TRANSIENT: [i32; 6] = [5, 6, 8, 10, 13, 14];
 
 /// What MySQL, MariaDB and TiDB say when they cannot just now: a lock waited for too long (1205) or rolled back (1213, 1020;
-/// TiDB 8002, 8022, 8028, 9007); too many connections (1040, 1203); the disk full (1021, 1114), not written (1026, 1030) or
-/// the commit refused (1180); read-only (1290, 1792, 1836); going down or not ready (1047, 1053, 1077, 1079, 3169, 1927); a
+/// TiDB 8002, 8022, 8028, 9007); too many connections (1040, 1203); the disk full (20, 1021, 1114), not written (1, 3, 1026, 1030,
+/// 1878) or the commit refused (1180); read-only (1290, 1792, 1836); going down or not ready (1047, 1053, 1077, 1079, 3169, 1927); a
 /// broken connection (1158 to 1161); a statement cut off (1317, 1969, 3024); TiDB's regions away (9001 to 9005).
-const MYSQL_TRANSIENT: [u16; 35] = [
-    1020, 1021, 1026, 1030, 1040, 1047, 1053, 1077, 1079, 1114, 1158, 1159, 1160, 1161, 1180, 1203, 1205, 1213, 1290,
-    1317, 1792, 1836, 1927, 1969, 3024, 3169, 8002, 8022, 8028, 9001, 9002, 9003, 9004, 9005, 9007,
+const MYSQL_TRANSIENT: [u16; 39] = [
+    1, 3, 20, 1020, 1021, 1026, 1030, 1040, 1047, 1053, 1077, 1079, 1114, 1158, 1159, 1160, 1161, 1180, 1203, 1205,
+    1213, 1290, 1317, 1792, 1836, 1878, 1927, 1969, 3024, 3169, 8002, 8022, 8028, 9001, 9002, 9003, 9004, 9005, 9007,
 ];
 
 /// Of these, those after which the same transaction succeeds at once: two met, and this one gave way.
@@ -438,6 +438,19 @@ mod tests {
         assert!(is_transient(&locked), "{locked}");
         let broken = first.execute("INSERT INTO one VALUES (1)").await.unwrap_err();
         assert!(!is_transient(&broken), "{broken}");
+    }
+
+    #[tokio::test]
+    async fn whatever_mysql_says_of_a_full_disk_may_be_over_at_the_next_try() {
+        sqlx::any::install_default_drivers();
+        let url = crate::testing::mysql_database();
+        let server = url.rsplit_once('/').unwrap().0;
+        let mut connection = AnyConnection::connect(server).await.unwrap();
+        for number in [1, 3, 20, 1021, 1026, 1030, 1114, 1180, 1878] {
+            let signal = format!("SIGNAL SQLSTATE 'HY000' SET MYSQL_ERRNO = {number}");
+            let error = connection.execute(AssertSqlSafe(signal)).await.unwrap_err();
+            assert_eq!((mysql_number(&error), is_transient(&error)), (Some(number), true), "{error}");
+        }
     }
 
     #[tokio::test]

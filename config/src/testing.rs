@@ -60,6 +60,12 @@ impl PrivateServer {
         Self::start_with("mysql", MYSQL_URL, &[("GIM_TEST_MYSQL_OPTIONS", options)])
     }
 
+    /// A MariaDB on a small disk of its own, see [`PrivateServer::fill_disk`].
+    pub fn mysql_on_small_disk() -> Self {
+        let options = "--innodb-log-file-size=16M --innodb-buffer-pool-size=32M";
+        Self::start_with("mysql", MYSQL_URL, &[("GIM_TEST_MYSQL_DISK", "300m"), ("GIM_TEST_MYSQL_OPTIONS", options)])
+    }
+
     /// A Redis that keeps nothing.
     pub fn redis() -> Self {
         Self::start("redis", REDIS_URL)
@@ -88,6 +94,16 @@ impl PrivateServer {
     /// Starts it again, with what it kept, where it was; it answers when this returns.
     pub fn start_again(&mut self) {
         self.order("start");
+    }
+
+    /// Leaves no room on the disk of MariaDB, of which it had one to itself.
+    pub fn fill_disk(&mut self) {
+        self.order("fill");
+    }
+
+    /// Makes room again.
+    pub fn free_disk(&mut self) {
+        self.order("free");
     }
 
     /// Has Redis forget everything.

@@ -1,0 +1,148 @@
+//! A database whose disk is full, and has room again: nobody is told a wrong thing, and nothing has to be started again.
+
+use std::collections::{BTreeMap, HashMap};
+
+use gim_config::testing::PrivateServer;
+use gim_proto::{
+    ResultCode,
+    connect::{PacketCommand, SendReply, SendRequest, send_request::Target},
+};
+use prost::Message as _;
+
+use crate::support::{self, Server, business::StubBusiness, conn::Conn, server_with, soon};
+
+const RECEIVER: u64 = 8;
+
+/// Sends before the disk is full: tables that have grown beyond their first pages grow by many at a time.
+const SENDS_BEFORE: u64 = 1_024;
+
+/// Sends that are under way at once, each of another user.
+const SENDERS: u64 = 16;
+
+/// Far more than a disk that is full has room for in what was taken of it.
+const SENDS_MAX: u64 = 10_000;
+
+/// Message ids by the keys of the sends.
+type Acknowledged = BTreeMap<u64, u64>;
+
+struct Bench {
+    database: PrivateServer,
+    server: Server,
+    conn: Conn,
+    content: Vec<u8>,
+    acknowledged: Acknowledged,
+}
+
+impl Bench {
+    async fn start(content_bytes: usize) -> Self {
+        let database = tokio::task::spawn_blocking(PrivateServer::mysql_on_small_disk).await.unwrap();
+        let url = format!("{}/gim", database.url);
+        let hasty = |settings: &mut gim_logic::LogicSettings| {
+            settings.database.url = url;
+            settings.database.statement_timeout_ms = 1_000;
+            settings.database.acquire_timeout_ms = 1_000;
+        };
+        let server = server_with(StubBusiness::start().await, hasty).await;
+        let conn = Conn::attach(&server, "conn-1", 1).await;
+        Self { database, server, conn, content: vec![b'x'; content_bytes], acknowledged: Acknowledged::new() }
+    }
+
+    /// Sends all at once, and notes what is acknowledged. What is put off is returned, and nothing else may happen.
+    async fn send(&mut self, keys: impl IntoIterator<Item = u64>) -> Vec<u64> {
+        let mut asked = HashMap::new();
+        for key in keys {
+            let request = SendRequest {
+                target: Some(Target::UserId(RECEIVER)),
+                content: self.content.clone().into(),
+                client_msg_id: key.to_string(),
+                ..SendRequest::default()
+            };
+            let sender = 100 + key % SENDERS;
+            let request_no =
+                self.conn.begin_packet(sender, PacketCommand::PcSend as i32, request.encode_to_vec()).await;
+            asked.insert(request_no, key);
+        }
+        let mut put_off = Vec::new();
+        while !asked.is_empty() {
+            let reply = self.conn.reply().await;
+            let key = asked.remove(&reply.request_no).expect("one answer for each");
+            match reply.code {
+                0 => drop(self.acknowledged.insert(key, SendReply::decode(reply.data).unwrap().message_id)),
+                code => {
+                    assert_eq!(code, ResultCode::TryAgainLater.number(), "{}", reply.message);
+                    put_off.push(key);
+                }
+            }
+        }
+        put_off
+    }
+
+    /// Sends until something is put off, and that again, with the same end. The next key is returned as well.
+    async fn send_until_full(&mut self) -> (Vec<u64>, u64) {
+        self.database.fill_disk();
+        for first in (SENDS_BEFORE..SENDS_MAX).step_by(SENDERS as usize) {
+            let put_off = self.send(first..first + SENDERS).await;
+            if !put_off.is_empty() {
+                let put_off = self.send(put_off).await;
+                assert!(!put_off.is_empty(), "still full");
+                return (put_off, first + SENDERS);
+            }
+        }
+        panic!("the disk is full, and takes everything");
+    }
+
+    /// What was put off is sent again until it is acknowledged, and more.
+    async fn go_on(&mut self, mut put_off: Vec<u64>, next: u64) {
+        let resumed = async {
+            while !put_off.is_empty() {
+                put_off = self.send(put_off).await;
+            }
+        };
+        soon(resumed).await;
+        assert_eq!(self.send(next..next + SENDERS).await, [0_u64; 0]);
+    }
+
+    async fn assert_inbox_is_what_was_acknowledged(&self) {
+        let inbox = self.server.inbox(RECEIVER).await;
+        let seqs: Vec<u64> = inbox.iter().map(|message| message.seq).collect();
+        assert_eq!(seqs, (1..=inbox.len() as u64).collect::<Vec<_>>(), "no gap");
+        let mut stored: Vec<u64> = inbox.iter().map(|message| message.message_id).collect();
+        let mut acknowledged: Vec<u64> = self.acknowledged.values().copied().collect();
+        stored.sort_unstable();
+        acknowledged.sort_unstable();
+        assert_eq!(stored, acknowledged);
+    }
+
+    async fn stop(self) {
+        let Self { database: _until_then, server, conn, .. } = self;
+        drop(conn);
+        support::stop(server).await;
+    }
+}
+
+#[tokio::test]
+async fn a_mariadb_with_a_full_disk_puts_sends_off_and_goes_on_by_itself_when_there_is_room_again() {
+    let mut bench = Bench::start(3_000).await;
+    assert_eq!(bench.send(0..SENDS_BEFORE).await, [0_u64; 0]);
+    let (put_off, next) = bench.send_until_full().await;
+    bench.assert_inbox_is_what_was_acknowledged().await;
+    bench.database.free_disk();
+    bench.go_on(put_off, next).await;
+    bench.assert_inbox_is_what_was_acknowledged().await;
+    bench.stop().await;
+}
+
+/// What does not fit into a page is more than MariaDB 10.11 can roll back on a full disk: it tries for a while, and aborts.
+#[tokio::test]
+async fn a_mariadb_that_a_full_disk_ended_has_what_was_acknowledged_when_it_is_back_with_room() {
+    let mut bench = Bench::start(60_000).await;
+    assert_eq!(bench.send(0..SENDERS).await, [0_u64; 0]);
+    let (put_off, next) = bench.send_until_full().await;
+    // As whoever supervises it does: it may be gone by now, or about to be.
+    bench.database.kill();
+    bench.database.free_disk();
+    bench.database.start_again();
+    bench.go_on(put_off, next).await;
+    bench.assert_inbox_is_what_was_acknowledged().await;
+    bench.stop().await;
+}
