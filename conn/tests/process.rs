@@ -4,10 +4,10 @@
 #![allow(clippy::unwrap_used, reason = "a test that fails says where")]
 
 use std::{
-    io::{BufRead as _, BufReader},
-    net::SocketAddr,
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::{SocketAddr, TcpStream},
     process::{Child, ChildStderr, Command, Stdio},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use gim_proto::{
@@ -139,6 +139,35 @@ fn a_log_that_nobody_reads_holds_up_no_client() {
     // Each end is a line, and nobody takes them out of the pipe.
     churn(node.address, 2 * PIPE_BYTES / LINE_BYTES_MIN);
     assert_eq!(node.connect().request(PacketCommand::PcHeartbeat as i32, Vec::new()).unwrap().code, 10000);
+}
+
+#[test]
+fn lines_that_nobody_reads_are_counted_where_metrics_are() {
+    let process = std::process::id();
+    let admin = format!("127.1.{}.{}:8001", process / 250 % 250, 1 + process % 250);
+    let _node = Node::start(
+        256,
+        &[
+            ("ADMIN__LISTEN", &admin),
+            ("LOG__FILTER", "trace"),
+            // Attempts that fail are many lines of that level.
+            ("LINK__RECONNECT_FIRST_MS", "1"),
+            ("LINK__RECONNECT_MAX_MS", "1"),
+        ],
+    );
+    let deadline = Instant::now() + PATIENCE;
+    while dropped_lines(&admin) == 0 {
+        assert!(Instant::now() < deadline, "nothing was dropped, or it was not counted");
+    }
+}
+
+fn dropped_lines(admin: &str) -> u64 {
+    let mut stream = TcpStream::connect(admin).unwrap();
+    stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").unwrap();
+    let mut page = String::new();
+    stream.read_to_string(&mut page).unwrap();
+    let count = page.lines().find_map(|line| line.strip_prefix("log_lines_dropped_total "));
+    count.expect("it is always told").parse().unwrap()
 }
 
 #[test]

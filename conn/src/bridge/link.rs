@@ -19,16 +19,16 @@ use gim_config::{
     listen::Endpoint,
 };
 use gim_proto::{
-    LINK_VERSION, ResultCode,
-    logic::{Down, Hello, NodeLoad, SignOut, Up, link_service_client::LinkServiceClient},
+    ResultCode,
+    logic::{Down, NodeLoad, SignOut, Up},
 };
 use metrics::{Counter, counter, gauge};
 use tokio::sync::{mpsc, watch};
-use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tonic::{Code, Request as GrpcRequest, Status, Streaming};
+use tonic::{Status, Streaming};
 
 use super::{
+    attach::{Refusal, attach},
     distributor::LinkHandle,
     downlink::{self, Said},
     farewells::Farewells,
@@ -40,26 +40,17 @@ use super::{
 };
 use crate::{metrics as names, session::Identity, settings::LinkSettings};
 
-/// Messages between this task and the HTTP/2 stream: enough to keep it busy, few enough to feel its flow control.
-const STREAM_MESSAGES: usize = 16;
-
 /// Messages that wait for the stream; beyond, the distributor waits.
 const OUTBOX_MESSAGES_MAX: usize = 4;
 
 /// How often requests that wait too long are looked for.
 const EXPIRY_INTERVAL: Duration = Duration::from_millis(250);
 
-/// How long logic may take to say welcome.
-const WELCOME_TIMEOUT: Duration = Duration::from_secs(5);
-
 /// How long the last messages may take when the node stops.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How long logic may go on pushing over a stream whose users have moved.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// Largest message that is taken from logic, which itself packs far smaller ones.
-const MESSAGE_BYTES_MAX: usize = 256 * 1024 * 1024;
 
 /// What the distributor has to know of a link.
 #[derive(Debug)]
@@ -138,14 +129,6 @@ struct Link {
     streams: u64,
     farewells: Farewells,
     refusal: Refusal,
-}
-
-/// What logic said when it could not be attached to: said once, not at every attempt.
-#[derive(Debug, Default)]
-struct Refusal {
-    said: String,
-    /// Since when the node's name is another process's.
-    taken_since: Option<Instant>,
 }
 
 /// An attached stream.
@@ -416,29 +399,13 @@ impl Link {
         }
     }
 
-    /// Says why logic cannot be attached to, once for each reason; gives up the process where its name stays another's.
+    /// Notes why logic cannot be attached to. Where it will not have this node, that is said: once, whichever link finds out.
     fn note_refusal(&mut self, status: &Status) {
-        if self.refusal.said == status.message() {
-            tracing::debug!(logic = self.name, %status, "still cannot attach");
-        } else {
-            tracing::warn!(logic = self.name, %status, "cannot attach; tried again and again");
-            status.message().clone_into(&mut self.refusal.said);
-        }
-        if status.code() != Code::AlreadyExists {
-            self.refusal.taken_since = None;
-            return;
-        }
-        let since = *self.refusal.taken_since.get_or_insert_with(Instant::now);
-        if since.elapsed() >= Duration::from_millis(self.maker.settings.name_timeout_ms) {
-            self.give_up(status.message());
-        }
-    }
-
-    /// Says that this product's logic will not have this node: once, whichever link finds out.
-    fn give_up(&self, problem: &str) {
-        if !self.maker.has_problem.swap(true, Ordering::Relaxed) {
+        let name_timeout = Duration::from_millis(self.maker.settings.name_timeout_ms);
+        let is_final = self.refusal.note(&self.name, status, name_timeout);
+        if is_final && !self.maker.has_problem.swap(true, Ordering::Relaxed) {
             // There is a place for each product's; without a listener the process is ending.
-            let _nobody_listens = self.maker.problems.try_send(problem.to_owned()).is_err();
+            let _nobody_listens = self.maker.problems.try_send(status.message().to_owned()).is_err();
         }
     }
 
@@ -490,26 +457,4 @@ async fn changed(value: &mut watch::Receiver<bool>) {
     if value.changed().await.is_err() {
         std::future::pending().await
     }
-}
-
-/// Opens a stream and shakes hands.
-async fn attach(channel: PeerChannel, hello: Hello) -> Result<(mpsc::Sender<Up>, Streaming<Down>, String), Status> {
-    let (up, outgoing) = mpsc::channel(STREAM_MESSAGES);
-    let first = Up { hello: Some(hello), items: Vec::new() };
-    up.send(first).await.map_err(|_| Status::internal("the stream took no hello"))?;
-    let mut client = LinkServiceClient::new(channel)
-        .max_decoding_message_size(MESSAGE_BYTES_MAX)
-        .max_encoding_message_size(MESSAGE_BYTES_MAX);
-    let attach = async {
-        let mut down = client.attach(GrpcRequest::new(ReceiverStream::new(outgoing))).await?.into_inner();
-        let first = down.message().await?.and_then(|message| message.welcome);
-        let welcome = first.ok_or_else(|| Status::failed_precondition("the peer said no welcome"))?;
-        if welcome.version != LINK_VERSION {
-            let problem = format!("the peer speaks link version {}, we speak {LINK_VERSION}", welcome.version);
-            return Err(Status::failed_precondition(problem));
-        }
-        Ok((up, down, welcome.node))
-    };
-    let late = |_| Err(Status::deadline_exceeded("the peer said no welcome in time"));
-    tokio::time::timeout(WELCOME_TIMEOUT, attach).await.unwrap_or_else(late)
 }

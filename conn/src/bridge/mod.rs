@@ -12,6 +12,7 @@
 //! moves to another one; every packet that was handed over is answered once, by logic or, where its link broke or logic was too
 //! slow, with "try again later".
 
+mod attach;
 mod calls;
 pub mod discovery;
 mod distributor;

@@ -1,0 +1,72 @@
+//! Opening a stream to a logic node, and what is said where that fails. On the link's task.
+
+use std::time::{Duration, Instant};
+
+use gim_config::grpc::PeerChannel;
+use gim_proto::{
+    LINK_VERSION,
+    logic::{Down, Hello, Up, link_service_client::LinkServiceClient},
+};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Code, Request, Status, Streaming};
+
+/// Messages between this task and the HTTP/2 stream: enough to keep it busy, few enough to feel its flow control.
+const STREAM_MESSAGES: usize = 16;
+
+/// How long logic may take to say welcome.
+const WELCOME_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Largest message that is taken from logic, which itself packs far smaller ones.
+const MESSAGE_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+/// Opens a stream and shakes hands.
+pub(super) async fn attach(
+    channel: PeerChannel,
+    hello: Hello,
+) -> Result<(mpsc::Sender<Up>, Streaming<Down>, String), Status> {
+    let (up, outgoing) = mpsc::channel(STREAM_MESSAGES);
+    let first = Up { hello: Some(hello), items: Vec::new() };
+    up.send(first).await.map_err(|_| Status::internal("the stream took no hello"))?;
+    let mut client = LinkServiceClient::new(channel)
+        .max_decoding_message_size(MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(MESSAGE_BYTES_MAX);
+    let attach = async {
+        let mut down = client.attach(Request::new(ReceiverStream::new(outgoing))).await?.into_inner();
+        let first = down.message().await?.and_then(|message| message.welcome);
+        let welcome = first.ok_or_else(|| Status::failed_precondition("the peer said no welcome"))?;
+        if welcome.version != LINK_VERSION {
+            let problem = format!("the peer speaks link version {}, we speak {LINK_VERSION}", welcome.version);
+            return Err(Status::failed_precondition(problem));
+        }
+        Ok((up, down, welcome.node))
+    };
+    let late = |_| Err(Status::deadline_exceeded("the peer said no welcome in time"));
+    tokio::time::timeout(WELCOME_TIMEOUT, attach).await.unwrap_or_else(late)
+}
+
+/// What logic said when it could not be attached to: said once, not at every attempt.
+#[derive(Debug, Default)]
+pub(super) struct Refusal {
+    said: String,
+    /// Since when the node's name is another process's.
+    taken_since: Option<Instant>,
+}
+
+impl Refusal {
+    /// Says why a logic node cannot be attached to, once for each reason; returns whether to give up, because the node's name
+    /// stays another process's.
+    pub(super) fn note(&mut self, logic: &str, status: &Status, name_timeout: Duration) -> bool {
+        if self.said == status.message() {
+            tracing::debug!(logic, %status, "still cannot attach");
+        } else {
+            tracing::warn!(logic, %status, "cannot attach; tried again and again");
+            status.message().clone_into(&mut self.said);
+        }
+        if status.code() != Code::AlreadyExists {
+            self.taken_since = None;
+            return false;
+        }
+        self.taken_since.get_or_insert_with(Instant::now).elapsed() >= name_timeout
+    }
+}
