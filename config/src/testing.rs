@@ -91,7 +91,7 @@ impl PrivateServer {
         self.order("stop");
     }
 
-    /// Starts it again, with what it kept, where it was; it answers when this returns.
+    /// Starts it again unless it runs, with what it kept, where it was; it answers when this returns.
     pub fn start_again(&mut self) {
         self.order("start");
     }
