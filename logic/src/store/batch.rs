@@ -1,7 +1,8 @@
 //! One transaction of the inbox writer: many sends, pushes and acks numbered and stored together.
 //!
 //! Always holds: within a transaction the seqs of a user are gap-free and follow the order of the requests; a key that was
-//! sent before, in the table or earlier in the batch, stores nothing. Runs on the writer's task.
+//! sent before, in the table or earlier in the batch, stores nothing: it is looked up, or the transaction fails at it. Runs
+//! on the writer's task.
 
 use std::{
     borrow::Cow,
@@ -58,6 +59,18 @@ pub(super) struct Written {
     pub outcomes: Vec<Outcome>,
     /// What may leave for the devices, in order.
     pub deliveries: Vec<Delivery>,
+    /// Whether some of the sends were stored before.
+    pub has_repeats: bool,
+}
+
+/// Which keys of sends are looked up before anything is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lookup {
+    /// Those of groups alone, because what becomes of such a send depends on the group as it is by now. Where another key was
+    /// sent before, storing it again fails, and with it the transaction.
+    Groups,
+    /// All.
+    All,
 }
 
 /// A transaction in which everything is decided and numbered: it holds the groups and the counters of the users concerned.
@@ -66,6 +79,7 @@ pub(super) struct Numbered<'a> {
     decisions: Vec<Decision>,
     groups: HeldGroups,
     posts: Vec<NumberedPost<'a>>,
+    has_repeats: bool,
 }
 
 /// Decides about `works` and numbers their messages, inside the transaction that `connection` is in: about as many, from the
@@ -75,22 +89,23 @@ pub(super) async fn number<'a>(
     sql: &Sql,
     works: &'a [&'a Work],
     rows_max: usize,
+    lookup: Lookup,
 ) -> Result<Numbered<'a>, sqlx::Error> {
     let mut groups = HeldGroups::hold(connection, sql, group_ids(works)).await?;
     let works = &works[..groups.fitting(works, rows_max)];
     groups.read_members(connection, sql, works).await?;
     let recalls = recall::mark(connection, works).await?;
-    let known = find_sent(connection, sql, works).await?;
+    let known = find_sent(connection, sql, works, lookup).await?;
     let Plan { decisions, mut fresh, .. } = Plan::new(connection, &mut groups, works, &known).await?;
     fresh.extend(recalls.into_iter().map(|post| Fresh { post: Cow::Borrowed(post), group: groups.recall(post) }));
     let posts = bump(connection, sql, fresh).await?;
-    Ok(Numbered { works, decisions, groups, posts })
+    Ok(Numbered { works, decisions, groups, posts, has_repeats: !known.is_empty() })
 }
 
 impl Numbered<'_> {
     /// Stores all of it.
     pub(super) async fn store(self, connection: &mut AnyConnection, sql: &Sql) -> Result<Written, sqlx::Error> {
-        let Self { works, decisions, groups, posts } = self;
+        let Self { works, decisions, groups, posts, has_repeats } = self;
         let newest_seqs = newest_seqs(connection, sql, works).await?;
         groups.store_changed(connection).await?;
         let mut script = Script::new(sql.sends_text);
@@ -112,7 +127,8 @@ impl Numbered<'_> {
             (_, Decision::None) => Outcome::Acked,
         });
         let outcomes = outcomes.collect();
-        Ok(Written { outcomes, deliveries: posts.into_iter().map(NumberedPost::into_delivery).collect() })
+        let deliveries = posts.into_iter().map(NumberedPost::into_delivery).collect();
+        Ok(Written { outcomes, deliveries, has_repeats })
     }
 }
 
@@ -226,8 +242,10 @@ async fn find_sent(
     connection: &mut AnyConnection,
     sql: &Sql,
     works: &[&Work],
+    lookup: Lookup,
 ) -> Result<HashMap<(u64, Vec<u8>), Sent>, sqlx::Error> {
-    let keys: Vec<Key<'_>> = works.iter().filter_map(|work| work.key()).collect();
+    let is_looked_up = |work: &&&Work| lookup == Lookup::All || matches!(work, Work::Group(_));
+    let keys: Vec<Key<'_>> = works.iter().filter(is_looked_up).filter_map(|work| work.key()).collect();
     let mut script = Script::new(sql.sends_text);
     script.add(sql.find_sent, &keys, |row, key| row.id(key.0).text(key.1));
     let rows = script.fetch(connection).await?;

@@ -17,6 +17,8 @@ pub(super) struct Sql {
     pub raise_acks: MultiRow,
     /// Finds sends by key (`sender_id, client_msg_id` per row). Keys come back as bytes, whatever a connection takes for text.
     pub find_sent: MultiRow,
+    /// What makes one text of the rows `kind, id, value, extra` of a statement, around it; none where rows cost nothing.
+    pub in_one_text: Option<(&'static str, &'static str)>,
     /// Deletes some sends (`created_at_ms` before, how many at most).
     pub purge_sent: &'static str,
     /// Raises cursors in large groups (`user_id, group_id, seq` per row).
@@ -71,6 +73,8 @@ static SQLITE: Sql = Sql {
         // A bare list of VALUES would make SQLite read the whole table.
         tail: "))",
     },
+    // Each row would be handed from thread to thread by itself.
+    in_one_text: Some(("SELECT group_concat(kind || ' ' || id || ' ' || value || ' ' || extra) FROM (", ")")),
     purge_sent: "DELETE FROM sent WHERE (sender_id, client_msg_id) IN \
                  (SELECT sender_id, client_msg_id FROM sent WHERE created_at_ms < ? ORDER BY created_at_ms LIMIT ?)",
     reserve_room_seqs: "INSERT INTO room_seq (room_id, reserved_until) VALUES (?, ?) \
@@ -115,6 +119,7 @@ static MYSQL: Sql = Sql {
         row: "(?,?)",
         tail: ")",
     },
+    in_one_text: None,
     purge_sent: "DELETE FROM sent WHERE created_at_ms < ? ORDER BY created_at_ms LIMIT ?",
     reserve_room_seqs: "INSERT INTO room_seq (room_id, reserved_until) VALUES (?, ?) \
                         ON DUPLICATE KEY UPDATE reserved_until = reserved_until + VALUES(reserved_until)",

@@ -98,7 +98,10 @@ impl Groups {
 
     /// The large groups of users: `(user id, group id)`s in no particular order.
     pub async fn large_of(&self, user_ids: &[u64]) -> Result<Vec<(u64, u64)>, StoreError> {
-        Ok(self.reader.run(async |connection| large_of(connection, user_ids).await).await?)
+        let bind = |query: AnyQuery, user_id: &u64| query.bind(to_sql(*user_id));
+        let rows = self.reader.run(async |connection| LARGE_OF.fetch(connection, user_ids, bind).await).await?;
+        let read = |row: &AnyRow| Ok((from_sql(row.try_get(0)?), from_sql(row.try_get(1)?)));
+        Ok(rows.iter().map(read).collect::<Result<_, sqlx::Error>>()?)
     }
 
     /// The large groups of a user, as far as he may read them, in the order of their ids.
@@ -142,13 +145,6 @@ impl Groups {
         let rows = query.fetch_all(&self.reader).await?;
         Ok(rows.iter().map(read_message).collect::<Result<_, sqlx::Error>>()?)
     }
-}
-
-/// The large groups of users: `(user id, group id)`s in no particular order.
-pub(super) async fn large_of(connection: &mut AnyConnection, user_ids: &[u64]) -> Result<Vec<(u64, u64)>, sqlx::Error> {
-    let bind = |query: AnyQuery, user_id: &u64| query.bind(to_sql(*user_id));
-    let rows = LARGE_OF.fetch(connection, user_ids, bind).await?;
-    rows.iter().map(|row| Ok((from_sql(row.try_get(0)?), from_sql(row.try_get(1)?)))).collect()
 }
 
 /// A member of a group, if the user is one.

@@ -7,12 +7,14 @@ use gim_config::{
     gather::Gatherer,
     sql::{Database, Pool},
 };
-use sqlx::{AnyConnection, Row as _};
+use sqlx::{AssertSqlSafe, Row as _};
 
 use super::{
-    StoreError, from_sql, group,
+    StoreError,
+    dialect::{self, Sql},
+    from_sql,
     revocation::ALL_DEVICES,
-    statement::{AnyQuery, MultiRow},
+    statement::MultiRow,
     to_sql,
 };
 use crate::app::Caller;
@@ -20,11 +22,31 @@ use crate::app::Caller;
 /// Callers that one read serves: the rows of the largest statement.
 const BATCH_MAX: usize = 256;
 
-const TYPES: MultiRow = MultiRow { head: "SELECT id, type FROM device WHERE id IN (", row: "?", tail: ")" };
-const NEWEST_SEQS: MultiRow =
-    MultiRow { head: "SELECT user_id, seq FROM inbox WHERE user_id IN (", row: "?", tail: ")" };
+// Each lookup is one statement, whose rows are four numbers, of which the first says of what: a statement costs a hop to
+// another thread on SQLite, and a round trip on MySQL.
+const TYPE: i64 = 0;
+const REVOCATION: i64 = 1;
+const NEWEST_SEQ: i64 = 2;
+const LARGE_GROUP: i64 = 3;
+const TYPES: MultiRow = MultiRow {
+    head: "SELECT 0 AS kind, id AS id, type AS value, 0 AS extra FROM device WHERE id IN (",
+    row: "?",
+    tail: ")",
+};
 const REVOCATIONS: MultiRow = MultiRow {
-    head: "SELECT user_id, device_id, not_before_ms FROM token_revocation WHERE user_id IN (",
+    head: "SELECT 1 AS kind, user_id AS id, device_id AS value, not_before_ms AS extra FROM token_revocation \
+           WHERE user_id IN (",
+    row: "?",
+    tail: ")",
+};
+const NEWEST_SEQS: MultiRow = MultiRow {
+    head: "SELECT 2 AS kind, user_id AS id, seq AS value, 0 AS extra FROM inbox WHERE user_id IN (",
+    row: "?",
+    tail: ")",
+};
+const LARGE_GROUPS: MultiRow = MultiRow {
+    head: "SELECT 3 AS kind, m.user_id AS id, m.group_id AS value, 0 AS extra \
+           FROM group_member m JOIN chat_group g ON g.id = m.group_id WHERE g.kind = 1 AND m.user_id IN (",
     row: "?",
     tail: ")",
 };
@@ -58,7 +80,8 @@ pub struct Lookups {
 
 impl Lookups {
     pub(super) fn new(database: &Database) -> Self {
-        let (for_before, for_after) = (database.reader.clone(), database.reader.clone());
+        let source = Source { reader: database.reader.clone(), sql: dialect::sql(database.dialect) };
+        let (for_before, for_after) = (source.clone(), source);
         Self {
             before: Gatherer::start(BATCH_MAX, move |callers| before(for_before.clone(), callers)),
             after: Gatherer::start(BATCH_MAX, move |callers| after(for_after.clone(), callers)),
@@ -78,75 +101,93 @@ impl Lookups {
 
 const STOPPING: StoreError = StoreError::PutOff("the service is stopping");
 
-async fn before(reader: Pool, callers: Vec<Caller>) -> Result<Vec<Before>, StoreError> {
-    let read = async |connection: &mut AnyConnection| {
-        let types = pairs(connection, TYPES, ids(&callers, |caller| caller.device_id)).await?;
-        Ok::<_, StoreError>((types, revocations(connection, &callers).await?))
-    };
-    let (types, revocations) = reader.run(read).await?;
+async fn before(source: Source, callers: Vec<Caller>) -> Result<Vec<Before>, StoreError> {
+    let device_ids = ids(&callers, |caller| caller.device_id);
+    let user_ids = ids(&callers, |caller| caller.user_id);
+    let known = source.read(&[(TYPES, &device_ids), (REVOCATIONS, &user_ids)]).await?;
     let answer = |caller: &Caller| Before {
-        device_type: types.get(&caller.device_id).and_then(|&kind| i32::try_from(kind).ok()).unwrap_or(0),
-        not_before_ms: not_before(&revocations, *caller),
+        device_type: known.types.get(&caller.device_id).and_then(|&kind| i32::try_from(kind).ok()).unwrap_or(0),
+        not_before_ms: known.not_before(*caller),
     };
     Ok(callers.iter().map(answer).collect())
 }
 
-async fn after(reader: Pool, callers: Vec<Caller>) -> Result<Vec<After>, StoreError> {
-    let read = async |connection: &mut AnyConnection| {
-        // The revocations first: a seq that is a moment newer is as good.
-        let revocations = revocations(connection, &callers).await?;
-        let user_ids = ids(&callers, |caller| caller.user_id);
-        let seqs = pairs(connection, NEWEST_SEQS, user_ids.clone()).await?;
-        Ok::<_, StoreError>((revocations, seqs, large_groups(connection, &user_ids).await?))
-    };
-    let (revocations, seqs, large_groups) = reader.run(read).await?;
+async fn after(source: Source, callers: Vec<Caller>) -> Result<Vec<After>, StoreError> {
+    let user_ids = ids(&callers, |caller| caller.user_id);
+    let parts = [(REVOCATIONS, &user_ids[..]), (NEWEST_SEQS, &user_ids), (LARGE_GROUPS, &user_ids)];
+    let known = source.read(&parts).await?;
     let answer = |caller: &Caller| After {
-        newest_seq: seqs.get(&caller.user_id).map_or(0, |&seq| from_sql(seq)),
-        not_before_ms: not_before(&revocations, *caller),
-        large_group_ids: large_groups.get(&caller.user_id).cloned().unwrap_or_default(),
+        newest_seq: known.newest_seqs.get(&caller.user_id).copied().unwrap_or(0),
+        not_before_ms: known.not_before(*caller),
+        large_group_ids: known.large_groups.get(&caller.user_id).cloned().unwrap_or_default(),
     };
     Ok(callers.iter().map(answer).collect())
 }
 
-async fn large_groups(connection: &mut AnyConnection, user_ids: &[u64]) -> Result<HashMap<u64, Vec<u64>>, StoreError> {
-    let mut large_groups: HashMap<u64, Vec<u64>> = HashMap::new();
-    for (user_id, group_id) in group::large_of(connection, user_ids).await? {
-        large_groups.entry(user_id).or_default().push(group_id);
+/// What one lookup found.
+#[derive(Debug, Default)]
+struct Known {
+    types: HashMap<u64, i64>,
+    /// By user and device.
+    not_before_ms: HashMap<(u64, u64), i64>,
+    newest_seqs: HashMap<u64, u64>,
+    large_groups: HashMap<u64, Vec<u64>>,
+}
+
+impl Known {
+    fn add(&mut self, [kind, id, value, extra]: [i64; 4]) -> Result<(), sqlx::Error> {
+        let id = from_sql(id);
+        match kind {
+            TYPE => drop(self.types.insert(id, value)),
+            REVOCATION => drop(self.not_before_ms.insert((id, from_sql(value)), extra)),
+            NEWEST_SEQ => drop(self.newest_seqs.insert(id, from_sql(value))),
+            LARGE_GROUP => self.large_groups.entry(id).or_default().push(from_sql(value)),
+            _ => return Err(sqlx::Error::Protocol(format!("a lookup answered with a row of kind {kind}"))),
+        }
+        Ok(())
     }
-    Ok(large_groups)
-}
 
-type NotBefore = HashMap<(u64, u64), i64>;
-
-async fn revocations(connection: &mut AnyConnection, callers: &[Caller]) -> Result<NotBefore, StoreError> {
-    let rows = REVOCATIONS.fetch(connection, &ids(callers, |caller| caller.user_id), bind).await?;
-    let mut revocations = HashMap::with_capacity(rows.len());
-    for row in rows {
-        revocations.insert((from_sql(row.try_get(0)?), from_sql(row.try_get(1)?)), row.try_get(2)?);
+    fn not_before(&self, caller: Caller) -> i64 {
+        let of = |device_id| self.not_before_ms.get(&(caller.user_id, device_id)).copied().unwrap_or(0);
+        of(caller.device_id).max(of(ALL_DEVICES))
     }
-    Ok(revocations)
 }
 
-fn not_before(revocations: &NotBefore, caller: Caller) -> i64 {
-    let of = |device_id| revocations.get(&(caller.user_id, device_id)).copied().unwrap_or(0);
-    of(caller.device_id).max(of(ALL_DEVICES))
+/// Where lookups are made.
+#[derive(Debug, Clone)]
+struct Source {
+    reader: Pool,
+    sql: &'static Sql,
 }
 
-async fn pairs(
-    connection: &mut AnyConnection,
-    statement: MultiRow,
-    ids: Vec<u64>,
-) -> Result<HashMap<u64, i64>, StoreError> {
-    let rows = statement.fetch(connection, &ids, bind).await?;
-    let mut pairs = HashMap::with_capacity(rows.len());
-    for row in rows {
-        pairs.insert(from_sql(row.try_get(0)?), row.try_get(1)?);
+impl Source {
+    async fn read(&self, parts: &[(MultiRow, &[u64])]) -> Result<Known, StoreError> {
+        let texts: Vec<String> = parts.iter().map(|(statement, ids)| statement.sql(ids.len()).0).collect();
+        let mut text = texts.join(" UNION ALL ");
+        if let Some((before, after)) = self.sql.in_one_text {
+            text = [before, &text, after].concat();
+        }
+        let query = sqlx::query(AssertSqlSafe(text));
+        let ids = parts.iter().flat_map(|(_, ids)| ids.iter());
+        let rows = ids.fold(query, |query, id| query.bind(to_sql(*id))).fetch_all(&self.reader).await?;
+        let mut known = Known::default();
+        for row in &rows {
+            if self.sql.in_one_text.is_some() {
+                let numbers: Option<String> = row.try_get(0)?;
+                numbers.iter().flat_map(|text| text.split(',')).try_for_each(|row| known.add(parse(row)?))?;
+            } else {
+                known.add([row.try_get(0)?, row.try_get(1)?, row.try_get(2)?, row.try_get(3)?])?;
+            }
+        }
+        Ok(known)
     }
-    Ok(pairs)
 }
 
-fn bind(query: AnyQuery, id: &u64) -> AnyQuery {
-    query.bind(to_sql(*id))
+fn parse(row: &str) -> Result<[i64; 4], sqlx::Error> {
+    let mut numbers = row.split(' ').map(str::parse);
+    let mut next = || numbers.next()?.ok();
+    let mut row = || Some([next()?, next()?, next()?, next()?]);
+    row().ok_or_else(|| sqlx::Error::Protocol("a lookup answered with something else than numbers".into()))
 }
 
 /// The ids, the last one repeated up to a power of two: a set takes no harm from it, and one statement is enough.

@@ -14,7 +14,7 @@ use gim_logic::{
 };
 
 use super::{DEADLINE, bench, bench_with, post, sent, start};
-use crate::support::backend;
+use crate::support::{backend, soon};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn concurrent_pushes_give_every_user_gap_free_seqs_in_delivery_order() {
@@ -70,6 +70,34 @@ async fn a_repeated_key_stores_nothing_whether_in_one_batch_or_after_a_restart()
     assert_eq!(sent(bench.submit_send(7, 8, "same")).await, duplicate);
     assert_eq!(bench.seqs(8).await, [1, 2]);
     assert!(bench.committed.try_recv().is_err(), "a duplicate is not delivered again");
+}
+
+#[tokio::test]
+async fn repeated_keys_among_new_ones_fail_nobody_in_their_batch_whether_looked_up_before_or_not() {
+    let bench = bench().await;
+    let mut first = Vec::new();
+    for number in 0..5 {
+        first.push(sent(bench.submit_send(7, 8, &format!("old {number}"))).await);
+    }
+    // The first round meets the old keys while storing; from then on keys are looked up.
+    for round in 0..3 {
+        let held = bench.hold_up(7).await;
+        let pending: Vec<_> = (0..5)
+            .flat_map(|number| [format!("old {number}"), format!("new {round} {number}")])
+            .map(|key| bench.submit_send(7, 8, &key))
+            .collect();
+        held.release().await;
+        for (index, pending) in pending.into_iter().enumerate() {
+            let sent = soon(sent(pending)).await;
+            if index % 2 == 0 {
+                assert_eq!(sent, Sent { is_duplicate: true, ..first[index / 2] });
+            } else {
+                assert_eq!((sent.is_duplicate, sent.seq), (false, 6 + 5 * round + index as u64 / 2));
+            }
+        }
+    }
+    let all: Vec<u64> = (1..=20).collect();
+    assert_eq!((bench.seqs(7).await, bench.seqs(8).await), (all.clone(), all));
 }
 
 #[tokio::test]
