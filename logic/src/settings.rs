@@ -178,6 +178,8 @@ pub struct InboxSettings {
     pub batch_rows_max: usize,
     /// Transactions under way at the same time, on MySQL; no more than connections for writing.
     pub transactions_max: u32,
+    /// Inbox rows that wait before another transaction begins beside one that is under way.
+    pub transaction_rows_min: usize,
     /// Requests that wait for the writer; beyond it the answer is "try again later".
     pub queue_jobs_max: usize,
     /// Bytes that wait for the writer; beyond it the answer is "try again later".
@@ -414,6 +416,7 @@ impl Default for InboxSettings {
         Self {
             batch_rows_max: 8_192,
             transactions_max: 2,
+            transaction_rows_min: 128,
             queue_jobs_max: 65_536,
             queue_bytes_max: 64 << 20,
             idempotency_s: 7 * 24 * 3600,
@@ -527,6 +530,7 @@ impl LogicSettings {
             ("message.history_page_max", self.message.history_page_max.into(), 1, 1_000),
             ("inbox.batch_rows_max", self.inbox.batch_rows_max as u64, 1, 1_000_000),
             ("inbox.transactions_max", u64::from(self.inbox.transactions_max), 1, 64),
+            ("inbox.transaction_rows_min", self.inbox.transaction_rows_min as u64, 1, 65_536),
             ("inbox.queue_jobs_max", self.inbox.queue_jobs_max as u64, 1, 10_000_000),
             ("inbox.queue_bytes_max", self.inbox.queue_bytes_max as u64, mib, 64 << 30),
             ("inbox.idempotency_s", self.inbox.idempotency_s, 60, 366 * 86_400),

@@ -8,11 +8,15 @@ use std::{
     collections::VecDeque,
     mem,
     sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use foldhash::{HashSet, HashSetExt as _};
 use metrics::{counter, gauge};
-use tokio::sync::{Notify, oneshot};
+use tokio::{
+    sync::{Notify, oneshot},
+    time::{Instant, timeout_at},
+};
 use tracing::Span;
 
 use super::{
@@ -23,6 +27,9 @@ use crate::{metrics as names, settings::InboxSettings};
 
 /// Requests that are looked at for one batch: those that have to wait for another batch are passed over.
 const LOOKED_AT_MAX: usize = 16_384;
+
+/// How long few requests wait for more while another batch is under way: that may wait for the locks of another node.
+const PATIENCE: Duration = Duration::from_millis(20);
 
 /// A request that waits.
 #[derive(Debug)]
@@ -66,7 +73,9 @@ pub(super) struct Queue {
 #[derive(Debug, Default)]
 struct State {
     jobs: VecDeque<Job>,
+    rows: usize,
     bytes: usize,
+    under_way: usize,
     /// Whom the batches under way concern.
     busy: HashSet<Concern>,
     is_closed: bool,
@@ -89,10 +98,14 @@ impl Queue {
             counter!(names::INBOX_QUEUE_FULL).increment(1);
             return Err(StoreError::PutOff("the queue of the inbox writer is full"));
         }
+        state.rows += job.rows;
         state.bytes += job.bytes;
         state.jobs.push_back(job);
+        let is_news = state.jobs.len() == 1 || self.is_worth_a_batch(&state);
         drop(state);
-        self.changed.notify_one();
+        if is_news {
+            self.changed.notify_one();
+        }
         Ok(())
     }
 
@@ -103,25 +116,41 @@ impl Queue {
         self.changed.notify_one();
     }
 
-    /// The next batch: at least one job, and no more rows than the settings allow. `None` once closed and empty.
+    /// The next batch: at least one job, and no more rows than the settings allow. Beside another batch that is under way it
+    /// is not a small one: each costs a transaction. `None` once closed and empty.
     pub(super) async fn take(&self) -> Option<Batch> {
+        let mut patient_until = None;
         loop {
             {
                 let mut state = self.lock();
-                let batch = state.take(self.settings.batch_rows_max);
-                if !batch.jobs.is_empty() {
-                    if !state.jobs.is_empty() {
-                        self.changed.notify_one();
+                let is_patient = patient_until.is_none_or(|until| Instant::now() < until);
+                if self.is_worth_a_batch(&state) || !is_patient {
+                    let batch = state.take(self.settings.batch_rows_max);
+                    if !batch.jobs.is_empty() {
+                        if !state.jobs.is_empty() {
+                            self.changed.notify_one();
+                        }
+                        return Some(batch);
                     }
-                    return Some(batch);
+                    // Those that wait are waiting for a batch that is under way; others may come meanwhile.
+                    patient_until = (!state.jobs.is_empty()).then(|| Instant::now() + PATIENCE);
+                } else if !state.jobs.is_empty() && patient_until.is_none() {
+                    patient_until = Some(Instant::now() + PATIENCE);
                 }
                 if state.is_closed && state.jobs.is_empty() {
                     self.changed.notify_one();
                     return None;
                 }
             }
-            self.changed.notified().await;
+            match patient_until {
+                None => self.changed.notified().await,
+                Some(until) => drop(timeout_at(until, self.changed.notified()).await),
+            }
         }
+    }
+
+    fn is_worth_a_batch(&self, state: &State) -> bool {
+        state.under_way == 0 || state.rows >= self.settings.transaction_rows_min || state.is_closed
     }
 
     /// A batch is done: whom it concerned may be written to again.
@@ -130,6 +159,7 @@ impl Queue {
         for concern in concerns {
             state.busy.remove(concern);
         }
+        state.under_way -= 1;
         drop(state);
         self.changed.notify_one();
     }
@@ -167,11 +197,13 @@ impl State {
                 break;
             }
             concerns.append(&mut own);
+            self.rows -= job.rows;
             self.bytes -= job.bytes;
             jobs.push(job);
         }
         passed_over.into_iter().rev().for_each(|job| self.jobs.push_front(job));
         self.busy.extend(concerns.iter().copied());
+        self.under_way += usize::from(!jobs.is_empty());
         gauge!(names::INBOX_QUEUE_JOBS).set(self.jobs.len() as f64);
         Batch { jobs, concerns: mem::take(&mut concerns) }
     }
@@ -183,7 +215,7 @@ mod tests {
     use crate::store::work::Ack;
 
     fn queue(batch_rows_max: usize) -> Queue {
-        Queue::new(InboxSettings { batch_rows_max, ..InboxSettings::default() })
+        Queue::new(InboxSettings { batch_rows_max, transaction_rows_min: 1, ..InboxSettings::default() })
     }
 
     /// A job about a user; which one it is shows by its seq.
@@ -214,6 +246,28 @@ mod tests {
         assert!(queue.lock().take(2).jobs.is_empty());
         queue.release(&first.into_parts().1);
         assert_eq!(seqs(&queue.take().await.unwrap()), [3, 5]);
+    }
+
+    #[tokio::test]
+    async fn few_requests_wait_for_more_while_a_batch_is_under_way_but_not_for_long() {
+        let queue = Queue::new(InboxSettings { transaction_rows_min: 3, ..InboxSettings::default() });
+        push(&queue, 1, 1);
+        let first = queue.take().await.unwrap();
+        push(&queue, 2, 2);
+        let before = Instant::now();
+        assert_eq!(seqs(&queue.take().await.unwrap()), [2]);
+        assert!(before.elapsed() >= PATIENCE, "it waited");
+
+        for user_id in 3..6 {
+            assert!(!queue.is_worth_a_batch(&queue.lock()));
+            push(&queue, user_id, user_id);
+        }
+        assert!(queue.is_worth_a_batch(&queue.lock()), "enough are taken at once");
+        assert_eq!(seqs(&queue.take().await.unwrap()), [3, 4, 5]);
+
+        push(&queue, 1, 6);
+        let (held, ()) = tokio::join!(queue.take(), async { queue.release(&first.into_parts().1) });
+        assert_eq!(seqs(&held.unwrap()), [6], "who waits for a batch comes after it");
     }
 
     #[tokio::test]
