@@ -416,7 +416,7 @@ impl Default for InboxSettings {
         Self {
             batch_rows_max: 8_192,
             transactions_max: 2,
-            transaction_rows_min: 128,
+            transaction_rows_min: 1024,
             queue_jobs_max: 65_536,
             queue_bytes_max: 64 << 20,
             idempotency_s: 7 * 24 * 3600,
