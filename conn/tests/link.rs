@@ -121,10 +121,11 @@ fn many_large_packets_at_once_travel_in_messages_that_logic_takes() {
 #[test]
 fn a_logic_node_that_takes_nothing_holds_up_its_own_users_only() {
     const USERS: u64 = 200;
+    const IN_FLIGHT_MAX: u16 = 1_000;
     let harness = Harness::start_apps(Script::Obliging, &[(0, Script::Stuck)], |settings| {
         settings.link.queue_batches_max = 1;
         settings.link.request_timeout_ms = 600_000;
-        settings.session.in_flight_max = 1_000;
+        settings.session.in_flight_max = IN_FLIGHT_MAX;
     });
     let stuck = &harness.others[0];
     // Once one user is with it, it is attached, and everybody stays with his node.
@@ -142,17 +143,16 @@ fn a_logic_node_that_takes_nothing_holds_up_its_own_users_only() {
     }
     let (mut client, mut other) = (with_stuck.expect("a user with it"), with_obliging.expect("and one without"));
 
-    // More than the stream, what waits for it, and the link's queue hold.
+    // Within its window, which takes longer to fill than the link has patience.
     let content = vec![0; 32 * 1024];
-    let mut is_refused = false;
-    for number in 0..200 {
+    let is_refused = (0..IN_FLIGHT_MAX).any(|number| {
         let request_id = number.to_string();
         let packet = Packet { request_id, command: SEND, content: content.clone().into(), ..Packet::default() };
         client.send(&packet).unwrap();
         // Each is a batch of its own: the other node's answer comes behind it.
         assert_eq!(other.request(SEND, Vec::new()).unwrap().code, 0);
         let answer = client.receive_within(std::time::Duration::from_millis(1));
-        is_refused |= answer.is_ok_and(|packet| Reply::decode(packet.content).unwrap().code == 10004);
-    }
+        answer.is_ok_and(|packet| Reply::decode(packet.content).unwrap().code == 10004)
+    });
     assert!(is_refused, "its own users are told to try again");
 }

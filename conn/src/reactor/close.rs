@@ -161,7 +161,12 @@ impl Reactor {
             outbound.give_up();
         }
         words.into_iter().flatten().for_each(|piece| outbound.finish(piece));
+        let has_input = connection.flags.readable;
         self.mark_dirty(slot);
+        if has_input {
+            // What a pause left unread: epoll tells nothing more while the peer waits for room to send.
+            self.serve_next_turn(slot);
+        }
     }
 
     fn log_end(&mut self, slot: usize, generation: u32, identity: Identity, reason: CloseReason) {

@@ -65,7 +65,7 @@ impl Reactor {
         }
     }
 
-    fn serve_next_turn(&mut self, slot: usize) {
+    pub(super) fn serve_next_turn(&mut self, slot: usize) {
         let Some(connection) = self.table.get(slot) else { return };
         if !connection.flags.runnable {
             connection.flags.runnable = true;

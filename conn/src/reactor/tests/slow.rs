@@ -80,3 +80,32 @@ fn a_member_who_does_not_read_costs_neither_a_write_nor_a_turn_per_push() {
     let outbound = bench.reactor.table.peek(stuck_id.slot()).unwrap().outbound.as_ref().unwrap();
     assert!(outbound.queued_bytes() <= ConnSettings::default().limits.outbound_hard_bytes);
 }
+
+#[test]
+fn what_a_paused_peer_sent_is_thrown_away_when_it_is_closed_so_that_it_can_send_the_rest_and_read_why() {
+    let mut bench = Bench::new(|settings| {
+        settings.session.in_flight_max = 1;
+        settings.session.linger_ms = 7_200_000;
+    });
+    let (mut stream, connection) = bench.sign_in(1);
+    // Once the first request is under way nothing more is read, and no event comes while the peer sends nothing.
+    let read_at_most = bench.reactor.scratch.len();
+    let requests = vec![frame(PacketCommand::PcSend, 60_000); 2].concat();
+    stream.write_all(&requests).unwrap();
+    bench.turns_until(|bench| !bench.up().is_empty());
+    bench.wait_for_input(connection, requests.len() - read_at_most);
+    block(&mut bench, connection);
+    bench.turn();
+    let has_input = |bench: &Bench| {
+        let stream = &bench.reactor.table.peek(connection.slot()).unwrap().stream;
+        stream.peek(&mut [0]).is_ok()
+    };
+    assert!(has_input(&bench));
+
+    bench.tell(Command::Close { connection, reason: CloseReason::CrKicked, message: String::new() });
+    let turns = bench.turns_until(|bench| !has_input(bench));
+    assert!(turns <= 2 + requests.len() / read_at_most, "{turns} turns");
+    let read = bench.read_to_end(&mut stream);
+    let goodbye = packet::goodbye(CloseReason::CrKicked, "", 0, "").length_value();
+    assert!(read.ends_with(&goodbye));
+}
