@@ -97,10 +97,12 @@ pub struct BusinessSettings {
     pub endpoint: Endpoint,
     /// How long one call may last.
     pub call_timeout_ms: u64,
-    /// Token checks under way at the same time; further ones wait.
+    /// Token checks under way at the same time; further ones wait within their time.
     pub auth_in_flight_max: usize,
-    /// Other calls under way at the same time; further ones wait within their time.
+    /// Calls about users under way at the same time; further ones wait within their time.
     pub calls_in_flight_max: usize,
+    /// Commands of clients under way at the same time; further ones wait within their time.
+    pub commands_in_flight_max: usize,
     /// How long a token that was found good is not asked about again in `*ExtService` calls.
     pub auth_cache_ms: u64,
     /// How many such tokens are remembered.
@@ -360,6 +362,7 @@ impl Default for BusinessSettings {
             call_timeout_ms: 3_000,
             auth_in_flight_max: 256,
             calls_in_flight_max: 1_024,
+            commands_in_flight_max: 512,
             auth_cache_ms: 5_000,
             auth_cache_entries_max: 100_000,
             user_cache_ms: 60_000,
@@ -514,6 +517,7 @@ impl LogicSettings {
             ("business.call_timeout_ms", self.business.call_timeout_ms, 1, 60_000),
             ("business.auth_in_flight_max", self.business.auth_in_flight_max as u64, 1, 65_536),
             ("business.calls_in_flight_max", self.business.calls_in_flight_max as u64, 1, 65_536),
+            ("business.commands_in_flight_max", self.business.commands_in_flight_max as u64, 1, 65_536),
             ("business.auth_cache_ms", self.business.auth_cache_ms, 0, 3_600_000),
             ("business.auth_cache_entries_max", self.business.auth_cache_entries_max as u64, 1, 10_000_000),
             ("business.user_cache_ms", self.business.user_cache_ms, 0, 86_400_000),

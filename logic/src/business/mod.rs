@@ -42,6 +42,7 @@ pub struct Business {
     call_timeout: Duration,
     auth_in_flight: Semaphore,
     calls_in_flight: Semaphore,
+    commands_in_flight: Semaphore,
     good_tokens: TtlCache<(Caller, String), ()>,
     /// Counts what had to be forgotten: an answer that was on its way meanwhile may be out of date, and is not kept.
     forgotten: AtomicU64,
@@ -95,6 +96,7 @@ impl Business {
             call_timeout,
             auth_in_flight: Semaphore::new(settings.auth_in_flight_max),
             calls_in_flight: Semaphore::new(settings.calls_in_flight_max),
+            commands_in_flight: Semaphore::new(settings.commands_in_flight_max),
             good_tokens: TtlCache::new(ttl(settings.auth_cache_ms), settings.auth_cache_entries_max),
             forgotten: AtomicU64::new(0),
             cards: TtlCache::new(ttl(settings.user_cache_ms), settings.user_cache_entries_max),
@@ -106,12 +108,9 @@ impl Business {
     /// Whether this token lets this user in on this device.
     pub async fn auth(&self, caller: Caller, token: &str, request_id: &str) -> Result<(), Error> {
         let Some(clients) = &self.clients else { return Err(Error::Refused(ResultCode::SignInAgain.into())) };
-        let _permit = self.auth_in_flight.acquire().await.expect("the semaphore is never closed");
         let message = AuthRequest { user_id: caller.user_id, device_id: caller.device_id, token: token.to_owned() };
-        match clients.users.clone().auth(request(message, request_id)).await {
-            Ok(_) => Ok(()),
-            Err(status) => Err(refusal_of_auth(status)),
-        }
+        let mut users = clients.users.clone();
+        self.ask(&self.auth_in_flight, users.auth(request(message, request_id))).await.map_err(refusal_of_auth)
     }
 
     /// For calls that come again and again: a token that `check` found good holds for a few seconds.
@@ -173,7 +172,7 @@ impl Business {
         let Some(clients) = &self.clients else { return Ok(Permission::NotOffered) };
         let forgotten = self.forgotten.load(Ordering::Acquire);
         let question = request(MayWriteRequest { from_user_id, to_user_id }, request_id);
-        let permission = match self.ask(clients.users.clone().may_write(question)).await {
+        let permission = match self.ask(&self.calls_in_flight, clients.users.clone().may_write(question)).await {
             Ok(reply) => to_permission(reply),
             Err(status) if status.code() == Code::Unimplemented => {
                 self.may_write.put(EVERYBODY, Permission::NotOffered, now);
@@ -207,7 +206,10 @@ impl Business {
         for user_ids in user_ids.chunks(USERS_PER_CALL_MAX) {
             let asked = user_ids.iter().map(|&user_id| (user_id, 0)).collect();
             let message = GetUsersRequest { user_ids: asked };
-            let known = match self.ask(clients.users.clone().get_users(request(message, request_id))).await {
+            let known = match self
+                .ask(&self.calls_in_flight, clients.users.clone().get_users(request(message, request_id)))
+                .await
+            {
                 Ok(reply) => reply.users,
                 Err(status) if status.code() == Code::Unimplemented => return Ok(()),
                 Err(status) => return Err(failure("GetUsers", status)),
@@ -226,7 +228,7 @@ impl Business {
         request_id: &str,
     ) -> Result<HandleCommandReply, Error> {
         let Some(clients) = &self.clients else { return Err(Error::Refused(ResultCode::UnknownCommand.into())) };
-        match self.ask(clients.commands.clone().handle(request(message, request_id))).await {
+        match self.ask(&self.commands_in_flight, clients.commands.clone().handle(request(message, request_id))).await {
             Ok(reply) => Ok(reply),
             Err(status) if status.code() == Code::Unimplemented => {
                 Err(Error::Refused(ResultCode::UnknownCommand.into()))
@@ -242,7 +244,7 @@ impl Business {
         let Some(clients) = &self.clients else { return Ok(Lookup::NotOffered) };
         let forgotten = self.forgotten.load(Ordering::Acquire);
         let question = request(GetUserRequest { user_id }, request_id);
-        let lookup = match self.ask(clients.users.clone().get_user(question)).await {
+        let lookup = match self.ask(&self.calls_in_flight, clients.users.clone().get_user(question)).await {
             Ok(reply) => reply.user.map(to_card).map(Lookup::Card).ok_or_else(|| no_such_user(user_id))?,
             Err(status) => match status.code() {
                 Code::Unimplemented => Lookup::NotOffered,
@@ -257,10 +259,14 @@ impl Business {
     }
 
     /// Waits for a call, and for a place for it, no longer than a call may last: a burst of them is asked a part at a time, which
-    /// also a business that breaks off connections with too many calls can bear.
-    async fn ask<T>(&self, call: impl Future<Output = Result<Response<T>, Status>>) -> Result<T, Status> {
+    /// also a business that breaks off connections with too many calls can bear. Each kind has places of its own.
+    async fn ask<T>(
+        &self,
+        places: &Semaphore,
+        call: impl Future<Output = Result<Response<T>, Status>>,
+    ) -> Result<T, Status> {
         let asked = async {
-            let _permit = self.calls_in_flight.acquire().await.expect("the semaphore is never closed");
+            let _permit = places.acquire().await.expect("the semaphore is never closed");
             call.await.map(Response::into_inner)
         };
         let late = |_| Err(Status::deadline_exceeded("no answer, or no place for the call, in time"));

@@ -1,15 +1,16 @@
-//! Many who want the same at the same moment.
+//! Many who want the same at the same moment, of a business that is slow or hangs.
 
 use std::sync::atomic::Ordering;
 
 use gim_logic::LogicSettings;
 use gim_proto::{
+    ResultCode,
     connect::{PacketCommand, SendRequest, send_request::Target},
-    logic::{ClientPacket, up_item::Item},
+    logic::{ClientPacket, down_item, up_item::Item},
 };
 use prost::Message as _;
 
-use crate::support::{business::StubBusiness, conn::Conn, server_with};
+use crate::support::{business::StubBusiness, conn::Conn, server_with, soon};
 
 const SENDERS: u64 = 4_096;
 
@@ -47,4 +48,48 @@ async fn thousands_of_users_who_send_for_the_first_time_at_once_are_all_answered
     }
     let most = server.business.state.most_under_way.load(Ordering::SeqCst);
     assert!((2..=ASKED_MAX).contains(&most), "the business was asked {most} things at once");
+}
+
+#[tokio::test]
+async fn commands_that_the_business_does_not_answer_hold_up_neither_sends_nor_sign_ins() {
+    const COMMANDS: u64 = 64;
+    let few_places = |settings: &mut LogicSettings| {
+        settings.business.calls_in_flight_max = 8;
+        settings.business.commands_in_flight_max = 8;
+        settings.business.call_timeout_ms = 20_000;
+    };
+    let server = server_with(StubBusiness::start().await, few_places).await;
+    server.business.state.holds_commands.store(true, Ordering::SeqCst);
+    let mut conn = Conn::attach(&server, "conn-1", 1).await;
+    for user_id in 1..=COMMANDS {
+        conn.begin_packet(user_id, 1_001, Vec::new()).await;
+    }
+    // Each is what is answered next.
+    conn.sign_in(7, 70, 700).await;
+    let request =
+        SendRequest { target: Some(Target::UserId(8)), client_msg_id: "meanwhile".into(), ..SendRequest::default() };
+    conn.send_message(7, request).await.unwrap();
+}
+
+#[tokio::test]
+async fn sign_ins_that_find_no_place_at_a_business_that_hangs_are_put_off_in_time() {
+    const SIGN_INS: u64 = 64;
+    let one_place = |settings: &mut LogicSettings| {
+        settings.business.auth_in_flight_max = 1;
+        settings.business.call_timeout_ms = 1_000;
+    };
+    let server = server_with(StubBusiness::start().await, one_place).await;
+    server.business.state.holds_auth.store(true, Ordering::SeqCst);
+    let mut conn = Conn::attach(&server, "conn-1", 1).await;
+    for user_id in 1..=SIGN_INS {
+        conn.begin_sign_in(user_id, user_id, user_id, &format!("token-{user_id}")).await;
+    }
+    // One after the other they would take a minute.
+    soon(async {
+        for _ in 0..SIGN_INS {
+            let down_item::Item::SignInResult(result) = conn.next().await else { panic!("no answer") };
+            assert_eq!(result.code, ResultCode::TryAgainLater.number());
+        }
+    })
+    .await;
 }

@@ -46,6 +46,8 @@ pub struct State {
     /// While set, Auth answers only after `let_go`.
     pub holds_auth: std::sync::atomic::AtomicBool,
     pub let_go: Notify,
+    /// While set, commands are not answered.
+    pub holds_commands: std::sync::atomic::AtomicBool,
     /// Told when an Auth call arrived.
     pub arrived: Notify,
 }
@@ -171,6 +173,9 @@ impl UserIntService for Stub {
 impl CommandIntService for Stub {
     async fn handle(&self, request: Request<HandleCommandRequest>) -> Result<Response<HandleCommandReply>, Status> {
         self.note(&request);
+        if self.0.holds_commands.load(Ordering::SeqCst) {
+            std::future::pending::<()>().await;
+        }
         let request = request.into_inner();
         let message = format!("command {} of user {}", request.command, request.user_id);
         Ok(Response::new(HandleCommandReply { code: 42, message, data: request.content }))
