@@ -7,13 +7,15 @@ use gim_proto::{
     },
 };
 
-use super::{Cast, Device, Stage, one_to_one::to_user, signed};
+use super::{Cast, Device, Stage, one_to_one::to_user, settle, signed};
 use crate::report::Checks;
 
 pub fn play(stage: &Stage, cast: &mut Cast, checks: &mut Checks) -> anyhow::Result<()> {
     let (ada, bob) = (cast.ada(), cast.bob());
     let slip = cast.ada_phone.send(&to_user(stage, bob, "a slip of the tongue"))?.message_id;
+    settle([&mut cast.ada_laptop, &mut cast.bob], slip)?;
     let answer = cast.bob.send(&to_user(stage, ada, "what did you say?"))?.message_id;
+    settle([&mut cast.ada_phone, &mut cast.ada_laptop], answer)?;
     for (device, peer) in [(&cast.ada_laptop, bob), (&cast.bob, ada)] {
         let what = format!("{}: the newest two of the conversation, newest first", device.name());
         let expected = vec![(answer, MessageStatus::MsNormal), (slip, MessageStatus::MsNormal)];

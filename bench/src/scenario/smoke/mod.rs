@@ -98,6 +98,12 @@ impl Stage<'_> {
     }
 }
 
+/// Waits for a message. One that comes through another logic node now does not overtake it: in a cluster only `prev_seq`, and the
+/// sync that a gap asks for, put those in order, and here each has to come in order.
+fn settle<const N: usize>(devices: [&mut Device; N], message_id: u64) -> anyhow::Result<()> {
+    devices.into_iter().try_for_each(|device| device.wait_for_id(message_id).map(drop))
+}
+
 /// A message command that belongs to the product, passed through untouched.
 const PRODUCT_COMMAND: i32 = 2001;
 

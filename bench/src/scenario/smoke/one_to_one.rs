@@ -8,7 +8,7 @@ use gim_proto::{
 };
 use prost::Message as _;
 
-use super::{Cast, PRODUCT_COMMAND, Stage};
+use super::{Cast, PRODUCT_COMMAND, Stage, settle};
 use crate::report::Checks;
 
 /// Sends that are on the wire before the first reply is read.
@@ -52,7 +52,7 @@ fn burst(stage: &Stage, cast: &mut Cast, checks: &mut Checks) -> anyhow::Result<
     let before = cast.bob.arrived().len();
     let replies = cast.ada_phone.send_burst(&requests)?;
     if let Some(last) = replies.iter().max_by_key(|reply| reply.seq) {
-        cast.bob.wait_for_id(last.message_id)?;
+        settle([&mut cast.bob, &mut cast.ada_laptop], last.message_id)?;
     }
     let wrapped = cast.bob.arrived()[before..].iter().filter(|message| message.command == 1);
     let contents: Vec<_> = wrapped.map(content_of).collect::<Result<_, _>>()?;

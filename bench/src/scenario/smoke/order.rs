@@ -6,7 +6,7 @@ use super::{Cast, Device, Stage};
 use crate::report::Checks;
 
 pub fn check(stage: &Stage, cast: &mut Cast, checks: &mut Checks) -> anyhow::Result<()> {
-    // Pushes of an inbox leave in order: behind this one nothing of this run is still under way.
+    // All earlier ones are there, or come through the same logic node: behind this one nothing of this run is under way.
     let last = stage.push_to_users(&[cast.ada(), cast.bob()], &stage.content("the end"), true)?;
     for device in cast.all() {
         let newest = device.wait_for_id(last)?.map_or(0, |message| message.seq);
