@@ -82,6 +82,7 @@ fn who_leaves_gets_nothing_more_and_who_joins_what_comes_after() {
     harness.logic.say(seats(&[joining, 12345], &[leaving, 67890]));
     harness.logic.say(push(5, 0, b"news"));
     assert_eq!(next_message(&mut stays).content, "news");
+    assert_eq!(joins.receive().unwrap().command, PacketCommand::PcSyncHint as i32, "for what it may have missed");
     assert_eq!(next_message(&mut joins).content, "news");
     assert_eq!(leaves.heartbeat().unwrap(), 0, "the next thing it hears of is its own heartbeat");
 }

@@ -3,6 +3,9 @@
 //! Members are walked like those of a room, a bounded number per turn. What differs: a connection is in many groups, a
 //! message that does not reach a member is replaced by a hint to sync, and the device that sent it gets no copy.
 //!
+//! Several logic nodes tell who came and who left, and push: what one says may meet what another one says on the way. Who came may
+//! have missed a message, and is told to sync; what is said of a connection that is signing in is kept until it has.
+//!
 //! Always holds: a connection's seats name its places in [`Rooms`]; only signed-in connections have seats.
 
 use std::collections::HashMap;
@@ -15,14 +18,20 @@ use super::{Reactor, rooms::Rooms};
 use crate::{
     connection::Seat,
     ids::ConnectionId,
+    session::Phase,
     wire::{encoded::Encoded, outbound::Kind, packet},
 };
+
+/// Changes that are kept of a connection that is signing in; of those beyond it only the answer tells.
+const EARLY_MAX: usize = 64;
 
 /// All large groups that have a member here.
 #[derive(Debug)]
 pub(super) struct Groups {
     members: Rooms<Push>,
     seats: HashMap<u32, Vec<Seat>, RandomState>,
+    /// Of connections that are signing in: groups, and whether they are in them.
+    early: HashMap<u32, Vec<(u64, bool)>, RandomState>,
     /// How far each group got, as far as this node was told.
     newest_seqs: HashMap<u64, u64, RandomState>,
 }
@@ -46,7 +55,12 @@ pub(super) enum Push {
 impl Groups {
     /// No groups; each will keep `log_max` pushes at most that members have not seen.
     pub(super) fn new(log_max: usize) -> Self {
-        Self { members: Rooms::new(log_max), seats: HashMap::default(), newest_seqs: HashMap::default() }
+        Self {
+            members: Rooms::new(log_max),
+            seats: HashMap::default(),
+            early: HashMap::default(),
+            newest_seqs: HashMap::default(),
+        }
     }
 
     /// Whether members are left to visit.
@@ -54,12 +68,34 @@ impl Groups {
         self.members.is_active()
     }
 
-    /// Puts a connection into a group, where it is not yet.
-    pub(super) fn sit(&mut self, slot: usize, group_id: u64) {
+    /// Puts a connection that signed in into its groups, and what was said of it meanwhile into effect.
+    pub(super) fn begin(&mut self, slot: usize, group_ids: &[u64]) {
+        let early = self.early.remove(&(slot as u32)).unwrap_or_default();
+        for (group_id, is_in) in group_ids.iter().map(|&group_id| (group_id, true)).chain(early) {
+            if is_in {
+                self.sit(slot, group_id);
+            } else {
+                self.leave(slot, group_id);
+            }
+        }
+    }
+
+    /// Notes what is said of a connection that is signing in.
+    fn note_early(&mut self, slot: usize, group_id: u64, is_in: bool) {
+        let changes = self.early.entry(slot as u32).or_default();
+        if changes.len() < EARLY_MAX {
+            changes.push((group_id, is_in));
+        }
+    }
+
+    /// Puts a connection into a group; false where it is there already.
+    fn sit(&mut self, slot: usize, group_id: u64) -> bool {
         let seats = self.seats.entry(slot as u32).or_default();
-        if seats.iter().all(|seat| seat.room_id != group_id) {
+        let is_new = seats.iter().all(|seat| seat.room_id != group_id);
+        if is_new {
             seats.push(Seat { room_id: group_id, index: self.members.join(group_id, slot) });
         }
+        is_new
     }
 
     /// Takes a connection out of a group, where it is in it.
@@ -75,6 +111,7 @@ impl Groups {
 
     /// Takes a connection out of all groups.
     pub(super) fn leave_all(&mut self, slot: usize) {
+        self.early.remove(&(slot as u32));
         let seats = self.seats.remove(&(slot as u32)).unwrap_or_default();
         seats.into_iter().for_each(|seat| self.free(seat));
     }
@@ -120,7 +157,7 @@ impl Groups {
 }
 
 impl Reactor {
-    /// Connections came into a group or left it. One that is signing in is told its groups by the answer to that.
+    /// Connections came into a group or left it.
     pub(super) fn on_group_seats(
         &mut self,
         app: usize,
@@ -128,14 +165,16 @@ impl Reactor {
         joined: Vec<ConnectionId>,
         left: Vec<ConnectionId>,
     ) {
-        for connection in joined {
-            if let Some(slot) = self.find_live(app, connection) {
-                self.apps[app].groups.sit(slot, group_id);
-            }
-        }
-        for connection in left {
-            if let Some(slot) = self.find_live(app, connection) {
-                self.apps[app].groups.leave(slot, group_id);
+        let joined = joined.into_iter().map(|connection| (connection, true));
+        for (connection, is_in) in joined.chain(left.into_iter().map(|connection| (connection, false))) {
+            let Some(slot) = self.find(app, connection) else { continue };
+            let phase = self.table.peek(slot).map(|found| found.session.phase());
+            let groups = &mut self.apps[app].groups;
+            match phase {
+                Some(Phase::SigningIn) => groups.note_early(slot, group_id, is_in),
+                Some(Phase::Live) if !is_in => groups.leave(slot, group_id),
+                Some(Phase::Live) if groups.sit(slot, group_id) => self.hint(slot),
+                _ => {}
             }
         }
     }

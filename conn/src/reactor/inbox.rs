@@ -155,6 +155,7 @@ impl Reactor {
             }
             Command::SignInRefused { connection, frame } => match self.find(app, connection) {
                 Some(slot) => {
+                    self.apps[app].groups.leave_all(slot);
                     self.leave_app(slot);
                     self.on_sign_in_refused(slot, frame);
                 }
@@ -223,7 +224,7 @@ impl Reactor {
         let app = &mut self.apps[app];
         app.signed_in += 1;
         app.devices.insert(identity.device_id, slot, &self.table);
-        large_group_ids.iter().for_each(|&group_id| app.groups.sit(slot, group_id));
+        app.groups.begin(slot, large_group_ids);
         self.reschedule(slot);
         self.send(slot, frame, Kind::Reply);
         self.resume(slot);
@@ -332,7 +333,7 @@ impl Reactor {
     }
 
     /// The slot of a connection of this reactor, if it is still there and with this product.
-    fn find(&mut self, app: usize, connection: ConnectionId) -> Option<usize> {
+    pub(super) fn find(&mut self, app: usize, connection: ConnectionId) -> Option<usize> {
         let slot = connection.slot();
         let found = self.table.get_owned(slot, connection.generation())?;
         found.app.is_some_and(|own| own.get() == app).then_some(slot)

@@ -5,6 +5,7 @@ mod apps;
 mod closes;
 mod drain;
 mod owners;
+mod seats;
 mod slow;
 mod turns;
 
@@ -140,6 +141,21 @@ impl Bench {
         app_id: u32,
         device_id: u64,
     ) -> (TcpStream, ConnectionId) {
+        let connection = self.begin_sign_in(&mut stream, app, app_id);
+        let identity = Identity { user_id: device_id, device_id };
+        let reply = packet::notice(PacketCommand::PcSignIn, b"in", 0);
+        let length = reply.clone().length_value().len();
+        self.tell_of(
+            app,
+            Command::SignedIn { connection, identity, newest_seq: 0, large_group_ids: Vec::new(), frame: reply },
+        );
+        self.turn();
+        stream.read_exact(&mut vec![0; length]).unwrap();
+        (stream, connection)
+    }
+
+    /// Sends a sign-in and waits until it is on its way to logic.
+    fn begin_sign_in(&mut self, stream: &mut TcpStream, app: usize, app_id: u32) -> ConnectionId {
         stream.write_all(&sign_in_frame(app_id)).unwrap();
         let mut asked = None;
         self.turns_until(|bench| {
@@ -151,17 +167,7 @@ impl Bench {
             });
             asked.is_some()
         });
-        let connection = asked.unwrap();
-        let identity = Identity { user_id: device_id, device_id };
-        let reply = packet::notice(PacketCommand::PcSignIn, b"in", 0);
-        let length = reply.clone().length_value().len();
-        self.tell_of(
-            app,
-            Command::SignedIn { connection, identity, newest_seq: 0, large_group_ids: Vec::new(), frame: reply },
-        );
-        self.turn();
-        stream.read_exact(&mut vec![0; length]).unwrap();
-        (stream, connection)
+        asked.unwrap()
     }
 
     fn tell(&self, command: Command) {

@@ -3,7 +3,7 @@
 //! The last act, after the books of the inboxes are closed: what comes from the timeline has the group's seqs.
 
 use gim_proto::{
-    connect::{SendRequest, send_request::Target},
+    connect::{MessageCommand, SendRequest, send_request::Target},
     logic::{
         Group, GroupCreateRequest, GroupKind, GroupMember, GroupRemoveMemberRequest, GroupUpdateRequest, SyncRequest,
         group_ext_service_client::GroupExtServiceClient, group_int_service_client::GroupIntServiceClient,
@@ -30,6 +30,10 @@ pub fn play(stage: &Stage, cast: &mut Cast, checks: &mut Checks) -> anyhow::Resu
     let update = GroupUpdateRequest { group: Some(described(stage, group_id, GroupKind::GkLarge)) };
     let mut service = GroupIntServiceClient::new(stage.target.logic());
     stage.target.call("GroupIntService/Update", service.update(stage.target.internal(update)))?;
+    // Whoever has the notice of it is in the large group, wherever the next message comes through.
+    for device in cast.all() {
+        device.wait_for(|message| message.command == MessageCommand::McUpdateGroup as i32)?;
+    }
     let in_timeline = cast.bob.send(&to_group(stage, group_id, "to the large group"))?;
     for device in [&mut cast.ada_phone, &mut cast.ada_laptop] {
         let got = device.wait_for_id(in_timeline.message_id)?;

@@ -58,6 +58,8 @@ fn a_push_to_a_huge_room_of_one_product_holds_up_no_room_group_or_push_to_all_of
     bench.turn();
     assert_eq!(readable(&mut other), b"\x011");
     bench.tell_of(OTHER.0, Command::GroupSeats { group_id: 5, joined: vec![connection], left: vec![] });
+    bench.turn();
+    assert!(!readable(&mut other).is_empty(), "a hint to sync");
     let frame = Encoded::of(b"2");
     bench.tell_of(OTHER.0, Command::PushToGroup { group_id: 5, seq: 1, origin_device_id: 0, frame });
     bench.turn();

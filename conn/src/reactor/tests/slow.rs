@@ -23,6 +23,8 @@ fn a_client_that_stops_reading_holds_up_nobody_else_in_the_same_push_room_group_
     }
     bench.tell(Command::GroupSeats { group_id: 6, joined: everybody.clone(), left: vec![] });
     block(&mut bench, stuck);
+    // Hints to sync.
+    readers.iter_mut().for_each(|(stream, _)| drop(readable(stream)));
     // Until its queue is full, and long after.
     for round in 0..100 {
         let frame = || Encoded::of(&[8; 8 * 1024]);
