@@ -84,8 +84,8 @@ impl App {
                 check::size("client_msg_id", &request.client_msg_id, CLIENT_MSG_ID_BYTES_MAX)?;
                 let card = self.business.sender_card(caller, request_id).await;
                 let content = wrap(card, 0, request.content);
-                let reply = self.send_to_room(caller, room_id, command, content, &request.client_msg_id).await?;
-                Ok(Submitted::Done(reply))
+                let sent = self.send_to_room(caller, room_id, command, content, &request.client_msg_id);
+                Ok(Submitted::Done(Box::pin(sent).await?))
             }
         }
     }

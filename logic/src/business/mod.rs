@@ -166,10 +166,15 @@ impl Business {
     async fn permission(&self, from_user_id: u64, to_user_id: u64, request_id: &str) -> Result<Permission, Error> {
         let (pair, now) = ((from_user_id, to_user_id), Instant::now());
         let known = self.may_write.get(&pair, now).or_else(|| self.may_write.get(&EVERYBODY, now));
-        if let Some(permission) = known {
-            return Ok(permission);
+        match known {
+            Some(permission) => Ok(permission),
+            None => Box::pin(self.ask_for_permission(pair, now, request_id)).await,
         }
+    }
+
+    async fn ask_for_permission(&self, pair: (u64, u64), now: Instant, request_id: &str) -> Result<Permission, Error> {
         let Some(clients) = &self.clients else { return Ok(Permission::NotOffered) };
+        let (from_user_id, to_user_id) = pair;
         let forgotten = self.forgotten.load(Ordering::Acquire);
         let question = request(MayWriteRequest { from_user_id, to_user_id }, request_id);
         let permission = match self.ask(&self.calls_in_flight, clients.users.clone().may_write(question)).await {
@@ -238,9 +243,13 @@ impl Business {
     }
 
     async fn look_up(&self, user_id: u64, request_id: &str) -> Result<Lookup, Error> {
-        if let Some(lookup) = self.cards.get(&user_id, Instant::now()) {
-            return Ok(lookup);
+        match self.cards.get(&user_id, Instant::now()) {
+            Some(lookup) => Ok(lookup),
+            None => Box::pin(self.ask_for_card(user_id, request_id)).await,
         }
+    }
+
+    async fn ask_for_card(&self, user_id: u64, request_id: &str) -> Result<Lookup, Error> {
         let Some(clients) = &self.clients else { return Ok(Lookup::NotOffered) };
         let forgotten = self.forgotten.load(Ordering::Acquire);
         let question = request(GetUserRequest { user_id }, request_id);
@@ -260,17 +269,22 @@ impl Business {
 
     /// Waits for a call, and for a place for it, no longer than a call may last: a burst of them is asked a part at a time, which
     /// also a business that breaks off connections with too many calls can bear. Each kind has places of its own.
-    async fn ask<T>(
+    fn ask<T>(
         &self,
         places: &Semaphore,
-        call: impl Future<Output = Result<Response<T>, Status>>,
-    ) -> Result<T, Status> {
+        call: impl Future<Output = Result<Response<T>, Status>> + Send,
+    ) -> impl Future<Output = Result<T, Status>> + Send {
+        // A call takes thousands of bytes, which every packet would otherwise carry about for the few that ask.
+        let call = Box::pin(call);
         let asked = async {
             let _permit = places.acquire().await.expect("the semaphore is never closed");
             call.await.map(Response::into_inner)
         };
-        let late = |_| Err(Status::deadline_exceeded("no answer, or no place for the call, in time"));
-        tokio::time::timeout(self.call_timeout, asked).await.unwrap_or_else(late)
+        let asked = tokio::time::timeout(self.call_timeout, asked);
+        async {
+            let late = |_| Err(Status::deadline_exceeded("no answer, or no place for the call, in time"));
+            asked.await.unwrap_or_else(late)
+        }
     }
 }
 

@@ -31,11 +31,11 @@ async fn decide(context: &Arc<Context>, packet: ClientPacket, permit: OwnedSemap
     let result = match PacketCommand::try_from(packet.command) {
         Ok(PacketCommand::PcSend) => return send(context, caller, packet, permit).await,
         Ok(PacketCommand::PcMessageAck) => return ack(context, caller, packet, permit).await,
-        Ok(PacketCommand::PcSubscribeRoom) => return subscribe(context, packet, permit).await,
-        Ok(PacketCommand::PcSync) => sync(&context.app, caller, packet.content).await,
+        Ok(PacketCommand::PcSubscribeRoom) => return Box::pin(subscribe(context, packet, permit)).await,
+        Ok(PacketCommand::PcSync) => Box::pin(sync(&context.app, caller, packet.content)).await,
         _ if packet.command >= BUSINESS_COMMAND_MIN => {
             let request_id = log_id(&packet.request_id);
-            context.app.handle_command(caller, packet.command, packet.content, request_id).await
+            Box::pin(context.app.handle_command(caller, packet.command, packet.content, request_id)).await
         }
         _ => Err(unknown(packet.command)),
     };
