@@ -2,7 +2,10 @@
 //!
 //! Devices connect, sign in (with the check of their token), drop the connection and come again, a fixed number at a time:
 //! what follows the restart of a conn node. A sign-in lasts from the first packet of the connect to the reply.
-//! With `--sign-ins 1000000` it also tells by how much conn grew: what a million connects and disconnects leave behind.
+//! With `--sign-ins 1000000` it also tells by how much conn grew: what a million connects and disconnects leave behind. With
+//! `--connected` all devices are connected before, and sign-ins alone count.
+
+mod connected;
 
 use std::{
     collections::VecDeque,
@@ -12,6 +15,7 @@ use std::{
 use anyhow::{anyhow, ensure};
 use serde_json::{Value, json};
 
+use self::connected::Connected;
 use crate::{
     load::{LoadArguments, Measurement, OwnCpu, Run},
     progress::Progress,
@@ -43,6 +47,9 @@ pub struct Arguments {
     /// Go on until so many are made, however long that takes, and tell by how much conn grew meanwhile
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000_000))]
     sign_ins: Option<u32>,
+    /// Connect all devices first, again and again, and measure their sign-ins without that
+    #[arg(long, conflicts_with = "sign_ins")]
+    connected: bool,
 }
 
 impl Measurement for Arguments {
@@ -57,7 +64,12 @@ impl Measurement for Arguments {
     }
 
     fn config(&self) -> Value {
-        json!({ "devices": self.devices, "in_flight": self.in_flight, "sign_ins": self.sign_ins })
+        json!({
+            "devices": self.devices,
+            "in_flight": self.in_flight,
+            "sign_ins": self.sign_ins,
+            "connected": self.connected,
+        })
     }
 
     fn spread(&self) -> Vec<(&'static str, u32)> {
@@ -67,10 +79,47 @@ impl Measurement for Arguments {
     fn check(&self) -> anyhow::Result<()> {
         let Self { devices, in_flight, .. } = self;
         ensure!(in_flight <= devices, "--in-flight {in_flight} sign-ins need as many --devices, which are {devices}");
+        let is_whole = !self.connected || self.load.processes() == 1;
+        ensure!(is_whole, "--connected counts the time of sign-ins alone, which --processes have at different moments");
         Ok(())
     }
 
     fn measure(&self, run: &mut Run<'_>) -> anyhow::Result<()> {
+        if self.connected { self.measure_connected(run) } else { self.measure_returns(run) }
+    }
+
+    fn tell(&self, tally: &Tally, figures: &mut Figures) -> anyhow::Result<()> {
+        let latencies = tally.latencies("sign_ins");
+        figures.measure("sign_ins_per_second", tally.get("sign_ins"), "sign-ins per second");
+        figures.within("p50_ms", &latencies, 0.5, "half of them within (ms)");
+        figures.within("p99_ms", &latencies, 0.99, "99 % within (ms)");
+        figures.counted(tally, &[("failed", "sign-ins that failed")]);
+        figures.count("sign_ins", latencies.count(), "sign-ins");
+        let rss = |point: &str| tally.get(&format!("{point}.server_rss_bytes"));
+        let grown = rss("end").zip(rss("warm")).map(|(end, warm)| end - warm);
+        figures.measure("server_rss_growth_bytes", grown, "bytes by which conn grew meanwhile");
+        Ok(())
+    }
+}
+
+impl Arguments {
+    fn measure_connected(&self, run: &mut Run<'_>) -> anyhow::Result<()> {
+        let users = run.sign_up(self.devices as usize)?;
+        let mut connected = Connected::new(run.target.gates().to_vec(), users, self.in_flight as usize);
+        let (duration, warm_up) = (self.load.duration(), self.load.duration().mul_f64(WARM_UP));
+        connected.play(warm_up, run)?;
+        (connected.busy, connected.latencies) = (Duration::ZERO, Latencies::default());
+        let own_cpu = OwnCpu::start();
+        connected.play(duration - warm_up, run)?;
+        own_cpu.check(run);
+        let per_second = ratio(connected.latencies.count() as f64, connected.busy.as_secs_f64());
+        run.tally.add_rate("sign_ins", per_second);
+        run.tally.add_latencies("sign_ins", &connected.latencies);
+        run.tally.add("failed", 0.0);
+        Ok(())
+    }
+
+    fn measure_returns(&self, run: &mut Run<'_>) -> anyhow::Result<()> {
         let devices = run.share(self.devices);
         let in_flight = run.in_flight(self.in_flight as usize).min(devices);
         let mut swarm = run.swarm(in_flight)?;
@@ -97,19 +146,6 @@ impl Measurement for Arguments {
             return Err(anyhow!("{} sign-ins failed; the first: {why}", returns.failed));
         }
         run.meet("end", &mut swarm, &mut returns)
-    }
-
-    fn tell(&self, tally: &Tally, figures: &mut Figures) -> anyhow::Result<()> {
-        let latencies = tally.latencies("sign_ins");
-        figures.measure("sign_ins_per_second", tally.get("sign_ins"), "sign-ins per second");
-        figures.within("p50_ms", &latencies, 0.5, "half of them within (ms)");
-        figures.within("p99_ms", &latencies, 0.99, "99 % within (ms)");
-        figures.counted(tally, &[("failed", "sign-ins that failed")]);
-        figures.count("sign_ins", latencies.count(), "sign-ins");
-        let rss = |point: &str| tally.get(&format!("{point}.server_rss_bytes"));
-        let grown = rss("end").zip(rss("warm")).map(|(end, warm)| end - warm);
-        figures.measure("server_rss_growth_bytes", grown, "bytes by which conn grew meanwhile");
-        Ok(())
     }
 }
 
