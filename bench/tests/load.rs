@@ -118,7 +118,9 @@ fn room_has_its_keys_and_loses_nothing() {
 
 #[test]
 fn signin_has_its_keys() {
-    measure(&Server::start(), "signin", &["--devices", "32", "--in-flight", "8", "--sign-ins", "100"]);
+    let server = Server::start();
+    measure(&server, "signin", &["--devices", "32", "--in-flight", "8", "--sign-ins", "100"]);
+    measure(&server, "signin", &["--devices", "32", "--in-flight", "8", "--connected"]);
 }
 
 #[test]
@@ -190,6 +192,7 @@ fn a_server_that_ends_in_mid_run_is_told_with_what_was_measured() {
         ("idle", &["--connections", "10", "--hold", "60"][..], 10),
         ("idle", &["--connections", "10", "--hold", "60", "--processes", "2"], 10),
         ("signin", &["--devices", "20", "--in-flight", "5"], 1),
+        ("signin", &["--devices", "20", "--in-flight", "5", "--connected"], 1),
         ("echo", &["--connections", "10"], 10),
         ("room", &["--members", "10"], 10),
         ("send", &["--senders", "10"], 10),
@@ -222,6 +225,7 @@ fn sign_ins_that_are_refused_are_told_at_once() {
     let server = Server::start();
     for (scenario, options) in [
         ("signin", &["--devices", "20", "--in-flight", "5"][..]),
+        ("signin", &["--devices", "20", "--in-flight", "5", "--connected"]),
         ("echo", &["--connections", "10"]),
         ("idle", &["--connections", "10", "--processes", "2"]),
     ] {
@@ -253,6 +257,7 @@ fn what_cannot_be_done_is_one_sentence_and_exit_code_1() {
         ("idle", &["--connections", "9999999"][..], "9999999 connections need a file limit of 10000099"),
         ("idle", &["--server-pid", "4194304"], "there is no process 4194304"),
         ("signin", &["--devices", "1"], "--in-flight 128 sign-ins need as many --devices, which are 1"),
+        ("signin", &["--connected", "--processes", "2"], "--connected counts the time of sign-ins alone"),
         ("echo", &["--code", "wrong"], "business.UserExtService/SignIn was refused with code 10300"),
         ("send", &["--senders", "3"], "--senders must be even"),
         (

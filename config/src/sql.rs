@@ -364,6 +364,11 @@ async fn prepare_mysql(connection: &mut AnyConnection, lock_timeout_ms: u64) -> 
     Ok(())
 }
 
+/// Pages in the log of SQLite (of 4 KiB) after which they are written to the database itself. A commit of many inboxes has
+/// hundreds of them: after the usual thousand every third one would wait for the disk twice more, and pages that many of
+/// them write would be written again and again. (`gim-bench send`: 0.74 of the bare insert instead of 0.67.)
+const CHECKPOINT_PAGES: u32 = 8192;
+
 /// WAL lets readers go on while the one writer commits; FULL makes each commit reach the disk before it is acknowledged.
 async fn prepare_sqlite(
     connection: &mut AnyConnection,
@@ -374,6 +379,7 @@ async fn prepare_sqlite(
     connection.execute(AssertSqlSafe(format!("PRAGMA busy_timeout = {lock_timeout_ms}"))).await?;
     connection.execute("PRAGMA journal_mode = WAL; PRAGMA foreign_keys = ON").await?;
     connection.execute("PRAGMA temp_store = MEMORY; PRAGMA cache_size = -16384").await?;
+    connection.execute(AssertSqlSafe(format!("PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}"))).await?;
     match access {
         Access::Read => connection.execute("PRAGMA query_only = ON").await?,
         Access::Write if sync_commits => connection.execute("PRAGMA synchronous = FULL").await?,
