@@ -25,6 +25,7 @@ use tower::{Layer, Service};
 use tracing::Instrument as _;
 
 use crate::{
+    bodies::Bodies,
     listen::{Endpoint, ListenError},
     peer_tls,
     refusals::Refusals,
@@ -202,6 +203,7 @@ pub async fn serve(
             internal_token: settings.internal_token.as_str().into(),
             needs_certificate,
             refusals: Arc::default(),
+            bodies: Bodies::default(),
         })
         .add_routes(routes.routes());
     let task = tokio::spawn(async move {
@@ -297,6 +299,8 @@ struct CallLayer {
     internal_token: Arc<str>,
     needs_certificate: bool,
     refusals: Arc<Refusals<Option<IpAddr>>>,
+    /// Requests of strangers; services are trusted with theirs, whose streams last.
+    bodies: Bodies,
 }
 
 impl CallLayer {
@@ -343,6 +347,9 @@ where
         if let Err(status) = check_trust(&request, &self.layer.internal_token, self.layer.needs_certificate) {
             self.layer.note_refusal(&request, status.message());
             return Box::pin(std::future::ready(Ok(status.into_http())));
+        }
+        if !is_internal(request.uri().path()) {
+            request = request.map(|body| self.layer.bodies.count(body));
         }
         let method = request.uri().path().to_owned();
         let span = tracing::info_span!("grpc", %method, request_id = request_id(&mut request));

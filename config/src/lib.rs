@@ -17,6 +17,7 @@
 
 pub mod admin;
 pub mod args;
+mod bodies;
 pub mod certificate;
 pub mod gather;
 pub mod grpc;
