@@ -211,8 +211,15 @@ impl State {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use tokio::{task::JoinSet, time::timeout};
+
     use super::*;
     use crate::store::work::Ack;
+
+    /// Longer than anything takes that works.
+    const DEADLINE: Duration = Duration::from_secs(20);
 
     fn queue(batch_rows_max: usize) -> Queue {
         Queue::new(InboxSettings { batch_rows_max, transaction_rows_min: 1, ..InboxSettings::default() })
@@ -268,6 +275,43 @@ mod tests {
         push(&queue, 1, 6);
         let (held, ()) = tokio::join!(queue.take(), async { queue.release(&first.into_parts().1) });
         assert_eq!(seqs(&held.unwrap()), [6], "who waits for a batch comes after it");
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn no_request_is_forgotten_whichever_of_several_tasks_hears_of_it() {
+        const USERS: u64 = 8;
+        const REQUESTS: u64 = 4_000;
+        let settings = InboxSettings { transaction_rows_min: 16, batch_rows_max: 32, ..InboxSettings::default() };
+        let queue = Arc::new(Queue::new(settings));
+        let mut tasks = JoinSet::new();
+        for _ in 0..3 {
+            let queue = queue.clone();
+            tasks.spawn(async move {
+                let mut taken = Vec::new();
+                while let Some(batch) = queue.take().await {
+                    taken.extend(seqs(&batch));
+                    tokio::task::yield_now().await;
+                    queue.release(&batch.into_parts().1);
+                }
+                taken
+            });
+        }
+        for seq in 0..REQUESTS {
+            push(&queue, seq % USERS, seq);
+            // Now and then all that is there is taken, and everybody waits.
+            if seq % 100 == 0 {
+                let emptied = async {
+                    while !queue.lock().jobs.is_empty() {
+                        tokio::task::yield_now().await;
+                    }
+                };
+                timeout(DEADLINE, emptied).await.expect("the last one is taken too");
+            }
+        }
+        queue.close();
+        let mut taken = timeout(DEADLINE, tasks.join_all()).await.expect("all tasks end").concat();
+        taken.sort_unstable();
+        assert_eq!(taken, (0..REQUESTS).collect::<Vec<_>>());
     }
 
     #[tokio::test]
