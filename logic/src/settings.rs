@@ -1,15 +1,22 @@
 //! The settings of logic: `config/logic.toml` documents every key with its default. Plain data, read once at start.
 
+mod messages;
+mod nodes;
+mod users;
+
 use std::path::{Path, PathBuf};
 
 use gim_config::{
-    Settings, admin::AdminSettings, grpc::GrpcSettings, jwt::JwtAlgorithm, listen::Endpoint, logging::LogSettings,
-    sql::DatabaseSettings,
+    Settings, admin::AdminSettings, grpc::GrpcSettings, listen::Endpoint, logging::LogSettings, sql::DatabaseSettings,
 };
-use gim_proto::logic::DeviceType;
 use serde::{Deserialize, Serialize};
 
-use crate::{domain::message_id::NODE_NUMBER_MAX, route::redis};
+pub use self::{
+    messages::{GroupSettings, InboxSettings, LimitSettings, MessageSettings, RetentionSettings, RoomSettings},
+    nodes::{GatewaySettings, LinkSettings, SharedStateSettings},
+    users::{BusinessSettings, JwtKey, JwtSettings, KickPolicy, KickSettings},
+};
+use crate::domain::message_id::NODE_NUMBER_MAX;
 
 /// Everything that can be set.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,274 +62,6 @@ pub struct LogicSettings {
     pub retention: RetentionSettings,
 }
 
-/// The section `[retention]`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct RetentionSettings {
-    /// How long messages are kept; 0 for ever.
-    pub keep_s: u64,
-    /// Between two sweeps.
-    pub interval_s: u64,
-    /// Rows that one transaction deletes.
-    pub step_rows: u32,
-    /// Between two transactions.
-    pub step_pause_ms: u64,
-}
-
-impl Default for RetentionSettings {
-    fn default() -> Self {
-        Self { keep_s: 0, interval_s: 3_600, step_rows: 500, step_pause_ms: 20 }
-    }
-}
-
-/// The section `[shared_state]`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct SharedStateSettings {
-    /// `redis://…`, `redis+sentinel://…` or `redis+cluster://…`; empty to keep it in this process.
-    pub url: String,
-    /// What every key in Redis begins with.
-    pub key_prefix: String,
-    /// How long a call of Redis may last; beyond it what needed it is answered "try again later".
-    pub command_timeout_ms: u64,
-    /// Calls of Redis under way at the same time; further ones wait within their time.
-    pub calls_in_flight_max: usize,
-}
-
-/// The section `[business]`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct BusinessSettings {
-    /// Where the business service is called.
-    pub endpoint: Endpoint,
-    /// How long one call may last.
-    pub call_timeout_ms: u64,
-    /// Token checks under way at the same time; further ones wait within their time.
-    pub auth_in_flight_max: usize,
-    /// Calls about users under way at the same time; further ones wait within their time.
-    pub calls_in_flight_max: usize,
-    /// Commands of clients under way at the same time; further ones wait within their time.
-    pub commands_in_flight_max: usize,
-    /// How long a token that was found good is not asked about again in `*ExtService` calls.
-    pub auth_cache_ms: u64,
-    /// How many such tokens are remembered.
-    pub auth_cache_entries_max: usize,
-    /// How long a user's card (nickname, avatar) is used before it is asked for again.
-    pub user_cache_ms: u64,
-    /// How many cards are remembered.
-    pub user_cache_entries_max: usize,
-    /// Whether the business is asked (`MayWrite`) if a user may write to another one.
-    pub asks_may_write: bool,
-    /// How long such an answer is used before it is asked for again.
-    pub may_write_cache_ms: u64,
-    /// How many such answers are remembered.
-    pub may_write_cache_entries_max: usize,
-}
-
-/// The section `[jwt]`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct JwtSettings {
-    /// The keys, each under its name. Without one, every token is the business's to judge.
-    pub keys: Vec<JwtKey>,
-    /// What `iss` must be; empty asks for nothing.
-    pub issuer: String,
-    /// What `aud` must be, or hold; empty asks for nothing.
-    pub audience: String,
-    /// How far the clocks of maker and checker may differ.
-    pub leeway_s: u32,
-    /// A token that is good for longer is refused. Revocations are remembered for so long.
-    pub lifetime_max_s: u32,
-}
-
-/// One key of `[jwt]`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct JwtKey {
-    /// As in the header of tokens; empty for tokens without one.
-    #[serde(default)]
-    pub kid: String,
-    /// What it signs with; a token of another algorithm is refused.
-    pub algorithm: JwtAlgorithm,
-    /// HS256: the secret, at least 32 bytes; EdDSA: the public key in PEM.
-    pub file: PathBuf,
-}
-
-/// The section `[limits]`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct LimitSettings {
-    /// Longest content of one message. 60 KiB leave room for the envelope in a frame of 64 KiB.
-    pub content_bytes_max: usize,
-    /// Most receivers of one PushToUsers, and most users of one ListOnline.
-    pub push_users_max: usize,
-    /// Pushes to all that a conn node may be busy with; one more is refused.
-    pub push_all_max: usize,
-    /// A page that is synced over a long connection ends before it is longer than this (but holds at least one message).
-    pub sync_packet_bytes_max: usize,
-}
-
-/// The section `[message]`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct MessageSettings {
-    /// How long after sending a message its sender may recall it; 0 for never.
-    pub recall_window_s: u64,
-    /// Messages in a page of history where the client does not say, or asks for more.
-    pub history_page_max: u32,
-}
-
-/// The section `[inbox]`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct InboxSettings {
-    /// Inbox rows that one transaction takes.
-    pub batch_rows_max: usize,
-    /// Transactions under way at the same time, on MySQL; no more than connections for writing.
-    pub transactions_max: u32,
-    /// Inbox rows that wait before another transaction begins beside one that is under way.
-    pub transaction_rows_min: usize,
-    /// Requests that wait for the writer; beyond it the answer is "try again later".
-    pub queue_jobs_max: usize,
-    /// Bytes that wait for the writer; beyond it the answer is "try again later".
-    pub queue_bytes_max: usize,
-    /// How long a repeated send is recognised by its client_msg_id.
-    pub idempotency_s: u64,
-}
-
-/// The section `[link]`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct LinkSettings {
-    /// How long the connections of a conn node count as online after its stream broke.
-    pub lease_ms: u64,
-    /// Requests of one conn node that are under way; beyond it its stream is read no further.
-    pub in_flight_max: usize,
-    /// Pushes that wait for one conn node; beyond it they are dropped and the users told to sync.
-    pub down_pushes_max: usize,
-    /// Bytes of pushes that wait for one conn node, likewise.
-    pub down_bytes_max: usize,
-    /// Items in one message of a stream.
-    pub batch_items_max: usize,
-    /// How long conn nodes may take to move their users away before this service stops.
-    pub leave_timeout_ms: u64,
-}
-
-/// The section `[gateway]`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct GatewaySettings {
-    /// Where `GET /locate` is answered; empty for nowhere.
-    pub listen: Endpoint,
-    /// Connections there at the same time; further ones wait.
-    pub connections_max: usize,
-    /// How long each may last, from its first byte to its last.
-    pub connection_timeout_ms: u64,
-    /// Conn nodes in one answer.
-    pub nodes_max: usize,
-    /// A conn node that is so full, in thousandths of its connections, is offered to nobody.
-    pub full_permille: u32,
-    /// One that is so full is offered last to those who are about to enter a room.
-    pub room_full_permille: u32,
-    /// How often clients should send a heartbeat: less than conn's `session.heartbeat_timeout_ms`.
-    pub heartbeat_s: u32,
-    /// How long clients should wait before they try again, at first and at most.
-    pub backoff_first_ms: u32,
-    /// See there.
-    pub backoff_max_ms: u32,
-}
-
-impl Default for GatewaySettings {
-    fn default() -> Self {
-        Self {
-            listen: Endpoint::default(),
-            connections_max: 256,
-            connection_timeout_ms: 5_000,
-            nodes_max: 8,
-            full_permille: 950,
-            room_full_permille: 800,
-            heartbeat_s: 150,
-            backoff_first_ms: 500,
-            backoff_max_ms: 30_000,
-        }
-    }
-}
-
-/// The section `[room]`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct RoomSettings {
-    /// Messages that a room keeps for those who subscribe later.
-    pub retained_count_max: usize,
-    /// For how long it keeps them.
-    pub retained_ms: u64,
-    /// Bytes of messages that a room keeps: a subscriber gets them at once, so they should fit its outbound queue in conn.
-    pub retained_bytes_max: usize,
-    /// Rooms with subscribers or retained messages; in one more nobody can be, "try again later".
-    pub rooms_max: usize,
-    /// How long a send into a room that is repeated is recognised by its client_msg_id; 0 for not at all.
-    pub idempotency_ms: u64,
-    /// How many such sends are remembered, the newest ones.
-    pub idempotency_sends_max: usize,
-}
-
-/// The section `[kick]`: by the type of the device that signs in, which of the user's other devices are closed.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-#[allow(missing_docs)]
-pub struct KickSettings {
-    pub other: KickPolicy,
-    pub android: KickPolicy,
-    pub ios: KickPolicy,
-    pub windows: KickPolicy,
-    pub macos: KickPolicy,
-    pub web: KickPolicy,
-}
-
-/// Which of a user's other devices a sign-in closes.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum KickPolicy {
-    /// All may be connected side by side.
-    #[default]
-    None,
-    /// Those of the same type.
-    SameType,
-    /// All of them.
-    AllOthers,
-}
-
-impl KickSettings {
-    /// The policy of a `logic.DeviceType`.
-    pub fn policy_of(&self, device_type: i32) -> KickPolicy {
-        match DeviceType::try_from(device_type) {
-            Ok(DeviceType::DtAndroid) => self.android,
-            Ok(DeviceType::DtIos) => self.ios,
-            Ok(DeviceType::DtWindows) => self.windows,
-            Ok(DeviceType::DtMacos) => self.macos,
-            Ok(DeviceType::DtWeb) => self.web,
-            Ok(DeviceType::DtDefault) | Err(_) => self.other,
-        }
-    }
-
-    /// Whether everybody may stay.
-    pub fn is_off(&self) -> bool {
-        *self == Self::default()
-    }
-}
-
-/// The section `[group]`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct GroupSettings {
-    /// Most members of a normal group, each of whom gets a copy of every message.
-    pub normal_members_max: usize,
-    /// Most members of a large group, which has one timeline for all.
-    pub large_members_max: usize,
-    /// Most members in one request that makes a group, adds to it or removes from it.
-    pub members_per_request_max: usize,
-}
-
 impl Default for LogicSettings {
     fn default() -> Self {
         Self {
@@ -346,116 +85,6 @@ impl Default for LogicSettings {
             kick: KickSettings::default(),
             retention: RetentionSettings::default(),
         }
-    }
-}
-
-impl Default for SharedStateSettings {
-    fn default() -> Self {
-        Self { url: String::new(), key_prefix: "gim".into(), command_timeout_ms: 1_000, calls_in_flight_max: 1_024 }
-    }
-}
-
-impl Default for BusinessSettings {
-    fn default() -> Self {
-        Self {
-            endpoint: Endpoint::new("http://127.0.0.1:8020"),
-            call_timeout_ms: 3_000,
-            auth_in_flight_max: 256,
-            calls_in_flight_max: 1_024,
-            commands_in_flight_max: 512,
-            auth_cache_ms: 5_000,
-            auth_cache_entries_max: 100_000,
-            user_cache_ms: 60_000,
-            user_cache_entries_max: 100_000,
-            asks_may_write: true,
-            may_write_cache_ms: 10_000,
-            may_write_cache_entries_max: 100_000,
-        }
-    }
-}
-
-impl Default for JwtSettings {
-    fn default() -> Self {
-        Self {
-            keys: Vec::new(),
-            issuer: String::new(),
-            audience: String::new(),
-            leeway_s: 30,
-            lifetime_max_s: 90 * 86_400,
-        }
-    }
-}
-
-impl JwtSettings {
-    fn validate(&self) -> Result<(), String> {
-        for (index, key) in self.keys.iter().enumerate() {
-            if self.keys[..index].iter().any(|other| other.kid == key.kid) {
-                return Err(format!("jwt.keys[{index}].kid: there are two keys `{}`", key.kid));
-            }
-        }
-        Ok(())
-    }
-}
-
-impl Default for LimitSettings {
-    fn default() -> Self {
-        Self {
-            content_bytes_max: 60 * 1024,
-            push_users_max: 10_000,
-            push_all_max: 16,
-            sync_packet_bytes_max: 60 * 1024,
-        }
-    }
-}
-
-impl Default for MessageSettings {
-    fn default() -> Self {
-        Self { recall_window_s: 120, history_page_max: 100 }
-    }
-}
-
-impl Default for InboxSettings {
-    fn default() -> Self {
-        Self {
-            batch_rows_max: 8_192,
-            transactions_max: 2,
-            transaction_rows_min: 1024,
-            queue_jobs_max: 65_536,
-            queue_bytes_max: 64 << 20,
-            idempotency_s: 7 * 24 * 3600,
-        }
-    }
-}
-
-impl Default for LinkSettings {
-    fn default() -> Self {
-        Self {
-            lease_ms: 15_000,
-            in_flight_max: 16_384,
-            down_pushes_max: 65_536,
-            down_bytes_max: 64 << 20,
-            batch_items_max: 1_024,
-            leave_timeout_ms: 5_000,
-        }
-    }
-}
-
-impl Default for RoomSettings {
-    fn default() -> Self {
-        Self {
-            retained_count_max: 100,
-            retained_ms: 600_000,
-            retained_bytes_max: 192 * 1024,
-            rooms_max: 100_000,
-            idempotency_ms: 60_000,
-            idempotency_sends_max: 100_000,
-        }
-    }
-}
-
-impl Default for GroupSettings {
-    fn default() -> Self {
-        Self { normal_members_max: 500, large_members_max: 1_000_000, members_per_request_max: 10_000 }
     }
 }
 
@@ -493,18 +122,6 @@ impl Settings for LogicSettings {
         }
         self.shared_state.validate()?;
         self.validate_ranges()
-    }
-}
-
-impl SharedStateSettings {
-    fn validate(&self) -> Result<(), String> {
-        if !self.url.is_empty() {
-            redis::Target::parse(&self.url).map_err(|problem| format!("shared_state.url: {problem}"))?;
-        }
-        if self.key_prefix.is_empty() || self.key_prefix.len() > 64 || self.key_prefix.contains(['{', '}']) {
-            return Err("shared_state.key_prefix: must have 1 to 64 bytes, and no braces".into());
-        }
-        Ok(())
     }
 }
 
@@ -572,6 +189,8 @@ impl LogicSettings {
 
 #[cfg(test)]
 mod tests {
+    use gim_config::jwt::JwtAlgorithm;
+
     use super::*;
 
     #[test]

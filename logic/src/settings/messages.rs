@@ -1,0 +1,145 @@
+//! The sections about messages, where they are kept and for how long: `[limits]`, `[message]`, `[inbox]`, `[room]`, `[group]` and
+//! `[retention]`.
+
+use serde::{Deserialize, Serialize};
+
+/// The section `[retention]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RetentionSettings {
+    /// How long messages are kept; 0 for ever.
+    pub keep_s: u64,
+    /// Between two sweeps.
+    pub interval_s: u64,
+    /// Rows that one transaction deletes.
+    pub step_rows: u32,
+    /// Between two transactions.
+    pub step_pause_ms: u64,
+}
+
+impl Default for RetentionSettings {
+    fn default() -> Self {
+        Self { keep_s: 0, interval_s: 3_600, step_rows: 500, step_pause_ms: 20 }
+    }
+}
+
+/// The section `[limits]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LimitSettings {
+    /// Longest content of one message. 60 KiB leave room for the envelope in a frame of 64 KiB.
+    pub content_bytes_max: usize,
+    /// Most receivers of one PushToUsers, and most users of one ListOnline.
+    pub push_users_max: usize,
+    /// Pushes to all that a conn node may be busy with; one more is refused.
+    pub push_all_max: usize,
+    /// A page that is synced over a long connection ends before it is longer than this (but holds at least one message).
+    pub sync_packet_bytes_max: usize,
+}
+
+/// The section `[message]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MessageSettings {
+    /// How long after sending a message its sender may recall it; 0 for never.
+    pub recall_window_s: u64,
+    /// Messages in a page of history where the client does not say, or asks for more.
+    pub history_page_max: u32,
+}
+
+/// The section `[inbox]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct InboxSettings {
+    /// Inbox rows that one transaction takes.
+    pub batch_rows_max: usize,
+    /// Transactions under way at the same time, on MySQL; no more than connections for writing.
+    pub transactions_max: u32,
+    /// Inbox rows that wait before another transaction begins beside one that is under way.
+    pub transaction_rows_min: usize,
+    /// Requests that wait for the writer; beyond it the answer is "try again later".
+    pub queue_jobs_max: usize,
+    /// Bytes that wait for the writer; beyond it the answer is "try again later".
+    pub queue_bytes_max: usize,
+    /// How long a repeated send is recognised by its client_msg_id.
+    pub idempotency_s: u64,
+}
+
+/// The section `[room]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RoomSettings {
+    /// Messages that a room keeps for those who subscribe later.
+    pub retained_count_max: usize,
+    /// For how long it keeps them.
+    pub retained_ms: u64,
+    /// Bytes of messages that a room keeps: a subscriber gets them at once, so they should fit its outbound queue in conn.
+    pub retained_bytes_max: usize,
+    /// Rooms with subscribers or retained messages; in one more nobody can be, "try again later".
+    pub rooms_max: usize,
+    /// How long a send into a room that is repeated is recognised by its client_msg_id; 0 for not at all.
+    pub idempotency_ms: u64,
+    /// How many such sends are remembered, the newest ones.
+    pub idempotency_sends_max: usize,
+}
+
+/// The section `[group]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct GroupSettings {
+    /// Most members of a normal group, each of whom gets a copy of every message.
+    pub normal_members_max: usize,
+    /// Most members of a large group, which has one timeline for all.
+    pub large_members_max: usize,
+    /// Most members in one request that makes a group, adds to it or removes from it.
+    pub members_per_request_max: usize,
+}
+
+impl Default for LimitSettings {
+    fn default() -> Self {
+        Self {
+            content_bytes_max: 60 * 1024,
+            push_users_max: 10_000,
+            push_all_max: 16,
+            sync_packet_bytes_max: 60 * 1024,
+        }
+    }
+}
+
+impl Default for MessageSettings {
+    fn default() -> Self {
+        Self { recall_window_s: 120, history_page_max: 100 }
+    }
+}
+
+impl Default for InboxSettings {
+    fn default() -> Self {
+        Self {
+            batch_rows_max: 8_192,
+            transactions_max: 2,
+            transaction_rows_min: 1024,
+            queue_jobs_max: 65_536,
+            queue_bytes_max: 64 << 20,
+            idempotency_s: 7 * 24 * 3600,
+        }
+    }
+}
+
+impl Default for RoomSettings {
+    fn default() -> Self {
+        Self {
+            retained_count_max: 100,
+            retained_ms: 600_000,
+            retained_bytes_max: 192 * 1024,
+            rooms_max: 100_000,
+            idempotency_ms: 60_000,
+            idempotency_sends_max: 100_000,
+        }
+    }
+}
+
+impl Default for GroupSettings {
+    fn default() -> Self {
+        Self { normal_members_max: 500, large_members_max: 1_000_000, members_per_request_max: 10_000 }
+    }
+}

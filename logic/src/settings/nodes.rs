@@ -1,0 +1,109 @@
+//! The sections about other nodes: `[shared_state]`, `[link]` and `[gateway]`.
+
+use gim_config::listen::Endpoint;
+use serde::{Deserialize, Serialize};
+
+use crate::route::redis;
+
+/// The section `[shared_state]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SharedStateSettings {
+    /// `redis://…`, `redis+sentinel://…` or `redis+cluster://…`; empty to keep it in this process.
+    pub url: String,
+    /// What every key in Redis begins with.
+    pub key_prefix: String,
+    /// How long a call of Redis may last; beyond it what needed it is answered "try again later".
+    pub command_timeout_ms: u64,
+    /// Calls of Redis under way at the same time; further ones wait within their time.
+    pub calls_in_flight_max: usize,
+}
+
+/// The section `[link]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LinkSettings {
+    /// How long the connections of a conn node count as online after its stream broke.
+    pub lease_ms: u64,
+    /// Requests of one conn node that are under way; beyond it its stream is read no further.
+    pub in_flight_max: usize,
+    /// Pushes that wait for one conn node; beyond it they are dropped and the users told to sync.
+    pub down_pushes_max: usize,
+    /// Bytes of pushes that wait for one conn node, likewise.
+    pub down_bytes_max: usize,
+    /// Items in one message of a stream.
+    pub batch_items_max: usize,
+    /// How long conn nodes may take to move their users away before this service stops.
+    pub leave_timeout_ms: u64,
+}
+
+/// The section `[gateway]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct GatewaySettings {
+    /// Where `GET /locate` is answered; empty for nowhere.
+    pub listen: Endpoint,
+    /// Connections there at the same time; further ones wait.
+    pub connections_max: usize,
+    /// How long each may last, from its first byte to its last.
+    pub connection_timeout_ms: u64,
+    /// Conn nodes in one answer.
+    pub nodes_max: usize,
+    /// A conn node that is so full, in thousandths of its connections, is offered to nobody.
+    pub full_permille: u32,
+    /// One that is so full is offered last to those who are about to enter a room.
+    pub room_full_permille: u32,
+    /// How often clients should send a heartbeat: less than conn's `session.heartbeat_timeout_ms`.
+    pub heartbeat_s: u32,
+    /// How long clients should wait before they try again, at first and at most.
+    pub backoff_first_ms: u32,
+    /// See there.
+    pub backoff_max_ms: u32,
+}
+
+impl Default for GatewaySettings {
+    fn default() -> Self {
+        Self {
+            listen: Endpoint::default(),
+            connections_max: 256,
+            connection_timeout_ms: 5_000,
+            nodes_max: 8,
+            full_permille: 950,
+            room_full_permille: 800,
+            heartbeat_s: 150,
+            backoff_first_ms: 500,
+            backoff_max_ms: 30_000,
+        }
+    }
+}
+
+impl Default for SharedStateSettings {
+    fn default() -> Self {
+        Self { url: String::new(), key_prefix: "gim".into(), command_timeout_ms: 1_000, calls_in_flight_max: 1_024 }
+    }
+}
+
+impl Default for LinkSettings {
+    fn default() -> Self {
+        Self {
+            lease_ms: 15_000,
+            in_flight_max: 16_384,
+            down_pushes_max: 65_536,
+            down_bytes_max: 64 << 20,
+            batch_items_max: 1_024,
+            leave_timeout_ms: 5_000,
+        }
+    }
+}
+
+impl SharedStateSettings {
+    pub(super) fn validate(&self) -> Result<(), String> {
+        if !self.url.is_empty() {
+            redis::Target::parse(&self.url).map_err(|problem| format!("shared_state.url: {problem}"))?;
+        }
+        if self.key_prefix.is_empty() || self.key_prefix.len() > 64 || self.key_prefix.contains(['{', '}']) {
+            return Err("shared_state.key_prefix: must have 1 to 64 bytes, and no braces".into());
+        }
+        Ok(())
+    }
+}
