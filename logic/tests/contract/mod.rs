@@ -4,6 +4,7 @@
 mod access;
 mod bad_input;
 mod burst;
+mod come_and_go;
 mod conversation;
 mod crash;
 mod gateway;
