@@ -36,18 +36,24 @@ impl Slice {
     }
 }
 
-/// A time cut into slices, as many for either side.
+/// A time cut into slices, as many for either side, or all for the server.
 #[derive(Debug, Clone, Copy)]
 pub struct Duel {
     slices: u32,
     length: Duration,
+    has_baseline: bool,
 }
 
 impl Duel {
     /// Cuts a time.
     pub fn new(total: Duration) -> Self {
         let pairs = (total.div_duration_f64(2 * SLICE).round() as u32).max(1);
-        Self { slices: 2 * pairs, length: total / (2 * pairs) }
+        Self { slices: 2 * pairs, length: total / (2 * pairs), has_baseline: true }
+    }
+
+    /// Cuts a time in which there is nothing to compare with.
+    pub fn alone(total: Duration) -> Self {
+        Self { has_baseline: false, ..Self::new(total) }
     }
 
     /// How many slices there are.
@@ -57,7 +63,7 @@ impl Duel {
 
     /// Whose one of them is.
     pub fn side(&self, number: u32) -> Side {
-        if number.is_multiple_of(2) { Side::Baseline } else { Side::Server }
+        if self.has_baseline && number.is_multiple_of(2) { Side::Baseline } else { Side::Server }
     }
 
     /// One of them, which begins now.
@@ -81,6 +87,8 @@ mod tests {
             let server = slices.iter().filter(|slice| slice.side == Side::Server);
             assert_eq!(server.count(), expected / 2);
             assert!(slices.iter().all(|slice| slice.end - slice.measure_from < Duration::from_secs(1)));
+            let alone = Duel::alone(Duration::from_secs(seconds));
+            assert!((0..alone.len()).all(|number| alone.side(number) == Side::Server));
         }
     }
 }

@@ -127,15 +127,18 @@ fn signin_has_its_keys() {
 fn send_has_its_keys_and_loses_nothing() {
     let server = Server::start();
     measure(&server, "send", &["--senders", "8"]);
-    let on_time = measure(&server, "send", &["--senders", "8", "--rate", "50"]);
+    let on_time = result(&gim_bench(&server, "send", &["--senders", "8", "--rate", "50"]));
     assert!(on_time["offered_per_second"] == 50.0 && on_time["achieved_per_second"].is_f64(), "{on_time:#}");
+    assert!(on_time["p99_ms"].is_f64() && on_time["lost"] == 0, "{on_time:#}");
+    assert!(on_time["baseline_rows_per_second"].is_null(), "nothing else writes meanwhile: {on_time:#}");
 }
 
 #[test]
 fn group_has_its_keys_and_loses_nothing() {
     let server = Server::start();
     measure(&server, "group", &["--members", "10", "--senders", "4"]);
-    measure(&server, "group", &["--members", "10", "--senders", "4", "--rate", "20"]);
+    let on_time = result(&gim_bench(&server, "group", &["--members", "10", "--senders", "4", "--rate", "20"]));
+    assert!(on_time["p99_ms"].is_f64() && on_time["baseline_rows_per_second"].is_null(), "{on_time:#}");
 }
 
 #[test]

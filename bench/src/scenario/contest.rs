@@ -1,4 +1,5 @@
-//! The server and a bare use of its database by turns: what its clients do in their slices, and how a slice ends.
+//! The server and a bare use of its database by turns, or the server alone: what its clients do in their slices, and how a slice
+//! ends.
 
 use crate::{
     baseline::database::Database,
@@ -35,19 +36,22 @@ pub fn take_turns<M: Measurement>(
     run: &mut Run<'_>,
     swarm: &mut Swarm,
     contender: &mut impl Contender,
-    bare: &mut Database,
+    mut bare: Option<&mut Database>,
 ) -> anyhow::Result<()> {
-    let duel = Duel::new(measurement.load().duration());
+    let duration = measurement.load().duration();
+    let duel = if bare.is_some() { Duel::new(duration) } else { Duel::alone(duration) };
     let mut progress = Progress::new(M::NAME, duel.len().into());
     let mut ended = Ok(true);
     for number in 0..duel.len() {
-        ended = take_turn(&duel, number, run, swarm, contender, bare);
+        ended = take_turn(&duel, number, run, swarm, contender, bare.as_deref_mut());
         if !matches!(ended, Ok(true)) {
             break;
         }
-        progress.show((number + 1).into(), || figures(contender, bare));
+        progress.show((number + 1).into(), || figures(contender, bare.as_deref()));
     }
-    run.tally.add_rate("baseline_rows", bare.per_second());
+    if let Some(bare) = bare {
+        run.tally.add_rate("baseline_rows", bare.per_second());
+    }
     ended.map(drop)
 }
 
@@ -58,11 +62,13 @@ fn take_turn(
     run: &mut Run<'_>,
     swarm: &mut Swarm,
     contender: &mut impl Contender,
-    bare: &mut Database,
+    bare: Option<&mut Database>,
 ) -> anyhow::Result<bool> {
     run.meet("slice", swarm, contender)?;
     let slice = duel.begin(number);
-    if slice.side == Side::Baseline {
+    if slice.side == Side::Baseline
+        && let Some(bare) = bare
+    {
         return bare.measure(swarm, contender, slice).map(|()| true);
     }
     let own_cpu = OwnCpu::start();
@@ -75,7 +81,10 @@ fn take_turn(
     ended
 }
 
-fn figures<C: Contender>(contender: &C, bare: &Database) -> String {
-    let [done, rows] = [contender.per_second(), bare.per_second()].map(Option::unwrap_or_default);
-    format!("{done:.0} {}/s, bare {rows:.0} rows/s", C::UNIT)
+fn figures<C: Contender>(contender: &C, bare: Option<&Database>) -> String {
+    let done = format!("{:.0} {}/s", contender.per_second().unwrap_or_default(), C::UNIT);
+    match bare {
+        Some(bare) => format!("{done}, bare {:.0} rows/s", bare.per_second().unwrap_or_default()),
+        None => done,
+    }
 }

@@ -2,8 +2,8 @@
 //!
 //! Everybody is connected; some send to their group over the long connection, as much as fits (each the next message when
 //! the one before is durable, a closed loop) or, with `--rate`, on time whatever the server does (an open loop, latency from
-//! the time a message was meant to leave). A message is written to the inbox of every member. In turns, a bare multi-row
-//! insert writes the same rows to a database of its own.
+//! the time a message was meant to leave). A message is written to the inbox of every member. Beside a closed loop, in turns, a
+//! bare multi-row insert writes the same rows to a database of its own.
 
 use anyhow::ensure;
 use gim_proto::logic::{Group, GroupCreateRequest, GroupMember, group_int_service_client::GroupIntServiceClient};
@@ -93,15 +93,19 @@ impl Measurement for Arguments {
         let mut swarm = run.swarm(groups * members)?;
         let (batch, all) = (self.batch(), u32::try_from(groups)?);
         let shape = Shape { batch, groups: all.min(batch), members: self.members, size: self.size, is_keyed: true };
-        let mut bare = Database::create(&self.database, shape)?;
-        bare.insert()?;
+        let mut bare = match self.rate {
+            None => Some(Database::create(&self.database, shape)?),
+            // What another one writes meanwhile would only delay what is due.
+            Some(_) => None,
+        };
+        bare.as_mut().map_or(Ok(()), Database::insert)?;
         let users = run.sign_up(groups * members)?;
         let group_ids = users.chunks(members).map(|users| create(&run.target, users)).collect::<anyhow::Result<_>>()?;
         let company = Company::Groups { group_ids, members, senders: self.senders as usize };
         let mut groups = Conversations::new(company, self.size, run.rate_share(self.rate));
         let greetings = users.into_iter().map(|user| user.greeting);
         swarm.gather(&mut groups, run.target.gates(), greetings, run.in_flight(CONNECTS_IN_FLIGHT))?;
-        let ended = take_turns(self, run, &mut swarm, &mut groups, &mut bare);
+        let ended = take_turns(self, run, &mut swarm, &mut groups, bare.as_mut());
         groups.count(&mut run.tally);
         run.note_schedule(groups.scheduled());
         ended

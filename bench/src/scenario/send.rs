@@ -2,8 +2,8 @@
 //!
 //! Users in pairs send to each other over their long connections; a send lasts until the server says that it is durable.
 //! Without `--rate` each sender sends when its last message is durable (a closed loop); with it sends leave on time
-//! whatever the server does (an open loop), and latency counts from the time they were meant to leave. In turns, a bare
-//! multi-row insert writes the same rows to a database of its own on this machine.
+//! whatever the server does (an open loop), and latency counts from the time they were meant to leave. Beside a closed loop, in
+//! turns, a bare multi-row insert writes the same rows to a database of its own on this machine.
 
 use anyhow::ensure;
 use serde_json::{Value, json};
@@ -75,14 +75,18 @@ impl Measurement for Arguments {
         let mut swarm = run.swarm(senders)?;
         let batch = self.batch();
         let shape = Shape { batch, groups: batch, members: 2, size: self.size, is_keyed: true };
-        let mut bare = Database::create(&self.database, shape)?;
-        bare.insert()?;
+        let mut bare = match self.rate {
+            None => Some(Database::create(&self.database, shape)?),
+            // What another one writes meanwhile would only delay what is due.
+            Some(_) => None,
+        };
+        bare.as_mut().map_or(Ok(()), Database::insert)?;
         let users = run.sign_up(senders)?;
         let company = Company::Pairs { user_ids: users.iter().map(|user| user.id).collect() };
         let mut pairs = Conversations::new(company, self.size, run.rate_share(self.rate));
         let greetings = users.into_iter().map(|user| user.greeting);
         swarm.gather(&mut pairs, run.target.gates(), greetings, run.in_flight(CONNECTS_IN_FLIGHT))?;
-        let ended = take_turns(self, run, &mut swarm, &mut pairs, &mut bare);
+        let ended = take_turns(self, run, &mut swarm, &mut pairs, bare.as_mut());
         pairs.count(&mut run.tally);
         run.note_schedule(pairs.scheduled());
         ended

@@ -90,7 +90,7 @@ impl Measurement for Arguments {
         let greetings = users.into_iter().map(|user| user.greeting);
         let mut readers = Readers::new(count, self.backlog);
         swarm.gather(&mut readers, run.target.gates(), greetings, run.in_flight(CONNECTS_IN_FLIGHT))?;
-        let ended = take_turns(self, run, &mut swarm, &mut readers, &mut bare);
+        let ended = take_turns(self, run, &mut swarm, &mut readers, Some(&mut bare));
         readers.count(&mut run.tally);
         ended
     }
