@@ -78,6 +78,8 @@ struct State {
     under_way: usize,
     /// Whom the batches under way concern.
     busy: HashSet<Concern>,
+    /// Whether a task was woken for what came since the last look at all that waits.
+    is_announced: bool,
     is_closed: bool,
 }
 
@@ -100,8 +102,11 @@ impl Queue {
         }
         state.rows += job.rows;
         state.bytes += job.bytes;
+        // What waits for a batch that is under way is looked at when that is done, and by nobody before.
+        let must_wait = state.under_way > 0 && state.must_wait(&job);
         state.jobs.push_back(job);
-        let is_news = state.jobs.len() == 1 || self.is_worth_a_batch(&state);
+        let is_news = !must_wait && (!state.is_announced || self.is_worth_a_batch(&state));
+        state.is_announced |= is_news;
         drop(state);
         if is_news {
             self.changed.notify_one();
@@ -177,7 +182,14 @@ impl Batch {
 }
 
 impl State {
+    fn must_wait(&self, job: &Job) -> bool {
+        let mut concerns = Vec::new();
+        job.work.add_concerns(&mut concerns);
+        concerns.iter().any(|concern| self.busy.contains(concern))
+    }
+
     fn take(&mut self, rows_max: usize) -> Batch {
+        self.is_announced = false;
         let (mut jobs, mut concerns) = (Vec::new(), Vec::new());
         let mut passed_over: Vec<Job> = Vec::new();
         let mut waited_for: HashSet<Concern> = HashSet::new();
@@ -211,7 +223,14 @@ impl State {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
+    use std::{
+        pin::pin,
+        sync::{
+            Arc,
+            atomic::{AtomicU32, Ordering::Relaxed},
+        },
+        task::{Context, Wake},
+    };
 
     use tokio::{task::JoinSet, time::timeout};
 
@@ -312,6 +331,46 @@ mod tests {
         let mut taken = timeout(DEADLINE, tasks.join_all()).await.expect("all tasks end").concat();
         taken.sort_unstable();
         assert_eq!(taken, (0..REQUESTS).collect::<Vec<_>>());
+    }
+
+    #[tokio::test]
+    async fn what_waits_for_a_batch_wakes_nobody_until_that_is_done_and_what_does_not_wakes_one_at_once() {
+        let queue = Queue::new(InboxSettings { transaction_rows_min: 50, ..InboxSettings::default() });
+        push(&queue, 7, 1);
+        let first = queue.take().await.unwrap();
+        let wakes = Arc::new(Wakes::default());
+        let waker = wakes.clone().into();
+        let mut take = pin!(queue.take());
+        let mut is_ready = || take.as_mut().poll(&mut Context::from_waker(&waker)).is_ready();
+        assert!(!is_ready());
+        (2..100).for_each(|seq| push(&queue, 7, seq));
+        assert_eq!(wakes.0.load(Relaxed), 0);
+        push(&queue, 8, 100);
+        assert_eq!(wakes.0.load(Relaxed), 1);
+        assert!(is_ready());
+        queue.release(&first.into_parts().1);
+        assert_eq!(seqs(&queue.take().await.unwrap()), (2..100).collect::<Vec<_>>());
+    }
+
+    #[tokio::test]
+    async fn a_few_requests_that_wait_for_nothing_are_not_held_up_by_those_that_do() {
+        let queue = Queue::new(InboxSettings { transaction_rows_min: 50, ..InboxSettings::default() });
+        push(&queue, 7, 1);
+        let _under_way = queue.take().await.unwrap();
+        let (batch, ()) = tokio::join!(queue.take(), async {
+            push(&queue, 7, 2);
+            push(&queue, 8, 3);
+        });
+        assert_eq!(seqs(&batch.unwrap()), [3]);
+    }
+
+    #[derive(Default)]
+    struct Wakes(AtomicU32);
+
+    impl Wake for Wakes {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Relaxed);
+        }
     }
 
     #[tokio::test]
