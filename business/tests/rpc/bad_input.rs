@@ -12,7 +12,7 @@ use gim_proto::{
 };
 use tonic::{Request, metadata::MetadataValue};
 
-use crate::harness::{Phone, Server, assert_names, code, sign_in_request};
+use super::harness::{Phone, Server, assert_names, code, sign_in_request};
 
 const BAD_IDS: [u64; 3] = [0, (1 << 63), u64::MAX];
 

@@ -12,7 +12,7 @@ use gim_proto::{
 use prost::Message as _;
 use tonic::{Response, Status};
 
-use crate::harness::{Phone, Server, code};
+use super::harness::{Phone, Server, code};
 
 async fn named(server: &Server, phone_number: &str, nickname: &str) -> Phone {
     let phone = server.sign_in(phone_number).await;

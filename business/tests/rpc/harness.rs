@@ -1,9 +1,9 @@
 //! A running business service on free ports with a folder of its own, and clients of it.
 
-use std::{net::SocketAddr, path::Path, time::Duration};
+use std::{net::SocketAddr, time::Duration};
 
 use gim_business::{Business, BusinessSettings};
-use gim_config::{grpc::GrpcServer, listen::Endpoint, service::Running as _};
+use gim_config::{grpc::GrpcServer, listen::Endpoint, service::Running as _, testing};
 use gim_proto::{
     ResultCode,
     business::{
@@ -17,7 +17,10 @@ use tempfile::TempDir;
 use tonic::{Request, Response, Status, transport::Channel};
 use tonic_types::StatusExt as _;
 
-use crate::stub_logic::StubLogic;
+use super::stub_logic::StubLogic;
+
+/// The binary `servers` runs on MariaDB.
+const ON_SERVERS: bool = matches!(env!("CARGO_CRATE_NAME").as_bytes(), b"servers");
 
 pub const CODE: &str = "123456";
 
@@ -25,7 +28,7 @@ pub struct Server {
     pub business: Business,
     pub logic: StubLogic,
     logic_server: Option<GrpcServer>,
-    settings: BusinessSettings,
+    pub settings: BusinessSettings,
     _folder: TempDir,
 }
 
@@ -60,11 +63,6 @@ impl Server {
         business.stop().await;
         let business = gim_business::start(settings.clone()).await.unwrap();
         Self { business, logic, logic_server, settings, _folder }
-    }
-
-    /// Where the embedded database is.
-    pub fn data_dir(&self) -> &Path {
-        &self.settings.data_dir
     }
 
     /// Nothing listens where logic was.
@@ -114,6 +112,9 @@ pub fn settings(folder: &TempDir) -> BusinessSettings {
     settings.grpc.listen = Endpoint::new("127.0.0.1:0");
     settings.admin.listen = Endpoint::new("127.0.0.1:0");
     settings.database.sync_commits = false;
+    if ON_SERVERS {
+        settings.database.url = testing::mysql_database();
+    }
     settings
 }
 

@@ -6,7 +6,7 @@ use gim_proto::{
 };
 use tonic::{Response, Status};
 
-use crate::harness::{Phone, Server, code, sign_in_request};
+use super::harness::{Phone, Server, code, sign_in_request};
 
 async fn auth(server: &Server, phone: &Phone) -> Result<Response<()>, Status> {
     let request = AuthRequest { user_id: phone.user_id, device_id: phone.device_id, token: phone.token.clone() };
@@ -77,7 +77,7 @@ async fn with_a_key_tokens_are_json_web_tokens_and_good_for_the_same() {
 #[tokio::test]
 async fn a_key_that_cannot_be_read_keeps_the_service_from_starting() {
     let folder = tempfile::tempdir().unwrap();
-    let mut settings = crate::harness::settings(&folder);
+    let mut settings = super::harness::settings(&folder);
     settings.jwt.key_file = folder.path().join("none");
     let error = gim_business::start(settings).await.unwrap_err().to_string();
     assert!(error.starts_with("settings: jwt.key_file: "), "{error}");

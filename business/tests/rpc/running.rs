@@ -15,7 +15,7 @@ use gim_proto::{
 };
 use tonic::Request;
 
-use crate::harness::{Server, channel, code, settings};
+use super::harness::{Server, channel, code, settings};
 
 fn get(address: SocketAddr, path: &str) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
@@ -82,6 +82,7 @@ async fn what_keeps_it_from_starting_is_one_sentence() {
 
     let mut unwritable = settings(&folder);
     unwritable.data_dir = "/dev/null/data".into();
+    unwritable.database.url = String::new();
     let error = gim_business::start(unwritable).await.unwrap_err();
     assert!(error.to_string().starts_with("cannot write to the data folder /dev/null/data: "), "{error}");
 

@@ -6,7 +6,7 @@ use gim_business::{CodeCheck, CodeCheckError};
 use gim_proto::{ResultCode, business::AuthRequest, logic::Device, metadata};
 use tonic::{Request, Status};
 
-use crate::harness::{Phone, Server, channel, code, settings, sign_in_request};
+use super::harness::{Phone, Server, channel, code, settings, sign_in_request};
 
 async fn auth(server: &Server, phone: &Phone) -> Result<(), Status> {
     let Phone { user_id, device_id, token, .. } = phone.clone();

@@ -5,7 +5,7 @@ use gim_proto::{
     business::{GetUserRequest, GetUsersRequest, SearchUserRequest, UpdateUserRequest},
 };
 
-use crate::harness::{Phone, Server, code};
+use super::harness::{Phone, Server, code};
 
 async fn rename(server: &Server, phone: &Phone, nickname: &str) {
     let request = UpdateUserRequest { nickname: nickname.into(), ..UpdateUserRequest::default() };

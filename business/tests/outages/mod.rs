@@ -10,7 +10,7 @@ use gim_proto::{
 };
 use sqlx::{AnyConnection, AssertSqlSafe, Connection as _, Executor as _};
 
-use crate::harness::{Phone, Server, code, sign_in_request};
+use crate::rpc::harness::{Phone, Server, code, sign_in_request};
 
 /// Gives up soon.
 fn hasty(database: &mut DatabaseSettings) {
@@ -99,7 +99,7 @@ async fn a_database_that_hangs_puts_calls_off_in_time_and_all_goes_on_by_itself(
 async fn a_locked_file_puts_writes_off_and_all_goes_on_by_itself() {
     let server = Server::start_with(|settings| hasty(&mut settings.database)).await;
     let phones = [server.sign_in("1").await, server.sign_in("2").await];
-    let url = format!("sqlite:{}", server.data_dir().join("business.db").display());
+    let url = format!("sqlite:{}", server.settings.data_dir.join("business.db").display());
     let mut other = AnyConnection::connect(&url).await.unwrap();
     other.execute("BEGIN IMMEDIATE").await.unwrap();
     assert_writes_are_put_off(&server, &phones).await;
