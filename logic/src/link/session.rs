@@ -49,8 +49,8 @@ const ROOM_LANE_ITEMS_MAX: usize = 256;
 const ASKING_MAX: usize = 8192;
 
 /// A task is begun for every sign-in and send, and copied as a whole: with calls of the business in it, it had 10 KB, and those
-/// copies and allocations took a tenth of the service's time. What is large and rare is boxed.
-const TASK_BYTES_MAX: usize = 2560;
+/// copies and allocations took a tenth of the service's time. What is large and rare is boxed. (They have about 2 KB now.)
+const TASK_BYTES_MAX: usize = 4096;
 
 /// How long the requests of a stream that ended may take to finish, and their replies to leave.
 const END_TIMEOUT: Duration = Duration::from_secs(3);
