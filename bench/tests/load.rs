@@ -170,8 +170,11 @@ fn processes_share_a_run_and_their_counts_add_up() {
     let idle = run("idle", &["--connections", "50", "--heartbeat", "1"]);
     assert_eq!(idle["connections"], 50);
     assert!(idle["timeline"].as_array().unwrap().iter().any(|moment| moment["connections"] == 50), "{idle:#}");
-    let send = run("send", &["--senders", "10", "--rate", "60"]);
+    let send = run("send", &["--senders", "10"]);
     assert!(send["latency_curves_ms"]["durable"].as_array().unwrap().len() > 3, "{send:#}");
+    let on_time = ["--senders", "10", "--rate", "60", "--processes", "3"];
+    let on_time = result(&gim_bench(&server, "send", &on_time));
+    assert!(on_time["offered_per_second"] == 60.0 && on_time["unanswered"] == 0, "{on_time:#}");
     let room = run("room", &["--members", "9"]);
     assert!(room["messages"].as_u64().unwrap() >= 3, "{room:#}");
 }
