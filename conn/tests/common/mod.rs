@@ -265,9 +265,16 @@ impl Logic {
         std::iter::from_fn(|| self.items.try_recv().ok()).collect()
     }
 
-    /// Whether nothing comes for a moment. Only for what must never come; never makes a right program fail.
+    /// Whether nothing comes for a moment, beside how loaded the node is, which it tells whenever that changes. Only for what must
+    /// never come; never makes a right program fail.
     pub fn is_quiet(&self) -> bool {
-        matches!(self.items.recv_timeout(Duration::from_millis(50)), Err(RecvTimeoutError::Timeout))
+        let deadline = Instant::now() + Duration::from_millis(50);
+        loop {
+            match self.items.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(up_item::Item::NodeLoad(_)) => {}
+                other => return matches!(other, Err(RecvTimeoutError::Timeout)),
+            }
+        }
     }
 
     /// Waits until it is attached to.
