@@ -103,10 +103,10 @@ impl Queue {
         state.rows += job.rows;
         state.bytes += job.bytes;
         // What waits for a batch that is under way is looked at when that is done, and by nobody before.
-        let must_wait = state.under_way > 0 && state.must_wait(&job);
-        state.jobs.push_back(job);
-        let is_news = !must_wait && (!state.is_announced || self.is_worth_a_batch(&state));
+        let would_wake = !state.is_announced || self.is_worth_a_batch(&state);
+        let is_news = would_wake && !state.must_wait(&job);
         state.is_announced |= is_news;
+        state.jobs.push_back(job);
         drop(state);
         if is_news {
             self.changed.notify_one();
@@ -183,6 +183,9 @@ impl Batch {
 
 impl State {
     fn must_wait(&self, job: &Job) -> bool {
+        if self.busy.is_empty() {
+            return false;
+        }
         let mut concerns = Vec::new();
         job.work.add_concerns(&mut concerns);
         concerns.iter().any(|concern| self.busy.contains(concern))
