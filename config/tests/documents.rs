@@ -1,0 +1,170 @@
+//! What the pages of the repository promise: their links resolve, the files and settings that they name are there, every metric
+//! stands in the tables of OPERATIONS.md.
+
+#![allow(clippy::unwrap_used, reason = "a test that fails says where")]
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// Pages whose words are held against the repository.
+const PAGES: [&str; 1] = ["config/OPERATIONS.md"];
+
+/// Folders at the top: text in backticks that begins with one of them names a file or a folder.
+const FOLDERS: [&str; 7] = ["bench/", "business/", "config/", "conn/", "logic/", "proto/", "scripts/"];
+
+/// Where metrics are named.
+const METRIC_SOURCES: [&str; 4] = ["conn/src", "logic/src", "business/src", "config/src"];
+
+/// What the name of a metric begins with.
+const METRIC_PREFIXES: [&str; 5] = ["conn_", "logic_", "business_", "grpc_", "log_"];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+fn read(page: &str) -> String {
+    fs::read_to_string(root().join(page)).unwrap_or_else(|error| panic!("{page}: {error}"))
+}
+
+/// All files below a folder whose names end so, but for what is built.
+fn files(folder: &Path, ending: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        if path.is_dir() {
+            let is_built = name.starts_with('.') || name == "target" || name == "node_modules" || name == "data";
+            if !is_built {
+                found.extend(files(&path, ending));
+            }
+        } else if name.ends_with(ending) {
+            found.push(path);
+        }
+    }
+    found
+}
+
+/// A page without its fenced blocks.
+fn prose(page: &str) -> String {
+    let mut is_fenced = false;
+    let lines = page.lines().filter(|line| {
+        let is_fence = line.trim_start().starts_with("```");
+        is_fenced ^= is_fence;
+        !is_fenced && !is_fence
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// The texts in backticks.
+fn code_spans(page: &str) -> Vec<String> {
+    prose(page).split('`').skip(1).step_by(2).map(str::to_owned).collect()
+}
+
+/// The targets of `[text](target)`.
+fn links(page: &str) -> Vec<String> {
+    let prose = prose(page);
+    let targets = prose.split("](").skip(1).filter_map(|rest| rest.split_once(')'));
+    targets.map(|(target, _)| target.to_owned()).collect()
+}
+
+/// What a link may name after the `#`: the headings, as GitHub writes them.
+fn anchors(page: &str) -> BTreeSet<String> {
+    let prose = prose(page);
+    let headings = prose.lines().filter(|line| line.starts_with('#')).map(|line| line.trim_start_matches('#').trim());
+    let kept = |letter: &char| letter.is_alphanumeric() || [' ', '-', '_'].contains(letter);
+    headings.map(|text| text.to_lowercase().chars().filter(kept).collect::<String>().replace(' ', "-")).collect()
+}
+
+#[test]
+fn links_between_pages_resolve() {
+    for page in files(&root(), ".md") {
+        let text = fs::read_to_string(&page).unwrap();
+        for link in links(&text).iter().filter(|link| !link.contains("://")) {
+            let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let target = if file.is_empty() { page.clone() } else { page.parent().unwrap().join(file) };
+            assert!(target.exists(), "{}: the link {link} leads nowhere", page.display());
+            if !anchor.is_empty() {
+                let found = anchors(&fs::read_to_string(&target).unwrap());
+                assert!(found.contains(anchor), "{}: the link {link} names no heading", page.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn files_that_the_pages_name_are_there() {
+    for page in PAGES {
+        for span in code_spans(&read(page)) {
+            let path = span.split_whitespace().next().unwrap_or_default();
+            if FOLDERS.iter().any(|folder| path.starts_with(folder)) || path.ends_with(".rs") {
+                assert!(root().join(path).exists(), "{page} names `{span}`, which is not there");
+            }
+        }
+    }
+}
+
+#[test]
+fn settings_that_the_pages_name_are_there() {
+    let files = ["conn", "logic", "business"].map(|service| read(&format!("config/{service}.toml")));
+    let tables: Vec<toml::Table> = files.iter().map(|text| text.parse().unwrap()).collect();
+    let section = |name: &str| tables.iter().filter_map(|table| table.get(name)?.as_table()).collect::<Vec<_>>();
+    for page in PAGES {
+        for span in code_spans(&read(page)) {
+            // As in `limits.connections_max`.
+            let Some((name, key)) = span.split_once('.') else { continue };
+            let sections = section(name);
+            let is_file = ["db", "rs", "toml"].contains(&key);
+            if !is_file && !sections.is_empty() && key.bytes().all(|byte| byte == b'_' || byte.is_ascii_lowercase()) {
+                assert!(
+                    sections.iter().any(|table| table.contains_key(key)),
+                    "{page} names `{span}`, which is no setting"
+                );
+            }
+        }
+        // As in `[limits] connections_max`.
+        for span in code_spans(&read(page)) {
+            let Some((name, key)) = span.strip_prefix('[').and_then(|rest| rest.split_once("] ")) else { continue };
+            let is_there = section(name).iter().any(|table| table.contains_key(key));
+            assert!(is_there, "{page} names `{span}`, which is no setting");
+        }
+    }
+}
+
+/// The texts in quotes of a source that are names of metrics.
+fn metric_names(source: &str) -> BTreeSet<String> {
+    let is_name = |text: &&str| {
+        METRIC_PREFIXES.iter().any(|prefix| text.starts_with(prefix))
+            && text.bytes().all(|byte| byte == b'_' || byte.is_ascii_lowercase())
+    };
+    source.split('"').skip(1).step_by(2).filter(is_name).map(str::to_owned).collect()
+}
+
+#[test]
+fn every_metric_stands_in_the_table_of_operations() {
+    let mut in_code = BTreeSet::new();
+    for source in METRIC_SOURCES.iter().flat_map(|folder| files(&root().join(folder), ".rs")) {
+        let text = fs::read_to_string(&source).unwrap();
+        let is_named_here = source.ends_with("metrics.rs") || text.contains("metrics::");
+        if is_named_here {
+            in_code.extend(metric_names(&text));
+        }
+    }
+    let page = read("config/OPERATIONS.md");
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` | "));
+    let rows = rows.filter(|(name, _)| metric_names(&format!("\"{name}\"")).contains(*name));
+    let mut in_table = BTreeSet::new();
+    for (name, rest) in rows {
+        let kind = rest.split(" | ").next().unwrap();
+        let expected = if name.ends_with("_total") { "counter" } else { "gauge or histogram" };
+        assert!(expected.contains(kind), "{name} is a {kind} in the table, and by its name a {expected}");
+        in_table.insert(name.to_owned());
+    }
+    let missing: Vec<_> = in_code.difference(&in_table).collect();
+    let gone: Vec<_> = in_table.difference(&in_code).collect();
+    assert!(missing.is_empty(), "in the code, and not in the tables of config/OPERATIONS.md: {missing:?}");
+    assert!(gone.is_empty(), "in the tables of config/OPERATIONS.md, and not in the code: {gone:?}");
+    assert!(in_code.len() > 50, "the search finds metrics: {in_code:?}");
+}
