@@ -1,10 +1,7 @@
 //! `gim-bench compare`: what kept results of runs by turns say about two states of a server. `scripts/compare` makes such runs.
 //! Plain data, on the main thread.
 
-use std::{
-    path::{Path, PathBuf},
-    time::Instant,
-};
+use std::{path::PathBuf, time::Instant};
 
 use anyhow::{Context as _, ensure};
 use clap::{Subcommand, builder::StyledStr};
@@ -26,6 +23,8 @@ pub enum Subject {
     Apps(Folders),
     /// Do more nodes cost throughput where they share the same cores?
     Nodes(Folders),
+    /// Does one build of the server do as much as another one?
+    Builds(Builds),
 }
 
 /// Arguments of each.
@@ -39,6 +38,22 @@ pub struct Folders {
     second: PathBuf,
 }
 
+/// Arguments of `builds`.
+#[derive(Debug, clap::Args)]
+pub struct Builds {
+    #[command(flatten)]
+    folders: Folders,
+    /// What the first build is called
+    #[arg(long, value_name = "NAME", default_value = "before")]
+    before: String,
+    /// What the second one is called
+    #[arg(long, value_name = "NAME", default_value = "after")]
+    after: String,
+    /// The share of what the first build does that the second one has to do
+    #[arg(long, value_name = "SHARE", default_value_t = 0.97)]
+    at_least: f64,
+}
+
 /// What the second state may be of the first.
 #[derive(Debug, Clone, Copy)]
 enum Bound {
@@ -46,33 +61,47 @@ enum Bound {
     AtLeast(f64),
 }
 
-/// How a subject is judged.
+/// A figure of a result, and what it is.
 #[derive(Debug, Clone, Copy)]
-struct Rule {
-    name: &'static str,
-    /// The states, in words.
-    states: [&'static str; 2],
-    /// The figure that counts, and what it is.
+struct Figure {
     key: &'static str,
-    what: &'static str,
-    bound: Bound,
+    words: &'static str,
 }
 
-const APPS: Rule = Rule {
-    name: "apps",
-    states: ["the other product's logic works", "the other product's logic is frozen"],
-    key: "p99_ms",
-    what: "99 % of the sends durable within (ms)",
-    bound: Bound::AtMost(1.2),
-};
+/// How a subject is judged.
+#[derive(Debug)]
+struct Rule<'a> {
+    /// The states, in words.
+    states: [&'a str; 2],
+    judged: Figure,
+    bound: Bound,
+    /// What is told beside it, where all runs have it.
+    told: Option<Figure>,
+}
 
-const NODES: Rule = Rule {
-    name: "nodes",
-    states: ["one conn and one logic", "two conn and two logic"],
-    key: "sends_per_second",
-    what: "durable sends per second",
-    bound: Bound::AtLeast(0.85),
-};
+const SENDS: Figure = Figure { key: "sends_per_second", words: "durable sends per second" };
+const SENDS_WITHIN: Figure = Figure { key: "p99_ms", words: "99 % of the sends durable within (ms)" };
+
+/// What counts in a scenario where two builds are compared, and what is told beside it.
+const OF_BUILDS: [(&str, Figure, Figure); 5] = [
+    (
+        "echo",
+        Figure { key: "per_second", words: "heartbeats answered per second" },
+        Figure { key: "p99_us", words: "99 % of the heartbeats within (µs)" },
+    ),
+    (
+        "room",
+        Figure { key: "deliveries_per_second", words: "deliveries per second" },
+        Figure { key: "p99_ms", words: "99 % of the deliveries within (ms)" },
+    ),
+    ("send", SENDS, SENDS_WITHIN),
+    ("group", SENDS, SENDS_WITHIN),
+    (
+        "signin",
+        Figure { key: "sign_ins_per_second", words: "sign-ins per second" },
+        Figure { key: "p99_ms", words: "99 % of the sign-ins within (ms)" },
+    ),
+];
 
 /// The question of a subject, from its name; empty where there is none of this name.
 pub fn question(name: &str) -> String {
@@ -85,12 +114,8 @@ impl Subject {
     /// Compares.
     pub fn run(&self) -> Outcome {
         let started = Instant::now();
-        let (rule, folders) = match self {
-            Self::Apps(folders) => (APPS, folders),
-            Self::Nodes(folders) => (NODES, folders),
-        };
         let mut outcome = Outcome {
-            scenario: rule.name,
+            scenario: self.name(),
             config: json!({}),
             checks: Checks::default(),
             figures: Figures::default(),
@@ -101,45 +126,92 @@ impl Subject {
             timeline: Value::Null,
             tally: None,
         };
-        let ended = rule.compare(&folders.first, &folders.second, &mut outcome);
+        let ended = self.compare(&mut outcome);
         outcome.error = ended.err().map(|error| format!("{error:#}"));
         outcome.elapsed = started.elapsed();
         outcome
     }
-}
 
-impl Rule {
-    fn compare(&self, first: &Path, second: &Path, outcome: &mut Outcome) -> anyhow::Result<()> {
-        let runs = [page::results(first)?, page::results(second)?];
-        let values = [self.values(&runs[0])?, self.values(&runs[1])?];
-        let counts = values.each_ref().map(Vec::len);
-        ensure!(counts[0] == counts[1], "{} rounds of one state and {} of the other", counts[0], counts[1]);
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Apps(_) => "apps",
+            Self::Nodes(_) => "nodes",
+            Self::Builds(_) => "builds",
+        }
+    }
+
+    fn compare(&self, outcome: &mut Outcome) -> anyhow::Result<()> {
+        let (Self::Apps(folders) | Self::Nodes(folders) | Self::Builds(Builds { folders, .. })) = self;
+        let runs = [page::results(&folders.first)?, page::results(&folders.second)?];
+        let [first, second] = runs.each_ref().map(Vec::len);
+        ensure!(first == second, "{first} rounds of one state and {second} of the other");
+        let scenario = runs[0][0].json["scenario"].as_str().unwrap_or_default();
+        for run in runs.iter().flatten() {
+            let why = run.json["error"].as_str().unwrap_or("not everything came out as expected");
+            ensure!(run.passed(), "the run {} did not pass: {why}", run.name);
+            let other = run.json["scenario"].as_str().unwrap_or_default();
+            ensure!(other == scenario, "the run {} is of {other} and not of {scenario}", run.name);
+        }
+        let rule = self.rule(scenario)?;
+        let values = [rule.judged.of_each(&runs[0])?, rule.judged.of_each(&runs[1])?];
         outcome.config = json!({
-            "figure": self.key,
-            "rounds": counts[0],
+            "scenario": scenario,
+            "states": rule.states,
+            "figure": rule.judged.key,
+            "rounds": first,
             "first": values[0],
             "second": values[1],
             "run": runs[0][0].json["config"],
         });
-        self.tell(&values, outcome)
+        let told = rule.told.and_then(|figure| {
+            let medians = runs.each_ref().map(|runs| figure.of_each(runs).ok().and_then(median));
+            ratio(medians[1], medians[0]).map(|ratio| (figure, ratio))
+        });
+        rule.judge(&values, told, outcome)
     }
 
+    /// How runs of this scenario are judged.
+    fn rule(&self, scenario: &str) -> anyhow::Result<Rule<'_>> {
+        Ok(match self {
+            Self::Apps(_) => Rule {
+                states: ["the other product's logic works", "the other product's logic is frozen"],
+                judged: SENDS_WITHIN,
+                bound: Bound::AtMost(1.2),
+                told: None,
+            },
+            Self::Nodes(_) => Rule {
+                states: ["one conn and one logic", "two conn and two logic"],
+                judged: SENDS,
+                bound: Bound::AtLeast(0.85),
+                told: None,
+            },
+            Self::Builds(Builds { before, after, at_least, .. }) => {
+                let all = OF_BUILDS.iter().find(|(name, ..)| *name == scenario);
+                let &(_, judged, told) =
+                    all.with_context(|| format!("builds are not compared by runs of {scenario}"))?;
+                Rule { states: [before, after], judged, bound: Bound::AtLeast(*at_least), told: Some(told) }
+            }
+        })
+    }
+}
+
+impl Figure {
     /// The figure of each round.
-    fn values(&self, runs: &[page::Result]) -> anyhow::Result<Vec<f64>> {
+    fn of_each(self, runs: &[page::Result]) -> anyhow::Result<Vec<f64>> {
         let value = |run: &page::Result| {
-            let why = run.json["error"].as_str().unwrap_or("not everything came out as expected");
-            ensure!(run.passed(), "the run {} did not pass: {why}", run.name);
             run.json[self.key].as_f64().with_context(|| format!("the run {} has no {}", run.name, self.key))
         };
         runs.iter().map(value).collect()
     }
+}
 
-    fn tell(&self, values: &[Vec<f64>; 2], outcome: &mut Outcome) -> anyhow::Result<()> {
+impl Rule<'_> {
+    fn judge(&self, values: &[Vec<f64>; 2], told: Option<(Figure, f64)>, outcome: &mut Outcome) -> anyhow::Result<()> {
         const KEYS: [[&str; 3]; 2] =
             [["first_median", "first_lowest", "first_highest"], ["second_median", "second_lowest", "second_highest"]];
         let rounds = values[0].len();
         let figures = &mut outcome.figures;
-        figures.count("rounds", rounds as u64, format!("rounds; in each, {}", self.what));
+        figures.count("rounds", rounds as u64, format!("rounds; in each, {}", self.judged.words));
         for ((values, state), [middle, lowest, highest]) in values.iter().zip(self.states).zip(KEYS) {
             figures.measure(middle, median(values.clone()), format!("{state}: median"));
             figures.measure(lowest, values.iter().copied().reduce(f64::min), format!("{state}: lowest"));
@@ -150,6 +222,13 @@ impl Rule {
         figures.measure("second_to_first", compared, "the second median against the first");
         let chance = chance(&values[0]);
         figures.measure("chance", chance, "the odd rounds of the first state against its even ones: chance");
+        if let Some((figure, ratio)) = told {
+            figures.measure(
+                "p99_second_to_first",
+                ratio,
+                format!("{}: the second median against the first", figure.words),
+            );
+        }
         if rounds < ROUNDS_JUDGED_MIN {
             outcome.warnings.push(format!("too few rounds to judge by: {ROUNDS_JUDGED_MIN} are enough"));
             return Ok(());
@@ -157,7 +236,8 @@ impl Rule {
         if chance.is_some_and(|chance| !self.bound.holds(chance.max(1.0 / chance), chance.min(1.0 / chance))) {
             outcome.warnings.push("chance alone is beyond the bound here: this machine is too busy to tell".into());
         }
-        ensure!(self.bound.holds(compared, compared), "{}: {compared:.2} ×, {}", self.states[1], self.bound.words());
+        let (state, words) = (self.states[1], self.bound.words());
+        ensure!(self.bound.holds(compared, compared), "{state}: {compared:.3} ×, {words}");
         Ok(())
     }
 }
@@ -192,14 +272,14 @@ mod tests {
 
     use super::*;
 
-    /// Kept results with these figures, a folder each state.
-    fn kept(key: &str, states: [&[f64]; 2]) -> TempDir {
+    /// Kept results of a scenario with these figures, a folder each state.
+    fn kept(scenario: &str, key: &str, states: [&[f64]; 2]) -> TempDir {
         let folder = tempfile::tempdir().unwrap();
         for (state, values) in ["first", "second"].into_iter().zip(states) {
             let runs = folder.path().join(state).join("2026-01-31-2-cores");
             fs::create_dir_all(&runs).unwrap();
             for (round, value) in values.iter().enumerate() {
-                let json = json!({ "scenario": "send", "host": {}, "passed": true, key: value });
+                let json = json!({ "scenario": scenario, "host": {}, "passed": true, key: value });
                 fs::write(runs.join(format!("{round:02}.json")), json.to_string()).unwrap();
             }
         }
@@ -211,11 +291,17 @@ mod tests {
     }
 
     fn apps(states: [&[f64]; 2]) -> Outcome {
-        Subject::Apps(folders(&kept("p99_ms", states))).run()
+        Subject::Apps(folders(&kept("send", "p99_ms", states))).run()
     }
 
     fn nodes(states: [&[f64]; 2]) -> Outcome {
-        Subject::Nodes(folders(&kept("sends_per_second", states))).run()
+        Subject::Nodes(folders(&kept("send", "sends_per_second", states))).run()
+    }
+
+    fn builds(scenario: &str, key: &str, states: [&[f64]; 2]) -> Outcome {
+        let folder = kept(scenario, key, states);
+        let (before, after) = ("1a2b3c".to_owned(), "4d5e6f".to_owned());
+        Subject::Builds(Builds { folders: folders(&folder), before, after, at_least: 0.97 }).run()
     }
 
     #[test]
@@ -233,11 +319,24 @@ mod tests {
     #[test]
     fn what_is_beyond_the_bound_does_not_pass() {
         let slower = apps([&[4.0; 4], &[5.0; 4]]);
-        assert_eq!(slower.error.unwrap(), "the other product's logic is frozen: 1.25 ×, 1.2 × at most");
+        assert_eq!(slower.error.unwrap(), "the other product's logic is frozen: 1.250 ×, 1.2 × at most");
         assert!(apps([&[4.0; 4], &[1.0; 4]]).passed());
         let taxed = nodes([&[1000.0; 4], &[800.0; 4]]);
-        assert_eq!(taxed.error.unwrap(), "two conn and two logic: 0.80 ×, 0.85 × at least");
+        assert_eq!(taxed.error.unwrap(), "two conn and two logic: 0.800 ×, 0.85 × at least");
         assert!(nodes([&[1000.0; 4], &[2000.0; 4]]).passed());
+    }
+
+    #[test]
+    fn builds_are_compared_by_what_counts_in_the_scenario_of_their_runs() {
+        let slower = builds("echo", "per_second", [&[1000.0; 4], &[960.0; 4]]);
+        assert_eq!(slower.error.unwrap(), "4d5e6f: 0.960 ×, 0.97 × at least");
+        let as_fast = builds("room", "deliveries_per_second", [&[1000.0; 4], &[980.0; 4]]);
+        assert!(as_fast.passed(), "{as_fast:?}");
+        assert_eq!(as_fast.to_json()["config"]["states"], json!(["1a2b3c", "4d5e6f"]));
+        let latencies = builds("signin", "p99_ms", [&[1.0], &[2.0]]);
+        assert_eq!(latencies.error.unwrap(), "the run 00 has no sign_ins_per_second");
+        let other = builds("idle", "connections", [&[1.0], &[1.0]]);
+        assert_eq!(other.error.unwrap(), "builds are not compared by runs of idle");
     }
 
     #[test]
@@ -252,7 +351,7 @@ mod tests {
     #[test]
     fn what_cannot_be_compared_is_one_sentence() {
         assert_eq!(apps([&[1.0, 2.0], &[1.0]]).error.unwrap(), "2 rounds of one state and 1 of the other");
-        let other = Subject::Nodes(folders(&kept("p99_ms", [&[1.0], &[1.0]]))).run();
+        let other = Subject::Nodes(folders(&kept("send", "p99_ms", [&[1.0], &[1.0]]))).run();
         assert_eq!(other.error.unwrap(), "the run 00 has no sends_per_second");
         assert!(apps([&[1.0], &[]]).error.unwrap().contains("has no results"));
     }
@@ -261,7 +360,7 @@ mod tests {
     fn each_has_its_question() {
         let all = Subject::augment_subcommands(clap::Command::new(""));
         let names: Vec<_> = all.get_subcommands().map(clap::Command::get_name).collect();
-        assert_eq!(names, [APPS.name, NODES.name]);
+        assert_eq!(names, ["apps", "nodes", "builds"]);
         assert!(names.into_iter().all(|name| question(name).ends_with('?')));
     }
 }
