@@ -85,4 +85,15 @@ mod tests {
             assert_eq!(first, question(name));
         }
     }
+
+    #[test]
+    fn the_readme_has_each_scenario_with_its_question() {
+        let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
+        let text = fs::read_to_string(readme).unwrap();
+        let all = Scenario::augment_subcommands(clap::Command::new(""));
+        for name in all.get_subcommands().map(clap::Command::get_name) {
+            let row = format!("| `gim-bench {name}` | {} |", question(name));
+            assert!(text.contains(&row), "bench/README.md lacks {row}");
+        }
+    }
 }
