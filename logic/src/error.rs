@@ -3,7 +3,7 @@
 use gim_proto::{ResultCode, connect::Reply};
 use tonic::Status;
 
-use crate::{route::SharedStateError, store::StoreError};
+use crate::{shared_state::SharedStateError, store::StoreError};
 
 /// Why a request was not done.
 #[derive(Debug, thiserror::Error)]

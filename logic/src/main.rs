@@ -9,12 +9,12 @@ use gim_logic::LogicSettings;
 /// The logic service of gim: numbers, stores and routes every message
 #[derive(Debug, Parser)]
 #[command(name = "gim-logic", version)]
-struct Args {
+struct Arguments {
     #[command(flatten)]
     service: ServiceArgs,
 }
 
 fn main() -> ExitCode {
-    let args = Args::parse();
-    service::run(&args.service, |settings: &LogicSettings| &settings.log, gim_logic::start)
+    let arguments = Arguments::parse();
+    service::run(&arguments.service, |settings: &LogicSettings| &settings.log, gim_logic::start)
 }

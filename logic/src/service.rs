@@ -16,20 +16,19 @@ use tokio::{
 };
 
 use crate::{
-    access::jwt::JwtCheck,
-    app::{App, Directory, RoomOrder, RoomSends},
-    business::Business,
+    clients::business::Business,
+    clients::jwt::JwtCheck,
+    delivery::{fanout::Fanout, nodes::Nodes},
     domain::{
         clock,
         message_id::{self, MessageIds},
     },
-    gateway::{self, Gateway},
-    keeper,
-    link::nodes::Nodes,
-    route::{SharedState, SharedStateError, fanout::Fanout, local::LocalState, redis::RedisState},
-    rpc,
+    http::{self, Gateway},
+    lease_renewal, rpc,
     settings::{LogicSettings, RetentionSettings},
+    shared_state::{SharedState, SharedStateError, local::LocalState, redis::RedisState},
     store::{self, Store, StoreError, retention::Steps, sent::PURGE_STEP_ROWS, writer::Writer},
+    usecase::{App, Directory, RoomOrder, RoomSends},
 };
 
 /// Committed batches that wait for the fan-out; a full queue holds the writer up.
@@ -78,7 +77,7 @@ pub struct Logic {
     app: Arc<App>,
     writer: JoinHandle<()>,
     fanout: JoinHandle<()>,
-    keeper: JoinHandle<String>,
+    lease_renewal: JoinHandle<String>,
     housekeeping: Vec<JoinHandle<()>>,
 }
 
@@ -122,7 +121,7 @@ pub async fn start(settings: LogicSettings) -> Result<Logic, StartError> {
     });
 
     let listeners = async {
-        let gateway = gateway::start(&settings.gateway, app.clone()).await?;
+        let gateway = http::start(&settings.gateway, app.clone()).await?;
         Ok((gateway, rpc::serve(&settings.grpc, app.clone()).await?))
     };
     let (gateway, grpc) = match listeners.await {
@@ -140,7 +139,7 @@ pub async fn start(settings: LogicSettings) -> Result<Logic, StartError> {
         tokio::spawn(purge_revocations(app.clone(), settings.jwt.lifetime_max_s)),
         tokio::spawn(retain(app.clone(), settings.retention.clone())),
     ];
-    let keeper = tokio::spawn(keeper::run(app.clone(), lease));
+    let lease_renewal = tokio::spawn(lease_renewal::run(app.clone(), lease));
     let node = settings.node;
     Ok(Logic {
         node,
@@ -151,7 +150,7 @@ pub async fn start(settings: LogicSettings) -> Result<Logic, StartError> {
         app,
         writer: writer_task,
         fanout: fanout_task,
-        keeper,
+        lease_renewal,
         housekeeping,
     })
 }
@@ -202,7 +201,7 @@ impl Running for Logic {
             problem = self.grpc.failed() => problem,
             ended = &mut self.writer => describe("the inbox writer", ended),
             ended = &mut self.fanout => describe("the fan-out", ended),
-            ended = &mut self.keeper => ended.unwrap_or_else(|error| describe("the keeper of leases", Err(error))),
+            ended = &mut self.lease_renewal => ended.unwrap_or_else(|error| describe("the renewal of leases", Err(error))),
         }
     }
 
@@ -214,7 +213,7 @@ impl Running for Logic {
         }
         self.gateway.stop().await;
         self.app.nodes.leave().await;
-        self.keeper.abort();
+        self.lease_renewal.abort();
         self.grpc.refuse();
         self.app.writer.close();
         join("the inbox writer", self.writer).await;

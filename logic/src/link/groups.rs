@@ -8,8 +8,7 @@ use std::{
 use gim_proto::logic::{GroupNews, GroupSeats, GroupSeq, LiveConnection, down_item::Item};
 use metrics::counter;
 
-use super::nodes::NodeLink;
-use crate::{app::App, metrics as names, store::StoreError};
+use crate::{delivery::nodes::NodeLink, metrics as names, store::StoreError, usecase::App};
 
 /// Groups in one item.
 const GROUPS_PER_ITEM: usize = 1024;

@@ -1,4 +1,4 @@
-//! Packets of signed-in connections: decode, ask the use case, reply. Runs in the lane or task that the session chose.
+//! Packets of signed-in connections: decode, ask the use case, reply. Runs in the queue or task that the session chose.
 
 use std::sync::Arc;
 
@@ -14,8 +14,9 @@ use tracing::Instrument as _;
 
 use super::session::{Context, log_id};
 use crate::{
-    app::{App, Caller, PageFor, command::BUSINESS_COMMAND_MIN},
+    domain::caller::Caller,
     error::Error,
+    usecase::{App, PageFor, command::BUSINESS_COMMAND_MIN},
 };
 
 /// Handles one packet; returns as soon as the next one of the same user may begin.

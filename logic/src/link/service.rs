@@ -15,8 +15,8 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{groups, nodes::NodeLink, session::Session};
-use crate::{app::App, domain::route::NodeKey, metrics as names};
+use super::{groups, session::Session};
+use crate::{delivery::nodes::NodeLink, domain::route::NodeKey, metrics as names, usecase::App};
 
 /// How long a stream may be silent before it says hello.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
@@ -51,7 +51,7 @@ impl Link {
         let hello = hello.unwrap_or_default();
         let addresses = hello.addresses.unwrap_or_default();
         let link = self.app.nodes.attach(key, addresses, &*self.app.shared).await.map_err(crate::error::Error::from)?;
-        link.tally.set_load(hello.load.unwrap_or_default());
+        link.report.set_load(hello.load.unwrap_or_default());
         Ok(link)
     }
 

@@ -1,7 +1,7 @@
 //! One stream, read: each item goes where its order is kept and nobody else's is held up.
 //!
-//! Requests of one user run one after the other, in a lane of the user's own, until the inbox writer has them; waiting for
-//! the commit is left to a task of its own. Everything about rooms runs through one lane of its own. Always holds: a request
+//! Requests of one user run one after the other, in a queue of that user, until the inbox writer has them; waiting for
+//! the commit is left to a task of its own. Everything about rooms runs through one other queue. Always holds: a request
 //! in flight owns a permit until its reply leaves; a sign-out that overtakes its sign-in still removes the route.
 
 use std::{
@@ -29,20 +29,19 @@ use tonic::Streaming;
 use tracing::Instrument as _;
 
 use super::{
-    groups,
-    lanes::{Entered, Lanes},
-    nodes::NodeLink,
-    packet, service,
+    groups, packet, service,
+    user_queues::{Entered, UserQueues},
 };
 use crate::{
-    app::{App, Caller, NewConnection, SignedIn, command::BUSINESS_COMMAND_MIN},
-    domain::route::Route,
+    delivery::nodes::NodeLink,
+    domain::{caller::Caller, route::Route},
     error::Error,
     metrics as names,
+    usecase::{App, NewConnection, SignedIn, command::BUSINESS_COMMAND_MIN},
 };
 
-/// Items that wait in the lane of rooms; a full one holds the stream up, for as long as memory takes to answer.
-const ROOM_LANE_ITEMS_MAX: usize = 256;
+/// Items that wait in the queue of rooms; a full one holds the stream up, for as long as memory takes to answer.
+const ROOM_QUEUE_ITEMS_MAX: usize = 256;
 
 /// Requests of a stream that wait for the business, each for the time of a call at most. Those beyond are put off at once: a
 /// business that hangs must not take the places of requests that do not need it.
@@ -59,7 +58,7 @@ const END_TIMEOUT: Duration = Duration::from_secs(3);
 pub(super) struct Session {
     context: Arc<Context>,
     asking: Arc<Semaphore>,
-    room_lane: mpsc::Sender<LaneItem>,
+    room_queue: mpsc::Sender<QueuedItem>,
 }
 
 /// What the tasks of a stream share.
@@ -68,11 +67,11 @@ pub(super) struct Context {
     pub link: Arc<NodeLink>,
     pub tasks: TaskTracker,
     sign_ins: SignInsUnderWay,
-    lanes: Lanes<LaneItem>,
+    user_queues: UserQueues<QueuedItem>,
 }
 
 /// What has to be done one after the other.
-enum LaneItem {
+enum QueuedItem {
     Packet(ClientPacket, OwnedSemaphorePermit),
     SignOut(SignOut),
     Interest { room_id: u64, interested: bool },
@@ -80,10 +79,10 @@ enum LaneItem {
 
 impl Session {
     pub(super) fn new(app: Arc<App>, link: Arc<NodeLink>) -> Self {
-        let (sign_ins, lanes) = (SignInsUnderWay::default(), Lanes::default());
-        let context = Arc::new(Context { app, link, tasks: TaskTracker::new(), sign_ins, lanes });
-        let room_lane = start_room_lane(&context);
-        Self { context, asking: Arc::new(Semaphore::new(ASKING_MAX)), room_lane }
+        let (sign_ins, user_queues) = (SignInsUnderWay::default(), UserQueues::default());
+        let context = Arc::new(Context { app, link, tasks: TaskTracker::new(), sign_ins, user_queues });
+        let room_queue = start_room_queue(&context);
+        Self { context, asking: Arc::new(Semaphore::new(ASKING_MAX)), room_queue }
     }
 
     /// Reads the stream to its end, then finishes what is under way.
@@ -144,7 +143,7 @@ impl Session {
             UpItemKind::SignIn(sign_in) => self.sign_in(sign_in),
             UpItemKind::SignOut(sign_out) => {
                 self.context.sign_ins.cancel(sign_out.connection_id);
-                self.in_user_lane(sign_out.user_id, LaneItem::SignOut(sign_out), true);
+                self.in_user_queue(sign_out.user_id, QueuedItem::SignOut(sign_out), true);
             }
             UpItemKind::Packet(packet) => self.packet(packet).await,
             UpItemKind::RoomRelease(release) => self.interest(release.room_id, false).await,
@@ -153,9 +152,9 @@ impl Session {
                 self.context.tasks.spawn(async move { context.newest_seqs(question, permit).await });
             }
             UpItemKind::PushResult(result) => self.context.forget(&result.gone_connection_ids).await,
-            UpItemKind::RoomMembers(counts) => self.context.link.tally.count_rooms(&counts.rooms),
-            UpItemKind::PushAllDone(done) => self.context.link.tally.end_push_to_all(done.message_id),
-            UpItemKind::NodeLoad(load) => self.context.link.tally.set_load(load),
+            UpItemKind::RoomMembers(counts) => self.context.link.report.count_rooms(&counts.rooms),
+            UpItemKind::PushAllDone(done) => self.context.link.report.end_push_to_all(done.message_id),
+            UpItemKind::NodeLoad(load) => self.context.link.report.set_load(load),
             UpItemKind::Announce(_) => unreachable!("announcements are gathered before"),
         }
     }
@@ -189,9 +188,9 @@ impl Session {
         let permit = self.permit().await;
         let context = self.context.clone();
         match PacketCommand::try_from(packet.command) {
-            Ok(PacketCommand::PcSubscribeRoom) => queue(&self.room_lane, LaneItem::Packet(packet, permit)).await,
+            Ok(PacketCommand::PcSubscribeRoom) => enqueue(&self.room_queue, QueuedItem::Packet(packet, permit)).await,
             Ok(PacketCommand::PcSend | PacketCommand::PcMessageAck) => {
-                self.in_user_lane(packet.user_id, LaneItem::Packet(packet, permit), false);
+                self.in_user_queue(packet.user_id, QueuedItem::Packet(packet, permit), false);
             }
             Ok(PacketCommand::PcSync) => {
                 self.context.tasks.spawn(async move { packet::handle(&context, packet, permit).await });
@@ -215,32 +214,32 @@ impl Session {
     }
 
     /// Does an item after all earlier ones of the same user.
-    fn in_user_lane(&self, user_id: u64, item: LaneItem, must_enter: bool) {
+    fn in_user_queue(&self, user_id: u64, item: QueuedItem, must_enter: bool) {
         let context = self.context.clone();
-        match self.context.lanes.enter(user_id, item, must_enter) {
+        match self.context.user_queues.enter(user_id, item, must_enter) {
             Entered::Waits => {}
             Entered::Free(first) => {
                 let work = async move {
                     let mut next = Some(first);
                     while let Some(item) = next {
-                        context.in_lane(item).await;
-                        next = context.lanes.next(user_id);
+                        context.do_queued(item).await;
+                        next = context.user_queues.next(user_id);
                     }
                 };
                 debug_assert!(size_of_val(&work) <= TASK_BYTES_MAX);
                 self.context.tasks.spawn(work);
             }
-            Entered::Full(LaneItem::Packet(packet, permit)) => {
+            Entered::Full(QueuedItem::Packet(packet, permit)) => {
                 context.reply(packet.request_no, put_off(), None, permit);
             }
-            Entered::Full(LaneItem::SignOut(_) | LaneItem::Interest { .. }) => {
-                tracing::error!(user_id, "a lane turned away what must enter");
+            Entered::Full(QueuedItem::SignOut(_) | QueuedItem::Interest { .. }) => {
+                tracing::error!(user_id, "a queue turned away what must enter");
             }
         }
     }
 
     async fn interest(&self, room_id: u64, interested: bool) {
-        queue(&self.room_lane, LaneItem::Interest { room_id, interested }).await;
+        enqueue(&self.room_queue, QueuedItem::Interest { room_id, interested }).await;
     }
 
     async fn permit(&self) -> OwnedSemaphorePermit {
@@ -255,21 +254,21 @@ fn put_off() -> Reply {
     Reply { code: code.number(), message: code.text().to_owned(), ..Reply::default() }
 }
 
-/// The lane of rooms ends when its session does, after its last item.
-fn start_room_lane(context: &Arc<Context>) -> mpsc::Sender<LaneItem> {
-    let (sender, mut items) = mpsc::channel(ROOM_LANE_ITEMS_MAX);
-    let lane_context = context.clone();
+/// The queue of rooms ends when its session does, after its last item.
+fn start_room_queue(context: &Arc<Context>) -> mpsc::Sender<QueuedItem> {
+    let (sender, mut items) = mpsc::channel(ROOM_QUEUE_ITEMS_MAX);
+    let queue_context = context.clone();
     context.tasks.spawn(async move {
         while let Some(item) = items.recv().await {
-            lane_context.in_lane(item).await;
+            queue_context.do_queued(item).await;
         }
     });
     sender
 }
 
-async fn queue(lane: &mpsc::Sender<LaneItem>, item: LaneItem) {
-    if lane.send(item).await.is_err() {
-        tracing::error!("a lane ended before its stream");
+async fn enqueue(queue: &mpsc::Sender<QueuedItem>, item: QueuedItem) {
+    if queue.send(item).await.is_err() {
+        tracing::error!("a queue ended before its stream");
     }
 }
 
@@ -291,10 +290,10 @@ impl Context {
         self.link.queue.reply(Item::PacketReply(reply), permit);
     }
 
-    async fn in_lane(self: &Arc<Self>, item: LaneItem) {
+    async fn do_queued(self: &Arc<Self>, item: QueuedItem) {
         match item {
-            LaneItem::Packet(packet, permit) => packet::handle(self, packet, permit).await,
-            LaneItem::SignOut(sign_out) => {
+            QueuedItem::Packet(packet, permit) => packet::handle(self, packet, permit).await,
+            QueuedItem::SignOut(sign_out) => {
                 let route = Route {
                     user_id: sign_out.user_id,
                     device_id: sign_out.device_id,
@@ -305,7 +304,7 @@ impl Context {
                 };
                 self.remove_route(&route).await;
             }
-            LaneItem::Interest { room_id, interested } => {
+            QueuedItem::Interest { room_id, interested } => {
                 if let Err(error) = self.app.shared.set_interest(room_id, &self.link.key, interested).await {
                     tracing::error!(%error, room_id, interested, "the interest of a node in a room was not noted");
                 }

@@ -4,7 +4,7 @@ use gim_proto::{check, metadata};
 use tonic::{Request, Status};
 
 use super::Services;
-use crate::{app::Caller, error::Error};
+use crate::{domain::caller::Caller, error::Error};
 
 const TOKEN_BYTES_MAX: usize = 4096;
 

@@ -11,7 +11,7 @@ use gim_proto::{
 use tonic::{Request, Response, Status, async_trait};
 
 use super::{Services, caller::request_id};
-use crate::{app::Caller, error::Error};
+use crate::{domain::caller::Caller, error::Error};
 
 const ADDRESS_BYTES_MAX: usize = 256;
 

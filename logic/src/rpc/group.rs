@@ -9,7 +9,7 @@ use gim_proto::logic::{
 use tonic::{Request, Response, Status, async_trait};
 
 use super::{Services, caller::request_id};
-use crate::app::Operator;
+use crate::usecase::Operator;
 
 #[async_trait]
 impl GroupIntService for Services {

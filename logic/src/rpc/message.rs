@@ -11,7 +11,7 @@ use gim_proto::{
 use tonic::{Request, Response, Status, async_trait};
 
 use super::{Services, caller::request_id};
-use crate::app::{App, PageFor};
+use crate::usecase::{App, PageFor};
 
 #[async_trait]
 impl MessageExtService for Services {

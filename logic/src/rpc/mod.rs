@@ -29,7 +29,7 @@ use gim_proto::logic::{
 };
 use tonic::service::RoutesBuilder;
 
-use crate::{app::App, link::service::Link};
+use crate::{link::service::Link, usecase::App};
 
 /// Largest message of a stream from a conn node.
 const LINK_MESSAGE_BYTES_MAX: usize = 32 << 20;

@@ -3,7 +3,7 @@
 use gim_config::listen::Endpoint;
 use serde::{Deserialize, Serialize};
 
-use crate::route::redis;
+use crate::shared_state::redis;
 
 /// The section `[shared_state]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

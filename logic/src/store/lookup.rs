@@ -17,7 +17,7 @@ use super::{
     statement::MultiRow,
     to_sql,
 };
-use crate::app::Caller;
+use crate::domain::caller::Caller;
 
 /// Callers that one read serves: the rows of the largest statement.
 const BATCH_MAX: usize = 256;

@@ -8,8 +8,8 @@ use gim_logic::{
         locate::NodeInfo,
         route::{NodeKey, Route},
     },
-    route::{SharedState as _, SharedStateError, redis::RedisState},
     settings::{RoomSettings, SharedStateSettings},
+    shared_state::{SharedState as _, SharedStateError, redis::RedisState},
 };
 use gim_proto::{
     LINK_VERSION, ResultCode,

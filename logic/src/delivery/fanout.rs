@@ -11,14 +11,14 @@ use metrics::counter;
 use prost::Message as _;
 use tokio::sync::{OwnedRwLockReadGuard, RwLock, mpsc};
 
-use super::{SharedState, SharedStateError};
+use super::nodes::Nodes;
 use crate::{
     domain::{
         message::{Delivery, GroupDelivery, Receiver},
         route::{NodeKey, Route},
     },
-    link::nodes::Nodes,
     metrics as names,
+    shared_state::{SharedState, SharedStateError},
 };
 
 /// Connections in one push: more become several, so that no single item is large.

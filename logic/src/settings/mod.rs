@@ -195,7 +195,7 @@ mod tests {
 
     #[test]
     fn the_settings_file_documents_every_default() {
-        gim_config::settings::assert_documents_defaults::<LogicSettings>(include_str!("../../config/logic.toml"));
+        gim_config::settings::assert_documents_defaults::<LogicSettings>(include_str!("../../../config/logic.toml"));
         LogicSettings::default().validate().unwrap();
     }
 

@@ -19,13 +19,14 @@ mod sync;
 
 use std::sync::Arc;
 
+pub use crate::domain::caller::Caller;
 use crate::{
-    access::jwt::JwtCheck,
-    business::Business,
+    clients::business::Business,
+    clients::jwt::JwtCheck,
+    delivery::{fanout::Fanout, nodes::Nodes},
     domain::message_id::MessageIds,
-    link::nodes::Nodes,
-    route::{SharedState, fanout::Fanout},
     settings::{GroupSettings, KickSettings, LimitSettings, MessageSettings},
+    shared_state::SharedState,
     store::{Store, writer::Writer},
 };
 
@@ -72,13 +73,4 @@ pub struct App {
     pub room_order: RoomOrder,
     /// Sends into rooms that a retry repeats.
     pub room_sends: RoomSends,
-}
-
-/// Who asks: a user on a device, once the token was checked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Caller {
-    /// Who.
-    pub user_id: u64,
-    /// From where.
-    pub device_id: u64,
 }

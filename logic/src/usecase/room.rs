@@ -16,14 +16,14 @@ use tokio::sync::{Mutex, MutexGuard};
 
 use super::{App, Caller, send::wrap};
 use crate::{
+    delivery::nodes::NodeLink,
     domain::{
         clock,
         message::{Message, check_client_command, check_command},
     },
     error::Error,
-    link::nodes::NodeLink,
     metrics as names,
-    route::{Kept, RoomMessage},
+    shared_state::{Kept, RoomMessage},
 };
 
 /// Locks that all rooms share: enough that two busy rooms seldom meet.

@@ -22,7 +22,7 @@ use hyper_util::{rt::TokioIo, service::TowerToHyperService};
 use serde::{Deserialize, Serialize};
 use tokio::{net::TcpListener, sync::Semaphore, task::JoinHandle};
 
-use crate::{app::App, settings::GatewaySettings};
+use crate::{settings::GatewaySettings, usecase::App};
 
 /// Bytes of a request line and headers; hyper takes nothing smaller.
 const REQUEST_BYTES_MAX: usize = 8 * 1024;

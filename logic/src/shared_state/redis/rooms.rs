@@ -21,7 +21,7 @@ use super::{
 use crate::{
     domain::route::NodeKey,
     metrics as names,
-    route::{Kept, Published, RoomMessage, SharedStateError},
+    shared_state::{Kept, Published, RoomMessage, SharedStateError},
     store::room::BLOCK_SEQS,
 };
 

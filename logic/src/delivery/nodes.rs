@@ -17,15 +17,15 @@ use metrics::gauge;
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::{down_queue::DownQueue, tally::Tally};
+use super::{node_queue::NodeQueue, node_report::NodeReport};
 use crate::{
     domain::{
         locate::NodeInfo,
         route::{NodeKey, Route},
     },
     metrics as names,
-    route::{SharedState, SharedStateError},
     settings::LinkSettings,
+    shared_state::{SharedState, SharedStateError},
 };
 
 /// The attached nodes.
@@ -51,11 +51,11 @@ pub struct NodeLink {
     /// Where clients reach it.
     pub addresses: NodeAddresses,
     /// What goes down to it.
-    pub queue: DownQueue,
+    pub queue: NodeQueue,
     /// Requests under way.
     pub in_flight: Arc<Semaphore>,
     /// What the node told of itself.
-    pub tally: Tally,
+    pub report: NodeReport,
     /// Whether the node ended its direction in order.
     has_ended_up: watch::Sender<bool>,
     is_leaving: AtomicBool,
@@ -90,9 +90,9 @@ impl Nodes {
         let link = Arc::new(NodeLink {
             key: Arc::new(key),
             addresses,
-            queue: DownQueue::new(self.settings.clone()),
+            queue: NodeQueue::new(self.settings.clone()),
             in_flight: Arc::new(Semaphore::new(self.settings.in_flight_max)),
-            tally: Tally::default(),
+            report: NodeReport::default(),
             has_ended_up: watch::Sender::new(false),
             is_leaving: AtomicBool::new(false),
             peers: Mutex::default(),
@@ -137,13 +137,13 @@ impl Nodes {
     pub fn push_to_all(&self, push: &PushAll, under_way_max: usize) -> bool {
         // Held across the check and the push, so that two of them never both take the last place.
         let links = self.lock();
-        if links.values().any(|link| link.tally.pushes_to_all() >= under_way_max) {
+        if links.values().any(|link| link.report.pushes_to_all() >= under_way_max) {
             return false;
         }
         for link in links.values() {
-            link.tally.begin_push_to_all(push.message_id);
+            link.report.begin_push_to_all(push.message_id);
             if !link.queue.push(Item::PushAll(push.clone()), &[]) {
-                link.tally.end_push_to_all(push.message_id);
+                link.report.end_push_to_all(push.message_id);
             }
         }
         true
@@ -171,7 +171,7 @@ impl Nodes {
 
     /// How many connections are in a room, on all attached nodes.
     pub fn room_members(&self, room_id: u64) -> u64 {
-        self.lock().values().map(|link| link.tally.members_of(room_id)).sum()
+        self.lock().values().map(|link| link.report.members_of(room_id)).sum()
     }
 
     /// Closes a connection.
@@ -211,7 +211,7 @@ impl Nodes {
     pub fn infos(&self) -> Vec<(Arc<NodeKey>, NodeInfo)> {
         let info = |link: &Arc<NodeLink>| {
             let (name, addresses) = (link.key.name.clone(), link.addresses.clone());
-            (link.key.clone(), NodeInfo { name, addresses, load: link.tally.load() })
+            (link.key.clone(), NodeInfo { name, addresses, load: link.report.load() })
         };
         self.lock().values().map(info).collect()
     }

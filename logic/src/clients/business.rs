@@ -4,8 +4,6 @@
 //! A product that plugs in its own users implements `UserIntService/Auth` and nothing else: every other call may answer
 //! UNIMPLEMENTED, and logic does without. Any task; calls go over one lazily connected channel.
 
-pub mod cache;
-
 use std::{
     sync::atomic::{AtomicU64, Ordering},
     time::{Duration, Instant},
@@ -25,8 +23,8 @@ use metrics::counter;
 use tokio::sync::Semaphore;
 use tonic::{Code, Request, Response, Status};
 
-use self::cache::TtlCache;
-use crate::{app::Caller, error::Error, metrics as names, settings::BusinessSettings};
+use super::cache::TtlCache;
+use crate::{domain::caller::Caller, error::Error, metrics as names, settings::BusinessSettings};
 
 /// Larger cards are cut down to the bare ids, so that a message that is within its limit still fits a frame.
 const CARD_BYTES_MAX: usize = 2048;

@@ -11,7 +11,7 @@ use gim_proto::logic::{NodeLoad, RoomMemberCount};
 
 /// See the module's documentation.
 #[derive(Debug, Default)]
-pub struct Tally {
+pub struct NodeReport {
     state: Mutex<State>,
 }
 
@@ -22,7 +22,7 @@ struct State {
     load: NodeLoad,
 }
 
-impl Tally {
+impl NodeReport {
     /// The node said how full it is.
     pub fn set_load(&self, load: NodeLoad) {
         self.lock().load = load;
@@ -76,10 +76,10 @@ mod tests {
 
     #[test]
     fn a_room_that_everybody_left_is_forgotten() {
-        let tally = Tally::default();
-        tally.count_rooms(&[RoomMemberCount { room_id: 1, members: 5 }, RoomMemberCount { room_id: 2, members: 6 }]);
-        tally.count_rooms(&[RoomMemberCount { room_id: 1, members: 0 }, RoomMemberCount { room_id: 2, members: 7 }]);
-        assert_eq!([1, 2, 3].map(|room_id| tally.members_of(room_id)), [0, 7, 0]);
-        assert_eq!(tally.lock().room_members.len(), 1);
+        let report = NodeReport::default();
+        report.count_rooms(&[RoomMemberCount { room_id: 1, members: 5 }, RoomMemberCount { room_id: 2, members: 6 }]);
+        report.count_rooms(&[RoomMemberCount { room_id: 1, members: 0 }, RoomMemberCount { room_id: 2, members: 7 }]);
+        assert_eq!([1, 2, 3].map(|room_id| report.members_of(room_id)), [0, 7, 0]);
+        assert_eq!(report.lock().room_members.len(), 1);
     }
 }

@@ -30,7 +30,7 @@ const OWED_GROUPS_MAX: usize = 65_536;
 
 /// The queue.
 #[derive(Debug)]
-pub struct DownQueue {
+pub struct NodeQueue {
     settings: LinkSettings,
     state: Mutex<State>,
     filled: Notify,
@@ -73,7 +73,7 @@ struct Entry {
     permit: Option<OwnedSemaphorePermit>,
 }
 
-impl DownQueue {
+impl NodeQueue {
     /// An empty queue.
     pub fn new(settings: LinkSettings) -> Self {
         Self { settings, state: Mutex::default(), filled: Notify::new() }
@@ -271,10 +271,10 @@ mod tests {
 
     use super::*;
 
-    fn queue(change: impl FnOnce(&mut LinkSettings)) -> DownQueue {
+    fn queue(change: impl FnOnce(&mut LinkSettings)) -> NodeQueue {
         let mut settings = LinkSettings::default();
         change(&mut settings);
-        DownQueue::new(settings)
+        NodeQueue::new(settings)
     }
 
     fn push(bytes: usize) -> Item {

@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use crate::{app::App, route::SharedStateError};
+use crate::{shared_state::SharedStateError, usecase::App};
 
 /// Renewals per lease; two seconds without one is the most that others should have to wait.
 const RENEWALS_PER_LEASE: u32 = 10;

@@ -7,7 +7,7 @@ use gim_config::jwt::{JwtAlgorithm, read_key};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header, errors::Error as LibraryError};
 use serde::Deserialize;
 
-use crate::{app::Caller, settings::JwtSettings};
+use crate::{domain::caller::Caller, settings::JwtSettings};
 
 /// The keys, and what tokens have to say besides.
 #[derive(Debug)]

@@ -22,7 +22,7 @@ use tokio::{
     task::JoinSet,
 };
 
-use crate::{route::SharedStateError, settings::SharedStateSettings};
+use crate::{settings::SharedStateSettings, shared_state::SharedStateError};
 
 /// Where Redis is, read from a URL.
 #[derive(Debug, Clone, PartialEq, Eq)]

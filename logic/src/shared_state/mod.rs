@@ -1,9 +1,8 @@
-//! Who is where, which node cares for which room, and how a message gets from its receivers' names to conn nodes.
+//! Who is where, which node cares for which room, and who holds which lease.
 //!
 //! [`SharedState`] is the seam: what several logic nodes must agree on. [`local`] keeps it in this process, made of the pure
-//! tables [`presence`] and [`rooms`]; [`redis`] keeps it in Redis. [`fanout`] asks it and fills the queues of the attached nodes.
+//! tables [`presence`] and [`rooms`]; [`redis`] keeps it in Redis.
 
-pub mod fanout;
 pub mod local;
 pub mod presence;
 pub mod redis;

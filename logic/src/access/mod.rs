@@ -1,3 +1,0 @@
-//! Who may do what, as far as logic decides it without asking: [`jwt`].
-
-pub mod jwt;
