@@ -1,5 +1,5 @@
 //! What the pages of the repository promise: their links resolve, the files and settings that they name are there, every metric
-//! stands in the tables of OPERATIONS.md.
+//! stands in the tables of OPERATIONS.md, and the README stays short.
 
 #![allow(clippy::unwrap_used, reason = "a test that fails says where")]
 
@@ -9,8 +9,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
+/// Lines that the README may have.
+const README_LINES_MAX: usize = 200;
+
 /// Pages whose words are held against the repository.
-const PAGES: [&str; 1] = ["config/OPERATIONS.md"];
+const PAGES: [&str; 2] = ["README.md", "config/OPERATIONS.md"];
 
 /// Folders at the top: text in backticks that begins with one of them names a file or a folder.
 const FOLDERS: [&str; 7] = ["bench/", "business/", "config/", "conn/", "logic/", "proto/", "scripts/"];
@@ -76,6 +79,12 @@ fn anchors(page: &str) -> BTreeSet<String> {
     let headings = prose.lines().filter(|line| line.starts_with('#')).map(|line| line.trim_start_matches('#').trim());
     let kept = |letter: &char| letter.is_alphanumeric() || [' ', '-', '_'].contains(letter);
     headings.map(|text| text.to_lowercase().chars().filter(kept).collect::<String>().replace(' ', "-")).collect()
+}
+
+#[test]
+fn the_readme_stays_short() {
+    let count = read("README.md").lines().count();
+    assert!(count < README_LINES_MAX, "README.md has {count} lines; {README_LINES_MAX} are too many");
 }
 
 #[test]
