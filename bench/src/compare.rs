@@ -8,8 +8,8 @@ use clap::{Subcommand, builder::StyledStr};
 use serde_json::{Value, json};
 
 use crate::{
-    page,
-    report::{Checks, Figures, Outcome},
+    kept::{self, KeptResult},
+    result::{Checks, Figures, Outcome},
     stats::{median, ratio},
 };
 
@@ -19,7 +19,7 @@ const ROUNDS_JUDGED_MIN: usize = 4;
 /// What is compared; the second state is the one in question.
 #[derive(Debug, Subcommand)]
 pub enum Subject {
-    /// Does a product whose logic stands still cost another one's sends anything?
+    /// Does an app whose logic stands still cost another one's sends anything?
     Apps(Folders),
     /// Do more nodes cost throughput where they share the same cores?
     Nodes(Folders),
@@ -124,7 +124,7 @@ impl Subject {
             elapsed: started.elapsed(),
             curves: Value::Null,
             timeline: Value::Null,
-            tally: None,
+            counts: None,
         };
         let ended = self.compare(&mut outcome);
         outcome.error = ended.err().map(|error| format!("{error:#}"));
@@ -142,7 +142,7 @@ impl Subject {
 
     fn compare(&self, outcome: &mut Outcome) -> anyhow::Result<()> {
         let (Self::Apps(folders) | Self::Nodes(folders) | Self::Builds(Builds { folders, .. })) = self;
-        let runs = [page::results(&folders.first)?, page::results(&folders.second)?];
+        let runs = [kept::read(&folders.first)?, kept::read(&folders.second)?];
         let [first, second] = runs.each_ref().map(Vec::len);
         ensure!(first == second, "{first} rounds of one state and {second} of the other");
         let scenario = runs[0][0].json["scenario"].as_str().unwrap_or_default();
@@ -174,7 +174,7 @@ impl Subject {
     fn rule(&self, scenario: &str) -> anyhow::Result<Rule<'_>> {
         Ok(match self {
             Self::Apps(_) => Rule {
-                states: ["the other product's logic works", "the other product's logic is frozen"],
+                states: ["the other app's logic works", "the other app's logic is frozen"],
                 judged: SENDS_WITHIN,
                 bound: Bound::AtMost(1.2),
                 told: None,
@@ -197,8 +197,8 @@ impl Subject {
 
 impl Figure {
     /// The figure of each round.
-    fn of_each(self, runs: &[page::Result]) -> anyhow::Result<Vec<f64>> {
-        let value = |run: &page::Result| {
+    fn of_each(self, runs: &[KeptResult]) -> anyhow::Result<Vec<f64>> {
+        let value = |run: &KeptResult| {
             run.json[self.key].as_f64().with_context(|| format!("the run {} has no {}", run.name, self.key))
         };
         runs.iter().map(value).collect()
@@ -319,7 +319,7 @@ mod tests {
     #[test]
     fn what_is_beyond_the_bound_does_not_pass() {
         let slower = apps([&[4.0; 4], &[5.0; 4]]);
-        assert_eq!(slower.error.unwrap(), "the other product's logic is frozen: 1.250 ×, 1.2 × at most");
+        assert_eq!(slower.error.unwrap(), "the other app's logic is frozen: 1.250 ×, 1.2 × at most");
         assert!(apps([&[4.0; 4], &[1.0; 4]]).passed());
         let taxed = nodes([&[1000.0; 4], &[800.0; 4]]);
         assert_eq!(taxed.error.unwrap(), "two conn and two logic: 0.800 ×, 0.85 × at least");

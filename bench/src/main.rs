@@ -3,24 +3,34 @@
 //!
 //! The main thread runs the scenario, and all clients of it ([`swarm`]); gRPC runs on the one Tokio worker that [`target`]
 //! owns; bare servers to compare with run in child processes ([`baseline`]).
+//!
+//! The modules stand on each other in this order, and each names none but those before it; `tests/source.rs` holds that:
+//!
+//! 1. What is counted and how, without IO: [`stats`], [`paired_run`], [`score`], [`counts`].
+//! 2. This process and its machine: [`host`], [`part`], [`progress`], [`watch`].
+//! 3. What a run ends in, and where it is kept: [`result`], [`kept`].
+//! 4. The server and its clients: [`swarm`], [`target`], [`servers`], [`backend`], [`users`].
+//! 5. What the server is compared with: [`baseline`].
+//! 6. What all scenarios have in common, and the scenarios: [`load`], [`scenario`].
+//! 7. What kept results say: [`compare`], [`report`].
 
 mod backend;
 mod baseline;
 mod compare;
-mod duel;
+mod counts;
 mod host;
-mod keep;
+mod kept;
 mod load;
-mod page;
-mod parts;
+mod paired_run;
+mod part;
 mod progress;
 mod report;
+mod result;
 mod scenario;
 mod score;
 mod servers;
 mod stats;
 mod swarm;
-mod tally;
 mod target;
 mod users;
 mod watch;
@@ -54,7 +64,7 @@ enum Command {
     #[command(subcommand)]
     Compare(compare::Subject),
     /// Turn kept results into one HTML page with plots
-    Report(page::Arguments),
+    Report(report::Arguments),
     /// Be a product's backend that lets in the users of `--token backend`
     Backend(backend::Arguments),
     #[command(hide = true)]
@@ -75,21 +85,21 @@ fn parse() -> Result<Arguments, clap::Error> {
 fn main() -> ExitCode {
     let arguments = match parse() {
         Ok(arguments) => arguments,
-        Err(error) => return report::usage(&error),
+        Err(error) => return result::usage(&error),
     };
     let mut outcome = match arguments.command {
         Command::Scenario(scenario) => scenario.run(),
         Command::Compare(subject) => subject.run(),
-        Command::Report(arguments) => return report::say(page::write(&arguments)),
-        Command::Backend(arguments) => return report::end(backend::serve(&arguments)),
-        Command::Baseline(arguments) => return report::end(baseline::serve(&arguments)),
+        Command::Report(arguments) => return result::say(report::write(&arguments)),
+        Command::Backend(arguments) => return result::end(backend::serve(&arguments)),
+        Command::Baseline(arguments) => return result::end(baseline::serve(&arguments)),
     };
     if let Some(folder) = &arguments.keep
-        && outcome.tally.is_none()
-        && let Err(error) = keep::keep(&outcome, folder, arguments.name.as_deref())
+        && outcome.counts.is_none()
+        && let Err(error) = kept::write(&outcome, folder, arguments.name.as_deref())
     {
         outcome.error.get_or_insert(format!("{error:#}"));
     }
-    report::print(&outcome, arguments.json);
+    result::print(&outcome, arguments.json);
     if outcome.passed() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

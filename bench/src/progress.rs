@@ -90,7 +90,7 @@ impl Progress {
             }
             None if has_parent => {
                 let line = json!({ "step": self.step, "done": done, "total": total, "standing": standing() });
-                crate::parts::say(&line);
+                crate::part::say(&line);
             }
             None => eprintln!("{}: {}%  {}", self.step, done * 100 / total.max(1), figures()),
         }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::{
-    duel::Slice,
+    paired_run::Slice,
     stats::{Latencies, ratio},
 };
 
@@ -61,7 +61,7 @@ impl Score {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::duel::Side;
+    use crate::paired_run::Side;
 
     #[test]
     fn what_ends_after_its_slice_is_late_and_not_left_out() {

@@ -9,7 +9,6 @@ use std::{
     future::Future,
     net::{SocketAddr, TcpStream, ToSocketAddrs as _},
     path::PathBuf,
-    time::Duration,
 };
 
 use anyhow::{Context as _, anyhow};
@@ -21,10 +20,10 @@ use tonic::{
     transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity},
 };
 
-use crate::swarm::transport::{Gate, Transport};
-
-/// Longest wait for anything the server is asked for.
-pub const DEADLINE: Duration = Duration::from_secs(10);
+use crate::swarm::{
+    DEADLINE,
+    transport::{ServerEndpoint, Transport},
+};
 
 const HOST: &str = "127.0.0.1";
 const TCP_PORT: u16 = 8002;
@@ -52,7 +51,7 @@ pub struct TargetArguments {
     /// gRPC of business [default: http://127.0.0.1:8020]
     #[arg(long, value_name = "URL")]
     business: Option<String>,
-    /// The product that the users are of, as conn knows it: the app_id of their sign-ins
+    /// The app that the users are of: the app_id of their sign-ins
     #[arg(long, value_name = "ID", default_value_t = 0)]
     app: u32,
     /// Added to the default ports, as in `scripts/up --port-offset`
@@ -79,7 +78,7 @@ impl TargetArguments {
     }
 
     /// What people call the doors that clients use, with this transport.
-    fn gate_names(&self) -> Vec<String> {
+    fn endpoint_names(&self) -> Vec<String> {
         let (given, default) = match self.transport {
             Transport::Tcp => return self.tcp(),
             Transport::Tls => (&self.tcp, format!("{HOST}:{}", TLS_PORT + self.port_offset)),
@@ -89,9 +88,9 @@ impl TargetArguments {
         if given.is_empty() { vec![default] } else { given.clone() }
     }
 
-    fn gates(&self) -> anyhow::Result<Vec<Gate>> {
-        let gate = |name: String| Gate::new(self.transport, resolve(&name)?, &name);
-        self.gate_names().into_iter().map(gate).collect()
+    fn endpoints(&self) -> anyhow::Result<Vec<ServerEndpoint>> {
+        let endpoint = |name: String| ServerEndpoint::new(self.transport, resolve(&name)?, &name);
+        self.endpoint_names().into_iter().map(endpoint).collect()
     }
 
     /// How clients connect.
@@ -100,7 +99,7 @@ impl TargetArguments {
     }
 
     /// Whether people said where conn is.
-    pub fn has_gates(&self) -> bool {
+    pub fn has_endpoints(&self) -> bool {
         !self.tcp.is_empty() || !self.ws.is_empty()
     }
 
@@ -135,7 +134,7 @@ impl TargetArguments {
     pub fn to_json(&self) -> Value {
         json!({
             "transport": self.transport.to_string(),
-            "gates": self.gate_names(),
+            "endpoints": self.endpoint_names(),
             "logic": self.logic(),
             "business": self.business(),
             "app": self.app,
@@ -146,7 +145,7 @@ impl TargetArguments {
 /// The server, reached.
 #[derive(Debug)]
 pub struct Target {
-    gates: Vec<Gate>,
+    endpoints: Vec<ServerEndpoint>,
     tcp_names: Vec<String>,
     logic: Channel,
     business: Channel,
@@ -163,10 +162,10 @@ impl Target {
     /// Connects to all three services; the error names the one that cannot be reached.
     pub fn reach(arguments: &TargetArguments, run: &str) -> anyhow::Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-        let (gates, tls) = (arguments.gates()?, arguments.tls()?);
+        let (endpoints, tls) = (arguments.endpoints()?, arguments.tls()?);
         let target = Self {
             tcp_names: arguments.tcp(),
-            gates,
+            endpoints,
             logic: runtime.block_on(channel("logic", &arguments.logic(), &tls))?,
             business: runtime.block_on(channel("business", &arguments.business(), &tls))?,
             internal_token: arguments.internal_token.clone(),
@@ -176,16 +175,16 @@ impl Target {
             connects: Cell::new(0),
             runtime,
         };
-        for (gate, name) in target.gates.iter().zip(arguments.gate_names()) {
-            let connected = TcpStream::connect_timeout(&gate.address, DEADLINE);
+        for (endpoint, name) in target.endpoints.iter().zip(arguments.endpoint_names()) {
+            let connected = TcpStream::connect_timeout(&endpoint.address, DEADLINE);
             connected.with_context(|| format!("cannot reach conn at {name}"))?;
         }
         Ok(target)
     }
 
     /// Where the clients of a swarm connect, by turns.
-    pub fn gates(&self) -> &[Gate] {
-        &self.gates
+    pub fn endpoints(&self) -> &[ServerEndpoint] {
+        &self.endpoints
     }
 
     /// What trusted callers show; empty for nothing.
@@ -193,7 +192,7 @@ impl Target {
         &self.internal_token
     }
 
-    /// The product that sign-ins name.
+    /// The app that sign-ins name.
     pub fn app_id(&self) -> u32 {
         self.app_id
     }

@@ -17,7 +17,8 @@ use tonic::transport::Channel;
 use crate::{
     backend::token_of,
     progress::Progress,
-    target::{DEADLINE, Target, refused},
+    swarm::DEADLINE,
+    target::{Target, refused},
 };
 
 /// Where users have their tokens from.

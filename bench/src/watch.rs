@@ -14,9 +14,9 @@ use anyhow::Context as _;
 use serde::Serialize;
 
 use crate::{
+    counts::Counts,
     host::{self, Process},
     progress,
-    tally::Tally,
 };
 
 /// Moments of a timeline; with more of them, every other one is dropped and the rest are twice as far apart.
@@ -70,8 +70,8 @@ impl Watch {
         Ok(Self { servers, started, moments, _end })
     }
 
-    /// Adds to the tally how it stands at a point.
-    pub fn at(&self, point: &str, tally: &mut Tally) -> anyhow::Result<()> {
+    /// Adds to the counts how it stands at a point.
+    pub fn at(&self, point: &str, counts: &mut Counts) -> anyhow::Result<()> {
         let moment = look(&self.servers, self.started)?;
         for (key, value) in [
             ("seconds", moment.seconds),
@@ -80,7 +80,7 @@ impl Watch {
             ("server_cpu_seconds", moment.server_cpu_seconds),
             ("machine_memory_bytes", moment.machine_memory_bytes as f64),
         ] {
-            tally.add(&format!("{point}.{key}"), value);
+            counts.add(&format!("{point}.{key}"), value);
         }
         Ok(())
     }

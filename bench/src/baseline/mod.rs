@@ -15,7 +15,7 @@ use anyhow::Context as _;
 use socket2::{Domain, Protocol, Socket, Type};
 
 pub use self::writes::put;
-use crate::swarm::transport::Gate;
+use crate::swarm::transport::ServerEndpoint;
 
 /// A bare server; not for people.
 #[derive(Debug, clap::Args)]
@@ -93,13 +93,13 @@ impl Baseline {
     }
 
     /// Where it listens.
-    pub fn gate(&self) -> Gate {
-        Gate::tcp(self.address)
+    pub fn endpoint(&self) -> ServerEndpoint {
+        ServerEndpoint::tcp(self.address)
     }
 
     /// Where it listens, for clients that have the same work with it as at the door of a server.
-    pub fn gate_like(&self, gate: &Gate) -> Gate {
-        gate.bare(self.address)
+    pub fn endpoint_like(&self, endpoint: &ServerEndpoint) -> ServerEndpoint {
+        endpoint.bare(self.address)
     }
 
     /// Its standard input.

@@ -12,15 +12,14 @@ use serde_json::{Value, json};
 
 use crate::{
     baseline::{Baseline, Kind},
-    duel::{Duel, Side, Slice},
+    counts::Counts,
     load::{CONNECTS_IN_FLIGHT, LoadArguments, Measurement, OwnCpu, Run},
+    paired_run::{PairedRun, Side, Slice},
     progress::Progress,
-    report::Figures,
+    result::Figures,
     score::Score,
     stats::ratio,
-    swarm::{Behaviour, Link, Packet, Swarm},
-    tally::Tally,
-    target::DEADLINE,
+    swarm::{Behaviour, Connection, DEADLINE, Packet, Swarm},
 };
 
 const HEARTBEAT: i32 = PacketCommand::PcHeartbeat as i32;
@@ -57,23 +56,23 @@ impl Measurement for Arguments {
         let count = run.share(self.connections);
         let mut swarm = run.swarm(2 * count)?;
         let threads = run.server_threads(REACTOR_THREADS);
-        run.tally.add("threads", threads as f64);
+        run.counts.add("threads", threads as f64);
         let baseline = Baseline::start(Kind::Echo { threads })?;
         let greetings = run.sign_up(count)?.into_iter().map(|user| user.greeting);
         let mut echo = Echo::new(count);
         let in_flight = run.in_flight(CONNECTS_IN_FLIGHT);
-        swarm.gather(&mut echo, run.target.gates(), greetings, in_flight)?;
-        swarm.gather(&mut echo, &[baseline.gate()], (0..count).map(|_| Box::default()), in_flight)?;
-        let ended = take_turns(run, &mut swarm, &mut echo, Duel::new(self.load.duration()));
+        swarm.gather(&mut echo, run.target.endpoints(), greetings, in_flight)?;
+        swarm.gather(&mut echo, &[baseline.endpoint()], (0..count).map(|_| Box::default()), in_flight)?;
+        let ended = take_turns(run, &mut swarm, &mut echo, PairedRun::new(self.load.duration()));
         for (key, score) in [("server", &echo.server), ("baseline", &echo.baseline)] {
-            run.tally.add_score(key, score);
+            run.counts.add_score(key, score);
         }
         ended
     }
 
-    fn tell(&self, tally: &Tally, figures: &mut Figures) -> anyhow::Result<()> {
-        let (server, baseline) = (tally.latencies("server"), tally.latencies("baseline"));
-        let (per_second, bare) = (tally.get("server"), tally.get("baseline"));
+    fn tell(&self, counts: &Counts, figures: &mut Figures) -> anyhow::Result<()> {
+        let (server, baseline) = (counts.latencies("server"), counts.latencies("baseline"));
+        let (per_second, bare) = (counts.get("server"), counts.get("baseline"));
         figures.measure("per_second", per_second, "heartbeats answered per second");
         for (key, quantile, words) in [
             ("p50_us", 0.5, "half of them within (µs)"),
@@ -82,7 +81,11 @@ impl Measurement for Arguments {
         ] {
             figures.within(key, &server, quantile, words);
         }
-        figures.count("baseline_threads", tally.count("threads"), "threads of a bare echo server, as many as reactors");
+        figures.count(
+            "baseline_threads",
+            counts.count("threads"),
+            "threads of a bare echo server, as many as reactors",
+        );
         figures.measure("baseline_per_second", bare, "a bare echo server, per second");
         figures.within("baseline_p99_us", &baseline, 0.99, "a bare echo server, 99 % within (µs)");
         figures.measure("ratio", ratio(per_second, bare), "per second, against the bare one");
@@ -92,12 +95,12 @@ impl Measurement for Arguments {
     }
 }
 
-fn take_turns(run: &mut Run<'_>, swarm: &mut Swarm, echo: &mut Echo, duel: Duel) -> anyhow::Result<()> {
+fn take_turns(run: &mut Run<'_>, swarm: &mut Swarm, echo: &mut Echo, paired: PairedRun) -> anyhow::Result<()> {
     let own_cpu = OwnCpu::start();
-    let mut progress = Progress::new("echo", duel.len().into());
-    for number in 0..duel.len() {
+    let mut progress = Progress::new("echo", paired.len().into());
+    for number in 0..paired.len() {
         run.meet("slice", swarm, echo)?;
-        let slice = duel.begin(number);
+        let slice = paired.begin(number);
         echo.begin(slice, swarm);
         let ended = swarm.run_until(echo, slice.end);
         let ended = ended.and_then(|()| swarm.settle(echo, |echo| echo.answered, |echo| echo.waiting == 0));
@@ -151,15 +154,15 @@ impl Echo {
         self.slice = Some(slice);
         for id in 0..self.sent_at.len() {
             if self.side(id) == slice.side {
-                self.send(swarm.link(id), Instant::now());
+                self.send(swarm.connection(id), Instant::now());
             }
         }
     }
 
-    fn send(&mut self, link: &mut Link, now: Instant) {
-        self.sent_at[link.id()] = Some(now);
+    fn send(&mut self, connection: &mut Connection, now: Instant) {
+        self.sent_at[connection.id()] = Some(now);
         self.waiting += 1;
-        link.send(&self.heartbeat);
+        connection.send(&self.heartbeat);
     }
 
     fn summary(&self) -> String {
@@ -169,18 +172,18 @@ impl Echo {
 }
 
 impl Behaviour for Echo {
-    fn on_packet(&mut self, link: &mut Link, packet: &Packet<'_>, now: Instant) -> anyhow::Result<()> {
+    fn on_packet(&mut self, connection: &mut Connection, packet: &Packet<'_>, now: Instant) -> anyhow::Result<()> {
         if packet.command != HEARTBEAT {
             return Ok(());
         }
-        let (id, side) = (link.id(), self.side(link.id()));
+        let (id, side) = (connection.id(), self.side(connection.id()));
         let Some(slice) = self.slice else { return Ok(()) };
         let Some(sent_at) = self.sent_at[id].take() else { return Ok(()) };
         self.waiting -= 1;
         self.answered += 1;
         self.score(side).record(&slice, sent_at, now);
         if now < slice.end {
-            self.send(link, now);
+            self.send(connection, now);
         }
         Ok(())
     }

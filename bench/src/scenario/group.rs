@@ -9,15 +9,12 @@ use anyhow::ensure;
 use gim_proto::logic::{Group, GroupCreateRequest, GroupMember, group_int_service_client::GroupIntServiceClient};
 use serde_json::{Value, json};
 
-use super::{
-    contest::take_turns,
-    conversations::{self, Company, Conversations},
-};
+use super::conversations::{self, BASELINE_BATCH_MAX, Participants, SendingArguments};
 use crate::{
-    baseline::database::{Database, DatabaseArguments, Shape},
-    load::{CONNECTS_IN_FLIGHT, LoadArguments, Measurement, Run, ensure_rate},
-    report::Figures,
-    tally::Tally,
+    baseline::database::Shape,
+    counts::Counts,
+    load::{LoadArguments, Measurement, Run, ensure_rate},
+    result::Figures,
     target::Target,
     users::User,
 };
@@ -39,17 +36,8 @@ pub struct Arguments {
     /// Groups
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     groups: u32,
-    /// Sends per second, of all together; without it as many as fit
-    #[arg(long, value_name = "N")]
-    rate: Option<f64>,
-    /// Bytes of a message
-    #[arg(long, value_name = "BYTES", default_value_t = 100, value_parser = clap::value_parser!(u32).range(20..=60_000))]
-    size: u32,
-    /// Messages in one transaction of the bare insert [default: as many as there are senders, but 8192 rows at most]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=8192))]
-    baseline_batch: Option<u32>,
     #[command(flatten)]
-    database: DatabaseArguments,
+    sending: SendingArguments,
 }
 
 impl Measurement for Arguments {
@@ -64,10 +52,10 @@ impl Measurement for Arguments {
             "members": self.members,
             "senders": self.senders,
             "groups": self.groups,
-            "rate": self.rate,
-            "size": self.size,
+            "rate": self.sending.rate,
+            "size": self.sending.size,
             "baseline_batch": self.batch(),
-            "baseline_database": self.database.kind(),
+            "baseline_database": self.sending.database.kind(),
         })
     }
 
@@ -76,8 +64,8 @@ impl Measurement for Arguments {
     }
 
     fn check(&self) -> anyhow::Result<()> {
-        let Self { members, senders, groups, rate, .. } = self;
-        ensure_rate("rate", *rate)?;
+        let Self { members, senders, groups, .. } = self;
+        ensure_rate("rate", self.sending.rate)?;
         ensure!(senders <= members, "--senders {senders} are more than the --members of a group, which are {members}");
         let known = u64::from(*members) * u64::from(*senders) * u64::from(groups.div_ceil(self.load.processes()));
         ensure!(
@@ -90,36 +78,25 @@ impl Measurement for Arguments {
 
     fn measure(&self, run: &mut Run<'_>) -> anyhow::Result<()> {
         let (groups, members) = (run.share(self.groups), self.members as usize);
-        let mut swarm = run.swarm(groups * members)?;
-        let (batch, all) = (self.batch(), u32::try_from(groups)?);
-        let shape = Shape { batch, groups: all.min(batch), members: self.members, size: self.size, is_keyed: true };
-        let mut bare = match self.rate {
-            None => Some(Database::create(&self.database, shape)?),
-            // What another one writes meanwhile would only delay what is due.
-            Some(_) => None,
-        };
-        bare.as_mut().map_or(Ok(()), Database::insert)?;
-        let users = run.sign_up(groups * members)?;
-        let group_ids = users.chunks(members).map(|users| create(&run.target, users)).collect::<anyhow::Result<_>>()?;
-        let company = Company::Groups { group_ids, members, senders: self.senders as usize };
-        let mut groups = Conversations::new(company, self.size, run.rate_share(self.rate));
-        let greetings = users.into_iter().map(|user| user.greeting);
-        swarm.gather(&mut groups, run.target.gates(), greetings, run.in_flight(CONNECTS_IN_FLIGHT))?;
-        let ended = take_turns(self, run, &mut swarm, &mut groups, bare.as_mut());
-        groups.count(&mut run.tally);
-        run.note_schedule(groups.scheduled());
-        ended
+        let (batch, size) = (self.batch(), self.sending.size);
+        let shape =
+            Shape { batch, groups: u32::try_from(groups)?.min(batch), members: self.members, size, is_keyed: true };
+        self.sending.measure(self, run, groups * members, shape, |target, users| {
+            let groups = users.chunks(members).map(|users| create(target, users));
+            let group_ids = groups.collect::<anyhow::Result<_>>()?;
+            Ok(Participants::Groups { group_ids, members, senders: self.senders as usize })
+        })
     }
 
-    fn tell(&self, tally: &Tally, figures: &mut Figures) -> anyhow::Result<()> {
-        conversations::tell(tally, figures, self.members, self.rate)
+    fn tell(&self, counts: &Counts, figures: &mut Figures) -> anyhow::Result<()> {
+        conversations::tell(counts, figures, self.members, self.sending.rate)
     }
 }
 
 impl Arguments {
     fn batch(&self) -> u32 {
         let senders = self.senders.saturating_mul(self.groups);
-        self.baseline_batch.unwrap_or(senders.min(8192 / self.members).max(1))
+        self.sending.baseline_batch.unwrap_or(senders.min(BASELINE_BATCH_MAX / self.members).max(1))
     }
 }
 

@@ -12,13 +12,12 @@ use prost::Message as _;
 use serde_json::{Value, json};
 
 use crate::{
+    counts::Counts,
     load::{LoadArguments, Measurement, OwnCpu, Run},
     progress::Progress,
-    report::Figures,
+    result::Figures,
     stats::ratio,
-    swarm::{Behaviour, Link, Packet, Swarm},
-    tally::Tally,
-    target::DEADLINE,
+    swarm::{Behaviour, Connection, DEADLINE, Packet, Swarm},
 };
 
 /// Arguments of `idle`.
@@ -72,30 +71,30 @@ impl Measurement for Arguments {
         run.meet("before", &mut swarm, &mut idle)?;
         let in_flight = run.in_flight(self.in_flight as usize);
         let own_cpu = OwnCpu::start();
-        let ended = swarm.gather(&mut idle, run.target.gates(), greetings, in_flight);
+        let ended = swarm.gather(&mut idle, run.target.endpoints(), greetings, in_flight);
         own_cpu.check(run);
-        run.tally.add("connections", swarm.ready() as f64);
+        run.counts.add("connections", swarm.ready() as f64);
         ended?;
         idle.beats_from = Some(Instant::now());
         run.meet("standing", &mut swarm, &mut idle)?;
         let ended = hold(self.hold(), &mut swarm, &mut idle).and_then(|()| run.meet("end", &mut swarm, &mut idle));
         let ended = ended.and_then(|()| await_answers(&mut swarm, &mut idle));
-        run.tally.add("heartbeats", idle.answered as f64);
+        run.counts.add("heartbeats", idle.answered as f64);
         ended
     }
 
-    fn tell(&self, tally: &Tally, figures: &mut Figures) -> anyhow::Result<()> {
-        tell_costs(tally, figures);
-        figures.counted(tally, &[("heartbeats", "heartbeats answered meanwhile")]);
+    fn tell(&self, counts: &Counts, figures: &mut Figures) -> anyhow::Result<()> {
+        tell_costs(counts, figures);
+        figures.counted(counts, &[("heartbeats", "heartbeats answered meanwhile")]);
         Ok(())
     }
 }
 
 /// What the connections cost between the points "before", "standing" and "end", as far as these were reached.
-pub fn tell_costs(tally: &Tally, figures: &mut Figures) {
-    let connections = tally.sum("connections");
+pub fn tell_costs(counts: &Counts, figures: &mut Figures) {
+    let connections = counts.sum("connections");
     let between = |from: &str, to: &str, key: &str| {
-        Some(tally.get(&format!("{to}.{key}"))? - tally.get(&format!("{from}.{key}"))?)
+        Some(counts.get(&format!("{to}.{key}"))? - counts.get(&format!("{from}.{key}"))?)
     };
     let growth = |key: &str| between("before", "end", key).map(|growth| growth.max(0.0));
     figures.count("connections", connections as u64, "signed-in connections");
@@ -155,7 +154,7 @@ impl Idle {
 }
 
 impl Behaviour for Idle {
-    fn on_packet(&mut self, _link: &mut Link, packet: &Packet<'_>, _now: Instant) -> anyhow::Result<()> {
+    fn on_packet(&mut self, _link: &mut Connection, packet: &Packet<'_>, _now: Instant) -> anyhow::Result<()> {
         self.answered += u64::from(packet.command == PacketCommand::PcHeartbeat as i32);
         Ok(())
     }
@@ -165,7 +164,7 @@ impl Behaviour for Idle {
         let count = swarm.len();
         let due = from.elapsed().div_duration_f64(self.interval) * count as f64;
         while self.sent < due as u64 {
-            swarm.link(self.sent as usize % count).send(&self.heartbeat);
+            swarm.connection(self.sent as usize % count).send(&self.heartbeat);
             self.sent += 1;
         }
         Ok(())

@@ -1,11 +1,11 @@
 //! The scenarios, one question each. A scenario is a file with its arguments and a `run` that ends in an [`Outcome`].
 
-mod contest;
 mod conversations;
 mod echo;
 mod group;
 mod idle;
 mod mixed;
+mod paired_with_database;
 mod room;
 mod send;
 mod signin;
@@ -15,7 +15,7 @@ mod sync;
 
 use clap::Subcommand;
 
-use crate::{load, report::Outcome};
+use crate::{load, result::Outcome};
 
 /// Which question to ask.
 #[derive(Debug, Subcommand)]
@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_question_of_each_scenario_stands_on_top_of_its_file_and_in_its_help() {
+    fn the_question_of_a_scenario_stands_in_its_file_and_its_help() {
         let all = Scenario::augment_subcommands(clap::Command::new(""));
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/scenario");
         for scenario in all.get_subcommands() {

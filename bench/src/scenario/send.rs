@@ -8,15 +8,12 @@
 use anyhow::ensure;
 use serde_json::{Value, json};
 
-use super::{
-    contest::take_turns,
-    conversations::{self, Company, Conversations},
-};
+use super::conversations::{self, BASELINE_BATCH_MAX, Participants, SendingArguments};
 use crate::{
-    baseline::database::{Database, DatabaseArguments, Shape},
-    load::{CONNECTS_IN_FLIGHT, LoadArguments, Measurement, Run, ensure_rate},
-    report::Figures,
-    tally::Tally,
+    baseline::database::Shape,
+    counts::Counts,
+    load::{LoadArguments, Measurement, Run, ensure_rate},
+    result::Figures,
 };
 
 /// Inboxes that hold each message: the sender's and the receiver's.
@@ -30,17 +27,8 @@ pub struct Arguments {
     /// Users who send, in pairs
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(2..=1_000_000))]
     senders: u32,
-    /// Sends per second, of all together; without it as many as fit
-    #[arg(long, value_name = "N")]
-    rate: Option<f64>,
-    /// Bytes of a message
-    #[arg(long, value_name = "BYTES", default_value_t = 100, value_parser = clap::value_parser!(u32).range(20..=60_000))]
-    size: u32,
-    /// Messages in one transaction of the bare insert [default: as many as there are senders, 8192 at most]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=8192))]
-    baseline_batch: Option<u32>,
     #[command(flatten)]
-    database: DatabaseArguments,
+    sending: SendingArguments,
 }
 
 impl Measurement for Arguments {
@@ -53,10 +41,10 @@ impl Measurement for Arguments {
     fn config(&self) -> Value {
         json!({
             "senders": self.senders,
-            "rate": self.rate,
-            "size": self.size,
+            "rate": self.sending.rate,
+            "size": self.sending.size,
             "baseline_batch": self.batch(),
-            "baseline_database": self.database.kind(),
+            "baseline_database": self.sending.database.kind(),
         })
     }
 
@@ -65,40 +53,26 @@ impl Measurement for Arguments {
     }
 
     fn check(&self) -> anyhow::Result<()> {
-        ensure_rate("rate", self.rate)?;
+        ensure_rate("rate", self.sending.rate)?;
         ensure!(self.senders.is_multiple_of(2), "--senders must be even, as they send in pairs");
         Ok(())
     }
 
     fn measure(&self, run: &mut Run<'_>) -> anyhow::Result<()> {
-        let senders = 2 * run.share(self.senders / 2);
-        let mut swarm = run.swarm(senders)?;
-        let batch = self.batch();
-        let shape = Shape { batch, groups: batch, members: 2, size: self.size, is_keyed: true };
-        let mut bare = match self.rate {
-            None => Some(Database::create(&self.database, shape)?),
-            // What another one writes meanwhile would only delay what is due.
-            Some(_) => None,
-        };
-        bare.as_mut().map_or(Ok(()), Database::insert)?;
-        let users = run.sign_up(senders)?;
-        let company = Company::Pairs { user_ids: users.iter().map(|user| user.id).collect() };
-        let mut pairs = Conversations::new(company, self.size, run.rate_share(self.rate));
-        let greetings = users.into_iter().map(|user| user.greeting);
-        swarm.gather(&mut pairs, run.target.gates(), greetings, run.in_flight(CONNECTS_IN_FLIGHT))?;
-        let ended = take_turns(self, run, &mut swarm, &mut pairs, bare.as_mut());
-        pairs.count(&mut run.tally);
-        run.note_schedule(pairs.scheduled());
-        ended
+        let (senders, batch) = (2 * run.share(self.senders / 2), self.batch());
+        let shape = Shape { batch, groups: batch, members: 2, size: self.sending.size, is_keyed: true };
+        self.sending.measure(self, run, senders, shape, |_, users| {
+            Ok(Participants::Pairs { user_ids: users.iter().map(|user| user.id).collect() })
+        })
     }
 
-    fn tell(&self, tally: &Tally, figures: &mut Figures) -> anyhow::Result<()> {
-        conversations::tell(tally, figures, INBOXES, self.rate)
+    fn tell(&self, counts: &Counts, figures: &mut Figures) -> anyhow::Result<()> {
+        conversations::tell(counts, figures, INBOXES, self.sending.rate)
     }
 }
 
 impl Arguments {
     fn batch(&self) -> u32 {
-        self.baseline_batch.unwrap_or(self.senders.min(8192))
+        self.sending.baseline_batch.unwrap_or(self.senders.min(BASELINE_BATCH_MAX))
     }
 }

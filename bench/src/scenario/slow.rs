@@ -14,13 +14,13 @@ use serde_json::{Value, json};
 
 use super::room::{Audience, Pusher, RoomCalls, subscription};
 use crate::{
-    duel::{Duel, Side, Slice},
+    counts::Counts,
     load::{CONNECTS_IN_FLIGHT, LoadArguments, Measurement, OwnCpu, Run, random_id, tell_faults},
+    paired_run::{PairedRun, Side, Slice},
     progress::Progress,
-    report::Figures,
+    result::Figures,
     stats::{Latencies, Schedule, median, ratio},
-    swarm::{Behaviour, Closed, Link, Packet, Swarm, packet::Message, transport::Gate},
-    tally::Tally,
+    swarm::{Behaviour, Closed, Connection, Packet, Swarm, packet::Message, transport::ServerEndpoint},
 };
 
 /// What is pushed to those who have stopped reading: more than a queue of the server and the kernel's buffers take.
@@ -83,30 +83,30 @@ impl Measurement for Arguments {
         let mut crowd = Crowd::new(run, self, members)?;
         let stuck = Stuck {
             greetings: run.sign_up(stuck)?.into_iter().map(|user| user.greeting).collect(),
-            gates: run.target.gates().to_vec(),
+            endpoints: run.target.endpoints().to_vec(),
             room: RoomCalls::new(&run.target, crowd.beside.room_id),
         };
-        swarm.gather(&mut crowd, run.target.gates(), greetings, run.in_flight(CONNECTS_IN_FLIGHT))?;
+        swarm.gather(&mut crowd, run.target.endpoints(), greetings, run.in_flight(CONNECTS_IN_FLIGHT))?;
         let ended = take_turns(run, self, &stuck, &mut swarm, &mut crowd);
         for (key, place) in [("without", &crowd.alone), ("with", &crowd.beside)] {
             for (round, latencies) in place.rounds.iter().enumerate() {
-                run.tally.add_latencies(key, latencies);
-                run.tally.add_round(key, round, latencies);
+                run.counts.add_latencies(key, latencies);
+                run.counts.add_round(key, round, latencies);
             }
-            run.tally.add_rate("deliveries", place.audience.score.per_second());
-            run.tally.add("messages", place.audience.pushed as f64);
-            run.tally.add("lost", place.audience.lost() as f64);
-            run.tally.add("reordered", place.audience.reordered as f64);
+            run.counts.add_rate("deliveries", place.audience.score.per_second());
+            run.counts.add("messages", place.audience.pushed as f64);
+            run.counts.add("lost", place.audience.lost() as f64);
+            run.counts.add("reordered", place.audience.reordered as f64);
         }
-        run.tally.add("stuck_behind", crowd.behind as f64);
-        run.tally.add("stuck_closed", crowd.closed as f64);
+        run.counts.add("stuck_behind", crowd.behind as f64);
+        run.counts.add("stuck_closed", crowd.closed as f64);
         run.note_schedule(crowd.scheduled);
         ended
     }
 
-    fn tell(&self, tally: &Tally, figures: &mut Figures) -> anyhow::Result<()> {
+    fn tell(&self, counts: &Counts, figures: &mut Figures) -> anyhow::Result<()> {
         let p99s = |key| {
-            let rounds = tally.rounds(key).iter().filter(|round| round.count() > 0);
+            let rounds = counts.rounds(key).iter().filter(|round| round.count() > 0);
             rounds.map(|round| round.ms(0.99)).collect::<Vec<_>>()
         };
         let (without, with) = (p99s("without"), p99s("with"));
@@ -115,7 +115,7 @@ impl Measurement for Arguments {
         figures.measure("p99_ms_with", median(with), "99 % within (ms), while some do not");
         figures.measure("with_to_without", median(ratios), "the second, against the first just before it");
         figures.counted(
-            tally,
+            counts,
             &[
                 ("stuck_behind", "of those who do not read, missed something"),
                 ("stuck_closed", "of those, closed by the server"),
@@ -125,10 +125,10 @@ impl Measurement for Arguments {
         let offered = f64::from(self.rate) * f64::from(self.members);
         figures.measure("offered_per_second", offered, "deliveries per second that were offered");
         // Those of both rooms, which have half of the time each.
-        let achieved = tally.get("deliveries").map(|both| both / 2.0);
+        let achieved = counts.get("deliveries").map(|both| both / 2.0);
         figures.measure("achieved_per_second", achieved, "deliveries per second that were achieved");
-        tell_faults(tally, figures, &FAULTS)?;
-        let was_stuck = tally.count("stuck_behind") + tally.count("stuck_closed") > 0;
+        tell_faults(counts, figures, &FAULTS)?;
+        let was_stuck = counts.count("stuck_behind") + counts.count("stuck_closed") > 0;
         ensure!(was_stuck, "nobody was ever behind: the server kept all that was pushed to those who did not read");
         Ok(())
     }
@@ -142,16 +142,16 @@ fn take_turns(
     crowd: &mut Crowd,
 ) -> anyhow::Result<()> {
     let own_cpu = OwnCpu::start();
-    let duel = Duel::new(arguments.load.duration());
-    let mut progress = Progress::new("slow", duel.len().into());
-    for number in 0..duel.len() {
-        let side = duel.side(number);
+    let paired = PairedRun::new(arguments.load.duration());
+    let mut progress = Progress::new("slow", paired.len().into());
+    for number in 0..paired.len() {
+        let side = paired.side(number);
         if side == Side::Server {
             stuck.enter(swarm, crowd)?;
         }
         crowd.move_readers(side, swarm)?;
         run.meet("slice", swarm, crowd)?;
-        let slice = duel.begin(number);
+        let slice = paired.begin(number);
         crowd.begin(slice, arguments.rate.into());
         let ended = swarm.run_until(crowd, slice.end);
         // What is under way when a slice ends still counts in it, as late as it comes.
@@ -172,7 +172,7 @@ fn take_turns(
 /// The clients that stop reading, new connections for every turn. In the swarm they come after the readers.
 struct Stuck {
     greetings: Vec<Box<[u8]>>,
-    gates: Vec<Gate>,
+    endpoints: Vec<ServerEndpoint>,
     room: RoomCalls,
 }
 
@@ -180,14 +180,14 @@ impl Stuck {
     /// Enters the room, stops reading, and is pushed more than anybody keeps, before the readers come.
     fn enter(&self, swarm: &mut Swarm, crowd: &mut Crowd) -> anyhow::Result<()> {
         let count = self.greetings.len();
-        crowd.stuck = vec![Held::default(); count];
+        crowd.stuck = vec![StuckMember::default(); count];
         crowd.subscribed = 0;
         for (number, greeting) in self.greetings.iter().enumerate() {
-            let (id, gate) = (crowd.members + number, &self.gates[number % self.gates.len()]);
+            let (id, endpoint) = (crowd.members + number, &self.endpoints[number % self.endpoints.len()]);
             if id < swarm.len() {
-                swarm.reopen(id, gate, greeting.clone())?;
+                swarm.reopen(id, endpoint, greeting.clone())?;
             } else {
-                swarm.open(gate, greeting.clone())?;
+                swarm.open(endpoint, greeting.clone())?;
             }
         }
         let all_entered = swarm.settle(crowd, Crowd::activity, |crowd| crowd.subscribed == count)?;
@@ -207,21 +207,21 @@ impl Stuck {
         let heartbeat = Envelope { command: HEARTBEAT, ..Envelope::default() }.encode_length_delimited_to_vec();
         let ids = crowd.members..crowd.members + self.greetings.len();
         for id in ids.clone() {
-            swarm.link(id).send(&heartbeat);
+            swarm.connection(id).send(&heartbeat);
             swarm.recover(id, crowd)?;
         }
-        let are_over = swarm.settle(crowd, Crowd::activity, |crowd| crowd.stuck.iter().all(|held| held.is_over))?;
+        let are_over = swarm.settle(crowd, Crowd::activity, |crowd| crowd.stuck.iter().all(|member| member.is_over))?;
         ensure!(are_over, "who reads again is neither served nor closed");
         let pushed = crowd.filling as u64 + crowd.pushed_beside();
-        crowd.behind += crowd.stuck.iter().filter(|held| !held.is_closed && held.messages < pushed).count();
-        crowd.closed += crowd.stuck.iter().filter(|held| held.is_closed).count();
+        crowd.behind += crowd.stuck.iter().filter(|member| !member.is_closed && member.messages < pushed).count();
+        crowd.closed += crowd.stuck.iter().filter(|member| member.is_closed).count();
         ids.into_iter().try_for_each(|id| swarm.hang_up(id))
     }
 }
 
 /// What one of those who had stopped reading was kept.
 #[derive(Debug, Clone, Default)]
-struct Held {
+struct StuckMember {
     messages: u64,
     is_closed: bool,
     /// Nothing more comes.
@@ -263,7 +263,7 @@ struct Crowd {
     alone: Place,
     beside: Place,
     members: usize,
-    stuck: Vec<Held>,
+    stuck: Vec<StuckMember>,
     /// Messages that only those got who do not read.
     filling: usize,
     subscribed: usize,
@@ -307,7 +307,7 @@ impl Crowd {
     fn move_readers(&mut self, side: Side, swarm: &mut Swarm) -> anyhow::Result<()> {
         let (members, subscription) = (self.members, self.place(side).subscription.clone());
         self.subscribed = 0;
-        (0..members).for_each(|id| swarm.link(id).send(&subscription));
+        (0..members).for_each(|id| swarm.connection(id).send(&subscription));
         let all_entered = swarm.settle(self, Self::activity, |crowd| crowd.subscribed == members)?;
         ensure!(all_entered, "not all members could enter the room");
         Ok(())
@@ -349,15 +349,15 @@ impl Crowd {
         format!("99 % within {:.1} ms, with stuck ones {:.1} ms", p99(&self.alone), p99(&self.beside))
     }
 
-    fn take_from_stuck(&mut self, link: &mut Link, packet: &Packet<'_>) -> anyhow::Result<()> {
-        let held = &mut self.stuck[link.id() - self.members];
+    fn take_from_stuck(&mut self, connection: &mut Connection, packet: &Packet<'_>) -> anyhow::Result<()> {
+        let member = &mut self.stuck[connection.id() - self.members];
         match packet.command {
-            MESSAGE => held.messages += 1,
+            MESSAGE => member.messages += 1,
             SUBSCRIBE => {
                 self.subscribed += 1;
-                link.get_stuck().map_err(|error| anyhow!("cannot make a client slow: {error}"))?;
+                connection.get_stuck().map_err(|error| anyhow!("cannot make a client slow: {error}"))?;
             }
-            HEARTBEAT => held.is_over = true,
+            HEARTBEAT => member.is_over = true,
             _ => {}
         }
         Ok(())
@@ -365,25 +365,25 @@ impl Crowd {
 }
 
 impl Behaviour for Crowd {
-    fn on_ready(&mut self, link: &mut Link, _now: Instant) -> anyhow::Result<()> {
+    fn on_ready(&mut self, connection: &mut Connection, _now: Instant) -> anyhow::Result<()> {
         self.activity += 1;
-        if link.id() >= self.members {
-            link.send(&self.beside.subscription);
+        if connection.id() >= self.members {
+            connection.send(&self.beside.subscription);
         }
         Ok(())
     }
 
-    fn on_packet(&mut self, link: &mut Link, packet: &Packet<'_>, now: Instant) -> anyhow::Result<()> {
+    fn on_packet(&mut self, connection: &mut Connection, packet: &Packet<'_>, now: Instant) -> anyhow::Result<()> {
         self.activity += 1;
-        if link.id() >= self.members {
-            return self.take_from_stuck(link, packet);
+        if connection.id() >= self.members {
+            return self.take_from_stuck(connection, packet);
         }
         if packet.command == SUBSCRIBE {
             self.subscribed += 1;
         } else if packet.command == MESSAGE
             && let Some(slice) = self.slice
         {
-            self.place(slice.side).audience.take(link.id(), &Message::read(packet.content)?, now, Some(&slice));
+            self.place(slice.side).audience.take(connection.id(), &Message::read(packet.content)?, now, Some(&slice));
         }
         Ok(())
     }
@@ -405,10 +405,10 @@ impl Behaviour for Crowd {
 
     fn on_closed(&mut self, id: usize, why: Closed) -> anyhow::Result<()> {
         self.activity += 1;
-        let Some(held) = id.checked_sub(self.members).and_then(|number| self.stuck.get_mut(number)) else {
+        let Some(member) = id.checked_sub(self.members).and_then(|number| self.stuck.get_mut(number)) else {
             return Err(anyhow!("{why}"));
         };
-        (held.is_closed, held.is_over) = (true, true);
+        (member.is_closed, member.is_over) = (true, true);
         Ok(())
     }
 }

@@ -1,9 +1,9 @@
 //! Many clients on one thread: epoll, a table of clients, and one scratch buffer for everything that is read. The thread
 //! that calls [`Swarm::turn`] does all the work; more cores are used by more processes.
 //!
-//! A scenario is a [`Behaviour`]: it is told what happens to each client and answers through the client's [`Link`].
+//! A scenario is a [`Behaviour`]: it is told what happens to each client and answers through the client's [`Connection`].
 
-mod link;
+mod connection;
 pub mod packet;
 mod session;
 mod tls;
@@ -18,18 +18,20 @@ use std::{
 use anyhow::{Context as _, anyhow};
 use mio::{Events, Interest, Poll, Token, event::Event};
 
+pub use self::{connection::Connection, packet::Packet, session::Closed};
 use self::{
-    link::Intake,
+    connection::Intake,
     packet::{Malformed, split_frame},
     session::{Session, State, Step},
-    transport::Gate,
+    transport::ServerEndpoint,
 };
-pub use self::{link::Link, packet::Packet, session::Closed};
 use crate::{
-    parts::Part,
+    part::Part,
     progress::{self, Progress},
-    target::DEADLINE,
 };
+
+/// Longest wait for anything the server is asked for.
+pub const DEADLINE: Duration = Duration::from_secs(10);
 
 /// Bytes taken by one read.
 const SCRATCH_BYTES: usize = 64 * 1024;
@@ -43,12 +45,12 @@ pub const TICK: Duration = Duration::from_millis(10);
 /// How the clients of a scenario behave. An error ends the run.
 pub trait Behaviour {
     /// A client has signed in, or connected where it has nothing to sign in with.
-    fn on_ready(&mut self, _link: &mut Link, _now: Instant) -> anyhow::Result<()> {
+    fn on_ready(&mut self, _link: &mut Connection, _now: Instant) -> anyhow::Result<()> {
         Ok(())
     }
 
     /// A packet came, other than the answer to the sign-in and the last word of the server.
-    fn on_packet(&mut self, link: &mut Link, packet: &Packet<'_>, now: Instant) -> anyhow::Result<()>;
+    fn on_packet(&mut self, connection: &mut Connection, packet: &Packet<'_>, now: Instant) -> anyhow::Result<()>;
 
     /// When it has something to do that no packet tells, as exactly as the clock of epoll goes (1 ms).
     fn next_due(&self) -> Option<Instant> {
@@ -68,7 +70,7 @@ pub trait Behaviour {
 
 #[derive(Debug)]
 struct Client {
-    link: Link,
+    connection: Connection,
     session: Session,
 }
 
@@ -102,12 +104,12 @@ impl Swarm {
             scratch: vec![0; SCRATCH_BYTES],
             pending: 0,
             ready: 0,
-            first_number: part.number * link::CONNECTIONS_PER_PROCESS,
+            first_number: part.number * connection::CONNECTIONS_PER_PROCESS,
         })
     }
 
     /// Begins to connect one more client.
-    pub fn open(&mut self, to: &Gate, greeting: Box<[u8]>) -> anyhow::Result<usize> {
+    pub fn open(&mut self, to: &ServerEndpoint, greeting: Box<[u8]>) -> anyhow::Result<usize> {
         let id = self.clients.len();
         let client = self.connect(id, to, greeting)?;
         self.clients.push(client);
@@ -115,31 +117,31 @@ impl Swarm {
     }
 
     /// Begins to connect a client again whose connection is closed.
-    pub fn reopen(&mut self, id: usize, to: &Gate, greeting: Box<[u8]>) -> anyhow::Result<()> {
+    pub fn reopen(&mut self, id: usize, to: &ServerEndpoint, greeting: Box<[u8]>) -> anyhow::Result<()> {
         self.clients[id] = self.connect(id, to, greeting)?;
         Ok(())
     }
 
-    fn connect(&mut self, id: usize, to: &Gate, greeting: Box<[u8]>) -> anyhow::Result<Client> {
+    fn connect(&mut self, id: usize, to: &ServerEndpoint, greeting: Box<[u8]>) -> anyhow::Result<Client> {
         let address = to.address;
-        let mut stream = link::connect(address, self.first_number + id)
+        let mut stream = connection::connect(address, self.first_number + id)
             .map_err(|error| anyhow!("cannot connect to {address}: {error}"))?;
         // One event per socket and batch: a slot that is used anew within a batch meets no event of its former owner.
         let interest = Interest::READABLE | Interest::WRITABLE;
         self.poll.registry().register(&mut stream, Token(id), interest).context("cannot watch a socket")?;
         self.pending += 1;
-        Ok(Client { link: Link::new(id, stream, to.wire()?), session: Session::new(greeting) })
+        Ok(Client { connection: Connection::new(id, stream, to.layer()?), session: Session::new(greeting) })
     }
 
-    /// The link of a client.
-    pub fn link(&mut self, id: usize) -> &mut Link {
-        &mut self.clients[id].link
+    /// The connection of a client.
+    pub fn connection(&mut self, id: usize) -> &mut Connection {
+        &mut self.clients[id].connection
     }
 
     /// Has a client read again that had got stuck, beginning with what waits for it.
     pub fn recover(&mut self, id: usize, behaviour: &mut impl Behaviour) -> anyhow::Result<()> {
         let client = &mut self.clients[id];
-        client.link.recover().context("cannot make a client read again")?;
+        client.connection.recover().context("cannot make a client read again")?;
         match self.read(id, true, behaviour)? {
             Some(why) => self.closed(id, why, behaviour),
             None => Ok(()),
@@ -148,7 +150,7 @@ impl Swarm {
 
     /// Ends a connection at once; the client may be opened again.
     pub fn hang_up(&mut self, id: usize) -> anyhow::Result<()> {
-        self.clients[id].link.hang_up();
+        self.clients[id].connection.hang_up();
         self.forget(id)
     }
 
@@ -213,11 +215,11 @@ impl Swarm {
         }
     }
 
-    /// Connects one client per greeting, to each gate in turn, `in_flight` at a time, and waits until all are ready.
+    /// Connects one client per greeting, to each endpoint in turn, `in_flight` at a time, and waits until all are ready.
     pub fn gather(
         &mut self,
         behaviour: &mut impl Behaviour,
-        gates: &[Gate],
+        endpoints: &[ServerEndpoint],
         greetings: impl ExactSizeIterator<Item = Box<[u8]>>,
         in_flight: usize,
     ) -> anyhow::Result<()> {
@@ -229,7 +231,7 @@ impl Swarm {
             while self.pending < in_flight
                 && let Some(greeting) = greetings.next()
             {
-                self.open(&gates[self.clients.len() % gates.len()], greeting)?;
+                self.open(&endpoints[self.clients.len() % endpoints.len()], greeting)?;
             }
             self.turn(behaviour, TICK)?;
             if self.ready != newest.0 {
@@ -248,25 +250,25 @@ impl Swarm {
         let id = event.token().0;
         let client = &mut self.clients[id];
         if client.session.state() == State::Connecting {
-            match client.link.is_connected() {
+            match client.connection.is_connected() {
                 Ok(true) => {
                     client.session.connected();
-                    match client.link.open() {
+                    match client.connection.open() {
                         Ok(()) => self.greet(id, behaviour)?,
-                        Err(error) => return self.closed(id, Closed::Wire(error), behaviour),
+                        Err(error) => return self.closed(id, Closed::Layer(error), behaviour),
                     }
                 }
                 Ok(false) => return Ok(()),
                 Err(error) => return self.closed(id, Closed::Unreachable(error), behaviour),
             }
         } else if event.is_writable() {
-            client.link.flush();
+            client.connection.flush();
         }
-        let link = &self.clients[id].link;
-        let is_deaf = link.is_stuck() || link.is_hanging_up();
+        let connection = &self.clients[id].connection;
+        let is_deaf = connection.is_stuck() || connection.is_hanging_up();
         let ended = if is_deaf { None } else { self.read(id, event.is_read_closed(), behaviour)? };
         match ended {
-            _ if self.clients[id].link.is_hanging_up() => self.forget(id),
+            _ if self.clients[id].connection.is_hanging_up() => self.forget(id),
             Some(why) => self.closed(id, why, behaviour),
             None => Ok(()),
         }
@@ -275,15 +277,15 @@ impl Swarm {
     /// Says the first words as soon as the transport is ready for them.
     fn greet(&mut self, id: usize, behaviour: &mut impl Behaviour) -> anyhow::Result<()> {
         let client = &mut self.clients[id];
-        if client.session.state() != State::Opening || !client.link.is_open() {
+        if client.session.state() != State::Opening || !client.connection.is_open() {
             return Ok(());
         }
         let greeting = client.session.opened();
-        client.link.send(&greeting);
+        client.connection.send(&greeting);
         if client.session.state() == State::Ready {
             self.pending -= 1;
             self.ready += 1;
-            behaviour.on_ready(&mut client.link, Instant::now())?;
+            behaviour.on_ready(&mut client.connection, Instant::now())?;
         }
         Ok(())
     }
@@ -292,22 +294,22 @@ impl Swarm {
     /// an end that was already announced makes none.
     fn read(&mut self, id: usize, has_ended: bool, behaviour: &mut impl Behaviour) -> anyhow::Result<Option<Closed>> {
         loop {
-            let count = match self.clients[id].link.read(&mut self.scratch) {
+            let count = match self.clients[id].connection.read(&mut self.scratch) {
                 Ok(Intake::Some(count)) => count,
                 Ok(Intake::Blocked) => return Ok(None),
                 Ok(Intake::Eof) => return Ok(Some(Closed::Eof)),
                 Err(error) => return Ok(Some(Closed::Io(error))),
             };
-            let end = match self.clients[id].link.unwrap(&self.scratch[..count]) {
+            let end = match self.clients[id].connection.unwrap(&self.scratch[..count]) {
                 Ok(None) => self.take_bytes(id, count, behaviour)?,
                 Ok(Some(frames)) => {
                     self.greet(id, behaviour)?;
                     self.take_frames(id, &frames, behaviour)?
                 }
-                Err(error) => Some(Closed::Wire(error)),
+                Err(error) => Some(Closed::Layer(error)),
             };
-            let link = &self.clients[id].link;
-            let is_done = end.is_some() || link.is_hanging_up() || link.is_stuck();
+            let connection = &self.clients[id].connection;
+            let is_done = end.is_some() || connection.is_hanging_up() || connection.is_stuck();
             if is_done || (count < self.scratch.len() && !has_ended) {
                 return Ok(end);
             }
@@ -336,14 +338,14 @@ impl Swarm {
         behaviour: &mut impl Behaviour,
     ) -> anyhow::Result<Option<Closed>> {
         let now = Instant::now();
-        let Client { link, session } = &mut self.clients[id];
+        let Client { connection, session } = &mut self.clients[id];
         let mut tail = session.take_tail();
         let mut bytes = bytes;
         if !tail.is_empty() {
             tail.extend_from_slice(bytes);
             bytes = &tail;
         }
-        while !link.is_hanging_up() {
+        while !connection.is_hanging_up() {
             let (frame, rest) = match split_frame(bytes) {
                 Ok(Some(parts)) => parts,
                 Ok(None) => break,
@@ -351,11 +353,11 @@ impl Swarm {
             };
             let Ok(packet) = Packet::read(frame) else { return Ok(Some(Closed::Malformed)) };
             match session.take(&packet) {
-                Step::Packet => behaviour.on_packet(link, &packet, now)?,
+                Step::Packet => behaviour.on_packet(connection, &packet, now)?,
                 Step::Ready => {
                     self.pending -= 1;
                     self.ready += 1;
-                    behaviour.on_ready(link, now)?;
+                    behaviour.on_ready(connection, now)?;
                 }
                 Step::Closed(why) => return Ok(Some(why)),
             }
@@ -378,7 +380,7 @@ impl Swarm {
             State::Closed => {}
         }
         client.session.close();
-        client.link.close().context("cannot close a connection")
+        client.connection.close().context("cannot close a connection")
     }
 }
 
@@ -402,12 +404,12 @@ mod tests {
     }
 
     impl Behaviour for Once {
-        fn on_ready(&mut self, link: &mut Link, _now: Instant) -> anyhow::Result<()> {
-            link.send(&heartbeat());
+        fn on_ready(&mut self, connection: &mut Connection, _now: Instant) -> anyhow::Result<()> {
+            connection.send(&heartbeat());
             Ok(())
         }
 
-        fn on_packet(&mut self, _link: &mut Link, packet: &Packet<'_>, _now: Instant) -> anyhow::Result<()> {
+        fn on_packet(&mut self, _link: &mut Connection, packet: &Packet<'_>, _now: Instant) -> anyhow::Result<()> {
             self.answered = packet.command == PacketCommand::PcHeartbeat as i32;
             Ok(())
         }
@@ -434,8 +436,8 @@ mod tests {
         });
         let mut swarm = Swarm::new().unwrap();
         let mut once = Once::default();
-        swarm.open(&Gate::tcp(address), Box::default()).unwrap();
-        swarm.clients[0].link.put_wire(Box::new(Turned::default()));
+        swarm.open(&ServerEndpoint::tcp(address), Box::default()).unwrap();
+        swarm.clients[0].connection.put_layer(Box::new(Turned::default()));
         let deadline = Instant::now() + DEADLINE;
         while !once.answered {
             assert!(Instant::now() < deadline, "the echo of a packet comes back through the layer");

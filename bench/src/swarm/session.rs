@@ -8,7 +8,7 @@ use prost::Message as _;
 
 use super::{
     packet::{Malformed, Packet},
-    transport::WireError,
+    transport::TransportError,
 };
 
 /// How far a client is.
@@ -42,7 +42,7 @@ pub enum Closed {
     /// The socket could not be connected.
     Unreachable(std::io::Error),
     /// The layer of the transport gave up.
-    Wire(WireError),
+    Layer(TransportError),
 }
 
 impl fmt::Display for Closed {
@@ -55,7 +55,7 @@ impl fmt::Display for Closed {
             Self::Eof => write!(formatter, "the server closed a connection without a word"),
             Self::Malformed => write!(formatter, "{Malformed}"),
             Self::Io(error) => write!(formatter, "a connection failed: {error}"),
-            Self::Wire(error) => write!(formatter, "{error}"),
+            Self::Layer(error) => write!(formatter, "{error}"),
             Self::Unreachable(error) => write!(formatter, "a connection could not be opened: {error}"),
         }
     }

@@ -17,7 +17,7 @@ use rustls::{
 };
 
 use super::{
-    transport::{Wire, WireError},
+    transport::{TransportError, TransportLayer},
     web::WebSocket,
 };
 
@@ -31,22 +31,22 @@ pub(super) struct Tls {
 
 impl Tls {
     /// A layer to the host of this name.
-    pub(super) fn new(host: &str, inner: Option<WebSocket>) -> Result<Self, WireError> {
+    pub(super) fn new(host: &str, inner: Option<WebSocket>) -> Result<Self, TransportError> {
         let name = host.rsplit_once(':').map_or(host, |(name, _)| name).trim_matches(['[', ']']).to_owned();
-        let name = ServerName::try_from(name).map_err(|error| WireError(error.to_string()))?;
+        let name = ServerName::try_from(name).map_err(|error| TransportError(error.to_string()))?;
         let mut connection = ClientConnection::new(config(), name).map_err(told)?;
         connection.set_buffer_limit(None);
         Ok(Self { connection, inner, is_inner_asked: false })
     }
 
-    fn flush(&mut self, out: &mut Vec<u8>) -> Result<(), WireError> {
+    fn flush(&mut self, out: &mut Vec<u8>) -> Result<(), TransportError> {
         while self.connection.wants_write() {
             self.connection.write_tls(out).map_err(told)?;
         }
         Ok(())
     }
 
-    fn take_plain(&mut self, count: usize, frames: &mut Vec<u8>) -> Result<(), WireError> {
+    fn take_plain(&mut self, count: usize, frames: &mut Vec<u8>) -> Result<(), TransportError> {
         let mut plain = vec![0; count];
         self.connection.reader().read_exact(&mut plain).map_err(told)?;
         let Some(inner) = &mut self.inner else {
@@ -58,7 +58,7 @@ impl Tls {
         self.connection.writer().write_all(&answer).map_err(told)
     }
 
-    fn ask_inner(&mut self) -> Result<(), WireError> {
+    fn ask_inner(&mut self) -> Result<(), TransportError> {
         if let Some(inner) = &mut self.inner
             && !self.is_inner_asked
             && !self.connection.is_handshaking()
@@ -72,16 +72,16 @@ impl Tls {
     }
 }
 
-impl Wire for Tls {
-    fn open(&mut self, out: &mut Vec<u8>) -> Result<(), WireError> {
+impl TransportLayer for Tls {
+    fn open(&mut self, out: &mut Vec<u8>) -> Result<(), TransportError> {
         self.flush(out)
     }
 
     fn is_open(&self) -> bool {
-        !self.connection.is_handshaking() && self.inner.as_ref().is_none_or(Wire::is_open)
+        !self.connection.is_handshaking() && self.inner.as_ref().is_none_or(TransportLayer::is_open)
     }
 
-    fn send(&mut self, frames: &[u8], out: &mut Vec<u8>) -> Result<(), WireError> {
+    fn send(&mut self, frames: &[u8], out: &mut Vec<u8>) -> Result<(), TransportError> {
         match &mut self.inner {
             None => self.connection.writer().write_all(frames).map_err(told)?,
             Some(inner) => {
@@ -93,7 +93,7 @@ impl Wire for Tls {
         self.flush(out)
     }
 
-    fn receive(&mut self, mut bytes: &[u8], frames: &mut Vec<u8>, out: &mut Vec<u8>) -> Result<(), WireError> {
+    fn receive(&mut self, mut bytes: &[u8], frames: &mut Vec<u8>, out: &mut Vec<u8>) -> Result<(), TransportError> {
         while !bytes.is_empty() {
             self.connection.read_tls(&mut bytes).map_err(told)?;
             let state = self.connection.process_new_packets().map_err(told)?;
@@ -107,8 +107,8 @@ impl Wire for Tls {
     }
 }
 
-fn told(error: impl std::fmt::Display) -> WireError {
-    WireError(format!("TLS failed: {error}"))
+fn told(error: impl std::fmt::Display) -> TransportError {
+    TransportError(format!("TLS failed: {error}"))
 }
 
 /// One for all clients: what it holds is the same.

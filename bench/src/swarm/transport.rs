@@ -1,6 +1,6 @@
 //! How packets travel: over TCP as they are, or with a layer between the socket and the frames.
 //!
-//! This is the seam for transports. A layer is a [`Wire`], one per client, without IO: bytes of the socket on one side,
+//! This is the seam for transports. A layer is a [`TransportLayer`], one per client, without IO: bytes of the socket on one side,
 //! frames of `uvarint(len) ‖ Packet` on the other, whatever the transport makes of them in between. So the scenarios know
 //! one kind of frame, and TCP pays nothing for the others.
 
@@ -48,27 +48,27 @@ impl fmt::Display for Transport {
 /// A layer gave up; the sentence that says why.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub struct WireError(pub String);
+pub struct TransportError(pub String);
 
 /// A layer between the socket of one client and its frames.
-pub trait Wire: fmt::Debug + Send {
+pub trait TransportLayer: fmt::Debug + Send {
     /// The socket is connected: appends what to say first.
-    fn open(&mut self, out: &mut Vec<u8>) -> Result<(), WireError>;
+    fn open(&mut self, out: &mut Vec<u8>) -> Result<(), TransportError>;
 
     /// Whether frames may be sent: all handshakes are over.
     fn is_open(&self) -> bool;
 
     /// Appends to `out` what carries these whole frames.
-    fn send(&mut self, frames: &[u8], out: &mut Vec<u8>) -> Result<(), WireError>;
+    fn send(&mut self, frames: &[u8], out: &mut Vec<u8>) -> Result<(), TransportError>;
 
     /// Takes bytes of the socket: appends to `frames` the frames that they carry, and to `out` what they ask for (the next
     /// step of a handshake, a pong).
-    fn receive(&mut self, bytes: &[u8], frames: &mut Vec<u8>, out: &mut Vec<u8>) -> Result<(), WireError>;
+    fn receive(&mut self, bytes: &[u8], frames: &mut Vec<u8>, out: &mut Vec<u8>) -> Result<(), TransportError>;
 }
 
 /// A door of the server: where it is, and how to talk there.
 #[derive(Debug, Clone)]
-pub struct Gate {
+pub struct ServerEndpoint {
     /// Where clients connect.
     pub address: SocketAddr,
     transport: Transport,
@@ -78,7 +78,7 @@ pub struct Gate {
     is_bare: bool,
 }
 
-impl Gate {
+impl ServerEndpoint {
     /// A door for plain TCP.
     pub fn tcp(address: SocketAddr) -> Self {
         Self { address, transport: Transport::Tcp, host: Arc::default(), path: Arc::default(), is_bare: false }
@@ -92,7 +92,7 @@ impl Gate {
     }
 
     /// What a baseline writes at its door for a frame.
-    pub fn carry(&self, frame: Vec<u8>) -> Result<Vec<u8>, WireError> {
+    pub fn carry(&self, frame: Vec<u8>) -> Result<Vec<u8>, TransportError> {
         if self.is_web() { web::message_of(&frame) } else { Ok(frame) }
     }
 
@@ -104,13 +104,13 @@ impl Gate {
     pub fn new(transport: Transport, address: SocketAddr, name: &str) -> anyhow::Result<Self> {
         let name = name.split_once("://").map_or(name, |(_, rest)| rest);
         let (host, path) = name.find('/').map_or((name, "/ws"), |at| name.split_at(at));
-        let gate = Self { address, transport, host: host.into(), path: path.into(), is_bare: false };
-        gate.wire().with_context(|| format!("--transport {transport} to {name}"))?;
-        Ok(gate)
+        let endpoint = Self { address, transport, host: host.into(), path: path.into(), is_bare: false };
+        endpoint.layer().with_context(|| format!("--transport {transport} to {name}"))?;
+        Ok(endpoint)
     }
 
     /// A layer for one more client; none for plain TCP.
-    pub(super) fn wire(&self) -> Result<Option<Box<dyn Wire>>, WireError> {
+    pub(super) fn layer(&self) -> Result<Option<Box<dyn TransportLayer>>, TransportError> {
         let web = || WebSocket::new(&self.host, &self.path);
         Ok(match self.transport {
             Transport::Tcp => None,
@@ -132,8 +132,8 @@ pub(super) mod tests {
         is_open: bool,
     }
 
-    impl Wire for Turned {
-        fn open(&mut self, out: &mut Vec<u8>) -> Result<(), WireError> {
+    impl TransportLayer for Turned {
+        fn open(&mut self, out: &mut Vec<u8>) -> Result<(), TransportError> {
             out.extend_from_slice(b"hello");
             Ok(())
         }
@@ -142,15 +142,15 @@ pub(super) mod tests {
             self.is_open
         }
 
-        fn send(&mut self, frames: &[u8], out: &mut Vec<u8>) -> Result<(), WireError> {
+        fn send(&mut self, frames: &[u8], out: &mut Vec<u8>) -> Result<(), TransportError> {
             out.extend(frames.iter().map(|byte| !byte));
             Ok(())
         }
 
-        fn receive(&mut self, bytes: &[u8], frames: &mut Vec<u8>, _out: &mut Vec<u8>) -> Result<(), WireError> {
+        fn receive(&mut self, bytes: &[u8], frames: &mut Vec<u8>, _out: &mut Vec<u8>) -> Result<(), TransportError> {
             let rest = if self.is_open { bytes } else { &bytes[1..] };
             if !self.is_open && bytes[0] != b'!' {
-                return Err(WireError("the peer did not say hello".into()));
+                return Err(TransportError("the peer did not say hello".into()));
             }
             self.is_open = true;
             frames.extend(rest.iter().map(|byte| !byte));

@@ -12,7 +12,7 @@ use tungstenite::{
 
 use super::{
     packet::split_frame,
-    transport::{Wire, WireError},
+    transport::{TransportError, TransportLayer},
 };
 
 /// A client has to mask; what with is of no interest to a server under load.
@@ -50,12 +50,12 @@ impl WebSocket {
     }
 
     /// Returns how many bytes of the answer are done with.
-    fn read_answer(&mut self, bytes: &[u8]) -> Result<usize, WireError> {
+    fn read_answer(&mut self, bytes: &[u8]) -> Result<usize, TransportError> {
         let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") else { return Ok(0) };
         let answer = String::from_utf8_lossy(&bytes[..end]);
         if !answer.starts_with("HTTP/1.1 101 ") || !answer.contains(&*self.accept) {
             let status = answer.lines().next().unwrap_or_default();
-            return Err(WireError(format!("the server did not open a WebSocket: {status}")));
+            return Err(TransportError(format!("the server did not open a WebSocket: {status}")));
         }
         self.is_open = true;
         (self.request, self.accept) = Default::default();
@@ -63,8 +63,8 @@ impl WebSocket {
     }
 }
 
-impl Wire for WebSocket {
-    fn open(&mut self, out: &mut Vec<u8>) -> Result<(), WireError> {
+impl TransportLayer for WebSocket {
+    fn open(&mut self, out: &mut Vec<u8>) -> Result<(), TransportError> {
         out.extend_from_slice(self.request.as_bytes());
         Ok(())
     }
@@ -73,7 +73,7 @@ impl Wire for WebSocket {
         self.is_open
     }
 
-    fn send(&mut self, mut frames: &[u8], out: &mut Vec<u8>) -> Result<(), WireError> {
+    fn send(&mut self, mut frames: &[u8], out: &mut Vec<u8>) -> Result<(), TransportError> {
         while let Ok(Some((body, rest))) = split_frame(frames) {
             put_frame(OpCode::Data(Data::Binary), body, out)?;
             frames = rest;
@@ -81,7 +81,7 @@ impl Wire for WebSocket {
         Ok(())
     }
 
-    fn receive(&mut self, bytes: &[u8], frames: &mut Vec<u8>, out: &mut Vec<u8>) -> Result<(), WireError> {
+    fn receive(&mut self, bytes: &[u8], frames: &mut Vec<u8>, out: &mut Vec<u8>) -> Result<(), TransportError> {
         let mut tail = std::mem::take(&mut self.tail);
         let input = if tail.is_empty() {
             bytes
@@ -97,13 +97,15 @@ impl Wire for WebSocket {
             match header.opcode {
                 OpCode::Data(Data::Binary) if header.is_final => {
                     prost::encode_length_delimiter(payload.len(), frames)
-                        .map_err(|error| WireError(error.to_string()))?;
+                        .map_err(|error| TransportError(error.to_string()))?;
                     frames.extend_from_slice(payload);
                 }
                 OpCode::Control(Control::Ping) => put_frame(OpCode::Control(Control::Pong), payload, out)?,
                 // What a close has to say stands in the packet before it; the end of the connection follows.
                 OpCode::Control(_) => {}
-                OpCode::Data(_) => return Err(WireError("the server sent something else than whole messages".into())),
+                OpCode::Data(_) => {
+                    return Err(TransportError("the server sent something else than whole messages".into()));
+                }
             }
             rest = after;
         }
@@ -113,11 +115,11 @@ impl Wire for WebSocket {
 }
 
 /// What a server writes for a frame: a message that is not masked.
-pub(super) fn message_of(frame: &[u8]) -> Result<Vec<u8>, WireError> {
+pub(super) fn message_of(frame: &[u8]) -> Result<Vec<u8>, TransportError> {
     let mut message = Vec::with_capacity(frame.len() + 8);
     if let Ok(Some((body, _))) = split_frame(frame) {
         let header = FrameHeader { opcode: OpCode::Data(Data::Binary), ..FrameHeader::default() };
-        header.format(body.len() as u64, &mut message).map_err(|error| WireError(error.to_string()))?;
+        header.format(body.len() as u64, &mut message).map_err(|error| TransportError(error.to_string()))?;
         message.extend_from_slice(body);
     }
     Ok(message)
@@ -127,9 +129,10 @@ pub(super) fn message_of(frame: &[u8]) -> Result<Vec<u8>, WireError> {
 type Split<'a> = (FrameHeader, &'a [u8], &'a [u8]);
 
 /// The first WebSocket frame; nothing while it is incomplete.
-fn split_message(bytes: &[u8]) -> Result<Option<Split<'_>>, WireError> {
+fn split_message(bytes: &[u8]) -> Result<Option<Split<'_>>, TransportError> {
     let mut cursor = Cursor::new(bytes);
-    let Some((header, length)) = FrameHeader::parse(&mut cursor).map_err(|error| WireError(error.to_string()))? else {
+    let Some((header, length)) = FrameHeader::parse(&mut cursor).map_err(|error| TransportError(error.to_string()))?
+    else {
         return Ok(None);
     };
     let body = &bytes[cursor.position() as usize..];
@@ -137,9 +140,9 @@ fn split_message(bytes: &[u8]) -> Result<Option<Split<'_>>, WireError> {
     Ok(split.map(|(payload, after)| (header, payload, after)))
 }
 
-fn put_frame(opcode: OpCode, payload: &[u8], out: &mut Vec<u8>) -> Result<(), WireError> {
+fn put_frame(opcode: OpCode, payload: &[u8], out: &mut Vec<u8>) -> Result<(), TransportError> {
     let header = FrameHeader { opcode, mask: Some(MASK), ..FrameHeader::default() };
-    header.format(payload.len() as u64, out).map_err(|error| WireError(error.to_string()))?;
+    header.format(payload.len() as u64, out).map_err(|error| TransportError(error.to_string()))?;
     out.extend(payload.iter().zip(MASK.iter().cycle()).map(|(byte, mask)| byte ^ mask));
     Ok(())
 }
@@ -149,14 +152,14 @@ mod tests {
     use super::*;
 
     fn opened() -> WebSocket {
-        let mut wire = WebSocket::new("host", "/ws");
-        let answer = format!("HTTP/1.1 101 Switching Protocols\r\nSec-WebSocket-Accept: {}\r\n\r\n", wire.accept);
+        let mut layer = WebSocket::new("host", "/ws");
+        let answer = format!("HTTP/1.1 101 Switching Protocols\r\nSec-WebSocket-Accept: {}\r\n\r\n", layer.accept);
         let (mut frames, mut out) = (Vec::new(), Vec::new());
         for piece in answer.as_bytes().chunks(7) {
-            wire.receive(piece, &mut frames, &mut out).unwrap();
+            layer.receive(piece, &mut frames, &mut out).unwrap();
         }
-        assert!(wire.is_open() && frames.is_empty() && out.is_empty());
-        wire
+        assert!(layer.is_open() && frames.is_empty() && out.is_empty());
+        layer
     }
 
     #[test]
@@ -170,10 +173,10 @@ mod tests {
 
     #[test]
     fn frames_travel_as_masked_messages_and_come_back_as_frames_cut_anywhere() {
-        let mut wire = opened();
+        let mut layer = opened();
         let frames = [&[3][..], b"abc", &[0], &[0xc8, 0x01], &[7; 200]].concat();
         let mut sent = Vec::new();
-        wire.send(&frames, &mut sent).unwrap();
+        layer.send(&frames, &mut sent).unwrap();
         // A server's answer: the same messages without their masks.
         let mut answer = vec![0x82, 3];
         answer.extend(b"abc");
@@ -181,21 +184,21 @@ mod tests {
         answer.extend([7; 200]);
         assert_eq!(sent.len(), answer.len() - 3 + 3 * 4);
         for cut in 0..answer.len() {
-            let mut wire = opened();
+            let mut layer = opened();
             let (mut received, mut out) = (Vec::new(), Vec::new());
-            wire.receive(&answer[..cut], &mut received, &mut out).unwrap();
-            wire.receive(&answer[cut..], &mut received, &mut out).unwrap();
+            layer.receive(&answer[..cut], &mut received, &mut out).unwrap();
+            layer.receive(&answer[cut..], &mut received, &mut out).unwrap();
             assert_eq!(received, frames, "cut at {cut}");
             assert_eq!(out[..2], [0x8a, 0x81], "the ping is answered");
-            assert!(wire.tail.is_empty());
+            assert!(layer.tail.is_empty());
         }
     }
 
     #[test]
     fn another_answer_is_told() {
-        let mut wire = WebSocket::new("host", "/ws");
+        let mut layer = WebSocket::new("host", "/ws");
         let answer = b"HTTP/1.1 403 Forbidden\r\n\r\n";
-        let error = wire.receive(answer, &mut Vec::new(), &mut Vec::new()).unwrap_err();
+        let error = layer.receive(answer, &mut Vec::new(), &mut Vec::new()).unwrap_err();
         assert_eq!(error.to_string(), "the server did not open a WebSocket: HTTP/1.1 403 Forbidden");
     }
 }

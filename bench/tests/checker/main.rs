@@ -43,12 +43,12 @@ const SEED: u64 = 20_261_121;
 const LEASE: Duration = Duration::from_secs(1);
 
 #[test]
-fn one_of_each_on_sqlite_loses_doubles_and_reorders_nothing_whatever_goes_wrong() {
+fn one_of_each_on_sqlite_loses_doubles_and_reorders_nothing() {
     check(Shape { conn_nodes: 1, logic_nodes: 1, has_databases: false });
 }
 
 #[test]
-fn two_of_each_on_mariadb_and_redis_lose_double_and_reorder_nothing_whatever_goes_wrong() {
+fn two_of_each_on_servers_lose_double_and_reorder_nothing() {
     check(Shape { conn_nodes: 2, logic_nodes: 2, has_databases: true });
 }
 

@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn in_a_round_every_process_is_killed_restarted_and_frozen_and_everything_else_goes_wrong_once() {
+    fn in_a_round_everything_goes_wrong_once() {
         let mut plan = Plan::new(7, SHAPE);
         for _ in 0..3 {
             let count = plan.round_steps();

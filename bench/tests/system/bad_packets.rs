@@ -71,7 +71,7 @@ fn a_frame_over_the_limit_after_sign_in_is_closed_as_too_large() {
 }
 
 #[test]
-fn unknown_commands_and_commands_before_sign_in_are_answered_and_the_connection_stays() {
+fn unknown_and_early_commands_are_answered_and_the_connection_stays() {
     let server = Server::start();
     let identity = server.business_sign_in("13800000011");
     let mut client = server.connect();

@@ -12,7 +12,7 @@ use gim_proto::{
 use crate::server::{Server, receive_message};
 
 #[test]
-fn services_that_show_certificates_serve_each_other_and_refuse_who_shows_none() {
+fn services_with_certificates_refuse_who_shows_none() {
     let server = Server::start_certified();
     // business, which calls logic for a device; the sign-in, for which conn calls logic and logic business; a push back to conn.
     let identity = server.business_sign_in("13800000001");

@@ -9,7 +9,7 @@ use prost::Message as _;
 use crate::server::{Server, receive_message};
 
 #[test]
-fn a_client_of_gim_signs_in_beats_enters_a_room_and_gets_what_a_product_pushes() {
+fn a_client_of_gim_signs_in_beats_and_gets_what_is_pushed() {
     let server = Server::start();
     let identity = server.business_sign_in("13800000001");
     assert!(identity.is_new && identity.user_id > 0 && identity.device_id > 0 && !identity.token.is_empty());

@@ -6,7 +6,7 @@ use gim_proto::connect::CloseReason;
 use crate::server::{Server, receive_message};
 
 #[test]
-fn a_newer_sign_in_of_a_device_closes_the_older_connection_and_stays_online() {
+fn a_newer_sign_in_of_a_device_closes_the_older_connection() {
     let server = Server::start();
     let identity = server.business_sign_in("13800000003");
     let mut older = server.connect_as(&identity);

@@ -9,7 +9,7 @@ use prost::Message as _;
 use crate::server::{Server, eventually, receive_message};
 
 #[test]
-fn messages_pushed_while_a_device_is_offline_are_there_after_a_restart_of_all_services() {
+fn messages_for_an_offline_device_survive_a_restart_of_all_services() {
     let mut server = Server::start();
     let identity = server.business_sign_in("13800000002");
     let mut client = server.connect_as(&identity);

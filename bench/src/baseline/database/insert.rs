@@ -9,7 +9,7 @@ use std::sync::{
 use sqlx::{Connection as _, Encode, Executor, IntoArguments, MySql, QueryBuilder, Sqlite, Type};
 use tokio::sync::watch;
 
-use super::{Link, Shape};
+use super::{DatabaseConnection, Shape};
 
 /// Rows in one statement: SQLite takes 32,766 values in one.
 const MESSAGES_MAX: usize = 1000;
@@ -19,13 +19,13 @@ const NOW_MS: i64 = 1_700_000_000_000;
 
 /// Inserts batch after batch.
 pub async fn run(
-    mut connection: Link,
+    mut connection: DatabaseConnection,
     shape: Shape,
     writer: u32,
     mut may_run: watch::Receiver<bool>,
     rows: Arc<AtomicU64>,
 ) -> sqlx::Result<()> {
-    let mut batch = Batch::first(shape, writer);
+    let mut batch = TransactionRows::first(shape, writer);
     // An error here means that the run is over.
     while may_run.wait_for(|may_run| *may_run).await.is_ok() {
         batch.insert(&mut connection).await?;
@@ -36,8 +36,13 @@ pub async fn run(
 }
 
 /// Inserts at least so many messages, and tells how many it has.
-pub async fn fill(connection: &mut Link, shape: Shape, messages: u64, mut tell: impl FnMut(u64)) -> sqlx::Result<()> {
-    let mut batch = Batch::first(shape, 0);
+pub async fn fill(
+    connection: &mut DatabaseConnection,
+    shape: Shape,
+    messages: u64,
+    mut tell: impl FnMut(u64),
+) -> sqlx::Result<()> {
+    let mut batch = TransactionRows::first(shape, 0);
     for number in 1..=messages.div_ceil(shape.batch.into()) {
         batch.insert(connection).await?;
         batch.advance();
@@ -47,7 +52,7 @@ pub async fn fill(connection: &mut Link, shape: Shape, messages: u64, mut tell: 
 }
 
 /// What one transaction inserts.
-struct Batch {
+struct TransactionRows {
     shape: Shape,
     content: Vec<u8>,
     /// Message id and sender.
@@ -58,7 +63,7 @@ struct Batch {
     per_inbox: i64,
 }
 
-impl Batch {
+impl TransactionRows {
     /// Users and message ids of each writer are its own.
     fn first(shape: Shape, writer: u32) -> Self {
         let Shape { batch, groups, members, .. } = shape;
@@ -90,15 +95,15 @@ impl Batch {
         }
     }
 
-    async fn insert(&self, connection: &mut Link) -> sqlx::Result<()> {
+    async fn insert(&self, connection: &mut DatabaseConnection) -> sqlx::Result<()> {
         match connection {
-            Link::Sqlite(connection) => insert::<Sqlite>(connection, self).await,
-            Link::MySql(connection) => insert::<MySql>(connection, self).await,
+            DatabaseConnection::Sqlite(connection) => insert::<Sqlite>(connection, self).await,
+            DatabaseConnection::MySql(connection) => insert::<MySql>(connection, self).await,
         }
     }
 }
 
-async fn insert<D>(connection: &mut D::Connection, batch: &Batch) -> sqlx::Result<()>
+async fn insert<D>(connection: &mut D::Connection, batch: &TransactionRows) -> sqlx::Result<()>
 where
     D: sqlx::Database,
     D::Arguments: IntoArguments<D>,
@@ -144,13 +149,13 @@ mod tests {
     #[test]
     fn a_message_is_in_the_inboxes_of_its_group_and_seqs_go_on_without_gaps() {
         let shape = Shape { batch: 4, groups: 2, members: 2, size: 1, is_keyed: false };
-        let mut batch = Batch::first(shape, 0);
+        let mut batch = TransactionRows::first(shape, 0);
         let group = |user, seqs: [i64; 2], ids: [i64; 2]| [(user, seqs[0], ids[0]), (user, seqs[1], ids[1])];
         let expected =
             [group(1, [1, 2], [1, 3]), group(2, [1, 2], [1, 3]), group(3, [1, 2], [2, 4]), group(4, [1, 2], [2, 4])];
         assert_eq!(batch.inboxes, expected.concat());
         batch.advance();
         assert_eq!(batch.inboxes[..2], group(1, [3, 4], [5, 7]));
-        assert!(Batch::first(shape, 1).inboxes.iter().all(|&(user, ..)| user > 4));
+        assert!(TransactionRows::first(shape, 1).inboxes.iter().all(|&(user, ..)| user > 4));
     }
 }

@@ -26,7 +26,7 @@ use tempfile::TempDir;
 use tokio::{runtime::Runtime, sync::watch, task::JoinHandle};
 
 use crate::{
-    duel::Slice,
+    paired_run::Slice,
     progress::Progress,
     stats::ratio,
     swarm::{Behaviour, Swarm},
@@ -190,16 +190,16 @@ impl Database {
 }
 
 /// A connection to either.
-enum Link {
+enum DatabaseConnection {
     Sqlite(SqliteConnection),
     MySql(MySqlConnection),
 }
 
 impl Place {
-    async fn connect(&self) -> sqlx::Result<Link> {
+    async fn connect(&self) -> sqlx::Result<DatabaseConnection> {
         Ok(match self {
-            Self::Sqlite { options, .. } => Link::Sqlite(options.connect().await?),
-            Self::MySql { options, .. } => Link::MySql(options.connect().await?),
+            Self::Sqlite { options, .. } => DatabaseConnection::Sqlite(options.connect().await?),
+            Self::MySql { options, .. } => DatabaseConnection::MySql(options.connect().await?),
         })
     }
 }

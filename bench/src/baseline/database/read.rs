@@ -9,7 +9,7 @@ use std::sync::{
 use sqlx::{ColumnIndex, Decode, Encode, Executor, IntoArguments, MySql, Row as _, Sqlite, Type};
 use tokio::sync::watch;
 
-use super::Link;
+use super::DatabaseConnection;
 
 /// Messages in a page, as in those of the server.
 const PAGE: i64 = 50;
@@ -20,7 +20,7 @@ const SELECT: &str = "SELECT um.seq, m.id, m.command, m.content, m.sender_id, m.
 
 /// Reads the inboxes of `users`, beginning with one of them.
 pub async fn run(
-    mut connection: Link,
+    mut connection: DatabaseConnection,
     first: u64,
     users: u64,
     mut may_run: watch::Receiver<bool>,
@@ -31,8 +31,8 @@ pub async fn run(
     while may_run.wait_for(|may_run| *may_run).await.is_ok() {
         let user_id = user as i64 + 1;
         let page = match &mut connection {
-            Link::Sqlite(connection) => page::<Sqlite>(connection, user_id, seq).await?,
-            Link::MySql(connection) => page::<MySql>(connection, user_id, seq).await?,
+            DatabaseConnection::Sqlite(connection) => page::<Sqlite>(connection, user_id, seq).await?,
+            DatabaseConnection::MySql(connection) => page::<MySql>(connection, user_id, seq).await?,
         };
         rows.fetch_add(page.rows, Relaxed);
         (user, seq) = if page.rows < PAGE as u64 { ((user + 1) % users, 0) } else { (user, page.newest_seq) };

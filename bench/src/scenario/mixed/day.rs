@@ -12,16 +12,16 @@ use prost::Message as _;
 
 use super::{Audience, Conversations};
 use crate::{
-    duel::Slice,
-    scenario::contest::Contender as _,
+    counts::Counts,
+    paired_run::Slice,
+    scenario::paired_with_database::PairedClients as _,
     score::Score,
     stats::Schedule,
     swarm::{
-        Behaviour, Closed, Link, Packet, Swarm,
+        Behaviour, Closed, Connection, Packet, Swarm,
         packet::{Message, Reply},
-        transport::Gate,
+        transport::ServerEndpoint,
     },
-    tally::Tally,
 };
 
 const HEARTBEAT: i32 = PacketCommand::PcHeartbeat as i32;
@@ -50,7 +50,7 @@ pub struct Day {
     rooms: Vec<Room>,
     /// Members who are in their room.
     entered: usize,
-    gates: Vec<Gate>,
+    endpoints: Vec<ServerEndpoint>,
     greetings: Vec<Box<[u8]>>,
     plan: Option<Plan>,
     /// What was sent on schedule, and how much of it late through our fault.
@@ -76,7 +76,7 @@ pub struct Day {
 impl Day {
     /// The first clients are the pairs, the next ones are in the rooms.
     pub fn new(
-        gates: Vec<Gate>,
+        endpoints: Vec<ServerEndpoint>,
         greetings: Vec<Box<[u8]>>,
         pairs: Conversations,
         rooms: Vec<Room>,
@@ -86,7 +86,7 @@ impl Day {
             pairs,
             rooms,
             entered: 0,
-            gates,
+            endpoints,
             plan: None,
             scheduled: (0, 0),
             beats: Schedule::new(Instant::now(), greetings.len() as f64 / f64::from(heartbeat_s)),
@@ -151,16 +151,16 @@ impl Day {
     }
 
     /// Adds what all have seen.
-    pub fn count(&self, tally: &mut Tally) {
-        self.pairs.count(tally);
-        tally.add("unanswered", self.beating as f64 + self.returning.len() as f64);
-        tally.add("failed", self.failed as f64);
-        tally.add_score("heartbeats", &self.heartbeats);
-        tally.add_score("sign_ins", &self.sign_ins);
+    pub fn count(&self, counts: &mut Counts) {
+        self.pairs.count(counts);
+        counts.add("unanswered", self.beating as f64 + self.returning.len() as f64);
+        counts.add("failed", self.failed as f64);
+        counts.add_score("heartbeats", &self.heartbeats);
+        counts.add_score("sign_ins", &self.sign_ins);
         for Room { audience, .. } in &self.rooms {
-            tally.add_score("rooms", &audience.score);
-            tally.add("lost", audience.lost() as f64);
-            tally.add("reordered", audience.reordered as f64);
+            counts.add_score("rooms", &audience.score);
+            counts.add("lost", audience.lost() as f64);
+            counts.add("reordered", audience.reordered as f64);
         }
     }
 
@@ -190,7 +190,7 @@ impl Day {
         let id = self.next_heartbeat;
         self.next_heartbeat = (id + 1) % self.greetings.len();
         if id < swarm.len() && swarm.is_ready(id) {
-            swarm.link(id).send(&self.heartbeat);
+            swarm.connection(id).send(&self.heartbeat);
             if self.heartbeat_at[id].is_none() {
                 self.heartbeat_at[id] = Some(intended);
                 self.beating += u64::from(self.counts(intended));
@@ -220,28 +220,28 @@ impl Day {
         );
         self.take_beat(id);
         swarm.hang_up(id)?;
-        swarm.reopen(id, &self.gates[id % self.gates.len()], self.greetings[id].clone())
+        swarm.reopen(id, &self.endpoints[id % self.endpoints.len()], self.greetings[id].clone())
     }
 }
 
 impl Behaviour for Day {
-    fn on_ready(&mut self, link: &mut Link, now: Instant) -> anyhow::Result<()> {
-        if let Some((room, _)) = self.place(link.id()) {
-            link.send(&self.rooms[room].subscription);
-        } else if let Some(intended) = self.returning.remove(&link.id()) {
+    fn on_ready(&mut self, connection: &mut Connection, now: Instant) -> anyhow::Result<()> {
+        if let Some((room, _)) = self.place(connection.id()) {
+            connection.send(&self.rooms[room].subscription);
+        } else if let Some(intended) = self.returning.remove(&connection.id()) {
             self.returned += 1;
             if let Some(plan) = &self.plan {
                 self.sign_ins.record(&plan.slice, intended, now);
             }
             let content = SyncRequest::default().encode_to_vec().into();
             let packet = Envelope { request_id: "sync".into(), command: SYNC, content, seq: 0 };
-            link.send(&packet.encode_length_delimited_to_vec());
+            connection.send(&packet.encode_length_delimited_to_vec());
         }
         Ok(())
     }
 
-    fn on_packet(&mut self, link: &mut Link, packet: &Packet<'_>, now: Instant) -> anyhow::Result<()> {
-        let id = link.id();
+    fn on_packet(&mut self, connection: &mut Connection, packet: &Packet<'_>, now: Instant) -> anyhow::Result<()> {
+        let id = connection.id();
         match packet.command {
             HEARTBEAT => {
                 if let Some(intended) = self.take_beat(id)
@@ -256,7 +256,7 @@ impl Behaviour for Day {
                 Reply::read(packet.content)?.accepted("a subscription").map(drop)
             }
             SYNC => Reply::read(packet.content)?.accepted("a sync").map(drop),
-            _ if id < self.chatting() => self.pairs.on_packet(link, packet, now),
+            _ if id < self.chatting() => self.pairs.on_packet(connection, packet, now),
             MESSAGE => {
                 if let Some((room, member)) = self.place(id) {
                     let slice = self.plan.as_ref().map(|plan| &plan.slice);

@@ -13,17 +13,17 @@ use serde_json::{Value, json};
 
 use self::day::{Day, Room};
 use super::{
-    conversations::{Company, Conversations},
+    conversations::{Conversations, Participants},
     idle,
     room::{Audience, Pusher, subscription},
 };
 use crate::{
-    duel::{Side, Slice},
+    counts::Counts,
     load::{LoadArguments, Measurement, OwnCpu, Run, ensure_rate, random_id, tell_faults},
+    paired_run::{Side, Slice},
     progress::Progress,
-    report::Figures,
+    result::Figures,
     swarm::Swarm,
-    tally::Tally,
 };
 
 /// The part of the time that is not measured.
@@ -130,15 +130,15 @@ impl Measurement for Arguments {
         let mut swarm = run.swarm(busy + others)?;
         let users = run.sign_up(busy + others)?;
         let greetings: Vec<_> = users.iter().map(|user| user.greeting.clone()).collect();
-        let company = Company::Pairs { user_ids: users[..chatting].iter().map(|user| user.id).collect() };
+        let participants = Participants::Pairs { user_ids: users[..chatting].iter().map(|user| user.id).collect() };
         let parts = f64::from(self.load.processes());
-        let pairs = Conversations::new(company, self.size, Some(self.chat_rate / parts));
+        let pairs = Conversations::new(participants, self.size, Some(self.chat_rate / parts));
         let audiences = (0..rooms).map(|_| self.audience(run)).collect::<anyhow::Result<_>>()?;
-        let mut day = Day::new(run.target.gates().to_vec(), greetings.clone(), pairs, audiences, self.heartbeat);
+        let mut day = Day::new(run.target.endpoints().to_vec(), greetings.clone(), pairs, audiences, self.heartbeat);
         run.meet("before", &mut swarm, &mut day)?;
         let in_flight = run.in_flight(self.in_flight as usize);
-        let ended = swarm.gather(&mut day, run.target.gates(), greetings.into_iter(), in_flight);
-        run.tally.add("connections", swarm.ready() as f64);
+        let ended = swarm.gather(&mut day, run.target.endpoints(), greetings.into_iter(), in_flight);
+        run.counts.add("connections", swarm.ready() as f64);
         ended?;
         let all_entered = swarm.settle(&mut day, Day::activity, Day::is_gathered)?;
         ensure!(all_entered, "not all members could enter their room");
@@ -150,44 +150,44 @@ impl Measurement for Arguments {
         day.begin(slice, rates, &mut swarm);
         let ended = go_on(run, &mut swarm, &mut day, slice);
         day.end();
-        day.count(&mut run.tally);
+        day.count(&mut run.counts);
         run.note_schedule(day.scheduled());
         ended
     }
 
-    fn tell(&self, tally: &Tally, figures: &mut Figures) -> anyhow::Result<()> {
-        idle::tell_costs(tally, figures);
-        let rss = |point: &str| tally.get(&format!("{point}.server_rss_bytes"));
+    fn tell(&self, counts: &Counts, figures: &mut Figures) -> anyhow::Result<()> {
+        idle::tell_costs(counts, figures);
+        let rss = |point: &str| counts.get(&format!("{point}.server_rss_bytes"));
         let grown = rss("end").zip(rss("standing")).map(|(end, standing)| end - standing);
         figures.measure("server_rss_growth_bytes", grown, "bytes by which the server grew while it went on");
         let beats = f64::from(self.connections) / f64::from(self.heartbeat);
         figures.measure("heartbeats_offered_per_second", beats, "heartbeats per second that were offered");
-        figures.measure("heartbeats_per_second", tally.get("heartbeats"), "heartbeats answered per second");
-        let heartbeats = tally.latencies("heartbeats");
+        figures.measure("heartbeats_per_second", counts.get("heartbeats"), "heartbeats answered per second");
+        let heartbeats = counts.latencies("heartbeats");
         figures.within("p50_us", &heartbeats, 0.5, "half of the heartbeats answered within (µs)");
         figures.within("p99_us", &heartbeats, 0.99, "99 % of the heartbeats within (µs)");
         figures.within("p999_us", &heartbeats, 0.999, "99.9 % of the heartbeats within (µs)");
         figures.measure("sign_ins_offered_per_second", self.reconnects, "people per second who were to come back");
-        figures.measure("sign_ins_per_second", tally.get("sign_ins"), "people who came back per second");
-        figures.within("sign_in_p99_ms", &tally.latencies("sign_ins"), 0.99, "99 % of them back within (ms)");
+        figures.measure("sign_ins_per_second", counts.get("sign_ins"), "people who came back per second");
+        figures.within("sign_in_p99_ms", &counts.latencies("sign_ins"), 0.99, "99 % of them back within (ms)");
         let deliveries = self.room_rate * f64::from(self.rooms) * f64::from(self.members);
         figures.measure(
             "deliveries_offered_per_second",
             deliveries,
             "deliveries in rooms per second that were offered",
         );
-        figures.measure("deliveries_per_second", tally.get("rooms"), "deliveries in rooms per second");
-        figures.within("room_p99_ms", &tally.latencies("rooms"), 0.99, "99 % of the deliveries within (ms)");
-        let (sends, durable) = (tally.get("durable"), tally.latencies("durable"));
+        figures.measure("deliveries_per_second", counts.get("rooms"), "deliveries in rooms per second");
+        figures.within("room_p99_ms", &counts.latencies("rooms"), 0.99, "99 % of the deliveries within (ms)");
+        let (sends, durable) = (counts.get("durable"), counts.latencies("durable"));
         figures.measure("offered_per_second", self.chat_rate, "chat messages per second that were offered");
         figures.measure("achieved_per_second", sends, "chat messages per second that were achieved");
         figures.measure("sends_per_second", sends, "durable chat messages per second");
         figures.measure("inbox_rows_per_second", sends.map(|sends| 2.0 * sends), "rows of inboxes per second");
         figures.within("p50_ms", &durable, 0.5, "half of the chat messages durable within (ms)");
         figures.within("p99_ms", &durable, 0.99, "99 % of the chat messages durable within (ms)");
-        let arrival = tally.latencies("arrival");
+        let arrival = counts.latencies("arrival");
         figures.within("arrival_p99_ms", &arrival, 0.99, "99 % of them with the receiver within (ms)");
-        tell_faults(tally, figures, &FAULTS)
+        tell_faults(counts, figures, &FAULTS)
     }
 }
 

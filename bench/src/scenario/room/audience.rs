@@ -8,11 +8,11 @@ use prost::Message as _;
 
 use super::{WINDOW, pusher::Pusher};
 use crate::{
-    duel::{Side, Slice},
+    counts::Counts,
+    paired_run::{Side, Slice},
     score::Score,
     stats::Schedule,
-    swarm::{Behaviour, Link, Packet, Swarm, packet::Message},
-    tally::Tally,
+    swarm::{Behaviour, Connection, Packet, Swarm, packet::Message},
 };
 
 const MESSAGE: i32 = PacketCommand::PcMessage as i32;
@@ -136,13 +136,13 @@ impl Hall {
     }
 
     /// Adds what both audiences have seen.
-    pub fn count(&self, tally: &mut Tally) {
+    pub fn count(&self, counts: &mut Counts) {
         for (key, audience) in [("server", &self.server), ("baseline", &self.baseline)] {
-            tally.add_score(key, &audience.score);
+            counts.add_score(key, &audience.score);
         }
-        tally.add("messages", self.server.pushed as f64);
-        tally.add("lost", self.server.lost() as f64);
-        tally.add("reordered", self.server.reordered as f64);
+        counts.add("messages", self.server.pushed as f64);
+        counts.add("lost", self.server.lost() as f64);
+        counts.add("reordered", self.server.reordered as f64);
     }
 
     /// Grows with whatever happens.
@@ -181,16 +181,16 @@ impl Hall {
 }
 
 impl Behaviour for Hall {
-    fn on_ready(&mut self, link: &mut Link, _now: Instant) -> anyhow::Result<()> {
-        if link.id() < self.members {
-            link.send(&self.subscription);
+    fn on_ready(&mut self, connection: &mut Connection, _now: Instant) -> anyhow::Result<()> {
+        if connection.id() < self.members {
+            connection.send(&self.subscription);
         }
         Ok(())
     }
 
-    fn on_packet(&mut self, link: &mut Link, packet: &Packet<'_>, now: Instant) -> anyhow::Result<()> {
-        let (side, member) = match link.id().checked_sub(self.members) {
-            None => (Side::Server, link.id()),
+    fn on_packet(&mut self, connection: &mut Connection, packet: &Packet<'_>, now: Instant) -> anyhow::Result<()> {
+        let (side, member) = match connection.id().checked_sub(self.members) {
+            None => (Side::Server, connection.id()),
             Some(member) => (Side::Baseline, member),
         };
         if packet.command == MESSAGE {

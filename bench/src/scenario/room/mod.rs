@@ -20,13 +20,13 @@ pub use self::{
 };
 use crate::{
     baseline::{Baseline, Kind},
-    duel::Duel,
+    counts::Counts,
     load::{CONNECTS_IN_FLIGHT, LoadArguments, Measurement, OwnCpu, Run, ensure_rate, random_id, tell_faults},
+    paired_run::PairedRun,
     progress::Progress,
-    report::Figures,
+    result::Figures,
     stats::ratio,
     swarm::Swarm,
-    tally::Tally,
 };
 
 /// Bursts that are under way at the same time in a closed loop.
@@ -80,7 +80,7 @@ impl Measurement for Arguments {
         let mut baseline = Baseline::start(Kind::Writes { sockets: members })?;
         let greetings = run.sign_up(members)?.into_iter().map(|user| user.greeting);
         let (room_id, size) = (random_id(), self.size as usize);
-        let bare = baseline.gate_like(&run.target.gates()[0]);
+        let bare = baseline.endpoint_like(&run.target.endpoints()[0]);
         let mut hall = Hall {
             server: Audience::new(members, self.burst, Pusher::to_room(&run.target, room_id, size)?),
             baseline: Audience::new(
@@ -97,30 +97,30 @@ impl Measurement for Arguments {
             scheduled: (0, 0),
         };
         let in_flight = run.in_flight(CONNECTS_IN_FLIGHT);
-        swarm.gather(&mut hall, run.target.gates(), greetings, in_flight)?;
+        swarm.gather(&mut hall, run.target.endpoints(), greetings, in_flight)?;
         swarm.gather(&mut hall, &[bare], (0..members).map(|_| Box::default()), in_flight)?;
         let all_entered = swarm.settle(&mut hall, Hall::activity, |hall| hall.subscribed == members)?;
         ensure!(all_entered, "not all members could enter the room");
-        let ended = take_turns(run, &mut swarm, &mut hall, Duel::new(self.load.duration()));
-        hall.count(&mut run.tally);
+        let ended = take_turns(run, &mut swarm, &mut hall, PairedRun::new(self.load.duration()));
+        hall.count(&mut run.counts);
         run.note_schedule(hall.scheduled);
         ended
     }
 
-    fn tell(&self, tally: &Tally, figures: &mut Figures) -> anyhow::Result<()> {
-        let (deliveries, writes) = (tally.get("server"), tally.get("baseline"));
-        let (server, baseline) = (tally.latencies("server"), tally.latencies("baseline"));
+    fn tell(&self, counts: &Counts, figures: &mut Figures) -> anyhow::Result<()> {
+        let (deliveries, writes) = (counts.get("server"), counts.get("baseline"));
+        let (server, baseline) = (counts.latencies("server"), counts.latencies("baseline"));
         figures.measure("deliveries_per_second", deliveries, "deliveries per second");
         figures.measure("baseline_writes_per_second", writes, "a bare write loop, deliveries per second");
         figures.measure("ratio", ratio(deliveries, writes), "per second, against the bare one");
         figures.within("p50_ms", &server, 0.5, "half of them within (ms)");
         figures.within("p99_ms", &server, 0.99, "99 % within (ms)");
         figures.within("baseline_p99_ms", &baseline, 0.99, "a bare write loop, 99 % within (ms)");
-        figures.counted(tally, &[("messages", "messages pushed")]);
+        figures.counted(counts, &[("messages", "messages pushed")]);
         let offered = self.rate.map(|rate| rate * f64::from(self.members));
         figures.measure("offered_per_second", offered, "deliveries per second that were offered");
         figures.measure("achieved_per_second", offered.and(deliveries), "deliveries per second that were achieved");
-        tell_faults(tally, figures, &FAULTS)
+        tell_faults(counts, figures, &FAULTS)
     }
 }
 
@@ -137,12 +137,12 @@ pub fn subscription(room_id: u64) -> Vec<u8> {
     Packet { request_id: "room".into(), command, content, seq: 0 }.encode_length_delimited_to_vec()
 }
 
-fn take_turns(run: &mut Run<'_>, swarm: &mut Swarm, hall: &mut Hall, duel: Duel) -> anyhow::Result<()> {
+fn take_turns(run: &mut Run<'_>, swarm: &mut Swarm, hall: &mut Hall, paired: PairedRun) -> anyhow::Result<()> {
     let own_cpu = OwnCpu::start();
-    let mut progress = Progress::new("room", duel.len().into());
-    for number in 0..duel.len() {
+    let mut progress = Progress::new("room", paired.len().into());
+    for number in 0..paired.len() {
         run.meet("slice", swarm, hall)?;
-        let slice = duel.begin(number);
+        let slice = paired.begin(number);
         hall.begin(slice)?;
         let ended = swarm.run_until(hall, slice.end);
         // What is under way still counts in this slice, as late as it comes; the next one starts on an empty machine.

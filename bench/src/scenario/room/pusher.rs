@@ -20,8 +20,8 @@ use tonic::{Request, transport::Channel};
 
 use crate::{
     baseline,
-    swarm::transport::Gate,
-    target::{DEADLINE, Target, refused},
+    swarm::{DEADLINE, transport::ServerEndpoint},
+    target::{Target, refused},
 };
 
 /// A message command that belongs to the product, passed through untouched.
@@ -88,13 +88,13 @@ impl Pusher {
     }
 
     /// Has a bare write loop push, with what the server would write at such a door.
-    pub fn to_sockets(input: ChildStdin, gate: Gate, size: usize) -> anyhow::Result<Self> {
+    pub fn to_sockets(input: ChildStdin, endpoint: ServerEndpoint, size: usize) -> anyhow::Result<Self> {
         let mut output = BufWriter::with_capacity(1 << 20, input);
         let mut seq = 0;
         Self::start(size, move |burst| {
             for content in burst {
                 seq += 1;
-                let bytes = gate.carry(frame(seq, content))?;
+                let bytes = endpoint.carry(frame(seq, content))?;
                 baseline::put(&mut output, &bytes).context("the bare write loop is gone")?;
             }
             output.flush().context("the bare write loop is gone")

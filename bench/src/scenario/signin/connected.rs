@@ -11,8 +11,7 @@ use crate::{
     load::{CONNECTS_IN_FLIGHT, Run},
     progress::Progress,
     stats::Latencies,
-    swarm::{Behaviour, Link, Packet, Swarm, packet::Reply, transport::Gate},
-    target::DEADLINE,
+    swarm::{Behaviour, Connection, DEADLINE, Packet, Swarm, packet::Reply, transport::ServerEndpoint},
     users::User,
 };
 
@@ -20,7 +19,7 @@ const SIGN_IN: i32 = PacketCommand::PcSignIn as i32;
 
 /// The devices, by their numbers in the swarm.
 pub struct Connected {
-    gates: Vec<Gate>,
+    endpoints: Vec<ServerEndpoint>,
     users: Vec<User>,
     in_flight: usize,
     /// When those asked to be let in that have done so in this round.
@@ -37,9 +36,9 @@ pub struct Connected {
 
 impl Connected {
     /// Nobody is connected yet; so many sign-ins will be under way at the same time.
-    pub fn new(gates: Vec<Gate>, users: Vec<User>, in_flight: usize) -> Self {
+    pub fn new(endpoints: Vec<ServerEndpoint>, users: Vec<User>, in_flight: usize) -> Self {
         Self {
-            gates,
+            endpoints,
             in_flight,
             asked_at: Vec::with_capacity(users.len()),
             users,
@@ -63,9 +62,9 @@ impl Connected {
     }
 
     fn round(&mut self, swarm: &mut Swarm) -> anyhow::Result<()> {
-        let gates = self.gates.clone();
+        let endpoints = self.endpoints.clone();
         let nothing = vec![Box::default(); self.users.len()];
-        swarm.gather(self, &gates, nothing.into_iter(), CONNECTS_IN_FLIGHT)?;
+        swarm.gather(self, &endpoints, nothing.into_iter(), CONNECTS_IN_FLIGHT)?;
         self.asked_at.clear();
         (self.answered, self.newest, self.is_open) = (0, Instant::now(), true);
         let started = Instant::now();
@@ -87,16 +86,16 @@ impl Connected {
         while self.asked_at.len() < self.users.len() && self.asked_at.len() - self.answered < self.in_flight {
             let id = self.asked_at.len();
             self.asked_at.push(Instant::now());
-            swarm.link(id).send(&self.users[id].greeting);
+            swarm.connection(id).send(&self.users[id].greeting);
         }
     }
 }
 
 impl Behaviour for Connected {
-    fn on_packet(&mut self, link: &mut Link, packet: &Packet<'_>, now: Instant) -> anyhow::Result<()> {
+    fn on_packet(&mut self, connection: &mut Connection, packet: &Packet<'_>, now: Instant) -> anyhow::Result<()> {
         if packet.command == SIGN_IN {
             Reply::read(packet.content)?.accepted("a sign-in")?;
-            self.latencies.record(now - self.asked_at[link.id()]);
+            self.latencies.record(now - self.asked_at[connection.id()]);
             self.answered += 1;
             self.newest = now;
         }

@@ -17,13 +17,12 @@ use serde_json::{Value, json};
 
 use self::connected::Connected;
 use crate::{
+    counts::Counts,
     load::{LoadArguments, Measurement, OwnCpu, Run},
     progress::Progress,
-    report::Figures,
+    result::Figures,
     stats::{Latencies, ratio},
-    swarm::{Behaviour, Closed, Link, Packet, Swarm, transport::Gate},
-    tally::Tally,
-    target::DEADLINE,
+    swarm::{Behaviour, Closed, Connection, DEADLINE, Packet, Swarm, transport::ServerEndpoint},
     users::User,
 };
 
@@ -88,14 +87,14 @@ impl Measurement for Arguments {
         if self.connected { self.measure_connected(run) } else { self.measure_returns(run) }
     }
 
-    fn tell(&self, tally: &Tally, figures: &mut Figures) -> anyhow::Result<()> {
-        let latencies = tally.latencies("sign_ins");
-        figures.measure("sign_ins_per_second", tally.get("sign_ins"), "sign-ins per second");
+    fn tell(&self, counts: &Counts, figures: &mut Figures) -> anyhow::Result<()> {
+        let latencies = counts.latencies("sign_ins");
+        figures.measure("sign_ins_per_second", counts.get("sign_ins"), "sign-ins per second");
         figures.within("p50_ms", &latencies, 0.5, "half of them within (ms)");
         figures.within("p99_ms", &latencies, 0.99, "99 % within (ms)");
-        figures.counted(tally, &[("failed", "sign-ins that failed")]);
+        figures.counted(counts, &[("failed", "sign-ins that failed")]);
         figures.count("sign_ins", latencies.count(), "sign-ins");
-        let rss = |point: &str| tally.get(&format!("{point}.server_rss_bytes"));
+        let rss = |point: &str| counts.get(&format!("{point}.server_rss_bytes"));
         let grown = rss("end").zip(rss("warm")).map(|(end, warm)| end - warm);
         figures.measure("server_rss_growth_bytes", grown, "bytes by which conn grew meanwhile");
         Ok(())
@@ -105,7 +104,7 @@ impl Measurement for Arguments {
 impl Arguments {
     fn measure_connected(&self, run: &mut Run<'_>) -> anyhow::Result<()> {
         let users = run.sign_up(self.devices as usize)?;
-        let mut connected = Connected::new(run.target.gates().to_vec(), users, self.in_flight as usize);
+        let mut connected = Connected::new(run.target.endpoints().to_vec(), users, self.in_flight as usize);
         let (duration, warm_up) = (self.load.duration(), self.load.duration().mul_f64(WARM_UP));
         connected.play(warm_up, run)?;
         (connected.busy, connected.latencies) = (Duration::ZERO, Latencies::default());
@@ -113,9 +112,9 @@ impl Arguments {
         connected.play(duration - warm_up, run)?;
         own_cpu.check(run);
         let per_second = ratio(connected.latencies.count() as f64, connected.busy.as_secs_f64());
-        run.tally.add_rate("sign_ins", per_second);
-        run.tally.add_latencies("sign_ins", &connected.latencies);
-        run.tally.add("failed", 0.0);
+        run.counts.add_rate("sign_ins", per_second);
+        run.counts.add_latencies("sign_ins", &connected.latencies);
+        run.counts.add("failed", 0.0);
         Ok(())
     }
 
@@ -124,7 +123,7 @@ impl Arguments {
         let in_flight = run.in_flight(self.in_flight as usize).min(devices);
         let mut swarm = run.swarm(in_flight)?;
         let users = run.sign_up(devices)?;
-        let mut returns = Returns::new(run.target.gates().to_vec(), users);
+        let mut returns = Returns::new(run.target.endpoints().to_vec(), users);
         run.meet("start", &mut swarm, &mut returns)?;
         let (duration, warm_up) = (self.load.duration(), self.load.duration().mul_f64(WARM_UP));
         returns.fill(&mut swarm, in_flight)?;
@@ -138,9 +137,9 @@ impl Arguments {
         let per_second = ratio(returns.latencies.count() as f64, started.elapsed().as_secs_f64());
         own_cpu.check(run);
         let ended = ended.and_then(|()| returns.await_the_rest(&mut swarm));
-        run.tally.add_rate("sign_ins", per_second);
-        run.tally.add_latencies("sign_ins", &returns.latencies);
-        run.tally.add("failed", returns.failed as f64);
+        run.counts.add_rate("sign_ins", per_second);
+        run.counts.add_latencies("sign_ins", &returns.latencies);
+        run.counts.add("failed", returns.failed as f64);
         ended?;
         if let Some(why) = &returns.first_failure {
             return Err(anyhow!("{} sign-ins failed; the first: {why}", returns.failed));
@@ -167,7 +166,7 @@ fn play(duration: Duration, count: u64, swarm: &mut Swarm, returns: &mut Returns
 
 /// Who is on the way, and who comes next. The clients of the swarm are places that devices take in turn.
 struct Returns {
-    gates: Vec<Gate>,
+    endpoints: Vec<ServerEndpoint>,
     users: Vec<User>,
     next_user: usize,
     opened_at: Vec<Instant>,
@@ -183,9 +182,9 @@ struct Returns {
 }
 
 impl Returns {
-    fn new(gates: Vec<Gate>, users: Vec<User>) -> Self {
+    fn new(endpoints: Vec<ServerEndpoint>, users: Vec<User>) -> Self {
         Self {
-            gates,
+            endpoints,
             users,
             next_user: 0,
             opened_at: Vec::new(),
@@ -203,7 +202,7 @@ impl Returns {
         for place in 0..in_flight {
             let greeting = self.next_greeting();
             self.opened_at.push(Instant::now());
-            swarm.open(&self.gates[place % self.gates.len()], greeting)?;
+            swarm.open(&self.endpoints[place % self.endpoints.len()], greeting)?;
         }
         Ok(())
     }
@@ -227,15 +226,15 @@ impl Returns {
 }
 
 impl Behaviour for Returns {
-    fn on_ready(&mut self, link: &mut Link, now: Instant) -> anyhow::Result<()> {
-        self.latencies.record(now - self.opened_at[link.id()]);
+    fn on_ready(&mut self, connection: &mut Connection, now: Instant) -> anyhow::Result<()> {
+        self.latencies.record(now - self.opened_at[connection.id()]);
         (self.newest, self.has_succeeded) = (now, true);
-        link.hang_up();
-        self.free.push_back(link.id());
+        connection.hang_up();
+        self.free.push_back(connection.id());
         Ok(())
     }
 
-    fn on_packet(&mut self, _link: &mut Link, _packet: &Packet<'_>, _now: Instant) -> anyhow::Result<()> {
+    fn on_packet(&mut self, _link: &mut Connection, _packet: &Packet<'_>, _now: Instant) -> anyhow::Result<()> {
         Ok(())
     }
 
@@ -245,7 +244,7 @@ impl Behaviour for Returns {
         {
             let greeting = self.next_greeting();
             self.opened_at[id] = Instant::now();
-            swarm.reopen(id, &self.gates[id % self.gates.len()], greeting)?;
+            swarm.reopen(id, &self.endpoints[id % self.endpoints.len()], greeting)?;
         }
         Ok(())
     }

@@ -12,7 +12,7 @@ use gim_proto::{
 };
 use prost::Message as _;
 
-use crate::target::{DEADLINE, Target};
+use crate::{swarm::DEADLINE, target::Target};
 
 /// One signed-in device.
 pub struct Device {

@@ -6,7 +6,7 @@ use gim_proto::{
 };
 
 use super::{Cast, Stage};
-use crate::report::Checks;
+use crate::result::Checks;
 
 pub fn play(stage: &Stage, cast: &mut Cast, checks: &mut Checks) -> anyhow::Result<()> {
     let newer = cast.bob.sign_in_again(stage.target)?;

@@ -13,7 +13,7 @@ use gim_proto::{
 use prost::Message as _;
 
 use super::{Cast, Device, Stage, one_to_one::to_user, signed};
-use crate::report::Checks;
+use crate::result::Checks;
 
 pub fn play(stage: &Stage, cast: &mut Cast, checks: &mut Checks) -> anyhow::Result<()> {
     let mut client = FriendExtServiceClient::new(stage.target.business());

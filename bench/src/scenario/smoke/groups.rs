@@ -12,7 +12,7 @@ use gim_proto::{
 };
 
 use super::{Cast, Stage, signed};
-use crate::report::Checks;
+use crate::result::Checks;
 
 pub fn play(stage: &Stage, cast: &mut Cast, checks: &mut Checks) -> anyhow::Result<()> {
     let mut client = GroupExtServiceClient::new(stage.target.logic());

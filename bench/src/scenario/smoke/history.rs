@@ -8,7 +8,7 @@ use gim_proto::{
 };
 
 use super::{Cast, Device, Stage, one_to_one::to_user, settle, signed};
-use crate::report::Checks;
+use crate::result::Checks;
 
 pub fn play(stage: &Stage, cast: &mut Cast, checks: &mut Checks) -> anyhow::Result<()> {
     let (ada, bob) = (cast.ada(), cast.bob());

@@ -6,7 +6,7 @@ use gim_proto::logic::{
 };
 
 use super::{Cast, Device, PRODUCT_COMMAND, Stage};
-use crate::report::Checks;
+use crate::result::Checks;
 
 const ROOM_MESSAGES: usize = 10;
 

@@ -23,7 +23,7 @@ use serde_json::Value;
 
 use self::device::Device;
 use crate::{
-    report::{Checks, Figures, Outcome},
+    result::{Checks, Figures, Outcome},
     target::{Target, TargetArguments},
     users::phone_number,
 };
@@ -53,7 +53,7 @@ pub fn run(arguments: &Arguments) -> Outcome {
         elapsed: started.elapsed(),
         curves: Value::Null,
         timeline: Value::Null,
-        tally: None,
+        counts: None,
     }
 }
 

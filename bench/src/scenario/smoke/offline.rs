@@ -8,7 +8,7 @@ use gim_proto::logic::{
 };
 
 use super::{Cast, Stage, one_to_one::to_user, order::ranges, settle, signed};
-use crate::{report::Checks, target::DEADLINE};
+use crate::{result::Checks, swarm::DEADLINE};
 
 /// More than one page of a sync, which holds 50.
 const MISSED: usize = 60;

@@ -9,7 +9,7 @@ use gim_proto::{
 use prost::Message as _;
 
 use super::{Cast, PRODUCT_COMMAND, Stage, settle};
-use crate::report::Checks;
+use crate::result::Checks;
 
 /// Sends that are on the wire before the first reply is read.
 const BURST: usize = 20;

@@ -3,7 +3,7 @@
 use gim_proto::connect::Message;
 
 use super::{Cast, Device, Stage};
-use crate::report::Checks;
+use crate::result::Checks;
 
 pub fn check(stage: &Stage, cast: &mut Cast, checks: &mut Checks) -> anyhow::Result<()> {
     // All earlier ones are there, or come through the same logic node: behind this one nothing of this run is under way.

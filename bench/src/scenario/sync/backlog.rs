@@ -10,7 +10,8 @@ use tonic::Request;
 
 use crate::{
     progress::Progress,
-    target::{DEADLINE, Target, refused},
+    swarm::DEADLINE,
+    target::{Target, refused},
     users::User,
 };
 

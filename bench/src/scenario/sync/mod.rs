@@ -11,13 +11,13 @@ use anyhow::ensure;
 use serde_json::{Value, json};
 
 use self::readers::Readers;
-use super::contest::take_turns;
+use super::paired_with_database::take_turns;
 use crate::{
     baseline::database::{Database, DatabaseArguments, Shape},
+    counts::Counts,
     load::{CONNECTS_IN_FLIGHT, LoadArguments, Measurement, Run, tell_faults},
-    report::Figures,
+    result::Figures,
     stats::ratio,
-    tally::Tally,
 };
 
 /// Messages that one transaction of the baseline holds while it is filled.
@@ -89,22 +89,22 @@ impl Measurement for Arguments {
         backlog::push(&run.target, &users, self.backlog, self.size)?;
         let greetings = users.into_iter().map(|user| user.greeting);
         let mut readers = Readers::new(count, self.backlog);
-        swarm.gather(&mut readers, run.target.gates(), greetings, run.in_flight(CONNECTS_IN_FLIGHT))?;
+        swarm.gather(&mut readers, run.target.endpoints(), greetings, run.in_flight(CONNECTS_IN_FLIGHT))?;
         let ended = take_turns(self, run, &mut swarm, &mut readers, Some(&mut bare));
-        readers.count(&mut run.tally);
+        readers.count(&mut run.counts);
         ended
     }
 
-    fn tell(&self, tally: &Tally, figures: &mut Figures) -> anyhow::Result<()> {
-        let (messages, bare) = (tally.get("messages_per_second"), tally.get("baseline_rows"));
-        let (page, whole) = (tally.latencies("page"), tally.latencies("whole"));
+    fn tell(&self, counts: &Counts, figures: &mut Figures) -> anyhow::Result<()> {
+        let (messages, bare) = (counts.get("messages_per_second"), counts.get("baseline_rows"));
+        let (page, whole) = (counts.latencies("page"), counts.latencies("whole"));
         figures.measure("messages_per_second", messages, "messages caught up with per second");
         figures.measure("baseline_rows_per_second", bare, "a bare page read, rows per second");
         figures.measure("ratio", ratio(messages, bare), "per second, against the bare one");
         figures.within("p50_ms", &page, 0.5, "half of the pages within (ms)");
         figures.within("p99_ms", &page, 0.99, "99 % of the pages within (ms)");
         figures.within("whole_p50_ms", &whole, 0.5, "half of the devices have everything within (ms)");
-        tell_faults(tally, figures, &FAULTS)?;
+        tell_faults(counts, figures, &FAULTS)?;
         ensure!(page.count() > 0, "no page came");
         Ok(())
     }

@@ -9,15 +9,15 @@ use gim_proto::{
 use prost::Message as _;
 
 use crate::{
-    duel::Slice,
-    scenario::contest::Contender,
+    counts::Counts,
+    paired_run::Slice,
+    scenario::paired_with_database::PairedClients,
     score::Score,
     stats::Latencies,
     swarm::{
-        Behaviour, Link, Packet, Swarm,
+        Behaviour, Connection, Packet, Swarm,
         packet::{Reply, each_synced},
     },
-    tally::Tally,
 };
 
 const SYNC: i32 = PacketCommand::PcSync as i32;
@@ -68,18 +68,18 @@ impl Readers {
     }
 
     /// Adds what they have seen.
-    pub fn count(&self, tally: &mut Tally) {
-        tally.add_rate("messages_per_second", self.per_second());
-        tally.add_latencies("page", self.pages.latencies());
-        tally.add_latencies("whole", &self.wholes);
-        tally.add("lost", self.lost as f64);
-        tally.add("reordered", self.reordered as f64);
-        tally.add("unanswered", self.waiting as f64);
+    pub fn count(&self, counts: &mut Counts) {
+        counts.add_rate("messages_per_second", self.per_second());
+        counts.add_latencies("page", self.pages.latencies());
+        counts.add_latencies("whole", &self.wholes);
+        counts.add("lost", self.lost as f64);
+        counts.add("reordered", self.reordered as f64);
+        counts.add("unanswered", self.waiting as f64);
     }
 
-    fn ask(&mut self, link: &mut Link) {
+    fn ask(&mut self, connection: &mut Connection) {
         let now = Instant::now();
-        let reader = &mut self.readers[link.id()];
+        let reader = &mut self.readers[connection.id()];
         if reader.has == 0 {
             reader.began_at = now;
         }
@@ -87,7 +87,7 @@ impl Readers {
         self.waiting += 1;
         let content = SyncRequest { seq: reader.seq, ..SyncRequest::default() }.encode_to_vec().into();
         let packet = Envelope { request_id: "sync".into(), command: SYNC, content, seq: 0 };
-        link.send(&packet.encode_length_delimited_to_vec());
+        connection.send(&packet.encode_length_delimited_to_vec());
     }
 
     fn take(&mut self, id: usize, packet: &Packet<'_>, now: Instant) -> anyhow::Result<()> {
@@ -123,7 +123,7 @@ impl Readers {
     }
 }
 
-impl Contender for Readers {
+impl PairedClients for Readers {
     const UNIT: &'static str = "messages";
 
     fn begin(&mut self, slice: Slice, swarm: &mut Swarm) {
@@ -131,7 +131,7 @@ impl Contender for Readers {
         for id in 0..self.readers.len() {
             // What it waited for others does not count.
             self.readers[id] = Reader { seq: 0, has: 0, ..self.readers[id] };
-            self.ask(swarm.link(id));
+            self.ask(swarm.connection(id));
         }
     }
 
@@ -155,13 +155,13 @@ impl Contender for Readers {
 }
 
 impl Behaviour for Readers {
-    fn on_packet(&mut self, link: &mut Link, packet: &Packet<'_>, now: Instant) -> anyhow::Result<()> {
+    fn on_packet(&mut self, connection: &mut Connection, packet: &Packet<'_>, now: Instant) -> anyhow::Result<()> {
         if packet.command != SYNC {
             return Ok(());
         }
-        self.take(link.id(), packet, now)?;
+        self.take(connection.id(), packet, now)?;
         if self.slice.is_some_and(|slice| now < slice.end) {
-            self.ask(link);
+            self.ask(connection);
         }
         Ok(())
     }

@@ -7,17 +7,37 @@ use std::{
 };
 
 use anyhow::{Context as _, ensure};
+use serde_json::Value;
 
-use crate::{host, report::Outcome};
+use crate::{host, result::Outcome};
 
 /// Where a script that starts servers and a run says how it was called itself.
 const SCRIPT: &str = "GIM_BENCH_SCRIPT";
 
+/// Folders below each other that are looked into.
+const DEPTH_MAX: u32 = 4;
+
 /// Results of one name in one folder.
 const SAME_NAME_MAX: u32 = 1000;
 
+/// A kept result.
+#[derive(Debug, Clone)]
+pub struct KeptResult {
+    /// The name of its file, without the ending.
+    pub name: String,
+    /// As it was printed.
+    pub json: Value,
+}
+
+impl KeptResult {
+    /// Whether everything was done and came out as expected. What did not is shown, and never beside those that did.
+    pub fn passed(&self) -> bool {
+        self.json["passed"] == true
+    }
+}
+
 /// Writes an outcome to a file of its own.
-pub fn keep(outcome: &Outcome, folder: &Path, name: Option<&str>) -> anyhow::Result<()> {
+pub fn write(outcome: &Outcome, folder: &Path, name: Option<&str>) -> anyhow::Result<()> {
     let name = name.unwrap_or(outcome.scenario);
     let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "-_.".contains(letter);
     ensure!(name.chars().all(is_plain) && !name.starts_with('.'), "--name {name}: letters, digits, - and _ only");
@@ -32,6 +52,34 @@ pub fn keep(outcome: &Outcome, folder: &Path, name: Option<&str>) -> anyhow::Res
     let text = serde_json::to_string_pretty(&json)?;
     let path = free(&folder, name)?;
     fs::write(&path, text + "\n").with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// All in a folder and in those below it, by their names; at least one.
+pub fn read(folder: &Path) -> anyhow::Result<Vec<KeptResult>> {
+    let mut results = Vec::new();
+    read_folder(folder, DEPTH_MAX, &mut results)?;
+    ensure!(!results.is_empty(), "{} has no results: runs keep them there with --keep", folder.display());
+    results.sort_by(|one, other| one.name.cmp(&other.name));
+    Ok(results)
+}
+
+fn read_folder(folder: &Path, depth: u32, results: &mut Vec<KeptResult>) -> anyhow::Result<()> {
+    let entries = fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
+    for entry in entries.flatten() {
+        let path = entry.path();
+        if path.is_dir() && depth > 0 {
+            read_folder(&path, depth - 1, results)?;
+        } else if path.extension().is_some_and(|ending| ending == "json") {
+            let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+            // Other files of this ending are none of ours.
+            let Ok(json) = serde_json::from_str::<Value>(&text) else { continue };
+            if json["scenario"].is_string() && json["host"].is_object() {
+                let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+                results.push(KeptResult { name, json });
+            }
+        }
+    }
+    Ok(())
 }
 
 fn free(folder: &Path, name: &str) -> anyhow::Result<PathBuf> {

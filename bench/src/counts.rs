@@ -10,14 +10,14 @@ use crate::{score::Score, stats::Latencies};
 
 /// The counts of one process, or of all.
 #[derive(Debug, Default, Clone)]
-pub struct Tally {
+pub struct Counts {
     sums: BTreeMap<String, f64>,
     latencies: BTreeMap<String, Latencies>,
     /// Distributions of one round after the other.
     rounds: BTreeMap<String, Vec<Latencies>>,
 }
 
-impl Tally {
+impl Counts {
     /// Adds to a sum.
     pub fn add(&mut self, key: &str, value: f64) {
         *self.sums.entry(key.to_owned()).or_default() += value;
@@ -115,22 +115,31 @@ impl Tally {
 
     /// From another process.
     pub fn from_json(json: &Value) -> anyhow::Result<Self> {
-        const FOREIGN: &str = "a client process says what is no tally";
-        let mut tally = Self::default();
+        const FOREIGN: &str = "a client process says what is no counts";
+        let mut counts = Self::default();
         for (key, value) in json["sums"].as_object().context(FOREIGN)? {
-            tally.add(key, value.as_f64().context(FOREIGN)?);
+            counts.add(key, value.as_f64().context(FOREIGN)?);
         }
         for (key, cells) in json["latencies"].as_object().context(FOREIGN)? {
             let cells: Vec<(u64, u64)> = serde_json::from_value(cells.clone()).context(FOREIGN)?;
-            tally.add_latencies(key, &Latencies::from_cells(&cells));
+            counts.add_latencies(key, &Latencies::from_cells(&cells));
         }
         for (key, rounds) in json["rounds"].as_object().context(FOREIGN)? {
             let rounds: Vec<Vec<(u64, u64)>> = serde_json::from_value(rounds.clone()).context(FOREIGN)?;
             let rounds = rounds.iter().enumerate();
-            rounds.for_each(|(round, cells)| tally.add_round(key, round, &Latencies::from_cells(cells)));
+            rounds.for_each(|(round, cells)| counts.add_round(key, round, &Latencies::from_cells(cells)));
         }
-        Ok(tally)
+        Ok(counts)
     }
+}
+
+/// What was found until a run ended, whichever way.
+#[derive(Debug, Default)]
+pub struct Findings {
+    /// What was counted.
+    pub counts: Counts,
+    /// What to know about it.
+    pub warnings: Vec<String>,
 }
 
 #[cfg(test)]
@@ -141,23 +150,23 @@ mod tests {
     fn counts_of_two_processes_add_up_on_the_way_through_json() {
         let mut latencies = Latencies::default();
         (1..=100).for_each(|ms| latencies.record(std::time::Duration::from_millis(ms)));
-        let mut tally = Tally::default();
-        tally.add("lost", 2.0);
-        tally.add_latencies("sends", &latencies);
-        tally.add_rate("sends", Some(10.0));
-        tally.add_rate("none", None);
-        tally.add_round("slices", 1, &latencies);
-        let other = Tally::from_json(&tally.to_json()).unwrap();
-        tally.merge(&other);
-        assert_eq!((tally.count("lost"), tally.sum("sends"), tally.get("none")), (4, 20.0, None));
-        tally.forget("lost");
-        assert_eq!(tally.get("lost"), None);
-        let merged = tally.latencies("sends");
+        let mut counts = Counts::default();
+        counts.add("lost", 2.0);
+        counts.add_latencies("sends", &latencies);
+        counts.add_rate("sends", Some(10.0));
+        counts.add_rate("none", None);
+        counts.add_round("slices", 1, &latencies);
+        let other = Counts::from_json(&counts.to_json()).unwrap();
+        counts.merge(&other);
+        assert_eq!((counts.count("lost"), counts.sum("sends"), counts.get("none")), (4, 20.0, None));
+        counts.forget("lost");
+        assert_eq!(counts.get("lost"), None);
+        let merged = counts.latencies("sends");
         assert_eq!(merged.count(), 200);
         assert!((merged.ms(0.5) - 50.0).abs() < 0.1);
-        assert!(tally.curves()["sends"].as_array().unwrap().len() > 5);
-        let rounds: Vec<_> = tally.rounds("slices").iter().map(Latencies::count).collect();
+        assert!(counts.curves()["sends"].as_array().unwrap().len() > 5);
+        let rounds: Vec<_> = counts.rounds("slices").iter().map(Latencies::count).collect();
         assert_eq!(rounds, [0, 200]);
-        assert!(Tally::from_json(&json!({ "sums": 1 })).is_err());
+        assert!(Counts::from_json(&json!({ "sums": 1 })).is_err());
     }
 }

@@ -1,18 +1,14 @@
 //! One run in many processes: the file limit of a process, and its one thread of clients, bound what it can hold and do.
 //!
 //! The leading process starts itself again, once per part, with the same arguments and the number of the part; each part
-//! does its share of the scenario and counts ([`crate::tally`]). A part speaks in lines of JSON on its standard output:
+//! does its share of the scenario and counts ([`crate::counts`]). A part speaks in lines of JSON on its standard output:
 //! how far it is, at which point of the scenario it waits for the others, and at the end what it counted. A line on its
-//! standard input lets it go on; when that ends, so does the part, and none outlives its run.
-
-mod child;
-mod lead;
+//! standard input lets it go on; when that ends, so does the part, and none outlives its run. Here is what everything below
+//! [`crate::load`] knows of that; plain data, on any thread.
 
 use std::{fmt, io, io::Write as _, str::FromStr};
 
 use serde_json::Value;
-
-pub use self::{child::Meetings, lead::lead};
 
 /// Which part of a run this process is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

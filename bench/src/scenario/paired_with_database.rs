@@ -3,14 +3,14 @@
 
 use crate::{
     baseline::database::Database,
-    duel::{Duel, Side, Slice},
     load::{Measurement, OwnCpu, Run},
+    paired_run::{PairedRun, Side, Slice},
     progress::Progress,
     swarm::{Behaviour, Swarm},
 };
 
 /// What the clients of the server do in its slices.
-pub trait Contender: Behaviour {
+pub trait PairedClients: Behaviour {
     /// What is counted, in words.
     const UNIT: &'static str;
 
@@ -35,54 +35,54 @@ pub fn take_turns<M: Measurement>(
     measurement: &M,
     run: &mut Run<'_>,
     swarm: &mut Swarm,
-    contender: &mut impl Contender,
+    clients: &mut impl PairedClients,
     mut bare: Option<&mut Database>,
 ) -> anyhow::Result<()> {
     let duration = measurement.load().duration();
-    let duel = if bare.is_some() { Duel::new(duration) } else { Duel::alone(duration) };
-    let mut progress = Progress::new(M::NAME, duel.len().into());
+    let paired = if bare.is_some() { PairedRun::new(duration) } else { PairedRun::alone(duration) };
+    let mut progress = Progress::new(M::NAME, paired.len().into());
     let mut ended = Ok(true);
-    for number in 0..duel.len() {
-        ended = take_turn(&duel, number, run, swarm, contender, bare.as_deref_mut());
+    for number in 0..paired.len() {
+        ended = take_turn(&paired, number, run, swarm, clients, bare.as_deref_mut());
         if !matches!(ended, Ok(true)) {
             break;
         }
-        progress.show((number + 1).into(), || figures(contender, bare.as_deref()));
+        progress.show((number + 1).into(), || figures(clients, bare.as_deref()));
     }
     if let Some(bare) = bare {
-        run.tally.add_rate("baseline_rows", bare.per_second());
+        run.counts.add_rate("baseline_rows", bare.per_second());
     }
     ended.map(drop)
 }
 
 /// False where something never arrived.
 fn take_turn(
-    duel: &Duel,
+    paired: &PairedRun,
     number: u32,
     run: &mut Run<'_>,
     swarm: &mut Swarm,
-    contender: &mut impl Contender,
+    clients: &mut impl PairedClients,
     bare: Option<&mut Database>,
 ) -> anyhow::Result<bool> {
-    run.meet("slice", swarm, contender)?;
-    let slice = duel.begin(number);
+    run.meet("slice", swarm, clients)?;
+    let slice = paired.begin(number);
     if slice.side == Side::Baseline
         && let Some(bare) = bare
     {
-        return bare.measure(swarm, contender, slice).map(|()| true);
+        return bare.measure(swarm, clients, slice).map(|()| true);
     }
     let own_cpu = OwnCpu::start();
-    contender.begin(slice, swarm);
-    let ended = swarm.run_until(contender, slice.end);
+    clients.begin(slice, swarm);
+    let ended = swarm.run_until(clients, slice.end);
     own_cpu.check(run);
     // What is under way when a slice ends still counts in it, as late as it comes.
-    let ended = ended.and_then(|()| swarm.settle(contender, |all| all.activity(), |all| all.is_settled()));
-    contender.end();
+    let ended = ended.and_then(|()| swarm.settle(clients, |all| all.activity(), |all| all.is_settled()));
+    clients.end();
     ended
 }
 
-fn figures<C: Contender>(contender: &C, bare: Option<&Database>) -> String {
-    let done = format!("{:.0} {}/s", contender.per_second().unwrap_or_default(), C::UNIT);
+fn figures<C: PairedClients>(clients: &C, bare: Option<&Database>) -> String {
+    let done = format!("{:.0} {}/s", clients.per_second().unwrap_or_default(), C::UNIT);
     match bare {
         Some(bare) => format!("{done}, bare {:.0} rows/s", bare.per_second().unwrap_or_default()),
         None => done,

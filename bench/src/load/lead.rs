@@ -14,11 +14,10 @@ use std::{
 use anyhow::{Context as _, anyhow};
 use serde_json::Value;
 
-use super::Part;
 use crate::{
-    load::Findings,
+    counts::{Counts, Findings},
+    part::Part,
     progress::{self, Progress},
-    tally::Tally,
 };
 
 /// Longest silence of all parts: each says something twice a second.
@@ -39,7 +38,7 @@ pub fn lead(
     count: usize,
     options: &[String],
     findings: &mut Findings,
-    mut at_point: impl FnMut(&str, &mut Tally) -> anyhow::Result<()>,
+    mut at_point: impl FnMut(&str, &mut Counts) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let (said, hears) = channel();
     let parts = (0..count).map(|number| Running::start(Part { number, of: count }, options, &said));
@@ -122,7 +121,7 @@ impl Crew {
         &mut self,
         hears: &Receiver<Said>,
         findings: &mut Findings,
-        at_point: &mut impl FnMut(&str, &mut Tally) -> anyhow::Result<()>,
+        at_point: &mut impl FnMut(&str, &mut Counts) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
         while self.parts.iter().any(|part| !part.is_over) {
             let patience = self.give_up_at.map_or(SILENCE_MAX, |at| at.saturating_duration_since(Instant::now()));
@@ -134,7 +133,7 @@ impl Crew {
                 Err(RecvTimeoutError::Disconnected) => return Ok(()),
             }
             if let Some(point) = self.common_point() {
-                at_point(&point, &mut findings.tally)?;
+                at_point(&point, &mut findings.counts)?;
                 self.go_on()?;
             }
             self.show();
@@ -152,9 +151,9 @@ impl Crew {
         } else if let Some(step) = line["step"].as_str() {
             let number = |key: &str| line[key].as_u64().unwrap_or_default();
             part.step = (step.to_owned(), number("done"), number("total"));
-        } else if line["tally"].is_object() {
+        } else if line["counts"].is_object() {
             part.is_over = true;
-            findings.tally.merge(&Tally::from_json(&line["tally"])?);
+            findings.counts.merge(&Counts::from_json(&line["counts"])?);
             self.warnings
                 .extend(line["warnings"].as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned));
             if let Some(error) = line["error"].as_str() {

@@ -38,13 +38,13 @@ impl Slice {
 
 /// A time cut into slices, as many for either side, or all for the server.
 #[derive(Debug, Clone, Copy)]
-pub struct Duel {
+pub struct PairedRun {
     slices: u32,
     length: Duration,
     has_baseline: bool,
 }
 
-impl Duel {
+impl PairedRun {
     /// Cuts a time.
     pub fn new(total: Duration) -> Self {
         let pairs = (total.div_duration_f64(2 * SLICE).round() as u32).max(1);
@@ -81,13 +81,13 @@ mod tests {
     #[test]
     fn both_sides_get_the_same_time() {
         for (seconds, expected) in [(1, 2), (2, 2), (10, 10)] {
-            let duel = Duel::new(Duration::from_secs(seconds));
-            let slices: Vec<_> = (0..duel.len()).map(|number| duel.begin(number)).collect();
+            let paired = PairedRun::new(Duration::from_secs(seconds));
+            let slices: Vec<_> = (0..paired.len()).map(|number| paired.begin(number)).collect();
             assert_eq!(slices.len(), expected);
             let server = slices.iter().filter(|slice| slice.side == Side::Server);
             assert_eq!(server.count(), expected / 2);
             assert!(slices.iter().all(|slice| slice.end - slice.measure_from < Duration::from_secs(1)));
-            let alone = Duel::alone(Duration::from_secs(seconds));
+            let alone = PairedRun::alone(Duration::from_secs(seconds));
             assert!((0..alone.len()).all(|number| alone.side(number) == Side::Server));
         }
     }

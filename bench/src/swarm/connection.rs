@@ -9,7 +9,7 @@ use std::{
 use mio::net::TcpStream;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
-use super::transport::{Wire, WireError};
+use super::transport::{TransportError, TransportLayer};
 
 /// Connections per source address. The system has 28,232 ports for them by default, and looks long for the last ones.
 const CONNECTIONS_PER_SOURCE: usize = 12_500;
@@ -35,19 +35,19 @@ pub(super) enum Intake {
 
 /// What a scenario may do with a client.
 #[derive(Debug)]
-pub struct Link {
+pub struct Connection {
     id: usize,
     stream: Option<TcpStream>,
     /// What lies between the socket and the frames; nothing for plain TCP.
-    wire: Option<Box<dyn Wire>>,
+    layer: Option<Box<dyn TransportLayer>>,
     unsent: Vec<u8>,
     hangs_up: bool,
     is_stuck: bool,
 }
 
-impl Link {
-    pub(super) fn new(id: usize, stream: TcpStream, wire: Option<Box<dyn Wire>>) -> Self {
-        Self { id, stream: Some(stream), wire, unsent: Vec::new(), hangs_up: false, is_stuck: false }
+impl Connection {
+    pub(super) fn new(id: usize, stream: TcpStream, layer: Option<Box<dyn TransportLayer>>) -> Self {
+        Self { id, stream: Some(stream), layer, unsent: Vec::new(), hangs_up: false, is_stuck: false }
     }
 
     /// Its number in the swarm.
@@ -57,10 +57,10 @@ impl Link {
 
     /// Sends whole frames, at once where the socket takes them.
     pub fn send(&mut self, frames: &[u8]) {
-        let Some(wire) = &mut self.wire else { return self.write(frames) };
+        let Some(layer) = &mut self.layer else { return self.write(frames) };
         let mut out = Vec::new();
         // A layer that broke tells so when it reads.
-        if wire.send(frames, &mut out).is_ok() {
+        if layer.send(frames, &mut out).is_ok() {
             self.write(&out);
         }
     }
@@ -98,8 +98,8 @@ impl Link {
     }
 
     #[cfg(test)]
-    pub(super) fn put_wire(&mut self, wire: Box<dyn Wire>) {
-        self.wire = Some(wire);
+    pub(super) fn put_layer(&mut self, layer: Box<dyn TransportLayer>) {
+        self.layer = Some(layer);
     }
 
     pub(super) fn is_hanging_up(&self) -> bool {
@@ -111,24 +111,24 @@ impl Link {
     }
 
     /// Begins the handshakes of the layer, where there is one.
-    pub(super) fn open(&mut self) -> Result<(), WireError> {
-        let Some(wire) = &mut self.wire else { return Ok(()) };
+    pub(super) fn open(&mut self) -> Result<(), TransportError> {
+        let Some(layer) = &mut self.layer else { return Ok(()) };
         let mut out = Vec::new();
-        wire.open(&mut out)?;
+        layer.open(&mut out)?;
         self.write(&out);
         Ok(())
     }
 
     /// Whether frames may be sent.
     pub(super) fn is_open(&self) -> bool {
-        self.wire.as_ref().is_none_or(|wire| wire.is_open())
+        self.layer.as_ref().is_none_or(|layer| layer.is_open())
     }
 
     /// The frames that these bytes of the socket carry; none where the bytes are the frames.
-    pub(super) fn unwrap(&mut self, bytes: &[u8]) -> Result<Option<Vec<u8>>, WireError> {
-        let Some(wire) = &mut self.wire else { return Ok(None) };
+    pub(super) fn unwrap(&mut self, bytes: &[u8]) -> Result<Option<Vec<u8>>, TransportError> {
+        let Some(layer) = &mut self.layer else { return Ok(None) };
         let (mut frames, mut out) = (Vec::new(), Vec::new());
-        wire.receive(bytes, &mut frames, &mut out)?;
+        layer.receive(bytes, &mut frames, &mut out)?;
         self.write(&out);
         Ok(Some(frames))
     }
@@ -174,7 +174,7 @@ impl Link {
     /// Closes the socket; dropping it also takes it out of epoll.
     pub(super) fn close(&mut self) -> io::Result<()> {
         self.unsent = Vec::new();
-        self.wire = None;
+        self.layer = None;
         let Some(stream) = self.stream.take() else { return Ok(()) };
         if self.hangs_up {
             SockRef::from(&stream).set_linger(Some(Duration::ZERO))?;

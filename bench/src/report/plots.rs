@@ -2,17 +2,14 @@
 
 use serde_json::Value;
 
-use super::{
-    Result,
-    chart::{Axis, Line, Scale, bars, lines},
-    html::heading,
-};
+use super::chart::{Axis, Line, Scale, bars, human, lines};
+use crate::kept::KeptResult;
 
 const SECONDS: Axis = Axis { label: "seconds", scale: Scale::Linear };
 
 /// Scenarios against their baselines, of all results that have one.
-pub fn ratios(results: &[&Result]) -> String {
-    let ratio = |result: &&&Result| Some((result.name.clone(), result.json["ratio"].as_f64()?));
+pub fn ratios(results: &[&KeptResult]) -> String {
+    let ratio = |result: &&&KeptResult| Some((result.name.clone(), result.json["ratio"].as_f64()?));
     // What is offered at a fixed rate is no measure of what fits.
     let fits = results.iter().filter(|result| !result.json["config"]["rate"].is_number());
     let ratios: Vec<_> = fits.filter_map(|result| ratio(&result)).collect();
@@ -24,9 +21,9 @@ pub fn ratios(results: &[&Result]) -> String {
 }
 
 /// What a connection costs, of all results that tell.
-pub fn memory_per_connection(results: &[&Result]) -> String {
+pub fn memory_per_connection(results: &[&KeptResult]) -> String {
     let plot = |title: &str, key: &str| {
-        let value = |result: &&&Result| Some((heading(result), result.json[key].as_f64()?));
+        let value = |result: &&&KeptResult| Some((heading(result), result.json[key].as_f64()?));
         let values: Vec<_> = results.iter().filter_map(|result| value(&result)).collect();
         if values.is_empty() { String::new() } else { bars(title, "bytes", &values, None) }
     };
@@ -34,8 +31,17 @@ pub fn memory_per_connection(results: &[&Result]) -> String {
     server + &plot("memory per connection, kernel, the server's end", "kernel_bytes_per_connection")
 }
 
+/// What tells a result from others of its scenario.
+pub fn heading(result: &KeptResult) -> String {
+    let transport = result.json["config"]["transport"].as_str().unwrap_or("tcp");
+    match result.json["connections"].as_f64() {
+        Some(connections) => format!("{}: {} × {transport}", result.name, human(connections)),
+        None => result.name.clone(),
+    }
+}
+
 /// The latency curves of all results of one scenario.
-pub fn latencies(results: &[Result]) -> String {
+pub fn latencies(results: &[KeptResult]) -> String {
     let mut all = Vec::new();
     for result in results {
         for (key, points) in result.json["latency_curves_ms"].as_object().into_iter().flatten() {
@@ -56,7 +62,7 @@ fn curve(points: &Value) -> Vec<(f64, f64)> {
 }
 
 /// How it went on: connections, memory, CPU.
-pub fn timeline(result: &Result) -> String {
+pub fn timeline(result: &KeptResult) -> String {
     let moments: &[Value] = result.json["timeline"].as_array().map_or(&[], Vec::as_slice);
     if moments.len() < 2 {
         return String::new();

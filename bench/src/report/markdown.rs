@@ -1,6 +1,7 @@
 //! The same results in short, as a table for a README: each figure beside the command that prints it.
 
-use super::{Result, Scenarios, chart::human, question};
+use super::{Scenarios, chart::human, question};
+use crate::kept::KeptResult;
 
 /// Figures that stand for a result, in this order: ratios to a baseline of the same run before times of this one machine.
 const HEADLINES: [(&str, &str); 19] = [
@@ -32,7 +33,7 @@ pub fn table(scenarios: &Scenarios) -> String {
     format!("| question | answer | command |\n|---|---|---|\n{rows}")
 }
 
-fn row(name: &str, result: &Result) -> String {
+fn row(name: &str, result: &KeptResult) -> String {
     // What is offered at a fixed rate is no measure of what fits.
     let is_bounded = result.json["config"]["rate"].is_number();
     let heads = HEADLINES.iter().filter(|(key, _)| !(is_bounded && *key == "ratio"));

@@ -13,7 +13,7 @@ use clap::error::ErrorKind;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::{host, parts, stats::Latencies, tally::Tally};
+use crate::{counts::Counts, host, part, stats::Latencies};
 
 /// Cells of the table are cut at this many characters; JSON has them whole.
 const CELL_CHARS_MAX: usize = 56;
@@ -23,7 +23,7 @@ const CELL_CHARS_MAX: usize = 56;
 pub struct Check {
     /// In words.
     pub what: String,
-    /// What PROTOCOL.md promises.
+    /// What the protocol promises.
     pub expected: String,
     /// What the server did.
     pub got: String,
@@ -75,10 +75,10 @@ impl Figures {
     }
 
     /// Adds what was counted, where it was.
-    pub fn counted(&mut self, tally: &Tally, keys: &[(&'static str, &'static str)]) {
+    pub fn counted(&mut self, counts: &Counts, keys: &[(&'static str, &'static str)]) {
         for &(key, words) in keys {
-            if tally.get(key).is_some() {
-                self.count(key, tally.count(key), words);
+            if counts.get(key).is_some() {
+                self.count(key, counts.count(key), words);
             }
         }
     }
@@ -146,7 +146,7 @@ pub struct Outcome {
     /// Memory and CPU of the server while it went on, for plots.
     pub timeline: Value,
     /// In a part of a run: what the leading process adds up.
-    pub tally: Option<Value>,
+    pub counts: Option<Value>,
 }
 
 impl Outcome {
@@ -214,8 +214,8 @@ impl Outcome {
 
 /// Prints an outcome on standard output; the sentence of an early end goes to standard error.
 pub fn print(outcome: &Outcome, as_json: bool) {
-    if let Some(tally) = &outcome.tally {
-        return parts::say(&json!({ "tally": tally, "warnings": outcome.warnings, "error": outcome.error }));
+    if let Some(counts) = &outcome.counts {
+        return part::say(&json!({ "counts": counts, "warnings": outcome.warnings, "error": outcome.error }));
     }
     let text = if as_json { format!("{}\n", outcome.to_json()) } else { outcome.to_text() };
     if let Err(error) = io::stdout().write_all(text.as_bytes())
@@ -314,7 +314,7 @@ mod tests {
             elapsed: Duration::from_millis(1500),
             curves: Value::Null,
             timeline: Value::Null,
-            tally: None,
+            counts: None,
         }
     }
 

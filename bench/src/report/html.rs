@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use super::{
-    Result, Scenarios,
+    Scenarios,
     chart::{escape, human},
     plots, question,
 };
+use crate::kept::KeptResult;
 
 const STYLE: &str = "
 :root { color-scheme: light dark; --ink: #1d2330; --dim: #667085; --rule: #e4e7ec; --page: #fff; --card: #f8f9fb; --bar: #3366cc;
@@ -38,8 +39,8 @@ svg text { fill: var(--dim); font: 12px system-ui, sans-serif } .grid { stroke: 
 
 /// The whole page.
 pub fn page(scenarios: &Scenarios) -> String {
-    let all: Vec<&Result> = scenarios.values().flatten().collect();
-    let passed: Vec<&Result> = all.iter().copied().filter(|result| result.passed()).collect();
+    let all: Vec<&KeptResult> = scenarios.values().flatten().collect();
+    let passed: Vec<&KeptResult> = all.iter().copied().filter(|result| result.passed()).collect();
     let links: String =
         scenarios.keys().map(|name| format!("<a href=\"#{0}\">{0}</a>", escape(name))).collect::<Vec<_>>().join("");
     let sections: String = scenarios.iter().map(|(name, results)| section(name, results)).collect();
@@ -54,7 +55,7 @@ pub fn page(scenarios: &Scenarios) -> String {
 }
 
 /// On which machines, and of which commits.
-fn origin(results: &[&Result]) -> String {
+fn origin(results: &[&KeptResult]) -> String {
     let set =
         |tell: &dyn Fn(&Value) -> String| results.iter().map(|result| tell(&result.json)).collect::<BTreeSet<_>>();
     let text = |value: &Value| value.as_str().unwrap_or("?").to_owned();
@@ -69,7 +70,7 @@ fn origin(results: &[&Result]) -> String {
     format!("<p class=dim>{}<br>commit {}, {}</p>\n", join(hosts), join(commits), join(dates))
 }
 
-fn section(name: &str, results: &[Result]) -> String {
+fn section(name: &str, results: &[KeptResult]) -> String {
     let mut section = format!("<h2 id=\"{0}\">{0}</h2><p class=dim>{1}</p>\n", escape(name), escape(&question(name)));
     section += &table(results);
     for result in results {
@@ -89,7 +90,7 @@ fn section(name: &str, results: &[Result]) -> String {
 }
 
 /// A row per figure, a column per result.
-fn table(results: &[Result]) -> String {
+fn table(results: &[KeptResult]) -> String {
     let mut labels: BTreeMap<&str, &str> = BTreeMap::new();
     let mut keys: Vec<&str> = Vec::new();
     for result in results {
@@ -100,13 +101,13 @@ fn table(results: &[Result]) -> String {
             }
         }
     }
-    let name = |result: &Result| {
+    let name = |result: &KeptResult| {
         let (class, verdict) = if result.passed() { ("n", "") } else { ("\"n bad\"", ": FAILED") };
         format!("<th class={class}>{}{verdict}</th>", escape(&result.name))
     };
     let head: String = results.iter().map(name).collect();
     let row = |key: &&str| {
-        let cell = |result: &Result| match result.json[*key].as_f64() {
+        let cell = |result: &KeptResult| match result.json[*key].as_f64() {
             Some(value) => format!("<td class=n>{}</td>", human(value)),
             None => "<td class=n>–</td>".to_owned(),
         };
@@ -116,13 +117,4 @@ fn table(results: &[Result]) -> String {
     };
     let rows: String = keys.iter().map(row).collect();
     format!("<div class=wide><table><tr><th></th>{head}</tr>{rows}</table></div>\n")
-}
-
-/// What tells a result from others of its scenario.
-pub fn heading(result: &Result) -> String {
-    let transport = result.json["config"]["transport"].as_str().unwrap_or("tcp");
-    match result.json["connections"].as_f64() {
-        Some(connections) => format!("{}: {} × {transport}", result.name, human(connections)),
-        None => result.name.clone(),
-    }
 }

@@ -1,24 +1,20 @@
 //! `gim-bench report DIR`: kept results as one HTML page with everything in it, plots included, that needs no network. It
-//! goes to standard output, or to the file that is named. Runs on the main thread.
+//! goes to `report.html` in their folder, or to the file that is named. Runs on the main thread.
 
 mod chart;
 mod html;
 mod markdown;
 mod plots;
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    path::{Path, PathBuf},
+use std::{collections::BTreeMap, fs, path::PathBuf};
+
+use anyhow::Context as _;
+
+use crate::{
+    compare,
+    kept::{self, KeptResult},
+    scenario,
 };
-
-use anyhow::{Context as _, ensure};
-use serde_json::Value;
-
-use crate::{compare, scenario};
-
-/// Folders below each other that are looked into.
-const DEPTH_MAX: u32 = 4;
 
 /// Arguments of `report`.
 #[derive(Debug, clap::Args)]
@@ -34,29 +30,13 @@ pub struct Arguments {
     markdown: bool,
 }
 
-/// A kept result.
-#[derive(Debug, Clone)]
-pub struct Result {
-    /// The name of its file, without the ending.
-    pub name: String,
-    /// As it was printed.
-    pub json: Value,
-}
-
-impl Result {
-    /// Whether everything was done and came out as expected. What did not is shown, and never beside those that did.
-    pub fn passed(&self) -> bool {
-        self.json["passed"] == true
-    }
-}
-
 /// The results of one scenario.
-type Scenarios = BTreeMap<String, Vec<Result>>;
+type Scenarios = BTreeMap<String, Vec<KeptResult>>;
 
 /// Writes the page; the answer says where it is.
 pub fn write(arguments: &Arguments) -> anyhow::Result<String> {
     let folder = &arguments.folder;
-    let results = results(folder)?;
+    let results = kept::read(folder)?;
     let mut scenarios = Scenarios::new();
     let count = results.len();
     for result in results {
@@ -71,38 +51,10 @@ pub fn write(arguments: &Arguments) -> anyhow::Result<String> {
     Ok(format!("{count} results: {}", output.display()))
 }
 
-/// All in a folder and in those below it, by their names; at least one.
-pub fn results(folder: &Path) -> anyhow::Result<Vec<Result>> {
-    let mut results = Vec::new();
-    read(folder, DEPTH_MAX, &mut results)?;
-    ensure!(!results.is_empty(), "{} has no results: runs keep them there with --keep", folder.display());
-    results.sort_by(|one, other| one.name.cmp(&other.name));
-    Ok(results)
-}
-
 /// What a scenario or a comparison of this name asks.
 fn question(name: &str) -> String {
     let question = scenario::question(name);
     if question.is_empty() { compare::question(name) } else { question }
-}
-
-fn read(folder: &Path, depth: u32, results: &mut Vec<Result>) -> anyhow::Result<()> {
-    let entries = fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
-    for entry in entries.flatten() {
-        let path = entry.path();
-        if path.is_dir() && depth > 0 {
-            read(&path, depth - 1, results)?;
-        } else if path.extension().is_some_and(|ending| ending == "json") {
-            let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-            // Other files of this ending are none of ours.
-            let Ok(json) = serde_json::from_str::<Value>(&text) else { continue };
-            if json["scenario"].is_string() && json["host"].is_object() {
-                let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-                results.push(Result { name, json });
-            }
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -139,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn a_result_that_lost_something_is_told_as_a_failure_and_compared_with_nothing() {
+    fn a_result_that_lost_something_is_told_as_a_failure() {
         let folder = tempfile::tempdir().unwrap();
         let result = json!({
             "scenario": "room", "passed": false, "host": { "cores": 2 }, "error": "deliveries lost: 7", "lost": 7,

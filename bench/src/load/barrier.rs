@@ -9,19 +9,19 @@ use std::{
 use anyhow::{Context as _, anyhow};
 use serde_json::json;
 
-use super::say;
 use crate::{
+    part,
     progress::{self, Progress},
     swarm::{Behaviour, Swarm, TICK},
 };
 
 /// Where parts wait for each other; nobody waits in a run of one process.
 #[derive(Debug)]
-pub struct Meetings {
+pub struct Barrier {
     go: Option<Receiver<()>>,
 }
 
-impl Meetings {
+impl Barrier {
     /// Of a run of one process.
     pub fn none() -> Self {
         Self { go: None }
@@ -47,7 +47,7 @@ impl Meetings {
     /// Waits until all are at this point.
     pub fn wait(&self, point: &str, swarm: &mut Swarm, behaviour: &mut impl Behaviour) -> anyhow::Result<()> {
         let Some(go) = &self.go else { return Ok(()) };
-        say(&json!({ "at": point, "standing": progress::standing() }));
+        part::say(&json!({ "at": point, "standing": progress::standing() }));
         let mut progress = Progress::new("waiting for the others", 1);
         loop {
             match go.try_recv() {

@@ -3,6 +3,8 @@
 //!
 //! Always holds: whatever was answered had been sent, and a copy that comes twice is received once.
 
+mod sending;
+
 use std::{
     collections::{HashMap, HashSet},
     time::{Duration, Instant},
@@ -12,18 +14,19 @@ use anyhow::ensure;
 use gim_proto::connect::{MessageCommand, Packet as Envelope, PacketCommand, SendRequest, send_request::Target};
 use prost::Message as _;
 
-use super::contest::Contender;
+pub use self::sending::{BASELINE_BATCH_MAX, SendingArguments};
+use super::paired_with_database::PairedClients;
 use crate::{
-    duel::Slice,
+    counts::Counts,
     load::tell_faults,
-    report::Figures,
+    paired_run::Slice,
+    result::Figures,
     score::Score,
     stats::{Schedule, ratio},
     swarm::{
-        Behaviour, Link, Packet, Swarm,
+        Behaviour, Connection, Packet, Swarm,
         packet::{Message, Reply, bytes_of},
     },
-    tally::Tally,
 };
 
 const MESSAGE: i32 = PacketCommand::PcMessage as i32;
@@ -43,14 +46,14 @@ const BEHIND_BYTES_MAX: u64 = 1 << 30;
 const BEHIND_BYTES: u64 = 200;
 
 /// Who writes to whom. Clients are numbered conversation by conversation, and the first ones of each send.
-pub enum Company {
+pub enum Participants {
     /// Users in pairs: each sends to the other.
     Pairs { user_ids: Vec<u64> },
     /// Groups with so many members, of whom so many send.
     Groups { group_ids: Vec<u64>, members: usize, senders: usize },
 }
 
-impl Company {
+impl Participants {
     /// How many conversations, members of each, and senders among these.
     fn shape(&self) -> (usize, usize, usize) {
         match self {
@@ -93,7 +96,7 @@ struct Got {
 
 /// All conversations.
 pub struct Conversations {
-    company: Company,
+    participants: Participants,
     members: usize,
     senders: usize,
     size: usize,
@@ -119,10 +122,10 @@ pub struct Conversations {
 
 impl Conversations {
     /// Of messages with `size` bytes; `rate` sends per second of all together, or as many as fit.
-    pub fn new(company: Company, size: u32, rate: Option<f64>) -> Self {
-        let (count, members, senders) = company.shape();
+    pub fn new(participants: Participants, size: u32, rate: Option<f64>) -> Self {
+        let (count, members, senders) = participants.shape();
         Self {
-            company,
+            participants,
             members,
             senders,
             size: size as usize,
@@ -160,16 +163,16 @@ impl Conversations {
     }
 
     /// Adds what they have seen.
-    pub fn count(&self, tally: &mut Tally) {
-        tally.add_score("durable", &self.durable);
-        tally.add_latencies("arrival", self.arrival.latencies());
+    pub fn count(&self, counts: &mut Counts) {
+        counts.add_score("durable", &self.durable);
+        counts.add_latencies("arrival", self.arrival.latencies());
         for (key, count) in [
             ("lost", self.lost()),
             ("duplicates", self.duplicates),
             ("reordered", self.reordered),
             ("unanswered", self.unanswered),
         ] {
-            tally.add(key, count as f64);
+            counts.add(key, count as f64);
         }
     }
 
@@ -185,10 +188,10 @@ impl Conversations {
 
     fn send(&mut self, swarm: &mut Swarm, sender: usize, intended: Instant) {
         let client = sender / self.senders * self.members + sender % self.senders;
-        self.send_on(swarm.link(client), sender, intended);
+        self.send_on(swarm.connection(client), sender, intended);
     }
 
-    fn send_on(&mut self, link: &mut Link, sender: usize, intended: Instant) {
+    fn send_on(&mut self, connection: &mut Connection, sender: usize, intended: Instant) {
         let sending = &mut self.sending[sender];
         sending.sent += 1;
         let number = sending.sent;
@@ -200,14 +203,14 @@ impl Conversations {
         content[8..12].copy_from_slice(&((sender % self.senders) as u32).to_le_bytes());
         content[12..HEAD_BYTES].copy_from_slice(&since_epoch.to_le_bytes());
         let request = SendRequest {
-            target: Some(self.company.target(sender)),
-            command: self.company.command(),
+            target: Some(self.participants.target(sender)),
+            command: self.participants.command(),
             content: content.into(),
             client_msg_id: format!("{number:016x}"),
         };
         let content = request.encode_to_vec().into();
         let packet = Envelope { request_id: number.to_string(), command: SEND, content, seq: 0 };
-        link.send(&packet.encode_length_delimited_to_vec());
+        connection.send(&packet.encode_length_delimited_to_vec());
     }
 
     fn take_reply(&mut self, client: usize, packet: &Packet<'_>, now: Instant) -> anyhow::Result<()> {
@@ -227,7 +230,7 @@ impl Conversations {
 
     fn take_message(&mut self, client: usize, packet: &Packet<'_>, now: Instant) -> anyhow::Result<()> {
         let message = Message::read(packet.content)?;
-        if message.command != self.company.command() {
+        if message.command != self.participants.command() {
             return Ok(());
         }
         let content = bytes_of(message.content, PUSHED_CONTENT)?;
@@ -258,7 +261,7 @@ fn read_head(content: &[u8]) -> Option<(u64, usize, Duration)> {
     Some((number, sender as usize, Duration::from_nanos(since_epoch)))
 }
 
-impl Contender for Conversations {
+impl PairedClients for Conversations {
     const UNIT: &'static str = "sends";
 
     fn begin(&mut self, slice: Slice, swarm: &mut Swarm) {
@@ -296,16 +299,16 @@ impl Contender for Conversations {
 }
 
 impl Behaviour for Conversations {
-    fn on_packet(&mut self, link: &mut Link, packet: &Packet<'_>, now: Instant) -> anyhow::Result<()> {
+    fn on_packet(&mut self, connection: &mut Connection, packet: &Packet<'_>, now: Instant) -> anyhow::Result<()> {
         match packet.command {
             SEND => {
-                self.take_reply(link.id(), packet, now)?;
+                self.take_reply(connection.id(), packet, now)?;
                 if self.slice.is_some_and(|slice| now < slice.end) && self.schedule.is_none() {
-                    self.send_on(link, self.sender(link.id()), now);
+                    self.send_on(connection, self.sender(connection.id()), now);
                 }
                 Ok(())
             }
-            MESSAGE => self.take_message(link.id(), packet, now),
+            MESSAGE => self.take_message(connection.id(), packet, now),
             _ => Ok(()),
         }
     }
@@ -327,21 +330,21 @@ impl Behaviour for Conversations {
 }
 
 /// Says how fast messages were durable and arrived, each in so many inboxes, and fails where one did not.
-pub fn tell(tally: &Tally, figures: &mut Figures, inboxes: u32, rate: Option<f64>) -> anyhow::Result<()> {
-    let (sends, bare) = (tally.get("durable"), tally.get("baseline_rows"));
+pub fn tell(counts: &Counts, figures: &mut Figures, inboxes: u32, rate: Option<f64>) -> anyhow::Result<()> {
+    let (sends, bare) = (counts.get("durable"), counts.get("baseline_rows"));
     let rows = sends.map(|sends| sends * f64::from(inboxes));
     figures.measure("sends_per_second", sends, "durable sends per second");
     figures.measure("inbox_rows_per_second", rows, "rows of inboxes per second");
     figures.measure("baseline_rows_per_second", bare, "a bare multi-row insert, rows per second");
     figures.measure("ratio", ratio(rows, bare), "rows, against the bare one");
-    let (durable, arrival) = (tally.latencies("durable"), tally.latencies("arrival"));
+    let (durable, arrival) = (counts.latencies("durable"), counts.latencies("arrival"));
     figures.within("p50_ms", &durable, 0.5, "half of them durable within (ms)");
     figures.within("p99_ms", &durable, 0.99, "99 % durable within (ms)");
     figures.within("arrival_p50_ms", &arrival, 0.5, "half of the copies with a receiver within (ms)");
     figures.within("arrival_p99_ms", &arrival, 0.99, "99 % of the copies with a receiver within (ms)");
     figures.measure("offered_per_second", rate, "sends per second that were offered");
     figures.measure("achieved_per_second", rate.and(sends), "sends per second that were achieved");
-    tell_faults(tally, figures, &FAULTS)
+    tell_faults(counts, figures, &FAULTS)
 }
 
 /// What must not happen, in words.
@@ -355,10 +358,10 @@ const FAULTS: [(&str, &str); 4] = [
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::duel::Side;
+    use crate::paired_run::Side;
 
     fn pair() -> Conversations {
-        Conversations::new(Company::Pairs { user_ids: vec![1, 2] }, HEAD_BYTES as u32, None)
+        Conversations::new(Participants::Pairs { user_ids: vec![1, 2] }, HEAD_BYTES as u32, None)
     }
 
     /// The first of a pair gets a message of the second.
@@ -371,10 +374,10 @@ mod tests {
         pair.take_message(0, &packet, Instant::now()).unwrap();
     }
 
-    fn counts(pair: &Conversations) -> Tally {
-        let mut tally = Tally::default();
-        pair.count(&mut tally);
-        tally
+    fn counts(pair: &Conversations) -> Counts {
+        let mut counts = Counts::default();
+        pair.count(&mut counts);
+        counts
     }
 
     #[test]
@@ -416,8 +419,8 @@ mod tests {
 
     #[test]
     fn an_open_loop_ends_where_nothing_is_answered() {
-        let company = Company::Pairs { user_ids: vec![1, 2] };
-        let mut pair = Conversations::new(company, 60_000, Some(1000.0));
+        let participants = Participants::Pairs { user_ids: vec![1, 2] };
+        let mut pair = Conversations::new(participants, 60_000, Some(1000.0));
         pair.schedule = Some(Schedule::new(Instant::now(), 1000.0));
         pair.unanswered = BEHIND_BYTES_MAX / 60_000;
         let error = pair.on_tick(&mut Swarm::new().unwrap()).unwrap_err().to_string();
