@@ -4,7 +4,6 @@ pub mod caller;
 pub mod clock;
 pub mod device;
 pub mod group;
-pub mod group_change;
 pub mod kick;
 pub mod locate;
 pub mod message;

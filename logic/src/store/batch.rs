@@ -22,7 +22,7 @@ use super::{
     work::{Key, Outcome, Post, Work, group_ids},
 };
 use crate::domain::{
-    group_change::GroupRefusal,
+    group::GroupRefusal,
     message::{Delivery, GroupDelivery, Message, Receiver, Sent},
 };
 

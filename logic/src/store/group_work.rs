@@ -15,8 +15,7 @@ use super::{
     work::{Post, Work, group_ids},
 };
 use crate::domain::{
-    group::{Kind, Member},
-    group_change::{GroupAction, GroupRefusal, MemberLimits},
+    group::{GroupAction, GroupRefusal, Kind, Member, MemberLimits},
     message::{GroupDelivery, Message},
 };
 

@@ -20,8 +20,7 @@ use super::{
 };
 use crate::domain::{
     clock,
-    group::{Group, Kind, Member, Profile},
-    group_change::{GroupAction, GroupRefusal},
+    group::{Group, GroupAction, GroupRefusal, Kind, Member, Profile},
     message::{GroupDelivery, Message},
 };
 

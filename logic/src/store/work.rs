@@ -2,7 +2,7 @@
 
 use super::group_work::GroupWork;
 use crate::domain::{
-    group_change::{GroupAction, GroupRefusal},
+    group::{GroupAction, GroupRefusal},
     message::{Message, Sent},
 };
 

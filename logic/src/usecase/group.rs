@@ -18,8 +18,9 @@ use super::{App, Caller};
 use crate::{
     domain::{
         clock,
-        group::{Member, check_kind, check_member, check_profile, check_twice},
-        group_change::{GroupAction, GroupRefusal, MemberLimits},
+        group::{
+            GroupAction, GroupRefusal, Member, MemberLimits, check_kind, check_member, check_profile, check_twice,
+        },
         message::Message,
     },
     error::Error,

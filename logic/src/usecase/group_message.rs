@@ -13,8 +13,7 @@ use super::{App, Caller, send::Submitted};
 use crate::{
     domain::{
         clock,
-        group::Kind,
-        group_change::{GroupAction, GroupRefusal},
+        group::{GroupAction, GroupRefusal, Kind},
         message::{Delivery, GroupDelivery, Message, Receiver, check_command},
     },
     error::Error,

@@ -12,7 +12,7 @@ use tonic::Status;
 
 use super::{App, Caller, sync::fitting};
 use crate::{
-    domain::group_change::GroupRefusal,
+    domain::group::GroupRefusal,
     error::Error,
     store::{
         group::Timeline,

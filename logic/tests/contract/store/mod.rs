@@ -14,8 +14,7 @@ use gim_config::sql::{Database, DatabaseSettings};
 use gim_logic::{
     domain::{
         clock,
-        group::{Kind, Member, Profile},
-        group_change::{GroupAction, MemberLimits},
+        group::{GroupAction, Kind, Member, MemberLimits, Profile},
         message::{Delivery, Message, Sent},
         message_id::MessageIds,
     },

@@ -3,7 +3,7 @@
 use gim_proto::{ResultCode, logic::UpdateGroupPush};
 use tonic::Status;
 
-use super::group::{Kind, Member, Profile};
+use super::{Kind, Member, Profile};
 
 /// Something to be done with a group, all of it or nothing.
 #[derive(Debug)]

@@ -1,10 +1,14 @@
 //! What a group and its members are, and the limits of what is said about them.
 
+mod action;
+
 use gim_proto::{
     check,
     logic::{self, GroupKind, MemberType},
 };
 use tonic::Status;
+
+pub use action::{GroupAction, GroupRefusal, MemberLimits};
 
 /// Longest name of a group, and nickname of a member.
 const NAME_BYTES_MAX: usize = 256;
