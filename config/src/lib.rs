@@ -1,7 +1,8 @@
 //! What every gim binary starts with, in the order in which `main` uses it:
 //!
 //! - [`args`]: the command line that all services share
-//! - [`settings`]: one commented TOML per service, overridden by the environment, unknown keys refused by name
+//! - [`settings`]: one commented TOML per service, overridden by the environment, unknown keys refused by name,
+//!   renamed ones with their new one
 //! - [`logging`]: structured logs on standard error
 //! - [`ready`] and [`admin`]: `/metrics`, `/healthz` and `/readyz` on a listener of their own
 //! - [`grpc`]: serving with health, reflection, request ids and the internal token; lazily connected channels
@@ -27,6 +28,7 @@ pub mod logging;
 mod peer_tls;
 pub mod ready;
 pub mod refusals;
+mod renamed_keys;
 pub mod service;
 pub mod settings;
 pub mod shutdown;
@@ -37,4 +39,5 @@ pub mod testing;
 
 pub use args::ServiceArgs;
 pub use ready::Readiness;
+pub use renamed_keys::RenamedKey;
 pub use settings::{Settings, SettingsError};

@@ -12,12 +12,18 @@ use std::{
 use serde::{Serialize, de::DeserializeOwned};
 use toml::{Table, Value};
 
-use crate::listen::Endpoint;
+use crate::{
+    listen::Endpoint,
+    renamed_keys::{self, RenamedKey},
+};
 
 /// The settings of one service.
 pub trait Settings: Default + Serialize + DeserializeOwned {
     /// The name in log lines and environment variables: `conn` reads `GIM_CONN_*`.
     const SERVICE: &'static str;
+
+    /// Keys of former versions: whoever still uses one is told its new name.
+    const RENAMED: &'static [RenamedKey] = &[];
 
     /// Every address in these settings, for `--port-offset`.
     fn endpoints(&mut self) -> Vec<&mut Endpoint>;
@@ -92,11 +98,26 @@ pub fn load_for<S: Settings>(args: &crate::ServiceArgs) -> Result<S, SettingsErr
     Ok(settings)
 }
 
-/// Asserts that a settings file documents every key of the defaults, with the default as its value. For tests.
+/// Asserts that a settings file documents every key of the defaults, with the default as its value, and that what was renamed
+/// is there under its new name alone. For tests.
 pub fn assert_documents_defaults<S: Settings>(text: &str) {
     let file: Table = text.parse().expect("the settings file is TOML");
     let defaults = Table::try_from(S::default()).expect("settings serialize");
     assert_eq!(file, defaults, "the file under config/ and the defaults in the code differ");
+    for (old, new) in S::RENAMED {
+        assert_ne!(is_key(&defaults, new), Some(false), "`{old}` is said to be `{new}` now, which is no key");
+        assert_ne!(is_key(&defaults, old), Some(true), "`{old}` is said to be `{new}` now, but is still a key");
+    }
+}
+
+/// Whether there is such a key; none where it is one of a list, which is empty by default.
+fn is_key(table: &Table, key: &str) -> Option<bool> {
+    let Some((section, rest)) = key.split_once('.') else { return Some(table.contains_key(key)) };
+    match table.get(section) {
+        Some(Value::Table(inner)) => is_key(inner, rest),
+        Some(Value::Array(_)) => None,
+        _ => Some(false),
+    }
 }
 
 fn utf8_pair((name, value): (std::ffi::OsString, std::ffi::OsString)) -> Option<(String, String)> {
@@ -105,11 +126,14 @@ fn utf8_pair((name, value): (std::ffi::OsString, std::ffi::OsString)) -> Option<
 
 fn read_file<S: Settings>(path: &Path) -> Result<S, SettingsError> {
     let text = fs::read_to_string(path).map_err(|source| SettingsError::Read { path: path.to_owned(), source })?;
-    let fail = |error: toml::de::Error| {
-        let start = error.span().map_or(0, |span| span.start);
+    let fail_at = |start: usize, problem: String| {
         let line = text[..start.min(text.len())].matches('\n').count() + 1;
-        SettingsError::File { path: path.to_owned(), line, problem: one_line(error.message()) }
+        SettingsError::File { path: path.to_owned(), line, problem }
     };
+    let fail = |error: toml::de::Error| fail_at(error.span().map_or(0, |span| span.start), one_line(error.message()));
+    if let Some(found) = renamed_keys::find_in_file(S::RENAMED, &text) {
+        return Err(fail_at(found.start, found.problem));
+    }
     // Read once for errors that know their line, and once over the defaults: a section that is given in part keeps this
     // service's defaults for the rest.
     toml::from_str::<S>(&text).map_err(fail)?;
@@ -140,6 +164,9 @@ fn with_environment<S: Settings>(
     for (variable, text) in overrides {
         let path = variable[prefix.len()..].to_lowercase();
         let fail = |problem: String| SettingsError::Environment { variable: variable.clone(), problem };
+        if let Some(key) = renamed_keys::new_name(S::RENAMED, &path.replace("__", ".")) {
+            return Err(fail(format!("is now {prefix}{}", key.replace('.', "__").to_uppercase())));
+        }
         apply(&mut table, &path, &text).map_err(fail)?;
         current = table.clone().try_into().map_err(|error: toml::de::Error| fail(one_line(error.message())))?;
     }
@@ -206,6 +233,7 @@ mod tests {
 
     impl Settings for Sample {
         const SERVICE: &'static str = "sample";
+        const RENAMED: &'static [RenamedKey] = &[("limits.size", "limits.frame_bytes_max"), ("folder", "data_dir")];
 
         fn endpoints(&mut self) -> Vec<&mut Endpoint> {
             vec![&mut self.listen]
@@ -254,6 +282,41 @@ mod tests {
     fn unknown_keys_are_refused_by_name_and_line() {
         let error = file_error("[limits]\nframe_bytes = 3\n");
         assert!(error.starts_with("settings file FILE, line 2: unknown field `frame_bytes`"), "{error}");
+    }
+
+    #[test]
+    fn renamed_keys_are_refused_with_their_new_name() {
+        let error = file_error("data_dir = \"x\"\n[limits]\nsize = 3\nother = 4\n");
+        assert_eq!(error, "settings file FILE, line 3: `limits.size` is now `limits.frame_bytes_max`");
+        let error = |name: &str| load::<Sample>(None, pairs(&[(name, "1")])).unwrap_err().to_string();
+        assert_eq!(
+            error("GIM_SAMPLE_LIMITS__SIZE"),
+            "environment variable GIM_SAMPLE_LIMITS__SIZE: is now GIM_SAMPLE_LIMITS__FRAME_BYTES_MAX"
+        );
+        assert!(error("GIM_SAMPLE_FOLDER").ends_with("is now GIM_SAMPLE_DATA_DIR"));
+    }
+
+    #[test]
+    #[should_panic(expected = "`folder` is said to be `data_dir` now, but is still a key")]
+    fn the_table_of_renamed_keys_is_checked() {
+        #[derive(Debug, Default, Serialize, Deserialize)]
+        struct Wrong {
+            folder: u32,
+            data_dir: u32,
+        }
+        impl Settings for Wrong {
+            const SERVICE: &'static str = "wrong";
+            const RENAMED: &'static [RenamedKey] = &[("folder", "data_dir")];
+
+            fn endpoints(&mut self) -> Vec<&mut Endpoint> {
+                Vec::new()
+            }
+
+            fn validate(&self) -> Result<(), String> {
+                Ok(())
+            }
+        }
+        assert_documents_defaults::<Wrong>("folder = 0\ndata_dir = 0\n");
     }
 
     #[test]
