@@ -7,11 +7,11 @@ use std::collections::{BTreeMap, HashMap};
 use sqlx::{AnyConnection, Row as _};
 
 use super::{
-    batch::NEWEST_SEQS,
+    columns::from_sql,
     dialect::Sql,
-    from_sql,
+    inbox::NEWEST_SEQS,
     script::Script,
-    work::{Ack, Outcome, Work},
+    work::{Ack, AckOutcome, Work},
 };
 
 /// The newest seqs of the users who acked something.
@@ -21,7 +21,7 @@ pub(super) async fn newest_seqs(
     works: &[&Work],
 ) -> Result<HashMap<u64, u64>, sqlx::Error> {
     let user_id = |work: &&Work| match work {
-        Work::Ack(ack) => Some(ack.user_id),
+        Work::Ack(request) => Some(request.wants.user_id),
         _ => None,
     };
     let mut user_ids: Vec<u64> = works.iter().filter_map(user_id).collect();
@@ -37,9 +37,10 @@ pub(super) async fn newest_seqs(
 pub(super) fn add_acks(script: &mut Script, sql: &Sql, works: &[&Work], newest_seqs: &HashMap<u64, u64>) {
     let mut acks: BTreeMap<(u64, u64), u64> = BTreeMap::new();
     for work in works {
-        if let Work::Ack(ack) = work
-            && ack_outcome(ack, newest_seqs) == Outcome::Acked
+        if let Work::Ack(request) = work
+            && ack_outcome(&request.wants, newest_seqs) == AckOutcome::Noted
         {
+            let ack = request.wants;
             let seq = acks.entry((ack.user_id, ack.device_id)).or_default();
             *seq = ack.seq.max(*seq);
         }
@@ -52,8 +53,8 @@ pub(super) fn add_acks(script: &mut Script, sql: &Sql, works: &[&Work], newest_s
 pub(super) fn add_group_acks(script: &mut Script, sql: &Sql, works: &[&Work]) {
     let mut cursors: BTreeMap<(u64, u64), u64> = BTreeMap::new();
     for work in works {
-        let Work::GroupAcks(acks) = work else { continue };
-        for ack in acks {
+        let Work::GroupAcks(request) = work else { continue };
+        for ack in &request.wants {
             let seq = cursors.entry((ack.user_id, ack.group_id)).or_default();
             *seq = ack.seq.max(*seq);
         }
@@ -64,9 +65,9 @@ pub(super) fn add_group_acks(script: &mut Script, sql: &Sql, works: &[&Work]) {
 }
 
 /// What becomes of an ack.
-pub(super) fn ack_outcome(ack: &Ack, newest_seqs: &HashMap<u64, u64>) -> Outcome {
+pub(super) fn ack_outcome(ack: &Ack, newest_seqs: &HashMap<u64, u64>) -> AckOutcome {
     match newest_seqs.get(&ack.user_id).copied().unwrap_or(0) {
-        newest_seq if ack.seq > newest_seq => Outcome::AckBeyond { newest_seq },
-        _ => Outcome::Acked,
+        newest_seq if ack.seq > newest_seq => AckOutcome::Beyond { newest_seq },
+        _ => AckOutcome::Noted,
     }
 }

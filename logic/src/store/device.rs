@@ -7,9 +7,9 @@ use gim_proto::logic::Device;
 use sqlx::Row as _;
 
 use super::{
-    StoreError, from_sql,
+    columns::{from_sql, to_sql},
+    error::StoreError,
     statement::{AnyQuery, MultiRow},
-    to_sql,
 };
 
 const INSERT: &str = "INSERT INTO device (type, brand, model, system_version, sdk_version, branch_push_id, \

@@ -4,11 +4,10 @@ use gim_config::sql::{Database, Pool};
 use sqlx::{AnyConnection, Row as _, any::AnyRow};
 
 use super::{
-    StoreError, from_sql,
+    columns::{from_sql, small, to_sql},
+    error::StoreError,
     inbox::read_message,
-    small,
     statement::{AnyQuery, MultiRow},
-    to_sql,
 };
 use crate::domain::{
     group::{Group, Kind, Member, Profile},

@@ -1,4 +1,5 @@
-//! A group that a transaction holds, and what is done with it: rights and members are looked at where they are changed.
+//! A group that a transaction holds, and what is done with it: what its rules need to know is read, they decide
+//! ([`crate::domain::group`]), and the change is written.
 //!
 //! Always holds: a refused work wrote nothing; every message has a place in the timeline, gap-free and in the order of the
 //! works; the members that a message goes to are those after all earlier works and before all later ones.
@@ -10,17 +11,14 @@ use prost::Message as _;
 use sqlx::{AnyConnection, Row as _};
 
 use super::{
-    from_sql,
+    columns::{from_sql, small, to_sql},
     group::find_member,
-    group_work::{GroupPost, GroupWork},
-    small,
     statement::MultiRow,
-    to_sql,
-    work::Post,
+    work::{GroupWork, Post},
 };
 use crate::domain::{
     clock,
-    group::{Group, GroupAction, GroupRefusal, Kind, Member, Profile},
+    group::{Actor, Change, Facts, Group, GroupAction, GroupRefusal, Kind, Member, Profile},
     message::{GroupDelivery, Message},
 };
 
@@ -43,6 +41,7 @@ const INSERT_MEMBERS: MultiRow = MultiRow {
 };
 const UPDATE_MEMBER: &str =
     "UPDATE group_member SET type = ?, status = ?, nickname = ?, extra = ? WHERE group_id = ? AND user_id = ?";
+const PROMOTE: &str = "UPDATE group_member SET type = ? WHERE group_id = ? AND user_id = ?";
 const INSERT_GROUP: &str = "INSERT INTO chat_group (kind, name, avatar_url, introduction, extra, member_count, \
                             admin_count, version, seq, large_after_seq, updated_at_ms, created_at_ms, id) \
                             VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)";
@@ -51,7 +50,7 @@ const UPDATE_GROUP: &str = "UPDATE chat_group SET kind = ?, name = ?, avatar_url
                             updated_at_ms = ? WHERE id = ?";
 
 /// A group whose row the transaction holds.
-pub(super) struct Held {
+pub(super) struct HeldGroup {
     /// As it is by now.
     pub group: Group,
     /// Of a normal group, once they were needed: ascending.
@@ -62,21 +61,32 @@ pub(super) struct Held {
     is_changed: bool,
 }
 
-/// The messages to store for a work, at least one; or why nothing was done.
-pub(super) type Posts = Result<Result<Vec<GroupPost>, GroupRefusal>, sqlx::Error>;
+/// A message that is to be stored for a group, and what its delivery needs to know.
+pub(super) struct GroupPost {
+    pub post: Post,
+    pub delivery: GroupDelivery,
+}
 
-impl Held {
+/// Why a work was not done.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ApplyError {
+    /// The group does not allow it; nothing was written.
+    #[error(transparent)]
+    Refused(#[from] GroupRefusal),
+    /// The transaction is spoilt.
+    #[error(transparent)]
+    Failed(#[from] sqlx::Error),
+}
+
+impl HeldGroup {
     /// One that is stored already.
     pub(super) fn stored(group: Group) -> Self {
         Self { group, member_ids: None, is_numbered: false, is_new: false, is_changed: false }
     }
 
     /// One that is new, and empty until the work that creates it is done.
-    pub(super) fn new(id: u64, kind: Kind, profile: &Profile) -> Self {
-        let profile = profile.clone();
-        let group =
-            Group { id, kind, profile, member_count: 0, admin_count: 0, version: 0, seq: 0, large_after_seq: 0 };
-        Self { group, member_ids: Some(Vec::new()), is_numbered: false, is_new: true, is_changed: false }
+    pub(super) fn new(group: Group) -> Self {
+        Self { is_new: true, ..Self::stored(group) }
     }
 
     /// Whether all of it has to be stored, and not its seq alone.
@@ -84,70 +94,84 @@ impl Held {
         self.is_new || self.is_changed
     }
 
-    /// Does one work.
-    pub(super) async fn apply(&mut self, connection: &mut AnyConnection, work: &GroupWork) -> Posts {
-        match &work.action {
-            GroupAction::Create { members, .. } if self.is_new => self.add_members(connection, work, members).await,
-            GroupAction::Create { .. } => Ok(Err(GroupRefusal::NoGroup(work.group_id))),
-            GroupAction::Send => self.send(connection, work).await,
-            GroupAction::Update { kind, profile } => self.update(connection, work, *kind, profile).await,
-            GroupAction::AddMembers(members) => match self.require_admin(connection, work).await? {
-                Some(refusal) => Ok(Err(refusal)),
-                None => self.add_members(connection, work, members).await,
-            },
-            GroupAction::UpdateMember { member, is_type_given, notice } => {
-                self.update_member(connection, work, member, *is_type_given, notice).await
-            }
-            GroupAction::RemoveMembers(user_ids) => self.remove_members(connection, work, user_ids).await,
-        }
-    }
-
-    async fn send(&mut self, connection: &mut AnyConnection, work: &GroupWork) -> Posts {
-        if let Some(sender_id) = work.actor
-            && !self.is_member(connection, sender_id).await?
-        {
-            return Ok(Err(GroupRefusal::NotInGroup(self.group.id)));
-        }
-        let user_ids = self.receivers(connection, work.actor).await?;
-        Ok(Ok(self.posts(work, user_ids)))
-    }
-
-    async fn update(
+    /// Does one work; returns the messages to store for it, at least one.
+    pub(super) async fn apply(
         &mut self,
         connection: &mut AnyConnection,
         work: &GroupWork,
-        kind: Kind,
-        profile: &Profile,
-    ) -> Posts {
-        if let Some(refusal) = self.require_admin(connection, work).await? {
-            return Ok(Err(refusal));
-        }
-        self.group.profile = profile.clone();
-        self.is_changed = true;
-        let user_ids = self.receivers(connection, None).await?;
-        let mut posts = self.posts(work, user_ids);
-        if kind == Kind::Large && self.group.kind == Kind::Normal {
-            // The notice is the last message that goes to the inboxes; what comes after it is in the timeline.
-            self.group.kind = Kind::Large;
-            self.group.large_after_seq = self.group.seq;
-            let member_ids = self.member_ids.take().unwrap_or_default();
-            if let Some(last) = posts.last_mut() {
-                last.delivery.joined = member_ids;
-            }
-        }
-        Ok(Ok(posts))
+    ) -> Result<Vec<GroupPost>, ApplyError> {
+        let facts = self.find_facts(connection, work).await?;
+        let change = self.group.decide(&facts, &work.action)?;
+        let user_ids = self.write_members(connection, work, &change).await?;
+        let posts = self.number(work, &change, &user_ids);
+        self.group.apply(&change);
+        self.is_changed |= change != Change::Nothing;
+        Ok(posts)
     }
 
-    async fn add_members(&mut self, connection: &mut AnyConnection, work: &GroupWork, members: &[Member]) -> Posts {
-        if self.group.member_count as usize + members.len() > work.limits.of(self.group.kind) {
-            return Ok(Err(GroupRefusal::too_many(self.group.kind, work.limits)));
+    async fn find_facts(&mut self, connection: &mut AnyConnection, work: &GroupWork) -> Result<Facts, sqlx::Error> {
+        let mut facts = Facts::of(work.limits, self.find_actor(connection, work).await?);
+        // Nobody is looked up for somebody who may not ask.
+        if self.group.admit(&facts, &work.action).is_ok() {
+            match &work.action {
+                GroupAction::AddMembers(members) => {
+                    let user_ids: Vec<u64> = members.iter().map(|member| member.user_id).collect();
+                    facts.named = self.types(connection, &user_ids).await?;
+                }
+                GroupAction::RemoveMembers(user_ids) => facts.named = self.types(connection, user_ids).await?,
+                GroupAction::UpdateMember { member, .. } => {
+                    facts.former = find_member(connection, self.group.id, member.user_id).await?;
+                }
+                GroupAction::Send | GroupAction::Create { .. } | GroupAction::Update { .. } => {}
+            }
         }
-        let user_ids: Vec<u64> = members.iter().map(|member| member.user_id).collect();
-        if !self.is_new
-            && let Some((user_id, _)) = self.types(connection, &user_ids).await?.into_iter().next()
-        {
-            return Ok(Err(GroupRefusal::AlreadyMember(user_id)));
+        Ok(facts)
+    }
+
+    async fn find_actor(&mut self, connection: &mut AnyConnection, work: &GroupWork) -> Result<Actor, sqlx::Error> {
+        let Some(user_id) = work.actor else { return Ok(Actor::Service) };
+        match &work.action {
+            GroupAction::Create { .. } => return Ok(Actor::Outsider),
+            GroupAction::Send if self.group.kind == Kind::Normal => {
+                let is_member = self.member_ids(connection).await?.binary_search(&user_id).is_ok();
+                return Ok(if is_member { Actor::Member(user_id) } else { Actor::Outsider });
+            }
+            _ => {}
         }
+        Ok(match find_member(connection, self.group.id, user_id).await? {
+            Some(Member { is_admin: true, .. }) => Actor::Admin,
+            Some(_) => Actor::Member(user_id),
+            None => Actor::Outsider,
+        })
+    }
+
+    /// Writes what a change says of members; returns whose inboxes get its messages.
+    async fn write_members(
+        &mut self,
+        connection: &mut AnyConnection,
+        work: &GroupWork,
+        change: &Change<'_>,
+    ) -> Result<Vec<u64>, sqlx::Error> {
+        match *change {
+            Change::Nothing => return self.receivers(connection, work.actor).await,
+            Change::Profile { .. } => {}
+            Change::Join(members) => self.insert_members(connection, members).await?,
+            Change::Describe { member, is_admin, .. } => self.update_member(connection, member, is_admin).await?,
+            Change::Leave { user_ids, promotes_first, .. } => {
+                // Those who leave hear of it too.
+                let receivers = self.receivers(connection, None).await?;
+                self.delete_members(connection, user_ids).await?;
+                if promotes_first {
+                    self.promote_first(connection).await?;
+                }
+                return Ok(receivers);
+            }
+        }
+        self.receivers(connection, None).await
+    }
+
+    async fn insert_members(&mut self, connection: &mut AnyConnection, members: &[Member]) -> Result<(), sqlx::Error> {
+        self.member_ids = None;
         let (group_id, joined_after_seq, now_ms) = (self.group.id, self.group.seq, clock::now_ms());
         INSERT_MEMBERS
             .execute(connection, members, |query, member| {
@@ -161,46 +185,15 @@ impl Held {
                     .bind(to_sql(joined_after_seq))
                     .bind(now_ms)
             })
-            .await?;
-        self.members_changed();
-        self.group.member_count += members.len() as u64;
-        self.group.admin_count += members.iter().filter(|member| member.is_admin).count() as u64;
-        let receivers = self.receivers(connection, None).await?;
-        let mut posts = self.posts(work, receivers);
-        if self.group.kind == Kind::Large
-            && let Some(first) = posts.first_mut()
-        {
-            first.delivery.joined = user_ids;
-        }
-        Ok(Ok(posts))
+            .await
     }
 
     async fn update_member(
-        &mut self,
+        &self,
         connection: &mut AnyConnection,
-        work: &GroupWork,
         member: &Member,
-        is_type_given: bool,
-        notice: &UpdateGroupPush,
-    ) -> Posts {
-        let is_self = work.actor == Some(member.user_id);
-        let refusal = self.require_admin(connection, work).await?;
-        if let Some(refusal) = refusal
-            && !(is_self && refusal == GroupRefusal::NotAdmin)
-        {
-            return Ok(Err(refusal));
-        }
-        let Some(former) = find_member(connection, self.group.id, member.user_id).await? else {
-            return Ok(Err(GroupRefusal::NoMember(member.user_id)));
-        };
-        let is_admin = if is_type_given { member.is_admin } else { former.is_admin };
-        let is_more = is_admin != former.is_admin || member.status != former.status;
-        if refusal.is_some() && is_more {
-            return Ok(Err(GroupRefusal::NotAdmin));
-        }
-        if former.is_admin && !is_admin && self.group.admin_count <= 1 {
-            return Ok(Err(GroupRefusal::LastAdmin));
-        }
+        is_admin: bool,
+    ) -> Result<(), sqlx::Error> {
         let query = sqlx::query(UPDATE_MEMBER)
             .bind(type_of(is_admin))
             .bind(i64::from(member.status))
@@ -208,37 +201,11 @@ impl Held {
             .bind(member.extra.clone())
             .bind(to_sql(self.group.id))
             .bind(to_sql(member.user_id));
-        query.execute(&mut *connection).await?;
-        self.group.admin_count = self.group.admin_count + u64::from(is_admin) - u64::from(former.is_admin);
-        self.is_changed = true;
-        let receivers = self.receivers(connection, None).await?;
-        let mut posts = self.posts(work, receivers);
-        let Profile { name, avatar_url, introduction, extra } = self.group.profile.clone();
-        let notice = UpdateGroupPush { name, avatar_url, introduction, extra, ..notice.clone() };
-        for post in &mut posts {
-            post.post.message.content = notice.encode_to_vec().into();
-        }
-        Ok(Ok(posts))
+        query.execute(connection).await.map(drop)
     }
 
-    async fn remove_members(&mut self, connection: &mut AnyConnection, work: &GroupWork, user_ids: &[u64]) -> Posts {
-        let leaves = work.actor.is_some_and(|actor| user_ids == [actor]);
-        match self.require_admin(connection, work).await? {
-            Some(GroupRefusal::NotAdmin) if leaves => {}
-            Some(refusal) => return Ok(Err(refusal)),
-            None => {}
-        }
-        let types = self.types(connection, user_ids).await?;
-        if let Some(&user_id) = user_ids.iter().find(|user_id| !types.contains_key(user_id)) {
-            return Ok(Err(GroupRefusal::NoMember(user_id)));
-        }
-        let admins = types.values().filter(|&&is_admin| is_admin).count() as u64;
-        let is_orphaned =
-            admins > 0 && admins == self.group.admin_count && types.len() as u64 != self.group.member_count;
-        if is_orphaned && work.actor.is_some() {
-            return Ok(Err(GroupRefusal::LastAdmin));
-        }
-        let receivers = self.receivers(connection, None).await?;
+    async fn delete_members(&mut self, connection: &mut AnyConnection, user_ids: &[u64]) -> Result<(), sqlx::Error> {
+        self.member_ids = None;
         let group_id = self.group.id;
         for statement in [DELETE_MEMBERS, DELETE_CURSORS] {
             statement
@@ -250,57 +217,14 @@ impl Held {
                 )
                 .await?;
         }
-        self.members_changed();
-        self.group.member_count -= types.len() as u64;
-        self.group.admin_count -= admins;
-        if is_orphaned {
-            self.promote_first(connection).await?;
-        }
-        let mut posts = self.posts(work, receivers);
-        if self.group.kind == Kind::Large {
-            // Who is out of the timeline learns from his inbox why.
-            for (post, &user_id) in posts.iter_mut().zip(user_ids) {
-                post.post.user_ids = vec![user_id];
-            }
-            if let Some(first) = posts.first_mut() {
-                first.delivery.left = user_ids.to_vec();
-            }
-        }
-        Ok(Ok(posts))
-    }
-
-    /// A trusted service may take the last admin out; somebody has to follow him.
-    async fn promote_first(&mut self, connection: &mut AnyConnection) -> Result<(), sqlx::Error> {
-        let query = sqlx::query_scalar(FIRST_MEMBER).bind(to_sql(self.group.id));
-        let user_id: i64 = query.fetch_one(&mut *connection).await?;
-        let query = sqlx::query("UPDATE group_member SET type = ? WHERE group_id = ? AND user_id = ?")
-            .bind(type_of(true))
-            .bind(to_sql(self.group.id))
-            .bind(user_id);
-        query.execute(&mut *connection).await?;
-        self.group.admin_count += 1;
         Ok(())
     }
 
-    /// Why whoever asks may not change the group, if he may not.
-    async fn require_admin(
-        &self,
-        connection: &mut AnyConnection,
-        work: &GroupWork,
-    ) -> Result<Option<GroupRefusal>, sqlx::Error> {
-        let Some(actor) = work.actor else { return Ok(None) };
-        Ok(match find_member(connection, self.group.id, actor).await? {
-            Some(Member { is_admin: true, .. }) => None,
-            Some(_) => Some(GroupRefusal::NotAdmin),
-            None => Some(GroupRefusal::NotInGroup(self.group.id)),
-        })
-    }
-
-    async fn is_member(&mut self, connection: &mut AnyConnection, user_id: u64) -> Result<bool, sqlx::Error> {
-        if self.group.kind == Kind::Large {
-            return Ok(find_member(connection, self.group.id, user_id).await?.is_some());
-        }
-        Ok(self.member_ids(connection).await?.binary_search(&user_id).is_ok())
+    async fn promote_first(&self, connection: &mut AnyConnection) -> Result<(), sqlx::Error> {
+        let query = sqlx::query_scalar(FIRST_MEMBER).bind(to_sql(self.group.id));
+        let user_id: i64 = query.fetch_one(&mut *connection).await?;
+        let query = sqlx::query(PROMOTE).bind(type_of(true)).bind(to_sql(self.group.id)).bind(user_id);
+        query.execute(connection).await.map(drop)
     }
 
     /// Whose inboxes get a message: all members of a normal group, the sender first; nobody's where there is a timeline.
@@ -348,35 +272,63 @@ impl Held {
         rows.iter().map(read).collect()
     }
 
-    fn members_changed(&mut self) {
-        self.member_ids = None;
-        self.group.version += 1;
-        self.is_changed = true;
+    /// The messages of a work, each with its place in the timeline.
+    fn number(&mut self, work: &GroupWork, change: &Change<'_>, user_ids: &[u64]) -> Vec<GroupPost> {
+        self.is_numbered = true;
+        let is_live = self.group.kind == Kind::Large;
+        let mut posts: Vec<GroupPost> =
+            work.messages.iter().map(|message| self.number_one(work, message, user_ids)).collect();
+        match *change {
+            Change::Describe { notice, .. } => {
+                let Profile { name, avatar_url, introduction, extra } = self.group.profile.clone();
+                let notice = UpdateGroupPush { name, avatar_url, introduction, extra, ..notice.clone() };
+                for post in &mut posts {
+                    post.post.message.content = notice.encode_to_vec().into();
+                }
+            }
+            // The notice is the last message that goes to the inboxes; what comes after it is in the timeline.
+            Change::Profile { becomes_large: true, .. } => {
+                if let Some(last) = posts.last_mut() {
+                    last.delivery.joined = self.member_ids.take().unwrap_or_default();
+                }
+            }
+            Change::Join(members) if is_live => {
+                if let Some(first) = posts.first_mut() {
+                    first.delivery.joined = members.iter().map(|member| member.user_id).collect();
+                }
+            }
+            // Who is out of the timeline learns from his inbox why.
+            Change::Leave { user_ids, .. } if is_live => {
+                for (post, &user_id) in posts.iter_mut().zip(user_ids) {
+                    post.post.user_ids = vec![user_id];
+                }
+                if let Some(first) = posts.first_mut() {
+                    first.delivery.left = user_ids.to_vec();
+                }
+            }
+            _ => {}
+        }
+        posts
     }
 
-    /// The messages of a work, each with its place in the timeline.
-    fn posts(&mut self, work: &GroupWork, user_ids: Vec<u64>) -> Vec<GroupPost> {
-        self.is_numbered = true;
-        let mut post = |message: &Message| {
-            self.group.seq += 1;
-            let post = Post {
-                message: message.clone(),
-                user_ids: user_ids.clone(),
-                conversation: None,
-                client_msg_id: work.client_msg_id.clone(),
-                origin_device_id: work.origin_device_id,
-                request_id: work.request_id.clone(),
-            };
-            let delivery = GroupDelivery {
-                group_id: self.group.id,
-                seq: self.group.seq,
-                is_live: self.group.kind == Kind::Large,
-                joined: Vec::new(),
-                left: Vec::new(),
-            };
-            GroupPost { post, delivery }
+    fn number_one(&mut self, work: &GroupWork, message: &Message, user_ids: &[u64]) -> GroupPost {
+        self.group.seq += 1;
+        let post = Post {
+            message: message.clone(),
+            user_ids: user_ids.to_vec(),
+            conversation: None,
+            client_msg_id: work.client_msg_id.clone(),
+            origin_device_id: work.origin_device_id,
+            request_id: work.request_id.clone(),
         };
-        work.messages.iter().map(&mut post).collect()
+        let delivery = GroupDelivery {
+            group_id: self.group.id,
+            seq: self.group.seq,
+            is_live: self.group.kind == Kind::Large,
+            joined: Vec::new(),
+            left: Vec::new(),
+        };
+        GroupPost { post, delivery }
     }
 
     /// Stores the group itself.

@@ -6,15 +6,14 @@ use gim_config::sql::{Database, Pool};
 use sqlx::{Row as _, any::AnyRow};
 
 use super::{
-    StoreError, from_sql,
-    recall::{self, Stored},
-    small,
+    columns::{decode_receivers, from_sql, small, to_sql},
+    error::StoreError,
     statement::{AnyQuery, MultiRow},
-    to_sql,
 };
 use crate::domain::message::Message;
 
-const NEWEST_SEQS: MultiRow =
+/// Reads counters.
+pub(super) const NEWEST_SEQS: MultiRow =
     MultiRow { head: "SELECT user_id, seq FROM inbox WHERE user_id IN (", row: "?", tail: ")" };
 const PAGE: &str = "SELECT um.seq, um.message_id, m.command, m.content, m.sender_id, m.created_at_ms, m.status, m.group_id \
                     FROM user_message um LEFT JOIN message m ON m.id = um.message_id \
@@ -22,6 +21,17 @@ const PAGE: &str = "SELECT um.seq, um.message_id, m.command, m.content, m.sender
 const HISTORY: &str = "SELECT dm.seq, m.id, m.command, m.content, m.sender_id, m.created_at_ms, m.status, m.group_id \
                        FROM direct_message dm JOIN message m ON m.id = dm.message_id \
                        WHERE dm.user_id = ? AND dm.peer_id = ? AND dm.seq < ? ORDER BY dm.seq DESC LIMIT ?";
+const MESSAGE: &str =
+    "SELECT 0, id, command, content, sender_id, created_at_ms, status, group_id, receivers FROM message WHERE id = ?";
+
+/// A stored message and who got it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredMessage {
+    /// The message.
+    pub message: Message,
+    /// Whose inboxes hold it: nobody's where it is in the timeline of a large group alone. None where nobody can recall it.
+    pub receivers: Option<Vec<u64>>,
+}
 
 /// The repository.
 #[derive(Debug, Clone)]
@@ -81,8 +91,12 @@ impl Inboxes {
     }
 
     /// The message with this id, if it is stored, and who got it.
-    pub async fn find(&self, message_id: u64) -> Result<Option<Stored>, StoreError> {
-        recall::find(&self.reader, message_id).await
+    pub async fn find(&self, message_id: u64) -> Result<Option<StoredMessage>, StoreError> {
+        let row = sqlx::query(MESSAGE).bind(to_sql(message_id)).fetch_optional(&self.reader).await?;
+        let Some(row) = row else { return Ok(None) };
+        let (_, message) = read_message(&row)?;
+        let receivers: Option<Vec<u8>> = row.try_get(8)?;
+        Ok(Some(StoredMessage { message, receivers: receivers.as_deref().map(decode_receivers) }))
     }
 
     /// The greatest message id that is stored; 0 for none.

@@ -1,65 +1,60 @@
 //! What survives a restart: one repository per entity over the pools of [`gim_config::sql`].
 //!
-//! Reads go over the reader pool and may run anywhere. Inbox rows and acks are written by one task only, the [`writer`],
-//! which commits whatever waits for it in one transaction; the few other writes take a connection of the writer pool for
-//! a moment. What differs between SQL dialects stands in [`dialect`] and nowhere else.
+//! Reads go over the reader pool and may run anywhere. Inbox rows and acks are written by the tasks of the [`writer`] only,
+//! which commit whatever waits for them together; the few other writes take a connection of the writer pool for a moment.
+//! What differs between SQL dialects stands in [`dialect`] and nowhere else.
+//!
+//! Each file knows only those above it, which `tests/source.rs` checks:
+//!
+//! | files | what they are |
+//! |---|---|
+//! | [`error`], [`columns`], [`statement`], [`script`], [`dialect`] | SQL: errors, values, statements and those that are sent together |
+//! | [`device`], [`inbox`], [`group`], [`retention`], [`revocation`], [`room`], [`sent`], [`sign_in`] | the repositories |
+//! | [`work`] | what requests want of the inbox writer, and what becomes of it |
+//! | [`queue`], [`turns`] | what waits for the writer, and in which order it hands over what it wrote |
+//! | [`held_group`], [`held_groups`] | the groups that a transaction holds |
+//! | [`acks`], [`recall`], [`transaction`] | one transaction |
+//! | [`writer`] | the tasks that take what waits and commit it |
 
 mod acks;
-mod batch;
+mod columns;
 pub mod device;
 mod dialect;
+mod error;
 pub mod group;
-pub mod group_work;
 mod held_group;
+mod held_groups;
 pub mod inbox;
-pub mod lookup;
 mod queue;
-pub mod recall;
+mod recall;
 pub mod retention;
 pub mod revocation;
 pub mod room;
 mod script;
 pub mod sent;
+pub mod sign_in;
 mod statement;
+mod transaction;
 mod turns;
 pub mod work;
 pub mod writer;
 
-use gim_config::sql::{self, Database, Dialect};
-use sqlx::{Row as _, migrate::Migrator};
+use gim_config::sql::{Database, Dialect};
+use sqlx::migrate::Migrator;
 
 pub use device::Devices;
+pub use error::StoreError;
 pub use group::Groups;
 pub use inbox::Inboxes;
-pub use lookup::Lookups;
 pub use retention::Retention;
 pub use revocation::Revocations;
 pub use room::RoomSeqs;
 pub use sent::SentKeys;
+pub use sign_in::SignInReads;
 
 /// The tables, for each dialect.
 pub static MIGRATIONS: [(Dialect, Migrator); 2] =
     [(Dialect::Sqlite, sqlx::migrate!("migrations/sqlite")), (Dialect::Mysql, sqlx::migrate!("migrations/mysql"))];
-
-/// Why the store did not do what it was asked.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum StoreError {
-    /// Nothing was done; the same request may succeed later.
-    #[error("the database is busy: {0}")]
-    Busy(String),
-    /// As [`StoreError::Busy`], but for many requests at once: counted, or logged, where it happened.
-    #[error("put off: {0}")]
-    PutOff(&'static str),
-    /// The database refused; trying again will not help.
-    #[error("the database failed: {0}")]
-    Failed(String),
-}
-
-impl From<sqlx::Error> for StoreError {
-    fn from(error: sqlx::Error) -> Self {
-        if sql::is_transient(&error) { Self::Busy(error.to_string()) } else { Self::Failed(error.to_string()) }
-    }
-}
 
 /// The repositories. Clones share the pools.
 #[derive(Debug, Clone)]
@@ -73,7 +68,7 @@ pub struct Store {
     /// Inboxes, for reading.
     pub inboxes: Inboxes,
     /// What sign-ins have to know.
-    pub lookups: Lookups,
+    pub sign_in_reads: SignInReads,
     /// Revoked tokens.
     pub revocations: Revocations,
     /// Seqs of rooms.
@@ -91,26 +86,12 @@ impl Store {
             devices: Devices::new(&database),
             groups: Groups::new(&database),
             inboxes: Inboxes::new(&database),
-            lookups: Lookups::new(&database),
             revocations: Revocations::new(&database),
             room_seqs: RoomSeqs::new(&database),
             sent_keys: SentKeys::new(&database),
+            sign_in_reads: SignInReads::new(&database),
             retention: Retention::new(&database),
             database,
         }
     }
-}
-
-/// Ids and seqs are unsigned to us and signed to SQL; [`gim_proto::check::ID_MAX`] keeps both the same.
-fn to_sql(value: u64) -> i64 {
-    value.cast_signed()
-}
-
-fn from_sql(value: i64) -> u64 {
-    value.cast_unsigned()
-}
-
-/// A column of small numbers.
-fn small(row: &sqlx::any::AnyRow, index: usize) -> Result<i32, sqlx::Error> {
-    i32::try_from(row.try_get::<i64, _>(index)?).map_err(|error| sqlx::Error::Decode(error.into()))
 }

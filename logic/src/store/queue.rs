@@ -14,14 +14,14 @@ use std::{
 use foldhash::{HashSet, HashSetExt as _};
 use metrics::{counter, gauge};
 use tokio::{
-    sync::{Notify, oneshot},
+    sync::Notify,
     time::{Instant, timeout_at},
 };
 use tracing::Span;
 
 use super::{
-    StoreError,
-    work::{Concern, Outcome, Work},
+    error::StoreError,
+    work::{LockKey, Outcomes, Work},
 };
 use crate::{metrics as names, settings::InboxSettings};
 
@@ -37,29 +37,30 @@ pub(super) struct Job {
     pub work: Work,
     pub rows: usize,
     pub bytes: usize,
-    pub reply: oneshot::Sender<Result<Outcome, StoreError>>,
     /// The request's, so that a line of the log leads from the packet to the database.
     pub span: Span,
 }
 
 impl Job {
-    /// Tells the caller, if he is still there.
-    pub(super) fn answer(self, result: Result<Outcome, StoreError>) {
-        self.span.in_scope(|| match &result {
-            Ok(outcome) => tracing::debug!(?outcome, "committed"),
-            Err(error) => tracing::debug!(%error, "not committed"),
-        });
-        if self.reply.send(result).is_err() {
-            self.span.in_scope(|| tracing::debug!("the caller left before the commit"));
-        }
+    /// Tells the caller what became of it, if he is still there; gives it back where there is no outcome: it did not fit.
+    pub(super) fn answer(self, outcomes: &mut Outcomes) -> Option<Self> {
+        let Self { work, rows, bytes, span } = self;
+        let left = span.in_scope(|| work.answer(outcomes))?;
+        Some(Self { work: left, rows, bytes, span })
+    }
+
+    /// Tells the caller that nothing was done.
+    pub(super) fn refuse(self, error: StoreError) {
+        let Self { work, span, .. } = self;
+        span.in_scope(|| work.refuse(error));
     }
 }
 
-/// Jobs of one transaction, and whom they concern: nobody else writes to those until [`Queue::release`].
+/// Jobs of one transaction, and what they lock: nobody else writes there until [`Queue::release`].
 #[derive(Debug)]
 pub(super) struct Batch {
     pub jobs: Vec<Job>,
-    concerns: Vec<Concern>,
+    lock_keys: Vec<LockKey>,
 }
 
 /// The queue. Bounded in jobs and in bytes.
@@ -76,8 +77,8 @@ struct State {
     rows: usize,
     bytes: usize,
     under_way: usize,
-    /// Whom the batches under way concern.
-    busy: HashSet<Concern>,
+    /// What the batches under way lock.
+    locked: HashSet<LockKey>,
     /// Whether a task was woken for what came since the last look at all that waits.
     is_announced: bool,
     is_closed: bool,
@@ -158,11 +159,11 @@ impl Queue {
         state.under_way == 0 || state.rows >= self.settings.transaction_rows_min || state.is_closed
     }
 
-    /// A batch is done: whom it concerned may be written to again.
-    pub(super) fn release(&self, concerns: &[Concern]) {
+    /// A batch is done: what it locked may be written to again.
+    pub(super) fn release(&self, lock_keys: &[LockKey]) {
         let mut state = self.lock();
-        for concern in concerns {
-            state.busy.remove(concern);
+        for key in lock_keys {
+            state.locked.remove(key);
         }
         state.under_way -= 1;
         drop(state);
@@ -176,31 +177,31 @@ impl Queue {
 
 impl Batch {
     /// The jobs, and what has to be released after them.
-    pub(super) fn into_parts(self) -> (Vec<Job>, Vec<Concern>) {
-        (self.jobs, self.concerns)
+    pub(super) fn into_parts(self) -> (Vec<Job>, Vec<LockKey>) {
+        (self.jobs, self.lock_keys)
     }
 }
 
 impl State {
     fn must_wait(&self, job: &Job) -> bool {
-        if self.busy.is_empty() {
+        if self.locked.is_empty() {
             return false;
         }
-        let mut concerns = Vec::new();
-        job.work.add_concerns(&mut concerns);
-        concerns.iter().any(|concern| self.busy.contains(concern))
+        let mut lock_keys = Vec::new();
+        job.work.add_lock_keys(&mut lock_keys);
+        lock_keys.iter().any(|key| self.locked.contains(key))
     }
 
     fn take(&mut self, rows_max: usize) -> Batch {
         self.is_announced = false;
-        let (mut jobs, mut concerns) = (Vec::new(), Vec::new());
+        let (mut jobs, mut lock_keys) = (Vec::new(), Vec::new());
         let mut passed_over: Vec<Job> = Vec::new();
-        let mut waited_for: HashSet<Concern> = HashSet::new();
+        let mut waited_for: HashSet<LockKey> = HashSet::new();
         let (mut rows, mut own) = (0, Vec::new());
         for _ in 0..LOOKED_AT_MAX {
             let Some(job) = self.jobs.pop_front() else { break };
-            job.work.add_concerns(&mut own);
-            let must_wait = own.iter().any(|concern| self.busy.contains(concern) || waited_for.contains(concern));
+            job.work.add_lock_keys(&mut own);
+            let must_wait = own.iter().any(|key| self.locked.contains(key) || waited_for.contains(key));
             if must_wait {
                 waited_for.extend(own.drain(..));
                 passed_over.push(job);
@@ -211,16 +212,16 @@ impl State {
                 self.jobs.push_front(job);
                 break;
             }
-            concerns.append(&mut own);
+            lock_keys.append(&mut own);
             self.rows -= job.rows;
             self.bytes -= job.bytes;
             jobs.push(job);
         }
         passed_over.into_iter().rev().for_each(|job| self.jobs.push_front(job));
-        self.busy.extend(concerns.iter().copied());
+        self.locked.extend(lock_keys.iter().copied());
         self.under_way += usize::from(!jobs.is_empty());
         gauge!(names::INBOX_QUEUE_JOBS).set(self.jobs.len() as f64);
-        Batch { jobs, concerns: mem::take(&mut concerns) }
+        Batch { jobs, lock_keys: mem::take(&mut lock_keys) }
     }
 }
 
@@ -235,10 +236,10 @@ mod tests {
         task::{Context, Wake},
     };
 
-    use tokio::{task::JoinSet, time::timeout};
+    use tokio::{sync::oneshot, task::JoinSet, time::timeout};
 
     use super::*;
-    use crate::store::work::Ack;
+    use crate::store::work::{Ack, Request};
 
     /// Longer than anything takes that works.
     const DEADLINE: Duration = Duration::from_secs(20);
@@ -250,20 +251,20 @@ mod tests {
     /// A job about a user; which one it is shows by its seq.
     fn push(queue: &Queue, user_id: u64, seq: u64) {
         let (reply, _) = oneshot::channel();
-        let work = Work::Ack(Ack { user_id, device_id: 1, seq });
-        queue.push(Job { work, rows: 1, bytes: 0, reply, span: Span::none() }).unwrap();
+        let work = Work::Ack(Request { wants: Ack { user_id, device_id: 1, seq }, reply });
+        queue.push(Job { work, rows: 1, bytes: 0, span: Span::none() }).unwrap();
     }
 
     fn seqs(batch: &Batch) -> Vec<u64> {
-        let seq = |job: &Job| match job.work {
-            Work::Ack(ack) => ack.seq,
+        let seq = |job: &Job| match &job.work {
+            Work::Ack(request) => request.wants.seq,
             _ => 0,
         };
         batch.jobs.iter().map(seq).collect()
     }
 
     #[tokio::test]
-    async fn what_concerns_a_user_keeps_its_order_and_only_what_concerns_others_overtakes() {
+    async fn what_concerns_a_user_keeps_its_order_and_the_rest_overtakes() {
         let queue = queue(2);
         for (user_id, seq) in [(7, 1), (8, 2), (7, 3), (9, 4), (7, 5), (9, 6)] {
             push(&queue, user_id, seq);
@@ -278,7 +279,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn few_requests_wait_for_more_while_a_batch_is_under_way_but_not_for_long() {
+    async fn few_requests_wait_for_more_beside_a_batch_but_not_for_long() {
         let queue = Queue::new(InboxSettings { transaction_rows_min: 3, ..InboxSettings::default() });
         push(&queue, 1, 1);
         let first = queue.take().await.unwrap();
@@ -337,7 +338,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_waits_for_a_batch_wakes_nobody_until_that_is_done_and_what_does_not_wakes_one_at_once() {
+    async fn what_waits_for_a_batch_wakes_nobody_and_what_does_not_wakes_one() {
         let queue = Queue::new(InboxSettings { transaction_rows_min: 50, ..InboxSettings::default() });
         push(&queue, 7, 1);
         let first = queue.take().await.unwrap();

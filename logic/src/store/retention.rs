@@ -10,7 +10,10 @@ use std::time::Duration;
 use gim_config::sql::{Database, Pool};
 use sqlx::{AnyConnection, Connection as _, Row as _};
 
-use super::{StoreError, from_sql, to_sql};
+use super::{
+    columns::{from_sql, to_sql},
+    error::StoreError,
+};
 
 /// Inboxes or groups that are looked at between two pauses.
 const OWNERS_PER_STEP: i64 = 200;

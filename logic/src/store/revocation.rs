@@ -7,9 +7,10 @@ use gim_config::sql::{Database, Pool};
 use sqlx::{Row as _, any::AnyRow};
 
 use super::{
-    StoreError, dialect, from_sql,
+    columns::{from_sql, to_sql},
+    dialect,
+    error::StoreError,
     statement::{AnyQuery, MultiRow},
-    to_sql,
 };
 
 const REVOKED_AT: MultiRow = MultiRow {

@@ -4,9 +4,9 @@ use gim_config::sql::{Database, Pool};
 use sqlx::{AnyConnection, Connection as _};
 
 use super::{
-    StoreError,
+    columns::{from_sql, to_sql},
     dialect::{self, Sql},
-    from_sql, to_sql,
+    error::StoreError,
 };
 
 /// Seqs in a block: a crash skips at most so many.

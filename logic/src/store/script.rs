@@ -11,8 +11,8 @@ use std::fmt::Write as _;
 use sqlx::{AnyConnection, AssertSqlSafe, any::AnyRow};
 
 use super::{
+    columns::to_sql,
     statement::{AnyQuery, MultiRow, chunks},
-    to_sql,
 };
 
 /// A text is sent, and the next one begun, beyond so many bytes. With the largest content of the default settings it stays

@@ -3,8 +3,8 @@
 use gim_config::sql::{Database, Pool};
 
 use super::{
-    StoreError,
     dialect::{self, Sql},
+    error::StoreError,
 };
 
 /// Keys that one step deletes: short enough that the inbox writer hardly waits for it.

@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn turns_come_in_the_order_in_which_they_were_taken_and_a_dropped_one_holds_nobody_up() {
+    async fn turns_come_in_order_and_a_dropped_one_holds_nobody_up() {
         let turns = Arc::new(Turns::default());
         let (first, second, third) = (turns.take(), turns.take(), turns.take());
         let (told, mut order) = mpsc::unbounded_channel();

@@ -1,26 +1,65 @@
 //! What requests want of the inbox writer, and what becomes of it.
+//!
+//! Always holds: each kind of work is answered with its own kind of outcome; by construction, no other one can come.
 
-use super::group_work::GroupWork;
+use std::{collections::VecDeque, fmt::Debug};
+
+use tokio::sync::oneshot;
+
+use super::error::StoreError;
 use crate::domain::{
-    group::{GroupAction, GroupRefusal},
+    group::{GroupAction, GroupRefusal, Member, MemberLimits},
     message::{Message, Sent},
 };
 
 /// What one request wants written.
 #[derive(Debug)]
-pub enum Work {
+pub(super) enum Work {
     /// Store a message in inboxes.
-    Post(Post),
+    Post(Request<Post, Sent>),
     /// Note how far a device has read.
-    Ack(Ack),
+    Ack(Request<Ack, AckOutcome>),
     /// Recall a stored message: `message` is what is left of it, `user_ids` are those whose inboxes hold it (nobody's where it
     /// is in the timeline of a large group alone). Nothing where it is recalled already, or gone.
-    Recall(Post),
+    Recall(Request<Post, ()>),
     /// Send to a group, or change it.
-    Group(Box<GroupWork>),
+    Group(Request<Box<GroupWork>, GroupOutcome>),
     /// Note how far a user has read in large groups.
-    GroupAcks(Vec<GroupAck>),
+    GroupAcks(Request<Vec<GroupAck>, ()>),
 }
+
+/// What somebody wants, and where he waits for the outcome.
+#[derive(Debug)]
+pub(super) struct Request<W, T> {
+    pub wants: W,
+    pub reply: oneshot::Sender<Result<T, StoreError>>,
+}
+
+/// What became of the works of a transaction: of each kind, in their order. There is none for those that did not fit.
+#[derive(Debug, Default)]
+pub(super) struct Outcomes {
+    pub posts: VecDeque<Sent>,
+    pub acks: VecDeque<AckOutcome>,
+    pub recalls: VecDeque<()>,
+    pub groups: VecDeque<GroupOutcome>,
+    pub group_acks: VecDeque<()>,
+}
+
+/// What became of an ack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AckOutcome {
+    /// It is noted.
+    Noted,
+    /// It is beyond the newest seq of the inbox and was not noted.
+    Beyond {
+        /// That newest seq.
+        newest_seq: u64,
+    },
+}
+
+/// What became of a [`GroupWork`]: its message is stored, now or since an earlier send with its key (of a change it is the
+/// first notice), or the group was left as it is.
+pub type GroupOutcome = Result<Sent, GroupRefusal>;
 
 /// A message for the inboxes of its receivers.
 #[derive(Debug, Clone)]
@@ -32,6 +71,27 @@ pub struct Post {
     /// The two sides of a conversation, sender first, where it is part of one: each finds it under the other's name.
     pub conversation: Option<(u64, u64)>,
     /// The client's key of a send; none for a push of a service.
+    pub client_msg_id: Option<String>,
+    /// The device that sent it and needs no copy; 0 for none.
+    pub origin_device_id: u64,
+    /// For the logs.
+    pub request_id: String,
+}
+
+/// What one request wants done with a group.
+#[derive(Debug)]
+pub struct GroupWork {
+    /// Which group.
+    pub group_id: u64,
+    /// Who asks, with no more rights than he has; none for a trusted service.
+    pub actor: Option<u64>,
+    /// What to do.
+    pub action: GroupAction,
+    /// The message, or the notices that tell members of the change (one per user of a removal).
+    pub messages: Vec<Message>,
+    /// How many members there may be.
+    pub limits: MemberLimits,
+    /// The client's key of a send.
     pub client_msg_id: Option<String>,
     /// The device that sent it and needs no copy; 0 for none.
     pub origin_device_id: u64,
@@ -61,28 +121,9 @@ pub struct GroupAck {
     pub seq: u64,
 }
 
-/// What became of one request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
-    /// The message is in the inboxes, now or since an earlier send with its key. `seq` is that of the first receiver; in a
-    /// large group that of the group. Of a change of a group it is the first notice.
-    Posted(Sent),
-    /// The group was left as it is.
-    Refused(GroupRefusal),
-    /// The ack is noted.
-    Acked,
-    /// The message is recalled, now or since an earlier request.
-    Recalled,
-    /// The ack is beyond the newest seq of the inbox and was not noted.
-    AckBeyond {
-        /// That newest seq.
-        newest_seq: u64,
-    },
-}
-
-/// Somebody whose requests have to stay in order.
+/// What has to be free for a request to be taken, and is locked until it is done: requests about the same stay in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Concern {
+pub(super) enum LockKey {
     /// A user.
     User(u64),
     /// A group.
@@ -90,21 +131,21 @@ pub(super) enum Concern {
 }
 
 impl Work {
-    /// Adds whom it concerns, as far as can be told without looking: the members of a group that gets a message are not
-    /// among them, but whoever sends it is.
-    pub(super) fn add_concerns(&self, concerns: &mut Vec<Concern>) {
-        let user = |&user_id: &u64| Concern::User(user_id);
+    /// Adds what it locks, as far as can be told without looking: the members of a group that gets a message are not among
+    /// them, but whoever sends it is.
+    pub(super) fn add_lock_keys(&self, keys: &mut Vec<LockKey>) {
+        let user = |&user_id: &u64| LockKey::User(user_id);
         match self {
-            Self::Post(post) => concerns.extend(post.user_ids.iter().map(user)),
-            Self::Recall(post) => {
-                concerns.extend(post.user_ids.iter().map(user));
-                concerns.extend(post.timeline_alone().map(Concern::Group));
+            Self::Post(request) => keys.extend(request.wants.user_ids.iter().map(user)),
+            Self::Recall(request) => {
+                keys.extend(request.wants.user_ids.iter().map(user));
+                keys.extend(request.wants.timeline_alone().map(LockKey::Group));
             }
-            Self::Ack(ack) => concerns.push(Concern::User(ack.user_id)),
-            Self::GroupAcks(acks) => concerns.extend(acks.iter().map(|ack| Concern::User(ack.user_id)).next()),
-            Self::Group(work) => {
-                concerns.push(Concern::Group(work.group_id));
-                concerns.extend(work.actor.iter().map(user));
+            Self::Ack(request) => keys.push(LockKey::User(request.wants.user_id)),
+            Self::GroupAcks(request) => keys.extend(request.wants.first().map(|ack| LockKey::User(ack.user_id))),
+            Self::Group(request) => {
+                keys.push(LockKey::Group(request.wants.group_id));
+                keys.extend(request.wants.actor.iter().map(user));
             }
         }
     }
@@ -112,33 +153,81 @@ impl Work {
     /// Inbox rows that it may write.
     pub(super) fn rows(&self) -> usize {
         match self {
-            Self::Post(post) | Self::Recall(post) => post.user_ids.len().max(1),
-            Self::Group(work) => work.rows(),
+            Self::Post(request) => request.wants.rows(),
+            Self::Recall(request) => request.wants.rows(),
+            Self::Group(request) => request.wants.rows(),
             Self::Ack(_) => 1,
-            Self::GroupAcks(acks) => acks.len(),
+            Self::GroupAcks(request) => request.wants.len(),
         }
     }
 
     /// Memory that it holds while it waits.
     pub(super) fn bytes(&self) -> usize {
+        let more = match self {
+            Self::Post(request) => request.wants.bytes(),
+            Self::Recall(request) => request.wants.bytes(),
+            Self::Group(request) => request.wants.bytes(),
+            Self::Ack(_) => 0,
+            Self::GroupAcks(request) => request.wants.len() * size_of::<GroupAck>(),
+        };
+        size_of::<Self>() + more
+    }
+
+    /// The group that has to be there already.
+    pub(super) fn stored_group_id(&self) -> Option<u64> {
         match self {
-            Self::Post(post) | Self::Recall(post) => {
-                size_of::<Self>() + post.message.content.len() + post.user_ids.len() * size_of::<u64>()
-            }
-            Self::Group(work) => size_of::<Self>() + work.bytes(),
-            Self::Ack(_) => size_of::<Self>(),
-            Self::GroupAcks(acks) => size_of::<Self>() + acks.len() * size_of::<GroupAck>(),
+            Self::Group(request) if matches!(request.wants.action, GroupAction::Create { .. }) => None,
+            Self::Group(request) => Some(request.wants.group_id),
+            Self::Recall(request) => request.wants.timeline_alone(),
+            Self::Post(_) | Self::Ack(_) | Self::GroupAcks(_) => None,
         }
     }
 
     /// The key of a send.
     pub(super) fn key(&self) -> Option<Key<'_>> {
-        let (message, client_msg_id) = match self {
-            Self::Post(post) => (&post.message, post.client_msg_id.as_deref()?),
-            Self::Group(work) => (work.messages.first()?, work.client_msg_id.as_deref()?),
-            _ => return None,
-        };
-        Some((message.sender_id, client_msg_id))
+        match self {
+            Self::Post(request) => request.wants.key(),
+            Self::Group(request) => request.wants.key(),
+            Self::Ack(_) | Self::Recall(_) | Self::GroupAcks(_) => None,
+        }
+    }
+
+    /// Tells whoever waits what became of it; gives it back where there is no outcome: it did not fit.
+    pub(super) fn answer(self, outcomes: &mut Outcomes) -> Option<Self> {
+        match self {
+            Self::Post(request) => request.answer(outcomes.posts.pop_front()).map(Self::Post),
+            Self::Ack(request) => request.answer(outcomes.acks.pop_front()).map(Self::Ack),
+            Self::Recall(request) => request.answer(outcomes.recalls.pop_front()).map(Self::Recall),
+            Self::Group(request) => request.answer(outcomes.groups.pop_front()).map(Self::Group),
+            Self::GroupAcks(request) => request.answer(outcomes.group_acks.pop_front()).map(Self::GroupAcks),
+        }
+    }
+
+    /// Tells whoever waits that nothing was done.
+    pub(super) fn refuse(self, error: StoreError) {
+        tracing::debug!(%error, "not committed");
+        match self {
+            Self::Post(request) => request.tell(Err(error)),
+            Self::Ack(request) => request.tell(Err(error)),
+            Self::Recall(request) => request.tell(Err(error)),
+            Self::Group(request) => request.tell(Err(error)),
+            Self::GroupAcks(request) => request.tell(Err(error)),
+        }
+    }
+}
+
+impl<W, T: Debug> Request<W, T> {
+    fn answer(self, outcome: Option<T>) -> Option<Self> {
+        let Some(outcome) = outcome else { return Some(self) };
+        tracing::debug!(?outcome, "committed");
+        self.tell(Ok(outcome));
+        None
+    }
+
+    fn tell(self, result: Result<T, StoreError>) {
+        if self.reply.send(result).is_err() {
+            tracing::debug!("the caller left before the commit");
+        }
     }
 }
 
@@ -146,6 +235,14 @@ impl Work {
 pub(super) type Key<'a> = (u64, &'a str);
 
 impl Post {
+    fn rows(&self) -> usize {
+        self.user_ids.len().max(1)
+    }
+
+    fn bytes(&self) -> usize {
+        self.message.content.len() + self.user_ids.len() * size_of::<u64>()
+    }
+
     /// The key of a send.
     pub(super) fn key(&self) -> Option<Key<'_>> {
         self.client_msg_id.as_deref().map(|client_msg_id| (self.message.sender_id, client_msg_id))
@@ -167,12 +264,32 @@ impl Post {
     }
 }
 
-/// The groups that have to be there already.
-pub(super) fn group_ids(works: &[&Work]) -> Vec<u64> {
-    let group_id = |work: &&Work| match work {
-        Work::Group(work) if !matches!(work.action, GroupAction::Create { .. }) => Some(work.group_id),
-        Work::Recall(post) => post.timeline_alone(),
-        _ => None,
-    };
-    works.iter().filter_map(group_id).collect()
+impl GroupWork {
+    /// Inbox rows, as far as can be told without looking.
+    fn rows(&self) -> usize {
+        match &self.action {
+            GroupAction::Create { members, .. } | GroupAction::AddMembers(members) => members.len() + ROWS_GUESSED,
+            GroupAction::RemoveMembers(user_ids) => user_ids.len() * ROWS_GUESSED,
+            _ => ROWS_GUESSED,
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        let members = match &self.action {
+            GroupAction::Create { members, .. } | GroupAction::AddMembers(members) => {
+                members.len() * size_of::<Member>()
+            }
+            GroupAction::RemoveMembers(user_ids) => user_ids.len() * size_of::<u64>(),
+            _ => 0,
+        };
+        let contents: usize = self.messages.iter().map(|message| size_of::<Message>() + message.content.len()).sum();
+        size_of::<Self>() + members + contents
+    }
+
+    fn key(&self) -> Option<Key<'_>> {
+        Some((self.messages.first()?.sender_id, self.client_msg_id.as_deref()?))
+    }
 }
+
+/// What a message to a group is taken for while a batch is put together: most groups are small.
+const ROWS_GUESSED: usize = 64;

@@ -24,14 +24,18 @@ use tokio::{
 use tracing::Span;
 
 use super::{
-    StoreError,
-    batch::{self, Lookup, Written},
     dialect::{self, Sql},
+    error::StoreError,
     queue::{Job, Queue},
+    transaction::{self, KeyLookup, Written},
     turns::{Turn, Turns},
-    work::{Outcome, Work},
+    work::{Ack, AckOutcome, GroupAck, GroupOutcome, GroupWork, Post, Request, Work},
 };
-use crate::{domain::message::Delivery, metrics as names, settings::InboxSettings};
+use crate::{
+    domain::message::{Delivery, Sent},
+    metrics as names,
+    settings::InboxSettings,
+};
 
 /// How often a batch is tried where its transaction meets that of another node.
 const TRIES_MAX: u32 = 5;
@@ -40,15 +44,15 @@ const TRIES_MAX: u32 = 5;
 /// any, a lookup would cost a transaction on MySQL a seventh of its time.
 const LOOKUPS_AFTER_REPEAT: u32 = 64;
 
-/// Where work is submitted. Clones share the queue.
+/// Where requests are submitted. Clones share the queue.
 #[derive(Debug, Clone)]
 pub struct Writer {
     queue: Arc<Queue>,
 }
 
-/// Work that was taken on; resolves after its commit.
+/// A request that was taken on; resolves after its commit.
 #[derive(Debug)]
-pub struct Pending(oneshot::Receiver<Result<Outcome, StoreError>>);
+pub struct PendingCommit<T>(oneshot::Receiver<Result<T, StoreError>>);
 
 impl Writer {
     /// Starts the tasks. Committed messages go to `deliveries`. The handle ends after [`Writer::close`], when all is written.
@@ -58,7 +62,7 @@ impl Writer {
         deliveries: mpsc::Sender<Vec<Delivery>>,
     ) -> (Self, JoinHandle<()>) {
         let queue = Arc::new(Queue::new(settings.clone()));
-        let lane = Lane {
+        let task = WriterTask {
             queue: queue.clone(),
             turns: Arc::default(),
             rows_max: settings.batch_rows_max,
@@ -67,12 +71,12 @@ impl Writer {
             lookups: Arc::default(),
             deliveries,
         };
-        let lanes = match database.dialect {
+        let count = match database.dialect {
             Dialect::Sqlite => 1,
             Dialect::Mysql => settings.transactions_max.min(database.writers),
         };
-        let mut tasks: JoinSet<()> = (0..lanes).map(|_| lane.clone().run()).collect();
-        drop(lane);
+        let mut tasks: JoinSet<()> = (0..count).map(|_| task.clone().run()).collect();
+        drop(task);
         let ended = async move {
             while let Some(ended) = tasks.join_next().await {
                 if let Err(error) = ended {
@@ -83,30 +87,56 @@ impl Writer {
         (Self { queue }, tokio::spawn(ended))
     }
 
-    /// Takes work on, or refuses it where too much waits. Never waits itself: for each user and group, the order of calls is
-    /// the order of commits.
-    pub fn submit(&self, work: Work) -> Result<Pending, StoreError> {
-        let (reply, pending) = oneshot::channel();
-        self.queue.push(Job { bytes: work.bytes(), rows: work.rows(), work, reply, span: Span::current() })?;
-        Ok(Pending(pending))
+    /// Takes a message for inboxes on; its seq is that of the first receiver. As all of these, it refuses where too much
+    /// waits, and never waits itself: for each user and group, the order of calls is the order of commits.
+    pub fn submit_post(&self, post: Post) -> Result<PendingCommit<Sent>, StoreError> {
+        self.submit(post, Work::Post)
     }
 
-    /// Refuses further work; what was taken on is still written.
+    /// Takes on what is to be done with a group. The seq of a message to a large group is that of the group.
+    pub fn submit_group(&self, work: GroupWork) -> Result<PendingCommit<GroupOutcome>, StoreError> {
+        self.submit(Box::new(work), Work::Group)
+    }
+
+    /// Takes a recall on: `post` is what is left of the message, for those whose inboxes hold it (nobody where it is in the
+    /// timeline of a large group alone). Nothing is done where it is recalled already, or gone.
+    pub fn submit_recall(&self, post: Post) -> Result<PendingCommit<()>, StoreError> {
+        self.submit(post, Work::Recall)
+    }
+
+    /// Takes on how far a device has read.
+    pub fn submit_ack(&self, ack: Ack) -> Result<PendingCommit<AckOutcome>, StoreError> {
+        self.submit(ack, Work::Ack)
+    }
+
+    /// Takes on how far a user has read in large groups.
+    pub fn submit_group_acks(&self, acks: Vec<GroupAck>) -> Result<PendingCommit<()>, StoreError> {
+        self.submit(acks, Work::GroupAcks)
+    }
+
+    fn submit<W, T>(&self, wants: W, work: fn(Request<W, T>) -> Work) -> Result<PendingCommit<T>, StoreError> {
+        let (reply, pending) = oneshot::channel();
+        let work = work(Request { wants, reply });
+        self.queue.push(Job { bytes: work.bytes(), rows: work.rows(), work, span: Span::current() })?;
+        Ok(PendingCommit(pending))
+    }
+
+    /// Refuses further requests; what was taken on is still written.
     pub fn close(&self) {
         self.queue.close();
     }
 }
 
-impl Pending {
+impl<T> PendingCommit<T> {
     /// Waits for the commit.
-    pub async fn committed(self) -> Result<Outcome, StoreError> {
+    pub async fn committed(self) -> Result<T, StoreError> {
         self.0.await.unwrap_or(Err(StoreError::PutOff("the inbox writer ended")))
     }
 }
 
 /// One of the tasks.
 #[derive(Clone)]
-struct Lane {
+struct WriterTask {
     queue: Arc<Queue>,
     turns: Arc<Turns>,
     rows_max: usize,
@@ -117,15 +147,15 @@ struct Lane {
     deliveries: mpsc::Sender<Vec<Delivery>>,
 }
 
-impl Lane {
+impl WriterTask {
     // path 6/9: decide, number, store
     async fn run(self) {
         while let Some(batch) = self.queue.take().await {
-            let (mut jobs, concerns) = batch.into_parts();
+            let (mut jobs, lock_keys) = batch.into_parts();
             while !jobs.is_empty() {
                 jobs = self.write(jobs).await;
             }
-            self.queue.release(&concerns);
+            self.queue.release(&lock_keys);
         }
     }
 
@@ -153,18 +183,15 @@ impl Lane {
         for job in jobs {
             match self.commit_among_others(std::slice::from_ref(&job)).await {
                 Ok(committed) => drop(self.hand_over(vec![job], committed).await),
-                Err(error) => job.answer(Err(error.into())),
+                Err(error) => job.refuse(error.into()),
             }
         }
     }
 
     /// Answers what was committed, and sends it to the fan-out when it is its turn; returns the jobs that were left.
-    async fn hand_over(&self, mut jobs: Vec<Job>, committed: Committed) -> Vec<Job> {
-        let Written { outcomes, deliveries, .. } = committed.written;
-        let left = jobs.split_off(outcomes.len());
-        for (job, outcome) in jobs.into_iter().zip(outcomes) {
-            job.answer(Ok(outcome));
-        }
+    async fn hand_over(&self, jobs: Vec<Job>, committed: Committed) -> Vec<Job> {
+        let Written { mut outcomes, deliveries, .. } = committed.written;
+        let left = jobs.into_iter().filter_map(|job| job.answer(&mut outcomes)).collect();
         if !deliveries.is_empty() {
             committed.turn.come().await;
             if self.deliveries.send(deliveries).await.is_err() {
@@ -178,13 +205,13 @@ impl Lane {
     /// of the one that failed.
     async fn commit_among_others(&self, jobs: &[Job]) -> Result<Committed, sqlx::Error> {
         let is_due = self.lookups.fetch_update(Relaxed, Relaxed, |due| due.checked_sub(1)).is_ok();
-        let mut lookup = if is_due { Lookup::All } else { Lookup::Groups };
+        let mut lookup = if is_due { KeyLookup::All } else { KeyLookup::Groups };
         for _ in 1..TRIES_MAX {
             match self.commit(jobs, lookup).await {
                 Err(error) if met_another(&error) => {
                     counter!(names::INBOX_COMMIT_RETRIED).increment(1);
                     tracing::debug!(%error, requests = jobs.len(), "a transaction met another one and is tried again");
-                    lookup = Lookup::All;
+                    lookup = KeyLookup::All;
                 }
                 Ok(committed) => {
                     if committed.written.has_repeats {
@@ -198,15 +225,15 @@ impl Lane {
         self.commit(jobs, lookup).await
     }
 
-    async fn commit(&self, jobs: &[Job], lookup: Lookup) -> Result<Committed, sqlx::Error> {
+    async fn commit(&self, jobs: &[Job], lookup: KeyLookup) -> Result<Committed, sqlx::Error> {
         let started = Instant::now();
         let works: Vec<&Work> = jobs.iter().map(|job| &job.work).collect();
         let work = async |connection: &mut AnyConnection| {
             let mut transaction = connection.begin().await?;
-            let plan = batch::number(&mut transaction, self.sql, &works, self.rows_max, lookup).await?;
+            let prepared = transaction::prepare(&mut transaction, self.sql, &works, self.rows_max, lookup).await?;
             // All counters are held from here on.
             let turn = self.turns.take();
-            let written = plan.store(&mut transaction, self.sql).await?;
+            let written = prepared.store(&mut transaction, self.sql).await?;
             transaction.commit().await?;
             Ok::<_, sqlx::Error>(Committed { written, turn })
         };
@@ -232,5 +259,5 @@ fn met_another(error: &sqlx::Error) -> bool {
 }
 
 fn refuse(jobs: Vec<Job>, error: impl Fn() -> StoreError) {
-    jobs.into_iter().for_each(|job| job.answer(Err(error())));
+    jobs.into_iter().for_each(|job| job.refuse(error()));
 }

@@ -25,11 +25,7 @@ use crate::{
     },
     error::Error,
     settings::GroupSettings,
-    store::{
-        StoreError,
-        group_work::GroupWork,
-        work::{Outcome, Work},
-    },
+    store::work::GroupWork,
 };
 
 /// Entries of a page whose request names no limit.
@@ -235,13 +231,8 @@ impl App {
             origin_device_id: 0,
             request_id: request_id.to_owned(),
         };
-        match self.writer.submit(Work::Group(Box::new(work)))?.committed().await? {
-            Outcome::Posted(_) => Ok(()),
-            Outcome::Refused(refusal) => Err(Status::from(refusal).into()),
-            Outcome::Acked | Outcome::AckBeyond { .. } | Outcome::Recalled => {
-                Err(StoreError::Failed("the writer mistook a change of a group".into()).into())
-            }
-        }
+        self.writer.submit_group(work)?.committed().await?.map_err(Status::from)?;
+        Ok(())
     }
 
     /// As notices name the operator.

@@ -17,7 +17,7 @@ use crate::{
         message::{Delivery, GroupDelivery, Message, Receiver, check_command},
     },
     error::Error,
-    store::{group_work::GroupWork, work::Work},
+    store::work::GroupWork,
 };
 
 impl App {
@@ -40,7 +40,7 @@ impl App {
             origin_device_id: caller.device_id,
             request_id: request_id.to_owned(),
         };
-        Ok(Submitted::Pending(self.writer.submit(Work::Group(Box::new(work)))?))
+        Ok(Submitted::ToGroup(self.writer.submit_group(work)?))
     }
 
     /// Pushes a message of a trusted service to all members; returns its id once it is durable (or, not persisted, is on
@@ -73,7 +73,7 @@ impl App {
             origin_device_id: 0,
             request_id: request_id.to_owned(),
         };
-        Self::finish_send(Submitted::Pending(self.writer.submit(Work::Group(Box::new(work)))?)).await?;
+        self.writer.submit_group(work)?.committed().await?.map_err(Status::from)?;
         Ok(message_id)
     }
 

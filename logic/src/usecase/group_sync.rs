@@ -14,11 +14,7 @@ use super::{App, Caller, sync::fitting};
 use crate::{
     domain::group::GroupRefusal,
     error::Error,
-    store::{
-        group::Timeline,
-        work::{GroupAck, Work},
-        writer::Pending,
-    },
+    store::{group::Timeline, work::GroupAck, writer::PendingCommit},
 };
 
 /// Cursors or acks in one request.
@@ -61,7 +57,11 @@ impl App {
     }
 
     /// Takes acks of large groups on; the reply to `pending` says that they are noted.
-    pub(super) async fn submit_group_acks(&self, caller: Caller, acks: &[GroupCursor]) -> Result<Pending, Error> {
+    pub(super) async fn submit_group_acks(
+        &self,
+        caller: Caller,
+        acks: &[GroupCursor],
+    ) -> Result<PendingCommit<()>, Error> {
         let acks = check_cursors("group_acks", acks)?;
         let timelines = self.store.groups.timelines_of(caller.user_id).await?;
         let newest: HashMap<u64, u64> =
@@ -74,7 +74,7 @@ impl App {
             }
         }
         let ack = |(group_id, seq)| GroupAck { user_id: caller.user_id, group_id, seq };
-        Ok(self.writer.submit(Work::GroupAcks(acks.into_iter().map(ack).collect()))?)
+        Ok(self.writer.submit_group_acks(acks.into_iter().map(ack).collect())?)
     }
 
     async fn group_page(

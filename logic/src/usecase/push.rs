@@ -13,7 +13,7 @@ use crate::{
         message::{Delivery, Message, Receiver, check_command},
     },
     error::Error,
-    store::work::{Post, Work},
+    store::work::Post,
 };
 
 impl App {
@@ -31,7 +31,7 @@ impl App {
         if request.is_persist {
             let request_id = request_id.to_owned();
             let post = Post { message, user_ids, conversation, client_msg_id: None, origin_device_id: 0, request_id };
-            self.writer.submit(Work::Post(post))?.committed().await?;
+            self.writer.submit_post(post)?.committed().await?;
         } else {
             let receivers = user_ids.into_iter().map(|user_id| Receiver { user_id, seq: 0 }).collect();
             let request_id = request_id.to_owned();

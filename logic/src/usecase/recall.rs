@@ -3,14 +3,7 @@
 use gim_proto::{ResultCode, check, logic::RecallRequest};
 
 use super::{App, Caller};
-use crate::{
-    domain::clock,
-    error::Error,
-    store::{
-        StoreError,
-        work::{Outcome, Post, Work},
-    },
-};
+use crate::{domain::clock, error::Error, store::work::Post};
 
 impl App {
     /// Recalls a message of the caller. To recall it again changes nothing and succeeds, whenever that is.
@@ -39,12 +32,7 @@ impl App {
             origin_device_id: 0,
             request_id: request_id.to_owned(),
         };
-        match self.writer.submit(Work::Recall(post))?.committed().await? {
-            Outcome::Recalled => Ok(()),
-            Outcome::Posted(_) | Outcome::Refused(_) | Outcome::Acked | Outcome::AckBeyond { .. } => {
-                Err(StoreError::Failed("the writer mistook a recall".into()).into())
-            }
-        }
+        Ok(self.writer.submit_recall(post)?.committed().await?)
     }
 }
 

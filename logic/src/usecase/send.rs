@@ -19,14 +19,13 @@ use super::{
 use crate::{
     domain::{
         clock,
-        message::{Message, check_client_command},
+        message::{Message, Sent, check_client_command},
     },
     error::Error,
     metrics as names,
     store::{
-        StoreError,
-        work::{Outcome, Post, Work},
-        writer::Pending,
+        work::{GroupOutcome, Post},
+        writer::PendingCommit,
     },
 };
 
@@ -36,7 +35,9 @@ const CLIENT_MSG_ID_BYTES_MAX: usize = 64;
 #[derive(Debug)]
 pub enum Submitted {
     /// It waits for its commit; [`App::finish_send`] waits with it.
-    Pending(Pending),
+    ToUser(PendingCommit<Sent>),
+    /// As above; what the group allows is seen at the commit.
+    ToGroup(PendingCommit<GroupOutcome>),
     /// It is done.
     Done(SendReply),
 }
@@ -109,22 +110,15 @@ impl App {
 
     /// Waits until a send is durable.
     pub async fn finish_send(submitted: Submitted) -> Result<SendReply, Error> {
-        let pending = match submitted {
+        let sent = match submitted {
             Submitted::Done(reply) => return Ok(reply),
-            Submitted::Pending(pending) => pending,
+            Submitted::ToUser(pending) => pending.committed().await?,
+            Submitted::ToGroup(pending) => pending.committed().await?.map_err(Status::from)?,
         };
-        match pending.committed().await? {
-            Outcome::Posted(sent) => {
-                if sent.is_duplicate {
-                    counter!(names::SEND_DUPLICATES).increment(1);
-                }
-                Ok(sent.into())
-            }
-            Outcome::Refused(refusal) => Err(Status::from(refusal).into()),
-            Outcome::Acked | Outcome::AckBeyond { .. } | Outcome::Recalled => {
-                Err(StoreError::Failed("the writer mistook a send".into()).into())
-            }
+        if sent.is_duplicate {
+            counter!(names::SEND_DUPLICATES).increment(1);
         }
+        Ok(sent.into())
     }
 
     fn submit_to_user(
@@ -155,7 +149,7 @@ impl App {
             origin_device_id: caller.device_id,
             request_id: request_id.to_owned(),
         };
-        Ok(Submitted::Pending(self.writer.submit(Work::Post(post))?))
+        Ok(Submitted::ToUser(self.writer.submit_post(post)?))
     }
 }
 

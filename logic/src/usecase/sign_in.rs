@@ -14,7 +14,7 @@ use crate::{
     },
     error::Error,
     metrics as names,
-    store::lookup::Before,
+    store::sign_in::Before,
 };
 
 const TOKEN_BYTES_MAX: usize = 4096;
@@ -73,7 +73,7 @@ impl App {
         check::id("user_id", caller.user_id)?;
         check::id("device_id", caller.device_id)?;
         check::filled("token", token, TOKEN_BYTES_MAX)?;
-        let before = self.store.lookups.before(caller).await?;
+        let before = self.store.sign_in_reads.before(caller).await?;
         if self.jwt.is_for_us(token) {
             self.check_jwt(caller, token, before.not_before_ms)?;
         } else {
@@ -111,7 +111,7 @@ impl App {
         let losers = self.put_routes(vec![route.clone()]).await?;
         let seats = self.fanout.hold_seats().await;
         // Asked only now: what is committed from here on is pushed along the route, what was before is in the answer.
-        let after = match self.store.lookups.after(connection.caller).await {
+        let after = match self.store.sign_in_reads.after(connection.caller).await {
             Ok(after) if after.not_before_ms == before.not_before_ms => after,
             // Revoked while it was judged; the revocation may have looked for the route before it was there.
             Ok(_) => return Err(self.withdraw(&route, &losers, sign_in_again()).await),

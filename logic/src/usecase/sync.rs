@@ -11,9 +11,8 @@ use super::{App, Caller};
 use crate::{
     error::Error,
     store::{
-        StoreError,
-        work::{Ack, Outcome, Work},
-        writer::Pending,
+        work::{Ack, AckOutcome},
+        writer::PendingCommit,
     },
 };
 
@@ -73,27 +72,26 @@ impl App {
         if seq != 0 || request.group_acks.is_empty() {
             check::id("device_ack", seq)?;
         }
-        let mut submitted = SubmittedAck { seq, pending: Vec::new() };
+        let mut submitted = SubmittedAck { of_groups: None, of_device: None };
         if !request.group_acks.is_empty() {
-            submitted.pending.push(self.submit_group_acks(caller, &request.group_acks).await?);
+            submitted.of_groups = Some(self.submit_group_acks(caller, &request.group_acks).await?);
         }
         if seq != 0 {
             let ack = Ack { user_id: caller.user_id, device_id: caller.device_id, seq };
-            submitted.pending.push(self.writer.submit(Work::Ack(ack))?);
+            submitted.of_device = Some((seq, self.writer.submit_ack(ack)?));
         }
         Ok(submitted)
     }
 
     /// Waits until acks are noted.
     pub async fn finish_ack(submitted: SubmittedAck) -> Result<(), Error> {
-        for pending in submitted.pending {
-            match pending.committed().await? {
-                Outcome::Acked => {}
-                Outcome::AckBeyond { newest_seq } => return Err(beyond("device_ack", submitted.seq, newest_seq)),
-                Outcome::Posted(_) | Outcome::Refused(_) | Outcome::Recalled => {
-                    return Err(StoreError::Failed("the writer mistook an ack".into()).into());
-                }
-            }
+        if let Some(pending) = submitted.of_groups {
+            pending.committed().await?;
+        }
+        if let Some((seq, pending)) = submitted.of_device
+            && let AckOutcome::Beyond { newest_seq } = pending.committed().await?
+        {
+            return Err(beyond("device_ack", seq, newest_seq));
         }
         Ok(())
     }
@@ -102,8 +100,9 @@ impl App {
 /// Acks that wait for their commit.
 #[derive(Debug)]
 pub struct SubmittedAck {
-    seq: u64,
-    pending: Vec<Pending>,
+    of_groups: Option<PendingCommit<()>>,
+    /// Up to which seq, and its commit.
+    of_device: Option<(u64, PendingCommit<AckOutcome>)>,
 }
 
 pub(super) fn beyond(field: &str, seq: u64, newest_seq: u64) -> Error {

@@ -28,7 +28,7 @@ const SENDS_MAX: u64 = 10_000;
 /// Message ids by the keys of the sends.
 type Acknowledged = BTreeMap<u64, u64>;
 
-struct Bench {
+struct FullDiskHarness {
     database: PrivateServer,
     server: Server,
     conn: Conn,
@@ -36,7 +36,7 @@ struct Bench {
     acknowledged: Acknowledged,
 }
 
-impl Bench {
+impl FullDiskHarness {
     async fn start(content_bytes: usize, statement_timeout_ms: u64) -> Self {
         let database = tokio::task::spawn_blocking(PrivateServer::mysql_on_small_disk).await.unwrap();
         let url = format!("{}/gim", database.url);
@@ -124,23 +124,23 @@ impl Bench {
 
 #[tokio::test]
 async fn a_mariadb_with_a_full_disk_puts_sends_off_and_all_goes_on_by_itself_when_there_is_room_again() {
-    let mut bench = Bench::start(3_000, 10_000).await;
-    bench.send_all(0..SENDS_BEFORE).await;
-    let (put_off, next) = bench.send_until_full().await;
-    bench.database.free_disk();
-    bench.send_all(put_off.into_iter().chain(next..next + SENDERS)).await;
-    bench.assert_inbox_is_what_was_acknowledged().await;
-    bench.stop().await;
+    let mut harness = FullDiskHarness::start(3_000, 10_000).await;
+    harness.send_all(0..SENDS_BEFORE).await;
+    let (put_off, next) = harness.send_until_full().await;
+    harness.database.free_disk();
+    harness.send_all(put_off.into_iter().chain(next..next + SENDERS)).await;
+    harness.assert_inbox_is_what_was_acknowledged().await;
+    harness.stop().await;
 }
 
 #[tokio::test]
 async fn a_mariadb_that_a_full_disk_ended_has_what_was_acknowledged_when_it_is_back_with_room() {
-    let mut bench = Bench::start(60_000, 1_000).await;
-    bench.send_all(0..SENDERS).await;
-    let (put_off, next) = bench.send_until_full().await;
-    bench.database.kill();
-    bench.database.free_disk();
-    bench.send_all(put_off.into_iter().chain(next..next + SENDERS)).await;
-    bench.assert_inbox_is_what_was_acknowledged().await;
-    bench.stop().await;
+    let mut harness = FullDiskHarness::start(60_000, 1_000).await;
+    harness.send_all(0..SENDERS).await;
+    let (put_off, next) = harness.send_until_full().await;
+    harness.database.kill();
+    harness.database.free_disk();
+    harness.send_all(put_off.into_iter().chain(next..next + SENDERS)).await;
+    harness.assert_inbox_is_what_was_acknowledged().await;
+    harness.stop().await;
 }

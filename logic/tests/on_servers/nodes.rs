@@ -18,14 +18,14 @@ use gim_proto::{
 
 use super::{beside, is_online};
 use crate::{
-    contract::store::bench,
+    contract::store::harness,
     support::{backend, business::StubBusiness, conn::Conn, server, server_with, soon},
 };
 
 const LEASE: Duration = Duration::from_secs(15);
 
 async fn state(settings: &SharedStateSettings, number: u16) -> RedisState {
-    let seqs = bench().await.store.room_seqs.clone();
+    let seqs = harness().await.store.room_seqs.clone();
     let name = format!("logic-{number}");
     RedisState::start(settings, &name, number, LEASE, RoomSettings::default(), seqs).await.unwrap()
 }

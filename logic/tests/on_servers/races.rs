@@ -6,19 +6,19 @@ use gim_logic::{domain::message::Sent, settings::InboxSettings};
 use sqlx::{AnyConnection, Executor as _};
 
 use crate::{
-    contract::store::{Bench, bench, sent, start_node},
+    contract::store::{StoreHarness, harness, sent, start_node},
     support::{backend, soon},
 };
 
 /// MariaDB shows its transactions as they were until nobody has looked for 100 ms.
 const LOOK_PAUSE: Duration = Duration::from_millis(150);
 
-/// Waits until this many transactions on the database of `bench` wait for a lock.
-async fn transactions_wait(bench: &Bench, count: i64) {
+/// Waits until this many transactions on the database of `harness` wait for a lock.
+async fn transactions_wait(harness: &StoreHarness, count: i64) {
     let waiting = "SELECT COUNT(*) FROM information_schema.innodb_trx AS trx \
                    JOIN information_schema.processlist AS process ON process.id = trx.trx_mysql_thread_id \
                    WHERE trx.trx_state = 'LOCK WAIT' AND process.db = DATABASE()";
-    let reader = &bench.store.database.reader;
+    let reader = &harness.store.database.reader;
     let all_wait = async {
         while sqlx::query_scalar::<_, i64>(waiting).fetch_one(reader).await.unwrap() < count {
             tokio::time::sleep(LOOK_PAUSE).await;
@@ -40,22 +40,22 @@ async fn weigh_down(connection: &mut AnyConnection) {
 
 #[tokio::test]
 async fn a_batch_that_gives_way_in_a_deadlock_is_written_all_the_same() {
-    let bench = bench().await;
-    bench.push(&[7, 8]).await;
-    let mut held = bench.hold_up(8).await;
+    let harness = harness().await;
+    harness.push(&[7, 8]).await;
+    let mut held = harness.hold_up(8).await;
     weigh_down(&mut held.0).await;
-    let pending = bench.submit_push(&[7, 8]);
-    transactions_wait(&bench, 1).await;
+    let pending = harness.submit_push(&[7, 8]);
+    transactions_wait(&harness, 1).await;
     // The writer has 7 and waits for 8; here it is the other way round.
     held.0.execute("UPDATE inbox SET seq = seq WHERE user_id = 7").await.unwrap();
     held.release().await;
     assert_eq!(soon(sent(pending)).await.seq, 2);
-    assert_eq!((bench.seqs(7).await, bench.seqs(8).await), (vec![1, 2], vec![1, 2]));
+    assert_eq!((harness.seqs(7).await, harness.seqs(8).await), (vec![1, 2], vec![1, 2]));
 }
 
 #[tokio::test]
 async fn a_key_sent_through_two_nodes_at_once_stores_one_message_and_both_are_told_its_seq() {
-    let one = bench().await;
+    let one = harness().await;
     let two = start_node(2, tempfile::tempdir().unwrap(), one.database.clone(), InboxSettings::default()).await;
     one.push(&[7, 8]).await;
     let held = one.hold_up(7).await;

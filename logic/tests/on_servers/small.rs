@@ -19,13 +19,13 @@ async fn a_server_that_takes_small_packets_only_gets_many_large_messages_all_the
     let mut root = AnyConnection::connect(&private.url).await.unwrap();
     root.execute("SET GLOBAL max_allowed_packet = 1048576").await.unwrap();
     let database = DatabaseSettings { url: format!("{}/gim", private.url), ..backend::database() };
-    let bench = start_node(1, tempfile::tempdir().unwrap(), database, InboxSettings::default()).await;
+    let harness = start_node(1, tempfile::tempdir().unwrap(), database, InboxSettings::default()).await;
     let content = [b'\''; CONTENT_BYTES];
-    let pending: Vec<_> = (0..100).map(|number| bench.submit_content(&content, &number.to_string())).collect();
+    let pending: Vec<_> = (0..100).map(|number| harness.submit_content(&content, &number.to_string())).collect();
     for pending in pending {
         soon(sent(pending)).await;
     }
-    let stored = bench.store.inboxes.page(8, 0, 100).await.unwrap();
+    let stored = harness.store.inboxes.page(8, 0, 100).await.unwrap();
     assert_eq!(stored.len(), 100);
     assert!(stored.iter().all(|(_, message)| message.content.len() == CONTENT_BYTES));
     soon(root.close()).await.unwrap();
@@ -36,8 +36,8 @@ async fn a_server_that_takes_small_packets_only_gets_many_large_messages_all_the
 async fn a_mariadb_that_is_full_puts_requests_off_stores_no_half_and_is_still_read() {
     let private = tokio::task::spawn_blocking(PrivateServer::small_mysql).await.unwrap();
     let database = DatabaseSettings { url: format!("{}/gim", private.url), ..backend::database() };
-    let bench = start_node(1, tempfile::tempdir().unwrap(), database.clone(), InboxSettings::default()).await;
-    bench.push(&[7]).await;
+    let harness = start_node(1, tempfile::tempdir().unwrap(), database.clone(), InboxSettings::default()).await;
+    harness.push(&[7]).await;
 
     let mut other = AnyConnection::connect(&database.url).await.unwrap();
     other.execute("CREATE TABLE filler (bytes LONGBLOB NOT NULL)").await.unwrap();
@@ -47,8 +47,8 @@ async fn a_mariadb_that_is_full_puts_requests_off_stores_no_half_and_is_still_re
     }
     let many: Vec<u64> = (7..20_000).collect();
     for _ in 0..2 {
-        let refused = soon(bench.submit_push(&many).committed()).await;
+        let refused = soon(harness.submit_push(&many).committed()).await;
         assert!(matches!(refused, Err(StoreError::PutOff(_))), "{refused:?}");
-        assert_eq!((bench.seqs(7).await, bench.seqs(8).await), (vec![1], vec![]));
+        assert_eq!((harness.seqs(7).await, harness.seqs(8).await), (vec![1], vec![]));
     }
 }

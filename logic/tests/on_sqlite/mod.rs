@@ -3,49 +3,49 @@
 use gim_logic::store::StoreError;
 use sqlx::{AssertSqlSafe, Executor as _};
 
-use crate::contract::store::{Bench, bench};
+use crate::contract::store::{StoreHarness, harness};
 
 /// Sets a pragma on the one connection that writes.
-async fn pragma(bench: &Bench, pragma: &str) {
-    bench.store.database.writer.execute(AssertSqlSafe(format!("PRAGMA {pragma}"))).await.unwrap();
+async fn pragma(harness: &StoreHarness, pragma: &str) {
+    harness.store.database.writer.execute(AssertSqlSafe(format!("PRAGMA {pragma}"))).await.unwrap();
 }
 
 #[tokio::test]
 async fn a_full_database_puts_requests_off_stores_no_half_and_goes_on_when_there_is_room() {
-    let bench = bench().await;
-    bench.push(&[7]).await;
-    pragma(&bench, "max_page_count = 1").await;
+    let harness = harness().await;
+    harness.push(&[7]).await;
+    pragma(&harness, "max_page_count = 1").await;
     let many: Vec<u64> = (7..5000).collect();
-    let refused = bench.submit_push(&many).committed().await;
+    let refused = harness.submit_push(&many).committed().await;
     assert!(matches!(refused, Err(StoreError::PutOff(_))), "{refused:?}");
-    assert_eq!((bench.seqs(7).await, bench.seqs(8).await), (vec![1], vec![]));
-    pragma(&bench, "max_page_count = 1000000").await;
-    assert_eq!(bench.push(&many).await.seq, 2);
-    assert_eq!(bench.seqs(8).await, [1]);
+    assert_eq!((harness.seqs(7).await, harness.seqs(8).await), (vec![1], vec![]));
+    pragma(&harness, "max_page_count = 1000000").await;
+    assert_eq!(harness.push(&many).await.seq, 2);
+    assert_eq!(harness.seqs(8).await, [1]);
 }
 
 #[tokio::test]
 async fn a_read_only_database_puts_requests_off_and_recovers_by_itself() {
-    let bench = bench().await;
-    pragma(&bench, "query_only = ON").await;
-    let refused = bench.submit_push(&[7]).committed().await;
+    let harness = harness().await;
+    pragma(&harness, "query_only = ON").await;
+    let refused = harness.submit_push(&[7]).committed().await;
     assert!(matches!(refused, Err(StoreError::PutOff(_))), "{refused:?}");
-    pragma(&bench, "query_only = OFF").await;
-    assert_eq!(bench.push(&[7]).await.seq, 1);
+    pragma(&harness, "query_only = OFF").await;
+    assert_eq!(harness.push(&[7]).await.seq, 1);
 }
 
 #[tokio::test]
 async fn what_is_acknowledged_after_a_full_and_a_read_only_database_is_committed() {
-    let bench = bench().await;
+    let harness = harness().await;
     let many: Vec<u64> = (7..5000).collect();
     for round in 1..4 {
         for trouble in ["max_page_count = 1", "query_only = ON"] {
-            pragma(&bench, trouble).await;
-            let refused = bench.submit_push(&many).committed().await;
+            pragma(&harness, trouble).await;
+            let refused = harness.submit_push(&many).committed().await;
             assert!(matches!(refused, Err(StoreError::PutOff(_))), "{refused:?}");
         }
-        assert_eq!(bench.push(&[7]).await.seq, round);
+        assert_eq!(harness.push(&[7]).await.seq, round);
         // Another connection sees what is committed, and nothing else.
-        assert_eq!(bench.seqs(7).await, (1..=round).collect::<Vec<_>>());
+        assert_eq!(harness.seqs(7).await, (1..=round).collect::<Vec<_>>());
     }
 }

@@ -6,7 +6,7 @@ use tonic::Status;
 use super::{Kind, Member, Profile};
 
 /// Something to be done with a group, all of it or nothing.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum GroupAction {
     /// A message to all members.
     Send,
@@ -42,7 +42,7 @@ pub enum GroupAction {
 }
 
 /// How many members a group may have.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MemberLimits {
     /// A normal one.
     pub normal: usize,

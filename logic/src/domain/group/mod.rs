@@ -1,6 +1,7 @@
 //! What a group and its members are, and the limits of what is said about them.
 
 mod action;
+mod rules;
 
 use gim_proto::{
     check,
@@ -9,6 +10,7 @@ use gim_proto::{
 use tonic::Status;
 
 pub use action::{GroupAction, GroupRefusal, MemberLimits};
+pub use rules::{Actor, Change, Facts};
 
 /// Longest name of a group, and nickname of a member.
 const NAME_BYTES_MAX: usize = 256;

@@ -7,7 +7,7 @@ use gim_logic::{
 use proptest::prelude::*;
 use sqlx::{AssertSqlSafe, Executor as _};
 
-use super::{Bench, member, sent, start};
+use super::{StoreHarness, member, sent, sent_to_group, start};
 use crate::support::backend;
 
 /// What servers may be set to, and connections with them, beside what they are set to here.
@@ -65,25 +65,25 @@ async fn check_stored(mut messages: Vec<(Vec<u8>, String)>, name: String, settin
     messages.sort_by(|(_, one), (_, other)| one.cmp(other));
     messages.dedup_by(|(_, one), (_, other)| one == other);
     let database = gim_config::sql::DatabaseSettings { writers_max: 1, ..backend::database() };
-    let bench = start(tempfile::tempdir().unwrap(), database, InboxSettings::default()).await;
+    let harness = start(tempfile::tempdir().unwrap(), database, InboxSettings::default()).await;
     if backend::ON_SERVERS && !setting.is_empty() {
-        bench.store.database.writer.execute(AssertSqlSafe(setting.to_owned())).await.unwrap();
+        harness.store.database.writer.execute(AssertSqlSafe(setting.to_owned())).await.unwrap();
     }
     for is_duplicate in [false, true] {
-        let pending: Vec<_> = messages.iter().map(|(content, key)| bench.submit_content(content, key)).collect();
+        let pending: Vec<_> = messages.iter().map(|(content, key)| harness.submit_content(content, key)).collect();
         for pending in pending {
             assert_eq!(sent(pending).await.is_duplicate, is_duplicate, "keys are told apart byte by byte");
         }
     }
-    let stored = bench.store.inboxes.page(8, 0, 100).await.unwrap();
+    let stored = harness.store.inboxes.page(8, 0, 100).await.unwrap();
     let stored: Vec<&[u8]> = stored.iter().map(|(_, message)| &message.content[..]).collect();
     assert_eq!(stored, messages.iter().map(|(content, _)| &content[..]).collect::<Vec<_>>());
     if setting != "SET NAMES gbk" {
-        bench.check_names(name).await;
+        harness.check_names(name).await;
     }
 }
 
-impl Bench {
+impl StoreHarness {
     /// Texts of groups, which are bound to prepared statements.
     async fn check_names(&self, name: String) {
         let text = || name.clone();
@@ -92,6 +92,6 @@ impl Bench {
         let group_id = self.make_group(Kind::Normal, profile.clone(), vec![member.clone()]).await;
         assert_eq!(self.store.groups.get(group_id).await.unwrap().unwrap().profile, profile);
         assert_eq!(self.store.groups.members(group_id, 0, 10).await.unwrap(), [member]);
-        sent(self.submit_to_group(7, group_id, "a")).await;
+        sent_to_group(self.submit_to_group(7, group_id, "a")).await;
     }
 }

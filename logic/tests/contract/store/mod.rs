@@ -21,9 +21,8 @@ use gim_logic::{
     settings::InboxSettings,
     store::{
         self, Store, StoreError,
-        group_work::GroupWork,
-        work::{Ack, Outcome, Post, Work},
-        writer::{Pending, Writer},
+        work::{Ack, AckOutcome, GroupOutcome, GroupWork, Post},
+        writer::{PendingCommit, Writer},
     },
 };
 use sqlx::{AnyConnection, Connection as _, Executor as _};
@@ -34,7 +33,7 @@ use crate::support::backend;
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
-pub struct Bench {
+pub struct StoreHarness {
     data: TempDir,
     pub database: DatabaseSettings,
     pub store: Store,
@@ -44,40 +43,45 @@ pub struct Bench {
     ids: Arc<MessageIds>,
 }
 
-pub async fn bench() -> Bench {
-    bench_with(InboxSettings::default()).await
+pub async fn harness() -> StoreHarness {
+    harness_with(InboxSettings::default()).await
 }
 
-async fn bench_with(settings: InboxSettings) -> Bench {
+async fn harness_with(settings: InboxSettings) -> StoreHarness {
     start(tempfile::tempdir().unwrap(), backend::database(), settings).await
 }
 
-async fn start(data: TempDir, database: DatabaseSettings, settings: InboxSettings) -> Bench {
+async fn start(data: TempDir, database: DatabaseSettings, settings: InboxSettings) -> StoreHarness {
     start_node(1, data, database, settings).await
 }
 
 /// The writer of one node among several on a database.
-pub async fn start_node(number: u16, data: TempDir, database: DatabaseSettings, settings: InboxSettings) -> Bench {
+pub async fn start_node(
+    number: u16,
+    data: TempDir,
+    database: DatabaseSettings,
+    settings: InboxSettings,
+) -> StoreHarness {
     let opened = Database::open(&database, data.path(), "logic.db", &store::MIGRATIONS).await;
     let store = Store::new(opened.unwrap());
     let (deliveries, committed) = mpsc::channel(10_000);
     let (writer, task) = Writer::start(&store.database, &settings, deliveries);
     let newest_id = store.inboxes.newest_message_id().await.unwrap();
-    Bench { data, database, store, writer, task, committed, ids: Arc::new(MessageIds::new(number, newest_id)) }
+    StoreHarness { data, database, store, writer, task, committed, ids: Arc::new(MessageIds::new(number, newest_id)) }
 }
 
 /// Another process that holds a lock which the writer needs.
-pub struct Held(pub AnyConnection);
+pub struct HeldLock(pub AnyConnection);
 
-impl Held {
+impl HeldLock {
     pub async fn release(mut self) {
         self.0.execute("ROLLBACK").await.unwrap();
     }
 }
 
-impl Bench {
+impl StoreHarness {
     /// Holds up whoever writes to the inbox of `user_id` (on SQLite, whoever writes), until released.
-    pub async fn hold_up(&self, user_id: u64) -> Held {
+    pub async fn hold_up(&self, user_id: u64) -> HeldLock {
         let is_embedded = self.database.url.is_empty();
         let file = format!("sqlite:{}", self.data.path().join("logic.db").display());
         let url = if is_embedded { &file } else { &self.database.url };
@@ -89,14 +93,14 @@ impl Bench {
             let lock = "INSERT INTO inbox (user_id, seq) VALUES (?, 0) ON DUPLICATE KEY UPDATE seq = seq";
             sqlx::query(lock).bind(user_id.cast_signed()).execute(&mut connection).await.unwrap();
         }
-        Held(connection)
+        HeldLock(connection)
     }
 
-    /// Takes work on until it is refused; returns what was taken on, and the refusal.
-    async fn fill(&self, work: impl Fn() -> Work) -> (Vec<Pending>, StoreError) {
+    /// Submits posts until one is refused; returns what was taken on, and the refusal.
+    async fn fill(&self, post: impl Fn() -> Post) -> (Vec<PendingCommit<Sent>>, StoreError) {
         let mut pending = Vec::new();
         loop {
-            match self.writer.submit(work()) {
+            match self.writer.submit_post(post()) {
                 Ok(taken) => pending.push(taken),
                 Err(error) => return (pending, error),
             }
@@ -106,46 +110,52 @@ impl Bench {
     }
 
     /// Stops everything, as a clean stop of the service does, and starts again on the same data.
-    async fn restart(self) -> Bench {
+    async fn restart(self) -> StoreHarness {
         self.writer.close();
         self.task.await.unwrap();
         self.store.database.close().await;
         start(self.data, self.database, InboxSettings::default()).await
     }
 
-    pub fn submit_push(&self, user_ids: &[u64]) -> Pending {
-        self.writer.submit(Work::Post(post(&self.ids, 0, user_ids, None))).unwrap()
+    pub fn submit_push(&self, user_ids: &[u64]) -> PendingCommit<Sent> {
+        self.writer.submit_post(post(&self.ids, 0, user_ids, None)).unwrap()
     }
 
     /// Sends from 7 to 8.
-    pub fn submit_content(&self, content: &[u8], key: &str) -> Pending {
+    pub fn submit_content(&self, content: &[u8], key: &str) -> PendingCommit<Sent> {
         let mut post = post(&self.ids, 7, &[7, 8], Some(key));
         post.message.content = content.to_vec().into();
-        self.writer.submit(Work::Post(post)).unwrap()
+        self.writer.submit_post(post).unwrap()
     }
 
     pub async fn push(&self, user_ids: &[u64]) -> Sent {
         sent(self.submit_push(user_ids)).await
     }
 
-    pub fn submit_send(&self, sender_id: u64, to: u64, key: &str) -> Pending {
+    pub fn submit_send(&self, sender_id: u64, to: u64, key: &str) -> PendingCommit<Sent> {
         let post = post(&self.ids, sender_id, &[sender_id, to], Some(key));
-        self.writer.submit(Work::Post(post)).unwrap()
+        self.writer.submit_post(post).unwrap()
     }
 
     /// A new group, as a service makes it.
     async fn make_group(&self, kind: Kind, profile: Profile, members: Vec<Member>) -> u64 {
         let group_id = self.ids.next_id();
         let action = GroupAction::Create { kind, profile, members };
-        sent(self.submit_group_work(group_id, None, action, None)).await;
+        sent_to_group(self.submit_group_work(group_id, None, action, None)).await;
         group_id
     }
 
-    fn submit_to_group(&self, sender_id: u64, group_id: u64, key: &str) -> Pending {
+    fn submit_to_group(&self, sender_id: u64, group_id: u64, key: &str) -> PendingCommit<GroupOutcome> {
         self.submit_group_work(group_id, Some(sender_id), GroupAction::Send, Some(key))
     }
 
-    fn submit_group_work(&self, group_id: u64, actor: Option<u64>, action: GroupAction, key: Option<&str>) -> Pending {
+    fn submit_group_work(
+        &self,
+        group_id: u64,
+        actor: Option<u64>,
+        action: GroupAction,
+        key: Option<&str>,
+    ) -> PendingCommit<GroupOutcome> {
         let message = Message { group_id, ..post(&self.ids, actor.unwrap_or(0), &[], None).message };
         let work = GroupWork {
             group_id,
@@ -157,11 +167,11 @@ impl Bench {
             origin_device_id: 0,
             request_id: String::new(),
         };
-        self.writer.submit(Work::Group(Box::new(work))).unwrap()
+        self.writer.submit_group(work).unwrap()
     }
 
-    async fn ack(&self, user_id: u64, device_id: u64, seq: u64) -> Outcome {
-        let pending = self.writer.submit(Work::Ack(Ack { user_id, device_id, seq })).unwrap();
+    async fn ack(&self, user_id: u64, device_id: u64, seq: u64) -> AckOutcome {
+        let pending = self.writer.submit_ack(Ack { user_id, device_id, seq }).unwrap();
         pending.committed().await.unwrap()
     }
 
@@ -195,9 +205,10 @@ fn post(ids: &MessageIds, sender_id: u64, user_ids: &[u64], key: Option<&str>) -
     }
 }
 
-pub async fn sent(pending: Pending) -> Sent {
-    match pending.committed().await.unwrap() {
-        Outcome::Posted(sent) => sent,
-        other => panic!("{other:?}"),
-    }
+pub async fn sent(pending: PendingCommit<Sent>) -> Sent {
+    pending.committed().await.unwrap()
+}
+
+async fn sent_to_group(pending: PendingCommit<GroupOutcome>) -> Sent {
+    pending.committed().await.unwrap().unwrap()
 }

@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 
-use gim_logic::{domain::message::Sent, settings::InboxSettings, store::work::Work};
+use gim_logic::{domain::message::Sent, settings::InboxSettings};
 use proptest::prelude::*;
 
-use super::{bench_with, post, sent};
+use super::{harness_with, post, sent};
 
 /// One step of the numbering property: a push to some users, or a send that may repeat a key.
 #[derive(Debug, Clone)]
@@ -42,7 +42,7 @@ proptest! {
 }
 
 async fn check_numbering(steps: Vec<Step>, batch_rows_max: usize) {
-    let bench = bench_with(InboxSettings { batch_rows_max, ..InboxSettings::default() }).await;
+    let harness = harness_with(InboxSettings { batch_rows_max, ..InboxSettings::default() }).await;
     let mut expected: HashMap<u64, usize> = HashMap::new();
     let mut keys: HashMap<(u64, u8), u64> = HashMap::new();
     let mut pending = Vec::new();
@@ -50,7 +50,7 @@ async fn check_numbering(steps: Vec<Step>, batch_rows_max: usize) {
         match step {
             Step::Push(users) => {
                 users.iter().for_each(|&user_id| *expected.entry(user_id).or_default() += 1);
-                pending.push((None, bench.submit_push(&users)));
+                pending.push((None, harness.submit_push(&users)));
             }
             Step::Send { sender, to, key } => {
                 let mut users = vec![sender, to];
@@ -59,8 +59,8 @@ async fn check_numbering(steps: Vec<Step>, batch_rows_max: usize) {
                     users.iter().for_each(|&user_id| *expected.entry(user_id).or_default() += 1);
                     0
                 });
-                let work = Work::Post(post(&bench.ids, sender, &users, Some(&key.to_string())));
-                pending.push((Some((sender, key)), bench.writer.submit(work).unwrap()));
+                let post = post(&harness.ids, sender, &users, Some(&key.to_string()));
+                pending.push((Some((sender, key)), harness.writer.submit_post(post).unwrap()));
             }
             Step::Wait => {
                 for (key, pending) in pending.drain(..) {
@@ -74,7 +74,7 @@ async fn check_numbering(steps: Vec<Step>, batch_rows_max: usize) {
     }
     for user_id in 1..=5 {
         let count = expected.get(&user_id).copied().unwrap_or(0) as u64;
-        assert_eq!(bench.seqs(user_id).await, (1..=count).collect::<Vec<_>>());
+        assert_eq!(harness.seqs(user_id).await, (1..=count).collect::<Vec<_>>());
     }
 }
 

@@ -1,52 +1,53 @@
 //! What is read, and what is written beside the inbox writer.
 
 use gim_logic::{
-    domain::clock,
+    domain::{clock, message::Sent},
     store::{
         room::{BLOCK_SEQS, UnusedSeqs},
-        writer::Pending,
+        writer::PendingCommit,
     },
 };
 use gim_proto::logic::Device;
 
-use super::{bench, sent};
+use super::{harness, sent};
 
 #[tokio::test]
 async fn pages_are_ascending_without_gaps_or_repeats() {
-    let bench = bench().await;
-    let pending: Vec<Pending> = (0..120).map(|_| bench.submit_push(&[7, 8])).collect();
+    let harness = harness().await;
+    let pending: Vec<PendingCommit<Sent>> = (0..120).map(|_| harness.submit_push(&[7, 8])).collect();
     for pending in pending {
         sent(pending).await;
     }
     let (mut seq, mut seqs) = (0, Vec::new());
     loop {
-        let page = bench.store.inboxes.page(7, seq, 50).await.unwrap();
+        let page = harness.store.inboxes.page(7, seq, 50).await.unwrap();
         let Some((last, _)) = page.last() else { break };
         seq = *last;
         seqs.extend(page.iter().map(|(seq, _)| *seq));
     }
     assert_eq!(seqs, (1..=120).collect::<Vec<u64>>());
-    assert_eq!(bench.store.inboxes.newest_seqs(&[9, 7, 8]).await.unwrap(), [0, 120, 120]);
+    assert_eq!(harness.store.inboxes.newest_seqs(&[9, 7, 8]).await.unwrap(), [0, 120, 120]);
 }
 
 #[tokio::test]
 async fn keys_past_their_retention_are_forgotten_in_small_steps() {
-    let bench = bench().await;
-    let pending: Vec<Pending> = (0..700).map(|number| bench.submit_send(7, 8, &number.to_string())).collect();
+    let harness = harness().await;
+    let pending: Vec<PendingCommit<Sent>> =
+        (0..700).map(|number| harness.submit_send(7, 8, &number.to_string())).collect();
     for pending in pending {
         sent(pending).await;
     }
     let later = clock::now_ms() + 1;
-    assert_eq!(bench.store.sent_keys.purge_step(0).await.unwrap(), 0);
-    assert_eq!(bench.store.sent_keys.purge_step(later).await.unwrap(), 500);
-    assert_eq!(bench.store.sent_keys.purge_step(later).await.unwrap(), 200);
-    assert!(!sent(bench.submit_send(7, 8, "1")).await.is_duplicate);
+    assert_eq!(harness.store.sent_keys.purge_step(0).await.unwrap(), 0);
+    assert_eq!(harness.store.sent_keys.purge_step(later).await.unwrap(), 500);
+    assert_eq!(harness.store.sent_keys.purge_step(later).await.unwrap(), 200);
+    assert!(!sent(harness.submit_send(7, 8, "1")).await.is_duplicate);
 }
 
 #[tokio::test]
 async fn room_seqs_never_go_back_and_unused_ones_return() {
-    let bench = bench().await;
-    let seqs = &bench.store.room_seqs;
+    let harness = harness().await;
+    let seqs = &harness.store.room_seqs;
     assert_eq!(seqs.reserve(9).await.unwrap(), BLOCK_SEQS);
     assert_eq!(seqs.reserve(9).await.unwrap(), 2 * BLOCK_SEQS);
     assert_eq!(seqs.reserve(10).await.unwrap(), BLOCK_SEQS);
@@ -59,10 +60,10 @@ async fn room_seqs_never_go_back_and_unused_ones_return() {
 
 #[tokio::test]
 async fn devices_are_stored_and_updated() {
-    let bench = bench().await;
+    let harness = harness().await;
     let device = Device { id: 5, r#type: 2, brand: "b".into(), ..Device::default() };
-    bench.store.devices.insert(&device, 1).await.unwrap();
-    assert!(bench.store.devices.update(&Device { r#type: 3, ..device.clone() }, 2).await.unwrap());
-    assert!(!bench.store.devices.update(&Device { id: 6, ..device }, 2).await.unwrap());
-    assert_eq!(bench.store.devices.types(&[6, 5]).await.unwrap(), [0, 3]);
+    harness.store.devices.insert(&device, 1).await.unwrap();
+    assert!(harness.store.devices.update(&Device { r#type: 3, ..device.clone() }, 2).await.unwrap());
+    assert!(!harness.store.devices.update(&Device { id: 6, ..device }, 2).await.unwrap());
+    assert_eq!(harness.store.devices.types(&[6, 5]).await.unwrap(), [0, 3]);
 }

@@ -6,29 +6,29 @@ use gim_logic::{
     domain::group::{Kind, Profile},
     store::{
         retention::{Steps, Swept},
-        work::Outcome,
+        work::AckOutcome,
     },
 };
 
-use super::{bench, member, sent};
+use super::{harness, member, sent, sent_to_group};
 use crate::support::{business::StubBusiness, server_with, soon};
 
 #[tokio::test]
 async fn retention_takes_the_oldest_in_small_steps_and_leaves_no_gap() {
-    let bench = bench().await;
+    let harness = harness().await;
     for number in 0..5 {
-        sent(bench.submit_send(7, 8, &format!("old {number}"))).await;
+        sent(harness.submit_send(7, 8, &format!("old {number}"))).await;
     }
-    bench.push(&[9]).await;
-    assert_eq!(bench.ack(7, 70, 3).await, Outcome::Acked);
-    assert_eq!(bench.ack(8, 80, 5).await, Outcome::Acked);
-    let before_id = bench.ids.next_id();
-    let kept = sent(bench.submit_send(7, 8, "kept")).await;
+    harness.push(&[9]).await;
+    assert_eq!(harness.ack(7, 70, 3).await, AckOutcome::Noted);
+    assert_eq!(harness.ack(8, 80, 5).await, AckOutcome::Noted);
+    let before_id = harness.ids.next_id();
+    let kept = sent(harness.submit_send(7, 8, "kept")).await;
     let steps = Steps { rows: 2, pause: Duration::ZERO };
-    let swept = bench.store.retention.sweep(before_id, steps).await.unwrap();
+    let swept = harness.store.retention.sweep(before_id, steps).await.unwrap();
     assert_eq!(swept, Swept { rows: 10, messages: 6 });
 
-    let left = |user_id| bench.store.inboxes.page(user_id, 0, 100);
+    let left = |user_id| harness.store.inboxes.page(user_id, 0, 100);
     for user_id in [7, 8] {
         let page = left(user_id).await.unwrap();
         assert_eq!((page.len(), page[0].0, page[0].1.id), (1, 6, kept.message_id), "user {user_id}");
@@ -40,31 +40,31 @@ async fn retention_takes_the_oldest_in_small_steps_and_leaves_no_gap() {
         "the newest row stays, to say how far the inbox got"
     );
     assert!(page[0].1.content.is_empty() && page[0].1.created_at_ms > 1_700_000_000_000);
-    assert_eq!(bench.store.inboxes.history(7, 8, u64::MAX >> 1, 100).await.unwrap().len(), 1);
-    assert_eq!(bench.store.inboxes.largest_ack(7).await.unwrap(), 0, "an ack below what is left says nothing");
-    assert_eq!(bench.store.inboxes.largest_ack(8).await.unwrap(), 5);
-    assert_eq!(bench.push(&[7, 9]).await.seq, 7, "seqs go on");
-    assert_eq!(bench.store.retention.sweep(before_id, steps).await.unwrap(), Swept { rows: 1, messages: 0 });
-    assert_eq!(bench.seqs(9).await, [2]);
+    assert_eq!(harness.store.inboxes.history(7, 8, u64::MAX >> 1, 100).await.unwrap().len(), 1);
+    assert_eq!(harness.store.inboxes.largest_ack(7).await.unwrap(), 0, "an ack below what is left says nothing");
+    assert_eq!(harness.store.inboxes.largest_ack(8).await.unwrap(), 5);
+    assert_eq!(harness.push(&[7, 9]).await.seq, 7, "seqs go on");
+    assert_eq!(harness.store.retention.sweep(before_id, steps).await.unwrap(), Swept { rows: 1, messages: 0 });
+    assert_eq!(harness.seqs(9).await, [2]);
 }
 
 #[tokio::test]
 async fn retention_takes_the_oldest_of_a_timeline_and_its_seqs_go_on() {
-    let bench = bench().await;
+    let harness = harness().await;
     let members = vec![member(7, true), member(8, false)];
-    let group_id = bench.make_group(Kind::Large, Profile::default(), members).await;
+    let group_id = harness.make_group(Kind::Large, Profile::default(), members).await;
     for number in 0..4 {
-        sent(bench.submit_to_group(7, group_id, &format!("old {number}"))).await;
+        sent_to_group(harness.submit_to_group(7, group_id, &format!("old {number}"))).await;
     }
-    let before_id = bench.ids.next_id();
-    let kept = sent(bench.submit_to_group(7, group_id, "kept")).await;
+    let before_id = harness.ids.next_id();
+    let kept = sent_to_group(harness.submit_to_group(7, group_id, "kept")).await;
     let steps = Steps { rows: 2, pause: Duration::ZERO };
-    let swept = bench.store.retention.sweep(before_id, steps).await.unwrap();
+    let swept = harness.store.retention.sweep(before_id, steps).await.unwrap();
     assert_eq!(swept, Swept { rows: 5, messages: 5 }, "the notice of the creation, and four messages");
-    let page = bench.store.groups.page(group_id, 0, 100).await.unwrap();
+    let page = harness.store.groups.page(group_id, 0, 100).await.unwrap();
     let left: Vec<_> = page.iter().map(|(seq, message)| (*seq, message.id)).collect();
     assert_eq!(left, [(6, kept.message_id)]);
-    assert_eq!(sent(bench.submit_to_group(8, group_id, "next")).await.seq, 7);
+    assert_eq!(sent_to_group(harness.submit_to_group(8, group_id, "next")).await.seq, 7);
 }
 
 #[tokio::test]

@@ -42,7 +42,7 @@ async fn history(inboxes: &Inboxes, user_id: u64, peer_id: u64) -> Vec<(u64, u64
 }
 
 #[tokio::test]
-async fn conversations_from_before_they_were_kept_are_found_and_nothing_of_groups_is_among_them() {
+async fn conversations_from_before_they_were_kept_are_found() {
     let (data, settings) = (tempfile::tempdir().unwrap(), backend::database());
     let old = Database::open(&settings, data.path(), "logic.db", &older()).await.unwrap();
     for statement in MESSAGES {
@@ -50,16 +50,16 @@ async fn conversations_from_before_they_were_kept_are_found_and_nothing_of_group
     }
     old.close().await;
 
-    let bench = start(data, settings, InboxSettings::default()).await;
-    let inboxes = &bench.store.inboxes;
+    let harness = start(data, settings, InboxSettings::default()).await;
+    let inboxes = &harness.store.inboxes;
     assert_eq!(history(inboxes, 7, OTHER).await, [(2, 2), (1, 1)]);
     assert_eq!(history(inboxes, OTHER, 7).await, [(2, 2), (1, 1)]);
     assert_eq!(history(inboxes, 7, 7).await, [(3, 3)]);
     for (user_id, peer_id) in [(7, 9), (9, 7), (9, OTHER), (OTHER, 9)] {
         assert_eq!(history(inboxes, user_id, peer_id).await, [], "{user_id} and {peer_id} share a group only");
     }
-    assert_eq!(bench.seqs(7).await, [1, 2, 3, 4, 5]);
-    assert_eq!(bench.push(&[7, OTHER]).await.seq, 6);
-    let bench = bench.restart().await;
-    assert_eq!(history(&bench.store.inboxes, 7, OTHER).await, [(2, 2), (1, 1)]);
+    assert_eq!(harness.seqs(7).await, [1, 2, 3, 4, 5]);
+    assert_eq!(harness.push(&[7, OTHER]).await.seq, 6);
+    let harness = harness.restart().await;
+    assert_eq!(history(&harness.store.inboxes, 7, OTHER).await, [(2, 2), (1, 1)]);
 }

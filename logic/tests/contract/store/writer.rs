@@ -8,32 +8,32 @@ use gim_logic::{
     settings::InboxSettings,
     store::{
         StoreError,
-        work::{Ack, Outcome, Work},
-        writer::Pending,
+        work::{Ack, AckOutcome},
+        writer::PendingCommit,
     },
 };
 
-use super::{DEADLINE, bench, bench_with, post, sent, start};
+use super::{DEADLINE, harness, harness_with, post, sent, start};
 use crate::support::{backend, soon};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn concurrent_pushes_give_every_user_gap_free_seqs_in_delivery_order() {
-    let bench = Arc::new(bench().await);
+    let harness = Arc::new(harness().await);
     let tasks = (0..8).map(|task: u64| {
-        let bench = bench.clone();
+        let harness = harness.clone();
         tokio::spawn(async move {
             for number in 0..100 {
                 let first = (task + number) % 5 + 1;
-                bench.push(&[first, first + 1, first + 2]).await;
+                harness.push(&[first, first + 1, first + 2]).await;
             }
         })
     });
     for task in tasks.collect::<Vec<_>>() {
         task.await.unwrap();
     }
-    let mut bench = Arc::into_inner(bench).unwrap();
+    let mut harness = Arc::into_inner(harness).unwrap();
     let mut delivered: HashMap<u64, Vec<(u64, u64)>> = HashMap::new();
-    while let Ok(batch) = bench.committed.try_recv() {
+    while let Ok(batch) = harness.committed.try_recv() {
         for delivery in batch {
             for receiver in &delivery.receivers {
                 delivered.entry(receiver.user_id).or_default().push((receiver.seq, delivery.message.id));
@@ -42,7 +42,7 @@ async fn concurrent_pushes_give_every_user_gap_free_seqs_in_delivery_order() {
     }
     let mut rows = 0;
     for user_id in 1..=7 {
-        let stored = bench.store.inboxes.page(user_id, 0, 10_000).await.unwrap();
+        let stored = harness.store.inboxes.page(user_id, 0, 10_000).await.unwrap();
         let stored: Vec<(u64, u64)> = stored.into_iter().map(|(seq, message)| (seq, message.id)).collect();
         let seqs: Vec<u64> = stored.iter().map(|(seq, _)| *seq).collect();
         assert_eq!(seqs, (1..=stored.len() as u64).collect::<Vec<_>>());
@@ -54,8 +54,8 @@ async fn concurrent_pushes_give_every_user_gap_free_seqs_in_delivery_order() {
 
 #[tokio::test]
 async fn a_repeated_key_stores_nothing_whether_in_one_batch_or_after_a_restart() {
-    let bench = bench().await;
-    let pending: Vec<Pending> = (0..3).map(|_| bench.submit_send(7, 8, "same")).collect();
+    let harness = harness().await;
+    let pending: Vec<PendingCommit<Sent>> = (0..3).map(|_| harness.submit_send(7, 8, "same")).collect();
     let mut answers = Vec::new();
     for pending in pending {
         answers.push(sent(pending).await);
@@ -64,27 +64,27 @@ async fn a_repeated_key_stores_nothing_whether_in_one_batch_or_after_a_restart()
     assert_eq!((first.seq, first.is_duplicate), (1, false));
     let duplicate = Sent { is_duplicate: true, ..first };
     assert_eq!(answers[1..], [duplicate, duplicate]);
-    assert_eq!(sent(bench.submit_send(8, 7, "same")).await.seq, 2, "keys are unique per sender");
+    assert_eq!(sent(harness.submit_send(8, 7, "same")).await.seq, 2, "keys are unique per sender");
 
-    let mut bench = bench.restart().await;
-    assert_eq!(sent(bench.submit_send(7, 8, "same")).await, duplicate);
-    assert_eq!(bench.seqs(8).await, [1, 2]);
-    assert!(bench.committed.try_recv().is_err(), "a duplicate is not delivered again");
+    let mut harness = harness.restart().await;
+    assert_eq!(sent(harness.submit_send(7, 8, "same")).await, duplicate);
+    assert_eq!(harness.seqs(8).await, [1, 2]);
+    assert!(harness.committed.try_recv().is_err(), "a duplicate is not delivered again");
 }
 
 #[tokio::test]
-async fn repeated_keys_among_new_ones_fail_nobody_in_their_batch_whether_looked_up_before_or_not() {
-    let bench = bench().await;
+async fn repeated_keys_among_new_ones_fail_nobody_in_their_batch() {
+    let harness = harness().await;
     let mut first = Vec::new();
     for number in 0..5 {
-        first.push(sent(bench.submit_send(7, 8, &format!("old {number}"))).await);
+        first.push(sent(harness.submit_send(7, 8, &format!("old {number}"))).await);
     }
     // The first round meets the old keys while storing; from then on keys are looked up.
     for round in 0..3 {
-        let held = bench.hold_up(7).await;
+        let held = harness.hold_up(7).await;
         let pending: Vec<_> = (0..5)
             .flat_map(|number| [format!("old {number}"), format!("new {round} {number}")])
-            .map(|key| bench.submit_send(7, 8, &key))
+            .map(|key| harness.submit_send(7, 8, &key))
             .collect();
         held.release().await;
         for (index, pending) in pending.into_iter().enumerate() {
@@ -97,126 +97,126 @@ async fn repeated_keys_among_new_ones_fail_nobody_in_their_batch_whether_looked_
         }
     }
     let all: Vec<u64> = (1..=20).collect();
-    assert_eq!((bench.seqs(7).await, bench.seqs(8).await), (all.clone(), all));
+    assert_eq!((harness.seqs(7).await, harness.seqs(8).await), (all.clone(), all));
 }
 
 #[tokio::test]
-async fn a_send_that_was_committed_but_not_answered_is_a_duplicate_when_it_is_retried() {
-    let bench = bench().await;
+async fn a_send_that_was_committed_but_not_answered_is_a_duplicate() {
+    let harness = harness().await;
     // The caller is gone before the commit, as when the process dies between commit and reply.
-    drop(bench.submit_send(7, 8, "lost reply"));
-    bench.push(&[9]).await;
-    let bench = bench.restart().await;
-    let retried = sent(bench.submit_send(7, 8, "lost reply")).await;
+    drop(harness.submit_send(7, 8, "lost reply"));
+    harness.push(&[9]).await;
+    let harness = harness.restart().await;
+    let retried = sent(harness.submit_send(7, 8, "lost reply")).await;
     assert!(retried.is_duplicate);
-    assert_eq!((bench.seqs(7).await, bench.seqs(8).await), (vec![1], vec![1]));
+    assert_eq!((harness.seqs(7).await, harness.seqs(8).await), (vec![1], vec![1]));
 }
 
 #[tokio::test]
 async fn a_restart_keeps_messages_acks_and_counters() {
-    let bench = bench().await;
-    let first = bench.push(&[7]).await;
-    bench.push(&[7]).await;
-    assert_eq!(bench.ack(7, 70, 1).await, Outcome::Acked);
-    let bench = bench.restart().await;
-    let third = bench.push(&[7]).await;
+    let harness = harness().await;
+    let first = harness.push(&[7]).await;
+    harness.push(&[7]).await;
+    assert_eq!(harness.ack(7, 70, 1).await, AckOutcome::Noted);
+    let harness = harness.restart().await;
+    let third = harness.push(&[7]).await;
     assert!(third.message_id > first.message_id);
     assert_eq!(third.seq, 3);
-    assert_eq!(bench.store.inboxes.largest_ack(7).await.unwrap(), 1);
-    let page = bench.store.inboxes.page(7, 0, 10).await.unwrap();
+    assert_eq!(harness.store.inboxes.largest_ack(7).await.unwrap(), 1);
+    let page = harness.store.inboxes.page(7, 0, 10).await.unwrap();
     assert_eq!((page[0].1.id, page[0].1.created_at_ms), (first.message_id, first.created_at_ms));
 }
 
 #[tokio::test]
 async fn acks_only_rise_and_never_beyond_the_inbox() {
-    let bench = bench().await;
+    let harness = harness().await;
     for _ in 0..3 {
-        bench.push(&[7]).await;
+        harness.push(&[7]).await;
     }
-    assert_eq!(bench.ack(7, 70, 2).await, Outcome::Acked);
-    assert_eq!(bench.ack(7, 70, 1).await, Outcome::Acked, "an older ack is no error");
-    assert_eq!(bench.store.inboxes.largest_ack(7).await.unwrap(), 2);
-    assert_eq!(bench.ack(7, 71, 3).await, Outcome::Acked);
-    assert_eq!(bench.store.inboxes.largest_ack(7).await.unwrap(), 3, "of all devices");
-    assert_eq!(bench.ack(7, 70, 4).await, Outcome::AckBeyond { newest_seq: 3 });
-    assert_eq!(bench.ack(8, 80, 1).await, Outcome::AckBeyond { newest_seq: 0 });
-    assert_eq!(bench.store.inboxes.largest_ack(8).await.unwrap(), 0);
+    assert_eq!(harness.ack(7, 70, 2).await, AckOutcome::Noted);
+    assert_eq!(harness.ack(7, 70, 1).await, AckOutcome::Noted, "an older ack is no error");
+    assert_eq!(harness.store.inboxes.largest_ack(7).await.unwrap(), 2);
+    assert_eq!(harness.ack(7, 71, 3).await, AckOutcome::Noted);
+    assert_eq!(harness.store.inboxes.largest_ack(7).await.unwrap(), 3, "of all devices");
+    assert_eq!(harness.ack(7, 70, 4).await, AckOutcome::Beyond { newest_seq: 3 });
+    assert_eq!(harness.ack(8, 80, 1).await, AckOutcome::Beyond { newest_seq: 0 });
+    assert_eq!(harness.store.inboxes.largest_ack(8).await.unwrap(), 0);
 }
 
 #[tokio::test]
 async fn one_bad_job_does_not_fail_those_in_its_batch() {
-    let bench = bench().await;
-    let first = bench.push(&[7]).await;
+    let harness = harness().await;
+    let first = harness.push(&[7]).await;
     // While the writer is held up the other three gather for one batch; the second one's message id is taken.
-    let held = bench.hold_up(7).await;
-    let holding = bench.submit_push(&[7]);
-    let good = bench.submit_push(&[7]);
-    let mut taken = post(&bench.ids, 0, &[7], None);
+    let held = harness.hold_up(7).await;
+    let holding = harness.submit_push(&[7]);
+    let good = harness.submit_push(&[7]);
+    let mut taken = post(&harness.ids, 0, &[7], None);
     taken.message.id = first.message_id;
-    let bad = bench.writer.submit(Work::Post(taken)).unwrap();
-    let other = bench.submit_push(&[7, 8]);
+    let bad = harness.writer.submit_post(taken).unwrap();
+    let other = harness.submit_push(&[7, 8]);
     held.release().await;
     assert_eq!((sent(holding).await.seq, sent(good).await.seq), (2, 3));
     assert!(matches!(bad.committed().await, Err(StoreError::Failed(_))));
     assert_eq!(sent(other).await.seq, 4);
-    assert_eq!((bench.seqs(7).await, bench.seqs(8).await), (vec![1, 2, 3, 4], vec![1]));
+    assert_eq!((harness.seqs(7).await, harness.seqs(8).await), (vec![1, 2, 3, 4], vec![1]));
 }
 
 #[tokio::test]
 async fn a_full_queue_refuses_and_recovers() {
     let settings = InboxSettings { queue_jobs_max: 2, ..InboxSettings::default() };
-    let bench = bench_with(settings).await;
-    let held = bench.hold_up(7).await;
-    let (pending, refused) = bench.fill(|| Work::Post(post(&bench.ids, 0, &[7], None))).await;
+    let harness = harness_with(settings).await;
+    let held = harness.hold_up(7).await;
+    let (pending, refused) = harness.fill(|| post(&harness.ids, 0, &[7], None)).await;
     assert!(matches!(refused, StoreError::PutOff(_)), "{refused}");
     held.release().await;
     let taken = pending.len() as u64;
     for pending in pending {
         sent(pending).await;
     }
-    assert_eq!(bench.push(&[7]).await.seq, taken + 1);
+    assert_eq!(harness.push(&[7]).await.seq, taken + 1);
 }
 
 #[tokio::test]
 async fn the_bytes_that_wait_are_bounded_too() {
     let settings = InboxSettings { queue_bytes_max: 1 << 20, ..InboxSettings::default() };
-    let bench = bench_with(settings).await;
+    let harness = harness_with(settings).await;
     let big = || {
-        let mut big = post(&bench.ids, 0, &[7], None);
+        let mut big = post(&harness.ids, 0, &[7], None);
         big.message.content = vec![0; 600 << 10].into();
-        Work::Post(big)
+        big
     };
-    let held = bench.hold_up(7).await;
-    let (pending, refused) = bench.fill(big).await;
+    let held = harness.hold_up(7).await;
+    let (pending, refused) = harness.fill(big).await;
     assert!(matches!(refused, StoreError::PutOff(_)), "{refused}");
     assert!(pending.len() <= 2, "one that is being written, and one that waits");
     held.release().await;
     for pending in pending {
         sent(pending).await;
     }
-    sent(bench.writer.submit(big()).unwrap()).await;
+    sent(harness.writer.submit_post(big()).unwrap()).await;
 }
 
 #[tokio::test]
 async fn a_database_that_is_locked_is_try_again_later_and_recovers_by_itself() {
     let database = DatabaseSettings { lock_timeout_ms: 300, ..backend::database() };
-    let bench = start(tempfile::tempdir().unwrap(), database, InboxSettings::default()).await;
-    bench.push(&[7]).await;
-    let held = bench.hold_up(7).await;
-    let refused = tokio::time::timeout(DEADLINE, bench.submit_push(&[7]).committed()).await.unwrap();
+    let harness = start(tempfile::tempdir().unwrap(), database, InboxSettings::default()).await;
+    harness.push(&[7]).await;
+    let held = harness.hold_up(7).await;
+    let refused = tokio::time::timeout(DEADLINE, harness.submit_push(&[7]).committed()).await.unwrap();
     assert!(matches!(refused, Err(StoreError::PutOff(_))), "{refused:?}");
     held.release().await;
-    assert_eq!(bench.push(&[7]).await.seq, 2, "what was refused left no gap");
+    assert_eq!(harness.push(&[7]).await.seq, 2, "what was refused left no gap");
 }
 
 #[tokio::test]
 async fn work_that_was_taken_on_before_the_stop_is_written() {
-    let bench = bench().await;
-    let pending: Vec<Pending> = (0..50).map(|_| bench.submit_push(&[7])).collect();
-    bench.writer.close();
-    assert!(bench.writer.submit(Work::Ack(Ack { user_id: 7, device_id: 1, seq: 1 })).is_err());
+    let harness = harness().await;
+    let pending: Vec<PendingCommit<Sent>> = (0..50).map(|_| harness.submit_push(&[7])).collect();
+    harness.writer.close();
+    assert!(harness.writer.submit_ack(Ack { user_id: 7, device_id: 1, seq: 1 }).is_err());
     for (index, pending) in pending.into_iter().enumerate() {
         assert_eq!(sent(pending).await.seq, index as u64 + 1);
     }
-    tokio::time::timeout(DEADLINE, bench.task).await.unwrap().unwrap();
+    tokio::time::timeout(DEADLINE, harness.task).await.unwrap().unwrap();
 }

@@ -1,4 +1,4 @@
-//! One transaction of the inbox writer: many sends, pushes and acks numbered and stored together.
+//! One transaction of the inbox writer: many sends, pushes and acks decided, numbered and stored together.
 //!
 //! Always holds: within a transaction the seqs of a user are gap-free and follow the order of the requests; a key that was
 //! sent before, in the table or earlier in the batch, stores nothing: it is looked up, or the transaction fails at it. Runs
@@ -6,20 +6,22 @@
 
 use std::{
     borrow::Cow,
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
 };
 
 use sqlx::{AnyConnection, Row as _};
 
 use super::{
     acks::{ack_outcome, add_acks, add_group_acks, newest_seqs},
+    columns::{encode_receivers, from_sql},
     dialect::Sql,
-    from_sql,
-    group_work::{GroupPost, HeldGroups},
+    held_group::{ApplyError, GroupPost},
+    held_groups::HeldGroups,
+    inbox::NEWEST_SEQS,
     recall,
     script::Script,
     statement::MultiRow,
-    work::{Key, Outcome, Post, Work, group_ids},
+    work::{Key, Outcomes, Post, Work},
 };
 use crate::domain::{
     group::GroupRefusal,
@@ -48,15 +50,12 @@ const INSERT_SENT: MultiRow = MultiRow {
     row: "(?,?,?,?,?)",
     tail: "",
 };
-/// Reads counters.
-pub(super) const NEWEST_SEQS: MultiRow =
-    MultiRow { head: "SELECT user_id, seq FROM inbox WHERE user_id IN (", row: "?", tail: ")" };
 
 /// What a transaction did, once it is committed.
 #[derive(Debug)]
 pub(super) struct Written {
-    /// In the order of the requests; shorter where the last ones did not fit.
-    pub outcomes: Vec<Outcome>,
+    /// What became of the requests; the last ones may not have fitted.
+    pub outcomes: Outcomes,
     /// What may leave for the devices, in order.
     pub deliveries: Vec<Delivery>,
     /// Whether some of the sends were stored before.
@@ -65,7 +64,7 @@ pub(super) struct Written {
 
 /// Which keys of sends are looked up before anything is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Lookup {
+pub(super) enum KeyLookup {
     /// Those of groups alone, because what becomes of such a send depends on the group as it is by now. Where another key was
     /// sent before, storing it again fails, and with it the transaction.
     Groups,
@@ -74,9 +73,9 @@ pub(super) enum Lookup {
 }
 
 /// A transaction in which everything is decided and numbered: it holds the groups and the counters of the users concerned.
-pub(super) struct Numbered<'a> {
+pub(super) struct PreparedTransaction<'a> {
     works: &'a [&'a Work],
-    decisions: Vec<Decision>,
+    fates: Fates,
     groups: HeldGroups,
     posts: Vec<NumberedPost<'a>>,
     has_repeats: bool,
@@ -84,28 +83,34 @@ pub(super) struct Numbered<'a> {
 
 /// Decides about `works` and numbers their messages, inside the transaction that `connection` is in: about as many, from the
 /// first on, as write at most `rows_max` rows into inboxes, but at least one.
-pub(super) async fn number<'a>(
+pub(super) async fn prepare<'a>(
     connection: &mut AnyConnection,
     sql: &Sql,
     works: &'a [&'a Work],
     rows_max: usize,
-    lookup: Lookup,
-) -> Result<Numbered<'a>, sqlx::Error> {
-    let mut groups = HeldGroups::hold(connection, sql, group_ids(works)).await?;
-    let works = &works[..groups.fitting(works, rows_max)];
-    groups.read_members(connection, sql, works).await?;
+    lookup: KeyLookup,
+) -> Result<PreparedTransaction<'a>, sqlx::Error> {
+    let group_ids: Vec<Option<u64>> = works.iter().map(|work| work.stored_group_id()).collect();
+    let mut held_ids: BTreeSet<u64> = group_ids.iter().copied().flatten().collect();
+    let mut groups = HeldGroups::hold(connection, sql, &held_ids).await?;
+    let count = groups.fitting(works, rows_max);
+    if count < works.len() {
+        held_ids = group_ids[..count].iter().copied().flatten().collect();
+    }
+    let works = &works[..count];
+    groups.read_members(connection, sql, &held_ids).await?;
     let recalls = recall::mark(connection, works).await?;
     let known = find_sent(connection, sql, works, lookup).await?;
-    let Plan { decisions, mut fresh, .. } = Plan::new(connection, &mut groups, works, &known).await?;
+    let Plan { fates, mut fresh, .. } = Plan::new(connection, &mut groups, works, &known).await?;
     fresh.extend(recalls.into_iter().map(|post| Fresh { post: Cow::Borrowed(post), group: groups.recall(post) }));
     let posts = bump(connection, sql, fresh).await?;
-    Ok(Numbered { works, decisions, groups, posts, has_repeats: !known.is_empty() })
+    Ok(PreparedTransaction { works, fates, groups, posts, has_repeats: !known.is_empty() })
 }
 
-impl Numbered<'_> {
+impl PreparedTransaction<'_> {
     /// Stores all of it.
     pub(super) async fn store(self, connection: &mut AnyConnection, sql: &Sql) -> Result<Written, sqlx::Error> {
-        let Self { works, decisions, groups, posts, has_repeats } = self;
+        let Self { works, fates, groups, posts, has_repeats } = self;
         let newest_seqs = newest_seqs(connection, sql, works).await?;
         groups.store_changed(connection).await?;
         let mut script = Script::new(sql.sends_text);
@@ -117,34 +122,57 @@ impl Numbered<'_> {
         add_group_acks(&mut script, sql, works);
         script.run(connection).await?;
 
-        let outcomes = works.iter().zip(&decisions).map(|(work, decision)| match (work, decision) {
-            (Work::Ack(ack), _) => ack_outcome(ack, &newest_seqs),
-            (Work::Recall(_), _) => Outcome::Recalled,
-            (_, Decision::Known(sent)) => Outcome::Posted(*sent),
-            (_, Decision::Fresh(index)) => Outcome::Posted(posts[*index].sent(false)),
-            (_, Decision::Repeated(index)) => Outcome::Posted(posts[*index].sent(true)),
-            (_, Decision::Refused(refusal)) => Outcome::Refused(*refusal),
-            (_, Decision::None) => Outcome::Acked,
-        });
-        let outcomes = outcomes.collect();
+        let outcomes = fates.outcomes(works, &posts, &newest_seqs);
         let deliveries = posts.into_iter().map(NumberedPost::into_delivery).collect();
         Ok(Written { outcomes, deliveries, has_repeats })
     }
 }
 
-/// What to do about each request.
+/// Where the message of a send is.
 #[derive(Debug, Clone, Copy)]
-enum Decision {
-    /// Not a post.
-    None,
+enum Fate {
     /// An earlier transaction stored it.
     Known(Sent),
     /// Stored now, as the n-th fresh post.
     Fresh(usize),
     /// The n-th fresh post has the same key.
     Repeated(usize),
-    /// The group is left as it is.
-    Refused(GroupRefusal),
+}
+
+/// What becomes of sends, of each kind in the order of the works.
+#[derive(Debug, Default)]
+struct Fates {
+    posts: Vec<Fate>,
+    groups: Vec<Result<Fate, GroupRefusal>>,
+}
+
+impl Fate {
+    fn sent(self, posts: &[NumberedPost<'_>]) -> Sent {
+        match self {
+            Self::Known(sent) => sent,
+            Self::Fresh(index) => posts[index].sent(false),
+            Self::Repeated(index) => posts[index].sent(true),
+        }
+    }
+}
+
+impl Fates {
+    fn outcomes(self, works: &[&Work], posts: &[NumberedPost<'_>], newest_seqs: &HashMap<u64, u64>) -> Outcomes {
+        let mut outcomes = Outcomes {
+            posts: self.posts.into_iter().map(|fate| fate.sent(posts)).collect(),
+            groups: self.groups.into_iter().map(|fate| Ok(fate?.sent(posts))).collect(),
+            ..Outcomes::default()
+        };
+        for work in works {
+            match work {
+                Work::Post(_) | Work::Group(_) => {}
+                Work::Ack(request) => outcomes.acks.push_back(ack_outcome(&request.wants, newest_seqs)),
+                Work::Recall(_) => outcomes.recalls.push_back(()),
+                Work::GroupAcks(_) => outcomes.group_acks.push_back(()),
+            }
+        }
+        outcomes
+    }
 }
 
 /// A post that is stored now.
@@ -155,7 +183,7 @@ struct Fresh<'a> {
 
 #[derive(Default)]
 struct Plan<'a> {
-    decisions: Vec<Decision>,
+    fates: Fates,
     fresh: Vec<Fresh<'a>>,
     keys: HashMap<Key<'a>, usize>,
 }
@@ -173,39 +201,42 @@ impl<'a> Plan<'a> {
     ) -> Result<Self, sqlx::Error> {
         let known: KnownSends<'_> = known.iter().map(|(key, sent)| ((key.0, &key.1[..]), *sent)).collect();
         let mut plan = Self::default();
-        for work in works {
-            let decision = match plan.earlier(work, &known) {
-                Some(decision) => decision,
-                None => plan.decide(connection, groups, work).await?,
-            };
-            plan.decisions.push(decision);
+        for &work in works {
+            let earlier = work.key().and_then(|key| plan.earlier(key, &known));
+            match work {
+                Work::Ack(_) | Work::GroupAcks(_) | Work::Recall(_) => {}
+                Work::Post(request) => {
+                    let fresh = Fresh { post: Cow::Borrowed(&request.wants), group: None };
+                    let fate = earlier.unwrap_or_else(|| plan.add(work.key(), [fresh]));
+                    plan.fates.posts.push(fate);
+                }
+                Work::Group(request) => {
+                    let fate = match earlier {
+                        Some(fate) => Ok(fate),
+                        None => match groups.apply(connection, &request.wants).await {
+                            Ok(posts) => Ok(plan.add(work.key(), posts.into_iter().map(Fresh::from))),
+                            Err(ApplyError::Refused(refusal)) => Err(refusal),
+                            Err(ApplyError::Failed(error)) => return Err(error),
+                        },
+                    };
+                    plan.fates.groups.push(fate);
+                }
+            }
         }
         Ok(plan)
     }
 
-    fn earlier(&self, work: &Work, known: &KnownSends<'_>) -> Option<Decision> {
-        let key = work.key()?;
-        let known = known.get(&(key.0, key.1.as_bytes())).map(|&sent| Decision::Known(sent));
-        known.or_else(|| self.keys.get(&key).map(|&index| Decision::Repeated(index)))
+    fn earlier(&self, key: Key<'_>, known: &KnownSends<'_>) -> Option<Fate> {
+        let known = known.get(&(key.0, key.1.as_bytes())).map(|&sent| Fate::Known(sent));
+        known.or_else(|| self.keys.get(&key).map(|&index| Fate::Repeated(index)))
     }
 
-    async fn decide(
-        &mut self,
-        connection: &mut AnyConnection,
-        groups: &mut HeldGroups,
-        work: &'a Work,
-    ) -> Result<Decision, sqlx::Error> {
+    /// Adds the posts of a send, of which the first one stands for it.
+    fn add(&mut self, key: Option<Key<'a>>, posts: impl IntoIterator<Item = Fresh<'a>>) -> Fate {
         let first = self.fresh.len();
-        match work {
-            Work::Ack(_) | Work::GroupAcks(_) | Work::Recall(_) => return Ok(Decision::None),
-            Work::Post(post) => self.fresh.push(Fresh { post: Cow::Borrowed(post), group: None }),
-            Work::Group(group_work) => match groups.apply(connection, group_work).await? {
-                Err(refusal) => return Ok(Decision::Refused(refusal)),
-                Ok(posts) => self.fresh.extend(posts.into_iter().map(Fresh::from)),
-            },
-        }
-        self.keys.extend(work.key().map(|key| (key, first)));
-        Ok(Decision::Fresh(first))
+        self.fresh.extend(posts);
+        self.keys.extend(key.map(|key| (key, first)));
+        Fate::Fresh(first)
     }
 }
 
@@ -242,9 +273,9 @@ async fn find_sent(
     connection: &mut AnyConnection,
     sql: &Sql,
     works: &[&Work],
-    lookup: Lookup,
+    lookup: KeyLookup,
 ) -> Result<HashMap<(u64, Vec<u8>), Sent>, sqlx::Error> {
-    let is_looked_up = |work: &&&Work| lookup == Lookup::All || matches!(work, Work::Group(_));
+    let is_looked_up = |work: &&&Work| lookup == KeyLookup::All || matches!(work, Work::Group(_));
     let keys: Vec<Key<'_>> = works.iter().filter(is_looked_up).filter_map(|work| work.key()).collect();
     let mut script = Script::new(sql.sends_text);
     script.add(sql.find_sent, &keys, |row, key| row.id(key.0).text(key.1));
@@ -305,7 +336,7 @@ fn add_messages(script: &mut Script, posts: &[NumberedPost<'_>]) {
     script.add(INSERT_MESSAGES, &messages, |row, post| {
         let message = &post.message;
         // Who a recall has to reach; a service recalls nothing.
-        let receivers = (message.sender_id != 0).then(|| recall::encode_receivers(&post.user_ids));
+        let receivers = (message.sender_id != 0).then(|| encode_receivers(&post.user_ids));
         row.id(message.id)
             .number(message.command.into())
             .bytes(&message.content)

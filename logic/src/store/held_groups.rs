@@ -6,17 +6,17 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use sqlx::{AnyConnection, Row as _};
 
 use super::{
+    columns::from_sql,
     dialect::Sql,
-    from_sql,
     group::read_group,
-    held_group::{Held, Posts},
+    held_group::{ApplyError, GroupPost, HeldGroup},
     script::Script,
     statement::MultiRow,
-    work::{Post, Work, group_ids},
+    work::{GroupWork, Post, Work},
 };
 use crate::domain::{
-    group::{GroupAction, GroupRefusal, Kind, Member, MemberLimits},
-    message::{GroupDelivery, Message},
+    group::{Group, GroupAction, GroupRefusal, Kind},
+    message::GroupDelivery,
 };
 
 const MEMBER_IDS_OF: MultiRow = MultiRow {
@@ -26,80 +26,25 @@ const MEMBER_IDS_OF: MultiRow = MultiRow {
 };
 const UPDATE_SEQ: MultiRow = MultiRow { head: "UPDATE chat_group SET seq = ", row: "? WHERE id = ?", tail: "" };
 
-/// What one request wants done with a group.
-#[derive(Debug)]
-pub struct GroupWork {
-    /// Which group.
-    pub group_id: u64,
-    /// Who asks, with no more rights than he has; none for a trusted service.
-    pub actor: Option<u64>,
-    /// What to do.
-    pub action: GroupAction,
-    /// The message, or the notices that tell members of the change (one per user of a removal).
-    pub messages: Vec<Message>,
-    /// How many members there may be.
-    pub limits: MemberLimits,
-    /// The client's key of a send.
-    pub client_msg_id: Option<String>,
-    /// The device that sent it and needs no copy; 0 for none.
-    pub origin_device_id: u64,
-    /// For the logs.
-    pub request_id: String,
-}
-
-/// A message that is to be stored for a group, and what its delivery needs to know.
-pub(super) struct GroupPost {
-    pub post: Post,
-    pub delivery: GroupDelivery,
-}
-
 /// The groups that a transaction holds.
 pub(super) struct HeldGroups {
-    groups: BTreeMap<u64, Held>,
+    groups: BTreeMap<u64, HeldGroup>,
 }
-
-impl GroupWork {
-    /// Inbox rows that it may write, as far as can be told without looking.
-    pub(super) fn rows(&self) -> usize {
-        match &self.action {
-            GroupAction::Create { members, .. } | GroupAction::AddMembers(members) => members.len() + ROWS_GUESSED,
-            GroupAction::RemoveMembers(user_ids) => user_ids.len() * ROWS_GUESSED,
-            _ => ROWS_GUESSED,
-        }
-    }
-
-    /// Memory that it holds while it waits.
-    pub(super) fn bytes(&self) -> usize {
-        let members = match &self.action {
-            GroupAction::Create { members, .. } | GroupAction::AddMembers(members) => {
-                members.len() * size_of::<Member>()
-            }
-            GroupAction::RemoveMembers(user_ids) => user_ids.len() * size_of::<u64>(),
-            _ => 0,
-        };
-        let contents: usize = self.messages.iter().map(|message| size_of::<Message>() + message.content.len()).sum();
-        size_of::<Self>() + members + contents
-    }
-}
-
-/// What a message to a group is taken for while a batch is put together: most groups are small.
-const ROWS_GUESSED: usize = 64;
 
 impl HeldGroups {
     /// Takes hold of groups, in the order of their ids: two transactions that meet wait for each other, never in a circle.
     pub(super) async fn hold(
         connection: &mut AnyConnection,
         sql: &Sql,
-        mut group_ids: Vec<u64>,
+        group_ids: &BTreeSet<u64>,
     ) -> Result<Self, sqlx::Error> {
-        group_ids.sort_unstable();
-        group_ids.dedup();
+        let group_ids: Vec<u64> = group_ids.iter().copied().collect();
         let mut script = Script::new(sql.sends_text);
         script.add(sql.hold_groups, &group_ids, |row, group_id| row.id(*group_id));
         let mut groups = BTreeMap::new();
         for row in script.fetch(connection).await? {
             let group = read_group(&row)?;
-            groups.insert(group.id, Held::stored(group));
+            groups.insert(group.id, HeldGroup::stored(group));
         }
         Ok(Self { groups })
     }
@@ -110,7 +55,7 @@ impl HeldGroups {
         let mut rows = 0;
         let fits = |work: &&&Work| {
             rows += match work {
-                Work::Group(work) => self.rows_of(work, &mut added),
+                Work::Group(request) => self.rows_of(&request.wants, &mut added),
                 work => work.rows(),
             };
             rows <= rows_max
@@ -131,15 +76,14 @@ impl HeldGroups {
         }
     }
 
-    /// Reads who is in the normal groups that `works` are about: nearly each of them needs to know.
+    /// Reads who is in those of the groups that are normal ones: nearly every work on them needs to know.
     pub(super) async fn read_members(
         &mut self,
         connection: &mut AnyConnection,
         sql: &Sql,
-        works: &[&Work],
+        group_ids: &BTreeSet<u64>,
     ) -> Result<(), sqlx::Error> {
-        let wanted: BTreeSet<u64> = group_ids(works).into_iter().collect();
-        let is_wanted = |held: &&Held| held.group.kind == Kind::Normal && wanted.contains(&held.group.id);
+        let is_wanted = |held: &&HeldGroup| held.group.kind == Kind::Normal && group_ids.contains(&held.group.id);
         let ids: Vec<u64> = self.groups.values().filter(is_wanted).map(|held| held.group.id).collect();
         for id in &ids {
             self.groups.entry(*id).and_modify(|held| held.member_ids = Some(Vec::new()));
@@ -154,21 +98,20 @@ impl HeldGroups {
         Ok(())
     }
 
-    /// Does one work.
-    pub(super) async fn apply(&mut self, connection: &mut AnyConnection, work: &GroupWork) -> Posts {
-        if let GroupAction::Create { kind, profile, members } = &work.action {
-            if members.len() > work.limits.of(*kind) {
-                return Ok(Err(GroupRefusal::too_many(*kind, work.limits)));
-            }
-            let mut held = Held::new(work.group_id, *kind, profile);
+    /// Does one work; returns the messages to store for it, at least one.
+    pub(super) async fn apply(
+        &mut self,
+        connection: &mut AnyConnection,
+        work: &GroupWork,
+    ) -> Result<Vec<GroupPost>, ApplyError> {
+        if let GroupAction::Create { kind, profile, .. } = &work.action {
+            let mut held = HeldGroup::new(Group::new(work.group_id, *kind, profile.clone()));
             let posts = held.apply(connection, work).await?;
             self.groups.insert(work.group_id, held);
             return Ok(posts);
         }
-        match self.groups.get_mut(&work.group_id) {
-            Some(held) => held.apply(connection, work).await,
-            None => Ok(Err(GroupRefusal::NoGroup(work.group_id))),
-        }
+        let held = self.groups.get_mut(&work.group_id).ok_or(GroupRefusal::NoGroup(work.group_id))?;
+        held.apply(connection, work).await
     }
 
     /// The place of a recall in the timeline of the large group that the message was sent to; none for any other recall.
@@ -189,7 +132,7 @@ impl HeldGroups {
 
     /// Stores the seqs of those that only got messages.
     pub(super) fn add_seqs(&self, script: &mut Script) {
-        let is_only_numbered = |held: &&Held| held.is_numbered && !held.is_other();
+        let is_only_numbered = |held: &&HeldGroup| held.is_numbered && !held.is_other();
         for held in self.groups.values().filter(is_only_numbered) {
             script.add(UPDATE_SEQ, &[&held.group], |row, group| row.id(group.seq).id(group.id));
         }

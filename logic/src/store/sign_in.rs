@@ -10,12 +10,11 @@ use gim_config::{
 use sqlx::{AssertSqlSafe, Row as _};
 
 use super::{
-    StoreError,
+    columns::{from_sql, to_sql},
     dialect::{self, Sql},
-    from_sql,
+    error::StoreError,
     revocation::ALL_DEVICES,
     statement::MultiRow,
-    to_sql,
 };
 use crate::domain::caller::Caller;
 
@@ -71,14 +70,14 @@ pub struct After {
     pub large_group_ids: Vec<u64>,
 }
 
-/// The lookups. Clones share their reads.
+/// The repository. Clones share their reads.
 #[derive(Debug, Clone)]
-pub struct Lookups {
+pub struct SignInReads {
     before: Gatherer<Caller, Before, StoreError>,
     after: Gatherer<Caller, After, StoreError>,
 }
 
-impl Lookups {
+impl SignInReads {
     pub(super) fn new(database: &Database) -> Self {
         let source = Source { reader: database.reader.clone(), sql: dialect::sql(database.dialect) };
         let (for_before, for_after) = (source.clone(), source);

@@ -1,0 +1,42 @@
+//! How numbers and lists stand in the columns of tables.
+//!
+//! Ids and seqs are unsigned to us and signed to SQL; [`gim_proto::check::ID_MAX`] keeps both the same.
+
+use prost::encoding::{decode_varint, encode_varint};
+use sqlx::{Row as _, any::AnyRow};
+
+pub(super) fn to_sql(value: u64) -> i64 {
+    value.cast_signed()
+}
+
+pub(super) fn from_sql(value: i64) -> u64 {
+    value.cast_unsigned()
+}
+
+/// A column of small numbers.
+pub(super) fn small(row: &AnyRow, index: usize) -> Result<i32, sqlx::Error> {
+    i32::try_from(row.try_get::<i64, _>(index)?).map_err(|error| sqlx::Error::Decode(error.into()))
+}
+
+/// The receivers of a message: ids as varints, one after the other.
+pub(super) fn encode_receivers(user_ids: &[u64]) -> Vec<u8> {
+    let mut encoded = Vec::with_capacity(user_ids.len() * 9);
+    user_ids.iter().for_each(|&user_id| encode_varint(user_id, &mut encoded));
+    encoded
+}
+
+pub(super) fn decode_receivers(mut encoded: &[u8]) -> Vec<u64> {
+    std::iter::from_fn(|| decode_varint(&mut encoded).ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn receivers_survive_the_trip_through_a_column() {
+        for user_ids in [&[][..], &[7], &[1, u64::MAX >> 1, 300]] {
+            assert_eq!(decode_receivers(&encode_receivers(user_ids)), user_ids);
+        }
+    }
+}
