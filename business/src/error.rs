@@ -10,7 +10,7 @@ use crate::{domain::code::CodeCheckError, logic::LogicError, store::StoreError};
 
 /// Why a use case was not done.
 #[derive(Debug, thiserror::Error)]
-pub enum AppError {
+pub enum UseCaseError {
     /// The rules say no; the message is for the client.
     #[error("{message}")]
     Refused {
@@ -30,29 +30,31 @@ pub enum AppError {
     CodeCheck(#[from] CodeCheckError),
 }
 
-impl AppError {
+impl UseCaseError {
     /// A refusal with a sentence of its own.
     pub fn refused(code: ResultCode, message: &'static str) -> Self {
         Self::Refused { code, message }
     }
 }
 
-impl From<ResultCode> for AppError {
+impl From<ResultCode> for UseCaseError {
     fn from(code: ResultCode) -> Self {
         Self::refused(code, code.text())
     }
 }
 
-impl From<AppError> for Status {
-    fn from(error: AppError) -> Self {
+impl From<UseCaseError> for Status {
+    fn from(error: UseCaseError) -> Self {
         match error {
-            AppError::Refused { code, message } => code.status(message),
-            AppError::Logic(LogicError::Refused(status)) => *status,
-            AppError::Store(StoreError::Busy(_)) | AppError::Logic(LogicError::Away(_)) | AppError::CodeCheck(_) => {
+            UseCaseError::Refused { code, message } => code.status(message),
+            UseCaseError::Logic(LogicError::Refused(status)) => *status,
+            UseCaseError::Store(StoreError::Busy(_))
+            | UseCaseError::Logic(LogicError::Away(_))
+            | UseCaseError::CodeCheck(_) => {
                 tracing::warn!(%error, "answered: try again later");
                 ResultCode::TryAgainLater.into()
             }
-            AppError::Store(StoreError::Failed(_)) | AppError::Logic(_) => {
+            UseCaseError::Store(StoreError::Failed(_)) | UseCaseError::Logic(_) => {
                 tracing::error!(%error, "answered: internal error");
                 ResultCode::Internal.into()
             }
@@ -66,13 +68,13 @@ mod tests {
 
     #[test]
     fn what_a_client_sees_tells_nothing_about_our_insides() {
-        let status = Status::from(AppError::from(StoreError::from(sqlx::Error::PoolTimedOut)));
+        let status = Status::from(UseCaseError::from(StoreError::from(sqlx::Error::PoolTimedOut)));
         assert_eq!(ResultCode::of_status(&status), ResultCode::TryAgainLater);
         assert_eq!(status.message(), "try again later");
-        let status = Status::from(AppError::from(StoreError::from(sqlx::Error::RowNotFound)));
+        let status = Status::from(UseCaseError::from(StoreError::from(sqlx::Error::RowNotFound)));
         assert_eq!(ResultCode::of_status(&status), ResultCode::Internal);
         assert_eq!(status.message(), "internal error");
-        let status = Status::from(AppError::from(CodeCheckError("the text message gateway at 10.0.0.7".into())));
+        let status = Status::from(UseCaseError::from(CodeCheckError("the text message gateway at 10.0.0.7".into())));
         assert_eq!((ResultCode::of_status(&status), status.message()), (ResultCode::TryAgainLater, "try again later"));
     }
 }

@@ -6,7 +6,7 @@ use gim_config::jwt::{JwtAlgorithm, read_key};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde::Serialize;
 
-use crate::config::JwtSettings;
+use crate::settings::JwtSettings;
 
 /// Makes tokens.
 pub struct JwtMaker {

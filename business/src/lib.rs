@@ -4,7 +4,7 @@
 //! outside in; each knows only those below it:
 //!
 //! - `rpc`: the gRPC services. Reads who calls, checks fields by name, turns errors into statuses, logs them once.
-//! - `app`: one use case per function, read top-down: sign-in, token check, profile, friends.
+//! - `usecase`: one use case per function, read top-down: sign-in, token check, profile, friends.
 //! - `store` and `logic`: the SQL tables, and the calls to the logic service (device ids, pushes).
 //! - `jwt`: tokens that logic can check by itself.
 //! - `domain`: rules without IO; what depends on time takes it as an argument.
@@ -12,9 +12,7 @@
 //! Everything runs on the Tokio runtime that [`start`] is called on. There is no global state: several services may
 //! live in one process.
 
-mod app;
 mod clock;
-mod config;
 mod domain;
 mod error;
 mod jwt;
@@ -22,8 +20,10 @@ mod logic;
 mod metrics;
 mod rpc;
 mod service;
+mod settings;
 mod store;
+mod usecase;
 
-pub use config::{BusinessSettings, FriendSettings, JwtSettings, Limits, LogicSettings, SignInSettings};
 pub use domain::code::{CodeCheck, CodeCheckError};
 pub use service::{Business, StartError, start, start_with_code_check};
+pub use settings::{BusinessSettings, FriendSettings, JwtSettings, Limits, LogicSettings, SignInSettings};

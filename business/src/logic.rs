@@ -21,7 +21,7 @@ use gim_proto::{
 use tonic::{Request, Status};
 use tonic_types::StatusExt as _;
 
-use crate::{config::LogicSettings, metrics::LOGIC_FAILURES_TOTAL};
+use crate::{metrics::LOGIC_FAILURES_TOTAL, settings::LogicSettings};
 
 /// The logic service.
 #[derive(Debug, Clone)]

@@ -9,12 +9,12 @@ use gim_config::{ServiceArgs, service};
 /// Users, tokens and friends of gim: the service that a product may replace by its own
 #[derive(Debug, clap::Parser)]
 #[command(name = "gim-business", version)]
-struct Args {
+struct Arguments {
     #[command(flatten)]
     service: ServiceArgs,
 }
 
 fn main() -> ExitCode {
-    let args = Args::parse();
-    service::run(&args.service, |settings: &BusinessSettings| &settings.log, gim_business::start)
+    let arguments = Arguments::parse();
+    service::run(&arguments.service, |settings: &BusinessSettings| &settings.log, gim_business::start)
 }

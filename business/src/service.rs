@@ -13,13 +13,13 @@ use gim_config::{
 };
 
 use crate::{
-    app::{friend::Friends, profile::Profiles, sign_in::SignIns, tokens::Tokens},
-    config::{BusinessSettings, SignInSettings},
     domain::code::{CodeCheck, DevelopmentCode},
     jwt::JwtMaker,
     logic::Logic,
     rpc::{self, UseCases},
+    settings::{BusinessSettings, SignInSettings},
     store::{MIGRATIONS, Store},
+    usecase::{friend::Friends, profile::Profiles, sign_in::SignIns, tokens::Tokens},
 };
 
 /// The embedded database in the data folder.

@@ -12,10 +12,10 @@ use tonic::{Request, Response, Status};
 
 use super::caller::{TOKEN_BYTES_MAX, request_id};
 use crate::{
-    app::{friend::Friends, profile::Profiles, tokens::Tokens},
     clock,
-    error::AppError,
+    error::UseCaseError,
     store::ALL_DEVICES,
+    usecase::{friend::Friends, profile::Profiles, tokens::Tokens},
 };
 
 /// The service for trusted callers.
@@ -76,7 +76,7 @@ impl UserIntService for UserInt {
         check::id("to_user_id", to_user_id)?;
         match self.friends.may_write(from_user_id, to_user_id).await {
             Ok(()) => Ok(Response::new(MayWriteReply::default())),
-            Err(AppError::Refused { code, message }) => {
+            Err(UseCaseError::Refused { code, message }) => {
                 Ok(Response::new(MayWriteReply { code: code.number(), message: message.to_owned() }))
             }
             Err(error) => Err(error.into()),

@@ -4,8 +4,8 @@ use gim_proto::{check, metadata};
 use tonic::{Request, Status};
 
 use crate::{
-    app::{Caller, tokens::Tokens},
     clock,
+    usecase::{Caller, tokens::Tokens},
 };
 
 /// Our tokens have 64 bytes; the rest is room for those of other makes.

@@ -12,10 +12,10 @@ use tonic::{Request, Response, Status};
 
 use super::caller::Callers;
 use crate::{
-    app::{Caller, friend::Friends},
     clock,
-    config::Limits,
     domain::friend::{Friend, OpenRequest},
+    settings::Limits,
+    usecase::{Caller, friend::Friends},
 };
 
 /// Longest idempotency key, as logic takes it.

@@ -1,5 +1,5 @@
 //! The gRPC services: who calls, which fields are wrong and how they are called, what the answer looks like. Decisions
-//! are taken in `app`. Handlers run on Tokio inside the span of `gim_config::grpc`, which carries the request id.
+//! are taken in `usecase`. Handlers run on Tokio inside the span of `gim_config::grpc`, which carries the request id.
 
 mod auth;
 mod caller;
@@ -16,9 +16,9 @@ use tonic::{
 };
 
 use crate::{
-    app::{friend::Friends, profile::Profiles, sign_in::SignIns, tokens::Tokens},
-    config::Limits,
     domain::user::User,
+    settings::Limits,
+    usecase::{friend::Friends, profile::Profiles, sign_in::SignIns, tokens::Tokens},
 };
 
 /// The names under which the services are reported healthy.

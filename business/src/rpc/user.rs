@@ -12,11 +12,11 @@ use tonic::{Request, Response, Status};
 
 use super::caller::{Callers, request_id};
 use crate::{
-    app::{Caller, profile::Profiles, sign_in::SignIns, tokens::Tokens},
     clock,
-    config::Limits,
     domain::user::Profile,
+    settings::Limits,
     store::ALL_DEVICES,
+    usecase::{Caller, profile::Profiles, sign_in::SignIns, tokens::Tokens},
 };
 
 /// Longest sign-in code, whoever made it.

@@ -14,13 +14,13 @@ use prost::Message as _;
 
 use super::{Caller, existing_user};
 use crate::{
-    config::{FriendSettings, Limits},
     domain::{
         friend::{AgreeOutcome, BlockOutcome, Friend, OpenRequest, RequestOutcome},
         user::User,
     },
-    error::AppError,
+    error::UseCaseError,
     logic::Logic,
+    settings::{FriendSettings, Limits},
     store::{FriendRequest, Store},
 };
 
@@ -49,7 +49,7 @@ impl Friends {
         remarks: &str,
         description: String,
         now_ms: i64,
-    ) -> Result<(), AppError> {
+    ) -> Result<(), UseCaseError> {
         let me = existing_user(&self.store, caller.user_id).await?;
         existing_user(&self.store, friend_id).await?;
         let request = FriendRequest { user_id: caller.user_id, friend_id, remarks, description: &description };
@@ -70,13 +70,13 @@ impl Friends {
     }
 
     /// Agrees to what `friend_id` asked.
-    pub async fn agree(&self, caller: &Caller, friend_id: u64, remarks: &str, now_ms: i64) -> Result<(), AppError> {
+    pub async fn agree(&self, caller: &Caller, friend_id: u64, remarks: &str, now_ms: i64) -> Result<(), UseCaseError> {
         let me = existing_user(&self.store, caller.user_id).await?;
         match self.store.agree_friend(caller.user_id, friend_id, remarks, self.friends_max, now_ms).await? {
             AgreeOutcome::Friends => {}
             AgreeOutcome::NotRequested => {
                 let message = "this user has not asked to be your friend";
-                return Err(AppError::refused(ResultCode::NotFriends, message));
+                return Err(UseCaseError::refused(ResultCode::NotFriends, message));
             }
             AgreeOutcome::ListFull => return Err(list_full()),
         }
@@ -98,7 +98,7 @@ impl Friends {
         remarks: &str,
         extra: &str,
         now_ms: i64,
-    ) -> Result<(), AppError> {
+    ) -> Result<(), UseCaseError> {
         if self.store.update_friend(caller.user_id, friend_id, remarks, extra, now_ms).await? {
             Ok(())
         } else {
@@ -107,12 +107,12 @@ impl Friends {
     }
 
     /// The caller's friends.
-    pub async fn list(&self, caller: &Caller) -> Result<Vec<Friend>, AppError> {
+    pub async fn list(&self, caller: &Caller) -> Result<Vec<Friend>, UseCaseError> {
         Ok(self.store.friends(caller.user_id, self.friends_max).await?)
     }
 
     /// Ends a friendship, takes a request back or turns one down. Nobody is told.
-    pub async fn remove(&self, caller: &Caller, friend_id: u64) -> Result<(), AppError> {
+    pub async fn remove(&self, caller: &Caller, friend_id: u64) -> Result<(), UseCaseError> {
         if !self.store.remove_friend(caller.user_id, friend_id).await? {
             return Err(ResultCode::NotFriends.into());
         }
@@ -120,30 +120,30 @@ impl Friends {
     }
 
     /// Who asked the caller and waits for an answer.
-    pub async fn open_requests(&self, caller: &Caller) -> Result<Vec<OpenRequest>, AppError> {
+    pub async fn open_requests(&self, caller: &Caller) -> Result<Vec<OpenRequest>, UseCaseError> {
         Ok(self.store.open_requests(caller.user_id, self.friends_max).await?)
     }
 
     /// From now on `user_id` cannot write to the caller, nor ask to be a friend.
-    pub async fn block(&self, caller: &Caller, user_id: u64, now_ms: i64) -> Result<(), AppError> {
+    pub async fn block(&self, caller: &Caller, user_id: u64, now_ms: i64) -> Result<(), UseCaseError> {
         existing_user(&self.store, user_id).await?;
         match self.store.block(caller.user_id, user_id, self.blocked_max, now_ms).await? {
             BlockOutcome::Blocked => self.logic.forget(caller.user_id, user_id, &caller.request_id).await?,
             BlockOutcome::ListFull => {
-                return Err(AppError::refused(ResultCode::NotAllowed, "your list of blocked users is full"));
+                return Err(UseCaseError::refused(ResultCode::NotAllowed, "your list of blocked users is full"));
             }
         }
         Ok(())
     }
 
     /// Ends a block.
-    pub async fn unblock(&self, caller: &Caller, user_id: u64) -> Result<(), AppError> {
+    pub async fn unblock(&self, caller: &Caller, user_id: u64) -> Result<(), UseCaseError> {
         self.store.unblock(caller.user_id, user_id).await?;
         Ok(self.logic.forget(caller.user_id, user_id, &caller.request_id).await?)
     }
 
     /// Whom the caller blocked.
-    pub async fn blocked(&self, caller: &Caller) -> Result<Vec<User>, AppError> {
+    pub async fn blocked(&self, caller: &Caller) -> Result<Vec<User>, UseCaseError> {
         Ok(self.store.blocked(caller.user_id, self.blocked_max).await?)
     }
 
@@ -155,7 +155,7 @@ impl Friends {
         friend_id: u64,
         content: Bytes,
         client_msg_id: String,
-    ) -> Result<u64, AppError> {
+    ) -> Result<u64, UseCaseError> {
         self.check_friend_write(caller.user_id, friend_id).await?;
         let is_keyed = !client_msg_id.is_empty();
         let message = SendAsRequest {
@@ -170,7 +170,7 @@ impl Friends {
     }
 
     /// Whether a user may write to another one by PC_SEND.
-    pub async fn may_write(&self, from_user_id: u64, to_user_id: u64) -> Result<(), AppError> {
+    pub async fn may_write(&self, from_user_id: u64, to_user_id: u64) -> Result<(), UseCaseError> {
         existing_user(&self.store, to_user_id).await?;
         if self.settings.only_friends_write {
             return self.check_friend_write(from_user_id, to_user_id).await;
@@ -178,19 +178,19 @@ impl Friends {
         self.check_not_blocked(from_user_id, to_user_id).await
     }
 
-    async fn check_friend_write(&self, from_user_id: u64, to_user_id: u64) -> Result<(), AppError> {
+    async fn check_friend_write(&self, from_user_id: u64, to_user_id: u64) -> Result<(), UseCaseError> {
         if !self.store.are_friends(from_user_id, to_user_id).await? {
             return Err(ResultCode::NotFriends.into());
         }
         self.check_not_blocked(from_user_id, to_user_id).await
     }
 
-    async fn check_not_blocked(&self, from_user_id: u64, to_user_id: u64) -> Result<(), AppError> {
+    async fn check_not_blocked(&self, from_user_id: u64, to_user_id: u64) -> Result<(), UseCaseError> {
         if self.store.has_blocked(to_user_id, from_user_id).await? { Err(blocked()) } else { Ok(()) }
     }
 
     /// Logic remembers who may write to whom; where that follows friendship, it has to forget.
-    async fn permissions_changed(&self, caller: &Caller, other_id: u64) -> Result<(), AppError> {
+    async fn permissions_changed(&self, caller: &Caller, other_id: u64) -> Result<(), UseCaseError> {
         if self.settings.only_friends_write {
             self.logic.forget(caller.user_id, other_id, &caller.request_id).await?;
         }
@@ -203,15 +203,15 @@ impl Friends {
         user_ids: Vec<u64>,
         command: MessageCommand,
         content: Vec<u8>,
-    ) -> Result<u64, AppError> {
+    ) -> Result<u64, UseCaseError> {
         Ok(self.logic.push(user_ids, command, content, &caller.request_id).await?)
     }
 }
 
-fn blocked() -> AppError {
-    AppError::refused(ResultCode::NotAllowed, "this user has blocked you")
+fn blocked() -> UseCaseError {
+    UseCaseError::refused(ResultCode::NotAllowed, "this user has blocked you")
 }
 
-fn list_full() -> AppError {
-    AppError::refused(ResultCode::NotAllowed, "your list of friends and requests is full")
+fn list_full() -> UseCaseError {
+    UseCaseError::refused(ResultCode::NotAllowed, "your list of friends and requests is full")
 }

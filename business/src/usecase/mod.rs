@@ -6,7 +6,7 @@ pub mod profile;
 pub mod sign_in;
 pub mod tokens;
 
-use crate::{domain::user::User, error::AppError, store::Store};
+use crate::{domain::user::User, error::UseCaseError, store::Store};
 use gim_proto::ResultCode;
 
 /// Who makes a call, after her token was checked.
@@ -19,6 +19,6 @@ pub struct Caller {
 }
 
 /// The user with this id, or the refusal that there is none.
-async fn existing_user(store: &Store, user_id: u64) -> Result<User, AppError> {
+async fn existing_user(store: &Store, user_id: u64) -> Result<User, UseCaseError> {
     Ok(store.user(user_id).await?.ok_or(ResultCode::UserNotFound)?)
 }

@@ -5,7 +5,7 @@ use gim_proto::ResultCode;
 use super::existing_user;
 use crate::{
     domain::user::{Profile, User},
-    error::AppError,
+    error::UseCaseError,
     logic::Logic,
     store::Store,
 };
@@ -24,23 +24,23 @@ impl Profiles {
     }
 
     /// The user with this id.
-    pub async fn user(&self, user_id: u64) -> Result<User, AppError> {
+    pub async fn user(&self, user_id: u64) -> Result<User, UseCaseError> {
         existing_user(&self.store, user_id).await
     }
 
     /// Those of these users that exist.
-    pub async fn users(&self, user_ids: impl IntoIterator<Item = u64>) -> Result<Vec<User>, AppError> {
+    pub async fn users(&self, user_ids: impl IntoIterator<Item = u64>) -> Result<Vec<User>, UseCaseError> {
         Ok(self.store.users(user_ids).await?)
     }
 
     /// A page of users: the one of exactly this phone number, then those whose nickname contains `text`; and what the next
     /// page begins with, 0 after the last one.
-    pub async fn search(&self, text: &str, from: u64, count_max: u32) -> Result<(Vec<User>, u64), AppError> {
+    pub async fn search(&self, text: &str, from: u64, count_max: u32) -> Result<(Vec<User>, u64), UseCaseError> {
         Ok(self.store.search(text, from, count_max).await?)
     }
 
     /// Replaces what a user says about herself.
-    pub async fn update(&self, user_id: u64, profile: &Profile, now_ms: i64) -> Result<(), AppError> {
+    pub async fn update(&self, user_id: u64, profile: &Profile, now_ms: i64) -> Result<(), UseCaseError> {
         if !self.store.update_profile(user_id, profile, now_ms).await? {
             return Err(ResultCode::UserNotFound.into());
         }

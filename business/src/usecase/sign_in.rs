@@ -5,16 +5,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use gim_proto::{ResultCode, logic::Device};
 
 use crate::{
-    config::SignInSettings,
     domain::{
         attempts::{Attempts, Try},
         code::CodeCheck,
         token::NewToken,
     },
-    error::AppError,
+    error::UseCaseError,
     jwt::JwtMaker,
     logic::Logic,
     metrics::{ATTEMPTS_EVICTED_TOTAL, SIGN_INS_TOTAL},
+    settings::SignInSettings,
     store::Store,
 };
 
@@ -66,7 +66,7 @@ impl SignIns {
         device: Device,
         request_id: &str,
         now_ms: i64,
-    ) -> Result<SignedIn, AppError> {
+    ) -> Result<SignedIn, UseCaseError> {
         self.check_code(phone_number, code, now_ms).await?;
         let device = self.own_device(device, phone_number, now_ms).await?;
         let device_id = self.logic.save_device(device, request_id).await?;
@@ -95,19 +95,19 @@ impl SignIns {
 
     /// A device that somebody else is signed in on gets an id of its own for this user, which the reply tells: ids can be
     /// guessed, and nobody shall take over what is known of, or pushed to, another one's device.
-    async fn own_device(&self, device: Device, phone_number: &str, now_ms: i64) -> Result<Device, AppError> {
+    async fn own_device(&self, device: Device, phone_number: &str, now_ms: i64) -> Result<Device, UseCaseError> {
         let is_taken = device.id != 0 && self.store.is_device_of_other(device.id, phone_number, now_ms).await?;
         Ok(if is_taken { Device { id: 0, ..device } } else { device })
     }
 
-    async fn check_code(&self, phone_number: &str, code: &str, now_ms: i64) -> Result<(), AppError> {
+    async fn check_code(&self, phone_number: &str, code: &str, now_ms: i64) -> Result<(), UseCaseError> {
         match self.attempts().begin(phone_number, now_ms) {
             Try::Allowed { evicted: 0 } => {}
             Try::Allowed { evicted } => metrics::counter!(ATTEMPTS_EVICTED_TOTAL).increment(evicted as u64),
             Try::TooMany => {
                 count("too_many_attempts");
                 let message = "too many wrong codes for this phone number, try again later";
-                return Err(AppError::refused(ResultCode::TooManyRequests, message));
+                return Err(UseCaseError::refused(ResultCode::TooManyRequests, message));
             }
         }
         if !self.code_check.check(phone_number, code).await? {

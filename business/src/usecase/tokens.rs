@@ -3,7 +3,7 @@
 use gim_proto::ResultCode;
 
 use crate::{
-    error::AppError,
+    error::UseCaseError,
     logic::Logic,
     metrics::{REVOCATIONS_TOTAL, TOKEN_CHECKS_TOTAL},
     store::Store,
@@ -24,7 +24,13 @@ impl Tokens {
 
     /// Ends the token of a user's device, or those of all her devices ([`ALL_DEVICES`](crate::store::ALL_DEVICES)), and has
     /// the connections closed that were let in with them. Where only the second step fails the call can be repeated.
-    pub async fn revoke(&self, user_id: u64, device_id: u64, request_id: &str, now_ms: i64) -> Result<(), AppError> {
+    pub async fn revoke(
+        &self,
+        user_id: u64,
+        device_id: u64,
+        request_id: &str,
+        now_ms: i64,
+    ) -> Result<(), UseCaseError> {
         self.store.revoke(user_id, device_id).await?;
         self.logic.revoke(user_id, device_id, now_ms, request_id).await?;
         metrics::counter!(REVOCATIONS_TOTAL).increment(1);
@@ -34,7 +40,7 @@ impl Tokens {
 
     /// Succeeds where the token lets this user in on this device. An unknown user, an unknown device, a wrong token and
     /// an expired one are refused alike, so that nobody learns which it was.
-    pub async fn check(&self, user_id: u64, device_id: u64, token: &str, now_ms: i64) -> Result<(), AppError> {
+    pub async fn check(&self, user_id: u64, device_id: u64, token: &str, now_ms: i64) -> Result<(), UseCaseError> {
         let stored = self.store.token(user_id, device_id).await?;
         let is_admitted = stored.is_some_and(|stored| stored.admits(token, now_ms));
         let result = if is_admitted { "ok" } else { "refused" };
@@ -48,7 +54,7 @@ mod tests {
     use gim_config::grpc::GrpcSettings;
 
     use super::*;
-    use crate::{config::LogicSettings, domain::token::NewToken, store::testing::temporary};
+    use crate::{domain::token::NewToken, settings::LogicSettings, store::testing::temporary};
 
     #[tokio::test]
     async fn a_token_lets_in_its_user_on_its_device_until_it_expires() {
