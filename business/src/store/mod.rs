@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_full_or_read_only_database_is_busy_keeps_no_half_and_goes_on_afterwards() {
+    async fn a_full_or_read_only_database_is_busy_and_keeps_no_half() {
         let (_folder, store) = temporary().await;
         user(&store, "first").await;
         let profile = Profile { extra: "x".repeat(100_000), ..Profile::default() };

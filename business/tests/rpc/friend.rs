@@ -305,7 +305,7 @@ async fn logic_learns_who_may_write_to_whom() {
 }
 
 #[tokio::test]
-async fn where_only_friends_write_strangers_may_not_and_logic_is_told_of_changes() {
+async fn where_only_friends_write_strangers_may_not_and_logic_hears_of_it() {
     let server = Server::start_with(|settings| settings.friends.only_friends_write = true).await;
     let [alice, bob] = [server.sign_in("1").await, server.sign_in("2").await];
     assert_eq!(may_write(&server, &alice, bob.user_id).await, 10210);
