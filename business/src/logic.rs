@@ -158,7 +158,7 @@ mod tests {
     fn only_refusals_that_concern_the_client_pass_through() {
         let refused = |status: Status| matches!(LogicError::new(status), LogicError::Refused(_));
         assert!(refused(ResultCode::DeviceNotFound.into()));
-        assert!(refused(check::invalid("device.brand", "is wrong")));
+        assert!(refused(check::invalid("device.brand", "is wrong").into()));
         assert!(!refused(ResultCode::NotAllowed.status("the internal token is missing")));
         assert!(!refused(ResultCode::SignInAgain.into()));
         assert!(!refused(Status::invalid_argument("from a proxy")));

@@ -11,7 +11,7 @@
 //! - [`gather`]: questions that share a read; [`jwt`]: algorithms and key files of JSON Web Tokens
 //! - [`shutdown`]: the first signal drains, the second stops
 //! - [`sql`] (feature `sql`): opening and migrating a database
-//! - `testing` (feature `testing`): the databases that tests run against
+//! - `testing` (feature `testing`): the databases that tests run against, and the check of a crate's layers
 //! - [`service`]: the frame of `main` that ties these together and turns any failure into one sentence and exit code 1
 //!
 //! All of it runs on Tokio or at start-up; nothing here is on the path of a byte.

@@ -2,8 +2,9 @@
 //!
 //! `scripts/test` starts the servers and names them in the environment. Without it the first test of a process that needs
 //! one starts it with `scripts/lib/databases`; it ends with the process. Where the packages are missing, tests that need a
-//! server fail and say which. Any thread.
+//! server fail and say which. Any thread. [`layers`] looks at the sources of a crate.
 
+pub mod layers;
 mod proxy;
 
 use std::{

@@ -1,42 +1,42 @@
 //! What can go wrong with a request, and the one place where that becomes a result code and a sentence for the caller.
 
-use gim_proto::{ResultCode, connect::Reply};
+use gim_proto::{ResultCode, check::Violation, connect::Reply};
 use tonic::Status;
 
-use crate::{shared_state::SharedStateError, store::StoreError};
+use crate::{
+    clients::business::BusinessError,
+    domain::{group::GroupRefusal, refusal::Refusal},
+    shared_state::SharedStateError,
+    store::StoreError,
+};
 
 /// Why a request was not done.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The request, or the service in front of us, is to blame, and the caller may read why.
-    #[error("{}", .0.message())]
-    Refused(#[from] Status),
+    /// The request is to blame, and the caller may read why.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
     /// The database.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// Routes and rooms.
     #[error(transparent)]
     SharedState(#[from] SharedStateError),
-    /// The business service failed in a way that is no answer.
-    #[error("business {call}: {status}")]
-    Business {
-        /// Which call.
-        call: &'static str,
-        /// What it said.
-        status: Status,
-    },
+    /// The business service.
+    #[error(transparent)]
+    Business(#[from] BusinessError),
 }
 
 impl Error {
     /// A refusal with its code and a sentence for the caller.
     pub fn refused(code: ResultCode, message: impl Into<String>) -> Self {
-        Self::Refused(code.status(message))
+        Self::Refused(Refusal::new(code, message))
     }
 
     /// The result code that stands for this error.
     pub fn code(&self) -> ResultCode {
         match self {
-            Self::Refused(status) => ResultCode::of_status(status),
+            Self::Refused(refusal) => refusal.code(),
             Self::Store(error) | Self::SharedState(SharedStateError::RoomSeqs(error)) => match error {
                 StoreError::Busy(_) | StoreError::PutOff(_) => ResultCode::TryAgainLater,
                 StoreError::Failed(_) => ResultCode::Internal,
@@ -44,7 +44,7 @@ impl Error {
             Self::SharedState(SharedStateError::RoomsFull | SharedStateError::Away(_)) => ResultCode::TryAgainLater,
             Self::SharedState(SharedStateError::NameTaken(_)) => ResultCode::NotAllowed,
             Self::SharedState(SharedStateError::Failed(_) | SharedStateError::Taken { .. }) => ResultCode::Internal,
-            Self::Business { .. } => ResultCode::Internal,
+            Self::Business(error) => error.code(),
         }
     }
 
@@ -52,7 +52,8 @@ impl Error {
     pub fn into_status(self) -> Status {
         let code = self.code();
         match self {
-            Self::Refused(status) => status,
+            Self::Refused(refusal) => to_status(refusal),
+            Self::Business(BusinessError::Refused(status)) => status,
             error @ Self::SharedState(SharedStateError::NameTaken(_)) => Status::already_exists(error.to_string()),
             error @ (Self::Store(StoreError::PutOff(_))
             | Self::SharedState(SharedStateError::RoomsFull | SharedStateError::Away(_))) => {
@@ -78,6 +79,31 @@ impl Error {
     }
 }
 
+impl From<Violation> for Error {
+    fn from(violation: Violation) -> Self {
+        Self::Refused(violation.into())
+    }
+}
+
+impl From<GroupRefusal> for Error {
+    fn from(refusal: GroupRefusal) -> Self {
+        Self::Refused(refusal.into())
+    }
+}
+
+impl From<ResultCode> for Error {
+    fn from(code: ResultCode) -> Self {
+        Self::Refused(code.into())
+    }
+}
+
+fn to_status(refusal: Refusal) -> Status {
+    match refusal {
+        Refusal::Field(violation) => violation.into(),
+        refusal => refusal.code().status(refusal.to_string()),
+    }
+}
+
 impl From<Error> for Status {
     fn from(error: Error) -> Self {
         error.into_status()
@@ -94,7 +120,8 @@ mod tests {
         assert_eq!((failed.code, failed.message.as_str()), (2, "internal error"));
         let busy = Error::Store(StoreError::Busy("disk full on /secret".into())).into_reply();
         assert_eq!((busy.code, busy.message.as_str()), (10004, "try again later"));
-        let business = Error::Business { call: "Auth", status: Status::unknown("stack trace") }.into_status();
+        let business = Error::Business(BusinessError::Failed { call: "Auth", status: Status::unknown("stack trace") });
+        let business = business.into_status();
         assert_eq!(business.message(), "internal error");
     }
 

@@ -12,9 +12,13 @@
 //! - [`shared_state`]: who is where, rooms and leases, in this process or in Redis
 //! - [`clients`]: the service that knows users and tokens; tokens that are checked here
 //! - [`delivery`]: the attached conn nodes, their queues, and the way of a message into them
+//! - [`error`]: what can go wrong with a request, and what the caller is told
 //! - [`usecase`]: the use cases, one per file
 //! - [`link`]: the streams of conn nodes; [`rpc`]: the gRPC services; [`http`]: where to connect, over plain HTTP
-//! - [`service`]: start and stop; [`lease_renewal`], while it runs
+//! - [`service`]: start and stop, and what it does by itself while it runs
+//!
+//! The list goes upwards: a module names only those above it in the list (or, as link, rpc and http, in one line with it: not even
+//! those), which `tests/source.rs` holds. [`metrics`] stands beside the domain.
 //!
 //! All of it runs on Tokio. Nothing is global: several services may live in one process.
 
@@ -23,7 +27,6 @@ pub mod delivery;
 pub mod domain;
 pub mod error;
 pub mod http;
-pub mod lease_renewal;
 pub mod link;
 pub mod metrics;
 pub mod rpc;

@@ -1,6 +1,9 @@
 //! Who makes a call of an `*ExtService`: read from the metadata, and believed only with the right token.
 
-use gim_proto::{check, metadata};
+use gim_proto::{
+    check::{self, Violation},
+    metadata,
+};
 use tonic::{Request, Status};
 
 use crate::{
@@ -43,13 +46,13 @@ pub fn request_id<T>(request: &Request<T>) -> &str {
     metadata::text(request, metadata::REQUEST_ID).unwrap_or_default()
 }
 
-fn id<T>(request: &Request<T>, name: &str) -> Result<u64, Status> {
+fn id<T>(request: &Request<T>, name: &str) -> Result<u64, Violation> {
     let text = text(request, name)?;
     let value = text.parse().map_err(|_| check::invalid(name, "is no id in decimal digits"))?;
     check::id(name, value)
 }
 
-fn text<'a, T>(request: &'a Request<T>, name: &str) -> Result<&'a str, Status> {
+fn text<'a, T>(request: &'a Request<T>, name: &str) -> Result<&'a str, Violation> {
     if !request.metadata().contains_key(name) {
         return Err(check::invalid(name, "is missing in the metadata"));
     }

@@ -6,7 +6,7 @@ use gim_proto::{
         FriendRequest, FriendSendMessageReply, FriendSendMessageRequest, FriendSetReply, FriendSetRequest,
         GetBlockedReply, GetFriendRequestsReply, GetFriendsReply, friend_ext_service_server::FriendExtService,
     },
-    check,
+    check::{self, Violation},
 };
 use tonic::{Request, Response, Status};
 
@@ -124,7 +124,7 @@ impl FriendExtService for FriendExt {
 }
 
 /// An id of somebody else: nobody is her own friend.
-fn check_other(field: &str, user_id: u64, caller: &Caller) -> Result<(), Status> {
+fn check_other(field: &str, user_id: u64, caller: &Caller) -> Result<(), Violation> {
     check::id(field, user_id)?;
     if user_id == caller.user_id { Err(check::invalid(field, "must be another user")) } else { Ok(()) }
 }

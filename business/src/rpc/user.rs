@@ -5,7 +5,7 @@ use gim_proto::{
         GetUserReply, GetUserRequest, SearchUserReply, SearchUserRequest, SignInReply, SignInRequest, SignOutRequest,
         UpdateUserRequest, user_ext_service_server::UserExtService,
     },
-    check,
+    check::{self, Violation},
     logic::Device,
 };
 use tonic::{Request, Response, Status};
@@ -37,7 +37,7 @@ impl UserExt {
         Self { callers, sign_ins, tokens, profiles, limits }
     }
 
-    fn check_phone_number(&self, phone_number: &str) -> Result<(), Status> {
+    fn check_phone_number(&self, phone_number: &str) -> Result<(), Violation> {
         check::filled("phone_number", phone_number, self.limits.phone_number_bytes_max)?;
         if phone_number.bytes().all(|byte| byte.is_ascii_graphic()) {
             Ok(())
@@ -46,7 +46,7 @@ impl UserExt {
         }
     }
 
-    fn check_device(&self, device: &Device) -> Result<(), Status> {
+    fn check_device(&self, device: &Device) -> Result<(), Violation> {
         if device.id != 0 {
             check::id("device.id", device.id)?;
         }

@@ -50,7 +50,8 @@ impl ConnectIntService for PushCalls {
         let PushToDevicesRequest { device_messages: messages, app_id } = request.into_inner();
         let reactors = self.apps.get(&app_id).ok_or_else(|| check::invalid("app_id", "names no app of this node"))?;
         if messages.is_empty() || messages.len() > PUSHES_MAX {
-            return Err(check::invalid("device_messages", format!("must have between 1 and {PUSHES_MAX} entries")));
+            let problem = format!("must have between 1 and {PUSHES_MAX} entries");
+            return Err(check::invalid("device_messages", problem).into());
         }
         let pushes = messages.into_iter().enumerate();
         let pushes = pushes.map(|(index, push)| self.encode(index, push.device_id, push.message));

@@ -24,13 +24,49 @@ use tokio::sync::Semaphore;
 use tonic::{Code, Request, Response, Status};
 
 use super::cache::TtlCache;
-use crate::{domain::caller::Caller, error::Error, metrics as names, settings::BusinessSettings};
+use crate::{domain::caller::Caller, metrics as names, settings::BusinessSettings};
 
 /// Larger cards are cut down to the bare ids, so that a message that is within its limit still fits a frame.
 const CARD_BYTES_MAX: usize = 2048;
 
 /// Users asked about in one call: far below what a message takes, whatever their cards are.
 const USERS_PER_CALL_MAX: usize = 200;
+
+/// Why the business did not say yes.
+#[derive(Debug, thiserror::Error)]
+pub enum BusinessError {
+    /// It says no, or is away; the caller may read what it says.
+    #[error("{}", .0.message())]
+    Refused(Status),
+    /// It failed in a way that is no answer.
+    #[error("business {call}: {status}")]
+    Failed {
+        /// Which call.
+        call: &'static str,
+        /// What it said.
+        status: Status,
+    },
+}
+
+impl BusinessError {
+    fn refused(code: ResultCode, message: impl Into<String>) -> Self {
+        Self::Refused(code.status(message))
+    }
+
+    /// The result code that stands for it.
+    pub fn code(&self) -> ResultCode {
+        match self {
+            Self::Refused(status) => ResultCode::of_status(status),
+            Self::Failed { .. } => ResultCode::Internal,
+        }
+    }
+}
+
+impl From<ResultCode> for BusinessError {
+    fn from(code: ResultCode) -> Self {
+        Self::Refused(code.into())
+    }
+}
 
 /// The client.
 #[derive(Debug)]
@@ -44,7 +80,7 @@ pub struct Business {
     good_tokens: TtlCache<(Caller, String), ()>,
     /// Counts what had to be forgotten: an answer that was on its way meanwhile may be out of date, and is not kept.
     forgotten: AtomicU64,
-    cards: TtlCache<u64, Lookup>,
+    cards: TtlCache<u64, CardAnswer>,
     asks_may_write: bool,
     /// From whom, to whom.
     may_write: TtlCache<(u64, u64), Permission>,
@@ -70,7 +106,7 @@ const EVERYBODY: (u64, u64) = (0, 0);
 
 /// What the business knows of a user.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Lookup {
+pub enum CardAnswer {
     /// This card (without device).
     Card(logic::User),
     /// It keeps its users to itself.
@@ -104,20 +140,20 @@ impl Business {
     }
 
     /// Whether this token lets this user in on this device.
-    pub async fn auth(&self, caller: Caller, token: &str, request_id: &str) -> Result<(), Error> {
-        let Some(clients) = &self.clients else { return Err(Error::Refused(ResultCode::SignInAgain.into())) };
+    pub async fn auth(&self, caller: Caller, token: &str, request_id: &str) -> Result<(), BusinessError> {
+        let Some(clients) = &self.clients else { return Err(ResultCode::SignInAgain.into()) };
         let message = AuthRequest { user_id: caller.user_id, device_id: caller.device_id, token: token.to_owned() };
         let mut users = clients.users.clone();
         self.ask(&self.auth_in_flight, users.auth(request(message, request_id))).await.map_err(refusal_of_auth)
     }
 
     /// For calls that come again and again: a token that `check` found good holds for a few seconds.
-    pub async fn cached(
+    pub async fn cached<E>(
         &self,
         caller: Caller,
         token: &str,
-        check: impl Future<Output = Result<(), Error>>,
-    ) -> Result<(), Error> {
+        check: impl Future<Output = Result<(), E>>,
+    ) -> Result<(), E> {
         let key = (caller, token.to_owned());
         if self.good_tokens.get(&key, Instant::now()).is_some() {
             return Ok(());
@@ -149,19 +185,29 @@ impl Business {
     }
 
     /// Fails where a user may not write to another one, or the business knows its users and the other is none of them.
-    pub async fn check_may_write(&self, from_user_id: u64, to_user_id: u64, request_id: &str) -> Result<(), Error> {
+    pub async fn check_may_write(
+        &self,
+        from_user_id: u64,
+        to_user_id: u64,
+        request_id: &str,
+    ) -> Result<(), BusinessError> {
         if from_user_id == to_user_id || !self.asks_may_write {
             return self.check_user(to_user_id, request_id).await;
         }
         match self.permission(from_user_id, to_user_id, request_id).await? {
             Permission::Given => Ok(()),
             Permission::Denied(ResultCode::UserNotFound, _) => Err(no_such_user(to_user_id)),
-            Permission::Denied(code, message) => Err(Error::refused(code, message)),
+            Permission::Denied(code, message) => Err(BusinessError::refused(code, message)),
             Permission::NotOffered => self.check_user(to_user_id, request_id).await,
         }
     }
 
-    async fn permission(&self, from_user_id: u64, to_user_id: u64, request_id: &str) -> Result<Permission, Error> {
+    async fn permission(
+        &self,
+        from_user_id: u64,
+        to_user_id: u64,
+        request_id: &str,
+    ) -> Result<Permission, BusinessError> {
         let (pair, now) = ((from_user_id, to_user_id), Instant::now());
         let known = self.may_write.get(&pair, now).or_else(|| self.may_write.get(&EVERYBODY, now));
         match known {
@@ -170,7 +216,12 @@ impl Business {
         }
     }
 
-    async fn ask_for_permission(&self, pair: (u64, u64), now: Instant, request_id: &str) -> Result<Permission, Error> {
+    async fn ask_for_permission(
+        &self,
+        pair: (u64, u64),
+        now: Instant,
+        request_id: &str,
+    ) -> Result<Permission, BusinessError> {
         let Some(clients) = &self.clients else { return Ok(Permission::NotOffered) };
         let (from_user_id, to_user_id) = pair;
         let forgotten = self.forgotten.load(Ordering::Acquire);
@@ -192,19 +243,19 @@ impl Business {
     /// The card of the sender of a message. One that cannot be had is just its ids: a message is not held up for a name.
     pub async fn sender_card(&self, sender: Caller, request_id: &str) -> logic::User {
         let card = match self.look_up(sender.user_id, request_id).await {
-            Ok(Lookup::Card(card)) => card,
-            Ok(Lookup::NotOffered) | Err(_) => logic::User { user_id: sender.user_id, ..logic::User::default() },
+            Ok(CardAnswer::Card(card)) => card,
+            Ok(CardAnswer::NotOffered) | Err(_) => logic::User { user_id: sender.user_id, ..logic::User::default() },
         };
         logic::User { device_id: sender.device_id, ..card }
     }
 
     /// Fails where the business knows its users, and this is none of them.
-    pub async fn check_user(&self, user_id: u64, request_id: &str) -> Result<(), Error> {
+    pub async fn check_user(&self, user_id: u64, request_id: &str) -> Result<(), BusinessError> {
         self.look_up(user_id, request_id).await.map(drop)
     }
 
     /// Fails where the business knows its users, and one of these is none of them.
-    pub async fn check_users(&self, user_ids: &[u64], request_id: &str) -> Result<(), Error> {
+    pub async fn check_users(&self, user_ids: &[u64], request_id: &str) -> Result<(), BusinessError> {
         let Some(clients) = &self.clients else { return Ok(()) };
         for user_ids in user_ids.chunks(USERS_PER_CALL_MAX) {
             let asked = user_ids.iter().map(|&user_id| (user_id, 0)).collect();
@@ -229,40 +280,38 @@ impl Business {
         &self,
         message: HandleCommandRequest,
         request_id: &str,
-    ) -> Result<HandleCommandReply, Error> {
-        let Some(clients) = &self.clients else { return Err(Error::Refused(ResultCode::UnknownCommand.into())) };
+    ) -> Result<HandleCommandReply, BusinessError> {
+        let Some(clients) = &self.clients else { return Err(ResultCode::UnknownCommand.into()) };
         match self.ask(&self.commands_in_flight, clients.commands.clone().handle(request(message, request_id))).await {
             Ok(reply) => Ok(reply),
-            Err(status) if status.code() == Code::Unimplemented => {
-                Err(Error::Refused(ResultCode::UnknownCommand.into()))
-            }
+            Err(status) if status.code() == Code::Unimplemented => Err(ResultCode::UnknownCommand.into()),
             Err(status) => Err(failure("Handle", status)),
         }
     }
 
-    async fn look_up(&self, user_id: u64, request_id: &str) -> Result<Lookup, Error> {
+    async fn look_up(&self, user_id: u64, request_id: &str) -> Result<CardAnswer, BusinessError> {
         match self.cards.get(&user_id, Instant::now()) {
-            Some(lookup) => Ok(lookup),
+            Some(answer) => Ok(answer),
             None => Box::pin(self.ask_for_card(user_id, request_id)).await,
         }
     }
 
-    async fn ask_for_card(&self, user_id: u64, request_id: &str) -> Result<Lookup, Error> {
-        let Some(clients) = &self.clients else { return Ok(Lookup::NotOffered) };
+    async fn ask_for_card(&self, user_id: u64, request_id: &str) -> Result<CardAnswer, BusinessError> {
+        let Some(clients) = &self.clients else { return Ok(CardAnswer::NotOffered) };
         let forgotten = self.forgotten.load(Ordering::Acquire);
         let question = request(GetUserRequest { user_id }, request_id);
-        let lookup = match self.ask(&self.calls_in_flight, clients.users.clone().get_user(question)).await {
-            Ok(reply) => reply.user.map(to_card).map(Lookup::Card).ok_or_else(|| no_such_user(user_id))?,
+        let answer = match self.ask(&self.calls_in_flight, clients.users.clone().get_user(question)).await {
+            Ok(reply) => reply.user.map(to_card).map(CardAnswer::Card).ok_or_else(|| no_such_user(user_id))?,
             Err(status) => match status.code() {
-                Code::Unimplemented => Lookup::NotOffered,
+                Code::Unimplemented => CardAnswer::NotOffered,
                 Code::NotFound => return Err(no_such_user(user_id)),
                 _ => return Err(failure("GetUser", status)),
             },
         };
         if self.forgotten.load(Ordering::Acquire) == forgotten {
-            self.cards.put(user_id, lookup.clone(), Instant::now());
+            self.cards.put(user_id, answer.clone(), Instant::now());
         }
-        Ok(lookup)
+        Ok(answer)
     }
 
     /// Waits for a call, and for a place for it, no longer than a call may last: a burst of them is asked a part at a time, which
@@ -298,8 +347,8 @@ fn to_permission(reply: MayWriteReply) -> Permission {
     }
 }
 
-fn no_such_user(user_id: u64) -> Error {
-    Error::refused(ResultCode::UserNotFound, format!("there is no user {user_id}"))
+fn no_such_user(user_id: u64) -> BusinessError {
+    BusinessError::refused(ResultCode::UserNotFound, format!("there is no user {user_id}"))
 }
 
 fn to_card(user: gim_proto::business::User) -> logic::User {
@@ -325,15 +374,15 @@ fn request<T>(message: T, request_id: &str) -> Request<T> {
 }
 
 /// Any answer that is a refusal means the token is not good; what is no answer says nothing about the token.
-fn refusal_of_auth(status: Status) -> Error {
+fn refusal_of_auth(status: Status) -> BusinessError {
     let is_broken = matches!(status.code(), Code::Internal | Code::Unknown | Code::DataLoss | Code::Unimplemented);
     if is_broken || ResultCode::is_untrusted(&status) || ResultCode::of_status(&status).is_retryable() {
         return failure("Auth", status);
     }
-    Error::Refused(ResultCode::SignInAgain.into())
+    ResultCode::SignInAgain.into()
 }
 
-fn failure(call: &'static str, status: Status) -> Error {
+fn failure(call: &'static str, status: Status) -> BusinessError {
     // A connection that breaks during the call is UNKNOWN with a source; UNKNOWN from the business itself has none.
     let is_cut_off = std::error::Error::source(&status).is_some();
     let code = if is_cut_off || ResultCode::is_untrusted(&status) {
@@ -345,13 +394,13 @@ fn failure(call: &'static str, status: Status) -> Error {
         ResultCode::TryAgainLater => {
             counter!(names::BUSINESS_FAILED, "call" => call).increment(1);
             tracing::warn!(call, %status, "the business service is away");
-            Error::refused(code, "the business service is away, try again later")
+            BusinessError::refused(code, "the business service is away, try again later")
         }
         ResultCode::Internal => {
             counter!(names::BUSINESS_FAILED, "call" => call).increment(1);
-            Error::Business { call, status }
+            BusinessError::Failed { call, status }
         }
-        _ => Error::Refused(status),
+        _ => BusinessError::Refused(status),
     }
 }
 

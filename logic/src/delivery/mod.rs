@@ -7,9 +7,13 @@
 //!                      └──▶ nodes ──▶ one queue per attached node ──▶ link
 //! ```
 //! [`nodes`] knows the attached nodes; each has a [`node_queue`], and a [`node_report`] of what it told of itself. [`fanout`]
-//! turns receivers into pushes and fills the queues. Any task.
+//! turns receivers into pushes and fills the queues, [`rooms`] does that for rooms. [`catch_up`] tells nodes how far inboxes and
+//! groups got, where a push did not reach them. What goes down the link is built here, and the answers to requests in the link
+//! itself. Any task.
 
+pub mod catch_up;
 pub mod fanout;
 pub mod node_queue;
 pub mod node_report;
 pub mod nodes;
+pub mod rooms;

@@ -38,7 +38,7 @@ pub struct NodeQueue {
 
 /// What leaves next.
 #[derive(Debug, Default)]
-pub struct Batch {
+pub struct ItemBatch {
     /// For one message of the stream.
     pub items: Vec<DownItem>,
     /// `(connection id, user id)` of persisted pushes that were dropped, now that there is room again.
@@ -129,7 +129,7 @@ impl NodeQueue {
     }
 
     /// The next batch, once there is one. `None` once the queue is closed and empty.
-    pub async fn take(&self) -> Option<Batch> {
+    pub async fn take(&self) -> Option<ItemBatch> {
         loop {
             {
                 let mut state = self.lock();
@@ -224,8 +224,8 @@ impl State {
         Some(entry)
     }
 
-    fn take(&mut self, settings: &LinkSettings) -> Batch {
-        let mut batch = Batch::default();
+    fn take(&mut self, settings: &LinkSettings) -> ItemBatch {
+        let mut batch = ItemBatch::default();
         let mut bytes = 0;
         while batch.items.len() < settings.batch_items_max
             && let Some(next) = self.front()
@@ -291,7 +291,7 @@ mod tests {
         for connection_id in 1..=3 {
             assert!(queue.notice(kick(connection_id)));
         }
-        let ids = |batch: Batch| -> Vec<u64> {
+        let ids = |batch: ItemBatch| -> Vec<u64> {
             let id = |item: &DownItem| match &item.item {
                 Some(Item::Kick(kick)) => kick.connection_id,
                 other => panic!("{other:?}"),

@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use foldhash::HashMap;
 use gim_proto::{
     CloseReason,
@@ -32,6 +33,7 @@ use crate::{
 #[derive(Debug)]
 pub struct Nodes {
     settings: LinkSettings,
+    shared: Arc<dyn SharedState>,
     links: Mutex<HashMap<String, Arc<NodeLink>>>,
     /// Attaching and detaching change two places, here and the shared state: one at a time.
     transition: tokio::sync::Mutex<()>,
@@ -43,7 +45,7 @@ pub struct Nodes {
 /// `(connection id, user id)`s.
 pub type ConnectionsOfUsers = Vec<(u64, u64)>;
 
-/// One attached stream.
+/// One attached node, and its stream.
 #[derive(Debug)]
 pub struct NodeLink {
     /// Which conn process.
@@ -67,9 +69,10 @@ pub struct NodeLink {
 
 impl Nodes {
     /// Nobody is attached yet.
-    pub fn new(settings: LinkSettings) -> Self {
+    pub fn new(settings: LinkSettings, shared: Arc<dyn SharedState>) -> Self {
         Self {
             settings,
+            shared,
             links: Mutex::default(),
             transition: tokio::sync::Mutex::default(),
             is_leaving: AtomicBool::new(false),
@@ -78,12 +81,7 @@ impl Nodes {
     }
 
     /// A node attached. An older stream of the same process ends; where another process has its name, it is refused.
-    pub async fn attach(
-        &self,
-        key: NodeKey,
-        addresses: NodeAddresses,
-        shared: &dyn SharedState,
-    ) -> Result<Arc<NodeLink>, SharedStateError> {
+    pub async fn attach(&self, key: NodeKey, addresses: NodeAddresses) -> Result<Arc<NodeLink>, SharedStateError> {
         if self.is_leaving.load(Ordering::Relaxed) {
             return Err(SharedStateError::Away("this logic node is about to stop".into()));
         }
@@ -99,7 +97,7 @@ impl Nodes {
             stop: self.stop.child_token(),
         });
         let _one_at_a_time = self.transition.lock().await;
-        shared.attach_node(&link.key).await?;
+        self.shared.attach_node(&link.key).await?;
         let former = self.lock().insert(link.key.name.clone(), link.clone());
         if let Some(former) = former {
             tracing::warn!(node = link.key.name, epoch = former.key.epoch, "replaced by a newer stream of the node");
@@ -110,7 +108,7 @@ impl Nodes {
     }
 
     /// A stream ended. Its node's lease begins to run out, unless a newer stream has taken its place.
-    pub async fn detach(&self, link: &Arc<NodeLink>, shared: &dyn SharedState) -> Result<(), SharedStateError> {
+    pub async fn detach(&self, link: &Arc<NodeLink>) -> Result<(), SharedStateError> {
         let _one_at_a_time = self.transition.lock().await;
         {
             let mut links = self.lock();
@@ -120,7 +118,7 @@ impl Nodes {
             links.remove(&link.key.name);
             gauge!(names::LINK_NODES).set(links.len() as f64);
         }
-        shared.detach_node(&link.key).await
+        self.shared.detach_node(&link.key).await
     }
 
     /// Queues a push for a node. Where it is not attached just now, its devices learn of the message when it is again.
@@ -134,16 +132,17 @@ impl Nodes {
     }
 
     /// Queues the same push for every attached node; false, and nothing done, while one is busy with `under_way_max` others.
-    pub fn push_to_all(&self, push: &PushAll, under_way_max: usize) -> bool {
+    pub fn push_to_all(&self, message_id: u64, message: &Bytes, under_way_max: usize) -> bool {
         // Held across the check and the push, so that two of them never both take the last place.
         let links = self.lock();
         if links.values().any(|link| link.report.pushes_to_all() >= under_way_max) {
             return false;
         }
         for link in links.values() {
-            link.report.begin_push_to_all(push.message_id);
-            if !link.queue.push(Item::PushAll(push.clone()), &[]) {
-                link.report.end_push_to_all(push.message_id);
+            link.report.begin_push_to_all(message_id);
+            let push = PushAll { message: message.clone(), message_id };
+            if !link.queue.push(Item::PushAll(push), &[]) {
+                link.report.end_push_to_all(message_id);
             }
         }
         true
@@ -181,6 +180,16 @@ impl Nodes {
         self.notice(&route.node, Item::Kick(kick));
     }
 
+    /// Tells each node, where that changed, which others take clients: `peers_of` its name.
+    pub fn tell_peers(&self, peers_of: impl Fn(&str) -> Vec<NodeAddresses>) {
+        for link in self.all() {
+            let peers = PeerNodes { nodes: peers_of(&link.key.name) };
+            if link.learn_peers(&peers) {
+                link.notice(Item::PeerNodes(peers));
+            }
+        }
+    }
+
     /// Ends the stream of a node: it comes back and announces its connections and rooms.
     pub fn reattach(&self, node: &NodeKey) {
         if let Some(link) = self.find(node) {
@@ -203,7 +212,7 @@ impl Nodes {
     }
 
     /// All attached nodes.
-    pub fn all(&self) -> Vec<Arc<NodeLink>> {
+    fn all(&self) -> Vec<Arc<NodeLink>> {
         self.lock().values().cloned().collect()
     }
 
@@ -271,7 +280,7 @@ impl NodeLink {
     }
 
     /// Whether these are other peers than those that it was told of.
-    pub fn learn_peers(&self, peers: &PeerNodes) -> bool {
+    fn learn_peers(&self, peers: &PeerNodes) -> bool {
         let mut told = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
         let is_news = *told != *peers;
         if is_news {

@@ -1,13 +1,15 @@
 //! What a device says about itself, and its limits.
 
-use gim_proto::{check, logic};
-use tonic::Status;
+use gim_proto::{
+    check::{self, Violation},
+    logic,
+};
 
 /// Longest text of a device's description.
 const TEXT_BYTES_MAX: usize = 256;
 
 /// Checks every field of a device; id 0 asks for a new one.
-pub fn check(device: &logic::Device) -> Result<(), Status> {
+pub fn check(device: &logic::Device) -> Result<(), Violation> {
     if device.id != 0 {
         check::id("device.id", device.id)?;
     }
@@ -29,10 +31,10 @@ mod tests {
     fn a_text_over_its_limit_is_refused_by_name() {
         check(&logic::Device::default()).unwrap();
         let device = logic::Device { model: "m".repeat(TEXT_BYTES_MAX + 1), ..logic::Device::default() };
-        assert!(check(&device).unwrap_err().message().starts_with("device.model: "));
+        assert!(check(&device).unwrap_err().to_string().starts_with("device.model: "));
         let device = logic::Device { id: u64::MAX, ..logic::Device::default() };
-        assert!(check(&device).unwrap_err().message().starts_with("device.id: "));
+        assert!(check(&device).unwrap_err().to_string().starts_with("device.id: "));
         let device = logic::Device { r#type: -1, ..logic::Device::default() };
-        assert!(check(&device).unwrap_err().message().starts_with("device.type: "));
+        assert!(check(&device).unwrap_err().to_string().starts_with("device.type: "));
     }
 }

@@ -1,22 +1,37 @@
 //! Which devices of a user may be connected side by side. Pure rules; the caller ends the connections.
 
+use serde::{Deserialize, Serialize};
+
 use super::route::Route;
-use crate::settings::{KickPolicy, KickSettings};
+
+/// Which of a user's other devices a sign-in closes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KickPolicy {
+    /// All may be connected side by side.
+    #[default]
+    None,
+    /// Those of the same type.
+    SameType,
+    /// All of them.
+    AllOthers,
+}
 
 /// Of connections that came (`new`) and all connections of their users (`all`), those that have to go: of any two, the newer
-/// one's policy decides about the older one, whichever of them is told of first. So two sign-ins at the same time agree.
-pub fn losers(settings: &KickSettings, new: &[Route], all: &[Route]) -> Vec<Route> {
-    let mut losers: Vec<Route> = Vec::new();
+/// one's policy, by the type of its device, decides about the older one, whichever of them is told of first. So two sign-ins at
+/// the same time agree.
+pub fn evicted(policy_of: impl Fn(i32) -> KickPolicy, new: &[Route], all: &[Route]) -> Vec<Route> {
+    let mut evicted: Vec<Route> = Vec::new();
     for one in new {
         let others = all.iter().filter(|other| other.user_id == one.user_id && other.device_id != one.device_id);
         for other in others {
             let (older, newer) = if is_older(other, one) { (other, one) } else { (one, other) };
-            if ends(settings.policy_of(newer.device_type), older, newer) && !losers.contains(older) {
-                losers.push(older.clone());
+            if ends(policy_of(newer.device_type), older, newer) && !evicted.contains(older) {
+                evicted.push(older.clone());
             }
         }
     }
-    losers
+    evicted
 }
 
 fn is_older(one: &Route, other: &Route) -> bool {
@@ -46,32 +61,34 @@ mod tests {
         Route { user_id: 7, device_id, device_type, node, connection_id: device_id, since_ms }
     }
 
-    fn ids(settings: &KickSettings, new: &[Route], all: &[Route]) -> Vec<u64> {
-        losers(settings, new, all).iter().map(|route| route.device_id).collect()
+    fn ids(policy_of: impl Fn(i32) -> KickPolicy, new: &[Route], all: &[Route]) -> Vec<u64> {
+        evicted(policy_of, new, all).iter().map(|route| route.device_id).collect()
+    }
+
+    /// This policy for phones, none for others.
+    fn android(policy: KickPolicy) -> impl Fn(i32) -> KickPolicy {
+        move |device_type| if device_type == ANDROID { policy } else { KickPolicy::None }
     }
 
     #[test]
     fn the_policy_of_the_newer_device_decides() {
         let (phone, web, tablet) = (route(1, ANDROID, 1), route(2, WEB, 2), route(3, ANDROID, 3));
         let all = [phone.clone(), web.clone(), tablet.clone()];
-        let none = KickSettings::default();
-        assert_eq!(ids(&none, std::slice::from_ref(&tablet), &all), [0; 0]);
-        let same = KickSettings { android: KickPolicy::SameType, ..none.clone() };
-        assert_eq!(ids(&same, std::slice::from_ref(&tablet), &all), [1]);
-        assert_eq!(ids(&same, std::slice::from_ref(&web), &all), [0; 0]);
-        let others = KickSettings { android: KickPolicy::AllOthers, ..none };
-        assert_eq!(ids(&others, &[tablet], &all), [1, 2]);
+        assert_eq!(ids(|_| KickPolicy::None, std::slice::from_ref(&tablet), &all), [0; 0]);
+        assert_eq!(ids(android(KickPolicy::SameType), std::slice::from_ref(&tablet), &all), [1]);
+        assert_eq!(ids(android(KickPolicy::SameType), std::slice::from_ref(&web), &all), [0; 0]);
+        assert_eq!(ids(android(KickPolicy::AllOthers), &[tablet], &all), [1, 2]);
         let stranger = Route { user_id: 8, ..route(9, ANDROID, 9) };
-        assert_eq!(ids(&others, &[stranger], &all), [0; 0]);
+        assert_eq!(ids(android(KickPolicy::AllOthers), &[stranger], &all), [0; 0]);
     }
 
     #[test]
     fn two_sign_ins_at_the_same_time_agree_who_stays() {
-        let settings = KickSettings { android: KickPolicy::SameType, ..KickSettings::default() };
         let (one, two) = (route(1, ANDROID, 5), route(2, ANDROID, 5));
         let all = [one.clone(), two.clone()];
         for new in [vec![one.clone()], vec![two.clone()], vec![one, two]] {
-            assert_eq!(ids(&settings, &new, &all), [1], "also the one that is told of last may have to go");
+            let ids = ids(android(KickPolicy::SameType), &new, &all);
+            assert_eq!(ids, [1], "also the one that is told of last may have to go");
         }
     }
 }

@@ -8,8 +8,6 @@ use std::hash::{BuildHasher as _, Hasher as _};
 use foldhash::quality::FixedState;
 use gim_proto::logic::{ConnNode, NodeAddresses, NodeLoad};
 
-use crate::settings::GatewaySettings;
-
 /// What a conn node told of itself.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NodeInfo {
@@ -30,6 +28,15 @@ pub struct Question<'a> {
     pub room_id: u64,
 }
 
+/// From when on a node counts as full, in thousandths of its connections.
+#[derive(Debug, Clone, Copy)]
+pub struct Fullness {
+    /// One that is so full is offered to nobody.
+    pub full_permille: u32,
+    /// One that is so full is offered last to those who are about to enter a room.
+    pub room_full_permille: u32,
+}
+
 impl NodeInfo {
     /// How much of it is free, in thousandths; 0 where nobody is to be sent to it.
     pub fn free_permille(&self, full_permille: u32) -> u32 {
@@ -43,29 +50,30 @@ impl NodeInfo {
     }
 }
 
-/// The nodes that a client should try, best first. `chance` gives numbers between 0 and 1.
+/// The nodes that a client should try, best first, and at most `count_max` of them. `chance` gives numbers between 0 and 1.
 pub fn locate(
     nodes: &[NodeInfo],
     question: Question<'_>,
-    settings: &GatewaySettings,
+    fullness: Fullness,
+    count_max: usize,
     mut chance: impl FnMut() -> f64,
 ) -> Vec<ConnNode> {
     let is_web = question.platform.eq_ignore_ascii_case("web");
     let mut ranked: Vec<(f64, ConnNode)> = Vec::new();
     for node in nodes {
-        let weight = node.free_permille(settings.full_permille);
+        let weight = node.free_permille(fullness.full_permille);
         let Some(answer) = answer(&node.addresses, weight, is_web).filter(|_| weight > 0) else { continue };
         let rank = if question.room_id == 0 {
             // Chances in proportion to the weights, without putting back: the greatest u^(1/weight) first.
             chance().powf(1.0 / f64::from(weight))
         } else {
-            let is_filling = 1000 - weight >= settings.room_full_permille;
+            let is_filling = 1000 - weight >= fullness.room_full_permille;
             affinity(question.room_id, &node.name) - f64::from(u8::from(is_filling))
         };
         ranked.push((rank, answer));
     }
     ranked.sort_by(|one, other| other.0.total_cmp(&one.0));
-    ranked.truncate(settings.nodes_max);
+    ranked.truncate(count_max);
     ranked.into_iter().map(|(_, node)| node).collect()
 }
 
@@ -108,13 +116,16 @@ mod tests {
 
     use super::*;
 
+    const COUNT_MAX: usize = 8;
+
     fn node(name: &str, connections: u64, is_draining: bool) -> NodeInfo {
         let addresses = NodeAddresses { tcp: name.into(), ws: format!("ws://{name}/ws"), ..NodeAddresses::default() };
         NodeInfo { name: name.into(), addresses, load: NodeLoad { connections, connections_max: 1000, is_draining } }
     }
 
     fn ask(nodes: &[NodeInfo], platform: &str, room_id: u64) -> Vec<ConnNode> {
-        locate(nodes, Question { platform, room_id }, &GatewaySettings::default(), rand::random)
+        let fullness = Fullness { full_permille: 950, room_full_permille: 800 };
+        locate(nodes, Question { platform, room_id }, fullness, COUNT_MAX, rand::random)
     }
 
     fn first(nodes: &[NodeInfo], room_id: u64) -> String {
@@ -175,7 +186,7 @@ mod tests {
     #[test]
     fn an_answer_is_bounded() {
         let nodes: Vec<NodeInfo> = (0..100).map(|number| node(&number.to_string(), 0, false)).collect();
-        assert_eq!(ask(&nodes, "", 0).len(), GatewaySettings::default().nodes_max);
+        assert_eq!(ask(&nodes, "", 0).len(), COUNT_MAX);
         let peers = peers_of("5", &nodes, 950, 16);
         assert_eq!(peers.len(), 16);
         assert!(peers.iter().all(|peer| peer.tcp != "5"), "nobody is sent back");

@@ -3,9 +3,8 @@
 use bytes::Bytes;
 use gim_proto::{ResultCode, check, connect};
 use prost::Message as _;
-use tonic::Status;
 
-use super::message_id;
+use super::{message_id, refusal::Refusal};
 
 /// Message commands that only the server and the business send (friend and group notices).
 const RESERVED_COMMANDS: std::ops::RangeInclusive<i32> = 110..=122;
@@ -154,21 +153,21 @@ impl From<Sent> for connect::SendReply {
 }
 
 /// Checks the command of a trusted caller, who has to say one; enums are open, so every positive number passes.
-pub fn check_command(command: i32) -> Result<i32, Status> {
+pub fn check_command(command: i32) -> Result<i32, Refusal> {
     if command == 0 {
-        return Err(check::invalid("command", "must be set"));
+        return Err(check::invalid("command", "must be set").into());
     }
     if command < 0 {
-        return Err(check::invalid("command", "must not be negative"));
+        return Err(check::invalid("command", "must not be negative").into());
     }
     Ok(command)
 }
 
 /// Checks the command that a client sends: 0 means a plain message, and notices of the server are not for clients.
-pub fn check_client_command(command: i32) -> Result<i32, Status> {
+pub fn check_client_command(command: i32) -> Result<i32, Refusal> {
     if RESERVED_COMMANDS.contains(&command) {
         let text = format!("command: {command} is sent by the server only");
-        return Err(ResultCode::NotAllowed.status(text));
+        return Err(Refusal::new(ResultCode::NotAllowed, text));
     }
     match command {
         0 => Ok(connect::MessageCommand::McUserMessage as i32),
@@ -204,7 +203,7 @@ mod tests {
         assert_eq!(check_client_command(5_000).unwrap(), 5_000);
         for command in [110, 115, 122] {
             let refusal = check_client_command(command).unwrap_err();
-            assert_eq!(ResultCode::of_status(&refusal), ResultCode::NotAllowed);
+            assert_eq!(refusal.code(), ResultCode::NotAllowed);
             assert!(check_command(command).is_ok());
         }
         assert!(check_client_command(-1).is_err());

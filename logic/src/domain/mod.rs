@@ -8,4 +8,5 @@ pub mod kick;
 pub mod locate;
 pub mod message;
 pub mod message_id;
+pub mod refusal;
 pub mod route;

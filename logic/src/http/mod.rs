@@ -1,4 +1,4 @@
-//! `GET /locate`: [`App::locate`] as plain HTTP and JSON, for clients without gRPC. A listener of its own, off by default, which
+//! `GET /locate`: what [`crate::usecase::directory`] answers, as plain HTTP and JSON, for clients without gRPC. A listener of its own, off by default, which
 //! shows nothing else.
 //!
 //! One request per connection, with a deadline, and a bounded number of them: a connection beyond waits in the kernel's queue.
@@ -22,7 +22,7 @@ use hyper_util::{rt::TokioIo, service::TowerToHyperService};
 use serde::{Deserialize, Serialize};
 use tokio::{net::TcpListener, sync::Semaphore, task::JoinHandle};
 
-use crate::{settings::GatewaySettings, usecase::App};
+use crate::{settings::GatewaySettings, usecase::UseCases};
 
 /// Bytes of a request line and headers; hyper takes nothing smaller.
 const REQUEST_BYTES_MAX: usize = 8 * 1024;
@@ -80,13 +80,13 @@ struct Problem {
 }
 
 /// Starts the listener, where the settings have one.
-pub async fn start(settings: &GatewaySettings, app: Arc<App>) -> Result<Gateway, ListenError> {
+pub async fn start(settings: &GatewaySettings, use_cases: Arc<UseCases>) -> Result<Gateway, ListenError> {
     if settings.listen.is_off() {
         return Ok(Gateway { address: None, task: None });
     }
     let listener = settings.listen.listen().await?;
     let address = listener.local_addr().ok();
-    let routes = Router::new().route("/locate", get(locate)).with_state(app);
+    let routes = Router::new().route("/locate", get(locate)).with_state(use_cases);
     let task = tokio::spawn(serve(listener, routes, settings.clone()));
     Ok(Gateway { address, task: Some(task) })
 }
@@ -143,7 +143,7 @@ async fn serve(listener: TcpListener, routes: Router, settings: GatewaySettings)
     }
 }
 
-async fn locate(State(app): State<Arc<App>>, query: Result<Query<LocateQuery>, QueryRejection>) -> Response {
+async fn locate(State(use_cases): State<Arc<UseCases>>, query: Result<Query<LocateQuery>, QueryRejection>) -> Response {
     let headers = [ANY_ORIGIN, NOT_STORED];
     let query = match query {
         Ok(Query(query)) => query,
@@ -152,7 +152,7 @@ async fn locate(State(app): State<Arc<App>>, query: Result<Query<LocateQuery>, Q
             return (StatusCode::BAD_REQUEST, headers, Json(problem)).into_response();
         }
     };
-    match app.locate(&LocateRequest { platform: query.platform, room_id: query.room_id }) {
+    match use_cases.directory.locate(&LocateRequest { platform: query.platform, room_id: query.room_id }) {
         Ok(reply) => (headers, Json(Answer::from(reply))).into_response(),
         Err(error) => {
             let reply = error.into_reply();

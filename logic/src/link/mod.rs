@@ -8,10 +8,7 @@
 //! ```
 //! [`service`] accepts a stream, [`session`] reads it, [`packet`] decides about the packets in it. All of it runs on Tokio.
 
-mod groups;
 mod packet;
 pub mod service;
 mod session;
 mod user_queues;
-
-pub use service::hint;

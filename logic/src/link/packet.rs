@@ -14,9 +14,14 @@ use tracing::Instrument as _;
 
 use super::session::{Context, log_id};
 use crate::{
+    delivery::rooms::Joined,
     domain::caller::Caller,
     error::Error,
-    usecase::{App, PageFor, command::BUSINESS_COMMAND_MIN},
+    usecase::{
+        commands::BUSINESS_COMMAND_MIN,
+        messages::Messages,
+        syncs::{PageFor, Syncs},
+    },
 };
 
 /// Handles one packet; returns as soon as the next one of the same user may begin.
@@ -33,10 +38,10 @@ async fn decide(context: &Arc<Context>, packet: ClientPacket, permit: OwnedSemap
         Ok(PacketCommand::PcSend) => return send(context, caller, packet, permit).await,
         Ok(PacketCommand::PcMessageAck) => return ack(context, caller, packet, permit).await,
         Ok(PacketCommand::PcSubscribeRoom) => return Box::pin(subscribe(context, packet, permit)).await,
-        Ok(PacketCommand::PcSync) => Box::pin(sync(&context.app, caller, packet.content)).await,
+        Ok(PacketCommand::PcSync) => Box::pin(sync(&context.use_cases().syncs, caller, packet.content)).await,
         _ if packet.command >= BUSINESS_COMMAND_MIN => {
             let request_id = log_id(&packet.request_id);
-            Box::pin(context.app.handle_command(caller, packet.command, packet.content, request_id)).await
+            Box::pin(context.use_cases().commands.handle(caller, packet.command, packet.content, request_id)).await
         }
         _ => Err(unknown(packet.command)),
     };
@@ -46,7 +51,7 @@ async fn decide(context: &Arc<Context>, packet: ClientPacket, permit: OwnedSemap
 async fn send(context: &Arc<Context>, caller: Caller, packet: ClientPacket, permit: OwnedSemaphorePermit) {
     let request_no = packet.request_no;
     let submitted = match decode::<SendRequest>(packet.content, "SendRequest") {
-        Ok(request) => context.app.submit_send(caller, request, log_id(&packet.request_id)).await,
+        Ok(request) => context.use_cases().messages.submit(caller, request, log_id(&packet.request_id)).await,
         Err(error) => Err(error),
     };
     match submitted {
@@ -54,7 +59,7 @@ async fn send(context: &Arc<Context>, caller: Caller, packet: ClientPacket, perm
         Ok(submitted) => {
             let later = context.clone();
             let finish = async move {
-                let result = App::finish_send(submitted).await.map(|reply| done(&reply));
+                let result = Messages::finish(submitted).await.map(|reply| done(&reply));
                 later.reply(request_no, result.unwrap_or_else(Error::into_reply), None, permit);
             };
             context.tasks.spawn(finish.in_current_span());
@@ -65,7 +70,7 @@ async fn send(context: &Arc<Context>, caller: Caller, packet: ClientPacket, perm
 async fn ack(context: &Arc<Context>, caller: Caller, packet: ClientPacket, permit: OwnedSemaphorePermit) {
     let request_no = packet.request_no;
     let submitted = match decode::<MessageAckRequest>(packet.content, "MessageACKRequest") {
-        Ok(request) => context.app.submit_ack(caller, &request).await,
+        Ok(request) => context.use_cases().syncs.submit_ack(caller, &request).await,
         Err(error) => Err(error),
     };
     match submitted {
@@ -73,7 +78,7 @@ async fn ack(context: &Arc<Context>, caller: Caller, packet: ClientPacket, permi
         Ok(submitted) => {
             let later = context.clone();
             let finish = async move {
-                let result = App::finish_ack(submitted).await.map(|()| Reply::default());
+                let result = Syncs::finish_ack(submitted).await.map(|()| Reply::default());
                 later.reply(request_no, result.unwrap_or_else(Error::into_reply), None, permit);
             };
             context.tasks.spawn(finish.in_current_span());
@@ -87,16 +92,16 @@ async fn subscribe(context: &Arc<Context>, packet: ClientPacket, permit: OwnedSe
         Ok(request) => request,
         Err(error) => return context.reply(request_no, error.into_reply(), None, permit),
     };
-    let answer = |result| match result {
-        Ok(subscribed) => context.reply(request_no, Reply::default(), Some(subscribed), permit),
-        Err(error) => context.reply(request_no, Error::into_reply(error), None, permit),
+    let answer = |result: Result<Joined, Error>| match result {
+        Ok(joined) => context.reply(request_no, Reply::default(), Some(joined.into()), permit),
+        Err(error) => context.reply(request_no, error.into_reply(), None, permit),
     };
-    context.app.subscribe(&context.link, request, answer).await;
+    context.use_cases().rooms.subscribe(&context.link.key, request, answer).await;
 }
 
-async fn sync(app: &App, caller: Caller, content: Bytes) -> Result<Reply, Error> {
+async fn sync(syncs: &Syncs, caller: Caller, content: Bytes) -> Result<Reply, Error> {
     let request = decode::<SyncRequest>(content, "SyncRequest")?;
-    Ok(done(&app.sync(caller, request, PageFor::Packet).await?))
+    Ok(done(&syncs.sync(caller, request, PageFor::Packet).await?))
 }
 
 fn done(data: &impl Message) -> Reply {

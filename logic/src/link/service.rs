@@ -6,17 +6,24 @@ use gim_config::refusals::Refusals;
 use gim_proto::{
     LINK_VERSION, ResultCode,
     logic::{
-        ConnectionSeq, Down, Hello, NewestSeqAnswer, NodeAddresses, Up, Welcome, down_item::Item,
-        link_service_server::LinkService,
+        Down, Hello, NodeAddresses, Up, Welcome,
+        link_service_server::{LinkService, LinkServiceServer},
     },
 };
-use metrics::counter;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Request, Response, Status, Streaming, service::RoutesBuilder};
 
-use super::{groups, session::Session};
-use crate::{delivery::nodes::NodeLink, domain::route::NodeKey, metrics as names, usecase::App};
+use super::session::Session;
+use crate::{
+    delivery::{
+        catch_up::CatchUp,
+        nodes::{NodeLink, Nodes},
+    },
+    domain::route::NodeKey,
+    error::Error,
+    usecase::UseCases,
+};
 
 /// How long a stream may be silent before it says hello.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
@@ -24,33 +31,50 @@ const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
 /// Messages between the pump and HTTP/2: enough to keep the connection busy; what does not fit waits in the node's queue.
 const DOWN_MESSAGES_MAX: usize = 2;
 
-/// Connections in one newest-seq answer.
-const HINTS_PER_ITEM: usize = 1024;
+/// Largest message of a stream from a conn node.
+const MESSAGE_BYTES_MAX: usize = 32 << 20;
 
 const NODE_BYTES_MAX: usize = 64;
 
 const ADDRESS_BYTES_MAX: usize = 256;
 
+/// What the streams of conn nodes work with.
+#[derive(Debug)]
+pub struct LinkParts {
+    /// The name of this logic node.
+    pub node: String,
+    /// The attached nodes.
+    pub nodes: Arc<Nodes>,
+    /// What they are told in place of messages that did not reach them.
+    pub catch_up: CatchUp,
+    /// What their items ask for.
+    pub use_cases: Arc<UseCases>,
+}
+
 /// The service.
 #[derive(Debug, Clone)]
-pub struct Link {
-    app: Arc<App>,
+struct LinkEndpoint {
+    parts: Arc<LinkParts>,
     /// By the names of nodes.
     refusals: Arc<Refusals<String>>,
 }
 
-impl Link {
-    /// Over the use cases of `app`.
-    pub fn new(app: Arc<App>) -> Self {
-        Self { app, refusals: Arc::default() }
-    }
+/// Adds the service to what is served.
+pub fn add_to(routes: &mut RoutesBuilder, parts: LinkParts) {
+    let endpoint = LinkEndpoint { parts: Arc::new(parts), refusals: Arc::default() };
+    let service = LinkServiceServer::new(endpoint)
+        .max_decoding_message_size(MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(MESSAGE_BYTES_MAX);
+    routes.add_service(service);
+}
 
+impl LinkEndpoint {
     /// Lets a node in that shows a good hello under a name that is free.
     async fn admit(&self, hello: Option<Hello>) -> Result<Arc<NodeLink>, Status> {
         let key = check_hello(hello.as_ref())?;
         let hello = hello.unwrap_or_default();
         let addresses = hello.addresses.unwrap_or_default();
-        let link = self.app.nodes.attach(key, addresses, &*self.app.shared).await.map_err(crate::error::Error::from)?;
+        let link = self.parts.nodes.attach(key, addresses).await.map_err(Error::from)?;
         link.report.set_load(hello.load.unwrap_or_default());
         Ok(link)
     }
@@ -65,7 +89,7 @@ impl Link {
 }
 
 #[tonic::async_trait]
-impl LinkService for Link {
+impl LinkService for LinkEndpoint {
     type AttachStream = ReceiverStream<Result<Down, Status>>;
 
     async fn attach(&self, request: Request<Streaming<Up>>) -> Result<Response<Self::AttachStream>, Status> {
@@ -87,8 +111,8 @@ impl LinkService for Link {
         tracing::info!(node = link.key.name, epoch = link.key.epoch, "attached");
 
         let (down, stream) = mpsc::channel(DOWN_MESSAGES_MAX);
-        let pump = tokio::spawn(pump(self.app.clone(), link.clone(), down));
-        tokio::spawn(Session::new(self.app.clone(), link).run(first.items, up, pump));
+        let pump = tokio::spawn(pump(self.parts.clone(), link.clone(), down));
+        tokio::spawn(Session::new(self.parts.clone(), link).run(first.items, up, pump));
         Ok(Response::new(ReceiverStream::new(stream)))
     }
 }
@@ -120,8 +144,8 @@ fn check_hello(hello: Option<&Hello>) -> Result<NodeKey, Status> {
 }
 
 /// Moves what the queue holds into the stream, until the queue is closed and empty or the stream is gone.
-async fn pump(app: Arc<App>, link: Arc<NodeLink>, down: mpsc::Sender<Result<Down, Status>>) {
-    let welcome = Welcome { version: LINK_VERSION, node: app.node.clone() };
+async fn pump(parts: Arc<LinkParts>, link: Arc<NodeLink>, down: mpsc::Sender<Result<Down, Status>>) {
+    let welcome = Welcome { version: LINK_VERSION, node: parts.node.clone() };
     let mut message = Down { welcome: Some(welcome), items: Vec::new() };
     loop {
         if down.send(Ok(message)).await.is_err() {
@@ -131,40 +155,15 @@ async fn pump(app: Arc<App>, link: Arc<NodeLink>, down: mpsc::Sender<Result<Down
         }
         let Some(batch) = link.queue.take().await else { return };
         if !batch.owed_hints.is_empty() {
-            tokio::spawn(hint(app.clone(), link.clone(), batch.owed_hints));
+            let (parts, link) = (parts.clone(), link.clone());
+            tokio::spawn(async move { parts.catch_up.tell_newest_seqs(&link, batch.owed_hints).await });
         }
         if !batch.owed_groups.is_empty() {
-            tokio::spawn(groups::tell_news(app.clone(), link.clone(), batch.owed_groups));
+            let (parts, link) = (parts.clone(), link.clone());
+            tokio::spawn(async move { parts.catch_up.tell_group_heads(&link, batch.owed_groups).await });
         }
         message = Down { welcome: None, items: batch.items };
     }
-}
-
-/// Tells connections the newest seq of their inbox, from which they see that a push was skipped.
-pub async fn hint(app: Arc<App>, link: Arc<NodeLink>, connections: Vec<(u64, u64)>) {
-    for part in connections.chunks(HINTS_PER_ITEM) {
-        match newest_seqs(&app, part).await {
-            Ok(answer) => {
-                counter!(names::LINK_HINTS).increment(part.len() as u64);
-                link.notice(Item::NewestSeq(answer));
-            }
-            Err(error) => {
-                counter!(names::LINK_HINTS_LOST).increment(part.len() as u64);
-                tracing::warn!(%error, "connections were not told their newest seq; their heartbeats tell it");
-            }
-        }
-    }
-}
-
-/// The newest seqs of `(connection id, user id)`s.
-pub(super) async fn newest_seqs(
-    app: &App,
-    connections: &[(u64, u64)],
-) -> Result<NewestSeqAnswer, crate::store::StoreError> {
-    let user_ids: Vec<u64> = connections.iter().map(|connection| connection.1).collect();
-    let seqs = app.store.inboxes.newest_seqs(&user_ids).await?;
-    let answer = |(&(connection_id, _), newest_seq): (&(u64, u64), u64)| ConnectionSeq { connection_id, newest_seq };
-    Ok(NewestSeqAnswer { connections: connections.iter().zip(seqs).map(answer).collect() })
 }
 
 #[cfg(test)]

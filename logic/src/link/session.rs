@@ -29,7 +29,8 @@ use tonic::Streaming;
 use tracing::Instrument as _;
 
 use super::{
-    groups, packet, service,
+    packet,
+    service::LinkParts,
     user_queues::{Entered, UserQueues},
 };
 use crate::{
@@ -37,7 +38,11 @@ use crate::{
     domain::{caller::Caller, route::Route},
     error::Error,
     metrics as names,
-    usecase::{App, NewConnection, SignedIn, command::BUSINESS_COMMAND_MIN},
+    usecase::{
+        UseCases,
+        commands::BUSINESS_COMMAND_MIN,
+        sign_ins::{NewConnection, SignedIn},
+    },
 };
 
 /// Items that wait in the queue of rooms; a full one holds the stream up, for as long as memory takes to answer.
@@ -63,7 +68,7 @@ pub(super) struct Session {
 
 /// What the tasks of a stream share.
 pub(super) struct Context {
-    pub app: Arc<App>,
+    pub parts: Arc<LinkParts>,
     pub link: Arc<NodeLink>,
     pub tasks: TaskTracker,
     sign_ins: SignInsUnderWay,
@@ -78,9 +83,9 @@ enum QueuedItem {
 }
 
 impl Session {
-    pub(super) fn new(app: Arc<App>, link: Arc<NodeLink>) -> Self {
+    pub(super) fn new(parts: Arc<LinkParts>, link: Arc<NodeLink>) -> Self {
         let (sign_ins, user_queues) = (SignInsUnderWay::default(), UserQueues::default());
-        let context = Arc::new(Context { app, link, tasks: TaskTracker::new(), sign_ins, user_queues });
+        let context = Arc::new(Context { parts, link, tasks: TaskTracker::new(), sign_ins, user_queues });
         let room_queue = start_room_queue(&context);
         Self { context, asking: Arc::new(Semaphore::new(ASKING_MAX)), room_queue }
     }
@@ -173,7 +178,7 @@ impl Session {
             return;
         };
         context.sign_ins.begin(sign_in.connection_id);
-        let since_ms = context.app.shared.now_ms();
+        let since_ms = context.use_cases().connections.now_ms();
         let span = tracing::info_span!("sign_in", request_id = log_id(&sign_in.request_id), user_id = sign_in.user_id);
         let work = async move { context.sign_in(sign_in, since_ms, permit).await }.instrument(span);
         debug_assert!(size_of_val(&work) <= TASK_BYTES_MAX);
@@ -278,6 +283,10 @@ pub(super) fn log_id(request_id: &str) -> &str {
 }
 
 impl Context {
+    pub(super) fn use_cases(&self) -> &UseCases {
+        &self.parts.use_cases
+    }
+
     /// Answers a packet.
     pub(super) fn reply(
         &self,
@@ -305,7 +314,7 @@ impl Context {
                 self.remove_route(&route).await;
             }
             QueuedItem::Interest { room_id, interested } => {
-                if let Err(error) = self.app.shared.set_interest(room_id, &self.link.key, interested).await {
+                if let Err(error) = self.use_cases().rooms.set_interest(room_id, &self.link.key, interested).await {
                     tracing::error!(%error, room_id, interested, "the interest of a node in a room was not noted");
                 }
             }
@@ -316,16 +325,16 @@ impl Context {
         let caller = Caller { user_id: sign_in.user_id, device_id: sign_in.device_id };
         let connection_id = sign_in.connection_id;
         let connection = NewConnection { caller, node: self.link.key.clone(), connection_id, since_ms };
-        let result = self.app.sign_in(connection, &sign_in.token, log_id(&sign_in.request_id)).await;
+        let result = self.use_cases().sign_ins.sign_in(connection, &sign_in.token, log_id(&sign_in.request_id)).await;
         let is_cancelled = self.sign_ins.end(connection_id);
 
-        let (mut losers, mut held) = (Vec::new(), None);
+        let (mut evicted, mut held) = (Vec::new(), None);
         let answer = match result {
-            Ok(SignedIn { route, newest_seq, large_group_ids, seats, losers: kicked }) => {
+            Ok(SignedIn { route, newest_seq, large_group_ids, seats, evicted: others }) => {
                 if is_cancelled {
                     self.remove_route(&route).await;
                 }
-                (losers, held) = (kicked, Some(seats));
+                (evicted, held) = (others, Some(seats));
                 tracing::debug!(device_id = caller.device_id, newest_seq, "signed in");
                 let request_no = sign_in.request_no;
                 SignInResult { request_no, newest_seq, large_group_ids, ..SignInResult::default() }
@@ -339,9 +348,7 @@ impl Context {
         counter!(names::SIGN_INS, "code" => answer.code.to_string()).increment(1);
         self.link.queue.reply(Item::SignInResult(answer), permit);
         drop(held);
-        for loser in &losers {
-            self.app.nodes.kick(&loser.route, loser.reason);
-        }
+        evicted.iter().for_each(|one| self.use_cases().connections.evict(one));
     }
 
     /// Takes connections up that live on from an earlier stream, and tells them how far their inboxes got meanwhile.
@@ -349,52 +356,38 @@ impl Context {
         if connections.is_empty() {
             return;
         }
-        let device_ids: Vec<u64> = connections.iter().map(|connection| connection.device_id).collect();
-        let types = self.app.store.devices.types(&device_ids).await.unwrap_or_else(|error| {
-            tracing::warn!(%error, "announced connections are listed without the types of their devices");
-            vec![0; device_ids.len()]
-        });
-        let now_ms = self.app.shared.now_ms();
-        let route = |(connection, device_type): (&LiveConnection, i32)| Route {
-            user_id: connection.user_id,
-            device_id: connection.device_id,
-            device_type,
-            node: self.link.key.clone(),
-            connection_id: connection.connection_id,
-            since_ms: since_ms(connection, now_ms),
-        };
-        let routes: Vec<Route> = connections.iter().zip(types).map(route).collect();
-        match self.app.put_routes(routes.clone()).await {
-            Ok(losers) => losers.iter().for_each(|loser| self.app.nodes.kick(&loser.route, loser.reason)),
+        let routes = match self.use_cases().connections.take_up(&self.link.key, &connections).await {
+            Ok(routes) => routes,
             Err(error) => {
                 // Without their routes the node's users would be cut off unseen: it has to come again.
                 tracing::error!(%error, node = self.link.key.name, "announced connections were not taken up");
                 self.link.stop.cancel();
                 return;
             }
-        }
-        if let Err(error) = self.app.close_revoked(&routes).await {
+        };
+        if let Err(error) = self.use_cases().connections.close_revoked(&routes).await {
             tracing::error!(%error, node = self.link.key.name, "announced connections were not held against revocations");
             self.link.stop.cancel();
             return;
         }
-        if let Err(error) = groups::reconcile(&self.app, &self.link, &connections).await {
+        if let Err(error) = self.parts.catch_up.reconcile_groups(&self.link, &connections).await {
             tracing::error!(%error, node = self.link.key.name, "announced connections were not put into their groups");
             self.link.stop.cancel();
             return;
         }
         let named = connections.iter().map(|connection| (connection.connection_id, connection.user_id)).collect();
-        self.tasks.spawn(service::hint(self.app.clone(), self.link.clone(), named));
+        let context = self.clone();
+        self.tasks.spawn(async move { context.parts.catch_up.tell_newest_seqs(&context.link, named).await });
     }
 
     async fn newest_seqs(&self, question: NewestSeqQuestion, permit: OwnedSemaphorePermit) {
         let named: Vec<(u64, u64)> =
             question.connections.iter().map(|connection| (connection.connection_id, connection.user_id)).collect();
         let user_ids: Vec<u64> = named.iter().map(|(_, user_id)| *user_id).collect();
-        if let Err(error) = self.app.shared.touch(&user_ids).await {
+        if let Err(error) = self.use_cases().connections.touch(&user_ids).await {
             tracing::debug!(%error, "users who were heard of were not noted");
         }
-        match service::newest_seqs(&self.app, &named).await {
+        match self.parts.catch_up.newest_seqs(&named).await {
             Ok(answer) => self.link.queue.reply(Item::NewestSeq(answer), permit),
             Err(error) => {
                 tracing::warn!(%error, "a question for newest seqs stays open; the next heartbeat asks again")
@@ -403,19 +396,19 @@ impl Context {
     }
 
     async fn forget(&self, connection_ids: &[u64]) {
-        if let Err(error) = self.app.shared.remove_connections(&self.link.key, connection_ids).await {
+        if let Err(error) = self.use_cases().connections.forget(&self.link.key, connection_ids).await {
             tracing::error!(%error, "connections that are gone keep their routes until the next push finds out");
         }
     }
 
     async fn remove_route(&self, route: &Route) {
-        if let Err(error) = self.app.shared.remove_route(route).await {
+        if let Err(error) = self.use_cases().connections.remove(route).await {
             tracing::error!(%error, "a connection that is gone keeps its route until the next push finds out");
         }
     }
 
     async fn end(&self, mut pump: JoinHandle<()>) {
-        if let Err(error) = self.app.nodes.detach(&self.link, &*self.app.shared).await {
+        if let Err(error) = self.parts.nodes.detach(&self.link).await {
             tracing::error!(error = %Error::from(error), node = self.link.key.name, "the lease was not cut");
         }
         self.tasks.close();
@@ -427,15 +420,6 @@ impl Context {
             pump.abort();
         }
         tracing::info!(node = self.link.key.name, epoch = self.link.key.epoch, "detached");
-    }
-}
-
-/// When a connection signed in, by our clock: that of its node may be an hour off.
-fn since_ms(connection: &LiveConnection, now_ms: i64) -> i64 {
-    match connection.age_ms {
-        Some(age_ms) => now_ms.saturating_sub_unsigned(age_ms),
-        // Of an older conn: it must not win against sign-ins that are yet to come.
-        None => connection.since_ms.min(now_ms),
     }
 }
 

@@ -8,12 +8,12 @@ use super::Services;
 #[async_trait]
 impl AccessIntService for Services {
     async fn revoke(&self, request: Request<RevokeRequest>) -> Result<Response<()>, Status> {
-        self.app.revoke(request.into_inner()).await?;
+        self.use_cases.access.revoke(request.into_inner()).await?;
         Ok(Response::new(()))
     }
 
     async fn forget(&self, request: Request<ForgetRequest>) -> Result<Response<()>, Status> {
-        self.app.forget(request.into_inner())?;
+        self.use_cases.access.forget(request.into_inner())?;
         Ok(Response::new(()))
     }
 }

@@ -1,7 +1,10 @@
 //! Who calls an `*ExtService`: ids and token from the metadata, checked before anything is done.
 
-use gim_proto::{check, metadata};
-use tonic::{Request, Status};
+use gim_proto::{
+    check::{self, Violation},
+    metadata,
+};
+use tonic::Request;
 
 use super::Services;
 use crate::{domain::caller::Caller, error::Error};
@@ -12,7 +15,7 @@ impl Services {
     /// The caller, once the token was found good.
     pub(super) async fn caller<T>(&self, request: &Request<T>) -> Result<Caller, Error> {
         let (caller, token) = read(request)?;
-        self.app.check_token_cached(caller, token, request_id(request)).await?;
+        self.use_cases.sign_ins.check_token_cached(caller, token, request_id(request)).await?;
         Ok(caller)
     }
 }
@@ -23,7 +26,7 @@ pub(super) fn request_id<T>(request: &Request<T>) -> &str {
     id.get(..metadata::REQUEST_ID_BYTES_MAX).unwrap_or(id)
 }
 
-fn read<T>(request: &Request<T>) -> Result<(Caller, &str), Status> {
+fn read<T>(request: &Request<T>) -> Result<(Caller, &str), Violation> {
     let user_id = read_id(request, metadata::USER_ID)?;
     let device_id = read_id(request, metadata::DEVICE_ID)?;
     let token = read_text(request, metadata::TOKEN)?;
@@ -31,13 +34,13 @@ fn read<T>(request: &Request<T>) -> Result<(Caller, &str), Status> {
     Ok((Caller { user_id, device_id }, token))
 }
 
-fn read_id<T>(request: &Request<T>, name: &'static str) -> Result<u64, Status> {
+fn read_id<T>(request: &Request<T>, name: &'static str) -> Result<u64, Violation> {
     let text = read_text(request, name)?;
     let id = text.parse().map_err(|_| check::invalid(name, "must be a decimal id in the metadata"))?;
     check::id(name, id)
 }
 
-fn read_text<'a, T>(request: &'a Request<T>, name: &'static str) -> Result<&'a str, Status> {
+fn read_text<'a, T>(request: &'a Request<T>, name: &'static str) -> Result<&'a str, Violation> {
     metadata::text(request, name).ok_or_else(|| check::invalid(name, "is missing in the metadata"))
 }
 
@@ -47,7 +50,7 @@ mod tests {
 
     #[test]
     fn each_missing_or_malformed_field_is_named() {
-        let problem = |request: Request<()>| read(&request).unwrap_err().message().to_owned();
+        let problem = |request: Request<()>| read(&request).unwrap_err().to_string();
         assert_eq!(problem(Request::new(())), "user_id: is missing in the metadata");
         assert_eq!(problem(metadata::signed((), 0, 2, "t")), "user_id: must not be 0");
         assert!(problem(metadata::signed((), u64::MAX, 2, "t")).starts_with("user_id: must be at most"));

@@ -24,7 +24,7 @@ impl DeviceIntService for Services {
         let request = request.into_inner();
         check::size("client_addr", &request.client_addr, ADDRESS_BYTES_MAX)?;
         let caller = Caller { user_id: request.user_id, device_id: request.device_id };
-        self.app.check_token(caller, &request.token, &request_id).await?;
+        self.use_cases.sign_ins.check_token(caller, &request.token, &request_id).await?;
         Ok(Response::new(SignInReply {}))
     }
 
@@ -44,12 +44,12 @@ impl DeviceIntService for Services {
     }
 
     async fn save(&self, request: Request<DeviceSaveRequest>) -> Result<Response<DeviceSaveReply>, Status> {
-        let device_id = self.app.save_device(request.into_inner().device).await?;
+        let device_id = self.use_cases.devices.save(request.into_inner().device).await?;
         Ok(Response::new(DeviceSaveReply { device_id }))
     }
 
     async fn list_online(&self, request: Request<ListOnlineRequest>) -> Result<Response<ListOnlineReply>, Status> {
-        let devices = self.app.list_online(request.into_inner()).await?;
+        let devices = self.use_cases.devices.list_online(request.into_inner()).await?;
         Ok(Response::new(ListOnlineReply { devices }))
     }
 }
@@ -67,7 +67,7 @@ impl DeviceExtService for Services {
                 return Err(Error::refused(ResultCode::NotAllowed, problem).into());
             }
         }
-        let device_id = self.app.save_device(request.into_inner().device).await?;
+        let device_id = self.use_cases.devices.save(request.into_inner().device).await?;
         Ok(Response::new(DeviceRegisterReply { device_id }))
     }
 }

@@ -8,6 +8,6 @@ use super::Services;
 #[async_trait]
 impl GatewayExtService for Services {
     async fn locate(&self, request: Request<LocateRequest>) -> Result<Response<LocateReply>, Status> {
-        Ok(Response::new(self.app.locate(request.get_ref())?))
+        Ok(Response::new(self.use_cases.directory.locate(request.get_ref())?))
     }
 }

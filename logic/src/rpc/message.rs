@@ -11,37 +11,40 @@ use gim_proto::{
 use tonic::{Request, Response, Status, async_trait};
 
 use super::{Services, caller::request_id};
-use crate::usecase::{App, PageFor};
+use crate::usecase::{
+    messages::Messages,
+    syncs::{PageFor, Syncs},
+};
 
 #[async_trait]
 impl MessageExtService for Services {
     async fn sync(&self, request: Request<SyncRequest>) -> Result<Response<SyncReply>, Status> {
         let caller = self.caller(&request).await?;
-        Ok(Response::new(self.app.sync(caller, request.into_inner(), PageFor::Grpc).await?))
+        Ok(Response::new(self.use_cases.syncs.sync(caller, request.into_inner(), PageFor::Grpc).await?))
     }
 
     async fn message_ack(&self, request: Request<MessageAckRequest>) -> Result<Response<()>, Status> {
         let caller = self.caller(&request).await?;
-        App::finish_ack(self.app.submit_ack(caller, request.get_ref()).await?).await?;
+        Syncs::finish_ack(self.use_cases.syncs.submit_ack(caller, request.get_ref()).await?).await?;
         Ok(Response::new(()))
     }
 
     async fn send(&self, request: Request<SendRequest>) -> Result<Response<SendReply>, Status> {
         let caller = self.caller(&request).await?;
         let request_id = request_id(&request).to_owned();
-        let submitted = self.app.submit_send(caller, request.into_inner(), &request_id).await?;
-        Ok(Response::new(App::finish_send(submitted).await?))
+        let submitted = self.use_cases.messages.submit(caller, request.into_inner(), &request_id).await?;
+        Ok(Response::new(Messages::finish(submitted).await?))
     }
 
     async fn history(&self, request: Request<HistoryRequest>) -> Result<Response<HistoryReply>, Status> {
         let caller = self.caller(&request).await?;
-        Ok(Response::new(self.app.history(caller, request.into_inner()).await?))
+        Ok(Response::new(self.use_cases.histories.read(caller, request.into_inner()).await?))
     }
 
     async fn recall(&self, request: Request<RecallRequest>) -> Result<Response<()>, Status> {
         let caller = self.caller(&request).await?;
         let request_id = request_id(&request).to_owned();
-        self.app.recall(caller, request.into_inner(), &request_id).await?;
+        self.use_cases.recalls.recall(caller, request.into_inner(), &request_id).await?;
         Ok(Response::new(()))
     }
 }
@@ -50,17 +53,17 @@ impl MessageExtService for Services {
 impl MessageIntService for Services {
     async fn push_to_users(&self, request: Request<PushToUsersRequest>) -> Result<Response<PushToUsersReply>, Status> {
         let request_id = request_id(&request).to_owned();
-        let message_id = self.app.push_to_users(request.into_inner(), &request_id).await?;
+        let message_id = self.use_cases.pushes.to_users(request.into_inner(), &request_id).await?;
         Ok(Response::new(PushToUsersReply { message_id }))
     }
 
     async fn send_as(&self, request: Request<SendAsRequest>) -> Result<Response<SendReply>, Status> {
         let request_id = request_id(&request).to_owned();
-        Ok(Response::new(self.app.send_as(request.into_inner(), &request_id).await?))
+        Ok(Response::new(self.use_cases.messages.send_as(request.into_inner(), &request_id).await?))
     }
 
     async fn push_to_all(&self, request: Request<PushToAllRequest>) -> Result<Response<()>, Status> {
-        self.app.push_to_all(request.into_inner())?;
+        self.use_cases.pushes.to_all(request.into_inner())?;
         Ok(Response::new(()))
     }
 }

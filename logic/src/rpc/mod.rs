@@ -10,10 +10,6 @@ mod room;
 
 use std::sync::Arc;
 
-use gim_config::{
-    grpc::{self, GrpcServer, GrpcSettings},
-    listen::ListenError,
-};
 use gim_proto::logic::{
     access_int_service_server::{self as access_int, AccessIntServiceServer},
     device_ext_service_server::{self as device_ext, DeviceExtServiceServer},
@@ -21,7 +17,6 @@ use gim_proto::logic::{
     gateway_ext_service_server::{self as gateway_ext, GatewayExtServiceServer},
     group_ext_service_server::{self as group_ext, GroupExtServiceServer},
     group_int_service_server::{self as group_int, GroupIntServiceServer},
-    link_service_server::LinkServiceServer,
     message_ext_service_server::{self as message_ext, MessageExtServiceServer},
     message_int_service_server::{self as message_int, MessageIntServiceServer},
     room_ext_service_server::{self as room_ext, RoomExtServiceServer},
@@ -29,13 +24,10 @@ use gim_proto::logic::{
 };
 use tonic::service::RoutesBuilder;
 
-use crate::{link::service::Link, usecase::App};
-
-/// Largest message of a stream from a conn node.
-const LINK_MESSAGE_BYTES_MAX: usize = 32 << 20;
+use crate::usecase::UseCases;
 
 /// What health checks may ask for by name.
-const SERVICE_NAMES: [&str; 10] = [
+pub const SERVICE_NAMES: [&str; 10] = [
     access_int::SERVICE_NAME,
     message_ext::SERVICE_NAME,
     message_int::SERVICE_NAME,
@@ -48,19 +40,15 @@ const SERVICE_NAMES: [&str; 10] = [
     room_int::SERVICE_NAME,
 ];
 
-/// The services of logic over one [`App`].
+/// The services over the use cases.
 #[derive(Debug, Clone)]
 struct Services {
-    app: Arc<App>,
+    use_cases: Arc<UseCases>,
 }
 
-/// Serves everything that logic offers so far.
-pub async fn serve(settings: &GrpcSettings, app: Arc<App>) -> Result<GrpcServer, ListenError> {
-    let services = Services { app: app.clone() };
-    let link = LinkServiceServer::new(Link::new(app))
-        .max_decoding_message_size(LINK_MESSAGE_BYTES_MAX)
-        .max_encoding_message_size(LINK_MESSAGE_BYTES_MAX);
-    let mut routes = RoutesBuilder::default();
+/// Adds everything that logic offers to products, clients and operators.
+pub fn add_to(routes: &mut RoutesBuilder, use_cases: Arc<UseCases>) {
+    let services = Services { use_cases };
     routes
         .add_service(AccessIntServiceServer::new(services.clone()))
         .add_service(MessageExtServiceServer::new(services.clone()))
@@ -71,7 +59,5 @@ pub async fn serve(settings: &GrpcSettings, app: Arc<App>) -> Result<GrpcServer,
         .add_service(GroupExtServiceServer::new(services.clone()))
         .add_service(GroupIntServiceServer::new(services.clone()))
         .add_service(RoomExtServiceServer::new(services.clone()))
-        .add_service(RoomIntServiceServer::new(services))
-        .add_service(link);
-    grpc::serve(settings, routes, &SERVICE_NAMES).await
+        .add_service(RoomIntServiceServer::new(services));
 }

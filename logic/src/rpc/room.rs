@@ -11,12 +11,12 @@ use super::{Services, caller::request_id};
 #[async_trait]
 impl RoomIntService for Services {
     async fn push_room(&self, request: Request<PushRoomRequest>) -> Result<Response<()>, Status> {
-        self.app.push_room(request.into_inner()).await?;
+        self.use_cases.rooms.push(request.into_inner()).await?;
         Ok(Response::new(()))
     }
 
     async fn subscribe_room(&self, request: Request<SubscribeRoomRequest>) -> Result<Response<()>, Status> {
-        self.app.subscribe_device(request.into_inner()).await?;
+        self.use_cases.rooms.subscribe_device(request.into_inner()).await?;
         Ok(Response::new(()))
     }
 
@@ -24,7 +24,7 @@ impl RoomIntService for Services {
         &self,
         request: Request<CountRoomMembersRequest>,
     ) -> Result<Response<CountRoomMembersReply>, Status> {
-        let rooms = self.app.count_room_members(request.get_ref())?;
+        let rooms = self.use_cases.rooms.count_members(request.get_ref())?;
         Ok(Response::new(CountRoomMembersReply { rooms }))
     }
 }
@@ -34,7 +34,7 @@ impl RoomExtService for Services {
     async fn push_room(&self, request: Request<PushRoomRequest>) -> Result<Response<()>, Status> {
         let caller = self.caller(&request).await?;
         let request_id = request_id(&request).to_owned();
-        self.app.push_room_as(caller, request.into_inner(), &request_id).await?;
+        self.use_cases.rooms.push_as(caller, request.into_inner(), &request_id).await?;
         Ok(Response::new(()))
     }
 }

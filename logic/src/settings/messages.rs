@@ -3,6 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::domain::group::MemberLimits;
+
 /// The section `[retention]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -141,5 +143,12 @@ impl Default for RoomSettings {
 impl Default for GroupSettings {
     fn default() -> Self {
         Self { normal_members_max: 500, large_members_max: 1_000_000, members_per_request_max: 10_000 }
+    }
+}
+
+impl GroupSettings {
+    /// How many members groups may have.
+    pub fn limits(&self) -> MemberLimits {
+        MemberLimits { normal: self.normal_members_max, large: self.large_members_max }
     }
 }

@@ -2,6 +2,7 @@
 
 mod messages;
 mod nodes;
+mod redis_url;
 mod users;
 
 use std::path::{Path, PathBuf};
@@ -14,8 +15,10 @@ use serde::{Deserialize, Serialize};
 pub use self::{
     messages::{GroupSettings, InboxSettings, LimitSettings, MessageSettings, RetentionSettings, RoomSettings},
     nodes::{GatewaySettings, LinkSettings, SharedStateSettings},
-    users::{BusinessSettings, JwtKey, JwtSettings, KickPolicy, KickSettings},
+    redis_url::{Credentials, RedisTarget},
+    users::{BusinessSettings, JwtKey, JwtSettings, KickSettings},
 };
+pub use crate::domain::kick::KickPolicy;
 use crate::domain::message_id::NODE_NUMBER_MAX;
 
 /// Everything that can be set.

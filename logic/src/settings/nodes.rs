@@ -3,7 +3,8 @@
 use gim_config::listen::Endpoint;
 use serde::{Deserialize, Serialize};
 
-use crate::shared_state::redis;
+use super::redis_url::RedisTarget;
+use crate::domain::locate::Fullness;
 
 /// The section `[shared_state]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -96,10 +97,17 @@ impl Default for LinkSettings {
     }
 }
 
+impl GatewaySettings {
+    /// Which nodes are offered to clients.
+    pub fn fullness(&self) -> Fullness {
+        Fullness { full_permille: self.full_permille, room_full_permille: self.room_full_permille }
+    }
+}
+
 impl SharedStateSettings {
     pub(super) fn validate(&self) -> Result<(), String> {
         if !self.url.is_empty() {
-            redis::Target::parse(&self.url).map_err(|problem| format!("shared_state.url: {problem}"))?;
+            RedisTarget::parse(&self.url).map_err(|problem| format!("shared_state.url: {problem}"))?;
         }
         if self.key_prefix.is_empty() || self.key_prefix.len() > 64 || self.key_prefix.contains(['{', '}']) {
             return Err("shared_state.key_prefix: must have 1 to 64 bytes, and no braces".into());

@@ -6,6 +6,8 @@ use gim_config::{jwt::JwtAlgorithm, listen::Endpoint};
 use gim_proto::logic::DeviceType;
 use serde::{Deserialize, Serialize};
 
+use crate::domain::kick::KickPolicy;
+
 /// The section `[business]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -76,19 +78,6 @@ pub struct KickSettings {
     pub windows: KickPolicy,
     pub macos: KickPolicy,
     pub web: KickPolicy,
-}
-
-/// Which of a user's other devices a sign-in closes.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum KickPolicy {
-    /// All may be connected side by side.
-    #[default]
-    None,
-    /// Those of the same type.
-    SameType,
-    /// All of them.
-    AllOthers,
 }
 
 impl KickSettings {

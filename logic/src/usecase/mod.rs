@@ -1,76 +1,169 @@
-//! The use cases, one per file, each read from top to bottom: check, do, answer. They know nothing of gRPC streams or
-//! packets; the link and the gRPC services both call them. Any task.
+//! The use cases, one subject per file, each read from top to bottom: check, do, answer. They know nothing of gRPC streams or
+//! packets; the link, the gRPC services and the gateway call them. Any task.
 
-pub mod command;
-mod device;
-mod group;
-mod group_message;
-mod group_sync;
-mod history;
-mod locate;
-mod push;
-mod recall;
-mod revoke;
-mod room;
+pub mod access;
+pub mod commands;
+pub mod connections;
+pub mod devices;
+pub mod directory;
+mod group_pages;
+pub mod groups;
+pub mod histories;
+pub mod messages;
+pub mod pushes;
+pub mod recalls;
 mod room_sends;
-mod send;
-mod sign_in;
-mod sync;
+pub mod rooms;
+pub mod sign_ins;
+pub mod syncs;
 
 use std::sync::Arc;
 
-pub use crate::domain::caller::Caller;
+use self::{
+    access::Access,
+    commands::Commands,
+    connections::Connections,
+    devices::Devices,
+    directory::Directory,
+    groups::Groups,
+    histories::Histories,
+    messages::Messages,
+    pushes::Pushes,
+    recalls::Recalls,
+    room_sends::RoomSends,
+    rooms::{RoomLocks, Rooms},
+    sign_ins::SignIns,
+    syncs::Syncs,
+};
 use crate::{
-    clients::business::Business,
-    clients::jwt::JwtCheck,
+    clients::{business::Business, jwt::JwtCheck},
     delivery::{fanout::Fanout, nodes::Nodes},
     domain::message_id::MessageIds,
-    settings::{GroupSettings, KickSettings, LimitSettings, MessageSettings},
+    settings::LogicSettings,
     shared_state::SharedState,
     store::{Store, writer::Writer},
 };
 
-pub use group::Operator;
-pub use locate::Directory;
-pub use room::{RoomOrder, RoomPush};
-pub use room_sends::RoomSends;
-pub use send::Submitted;
-pub use sign_in::{Loser, NewConnection, SignedIn};
-pub use sync::PageFor;
-
-/// Everything that the use cases need.
+/// All of them.
 #[derive(Debug)]
-pub struct App {
-    /// The name of this node.
-    pub node: String,
-    /// Sizes of requests.
-    pub limits: LimitSettings,
-    /// Which devices of a user may be connected side by side.
-    pub kick: KickSettings,
-    /// What clients may do with messages that are stored.
-    pub messages: MessageSettings,
-    /// Sizes of groups.
-    pub group: GroupSettings,
+#[allow(missing_docs, reason = "each module says what it is")]
+pub struct UseCases {
+    pub access: Access,
+    pub commands: Commands,
+    pub connections: Arc<Connections>,
+    pub devices: Devices,
+    pub directory: Directory,
+    pub groups: Groups,
+    pub histories: Histories,
+    pub messages: Messages,
+    pub pushes: Pushes,
+    pub recalls: Recalls,
+    pub rooms: Arc<Rooms>,
+    pub sign_ins: SignIns,
+    pub syncs: Syncs,
+}
+
+/// What the use cases are made of; each takes what it needs of it.
+#[derive(Debug)]
+pub struct Parts {
     /// Message and device ids.
-    pub ids: MessageIds,
+    pub ids: Arc<MessageIds>,
     /// The database.
     pub store: Store,
     /// The inbox writer.
     pub writer: Writer,
     /// Users and tokens.
-    pub business: Business,
+    pub business: Arc<Business>,
     /// Tokens that are checked without the business.
     pub jwt: JwtCheck,
     /// Routes and rooms.
     pub shared: Arc<dyn SharedState>,
     /// The attached conn nodes.
     pub nodes: Arc<Nodes>,
-    /// What they, and those attached elsewhere, told of themselves.
-    pub directory: Directory,
     /// Delivery to them.
     pub fanout: Fanout,
-    /// Keeps each room's messages in order on their way out.
-    pub room_order: RoomOrder,
-    /// Sends into rooms that a retry repeats.
-    pub room_sends: RoomSends,
+}
+
+impl UseCases {
+    /// Over `parts`, as the settings say.
+    pub fn new(settings: &LogicSettings, parts: Parts) -> Self {
+        let Parts { ids, store, writer, business, jwt, shared, nodes, fanout } = parts;
+        let content_bytes_max = settings.limits.content_bytes_max;
+        let connections = Arc::new(Connections {
+            kick: settings.kick.clone(),
+            devices: store.devices.clone(),
+            revocations: store.revocations.clone(),
+            shared: shared.clone(),
+            nodes: nodes.clone(),
+        });
+        let rooms = Arc::new(Rooms {
+            content_bytes_max,
+            ids: ids.clone(),
+            business: business.clone(),
+            shared: shared.clone(),
+            nodes: nodes.clone(),
+            locks: RoomLocks::default(),
+            sends: RoomSends::new(&settings.room),
+        });
+        Self {
+            access: Access {
+                revocations: store.revocations,
+                business: business.clone(),
+                shared: shared.clone(),
+                nodes: nodes.clone(),
+            },
+            commands: Commands { content_bytes_max, business: business.clone() },
+            devices: Devices {
+                users_max: settings.limits.push_users_max,
+                ids: ids.clone(),
+                devices: store.devices,
+                shared,
+            },
+            directory: Directory::new(settings.gateway.clone(), nodes.clone()),
+            groups: Groups {
+                settings: settings.group.clone(),
+                content_bytes_max,
+                ids: ids.clone(),
+                groups: store.groups.clone(),
+                writer: writer.clone(),
+                business: business.clone(),
+            },
+            histories: Histories {
+                page_max: settings.message.history_page_max,
+                inboxes: store.inboxes.clone(),
+                groups: store.groups.clone(),
+            },
+            messages: Messages {
+                content_bytes_max,
+                member_limits: settings.group.limits(),
+                ids: ids.clone(),
+                writer: writer.clone(),
+                business: business.clone(),
+                rooms: rooms.clone(),
+            },
+            pushes: Pushes {
+                limits: settings.limits.clone(),
+                group: settings.group.clone(),
+                ids,
+                groups: store.groups.clone(),
+                writer: writer.clone(),
+                fanout: fanout.clone(),
+                nodes,
+            },
+            recalls: Recalls {
+                window_s: settings.message.recall_window_s,
+                inboxes: store.inboxes.clone(),
+                writer: writer.clone(),
+            },
+            sign_ins: SignIns { reads: store.sign_in_reads, business, jwt, connections: connections.clone(), fanout },
+            syncs: Syncs {
+                packet_bytes_max: settings.limits.sync_packet_bytes_max,
+                inboxes: store.inboxes,
+                groups: store.groups,
+                writer,
+            },
+            connections,
+            rooms,
+        }
+    }
 }

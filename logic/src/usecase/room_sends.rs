@@ -16,7 +16,7 @@ type Key = (u64, String);
 
 /// See the module's documentation.
 #[derive(Debug)]
-pub struct RoomSends {
+pub(super) struct RoomSends {
     lasts: Duration,
     sends_max: usize,
     state: Mutex<State>,
@@ -31,7 +31,7 @@ struct State {
 
 impl RoomSends {
     /// Remembers nothing yet.
-    pub fn new(settings: &RoomSettings) -> Self {
+    pub(super) fn new(settings: &RoomSettings) -> Self {
         Self {
             lasts: Duration::from_millis(settings.idempotency_ms),
             sends_max: settings.idempotency_sends_max,
@@ -40,7 +40,7 @@ impl RoomSends {
     }
 
     /// What an earlier send with this key was answered.
-    pub fn find(&self, sender_id: u64, client_msg_id: &str, now: Instant) -> Option<SendReply> {
+    pub(super) fn find(&self, sender_id: u64, client_msg_id: &str, now: Instant) -> Option<SendReply> {
         let mut state = self.lock();
         state.forget(self.sends_max, self.lasts, now);
         let reply = state.replies.get(&(sender_id, client_msg_id.to_owned()))?;
@@ -48,7 +48,7 @@ impl RoomSends {
     }
 
     /// Remembers the answer to a send; one without a key is not recognised again.
-    pub fn remember(&self, sender_id: u64, client_msg_id: &str, reply: SendReply, now: Instant) {
+    pub(super) fn remember(&self, sender_id: u64, client_msg_id: &str, reply: SendReply, now: Instant) {
         if client_msg_id.is_empty() {
             return;
         }

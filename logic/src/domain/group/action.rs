@@ -1,7 +1,6 @@
 //! What may be asked of a group, and why it may be refused.
 
 use gim_proto::{ResultCode, logic::UpdateGroupPush};
-use tonic::Status;
 
 use super::{Kind, Member, Profile};
 
@@ -97,18 +96,16 @@ impl GroupRefusal {
             Kind::Large => Self::TooManyForLarge(limits.large),
         }
     }
-}
 
-impl From<GroupRefusal> for Status {
-    fn from(refusal: GroupRefusal) -> Self {
-        let code = match refusal {
-            GroupRefusal::NoGroup(_) => ResultCode::GroupNotFound,
-            GroupRefusal::NotInGroup(_) => ResultCode::NotInGroup,
-            GroupRefusal::NotAdmin | GroupRefusal::LastAdmin => ResultCode::NotAllowed,
-            GroupRefusal::NoMember(_) => ResultCode::GroupMemberNotFound,
-            GroupRefusal::AlreadyMember(_) => ResultCode::AlreadyInGroup,
-            GroupRefusal::TooManyForNormal(_) | GroupRefusal::TooManyForLarge(_) => ResultCode::TooLarge,
-        };
-        code.status(refusal.to_string())
+    /// What kind of refusal it is.
+    pub fn code(self) -> ResultCode {
+        match self {
+            Self::NoGroup(_) => ResultCode::GroupNotFound,
+            Self::NotInGroup(_) => ResultCode::NotInGroup,
+            Self::NotAdmin | Self::LastAdmin => ResultCode::NotAllowed,
+            Self::NoMember(_) => ResultCode::GroupMemberNotFound,
+            Self::AlreadyMember(_) => ResultCode::AlreadyInGroup,
+            Self::TooManyForNormal(_) | Self::TooManyForLarge(_) => ResultCode::TooLarge,
+        }
     }
 }

@@ -4,10 +4,9 @@ mod action;
 mod rules;
 
 use gim_proto::{
-    check,
+    check::{self, Violation},
     logic::{self, GroupKind, MemberType},
 };
-use tonic::Status;
 
 pub use action::{GroupAction, GroupRefusal, MemberLimits};
 pub use rules::{Actor, Change, Facts};
@@ -119,7 +118,7 @@ impl Member {
 }
 
 /// The kind that a request names.
-pub fn check_kind(kind: i32) -> Result<Kind, Status> {
+pub fn check_kind(kind: i32) -> Result<Kind, Violation> {
     match GroupKind::try_from(kind) {
         Ok(GroupKind::GkNormal) => Ok(Kind::Normal),
         Ok(GroupKind::GkLarge) => Ok(Kind::Large),
@@ -128,7 +127,7 @@ pub fn check_kind(kind: i32) -> Result<Kind, Status> {
 }
 
 /// Checks what a request tells of a group.
-pub fn check_profile(group: logic::Group) -> Result<Profile, Status> {
+pub fn check_profile(group: logic::Group) -> Result<Profile, Violation> {
     check::filled("group.name", &group.name, NAME_BYTES_MAX)?;
     check::size("group.avatar_url", &group.avatar_url, TEXT_BYTES_MAX)?;
     check::size("group.introduction", &group.introduction, TEXT_BYTES_MAX)?;
@@ -138,7 +137,7 @@ pub fn check_profile(group: logic::Group) -> Result<Profile, Status> {
 }
 
 /// Checks a member in a request. Without a type he is an ordinary one.
-pub fn check_member(member: logic::GroupMember) -> Result<Member, Status> {
+pub fn check_member(member: logic::GroupMember) -> Result<Member, Violation> {
     check::id("members.user_id", member.user_id)?;
     check::size("members.nickname", &member.nickname, NAME_BYTES_MAX)?;
     check::size("members.extra", &member.extra, MEMBER_EXTRA_BYTES_MAX)?;
@@ -155,7 +154,7 @@ pub fn check_member(member: logic::GroupMember) -> Result<Member, Status> {
 }
 
 /// Fails where a user is named twice. Sorts the list.
-pub fn check_twice(field: &str, user_ids: &mut [u64]) -> Result<(), Status> {
+pub fn check_twice(field: &str, user_ids: &mut [u64]) -> Result<(), Violation> {
     user_ids.sort_unstable();
     match user_ids.windows(2).find(|pair| pair[0] == pair[1]) {
         Some(pair) => Err(check::invalid(field, format!("user {} is there twice", pair[0]))),
@@ -169,8 +168,8 @@ mod tests {
 
     use super::*;
 
-    fn problem<T: std::fmt::Debug>(result: Result<T, Status>) -> String {
-        result.unwrap_err().message().to_owned()
+    fn problem<T: std::fmt::Debug>(result: Result<T, Violation>) -> String {
+        result.unwrap_err().to_string()
     }
 
     #[test]
@@ -179,7 +178,7 @@ mod tests {
         assert_eq!(check_profile(group("x")).unwrap().name, "x");
         assert_eq!(problem(check_profile(group(""))), "group.name: must not be empty");
         let refusal = check_profile(group(&"x".repeat(NAME_BYTES_MAX + 1))).unwrap_err();
-        assert_eq!(ResultCode::of_status(&refusal), ResultCode::TooLarge);
+        assert_eq!(refusal.code, ResultCode::TooLarge);
         let long = logic::Group { extra: "x".repeat(TEXT_BYTES_MAX + 1), ..group("x") };
         assert!(problem(check_profile(long)).starts_with("group.extra: "));
     }

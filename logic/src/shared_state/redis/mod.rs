@@ -35,11 +35,9 @@ use crate::{
         locate::NodeInfo,
         route::{NodeKey, Route},
     },
-    settings::{RoomSettings, SharedStateSettings},
+    settings::{RedisTarget, RoomSettings, SharedStateSettings},
     store::RoomSeqs,
 };
-
-pub use client::Target;
 
 /// A list of a node's connections outlives its lease by so many leases: it is of no use without it.
 const LISTS_LEASES: u64 = 4;
@@ -118,7 +116,7 @@ impl RedisState {
         room_settings: RoomSettings,
         room_seqs: RoomSeqs,
     ) -> Result<Self, SharedStateError> {
-        let target = Target::parse(&settings.url).map_err(SharedStateError::Failed)?;
+        let target = RedisTarget::parse(&settings.url).map_err(SharedStateError::Failed)?;
         let client =
             RedisClient::new(&target, settings).map_err(|error| SharedStateError::Failed(error.to_string()))?;
         let keys = Keys::new(&settings.key_prefix);

@@ -2,14 +2,26 @@
 
 use gim_proto::{ResultCode, check, logic::RecallRequest};
 
-use super::{App, Caller};
-use crate::{domain::clock, error::Error, store::work::Post};
+use crate::{
+    domain::{caller::Caller, clock},
+    error::Error,
+    store::{self, work::Post, writer::Writer},
+};
 
-impl App {
+/// See the module's documentation.
+#[derive(Debug)]
+pub struct Recalls {
+    /// How long after sending a message it may be recalled; 0 for never.
+    pub(super) window_s: u64,
+    pub(super) inboxes: store::Inboxes,
+    pub(super) writer: Writer,
+}
+
+impl Recalls {
     /// Recalls a message of the caller. To recall it again changes nothing and succeeds, whenever that is.
     pub async fn recall(&self, caller: Caller, request: RecallRequest, request_id: &str) -> Result<(), Error> {
         let message_id = check::id("message_id", request.message_id)?;
-        let Some(stored) = self.store.inboxes.find(message_id).await? else {
+        let Some(stored) = self.inboxes.find(message_id).await? else {
             return Err(check::invalid("message_id", "there is no such message in any inbox").into());
         };
         let message = stored.message;
@@ -20,7 +32,7 @@ impl App {
             return Ok(());
         }
         let age_ms = clock::now_ms().saturating_sub(message.created_at_ms);
-        check_window(self.messages.recall_window_s, age_ms)?;
+        check_window(self.window_s, age_ms)?;
         let Some(receivers) = stored.receivers else {
             return Err(Error::refused(ResultCode::NotAllowed, "this message cannot be recalled"));
         };

@@ -7,12 +7,13 @@ use gim_proto::{
 };
 use prost::Message as _;
 
-use super::{App, Caller};
 use crate::{
+    domain::caller::Caller,
     error::Error,
     store::{
+        self,
         work::{Ack, AckOutcome},
-        writer::PendingCommit,
+        writer::{PendingCommit, Writer},
     },
 };
 
@@ -31,10 +32,20 @@ pub enum PageFor {
     Packet,
 }
 
-impl App {
+/// See the module's documentation.
+#[derive(Debug)]
+pub struct Syncs {
+    /// Bytes in a page on a long connection.
+    pub(super) packet_bytes_max: usize,
+    pub(super) inboxes: store::Inboxes,
+    pub(super) groups: store::Groups,
+    pub(super) writer: Writer,
+}
+
+impl Syncs {
     /// A page of the caller's inbox.
     pub async fn sync(&self, caller: Caller, request: SyncRequest, page_for: PageFor) -> Result<SyncReply, Error> {
-        let inboxes = &self.store.inboxes;
+        let inboxes = &self.inboxes;
         if request.seq > ID_MAX {
             return Err(beyond("seq", request.seq, inboxes.newest_seq(caller.user_id).await?));
         }
@@ -51,7 +62,7 @@ impl App {
         }
         let bytes_max = match page_for {
             PageFor::Grpc => GRPC_PAGE_BYTES_MAX,
-            PageFor::Packet => self.limits.sync_packet_bytes_max,
+            PageFor::Packet => self.packet_bytes_max,
         };
         let count = page.len();
         let page = page.into_iter().take(PAGE_MESSAGES as usize);
@@ -66,7 +77,7 @@ impl App {
         Ok(reply)
     }
 
-    /// Takes acks on; [`App::finish_ack`] waits for them.
+    /// Takes acks on; [`Syncs::finish_ack`] waits for them.
     pub async fn submit_ack(&self, caller: Caller, request: &MessageAckRequest) -> Result<SubmittedAck, Error> {
         let seq = request.device_ack;
         if seq != 0 || request.group_acks.is_empty() {

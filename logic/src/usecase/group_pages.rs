@@ -8,11 +8,10 @@ use gim_proto::{
     logic::{GroupCursor, GroupPage},
 };
 use prost::Message as _;
-use tonic::Status;
 
-use super::{App, Caller, sync::fitting};
+use super::syncs::{Syncs, fitting};
 use crate::{
-    domain::group::GroupRefusal,
+    domain::{caller::Caller, group::GroupRefusal, refusal::Refusal},
     error::Error,
     store::{group::Timeline, work::GroupAck, writer::PendingCommit},
 };
@@ -26,7 +25,7 @@ const PAGE_MESSAGES: u32 = 50;
 /// Bytes that the frame of one group's page takes in a reply.
 const PAGE_FRAME_BYTES: usize = 32;
 
-impl App {
+impl Syncs {
     /// What the large groups of a user have after the cursors, in at most about `bytes_max` bytes; and whether there is more.
     pub(super) async fn sync_groups(
         &self,
@@ -36,7 +35,7 @@ impl App {
     ) -> Result<(Vec<GroupPage>, bool), Error> {
         let cursors = check_cursors("group_cursors", cursors)?;
         let (mut pages, mut bytes_left, mut has_more) = (Vec::new(), bytes_max, false);
-        for timeline in self.store.groups.timelines_of(caller.user_id).await? {
+        for timeline in self.groups.timelines_of(caller.user_id).await? {
             let after = place(&timeline, cursors.get(&timeline.group_id).copied())?;
             if after >= timeline.newest_seq {
                 continue;
@@ -63,12 +62,11 @@ impl App {
         acks: &[GroupCursor],
     ) -> Result<PendingCommit<()>, Error> {
         let acks = check_cursors("group_acks", acks)?;
-        let timelines = self.store.groups.timelines_of(caller.user_id).await?;
+        let timelines = self.groups.timelines_of(caller.user_id).await?;
         let newest: HashMap<u64, u64> =
             timelines.into_iter().map(|timeline| (timeline.group_id, timeline.newest_seq)).collect();
         for (&group_id, &seq) in &acks {
-            let newest_seq =
-                newest.get(&group_id).copied().ok_or_else(|| Status::from(GroupRefusal::NotInGroup(group_id)))?;
+            let newest_seq = newest.get(&group_id).copied().ok_or_else(|| GroupRefusal::NotInGroup(group_id))?;
             if seq > newest_seq {
                 return Err(beyond("group_acks", group_id, seq, newest_seq));
             }
@@ -84,7 +82,7 @@ impl App {
         bytes_max: usize,
         is_first: bool,
     ) -> Result<GroupPage, Error> {
-        let found = self.store.groups.page(timeline.group_id, after, PAGE_MESSAGES + 1).await?;
+        let found = self.groups.page(timeline.group_id, after, PAGE_MESSAGES + 1).await?;
         let count = found.len();
         let wire = found.into_iter().take(PAGE_MESSAGES as usize).map(|(seq, message)| message.to_wire_at(seq));
         let mut messages: Vec<_> = wire.collect();
@@ -108,19 +106,19 @@ fn place(timeline: &Timeline, cursor: Option<u64>) -> Result<u64, Error> {
     }
 }
 
-fn check_cursors(field: &str, cursors: &[GroupCursor]) -> Result<HashMap<u64, u64>, Status> {
+fn check_cursors(field: &str, cursors: &[GroupCursor]) -> Result<HashMap<u64, u64>, Refusal> {
     if cursors.len() > CURSORS_MAX {
         let problem = format!("{field}: has {} entries, at most {CURSORS_MAX} are allowed", cursors.len());
-        return Err(ResultCode::TooLarge.status(problem));
+        return Err(Refusal::new(ResultCode::TooLarge, problem));
     }
     let mut checked = HashMap::with_capacity(cursors.len());
     for cursor in cursors {
         check::id(field, cursor.group_id)?;
         if cursor.seq > ID_MAX {
-            return Err(check::invalid(field, format!("seq {} is no seq", cursor.seq)));
+            return Err(check::invalid(field, format!("seq {} is no seq", cursor.seq)).into());
         }
         if checked.insert(cursor.group_id, cursor.seq).is_some() {
-            return Err(check::invalid(field, format!("group {} is there twice", cursor.group_id)));
+            return Err(check::invalid(field, format!("group {} is there twice", cursor.group_id)).into());
         }
     }
     Ok(checked)
@@ -150,7 +148,7 @@ mod tests {
     fn cursors_are_checked_by_name() {
         let cursor = |group_id, seq| GroupCursor { group_id, seq };
         assert_eq!(check_cursors("c", &[cursor(9, 1), cursor(8, 0)]).unwrap().len(), 2);
-        let problem = |cursors: &[GroupCursor]| check_cursors("c", cursors).unwrap_err().message().to_owned();
+        let problem = |cursors: &[GroupCursor]| check_cursors("c", cursors).unwrap_err().to_string();
         assert_eq!(problem(&[cursor(0, 1)]), "c: must not be 0");
         assert_eq!(problem(&[cursor(9, 1), cursor(9, 2)]), "c: group 9 is there twice");
         assert!(problem(&[cursor(9, u64::MAX)]).ends_with("is no seq"));

@@ -1,31 +1,33 @@
-//! Send: a message of a user to another one, or into a room.
+//! Messages that users send: to another one, into a group, or into a room.
 //!
 //! What receivers get is wrapped by the server: the sender's card inside is who really sent it.
+
+use std::sync::Arc;
 
 use bytes::Bytes;
 use gim_proto::{
     check,
-    connect::{SendReply, SendRequest, send_request::Target},
-    logic::{SendAsRequest, UserMessagePush},
+    connect::{self, SendReply, SendRequest, send_request::Target},
+    logic::{GroupMessagePush, SendAsRequest, User, UserMessagePush},
 };
 use metrics::counter;
 use prost::Message as _;
-use tonic::Status;
 
-use super::{
-    App, Caller,
-    group_message::{group_command, wrap_for_group},
-};
+use super::rooms::Rooms;
 use crate::{
+    clients::business::Business,
     domain::{
+        caller::Caller,
         clock,
+        group::{GroupAction, MemberLimits},
         message::{Message, Sent, check_client_command},
+        message_id::MessageIds,
     },
     error::Error,
     metrics as names,
     store::{
-        work::{GroupOutcome, Post},
-        writer::PendingCommit,
+        work::{GroupOutcome, GroupWork, Post},
+        writer::{PendingCommit, Writer},
     },
 };
 
@@ -34,7 +36,7 @@ const CLIENT_MSG_ID_BYTES_MAX: usize = 64;
 /// How far a send got without waiting for the disk.
 #[derive(Debug)]
 pub enum Submitted {
-    /// It waits for its commit; [`App::finish_send`] waits with it.
+    /// It waits for its commit; [`Messages::finish`] waits with it.
     ToUser(PendingCommit<Sent>),
     /// As above; what the group allows is seen at the commit.
     ToGroup(PendingCommit<GroupOutcome>),
@@ -42,17 +44,23 @@ pub enum Submitted {
     Done(SendReply),
 }
 
-impl App {
+/// See the module's documentation.
+#[derive(Debug)]
+pub struct Messages {
+    pub(super) content_bytes_max: usize,
+    pub(super) member_limits: MemberLimits,
+    pub(super) ids: Arc<MessageIds>,
+    pub(super) writer: Writer,
+    pub(super) business: Arc<Business>,
+    pub(super) rooms: Arc<Rooms>,
+}
+
+impl Messages {
     /// Checks a send and takes it on. Of two sends, the one that returned from here first comes first in every inbox.
-    pub async fn submit_send(
-        &self,
-        caller: Caller,
-        request: SendRequest,
-        request_id: &str,
-    ) -> Result<Submitted, Error> {
+    pub async fn submit(&self, caller: Caller, request: SendRequest, request_id: &str) -> Result<Submitted, Error> {
         let target = request.target.ok_or_else(|| check::invalid("target", "must be set"))?;
         let command = check_client_command(request.command)?;
-        check::size("content", &request.content, self.limits.content_bytes_max)?;
+        check::size("content", &request.content, self.content_bytes_max)?;
         match target {
             Target::UserId(to_user_id) => {
                 check::id("user_id", to_user_id)?;
@@ -85,7 +93,7 @@ impl App {
                 check::size("client_msg_id", &request.client_msg_id, CLIENT_MSG_ID_BYTES_MAX)?;
                 let card = self.business.sender_card(caller, request_id).await;
                 let content = wrap(card, 0, request.content);
-                let sent = self.send_to_room(caller, room_id, command, content, &request.client_msg_id);
+                let sent = self.rooms.send(caller, room_id, command, content, &request.client_msg_id);
                 Ok(Submitted::Done(Box::pin(sent).await?))
             }
         }
@@ -99,21 +107,21 @@ impl App {
         check::id("device_id", device_id)?;
         check::id("to_user_id", to_user_id)?;
         let command = check_client_command(command)?;
-        check::size("content", &content, self.limits.content_bytes_max)?;
+        check::size("content", &content, self.content_bytes_max)?;
         check::filled("client_msg_id", &client_msg_id, CLIENT_MSG_ID_BYTES_MAX)?;
         let card = self.business.sender_card(Caller { user_id, device_id }, request_id).await;
         let content = wrap(card, to_user_id, content);
         let nowhere = Caller { user_id, device_id: 0 };
         let submitted = self.submit_to_user(nowhere, to_user_id, command, content, client_msg_id, request_id)?;
-        Self::finish_send(submitted).await
+        Self::finish(submitted).await
     }
 
     /// Waits until a send is durable.
-    pub async fn finish_send(submitted: Submitted) -> Result<SendReply, Error> {
+    pub async fn finish(submitted: Submitted) -> Result<SendReply, Error> {
         let sent = match submitted {
             Submitted::Done(reply) => return Ok(reply),
             Submitted::ToUser(pending) => pending.committed().await?,
-            Submitted::ToGroup(pending) => pending.committed().await?.map_err(Status::from)?,
+            Submitted::ToGroup(pending) => pending.committed().await??,
         };
         if sent.is_duplicate {
             counter!(names::SEND_DUPLICATES).increment(1);
@@ -151,8 +159,39 @@ impl App {
         };
         Ok(Submitted::ToUser(self.writer.submit_post(post)?))
     }
+
+    fn submit_to_group(
+        &self,
+        caller: Caller,
+        group_id: u64,
+        message: Message,
+        client_msg_id: String,
+        request_id: &str,
+    ) -> Result<Submitted, Error> {
+        let work = GroupWork {
+            group_id,
+            actor: Some(caller.user_id),
+            action: GroupAction::Send,
+            messages: vec![message],
+            limits: self.member_limits,
+            client_msg_id: Some(client_msg_id),
+            origin_device_id: caller.device_id,
+            request_id: request_id.to_owned(),
+        };
+        Ok(Submitted::ToGroup(self.writer.submit_group(work)?))
+    }
 }
 
-pub(super) fn wrap(from_user: gim_proto::logic::User, to_user_id: u64, content: Bytes) -> Bytes {
+pub(super) fn wrap(from_user: User, to_user_id: u64, content: Bytes) -> Bytes {
     UserMessagePush { from_user: Some(from_user), to_user_id, content }.encode_to_vec().into()
+}
+
+/// What members get: the content, with the card of who really sent it.
+fn wrap_for_group(from_user: User, group_id: u64, content: Bytes) -> Bytes {
+    GroupMessagePush { from_user: Some(from_user), group_id, content }.encode_to_vec().into()
+}
+
+/// The command of a member's message: 0 means a plain group message.
+fn group_command(checked: i32, requested: i32) -> i32 {
+    if requested == 0 { connect::MessageCommand::McGroupMessage as i32 } else { checked }
 }

@@ -4,11 +4,11 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use gim_proto::{
     ResultCode, check,
-    logic::{Backoff, LocateReply, LocateRequest, PeerNodes, down_item::Item},
+    logic::{Backoff, LocateReply, LocateRequest},
 };
 
-use super::App;
 use crate::{
+    delivery::nodes::Nodes,
     domain::locate::{self, NodeInfo, Question},
     error::Error,
     settings::GatewaySettings,
@@ -19,25 +19,20 @@ const PLATFORM_BYTES_MAX: usize = 32;
 /// Other nodes that a conn node is told of.
 const PEERS_MAX: usize = 16;
 
-/// The conn nodes, as the keeper saw them last.
+/// The conn nodes of all logic nodes, as they were seen last.
 #[derive(Debug)]
 pub struct Directory {
     settings: GatewaySettings,
-    nodes: RwLock<Arc<[NodeInfo]>>,
+    known: RwLock<Arc<[NodeInfo]>>,
+    attached: Arc<Nodes>,
 }
 
 impl Directory {
-    /// Knows nobody yet.
-    pub fn new(settings: GatewaySettings) -> Self {
-        Self { settings, nodes: RwLock::new(Arc::new([])) }
+    /// Knows nobody yet; `attached` are the nodes that are told of the others.
+    pub fn new(settings: GatewaySettings, attached: Arc<Nodes>) -> Self {
+        Self { settings, known: RwLock::new(Arc::new([])), attached }
     }
 
-    fn nodes(&self) -> Arc<[NodeInfo]> {
-        self.nodes.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-}
-
-impl App {
     /// The conn nodes that a client should try.
     pub fn locate(&self, request: &LocateRequest) -> Result<LocateReply, Error> {
         check::size("platform", &request.platform, PLATFORM_BYTES_MAX)?;
@@ -48,9 +43,9 @@ impl App {
         if request.room_id != 0 {
             check::id("room_id", request.room_id)?;
         }
-        let settings = &self.directory.settings;
+        let settings = &self.settings;
         let question = Question { platform: &request.platform, room_id: request.room_id };
-        let nodes = locate::locate(&self.directory.nodes(), question, settings, rand::random);
+        let nodes = locate::locate(&self.known(), question, settings.fullness(), settings.nodes_max, rand::random);
         if nodes.is_empty() {
             return Err(Error::refused(ResultCode::TryAgainLater, "no conn node takes connections just now"));
         }
@@ -58,15 +53,14 @@ impl App {
         Ok(LocateReply { nodes, heartbeat_s: settings.heartbeat_s, backoff: Some(backoff) })
     }
 
-    /// Takes over what is known of the conn nodes, and tells each of them, where that changed, which others take clients.
-    pub fn take_directory(&self, nodes: Vec<NodeInfo>) {
-        for link in self.nodes.all() {
-            let full_permille = self.directory.settings.full_permille;
-            let peers = PeerNodes { nodes: locate::peers_of(&link.key.name, &nodes, full_permille, PEERS_MAX) };
-            if link.learn_peers(&peers) {
-                link.notice(Item::PeerNodes(peers));
-            }
-        }
-        *self.directory.nodes.write().unwrap_or_else(PoisonError::into_inner) = nodes.into();
+    /// Takes over what is known of the conn nodes, and tells each attached one, where that changed, which others take clients.
+    pub fn update(&self, nodes: Vec<NodeInfo>) {
+        let full_permille = self.settings.full_permille;
+        self.attached.tell_peers(|name| locate::peers_of(name, &nodes, full_permille, PEERS_MAX));
+        *self.known.write().unwrap_or_else(PoisonError::into_inner) = nodes.into();
+    }
+
+    fn known(&self) -> Arc<[NodeInfo]> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }

@@ -5,41 +5,51 @@ use gim_proto::{
     logic::{HistoryReply, HistoryRequest, history_request::Peer},
 };
 
-use super::{
-    App, Caller,
-    sync::{GRPC_PAGE_BYTES_MAX, fitting},
+use super::syncs::{GRPC_PAGE_BYTES_MAX, fitting};
+use crate::{
+    domain::{caller::Caller, message::Message},
+    error::Error,
+    store,
 };
-use crate::{domain::message::Message, error::Error};
 
-impl App {
+/// See the module's documentation.
+#[derive(Debug)]
+pub struct Histories {
+    /// Messages in a page where the client does not say, or asks for more.
+    pub(super) page_max: u32,
+    pub(super) inboxes: store::Inboxes,
+    pub(super) groups: store::Groups,
+}
+
+impl Histories {
     /// A page of a conversation, newest first: what the caller got of it, and nothing else.
-    pub async fn history(&self, caller: Caller, request: HistoryRequest) -> Result<HistoryReply, Error> {
+    pub async fn read(&self, caller: Caller, request: HistoryRequest) -> Result<HistoryReply, Error> {
         let peer = request.peer.ok_or_else(|| check::invalid("peer", "must be set"))?;
         let before_seq = match request.before_seq {
             0 => check::ID_MAX,
             seq => check::id("before_seq", seq)?,
         };
-        let page_max = self.messages.history_page_max;
+        let page_max = self.page_max;
         let limit = if request.limit == 0 { page_max } else { request.limit.min(page_max) };
         let found = match peer {
             Peer::UserId(peer_id) => {
                 check::id("user_id", peer_id)?;
-                self.store.inboxes.history(caller.user_id, peer_id, before_seq, limit + 1).await?
+                self.inboxes.history(caller.user_id, peer_id, before_seq, limit + 1).await?
             }
             Peer::GroupId(group_id) => {
                 check::id("group_id", group_id)?;
                 let joined_after = self.joined_after(caller, group_id).await?;
-                self.store.groups.history(group_id, joined_after, before_seq, limit + 1).await?
+                self.groups.history(group_id, joined_after, before_seq, limit + 1).await?
             }
         };
         Ok(page(found, limit))
     }
 
     async fn joined_after(&self, caller: Caller, group_id: u64) -> Result<u64, Error> {
-        if let Some(seq) = self.store.groups.joined_after(group_id, caller.user_id).await? {
+        if let Some(seq) = self.groups.joined_after(group_id, caller.user_id).await? {
             return Ok(seq);
         }
-        Err(match self.store.groups.get(group_id).await? {
+        Err(match self.groups.get(group_id).await? {
             Some(_) => Error::refused(ResultCode::NotInGroup, format!("you are not in group {group_id}")),
             None => Error::refused(ResultCode::GroupNotFound, format!("there is no group {group_id}")),
         })

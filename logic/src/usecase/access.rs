@@ -1,4 +1,7 @@
-//! Revocation: tokens that were issued before a moment are worthless, here and in whatever is connected with them.
+//! What the business tells of its users: that tokens issued before a moment are worthless, here and in whatever is connected with
+//! them; and that what was answered about a user is out of date.
+
+use std::sync::Arc;
 
 use gim_proto::{
     CloseReason, check,
@@ -6,15 +9,26 @@ use gim_proto::{
 };
 use metrics::counter;
 
-use super::App;
 use crate::{
-    domain::{clock, route::Route},
+    clients::business::Business,
+    delivery::nodes::Nodes,
+    domain::clock,
     error::Error,
     metrics as names,
-    store::revocation::ALL_DEVICES,
+    shared_state::SharedState,
+    store::{self, revocation::ALL_DEVICES},
 };
 
-impl App {
+/// See the module's documentation.
+#[derive(Debug)]
+pub struct Access {
+    pub(super) revocations: store::Revocations,
+    pub(super) business: Arc<Business>,
+    pub(super) shared: Arc<dyn SharedState>,
+    pub(super) nodes: Arc<Nodes>,
+}
+
+impl Access {
     /// Revokes the tokens of a user's device, or of all devices, and closes the connections that are there. First it is
     /// stored: a sign-in that is under way either finds it, or has its route found here.
     pub async fn revoke(&self, request: RevokeRequest) -> Result<(), Error> {
@@ -29,7 +43,7 @@ impl App {
         let now_ms = clock::now_ms();
         let not_before_ms = if not_before_ms == 0 { now_ms } else { not_before_ms };
         // By the clock that connections are dated by: of the same moment, a sign-in is the later one.
-        self.store.revocations.raise(user_id, device_id, not_before_ms, self.shared.now_ms()).await?;
+        self.revocations.raise(user_id, device_id, not_before_ms, self.shared.now_ms()).await?;
         self.business.forget_tokens(user_id, device_id);
         let routes = self.shared.routes_of(&[user_id]).await?;
         let revoked = routes.iter().filter(|route| device_id == ALL_DEVICES || route.device_id == device_id);
@@ -38,22 +52,6 @@ impl App {
         }
         counter!(names::REVOCATIONS).increment(1);
         tracing::info!(user_id, device_id, not_before_ms, "revoked");
-        Ok(())
-    }
-
-    /// Of connections that come back from an earlier stream, whose routes are there again, closes those that were let in
-    /// before their token was revoked: the revocation may have been told while nobody knew of them.
-    pub async fn close_revoked(&self, routes: &[Route]) -> Result<(), Error> {
-        let mut user_ids: Vec<u64> = routes.iter().map(|route| route.user_id).collect();
-        user_ids.sort_unstable();
-        user_ids.dedup();
-        let revoked_at = self.store.revocations.revoked_at(&user_ids).await?;
-        let at = |user_id, device_id| revoked_at.get(&(user_id, device_id)).copied().unwrap_or(i64::MIN);
-        for route in routes {
-            if at(route.user_id, route.device_id).max(at(route.user_id, ALL_DEVICES)) > route.since_ms {
-                self.nodes.kick(route, CloseReason::CrTokenRevoked);
-            }
-        }
         Ok(())
     }
 

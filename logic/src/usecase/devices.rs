@@ -1,26 +1,39 @@
 //! Devices: registered before anybody signs in on them; and which of them are online.
 
+use std::sync::Arc;
+
 use gim_proto::{
     ResultCode, check,
     logic::{Device, ListOnlineRequest, OnlineDevice},
 };
 
-use super::App;
 use crate::{
-    domain::{clock, device},
+    domain::{clock, device, message_id::MessageIds},
     error::Error,
+    shared_state::SharedState,
+    store,
 };
 
-impl App {
+/// See the module's documentation.
+#[derive(Debug)]
+pub struct Devices {
+    /// Most users of one question.
+    pub(super) users_max: usize,
+    pub(super) ids: Arc<MessageIds>,
+    pub(super) devices: store::Devices,
+    pub(super) shared: Arc<dyn SharedState>,
+}
+
+impl Devices {
     /// Stores a device that is new (id 0), or what changed of one that is known. Returns its id.
-    pub async fn save_device(&self, device: Option<Device>) -> Result<u64, Error> {
+    pub async fn save(&self, device: Option<Device>) -> Result<u64, Error> {
         let mut device = device.ok_or_else(|| check::invalid("device", "must be set"))?;
         device::check(&device)?;
         let now_ms = clock::now_ms();
         if device.id == 0 {
             device.id = self.ids.next_id();
-            self.store.devices.insert(&device, now_ms).await?;
-        } else if !self.store.devices.update(&device, now_ms).await? {
+            self.devices.insert(&device, now_ms).await?;
+        } else if !self.devices.update(&device, now_ms).await? {
             return Err(Error::refused(ResultCode::DeviceNotFound, format!("there is no device {}", device.id)));
         }
         Ok(device.id)
@@ -28,7 +41,7 @@ impl App {
 
     /// The devices of users that are connected now.
     pub async fn list_online(&self, request: ListOnlineRequest) -> Result<Vec<OnlineDevice>, Error> {
-        check::ids("user_ids", &request.user_ids, self.limits.push_users_max)?;
+        check::ids("user_ids", &request.user_ids, self.users_max)?;
         let mut user_ids = request.user_ids;
         user_ids.sort_unstable();
         user_ids.dedup();

@@ -1,29 +1,30 @@
 //! Rooms: messages to whoever is there, in one order for all, and who is there.
 
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use gim_proto::{
     ResultCode, check,
     connect::{self, SendReply},
-    logic::{
-        self, CountRoomMembersRequest, PushRoomRequest, RoomMemberCount, RoomMove, RoomSubscribed,
-        SubscribeRoomRequest, down_item::Item,
-    },
+    logic::{CountRoomMembersRequest, PushRoomRequest, RoomMemberCount, SubscribeRoomRequest},
 };
 use metrics::counter;
 use tokio::sync::{Mutex, MutexGuard};
 
-use super::{App, Caller, send::wrap};
+use super::{messages::wrap, room_sends::RoomSends};
 use crate::{
-    delivery::nodes::NodeLink,
+    clients::business::Business,
+    delivery::{nodes::Nodes, rooms::Joined},
     domain::{
+        caller::Caller,
         clock,
         message::{Message, check_client_command, check_command},
+        message_id::MessageIds,
+        route::NodeKey,
     },
     error::Error,
     metrics as names,
-    shared_state::{Kept, RoomMessage},
+    shared_state::{Kept, RoomMessage, SharedState},
 };
 
 /// Locks that all rooms share: enough that two busy rooms seldom meet.
@@ -32,54 +33,68 @@ const STRIPES: usize = 256;
 /// Rooms that one question about members may name.
 const COUNTED_ROOMS_MAX: usize = 1000;
 
-/// A message for a room.
+/// A message for a room, checked.
 #[derive(Debug)]
-pub struct RoomPush {
+struct RoomPush {
     /// Which room.
-    pub room_id: u64,
+    room_id: u64,
     /// A `connect.MessageCommand`, or a number of the business.
-    pub command: i32,
+    command: i32,
     /// Opaque, or wrapped with the sender's card.
-    pub content: Bytes,
+    content: Bytes,
     /// 0 where a service sent it.
-    pub sender_id: u64,
+    sender_id: u64,
     /// When it was sent, Unix milliseconds.
-    pub created_at_ms: i64,
+    created_at_ms: i64,
     /// Whether those who subscribe later may get it.
-    pub is_retained: bool,
+    is_retained: bool,
     /// Whether it overtakes normal messages.
-    pub is_priority: bool,
+    is_priority: bool,
 }
 
 /// Numbering a room's message and queuing it for the nodes is one step, as is subscribing: both hold the room's lock. So a
 /// node gets a room's messages in their order, and a subscription's retained messages before the newer ones.
 #[derive(Debug)]
-pub struct RoomOrder {
+pub(super) struct RoomLocks {
     stripes: Vec<Mutex<()>>,
 }
 
-impl Default for RoomOrder {
+impl Default for RoomLocks {
     fn default() -> Self {
         Self { stripes: (0..STRIPES).map(|_| Mutex::default()).collect() }
     }
 }
 
-impl RoomOrder {
+impl RoomLocks {
     async fn lock(&self, room_id: u64) -> MutexGuard<'_, ()> {
         self.stripes[(room_id % STRIPES as u64) as usize].lock().await
     }
 }
 
-impl App {
+/// See the module's documentation.
+#[derive(Debug)]
+pub struct Rooms {
+    pub(super) content_bytes_max: usize,
+    pub(super) ids: Arc<MessageIds>,
+    pub(super) business: Arc<Business>,
+    pub(super) shared: Arc<dyn SharedState>,
+    pub(super) nodes: Arc<Nodes>,
+    /// Keep each room's messages in order on their way out.
+    pub(super) locks: RoomLocks,
+    /// Sends that a retry repeats.
+    pub(super) sends: RoomSends,
+}
+
+impl Rooms {
     /// Pushes a message of a trusted service into a room.
-    pub async fn push_room(&self, request: PushRoomRequest) -> Result<(), Error> {
+    pub async fn push(&self, request: PushRoomRequest) -> Result<(), Error> {
         let command = check_command(request.command)?;
         let push = self.checked_room_push(request, command)?;
         self.publish(self.ids.next_id(), push).await
     }
 
     /// Pushes a message of a client into a room, wrapped like a send, so that the sender inside is the real one.
-    pub async fn push_room_as(&self, caller: Caller, request: PushRoomRequest, request_id: &str) -> Result<(), Error> {
+    pub async fn push_as(&self, caller: Caller, request: PushRoomRequest, request_id: &str) -> Result<(), Error> {
         let command = check_client_command(request.command)?;
         let mut push = self.checked_room_push(request, command)?;
         let card = self.business.sender_card(caller, request_id).await;
@@ -89,7 +104,7 @@ impl App {
     }
 
     /// Publishes a send of a client, already wrapped; one that repeats an earlier one is answered as that was.
-    pub(super) async fn send_to_room(
+    pub(super) async fn send(
         &self,
         caller: Caller,
         room_id: u64,
@@ -107,19 +122,19 @@ impl App {
             is_retained: false,
             is_priority: false,
         };
-        let _order = self.room_order.lock(room_id).await;
-        if let Some(reply) = self.room_sends.find(caller.user_id, client_msg_id, Instant::now()) {
+        let _order = self.locks.lock(room_id).await;
+        if let Some(reply) = self.sends.find(caller.user_id, client_msg_id, Instant::now()) {
             counter!(names::SEND_DUPLICATES).increment(1);
             return Ok(reply);
         }
         self.publish_in_order(message_id, push).await?;
         let reply = SendReply { message_id, seq: 0, created_at_ms, duplicate: false };
-        self.room_sends.remember(caller.user_id, client_msg_id, reply, Instant::now());
+        self.sends.remember(caller.user_id, client_msg_id, reply, Instant::now());
         Ok(reply)
     }
 
     /// How many connections are in rooms, as the conn nodes told it lately.
-    pub fn count_room_members(&self, request: &CountRoomMembersRequest) -> Result<Vec<RoomMemberCount>, Error> {
+    pub fn count_members(&self, request: &CountRoomMembersRequest) -> Result<Vec<RoomMemberCount>, Error> {
         check::ids("room_ids", &request.room_ids, COUNTED_ROOMS_MAX)?;
         let count = |&room_id: &u64| RoomMemberCount { room_id, members: self.nodes.room_members(room_id) };
         Ok(request.room_ids.iter().map(count).collect())
@@ -141,35 +156,39 @@ impl App {
                 "the device's conn node is not attached here just now",
             ));
         }
-        let _order = self.room_order.lock(request.room_id).await;
-        let subscribed = self.join(request.room_id, request.seq, &route.node).await?;
-        let room_move = RoomMove { connection_id: route.connection_id, subscribed: Some(subscribed) };
-        self.nodes.notice(&route.node, Item::RoomMove(room_move));
+        let _order = self.locks.lock(request.room_id).await;
+        let joined = self.join(request.room_id, request.seq, &route.node).await?;
+        self.nodes.move_to_room(&route, joined);
         Ok(())
     }
 
     /// Subscribes a node to a room for one of its connections; `answer` queues the reply while nothing newer can overtake it.
     pub async fn subscribe(
         &self,
-        link: &NodeLink,
+        node: &Arc<NodeKey>,
         request: connect::SubscribeRoomRequest,
-        answer: impl FnOnce(Result<RoomSubscribed, Error>),
+        answer: impl FnOnce(Result<Joined, Error>),
     ) {
         let checked = check_room(request.room_id).and_then(|()| check_seq(request.seq));
         if let Err(error) = checked {
             return answer(Err(error));
         }
-        let _order = self.room_order.lock(request.room_id).await;
-        answer(self.join(request.room_id, request.seq, &link.key).await);
+        let _order = self.locks.lock(request.room_id).await;
+        answer(self.join(request.room_id, request.seq, node).await);
+    }
+
+    /// Says whether a node has subscribers of a room.
+    pub async fn set_interest(&self, room_id: u64, node: &Arc<NodeKey>, interested: bool) -> Result<(), Error> {
+        Ok(self.shared.set_interest(room_id, node, interested).await?)
     }
 
     /// Numbers a message and queues it for every node that has subscribers.
     async fn publish(&self, message_id: u64, push: RoomPush) -> Result<(), Error> {
-        let _order = self.room_order.lock(push.room_id).await;
+        let _order = self.locks.lock(push.room_id).await;
         self.publish_in_order(message_id, push).await
     }
 
-    /// [`App::publish`], while the caller holds the room's lock.
+    /// [`Rooms::publish`], while the caller holds the room's lock.
     async fn publish_in_order(&self, message_id: u64, push: RoomPush) -> Result<(), Error> {
         let message = Message {
             id: message_id,
@@ -183,29 +202,19 @@ impl App {
         let wire = connect::Message { room_id: push.room_id, ..message.to_wire() };
         let RoomPush { room_id, is_retained, is_priority, .. } = push;
         let published = self.shared.publish(RoomMessage { message: wire, is_retained, is_priority }).await?;
-        let (seq, after_seq) = published.after_seq.map_or((0, 0), |after_seq| (published.seq, after_seq));
-        for node in &published.nodes {
-            let message = published.encoded.clone();
-            let room_push = logic::RoomPush { room_id, message, is_priority, seq, after_seq };
-            self.nodes.push(node, Item::RoomPush(room_push), &[]);
-        }
+        self.nodes.push_to_room(room_id, &published, is_priority);
         counter!(names::ROOM_PUSHES).increment(1);
         tracing::debug!(room_id, seq = published.seq, nodes = published.nodes.len(), "room push");
         Ok(())
     }
 
-    async fn join(
-        &self,
-        room_id: u64,
-        seq: u64,
-        node: &std::sync::Arc<crate::domain::route::NodeKey>,
-    ) -> Result<RoomSubscribed, Error> {
+    async fn join(&self, room_id: u64, seq: u64, node: &Arc<NodeKey>) -> Result<Joined, Error> {
         if room_id == 0 {
-            return Ok(RoomSubscribed::default());
+            return Ok(Joined::default());
         }
         self.shared.set_interest(room_id, node, true).await?;
         let kept = if seq == 0 { Kept::default() } else { self.shared.retained(room_id, seq).await? };
-        Ok(RoomSubscribed { room_id, retained: kept.messages, newest_seq: kept.newest_seq })
+        Ok(Joined { room_id, kept })
     }
 
     async fn not_connected(&self, device_id: u64) -> Result<Error, Error> {
@@ -220,7 +229,7 @@ impl App {
 
     fn checked_room_push(&self, request: PushRoomRequest, command: i32) -> Result<RoomPush, Error> {
         check::id("room_id", request.room_id)?;
-        check::size("content", &request.content, self.limits.content_bytes_max)?;
+        check::size("content", &request.content, self.content_bytes_max)?;
         if request.send_time < 0 {
             return Err(check::invalid("send_time", "must not be negative").into());
         }

@@ -2,19 +2,22 @@
 
 use std::sync::Arc;
 
-use gim_proto::{CloseReason, ResultCode, check};
+use gim_proto::{ResultCode, check};
 use metrics::counter;
 use tokio::sync::OwnedRwLockReadGuard;
 
-use super::{App, Caller};
+use super::connections::{Connections, Evicted};
 use crate::{
+    clients::{business::Business, jwt::JwtCheck},
+    delivery::fanout::Fanout,
     domain::{
-        clock, kick,
+        caller::Caller,
+        clock,
         route::{NodeKey, Route},
     },
     error::Error,
     metrics as names,
-    store::sign_in::Before,
+    store::{self, sign_in::Before},
 };
 
 const TOKEN_BYTES_MAX: usize = 4096;
@@ -45,25 +48,26 @@ pub struct SignedIn {
     pub seats: OwnedRwLockReadGuard<()>,
     /// The connections that have to go for it (or it for them, where a later one is there already), to be closed after the
     /// answer.
-    pub losers: Vec<Loser>,
+    pub evicted: Vec<Evicted>,
 }
 
-/// A connection that has to go.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Loser {
-    /// Which.
-    pub route: Route,
-    /// What its client is told.
-    pub reason: CloseReason,
+/// See the module's documentation.
+#[derive(Debug)]
+pub struct SignIns {
+    pub(super) reads: store::SignInReads,
+    pub(super) business: Arc<Business>,
+    pub(super) jwt: JwtCheck,
+    pub(super) connections: Arc<Connections>,
+    pub(super) fanout: Fanout,
 }
 
-impl App {
+impl SignIns {
     /// Checks ids and token.
     pub async fn check_token(&self, caller: Caller, token: &str, request_id: &str) -> Result<(), Error> {
         self.admit(caller, token, request_id).await.map(drop)
     }
 
-    /// [`App::check_token`] for calls that come again and again: a token that was found good holds for a few seconds.
+    /// [`SignIns::check_token`] for calls that come again and again: a token that was found good holds for a few seconds.
     pub async fn check_token_cached(&self, caller: Caller, token: &str, request_id: &str) -> Result<(), Error> {
         self.business.cached(caller, token, self.check_token(caller, token, request_id)).await
     }
@@ -73,7 +77,7 @@ impl App {
         check::id("user_id", caller.user_id)?;
         check::id("device_id", caller.device_id)?;
         check::filled("token", token, TOKEN_BYTES_MAX)?;
-        let before = self.store.sign_in_reads.before(caller).await?;
+        let before = self.reads.before(caller).await?;
         if self.jwt.is_for_us(token) {
             self.check_jwt(caller, token, before.not_before_ms)?;
         } else {
@@ -108,49 +112,30 @@ impl App {
             connection_id: connection.connection_id,
             since_ms: connection.since_ms,
         };
-        let losers = self.put_routes(vec![route.clone()]).await?;
+        let evicted = self.connections.put(vec![route.clone()]).await?;
         let seats = self.fanout.hold_seats().await;
         // Asked only now: what is committed from here on is pushed along the route, what was before is in the answer.
-        let after = match self.store.sign_in_reads.after(connection.caller).await {
+        let after = match self.reads.after(connection.caller).await {
             Ok(after) if after.not_before_ms == before.not_before_ms => after,
             // Revoked while it was judged; the revocation may have looked for the route before it was there.
-            Ok(_) => return Err(self.withdraw(&route, &losers, sign_in_again()).await),
-            Err(error) => return Err(self.withdraw(&route, &losers, error.into()).await),
+            Ok(_) => return Err(self.withdraw(&route, &evicted, sign_in_again()).await),
+            Err(error) => return Err(self.withdraw(&route, &evicted, error.into()).await),
         };
-        Ok(SignedIn { route, newest_seq: after.newest_seq, large_group_ids: after.large_group_ids, seats, losers })
+        Ok(SignedIn { route, newest_seq: after.newest_seq, large_group_ids: after.large_group_ids, seats, evicted })
     }
 
     /// Takes a route back that is not to be. Those that lost their device to it have no routes any more either, and would
     /// wait for pushes in vain: they have to come again.
-    async fn withdraw(&self, route: &Route, losers: &[Loser], why: Error) -> Error {
-        let others = losers.iter().filter(|loser| !loser.route.is_same_connection(route));
-        others.for_each(|loser| self.nodes.kick(&loser.route, loser.reason));
-        match self.shared.remove_route(route).await {
+    async fn withdraw(&self, route: &Route, evicted: &[Evicted], why: Error) -> Error {
+        let others = evicted.iter().filter(|one| !one.route.is_same_connection(route));
+        others.for_each(|one| self.connections.evict(one));
+        match self.connections.remove(route).await {
             Ok(()) => why,
-            Err(error) => error.into(),
+            Err(error) => error,
         }
-    }
-
-    /// Puts connections in. Returns those that have to go for them.
-    pub async fn put_routes(&self, routes: Vec<Route>) -> Result<Vec<Loser>, Error> {
-        let replaced = self.shared.put_routes(routes.clone()).await?;
-        let mut losers: Vec<Loser> =
-            replaced.into_iter().map(|route| Loser { route, reason: CloseReason::CrReplaced }).collect();
-        if self.kick.is_off() {
-            return Ok(losers);
-        }
-        let mut user_ids: Vec<u64> = routes.iter().map(|route| route.user_id).collect();
-        user_ids.sort_unstable();
-        user_ids.dedup();
-        let all = self.shared.routes_of(&user_ids).await?;
-        for route in kick::losers(&self.kick, &routes, &all) {
-            self.shared.remove_route(&route).await?;
-            losers.push(Loser { route, reason: CloseReason::CrKicked });
-        }
-        Ok(losers)
     }
 }
 
 fn sign_in_again() -> Error {
-    Error::Refused(ResultCode::SignInAgain.into())
+    ResultCode::SignInAgain.into()
 }

@@ -1,9 +1,11 @@
 //! Groups: made, changed, read, by trusted services and by their members. What may be done is decided by the inbox writer,
 //! in the transaction that does it; what is checked here is what needs no look into the group.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use gim_proto::{
-    check,
+    check::{self, Violation},
     connect::MessageCommand,
     logic::{
         AddGroupMembersPush, Group, GroupAddMemberRequest, GroupCreateRequest, GroupGetMembersReply,
@@ -12,20 +14,19 @@ use gim_proto::{
     },
 };
 use prost::Message as _;
-use tonic::Status;
 
-use super::{App, Caller};
 use crate::{
+    clients::business::Business,
     domain::{
+        caller::Caller,
         clock,
-        group::{
-            GroupAction, GroupRefusal, Member, MemberLimits, check_kind, check_member, check_profile, check_twice,
-        },
+        group::{GroupAction, GroupRefusal, Member, check_kind, check_member, check_profile, check_twice},
         message::Message,
+        message_id::MessageIds,
     },
     error::Error,
     settings::GroupSettings,
-    store::work::GroupWork,
+    store::{self, work::GroupWork, writer::Writer},
 };
 
 /// Entries of a page whose request names no limit.
@@ -55,9 +56,20 @@ impl Operator {
     }
 }
 
-impl App {
+/// See the module's documentation.
+#[derive(Debug)]
+pub struct Groups {
+    pub(super) settings: GroupSettings,
+    pub(super) content_bytes_max: usize,
+    pub(super) ids: Arc<MessageIds>,
+    pub(super) groups: store::Groups,
+    pub(super) writer: Writer,
+    pub(super) business: Arc<Business>,
+}
+
+impl Groups {
     /// Makes a group and returns its id. A user who does becomes an admin of it.
-    pub async fn create_group(
+    pub async fn create(
         &self,
         operator: Operator,
         request: GroupCreateRequest,
@@ -82,12 +94,7 @@ impl App {
     }
 
     /// Gives a group another profile, or makes it a large one.
-    pub async fn update_group(
-        &self,
-        operator: Operator,
-        request: GroupUpdateRequest,
-        request_id: &str,
-    ) -> Result<(), Error> {
+    pub async fn update(&self, operator: Operator, request: GroupUpdateRequest, request_id: &str) -> Result<(), Error> {
         let group = request.group.ok_or_else(|| check::invalid("group", "must be set"))?;
         let group_id = check::id("group.id", group.id)?;
         let kind = check_kind(group.kind)?;
@@ -107,30 +114,26 @@ impl App {
     }
 
     /// A group. A user sees only those that he is in.
-    pub async fn get_group(&self, operator: Operator, group_id: u64) -> Result<Group, Error> {
+    pub async fn get(&self, operator: Operator, group_id: u64) -> Result<Group, Error> {
         check::id("group_id", group_id)?;
-        let group = self.store.groups.get(group_id).await?;
-        let group = group.ok_or_else(|| Status::from(GroupRefusal::NoGroup(group_id)))?;
+        let group = self.groups.get(group_id).await?;
+        let group = group.ok_or_else(|| GroupRefusal::NoGroup(group_id))?;
         self.require_member(operator, group_id).await?;
         Ok(group.to_wire())
     }
 
     /// A page of the groups that a user is in.
-    pub async fn list_groups(
-        &self,
-        caller: Caller,
-        request: GroupListMineRequest,
-    ) -> Result<GroupListMineReply, Error> {
+    pub async fn list_mine(&self, caller: Caller, request: GroupListMineRequest) -> Result<GroupListMineReply, Error> {
         let limit = page_limit(request.limit);
         let after_group_id = check_after("after_group_id", request.after_group_id)?;
-        let mut groups = self.store.groups.groups_of(caller.user_id, after_group_id, limit + 1).await?;
+        let mut groups = self.groups.groups_of(caller.user_id, after_group_id, limit + 1).await?;
         let has_more = groups.len() > limit as usize;
         groups.truncate(limit as usize);
         Ok(GroupListMineReply { groups: groups.iter().map(|group| group.to_wire()).collect(), has_more })
     }
 
     /// Puts users into a group.
-    pub async fn add_group_members(
+    pub async fn add_members(
         &self,
         operator: Operator,
         request: GroupAddMemberRequest,
@@ -143,7 +146,7 @@ impl App {
     }
 
     /// Describes a member anew.
-    pub async fn update_group_member(
+    pub async fn update_member(
         &self,
         caller: Caller,
         request: GroupUpdateMemberRequest,
@@ -161,14 +164,14 @@ impl App {
     }
 
     /// Takes users out of a group, or lets one leave it.
-    pub async fn remove_group_members(
+    pub async fn remove_members(
         &self,
         operator: Operator,
         request: GroupRemoveMemberRequest,
         request_id: &str,
     ) -> Result<(), Error> {
         let group_id = check::id("group_id", request.group_id)?;
-        check::ids("user_ids", &request.user_ids, self.group.members_per_request_max)?;
+        check::ids("user_ids", &request.user_ids, self.settings.members_per_request_max)?;
         check_twice("user_ids", &mut request.user_ids.clone())?;
         let (opt_id, opt_name) = self.named(operator, request_id).await;
         let notice = |&deleted_user_id: &u64| {
@@ -180,34 +183,34 @@ impl App {
     }
 
     /// A page of the members of a group.
-    pub async fn group_members(
+    pub async fn members(
         &self,
         caller: Caller,
         request: GroupGetMembersRequest,
     ) -> Result<GroupGetMembersReply, Error> {
-        self.get_group(Operator::User(caller), request.group_id).await?;
+        self.get(Operator::User(caller), request.group_id).await?;
         let limit = page_limit(request.limit);
         let after_user_id = check_after("after_user_id", request.after_user_id)?;
-        let mut members = self.store.groups.members(request.group_id, after_user_id, limit + 1).await?;
+        let mut members = self.groups.members(request.group_id, after_user_id, limit + 1).await?;
         let has_more = members.len() > limit as usize;
         members.truncate(limit as usize);
         Ok(GroupGetMembersReply { members: members.iter().map(Member::to_wire).collect(), has_more })
     }
 
     /// Fails where a user is not in the group.
-    pub(super) async fn require_member(&self, operator: Operator, group_id: u64) -> Result<(), Error> {
+    async fn require_member(&self, operator: Operator, group_id: u64) -> Result<(), Error> {
         let Operator::User(caller) = operator else { return Ok(()) };
-        match self.store.groups.member(group_id, caller.user_id).await? {
+        match self.groups.member(group_id, caller.user_id).await? {
             Some(_) => Ok(()),
-            None => Err(Status::from(GroupRefusal::NotInGroup(group_id)).into()),
+            None => Err(GroupRefusal::NotInGroup(group_id).into()),
         }
     }
 
     async fn check_members(&self, members: Vec<GroupMember>, request_id: &str) -> Result<Vec<Member>, Error> {
         let mut user_ids: Vec<u64> = members.iter().map(|member| member.user_id).collect();
-        check::ids("members", &user_ids, self.group.members_per_request_max)?;
+        check::ids("members", &user_ids, self.settings.members_per_request_max)?;
         check_twice("members", &mut user_ids)?;
-        let members: Vec<Member> = members.into_iter().map(check_member).collect::<Result<_, Status>>()?;
+        let members: Vec<Member> = members.into_iter().map(check_member).collect::<Result<_, Violation>>()?;
         self.business.check_users(&user_ids, request_id).await?;
         Ok(members)
     }
@@ -226,12 +229,12 @@ impl App {
             actor: operator.user_id(),
             action,
             messages,
-            limits: self.group.limits(),
+            limits: self.settings.limits(),
             client_msg_id: None,
             origin_device_id: 0,
             request_id: request_id.to_owned(),
         };
-        self.writer.submit_group(work)?.committed().await?.map_err(Status::from)?;
+        self.writer.submit_group(work)?.committed().await??;
         Ok(())
     }
 
@@ -265,20 +268,13 @@ impl App {
         request_id: &str,
     ) -> Vec<Message> {
         let (opt_id, opt_name) = self.named(operator, request_id).await;
-        let bytes_max = self.limits.content_bytes_max.saturating_sub(opt_name.len() + NOTICE_BYTES_RESERVED);
+        let bytes_max = self.content_bytes_max.saturating_sub(opt_name.len() + NOTICE_BYTES_RESERVED);
         let parts = parts_of(members.iter().map(Member::to_wire), bytes_max);
         let notice = |members| {
             let push = AddGroupMembersPush { opt_id, opt_name: opt_name.clone(), members };
             self.notice(group_id, MessageCommand::McAddGroupMembers, push.encode_to_vec().into())
         };
         parts.into_iter().map(notice).collect()
-    }
-}
-
-impl GroupSettings {
-    /// How many members groups may have.
-    pub(super) fn limits(&self) -> MemberLimits {
-        MemberLimits { normal: self.normal_members_max, large: self.large_members_max }
     }
 }
 
@@ -306,7 +302,7 @@ fn page_limit(limit: u32) -> u32 {
     if limit == 0 { PAGE_DEFAULT } else { limit.min(PAGE_MAX) }
 }
 
-fn check_after(field: &str, id: u64) -> Result<u64, Status> {
+fn check_after(field: &str, id: u64) -> Result<u64, Violation> {
     if id == 0 { Ok(0) } else { check::id(field, id) }
 }
 

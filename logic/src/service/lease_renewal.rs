@@ -1,0 +1,72 @@
+//! Keeps this node's part of the shared state alive: leases are renewed many times per lease, nodes that were forgotten are
+//! asked to announce themselves again, and users whose pushes could not be routed are told to sync. One task.
+
+use std::{sync::Arc, time::Duration};
+
+use crate::{
+    delivery::{catch_up::CatchUp, fanout::Fanout, nodes::Nodes},
+    shared_state::{SharedState, SharedStateError},
+    usecase::UseCases,
+};
+
+/// Renewals per lease; two seconds without one is the most that others should have to wait.
+const RENEWALS_PER_LEASE: u32 = 10;
+const RENEW_INTERVAL_MAX: Duration = Duration::from_secs(1);
+
+/// What the task works with.
+pub(super) struct LeaseRenewal {
+    pub shared: Arc<dyn SharedState>,
+    pub nodes: Arc<Nodes>,
+    pub fanout: Fanout,
+    pub catch_up: CatchUp,
+    pub use_cases: Arc<UseCases>,
+}
+
+impl LeaseRenewal {
+    /// Runs until this process may not go on; returns why.
+    pub(super) async fn run(self, lease: Duration) -> String {
+        let mut interval = tokio::time::interval((lease / RENEWALS_PER_LEASE).min(RENEW_INTERVAL_MAX));
+        interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            interval.tick().await;
+            match self.shared.renew(self.nodes.infos()).await {
+                Ok(forgotten) => {
+                    for node in forgotten {
+                        tracing::warn!(
+                            node = node.name,
+                            "its connections were forgotten; it has to announce them again"
+                        );
+                        self.nodes.reattach(&node);
+                    }
+                    self.settle().await;
+                    self.update_directory().await;
+                }
+                Err(error @ SharedStateError::Taken { .. }) => return error.to_string(),
+                Err(error) => tracing::debug!(%error, "leases were not renewed"),
+            }
+        }
+    }
+
+    /// Keeps what is known of the conn nodes fresh.
+    async fn update_directory(&self) {
+        match self.shared.nodes().await {
+            Ok(nodes) => self.use_cases.directory.update(nodes),
+            Err(error) => tracing::debug!(%error, "what is known of the conn nodes stays as it was"),
+        }
+    }
+
+    /// Routes answer again: whoever missed a push meanwhile is told how far the inbox got.
+    async fn settle(&self) {
+        let Some(owed) = self.fanout.take_owed() else { return };
+        match self.shared.routes_of(&owed.user_ids).await {
+            Ok(_) if owed.is_overfull => self.nodes.reattach_all(),
+            Ok(routes) => {
+                for (link, connections) in self.nodes.links_of(&routes) {
+                    let catch_up = self.catch_up.clone();
+                    tokio::spawn(async move { catch_up.tell_newest_seqs(&link, connections).await });
+                }
+            }
+            Err(_) => self.fanout.owe(owed),
+        }
+    }
+}

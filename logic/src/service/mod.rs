@@ -1,0 +1,256 @@
+//! The service as a whole: what starts after what, and what stops before what. [`lease_renewal`] and [`housekeeping`] are what it
+//! does by itself.
+
+mod housekeeping;
+mod lease_renewal;
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use gim_config::{
+    Readiness,
+    admin::{self, Admin},
+    grpc::{self, GrpcServer},
+    listen::ListenError,
+    service::Running,
+    sql::{Database, DatabaseError},
+};
+use tokio::{
+    sync::mpsc,
+    task::{JoinError, JoinHandle},
+};
+use tonic::service::RoutesBuilder;
+
+use self::lease_renewal::LeaseRenewal;
+use crate::{
+    clients::{business::Business, jwt::JwtCheck},
+    delivery::{catch_up::CatchUp, fanout::Fanout, nodes::Nodes},
+    domain::message_id::MessageIds,
+    http::{self, Gateway},
+    link::service::{self as link, LinkParts},
+    rpc,
+    settings::LogicSettings,
+    shared_state::{SharedState, SharedStateError, local::LocalState, redis::RedisState},
+    store::{self, Store, StoreError, writer::Writer},
+    usecase::{Parts, UseCases},
+};
+
+/// Committed batches that wait for the fan-out; a full queue holds the writer up.
+const COMMITTED_BATCHES_MAX: usize = 16;
+
+/// How long calls and streams may take to end after a stop was asked for.
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Why the service did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The database.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+    /// The first look into the database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Routes and rooms.
+    #[error("shared_state: {0}")]
+    SharedState(#[from] SharedStateError),
+    /// A port.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The address of the business service.
+    #[error("business.endpoint: {0}")]
+    Business(String),
+    /// A key of tokens.
+    #[error("{0}")]
+    Jwt(String),
+}
+
+/// A running logic service.
+#[derive(Debug)]
+pub struct Logic {
+    node: String,
+    readiness: Readiness,
+    grpc: GrpcServer,
+    gateway: Gateway,
+    admin: Admin,
+    database: Database,
+    shared: Arc<dyn SharedState>,
+    nodes: Arc<Nodes>,
+    writer: Writer,
+    writer_task: JoinHandle<()>,
+    fanout_task: JoinHandle<()>,
+    lease_renewal: JoinHandle<String>,
+    housekeeping: Vec<JoinHandle<()>>,
+}
+
+/// Starts the service: database, writer, fan-out, then gRPC.
+pub async fn start(settings: LogicSettings) -> Result<Logic, StartError> {
+    let readiness = Readiness::default();
+    let (database_part, grpc_part) = (readiness.part("database"), readiness.part("grpc"));
+    let admin = admin::start(&settings.admin, readiness.clone()).await?;
+    let database = Database::open(&settings.database, &settings.data_dir, "logic.db", &store::MIGRATIONS).await?;
+    let store = Store::new(database);
+    let lease = Duration::from_millis(settings.link.lease_ms);
+    let shared = shared_state(&settings, lease, &store).await?;
+    // Only now: a former process with this node number may have made ids until its lease was over.
+    let newest_id = store.inboxes.newest_message_id().await?;
+    database_part.set(true);
+
+    let nodes = Arc::new(Nodes::new(settings.link.clone(), shared.clone()));
+    let fanout = Fanout::new(shared.clone(), nodes.clone());
+    let (deliveries, committed) = mpsc::channel(COMMITTED_BATCHES_MAX);
+    let (writer, writer_task) = Writer::start(&store.database, &settings.inbox, deliveries);
+    let fanout_task = tokio::spawn(fanout.clone().run(committed));
+    let parts = Parts {
+        ids: Arc::new(MessageIds::new(settings.node_number, newest_id)),
+        store: store.clone(),
+        writer: writer.clone(),
+        business: Arc::new(Business::new(&settings.business, &settings.grpc).map_err(StartError::Business)?),
+        jwt: JwtCheck::new(&settings.jwt).map_err(StartError::Jwt)?,
+        shared: shared.clone(),
+        nodes: nodes.clone(),
+        fanout: fanout.clone(),
+    };
+    let use_cases = Arc::new(UseCases::new(&settings, parts));
+    let catch_up = CatchUp::new(&store, fanout.clone());
+
+    let (gateway, grpc) = match listen(&settings, &use_cases, &nodes, &catch_up).await {
+        Ok(listeners) => listeners,
+        Err(error) => {
+            writer.close();
+            leave(&*shared).await;
+            return Err(error.into());
+        }
+    };
+    grpc_part.set(true);
+    let housekeeping = housekeeping::start(&settings, &store, &shared, lease);
+    let renewal = LeaseRenewal { shared: shared.clone(), nodes: nodes.clone(), fanout, catch_up, use_cases };
+    let lease_renewal = tokio::spawn(renewal.run(lease));
+    Ok(Logic {
+        node: settings.node,
+        readiness,
+        grpc,
+        gateway,
+        admin,
+        database: store.database,
+        shared,
+        nodes,
+        writer,
+        writer_task,
+        fanout_task,
+        lease_renewal,
+        housekeeping,
+    })
+}
+
+async fn listen(
+    settings: &LogicSettings,
+    use_cases: &Arc<UseCases>,
+    nodes: &Arc<Nodes>,
+    catch_up: &CatchUp,
+) -> Result<(Gateway, GrpcServer), ListenError> {
+    let mut routes = RoutesBuilder::default();
+    rpc::add_to(&mut routes, use_cases.clone());
+    let parts = LinkParts {
+        node: settings.node.clone(),
+        nodes: nodes.clone(),
+        catch_up: catch_up.clone(),
+        use_cases: use_cases.clone(),
+    };
+    link::add_to(&mut routes, parts);
+    let gateway = http::start(&settings.gateway, use_cases.clone()).await?;
+    Ok((gateway, grpc::serve(&settings.grpc, routes, &rpc::SERVICE_NAMES).await?))
+}
+
+async fn shared_state(
+    settings: &LogicSettings,
+    lease: Duration,
+    store: &Store,
+) -> Result<Arc<dyn SharedState>, SharedStateError> {
+    let (room, seqs) = (settings.room.clone(), store.room_seqs.clone());
+    if settings.shared_state.url.is_empty() {
+        return Ok(Arc::new(LocalState::new(lease, room, seqs)));
+    }
+    let (node, number) = (&settings.node, settings.node_number);
+    Ok(Arc::new(RedisState::start(&settings.shared_state, node, number, lease, room, seqs).await?))
+}
+
+impl Logic {
+    /// Where clients, products and conn nodes call it.
+    pub fn grpc_address(&self) -> SocketAddr {
+        self.grpc.address()
+    }
+
+    /// Where `GET /locate` is answered, if anywhere.
+    pub fn gateway_address(&self) -> Option<SocketAddr> {
+        self.gateway.address()
+    }
+
+    /// Where metrics and health are, if anywhere.
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin.address()
+    }
+
+    /// What `/readyz` answers from.
+    pub fn readiness(&self) -> &Readiness {
+        &self.readiness
+    }
+}
+
+impl Running for Logic {
+    fn summary(&self) -> String {
+        let admin = self.admin.address().map_or("off".to_owned(), |address| address.to_string());
+        format!("logic {} is ready: gRPC on {}, admin on {admin}", self.node, self.grpc.address())
+    }
+
+    async fn failed(&mut self) -> String {
+        tokio::select! {
+            problem = self.grpc.failed() => problem,
+            ended = &mut self.writer_task => describe("the inbox writer", ended),
+            ended = &mut self.fanout_task => describe("the fan-out", ended),
+            ended = &mut self.lease_renewal => ended.unwrap_or_else(|error| describe("the renewal of leases", Err(error))),
+        }
+    }
+
+    /// Conn nodes move their users to other logic nodes, everything that was asked for is committed and pushed; then the streams
+    /// end, and the database.
+    async fn stop(self) {
+        for task in &self.housekeeping {
+            task.abort();
+        }
+        self.gateway.stop().await;
+        self.nodes.leave().await;
+        self.lease_renewal.abort();
+        self.grpc.refuse();
+        self.writer.close();
+        join("the inbox writer", self.writer_task).await;
+        join("the fan-out", self.fanout_task).await;
+        self.nodes.stop();
+        self.grpc.stop(STOP_TIMEOUT).await;
+        leave(&*self.shared).await;
+        self.database.close().await;
+        self.admin.stop().await;
+    }
+}
+
+async fn leave(shared: &dyn SharedState) {
+    if let Err(error) = shared.close().await {
+        tracing::error!(%error, "the shared state was not left in order");
+    }
+}
+
+fn describe(name: &str, ended: Result<(), JoinError>) -> String {
+    match ended {
+        Ok(()) => format!("{name} ended"),
+        Err(error) => format!("{name} failed: {error}"),
+    }
+}
+
+async fn join(name: &str, mut task: JoinHandle<()>) {
+    match tokio::time::timeout(STOP_TIMEOUT, &mut task).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::error!(%error, "{name} failed"),
+        Err(_) => {
+            tracing::error!("{name} did not finish in time");
+            task.abort();
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! Connections, whether they sign in or live on from an earlier stream: where they are, which have to go for others, and that they
+//! are gone.
+
+use std::sync::Arc;
+
+use gim_proto::{CloseReason, logic::LiveConnection};
+
+use crate::{
+    delivery::nodes::Nodes,
+    domain::{
+        kick,
+        route::{NodeKey, Route},
+    },
+    error::Error,
+    settings::KickSettings,
+    shared_state::SharedState,
+    store::{self, revocation::ALL_DEVICES},
+};
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub struct Connections {
+    /// Which devices of a user may be connected side by side.
+    pub(super) kick: KickSettings,
+    pub(super) devices: store::Devices,
+    pub(super) revocations: store::Revocations,
+    pub(super) shared: Arc<dyn SharedState>,
+    pub(super) nodes: Arc<Nodes>,
+}
+
+/// A connection that has to go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Evicted {
+    /// Which.
+    pub route: Route,
+    /// What its client is told.
+    pub reason: CloseReason,
+}
+
+impl Connections {
+    /// The clock that connections are dated by.
+    pub fn now_ms(&self) -> i64 {
+        self.shared.now_ms()
+    }
+
+    /// Takes connections up that live on from an earlier stream of their node, and ends those that have to go for them. Returns
+    /// where they are.
+    pub async fn take_up(&self, node: &Arc<NodeKey>, connections: &[LiveConnection]) -> Result<Vec<Route>, Error> {
+        let device_ids: Vec<u64> = connections.iter().map(|connection| connection.device_id).collect();
+        let types = self.devices.types(&device_ids).await.unwrap_or_else(|error| {
+            tracing::warn!(%error, "announced connections are listed without the types of their devices");
+            vec![0; device_ids.len()]
+        });
+        let now_ms = self.now_ms();
+        let route = |(connection, device_type): (&LiveConnection, i32)| Route {
+            user_id: connection.user_id,
+            device_id: connection.device_id,
+            device_type,
+            node: node.clone(),
+            connection_id: connection.connection_id,
+            since_ms: since_ms(connection, now_ms),
+        };
+        let routes: Vec<Route> = connections.iter().zip(types).map(route).collect();
+        let evicted = self.put(routes.clone()).await?;
+        evicted.iter().for_each(|one| self.evict(one));
+        Ok(routes)
+    }
+
+    /// Puts connections in. Returns those that have to go for them.
+    pub async fn put(&self, routes: Vec<Route>) -> Result<Vec<Evicted>, Error> {
+        let replaced = self.shared.put_routes(routes.clone()).await?;
+        let mut evicted: Vec<Evicted> =
+            replaced.into_iter().map(|route| Evicted { route, reason: CloseReason::CrReplaced }).collect();
+        if self.kick.is_off() {
+            return Ok(evicted);
+        }
+        let mut user_ids: Vec<u64> = routes.iter().map(|route| route.user_id).collect();
+        user_ids.sort_unstable();
+        user_ids.dedup();
+        let all = self.shared.routes_of(&user_ids).await?;
+        for route in kick::evicted(|device_type| self.kick.policy_of(device_type), &routes, &all) {
+            self.shared.remove_route(&route).await?;
+            evicted.push(Evicted { route, reason: CloseReason::CrKicked });
+        }
+        Ok(evicted)
+    }
+
+    /// Ends a connection that has to go.
+    pub fn evict(&self, evicted: &Evicted) {
+        self.nodes.kick(&evicted.route, evicted.reason);
+    }
+
+    /// Of connections that come back from an earlier stream, whose routes are there again, closes those that were let in
+    /// before their token was revoked: the revocation may have been told while nobody knew of them.
+    pub async fn close_revoked(&self, routes: &[Route]) -> Result<(), Error> {
+        let mut user_ids: Vec<u64> = routes.iter().map(|route| route.user_id).collect();
+        user_ids.sort_unstable();
+        user_ids.dedup();
+        let revoked_at = self.revocations.revoked_at(&user_ids).await?;
+        let at = |user_id, device_id| revoked_at.get(&(user_id, device_id)).copied().unwrap_or(i64::MIN);
+        for route in routes {
+            if at(route.user_id, route.device_id).max(at(route.user_id, ALL_DEVICES)) > route.since_ms {
+                self.nodes.kick(route, CloseReason::CrTokenRevoked);
+            }
+        }
+        Ok(())
+    }
+
+    /// A connection is gone, or is not to be.
+    pub async fn remove(&self, route: &Route) -> Result<(), Error> {
+        Ok(self.shared.remove_route(route).await?)
+    }
+
+    /// Connections of a node are gone, of which only the ids are known.
+    pub async fn forget(&self, node: &Arc<NodeKey>, connection_ids: &[u64]) -> Result<(), Error> {
+        Ok(self.shared.remove_connections(node, connection_ids).await?)
+    }
+
+    /// These users were heard of.
+    pub async fn touch(&self, user_ids: &[u64]) -> Result<(), Error> {
+        Ok(self.shared.touch(user_ids).await?)
+    }
+}
+
+/// When a connection signed in, by our clock: that of its node may be an hour off.
+fn since_ms(connection: &LiveConnection, now_ms: i64) -> i64 {
+    match connection.age_ms {
+        Some(age_ms) => now_ms.saturating_sub_unsigned(age_ms),
+        // Of an older conn: it must not win against sign-ins that are yet to come.
+        None => connection.since_ms.min(now_ms),
+    }
+}

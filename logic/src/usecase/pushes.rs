@@ -1,0 +1,149 @@
+//! Pushes of trusted services, persisted or not: to users, to the members of a group, and to everybody. Who gets a persisted push
+//! to a group is decided in the transaction that stores it; what is not persisted goes to the members of this moment.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use gim_proto::{
+    ResultCode, check, connect,
+    logic::{GroupPushRequest, PushToAllRequest, PushToUsersRequest, UserMessagePush},
+};
+use prost::Message as _;
+
+use crate::{
+    delivery::{fanout::Fanout, nodes::Nodes},
+    domain::{
+        clock,
+        group::{GroupAction, GroupRefusal, Kind},
+        message::{Delivery, GroupDelivery, Message, Receiver, check_command},
+        message_id::MessageIds,
+    },
+    error::Error,
+    settings::{GroupSettings, LimitSettings},
+    store::{
+        self,
+        work::{GroupWork, Post},
+        writer::Writer,
+    },
+};
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub struct Pushes {
+    pub(super) limits: LimitSettings,
+    pub(super) group: GroupSettings,
+    pub(super) ids: Arc<MessageIds>,
+    pub(super) groups: store::Groups,
+    pub(super) writer: Writer,
+    pub(super) fanout: Fanout,
+    pub(super) nodes: Arc<Nodes>,
+}
+
+impl Pushes {
+    /// Pushes a message to users; returns its id once it is durable (or, not persisted, is on its way).
+    pub async fn to_users(&self, request: PushToUsersRequest, request_id: &str) -> Result<u64, Error> {
+        check::ids("user_ids", &request.user_ids, self.limits.push_users_max)?;
+        let mut message = self.service_message(request.command, request.content)?;
+        let message_id = message.id;
+        let mut user_ids = request.user_ids;
+        user_ids.sort_unstable();
+        user_ids.dedup();
+        let conversation = conversation(&message, &user_ids);
+        message.sender_id = conversation.map_or(0, |(from, _)| from);
+
+        if request.is_persist {
+            let request_id = request_id.to_owned();
+            let post = Post { message, user_ids, conversation, client_msg_id: None, origin_device_id: 0, request_id };
+            self.writer.submit_post(post)?.committed().await?;
+        } else {
+            let receivers = user_ids.into_iter().map(|user_id| Receiver { user_id, seq: 0 }).collect();
+            let request_id = request_id.to_owned();
+            let delivery = Delivery { message, receivers, origin_device_id: 0, request_id, group: None };
+            self.fanout.deliver(vec![delivery]).await?;
+        }
+        Ok(message_id)
+    }
+
+    /// Pushes a message to every connection of every attached node, as many at a time as the nodes are set to.
+    pub fn to_all(&self, request: PushToAllRequest) -> Result<(), Error> {
+        let message = self.service_message(request.command, request.content)?;
+        let under_way_max = self.limits.push_all_max;
+        if !self.nodes.push_to_all(message.id, &message.encode(), under_way_max) {
+            let problem = format!("{under_way_max} pushes to all are under way; try again when one is done");
+            return Err(Error::refused(ResultCode::TooManyRequests, problem));
+        }
+        Ok(())
+    }
+
+    /// Pushes a message of a trusted service to all members; returns its id once it is durable (or, not persisted, is on
+    /// its way to those who are online).
+    pub async fn to_group(&self, request: GroupPushRequest, request_id: &str) -> Result<u64, Error> {
+        let group_id = check::id("group_id", request.group_id)?;
+        let message = Message { group_id, ..self.service_message(request.command, request.content)? };
+        let message_id = message.id;
+        if !request.is_persist {
+            self.to_online_members(message, request_id).await?;
+            return Ok(message_id);
+        }
+        let work = GroupWork {
+            group_id,
+            actor: None,
+            action: GroupAction::Send,
+            messages: vec![message],
+            limits: self.group.limits(),
+            client_msg_id: None,
+            origin_device_id: 0,
+            request_id: request_id.to_owned(),
+        };
+        self.writer.submit_group(work)?.committed().await??;
+        Ok(message_id)
+    }
+
+    async fn to_online_members(&self, message: Message, request_id: &str) -> Result<(), Error> {
+        let group_id = message.group_id;
+        let group = self.groups.get(group_id).await?;
+        let group = group.ok_or_else(|| GroupRefusal::NoGroup(group_id))?;
+        let mut delivery = Delivery {
+            message,
+            receivers: Vec::new(),
+            origin_device_id: 0,
+            request_id: request_id.to_owned(),
+            group: None,
+        };
+        match group.kind {
+            Kind::Normal => {
+                let limit = u32::try_from(self.group.normal_members_max).unwrap_or(u32::MAX);
+                let members = self.groups.members(group_id, 0, limit).await?;
+                let receiver = |user_id| Receiver { user_id, seq: 0 };
+                delivery.receivers = members.iter().map(|member| receiver(member.user_id)).collect();
+            }
+            Kind::Large => delivery.group = Some(GroupDelivery { group_id, is_live: true, ..GroupDelivery::default() }),
+        }
+        Ok(self.fanout.deliver(vec![delivery]).await?)
+    }
+
+    fn service_message(&self, command: i32, content: Bytes) -> Result<Message, Error> {
+        check_command(command)?;
+        check::size("content", &content, self.limits.content_bytes_max)?;
+        Ok(Message {
+            id: self.ids.next_id(),
+            command,
+            content,
+            sender_id: 0,
+            created_at_ms: clock::now_ms(),
+            status: 0,
+            group_id: 0,
+        })
+    }
+}
+
+/// The two users of a message that a service sends for one of them to the other: it counts as that user's own.
+fn conversation(message: &Message, user_ids: &[u64]) -> Option<(u64, u64)> {
+    if message.command != connect::MessageCommand::McUserMessage as i32 {
+        return None;
+    }
+    let push = UserMessagePush::decode(message.content.clone()).ok()?;
+    let (from, to) = (push.from_user?.user_id, push.to_user_id);
+    check::ids("users", &[from, to], 2).ok()?;
+    user_ids.iter().all(|&user_id| user_id == from || user_id == to).then_some((from, to))
+}

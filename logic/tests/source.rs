@@ -1,0 +1,96 @@
+//! What the source itself promises: modules name those below them alone, and what is of one layer stays in it.
+
+#![allow(clippy::unwrap_used, reason = "a test that fails says where")]
+
+use std::path::Path;
+
+use gim_config::testing::layers::{assert_layers, sources, upwards, words};
+
+/// The layers, the lowest first. Nobody names a module of the same layer, or of one above.
+///
+/// The shared state stands above the store, because it reserves the seqs of rooms there. Errors stand below the use cases: they
+/// gather what all of the lower layers may answer.
+const ORDER: [&[&str]; 9] = [
+    &["domain", "metrics"],
+    &["settings"],
+    &["store", "clients"],
+    &["shared_state"],
+    &["delivery"],
+    &["error"],
+    &["usecase"],
+    &["link", "rpc", "http"],
+    &["service"],
+];
+
+/// Words, and the modules that they belong to: no other says them.
+const WORDS: [(&str, &[&str]); 8] = [
+    ("sqlx", &["store"]),
+    ("jsonwebtoken", &["clients"]),
+    ("axum", &["http"]),
+    ("hyper", &["http"]),
+    ("Status", &["clients", "error", "link", "rpc"]),
+    ("Streaming", &["link"]),
+    ("up_item", &["link"]),
+    ("down_item", &["delivery", "link"]),
+];
+
+/// Without them, the domain is what it says: no IO, and no waiting.
+const NOT_IN_THE_DOMAIN: [&str; 5] = ["tokio", "tonic", "await", "fs", "net"];
+
+fn source_folder() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src"))
+}
+
+#[test]
+fn modules_name_only_those_below_them() {
+    assert_layers(source_folder(), &ORDER);
+}
+
+#[test]
+fn what_belongs_to_one_layer_stays_in_it() {
+    for (place, source) in sources(source_folder()) {
+        let found = strays(&place, &source);
+        assert!(found.is_empty(), "{} says {found:?}", place.join("::"));
+    }
+}
+
+fn strays(place: &[String], source: &str) -> Vec<String> {
+    let own = place.first().map_or("", String::as_str);
+    let words = words(source);
+    let strays = WORDS.iter().filter(|(_, owners)| !owners.contains(&own)).map(|(word, _)| *word);
+    let domain = NOT_IN_THE_DOMAIN.iter().filter(|_| own == "domain").copied();
+    strays.chain(domain).filter(|stray| words.iter().any(|word| word == stray)).map(str::to_owned).collect()
+}
+
+/// Edges that were there once, or would come first.
+#[test]
+fn a_source_that_breaks_the_order_is_found() {
+    for (place, source) in [
+        ("store", "use crate::usecase::Caller;"),
+        ("store::sign_in", "use crate::{domain::caller::Caller, usecase::sign_in::SignIns};"),
+        ("clients::business", "use crate::{error::Error, metrics as names};"),
+        ("domain::kick", "use crate::settings::{KickPolicy, KickSettings};"),
+        ("settings::nodes", "use crate::shared_state::redis;"),
+        ("settings::nodes", "fn f() { super::super::shared_state::redis::parse() }"),
+        ("delivery::fanout", "fn f(x: &crate::link::service::LinkEndpoint) {}"),
+        ("delivery", "use super::usecase::Rooms;"),
+        ("usecase::rooms", "use crate::link::session::Session;"),
+        ("rpc", "use crate::link::service::LinkEndpoint;"),
+        ("shared_state::local", "use crate::delivery::nodes::Nodes;"),
+        ("store", "use crate::clients::business::Business;"),
+        ("helpers", "fn f() {}"),
+    ] {
+        let place: Vec<String> = place.split("::").map(str::to_owned).collect();
+        assert!(!upwards(&place, source, &ORDER).is_empty(), "not found: {source}");
+    }
+    for (place, source) in [
+        ("domain", "use tonic::Status;"),
+        ("domain", "async fn f() { g().await }"),
+        ("usecase", "use gim_proto::logic::down_item::Item;"),
+        ("usecase", "fn f() -> Result<(), tonic::Status> { a }"),
+        ("shared_state", "fn f(x: sqlx::Error) {}"),
+        ("service", "use axum::Router;"),
+    ] {
+        assert!(!strays(&[place.to_owned()], source).is_empty(), "not found: {source}");
+    }
+}
