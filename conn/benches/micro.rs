@@ -5,12 +5,29 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a tool for developers")]
 
-use std::{hint::black_box, io::IoSlice, net};
+use std::{
+    hint::black_box,
+    io::{IoSlice, Read as _, Write as _},
+    net,
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::{Bytes, BytesMut};
 use gim_conn::{
     connection::Connection,
-    reactor::{quota::Share, table::Table, wheel::Wheel},
+    ids::ConnectionId,
+    net::listen,
+    reactor::{
+        Parts, Reactor,
+        apps::AppParts,
+        inbox::Command,
+        open_poll,
+        quota::{AppQuota, Quota, Share},
+        table::Table,
+        uplink::{UpBatch, UpItem, Uplink},
+        wheel::Wheel,
+    },
     session::{Action, Identity, Session},
     settings::ConnSettings,
     wire::{
@@ -18,9 +35,11 @@ use gim_conn::{
         intake::{Fed, Flow, Intake},
         outbound::{Kind, Outbound, Pushed, SLICES_MAX},
         packet::{self, PacketView},
+        transport::Entrance,
     },
 };
 use gim_proto::connect::PacketCommand;
+use mio::Events;
 
 /// How often each is done: enough for what the first time costs not to show.
 const ROUNDS: usize = 1_000;
@@ -44,6 +63,9 @@ const CASES: &[(&str, Case)] = &[
     ("wheel_expire", wheel_expire),
     ("table_insert_remove", table_insert_remove),
     ("table_get_owned", table_get_owned),
+    ("turn_of_one_heartbeat", || turns_of_heartbeats(1, 1)),
+    ("turn_of_32_heartbeats_of_one_peer", || turns_of_heartbeats(1, 32)),
+    ("turn_of_heartbeats_of_32_peers", || turns_of_heartbeats(32, 1)),
 ];
 
 fn main() {
@@ -250,4 +272,105 @@ fn table_get_owned() -> usize {
     });
     assert_eq!(found, ROUNDS);
     ROUNDS
+}
+
+/// A reactor without its thread.
+struct Node {
+    reactor: Reactor,
+    events: Events,
+    address: net::SocketAddr,
+    commands: crossbeam_channel::Sender<Command>,
+    batches: crossbeam_channel::Receiver<UpBatch>,
+}
+
+impl Node {
+    fn new() -> Self {
+        let mut settings = ConnSettings::default();
+        settings.session.packets_per_s = 0;
+        settings.session.newest_seq_interval_ms = 1_000_000;
+        let listener = listen::open("127.0.0.1:0".parse().unwrap(), 1, 1024).unwrap().remove(0);
+        let address = listener.local_addr().unwrap();
+        let (poll, wake) = open_poll().unwrap();
+        let (commands, inbox) = crossbeam_channel::bounded(64);
+        let (sender, batches) = crossbeam_channel::bounded(64);
+        let uplink = Uplink::new(sender, Arc::new(|| {}), 1024, 1 << 20);
+        let parts = Parts {
+            index: 0,
+            poll,
+            listeners: vec![(Entrance::Tcp, listener)],
+            apps: vec![AppParts { id: 0, inbox, uplink, quota: Arc::new(AppQuota::new(0)) }],
+            wake,
+            rules: settings.rules(),
+            site: settings.site(),
+            tls: None,
+            handshake_timeout_ms: settings.session.handshake_timeout_ms,
+            socket_options: settings.socket_options(),
+            quota: Arc::new(Quota::new(64, 0)),
+            limits: settings.limits.clone(),
+            push_all: settings.push_all.clone(),
+            turn: settings.turn.clone(),
+            busy_poll: Duration::ZERO,
+            drain: settings.drain.clone(),
+        };
+        let events = Events::with_capacity(settings.turn.events);
+        Self { reactor: Reactor::new(parts).unwrap(), events, address, commands, batches }
+    }
+
+    fn turn(&mut self) {
+        self.reactor.turn(&mut self.events).unwrap();
+    }
+
+    fn sign_in(&mut self, device_id: u64) -> net::TcpStream {
+        let mut stream = net::TcpStream::connect(self.address).unwrap();
+        let sign_in = packet::encode("", PacketCommand::PcSignIn as i32, &[], 0).length_value();
+        stream.write_all(&sign_in).unwrap();
+        let connection = self.asked_by();
+        let identity = Identity { user_id: device_id, device_id };
+        let frame = packet::encode("", PacketCommand::PcSignIn as i32, &[], 0);
+        let mut reply = frame.clone().length_value().to_vec();
+        let signed_in = Command::SignedIn { connection, identity, newest_seq: 1, large_group_ids: Vec::new(), frame };
+        self.commands.try_send(signed_in).unwrap();
+        stream.set_nonblocking(true).unwrap();
+        while stream.read(&mut reply).is_err() {
+            self.turn();
+        }
+        stream
+    }
+
+    fn asked_by(&mut self) -> ConnectionId {
+        loop {
+            self.turn();
+            let asked = self.batches.try_iter().flat_map(|batch| batch.items).find_map(|item| match item {
+                UpItem::SignIn { connection, .. } => Some(connection),
+                _ => None,
+            });
+            if let Some(connection) = asked {
+                return connection;
+            }
+        }
+    }
+}
+
+/// Turns in which so many peers are each answered so many heartbeats: all that happens to one between two calls of epoll.
+fn turns_of_heartbeats(peers: u64, each: usize) -> usize {
+    const TURNS: usize = 100;
+    let mut node = Node::new();
+    let mut streams: Vec<_> = (1..=peers).map(|device_id| node.sign_in(device_id)).collect();
+    let heartbeats = heartbeat().repeat(each);
+    // Answers say the newest seq, which the questions do not.
+    let answers_bytes = each * packet::encode("", PacketCommand::PcHeartbeat as i32, &[], 1).length_value().len();
+    let mut answers = vec![0; answers_bytes];
+    for round in 0..=TURNS {
+        streams.iter_mut().for_each(|stream| stream.write_all(&heartbeats).unwrap());
+        if round == 0 {
+            // What the first time costs is not counted: room for replies, and the question for the newest seq.
+            node.turn();
+        } else {
+            measured(|| node.turn());
+        }
+        for stream in &mut streams {
+            assert_eq!(stream.read(&mut answers).unwrap(), answers_bytes);
+        }
+    }
+    TURNS * peers as usize * each
 }

@@ -228,7 +228,8 @@ impl Reactor {
         Ok(())
     }
 
-    fn turn(&mut self, events: &mut Events) -> io::Result<()> {
+    /// Waits for something to do, and does it. An error means that epoll itself failed.
+    pub fn turn(&mut self, events: &mut Events) -> io::Result<()> {
         self.wait(events)?;
         self.now_ms = self.started.elapsed().as_millis() as u64;
         self.handshake_steps_left = self.budget.handshakes;
