@@ -18,12 +18,12 @@ use gim_conn::{
     connection::Connection,
     ids::ConnectionId,
     net::listen,
+    quota::{AppQuota, IpSlot, Quota},
     reactor::{
-        Parts, Reactor,
+        LOG_LINES_PER_S_MAX, Parts, Reactor,
         apps::AppParts,
         inbox::Command,
         open_poll,
-        quota::{AppQuota, Quota, Share},
         table::Table,
         uplink::{UpBatch, UpItem, Uplink},
         wheel::Wheel,
@@ -238,7 +238,7 @@ fn connections(count: usize) -> impl Iterator<Item = Connection> {
     let rules = ConnSettings::default().rules();
     (0..count as u32).map(move |generation| {
         let stream = mio::net::TcpStream::from_std(stream.try_clone().unwrap());
-        Connection::new(stream, generation, Session::new(0, &rules), Share::default())
+        Connection::new(stream, generation, Session::new(0, &rules), IpSlot::default())
     })
 }
 
@@ -311,6 +311,7 @@ impl Node {
             turn: settings.turn.clone(),
             busy_poll: Duration::ZERO,
             drain: settings.drain.clone(),
+            log_lines_per_s: LOG_LINES_PER_S_MAX,
         };
         let events = Events::with_capacity(settings.turn.events);
         Self { reactor: Reactor::new(parts).unwrap(), events, address, commands, batches }

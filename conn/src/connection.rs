@@ -3,12 +3,13 @@
 //! Always holds: an idle connection owns no heap memory. `intake` has some while a frame is unfinished, `outbound` while
 //! something waits to be written, `transport` only where it is no plain TCP, or a proxy told who the client is.
 
-use std::{mem::size_of, net::SocketAddr, num::NonZeroU8};
+use std::{mem::size_of, net::SocketAddr};
 
 use mio::net::TcpStream;
 
 use crate::{
-    reactor::quota::Share,
+    ids::AppIndex,
+    quota::IpSlot,
     session::Session,
     wire::{encoded::Framing, intake::Intake, outbound::Outbound, transport::Transport},
 };
@@ -26,31 +27,31 @@ pub struct Connection {
     pub intake: Intake,
     /// Output that the kernel has not taken yet.
     pub outbound: Option<Box<Outbound>>,
-    /// Where it sits, if it subscribed to a room.
-    pub seat: Seat,
-    /// What it has of its address' share of connections.
-    pub share: Share,
+    /// The room that it subscribed to, if any.
+    pub room: RoomPlace,
+    /// Where it is counted for its address.
+    pub ip_slot: IpSlot,
     /// What lies between the socket and the packets.
     pub transport: Option<Box<Transport>>,
     /// Since when more than the soft limit waits to be written.
     pub congested_since_ms: Option<u32>,
     /// What is known of its socket, and the lists that it is on.
     pub flags: Flags,
-    /// The product that it signed in to, or is about to.
+    /// The app that it signed in to, or is about to.
     pub app: Option<AppIndex>,
 }
 
 impl Connection {
     /// A connection that was just accepted.
-    pub fn new(stream: TcpStream, generation: u32, session: Session, share: Share) -> Self {
+    pub fn new(stream: TcpStream, generation: u32, session: Session, ip_slot: IpSlot) -> Self {
         Self {
             stream,
             generation,
             session,
             intake: Intake::default(),
             outbound: None,
-            seat: Seat::default(),
-            share,
+            room: RoomPlace::default(),
+            ip_slot,
             transport: None,
             congested_since_ms: None,
             flags: Flags::default(),
@@ -81,28 +82,9 @@ impl Connection {
     }
 }
 
-/// Which of the products of this process, counted from 0.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct AppIndex(NonZeroU8);
-
-/// Most products that one process can serve.
-pub const APPS_MAX: usize = u8::MAX as usize;
-
-impl AppIndex {
-    /// The product at a place of the list. `None` beyond [`APPS_MAX`].
-    pub fn new(index: usize) -> Option<Self> {
-        NonZeroU8::new(u8::try_from(index + 1).ok()?).map(Self)
-    }
-
-    /// Its place in the list.
-    pub fn get(self) -> usize {
-        usize::from(self.0.get()) - 1
-    }
-}
-
 /// A place among the members of a room.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Seat {
+pub struct RoomPlace {
     /// The room; 0 for none.
     pub room_id: u64,
     /// The place.

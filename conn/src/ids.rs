@@ -1,9 +1,10 @@
-//! Names of connections: inside a reactor (slot), for epoll (token), and for everybody else (connection id).
+//! Names of connections: inside a reactor (slot), for epoll (token), and for everybody else (connection id); and of the apps that
+//! they are with.
 //!
 //! Always holds: a slot alone never leaves the turn that looked it up. Whatever comes back later (events, timers, replies,
 //! pushes, kicks) carries the generation too, and a mismatch is dropped.
 
-use std::fmt;
+use std::{fmt, num::NonZeroU8};
 
 /// Bits of a connection id that name the slot; the rest above them names the reactor.
 const SLOT_BITS: u32 = 24;
@@ -63,6 +64,25 @@ impl fmt::Debug for ConnectionId {
 impl fmt::Display for ConnectionId {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(self, formatter)
+    }
+}
+
+/// Which of the apps of this process, counted from 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AppIndex(NonZeroU8);
+
+/// Most apps that one process can serve.
+pub const APPS_MAX: usize = u8::MAX as usize;
+
+impl AppIndex {
+    /// The app at a place of the list. `None` beyond [`APPS_MAX`].
+    pub fn new(index: usize) -> Option<Self> {
+        NonZeroU8::new(u8::try_from(index + 1).ok()?).map(Self)
+    }
+
+    /// Its place in the list.
+    pub fn get(self) -> usize {
+        usize::from(self.0.get()) - 1
     }
 }
 

@@ -1,6 +1,6 @@
 //! Every metric of a conn node. Nothing else names one.
 //!
-//! A reactor counts into plain numbers ([`Tally`]) and publishes them once per turn, so that counting costs it nothing.
+//! A reactor counts into plain numbers ([`TurnCounts`]) and publishes them once per turn, so that counting costs it nothing.
 
 use gim_proto::CloseReason;
 use metrics::{Counter, Gauge, counter, gauge};
@@ -30,7 +30,7 @@ pub const CERTIFICATE_EXPIRES: &str = "conn_tls_certificate_expires_seconds";
 /// What one turn of a reactor did.
 #[derive(Debug, Default)]
 #[allow(missing_docs, reason = "each is described where it is registered")]
-pub struct Tally {
+pub struct TurnCounts {
     pub accepted: u64,
     pub accept_retries: u64,
     pub accept_pauses: u64,
@@ -59,7 +59,7 @@ pub struct Tally {
 }
 
 /// Reads one number of a turn.
-type Read = fn(&Tally) -> u64;
+type Read = fn(&TurnCounts) -> u64;
 
 /// The metrics of one reactor.
 pub struct ReactorMetrics {
@@ -67,14 +67,14 @@ pub struct ReactorMetrics {
     closed: Vec<Counter>,
     connections: Gauge,
     /// Those of the turn under way.
-    pub tally: Tally,
+    pub counts: TurnCounts,
     /// Those of the turn before.
-    pub published: Tally,
+    pub published: TurnCounts,
 }
 
 impl std::fmt::Debug for ReactorMetrics {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.tally.fmt(formatter)
+        self.counts.fmt(formatter)
     }
 }
 
@@ -88,36 +88,36 @@ impl ReactorMetrics {
             .map(|reason| counter!("conn_closed_total", "reactor" => label.clone(), "reason" => reason.rule().label));
         Self {
             counters: [
-                (named("conn_accepted_total"), |tally| tally.accepted),
-                (named("conn_accept_retries_total"), |tally| tally.accept_retries),
-                (named("conn_accept_pauses_total"), |tally| tally.accept_pauses),
-                (named("conn_refused_connections_total"), |tally| tally.refused_connections),
-                (named("conn_bytes_in_total"), |tally| tally.bytes_in),
-                (named("conn_packets_in_total"), |tally| tally.packets_in),
-                (named("conn_bytes_out_total"), |tally| tally.bytes_out),
-                (named("conn_frames_out_total"), |tally| tally.frames_out),
-                (named("conn_writes_total"), |tally| tally.writes),
-                (named("conn_heartbeats_total"), |tally| tally.heartbeats),
-                (named("conn_refused_packets_total"), |tally| tally.refused_packets),
-                (named("conn_uplink_full_total"), |tally| tally.uplink_full),
-                (named("conn_stale_events_total"), |tally| tally.stale_events),
-                (named("conn_stale_commands_total"), |tally| tally.stale_commands),
-                (named("conn_room_pushes_dropped_total"), |tally| tally.room_dropped),
-                (named("conn_pushes_to_all_dropped_total"), |tally| tally.broadcasts_dropped),
-                (named("conn_inbox_pushes_skipped_total"), |tally| tally.inbox_skipped),
-                (named("conn_sync_hints_total"), |tally| tally.sync_hints),
-                (named("conn_read_pauses_total"), |tally| tally.pauses),
-                (named("conn_read_yields_total"), |tally| tally.yields),
-                (named("conn_websocket_upgrades_total"), |tally| tally.upgrades),
-                (named("conn_tls_handshakes_total"), |tally| tally.handshakes),
-                (named("conn_tls_failures_total"), |tally| tally.handshakes_failed),
-                (named("conn_tls_handshakes_deferred_total"), |tally| tally.handshakes_deferred),
-                (named("conn_apps_full_total"), |tally| tally.apps_full),
+                (named("conn_accepted_total"), |counts| counts.accepted),
+                (named("conn_accept_retries_total"), |counts| counts.accept_retries),
+                (named("conn_accept_pauses_total"), |counts| counts.accept_pauses),
+                (named("conn_refused_connections_total"), |counts| counts.refused_connections),
+                (named("conn_bytes_in_total"), |counts| counts.bytes_in),
+                (named("conn_packets_in_total"), |counts| counts.packets_in),
+                (named("conn_bytes_out_total"), |counts| counts.bytes_out),
+                (named("conn_frames_out_total"), |counts| counts.frames_out),
+                (named("conn_writes_total"), |counts| counts.writes),
+                (named("conn_heartbeats_total"), |counts| counts.heartbeats),
+                (named("conn_refused_packets_total"), |counts| counts.refused_packets),
+                (named("conn_uplink_full_total"), |counts| counts.uplink_full),
+                (named("conn_stale_events_total"), |counts| counts.stale_events),
+                (named("conn_stale_commands_total"), |counts| counts.stale_commands),
+                (named("conn_room_pushes_dropped_total"), |counts| counts.room_dropped),
+                (named("conn_pushes_to_all_dropped_total"), |counts| counts.broadcasts_dropped),
+                (named("conn_inbox_pushes_skipped_total"), |counts| counts.inbox_skipped),
+                (named("conn_sync_hints_total"), |counts| counts.sync_hints),
+                (named("conn_read_pauses_total"), |counts| counts.pauses),
+                (named("conn_read_yields_total"), |counts| counts.yields),
+                (named("conn_websocket_upgrades_total"), |counts| counts.upgrades),
+                (named("conn_tls_handshakes_total"), |counts| counts.handshakes),
+                (named("conn_tls_failures_total"), |counts| counts.handshakes_failed),
+                (named("conn_tls_handshakes_deferred_total"), |counts| counts.handshakes_deferred),
+                (named("conn_apps_full_total"), |counts| counts.apps_full),
             ],
             closed: closed.collect(),
             connections: gauge!("conn_connections", "reactor" => label.clone()),
-            tally: Tally::default(),
-            published: Tally::default(),
+            counts: TurnCounts::default(),
+            published: TurnCounts::default(),
         }
     }
 
@@ -131,17 +131,17 @@ impl ReactorMetrics {
     /// Publishes the turn's numbers and begins anew.
     pub fn publish(&mut self, connections: usize) {
         for (counter, read) in &self.counters {
-            let count = read(&self.tally);
+            let count = read(&self.counts);
             if count > 0 {
                 counter.increment(count);
             }
         }
-        self.published = std::mem::take(&mut self.tally);
+        self.published = std::mem::take(&mut self.counts);
         self.connections.set(connections as f64);
     }
 }
 
-/// The metrics of one product in one reactor.
+/// The metrics of one app in one reactor.
 pub struct AppMetrics {
     signed_in: Gauge,
     rooms: Gauge,
@@ -154,7 +154,7 @@ impl std::fmt::Debug for AppMetrics {
 }
 
 impl AppMetrics {
-    /// Registers the metrics of a product.
+    /// Registers the metrics of an app.
     pub fn new(reactor: usize, app_id: u32) -> Self {
         let named = |name: &'static str| gauge!(name, "reactor" => reactor.to_string(), "app" => app_id.to_string());
         Self { signed_in: named("conn_signed_in"), rooms: named("conn_rooms") }

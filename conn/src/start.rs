@@ -16,18 +16,18 @@ use tokio::{sync::mpsc, task::JoinSet};
 use tonic::service::RoutesBuilder;
 
 use crate::{
+    affinity::{self, NoSuchCore},
     bridge::{
         self, Bridge, NodeState, PushCalls, ReactorHandle, Reactors, UpEnd,
         discovery::{Resolve, SystemResolver},
     },
     certificates::Certificates,
     net::listen,
-    placement::{self, NoSuchCore},
+    quota::{AppQuota, Quota},
     reactor::{
-        self, Parts, Reactor,
+        self, LOG_LINES_PER_S_MAX, Parts, Reactor,
         apps::AppParts,
         inbox::Command,
-        quota::{AppQuota, Quota},
         uplink::{UpBatch, Uplink},
         wake::WakeFlag,
     },
@@ -97,7 +97,7 @@ pub async fn start_with(settings: ConnSettings, resolver: Arc<dyn Resolve>) -> R
     let readiness = Readiness::default();
     let link_ready = readiness.part("link to logic");
     let admin = admin::start(&settings.admin, readiness.clone()).await?;
-    placement::check(&settings.reactor_cores)?;
+    affinity::check(&settings.reactor_cores)?;
     let quota = Arc::new(quota(&settings.limits));
     let mut certificates = Certificates::new(&settings.tls)?;
     let tls = certificates.as_mut().map(Certificates::load).transpose()?;
@@ -125,6 +125,7 @@ pub async fn start_with(settings: ConnSettings, resolver: Arc<dyn Resolve>) -> R
             turn: settings.turn.clone(),
             busy_poll: Duration::from_micros(settings.busy_poll_us),
             drain: share_drain(&settings),
+            log_lines_per_s: LOG_LINES_PER_S_MAX.div_ceil(settings.reactor_count() as u64),
         };
         reactors.push(Reactor::new(parts).map_err(StartError::Reactor)?);
     }
@@ -358,7 +359,7 @@ fn spawn(
             }
         }
         let mut last_word = LastWord(ended, format!("reactor {index} panicked"));
-        if let Err(error) = placement::pin(index, &cores) {
+        if let Err(error) = affinity::pin(index, &cores) {
             tracing::warn!(reactor = index, %error, "a reactor could not be pinned to its core");
         }
         last_word.1 = match reactor.run() {

@@ -11,7 +11,8 @@ use std::{
 };
 
 use gim_conn::{
-    reactor::wheel::{TICK_MS, Wheel},
+    clock::TICK_MS,
+    reactor::wheel::Wheel,
     session::{Action, Identity, Phase, Rules, Session},
     wire::{
         encoded::Framing,

@@ -6,7 +6,8 @@
 #![no_main]
 
 use gim_conn::{
-    reactor::wheel::{TICK_MS, Wheel},
+    clock::TICK_MS,
+    reactor::wheel::Wheel,
     session::{Action, Identity, Phase, Rules, Session},
     wire::{
         intake::{Fed, Flow, Intake},

@@ -62,7 +62,7 @@ pub(super) async fn handle(down: Down, pending: &mut Pending, reactors: &Reactor
             Item::GroupPush(push) => on_group_push(&push, reactors).await,
             Item::GroupNews(news) => {
                 let groups: Vec<_> = news.groups.iter().map(|group| (group.group_id, group.newest_seq)).collect();
-                reactors.send_all(|| Command::GroupNews(groups.clone())).await;
+                reactors.send_all(|| Command::GroupHeads(groups.clone())).await;
             }
             Item::Leaving(_) => said = Said::Leaving,
             Item::PeerNodes(peers) => {
@@ -129,7 +129,7 @@ async fn on_group_seats(seats: &GroupSeats, reactors: &Reactors) {
     let (joined, left) = (split(&seats.joined_connection_ids), split(&seats.left_connection_ids));
     for (reactor, (joined, left)) in joined.into_iter().zip(left).enumerate() {
         if !joined.is_empty() || !left.is_empty() {
-            reactors.send(reactor, Command::GroupSeats { group_id: seats.group_id, joined, left }).await;
+            reactors.send(reactor, Command::GroupMemberships { group_id: seats.group_id, joined, left }).await;
         }
     }
 }

@@ -8,7 +8,7 @@ use gim_proto::{
 };
 use tokio::sync::watch;
 
-use crate::reactor::quota::Quota;
+use crate::quota::Quota;
 
 /// See the module's documentation.
 #[derive(Debug, Clone)]

@@ -8,11 +8,12 @@ use mio::{
     net::{TcpListener, TcpStream},
 };
 
-use super::{Reactor, quota::Share};
+use super::Reactor;
 use crate::{
     connection::Connection,
     ids::Source,
     net::socket::{self, AcceptOutcome},
+    quota::IpSlot,
     session::Session,
     wire::{
         packet,
@@ -75,7 +76,7 @@ impl Reactor {
             match socket::accept(&acceptor.listener) {
                 AcceptOutcome::Accepted(stream, peer) => self.admit(entrance, stream, peer),
                 AcceptOutcome::Drained => acceptor.ready = false,
-                AcceptOutcome::Retry => self.metrics.tally.accept_retries += 1,
+                AcceptOutcome::Retry => self.metrics.counts.accept_retries += 1,
                 AcceptOutcome::Pause(error) => self.pause_accepting(index, &error),
             }
         }
@@ -84,19 +85,19 @@ impl Reactor {
     /// The listener stays ready: what waits there is accepted after the pause, without another event.
     pub(super) fn pause_accepting(&mut self, index: usize, error: &io::Error) {
         let pause_ms = self.budget.accept_pause_ms;
-        self.metrics.tally.accept_pauses += 1;
+        self.metrics.counts.accept_pauses += 1;
         tracing::warn!(%error, pause_ms, "cannot accept connections");
         self.acceptors[index].paused_until_ms = Some(self.now_ms + pause_ms);
     }
 
     fn admit(&mut self, entrance: Entrance, mut stream: TcpStream, peer: SocketAddr) {
-        if self.drain.is_running() {
+        if self.drain.is_draining() {
             return self.turn_away(entrance, &mut stream, peer, CloseReason::CrServerDraining);
         }
-        // A proxy's own address has no share; its client's is taken when that is told.
+        // A proxy's own address is not counted; its client's is when that is told.
         let is_proxy = self.site.proxies.contains(peer.ip());
-        let share = if is_proxy { self.quota.take_unaddressed() } else { self.quota.take(peer.ip()) };
-        let Some(share) = share else {
+        let ip_slot = if is_proxy { self.quota.take_unaddressed() } else { self.quota.take(peer.ip()) };
+        let Some(ip_slot) = ip_slot else {
             return self.turn_away(entrance, &mut stream, peer, CloseReason::CrServerOverloaded);
         };
         // A socket whose peer left already refuses its options; its end is read like any other's.
@@ -105,15 +106,15 @@ impl Reactor {
         }
         let tls = self.tls.as_ref().and_then(|configs| configs.of(entrance)).cloned().map(Tls::new).transpose();
         match tls {
-            Ok(tls) => self.install(stream, share, Transport::new(entrance, tls, is_proxy)),
+            Ok(tls) => self.install(stream, ip_slot, Transport::new(entrance, tls, is_proxy)),
             Err(error) => {
                 tracing::error!(%error, "a TLS connection could not begin");
-                self.quota.give_back(share);
+                self.quota.give_back(ip_slot);
             }
         }
     }
 
-    fn install(&mut self, stream: TcpStream, share: Share, transport: Option<Box<Transport>>) {
+    fn install(&mut self, stream: TcpStream, ip_slot: IpSlot, transport: Option<Box<Transport>>) {
         let is_handshake = transport.as_ref().is_some_and(|transport| transport.in_handshake);
         let session = Session::new(self.now_ms, &self.rules);
         let registry = self.poll.registry();
@@ -121,35 +122,35 @@ impl Reactor {
             let mut stream = stream;
             let token = Source::Connection { slot, generation }.token();
             registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
-            Ok::<_, std::io::Error>(Connection { transport, ..Connection::new(stream, generation, session, share) })
+            Ok::<_, std::io::Error>(Connection { transport, ..Connection::new(stream, generation, session, ip_slot) })
         });
         match installed {
             Some(Ok(slot)) => {
-                self.metrics.tally.accepted += 1;
+                self.metrics.counts.accepted += 1;
                 self.handshakes += usize::from(is_handshake);
                 self.reschedule(slot);
             }
             Some(Err(error)) => {
                 tracing::error!(%error, "a connection could not be registered");
-                self.quota.give_back(share);
+                self.quota.give_back(ip_slot);
             }
             None => {
-                self.metrics.tally.refused_connections += 1;
-                self.quota.give_back(share);
+                self.metrics.counts.refused_connections += 1;
+                self.quota.give_back(ip_slot);
             }
         }
     }
 
     /// Says why, as far as an empty socket buffer takes it, and closes.
     fn turn_away(&mut self, entrance: Entrance, stream: &mut TcpStream, peer: SocketAddr, reason: CloseReason) {
-        self.metrics.tally.refused_connections += 1;
+        self.metrics.counts.refused_connections += 1;
         self.metrics.closed(reason);
         let (reconnect_after_ms, endpoint) = self.drain.advice(reason, None, entrance, u64::from(peer.port()));
         let goodbye = packet::goodbye(reason, "", reconnect_after_ms, endpoint);
         let words = transport::turned_away(entrance, goodbye, reason);
         let told = words.map(|words| socket::write(stream, &words.parts().concat()));
         let rule = reason.rule();
-        match self.loud_lines.grant(rule, self.now_ms) {
+        match self.log_limiter.grant(rule, self.now_ms) {
             Some(left_out) => tracing::warn!(%peer, reason = rule.label, left_out, "connection refused"),
             None => tracing::debug!(%peer, reason = rule.label, ?told, "connection refused"),
         }

@@ -1,9 +1,9 @@
-//! The products of one reactor. Each has its own inbox and its own way up, its own devices, rooms, groups and pushes to all, so
-//! that neither an id nor a flood of one product means anything to another. They share the reactor's thread: where several
+//! The apps of one reactor. Each has its own inbox and its own way up, its own devices, rooms, groups and pushes to all, so
+//! that neither an id nor a flood of one app means anything to another. They share the reactor's thread: where several
 //! have work, they take turns, and the budgets of a turn are divided among them.
 //!
-//! Always holds: a connection is counted by a product from its sign-in on until that is refused or the connection is gone; a
-//! command of one product's logic touches connections of that product alone.
+//! Always holds: a connection is counted by an app from its sign-in on until that is refused or the connection is gone; a
+//! command of one app's logic touches connections of that app alone.
 
 use std::sync::Arc;
 
@@ -11,12 +11,12 @@ use crossbeam_channel::Receiver;
 use gim_proto::{CloseReason, ResultCode};
 
 use super::{
-    Reactor, devices::Devices, fanout::Broadcasts, groups::Groups, inbox::Command, quota::AppQuota, rooms::Rooms,
-    uplink::Uplink,
+    Reactor, devices::Devices, fanout::Broadcasts, groups::Groups, inbox::Command, rooms::Rooms, uplink::Uplink,
 };
 use crate::{
-    connection::AppIndex,
+    ids::AppIndex,
     metrics::AppMetrics,
+    quota::AppQuota,
     settings::{LimitSettings, PushAllSettings},
     wire::{
         encoded::Encoded,
@@ -25,10 +25,10 @@ use crate::{
     },
 };
 
-/// Commands that a product gets before the next one's turn.
+/// Commands that an app gets before the next one's turn.
 const COMMANDS_PER_ROUND: usize = 16;
 
-/// What one product is built from.
+/// What one app is built from.
 #[derive(Debug)]
 pub struct AppParts {
     /// What clients name in their sign-in.
@@ -41,7 +41,7 @@ pub struct AppParts {
     pub quota: Arc<AppQuota>,
 }
 
-/// One product.
+/// One app.
 #[derive(Debug)]
 pub(super) struct App {
     id: u32,
@@ -59,7 +59,7 @@ pub(super) struct App {
     pub(super) metrics: AppMetrics,
 }
 
-/// All products of a reactor; there is at least one.
+/// All apps of a reactor; there is at least one.
 #[derive(Debug)]
 pub(super) struct Apps {
     list: Vec<App>,
@@ -68,12 +68,12 @@ pub(super) struct Apps {
 }
 
 /// Why a sign-in does not get as far as logic.
-enum Refusal {
+enum SignInRefusal {
     /// It says nothing that could be read.
     Unreadable,
-    /// Nobody has that product here.
+    /// Nobody has that app here.
     Unknown(u32),
-    /// The product has as many connections as it may have.
+    /// The app has as many connections as it may have.
     Full(u32),
     /// The bridge is behind.
     Busy,
@@ -117,11 +117,15 @@ impl Apps {
         Self { list: list.collect(), first: 0 }
     }
 
+    pub(super) fn iter(&self) -> impl Iterator<Item = &App> {
+        self.list.iter()
+    }
+
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut App> {
         self.list.iter_mut()
     }
 
-    /// Another product comes first from now on.
+    /// Another app comes first from now on.
     pub(super) fn rotate(&mut self) {
         self.first = (self.first + 1) % self.list.len();
     }
@@ -132,13 +136,7 @@ impl Apps {
         (0..count).map(move |offset| (first + offset) % count)
     }
 
-    /// What each product that has such work may do of it, when all may do `budget`.
-    pub(super) fn share(&self, budget: usize, has_work: impl Fn(&App) -> bool) -> usize {
-        let busy = self.list.iter().filter(|app| has_work(app)).count();
-        (budget / busy.max(1)).max(1)
-    }
-
-    /// Whether a product has something left that epoll would not tell.
+    /// Whether an app has something left that epoll would not tell.
     pub(super) fn have_leftovers(&self) -> bool {
         self.list.iter().any(App::has_leftovers)
     }
@@ -183,7 +181,7 @@ impl std::ops::IndexMut<usize> for Apps {
 }
 
 impl Reactor {
-    /// Takes commands, the products by turns, until there is none or a budget is used up: that of commands, or that of messages
+    /// Takes commands, the apps by turns, until there is none or a budget is used up: that of commands, or that of messages
     /// which they hand to connections.
     pub(super) fn drain_inboxes(&mut self) {
         self.wake.disarm();
@@ -216,27 +214,27 @@ impl Reactor {
         count_max
     }
 
-    /// The product that a connection is with.
+    /// The app that a connection is with.
     pub(super) fn app_of(&self, slot: usize) -> Option<usize> {
         self.table.peek(slot)?.app.map(AppIndex::get)
     }
 
-    /// Gives a sign-in to the product that it names.
+    /// Gives a sign-in to the app that it names.
     pub(super) fn forward_sign_in(&mut self, slot: usize, packet: &PacketView<'_>) {
         let forwarded = self
             .enter_app(slot, packet.content)
-            .and_then(|app| if self.push_sign_in(app, slot, packet) { Ok(()) } else { Err(Refusal::Busy) });
+            .and_then(|app| if self.push_sign_in(app, slot, packet) { Ok(()) } else { Err(SignInRefusal::Busy) });
         if let Err(refusal) = forwarded {
             self.leave_app(slot);
             self.refuse_sign_in(slot, packet, &refusal);
         }
     }
 
-    fn enter_app(&mut self, slot: usize, content: &[u8]) -> Result<usize, Refusal> {
-        let id = packet::app_of_sign_in(content).map_err(|_| Refusal::Unreadable)?;
-        let app = self.apps.of_id(id).ok_or(Refusal::Unknown(id))?;
+    fn enter_app(&mut self, slot: usize, content: &[u8]) -> Result<usize, SignInRefusal> {
+        let id = packet::app_of_sign_in(content).map_err(|_| SignInRefusal::Unreadable)?;
+        let app = self.apps.of_id(id).ok_or(SignInRefusal::Unknown(id))?;
         if !self.apps[app.get()].quota.take() {
-            return Err(Refusal::Full(id));
+            return Err(SignInRefusal::Full(id));
         }
         if let Some(connection) = self.table.get(slot) {
             connection.app = Some(app);
@@ -244,28 +242,28 @@ impl Reactor {
         Ok(app.get())
     }
 
-    /// A connection is with no product any more; it may try another one.
+    /// A connection is with no app any more; it may try another one.
     pub(super) fn leave_app(&mut self, slot: usize) {
         if let Some(app) = self.table.get(slot).and_then(|connection| connection.app.take()) {
             self.apps[app.get()].quota.give_back();
         }
     }
 
-    fn refuse_sign_in(&mut self, slot: usize, packet: &PacketView<'_>, refusal: &Refusal) {
-        self.metrics.tally.refused_packets += 1;
+    fn refuse_sign_in(&mut self, slot: usize, packet: &PacketView<'_>, refusal: &SignInRefusal) {
+        self.metrics.counts.refused_packets += 1;
         let (code, sentence) = match refusal {
-            Refusal::Unreadable => (ResultCode::BadRequest, ResultCode::BadRequest.text().to_owned()),
-            Refusal::Unknown(id) => (ResultCode::BadRequest, format!("app_id: there is no app {id} here")),
-            Refusal::Full(id) => {
+            SignInRefusal::Unreadable => (ResultCode::BadRequest, ResultCode::BadRequest.text().to_owned()),
+            SignInRefusal::Unknown(id) => (ResultCode::BadRequest, format!("app_id: there is no app {id} here")),
+            SignInRefusal::Full(id) => {
                 let sentence = format!("app {id} has as many connections as it may have");
-                self.metrics.tally.apps_full += 1;
+                self.metrics.counts.apps_full += 1;
                 return self.close_saying(slot, CloseReason::CrServerOverloaded, &sentence);
             }
-            Refusal::Busy => (ResultCode::TryAgainLater, ResultCode::TryAgainLater.text().to_owned()),
+            SignInRefusal::Busy => (ResultCode::TryAgainLater, ResultCode::TryAgainLater.text().to_owned()),
         };
         let reply = packet::refusal_saying(packet.request_id, packet.command, code, sentence);
-        if let Refusal::Busy = refusal {
-            self.metrics.tally.uplink_full += 1;
+        if let SignInRefusal::Busy = refusal {
+            self.metrics.counts.uplink_full += 1;
             if let Some(found) = self.table.get(slot) {
                 found.session.on_forward_failed();
             }

@@ -117,7 +117,7 @@ impl Reactor {
         while let Some(slot) = self.dead.pop() {
             self.leave_app(slot);
             let Some(connection) = self.table.remove(slot) else { continue };
-            self.quota.give_back(connection.share);
+            self.quota.give_back(connection.ip_slot);
             if connection.transport.is_some_and(|transport| transport.in_handshake) {
                 self.handshakes -= 1;
             }
@@ -174,7 +174,7 @@ impl Reactor {
         let rule = reason.rule();
         let connection = self.connection_id(slot, generation);
         let Identity { user_id, device_id } = identity;
-        match self.loud_lines.grant(rule, self.now_ms) {
+        match self.log_limiter.grant(rule, self.now_ms) {
             Some(left_out) => {
                 tracing::warn!(%connection, user_id, device_id, reason = rule.label, left_out, "connection closed");
             }

@@ -19,7 +19,7 @@ enum Phase {
 pub(super) struct Drain {
     phase: Phase,
     settings: DrainSettings,
-    /// Other nodes that take clients, as the logic of each product told last.
+    /// Other nodes that take clients, as the logic of each app told last.
     peers: BTreeMap<usize, Arc<Vec<NodeAddresses>>>,
 }
 
@@ -35,7 +35,7 @@ impl Drain {
     }
 
     /// Whether new connections are refused.
-    pub(super) fn is_running(&self) -> bool {
+    pub(super) fn is_draining(&self) -> bool {
         self.phase != Phase::Running
     }
 
@@ -43,12 +43,12 @@ impl Drain {
         self.phase == Phase::Over
     }
 
-    /// The logic of a product told where else its clients may go.
+    /// The logic of an app told where else its clients may go.
     pub(super) fn learn(&mut self, app: usize, peers: Arc<Vec<NodeAddresses>>) {
         self.peers.insert(app, peers);
     }
 
-    /// What a goodbye recommends to a client of a product (or of one that is not known, as the first) that came through `entrance`: when to come back and where to, both spread by
+    /// What a goodbye recommends to a client of an app (or of one that is not known, as the first) that came through `entrance`: when to come back and where to, both spread by
     /// `salt`. The endpoint of the settings, or else another node.
     pub(super) fn advice(&self, reason: CloseReason, app: Option<usize>, entrance: Entrance, salt: u64) -> (u32, &str) {
         if !matches!(reason, CloseReason::CrServerDraining | CloseReason::CrServerOverloaded) {
@@ -147,7 +147,7 @@ mod tests {
             (0..100).all(|salt| drain.advice(draining, None, Entrance::WebSocket, salt).1.starts_with("ws://conn-"))
         );
         assert_eq!(drain.advice(draining, None, Entrance::Tls, 1).1, "");
-        assert_eq!(drain.advice(draining, Some(1), Entrance::Tcp, 1).1, "", "the clients of another product");
+        assert_eq!(drain.advice(draining, Some(1), Entrance::Tcp, 1).1, "", "the clients of another app");
         assert_eq!(drain.advice(CloseReason::CrKicked, None, Entrance::Tcp, 1), (0, ""));
         drain.settings.endpoint = "balancer:8002".into();
         assert_eq!(drain.advice(draining, None, Entrance::Tcp, 1).1, "balancer:8002", "what the operator says counts");

@@ -1,11 +1,13 @@
 //! Fan-out: pushes to rooms, to large groups, to everybody, and the telling of live connections to the bridge. All of them walk many
-//! connections, so all of them share one budget of deliveries per turn.
+//! connections, so all of them share one budget of deliveries per turn: each that has work gets an equal part of it, and what it
+//! leaves is for the next one.
 
 use std::collections::VecDeque;
 
-use super::{Reactor, pace::Pace, rooms::Rooms, uplink::UpItem};
+use super::{Reactor, apps::App, rooms::Rooms, uplink::UpItem};
 use crate::{
     settings::PushAllSettings,
+    token_bucket::{Rate, TokenBucket},
     wire::{encoded::Encoded, outbound::Kind},
 };
 
@@ -16,7 +18,17 @@ pub(super) struct Broadcasts {
     waiting: VecDeque<Broadcast>,
     waiting_max: usize,
     next_slot: usize,
-    pace: Pace,
+    rate: Rate,
+    bucket: TokenBucket,
+}
+
+/// What walks many connections.
+#[derive(Debug, Clone, Copy)]
+enum FanOut {
+    Announcements,
+    Broadcasts,
+    Groups,
+    Rooms,
 }
 
 #[derive(Debug)]
@@ -27,42 +39,75 @@ struct Broadcast {
 
 impl Broadcasts {
     pub(super) fn new(settings: &PushAllSettings) -> Self {
-        let (waiting_max, pace) = (settings.waiting_max, Pace::new(settings.connections_per_s));
-        Self { waiting: VecDeque::new(), waiting_max, next_slot: 0, pace }
+        Self {
+            waiting: VecDeque::new(),
+            waiting_max: settings.waiting_max,
+            next_slot: 0,
+            rate: Rate::even(settings.connections_per_s),
+            bucket: TokenBucket::default(),
+        }
+    }
+
+    /// How many connections may get it now.
+    fn allowed(&mut self, now_ms: u64) -> usize {
+        self.bucket.available(now_ms, self.rate)
     }
 
     /// When the next connection is due, if anybody waits.
     pub(super) fn wait_ms(&self) -> Option<u64> {
-        (!self.waiting.is_empty()).then(|| self.pace.wait_ms())
+        (!self.waiting.is_empty()).then(|| self.bucket.wait_ms(self.rate))
+    }
+}
+
+impl FanOut {
+    /// In this order: pushes to all keep to their rate and leave much of their part, groups and rooms use whatever they get.
+    const ALL: [Self; 4] = [Self::Announcements, Self::Broadcasts, Self::Groups, Self::Rooms];
+
+    fn is_active(self, app: &App) -> bool {
+        match self {
+            Self::Announcements => app.announce_from.is_some(),
+            Self::Broadcasts => app.broadcasts.wait_ms().is_some(),
+            Self::Groups => app.groups.is_active(),
+            Self::Rooms => app.rooms.is_active(),
+        }
     }
 }
 
 impl Reactor {
     pub(super) fn fan_out(&mut self) {
-        let budget = self.budget.deliveries;
-        let rooms = self.apps.share(budget, |app| app.rooms.is_active());
-        let groups = self.apps.share(budget, |app| app.groups.is_active());
-        let broadcasts = self.apps.share(budget, |app| app.broadcasts.wait_ms().is_some());
-        let announcements = self.apps.share(budget, |app| app.announce_from.is_some());
+        let active = self.apps.iter().map(|app| FanOut::ALL.iter().filter(|kind| kind.is_active(app)).count());
+        let share = (self.budget.deliveries / active.sum::<usize>().max(1)).max(1);
+        // What one leaves of its share is for those that come after it.
+        let mut spare = 0;
         for app in self.apps.in_turn() {
-            self.pump_rooms(app, rooms);
-            self.pump_groups(app, groups);
-            self.pump_broadcasts(app, broadcasts);
-            self.pump_announcements(app, announcements);
+            for kind in FanOut::ALL {
+                if kind.is_active(&self.apps[app]) {
+                    let visits_max = share + spare;
+                    spare = visits_max.saturating_sub(self.pump(kind, app, visits_max));
+                }
+            }
         }
     }
 
-    fn pump_rooms(&mut self, app: usize, deliveries: usize) {
-        if !self.apps[app].rooms.is_active() {
-            return;
+    /// Goes on with one kind for an app. Returns how many deliveries, or visits in vain, that were.
+    fn pump(&mut self, kind: FanOut, app: usize, visits_max: usize) -> usize {
+        match kind {
+            FanOut::Announcements => self.pump_announcements(app, visits_max),
+            FanOut::Broadcasts => self.pump_broadcasts(app, visits_max),
+            FanOut::Groups => self.pump_groups(app, visits_max),
+            FanOut::Rooms => self.pump_rooms(app, visits_max),
         }
+    }
+
+    fn pump_rooms(&mut self, app: usize, deliveries_max: usize) -> usize {
         // Lent out, so that members can be sent to while their room is walked.
         let mut rooms = std::mem::replace(&mut self.apps[app].rooms, Rooms::new(0));
-        let pumped = rooms.pump(deliveries, |slot, frame, is_urgent| {
+        let pumped = rooms.pump(deliveries_max, |slot, frame, is_urgent| {
             self.send(slot, frame.clone(), if is_urgent { Kind::UrgentRoom } else { Kind::Room });
         });
         self.apps[app].rooms = rooms;
-        self.metrics.tally.room_dropped += pumped.missed as u64;
+        self.metrics.counts.room_dropped += pumped.missed as u64;
+        pumped.deliveries
     }
 
     pub(super) fn push_to_all(&mut self, app: usize, message_id: u64, frame: Encoded) {
@@ -70,43 +115,45 @@ impl Reactor {
         if app.broadcasts.waiting.len() < app.broadcasts.waiting_max {
             app.broadcasts.waiting.push_back(Broadcast { message_id, frame });
         } else {
-            self.metrics.tally.broadcasts_dropped += 1;
+            self.metrics.counts.broadcasts_dropped += 1;
             app.uplink.push(UpItem::PushAllDone(message_id));
         }
     }
 
-    fn pump_broadcasts(&mut self, app: usize, mut visits: usize) {
+    fn pump_broadcasts(&mut self, app: usize, visits_max: usize) -> usize {
+        let mut visits = 0;
         while let Some(Broadcast { message_id, frame }) = self.apps[app].broadcasts.waiting.front() {
             let (message_id, frame) = (*message_id, frame.clone());
-            let mut allowed = self.apps[app].broadcasts.pace.allowed(self.now_ms);
+            let mut allowed = self.apps[app].broadcasts.allowed(self.now_ms);
             let end = self.table.slots_end();
-            while visits > 0 && allowed > 0 && self.apps[app].broadcasts.next_slot < end {
+            while visits < visits_max && allowed > 0 && self.apps[app].broadcasts.next_slot < end {
                 let slot = self.apps[app].broadcasts.next_slot;
                 self.apps[app].broadcasts.next_slot += 1;
-                visits -= 1;
+                visits += 1;
                 if self.is_live_in(app, slot) {
                     self.send(slot, frame.clone(), Kind::Room);
-                    self.apps[app].broadcasts.pace.spend(1);
+                    self.apps[app].broadcasts.bucket.spend(1);
                     allowed -= 1;
                 }
             }
             let app = &mut self.apps[app];
             if app.broadcasts.next_slot < end {
-                return;
+                break;
             }
             app.broadcasts.waiting.pop_front();
             app.broadcasts.next_slot = 0;
             app.uplink.push(UpItem::PushAllDone(message_id));
         }
+        visits
     }
 
     fn is_live_in(&self, app: usize, slot: usize) -> bool {
         self.table.peek(slot).is_some_and(|found| found.session.identity().is_some()) && self.app_of(slot) == Some(app)
     }
 
-    fn pump_announcements(&mut self, app: usize, visits: usize) {
-        let Some(from) = self.apps[app].announce_from else { return };
-        let to = self.table.slots_end().min(from + visits);
+    fn pump_announcements(&mut self, app: usize, visits_max: usize) -> usize {
+        let Some(from) = self.apps[app].announce_from else { return 0 };
+        let to = self.table.slots_end().min(from + visits_max);
         for slot in from..to {
             if !self.is_live_in(app, slot) {
                 continue;
@@ -120,5 +167,6 @@ impl Reactor {
             self.apps[app].uplink.push(UpItem::Live { connection, identity, since_ms, age_ms, large_group_ids });
         }
         self.apps[app].announce_from = (to < self.table.slots_end()).then_some(to);
+        to.saturating_sub(from)
     }
 }

@@ -86,7 +86,7 @@ impl Reactor {
         }
         let Some(connection) = self.table.get(slot) else { return };
         let outbound = connection.outbound.get_or_insert_with(|| self.outbound_pool.take());
-        let tally = &mut self.metrics.tally;
+        let tally = &mut self.metrics.counts;
         match outbound.push(piece, kind, self.outbound_pool.hard_bytes) {
             Pushed::Queued => {}
             Pushed::QueuedDropping(count) => tally.room_dropped += count as u64,
@@ -149,7 +149,7 @@ impl Reactor {
             return self.flush_sealed(slot);
         }
         let Some(outbound) = connection.outbound.as_mut() else { return Flushed::Empty };
-        let tally = &mut self.metrics.tally;
+        let tally = &mut self.metrics.counts;
         while !outbound.is_empty() {
             if budget == 0 {
                 return Flushed::OutOfBudget;
@@ -185,7 +185,7 @@ impl Reactor {
         if connection.flags.hint_owed && connection.flags.ending == Ending::None {
             connection.flags.hint_owed = false;
             let seq = connection.session.newest_seq();
-            self.metrics.tally.sync_hints += 1;
+            self.metrics.counts.sync_hints += 1;
             self.send(slot, packet::notice(PacketCommand::PcSyncHint, &[], seq), Kind::Reply);
             return;
         }

@@ -6,7 +6,7 @@
 //! Several logic nodes tell who came and who left, and push: what one says may meet what another one says on the way. Who came may
 //! have missed a message, and is told to sync; what is said of a connection that is signing in is kept until it has.
 //!
-//! Always holds: a connection's seats name its places in [`Rooms`]; only signed-in connections have seats.
+//! Always holds: a connection's memberships name its places in [`Rooms`]; only signed-in connections have some.
 
 use std::collections::HashMap;
 
@@ -16,7 +16,6 @@ use gim_proto::connect::PacketCommand;
 
 use super::{Reactor, rooms::Rooms};
 use crate::{
-    connection::Seat,
     ids::ConnectionId,
     session::Phase,
     wire::{encoded::Encoded, outbound::Kind, packet},
@@ -29,11 +28,18 @@ const EARLY_MAX: usize = 64;
 #[derive(Debug)]
 pub(super) struct Groups {
     members: Rooms<Push>,
-    seats: HashMap<u32, Vec<Seat>, RandomState>,
+    memberships: HashMap<u32, Vec<Membership>, RandomState>,
     /// Of connections that are signing in: groups, and whether they are in them.
     early: HashMap<u32, Vec<(u64, bool)>, RandomState>,
     /// How far each group got, as far as this node was told.
     newest_seqs: HashMap<u64, u64, RandomState>,
+}
+
+/// A place among the members of a group.
+#[derive(Debug, Clone, Copy)]
+struct Membership {
+    group_id: u64,
+    index: u32,
 }
 
 /// What everybody in a group gets.
@@ -57,7 +63,7 @@ impl Groups {
     pub(super) fn new(log_max: usize) -> Self {
         Self {
             members: Rooms::new(log_max),
-            seats: HashMap::default(),
+            memberships: HashMap::default(),
             early: HashMap::default(),
             newest_seqs: HashMap::default(),
         }
@@ -73,7 +79,7 @@ impl Groups {
         let early = self.early.remove(&(slot as u32)).unwrap_or_default();
         for (group_id, is_in) in group_ids.iter().map(|&group_id| (group_id, true)).chain(early) {
             if is_in {
-                self.sit(slot, group_id);
+                self.join(slot, group_id);
             } else {
                 self.leave(slot, group_id);
             }
@@ -89,36 +95,36 @@ impl Groups {
     }
 
     /// Puts a connection into a group; false where it is there already.
-    fn sit(&mut self, slot: usize, group_id: u64) -> bool {
-        let seats = self.seats.entry(slot as u32).or_default();
-        let is_new = seats.iter().all(|seat| seat.room_id != group_id);
+    fn join(&mut self, slot: usize, group_id: u64) -> bool {
+        let memberships = self.memberships.entry(slot as u32).or_default();
+        let is_new = memberships.iter().all(|known| known.group_id != group_id);
         if is_new {
-            seats.push(Seat { room_id: group_id, index: self.members.join(group_id, slot) });
+            memberships.push(Membership { group_id, index: self.members.join(group_id, slot) });
         }
         is_new
     }
 
     /// Takes a connection out of a group, where it is in it.
     pub(super) fn leave(&mut self, slot: usize, group_id: u64) {
-        let Some(seats) = self.seats.get_mut(&(slot as u32)) else { return };
-        let Some(place) = seats.iter().position(|seat| seat.room_id == group_id) else { return };
-        let seat = seats.swap_remove(place);
-        if seats.is_empty() {
-            self.seats.remove(&(slot as u32));
+        let Some(memberships) = self.memberships.get_mut(&(slot as u32)) else { return };
+        let Some(place) = memberships.iter().position(|known| known.group_id == group_id) else { return };
+        let membership = memberships.swap_remove(place);
+        if memberships.is_empty() {
+            self.memberships.remove(&(slot as u32));
         }
-        self.free(seat);
+        self.free(membership);
     }
 
     /// Takes a connection out of all groups.
     pub(super) fn leave_all(&mut self, slot: usize) {
         self.early.remove(&(slot as u32));
-        let seats = self.seats.remove(&(slot as u32)).unwrap_or_default();
-        seats.into_iter().for_each(|seat| self.free(seat));
+        let memberships = self.memberships.remove(&(slot as u32)).unwrap_or_default();
+        memberships.into_iter().for_each(|membership| self.free(membership));
     }
 
     /// The groups that a connection is in.
     pub(super) fn of(&self, slot: usize) -> Box<[u64]> {
-        self.seats.get(&(slot as u32)).into_iter().flatten().map(|seat| seat.room_id).collect()
+        self.memberships.get(&(slot as u32)).into_iter().flatten().map(|membership| membership.group_id).collect()
     }
 
     /// Queues a message for all members; `seq` is its place in the timeline, 0 for none.
@@ -132,7 +138,7 @@ impl Groups {
     }
 
     /// A group got as far as `newest_seq`: where less was pushed here, its members are told to sync.
-    pub(super) fn on_news(&mut self, group_id: u64, newest_seq: u64) {
+    pub(super) fn on_head(&mut self, group_id: u64, newest_seq: u64) {
         if !self.members.has(group_id) {
             return;
         }
@@ -143,22 +149,22 @@ impl Groups {
         }
     }
 
-    fn free(&mut self, seat: Seat) {
-        if let Some(moved) = self.members.leave(seat.room_id, seat.index)
-            && let Some(seats) = self.seats.get_mut(&(moved as u32))
-            && let Some(other) = seats.iter_mut().find(|other| other.room_id == seat.room_id)
+    fn free(&mut self, Membership { group_id, index }: Membership) {
+        if let Some(moved) = self.members.leave(group_id, index)
+            && let Some(memberships) = self.memberships.get_mut(&(moved as u32))
+            && let Some(other) = memberships.iter_mut().find(|other| other.group_id == group_id)
         {
-            other.index = seat.index;
+            other.index = index;
         }
-        if !self.members.has(seat.room_id) {
-            self.newest_seqs.remove(&seat.room_id);
+        if !self.members.has(group_id) {
+            self.newest_seqs.remove(&group_id);
         }
     }
 }
 
 impl Reactor {
     /// Connections came into a group or left it.
-    pub(super) fn on_group_seats(
+    pub(super) fn on_group_memberships(
         &mut self,
         app: usize,
         group_id: u64,
@@ -173,21 +179,18 @@ impl Reactor {
             match phase {
                 Some(Phase::SigningIn) => groups.note_early(slot, group_id, is_in),
                 Some(Phase::Live) if !is_in => groups.leave(slot, group_id),
-                Some(Phase::Live) if groups.sit(slot, group_id) => self.hint(slot),
+                Some(Phase::Live) if groups.join(slot, group_id) => self.hint(slot),
                 _ => {}
             }
         }
     }
 
-    pub(super) fn pump_groups(&mut self, app: usize, deliveries: usize) {
-        if !self.apps[app].groups.is_active() {
-            return;
-        }
+    pub(super) fn pump_groups(&mut self, app: usize, deliveries_max: usize) -> usize {
         // Lent out, so that members can be sent to while their group is walked. Nothing that is sent here ends a connection.
         let mut groups = std::mem::replace(&mut self.apps[app].groups, Groups::new(0));
         let (mut hinted, mut missed) = (Vec::new(), Vec::new());
-        groups.members.pump_noting(
-            deliveries,
+        let pumped = groups.members.pump_noting(
+            deliveries_max,
             |slot, push, _| match push {
                 Push::Message { frame, is_persisted, origin_device_id } => {
                     self.send_unless_origin(slot, frame, *is_persisted, *origin_device_id);
@@ -198,10 +201,11 @@ impl Reactor {
         );
         self.apps[app].groups = groups;
         for (slot, count) in missed {
-            self.metrics.tally.inbox_skipped += count as u64;
+            self.metrics.counts.inbox_skipped += count as u64;
             hinted.push(slot);
         }
         hinted.into_iter().for_each(|slot| self.hint(slot));
+        pumped.deliveries
     }
 
     fn send_unless_origin(&mut self, slot: usize, frame: &Encoded, is_persisted: bool, origin_device_id: u64) {
@@ -215,7 +219,7 @@ impl Reactor {
     fn hint(&mut self, slot: usize) {
         let Some(connection) = self.table.get(slot) else { return };
         let seq = connection.session.newest_seq();
-        self.metrics.tally.sync_hints += 1;
+        self.metrics.counts.sync_hints += 1;
         self.send(slot, packet::notice(PacketCommand::PcSyncHint, &[], seq), Kind::Reply);
     }
 }
@@ -246,9 +250,9 @@ mod tests {
     fn a_connection_is_in_many_groups_and_leaves_them_one_by_one_or_all_at_once() {
         let mut groups = Groups::new(8);
         for slot in 1..=3 {
-            groups.sit(slot, 50);
-            groups.sit(slot, 60);
-            groups.sit(slot, 60);
+            groups.join(slot, 50);
+            groups.join(slot, 60);
+            groups.join(slot, 60);
         }
         groups.leave(1, 50);
         groups.leave(1, 50);
@@ -261,30 +265,30 @@ mod tests {
         assert_eq!(delivered(&mut groups), [(3, 7)], "places that moved are still right");
         groups.leave_all(3);
         groups.leave_all(1);
-        assert!(groups.seats.is_empty() && groups.newest_seqs.is_empty(), "nothing is left behind");
+        assert!(groups.memberships.is_empty() && groups.newest_seqs.is_empty(), "nothing is left behind");
     }
 
     #[test]
     fn who_left_gets_nothing_of_what_still_waits() {
         let mut groups = Groups::new(8);
-        groups.sit(1, 50);
-        groups.sit(2, 50);
+        groups.join(1, 50);
+        groups.join(2, 50);
         push(&mut groups, 50, 1, 5);
         groups.leave(1, 50);
         assert_eq!(delivered(&mut groups), [(2, 5)]);
     }
 
     #[test]
-    fn news_become_a_hint_only_where_something_was_not_pushed() {
+    fn a_head_becomes_a_hint_only_where_something_was_not_pushed() {
         let mut groups = Groups::new(8);
-        groups.on_news(50, 7);
-        groups.sit(1, 50);
+        groups.on_head(50, 7);
+        groups.join(1, 50);
         push(&mut groups, 50, 8, 5);
         assert_eq!(delivered(&mut groups), [(1, 5)]);
-        groups.on_news(50, 8);
+        groups.on_head(50, 8);
         assert_eq!(delivered(&mut groups), []);
-        groups.on_news(50, 9);
-        groups.on_news(50, 9);
+        groups.on_head(50, 9);
+        groups.on_head(50, 9);
         assert_eq!(delivered(&mut groups), [(1, 0)], "once");
     }
 }

@@ -1,4 +1,4 @@
-//! What others ask of a reactor: commands through a bounded channel per product, at most a budget of them per turn.
+//! What others ask of a reactor: commands through a bounded channel per app, at most a budget of them per turn.
 //!
 //! Every command that names a connection carries its id; one that names a connection that is gone does nothing, is counted,
 //! and where logic should know, is answered (step 8 of the packet path).
@@ -9,6 +9,7 @@ use gim_proto::{CloseReason, connect::PacketCommand, logic::NodeAddresses};
 
 use super::{Reactor, uplink::UpItem};
 use crate::{
+    connection::RoomPlace,
     ids::ConnectionId,
     session::{Identity, Phase},
     wire::{encoded::Encoded, outbound::Kind, packet, transport::TlsConfigs},
@@ -71,7 +72,7 @@ pub enum Command {
         urgent: bool,
     },
     /// Connections whose users came into a large group, or left it.
-    GroupSeats {
+    GroupMemberships {
         /// The group.
         group_id: u64,
         /// Who is in it from now on.
@@ -91,7 +92,7 @@ pub enum Command {
         frame: Encoded,
     },
     /// How far large groups got: `(group id, newest seq)`s.
-    GroupNews(Vec<(u64, u64)>),
+    GroupHeads(Vec<(u64, u64)>),
     /// A message for everybody.
     PushToAll {
         /// Named when everybody has it.
@@ -146,7 +147,7 @@ pub struct PushItem {
 }
 
 impl Reactor {
-    /// Does what the logic of one product asks for.
+    /// Does what the logic of one app asks for.
     // path 8/9: inbox → outbound queue
     pub(super) fn on_command(&mut self, app: usize, command: Command) {
         match command {
@@ -159,7 +160,7 @@ impl Reactor {
                     self.leave_app(slot);
                     self.on_sign_in_refused(slot, frame);
                 }
-                None => self.metrics.tally.stale_commands += 1,
+                None => self.metrics.counts.stale_commands += 1,
             },
             Command::Reply { connection, frame, room_released } => {
                 if let Some(room_id) = room_released {
@@ -179,13 +180,13 @@ impl Reactor {
                 }
             }
             Command::PushToRoom { room_id, frame, urgent } => self.apps[app].rooms.push(room_id, frame, urgent),
-            Command::GroupSeats { group_id, joined, left } => self.on_group_seats(app, group_id, joined, left),
+            Command::GroupMemberships { group_id, joined, left } => self.on_group_memberships(app, group_id, joined, left),
             Command::PushToGroup { group_id, seq, origin_device_id, frame } => {
                 self.apps[app].groups.push(group_id, seq, origin_device_id, frame);
             }
-            Command::GroupNews(groups) => {
+            Command::GroupHeads(groups) => {
                 let known = &mut self.apps[app].groups;
-                groups.into_iter().for_each(|(group_id, newest_seq)| known.on_news(group_id, newest_seq));
+                groups.into_iter().for_each(|(group_id, newest_seq)| known.on_head(group_id, newest_seq));
             }
             Command::PushToAll { message_id, frame } => self.push_to_all(app, message_id, frame),
             Command::NewestSeq(seqs) => {
@@ -193,7 +194,7 @@ impl Reactor {
             }
             Command::Close { connection, reason, message } => match self.find(app, connection) {
                 Some(slot) => self.close_saying(slot, reason, &message),
-                None => self.metrics.tally.stale_commands += 1,
+                None => self.metrics.counts.stale_commands += 1,
             },
             Command::Announce => self.apps[app].announce_from = Some(0),
             Command::Tls(configs) => self.tls = Some(configs),
@@ -217,7 +218,7 @@ impl Reactor {
         });
         let Some(slot) = signed_in else {
             // It left while logic was deciding: logic holds a route to it now, and has to let that go.
-            self.metrics.tally.stale_commands += 1;
+            self.metrics.counts.stale_commands += 1;
             self.apps[app].uplink.push(UpItem::SignOut { connection, identity });
             return;
         };
@@ -243,7 +244,7 @@ impl Reactor {
 
     fn on_reply(&mut self, app: usize, connection: ConnectionId, frame: Option<Encoded>) {
         let Some(slot) = self.find(app, connection) else {
-            self.metrics.tally.stale_commands += 1;
+            self.metrics.counts.stale_commands += 1;
             return;
         };
         if let Some(found) = self.table.get(slot) {
@@ -301,7 +302,7 @@ impl Reactor {
             }
             None if self.owe_hint_after_sign_in(app, connection, seq) => {}
             None => {
-                self.metrics.tally.stale_commands += 1;
+                self.metrics.counts.stale_commands += 1;
                 self.apps[app].uplink.push(UpItem::Gone(connection));
             }
         }
@@ -315,24 +316,24 @@ impl Reactor {
         let is_signing_in = found.session.phase() == Phase::SigningIn;
         if is_signing_in && found.session.on_newest_seq(seq) {
             found.flags.hint_owed = true;
-            self.metrics.tally.inbox_skipped += 1;
+            self.metrics.counts.inbox_skipped += 1;
         }
         is_signing_in
     }
 
     fn on_newest_seq(&mut self, app: usize, connection: ConnectionId, seq: u64) {
         let Some(slot) = self.find_live(app, connection) else {
-            self.metrics.tally.stale_commands += 1;
+            self.metrics.counts.stale_commands += 1;
             return;
         };
         let is_news = self.table.get(slot).is_some_and(|found| found.session.on_newest_seq(seq));
         if is_news {
-            self.metrics.tally.sync_hints += 1;
+            self.metrics.counts.sync_hints += 1;
             self.send(slot, packet::notice(PacketCommand::PcSyncHint, &[], seq), Kind::Reply);
         }
     }
 
-    /// The slot of a connection of this reactor, if it is still there and with this product.
+    /// The slot of a connection of this reactor, if it is still there and with this app.
     pub(super) fn find(&mut self, app: usize, connection: ConnectionId) -> Option<usize> {
         let slot = connection.slot();
         let found = self.table.get_owned(slot, connection.generation())?;
@@ -348,21 +349,21 @@ impl Reactor {
     fn join_room(&mut self, app: usize, slot: usize, room_id: u64) {
         let index = self.apps[app].rooms.join(room_id, slot);
         if let Some(connection) = self.table.get(slot) {
-            connection.seat = crate::connection::Seat { room_id, index };
+            connection.room = RoomPlace { room_id, index };
         }
     }
 
     /// Leaves the room, if it is in one, and tells the bridge.
     pub(super) fn leave_room(&mut self, slot: usize) {
         let Some(connection) = self.table.get(slot) else { return };
-        let seat = std::mem::take(&mut connection.seat);
-        let Some(app) = connection.app.filter(|_| seat.room_id != 0) else { return };
+        let place = std::mem::take(&mut connection.room);
+        let Some(app) = connection.app.filter(|_| place.room_id != 0) else { return };
         let app = &mut self.apps[app.get()];
-        if let Some(moved) = app.rooms.leave(seat.room_id, seat.index)
+        if let Some(moved) = app.rooms.leave(place.room_id, place.index)
             && let Some(other) = self.table.get(moved)
         {
-            other.seat.index = seat.index;
+            other.room.index = place.index;
         }
-        app.uplink.push(UpItem::RoomLeft(seat.room_id));
+        app.uplink.push(UpItem::RoomLeft(place.room_id));
     }
 }

@@ -1,5 +1,5 @@
 //! One reactor: one thread, one epoll, and every connection that the kernel gave to its listener. Nothing it owns is shared;
-//! the world talks to it through [`inbox`], it talks to the world through [`uplink`], and all reactors count in one [`quota`].
+//! the world talks to it through [`inbox`], it talks to the world through [`uplink`], and all reactors count in one [`Quota`].
 //!
 //! A turn has a fixed order, and [`Reactor::turn`] reads as this list:
 //!
@@ -12,7 +12,6 @@
 
 pub mod apps;
 pub mod inbox;
-pub mod quota;
 pub mod table;
 pub mod uplink;
 pub mod wake;
@@ -25,8 +24,7 @@ mod drain;
 mod fanout;
 mod flush;
 mod groups;
-mod loud;
-mod pace;
+mod log_limiter;
 mod packets;
 mod read;
 mod rooms;
@@ -50,6 +48,7 @@ use crate::{
     ids::{ConnectionId, LISTENERS_MAX, Source},
     metrics::ReactorMetrics,
     net::socket::SocketOptions,
+    quota::Quota,
     session::Rules,
     settings::{DrainSettings, LimitSettings, PushAllSettings, TurnSettings},
     wire::{
@@ -62,8 +61,7 @@ use accept::Acceptor;
 use apps::{AppParts, Apps};
 use drain::Drain;
 use flush::OutboundPool;
-use loud::LoudLines;
-use quota::Quota;
+use log_limiter::LogLimiter;
 use seal::Sealing;
 use table::Table;
 use wake::WakeFlag;
@@ -81,6 +79,9 @@ const LAST_WORD_TIMEOUT: Duration = Duration::from_secs(2);
 /// Replies that a reactor makes itself are cut from pieces of this size.
 const REPLY_ARENA_BYTES: usize = 16 * 1024;
 
+/// Lines per second about ends that an operator should see, of all reactors together (or one of each, where there are more).
+pub const LOG_LINES_PER_S_MAX: u64 = 20;
+
 /// Everything that a reactor is built from.
 #[derive(Debug)]
 pub struct Parts {
@@ -90,7 +91,7 @@ pub struct Parts {
     pub poll: Poll,
     /// Its own listeners, one per entrance.
     pub listeners: Vec<(Entrance, TcpListener)>,
-    /// The products that its connections may be of, at least one; what they ask of it comes through their inboxes.
+    /// The apps that its connections may be of, at least one; what they ask of it comes through their inboxes.
     pub apps: Vec<AppParts>,
     /// How they wake it.
     pub wake: Arc<WakeFlag>,
@@ -116,6 +117,8 @@ pub struct Parts {
     pub busy_poll: Duration,
     /// How it ends, with `closes_per_s` already this reactor's share.
     pub drain: DrainSettings,
+    /// Lines that it may log about ends which an operator should see: its share of [`LOG_LINES_PER_S_MAX`].
+    pub log_lines_per_s: u64,
 }
 
 /// See the module's documentation.
@@ -165,7 +168,7 @@ pub struct Reactor {
     /// The clock of this turn, in milliseconds since the start.
     now_ms: u64,
     metrics: ReactorMetrics,
-    loud_lines: LoudLines,
+    log_limiter: LogLimiter,
 }
 
 impl Reactor {
@@ -210,7 +213,7 @@ impl Reactor {
             started_unix_ms: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| age.as_millis() as i64),
             now_ms: 0,
             metrics: ReactorMetrics::new(parts.index),
-            loud_lines: LoudLines::new(),
+            log_limiter: LogLimiter::new(parts.log_lines_per_s),
         })
     }
 
@@ -293,7 +296,7 @@ impl Reactor {
             return Duration::from_millis(BEHIND_RETRY_MS);
         }
         let ticking =
-            !self.wheel.is_empty() || self.drain.is_running() || self.acceptors.iter().any(Acceptor::is_paused);
+            !self.wheel.is_empty() || self.drain.is_draining() || self.acceptors.iter().any(Acceptor::is_paused);
         let sleep_ms = if ticking { self.wheel.sleep_ms(self.now_ms) } else { SLEEP_MS_MAX };
         Duration::from_millis(sleep_ms.min(self.apps.broadcast_wait_ms().unwrap_or(SLEEP_MS_MAX)))
     }

@@ -16,7 +16,7 @@ use crate::{
 impl Reactor {
     // path 4/9: dispatch, command → action
     pub(super) fn on_frame(&mut self, slot: usize, frame: &[u8]) -> Flow {
-        self.metrics.tally.packets_in += 1;
+        self.metrics.counts.packets_in += 1;
         let Ok(packet) = PacketView::decode(frame) else {
             self.close(slot, CloseReason::CrBadFrame);
             return Flow::Stop;
@@ -37,7 +37,7 @@ impl Reactor {
 
     /// Answers from what this node knows; whether logic knows of something newer is asked in a batch with others.
     fn answer_heartbeat(&mut self, slot: usize, packet: &PacketView<'_>) {
-        self.metrics.tally.heartbeats += 1;
+        self.metrics.counts.heartbeats += 1;
         let Some(connection) = self.table.get(slot) else { return };
         let (seq, generation) = (connection.session.newest_seq(), connection.generation);
         let asks = connection.session.asks_newest_seq(self.now_ms, &self.rules);
@@ -66,7 +66,7 @@ impl Reactor {
             UpItem::Packet { connection, identity, command, request_id, content }
         });
         if !taken {
-            self.metrics.tally.uplink_full += 1;
+            self.metrics.counts.uplink_full += 1;
             if let Some(found) = self.table.get(slot) {
                 found.session.on_forward_failed();
             }
@@ -89,7 +89,7 @@ impl Reactor {
     }
 
     fn refuse(&mut self, slot: usize, packet: &PacketView<'_>, code: ResultCode) {
-        self.metrics.tally.refused_packets += 1;
+        self.metrics.counts.refused_packets += 1;
         if !wants_reply(packet) {
             return;
         }

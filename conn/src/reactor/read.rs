@@ -27,7 +27,7 @@ enum Served {
 impl Reactor {
     pub(super) fn on_socket_event(&mut self, slot: usize, generation: u32, event: &Event) {
         let Some(connection) = self.table.get_owned(slot, generation) else {
-            self.metrics.tally.stale_events += 1;
+            self.metrics.counts.stale_events += 1;
             return;
         };
         if event.is_writable() && connection.flags.write_blocked {
@@ -87,7 +87,7 @@ impl Reactor {
         };
         self.scratch = scratch;
         if served == Served::OutOfBudget {
-            self.metrics.tally.yields += 1;
+            self.metrics.counts.yields += 1;
             // Not by way of `resume`: a closing connection is paused for good, and still has to be read empty.
             self.serve_next_turn(slot);
         }
@@ -111,7 +111,7 @@ impl Reactor {
                     // A short read empties the socket, unless the peer's end is still to be read.
                     connection.flags.readable = count == room || connection.flags.read_closed;
                     bytes_left -= count;
-                    self.metrics.tally.bytes_in += count as u64;
+                    self.metrics.counts.bytes_in += count as u64;
                     if !self.take(slot, &mut scratch[..count], &mut frames_left) {
                         return self.after_stop(slot);
                     }
@@ -166,7 +166,7 @@ impl Reactor {
         if !self.is_paused(slot) {
             return Served::OutOfBudget;
         }
-        self.metrics.tally.pauses += 1;
+        self.metrics.counts.pauses += 1;
         Served::Enough
     }
 

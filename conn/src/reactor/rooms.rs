@@ -5,7 +5,7 @@
 //! and neither a room of a hundred thousand nor a long burst holds up a turn.
 //!
 //! Always holds: `remaining` members from `scan` on (in a circle) include all that have not seen the whole log; each member
-//! sees each push of a lane once and in order, or, where the log overflowed, not at all, which is counted.
+//! sees each push of a log once and in order, or, where the log overflowed, not at all, which is counted.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -15,7 +15,7 @@ use foldhash::fast::RandomState;
 const VISITS_PER_ROOM: usize = 256;
 
 /// Normal pushes, and those that overtake them.
-const LANES: usize = 2;
+const LOGS: usize = 2;
 const NORMAL: usize = 0;
 const URGENT: usize = 1;
 
@@ -31,7 +31,7 @@ pub struct Rooms<T> {
 #[derive(Debug)]
 struct Room<T> {
     members: Vec<Member>,
-    lanes: [Lane<T>; LANES],
+    logs: [RoomLog<T>; LOGS],
     scan: usize,
     remaining: usize,
 }
@@ -39,13 +39,13 @@ struct Room<T> {
 #[derive(Debug)]
 struct Member {
     slot: u32,
-    /// Per lane, the number of the next push to see.
-    next: [u32; LANES],
+    /// Per log, the number of the next push to see.
+    next: [u32; LOGS],
 }
 
 #[derive(Debug)]
-struct Lane<T> {
-    log: VecDeque<T>,
+struct RoomLog<T> {
+    pushes: VecDeque<T>,
     /// The number that the next push gets; counts around.
     end: u32,
 }
@@ -68,18 +68,18 @@ struct Visit {
 
 impl<T> Default for Room<T> {
     fn default() -> Self {
-        Self { members: Vec::new(), lanes: [Lane::default(), Lane::default()], scan: 0, remaining: 0 }
+        Self { members: Vec::new(), logs: [RoomLog::default(), RoomLog::default()], scan: 0, remaining: 0 }
     }
 }
 
-impl<T> Default for Lane<T> {
+impl<T> Default for RoomLog<T> {
     fn default() -> Self {
-        Self { log: VecDeque::new(), end: 0 }
+        Self { pushes: VecDeque::new(), end: 0 }
     }
 }
 
 impl<T> Rooms<T> {
-    /// No rooms; each will keep `log_max` pushes of a lane at most that members have not seen.
+    /// No rooms; each will keep `log_max` pushes of a log at most that members have not seen.
     pub fn new(log_max: usize) -> Self {
         Self { rooms: HashMap::default(), active: VecDeque::new(), log_max }
     }
@@ -102,7 +102,7 @@ impl<T> Rooms<T> {
     /// Adds a member, who sees pushes from now on. Returns its place.
     pub fn join(&mut self, room_id: u64, slot: usize) -> u32 {
         let room = self.rooms.entry(room_id).or_default();
-        let next = [room.lanes[NORMAL].end, room.lanes[URGENT].end];
+        let next = [room.logs[NORMAL].end, room.logs[URGENT].end];
         room.members.push(Member { slot: slot as u32, next });
         // A round under way may have to come past the newcomer to reach those before it in the circle.
         room.remaining += usize::from(room.remaining > 0);
@@ -123,7 +123,7 @@ impl<T> Rooms<T> {
             return None;
         }
         let moved = room.members.get(index)?;
-        if room.lanes.iter().zip(moved.next).any(|(lane, next)| lane.end != next) {
+        if room.logs.iter().zip(moved.next).any(|(log, next)| log.end != next) {
             // It may have moved to where this round has been already.
             room.remaining = room.members.len();
         }
@@ -133,11 +133,11 @@ impl<T> Rooms<T> {
     /// Queues a push for all members; a room without any is not there, and nothing happens.
     pub fn push(&mut self, room_id: u64, frame: T, urgent: bool) {
         let Some(room) = self.rooms.get_mut(&room_id) else { return };
-        let lane = &mut room.lanes[if urgent { URGENT } else { NORMAL }];
-        lane.log.push_back(frame);
-        lane.end = lane.end.wrapping_add(1);
-        if lane.log.len() > self.log_max {
-            lane.log.pop_front();
+        let log = &mut room.logs[if urgent { URGENT } else { NORMAL }];
+        log.pushes.push_back(frame);
+        log.end = log.end.wrapping_add(1);
+        if log.pushes.len() > self.log_max {
+            log.pushes.pop_front();
         }
         if room.remaining == 0 {
             self.active.push_back(room_id);
@@ -176,7 +176,7 @@ impl<T> Rooms<T> {
             if room.remaining > 0 {
                 self.active.push_back(room_id);
             } else {
-                room.lanes.iter_mut().for_each(|lane| lane.log.clear());
+                room.logs.iter_mut().for_each(|log| log.pushes.clear());
             }
         }
         pumped
@@ -192,22 +192,22 @@ impl<T> Room<T> {
         self.scan += 1;
         self.remaining -= 1;
         let mut visit = Visit { slot: member.slot as usize, delivered: 0, missed: 0 };
-        for lane in [URGENT, NORMAL] {
+        for log in [URGENT, NORMAL] {
             let hand_over = |frame: &T| {
                 visit.delivered += 1;
-                deliver(member.slot as usize, frame, lane == URGENT);
+                deliver(member.slot as usize, frame, log == URGENT);
             };
-            visit.missed += self.lanes[lane].read(&mut member.next[lane], hand_over);
+            visit.missed += self.logs[log].read(&mut member.next[log], hand_over);
         }
         visit
     }
 }
 
-impl<T> Lane<T> {
+impl<T> RoomLog<T> {
     fn read(&self, next: &mut u32, mut deliver: impl FnMut(&T)) -> usize {
         let behind = self.end.wrapping_sub(*next) as usize;
-        let missed = behind.saturating_sub(self.log.len());
-        for frame in self.log.iter().skip(self.log.len() - (behind - missed)) {
+        let missed = behind.saturating_sub(self.pushes.len());
+        for frame in self.pushes.iter().skip(self.pushes.len() - (behind - missed)) {
             deliver(frame);
         }
         *next = self.end;

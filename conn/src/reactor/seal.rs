@@ -9,7 +9,7 @@ use mio::net::TcpStream;
 use super::{Reactor, flush::Flushed};
 use crate::{
     connection::{Connection, Ending},
-    metrics::Tally,
+    metrics::TurnCounts,
     net::socket::{self, IoOutcome},
     wire::{
         outbound::{Outbound, SLICES_MAX},
@@ -41,7 +41,7 @@ impl Reactor {
     pub(super) fn flush_sealed(&mut self, slot: usize) -> Flushed {
         let mut budget = self.budget.write_bytes;
         let sealing = self.sealing.get_or_insert_default();
-        let tally = &mut self.metrics.tally;
+        let tally = &mut self.metrics.counts;
         let Some(connection) = self.table.get(slot) else { return Flushed::Empty };
         let Connection { stream, transport, outbound, flags, .. } = connection;
         let Some(tls) = transport.as_mut().and_then(|transport| transport.tls.as_mut()) else { return Flushed::Empty };
@@ -95,7 +95,7 @@ fn gather(outbound: &Outbound, plain: &mut Vec<u8>) {
 }
 
 /// Seals what was gathered and writes it; what the kernel does not take is kept.
-fn seal(tls: &mut Tls, sealing: &mut Sealing, stream: &mut TcpStream, tally: &mut Tally) -> Written {
+fn seal(tls: &mut Tls, sealing: &mut Sealing, stream: &mut TcpStream, tally: &mut TurnCounts) -> Written {
     let Ok(count) = tls.seal(&sealing.plain, &mut sealing.sealed) else {
         return Written::Broken(CloseReason::CrIoError);
     };
@@ -114,7 +114,7 @@ fn seal(tls: &mut Tls, sealing: &mut Sealing, stream: &mut TcpStream, tally: &mu
     written
 }
 
-fn write(stream: &mut TcpStream, bytes: &[u8], tally: &mut Tally) -> Written {
+fn write(stream: &mut TcpStream, bytes: &[u8], tally: &mut TurnCounts) -> Written {
     tally.writes += 1;
     match socket::write(stream, bytes) {
         IoOutcome::Done(count) => {

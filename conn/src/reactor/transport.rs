@@ -52,7 +52,7 @@ impl Reactor {
     pub(super) fn must_defer(&mut self, slot: usize) -> bool {
         let transport = self.table.peek(slot).and_then(|connection| connection.transport.as_ref());
         let is_deferred = self.handshake_steps_left == 0 && transport.is_some_and(|transport| transport.in_handshake);
-        self.metrics.tally.handshakes_deferred += u64::from(is_deferred);
+        self.metrics.counts.handshakes_deferred += u64::from(is_deferred);
         is_deferred
     }
 
@@ -100,7 +100,7 @@ impl Reactor {
             }
             Some(Err(error)) => {
                 tracing::debug!(%error, "a TLS connection failed");
-                self.metrics.tally.handshakes_failed += 1;
+                self.metrics.counts.handshakes_failed += 1;
                 self.close(slot, CloseReason::CrBadFrame);
                 false
             }
@@ -125,7 +125,7 @@ impl Reactor {
             if is_open {
                 transport.in_handshake = false;
                 self.handshakes -= 1;
-                self.metrics.tally.handshakes += 1;
+                self.metrics.counts.handshakes += 1;
                 self.reschedule(slot);
             }
         }
@@ -163,7 +163,7 @@ impl Reactor {
         if let Some(transport) = &mut connection.transport {
             transport.web = Web::Open;
         }
-        self.metrics.tally.upgrades += 1;
+        self.metrics.counts.upgrades += 1;
         self.reschedule(slot);
         self.send_raw(slot, response.into());
         if let Some(packet) = sign_in
@@ -235,11 +235,11 @@ impl Reactor {
     /// A proxy told who the client is: the connection counts as the client's from now on. False where that has them all.
     fn adopt_client(&mut self, slot: usize, client: SocketAddr) -> bool {
         let Some(connection) = self.table.get(slot) else { return false };
-        let Some(share) = self.quota.readdress(connection.share, client.ip()) else {
+        let Some(ip_slot) = self.quota.readdress(connection.ip_slot, client.ip()) else {
             self.close(slot, CloseReason::CrServerOverloaded);
             return false;
         };
-        connection.share = share;
+        connection.ip_slot = ip_slot;
         if let Some(transport) = &mut connection.transport {
             transport.client = Some(Box::new(client));
         }

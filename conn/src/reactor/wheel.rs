@@ -6,8 +6,7 @@
 //! Always holds: entries are doubly linked through `links`, so that a closed connection leaves in constant time; a slot that
 //! is not filed has `bucket == NONE`. Links live in blocks of fixed size: growing moves nothing.
 
-/// Length of a tick. Deadlines are met up to one tick late, never early.
-pub const TICK_MS: u64 = 128;
+use crate::clock::TICK_MS;
 
 /// Ticks around the wheel (about 524 s); later deadlines are looked at once per round.
 const BUCKETS: usize = 4096;
@@ -18,20 +17,20 @@ const BLOCK: usize = 4096;
 const NONE: u32 = u32::MAX;
 
 #[derive(Debug, Clone, Copy)]
-struct Link {
+struct Neighbours {
     next: u32,
     previous: u32,
     /// The bucket the slot is filed in, or `NONE`.
     bucket: u32,
 }
 
-const UNFILED: Link = Link { next: NONE, previous: NONE, bucket: NONE };
+const UNFILED: Neighbours = Neighbours { next: NONE, previous: NONE, bucket: NONE };
 
 /// The wheel of one reactor.
 #[derive(Debug)]
 pub struct Wheel {
     heads: Box<[u32]>,
-    links: Vec<Box<[Link]>>,
+    links: Vec<Box<[Neighbours]>>,
     /// The last tick whose bucket was emptied.
     tick: u64,
     filed: usize,
@@ -61,7 +60,7 @@ impl Wheel {
         let tick = deadline_ms.div_ceil(TICK_MS).max(self.tick + 1).min(self.tick + BUCKETS as u64 - 1);
         let bucket = (tick % BUCKETS as u64) as usize;
         let head = self.heads[bucket];
-        *self.link(slot) = Link { next: head, previous: NONE, bucket: bucket as u32 };
+        *self.link(slot) = Neighbours { next: head, previous: NONE, bucket: bucket as u32 };
         if head != NONE {
             self.link(head as usize).previous = slot as u32;
         }
@@ -71,7 +70,7 @@ impl Wheel {
 
     /// Takes `slot` out, if it is filed.
     pub fn cancel(&mut self, slot: usize) {
-        let Link { next, previous, bucket } = *self.link(slot);
+        let Neighbours { next, previous, bucket } = *self.link(slot);
         if bucket == NONE {
             return;
         }
@@ -117,7 +116,7 @@ impl Wheel {
         (TICK_MS - now_ms % TICK_MS).max(1)
     }
 
-    fn link(&mut self, slot: usize) -> &mut Link {
+    fn link(&mut self, slot: usize) -> &mut Neighbours {
         while self.links.len() <= slot / BLOCK {
             self.links.push(vec![UNFILED; BLOCK].into());
         }

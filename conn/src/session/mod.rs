@@ -9,13 +9,13 @@
 //! Always holds: `in_flight` counts the packets that went to logic and were not answered; while it is full, or a sign-in is
 //! under way, the connection is not read. Times are ticks of the timer wheel, so that a record stays small.
 
-mod rate;
-
 use gim_proto::{CloseReason, ResultCode, connect::PacketCommand};
 
-use crate::{reactor::wheel::TICK_MS, wire::packet::PacketView};
-
-use rate::Bucket;
+use crate::{
+    clock::{TICK_MS, tick},
+    token_bucket::{Drawn, Rate, TokenBucket},
+    wire::packet::PacketView,
+};
 
 /// First command that belongs to the business.
 pub const BUSINESS_COMMAND_MIN: i32 = 1000;
@@ -111,7 +111,7 @@ pub struct Session {
     identity: Identity,
     /// Newest inbox seq that this node knows of.
     newest_seq: u64,
-    bucket: Bucket,
+    bucket: TokenBucket,
     /// When it was opened, last heard of, or closed, by `phase`.
     since_tick: u32,
     /// When it signed in.
@@ -123,13 +123,19 @@ pub struct Session {
     failed_sign_ins: u8,
 }
 
+impl Rules {
+    fn rate(&self) -> Rate {
+        Rate::new(self.packets_per_s, self.packets_burst)
+    }
+}
+
 impl Session {
     /// A connection that was accepted now.
     pub fn new(now_ms: u64, rules: &Rules) -> Self {
         Self {
             identity: Identity::default(),
             newest_seq: 0,
-            bucket: Bucket::full(tick(now_ms), rules),
+            bucket: TokenBucket::full(now_ms, rules.rate()),
             since_tick: tick(now_ms),
             live_tick: 0,
             asked_tick: 0,
@@ -187,7 +193,7 @@ impl Session {
     /// Judges a packet of the client.
     // path 2/9: first packet, sign-in deadline
     pub fn on_packet(&mut self, packet: &PacketView<'_>, now_ms: u64, rules: &Rules) -> Action {
-        if let Some(action) = self.bucket.take(tick(now_ms), rules) {
+        if let Some(action) = self.judge_rate(now_ms, rules) {
             return action;
         }
         let command = PacketCommand::try_from(packet.command).unwrap_or(PacketCommand::PcUnknown);
@@ -224,7 +230,7 @@ impl Session {
         if self.phase == Phase::Live {
             self.since_tick = tick(now_ms);
         }
-        match self.bucket.take(tick(now_ms), rules) {
+        match self.judge_rate(now_ms, rules) {
             None => ControlVerdict::Answer,
             Some(Action::Close(reason)) => ControlVerdict::Close(reason),
             Some(_) => ControlVerdict::Ignore,
@@ -315,15 +321,23 @@ impl Session {
         })
     }
 
+    /// What to do with a packet that is over the rate: it is answered so, and a peer that goes on all the same, by as much again
+    /// as the whole burst, is closed.
+    fn judge_rate(&mut self, now_ms: u64, rules: &Rules) -> Option<Action> {
+        if rules.packets_per_s == 0 {
+            return None;
+        }
+        match self.bucket.draw(now_ms, rules.rate()) {
+            Drawn::Granted => None,
+            Drawn::Over => Some(Action::Refuse(ResultCode::TooManyRequests)),
+            Drawn::FarOver => Some(Action::Close(CloseReason::CrRateLimited)),
+        }
+    }
+
     fn forward(&mut self) -> Action {
         self.in_flight += 1;
         Action::Forward
     }
-}
-
-/// Sessions keep times as ticks: 32 bits of them last for seventeen years.
-fn tick(now_ms: u64) -> u32 {
-    (now_ms / TICK_MS) as u32
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The products of a conn node: `apps`, and the one that `logic` stands for.
+//! The apps of a conn node: `apps`, and the one that `logic` stands for.
 
 use std::{collections::HashSet, path::PathBuf};
 
@@ -6,7 +6,7 @@ use gim_config::{grpc::GrpcSettings, listen::Endpoint};
 use serde::{Deserialize, Serialize};
 
 use super::{ConnSettings, LinkSettings};
-use crate::{bridge::discovery, connection::APPS_MAX};
+use crate::{bridge::discovery, ids::APPS_MAX};
 
 /// One of `apps`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,7 +29,7 @@ pub struct AppSettings {
     pub requests_max: usize,
 }
 
-/// A product with everything that its bridge needs.
+/// An app with everything that its bridge needs.
 #[derive(Debug, Clone)]
 pub struct App {
     /// What clients name in their sign-in.
@@ -45,7 +45,7 @@ pub struct App {
 }
 
 impl ConnSettings {
-    /// All products: the one of `logic`, unless there is none or `apps` has it, and those of `apps`.
+    /// All apps: the one of `logic`, unless there is none or `apps` has it, and those of `apps`.
     pub fn all_apps(&self) -> Vec<App> {
         let first = App {
             id: 0,
@@ -82,7 +82,7 @@ impl ConnSettings {
 
 impl AppSettings {
     fn with(&self, link: &LinkSettings) -> App {
-        // Nothing of [grpc] is shown to another product: with its token one could call this node for all of them.
+        // Nothing of [grpc] is shown to another app: with its token one could call this node for all of them.
         let grpc = GrpcSettings {
             internal_token: self.internal_token.clone(),
             certificate: self.certificate.clone(),
@@ -136,7 +136,7 @@ mod tests {
         assert_eq!(settings.all_apps()[0].grpc.internal_token, "ours");
         settings.apps = vec![app(7)];
         assert_eq!(ids(&settings), [0, 7]);
-        assert_eq!(settings.all_apps()[1].grpc.internal_token, "", "our token is none of another product's business");
+        assert_eq!(settings.all_apps()[1].grpc.internal_token, "", "our token is none of another app's business");
         settings.apps = vec![app(7), app(0)];
         assert_eq!(ids(&settings), [7, 0]);
         settings.logic.clear();

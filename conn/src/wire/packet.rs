@@ -63,9 +63,9 @@ impl<'a> PacketView<'a> {
     }
 }
 
-/// Which product a sign-in is for. Everything else in it is for the bridge and logic to read.
+/// Which app a sign-in is for. Everything else in it is for the bridge and logic to read.
 pub fn app_of_sign_in(content: &[u8]) -> Result<u32, prost::DecodeError> {
-    /// `SignInRequest`, seen by somebody who cares for nothing but the product: decoding it allocates nothing.
+    /// `SignInRequest`, seen by somebody who cares for nothing but the app: decoding it allocates nothing.
     #[derive(prost::Message)]
     struct App {
         #[prost(uint32, tag = "16")]
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn the_product_of_a_sign_in_is_read_and_everything_else_in_it_passed_over() {
+    fn the_app_of_a_sign_in_is_read_and_everything_else_in_it_passed_over() {
         let request = SignInRequest { user_id: 1, device_id: 2, token: "token".into(), app_id: 300 };
         assert_eq!(app_of_sign_in(&request.encode_to_vec()), Ok(300));
         assert_eq!(app_of_sign_in(&SignInRequest { app_id: 0, ..request }.encode_to_vec()), Ok(0));

@@ -9,19 +9,19 @@ const BURST: usize = 32;
 const ROUNDS: usize = 100;
 
 /// How many allocations the turns cost that serve `count` packets each; what comes before and after is not counted.
-fn serving(bench: &mut Bench, peer: &mut (TcpStream, ConnectionId), packet: &[u8], count: usize) -> u64 {
+fn serving(harness: &mut Harness, peer: &mut (TcpStream, ConnectionId), packet: &[u8], count: usize) -> u64 {
     let mut allocations = 0;
     for _ in 0..ROUNDS {
         peer.0.write_all(&packet.repeat(count)).unwrap();
-        bench.wait_for_input(peer.1, packet.len() * count);
-        allocations += measure(|| bench.turn()).count_total;
-        assert_eq!(bench.reactor.metrics.published.packets_in, count as u64);
-        for item in bench.up() {
+        harness.wait_for_input(peer.1, packet.len() * count);
+        allocations += measure(|| harness.turn()).count_total;
+        assert_eq!(harness.reactor.metrics.published.packets_in, count as u64);
+        for item in harness.up() {
             if let UpItem::Packet { connection, .. } = item {
-                bench.tell(Command::Reply { connection, frame: None, room_released: None });
+                harness.tell(Command::Reply { connection, frame: None, room_released: None });
             }
         }
-        bench.turn();
+        harness.turn();
         readable(&mut peer.0);
     }
     allocations
@@ -30,14 +30,14 @@ fn serving(bench: &mut Bench, peer: &mut (TcpStream, ConnectionId), packet: &[u8
 #[test]
 fn no_packet_costs_an_allocation() {
     for (command, content_bytes) in [(PacketCommand::PcHeartbeat, 0), (PacketCommand::PcSend, 100)] {
-        let mut bench = Bench::new(|settings| {
+        let mut harness = Harness::new(|settings| {
             settings.session.packets_per_s = 0;
             settings.session.in_flight_max = 2 * BURST as u16;
         });
-        let mut peer = bench.sign_in(1);
+        let mut peer = harness.sign_in(1);
         let packet = frame(command, content_bytes);
-        serving(&mut bench, &mut peer, &packet, BURST);
-        let (one, many) = (serving(&mut bench, &mut peer, &packet, 1), serving(&mut bench, &mut peer, &packet, BURST));
+        serving(&mut harness, &mut peer, &packet, BURST);
+        let (one, many) = (serving(&mut harness, &mut peer, &packet, 1), serving(&mut harness, &mut peer, &packet, BURST));
         println!("{command:?}: {one} allocations in {ROUNDS} turns of one, {many} in as many of {BURST}");
         assert!(one <= 3 * ROUNDS as u64, "{one}");
         assert!(many <= one + ROUNDS as u64, "{one} in turns of one packet, {many} in turns of {BURST}");
@@ -46,15 +46,15 @@ fn no_packet_costs_an_allocation() {
 
 #[test]
 fn no_member_of_a_room_costs_an_allocation_per_push() {
-    let mut bench = Bench::new(|_| {});
-    let mut members: Vec<_> = (1..=50).map(|device_id| bench.sign_in(device_id)).collect();
+    let mut harness = Harness::new(|_| {});
+    let mut members: Vec<_> = (1..=50).map(|device_id| harness.sign_in(device_id)).collect();
     for (_, connection) in &members {
-        bench.tell(Command::Subscribe { connection: *connection, room_id: 5, reply: None, retained: vec![] });
+        harness.tell(Command::Subscribe { connection: *connection, room_id: 5, reply: None, retained: vec![] });
     }
     let mut push = || {
-        bench.tell(Command::PushToRoom { room_id: 5, frame: Encoded::of(b"news"), urgent: false });
-        let allocations = measure(|| bench.turn()).count_total;
-        assert_eq!(bench.reactor.metrics.published.frames_out, 50);
+        harness.tell(Command::PushToRoom { room_id: 5, frame: Encoded::of(b"news"), urgent: false });
+        let allocations = measure(|| harness.turn()).count_total;
+        assert_eq!(harness.reactor.metrics.published.frames_out, 50);
         members.iter_mut().for_each(|(stream, _)| assert_eq!(readable(stream).len(), 5));
         allocations
     };
@@ -66,30 +66,30 @@ fn no_member_of_a_room_costs_an_allocation_per_push() {
 }
 
 /// Devices sign in, join a room and a large group, say something, and are gone.
-fn come_and_go(bench: &mut Bench, rounds: usize, clients: u64) {
+fn come_and_go(harness: &mut Harness, rounds: usize, clients: u64) {
     for round in 0..rounds as u64 {
-        let peers: Vec<_> = (1..=clients).map(|device_id| bench.sign_in(device_id)).collect();
+        let peers: Vec<_> = (1..=clients).map(|device_id| harness.sign_in(device_id)).collect();
         for (stream, connection) in &peers {
             let connection = *connection;
-            bench.tell(Command::Subscribe { connection, room_id: round, reply: None, retained: vec![] });
-            bench.tell(Command::GroupSeats { group_id: 50 + round, joined: vec![connection], left: vec![] });
+            harness.tell(Command::Subscribe { connection, room_id: round, reply: None, retained: vec![] });
+            harness.tell(Command::GroupMemberships { group_id: 50 + round, joined: vec![connection], left: vec![] });
             // Without this, each would keep its port for a minute.
             socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO)).unwrap();
         }
-        bench.tell(Command::PushToRoom { room_id: round, frame: Encoded::of(b"news"), urgent: false });
-        bench.turn();
+        harness.tell(Command::PushToRoom { room_id: round, frame: Encoded::of(b"news"), urgent: false });
+        harness.turn();
         drop(peers);
-        bench.turns_until(|bench| bench.reactor.table.is_empty());
-        bench.up();
+        harness.turns_until(|harness| harness.reactor.table.is_empty());
+        harness.up();
     }
 }
 
 #[test]
 fn ten_thousand_connects_and_disconnects_leave_no_slot_timer_room_entry_or_byte_behind() {
-    let mut bench = Bench::new(|_| {});
-    come_and_go(&mut bench, 20, 50);
-    let left = measure(|| come_and_go(&mut bench, 200, 50));
-    let reactor = &bench.reactor;
+    let mut harness = Harness::new(|_| {});
+    come_and_go(&mut harness, 20, 50);
+    let left = measure(|| come_and_go(&mut harness, 200, 50));
+    let reactor = &harness.reactor;
     assert_eq!((reactor.table.slots_end(), reactor.wheel.len(), reactor.apps[0].rooms.len()), (4096, 0, 0));
     assert_eq!((reactor.apps[0].signed_in, reactor.apps[0].devices.len()), (0, 0));
     assert!(!reactor.apps[0].groups.is_active() && reactor.apps[0].groups.of(0).is_empty());

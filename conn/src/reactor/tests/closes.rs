@@ -16,64 +16,64 @@ use super::*;
 const OVER_A_TICK: Duration = Duration::from_secs(1);
 
 /// Provokes an end for `reason`; returns the peer's side.
-fn provoke(reason: CloseReason, bench: &mut Bench) -> TcpStream {
+fn provoke(reason: CloseReason, harness: &mut Harness) -> TcpStream {
     let hour = Duration::from_secs(3600);
     match reason {
         CloseReason::CrSignInDeadline => {
-            let stream = bench.connect();
-            bench.pass(hour);
+            let stream = harness.connect();
+            harness.pass(hour);
             stream
         }
         CloseReason::CrHeartbeatTimeout => {
-            let (stream, _) = bench.sign_in(1);
-            bench.pass(hour);
+            let (stream, _) = harness.sign_in(1);
+            harness.pass(hour);
             stream
         }
-        CloseReason::CrBadFrame => said(bench, &[0xff; 10]),
-        CloseReason::CrFrameTooLarge => said(bench, &[0xff, 0xff, 0x7f]),
-        CloseReason::CrRateLimited => said(bench, &frame(PacketCommand::PcHeartbeat, 0).repeat(10)),
+        CloseReason::CrBadFrame => said(harness, &[0xff; 10]),
+        CloseReason::CrFrameTooLarge => said(harness, &[0xff, 0xff, 0x7f]),
+        CloseReason::CrRateLimited => said(harness, &frame(PacketCommand::PcHeartbeat, 0).repeat(10)),
         CloseReason::CrReplaced | CloseReason::CrKicked | CloseReason::CrTokenRevoked => {
-            let (stream, connection) = bench.sign_in(1);
-            bench.tell(Command::Close { connection, reason, message: String::new() });
+            let (stream, connection) = harness.sign_in(1);
+            harness.tell(Command::Close { connection, reason, message: String::new() });
             stream
         }
         CloseReason::CrSlowConsumer => {
-            let (stream, connection) = bench.sign_in(1);
-            let record = |bench: &Bench| bench.reactor.table.peek(connection.slot()).unwrap().congested_since_ms;
-            bench.turns_until(|bench| {
+            let (stream, connection) = harness.sign_in(1);
+            let record = |harness: &Harness| harness.reactor.table.peek(connection.slot()).unwrap().congested_since_ms;
+            harness.turns_until(|harness| {
                 let frame = packet::notice(PacketCommand::PcMessage, &[7; 16 * 1024], 0);
-                bench.tell(Command::Push(vec![PushItem { connection, seq: 1, frame }]));
-                record(bench).is_some()
+                harness.tell(Command::Push(vec![PushItem { connection, seq: 1, frame }]));
+                record(harness).is_some()
             });
             // By more than the wheel rounds up: at the next turn the peer reads, and the queue is not full any more.
-            bench.pass(Duration::from_millis(ConnSettings::default().limits.outbound_soft_timeout_ms) + OVER_A_TICK);
+            harness.pass(Duration::from_millis(ConnSettings::default().limits.outbound_soft_timeout_ms) + OVER_A_TICK);
             stream
         }
         CloseReason::CrServerDraining => {
-            let (stream, _) = bench.sign_in(1);
-            bench.tell(Command::Drain);
+            let (stream, _) = harness.sign_in(1);
+            harness.tell(Command::Drain);
             stream
         }
         CloseReason::CrServerOverloaded => {
-            bench.reactor.quota = Arc::new(Quota::new(0, 0));
-            TcpStream::connect(bench.address).unwrap()
+            harness.reactor.quota = Arc::new(Quota::new(0, 0));
+            TcpStream::connect(harness.address).unwrap()
         }
         CloseReason::CrPeerClosed => {
-            let (stream, _) = bench.sign_in(1);
+            let (stream, _) = harness.sign_in(1);
             stream.shutdown(Shutdown::Write).unwrap();
             stream
         }
         CloseReason::CrIoError => {
-            let (stream, connection) = bench.sign_in(1);
-            bench.reactor.fail(connection.slot(), &std::io::ErrorKind::HostUnreachable.into());
+            let (stream, connection) = harness.sign_in(1);
+            harness.reactor.fail(connection.slot(), &std::io::ErrorKind::HostUnreachable.into());
             stream
         }
         CloseReason::CrUnknown => unreachable!("no connection ends for it"),
     }
 }
 
-fn said(bench: &mut Bench, bytes: &[u8]) -> TcpStream {
-    let (mut stream, _) = bench.sign_in(1);
+fn said(harness: &mut Harness, bytes: &[u8]) -> TcpStream {
+    let (mut stream, _) = harness.sign_in(1);
     stream.write_all(bytes).unwrap();
     stream
 }
@@ -93,14 +93,14 @@ fn every_reason_has_the_goodbye_the_log_level_and_the_metric_of_the_one_table() 
         let (rule, recorder) = (reason.rule(), PrometheusBuilder::new().build_recorder());
         let (read, log) = logged(|| {
             metrics::with_local_recorder(&recorder, || {
-                let mut bench = Bench::new(|settings| {
+                let mut harness = Harness::new(|settings| {
                     settings.session.packets_burst = 2;
                     settings.session.packets_per_s = 1;
                     settings.session.linger_ms = 7_200_000;
                 });
-                bench.pass(Duration::from_secs(60));
-                let mut stream = provoke(reason, &mut bench);
-                bench.read_to_end(&mut stream)
+                harness.pass(Duration::from_secs(60));
+                let mut stream = provoke(reason, &mut harness);
+                harness.read_to_end(&mut stream)
             })
         });
         let told = goodbye(&read).map(|notice| (notice.reason(), notice.message));
@@ -120,17 +120,17 @@ fn every_reason_has_the_goodbye_the_log_level_and_the_metric_of_the_one_table() 
 
 #[test]
 fn a_first_frame_that_comes_a_byte_a_second_ends_at_the_sign_in_deadline() {
-    let mut bench = Bench::new(|_| {});
-    let mut slow = bench.connect();
+    let mut harness = Harness::new(|_| {});
+    let mut slow = harness.connect();
     // The first eight bytes of a frame of a hundred.
     for byte in [100, 8, 1, 26, 96, 0, 0, 0] {
         slow.write_all(&[byte]).unwrap();
-        bench.turn();
-        bench.pass(Duration::from_secs(1));
+        harness.turn();
+        harness.pass(Duration::from_secs(1));
     }
-    assert_eq!(bench.reactor.table.len(), 1, "it has two seconds left");
-    bench.pass(Duration::from_secs(3));
-    let read = bench.read_to_end(&mut slow);
+    assert_eq!(harness.reactor.table.len(), 1, "it has two seconds left");
+    harness.pass(Duration::from_secs(3));
+    let read = harness.read_to_end(&mut slow);
     assert_eq!(goodbye(&read).map(|notice| notice.reason()), Some(CloseReason::CrSignInDeadline));
 }
 

@@ -3,37 +3,37 @@
 use super::*;
 
 /// Pushes to a connection whose peer does not read until the kernel takes no more.
-fn block(bench: &mut Bench, stuck: ConnectionId) {
+fn block(harness: &mut Harness, stuck: ConnectionId) {
     let frame = Encoded::of(&[7; 16 * 1024]);
-    bench.turns_until(|bench| {
-        bench.tell(Command::Push(vec![PushItem { connection: stuck, seq: 1, frame: frame.clone() }]));
-        bench.reactor.table.peek(stuck.slot()).unwrap().flags.write_blocked
+    harness.turns_until(|harness| {
+        harness.tell(Command::Push(vec![PushItem { connection: stuck, seq: 1, frame: frame.clone() }]));
+        harness.reactor.table.peek(stuck.slot()).unwrap().flags.write_blocked
     });
-    bench.turn();
+    harness.turn();
 }
 
 #[test]
 fn a_client_that_stops_reading_holds_up_nobody_else_in_the_same_push_room_group_or_push_to_all() {
-    let mut bench = Bench::new(|_| {});
-    let (_stuck, stuck) = bench.sign_in(1);
-    let mut readers: Vec<_> = (2..=4).map(|device_id| bench.sign_in(device_id)).collect();
+    let mut harness = Harness::new(|_| {});
+    let (_stuck, stuck) = harness.sign_in(1);
+    let mut readers: Vec<_> = (2..=4).map(|device_id| harness.sign_in(device_id)).collect();
     let everybody: Vec<ConnectionId> = [stuck].into_iter().chain(readers.iter().map(|reader| reader.1)).collect();
     for &connection in &everybody {
-        bench.tell(Command::Subscribe { connection, room_id: 5, reply: None, retained: vec![] });
+        harness.tell(Command::Subscribe { connection, room_id: 5, reply: None, retained: vec![] });
     }
-    bench.tell(Command::GroupSeats { group_id: 6, joined: everybody.clone(), left: vec![] });
-    block(&mut bench, stuck);
+    harness.tell(Command::GroupMemberships { group_id: 6, joined: everybody.clone(), left: vec![] });
+    block(&mut harness, stuck);
     // Hints to sync.
     readers.iter_mut().for_each(|(stream, _)| drop(readable(stream)));
     // Until its queue is full, and long after.
     for round in 0..100 {
         let frame = || Encoded::of(&[8; 8 * 1024]);
         let item = |&connection: &ConnectionId| PushItem { connection, seq: round + 2, frame: frame() };
-        bench.tell(Command::Push(everybody.iter().map(item).collect()));
-        bench.tell(Command::PushToRoom { room_id: 5, frame: frame(), urgent: false });
-        bench.tell(Command::PushToGroup { group_id: 6, seq: round + 1, origin_device_id: 0, frame: frame() });
-        bench.tell(Command::PushToAll { message_id: round, frame: frame() });
-        bench.turn();
+        harness.tell(Command::Push(everybody.iter().map(item).collect()));
+        harness.tell(Command::PushToRoom { room_id: 5, frame: frame(), urgent: false });
+        harness.tell(Command::PushToGroup { group_id: 6, seq: round + 1, origin_device_id: 0, frame: frame() });
+        harness.tell(Command::PushToAll { message_id: round, frame: frame() });
+        harness.turn();
         let length = frame().length_value().len();
         let mut missing: Vec<usize> = vec![4 * length; readers.len()];
         // A push to all is spread over time by its setting; the others are there at once.
@@ -41,73 +41,73 @@ fn a_client_that_stops_reading_holds_up_nobody_else_in_the_same_push_room_group_
             *missing -= readable(stream).len();
             assert!(*missing <= length, "round {round}");
         }
-        bench.turns_until(|_| {
+        harness.turns_until(|_| {
             for (missing, (stream, _)) in missing.iter_mut().zip(&mut readers) {
                 *missing -= readable(stream).len();
             }
             missing.iter().all(|missing| *missing == 0)
         });
     }
-    let queued = bench.reactor.table.peek(stuck.slot()).unwrap().outbound.as_ref().unwrap().queued_bytes();
+    let queued = harness.reactor.table.peek(stuck.slot()).unwrap().outbound.as_ref().unwrap().queued_bytes();
     assert!(queued <= ConnSettings::default().limits.outbound_hard_bytes, "{queued}");
 }
 
 #[test]
 fn a_member_who_does_not_read_costs_neither_a_write_nor_a_turn_per_push() {
     const PUSHES: u64 = 50;
-    let mut bench = Bench::new(|_| {});
-    let (_stuck, stuck_id) = bench.sign_in(1);
-    let (mut reader, reader_id) = bench.sign_in(2);
+    let mut harness = Harness::new(|_| {});
+    let (_stuck, stuck_id) = harness.sign_in(1);
+    let (mut reader, reader_id) = harness.sign_in(2);
     for connection in [stuck_id, reader_id] {
-        bench.tell(Command::Subscribe { connection, room_id: 5, reply: None, retained: vec![] });
+        harness.tell(Command::Subscribe { connection, room_id: 5, reply: None, retained: vec![] });
     }
     let news = Encoded::of(&[7; 16 * 1024]);
-    let is_blocked = |bench: &Bench| bench.reactor.table.peek(stuck_id.slot()).unwrap().flags.write_blocked;
-    bench.turns_until(|bench| {
-        bench.tell(Command::PushToRoom { room_id: 5, frame: news.clone(), urgent: false });
+    let is_blocked = |harness: &Harness| harness.reactor.table.peek(stuck_id.slot()).unwrap().flags.write_blocked;
+    harness.turns_until(|harness| {
+        harness.tell(Command::PushToRoom { room_id: 5, frame: news.clone(), urgent: false });
         readable(&mut reader);
-        is_blocked(bench)
+        is_blocked(harness)
     });
-    bench.turn();
+    harness.turn();
     readable(&mut reader);
 
     for _ in 0..PUSHES {
-        bench.tell(Command::PushToRoom { room_id: 5, frame: news.clone(), urgent: false });
-        bench.turn();
-        assert_eq!(bench.reactor.metrics.published.writes, 1, "the reader's");
+        harness.tell(Command::PushToRoom { room_id: 5, frame: news.clone(), urgent: false });
+        harness.turn();
+        assert_eq!(harness.reactor.metrics.published.writes, 1, "the reader's");
         assert!(!readable(&mut reader).is_empty(), "who reads has it at once");
-        assert!(is_blocked(&bench) && bench.reactor.dirty.is_empty() && bench.reactor.runnable.is_empty());
-        assert!(bench.reactor.patience() > Duration::ZERO, "nothing is left for a turn of its own");
+        assert!(is_blocked(&harness) && harness.reactor.dirty.is_empty() && harness.reactor.runnable.is_empty());
+        assert!(harness.reactor.patience() > Duration::ZERO, "nothing is left for a turn of its own");
     }
-    let outbound = bench.reactor.table.peek(stuck_id.slot()).unwrap().outbound.as_ref().unwrap();
+    let outbound = harness.reactor.table.peek(stuck_id.slot()).unwrap().outbound.as_ref().unwrap();
     assert!(outbound.queued_bytes() <= ConnSettings::default().limits.outbound_hard_bytes);
 }
 
 #[test]
 fn what_a_paused_peer_sent_is_thrown_away_when_it_is_closed_so_that_it_can_send_the_rest_and_read_why() {
-    let mut bench = Bench::new(|settings| {
+    let mut harness = Harness::new(|settings| {
         settings.session.in_flight_max = 1;
         settings.session.linger_ms = 7_200_000;
     });
-    let (mut stream, connection) = bench.sign_in(1);
+    let (mut stream, connection) = harness.sign_in(1);
     // Once the first request is under way nothing more is read, and no event comes while the peer sends nothing.
-    let read_at_most = bench.reactor.scratch.len();
+    let read_at_most = harness.reactor.scratch.len();
     let requests = vec![frame(PacketCommand::PcSend, 60_000); 2].concat();
     stream.write_all(&requests).unwrap();
-    bench.turns_until(|bench| !bench.up().is_empty());
-    bench.wait_for_input(connection, requests.len() - read_at_most);
-    block(&mut bench, connection);
-    bench.turn();
-    let has_input = |bench: &Bench| {
-        let stream = &bench.reactor.table.peek(connection.slot()).unwrap().stream;
+    harness.turns_until(|harness| !harness.up().is_empty());
+    harness.wait_for_input(connection, requests.len() - read_at_most);
+    block(&mut harness, connection);
+    harness.turn();
+    let has_input = |harness: &Harness| {
+        let stream = &harness.reactor.table.peek(connection.slot()).unwrap().stream;
         stream.peek(&mut [0]).is_ok()
     };
-    assert!(has_input(&bench));
+    assert!(has_input(&harness));
 
-    bench.tell(Command::Close { connection, reason: CloseReason::CrKicked, message: String::new() });
-    let turns = bench.turns_until(|bench| !has_input(bench));
+    harness.tell(Command::Close { connection, reason: CloseReason::CrKicked, message: String::new() });
+    let turns = harness.turns_until(|harness| !has_input(harness));
     assert!(turns <= 2 + requests.len() / read_at_most, "{turns} turns");
-    let read = bench.read_to_end(&mut stream);
+    let read = harness.read_to_end(&mut stream);
     let goodbye = packet::goodbye(CloseReason::CrKicked, "", 0, "").length_value();
     assert!(read.ends_with(&goodbye));
 }

@@ -67,9 +67,9 @@ pub struct Upgrade {
 const ALLOWED: http::Extra<'_> = &[("Allow", "GET, HEAD")];
 
 /// Why a request is not done.
-struct Refusal(StatusCode, &'static str);
+struct UpgradeRefusal(StatusCode, &'static str);
 
-const NO_REQUEST: Refusal = Refusal(StatusCode::BAD_REQUEST, "this is no HTTP request");
+const NO_REQUEST: UpgradeRefusal = UpgradeRefusal(StatusCode::BAD_REQUEST, "this is no HTTP request");
 
 /// Looks at the front of `input`; `peer` is who sent it.
 pub fn read(input: &[u8], peer: Option<IpAddr>, site: &Site) -> Opening {
@@ -78,14 +78,14 @@ pub fn read(input: &[u8], peer: Option<IpAddr>, site: &Site) -> Opening {
         Ok(Some((consumed, request))) => match *request.method() {
             Method::GET => respond(consumed, &request, peer, site),
             Method::HEAD => respond_to_head(&request),
-            _ => refuse(Refusal(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD"), ALLOWED),
+            _ => refuse(UpgradeRefusal(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD"), ALLOWED),
         },
         Err(refusal) => refuse(refusal, &[]),
     }
 }
 
-fn parse(input: &[u8]) -> Result<Option<(usize, Request)>, Refusal> {
-    const TOO_LARGE: Refusal = Refusal(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "the request is too large");
+fn parse(input: &[u8]) -> Result<Option<(usize, Request)>, UpgradeRefusal> {
+    const TOO_LARGE: UpgradeRefusal = UpgradeRefusal(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "the request is too large");
     let mut lines = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut parsed = httparse::Request::new(&mut lines);
     match parsed.parse(input) {
@@ -96,7 +96,7 @@ fn parse(input: &[u8]) -> Result<Option<(usize, Request)>, Refusal> {
         Ok(httparse::Status::Partial) if input.len() <= REQUEST_BYTES_MAX => Ok(None),
         Ok(_) | Err(httparse::Error::TooManyHeaders) => Err(TOO_LARGE),
         Err(httparse::Error::Version) => {
-            Err(Refusal(StatusCode::HTTP_VERSION_NOT_SUPPORTED, "this port speaks HTTP/1.1"))
+            Err(UpgradeRefusal(StatusCode::HTTP_VERSION_NOT_SUPPORTED, "this port speaks HTTP/1.1"))
         }
         Err(_) => Err(NO_REQUEST),
     }
@@ -125,7 +125,7 @@ fn respond(consumed: usize, request: &Request, peer: Option<IpAddr>, site: &Site
         },
         path => match page(path) {
             Some(body) => Opening::Answer { response: http::answer(StatusCode::OK, &[], body, true), is_fine: true },
-            None => refuse(Refusal(StatusCode::NOT_FOUND, "there is nothing here; WebSockets are at /ws"), &[]),
+            None => refuse(UpgradeRefusal(StatusCode::NOT_FOUND, "there is nothing here; WebSockets are at /ws"), &[]),
         },
     }
 }
@@ -149,41 +149,41 @@ fn page(path: &str) -> Option<&'static str> {
     }
 }
 
-fn refuse(Refusal(status, text): Refusal, extra: http::Extra<'_>) -> Opening {
+fn refuse(UpgradeRefusal(status, text): UpgradeRefusal, extra: http::Extra<'_>) -> Opening {
     Opening::Answer { response: http::refusal(status, extra, text), is_fine: false }
 }
 
-fn upgrade(consumed: usize, request: &Request, peer: Option<IpAddr>, site: &Site) -> Result<Upgrade, Refusal> {
+fn upgrade(consumed: usize, request: &Request, peer: Option<IpAddr>, site: &Site) -> Result<Upgrade, UpgradeRefusal> {
     let headers = request.headers();
     // What a proxy asks that was not told to pass WebSockets on; pages are for it, too.
     if request.version() < Version::HTTP_11 {
-        return Err(Refusal(StatusCode::HTTP_VERSION_NOT_SUPPORTED, "WebSockets need HTTP/1.1"));
+        return Err(UpgradeRefusal(StatusCode::HTTP_VERSION_NOT_SUPPORTED, "WebSockets need HTTP/1.1"));
     }
     if !headers.contains_key(header::UPGRADE) {
-        return Err(Refusal(StatusCode::UPGRADE_REQUIRED, "this is where WebSockets are"));
+        return Err(UpgradeRefusal(StatusCode::UPGRADE_REQUIRED, "this is where WebSockets are"));
     }
     if headers.get(header::SEC_WEBSOCKET_VERSION).is_some_and(|version| version != "13") {
-        return Err(Refusal(StatusCode::UPGRADE_REQUIRED, "this server speaks version 13 of the WebSocket protocol"));
+        return Err(UpgradeRefusal(StatusCode::UPGRADE_REQUIRED, "this server speaks version 13 of the WebSocket protocol"));
     }
     let has_one = |name| headers.get_all(name).iter().count() == 1;
     if !has_one(header::HOST) || !has_one(header::SEC_WEBSOCKET_KEY) {
-        return Err(Refusal(StatusCode::BAD_REQUEST, "a WebSocket handshake has one Host and one Sec-WebSocket-Key"));
+        return Err(UpgradeRefusal(StatusCode::BAD_REQUEST, "a WebSocket handshake has one Host and one Sec-WebSocket-Key"));
     }
     // Programs other than browsers name no page, and could name any.
     let origin = headers.get(header::ORIGIN).map(|origin| origin.as_bytes());
     let is_welcome = |origin: &[u8]| site.origins.iter().any(|known| known.as_bytes().eq_ignore_ascii_case(origin));
     if !site.origins.is_empty() && origin.is_some_and(|origin| !is_welcome(origin)) {
-        return Err(Refusal(StatusCode::FORBIDDEN, "pages of this origin may not connect"));
+        return Err(UpgradeRefusal(StatusCode::FORBIDDEN, "pages of this origin may not connect"));
     }
     let sign_in = sign_in(request.uri().query().unwrap_or(""))?;
     let mut response =
-        create_response(request).map_err(|_| Refusal(StatusCode::BAD_REQUEST, "this is no WebSocket handshake"))?;
+        create_response(request).map_err(|_| UpgradeRefusal(StatusCode::BAD_REQUEST, "this is no WebSocket handshake"))?;
     if asks_for_subprotocol(request) {
         response.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
     }
     let mut bytes = Vec::new();
     write_response(&mut bytes, &response)
-        .map_err(|_| Refusal(StatusCode::BAD_REQUEST, "this is no WebSocket handshake"))?;
+        .map_err(|_| UpgradeRefusal(StatusCode::BAD_REQUEST, "this is no WebSocket handshake"))?;
     let named = headers.get_all("x-forwarded-for").iter().map(HeaderValue::as_bytes);
     let client = peer.filter(|peer| site.proxies.contains(*peer)).and_then(|_| site.proxies.client_of(named));
     Ok(Upgrade { consumed, response: bytes.into(), sign_in, client })
@@ -195,9 +195,9 @@ fn asks_for_subprotocol(request: &Request) -> bool {
 }
 
 /// The sign-in of older clients: `?user_id=&device_id=&token=&app_id=`.
-fn sign_in(query: &str) -> Result<Option<Vec<u8>>, Refusal> {
-    const MALFORMED: Refusal =
-        Refusal(StatusCode::BAD_REQUEST, "the query is no sign-in: user_id, device_id, token, app_id");
+fn sign_in(query: &str) -> Result<Option<Vec<u8>>, UpgradeRefusal> {
+    const MALFORMED: UpgradeRefusal =
+        UpgradeRefusal(StatusCode::BAD_REQUEST, "the query is no sign-in: user_id, device_id, token, app_id");
     let mut request = SignInRequest::default();
     let mut is_sign_in = false;
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {

@@ -5,7 +5,7 @@ mod apps;
 mod closes;
 mod drain;
 mod owners;
-mod seats;
+mod memberships;
 mod slow;
 mod turns;
 
@@ -25,17 +25,17 @@ use mio::Events;
 use prost::Message as _;
 
 use super::{
-    Parts, Reactor,
+    LOG_LINES_PER_S_MAX, Parts, Reactor,
     apps::AppParts,
     inbox::{Command, PushItem},
     open_poll,
-    quota::{AppQuota, Quota},
     uplink::{UpBatch, UpItem, Uplink},
     wake::WakeFlag,
 };
 use crate::{
     ids::ConnectionId,
     net::listen,
+    quota::{AppQuota, Quota},
     session::Identity,
     settings::{App, ConnSettings},
     wire::{encoded::Encoded, packet, transport::Entrance},
@@ -45,16 +45,16 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// One reactor, and the two ends of its channels.
-struct Bench {
+struct Harness {
     reactor: Reactor,
     events: Events,
     wake: Arc<WakeFlag>,
-    /// One pair per product.
+    /// One pair per app.
     ends: Vec<(Sender<Command>, Receiver<UpBatch>)>,
     address: std::net::SocketAddr,
 }
 
-impl Bench {
+impl Harness {
     fn new(change: impl FnOnce(&mut ConnSettings)) -> Self {
         let mut settings = ConnSettings::default();
         change(&mut settings);
@@ -78,6 +78,7 @@ impl Bench {
             limits: settings.limits.clone(),
             busy_poll: Duration::ZERO,
             drain: settings.drain.clone(),
+            log_lines_per_s: LOG_LINES_PER_S_MAX,
             push_all: settings.push_all.clone(),
             turn: settings.turn,
         };
@@ -123,17 +124,17 @@ impl Bench {
         let before = self.reactor.table.len();
         let stream = TcpStream::connect(self.address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        self.turns_until(|bench| bench.reactor.table.len() > before);
+        self.turns_until(|harness| harness.reactor.table.len() > before);
         stream
     }
 
-    /// A signed-in connection of the first product, and its id.
+    /// A signed-in connection of the first app, and its id.
     fn sign_in(&mut self, device_id: u64) -> (TcpStream, ConnectionId) {
         let stream = self.connect();
         self.sign_in_to(stream, 0, 0, device_id)
     }
 
-    /// Signs in to the product with this id, which is at place `app`.
+    /// Signs in to the app with this id, which is at place `app`.
     fn sign_in_to(
         &mut self,
         mut stream: TcpStream,
@@ -158,9 +159,9 @@ impl Bench {
     fn begin_sign_in(&mut self, stream: &mut TcpStream, app: usize, app_id: u32) -> ConnectionId {
         stream.write_all(&sign_in_frame(app_id)).unwrap();
         let mut asked = None;
-        self.turns_until(|bench| {
+        self.turns_until(|harness| {
             asked = asked.or_else(|| {
-                bench.up_to(app).into_iter().find_map(|item| match item {
+                harness.up_to(app).into_iter().find_map(|item| match item {
                     UpItem::SignIn { connection, .. } => Some(connection),
                     _ => None,
                 })
@@ -230,40 +231,40 @@ fn readable(stream: &mut TcpStream) -> Vec<u8> {
 #[test]
 fn a_push_to_a_hundred_thousand_members_holds_up_neither_a_heartbeat_nor_a_sign_in() {
     const MEMBERS: usize = 100_000;
-    let mut bench = Bench::new(|_| {});
-    let (mut live, live_id) = bench.sign_in(1);
-    let mut newcomer = bench.connect();
+    let mut harness = Harness::new(|_| {});
+    let (mut live, live_id) = harness.sign_in(1);
+    let mut newcomer = harness.connect();
     // Members whose connections are gone: walking them is what a turn must not do at one go.
     for slot in 0..MEMBERS {
-        bench.reactor.apps[0].rooms.join(5, 1_000 + slot);
+        harness.reactor.apps[0].rooms.join(5, 1_000 + slot);
     }
-    bench.tell(Command::PushToRoom { room_id: 5, frame: Encoded::of(b"news"), urgent: false });
-    bench.turn();
-    assert!(bench.reactor.apps[0].rooms.is_active(), "the push has just begun");
+    harness.tell(Command::PushToRoom { room_id: 5, frame: Encoded::of(b"news"), urgent: false });
+    harness.turn();
+    assert!(harness.reactor.apps[0].rooms.is_active(), "the push has just begun");
 
     live.write_all(&frame(PacketCommand::PcHeartbeat, 0)).unwrap();
-    bench.wait_for_input(live_id, 3);
+    harness.wait_for_input(live_id, 3);
     newcomer.write_all(&sign_in_frame(0)).unwrap();
-    bench.up();
-    let answered = bench.turns_until(|_| !readable(&mut live).is_empty());
-    let asked = bench.turns_until(|bench| bench.up().iter().any(|item| matches!(item, UpItem::SignIn { .. })));
-    assert!(bench.reactor.apps[0].rooms.is_active(), "the push is still under way");
+    harness.up();
+    let answered = harness.turns_until(|_| !readable(&mut live).is_empty());
+    let asked = harness.turns_until(|harness| harness.up().iter().any(|item| matches!(item, UpItem::SignIn { .. })));
+    assert!(harness.reactor.apps[0].rooms.is_active(), "the push is still under way");
     assert!(answered <= 2 && asked <= 2, "{answered} and {asked} turns");
 
-    let turns = bench.turns_until(|bench| !bench.reactor.apps[0].rooms.is_active());
+    let turns = harness.turns_until(|harness| !harness.reactor.apps[0].rooms.is_active());
     let budget = ConnSettings::default().turn.deliveries;
     assert!(turns >= MEMBERS / budget - 4, "no turn visits more than its budget: {turns} turns");
 }
 
 #[test]
 fn a_member_behind_by_more_than_the_backlog_of_its_room_misses_the_oldest() {
-    let mut bench = Bench::new(|settings| settings.limits.room_backlog_max = 2);
-    let (mut stream, connection) = bench.sign_in(1);
-    bench.tell(Command::Subscribe { connection, room_id: 5, reply: None, retained: vec![] });
+    let mut harness = Harness::new(|settings| settings.limits.room_backlog_max = 2);
+    let (mut stream, connection) = harness.sign_in(1);
+    harness.tell(Command::Subscribe { connection, room_id: 5, reply: None, retained: vec![] });
     for frame in [&b"1"[..], b"2", b"3", b"4"] {
-        bench.tell(Command::PushToRoom { room_id: 5, frame: Encoded::of(frame), urgent: false });
+        harness.tell(Command::PushToRoom { room_id: 5, frame: Encoded::of(frame), urgent: false });
     }
-    bench.tell(Command::PushToRoom { room_id: 5, frame: Encoded::of(b"!"), urgent: true });
-    bench.turn();
+    harness.tell(Command::PushToRoom { room_id: 5, frame: Encoded::of(b"!"), urgent: true });
+    harness.turn();
     assert_eq!(readable(&mut stream), b"\x01!\x013\x014");
 }

@@ -378,7 +378,7 @@ mod tests {
 
     #[test]
     fn the_file_documents_every_default() {
-        gim_config::settings::assert_documents_defaults::<ConnSettings>(include_str!("../../config/conn.toml"));
+        gim_config::settings::assert_documents_defaults::<ConnSettings>(include_str!("../../../config/conn.toml"));
     }
 
     #[test]
