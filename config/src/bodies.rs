@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn requests_that_are_not_whole_are_bounded_together_and_what_is_whole_makes_room() {
+    async fn requests_that_are_not_whole_are_bounded_together() {
         let bodies = Bodies::default();
         let piece = Bytes::from(vec![0; 1 << 20]);
         let mut held = Vec::new();
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_request_that_does_not_come_to_its_end_is_given_up_however_often_something_of_it_comes() {
+    async fn a_request_that_does_not_come_to_its_end_is_given_up() {
         let bodies = Bodies { timeout: Duration::from_millis(100), ..Bodies::default() };
         let (pieces, mut body) = body(&bodies);
         tokio::spawn(async move {

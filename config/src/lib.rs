@@ -14,7 +14,8 @@
 //! - `testing` (feature `testing`): the databases that tests run against, and the check of a crate's layers
 //! - [`service`]: the frame of `main` that ties these together and turns any failure into one sentence and exit code 1
 //!
-//! All of it runs on Tokio or at start-up; nothing here is on the path of a byte.
+//! All of it runs on Tokio or at start-up, nothing on the thread of a reactor: no byte of a long connection passes through here.
+//! What a service serves and reads does: [`grpc`], [`gather`] and [`sql`] are on the path of a call.
 
 pub mod admin;
 pub mod args;

@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn a_section_that_is_given_in_part_keeps_the_defaults_of_the_service_for_the_rest() {
+    fn a_section_given_in_part_keeps_the_defaults_for_the_rest() {
         let file = tempfile::NamedTempFile::new().unwrap();
         fs::write(file.path(), "[limits]\nhosts = [\"a\"]\n").unwrap();
         let settings: Sample = load(Some(file.path()), pairs(&[])).unwrap();

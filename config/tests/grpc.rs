@@ -105,7 +105,7 @@ impl ConnectIntService for StandsStill {
 }
 
 #[test]
-fn calls_that_were_given_up_while_the_server_stood_still_do_not_end_the_connection() {
+fn calls_given_up_while_the_server_stood_still_end_no_connection() {
     let on_one_thread = || tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let (servers, callers) = (on_one_thread(), on_one_thread());
     let (stands, mut standing) = mpsc::unbounded_channel();

@@ -6,12 +6,17 @@
 //!              └── reactor 1 (thread): epoll, listener, slab, wheel, rooms ──┘
 //! ```
 //!
-//! - [`reactor`]: one thread each, owns everything it touches; no lock, no `async`, no blocking call
-//! - [`wire`] and [`session`]: frames, packets and the rules of a connection, without IO
+//! From the ground up, each module names only those before it (`tests/source.rs` holds them to it):
+//!
+//! - [`clock`], [`ids`], [`metrics`], [`quota`], [`token_bucket`], `affinity`: what everything is counted, named and timed with
 //! - [`net`]: the system calls on sockets
-//! - `affinity`: which core a reactor runs on
+//! - [`wire`], then [`session`]: frames, packets and the rules of a connection, without IO
+//! - [`connection`]: the record of one connection
+//! - [`settings`]: what all of them are set to
+//! - [`reactor`]: one thread each, owns everything it touches; no lock, no `async`, no blocking call
 //! - [`certificates`]: what TLS connections begin with, loaded again at SIGHUP
-//! - [`bridge`]: the only asynchronous part: batches to logic and back
+//! - [`bridge`]: batches to logic and back, on Tokio
+//! - [`start`]: opens and ends all of it in order, on Tokio too
 //!
 //! A packet's way through these, in nine steps, opens ARCHITECTURE.md; the code carries `path n/9` at each.
 

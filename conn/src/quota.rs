@@ -219,7 +219,8 @@ fn holder(address: IpAddr) -> IpAddr {
     }
 }
 
-#[cfg(all(test, not(feature = "loom")))]
+#[cfg(test)]
+#[cfg(not(feature = "loom"))]
 mod tests {
     use std::{
         net::Ipv4Addr,
@@ -365,7 +366,8 @@ mod tests {
 }
 
 /// Every order in which reactors may take and give back, tried by loom: `cargo test -p gim-conn --features loom --lib quota`.
-#[cfg(all(test, feature = "loom"))]
+#[cfg(test)]
+#[cfg(feature = "loom")]
 mod model {
     use loom::{sync::Arc, thread};
 

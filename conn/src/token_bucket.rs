@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn who_draws_more_than_there_is_owes_it_and_after_another_burst_is_far_over() {
+    fn who_draws_more_than_there_is_owes_it_and_is_far_over_in_the_end() {
         let rate = Rate::new(1, 2);
         let mut bucket = TokenBucket::full(0, rate);
         let drawn: Vec<Drawn> = (0..5).map(|_| bucket.draw(0, rate)).collect();

@@ -38,7 +38,7 @@ fn sign_in(harness: &Harness, user_id: u64, device_id: u64) -> Client {
 }
 
 #[test]
-fn the_same_ids_in_two_products_are_different_users_in_different_rooms() {
+fn the_same_ids_in_two_apps_are_different_users_in_different_rooms() {
     let harness = Harness::start_apps(Script::Obliging, &[(OTHER, Script::Obliging)], |_| {});
     let (mut ours, mut theirs) = (harness.sign_in(1, 2), sign_in(&harness, 1, 2));
     let (our_logic, their_logic) = (&harness.logic, &harness.others[0]);
@@ -63,7 +63,7 @@ fn the_same_ids_in_two_products_are_different_users_in_different_rooms() {
 }
 
 #[test]
-fn an_unknown_product_is_refused_and_another_one_may_be_tried() {
+fn an_unknown_app_is_refused_and_another_one_may_be_tried() {
     let harness = Harness::start_apps(Script::Obliging, &[(OTHER, Script::Obliging)], |_| {});
     let mut client = harness.connect();
     let refused = ask_in(&mut client, 8, 1, 2);
@@ -82,7 +82,7 @@ fn sign_in_packet(app_id: u32) -> Packet {
 }
 
 #[test]
-fn a_product_whose_logic_is_gone_is_told_to_try_again_while_the_other_goes_on() {
+fn an_app_whose_logic_is_gone_is_told_to_try_again_others_go_on() {
     let harness = Harness::start_apps(Script::Obliging, &[(OTHER, Script::Obliging)], |settings| {
         settings.link.reconnect_first_ms = 60_000;
         settings.link.reconnect_max_ms = 60_000;
@@ -105,7 +105,7 @@ fn a_product_whose_logic_is_gone_is_told_to_try_again_while_the_other_goes_on() 
 }
 
 #[test]
-fn a_product_that_floods_fills_its_own_window_and_the_other_goes_on() {
+fn an_app_that_floods_fills_its_own_window_and_the_other_goes_on() {
     const FLOODERS: u64 = 8;
     const PACKETS: usize = 60;
     let harness = Harness::start_apps(Script::SignInsOnly, &[(OTHER, Script::Obliging)], |settings| {
@@ -147,7 +147,7 @@ fn a_product_that_floods_fills_its_own_window_and_the_other_goes_on() {
 }
 
 #[test]
-fn a_product_has_its_own_cap_of_connections() {
+fn an_app_has_its_own_cap_of_connections() {
     let harness = Harness::start_apps(Script::Obliging, &[(OTHER, Script::Obliging)], |settings| {
         settings.apps[0].connections_max = 1;
     });
@@ -161,7 +161,7 @@ fn a_product_has_its_own_cap_of_connections() {
 }
 
 #[test]
-fn an_entry_may_take_the_place_of_the_first_product_with_limits_of_its_own() {
+fn an_entry_may_take_the_place_of_the_first_app_with_its_own_limits() {
     let harness = Harness::start_apps(Script::Obliging, &[(OTHER, Script::Obliging)], |settings| {
         let logic = std::mem::take(&mut settings.logic);
         settings.apps.push(AppSettings { id: 0, logic, connections_max: 1, ..AppSettings::default() });
@@ -174,7 +174,7 @@ fn an_entry_may_take_the_place_of_the_first_product_with_limits_of_its_own() {
 }
 
 #[test]
-fn a_push_to_devices_is_for_those_of_the_product_that_it_names() {
+fn a_push_to_devices_is_for_those_of_the_app_that_it_names() {
     let harness = Harness::start_apps(Script::Obliging, &[(OTHER, Script::Obliging)], |_| {});
     let (mut ours, mut theirs) = (harness.sign_in(1, 2), sign_in(&harness, 1, 2));
     let address = format!("http://{}", harness.grpc);

@@ -64,7 +64,7 @@ fn await_announced(logic: &Logic, users: usize) {
 }
 
 #[test]
-fn a_name_without_addresses_keeps_the_node_up_and_not_ready_until_there_are_some() {
+fn a_name_without_addresses_keeps_the_node_up_but_not_ready() {
     let names = Names::default();
     let mut harness = start(&names);
     let mut client = harness.connect();
@@ -77,7 +77,7 @@ fn a_name_without_addresses_keeps_the_node_up_and_not_ready_until_there_are_some
 }
 
 #[test]
-fn a_logic_node_that_disappears_from_its_name_is_left_in_order_and_its_users_move() {
+fn a_logic_node_that_leaves_its_name_is_left_and_its_users_move() {
     const USERS: u64 = 24;
     let names = Names::default();
     let mut harness = start(&names);
@@ -98,7 +98,7 @@ fn a_logic_node_that_disappears_from_its_name_is_left_in_order_and_its_users_mov
 }
 
 #[test]
-fn a_logic_node_that_stops_answers_everything_first_and_no_send_fails_or_overtakes() {
+fn a_logic_node_that_stops_lets_no_send_fail_or_overtake() {
     const USERS: u64 = 24;
     let names = Names::default();
     let mut harness = start(&names);
@@ -192,7 +192,7 @@ fn next_of_either(first: &Logic, other: &Logic) -> Option<up_item::Item> {
 }
 
 #[test]
-fn who_left_when_a_stream_broke_is_told_the_logic_node_that_has_the_user_next() {
+fn who_left_when_a_stream_broke_is_told_the_next_logic_node() {
     let names = Names::default();
     let mut harness = start(&names);
     let ((one, at_one), (two, at_two)) = (harness.start_logic(Script::Obliging), harness.start_logic(Script::Obliging));

@@ -26,7 +26,7 @@ fn next_done(harness: &Harness) -> u64 {
 }
 
 #[test]
-fn a_push_to_all_reaches_everybody_in_order_and_is_reported_when_every_reactor_is_done() {
+fn a_push_to_all_reaches_everybody_in_order_and_is_reported_then() {
     let harness = Harness::start_with(Script::Obliging, |settings| settings.reactors = 2);
     let mut clients: Vec<_> = (1..=20).map(|id| harness.sign_in(id, id)).collect();
     for message_id in 1..=3 {
@@ -40,7 +40,7 @@ fn a_push_to_all_reaches_everybody_in_order_and_is_reported_when_every_reactor_i
 }
 
 #[test]
-fn a_push_to_all_goes_no_faster_than_it_is_set_to_and_others_go_on_meanwhile() {
+fn a_push_to_all_keeps_to_its_rate_and_others_go_on_meanwhile() {
     let harness = Harness::start_with(Script::Obliging, |settings| {
         settings.push_all.connections_per_s = 20;
         settings.push_all.waiting_max = 1;
@@ -60,7 +60,7 @@ fn a_push_to_all_goes_no_faster_than_it_is_set_to_and_others_go_on_meanwhile() {
 }
 
 #[test]
-fn logic_is_told_how_many_are_in_a_room_and_again_when_it_is_attached_anew() {
+fn logic_is_told_how_many_are_in_a_room_again_when_attached_anew() {
     let harness = Harness::start_with(Script::Obliging, |settings| settings.link.room_members_interval_ms = 1);
     let mut clients: Vec<_> = (1..=3).map(|id| harness.sign_in(id, id)).collect();
     clients.iter_mut().for_each(|client| subscribe(client, 5));

@@ -27,7 +27,7 @@ fn unanswered_requests_of_a_broken_stream_are_answered_try_again_later() {
 }
 
 #[test]
-fn a_request_that_logic_does_not_answer_in_time_is_answered_try_again_later() {
+fn what_logic_does_not_answer_in_time_is_answered_try_again_later() {
     let harness = Harness::start_with(Script::SignInsOnly, |settings| settings.link.request_timeout_ms = 100);
     let mut client = harness.sign_in(1, 2);
     assert_eq!(client.request(SEND, Vec::new()).unwrap().code, 10004);
@@ -73,7 +73,7 @@ fn a_link_that_comes_back_is_told_of_every_live_connection_and_room() {
 }
 
 #[test]
-fn without_logic_a_sign_in_is_answered_try_again_later_and_may_be_repeated() {
+fn without_logic_a_sign_in_is_put_off_and_may_be_repeated() {
     let harness = Harness::start_with(Script::Obliging, |settings| {
         settings.link.reconnect_first_ms = 60_000;
         settings.link.reconnect_max_ms = 60_000;

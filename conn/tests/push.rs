@@ -25,7 +25,7 @@ fn hint(client: &mut Client) -> u64 {
 }
 
 #[test]
-fn a_push_has_the_seqs_of_its_receiver_and_the_heartbeat_knows_the_newest() {
+fn a_push_has_its_receivers_seqs_and_the_heartbeat_the_newest() {
     let harness = Harness::start(Script::Obliging);
     let mut client = harness.sign_in(1, 2);
     let connection = harness.logic.next_sign_in().connection_id;
@@ -58,7 +58,7 @@ fn a_heartbeat_asks_for_the_newest_seq_and_news_become_a_hint() {
 }
 
 #[test]
-fn a_push_that_comes_before_the_answer_to_the_sign_in_becomes_a_hint_after_it() {
+fn a_push_before_the_answer_to_the_sign_in_becomes_a_hint_after_it() {
     let harness = Harness::start(Script::Silent);
     let mut client = harness.connect();
     let sign_in = Packet { command: PacketCommand::PcSignIn as i32, ..Packet::default() };
@@ -140,7 +140,7 @@ fn a_room_is_released_when_its_last_subscriber_goes_and_not_before() {
 }
 
 #[test]
-fn logic_moves_a_connection_into_a_room_and_what_the_room_kept_comes_first() {
+fn logic_moves_a_connection_into_a_room_whose_messages_come_first() {
     let harness = Harness::start(Script::Obliging);
     let mut client = harness.sign_in(1, 2);
     let connection_id = harness.logic.next_sign_in().connection_id;

@@ -42,7 +42,7 @@ fn seqs<const N: usize>(client: &mut Client) -> [u64; N] {
 }
 
 #[test]
-fn pushes_of_two_nodes_reach_members_in_seq_order_and_an_urgent_one_at_once() {
+fn pushes_of_two_nodes_come_in_seq_order_and_an_urgent_one_at_once() {
     let (harness, mut client) = start(60_000);
     let (one, two) = (&harness.logic, &harness.others[0]);
     push(one, 1, 0, false);
@@ -63,7 +63,7 @@ fn pushes_of_two_nodes_reach_members_in_seq_order_and_an_urgent_one_at_once() {
 }
 
 #[test]
-fn a_push_that_never_comes_holds_others_up_for_a_while_only_and_is_left_out_when_it_does() {
+fn a_push_that_never_comes_holds_others_up_for_a_while_only() {
     let (harness, mut client) = start(50);
     let (one, two) = (&harness.logic, &harness.others[0]);
     push(one, 1, 0, false);
@@ -76,7 +76,7 @@ fn a_push_that_never_comes_holds_others_up_for_a_while_only_and_is_left_out_when
 }
 
 #[test]
-fn who_subscribes_meanwhile_gets_what_was_kept_and_what_is_under_way_once_and_in_order() {
+fn who_subscribes_meanwhile_gets_everything_once_and_in_order() {
     let (harness, mut client) = start(60_000);
     let (one, two) = (&harness.logic, &harness.others[0]);
     push(one, 1, 0, false);

@@ -106,7 +106,7 @@ fn a_peer_that_half_closes_gets_what_it_asked_for() {
 }
 
 #[test]
-fn closing_an_old_connection_says_nothing_of_the_newer_one_of_the_same_device() {
+fn closing_an_old_connection_says_nothing_of_the_devices_newer_one() {
     let harness = Harness::start(Script::Obliging);
     let mut old = harness.sign_in(1, 2);
     let old_id = harness.logic.next_sign_in().connection_id;

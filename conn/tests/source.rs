@@ -1,4 +1,5 @@
-//! What the source itself promises: the nine steps of a packet's path are marked, and reactors neither lock nor await.
+//! What the source itself promises: the nine steps of a packet's path are marked, modules stand in an order, and reactors neither
+//! lock nor await.
 
 #![allow(clippy::unwrap_used, reason = "a test that fails says where")]
 
@@ -39,20 +40,66 @@ fn sources(folder: &Path) -> Vec<PathBuf> {
 }
 
 #[test]
-fn every_step_of_the_packet_path_is_marked_where_the_architecture_page_says() {
+fn every_step_of_the_packet_path_is_marked_once_and_where_the_page_says() {
     let page = fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    let crates = ["conn", "logic", "business", "proto", "config", "bench"];
+    let files: Vec<PathBuf> = crates.iter().flat_map(|name| sources(&root().join(name).join("src"))).collect();
+    let texts: Vec<(&PathBuf, String)> = files.iter().map(|file| (file, fs::read_to_string(file).unwrap())).collect();
     for (step, file) in PATH {
-        let source = fs::read_to_string(root().join(file)).unwrap();
-        assert!(source.contains(&format!("path {step}/9")), "{file} lacks the marker of step {step}");
-        assert!(page.contains(file), "ARCHITECTURE.md does not name {file}");
+        let marker = format!("path {step}/9");
+        let marked = texts.iter().flat_map(|(file, text)| text.matches(&marker).map(move |_| file.as_path()));
+        assert_eq!(marked.collect::<Vec<_>>(), [root().join(file)], "step {step}");
+        let row = page.lines().find(|line| line.starts_with(&format!("| {step} |")));
+        assert!(row.is_some_and(|row| row.contains(file)), "ARCHITECTURE.md does not name {file} as step {step}");
     }
 }
 
-/// What runs on a reactor's thread, and what connections are made of.
-const BELOW_THE_BRIDGE: [&str; 7] = ["reactor", "wire", "session", "net", "connection.rs", "ids.rs", "metrics.rs"];
+/// The modules of this crate from the ground up. Each may name those before it, and no other: so nothing on a reactor's thread
+/// reaches the bridge and its runtime, whichever way round.
+const ORDER: [&str; 15] = [
+    "clock",
+    "ids",
+    "metrics",
+    "quota",
+    "token_bucket",
+    "affinity",
+    "net",
+    "wire",
+    "session",
+    "connection",
+    "settings",
+    "reactor",
+    "certificates",
+    "bridge",
+    "start",
+];
 
-/// The modules of this crate that these may name: whatever waits or is shared lives in others.
-const MODULES: [&str; 8] = ["reactor", "wire", "session", "net", "connection", "ids", "metrics", "settings"];
+/// What runs on a reactor's thread, what connections are made of, and the settings of both.
+const BELOW_THE_BRIDGE: [&str; 11] =
+    ["clock", "ids", "metrics", "quota", "token_bucket", "net", "wire", "session", "connection", "settings", "reactor"];
+
+/// The modules that a module may name.
+fn modules_for(module: &str) -> &'static [&'static str] {
+    let place = ORDER.iter().position(|known| *known == module).unwrap_or_else(|| panic!("{module} has no place"));
+    &ORDER[..=place]
+}
+
+/// The files of a module, without its tests.
+fn files_of(module: &str) -> Vec<PathBuf> {
+    let folder = root().join("conn/src");
+    let is_test = |file: &PathBuf| file.iter().any(|part| part == "tests" || part == "tests.rs");
+    let files = match folder.join(module) {
+        path if path.is_dir() => sources(&path),
+        path => vec![path.with_extension("rs")],
+    };
+    files.into_iter().filter(|file| !is_test(file)).collect()
+}
+
+/// How many modules a file is below the root of its crate.
+fn depth_of(file: &Path) -> usize {
+    let inside = file.strip_prefix(root().join("conn/src")).unwrap();
+    inside.iter().filter(|part| *part != "mod.rs" && *part != "lib.rs").count()
+}
 
 /// Where they may import from. None of these has a lock or a runtime to offer, but for what [`waits`] names.
 const CRATES: [&str; 20] = [
@@ -106,44 +153,94 @@ fn waits(word: &str) -> bool {
         || CALLS.contains(&word)
 }
 
-/// What has no place below the bridge. Comments, texts and tests are passed over.
-fn findings(source: &str) -> Vec<String> {
+/// What has no place in a file so many modules below the root, which may name these modules. Comments, texts and tests are
+/// passed over.
+fn findings(source: &str, module: &str, depth: usize) -> Vec<String> {
     let tokens: TokenStream = source.parse().unwrap();
     let words: Vec<String> = tokens.clone().into_iter().map(|token| token.to_string()).collect();
     let own_modules = words.windows(2).filter(|pair| pair[0] == "mod").map(|pair| pair[1].clone());
-    let origins: Vec<String> = own_modules.chain(CRATES.map(str::to_owned)).collect();
+    let of_settings = (module == "settings").then(|| "gim_config".to_owned());
+    let origins: Vec<String> = own_modules.chain(CRATES.map(str::to_owned)).chain(of_settings).collect();
+    let origins = BELOW_THE_BRIDGE.contains(&module).then_some(&origins[..]);
     let mut findings = Vec::new();
-    look(tokens, &origins, &mut findings);
+    look(tokens, Place { origins, modules: modules_for(module), depth }, &mut findings);
     findings
 }
 
-fn look(tokens: TokenStream, origins: &[String], findings: &mut Vec<String>) {
+/// Where the tokens stand that are looked at.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    /// Where they may import from; for those that may wait, from anywhere.
+    origins: Option<&'a [String]>,
+    /// The modules that they may name.
+    modules: &'a [&'a str],
+    /// How many modules they are below the root of the crate.
+    depth: usize,
+}
+
+fn look(tokens: TokenStream, place: Place<'_>, findings: &mut Vec<String>) {
     let tokens: Vec<TokenTree> = tokens.into_iter().collect();
     let mut index = 0;
     while let Some(token) = tokens.get(index) {
         index += 1;
+        let after = &tokens[index..];
         match token {
-            TokenTree::Group(group) => look(group.stream(), origins, findings),
+            TokenTree::Group(group) => look(group.stream(), place, findings),
             TokenTree::Punct(mark) if mark.as_char() == '#' => {
-                if tokens.get(index).is_some_and(|attribute| attribute.to_string().replace(' ', "") == "[cfg(test)]") {
-                    index += item_length(&tokens[index..]);
+                if after.first().is_some_and(|attribute| attribute.to_string().replace(' ', "") == "[cfg(test)]") {
+                    index += item_length(after);
                 }
             }
-            TokenTree::Ident(word) => {
-                let word = word.to_string();
-                let after = &tokens[index..];
-                match word.as_str() {
-                    "use" => check(roots(after), |root| origins.iter().any(|known| known == root), findings),
-                    "crate" if starts_a_path(after) => {
-                        check(roots(&after[2..]), |root| MODULES.contains(&root), findings)
+            TokenTree::Ident(word) => match word.to_string().as_str() {
+                "use" => {
+                    let is_known = |root: &str| place.origins.is_none_or(|known| known.iter().any(|name| name == root));
+                    check(roots(after), is_known, findings);
+                }
+                "mod" => {
+                    if let [_, TokenTree::Group(group), ..] = after {
+                        look(group.stream(), Place { depth: place.depth + 1, ..place }, findings);
+                        index += 2;
                     }
-                    _ if waits(word.trim_start_matches("r#")) => findings.push(word),
-                    _ => {}
                 }
-            }
+                // Not as in `pub(crate)`, where nothing follows.
+                "crate" if !after.is_empty() => check_root(after, place, findings),
+                // Nor as in `pub(super)`.
+                "super" if !after.is_empty() => index += look_above(after, place, findings),
+                word if place.origins.is_some() && waits(word.trim_start_matches("r#")) => findings.push(word.into()),
+                _ => {}
+            },
             TokenTree::Punct(_) | TokenTree::Literal(_) => {}
         }
     }
+}
+
+/// Judges what follows `super`; returns how many tokens were looked at.
+fn look_above(tokens: &[TokenTree], place: Place<'_>, findings: &mut Vec<String>) -> usize {
+    let (mut above, mut index) = (1, 0);
+    while starts_a_path(&tokens[index..]) && tokens[index + 2].to_string() == "super" {
+        above += 1;
+        index += 3;
+    }
+    let depth = place.depth.saturating_sub(above);
+    if depth == 0 {
+        check_root(&tokens[index..], place, findings);
+    }
+    if starts_a_path(&tokens[index..])
+        && let TokenTree::Group(group) = &tokens[index + 2]
+    {
+        look(group.stream(), Place { depth, ..place }, findings);
+        index += 3;
+    }
+    index
+}
+
+/// Judges what follows the root of the crate: a module that may be named, and not all of them or the root under another name.
+fn check_root(after: &[TokenTree], place: Place<'_>, findings: &mut Vec<String>) {
+    let named = if starts_a_path(after) { roots(after) } else { Vec::new() };
+    if named.is_empty() {
+        findings.push("the root of the crate".into());
+    }
+    check(named, |root| place.modules.contains(&root), findings);
 }
 
 /// How many tokens an attribute and the item below it have.
@@ -180,19 +277,71 @@ fn check(roots: Vec<String>, is_allowed: impl Fn(&str) -> bool, findings: &mut V
 
 #[test]
 fn no_tokio_below_the_bridge_and_no_lock_in_the_reactor() {
-    for place in BELOW_THE_BRIDGE {
-        let path = root().join("conn/src").join(place);
-        let files = if path.is_dir() { sources(&path) } else { vec![path] };
-        let is_test = |file: &PathBuf| file.iter().any(|part| part == "tests" || part == "tests.rs");
-        for file in files.into_iter().filter(|file| !is_test(file)) {
-            let found = findings(&fs::read_to_string(&file).unwrap());
+    for module in BELOW_THE_BRIDGE {
+        for file in files_of(module) {
+            let found = findings(&fs::read_to_string(&file).unwrap(), module, depth_of(&file));
             assert!(found.is_empty(), "{} has what has no place there: {found:?}", file.display());
         }
     }
 }
 
 #[test]
+fn every_module_names_only_those_below_it() {
+    let crate_root = fs::read_to_string(root().join("conn/src/lib.rs")).unwrap();
+    let declared = crate_root.lines().filter_map(|line| line.trim_start_matches("pub ").strip_prefix("mod "));
+    let mut declared: Vec<&str> = declared.map(|name| name.trim_end_matches(';')).collect();
+    let mut ordered = ORDER;
+    declared.sort_unstable();
+    ordered.sort_unstable();
+    assert_eq!(declared, ordered, "each has a place in the order");
+    for module in ORDER {
+        for file in files_of(module) {
+            let found = findings(&fs::read_to_string(&file).unwrap(), module, depth_of(&file));
+            assert!(found.is_empty(), "{} names what is above it: {found:?}", file.display());
+        }
+    }
+}
+
+#[test]
+fn no_way_around_the_order_of_modules_goes_unseen() {
+    for (module, depth, source) in [
+        ("settings", 1, "use crate::bridge::discovery;"),
+        ("settings", 2, "use super::super::bridge::discovery;"),
+        ("settings", 2, "use super::{super::bridge, ConnSettings};"),
+        ("settings", 1, "use super::bridge;"),
+        ("settings", 1, "mod inner { use super::super::bridge; }"),
+        ("settings", 1, "use tokio::sync::mpsc;"),
+        ("reactor", 2, "use crate::start::Conn;"),
+        ("reactor", 2, "use crate::Conn;"),
+        ("reactor", 2, "use crate::*;"),
+        ("reactor", 2, "use crate as innocent;"),
+        ("reactor", 2, "use crate::{self as innocent};"),
+        ("reactor", 2, "fn f() { crate::bridge::start() }"),
+        ("reactor", 2, "fn f() { super::super::bridge::start() }"),
+        ("session", 1, "use crate::reactor::wheel::TICK_MS;"),
+        ("connection", 1, "use crate::reactor::quota::Share;"),
+        ("wire", 3, "use crate::{session::Rules, wire::frame::Step};"),
+        ("ids", 1, "use crate::connection::Connection;"),
+        ("bridge", 2, "use crate::start::Conn;"),
+        ("certificates", 1, "use crate::bridge::Bridge;"),
+    ] {
+        assert!(!findings(source, module, depth).is_empty(), "not seen in {module}: {source}");
+    }
+    for (module, depth, source) in [
+        ("reactor", 2, "use super::{Reactor, peer::Peer}; use crate::settings::TurnSettings;"),
+        ("reactor", 3, "use super::super::Reactor;"),
+        ("reactor", 1, "mod inner { use super::Reactor; }"),
+        ("settings", 1, "use gim_config::listen::Endpoint; use crate::session::Rules;"),
+        ("bridge", 2, "use tokio::sync::mpsc; use crate::{reactor::inbox::Command, settings::App};"),
+        ("start", 1, "pub(crate) async fn f() { crate::bridge::start().await }"),
+    ] {
+        assert_eq!(findings(source, module, depth), Vec::<String>::new(), "{module}: {source}");
+    }
+}
+
+#[test]
 fn no_way_around_the_rule_against_locks_and_runtimes_goes_unseen() {
+    let findings = |source: &str| findings(source, "reactor", 2);
     for source in [
         "use tokio::sync::mpsc;",
         "use tokio_util::sync as innocent;",

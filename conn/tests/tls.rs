@@ -159,7 +159,7 @@ fn the_certificate_is_that_of_the_name_that_was_asked_for() {
 }
 
 #[test]
-fn who_asks_for_no_name_or_for_an_unknown_one_is_shown_the_first_certificate() {
+fn who_asks_for_no_name_or_an_unknown_one_sees_the_first_certificate() {
     let authority = Authority::new();
     let certificates = vec![authority.issue("address", "127.0.0.1"), authority.issue("other", "other.test")];
     let harness = Harness::start_with(Script::Obliging, |settings| settings.tls.certificates = certificates);
@@ -290,7 +290,7 @@ fn a_client_whose_authority_was_taken_out_does_not_come_back_by_a_ticket() {
 }
 
 #[test]
-fn a_handshake_that_stops_half_way_ends_at_its_deadline_and_others_wait_for_its_place() {
+fn a_handshake_that_stops_half_way_ends_at_its_deadline() {
     let authority = Authority::new();
     let change = with_tls(&authority);
     let harness = Harness::start_with(Script::Obliging, |settings| {

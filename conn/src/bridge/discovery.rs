@@ -13,15 +13,11 @@ use std::{
     time::Duration,
 };
 
-use gim_config::listen::Endpoint;
 use tokio_util::sync::CancellationToken;
 use tonic::async_trait;
 
 use super::link::LinkMaker;
-use crate::settings::LinkSettings;
-
-/// Entries of `logic` that begin with it name a service whose every address is a logic node.
-const DNS_PREFIX: &str = "dns+";
+use crate::settings::{DnsName, LinkSettings};
 
 /// Answers in a row that a node may be missing from: some name servers leave addresses out of one.
 const MISSING_MAX: u32 = 2;
@@ -47,41 +43,6 @@ pub struct SystemResolver;
 impl Resolve for SystemResolver {
     async fn resolve(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
         Ok(tokio::net::lookup_host((host, port)).await?.collect())
-    }
-}
-
-/// A name whose addresses are logic nodes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Name {
-    /// `http` or `https`.
-    scheme: String,
-    host: String,
-    port: u16,
-}
-
-/// Refuses an entry of `logic` that means nothing.
-pub fn check(entry: &Endpoint) -> Result<(), String> {
-    Name::of(entry).map_or(Ok(()), |name| name.map(drop))
-}
-
-impl Name {
-    /// The name that an entry of `logic` means; none where it means a node.
-    pub(super) fn of(entry: &Endpoint) -> Option<Result<Self, String>> {
-        let text = entry.to_string();
-        let rest = text.strip_prefix(DNS_PREFIX)?;
-        let problem = || format!("`{text}` needs the form dns+http://NAME:PORT or dns+https://NAME:PORT");
-        let parse = || {
-            let (scheme, address) = rest.split_once("://")?;
-            let (host, port) = address.rsplit_once(':')?;
-            let port = port.parse().ok()?;
-            let is_known = matches!(scheme, "http" | "https") && !host.is_empty() && !host.contains(['/', ':']);
-            is_known.then(|| Self { scheme: scheme.to_owned(), host: host.to_owned(), port })
-        };
-        Some(parse().ok_or_else(problem))
-    }
-
-    fn node_at(&self, address: SocketAddr) -> Endpoint {
-        Endpoint::new(&format!("{}://{address}", self.scheme))
     }
 }
 
@@ -142,7 +103,7 @@ impl Answers {
 
 /// Asks for the addresses of a name until `stop`, and has a link for each.
 pub(super) async fn run(
-    name: Name,
+    name: DnsName,
     resolver: Arc<dyn Resolve>,
     settings: LinkSettings,
     links: LinkMaker,
@@ -227,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_without_addresses_is_asked_again_with_back_off_and_takes_no_node_away() {
+    fn a_name_without_addresses_is_asked_again_and_takes_no_node_away() {
         let mut answers = answers();
         let failures: Vec<_> = (0..4).map(|_| answers.take(&[])).collect();
         assert_eq!(failures.iter().map(retry_ms).collect::<Vec<_>>(), [100, 200, 350, 350]);
@@ -238,16 +199,5 @@ mod tests {
             assert_eq!(answers.take(&[]).retire, []);
         }
         assert_eq!(answers.nodes.len(), 1);
-    }
-
-    #[test]
-    fn a_name_says_how_its_nodes_are_called() {
-        let name = |text: &str| Name::of(&Endpoint::new(text));
-        assert_eq!(name("http://logic:8010"), None);
-        let parsed = name("dns+https://logic.gim:8010").unwrap().unwrap();
-        assert_eq!(parsed.node_at(address(7)).to_string(), "https://10.0.0.7:8010");
-        for wrong in ["dns+logic:8010", "dns+ftp://logic:8010", "dns+http://:8010", "dns+http://a/b:1"] {
-            assert!(name(wrong).unwrap().is_err(), "{wrong}");
-        }
     }
 }

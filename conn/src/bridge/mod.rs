@@ -37,7 +37,10 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{reactor::uplink::UpBatch, settings::App};
+use crate::{
+    reactor::uplink::UpBatch,
+    settings::{App, DnsName},
+};
 
 pub use calls::PushCalls;
 pub use node::NodeState;
@@ -111,7 +114,7 @@ pub async fn start(app: App, parts: Parts) -> Result<Bridge, String> {
     let distributor = distributor::Distributor::new(reactors, ready, &app.link);
     let distributor = tokio::spawn(distributor.run(up, events, stop.clone()));
     for entry in &app.logic {
-        match discovery::Name::of(entry) {
+        match DnsName::of(entry) {
             None => drop(maker.start(entry.clone(), None).await?),
             Some(name) => {
                 let link = app.link.clone();

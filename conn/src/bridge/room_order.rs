@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn what_never_comes_is_not_waited_for_longer_than_it_may_and_is_late_when_it_comes_after_all() {
+    fn what_never_comes_is_waited_for_for_a_while_and_late_afterwards() {
         let (mut order, now) = (order(), Instant::now());
         push(&mut order, 1, 0, now);
         assert_eq!(push(&mut order, 3, 2, now), NONE);

@@ -60,15 +60,11 @@ impl Reactor {
         }
     }
 
-    pub(super) fn has_handshakes_left(&self) -> bool {
-        self.handshakes < self.limits.handshakes_max
-    }
-
     fn accept_through(&mut self, index: usize) {
-        for _ in 0..self.budget.accepts {
-            let has_handshakes_left = self.has_handshakes_left();
+        for _ in 0..self.context.budget.accepts {
+            let has_handshakes_left = self.context.handshakes.has_room();
             let acceptor = &mut self.acceptors[index];
-            if !acceptor.wants_turn(self.now_ms, has_handshakes_left) {
+            if !acceptor.wants_turn(self.context.clock.now_ms(), has_handshakes_left) {
                 return;
             }
             acceptor.paused_until_ms = None;
@@ -76,7 +72,7 @@ impl Reactor {
             match socket::accept(&acceptor.listener) {
                 AcceptOutcome::Accepted(stream, peer) => self.admit(entrance, stream, peer),
                 AcceptOutcome::Drained => acceptor.ready = false,
-                AcceptOutcome::Retry => self.metrics.counts.accept_retries += 1,
+                AcceptOutcome::Retry => self.context.metrics.counts.accept_retries += 1,
                 AcceptOutcome::Pause(error) => self.pause_accepting(index, &error),
             }
         }
@@ -84,19 +80,19 @@ impl Reactor {
 
     /// The listener stays ready: what waits there is accepted after the pause, without another event.
     pub(super) fn pause_accepting(&mut self, index: usize, error: &io::Error) {
-        let pause_ms = self.budget.accept_pause_ms;
-        self.metrics.counts.accept_pauses += 1;
+        let pause_ms = self.context.budget.accept_pause_ms;
+        self.context.metrics.counts.accept_pauses += 1;
         tracing::warn!(%error, pause_ms, "cannot accept connections");
-        self.acceptors[index].paused_until_ms = Some(self.now_ms + pause_ms);
+        self.acceptors[index].paused_until_ms = Some(self.context.clock.now_ms() + pause_ms);
     }
 
     fn admit(&mut self, entrance: Entrance, mut stream: TcpStream, peer: SocketAddr) {
-        if self.drain.is_draining() {
+        if self.context.drain.is_draining() {
             return self.turn_away(entrance, &mut stream, peer, CloseReason::CrServerDraining);
         }
         // A proxy's own address is not counted; its client's is when that is told.
-        let is_proxy = self.site.proxies.contains(peer.ip());
-        let ip_slot = if is_proxy { self.quota.take_unaddressed() } else { self.quota.take(peer.ip()) };
+        let is_proxy = self.context.site.proxies.contains(peer.ip());
+        let ip_slot = if is_proxy { self.context.quota.take_unaddressed() } else { self.context.quota.take(peer.ip()) };
         let Some(ip_slot) = ip_slot else {
             return self.turn_away(entrance, &mut stream, peer, CloseReason::CrServerOverloaded);
         };
@@ -104,19 +100,19 @@ impl Reactor {
         if let Err(error) = socket::set_options(&stream, self.socket_options) {
             tracing::debug!(%error, %peer, "socket options were refused");
         }
-        let tls = self.tls.as_ref().and_then(|configs| configs.of(entrance)).cloned().map(Tls::new).transpose();
+        let tls = self.context.handshakes.config_of(entrance).map(Tls::new).transpose();
         match tls {
             Ok(tls) => self.install(stream, ip_slot, Transport::new(entrance, tls, is_proxy)),
             Err(error) => {
                 tracing::error!(%error, "a TLS connection could not begin");
-                self.quota.give_back(ip_slot);
+                self.context.quota.give_back(ip_slot);
             }
         }
     }
 
     fn install(&mut self, stream: TcpStream, ip_slot: IpSlot, transport: Option<Box<Transport>>) {
         let is_handshake = transport.as_ref().is_some_and(|transport| transport.in_handshake);
-        let session = Session::new(self.now_ms, &self.rules);
+        let session = Session::new(self.context.clock.now_ms(), &self.context.rules);
         let registry = self.poll.registry();
         let installed = self.table.insert_with(|slot, generation| {
             let mut stream = stream;
@@ -126,31 +122,35 @@ impl Reactor {
         });
         match installed {
             Some(Ok(slot)) => {
-                self.metrics.counts.accepted += 1;
-                self.handshakes += usize::from(is_handshake);
-                self.reschedule(slot);
+                self.context.metrics.counts.accepted += 1;
+                if is_handshake {
+                    self.context.handshakes.begin();
+                }
+                if let Some(mut peer) = self.peer(slot) {
+                    peer.reschedule();
+                }
             }
             Some(Err(error)) => {
                 tracing::error!(%error, "a connection could not be registered");
-                self.quota.give_back(ip_slot);
+                self.context.quota.give_back(ip_slot);
             }
             None => {
-                self.metrics.counts.refused_connections += 1;
-                self.quota.give_back(ip_slot);
+                self.context.metrics.counts.refused_connections += 1;
+                self.context.quota.give_back(ip_slot);
             }
         }
     }
 
     /// Says why, as far as an empty socket buffer takes it, and closes.
     fn turn_away(&mut self, entrance: Entrance, stream: &mut TcpStream, peer: SocketAddr, reason: CloseReason) {
-        self.metrics.counts.refused_connections += 1;
-        self.metrics.closed(reason);
-        let (reconnect_after_ms, endpoint) = self.drain.advice(reason, None, entrance, u64::from(peer.port()));
+        self.context.metrics.counts.refused_connections += 1;
+        self.context.metrics.closed(reason);
+        let (reconnect_after_ms, endpoint) = self.context.drain.advice(reason, None, entrance, u64::from(peer.port()));
         let goodbye = packet::goodbye(reason, "", reconnect_after_ms, endpoint);
         let words = transport::turned_away(entrance, goodbye, reason);
         let told = words.map(|words| socket::write(stream, &words.parts().concat()));
         let rule = reason.rule();
-        match self.log_limiter.grant(rule, self.now_ms) {
+        match self.context.log_limiter.grant(rule, self.context.clock.now_ms()) {
             Some(left_out) => tracing::warn!(%peer, reason = rule.label, left_out, "connection refused"),
             None => tracing::debug!(%peer, reason = rule.label, ?told, "connection refused"),
         }

@@ -11,7 +11,8 @@ use crossbeam_channel::Receiver;
 use gim_proto::{CloseReason, ResultCode};
 
 use super::{
-    Reactor, devices::Devices, fanout::Broadcasts, groups::Groups, inbox::Command, rooms::Rooms, uplink::Uplink,
+    Reactor, devices::Devices, fanout::Broadcasts, groups::Groups, inbox::Command, peer::Peer, rooms::Rooms,
+    uplink::Uplink,
 };
 use crate::{
     ids::AppIndex,
@@ -95,6 +96,11 @@ impl App {
             announce_from: None,
             signed_in: 0,
         }
+    }
+
+    /// One of its connections is gone.
+    pub(super) fn give_back(&self) {
+        self.quota.give_back();
     }
 
     fn has_leftovers(&self) -> bool {
@@ -185,11 +191,11 @@ impl Reactor {
     /// which they hand to connections.
     pub(super) fn drain_inboxes(&mut self) {
         self.wake.disarm();
-        self.apps.rotate();
-        self.apps.iter_mut().for_each(|app| app.has_commands = true);
-        let (mut left, mut deliveries_left) = (self.budget.commands, self.budget.deliveries);
-        while left > 0 && deliveries_left > 0 && self.apps.iter_mut().any(|app| app.has_commands) {
-            for app in self.apps.in_turn() {
+        self.context.apps.rotate();
+        self.context.apps.iter_mut().for_each(|app| app.has_commands = true);
+        let (mut left, mut deliveries_left) = (self.context.budget.commands, self.context.budget.deliveries);
+        while left > 0 && deliveries_left > 0 && self.context.apps.iter().any(|app| app.has_commands) {
+            for app in self.context.apps.in_turn() {
                 left -= self.take_commands(app, left.min(COMMANDS_PER_ROUND), &mut deliveries_left);
             }
         }
@@ -200,76 +206,70 @@ impl Reactor {
             if *deliveries_left == 0 {
                 return count;
             }
-            match self.apps[app].inbox.try_recv() {
+            match self.context.apps[app].inbox.try_recv() {
                 Ok(command) => {
                     *deliveries_left = deliveries_left.saturating_sub(command.deliveries());
                     self.on_command(app, command);
                 }
                 Err(_) => {
-                    self.apps[app].has_commands = false;
+                    self.context.apps[app].has_commands = false;
                     return count;
                 }
             }
         }
         count_max
     }
+}
 
-    /// The app that a connection is with.
-    pub(super) fn app_of(&self, slot: usize) -> Option<usize> {
-        self.table.peek(slot)?.app.map(AppIndex::get)
-    }
-
+impl Peer<'_> {
     /// Gives a sign-in to the app that it names.
-    pub(super) fn forward_sign_in(&mut self, slot: usize, packet: &PacketView<'_>) {
+    pub(super) fn forward_sign_in(&mut self, packet: &PacketView<'_>) {
         let forwarded = self
-            .enter_app(slot, packet.content)
-            .and_then(|app| if self.push_sign_in(app, slot, packet) { Ok(()) } else { Err(SignInRefusal::Busy) });
+            .enter_app(packet.content)
+            .and_then(|app| if self.push_sign_in(app, packet) { Ok(()) } else { Err(SignInRefusal::Busy) });
         if let Err(refusal) = forwarded {
-            self.leave_app(slot);
-            self.refuse_sign_in(slot, packet, &refusal);
+            self.leave_app();
+            self.refuse_sign_in(packet, &refusal);
         }
     }
 
-    fn enter_app(&mut self, slot: usize, content: &[u8]) -> Result<usize, SignInRefusal> {
+    fn enter_app(&mut self, content: &[u8]) -> Result<usize, SignInRefusal> {
         let id = packet::app_of_sign_in(content).map_err(|_| SignInRefusal::Unreadable)?;
-        let app = self.apps.of_id(id).ok_or(SignInRefusal::Unknown(id))?;
-        if !self.apps[app.get()].quota.take() {
+        let app = self.context.apps.of_id(id).ok_or(SignInRefusal::Unknown(id))?;
+        if !self.context.apps[app.get()].quota.take() {
             return Err(SignInRefusal::Full(id));
         }
-        if let Some(connection) = self.table.get(slot) {
-            connection.app = Some(app);
-        }
+        self.connection.app = Some(app);
         Ok(app.get())
     }
 
-    /// A connection is with no app any more; it may try another one.
-    pub(super) fn leave_app(&mut self, slot: usize) {
-        if let Some(app) = self.table.get(slot).and_then(|connection| connection.app.take()) {
-            self.apps[app.get()].quota.give_back();
+    /// The connection is with no app any more; it may try another one.
+    pub(super) fn leave_app(&mut self) {
+        if let Some(app) = self.connection.app.take() {
+            self.context.apps[app.get()].give_back();
         }
     }
 
-    fn refuse_sign_in(&mut self, slot: usize, packet: &PacketView<'_>, refusal: &SignInRefusal) {
-        self.metrics.counts.refused_packets += 1;
+    fn refuse_sign_in(&mut self, packet: &PacketView<'_>, refusal: &SignInRefusal) {
+        let counts = &mut self.context.metrics.counts;
+        counts.refused_packets += 1;
         let (code, sentence) = match refusal {
             SignInRefusal::Unreadable => (ResultCode::BadRequest, ResultCode::BadRequest.text().to_owned()),
             SignInRefusal::Unknown(id) => (ResultCode::BadRequest, format!("app_id: there is no app {id} here")),
             SignInRefusal::Full(id) => {
                 let sentence = format!("app {id} has as many connections as it may have");
-                self.metrics.counts.apps_full += 1;
-                return self.close_saying(slot, CloseReason::CrServerOverloaded, &sentence);
+                counts.apps_full += 1;
+                return self.close_saying(CloseReason::CrServerOverloaded, &sentence);
             }
             SignInRefusal::Busy => (ResultCode::TryAgainLater, ResultCode::TryAgainLater.text().to_owned()),
         };
         let reply = packet::refusal_saying(packet.request_id, packet.command, code, sentence);
         if let SignInRefusal::Busy = refusal {
-            self.metrics.counts.uplink_full += 1;
-            if let Some(found) = self.table.get(slot) {
-                found.session.on_forward_failed();
-            }
-            self.send(slot, reply, Kind::Reply);
+            counts.uplink_full += 1;
+            self.connection.session.on_forward_failed();
+            self.send(reply, Kind::Reply);
         } else {
-            self.on_sign_in_refused(slot, reply);
+            self.on_sign_in_refused(reply);
         }
     }
 }

@@ -10,7 +10,7 @@ use std::io;
 
 use gim_proto::CloseReason;
 
-use super::{Reactor, uplink::UpItem};
+use super::{Reactor, peer::Peer, uplink::UpItem};
 use crate::{
     connection::Ending,
     net::socket,
@@ -18,167 +18,158 @@ use crate::{
     wire::{encoded::Piece, packet, transport::Entrance},
 };
 
-impl Reactor {
-    /// Ends a connection. One that is ending already is left alone.
-    pub(super) fn close(&mut self, slot: usize, reason: CloseReason) {
-        self.close_saying(slot, reason, "");
+impl Peer<'_> {
+    /// Ends the connection. One that is ending already is left alone.
+    pub(super) fn close(&mut self, reason: CloseReason) {
+        self.close_saying(reason, "");
     }
 
-    /// Ends a connection with a sentence for the client.
-    pub(super) fn close_saying(&mut self, slot: usize, reason: CloseReason, message: &str) {
-        self.close_coded(slot, reason, message, None);
+    /// Ends the connection with a sentence for the client.
+    pub(super) fn close_saying(&mut self, reason: CloseReason, message: &str) {
+        self.close_coded(reason, message, None);
     }
 
-    /// Ends a connection; `code` is that of a WebSocket's close frame, where the reason does not say enough.
-    pub(super) fn close_coded(&mut self, slot: usize, reason: CloseReason, message: &str, code: Option<u16>) {
-        let Some(identity) = self.end(slot, reason) else { return };
+    /// Ends the connection; `code` is that of a WebSocket's close frame, where the reason does not say enough.
+    pub(super) fn close_coded(&mut self, reason: CloseReason, message: &str, code: Option<u16>) {
+        let Some(identity) = self.end(reason) else { return };
         if reason.rule().says_goodbye {
-            let entrance = Entrance::of(self.table.peek(slot).and_then(|connection| connection.transport.as_deref()));
-            let (reconnect_after_ms, endpoint) =
-                self.drain.advice(reason, self.app_of(slot), entrance, identity.device_id);
+            let entrance = Entrance::of(self.connection.transport.as_deref());
+            let advice = self.context.drain.advice(reason, self.app(), entrance, identity.device_id);
+            let (reconnect_after_ms, endpoint) = advice;
             let goodbye = packet::goodbye(reason, message, reconnect_after_ms, endpoint);
-            let Some(connection) = self.table.get(slot) else { return };
-            let words = match &connection.transport {
+            let words = match &self.connection.transport {
                 None => [Some(goodbye.piece(Default::default())), None],
                 Some(transport) => transport.last_words(goodbye, reason, code),
             };
-            self.say_goodbye(slot, words, reason);
+            self.say_goodbye(words, reason);
         } else if reason == CloseReason::CrPeerClosed {
-            if let Some(connection) = self.table.get(slot) {
-                connection.flags.ending = Ending::Settling;
-            }
-            self.settle(slot);
+            self.connection.flags.ending = Ending::Settling;
+            self.settle();
         } else {
-            self.die(slot);
+            self.die();
         }
     }
 
-    /// Ends a connection with an answer of its transport.
-    pub(super) fn close_answering(&mut self, slot: usize, reason: CloseReason, answer: Piece) {
-        if self.end(slot, reason).is_some() {
-            self.say_goodbye(slot, [Some(answer), None], reason);
+    /// Ends the connection with an answer of its transport.
+    pub(super) fn close_answering(&mut self, reason: CloseReason, answer: Piece) {
+        if self.end(reason).is_some() {
+            self.say_goodbye([Some(answer), None], reason);
         }
     }
 
-    /// Ends a connection whose socket takes nothing more.
-    pub(super) fn close_broken(&mut self, slot: usize, reason: CloseReason) {
+    /// Ends the connection, whose socket takes nothing more.
+    pub(super) fn close_broken(&mut self, reason: CloseReason) {
         // One that was ending already has its reason; it is over all the same.
-        let _ended_now = self.end(slot, reason).is_some();
-        self.die(slot);
+        let _ended_now = self.end(reason).is_some();
+        self.die();
     }
 
-    /// Ends a connection whose socket failed in an unusual way.
-    pub(super) fn fail(&mut self, slot: usize, error: &io::Error) {
+    /// Ends the connection, whose socket failed in an unusual way.
+    pub(super) fn fail(&mut self, error: &io::Error) {
         tracing::debug!(%error, "a read failed");
-        self.close_broken(slot, CloseReason::CrIoError);
+        self.close_broken(CloseReason::CrIoError);
     }
 
     /// A connection whose peer is done is over once nothing is owed to it.
-    pub(super) fn settle(&mut self, slot: usize) {
-        let Some(connection) = self.table.get(slot) else { return };
-        let is_settled = connection.is_flushed() && connection.session.in_flight() == 0;
-        if connection.flags.ending == Ending::Settling && is_settled {
-            self.die(slot);
+    pub(super) fn settle(&mut self) {
+        let is_settled = self.connection.is_flushed() && self.connection.session.in_flight() == 0;
+        if self.connection.flags.ending == Ending::Settling && is_settled {
+            self.die();
         }
     }
 
     /// The outbound queue of an ending connection is empty.
-    pub(super) fn after_last_byte(&mut self, slot: usize) {
-        let Some(connection) = self.table.get(slot) else { return };
-        match connection.flags.ending {
-            Ending::Settling => self.settle(slot),
+    pub(super) fn after_last_byte(&mut self) {
+        match self.connection.flags.ending {
+            Ending::Settling => self.settle(),
             Ending::Goodbye => {
-                connection.flags.ending = Ending::Lingering;
-                if !socket::finish_writing(&connection.stream) || connection.flags.read_closed {
-                    self.die(slot);
+                self.connection.flags.ending = Ending::Lingering;
+                if !socket::finish_writing(&self.connection.stream) || self.connection.flags.read_closed {
+                    self.die();
                 }
             }
             Ending::None | Ending::Lingering | Ending::Dead => {}
         }
     }
 
-    /// Marks a connection for the end of the turn.
-    pub(super) fn die(&mut self, slot: usize) {
-        let Some(connection) = self.table.get(slot) else { return };
-        if connection.flags.ending == Ending::Dead {
+    /// Marks the connection for the end of the turn.
+    pub(super) fn die(&mut self) {
+        if self.connection.flags.ending == Ending::Dead {
             return;
         }
-        connection.flags.ending = Ending::Dead;
-        connection.intake.clear();
-        if let Some(outbound) = connection.outbound.take() {
-            self.outbound_pool.give_back(outbound);
+        self.connection.flags.ending = Ending::Dead;
+        self.connection.intake.clear();
+        if let Some(outbound) = self.connection.outbound.take() {
+            self.context.writer.give_back_queue(outbound);
         }
-        self.wheel.cancel(slot);
-        self.dead.push(slot);
+        self.context.wheel.cancel(self.slot);
+        self.context.dead.push(self.slot);
     }
 
-    /// Frees the slots of this turn's dead; dropping the stream closes the socket and takes it out of epoll.
-    pub(super) fn reap(&mut self) {
-        while let Some(slot) = self.dead.pop() {
-            self.leave_app(slot);
-            let Some(connection) = self.table.remove(slot) else { continue };
-            self.quota.give_back(connection.ip_slot);
-            if connection.transport.is_some_and(|transport| transport.in_handshake) {
-                self.handshakes -= 1;
-            }
-        }
-    }
-
-    /// Takes a connection out of every index and tells logic. `None` where it is ending already.
-    fn end(&mut self, slot: usize, reason: CloseReason) -> Option<Identity> {
-        let connection = self.table.get(slot)?;
-        if connection.flags.ending != Ending::None {
+    /// Takes the connection out of every index and tells logic. `None` where it is ending already.
+    fn end(&mut self, reason: CloseReason) -> Option<Identity> {
+        if !self.goes_on() {
             return None;
         }
-        let generation = connection.generation;
-        let identity = connection.session.identity();
-        let connection = self.connection_id(slot, generation);
-        self.leave_room(slot);
-        if let Some(app) = self.app_of(slot) {
-            let app = &mut self.apps[app];
-            app.groups.leave_all(slot);
+        let (connection, identity) = (self.id(), self.identity());
+        self.leave_room();
+        if let Some(app) = self.app() {
+            let app = &mut self.context.apps[app];
+            app.groups.leave_all(self.slot);
             if let Some(identity) = identity {
-                app.devices.remove(identity.device_id, slot);
+                app.devices.remove(identity.device_id, self.slot);
                 app.signed_in -= 1;
                 app.uplink.push(UpItem::SignOut { connection, identity });
             }
         }
-        if let Some(connection) = self.table.get(slot) {
-            connection.session.on_close(self.now_ms);
-            connection.congested_since_ms = None;
-            connection.intake.clear();
-        }
-        self.reschedule(slot);
-        self.log_end(slot, generation, identity.unwrap_or_default(), reason);
-        Some(identity.unwrap_or_default())
+        self.connection.session.on_close(self.context.clock.now_ms());
+        self.connection.congested_since_ms = None;
+        self.connection.intake.clear();
+        self.reschedule();
+        let identity = identity.unwrap_or_default();
+        self.log_end(identity, reason);
+        Some(identity)
     }
 
-    fn say_goodbye(&mut self, slot: usize, words: [Option<Piece>; 2], reason: CloseReason) {
-        let Some(connection) = self.table.get(slot) else { return };
-        connection.flags.ending = Ending::Goodbye;
-        let outbound = connection.outbound.get_or_insert_with(|| self.outbound_pool.take());
+    fn say_goodbye(&mut self, words: [Option<Piece>; 2], reason: CloseReason) {
+        self.connection.flags.ending = Ending::Goodbye;
+        let outbound = self.connection.outbound.get_or_insert_with(|| self.context.writer.take_queue());
         if reason == CloseReason::CrSlowConsumer {
             outbound.give_up();
         }
         words.into_iter().flatten().for_each(|piece| outbound.finish(piece));
-        let has_input = connection.flags.readable;
-        self.mark_dirty(slot);
-        if has_input {
+        self.mark_dirty();
+        if self.connection.flags.readable {
             // What a pause left unread: epoll tells nothing more while the peer waits for room to send.
-            self.serve_next_turn(slot);
+            self.serve_next_turn();
         }
     }
 
-    fn log_end(&mut self, slot: usize, generation: u32, identity: Identity, reason: CloseReason) {
-        self.metrics.closed(reason);
+    fn log_end(&mut self, Identity { user_id, device_id }: Identity, reason: CloseReason) {
+        self.context.metrics.closed(reason);
         let rule = reason.rule();
-        let connection = self.connection_id(slot, generation);
-        let Identity { user_id, device_id } = identity;
-        match self.log_limiter.grant(rule, self.now_ms) {
+        let connection = self.id();
+        match self.context.log_limiter.grant(rule, self.context.clock.now_ms()) {
             Some(left_out) => {
                 tracing::warn!(%connection, user_id, device_id, reason = rule.label, left_out, "connection closed");
             }
             None => tracing::debug!(%connection, user_id, device_id, reason = rule.label, "connection closed"),
+        }
+    }
+}
+
+impl Reactor {
+    /// Frees the slots of this turn's dead; dropping the stream closes the socket and takes it out of epoll.
+    pub(super) fn reap(&mut self) {
+        while let Some(slot) = self.context.dead.pop() {
+            let Some(connection) = self.table.remove(slot) else { continue };
+            if let Some(app) = connection.app {
+                self.context.apps[app.get()].give_back();
+            }
+            self.context.quota.give_back(connection.ip_slot);
+            if connection.transport.is_some_and(|transport| transport.in_handshake) {
+                self.context.handshakes.end();
+            }
         }
     }
 }

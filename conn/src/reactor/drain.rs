@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use gim_proto::{CloseReason, logic::NodeAddresses};
 
 use super::Reactor;
-use crate::{connection::Ending, settings::DrainSettings, wire::transport::Entrance};
+use crate::{settings::DrainSettings, wire::transport::Entrance};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
@@ -48,8 +48,8 @@ impl Drain {
         self.peers.insert(app, peers);
     }
 
-    /// What a goodbye recommends to a client of an app (or of one that is not known, as the first) that came through `entrance`: when to come back and where to, both spread by
-    /// `salt`. The endpoint of the settings, or else another node.
+    /// What a goodbye recommends to a client of an app (or of one that is not known, as the first) that came through `entrance`:
+    /// when to come back and where to, both spread by `salt`. The endpoint of the settings, or else another node.
     pub(super) fn advice(&self, reason: CloseReason, app: Option<usize>, entrance: Entrance, salt: u64) -> (u32, &str) {
         if !matches!(reason, CloseReason::CrServerDraining | CloseReason::CrServerOverloaded) {
             return (0, "");
@@ -79,16 +79,17 @@ fn peer(peers: &[NodeAddresses], entrance: Entrance, salt: u64) -> &str {
 impl Reactor {
     /// Closes as many connections as the rate allows by now; those that wait for a reply come last.
     pub(super) fn drain_step(&mut self) {
-        let Phase::Draining { since_ms, mut closed, mut next_slot } = self.drain.phase else { return };
-        let elapsed_ms = self.now_ms - since_ms;
-        let allowed = (elapsed_ms + 1) * self.drain.settings.closes_per_s / 1000 + 1;
-        let is_late = elapsed_ms >= self.drain.settings.timeout_ms;
+        let Phase::Draining { since_ms, mut closed, mut next_slot } = self.context.drain.phase else { return };
+        let DrainSettings { closes_per_s, timeout_ms, .. } = self.context.drain.settings;
+        let elapsed_ms = self.context.clock.now_ms() - since_ms;
+        let allowed = (elapsed_ms + 1) * closes_per_s / 1000 + 1;
+        let is_late = elapsed_ms >= timeout_ms;
         while closed < allowed && next_slot < self.table.slots_end() {
-            if let Some(connection) = self.table.peek(next_slot)
-                && connection.flags.ending == Ending::None
-                && (connection.session.in_flight() == 0 || is_late)
+            if let Some(mut peer) = self.peer(next_slot)
+                && peer.goes_on()
+                && (peer.connection.session.in_flight() == 0 || is_late)
             {
-                self.close(next_slot, CloseReason::CrServerDraining);
+                peer.close(CloseReason::CrServerDraining);
                 closed += 1;
             }
             next_slot += 1;
@@ -96,9 +97,9 @@ impl Reactor {
         if next_slot >= self.table.slots_end() {
             next_slot = 0;
         }
-        let is_empty = self.table.len() == self.dead.len();
-        let is_over = is_empty || elapsed_ms >= self.drain.settings.timeout_ms + self.rules.linger_ms;
-        self.drain.phase = if is_over { Phase::Over } else { Phase::Draining { since_ms, closed, next_slot } };
+        let is_empty = self.table.len() == self.context.dead.len();
+        let is_over = is_empty || elapsed_ms >= timeout_ms + self.context.rules.linger_ms;
+        self.context.drain.phase = if is_over { Phase::Over } else { Phase::Draining { since_ms, closed, next_slot } };
     }
 }
 

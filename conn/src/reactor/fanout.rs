@@ -4,7 +4,7 @@
 
 use std::collections::VecDeque;
 
-use super::{Reactor, apps::App, rooms::Rooms, uplink::UpItem};
+use super::{Reactor, apps::App, peer::Peer, rooms::Rooms, uplink::UpItem};
 use crate::{
     settings::PushAllSettings,
     token_bucket::{Rate, TokenBucket},
@@ -75,13 +75,13 @@ impl FanOut {
 
 impl Reactor {
     pub(super) fn fan_out(&mut self) {
-        let active = self.apps.iter().map(|app| FanOut::ALL.iter().filter(|kind| kind.is_active(app)).count());
-        let share = (self.budget.deliveries / active.sum::<usize>().max(1)).max(1);
+        let active = self.context.apps.iter().map(|app| FanOut::ALL.iter().filter(|kind| kind.is_active(app)).count());
+        let share = (self.context.budget.deliveries / active.sum::<usize>().max(1)).max(1);
         // What one leaves of its share is for those that come after it.
         let mut spare = 0;
-        for app in self.apps.in_turn() {
+        for app in self.context.apps.in_turn() {
             for kind in FanOut::ALL {
-                if kind.is_active(&self.apps[app]) {
+                if kind.is_active(&self.context.apps[app]) {
                     let visits_max = share + spare;
                     spare = visits_max.saturating_sub(self.pump(kind, app, visits_max));
                 }
@@ -101,42 +101,44 @@ impl Reactor {
 
     fn pump_rooms(&mut self, app: usize, deliveries_max: usize) -> usize {
         // Lent out, so that members can be sent to while their room is walked.
-        let mut rooms = std::mem::replace(&mut self.apps[app].rooms, Rooms::new(0));
+        let mut rooms = std::mem::replace(&mut self.context.apps[app].rooms, Rooms::new(0));
         let pumped = rooms.pump(deliveries_max, |slot, frame, is_urgent| {
-            self.send(slot, frame.clone(), if is_urgent { Kind::UrgentRoom } else { Kind::Room });
+            if let Some(mut peer) = self.peer(slot) {
+                peer.send(frame.clone(), if is_urgent { Kind::UrgentRoom } else { Kind::Room });
+            }
         });
-        self.apps[app].rooms = rooms;
-        self.metrics.counts.room_dropped += pumped.missed as u64;
+        self.context.apps[app].rooms = rooms;
+        self.context.metrics.counts.room_dropped += pumped.missed as u64;
         pumped.deliveries
     }
 
     pub(super) fn push_to_all(&mut self, app: usize, message_id: u64, frame: Encoded) {
-        let app = &mut self.apps[app];
+        let app = &mut self.context.apps[app];
         if app.broadcasts.waiting.len() < app.broadcasts.waiting_max {
             app.broadcasts.waiting.push_back(Broadcast { message_id, frame });
         } else {
-            self.metrics.counts.broadcasts_dropped += 1;
+            self.context.metrics.counts.broadcasts_dropped += 1;
             app.uplink.push(UpItem::PushAllDone(message_id));
         }
     }
 
     fn pump_broadcasts(&mut self, app: usize, visits_max: usize) -> usize {
         let mut visits = 0;
-        while let Some(Broadcast { message_id, frame }) = self.apps[app].broadcasts.waiting.front() {
+        while let Some(Broadcast { message_id, frame }) = self.context.apps[app].broadcasts.waiting.front() {
             let (message_id, frame) = (*message_id, frame.clone());
-            let mut allowed = self.apps[app].broadcasts.allowed(self.now_ms);
+            let mut allowed = self.context.apps[app].broadcasts.allowed(self.context.clock.now_ms());
             let end = self.table.slots_end();
-            while visits < visits_max && allowed > 0 && self.apps[app].broadcasts.next_slot < end {
-                let slot = self.apps[app].broadcasts.next_slot;
-                self.apps[app].broadcasts.next_slot += 1;
+            while visits < visits_max && allowed > 0 && self.context.apps[app].broadcasts.next_slot < end {
+                let slot = self.context.apps[app].broadcasts.next_slot;
+                self.context.apps[app].broadcasts.next_slot += 1;
                 visits += 1;
-                if self.is_live_in(app, slot) {
-                    self.send(slot, frame.clone(), Kind::Room);
-                    self.apps[app].broadcasts.bucket.spend(1);
+                if let Some(mut peer) = self.live_in(app, slot) {
+                    peer.send(frame.clone(), Kind::Room);
+                    self.context.apps[app].broadcasts.bucket.spend(1);
                     allowed -= 1;
                 }
             }
-            let app = &mut self.apps[app];
+            let app = &mut self.context.apps[app];
             if app.broadcasts.next_slot < end {
                 break;
             }
@@ -147,26 +149,36 @@ impl Reactor {
         visits
     }
 
-    fn is_live_in(&self, app: usize, slot: usize) -> bool {
-        self.table.peek(slot).is_some_and(|found| found.session.identity().is_some()) && self.app_of(slot) == Some(app)
+    /// The connection in a slot, if it is signed in to this app.
+    fn live_in(&mut self, app: usize, slot: usize) -> Option<Peer<'_>> {
+        self.peer(slot).filter(|peer| peer.app() == Some(app) && peer.identity().is_some())
     }
 
     fn pump_announcements(&mut self, app: usize, visits_max: usize) -> usize {
-        let Some(from) = self.apps[app].announce_from else { return 0 };
+        let Some(from) = self.context.apps[app].announce_from else { return 0 };
         let to = self.table.slots_end().min(from + visits_max);
         for slot in from..to {
-            if !self.is_live_in(app, slot) {
-                continue;
+            if let Some(mut peer) = self.live_in(app, slot) {
+                peer.announce(app);
             }
-            let Some(found) = self.table.peek(slot) else { continue };
-            let Some(identity) = found.session.identity() else { continue };
-            let age_ms = self.now_ms.saturating_sub(found.session.live_since_ms());
-            let since_ms = self.unix_ms(found.session.live_since_ms());
-            let connection = self.connection_id(slot, found.generation);
-            let large_group_ids = self.apps[app].groups.of(slot);
-            self.apps[app].uplink.push(UpItem::Live { connection, identity, since_ms, age_ms, large_group_ids });
         }
-        self.apps[app].announce_from = (to < self.table.slots_end()).then_some(to);
+        self.context.apps[app].announce_from = (to < self.table.slots_end()).then_some(to);
         to.saturating_sub(from)
+    }
+}
+
+impl Peer<'_> {
+    /// Tells the bridge of it.
+    fn announce(&mut self, app: usize) {
+        let Some(identity) = self.identity() else { return };
+        let live_since_ms = self.connection.session.live_since_ms();
+        let live = UpItem::Live {
+            connection: self.id(),
+            identity,
+            since_ms: self.context.clock.unix_ms(live_since_ms),
+            age_ms: self.context.clock.now_ms().saturating_sub(live_since_ms),
+            large_group_ids: self.context.apps[app].groups.of(self.slot),
+        };
+        self.context.apps[app].uplink.push(live);
     }
 }

@@ -5,9 +5,9 @@ use std::io::IoSlice;
 use gim_proto::{CloseReason, connect::PacketCommand};
 use mio::net::TcpStream;
 
-use super::Reactor;
+use super::{Reactor, peer::Peer, seal::Sealing};
 use crate::{
-    connection::Ending,
+    connection::{Connection, Ending},
     net::socket::{self, IoOutcome},
     settings::LimitSettings,
     wire::{
@@ -23,15 +23,22 @@ const DETACH_BYTES_MAX: usize = 1024;
 /// Empty queues that are kept for the next ones to need one.
 const POOLED_MAX: usize = 4096;
 
-/// Outbound queues for the few connections that have something to write right now.
+/// Who has something to write, and what all connections of a reactor write with.
 #[derive(Debug)]
-pub(super) struct OutboundPool {
+pub(super) struct Writer {
+    /// Slots with something to write.
+    pub(super) dirty: Vec<usize>,
+    /// Outbound queues for the few connections that have something to write right now.
     #[expect(
         clippy::vec_box,
         reason = "queues move between here and connections, where a thin pointer is all they cost"
     )]
-    free: Vec<Box<Outbound>>,
+    free_queues: Vec<Box<Outbound>>,
+    pub(super) sealing: Option<Sealing>,
+    /// What one connection may write in a turn.
+    pub(super) write_bytes_max: usize,
     hard_bytes: usize,
+    soft_bytes: usize,
 }
 
 /// How a flush of one connection ended.
@@ -43,126 +50,136 @@ pub(super) enum Flushed {
     Broken(CloseReason),
 }
 
-impl OutboundPool {
-    pub(super) fn new(limits: &LimitSettings) -> Self {
-        Self { free: Vec::new(), hard_bytes: limits.outbound_hard_bytes }
+impl Writer {
+    /// Each connection may write `write_bytes_max` in a turn.
+    pub(super) fn new(limits: &LimitSettings, write_bytes_max: usize) -> Self {
+        Self {
+            dirty: Vec::new(),
+            free_queues: Vec::new(),
+            sealing: None,
+            write_bytes_max,
+            hard_bytes: limits.outbound_hard_bytes,
+            soft_bytes: limits.outbound_soft_bytes,
+        }
     }
 
-    pub(super) fn take(&mut self) -> Box<Outbound> {
-        self.free.pop().unwrap_or_default()
+    pub(super) fn take_queue(&mut self) -> Box<Outbound> {
+        self.free_queues.pop().unwrap_or_default()
     }
 
-    pub(super) fn give_back(&mut self, mut outbound: Box<Outbound>) {
-        if self.free.len() < POOLED_MAX {
+    pub(super) fn give_back_queue(&mut self, mut outbound: Box<Outbound>) {
+        if self.free_queues.len() < POOLED_MAX {
             outbound.clear();
-            self.free.push(outbound);
+            self.free_queues.push(outbound);
         }
     }
 }
 
 impl Reactor {
-    /// The one way to write to a connection: queues a frame and marks the connection for this turn's flush.
-    pub(super) fn send(&mut self, slot: usize, frame: Encoded, kind: Kind) {
-        let Some(connection) = self.table.get(slot) else { return };
-        let piece = frame.piece(connection.framing());
-        self.send_piece(slot, piece, kind);
-    }
-
-    /// Queues what the transport says for itself.
-    pub(super) fn send_raw(&mut self, slot: usize, piece: Piece) {
-        self.send_piece(slot, piece, Kind::Reply);
-    }
-
-    fn send_piece(&mut self, slot: usize, piece: Piece, kind: Kind) {
-        let Some(connection) = self.table.get(slot) else { return };
-        if !matches!(connection.flags.ending, Ending::None | Ending::Settling) {
-            return;
-        }
-        let queued = connection.outbound.as_ref().map_or(0, |outbound| outbound.queued_bytes());
-        if queued + piece.len() > self.outbound_pool.hard_bytes && !connection.flags.write_blocked {
-            // Only what the kernel does not take counts against a peer: a burst within one turn is written before it is judged.
-            // A socket that turns out to be broken is on the dirty list and found so again by the flush.
-            self.flush(slot);
-        }
-        let Some(connection) = self.table.get(slot) else { return };
-        let outbound = connection.outbound.get_or_insert_with(|| self.outbound_pool.take());
-        let tally = &mut self.metrics.counts;
-        match outbound.push(piece, kind, self.outbound_pool.hard_bytes) {
-            Pushed::Queued => {}
-            Pushed::QueuedDropping(count) => tally.room_dropped += count as u64,
-            Pushed::Refused if kind == Kind::Inbox => {
-                connection.flags.hint_owed = true;
-                tally.inbox_skipped += 1;
-            }
-            Pushed::Refused => tally.room_dropped += 1,
-            Pushed::Overflow => {
-                self.close(slot, CloseReason::CrSlowConsumer);
-                return;
-            }
-        }
-        if connection.flags.write_blocked {
-            self.watch_congestion(slot);
-        } else {
-            self.mark_dirty(slot);
-        }
-    }
-
-    pub(super) fn mark_dirty(&mut self, slot: usize) {
-        if let Some(connection) = self.table.get(slot)
-            && !connection.flags.dirty
-            && !connection.flags.write_blocked
-        {
-            connection.flags.dirty = true;
-            self.dirty.push(slot);
-        }
-    }
-
     // path 9/9: writev, partial writes, close
     pub(super) fn flush_dirty(&mut self) {
-        let mut dirty = std::mem::take(&mut self.dirty);
+        let mut dirty = std::mem::take(&mut self.context.writer.dirty);
         for slot in dirty.drain(..) {
-            let Some(connection) = self.table.get(slot) else { continue };
-            connection.flags.dirty = false;
-            let has_nothing = connection.outbound.is_none() && connection.transport.is_none();
-            if connection.flags.ending == Ending::Dead || has_nothing {
-                continue;
-            }
-            match self.flush(slot) {
-                Flushed::Empty => self.on_emptied(slot),
-                Flushed::Blocked => self.watch_congestion(slot),
-                Flushed::OutOfBudget => {
-                    self.watch_congestion(slot);
-                    self.mark_dirty(slot);
-                }
-                Flushed::Broken(reason) => self.close_broken(slot, reason),
+            if let Some(mut peer) = self.peer(slot) {
+                peer.flush_of_turn();
             }
         }
         // Those that ran out of budget were put on the new list; the old one keeps its memory for them.
-        dirty.append(&mut self.dirty);
-        self.dirty = dirty;
+        dirty.append(&mut self.context.writer.dirty);
+        self.context.writer.dirty = dirty;
+    }
+}
+
+impl Peer<'_> {
+    /// The one way to write to a connection: queues a frame and marks the connection for this turn's flush.
+    pub(super) fn send(&mut self, frame: Encoded, kind: Kind) {
+        let piece = frame.piece(self.connection.framing());
+        self.send_piece(piece, kind);
     }
 
-    fn flush(&mut self, slot: usize) -> Flushed {
-        let mut budget = self.budget.write_bytes;
-        let Some(connection) = self.table.get(slot) else { return Flushed::Empty };
-        if connection.transport.as_ref().is_some_and(|transport| transport.tls.is_some()) {
-            return self.flush_sealed(slot);
+    /// Queues what the transport says for itself.
+    pub(super) fn send_raw(&mut self, piece: Piece) {
+        self.send_piece(piece, Kind::Reply);
+    }
+
+    fn send_piece(&mut self, piece: Piece, kind: Kind) {
+        if !matches!(self.connection.flags.ending, Ending::None | Ending::Settling) {
+            return;
         }
-        let Some(outbound) = connection.outbound.as_mut() else { return Flushed::Empty };
-        let tally = &mut self.metrics.counts;
+        let hard_bytes = self.context.writer.hard_bytes;
+        if self.queued_bytes() + piece.len() > hard_bytes && !self.connection.flags.write_blocked {
+            // Only what the kernel does not take counts against a peer: a burst within one turn is written before it is judged.
+            // A socket that turns out to be broken is on the dirty list and found so again by the flush.
+            self.flush();
+        }
+        let outbound = self.connection.outbound.get_or_insert_with(|| self.context.writer.take_queue());
+        let counts = &mut self.context.metrics.counts;
+        match outbound.push(piece, kind, hard_bytes) {
+            Pushed::Queued => {}
+            Pushed::QueuedDropping(count) => counts.room_dropped += count as u64,
+            Pushed::Refused if kind == Kind::Inbox => {
+                self.connection.flags.hint_owed = true;
+                counts.inbox_skipped += 1;
+            }
+            Pushed::Refused => counts.room_dropped += 1,
+            Pushed::Overflow => {
+                self.close(CloseReason::CrSlowConsumer);
+                return;
+            }
+        }
+        if self.connection.flags.write_blocked {
+            self.watch_congestion();
+        } else {
+            self.mark_dirty();
+        }
+    }
+
+    pub(super) fn mark_dirty(&mut self) {
+        let flags = &mut self.connection.flags;
+        if !flags.dirty && !flags.write_blocked {
+            flags.dirty = true;
+            self.context.writer.dirty.push(self.slot);
+        }
+    }
+
+    fn flush_of_turn(&mut self) {
+        self.connection.flags.dirty = false;
+        let has_nothing = self.connection.outbound.is_none() && self.connection.transport.is_none();
+        if self.connection.flags.ending == Ending::Dead || has_nothing {
+            return;
+        }
+        match self.flush() {
+            Flushed::Empty => self.on_emptied(),
+            Flushed::Blocked => self.watch_congestion(),
+            Flushed::OutOfBudget => {
+                self.watch_congestion();
+                self.mark_dirty();
+            }
+            Flushed::Broken(reason) => self.close_broken(reason),
+        }
+    }
+
+    fn flush(&mut self) -> Flushed {
+        if self.connection.transport.as_ref().is_some_and(|transport| transport.tls.is_some()) {
+            return self.flush_sealed();
+        }
+        let mut budget = self.context.writer.write_bytes_max;
+        let Connection { stream, outbound, flags, .. } = &mut *self.connection;
+        let Some(outbound) = outbound else { return Flushed::Empty };
+        let counts = &mut self.context.metrics.counts;
         while !outbound.is_empty() {
             if budget == 0 {
                 return Flushed::OutOfBudget;
             }
-            tally.writes += 1;
-            match write(&mut connection.stream, outbound) {
+            counts.writes += 1;
+            match write(stream, outbound) {
                 IoOutcome::Done(written) => {
-                    tally.bytes_out += written as u64;
-                    tally.frames_out += outbound.advance(written) as u64;
+                    counts.bytes_out += written as u64;
+                    counts.frames_out += outbound.advance(written) as u64;
                     budget = budget.saturating_sub(written);
                 }
                 IoOutcome::Blocked => {
-                    connection.flags.write_blocked = true;
+                    flags.write_blocked = true;
                     outbound.detach(DETACH_BYTES_MAX);
                     return Flushed::Blocked;
                 }
@@ -176,34 +193,38 @@ impl Reactor {
         Flushed::Empty
     }
 
-    fn on_emptied(&mut self, slot: usize) {
-        let Some(connection) = self.table.get(slot) else { return };
-        connection.congested_since_ms = None;
-        if let Some(outbound) = connection.outbound.take() {
-            self.outbound_pool.give_back(outbound);
+    fn on_emptied(&mut self) {
+        self.connection.congested_since_ms = None;
+        if let Some(outbound) = self.connection.outbound.take() {
+            self.context.writer.give_back_queue(outbound);
         }
-        if connection.flags.hint_owed && connection.flags.ending == Ending::None {
-            connection.flags.hint_owed = false;
-            let seq = connection.session.newest_seq();
-            self.metrics.counts.sync_hints += 1;
-            self.send(slot, packet::notice(PacketCommand::PcSyncHint, &[], seq), Kind::Reply);
-            return;
+        if self.connection.flags.hint_owed && self.goes_on() {
+            self.connection.flags.hint_owed = false;
+            self.hint_to_sync();
+        } else {
+            self.after_last_byte();
         }
-        self.after_last_byte(slot);
+    }
+
+    /// Tells the client to sync.
+    pub(super) fn hint_to_sync(&mut self) {
+        let seq = self.connection.session.newest_seq();
+        self.context.metrics.counts.sync_hints += 1;
+        self.send(packet::notice(PacketCommand::PcSyncHint, &[], seq), Kind::Reply);
     }
 
     /// Starts, or ends, the time that a connection may have more than the soft limit waiting.
-    fn watch_congestion(&mut self, slot: usize) {
-        let now_ms = self.now_ms as u32;
-        let soft_bytes = self.limits.outbound_soft_bytes;
-        let Some(connection) = self.table.get(slot) else { return };
-        let queued = connection.outbound.as_ref().map_or(0, |outbound| outbound.queued_bytes());
-        if queued <= soft_bytes {
-            connection.congested_since_ms = None;
-        } else if connection.congested_since_ms.is_none() {
-            connection.congested_since_ms = Some(now_ms);
-            self.reschedule(slot);
+    fn watch_congestion(&mut self) {
+        if self.queued_bytes() <= self.context.writer.soft_bytes {
+            self.connection.congested_since_ms = None;
+        } else if self.connection.congested_since_ms.is_none() {
+            self.connection.congested_since_ms = Some(self.context.clock.now_ms() as u32);
+            self.reschedule();
         }
+    }
+
+    fn queued_bytes(&self) -> usize {
+        self.connection.outbound.as_ref().map_or(0, |outbound| outbound.queued_bytes())
     }
 }
 

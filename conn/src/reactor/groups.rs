@@ -12,13 +12,11 @@ use std::collections::HashMap;
 
 use foldhash::fast::RandomState;
 
-use gim_proto::connect::PacketCommand;
-
-use super::{Reactor, rooms::Rooms};
+use super::{Reactor, peer::Peer, rooms::Rooms};
 use crate::{
     ids::ConnectionId,
     session::Phase,
-    wire::{encoded::Encoded, outbound::Kind, packet},
+    wire::{encoded::Encoded, outbound::Kind},
 };
 
 /// Changes that are kept of a connection that is signing in; of those beyond it only the answer tells.
@@ -173,13 +171,12 @@ impl Reactor {
     ) {
         let joined = joined.into_iter().map(|connection| (connection, true));
         for (connection, is_in) in joined.chain(left.into_iter().map(|connection| (connection, false))) {
-            let Some(slot) = self.find(app, connection) else { continue };
-            let phase = self.table.peek(slot).map(|found| found.session.phase());
-            let groups = &mut self.apps[app].groups;
-            match phase {
-                Some(Phase::SigningIn) => groups.note_early(slot, group_id, is_in),
-                Some(Phase::Live) if !is_in => groups.leave(slot, group_id),
-                Some(Phase::Live) if groups.join(slot, group_id) => self.hint(slot),
+            let Some(mut peer) = self.peer_of(app, connection) else { continue };
+            let groups = &mut peer.context.apps[app].groups;
+            match peer.connection.session.phase() {
+                Phase::SigningIn => groups.note_early(peer.slot, group_id, is_in),
+                Phase::Live if !is_in => groups.leave(peer.slot, group_id),
+                Phase::Live if groups.join(peer.slot, group_id) => peer.hint_to_sync(),
                 _ => {}
             }
         }
@@ -187,40 +184,39 @@ impl Reactor {
 
     pub(super) fn pump_groups(&mut self, app: usize, deliveries_max: usize) -> usize {
         // Lent out, so that members can be sent to while their group is walked. Nothing that is sent here ends a connection.
-        let mut groups = std::mem::replace(&mut self.apps[app].groups, Groups::new(0));
+        let mut groups = std::mem::replace(&mut self.context.apps[app].groups, Groups::new(0));
         let (mut hinted, mut missed) = (Vec::new(), Vec::new());
         let pumped = groups.members.pump_noting(
             deliveries_max,
             |slot, push, _| match push {
                 Push::Message { frame, is_persisted, origin_device_id } => {
-                    self.send_unless_origin(slot, frame, *is_persisted, *origin_device_id);
+                    if let Some(mut peer) = self.peer(slot) {
+                        peer.send_unless_origin(frame, *is_persisted, *origin_device_id);
+                    }
                 }
                 Push::Hint => hinted.push(slot),
             },
             |slot, count| missed.push((slot, count)),
         );
-        self.apps[app].groups = groups;
+        self.context.apps[app].groups = groups;
         for (slot, count) in missed {
-            self.metrics.counts.inbox_skipped += count as u64;
+            self.context.metrics.counts.inbox_skipped += count as u64;
             hinted.push(slot);
         }
-        hinted.into_iter().for_each(|slot| self.hint(slot));
+        for slot in hinted {
+            if let Some(mut peer) = self.peer(slot) {
+                peer.hint_to_sync();
+            }
+        }
         pumped.deliveries
     }
+}
 
-    fn send_unless_origin(&mut self, slot: usize, frame: &Encoded, is_persisted: bool, origin_device_id: u64) {
-        let device_id = self.table.peek(slot).and_then(|found| found.session.identity()).map(|found| found.device_id);
-        if device_id.is_some_and(|device_id| device_id != origin_device_id) {
-            self.send(slot, frame.clone(), if is_persisted { Kind::Inbox } else { Kind::Room });
+impl Peer<'_> {
+    fn send_unless_origin(&mut self, frame: &Encoded, is_persisted: bool, origin_device_id: u64) {
+        if self.identity().is_some_and(|identity| identity.device_id != origin_device_id) {
+            self.send(frame.clone(), if is_persisted { Kind::Inbox } else { Kind::Room });
         }
-    }
-
-    /// Tells a client to sync.
-    fn hint(&mut self, slot: usize) {
-        let Some(connection) = self.table.get(slot) else { return };
-        let seq = connection.session.newest_seq();
-        self.metrics.counts.sync_hints += 1;
-        self.send(slot, packet::notice(PacketCommand::PcSyncHint, &[], seq), Kind::Reply);
     }
 }
 
@@ -247,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_is_in_many_groups_and_leaves_them_one_by_one_or_all_at_once() {
+    fn a_connection_is_in_many_groups_and_leaves_one_or_all_of_them() {
         let mut groups = Groups::new(8);
         for slot in 1..=3 {
             groups.join(slot, 50);

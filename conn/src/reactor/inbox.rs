@@ -1,18 +1,18 @@
 //! What others ask of a reactor: commands through a bounded channel per app, at most a budget of them per turn.
 //!
 //! Every command that names a connection carries its id; one that names a connection that is gone does nothing, is counted,
-//! and where logic should know, is answered (step 8 of the packet path).
+//! and where logic should know, is answered.
 
 use std::sync::Arc;
 
-use gim_proto::{CloseReason, connect::PacketCommand, logic::NodeAddresses};
+use gim_proto::{CloseReason, logic::NodeAddresses};
 
-use super::{Reactor, uplink::UpItem};
+use super::{Reactor, peer::Peer, uplink::UpItem};
 use crate::{
     connection::RoomPlace,
     ids::ConnectionId,
     session::{Identity, Phase},
-    wire::{encoded::Encoded, outbound::Kind, packet, transport::TlsConfigs},
+    wire::{encoded::Encoded, outbound::Kind, transport::TlsConfigs},
 };
 
 /// Something that a reactor shall do. Frames are encoded already.
@@ -150,21 +150,22 @@ impl Reactor {
     /// Does what the logic of one app asks for.
     // path 8/9: inbox → outbound queue
     pub(super) fn on_command(&mut self, app: usize, command: Command) {
+        let own = &mut self.context.apps[app];
         match command {
             Command::SignedIn { connection, identity, newest_seq, large_group_ids, frame } => {
                 self.on_signed_in(app, connection, identity, newest_seq, &large_group_ids, frame);
             }
-            Command::SignInRefused { connection, frame } => match self.find(app, connection) {
-                Some(slot) => {
-                    self.apps[app].groups.leave_all(slot);
-                    self.leave_app(slot);
-                    self.on_sign_in_refused(slot, frame);
+            Command::SignInRefused { connection, frame } => match self.peer_of(app, connection) {
+                Some(mut peer) => {
+                    peer.context.apps[app].groups.leave_all(peer.slot);
+                    peer.leave_app();
+                    peer.on_sign_in_refused(frame);
                 }
-                None => self.metrics.counts.stale_commands += 1,
+                None => self.count_stale(),
             },
             Command::Reply { connection, frame, room_released } => {
                 if let Some(room_id) = room_released {
-                    self.apps[app].uplink.push(UpItem::RoomLeft(room_id));
+                    own.uplink.push(UpItem::RoomLeft(room_id));
                 }
                 self.on_reply(app, connection, frame);
             }
@@ -174,33 +175,40 @@ impl Reactor {
             Command::Push(items) => items.into_iter().for_each(|item| self.on_push(app, item)),
             Command::PushToDevices(pushes) => {
                 for (device_id, frame) in pushes {
-                    if let Some(slot) = self.apps[app].devices.find(device_id, &self.table) {
-                        self.send(slot, frame, Kind::Room);
+                    if let Some(slot) = self.context.apps[app].devices.find(device_id, &self.table)
+                        && let Some(mut peer) = self.peer(slot)
+                    {
+                        peer.send(frame, Kind::Room);
                     }
                 }
             }
-            Command::PushToRoom { room_id, frame, urgent } => self.apps[app].rooms.push(room_id, frame, urgent),
-            Command::GroupMemberships { group_id, joined, left } => self.on_group_memberships(app, group_id, joined, left),
-            Command::PushToGroup { group_id, seq, origin_device_id, frame } => {
-                self.apps[app].groups.push(group_id, seq, origin_device_id, frame);
+            Command::PushToRoom { room_id, frame, urgent } => own.rooms.push(room_id, frame, urgent),
+            Command::GroupMemberships { group_id, joined, left } => {
+                self.on_group_memberships(app, group_id, joined, left);
             }
-            Command::GroupHeads(groups) => {
-                let known = &mut self.apps[app].groups;
-                groups.into_iter().for_each(|(group_id, newest_seq)| known.on_head(group_id, newest_seq));
+            Command::PushToGroup { group_id, seq, origin_device_id, frame } => {
+                own.groups.push(group_id, seq, origin_device_id, frame);
+            }
+            Command::GroupHeads(heads) => {
+                heads.into_iter().for_each(|(group_id, newest_seq)| own.groups.on_head(group_id, newest_seq));
             }
             Command::PushToAll { message_id, frame } => self.push_to_all(app, message_id, frame),
             Command::NewestSeq(seqs) => {
                 seqs.into_iter().for_each(|(connection, seq)| self.on_newest_seq(app, connection, seq))
             }
-            Command::Close { connection, reason, message } => match self.find(app, connection) {
-                Some(slot) => self.close_saying(slot, reason, &message),
-                None => self.metrics.counts.stale_commands += 1,
+            Command::Close { connection, reason, message } => match self.peer_of(app, connection) {
+                Some(mut peer) => peer.close_saying(reason, &message),
+                None => self.count_stale(),
             },
-            Command::Announce => self.apps[app].announce_from = Some(0),
-            Command::Tls(configs) => self.tls = Some(configs),
-            Command::Peers(peers) => self.drain.learn(app, peers),
-            Command::Drain => self.drain.begin(self.now_ms),
+            Command::Announce => own.announce_from = Some(0),
+            Command::Tls(configs) => self.context.handshakes.configure(configs),
+            Command::Peers(peers) => self.context.drain.learn(app, peers),
+            Command::Drain => self.context.drain.begin(self.context.clock.now_ms()),
         }
+    }
+
+    fn count_stale(&mut self) {
+        self.context.metrics.counts.stale_commands += 1;
     }
 
     fn on_signed_in(
@@ -212,49 +220,31 @@ impl Reactor {
         large_group_ids: &[u64],
         frame: Encoded,
     ) {
-        let now_ms = self.now_ms;
-        let signed_in = self.find(app, connection).filter(|&slot| {
-            self.table.get(slot).is_some_and(|found| found.session.on_signed_in(identity, newest_seq, now_ms))
-        });
-        let Some(slot) = signed_in else {
+        let now_ms = self.context.clock.now_ms();
+        let found = self.peer_of(app, connection);
+        let is_in = found.is_some_and(|peer| peer.connection.session.on_signed_in(identity, newest_seq, now_ms));
+        let slot = connection.slot();
+        let own = &mut self.context.apps[app];
+        if !is_in {
             // It left while logic was deciding: logic holds a route to it now, and has to let that go.
-            self.metrics.counts.stale_commands += 1;
-            self.apps[app].uplink.push(UpItem::SignOut { connection, identity });
-            return;
-        };
-        let app = &mut self.apps[app];
-        app.signed_in += 1;
-        app.devices.insert(identity.device_id, slot, &self.table);
-        app.groups.begin(slot, large_group_ids);
-        self.reschedule(slot);
-        self.send(slot, frame, Kind::Reply);
-        self.resume(slot);
-    }
-
-    /// A sign-in was refused, by logic or before it came there.
-    pub(super) fn on_sign_in_refused(&mut self, slot: usize, frame: Encoded) {
-        self.send(slot, frame, Kind::Reply);
-        let rules = self.rules;
-        let verdict = self.table.get(slot).and_then(|found| found.session.on_sign_in_refused(&rules));
-        match verdict {
-            Some(reason) => self.close(slot, reason),
-            None => self.resume(slot),
+            own.uplink.push(UpItem::SignOut { connection, identity });
+            return self.count_stale();
+        }
+        own.signed_in += 1;
+        own.devices.insert(identity.device_id, slot, &self.table);
+        own.groups.begin(slot, large_group_ids);
+        if let Some(mut peer) = self.peer(slot) {
+            peer.reschedule();
+            peer.send(frame, Kind::Reply);
+            peer.resume();
         }
     }
 
     fn on_reply(&mut self, app: usize, connection: ConnectionId, frame: Option<Encoded>) {
-        let Some(slot) = self.find(app, connection) else {
-            self.metrics.counts.stale_commands += 1;
-            return;
-        };
-        if let Some(found) = self.table.get(slot) {
-            found.session.on_reply();
+        match self.peer_of(app, connection) {
+            Some(mut peer) => peer.on_reply(frame),
+            None => self.count_stale(),
         }
-        if let Some(frame) = frame {
-            self.send(slot, frame, Kind::Reply);
-        }
-        self.resume(slot);
-        self.settle(slot);
     }
 
     fn on_subscribed(
@@ -268,102 +258,101 @@ impl Reactor {
         let is_answer = reply.is_some();
         // The bridge counted a subscription when it sent it up; a move by logic is counted now.
         if !is_answer && room_id != 0 {
-            self.apps[app].uplink.push(UpItem::RoomJoined(room_id));
+            self.context.apps[app].uplink.push(UpItem::RoomJoined(room_id));
         }
-        let Some(slot) = self.find_live(app, connection) else {
+        let Some(mut peer) = self.live_peer_of(app, connection) else {
             if room_id != 0 {
-                self.apps[app].uplink.push(UpItem::RoomLeft(room_id));
+                self.context.apps[app].uplink.push(UpItem::RoomLeft(room_id));
             }
             if is_answer {
                 self.on_reply(app, connection, reply);
             }
             return;
         };
-        self.leave_room(slot);
+        peer.leave_room();
         if room_id != 0 {
-            self.join_room(app, slot, room_id);
+            peer.join_room(app, room_id);
         }
         if is_answer {
-            self.on_reply(app, connection, reply);
+            peer.on_reply(reply);
         }
         for frame in retained {
-            self.send(slot, frame, Kind::Room);
+            peer.send(frame, Kind::Room);
         }
     }
 
     fn on_push(&mut self, app: usize, item: PushItem) {
         let PushItem { connection, seq, frame } = item;
-        match self.find_live(app, connection) {
-            Some(slot) => {
-                if let Some(found) = self.table.get(slot) {
-                    found.session.on_newest_seq(seq);
-                }
-                self.send(slot, frame, if seq == 0 { Kind::Room } else { Kind::Inbox });
-            }
-            None if self.owe_hint_after_sign_in(app, connection, seq) => {}
-            None => {
-                self.metrics.counts.stale_commands += 1;
-                self.apps[app].uplink.push(UpItem::Gone(connection));
-            }
+        let is_taken = self.peer_of(app, connection).is_some_and(|mut peer| peer.take_push(seq, frame));
+        if !is_taken {
+            self.count_stale();
+            self.context.apps[app].uplink.push(UpItem::Gone(connection));
         }
-    }
-
-    /// Logic writes a route just before it lets a connection in, so that a push can come before the answer. It is left out,
-    /// as the client waits for its sign-in first, and made up for by a hint. False where no sign-in is under way.
-    fn owe_hint_after_sign_in(&mut self, app: usize, connection: ConnectionId, seq: u64) -> bool {
-        let Some(slot) = self.find(app, connection) else { return false };
-        let Some(found) = self.table.get(slot) else { return false };
-        let is_signing_in = found.session.phase() == Phase::SigningIn;
-        if is_signing_in && found.session.on_newest_seq(seq) {
-            found.flags.hint_owed = true;
-            self.metrics.counts.inbox_skipped += 1;
-        }
-        is_signing_in
     }
 
     fn on_newest_seq(&mut self, app: usize, connection: ConnectionId, seq: u64) {
-        let Some(slot) = self.find_live(app, connection) else {
-            self.metrics.counts.stale_commands += 1;
-            return;
-        };
-        let is_news = self.table.get(slot).is_some_and(|found| found.session.on_newest_seq(seq));
-        if is_news {
-            self.metrics.counts.sync_hints += 1;
-            self.send(slot, packet::notice(PacketCommand::PcSyncHint, &[], seq), Kind::Reply);
+        match self.live_peer_of(app, connection) {
+            Some(mut peer) if peer.connection.session.newest_seq() < seq => {
+                peer.connection.session.on_newest_seq(seq);
+                peer.hint_to_sync();
+            }
+            Some(_) => {}
+            None => self.count_stale(),
+        }
+    }
+}
+
+impl Peer<'_> {
+    /// A sign-in was refused, by logic or before it came there.
+    pub(super) fn on_sign_in_refused(&mut self, frame: Encoded) {
+        self.send(frame, Kind::Reply);
+        match self.connection.session.on_sign_in_refused(&self.context.rules) {
+            Some(reason) => self.close(reason),
+            None => self.resume(),
         }
     }
 
-    /// The slot of a connection of this reactor, if it is still there and with this app.
-    pub(super) fn find(&mut self, app: usize, connection: ConnectionId) -> Option<usize> {
-        let slot = connection.slot();
-        let found = self.table.get_owned(slot, connection.generation())?;
-        found.app.is_some_and(|own| own.get() == app).then_some(slot)
-    }
-
-    /// The same, where it is signed in.
-    pub(super) fn find_live(&mut self, app: usize, connection: ConnectionId) -> Option<usize> {
-        let slot = self.find(app, connection)?;
-        self.table.peek(slot)?.session.identity().map(|_| slot)
-    }
-
-    fn join_room(&mut self, app: usize, slot: usize, room_id: u64) {
-        let index = self.apps[app].rooms.join(room_id, slot);
-        if let Some(connection) = self.table.get(slot) {
-            connection.room = RoomPlace { room_id, index };
+    fn on_reply(&mut self, frame: Option<Encoded>) {
+        self.connection.session.on_reply();
+        if let Some(frame) = frame {
+            self.send(frame, Kind::Reply);
         }
+        self.resume();
+        self.settle();
+    }
+
+    /// False where it is not signed in. Logic writes a route just before it lets a connection in, so that a push can come before
+    /// the answer. Such a one is left out, as the client waits for its sign-in first, and made up for by a hint.
+    fn take_push(&mut self, seq: u64, frame: Encoded) -> bool {
+        match self.connection.session.phase() {
+            Phase::Unsigned | Phase::Closing => return false,
+            Phase::SigningIn => {
+                if self.connection.session.on_newest_seq(seq) {
+                    self.connection.flags.hint_owed = true;
+                    self.context.metrics.counts.inbox_skipped += 1;
+                }
+            }
+            Phase::Live => {
+                self.connection.session.on_newest_seq(seq);
+                self.send(frame, if seq == 0 { Kind::Room } else { Kind::Inbox });
+            }
+        }
+        true
+    }
+
+    fn join_room(&mut self, app: usize, room_id: u64) {
+        let index = self.context.apps[app].rooms.join(room_id, self.slot);
+        self.connection.room = RoomPlace { room_id, index };
     }
 
     /// Leaves the room, if it is in one, and tells the bridge.
-    pub(super) fn leave_room(&mut self, slot: usize) {
-        let Some(connection) = self.table.get(slot) else { return };
-        let place = std::mem::take(&mut connection.room);
-        let Some(app) = connection.app.filter(|_| place.room_id != 0) else { return };
-        let app = &mut self.apps[app.get()];
-        if let Some(moved) = app.rooms.leave(place.room_id, place.index)
-            && let Some(other) = self.table.get(moved)
-        {
-            other.room.index = place.index;
+    pub(super) fn leave_room(&mut self) {
+        let RoomPlace { room_id, index } = std::mem::take(&mut self.connection.room);
+        let Some(app) = self.app().filter(|_| room_id != 0) else { return };
+        let app = &mut self.context.apps[app];
+        if let Some(moved) = app.rooms.leave(room_id, index) {
+            self.context.moved_members.push((moved, index));
         }
-        app.uplink.push(UpItem::RoomLeft(place.room_id));
+        app.uplink.push(UpItem::RoomLeft(room_id));
     }
 }

@@ -19,13 +19,16 @@ pub mod wheel;
 
 mod accept;
 mod close;
+mod context;
 mod devices;
 mod drain;
 mod fanout;
 mod flush;
 mod groups;
+mod handshakes;
 mod log_limiter;
 mod packets;
+mod peer;
 mod read;
 mod rooms;
 mod seal;
@@ -35,17 +38,16 @@ mod timers;
 mod transport;
 
 use std::{
-    collections::VecDeque,
     io,
     sync::Arc,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 
-use bytes::BytesMut;
 use mio::{Events, Interest, Poll, Token, net::TcpListener};
 
 use crate::{
-    ids::{ConnectionId, LISTENERS_MAX, Source},
+    clock::Clock,
+    ids::{LISTENERS_MAX, Source},
     metrics::ReactorMetrics,
     net::socket::SocketOptions,
     quota::Quota,
@@ -59,10 +61,13 @@ use crate::{
 
 use accept::Acceptor;
 use apps::{AppParts, Apps};
+use context::Context;
 use drain::Drain;
-use flush::OutboundPool;
+use flush::Writer;
+use handshakes::Handshakes;
 use log_limiter::LogLimiter;
-use seal::Sealing;
+use packets::ReplyArena;
+use read::Reader;
 use table::Table;
 use wake::WakeFlag;
 use wheel::Wheel;
@@ -75,9 +80,6 @@ const BEHIND_RETRY_MS: u64 = 1;
 
 /// How long a reactor that has ended tries to hand over what it said last.
 const LAST_WORD_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// Replies that a reactor makes itself are cut from pieces of this size.
-const REPLY_ARENA_BYTES: usize = 16 * 1024;
 
 /// Lines per second about ends that an operator should see, of all reactors together (or one of each, where there are more).
 pub const LOG_LINES_PER_S_MAX: u64 = 20;
@@ -124,51 +126,13 @@ pub struct Parts {
 /// See the module's documentation.
 #[derive(Debug)]
 pub struct Reactor {
-    index: usize,
     poll: Poll,
-    acceptors: Vec<Acceptor>,
-    site: Site,
-    tls: Option<TlsConfigs>,
-    handshake_timeout_ms: u64,
-    socket_options: SocketOptions,
-    rules: Rules,
-    limits: LimitSettings,
-    budget: TurnSettings,
     busy_poll: Duration,
-
-    table: Table,
-    wheel: Wheel,
-    apps: Apps,
-    quota: Arc<Quota>,
-    /// TLS handshakes under way, and how many more steps of them this turn may do.
-    handshakes: usize,
-    handshake_steps_left: usize,
-
+    acceptors: Vec<Acceptor>,
+    socket_options: SocketOptions,
     wake: Arc<WakeFlag>,
-
-    /// Every read goes here first. Lent out while a connection is served.
-    scratch: Box<[u8]>,
-    /// What was decrypted of one read, and what was unmasked of one message. Lent out likewise.
-    plain: Vec<u8>,
-    unmasked: Vec<u8>,
-    sealing: Option<Sealing>,
-    /// Replies that the reactor makes itself are cut from here.
-    arena: BytesMut,
-    outbound_pool: OutboundPool,
-    /// Slots with something to write.
-    dirty: Vec<usize>,
-    /// Connections that ran out of budget, or whose pause was lifted.
-    runnable: VecDeque<(usize, u32)>,
-    /// Slots to free at the end of the turn.
-    dead: Vec<usize>,
-
-    drain: Drain,
-    started: Instant,
-    started_unix_ms: i64,
-    /// The clock of this turn, in milliseconds since the start.
-    now_ms: u64,
-    metrics: ReactorMetrics,
-    log_limiter: LogLimiter,
+    table: Table,
+    context: Context,
 }
 
 impl Reactor {
@@ -180,52 +144,47 @@ impl Reactor {
             parts.poll.registry().register(&mut listener, Source::Listener(index).token(), Interest::READABLE)?;
             acceptors.push(Acceptor::new(entrance, listener));
         }
-        Ok(Self {
+        let context = Context {
             index: parts.index,
-            poll: parts.poll,
-            acceptors,
-            site: parts.site,
-            tls: parts.tls,
-            handshake_timeout_ms: parts.handshake_timeout_ms,
-            socket_options: parts.socket_options,
             rules: parts.rules,
-            apps: Apps::new(parts.apps, parts.index, &parts.limits, &parts.push_all),
-            outbound_pool: OutboundPool::new(&parts.limits),
-            limits: parts.limits,
-            scratch: vec![0; parts.turn.read_bytes].into(),
-            plain: Vec::new(),
-            unmasked: Vec::new(),
-            sealing: None,
-            budget: parts.turn,
-            busy_poll: parts.busy_poll,
-            table: Table::default(),
+            site: parts.site,
+            congestion_timeout_ms: parts.limits.outbound_soft_timeout_ms,
+            handshake_timeout_ms: parts.handshake_timeout_ms,
+            clock: Clock::start(),
             wheel: Wheel::default(),
+            apps: Apps::new(parts.apps, parts.index, &parts.limits, &parts.push_all),
             quota: parts.quota,
-            handshakes: 0,
-            handshake_steps_left: 0,
-            wake: parts.wake,
-            arena: BytesMut::with_capacity(REPLY_ARENA_BYTES),
-            dirty: Vec::new(),
-            runnable: VecDeque::new(),
-            dead: Vec::new(),
+            handshakes: Handshakes::new(parts.tls, parts.limits.handshakes_max, parts.turn.handshakes),
+            reader: Reader::new(parts.turn.read_bytes),
+            writer: Writer::new(&parts.limits, parts.turn.write_bytes),
+            replies: ReplyArena::new(),
             drain: Drain::new(parts.drain),
-            started: Instant::now(),
-            started_unix_ms: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| age.as_millis() as i64),
-            now_ms: 0,
+            moved_members: Vec::new(),
+            dead: Vec::new(),
             metrics: ReactorMetrics::new(parts.index),
             log_limiter: LogLimiter::new(parts.log_lines_per_s),
+            budget: parts.turn,
+        };
+        Ok(Self {
+            poll: parts.poll,
+            busy_poll: parts.busy_poll,
+            acceptors,
+            socket_options: parts.socket_options,
+            wake: parts.wake,
+            table: Table::default(),
+            context,
         })
     }
 
     /// Runs until it is drained. An error means that epoll itself failed.
     pub fn run(mut self) -> io::Result<()> {
-        let mut events = Events::with_capacity(self.budget.events);
-        while !self.drain.is_over() {
+        let mut events = Events::with_capacity(self.context.budget.events);
+        while !self.context.drain.is_over() {
             self.turn(&mut events)?;
         }
         // What the last turns had to say must reach logic, or it would think these devices online until the lease ends.
         let ended = Instant::now();
-        while !self.apps.flush() && ended.elapsed() < LAST_WORD_TIMEOUT {
+        while !self.context.apps.flush() && ended.elapsed() < LAST_WORD_TIMEOUT {
             std::thread::yield_now();
         }
         Ok(())
@@ -234,8 +193,8 @@ impl Reactor {
     /// Waits for something to do, and does it. An error means that epoll itself failed.
     pub fn turn(&mut self, events: &mut Events) -> io::Result<()> {
         self.wait(events)?;
-        self.now_ms = self.started.elapsed().as_millis() as u64;
-        self.handshake_steps_left = self.budget.handshakes;
+        self.context.clock.read();
+        self.context.handshakes.begin_turn();
         self.drain_inboxes();
         for event in events.iter() {
             match Source::of_token(event.token()) {
@@ -250,10 +209,10 @@ impl Reactor {
         self.drain_step();
         self.fan_out();
         self.flush_dirty();
-        self.apps.flush();
+        self.context.apps.flush();
         self.reap();
-        self.metrics.publish(self.table.len());
-        self.apps.publish();
+        self.context.metrics.publish(self.table.len());
+        self.context.apps.publish();
         Ok(())
     }
 
@@ -284,29 +243,22 @@ impl Reactor {
 
     /// How long nothing can happen that epoll would not tell.
     fn patience(&self) -> Duration {
-        let has_leftovers = self.apps.have_leftovers()
-            || !self.runnable.is_empty()
-            || !self.dirty.is_empty()
-            || self.wheel.has_due(self.now_ms)
-            || self.acceptors.iter().any(|acceptor| acceptor.wants_turn(self.now_ms, self.has_handshakes_left()));
+        let Context { apps, wheel, reader, writer, handshakes, drain, .. } = &self.context;
+        let now_ms = self.context.clock.now_ms();
+        let has_leftovers = apps.have_leftovers()
+            || !reader.runnable.is_empty()
+            || !writer.dirty.is_empty()
+            || wheel.has_due(now_ms)
+            || self.acceptors.iter().any(|acceptor| acceptor.wants_turn(now_ms, handshakes.has_room()));
         if has_leftovers {
             return Duration::ZERO;
         }
-        if self.apps.are_behind() {
+        if apps.are_behind() {
             return Duration::from_millis(BEHIND_RETRY_MS);
         }
-        let ticking =
-            !self.wheel.is_empty() || self.drain.is_draining() || self.acceptors.iter().any(Acceptor::is_paused);
-        let sleep_ms = if ticking { self.wheel.sleep_ms(self.now_ms) } else { SLEEP_MS_MAX };
-        Duration::from_millis(sleep_ms.min(self.apps.broadcast_wait_ms().unwrap_or(SLEEP_MS_MAX)))
-    }
-
-    fn connection_id(&self, slot: usize, generation: u32) -> ConnectionId {
-        ConnectionId::new(self.index, slot, generation)
-    }
-
-    fn unix_ms(&self, at_ms: u64) -> i64 {
-        self.started_unix_ms + at_ms as i64
+        let ticking = !wheel.is_empty() || drain.is_draining() || self.acceptors.iter().any(Acceptor::is_paused);
+        let sleep_ms = if ticking { wheel.sleep_ms(now_ms) } else { SLEEP_MS_MAX };
+        Duration::from_millis(sleep_ms.min(apps.broadcast_wait_ms().unwrap_or(SLEEP_MS_MAX)))
     }
 }
 

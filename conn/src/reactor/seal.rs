@@ -6,7 +6,7 @@ use std::io::IoSlice;
 use gim_proto::CloseReason;
 use mio::net::TcpStream;
 
-use super::{Reactor, flush::Flushed};
+use super::{flush::Flushed, peer::Peer};
 use crate::{
     connection::{Connection, Ending},
     metrics::TurnCounts,
@@ -37,17 +37,16 @@ impl Default for Sealing {
     }
 }
 
-impl Reactor {
-    pub(super) fn flush_sealed(&mut self, slot: usize) -> Flushed {
-        let mut budget = self.budget.write_bytes;
-        let sealing = self.sealing.get_or_insert_default();
-        let tally = &mut self.metrics.counts;
-        let Some(connection) = self.table.get(slot) else { return Flushed::Empty };
-        let Connection { stream, transport, outbound, flags, .. } = connection;
+impl Peer<'_> {
+    pub(super) fn flush_sealed(&mut self) -> Flushed {
+        let mut budget = self.context.writer.write_bytes_max;
+        let sealing = self.context.writer.sealing.get_or_insert_default();
+        let counts = &mut self.context.metrics.counts;
+        let Connection { stream, transport, outbound, flags, .. } = &mut *self.connection;
         let Some(tls) = transport.as_mut().and_then(|transport| transport.tls.as_mut()) else { return Flushed::Empty };
         loop {
             while !tls.unsent().is_empty() {
-                match write(stream, tls.unsent(), tally) {
+                match write(stream, tls.unsent(), counts) {
                     Written::Some(count) => tls.advance(count),
                     Written::Blocked => {
                         flags.write_blocked = true;
@@ -64,7 +63,7 @@ impl Reactor {
                 && let Some(outbound) = outbound
             {
                 gather(outbound, &mut sealing.plain);
-                tally.frames_out += outbound.advance(sealing.plain.len()) as u64;
+                counts.frames_out += outbound.advance(sealing.plain.len()) as u64;
             }
             if sealing.plain.is_empty() {
                 if flags.ending == Ending::Goodbye && tls.say_goodbye().is_err() {
@@ -77,7 +76,7 @@ impl Reactor {
             }
             budget = budget.saturating_sub(sealing.plain.len());
             // Where the kernel took less, the rest is tried once more above, which finds out that the socket is full.
-            if let Written::Broken(reason) = seal(tls, sealing, stream, tally) {
+            if let Written::Broken(reason) = seal(tls, sealing, stream, counts) {
                 return Flushed::Broken(reason);
             }
         }
@@ -95,7 +94,7 @@ fn gather(outbound: &Outbound, plain: &mut Vec<u8>) {
 }
 
 /// Seals what was gathered and writes it; what the kernel does not take is kept.
-fn seal(tls: &mut Tls, sealing: &mut Sealing, stream: &mut TcpStream, tally: &mut TurnCounts) -> Written {
+fn seal(tls: &mut Tls, sealing: &mut Sealing, stream: &mut TcpStream, counts: &mut TurnCounts) -> Written {
     let Ok(count) = tls.seal(&sealing.plain, &mut sealing.sealed) else {
         return Written::Broken(CloseReason::CrIoError);
     };
@@ -105,7 +104,7 @@ fn seal(tls: &mut Tls, sealing: &mut Sealing, stream: &mut TcpStream, tally: &mu
         tls.keep_unsent(sealed);
         return Written::Blocked;
     }
-    let written = write(stream, sealed, tally);
+    let written = write(stream, sealed, counts);
     match written {
         Written::Some(taken) => tls.keep_unsent(&sealed[taken..]),
         Written::Blocked => tls.keep_unsent(sealed),
@@ -114,11 +113,11 @@ fn seal(tls: &mut Tls, sealing: &mut Sealing, stream: &mut TcpStream, tally: &mu
     written
 }
 
-fn write(stream: &mut TcpStream, bytes: &[u8], tally: &mut TurnCounts) -> Written {
-    tally.writes += 1;
+fn write(stream: &mut TcpStream, bytes: &[u8], counts: &mut TurnCounts) -> Written {
+    counts.writes += 1;
     match socket::write(stream, bytes) {
         IoOutcome::Done(count) => {
-            tally.bytes_out += count as u64;
+            counts.bytes_out += count as u64;
             Written::Some(count)
         }
         IoOutcome::Blocked => Written::Blocked,

@@ -19,6 +19,9 @@ pub struct Table {
     first_free: usize,
     count: usize,
     next_generation: u32,
+    /// How often a slot was looked up, for the test that counts them.
+    #[cfg(test)]
+    pub look_ups: usize,
 }
 
 impl Table {
@@ -58,6 +61,10 @@ impl Table {
 
     /// The connection in a slot of which the caller is sure, because it looked it up in this turn.
     pub fn get(&mut self, slot: usize) -> Option<&mut Connection> {
+        #[cfg(test)]
+        {
+            self.look_ups += 1;
+        }
         self.blocks.get_mut(slot / BLOCK)?.get_mut(slot % BLOCK)
     }
 

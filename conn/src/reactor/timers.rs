@@ -2,58 +2,57 @@
 
 use gim_proto::CloseReason;
 
-use super::Reactor;
-use crate::{
-    connection::{Connection, Ending},
-    session::Phase,
-};
+use super::{Reactor, peer::Peer};
+use crate::session::Phase;
 
 impl Reactor {
     pub(super) fn expire_timers(&mut self) {
-        for _ in 0..self.budget.timers {
-            let Some(slot) = self.wheel.expire(self.now_ms) else { return };
-            self.on_deadline(slot);
-        }
-    }
-
-    /// Files a connection under the first time at which it may have to end.
-    pub(super) fn reschedule(&mut self, slot: usize) {
-        let deadline_ms = match self.table.peek(slot) {
-            Some(connection) => self.deadline_ms(connection),
-            None => return,
-        };
-        self.wheel.schedule(slot, deadline_ms);
-    }
-
-    fn on_deadline(&mut self, slot: usize) {
-        let Some(connection) = self.table.peek(slot) else { return };
-        if self.now_ms < self.deadline_ms(connection) {
-            self.reschedule(slot);
-            return;
-        }
-        if connection.flags.ending != Ending::None {
-            self.die(slot);
-        } else if let Some(reason) = connection.session.on_deadline(self.now_ms, &self.rules) {
-            self.close(slot, reason);
-        } else if connection.is_opening() {
-            self.close(slot, CloseReason::CrSignInDeadline);
-        } else {
-            self.close(slot, CloseReason::CrSlowConsumer);
-        }
-    }
-
-    fn deadline_ms(&self, connection: &Connection) -> u64 {
-        let mut session = connection.session.deadline_ms(&self.rules);
-        if connection.session.phase() == Phase::Unsigned && connection.is_opening() {
-            session = session.min(session - self.rules.sign_in_timeout_ms + self.handshake_timeout_ms);
-        }
-        match connection.congested_since_ms {
-            // The clock of congestion counts around after 49 days; its patience is far shorter.
-            Some(since) if connection.flags.ending == Ending::None => {
-                let waited = u64::from((self.now_ms as u32).wrapping_sub(since));
-                session.min((self.now_ms + self.limits.outbound_soft_timeout_ms).saturating_sub(waited))
+        for _ in 0..self.context.budget.timers {
+            let Some(slot) = self.context.wheel.expire(self.context.clock.now_ms()) else { return };
+            if let Some(mut peer) = self.peer(slot) {
+                peer.on_deadline();
             }
-            _ => session,
+        }
+    }
+}
+
+impl Peer<'_> {
+    /// Files the connection under the first time at which it may have to end.
+    pub(super) fn reschedule(&mut self) {
+        let deadline_ms = self.deadline_ms();
+        self.context.wheel.schedule(self.slot, deadline_ms);
+    }
+
+    fn on_deadline(&mut self) {
+        let now_ms = self.context.clock.now_ms();
+        if now_ms < self.deadline_ms() {
+            self.reschedule();
+        } else if !self.goes_on() {
+            self.die();
+        } else if let Some(reason) = self.connection.session.on_deadline(now_ms, &self.context.rules) {
+            self.close(reason);
+        } else if self.connection.is_opening() {
+            self.close(CloseReason::CrSignInDeadline);
+        } else {
+            self.close(CloseReason::CrSlowConsumer);
+        }
+    }
+
+    fn deadline_ms(&self) -> u64 {
+        let (context, session) = (&*self.context, &self.connection.session);
+        let mut deadline_ms = session.deadline_ms(&context.rules);
+        if session.phase() == Phase::Unsigned && self.connection.is_opening() {
+            let opened_ms = deadline_ms - context.rules.sign_in_timeout_ms;
+            deadline_ms = deadline_ms.min(opened_ms + context.handshake_timeout_ms);
+        }
+        match self.connection.congested_since_ms {
+            // The clock of congestion counts around after 49 days; its patience is far shorter.
+            Some(since) if self.goes_on() => {
+                let now_ms = context.clock.now_ms();
+                let waited = u64::from((now_ms as u32).wrapping_sub(since));
+                deadline_ms.min((now_ms + context.congestion_timeout_ms).saturating_sub(waited))
+            }
+            _ => deadline_ms,
         }
     }
 }

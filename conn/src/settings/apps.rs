@@ -5,8 +5,8 @@ use std::{collections::HashSet, path::PathBuf};
 use gim_config::{grpc::GrpcSettings, listen::Endpoint};
 use serde::{Deserialize, Serialize};
 
-use super::{ConnSettings, LinkSettings};
-use crate::{bridge::discovery, ids::APPS_MAX};
+use super::{ConnSettings, DnsName, LinkSettings};
+use crate::ids::APPS_MAX;
 
 /// One of `apps`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,7 +67,7 @@ impl ConnSettings {
             return Err(format!("apps: must be at most {APPS_MAX}"));
         }
         for entry in &self.logic {
-            discovery::check(entry).map_err(|problem| format!("logic: {problem}"))?;
+            DnsName::check(entry).map_err(|problem| format!("logic: {problem}"))?;
         }
         let mut ids = HashSet::new();
         for app in &self.apps {
@@ -101,7 +101,7 @@ impl AppSettings {
         if self.logic.is_empty() || self.logic.iter().any(Endpoint::is_off) {
             return refuse("needs the addresses of its `logic`");
         }
-        if let Some(problem) = self.logic.iter().find_map(|entry| discovery::check(entry).err()) {
+        if let Some(problem) = self.logic.iter().find_map(|entry| DnsName::check(entry).err()) {
             return refuse(&problem);
         }
         if is_set(&self.certificate) != is_set(&self.key) {

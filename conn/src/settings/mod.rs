@@ -1,6 +1,7 @@
 //! The settings of a conn node, as documented key by key in `config/conn.toml`.
 
 mod apps;
+mod dns_name;
 mod entrances;
 
 use gim_config::{Settings, admin::AdminSettings, grpc::GrpcSettings, listen::Endpoint, logging::LogSettings};
@@ -14,6 +15,7 @@ use crate::{
 };
 
 pub use apps::{App, AppSettings};
+pub use dns_name::DnsName;
 pub use entrances::{CertificateSettings, PublicSettings, TcpSettings, TlsSettings, WebSocketSettings};
 
 /// All of it.

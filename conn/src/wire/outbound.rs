@@ -327,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn an_urgent_push_overtakes_room_pushes_but_no_reply_and_nothing_that_was_begun() {
+    fn an_urgent_push_overtakes_room_pushes_but_no_reply_nor_one_begun() {
         let mut outbound = Outbound::default();
         let push = |outbound: &mut Outbound, text: &'static [u8], kind| {
             assert_eq!(outbound.push(Bytes::from_static(text), kind, 100), Pushed::Queued);

@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_of_a_repeated_field_counts_and_unknown_fields_are_passed_over() {
+    fn the_last_of_a_repeated_field_counts_and_unknown_ones_do_not() {
         let mut bytes = Packet { command: 1, ..Packet::default() }.encode_to_vec();
         bytes.extend([0xfa, 0x01, 0x02, 9, 9]); // field 31
         bytes.extend(Packet { command: 7, ..Packet::default() }.encode_to_vec());

@@ -15,7 +15,7 @@ fn serving(harness: &mut Harness, peer: &mut (TcpStream, ConnectionId), packet: 
         peer.0.write_all(&packet.repeat(count)).unwrap();
         harness.wait_for_input(peer.1, packet.len() * count);
         allocations += measure(|| harness.turn()).count_total;
-        assert_eq!(harness.reactor.metrics.published.packets_in, count as u64);
+        assert_eq!(harness.reactor.context.metrics.published.packets_in, count as u64);
         for item in harness.up() {
             if let UpItem::Packet { connection, .. } = item {
                 harness.tell(Command::Reply { connection, frame: None, room_released: None });
@@ -37,10 +37,28 @@ fn no_packet_costs_an_allocation() {
         let mut peer = harness.sign_in(1);
         let packet = frame(command, content_bytes);
         serving(&mut harness, &mut peer, &packet, BURST);
-        let (one, many) = (serving(&mut harness, &mut peer, &packet, 1), serving(&mut harness, &mut peer, &packet, BURST));
+        let (one, many) =
+            (serving(&mut harness, &mut peer, &packet, 1), serving(&mut harness, &mut peer, &packet, BURST));
         println!("{command:?}: {one} allocations in {ROUNDS} turns of one, {many} in as many of {BURST}");
         assert!(one <= 3 * ROUNDS as u64, "{one}");
         assert!(many <= one + ROUNDS as u64, "{one} in turns of one packet, {many} in turns of {BURST}");
+    }
+}
+
+#[test]
+fn a_heartbeat_costs_one_look_up_of_its_slot_and_one_for_its_answer() {
+    let mut harness = Harness::new(|_| {});
+    let (mut stream, connection) = harness.sign_in(1);
+    let heartbeats = frame(PacketCommand::PcHeartbeat, 0).repeat(BURST / 2);
+    for packets in [1, BURST / 2] {
+        let bytes = heartbeats.len() * packets / (BURST / 2);
+        stream.write_all(&heartbeats[..bytes]).unwrap();
+        harness.wait_for_input(connection, bytes);
+        let before = harness.reactor.table.look_ups;
+        harness.turn();
+        assert_eq!(harness.reactor.context.metrics.published.packets_in, packets as u64);
+        assert_eq!(harness.reactor.table.look_ups - before, 2, "with {packets} packets");
+        readable(&mut stream);
     }
 }
 
@@ -54,7 +72,7 @@ fn no_member_of_a_room_costs_an_allocation_per_push() {
     let mut push = || {
         harness.tell(Command::PushToRoom { room_id: 5, frame: Encoded::of(b"news"), urgent: false });
         let allocations = measure(|| harness.turn()).count_total;
-        assert_eq!(harness.reactor.metrics.published.frames_out, 50);
+        assert_eq!(harness.reactor.context.metrics.published.frames_out, 50);
         members.iter_mut().for_each(|(stream, _)| assert_eq!(readable(stream).len(), 5));
         allocations
     };
@@ -85,15 +103,22 @@ fn come_and_go(harness: &mut Harness, rounds: usize, clients: u64) {
 }
 
 #[test]
-fn ten_thousand_connects_and_disconnects_leave_no_slot_timer_room_entry_or_byte_behind() {
+fn ten_thousand_connects_and_disconnects_leave_nothing_behind() {
     let mut harness = Harness::new(|_| {});
     come_and_go(&mut harness, 20, 50);
     let left = measure(|| come_and_go(&mut harness, 200, 50));
     let reactor = &harness.reactor;
-    assert_eq!((reactor.table.slots_end(), reactor.wheel.len(), reactor.apps[0].rooms.len()), (4096, 0, 0));
-    assert_eq!((reactor.apps[0].signed_in, reactor.apps[0].devices.len()), (0, 0));
-    assert!(!reactor.apps[0].groups.is_active() && reactor.apps[0].groups.of(0).is_empty());
-    assert_eq!((reactor.quota.usage().0, reactor.handshakes), (0, 0));
-    assert!(reactor.dirty.is_empty() && reactor.runnable.is_empty() && reactor.dead.is_empty());
+    assert_eq!(
+        (reactor.table.slots_end(), reactor.context.wheel.len(), reactor.context.apps[0].rooms.len()),
+        (4096, 0, 0)
+    );
+    assert_eq!((reactor.context.apps[0].signed_in, reactor.context.apps[0].devices.len()), (0, 0));
+    assert!(!reactor.context.apps[0].groups.is_active() && reactor.context.apps[0].groups.of(0).is_empty());
+    assert_eq!((reactor.context.quota.usage().0, reactor.context.handshakes.under_way()), (0, 0));
+    assert!(
+        reactor.context.writer.dirty.is_empty()
+            && reactor.context.reader.runnable.is_empty()
+            && reactor.context.dead.is_empty()
+    );
     assert!(left.bytes_current <= 0, "{} bytes in {} pieces", left.bytes_current, left.count_current);
 }

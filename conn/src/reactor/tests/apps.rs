@@ -29,7 +29,7 @@ fn push(connection: ConnectionId, seq: u64) -> Command {
 }
 
 #[test]
-fn a_app_whose_logic_floods_leaves_the_others_their_commands_in_the_same_turn() {
+fn an_app_whose_logic_floods_leaves_others_their_commands_of_the_turn() {
     let mut harness = two_apps(|settings| settings.turn.commands = 64);
     let (_first, first_id) = harness.sign_in_as(FIRST, 1);
     let (mut other, other_id) = harness.sign_in_as(OTHER, 1);
@@ -44,16 +44,16 @@ fn a_app_whose_logic_floods_leaves_the_others_their_commands_in_the_same_turn() 
 }
 
 #[test]
-fn a_push_to_a_huge_room_of_one_app_holds_up_no_room_group_or_push_to_all_of_another() {
+fn a_push_to_a_huge_room_of_one_app_holds_up_no_push_of_another() {
     let mut harness = two_apps(|_| {});
     let (mut other, connection) = harness.sign_in_as(OTHER, 1);
     for slot in 0..100_000 {
-        harness.reactor.apps[FIRST.0].rooms.join(5, 1_000 + slot);
+        harness.reactor.context.apps[FIRST.0].rooms.join(5, 1_000 + slot);
     }
     harness.tell_of(FIRST.0, Command::PushToRoom { room_id: 5, frame: Encoded::of(b"huge"), urgent: false });
     harness.tell_of(OTHER.0, Command::Subscribe { connection, room_id: 5, reply: None, retained: vec![] });
     harness.turn();
-    assert!(harness.reactor.apps[FIRST.0].rooms.is_active());
+    assert!(harness.reactor.context.apps[FIRST.0].rooms.is_active());
     harness.tell_of(OTHER.0, Command::PushToRoom { room_id: 5, frame: Encoded::of(b"1"), urgent: false });
     harness.turn();
     assert_eq!(readable(&mut other), b"\x011");
@@ -67,7 +67,7 @@ fn a_push_to_a_huge_room_of_one_app_holds_up_no_room_group_or_push_to_all_of_ano
     harness.tell_of(OTHER.0, Command::PushToAll { message_id: 9, frame: Encoded::of(b"3") });
     harness.turns_until(|harness| harness.up_to(OTHER.0).contains(&UpItem::PushAllDone(9)));
     assert_eq!(readable(&mut other), b"\x013");
-    assert!(harness.reactor.apps[FIRST.0].rooms.is_active(), "the huge one is still under way");
+    assert!(harness.reactor.context.apps[FIRST.0].rooms.is_active(), "the huge one is still under way");
 }
 
 #[test]
@@ -102,7 +102,7 @@ fn the_same_device_in_two_apps_is_two_devices() {
 }
 
 #[test]
-fn the_logic_of_one_app_can_neither_push_to_nor_kick_a_connection_of_another() {
+fn the_logic_of_an_app_reaches_no_connection_of_another() {
     let mut harness = two_apps(|_| {});
     let (mut stream, connection) = harness.sign_in_as(FIRST, 1);
     let reason = gim_proto::CloseReason::CrKicked;

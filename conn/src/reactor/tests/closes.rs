@@ -55,7 +55,7 @@ fn provoke(reason: CloseReason, harness: &mut Harness) -> TcpStream {
             stream
         }
         CloseReason::CrServerOverloaded => {
-            harness.reactor.quota = Arc::new(Quota::new(0, 0));
+            harness.reactor.context.quota = Arc::new(Quota::new(0, 0));
             TcpStream::connect(harness.address).unwrap()
         }
         CloseReason::CrPeerClosed => {
@@ -65,7 +65,7 @@ fn provoke(reason: CloseReason, harness: &mut Harness) -> TcpStream {
         }
         CloseReason::CrIoError => {
             let (stream, connection) = harness.sign_in(1);
-            harness.reactor.fail(connection.slot(), &std::io::ErrorKind::HostUnreachable.into());
+            harness.reactor.peer(connection.slot()).unwrap().fail(&std::io::ErrorKind::HostUnreachable.into());
             stream
         }
         CloseReason::CrUnknown => unreachable!("no connection ends for it"),
@@ -88,7 +88,7 @@ fn goodbye(mut bytes: &[u8]) -> Option<CloseNotice> {
 }
 
 #[test]
-fn every_reason_has_the_goodbye_the_log_level_and_the_metric_of_the_one_table() {
+fn every_reason_has_the_goodbye_log_level_and_metric_of_the_table() {
     for reason in CloseReason::ALL {
         let (rule, recorder) = (reason.rule(), PrometheusBuilder::new().build_recorder());
         let (read, log) = logged(|| {

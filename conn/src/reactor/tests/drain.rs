@@ -12,7 +12,7 @@ fn told(harness: &Harness, of: usize) -> usize {
 }
 
 #[test]
-fn a_drain_closes_no_more_connections_than_its_rate_and_is_over_when_the_last_is_gone() {
+fn a_drain_keeps_to_its_rate_and_is_over_when_the_last_is_gone() {
     let mut harness = Harness::new(|settings| settings.drain.closes_per_s = PER_S);
     let mut streams: Vec<_> = (1..=30).map(|device_id| harness.sign_in(device_id).0).collect();
     harness.tell(Command::Drain);
@@ -24,16 +24,16 @@ fn a_drain_closes_no_more_connections_than_its_rate_and_is_over_when_the_last_is
     let after_a_second = told(&harness, 30);
     // Some time may pass besides what is made to.
     assert!((11..30).contains(&after_a_second), "{after_a_second}");
-    assert!(!harness.reactor.drain.is_over());
+    assert!(!harness.reactor.context.drain.is_over());
     harness.pass(Duration::from_secs(2));
     harness.turn();
     assert_eq!(told(&harness, 30), 30);
     streams.clear();
-    harness.turns_until(|harness| harness.reactor.drain.is_over());
+    harness.turns_until(|harness| harness.reactor.context.drain.is_over());
 }
 
 #[test]
-fn a_drain_waits_for_requests_under_way_until_its_deadline_and_then_ends_whoever_is_left() {
+fn a_drain_waits_for_requests_under_way_until_its_deadline() {
     let settings = ConnSettings::default();
     let mut harness = Harness::new(|_| {});
     let (mut busy, connection) = harness.sign_in(1);
@@ -47,7 +47,7 @@ fn a_drain_waits_for_requests_under_way_until_its_deadline_and_then_ends_whoever
     }
     harness.pass(Duration::from_millis(settings.drain.timeout_ms));
     harness.turn();
-    assert!(goes(&harness) && !harness.reactor.drain.is_over(), "it may read its goodbye");
+    assert!(goes(&harness) && !harness.reactor.context.drain.is_over(), "it may read its goodbye");
     harness.pass(Duration::from_millis(settings.session.linger_ms));
-    harness.turns_until(|harness| harness.reactor.drain.is_over());
+    harness.turns_until(|harness| harness.reactor.context.drain.is_over());
 }

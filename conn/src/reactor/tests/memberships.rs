@@ -25,7 +25,7 @@ fn packets(stream: &mut TcpStream) -> Vec<(PacketCommand, u64)> {
 }
 
 #[test]
-fn who_comes_into_a_group_after_its_message_came_from_another_logic_node_is_told_to_sync() {
+fn who_comes_into_a_group_after_its_message_came_is_told_to_sync() {
     let mut harness = Harness::new(|_| {});
     let (mut stream, connection) = harness.sign_in(1);
     push(&mut harness, 4);
@@ -39,7 +39,7 @@ fn who_comes_into_a_group_after_its_message_came_from_another_logic_node_is_told
 }
 
 #[test]
-fn who_comes_or_leaves_while_the_sign_in_is_under_way_is_in_or_out_after_it() {
+fn who_comes_or_leaves_during_the_sign_in_is_in_or_out_after_it() {
     let mut harness = Harness::new(|_| {});
     let mut streams = [harness.connect(), harness.connect()];
     for (stream, comes) in streams.iter_mut().zip([true, false]) {

@@ -5,9 +5,10 @@ use std::os::fd::AsRawFd as _;
 use super::*;
 
 #[test]
-fn a_late_reply_push_or_kick_never_reaches_the_next_owner_of_a_slot_and_a_file_descriptor() {
+fn a_late_reply_push_or_kick_never_reaches_the_next_owner_of_a_slot() {
     let mut harness = Harness::new(|_| {});
-    let descriptor = |harness: &Harness, id: ConnectionId| harness.reactor.table.peek(id.slot()).unwrap().stream.as_raw_fd();
+    let descriptor =
+        |harness: &Harness, id: ConnectionId| harness.reactor.table.peek(id.slot()).unwrap().stream.as_raw_fd();
     let deadline = Instant::now() + PATIENCE;
     // Other tests of this process may take the number in between.
     let (first_id, mut second, second_id) = loop {
@@ -46,15 +47,15 @@ fn a_slot_is_not_used_again_in_the_turn_in_which_its_owner_ends() {
     first.shutdown(Shutdown::Both).unwrap();
     let _next = TcpStream::connect(harness.address).unwrap();
     harness.reactor.acceptors[0].on_ready();
-    harness.reactor.close_broken(first_id.slot(), CloseReason::CrPeerClosed);
+    harness.reactor.peer(first_id.slot()).unwrap().close_broken(CloseReason::CrPeerClosed);
     // The events that wait are the first one's end and the next one's arrival: in one turn, or in two.
-    harness.turns_until(|harness| harness.reactor.metrics.published.accepted == 1);
+    harness.turns_until(|harness| harness.reactor.context.metrics.published.accepted == 1);
     let slots: Vec<usize> = (0..4096).filter(|&slot| harness.reactor.table.peek(slot).is_some()).collect();
     assert!(!slots.contains(&first_id.slot()) && slots.len() == 1, "{slots:?}");
 }
 
 #[test]
-fn the_deadline_of_a_former_owner_never_reaches_the_next_owner_of_its_slot() {
+fn the_deadline_of_a_former_owner_never_reaches_the_next_one() {
     let patience = Duration::from_millis(ConnSettings::default().session.heartbeat_timeout_ms);
     let mut harness = Harness::new(|_| {});
     let (first, first_id) = harness.sign_in(1);
@@ -63,7 +64,7 @@ fn the_deadline_of_a_former_owner_never_reaches_the_next_owner_of_its_slot() {
     harness.turns_until(|harness| harness.reactor.table.is_empty());
     let (mut second, second_id) = harness.sign_in(2);
     assert_eq!(first_id.slot(), second_id.slot());
-    assert_eq!(harness.reactor.wheel.len(), 1, "the first one's is gone");
+    assert_eq!(harness.reactor.context.wheel.len(), 1, "the first one's is gone");
     harness.pass(Duration::from_secs(120));
     harness.turn();
     assert_eq!(harness.reactor.table.len(), 1);
@@ -72,7 +73,7 @@ fn the_deadline_of_a_former_owner_never_reaches_the_next_owner_of_its_slot() {
 }
 
 #[test]
-fn closing_the_older_connection_of_a_device_leaves_the_newer_one_and_a_second_close_does_nothing() {
+fn closing_the_older_connection_of_a_device_leaves_the_newer_one() {
     let mut harness = Harness::new(|_| {});
     let (_older, older_id) = harness.sign_in(7);
     let (mut newer, newer_id) = harness.sign_in(7);
@@ -82,7 +83,11 @@ fn closing_the_older_connection_of_a_device_leaves_the_newer_one_and_a_second_cl
         harness.turn();
     }
     let identity = Identity { user_id: 7, device_id: 7 };
-    assert_eq!(harness.up(), [UpItem::SignOut { connection: older_id, identity }], "once, and of that connection alone");
+    assert_eq!(
+        harness.up(),
+        [UpItem::SignOut { connection: older_id, identity }],
+        "once, and of that connection alone"
+    );
     harness.tell(Command::PushToDevices(vec![(7, Encoded::of(b"news"))]));
     harness.turn();
     assert_eq!(readable(&mut newer), b"\x04news");
@@ -90,13 +95,13 @@ fn closing_the_older_connection_of_a_device_leaves_the_newer_one_and_a_second_cl
 }
 
 #[test]
-fn a_socket_that_fails_in_an_unusual_way_ends_its_connection_and_no_other() {
+fn a_socket_that_fails_unusually_ends_its_connection_and_no_other() {
     let mut harness = Harness::new(|_| {});
     let (_broken, broken_id) = harness.sign_in(1);
     let (mut other, other_id) = harness.sign_in(2);
     harness.up();
     for _ in 0..2 {
-        harness.reactor.fail(broken_id.slot(), &std::io::ErrorKind::TimedOut.into());
+        harness.reactor.peer(broken_id.slot()).unwrap().fail(&std::io::ErrorKind::TimedOut.into());
     }
     let identity = Identity { user_id: 1, device_id: 1 };
     harness.turn();

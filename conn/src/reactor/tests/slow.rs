@@ -13,7 +13,7 @@ fn block(harness: &mut Harness, stuck: ConnectionId) {
 }
 
 #[test]
-fn a_client_that_stops_reading_holds_up_nobody_else_in_the_same_push_room_group_or_push_to_all() {
+fn a_client_that_stops_reading_holds_up_nobody_else_in_any_push() {
     let mut harness = Harness::new(|_| {});
     let (_stuck, stuck) = harness.sign_in(1);
     let mut readers: Vec<_> = (2..=4).map(|device_id| harness.sign_in(device_id)).collect();
@@ -74,9 +74,13 @@ fn a_member_who_does_not_read_costs_neither_a_write_nor_a_turn_per_push() {
     for _ in 0..PUSHES {
         harness.tell(Command::PushToRoom { room_id: 5, frame: news.clone(), urgent: false });
         harness.turn();
-        assert_eq!(harness.reactor.metrics.published.writes, 1, "the reader's");
+        assert_eq!(harness.reactor.context.metrics.published.writes, 1, "the reader's");
         assert!(!readable(&mut reader).is_empty(), "who reads has it at once");
-        assert!(is_blocked(&harness) && harness.reactor.dirty.is_empty() && harness.reactor.runnable.is_empty());
+        assert!(
+            is_blocked(&harness)
+                && harness.reactor.context.writer.dirty.is_empty()
+                && harness.reactor.context.reader.runnable.is_empty()
+        );
         assert!(harness.reactor.patience() > Duration::ZERO, "nothing is left for a turn of its own");
     }
     let outbound = harness.reactor.table.peek(stuck_id.slot()).unwrap().outbound.as_ref().unwrap();
@@ -84,14 +88,14 @@ fn a_member_who_does_not_read_costs_neither_a_write_nor_a_turn_per_push() {
 }
 
 #[test]
-fn what_a_paused_peer_sent_is_thrown_away_when_it_is_closed_so_that_it_can_send_the_rest_and_read_why() {
+fn a_paused_peer_that_is_closed_can_send_the_rest_and_read_why() {
     let mut harness = Harness::new(|settings| {
         settings.session.in_flight_max = 1;
         settings.session.linger_ms = 7_200_000;
     });
     let (mut stream, connection) = harness.sign_in(1);
     // Once the first request is under way nothing more is read, and no event comes while the peer sends nothing.
-    let read_at_most = harness.reactor.scratch.len();
+    let read_at_most = harness.reactor.context.reader.scratch.len();
     let requests = vec![frame(PacketCommand::PcSend, 60_000); 2].concat();
     stream.write_all(&requests).unwrap();
     harness.turns_until(|harness| !harness.up().is_empty());

@@ -4,7 +4,7 @@ use super::*;
 use crate::connection::Ending;
 
 #[test]
-fn a_turn_accepts_no_more_than_its_budget_and_the_rest_without_another_event() {
+fn a_turn_accepts_its_budget_and_the_rest_without_another_event() {
     let mut harness = Harness::new(|settings| settings.turn.accepts = 3);
     let streams: Vec<TcpStream> = (0..8).map(|_| TcpStream::connect(harness.address).unwrap()).collect();
     let mut before = 0;
@@ -17,7 +17,7 @@ fn a_turn_accepts_no_more_than_its_budget_and_the_rest_without_another_event() {
 }
 
 #[test]
-fn a_turn_takes_no_more_commands_than_its_budget_and_the_rest_without_being_woken() {
+fn a_turn_takes_its_budget_of_commands_and_the_rest_without_a_wake() {
     let mut harness = Harness::new(|settings| settings.turn.commands = 2);
     let (_stream, connection) = harness.sign_in(1);
     for seq in 1..=5 {
@@ -32,7 +32,7 @@ fn a_turn_takes_no_more_commands_than_its_budget_and_the_rest_without_being_woke
 }
 
 #[test]
-fn deadlines_beyond_a_turns_budget_are_met_by_the_next_turns_without_sleeping() {
+fn deadlines_beyond_a_turns_budget_are_met_without_sleeping() {
     let mut harness = Harness::new(|settings| settings.turn.timers = 2);
     let _streams: Vec<TcpStream> = (0..6).map(|_| harness.connect()).collect();
     harness.pass(Duration::from_millis(ConnSettings::default().session.sign_in_timeout_ms + 1_000));
@@ -111,7 +111,7 @@ fn a_turn_serves_no_more_connections_that_were_left_over_than_fresh_ones() {
     }
     let mut answered = 0;
     harness.turns_until(|harness| {
-        let packets = harness.reactor.metrics.published.packets_in;
+        let packets = harness.reactor.context.metrics.published.packets_in;
         assert!(packets <= 2 * 4, "{packets} in one turn");
         answered += packets as usize;
         answered == PEERS * FRAMES
@@ -122,7 +122,7 @@ fn a_turn_serves_no_more_connections_that_were_left_over_than_fresh_ones() {
 }
 
 #[test]
-fn a_turn_hands_on_no_more_of_a_long_burst_to_a_room_than_its_budget_of_deliveries() {
+fn a_turn_hands_on_its_budget_of_a_long_burst_to_a_room() {
     const BURST: u64 = 100;
     let mut harness = Harness::new(|settings| settings.turn.deliveries = 150);
     let mut members: Vec<_> = (1..=5).map(|device_id| harness.sign_in(device_id)).collect();
@@ -134,8 +134,8 @@ fn a_turn_hands_on_no_more_of_a_long_burst_to_a_room_than_its_budget_of_deliveri
     }
     for reached in [2, 4, 5] {
         harness.turn();
-        assert_eq!(harness.reactor.apps[0].rooms.is_active(), reached < 5);
-        assert!(harness.reactor.metrics.published.frames_out <= 2 * BURST);
+        assert_eq!(harness.reactor.context.apps[0].rooms.is_active(), reached < 5);
+        assert!(harness.reactor.context.metrics.published.frames_out <= 2 * BURST);
         assert_eq!(harness.reactor.patience().is_zero(), reached < 5);
     }
     members.iter_mut().for_each(|(stream, _)| assert_eq!(readable(stream), b"\x04news".repeat(100)));
@@ -149,7 +149,7 @@ fn accepting_pauses_when_files_run_out_and_goes_on_without_another_event() {
     harness.reactor.acceptors[0].on_ready();
     harness.reactor.pause_accepting(0, &std::io::ErrorKind::StorageFull.into());
     harness.turn();
-    assert_eq!(harness.reactor.metrics.published.accept_pauses, 1);
+    assert_eq!(harness.reactor.context.metrics.published.accept_pauses, 1);
     assert_eq!(harness.reactor.table.len(), 1, "it pauses");
     assert!(harness.reactor.patience() <= Duration::from_millis(ConnSettings::default().turn.accept_pause_ms));
     harness.pass(Duration::from_millis(ConnSettings::default().turn.accept_pause_ms));
@@ -194,7 +194,7 @@ fn every_connection_is_watched_by_the_kernel_as_the_settings_say() {
 }
 
 #[test]
-fn a_turn_pushes_to_no_more_connections_than_its_budget_of_deliveries_whatever_the_commands() {
+fn a_turn_pushes_its_budget_of_deliveries_whatever_the_commands() {
     let mut harness = Harness::new(|settings| settings.turn.deliveries = 20);
     let (mut stream, connection) = harness.sign_in(1);
     for _ in 0..6 {
@@ -204,7 +204,7 @@ fn a_turn_pushes_to_no_more_connections_than_its_budget_of_deliveries_whatever_t
     harness.wake.wake().unwrap();
     for _ in 0..3 {
         harness.reactor.turn(&mut harness.events).unwrap();
-        assert_eq!(harness.reactor.metrics.published.frames_out, 20);
+        assert_eq!(harness.reactor.context.metrics.published.frames_out, 20);
     }
     assert_eq!(readable(&mut stream), b"\x01!".repeat(60));
 }

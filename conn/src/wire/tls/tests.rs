@@ -144,7 +144,7 @@ fn what_is_sealed_while_a_record_is_unfinished_disturbs_neither() {
 }
 
 #[test]
-fn what_is_sealed_while_a_handshake_message_is_unfinished_disturbs_neither() {
+fn what_is_sealed_during_an_unfinished_handshake_message_disturbs_none() {
     for cut in 1..KEY_UPDATE.len() {
         let mut pair = Pair::open();
         let Some(SupportedCipherSuite::Tls13(suite)) = pair.client.negotiated_cipher_suite() else { panic!() };

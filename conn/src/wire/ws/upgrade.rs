@@ -85,7 +85,8 @@ pub fn read(input: &[u8], peer: Option<IpAddr>, site: &Site) -> Opening {
 }
 
 fn parse(input: &[u8]) -> Result<Option<(usize, Request)>, UpgradeRefusal> {
-    const TOO_LARGE: UpgradeRefusal = UpgradeRefusal(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "the request is too large");
+    const TOO_LARGE: UpgradeRefusal =
+        UpgradeRefusal(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "the request is too large");
     let mut lines = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut parsed = httparse::Request::new(&mut lines);
     match parsed.parse(input) {
@@ -163,11 +164,17 @@ fn upgrade(consumed: usize, request: &Request, peer: Option<IpAddr>, site: &Site
         return Err(UpgradeRefusal(StatusCode::UPGRADE_REQUIRED, "this is where WebSockets are"));
     }
     if headers.get(header::SEC_WEBSOCKET_VERSION).is_some_and(|version| version != "13") {
-        return Err(UpgradeRefusal(StatusCode::UPGRADE_REQUIRED, "this server speaks version 13 of the WebSocket protocol"));
+        return Err(UpgradeRefusal(
+            StatusCode::UPGRADE_REQUIRED,
+            "this server speaks version 13 of the WebSocket protocol",
+        ));
     }
     let has_one = |name| headers.get_all(name).iter().count() == 1;
     if !has_one(header::HOST) || !has_one(header::SEC_WEBSOCKET_KEY) {
-        return Err(UpgradeRefusal(StatusCode::BAD_REQUEST, "a WebSocket handshake has one Host and one Sec-WebSocket-Key"));
+        return Err(UpgradeRefusal(
+            StatusCode::BAD_REQUEST,
+            "a WebSocket handshake has one Host and one Sec-WebSocket-Key",
+        ));
     }
     // Programs other than browsers name no page, and could name any.
     let origin = headers.get(header::ORIGIN).map(|origin| origin.as_bytes());
@@ -176,8 +183,8 @@ fn upgrade(consumed: usize, request: &Request, peer: Option<IpAddr>, site: &Site
         return Err(UpgradeRefusal(StatusCode::FORBIDDEN, "pages of this origin may not connect"));
     }
     let sign_in = sign_in(request.uri().query().unwrap_or(""))?;
-    let mut response =
-        create_response(request).map_err(|_| UpgradeRefusal(StatusCode::BAD_REQUEST, "this is no WebSocket handshake"))?;
+    let mut response = create_response(request)
+        .map_err(|_| UpgradeRefusal(StatusCode::BAD_REQUEST, "this is no WebSocket handshake"))?;
     if asks_for_subprotocol(request) {
         response.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
     }

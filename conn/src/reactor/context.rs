@@ -1,0 +1,43 @@
+//! What connections are served with: everything of a reactor but the table that they stand in, its epoll and its listeners.
+//! Each part keeps what it alone touches.
+
+use std::sync::Arc;
+
+use super::{
+    apps::Apps, drain::Drain, flush::Writer, handshakes::Handshakes, log_limiter::LogLimiter, packets::ReplyArena,
+    read::Reader,
+};
+use crate::{
+    clock::Clock, metrics::ReactorMetrics, quota::Quota, reactor::wheel::Wheel, session::Rules, settings::TurnSettings,
+    wire::ws::upgrade::Site,
+};
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub(super) struct Context {
+    /// Which reactor of the process this is.
+    pub(super) index: usize,
+    pub(super) rules: Rules,
+    pub(super) site: Site,
+    pub(super) budget: TurnSettings,
+    /// How long more than the soft limit may wait to be written.
+    pub(super) congestion_timeout_ms: u64,
+    /// How long a connection may take until packets can travel.
+    pub(super) handshake_timeout_ms: u64,
+
+    pub(super) clock: Clock,
+    pub(super) wheel: Wheel,
+    pub(super) apps: Apps,
+    pub(super) quota: Arc<Quota>,
+    pub(super) handshakes: Handshakes,
+    pub(super) reader: Reader,
+    pub(super) writer: Writer,
+    pub(super) replies: ReplyArena,
+    pub(super) drain: Drain,
+    /// Members of rooms, and the places that they moved to in this look-up's time.
+    pub(super) moved_members: Vec<(usize, u32)>,
+    /// Slots to free at the end of the turn.
+    pub(super) dead: Vec<usize>,
+    pub(super) metrics: ReactorMetrics,
+    pub(super) log_limiter: LogLimiter,
+}

@@ -1,0 +1,63 @@
+//! Entries of `logic` that name a service whose every address is a logic node, as in `dns+http://logic:8010`.
+
+use std::net::SocketAddr;
+
+use gim_config::listen::Endpoint;
+
+/// What such an entry begins with.
+const DNS_PREFIX: &str = "dns+";
+
+/// A name whose addresses are logic nodes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DnsName {
+    /// `http` or `https`.
+    scheme: String,
+    /// What is looked up.
+    pub host: String,
+    /// Where each of its addresses listens.
+    pub port: u16,
+}
+
+impl DnsName {
+    /// The name that an entry of `logic` means; none where it means a node.
+    pub fn of(entry: &Endpoint) -> Option<Result<Self, String>> {
+        let text = entry.to_string();
+        let rest = text.strip_prefix(DNS_PREFIX)?;
+        let problem = || format!("`{text}` needs the form dns+http://NAME:PORT or dns+https://NAME:PORT");
+        let parse = || {
+            let (scheme, address) = rest.split_once("://")?;
+            let (host, port) = address.rsplit_once(':')?;
+            let port = port.parse().ok()?;
+            let is_known = matches!(scheme, "http" | "https") && !host.is_empty() && !host.contains(['/', ':']);
+            is_known.then(|| Self { scheme: scheme.to_owned(), host: host.to_owned(), port })
+        };
+        Some(parse().ok_or_else(problem))
+    }
+
+    /// Refuses an entry of `logic` that means nothing.
+    pub(super) fn check(entry: &Endpoint) -> Result<(), String> {
+        Self::of(entry).map_or(Ok(()), |name| name.map(drop))
+    }
+
+    /// The node at one of its addresses.
+    pub fn node_at(&self, address: SocketAddr) -> Endpoint {
+        Endpoint::new(&format!("{}://{address}", self.scheme))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_says_how_its_nodes_are_called() {
+        let name = |text: &str| DnsName::of(&Endpoint::new(text));
+        assert_eq!(name("http://logic:8010"), None);
+        let parsed = name("dns+https://logic.gim:8010").unwrap().unwrap();
+        let address = "10.0.0.7:8010".parse().unwrap();
+        assert_eq!(parsed.node_at(address).to_string(), "https://10.0.0.7:8010");
+        for wrong in ["dns+logic:8010", "dns+ftp://logic:8010", "dns+http://:8010", "dns+http://a/b:1"] {
+            assert!(name(wrong).unwrap().is_err(), "{wrong}");
+        }
+    }
+}
