@@ -1,5 +1,5 @@
-//! The wire cannot drift unseen: `golden/schema.txt` holds every message, enum and service of PROTOCOL.md with its
-//! numbers, `golden/messages.txt` the encoded bytes of one filled instance of every message (one per variant of a oneof).
+//! The wire cannot drift unseen: `golden/schema.txt` holds every message, enum and service of `proto/*.proto` with
+//! its numbers, `golden/messages.txt` the encoded bytes of one filled instance of every message (one per variant of a oneof).
 //!
 //! A difference means that clients and nodes already out there would misread us. Only additions are right: a failing test
 //! says which lines to add.
