@@ -17,8 +17,8 @@
 //! - [`link`]: the streams of conn nodes; [`rpc`]: the gRPC services; [`http`]: where to connect, over plain HTTP
 //! - [`service`]: start and stop, and what it does by itself while it runs
 //!
-//! The list goes upwards: a module names only those above it in the list (or, as link, rpc and http, in one line with it: not even
-//! those), which `tests/source.rs` holds. [`metrics`] stands beside the domain.
+//! The lowest layer stands first: a module names modules of lower layers only, never one of its own layer or above it. The test
+//! `tests/source.rs` states the layers and holds the modules to them. [`metrics`] stands beside the domain.
 //!
 //! All of it runs on Tokio. Nothing is global: several services may live in one process.
 

@@ -424,7 +424,7 @@ mod tests {
     }
 
     #[test]
-    fn a_business_that_does_not_trust_us_says_nothing_about_a_token_or_a_user() {
+    fn a_business_that_distrusts_us_says_nothing_about_tokens_or_users() {
         let status = || ResultCode::untrusted("the internal token is wrong");
         assert_eq!(auth_code(status()), ResultCode::TryAgainLater);
         assert_eq!(failure("MayWrite", status()).code(), ResultCode::TryAgainLater);

@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn the_members_of_a_room_come_to_one_node_until_it_fills_and_then_to_the_next() {
+    fn members_of_a_room_come_to_one_node_until_it_fills() {
         let nodes: Vec<NodeInfo> = (0..10).map(|number| node(&format!("node-{number}"), 100, false)).collect();
         let order: Vec<String> = ask(&nodes, "", 7).into_iter().map(|node| node.tcp).collect();
         for _ in 0..10 {

@@ -7,9 +7,7 @@ use gim_proto::{
 use tonic::Request;
 
 use super::Services;
-use crate::{domain::caller::Caller, error::Error};
-
-const TOKEN_BYTES_MAX: usize = 4096;
+use crate::{domain::caller::Caller, error::Error, usecase::sign_ins::TOKEN_BYTES_MAX};
 
 impl Services {
     /// The caller, once the token was found good.

@@ -134,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_device_goes_on_after_its_cursor_or_the_ack_but_never_before_it_joined() {
+    fn a_device_goes_on_after_its_cursor_or_ack_never_before_it_joined() {
         let timeline = Timeline { group_id: 9, newest_seq: 20, after_seq: 5, cursor: 8 };
         assert_eq!(place(&timeline, None).unwrap(), 8);
         assert_eq!(place(&timeline, Some(0)).unwrap(), 8);

@@ -20,7 +20,8 @@ use crate::{
     store::{self, sign_in::Before},
 };
 
-const TOKEN_BYTES_MAX: usize = 4096;
+/// Longest token that is looked at.
+pub const TOKEN_BYTES_MAX: usize = 4096;
 
 /// A connection that asks to be let in.
 #[derive(Debug, Clone)]

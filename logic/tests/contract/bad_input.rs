@@ -36,7 +36,7 @@ const TABLES: [&str; 13] = [
     "token_revocation",
 ];
 
-type Refusals = Vec<(&'static str, (ResultCode, String))>;
+type RefusedCalls = Vec<(&'static str, (ResultCode, String))>;
 
 macro_rules! refusals {
     ($($field:literal: $call:expr;)*) => { vec![$(($field, refusal($call.await)),)*] };
@@ -92,7 +92,7 @@ fn sign_in() -> SignInRequest {
     SignInRequest { user_id: 7, device_id: 70, token: "token-7".into(), client_addr: String::new() }
 }
 
-async fn messages_with(server: &Server, id: u64) -> Refusals {
+async fn messages_with(server: &Server, id: u64) -> RefusedCalls {
     let (mut client, mut service) = (server.message_ext(), server.message_int());
     let acks = vec![GroupCursor { group_id: id, seq: 1 }];
     refusals! {
@@ -112,7 +112,7 @@ async fn messages_with(server: &Server, id: u64) -> Refusals {
     }
 }
 
-async fn devices_with(server: &Server, id: u64) -> Refusals {
+async fn devices_with(server: &Server, id: u64) -> RefusedCalls {
     let mut service = server.device_int();
     let moved = MoveRequest { user_id: 7, device_id: 70, room_id: 9, seq: 0 };
     refusals! {
@@ -128,7 +128,7 @@ async fn devices_with(server: &Server, id: u64) -> Refusals {
     }
 }
 
-async fn groups_with(server: &Server, id: u64) -> Refusals {
+async fn groups_with(server: &Server, id: u64) -> RefusedCalls {
     let (mut client, mut service) = (server.group_ext(), server.group_int());
     let member = || members(8).pop();
     let page = GroupGetMembersRequest { group_id: id, ..GroupGetMembersRequest::default() };
@@ -155,7 +155,7 @@ async fn groups_with(server: &Server, id: u64) -> Refusals {
 }
 
 /// Where 0 has a meaning of its own.
-async fn cursors_beyond(server: &Server, group_id: u64, id: u64) -> Refusals {
+async fn cursors_beyond(server: &Server, group_id: u64, id: u64) -> RefusedCalls {
     let mut client = server.message_ext();
     let cursors = vec![GroupCursor { group_id: 5, seq: id }];
     let sync = |seq| SyncRequest { seq, ..SyncRequest::default() };
@@ -175,7 +175,7 @@ async fn cursors_beyond(server: &Server, group_id: u64, id: u64) -> Refusals {
     }
 }
 
-fn assert_names(refusals: Refusals, expected: ResultCode, what: &str) {
+fn assert_names(refusals: RefusedCalls, expected: ResultCode, what: &str) {
     for (field, (code, problem)) in refusals {
         assert_eq!(code, expected, "{what} as {field}: {problem}");
         assert!(problem.starts_with(field), "{what}: `{problem}` does not name {field}");
@@ -183,7 +183,7 @@ fn assert_names(refusals: Refusals, expected: ResultCode, what: &str) {
 }
 
 #[tokio::test]
-async fn ids_out_of_range_are_refused_in_every_call_by_the_fields_name_and_nothing_is_stored() {
+async fn ids_out_of_range_are_refused_in_every_call_by_name() {
     let server = server().await;
     let group_id = server.make(GroupKind::GkLarge, &[7]).await;
     let database = server.database().await;
@@ -202,7 +202,7 @@ async fn ids_out_of_range_are_refused_in_every_call_by_the_fields_name_and_nothi
 }
 
 #[tokio::test]
-async fn what_is_too_long_is_refused_in_every_call_by_the_fields_name_and_nothing_is_stored() {
+async fn what_is_too_long_is_refused_in_every_call_by_name() {
     let server = server().await;
     let database = server.database().await;
     let before = stored(&database).await;
@@ -244,7 +244,7 @@ async fn what_is_too_long_is_refused_in_every_call_by_the_fields_name_and_nothin
 }
 
 #[tokio::test]
-async fn who_and_what_is_unknown_is_refused_with_its_code_and_nothing_is_stored() {
+async fn who_and_what_is_unknown_is_refused_and_nothing_is_stored() {
     let server = server().await;
     let sent = server.message_ext().send(to(Target::UserId(8))).await.unwrap().into_inner();
     let database = server.database().await;

@@ -18,7 +18,7 @@ const SENDERS: u64 = 4_096;
 const ASKED_MAX: usize = 64;
 
 #[tokio::test]
-async fn thousands_of_users_who_send_for_the_first_time_at_once_are_all_answered() {
+async fn thousands_of_users_who_first_send_at_once_are_all_answered() {
     let bounded = |settings: &mut LogicSettings| {
         settings.business.calls_in_flight_max = ASKED_MAX;
         settings.business.call_timeout_ms = 20_000;
@@ -51,7 +51,7 @@ async fn thousands_of_users_who_send_for_the_first_time_at_once_are_all_answered
 }
 
 #[tokio::test]
-async fn commands_that_the_business_does_not_answer_hold_up_neither_sends_nor_sign_ins() {
+async fn commands_that_business_does_not_answer_hold_up_nothing_else() {
     const COMMANDS: u64 = 64;
     let few_places = |settings: &mut LogicSettings| {
         settings.business.calls_in_flight_max = 8;
@@ -72,7 +72,7 @@ async fn commands_that_the_business_does_not_answer_hold_up_neither_sends_nor_si
 }
 
 #[tokio::test]
-async fn sign_ins_that_find_no_place_at_a_business_that_hangs_are_put_off_in_time() {
+async fn sign_ins_without_a_place_at_a_hanging_business_are_put_off_in_time() {
     const SIGN_INS: u64 = 64;
     let one_place = |settings: &mut LogicSettings| {
         settings.business.auth_in_flight_max = 1;

@@ -14,7 +14,7 @@ use super::link::{online, pushed, room_push, send_request};
 use crate::support::{Server, business::StubBusiness, conn::Conn, server, server_with, soon};
 
 #[tokio::test]
-async fn a_node_that_comes_back_announces_its_connections_and_learns_what_they_missed() {
+async fn a_node_that_comes_back_learns_what_its_connections_missed() {
     let server = server().await;
     let mut conn = Conn::attach(&server, "conn-1", 1).await;
     conn.sign_in(7, 70, 700).await;

@@ -70,7 +70,7 @@ fn text(message: &connect::Message) -> String {
 }
 
 #[tokio::test]
-async fn history_reads_a_conversation_backwards_in_pages_and_each_side_sees_its_own_seqs() {
+async fn history_reads_backwards_in_pages_and_each_side_sees_its_own_seqs() {
     let server = server().await;
     for number in 0..25 {
         let (from, to) = if number % 3 == 0 { (8, 7) } else { (7, 8) };
@@ -92,7 +92,7 @@ async fn history_reads_a_conversation_backwards_in_pages_and_each_side_sees_its_
 }
 
 #[tokio::test]
-async fn what_a_service_sends_for_a_user_is_part_of_the_conversation_and_nothing_else_is() {
+async fn of_pushes_only_those_for_a_user_are_part_of_the_conversation() {
     let server = server().await;
     let push = |command, user_ids: &[u64]| {
         let from_user = Some(User { user_id: 7, ..User::default() });

@@ -75,7 +75,7 @@ fn send_request(number: u64) -> SendRequest {
 }
 
 #[tokio::test]
-async fn a_send_whose_server_was_killed_between_commit_and_reply_is_stored_and_delivered_once_when_retried() {
+async fn a_send_retried_after_a_kill_before_the_reply_is_delivered_once() {
     let (data, business) = (tempfile::tempdir().unwrap(), StubBusiness::start().await);
     let mut settings = support::settings(data.path(), &business);
     settings.link.lease_ms = 1_000;

@@ -160,7 +160,7 @@ async fn the_same_is_answered_over_plain_http() {
 }
 
 #[tokio::test]
-async fn who_asks_over_http_at_length_or_in_pieces_is_cut_off_and_others_get_their_answer() {
+async fn who_asks_over_http_at_length_or_in_pieces_is_cut_off_alone() {
     let server = gateway_with(|gateway| {
         gateway.connections_max = 1;
         gateway.connection_timeout_ms = 200;

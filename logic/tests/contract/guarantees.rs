@@ -70,7 +70,7 @@ async fn a_client_that_syncs_while_messages_are_written_skips_none() {
 }
 
 #[tokio::test]
-async fn a_receiver_whose_node_is_gone_does_not_stop_the_others_and_finds_the_message_by_sync() {
+async fn a_receiver_whose_node_is_gone_stops_nobody_and_finds_it_by_sync() {
     let server = server().await;
     let mut here = Conn::attach(&server, "conn-1", 1).await;
     here.sign_in(7, 70, 700).await;
@@ -123,7 +123,7 @@ async fn a_push_to_a_device_that_just_moved_arrives_once_or_is_found_by_sync() {
 }
 
 #[tokio::test]
-async fn a_push_that_overtakes_a_sync_shows_that_something_before_it_is_missing() {
+async fn a_push_that_overtakes_a_sync_shows_that_something_is_missing() {
     let server = server().await;
     for _ in 0..3 {
         server.push(&[7], "missed").await;

@@ -118,7 +118,7 @@ async fn a_push_reaches_every_device_with_its_seqs() {
 }
 
 #[tokio::test]
-async fn a_newer_sign_in_of_a_device_closes_the_older_connection_wherever_it_is() {
+async fn a_newer_sign_in_of_a_device_closes_the_older_connection_anywhere() {
     let server = server().await;
     let mut first = Conn::attach(&server, "conn-1", 1).await;
     let mut second = Conn::attach(&server, "conn-2", 1).await;

@@ -66,7 +66,7 @@ fn send_to(user_id: u64, key: &str) -> SendRequest {
 }
 
 #[tokio::test]
-async fn a_database_that_is_away_puts_requests_off_connections_stay_and_all_resumes_by_itself() {
+async fn a_database_that_is_away_puts_requests_off_and_connections_stay() {
     let (server, mut outage) = server_and_outage(Outage::Cut, |settings| settings.database.lock_timeout_ms = 300).await;
     let mut conn = Conn::attach(&server, "conn-1", 1).await;
     conn.sign_in(7, 70, 700).await;
@@ -92,7 +92,7 @@ async fn a_database_that_is_away_puts_requests_off_connections_stay_and_all_resu
 }
 
 #[tokio::test]
-async fn a_database_that_hangs_puts_requests_off_in_time_and_all_resumes_by_itself() {
+async fn a_database_that_hangs_puts_requests_off_in_time_and_all_resumes() {
     let hasty = |settings: &mut LogicSettings| {
         settings.database.statement_timeout_ms = 300;
         settings.database.acquire_timeout_ms = 300;

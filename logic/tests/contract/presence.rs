@@ -55,7 +55,7 @@ async fn without_a_policy_all_devices_of_a_user_stay() {
 }
 
 #[tokio::test]
-async fn one_phone_per_user_closes_the_older_phone_wherever_it_is_and_nothing_else() {
+async fn one_phone_per_user_closes_the_older_phone_and_nothing_else() {
     let server = server(KickSettings { android: KickPolicy::SameType, ..KickSettings::default() }).await;
     let (old, new) = (register(&server, DeviceType::DtAndroid).await, register(&server, DeviceType::DtAndroid).await);
     let web = register(&server, DeviceType::DtWeb).await;
@@ -97,7 +97,7 @@ async fn a_device_that_wants_to_be_alone_closes_all_others() {
 }
 
 #[tokio::test]
-async fn a_connection_that_is_announced_late_goes_if_a_newer_one_took_its_place() {
+async fn a_connection_announced_late_goes_if_a_newer_one_took_its_place() {
     let server = server(KickSettings { other: KickPolicy::SameType, ..KickSettings::default() }).await;
     let (mut first, mut second) = (Conn::attach(&server, "conn-1", 1).await, Conn::attach(&server, "conn-2", 1).await);
     second.sign_in(7, 71, 900).await;

@@ -26,7 +26,7 @@ async fn next_room_push(conn: &mut Conn) -> (bool, connect::Message) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn several_pushers_at_once_keep_the_order_of_each_room_and_a_priority_push_overtakes() {
+async fn several_pushers_keep_the_order_of_a_room_and_priority_overtakes() {
     let change = |settings: &mut gim_logic::LogicSettings| settings.link.batch_items_max = 1;
     let server = server_with(StubBusiness::start().await, change).await;
     let mut conn = Conn::attach(&server, "conn-1", 1).await;
@@ -75,7 +75,7 @@ async fn several_pushers_at_once_keep_the_order_of_each_room_and_a_priority_push
 }
 
 #[tokio::test]
-async fn what_is_retained_is_replayed_when_a_service_moves_a_device_into_the_room() {
+async fn what_is_retained_is_replayed_to_a_device_moved_into_the_room() {
     let server = server().await;
     let mut conn = Conn::attach(&server, "conn-1", 1).await;
     conn.sign_in(7, 70, 700).await;

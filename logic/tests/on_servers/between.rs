@@ -73,7 +73,7 @@ async fn assert_reached(server: &Server, conn: &mut Conn, connection_ids: &[u64]
 }
 
 #[tokio::test]
-async fn revoking_a_token_through_one_node_closes_the_connections_that_signed_in_through_another() {
+async fn a_revocation_on_one_node_closes_connections_of_another() {
     let one = server().await;
     let two = beside(&one).await;
     let mut conn = Both::attach(&one, &two, "conn-1").await;
@@ -87,7 +87,7 @@ async fn revoking_a_token_through_one_node_closes_the_connections_that_signed_in
 }
 
 #[tokio::test]
-async fn a_service_that_moves_a_device_whose_conn_node_is_cut_off_from_this_node_is_told_to_try_again() {
+async fn moving_a_device_of_a_conn_node_that_is_not_attached_is_put_off() {
     let one = server().await;
     let two = beside(&one).await;
     let mut conn = Conn::attach(&one, "conn-1", 1).await;
@@ -101,7 +101,7 @@ async fn a_service_that_moves_a_device_whose_conn_node_is_cut_off_from_this_node
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_push_to_a_device_that_just_moved_to_another_conn_and_logic_node_arrives_once_or_is_found_by_sync() {
+async fn a_push_to_a_device_that_just_moved_arrives_once_or_by_sync() {
     let one = Arc::new(server().await);
     let two = beside(&one).await;
     let mut former = Both::attach(&one, &two, "conn-1").await;
@@ -134,7 +134,7 @@ async fn a_push_to_a_device_that_just_moved_to_another_conn_and_logic_node_arriv
 }
 
 #[tokio::test]
-async fn a_redis_that_lost_everything_is_told_again_by_all_and_room_seqs_go_on_through_each_node() {
+async fn a_redis_that_lost_everything_is_told_again_and_room_seqs_go_on() {
     let one = server().await;
     let two = beside(&one).await;
     let mut conn = Both::attach(&one, &two, "conn-1").await;
@@ -151,7 +151,7 @@ async fn a_redis_that_lost_everything_is_told_again_by_all_and_room_seqs_go_on_t
 }
 
 #[tokio::test]
-async fn a_redis_that_comes_back_with_an_old_snapshot_is_told_again_and_no_room_seq_goes_back() {
+async fn a_redis_with_an_old_snapshot_is_told_again_and_no_room_seq_goes_back() {
     let mut private = tokio::task::spawn_blocking(PrivateServer::redis).await.unwrap();
     let url = private.url.clone();
     let one = server_with(StubBusiness::start().await, |settings| settings.shared_state.url = url).await;

@@ -123,7 +123,7 @@ impl FullDiskHarness {
 }
 
 #[tokio::test]
-async fn a_mariadb_with_a_full_disk_puts_sends_off_and_all_goes_on_by_itself_when_there_is_room_again() {
+async fn a_mariadb_with_a_full_disk_puts_sends_off_until_there_is_room() {
     let mut harness = FullDiskHarness::start(3_000, 10_000).await;
     harness.send_all(0..SENDS_BEFORE).await;
     let (put_off, next) = harness.send_until_full().await;
@@ -134,7 +134,7 @@ async fn a_mariadb_with_a_full_disk_puts_sends_off_and_all_goes_on_by_itself_whe
 }
 
 #[tokio::test]
-async fn a_mariadb_that_a_full_disk_ended_has_what_was_acknowledged_when_it_is_back_with_room() {
+async fn a_mariadb_that_a_full_disk_ended_keeps_what_was_acknowledged() {
     let mut harness = FullDiskHarness::start(60_000, 1_000).await;
     harness.send_all(0..SENDERS).await;
     let (put_off, next) = harness.send_until_full().await;

@@ -63,7 +63,7 @@ async fn empty_redis(settings: &LogicSettings) {
 }
 
 #[tokio::test]
-async fn two_logic_nodes_know_the_same_routes_and_rooms_and_close_connections_for_each_other() {
+async fn two_logic_nodes_share_routes_and_rooms_and_close_connections() {
     assert_two_nodes_are_one(server().await).await;
 }
 
@@ -140,7 +140,7 @@ async fn room_place(conn: &mut Conn) -> (u64, u64) {
 }
 
 #[tokio::test]
-async fn a_push_into_a_room_tells_what_it_follows_on_the_streams_of_other_nodes() {
+async fn a_room_push_tells_other_nodes_what_it_follows() {
     let one = server().await;
     let two = beside(&one).await;
     let mut at_one = Conn::attach(&one, "conn-1", 1).await;
@@ -242,7 +242,7 @@ async fn while_redis_is_away_sign_ins_are_put_off_and_pushes_become_hints() {
 }
 
 #[tokio::test]
-async fn who_left_a_group_through_one_node_sends_and_gets_nothing_through_another() {
+async fn who_left_a_group_on_one_node_sends_and_gets_nothing_on_another() {
     let one = server().await;
     let two = beside(&one).await;
     for kind in [GroupKind::GkNormal, GroupKind::GkLarge] {

@@ -47,7 +47,7 @@ fn route(node: &Arc<NodeKey>, user_id: u64) -> Route {
 
 /// The figures in ARCHITECTURE.md, "Many nodes".
 #[tokio::test]
-async fn a_push_batch_costs_one_round_trip_whatever_its_size_and_so_does_a_sign_in() {
+async fn a_push_batch_of_any_size_and_a_sign_in_cost_one_round_trip() {
     let settings = backend::shared_state();
     let (one, two) = (state(&settings, 1).await, state(&settings, 2).await);
     let (here, there) = (node("conn-1", 1), node("conn-2", 1));
@@ -84,7 +84,7 @@ async fn a_push_batch_costs_one_round_trip_whatever_its_size_and_so_does_a_sign_
 }
 
 #[tokio::test]
-async fn a_conn_node_name_is_one_processs_on_all_logic_nodes_and_free_when_that_is_attached_nowhere() {
+async fn a_conn_node_name_belongs_to_one_process_until_that_is_detached() {
     let settings = backend::shared_state();
     let (one, two) = (state(&settings, 1).await, state(&settings, 2).await);
     let (first, second) = (node("conn-1", 1), node("conn-1", 2));
@@ -132,7 +132,7 @@ async fn every_logic_node_knows_the_nodes_that_are_attached_to_another() {
 }
 
 #[tokio::test]
-async fn a_redis_that_refuses_writes_puts_sign_ins_off_and_all_resumes_by_itself() {
+async fn a_redis_that_refuses_writes_puts_sign_ins_off_until_it_takes_them() {
     let private = tokio::task::spawn_blocking(PrivateServer::redis).await.unwrap();
     let url = private.url.clone();
     let server = server_with(StubBusiness::start().await, |settings| settings.shared_state.url = url).await;

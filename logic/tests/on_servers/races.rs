@@ -54,7 +54,7 @@ async fn a_batch_that_gives_way_in_a_deadlock_is_written_all_the_same() {
 }
 
 #[tokio::test]
-async fn a_key_sent_through_two_nodes_at_once_stores_one_message_and_both_are_told_its_seq() {
+async fn a_key_sent_through_two_nodes_at_once_stores_one_message() {
     let one = harness().await;
     let two = start_node(2, tempfile::tempdir().unwrap(), one.database.clone(), InboxSettings::default()).await;
     one.push(&[7, 8]).await;
@@ -71,7 +71,7 @@ async fn a_key_sent_through_two_nodes_at_once_stores_one_message_and_both_are_to
 }
 
 #[tokio::test]
-async fn nodes_that_start_at_once_on_an_empty_database_take_turns_to_migrate_it() {
+async fn nodes_that_start_on_an_empty_database_take_turns_to_migrate_it() {
     let database = backend::database();
     let nodes = (1..=4).map(|number| {
         let database = database.clone();

@@ -13,7 +13,7 @@ use crate::{
 const CONTENT_BYTES: usize = 61_440;
 
 #[tokio::test]
-async fn a_server_that_takes_small_packets_only_gets_many_large_messages_all_the_same() {
+async fn a_server_that_takes_small_packets_only_gets_many_large_messages() {
     let private = tokio::task::spawn_blocking(PrivateServer::mysql).await.unwrap();
     sqlx::any::install_default_drivers();
     let mut root = AnyConnection::connect(&private.url).await.unwrap();
@@ -33,7 +33,7 @@ async fn a_server_that_takes_small_packets_only_gets_many_large_messages_all_the
 
 /// It stays full: to drop a table takes room as well.
 #[tokio::test]
-async fn a_mariadb_that_is_full_puts_requests_off_stores_no_half_and_is_still_read() {
+async fn a_full_mariadb_puts_requests_off_stores_no_half_and_is_still_read() {
     let private = tokio::task::spawn_blocking(PrivateServer::small_mysql).await.unwrap();
     let database = DatabaseSettings { url: format!("{}/gim", private.url), ..backend::database() };
     let harness = start_node(1, tempfile::tempdir().unwrap(), database.clone(), InboxSettings::default()).await;

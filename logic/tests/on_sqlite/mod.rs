@@ -11,7 +11,7 @@ async fn pragma(harness: &StoreHarness, pragma: &str) {
 }
 
 #[tokio::test]
-async fn a_full_database_puts_requests_off_stores_no_half_and_goes_on_when_there_is_room() {
+async fn a_full_database_puts_requests_off_stores_no_half_and_goes_on_later() {
     let harness = harness().await;
     harness.push(&[7]).await;
     pragma(&harness, "max_page_count = 1").await;
@@ -35,7 +35,7 @@ async fn a_read_only_database_puts_requests_off_and_recovers_by_itself() {
 }
 
 #[tokio::test]
-async fn what_is_acknowledged_after_a_full_and_a_read_only_database_is_committed() {
+async fn what_is_acknowledged_after_a_full_or_read_only_database_is_kept() {
     let harness = harness().await;
     let many: Vec<u64> = (7..5000).collect();
     for round in 1..4 {

@@ -561,7 +561,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_takes_over_with_a_clock_an_hour_behind_turns_no_time_back() {
+    fn another_server_with_a_clock_an_hour_behind_turns_no_time_back() {
         let time = SharedTime::default();
         time.set(10_000_000, 0);
         assert_eq!(time.at(5), 10_000_005);

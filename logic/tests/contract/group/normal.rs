@@ -40,7 +40,7 @@ async fn a_message_is_in_the_inbox_of_every_member_once() {
 }
 
 #[tokio::test]
-async fn a_send_over_the_long_connection_reaches_every_device_but_the_one_it_came_from() {
+async fn a_send_over_a_connection_reaches_every_device_but_its_own() {
     let server = server().await;
     let group_id = server.make(GroupKind::GkNormal, &[7, 8]).await;
     let mut conn = Conn::attach(&server, "conn-1", 1).await;

@@ -38,7 +38,7 @@ async fn next_group_message(conn: &mut Conn) -> connect::Message {
 }
 
 #[tokio::test]
-async fn a_recall_in_a_large_group_reaches_members_online_those_who_sync_and_those_who_had_it() {
+async fn a_recall_in_a_large_group_reaches_online_and_syncing_members() {
     let server = server().await;
     let group_id = server.make(GroupKind::GkLarge, &[7, 8, 9]).await;
     let notice = server.timeline(8, group_id, 0).await[0].message_id;
@@ -102,7 +102,7 @@ async fn recalls_and_sends_at_once_leave_no_gap_in_a_timeline() {
 }
 
 #[tokio::test]
-async fn a_message_from_before_the_conversion_is_recalled_in_the_inboxes_where_it_is() {
+async fn a_message_from_before_the_conversion_is_recalled_in_its_inboxes() {
     let server = server().await;
     let group_id = server.make(GroupKind::GkNormal, &[7, 8]).await;
     let sent = server.say(7, group_id, "old", "a").await.unwrap().message_id;
