@@ -66,7 +66,7 @@ impl Syncs {
         let newest: HashMap<u64, u64> =
             timelines.into_iter().map(|timeline| (timeline.group_id, timeline.newest_seq)).collect();
         for (&group_id, &seq) in &acks {
-            let newest_seq = newest.get(&group_id).copied().ok_or_else(|| GroupRefusal::NotInGroup(group_id))?;
+            let newest_seq = newest.get(&group_id).copied().ok_or(GroupRefusal::NotInGroup(group_id))?;
             if seq > newest_seq {
                 return Err(beyond("group_acks", group_id, seq, newest_seq));
             }

@@ -117,7 +117,7 @@ impl Groups {
     pub async fn get(&self, operator: Operator, group_id: u64) -> Result<Group, Error> {
         check::id("group_id", group_id)?;
         let group = self.groups.get(group_id).await?;
-        let group = group.ok_or_else(|| GroupRefusal::NoGroup(group_id))?;
+        let group = group.ok_or(GroupRefusal::NoGroup(group_id))?;
         self.require_member(operator, group_id).await?;
         Ok(group.to_wire())
     }

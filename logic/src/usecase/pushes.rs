@@ -102,7 +102,7 @@ impl Pushes {
     async fn to_online_members(&self, message: Message, request_id: &str) -> Result<(), Error> {
         let group_id = message.group_id;
         let group = self.groups.get(group_id).await?;
-        let group = group.ok_or_else(|| GroupRefusal::NoGroup(group_id))?;
+        let group = group.ok_or(GroupRefusal::NoGroup(group_id))?;
         let mut delivery = Delivery {
             message,
             receivers: Vec::new(),
