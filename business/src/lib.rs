@@ -1,7 +1,7 @@
 //! Users, tokens and friends: the replaceable business service.
 //!
 //! A product with users of its own implements `UserIntService/Auth` and leaves this service out. The layers, from the
-//! outside in; each knows only those below it:
+//! outside in; each knows only those below it, which `tests/source.rs` checks:
 //!
 //! - `rpc`: the gRPC services. Reads who calls, checks fields by name, turns errors into statuses, logs them once.
 //! - `usecase`: one use case per function, read top-down: sign-in, token check, profile, friends.

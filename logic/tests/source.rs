@@ -22,6 +22,20 @@ const ORDER: [&[&str]; 9] = [
     &["service"],
 ];
 
+/// The same for the files of the store, above what the whole of it may name.
+const ORDER_IN_THE_STORE: [&[&str]; 10] = [
+    &["domain", "metrics", "settings"],
+    &["error", "columns", "statement"],
+    &["script", "dialect"],
+    &["device", "inbox", "retention", "revocation", "room", "sent"],
+    &["group", "sign_in"],
+    &["work", "turns"],
+    &["queue", "held_group"],
+    &["held_groups", "acks", "recall"],
+    &["transaction"],
+    &["writer"],
+];
+
 /// Words, and the modules that they belong to: no other says them.
 const WORDS: [(&str, &[&str]); 8] = [
     ("sqlx", &["store"]),
@@ -44,6 +58,11 @@ fn source_folder() -> &'static Path {
 #[test]
 fn modules_name_only_those_below_them() {
     assert_layers(source_folder(), &ORDER);
+}
+
+#[test]
+fn files_of_the_store_name_only_those_below_them() {
+    assert_layers(&source_folder().join("store"), &ORDER_IN_THE_STORE);
 }
 
 #[test]

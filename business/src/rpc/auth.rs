@@ -10,7 +10,7 @@ use gim_proto::{
 };
 use tonic::{Request, Response, Status};
 
-use super::caller::{TOKEN_BYTES_MAX, request_id};
+use super::caller::request_id;
 use crate::{
     clock,
     error::UseCaseError,
@@ -40,7 +40,7 @@ impl UserIntService for UserInt {
         let AuthRequest { user_id, device_id, token } = request.into_inner();
         check::id("user_id", user_id)?;
         check::id("device_id", device_id)?;
-        check::filled("token", &token, TOKEN_BYTES_MAX)?;
+        check::filled("token", &token, check::TOKEN_BYTES_MAX)?;
         self.tokens.check(user_id, device_id, &token, clock::now_ms()).await?;
         Ok(Response::new(()))
     }

@@ -11,9 +11,6 @@ use crate::{
     usecase::{Caller, tokens::Tokens},
 };
 
-/// Our tokens have 64 bytes; the rest is room for those of other makes.
-pub const TOKEN_BYTES_MAX: usize = 4_096;
-
 /// Reads and checks callers. Clones share the check.
 #[derive(Debug, Clone)]
 pub struct Callers {
@@ -35,7 +32,7 @@ impl Callers {
         let user_id = id(request, metadata::USER_ID)?;
         let device_id = id(request, metadata::DEVICE_ID)?;
         let token = text(request, metadata::TOKEN)?;
-        check::filled(metadata::TOKEN, token, TOKEN_BYTES_MAX)?;
+        check::filled(metadata::TOKEN, token, check::TOKEN_BYTES_MAX)?;
         self.tokens.check(user_id, device_id, token, clock::now_ms()).await?;
         Ok(Caller { user_id, device_id, request_id: request_id(request).to_owned() })
     }

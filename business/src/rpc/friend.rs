@@ -18,9 +18,6 @@ use crate::{
     usecase::{Caller, friend::Friends},
 };
 
-/// Longest idempotency key, as logic takes it.
-const CLIENT_MSG_ID_BYTES_MAX: usize = 64;
-
 /// The service for clients.
 #[derive(Debug)]
 pub struct FriendExt {
@@ -46,7 +43,7 @@ impl FriendExtService for FriendExt {
         let FriendSendMessageRequest { user_id, content, client_msg_id } = request.into_inner();
         check_other("user_id", user_id, &caller)?;
         check::filled("content", &content, self.limits.content_bytes_max)?;
-        check::size("client_msg_id", &client_msg_id, CLIENT_MSG_ID_BYTES_MAX)?;
+        check::size("client_msg_id", &client_msg_id, check::CLIENT_MSG_ID_BYTES_MAX)?;
         let message_id = self.friends.send(&caller, user_id, content, client_msg_id).await?;
         Ok(Response::new(FriendSendMessageReply { message_id }))
     }

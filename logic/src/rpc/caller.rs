@@ -7,7 +7,7 @@ use gim_proto::{
 use tonic::Request;
 
 use super::Services;
-use crate::{domain::caller::Caller, error::Error, usecase::sign_ins::TOKEN_BYTES_MAX};
+use crate::{domain::caller::Caller, error::Error};
 
 impl Services {
     /// The caller, once the token was found good.
@@ -28,7 +28,7 @@ fn read<T>(request: &Request<T>) -> Result<(Caller, &str), Violation> {
     let user_id = read_id(request, metadata::USER_ID)?;
     let device_id = read_id(request, metadata::DEVICE_ID)?;
     let token = read_text(request, metadata::TOKEN)?;
-    check::filled(metadata::TOKEN, token, TOKEN_BYTES_MAX)?;
+    check::filled(metadata::TOKEN, token, check::TOKEN_BYTES_MAX)?;
     Ok((Caller { user_id, device_id }, token))
 }
 

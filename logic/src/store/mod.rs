@@ -6,15 +6,13 @@
 //!
 //! Each file knows only those above it, which `tests/source.rs` checks:
 //!
-//! | files | what they are |
-//! |---|---|
-//! | [`error`], [`columns`], [`statement`], [`script`], [`dialect`] | SQL: errors, values, statements and those that are sent together |
-//! | [`device`], [`inbox`], [`group`], [`retention`], [`revocation`], [`room`], [`sent`], [`sign_in`] | the repositories |
-//! | [`work`] | what requests want of the inbox writer, and what becomes of it |
-//! | [`queue`], [`turns`] | what waits for the writer, and in which order it hands over what it wrote |
-//! | [`held_group`], [`held_groups`] | the groups that a transaction holds |
-//! | [`acks`], [`recall`], [`transaction`] | one transaction |
-//! | [`writer`] | the tasks that take what waits and commit it |
+//! - `error`, `columns`, `statement`, `script`, [`dialect`]: errors, values, and statements, alone and sent together
+//! - [`device`], [`inbox`], [`group`], [`retention`], [`revocation`], [`room`], [`sent`], [`sign_in`]: the repositories
+//! - [`work`]: what requests want of the inbox writer, and what becomes of it
+//! - `turns`, `queue`: in which order the writer takes what waits, and hands over what it wrote
+//! - `held_group`, `held_groups`: the groups that a transaction holds
+//! - `acks`, `recall`, `transaction`: one transaction
+//! - [`writer`]: the tasks that take what waits and commit it
 
 mod acks;
 mod columns;

@@ -31,8 +31,6 @@ use crate::{
     },
 };
 
-const CLIENT_MSG_ID_BYTES_MAX: usize = 64;
-
 /// How far a send got without waiting for the disk.
 #[derive(Debug)]
 pub enum Submitted {
@@ -64,7 +62,7 @@ impl Messages {
         match target {
             Target::UserId(to_user_id) => {
                 check::id("user_id", to_user_id)?;
-                check::filled("client_msg_id", &request.client_msg_id, CLIENT_MSG_ID_BYTES_MAX)?;
+                check::filled("client_msg_id", &request.client_msg_id, check::CLIENT_MSG_ID_BYTES_MAX)?;
                 let (known, card) = tokio::join!(
                     self.business.check_may_write(caller.user_id, to_user_id, request_id),
                     self.business.sender_card(caller, request_id),
@@ -75,7 +73,7 @@ impl Messages {
             }
             Target::GroupId(group_id) => {
                 check::id("group_id", group_id)?;
-                check::filled("client_msg_id", &request.client_msg_id, CLIENT_MSG_ID_BYTES_MAX)?;
+                check::filled("client_msg_id", &request.client_msg_id, check::CLIENT_MSG_ID_BYTES_MAX)?;
                 let card = self.business.sender_card(caller, request_id).await;
                 let message = Message {
                     id: self.ids.next_id(),
@@ -90,7 +88,7 @@ impl Messages {
             }
             Target::RoomId(room_id) => {
                 check::id("room_id", room_id)?;
-                check::size("client_msg_id", &request.client_msg_id, CLIENT_MSG_ID_BYTES_MAX)?;
+                check::size("client_msg_id", &request.client_msg_id, check::CLIENT_MSG_ID_BYTES_MAX)?;
                 let card = self.business.sender_card(caller, request_id).await;
                 let content = wrap(card, 0, request.content);
                 let sent = self.rooms.send(caller, room_id, command, content, &request.client_msg_id);
@@ -108,7 +106,7 @@ impl Messages {
         check::id("to_user_id", to_user_id)?;
         let command = check_client_command(command)?;
         check::size("content", &content, self.content_bytes_max)?;
-        check::filled("client_msg_id", &client_msg_id, CLIENT_MSG_ID_BYTES_MAX)?;
+        check::filled("client_msg_id", &client_msg_id, check::CLIENT_MSG_ID_BYTES_MAX)?;
         let card = self.business.sender_card(Caller { user_id, device_id }, request_id).await;
         let content = wrap(card, to_user_id, content);
         let nowhere = Caller { user_id, device_id: 0 };

@@ -20,9 +20,6 @@ use crate::{
     store::{self, sign_in::Before},
 };
 
-/// Longest token that is looked at.
-pub const TOKEN_BYTES_MAX: usize = 4096;
-
 /// A connection that asks to be let in.
 #[derive(Debug, Clone)]
 pub struct NewConnection {
@@ -77,7 +74,7 @@ impl SignIns {
     async fn admit(&self, caller: Caller, token: &str, request_id: &str) -> Result<Before, Error> {
         check::id("user_id", caller.user_id)?;
         check::id("device_id", caller.device_id)?;
-        check::filled("token", token, TOKEN_BYTES_MAX)?;
+        check::filled("token", token, check::TOKEN_BYTES_MAX)?;
         let before = self.reads.before(caller).await?;
         if self.jwt.is_for_us(token) {
             self.check_jwt(caller, token, before.not_before_ms)?;
