@@ -4,14 +4,14 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use gim_business::BusinessSettings;
-use gim_config::{ServiceArgs, service};
+use gim_config::{ServiceArguments, service};
 
 /// Users, tokens and friends of gim: the service that a product may replace by its own
 #[derive(Debug, clap::Parser)]
 #[command(name = "gim-business", version)]
 struct Arguments {
     #[command(flatten)]
-    service: ServiceArgs,
+    service: ServiceArguments,
 }
 
 fn main() -> ExitCode {

@@ -1,12 +1,12 @@
 //! What every gim binary starts with, in the order in which `main` uses it:
 //!
-//! - [`args`]: the command line that all services share
+//! - [`arguments`]: the command line that all services share
 //! - [`settings`]: one commented TOML per service, overridden by the environment, unknown keys refused by name,
 //!   renamed ones with their new one
 //! - [`logging`]: structured logs on standard error
 //! - [`ready`] and [`admin`]: `/metrics`, `/healthz` and `/readyz` on a listener of their own
 //! - [`grpc`]: serving with health, reflection, request ids and the internal token; lazily connected channels
-//! - [`refusals`]: what is said once about callers that come again and again
+//! - [`refused_peers`]: what is said once about callers that come again and again
 //! - [`certificate`]: certificates and keys, checked at start
 //! - [`gather`]: questions that share a read; [`jwt`]: algorithms and key files of JSON Web Tokens
 //! - [`shutdown`]: the first signal drains, the second stops
@@ -18,7 +18,7 @@
 //! What a service serves and reads does: [`grpc`], [`gather`] and [`sql`] are on the path of a call.
 
 pub mod admin;
-pub mod args;
+pub mod arguments;
 mod bodies;
 pub mod certificate;
 pub mod gather;
@@ -26,9 +26,8 @@ pub mod grpc;
 pub mod jwt;
 pub mod listen;
 pub mod logging;
-mod peer_tls;
 pub mod ready;
-pub mod refusals;
+pub mod refused_peers;
 mod renamed_keys;
 pub mod service;
 pub mod settings;
@@ -38,7 +37,7 @@ pub mod sql;
 #[cfg(feature = "testing")]
 pub mod testing;
 
-pub use args::ServiceArgs;
+pub use arguments::ServiceArguments;
 pub use ready::Readiness;
 pub use renamed_keys::RenamedKey;
 pub use settings::{Settings, SettingsError};

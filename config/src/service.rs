@@ -2,7 +2,7 @@
 
 use std::{fmt::Display, future::Future, process::ExitCode};
 
-use crate::{ServiceArgs, Settings, settings, shutdown::StopSignals};
+use crate::{ServiceArguments, Settings, settings, shutdown::StopSignals};
 
 /// Something that was started and can be stopped in order.
 pub trait Running {
@@ -25,7 +25,7 @@ pub trait Running {
 ///
 /// Exit code 0 after a clean stop, 1 where it could not start or failed, 130 where a second signal stopped it at once.
 pub fn run<S, R, E, F, Fut>(
-    args: &ServiceArgs,
+    arguments: &ServiceArguments,
     log: impl FnOnce(&S) -> &crate::logging::LogSettings,
     start: F,
 ) -> ExitCode
@@ -36,7 +36,7 @@ where
     F: FnOnce(S) -> Fut,
     Fut: Future<Output = Result<R, E>>,
 {
-    let settings: S = match settings::load_for(args) {
+    let settings: S = match settings::load_for(arguments) {
         Ok(settings) => settings,
         Err(error) => return refuse(S::SERVICE, error),
     };

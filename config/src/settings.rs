@@ -84,15 +84,15 @@ pub fn load<S: Settings>(
 }
 
 /// Loads, applies the command line, and validates.
-pub fn load_for<S: Settings>(args: &crate::ServiceArgs) -> Result<S, SettingsError> {
-    let mut settings: S = load(args.config.as_deref(), std::env::vars_os().filter_map(utf8_pair))?;
-    if let Some(folder) = &args.data
+pub fn load_for<S: Settings>(arguments: &crate::ServiceArguments) -> Result<S, SettingsError> {
+    let mut settings: S = load(arguments.config.as_deref(), std::env::vars_os().filter_map(utf8_pair))?;
+    if let Some(folder) = &arguments.data
         && !settings.set_data_dir(folder)
     {
         return Err(SettingsError::Invalid(format!("--data: {} keeps nothing in a folder", S::SERVICE)));
     }
     for endpoint in settings.endpoints() {
-        endpoint.shift_port(args.port_offset).map_err(SettingsError::Invalid)?;
+        endpoint.shift_port(arguments.port_offset).map_err(SettingsError::Invalid)?;
     }
     settings.validate().map_err(SettingsError::Invalid)?;
     Ok(settings)

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use gim_config::{ServiceArgs, service};
+use gim_config::{ServiceArguments, service};
 use gim_conn::ConnSettings;
 
 /// Holds the long connections of gim's clients.
@@ -11,7 +11,7 @@ use gim_conn::ConnSettings;
 #[command(version)]
 struct Arguments {
     #[command(flatten)]
-    service: ServiceArgs,
+    service: ServiceArguments,
 }
 
 fn main() -> ExitCode {

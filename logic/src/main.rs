@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use gim_config::{ServiceArgs, service};
+use gim_config::{ServiceArguments, service};
 use gim_logic::LogicSettings;
 
 /// The logic service of gim: numbers, stores and routes every message
@@ -11,7 +11,7 @@ use gim_logic::LogicSettings;
 #[command(name = "gim-logic", version)]
 struct Arguments {
     #[command(flatten)]
-    service: ServiceArgs,
+    service: ServiceArguments,
 }
 
 fn main() -> ExitCode {

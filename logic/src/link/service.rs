@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use gim_config::refusals::Refusals;
+use gim_config::refused_peers::RefusedPeers;
 use gim_proto::{
     LINK_VERSION, ResultCode,
     logic::{
@@ -56,7 +56,7 @@ pub struct LinkParts {
 struct LinkEndpoint {
     parts: Arc<LinkParts>,
     /// By the names of nodes.
-    refusals: Arc<Refusals<String>>,
+    refusals: Arc<RefusedPeers<String>>,
 }
 
 /// Adds the service to what is served.

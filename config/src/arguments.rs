@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 /// Arguments of `gim-conn`, `gim-logic` and `gim-business`.
 #[derive(Debug, Clone, Default, clap::Args)]
-pub struct ServiceArgs {
+pub struct ServiceArguments {
     /// Settings file (TOML); without one the documented defaults hold
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,

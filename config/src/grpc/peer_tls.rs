@@ -8,10 +8,11 @@ use tonic::transport::{
     server::{TcpConnectInfo, TlsConnectInfo},
 };
 
-use crate::{certificate, grpc::GrpcSettings};
+use super::settings::GrpcSettings;
+use crate::certificate;
 
 /// What a server shows and asks for; `None` where it serves without TLS.
-pub(crate) fn server(settings: &GrpcSettings) -> Result<Option<ServerTlsConfig>, String> {
+pub(super) fn server(settings: &GrpcSettings) -> Result<Option<ServerTlsConfig>, String> {
     let Some(identity) = identity(settings)? else { return Ok(None) };
     let config = ServerTlsConfig::new().identity(identity);
     if settings.client_ca.as_os_str().is_empty() {
@@ -23,7 +24,7 @@ pub(crate) fn server(settings: &GrpcSettings) -> Result<Option<ServerTlsConfig>,
 }
 
 /// What a caller shows and believes.
-pub(crate) fn client(settings: &GrpcSettings) -> Result<ClientTlsConfig, String> {
+pub(super) fn client(settings: &GrpcSettings) -> Result<ClientTlsConfig, String> {
     if settings.server_ca.as_os_str().is_empty() {
         return Err("grpc.server_ca: must be set to call an https:// address".into());
     }
@@ -36,13 +37,13 @@ pub(crate) fn client(settings: &GrpcSettings) -> Result<ClientTlsConfig, String>
 }
 
 /// Whether the caller showed a certificate; it was checked when the connection began.
-pub(crate) fn is_certified<B>(request: &http::Request<B>) -> bool {
+pub(super) fn is_certified<B>(request: &http::Request<B>) -> bool {
     let info = request.extensions().get::<TlsConnectInfo<TcpConnectInfo>>();
     info.and_then(|info| info.peer_certs()).is_some_and(|chain| !chain.is_empty())
 }
 
 /// Where a caller is.
-pub(crate) fn address<B>(request: &http::Request<B>) -> Option<SocketAddr> {
+pub(super) fn address<B>(request: &http::Request<B>) -> Option<SocketAddr> {
     let extensions = request.extensions();
     let plain = || extensions.get::<TcpConnectInfo>();
     let info = extensions.get::<TlsConnectInfo<TcpConnectInfo>>().map(TlsConnectInfo::get_ref).or_else(plain);

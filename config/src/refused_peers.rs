@@ -11,17 +11,17 @@ const CALLERS_MAX: usize = 1024;
 
 /// What was said about callers.
 #[derive(Debug)]
-pub struct Refusals<K> {
+pub struct RefusedPeers<K> {
     said: Mutex<HashMap<K, String>>,
 }
 
-impl<K> Default for Refusals<K> {
+impl<K> Default for RefusedPeers<K> {
     fn default() -> Self {
         Self { said: Mutex::default() }
     }
 }
 
-impl<K: Eq + Hash> Refusals<K> {
+impl<K: Eq + Hash> RefusedPeers<K> {
     /// Whether this is to be said: it is not what was said about this caller last.
     pub fn is_news(&self, caller: K, problem: &str) -> bool {
         let mut said = self.lock();
@@ -50,18 +50,18 @@ mod tests {
 
     #[test]
     fn a_problem_is_news_once_for_each_caller_until_he_was_taken() {
-        let refusals = Refusals::default();
-        let news = |caller, problem| refusals.is_news(caller, problem);
+        let refused = RefusedPeers::default();
+        let news = |caller, problem| refused.is_news(caller, problem);
         assert_eq!([news(1, "a"), news(1, "a"), news(2, "a"), news(1, "b")], [true, false, true, true]);
-        refusals.forget(&1);
+        refused.forget(&1);
         assert!(news(1, "b"));
     }
 
     #[test]
     fn callers_beyond_the_bound_are_not_kept() {
-        let refusals = Refusals::default();
-        assert!((0..CALLERS_MAX).all(|caller| refusals.is_news(caller, "a")));
-        assert!(!refusals.is_news(CALLERS_MAX, "a"));
-        assert!(refusals.is_news(0, "b"), "those known go on");
+        let refused = RefusedPeers::default();
+        assert!((0..CALLERS_MAX).all(|caller| refused.is_news(caller, "a")));
+        assert!(!refused.is_news(CALLERS_MAX, "a"));
+        assert!(refused.is_news(0, "b"), "those known go on");
     }
 }
