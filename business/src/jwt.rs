@@ -2,7 +2,10 @@
 //!
 //! The key is read and tried once at start. Making a token takes microseconds and no IO; any task.
 
-use gim_config::jwt::{JwtAlgorithm, read_key};
+use gim_config::{
+    jwt::{JwtAlgorithm, read_key},
+    jwt_crypto,
+};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde::Serialize;
 
@@ -40,6 +43,7 @@ impl JwtMaker {
         if settings.key_file.as_os_str().is_empty() {
             return Ok(None);
         }
+        jwt_crypto::install();
         let bytes = read_key("jwt.key_file", settings.algorithm, &settings.key_file)?;
         let refused = |problem| format!("jwt.key_file: {}: {problem}", settings.key_file.display());
         let (algorithm, key) = match settings.algorithm {

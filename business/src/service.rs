@@ -18,7 +18,7 @@ use crate::{
     logic::Logic,
     rpc::{self, UseCases},
     settings::{BusinessSettings, SignInSettings},
-    store::{MIGRATIONS, Store},
+    store::{Store, migrations},
     usecase::{friend::Friends, profile::Profiles, sign_in::SignIns, tokens::Tokens},
 };
 
@@ -75,7 +75,7 @@ pub async fn start_with_code_check(
     let (database_ready, grpc_ready) = (readiness.part("database"), readiness.part("grpc"));
     let admin = admin::start(&settings.admin, readiness.clone()).await?;
 
-    let database = Database::open(&settings.database, &settings.data_dir, DATABASE_FILE, &MIGRATIONS).await?;
+    let database = Database::open(&settings.database, &settings.data_dir, DATABASE_FILE, &migrations()).await?;
     database_ready.set(true);
 
     let store = Store::new(database.clone());

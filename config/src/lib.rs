@@ -8,7 +8,8 @@
 //! - [`grpc`]: serving with health, reflection, request ids and the internal token; lazily connected channels
 //! - [`refused_peers`]: what is said once about callers that come again and again
 //! - [`certificate`]: certificates and keys, checked at start
-//! - [`gather`]: questions that share a read; [`jwt`]: algorithms and key files of JSON Web Tokens
+//! - [`gather`]: questions that share a read
+//! - [`jwt`] and [`jwt_crypto`] (feature `jwt`): JSON Web Tokens, their key files and what signs them
 //! - [`shutdown`]: the first signal drains, the second stops
 //! - [`sql`] (feature `sql`): opening and migrating a database
 //! - `testing` (feature `testing`): the databases that tests run against, and the check of a crate's layers
@@ -23,7 +24,10 @@ mod bodies;
 pub mod certificate;
 pub mod gather;
 pub mod grpc;
+#[cfg(feature = "jwt")]
 pub mod jwt;
+#[cfg(feature = "jwt")]
+pub mod jwt_crypto;
 pub mod listen;
 pub mod logging;
 pub mod ready;

@@ -1,24 +1,22 @@
 //! Friends: a row per direction. What always holds: a row with [`FriendStatus::Friends`] has its counterpart with the
 //! same status, because both are written in one transaction.
 
-use sqlx::{AnyConnection, Connection as _};
+use sqlx::{AnyConnection, Connection as _, FromRow, Row as _, any::AnyRow};
 
 use super::{Store, StoreError, blocked, key, user::UserRow};
 use crate::domain::friend::{AgreeOutcome, Friend, FriendStatus, OpenRequest, RequestOutcome};
 
 /// A friend with her row of `user`.
-#[derive(Debug, sqlx::FromRow)]
+#[derive(Debug)]
 struct FriendRow {
-    #[sqlx(flatten)]
     user: UserRow,
     friend_remarks: String,
     friend_extra: String,
 }
 
 /// A request with the asker's row of `user`.
-#[derive(Debug, sqlx::FromRow)]
+#[derive(Debug)]
 struct RequestRow {
-    #[sqlx(flatten)]
     user: UserRow,
     request_description: String,
     asked_at_ms: i64,
@@ -183,6 +181,23 @@ impl Store {
         .fetch_all(&self.database.reader)
         .await?;
         Ok(rows.into_iter().map(Friend::from).collect())
+    }
+}
+
+impl FromRow<'_, AnyRow> for FriendRow {
+    fn from_row(row: &AnyRow) -> sqlx::Result<Self> {
+        let user = UserRow::from_row(row)?;
+        Ok(Self { user, friend_remarks: row.try_get("friend_remarks")?, friend_extra: row.try_get("friend_extra")? })
+    }
+}
+
+impl FromRow<'_, AnyRow> for RequestRow {
+    fn from_row(row: &AnyRow) -> sqlx::Result<Self> {
+        Ok(Self {
+            user: UserRow::from_row(row)?,
+            request_description: row.try_get("request_description")?,
+            asked_at_ms: row.try_get("asked_at_ms")?,
+        })
     }
 }
 

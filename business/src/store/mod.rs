@@ -20,6 +20,7 @@ use gim_config::{
     gather::Gatherer,
     sql::{self, Database, Dialect},
 };
+use include_dir::{Dir, include_dir};
 use sqlx::migrate::Migrator;
 
 use crate::domain::token::StoredToken;
@@ -35,9 +36,12 @@ pub struct Store {
 pub use friend::FriendRequest;
 pub use token::ALL_DEVICES;
 
-/// The embedded migrations.
-pub static MIGRATIONS: [(Dialect, Migrator); 2] =
-    [(Dialect::Sqlite, sqlx::migrate!("migrations/sqlite")), (Dialect::Mysql, sqlx::migrate!("migrations/mysql"))];
+/// The tables, for each dialect, in files that the program carries.
+pub fn migrations() -> [(Dialect, Migrator); 2] {
+    static SQLITE: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/migrations/sqlite");
+    static MYSQL: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/migrations/mysql");
+    [(Dialect::Sqlite, sql::migrator(&SQLITE)), (Dialect::Mysql, sql::migrator(&MYSQL))]
+}
 
 /// Why the database did not do what it was asked for. Nothing was changed.
 #[derive(Debug, Clone, thiserror::Error)]

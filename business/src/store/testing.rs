@@ -30,14 +30,14 @@ macro_rules! on_both {
 /// A store in a folder of its own, which is removed with the returned guard.
 pub async fn temporary() -> (tempfile::TempDir, Store) {
     let folder = tempfile::tempdir().unwrap();
-    let database = Database::open(&DatabaseSettings::default(), folder.path(), "test.db", &MIGRATIONS).await.unwrap();
+    let database = Database::open(&DatabaseSettings::default(), folder.path(), "test.db", &migrations()).await.unwrap();
     (folder, Store::new(database))
 }
 
 /// A store in a database of its own on a MariaDB.
 pub async fn on_mysql() -> Store {
     let settings = DatabaseSettings { url: gim_config::testing::mysql_database(), ..DatabaseSettings::default() };
-    Store::new(Database::open(&settings, "".as_ref(), "", &MIGRATIONS).await.unwrap())
+    Store::new(Database::open(&settings, "".as_ref(), "", &migrations()).await.unwrap())
 }
 
 /// Signs a new user in on device 1.

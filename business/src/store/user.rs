@@ -1,6 +1,6 @@
 //! Users: found by id, by phone number, by what their nickname contains.
 
-use sqlx::{AnyConnection, Connection as _, QueryBuilder};
+use sqlx::{AnyConnection, Connection as _, FromRow, QueryBuilder, Row as _, any::AnyRow};
 
 use super::{Store, StoreError, dialect, id, key, token};
 use crate::domain::{
@@ -21,7 +21,7 @@ pub struct SignedIn {
 }
 
 /// A row of `user`; also part of the rows of friends.
-#[derive(Debug, sqlx::FromRow)]
+#[derive(Debug)]
 pub(super) struct UserRow {
     user_id: i64,
     phone_number: String,
@@ -31,6 +31,21 @@ pub(super) struct UserRow {
     extra: String,
     created_at_ms: i64,
     updated_at_ms: i64,
+}
+
+impl FromRow<'_, AnyRow> for UserRow {
+    fn from_row(row: &AnyRow) -> sqlx::Result<Self> {
+        Ok(Self {
+            user_id: row.try_get("user_id")?,
+            phone_number: row.try_get("phone_number")?,
+            nickname: row.try_get("nickname")?,
+            sex: row.try_get("sex")?,
+            avatar_url: row.try_get("avatar_url")?,
+            extra: row.try_get("extra")?,
+            created_at_ms: row.try_get("created_at_ms")?,
+            updated_at_ms: row.try_get("updated_at_ms")?,
+        })
+    }
 }
 
 macro_rules! select_users {

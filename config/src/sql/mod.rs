@@ -2,6 +2,7 @@
 //! one repository per entity serves every dialect. What differs in opening one stands here, what differs in statements in
 //! the one `dialect` module of each service.
 
+mod migrations;
 mod pool;
 
 use std::{
@@ -21,6 +22,7 @@ use sqlx::{
     sqlite::SqliteError,
 };
 
+pub use migrations::migrator;
 pub use pool::Pool;
 
 /// A connection that was idle for longer is tried before it is used: a database that restarted meanwhile closed it.

@@ -3,7 +3,10 @@
 //! No IO, the time is an argument; any thread. Always holds: a token is judged by the one key that its `kid` names, and with
 //! that key's own algorithm, whatever its header says; nothing in a token is believed before its signature is.
 
-use gim_config::jwt::{JwtAlgorithm, read_key};
+use gim_config::{
+    jwt::{JwtAlgorithm, read_key},
+    jwt_crypto,
+};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header, errors::Error as LibraryError};
 use serde::Deserialize;
 
@@ -82,6 +85,7 @@ impl Id {
 impl JwtCheck {
     /// Reads the key files of the settings.
     pub fn new(settings: &JwtSettings) -> Result<Self, String> {
+        jwt_crypto::install();
         let read = |(index, key): (usize, &crate::settings::JwtKey)| {
             let name = format!("jwt.keys[{index}].file");
             let bytes = read_key(&name, key.algorithm, &key.file)?;

@@ -86,7 +86,7 @@ pub async fn start(settings: LogicSettings) -> Result<Logic, StartError> {
     let readiness = Readiness::default();
     let (database_part, grpc_part) = (readiness.part("database"), readiness.part("grpc"));
     let admin = admin::start(&settings.admin, readiness.clone()).await?;
-    let database = Database::open(&settings.database, &settings.data_dir, "logic.db", &store::MIGRATIONS).await?;
+    let database = Database::open(&settings.database, &settings.data_dir, "logic.db", &store::migrations()).await?;
     let store = Store::new(database);
     let lease = Duration::from_millis(settings.link.lease_ms);
     let shared = shared_state(&settings, lease, &store).await?;

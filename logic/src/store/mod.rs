@@ -37,7 +37,8 @@ mod turns;
 pub mod work;
 pub mod writer;
 
-use gim_config::sql::{Database, Dialect};
+use gim_config::sql::{self, Database, Dialect};
+use include_dir::{Dir, include_dir};
 use sqlx::migrate::Migrator;
 
 pub use device::Devices;
@@ -50,9 +51,12 @@ pub use room::RoomSeqs;
 pub use sent::SentKeys;
 pub use sign_in::SignInReads;
 
-/// The tables, for each dialect.
-pub static MIGRATIONS: [(Dialect, Migrator); 2] =
-    [(Dialect::Sqlite, sqlx::migrate!("migrations/sqlite")), (Dialect::Mysql, sqlx::migrate!("migrations/mysql"))];
+/// The tables, for each dialect, in files that the program carries.
+pub fn migrations() -> [(Dialect, Migrator); 2] {
+    static SQLITE: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/migrations/sqlite");
+    static MYSQL: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/migrations/mysql");
+    [(Dialect::Sqlite, sql::migrator(&SQLITE)), (Dialect::Mysql, sql::migrator(&MYSQL))]
+}
 
 /// The repositories. Clones share the pools.
 #[derive(Debug, Clone)]

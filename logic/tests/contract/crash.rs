@@ -87,7 +87,7 @@ async fn a_send_retried_after_a_kill_before_the_reply_is_delivered_once() {
     for number in 0..SENDS {
         conn.begin_packet(7, PacketCommand::PcSend as i32, send_request(number).encode_to_vec()).await;
     }
-    let database = Database::open(&settings.database, data.path(), "logic.db", &store::MIGRATIONS).await.unwrap();
+    let database = Database::open(&settings.database, data.path(), "logic.db", &store::migrations()).await.unwrap();
     let inboxes = Store::new(database.clone()).inboxes;
     let committed = async {
         while inboxes.newest_seq(8).await.unwrap() == 0 {

@@ -88,7 +88,7 @@ impl Server {
     /// The database of the service, for a look from outside.
     pub async fn database(&self) -> Database {
         let settings = &self.settings.database;
-        Database::open(settings, self.data.path(), "logic.db", &gim_logic::store::MIGRATIONS).await.unwrap()
+        Database::open(settings, self.data.path(), "logic.db", &gim_logic::store::migrations()).await.unwrap()
     }
 
     /// The newest seq of a user's inbox, as a device that just signed in would learn it.

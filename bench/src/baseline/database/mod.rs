@@ -16,9 +16,10 @@ use std::{
 };
 
 use anyhow::{Context as _, anyhow, bail};
+use gim_config::sql;
+use include_dir::{Dir, include_dir};
 use sqlx::{
     ConnectOptions as _, Executor as _, MySqlConnection, SqliteConnection,
-    migrate::Migrator,
     mysql::MySqlConnectOptions,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
 };
@@ -32,8 +33,8 @@ use crate::{
     swarm::{Behaviour, Swarm},
 };
 
-static SQLITE_TABLES: Migrator = sqlx::migrate!("../logic/migrations/sqlite");
-static MYSQL_TABLES: Migrator = sqlx::migrate!("../logic/migrations/mysql");
+static SQLITE_TABLES: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/../logic/migrations/sqlite");
+static MYSQL_TABLES: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/../logic/migrations/mysql");
 
 /// Connections that write at the same time: SQLite has one writer, and MySQL shares commits between two.
 const SQLITE_WRITERS: u32 = 1;
@@ -230,7 +231,7 @@ async fn create_sqlite(folder: Option<&Path>) -> anyhow::Result<Place> {
         .synchronous(SqliteSynchronous::Full)
         .pragma("cache_size", SQLITE_CACHE);
     let mut connection: SqliteConnection = options.connect().await?;
-    SQLITE_TABLES.run(&mut connection).await?;
+    sql::migrator(&SQLITE_TABLES).run(&mut connection).await?;
     Ok(Place::Sqlite { options, _folder: folder })
 }
 
@@ -251,7 +252,7 @@ async fn create_mysql(url: &str) -> anyhow::Result<Place> {
     let options = server.database(&name);
     let place = Place::MySql { options: options.clone(), name };
     let mut connection = options.connect().await?;
-    MYSQL_TABLES.run(&mut connection).await?;
+    sql::migrator(&MYSQL_TABLES).run(&mut connection).await?;
     Ok(place)
 }
 

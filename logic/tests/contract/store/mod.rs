@@ -62,7 +62,7 @@ pub async fn start_node(
     database: DatabaseSettings,
     settings: InboxSettings,
 ) -> StoreHarness {
-    let opened = Database::open(&database, data.path(), "logic.db", &store::MIGRATIONS).await;
+    let opened = Database::open(&database, data.path(), "logic.db", &store::migrations()).await;
     let store = Store::new(opened.unwrap());
     let (deliveries, committed) = mpsc::channel(10_000);
     let (writer, task) = Writer::start(&store.database, &settings, deliveries);

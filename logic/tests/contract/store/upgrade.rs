@@ -32,7 +32,7 @@ fn older() -> Vec<(Dialect, Migrator)> {
         let migrations = migrator.iter().filter(|migration| migration.version <= BEFORE_CONVERSATIONS);
         Migrator::with_migrations(migrations.cloned().collect())
     };
-    store::MIGRATIONS.iter().map(|(dialect, migrator)| (*dialect, until(migrator))).collect()
+    store::migrations().iter().map(|(dialect, migrator)| (*dialect, until(migrator))).collect()
 }
 
 /// Ids of messages, and their seqs in the user's inbox, newest first.
