@@ -2,7 +2,7 @@
 //!
 //! sqlx's own macro does the same at the price of building its drivers a second time, for the compiler.
 
-use include_dir::Dir;
+use include_dir::{Dir, File};
 use sqlx::{
     SqlSafeStr as _,
     migrate::{Migration, MigrationType, Migrator},
@@ -12,8 +12,8 @@ use sqlx::{
 ///
 /// # Panics
 /// Where a file has another name, or is no UTF-8: found by any test that opens a database.
-pub fn migrator(files: &Dir<'static>) -> Migrator {
-    let migration = |file: &include_dir::File<'static>| {
+pub fn migrator(files: &'static Dir<'static>) -> Migrator {
+    let migration = |file: &'static File<'static>| {
         let path = file.path();
         let name = path.file_stem().and_then(|name| name.to_str());
         let (number, description) =

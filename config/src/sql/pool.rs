@@ -9,7 +9,7 @@ use std::{io, time::Duration};
 
 use futures_util::{FutureExt as _, StreamExt as _, TryFutureExt as _, TryStreamExt as _, future::BoxFuture, stream};
 use sqlx::{
-    Any, AnyConnection, AnyPool, Describe, Either, Execute, Executor, SqlStr,
+    Any, AnyConnection, AnyPool, Either, Execute, Executor, SqlStr,
     any::{AnyQueryResult, AnyRow, AnyStatement, AnyTypeInfo},
     pool::PoolConnection,
 };
@@ -115,12 +115,5 @@ impl<'p> Executor<'p> for &'p Pool {
         'p: 'e,
     {
         self.run(async |connection| connection.prepare_with(sql, parameters).await).boxed()
-    }
-
-    fn describe<'e>(self, sql: SqlStr) -> BoxFuture<'e, Result<Describe<Any>, sqlx::Error>>
-    where
-        'p: 'e,
-    {
-        self.run(async |connection| connection.describe(sql).await).boxed()
     }
 }
