@@ -206,6 +206,7 @@ mod tests {
     }
 
     fn token_of(algorithm: Algorithm, kid: Option<&str>, key: &EncodingKey, claims: &Value) -> String {
+        jwt_crypto::install();
         let header = Header { kid: kid.map(Into::into), ..Header::new(algorithm) };
         encode(&header, claims, key).unwrap()
     }

@@ -43,6 +43,7 @@ fn jwt(user_id: u64, device_id: u64, issued_ms: i64) -> String {
         "iat": issued_ms as f64 / 1000.0,
         "exp": issued_ms / 1000 + 3600,
     });
+    gim_config::jwt_crypto::install();
     encode(&Header::new(Algorithm::HS256), &claims, &EncodingKey::from_secret(SECRET.as_bytes())).unwrap()
 }
 
