@@ -140,10 +140,7 @@ mod tests {
         let head = [0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20];
         let key = EncodingKey::from_ed_der(&[&head[..], &seed].concat());
         let signature = crypto::sign(message.as_bytes(), &key, Algorithm::EdDSA).unwrap();
-        assert_eq!(
-            signature,
-            "hgyY0il_MGCjP0JzlnLWG1PPOt7-09PGcvMg3AIbQR6dWbhijcNR4ki4iylGjg5BhVsPt9g7sVvpAr_MuM0KAg"
-        );
+        assert_eq!(signature, "hgyY0il_MGCjP0JzlnLWG1PPOt7-09PGcvMg3AIbQR6dWbhijcNR4ki4iylGjg5BhVsPt9g7sVvpAr_MuM0KAg");
         let key = DecodingKey::from_ed_components("11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo").unwrap();
         assert!(crypto::verify(&signature, message.as_bytes(), &key, Algorithm::EdDSA).unwrap());
         assert!(!crypto::verify(&signature, b"another message", &key, Algorithm::EdDSA).unwrap());
