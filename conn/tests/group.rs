@@ -8,7 +8,9 @@ use common::{Harness, Script, next_message};
 use gim_proto::{
     client::Client,
     connect::{Message, Packet, PacketCommand},
-    logic::{GroupNews, GroupPush, GroupSeats, GroupSeq, SignInResult, announce::What, down_item::Item, up_item},
+    logic::{
+        GroupHeads, GroupMemberships, GroupPush, GroupSeq, SignInResult, announce::What, down_item::Item, up_item,
+    },
 };
 use prost::Message as _;
 
@@ -44,8 +46,8 @@ fn push(seq: u64, origin_device_id: u64, content: &[u8]) -> Item {
     Item::GroupPush(GroupPush { group_id: GROUP, seq, message, origin_device_id, request_id: String::new() })
 }
 
-fn seats(joined: &[u64], left: &[u64]) -> Item {
-    Item::GroupSeats(GroupSeats {
+fn memberships(joined: &[u64], left: &[u64]) -> Item {
+    Item::GroupMemberships(GroupMemberships {
         group_id: GROUP,
         joined_connection_ids: joined.to_vec(),
         left_connection_ids: left.to_vec(),
@@ -53,7 +55,7 @@ fn seats(joined: &[u64], left: &[u64]) -> Item {
 }
 
 fn news(newest_seq: u64) -> Item {
-    Item::GroupNews(GroupNews { groups: vec![GroupSeq { group_id: GROUP, newest_seq }] })
+    Item::GroupHeads(GroupHeads { groups: vec![GroupSeq { group_id: GROUP, newest_seq }] })
 }
 
 #[test]
@@ -79,7 +81,7 @@ fn who_leaves_gets_nothing_more_and_who_joins_what_comes_after() {
     let (mut stays, _) = sign_in(&harness, 1, 10, &[GROUP]);
     let (mut leaves, leaving) = sign_in(&harness, 2, 20, &[GROUP]);
     let (mut joins, joining) = sign_in(&harness, 3, 30, &[]);
-    harness.logic.say(seats(&[joining, 12345], &[leaving, 67890]));
+    harness.logic.say(memberships(&[joining, 12345], &[leaving, 67890]));
     harness.logic.say(push(5, 0, b"news"));
     assert_eq!(next_message(&mut stays).content, "news");
     assert_eq!(joins.receive().unwrap().command, PacketCommand::PcSyncHint as i32, "for what it may have missed");

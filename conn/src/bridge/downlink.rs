@@ -8,7 +8,7 @@ use gim_proto::{
     CloseReason,
     connect::PacketCommand,
     logic::{
-        Down, DownItem, GroupPush, GroupSeats, Kick, NewestSeqAnswer, PacketReply, Push, RoomMove, SignInResult,
+        Down, DownItem, GroupMemberships, GroupPush, Kick, NewestSeqAnswer, PacketReply, Push, RoomMove, SignInResult,
         down_item::Item,
     },
 };
@@ -58,9 +58,9 @@ pub(super) async fn handle(down: Down, pending: &mut Pending, reactors: &Reactor
             Item::NewestSeq(answer) => {
                 send_split(reactors, split_seqs(reactors, &answer), Command::NewestSeq).await;
             }
-            Item::GroupSeats(seats) => on_group_seats(&seats, reactors).await,
+            Item::GroupMemberships(memberships) => on_group_memberships(&memberships, reactors).await,
             Item::GroupPush(push) => on_group_push(&push, reactors).await,
-            Item::GroupNews(news) => {
+            Item::GroupHeads(news) => {
                 let groups: Vec<_> = news.groups.iter().map(|group| (group.group_id, group.newest_seq)).collect();
                 reactors.send_all(|| Command::GroupHeads(groups.clone())).await;
             }
@@ -121,15 +121,15 @@ fn split_seqs(reactors: &Reactors, answer: &NewestSeqAnswer) -> Vec<Vec<(Connect
     split(reactors, items)
 }
 
-async fn on_group_seats(seats: &GroupSeats, reactors: &Reactors) {
+async fn on_group_memberships(memberships: &GroupMemberships, reactors: &Reactors) {
     let split = |ids: &[u64]| {
         let connections = ids.iter().map(|&number| ConnectionId::from_number(number));
         split(reactors, connections.map(|connection| (connection, connection)))
     };
-    let (joined, left) = (split(&seats.joined_connection_ids), split(&seats.left_connection_ids));
+    let (joined, left) = (split(&memberships.joined_connection_ids), split(&memberships.left_connection_ids));
     for (reactor, (joined, left)) in joined.into_iter().zip(left).enumerate() {
         if !joined.is_empty() || !left.is_empty() {
-            reactors.send(reactor, Command::GroupMemberships { group_id: seats.group_id, joined, left }).await;
+            reactors.send(reactor, Command::GroupMemberships { group_id: memberships.group_id, joined, left }).await;
         }
     }
 }

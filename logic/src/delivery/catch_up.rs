@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use gim_proto::logic::{
-    ConnectionSeq, GroupNews, GroupSeats, GroupSeq, LiveConnection, NewestSeqAnswer, down_item::Item,
+    ConnectionSeq, GroupHeads, GroupMemberships, GroupSeq, LiveConnection, NewestSeqAnswer, down_item::Item,
 };
 use metrics::counter;
 
@@ -69,10 +69,10 @@ impl CatchUp {
         user_ids.sort_unstable();
         user_ids.dedup();
         let group_ids = {
-            let _seats = self.fanout.hold_seats().await;
+            let _memberships = self.fanout.hold_memberships().await;
             let members = self.groups.large_of(&user_ids).await?;
-            for (_, seats) in changes(connections, &members) {
-                link.notice(Item::GroupSeats(seats));
+            for (_, memberships) in changes(connections, &members) {
+                link.notice(Item::GroupMemberships(memberships));
             }
             members.into_iter().map(|(_, group_id)| group_id).collect::<BTreeSet<_>>()
         };
@@ -88,7 +88,7 @@ impl CatchUp {
             match self.groups.newest_seqs(part).await {
                 Ok(seqs) => {
                     let group = |(group_id, newest_seq)| GroupSeq { group_id, newest_seq };
-                    link.notice(Item::GroupNews(GroupNews { groups: seqs.into_iter().map(group).collect() }));
+                    link.notice(Item::GroupHeads(GroupHeads { groups: seqs.into_iter().map(group).collect() }));
                 }
                 Err(error) => {
                     counter!(names::LINK_HINTS_LOST).increment(part.len() as u64);
@@ -100,12 +100,12 @@ impl CatchUp {
 }
 
 /// What differs between the groups that connections were announced with and those that their users are in.
-fn changes(connections: &[LiveConnection], members: &[(u64, u64)]) -> BTreeMap<u64, GroupSeats> {
+fn changes(connections: &[LiveConnection], members: &[(u64, u64)]) -> BTreeMap<u64, GroupMemberships> {
     let mut groups_of: HashMap<u64, BTreeSet<u64>> = HashMap::new();
     for &(user_id, group_id) in members {
         groups_of.entry(user_id).or_default().insert(group_id);
     }
-    let mut changes: BTreeMap<u64, GroupSeats> = BTreeMap::new();
+    let mut changes: BTreeMap<u64, GroupMemberships> = BTreeMap::new();
     let none = BTreeSet::new();
     for connection in connections {
         let announced: BTreeSet<u64> = connection.large_group_ids.iter().copied().collect();
@@ -117,8 +117,8 @@ fn changes(connections: &[LiveConnection], members: &[(u64, u64)]) -> BTreeMap<u
             changes.entry(group_id).or_default().left_connection_ids.push(connection.connection_id);
         }
     }
-    for (&group_id, seats) in &mut changes {
-        seats.group_id = group_id;
+    for (&group_id, memberships) in &mut changes {
+        memberships.group_id = group_id;
     }
     changes
 }
@@ -139,7 +139,13 @@ mod tests {
         let changes = changes(&connections, &[(7, 1), (7, 4)]);
         let told: Vec<_> = changes
             .values()
-            .map(|seats| (seats.group_id, seats.joined_connection_ids.clone(), seats.left_connection_ids.clone()))
+            .map(|memberships| {
+                (
+                    memberships.group_id,
+                    memberships.joined_connection_ids.clone(),
+                    memberships.left_connection_ids.clone(),
+                )
+            })
             .collect();
         let expected: [(u64, Vec<u64>, Vec<u64>); 4] =
             [(1, vec![71], vec![]), (2, vec![], vec![70]), (3, vec![], vec![80]), (4, vec![70, 71], vec![])];

@@ -6,7 +6,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use foldhash::{HashMap, HashMapExt as _};
-use gim_proto::logic::{GroupPush, GroupSeats, Push, PushTarget, down_item::Item};
+use gim_proto::logic::{GroupMemberships, GroupPush, Push, PushTarget, down_item::Item};
 use metrics::counter;
 use prost::Message as _;
 use tokio::sync::{OwnedRwLockReadGuard, RwLock, mpsc};
@@ -34,7 +34,7 @@ pub struct Fanout {
     nodes: Arc<Nodes>,
     owed: Arc<Mutex<Owed>>,
     /// Written to while connections are told that their users came into large groups or left them.
-    seats: Arc<RwLock<()>>,
+    memberships: Arc<RwLock<()>>,
 }
 
 /// Users whose pushes could not be routed: they have to be told to sync when routes answer again.
@@ -49,26 +49,26 @@ pub struct Owed {
 impl Fanout {
     /// Over the routes of `shared`, into the queues of `nodes`.
     pub fn new(shared: Arc<dyn SharedState>, nodes: Arc<Nodes>) -> Self {
-        Self { shared, nodes, owed: Arc::default(), seats: Arc::default() }
+        Self { shared, nodes, owed: Arc::default(), memberships: Arc::default() }
     }
 
     /// Holds changes of who is in a large group back: whoever reads the groups of a user and tells a conn node keeps this
     /// from before the first until after the second, so that a change that he did not see reaches the node after it.
-    pub async fn hold_seats(&self) -> OwnedRwLockReadGuard<()> {
-        self.seats.clone().read_owned().await
+    pub async fn hold_memberships(&self) -> OwnedRwLockReadGuard<()> {
+        self.memberships.clone().read_owned().await
     }
 
     /// Delivers what the inbox writer committed, until the writer ends.
     pub async fn run(self, mut committed: mpsc::Receiver<Vec<Delivery>>) {
         while let Some(deliveries) = committed.recv().await {
             let (count, mut durable) = (deliveries.len() as u64, durable_receivers(&deliveries));
-            let reseated: Vec<u64> = deliveries.iter().flat_map(Delivery::reseated).collect();
+            let joined_or_left: Vec<u64> = deliveries.iter().flat_map(Delivery::joined_or_left).collect();
             if let Err(error) = self.deliver(deliveries).await {
                 counter!(names::FANOUT_FAILED).increment(count);
                 tracing::debug!(%error, messages = count, "pushes were not routed; devices are told to sync later");
                 // Who is in which large group is set right by announcing all connections anew.
-                let is_overfull = !reseated.is_empty();
-                durable.extend(reseated);
+                let is_overfull = !joined_or_left.is_empty();
+                durable.extend(joined_or_left);
                 self.owe(Owed { user_ids: durable, is_overfull });
             }
         }
@@ -92,8 +92,8 @@ impl Fanout {
 
     /// Queues messages for the nodes that hold connections of their receivers.
     pub async fn deliver(&self, deliveries: Vec<Delivery>) -> Result<(), SharedStateError> {
-        let changes_seats = deliveries.iter().any(|delivery| delivery.reseated().next().is_some());
-        let _seats = if changes_seats { Some(self.seats.write().await) } else { None };
+        let changes_memberships = deliveries.iter().any(|delivery| delivery.joined_or_left().next().is_some());
+        let _memberships = if changes_memberships { Some(self.memberships.write().await) } else { None };
         let mut user_ids: Vec<u64> = deliveries.iter().flat_map(Delivery::user_ids).collect();
         user_ids.sort_unstable();
         user_ids.dedup();
@@ -112,7 +112,7 @@ impl Fanout {
         }
         for delivery in deliveries {
             if let Some(group) = &delivery.group {
-                self.reseat(group, &routes_of);
+                self.tell_memberships(group, &routes_of);
             }
             self.push(&delivery, &routes_of);
             self.push_live(&delivery);
@@ -121,19 +121,19 @@ impl Fanout {
     }
 
     /// Tells nodes which of their connections are in a large group from now on, and which are not any more.
-    fn reseat(&self, group: &GroupDelivery, routes_of: &HashMap<u64, Vec<Route>>) {
-        let mut per_node: HashMap<Arc<NodeKey>, GroupSeats> = HashMap::new();
+    fn tell_memberships(&self, group: &GroupDelivery, routes_of: &HashMap<u64, Vec<Route>>) {
+        let mut per_node: HashMap<Arc<NodeKey>, GroupMemberships> = HashMap::new();
         let group_id = group.group_id;
-        let mut add = |user_ids: &[u64], list: fn(&mut GroupSeats) -> &mut Vec<u64>| {
+        let mut add = |user_ids: &[u64], list: fn(&mut GroupMemberships) -> &mut Vec<u64>| {
             for route in user_ids.iter().flat_map(|user_id| routes_of.get(user_id).into_iter().flatten()) {
-                let seats = per_node.entry(route.node.clone()).or_default();
-                list(seats).push(route.connection_id);
+                let memberships = per_node.entry(route.node.clone()).or_default();
+                list(memberships).push(route.connection_id);
             }
         };
-        add(&group.joined, |seats| &mut seats.joined_connection_ids);
-        add(&group.left, |seats| &mut seats.left_connection_ids);
-        for (node, seats) in per_node {
-            self.nodes.notice(&node, Item::GroupSeats(GroupSeats { group_id, ..seats }));
+        add(&group.joined, |memberships| &mut memberships.joined_connection_ids);
+        add(&group.left, |memberships| &mut memberships.left_connection_ids);
+        for (node, memberships) in per_node {
+            self.nodes.notice(&node, Item::GroupMemberships(GroupMemberships { group_id, ..memberships }));
         }
     }
 

@@ -83,11 +83,11 @@ pub struct Sent {
 impl Delivery {
     /// Everybody whose routes it takes to deliver it.
     pub fn user_ids(&self) -> impl Iterator<Item = u64> {
-        self.receivers.iter().map(|receiver| receiver.user_id).chain(self.reseated())
+        self.receivers.iter().map(|receiver| receiver.user_id).chain(self.joined_or_left())
     }
 
     /// Those who come into a large group with it, or leave one.
-    pub fn reseated(&self) -> impl Iterator<Item = u64> {
+    pub fn joined_or_left(&self) -> impl Iterator<Item = u64> {
         self.group.iter().flat_map(|group| group.joined.iter().chain(&group.left)).copied()
     }
 }

@@ -330,11 +330,11 @@ impl Context {
 
         let (mut evicted, mut held) = (Vec::new(), None);
         let answer = match result {
-            Ok(SignedIn { route, newest_seq, large_group_ids, seats, evicted: others }) => {
+            Ok(SignedIn { route, newest_seq, large_group_ids, memberships, evicted: others }) => {
                 if is_cancelled {
                     self.remove_route(&route).await;
                 }
-                (evicted, held) = (others, Some(seats));
+                (evicted, held) = (others, Some(memberships));
                 tracing::debug!(device_id = caller.device_id, newest_seq, "signed in");
                 let request_no = sign_in.request_no;
                 SignInResult { request_no, newest_seq, large_group_ids, ..SignInResult::default() }

@@ -43,7 +43,7 @@ pub struct SignedIn {
     /// The large groups that the user is in.
     pub large_group_ids: Vec<u64>,
     /// Held until conn is told of them, so that whoever leaves one meanwhile is out of it after that.
-    pub seats: OwnedRwLockReadGuard<()>,
+    pub memberships: OwnedRwLockReadGuard<()>,
     /// The connections that have to go for it (or it for them, where a later one is there already), to be closed after the
     /// answer.
     pub evicted: Vec<Evicted>,
@@ -111,7 +111,7 @@ impl SignIns {
             since_ms: connection.since_ms,
         };
         let evicted = self.connections.put(vec![route.clone()]).await?;
-        let seats = self.fanout.hold_seats().await;
+        let memberships = self.fanout.hold_memberships().await;
         // Asked only now: what is committed from here on is pushed along the route, what was before is in the answer.
         let after = match self.reads.after(connection.caller).await {
             Ok(after) if after.not_before_ms == before.not_before_ms => after,
@@ -119,7 +119,13 @@ impl SignIns {
             Ok(_) => return Err(self.withdraw(&route, &evicted, sign_in_again()).await),
             Err(error) => return Err(self.withdraw(&route, &evicted, error.into()).await),
         };
-        Ok(SignedIn { route, newest_seq: after.newest_seq, large_group_ids: after.large_group_ids, seats, evicted })
+        Ok(SignedIn {
+            route,
+            newest_seq: after.newest_seq,
+            large_group_ids: after.large_group_ids,
+            memberships,
+            evicted,
+        })
     }
 
     /// Takes a route back that is not to be. Those that lost their device to it have no routes any more either, and would

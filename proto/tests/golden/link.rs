@@ -182,8 +182,8 @@ fn down_samples() -> Vec<Sample> {
         ),
         sample("logic.ConnectionSeq", ConnectionSeq { connection_id: 101, newest_seq: 102 }),
         sample(
-            "logic.GroupSeats",
-            GroupSeats { group_id: 101, joined_connection_ids: vec![102], left_connection_ids: vec![103, 1003] },
+            "logic.GroupMemberships",
+            GroupMemberships { group_id: 101, joined_connection_ids: vec![102], left_connection_ids: vec![103, 1003] },
         ),
         sample(
             "logic.GroupPush",
@@ -195,7 +195,7 @@ fn down_samples() -> Vec<Sample> {
                 request_id: "request-5".into(),
             },
         ),
-        sample("logic.GroupNews", GroupNews { groups: vec![GroupSeq { group_id: 101, newest_seq: 102 }] }),
+        sample("logic.GroupHeads", GroupHeads { groups: vec![GroupSeq { group_id: 101, newest_seq: 102 }] }),
         sample("logic.Leaving", Leaving {}),
         sample("logic.PeerNodes", PeerNodes { nodes: vec![addresses()] }),
         sample("logic.GroupSeq", GroupSeq { group_id: 101, newest_seq: 102 }),
@@ -220,11 +220,11 @@ fn down_item_samples() -> Vec<Sample> {
         sample("logic.DownItem.room_move", down(Item::RoomMove(RoomMove { connection_id: 7, ..RoomMove::default() }))),
         sample("logic.DownItem.newest_seq", down(Item::NewestSeq(NewestSeqAnswer { connections: vec![] }))),
         sample(
-            "logic.DownItem.group_seats",
-            down(Item::GroupSeats(GroupSeats { group_id: 9, ..GroupSeats::default() })),
+            "logic.DownItem.group_memberships",
+            down(Item::GroupMemberships(GroupMemberships { group_id: 9, ..GroupMemberships::default() })),
         ),
         sample("logic.DownItem.group_push", down(Item::GroupPush(GroupPush { group_id: 10, ..GroupPush::default() }))),
-        sample("logic.DownItem.group_news", down(Item::GroupNews(GroupNews { groups: vec![] }))),
+        sample("logic.DownItem.group_heads", down(Item::GroupHeads(GroupHeads { groups: vec![] }))),
         sample("logic.DownItem.leaving", down(Item::Leaving(Leaving {}))),
         sample("logic.DownItem.peer_nodes", down(Item::PeerNodes(PeerNodes { nodes: vec![addresses()] }))),
     ]

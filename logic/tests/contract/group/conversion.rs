@@ -54,8 +54,8 @@ async fn who_is_online_goes_on_in_the_timeline() {
     conn.sign_in(8, 80, 800).await;
     server.convert(group_id).await;
     server.say(7, group_id, "new", "a").await.unwrap();
-    let Item::GroupSeats(seats) = conn.next().await else { panic!("no seats") };
-    assert_eq!((seats.group_id, &seats.joined_connection_ids[..]), (group_id, &[800][..]));
+    let Item::GroupMemberships(memberships) = conn.next().await else { panic!("no memberships") };
+    assert_eq!((memberships.group_id, &memberships.joined_connection_ids[..]), (group_id, &[800][..]));
     let Item::Push(notice) = conn.next().await else { panic!("the notice is in the inbox") };
     assert_eq!(connect::Message::decode(notice.message).unwrap().command, 120);
     let Item::GroupPush(push) = conn.next().await else { panic!("no push") };

@@ -5,7 +5,7 @@ use gim_proto::{
     ResultCode,
     connect::{self, PacketCommand},
     logic::{
-        GroupAddMemberRequest, GroupCursor, GroupKind, GroupPush, GroupPushRequest, GroupSeats, LiveConnection,
+        GroupAddMemberRequest, GroupCursor, GroupKind, GroupMemberships, GroupPush, GroupPushRequest, LiveConnection,
         MessageAckRequest, RemoveGroupMemberPush, SyncReply, SyncRequest, down_item::Item,
     },
 };
@@ -26,9 +26,9 @@ async fn group_push(conn: &mut Conn) -> (GroupPush, connect::Message) {
     }
 }
 
-async fn seats(conn: &mut Conn) -> GroupSeats {
+async fn memberships(conn: &mut Conn) -> GroupMemberships {
     match conn.next().await {
-        Item::GroupSeats(seats) => seats,
+        Item::GroupMemberships(memberships) => memberships,
         other => panic!("{other:?}"),
     }
 }
@@ -96,7 +96,7 @@ impl Server {
 }
 
 #[tokio::test]
-async fn who_joins_or_leaves_online_is_seated_before_the_next_message() {
+async fn who_joins_or_leaves_online_is_known_before_the_next_message() {
     let server = server().await;
     let group_id = server.make(GroupKind::GkLarge, &[7]).await;
     let mut conn = Conn::attach(&server, "conn-1", 1).await;
@@ -106,14 +106,14 @@ async fn who_joins_or_leaves_online_is_seated_before_the_next_message() {
     assert_eq!(group_push(&mut conn).await.1.seq, 2);
 
     server.add(7, group_id, vec![member(8)]).await.unwrap();
-    let mut joined = seats(&mut conn).await;
+    let mut joined = memberships(&mut conn).await;
     joined.joined_connection_ids.sort_unstable();
     assert_eq!((joined.group_id, &joined.joined_connection_ids[..]), (group_id, &[800, 801][..]));
     assert_eq!(group_push(&mut conn).await.1.command, 121);
     assert_eq!(seqs(&server.timeline(8, group_id, 0).await), [3], "from the joining on, the notice of it included");
 
     server.remove(7, group_id, &[8]).await.unwrap();
-    let mut left = seats(&mut conn).await;
+    let mut left = memberships(&mut conn).await;
     left.left_connection_ids.sort_unstable();
     assert_eq!((&left.left_connection_ids[..], left.joined_connection_ids.len()), (&[800, 801][..], 0));
     let Item::Push(push) = conn.next().await else { panic!("no push into the inbox") };
@@ -145,12 +145,12 @@ async fn a_node_that_comes_back_is_told_what_changed_and_how_far_groups_got() {
         ..LiveConnection::default()
     };
     conn.announce(&[live(7, 700, vec![]), live(8, 800, vec![group_id, left])]).await;
-    let first = seats(&mut conn).await;
+    let first = memberships(&mut conn).await;
     assert_eq!((first.group_id, &first.joined_connection_ids[..]), (group_id, &[700][..]));
-    let second = seats(&mut conn).await;
+    let second = memberships(&mut conn).await;
     assert_eq!((second.group_id, &second.left_connection_ids[..]), (left, &[800][..]));
     assert_eq!(second.joined_connection_ids, [700]);
-    let Item::GroupNews(news) = conn.next().await else { panic!("no news") };
+    let Item::GroupHeads(news) = conn.next().await else { panic!("no news") };
     let mut newest: Vec<_> = news.groups.iter().map(|group| (group.group_id, group.newest_seq)).collect();
     newest.sort_unstable();
     assert_eq!(newest, [(group_id, 1), (left, 2)]);
@@ -265,13 +265,13 @@ async fn a_group_of_a_hundred_thousand_costs_one_row_and_one_item_per_node() {
         let (mut joined, mut pushes) = (0, 0);
         loop {
             match conn.next().await {
-                Item::GroupSeats(seats) => joined += seats.joined_connection_ids.len() as u64,
+                Item::GroupMemberships(memberships) => joined += memberships.joined_connection_ids.len() as u64,
                 Item::GroupPush(push) if push.seq == sent.seq => break pushes += 1,
                 Item::GroupPush(_) | Item::NewestSeq(_) => {}
                 other => panic!("{other:?}"),
             }
         }
-        assert_eq!((joined, pushes), (MEMBERS / 2, 1), "every online member is seated, and one item serves them all");
+        assert_eq!((joined, pushes), (MEMBERS / 2, 1), "every online member is told, and one item serves them all");
     }
     let last = server.timeline(1000, group_id, sent.seq - 1).await;
     assert_eq!((last.len(), last[0].message_id), (1, sent.message_id));
