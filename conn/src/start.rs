@@ -234,7 +234,7 @@ impl Running for Conn {
     }
 }
 
-/// The channels between the reactors and the bridge of one product, while they are handed out.
+/// The channels between the reactors and the bridge of one app, while they are handed out.
 struct AppWay {
     app: App,
     quota: Arc<AppQuota>,
@@ -267,7 +267,7 @@ impl AppWay {
     }
 }
 
-/// Ends with the reason why the last product's logic will not have this node. One of several may be wrong about it: that one is
+/// Ends with the reason why the last app's logic will not have this node. One of several may be wrong about it: that one is
 /// not served, the others are.
 async fn refused_everywhere(problems: &mut mpsc::Receiver<String>, mut served: usize) -> String {
     while let Some(problem) = problems.recv().await {
@@ -275,7 +275,7 @@ async fn refused_everywhere(problems: &mut mpsc::Receiver<String>, mut served: u
         if served == 0 {
             return problem;
         }
-        tracing::error!(problem, "a product's logic will not have this node");
+        tracing::error!(problem, "an app's logic will not have this node");
     }
     std::future::pending().await
 }

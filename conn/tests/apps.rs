@@ -1,4 +1,4 @@
-//! Several products on one conn node: each with its own logic, ids, windows and metrics.
+//! Several apps on one conn node: each with its own logic, ids, windows and metrics.
 
 #![allow(clippy::unwrap_used, reason = "a test that fails says where")]
 
@@ -29,7 +29,7 @@ fn ask_in(client: &mut Client, app_id: u32, user_id: u64, device_id: u64) -> Rep
     client.request(PacketCommand::PcSignIn as i32, request.encode_to_vec()).unwrap()
 }
 
-/// Signed in to the second product.
+/// Signed in to the second app.
 fn sign_in(harness: &Harness, user_id: u64, device_id: u64) -> Client {
     let mut client = harness.connect();
     let reply = ask_in(&mut client, OTHER, user_id, device_id);
@@ -47,7 +47,7 @@ fn the_same_ids_in_two_apps_are_different_users_in_different_rooms() {
     let their_id = their_id.connection_id;
     subscribe(&mut ours, 5);
     subscribe(&mut theirs, 5);
-    // What one product's logic says of the other's connection means nothing.
+    // What one app's logic says of the other's connection means nothing.
     our_logic.say(inbox_push(their_id, 1, b"not yours"));
     our_logic.say(room_push(5, b"our room"));
     their_logic.say(room_push(5, b"their room"));

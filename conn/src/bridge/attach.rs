@@ -47,13 +47,13 @@ pub(super) async fn attach(
 
 /// What logic said when it could not be attached to: said once, not at every attempt.
 #[derive(Debug, Default)]
-pub(super) struct Refusal {
+pub(super) struct AttachRefusal {
     said: String,
     /// Since when the node's name is another process's.
     taken_since: Option<Instant>,
 }
 
-impl Refusal {
+impl AttachRefusal {
     /// Says why a logic node cannot be attached to, once for each reason; returns whether to give up, because the node's name
     /// stays another process's.
     pub(super) fn note(&mut self, logic: &str, status: &Status, name_timeout: Duration) -> bool {

@@ -29,7 +29,7 @@ pub struct PushCalls {
 }
 
 impl PushCalls {
-    /// The service over these products' reactors; a message that would not fit a frame is refused.
+    /// The service over these apps' reactors; a message that would not fit a frame is refused.
     pub fn server(apps: HashMap<u32, Reactors>, frame_bytes_max: usize) -> ConnectIntServiceServer<Self> {
         ConnectIntServiceServer::new(Self { apps, frame_bytes_max })
     }

@@ -2,10 +2,16 @@
 //! the link that the user belongs to. One task.
 //!
 //! Always holds: an attached link has everything of its users that came before; while it leaves, what comes later is kept back
-//! (bounded), and goes to the users' next links in the same order once the leaving one has answered everything. A link that takes
-//! nothing is waited for once; then requests for it are refused until it does, and the other links' users notice nothing.
+//! (bounded), and goes to the users' next links in the same order once the leaving one has answered everything. Links that take
+//! nothing are waited for once, all together; then requests for them are refused until they do, and the other links' users notice
+//! nothing.
 
-use std::{future, hash::BuildHasher as _, time::Duration};
+use std::{
+    future::{self, Future as _},
+    hash::BuildHasher as _,
+    task::Poll,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use crossbeam_channel::Receiver;
@@ -16,22 +22,19 @@ use gim_proto::{
     connect::{PacketCommand, SignInRequest, SubscribeRoomRequest},
     logic,
 };
-use metrics::counter;
 use prost::Message as _;
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    UpEnd,
-    link::LinkEvent,
-    pending::{Purpose, Request},
-    reactors::Reactors,
+    link_handle::{LinkEvent, LinkHandle, LinkState},
+    reactors::{Reactors, UpEnd},
+    requests::{Purpose, Request},
     tallies::{PushAllTally, RoomTally},
     uplink::{LinkItem, state},
 };
 use crate::{
     ids::ConnectionId,
-    metrics as names,
     reactor::{
         inbox::Command,
         uplink::{UpBatch, UpItem},
@@ -40,44 +43,11 @@ use crate::{
     settings::LinkSettings,
 };
 
-/// Bytes of packets in one message to logic: far below what logic takes, whatever the largest frames are.
-const BATCH_BYTES_MAX: usize = 1 << 20;
-
 /// Rooms in one item that tells how many members they have.
 const ROOMS_PER_ITEM: usize = 4096;
 
-/// Items of users who are about to move that are kept back; requests beyond are answered "try again later". Of a link that takes
-/// nothing, what logic has to know; beyond, the link is waited for after all.
-const HELD_ITEMS_MAX: usize = 65_536;
-
-/// How long a link may take nothing before it is passed over.
+/// How long links may take nothing, all of them together, before they are passed over.
 const PATIENCE: Duration = Duration::from_millis(500);
-
-/// A link, as the distributor sees it.
-#[derive(Debug)]
-pub(super) struct LinkHandle {
-    id: u64,
-    /// Whose link it is and where to: labels of metrics.
-    app_id: String,
-    name: String,
-    /// Of the logic node's name: the same for all conn nodes, so that all choose the same logic node for a user.
-    hash: u64,
-    queue: mpsc::Sender<Vec<LinkItem>>,
-    state: State,
-    /// Whether it took nothing when it was waited for.
-    is_stuck: bool,
-    /// What it gets next; of a leaving one, what is kept back.
-    batch: Vec<LinkItem>,
-    batch_bytes: usize,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    Detached,
-    Attached,
-    /// Its last items are under way.
-    Leaving,
-}
 
 /// See the module's documentation.
 pub(super) struct Distributor {
@@ -90,46 +60,6 @@ pub(super) struct Distributor {
     pushes_to_all: PushAllTally,
     /// Answers that are due now, because no link can take the request.
     refused: Vec<Request>,
-}
-
-impl LinkHandle {
-    pub(super) fn new(id: u64, app_id: String, name: String, queue: mpsc::Sender<Vec<LinkItem>>) -> Self {
-        let (state, batch) = (State::Detached, Vec::new());
-        Self { id, app_id, name, hash: 0, queue, state, is_stuck: false, batch, batch_bytes: 0 }
-    }
-
-    fn is_full(&self, items_max: usize) -> bool {
-        let is_full = self.batch.len() >= items_max || self.batch_bytes >= BATCH_BYTES_MAX;
-        is_full && self.state == State::Attached && !self.is_stuck
-    }
-
-    /// Gives it its batch. Where it takes nothing, what logic has to know stays, and the requests are returned to be refused.
-    async fn hand_over(&mut self) -> Vec<Request> {
-        let is_passed_over = self.is_stuck && self.batch.len() < HELD_ITEMS_MAX;
-        let patience = if is_passed_over { Duration::ZERO } else { PATIENCE };
-        let place = tokio::time::timeout(patience, self.queue.reserve()).await;
-        let was_stuck = std::mem::replace(&mut self.is_stuck, place.is_err());
-        self.batch_bytes = 0;
-        let batch = std::mem::take(&mut self.batch);
-        if let Ok(Ok(place)) = place {
-            place.send(batch);
-            return Vec::new();
-        }
-        let (requests, known): (Vec<_>, Vec<_>) =
-            batch.into_iter().partition(|item| matches!(item, LinkItem::Request(..)));
-        if self.is_stuck {
-            if !was_stuck {
-                tracing::warn!(
-                    logic = self.name,
-                    "a logic node takes nothing; requests for it are put off until it does"
-                );
-            }
-            counter!(names::REQUESTS_BEYOND, "app" => self.app_id.clone(), "logic" => self.name.clone())
-                .increment(requests.len() as u64);
-            self.batch = known;
-        }
-        requests.into_iter().filter_map(LinkItem::into_request).collect()
-    }
 }
 
 impl Distributor {
@@ -275,12 +205,9 @@ impl Distributor {
 
     /// Gives a request to the user's link. False, and the request is answered, where there is none.
     fn ask(&mut self, user_id: u64, request: Request, item: logic::up_item::Item) -> bool {
-        let bytes = item.encoded_len();
-        let has_room = |link: &LinkHandle| link.state == State::Attached || link.batch.len() < HELD_ITEMS_MAX;
-        match self.link_of(user_id).filter(|&link| has_room(&self.links[link])) {
+        match self.link_of(user_id).filter(|&link| self.links[link].has_room()) {
             Some(link) => {
-                self.links[link].batch_bytes += bytes;
-                self.links[link].batch.push(LinkItem::Request(request, item));
+                self.links[link].push(LinkItem::Request(request, item));
                 true
             }
             None => {
@@ -295,13 +222,13 @@ impl Distributor {
 
     fn tell(&mut self, user_id: u64, item: LinkItem) {
         if let Some(link) = self.link_of(user_id) {
-            self.links[link].batch.push(item);
+            self.links[link].push(item);
         }
     }
 
     fn tell_all(&mut self, mut make: impl FnMut() -> LinkItem) {
-        for link in self.links.iter_mut().filter(|link| link.state == State::Attached) {
-            link.batch.push(make());
+        for link in self.links.iter_mut().filter(|link| link.state == LinkState::Attached) {
+            link.push(make());
         }
     }
 
@@ -309,7 +236,7 @@ impl Distributor {
     /// answered them.
     fn link_of(&self, user_id: u64) -> Option<usize> {
         let weight = |link: &LinkHandle| weight(link.hash, user_id);
-        let attached = self.links.iter().enumerate().filter(|(_, link)| link.state != State::Detached);
+        let attached = self.links.iter().enumerate().filter(|(_, link)| link.state != LinkState::Detached);
         attached.max_by_key(|(_, link)| weight(link)).map(|(index, _)| index)
     }
 
@@ -342,8 +269,17 @@ impl Distributor {
     }
 
     async fn hand_over(&mut self) {
-        for link in self.links.iter_mut().filter(|link| link.state == State::Attached && !link.batch.is_empty()) {
-            let refused = link.hand_over().await;
+        self.hand_over_by(Instant::now() + PATIENCE).await;
+    }
+
+    /// Gives each link its batch. Who takes it at once does not wait for the others, and these have one deadline together.
+    async fn hand_over_by(&mut self, deadline: Instant) {
+        for link in self.links.iter_mut().filter(|link| link.is_due()) {
+            // Where it does not take it, it is waited for below.
+            let _waits = link.try_hand_over().is_err();
+        }
+        for link in self.links.iter_mut().filter(|link| link.is_due()) {
+            let refused = link.hand_over(deadline).await;
             self.refused.extend(refused);
         }
         for request in std::mem::take(&mut self.refused) {
@@ -353,11 +289,13 @@ impl Distributor {
 
     /// Waits until a link takes something again that was passed over and has something to get.
     async fn a_stuck_link_takes(&self) {
-        let is_waiting = |link: &&LinkHandle| link.is_stuck && link.state == State::Attached && !link.batch.is_empty();
-        match self.links.iter().find(is_waiting) {
-            Some(link) => drop(link.queue.reserve().await),
-            None => future::pending().await,
-        }
+        let stuck = self.links.iter().filter(|link| link.is_waited_for());
+        let mut all: Vec<_> = stuck.map(|link| Box::pin(link.takes())).collect();
+        future::poll_fn(|context| {
+            let takes = all.iter_mut().any(|link| link.as_mut().poll(context).is_ready());
+            if takes { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
     }
 
     async fn on_link_event(&mut self, event: LinkEvent) {
@@ -369,41 +307,40 @@ impl Distributor {
             LinkEvent::Lost(sign_outs) => self.tell_again(sign_outs).await,
             LinkEvent::Removed(id) => self.links.retain(|link| link.id != id),
         }
-        self.ready.set(self.links.iter().any(|link| link.state != State::Detached));
+        self.ready.set(self.links.iter().any(|link| link.state != LinkState::Detached));
     }
 
     async fn on_attached(&mut self, id: u64, node: &str) {
         let Some(link) = self.links.iter_mut().find(|link| link.id == id) else { return };
-        (link.state, link.is_stuck) = (State::Attached, false);
+        (link.state, link.is_stuck) = (LinkState::Attached, false);
         link.hash = FixedState::default().hash_one(node);
         let rooms = self.rooms.all();
         let announced = rooms.iter().map(|room| state::announce(logic::announce::What::RoomId(room.room_id)));
         let counted = rooms.chunks(ROOMS_PER_ITEM).map(state::room_members);
-        link.batch.extend(announced.chain(counted));
+        announced.chain(counted).for_each(|item| link.push(item));
         self.hand_over().await;
         self.reactors.send_all(|| Command::Announce).await;
     }
 
     async fn on_leaving(&mut self, id: u64, stream: u64) {
         let Some(link) = self.links.iter_mut().find(|link| link.id == id) else { return };
-        link.batch.push(LinkItem::Last(stream));
+        link.push(LinkItem::Last(stream));
         self.hand_over().await;
         let Some(link) = self.links.iter_mut().find(|link| link.id == id) else { return };
         if link.is_stuck {
             // It would not hear of the last one: its users go without its answers.
             return self.on_detached(id).await;
         }
-        link.state = State::Leaving;
+        link.state = LinkState::Leaving;
     }
 
     /// Its users belong to other links now: whoever has them shall know of them, and gets what was kept back.
     async fn on_detached(&mut self, id: u64) {
-        let Some(link) = self.links.iter_mut().find(|link| link.id == id && link.state != State::Detached) else {
+        let Some(link) = self.links.iter_mut().find(|link| link.id == id && link.state != LinkState::Detached) else {
             return;
         };
-        link.state = State::Detached;
-        link.batch_bytes = 0;
-        for item in std::mem::take(&mut link.batch) {
+        link.state = LinkState::Detached;
+        for item in link.take_batch() {
             self.move_item(item);
         }
         self.hand_over().await;
@@ -421,10 +358,7 @@ impl Distributor {
         match item {
             LinkItem::Request(request, item) => {
                 match LinkItem::user_of(&item).and_then(|user_id| self.link_of(user_id)) {
-                    Some(link) => {
-                        self.links[link].batch_bytes += item.encoded_len();
-                        self.links[link].batch.push(LinkItem::Request(request, item));
-                    }
+                    Some(link) => self.links[link].push(LinkItem::Request(request, item)),
                     // Unlike in `ask`, its room was counted: the refusal releases it.
                     None => self.refused.push(request),
                 }
@@ -450,7 +384,62 @@ fn text(bytes: &Bytes) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+
+    use gim_config::Readiness;
+
     use super::*;
+
+    /// A distributor of one reactor, and the inbox of that.
+    fn distributor() -> (Distributor, Receiver<Command>) {
+        let (reactors, mut inboxes) = Reactors::without_threads(1);
+        let ready = Readiness::default().part("link").any_of(1).remove(0);
+        (Distributor::new(reactors, ready, &LinkSettings::default()), inboxes.remove(0))
+    }
+
+    /// An attached link that has a request and something else to get, and its queue, which has room for so many batches.
+    fn link(room: usize) -> (LinkHandle, mpsc::Receiver<Vec<LinkItem>>) {
+        let (sender, queue) = mpsc::channel(1);
+        (room..1).for_each(|_| sender.try_send(Vec::new()).unwrap());
+        let mut link = LinkHandle::new(0, "0".to_owned(), "logic".to_owned(), sender);
+        link.state = LinkState::Attached;
+        let (connection, command) = (ConnectionId::new(0, 1, 1), PacketCommand::PcSend as i32);
+        let request = Request { connection, command, request_id: String::new(), purpose: Purpose::Reply };
+        link.push(LinkItem::Request(request, logic::up_item::Item::Packet(logic::ClientPacket::default())));
+        link.push(LinkItem::Gone(1));
+        (link, queue)
+    }
+
+    #[test]
+    fn links_that_take_nothing_have_one_deadline_and_hold_up_no_other() {
+        const STUCK: usize = 10;
+        let (mut distributor, inbox) = distributor();
+        let (links, mut queues): (Vec<_>, Vec<_>) = (0..=STUCK).map(|index| link(index / STUCK)).unzip();
+        distributor.links = links;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(async {
+            {
+                let mut waiting = pin!(distributor.hand_over_by(Instant::now() + Duration::from_secs(3600)));
+                let polled = future::poll_fn(|context| Poll::Ready(waiting.as_mut().poll(context))).await;
+                assert!(polled.is_pending());
+            }
+            assert_eq!(queues.pop().unwrap().try_recv().unwrap().len(), 2, "it comes last and waits for none of them");
+            assert!(inbox.is_empty());
+
+            let deadline = Instant::now();
+            distributor.hand_over_by(deadline).await;
+            assert!(deadline.elapsed() < PATIENCE * STUCK as u32);
+            assert_eq!(inbox.try_iter().count(), STUCK, "their requests are answered");
+            assert_eq!(distributor.links.iter().filter(|link| link.is_waited_for()).count(), STUCK);
+
+            // Whichever of them takes something again gets what logic has to know.
+            queues[7].recv().await.unwrap();
+            distributor.a_stuck_link_takes().await;
+            distributor.hand_over().await;
+            assert_eq!(queues[7].try_recv().unwrap().len(), 1);
+            assert_eq!(distributor.links.iter().filter(|link| link.is_waited_for()).count(), STUCK - 1);
+        });
+    }
 
     #[test]
     fn every_logic_node_gets_its_share_of_the_users_whatever_the_names() {

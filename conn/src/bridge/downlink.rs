@@ -1,35 +1,32 @@
-//! From `Down` messages to commands: each frame is encoded here, once, and handed to the reactors that hold its receivers
-//! (step 7 of the packet path).
+//! From `Down` messages to commands for the reactors that hold their receivers (step 7 of the packet path). On the tasks of links.
+//!
+//! Always holds: a frame is encoded once for all who get the same bytes. Those are the receivers of a push to a room, a large
+//! group or everybody, and of a message that is not persisted; of a persisted one, whose seqs differ from user to user, the
+//! devices of one user. Each frame is one allocation with one copy of the body, and its receivers share it.
 
-use std::sync::Arc;
+use std::{cell::LazyCell, iter::repeat_n, sync::Arc};
 
-use bytes::{BufMut as _, Bytes, BytesMut};
+use bytes::Bytes;
 use gim_proto::{
     CloseReason,
-    connect::PacketCommand,
     logic::{
         Down, DownItem, GroupMemberships, GroupPush, Kick, NewestSeqAnswer, PacketReply, Push, RoomMove, SignInResult,
         down_item::Item,
     },
 };
 use metrics::counter;
-use prost::encoding::{WireType, encode_key, encode_varint};
 
 use super::{
-    pending::{Pending, Purpose},
     reactors::Reactors,
+    requests::{PendingRequests, Purpose},
     room_gate::RoomGate,
 };
 use crate::{
     ids::ConnectionId,
     metrics as names,
     reactor::inbox::{Command, ENTRIES_MAX, PushItem},
-    wire::{encoded::Encoded, packet},
+    wire::packet,
 };
-
-/// Tags of `connect.Message` that differ per receiver.
-const MESSAGE_SEQ: u32 = 4;
-const MESSAGE_PREV_SEQ: u32 = 18;
 
 /// What a message said about its stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +37,7 @@ pub(super) enum Said {
 }
 
 /// Hands everything in a message to the reactors, in order.
-pub(super) async fn handle(down: Down, pending: &mut Pending, reactors: &Reactors, rooms: &RoomGate) -> Said {
+pub(super) async fn handle(down: Down, pending: &mut PendingRequests, reactors: &Reactors, rooms: &RoomGate) -> Said {
     let mut said = Said::Nothing;
     for DownItem { item } in down.items {
         let Some(item) = item else { continue };
@@ -50,7 +47,7 @@ pub(super) async fn handle(down: Down, pending: &mut Pending, reactors: &Reactor
             Item::Push(push) => on_push(&push, reactors).await,
             Item::RoomPush(push) => rooms.push(push).await,
             Item::PushAll(push) => {
-                let (message_id, frame) = (push.message_id, message_frame(&push.message));
+                let (message_id, frame) = (push.message_id, packet::message(&push.message, 0, 0));
                 reactors.send_all(|| Command::PushToAll { message_id, frame: frame.clone() }).await;
             }
             Item::Kick(kick) => on_kick(kick, reactors).await,
@@ -74,7 +71,7 @@ pub(super) async fn handle(down: Down, pending: &mut Pending, reactors: &Reactor
     said
 }
 
-async fn on_sign_in_result(result: SignInResult, pending: &mut Pending, reactors: &Reactors) {
+async fn on_sign_in_result(result: SignInResult, pending: &mut PendingRequests, reactors: &Reactors) {
     let Some(request) = pending.take(result.request_no) else {
         counter!(names::REPLIES_LATE).increment(1);
         return;
@@ -87,7 +84,7 @@ async fn on_sign_in_result(result: SignInResult, pending: &mut Pending, reactors
     reactors.send(reactor, command).await;
 }
 
-async fn on_reply(reply: PacketReply, pending: &mut Pending, rooms: &RoomGate) {
+async fn on_reply(reply: PacketReply, pending: &mut PendingRequests, rooms: &RoomGate) {
     let Some(request) = pending.take(reply.request_no) else {
         counter!(names::REPLIES_LATE).increment(1);
         return;
@@ -105,10 +102,18 @@ async fn on_push(push: &Push, reactors: &Reactors) {
 }
 
 fn split_push(reactors: &Reactors, push: &Push) -> Vec<Vec<PushItem>> {
+    let without_seq = LazyCell::new(|| packet::message(&push.message, 0, 0));
     let items = push.targets.iter().flat_map(|target| {
-        let frame = push_frame(&push.message, target.seq, target.prev_seq);
-        let connections = target.connection_ids.iter().map(|&number| ConnectionId::from_number(number));
-        connections.map(move |connection| (connection, PushItem { connection, seq: target.seq, frame: frame.clone() }))
+        let frame = match target.seq {
+            0 => without_seq.clone(),
+            seq => packet::message(&push.message, seq, target.prev_seq),
+        };
+        // The last one gets the frame itself: most users have one device, whose frame need not be shared.
+        let frames = repeat_n(frame, target.connection_ids.len());
+        target.connection_ids.iter().zip(frames).map(|(&number, frame)| {
+            let connection = ConnectionId::from_number(number);
+            (connection, PushItem { connection, seq: target.seq, frame })
+        })
     });
     split(reactors, items)
 }
@@ -136,7 +141,7 @@ async fn on_group_memberships(memberships: &GroupMemberships, reactors: &Reactor
 
 async fn on_group_push(push: &GroupPush, reactors: &Reactors) {
     tracing::debug!(request_id = push.request_id, group_id = push.group_id, seq = push.seq, "group push");
-    let frame = message_frame(&push.message);
+    let frame = packet::message(&push.message, 0, 0);
     let make = || Command::PushToGroup {
         group_id: push.group_id,
         seq: push.seq,
@@ -186,40 +191,56 @@ async fn send_split<T>(reactors: &Reactors, split: Vec<Vec<T>>, command: fn(Vec<
     }
 }
 
-pub(super) fn message_frame(message: &[u8]) -> Encoded {
-    packet::notice(PacketCommand::PcMessage, message, 0)
-}
-
-/// The message as this receiver gets it: protobuf fields may follow in any order, so what differs is appended.
-fn push_frame(message: &[u8], seq: u64, prev_seq: u64) -> Encoded {
-    if seq == 0 {
-        return message_frame(message);
-    }
-    let mut content = BytesMut::with_capacity(message.len() + 2 * 12);
-    content.put_slice(message);
-    encode_key(MESSAGE_SEQ, WireType::Varint, &mut content);
-    encode_varint(seq, &mut content);
-    if prev_seq != 0 {
-        encode_key(MESSAGE_PREV_SEQ, WireType::Varint, &mut content);
-        encode_varint(prev_seq, &mut content);
-    }
-    message_frame(&content)
-}
-
 #[cfg(test)]
 mod tests {
-    use gim_proto::connect::{Message, Packet};
-    use prost::Message as _;
+    use allocation_counter::measure;
+    use gim_proto::logic::PushTarget;
 
     use super::*;
 
+    /// A persisted message to so many users, each with as many devices.
+    fn push(users: u64, devices: u32) -> Push {
+        let connections = |user: u64| {
+            (0..devices).map(move |device| ConnectionId::new(device as usize % 2, user as usize, 1).number())
+        };
+        let target = |user| PushTarget { seq: user + 1, prev_seq: user, connection_ids: connections(user).collect() };
+        Push { message: vec![7; 200].into(), targets: (0..users).map(target).collect(), request_id: String::new() }
+    }
+
     #[test]
-    fn what_differs_per_receiver_is_part_of_the_message() {
-        let body = Message { command: 1, content: vec![1, 2].into(), message_id: 9, ..Message::default() };
-        let frame = push_frame(&body.encode_to_vec(), 300, 299);
-        let packet = Packet::decode(frame.packet()).unwrap();
-        assert_eq!(packet.command, PacketCommand::PcMessage as i32);
-        let message = Message::decode(packet.content).unwrap();
-        assert_eq!(message, Message { seq: 300, prev_seq: 299, ..body });
+    fn a_frame_is_made_once_per_user_and_shared_by_the_devices() {
+        let (reactors, _) = Reactors::without_threads(2);
+        let [first, second] = split_push(&reactors, &push(3, 2)).try_into().unwrap();
+        assert_eq!((first.len(), second.len()), (3, 3));
+        for (one, other) in first.iter().zip(&second) {
+            assert_eq!((one.seq, one.frame.packet().as_ptr()), (other.seq, other.frame.packet().as_ptr()));
+        }
+        assert_ne!(first[0].frame, first[1].frame);
+    }
+
+    #[test]
+    fn a_frame_without_a_seq_is_made_once_for_all_users() {
+        let (reactors, _) = Reactors::without_threads(2);
+        let mut push = push(3, 2);
+        push.targets.iter_mut().for_each(|target| (target.seq, target.prev_seq) = (0, 0));
+        let items: Vec<PushItem> = split_push(&reactors, &push).into_iter().flatten().collect();
+        assert_eq!(items.len(), 6);
+        let first = items[0].frame.packet().as_ptr();
+        assert!(items.iter().all(|item| item.frame.packet().as_ptr() == first));
+    }
+
+    #[test]
+    fn a_push_costs_one_allocation_and_one_copy_per_user() {
+        let (reactors, _) = Reactors::without_threads(2);
+        let cost = |users| {
+            let push = push(users, 1);
+            let mut split = Vec::new();
+            let cost = measure(|| split = split_push(&reactors, &push));
+            assert_eq!(split.iter().map(Vec::len).sum::<usize>(), users as usize);
+            cost
+        };
+        let (few, many) = (cost(256), cost(512));
+        assert!(many.count_total - few.count_total <= 256 + 2, "the lists grow once more");
+        assert!(many.bytes_current - few.bytes_current <= 256 * (200 + 32 + size_of::<PushItem>() as i64 * 2));
     }
 }

@@ -28,13 +28,13 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::{Status, Streaming};
 
 use super::{
-    attach::{Refusal, attach},
-    distributor::LinkHandle,
+    attach::{AttachRefusal, attach},
     downlink::{self, Said},
-    farewells::Farewells,
+    link_handle::{LinkEvent, LinkHandle},
     node::NodeState,
-    pending::{Pending, Purpose, Request},
     reactors::Reactors,
+    recent_sign_outs::RecentSignOuts,
+    requests::{PendingRequests, Purpose, Request},
     room_gate::RoomGate,
     uplink::{self, LinkItem},
 };
@@ -51,29 +51,6 @@ const FINISH_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How long logic may go on pushing over a stream whose users have moved.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// What the distributor has to know of a link.
-#[derive(Debug)]
-pub(super) enum LinkEvent {
-    /// It is there, attached to nothing yet.
-    Added(LinkHandle),
-    /// It takes requests.
-    Attached {
-        id: u64,
-        /// The name of the logic node.
-        node: String,
-    },
-    /// It wants nothing more, and be told what was the last for this stream.
-    Leaving { id: u64, stream: u64 },
-    /// Everything that it was given is answered, and it takes no more.
-    Left(u64),
-    /// The stream ended.
-    Detached(u64),
-    /// Connections that are gone, of which a stream that broke may have said nothing.
-    Lost(Vec<SignOut>),
-    /// It is no more.
-    Removed(u64),
-}
 
 /// Starts links.
 #[derive(Debug, Clone)]
@@ -107,8 +84,8 @@ impl LinkMaker {
             queue,
             retire: retire.clone(),
             streams: 0,
-            farewells: Farewells::new(Duration::from_millis(self.settings.request_timeout_ms)),
-            refusal: Refusal::default(),
+            recent_sign_outs: RecentSignOuts::new(Duration::from_millis(self.settings.request_timeout_ms)),
+            refusal: AttachRefusal::default(),
         };
         let handle = LinkHandle::new(link.id, self.app_id.clone(), link.name.clone(), sender);
         link.tell(LinkEvent::Added(handle)).await;
@@ -127,8 +104,8 @@ struct Link {
     retire: CancellationToken,
     /// How many there were; the last one's number.
     streams: u64,
-    farewells: Farewells,
-    refusal: Refusal,
+    recent_sign_outs: RecentSignOuts,
+    refusal: AttachRefusal,
 }
 
 /// An attached stream.
@@ -138,7 +115,7 @@ struct Stream {
     /// The name of the logic node.
     node: String,
     outbox: VecDeque<Up>,
-    pending: Pending,
+    pending: PendingRequests,
     /// What was last told of this node.
     told: NodeLoad,
     phase: Phase,
@@ -179,7 +156,7 @@ impl Link {
             match attached {
                 Ok((up, down, node)) => {
                     let attached_at = Instant::now();
-                    self.refusal = Refusal::default();
+                    self.refusal = AttachRefusal::default();
                     tracing::info!(logic = self.name, node, "link attached");
                     self.counter(names::LINK_ATTACHED).increment(1);
                     let stream = Stream {
@@ -187,7 +164,7 @@ impl Link {
                         down,
                         node,
                         outbox: VecDeque::new(),
-                        pending: Pending::default(),
+                        pending: PendingRequests::default(),
                         told,
                         phase: Phase::Serving,
                     };
@@ -266,7 +243,7 @@ impl Link {
         self.tell(LinkEvent::Detached(self.id)).await;
         self.counter(names::REQUESTS_EXPIRED).increment(stream.pending.len() as u64);
         let open: Vec<Request> = stream.pending.take_all().collect();
-        let mut lost = self.farewells.take();
+        let mut lost = self.recent_sign_outs.take();
         lost.extend(open.iter().filter_map(sign_out_of));
         if matches!(end, End::Broken(_)) && !lost.is_empty() {
             self.tell(LinkEvent::Lost(lost)).await;
@@ -317,7 +294,7 @@ impl Link {
     /// Puts a batch into the outbox.
     fn send(&mut self, batch: Vec<LinkItem>, stream: &mut Stream) {
         let now = Instant::now();
-        self.farewells.note(&batch, now);
+        self.recent_sign_outs.note(&batch, now);
         let deadline = now + Duration::from_millis(self.maker.settings.request_timeout_ms);
         let packed = uplink::pack(batch, &mut stream.pending, deadline);
         if !packed.message.items.is_empty() && stream.up.is_some() {
@@ -381,7 +358,7 @@ impl Link {
     /// While there is no stream, what the distributor gave before it knew is answered. Ends when the distributor is gone.
     async fn refuse_all(&mut self) {
         while let Some(batch) = self.queue.recv().await {
-            self.pass_farewells_on(&batch);
+            self.pass_sign_outs_on(&batch);
             for request in batch.into_iter().filter_map(LinkItem::into_request) {
                 self.refuse(request).await;
             }
@@ -389,10 +366,10 @@ impl Link {
     }
 
     /// Never waits for the distributor, which may be waiting for this link to take something.
-    fn pass_farewells_on(&mut self, batch: &[LinkItem]) {
-        self.farewells.note(batch, Instant::now());
+    fn pass_sign_outs_on(&mut self, batch: &[LinkItem]) {
+        self.recent_sign_outs.note(batch, Instant::now());
         if let Ok(place) = self.maker.events.try_reserve() {
-            let lost = self.farewells.take();
+            let lost = self.recent_sign_outs.take();
             if !lost.is_empty() {
                 place.send(LinkEvent::Lost(lost));
             }
@@ -404,7 +381,7 @@ impl Link {
         let name_timeout = Duration::from_millis(self.maker.settings.name_timeout_ms);
         let is_final = self.refusal.note(&self.name, status, name_timeout);
         if is_final && !self.maker.has_problem.swap(true, Ordering::Relaxed) {
-            // There is a place for each product's; without a listener the process is ending.
+            // There is a place for each app's; without a listener the process is ending.
             let _nobody_listens = self.maker.problems.try_send(status.message().to_owned()).is_err();
         }
     }

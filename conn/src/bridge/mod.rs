@@ -1,4 +1,5 @@
-//! Between the reactors and logic: the only asynchronous code of this crate, and the only place that knows Tokio.
+//! Between the reactors and logic, on Tokio. Besides the bridge only [`crate::start`] knows Tokio, to start and stop what is here;
+//! nothing that a reactor runs does (`tests/source.rs`).
 //!
 //! ```text
 //!   reactors ══ UpBatch, bounded ══▶ distributor ══ bounded ══▶ link ══ gRPC stream ══▶ logic   (one link per logic node)
@@ -6,7 +7,7 @@
 //!       └────────────── Command, bounded, then a wake ───────────┘
 //! ```
 //!
-//! Each product has a bridge of its own, with its own queues, streams and windows.
+//! Each app has a bridge of its own, with its own queues, streams and windows.
 //!
 //! [`discovery`] says which logic nodes there are. Always holds: a user's packets go to one link, in order, also when the user
 //! moves to another one; every packet that was handed over is answered once, by logic or, where its link broke or logic was too
@@ -17,34 +18,28 @@ mod calls;
 pub mod discovery;
 mod distributor;
 mod downlink;
-mod farewells;
 mod link;
+mod link_handle;
 mod node;
-mod pending;
 mod reactors;
+mod recent_sign_outs;
+mod requests;
 mod room_gate;
-mod room_order;
+mod room_resequencer;
 mod tallies;
 mod uplink;
 
 use std::sync::Arc;
 
-use crossbeam_channel::Receiver;
 use gim_config::ready::AnyPart;
-use tokio::{
-    sync::{Notify, mpsc},
-    task::JoinHandle,
-};
+use tokio::{sync::mpsc, task::JoinHandle};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{
-    reactor::uplink::UpBatch,
-    settings::{App, DnsName},
-};
+use crate::settings::{App, DnsName};
 
 pub use calls::PushCalls;
 pub use node::NodeState;
-pub use reactors::{ReactorHandle, Reactors};
+pub use reactors::{ReactorHandle, Reactors, UpEnd};
 
 /// Events of links that the distributor has not seen yet.
 const LINK_EVENTS_MAX: usize = 64;
@@ -56,15 +51,6 @@ pub struct Bridge {
     distributor: JoinHandle<()>,
     stop_links: CancellationToken,
     links: TaskTracker,
-}
-
-/// What reactors put in for one product.
-#[derive(Debug)]
-pub struct UpEnd {
-    /// Their batches.
-    pub batches: Receiver<UpBatch>,
-    /// Notified when there are some.
-    pub notify: Arc<Notify>,
 }
 
 /// What the bridge works with.
@@ -89,7 +75,7 @@ impl std::fmt::Debug for Parts {
     }
 }
 
-/// Starts the bridge of a product: the distributor, and a link per logic node.
+/// Starts the bridge of an app: the distributor, and a link per logic node.
 pub async fn start(app: App, parts: Parts) -> Result<Bridge, String> {
     let Parts { up, reactors, ready, node, resolver, problems } = parts;
     let (stop, stop_links, links) = (CancellationToken::new(), CancellationToken::new(), TaskTracker::new());

@@ -1,17 +1,27 @@
-//! The reactors, as the bridge of one product sees them: an inbox each and a way to wake it.
+//! The reactors, as the bridge of one app sees them: what they hand over, an inbox each, and a way to wake it.
 
 use std::{sync::Arc, time::Duration};
 
 use ::metrics::{Counter, counter};
-use crossbeam_channel::{Sender, TrySendError};
+use crossbeam_channel::{Receiver, Sender, TrySendError};
+use tokio::sync::Notify;
 
 use crate::{
     metrics as names,
-    reactor::{inbox::Command, wake::WakeFlag},
+    reactor::{inbox::Command, uplink::UpBatch, wake::WakeFlag},
 };
 
 /// How long to wait before a full inbox is tried again. The reactor empties it turn by turn, which takes less.
 const FULL_RETRY: Duration = Duration::from_millis(1);
+
+/// What reactors hand over for one app.
+#[derive(Debug)]
+pub struct UpEnd {
+    /// Their batches.
+    pub batches: Receiver<UpBatch>,
+    /// Notified when there are some.
+    pub notify: Arc<Notify>,
+}
 
 /// One reactor.
 #[derive(Debug)]
@@ -20,7 +30,7 @@ pub struct ReactorHandle {
     wake: Arc<WakeFlag>,
 }
 
-/// All reactors of this process, as far as they concern one product. Clones share them.
+/// All reactors of this process, as far as they concern one app. Clones share them.
 #[derive(Debug, Clone)]
 pub struct Reactors {
     handles: Arc<[ReactorHandle]>,
@@ -54,9 +64,19 @@ impl ReactorHandle {
 }
 
 impl Reactors {
-    /// The product's ends of all reactors, by their index.
+    /// The app's ends of all reactors, by their index.
     pub fn new(app_id: u32, handles: Vec<ReactorHandle>) -> Self {
         Self { handles: handles.into(), full: counter!(names::INBOX_FULL, "app" => app_id.to_string()) }
+    }
+
+    /// Ends that no reactor has the others of, but for the inboxes.
+    #[cfg(test)]
+    pub(super) fn without_threads(count: usize) -> (Self, Vec<Receiver<Command>>) {
+        let poll = mio::Poll::new().unwrap();
+        let wake = Arc::new(WakeFlag::new(mio::Waker::new(poll.registry(), mio::Token(0)).unwrap()));
+        let (inboxes, takers): (Vec<_>, Vec<_>) = (0..count).map(|_| crossbeam_channel::bounded(100)).unzip();
+        let handles = inboxes.into_iter().map(|inbox| ReactorHandle::new(inbox, wake.clone()));
+        (Self::new(0, handles.collect()), takers)
     }
 
     /// How many there are.

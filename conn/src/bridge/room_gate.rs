@@ -1,5 +1,5 @@
-//! Where pushes to rooms pass on their way from all links of a product to the reactors: [`RoomOrder`] with its lock, its clock and
-//! its metrics. Used by the tasks of the links; one task of its own for what waited too long.
+//! Where pushes to rooms pass on their way from all links of an app to the reactors: [`RoomResequencer`] with its lock, its clock
+//! and its metrics. Used by the tasks of the links; one task of its own for what waited too long.
 //!
 //! Always holds: deciding what passes and handing it to the reactors is one step, so that reactors get it in the order that was
 //! decided. Pushes without a seq, of rooms that one logic node numbers alone, take no lock.
@@ -19,15 +19,19 @@ use tokio::sync::{Mutex, Notify};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    downlink::message_frame,
     reactors::Reactors,
-    room_order::{Counts, Numbered, RoomOrder},
+    room_resequencer::{Counts, RoomResequencer, SequencedPush},
 };
-use crate::{metrics as names, reactor::inbox::Command, settings::LinkSettings, wire::encoded::Encoded};
+use crate::{
+    metrics as names,
+    reactor::inbox::Command,
+    settings::LinkSettings,
+    wire::{encoded::Encoded, packet},
+};
 
 /// See the module's documentation.
 pub(super) struct RoomGate {
-    order: Mutex<RoomOrder<Encoded>>,
+    order: Mutex<RoomResequencer<Encoded>>,
     reactors: Reactors,
     /// Notified when something is due and nothing was before.
     has_due: Notify,
@@ -47,7 +51,7 @@ impl RoomGate {
         let hold = Duration::from_millis(settings.room_hold_ms);
         let named = |name: &'static str| counter!(name, "app" => app_id.to_owned());
         Self {
-            order: Mutex::new(RoomOrder::new(hold, settings.room_held_max)),
+            order: Mutex::new(RoomResequencer::new(hold, settings.room_held_max)),
             reactors,
             has_due: Notify::new(),
             held: named(names::ROOM_PUSHES_HELD),
@@ -59,14 +63,14 @@ impl RoomGate {
     /// A push came on one of the links.
     pub(super) async fn push(&self, push: RoomPush) {
         let RoomPush { room_id, message, is_priority, seq, after_seq } = push;
-        let frame = message_frame(&message);
+        let frame = packet::message(&message, 0, 0);
         if seq == 0 || is_priority {
             return self.hand_over(room_id, frame, is_priority).await;
         }
         let mut order = self.order.lock().await;
         let had_due = order.next_due().is_some();
         let mut passed = Vec::new();
-        order.push(Numbered { room_id, seq, after_seq, frame }, Instant::now(), &mut passed);
+        order.push(SequencedPush { room_id, seq, after_seq, frame }, Instant::now(), &mut passed);
         for frame in passed {
             self.hand_over(room_id, frame, false).await;
         }
@@ -85,10 +89,10 @@ impl RoomGate {
     ) {
         let RoomSubscribed { room_id, retained, newest_seq } = subscribed;
         if newest_seq == 0 {
-            let frames = retained.iter().map(|message| message_frame(message)).collect();
+            let frames = retained.iter().map(|message| packet::message(message, 0, 0)).collect();
             return self.reactors.send(reactor, make(frames)).await;
         }
-        let kept = retained.iter().map(|message| (seq_of(message), message_frame(message))).collect();
+        let kept = retained.iter().map(|message| (seq_of(message), packet::message(message, 0, 0))).collect();
         let mut order = self.order.lock().await;
         let frames = order.subscribed(room_id, newest_seq, kept, Instant::now());
         self.reactors.send(reactor, make(frames)).await;
@@ -125,7 +129,7 @@ impl RoomGate {
         self.reactors.send_all(|| Command::PushToRoom { room_id, frame: frame.clone(), urgent }).await;
     }
 
-    fn count(&self, order: &mut RoomOrder<Encoded>) {
+    fn count(&self, order: &mut RoomResequencer<Encoded>) {
         let Counts { held, given_up, late } = std::mem::take(&mut order.counts);
         for (counter, count) in [(&self.held, held), (&self.given_up, given_up), (&self.late, late)] {
             if count > 0 {

@@ -1,11 +1,11 @@
-//! From items to `Up` messages: requests get a number and wait in [`Pending`], the rest passes through (step 5 of the packet
+//! From items to `Up` messages: requests get a number and wait in [`PendingRequests`], the rest passes through (step 5 of the packet
 //! path).
 
 use std::time::Instant;
 
 use gim_proto::logic::{ConnectionUser, NewestSeqQuestion, PushResult, Up, UpItem, announce::What, up_item::Item};
 
-use super::pending::{Pending, Request};
+use super::requests::{PendingRequests, Request};
 
 /// Something for a link.
 #[derive(Debug)]
@@ -96,7 +96,7 @@ impl LinkItem {
 
 /// Packs a batch into one message.
 // path 5/9: to logic over gRPC
-pub(super) fn pack(batch: Vec<LinkItem>, pending: &mut Pending, deadline: Instant) -> Packed {
+pub(super) fn pack(batch: Vec<LinkItem>, pending: &mut PendingRequests, deadline: Instant) -> Packed {
     let mut items = Vec::with_capacity(batch.len());
     let mut heartbeats = Vec::new();
     let mut gone_connection_ids = Vec::new();

@@ -10,11 +10,22 @@ use gim_proto::{
 use prost::{
     Message as _,
     encoding::{
-        DecodeContext, WireType, decode_key, decode_varint, encode_key, encode_varint, encoded_len_varint, skip_field,
+        DecodeContext, WireType, decode_key, decode_varint, encode_key, encode_varint, encoded_len_varint, key_len,
+        skip_field,
     },
 };
 
 use super::{encoded, encoded::Encoded, frame};
+
+/// Tags of `connect.Packet`.
+const REQUEST_ID: u32 = 1;
+const COMMAND: u32 = 2;
+const CONTENT: u32 = 3;
+const SEQ: u32 = 4;
+
+/// Tags of `connect.Message` that differ per receiver.
+const MESSAGE_SEQ: u32 = 4;
+const MESSAGE_PREV_SEQ: u32 = 18;
 
 /// A packet whose text and content lie in the frame that it came in.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -48,14 +59,14 @@ impl<'a> PacketView<'a> {
         while body.has_remaining() {
             let (tag, wire_type) = decode_key(&mut body)?;
             match tag {
-                1 => {
+                REQUEST_ID => {
                     let text = length_delimited(&mut body, tag, wire_type)?;
                     view.request_id = str::from_utf8(text).map_err(|_| PacketError::RequestId)?;
                 }
-                2 => view.command = varint(&mut body, tag, wire_type)? as i32,
-                3 => view.content = length_delimited(&mut body, tag, wire_type)?,
+                COMMAND => view.command = varint(&mut body, tag, wire_type)? as i32,
+                CONTENT => view.content = length_delimited(&mut body, tag, wire_type)?,
                 // A client's packets carry no seq that would mean anything; it has to be a number all the same.
-                4 => drop(varint(&mut body, tag, wire_type)?),
+                SEQ => drop(varint(&mut body, tag, wire_type)?),
                 _ => skip_field(wire_type, tag, &mut body, DecodeContext::default())?,
             }
         }
@@ -76,14 +87,7 @@ pub fn app_of_sign_in(content: &[u8]) -> Result<u32, prost::DecodeError> {
 
 /// Appends a packet with its headers. Allocates nothing where `bytes` has room.
 pub fn encode_into(request_id: &str, command: i32, content: &[u8], seq: u64, bytes: &mut BytesMut) {
-    let command = command as u64; // as int32 travels: sign-extended
-    let length = field_bytes(request_id.len()) + number_bytes(command) + field_bytes(content.len()) + number_bytes(seq);
-    bytes.reserve(encoded::header_bytes(length) + length);
-    encoded::put_headers(length, bytes);
-    put_field(1, request_id.as_bytes(), bytes);
-    put_number(2, command, bytes);
-    put_field(3, content, bytes);
-    put_number(4, seq, bytes);
+    encode_around(request_id, command, content.len(), seq, bytes, |bytes| bytes.extend_from_slice(content));
 }
 
 /// Encodes a packet into bytes of its own.
@@ -98,9 +102,27 @@ pub fn notice(command: PacketCommand, content: &[u8], seq: u64) -> Encoded {
     encode("", command as i32, content, seq)
 }
 
+/// Encodes a message of `connect.Message` for one receiver: what differs per receiver stands behind the shared body, as protobuf
+/// fields may follow in any order. One allocation, and one copy of the body. A `seq` of 0 means that it is not persisted.
+pub fn message(body: &[u8], seq: u64, prev_seq: u64) -> Encoded {
+    let (seq, prev_seq) = if seq == 0 { (0, 0) } else { (seq, prev_seq) };
+    let length = body.len() + number_bytes(MESSAGE_SEQ, seq) + number_bytes(MESSAGE_PREV_SEQ, prev_seq);
+    let mut bytes = BytesMut::new();
+    encode_around("", PacketCommand::PcMessage as i32, length, 0, &mut bytes, |bytes| {
+        bytes.extend_from_slice(body);
+        put_number(MESSAGE_SEQ, seq, bytes);
+        put_number(MESSAGE_PREV_SEQ, prev_seq, bytes);
+    });
+    Encoded::from_headed(bytes.freeze())
+}
+
 /// Encodes the reply to a packet: its command and request id repeated, a [`Reply`] inside.
 pub fn reply(request_id: &str, command: i32, reply: &Reply) -> Encoded {
-    encode(request_id, command, &reply.encode_to_vec(), 0)
+    let mut bytes = BytesMut::new();
+    encode_around(request_id, command, reply.encoded_len(), 0, &mut bytes, |bytes| {
+        reply.encode(bytes).expect("a BytesMut grows");
+    });
+    Encoded::from_headed(bytes.freeze())
 }
 
 /// Encodes a reply that says only why the request was not done.
@@ -120,19 +142,40 @@ pub fn goodbye(reason: CloseReason, message: &str, reconnect_after_ms: u32, endp
     self::notice(PacketCommand::PcClose, &notice.encode_to_vec(), 0)
 }
 
+/// Appends a packet whose content, of this length, is written where it belongs instead of being copied there.
+fn encode_around(
+    request_id: &str,
+    command: i32,
+    content_bytes: usize,
+    seq: u64,
+    bytes: &mut BytesMut,
+    put_content: impl FnOnce(&mut BytesMut),
+) {
+    let command = command as u64; // as int32 travels: sign-extended
+    let numbers = number_bytes(COMMAND, command) + number_bytes(SEQ, seq);
+    let length = field_bytes(request_id.len()) + field_bytes(content_bytes) + numbers;
+    bytes.reserve(encoded::header_bytes(length) + length);
+    encoded::put_headers(length, bytes);
+    put_field_header(REQUEST_ID, request_id.len(), bytes);
+    bytes.extend_from_slice(request_id.as_bytes());
+    put_number(COMMAND, command, bytes);
+    put_field_header(CONTENT, content_bytes, bytes);
+    put_content(bytes);
+    put_number(SEQ, seq, bytes);
+}
+
 fn field_bytes(length: usize) -> usize {
     if length == 0 { 0 } else { 1 + frame::prefix_bytes(length) + length }
 }
 
-fn number_bytes(value: u64) -> usize {
-    if value == 0 { 0 } else { 1 + encoded_len_varint(value) }
+fn number_bytes(tag: u32, value: u64) -> usize {
+    if value == 0 { 0 } else { key_len(tag) + encoded_len_varint(value) }
 }
 
-fn put_field(tag: u32, value: &[u8], bytes: &mut BytesMut) {
-    if !value.is_empty() {
+fn put_field_header(tag: u32, length: usize, bytes: &mut BytesMut) {
+    if length != 0 {
         encode_key(tag, WireType::LengthDelimited, bytes);
-        encode_varint(value.len() as u64, bytes);
-        bytes.extend_from_slice(value);
+        encode_varint(length as u64, bytes);
     }
 }
 
@@ -162,10 +205,11 @@ fn varint(body: &mut &[u8], tag: u32, wire_type: WireType) -> Result<u64, Packet
 
 #[cfg(test)]
 mod tests {
-    use gim_proto::connect::{Packet, SignInRequest};
+    use allocation_counter::measure;
+    use gim_proto::connect::{Message, Packet, SignInRequest};
     use proptest::prelude::*;
 
-    use super::*;
+    use super::{super::encoded::Framing, *};
 
     #[test]
     fn an_empty_frame_is_an_empty_packet() {
@@ -194,6 +238,31 @@ mod tests {
         assert_eq!(app_of_sign_in(&request.encode_to_vec()), Ok(300));
         assert_eq!(app_of_sign_in(&SignInRequest { app_id: 0, ..request }.encode_to_vec()), Ok(0));
         assert!(app_of_sign_in(&[0x80]).is_err());
+    }
+
+    #[test]
+    fn what_differs_per_receiver_is_part_of_the_message() {
+        let body = Message { command: 1, content: vec![1, 2].into(), message_id: 9, ..Message::default() };
+        for (seq, prev_seq) in [(0, 0), (1, 0), (300, 299), (u64::MAX, u64::MAX - 1)] {
+            let packet = Packet::decode(message(&body.encode_to_vec(), seq, prev_seq).packet()).unwrap();
+            assert_eq!(packet.command, PacketCommand::PcMessage as i32);
+            assert_eq!(Message::decode(packet.content).unwrap(), Message { seq, prev_seq, ..body.clone() });
+        }
+        assert_eq!(message(b"as it is", 0, 7), notice(PacketCommand::PcMessage, b"as it is", 0));
+    }
+
+    #[test]
+    fn a_reply_and_a_message_cost_one_allocation_of_their_length() {
+        let body = [7; 1_000];
+        let said = Reply { code: 1, message: "no".to_owned(), data: Bytes::from_static(&[7; 1_000]) };
+        let made: [&dyn Fn() -> Encoded; 2] = [&|| message(&body, 300, 299), &|| reply("request-1", 5, &said)];
+        for make in made {
+            let mut encoded = Encoded::default();
+            let cost = measure(|| encoded = make());
+            let frame_bytes = encoded.piece(Framing::WebSocket).parts().concat().len() as u64;
+            assert_eq!(cost.count_total, 1);
+            assert!(cost.bytes_total <= frame_bytes + frame::PREFIX_BYTES_MAX as u64, "{cost:?} for {frame_bytes}");
+        }
     }
 
     proptest! {

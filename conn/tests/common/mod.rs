@@ -75,7 +75,7 @@ pub struct Logic {
 /// The whole arrangement. Dropping it stops everything.
 pub struct Harness {
     pub logic: Logic,
-    /// The logic of further products, in the order of the settings.
+    /// The logic of further apps, in the order of the settings.
     pub others: Vec<Logic>,
     pub tcp: SocketAddr,
     pub grpc: SocketAddr,
@@ -94,7 +94,7 @@ impl Harness {
         harness
     }
 
-    /// With further products, of these ids; 0 is another logic node of the first one.
+    /// With further apps, of these ids; 0 is another logic node of the first one.
     pub fn start_apps(script: Script, others: &[(u32, Script)], change: impl FnOnce(&mut ConnSettings)) -> Self {
         let runtime = Runtime::new().unwrap();
         let (logics, apps): (Vec<_>, Vec<_>) = others

@@ -23,7 +23,7 @@ const LATE_MAX: Duration = Duration::from_secs(60);
 
 /// A push that is not urgent.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Numbered<T> {
+pub(super) struct SequencedPush<T> {
     pub(super) room_id: u64,
     pub(super) seq: u64,
     /// The newest push before it that came from another node; 0 for none.
@@ -44,7 +44,7 @@ pub(super) struct Counts {
 
 /// See the module's documentation. What is let through is appended to `out`.
 #[derive(Debug)]
-pub(super) struct RoomOrder<T> {
+pub(super) struct RoomResequencer<T> {
     rooms: HashMap<u64, Room<T>, RandomState>,
     /// Rooms that something is due in, soonest first: everything waits equally long.
     due: VecDeque<(Instant, u64)>,
@@ -59,20 +59,20 @@ pub(super) struct RoomOrder<T> {
 struct Room<T> {
     /// The newest that was let through; nothing is known of what came before the first.
     passed: Option<u64>,
-    held: BTreeMap<u64, Held<T>>,
+    held: BTreeMap<u64, WaitingPush<T>>,
     recent: VecDeque<(Instant, u64, T)>,
     /// When the last push came that was not late.
     touched: Instant,
 }
 
 #[derive(Debug)]
-struct Held<T> {
+struct WaitingPush<T> {
     after_seq: u64,
     until: Instant,
     frame: T,
 }
 
-impl<T: Clone> RoomOrder<T> {
+impl<T: Clone> RoomResequencer<T> {
     pub(super) fn new(hold: Duration, held_max: usize) -> Self {
         Self {
             rooms: HashMap::default(),
@@ -86,8 +86,8 @@ impl<T: Clone> RoomOrder<T> {
     }
 
     /// A push came.
-    pub(super) fn push(&mut self, push: Numbered<T>, now: Instant, out: &mut Vec<T>) {
-        let Numbered { room_id, seq, after_seq, frame } = push;
+    pub(super) fn push(&mut self, push: SequencedPush<T>, now: Instant, out: &mut Vec<T>) {
+        let SequencedPush { room_id, seq, after_seq, frame } = push;
         let until = now + self.hold;
         let room = self.rooms.entry(room_id).or_insert_with(|| Room::new(None, now));
         if room.passed.is_some_and(|passed| seq <= passed) {
@@ -104,7 +104,7 @@ impl<T: Clone> RoomOrder<T> {
             return;
         }
         // Where its like is there already, it came a second time.
-        if room.held.insert(seq, Held { after_seq, until, frame }).is_none() {
+        if room.held.insert(seq, WaitingPush { after_seq, until, frame }).is_none() {
             self.held += 1;
         }
         self.held -= room.release(None, out);
@@ -201,17 +201,17 @@ mod tests {
     const HOLD: Duration = Duration::from_millis(100);
     const NONE: [u64; 0] = [];
 
-    fn order() -> RoomOrder<u64> {
-        RoomOrder::new(HOLD, 1_000)
+    fn order() -> RoomResequencer<u64> {
+        RoomResequencer::new(HOLD, 1_000)
     }
 
-    fn push(order: &mut RoomOrder<u64>, seq: u64, after_seq: u64, now: Instant) -> Vec<u64> {
+    fn push(order: &mut RoomResequencer<u64>, seq: u64, after_seq: u64, now: Instant) -> Vec<u64> {
         let mut out = Vec::new();
-        order.push(Numbered { room_id: 1, seq, after_seq, frame: seq }, now, &mut out);
+        order.push(SequencedPush { room_id: 1, seq, after_seq, frame: seq }, now, &mut out);
         out
     }
 
-    fn expire(order: &mut RoomOrder<u64>, now: Instant) -> Vec<u64> {
+    fn expire(order: &mut RoomResequencer<u64>, now: Instant) -> Vec<u64> {
         let mut out = Vec::new();
         order.expire(now, |_, frame| out.push(frame));
         out
@@ -261,7 +261,7 @@ mod tests {
 
     #[test]
     fn no_more_wait_than_may() {
-        let (mut order, now) = (RoomOrder::new(HOLD, 2), Instant::now());
+        let (mut order, now) = (RoomResequencer::new(HOLD, 2), Instant::now());
         push(&mut order, 1, 0, now);
         assert_eq!(push(&mut order, 3, 2, now), NONE);
         assert_eq!(push(&mut order, 5, 4, now), NONE);
@@ -283,7 +283,7 @@ mod tests {
         // Of a room that nothing came of yet, the answer tells how far it is.
         assert_eq!(order.subscribed(2, 8, vec![(8, 8)], now), [8]);
         let mut out = Vec::new();
-        order.push(Numbered { room_id: 2, seq: 9, after_seq: 8, frame: 9 }, now, &mut out);
+        order.push(SequencedPush { room_id: 2, seq: 9, after_seq: 8, frame: 9 }, now, &mut out);
         assert_eq!(out, [9]);
     }
 
@@ -328,7 +328,7 @@ mod tests {
                     order.expire(now, |_, seq| out.push(seq));
                 }
                 if let Some((seq, after_seq)) = streams[node].pop_front() {
-                    order.push(Numbered { room_id: 1, seq, after_seq, frame: seq }, now, &mut out);
+                    order.push(SequencedPush { room_id: 1, seq, after_seq, frame: seq }, now, &mut out);
                 }
             }
             order.expire(now + HOLD, |_, seq| out.push(seq));

@@ -18,12 +18,12 @@ const SIGN_OUTS_MAX: usize = 65_536;
 
 /// See the module's documentation.
 #[derive(Debug)]
-pub(super) struct Farewells {
+pub(super) struct RecentSignOuts {
     kept: Duration,
     sign_outs: VecDeque<(Instant, SignOut)>,
 }
 
-impl Farewells {
+impl RecentSignOuts {
     /// Remembers each for so long.
     pub(super) fn new(kept: Duration) -> Self {
         Self { kept, sign_outs: VecDeque::new() }
@@ -55,17 +55,17 @@ mod tests {
     #[test]
     fn only_the_newest_sign_outs_are_remembered_and_only_for_a_while() {
         let (start, kept) = (Instant::now(), Duration::from_secs(10));
-        let mut farewells = Farewells::new(kept);
+        let mut recent_sign_outs = RecentSignOuts::new(kept);
         let sign_out = |user_id| SignOut { connection_id: 1, user_id, device_id: 1 };
         let batch = |user_id| [LinkItem::Gone(3), state::sign_out(sign_out(user_id))];
-        farewells.note(&batch(1), start);
-        farewells.note(&batch(2), start + kept / 2);
-        farewells.note(&[], start + kept);
-        assert_eq!(farewells.take(), [sign_out(2)]);
-        assert_eq!(farewells.take(), []);
+        recent_sign_outs.note(&batch(1), start);
+        recent_sign_outs.note(&batch(2), start + kept / 2);
+        recent_sign_outs.note(&[], start + kept);
+        assert_eq!(recent_sign_outs.take(), [sign_out(2)]);
+        assert_eq!(recent_sign_outs.take(), []);
         let many: Vec<_> = (0..=SIGN_OUTS_MAX as u64).map(|user_id| state::sign_out(sign_out(user_id))).collect();
-        farewells.note(&many, start + kept);
-        let left = farewells.take();
+        recent_sign_outs.note(&many, start + kept);
+        let left = recent_sign_outs.take();
         assert_eq!((left.len(), left[0].user_id), (SIGN_OUTS_MAX, 1));
     }
 }

@@ -38,12 +38,12 @@ pub enum Purpose {
 
 /// All requests of one link, oldest first: numbers grow, and all have the same time to live.
 #[derive(Debug, Default)]
-pub struct Pending {
+pub struct PendingRequests {
     requests: BTreeMap<u64, (Instant, Request)>,
     last_number: u64,
 }
 
-impl Pending {
+impl PendingRequests {
     /// Adds a request that may wait until `deadline`; returns its number.
     pub fn add(&mut self, request: Request, deadline: Instant) -> u64 {
         self.last_number += 1;
@@ -117,7 +117,7 @@ mod tests {
 
     #[test]
     fn requests_expire_in_order_and_are_answered_once() {
-        let mut pending = Pending::default();
+        let mut pending = PendingRequests::default();
         let start = Instant::now();
         let first = pending.add(request(PacketCommand::PcSend, "a", Purpose::Reply), start);
         let second = pending.add(request(PacketCommand::PcSend, "b", Purpose::Reply), start + Duration::from_secs(1));
