@@ -5,7 +5,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use foldhash::{HashMap, HashMapExt as _};
+use foldhash::{HashMap, HashMapExt as _, HashSet};
 use gim_proto::logic::{GroupMemberships, GroupPush, Push, PushTarget, down_item::Item};
 use metrics::counter;
 use prost::Message as _;
@@ -61,15 +61,11 @@ impl Fanout {
     /// Delivers what the inbox writer committed, until the writer ends.
     pub async fn run(self, mut committed: mpsc::Receiver<Vec<Delivery>>) {
         while let Some(deliveries) = committed.recv().await {
-            let (count, mut durable) = (deliveries.len() as u64, durable_receivers(&deliveries));
-            let joined_or_left: Vec<u64> = deliveries.iter().flat_map(Delivery::joined_or_left).collect();
-            if let Err(error) = self.deliver(deliveries).await {
+            if let Err(error) = self.deliver(&deliveries).await {
+                let count = deliveries.len() as u64;
                 counter!(names::FANOUT_FAILED).increment(count);
                 tracing::debug!(%error, messages = count, "pushes were not routed; devices are told to sync later");
-                // Who is in which large group is set right by announcing all connections anew.
-                let is_overfull = !joined_or_left.is_empty();
-                durable.extend(joined_or_left);
-                self.owe(Owed { user_ids: durable, is_overfull });
+                self.owe(Owed::by(&deliveries));
             }
         }
     }
@@ -91,7 +87,7 @@ impl Fanout {
     }
 
     /// Queues messages for the nodes that hold connections of their receivers.
-    pub async fn deliver(&self, deliveries: Vec<Delivery>) -> Result<(), SharedStateError> {
+    pub async fn deliver(&self, deliveries: &[Delivery]) -> Result<(), SharedStateError> {
         let changes_memberships = deliveries.iter().any(|delivery| delivery.joined_or_left().next().is_some());
         let _memberships = if changes_memberships { Some(self.memberships.write().await) } else { None };
         let mut user_ids: Vec<u64> = deliveries.iter().flat_map(Delivery::user_ids).collect();
@@ -114,8 +110,8 @@ impl Fanout {
             if let Some(group) = &delivery.group {
                 self.tell_memberships(group, &routes_of);
             }
-            self.push(&delivery, &routes_of);
-            self.push_live(&delivery);
+            self.push(delivery, &routes_of);
+            self.push_live(delivery);
         }
         Ok(())
     }
@@ -162,11 +158,12 @@ impl Fanout {
             return;
         }
         let body = delivery.message.encode();
-        for (node, node_push) in per_node {
-            for targets in node_push.targets.chunks(PUSH_TARGETS_MAX) {
-                let push =
-                    Push { message: body.clone(), targets: targets.to_vec(), request_id: delivery.request_id.clone() };
-                self.nodes.push(&node, Item::Push(push), &node_push.users_of(targets));
+        for (node, mut targets) in per_node {
+            while !targets.is_empty() {
+                let rest = targets.split_off(targets.len().min(PUSH_TARGETS_MAX));
+                let push = Push { message: body.clone(), targets, request_id: delivery.request_id.clone() };
+                self.nodes.push_to_connections(&node, push, |push| hints_for(push, &node, delivery, routes_of));
+                targets = rest;
             }
         }
         tracing::debug!(
@@ -178,28 +175,40 @@ impl Fanout {
     }
 }
 
-fn durable_receivers(deliveries: &[Delivery]) -> Vec<u64> {
-    let receivers = deliveries.iter().flat_map(|delivery| &delivery.receivers);
-    receivers.filter(|receiver| receiver.seq > 0).map(|receiver| receiver.user_id).collect()
-}
-
-/// What one node gets of one message.
-#[derive(Debug, Default)]
-struct NodePush {
-    targets: Vec<PushTarget>,
-    /// Whose connections a persisted target names, to be told to sync where the push is dropped.
-    users: HashMap<u64, u64>,
-}
-
-impl NodePush {
-    fn users_of(&self, targets: &[PushTarget]) -> Vec<(u64, u64)> {
-        let ids = targets.iter().flat_map(|target| &target.connection_ids);
-        ids.filter_map(|id| self.users.get(id).map(|&user_id| (*id, user_id))).collect()
+impl Owed {
+    /// Those who miss these deliveries and can sync them.
+    fn by(deliveries: &[Delivery]) -> Self {
+        let receivers = deliveries.iter().flat_map(|delivery| &delivery.receivers);
+        let persisted = receivers.filter(|receiver| receiver.seq > 0).map(|receiver| receiver.user_id);
+        let mut user_ids: Vec<u64> = persisted.collect();
+        let persisted_count = user_ids.len();
+        user_ids.extend(deliveries.iter().flat_map(Delivery::joined_or_left));
+        // Who is in which large group is set right by announcing all connections anew.
+        let is_overfull = user_ids.len() > persisted_count;
+        Self { user_ids, is_overfull }
     }
 }
 
-fn targets_per_node(delivery: &Delivery, routes_of: &HashMap<u64, Vec<Route>>) -> HashMap<Arc<NodeKey>, NodePush> {
-    let mut per_node: HashMap<Arc<NodeKey>, NodePush> = HashMap::new();
+/// Whom to tell to sync where a push was dropped: `(connection id, user id)` of its persisted receivers.
+fn hints_for(
+    push: &Push,
+    node: &NodeKey,
+    delivery: &Delivery,
+    routes_of: &HashMap<u64, Vec<Route>>,
+) -> Vec<(u64, u64)> {
+    let ids = push.targets.iter().flat_map(|target| &target.connection_ids);
+    let ids: HashSet<u64> = ids.copied().collect();
+    let persisted = delivery.receivers.iter().filter(|receiver| receiver.seq > 0);
+    let routes = persisted.flat_map(|receiver| routes_of.get(&receiver.user_id).into_iter().flatten());
+    let dropped = routes.filter(|route| *route.node == *node && ids.contains(&route.connection_id));
+    dropped.map(|route| (route.connection_id, route.user_id)).collect()
+}
+
+fn targets_per_node(
+    delivery: &Delivery,
+    routes_of: &HashMap<u64, Vec<Route>>,
+) -> HashMap<Arc<NodeKey>, Vec<PushTarget>> {
+    let mut per_node: HashMap<Arc<NodeKey>, Vec<PushTarget>> = HashMap::new();
     for receiver in &delivery.receivers {
         for route in routes_of.get(&receiver.user_id).into_iter().flatten() {
             let is_origin =
@@ -213,14 +222,11 @@ fn targets_per_node(delivery: &Delivery, routes_of: &HashMap<u64, Vec<Route>>) -
 }
 
 /// Neighbours with the same seqs share a target: the devices of one user, and all receivers of what is not persisted.
-fn add_target(node_push: &mut NodePush, receiver: Receiver, connection_id: u64) {
-    if receiver.seq > 0 {
-        node_push.users.insert(connection_id, receiver.user_id);
-    }
-    let last = node_push.targets.last_mut();
+fn add_target(targets: &mut Vec<PushTarget>, receiver: Receiver, connection_id: u64) {
+    let last = targets.last_mut();
     match last.filter(|target| target.seq == receiver.seq && target.connection_ids.len() < PUSH_TARGETS_MAX) {
         Some(target) => target.connection_ids.push(connection_id),
-        None => node_push.targets.push(PushTarget {
+        None => targets.push(PushTarget {
             seq: receiver.seq,
             prev_seq: receiver.seq.saturating_sub(1),
             connection_ids: vec![connection_id],
@@ -263,20 +269,33 @@ mod tests {
     }
 
     /// What a node gets, as `(seq, prev_seq, connections)`.
-    fn targets(per_node: &HashMap<Arc<NodeKey>, NodePush>, name: &str) -> Vec<(u64, u64, Vec<u64>)> {
-        let (_, node_push) = per_node.iter().find(|(node, _)| node.name == name).unwrap();
+    fn targets(per_node: &HashMap<Arc<NodeKey>, Vec<PushTarget>>, name: &str) -> Vec<(u64, u64, Vec<u64>)> {
+        let (_, targets) = per_node.iter().find(|(node, _)| node.name == name).unwrap();
         let target = |target: &PushTarget| (target.seq, target.prev_seq, target.connection_ids.clone());
-        node_push.targets.iter().map(target).collect()
+        targets.iter().map(target).collect()
+    }
+
+    /// Who is told to sync where a node's targets with these connections are dropped.
+    fn hints(delivery: &Delivery, routes: &HashMap<u64, Vec<Route>>, name: &str, dropped: &[u64]) -> Vec<(u64, u64)> {
+        let target = PushTarget { connection_ids: dropped.to_vec(), ..PushTarget::default() };
+        let push = Push { targets: vec![target], ..Push::default() };
+        hints_for(&push, &NodeKey { name: name.into(), epoch: 1 }, delivery, routes)
     }
 
     #[test]
     fn each_node_gets_one_push_with_the_seqs_of_its_users() {
         let routes = routes(&[(7, 1, "a", 70), (7, 2, "a", 71), (7, 3, "b", 72), (8, 1, "a", 80)]);
-        let per_node = targets_per_node(&delivery(&[(7, 5), (8, 2), (9, 1)], 0, 0), &routes);
+        let delivery = delivery(&[(7, 5), (8, 2), (9, 1)], 0, 0);
+        let per_node = targets_per_node(&delivery, &routes);
         assert_eq!(targets(&per_node, "a"), [(5, 4, vec![70, 71]), (2, 1, vec![80])]);
         assert_eq!(targets(&per_node, "b"), [(5, 4, vec![72])]);
-        let (_, node_push) = per_node.iter().find(|(node, _)| node.name == "a").unwrap();
-        assert_eq!(node_push.users_of(&node_push.targets), [(70, 7), (71, 7), (80, 8)]);
+        assert_eq!(hints(&delivery, &routes, "a", &[70, 71, 80]), [(70, 7), (71, 7), (80, 8)]);
+        assert_eq!(
+            hints(&delivery, &routes, "a", &[71]),
+            [(71, 7)],
+            "of a push that was cut, those in the dropped part"
+        );
+        assert_eq!(hints(&delivery, &routes, "b", &[72]), [(72, 7)]);
     }
 
     #[test]
@@ -292,10 +311,11 @@ mod tests {
         let count = PUSH_TARGETS_MAX as u64 + 1;
         let list: Vec<_> = (1..=count).map(|user_id| (user_id, 1, "a", user_id)).collect();
         let receivers: Vec<_> = (1..=count).map(|user_id| (user_id, 0)).collect();
-        let per_node = targets_per_node(&delivery(&receivers, 0, 0), &routes(&list));
+        let (delivery, routes) = (delivery(&receivers, 0, 0), routes(&list));
+        let per_node = targets_per_node(&delivery, &routes);
         let lengths: Vec<usize> = targets(&per_node, "a").iter().map(|target| target.2.len()).collect();
         assert_eq!(lengths, [PUSH_TARGETS_MAX, 1]);
-        let (_, node_push) = per_node.iter().next().unwrap();
-        assert!(node_push.users_of(&node_push.targets).is_empty(), "what is not persisted is not synced either");
+        let hints = hints(&delivery, &routes, "a", &[1, 2]);
+        assert!(hints.is_empty(), "what is not persisted is not synced either");
     }
 }

@@ -12,7 +12,7 @@ use std::{
 };
 
 use foldhash::{HashMap, HashSet};
-use gim_proto::logic::{DownItem, GroupPush, down_item::Item};
+use gim_proto::logic::{DownItem, GroupPush, Push, down_item::Item};
 use metrics::counter;
 use prost::Message as _;
 use tokio::sync::{Notify, OwnedSemaphorePermit};
@@ -82,27 +82,35 @@ impl NodeQueue {
     /// Queues the reply to a request, with the request's permit.
     pub fn reply(&self, item: Item, permit: OwnedSemaphorePermit) {
         let entry = Entry { permit: Some(permit), ..Entry::new(item, false) };
-        self.add(entry, |_, _| true);
+        self.add(entry, |_, _, _| true);
     }
 
     /// Queues a notice; false where so much waits that the node has to be detached.
     pub fn notice(&self, item: Item) -> bool {
-        self.add(Entry::new(item, false), |state, settings| {
+        self.add(Entry::new(item, false), |_, state, settings| {
             state.entries.len() + state.urgent.len()
                 < settings.down_pushes_max.saturating_mul(2) + settings.in_flight_max
         })
     }
 
-    /// Queues a push, or drops it and remembers `owed_hints`: `(connection id, user id)` of its persisted receivers. False
-    /// where it was dropped. Priority pushes find room where others do not.
-    pub fn push(&self, item: Item, owed_hints: &[(u64, u64)]) -> bool {
-        self.push_or(item, |state| state.owe(owed_hints))
+    /// Queues a push, or drops it and remembers `owed_hints` of it: `(connection id, user id)` of its persisted receivers.
+    pub fn push_to_connections(&self, push: Push, owed_hints: impl FnOnce(&Push) -> Vec<(u64, u64)>) {
+        self.push_or(Item::Push(push), |state, item| {
+            if let Item::Push(push) = item {
+                state.owe(&owed_hints(push));
+            }
+        });
+    }
+
+    /// Queues a push to a room or to everybody, of which nobody is owed a hint; false where it was dropped.
+    pub fn push(&self, item: Item) -> bool {
+        self.push_or(item, |_, _| {})
     }
 
     /// Queues a push to a large group, or drops it and, where it is persisted, remembers the group.
     pub fn push_to_group(&self, push: GroupPush) {
         let (group_id, is_persisted) = (push.group_id, push.seq > 0);
-        self.push_or(Item::GroupPush(push), |state| {
+        self.push_or(Item::GroupPush(push), |state, _| {
             if !is_persisted {
                 return;
             }
@@ -114,15 +122,18 @@ impl NodeQueue {
         });
     }
 
-    fn push_or(&self, item: Item, on_drop: impl FnOnce(&mut State)) -> bool {
+    /// Priority pushes find room where others do not.
+    fn push_or(&self, item: Item, on_drop: impl FnOnce(&mut State, &Item)) -> bool {
         let entry = Entry::new(item, true);
         let share = if entry.is_urgent { 2 } else { 1 };
-        self.add(entry, |state, settings| {
+        self.add(entry, |entry, state, settings| {
             let has_room = state.pushes < settings.down_pushes_max.saturating_mul(share)
                 && state.push_bytes < settings.down_bytes_max.saturating_mul(share);
             if !has_room {
                 counter!(names::LINK_PUSHES_DROPPED).increment(1);
-                on_drop(state);
+                if let Some(item) = &entry.item.item {
+                    on_drop(state, item);
+                }
             }
             has_room
         })
@@ -151,12 +162,12 @@ impl NodeQueue {
     }
 
     /// Adds an entry where `admits` lets it in; whether it did. A closed queue lets everything in, and forgets it.
-    fn add(&self, entry: Entry, admits: impl FnOnce(&mut State, &LinkSettings) -> bool) -> bool {
+    fn add(&self, entry: Entry, admits: impl FnOnce(&Entry, &mut State, &LinkSettings) -> bool) -> bool {
         let mut state = self.lock();
         if state.is_closed {
             return true;
         }
-        if !admits(&mut state, &self.settings) {
+        if !admits(&entry, &mut state, &self.settings) {
             return false;
         }
         if entry.is_push {
@@ -266,7 +277,7 @@ impl State {
 mod tests {
     use std::sync::Arc;
 
-    use gim_proto::logic::{Kick, PacketReply, Push, RoomMove, RoomPush, RoomSubscribed};
+    use gim_proto::logic::{Kick, PacketReply, RoomMove, RoomPush, RoomSubscribed};
     use tokio::sync::Semaphore;
 
     use super::*;
@@ -278,7 +289,11 @@ mod tests {
     }
 
     fn push(bytes: usize) -> Item {
-        Item::Push(Push { message: vec![0; bytes].into(), ..Push::default() })
+        Item::Push(push_of(bytes))
+    }
+
+    fn push_of(bytes: usize) -> Push {
+        Push { message: vec![0; bytes].into(), ..Push::default() }
     }
 
     fn kick(connection_id: u64) -> Item {
@@ -307,9 +322,9 @@ mod tests {
     #[tokio::test]
     async fn a_batch_is_bounded_in_bytes_but_never_empty() {
         let queue = queue(|_| ());
-        queue.push(push(2 * BATCH_BYTES_MAX), &[]);
-        queue.push(push(BATCH_BYTES_MAX / 2), &[]);
-        queue.push(push(BATCH_BYTES_MAX / 2), &[]);
+        queue.push(push(2 * BATCH_BYTES_MAX));
+        queue.push(push(BATCH_BYTES_MAX / 2));
+        queue.push(push(BATCH_BYTES_MAX / 2));
         for expected in [1, 1, 1] {
             assert_eq!(queue.take().await.unwrap().items.len(), expected);
         }
@@ -322,7 +337,7 @@ mod tests {
             settings.batch_items_max = 1;
         });
         for connection_id in 0..6 {
-            queue.push(push(10), &[(connection_id, 7)]);
+            queue.push_to_connections(push_of(10), |_| vec![(connection_id, 7)]);
         }
         assert!(queue.take().await.unwrap().owed_hints.is_empty(), "there is no room yet");
         let mut owed = queue.take().await.unwrap().owed_hints;
@@ -334,7 +349,7 @@ mod tests {
     #[tokio::test]
     async fn a_large_group_whose_persisted_push_was_dropped_is_owed_its_news() {
         let queue = queue(|settings| settings.down_pushes_max = 1);
-        queue.push(push(10), &[]);
+        queue.push(push(10));
         for (group_id, seq) in [(5, 1), (5, 2), (6, 0)] {
             queue.push_to_group(GroupPush { group_id, seq, ..GroupPush::default() });
         }
@@ -345,8 +360,8 @@ mod tests {
     async fn replies_are_never_dropped_and_hold_their_permit_until_they_leave() {
         let queue = queue(|settings| settings.down_pushes_max = 1);
         let in_flight = Arc::new(Semaphore::new(2));
-        queue.push(push(10), &[]);
-        queue.push(push(10), &[]);
+        queue.push(push(10));
+        queue.push(push(10));
         for _ in 0..2 {
             let permit = in_flight.clone().try_acquire_owned().unwrap();
             queue.reply(Item::PacketReply(PacketReply::default()), permit);
@@ -366,13 +381,13 @@ mod tests {
             let subscribed = Some(RoomSubscribed { room_id, ..RoomSubscribed::default() });
             Item::RoomMove(RoomMove { connection_id: 1, subscribed })
         };
-        assert!(queue.push(room_push(8, "normal 8", false), &[]));
+        assert!(queue.push(room_push(8, "normal 8", false)));
         assert!(queue.notice(joined(9)));
-        assert!(queue.push(room_push(9, "normal 9", false), &[]));
-        assert!(!queue.push(room_push(9, "dropped", false), &[]), "the queue is full");
-        assert!(queue.push(room_push(8, "urgent 8", true), &[]), "but not for what is urgent");
-        assert!(queue.push(room_push(9, "urgent 9", true), &[]));
-        assert!(!queue.push(room_push(9, "one too many", true), &[]));
+        assert!(queue.push(room_push(9, "normal 9", false)));
+        assert!(!queue.push(room_push(9, "dropped", false)), "the queue is full");
+        assert!(queue.push(room_push(8, "urgent 8", true)), "but not for what is urgent");
+        assert!(queue.push(room_push(9, "urgent 9", true)));
+        assert!(!queue.push(room_push(9, "one too many", true)));
         let items = queue.take().await.unwrap().items;
         let name = |item: &DownItem| match &item.item {
             Some(Item::RoomPush(push)) => String::from_utf8(push.message.to_vec()).unwrap(),

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use foldhash::HashMap;
 use gim_proto::{
     CloseReason,
-    logic::{GroupPush, Kick, Leaving, NodeAddresses, PeerNodes, PushAll, down_item::Item},
+    logic::{GroupPush, Kick, Leaving, NodeAddresses, PeerNodes, Push, PushAll, down_item::Item},
 };
 use metrics::gauge;
 use tokio::sync::{Semaphore, watch};
@@ -121,12 +121,21 @@ impl Nodes {
         self.shared.detach_node(&link.key).await
     }
 
-    /// Queues a push for a node. Where it is not attached just now, its devices learn of the message when it is again.
-    pub fn push(&self, node: &NodeKey, item: Item, owed_hints: &[(u64, u64)]) {
+    /// Queues a push to a room of a node. Where the node is not attached just now, nobody is there to get it.
+    pub fn push(&self, node: &NodeKey, item: Item) {
         match self.find(node) {
             Some(link) => {
-                link.queue.push(item, owed_hints);
+                link.queue.push(item);
             }
+            None => metrics::counter!(names::LINK_PUSHES_DROPPED).increment(1),
+        }
+    }
+
+    /// Queues a push for connections of a node. Where the node is not attached just now, its devices learn of the message when
+    /// it is again. `owed_hints` is asked where the push is dropped: `(connection id, user id)` of its persisted receivers.
+    pub fn push_to_connections(&self, node: &NodeKey, push: Push, owed_hints: impl FnOnce(&Push) -> Vec<(u64, u64)>) {
+        match self.find(node) {
+            Some(link) => link.queue.push_to_connections(push, owed_hints),
             None => metrics::counter!(names::LINK_PUSHES_DROPPED).increment(1),
         }
     }
@@ -141,7 +150,7 @@ impl Nodes {
         for link in links.values() {
             link.report.begin_push_to_all(message_id);
             let push = PushAll { message: message.clone(), message_id };
-            if !link.queue.push(Item::PushAll(push), &[]) {
+            if !link.queue.push(Item::PushAll(push)) {
                 link.report.end_push_to_all(message_id);
             }
         }

@@ -29,7 +29,7 @@ impl Nodes {
         let (seq, after_seq) = published.after_seq.map_or((0, 0), |after_seq| (published.seq, after_seq));
         for node in &published.nodes {
             let message = published.encoded.clone();
-            self.push(node, Item::RoomPush(RoomPush { room_id, message, is_priority, seq, after_seq }), &[]);
+            self.push(node, Item::RoomPush(RoomPush { room_id, message, is_priority, seq, after_seq }));
         }
     }
 

@@ -59,7 +59,7 @@ impl Pushes {
             let receivers = user_ids.into_iter().map(|user_id| Receiver { user_id, seq: 0 }).collect();
             let request_id = request_id.to_owned();
             let delivery = Delivery { message, receivers, origin_device_id: 0, request_id, group: None };
-            self.fanout.deliver(vec![delivery]).await?;
+            self.fanout.deliver(&[delivery]).await?;
         }
         Ok(message_id)
     }
@@ -119,7 +119,7 @@ impl Pushes {
             }
             Kind::Large => delivery.group = Some(GroupDelivery { group_id, is_live: true, ..GroupDelivery::default() }),
         }
-        Ok(self.fanout.deliver(vec![delivery]).await?)
+        Ok(self.fanout.deliver(&[delivery]).await?)
     }
 
     fn service_message(&self, command: i32, content: Bytes) -> Result<Message, Error> {
