@@ -184,6 +184,12 @@ mod tests {
                           MCowBQYDK2VwAyEA11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=\n\
                           -----END PUBLIC KEY-----\n";
 
+    /// The claims below, signed with [`SECRET`] and HMAC-SHA-384, which nothing here can sign with.
+    const HS384_TOKEN: &str = "eyJ0eXAiOiJKV1QiLCJhbGciOiJIUzM4NCIsImtpZCI6Im9sZCJ9.\
+                               eyJhdWQiOiJjaGF0IiwiZGV2aWNlX2lkIjoiMTE1MjkyMTUwNDYwNjg0Njk3NyIsImV4cCI6MTgwMDAwMDAxMCwiaWF0Ijox\
+                               Nzk5OTk5OTkwLCJpc3MiOiJnaW0iLCJzdWIiOiI3In0.\
+                               jcm5Tty4h99TeA7mBYzzFM1zi_vJQxD-YHw7CQMMfhMkRvPlIoPL9TI8hywvChL5";
+
     fn key(folder: &TempDir, kid: &str, algorithm: JwtAlgorithm, content: &[u8]) -> JwtKey {
         let file: PathBuf = folder.path().join(format!("{kid}.key"));
         fs::write(&file, content).unwrap();
@@ -288,7 +294,7 @@ mod tests {
         let wrong = [
             token_of(Algorithm::HS256, Some("new"), &public_as_secret, &claims()),
             token_of(Algorithm::HS256, Some("new"), &secret, &claims()),
-            token_of(Algorithm::HS384, Some("old"), &secret, &claims()),
+            HS384_TOKEN.to_owned(),
             token_of(Algorithm::HS256, Some("old"), &EncodingKey::from_secret(&[b'x'; 32]), &claims()),
         ];
         for token in wrong {
