@@ -95,7 +95,7 @@ async fn on_reply(reply: PacketReply, pending: &mut PendingRequests, rooms: &Roo
     rooms.subscribe(subscribed.unwrap_or_default(), reactor, answer).await;
 }
 
-// path 7/9: one batch per node, to the reactors that hold its receivers
+// path 7/9: from the batch of this node to the reactors that hold its receivers
 async fn on_push(push: &Push, reactors: &Reactors) {
     tracing::debug!(request_id = push.request_id, targets = push.targets.len(), "push");
     send_split(reactors, split_push(reactors, push), Command::Push).await;
