@@ -12,9 +12,9 @@ use proc_macro2::{Delimiter, TokenStream, TokenTree};
 
 const PATH: [(u32, &str); 9] = [
     (1, "conn/src/reactor/accept.rs"),
-    (2, "conn/src/session/mod.rs"),
-    (3, "conn/src/reactor/read.rs"),
-    (4, "conn/src/reactor/packets.rs"),
+    (2, "conn/src/reactor/read.rs"),
+    (3, "conn/src/reactor/packets.rs"),
+    (4, "conn/src/session/mod.rs"),
     (5, "conn/src/bridge/uplink.rs"),
     (6, "logic/src/store/writer.rs"),
     (7, "conn/src/bridge/downlink.rs"),

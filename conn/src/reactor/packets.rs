@@ -42,7 +42,7 @@ impl ReplyArena {
 }
 
 impl Peer<'_> {
-    // path 4/9: dispatch, command → action
+    // path 3/9: dispatch, command → action
     pub(super) fn on_frame(&mut self, frame: &[u8]) -> Flow {
         self.context.metrics.counts.packets_in += 1;
         let Ok(packet) = PacketView::decode(frame) else {

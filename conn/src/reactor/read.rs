@@ -149,7 +149,7 @@ impl Peer<'_> {
     }
 
     /// Decodes frames and handles them. False where it stopped before the input's end.
-    // path 3/9: frame decode, borrowed from the scratch buffer
+    // path 2/9: frame decode, borrowed from the scratch buffer
     pub(super) fn feed(&mut self, fresh: &[u8], frames_left: &mut usize) -> bool {
         if fresh.is_empty() && self.connection.intake.tail_bytes() == 0 {
             return true;

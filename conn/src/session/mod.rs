@@ -191,7 +191,7 @@ impl Session {
     }
 
     /// Judges a packet of the client.
-    // path 2/9: first packet, sign-in deadline
+    // path 4/9: first packet, sign-in deadline
     pub fn on_packet(&mut self, packet: &PacketView<'_>, now_ms: u64, rules: &Rules) -> Action {
         if let Some(action) = self.judge_rate(now_ms, rules) {
             return action;
