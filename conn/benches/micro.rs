@@ -22,7 +22,7 @@ use gim_conn::{
     reactor::{
         LOG_LINES_PER_S_MAX, Parts, Reactor,
         apps::AppParts,
-        inbox::Command,
+        command_queue::Command,
         open_poll,
         table::Table,
         uplink::{UpBatch, UpItem, Uplink},
@@ -291,14 +291,14 @@ impl Node {
         let listener = listen::open("127.0.0.1:0".parse().unwrap(), 1, 1024).unwrap().remove(0);
         let address = listener.local_addr().unwrap();
         let (poll, wake) = open_poll().unwrap();
-        let (commands, inbox) = crossbeam_channel::bounded(64);
+        let (commands, queue) = crossbeam_channel::bounded(64);
         let (sender, batches) = crossbeam_channel::bounded(64);
         let uplink = Uplink::new(sender, Arc::new(|| {}), 1024, 1 << 20);
         let parts = Parts {
             index: 0,
             poll,
             listeners: vec![(Entrance::Tcp, listener)],
-            apps: vec![AppParts { id: 0, inbox, uplink, quota: Arc::new(AppQuota::new(0)) }],
+            apps: vec![AppParts { id: 0, commands: queue, uplink, quota: Arc::new(AppQuota::new(0)) }],
             wake,
             rules: settings.rules(),
             site: settings.site(),

@@ -1,6 +1,6 @@
 //! Certificates: read from files at start and at SIGHUP, checked, and chosen by the name that a client asks for (SNI).
 //!
-//! Runs at start-up and on Tokio, never on a reactor: those get whole [`TlsConfigs`] through their inboxes. Tickets of sessions
+//! Runs at start-up and on Tokio, never on a reactor: those get whole [`TlsConfigs`] through their command queues. Tickets of sessions
 //! hold all of their state, sealed with keys that outlive a reload, so resuming needs no memory here. Where the authorities
 //! of clients changed, these keys do too: a ticket would let in whose certificate is not accepted any more.
 

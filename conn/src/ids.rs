@@ -89,7 +89,7 @@ impl AppIndex {
 /// What an epoll event is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Source {
-    /// The inbox was filled.
+    /// A command queue was filled.
     Wake,
     /// Somebody connects through one of the entrances.
     Listener(usize),

@@ -21,8 +21,8 @@ pub const ROOM_PUSHES_LATE: &str = "conn_room_pushes_late_total";
 pub const REPLIES_LATE: &str = "conn_replies_late_total";
 /// Times that a link was attached.
 pub const LINK_ATTACHED: &str = "conn_link_attached_total";
-/// Times that a reactor's inbox was full and the bridge had to wait.
-pub const INBOX_FULL: &str = "conn_inbox_full_total";
+/// Times that a reactor's command queue was full and the bridge had to wait.
+pub const COMMAND_QUEUE_FULL: &str = "conn_command_queue_full_total";
 
 /// When a certificate expires, as Unix time.
 pub const CERTIFICATE_EXPIRES: &str = "conn_tls_certificate_expires_seconds";

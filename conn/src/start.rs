@@ -27,7 +27,7 @@ use crate::{
     reactor::{
         self, LOG_LINES_PER_S_MAX, Parts, Reactor,
         apps::AppParts,
-        inbox::Command,
+        command_queue::Command,
         uplink::{UpBatch, Uplink},
         wake::WakeFlag,
     },
@@ -252,12 +252,12 @@ impl AppWay {
 
     /// One more reactor, and its ends.
     fn reactor_ends(&mut self, wake: &Arc<WakeFlag>) -> AppParts {
-        let (sender, inbox) = crossbeam_channel::bounded(self.app.link.inbox_commands_max);
+        let (sender, commands) = crossbeam_channel::bounded(self.app.link.commands_max);
         self.reactors.push(ReactorHandle::new(sender, wake.clone()));
         let waker = self.end.notify.clone();
         let wake_bridge = Arc::new(move || waker.notify_one());
         let uplink = Uplink::new(self.up.clone(), wake_bridge, UP_PACKETS_MAX, UP_BYTES_MAX);
-        AppParts { id: self.app.id, inbox, uplink, quota: self.quota.clone() }
+        AppParts { id: self.app.id, commands, uplink, quota: self.quota.clone() }
     }
 
     /// The bridge's ends.

@@ -113,7 +113,7 @@ fn an_app_that_floods_fills_its_own_window_and_the_other_goes_on() {
         settings.link.request_timeout_ms = 60_000;
         settings.link.requests_max = 20;
         settings.link.queue_batches_max = 1;
-        settings.link.inbox_commands_max = 4;
+        settings.link.commands_max = 4;
     });
     let mut flooders: Vec<_> = (1..=FLOODERS).map(|id| harness.sign_in(id, id)).collect();
     let mut theirs = sign_in(&harness, 1, 1);
@@ -139,7 +139,7 @@ fn an_app_that_floods_fills_its_own_window_and_the_other_goes_on() {
     }
     (0..FLOODERS as usize + 20).for_each(|_| harness.logic.next(|_| Some(())));
     assert!(harness.logic.is_quiet(), "sign-ins and what fits the window");
-    // The other way: more pushes than its inbox takes.
+    // The other way: more pushes than its command queue takes.
     for number in 0..2_000_u32 {
         harness.logic.say(room_push(5, &number.to_le_bytes()));
     }

@@ -18,7 +18,7 @@ const PATH: [(u32, &str); 9] = [
     (5, "conn/src/bridge/uplink.rs"),
     (6, "logic/src/store/writer.rs"),
     (7, "conn/src/bridge/downlink.rs"),
-    (8, "conn/src/reactor/inbox.rs"),
+    (8, "conn/src/reactor/command_queue.rs"),
     (9, "conn/src/reactor/flush.rs"),
 ];
 
@@ -332,7 +332,7 @@ fn no_way_around_the_order_of_modules_goes_unseen() {
         ("reactor", 3, "use super::super::Reactor;"),
         ("reactor", 1, "mod inner { use super::Reactor; }"),
         ("settings", 1, "use gim_config::listen::Endpoint; use crate::session::Rules;"),
-        ("bridge", 2, "use tokio::sync::mpsc; use crate::{reactor::inbox::Command, settings::App};"),
+        ("bridge", 2, "use tokio::sync::mpsc; use crate::{reactor::command_queue::Command, settings::App};"),
         ("start", 1, "pub(crate) async fn f() { crate::bridge::start().await }"),
     ] {
         assert_eq!(findings(source, module, depth), Vec::<String>::new(), "{module}: {source}");
@@ -363,7 +363,7 @@ fn no_way_around_the_rule_against_locks_and_runtimes_goes_unseen() {
         "fn f() { std::sync::Mutex::lock(&x); }",
         "fn f() { x\n.try_lock(); }",
         "static X: std::sync::OnceLock<u8> = g();",
-        "fn f() { let x = inbox.recv(); }",
+        "fn f() { let x = commands.recv(); }",
         "fn f() { std::thread::sleep(d) }",
         "fn f() { let x = std::fs::read(p); }",
         "fn f() { vec![x.lock()]; }",
@@ -381,7 +381,7 @@ fn no_way_around_the_rule_against_locks_and_runtimes_goes_unseen() {
         "#[cfg(test)] mod tests { use tokio::time; fn f() { x.lock() } }",
         "#[cfg(test)] mod tests; use std::sync::{Arc, atomic::AtomicBool};",
         "fn f() -> impl Iterator<Item = usize> + use<> { crate::ids::slots() }",
-        "pub(crate) struct S; fn f() { inbox.try_recv() }",
+        "pub(crate) struct S; fn f() { commands.try_recv() }",
     ] {
         assert_eq!(findings(source), Vec::<String>::new(), "{source}");
     }

@@ -226,7 +226,7 @@ fn certificates_are_read_again_without_dropping_anyone() {
     let before = serial_of(&old);
     authority.issue("chat", "chat.test");
     harness.reload();
-    // The reactor takes its inbox in order: what it answers next, it answers with the new certificates.
+    // The reactor takes its commands in order: what it answers next, it answers with the new certificates.
     old.heartbeat();
     let new = sign_in(&harness, &Arc::new(authority.client("gim")), "chat.test", 3);
     assert_ne!(serial_of(&new), before);
@@ -281,7 +281,7 @@ fn a_client_whose_authority_was_taken_out_does_not_come_back_by_a_ticket() {
 
     fs::write(&ca, authority.issuer.pem()).unwrap();
     harness.reload();
-    // The reactor takes its inbox in order: what it answers next, it answers with the new authorities.
+    // The reactor takes its commands in order: what it answers next, it answers with the new authorities.
     there.heartbeat();
     let mut stream = connect(&harness, Entrance::Tls, &config, "chat.test");
     let written = stream.write_all(&sign_in_packet(1, 4).encode_length_delimited_to_vec());

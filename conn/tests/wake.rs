@@ -1,4 +1,4 @@
-//! No interleaving of producers and reactor loses a wake-up, nor a command that found the inbox full or the reactor's budget
+//! No interleaving of producers and reactor loses a wake-up, nor a command that found the queue full or the reactor's budget
 //! spent: every order that the memory model allows, by loom.
 //! `cargo test -p gim-conn --features loom --test wake`
 
@@ -15,7 +15,7 @@ use loom::{
 
 const PRODUCERS: usize = 2;
 
-/// What loom explores: an inbox of one place per producer, with no more synchronisation than a channel must have, and an
+/// What loom explores: a command queue of one place per producer, with no more synchronisation than a channel must have, and an
 /// eventfd that stays signalled until `poll` takes it.
 #[derive(Default)]
 struct Model {
@@ -78,19 +78,19 @@ fn a_command_that_was_put_in_is_always_found() {
 #[derive(Default)]
 struct HandOver {
     model: Model,
-    inbox: Mutex<Option<usize>>,
+    commands: Mutex<Option<usize>>,
 }
 
 impl HandOver {
-    /// As the bridge does it: a full inbox is tried again later.
+    /// As the bridge does it: a full queue is tried again later.
     fn send(&self, command: usize) {
         loop {
-            let mut inbox = self.inbox.lock().unwrap();
-            if inbox.is_none() {
-                *inbox = Some(command);
+            let mut commands = self.commands.lock().unwrap();
+            if commands.is_none() {
+                *commands = Some(command);
                 break;
             }
-            drop(inbox);
+            drop(commands);
             thread::yield_now();
         }
         self.model.call();
@@ -98,7 +98,7 @@ impl HandOver {
 }
 
 #[test]
-fn a_full_inbox_and_a_spent_budget_leave_no_command_behind() {
+fn a_full_queue_and_a_spent_budget_leave_no_command_behind() {
     let mut orders = loom::model::Builder::new();
     // With three threads of which two retry, all orders are too many; what is lost is lost with few forced switches.
     orders.preemption_bound = Some(3);
@@ -116,7 +116,7 @@ fn a_full_inbox_and_a_spent_budget_leave_no_command_behind() {
                 hand_over.model.poll();
             }
             hand_over.model.armed.disarm();
-            let command = hand_over.inbox.lock().unwrap().take();
+            let command = hand_over.commands.lock().unwrap().take();
             is_left = command.is_some();
             if let Some(command) = command {
                 taken[command] += 1;

@@ -14,7 +14,7 @@ use tonic::{Request, Response, Status};
 
 use super::reactors::Reactors;
 use crate::{
-    reactor::inbox::{Command, ENTRIES_MAX},
+    reactor::command_queue::{Command, ENTRIES_MAX},
     wire::{encoded::Encoded, packet},
 };
 

@@ -36,7 +36,7 @@ use super::{
 use crate::{
     ids::ConnectionId,
     reactor::{
-        inbox::Command,
+        command_queue::Command,
         uplink::{UpBatch, UpItem},
     },
     session::Identity,
@@ -253,7 +253,7 @@ impl Distributor {
     }
 
     fn refused_with(&mut self, request: Request, code: ResultCode) {
-        // Answers go the same way as others: through the reactor's inbox.
+        // Answers go the same way as others: through the command queue of the reactor.
         let reactors = self.reactors.clone();
         let reactor = request.connection.reactor();
         let command = request.refused(code);
@@ -390,11 +390,11 @@ mod tests {
 
     use super::*;
 
-    /// A distributor of one reactor, and the inbox of that.
+    /// A distributor of one reactor, and the command queue of that.
     fn distributor() -> (Distributor, Receiver<Command>) {
-        let (reactors, mut inboxes) = Reactors::without_threads(1);
+        let (reactors, mut queues) = Reactors::without_threads(1);
         let ready = Readiness::default().part("link").any_of(1).remove(0);
-        (Distributor::new(reactors, ready, &LinkSettings::default()), inboxes.remove(0))
+        (Distributor::new(reactors, ready, &LinkSettings::default()), queues.remove(0))
     }
 
     /// An attached link that has a request and something else to get, and its queue, which has room for so many batches.
@@ -413,7 +413,7 @@ mod tests {
     #[test]
     fn links_that_take_nothing_have_one_deadline_and_hold_up_no_other() {
         const STUCK: usize = 10;
-        let (mut distributor, inbox) = distributor();
+        let (mut distributor, commands) = distributor();
         let (links, mut queues): (Vec<_>, Vec<_>) = (0..=STUCK).map(|index| link(index / STUCK)).unzip();
         distributor.links = links;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
@@ -424,12 +424,12 @@ mod tests {
                 assert!(polled.is_pending());
             }
             assert_eq!(queues.pop().unwrap().try_recv().unwrap().len(), 2, "it comes last and waits for none of them");
-            assert!(inbox.is_empty());
+            assert!(commands.is_empty());
 
             let deadline = Instant::now();
             distributor.hand_over_by(deadline).await;
             assert!(deadline.elapsed() < PATIENCE * STUCK as u32);
-            assert_eq!(inbox.try_iter().count(), STUCK, "their requests are answered");
+            assert_eq!(commands.try_iter().count(), STUCK, "their requests are answered");
             assert_eq!(distributor.links.iter().filter(|link| link.is_waited_for()).count(), STUCK);
 
             // Whichever of them takes something again gets what logic has to know.

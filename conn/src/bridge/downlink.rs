@@ -24,7 +24,7 @@ use super::{
 use crate::{
     ids::ConnectionId,
     metrics as names,
-    reactor::inbox::{Command, ENTRIES_MAX, PushItem},
+    reactor::command_queue::{Command, ENTRIES_MAX, PushItem},
     wire::packet,
 };
 

@@ -1,4 +1,4 @@
-//! The reactors, as the bridge of one app sees them: what they hand over, an inbox each, and a way to wake it.
+//! The reactors, as the bridge of one app sees them: what they hand over, a command queue each, and a way to wake it.
 
 use std::{sync::Arc, time::Duration};
 
@@ -8,10 +8,10 @@ use tokio::sync::Notify;
 
 use crate::{
     metrics as names,
-    reactor::{inbox::Command, uplink::UpBatch, wake::WakeFlag},
+    reactor::{command_queue::Command, uplink::UpBatch, wake::WakeFlag},
 };
 
-/// How long to wait before a full inbox is tried again. The reactor empties it turn by turn, which takes less.
+/// How long to wait before a full command queue is tried again. The reactor empties it turn by turn, which takes less.
 const FULL_RETRY: Duration = Duration::from_millis(1);
 
 /// What reactors hand over for one app.
@@ -26,7 +26,7 @@ pub struct UpEnd {
 /// One reactor.
 #[derive(Debug)]
 pub struct ReactorHandle {
-    inbox: Sender<Command>,
+    commands: Sender<Command>,
     wake: Arc<WakeFlag>,
 }
 
@@ -38,16 +38,16 @@ pub struct Reactors {
 }
 
 impl ReactorHandle {
-    /// A reactor with this inbox.
-    pub fn new(inbox: Sender<Command>, wake: Arc<WakeFlag>) -> Self {
-        Self { inbox, wake }
+    /// A reactor with this command queue.
+    pub fn new(commands: Sender<Command>, wake: Arc<WakeFlag>) -> Self {
+        Self { commands, wake }
     }
 
-    /// Hands a command over, waiting while the inbox is full: that holds up the stream the command came from, and so, in the
+    /// Hands a command over, waiting while the command queue is full: that holds up the stream the command came from, and so, in the
     /// end, logic. A reactor that has ended takes nothing more.
     async fn send(&self, mut command: Command, full: &Counter) {
         loop {
-            match self.inbox.try_send(command) {
+            match self.commands.try_send(command) {
                 Ok(()) => break,
                 Err(TrySendError::Disconnected(_)) => return,
                 Err(TrySendError::Full(returned)) => {
@@ -66,16 +66,16 @@ impl ReactorHandle {
 impl Reactors {
     /// The app's ends of all reactors, by their index.
     pub fn new(app_id: u32, handles: Vec<ReactorHandle>) -> Self {
-        Self { handles: handles.into(), full: counter!(names::INBOX_FULL, "app" => app_id.to_string()) }
+        Self { handles: handles.into(), full: counter!(names::COMMAND_QUEUE_FULL, "app" => app_id.to_string()) }
     }
 
-    /// Ends that no reactor has the others of, but for the inboxes.
+    /// Ends that no reactor has the others of, but for the command queues.
     #[cfg(test)]
     pub(super) fn without_threads(count: usize) -> (Self, Vec<Receiver<Command>>) {
         let poll = mio::Poll::new().unwrap();
         let wake = Arc::new(WakeFlag::new(mio::Waker::new(poll.registry(), mio::Token(0)).unwrap()));
-        let (inboxes, takers): (Vec<_>, Vec<_>) = (0..count).map(|_| crossbeam_channel::bounded(100)).unzip();
-        let handles = inboxes.into_iter().map(|inbox| ReactorHandle::new(inbox, wake.clone()));
+        let (queues, takers): (Vec<_>, Vec<_>) = (0..count).map(|_| crossbeam_channel::bounded(100)).unzip();
+        let handles = queues.into_iter().map(|commands| ReactorHandle::new(commands, wake.clone()));
         (Self::new(0, handles.collect()), takers)
     }
 

@@ -7,7 +7,7 @@ use gim_proto::{ResultCode, connect::PacketCommand, connect::Reply, logic::SignI
 
 use crate::{
     ids::ConnectionId,
-    reactor::inbox::Command,
+    reactor::command_queue::Command,
     session::Identity,
     wire::{encoded::Encoded, packet},
 };

@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     metrics as names,
-    reactor::inbox::Command,
+    reactor::command_queue::Command,
     settings::LinkSettings,
     wire::{encoded::Encoded, packet},
 };

@@ -1,4 +1,4 @@
-//! The apps of one reactor. Each has its own inbox and its own way up, its own devices, rooms, groups and pushes to all, so
+//! The apps of one reactor. Each has its own command queue and its own way up, its own devices, rooms, groups and pushes to all, so
 //! that neither an id nor a flood of one app means anything to another. They share the reactor's thread: where several
 //! have work, they take turns, and the budgets of a turn are divided among them.
 //!
@@ -11,7 +11,7 @@ use crossbeam_channel::Receiver;
 use gim_proto::{CloseReason, ResultCode};
 
 use super::{
-    Reactor, devices::Devices, fanout::Broadcasts, groups::Groups, inbox::Command, peer::Peer, rooms::Rooms,
+    Reactor, command_queue::Command, devices::Devices, fanout::Broadcasts, groups::Groups, peer::Peer, rooms::Rooms,
     uplink::Uplink,
 };
 use crate::{
@@ -35,7 +35,7 @@ pub struct AppParts {
     /// What clients name in their sign-in.
     pub id: u32,
     /// What its bridge asks of the reactor.
-    pub inbox: Receiver<Command>,
+    pub commands: Receiver<Command>,
     /// What the reactor tells its bridge.
     pub uplink: Uplink,
     /// How many connections it may have in all reactors together.
@@ -46,7 +46,7 @@ pub struct AppParts {
 #[derive(Debug)]
 pub(super) struct App {
     id: u32,
-    inbox: Receiver<Command>,
+    commands: Receiver<Command>,
     has_commands: bool,
     quota: Arc<AppQuota>,
     pub(super) uplink: Uplink,
@@ -85,7 +85,7 @@ impl App {
         Self {
             metrics: AppMetrics::new(reactor, parts.id),
             id: parts.id,
-            inbox: parts.inbox,
+            commands: parts.commands,
             has_commands: false,
             quota: parts.quota,
             uplink: parts.uplink,
@@ -189,7 +189,7 @@ impl std::ops::IndexMut<usize> for Apps {
 impl Reactor {
     /// Takes commands, the apps by turns, until there is none or a budget is used up: that of commands, or that of messages
     /// which they hand to connections.
-    pub(super) fn drain_inboxes(&mut self) {
+    pub(super) fn drain_command_queues(&mut self) {
         self.wake.disarm();
         self.context.apps.rotate();
         self.context.apps.iter_mut().for_each(|app| app.has_commands = true);
@@ -206,7 +206,7 @@ impl Reactor {
             if *deliveries_left == 0 {
                 return count;
             }
-            match self.context.apps[app].inbox.try_recv() {
+            match self.context.apps[app].commands.try_recv() {
                 Ok(command) => {
                     *deliveries_left = deliveries_left.saturating_sub(command.deliveries());
                     self.on_command(app, command);

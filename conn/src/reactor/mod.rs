@@ -1,17 +1,17 @@
 //! One reactor: one thread, one epoll, and every connection that the kernel gave to its listener. Nothing it owns is shared;
-//! the world talks to it through [`inbox`], it talks to the world through [`uplink`], and all reactors count in one [`Quota`].
+//! the world talks to it through [`command_queue`], it talks to the world through [`uplink`], and all reactors count in one [`Quota`].
 //!
 //! A turn has a fixed order, and [`Reactor::turn`] reads as this list:
 //!
 //! ```text
-//!   poll → inbox → socket events → leftovers → timers → accepts → fan-out → flush → hand over → reap
+//!   poll → commands → socket events → leftovers → timers → accepts → fan-out → flush → hand over → reap
 //! ```
 //!
 //! Always holds: handlers only queue; writing happens in `flush`, once per connection and turn; slots are freed in `reap`, so
 //! an event, timer or command handled in this turn can never meet a newer owner of its slot.
 
 pub mod apps;
-pub mod inbox;
+pub mod command_queue;
 pub mod table;
 pub mod uplink;
 pub mod wake;
@@ -93,7 +93,7 @@ pub struct Parts {
     pub poll: Poll,
     /// Its own listeners, one per entrance.
     pub listeners: Vec<(Entrance, TcpListener)>,
-    /// The apps that its connections may be of, at least one; what they ask of it comes through their inboxes.
+    /// The apps that its connections may be of, at least one; what they ask of it comes through their command queues.
     pub apps: Vec<AppParts>,
     /// How they wake it.
     pub wake: Arc<WakeFlag>,
@@ -195,7 +195,7 @@ impl Reactor {
         self.wait(events)?;
         self.context.clock.read();
         self.context.handshakes.begin_turn();
-        self.drain_inboxes();
+        self.drain_command_queues();
         for event in events.iter() {
             match Source::of_token(event.token()) {
                 Source::Wake => {}

@@ -1,6 +1,6 @@
 //! Waking a reactor from another thread with at most one system call per turn.
 //!
-//! A producer puts its command into the inbox first and arms the flag second; only who finds it disarmed makes the call. The
+//! A producer puts its command into the command queue first and arms the flag second; only who finds it disarmed makes the call. The
 //! reactor disarms first and drains second. Both use `swap` with AcqRel: a plain store on either side can lose a wake-up, as
 //! `tests/wake.rs` shows with loom.
 
@@ -11,7 +11,7 @@ use loom::sync::atomic::{AtomicBool, Ordering};
 #[cfg(not(feature = "loom"))]
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Wakes one reactor. Shared by the reactor and all who fill its inbox.
+/// Wakes one reactor. Shared by the reactor and all who fill its command queue.
 #[derive(Debug)]
 pub struct WakeFlag {
     armed: Armed,
@@ -28,12 +28,12 @@ impl WakeFlag {
         Self { armed: Armed::default(), waker }
     }
 
-    /// To be called after something was put into the inbox.
+    /// To be called after something was put into the command queue.
     pub fn wake(&self) -> io::Result<()> {
         if self.armed.arm() { self.waker.wake() } else { Ok(()) }
     }
 
-    /// To be called by the reactor before it drains its inbox.
+    /// To be called by the reactor before it drains its command queue.
     pub fn disarm(&self) {
         self.armed.disarm();
     }

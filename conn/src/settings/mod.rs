@@ -4,7 +4,9 @@ mod apps;
 mod dns_name;
 mod entrances;
 
-use gim_config::{Settings, admin::AdminSettings, grpc::GrpcSettings, listen::Endpoint, logging::LogSettings};
+use gim_config::{
+    RenamedKey, Settings, admin::AdminSettings, grpc::GrpcSettings, listen::Endpoint, logging::LogSettings,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -121,7 +123,7 @@ pub struct LinkSettings {
     pub requests_max: usize,
     pub room_hold_ms: u64,
     pub room_held_max: usize,
-    pub inbox_commands_max: usize,
+    pub commands_max: usize,
     pub reconnect_first_ms: u64,
     pub reconnect_max_ms: u64,
     pub room_members_interval_ms: u64,
@@ -227,7 +229,7 @@ impl Default for LinkSettings {
             requests_max: 200_000,
             room_hold_ms: 200,
             room_held_max: 4_096,
-            inbox_commands_max: 4_096,
+            commands_max: 4_096,
             reconnect_first_ms: 100,
             reconnect_max_ms: 3_000,
             room_members_interval_ms: 1_000,
@@ -246,6 +248,7 @@ impl Default for DrainSettings {
 
 impl Settings for ConnSettings {
     const SERVICE: &'static str = "conn";
+    const RENAMED: &'static [RenamedKey] = &[("link.inbox_commands_max", "link.commands_max")];
 
     fn endpoints(&mut self) -> Vec<&mut Endpoint> {
         let mut endpoints = vec![
@@ -294,7 +297,7 @@ impl Settings for ConnSettings {
         at_least("link.batch_items_max", self.link.batch_items_max, 1)?;
         at_least("link.queue_batches_max", self.link.queue_batches_max, 1)?;
         at_least("link.requests_max", self.link.requests_max, 1)?;
-        at_least("link.inbox_commands_max", self.link.inbox_commands_max, 1)?;
+        at_least("link.commands_max", self.link.commands_max, 1)?;
         at_least("link.reconnect_first_ms", self.link.reconnect_first_ms as usize, 1)?;
         at_least("drain.closes_per_s", self.drain.closes_per_s as usize, 1)
     }
@@ -381,6 +384,13 @@ mod tests {
     #[test]
     fn the_file_documents_every_default() {
         gim_config::settings::assert_documents_defaults::<ConnSettings>(include_str!("../../../config/conn.toml"));
+    }
+
+    #[test]
+    fn the_key_of_the_command_queue_is_refused_under_its_former_name() {
+        let environment = [("GIM_CONN_LINK__INBOX_COMMANDS_MAX".to_owned(), "1".to_owned())];
+        let error = gim_config::settings::load::<ConnSettings>(None, environment).unwrap_err().to_string();
+        assert!(error.ends_with("is now GIM_CONN_LINK__COMMANDS_MAX"), "{error}");
     }
 
     #[test]

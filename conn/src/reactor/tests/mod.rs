@@ -27,7 +27,7 @@ use prost::Message as _;
 use super::{
     LOG_LINES_PER_S_MAX, Parts, Reactor,
     apps::AppParts,
-    inbox::{Command, PushItem},
+    command_queue::{Command, PushItem},
     open_poll,
     uplink::{UpBatch, UpItem, Uplink},
     wake::WakeFlag,
@@ -200,11 +200,11 @@ impl Harness {
 }
 
 fn app_parts(app: &App, settings: &ConnSettings) -> ((Sender<Command>, Receiver<UpBatch>), AppParts) {
-    let (commands, inbox) = crossbeam_channel::bounded(settings.link.inbox_commands_max);
-    let (sender, batches) = crossbeam_channel::bounded(1024);
-    let uplink = Uplink::new(sender, Arc::new(|| {}), 1024, 1 << 20);
+    let (sender, commands) = crossbeam_channel::bounded(settings.link.commands_max);
+    let (up, batches) = crossbeam_channel::bounded(1024);
+    let uplink = Uplink::new(up, Arc::new(|| {}), 1024, 1 << 20);
     let quota = Arc::new(AppQuota::new(app.connections_max));
-    ((commands, batches), AppParts { id: app.id, inbox, uplink, quota })
+    ((sender, batches), AppParts { id: app.id, commands, uplink, quota })
 }
 
 fn sign_in_frame(app_id: u32) -> Vec<u8> {

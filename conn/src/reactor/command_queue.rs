@@ -148,7 +148,7 @@ pub struct PushItem {
 
 impl Reactor {
     /// Does what the logic of one app asks for.
-    // path 8/9: inbox → outbound queue
+    // path 8/9: command queue → outbound queue
     pub(super) fn on_command(&mut self, app: usize, command: Command) {
         let own = &mut self.context.apps[app];
         match command {
