@@ -83,7 +83,7 @@ fn who_subscribes_meanwhile_gets_everything_once_and_in_order() {
     assert_eq!(seqs(&mut client), [1]);
     let mut late = harness.sign_in(3, 4);
     // Where the user's packets go is a matter of hash: both answer, and one of them is asked.
-    let request = SubscribeRoomRequest { room_id: ROOM, seq: 1 }.encode_to_vec();
+    let request = SubscribeRoomRequest { room_id: ROOM, seq: 1, from_start: false }.encode_to_vec();
     assert_eq!(late.request(PacketCommand::PcSubscribeRoom as i32, request).unwrap().code, 0);
     // A service moves it once more, at a moment when the room kept 3, which is still on its way here.
     let connection_id = [one, two].into_iter().flat_map(Logic::so_far).find_map(|item| match item {

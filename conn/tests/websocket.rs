@@ -45,7 +45,7 @@ fn status_of(answer: &[u8]) -> u16 {
 }
 
 fn join(client: &mut WebClient<std::net::TcpStream>, room_id: u64) {
-    let request = SubscribeRoomRequest { room_id, seq: 0 }.encode_to_vec();
+    let request = SubscribeRoomRequest { room_id, ..SubscribeRoomRequest::default() }.encode_to_vec();
     client.send(&packet(PacketCommand::PcSubscribeRoom as i32, "join", request));
     assert_eq!(client.packet().request_id, "join");
 }

@@ -183,9 +183,12 @@ impl Device {
     fn sync(&mut self, client: &mut Client) -> Result<Option<()>, ClientError> {
         loop {
             let cursor = GroupCursor { group_id: self.people.large_group_id, seq: self.seen.timeline.newest_seq() };
-            // Seq 0 would mean "after the newest ack", and nobody acks here.
-            let request =
-                SyncRequest { seq: self.seen.inbox.newest_seq(), large_groups: true, group_cursors: vec![cursor] };
+            let request = SyncRequest {
+                seq: self.seen.inbox.newest_seq(),
+                large_groups: true,
+                group_cursors: vec![cursor],
+                from_start: true,
+            };
             let reply = client.request(PacketCommand::PcSync as i32, request.encode_to_vec())?;
             if reply.code != 0 {
                 return Ok(None);

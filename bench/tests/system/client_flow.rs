@@ -18,7 +18,7 @@ fn a_client_of_gim_signs_in_beats_and_gets_what_is_pushed() {
     let reply = client.sign_in(identity.user_id, identity.device_id, &identity.token).unwrap();
     assert_eq!(reply.code, 0, "{}", reply.message);
     assert_eq!(client.heartbeat().unwrap(), 0);
-    let content = SubscribeRoomRequest { room_id: 77, seq: 0 }.encode_to_vec();
+    let content = SubscribeRoomRequest { room_id: 77, ..SubscribeRoomRequest::default() }.encode_to_vec();
     assert_eq!(client.request(PacketCommand::PcSubscribeRoom as i32, content).unwrap().code, 0);
 
     let message_id = server.push_to_users(&[identity.user_id], "for you");

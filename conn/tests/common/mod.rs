@@ -408,7 +408,7 @@ fn settings(logic: SocketAddr) -> ConnSettings {
 
 /// Subscribes to a room and waits for the answer.
 pub fn subscribe(client: &mut Client, room_id: u64) {
-    let request = SubscribeRoomRequest { room_id, seq: 0 };
+    let request = SubscribeRoomRequest { room_id, ..SubscribeRoomRequest::default() };
     let reply = client.request(PacketCommand::PcSubscribeRoom as i32, request.encode_to_vec()).unwrap();
     assert_eq!(reply.code, 0);
 }

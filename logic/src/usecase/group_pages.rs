@@ -26,16 +26,21 @@ const PAGE_MESSAGES: u32 = 50;
 const PAGE_FRAME_BYTES: usize = 32;
 
 impl Syncs {
-    /// What the large groups of a user have after the cursors, in at most about `bytes_max` bytes; and whether there is more.
+    /// What the large groups of a user have after the cursors, or after the acks (none of them `from_start`) where there is no
+    /// cursor, in at most about `bytes_max` bytes; and whether there is more.
     pub(super) async fn sync_groups(
         &self,
         caller: Caller,
         cursors: &[GroupCursor],
+        from_start: bool,
         bytes_max: usize,
     ) -> Result<(Vec<GroupPage>, bool), Error> {
         let cursors = check_cursors("group_cursors", cursors)?;
         let (mut pages, mut bytes_left, mut has_more) = (Vec::new(), bytes_max, false);
-        for timeline in self.groups.timelines_of(caller.user_id).await? {
+        for mut timeline in self.groups.timelines_of(caller.user_id).await? {
+            if from_start {
+                timeline.cursor = 0;
+            }
             let after = place(&timeline, cursors.get(&timeline.group_id).copied())?;
             if after >= timeline.newest_seq {
                 continue;

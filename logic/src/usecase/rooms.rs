@@ -157,7 +157,7 @@ impl Rooms {
             ));
         }
         let _order = self.locks.lock(request.room_id).await;
-        let joined = self.join(request.room_id, request.seq, &route.node).await?;
+        let joined = self.join(request.room_id, after(request.seq, request.from_start), &route.node).await?;
         self.nodes.move_to_room(&route, joined);
         Ok(())
     }
@@ -174,7 +174,7 @@ impl Rooms {
             return answer(Err(error));
         }
         let _order = self.locks.lock(request.room_id).await;
-        answer(self.join(request.room_id, request.seq, node).await);
+        answer(self.join(request.room_id, after(request.seq, request.from_start), node).await);
     }
 
     /// Says whether a node has subscribers of a room.
@@ -208,12 +208,16 @@ impl Rooms {
         Ok(())
     }
 
-    async fn join(&self, room_id: u64, seq: u64, node: &Arc<NodeKey>) -> Result<Joined, Error> {
+    /// Gives a node a share in a room, with what that retains `after` a seq, where that is asked for.
+    async fn join(&self, room_id: u64, after: Option<u64>, node: &Arc<NodeKey>) -> Result<Joined, Error> {
         if room_id == 0 {
             return Ok(Joined::default());
         }
         self.shared.set_interest(room_id, node, true).await?;
-        let kept = if seq == 0 { Kept::default() } else { self.shared.retained(room_id, seq).await? };
+        let kept = match after {
+            Some(seq) => self.shared.retained(room_id, seq).await?,
+            None => Kept::default(),
+        };
         Ok(Joined { room_id, kept })
     }
 
@@ -250,6 +254,11 @@ fn check_room(room_id: u64) -> Result<(), Error> {
         check::id("room_id", room_id)?;
     }
     Ok(())
+}
+
+/// After which seq the retained messages of a room are asked for; none are with seq 0 alone.
+fn after(seq: u64, from_start: bool) -> Option<u64> {
+    (seq != 0 || from_start).then_some(seq)
 }
 
 fn check_seq(seq: u64) -> Result<(), Error> {

@@ -8,7 +8,7 @@ use gim_proto::{
 use prost::Message as _;
 
 use crate::{
-    domain::caller::Caller,
+    domain::{caller::Caller, message::Message},
     error::Error,
     store::{
         self,
@@ -50,16 +50,15 @@ impl Syncs {
             return Err(beyond("seq", request.seq, inboxes.newest_seq(caller.user_id).await?));
         }
         let seq = match request.seq {
+            0 if request.from_start => 0,
             0 => inboxes.largest_ack(caller.user_id).await?,
             seq => seq,
         };
         let page = inboxes.page(caller.user_id, seq, PAGE_MESSAGES + 1).await?;
-        if page.is_empty() {
-            let newest_seq = inboxes.newest_seq(caller.user_id).await?;
-            if seq > newest_seq {
-                return Err(beyond("seq", seq, newest_seq));
-            }
-        }
+        let (page, start_seq) = match page.first().map(|(first_seq, _)| first_seq - 1) {
+            Some(start_seq) => (page, start_seq),
+            None => self.page_behind_what_is_gone(caller.user_id, seq).await?,
+        };
         let bytes_max = match page_for {
             PageFor::Grpc => GRPC_PAGE_BYTES_MAX,
             PageFor::Packet => self.packet_bytes_max,
@@ -69,12 +68,30 @@ impl Syncs {
         let mut messages: Vec<_> = page.map(|(seq, message)| message.to_wire_at(seq)).collect();
         messages.truncate(fitting(&messages, bytes_max));
         let mut reply = SyncReply { has_more: messages.len() < count, messages, ..SyncReply::default() };
+        if start_seq != request.seq {
+            reply.start_seq = start_seq;
+        }
         if request.large_groups {
             let bytes_left = bytes_max.saturating_sub(reply.encoded_len());
-            let groups = self.sync_groups(caller, &request.group_cursors, bytes_left).await?;
+            let groups = self.sync_groups(caller, &request.group_cursors, request.from_start, bytes_left).await?;
             (reply.groups, reply.groups_have_more) = groups;
         }
         Ok(reply)
+    }
+
+    /// The page after `seq` where there was none, and after which seq it begins: the newest one that was there before the
+    /// inbox was looked at once more, for what came between must not be passed over.
+    async fn page_behind_what_is_gone(&self, user_id: u64, seq: u64) -> Result<(Vec<(u64, Message)>, u64), Error> {
+        let newest_seq = self.inboxes.newest_seq(user_id).await?;
+        if seq > newest_seq {
+            return Err(beyond("seq", seq, newest_seq));
+        }
+        if seq == newest_seq {
+            return Ok((Vec::new(), seq));
+        }
+        let page = self.inboxes.page(user_id, seq, PAGE_MESSAGES + 1).await?;
+        let start_seq = page.first().map_or(newest_seq, |(first_seq, _)| first_seq - 1);
+        Ok((page, start_seq))
     }
 
     /// Takes acks on; [`Syncs::finish_ack`] waits for them.

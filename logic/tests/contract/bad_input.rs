@@ -114,7 +114,7 @@ async fn messages_with(server: &Server, id: u64) -> RefusedCalls {
 
 async fn devices_with(server: &Server, id: u64) -> RefusedCalls {
     let mut service = server.device_int();
-    let moved = MoveRequest { user_id: 7, device_id: 70, room_id: 9, seq: 0 };
+    let moved = MoveRequest { user_id: 7, device_id: 70, room_id: 9, seq: 0, from_start: false };
     refusals! {
         "user_id": service.sign_in(SignInRequest { user_id: id, ..sign_in() });
         "device_id": service.sign_in(SignInRequest { device_id: id, ..sign_in() });
@@ -162,10 +162,10 @@ async fn cursors_beyond(server: &Server, group_id: u64, id: u64) -> RefusedCalls
     let mine = GroupListMineRequest { after_group_id: id, ..GroupListMineRequest::default() };
     let page = GroupGetMembersRequest { group_id, after_user_id: id, ..GroupGetMembersRequest::default() };
     let history = HistoryRequest { peer: Some(Peer::UserId(8)), before_seq: id, limit: 1 };
-    let moved = MoveRequest { user_id: 7, device_id: 70, room_id: 9, seq: id };
+    let moved = MoveRequest { user_id: 7, device_id: 70, room_id: 9, seq: id, from_start: false };
     refusals! {
         "seq": client.sync(signed(sync(id)));
-        "group_cursors": client.sync(signed(SyncRequest { large_groups: true, group_cursors: cursors, seq: 0 }));
+        "group_cursors": client.sync(signed(SyncRequest { large_groups: true, group_cursors: cursors, ..SyncRequest::default() }));
         "before_seq": client.history(signed(history));
         "after_group_id": server.group_ext().list_mine(signed(mine));
         "after_user_id": server.group_ext().get_members(signed(page));
@@ -252,7 +252,7 @@ async fn who_and_what_is_unknown_is_refused_and_nothing_is_stored() {
     let (mut client, mut groups) = (server.message_ext(), server.group_ext());
     let create = |members| signed(GroupCreateRequest { group: named(0, "x"), members });
     let twice = [members(8), members(8)].concat();
-    let moved = MoveRequest { user_id: 9, device_id: 90, room_id: 9, seq: 0 };
+    let moved = MoveRequest { user_id: 9, device_id: 90, room_id: 9, seq: 0, from_start: false };
     let by_another = metadata::signed(RecallRequest { message_id: sent.message_id }, 8, 80, "token-8");
     let refused = [
         (ResultCode::UserNotFound, refusal(client.send(to(Target::UserId(1000))).await)),
@@ -301,8 +301,14 @@ async fn a_packet_of_bad_input_is_answered_with_a_code_and_nothing_is_stored() {
         packets.push((PacketCommand::PcSync, sync.encode_to_vec()));
         let ack = MessageAckRequest { device_ack: id, group_acks: vec![] };
         packets.push((PacketCommand::PcMessageAck, ack.encode_to_vec()));
-        packets.push((PacketCommand::PcSubscribeRoom, SubscribeRoomRequest { room_id: id, seq: 0 }.encode_to_vec()));
-        packets.push((PacketCommand::PcSubscribeRoom, SubscribeRoomRequest { room_id: 9, seq: id }.encode_to_vec()));
+        packets.push((
+            PacketCommand::PcSubscribeRoom,
+            SubscribeRoomRequest { room_id: id, seq: 0, from_start: false }.encode_to_vec(),
+        ));
+        packets.push((
+            PacketCommand::PcSubscribeRoom,
+            SubscribeRoomRequest { room_id: 9, seq: id, from_start: false }.encode_to_vec(),
+        ));
     }
     for (command, content) in packets {
         let reply = conn.packet(7, command as i32, content.clone()).await;

@@ -359,7 +359,7 @@ async fn a_service_moves_a_device_into_a_room() {
     let server = server().await;
     let mut conn = Conn::attach(&server, "conn-1", 1).await;
     conn.sign_in(7, 70, 700).await;
-    let request = SubscribeRoomRequest { user_id: 7, device_id: 70, room_id: 9, seq: 0 };
+    let request = SubscribeRoomRequest { user_id: 7, device_id: 70, room_id: 9, seq: 0, from_start: false };
     server.room_int().subscribe_room(request).await.unwrap();
     let Item::RoomMove(moved) = conn.next().await else { panic!("no move") };
     assert_eq!((moved.connection_id, moved.subscribed.unwrap().room_id), (700, 9));

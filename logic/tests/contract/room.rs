@@ -83,13 +83,19 @@ async fn what_is_retained_is_replayed_to_a_device_moved_into_the_room() {
         let push = PushRoomRequest { is_persist: number != 2, ..room_push(9, &number.to_string()) };
         server.room_int().push_room(push).await.unwrap();
     }
-    for (seq, expected) in [(0, vec![]), (1, vec![3]), (3, vec![])] {
-        let request = SubscribeRoomRequest { user_id: 7, device_id: 70, room_id: 9, seq };
+    let cases = [(0, false, vec![]), (0, true, vec![1, 3]), (1, false, vec![3]), (1, true, vec![3]), (3, true, vec![])];
+    for (seq, from_start, expected) in cases {
+        let request = SubscribeRoomRequest { user_id: 7, device_id: 70, room_id: 9, seq, from_start };
         server.room_int().subscribe_room(request).await.unwrap();
         let Item::RoomMove(moved) = conn.next().await else { panic!("no move") };
         let retained = moved.subscribed.unwrap().retained.into_iter();
         let seqs: Vec<u64> = retained.map(|encoded| connect::Message::decode(encoded).unwrap().seq).collect();
-        assert_eq!(seqs, expected, "after {seq}");
+        assert_eq!(seqs, expected, "after {seq}, from the start: {from_start}");
+        let request = connect::SubscribeRoomRequest { room_id: 9, seq, from_start }.encode_to_vec();
+        let reply = conn.packet(7, PacketCommand::PcSubscribeRoom as i32, request).await;
+        let retained = reply.subscribed.unwrap_or_default().retained.into_iter();
+        let seqs: Vec<u64> = retained.map(|encoded| connect::Message::decode(encoded).unwrap().seq).collect();
+        assert_eq!(seqs, expected, "for a client, after {seq}, from the start: {from_start}");
     }
 }
 

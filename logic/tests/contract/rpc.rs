@@ -83,6 +83,36 @@ async fn sync_without_a_seq_goes_on_after_the_largest_ack() {
 }
 
 #[tokio::test]
+async fn a_device_that_has_nothing_gets_an_inbox_from_its_first_message_whatever_others_acked() {
+    let server = server().await;
+    let sync = async |seq, from_start| {
+        let request = SyncRequest { seq, from_start, ..SyncRequest::default() };
+        let reply = server.message_ext().sync(signed(request)).await.unwrap().into_inner();
+        (reply.messages.iter().map(|message| message.seq).collect::<Vec<_>>(), reply.start_seq)
+    };
+    let ack = async |device_ack| {
+        let ack = MessageAckRequest { device_ack, group_acks: Vec::new() };
+        server.message_ext().message_ack(signed(ack)).await.unwrap();
+    };
+    assert_eq!(sync(0, true).await, (vec![], 0));
+    for _ in 0..3 {
+        server.push(&[7], "text").await;
+    }
+    assert_eq!((sync(0, false).await, sync(0, true).await), ((vec![1, 2, 3], 0), (vec![1, 2, 3], 0)));
+    ack(2).await;
+    assert_eq!((sync(0, false).await, sync(0, true).await), ((vec![3], 2), (vec![1, 2, 3], 0)));
+    ack(3).await;
+    assert_eq!((sync(0, false).await, sync(0, true).await), ((vec![], 3), (vec![1, 2, 3], 0)));
+    assert_eq!((sync(1, true).await, sync(3, true).await), ((vec![2, 3], 0), (vec![], 0)), "a seq is a seq");
+    let database = server.database().await;
+    sqlx::query("DELETE FROM user_message WHERE seq <= 2").execute(&database.writer).await.unwrap();
+    assert_eq!((sync(0, true).await, sync(1, false).await), ((vec![3], 2), (vec![3], 2)), "from what is kept");
+    sqlx::query("DELETE FROM user_message").execute(&database.writer).await.unwrap();
+    assert_eq!((sync(0, true).await, sync(1, false).await), ((vec![], 3), (vec![], 3)));
+    database.close().await;
+}
+
+#[tokio::test]
 async fn a_send_over_grpc_is_durable_and_idempotent() {
     let server = server().await;
     let first = server.message_ext().send(signed(send_request("a"))).await.unwrap().into_inner();
@@ -229,7 +259,7 @@ async fn rooms_name_the_bad_field() {
     let notice = server.room_ext().push_room(signed(PushRoomRequest { command: 121, ..request })).await;
     assert_eq!(refusal(notice).0, ResultCode::NotAllowed);
 
-    let request = SubscribeRoomRequest { user_id: 7, device_id: 70, room_id: 9, seq: 0 };
+    let request = SubscribeRoomRequest { user_id: 7, device_id: 70, room_id: 9, seq: 0, from_start: false };
     let subscribe = async |request| server.room_int().subscribe_room(request).await;
     assert_names(subscribe(SubscribeRoomRequest { user_id: 0, ..request }).await, "user_id");
     assert_names(subscribe(SubscribeRoomRequest { device_id: 0, ..request }).await, "device_id");

@@ -92,7 +92,7 @@ async fn moving_a_device_of_a_conn_node_that_is_not_attached_is_put_off() {
     let two = beside(&one).await;
     let mut conn = Conn::attach(&one, "conn-1", 1).await;
     conn.sign_in(7, 70, 700).await;
-    let request = logic::SubscribeRoomRequest { user_id: 7, device_id: 70, room_id: 5, seq: 0 };
+    let request = logic::SubscribeRoomRequest { user_id: 7, device_id: 70, room_id: 5, seq: 0, from_start: false };
     let refused = two.room_int().subscribe_room(request).await;
     assert_eq!(refusal(refused).0, ResultCode::TryAgainLater);
     let mut at_two = Conn::attach(&two, "conn-1", 1).await;
@@ -187,7 +187,7 @@ async fn assert_all_is_told_again(conn: Both, one: &Server, two: &Server, room_s
     assert_eq!(conn.one.try_sign_in_any(9, 90, 900, "token-9").await.code, 0);
     assert_reached(one, &mut conn.one, &[700, 800]).await;
     assert_reached(two, &mut conn.two, &[700, 800]).await;
-    let request = SubscribeRoomRequest { room_id: 5, seq: 0 };
+    let request = SubscribeRoomRequest { room_id: 5, seq: 0, from_start: false };
     conn.one.begin_packet(7, PacketCommand::PcSubscribeRoom as i32, request.encode_to_vec()).await;
     while !matches!(conn.one.next().await, Item::PacketReply(reply) if reply.code == 0) {}
     let mut seqs = vec![room_seq_before];

@@ -178,7 +178,7 @@ impl Conn {
     }
 
     pub async fn subscribe(&mut self, user_id: u64, room_id: u64, seq: u64) -> PacketReply {
-        let request = SubscribeRoomRequest { room_id, seq };
+        let request = SubscribeRoomRequest { room_id, seq, from_start: false };
         self.packet(user_id, PacketCommand::PcSubscribeRoom as i32, request.encode_to_vec()).await
     }
 

@@ -20,6 +20,7 @@ export class Session {
     this.credentials = { user_id: userId, device_id: deviceId, token };
     this.show = show;
     this.cursor = this.newest = 0; // a real client stores the cursor together with its messages
+    this.isNew = true; // it does not know yet where to begin, and a real client stores that as well
     this.unanswered = new Map(); // client_msg_id → SendRequest, oldest first
     this.isLive = false;
     this.advice = {};
@@ -29,7 +30,7 @@ export class Session {
   begin(write) {
     this.write = write;
     this.isLive = false; // signed in
-    this.asked = null; // while a sync is under way: what `newest` was before it
+    this.isSyncing = false;
     this.isPutOff = false; // something was answered "try again later"
     this.request(SIGN_IN, "connect.SignInRequest", this.credentials);
   }
@@ -48,7 +49,7 @@ export class Session {
   retry() {
     if (!this.isLive || !this.isPutOff) return;
     this.isPutOff = false;
-    this.asked = null;
+    this.isSyncing = false;
     this.sendUnanswered();
     this.catchUp();
   }
@@ -72,7 +73,7 @@ export class Session {
         this.heartbeat(); // of a large group the seq is not of the inbox; the answer tells whether that has something new
       } else if (Number(message.room_id) === 0 && Number(message.seq) > 0) { // else it is of a room, or stored nowhere
         this.newest = Math.max(this.newest, Number(message.seq));
-        if (Number(message.prev_seq) === this.cursor) this.take(message);
+        if (Number(message.prev_seq) === this.cursor && !this.isNew) this.take(message);
       }
     } else if (packet.command === CLOSE) {
       this.isLive = false;
@@ -83,9 +84,10 @@ export class Session {
   }
 
   catchUp() {
-    if (!this.isLive || this.newest <= this.cursor || this.asked !== null) return;
-    this.asked = this.newest;
-    this.request(SYNC, "logic.SyncRequest", { seq: this.cursor });
+    if (!this.isLive || this.isSyncing || (!this.isNew && this.newest <= this.cursor)) return;
+    this.isSyncing = true;
+    // To a new device, seq 0 means where the user's other devices are; to any other one, the start.
+    this.request(SYNC, "logic.SyncRequest", { seq: this.cursor, from_start: !this.isNew });
   }
 
   onReply(packet, reply) {
@@ -102,12 +104,11 @@ export class Session {
       this.sendUnanswered();
     } else {
       const page = this.decode("logic.SyncReply", reply.data);
+      this.isNew = this.isSyncing = false;
+      this.cursor = Math.max(this.cursor, Number(page.start_seq));
       for (const message of page.messages) {
         if (Number(message.seq) > this.cursor) this.take(message);
       }
-      // Nothing: a new device, and other devices of the user have read everything.
-      if (page.messages.length === 0) this.cursor = Math.max(this.cursor, this.asked ?? 0);
-      this.asked = null;
     }
   }
 
@@ -118,7 +119,7 @@ export class Session {
     this.newest = Math.max(this.newest, seq);
     if (reply.code !== 0) this.show(0, `refused: ${reply.code} ${reply.message}`);
     // Otherwise something before it is missing, and the sync brings both.
-    else if (request && seq === this.cursor + 1) this.advance(seq, request.content);
+    else if (request && !this.isNew && seq === this.cursor + 1) this.advance(seq, request.content);
   }
 
   sendUnanswered() {

@@ -24,6 +24,7 @@ class Session:
         self.credentials = connect.SignInRequest(user_id=user_id, device_id=device_id, token=token)
         self.show = show
         self.cursor = self.newest = 0  # a real client stores the cursor together with its messages
+        self.is_new = True  # it does not know yet where to begin, and a real client stores that as well
         self.unanswered = {}  # client_msg_id → SendRequest, oldest first
         self.is_live = False
         self.advice = connect.CloseNotice()
@@ -32,7 +33,7 @@ class Session:
         """A connection is there; `write` takes packets to it."""
         self.write = write
         self.is_live = False  # signed in
-        self.asked = None  # while a sync is under way: what `newest` was before it
+        self.is_syncing = False
         self.is_put_off = False  # something was answered "try again later"
         self.request(connect.PC_SIGN_IN, self.credentials)
 
@@ -49,7 +50,7 @@ class Session:
     def retry(self):
         """Repeats what was put off. To be called about once a second."""
         if self.is_live and self.is_put_off:
-            self.is_put_off, self.asked = False, None
+            self.is_put_off = self.is_syncing = False
             self.send_unanswered()
             self.catch_up()
 
@@ -69,7 +70,7 @@ class Session:
                 self.heartbeat()
             elif message.room_id == 0 and message.seq > 0:  # else it is of a room, or stored nowhere
                 self.newest = max(self.newest, message.seq)
-                if message.prev_seq == self.cursor:
+                if message.prev_seq == self.cursor and not self.is_new:
                     self.take(message)
         elif packet.command == connect.PC_CLOSE:
             self.is_live = False
@@ -79,9 +80,10 @@ class Session:
         self.catch_up()
 
     def catch_up(self):
-        if self.is_live and self.newest > self.cursor and self.asked is None:
-            self.asked = self.newest
-            self.request(connect.PC_SYNC, logic.SyncRequest(seq=self.cursor))
+        if self.is_live and not self.is_syncing and (self.is_new or self.newest > self.cursor):
+            self.is_syncing = True
+            # To a new device, seq 0 means where the user's other devices are; to any other one, the start.
+            self.request(connect.PC_SYNC, logic.SyncRequest(seq=self.cursor, from_start=not self.is_new))
 
     def on_reply(self, packet, reply):
         if reply.code in TRY_LATER:
@@ -98,12 +100,11 @@ class Session:
             self.send_unanswered()
         else:
             page = logic.SyncReply.FromString(reply.data)
+            self.is_new = self.is_syncing = False
+            self.cursor = max(self.cursor, page.start_seq)
             for message in page.messages:
                 if message.seq > self.cursor:
                     self.take(message)
-            if not page.messages:  # a new device, and other devices of the user have read everything
-                self.cursor = max(self.cursor, self.asked or 0)
-            self.asked = None
 
     def on_sent(self, key, reply):
         request = self.unanswered.pop(key, None)
@@ -111,7 +112,7 @@ class Session:
         self.newest = max(self.newest, sent.seq)
         if reply.code != 0:
             self.show(0, f"refused: {reply.code} {reply.message}")
-        elif request and sent.seq == self.cursor + 1:  # else something before it is missing, and the sync brings both
+        elif request and not self.is_new and sent.seq == self.cursor + 1:  # else something before it is missing, and the sync brings both
             self.advance(sent.seq, request.content)
 
     def send_unanswered(self):

@@ -44,7 +44,14 @@ pub fn samples() -> Vec<Sample> {
             "connect.SignInRequest",
             SignInRequest { user_id: 101, device_id: 102, token: "token".into(), app_id: 116 },
         ),
-        sample("connect.SubscribeRoomRequest", SubscribeRoomRequest { room_id: 101, seq: 102 }),
+        sample(
+            "connect.SubscribeRoomRequest",
+            SubscribeRoomRequest { room_id: 101, seq: 102, ..SubscribeRoomRequest::default() },
+        ),
+        sample(
+            "connect.SubscribeRoomRequest.from_start",
+            SubscribeRoomRequest { room_id: 101, seq: 0, from_start: true },
+        ),
         sample(
             "connect.CloseNotice",
             CloseNotice {

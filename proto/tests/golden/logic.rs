@@ -72,8 +72,9 @@ fn message_samples() -> Vec<Sample> {
         sample("logic.SyncRequest", SyncRequest { seq: 101, ..SyncRequest::default() }),
         sample(
             "logic.SyncRequest.large_groups",
-            SyncRequest { seq: 101, large_groups: true, group_cursors: vec![cursor()] },
+            SyncRequest { seq: 101, large_groups: true, group_cursors: vec![cursor()], from_start: false },
         ),
+        sample("logic.SyncRequest.from_start", SyncRequest { from_start: true, ..SyncRequest::default() }),
         sample(
             "logic.SyncReply",
             SyncReply { messages: vec![message(), message()], has_more: true, ..SyncReply::default() },
@@ -82,6 +83,7 @@ fn message_samples() -> Vec<Sample> {
             "logic.SyncReply.groups",
             SyncReply { groups: vec![group_page()], groups_have_more: true, ..SyncReply::default() },
         ),
+        sample("logic.SyncReply.start_seq", SyncReply { start_seq: 118, ..SyncReply::default() }),
         sample("logic.GroupCursor", cursor()),
         sample("logic.GroupPage", group_page()),
         sample("logic.MessageACKRequest", MessageAckRequest { device_ack: 101, group_acks: vec![] }),
@@ -197,7 +199,11 @@ fn room_samples() -> Vec<Sample> {
         ),
         sample(
             "logic.SubscribeRoomRequest",
-            SubscribeRoomRequest { user_id: 101, device_id: 102, room_id: 103, seq: 104 },
+            SubscribeRoomRequest { user_id: 101, device_id: 102, room_id: 103, seq: 104, from_start: false },
+        ),
+        sample(
+            "logic.SubscribeRoomRequest.from_start",
+            SubscribeRoomRequest { user_id: 101, device_id: 102, room_id: 103, seq: 0, from_start: true },
         ),
         sample("logic.CountRoomMembersRequest", CountRoomMembersRequest { room_ids: vec![101, 1001] }),
         sample(

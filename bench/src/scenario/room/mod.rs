@@ -132,7 +132,7 @@ impl Arguments {
 
 /// The frame that enters a room.
 pub fn subscription(room_id: u64) -> Vec<u8> {
-    let content = SubscribeRoomRequest { room_id, seq: 0 }.encode_to_vec().into();
+    let content = SubscribeRoomRequest { room_id, ..SubscribeRoomRequest::default() }.encode_to_vec().into();
     let command = PacketCommand::PcSubscribeRoom as i32;
     Packet { request_id: "room".into(), command, content, seq: 0 }.encode_length_delimited_to_vec()
 }

@@ -79,7 +79,7 @@ impl Device {
 
     /// Enters a room (0 leaves); retained messages after `seq` come first.
     pub fn subscribe(&mut self, room_id: u64, seq: u64) -> anyhow::Result<i32> {
-        let content = SubscribeRoomRequest { room_id, seq }.encode_to_vec();
+        let content = SubscribeRoomRequest { room_id, seq, from_start: false }.encode_to_vec();
         Ok(self.client.request(PacketCommand::PcSubscribeRoom as i32, content)?.code)
     }
 

@@ -114,7 +114,7 @@ impl Server {
     /// One page of what a user's large groups have after these cursors.
     pub async fn group_pages(&self, user_id: u64, cursors: &[(u64, u64)]) -> Result<(Vec<GroupPage>, bool), Status> {
         let group_cursors = cursors.iter().map(|&(group_id, seq)| GroupCursor { group_id, seq }).collect();
-        let request = SyncRequest { seq: 0, large_groups: true, group_cursors };
+        let request = SyncRequest { large_groups: true, group_cursors, ..SyncRequest::default() };
         let reply = self.message_ext().sync(signed(user_id, request)).await?.into_inner();
         Ok((reply.groups, reply.groups_have_more))
     }

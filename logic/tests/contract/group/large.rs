@@ -183,6 +183,10 @@ async fn timelines_are_synced_in_pages_from_the_cursor_or_the_ack() {
     assert_eq!((pages.len(), seqs(&pages[0].messages), has_more), (1, vec![120, 121], false), "acks only rise");
     let (pages, _) = server.group_pages(8, &[(busy, 121), (12345, 1)]).await.unwrap();
     assert!(pages.is_empty(), "a group that the user is not in is passed over");
+    let request = SyncRequest { large_groups: true, from_start: true, ..SyncRequest::default() };
+    let pages = server.message_ext().sync(signed(8, request)).await.unwrap().into_inner().groups;
+    let firsts: Vec<u64> = pages.iter().map(|page| page.messages[0].seq).collect();
+    assert_eq!(firsts, [1, 1], "a device that has nothing is not bound by what others acknowledged");
 
     assert_eq!(code(ack(8, 0, &[(busy, 122)]).await), ResultCode::BadRequest);
     assert_eq!(code(ack(9, 0, &[(busy, 1)]).await), ResultCode::NotInGroup);
@@ -206,7 +210,7 @@ async fn a_page_over_the_long_connection_fits_its_packet() {
     let (mut seq, mut cursors) = (0, std::collections::BTreeMap::from([(group_id, 0), (other, 0)]));
     loop {
         let group_cursors = cursors.iter().map(|(&group_id, &seq)| GroupCursor { group_id, seq }).collect();
-        let request = SyncRequest { seq, large_groups: true, group_cursors };
+        let request = SyncRequest { seq, large_groups: true, group_cursors, from_start: false };
         let reply = conn.packet(8, PacketCommand::PcSync as i32, request.encode_to_vec()).await;
         assert!(reply.data.len() < 64 * 1024, "{}", reply.data.len());
         let page = SyncReply::decode(reply.data).unwrap();
