@@ -31,7 +31,7 @@ const ORDER_IN_THE_STORE: [&[&str]; 10] = [
     &["group", "sign_in"],
     &["work", "turns"],
     &["queue", "held_group"],
-    &["held_groups", "acks", "recall"],
+    &["held_groups", "acks", "recall", "repeats"],
     &["transaction"],
     &["writer"],
 ];

@@ -1,7 +1,10 @@
 //! A message on its way: what it says, who gets it under which seq, and how it looks on the wire.
 
 use bytes::Bytes;
-use gim_proto::{ResultCode, check, connect};
+use gim_proto::{
+    ResultCode, check, connect,
+    logic::{GroupMessagePush, UserMessagePush},
+};
 use prost::Message as _;
 
 use super::{message_id, refusal::Refusal};
@@ -78,6 +81,8 @@ pub struct Sent {
     pub created_at_ms: i64,
     /// Whether an earlier send with the same key stored it.
     pub is_duplicate: bool,
+    /// In what that send differs from this one, if it does: this one is not stored.
+    pub differs_in: Option<&'static str>,
 }
 
 impl Delivery {
@@ -116,6 +121,29 @@ impl Message {
         self.status == connect::MessageStatus::MsRecalled as i32
     }
 
+    /// In what a send under a used key differs from the message that is stored under it. A recalled message has nothing left to
+    /// differ from.
+    pub fn differs_in(&self, stored: &Self) -> Option<&'static str> {
+        if stored.is_recalled() {
+            return None;
+        }
+        let differences = [
+            ("target", self.group_id != stored.group_id),
+            ("command", self.command != stored.command),
+            ("content", self.said() != stored.said()),
+        ];
+        differences.into_iter().find_map(|(what, differs)| differs.then_some(what))
+    }
+
+    /// What the sender said, without the card around it: that is not the same for ever.
+    fn said(&self) -> Bytes {
+        let content = self.content.clone();
+        match self.group_id {
+            0 => UserMessagePush::decode(content.clone()).map_or(content, |push| push.content),
+            _ => GroupMessagePush::decode(content.clone()).map_or(content, |push| push.content),
+        }
+    }
+
     /// The message on the wire, without what differs per receiver.
     pub fn to_wire(&self) -> connect::Message {
         connect::Message {
@@ -152,6 +180,12 @@ impl From<Sent> for connect::SendReply {
     }
 }
 
+/// The refusal of a send whose key stands for another message, which differs in this.
+pub fn key_is_used(differs_in: &str) -> Refusal {
+    let problem = format!("was used for another message, whose {differs_in} differs: make a new one for each message");
+    check::invalid("client_msg_id", problem).into()
+}
+
 /// Checks the command of a trusted caller, who has to say one; enums are open, so every positive number passes.
 pub fn check_command(command: i32) -> Result<i32, Refusal> {
     if command == 0 {
@@ -178,6 +212,30 @@ pub fn check_client_command(command: i32) -> Result<i32, Refusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_repeated_send_says_the_same_whatever_card_its_sender_has_by_now() {
+        let wrap = |nickname: &str, content: &'static str| {
+            let from_user = gim_proto::logic::User { nickname: nickname.into(), ..Default::default() };
+            UserMessagePush { from_user: Some(from_user), to_user_id: 8, content: content.into() }
+                .encode_to_vec()
+                .into()
+        };
+        let message = |command, content: Bytes, group_id| Message {
+            command,
+            content,
+            sender_id: 7,
+            group_id,
+            ..Message::expired(1)
+        };
+        let stored = message(1, wrap("Ada", "hi"), 0);
+        let differs_in = |again: Message| again.differs_in(&stored);
+        assert_eq!(differs_in(message(1, wrap("Lovelace", "hi"), 0)), None);
+        assert_eq!(differs_in(message(1, wrap("Ada", "ho"), 0)), Some("content"));
+        assert_eq!(differs_in(message(5000, wrap("Ada", "ho"), 0)), Some("command"));
+        assert_eq!(differs_in(message(5000, wrap("Ada", "ho"), 9)), Some("target"));
+        assert_eq!(message(5000, wrap("Ada", "ho"), 9).differs_in(&stored.clone().recalled()), None);
+    }
 
     #[test]
     fn created_at_is_when_it_was_sent_in_both_units() {

@@ -11,7 +11,7 @@
 //! - [`work`]: what requests want of the inbox writer, and what becomes of it
 //! - `turns`, `queue`: in which order the writer takes what waits, and hands over what it wrote
 //! - `held_group`, `held_groups`: the groups that a transaction holds
-//! - `acks`, `recall`, `transaction`: one transaction
+//! - `acks`, `recall`, `repeats`, `transaction`: one transaction
 //! - [`writer`]: the tasks that take what waits and commit it
 
 mod acks;
@@ -25,6 +25,7 @@ mod held_groups;
 pub mod inbox;
 mod queue;
 mod recall;
+mod repeats;
 pub mod retention;
 pub mod revocation;
 pub mod room;

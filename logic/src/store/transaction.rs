@@ -19,6 +19,7 @@ use super::{
     held_groups::HeldGroups,
     inbox::NEWEST_SEQS,
     recall,
+    repeats::{self, KnownSend},
     script::Script,
     statement::MultiRow,
     work::{Key, Outcomes, Post, Work},
@@ -135,8 +136,8 @@ enum Fate {
     Known(Sent),
     /// Stored now, as the n-th fresh post.
     Fresh(usize),
-    /// The n-th fresh post has the same key.
-    Repeated(usize),
+    /// The n-th fresh post has the same key, and this differs.
+    Repeated(usize, Option<&'static str>),
 }
 
 /// What becomes of sends, of each kind in the order of the works.
@@ -151,7 +152,7 @@ impl Fate {
         match self {
             Self::Known(sent) => sent,
             Self::Fresh(index) => posts[index].sent(false),
-            Self::Repeated(index) => posts[index].sent(true),
+            Self::Repeated(index, differs_in) => Sent { differs_in, ..posts[index].sent(true) },
         }
     }
 }
@@ -189,7 +190,7 @@ struct Plan<'a> {
 }
 
 /// Sends of earlier transactions, by sender and key.
-type KnownSends<'a> = HashMap<(u64, &'a [u8]), Sent>;
+type KnownSends = HashMap<(u64, Vec<u8>), KnownSend>;
 
 impl<'a> Plan<'a> {
     /// Decides about the works in their order: what one does to a group, the next one sees.
@@ -197,12 +198,12 @@ impl<'a> Plan<'a> {
         connection: &mut AnyConnection,
         groups: &mut HeldGroups,
         works: &[&'a Work],
-        known: &HashMap<(u64, Vec<u8>), Sent>,
+        known: &KnownSends,
     ) -> Result<Self, sqlx::Error> {
-        let known: KnownSends<'_> = known.iter().map(|(key, sent)| ((key.0, &key.1[..]), *sent)).collect();
+        let known = known.iter().map(|(key, sent)| ((key.0, &key.1[..]), sent)).collect();
         let mut plan = Self::default();
         for &work in works {
-            let earlier = work.key().and_then(|key| plan.earlier(key, &known));
+            let earlier = plan.earlier(work, &known);
             match work {
                 Work::Ack(_) | Work::GroupAcks(_) | Work::Recall(_) => {}
                 Work::Post(request) => {
@@ -226,9 +227,13 @@ impl<'a> Plan<'a> {
         Ok(plan)
     }
 
-    fn earlier(&self, key: Key<'_>, known: &KnownSends<'_>) -> Option<Fate> {
-        let known = known.get(&(key.0, key.1.as_bytes())).map(|&sent| Fate::Known(sent));
-        known.or_else(|| self.keys.get(&key).map(|&index| Fate::Repeated(index)))
+    fn earlier(&self, work: &Work, known: &HashMap<(u64, &[u8]), &KnownSend>) -> Option<Fate> {
+        let key = work.key()?;
+        if let Some(known) = known.get(&(key.0, key.1.as_bytes())) {
+            return Some(Fate::Known(known.answer(work)));
+        }
+        let index = *self.keys.get(&key)?;
+        Some(Fate::Repeated(index, repeats::differs_from(work, &self.fresh[index].post)))
     }
 
     /// Adds the posts of a send, of which the first one stands for it.
@@ -260,7 +265,7 @@ impl NumberedPost<'_> {
             Some(group) if group.is_live => group.seq,
             _ => self.receivers.first().map_or(0, |receiver| receiver.seq),
         };
-        Sent { message_id: message.id, seq, created_at_ms: message.created_at_ms, is_duplicate }
+        Sent { message_id: message.id, seq, created_at_ms: message.created_at_ms, is_duplicate, differs_in: None }
     }
 
     fn into_delivery(self) -> Delivery {
@@ -274,22 +279,10 @@ async fn find_sent(
     sql: &Sql,
     works: &[&Work],
     lookup: KeyLookup,
-) -> Result<HashMap<(u64, Vec<u8>), Sent>, sqlx::Error> {
+) -> Result<KnownSends, sqlx::Error> {
     let is_looked_up = |work: &&&Work| lookup == KeyLookup::All || matches!(work, Work::Group(_));
     let keys: Vec<Key<'_>> = works.iter().filter(is_looked_up).filter_map(|work| work.key()).collect();
-    let mut script = Script::new(sql.sends_text);
-    script.add(sql.find_sent, &keys, |row, key| row.id(key.0).text(key.1));
-    let rows = script.fetch(connection).await?;
-    let read = |row: &sqlx::any::AnyRow| {
-        let sent = Sent {
-            message_id: from_sql(row.try_get(2)?),
-            seq: from_sql(row.try_get(3)?),
-            created_at_ms: row.try_get(4)?,
-            is_duplicate: true,
-        };
-        Ok(((from_sql(row.try_get(0)?), row.try_get(1)?), sent))
-    };
-    rows.iter().map(read).collect()
+    repeats::find(connection, sql, &keys).await
 }
 
 /// Counters are bumped in ascending order of users: two transactions that meet wait for each other, and never in a circle.

@@ -20,7 +20,7 @@ use crate::{
         caller::Caller,
         clock,
         group::{GroupAction, MemberLimits},
-        message::{Message, Sent, check_client_command},
+        message::{Message, Sent, check_client_command, key_is_used},
         message_id::MessageIds,
     },
     error::Error,
@@ -90,8 +90,9 @@ impl Messages {
                 check::id("room_id", room_id)?;
                 check::size("client_msg_id", &request.client_msg_id, check::CLIENT_MSG_ID_BYTES_MAX)?;
                 let card = self.business.sender_card(caller, request_id).await;
+                let said = self.rooms.said(room_id, command, &request.content);
                 let content = wrap(card, 0, request.content);
-                let sent = self.rooms.send(caller, room_id, command, content, &request.client_msg_id);
+                let sent = self.rooms.send(caller, said, content, &request.client_msg_id);
                 Ok(Submitted::Done(Box::pin(sent).await?))
             }
         }
@@ -121,6 +122,9 @@ impl Messages {
             Submitted::ToUser(pending) => pending.committed().await?,
             Submitted::ToGroup(pending) => pending.committed().await??,
         };
+        if let Some(differs_in) = sent.differs_in {
+            return Err(key_is_used(differs_in).into());
+        }
         if sent.is_duplicate {
             counter!(names::SEND_DUPLICATES).increment(1);
         }

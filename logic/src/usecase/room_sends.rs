@@ -3,28 +3,42 @@
 
 use std::{
     collections::VecDeque,
+    hash::BuildHasher as _,
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
-use foldhash::HashMap;
+use foldhash::{HashMap, quality::RandomState};
 use gim_proto::connect::SendReply;
 
 use crate::settings::RoomSettings;
 
 type Key = (u64, String);
 
+/// What was answered to a send, and what it said.
+type Answer = (SendReply, Said);
+
+/// What a send said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Said {
+    pub(super) room_id: u64,
+    pub(super) command: i32,
+    /// The content itself may be large.
+    content_hash: u64,
+}
+
 /// See the module's documentation.
 #[derive(Debug)]
 pub(super) struct RoomSends {
     lasts: Duration,
     sends_max: usize,
+    hasher: RandomState,
     state: Mutex<State>,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    replies: HashMap<Key, SendReply>,
+    replies: HashMap<Key, Answer>,
     /// Oldest first; the same keys as in `replies`.
     order: VecDeque<(Instant, Key)>,
 }
@@ -35,26 +49,38 @@ impl RoomSends {
         Self {
             lasts: Duration::from_millis(settings.idempotency_ms),
             sends_max: settings.idempotency_sends_max,
+            hasher: RandomState::default(),
             state: Mutex::default(),
         }
     }
 
-    /// What an earlier send with this key was answered.
-    pub(super) fn find(&self, sender_id: u64, client_msg_id: &str, now: Instant) -> Option<SendReply> {
+    /// What a send says.
+    pub(super) fn said(&self, room_id: u64, command: i32, content: &[u8]) -> Said {
+        Said { room_id, command, content_hash: self.hasher.hash_one(content) }
+    }
+
+    /// What an earlier send with this key was answered, and in what it differs from this one, if it does.
+    pub(super) fn find(
+        &self,
+        sender_id: u64,
+        client_msg_id: &str,
+        said: Said,
+        now: Instant,
+    ) -> Option<(SendReply, Option<&'static str>)> {
         let mut state = self.lock();
         state.forget(self.sends_max, self.lasts, now);
-        let reply = state.replies.get(&(sender_id, client_msg_id.to_owned()))?;
-        Some(SendReply { duplicate: true, ..*reply })
+        let (reply, earlier) = state.replies.get(&(sender_id, client_msg_id.to_owned()))?;
+        Some((SendReply { duplicate: true, ..*reply }, said.differs_in(earlier)))
     }
 
     /// Remembers the answer to a send; one without a key is not recognised again.
-    pub(super) fn remember(&self, sender_id: u64, client_msg_id: &str, reply: SendReply, now: Instant) {
+    pub(super) fn remember(&self, sender_id: u64, client_msg_id: &str, answer: Answer, now: Instant) {
         if client_msg_id.is_empty() {
             return;
         }
         let mut state = self.lock();
         let key = (sender_id, client_msg_id.to_owned());
-        if state.replies.insert(key.clone(), reply).is_none() {
+        if state.replies.insert(key.clone(), answer).is_none() {
             state.order.push_back((now, key));
         }
         state.forget(self.sends_max, self.lasts, now);
@@ -62,6 +88,17 @@ impl RoomSends {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Said {
+    fn differs_in(&self, earlier: &Self) -> Option<&'static str> {
+        let differences = [
+            ("target", self.room_id != earlier.room_id),
+            ("command", self.command != earlier.command),
+            ("content", self.content_hash != earlier.content_hash),
+        ];
+        differences.into_iter().find_map(|(what, differs)| differs.then_some(what))
     }
 }
 
@@ -84,13 +121,20 @@ mod tests {
     fn sends_are_remembered_for_a_while_and_up_to_a_number() {
         let settings = RoomSettings { idempotency_ms: 1_000, idempotency_sends_max: 2, ..RoomSettings::default() };
         let (sends, start) = (RoomSends::new(&settings), Instant::now());
-        let reply = |message_id| SendReply { message_id, ..SendReply::default() };
-        let found = |key: &str, now| sends.find(7, key, now).map(|reply| (reply.message_id, reply.duplicate));
+        let said = sends.said(9, 1, b"x");
+        let reply = |message_id| (SendReply { message_id, ..SendReply::default() }, said);
+        let found =
+            |key: &str, now| sends.find(7, key, said, now).map(|(reply, _)| (reply.message_id, reply.duplicate));
         sends.remember(7, "a", reply(1), start);
         sends.remember(7, "", reply(9), start);
         sends.remember(7, "b", reply(2), start + Duration::from_millis(500));
         assert_eq!(found("a", start), Some((1, true)));
-        assert_eq!((found("", start), sends.find(8, "a", start)), (None, None));
+        assert_eq!((found("", start), sends.find(8, "a", said, start)), (None, None));
+        let differs = |said| sends.find(7, "a", said, start).unwrap().1;
+        assert_eq!(differs(said), None);
+        assert_eq!(differs(sends.said(8, 1, b"x")), Some("target"));
+        assert_eq!(differs(sends.said(9, 2, b"x")), Some("command"));
+        assert_eq!(differs(sends.said(9, 1, b"y")), Some("content"));
         assert_eq!(found("a", start + Duration::from_secs(1)), None, "too long ago");
         assert_eq!(found("b", start + Duration::from_secs(1)), Some((2, true)));
         sends.remember(7, "c", reply(3), start + Duration::from_secs(1));

@@ -11,14 +11,17 @@ use gim_proto::{
 use metrics::counter;
 use tokio::sync::{Mutex, MutexGuard};
 
-use super::{messages::wrap, room_sends::RoomSends};
+use super::{
+    messages::wrap,
+    room_sends::{RoomSends, Said},
+};
 use crate::{
     clients::business::Business,
     delivery::{nodes::Nodes, rooms::Joined},
     domain::{
         caller::Caller,
         clock,
-        message::{Message, check_client_command, check_command},
+        message::{Message, check_client_command, check_command, key_is_used},
         message_id::MessageIds,
         route::NodeKey,
     },
@@ -103,15 +106,20 @@ impl Rooms {
         self.publish(self.ids.next_id(), push).await
     }
 
+    /// What a send of a client says, as far as it takes to recognise it.
+    pub(super) fn said(&self, room_id: u64, command: i32, content: &[u8]) -> Said {
+        self.sends.said(room_id, command, content)
+    }
+
     /// Publishes a send of a client, already wrapped; one that repeats an earlier one is answered as that was.
     pub(super) async fn send(
         &self,
         caller: Caller,
-        room_id: u64,
-        command: i32,
+        said: Said,
         content: Bytes,
         client_msg_id: &str,
     ) -> Result<SendReply, Error> {
+        let Said { room_id, command, .. } = said;
         let (message_id, created_at_ms) = (self.ids.next_id(), clock::now_ms());
         let push = RoomPush {
             room_id,
@@ -123,13 +131,16 @@ impl Rooms {
             is_priority: false,
         };
         let _order = self.locks.lock(room_id).await;
-        if let Some(reply) = self.sends.find(caller.user_id, client_msg_id, Instant::now()) {
+        if let Some((reply, differs_in)) = self.sends.find(caller.user_id, client_msg_id, said, Instant::now()) {
+            if let Some(differs_in) = differs_in {
+                return Err(key_is_used(differs_in).into());
+            }
             counter!(names::SEND_DUPLICATES).increment(1);
             return Ok(reply);
         }
         self.publish_in_order(message_id, push).await?;
         let reply = SendReply { message_id, seq: 0, created_at_ms, duplicate: false };
-        self.sends.remember(caller.user_id, client_msg_id, reply, Instant::now());
+        self.sends.remember(caller.user_id, client_msg_id, (reply, said), Instant::now());
         Ok(reply)
     }
 

@@ -8,9 +8,9 @@ use gim_proto::{
     ResultCode,
     connect::{self, SendRequest, send_request::Target},
     logic::{
-        Device, DeviceRegisterRequest, DeviceSaveRequest, HeartbeatRequest, ListOnlineRequest, MessageAckRequest,
-        OfflineRequest, PushRoomRequest, PushToAllRequest, PushToUsersRequest, SignInRequest, SubscribeRoomRequest,
-        SyncRequest, UserMessagePush,
+        Device, DeviceRegisterRequest, DeviceSaveRequest, Group, GroupCreateRequest, GroupKind, GroupMember,
+        HeartbeatRequest, ListOnlineRequest, MessageAckRequest, OfflineRequest, PushRoomRequest, PushToAllRequest,
+        PushToUsersRequest, RecallRequest, SignInRequest, SubscribeRoomRequest, SyncRequest, UserMessagePush,
     },
     metadata,
 };
@@ -123,6 +123,49 @@ async fn a_send_over_grpc_is_durable_and_idempotent() {
     assert_eq!((messages.len(), messages[0].message_id), (1, first.message_id), "the sender has a copy too");
     let wrapped = UserMessagePush::decode(messages[0].content.clone()).unwrap();
     assert_eq!(wrapped.from_user.unwrap().user_id, 7);
+}
+
+#[tokio::test]
+async fn a_used_key_is_refused_for_another_message_and_what_differs_is_named() {
+    let server = server().await;
+    let member = |user_id| GroupMember { user_id, ..GroupMember::default() };
+    let mut groups = Vec::new();
+    for kind in [GroupKind::GkNormal, GroupKind::GkLarge] {
+        let group = Group { name: "group".into(), kind: kind.into(), ..Group::default() };
+        let request = GroupCreateRequest { group: Some(group), members: vec![member(8)] };
+        groups.push(server.group_ext().create(signed(request)).await.unwrap().into_inner().group_id);
+    }
+    let targets = [Target::UserId(8), Target::GroupId(groups[0]), Target::GroupId(groups[1]), Target::RoomId(9)];
+    for (number, target) in targets.into_iter().enumerate() {
+        let key = format!("key {number}");
+        let request = SendRequest { target: Some(target), ..send_request(&key) };
+        let send = async |request: SendRequest| server.message_ext().send(signed(request)).await;
+        let first = send(request.clone()).await.unwrap().into_inner();
+        let others = match target {
+            Target::RoomId(_) => vec![Target::RoomId(10)],
+            _ => vec![Target::UserId(9), Target::UserId(7), Target::GroupId(groups[number % 2])],
+        };
+        let mut wrong = vec![
+            ("command", SendRequest { command: 5000, ..request.clone() }),
+            ("content", SendRequest { content: b"ho"[..].into(), ..request.clone() }),
+        ];
+        let elsewhere = others.into_iter().filter(|other| *other != target);
+        wrong.extend(elsewhere.map(|other| ("target", SendRequest { target: Some(other), ..request.clone() })));
+        for (differs_in, request) in wrong {
+            let (code, text) = refusal(send(request).await);
+            assert_eq!(code, ResultCode::BadRequest, "{text}");
+            assert!(text.starts_with("client_msg_id: ") && text.contains(&format!("whose {differs_in}")), "{text}");
+        }
+        let again = send(request.clone()).await.unwrap().into_inner();
+        assert_eq!(again, connect::SendReply { duplicate: true, ..first });
+        if !matches!(target, Target::RoomId(_)) {
+            let recall = RecallRequest { message_id: first.message_id };
+            server.message_ext().recall(signed(recall)).await.unwrap();
+            let request = SendRequest { content: b"ho"[..].into(), ..request };
+            let again = send(request).await.unwrap().into_inner();
+            assert_eq!(again, connect::SendReply { duplicate: true, ..first }, "of a recalled one nothing is left");
+        }
+    }
 }
 
 #[tokio::test]
