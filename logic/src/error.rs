@@ -74,8 +74,7 @@ impl Error {
     /// The answer on a long connection; logs as [`Error::into_status`] does.
     pub fn into_reply(self) -> Reply {
         let status = self.into_status();
-        let code = ResultCode::of_status(&status);
-        Reply { code: code.number(), message: status.message().to_owned(), ..Reply::default() }
+        Reply { code: ResultCode::number_of_status(&status), message: status.message().to_owned(), ..Reply::default() }
     }
 }
 

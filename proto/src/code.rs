@@ -3,6 +3,8 @@
 //! A client on the long connection sees the number in `Reply.code`; a gRPC caller sees a standard status with the number
 //! in the `reason` of a `google.rpc.ErrorInfo`. Both are made from the one table here.
 
+use std::ops::RangeInclusive;
+
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
@@ -11,6 +13,9 @@ pub const ERROR_DOMAIN: &str = "gim";
 
 /// In the metadata of an `ErrorInfo`: the calling service is not trusted.
 const UNTRUSTED: &str = "untrusted";
+
+/// Numbers that are kept for codes of gim. A business takes its own from the positive numbers outside.
+const KEPT_FOR_GIM: RangeInclusive<i32> = 10_000..=10_999;
 
 macro_rules! result_codes {
     ($($(#[$doc:meta])* $name:ident = $number:literal, $grpc:ident, $retry:literal, $text:literal;)*) => {
@@ -120,6 +125,33 @@ impl ResultCode {
         number.and_then(Self::from_number).unwrap_or_else(|| Self::near_grpc(status.code()))
     }
 
+    /// The status of a refusal by the business, with a code of gim or one of its own. What is neither is "not allowed".
+    pub fn status_of_business(number: i32, message: &str) -> Status {
+        if is_own_of_business(number) {
+            let mut details = ErrorDetails::new();
+            details.set_error_info(number.to_string(), ERROR_DOMAIN, []);
+            return Status::with_error_details(Code::FailedPrecondition, message, details);
+        }
+        let code = Self::from_number(number).unwrap_or(Self::NotAllowed);
+        code.status(if message.is_empty() { code.text() } else { message })
+    }
+
+    /// The number inside a status: a code of the business's own, or else that of [`ResultCode::of_status`].
+    pub fn number_of_status(status: &Status) -> i32 {
+        Self::own_of_business(status).unwrap_or_else(|| Self::of_status(status).number())
+    }
+
+    /// A number as the label of a metric: those of the business's own share one.
+    pub fn label(number: i32) -> String {
+        Self::from_number(number).map_or_else(|| "business".to_owned(), |code| code.number().to_string())
+    }
+
+    /// The code of the business's own that a status carries, if it does.
+    pub fn own_of_business(status: &Status) -> Option<i32> {
+        let number = status.get_details_error_info()?.reason.parse().ok()?;
+        is_own_of_business(number).then_some(number)
+    }
+
     fn near_grpc(code: Code) -> Self {
         match code {
             Code::Ok => Self::Ok,
@@ -137,6 +169,10 @@ impl ResultCode {
         details.set_error_info(self.number().to_string(), ERROR_DOMAIN, []);
         details
     }
+}
+
+fn is_own_of_business(number: i32) -> bool {
+    number > 0 && !KEPT_FOR_GIM.contains(&number) && ResultCode::from_number(number).is_none()
 }
 
 impl From<ResultCode> for Status {
@@ -158,6 +194,19 @@ mod tests {
                 assert_eq!(status.code(), code.grpc());
                 assert_eq!(ResultCode::of_status(&status), code);
             }
+        }
+    }
+
+    #[test]
+    fn a_code_of_the_business_travels_as_it_is_and_one_that_is_kept_for_gim_is_a_refusal() {
+        for (number, expected) in
+            [(1, 1), (4711, 4711), (20_000, 20_000), (10_210, 10_210), (2, 2), (i32::MAX, i32::MAX)]
+        {
+            assert_eq!(ResultCode::number_of_status(&ResultCode::status_of_business(number, "no")), expected);
+        }
+        for number in [10_999, 10_007, -1, i32::MIN] {
+            let status = ResultCode::status_of_business(number, "");
+            assert_eq!((ResultCode::number_of_status(&status), status.message()), (10_006, "not allowed"));
         }
     }
 

@@ -53,6 +53,11 @@ impl BusinessError {
         Self::Refused(code.status(message))
     }
 
+    /// A refusal with the code that the business gave.
+    fn of_business(code: i32, message: &str) -> Self {
+        Self::Refused(ResultCode::status_of_business(code, message))
+    }
+
     /// The result code that stands for it.
     pub fn code(&self) -> ResultCode {
         match self {
@@ -96,7 +101,8 @@ struct Clients {
 #[derive(Debug, Clone, PartialEq)]
 enum Permission {
     Given,
-    Denied(ResultCode, String),
+    /// With the code and the sentence that the business gave.
+    Denied(i32, String),
     /// It has no opinion on anybody.
     NotOffered,
 }
@@ -196,8 +202,10 @@ impl Business {
         }
         match self.permission(from_user_id, to_user_id, request_id).await? {
             Permission::Given => Ok(()),
-            Permission::Denied(ResultCode::UserNotFound, _) => Err(no_such_user(to_user_id)),
-            Permission::Denied(code, message) => Err(BusinessError::refused(code, message)),
+            Permission::Denied(code, message) => match BusinessError::of_business(code, &message) {
+                error if error.code() == ResultCode::UserNotFound => Err(no_such_user(to_user_id)),
+                error => Err(error),
+            },
             Permission::NotOffered => self.check_user(to_user_id, request_id).await,
         }
     }
@@ -234,7 +242,7 @@ impl Business {
             }
             Err(status) => return Err(failure("MayWrite", status)),
         };
-        if self.forgotten.load(Ordering::Acquire) == forgotten {
+        if self.forgotten.load(Ordering::Acquire) == forgotten && permission.is_lasting() {
             self.may_write.put(pair, permission.clone(), now);
         }
         Ok(permission)
@@ -335,15 +343,20 @@ impl Business {
     }
 }
 
-/// A code that this version does not know is a refusal all the same.
-fn to_permission(reply: MayWriteReply) -> Permission {
-    match ResultCode::from_number(reply.code) {
-        Some(ResultCode::Ok) => Permission::Given,
-        code => {
-            let code = code.unwrap_or(ResultCode::NotAllowed);
-            let message = if reply.message.is_empty() { code.text().to_owned() } else { reply.message };
-            Permission::Denied(code, message)
+impl Permission {
+    /// Whether asking again at once would be pointless.
+    fn is_lasting(&self) -> bool {
+        match self {
+            Self::Given | Self::NotOffered => true,
+            Self::Denied(code, _) => !ResultCode::from_number(*code).is_some_and(ResultCode::is_retryable),
         }
+    }
+}
+
+fn to_permission(reply: MayWriteReply) -> Permission {
+    match reply.code {
+        0 => Permission::Given,
+        code => Permission::Denied(code, reply.message),
     }
 }
 
@@ -373,8 +386,12 @@ fn request<T>(message: T, request_id: &str) -> Request<T> {
     request
 }
 
-/// Any answer that is a refusal means the token is not good; what is no answer says nothing about the token.
+/// Any answer that is a refusal means the token is not good, or has a code of the business's own; what is no answer says
+/// nothing about the token.
 fn refusal_of_auth(status: Status) -> BusinessError {
+    if ResultCode::own_of_business(&status).is_some() {
+        return BusinessError::Refused(status);
+    }
     let is_broken = matches!(status.code(), Code::Internal | Code::Unknown | Code::DataLoss | Code::Unimplemented);
     if is_broken || ResultCode::is_untrusted(&status) || ResultCode::of_status(&status).is_retryable() {
         return failure("Auth", status);
@@ -383,6 +400,9 @@ fn refusal_of_auth(status: Status) -> BusinessError {
 }
 
 fn failure(call: &'static str, status: Status) -> BusinessError {
+    if ResultCode::own_of_business(&status).is_some() {
+        return BusinessError::Refused(status);
+    }
     // A connection that breaks during the call is UNKNOWN with a source; UNKNOWN from the business itself has none.
     let is_cut_off = std::error::Error::source(&status).is_some();
     let code = if is_cut_off || ResultCode::is_untrusted(&status) {
@@ -433,11 +453,31 @@ mod tests {
 
     #[test]
     fn a_permission_is_what_the_code_says() {
-        let denied = |code, message: &str| to_permission(MayWriteReply { code, message: message.into() });
-        assert_eq!(denied(0, ""), Permission::Given);
-        assert_eq!(denied(10210, ""), Permission::Denied(ResultCode::NotFriends, "not friends".into()));
-        assert_eq!(denied(10006, "blocked"), Permission::Denied(ResultCode::NotAllowed, "blocked".into()));
-        assert_eq!(denied(77777, ""), Permission::Denied(ResultCode::NotAllowed, "not allowed".into()));
+        let permission = |code, message: &str| to_permission(MayWriteReply { code, message: message.into() });
+        assert_eq!(permission(0, ""), Permission::Given);
+        let denied = |code, message: &str| match permission(code, message) {
+            Permission::Denied(code, message) => BusinessError::of_business(code, &message),
+            permission => panic!("{permission:?}"),
+        };
+        let said = |code, message: &str| said(&denied(code, message));
+        assert_eq!(said(10210, ""), (10210, "not friends".into()));
+        assert_eq!(said(10006, "blocked"), (10006, "blocked".into()));
+        assert_eq!(said(77777, "your account is new"), (77777, "your account is new".into()));
+        assert_eq!(said(10999, "kept for gim"), (10006, "kept for gim".into()));
+        assert!(permission(77777, "").is_lasting() && !permission(10004, "").is_lasting());
+    }
+
+    #[test]
+    fn a_code_of_the_business_passes_whichever_call_it_answers() {
+        let status = || ResultCode::status_of_business(20_001, "banned until Monday");
+        for error in [refusal_of_auth(status()), failure("Handle", status()), failure("GetUser", status())] {
+            assert_eq!(said(&error), (20_001, "banned until Monday".into()));
+        }
+    }
+
+    fn said(error: &BusinessError) -> (i32, String) {
+        let BusinessError::Refused(status) = error else { panic!("{error:?}") };
+        (ResultCode::number_of_status(status), status.message().to_owned())
     }
 
     #[test]

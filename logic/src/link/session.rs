@@ -345,7 +345,7 @@ impl Context {
                 SignInResult { request_no, code, message, ..SignInResult::default() }
             }
         };
-        counter!(names::SIGN_INS, "code" => answer.code.to_string()).increment(1);
+        counter!(names::SIGN_INS, "code" => ResultCode::label(answer.code)).increment(1);
         self.link.queue.reply(Item::SignInResult(answer), permit);
         drop(held);
         evicted.iter().for_each(|one| self.use_cases().connections.evict(one));

@@ -236,8 +236,10 @@ async fn who_is_blocked_cannot_write_and_is_asked_about_once_in_a_while() {
     state.blocked.lock().unwrap().push((7, 8));
     for key in ["a", "b"] {
         let refused = conn.send_message(7, send_to(8, key)).await.unwrap_err();
-        assert_eq!((refused.code, refused.message.as_str()), (ResultCode::NotAllowed.number(), "not allowed"));
+        assert_eq!((refused.code, refused.message.as_str()), (4711, "you two had a fight"), "in the business's words");
     }
+    let refused = conn.try_sign_in(7, 70, 700, "banned").await;
+    assert_eq!((refused.code, refused.message.as_str()), (20_001, "banned until Monday"));
     conn.send_message(8, send_to(7, "a")).await.unwrap();
     assert_eq!(state.may_write_calls.load(Ordering::Relaxed), 2, "one for each direction");
 

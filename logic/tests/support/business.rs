@@ -118,6 +118,7 @@ impl UserIntService for Stub {
         }
         let request = request.into_inner();
         match request.token.as_str() {
+            "banned" => Err(ResultCode::status_of_business(20_001, "banned until Monday")),
             "crash" => Err(Status::internal("secret stack trace")),
             token if token == format!("token-{}", request.user_id) => Ok(Response::new(())),
             _ => Err(Status::unauthenticated("wrong token")),
@@ -150,7 +151,7 @@ impl UserIntService for Stub {
         self.linger().await;
         let MayWriteRequest { from_user_id, to_user_id } = request.into_inner();
         let code = if self.0.blocked.lock().unwrap().contains(&(from_user_id, to_user_id)) {
-            ResultCode::NotAllowed
+            return Ok(Response::new(MayWriteReply { code: 4711, message: "you two had a fight".into() }));
         } else if to_user_id >= 1000 {
             ResultCode::UserNotFound
         } else {
