@@ -147,6 +147,7 @@ impl Reader<'_> {
             Value::I64(number) => number.to_string(),
             Value::U32(number) => number.to_string(),
             Value::I32(number) => number.to_string(),
+            Value::Bool(flag) => flag.to_string(),
             other => panic!("the page has no {other:?} yet"),
         }
     }

@@ -154,6 +154,7 @@ impl Message {
             message_id: self.id,
             status: self.status,
             group_id: self.group_id,
+            is_from_user: self.sender_id != 0,
             ..connect::Message::default()
         }
     }
@@ -197,14 +198,34 @@ pub fn check_command(command: i32) -> Result<i32, Refusal> {
     Ok(command)
 }
 
-/// Checks the command that a client sends: 0 means a plain message, and notices of the server are not for clients.
-pub fn check_client_command(command: i32) -> Result<i32, Refusal> {
+/// Whom a client's message is for, as far as its command has to fit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Audience {
+    /// One other user, or those who are in a room.
+    People,
+    /// The members of a group.
+    Members,
+}
+
+/// Checks the command that a client sends: 0 means a plain message, that of the other audience would be unwrapped wrongly, and
+/// notices of the server are not for clients.
+pub fn check_client_command(command: i32, audience: Audience) -> Result<i32, Refusal> {
     if RESERVED_COMMANDS.contains(&command) {
         let text = format!("command: {command} is sent by the server only");
         return Err(Refusal::new(ResultCode::NotAllowed, text));
     }
+    let user_message = connect::MessageCommand::McUserMessage as i32;
+    let group_message = connect::MessageCommand::McGroupMessage as i32;
+    let (plain, other) = match audience {
+        Audience::People => (user_message, group_message),
+        Audience::Members => (group_message, user_message),
+    };
     match command {
-        0 => Ok(connect::MessageCommand::McUserMessage as i32),
+        0 => Ok(plain),
+        command if command == other => {
+            let problem = format!("{command} does not fit the target, whose plain messages are {plain}");
+            Err(check::invalid("command", problem).into())
+        }
         command => check_command(command),
     }
 }
@@ -257,14 +278,19 @@ mod tests {
 
     #[test]
     fn clients_send_no_notices_of_the_server() {
-        assert_eq!(check_client_command(0).unwrap(), 1);
-        assert_eq!(check_client_command(5_000).unwrap(), 5_000);
+        for (audience, plain, other) in [(Audience::People, 1, 2), (Audience::Members, 2, 1)] {
+            assert_eq!(check_client_command(0, audience).unwrap(), plain);
+            assert_eq!(check_client_command(plain, audience).unwrap(), plain);
+            assert_eq!(check_client_command(5_000, audience).unwrap(), 5_000);
+            let refusal = check_client_command(other, audience).unwrap_err();
+            assert_eq!(refusal.code(), ResultCode::BadRequest);
+        }
         for command in [110, 115, 122] {
-            let refusal = check_client_command(command).unwrap_err();
+            let refusal = check_client_command(command, Audience::People).unwrap_err();
             assert_eq!(refusal.code(), ResultCode::NotAllowed);
             assert!(check_command(command).is_ok());
         }
-        assert!(check_client_command(-1).is_err());
+        assert!(check_client_command(-1, Audience::Members).is_err());
         assert!(check_command(-1).is_err());
     }
 }

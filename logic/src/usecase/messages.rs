@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use gim_proto::{
     check,
-    connect::{self, SendReply, SendRequest, send_request::Target},
+    connect::{SendReply, SendRequest, send_request::Target},
     logic::{GroupMessagePush, SendAsRequest, User, UserMessagePush},
 };
 use metrics::counter;
@@ -20,7 +20,7 @@ use crate::{
         caller::Caller,
         clock,
         group::{GroupAction, MemberLimits},
-        message::{Message, Sent, check_client_command, key_is_used},
+        message::{Audience, Message, Sent, check_client_command, key_is_used},
         message_id::MessageIds,
     },
     error::Error,
@@ -57,7 +57,11 @@ impl Messages {
     /// Checks a send and takes it on. Of two sends, the one that returned from here first comes first in every inbox.
     pub async fn submit(&self, caller: Caller, request: SendRequest, request_id: &str) -> Result<Submitted, Error> {
         let target = request.target.ok_or_else(|| check::invalid("target", "must be set"))?;
-        let command = check_client_command(request.command)?;
+        let audience = match target {
+            Target::GroupId(_) => Audience::Members,
+            Target::UserId(_) | Target::RoomId(_) => Audience::People,
+        };
+        let command = check_client_command(request.command, audience)?;
         check::size("content", &request.content, self.content_bytes_max)?;
         match target {
             Target::UserId(to_user_id) => {
@@ -77,7 +81,7 @@ impl Messages {
                 let card = self.business.sender_card(caller, request_id).await;
                 let message = Message {
                     id: self.ids.next_id(),
-                    command: group_command(command, request.command),
+                    command,
                     content: wrap_for_group(card, group_id, request.content),
                     sender_id: caller.user_id,
                     created_at_ms: clock::now_ms(),
@@ -105,7 +109,7 @@ impl Messages {
         check::id("user_id", user_id)?;
         check::id("device_id", device_id)?;
         check::id("to_user_id", to_user_id)?;
-        let command = check_client_command(command)?;
+        let command = check_client_command(command, Audience::People)?;
         check::size("content", &content, self.content_bytes_max)?;
         check::filled("client_msg_id", &client_msg_id, check::CLIENT_MSG_ID_BYTES_MAX)?;
         let card = self.business.sender_card(Caller { user_id, device_id }, request_id).await;
@@ -191,9 +195,4 @@ pub(super) fn wrap(from_user: User, to_user_id: u64, content: Bytes) -> Bytes {
 /// What members get: the content, with the card of who really sent it.
 fn wrap_for_group(from_user: User, group_id: u64, content: Bytes) -> Bytes {
     GroupMessagePush { from_user: Some(from_user), group_id, content }.encode_to_vec().into()
-}
-
-/// The command of a member's message: 0 means a plain group message.
-fn group_command(checked: i32, requested: i32) -> i32 {
-    if requested == 0 { connect::MessageCommand::McGroupMessage as i32 } else { checked }
 }

@@ -169,6 +169,37 @@ async fn a_used_key_is_refused_for_another_message_and_what_differs_is_named() {
 }
 
 #[tokio::test]
+async fn a_command_that_does_not_fit_its_target_is_refused_and_a_message_says_whether_a_user_sent_it() {
+    let server = server().await;
+    for (target, command) in [(Target::UserId(8), 2), (Target::RoomId(9), 2), (Target::GroupId(5), 1)] {
+        let request = SendRequest { target: Some(target), command, ..send_request("a") };
+        assert_names(server.message_ext().send(signed(request)).await, "command");
+    }
+    let push = PushRoomRequest { room_id: 9, command: 2, content: b"hi"[..].into(), ..PushRoomRequest::default() };
+    assert_names(server.room_ext().push_room(signed(push.clone())).await, "command");
+
+    let mut conn = Conn::attach(&server, "conn-1", 1).await;
+    conn.subscribe(8, 9, 0).await;
+    let push = PushRoomRequest { command: 5000, ..push };
+    server.room_int().push_room(push.clone()).await.unwrap();
+    server.room_ext().push_room(signed(push)).await.unwrap();
+    let to_room = SendRequest { target: Some(Target::RoomId(9)), command: 5000, ..send_request("room") };
+    server.message_ext().send(signed(to_room)).await.unwrap();
+    for is_from_user in [false, true, true] {
+        let gim_proto::logic::down_item::Item::RoomPush(push) = conn.next().await else { panic!("no room push") };
+        let message = connect::Message::decode(push.message).unwrap();
+        assert_eq!(message.is_from_user, is_from_user);
+        let content =
+            if is_from_user { UserMessagePush::decode(message.content).unwrap().content } else { message.content };
+        assert_eq!(&content[..], b"hi", "wrapped where a user sent it, whatever the command");
+    }
+    server.push(&[7], "from the backend").await;
+    server.message_ext().send(signed(SendRequest { command: 5000, ..send_request("user") })).await.unwrap();
+    let marks: Vec<bool> = sync(&server, 0).await.unwrap().0.iter().map(|message| message.is_from_user).collect();
+    assert_eq!(marks, [false, true]);
+}
+
+#[tokio::test]
 async fn a_message_to_oneself_is_stored_once() {
     let server = server().await;
     let request = SendRequest { target: Some(Target::UserId(7)), ..send_request("note") };

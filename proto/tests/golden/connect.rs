@@ -16,6 +16,7 @@ pub fn message() -> Message {
         prev_seq: 103,
         status: MessageStatus::MsRecalled as i32,
         group_id: 120,
+        ..Message::default()
     }
 }
 
@@ -62,6 +63,7 @@ pub fn samples() -> Vec<Sample> {
             },
         ),
         sample("connect.Message", message()),
+        sample("connect.Message.is_from_user", Message { is_from_user: true, ..Message::default() }),
         sample("connect.SendRequest.user_id", send_request(send_request::Target::UserId(101))),
         sample("connect.SendRequest.group_id", send_request(send_request::Target::GroupId(102))),
         sample("connect.SendRequest.room_id", send_request(send_request::Target::RoomId(103))),
