@@ -18,7 +18,7 @@ use crate::{
     logic::Logic,
     rpc::{self, UseCases},
     settings::{BusinessSettings, SignInSettings},
-    store::{Store, migrations},
+    store::{Store, StoreError, migrations},
     usecase::{friend::Friends, profile::Profiles, sign_in::SignIns, tokens::Tokens},
 };
 
@@ -50,6 +50,9 @@ pub enum StartError {
     /// The database could not be opened.
     #[error(transparent)]
     Database(#[from] DatabaseError),
+    /// The first look into the database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 /// Starts the service with the development code of the settings as its check of sign-in codes, and says so loudly.
@@ -76,9 +79,10 @@ pub async fn start_with_code_check(
     let admin = admin::start(&settings.admin, readiness.clone()).await?;
 
     let database = Database::open(&settings.database, &settings.data_dir, DATABASE_FILE, &migrations()).await?;
-    database_ready.set(true);
 
     let store = Store::new(database.clone());
+    store.fill_search_names().await?;
+    database_ready.set(true);
     let logic = Logic::new(&settings.logic, &settings.grpc).map_err(StartError::Settings)?;
     let jwt = JwtMaker::new(&settings.jwt).map_err(StartError::Settings)?;
     let use_cases = UseCases {

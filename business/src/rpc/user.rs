@@ -100,7 +100,7 @@ impl UserExtService for UserExt {
     async fn search_user(&self, request: Request<SearchUserRequest>) -> Result<Response<SearchUserReply>, Status> {
         self.callers.identify(&request).await?;
         let SearchUserRequest { key, from, limit } = request.into_inner();
-        check::filled("key", &key, self.limits.nickname_bytes_max)?;
+        check::filled("key", key.trim(), self.limits.nickname_bytes_max)?;
         if from != 0 {
             check::id("from", from)?;
         }

@@ -5,12 +5,15 @@ use sqlx::{AnyConnection, Connection as _, FromRow, QueryBuilder, Row as _, any:
 use super::{Store, StoreError, dialect, id, key, token};
 use crate::domain::{
     token::StoredToken,
-    user::{Profile, User},
+    user::{Profile, User, for_search},
 };
 
 /// Stands before `%`, `_` and itself in a LIKE pattern. No backslash: databases differ in how they read one in a
 /// literal.
 const LIKE_ESCAPE: char = '!';
+
+/// Users whose names for searches are computed in one transaction.
+const FILLED_IN_A_STEP: i64 = 500;
 
 /// Who signed in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,8 +116,9 @@ impl Store {
     }
 
     /// A page of `count_max` users: on the first one (`from` 0) the user of exactly this phone number, then those whose
-    /// nickname contains `text`, by ascending id. With it comes the `from` of the next page, 0 after the last one.
+    /// nickname contains `text` ([`for_search`]), by ascending id. Blanks around it do not count. With it comes the `from` of the next page, 0 after the last one.
     pub async fn search(&self, text: &str, from: u64, count_max: u32) -> Result<(Vec<User>, u64), StoreError> {
+        let text = text.trim();
         let by_number: Option<UserRow> = match from {
             0 => {
                 let query = sqlx::query_as(select_users!("WHERE phone_number = ?")).bind(text);
@@ -123,25 +127,60 @@ impl Store {
             _ => None,
         };
         let room = i64::from(count_max) - i64::from(by_number.is_some());
+        let name = for_search(text);
         let mut by_name: Vec<UserRow> = sqlx::query_as(select_users!(
-            "WHERE user_id >= ? AND nickname LIKE ? ESCAPE '!' AND phone_number <> ? ORDER BY user_id LIMIT ?"
+            "WHERE user_id >= ? AND search_name LIKE ? ESCAPE '!' AND phone_number <> ? ORDER BY user_id LIMIT ?"
         ))
         .bind(key(from.max(1)))
-        .bind(containing(text))
+        .bind(containing(&name))
         .bind(text)
-        .bind(room + 1)
+        // What consists of accents alone is found nowhere, not everywhere.
+        .bind(if name.is_empty() { 0 } else { room + 1 })
         .fetch_all(&self.database.reader)
         .await?;
         let next = if by_name.len() as i64 > room { by_name.pop().map_or(0, |row| id(row.user_id)) } else { 0 };
         Ok((by_number.into_iter().chain(by_name).map(User::from).collect(), next))
     }
 
+    /// Computes the names for searches that are missing, in short transactions; what one did is done when it is broken off.
+    pub async fn fill_search_names(&self) -> Result<(), StoreError> {
+        let mut after = 0;
+        loop {
+            let work = async |connection: &mut AnyConnection| {
+                let mut transaction = connection.begin().await?;
+                let rows: Vec<(i64, String)> = sqlx::query_as(
+                    "SELECT user_id, nickname FROM user WHERE user_id > ? AND search_name IS NULL ORDER BY user_id LIMIT ?",
+                )
+                .bind(after)
+                .bind(FILLED_IN_A_STEP)
+                .fetch_all(&mut *transaction)
+                .await?;
+                for (user_key, nickname) in &rows {
+                    // Who changed her name meanwhile has one.
+                    sqlx::query("UPDATE user SET search_name = ? WHERE user_id = ? AND search_name IS NULL")
+                        .bind(for_search(nickname))
+                        .bind(user_key)
+                        .execute(&mut *transaction)
+                        .await?;
+                }
+                transaction.commit().await?;
+                Ok::<_, sqlx::Error>(rows.last().map(|(user_key, _)| *user_key))
+            };
+            match self.database.writer.run(work).await? {
+                Some(last) => after = last,
+                None => return Ok(()),
+            }
+        }
+    }
+
     /// Replaces what a user says about herself; whether there is such a user.
     pub async fn update_profile(&self, user_id: u64, profile: &Profile, now_ms: i64) -> Result<bool, StoreError> {
         let updated = sqlx::query(
-            "UPDATE user SET nickname = ?, sex = ?, avatar_url = ?, extra = ?, updated_at_ms = ? WHERE user_id = ?",
+            "UPDATE user SET nickname = ?, search_name = ?, sex = ?, avatar_url = ?, extra = ?, updated_at_ms = ? \
+             WHERE user_id = ?",
         )
         .bind(profile.nickname.as_str())
+        .bind(for_search(&profile.nickname))
         .bind(i64::from(profile.sex))
         .bind(profile.avatar_url.as_str())
         .bind(profile.extra.as_str())
@@ -192,6 +231,8 @@ mod tests {
         a_profile_is_read_as_it_was_written,
         only_users_that_exist_are_found_by_id,
         a_search_takes_its_text_literally,
+        a_search_means_the_same_on_every_database,
+        names_for_searches_that_are_missing_are_computed,
         a_search_puts_the_phone_number_first_and_stops_at_its_limit,
         pages_of_a_search_hold_everybody_once,
     }
@@ -244,6 +285,43 @@ mod tests {
         assert_eq!(found(&store, "!", 9).await, [bang]);
         assert_eq!(found(&store, "snake", 9).await, [under, plain]);
         assert_eq!(found(&store, "' OR 1=1 --", 9).await, [0; 0]);
+    }
+
+    async fn a_search_means_the_same_on_every_database(store: Store) {
+        let names = ["Sushi 🍣", "Beer 🍺", "Zoë", "zoe", "Ünal", "Straße", "明 李", "a\u{200d}b"];
+        let mut ids = Vec::new();
+        for (number, name) in names.into_iter().enumerate() {
+            ids.push(named(&store, &format!("+1555{number}"), name).await);
+        }
+        let cases: [(&str, &[usize]); 11] = [
+            ("🍣", &[0]),
+            ("👩\u{200d}👩", &[]),
+            ("ZOE", &[2, 3]),
+            ("Zoë", &[2, 3]),
+            ("unal", &[4]),
+            ("STRASSE", &[5]),
+            ("李", &[6]),
+            (" 明 ", &[6]),
+            ("ab", &[]),
+            ("+15551 ", &[1]),
+            ("\u{301}", &[]),
+        ];
+        for (key, expected) in cases {
+            let expected: Vec<u64> = expected.iter().map(|&index| ids[index]).collect();
+            assert_eq!(found(&store, key, 9).await, expected, "{key:?}");
+        }
+    }
+
+    async fn names_for_searches_that_are_missing_are_computed(store: Store) {
+        let mut ids = Vec::new();
+        for number in 0..3 {
+            ids.push(named(&store, &format!("{number}"), &format!("Zoë {number}")).await);
+        }
+        let forget = sqlx::query("UPDATE user SET search_name = NULL WHERE user_id <> ?").bind(key(ids[1]));
+        forget.execute(&store.database.writer).await.unwrap();
+        assert_eq!(found(&store, "zoe", 9).await, [ids[1]]);
+        store.fill_search_names().await.unwrap();
+        assert_eq!(found(&store, "zoe", 9).await, ids);
     }
 
     async fn a_search_puts_the_phone_number_first_and_stops_at_its_limit(store: Store) {
