@@ -145,11 +145,11 @@ impl Fanout {
             seq: group.seq,
             message: message.encode_to_vec().into(),
             origin_device_id: delivery.origin_device_id,
-            request_id: delivery.request_id.clone(),
+            request_id: delivery.request_id.to_string(),
         };
         self.nodes.push_to_group(&push);
         counter!(names::GROUP_PUSHES).increment(1);
-        tracing::debug!(request_id = delivery.request_id, group_id = group.group_id, seq = group.seq, "group push");
+        tracing::debug!(request_id = &*delivery.request_id, group_id = group.group_id, seq = group.seq, "group push");
     }
 
     fn push(&self, delivery: &Delivery, routes_of: &HashMap<u64, Vec<Route>>) {
@@ -161,13 +161,13 @@ impl Fanout {
         for (node, mut targets) in per_node {
             while !targets.is_empty() {
                 let rest = targets.split_off(targets.len().min(PUSH_TARGETS_MAX));
-                let push = Push { message: body.clone(), targets, request_id: delivery.request_id.clone() };
+                let push = Push { message: body.clone(), targets, request_id: delivery.request_id.to_string() };
                 self.nodes.push_to_connections(&node, push, |push| hints_for(push, &node, delivery, routes_of));
                 targets = rest;
             }
         }
         tracing::debug!(
-            request_id = delivery.request_id,
+            request_id = &*delivery.request_id,
             message_id = delivery.message.id,
             receivers = delivery.receivers.len(),
             "pushed"
@@ -252,7 +252,7 @@ mod tests {
             },
             receivers: receivers.iter().map(|&(user_id, seq)| Receiver { user_id, seq }).collect(),
             origin_device_id,
-            request_id: String::new(),
+            request_id: "".into(),
             group: None,
         }
     }

@@ -1,5 +1,7 @@
 //! A message on its way: what it says, who gets it under which seq, and how it looks on the wire.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use gim_proto::{
     ResultCode, check, connect,
@@ -50,7 +52,7 @@ pub struct Delivery {
     /// The device that sent it and needs no copy; 0 for none.
     pub origin_device_id: u64,
     /// For the logs on the way.
-    pub request_id: String,
+    pub request_id: Arc<str>,
     /// Where it is for a group.
     pub group: Option<GroupDelivery>,
 }

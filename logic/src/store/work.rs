@@ -2,7 +2,7 @@
 //!
 //! Always holds: each kind of work is answered with its own kind of outcome; by construction, no other one can come.
 
-use std::{collections::VecDeque, fmt::Debug};
+use std::{collections::VecDeque, fmt::Debug, sync::Arc};
 
 use tokio::sync::oneshot;
 
@@ -75,7 +75,7 @@ pub struct Post {
     /// The device that sent it and needs no copy; 0 for none.
     pub origin_device_id: u64,
     /// For the logs.
-    pub request_id: String,
+    pub request_id: Arc<str>,
 }
 
 /// What one request wants done with a group.
@@ -96,7 +96,7 @@ pub struct GroupWork {
     /// The device that sent it and needs no copy; 0 for none.
     pub origin_device_id: u64,
     /// For the logs.
-    pub request_id: String,
+    pub request_id: Arc<str>,
 }
 
 /// How far a device has read.

@@ -232,7 +232,7 @@ impl Groups {
             limits: self.settings.limits(),
             client_msg_id: None,
             origin_device_id: 0,
-            request_id: request_id.to_owned(),
+            request_id: request_id.into(),
         };
         self.writer.submit_group(work)?.committed().await??;
         Ok(())

@@ -161,7 +161,7 @@ impl Messages {
             conversation: Some((caller.user_id, to_user_id)),
             client_msg_id: Some(client_msg_id),
             origin_device_id: caller.device_id,
-            request_id: request_id.to_owned(),
+            request_id: request_id.into(),
         };
         Ok(Submitted::ToUser(self.writer.submit_post(post)?))
     }
@@ -182,7 +182,7 @@ impl Messages {
             limits: self.member_limits,
             client_msg_id: Some(client_msg_id),
             origin_device_id: caller.device_id,
-            request_id: request_id.to_owned(),
+            request_id: request_id.into(),
         };
         Ok(Submitted::ToGroup(self.writer.submit_group(work)?))
     }

@@ -52,12 +52,12 @@ impl Pushes {
         message.sender_id = conversation.map_or(0, |(from, _)| from);
 
         if request.is_persist {
-            let request_id = request_id.to_owned();
+            let request_id = request_id.into();
             let post = Post { message, user_ids, conversation, client_msg_id: None, origin_device_id: 0, request_id };
             self.writer.submit_post(post)?.committed().await?;
         } else {
             let receivers = user_ids.into_iter().map(|user_id| Receiver { user_id, seq: 0 }).collect();
-            let request_id = request_id.to_owned();
+            let request_id = request_id.into();
             let delivery = Delivery { message, receivers, origin_device_id: 0, request_id, group: None };
             self.fanout.deliver(&[delivery]).await?;
         }
@@ -93,7 +93,7 @@ impl Pushes {
             limits: self.group.limits(),
             client_msg_id: None,
             origin_device_id: 0,
-            request_id: request_id.to_owned(),
+            request_id: request_id.into(),
         };
         self.writer.submit_group(work)?.committed().await??;
         Ok(message_id)
@@ -107,7 +107,7 @@ impl Pushes {
             message,
             receivers: Vec::new(),
             origin_device_id: 0,
-            request_id: request_id.to_owned(),
+            request_id: request_id.into(),
             group: None,
         };
         match group.kind {

@@ -42,7 +42,7 @@ impl Recalls {
             conversation: None,
             client_msg_id: None,
             origin_device_id: 0,
-            request_id: request_id.to_owned(),
+            request_id: request_id.into(),
         };
         Ok(self.writer.submit_recall(post)?.committed().await?)
     }

@@ -165,7 +165,7 @@ impl StoreHarness {
             limits: MemberLimits { normal: 500, large: 1000 },
             client_msg_id: key.map(str::to_owned),
             origin_device_id: 0,
-            request_id: String::new(),
+            request_id: "".into(),
         };
         self.writer.submit_group(work).unwrap()
     }
@@ -201,7 +201,7 @@ fn post(ids: &MessageIds, sender_id: u64, user_ids: &[u64], key: Option<&str>) -
         conversation: key.and_then(|_| Some((sender_id, *user_ids.last()?))),
         client_msg_id: key.map(str::to_owned),
         origin_device_id: 0,
-        request_id: String::new(),
+        request_id: "".into(),
     }
 }
 
