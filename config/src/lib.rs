@@ -34,6 +34,7 @@ pub mod ready;
 pub mod refused_peers;
 mod renamed_keys;
 pub mod service;
+mod service_links;
 pub mod settings;
 pub mod shutdown;
 #[cfg(feature = "sql")]

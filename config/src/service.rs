@@ -23,7 +23,8 @@ pub trait Running {
 
 /// Runs a service from its command line to its exit code.
 ///
-/// Exit code 0 after a clean stop, 1 where it could not start or failed, 130 where a second signal stopped it at once.
+/// Exit code 0 after a clean stop and 1 where it could not start or failed. Where a signal ended it at once, during the start or as
+/// the second one, it is 128 and the signal's number, as shells tell it: 143 for SIGTERM, 130 for SIGINT.
 pub fn run<S, R, E, F, Fut>(
     arguments: &ServiceArguments,
     log: impl FnOnce(&S) -> &crate::logging::LogSettings,
@@ -36,60 +37,61 @@ where
     F: FnOnce(S) -> Fut,
     Fut: Future<Output = Result<R, E>>,
 {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return refuse(S::SERVICE, error),
+    };
+    // Before anything that takes time: until then a signal has its default, which ends the process.
+    let signals = match runtime.block_on(async { StopSignals::listen() }) {
+        Ok(signals) => signals,
+        Err(error) => return refuse(S::SERVICE, error),
+    };
     let settings: S = match settings::load_for(arguments) {
         Ok(settings) => settings,
         Err(error) => return refuse(S::SERVICE, error),
     };
     let _writes_at_the_end = crate::logging::start(log(&settings));
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return refuse(S::SERVICE, error),
-    };
-    let code = runtime.block_on(supervise(S::SERVICE, settings, start));
+    let code = runtime.block_on(supervise(S::SERVICE, signals, settings, start));
     // Whatever still runs is idle work: it must not hold up the exit.
     runtime.shutdown_background();
     code
 }
 
-async fn supervise<S, R, E, F, Fut>(service: &'static str, settings: S, start: F) -> ExitCode
+async fn supervise<S, R, E, F, Fut>(service: &'static str, mut signals: StopSignals, settings: S, start: F) -> ExitCode
 where
     R: Running,
     E: Display,
     F: FnOnce(S) -> Fut,
     Fut: Future<Output = Result<R, E>>,
 {
-    let mut signals = match StopSignals::listen() {
-        Ok(signals) => signals,
-        Err(error) => return refuse(service, error),
-    };
     let mut running = tokio::select! {
         started = start(settings) => match started {
             Ok(running) => running,
             Err(error) => return refuse(service, error),
         },
-        _ = signals.next() => return ExitCode::from(130),
+        signal = signals.next() => return signal.exit_code(),
     };
     tracing::info!(service, "{}", running.summary());
-    let name = loop {
+    let signal = loop {
         tokio::select! {
-            name = signals.next_or_reload() => {
-                if let Some(name) = name {
-                    break name;
+            signal = signals.next_or_reload() => {
+                if let Some(signal) = signal {
+                    break signal;
                 }
             }
             problem = running.failed() => return refuse(service, problem),
         }
         running.reload().await;
     };
-    tracing::info!(service, signal = name, "stopping; a second signal stops at once");
+    tracing::info!(service, %signal, "stopping; a second signal stops at once");
     tokio::select! {
         () = running.stop() => {
             tracing::info!(service, "stopped");
             ExitCode::SUCCESS
         }
-        name = signals.next() => {
-            tracing::warn!(service, signal = name, "stopped at once");
-            ExitCode::from(130)
+        signal = signals.next() => {
+            tracing::warn!(service, %signal, "stopped at once");
+            signal.exit_code()
         }
     }
 }

@@ -15,6 +15,7 @@ use toml::{Table, Value};
 use crate::{
     listen::Endpoint,
     renamed_keys::{self, RenamedKey},
+    service_links,
 };
 
 /// The settings of one service.
@@ -157,8 +158,11 @@ fn with_environment<S: Settings>(
 ) -> Result<S, SettingsError> {
     let prefix = format!("GIM_{}_", S::SERVICE.to_uppercase());
     let mut table = Table::try_from(&settings).map_err(|error| SettingsError::Invalid(error.to_string()))?;
-    let mut overrides: Vec<_> =
-        environment.into_iter().filter(|(name, _)| name.starts_with(&prefix) && name.len() > prefix.len()).collect();
+    let mut overrides: Vec<_> = environment
+        .into_iter()
+        .filter(|(name, _)| name.starts_with(&prefix) && name.len() > prefix.len())
+        .filter(|(name, value)| !service_links::is_one(&name[prefix.len()..], value))
+        .collect();
     overrides.sort();
     let mut current = settings;
     for (variable, text) in overrides {
@@ -338,6 +342,40 @@ mod tests {
         let unfit = error("GIM_SAMPLE_LIMITS__FRAME_BYTES_MAX", "-1");
         assert!(unfit.starts_with("environment variable GIM_SAMPLE_LIMITS__FRAME_BYTES_MAX: "), "{unfit}");
         assert!(error("GIM_SAMPLE_LIMITS__FRAME_BYTES_MAX", "1\nlisten = \"x\"").contains("FRAME_BYTES_MAX"));
+    }
+
+    #[test]
+    fn variables_of_kubernetes_services_are_no_settings_and_typos_still_are() {
+        let links = |service: &str| {
+            let url = "tcp://10.96.14.7:8010";
+            let pair = |suffix: &str, value: &str| (format!("{service}_{suffix}"), value.to_owned());
+            vec![
+                pair("SERVICE_HOST", "10.96.14.7"),
+                pair("SERVICE_PORT", "8010"),
+                pair("SERVICE_PORT_GRPC_INT", "8010"),
+                pair("PORT", url),
+                pair("PORT_8010_TCP", url),
+                pair("PORT_8010_TCP_PROTO", "tcp"),
+                pair("PORT_8010_TCP_PORT", "8010"),
+                pair("PORT_8010_TCP_ADDR", "10.96.14.7"),
+                pair("PORT_53_UDP", "udp://10.96.14.7:53"),
+            ]
+        };
+        for service in ["GIM_SAMPLE", "GIM_SAMPLE_GRPC", "GIM_SAMPLE_0"] {
+            assert_eq!(load::<Sample>(None, links(service)).unwrap(), Sample::default(), "{service}");
+        }
+        for (name, value) in [
+            ("GIM_SAMPLE_PORT", "8010"),
+            ("GIM_SAMPLE_GRPC__PORT", "tcp://10.96.14.7:8010"),
+            ("GIM_SAMPLE_SERVICE_HOSTS", "a"),
+            ("GIM_SAMPLE_PORT_TCP", "a"),
+            ("GIM_SAMPLE_PORT_8010_TCP_TYPO", "a"),
+            ("GIM_SAMPLE_LIMITS__SERVICE_HOST", "a"),
+            ("GIM_SAMPLE_LISTENER", "a"),
+        ] {
+            let error = load::<Sample>(None, pairs(&[(name, value)])).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("environment variable {name}: ")), "{error}");
+        }
     }
 
     #[test]

@@ -1,8 +1,12 @@
 //! Signals: SIGHUP reads again what may change; the first SIGTERM or SIGINT asks a service to drain, a second one to stop at once.
+//! Those that mean nothing here are taken and forgotten, since their default would end the process.
 
-use std::io;
+use std::{fmt, io, process::ExitCode};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// Signals that end a process by default, that people and supervisors send to other programs, and that mean nothing to this one.
+const IGNORED: [fn() -> SignalKind; 3] = [SignalKind::user_defined1, SignalKind::user_defined2, SignalKind::alarm];
 
 /// The stop signals of this process.
 #[derive(Debug)]
@@ -12,9 +16,40 @@ pub struct StopSignals {
     hangup: Signal,
 }
 
+/// A signal that stops.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StopSignal {
+    /// SIGTERM, of a supervisor.
+    Terminate,
+    /// SIGINT, of a terminal.
+    Interrupt,
+}
+
+impl StopSignal {
+    /// The exit code of a process that it ended: 128 and its number, as shells tell it.
+    pub fn exit_code(self) -> ExitCode {
+        match self {
+            Self::Terminate => ExitCode::from(143),
+            Self::Interrupt => ExitCode::from(130),
+        }
+    }
+}
+
+impl fmt::Display for StopSignal {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Terminate => "SIGTERM",
+            Self::Interrupt => "SIGINT",
+        })
+    }
+}
+
 impl StopSignals {
     /// Takes the signals over from their default, which ends the process.
     pub fn listen() -> io::Result<Self> {
+        for ignored in IGNORED {
+            drop(signal(ignored())?); // what was taken over once stays so
+        }
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
@@ -23,19 +58,19 @@ impl StopSignals {
     }
 
     /// Waits for the next one of any kind; `None` for SIGHUP.
-    pub async fn next_or_reload(&mut self) -> Option<&'static str> {
+    pub async fn next_or_reload(&mut self) -> Option<StopSignal> {
         tokio::select! {
-            _ = self.terminate.recv() => Some("SIGTERM"),
-            _ = self.interrupt.recv() => Some("SIGINT"),
+            _ = self.terminate.recv() => Some(StopSignal::Terminate),
+            _ = self.interrupt.recv() => Some(StopSignal::Interrupt),
             _ = self.hangup.recv() => None,
         }
     }
 
-    /// Waits for the next one that stops and returns its name.
-    pub async fn next(&mut self) -> &'static str {
+    /// Waits for the next one that stops.
+    pub async fn next(&mut self) -> StopSignal {
         tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
+            _ = self.terminate.recv() => StopSignal::Terminate,
+            _ = self.interrupt.recv() => StopSignal::Interrupt,
         }
     }
 }

@@ -171,6 +171,17 @@ fn dropped_lines(admin: &str) -> u64 {
 }
 
 #[test]
+fn signals_that_mean_nothing_to_it_do_not_end_it() {
+    let node = Node::start(256, &[]);
+    let mut client = node.connect();
+    for signal in ["USR1", "USR2", "ALRM", "HUP", "PIPE"] {
+        let sent = Command::new("kill").args(["-s", signal, &node.child.id().to_string()]).status().unwrap();
+        assert!(sent.success());
+        assert_eq!(client.request(PacketCommand::PcHeartbeat as i32, Vec::new()).unwrap().code, 10000, "{signal}");
+    }
+}
+
+#[test]
 fn a_second_signal_stops_at_once() {
     let mut node = Node::start(256, &[("SESSION__LINGER_MS", "60000")]);
     let mut client = node.connect();
@@ -182,7 +193,7 @@ fn a_second_signal_stops_at_once() {
     assert!(node.child.try_wait().unwrap().is_none(), "it waits for the client, which does not close");
     node.terminate();
     node.await_log("stopped at once");
-    assert_eq!(node.child.wait().unwrap().code(), Some(130));
+    assert_eq!(node.child.wait().unwrap().code(), Some(143));
 }
 
 #[test]

@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 use sqlx::{
     Any, AnyConnection, AnyPool, AssertSqlSafe, Connection as _, Executor as _,
@@ -260,7 +261,7 @@ fn connect_url(
     match dialect {
         Dialect::Sqlite if settings.url.is_empty() => {
             check_writable(data_dir, file_name)?;
-            Ok(format!("sqlite:{}?mode=rwc", data_dir.join(file_name).display()))
+            Ok(format!("sqlite:{}?mode=rwc", path_in_url(data_dir, file_name)?))
         }
         Dialect::Mysql if !settings.url.contains("statement-cache-capacity=") => {
             let separator = if settings.url.contains('?') { '&' } else { '?' };
@@ -268,6 +269,18 @@ fn connect_url(
         }
         _ => Ok(settings.url.clone()),
     }
+}
+
+/// What means something in a URL, where the name of a folder may hold it. Others stay as they are, so that messages can be read.
+const ESCAPED: &AsciiSet = &CONTROLS.add(b' ').add(b'%').add(b'?').add(b'#');
+
+/// Without `..` and doubled slashes, which a URL would take for something else.
+fn path_in_url(data_dir: &Path, file_name: &str) -> Result<String, DatabaseError> {
+    let refuse = |source| DatabaseError::Folder { folder: data_dir.to_owned(), source };
+    let path = fs::canonicalize(data_dir).map_err(refuse)?.join(file_name);
+    let text =
+        path.to_str().ok_or_else(|| refuse(io::Error::new(io::ErrorKind::InvalidInput, "its name is not UTF-8")))?;
+    Ok(utf8_percent_encode(text, ESCAPED).to_string())
 }
 
 /// Of several services that start at once, each may be the one that makes it.
@@ -402,6 +415,8 @@ fn check_writable(folder: &Path, file_name: &str) -> Result<(), DatabaseError> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::ffi::OsStrExt as _;
+
     use sqlx::SqliteConnection;
 
     use super::*;
@@ -431,6 +446,35 @@ mod tests {
     fn a_password_is_never_shown() {
         assert_eq!(without_password("mysql://u:p@ss@h/d"), "mysql://u:***@h/d");
         assert_eq!(without_password("sqlite:a@b"), "sqlite:a@b");
+    }
+
+    #[tokio::test]
+    async fn the_database_is_in_the_folder_whatever_its_name_holds() {
+        sqlx::any::install_default_drivers();
+        let parent = tempfile::tempdir().unwrap();
+        fs::create_dir(parent.path().join("a b")).unwrap();
+        let plain = [
+            "two words",
+            "50% off",
+            "a%20b",
+            "x#y",
+            "what?",
+            "\u{6570}\u{636e}",
+            "a&mode=ro",
+            "x;y",
+            "q\"'`",
+            "back\\slash",
+        ];
+        for name in plain.into_iter().chain(["below/../beside", "a//b", " ", "+", ":memory:", "%", "[1]@host:3306"]) {
+            let folder = parent.path().join(name);
+            fs::create_dir_all(parent.path().join("below")).unwrap();
+            let url = connect_url(&DatabaseSettings::default(), Dialect::Sqlite, &folder, "x.db").unwrap();
+            AnyConnection::connect(&url).await.unwrap_or_else(|error| panic!("{name}: {error}"));
+            assert!(folder.join("x.db").is_file(), "{name}: {url}");
+        }
+        let unnamed = std::ffi::OsStr::from_bytes(b"\xff");
+        let refused = connect_url(&DatabaseSettings::default(), Dialect::Sqlite, &parent.path().join(unnamed), "x.db");
+        assert!(refused.unwrap_err().to_string().ends_with("its name is not UTF-8"));
     }
 
     #[tokio::test]

@@ -12,10 +12,10 @@ use bytes::Bytes;
 use foldhash::HashMap;
 use gim_proto::{
     CloseReason,
-    logic::{GroupPush, Kick, Leaving, NodeAddresses, PeerNodes, Push, PushAll, down_item::Item},
+    logic::{GroupPush, Kick, Leaving, NodeAddresses, NodeLoad, PeerNodes, Push, PushAll, down_item::Item},
 };
 use metrics::gauge;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{node_queue::NodeQueue, node_report::NodeReport};
@@ -37,6 +37,8 @@ pub struct Nodes {
     links: Mutex<HashMap<String, Arc<NodeLink>>>,
     /// Attaching and detaching change two places, here and the shared state: one at a time.
     transition: tokio::sync::Mutex<()>,
+    /// A node came, of which others do not know yet.
+    arrivals: Notify,
     /// Nobody new is attached.
     is_leaving: AtomicBool,
     stop: CancellationToken,
@@ -75,6 +77,7 @@ impl Nodes {
             shared,
             links: Mutex::default(),
             transition: tokio::sync::Mutex::default(),
+            arrivals: Notify::new(),
             is_leaving: AtomicBool::new(false),
             stop: CancellationToken::new(),
         }
@@ -105,6 +108,17 @@ impl Nodes {
         }
         gauge!(names::LINK_NODES).set(self.lock().len() as f64);
         Ok(link)
+    }
+
+    /// What an attached node told of itself at first. Whoever waits for the [`arrival`](Self::arrival) of one is woken.
+    pub fn introduce(&self, link: &NodeLink, load: NodeLoad) {
+        link.report.set_load(load);
+        self.arrivals.notify_one();
+    }
+
+    /// Waits until a node has come since the last time. For one task.
+    pub async fn arrival(&self) {
+        self.arrivals.notified().await;
     }
 
     /// A stream ended. Its node's lease begins to run out, unless a newer stream has taken its place.

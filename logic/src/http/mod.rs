@@ -43,9 +43,9 @@ pub struct Gateway {
     task: Option<JoinHandle<()>>,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-#[derive(Default)]
+/// Others may stand beside these, such as what keeps a cache from answering.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
 struct LocateQuery {
     platform: String,
     room_id: u64,
@@ -86,7 +86,7 @@ pub async fn start(settings: &GatewaySettings, use_cases: Arc<UseCases>) -> Resu
     }
     let listener = settings.listen.listen().await?;
     let address = listener.local_addr().ok();
-    let routes = Router::new().route("/locate", get(locate)).with_state(use_cases);
+    let routes = Router::new().route("/locate", get(locate)).route("/locate/", get(locate)).with_state(use_cases);
     let task = tokio::spawn(serve(listener, routes, settings.clone()));
     Ok(Gateway { address, task: Some(task) })
 }

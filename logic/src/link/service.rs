@@ -75,7 +75,7 @@ impl LinkEndpoint {
         let hello = hello.unwrap_or_default();
         let addresses = hello.addresses.unwrap_or_default();
         let link = self.parts.nodes.attach(key, addresses).await.map_err(Error::from)?;
-        link.report.set_load(hello.load.unwrap_or_default());
+        self.parts.nodes.introduce(&link, hello.load.unwrap_or_default());
         Ok(link)
     }
 

@@ -1,5 +1,6 @@
 //! Keeps this node's part of the shared state alive: leases are renewed many times per lease, nodes that were forgotten are
-//! asked to announce themselves again, and users whose pushes could not be routed are told to sync. One task.
+//! asked to announce themselves again, and users whose pushes could not be routed are told to sync. One task, which also runs at once
+//! when a node attaches.
 
 use std::{sync::Arc, time::Duration};
 
@@ -28,7 +29,11 @@ impl LeaseRenewal {
         let mut interval = tokio::time::interval((lease / RENEWALS_PER_LEASE).min(RENEW_INTERVAL_MAX));
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            interval.tick().await;
+            // A node that has come takes clients at once: whoever knows that it is ready may ask where to connect.
+            tokio::select! {
+                _ = interval.tick() => {}
+                () = self.nodes.arrival() => {}
+            }
             match self.shared.renew(self.nodes.infos()).await {
                 Ok(forgotten) => {
                     for node in forgotten {

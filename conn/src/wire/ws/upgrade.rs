@@ -15,6 +15,9 @@ use crate::wire::{http, networks::Networks};
 /// Where WebSockets are.
 pub const PATH: &str = "/ws";
 
+/// The same, as proxies and libraries that tidy paths up write it.
+const PATH_WITH_SLASH: &str = "/ws/";
+
 /// Longest request that is read: browsers send their cookies along.
 pub const REQUEST_BYTES_MAX: usize = 16 * 1024;
 
@@ -117,7 +120,7 @@ fn request_of(parsed: &httparse::Request<'_, '_>) -> Option<Request> {
 
 fn respond(consumed: usize, request: &Request, peer: Option<IpAddr>, site: &Site) -> Opening {
     match request.uri().path() {
-        PATH => match upgrade(consumed, request, peer, site) {
+        PATH | PATH_WITH_SLASH => match upgrade(consumed, request, peer, site) {
             Ok(upgrade) => Opening::Upgrade(upgrade),
             Err(refusal) if refusal.0 == StatusCode::UPGRADE_REQUIRED => {
                 refuse(refusal, &[("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13")])
@@ -135,7 +138,9 @@ fn respond_to_head(request: &Request) -> Opening {
     let path = request.uri().path();
     let (status, body) = match page(path) {
         Some(body) => (StatusCode::OK, body),
-        None if path == PATH => (StatusCode::METHOD_NOT_ALLOWED, "a WebSocket begins with GET"),
+        None if path == PATH || path == PATH_WITH_SLASH => {
+            (StatusCode::METHOD_NOT_ALLOWED, "a WebSocket begins with GET")
+        }
         None => (StatusCode::NOT_FOUND, "there is nothing here"),
     };
     Opening::Answer { response: http::answer(status, ALLOWED, body, false), is_fine: status == StatusCode::OK }
@@ -278,6 +283,8 @@ mod tests {
         let without = |line: &str| UPGRADE.replace(line, "");
         for (request, expected) in [
             (get("/ws", UPGRADE), 101),
+            (get("/ws/", UPGRADE), 101),
+            (get("/ws/x", UPGRADE), 404),
             (get("/ws", &format!("{UPGRADE}Origin: https://APP.example\r\n")), 101),
             (get("/ws", &format!("{UPGRADE}Origin: https://other.example\r\n")), 403),
             (get("/ws", "Host: a\r\n"), 426),
