@@ -1,6 +1,7 @@
 //! Who blocked whom: one row per direction.
 
-use sqlx::{AnyConnection, Connection as _};
+use gim_config::sql;
+use sqlx::AnyConnection;
 
 use super::{Store, StoreError, dialect, key, user::UserRow};
 use crate::domain::{friend::BlockOutcome, user::User};
@@ -16,7 +17,7 @@ impl Store {
         now_ms: i64,
     ) -> Result<BlockOutcome, StoreError> {
         let work = async |connection: &mut AnyConnection| {
-            let mut transaction = connection.begin().await?;
+            let mut transaction = sql::begin(connection).await?;
             let inserted = sqlx::query(dialect::insert_blocked(self.database.dialect))
                 .bind(key(user_id))
                 .bind(key(blocked_id))

@@ -1,7 +1,8 @@
 //! Friends: a row per direction. What always holds: a row with [`FriendStatus::Friends`] has its counterpart with the
 //! same status, because both are written in one transaction.
 
-use sqlx::{AnyConnection, Connection as _, FromRow, Row as _, any::AnyRow};
+use gim_config::sql;
+use sqlx::{AnyConnection, FromRow, Row as _, any::AnyRow};
 
 use super::{Store, StoreError, blocked, key, user::UserRow};
 use crate::domain::friend::{AgreeOutcome, Friend, FriendStatus, OpenRequest, RequestOutcome};
@@ -40,7 +41,7 @@ impl Store {
         now_ms: i64,
     ) -> Result<RequestOutcome, StoreError> {
         let work = async |connection: &mut AnyConnection| {
-            let mut transaction = connection.begin().await?;
+            let mut transaction = sql::begin(connection).await?;
             let renewed = sqlx::query(
                 "UPDATE friend SET remarks = ?, description = ?, updated_at_ms = ? \
              WHERE user_id = ? AND friend_id = ? AND status = ?",
@@ -82,7 +83,7 @@ impl Store {
         now_ms: i64,
     ) -> Result<AgreeOutcome, StoreError> {
         let work = async |connection: &mut AnyConnection| {
-            let mut transaction = connection.begin().await?;
+            let mut transaction = sql::begin(connection).await?;
             if !accept(&mut transaction, friend_id, user_id, None, now_ms).await? {
                 let is_repeated = has_row(&mut transaction, friend_id, user_id, FriendStatus::Friends).await?;
                 return Ok(if is_repeated { AgreeOutcome::Friends } else { AgreeOutcome::NotRequested });

@@ -1,6 +1,7 @@
 //! Users: found by id, by phone number, by what their nickname contains.
 
-use sqlx::{AnyConnection, Connection as _, FromRow, QueryBuilder, Row as _, any::AnyRow};
+use gim_config::sql;
+use sqlx::{AnyConnection, FromRow, QueryBuilder, Row as _, any::AnyRow};
 
 use super::{Store, StoreError, dialect, id, key, token};
 use crate::domain::{
@@ -72,7 +73,7 @@ impl Store {
         token: impl FnOnce(u64) -> StoredToken,
     ) -> Result<SignedIn, StoreError> {
         let work = async |connection: &mut AnyConnection| {
-            let mut transaction = connection.begin().await?;
+            let mut transaction = sql::begin(connection).await?;
             // Writing first makes the transaction wait for a concurrent one, and see what that one did.
             let inserted = sqlx::query(dialect::insert_new_user(self.database.dialect))
                 .bind(phone_number)
@@ -116,7 +117,8 @@ impl Store {
     }
 
     /// A page of `count_max` users: on the first one (`from` 0) the user of exactly this phone number, then those whose
-    /// nickname contains `text` ([`for_search`]), by ascending id. Blanks around it do not count. With it comes the `from` of the next page, 0 after the last one.
+    /// nickname contains `text` ([`for_search`]), by ascending id. Blanks around it do not count. With it comes the `from` of
+    /// the next page, 0 after the last one.
     pub async fn search(&self, text: &str, from: u64, count_max: u32) -> Result<(Vec<User>, u64), StoreError> {
         let text = text.trim();
         let by_number: Option<UserRow> = match from {
@@ -147,7 +149,7 @@ impl Store {
         let mut after = 0;
         loop {
             let work = async |connection: &mut AnyConnection| {
-                let mut transaction = connection.begin().await?;
+                let mut transaction = sql::begin(connection).await?;
                 let rows: Vec<(i64, String)> = sqlx::query_as(
                     "SELECT user_id, nickname FROM user WHERE user_id > ? AND search_name IS NULL ORDER BY user_id LIMIT ?",
                 )

@@ -24,7 +24,7 @@ use sqlx::{
 };
 
 pub use migrations::migrator;
-pub use pool::Pool;
+pub use pool::{Pool, begin};
 
 /// A connection that was idle for longer is tried before it is used: a database that restarted meanwhile closed it.
 const IDLE_UNTRIED: Duration = Duration::from_secs(1);
@@ -490,6 +490,21 @@ mod tests {
         assert!(is_transient(&locked), "{locked}");
         let broken = first.execute("INSERT INTO one VALUES (1)").await.unwrap_err();
         assert!(!is_transient(&broken), "{broken}");
+    }
+
+    #[tokio::test]
+    async fn a_transaction_takes_the_lock_of_sqlite_before_it_reads() {
+        sqlx::any::install_default_drivers();
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite:{}?mode=rwc", folder.path().join("begin.db").display());
+        let mut first = AnyConnection::connect(&url).await.unwrap();
+        let mut second = AnyConnection::connect(&url).await.unwrap();
+        second.execute("PRAGMA busy_timeout = 0").await.unwrap();
+        let held = begin(&mut first).await.unwrap();
+        let locked = begin(&mut second).await.unwrap_err();
+        assert!(is_transient(&locked), "{locked}");
+        held.rollback().await.unwrap();
+        begin(&mut second).await.unwrap();
     }
 
     #[tokio::test]

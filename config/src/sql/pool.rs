@@ -9,7 +9,7 @@ use std::{io, time::Duration};
 
 use futures_util::{FutureExt as _, StreamExt as _, TryFutureExt as _, TryStreamExt as _, future::BoxFuture, stream};
 use sqlx::{
-    Any, AnyConnection, AnyPool, Either, Execute, Executor, SqlStr,
+    Any, AnyConnection, AnyPool, Connection as _, Either, Execute, Executor, SqlStr, Transaction,
     any::{AnyQueryResult, AnyRow, AnyStatement, AnyTypeInfo},
     pool::PoolConnection,
 };
@@ -55,6 +55,17 @@ impl Pool {
     /// Waits for what is under way, which may take as long as the limit, and closes all connections.
     pub(super) async fn close(&self) {
         self.connections.close().await;
+    }
+}
+
+/// Begins a transaction that writes, now or later.
+///
+/// SQLite waits for another writer (`database.lock_timeout_ms`) only where nothing was read before: a transaction that reads
+/// first would fail at its first write. So it takes the lock of the writer when it begins.
+pub async fn begin(connection: &mut AnyConnection) -> Result<Transaction<'_, Any>, sqlx::Error> {
+    match connection.backend_name() {
+        "SQLite" => connection.begin_with("BEGIN IMMEDIATE").await,
+        _ => connection.begin().await,
     }
 }
 

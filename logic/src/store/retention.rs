@@ -7,8 +7,8 @@
 
 use std::time::Duration;
 
-use gim_config::sql::{Database, Pool};
-use sqlx::{AnyConnection, Connection as _, Row as _};
+use gim_config::sql::{self, Database, Pool};
+use sqlx::{AnyConnection, Row as _};
 
 use super::{
     columns::{from_sql, to_sql},
@@ -139,7 +139,7 @@ impl Retention {
         }
         if deleted > 0 {
             let work = async |connection: &mut AnyConnection| {
-                let mut transaction = connection.begin().await?;
+                let mut transaction = sql::begin(connection).await?;
                 for &sql in holder.delete_after {
                     sqlx::query(sql).bind(owner_id).bind(up_to).execute(&mut *transaction).await?;
                 }

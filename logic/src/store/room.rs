@@ -1,7 +1,7 @@
 //! Seqs of rooms, handed out in blocks: a seq never goes back over a restart, and costs no write of its own.
 
-use gim_config::sql::{Database, Pool};
-use sqlx::{AnyConnection, Connection as _};
+use gim_config::sql::{self, Database, Pool};
+use sqlx::AnyConnection;
 
 use super::{
     columns::{from_sql, to_sql},
@@ -40,7 +40,7 @@ impl RoomSeqs {
         let reserve = sqlx::query(self.sql.reserve_room_seqs).bind(to_sql(room_id)).bind(to_sql(BLOCK_SEQS));
         let read = sqlx::query_scalar("SELECT reserved_until FROM room_seq WHERE room_id = ?").bind(to_sql(room_id));
         let work = async |connection: &mut AnyConnection| {
-            let mut transaction = connection.begin().await?;
+            let mut transaction = sql::begin(connection).await?;
             reserve.execute(&mut *transaction).await?;
             let reserved_until: i64 = read.fetch_one(&mut *transaction).await?;
             transaction.commit().await?;
@@ -52,7 +52,7 @@ impl RoomSeqs {
     /// Gives the unused rest of blocks back. Where another block was reserved meanwhile, the rest is just skipped.
     pub async fn give_back(&self, rests: &[UnusedSeqs]) -> Result<(), StoreError> {
         let work = async |connection: &mut AnyConnection| {
-            let mut transaction = connection.begin().await?;
+            let mut transaction = sql::begin(connection).await?;
             for rest in rests {
                 let sql = "UPDATE room_seq SET reserved_until = ? WHERE room_id = ? AND reserved_until = ?";
                 let query = sqlx::query(sql)

@@ -16,7 +16,7 @@ use std::{
 
 use gim_config::sql::{self, Database, Dialect, Pool};
 use metrics::{counter, histogram};
-use sqlx::{AnyConnection, Connection as _};
+use sqlx::AnyConnection;
 use tokio::{
     sync::{mpsc, oneshot},
     task::{JoinHandle, JoinSet},
@@ -229,7 +229,7 @@ impl WriterTask {
         let started = Instant::now();
         let works: Vec<&Work> = jobs.iter().map(|job| &job.work).collect();
         let work = async |connection: &mut AnyConnection| {
-            let mut transaction = connection.begin().await?;
+            let mut transaction = sql::begin(connection).await?;
             let prepared = transaction::prepare(&mut transaction, self.sql, &works, self.rows_max, lookup).await?;
             // All counters are held from here on.
             let turn = self.turns.take();
