@@ -129,12 +129,7 @@ impl Message {
         if stored.is_recalled() {
             return None;
         }
-        let differences = [
-            ("target", self.group_id != stored.group_id),
-            ("command", self.command != stored.command),
-            ("content", self.said() != stored.said()),
-        ];
-        differences.into_iter().find_map(|(what, differs)| differs.then_some(what))
+        first_difference(self.group_id == stored.group_id, self.command == stored.command, self.said() == stored.said())
     }
 
     /// What the sender said, without the card around it: that is not the same for ever.
@@ -181,6 +176,12 @@ impl From<Sent> for connect::SendReply {
             duplicate: sent.is_duplicate,
         }
     }
+}
+
+/// In what two sends under one key differ, by what is the same.
+pub fn first_difference(target: bool, command: bool, content: bool) -> Option<&'static str> {
+    let parts = [("target", target), ("command", command), ("content", content)];
+    parts.into_iter().find_map(|(name, is_same)| (!is_same).then_some(name))
 }
 
 /// The refusal of a send whose key stands for another message, which differs in this.

@@ -11,7 +11,7 @@ use std::{
 use foldhash::{HashMap, quality::RandomState};
 use gim_proto::connect::SendReply;
 
-use crate::settings::RoomSettings;
+use crate::{domain::message::first_difference, settings::RoomSettings};
 
 type Key = (u64, String);
 
@@ -93,12 +93,11 @@ impl RoomSends {
 
 impl Said {
     fn differs_in(&self, earlier: &Self) -> Option<&'static str> {
-        let differences = [
-            ("target", self.room_id != earlier.room_id),
-            ("command", self.command != earlier.command),
-            ("content", self.content_hash != earlier.content_hash),
-        ];
-        differences.into_iter().find_map(|(what, differs)| differs.then_some(what))
+        first_difference(
+            self.room_id == earlier.room_id,
+            self.command == earlier.command,
+            self.content_hash == earlier.content_hash,
+        )
     }
 }
 
