@@ -5,7 +5,7 @@
 
 /// Whether the variable, whose name after our prefix is `rest`, tells where a service is.
 ///
-/// The names are those that the kubelet makes of a Service: <https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables>.
+/// The names are those that the kubelet makes of a Service (Kubernetes, "Service", part "Environment variables").
 pub(crate) fn is_one(rest: &str, value: &str) -> bool {
     if rest.contains("__") {
         return false;

@@ -1,5 +1,5 @@
-//! `GET /locate`: what [`crate::usecase::directory`] answers, as plain HTTP and JSON, for clients without gRPC. A listener of its own, off by default, which
-//! shows nothing else.
+//! `GET /locate`: what [`crate::usecase::directory`] answers, as plain HTTP and JSON, for clients without gRPC. A listener of
+//! its own, off by default, which shows nothing else.
 //!
 //! One request per connection, with a deadline, and a bounded number of them: a connection beyond waits in the kernel's queue.
 
