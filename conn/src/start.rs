@@ -106,6 +106,7 @@ pub async fn start_with(settings: ConnSettings, resolver: Arc<dyn Resolve>) -> R
     let mut ways: Vec<AppWay> = settings.all_apps().into_iter().map(AppWay::new).collect();
     let (ended_sender, ended) = mpsc::channel(settings.reactor_count());
     let mut reactors = Vec::new();
+    let site = settings.site();
     for (index, listeners) in listeners.into_iter().enumerate() {
         let (poll, wake) = reactor::open_poll().map_err(StartError::Reactor)?;
         let parts = Parts {
@@ -115,7 +116,7 @@ pub async fn start_with(settings: ConnSettings, resolver: Arc<dyn Resolve>) -> R
             apps: ways.iter_mut().map(|way| way.reactor_ends(&wake)).collect(),
             wake,
             rules: settings.rules(),
-            site: settings.site(),
+            site: site.clone(),
             tls: tls.clone(),
             handshake_timeout_ms: settings.session.handshake_timeout_ms,
             socket_options: settings.socket_options(),

@@ -356,7 +356,43 @@ fn the_proxy_protocol_names_the_client_on_every_listener() {
     let mut without = harness.connect();
     assert_eq!(without.sign_in(5, 6, TOKEN).unwrap().code, 0, "a proxy may also speak for itself");
 
-    let mut broken = harness.connect();
-    broken.send_raw(b"\r\n\r\n\0\r\nQUIT\n\x31\x11\x00\x0c").unwrap();
-    let _closed_without_a_word = broken.receive().unwrap_err();
+    for bytes in
+        [&b"\r\n\r\n\0\r\nQUIT\n\x31\x11\x00\x0c"[..], b"PROXY TCP4 203.0.113.9\r\n", b"GET / HTTP/1.1\r\n\r\n"]
+    {
+        let mut broken = harness.connect();
+        broken.send_raw(bytes).unwrap();
+        let _closed_without_a_word = broken.receive().unwrap_err();
+    }
+}
+
+#[test]
+fn the_line_of_an_older_proxy_names_the_client_however_it_is_cut() {
+    let harness = Harness::start_with(Script::Obliging, |settings| {
+        settings.proxies = gim_conn::wire::networks::Networks::new(vec!["127.0.0.0/8".parse().unwrap()]);
+    });
+    let lines = [
+        ("PROXY TCP4 203.0.113.9 192.0.2.1 47110 8002\r\n", "203.0.113.9:47110"),
+        ("PROXY TCP6 2001:db8::9 2001:db8::1 47110 8002\r\n", "[2001:db8::9]:47110"),
+    ];
+    for (device_id, ((line, client_addr), piece_bytes)) in
+        (1..).zip(lines.into_iter().flat_map(|line| [(line, 1), (line, 7), (line, 4096)]))
+    {
+        let mut stream = tcp(harness.tcp);
+        let mut bytes = line.as_bytes().to_vec();
+        bytes.extend(sign_in_packet(1, device_id).encode_length_delimited_to_vec());
+        for piece in bytes.chunks(piece_bytes) {
+            stream.write_all(piece).unwrap();
+        }
+        assert_eq!(harness.logic.next_sign_in().client_addr, client_addr);
+
+        let mut web_stream = tcp(web(&harness));
+        for piece in line.as_bytes().chunks(piece_bytes) {
+            web_stream.write_all(piece).unwrap();
+        }
+        let _client = WebClient::open(web_stream, &format!("/ws?user_id=2&device_id={device_id}&token={TOKEN}"));
+        assert_eq!(harness.logic.next_sign_in().client_addr, client_addr);
+    }
+    let mut unknown = harness.connect();
+    unknown.send_raw(b"PROXY UNKNOWN\r\n").unwrap();
+    assert_eq!(unknown.sign_in(5, 6, TOKEN).unwrap().code, 0, "a proxy may also speak for itself");
 }

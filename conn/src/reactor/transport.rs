@@ -11,9 +11,10 @@ use crate::{
     wire::{
         frame::Step,
         intake::{Decode, Fed, Flow},
-        proxy::{self, Proxied},
+        packet,
+        proxy::{self, Problem, Proxied},
         tls::Received,
-        transport::Web,
+        transport::{Entrance, Web},
         ws::{
             Violation, close,
             frames::{self, Event, Unfinished},
@@ -57,15 +58,27 @@ impl Peer<'_> {
     fn take_proxied(&mut self, bytes: &mut [u8], frames_left: &mut usize) -> bool {
         let intake = &mut self.connection.intake;
         intake.append(bytes);
-        let (consumed, client) = match proxy::read(intake.tail()) {
-            Proxied::NeedMore => return true,
-            Proxied::Absent => (0, None),
-            Proxied::Header { consumed, client } => (consumed, client),
-            Proxied::Bad => {
-                self.close(CloseReason::CrBadFrame);
-                return false;
+        let entrance = Entrance::of(self.connection.transport.as_deref());
+        let (consumed, client) = match (proxy::read(intake.tail()), entrance) {
+            (Proxied::NeedMore, _) => return true,
+            (Proxied::Header { consumed, client }, _) => (consumed, client),
+            (Proxied::Bad, _) => return self.refuse_proxy(),
+            // A request may name the client yet.
+            (Proxied::Absent, Entrance::WebSocket | Entrance::WebSocketTls) => (0, None),
+            (Proxied::Absent, Entrance::Tls) => {
+                self.name_proxy(Problem::Silent);
+                (0, None)
             }
+            (Proxied::Absent, Entrance::Tcp) => match packet::may_begin(intake.tail()) {
+                None => return true,
+                Some(false) => return self.refuse_proxy(),
+                Some(true) => {
+                    self.name_proxy(Problem::Silent);
+                    (0, None)
+                }
+            },
         };
+        let intake = &mut self.connection.intake;
         let mut rest = intake.tail()[consumed..].to_vec();
         intake.clear();
         if let Some(transport) = &mut self.connection.transport {
@@ -80,6 +93,34 @@ impl Peer<'_> {
             self.connection.transport = None;
         }
         rest.is_empty() || self.take(&mut rest, frames_left)
+    }
+
+    /// Ends what begins as no client of a proxy does.
+    fn refuse_proxy(&mut self) -> bool {
+        self.name_proxy(Problem::Broken);
+        self.close(CloseReason::CrBadFrame);
+        false
+    }
+
+    /// Says what is wrong with a listed proxy, once for all its connections.
+    fn name_proxy(&self, problem: Problem) {
+        let Ok(peer) = self.connection.stream.peer_addr() else { return };
+        let proxy = peer.ip().to_canonical();
+        if !self.context.site.proxies.contains(proxy) || !self.context.site.named_proxies.is_news(proxy, problem) {
+            return;
+        }
+        match problem {
+            Problem::Broken => tracing::warn!(
+                %proxy,
+                "a connection of a listed proxy is closed, as will be others like it: it begins neither with a PROXY header of \
+                 version 1 or 2 nor as a client does"
+            ),
+            Problem::Silent => tracing::warn!(
+                %proxy,
+                "a listed proxy does not tell who its client is, so its connections count as its own: let it send the PROXY \
+                 protocol (nginx: proxy_protocol on) or X-Forwarded-For, or take it off the list"
+            ),
+        }
     }
 
     fn take_sealed(&mut self, bytes: &mut [u8], frames_left: &mut usize) -> bool {
@@ -142,6 +183,9 @@ impl Peer<'_> {
 
     fn upgrade(&mut self, upgrade: Upgrade, frames_left: &mut usize) -> bool {
         let Upgrade { consumed, response, sign_in, client } = upgrade;
+        if client.is_none() && self.connection.transport.as_ref().is_some_and(|transport| transport.client.is_none()) {
+            self.name_proxy(Problem::Silent);
+        }
         if let Some(client) = client
             && !self.adopt_client(SocketAddr::new(client, 0))
         {

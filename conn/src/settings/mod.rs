@@ -352,7 +352,7 @@ impl ConnSettings {
 
     /// What WebSocket listeners ask of requests, and whom every listener believes.
     pub fn site(&self) -> Site {
-        Site { origins: self.websocket.origins.clone(), proxies: self.proxies.clone() }
+        Site { origins: self.websocket.origins.clone(), proxies: self.proxies.clone(), ..Site::default() }
     }
 
     /// How many reactors to run: as set, or one per core.

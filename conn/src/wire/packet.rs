@@ -74,6 +74,20 @@ impl<'a> PacketView<'a> {
     }
 }
 
+/// Whether the front of a TCP connection is that of a frame with a packet; `None` as long as it does not show.
+pub fn may_begin(input: &[u8]) -> Option<bool> {
+    let prefix = &input[..input.len().min(frame::PREFIX_BYTES_MAX)];
+    let Some(last) = prefix.iter().position(|byte| byte & 0x80 == 0) else {
+        return (prefix.len() == frame::PREFIX_BYTES_MAX).then_some(false);
+    };
+    if input[..=last] == [0] {
+        return Some(true);
+    }
+    let key = input.get(last + 1)?;
+    let fields = [(REQUEST_ID, 2), (COMMAND, 0), (CONTENT, 2), (SEQ, 0)];
+    Some(fields.iter().any(|(tag, wire_type)| u32::from(*key) == tag << 3 | wire_type))
+}
+
 /// Which app a sign-in is for. Everything else in it is for the bridge and logic to read.
 pub fn app_of_sign_in(content: &[u8]) -> Result<u32, prost::DecodeError> {
     /// `SignInRequest`, seen by somebody who cares for nothing but the app: decoding it allocates nothing.
@@ -210,6 +224,18 @@ mod tests {
     use proptest::prelude::*;
 
     use super::{super::encoded::Framing, *};
+
+    #[test]
+    fn what_begins_no_packet_shows_at_its_first_field() {
+        for packet in [Packet::default(), Packet { request_id: "r".repeat(200), ..Packet::default() }] {
+            let bytes = packet.encode_length_delimited_to_vec();
+            assert_eq!(may_begin(&bytes), Some(true));
+            assert!((0..bytes.len()).all(|cut| may_begin(&bytes[..cut]) != Some(false)));
+        }
+        for other in [&b"GET / HTTP/1.1"[..], b"EHLO a", &[0x16, 3, 1], &[0xff; 5], &[0x81, 0x01, 0x2a]] {
+            assert_eq!(may_begin(other), Some(false), "{other:?}");
+        }
+    }
 
     #[test]
     fn an_empty_frame_is_an_empty_packet() {

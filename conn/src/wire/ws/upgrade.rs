@@ -1,6 +1,6 @@
 //! The HTTP request with which a WebSocket begins, or what else was asked on that port.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 use bytes::Bytes;
 use gim_proto::connect::{Packet, PacketCommand, SignInRequest};
@@ -10,7 +10,7 @@ use tungstenite::{
     http::{HeaderName, HeaderValue, Method, StatusCode, Version, header},
 };
 
-use crate::wire::{http, networks::Networks};
+use crate::wire::{http, networks::Networks, proxy::NamedProxies};
 
 /// Where WebSockets are.
 pub const PATH: &str = "/ws";
@@ -36,6 +36,8 @@ pub struct Site {
     pub origins: Vec<String>,
     /// Whose word about the client's address counts.
     pub proxies: Networks,
+    /// Those of them that the log named; shared by all reactors.
+    pub named_proxies: Arc<NamedProxies>,
 }
 
 /// What the front of the input is.
