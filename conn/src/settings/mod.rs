@@ -250,18 +250,19 @@ impl Settings for ConnSettings {
     const SERVICE: &'static str = "conn";
     const RENAMED: &'static [RenamedKey] = &[("link.inbox_commands_max", "link.commands_max")];
 
-    fn endpoints(&mut self) -> Vec<&mut Endpoint> {
-        let mut endpoints = vec![
+    fn listeners(&mut self) -> Vec<&mut Endpoint> {
+        vec![
             &mut self.tcp.listen,
             &mut self.websocket.listen,
             &mut self.tls.listen,
             &mut self.tls.websocket_listen,
             &mut self.grpc.listen,
             &mut self.admin.listen,
-        ];
-        endpoints.extend(&mut self.logic);
-        endpoints.extend(self.apps.iter_mut().flat_map(|app| &mut app.logic));
-        endpoints
+        ]
+    }
+
+    fn peers(&mut self) -> Vec<&mut Endpoint> {
+        self.logic.iter_mut().chain(self.apps.iter_mut().flat_map(|app| &mut app.logic)).collect()
     }
 
     fn validate(&self) -> Result<(), String> {

@@ -94,8 +94,12 @@ impl Default for LogicSettings {
 impl Settings for LogicSettings {
     const SERVICE: &'static str = "logic";
 
-    fn endpoints(&mut self) -> Vec<&mut Endpoint> {
-        vec![&mut self.grpc.listen, &mut self.admin.listen, &mut self.gateway.listen, &mut self.business.endpoint]
+    fn listeners(&mut self) -> Vec<&mut Endpoint> {
+        vec![&mut self.grpc.listen, &mut self.admin.listen, &mut self.gateway.listen]
+    }
+
+    fn peers(&mut self) -> Vec<&mut Endpoint> {
+        vec![&mut self.business.endpoint]
     }
 
     fn set_data_dir(&mut self, folder: &Path) -> bool {
