@@ -8,6 +8,7 @@
 //! - [`grpc`]: serving with health, reflection, request ids and the internal token; lazily connected channels
 //! - [`refused_peers`]: what is said once about callers that come again and again
 //! - [`certificate`]: certificates and keys, checked at start
+//! - [`files`]: the open files of the process
 //! - [`gather`]: questions that share a read
 //! - [`jwt`] and [`jwt_crypto`] (feature `jwt`): JSON Web Tokens, their key files and what signs them
 //! - [`shutdown`]: the first signal drains, the second stops
@@ -20,8 +21,8 @@
 
 pub mod admin;
 pub mod arguments;
-mod bodies;
 pub mod certificate;
+pub mod files;
 pub mod gather;
 pub mod grpc;
 #[cfg(feature = "jwt")]

@@ -177,3 +177,31 @@ fn every_metric_stands_in_the_table_of_operations() {
     assert!(gone.is_empty(), "in the tables of config/OPERATIONS.md, and not in the code: {gone:?}");
     assert!(in_code.len() > 50, "the search finds metrics: {in_code:?}");
 }
+
+#[test]
+fn the_bounds_that_the_table_names_are_settings_and_metrics() {
+    let page = read("ARCHITECTURE.md");
+    let table = page.split_once("## Bounds").unwrap().1.split_once("\n## ").unwrap().0;
+    let operations = read("config/OPERATIONS.md");
+    let settings: toml::Table = read("config/logic.toml").parse().unwrap();
+    let rows: Vec<&str> = table.lines().filter(|line| line.starts_with("| ")).skip(1).collect();
+    assert!(rows.len() >= 10, "the table has rows: {rows:?}");
+    for row in &rows {
+        let cells: Vec<&str> = row.trim_matches('|').split('|').collect();
+        assert_eq!(cells.len(), 7, "a row has seven cells: {row}");
+        let metrics = code_spans(cells[6]);
+        assert!(!metrics.is_empty(), "no metric is named: {row}");
+        for metric in metrics {
+            assert!(operations.contains(&format!("| `{metric}` | ")), "{metric} is no metric");
+        }
+    }
+    let named: BTreeSet<String> = code_spans(&rows.join("\n")).into_iter().collect();
+    // Whatever bounds strangers stands in the table.
+    for key in settings["grpc"].as_table().unwrap().keys() {
+        let is_bound = key.ends_with("_max") || key.starts_with("resets_") || key.ends_with("_timeout_ms");
+        assert!(
+            !is_bound || key.starts_with("keep_alive") || named.contains(&format!("grpc.{key}")),
+            "grpc.{key} is missing"
+        );
+    }
+}

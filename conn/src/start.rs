@@ -4,14 +4,13 @@ use std::{net::SocketAddr, sync::Arc, thread, time::Duration};
 
 use crossbeam_channel::Sender;
 use gim_config::{
-    Readiness, admin,
+    Readiness, admin, files,
     grpc::{self, GrpcServer},
     listen::ListenError,
     service::Running,
 };
 use gim_proto::logic::NodeAddresses;
 use mio::net::TcpListener;
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::{sync::mpsc, task::JoinSet};
 use tonic::service::RoutesBuilder;
 
@@ -372,7 +371,7 @@ fn spawn(
 
 /// What the process may hold, after it took as many files as it can get.
 fn quota(limits: &LimitSettings) -> Quota {
-    let files = raise_file_limit();
+    let files = files::raise_limit();
     let possible = files.saturating_sub(limits.files_reserved).max(1);
     if possible < limits.connections_max {
         tracing::warn!(
@@ -389,12 +388,6 @@ fn quota(limits: &LimitSettings) -> Quota {
 fn share_limits(settings: &ConnSettings) -> LimitSettings {
     let handshakes_max = settings.limits.handshakes_max.div_ceil(settings.reactor_count());
     LimitSettings { handshakes_max, ..settings.limits.clone() }
-}
-
-fn raise_file_limit() -> usize {
-    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return usize::MAX };
-    let raised = setrlimit(Resource::RLIMIT_NOFILE, hard, hard).is_ok();
-    usize::try_from(if raised { hard } else { soft }).unwrap_or(usize::MAX)
 }
 
 fn share_push_all(settings: &ConnSettings) -> PushAllSettings {

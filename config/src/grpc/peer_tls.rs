@@ -1,26 +1,46 @@
 //! TLS between services: what a service shows, and whom it believes. Read when it starts.
 
-use std::{net::SocketAddr, path::Path};
+use std::{path::Path, sync::Arc};
 
-use rustls::crypto::ring;
-use tonic::transport::{
-    Certificate, ClientTlsConfig, Identity, ServerTlsConfig,
-    server::{TcpConnectInfo, TlsConnectInfo},
+use rustls::{
+    ServerConfig,
+    crypto::ring,
+    server::{WebPkiClientVerifier, danger::ClientCertVerifier},
+    sign::SingleCertAndKey,
 };
+use tokio_rustls::TlsAcceptor;
+use tonic::transport::{Certificate, ClientTlsConfig, Identity};
 
 use super::settings::GrpcSettings;
 use crate::certificate;
 
 /// What a server shows and asks for; `None` where it serves without TLS.
-pub(super) fn server(settings: &GrpcSettings) -> Result<Option<ServerTlsConfig>, String> {
-    let Some(identity) = identity(settings)? else { return Ok(None) };
-    let config = ServerTlsConfig::new().identity(identity);
-    if settings.client_ca.as_os_str().is_empty() {
-        return Ok(Some(config));
+pub(super) fn server(settings: &GrpcSettings) -> Result<Option<TlsAcceptor>, String> {
+    let GrpcSettings { certificate, key, .. } = settings;
+    if certificate.as_os_str().is_empty() {
+        return Ok(None);
     }
+    let provider = Arc::new(ring::default_provider());
+    let own = certificate::read(certificate, key, &provider).map_err(|error| format!("grpc.certificate: {error}"))?;
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| format!("grpc.certificate: {error}"))?
+        .with_client_cert_verifier(verifier(settings)?);
+    let mut config = config.with_cert_resolver(Arc::new(SingleCertAndKey::from(own.key)));
+    config.alpn_protocols.push(b"h2".to_vec());
+    Ok(Some(TlsAcceptor::from(Arc::new(config))))
+}
+
+fn verifier(settings: &GrpcSettings) -> Result<Arc<dyn ClientCertVerifier>, String> {
+    if settings.client_ca.as_os_str().is_empty() {
+        return Ok(WebPkiClientVerifier::no_client_auth());
+    }
+    let named = |problem: &dyn std::fmt::Display| format!("grpc.client_ca: {problem}");
+    let authorities = certificate::read_authorities(&settings.client_ca).map_err(|error| named(&error))?;
+    let provider = Arc::new(ring::default_provider());
     // Clients call here too, and need none; who may call what is judged call by call.
-    let authority = authority("grpc.client_ca", &settings.client_ca)?;
-    Ok(Some(config.client_ca_root(authority).client_auth_optional(true)))
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(authorities), provider);
+    verifier.allow_unauthenticated().build().map_err(|error| named(&error))
 }
 
 /// What a caller shows and believes.
@@ -34,20 +54,6 @@ pub(super) fn client(settings: &GrpcSettings) -> Result<ClientTlsConfig, String>
         Some(identity) => config.identity(identity),
         None => config,
     })
-}
-
-/// Whether the caller showed a certificate; it was checked when the connection began.
-pub(super) fn is_certified<B>(request: &http::Request<B>) -> bool {
-    let info = request.extensions().get::<TlsConnectInfo<TcpConnectInfo>>();
-    info.and_then(|info| info.peer_certs()).is_some_and(|chain| !chain.is_empty())
-}
-
-/// Where a caller is.
-pub(super) fn address<B>(request: &http::Request<B>) -> Option<SocketAddr> {
-    let extensions = request.extensions();
-    let plain = || extensions.get::<TcpConnectInfo>();
-    let info = extensions.get::<TlsConnectInfo<TcpConnectInfo>>().map(TlsConnectInfo::get_ref).or_else(plain);
-    info.and_then(TcpConnectInfo::remote_addr)
 }
 
 fn identity(settings: &GrpcSettings) -> Result<Option<Identity>, String> {

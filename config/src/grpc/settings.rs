@@ -30,7 +30,81 @@ pub struct GrpcSettings {
     pub keep_alive_interval_ms: u64,
     /// How long it may take to answer that.
     pub keep_alive_timeout_ms: u64,
+    /// Connections of strangers; one beyond them takes the place of one that is of less use.
+    pub connections_max: usize,
+    /// The same of one address.
+    pub connections_per_address_max: usize,
+    /// From the accept to a stranger's first call.
+    pub first_call_timeout_ms: u64,
+    /// How long a stranger's connection may be without a call.
+    pub idle_timeout_ms: u64,
+    /// Bytes of a call's metadata.
+    pub header_bytes_max: u32,
+    /// Lines of it, of strangers.
+    pub header_lines_max: usize,
+    /// Calls of strangers that are under way until their answers are taken.
+    pub calls_max: usize,
+    /// The same of one address.
+    pub calls_per_address_max: usize,
+    /// The same of one connection.
+    pub calls_per_connection_max: usize,
+    /// One request of a stranger.
+    pub request_bytes_max: usize,
+    /// Requests of strangers that are not whole; one of each connection always may.
+    pub requests_bytes_max: usize,
+    /// The same of one address.
+    pub requests_per_address_bytes_max: usize,
+    /// The same of one connection.
+    pub requests_per_connection_bytes_max: usize,
+    /// How long the rest of a request may take.
+    pub request_timeout_ms: u64,
+    /// Answers to strangers that are not taken.
+    pub answers_bytes_max: usize,
+    /// The same of one address.
+    pub answers_per_address_bytes_max: usize,
+    /// The same of one connection.
+    pub answers_per_connection_bytes_max: usize,
+    /// How long an answer may wait to be taken.
+    pub answer_timeout_ms: u64,
+    /// Frames of an address' strangers that ask for nothing (resets, pings, settings), in the long run.
+    pub resets_per_s: u32,
+    /// The same at once.
+    pub resets_burst: u32,
+    /// How long an address is refused that went beyond that.
+    pub refused_for_ms: u64,
 }
+
+/// What is counted of strangers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Calls,
+    RequestBytes,
+    AnswerBytes,
+}
+
+impl Kind {
+    pub(super) const ALL: [Self; 3] = [Self::Calls, Self::RequestBytes, Self::AnswerBytes];
+
+    pub(super) fn name(self) -> &'static str {
+        ["calls", "request_bytes", "answer_bytes"][self as usize]
+    }
+}
+
+/// How much there may be of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Bound {
+    pub(super) connection: usize,
+    pub(super) address: usize,
+    pub(super) all: usize,
+    /// As much as a connection always may, whatever others hold.
+    pub(super) floor: usize,
+}
+
+/// Calls, and bytes of answers, that a connection always may have.
+const CALLS_FLOOR: usize = 16;
+const ANSWERS_FLOOR_BYTES: usize = 64 * 1024;
+/// What is in the way of an `internal_token` beyond loopback that can be guessed.
+const INTERNAL_TOKEN_BYTES_MIN: usize = 16;
 
 impl Default for GrpcSettings {
     fn default() -> Self {
@@ -43,6 +117,27 @@ impl Default for GrpcSettings {
             internal_token: String::new(),
             keep_alive_interval_ms: 5_000,
             keep_alive_timeout_ms: 5_000,
+            connections_max: 1024,
+            connections_per_address_max: 512,
+            first_call_timeout_ms: 10_000,
+            idle_timeout_ms: 300_000,
+            header_bytes_max: 8_192,
+            header_lines_max: 64,
+            calls_max: 4_096,
+            calls_per_address_max: 2_048,
+            calls_per_connection_max: 1_024,
+            request_bytes_max: 131_072,
+            requests_bytes_max: 67_108_864,
+            requests_per_address_bytes_max: 16_777_216,
+            requests_per_connection_bytes_max: 4_194_304,
+            request_timeout_ms: 20_000,
+            answers_bytes_max: 268_435_456,
+            answers_per_address_bytes_max: 67_108_864,
+            answers_per_connection_bytes_max: 16_777_216,
+            answer_timeout_ms: 20_000,
+            resets_per_s: 200,
+            resets_burst: 2_000,
+            refused_for_ms: 10_000,
         }
     }
 }
@@ -54,6 +149,69 @@ impl GrpcSettings {
 
     pub(super) fn keep_alive_timeout(&self) -> Duration {
         Duration::from_millis(self.keep_alive_timeout_ms)
+    }
+
+    pub(super) fn bound(&self, kind: Kind) -> Bound {
+        match kind {
+            Kind::Calls => Bound {
+                connection: self.calls_per_connection_max,
+                address: self.calls_per_address_max,
+                all: self.calls_max,
+                floor: CALLS_FLOOR,
+            },
+            Kind::RequestBytes => Bound {
+                connection: self.requests_per_connection_bytes_max,
+                address: self.requests_per_address_bytes_max,
+                all: self.requests_bytes_max,
+                floor: self.request_bytes_max,
+            },
+            Kind::AnswerBytes => Bound {
+                connection: self.answers_per_connection_bytes_max,
+                address: self.answers_per_address_bytes_max,
+                all: self.answers_bytes_max,
+                floor: ANSWERS_FLOOR_BYTES,
+            },
+        }
+    }
+
+    /// Nothing of it makes sense as 0.
+    fn validate_bounds(&self) -> Result<(), String> {
+        let bounds = [
+            ("connections_max", self.connections_max),
+            ("connections_per_address_max", self.connections_per_address_max),
+            ("first_call_timeout_ms", self.first_call_timeout_ms as usize),
+            ("idle_timeout_ms", self.idle_timeout_ms as usize),
+            ("header_lines_max", self.header_lines_max),
+            ("calls_max", self.calls_max),
+            ("calls_per_address_max", self.calls_per_address_max),
+            ("calls_per_connection_max", self.calls_per_connection_max),
+            ("requests_bytes_max", self.requests_bytes_max),
+            ("requests_per_address_bytes_max", self.requests_per_address_bytes_max),
+            ("request_timeout_ms", self.request_timeout_ms as usize),
+            ("answers_bytes_max", self.answers_bytes_max),
+            ("answers_per_address_bytes_max", self.answers_per_address_bytes_max),
+            ("answer_timeout_ms", self.answer_timeout_ms as usize),
+            ("resets_per_s", self.resets_per_s as usize),
+        ];
+        if let Some((key, _)) = bounds.iter().find(|(_, value)| *value == 0) {
+            return Err(format!("grpc.{key}: must be at least 1"));
+        }
+        if self.header_bytes_max < 1024 {
+            return Err("grpc.header_bytes_max: must be at least 1024".into());
+        }
+        if self.request_bytes_max < 1024 {
+            return Err("grpc.request_bytes_max: must be at least 1024".into());
+        }
+        if self.requests_per_connection_bytes_max < self.request_bytes_max {
+            return Err("grpc.requests_per_connection_bytes_max: must be at least grpc.request_bytes_max".into());
+        }
+        if self.answers_per_connection_bytes_max < ANSWERS_FLOOR_BYTES {
+            return Err(format!("grpc.answers_per_connection_bytes_max: must be at least {ANSWERS_FLOOR_BYTES}"));
+        }
+        if self.resets_burst < self.resets_per_s {
+            return Err("grpc.resets_burst: must be at least grpc.resets_per_s".into());
+        }
+        Ok(())
     }
 
     /// Refuses trusted services that anybody could reach.
@@ -75,6 +233,15 @@ impl GrpcSettings {
                 self.listen
             ));
         }
+        let has_short_token = (1..INTERNAL_TOKEN_BYTES_MIN).contains(&self.internal_token.len());
+        if has_short_token && !self.listen.is_loopback() {
+            return Err(format!(
+                "grpc.internal_token: must have at least {INTERNAL_TOKEN_BYTES_MIN} bytes, because {} is reachable from other hosts and a \
+                 shorter one can be guessed",
+                self.listen
+            ));
+        }
+        self.validate_bounds()?;
         for (key, value_ms) in [("interval", self.keep_alive_interval_ms), ("timeout", self.keep_alive_timeout_ms)] {
             if value_ms < KEEP_ALIVE_MIN_MS {
                 return Err(format!("grpc.keep_alive_{key}_ms: must be at least {KEEP_ALIVE_MIN_MS}"));
@@ -95,7 +262,9 @@ mod tests {
     fn internal_services_beyond_loopback_need_a_token() {
         let mut settings = GrpcSettings { listen: Endpoint::new("0.0.0.0:8010"), ..GrpcSettings::default() };
         assert!(settings.validate().unwrap_err().starts_with("grpc.internal_token: must be set"));
-        settings.internal_token = "secret".into();
+        settings.internal_token = "fifteen bytes..".replace(' ', "-");
+        assert!(settings.validate().unwrap_err().starts_with("grpc.internal_token: must have at least 16 bytes"));
+        settings.internal_token = "sixteen-bytes-16".into();
         settings.validate().unwrap();
         settings.internal_token = "two words".into();
         assert!(settings.validate().is_err());

@@ -157,7 +157,13 @@ impl Default for ConnSettings {
             websocket: WebSocketSettings::default(),
             tls: TlsSettings::default(),
             public: PublicSettings::default(),
-            grpc: GrpcSettings { listen: Endpoint::new("127.0.0.1:8000"), ..GrpcSettings::default() },
+            // They come out of `limits.files_reserved`.
+            grpc: GrpcSettings {
+                listen: Endpoint::new("127.0.0.1:8000"),
+                connections_max: 64,
+                connections_per_address_max: 32,
+                ..GrpcSettings::default()
+            },
             admin: AdminSettings { listen: Endpoint::new("127.0.0.1:8001") },
             log: LogSettings::default(),
             session: SessionSettings::default(),

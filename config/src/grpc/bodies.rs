@@ -1,0 +1,112 @@
+//! What strangers' requests may take while they are received: nobody has looked at the token of a request that is not whole.
+//!
+//! On the tasks of their calls. Always holds: the bytes of a request that is not whole are counted while they are held, for its
+//! connection, its address and in all; it has no more than `grpc.request_bytes_max`, and is given up after `grpc.request_timeout_ms`.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use gim_proto::ResultCode;
+use http_body::{Body as HttpBody, Frame};
+use tokio::time::{Sleep, sleep};
+use tonic::{Status, body::Body};
+
+use super::{
+    connection::{Connection, Taken},
+    settings::{GrpcSettings, Kind},
+};
+
+/// The same request, counted.
+pub(super) fn count(body: Body, connection: &Arc<Connection>, settings: &GrpcSettings) -> Body {
+    connection.receive(1);
+    Body::new(Counted {
+        body,
+        bytes: 0,
+        bytes_max: settings.request_bytes_max,
+        timeout: Duration::from_millis(settings.request_timeout_ms),
+        taken: connection.take(Kind::RequestBytes, 0),
+        deadline: None,
+        receiving: Some(connection.clone()),
+    })
+}
+
+/// A request that is being received.
+struct Counted {
+    body: Body,
+    bytes: usize,
+    bytes_max: usize,
+    timeout: Duration,
+    taken: Option<Taken>,
+    /// From the first time on that it is waited for.
+    deadline: Option<Pin<Box<Sleep>>>,
+    /// Until it is whole.
+    receiving: Option<Arc<Connection>>,
+}
+
+impl Counted {
+    fn take(&mut self, bytes: usize) -> Result<(), Status> {
+        self.bytes += bytes;
+        if self.bytes > self.bytes_max {
+            let problem = format!("the request has more than {} bytes", self.bytes_max);
+            return Err(refusal("large", ResultCode::BadRequest, &problem));
+        }
+        if !self.taken.as_mut().is_some_and(|taken| taken.add(bytes)) {
+            let problem = "too many requests are being received, try again later";
+            return Err(refusal("full", ResultCode::TryAgainLater, problem));
+        }
+        Ok(())
+    }
+
+    fn end(&mut self) {
+        if let Some(connection) = self.receiving.take() {
+            connection.receive(-1);
+        }
+    }
+}
+
+impl HttpBody for Counted {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let Poll::Ready(next) = Pin::new(&mut self.body).poll_frame(context) else {
+            let timeout = self.timeout;
+            let deadline = self.deadline.get_or_insert_with(|| Box::pin(sleep(timeout)));
+            ready!(deadline.as_mut().poll(context));
+            return Poll::Ready(Some(Err(refusal(
+                "late",
+                ResultCode::TryAgainLater,
+                "the request did not come in time",
+            ))));
+        };
+        let Some(frame) = next.transpose()? else {
+            self.end();
+            return Poll::Ready(None);
+        };
+        let taken = self.take(frame.data_ref().map_or(0, Bytes::len));
+        if self.body.is_end_stream() {
+            self.end();
+        }
+        Poll::Ready(Some(taken.map(|()| frame)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+fn refusal(why: &'static str, code: ResultCode, message: &str) -> Status {
+    metrics::counter!("grpc_requests_not_received_total", "why" => why).increment(1);
+    code.status(message)
+}

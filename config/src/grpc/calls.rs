@@ -1,0 +1,288 @@
+//! Around every call: who may call, the place of the call, a span with the request id, and a metric.
+//!
+//! On the tasks of calls. Always holds: a call has a place from its headers until its answer was taken, and what a stranger's call costs
+//! beside that is counted by [`super::bodies`] and [`super::answers`].
+
+use std::{
+    net::IpAddr,
+    pin::Pin,
+    sync::Arc,
+    task,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use gim_proto::{ResultCode, check, metadata};
+use http_body::{Body as HttpBody, Frame};
+use subtle::ConstantTimeEq as _;
+use tonic::{Status, body::Body};
+use tower::{Layer, Service};
+use tracing::Instrument as _;
+
+use super::{
+    answers, bodies,
+    connection::{CallPlace, Connection},
+    settings::GrpcSettings,
+};
+use crate::refused_peers::RefusedPeers;
+
+const WRONG_TOKEN: &str =
+    "the internal token is missing or wrong: grpc.internal_token has to be the same in the settings of all services";
+
+/// What clients call before they have a token.
+const OPEN_METHODS: [&str; 3] =
+    ["/business.UserExtService/SignIn", "/logic.DeviceExtService/Register", "/logic.GatewayExtService/Locate"];
+
+/// Around every call.
+#[derive(Debug, Clone)]
+pub(super) struct CallLayer {
+    settings: Arc<GrpcSettings>,
+    refused_peers: Arc<RefusedPeers<IpAddr>>,
+}
+
+impl CallLayer {
+    pub(super) fn new(settings: &GrpcSettings) -> Self {
+        Self { settings: Arc::new(settings.clone()), refused_peers: Arc::default() }
+    }
+
+    /// The place of a call that may begin, or the refusal.
+    fn admit(&self, request: &http::Request<Body>, connection: &Arc<Connection>) -> Result<CallPlace, Status> {
+        let now = Instant::now();
+        if is_internal(request.uri().path()) {
+            if let Err(status) = check_trust(request, connection.is_certified(), &self.settings) {
+                self.note_refusal(connection, status.message());
+                if request.headers().contains_key(metadata::INTERNAL_TOKEN) {
+                    connection.on_wrong_token(now);
+                }
+                return Err(status);
+            }
+            connection.trust();
+        } else {
+            check_headers(request, &self.settings)?;
+        }
+        connection
+            .begin(now)
+            .ok_or_else(|| refusal("calls", ResultCode::TryAgainLater, "too many calls are under way, try again later"))
+    }
+
+    /// Counts a call without trust, and says of each address once why its calls are refused.
+    fn note_refusal(&self, connection: &Connection, problem: &str) {
+        metrics::counter!("grpc_refused_total").increment(1);
+        let caller = connection.address.ip;
+        if self.refused_peers.is_news(caller, problem) {
+            tracing::warn!(%caller, problem, "calls of an internal service are refused; said once for each address");
+        }
+    }
+}
+
+impl<S> Layer<S> for CallLayer {
+    type Service = CallService<S>;
+
+    fn layer(&self, inner: S) -> CallService<S> {
+        CallService { inner, layer: self.clone() }
+    }
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct CallService<S> {
+    inner: S,
+    layer: CallLayer,
+}
+
+impl<S> Service<http::Request<Body>> for CallService<S>
+where
+    S: Service<http::Request<Body>, Response = http::Response<Body>> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+    S::Error: Send + 'static,
+{
+    type Response = http::Response<Body>;
+    type Error = S::Error;
+    type Future = std::pin::Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut task::Context<'_>) -> task::Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, mut request: http::Request<Body>) -> Self::Future {
+        let Some(connection) = request.extensions().get::<Arc<Connection>>().cloned() else {
+            let status = ResultCode::TryAgainLater.status("the connection is gone");
+            return Box::pin(std::future::ready(Ok(status.into_http())));
+        };
+        let place = match self.layer.admit(&request, &connection) {
+            Ok(place) => place,
+            Err(status) => return Box::pin(std::future::ready(Ok(status.into_http()))),
+        };
+        let is_internal = is_internal(request.uri().path());
+        if !is_internal {
+            request = request.map(|body| bodies::count(body, &connection, &self.layer.settings));
+        }
+        let method = request.uri().path().to_owned();
+        let span = tracing::info_span!("grpc", %method, request_id = request_id(&mut request));
+        // The clone was not polled for readiness; the service that was is the one to call.
+        let clone = self.inner.clone();
+        let mut inner = std::mem::replace(&mut self.inner, clone);
+        let call = async move {
+            let started = std::time::Instant::now();
+            let result = inner.call(request).await;
+            record(method, &result, started.elapsed());
+            let answer = result?;
+            Ok(if is_internal { keep_place(answer, place) } else { answers::hold(answer, place).await })
+        };
+        Box::pin(call.instrument(span))
+    }
+}
+
+fn record<E>(method: String, result: &Result<http::Response<Body>, E>, elapsed: Duration) {
+    // An unknown path is the caller's text: it must not become a label.
+    let status = result.as_ref().ok().and_then(|response| response.headers().get("grpc-status"));
+    let code = status.and_then(|value| value.to_str().ok()).unwrap_or("0").to_owned();
+    let method = if code == "12" { "unimplemented".to_owned() } else { method };
+    metrics::counter!("grpc_calls_total", "method" => method.clone(), "code" => code).increment(1);
+    metrics::histogram!("grpc_call_seconds", "method" => method).record(elapsed.as_secs_f64());
+}
+
+/// The id under which the call is found in every log: the caller's, or a new one that the handler passes on like the caller's.
+fn request_id(request: &mut http::Request<Body>) -> &str {
+    let is_given = request.headers().get(metadata::REQUEST_ID).is_some_and(|value| !value.is_empty());
+    if !is_given {
+        let id =
+            http::HeaderValue::from_str(&format!("{:016x}", rand::random::<u64>())).expect("hex digits fit a header");
+        request.headers_mut().insert(metadata::REQUEST_ID, id);
+    }
+    let id = request.headers().get(metadata::REQUEST_ID).and_then(|value| value.to_str().ok()).unwrap_or("");
+    id.get(..metadata::REQUEST_ID_BYTES_MAX).unwrap_or(id)
+}
+
+/// Callers of trusted services show everything that the settings ask for.
+fn check_trust(request: &http::Request<Body>, is_certified: bool, settings: &GrpcSettings) -> Result<(), Status> {
+    if !settings.client_ca.as_os_str().is_empty() && !is_certified {
+        return Err(ResultCode::untrusted("this service needs a certificate of its caller"));
+    }
+    let expected = &settings.internal_token;
+    let shown = request.headers().get(metadata::INTERNAL_TOKEN).map_or(&b""[..], |value| value.as_bytes());
+    if expected.is_empty() || shown.ct_eq(expected.as_bytes()).into() {
+        return Ok(());
+    }
+    Err(ResultCode::untrusted(WRONG_TOKEN))
+}
+
+/// What can be said of a stranger's call before its request is received.
+fn check_headers(request: &http::Request<Body>, settings: &GrpcSettings) -> Result<(), Status> {
+    let (path, headers) = (request.uri().path(), request.headers());
+    if headers.len() > settings.header_lines_max {
+        let problem = format!("the metadata has more than {} lines", settings.header_lines_max);
+        return Err(refusal("headers", ResultCode::BadRequest, &problem));
+    }
+    if !is_external(path) || OPEN_METHODS.contains(&path) {
+        return Ok(());
+    }
+    for name in [metadata::USER_ID, metadata::DEVICE_ID, metadata::TOKEN] {
+        if !headers.contains_key(name) {
+            count_refusal("unsigned");
+            return Err(check::invalid(name, "is missing in the metadata").into());
+        }
+    }
+    Ok(())
+}
+
+fn refusal(why: &'static str, code: ResultCode, problem: &str) -> Status {
+    count_refusal(why);
+    code.status(problem)
+}
+
+fn count_refusal(why: &'static str) {
+    metrics::counter!("grpc_calls_refused_total", "why" => why).increment(1);
+}
+
+/// The same answer; the call counts until it is sent.
+fn keep_place(answer: http::Response<Body>, place: CallPlace) -> http::Response<Body> {
+    answer.map(|body| Body::new(Placed { body, _place: place }))
+}
+
+struct Placed {
+    body: Body,
+    _place: CallPlace,
+}
+
+impl HttpBody for Placed {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut task::Context<'_>,
+    ) -> task::Poll<Option<Result<Frame<Bytes>, Status>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+}
+
+/// `/package.Service/Method` of a trusted service.
+fn is_internal(path: &str) -> bool {
+    service_of(path).ends_with("IntService") || service_of(path).ends_with("LinkService")
+}
+
+/// The same of a service of clients.
+fn is_external(path: &str) -> bool {
+    service_of(path).ends_with("ExtService")
+}
+
+fn service_of(path: &str) -> &str {
+    path.trim_start_matches('/').split('/').next().unwrap_or("")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_that_cannot_be_right_is_refused_by_its_headers() {
+        let settings = GrpcSettings { header_lines_max: 3, ..GrpcSettings::default() };
+        let problem = |path: &str, names: &[&'static str]| {
+            let mut builder = http::Request::builder().uri(path);
+            for name in names {
+                builder = builder.header(*name, "1");
+            }
+            check_headers(&builder.body(Body::empty()).unwrap(), &settings)
+                .err()
+                .map(|status| status.message().to_owned())
+        };
+        let send = "/logic.MessageExtService/Send";
+        assert_eq!(problem(send, &["user_id", "device_id"]).unwrap(), "token: is missing in the metadata");
+        assert_eq!(problem(send, &["user_id", "device_id", "token"]), None);
+        assert_eq!(problem(send, &["a", "b", "c", "d"]).unwrap(), "the metadata has more than 3 lines");
+        assert_eq!(problem("/business.UserExtService/SignIn", &[]), None);
+    }
+
+    #[test]
+    fn a_call_without_a_request_id_gets_one() {
+        let mut request = http::Request::new(Body::empty());
+        let made = request_id(&mut request).to_owned();
+        assert_eq!(made.len(), 16);
+        assert_eq!(request.headers()[metadata::REQUEST_ID], made);
+        request.headers_mut().insert(metadata::REQUEST_ID, http::HeaderValue::from_static("given"));
+        assert_eq!(request_id(&mut request), "given");
+        request.headers_mut().insert(metadata::REQUEST_ID, "x".repeat(200).parse().unwrap());
+        assert_eq!(request_id(&mut request).len(), metadata::REQUEST_ID_BYTES_MAX);
+    }
+
+    #[test]
+    fn a_call_of_an_internal_service_without_the_token_is_refused() {
+        let call = |path: &str, token: Option<&str>| {
+            let mut builder = http::Request::builder().uri(path);
+            if let Some(token) = token {
+                builder = builder.header(metadata::INTERNAL_TOKEN, token);
+            }
+            let settings = GrpcSettings { internal_token: "secret".into(), ..GrpcSettings::default() };
+            !is_internal(path) || check_trust(&builder.body(Body::empty()).unwrap(), false, &settings).is_ok()
+        };
+        assert!(!call("/logic.MessageIntService/PushToUsers", None));
+        assert!(!call("/logic.MessageIntService/PushToUsers", Some("secreT")));
+        assert!(!call("/logic.LinkService/Attach", Some("")));
+        assert!(call("/logic.MessageIntService/PushToUsers", Some("secret")));
+        assert!(call("/logic.MessageExtService/Sync", None));
+    }
+}

@@ -1,0 +1,273 @@
+//! One connection of a gRPC caller: what it holds, how far it came, and how it is ended.
+//!
+//! Shared by the task of the connection, the tasks of its calls, and the sweep. Always holds: what a guard took is given back when the
+//! guard is dropped, and a connection that was ended reads and writes nothing more.
+
+use std::{
+    io,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{
+            AtomicBool, AtomicUsize,
+            Ordering::{Acquire, Relaxed, Release},
+        },
+    },
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+use futures_util::task::AtomicWaker;
+use slab::Slab;
+
+use super::{
+    answers::HeldAnswer,
+    frames::Seen,
+    peers::{Address, Held, Peers},
+    settings::Kind,
+};
+
+/// What a wrong internal token costs of an address' budget of frames that ask for nothing.
+const WRONG_TOKEN_COST: u32 = 100;
+/// So many answers of a connection may be late before it is ended rather than its calls.
+const LATE_ANSWERS_MAX: usize = 16;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) id: u64,
+    pub(super) address: Arc<Address>,
+    peers: Arc<Peers>,
+    accepted_at: Instant,
+    is_certified: AtomicBool,
+    is_trusted: AtomicBool,
+    is_ended: AtomicBool,
+    ended: AtomicWaker,
+    held: Held,
+    /// Requests that are not whole.
+    receiving: AtomicUsize,
+    progress: Mutex<Progress>,
+    answers: Mutex<Slab<Arc<HeldAnswer>>>,
+}
+
+#[derive(Debug)]
+struct Progress {
+    begun: u64,
+    completed: u64,
+    idle_since: Instant,
+    unfinished_since: Option<Instant>,
+}
+
+/// A part of a share; given back when it is dropped.
+#[derive(Debug)]
+pub(super) struct Taken {
+    connection: Arc<Connection>,
+    kind: Kind,
+    amount: usize,
+}
+
+/// The place of a call, from its headers to the end of its answer.
+#[derive(Debug)]
+pub(super) struct CallPlace(Taken);
+
+impl Connection {
+    pub(super) fn new(id: u64, address: Arc<Address>, peers: Arc<Peers>, now: Instant) -> Self {
+        let progress = Progress { begun: 0, completed: 0, idle_since: now, unfinished_since: None };
+        Self {
+            id,
+            address,
+            peers,
+            accepted_at: now,
+            is_certified: AtomicBool::new(false),
+            is_trusted: AtomicBool::new(false),
+            is_ended: AtomicBool::new(false),
+            ended: AtomicWaker::new(),
+            held: Held::default(),
+            receiving: AtomicUsize::new(0),
+            progress: Mutex::new(progress),
+            answers: Mutex::default(),
+        }
+    }
+
+    pub(super) fn is_certified(&self) -> bool {
+        self.is_certified.load(Relaxed)
+    }
+
+    pub(super) fn certify(&self) {
+        self.is_certified.store(true, Relaxed);
+    }
+
+    pub(super) fn is_trusted(&self) -> bool {
+        self.is_trusted.load(Relaxed)
+    }
+
+    /// A call of it showed what callers of internal services have to show.
+    pub(super) fn trust(self: &Arc<Self>) {
+        if !self.is_trusted.swap(true, Relaxed) {
+            self.peers.trust(self);
+        }
+    }
+
+    /// Nothing more is read or written.
+    pub(super) fn end(&self, why: &'static str) {
+        if !self.is_ended.swap(true, Release) {
+            metrics::counter!("grpc_connections_ended_total", "why" => why).increment(1);
+            self.ended.wake();
+        }
+    }
+
+    /// Ready once it was ended.
+    pub(super) fn poll_ended(&self, context: &Context<'_>) -> Poll<()> {
+        self.ended.register(context.waker());
+        if self.is_ended.load(Acquire) { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    pub(super) fn check_ended(&self) -> io::Result<()> {
+        if self.is_ended.load(Acquire) { Err(io::ErrorKind::ConnectionAborted.into()) } else { Ok(()) }
+    }
+
+    pub(super) fn leave(&self) {
+        self.peers.leave(self);
+    }
+
+    /// Takes a part of the share, unless that is beyond the bound of this connection, of its address, or of all. As much as the bound's
+    /// floor is never refused because of others.
+    pub(super) fn take(self: &Arc<Self>, kind: Kind, amount: usize) -> Option<Taken> {
+        let taken = Taken { connection: self.clone(), kind, amount };
+        let bound = self.peers.bound(kind);
+        let own = self.held.add(kind, amount);
+        let of_address = self.address.held.add(kind, amount);
+        let all = self.peers.held.add(kind, amount);
+        let fits_all = of_address <= bound.address && all <= bound.all;
+        // What was taken beyond it is given back by the guard.
+        (self.is_trusted() || own <= bound.connection && (own <= bound.floor || fits_all)).then_some(taken)
+    }
+
+    /// A call begins, unless too many are under way.
+    pub(super) fn begin(self: &Arc<Self>, now: Instant) -> Option<CallPlace> {
+        let taken = self.take(Kind::Calls, 1)?;
+        let mut progress = self.lock();
+        progress.begun += 1;
+        progress.idle_since = now;
+        Some(CallPlace(taken))
+    }
+
+    pub(super) fn receive(&self, change: isize) {
+        if change > 0 {
+            self.receiving.fetch_add(1, Relaxed)
+        } else {
+            self.receiving.fetch_sub(1, Relaxed)
+        };
+    }
+
+    /// What was read; an error ends the connection.
+    pub(super) fn on_frames(&self, seen: Seen, now: Instant) -> io::Result<()> {
+        let mut progress = self.lock();
+        if seen.finished > 0 || !seen.is_unfinished {
+            progress.unfinished_since = None;
+        }
+        if seen.is_unfinished {
+            progress.unfinished_since.get_or_insert(now);
+        }
+        drop(progress);
+        if seen.idle_frames > 0 && !self.address.spend(seen.idle_frames, &self.peers.settings, now) {
+            self.end("resets");
+        }
+        self.check_ended()
+    }
+
+    /// It showed an internal token that is wrong; who guesses is ended.
+    pub(super) fn on_wrong_token(&self, now: Instant) {
+        if !self.is_trusted() && !self.address.spend(WRONG_TOKEN_COST, &self.peers.settings, now) {
+            self.end("tokens");
+        }
+    }
+
+    /// An answer waits to be taken, until `untrack`.
+    pub(super) fn track(&self, answer: Arc<HeldAnswer>) -> usize {
+        self.lock_answers().insert(answer)
+    }
+
+    pub(super) fn untrack(&self, key: usize) {
+        self.lock_answers().try_remove(key);
+    }
+
+    /// No call came yet.
+    pub(super) fn is_silent(&self) -> bool {
+        !self.is_trusted() && self.lock().begun == 0
+    }
+
+    /// Nothing of ours is under way: what there is waits for the caller.
+    pub(super) fn is_left(&self) -> bool {
+        let waits = if self.is_trusted() { 0 } else { self.receiving.load(Relaxed) + self.lock_answers().len() };
+        self.held.of(Kind::Calls) <= waits
+    }
+
+    /// Why it has to be ended, if it has to; answers that nobody took are let go.
+    pub(super) fn overdue(&self, now: Instant) -> Option<&'static str> {
+        if self.is_trusted() {
+            return None;
+        }
+        let settings = &self.peers.settings;
+        let is_over =
+            |since: Instant, timeout_ms| now.saturating_duration_since(since) >= Duration::from_millis(timeout_ms);
+        let late = self.lock_answers().iter().filter(|(_, answer)| answer.expire(now, settings)).count();
+        let progress = self.lock();
+        if progress.begun == 0 && is_over(self.accepted_at, settings.first_call_timeout_ms) {
+            Some("silent")
+        } else if progress.unfinished_since.is_some_and(|since| is_over(since, settings.request_timeout_ms)) {
+            Some("unfinished")
+        } else if late >= LATE_ANSWERS_MAX {
+            Some("untaken")
+        } else if self.held.of(Kind::Calls) == 0 && is_over(progress.idle_since, settings.idle_timeout_ms) {
+            Some("idle")
+        } else {
+            None
+        }
+    }
+
+    /// Who is of the least use has the least: those that never completed a call, the idle ones, then all others, the oldest first.
+    pub(super) fn use_rank(&self) -> (bool, bool, Instant) {
+        let progress = self.lock();
+        (progress.completed > 0, self.held.of(Kind::Calls) > 0, progress.idle_since)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Progress> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock_answers(&self) -> MutexGuard<'_, Slab<Arc<HeldAnswer>>> {
+        self.answers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Taken {
+    /// Takes more of the same; whether that fits.
+    pub(super) fn add(&mut self, amount: usize) -> bool {
+        let Some(mut more) = self.connection.take(self.kind, amount) else { return false };
+        self.amount += std::mem::take(&mut more.amount);
+        true
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        let Self { connection, kind, amount } = self;
+        for held in [&connection.held, &connection.address.held, &connection.peers.held] {
+            held.subtract(*kind, *amount);
+        }
+    }
+}
+
+impl CallPlace {
+    pub(super) fn connection(&self) -> &Arc<Connection> {
+        &self.0.connection
+    }
+}
+
+impl Drop for CallPlace {
+    fn drop(&mut self) {
+        let mut progress = self.0.connection.lock();
+        progress.completed += 1;
+        progress.idle_since = Instant::now();
+    }
+}

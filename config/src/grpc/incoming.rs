@@ -1,0 +1,210 @@
+//! Connections of gRPC callers, from the listener to HTTP/2: let in, in TLS where there is a certificate, and watched.
+//!
+//! One task accepts, one for each connection makes the TLS handshake. Always holds: a connection counts from its accept on, so that
+//! silent ones and endless handshakes are ended like all others, and out of files nothing spins.
+
+use std::{
+    io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::{TcpListener, TcpStream},
+    sync::mpsc,
+};
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::server::Connected;
+
+use super::{connection::Connection, frames::FrameWatch, peers::Peers};
+
+/// Connections that wait to be served.
+const SERVE_QUEUE_MAX: usize = 64;
+/// How long nothing is accepted where there are no files or no memory for it.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// A connection that is let in.
+pub(super) struct Watched {
+    io: Io,
+    connection: Arc<Connection>,
+    frames: FrameWatch,
+    _leaves: LeavesAtDrop,
+}
+
+enum Io {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+/// Accepts until nobody takes them any more.
+pub(super) fn accept(
+    listener: TcpListener,
+    peers: Arc<Peers>,
+    tls: Option<TlsAcceptor>,
+) -> ReceiverStream<io::Result<Watched>> {
+    let (sender, accepted) = mpsc::channel(SERVE_QUEUE_MAX);
+    tokio::spawn(async move {
+        let mut is_paused = false;
+        loop {
+            let next = tokio::select! {
+                next = listener.accept() => next,
+                () = sender.closed() => break,
+            };
+            match next {
+                Ok((stream, address)) => {
+                    is_paused = false;
+                    let Some(connection) = peers.admit(address.ip(), Instant::now()) else { continue };
+                    let let_in = let_in(stream, LeavesAtDrop(connection), tls.clone(), sender.clone());
+                    tokio::spawn(let_in);
+                }
+                Err(error) if is_gone(&error) => {}
+                Err(error) => {
+                    if !is_paused {
+                        tracing::warn!(%error, "no gRPC connection can be accepted, it is tried again every second");
+                    }
+                    is_paused = true;
+                    metrics::counter!("grpc_accept_pauses_total").increment(1);
+                    tokio::select! {
+                        () = tokio::time::sleep(PAUSE) => {}
+                        () = sender.closed() => break,
+                    }
+                }
+            }
+        }
+    });
+    ReceiverStream::new(accepted)
+}
+
+/// The connection left before it was accepted.
+fn is_gone(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+    [ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted].contains(&error.kind())
+}
+
+/// Whatever becomes of a connection, its place is given back.
+struct LeavesAtDrop(Arc<Connection>);
+
+impl Drop for LeavesAtDrop {
+    fn drop(&mut self) {
+        self.0.leave();
+    }
+}
+
+async fn let_in(
+    stream: TcpStream,
+    leaves: LeavesAtDrop,
+    tls: Option<TlsAcceptor>,
+    sender: mpsc::Sender<io::Result<Watched>>,
+) {
+    let connection = leaves.0.clone();
+    // With Nagle's algorithm an answer can wait 40 ms for the peer's delayed acknowledgement.
+    if stream.set_nodelay(true).is_err() {
+        return;
+    }
+    let handshake = async {
+        let Some(tls) = tls else {
+            // A silent one costs no HTTP/2, and is told nothing.
+            if stream.peek(&mut [0]).await? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            return Ok(Io::Plain(stream));
+        };
+        let stream = tls.accept(stream).await?;
+        if stream.get_ref().1.peer_certificates().is_some_and(|chain| !chain.is_empty()) {
+            connection.certify();
+        }
+        Ok(Io::Tls(Box::new(stream)))
+    };
+    let ended = std::future::poll_fn(|context| connection.poll_ended(context));
+    let io: io::Result<Io> = tokio::select! {
+        io = handshake => io,
+        () = ended => return,
+    };
+    match io {
+        Ok(io) => {
+            let watched = Watched { io, connection, frames: FrameWatch::new(), _leaves: leaves };
+            // Where nobody takes it any more, it is dropped.
+            let _is_taken = sender.send(Ok(watched)).await.is_ok();
+        }
+        Err(error) => {
+            tracing::debug!(caller = %connection.address.ip, %error, "a gRPC connection ended before it began")
+        }
+    }
+}
+
+impl Watched {
+    fn io(&mut self) -> Pin<&mut dyn Stream> {
+        match &mut self.io {
+            Io::Plain(io) => Pin::new(io),
+            Io::Tls(io) => Pin::new(io.as_mut()),
+        }
+    }
+}
+
+trait Stream: AsyncRead + AsyncWrite + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Stream for T {}
+
+impl Connected for Watched {
+    type ConnectInfo = Arc<Connection>;
+
+    fn connect_info(&self) -> Arc<Connection> {
+        self.connection.clone()
+    }
+}
+
+impl AsyncRead for Watched {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.connection.poll_ended(context).is_ready() {
+            return Poll::Ready(self.connection.check_ended());
+        }
+        let before = buffer.filled().len();
+        std::task::ready!(self.io().poll_read(context, buffer))?;
+        if self.connection.is_trusted() {
+            return Poll::Ready(Ok(()));
+        }
+        let seen = self.frames.on_bytes(&buffer.filled()[before..]);
+        Poll::Ready(self.connection.on_frames(seen, Instant::now()))
+    }
+}
+
+impl AsyncWrite for Watched {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.connection.check_ended()?;
+        self.io().poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.connection.check_ended()?;
+        self.io().poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.connection.check_ended()?;
+        self.io().poll_shutdown(context)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match &self.io {
+            Io::Plain(io) => io.is_write_vectored(),
+            Io::Tls(io) => io.is_write_vectored(),
+        }
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.connection.check_ended()?;
+        self.io().poll_write_vectored(context, slices)
+    }
+}

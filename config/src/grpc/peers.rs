@@ -1,0 +1,285 @@
+//! Who is connected, and what each holds: the shares of gRPC callers.
+//!
+//! A connection is a stranger's until a first call to an internal service showed what the settings ask for; from then on it is trusted
+//! and nothing of it is bounded here. Used by the tasks of connections and calls, and by one task that sweeps. Always holds: strangers
+//! have no more than `grpc.connections_max` connections, and one that comes beyond it takes the place of one that is of less use, so
+//! that whoever has something to ask gets in, the links of our own services first of all.
+
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    net::IpAddr,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+
+use super::{
+    connection::Connection,
+    settings::{Bound, GrpcSettings, Kind},
+};
+
+/// Addresses beyond these are forgotten as soon as they have no connection.
+const ADDRESSES_MAX: usize = 16_384;
+/// How long a stop waits for what strangers have under way but for work of ours.
+const STOP_GRACE: Duration = Duration::from_millis(500);
+
+/// What one connection, one address, or all together hold.
+#[derive(Debug, Default)]
+pub(super) struct Held([AtomicUsize; 3]);
+
+impl Held {
+    pub(super) fn add(&self, kind: Kind, amount: usize) -> usize {
+        self.0[kind as usize].fetch_add(amount, Relaxed) + amount
+    }
+
+    pub(super) fn subtract(&self, kind: Kind, amount: usize) {
+        self.0[kind as usize].fetch_sub(amount, Relaxed);
+    }
+
+    pub(super) fn of(&self, kind: Kind) -> usize {
+        self.0[kind as usize].load(Relaxed)
+    }
+}
+
+/// What is known of an address; of IPv6, of its network of 64 bits.
+#[derive(Debug)]
+pub(super) struct Address {
+    pub(super) ip: IpAddr,
+    pub(super) held: Held,
+    /// A service of ours called from there once: it can come again.
+    pub(super) was_trusted: AtomicBool,
+    bucket: Mutex<Bucket>,
+}
+
+/// Of frames that ask for nothing, and of wrong tokens.
+#[derive(Debug)]
+struct Bucket {
+    tokens: f64,
+    filled_at: Instant,
+    refused_until: Option<Instant>,
+}
+
+/// All callers of one server.
+#[derive(Debug)]
+pub(super) struct Peers {
+    pub(super) settings: GrpcSettings,
+    /// No more than half of the files of the process.
+    connections_max: usize,
+    pub(super) held: Held,
+    table: Mutex<Table>,
+    next_id: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    addresses: HashMap<IpAddr, Place>,
+    strangers: usize,
+    trusted: usize,
+    stopping_since: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Place {
+    address: Arc<Address>,
+    strangers: Vec<Arc<Connection>>,
+    trusted: Vec<Arc<Connection>>,
+}
+
+impl Peers {
+    pub(super) fn new(settings: &GrpcSettings, files: usize) -> Self {
+        Self {
+            settings: settings.clone(),
+            connections_max: settings.connections_max.min(files / 2).max(1),
+            held: Held::default(),
+            table: Mutex::default(),
+            next_id: AtomicU64::new(0),
+        }
+    }
+
+    /// A connection from there, unless the address is refused for a while.
+    pub(super) fn admit(self: &Arc<Self>, ip: IpAddr, now: Instant) -> Option<Arc<Connection>> {
+        let ip = network_of(ip);
+        let mut table = self.lock();
+        if table.stopping_since.is_some() {
+            return None;
+        }
+        let place = table.addresses.entry(ip).or_insert_with(|| Place::new(self.new_address(ip, now)));
+        if place.address.is_refused(now) {
+            metrics::counter!("grpc_connections_refused_total").increment(1);
+            return None;
+        }
+        let address = place.address.clone();
+        let is_full = place.strangers.len() >= self.settings.connections_per_address_max;
+        let fullest = || table.addresses.iter().max_by_key(|(_, place)| place.strangers.len()).map(|(ip, _)| *ip);
+        let victim_at = if is_full {
+            Some(ip)
+        } else if table.strangers >= self.connections_max {
+            fullest()
+        } else {
+            None
+        };
+        if let Some(victim_at) = victim_at {
+            table.evict_at(victim_at);
+        }
+        let id = self.next_id.fetch_add(1, Relaxed);
+        let connection = Arc::new(Connection::new(id, address, self.clone(), now));
+        table.strangers += 1;
+        table.addresses.get_mut(&ip)?.strangers.push(connection.clone());
+        Some(connection)
+    }
+
+    /// It showed that it is a service's.
+    pub(super) fn trust(&self, connection: &Arc<Connection>) {
+        let mut table = self.lock();
+        if table.remove(connection) {
+            connection.address.was_trusted.store(true, Relaxed);
+            table.trusted += 1;
+            if let Some(place) = table.addresses.get_mut(&connection.address.ip) {
+                place.trusted.push(connection.clone());
+            }
+        }
+    }
+
+    /// It is gone.
+    pub(super) fn leave(&self, connection: &Connection) {
+        self.lock().remove(connection);
+    }
+
+    /// Ends what is silent, idle, unfinished or untaken for too long, and while stopping what nobody waits for.
+    pub(super) fn sweep(&self, now: Instant) {
+        let (mut connections, stopping_since) = (Vec::new(), self.lock().stopping_since);
+        {
+            let mut table = self.lock();
+            let forgets = table.addresses.len() > ADDRESSES_MAX;
+            table.addresses.retain(|_, place| {
+                connections.extend(place.strangers.iter().cloned());
+                if stopping_since.is_some() {
+                    connections.extend(place.trusted.iter().cloned());
+                }
+                !place.is_empty() || (!forgets && !place.address.is_forgotten(now, &self.settings))
+            });
+            metrics::gauge!("grpc_connections", "caller" => "stranger").set(table.strangers as f64);
+            metrics::gauge!("grpc_connections", "caller" => "service").set(table.trusted as f64);
+        }
+        for kind in Kind::ALL {
+            metrics::gauge!("grpc_held", "kind" => kind.name()).set(self.held.of(kind) as f64);
+        }
+        for connection in connections {
+            let is_left = |since| now.duration_since(since) >= STOP_GRACE && connection.is_left();
+            let why = if stopping_since.is_some_and(|since| connection.is_silent() || is_left(since)) {
+                Some("stopping")
+            } else {
+                connection.overdue(now)
+            };
+            if let Some(why) = why {
+                connection.end(why);
+            }
+        }
+    }
+
+    /// From now on nobody is let in, and who has nothing under way is ended.
+    pub(super) fn stop(&self, now: Instant) {
+        self.lock().stopping_since.get_or_insert(now);
+        self.sweep(now);
+    }
+
+    pub(super) fn bound(&self, kind: Kind) -> Bound {
+        self.settings.bound(kind)
+    }
+
+    fn new_address(&self, ip: IpAddr, now: Instant) -> Arc<Address> {
+        let bucket = Bucket { tokens: f64::from(self.settings.resets_burst), filled_at: now, refused_until: None };
+        let (held, was_trusted) = (Held::default(), AtomicBool::new(false));
+        Arc::new(Address { ip, held, was_trusted, bucket: Mutex::new(bucket) })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Address {
+    /// Takes so much of the budget of this address; beyond it, new connections of it are refused for a while.
+    pub(super) fn spend(&self, cost: u32, settings: &GrpcSettings, now: Instant) -> bool {
+        let mut bucket = self.lock();
+        bucket.fill(settings, now);
+        bucket.tokens -= f64::from(cost);
+        if bucket.tokens >= 0.0 {
+            return true;
+        }
+        bucket.tokens = 0.0;
+        if !self.was_trusted.load(Relaxed) {
+            bucket.refused_until = Some(now + Duration::from_millis(settings.refused_for_ms));
+        }
+        false
+    }
+
+    fn is_refused(&self, now: Instant) -> bool {
+        self.lock().refused_until.is_some_and(|until| now < until)
+    }
+
+    fn is_forgotten(&self, now: Instant, settings: &GrpcSettings) -> bool {
+        let mut bucket = self.lock();
+        bucket.fill(settings, now);
+        bucket.tokens >= f64::from(settings.resets_burst) && bucket.refused_until.is_none_or(|until| until <= now)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Bucket> {
+        self.bucket.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Bucket {
+    fn fill(&mut self, settings: &GrpcSettings, now: Instant) {
+        let gained = now.saturating_duration_since(self.filled_at).as_secs_f64() * f64::from(settings.resets_per_s);
+        self.tokens = (self.tokens + gained).min(f64::from(settings.resets_burst));
+        self.filled_at = now;
+    }
+}
+
+impl Table {
+    /// Whether it was a stranger's that was still counted.
+    fn remove(&mut self, connection: &Connection) -> bool {
+        let Entry::Occupied(mut place) = self.addresses.entry(connection.address.ip) else { return false };
+        let Place { strangers, trusted, .. } = place.get_mut();
+        if let Some(index) = strangers.iter().position(|other| other.id == connection.id) {
+            strangers.swap_remove(index);
+            self.strangers -= 1;
+            return true;
+        }
+        if let Some(index) = trusted.iter().position(|other| other.id == connection.id) {
+            trusted.swap_remove(index);
+            self.trusted -= 1;
+        }
+        false
+    }
+
+    fn evict_at(&mut self, ip: IpAddr) {
+        let strangers = self.addresses.get(&ip).map(|place| &place.strangers);
+        let victim = strangers.and_then(|all| all.iter().min_by_key(|connection| connection.use_rank())).cloned();
+        if let Some(victim) = victim {
+            victim.end("evicted");
+            self.remove(&victim);
+        }
+    }
+}
+
+impl Place {
+    fn new(address: Arc<Address>) -> Self {
+        Self { address, strangers: Vec::new(), trusted: Vec::new() }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.strangers.is_empty() && self.trusted.is_empty()
+    }
+}
+
+/// A host has as many addresses of IPv6 as it likes in its network.
+fn network_of(ip: IpAddr) -> IpAddr {
+    match ip.to_canonical() {
+        IpAddr::V6(address) => IpAddr::V6((u128::from(address) >> 64 << 64).into()),
+        address => address,
+    }
+}

@@ -1,0 +1,315 @@
+//! What strangers can hold of a gRPC server, and for how long: by the bytes that they would send.
+
+#![allow(clippy::unwrap_used, reason = "a test that fails says where")]
+
+use std::{sync::Arc, time::Duration};
+
+use gim_config::{
+    grpc::{self, GrpcServer, GrpcSettings},
+    listen::Endpoint,
+};
+use gim_proto::{
+    ResultCode,
+    connect::{
+        PushToDevicesRequest,
+        connect_int_service_client::ConnectIntServiceClient,
+        connect_int_service_server::{ConnectIntService, ConnectIntServiceServer},
+    },
+    logic::{
+        ConnNode, LocateReply, LocateRequest,
+        gateway_ext_service_client::GatewayExtServiceClient,
+        gateway_ext_service_server::{GatewayExtService, GatewayExtServiceServer},
+    },
+};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    sync::Semaphore,
+    time::timeout,
+};
+use tonic::{Request, Response, Status, service::RoutesBuilder};
+
+/// Longer than anything takes that works.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Longer than a test takes.
+const NEVER_MS: u64 = 3_600_000;
+const LOCATE: &str = "/logic.GatewayExtService/Locate";
+
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const SETTINGS: u8 = 4;
+const PING: u8 = 6;
+const END_STREAM: u8 = 1;
+const END_HEADERS: u8 = 4;
+
+/// Answers with so many bytes, one call for each permit.
+#[derive(Clone)]
+struct Stub {
+    answer_bytes: usize,
+    permits: Arc<Semaphore>,
+}
+
+#[tonic::async_trait]
+impl GatewayExtService for Stub {
+    async fn locate(&self, _request: Request<LocateRequest>) -> Result<Response<LocateReply>, Status> {
+        self.permits.acquire().await.unwrap().forget();
+        let node = ConnNode { tcp: "x".repeat(self.answer_bytes), ..ConnNode::default() };
+        Ok(Response::new(LocateReply { nodes: vec![node], ..LocateReply::default() }))
+    }
+}
+
+#[tonic::async_trait]
+impl ConnectIntService for Stub {
+    async fn push_to_devices(&self, _request: Request<PushToDevicesRequest>) -> Result<Response<()>, Status> {
+        Ok(Response::new(()))
+    }
+}
+
+/// Settings of which no deadline comes.
+fn patient() -> GrpcSettings {
+    GrpcSettings {
+        listen: Endpoint::new("127.0.0.1:0"),
+        first_call_timeout_ms: NEVER_MS,
+        idle_timeout_ms: NEVER_MS,
+        request_timeout_ms: NEVER_MS,
+        answer_timeout_ms: NEVER_MS,
+        ..GrpcSettings::default()
+    }
+}
+
+async fn serve(settings: &GrpcSettings, answer_bytes: usize, permits: usize) -> (GrpcServer, Arc<Semaphore>) {
+    settings.validate().unwrap();
+    let permits = Arc::new(Semaphore::new(permits));
+    let stub = Stub { answer_bytes, permits: permits.clone() };
+    let mut routes = RoutesBuilder::default();
+    routes.add_service(GatewayExtServiceServer::new(stub.clone())).add_service(ConnectIntServiceServer::new(stub));
+    (grpc::serve(settings, routes, &[]).await.unwrap(), permits)
+}
+
+fn channel(server: &GrpcServer) -> grpc::PeerChannel {
+    let peer = Endpoint::new(&format!("http://{}", server.address()));
+    grpc::channel(&peer, &GrpcSettings::default(), Some(PATIENCE)).unwrap()
+}
+
+/// A caller who does as he likes.
+struct Raw(TcpStream);
+
+impl Raw {
+    async fn silent(server: &GrpcServer) -> Self {
+        Self(TcpStream::connect(server.address()).await.unwrap())
+    }
+
+    /// With a window of nothing for each answer.
+    async fn connect(server: &GrpcServer) -> Self {
+        let mut raw = Self::silent(server).await;
+        raw.0.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
+        raw.send(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0]).await;
+        raw
+    }
+
+    async fn send(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
+        let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+        let mut frame = vec![length[1], length[2], length[3], kind, flags];
+        frame.extend(stream.to_be_bytes());
+        frame.extend(payload);
+        // Who was ended cannot send; what follows from that is asserted where it is read.
+        let _sent = self.0.write_all(&frame).await.is_ok();
+    }
+
+    async fn call(&mut self, stream: u32, request: &[u8], is_whole: bool) {
+        let headers = [
+            (":method", "POST"),
+            (":scheme", "http"),
+            (":path", LOCATE),
+            (":authority", "x"),
+            ("content-type", "application/grpc"),
+            ("te", "trailers"),
+        ];
+        let mut block = Vec::new();
+        for (name, value) in headers {
+            for text in ["\0", name, value].iter().skip(1) {
+                if *text == name {
+                    block.push(0);
+                }
+                block.push(u8::try_from(text.len()).unwrap());
+                block.extend(text.as_bytes());
+            }
+        }
+        self.send(HEADERS, END_HEADERS, stream, &block).await;
+        self.send(DATA, if is_whole { END_STREAM } else { 0 }, stream, request).await;
+    }
+
+    /// The next frame's kind, flags and stream; nothing once the connection is ended.
+    async fn frame(&mut self) -> Option<(u8, u8, u32)> {
+        let mut header = [0; 9];
+        timeout(PATIENCE, self.0.read_exact(&mut header)).await.expect("a frame, or the end").ok()?;
+        let [high, middle, low, kind, flags, stream @ ..] = header;
+        let mut payload = vec![0; u32::from_be_bytes([0, high, middle, low]) as usize];
+        timeout(PATIENCE, self.0.read_exact(&mut payload)).await.unwrap().ok()?;
+        Some((kind, flags, u32::from_be_bytes(stream)))
+    }
+
+    /// Whether the call was refused, which is an answer of headers alone.
+    async fn is_refused(&mut self, wanted: u32) -> bool {
+        loop {
+            if let (HEADERS, flags, stream) = self.frame().await.unwrap()
+                && stream == wanted
+            {
+                return flags & END_STREAM != 0;
+            }
+        }
+    }
+
+    async fn assert_ended(&mut self) {
+        while self.frame().await.is_some() {}
+    }
+}
+
+#[tokio::test]
+async fn silent_connections_are_ended_and_so_are_idle_ones() {
+    let settings = GrpcSettings { first_call_timeout_ms: 1, ..patient() };
+    let (server, _) = serve(&settings, 1, 0).await;
+    let mut silent = Raw::silent(&server).await;
+    assert!(silent.frame().await.is_none(), "a silent connection is told nothing");
+    Raw::connect(&server).await.assert_ended().await;
+
+    let settings = GrpcSettings { idle_timeout_ms: 1, ..patient() };
+    let (server, _) = serve(&settings, 1, 1).await;
+    let mut raw = Raw::connect(&server).await;
+    raw.call(1, &[9, 0, 0, 0, 0], true).await;
+    raw.assert_ended().await;
+}
+
+#[tokio::test]
+async fn who_has_something_to_ask_takes_the_place_of_a_silent_connection() {
+    let settings = GrpcSettings { connections_max: 2, ..patient() };
+    let (server, _) = serve(&settings, 1, 1).await;
+    let (mut first, mut second) = (Raw::silent(&server).await, Raw::silent(&server).await);
+    let mut service = ConnectIntServiceClient::new(channel(&server));
+    service.push_to_devices(PushToDevicesRequest::default()).await.unwrap();
+    first.assert_ended().await;
+    // A service's connection does not count, and is not ended for others.
+    let (_third, _fourth) = (Raw::silent(&server).await, Raw::silent(&server).await);
+    second.assert_ended().await;
+    service.push_to_devices(PushToDevicesRequest::default()).await.unwrap();
+}
+
+#[tokio::test]
+async fn headers_that_do_not_end_end_the_connection() {
+    let settings = GrpcSettings { request_timeout_ms: 1, ..patient() };
+    let (server, _) = serve(&settings, 1, 0).await;
+    let mut raw = Raw::connect(&server).await;
+    raw.send(HEADERS, 0, 1, b"").await;
+    raw.assert_ended().await;
+}
+
+#[tokio::test]
+async fn calls_beyond_a_connections_share_are_refused_and_no_others() {
+    let settings = GrpcSettings { calls_per_connection_max: 1, ..patient() };
+    let (server, permits) = serve(&settings, 1, 0).await;
+    let mut raw = Raw::connect(&server).await;
+    raw.call(1, b"", false).await;
+    raw.call(3, b"", false).await;
+    assert!(raw.is_refused(3).await);
+    permits.add_permits(1);
+    let mut other = GatewayExtServiceClient::new(channel(&server));
+    other.locate(LocateRequest::default()).await.unwrap();
+}
+
+#[tokio::test]
+async fn requests_that_are_not_whole_take_no_more_than_their_connections_share() {
+    let bounds = GrpcSettings { request_bytes_max: 1024, requests_per_connection_bytes_max: 1024, ..patient() };
+    let settings = GrpcSettings { requests_bytes_max: 1024, requests_per_address_bytes_max: 1024, ..bounds };
+    let (server, permits) = serve(&settings, 1, 0).await;
+    let mut raw = Raw::connect(&server).await;
+    let mut request = vec![0; 700];
+    request[..5].copy_from_slice(&[0, 0, 0, 4, 0]);
+    raw.call(1, &request, false).await;
+    raw.call(3, &request, false).await;
+    // Whichever was received second.
+    let refused = loop {
+        if let (HEADERS, flags, stream) = raw.frame().await.unwrap() {
+            assert_ne!(flags & END_STREAM, 0);
+            break stream;
+        }
+    };
+    assert!([1, 3].contains(&refused));
+    permits.add_permits(1);
+    let mut other = GatewayExtServiceClient::new(channel(&server));
+    other.locate(LocateRequest::default()).await.unwrap();
+    let large = LocateRequest { platform: "x".repeat(2000), ..LocateRequest::default() };
+    let refused = other.locate(large).await.unwrap_err();
+    assert_eq!(ResultCode::of_status(&refused), ResultCode::BadRequest, "{refused}");
+}
+
+#[tokio::test]
+async fn answers_that_nobody_takes_are_bounded_and_let_go() {
+    let settings = GrpcSettings { answers_per_connection_bytes_max: 64 * 1024, ..patient() };
+    let (server, _) = serve(&settings, 40 * 1024, 100).await;
+    let mut raw = Raw::connect(&server).await;
+    let locate = [0, 0, 0, 0, 0];
+    raw.call(1, &locate, true).await;
+    assert!(!raw.is_refused(1).await);
+    raw.call(3, &locate, true).await;
+    assert!(raw.is_refused(3).await);
+
+    let settings = GrpcSettings { answer_timeout_ms: 1, ..settings };
+    let (server, _) = serve(&settings, 40 * 1024, 10_000).await;
+    let mut raw = Raw::connect(&server).await;
+    raw.call(1, &locate, true).await;
+    assert!(!raw.is_refused(1).await);
+    let let_go = async {
+        for stream in (3..).step_by(2) {
+            raw.call(stream, &locate, true).await;
+            if !raw.is_refused(stream).await {
+                break;
+            }
+        }
+    };
+    timeout(PATIENCE, let_go).await.expect("the first answer is let go");
+}
+
+#[tokio::test]
+async fn who_sends_frames_that_ask_for_nothing_is_refused_for_a_while() {
+    let settings = GrpcSettings { resets_per_s: 1, resets_burst: 10, refused_for_ms: NEVER_MS, ..patient() };
+    let (server, _) = serve(&settings, 1, 0).await;
+    let mut raw = Raw::connect(&server).await;
+    for _ in 0..20 {
+        raw.send(PING, 0, 0, &[0; 8]).await;
+    }
+    raw.assert_ended().await;
+    Raw::silent(&server).await.assert_ended().await;
+}
+
+#[tokio::test]
+async fn who_guesses_the_internal_token_is_ended() {
+    let settings = GrpcSettings { internal_token: "right".into(), resets_burst: 200, ..patient() };
+    let (server, _) = serve(&settings, 1, 0).await;
+    let wrong = GrpcSettings { internal_token: "wrong".into(), ..GrpcSettings::default() };
+    let peer = Endpoint::new(&format!("http://{}", server.address()));
+    let mut guessing = ConnectIntServiceClient::new(grpc::channel(&peer, &wrong, Some(PATIENCE)).unwrap());
+    let answers = async {
+        loop {
+            let refused = guessing.push_to_devices(PushToDevicesRequest::default()).await.unwrap_err();
+            if !ResultCode::is_untrusted(&refused) {
+                break;
+            }
+        }
+    };
+    timeout(PATIENCE, answers).await.expect("the guesses are not answered any more");
+}
+
+#[tokio::test]
+async fn strangers_do_not_hold_a_stop_up() {
+    let (server, _) = serve(&patient(), 40 * 1024, 1).await;
+    let mut silent = Raw::silent(&server).await;
+    let mut receiving = Raw::connect(&server).await;
+    receiving.call(1, b"", false).await;
+    let mut hoarding = Raw::connect(&server).await;
+    hoarding.call(1, &[0, 0, 0, 0, 0], true).await;
+    assert!(!hoarding.is_refused(1).await);
+    timeout(PATIENCE, server.stop(PATIENCE * 2)).await.expect("it stops without them");
+    for raw in [&mut silent, &mut receiving, &mut hoarding] {
+        raw.assert_ended().await;
+    }
+}
