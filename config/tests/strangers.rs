@@ -34,6 +34,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Longer than a test takes.
 const NEVER_MS: u64 = 3_600_000;
 const LOCATE: &str = "/logic.GatewayExtService/Locate";
+const PUSH: &str = "/connect.ConnectIntService/PushToDevices";
+/// A request without any field.
+const EMPTY: [u8; 5] = [0; 5];
 
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
@@ -117,16 +120,27 @@ impl Raw {
     }
 
     async fn call(&mut self, stream: u32, request: &[u8], is_whole: bool) {
+        self.call_method(stream, LOCATE, &[], request, is_whole).await;
+    }
+
+    async fn call_method(
+        &mut self,
+        stream: u32,
+        path: &str,
+        metadata: &[(&str, &str)],
+        request: &[u8],
+        is_whole: bool,
+    ) {
         let headers = [
             (":method", "POST"),
             (":scheme", "http"),
-            (":path", LOCATE),
+            (":path", path),
             (":authority", "x"),
             ("content-type", "application/grpc"),
             ("te", "trailers"),
         ];
         let mut block = Vec::new();
-        for (name, value) in headers {
+        for &(name, value) in headers.iter().chain(metadata) {
             for text in ["\0", name, value].iter().skip(1) {
                 if *text == name {
                     block.push(0);
@@ -214,6 +228,33 @@ async fn calls_beyond_a_connections_share_are_refused_and_no_others() {
     permits.add_permits(1);
     let mut other = GatewayExtServiceClient::new(channel(&server));
     other.locate(LocateRequest::default()).await.unwrap();
+}
+
+#[tokio::test]
+async fn who_has_nothing_to_show_has_shares_whatever_he_called() {
+    let settings = GrpcSettings { calls_per_connection_max: 1, ..patient() };
+    let (server, _) = serve(&settings, 1, 0).await;
+    let mut raw = Raw::connect(&server).await;
+    raw.call_method(1, PUSH, &[], &EMPTY, true).await;
+    // Its answer is not taken, and that call is still under way.
+    for (stream, path) in [(3, PUSH), (5, LOCATE)] {
+        raw.call_method(stream, path, &[], &EMPTY, true).await;
+        assert!(raw.is_refused(stream).await, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_trusted_service_asks_for_users_counts_for_each_user() {
+    let settings = GrpcSettings { internal_token: "secret".into(), calls_per_connection_max: 1, ..patient() };
+    let (server, permits) = serve(&settings, 1, 0).await;
+    let mut raw = Raw::connect(&server).await;
+    raw.call_method(1, PUSH, &[("internal_token", "secret")], &EMPTY, true).await;
+    for (stream, user_id) in [(3, "7"), (5, "7"), (7, "8")] {
+        raw.call_method(stream, LOCATE, &[("user_id", user_id)], &EMPTY, true).await;
+    }
+    assert!(raw.is_refused(5).await);
+    permits.add_permits(2);
+    assert!(!raw.is_refused(7).await);
 }
 
 #[tokio::test]

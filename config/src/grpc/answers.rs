@@ -65,7 +65,7 @@ pub(super) async fn hold(answer: http::Response<Body>, place: CallPlace) -> http
         Poll::Ready(Some(Err(status))) => return status.into_http(),
         Poll::Ready(None) | Poll::Pending => Bytes::new(),
     };
-    let taken = place.connection().take(Kind::AnswerBytes, bytes.len());
+    let taken = place.take(Kind::AnswerBytes, bytes.len());
     if taken.is_none() {
         metrics::counter!("grpc_calls_refused_total", "why" => "answers").increment(1);
         return ResultCode::TryAgainLater.status("too many answers are not taken, try again later").into_http();

@@ -17,21 +17,22 @@ use tokio::time::{Sleep, sleep};
 use tonic::{Status, body::Body};
 
 use super::{
-    connection::{Connection, Taken},
+    connection::{CallPlace, Connection, Taken},
     settings::{GrpcSettings, Kind},
 };
 
-/// The same request, counted.
-pub(super) fn count(body: Body, connection: &Arc<Connection>, settings: &GrpcSettings) -> Body {
+/// The same request, counted, of `bytes_max` at most.
+pub(super) fn count(body: Body, place: &CallPlace, bytes_max: usize, settings: &GrpcSettings) -> Body {
+    let connection = place.connection().clone();
     connection.receive(1);
     Body::new(Counted {
         body,
         bytes: 0,
-        bytes_max: settings.request_bytes_max,
+        bytes_max,
         timeout: Duration::from_millis(settings.request_timeout_ms),
-        taken: connection.take(Kind::RequestBytes, 0),
+        taken: place.take(Kind::RequestBytes, 0),
         deadline: None,
-        receiving: Some(connection.clone()),
+        receiving: Some(connection),
     })
 }
 

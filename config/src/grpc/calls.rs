@@ -56,12 +56,13 @@ impl CallLayer {
                 }
                 return Err(status);
             }
-            connection.trust();
+            connection.admit_as_service();
         } else {
             check_headers(request, &self.settings)?;
         }
+        let payer = connection.payer((!is_internal(request.uri().path())).then(|| user_of(request)));
         connection
-            .begin(now)
+            .begin(&payer, now)
             .ok_or_else(|| refusal("calls", ResultCode::TryAgainLater, "too many calls are under way, try again later"))
     }
 
@@ -112,9 +113,13 @@ where
             Ok(place) => place,
             Err(status) => return Box::pin(std::future::ready(Ok(status.into_http()))),
         };
-        let is_internal = is_internal(request.uri().path());
-        if !is_internal {
-            request = request.map(|body| bodies::count(body, &connection, &self.layer.settings));
+        let is_counted = is_counted(request.uri().path(), &connection);
+        if is_counted {
+            let settings = &self.layer.settings;
+            let is_internal = is_internal(request.uri().path());
+            let bytes_max =
+                if is_internal { settings.requests_per_connection_bytes_max } else { settings.request_bytes_max };
+            request = request.map(|body| bodies::count(body, &place, bytes_max, settings));
         }
         let method = request.uri().path().to_owned();
         let span = tracing::info_span!("grpc", %method, request_id = request_id(&mut request));
@@ -126,7 +131,7 @@ where
             let result = inner.call(request).await;
             record(method, &result, started.elapsed());
             let answer = result?;
-            Ok(if is_internal { keep_place(answer, place) } else { answers::hold(answer, place).await })
+            Ok(if is_counted { answers::hold(answer, place).await } else { keep_place(answer, place) })
         };
         Box::pin(call.instrument(span))
     }
@@ -228,6 +233,17 @@ fn is_internal(path: &str) -> bool {
 /// The same of a service of clients.
 fn is_external(path: &str) -> bool {
     service_of(path).ends_with("ExtService")
+}
+
+/// Whether requests and answers have bounds: not what trusted services ask for themselves, nor the endless stream of a link.
+fn is_counted(path: &str, connection: &Connection) -> bool {
+    !is_internal(path) || !connection.is_trusted() && !service_of(path).ends_with("LinkService")
+}
+
+/// For whom a call is, as the caller says; 0 for nobody yet.
+fn user_of(request: &http::Request<Body>) -> u64 {
+    let user_id = request.headers().get(metadata::USER_ID).and_then(|value| value.to_str().ok());
+    user_id.and_then(|text| text.parse().ok()).unwrap_or(0)
 }
 
 fn service_of(path: &str) -> &str {

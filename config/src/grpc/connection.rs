@@ -4,6 +4,7 @@
 //! guard is dropped, and a connection that was ended reads and writes nothing more.
 
 use std::{
+    cmp::Reverse,
     io,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -22,7 +23,7 @@ use slab::Slab;
 use super::{
     answers::HeldAnswer,
     frames::Seen,
-    peers::{Address, Held, Peers},
+    peers::{Address, Bucket, Held, Peers},
     settings::Kind,
 };
 
@@ -39,6 +40,7 @@ pub(super) struct Connection {
     peers: Arc<Peers>,
     accepted_at: Instant,
     is_certified: AtomicBool,
+    is_service: AtomicBool,
     is_trusted: AtomicBool,
     is_ended: AtomicBool,
     ended: AtomicWaker,
@@ -46,6 +48,8 @@ pub(super) struct Connection {
     /// Requests that are not whole.
     receiving: AtomicUsize,
     progress: Mutex<Progress>,
+    /// Of frames that ask for nothing, once it is a service's.
+    budget: Mutex<Bucket>,
     answers: Mutex<Slab<Arc<HeldAnswer>>>,
 }
 
@@ -57,10 +61,22 @@ struct Progress {
     unfinished_since: Option<Instant>,
 }
 
+/// Whose share a call takes from.
+#[derive(Debug, Clone)]
+pub(super) enum Payer {
+    /// That of its connection, and of the address of that.
+    Connection,
+    /// That of a user, for whom a trusted service asks.
+    User(Arc<Held>),
+    /// Nobody's: a trusted service asks for itself.
+    Nobody,
+}
+
 /// A part of a share; given back when it is dropped.
 #[derive(Debug)]
 pub(super) struct Taken {
     connection: Arc<Connection>,
+    payer: Payer,
     kind: Kind,
     amount: usize,
 }
@@ -72,12 +88,15 @@ pub(super) struct CallPlace(Taken);
 impl Connection {
     pub(super) fn new(id: u64, address: Arc<Address>, peers: Arc<Peers>, now: Instant) -> Self {
         let progress = Progress { begun: 0, completed: 0, idle_since: now, unfinished_since: None };
+        let budget = Mutex::new(Bucket::full(&peers.settings, now));
         Self {
+            budget,
             id,
             address,
             peers,
             accepted_at: now,
             is_certified: AtomicBool::new(false),
+            is_service: AtomicBool::new(false),
             is_trusted: AtomicBool::new(false),
             is_ended: AtomicBool::new(false),
             ended: AtomicWaker::new(),
@@ -100,10 +119,30 @@ impl Connection {
         self.is_trusted.load(Relaxed)
     }
 
-    /// A call of it showed what callers of internal services have to show.
-    pub(super) fn trust(self: &Arc<Self>) {
-        if !self.is_trusted.swap(true, Relaxed) {
+    /// Whether it may call internal services: it did.
+    fn is_service(&self) -> bool {
+        self.is_service.load(Relaxed)
+    }
+
+    /// A call of it showed what callers of internal services have to show. Where that is nothing, it goes before strangers and has
+    /// shares like them.
+    pub(super) fn admit_as_service(self: &Arc<Self>) {
+        if self.is_service.swap(true, Relaxed) {
+            return;
+        }
+        self.address.was_service.store(true, Relaxed);
+        if self.peers.settings.asks_for_proof() {
+            self.is_trusted.store(true, Relaxed);
             self.peers.trust(self);
+        }
+    }
+
+    /// Whose share a call takes from that is for a user, or for whoever calls.
+    pub(super) fn payer(&self, user_id: Option<u64>) -> Payer {
+        match user_id {
+            _ if !self.is_trusted() => Payer::Connection,
+            Some(user_id) => Payer::User(self.peers.user(user_id)),
+            None => Payer::Nobody,
         }
     }
 
@@ -129,22 +168,26 @@ impl Connection {
         self.peers.leave(self);
     }
 
-    /// Takes a part of the share, unless that is beyond the bound of this connection, of its address, or of all. As much as the bound's
-    /// floor is never refused because of others.
-    pub(super) fn take(self: &Arc<Self>, kind: Kind, amount: usize) -> Option<Taken> {
-        let taken = Taken { connection: self.clone(), kind, amount };
+    /// Takes a part of the payer's share, unless that is beyond the bound of a connection (or user), of its address, or of all. As much
+    /// as the bound's floor is never refused because of others.
+    fn take(self: &Arc<Self>, payer: &Payer, kind: Kind, amount: usize) -> Option<Taken> {
+        let taken = Taken { connection: self.clone(), payer: payer.clone(), kind, amount };
         let bound = self.peers.bound(kind);
-        let own = self.held.add(kind, amount);
-        let of_address = self.address.held.add(kind, amount);
+        let of_connection = self.held.add(kind, amount);
+        let (own, of_address) = match payer {
+            Payer::Nobody => return Some(taken),
+            Payer::User(held) => (held.add(kind, amount), 0),
+            Payer::Connection => (of_connection, self.address.held.add(kind, amount)),
+        };
         let all = self.peers.held.add(kind, amount);
         let fits_all = of_address <= bound.address && all <= bound.all;
         // What was taken beyond it is given back by the guard.
-        (self.is_trusted() || own <= bound.connection && (own <= bound.floor || fits_all)).then_some(taken)
+        (own <= bound.connection && (own <= bound.floor || fits_all)).then_some(taken)
     }
 
     /// A call begins, unless too many are under way.
-    pub(super) fn begin(self: &Arc<Self>, now: Instant) -> Option<CallPlace> {
-        let taken = self.take(Kind::Calls, 1)?;
+    pub(super) fn begin(self: &Arc<Self>, payer: &Payer, now: Instant) -> Option<CallPlace> {
+        let taken = self.take(payer, Kind::Calls, 1)?;
         let mut progress = self.lock();
         progress.begun += 1;
         progress.idle_since = now;
@@ -169,7 +212,7 @@ impl Connection {
             progress.unfinished_since.get_or_insert(now);
         }
         drop(progress);
-        if seen.idle_frames > 0 && !self.address.spend(seen.idle_frames, &self.peers.settings, now) {
+        if seen.idle_frames > 0 && !self.spend(seen.idle_frames, now) {
             self.end("resets");
         }
         self.check_ended()
@@ -179,6 +222,16 @@ impl Connection {
     pub(super) fn on_wrong_token(&self, now: Instant) {
         if !self.is_trusted() && !self.address.spend(WRONG_TOKEN_COST, &self.peers.settings, now) {
             self.end("tokens");
+        }
+    }
+
+    /// Strangers of an address share its budget; what they spend is nothing to a service that calls from there too.
+    fn spend(&self, cost: u32, now: Instant) -> bool {
+        let settings = &self.peers.settings;
+        if self.is_service() {
+            self.budget.lock().unwrap_or_else(PoisonError::into_inner).spend(cost, settings, now)
+        } else {
+            self.address.spend(cost, settings, now)
         }
     }
 
@@ -198,19 +251,20 @@ impl Connection {
 
     /// Nothing of ours is under way: what there is waits for the caller.
     pub(super) fn is_left(&self) -> bool {
-        let waits = if self.is_trusted() { 0 } else { self.receiving.load(Relaxed) + self.lock_answers().len() };
+        let waits = self.receiving.load(Relaxed) + self.lock_answers().len();
         self.held.of(Kind::Calls) <= waits
     }
 
     /// Why it has to be ended, if it has to; answers that nobody took are let go.
     pub(super) fn overdue(&self, now: Instant) -> Option<&'static str> {
-        if self.is_trusted() {
-            return None;
-        }
         let settings = &self.peers.settings;
         let is_over =
             |since: Instant, timeout_ms| now.saturating_duration_since(since) >= Duration::from_millis(timeout_ms);
         let late = self.lock_answers().iter().filter(|(_, answer)| answer.expire(now, settings)).count();
+        if self.is_trusted() {
+            return None;
+        }
+        let is_idle = self.held.of(Kind::Calls) == 0 && !self.is_service();
         let progress = self.lock();
         if progress.begun == 0 && is_over(self.accepted_at, settings.first_call_timeout_ms) {
             Some("silent")
@@ -218,17 +272,20 @@ impl Connection {
             Some("unfinished")
         } else if late >= LATE_ANSWERS_MAX {
             Some("untaken")
-        } else if self.held.of(Kind::Calls) == 0 && is_over(progress.idle_since, settings.idle_timeout_ms) {
+        } else if is_idle && is_over(progress.idle_since, settings.idle_timeout_ms) {
             Some("idle")
         } else {
             None
         }
     }
 
-    /// Who is of the least use has the least: those that never completed a call, the idle ones, then all others, the oldest first.
-    pub(super) fn use_rank(&self) -> (bool, bool, Instant) {
+    /// Who is of the least use has the least: those that never completed a call, the idle ones, then all others, of these the one that
+    /// waits longest. Last come services, the newest first: where nothing has to be shown, anybody can be one, but not an older one.
+    pub(super) fn use_rank(&self) -> (bool, bool, bool, Reverse<u64>, Instant) {
+        let is_service = self.is_service();
         let progress = self.lock();
-        (progress.completed > 0, self.held.of(Kind::Calls) > 0, progress.idle_since)
+        let newness = Reverse(if is_service { self.id } else { 0 });
+        (is_service, progress.completed > 0, self.held.of(Kind::Calls) > 0, newness, progress.idle_since)
     }
 
     fn lock(&self) -> MutexGuard<'_, Progress> {
@@ -243,7 +300,7 @@ impl Connection {
 impl Taken {
     /// Takes more of the same; whether that fits.
     pub(super) fn add(&mut self, amount: usize) -> bool {
-        let Some(mut more) = self.connection.take(self.kind, amount) else { return false };
+        let Some(mut more) = self.connection.take(&self.payer, self.kind, amount) else { return false };
         self.amount += std::mem::take(&mut more.amount);
         true
     }
@@ -251,16 +308,25 @@ impl Taken {
 
 impl Drop for Taken {
     fn drop(&mut self) {
-        let Self { connection, kind, amount } = self;
-        for held in [&connection.held, &connection.address.held, &connection.peers.held] {
-            held.subtract(*kind, *amount);
+        let Self { connection, payer, kind, amount } = self;
+        connection.held.subtract(*kind, *amount);
+        match payer {
+            Payer::Nobody => return,
+            Payer::User(held) => held.subtract(*kind, *amount),
+            Payer::Connection => connection.address.held.subtract(*kind, *amount),
         }
+        connection.peers.held.subtract(*kind, *amount);
     }
 }
 
 impl CallPlace {
     pub(super) fn connection(&self) -> &Arc<Connection> {
         &self.0.connection
+    }
+
+    /// Takes a part of the share that the call takes from.
+    pub(super) fn take(&self, kind: Kind, amount: usize) -> Option<Taken> {
+        self.0.connection.take(&self.0.payer, kind, amount)
     }
 }
 

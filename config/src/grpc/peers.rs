@@ -1,7 +1,8 @@
 //! Who is connected, and what each holds: the shares of gRPC callers.
 //!
-//! A connection is a stranger's until a first call to an internal service showed what the settings ask for; from then on it is trusted
-//! and nothing of it is bounded here. Used by the tasks of connections and calls, and by one task that sweeps. Always holds: strangers
+//! A connection is a stranger's until a first call to an internal service showed the token or certificate that the settings ask for;
+//! from then on it is trusted, and what it asks for users is counted for these. Where the settings ask for nothing, nobody is
+//! trusted. Used by the tasks of connections and calls, and by one task that sweeps. Always holds: strangers
 //! have no more than `grpc.connections_max` connections, and one that comes beyond it takes the place of one that is of less use, so
 //! that whoever has something to ask gets in, the links of our own services first of all.
 
@@ -9,7 +10,7 @@ use std::{
     collections::{HashMap, hash_map::Entry},
     net::IpAddr,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     time::{Duration, Instant},
@@ -49,13 +50,13 @@ pub(super) struct Address {
     pub(super) ip: IpAddr,
     pub(super) held: Held,
     /// A service of ours called from there once: it can come again.
-    pub(super) was_trusted: AtomicBool,
+    pub(super) was_service: AtomicBool,
     bucket: Mutex<Bucket>,
 }
 
-/// Of frames that ask for nothing, and of wrong tokens.
+/// A budget of frames that ask for nothing, and of wrong tokens.
 #[derive(Debug)]
-struct Bucket {
+pub(super) struct Bucket {
     tokens: f64,
     filled_at: Instant,
     refused_until: Option<Instant>,
@@ -75,6 +76,8 @@ pub(super) struct Peers {
 #[derive(Debug, Default)]
 struct Table {
     addresses: HashMap<IpAddr, Place>,
+    /// Those for whom trusted services ask just now.
+    users: HashMap<u64, Weak<Held>>,
     strangers: usize,
     trusted: usize,
     stopping_since: Option<Instant>,
@@ -134,12 +137,19 @@ impl Peers {
     pub(super) fn trust(&self, connection: &Arc<Connection>) {
         let mut table = self.lock();
         if table.remove(connection) {
-            connection.address.was_trusted.store(true, Relaxed);
             table.trusted += 1;
             if let Some(place) = table.addresses.get_mut(&connection.address.ip) {
                 place.trusted.push(connection.clone());
             }
         }
+    }
+
+    /// What a user holds, for whom trusted services ask.
+    pub(super) fn user(&self, user_id: u64) -> Arc<Held> {
+        let mut table = self.lock();
+        let held = table.users.get(&user_id).and_then(Weak::upgrade).unwrap_or_default();
+        table.users.insert(user_id, Arc::downgrade(&held));
+        held
     }
 
     /// It is gone.
@@ -154,12 +164,10 @@ impl Peers {
             let mut table = self.lock();
             let forgets = table.addresses.len() > ADDRESSES_MAX;
             table.addresses.retain(|_, place| {
-                connections.extend(place.strangers.iter().cloned());
-                if stopping_since.is_some() {
-                    connections.extend(place.trusted.iter().cloned());
-                }
+                connections.extend(place.strangers.iter().chain(&place.trusted).cloned());
                 !place.is_empty() || (!forgets && !place.address.is_forgotten(now, &self.settings))
             });
+            table.users.retain(|_, held| held.strong_count() > 0);
             metrics::gauge!("grpc_connections", "caller" => "stranger").set(table.strangers as f64);
             metrics::gauge!("grpc_connections", "caller" => "service").set(table.trusted as f64);
         }
@@ -190,9 +198,8 @@ impl Peers {
     }
 
     fn new_address(&self, ip: IpAddr, now: Instant) -> Arc<Address> {
-        let bucket = Bucket { tokens: f64::from(self.settings.resets_burst), filled_at: now, refused_until: None };
-        let (held, was_trusted) = (Held::default(), AtomicBool::new(false));
-        Arc::new(Address { ip, held, was_trusted, bucket: Mutex::new(bucket) })
+        let bucket = Mutex::new(Bucket::full(&self.settings, now));
+        Arc::new(Address { ip, held: Held::default(), was_service: AtomicBool::new(false), bucket })
     }
 
     fn lock(&self) -> MutexGuard<'_, Table> {
@@ -204,16 +211,11 @@ impl Address {
     /// Takes so much of the budget of this address; beyond it, new connections of it are refused for a while.
     pub(super) fn spend(&self, cost: u32, settings: &GrpcSettings, now: Instant) -> bool {
         let mut bucket = self.lock();
-        bucket.fill(settings, now);
-        bucket.tokens -= f64::from(cost);
-        if bucket.tokens >= 0.0 {
-            return true;
-        }
-        bucket.tokens = 0.0;
-        if !self.was_trusted.load(Relaxed) {
+        let is_within = bucket.spend(cost, settings, now);
+        if !is_within && !self.was_service.load(Relaxed) {
             bucket.refused_until = Some(now + Duration::from_millis(settings.refused_for_ms));
         }
-        false
+        is_within
     }
 
     fn is_refused(&self, now: Instant) -> bool {
@@ -232,6 +234,19 @@ impl Address {
 }
 
 impl Bucket {
+    pub(super) fn full(settings: &GrpcSettings, now: Instant) -> Self {
+        Self { tokens: f64::from(settings.resets_burst), filled_at: now, refused_until: None }
+    }
+
+    /// Whether so much was left.
+    pub(super) fn spend(&mut self, cost: u32, settings: &GrpcSettings, now: Instant) -> bool {
+        self.fill(settings, now);
+        self.tokens -= f64::from(cost);
+        let is_within = self.tokens >= 0.0;
+        self.tokens = self.tokens.max(0.0);
+        is_within
+    }
+
     fn fill(&mut self, settings: &GrpcSettings, now: Instant) {
         let gained = now.saturating_duration_since(self.filled_at).as_secs_f64() * f64::from(settings.resets_per_s);
         self.tokens = (self.tokens + gained).min(f64::from(settings.resets_burst));

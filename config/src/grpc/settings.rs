@@ -151,6 +151,11 @@ impl GrpcSettings {
         Duration::from_millis(self.keep_alive_timeout_ms)
     }
 
+    /// Whether callers of internal services have to show anything: then they are trusted.
+    pub(super) fn asks_for_proof(&self) -> bool {
+        !self.internal_token.is_empty() || !self.client_ca.as_os_str().is_empty()
+    }
+
     pub(super) fn bound(&self, kind: Kind) -> Bound {
         match kind {
             Kind::Calls => Bound {
