@@ -11,6 +11,7 @@ use gim_config::{
     service::Running,
     sql::{Database, DatabaseError},
 };
+use tokio::task::JoinHandle;
 
 use crate::{
     domain::code::{CodeCheck, DevelopmentCode},
@@ -34,6 +35,7 @@ pub struct Business {
     grpc_ready: ReadyPart,
     database: Database,
     database_ready: ReadyPart,
+    database_watch: JoinHandle<()>,
     admin: Admin,
     readiness: Readiness,
 }
@@ -83,6 +85,7 @@ pub async fn start_with_code_check(
     let store = Store::new(database.clone());
     store.fill_search_names().await?;
     database_ready.set(true);
+    let database_watch = database.watch(database_ready.clone());
     let logic = Logic::new(&settings.logic, &settings.grpc).map_err(StartError::Settings)?;
     let jwt = JwtMaker::new(&settings.jwt).map_err(StartError::Settings)?;
     let use_cases = UseCases {
@@ -94,7 +97,7 @@ pub async fn start_with_code_check(
     let routes = rpc::routes(use_cases, &settings.limits);
     let grpc = grpc::serve(&settings.grpc, routes, &rpc::SERVICE_NAMES).await?;
     grpc_ready.set(true);
-    Ok(Business { grpc, grpc_ready, database, database_ready, admin, readiness })
+    Ok(Business { grpc, grpc_ready, database, database_ready, database_watch, admin, readiness })
 }
 
 impl Business {
@@ -127,6 +130,7 @@ impl Running for Business {
     async fn stop(self) {
         self.grpc_ready.set(false);
         self.grpc.stop(STOP_DEADLINE).await;
+        self.database_watch.abort();
         self.database_ready.set(false);
         self.database.close().await;
         self.admin.stop().await;

@@ -2,7 +2,10 @@
 
 use std::{fmt::Display, future::Future, process::ExitCode};
 
-use crate::{ServiceArguments, Settings, settings, shutdown::StopSignals};
+use crate::{
+    ServiceArguments, Settings, settings,
+    shutdown::{self, StopSignals},
+};
 
 /// Something that was started and can be stopped in order.
 pub trait Running {
@@ -69,7 +72,13 @@ where
             Ok(running) => running,
             Err(error) => return refuse(service, error),
         },
-        signal = signals.next() => return signal.exit_code(),
+        signal = signals.next() => {
+            tokio::select! {
+                () = shutdown::settled() => {}
+                _ = signals.next() => {}
+            }
+            return signal.exit_code();
+        }
     };
     tracing::info!(service, "{}", running.summary());
     let signal = loop {

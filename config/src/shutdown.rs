@@ -3,7 +3,23 @@
 
 use std::{fmt, io, process::ExitCode};
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::{RwLock, RwLockReadGuard},
+};
+
+/// Held by work that a stop must not cut off.
+static UNDER_WAY: RwLock<()> = RwLock::const_new(());
+
+/// Has a stop during a start wait until this is dropped.
+pub async fn hold() -> RwLockReadGuard<'static, ()> {
+    UNDER_WAY.read().await
+}
+
+/// Waits until nobody holds.
+pub async fn settled() {
+    drop(UNDER_WAY.write().await);
+}
 
 /// Signals that end a process by default, that people and supervisors send to other programs, and that mean nothing to this one.
 const IGNORED: [fn() -> SignalKind; 3] = [SignalKind::user_defined1, SignalKind::user_defined2, SignalKind::alarm];

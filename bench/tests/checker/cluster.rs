@@ -150,7 +150,7 @@ impl Cluster {
         match fault {
             Fault::Kill(node) | Fault::Restart(node) => {
                 self.program(node).start();
-                // A service whose database is away when it starts ends with a sentence, and is left to its supervisor.
+                // A logic whose Redis is away when it starts ends with a sentence, and is left to its supervisor.
                 self.await_ready();
             }
             Fault::Freeze(node) => self.program(node).thaw(),

@@ -1,6 +1,6 @@
 //! Who blocked whom: one row per direction.
 
-use gim_config::sql;
+use gim_config::sql::{self, Tries};
 use sqlx::AnyConnection;
 
 use super::{Store, StoreError, dialect, key, user::UserRow};
@@ -16,28 +16,34 @@ impl Store {
         blocked_max: u32,
         now_ms: i64,
     ) -> Result<BlockOutcome, StoreError> {
-        let work = async |connection: &mut AnyConnection| {
-            let mut transaction = sql::begin(connection).await?;
-            let inserted = sqlx::query(dialect::insert_blocked(self.database.dialect))
-                .bind(key(user_id))
-                .bind(key(blocked_id))
-                .bind(now_ms)
-                .execute(&mut *transaction)
-                .await?;
-            if inserted.rows_affected() > 0 {
-                let (count,): (i64,) = sqlx::query_as("SELECT COUNT(*) FROM blocked WHERE user_id = ?")
+        let mut tries = Tries::default();
+        loop {
+            let work = async |connection: &mut AnyConnection| {
+                let mut transaction = sql::begin(connection).await?;
+                let inserted = sqlx::query(dialect::insert_blocked(self.database.dialect))
                     .bind(key(user_id))
-                    .fetch_one(&mut *transaction)
+                    .bind(key(blocked_id))
+                    .bind(now_ms)
+                    .execute(&mut *transaction)
                     .await?;
-                if count > i64::from(blocked_max) {
-                    transaction.rollback().await?;
-                    return Ok(BlockOutcome::ListFull);
+                if inserted.rows_affected() > 0 {
+                    let (count,): (i64,) = sqlx::query_as("SELECT COUNT(*) FROM blocked WHERE user_id = ?")
+                        .bind(key(user_id))
+                        .fetch_one(&mut *transaction)
+                        .await?;
+                    if count > i64::from(blocked_max) {
+                        transaction.rollback().await?;
+                        return Ok(BlockOutcome::ListFull);
+                    }
                 }
+                transaction.commit().await?;
+                Ok(BlockOutcome::Blocked)
+            };
+            let done = self.database.writer.run(work).await;
+            if !tries.again(&done) {
+                return done;
             }
-            transaction.commit().await?;
-            Ok(BlockOutcome::Blocked)
-        };
-        self.database.writer.run(work).await
+        }
     }
 
     /// Ends a block, if there is one.

@@ -40,3 +40,18 @@ pub fn insert_blocked(dialect: Dialect) -> &'static str {
         Dialect::Mysql => "INSERT IGNORE INTO blocked (user_id, blocked_id, created_at_ms) VALUES (?, ?, ?)",
     }
 }
+
+/// Adds how a user sees another one, unless that is there.
+pub fn insert_friend(dialect: Dialect) -> &'static str {
+    match dialect {
+        Dialect::Sqlite => {
+            "INSERT INTO friend (user_id, friend_id, status, remarks, extra, description, created_at_ms, updated_at_ms) \
+             VALUES (?, ?, ?, ?, '', ?, ?, ?) ON CONFLICT (user_id, friend_id) DO NOTHING"
+        }
+        Dialect::Mysql => {
+            "INSERT IGNORE INTO friend \
+             (user_id, friend_id, status, remarks, extra, description, created_at_ms, updated_at_ms) \
+             VALUES (?, ?, ?, ?, '', ?, ?, ?)"
+        }
+    }
+}

@@ -1,10 +1,10 @@
 //! Friends: a row per direction. What always holds: a row with [`FriendStatus::Friends`] has its counterpart with the
 //! same status, because both are written in one transaction.
 
-use gim_config::sql;
+use gim_config::sql::{self, Tries};
 use sqlx::{AnyConnection, FromRow, Row as _, any::AnyRow};
 
-use super::{Store, StoreError, blocked, key, user::UserRow};
+use super::{Store, StoreError, blocked, dialect, key, user::UserRow};
 use crate::domain::friend::{AgreeOutcome, Friend, FriendStatus, OpenRequest, RequestOutcome};
 
 /// A friend with her row of `user`.
@@ -40,36 +40,31 @@ impl Store {
         friends_max: u32,
         now_ms: i64,
     ) -> Result<RequestOutcome, StoreError> {
-        let work = async |connection: &mut AnyConnection| {
-            let mut transaction = sql::begin(connection).await?;
-            let renewed = sqlx::query(
-                "UPDATE friend SET remarks = ?, description = ?, updated_at_ms = ? \
-             WHERE user_id = ? AND friend_id = ? AND status = ?",
-            )
-            .bind(request.remarks)
-            .bind(request.description)
-            .bind(now_ms)
-            .bind(key(request.user_id))
-            .bind(key(request.friend_id))
-            .bind(FriendStatus::Requested as i64)
-            .execute(&mut *transaction)
-            .await?;
-            if blocked::has_blocked(&mut transaction, request.friend_id, request.user_id).await? {
-                return Ok(RequestOutcome::Blocked);
-            }
-            if renewed.rows_affected() == 0 {
-                if has_row(&mut transaction, request.user_id, request.friend_id, FriendStatus::Friends).await? {
-                    return Ok(RequestOutcome::AlreadyFriends);
+        let mut tries = Tries::default();
+        loop {
+            let work = async |connection: &mut AnyConnection| {
+                let mut transaction = sql::begin(connection).await?;
+                if blocked::has_blocked(&mut transaction, request.friend_id, request.user_id).await? {
+                    return Ok(RequestOutcome::Blocked);
                 }
-                if count(&mut transaction, request.user_id).await? >= i64::from(friends_max) {
-                    return Ok(RequestOutcome::ListFull);
+                if !renew(&mut transaction, request, now_ms).await? {
+                    if self.insert(&mut transaction, request, FriendStatus::Requested, now_ms).await? {
+                        if count(&mut transaction, request.user_id).await? > i64::from(friends_max) {
+                            return Ok(RequestOutcome::ListFull);
+                        }
+                    // There is a row that is no request, or one that came meanwhile.
+                    } else if !renew(&mut transaction, request, now_ms).await? {
+                        return Ok(RequestOutcome::AlreadyFriends);
+                    }
                 }
-                insert(&mut transaction, request, FriendStatus::Requested, now_ms).await?;
+                transaction.commit().await?;
+                Ok(RequestOutcome::Stored)
+            };
+            let done = self.database.writer.run(work).await;
+            if !tries.again(&done) {
+                return done;
             }
-            transaction.commit().await?;
-            Ok(RequestOutcome::Stored)
-        };
-        self.database.writer.run(work).await
+        }
     }
 
     /// `user_id` agrees to the request of `friend_id`: from now on each is the other's friend. Repeating it changes
@@ -82,24 +77,34 @@ impl Store {
         friends_max: u32,
         now_ms: i64,
     ) -> Result<AgreeOutcome, StoreError> {
-        let work = async |connection: &mut AnyConnection| {
-            let mut transaction = sql::begin(connection).await?;
-            if !accept(&mut transaction, friend_id, user_id, None, now_ms).await? {
-                let is_repeated = has_row(&mut transaction, friend_id, user_id, FriendStatus::Friends).await?;
-                return Ok(if is_repeated { AgreeOutcome::Friends } else { AgreeOutcome::NotRequested });
-            }
-            // Both may have asked: then the agreeing side has a row already.
-            if !accept(&mut transaction, user_id, friend_id, Some(remarks), now_ms).await? {
-                if count(&mut transaction, user_id).await? >= i64::from(friends_max) {
-                    return Ok(AgreeOutcome::ListFull);
+        let mut tries = Tries::default();
+        loop {
+            let work = async |connection: &mut AnyConnection| {
+                let mut transaction = sql::begin(connection).await?;
+                if !accept(&mut transaction, friend_id, user_id, None, now_ms).await? {
+                    let is_repeated = has_row(&mut transaction, friend_id, user_id, FriendStatus::Friends).await?;
+                    return Ok(if is_repeated { AgreeOutcome::Friends } else { AgreeOutcome::NotRequested });
                 }
-                let request = FriendRequest { user_id, friend_id, remarks, description: "" };
-                insert(&mut transaction, request, FriendStatus::Friends, now_ms).await?;
+                // Both may have asked: then the agreeing side has a row already.
+                if !accept(&mut transaction, user_id, friend_id, Some(remarks), now_ms).await? {
+                    let request = FriendRequest { user_id, friend_id, remarks, description: "" };
+                    if self.insert(&mut transaction, request, FriendStatus::Friends, now_ms).await? {
+                        if count(&mut transaction, user_id).await? > i64::from(friends_max) {
+                            return Ok(AgreeOutcome::ListFull);
+                        }
+                    } else {
+                        // One that came meanwhile; if it is none any more, they are friends.
+                        accept(&mut transaction, user_id, friend_id, Some(remarks), now_ms).await?;
+                    }
+                }
+                transaction.commit().await?;
+                Ok(AgreeOutcome::Friends)
+            };
+            let done = self.database.writer.run(work).await;
+            if !tries.again(&done) {
+                return done;
             }
-            transaction.commit().await?;
-            Ok(AgreeOutcome::Friends)
-        };
-        self.database.writer.run(work).await
+        }
     }
 
     /// Ends what is between two users, a friendship or a request of either; whether there was something.
@@ -183,6 +188,27 @@ impl Store {
         .await?;
         Ok(rows.into_iter().map(Friend::from).collect())
     }
+
+    /// Adds a row unless there is one of whatever status; whether it was added.
+    async fn insert(
+        &self,
+        connection: &mut AnyConnection,
+        request: FriendRequest<'_>,
+        status: FriendStatus,
+        now_ms: i64,
+    ) -> Result<bool, StoreError> {
+        let inserted = sqlx::query(dialect::insert_friend(self.database.dialect))
+            .bind(key(request.user_id))
+            .bind(key(request.friend_id))
+            .bind(status as i64)
+            .bind(request.remarks)
+            .bind(request.description)
+            .bind(now_ms)
+            .bind(now_ms)
+            .execute(connection)
+            .await?;
+        Ok(inserted.rows_affected() > 0)
+    }
 }
 
 impl FromRow<'_, AnyRow> for FriendRow {
@@ -231,26 +257,21 @@ async fn accept(
     Ok(updated.rows_affected() > 0)
 }
 
-async fn insert(
-    connection: &mut AnyConnection,
-    request: FriendRequest<'_>,
-    status: FriendStatus,
-    now_ms: i64,
-) -> Result<(), StoreError> {
-    sqlx::query(
-        "INSERT INTO friend (user_id, friend_id, status, remarks, extra, description, created_at_ms, updated_at_ms) \
-         VALUES (?, ?, ?, ?, '', ?, ?, ?)",
+/// Says a request that is there anew; whether there was one.
+async fn renew(connection: &mut AnyConnection, request: FriendRequest<'_>, now_ms: i64) -> Result<bool, StoreError> {
+    let renewed = sqlx::query(
+        "UPDATE friend SET remarks = ?, description = ?, updated_at_ms = ? \
+         WHERE user_id = ? AND friend_id = ? AND status = ?",
     )
-    .bind(key(request.user_id))
-    .bind(key(request.friend_id))
-    .bind(status as i64)
     .bind(request.remarks)
     .bind(request.description)
     .bind(now_ms)
-    .bind(now_ms)
+    .bind(key(request.user_id))
+    .bind(key(request.friend_id))
+    .bind(FriendStatus::Requested as i64)
     .execute(connection)
     .await?;
-    Ok(())
+    Ok(renewed.rows_affected() > 0)
 }
 
 async fn has_row(
@@ -283,6 +304,7 @@ mod tests {
     use crate::store::testing::user;
 
     on_both! {
+        whoever_asks_many_times_at_once_has_asked_once,
         a_request_makes_friends_only_once_the_other_side_agrees,
         repeating_an_agreement_changes_nothing,
         when_both_asked_one_agreement_is_enough,
@@ -354,5 +376,28 @@ mod tests {
         ask(&store, a, b, "").await;
         assert!(!store.update_friend(a, b, "x", "y", 30).await.unwrap());
         assert!(!store.update_friend(b, a, "x", "y", 30).await.unwrap());
+    }
+
+    async fn whoever_asks_many_times_at_once_has_asked_once(store: Store) {
+        let [asker, asked] = [user(&store, "1").await, user(&store, "2").await];
+        for _ in 0..10 {
+            let mut tasks = tokio::task::JoinSet::new();
+            for _ in 0..8 {
+                let store = store.clone();
+                tasks.spawn(async move {
+                    let request = FriendRequest { user_id: asker, friend_id: asked, remarks: "r", description: "d" };
+                    store.request_friend(request, 10, 1).await.unwrap()
+                });
+            }
+            assert!(tasks.join_all().await.iter().all(|outcome| *outcome == RequestOutcome::Stored));
+            assert_eq!(store.open_requests(asked, 10).await.unwrap().len(), 1);
+            let mut tasks = tokio::task::JoinSet::new();
+            for _ in 0..8 {
+                let store = store.clone();
+                tasks.spawn(async move { store.agree_friend(asked, asker, "", 10, 2).await.unwrap() });
+            }
+            assert!(tasks.join_all().await.iter().all(|outcome| *outcome == AgreeOutcome::Friends));
+            assert!(store.remove_friend(asker, asked).await.unwrap());
+        }
     }
 }

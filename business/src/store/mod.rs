@@ -71,6 +71,14 @@ impl From<sqlx::Error> for StoreError {
     }
 }
 
+impl sql::Failure for StoreError {
+    fn cause(&self) -> Option<&sqlx::Error> {
+        match self {
+            Self::Busy(error) | Self::Failed(error) => Some(error),
+        }
+    }
+}
+
 /// An id as it is stored.
 fn key(id: u64) -> i64 {
     debug_assert!((1..=gim_proto::check::ID_MAX).contains(&id), "ids are checked before they come to the store");
@@ -127,7 +135,7 @@ mod tests {
             assert!(matches!(refused, Err(StoreError::Busy(_))), "{refused:?}");
             pragma(&store, trouble).await;
             let (long, token) = ("2".repeat(100_000), NewToken::make(0, 1_000).stored);
-            let refused = store.sign_in(&long, 1, 10, |_| token).await;
+            let refused = store.sign_in(&long, 1, 10, |_| token.clone()).await;
             assert!(matches!(refused, Err(StoreError::Busy(_))), "{refused:?}");
             assert_eq!(rows(&store).await, before, "no user without a token");
             // What is done after several failures is there for others to see.

@@ -1,6 +1,6 @@
 //! Users: found by id, by phone number, by what their nickname contains.
 
-use gim_config::sql;
+use gim_config::sql::{self, Tries};
 use sqlx::{AnyConnection, FromRow, QueryBuilder, Row as _, any::AnyRow};
 
 use super::{Store, StoreError, dialect, id, key, token};
@@ -70,27 +70,33 @@ impl Store {
         phone_number: &str,
         device_id: u64,
         now_ms: i64,
-        token: impl FnOnce(u64) -> StoredToken,
+        mut token: impl FnMut(u64) -> StoredToken,
     ) -> Result<SignedIn, StoreError> {
-        let work = async |connection: &mut AnyConnection| {
-            let mut transaction = sql::begin(connection).await?;
-            // Writing first makes the transaction wait for a concurrent one, and see what that one did.
-            let inserted = sqlx::query(dialect::insert_new_user(self.database.dialect))
-                .bind(phone_number)
-                .bind(now_ms)
-                .bind(now_ms)
-                .execute(&mut *transaction)
-                .await?;
-            let (user_key,): (i64,) = sqlx::query_as("SELECT user_id FROM user WHERE phone_number = ?")
-                .bind(phone_number)
-                .fetch_one(&mut *transaction)
-                .await?;
-            let stored = token(id(user_key));
-            token::replace(&mut transaction, id(user_key), device_id, &stored).await?;
-            transaction.commit().await?;
-            Ok(SignedIn { user_id: id(user_key), is_new: inserted.rows_affected() > 0 })
-        };
-        self.database.writer.run(work).await
+        let mut tries = Tries::default();
+        loop {
+            let work = async |connection: &mut AnyConnection| {
+                let mut transaction = sql::begin(connection).await?;
+                // Writing first makes the transaction wait for a concurrent one, and see what that one did.
+                let inserted = sqlx::query(dialect::insert_new_user(self.database.dialect))
+                    .bind(phone_number)
+                    .bind(now_ms)
+                    .bind(now_ms)
+                    .execute(&mut *transaction)
+                    .await?;
+                let (user_key,): (i64,) = sqlx::query_as("SELECT user_id FROM user WHERE phone_number = ?")
+                    .bind(phone_number)
+                    .fetch_one(&mut *transaction)
+                    .await?;
+                let stored = token(id(user_key));
+                token::replace(&mut transaction, id(user_key), device_id, &stored).await?;
+                transaction.commit().await?;
+                Ok(SignedIn { user_id: id(user_key), is_new: inserted.rows_affected() > 0 })
+            };
+            let done = self.database.writer.run(work).await;
+            if !tries.again(&done) {
+                return done;
+            }
+        }
     }
 
     /// The user with this id.
@@ -117,8 +123,7 @@ impl Store {
     }
 
     /// A page of `count_max` users: on the first one (`from` 0) the user of exactly this phone number, then those whose
-    /// nickname contains `text` ([`for_search`]), by ascending id. Blanks around it do not count. With it comes the `from` of
-    /// the next page, 0 after the last one.
+    /// nickname contains `text` ([`for_search`]), by ascending id. Blanks around it do not count. With it comes the `from` of the next page, 0 after the last one.
     pub async fn search(&self, text: &str, from: u64, count_max: u32) -> Result<(Vec<User>, u64), StoreError> {
         let text = text.trim();
         let by_number: Option<UserRow> = match from {

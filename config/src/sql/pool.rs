@@ -2,49 +2,171 @@
 //!
 //! A database that hangs takes statements and answers none. Always holds: what runs here ends within the limit; a connection
 //! that did not answer in time is closed and not used again, so that requests go on as soon as the database does. Nor is one
-//! of SQLite on which something failed: a full disk ends a transaction there without sqlx knowing, which would take the next
-//! ones for parts of it and commit none of them.
+//! on which something failed: it may lead to a server that another one has replaced, or, of SQLite, be in a transaction that a
+//! full disk ended without sqlx knowing. Once a server says that it takes no writes any more, or does not answer, no
+//! connection that was opened before is used again. Where the server gives no further connection, those that are there do.
 
-use std::{io, time::Duration};
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
 
 use futures_util::{FutureExt as _, StreamExt as _, TryFutureExt as _, TryStreamExt as _, future::BoxFuture, stream};
 use sqlx::{
     Any, AnyConnection, AnyPool, Connection as _, Either, Execute, Executor, SqlStr, Transaction,
-    any::{AnyQueryResult, AnyRow, AnyStatement, AnyTypeInfo},
+    any::{AnyPoolOptions, AnyQueryResult, AnyRow, AnyStatement, AnyTypeInfo},
+    migrate::{MigrateError, Migrator},
     pool::PoolConnection,
 };
-use tokio::{runtime::Handle, time::timeout};
+use tokio::{
+    runtime::Handle,
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::{sleep, timeout},
+};
 
-use super::Dialect;
+use super::{
+    DatabaseSettings, Dialect,
+    errors::{self, Meaning},
+    session::{self, Access},
+};
+
+/// A connection that was idle for longer is tried before it is used: a database that restarted meanwhile closed it.
+const IDLE_UNTRIED: Duration = Duration::from_secs(1);
+
+/// A connection that does not answer in this time when it is tried leads nowhere.
+const TRIAL_MAX: Duration = Duration::from_secs(1);
+
+/// After the server refused a further connection, so long until one is asked for again in its place.
+const REFUSED_PAUSE: Duration = Duration::from_millis(300);
+
+/// How often a transaction is tried that gives way to others.
+const TRIES_MAX: u32 = 8;
+
+/// An error of work that a pool runs.
+pub trait Failure: From<sqlx::Error> {
+    /// What the database said, if it is still known: it decides what becomes of the connection.
+    fn cause(&self) -> Option<&sqlx::Error>;
+}
+
+impl Failure for sqlx::Error {
+    fn cause(&self) -> Option<&sqlx::Error> {
+        Some(self)
+    }
+}
+
+/// Counts how often a transaction was tried.
+#[derive(Debug, Default)]
+pub struct Tries(u32);
+
+impl Tries {
+    /// Whether it gave way to another one, of which nothing is left, and is to be tried again.
+    pub fn again<T, E: Failure>(&mut self, done: &Result<T, E>) -> bool {
+        self.0 += 1;
+        let cause = done.as_ref().err().and_then(Failure::cause);
+        self.0 < TRIES_MAX && cause.is_some_and(errors::gave_way)
+    }
+}
+
+/// When connections of before became useless. Clones share it.
+#[derive(Debug, Clone)]
+pub(super) struct Renewal {
+    began: Instant,
+    at_us: Arc<AtomicU64>,
+}
+
+impl Default for Renewal {
+    fn default() -> Self {
+        Self { began: Instant::now(), at_us: Arc::default() }
+    }
+}
+
+impl Renewal {
+    fn renew(&self) {
+        self.at_us.fetch_max(self.now_us(), Relaxed);
+    }
+
+    fn is_before(&self, age: Duration) -> bool {
+        let opened_us = self.now_us().saturating_sub(u64::try_from(age.as_micros()).unwrap_or(u64::MAX));
+        self.at_us.load(Relaxed) > opened_us
+    }
+
+    fn now_us(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+}
 
 /// A pool of connections. Clones share it. Single statements take it for an executor.
 #[derive(Debug, Clone)]
 pub struct Pool {
     connections: AnyPool,
+    /// As many as there may be connections, but for those that the server just refused.
+    places: Arc<Semaphore>,
+    renewal: Renewal,
+    acquire_timeout: Duration,
     timeout: Duration,
-    closes_failed: bool,
+    dialect: Dialect,
 }
 
 impl Pool {
-    /// `timeout` is for each single statement, and for each work of [`Pool::run`] as a whole.
-    pub(super) fn new(connections: AnyPool, dialect: Dialect, timeout: Duration) -> Self {
-        Self { connections, timeout, closes_failed: dialect == Dialect::Sqlite }
+    /// Opens the first of `count` connections.
+    pub(super) async fn open(
+        url: &str,
+        settings: &DatabaseSettings,
+        (dialect, access, count): (Dialect, Access, u32),
+        renewal: Renewal,
+    ) -> Result<Self, sqlx::Error> {
+        let acquire_timeout = Duration::from_millis(settings.acquire_timeout_ms);
+        let options = AnyPoolOptions::new()
+            .max_connections(count)
+            .acquire_timeout(acquire_timeout)
+            .test_before_acquire(false)
+            .after_connect({
+                let settings = settings.clone();
+                move |connection, _| {
+                    let settings = settings.clone();
+                    Box::pin(async move { session::prepare(connection, &settings, dialect, access).await })
+                }
+            });
+        let options = match dialect {
+            Dialect::Sqlite => options,
+            Dialect::Mysql => {
+                let renewal = renewal.clone();
+                options.before_acquire(move |connection, usage| {
+                    let is_useless = renewal.is_before(usage.age);
+                    let renewal = renewal.clone();
+                    Box::pin(async move {
+                        Ok(!is_useless && (usage.idle_for <= IDLE_UNTRIED || answers(connection, &renewal).await))
+                    })
+                })
+            }
+        };
+        Ok(Self {
+            connections: options.connect(url).await?,
+            places: Arc::new(Semaphore::new(count as usize)),
+            renewal,
+            acquire_timeout,
+            timeout: Duration::from_millis(settings.statement_timeout_ms),
+            dialect,
+        })
     }
 
-    /// Does work that takes one connection and several statements.
-    pub async fn run<T, E: From<sqlx::Error>>(
-        &self,
-        work: impl AsyncFnOnce(&mut AnyConnection) -> Result<T, E>,
-    ) -> Result<T, E> {
-        let connection = Some(self.connections.acquire().await?);
-        let mut lent = Lent { connection, timeout: self.timeout, is_spent: false };
+    /// Does work that takes one connection and several statements. `timeout` is for the work as a whole.
+    pub async fn run<T, E: Failure>(&self, work: impl AsyncFnOnce(&mut AnyConnection) -> Result<T, E>) -> Result<T, E> {
+        let mut lent = self.lend().await?;
         let Some(connection) = lent.connection.as_deref_mut() else { return Err(sqlx::Error::PoolClosed.into()) };
         match timeout(self.timeout, work(connection)).await {
             Ok(result) => {
-                lent.is_spent = result.is_err() && self.closes_failed;
+                if let Err(error) = &result {
+                    lent.is_spent = self.is_spent_by(error.cause());
+                }
                 result
             }
             Err(_) => {
+                self.renewal.renew();
                 // Without a goodbye, which would wait too.
                 drop(lent.connection.take().map(PoolConnection::detach));
                 Err(no_answer(self.timeout).into())
@@ -52,9 +174,63 @@ impl Pool {
         }
     }
 
+    /// Brings the tables of a SQLite up to date, which takes as long as it takes.
+    pub(super) async fn migrate(&self, migrator: &Migrator) -> Result<(), MigrateError> {
+        migrator.run(&self.connections).await
+    }
+
     /// Waits for what is under way, which may take as long as the limit, and closes all connections.
     pub(super) async fn close(&self) {
         self.connections.close().await;
+    }
+
+    async fn lend(&self) -> Result<Lent, sqlx::Error> {
+        timeout(self.acquire_timeout, self.lend_in_time()).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
+    }
+
+    async fn lend_in_time(&self) -> Result<Lent, sqlx::Error> {
+        loop {
+            let place = self.places.clone().acquire_owned().await.map_err(|_| sqlx::Error::PoolClosed)?;
+            match self.connections.acquire().await {
+                Ok(connection) => {
+                    return Ok(Lent {
+                        connection: Some(connection),
+                        place: Some(place),
+                        timeout: self.timeout,
+                        is_spent: false,
+                    });
+                }
+                // The server refuses a further one: those that are there do.
+                Err(sqlx::Error::Database(error)) if self.connections.size() > 0 => {
+                    tracing::debug!(%error, "no further connection to the database");
+                    tokio::spawn(async move {
+                        sleep(REFUSED_PAUSE).await;
+                        drop(place);
+                    });
+                }
+                Err(error) => return Err(cannot_connect(error)),
+            }
+        }
+    }
+
+    fn is_spent_by(&self, error: Option<&sqlx::Error>) -> bool {
+        if error.and_then(errors::meaning) == Some(Meaning::Elsewhere) {
+            self.renewal.renew();
+        }
+        match self.dialect {
+            Dialect::Sqlite => true,
+            Dialect::Mysql => !error.is_some_and(errors::keeps_connection),
+        }
+    }
+}
+
+async fn answers(connection: &mut AnyConnection, renewal: &Renewal) -> bool {
+    match timeout(TRIAL_MAX, connection.ping()).await {
+        Ok(answer) => answer.is_ok(),
+        Err(_) => {
+            renewal.renew();
+            false
+        }
     }
 }
 
@@ -75,9 +251,18 @@ pub(super) fn no_answer(timeout: Duration) -> sqlx::Error {
     sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, problem))
 }
 
+/// Whatever is said while connecting is no fault of the request, and may be over at the next one.
+fn cannot_connect(error: sqlx::Error) -> sqlx::Error {
+    if errors::is_transient(&error) {
+        return error;
+    }
+    sqlx::Error::Io(io::Error::other(format!("cannot connect: {error}")))
+}
+
 /// A connection that goes back to its pool, or is closed where it does not answer within the limit.
 struct Lent {
     connection: Option<PoolConnection<Any>>,
+    place: Option<OwnedSemaphorePermit>,
     timeout: Duration,
     is_spent: bool,
 }
@@ -88,7 +273,13 @@ impl Drop for Lent {
             if self.is_spent {
                 connection.close_on_drop();
             } else {
-                runtime.spawn(timeout(self.timeout, connection.return_to_pool()));
+                let (place, limit) = (self.place.take(), self.timeout);
+                runtime.spawn(async move {
+                    if timeout(limit, connection.return_to_pool()).await.is_err() {
+                        tracing::debug!("a connection to the database did not answer and is closed");
+                    }
+                    drop(place);
+                });
             }
         }
     }

@@ -55,10 +55,15 @@ impl PrivateServer {
         Self::start("mysql", MYSQL_URL)
     }
 
+    /// A MariaDB with options of its own.
+    pub fn mysql_with(options: &str) -> Self {
+        Self::start_with("mysql", MYSQL_URL, &[("GIM_TEST_MYSQL_OPTIONS", options)])
+    }
+
     /// A MariaDB whose tables share one file of 12 MB.
     pub fn small_mysql() -> Self {
         let options = "--innodb-file-per-table=0 --innodb-data-file-path=ibdata1:12M";
-        Self::start_with("mysql", MYSQL_URL, &[("GIM_TEST_MYSQL_OPTIONS", options)])
+        Self::mysql_with(options)
     }
 
     /// A MariaDB on a small disk of its own, see [`PrivateServer::fill_disk`].

@@ -93,6 +93,7 @@ pub async fn start(settings: LogicSettings) -> Result<Logic, StartError> {
     // Only now: a former process with this node number may have made ids until its lease was over.
     let newest_id = store.inboxes.newest_message_id().await?;
     database_part.set(true);
+    let database_watch = store.database.watch(database_part);
 
     let nodes = Arc::new(Nodes::new(settings.link.clone(), shared.clone()));
     let fanout = Fanout::new(shared.clone(), nodes.clone());
@@ -121,7 +122,8 @@ pub async fn start(settings: LogicSettings) -> Result<Logic, StartError> {
         }
     };
     grpc_part.set(true);
-    let housekeeping = housekeeping::start(&settings, &store, &shared, lease);
+    let mut housekeeping = housekeeping::start(&settings, &store, &shared, lease);
+    housekeeping.push(database_watch);
     let renewal = LeaseRenewal { shared: shared.clone(), nodes: nodes.clone(), fanout, catch_up, use_cases };
     let lease_renewal = tokio::spawn(renewal.run(lease));
     Ok(Logic {

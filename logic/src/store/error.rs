@@ -21,3 +21,9 @@ impl From<sqlx::Error> for StoreError {
         if sql::is_transient(&error) { Self::Busy(error.to_string()) } else { Self::Failed(error.to_string()) }
     }
 }
+
+impl sql::Failure for StoreError {
+    fn cause(&self) -> Option<&sqlx::Error> {
+        None
+    }
+}
