@@ -28,6 +28,10 @@ use tokio::{
     time::timeout,
 };
 use tonic::{Request, Response, Status, service::RoutesBuilder};
+use tonic_reflection::pb::v1::{
+    ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
+    server_reflection_request::MessageRequest,
+};
 
 /// Longer than anything takes that works.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -338,6 +342,28 @@ async fn who_guesses_the_internal_token_is_ended() {
         }
     };
     timeout(PATIENCE, answers).await.expect("the guesses are not answered any more");
+}
+
+/// The services that a caller is shown.
+async fn shown(server: &GrpcServer, internal_token: &str) -> String {
+    let settings = GrpcSettings { internal_token: internal_token.into(), ..GrpcSettings::default() };
+    let peer = Endpoint::new(&format!("http://{}", server.address()));
+    let mut client = ServerReflectionClient::new(grpc::channel(&peer, &settings, Some(PATIENCE)).unwrap());
+    let list = MessageRequest::ListServices(String::new());
+    let question = ServerReflectionRequest { message_request: Some(list), ..ServerReflectionRequest::default() };
+    let mut answers = client.server_reflection_info(tokio_stream::iter([question])).await.unwrap().into_inner();
+    format!("{:?}", answers.message().await.unwrap().unwrap())
+}
+
+#[tokio::test]
+async fn strangers_are_shown_the_services_of_clients_alone() {
+    let settings = GrpcSettings { internal_token: "secret".into(), ..patient() };
+    let (server, _) = serve(&settings, 1, 0).await;
+    let to_strangers = shown(&server, "").await;
+    assert!(to_strangers.contains("logic.GatewayExtService") && to_strangers.contains("grpc.health.v1.Health"));
+    assert!(!to_strangers.contains("IntService") && !to_strangers.contains("LinkService"), "{to_strangers}");
+    let to_services = shown(&server, "secret").await;
+    assert!(to_services.contains("logic.MessageIntService") && to_services.contains("logic.LinkService"));
 }
 
 #[tokio::test]
