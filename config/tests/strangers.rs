@@ -236,15 +236,18 @@ async fn calls_beyond_a_connections_share_are_refused_and_no_others() {
 
 #[tokio::test]
 async fn who_has_nothing_to_show_has_shares_whatever_he_called() {
-    let settings = GrpcSettings { calls_per_connection_max: 1, ..patient() };
-    let (server, _) = serve(&settings, 1, 0).await;
+    let bounds = GrpcSettings { request_bytes_max: 1024, requests_per_connection_bytes_max: 1024, ..patient() };
+    let (server, _) = serve(&GrpcSettings { calls_per_connection_max: 2, ..bounds }, 1, 0).await;
     let mut raw = Raw::connect(&server).await;
+    // Its answer is not taken.
     raw.call_method(1, PUSH, &[], &EMPTY, true).await;
-    // Its answer is not taken, and that call is still under way.
-    for (stream, path) in [(3, PUSH), (5, LOCATE)] {
-        raw.call_method(stream, path, &[], &EMPTY, true).await;
-        assert!(raw.is_refused(stream).await, "{path}");
+    assert!(!raw.is_refused(1).await);
+    raw.call_method(3, PUSH, &[], &[vec![0, 0, 0, 4, 0], vec![0; 1024]].concat(), false).await;
+    assert!(raw.is_refused(3).await);
+    for stream in [5, 7] {
+        raw.call(stream, &EMPTY, true).await;
     }
+    assert!(raw.is_refused(7).await);
 }
 
 #[tokio::test]

@@ -61,9 +61,9 @@ impl CallLayer {
         } else {
             check_headers(request, &self.settings)?;
         }
-        let payer = connection.payer((!is_internal(request.uri().path())).then(|| user_of(request)));
+        let user_id = (!is_internal(request.uri().path())).then(|| user_of(request));
         connection
-            .begin(&payer, now)
+            .begin(user_id, now)
             .ok_or_else(|| refusal("calls", ResultCode::TryAgainLater, "too many calls are under way, try again later"))
     }
 
