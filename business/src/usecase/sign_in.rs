@@ -58,7 +58,7 @@ impl SignIns {
 
     /// Checks the code, saves the device with logic (which gives it an id where it has none), and only then writes the
     /// user and the token in one transaction: whatever fails before leaves no user behind, and the call can be
-    /// repeated.
+    /// repeated. What was let in with the token before it is ended, also where logic judges tokens by itself.
     pub async fn sign_in(
         &self,
         phone_number: &str,
@@ -78,6 +78,9 @@ impl SignIns {
         };
         let signed_in = self.store.sign_in(phone_number, device_id, now_ms, make).await?;
         let (user_id, is_new) = (signed_in.user_id, signed_in.is_new);
+        if signed_in.has_replaced {
+            self.logic.revoke(user_id, device_id, now_ms, request_id).await?;
+        }
         count(if is_new { "new_user" } else { "known_user" });
         tracing::debug!(user_id, device_id, is_new, "signed in");
         Ok(SignedIn { is_new, user_id, device_id, token })
