@@ -15,7 +15,7 @@ mod reflection;
 mod settings;
 
 use std::{
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -32,7 +32,7 @@ use tonic::{
     transport::{Channel, Endpoint as TonicEndpoint, Server},
 };
 
-use self::{calls::CallLayer, peers::Peers};
+use self::{calls::CallLayer, connection::Connection, peers::Peers};
 use crate::{
     files,
     listen::{Endpoint, ListenError},
@@ -148,6 +148,11 @@ async fn sweep(peers: &Peers) {
         ticks.tick().await;
         peers.sweep(Instant::now());
     }
+}
+
+/// Where a call that is served comes from; of IPv6, the network of 64 bits.
+pub fn caller_address<T>(request: &Request<T>) -> Option<IpAddr> {
+    request.extensions().get::<Arc<Connection>>().map(|connection| connection.address.ip)
 }
 
 /// A channel to a peer. It connects at the first call and again whenever the connection is gone.
