@@ -56,10 +56,7 @@ pub struct SignInSettings {
     pub wrong_codes_max: u32,
     /// From the first wrong code of a phone number until its count starts anew.
     pub wrong_codes_window_s: u32,
-    /// The same from an address; 0 for no bound.
-    pub wrong_codes_per_address_max: u32,
-    /// Phone numbers, and addresses, whose wrong codes are counted at the same time; beyond it the oldest count of the fewest codes is
-    /// forgotten.
+    /// Phone numbers whose wrong codes are counted at the same time; beyond it the oldest count is forgotten.
     pub tracked_numbers_max: u32,
 }
 
@@ -107,6 +104,8 @@ pub struct Limits {
     pub content_bytes_max: usize,
     /// Longest text that describes a device: brand, model, …
     pub device_text_bytes_max: usize,
+    /// Longest token.
+    pub token_bytes_max: usize,
     /// Most users that one search finds.
     pub search_results_max: u32,
     /// Most user ids in one GetUsers.
@@ -147,7 +146,6 @@ impl Default for SignInSettings {
             token_ttl_days: 30,
             wrong_codes_max: 10,
             wrong_codes_window_s: 600,
-            wrong_codes_per_address_max: 1_000,
             tracked_numbers_max: 100_000,
         }
     }
@@ -164,7 +162,8 @@ impl Default for Limits {
             description_bytes_max: 512,
             // With the sender's card around it, a message still fits the 60 KiB that logic takes.
             content_bytes_max: 56 * 1_024,
-            device_text_bytes_max: 256,
+            device_text_bytes_max: 4 * 1_024,
+            token_bytes_max: 12 * 1_024,
             search_results_max: 50,
             users_per_call_max: 1_000,
             friends_max: 1_000,
@@ -216,7 +215,6 @@ impl SignInSettings {
         within("sign_in.token_ttl_days", self.token_ttl_days, 1, 36_500)?;
         within("sign_in.wrong_codes_max", self.wrong_codes_max, 1, 1_000_000)?;
         within("sign_in.wrong_codes_window_s", self.wrong_codes_window_s, 1, 31_536_000)?;
-        within("sign_in.wrong_codes_per_address_max", self.wrong_codes_per_address_max, 0, 1_000_000_000)?;
         within("sign_in.tracked_numbers_max", self.tracked_numbers_max, 1, 10_000_000)
     }
 }
@@ -238,6 +236,7 @@ impl Limits {
         for (name, value) in texts {
             within(&format!("limits.{name}"), value as u64, 1, TEXT_BYTES_MAX)?;
         }
+        within("limits.token_bytes_max", self.token_bytes_max as u64, 64, 65_536)?;
         within("limits.search_results_max", self.search_results_max, 1, 1_000)?;
         // Each id is a parameter of one statement, and databases take 32,766 of them at most.
         within("limits.users_per_call_max", self.users_per_call_max as u64, 1, 10_000)?;

@@ -135,7 +135,8 @@ pub async fn start_with(settings: ConnSettings, resolver: Arc<dyn Resolve>) -> R
     let by_app = apps.iter().map(|(app, reactors)| (app.id, reactors.clone())).collect();
     routes.add_service(PushCalls::server(by_app, settings.limits.frame_bytes_max));
     let grpc = grpc::serve(&settings.grpc, routes, &["connect.ConnectIntService"]).await?;
-    let node = NodeState::new(settings.node.clone(), public_addresses(&settings.public, &addresses), quota);
+    let public = public_addresses(&settings.public, &addresses);
+    let node = NodeState::new(settings.node.clone(), public, &settings.limits, quota);
     let (problem_sender, problems) = mpsc::channel(apps.len());
     let ready = link_ready.any_of(apps.len());
     let mut bridges = Vec::new();

@@ -11,9 +11,6 @@ use crate::ResultCode;
 /// The largest id that every store can hold: ids travel as uint64 and are stored as signed 64-bit integers.
 pub const ID_MAX: u64 = i64::MAX as u64;
 
-/// Longest token. Those of business have 64 bytes; the rest is room for those of other makes.
-pub const TOKEN_BYTES_MAX: usize = 4_096;
-
 /// Longest key by which a repeated send is recognised.
 pub const CLIENT_MSG_ID_BYTES_MAX: usize = 64;
 

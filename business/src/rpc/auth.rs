@@ -14,6 +14,7 @@ use super::caller::request_id;
 use crate::{
     clock,
     error::UseCaseError,
+    settings::Limits,
     store::ALL_DEVICES,
     usecase::{friend::Friends, profile::Profiles, tokens::Tokens},
 };
@@ -25,12 +26,14 @@ pub struct UserInt {
     profiles: Profiles,
     friends: Friends,
     users_per_call_max: usize,
+    token_bytes_max: usize,
 }
 
 impl UserInt {
     /// The service over its use cases.
-    pub fn new(tokens: Tokens, profiles: Profiles, friends: Friends, users_per_call_max: usize) -> Self {
-        Self { tokens, profiles, friends, users_per_call_max }
+    pub fn new(tokens: Tokens, profiles: Profiles, friends: Friends, limits: &Limits) -> Self {
+        let Limits { users_per_call_max, token_bytes_max, .. } = *limits;
+        Self { tokens, profiles, friends, users_per_call_max, token_bytes_max }
     }
 }
 
@@ -40,7 +43,7 @@ impl UserIntService for UserInt {
         let AuthRequest { user_id, device_id, token } = request.into_inner();
         check::id("user_id", user_id)?;
         check::id("device_id", device_id)?;
-        check::filled("token", &token, check::TOKEN_BYTES_MAX)?;
+        check::filled("token", &token, self.token_bytes_max)?;
         self.tokens.check(user_id, device_id, &token, clock::now_ms()).await?;
         Ok(Response::new(()))
     }

@@ -15,12 +15,13 @@ use crate::{
 #[derive(Debug, Clone)]
 pub struct Callers {
     tokens: Tokens,
+    token_bytes_max: usize,
 }
 
 impl Callers {
     /// Believes what `tokens` admits.
-    pub fn new(tokens: Tokens) -> Self {
-        Self { tokens }
+    pub fn new(tokens: Tokens, token_bytes_max: usize) -> Self {
+        Self { tokens, token_bytes_max }
     }
 
     /// The caller of a request.
@@ -32,7 +33,7 @@ impl Callers {
         let user_id = id(request, metadata::USER_ID)?;
         let device_id = id(request, metadata::DEVICE_ID)?;
         let token = text(request, metadata::TOKEN)?;
-        check::filled(metadata::TOKEN, token, check::TOKEN_BYTES_MAX)?;
+        check::filled(metadata::TOKEN, token, self.token_bytes_max)?;
         self.tokens.check(user_id, device_id, token, clock::now_ms()).await?;
         Ok(Caller { user_id, device_id, request_id: request_id(request).to_owned() })
     }

@@ -39,9 +39,9 @@ pub struct UseCases {
 /// All services of this crate.
 pub fn routes(use_cases: UseCases, limits: &Limits) -> RoutesBuilder {
     let UseCases { tokens, sign_ins, profiles, friends } = use_cases;
-    let callers = caller::Callers::new(tokens.clone());
+    let callers = caller::Callers::new(tokens.clone(), limits.token_bytes_max);
     let user_ext = user::UserExt::new(callers.clone(), sign_ins, tokens.clone(), profiles.clone(), limits.clone());
-    let user_int = auth::UserInt::new(tokens, profiles, friends.clone(), limits.users_per_call_max);
+    let user_int = auth::UserInt::new(tokens, profiles, friends.clone(), limits);
     let friend_ext = friend::FriendExt::new(callers, friends, limits.clone());
     let mut routes: RoutesBuilder = Routes::builder();
     routes

@@ -63,7 +63,7 @@ struct Progress {
 
 /// Whose share a call takes from.
 #[derive(Debug, Clone)]
-enum Payer {
+pub(super) enum Payer {
     /// That of its connection, and of the address of that.
     Connection,
     /// That of a user, for whom a trusted service asks.
@@ -83,11 +83,7 @@ pub(super) struct Taken {
 
 /// The place of a call, from its headers to the end of its answer.
 #[derive(Debug)]
-pub(super) struct CallPlace {
-    call: Taken,
-    /// Of its request and its answer.
-    payer: Payer,
-}
+pub(super) struct CallPlace(Taken);
 
 impl Connection {
     pub(super) fn new(id: u64, address: Arc<Address>, peers: Arc<Peers>, now: Instant) -> Self {
@@ -142,7 +138,7 @@ impl Connection {
     }
 
     /// Whose share a call takes from that is for a user, or for whoever calls.
-    fn payer(&self, user_id: Option<u64>) -> Payer {
+    pub(super) fn payer(&self, user_id: Option<u64>) -> Payer {
         match user_id {
             _ if !self.is_trusted() => Payer::Connection,
             Some(user_id) => Payer::User(self.peers.user(user_id)),
@@ -189,15 +185,13 @@ impl Connection {
         (own <= bound.connection && (own <= bound.floor || fits_all)).then_some(taken)
     }
 
-    /// A call begins, unless too many are under way: of a user (0 for one who is not known yet), or of an internal service, of which
-    /// HTTP/2 lets those wait that are too many.
-    pub(super) fn begin(self: &Arc<Self>, user_id: Option<u64>, now: Instant) -> Option<CallPlace> {
-        let payer = self.payer(user_id);
-        let call = self.take(if user_id.is_some() { &payer } else { &Payer::Nobody }, Kind::Calls, 1)?;
+    /// A call begins, unless too many are under way.
+    pub(super) fn begin(self: &Arc<Self>, payer: &Payer, now: Instant) -> Option<CallPlace> {
+        let taken = self.take(payer, Kind::Calls, 1)?;
         let mut progress = self.lock();
         progress.begun += 1;
         progress.idle_since = now;
-        Some(CallPlace { call, payer })
+        Some(CallPlace(taken))
     }
 
     pub(super) fn receive(&self, change: isize) {
@@ -327,18 +321,18 @@ impl Drop for Taken {
 
 impl CallPlace {
     pub(super) fn connection(&self) -> &Arc<Connection> {
-        &self.call.connection
+        &self.0.connection
     }
 
     /// Takes a part of the share that the call takes from.
     pub(super) fn take(&self, kind: Kind, amount: usize) -> Option<Taken> {
-        self.call.connection.take(&self.payer, kind, amount)
+        self.0.connection.take(&self.0.payer, kind, amount)
     }
 }
 
 impl Drop for CallPlace {
     fn drop(&mut self) {
-        let mut progress = self.call.connection.lock();
+        let mut progress = self.0.connection.lock();
         progress.completed += 1;
         progress.idle_since = Instant::now();
     }

@@ -8,7 +8,7 @@ use gim_proto::{
 };
 use tokio::sync::watch;
 
-use crate::quota::Quota;
+use crate::{quota::Quota, settings::LimitSettings};
 
 /// See the module's documentation.
 #[derive(Debug, Clone)]
@@ -17,15 +17,18 @@ pub struct NodeState {
     /// Tells logic this start of the process from any other one.
     epoch: u64,
     addresses: NodeAddresses,
+    /// Longest frames of clients, before and after their sign-in.
+    frame_bytes_max: [usize; 2],
     quota: Arc<Quota>,
     is_draining: watch::Sender<bool>,
 }
 
 impl NodeState {
     /// A node that is about to start.
-    pub fn new(name: String, addresses: NodeAddresses, quota: Arc<Quota>) -> Self {
+    pub fn new(name: String, addresses: NodeAddresses, limits: &LimitSettings, quota: Arc<Quota>) -> Self {
         let epoch = rand::random_range(1..=u64::MAX);
-        Self { name, epoch, addresses, quota, is_draining: watch::Sender::new(false) }
+        let frame_bytes_max = [limits.unsigned_frame_bytes_max, limits.frame_bytes_max];
+        Self { name, epoch, addresses, frame_bytes_max, quota, is_draining: watch::Sender::new(false) }
     }
 
     /// From now on nobody new is to be sent to it.
@@ -40,12 +43,16 @@ impl NodeState {
 
     /// The first word of a stream.
     pub(super) fn hello(&self) -> Hello {
+        let [unsigned_frame_bytes_max, frame_bytes_max] =
+            self.frame_bytes_max.map(|bytes| bytes.try_into().unwrap_or(u32::MAX));
         Hello {
             version: LINK_VERSION,
             node: self.name.clone(),
             epoch: self.epoch,
             addresses: Some(self.addresses.clone()),
             load: Some(self.load()),
+            unsigned_frame_bytes_max,
+            frame_bytes_max,
         }
     }
 

@@ -22,6 +22,7 @@ use crate::{
     },
     domain::route::NodeKey,
     error::Error,
+    settings::{ENVELOPE_BYTES, LimitSettings},
     usecase::UseCases,
 };
 
@@ -43,6 +44,8 @@ const ADDRESS_BYTES_MAX: usize = 256;
 pub struct LinkParts {
     /// The name of this logic node.
     pub node: String,
+    /// What conn nodes have to let in, and no more.
+    pub limits: LimitSettings,
     /// The attached nodes.
     pub nodes: Arc<Nodes>,
     /// What they are told in place of messages that did not reach them.
@@ -57,11 +60,12 @@ struct LinkEndpoint {
     parts: Arc<LinkParts>,
     /// By the names of nodes.
     refusals: Arc<RefusedPeers<String>>,
+    misfits: Arc<RefusedPeers<String>>,
 }
 
 /// Adds the service to what is served.
 pub fn add_to(routes: &mut RoutesBuilder, parts: LinkParts) {
-    let endpoint = LinkEndpoint { parts: Arc::new(parts), refusals: Arc::default() };
+    let endpoint = LinkEndpoint { parts: Arc::new(parts), refusals: Arc::default(), misfits: Arc::default() };
     let service = LinkServiceServer::new(endpoint)
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
@@ -73,6 +77,11 @@ impl LinkEndpoint {
     async fn admit(&self, hello: Option<Hello>) -> Result<Arc<NodeLink>, Status> {
         let key = check_hello(hello.as_ref())?;
         let hello = hello.unwrap_or_default();
+        if let Some(problem) = misfit(&hello, &self.parts.limits)
+            && self.misfits.is_news(hello.node.clone(), &problem)
+        {
+            tracing::warn!(node = hello.node, problem, "the limits of a conn node do not fit ours");
+        }
         let addresses = hello.addresses.unwrap_or_default();
         let link = self.parts.nodes.attach(key, addresses).await.map_err(Error::from)?;
         self.parts.nodes.introduce(&link, hello.load.unwrap_or_default());
@@ -115,6 +124,26 @@ impl LinkService for LinkEndpoint {
         tokio::spawn(Session::new(self.parts.clone(), link).run(first.items, up, pump));
         Ok(Response::new(ReceiverStream::new(stream)))
     }
+}
+
+/// Where one of the two would refuse what the other one's settings allow.
+fn misfit(hello: &Hello, limits: &LimitSettings) -> Option<String> {
+    let Hello { unsigned_frame_bytes_max, frame_bytes_max, .. } = *hello;
+    let LimitSettings { content_bytes_max, token_bytes_max, .. } = *limits;
+    if frame_bytes_max != 0 && (frame_bytes_max as usize) < content_bytes_max + ENVELOPE_BYTES {
+        return Some(format!(
+            "its limits.frame_bytes_max is {frame_bytes_max}, and a message of our limits.content_bytes_max \
+             ({content_bytes_max}) needs {} in a frame",
+            content_bytes_max + ENVELOPE_BYTES
+        ));
+    }
+    if unsigned_frame_bytes_max as usize > token_bytes_max + ENVELOPE_BYTES {
+        return Some(format!(
+            "its limits.unsigned_frame_bytes_max is {unsigned_frame_bytes_max}, and tokens longer than our \
+             limits.token_bytes_max ({token_bytes_max}) are refused"
+        ));
+    }
+    None
 }
 
 fn check_hello(hello: Option<&Hello>) -> Result<NodeKey, Status> {
@@ -169,6 +198,19 @@ async fn pump(parts: Arc<LinkParts>, link: Arc<NodeLink>, down: mpsc::Sender<Res
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn limits_that_do_not_fit_are_told() {
+        let limits = LimitSettings::default();
+        let told = |unsigned_frame_bytes_max, frame_bytes_max| {
+            misfit(&Hello { unsigned_frame_bytes_max, frame_bytes_max, ..Hello::default() }, &limits)
+                .unwrap_or_default()
+        };
+        assert_eq!(told(0, 0), "", "an older conn node does not say");
+        assert_eq!(told(4 << 10, 64 << 10), "", "the defaults fit");
+        assert!(told(4 << 10, (64 << 10) - 1).starts_with("its limits.frame_bytes_max is 65535"));
+        assert!(told(32 << 10, 64 << 10).starts_with("its limits.unsigned_frame_bytes_max is 32768"));
+    }
 
     #[test]
     fn a_hello_is_checked_before_anything_else() {

@@ -12,7 +12,7 @@ use crate::{domain::caller::Caller, error::Error};
 impl Services {
     /// The caller, once the token was found good.
     pub(super) async fn caller<T>(&self, request: &Request<T>) -> Result<Caller, Error> {
-        let (caller, token) = read(request)?;
+        let (caller, token) = read(request, self.use_cases.sign_ins.token_bytes_max)?;
         self.use_cases.sign_ins.check_token_cached(caller, token, request_id(request)).await?;
         Ok(caller)
     }
@@ -24,11 +24,11 @@ pub(super) fn request_id<T>(request: &Request<T>) -> &str {
     id.get(..metadata::REQUEST_ID_BYTES_MAX).unwrap_or(id)
 }
 
-fn read<T>(request: &Request<T>) -> Result<(Caller, &str), Violation> {
+fn read<T>(request: &Request<T>, token_bytes_max: usize) -> Result<(Caller, &str), Violation> {
     let user_id = read_id(request, metadata::USER_ID)?;
     let device_id = read_id(request, metadata::DEVICE_ID)?;
     let token = read_text(request, metadata::TOKEN)?;
-    check::filled(metadata::TOKEN, token, check::TOKEN_BYTES_MAX)?;
+    check::filled(metadata::TOKEN, token, token_bytes_max)?;
     Ok((Caller { user_id, device_id }, token))
 }
 
@@ -48,16 +48,17 @@ mod tests {
 
     #[test]
     fn each_missing_or_malformed_field_is_named() {
-        let problem = |request: Request<()>| read(&request).unwrap_err().to_string();
+        let problem = |request: Request<()>| read(&request, 8).unwrap_err().to_string();
         assert_eq!(problem(Request::new(())), "user_id: is missing in the metadata");
         assert_eq!(problem(metadata::signed((), 0, 2, "t")), "user_id: must not be 0");
         assert!(problem(metadata::signed((), u64::MAX, 2, "t")).starts_with("user_id: must be at most"));
         assert_eq!(problem(metadata::signed((), 1, 0, "t")), "device_id: must not be 0");
         assert_eq!(problem(metadata::signed((), 1, 2, "")), "token: must not be empty");
+        assert_eq!(problem(metadata::signed((), 1, 2, "too long.")), "token: has 9 bytes, at most 8 are allowed");
         let mut request = metadata::signed((), 1, 2, "t");
         metadata::put(&mut request, metadata::DEVICE_ID, "two");
         assert_eq!(problem(request), "device_id: must be a decimal id in the metadata");
         let request = metadata::signed((), 1, 2, "t");
-        assert_eq!(read(&request).unwrap(), (Caller { user_id: 1, device_id: 2 }, "t"));
+        assert_eq!(read(&request, 8).unwrap(), (Caller { user_id: 1, device_id: 2 }, "t"));
     }
 }

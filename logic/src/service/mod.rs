@@ -152,6 +152,7 @@ async fn listen(
     let mut routes = RoutesBuilder::default();
     rpc::add_to(&mut routes, use_cases.clone());
     let parts = LinkParts {
+        limits: settings.limits.clone(),
         node: settings.node.clone(),
         nodes: nodes.clone(),
         catch_up: catch_up.clone(),

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{group::MemberLimits, message::ClientCommands};
+use crate::domain::group::MemberLimits;
 
 /// The section `[retention]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +37,10 @@ pub struct LimitSettings {
     pub push_all_max: usize,
     /// A page that is synced over a long connection ends before it is longer than this (but holds at least one message).
     pub sync_packet_bytes_max: usize,
+    /// Longest token.
+    pub token_bytes_max: usize,
+    /// Longest text that describes a device: brand, model, push id, …
+    pub device_text_bytes_max: usize,
 }
 
 /// The section `[message]`.
@@ -47,8 +51,6 @@ pub struct MessageSettings {
     pub recall_window_s: u64,
     /// Messages in a page of history where the client does not say, or asks for more.
     pub history_page_max: u32,
-    /// The commands that clients may send, of messages and of packets for the business.
-    pub client_commands: ClientCommands,
 }
 
 /// The section `[inbox]`.
@@ -106,13 +108,15 @@ impl Default for LimitSettings {
             push_users_max: 10_000,
             push_all_max: 16,
             sync_packet_bytes_max: 60 * 1024,
+            token_bytes_max: 12 * 1024,
+            device_text_bytes_max: 4 * 1024,
         }
     }
 }
 
 impl Default for MessageSettings {
     fn default() -> Self {
-        Self { recall_window_s: 120, history_page_max: 100, client_commands: ClientCommands::default() }
+        Self { recall_window_s: 120, history_page_max: 100 }
     }
 }
 

@@ -21,6 +21,9 @@ pub use self::{
 pub use crate::domain::kick::KickPolicy;
 use crate::domain::message_id::NODE_NUMBER_MAX;
 
+/// What may stand around a content or a token in a frame or a request.
+pub const ENVELOPE_BYTES: usize = 4096;
+
 /// Everything that can be set.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -128,7 +131,15 @@ impl Settings for LogicSettings {
             ));
         }
         self.shared_state.validate()?;
-        self.validate_ranges()
+        self.validate_ranges()?;
+        let request_bytes_min = self.limits.content_bytes_max.max(self.limits.token_bytes_max) + ENVELOPE_BYTES;
+        if self.grpc.request_bytes_max < request_bytes_min {
+            return Err(format!(
+                "grpc.request_bytes_max: must be at least {request_bytes_min}, {ENVELOPE_BYTES} more than limits.content_bytes_max \
+                 and limits.token_bytes_max"
+            ));
+        }
+        Ok(())
     }
 }
 
@@ -154,6 +165,9 @@ impl LogicSettings {
             ("limits.push_users_max", self.limits.push_users_max as u64, 1, 100_000),
             ("limits.push_all_max", self.limits.push_all_max as u64, 1, 1_000),
             ("limits.sync_packet_bytes_max", self.limits.sync_packet_bytes_max as u64, 1, 3 * mib),
+            ("limits.token_bytes_max", self.limits.token_bytes_max as u64, 64, 65_536),
+            // The largest TEXT of MySQL.
+            ("limits.device_text_bytes_max", self.limits.device_text_bytes_max as u64, 1, 65_535),
             ("message.recall_window_s", self.message.recall_window_s, 0, 30 * 86_400),
             ("message.history_page_max", self.message.history_page_max.into(), 1, 1_000),
             ("inbox.batch_rows_max", self.inbox.batch_rows_max as u64, 1, 1_000_000),
@@ -204,6 +218,15 @@ mod tests {
     fn the_settings_file_documents_every_default() {
         gim_config::settings::assert_documents_defaults::<LogicSettings>(include_str!("../../../config/logic.toml"));
         LogicSettings::default().validate().unwrap();
+    }
+
+    #[test]
+    fn a_request_has_room_for_the_longest_content() {
+        let mut settings = LogicSettings::default();
+        settings.limits.content_bytes_max = settings.grpc.request_bytes_max - ENVELOPE_BYTES;
+        settings.validate().unwrap();
+        settings.limits.content_bytes_max += 1;
+        assert!(settings.validate().unwrap_err().starts_with("grpc.request_bytes_max: must be at least 131073"));
     }
 
     #[test]

@@ -19,6 +19,7 @@ use crate::{
 pub struct Devices {
     /// Most users of one question.
     pub(super) users_max: usize,
+    pub(super) text_bytes_max: usize,
     pub(super) ids: Arc<MessageIds>,
     pub(super) devices: store::Devices,
     pub(super) shared: Arc<dyn SharedState>,
@@ -28,7 +29,7 @@ impl Devices {
     /// Stores a device that is new (id 0), or what changed of one that is known. Returns its id.
     pub async fn save(&self, device: Option<Device>) -> Result<u64, Error> {
         let mut device = device.ok_or_else(|| check::invalid("device", "must be set"))?;
-        device::check(&device)?;
+        device::check(&device, self.text_bytes_max)?;
         let now_ms = clock::now_ms();
         if device.id == 0 {
             device.id = self.ids.next_id();

@@ -89,7 +89,6 @@ impl UseCases {
     pub fn new(settings: &LogicSettings, parts: Parts) -> Self {
         let Parts { ids, store, writer, business, jwt, shared, nodes, fanout } = parts;
         let content_bytes_max = settings.limits.content_bytes_max;
-        let client_commands = &settings.message.client_commands;
         let connections = Arc::new(Connections {
             kick: settings.kick.clone(),
             devices: store.devices.clone(),
@@ -99,7 +98,6 @@ impl UseCases {
         });
         let rooms = Arc::new(Rooms {
             content_bytes_max,
-            client_commands: client_commands.clone(),
             ids: ids.clone(),
             business: business.clone(),
             shared: shared.clone(),
@@ -114,13 +112,10 @@ impl UseCases {
                 shared: shared.clone(),
                 nodes: nodes.clone(),
             },
-            commands: Commands {
-                content_bytes_max,
-                client_commands: client_commands.clone(),
-                business: business.clone(),
-            },
+            commands: Commands { content_bytes_max, business: business.clone() },
             devices: Devices {
                 users_max: settings.limits.push_users_max,
+                text_bytes_max: settings.limits.device_text_bytes_max,
                 ids: ids.clone(),
                 devices: store.devices,
                 shared,
@@ -141,7 +136,6 @@ impl UseCases {
             },
             messages: Messages {
                 content_bytes_max,
-                client_commands: client_commands.clone(),
                 member_limits: settings.group.limits(),
                 ids: ids.clone(),
                 writer: writer.clone(),
@@ -162,7 +156,14 @@ impl UseCases {
                 inboxes: store.inboxes.clone(),
                 writer: writer.clone(),
             },
-            sign_ins: SignIns { reads: store.sign_in_reads, business, jwt, connections: connections.clone(), fanout },
+            sign_ins: SignIns {
+                token_bytes_max: settings.limits.token_bytes_max,
+                reads: store.sign_in_reads,
+                business,
+                jwt,
+                connections: connections.clone(),
+                fanout,
+            },
             syncs: Syncs {
                 packet_bytes_max: settings.limits.sync_packet_bytes_max,
                 inboxes: store.inboxes,

@@ -52,6 +52,8 @@ pub struct SignedIn {
 /// See the module's documentation.
 #[derive(Debug)]
 pub struct SignIns {
+    /// Longest token.
+    pub token_bytes_max: usize,
     pub(super) reads: store::SignInReads,
     pub(super) business: Arc<Business>,
     pub(super) jwt: JwtCheck,
@@ -74,7 +76,7 @@ impl SignIns {
     async fn admit(&self, caller: Caller, token: &str, request_id: &str) -> Result<Before, Error> {
         check::id("user_id", caller.user_id)?;
         check::id("device_id", caller.device_id)?;
-        check::filled("token", token, check::TOKEN_BYTES_MAX)?;
+        check::filled("token", token, self.token_bytes_max)?;
         let before = self.reads.before(caller).await?;
         if self.jwt.is_for_us(token) {
             self.check_jwt(caller, token, before.not_before_ms)?;

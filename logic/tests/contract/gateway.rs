@@ -38,8 +38,14 @@ fn load(connections: u64, is_draining: bool) -> NodeLoad {
 async fn attach(server: &Server, node: &str, load: NodeLoad) -> Conn {
     let addresses =
         NodeAddresses { tcp: format!("{node}:8002"), ws: format!("ws://{node}/ws"), ..NodeAddresses::default() };
-    let hello =
-        Hello { version: LINK_VERSION, node: node.into(), epoch: 1, addresses: Some(addresses), load: Some(load) };
+    let hello = Hello {
+        version: LINK_VERSION,
+        node: node.into(),
+        epoch: 1,
+        addresses: Some(addresses),
+        load: Some(load),
+        ..Hello::default()
+    };
     Conn::attach_with(server.channel.clone(), Up { hello: Some(hello), items: Vec::new() }).await.unwrap()
 }
 

@@ -118,6 +118,7 @@ async fn every_logic_node_knows_the_nodes_that_are_attached_to_another() {
         epoch: node.epoch,
         addresses: Some(info.addresses),
         load: Some(info.load),
+        ..Hello::default()
     };
     let _conn = Conn::attach_with(one.channel.clone(), Up { hello: Some(hello), items: Vec::new() }).await.unwrap();
     let mut gateway = GatewayExtServiceClient::new(two.channel.clone());

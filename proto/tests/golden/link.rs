@@ -55,6 +55,7 @@ fn up_samples() -> Vec<Sample> {
     let (addresses, load) = (addresses(), load());
     let hello = Hello { version: 101, node: "node".into(), epoch: 103, ..Hello::default() };
     let registering = Hello { addresses: Some(addresses.clone()), load: Some(load), ..hello.clone() };
+    let bounded = Hello { unsigned_frame_bytes_max: 106, frame_bytes_max: 107, ..hello.clone() };
     vec![
         sample(
             "logic.Up",
@@ -62,6 +63,7 @@ fn up_samples() -> Vec<Sample> {
         ),
         sample("logic.Hello", hello),
         sample("logic.Hello.addresses", registering),
+        sample("logic.Hello.limits", bounded),
         sample("logic.NodeAddresses", addresses),
         sample("logic.NodeLoad", load),
         sample(
