@@ -10,6 +10,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let descriptors = protox::compile(files, ["proto"])?;
     let out_dir = PathBuf::from(env::var("OUT_DIR")?);
     fs::write(out_dir.join("descriptors.bin"), descriptors.encode_to_vec())?;
+    let mut of_clients = descriptors.clone();
+    for file in &mut of_clients.file {
+        file.service.retain(|service| service.name().ends_with("ExtService"));
+    }
+    fs::write(out_dir.join("client_descriptors.bin"), of_clients.encode_to_vec())?;
     // Contents are kept as `Bytes`: a message that passes through is a slice of the buffer it came in.
     tonic_prost_build::configure().bytes(".").compile_fds(descriptors)?;
     Ok(())

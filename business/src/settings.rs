@@ -56,7 +56,10 @@ pub struct SignInSettings {
     pub wrong_codes_max: u32,
     /// From the first wrong code of a phone number until its count starts anew.
     pub wrong_codes_window_s: u32,
-    /// Phone numbers whose wrong codes are counted at the same time; beyond it the oldest count is forgotten.
+    /// The same from an address; 0 for no bound.
+    pub wrong_codes_per_address_max: u32,
+    /// Phone numbers, and addresses, whose wrong codes are counted at the same time; beyond it the oldest count of the fewest codes is
+    /// forgotten.
     pub tracked_numbers_max: u32,
 }
 
@@ -146,6 +149,7 @@ impl Default for SignInSettings {
             token_ttl_days: 30,
             wrong_codes_max: 10,
             wrong_codes_window_s: 600,
+            wrong_codes_per_address_max: 1_000,
             tracked_numbers_max: 100_000,
         }
     }
@@ -215,6 +219,7 @@ impl SignInSettings {
         within("sign_in.token_ttl_days", self.token_ttl_days, 1, 36_500)?;
         within("sign_in.wrong_codes_max", self.wrong_codes_max, 1, 1_000_000)?;
         within("sign_in.wrong_codes_window_s", self.wrong_codes_window_s, 1, 31_536_000)?;
+        within("sign_in.wrong_codes_per_address_max", self.wrong_codes_per_address_max, 0, 1_000_000_000)?;
         within("sign_in.tracked_numbers_max", self.tracked_numbers_max, 1, 10_000_000)
     }
 }

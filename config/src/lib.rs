@@ -8,7 +8,7 @@
 //! - [`grpc`]: serving with health, reflection, request ids and the internal token; lazily connected channels
 //! - [`refused_peers`]: what is said once about callers that come again and again
 //! - [`certificate`]: certificates and keys, checked at start
-//! - [`files`]: the open files of the process
+//! - [`files`]: how many files the process may have open, and who may read those that it makes
 //! - [`gather`]: questions that share a read
 //! - [`jwt`] and [`jwt_crypto`] (feature `jwt`): JSON Web Tokens, their key files and what signs them
 //! - [`shutdown`]: the first signal drains, the second stops

@@ -1,10 +1,22 @@
 //! Structured logs on standard error: one line per event, with the fields of the spans around it.
 
-use std::{io::IsTerminal as _, sync::OnceLock};
+use std::{
+    fmt::{self, Write as _},
+    io::IsTerminal as _,
+    sync::OnceLock,
+};
 
 use serde::{Deserialize, Serialize};
+use tracing::field::Field;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{
+    EnvFilter,
+    field::MakeExt as _,
+    fmt::{
+        FormatFields,
+        format::{Writer, debug_fn},
+    },
+};
 
 /// The section `[log]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,7 +79,7 @@ pub fn start(settings: &LogSettings) -> Logging {
         .with_ansi(std::io::stderr().is_terminal());
     // An error only says that logging was started before, as in tests that run several services in one process.
     let is_first = match settings.format {
-        LogFormat::Text => builder.try_init().is_ok(),
+        LogFormat::Text => builder.fmt_fields(escaped_fields()).try_init().is_ok(),
         LogFormat::Json => builder.json().flatten_event(true).try_init().is_ok(),
     };
     if is_first {
@@ -76,7 +88,62 @@ pub fn start(settings: &LogSettings) -> Logging {
     Logging(guard)
 }
 
+/// Fields as text. Whatever a stranger said stays within its line, and can neither end it nor move the cursor.
+fn escaped_fields() -> impl for<'writer> FormatFields<'writer> + Send + Sync + 'static {
+    let write = |writer: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug| match field.name() {
+        "message" => write!(Escaped(writer), "{value:?}"),
+        name => write!(Escaped(writer), "{name}={value:?}"),
+    };
+    debug_fn(write).delimited(" ")
+}
+
+/// Writes control characters as `\n`, `\u{1b}`.
+struct Escaped<'a, 'w>(&'a mut Writer<'w>);
+
+impl fmt::Write for Escaped<'_, '_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let mut rest = text;
+        while let Some((index, control)) = rest.char_indices().find(|(_, char)| char.is_control()) {
+            write!(self.0, "{}{}", &rest[..index], control.escape_default())?;
+            rest = &rest[index + control.len_utf8()..];
+        }
+        self.0.write_str(rest)
+    }
+}
+
 /// How many lines were dropped because nobody read standard error.
 pub fn dropped_lines() -> u64 {
     DROPPED.get().map_or(0, |dropped| dropped.dropped_lines() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{Read as _, Seek as _},
+        sync::Arc,
+    };
+
+    use super::*;
+
+    #[test]
+    fn what_a_stranger_says_stays_within_its_line() {
+        let mut file = tempfile::tempfile().unwrap();
+        let subscriber = tracing_subscriber::fmt()
+            .with_writer(Arc::new(file.try_clone().unwrap()))
+            .with_ansi(false)
+            .without_time()
+            .fmt_fields(escaped_fields())
+            .finish();
+        tracing::subscriber::with_default(subscriber, || {
+            let said = "a\nERROR b\u{1b}[2J\u{85}\u{e9}";
+            let _span = tracing::info_span!("call", method = %said).entered();
+            tracing::info!(text = said, shown = %said, "refused: {said}");
+        });
+        let mut written = String::new();
+        file.rewind().unwrap();
+        file.read_to_string(&mut written).unwrap();
+        let said = "a\\nERROR b\\u{1b}[2J\\u{85}\u{e9}";
+        assert_eq!(written.matches(said).count(), 4, "{written:?}");
+        assert_eq!(written.chars().filter(|char| char.is_control()).collect::<String>(), "\n", "{written:?}");
+    }
 }

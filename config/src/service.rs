@@ -3,7 +3,7 @@
 use std::{fmt::Display, future::Future, process::ExitCode};
 
 use crate::{
-    ServiceArguments, Settings, settings,
+    ServiceArguments, Settings, files, settings,
     shutdown::{self, StopSignals},
 };
 
@@ -40,6 +40,7 @@ where
     F: FnOnce(S) -> Fut,
     Fut: Future<Output = Result<R, E>>,
 {
+    files::keep_private();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return refuse(S::SERVICE, error),

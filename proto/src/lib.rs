@@ -36,3 +36,6 @@ pub const LINK_VERSION: u32 = 1;
 
 /// The compiled `.proto` files as an encoded `FileDescriptorSet`, for gRPC reflection.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+
+/// The same without the services that are not for clients.
+pub const CLIENT_FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/client_descriptors.bin"));

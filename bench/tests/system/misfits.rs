@@ -95,8 +95,8 @@ async fn stop(conn: Conn) {
 /// Calls that were refused for want of trust, in this process.
 fn refused_calls() -> usize {
     let metrics = admin::metrics_handle().render();
-    let value = metrics.lines().find_map(|line| line.strip_prefix("grpc_refused_total "));
-    value.map_or(0, |value| value.parse().unwrap())
+    let values = metrics.lines().filter(|line| line.starts_with("grpc_refused_total{"));
+    values.map(|line| line.rsplit(' ').next().unwrap().parse::<usize>().unwrap()).sum()
 }
 
 #[test]

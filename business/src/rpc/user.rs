@@ -1,5 +1,6 @@
 //! `UserExtService`: sign-in, and what clients ask about users.
 
+use gim_config::grpc;
 use gim_proto::{
     business::{
         GetUserReply, GetUserRequest, SearchUserReply, SearchUserRequest, SignInReply, SignInRequest, SignOutRequest,
@@ -16,7 +17,12 @@ use crate::{
     domain::user::Profile,
     settings::Limits,
     store::ALL_DEVICES,
-    usecase::{Caller, profile::Profiles, sign_in::SignIns, tokens::Tokens},
+    usecase::{
+        Caller,
+        profile::Profiles,
+        sign_in::{Applicant, SignIns},
+        tokens::Tokens,
+    },
 };
 
 /// Longest sign-in code, whoever made it.
@@ -64,13 +70,14 @@ impl UserExt {
 #[tonic::async_trait]
 impl UserExtService for UserExt {
     async fn sign_in(&self, request: Request<SignInRequest>) -> Result<Response<SignInReply>, Status> {
-        let request_id = request_id(&request).to_owned();
+        let (request_id, address) = (request_id(&request).to_owned(), grpc::caller_address(&request));
         let SignInRequest { phone_number, code, device } = request.into_inner();
         self.check_phone_number(&phone_number)?;
         check::filled("code", &code, CODE_BYTES_MAX)?;
         let device = device.ok_or_else(|| check::invalid("device", "is missing"))?;
         self.check_device(&device)?;
-        let signed_in = self.sign_ins.sign_in(&phone_number, &code, device, &request_id, clock::now_ms()).await?;
+        let applicant = Applicant { phone_number: &phone_number, code: &code, address };
+        let signed_in = self.sign_ins.sign_in(applicant, device, &request_id, clock::now_ms()).await?;
         Ok(Response::new(SignInReply {
             is_new: signed_in.is_new,
             user_id: signed_in.user_id,

@@ -71,18 +71,25 @@ pub(super) async fn read(database: Database, devices: Vec<(u64, u64)>) -> Result
     Ok(devices.iter().map(|device| found.get(device).cloned()).collect())
 }
 
-/// Replaces the token of the device and forgets those of the user's other devices that expired.
+/// Replaces the token of the device and forgets those of the user's other devices that expired. Whether the device had one that
+/// was still good.
 pub async fn replace(
     connection: &mut AnyConnection,
     user_id: u64,
     device_id: u64,
     token: &StoredToken,
-) -> Result<(), StoreError> {
+) -> Result<bool, StoreError> {
     sqlx::query("DELETE FROM token WHERE user_id = ? AND expires_at_ms <= ?")
         .bind(key(user_id))
         .bind(token.created_at_ms)
         .execute(&mut *connection)
         .await?;
+    let replaced: Option<(i64,)> =
+        sqlx::query_as("SELECT created_at_ms FROM token WHERE user_id = ? AND device_id = ?")
+            .bind(key(user_id))
+            .bind(key(device_id))
+            .fetch_optional(&mut *connection)
+            .await?;
     sqlx::query("REPLACE INTO token (user_id, device_id, hash, created_at_ms, expires_at_ms) VALUES (?, ?, ?, ?, ?)")
         .bind(key(user_id))
         .bind(key(device_id))
@@ -91,7 +98,7 @@ pub async fn replace(
         .bind(token.expires_at_ms)
         .execute(connection)
         .await?;
-    Ok(())
+    Ok(replaced.is_some())
 }
 
 #[cfg(test)]
@@ -109,8 +116,8 @@ mod tests {
     async fn a_sign_in_replaces_the_token_of_its_device_only(store: Store) {
         let [first, other, second] = [0, 1, 2].map(|now_ms| NewToken::make(now_ms, 1_000).stored);
         let user_id = store.admit("1", 1, &first).await.unwrap().user_id;
-        store.admit("1", 2, &other).await.unwrap();
-        store.admit("1", 1, &second).await.unwrap();
+        assert!(!store.admit("1", 2, &other).await.unwrap().has_replaced);
+        assert!(store.admit("1", 1, &second).await.unwrap().has_replaced);
         assert_eq!(store.token(user_id, 1).await.unwrap(), Some(second));
         assert_eq!(store.token(user_id, 2).await.unwrap(), Some(other));
         assert_eq!(store.token(user_id, 3).await.unwrap(), None);

@@ -22,6 +22,8 @@ pub struct SignedIn {
     pub user_id: u64,
     /// Whether this sign-in made the user.
     pub is_new: bool,
+    /// Whether the device had a token that was still good.
+    pub has_replaced: bool,
 }
 
 /// A row of `user`; also part of the rows of friends.
@@ -88,9 +90,9 @@ impl Store {
                     .fetch_one(&mut *transaction)
                     .await?;
                 let stored = token(id(user_key));
-                token::replace(&mut transaction, id(user_key), device_id, &stored).await?;
+                let has_replaced = token::replace(&mut transaction, id(user_key), device_id, &stored).await?;
                 transaction.commit().await?;
-                Ok(SignedIn { user_id: id(user_key), is_new: inserted.rows_affected() > 0 })
+                Ok(SignedIn { user_id: id(user_key), is_new: inserted.rows_affected() > 0, has_replaced })
             };
             let done = self.database.writer.run(work).await;
             if !tries.again(&done) {

@@ -1,6 +1,9 @@
 //! Signing in with a phone number and a code, which gives the device a token and makes the user at the first time.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    net::IpAddr,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use gim_proto::{ResultCode, logic::Device};
 
@@ -26,9 +29,25 @@ pub struct SignIns {
     store: Store,
     logic: Logic,
     code_check: Arc<dyn CodeCheck>,
-    attempts: Arc<Mutex<Attempts>>,
+    attempts: Arc<Mutex<AllAttempts>>,
     token_ttl_ms: i64,
     jwt: Option<Arc<JwtMaker>>,
+}
+
+/// Codes that were tried, counted twice.
+struct AllAttempts {
+    numbers: Attempts<String>,
+    /// Where addresses have a bound.
+    addresses: Option<Attempts<IpAddr>>,
+}
+
+/// Who asks for a token, by what was said and where from.
+#[derive(Debug, Clone, Copy)]
+pub struct Applicant<'a> {
+    pub phone_number: &'a str,
+    pub code: &'a str,
+    /// Where it is known.
+    pub address: Option<IpAddr>,
 }
 
 /// What a user gets for the right code.
@@ -50,7 +69,12 @@ impl SignIns {
         code_check: Arc<dyn CodeCheck>,
     ) -> Self {
         let window_ms = i64::from(settings.wrong_codes_window_s) * 1_000;
-        let attempts = Attempts::new(settings.wrong_codes_max, window_ms, settings.tracked_numbers_max as usize);
+        let tracked_max = settings.tracked_numbers_max as usize;
+        let per_address_max = settings.wrong_codes_per_address_max;
+        let attempts = AllAttempts {
+            numbers: Attempts::new(settings.wrong_codes_max, window_ms, tracked_max),
+            addresses: (per_address_max > 0).then(|| Attempts::new(per_address_max, window_ms, tracked_max)),
+        };
         let token_ttl_ms = i64::from(settings.token_ttl_days) * DAY_MS;
         let (attempts, jwt) = (Arc::new(Mutex::new(attempts)), jwt.map(Arc::new));
         Self { store, logic, code_check, attempts, token_ttl_ms, jwt }
@@ -58,16 +82,16 @@ impl SignIns {
 
     /// Checks the code, saves the device with logic (which gives it an id where it has none), and only then writes the
     /// user and the token in one transaction: whatever fails before leaves no user behind, and the call can be
-    /// repeated.
+    /// repeated. What was let in with the token before it is ended, also where logic judges tokens by itself.
     pub async fn sign_in(
         &self,
-        phone_number: &str,
-        code: &str,
+        applicant: Applicant<'_>,
         device: Device,
         request_id: &str,
         now_ms: i64,
     ) -> Result<SignedIn, UseCaseError> {
-        self.check_code(phone_number, code, now_ms).await?;
+        self.check_code(applicant, now_ms).await?;
+        let phone_number = applicant.phone_number;
         let device = self.own_device(device, phone_number, now_ms).await?;
         let device_id = self.logic.save_device(device, request_id).await?;
         let mut token = String::new();
@@ -78,6 +102,9 @@ impl SignIns {
         };
         let signed_in = self.store.sign_in(phone_number, device_id, now_ms, make).await?;
         let (user_id, is_new) = (signed_in.user_id, signed_in.is_new);
+        if signed_in.has_replaced {
+            self.logic.revoke(user_id, device_id, now_ms, request_id).await?;
+        }
         count(if is_new { "new_user" } else { "known_user" });
         tracing::debug!(user_id, device_id, is_new, "signed in");
         Ok(SignedIn { is_new, user_id, device_id, token })
@@ -100,27 +127,58 @@ impl SignIns {
         Ok(if is_taken { Device { id: 0, ..device } } else { device })
     }
 
-    async fn check_code(&self, phone_number: &str, code: &str, now_ms: i64) -> Result<(), UseCaseError> {
-        match self.attempts().begin(phone_number, now_ms) {
-            Try::Allowed { evicted: 0 } => {}
-            Try::Allowed { evicted } => metrics::counter!(ATTEMPTS_EVICTED_TOTAL).increment(evicted as u64),
-            Try::TooMany => {
+    async fn check_code(&self, applicant: Applicant<'_>, now_ms: i64) -> Result<(), UseCaseError> {
+        match self.attempts().begin(applicant, now_ms) {
+            Ok(0) => {}
+            Ok(evicted) => metrics::counter!(ATTEMPTS_EVICTED_TOTAL).increment(evicted as u64),
+            Err(message) => {
                 count("too_many_attempts");
-                let message = "too many wrong codes for this phone number, try again later";
                 return Err(UseCaseError::refused(ResultCode::TooManyRequests, message));
             }
         }
-        if !self.code_check.check(phone_number, code).await? {
+        if !self.code_check.check(applicant.phone_number, applicant.code).await? {
             count("wrong_code");
             return Err(ResultCode::WrongCode.into());
         }
-        self.attempts().succeed(phone_number);
+        self.attempts().succeed(applicant);
         Ok(())
     }
 
     /// The lock is held for a few map operations, never across an await.
-    fn attempts(&self) -> std::sync::MutexGuard<'_, Attempts> {
+    fn attempts(&self) -> std::sync::MutexGuard<'_, AllAttempts> {
         self.attempts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl AllAttempts {
+    /// Counts a try; how many counts had to be forgotten for it, or what is said where there were too many.
+    fn begin(&mut self, applicant: Applicant<'_>, now_ms: i64) -> Result<usize, &'static str> {
+        let mut evicted_in_all = 0;
+        if let (Some(addresses), Some(address)) = (&mut self.addresses, applicant.address) {
+            match addresses.begin(&address, now_ms) {
+                Try::Allowed { evicted } => evicted_in_all += evicted,
+                Try::TooMany => return Err("too many wrong codes from this address, try again later"),
+            }
+        }
+        match self.numbers.begin(&applicant.phone_number.to_owned(), now_ms) {
+            Try::Allowed { evicted } => Ok(evicted_in_all + evicted),
+            Try::TooMany => {
+                self.give_back_address(applicant);
+                Err("too many wrong codes for this phone number, try again later")
+            }
+        }
+    }
+
+    fn succeed(&mut self, applicant: Applicant<'_>) {
+        self.numbers.forget(&applicant.phone_number.to_owned());
+        self.give_back_address(applicant);
+    }
+
+    /// Others of this address have the try.
+    fn give_back_address(&mut self, applicant: Applicant<'_>) {
+        if let (Some(addresses), Some(address)) = (&mut self.addresses, applicant.address) {
+            addresses.give_back(&address);
+        }
     }
 }
 

@@ -69,6 +69,8 @@ async fn with_a_key_tokens_are_json_web_tokens_and_good_for_the_same() {
     request.device.as_mut().unwrap().id = phone.device_id;
     let newer = server.try_sign_in(request).await.unwrap();
     assert_ne!(newer.token, phone.token);
+    let revoked = server.logic.take_revoked();
+    assert_eq!((revoked.len(), revoked[0].device_id), (1, phone.device_id), "logic takes the older one no more");
     auth(&server, &newer).await.unwrap();
     server.users().sign_out(newer.ask(SignOutRequest::default())).await.unwrap();
     assert_eq!(code(auth(&server, &newer).await), ResultCode::SignInAgain);

@@ -3,7 +3,12 @@
 use std::sync::Arc;
 
 use gim_business::{CodeCheck, CodeCheckError};
-use gim_proto::{ResultCode, business::AuthRequest, logic::Device, metadata};
+use gim_proto::{
+    ResultCode,
+    business::{AuthRequest, SignInRequest},
+    logic::Device,
+    metadata,
+};
 use tonic::{Request, Status};
 
 use super::harness::{Phone, Server, channel, code, settings, sign_in_request};
@@ -128,6 +133,23 @@ async fn too_many_wrong_codes_close_a_phone_number_even_to_the_right_one() {
     assert_eq!(status.code(), tonic::Code::ResourceExhausted);
     assert_eq!(ResultCode::of_status(&status), ResultCode::TooManyRequests);
     server.sign_in("2").await;
+}
+
+#[tokio::test]
+async fn too_many_wrong_codes_close_an_address_but_no_device_that_is_signed_in() {
+    let server = Server::start_with(|settings| settings.sign_in.wrong_codes_per_address_max = 3).await;
+    let phone = server.sign_in("0").await;
+    for number in ["1", "2", "3"] {
+        let wrong = SignInRequest { code: "0".into(), ..sign_in_request(number) };
+        assert_eq!(of(server.try_sign_in(wrong).await), ResultCode::WrongCode);
+    }
+    for number in ["0", "4"] {
+        let status = server.try_sign_in(sign_in_request(number)).await.unwrap_err();
+        assert_eq!(ResultCode::of_status(&status), ResultCode::TooManyRequests);
+        assert_eq!(status.message(), "too many wrong codes from this address, try again later");
+    }
+    server.friends().get_friends(phone.ask(())).await.unwrap();
+    auth(&server, &phone).await.unwrap();
 }
 
 #[tokio::test]

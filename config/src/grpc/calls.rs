@@ -50,8 +50,9 @@ impl CallLayer {
         let now = Instant::now();
         if is_internal(request.uri().path()) {
             if let Err(status) = check_trust(request, connection.is_certified(), &self.settings) {
-                self.note_refusal(connection, status.message());
-                if request.headers().contains_key(metadata::INTERNAL_TOKEN) {
+                let is_shown = request.headers().contains_key(metadata::INTERNAL_TOKEN);
+                self.note_refusal(connection, is_shown, status.message());
+                if is_shown {
                     connection.on_wrong_token(now);
                 }
                 return Err(status);
@@ -60,15 +61,20 @@ impl CallLayer {
         } else {
             check_headers(request, &self.settings)?;
         }
-        let payer = connection.payer((!is_internal(request.uri().path())).then(|| user_of(request)));
+        let user_id = (!is_internal(request.uri().path())).then(|| user_of(request));
         connection
-            .begin(&payer, now)
+            .begin(user_id, now)
             .ok_or_else(|| refusal("calls", ResultCode::TryAgainLater, "too many calls are under way, try again later"))
     }
 
     /// Counts a call without trust, and says of each address once why its calls are refused.
-    fn note_refusal(&self, connection: &Connection, problem: &str) {
-        metrics::counter!("grpc_refused_total").increment(1);
+    fn note_refusal(&self, connection: &Connection, is_shown: bool, problem: &str) {
+        let why = match problem {
+            WRONG_TOKEN if is_shown => "wrong",
+            WRONG_TOKEN => "absent",
+            _ => "uncertified",
+        };
+        metrics::counter!("grpc_refused_total", "why" => why).increment(1);
         let caller = connection.address.ip;
         if self.refused_peers.is_news(caller, problem) {
             tracing::warn!(%caller, problem, "calls of an internal service are refused; said once for each address");
@@ -159,7 +165,11 @@ fn request_id(request: &mut http::Request<Body>) -> &str {
 }
 
 /// Callers of trusted services show everything that the settings ask for.
-fn check_trust(request: &http::Request<Body>, is_certified: bool, settings: &GrpcSettings) -> Result<(), Status> {
+pub(super) fn check_trust(
+    request: &http::Request<Body>,
+    is_certified: bool,
+    settings: &GrpcSettings,
+) -> Result<(), Status> {
     if !settings.client_ca.as_os_str().is_empty() && !is_certified {
         return Err(ResultCode::untrusted("this service needs a certificate of its caller"));
     }

@@ -63,7 +63,7 @@ struct Progress {
 
 /// Whose share a call takes from.
 #[derive(Debug, Clone)]
-pub(super) enum Payer {
+enum Payer {
     /// That of its connection, and of the address of that.
     Connection,
     /// That of a user, for whom a trusted service asks.
@@ -83,7 +83,11 @@ pub(super) struct Taken {
 
 /// The place of a call, from its headers to the end of its answer.
 #[derive(Debug)]
-pub(super) struct CallPlace(Taken);
+pub(super) struct CallPlace {
+    call: Taken,
+    /// Of its request and its answer.
+    payer: Payer,
+}
 
 impl Connection {
     pub(super) fn new(id: u64, address: Arc<Address>, peers: Arc<Peers>, now: Instant) -> Self {
@@ -138,7 +142,7 @@ impl Connection {
     }
 
     /// Whose share a call takes from that is for a user, or for whoever calls.
-    pub(super) fn payer(&self, user_id: Option<u64>) -> Payer {
+    fn payer(&self, user_id: Option<u64>) -> Payer {
         match user_id {
             _ if !self.is_trusted() => Payer::Connection,
             Some(user_id) => Payer::User(self.peers.user(user_id)),
@@ -185,13 +189,15 @@ impl Connection {
         (own <= bound.connection && (own <= bound.floor || fits_all)).then_some(taken)
     }
 
-    /// A call begins, unless too many are under way.
-    pub(super) fn begin(self: &Arc<Self>, payer: &Payer, now: Instant) -> Option<CallPlace> {
-        let taken = self.take(payer, Kind::Calls, 1)?;
+    /// A call begins, unless too many are under way: of a user (0 for one who is not known yet), or of an internal service, of which
+    /// HTTP/2 lets those wait that are too many.
+    pub(super) fn begin(self: &Arc<Self>, user_id: Option<u64>, now: Instant) -> Option<CallPlace> {
+        let payer = self.payer(user_id);
+        let call = self.take(if user_id.is_some() { &payer } else { &Payer::Nobody }, Kind::Calls, 1)?;
         let mut progress = self.lock();
         progress.begun += 1;
         progress.idle_since = now;
-        Some(CallPlace(taken))
+        Some(CallPlace { call, payer })
     }
 
     pub(super) fn receive(&self, change: isize) {
@@ -321,18 +327,18 @@ impl Drop for Taken {
 
 impl CallPlace {
     pub(super) fn connection(&self) -> &Arc<Connection> {
-        &self.0.connection
+        &self.call.connection
     }
 
     /// Takes a part of the share that the call takes from.
     pub(super) fn take(&self, kind: Kind, amount: usize) -> Option<Taken> {
-        self.0.connection.take(&self.0.payer, kind, amount)
+        self.call.connection.take(&self.payer, kind, amount)
     }
 }
 
 impl Drop for CallPlace {
     fn drop(&mut self) {
-        let mut progress = self.0.connection.lock();
+        let mut progress = self.call.connection.lock();
         progress.completed += 1;
         progress.idle_since = Instant::now();
     }

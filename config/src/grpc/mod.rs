@@ -11,10 +11,11 @@ mod frames;
 mod incoming;
 mod peer_tls;
 mod peers;
+mod reflection;
 mod settings;
 
 use std::{
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -31,7 +32,7 @@ use tonic::{
     transport::{Channel, Endpoint as TonicEndpoint, Server},
 };
 
-use self::{calls::CallLayer, peers::Peers};
+use self::{calls::CallLayer, connection::Connection, peers::Peers};
 use crate::{
     files,
     listen::{Endpoint, ListenError},
@@ -109,7 +110,7 @@ pub async fn serve(
         health.set_service_status(*name, tonic_health::ServingStatus::Serving).await;
     }
     routes.add_service(health_service);
-    add_reflection(&mut routes);
+    reflection::add(&mut routes, settings);
     let (stop, mut stopped) = watch::channel(false);
     let server = Server::builder()
         .http2_keepalive_interval(Some(settings.keep_alive_interval()))
@@ -147,6 +148,11 @@ async fn sweep(peers: &Peers) {
         ticks.tick().await;
         peers.sweep(Instant::now());
     }
+}
+
+/// Where a call that is served comes from; of IPv6, the network of 64 bits.
+pub fn caller_address<T>(request: &Request<T>) -> Option<IpAddr> {
+    request.extensions().get::<Arc<Connection>>().map(|connection| connection.address.ip)
 }
 
 /// A channel to a peer. It connects at the first call and again whenever the connection is gone.
@@ -210,15 +216,4 @@ impl Interceptor for ShowToken {
         }
         Ok(request)
     }
-}
-
-fn add_reflection(routes: &mut RoutesBuilder) {
-    let builder = || {
-        tonic_reflection::server::Builder::configure()
-            .register_encoded_file_descriptor_set(gim_proto::FILE_DESCRIPTOR_SET)
-            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-    };
-    let v1 = builder().build_v1().expect("the descriptors come from our own build");
-    let v1alpha = builder().build_v1alpha().expect("the descriptors come from our own build");
-    routes.add_service(v1).add_service(v1alpha);
 }

@@ -36,8 +36,11 @@ impl std::fmt::Debug for Key {
 #[derive(Debug, thiserror::Error)]
 pub enum JwtError {
     /// The header names a key that is not among ours.
-    #[error("there is no key `{0}`")]
+    #[error("there is no key {0:?}")]
     UnknownKey(String),
+    /// Its header has extensions that have to be understood, and none is here (RFC 7515, 4.1.11).
+    #[error("it has critical extensions")]
+    Critical,
     /// Not signed with that key and its algorithm, not for us, or no token at all.
     #[error("{0}")]
     Refused(#[from] LibraryError),
@@ -114,7 +117,11 @@ impl JwtCheck {
 
     /// Checks a token; returns when it was issued, Unix milliseconds.
     pub fn check(&self, caller: Caller, token: &str, now_ms: i64) -> Result<i64, JwtError> {
-        let kid = decode_header(token)?.kid.unwrap_or_default();
+        let header = decode_header(token)?;
+        if header.crit.is_some() {
+            return Err(JwtError::Critical);
+        }
+        let kid = header.kid.unwrap_or_default();
         let Some(key) = self.keys.iter().find(|key| key.kid == kid) else { return Err(JwtError::UnknownKey(kid)) };
         let claims = decode::<Claims>(token, &key.key, &key.validation)?.claims;
         if !claims.sub.is(caller.user_id) || !claims.device_id.is(caller.device_id) {
@@ -322,6 +329,17 @@ mod tests {
             }
         }
         assert!(check.check(CALLER, &format!("{}.{}.", parts[0], parts[1]), NOW_MS).is_err());
+    }
+
+    #[test]
+    fn a_token_with_critical_extensions_is_refused() {
+        jwt_crypto::install();
+        let key = EncodingKey::from_secret(SECRET);
+        for crit in [vec!["exp".to_owned()], Vec::new()] {
+            let header = Header { kid: Some("old".into()), crit: Some(crit), ..Header::new(Algorithm::HS256) };
+            let token = encode(&header, &claims(), &key).unwrap();
+            assert!(matches!(check_with(|_| ()).check(CALLER, &token, NOW_MS), Err(JwtError::Critical)));
+        }
     }
 
     #[test]

@@ -8,11 +8,9 @@ use gim_proto::{
     logic::{GroupMessagePush, UserMessagePush},
 };
 use prost::Message as _;
+use serde::{Deserialize, Serialize};
 
 use super::{message_id, refusal::Refusal};
-
-/// Message commands that only the server and the business send (friend and group notices).
-const RESERVED_COMMANDS: std::ops::RangeInclusive<i32> = 110..=122;
 
 /// What is said, once for all receivers. Never changes after it got its id.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -210,13 +208,27 @@ pub enum Audience {
     Members,
 }
 
-/// Checks the command that a client sends: 0 means a plain message, that of the other audience would be unwrapped wrongly, and
-/// notices of the server are not for clients.
-pub fn check_client_command(command: i32, audience: Audience) -> Result<i32, Refusal> {
-    if RESERVED_COMMANDS.contains(&command) {
-        let text = format!("command: {command} is sent by the server only");
-        return Err(Refusal::new(ResultCode::NotAllowed, text));
+/// The numbers that clients may send as commands, as ranges with both ends; those of plain messages always.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ClientCommands(pub Vec<[i32; 2]>);
+
+impl Default for ClientCommands {
+    /// All but those of the server, which sends friend and group notices.
+    fn default() -> Self {
+        Self(vec![[0, 99], [200, i32::MAX]])
     }
+}
+
+impl ClientCommands {
+    /// Whether a number is among them.
+    pub fn contain(&self, command: i32) -> bool {
+        self.0.iter().any(|&[first, last]| (first..=last).contains(&command))
+    }
+}
+
+/// Checks the command that a client sends: 0 means a plain message, and that of the other audience would be unwrapped wrongly.
+pub fn check_client_command(command: i32, audience: Audience, allowed: &ClientCommands) -> Result<i32, Refusal> {
     let user_message = connect::MessageCommand::McUserMessage as i32;
     let group_message = connect::MessageCommand::McGroupMessage as i32;
     let (plain, other) = match audience {
@@ -229,7 +241,11 @@ pub fn check_client_command(command: i32, audience: Audience) -> Result<i32, Ref
             let problem = format!("{command} does not fit the target, whose plain messages are {plain}");
             Err(check::invalid("command", problem).into())
         }
-        command => check_command(command),
+        command if command == plain || command < 0 || allowed.contain(command) => check_command(command),
+        command => {
+            let text = format!("command: {command} is not for clients");
+            Err(Refusal::new(ResultCode::NotAllowed, text))
+        }
     }
 }
 
@@ -281,19 +297,33 @@ mod tests {
 
     #[test]
     fn clients_send_no_notices_of_the_server() {
+        let allowed = ClientCommands::default();
         for (audience, plain, other) in [(Audience::People, 1, 2), (Audience::Members, 2, 1)] {
-            assert_eq!(check_client_command(0, audience).unwrap(), plain);
-            assert_eq!(check_client_command(plain, audience).unwrap(), plain);
-            assert_eq!(check_client_command(5_000, audience).unwrap(), 5_000);
-            let refusal = check_client_command(other, audience).unwrap_err();
+            assert_eq!(check_client_command(0, audience, &allowed).unwrap(), plain);
+            assert_eq!(check_client_command(plain, audience, &allowed).unwrap(), plain);
+            assert_eq!(check_client_command(5_000, audience, &allowed).unwrap(), 5_000);
+            let refusal = check_client_command(other, audience, &allowed).unwrap_err();
             assert_eq!(refusal.code(), ResultCode::BadRequest);
         }
-        for command in [110, 115, 122] {
-            let refusal = check_client_command(command, Audience::People).unwrap_err();
+        for command in [100, 110, 122, 199] {
+            let refusal = check_client_command(command, Audience::People, &allowed).unwrap_err();
             assert_eq!(refusal.code(), ResultCode::NotAllowed);
             assert!(check_command(command).is_ok());
         }
-        assert!(check_client_command(-1, Audience::Members).is_err());
+        assert!(check_client_command(-1, Audience::Members, &allowed).is_err());
         assert!(check_command(-1).is_err());
+    }
+
+    #[test]
+    fn clients_send_the_commands_that_the_settings_allow_and_plain_messages() {
+        let allowed = ClientCommands(vec![[1_000, 1_001], [1_005, 1_005]]);
+        let code =
+            |command| check_client_command(command, Audience::People, &allowed).map_err(|refusal| refusal.code());
+        for command in [0, 1, 1_000, 1_001, 1_005] {
+            assert_eq!(code(command), Ok(command.max(1)));
+        }
+        for command in [3, 999, 1_002, 1_006] {
+            assert_eq!(code(command), Err(ResultCode::NotAllowed));
+        }
     }
 }

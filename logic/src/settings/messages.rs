@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::group::MemberLimits;
+use crate::domain::{group::MemberLimits, message::ClientCommands};
 
 /// The section `[retention]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,6 +51,8 @@ pub struct MessageSettings {
     pub recall_window_s: u64,
     /// Messages in a page of history where the client does not say, or asks for more.
     pub history_page_max: u32,
+    /// The commands that clients may send, of messages and of packets for the business.
+    pub client_commands: ClientCommands,
 }
 
 /// The section `[inbox]`.
@@ -116,7 +118,7 @@ impl Default for LimitSettings {
 
 impl Default for MessageSettings {
     fn default() -> Self {
-        Self { recall_window_s: 120, history_page_max: 100 }
+        Self { recall_window_s: 120, history_page_max: 100, client_commands: ClientCommands::default() }
     }
 }
 

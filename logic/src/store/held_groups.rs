@@ -110,7 +110,8 @@ impl HeldGroups {
             self.groups.insert(work.group_id, held);
             return Ok(posts);
         }
-        let held = self.groups.get_mut(&work.group_id).ok_or(GroupRefusal::NoGroup(work.group_id))?;
+        let held = self.groups.get_mut(&work.group_id);
+        let held = held.ok_or_else(|| GroupRefusal::no_group(work.group_id, work.actor))?;
         held.apply(connection, work).await
     }
 

@@ -116,10 +116,9 @@ impl Groups {
     /// A group. A user sees only those that he is in.
     pub async fn get(&self, operator: Operator, group_id: u64) -> Result<Group, Error> {
         check::id("group_id", group_id)?;
-        let group = self.groups.get(group_id).await?;
-        let group = group.ok_or(GroupRefusal::NoGroup(group_id))?;
         self.require_member(operator, group_id).await?;
-        Ok(group.to_wire())
+        let group = self.groups.get(group_id).await?;
+        Ok(group.ok_or(GroupRefusal::no_group(group_id, operator.user_id()))?.to_wire())
     }
 
     /// A page of the groups that a user is in.

@@ -1,13 +1,13 @@
 //! History: a conversation read backwards: between two users as the caller's own inbox holds it, of a group its timeline.
 
 use gim_proto::{
-    ResultCode, check,
+    check,
     logic::{HistoryReply, HistoryRequest, history_request::Peer},
 };
 
 use super::syncs::{GRPC_PAGE_BYTES_MAX, fitting};
 use crate::{
-    domain::{caller::Caller, message::Message},
+    domain::{caller::Caller, group::GroupRefusal, message::Message},
     error::Error,
     store,
 };
@@ -46,13 +46,8 @@ impl Histories {
     }
 
     async fn joined_after(&self, caller: Caller, group_id: u64) -> Result<u64, Error> {
-        if let Some(seq) = self.groups.joined_after(group_id, caller.user_id).await? {
-            return Ok(seq);
-        }
-        Err(match self.groups.get(group_id).await? {
-            Some(_) => Error::refused(ResultCode::NotInGroup, format!("you are not in group {group_id}")),
-            None => Error::refused(ResultCode::GroupNotFound, format!("there is no group {group_id}")),
-        })
+        let joined_after = self.groups.joined_after(group_id, caller.user_id).await?;
+        Ok(joined_after.ok_or(GroupRefusal::NotInGroup(group_id))?)
     }
 }
 

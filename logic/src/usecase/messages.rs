@@ -20,7 +20,7 @@ use crate::{
         caller::Caller,
         clock,
         group::{GroupAction, MemberLimits},
-        message::{Audience, Message, Sent, check_client_command, key_is_used},
+        message::{Audience, ClientCommands, Message, Sent, check_client_command, key_is_used},
         message_id::MessageIds,
     },
     error::Error,
@@ -46,6 +46,7 @@ pub enum Submitted {
 #[derive(Debug)]
 pub struct Messages {
     pub(super) content_bytes_max: usize,
+    pub(super) client_commands: ClientCommands,
     pub(super) member_limits: MemberLimits,
     pub(super) ids: Arc<MessageIds>,
     pub(super) writer: Writer,
@@ -61,7 +62,7 @@ impl Messages {
             Target::GroupId(_) => Audience::Members,
             Target::UserId(_) | Target::RoomId(_) => Audience::People,
         };
-        let command = check_client_command(request.command, audience)?;
+        let command = check_client_command(request.command, audience, &self.client_commands)?;
         check::size("content", &request.content, self.content_bytes_max)?;
         match target {
             Target::UserId(to_user_id) => {
@@ -109,7 +110,7 @@ impl Messages {
         check::id("user_id", user_id)?;
         check::id("device_id", device_id)?;
         check::id("to_user_id", to_user_id)?;
-        let command = check_client_command(command, Audience::People)?;
+        let command = check_client_command(command, Audience::People, &self.client_commands)?;
         check::size("content", &content, self.content_bytes_max)?;
         check::filled("client_msg_id", &client_msg_id, check::CLIENT_MSG_ID_BYTES_MAX)?;
         let card = self.business.sender_card(Caller { user_id, device_id }, request_id).await;

@@ -89,6 +89,7 @@ impl UseCases {
     pub fn new(settings: &LogicSettings, parts: Parts) -> Self {
         let Parts { ids, store, writer, business, jwt, shared, nodes, fanout } = parts;
         let content_bytes_max = settings.limits.content_bytes_max;
+        let client_commands = &settings.message.client_commands;
         let connections = Arc::new(Connections {
             kick: settings.kick.clone(),
             devices: store.devices.clone(),
@@ -98,6 +99,7 @@ impl UseCases {
         });
         let rooms = Arc::new(Rooms {
             content_bytes_max,
+            client_commands: client_commands.clone(),
             ids: ids.clone(),
             business: business.clone(),
             shared: shared.clone(),
@@ -112,7 +114,11 @@ impl UseCases {
                 shared: shared.clone(),
                 nodes: nodes.clone(),
             },
-            commands: Commands { content_bytes_max, business: business.clone() },
+            commands: Commands {
+                content_bytes_max,
+                client_commands: client_commands.clone(),
+                business: business.clone(),
+            },
             devices: Devices {
                 users_max: settings.limits.push_users_max,
                 text_bytes_max: settings.limits.device_text_bytes_max,
@@ -136,6 +142,7 @@ impl UseCases {
             },
             messages: Messages {
                 content_bytes_max,
+                client_commands: client_commands.clone(),
                 member_limits: settings.group.limits(),
                 ids: ids.clone(),
                 writer: writer.clone(),

@@ -21,7 +21,7 @@ use crate::{
     domain::{
         caller::Caller,
         clock,
-        message::{Audience, Message, check_client_command, check_command, key_is_used},
+        message::{Audience, ClientCommands, Message, check_client_command, check_command, key_is_used},
         message_id::MessageIds,
         route::NodeKey,
     },
@@ -78,6 +78,7 @@ impl RoomLocks {
 #[derive(Debug)]
 pub struct Rooms {
     pub(super) content_bytes_max: usize,
+    pub(super) client_commands: ClientCommands,
     pub(super) ids: Arc<MessageIds>,
     pub(super) business: Arc<Business>,
     pub(super) shared: Arc<dyn SharedState>,
@@ -98,7 +99,7 @@ impl Rooms {
 
     /// Pushes a message of a client into a room, wrapped like a send, so that the sender inside is the real one.
     pub async fn push_as(&self, caller: Caller, request: PushRoomRequest, request_id: &str) -> Result<(), Error> {
-        let command = check_client_command(request.command, Audience::People)?;
+        let command = check_client_command(request.command, Audience::People, &self.client_commands)?;
         let mut push = self.checked_room_push(request, command)?;
         let card = self.business.sender_card(caller, request_id).await;
         push.content = wrap(card, 0, push.content);

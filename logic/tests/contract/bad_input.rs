@@ -256,11 +256,11 @@ async fn who_and_what_is_unknown_is_refused_and_nothing_is_stored() {
     let by_another = metadata::signed(RecallRequest { message_id: sent.message_id }, 8, 80, "token-8");
     let refused = [
         (ResultCode::UserNotFound, refusal(client.send(to(Target::UserId(1000))).await)),
-        (ResultCode::GroupNotFound, refusal(client.send(to(Target::GroupId(5))).await)),
+        (ResultCode::NotInGroup, refusal(client.send(to(Target::GroupId(5))).await)),
         (ResultCode::UserNotFound, refusal(groups.create(create(members(1000))).await)),
         (ResultCode::BadRequest, refusal(groups.create(create(twice)).await)),
         (ResultCode::BadRequest, refusal(server.group_int().create(create(vec![]).into_inner()).await)),
-        (ResultCode::GroupNotFound, refusal(groups.get(signed(GroupGetRequest { group_id: 5 })).await)),
+        (ResultCode::NotInGroup, refusal(groups.get(signed(GroupGetRequest { group_id: 5 })).await)),
         (ResultCode::GroupNotFound, refusal(server.group_int().push(group_push(5)).await)),
         (ResultCode::BadRequest, refusal(client.recall(signed(RecallRequest { message_id: 5 })).await)),
         (ResultCode::NotAllowed, refusal(client.recall(by_another).await)),

@@ -234,8 +234,8 @@ async fn what_a_client_may_not_send_is_refused_with_its_code() {
         (
             pc_send,
             send(|request| request.target = Some(Target::GroupId(5))),
-            ResultCode::GroupNotFound,
-            "there is no group 5",
+            ResultCode::NotInGroup,
+            "you are not in group 5",
         ),
         (pc_send, send(|request| request.command = 120), ResultCode::NotAllowed, "command: "),
         (pc_send, send(|request| request.client_msg_id.clear()), ResultCode::BadRequest, "client_msg_id: "),

@@ -306,7 +306,7 @@ async fn messages_of_clients_name_the_bad_field() {
     assert_names(send(|request| request.client_msg_id = "x".repeat(65)).await, "client_msg_id");
     assert_names(send(|request| request.command = -1).await, "command");
     assert_eq!(refusal(send(|request| request.command = 110).await).0, ResultCode::NotAllowed);
-    assert_eq!(refusal(send(|request| request.target = Some(Target::GroupId(5))).await).0, ResultCode::GroupNotFound);
+    assert_eq!(refusal(send(|request| request.target = Some(Target::GroupId(5))).await).0, ResultCode::NotInGroup);
     assert_eq!(refusal(send(|request| request.target = Some(Target::UserId(1000))).await).0, ResultCode::UserNotFound);
 
     assert_names(sync(&server, u64::MAX).await, "seq");

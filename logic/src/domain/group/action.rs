@@ -97,6 +97,11 @@ impl GroupRefusal {
         }
     }
 
+    /// There is no such group, of which a user learns no more than that she is not in it.
+    pub fn no_group(group_id: u64, actor: Option<u64>) -> Self {
+        if actor.is_some() { Self::NotInGroup(group_id) } else { Self::NoGroup(group_id) }
+    }
+
     /// What kind of refusal it is.
     pub fn code(self) -> ResultCode {
         match self {

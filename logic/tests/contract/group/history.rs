@@ -76,6 +76,6 @@ async fn who_joins_a_group_reads_what_came_after_and_who_is_not_in_it_nothing() 
         server.add(7, group_id, vec![member(8)]).await.unwrap();
         assert_eq!(read_back(&server, 8, group_id, 10).await, [6], "who comes back starts anew");
     }
-    assert_eq!(code(history(&server, 7, 12345, 0, 0).await), ResultCode::GroupNotFound);
+    assert_eq!(code(history(&server, 7, 12345, 0, 0).await), ResultCode::NotInGroup);
     assert_eq!(code(history(&server, 7, u64::MAX, 0, 0).await), ResultCode::BadRequest);
 }

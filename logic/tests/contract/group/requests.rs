@@ -61,9 +61,9 @@ async fn unknown_groups_and_ids_out_of_range_are_told_apart() {
         assert_names(server.group_int().push(push).await, "group_id: ");
     }
     assert_eq!(code(server.group_int().get(GroupGetRequest { group_id: 5 }).await), ResultCode::GroupNotFound);
-    assert_eq!(code(server.say(7, 5, "hi", "a").await), ResultCode::GroupNotFound);
-    assert_eq!(code(server.members(7, 5, 0).await), ResultCode::GroupNotFound);
-    assert_eq!(code(server.add(7, 5, vec![member(8)]).await), ResultCode::GroupNotFound);
+    assert_eq!(code(server.say(7, 5, "hi", "a").await), ResultCode::NotInGroup);
+    assert_eq!(code(server.members(7, 5, 0).await), ResultCode::NotInGroup);
+    assert_eq!(code(server.add(7, 5, vec![member(8)]).await), ResultCode::NotInGroup);
     for is_persist in [true, false] {
         let push = GroupPushRequest { group_id: 5, command: 2, content: b"x"[..].into(), is_persist };
         assert_eq!(code(server.group_int().push(push).await), ResultCode::GroupNotFound);
