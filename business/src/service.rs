@@ -9,7 +9,7 @@ use gim_config::{
     listen::ListenError,
     ready::ReadyPart,
     service::Running,
-    sql::{Database, DatabaseError},
+    sql::{self, Database, DatabaseError},
 };
 use tokio::task::JoinHandle;
 
@@ -83,7 +83,7 @@ pub async fn start_with_code_check(
     let database = Database::open(&settings.database, &settings.data_dir, DATABASE_FILE, &migrations()).await?;
 
     let store = Store::new(database.clone());
-    store.fill_search_names().await?;
+    sql::persevere(async || store.fill_search_names().await).await?;
     database_ready.set(true);
     let database_watch = database.watch(database_ready.clone());
     let logic = Logic::new(&settings.logic, &settings.grpc).map_err(StartError::Settings)?;

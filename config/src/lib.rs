@@ -10,6 +10,7 @@
 //! - [`certificate`]: certificates and keys, checked at start
 //! - [`files`]: how many files the process may have open, and who may read those that it makes
 //! - [`gather`]: questions that share a read
+//! - [`patience`]: how a start waits for a server that is away
 //! - [`jwt`] and [`jwt_crypto`] (feature `jwt`): JSON Web Tokens, their key files and what signs them
 //! - [`shutdown`]: the first signal drains, the second stops
 //! - [`sql`] (feature `sql`): opening and migrating a database
@@ -31,6 +32,7 @@ pub mod jwt;
 pub mod jwt_crypto;
 pub mod listen;
 pub mod logging;
+pub mod patience;
 pub mod ready;
 pub mod refused_peers;
 mod renamed_keys;

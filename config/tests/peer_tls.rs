@@ -2,57 +2,19 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that fails says where")]
 
-use std::{fs, path::PathBuf, time::Duration};
+use std::time::Duration;
 
 use gim_config::{
     grpc::{self, GrpcServer, GrpcSettings},
     listen::Endpoint,
+    testing::Authority,
 };
 use gim_proto::connect::{
     PushToDevicesRequest,
     connect_int_service_client::ConnectIntServiceClient,
     connect_int_service_server::{ConnectIntService, ConnectIntServiceServer},
 };
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use tempfile::TempDir;
 use tonic::{Code, Request, Response, Status, service::RoutesBuilder};
-
-/// An authority, and what it signed.
-struct Authority {
-    folder: TempDir,
-    issuer: CertifiedIssuer<'static, KeyPair>,
-}
-
-impl Authority {
-    fn new() -> Self {
-        let mut params = CertificateParams::default();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-        let folder = TempDir::new().unwrap();
-        fs::write(folder.path().join("ca.pem"), issuer.pem()).unwrap();
-        Self { folder, issuer }
-    }
-
-    fn ca(&self) -> PathBuf {
-        self.folder.path().join("ca.pem")
-    }
-
-    fn issue(&self) -> (PathBuf, PathBuf) {
-        self.issue_with("own", |_| {})
-    }
-
-    fn issue_with(&self, name: &str, change: impl FnOnce(&mut CertificateParams)) -> (PathBuf, PathBuf) {
-        let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::new(vec!["localhost".into()]).unwrap();
-        change(&mut params);
-        let signed = params.signed_by(&key, &self.issuer).unwrap();
-        let path = |ending| self.folder.path().join(format!("{name}.{ending}"));
-        let files = (path("pem"), path("key"));
-        fs::write(&files.0, signed.pem()).unwrap();
-        fs::write(&files.1, key.serialize_pem()).unwrap();
-        files
-    }
-}
 
 struct Stub;
 
@@ -164,8 +126,9 @@ async fn a_certificate_of_no_use_is_named_at_start() {
 async fn an_authority_of_no_use_is_named_at_start() {
     let authority = Authority::new();
     let (certificate, key) = authority.issue();
-    let empty = authority.folder.path().join("empty.pem");
-    fs::write(&empty, "").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let empty = folder.path().join("empty.pem");
+    std::fs::write(&empty, "").unwrap();
     let (expired, _) = authority.issue_with("expired", |params| params.not_after = rcgen::date_time_ymd(2020, 1, 1));
     for (path, words) in [
         ("/missing.pem".into(), "cannot read a certificate from /missing.pem"),

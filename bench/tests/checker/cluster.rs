@@ -150,7 +150,7 @@ impl Cluster {
         match fault {
             Fault::Kill(node) | Fault::Restart(node) => {
                 self.program(node).start();
-                // A logic whose Redis is away when it starts ends with a sentence, and is left to its supervisor.
+                // It serves before the next fault comes.
                 self.await_ready();
             }
             Fault::Freeze(node) => self.program(node).thaw(),

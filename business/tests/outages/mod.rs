@@ -14,9 +14,9 @@ use crate::rpc::harness::{Phone, Server, code, sign_in_request};
 
 /// Gives up soon.
 fn hasty(database: &mut DatabaseSettings) {
-    database.acquire_timeout_ms = 300;
-    database.lock_timeout_ms = 300;
-    database.statement_timeout_ms = 300;
+    database.acquire_timeout_ms = 1_000;
+    database.lock_timeout_ms = 1_000;
+    database.statement_timeout_ms = 1_000;
 }
 
 async fn on_mysql() -> (Server, Proxy) {

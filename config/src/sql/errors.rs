@@ -26,7 +26,7 @@ pub(super) enum Meaning {
 }
 
 /// By number: MySQL, MariaDB, TiDB (from 8000 on), and what proxies say in their place (2000 to 2013, 9001).
-const MYSQL: [(u16, Meaning); 87] = [
+const MYSQL: [(u16, Meaning); 88] = [
     (1, Later),        // a file cannot be made
     (3, Later),        // nor written
     (5, Later),        // out of memory
@@ -81,6 +81,7 @@ const MYSQL: [(u16, Meaning); 87] = [
     (1461, Later),     // too many prepared statements on the server
     (1615, Later),     // the statement has to be prepared again
     (1637, Later),     // too many transactions
+    (1665, Refused),   // its binary log is of statements
     (1689, Later),     // a wait for a lock was ended
     (1698, Refused),   // this user has to log in in another way
     (1792, Elsewhere), // in a read-only transaction

@@ -10,10 +10,11 @@ mod settings;
 mod watch;
 
 use std::{
+    fmt::Display,
     fs, io,
     path::{Path, PathBuf},
     sync::Once,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
@@ -33,16 +34,13 @@ use self::{
     session::Access,
     settings::{database_name, percent_decoded, without_password},
 };
-use crate::shutdown;
-
-/// While a database is away at start, it is tried again after a pause that grows from the first to the second.
-const START_PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
-
-/// How often that is said.
-const SAY_INTERVAL: Duration = Duration::from_secs(10);
+use crate::{patience::Patience, shutdown};
 
 /// A statement of a migration waits that long for the locks of others.
 const MIGRATION_LOCK_TIMEOUT_S: u64 = 600;
+
+const LOG_OF_STATEMENTS: &str =
+    "its binlog_format is STATEMENT, with which it refuses what is READ COMMITTED: set ROW or MIXED";
 
 /// The server has no database of this name.
 const UNKNOWN_DATABASE: u16 = 1049;
@@ -139,18 +137,10 @@ impl Database {
         file_name: &str,
         migrations: &[(Dialect, Migrator)],
     ) -> Result<Self, DatabaseError> {
-        let (mut pause, pause_max) = START_PAUSES;
-        let mut said: Option<Instant> = None;
+        let mut patience = Patience::with("the database");
         loop {
             match Self::open_now(settings, data_dir, file_name, migrations).await {
-                Err(error) if error.is_outage() => {
-                    if said.is_none_or(|at| at.elapsed() >= SAY_INTERVAL) {
-                        tracing::warn!(%error, "waiting for the database");
-                        said = Some(Instant::now());
-                    }
-                    tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(pause_max);
-                }
+                Err(error) if error.is_outage() => patience.wait(&error).await,
                 opened => return opened,
             }
         }
@@ -204,6 +194,17 @@ impl Database {
     }
 }
 
+/// Does what a start needs of its open database, again as long as that is away. What is done again has to bear it.
+pub async fn persevere<T, E: Failure + Display>(work: impl AsyncFn() -> Result<T, E>) -> Result<T, E> {
+    let mut patience = Patience::with("the database");
+    loop {
+        match work().await {
+            Err(error) if error.cause().is_some_and(errors::is_outage) => patience.wait(&error).await,
+            done => return done,
+        }
+    }
+}
+
 /// Of the database in the data folder, which is made if it is not there.
 fn own_url(data_dir: &Path, file_name: &str) -> Result<String, DatabaseError> {
     check_writable(data_dir, file_name)?;
@@ -232,6 +233,7 @@ async fn connect_mysql(url: &str, sync_commits: bool) -> Result<AnyConnection, s
         connection => connection?,
     };
     session::prepare_mysql(&mut connection, MIGRATION_LOCK_TIMEOUT_S).await?;
+    check_binary_log(&mut connection).await?;
     if sync_commits {
         warn_of_lazy_commits(&mut connection).await;
     }
@@ -270,6 +272,17 @@ fn migration_advice(error: &MigrateError) -> &'static str {
         MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => errors::advice(error),
         MigrateError::VersionMissing(_) => " (a newer version of this service was here)",
         _ => "",
+    }
+}
+
+/// A log of statements cannot hold what is READ COMMITTED, and the server would refuse every write.
+async fn check_binary_log(connection: &mut AnyConnection) -> Result<(), sqlx::Error> {
+    let log = "SELECT CAST(@@GLOBAL.log_bin AS SIGNED), CAST(@@SESSION.binlog_format AS CHAR)";
+    match sqlx::query_as::<_, (i64, String)>(log).fetch_one(connection).await {
+        Ok((1, format)) if format == "STATEMENT" => Err(sqlx::Error::Configuration(LOG_OF_STATEMENTS.into())),
+        Err(error) if errors::is_outage(&error) => Err(error),
+        // A server without such a log, or without the choice.
+        _ => Ok(()),
     }
 }
 

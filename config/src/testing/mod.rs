@@ -4,6 +4,7 @@
 //! one starts it with `scripts/lib/databases`; it ends with the process. Where the packages are missing, tests that need a
 //! server fail and say which. Any thread. [`layers`] looks at the sources of a crate.
 
+mod authority;
 pub mod layers;
 mod proxy;
 
@@ -19,6 +20,7 @@ use std::{
     },
 };
 
+pub use authority::Authority;
 pub use proxy::Proxy;
 
 /// Where the shared MariaDB is, for this process's tests.

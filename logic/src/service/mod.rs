@@ -12,7 +12,7 @@ use gim_config::{
     grpc::{self, GrpcServer},
     listen::ListenError,
     service::Running,
-    sql::{Database, DatabaseError},
+    sql::{self, Database, DatabaseError},
 };
 use tokio::{
     sync::mpsc,
@@ -91,7 +91,7 @@ pub async fn start(settings: LogicSettings) -> Result<Logic, StartError> {
     let lease = Duration::from_millis(settings.link.lease_ms);
     let shared = shared_state(&settings, lease, &store).await?;
     // Only now: a former process with this node number may have made ids until its lease was over.
-    let newest_id = store.inboxes.newest_message_id().await?;
+    let newest_id = sql::persevere(async || store.inboxes.newest_message_id().await).await.map_err(StoreError::from)?;
     database_part.set(true);
     let database_watch = store.database.watch(database_part);
 

@@ -100,7 +100,7 @@ impl Inboxes {
     }
 
     /// The greatest message id that is stored; 0 for none.
-    pub async fn newest_message_id(&self) -> Result<u64, StoreError> {
+    pub async fn newest_message_id(&self) -> Result<u64, sqlx::Error> {
         let query = sqlx::query_scalar("SELECT id FROM message ORDER BY id DESC LIMIT 1");
         let id: Option<i64> = query.fetch_optional(&self.reader).await?;
         Ok(id.map_or(0, from_sql))

@@ -94,8 +94,8 @@ async fn a_database_that_is_away_puts_requests_off_and_connections_stay() {
 #[tokio::test]
 async fn a_database_that_hangs_puts_requests_off_in_time_and_all_resumes() {
     let hasty = |settings: &mut LogicSettings| {
-        settings.database.statement_timeout_ms = 300;
-        settings.database.acquire_timeout_ms = 300;
+        settings.database.statement_timeout_ms = 1_000;
+        settings.database.acquire_timeout_ms = 1_000;
         settings.database.lock_timeout_ms = 60_000;
     };
     let (server, mut outage) = server_and_outage(Outage::Hung, hasty).await;
