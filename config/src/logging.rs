@@ -54,6 +54,9 @@ impl LogSettings {
 /// Lines that may wait for whoever reads standard error. Further ones are dropped and counted.
 const LINES_WAITING_MAX: usize = 16 * 1024;
 
+/// The client of Redis tells of each connection and each try; what that means for us is said once, by us.
+const QUIET: &str = "info,redis=off";
+
 /// Lines that were dropped, for [`crate::admin`].
 static DROPPED: OnceLock<ErrorCounter> = OnceLock::new();
 
@@ -66,7 +69,7 @@ pub struct Logging(#[expect(dead_code, reason = "it acts when it is dropped")] W
 ///
 /// A thread of its own writes: whoever logs never waits for a pipe that nobody reads.
 pub fn start(settings: &LogSettings) -> Logging {
-    let filter = EnvFilter::try_new(&settings.filter).unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_new(format!("{QUIET},{}", settings.filter)).unwrap_or_else(|_| EnvFilter::new(QUIET));
     let (writer, guard) = NonBlockingBuilder::default()
         .lossy(true)
         .buffered_lines_limit(LINES_WAITING_MAX)

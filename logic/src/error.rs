@@ -43,7 +43,9 @@ impl Error {
             },
             Self::SharedState(SharedStateError::RoomsFull | SharedStateError::Away(_)) => ResultCode::TryAgainLater,
             Self::SharedState(SharedStateError::NameTaken(_)) => ResultCode::NotAllowed,
-            Self::SharedState(SharedStateError::Failed(_) | SharedStateError::Taken { .. }) => ResultCode::Internal,
+            Self::SharedState(
+                SharedStateError::Failed(_) | SharedStateError::Mistaken(_) | SharedStateError::Taken { .. },
+            ) => ResultCode::Internal,
             Self::Business(error) => error.code(),
         }
     }

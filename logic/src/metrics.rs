@@ -28,6 +28,8 @@ pub const LINK_PUSHES_DROPPED: &str = "logic_link_pushes_dropped_total";
 pub const LINK_HINTS: &str = "logic_link_hints_total";
 /// Connections of dropped pushes that could not even be remembered for a hint.
 pub const LINK_HINTS_LOST: &str = "logic_link_hints_lost_total";
+/// Connections that were heard of, and of which the shared state had forgotten something.
+pub const CONNECTIONS_FORGOTTEN: &str = "logic_connections_forgotten_total";
 /// Sign-ins on the long connection, by result code.
 pub const SIGN_INS: &str = "logic_sign_ins_total";
 /// Pushes to rooms.

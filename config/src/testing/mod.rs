@@ -79,6 +79,11 @@ impl PrivateServer {
         Self::start("redis", REDIS_URL)
     }
 
+    /// A Redis with options of its own.
+    pub fn redis_with(options: &str) -> Self {
+        Self::start_with("redis", REDIS_URL, &[("GIM_TEST_REDIS_OPTIONS", options)])
+    }
+
     /// A Redis with a Sentinel that watches it, by the Sentinel's URL.
     pub fn sentinel() -> Self {
         Self::start("sentinel", "GIM_TEST_SENTINEL_URL")

@@ -121,9 +121,11 @@ impl Distributor {
             }
             UpItem::RoomJoined(room_id) => self.room_joined(*room_id),
             UpItem::RoomLeft(room_id) => self.room_left(*room_id),
-            UpItem::Heartbeat { connection, user_id } => {
-                let item = logic::ConnectionUser { connection_id: connection.number(), user_id: *user_id };
-                self.tell(*user_id, LinkItem::Heartbeat(item));
+            UpItem::Heartbeat { connection, identity, age_ms } => {
+                let Identity { user_id, device_id } = *identity;
+                let (connection_id, age_ms) = (connection.number(), Some(*age_ms));
+                let item = logic::ConnectionUser { connection_id, user_id, device_id, age_ms };
+                self.tell(user_id, LinkItem::Heartbeat(item));
             }
             UpItem::Live { connection, identity, since_ms, age_ms, large_group_ids } => {
                 let Identity { user_id, device_id } = *identity;

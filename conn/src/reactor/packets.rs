@@ -62,11 +62,13 @@ impl Peer<'_> {
     fn answer_heartbeat(&mut self, packet: &PacketView<'_>) {
         self.context.metrics.counts.heartbeats += 1;
         let reply = self.context.replies.encode(packet, self.connection.session.newest_seq());
-        let asks = self.connection.session.asks_newest_seq(self.context.clock.now_ms(), &self.context.rules);
+        let now_ms = self.context.clock.now_ms();
+        let asks = self.connection.session.asks_newest_seq(now_ms, &self.context.rules);
+        let age_ms = now_ms.saturating_sub(self.connection.session.live_since_ms());
         let (connection, identity, app) = (self.id(), self.identity(), self.app());
         self.send(reply, Kind::Reply);
         if asks && let (Some(identity), Some(app)) = (identity, app) {
-            let question = UpItem::Heartbeat { connection, user_id: identity.user_id };
+            let question = UpItem::Heartbeat { connection, identity, age_ms };
             self.context.apps[app].uplink.push_question(question);
         }
     }

@@ -73,7 +73,9 @@ pub enum UpItem {
         /// Of which connection.
         connection: ConnectionId,
         /// Of whom.
-        user_id: u64,
+        identity: Identity,
+        /// How long ago it signed in.
+        age_ms: u64,
     },
     /// A live connection, told because it was asked for.
     Live {

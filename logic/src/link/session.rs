@@ -383,9 +383,8 @@ impl Context {
     async fn newest_seqs(&self, question: NewestSeqQuestion, permit: OwnedSemaphorePermit) {
         let named: Vec<(u64, u64)> =
             question.connections.iter().map(|connection| (connection.connection_id, connection.user_id)).collect();
-        let user_ids: Vec<u64> = named.iter().map(|(_, user_id)| *user_id).collect();
-        if let Err(error) = self.use_cases().connections.touch(&user_ids).await {
-            tracing::debug!(%error, "users who were heard of were not noted");
+        if let Err(error) = self.use_cases().connections.touch(&self.link.key, question.connections).await {
+            tracing::debug!(%error, "connections that were heard of were not looked after");
         }
         match self.parts.catch_up.newest_seqs(&named).await {
             Ok(answer) => self.link.queue.reply(Item::NewestSeq(answer), permit),

@@ -4,6 +4,8 @@
 
 use std::{sync::Arc, time::Duration};
 
+use gim_config::ready::ReadyPart;
+
 use crate::{
     delivery::{catch_up::CatchUp, fanout::Fanout, nodes::Nodes},
     shared_state::{SharedState, SharedStateError},
@@ -17,6 +19,8 @@ const RENEW_INTERVAL_MAX: Duration = Duration::from_secs(1);
 /// What the task works with.
 pub(super) struct LeaseRenewal {
     pub shared: Arc<dyn SharedState>,
+    /// Ready while Redis takes the renewals, if there is one.
+    pub redis_part: Option<ReadyPart>,
     pub nodes: Arc<Nodes>,
     pub fanout: Fanout,
     pub catch_up: CatchUp,
@@ -34,7 +38,9 @@ impl LeaseRenewal {
                 _ = interval.tick() => {}
                 () = self.nodes.arrival() => {}
             }
-            match self.shared.renew(self.nodes.infos()).await {
+            let renewed = self.shared.renew(self.nodes.infos()).await;
+            self.redis_part.iter().for_each(|part| part.set(renewed.is_ok()));
+            match renewed {
                 Ok(forgotten) => {
                     for node in forgotten {
                         tracing::warn!(

@@ -85,11 +85,13 @@ pub struct Logic {
 pub async fn start(settings: LogicSettings) -> Result<Logic, StartError> {
     let readiness = Readiness::default();
     let (database_part, grpc_part) = (readiness.part("database"), readiness.part("grpc"));
+    let redis_part = (!settings.shared_state.url.is_empty()).then(|| readiness.part("redis"));
     let admin = admin::start(&settings.admin, readiness.clone()).await?;
     let database = Database::open(&settings.database, &settings.data_dir, "logic.db", &store::migrations()).await?;
     let store = Store::new(database);
     let lease = Duration::from_millis(settings.link.lease_ms);
     let shared = shared_state(&settings, lease, &store).await?;
+    redis_part.iter().for_each(|part| part.set(true));
     // Only now: a former process with this node number may have made ids until its lease was over.
     let newest_id = sql::persevere(async || store.inboxes.newest_message_id().await).await.map_err(StoreError::from)?;
     database_part.set(true);
@@ -124,7 +126,8 @@ pub async fn start(settings: LogicSettings) -> Result<Logic, StartError> {
     grpc_part.set(true);
     let mut housekeeping = housekeeping::start(&settings, &store, &shared, lease);
     housekeeping.push(database_watch);
-    let renewal = LeaseRenewal { shared: shared.clone(), nodes: nodes.clone(), fanout, catch_up, use_cases };
+    let renewal =
+        LeaseRenewal { shared: shared.clone(), redis_part, nodes: nodes.clone(), fanout, catch_up, use_cases };
     let lease_renewal = tokio::spawn(renewal.run(lease));
     Ok(Logic {
         node: settings.node,

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 pub use self::{
     messages::{GroupSettings, InboxSettings, LimitSettings, MessageSettings, RetentionSettings, RoomSettings},
     nodes::{GatewaySettings, LinkSettings, SharedStateSettings},
-    redis_url::{Credentials, RedisTarget},
+    redis_url::{Credentials, RedisTarget, RedisWay, TlsFiles},
     users::{BusinessSettings, JwtKey, JwtSettings, KickSettings},
 };
 pub use crate::domain::kick::KickPolicy;

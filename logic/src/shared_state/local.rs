@@ -5,6 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use gim_proto::logic::ConnectionUser;
 use tonic::async_trait;
 
 use super::{
@@ -113,8 +114,12 @@ impl SharedState for LocalState {
         Ok(self.presence().user_of_device(device_id, Instant::now()))
     }
 
-    async fn touch(&self, _user_ids: &[u64]) -> Result<(), SharedStateError> {
-        Ok(())
+    async fn touch(
+        &self,
+        _node: &Arc<NodeKey>,
+        _connections: Vec<ConnectionUser>,
+    ) -> Result<Vec<ConnectionUser>, SharedStateError> {
+        Ok(Vec::new())
     }
 
     async fn set_interest(&self, room_id: u64, node: &Arc<NodeKey>, interested: bool) -> Result<(), SharedStateError> {

@@ -11,7 +11,7 @@ pub mod rooms;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use gim_proto::connect;
+use gim_proto::{connect, logic::ConnectionUser};
 use tonic::async_trait;
 
 use crate::{
@@ -37,6 +37,9 @@ pub enum SharedStateError {
     /// It answers what makes no sense.
     #[error("the shared state failed: {0}")]
     Failed(String),
+    /// The settings have to be changed; only at start.
+    #[error("{0}")]
+    Mistaken(String),
     /// Another process has the name of a conn node, and is attached.
     #[error("the conn node name {0} is in use by another process: give each conn node a `node` of its own")]
     NameTaken(String),
@@ -124,8 +127,13 @@ pub trait SharedState: std::fmt::Debug + Send + Sync + 'static {
     /// The user who is connected from a device, if somebody is.
     async fn user_of_device(&self, device_id: u64) -> Result<Option<u64>, SharedStateError>;
 
-    /// These users were heard of: what is known of them is still of use.
-    async fn touch(&self, user_ids: &[u64]) -> Result<(), SharedStateError>;
+    /// These connections of a node were heard of: what is known of them is still of use. Returns those of which something was
+    /// forgotten.
+    async fn touch(
+        &self,
+        node: &Arc<NodeKey>,
+        connections: Vec<ConnectionUser>,
+    ) -> Result<Vec<ConnectionUser>, SharedStateError>;
 
     /// Says whether a node has subscribers of a room.
     async fn set_interest(&self, room_id: u64, node: &Arc<NodeKey>, interested: bool) -> Result<(), SharedStateError>;

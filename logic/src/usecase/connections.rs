@@ -3,7 +3,10 @@
 
 use std::sync::Arc;
 
-use gim_proto::{CloseReason, logic::LiveConnection};
+use gim_proto::{
+    CloseReason,
+    logic::{ConnectionUser, LiveConnection},
+};
 
 use crate::{
     delivery::nodes::Nodes,
@@ -116,9 +119,23 @@ impl Connections {
         Ok(self.shared.remove_connections(node, connection_ids).await?)
     }
 
-    /// These users were heard of.
-    pub async fn touch(&self, user_ids: &[u64]) -> Result<(), Error> {
-        Ok(self.shared.touch(user_ids).await?)
+    /// These connections of a node were heard of. Those that were forgotten are put in again, and closed where their token was
+    /// revoked while nobody knew of them.
+    pub async fn touch(&self, node: &Arc<NodeKey>, connections: Vec<ConnectionUser>) -> Result<(), Error> {
+        let forgotten = self.shared.touch(node, connections).await?;
+        if forgotten.is_empty() {
+            return Ok(());
+        }
+        let live = |connection: ConnectionUser| LiveConnection {
+            connection_id: connection.connection_id,
+            user_id: connection.user_id,
+            device_id: connection.device_id,
+            age_ms: connection.age_ms,
+            ..LiveConnection::default()
+        };
+        let forgotten: Vec<LiveConnection> = forgotten.into_iter().map(live).collect();
+        let routes = self.take_up(node, &forgotten).await?;
+        self.close_revoked(&routes).await
     }
 }
 

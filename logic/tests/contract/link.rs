@@ -378,8 +378,11 @@ async fn newest_seqs_are_answered_in_batches() {
     let mut conn = Conn::attach(&server, "conn-1", 1).await;
     server.push(&[7, 8], "one").await;
     server.push(&[8], "two").await;
-    let connections =
-        [(1, 7), (2, 8), (3, 9)].map(|(connection_id, user_id)| ConnectionUser { connection_id, user_id });
+    let connections = [(1, 7), (2, 8), (3, 9)].map(|(connection_id, user_id)| ConnectionUser {
+        connection_id,
+        user_id,
+        ..ConnectionUser::default()
+    });
     conn.send(vec![up_item::Item::NewestSeq(NewestSeqQuestion { connections: connections.to_vec() })]).await;
     let Item::NewestSeq(answer) = conn.next().await else { panic!("no answer") };
     let seqs: Vec<_> = answer.connections.iter().map(|item| (item.connection_id, item.newest_seq)).collect();

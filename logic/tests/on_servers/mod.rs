@@ -1,9 +1,11 @@
 //! What only several logic nodes, Redis and MariaDB can get into.
 
 mod between;
+mod eviction;
 mod full;
 mod nodes;
 mod races;
+mod redis_ways;
 mod small;
 
 use gim_config::testing::{PrivateServer, Proxy};

@@ -27,6 +27,10 @@ fn connection() -> LiveConnection {
     }
 }
 
+fn connection_user() -> ConnectionUser {
+    ConnectionUser { connection_id: 101, user_id: 102, ..ConnectionUser::default() }
+}
+
 fn subscribed() -> RoomSubscribed {
     RoomSubscribed { room_id: 101, retained: vec!["first".into(), "second".into()], newest_seq: 0 }
 }
@@ -101,11 +105,10 @@ fn up_samples() -> Vec<Sample> {
             LiveConnection { large_group_ids: vec![105, 1005], ..LiveConnection::default() },
         ),
         sample("logic.LiveConnection.age_ms", LiveConnection { age_ms: Some(106), ..LiveConnection::default() }),
-        sample(
-            "logic.NewestSeqQuestion",
-            NewestSeqQuestion { connections: vec![ConnectionUser { connection_id: 101, user_id: 102 }] },
-        ),
-        sample("logic.ConnectionUser", ConnectionUser { connection_id: 101, user_id: 102 }),
+        sample("logic.NewestSeqQuestion", NewestSeqQuestion { connections: vec![connection_user()] }),
+        sample("logic.ConnectionUser", connection_user()),
+        sample("logic.ConnectionUser.device_id", ConnectionUser { device_id: 103, ..ConnectionUser::default() }),
+        sample("logic.ConnectionUser.age_ms", ConnectionUser { age_ms: Some(106), ..ConnectionUser::default() }),
         sample("logic.RoomMembers", RoomMembers { rooms: vec![room_members()] }),
         sample("logic.PushAllDone", PushAllDone { message_id: 101 }),
         sample("logic.PushResult", PushResult { gone_connection_ids: vec![101, u64::MAX] }),

@@ -4,13 +4,15 @@
 //! settings allow are under way. A connection that failed is dropped; the next call makes another. Any task.
 
 use std::{
-    fmt,
+    fmt, fs,
+    path::Path,
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
     time::Duration,
 };
 
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ErrorKind, FromRedisValue, Pipeline, RedisError, Value,
+    AsyncConnectionConfig, Client, ClientTlsConfig, Cmd, ConnectionAddr, ErrorKind, FromRedisValue,
+    IntoConnectionInfo as _, Pipeline, RedisConnectionInfo, RedisError, TlsCertificates, TlsMode, Value,
     aio::{ConnectionLike, MultiplexedConnection},
     cluster::{ClusterClient, ClusterClientBuilder},
     cluster_async::ClusterConnection,
@@ -23,7 +25,7 @@ use tokio::{
 };
 
 use crate::{
-    settings::{RedisTarget, SharedStateSettings},
+    settings::{Credentials, RedisTarget, RedisWay, SharedStateSettings, TlsFiles},
     shared_state::SharedStateError,
 };
 
@@ -57,35 +59,11 @@ impl fmt::Debug for RedisClient {
 
 impl RedisClient {
     /// Connects to nothing yet.
-    pub(super) fn new(target: &RedisTarget, settings: &SharedStateSettings) -> Result<Self, RedisError> {
+    pub(super) fn new(target: &RedisTarget, settings: &SharedStateSettings) -> Result<Self, SharedStateError> {
         let timeout = Duration::from_millis(settings.command_timeout_ms);
-        let source = match target {
-            RedisTarget::Single(url) => Source::Single(Client::open(url.as_str())?, Mutex::default()),
-            RedisTarget::Sentinel { sentinels, service, db, credentials } => {
-                let sentinels = sentinels.iter().map(|(host, port)| ConnectionAddr::Tcp(host.clone(), *port));
-                let mut builder = SentinelClientBuilder::new(sentinels, service, SentinelServerType::Master)?
-                    .set_client_to_redis_db(*db);
-                if !credentials.user.is_empty() {
-                    builder = builder.set_client_to_redis_username(&credentials.user);
-                }
-                if !credentials.password.is_empty() {
-                    builder = builder.set_client_to_redis_password(&credentials.password);
-                }
-                Source::Sentinel(Mutex::new((builder.build()?, None)))
-            }
-            RedisTarget::Cluster { nodes, credentials } => {
-                let nodes = nodes.iter().map(|(host, port)| format!("redis://{host}:{port}"));
-                let mut builder =
-                    ClusterClientBuilder::new(nodes).connection_timeout(timeout).response_timeout(timeout).retries(2);
-                if !credentials.user.is_empty() {
-                    builder = builder.username(&credentials.user);
-                }
-                if !credentials.password.is_empty() {
-                    builder = builder.password(&credentials.password);
-                }
-                Source::Cluster(builder.build()?, Mutex::default())
-            }
-        };
+        let certificates = target.tls.as_ref().map(read_certificates).transpose()?;
+        let source = Source::new(target, certificates, timeout)
+            .map_err(|error| SharedStateError::Mistaken(format!("shared_state.url: {error}")))?;
         let under_way = Semaphore::new(settings.calls_in_flight_max);
         Ok(Self {
             source,
@@ -197,6 +175,76 @@ impl RedisClient {
             Source::Cluster(_, current) => drop(current.try_lock().map(|mut current| current.take())),
         }
     }
+}
+
+impl Source {
+    fn new(target: &RedisTarget, certificates: Option<TlsCertificates>, timeout: Duration) -> Result<Self, RedisError> {
+        let address = |(host, port): &(String, u16)| match certificates {
+            Some(_) => ConnectionAddr::TcpTls { host: host.clone(), port: *port, insecure: false, tls_params: None },
+            None => ConnectionAddr::Tcp(host.clone(), *port),
+        };
+        let servers: Vec<ConnectionAddr> = target.servers.iter().map(address).collect();
+        let Credentials { user, password } = &target.credentials;
+        let (user, password) = (given(user), given(password));
+        Ok(match &target.way {
+            RedisWay::Single => {
+                let mut redis = RedisConnectionInfo::default().set_db(target.db);
+                redis = user.into_iter().fold(redis, RedisConnectionInfo::set_username);
+                redis = password.into_iter().fold(redis, RedisConnectionInfo::set_password);
+                let first = servers.into_iter().next();
+                let server = first.ok_or_else(|| RedisError::from((ErrorKind::InvalidClientConfig, "no server")))?;
+                let info = server.into_connection_info()?.set_redis_settings(redis);
+                let client = match certificates {
+                    Some(certificates) => Client::build_with_tls(info, certificates)?,
+                    None => Client::open(info)?,
+                };
+                Self::Single(client, Mutex::default())
+            }
+            RedisWay::Sentinel { service, credentials } => {
+                let mut builder = SentinelClientBuilder::new(servers, service, SentinelServerType::Master)?
+                    .set_client_to_redis_db(target.db);
+                builder = user.into_iter().fold(builder, SentinelClientBuilder::set_client_to_redis_username);
+                builder = password.into_iter().fold(builder, SentinelClientBuilder::set_client_to_redis_password);
+                let (user, password) = (given(&credentials.user), given(&credentials.password));
+                builder = user.into_iter().fold(builder, SentinelClientBuilder::set_client_to_sentinel_username);
+                builder = password.into_iter().fold(builder, SentinelClientBuilder::set_client_to_sentinel_password);
+                if let Some(certificates) = certificates {
+                    builder = builder
+                        .set_client_to_redis_tls_mode(TlsMode::Secure)
+                        .set_client_to_redis_certificates(certificates.clone())
+                        .set_client_to_sentinel_certificates(certificates);
+                }
+                Self::Sentinel(Mutex::new((builder.build()?, None)))
+            }
+            RedisWay::Cluster => {
+                let mut builder =
+                    ClusterClientBuilder::new(servers).connection_timeout(timeout).response_timeout(timeout).retries(2);
+                builder = user.into_iter().fold(builder, ClusterClientBuilder::username);
+                builder = password.into_iter().fold(builder, ClusterClientBuilder::password);
+                if let Some(certificates) = certificates {
+                    builder = builder.tls(TlsMode::Secure).certs(certificates);
+                }
+                Self::Cluster(builder.build()?, Mutex::default())
+            }
+        })
+    }
+}
+
+fn given(text: &str) -> Option<&str> {
+    Some(text).filter(|text| !text.is_empty())
+}
+
+fn read_certificates(files: &TlsFiles) -> Result<TlsCertificates, SharedStateError> {
+    let read = |name: &str, path: &Path| {
+        if path.as_os_str().is_empty() {
+            return Ok(None);
+        }
+        let problem = |error| format!("shared_state.url: {name}: cannot read {}: {error}", path.display());
+        fs::read(path).map(Some).map_err(|error| SharedStateError::Mistaken(problem(error)))
+    };
+    let own = read("ssl-cert", &files.certificate)?.zip(read("ssl-key", &files.key)?);
+    let client_tls = own.map(|(client_cert, client_key)| ClientTlsConfig { client_cert, client_key });
+    Ok(TlsCertificates { client_tls, root_cert: read("ssl-ca", &files.ca)? })
 }
 
 /// An answer as what it should be.

@@ -9,19 +9,23 @@
 
 mod client;
 mod rooms;
+mod routes;
 mod scripts;
+mod trial;
 
 use std::{
     collections::HashSet,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicI64, Ordering},
+        atomic::{AtomicBool, AtomicI64, Ordering},
     },
     time::{Duration, Instant},
 };
 
-use foldhash::{HashMap, HashMapExt as _};
-use redis::{Cmd, Value, cmd};
+use foldhash::HashMap;
+use gim_config::patience::Patience;
+use gim_proto::logic::ConnectionUser;
+use redis::{Cmd, cmd};
 use tonic::async_trait;
 
 use self::{
@@ -42,12 +46,6 @@ use crate::{
 /// A list of a node's connections outlives its lease by so many leases: it is of no use without it.
 const LISTS_LEASES: u64 = 4;
 
-/// Of so many users who were heard of, one has the life of his routes prolonged: in a day each is heard of far more often.
-const TOUCHED_OF: u32 = 16;
-
-/// Connections of a node that are looked through at once.
-const SCAN_CONNECTIONS: u32 = 1000;
-
 /// Routes and rooms in Redis.
 #[derive(Debug)]
 pub struct RedisState {
@@ -63,6 +61,8 @@ pub struct RedisState {
     room_seqs: RoomSeqs,
     here: Mutex<Here>,
     time: SharedTime,
+    /// Whether a key was missing, which is said once.
+    has_lost: AtomicBool,
 }
 
 /// The clock of the Redis server, as it was at the last renewal and our own clock went on since.
@@ -116,30 +116,62 @@ impl RedisState {
         room_settings: RoomSettings,
         room_seqs: RoomSeqs,
     ) -> Result<Self, SharedStateError> {
-        let target = RedisTarget::parse(&settings.url).map_err(SharedStateError::Failed)?;
-        let client =
-            RedisClient::new(&target, settings).map_err(|error| SharedStateError::Failed(error.to_string()))?;
+        let target = RedisTarget::parse(&settings.url).map_err(SharedStateError::Mistaken)?;
+        let client = RedisClient::new(&target, settings)?;
+        let mut patience = Patience::with("Redis");
+        while let Err(error) = client.try_out(&target).await {
+            match error {
+                SharedStateError::Away(_) => patience.wait(&error).await,
+                error => return Err(error),
+            }
+        }
         let keys = Keys::new(&settings.key_prefix);
         let claims = vec![keys.logic(format_args!("node:{node}")), keys.logic(format_args!("number:{node_number}"))];
         let holder = format!("{node}:{:016x}", rand::random::<u64>());
         let (name, here, time) = (node.to_owned(), Mutex::default(), SharedTime::default());
-        let state = Self { client, keys, name, claims, holder, lease, room_settings, room_seqs, here, time };
-        let patience = Instant::now() + lease + lease / 2;
-        let mut said = String::new();
+        let has_lost = AtomicBool::new(false);
+        let state = Self { client, keys, name, claims, holder, lease, room_settings, room_seqs, here, time, has_lost };
+        state.become_this_node(patience).await?;
+        state.warn_of_eviction().await;
+        Ok(state)
+    }
+
+    async fn become_this_node(&self, mut patience: Patience) -> Result<(), SharedStateError> {
+        let mut taken_since: Option<Instant> = None;
         loop {
-            match state.claim().await {
-                Ok(()) => return Ok(state),
-                Err(error @ SharedStateError::Failed(_)) => return Err(error),
-                Err(error) if Instant::now() > patience => return Err(error),
-                Err(error) => {
-                    let problem = error.to_string();
-                    if problem != said {
-                        tracing::info!(error = problem, "waiting to become this logic node");
-                        said = problem;
+            match self.claim().await {
+                Ok(()) => return Ok(()),
+                Err(SharedStateError::Away(problem)) => match trial::mistake(&problem) {
+                    Some(mistake) => return Err(SharedStateError::Mistaken(format!("{problem} ({mistake})"))),
+                    None => patience.wait(&problem).await,
+                },
+                Err(error @ SharedStateError::Taken { .. }) => {
+                    if taken_since.is_none() {
+                        tracing::info!(%error, "waiting to become this logic node");
                     }
+                    if taken_since.get_or_insert_with(Instant::now).elapsed() > self.lease + self.lease / 2 {
+                        return Err(error);
+                    }
+                    tokio::time::sleep(self.lease / 10).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// What Redis throws away when its memory is short is told again, but only at the next heartbeat.
+    async fn warn_of_eviction(&self) {
+        match self.client.run::<String>(script(scripts::MEMORY, &self.claims[..1])).await {
+            Ok(info) => {
+                if let Some(policy) = eviction_policy(&info) {
+                    tracing::error!(
+                        policy,
+                        "Redis may evict keys of ours: users would be missed until their next heartbeat; set its \
+                         maxmemory-policy to noeviction"
+                    );
                 }
             }
-            tokio::time::sleep(lease / 10).await;
+            Err(error) => tracing::debug!(%error, "Redis does not say whether it evicts keys"),
         }
     }
 
@@ -209,120 +241,12 @@ impl RedisState {
         let attached = here.attached.get(&node.name).filter(|attached| *attached.key == *node);
         attached.is_some_and(|attached| attached.detached.is_none_or(|since| since.elapsed() < self.lease))
     }
-
-    /// The processes that hold the leases of these nodes.
-    async fn holders<'a>(
-        &self,
-        names: impl IntoIterator<Item = &'a str>,
-    ) -> Result<HashMap<String, Arc<NodeKey>>, SharedStateError> {
-        let names: Vec<&str> = names.into_iter().collect();
-        let answers = self.client.run_all(names.iter().map(|name| self.get_node(name)).collect()).await?;
-        read_holders(names.into_iter().map(str::to_owned), answers)
-    }
-
-    fn get_node(&self, name: &str) -> Cmd {
-        let mut command = cmd("GET");
-        command.arg(self.keys.node(name));
-        command
-    }
-
-    fn put_commands(&self, route: &Route, discounted: &str) -> [Cmd; 3] {
-        let mut put = script(scripts::PUT, &[self.keys.user(route.user_id)]);
-        put.arg(route.device_id).arg(route.since_ms).arg(scripts::encode(route)).arg(IDLE_MS).arg(discounted);
-        let mut device = cmd("SET");
-        device.arg(self.keys.device(route.device_id)).arg(route.user_id).arg("PX").arg(IDLE_MS);
-        let mut list =
-            script(scripts::LIST, &[self.keys.connections(&route.node), self.keys.streams(&route.node.name)]);
-        list.arg(route.connection_id).arg(format!("{}:{}", route.user_id, route.device_id));
-        list.arg(LISTS_LEASES * self.lease_ms());
-        [put, device, list]
-    }
-
-    fn remove_command(&self, user_id: u64, device_id: u64, connection: &str) -> Cmd {
-        let mut remove = script(scripts::REMOVE, &[self.keys.user(user_id)]);
-        remove.arg(device_id).arg(connection);
-        remove
-    }
-
-    fn unlist_command(&self, node: &NodeKey, connection_ids: &[u64]) -> Cmd {
-        let mut unlist = cmd("HDEL");
-        unlist.arg(self.keys.connections(node)).arg(connection_ids);
-        unlist
-    }
-
-    /// Takes out what a node did not announce again after it attached: it is gone.
-    async fn sweep_node(&self, node: &NodeKey, stream: u64) -> Result<(), SharedStateError> {
-        let mut cursor = 0;
-        loop {
-            let mut scan = cmd("HSCAN");
-            scan.arg(self.keys.connections(node)).arg(cursor).arg("COUNT").arg(SCAN_CONNECTIONS);
-            let (next, listed): (u64, Vec<(u64, String)>) = self.client.run(scan).await?;
-            let silent = listed.iter().filter(|(_, listed)| {
-                let announced = listed.rsplit_once(':').and_then(|(_, at)| at.parse::<u64>().ok());
-                announced.is_none_or(|announced| announced < stream)
-            });
-            let silent: Vec<u64> = silent.map(|(connection_id, _)| *connection_id).collect();
-            self.remove_listed(node, &silent).await?;
-            if next == 0 {
-                return Ok(());
-            }
-            cursor = next;
-        }
-    }
-
-    async fn remove_listed(&self, node: &NodeKey, connection_ids: &[u64]) -> Result<(), SharedStateError> {
-        if connection_ids.is_empty() {
-            return Ok(());
-        }
-        let mut find = cmd("HMGET");
-        find.arg(self.keys.connections(node)).arg(connection_ids);
-        let listed: Vec<Option<String>> = self.client.run(find).await?;
-        let mut commands = vec![self.unlist_command(node, connection_ids)];
-        for (connection_id, listed) in connection_ids.iter().zip(listed) {
-            let Some(listed) = listed else { continue };
-            let mut parts = listed.split(':').map(str::parse::<u64>);
-            if let (Some(Ok(user_id)), Some(Ok(device_id))) = (parts.next(), parts.next()) {
-                let connection = format!("{connection_id}:{}:{}", node.epoch, node.name);
-                commands.push(self.remove_command(user_id, device_id, &connection));
-            }
-        }
-        self.client.run_all(commands).await.map(drop)
-    }
 }
 
-fn read_holders(
-    names: impl IntoIterator<Item = String>,
-    answers: impl IntoIterator<Item = Value>,
-) -> Result<HashMap<String, Arc<NodeKey>>, SharedStateError> {
-    let mut holders = HashMap::new();
-    for (name, answer) in names.into_iter().zip(answers) {
-        if let Some(epoch) = read::<Option<u64>>(answer)? {
-            holders.insert(name.clone(), Arc::new(NodeKey { name, epoch }));
-        }
-    }
-    Ok(holders)
-}
-
-fn is_held(holders: &HashMap<String, Arc<NodeKey>>, node: &NodeKey) -> bool {
-    holders.get(&node.name).is_some_and(|holder| **holder == *node)
-}
-
-/// What became of one [`scripts::PUT`].
-struct Put {
-    route: Route,
-    is_in: bool,
-    /// The route that was there, and how it was stored.
-    former: Option<(Route, String)>,
-}
-
-impl Put {
-    fn read(route: Route, answer: Value) -> Result<Self, SharedStateError> {
-        let (is_in, former): (bool, Option<String>) = read(answer)?;
-        let former =
-            former.and_then(|stored| Some((scripts::decode(route.user_id, route.device_id, &stored)?, stored)));
-        let former = former.filter(|(former, _)| !former.is_same_connection(&route));
-        Ok(Self { route, is_in, former })
-    }
+/// The policy of a server that throws keys away, from what it says of its memory.
+fn eviction_policy(info: &str) -> Option<&str> {
+    let policy = info.lines().find_map(|line| line.strip_prefix("maxmemory_policy:"))?.trim();
+    (policy != "noeviction").then_some(policy)
 }
 
 #[async_trait]
@@ -418,30 +342,7 @@ impl SharedState for RedisState {
     }
 
     async fn put_routes(&self, routes: Vec<Route>) -> Result<Vec<Route>, SharedStateError> {
-        let routes: Vec<Route> = routes.into_iter().filter(|route| self.is_current(&route.node)).collect();
-        let commands = routes.iter().flat_map(|route| self.put_commands(route, "")).collect();
-        let answers = self.client.run_all(commands).await?.into_iter().step_by(3);
-        let puts = routes.into_iter().zip(answers).map(|(route, answer)| Put::read(route, answer));
-        let puts: Vec<Put> = puts.collect::<Result<_, _>>()?;
-        let rivals: HashSet<&str> =
-            puts.iter().filter_map(|put| put.former.as_ref()).map(|(former, _)| former.node.name.as_str()).collect();
-        if rivals.is_empty() {
-            return Ok(Vec::new());
-        }
-
-        let holders = self.holders(rivals).await?;
-        let (mut losers, mut again) = (Vec::new(), Vec::new());
-        for put in &puts {
-            match &put.former {
-                Some((former, _)) if put.is_in && is_held(&holders, &former.node) => losers.push(former.clone()),
-                Some((former, _)) if !put.is_in && is_held(&holders, &former.node) => losers.push(put.route.clone()),
-                Some((_, stored)) if !put.is_in => again.extend(self.put_commands(&put.route, stored)),
-                _ => {}
-            }
-        }
-        // They had lost to connections of processes that are gone.
-        self.client.run_all(again).await?;
-        Ok(losers)
+        self.put(routes).await
     }
 
     async fn remove_route(&self, route: &Route) -> Result<(), SharedStateError> {
@@ -455,36 +356,7 @@ impl SharedState for RedisState {
     }
 
     async fn routes_of(&self, user_ids: &[u64]) -> Result<Vec<Route>, SharedStateError> {
-        let known: Vec<String> = self.here().known_nodes.iter().cloned().collect();
-        let get_routes = |user_id: &u64| {
-            let mut command = cmd("HGETALL");
-            command.arg(self.keys.user(*user_id));
-            command
-        };
-        let commands = known.iter().map(|name| self.get_node(name)).chain(user_ids.iter().map(get_routes)).collect();
-        let mut answers = self.client.run_all(commands).await?.into_iter();
-        let mut holders = read_holders(known.iter().cloned(), answers.by_ref().take(known.len()))?;
-
-        let mut routes = Vec::new();
-        for (&user_id, answer) in user_ids.iter().zip(answers) {
-            let stored: Vec<(u64, String)> = read(answer)?;
-            routes.extend(stored.iter().filter_map(|(device_id, route)| scripts::decode(user_id, *device_id, route)));
-        }
-        let new_names: HashSet<&str> = routes.iter().map(|route| route.node.name.as_str()).collect();
-        let new_names: Vec<&str> =
-            new_names.into_iter().filter(|name| !known.iter().any(|known| known == name)).collect();
-        if !new_names.is_empty() {
-            let new_holders = self.holders(new_names).await?;
-            self.here().known_nodes.extend(new_holders.keys().cloned());
-            holders.extend(new_holders);
-        }
-        let (held, left): (Vec<Route>, Vec<Route>) =
-            routes.into_iter().partition(|route| is_held(&holders, &route.node));
-        let remove = |route: &Route| self.remove_command(route.user_id, route.device_id, &scripts::connection(route));
-        if let Err(error) = self.client.run_all(left.iter().map(remove).collect()).await {
-            tracing::debug!(%error, "routes of nodes that are gone stay a while longer");
-        }
-        Ok(held)
+        self.held_routes_of(user_ids).await
     }
 
     async fn user_of_device(&self, device_id: u64) -> Result<Option<u64>, SharedStateError> {
@@ -495,14 +367,12 @@ impl SharedState for RedisState {
         Ok(is_there.then_some(user_id))
     }
 
-    async fn touch(&self, user_ids: &[u64]) -> Result<(), SharedStateError> {
-        let prolong = |user_id: &u64| {
-            let mut command = cmd("PEXPIRE");
-            command.arg(self.keys.user(*user_id)).arg(IDLE_MS);
-            command
-        };
-        let some = user_ids.iter().filter(|_| rand::random_range(0..TOUCHED_OF) == 0);
-        self.client.run_all(some.map(prolong).collect()).await.map(drop)
+    async fn touch(
+        &self,
+        node: &Arc<NodeKey>,
+        connections: Vec<ConnectionUser>,
+    ) -> Result<Vec<ConnectionUser>, SharedStateError> {
+        self.prolong(node, connections).await
     }
 
     async fn set_interest(&self, room_id: u64, node: &Arc<NodeKey>, interested: bool) -> Result<(), SharedStateError> {
@@ -558,6 +428,14 @@ mod tests {
         behind.set(10_000_000, 10_000_000 - HOUR_MS);
         assert_eq!(ahead.at(10_000_100 + HOUR_MS), 10_000_100);
         assert_eq!(behind.at(10_000_200 - HOUR_MS), 10_000_200, "later, though its clock says two hours earlier");
+    }
+
+    #[test]
+    fn a_policy_that_may_take_keys_is_told_from_one_that_does_not() {
+        let says = |policy: &str| format!("# Memory\r\nmaxmemory:0\r\nmaxmemory_policy:{policy}\r\nx:1\r\n");
+        assert_eq!(eviction_policy(&says("noeviction")), None);
+        assert_eq!(eviction_policy(&says("allkeys-lru")), Some("allkeys-lru"));
+        assert_eq!(eviction_policy(""), None);
     }
 
     #[test]

@@ -28,8 +28,8 @@ use crate::{
 /// How often a publication asks for seqs before it gives up. Once is enough unless Redis is emptied in between.
 const RESERVATIONS_MAX: usize = 3;
 
-/// How often interests are said again, so that they outlive [`IDLE_MS`].
-const REFRESH_INTERVAL: Duration = Duration::from_millis(IDLE_MS / 4);
+/// How often interests are said again: a Redis that is short of memory may forget a room, and nobody asks for one.
+const REFRESH_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Rooms whose interests are said in one round trip.
 const REFRESH_ROOMS: usize = 1000;

@@ -44,6 +44,11 @@ macro_rules! in_server {
     };
 }
 
+/// What the server says of its memory; nothing where that is kept from us.
+pub(super) const MEMORY: &str = "\
+local info = redis.pcall('INFO', 'memory')
+return type(info) == 'string' and info or ''";
+
 /// Takes the name of a node for a process, unless another one has it that is attached somewhere. KEYS: lease, attached to, streams.
 /// ARGV: epoch, lease, logic node, time to live of lists. Returns the former epoch, the number of the stream, and whether the
 /// name is taken.
@@ -68,7 +73,8 @@ return {former, stream, 1}"
 
 /// Renews the lease of a node that is attached, or lets it run out from now on. KEYS: lease, attached to, streams, connections,
 /// about. ARGV: epoch, lease, logic node, time to live of lists, and what the node told of itself, or nothing where it is
-/// attached no more. Answers as [`RENEW`]; the lease of a stream that this process of Redis was not told of is over, too.
+/// attached no more. Answers as [`RENEW`]; the lease of a stream that this process of Redis was not told
+/// of, or forgot, is over, too.
 pub(super) const RENEW_NODE: &str = in_server!(
     "\
 local holder = redis.call('GET', KEYS[1])
@@ -77,7 +83,7 @@ if holder ~= ARGV[1] then return -1 end
 local held = redis.call('HGET', KEYS[2], ARGV[3])
 if ARGV[5] and not (held and string.match(held, '%x*$') == server) then return 0 end
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
-redis.call('PEXPIRE', KEYS[3], ARGV[4])
+if redis.call('PEXPIRE', KEYS[3], ARGV[4]) == 0 then return 0 end
 redis.call('PEXPIRE', KEYS[4], ARGV[4])
 if ARGV[5] then
   local time = redis.call('TIME')
