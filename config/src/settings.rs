@@ -313,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn the_port_offset_moves_listeners_and_what_the_file_names_and_no_other_service_that_was_given() {
+    fn the_port_offset_moves_what_the_file_names_and_nothing_that_was_given() {
         let file = tempfile::NamedTempFile::new().unwrap();
         fs::write(file.path(), "peer = \"http://127.0.0.1:8030\"\n").unwrap();
         let shifted = |file: Option<&Path>, given: &[(&str, &str)]| {
