@@ -11,7 +11,12 @@ use crate::{
     ids::AppIndex,
     quota::IpSlot,
     session::Session,
-    wire::{encoded::Framing, intake::Intake, outbound::Outbound, transport::Transport},
+    wire::{
+        encoded::Framing,
+        intake::Intake,
+        outbound::Outbound,
+        transport::{Handshake, Transport},
+    },
 };
 
 /// One connection.
@@ -67,6 +72,11 @@ impl Connection {
     /// Whether packets cannot travel yet.
     pub fn is_opening(&self) -> bool {
         self.transport.as_ref().is_some_and(|transport| transport.is_opening())
+    }
+
+    /// Whether it waits for a place among the TLS handshakes.
+    pub fn awaits_handshake(&self) -> bool {
+        self.transport.as_ref().is_some_and(|transport| transport.handshake == Handshake::Waiting)
     }
 
     /// The client's address, as far as it is known.

@@ -55,6 +55,7 @@ pub struct TurnCounts {
     pub handshakes: u64,
     pub handshakes_failed: u64,
     pub handshakes_deferred: u64,
+    pub handshakes_waited: u64,
     pub apps_full: u64,
 }
 
@@ -63,7 +64,7 @@ type Read = fn(&TurnCounts) -> u64;
 
 /// The metrics of one reactor.
 pub struct ReactorMetrics {
-    counters: [(Counter, Read); 25],
+    counters: [(Counter, Read); 26],
     closed: Vec<Counter>,
     connections: Gauge,
     /// Those of the turn under way.
@@ -112,6 +113,7 @@ impl ReactorMetrics {
                 (named("conn_tls_handshakes_total"), |counts| counts.handshakes),
                 (named("conn_tls_failures_total"), |counts| counts.handshakes_failed),
                 (named("conn_tls_handshakes_deferred_total"), |counts| counts.handshakes_deferred),
+                (named("conn_tls_handshakes_waited_total"), |counts| counts.handshakes_waited),
                 (named("conn_apps_full_total"), |counts| counts.apps_full),
             ],
             closed: closed.collect(),

@@ -212,7 +212,7 @@ impl Addresses {
 }
 
 /// Who an address counts for: itself or, with IPv6, its network, of which one client has all 2^64 addresses.
-fn holder(address: IpAddr) -> IpAddr {
+pub fn holder(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)).into(),
         address => address,

@@ -387,8 +387,10 @@ fn quota(limits: &LimitSettings) -> Quota {
 
 /// What one reactor may hold.
 fn share_limits(settings: &ConnSettings) -> LimitSettings {
-    let handshakes_max = settings.limits.handshakes_max.div_ceil(settings.reactor_count());
-    LimitSettings { handshakes_max, ..settings.limits.clone() }
+    let share = |max: usize| max.div_ceil(settings.reactor_count());
+    let handshakes_max = share(settings.limits.handshakes_max);
+    let handshakes_per_address_max = share(settings.limits.handshakes_per_address_max);
+    LimitSettings { handshakes_max, handshakes_per_address_max, ..settings.limits.clone() }
 }
 
 fn share_push_all(settings: &ConnSettings) -> PushAllSettings {

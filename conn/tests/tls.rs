@@ -108,6 +108,15 @@ fn sign_in(harness: &Harness, config: &Arc<ClientConfig>, host: &str, device_id:
     client
 }
 
+/// A client of another address.
+fn elsewhere(harness: &Harness, config: &Arc<ClientConfig>) -> ValueClient<Stream> {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.bind(&std::net::SocketAddr::from(([127, 0, 0, 2], 0)).into()).unwrap();
+    socket.connect(&harness.address(Entrance::Tls).into()).unwrap();
+    let name = ServerName::try_from("chat.test").unwrap();
+    ValueClient(StreamOwned::new(ClientConnection::new(config.clone(), name).unwrap(), socket.into()))
+}
+
 fn serial_of(client: &ValueClient<Stream>) -> Vec<u8> {
     client.0.conn.peer_certificates().unwrap()[0].to_vec()
 }
@@ -307,6 +316,49 @@ fn a_handshake_that_stops_half_way_ends_at_its_deadline() {
     assert_eq!(half.read(&mut [0; 10]).unwrap(), 0, "it was ended before");
     waiting.heartbeat();
     assert_eq!(plain.heartbeat().unwrap(), 0);
+}
+
+#[test]
+fn silent_connections_keep_nobody_from_a_handshake() {
+    let authority = Authority::new();
+    let change = with_tls(&authority);
+    let harness = Harness::start_with(Script::Obliging, |settings| {
+        change(settings);
+        settings.limits.handshakes_max = 1;
+    });
+    let entrances = [Entrance::Tls, Entrance::WebSocketTls];
+    let mut silent: Vec<_> =
+        entrances.iter().cycle().take(20).map(|entrance| tcp(harness.address(*entrance))).collect();
+    let config = Arc::new(authority.client("gim"));
+    for device_id in 1..=3 {
+        sign_in(&harness, &config, "chat.test", device_id).heartbeat();
+    }
+    for silent in &mut silent {
+        silent.set_nonblocking(true).unwrap();
+        let error = silent.read(&mut [0]).expect_err("it is still open");
+        assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock);
+    }
+}
+
+#[test]
+fn an_address_at_its_share_of_handshakes_waits_for_its_own_places() {
+    let authority = Authority::new();
+    let change = with_tls(&authority);
+    let harness = Harness::start_with(Script::Obliging, |settings| {
+        change(settings);
+        settings.limits.handshakes_per_address_max = 1;
+    });
+    let config = Arc::new(authority.client("gim"));
+    let mut half = tcp(harness.address(Entrance::Tls));
+    half.write_all(&[0x16, 3, 1, 2, 0, 1]).unwrap();
+    // That it came is known from the answer to what was sent after it.
+    harness.sign_in(7, 7).heartbeat().unwrap();
+    let mut waiting = connect(&harness, Entrance::Tls, &config, "chat.test");
+    waiting.conn.write_tls(&mut waiting.sock).unwrap();
+    assert_eq!(elsewhere(&harness, &config).sign_in(1, 3).code, 0);
+    drop(half);
+    let mut waiting = ValueClient(waiting);
+    assert_eq!(waiting.sign_in(1, 2).code, 0);
 }
 
 #[test]

@@ -40,6 +40,7 @@ pub(super) struct Connection {
     peers: Arc<Peers>,
     accepted_at: Instant,
     is_certified: AtomicBool,
+    has_spoken: AtomicBool,
     is_service: AtomicBool,
     is_trusted: AtomicBool,
     is_ended: AtomicBool,
@@ -100,6 +101,7 @@ impl Connection {
             peers,
             accepted_at: now,
             is_certified: AtomicBool::new(false),
+            has_spoken: AtomicBool::new(false),
             is_service: AtomicBool::new(false),
             is_trusted: AtomicBool::new(false),
             is_ended: AtomicBool::new(false),
@@ -121,6 +123,11 @@ impl Connection {
 
     pub(super) fn is_trusted(&self) -> bool {
         self.is_trusted.load(Relaxed)
+    }
+
+    /// Its first byte came.
+    pub(super) fn speak(&self) {
+        self.has_spoken.store(true, Relaxed);
     }
 
     /// Whether it may call internal services: it did.
@@ -285,13 +292,14 @@ impl Connection {
         }
     }
 
-    /// Who is of the least use has the least: those that never completed a call, the idle ones, then all others, of these the one that
-    /// waits longest. Last come services, the newest first: where nothing has to be shown, anybody can be one, but not an older one.
-    pub(super) fn use_rank(&self) -> (bool, bool, bool, Reverse<u64>, Instant) {
+    /// Who is of the least use has the least: those that never completed a call, the silent ones first, the idle ones, then all others,
+    /// of these the one that waits longest. Last come services, the newest first: where nothing has to be shown, anybody can be one, but not an older one.
+    pub(super) fn use_rank(&self) -> (bool, bool, bool, bool, Reverse<u64>, Instant) {
         let is_service = self.is_service();
         let progress = self.lock();
         let newness = Reverse(if is_service { self.id } else { 0 });
-        (is_service, progress.completed > 0, self.held.of(Kind::Calls) > 0, newness, progress.idle_since)
+        let (has_completed, has_calls) = (progress.completed > 0, self.held.of(Kind::Calls) > 0);
+        (is_service, has_completed, has_calls, self.has_spoken.load(Relaxed), newness, progress.idle_since)
     }
 
     fn lock(&self) -> MutexGuard<'_, Progress> {

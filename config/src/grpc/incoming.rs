@@ -106,13 +106,12 @@ async fn let_in(
         return;
     }
     let handshake = async {
-        let Some(tls) = tls else {
-            // A silent one costs no HTTP/2, and is told nothing.
-            if stream.peek(&mut [0]).await? == 0 {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-            return Ok(Io::Plain(stream));
-        };
+        // A silent one costs no HTTP/2 and no TLS, is told nothing, and goes first where there are too many.
+        if stream.peek(&mut [0]).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        connection.speak();
+        let Some(tls) = tls else { return Ok(Io::Plain(stream)) };
         let stream = tls.accept(stream).await?;
         if stream.get_ref().1.peer_certificates().is_some_and(|chain| !chain.is_empty()) {
             connection.certify();

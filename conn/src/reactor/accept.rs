@@ -44,11 +44,9 @@ impl Acceptor {
         self.paused_until_ms.is_some()
     }
 
-    /// Whether the next turn should not sleep before it accepts. While too many TLS handshakes are under way, further ones
-    /// wait in the kernel's queue.
-    pub(super) fn wants_turn(&self, now_ms: u64, has_handshakes_left: bool) -> bool {
-        let may_begin = has_handshakes_left || !self.entrance.is_sealed();
-        self.ready && may_begin && self.paused_until_ms.is_none_or(|until| now_ms >= until)
+    /// Whether the next turn should not sleep before it accepts.
+    pub(super) fn wants_turn(&self, now_ms: u64) -> bool {
+        self.ready && self.paused_until_ms.is_none_or(|until| now_ms >= until)
     }
 }
 
@@ -62,9 +60,8 @@ impl Reactor {
 
     fn accept_through(&mut self, index: usize) {
         for _ in 0..self.context.budget.accepts {
-            let has_handshakes_left = self.context.handshakes.has_room();
             let acceptor = &mut self.acceptors[index];
-            if !acceptor.wants_turn(self.context.clock.now_ms(), has_handshakes_left) {
+            if !acceptor.wants_turn(self.context.clock.now_ms()) {
                 return;
             }
             acceptor.paused_until_ms = None;
@@ -111,7 +108,6 @@ impl Reactor {
     }
 
     fn install(&mut self, stream: TcpStream, ip_slot: IpSlot, transport: Option<Box<Transport>>) {
-        let is_handshake = transport.as_ref().is_some_and(|transport| transport.in_handshake);
         let session = Session::new(self.context.clock.now_ms(), &self.context.rules);
         let registry = self.poll.registry();
         let installed = self.table.insert_with(|slot, generation| {
@@ -123,9 +119,6 @@ impl Reactor {
         match installed {
             Some(Ok(slot)) => {
                 self.context.metrics.counts.accepted += 1;
-                if is_handshake {
-                    self.context.handshakes.begin();
-                }
                 if let Some(mut peer) = self.peer(slot) {
                     peer.reschedule();
                 }

@@ -167,8 +167,8 @@ impl Reactor {
                 self.context.apps[app.get()].give_back();
             }
             self.context.quota.give_back(connection.ip_slot);
-            if connection.transport.is_some_and(|transport| transport.in_handshake) {
-                self.context.handshakes.end();
+            if let Some(address) = connection.transport.and_then(|transport| transport.handshake.address()) {
+                self.context.handshakes.end(address);
             }
         }
     }

@@ -154,7 +154,7 @@ impl Reactor {
             wheel: Wheel::default(),
             apps: Apps::new(parts.apps, parts.index, &parts.limits, &parts.push_all),
             quota: parts.quota,
-            handshakes: Handshakes::new(parts.tls, parts.limits.handshakes_max, parts.turn.handshakes),
+            handshakes: Handshakes::new(parts.tls, &parts.limits, parts.turn.handshakes),
             reader: Reader::new(parts.turn.read_bytes),
             writer: Writer::new(&parts.limits, parts.turn.write_bytes),
             replies: ReplyArena::new(),
@@ -203,6 +203,7 @@ impl Reactor {
                 Source::Connection { slot, generation } => self.on_socket_event(slot, generation, event),
             }
         }
+        self.grant_handshakes();
         self.serve_leftovers();
         self.expire_timers();
         self.accept_connections();
@@ -249,7 +250,8 @@ impl Reactor {
             || !reader.runnable.is_empty()
             || !writer.dirty.is_empty()
             || wheel.has_due(now_ms)
-            || self.acceptors.iter().any(|acceptor| acceptor.wants_turn(now_ms, handshakes.has_room()));
+            || handshakes.has_next()
+            || self.acceptors.iter().any(|acceptor| acceptor.wants_turn(now_ms));
         if has_leftovers {
             return Duration::ZERO;
         }

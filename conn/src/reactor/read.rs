@@ -118,7 +118,7 @@ impl Peer<'_> {
         let mut frames_left = self.context.budget.read_frames;
         let mut bytes_left = self.context.budget.read_bytes;
         // What a pause or the last turn's budget left over comes first.
-        if !self.take_plain(&[], &mut frames_left) {
+        if !self.take_kept_handshake(&mut frames_left) || !self.take_plain(&[], &mut frames_left) {
             return self.after_stop();
         }
         while bytes_left > 0 {
@@ -186,7 +186,7 @@ impl Peer<'_> {
     }
 
     pub(super) fn is_paused(&self) -> bool {
-        self.connection.session.pause(&self.context.rules).is_some()
+        self.connection.awaits_handshake() || self.connection.session.pause(&self.context.rules).is_some()
     }
 
     /// Reads a closing connection empty, so that closing it does not reset what the peer has not read yet.

@@ -41,7 +41,8 @@ impl Peer<'_> {
     fn deadline_ms(&self) -> u64 {
         let (context, session) = (&*self.context, &self.connection.session);
         let mut deadline_ms = session.deadline_ms(&context.rules);
-        if session.phase() == Phase::Unsigned && self.connection.is_opening() {
+        let is_opening = self.connection.is_opening() && !self.connection.awaits_handshake();
+        if session.phase() == Phase::Unsigned && is_opening {
             let opened_ms = deadline_ms - context.rules.sign_in_timeout_ms;
             deadline_ms = deadline_ms.min(opened_ms + context.handshake_timeout_ms);
         }

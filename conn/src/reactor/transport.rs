@@ -1,20 +1,21 @@
 //! From the bytes of a socket, through the layers of its connection, to packets: the header of a proxy, TLS, WebSocket.
 //! Plain TCP goes straight from `read` to `feed` and passes by here.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use gim_proto::CloseReason;
 
-use super::peer::Peer;
+use super::{Reactor, peer::Peer};
 use crate::{
-    session::ControlVerdict,
+    quota,
+    session::{ControlVerdict, Session},
     wire::{
         frame::Step,
         intake::{Decode, Fed, Flow},
         packet,
         proxy::{self, Problem, Proxied},
         tls::Received,
-        transport::{Entrance, Web},
+        transport::{Entrance, Handshake, Web},
         ws::{
             Violation, close,
             frames::{self, Event, Unfinished},
@@ -23,7 +24,31 @@ use crate::{
     },
 };
 
+impl Reactor {
+    /// Gives the places that became free to connections that wait for one.
+    pub(super) fn grant_handshakes(&mut self) {
+        while let Some(next) = self.context.handshakes.next() {
+            match self.owner(next.slot, next.generation) {
+                Some(mut peer) if peer.goes_on() && peer.connection.awaits_handshake() => {
+                    peer.grant_handshake(next.address)
+                }
+                _ => self.context.handshakes.end(next.address),
+            }
+        }
+    }
+}
+
 impl Peer<'_> {
+    /// Its time begins anew: it could do nothing until now.
+    fn grant_handshake(&mut self, address: IpAddr) {
+        self.connection.session = Session::new(self.context.clock.now_ms(), &self.context.rules);
+        self.reschedule();
+        if let Some(transport) = &mut self.connection.transport {
+            transport.handshake = Handshake::Granted(address);
+        }
+        self.serve_next_turn();
+    }
+
     /// Takes bytes that were read. False where the connection takes no more for now.
     pub(super) fn take(&mut self, bytes: &mut [u8], frames_left: &mut usize) -> bool {
         match &self.connection.transport {
@@ -49,7 +74,7 @@ impl Peer<'_> {
 
     /// Whether a TLS handshake has to wait for the next turn, so that a storm of them holds up nobody.
     pub(super) fn must_defer(&mut self) -> bool {
-        let in_handshake = self.connection.transport.as_ref().is_some_and(|transport| transport.in_handshake);
+        let in_handshake = self.connection.transport.as_ref().is_some_and(|transport| transport.in_handshake());
         let is_deferred = in_handshake && !self.context.handshakes.has_steps_left();
         self.context.metrics.counts.handshakes_deferred += u64::from(is_deferred);
         is_deferred
@@ -123,7 +148,40 @@ impl Peer<'_> {
         }
     }
 
+    /// What came before there was a place for the handshake. False where the connection takes no more for now.
+    pub(super) fn take_kept_handshake(&mut self, frames_left: &mut usize) -> bool {
+        let handshake = self.connection.transport.as_ref().map(|transport| transport.handshake);
+        !matches!(handshake, Some(Handshake::Granted(_))) || self.take_sealed(&mut [], frames_left)
+    }
+
+    /// Whether the handshake may go on, or is over. Where it has to wait for a place, its bytes are kept.
+    fn may_unseal(&mut self, bytes: &[u8]) -> bool {
+        let handshake = self.connection.transport.as_ref().map_or(Handshake::None, |transport| transport.handshake);
+        let (next, may) = match handshake {
+            Handshake::None | Handshake::UnderWay(_) => return true,
+            Handshake::Granted(address) => (Handshake::UnderWay(address), true),
+            Handshake::Waiting => (Handshake::Waiting, false),
+            Handshake::Silent => {
+                let client = self.connection.client_address();
+                let address = quota::holder(client.map_or(Ipv4Addr::UNSPECIFIED.into(), |client| client.ip()));
+                let may = self.context.handshakes.ask(address, self.slot, self.connection.generation);
+                self.context.metrics.counts.handshakes_waited += u64::from(!may);
+                (if may { Handshake::UnderWay(address) } else { Handshake::Waiting }, may)
+            }
+        };
+        if let Some(transport) = &mut self.connection.transport {
+            transport.handshake = next;
+            if !may && let Some(tls) = &mut transport.tls {
+                tls.keep_received(bytes);
+            }
+        }
+        may
+    }
+
     fn take_sealed(&mut self, bytes: &mut [u8], frames_left: &mut usize) -> bool {
+        if !self.may_unseal(bytes) {
+            return false;
+        }
         let mut plain = std::mem::take(&mut self.context.reader.plain);
         plain.clear();
         let goes_on = match self.unseal(bytes, &mut plain) {
@@ -151,11 +209,11 @@ impl Peer<'_> {
         let tls = transport.tls.as_mut()?;
         let received = tls.receive(bytes, plain);
         let (has_output, is_open) = (!tls.unsent().is_empty(), tls.is_open());
-        if transport.in_handshake {
+        if let Handshake::UnderWay(address) = transport.handshake {
             self.context.handshakes.count_step();
             if is_open {
-                transport.in_handshake = false;
-                self.context.handshakes.end();
+                transport.handshake = Handshake::None;
+                self.context.handshakes.end(address);
                 self.context.metrics.counts.handshakes += 1;
                 self.reschedule();
             }

@@ -71,6 +71,7 @@ pub struct LimitSettings {
     pub connections_max: usize,
     pub connections_per_ip_max: u32,
     pub handshakes_max: usize,
+    pub handshakes_per_address_max: usize,
     pub files_reserved: usize,
     pub unsigned_frame_bytes_max: usize,
     pub frame_bytes_max: usize,
@@ -198,6 +199,7 @@ impl Default for LimitSettings {
             connections_max: 1_000_000,
             connections_per_ip_max: 0,
             handshakes_max: 4_096,
+            handshakes_per_address_max: 1_024,
             files_reserved: 128,
             unsigned_frame_bytes_max: 4 * 1024,
             frame_bytes_max: 64 * 1024,
@@ -315,6 +317,7 @@ impl LimitSettings {
         at_least("limits.connections_max", self.connections_max, 1)?;
         at_most("limits.connections_max", self.connections_max, REACTORS_MAX * SLOTS_MAX)?;
         at_least("limits.handshakes_max", self.handshakes_max, 1)?;
+        at_least("limits.handshakes_per_address_max", self.handshakes_per_address_max, 1)?;
         at_least("limits.unsigned_frame_bytes_max", self.unsigned_frame_bytes_max, 256)?;
         at_least("limits.frame_bytes_max", self.frame_bytes_max, self.unsigned_frame_bytes_max)?;
         at_most("limits.frame_bytes_max", self.frame_bytes_max, 16 * 1024 * 1024)?;

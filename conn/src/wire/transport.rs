@@ -1,7 +1,10 @@
 //! What lies between the socket of a connection and its packets, for all but plain TCP: the header of a proxy, then TLS, then
 //! WebSocket, each where it is wanted. Boxed, so that a plain connection pays for a pointer.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use gim_proto::CloseReason;
 use rustls::ServerConfig;
@@ -47,6 +50,31 @@ pub enum Web {
     Open,
 }
 
+/// How far a TLS handshake is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Handshake {
+    /// The connection begins with none, or it is over.
+    None,
+    /// Its first byte is awaited.
+    Silent,
+    /// Its first bytes are there and wait for a place.
+    Waiting,
+    /// It got a place, for this address; what waited has not been looked at.
+    Granted(IpAddr),
+    /// It has a place, for this address.
+    UnderWay(IpAddr),
+}
+
+impl Handshake {
+    /// For whom it has a place.
+    pub fn address(self) -> Option<IpAddr> {
+        match self {
+            Self::Granted(address) | Self::UnderWay(address) => Some(address),
+            Self::None | Self::Silent | Self::Waiting => None,
+        }
+    }
+}
+
 /// The layers of one connection.
 #[derive(Debug)]
 pub struct Transport {
@@ -60,8 +88,8 @@ pub struct Transport {
     pub expects_proxy: bool,
     /// Who the client is, where a proxy told.
     pub client: Option<Box<SocketAddr>>,
-    /// Its TLS handshake counts among those under way.
-    pub in_handshake: bool,
+    /// The handshake of `tls`.
+    pub handshake: Handshake,
 }
 
 impl Entrance {
@@ -103,10 +131,9 @@ impl TlsConfigs {
 impl Transport {
     /// The layers of a new connection.
     pub fn new(entrance: Entrance, tls: Option<Tls>, expects_proxy: bool) -> Option<Box<Self>> {
-        let in_handshake = tls.is_some();
+        let handshake = if tls.is_some() { Handshake::Silent } else { Handshake::None };
         let web = if entrance.is_web() { Web::Opening } else { Web::None };
-        let transport =
-            Self { tls: tls.map(Box::new), unfinished: None, web, expects_proxy, client: None, in_handshake };
+        let transport = Self { tls: tls.map(Box::new), unfinished: None, web, expects_proxy, client: None, handshake };
         transport.is_needed().then(|| Box::new(transport))
     }
 
@@ -115,9 +142,14 @@ impl Transport {
         self.tls.is_some() || self.web != Web::None || self.expects_proxy || self.client.is_some()
     }
 
+    /// Whether its TLS handshake is not over.
+    pub fn in_handshake(&self) -> bool {
+        self.handshake != Handshake::None
+    }
+
     /// Whether packets cannot travel yet.
     pub fn is_opening(&self) -> bool {
-        self.expects_proxy || self.in_handshake || self.web == Web::Opening
+        self.expects_proxy || self.in_handshake() || self.web == Web::Opening
     }
 
     /// How frames are told apart.
@@ -127,7 +159,7 @@ impl Transport {
 
     /// The last words to a peer: the packet, and what the layers say besides.
     pub fn last_words(&self, packet: Encoded, reason: CloseReason, code: Option<u16>) -> [Option<Piece>; 2] {
-        if self.expects_proxy || self.in_handshake {
+        if self.expects_proxy || self.in_handshake() {
             return [None, None];
         }
         match self.web {

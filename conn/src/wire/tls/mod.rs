@@ -69,6 +69,11 @@ impl Tls {
         self.unsent.extend_from_slice(sealed);
     }
 
+    /// Keeps bytes of the socket until [`Tls::receive`] is called again.
+    pub fn keep_received(&mut self, bytes: &[u8]) {
+        self.received.extend_from_slice(bytes);
+    }
+
     /// Takes bytes of the socket, which are decrypted where they lie; appends what they say to `plain`. An error ends the
     /// connection, after its alert was written.
     pub fn receive(&mut self, fresh: &mut [u8], plain: &mut Vec<u8>) -> Result<Received, Error> {
