@@ -378,8 +378,11 @@ async fn strangers_do_not_hold_a_stop_up() {
     let mut hoarding = Raw::connect(&server).await;
     hoarding.call(1, &[0, 0, 0, 0, 0], true).await;
     assert!(!hoarding.is_refused(1).await);
+    let mut watching = Raw::connect(&server).await;
+    watching.call_method(1, "/grpc.health.v1.Health/Watch", &[], &EMPTY, true).await;
+    assert!(!watching.is_refused(1).await);
     timeout(PATIENCE, server.stop(PATIENCE * 2)).await.expect("it stops without them");
-    for raw in [&mut silent, &mut receiving, &mut hoarding] {
+    for raw in [&mut silent, &mut receiving, &mut hoarding, &mut watching] {
         raw.assert_ended().await;
     }
 }
