@@ -1,9 +1,18 @@
 //! `GET /locate`: what [`crate::usecase::directory`] answers, as plain HTTP and JSON, for clients without gRPC. A listener of
 //! its own, off by default, which shows nothing else.
 //!
-//! One request per connection, with a deadline, and a bounded number of them: a connection beyond waits in the kernel's queue.
+//! One request per connection, with a deadline, and a bounded number of them: one beyond takes the place of the oldest that is
+//! silent, or else waits, with those behind it in the kernel's queue.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use axum::{
     Json, Router,
@@ -20,7 +29,11 @@ use gim_proto::{
 use hyper::server::conn::http1;
 use hyper_util::{rt::TokioIo, service::TowerToHyperService};
 use serde::{Deserialize, Serialize};
-use tokio::{net::TcpListener, sync::Semaphore, task::JoinHandle};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task::{AbortHandle, JoinHandle},
+};
 
 use crate::{settings::GatewaySettings, usecase::UseCases};
 
@@ -112,9 +125,8 @@ impl Gateway {
 async fn serve(listener: TcpListener, routes: Router, settings: GatewaySettings) {
     let places = Arc::new(Semaphore::new(settings.connections_max));
     let timeout = Duration::from_millis(settings.connection_timeout_ms);
-    let mut is_failing = false;
+    let (mut is_failing, mut silent) = (false, SilentOnes::default());
     loop {
-        let Ok(place) = places.clone().acquire_owned().await else { return };
         let stream = match listener.accept().await {
             Ok((stream, _)) => {
                 is_failing = false;
@@ -128,18 +140,51 @@ async fn serve(listener: TcpListener, routes: Router, settings: GatewaySettings)
                 continue;
             }
         };
-        let service = TowerToHyperService::new(routes.clone());
-        tokio::spawn(async move {
-            let mut http = http1::Builder::new();
-            http.keep_alive(false).max_buf_size(REQUEST_BYTES_MAX);
-            let connection = http.serve_connection(TokioIo::new(stream), service);
-            match tokio::time::timeout(timeout, connection).await {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => tracing::debug!(%error, "a question to the gateway broke off"),
-                Err(_) => tracing::debug!("a question to the gateway took too long"),
+        if places.available_permits() == 0 {
+            silent.end_oldest();
+        }
+        let Ok(place) = places.clone().acquire_owned().await else { return };
+        let has_spoken = Arc::new(AtomicBool::new(false));
+        let answered = answer(stream, routes.clone(), has_spoken.clone(), place);
+        let limited = async move {
+            if tokio::time::timeout(timeout, answered).await.is_err() {
+                tracing::debug!("a question to the gateway took too long");
             }
-            drop(place);
-        });
+        };
+        silent.push(has_spoken, tokio::spawn(limited).abort_handle());
+    }
+}
+
+/// Answers one question; the place is given back after it.
+async fn answer(stream: TcpStream, routes: Router, has_spoken: Arc<AtomicBool>, _place: OwnedSemaphorePermit) {
+    if !matches!(stream.peek(&mut [0]).await, Ok(1)) {
+        return;
+    }
+    has_spoken.store(true, Relaxed);
+    let mut http = http1::Builder::new();
+    http.keep_alive(false).max_buf_size(REQUEST_BYTES_MAX);
+    let connection = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes));
+    if let Err(error) = connection.await {
+        tracing::debug!(%error, "a question to the gateway broke off");
+    }
+}
+
+/// Connections, the oldest first, with whether their first byte came. No more than have places.
+#[derive(Debug, Default)]
+struct SilentOnes(VecDeque<(Arc<AtomicBool>, AbortHandle)>);
+
+impl SilentOnes {
+    fn push(&mut self, has_spoken: Arc<AtomicBool>, task: AbortHandle) {
+        self.0.retain(|(has_spoken, task)| !has_spoken.load(Relaxed) && !task.is_finished());
+        self.0.push_back((has_spoken, task));
+    }
+
+    fn end_oldest(&mut self) {
+        while let Some((has_spoken, task)) = self.0.pop_front() {
+            if !has_spoken.load(Relaxed) && !task.is_finished() {
+                return task.abort();
+            }
+        }
     }
 }
 

@@ -192,3 +192,16 @@ async fn who_asks_over_http_at_length_or_in_pieces_is_cut_off_alone() {
         assert!(matches!(soon(stream.read(&mut [0; 1])).await, Ok(0) | Err(_)), "it was cut off without an answer");
     }
 }
+
+#[tokio::test]
+async fn who_asks_over_http_takes_the_place_of_one_that_says_nothing() {
+    let server = gateway_with(|gateway| {
+        gateway.connections_max = 1;
+        gateway.connection_timeout_ms = 60_000;
+    })
+    .await;
+    let mut silent = TcpStream::connect(server.logic.gateway_address().unwrap()).await.unwrap();
+    let (head, _) = get(&server, "/locate").await;
+    assert!(head.starts_with("HTTP/1.1 503"), "{head}");
+    assert!(matches!(soon(silent.read(&mut [0; 1])).await, Ok(0) | Err(_)), "it had to go");
+}
