@@ -18,7 +18,7 @@ use prost::Message as _;
 use sqlx::{AssertSqlSafe, Row as _};
 use tonic::Request;
 
-use crate::support::{Server, conn::Conn, refusal, server};
+use crate::support::{Server, business::StubBusiness, conn::Conn, refusal, server, server_with};
 
 const TABLES: [&str; 13] = [
     "device",
@@ -203,7 +203,7 @@ async fn ids_out_of_range_are_refused_in_every_call_by_name() {
 
 #[tokio::test]
 async fn what_is_too_long_is_refused_in_every_call_by_name() {
-    let server = server().await;
+    let server = server_with(StubBusiness::start().await, |settings| settings.limits.token_bytes_max = 4096).await;
     let database = server.database().await;
     let before = stored(&database).await;
     let (content, many) = (bytes::Bytes::from(vec![0; 61_441]), vec![7; 10_001]);
@@ -229,8 +229,8 @@ async fn what_is_too_long_is_refused_in_every_call_by_name() {
         "client_addr": server.device_int().sign_in(SignInRequest { client_addr: text(257), ..sign_in() });
         "token": server.device_int().sign_in(SignInRequest { token: text(4097), ..sign_in() });
         "token": client.sync(metadata::signed(SyncRequest::default(), 7, 70, &text(4097)));
-        "device.brand": server.device_int().save(DeviceSaveRequest { device: described(257) });
-        "device.brand": server.device_ext().register(DeviceRegisterRequest { device: described(257) });
+        "device.brand": server.device_int().save(DeviceSaveRequest { device: described(4097) });
+        "device.brand": server.device_ext().register(DeviceRegisterRequest { device: described(4097) });
         "group.name": groups.create(create(named(0, &text(257)), members(8)));
         "group.avatar_url": groups.create(create(Some(Group { avatar_url: text(4097), ..group() }), members(8)));
         "group.introduction": groups.create(create(Some(Group { introduction: text(4097), ..group() }), members(8)));

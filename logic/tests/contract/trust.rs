@@ -91,7 +91,7 @@ fn signed_by<T>(user_id: u64, device_id: u64, token: &str) -> impl Fn(T) -> Requ
 
 #[tokio::test]
 async fn nobody_acts_as_another_user_in_any_call() {
-    let server = server().await;
+    let server = server_with(StubBusiness::start().await, |settings| settings.limits.token_bytes_max = 4096).await;
     for (call, (code, problem)) in every_client_call!(server, |message| signed_by(8, 70, "token-7")(message)) {
         assert_eq!(code, ResultCode::SignInAgain, "{call}: {problem}");
     }
