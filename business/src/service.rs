@@ -5,6 +5,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use gim_config::{
     Readiness, Settings as _,
     admin::{self, Admin},
+    data_folder::{DataFolder, DataFolderError},
     grpc::{self, GrpcServer},
     listen::ListenError,
     ready::ReadyPart,
@@ -38,6 +39,8 @@ pub struct Business {
     database_watch: JoinHandle<()>,
     admin: Admin,
     readiness: Readiness,
+    /// Given back last.
+    _data_folder: Option<DataFolder>,
 }
 
 /// Why the service did not start. Each is one sentence for the operator.
@@ -52,6 +55,9 @@ pub enum StartError {
     /// The database could not be opened.
     #[error(transparent)]
     Database(#[from] DatabaseError),
+    /// Another process has the data folder.
+    #[error(transparent)]
+    DataFolder(#[from] DataFolderError),
     /// The first look into the database.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -76,6 +82,8 @@ pub async fn start_with_code_check(
     code_check: Arc<dyn CodeCheck>,
 ) -> Result<Business, StartError> {
     settings.validate().map_err(StartError::Settings)?;
+    let is_embedded = settings.database.url.is_empty();
+    let data_folder = is_embedded.then(|| DataFolder::take(&settings.data_dir, "business")).transpose()?;
     let readiness = Readiness::default();
     let (database_ready, grpc_ready) = (readiness.part("database"), readiness.part("grpc"));
     let admin = admin::start(&settings.admin, readiness.clone()).await?;
@@ -97,7 +105,16 @@ pub async fn start_with_code_check(
     let routes = rpc::routes(use_cases, &settings.limits);
     let grpc = grpc::serve(&settings.grpc, routes, &rpc::SERVICE_NAMES).await?;
     grpc_ready.set(true);
-    Ok(Business { grpc, grpc_ready, database, database_ready, database_watch, admin, readiness })
+    Ok(Business {
+        grpc,
+        grpc_ready,
+        database,
+        database_ready,
+        database_watch,
+        admin,
+        readiness,
+        _data_folder: data_folder,
+    })
 }
 
 impl Business {

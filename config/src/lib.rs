@@ -8,6 +8,7 @@
 //! - [`grpc`]: serving with health, reflection, request ids and the internal token; lazily connected channels
 //! - [`refused_peers`]: what is said once about callers that come again and again
 //! - [`certificate`]: certificates and keys, checked at start
+//! - [`data_folder`]: the lock on what a service keeps
 //! - [`files`]: how many files the process may have open, and who may read those that it makes
 //! - [`gather`]: questions that share a read
 //! - [`patience`]: how a start waits for a server that is away
@@ -23,6 +24,7 @@
 pub mod admin;
 pub mod arguments;
 pub mod certificate;
+pub mod data_folder;
 pub mod files;
 pub mod gather;
 pub mod grpc;

@@ -9,6 +9,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use gim_config::{
     Readiness,
     admin::{self, Admin},
+    data_folder::{DataFolder, DataFolderError},
     grpc::{self, GrpcServer},
     listen::ListenError,
     service::Running,
@@ -58,6 +59,9 @@ pub enum StartError {
     /// The address of the business service.
     #[error("business.endpoint: {0}")]
     Business(String),
+    /// Another process has the data folder.
+    #[error(transparent)]
+    DataFolder(#[from] DataFolderError),
     /// A key of tokens.
     #[error("{0}")]
     Jwt(String),
@@ -72,6 +76,8 @@ pub struct Logic {
     gateway: Gateway,
     admin: Admin,
     database: Database,
+    /// Given back last.
+    _data_folder: Option<DataFolder>,
     shared: Arc<dyn SharedState>,
     nodes: Arc<Nodes>,
     writer: Writer,
@@ -83,6 +89,9 @@ pub struct Logic {
 
 /// Starts the service: database, writer, fan-out, then gRPC.
 pub async fn start(settings: LogicSettings) -> Result<Logic, StartError> {
+    // Only what is kept there has to be ours: nodes of one host share a database server in any folder.
+    let is_embedded = settings.database.url.is_empty();
+    let data_folder = is_embedded.then(|| DataFolder::take(&settings.data_dir, "logic")).transpose()?;
     let readiness = Readiness::default();
     let (database_part, grpc_part) = (readiness.part("database"), readiness.part("grpc"));
     let redis_part = (!settings.shared_state.url.is_empty()).then(|| readiness.part("redis"));
@@ -136,6 +145,7 @@ pub async fn start(settings: LogicSettings) -> Result<Logic, StartError> {
         gateway,
         admin,
         database: store.database,
+        _data_folder: data_folder,
         shared,
         nodes,
         writer,

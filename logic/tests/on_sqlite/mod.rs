@@ -3,7 +3,10 @@
 use gim_logic::store::StoreError;
 use sqlx::{AssertSqlSafe, Executor as _};
 
-use crate::contract::store::{StoreHarness, harness};
+use crate::{
+    contract::store::{StoreHarness, harness},
+    support::server,
+};
 
 /// Sets a pragma on the one connection that writes.
 async fn pragma(harness: &StoreHarness, pragma: &str) {
@@ -48,4 +51,18 @@ async fn what_is_acknowledged_after_a_full_or_read_only_database_is_kept() {
         // Another connection sees what is committed, and nothing else.
         assert_eq!(harness.seqs(7).await, (1..=round).collect::<Vec<_>>());
     }
+}
+
+#[tokio::test]
+async fn a_second_logic_on_the_same_folder_is_refused_before_it_opens_anything() {
+    let server = server().await;
+    let mut settings = server.settings.clone();
+    settings.node = "logic-2".into();
+    settings.node_number = 2;
+    let refused = gim_logic::start(settings).await.unwrap_err().to_string();
+    let folder = server.data.path().display();
+    let expected = format!("the data folder {folder} is in use by another gim-logic (process {})", std::process::id());
+    assert_eq!(refused, expected);
+    server.push(&[7], "still here").await;
+    let _comes_back_on_its_own_folder = server.restart().await;
 }
