@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 use tokio::task::JoinHandle;
 
 use crate::{
-    Readiness,
     listen::{Endpoint, ListenError},
     logging,
+    ready::Readiness,
 };
 
 /// How often histograms are folded, so that they stay small when nobody scrapes.

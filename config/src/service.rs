@@ -3,7 +3,9 @@
 use std::{fmt::Display, future::Future, process::ExitCode};
 
 use crate::{
-    ServiceArguments, Settings, files, settings,
+    arguments::ServiceArguments,
+    files,
+    settings::{self, Settings},
     shutdown::{self, StopSignals},
 };
 

@@ -13,6 +13,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use toml::{Table, Value};
 
 use crate::{
+    arguments::ServiceArguments,
     listen::Endpoint,
     renamed_keys::{self, RenamedKey},
     service_links,
@@ -84,7 +85,7 @@ pub fn load<S: Settings>(
 }
 
 /// Loads, applies the command line, and validates.
-pub fn load_for<S: Settings>(arguments: &crate::ServiceArguments) -> Result<S, SettingsError> {
+pub fn load_for<S: Settings>(arguments: &ServiceArguments) -> Result<S, SettingsError> {
     let mut settings = load_shifted::<S>(
         arguments.config.as_deref(),
         std::env::vars_os().filter_map(utf8_pair),

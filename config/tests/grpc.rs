@@ -87,7 +87,7 @@ async fn a_burst_of_calls_over_one_connection_is_answered_to_the_last() {
     }
 }
 
-/// Stands still, with its whole process, at a call for the product 1.
+/// Stands still, with its whole process, at a call for app 1.
 struct StandsStill {
     stands: mpsc::UnboundedSender<()>,
     go_on: Mutex<sync_mpsc::Receiver<()>>,

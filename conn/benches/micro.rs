@@ -38,7 +38,7 @@ use gim_conn::{
         transport::Entrance,
     },
 };
-use gim_proto::connect::PacketCommand;
+use gim_proto::connect::{PacketCommand, Reply};
 use mio::Events;
 
 /// How often each is done: enough for what the first time costs not to show.
@@ -54,6 +54,8 @@ const CASES: &[(&str, Case)] = &[
     ("packet_decode_heartbeat", || packet_decode(&heartbeat())),
     ("packet_decode_send_100_bytes", || packet_decode(&send())),
     ("packet_encode_heartbeat", packet_encode_heartbeat),
+    ("packet_message_of_100_bytes", packet_message),
+    ("packet_reply", packet_reply),
     ("session_heartbeat", session_heartbeat),
     ("outbound_one_frame", outbound_one_frame),
     ("outbound_burst_of_16", outbound_burst_of_16),
@@ -150,6 +152,26 @@ fn packet_encode_heartbeat() -> usize {
     measured(|| {
         for _ in 0..ROUNDS {
             packet::encode_into(black_box(""), PacketCommand::PcHeartbeat as i32, &[], black_box(1_000), &mut bytes);
+        }
+    });
+    ROUNDS
+}
+
+fn packet_message() -> usize {
+    let body = [7; 100];
+    measured(|| {
+        for _ in 0..ROUNDS {
+            black_box(packet::message(black_box(&body), 1_000, 999));
+        }
+    });
+    ROUNDS
+}
+
+fn packet_reply() -> usize {
+    let reply = Reply { data: Bytes::from_static(&[7; 12]), ..Reply::default() };
+    measured(|| {
+        for _ in 0..ROUNDS {
+            black_box(packet::reply("request-1", PacketCommand::PcSend as i32, black_box(&reply)));
         }
     });
     ROUNDS

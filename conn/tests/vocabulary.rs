@@ -15,35 +15,49 @@ use proc_macro2::{TokenStream, TokenTree};
 const FUNCTION_NAME_MAX: usize = 69;
 
 /// Types of which there is one at most.
-const UNIQUE_TYPES: [&str; 10] =
-    ["RoomOrder", "Lookup", "Lookups", "Pending", "Numbered", "Held", "Batch", "Link", "Lane", "Bench"];
+const UNIQUE_TYPES: [&str; 11] =
+    ["RoomOrder", "Lookup", "Lookups", "Pending", "Numbered", "Held", "Batch", "Link", "Lane", "Bench", "Refusal"];
 
-/// Words that no identifier has as a part, in any case.
-const RETIRED_WORDS: [&str; 4] = ["placement", "keeper", "duel", "contest"];
+/// Words that no identifier has as a part, in any case, and that no comment and no page uses.
+const RETIRED_WORDS: [&str; 10] =
+    ["placement", "keeper", "duel", "contest", "seat", "seats", "reseat", "farewell", "farewells", "crew"];
 
 /// Names that nothing has.
-const RETIRED_NAMES: [&str; 7] = ["Seat", "Pace", "LoudLines", "loud_lines", "Concern", "Loser", "Company"];
+const RETIRED_NAMES: [&str; 8] =
+    ["GroupNews", "GroupSeats", "Pace", "LoudLines", "loud_lines", "Concern", "Loser", "Company"];
 
 /// Every source of the workspace, with all that its tokens name.
 fn sources() -> Vec<(PathBuf, Vec<String>)> {
+    let sources = files(&["rs"]).into_iter();
+    sources.map(|file| (file.clone(), identifiers(&fs::read_to_string(file).unwrap()))).collect()
+}
+
+/// Every file of the workspace whose name ends in one of these, in order.
+fn files(extensions: &[&str]) -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let mut files = Vec::new();
     for name in ["conn", "logic", "business", "proto", "config", "bench"] {
-        find(&root.join(name), &mut files);
+        find(&root.join(name), extensions, &mut files);
     }
+    let pages = fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_file());
+    files.extend(pages.filter(|path| has_extension(path, extensions)));
     files.sort();
-    files.into_iter().map(|file| (file.clone(), identifiers(&fs::read_to_string(file).unwrap()))).collect()
+    files
 }
 
-fn find(folder: &Path, files: &mut Vec<PathBuf>) {
+fn find(folder: &Path, extensions: &[&str], files: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
-        if path.is_dir() && path.file_name().is_some_and(|name| name != "target") {
-            find(&path, files);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
+        if path.is_dir() && path.file_name().is_some_and(|name| name != "target" && name != "node_modules") {
+            find(&path, extensions, files);
+        } else if has_extension(&path, extensions) {
             files.push(path);
         }
     }
+}
+
+fn has_extension(path: &Path, extensions: &[&str]) -> bool {
+    path.extension().is_some_and(|extension| extensions.iter().any(|wanted| extension == *wanted))
 }
 
 /// The identifiers of a source in order, without comments and texts.
@@ -97,12 +111,28 @@ fn names_that_were_given_up_do_not_come_back() {
         let found: Vec<_> = identifiers.iter().filter(|identifier| is_retired(identifier)).collect();
         assert!(found.is_empty(), "{}: {found:?}", file.display());
     }
-    for name in ["Seat", "Placement", "core_placement", "LeaseKeeper", "run_duel", "loud_lines"] {
+    for name in ["Seat", "group_seats", "Placement", "core_placement", "LeaseKeeper", "run_duel", "loud_lines"] {
         assert!(is_retired(name), "{name}");
     }
     for name in ["membership", "affinity", "log_limiter", "replacement", "lease_renewal"] {
         assert!(!is_retired(name), "{name}");
     }
+}
+
+#[test]
+fn words_that_were_given_up_stand_on_no_page_and_in_no_comment() {
+    for file in files(&["rs", "md", "proto", "toml"]) {
+        if file.ends_with(file!()) {
+            continue;
+        }
+        let text = fs::read_to_string(&file).unwrap().to_lowercase();
+        let found: Vec<_> = text.split(|letter: char| !letter.is_alphanumeric()).filter(is_retired_word).collect();
+        assert!(found.is_empty(), "{}: {found:?}", file.display());
+    }
+}
+
+fn is_retired_word(word: &&str) -> bool {
+    RETIRED_WORDS.contains(word)
 }
 
 #[test]

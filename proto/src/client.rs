@@ -54,7 +54,7 @@ impl Client {
         Ok(Self { stream, received: BytesMut::new(), set_aside: VecDeque::new(), timeout, next_request: 1, app_id: 0 })
     }
 
-    /// The product that its sign-ins are for.
+    /// The app that its sign-ins are for.
     #[must_use]
     pub fn of_app(self, app_id: u32) -> Self {
         Self { app_id, ..self }

@@ -34,6 +34,9 @@ pub use code::ResultCode;
 /// The version of the link between conn and logic ([`logic::Hello`]): raised whenever an older peer would misread it.
 pub const LINK_VERSION: u32 = 1;
 
+/// The first command that belongs to the business: packets with such a command are handed through to it, answer included.
+pub const BUSINESS_COMMAND_MIN: i32 = 1000;
+
 /// The compiled `.proto` files as an encoded `FileDescriptorSet`, for gRPC reflection.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
 

@@ -13,8 +13,9 @@ pub const REQUEST_ID: &str = "request_id";
 /// What a caller of an `*IntService` shows beyond loopback.
 pub const INTERNAL_TOKEN: &str = "internal_token";
 
-/// Longest request id that is taken over into logs; a longer one is cut there.
-pub const REQUEST_ID_BYTES_MAX: usize = 64;
+/// Longest request id. It is repeated in a reply and stands in logs: a packet with a longer one is refused, and one from the
+/// metadata of a call is cut.
+pub const REQUEST_ID_BYTES_MAX: usize = 128;
 
 /// Puts `value` under `name`; a value that cannot stand in a header (control characters) is left out.
 pub fn put<T>(request: &mut Request<T>, name: &'static str, value: &str) {

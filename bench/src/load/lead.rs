@@ -42,7 +42,7 @@ pub fn lead(
 ) -> anyhow::Result<()> {
     let (said, hears) = channel();
     let parts = (0..count).map(|number| Running::start(Part { number, of: count }, options, &said));
-    let mut crew = Crew {
+    let mut parts = Parts {
         parts: parts.collect::<anyhow::Result<_>>()?,
         progress: Progress::new("starting", 1),
         warnings: Vec::new(),
@@ -50,10 +50,10 @@ pub fn lead(
         give_up_at: None,
     };
     drop(said);
-    let ended = crew.follow(&hears, findings, &mut at_point);
-    crew.tell(findings);
+    let ended = parts.follow(&hears, findings, &mut at_point);
+    parts.tell(findings);
     ended?;
-    crew.failure.take().map_or(Ok(()), Err)
+    parts.failure.take().map_or(Ok(()), Err)
 }
 
 /// One part.
@@ -108,7 +108,7 @@ fn listen(number: usize, output: ChildStdout, said: &Sender<Said>) {
 }
 
 /// All parts.
-struct Crew {
+struct Parts {
     parts: Vec<Running>,
     progress: Progress,
     warnings: Vec<String>,
@@ -116,7 +116,7 @@ struct Crew {
     give_up_at: Option<Instant>,
 }
 
-impl Crew {
+impl Parts {
     fn follow(
         &mut self,
         hears: &Receiver<Said>,

@@ -14,7 +14,7 @@ use crate::{
     people::People,
 };
 
-/// A product's own.
+/// An app's own.
 const COMMAND: i32 = 2001;
 
 /// Pushes that are not stored, so that no sync finds them, reach every device through every logic node: by the user, and by

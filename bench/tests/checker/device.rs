@@ -255,7 +255,7 @@ fn text_of(message: &Message) -> String {
         Ok(MessageCommand::McUserMessage) => UserMessagePush::decode(content).unwrap().content,
         Ok(MessageCommand::McGroupMessage) => GroupMessagePush::decode(content).unwrap().content,
         Ok(MessageCommand::McAddGroupMembers) => return String::new(),
-        // A product's.
+        // An app's.
         _ => content,
     };
     String::from_utf8(text.to_vec()).unwrap()

@@ -1,4 +1,4 @@
-//! The three services together, in this process, on addresses of their own: what a client and a product see of them.
+//! The three services together, in this process, on addresses of their own: what a client and a backend see of them.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "in a test a panic is the report")]
 
 mod bad_arguments;

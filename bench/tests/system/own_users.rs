@@ -1,4 +1,4 @@
-//! A product that brings its own users implements `UserIntService/Auth`, and nothing else.
+//! A backend that brings its own users implements `UserIntService/Auth`, and nothing else.
 
 use std::net::SocketAddr;
 
@@ -18,7 +18,7 @@ use tonic::{Request, Response, Status, transport::Server as Tonic};
 
 use crate::server::{Server, receive_message};
 
-/// Lets users in whose token is their id in words of the product's own.
+/// Lets users in whose token is their id in words of the backend's own.
 struct OwnUsers;
 
 fn token_of(user_id: u64) -> String {
@@ -56,7 +56,7 @@ async fn serve_own_users(address: SocketAddr) {
 }
 
 #[test]
-fn a_product_with_its_own_users_needs_only_auth() {
+fn a_backend_with_its_own_users_needs_only_auth() {
     let server = Server::start_with_business(serve_own_users);
     let mut stranger = server.connect();
     let refused = stranger.sign_in(7, 70, "forged").unwrap();
@@ -82,6 +82,6 @@ fn a_product_with_its_own_users_needs_only_auth() {
     assert_eq!(push.from_user.map(|card| (card.user_id, card.device_id)), Some((7, 70)));
     assert_eq!((push.to_user_id, &push.content[..]), (8, &b"hello"[..]));
 
-    server.push_to_users(&[7], "from the product");
-    assert_eq!(&receive_message(&mut ada).content[..], b"from the product");
+    server.push_to_users(&[7], "from the backend");
+    assert_eq!(&receive_message(&mut ada).content[..], b"from the backend");
 }

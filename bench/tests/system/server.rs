@@ -303,7 +303,7 @@ impl Server {
         client
     }
 
-    /// A product pushes a persisted message.
+    /// A backend pushes a persisted message.
     pub fn push_to_users(&self, user_ids: &[u64], content: &str) -> u64 {
         let request = PushToUsersRequest {
             user_ids: user_ids.to_vec(),

@@ -1,11 +1,11 @@
 //! From a frame to what happens: decode, ask the session, act.
 
 use bytes::BytesMut;
-use gim_proto::{CloseReason, ResultCode, connect::PacketCommand};
+use gim_proto::{CloseReason, ResultCode, connect::PacketCommand, metadata::REQUEST_ID_BYTES_MAX};
 
 use super::{peer::Peer, uplink::UpItem};
 use crate::{
-    session::{Action, Phase, REQUEST_ID_BYTES_MAX},
+    session::{Action, Phase},
     wire::{
         encoded::Encoded,
         intake::Flow,

@@ -9,19 +9,15 @@
 //! Always holds: `in_flight` counts the packets that went to logic and were not answered; while it is full, or a sign-in is
 //! under way, the connection is not read. Times are ticks of the timer wheel, so that a record stays small.
 
-use gim_proto::{CloseReason, ResultCode, connect::PacketCommand};
+use gim_proto::{
+    BUSINESS_COMMAND_MIN, CloseReason, ResultCode, connect::PacketCommand, metadata::REQUEST_ID_BYTES_MAX,
+};
 
 use crate::{
     clock::{TICK_MS, tick},
     token_bucket::{Drawn, Rate, TokenBucket},
     wire::packet::PacketView,
 };
-
-/// First command that belongs to the business.
-pub const BUSINESS_COMMAND_MIN: i32 = 1000;
-
-/// Longest request id: it is repeated in a reply and stands in logs.
-pub const REQUEST_ID_BYTES_MAX: usize = 128;
 
 /// The rules of a session; the same for all connections of a process.
 #[derive(Debug, Clone, Copy)]

@@ -92,11 +92,11 @@ pub fn may_begin(input: &[u8]) -> Option<bool> {
 pub fn app_of_sign_in(content: &[u8]) -> Result<u32, prost::DecodeError> {
     /// `SignInRequest`, seen by somebody who cares for nothing but the app: decoding it allocates nothing.
     #[derive(prost::Message)]
-    struct App {
+    struct OnlyAppId {
         #[prost(uint32, tag = "16")]
         app_id: u32,
     }
-    App::decode(content).map(|app| app.app_id)
+    OnlyAppId::decode(content).map(|sign_in| sign_in.app_id)
 }
 
 /// Appends a packet with its headers. Allocates nothing where `bytes` has room.

@@ -24,6 +24,10 @@ use crate::{
 /// Connections in one push: more become several, so that no single item is large.
 const PUSH_TARGETS_MAX: usize = 4096;
 
+/// Connections that a target has room for at first: as many as fit into the smallest piece that an allocator gives out, and as most
+/// users have devices.
+const TARGET_CONNECTIONS: usize = 3;
+
 /// Users who are remembered for a hint; with more, every connection is told.
 const OWED_USERS_MAX: usize = 100_000;
 
@@ -226,16 +230,18 @@ fn add_target(targets: &mut Vec<PushTarget>, receiver: Receiver, connection_id: 
     let last = targets.last_mut();
     match last.filter(|target| target.seq == receiver.seq && target.connection_ids.len() < PUSH_TARGETS_MAX) {
         Some(target) => target.connection_ids.push(connection_id),
-        None => targets.push(PushTarget {
-            seq: receiver.seq,
-            prev_seq: receiver.seq.saturating_sub(1),
-            connection_ids: vec![connection_id],
-        }),
+        None => {
+            let mut connection_ids = Vec::with_capacity(TARGET_CONNECTIONS);
+            connection_ids.push(connection_id);
+            targets.push(PushTarget { seq: receiver.seq, prev_seq: receiver.seq.saturating_sub(1), connection_ids });
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use allocation_counter::measure;
+
     use super::*;
     use crate::domain::message::Message;
 
@@ -296,6 +302,22 @@ mod tests {
             "of a push that was cut, those in the dropped part"
         );
         assert_eq!(hints(&delivery, &routes, "b", &[72]), [(72, 7)]);
+    }
+
+    #[test]
+    fn a_receiver_costs_one_allocation_and_its_further_devices_share_it() {
+        let receivers: Vec<_> = (1..=1_000).map(|user_id| (user_id, 5 + user_id)).collect();
+        let list: Vec<_> =
+            (1..=1_000).flat_map(|user| (0..3).map(move |device| (user, device, "a", 3 * user + device))).collect();
+        let (delivery, routes) = (delivery(&receivers, 0, 0), routes(&list));
+        let mut connections = 0;
+        let allocations = measure(|| {
+            let per_node = targets_per_node(&delivery, &routes);
+            connections = per_node.values().flatten().map(|target| target.connection_ids.len()).sum();
+        });
+        assert_eq!(connections, 3_000);
+        // The list of connections of each receiver, which has room for three; the map of nodes; the list of targets, which doubles.
+        assert!(allocations.count_total <= 1_000 + 1 + 10, "{allocations:?}");
     }
 
     #[test]

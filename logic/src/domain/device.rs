@@ -5,6 +5,9 @@ use gim_proto::{
     logic,
 };
 
+/// Longest address: where a device connects from, or where a conn node is to be reached.
+pub const ADDRESS_BYTES_MAX: usize = 256;
+
 /// Checks every field of a device; id 0 asks for a new one.
 pub fn check(device: &logic::Device, text_bytes_max: usize) -> Result<(), Violation> {
     if device.id != 0 {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use gim_proto::{
-    ResultCode,
+    BUSINESS_COMMAND_MIN, ResultCode,
     connect::{PacketCommand, Reply, SendRequest, SubscribeRoomRequest},
     logic::{ClientPacket, MessageAckRequest, SyncRequest},
 };
@@ -18,7 +18,6 @@ use crate::{
     domain::caller::Caller,
     error::Error,
     usecase::{
-        commands::BUSINESS_COMMAND_MIN,
         messages::Messages,
         syncs::{PageFor, Syncs},
     },

@@ -20,7 +20,7 @@ use crate::{
         catch_up::CatchUp,
         nodes::{NodeLink, Nodes},
     },
-    domain::route::NodeKey,
+    domain::{device::ADDRESS_BYTES_MAX, route::NodeKey},
     error::Error,
     settings::{ENVELOPE_BYTES, LimitSettings},
     usecase::UseCases,
@@ -36,8 +36,6 @@ const DOWN_MESSAGES_MAX: usize = 2;
 const MESSAGE_BYTES_MAX: usize = 32 << 20;
 
 const NODE_BYTES_MAX: usize = 64;
-
-const ADDRESS_BYTES_MAX: usize = 256;
 
 /// What the streams of conn nodes work with.
 #[derive(Debug)]

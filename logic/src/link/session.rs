@@ -11,11 +11,11 @@ use std::{
 
 use foldhash::HashMap;
 use gim_proto::{
-    ResultCode,
+    BUSINESS_COMMAND_MIN, ResultCode,
     connect::{PacketCommand, Reply},
     logic::{
-        ClientPacket, LiveConnection, NewestSeqQuestion, PacketReply, RoomSubscribed, SignIn, SignInResult, SignOut,
-        Up, UpItem, announce::What, down_item::Item, up_item::Item as UpItemKind,
+        Announce, ClientPacket, LiveConnection, NewestSeqQuestion, PacketReply, RoomSubscribed, SignIn, SignInResult,
+        SignOut, Up, UpItem, announce::What, down_item::Item, up_item::Item as UpItemKind,
     },
     metadata::REQUEST_ID_BYTES_MAX,
 };
@@ -40,7 +40,6 @@ use crate::{
     metrics as names,
     usecase::{
         UseCases,
-        commands::BUSINESS_COMMAND_MIN,
         sign_ins::{NewConnection, SignedIn},
     },
 };
@@ -128,11 +127,9 @@ impl Session {
         let mut announced = Vec::new();
         for item in items {
             match item.item {
-                Some(UpItemKind::Announce(announce)) => match announce.what {
-                    Some(What::Connection(connection)) => announced.push(connection),
-                    Some(What::RoomId(room_id)) => self.interest(room_id, true).await,
-                    None => tracing::warn!("an announcement of nothing was skipped"),
-                },
+                Some(UpItemKind::Announce(Announce { what: Some(What::Connection(connection)) })) => {
+                    announced.push(connection)
+                }
                 Some(kind) => {
                     self.context.announce(std::mem::take(&mut announced)).await;
                     self.dispatch(kind).await;
@@ -145,6 +142,7 @@ impl Session {
 
     async fn dispatch(&self, item: UpItemKind) {
         match item {
+            UpItemKind::Announce(announce) => self.announce(announce.what).await,
             UpItemKind::SignIn(sign_in) => self.sign_in(sign_in),
             UpItemKind::SignOut(sign_out) => {
                 self.context.sign_ins.cancel(sign_out.connection_id);
@@ -160,7 +158,14 @@ impl Session {
             UpItemKind::RoomMembers(counts) => self.context.link.report.count_rooms(&counts.rooms),
             UpItemKind::PushAllDone(done) => self.context.link.report.end_push_to_all(done.message_id),
             UpItemKind::NodeLoad(load) => self.context.link.report.set_load(load),
-            UpItemKind::Announce(_) => unreachable!("announcements are gathered before"),
+        }
+    }
+
+    async fn announce(&self, what: Option<What>) {
+        match what {
+            Some(What::Connection(connection)) => self.context.announce(vec![connection]).await,
+            Some(What::RoomId(room_id)) => self.interest(room_id, true).await,
+            None => tracing::warn!("an announcement of nothing was skipped"),
         }
     }
 

@@ -11,9 +11,10 @@ use gim_proto::{
 use tonic::{Request, Response, Status, async_trait};
 
 use super::{Services, caller::request_id};
-use crate::{domain::caller::Caller, error::Error};
-
-const ADDRESS_BYTES_MAX: usize = 256;
+use crate::{
+    domain::{caller::Caller, device::ADDRESS_BYTES_MAX},
+    error::Error,
+};
 
 /// `SignIn`, `Heartbeat` and `Offline` are what conn nodes of others call. They check, and change no route: a route belongs
 /// to a stream of `LinkService`, over which alone a push could reach the device.

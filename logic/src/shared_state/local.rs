@@ -9,7 +9,7 @@ use gim_proto::logic::ConnectionUser;
 use tonic::async_trait;
 
 use super::{
-    Kept, Published, RoomMessage, SharedState, SharedStateError,
+    Kept, Published, RESERVATIONS_MAX, RoomMessage, SharedState, SharedStateError,
     presence::{NameTaken, Presence},
     rooms::{NoSeq, Rooms},
 };
@@ -23,9 +23,6 @@ use crate::{
     settings::RoomSettings,
     store::RoomSeqs,
 };
-
-/// How often a publication asks for seqs before it gives up. Once is enough unless the room was forgotten in between.
-const RESERVATIONS_MAX: usize = 3;
 
 /// Routes and rooms in this process; room seqs are reserved in the database.
 #[derive(Debug)]

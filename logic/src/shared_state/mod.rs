@@ -22,6 +22,10 @@ use crate::{
     store::StoreError,
 };
 
+/// How often a publication asks for seqs before it gives up. Once is enough unless the room was forgotten in between, or Redis was
+/// emptied.
+const RESERVATIONS_MAX: usize = 3;
+
 /// Why the shared state did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum SharedStateError {

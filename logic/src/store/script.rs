@@ -31,11 +31,14 @@ pub(super) enum Script {
 }
 
 /// A row whose values are put in one after the other.
-pub(super) enum Row {
-    /// What is written so far, and what of the row's pattern is left.
-    Text { sql: String, pattern: &'static str },
-    /// The statement that they are bound to.
-    Prepared(AnyQuery),
+#[derive(Default)]
+pub(super) struct Row {
+    /// The statement that they are bound to. Without one they are written into `sql`.
+    query: Option<AnyQuery>,
+    /// What is written so far.
+    sql: String,
+    /// What of the row's pattern is left.
+    pattern: &'static str,
 }
 
 impl Script {
@@ -48,12 +51,9 @@ impl Script {
     pub(super) fn add<T>(&mut self, statement: MultiRow, rows: &[T], put: impl Fn(Row, &T) -> Row) {
         match self {
             Self::Text(texts) => rows.chunks(TEXT_ROWS_MAX).for_each(|rows| add_text(texts, statement, rows, &put)),
-            Self::Prepared(queries) => queries.extend(chunks(rows.len()).map(|range| {
-                let row = Row::Prepared(sqlx::query(statement.sql(range.len())));
-                match rows[range].iter().fold(row, &put) {
-                    Row::Prepared(query) => query,
-                    Row::Text { .. } => unreachable!("a row stays what it is"),
-                }
+            Self::Prepared(queries) => queries.extend(chunks(rows.len()).filter_map(|range| {
+                let row = Row { query: Some(sqlx::query(statement.sql(range.len()))), ..Row::default() };
+                rows[range].iter().fold(row, &put).query
             })),
         }
     }
@@ -96,13 +96,9 @@ fn add_text<T>(texts: &mut Vec<String>, statement: MultiRow, rows: &[T], put: im
             sql.push_str(separator);
             sql.push_str(head);
             (separator, head) = (",", "");
-            match put(Row::Text { sql, pattern: statement.row }, row) {
-                Row::Text { sql: written, pattern } => {
-                    sql = written;
-                    sql.push_str(pattern);
-                }
-                Row::Prepared(_) => unreachable!("a row stays what it is"),
-            }
+            let row = put(Row { query: None, sql, pattern: statement.row }, row);
+            sql = row.sql;
+            sql.push_str(row.pattern);
         }
         sql.push_str(statement.tail);
         texts.push(sql);
@@ -117,47 +113,35 @@ impl Row {
 
     /// A number.
     pub(super) fn number(self, value: i64) -> Self {
-        match self {
-            Self::Prepared(query) => Self::Prepared(query.bind(value)),
-            Self::Text { .. } => self.literal(|sql| write!(sql, "{value}").expect("strings take everything")),
-        }
+        self.put(|query| query.bind(value), |sql| write!(sql, "{value}").expect("strings take everything"))
     }
 
     /// Bytes.
     pub(super) fn bytes(self, value: &[u8]) -> Self {
-        match self {
-            Self::Prepared(query) => Self::Prepared(query.bind(value.to_vec())),
-            Self::Text { .. } => self.literal(|sql| push_hex(sql, value)),
-        }
+        self.put(|query| query.bind(value.to_vec()), |sql| push_hex(sql, value))
     }
 
     /// Bytes, or NULL.
     pub(super) fn bytes_if_any(self, value: Option<&[u8]>) -> Self {
-        match (self, value) {
-            (row, Some(value)) => row.bytes(value),
-            (Self::Prepared(query), None) => Self::Prepared(query.bind(None::<Vec<u8>>)),
-            (row, None) => row.literal(|sql| sql.push_str("NULL")),
+        match value {
+            Some(value) => self.bytes(value),
+            None => self.put(|query| query.bind(None::<Vec<u8>>), |sql| sql.push_str("NULL")),
         }
     }
 
     /// A text, for a column of bytes in MySQL.
     pub(super) fn text(self, value: &str) -> Self {
-        match self {
-            Self::Prepared(query) => Self::Prepared(query.bind(value.to_owned())),
-            Self::Text { .. } => self.literal(|sql| push_hex(sql, value.as_bytes())),
-        }
+        self.put(|query| query.bind(value.to_owned()), |sql| push_hex(sql, value.as_bytes()))
     }
 
-    fn literal(self, push: impl FnOnce(&mut String)) -> Self {
-        match self {
-            Self::Text { mut sql, pattern } => {
-                let (before, after) = pattern.split_once('?').expect("a pattern has a place for each value");
-                sql.push_str(before);
-                push(&mut sql);
-                Self::Text { sql, pattern: after }
-            }
-            prepared @ Self::Prepared(_) => prepared,
+    fn put(mut self, bind: impl FnOnce(AnyQuery) -> AnyQuery, write: impl FnOnce(&mut String)) -> Self {
+        if let Some(query) = self.query {
+            return Self { query: Some(bind(query)), ..self };
         }
+        let (before, after) = self.pattern.split_once('?').expect("a pattern has a place for each value");
+        self.sql.push_str(before);
+        write(&mut self.sql);
+        Self { pattern: after, ..self }
     }
 }
 

@@ -11,9 +11,6 @@ use crate::{
     error::Error,
 };
 
-/// Commands from here on belong to the business.
-pub const BUSINESS_COMMAND_MIN: i32 = 1000;
-
 /// See the module's documentation.
 #[derive(Debug)]
 pub struct Commands {

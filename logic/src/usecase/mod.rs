@@ -87,26 +87,12 @@ pub struct Parts {
 impl UseCases {
     /// Over `parts`, as the settings say.
     pub fn new(settings: &LogicSettings, parts: Parts) -> Self {
+        let connections = Arc::new(connections(settings, &parts));
+        let rooms = Arc::new(rooms(settings, &parts));
+        let groups = groups(settings, &parts);
+        let messages = messages(settings, &parts, rooms.clone());
+        let pushes = pushes(settings, &parts);
         let Parts { ids, store, writer, business, jwt, shared, nodes, fanout } = parts;
-        let content_bytes_max = settings.limits.content_bytes_max;
-        let client_commands = &settings.message.client_commands;
-        let connections = Arc::new(Connections {
-            kick: settings.kick.clone(),
-            devices: store.devices.clone(),
-            revocations: store.revocations.clone(),
-            shared: shared.clone(),
-            nodes: nodes.clone(),
-        });
-        let rooms = Arc::new(Rooms {
-            content_bytes_max,
-            client_commands: client_commands.clone(),
-            ids: ids.clone(),
-            business: business.clone(),
-            shared: shared.clone(),
-            nodes: nodes.clone(),
-            locks: RoomLocks::default(),
-            sends: RoomSends::new(&settings.room),
-        });
         Self {
             access: Access {
                 revocations: store.revocations,
@@ -115,49 +101,26 @@ impl UseCases {
                 nodes: nodes.clone(),
             },
             commands: Commands {
-                content_bytes_max,
-                client_commands: client_commands.clone(),
+                content_bytes_max: settings.limits.content_bytes_max,
+                client_commands: settings.message.client_commands.clone(),
                 business: business.clone(),
             },
             devices: Devices {
                 users_max: settings.limits.push_users_max,
                 text_bytes_max: settings.limits.device_text_bytes_max,
-                ids: ids.clone(),
+                ids,
                 devices: store.devices,
                 shared,
             },
-            directory: Directory::new(settings.gateway.clone(), nodes.clone()),
-            groups: Groups {
-                settings: settings.group.clone(),
-                content_bytes_max,
-                ids: ids.clone(),
-                groups: store.groups.clone(),
-                writer: writer.clone(),
-                business: business.clone(),
-            },
+            directory: Directory::new(settings.gateway.clone(), nodes),
+            groups,
             histories: Histories {
                 page_max: settings.message.history_page_max,
                 inboxes: store.inboxes.clone(),
                 groups: store.groups.clone(),
             },
-            messages: Messages {
-                content_bytes_max,
-                client_commands: client_commands.clone(),
-                member_limits: settings.group.limits(),
-                ids: ids.clone(),
-                writer: writer.clone(),
-                business: business.clone(),
-                rooms: rooms.clone(),
-            },
-            pushes: Pushes {
-                limits: settings.limits.clone(),
-                group: settings.group.clone(),
-                ids,
-                groups: store.groups.clone(),
-                writer: writer.clone(),
-                fanout: fanout.clone(),
-                nodes,
-            },
+            messages,
+            pushes,
             recalls: Recalls {
                 window_s: settings.message.recall_window_s,
                 inboxes: store.inboxes.clone(),
@@ -180,5 +143,63 @@ impl UseCases {
             connections,
             rooms,
         }
+    }
+}
+
+fn connections(settings: &LogicSettings, parts: &Parts) -> Connections {
+    Connections {
+        kick: settings.kick.clone(),
+        devices: parts.store.devices.clone(),
+        revocations: parts.store.revocations.clone(),
+        shared: parts.shared.clone(),
+        nodes: parts.nodes.clone(),
+    }
+}
+
+fn rooms(settings: &LogicSettings, parts: &Parts) -> Rooms {
+    Rooms {
+        content_bytes_max: settings.limits.content_bytes_max,
+        client_commands: settings.message.client_commands.clone(),
+        ids: parts.ids.clone(),
+        business: parts.business.clone(),
+        shared: parts.shared.clone(),
+        nodes: parts.nodes.clone(),
+        locks: RoomLocks::default(),
+        sends: RoomSends::new(&settings.room),
+    }
+}
+
+fn groups(settings: &LogicSettings, parts: &Parts) -> Groups {
+    Groups {
+        settings: settings.group.clone(),
+        content_bytes_max: settings.limits.content_bytes_max,
+        ids: parts.ids.clone(),
+        groups: parts.store.groups.clone(),
+        writer: parts.writer.clone(),
+        business: parts.business.clone(),
+    }
+}
+
+fn messages(settings: &LogicSettings, parts: &Parts, rooms: Arc<Rooms>) -> Messages {
+    Messages {
+        content_bytes_max: settings.limits.content_bytes_max,
+        client_commands: settings.message.client_commands.clone(),
+        member_limits: settings.group.limits(),
+        ids: parts.ids.clone(),
+        writer: parts.writer.clone(),
+        business: parts.business.clone(),
+        rooms,
+    }
+}
+
+fn pushes(settings: &LogicSettings, parts: &Parts) -> Pushes {
+    Pushes {
+        limits: settings.limits.clone(),
+        group: settings.group.clone(),
+        ids: parts.ids.clone(),
+        groups: parts.store.groups.clone(),
+        writer: parts.writer.clone(),
+        fanout: parts.fanout.clone(),
+        nodes: parts.nodes.clone(),
     }
 }

@@ -24,8 +24,8 @@ use crate::{
     target::{Target, refused},
 };
 
-/// A message command that belongs to the product, passed through untouched.
-const PRODUCT_COMMAND: i32 = 2001;
+/// A message command of the app's own, passed through untouched.
+const APP_COMMAND: i32 = 2001;
 
 /// One burst: the front of its messages, which says when they are meant to leave, and how many there are.
 type Burst = ([u8; 8], u32);
@@ -55,7 +55,7 @@ impl RoomCalls {
         let _in_runtime = self.runtime.enter();
         for content in contents {
             let (room_id, content) = (self.room_id, content.into());
-            let request = PushRoomRequest { room_id, command: PRODUCT_COMMAND, content, ..Default::default() };
+            let request = PushRoomRequest { room_id, command: APP_COMMAND, content, ..Default::default() };
             let mut request = Request::new(request);
             if !self.internal_token.is_empty() {
                 metadata::put(&mut request, metadata::INTERNAL_TOKEN, &self.internal_token);
@@ -146,7 +146,7 @@ impl Pusher {
 
 fn frame(seq: u64, content: Vec<u8>) -> Vec<u8> {
     let message = Message {
-        command: PRODUCT_COMMAND,
+        command: APP_COMMAND,
         content: content.into(),
         seq,
         created_at: 1_700_000_000,

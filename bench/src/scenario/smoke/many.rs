@@ -5,7 +5,7 @@ use gim_proto::logic::{
     room_int_service_client::RoomIntServiceClient,
 };
 
-use super::{Cast, Device, PRODUCT_COMMAND, Stage};
+use super::{APP_COMMAND, Cast, Device, Stage};
 use crate::result::Checks;
 
 const ROOM_MESSAGES: usize = 10;
@@ -53,7 +53,7 @@ fn room(stage: &Stage, cast: &mut Cast, checks: &mut Checks) -> anyhow::Result<(
 fn room_push(room_id: u64, content: &str) -> PushRoomRequest {
     PushRoomRequest {
         room_id,
-        command: PRODUCT_COMMAND,
+        command: APP_COMMAND,
         content: content.to_owned().into(),
         is_persist: true,
         ..PushRoomRequest::default()
@@ -78,12 +78,12 @@ fn check_room(checks: &mut Checks, device: &Device, how: &str, room_id: u64, exp
 
 fn all(stage: &Stage, cast: &mut Cast, checks: &mut Checks) -> anyhow::Result<()> {
     let content = stage.content("to all");
-    let request = PushToAllRequest { command: PRODUCT_COMMAND, content: content.clone().into() };
+    let request = PushToAllRequest { command: APP_COMMAND, content: content.clone().into() };
     let mut client = MessageIntServiceClient::new(stage.target.logic());
     stage.target.call("PushToAll", client.push_to_all(stage.target.internal(request)))?;
     for device in cast.all() {
         let got = device.wait_for_content(&content)?.map(|message| (message.command, message.seq));
-        checks.arrives(format!("push to all: {} gets (command, seq)", device.name()), (PRODUCT_COMMAND, 0), got);
+        checks.arrives(format!("push to all: {} gets (command, seq)", device.name()), (APP_COMMAND, 0), got);
     }
     let left: Vec<_> = cast.bob.arrived().iter().map(|message| &message.content).cloned().collect();
     let stray = left.iter().any(|got| *got == stage.content("in the room without Bob").as_bytes());

@@ -1,7 +1,7 @@
 //! Does every message arrive, once, in order, with the right seq?
 //!
 //! Three new users sign in, one of them on two devices, and go through what a chat does: one-to-one, history and
-//! recall, friends, pushes of a product, a room, everybody, a device that is away and comes back, groups, the ends of
+//! recall, friends, pushes of a backend, a room, everybody, a device that is away and comes back, groups, the ends of
 //! connections. Others may use the server meanwhile: users, room and
 //! contents are new in each run, and what was not sent by this run is passed over.
 
@@ -84,11 +84,11 @@ impl Stage<'_> {
         format!("{words} ({})", self.run)
     }
 
-    /// A product's push; returns the message id.
+    /// A backend's push; returns the message id.
     fn push_to_users(&self, user_ids: &[u64], content: &str, is_persist: bool) -> anyhow::Result<u64> {
         let request = logic::PushToUsersRequest {
             user_ids: user_ids.to_vec(),
-            command: PRODUCT_COMMAND,
+            command: APP_COMMAND,
             content: content.to_owned().into(),
             is_persist,
         };
@@ -104,8 +104,8 @@ fn settle<const N: usize>(devices: [&mut Device; N], message_id: u64) -> anyhow:
     devices.into_iter().try_for_each(|device| device.wait_for_id(message_id).map(drop))
 }
 
-/// A message command that belongs to the product, passed through untouched.
-const PRODUCT_COMMAND: i32 = 2001;
+/// A message command of the app's own, passed through untouched.
+const APP_COMMAND: i32 = 2001;
 
 /// Who plays.
 struct Cast {

@@ -1,4 +1,4 @@
-//! One-to-one: sends over the long connection, a retried one, a burst, and pushes of a product.
+//! One-to-one: sends over the long connection, a retried one, a burst, and pushes of a backend.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use gim_proto::{
 };
 use prost::Message as _;
 
-use super::{Cast, PRODUCT_COMMAND, Stage, settle};
+use super::{APP_COMMAND, Cast, Stage, settle};
 use crate::result::Checks;
 
 /// Sends that are on the wire before the first reply is read.
@@ -71,7 +71,7 @@ fn pushes(stage: &Stage, cast: &mut Cast, checks: &mut Checks) -> anyhow::Result
             let message = device.wait_for_id(message_id)?;
             let got = message.map(|message| (message.command, message.seq > 0, message.content == content.as_bytes()));
             let what = format!("{} push: {} gets (command, has seq, content)", kind(is_persist), device.name());
-            checks.arrives(what, (PRODUCT_COMMAND, is_persist, true), got);
+            checks.arrives(what, (APP_COMMAND, is_persist, true), got);
         }
     }
     Ok(())

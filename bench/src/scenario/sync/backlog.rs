@@ -18,8 +18,8 @@ use crate::{
 /// Calls that are under way at the same time.
 const IN_FLIGHT: usize = 256;
 
-/// A message command that belongs to the product, passed through untouched.
-const PRODUCT_COMMAND: i32 = 2001;
+/// A message command of the app's own, passed through untouched.
+const APP_COMMAND: i32 = 2001;
 
 /// Pushes `backlog` messages of `size` bytes to each user.
 pub fn push(target: &Target, users: &[User], backlog: u32, size: u32) -> anyhow::Result<()> {
@@ -29,8 +29,7 @@ pub fn push(target: &Target, users: &[User], backlog: u32, size: u32) -> anyhow:
     let content = bytes::Bytes::from(vec![b'.'; size as usize]);
     let request = |number: usize| {
         let user_ids = vec![users[number % users.len()].id];
-        let message =
-            PushToUsersRequest { user_ids, command: PRODUCT_COMMAND, content: content.clone(), is_persist: true };
+        let message = PushToUsersRequest { user_ids, command: APP_COMMAND, content: content.clone(), is_persist: true };
         let mut request = Request::new(message);
         if !target.internal_token().is_empty() {
             metadata::put(&mut request, metadata::INTERNAL_TOKEN, target.internal_token());

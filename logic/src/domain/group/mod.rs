@@ -38,7 +38,7 @@ pub struct Profile {
     pub avatar_url: String,
     /// What it is about.
     pub introduction: String,
-    /// For the product.
+    /// For the app.
     pub extra: String,
 }
 
@@ -70,11 +70,11 @@ pub struct Member {
     pub user_id: u64,
     /// Whether he may change the group.
     pub is_admin: bool,
-    /// A number of the product.
+    /// A number of the app.
     pub status: i32,
     /// What he is called here.
     pub nickname: String,
-    /// For the product.
+    /// For the app.
     pub extra: String,
 }
 

@@ -21,12 +21,9 @@ use super::{
 use crate::{
     domain::route::NodeKey,
     metrics as names,
-    shared_state::{Kept, Published, RoomMessage, SharedStateError},
+    shared_state::{Kept, Published, RESERVATIONS_MAX, RoomMessage, SharedStateError},
     store::room::BLOCK_SEQS,
 };
-
-/// How often a publication asks for seqs before it gives up. Once is enough unless Redis is emptied in between.
-const RESERVATIONS_MAX: usize = 3;
 
 /// How often interests are said again: a Redis that is short of memory may forget a room, and nobody asks for one.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(60);

@@ -5,13 +5,9 @@
 //! says which lines to add.
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
-#[path = "golden/business.rs"]
 mod business;
-#[path = "golden/connect.rs"]
 mod connect;
-#[path = "golden/link.rs"]
 mod link;
-#[path = "golden/logic.rs"]
 mod logic;
 
 use std::{collections::BTreeMap, fmt::Write as _};
@@ -19,8 +15,8 @@ use std::{collections::BTreeMap, fmt::Write as _};
 use prost::Message;
 use prost_reflect::{Cardinality, DescriptorPool, DynamicMessage, FieldDescriptor, MethodDescriptor};
 
-const SCHEMA: &str = include_str!("golden/schema.txt");
-const MESSAGES: &str = include_str!("golden/messages.txt");
+const SCHEMA: &str = include_str!("schema.txt");
+const MESSAGES: &str = include_str!("messages.txt");
 
 /// Packages of the wire; `google.protobuf` is not ours to hold still.
 const PACKAGES: [&str; 3] = ["business", "connect", "logic"];
