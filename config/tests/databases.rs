@@ -131,7 +131,7 @@ async fn becomes(readiness: &Readiness, missing: &[&str]) {
 }
 
 #[tokio::test]
-async fn a_database_that_is_dead_or_refuses_us_makes_unready_until_it_serves_again() {
+async fn a_database_that_is_dead_or_refuses_us_makes_unready_meanwhile() {
     let mut server = PrivateServer::mysql();
     administer(&server.url, &["CREATE USER u@'%' IDENTIFIED BY 'p'", "GRANT ALL ON *.* TO u@'%'"]).await;
     let database = open(&with_user(&server.url, "u:p", "gim")).await.unwrap();
@@ -216,7 +216,7 @@ impl ColdMysql {
 const OK: &[u8] = &[0, 0, 0, 2, 0, 0, 0];
 
 #[tokio::test]
-async fn a_password_that_mysql_8_does_not_remember_is_sent_encrypted_for_its_key() {
+async fn a_password_that_mysql_8_forgot_is_sent_encrypted_for_its_key() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let server = tokio::spawn(async move {

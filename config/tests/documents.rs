@@ -125,7 +125,7 @@ fn settings_that_the_pages_name_are_there() {
             // As in `limits.connections_max`.
             let Some((name, key)) = span.split_once('.') else { continue };
             let sections = section(name);
-            let is_file = ["db", "rs", "toml"].contains(&key);
+            let is_file = ["db", "lock", "rs", "toml"].contains(&key);
             if !is_file && !sections.is_empty() && key.bytes().all(|byte| byte == b'_' || byte.is_ascii_lowercase()) {
                 assert!(
                     sections.iter().any(|table| table.contains_key(key)),

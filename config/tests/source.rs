@@ -9,6 +9,7 @@ const ORDER: [&[&str]; 4] = [
     &[
         "arguments",
         "certificate",
+        "data_folder",
         "files",
         "gather",
         "jwt_crypto",

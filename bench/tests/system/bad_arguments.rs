@@ -62,6 +62,8 @@ fn logic_names_the_metadata_that_is_wrong() {
     assert_names("user_id", server.call(client.sync(SyncRequest::default())));
     let mut request = Request::new(SyncRequest::default());
     metadata::put(&mut request, metadata::USER_ID, "twelve");
+    metadata::put(&mut request, metadata::DEVICE_ID, "34");
+    metadata::put(&mut request, metadata::TOKEN, "token");
     assert_names("user_id", server.call(client.sync(request)));
     let mut request = Request::new(SyncRequest::default());
     metadata::put(&mut request, metadata::USER_ID, "12");
