@@ -128,16 +128,20 @@ fn a_logic_node_that_takes_nothing_holds_up_its_own_users_only() {
         settings.session.in_flight_max = IN_FLIGHT_MAX;
     });
     let stuck = &harness.others[0];
-    // Once one user is with it, it is attached, and everybody stays with his node.
+    // A node that attaches takes users over. Once each has had one, both are attached, and everybody stays with his node.
+    let (mut has_stuck, mut has_obliging) = (false, false);
     let (mut with_stuck, mut with_obliging) = (None, None);
     for user_id in 1..=USERS {
         let client = harness.sign_in(user_id, user_id);
         let signed_in =
             |item: &up_item::Item| matches!(item, up_item::Item::SignIn(sign_in) if sign_in.user_id == user_id);
-        if stuck.so_far().iter().any(signed_in) {
-            with_stuck = Some(client);
-        } else if with_stuck.is_some() {
-            with_obliging = Some(client);
+        let is_with_stuck = stuck.so_far().iter().any(signed_in);
+        if has_stuck && has_obliging {
+            *(if is_with_stuck { &mut with_stuck } else { &mut with_obliging }) = Some(client);
+        }
+        has_stuck |= is_with_stuck;
+        has_obliging |= !is_with_stuck;
+        if with_stuck.is_some() && with_obliging.is_some() {
             break;
         }
     }
