@@ -38,7 +38,7 @@ fn is_revoked(item: &Item) -> bool {
 }
 
 #[tokio::test]
-async fn whatever_redis_forgot_of_a_connection_is_told_again_at_its_next_heartbeat() {
+async fn what_redis_forgot_of_a_connection_is_told_at_its_next_heartbeat() {
     let server = server().await;
     let mut conn = Conn::attach(&server, "conn-1", 1).await;
     conn.sign_in(7, 70, 700).await;
