@@ -1,6 +1,6 @@
 //! Who blocked whom: one row per direction.
 
-use gim_config::sql::{self, Tries};
+use gim_config::sql;
 use sqlx::AnyConnection;
 
 use super::{Store, StoreError, dialect, key, user::UserRow};
@@ -16,9 +16,8 @@ impl Store {
         blocked_max: u32,
         now_ms: i64,
     ) -> Result<BlockOutcome, StoreError> {
-        let mut tries = Tries::default();
-        loop {
-            let work = async |connection: &mut AnyConnection| {
+        let work = || {
+            async |connection: &mut AnyConnection| {
                 let mut transaction = sql::begin(connection).await?;
                 let inserted = sqlx::query(dialect::insert_blocked(self.database.dialect))
                     .bind(key(user_id))
@@ -38,12 +37,9 @@ impl Store {
                 }
                 transaction.commit().await?;
                 Ok(BlockOutcome::Blocked)
-            };
-            let done = self.database.writer.run(work).await;
-            if !tries.again(&done) {
-                return done;
             }
-        }
+        };
+        self.database.writer.transact(work).await
     }
 
     /// Ends a block, if there is one.

@@ -1,7 +1,7 @@
 //! Friends: a row per direction. What always holds: a row with [`FriendStatus::Friends`] has its counterpart with the
 //! same status, because both are written in one transaction.
 
-use gim_config::sql::{self, Tries};
+use gim_config::sql;
 use sqlx::{AnyConnection, FromRow, Row as _, any::AnyRow};
 
 use super::{Store, StoreError, blocked, dialect, key, user::UserRow};
@@ -40,9 +40,8 @@ impl Store {
         friends_max: u32,
         now_ms: i64,
     ) -> Result<RequestOutcome, StoreError> {
-        let mut tries = Tries::default();
-        loop {
-            let work = async |connection: &mut AnyConnection| {
+        let work = || {
+            async |connection: &mut AnyConnection| {
                 let mut transaction = sql::begin(connection).await?;
                 if blocked::has_blocked(&mut transaction, request.friend_id, request.user_id).await? {
                     return Ok(RequestOutcome::Blocked);
@@ -59,12 +58,9 @@ impl Store {
                 }
                 transaction.commit().await?;
                 Ok(RequestOutcome::Stored)
-            };
-            let done = self.database.writer.run(work).await;
-            if !tries.again(&done) {
-                return done;
             }
-        }
+        };
+        self.database.writer.transact(work).await
     }
 
     /// `user_id` agrees to the request of `friend_id`: from now on each is the other's friend. Repeating it changes
@@ -77,9 +73,8 @@ impl Store {
         friends_max: u32,
         now_ms: i64,
     ) -> Result<AgreeOutcome, StoreError> {
-        let mut tries = Tries::default();
-        loop {
-            let work = async |connection: &mut AnyConnection| {
+        let work = || {
+            async |connection: &mut AnyConnection| {
                 let mut transaction = sql::begin(connection).await?;
                 if !accept(&mut transaction, friend_id, user_id, None, now_ms).await? {
                     let is_repeated = has_row(&mut transaction, friend_id, user_id, FriendStatus::Friends).await?;
@@ -99,12 +94,9 @@ impl Store {
                 }
                 transaction.commit().await?;
                 Ok(AgreeOutcome::Friends)
-            };
-            let done = self.database.writer.run(work).await;
-            if !tries.again(&done) {
-                return done;
             }
-        }
+        };
+        self.database.writer.transact(work).await
     }
 
     /// Ends what is between two users, a friendship or a request of either; whether there was something.

@@ -134,7 +134,7 @@ mod tests {
             let refused = store.update_profile(1, &profile, 10).await;
             assert!(matches!(refused, Err(StoreError::Busy(_))), "{refused:?}");
             pragma(&store, trouble).await;
-            let (long, token) = ("2".repeat(100_000), NewToken::make(0, 1_000).stored);
+            let (long, token) = ("2".repeat(100_000), NewToken::make(0, 1_000));
             let refused = store.sign_in(&long, 1, 10, |_| token.clone()).await;
             assert!(matches!(refused, Err(StoreError::Busy(_))), "{refused:?}");
             assert_eq!(rows(&store).await, before, "no user without a token");

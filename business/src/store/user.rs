@@ -1,11 +1,11 @@
 //! Users: found by id, by phone number, by what their nickname contains.
 
-use gim_config::sql::{self, Tries};
+use gim_config::sql;
 use sqlx::{AnyConnection, FromRow, QueryBuilder, Row as _, any::AnyRow};
 
 use super::{Store, StoreError, dialect, id, key, token};
 use crate::domain::{
-    token::StoredToken,
+    token::NewToken,
     user::{Profile, User, for_search},
 };
 
@@ -64,19 +64,17 @@ macro_rules! select_users {
 }
 
 impl Store {
-    /// The user of a phone number gets a token for a device, which is made once her id is known; one who was never seen is
-    /// made. Of several such calls at
-    /// once for a new number, exactly one makes the user.
+    /// The user of a phone number gets a token for a device, which is made once her id is known and whose text is returned; one who
+    /// was never seen is made. Of several such calls at once for a new number, exactly one makes the user.
     pub async fn sign_in(
         &self,
         phone_number: &str,
         device_id: u64,
         now_ms: i64,
-        mut token: impl FnMut(u64) -> StoredToken,
-    ) -> Result<SignedIn, StoreError> {
-        let mut tries = Tries::default();
-        loop {
-            let work = async |connection: &mut AnyConnection| {
+        token: impl Fn(u64) -> NewToken,
+    ) -> Result<(SignedIn, String), StoreError> {
+        let work = || {
+            async |connection: &mut AnyConnection| {
                 let mut transaction = sql::begin(connection).await?;
                 // Writing first makes the transaction wait for a concurrent one, and see what that one did.
                 let inserted = sqlx::query(dialect::insert_new_user(self.database.dialect))
@@ -89,16 +87,14 @@ impl Store {
                     .bind(phone_number)
                     .fetch_one(&mut *transaction)
                     .await?;
-                let stored = token(id(user_key));
+                let NewToken { text, stored } = token(id(user_key));
                 let has_replaced = token::replace(&mut transaction, id(user_key), device_id, &stored).await?;
                 transaction.commit().await?;
-                Ok(SignedIn { user_id: id(user_key), is_new: inserted.rows_affected() > 0, has_replaced })
-            };
-            let done = self.database.writer.run(work).await;
-            if !tries.again(&done) {
-                return done;
+                let is_new = inserted.rows_affected() > 0;
+                Ok((SignedIn { user_id: id(user_key), is_new, has_replaced }, text))
             }
-        }
+        };
+        self.database.writer.transact(work).await
     }
 
     /// The user with this id.
@@ -233,7 +229,7 @@ fn containing(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{domain::token::NewToken, store::testing::user};
+    use crate::store::testing::user;
 
     on_both! {
         many_first_sign_ins_of_a_number_at_once_make_one_user,

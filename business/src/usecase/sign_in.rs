@@ -94,13 +94,8 @@ impl SignIns {
         let phone_number = applicant.phone_number;
         let device = self.own_device(device, phone_number, now_ms).await?;
         let device_id = self.logic.save_device(device, request_id).await?;
-        let mut token = String::new();
-        let make = |user_id| {
-            let made = self.new_token(user_id, device_id, now_ms);
-            token = made.text;
-            made.stored
-        };
-        let signed_in = self.store.sign_in(phone_number, device_id, now_ms, make).await?;
+        let make = |user_id| self.new_token(user_id, device_id, now_ms);
+        let (signed_in, token) = self.store.sign_in(phone_number, device_id, now_ms, make).await?;
         let (user_id, is_new) = (signed_in.user_id, signed_in.is_new);
         if signed_in.has_replaced {
             self.logic.revoke(user_id, device_id, now_ms, request_id).await?;

@@ -293,7 +293,8 @@ impl Connection {
     }
 
     /// Who is of the least use has the least: those that never completed a call, the silent ones first, the idle ones, then all others,
-    /// of these the one that waits longest. Last come services, the newest first: where nothing has to be shown, anybody can be one, but not an older one.
+    /// of these the one that waits longest. Last come services, the newest first: where nothing has to be shown, anybody can be one, but
+    /// not an older one.
     pub(super) fn use_rank(&self) -> (bool, bool, bool, bool, Reverse<u64>, Instant) {
         let is_service = self.is_service();
         let progress = self.lock();

@@ -26,7 +26,7 @@ use tokio::sync::oneshot;
 
 pub use errors::{gave_way, is_transient};
 pub use migrations::migrator;
-pub use pool::{Failure, Pool, Tries, begin};
+pub use pool::{Failure, Pool, begin};
 pub use settings::DatabaseSettings;
 
 use self::{

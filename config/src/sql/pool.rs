@@ -58,19 +58,6 @@ impl Failure for sqlx::Error {
     }
 }
 
-/// Counts how often a transaction was tried.
-#[derive(Debug, Default)]
-pub struct Tries(u32);
-
-impl Tries {
-    /// Whether it gave way to another one, of which nothing is left, and is to be tried again.
-    pub fn again<T, E: Failure>(&mut self, done: &Result<T, E>) -> bool {
-        self.0 += 1;
-        let cause = done.as_ref().err().and_then(Failure::cause);
-        self.0 < TRIES_MAX && cause.is_some_and(errors::gave_way)
-    }
-}
-
 /// When connections of before became useless. Clones share it.
 #[derive(Debug, Clone)]
 pub(super) struct Renewal {
@@ -172,6 +159,22 @@ impl Pool {
                 Err(no_answer(self.timeout).into())
             }
         }
+    }
+
+    /// Does the work of a transaction as [`Pool::run`] does, and again where it gave way to another one, as nothing of it is left then.
+    /// (Work that is made anew each time: of an `AsyncFnMut` the compiler cannot tell that its futures are `Send`.)
+    pub async fn transact<T, E: Failure, W>(&self, make: impl Fn() -> W) -> Result<T, E>
+    where
+        W: AsyncFnOnce(&mut AnyConnection) -> Result<T, E>,
+    {
+        for _ in 1..TRIES_MAX {
+            let done = self.run(make()).await;
+            let cause = done.as_ref().err().and_then(Failure::cause);
+            if !cause.is_some_and(errors::gave_way) {
+                return done;
+            }
+        }
+        self.run(make()).await
     }
 
     /// Brings the tables of a SQLite up to date, which takes as long as it takes.
