@@ -25,5 +25,5 @@ mod store;
 mod usecase;
 
 pub use domain::code::{CodeCheck, CodeCheckError};
-pub use service::{Business, StartError, start, start_with_code_check};
+pub use service::{Business, StartError, run, start, start_with_code_check};
 pub use settings::{BusinessSettings, FriendSettings, JwtSettings, Limits, LogicSettings, SignInSettings};

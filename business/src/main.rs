@@ -3,8 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use gim_business::BusinessSettings;
-use gim_config::{ServiceArguments, service};
+use gim_config::ServiceArguments;
 
 /// Users, tokens and friends of gim: the service that a product may replace by its own
 #[derive(Debug, clap::Parser)]
@@ -16,5 +15,5 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    service::run(&arguments.service, |settings: &BusinessSettings| &settings.log, gim_business::start)
+    gim_business::run(&arguments.service)
 }

@@ -1,9 +1,9 @@
 //! Start and stop of the service: admin listener, database, logic channel, gRPC; stopped in the reverse order.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, process::ExitCode, sync::Arc, time::Duration};
 
 use gim_config::{
-    Readiness, Settings as _,
+    Readiness, ServiceArguments, Settings as _,
     admin::{self, Admin},
     data_folder::{DataFolder, DataFolderError},
     grpc::{self, GrpcServer},
@@ -61,6 +61,14 @@ pub enum StartError {
     /// The first look into the database.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+/// Runs the service from its command line to its exit code.
+///
+/// It stands here, and `main` calls nothing else, because generic code is built where it is used: in the library, once, and not again
+/// for the binary and for every test.
+pub fn run(arguments: &ServiceArguments) -> ExitCode {
+    gim_config::service::run(arguments, |settings: &BusinessSettings| &settings.log, start)
 }
 
 /// Starts the service with the development code of the settings as its check of sign-in codes, and says so loudly.

@@ -37,4 +37,4 @@ pub mod token_bucket;
 pub mod wire;
 
 pub use settings::ConnSettings;
-pub use start::{Conn, StartError, start, start_with};
+pub use start::{Conn, StartError, run, start, start_with};

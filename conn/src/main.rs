@@ -3,8 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use gim_config::{ServiceArguments, service};
-use gim_conn::ConnSettings;
+use gim_config::ServiceArguments;
 
 /// Holds the long connections of gim's clients.
 #[derive(Debug, Parser)]
@@ -16,5 +15,5 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    service::run(&arguments.service, |settings: &ConnSettings| &settings.log, gim_conn::start)
+    gim_conn::run(&arguments.service)
 }

@@ -1,10 +1,10 @@
 //! Starting and stopping a conn node, in order: listeners → reactors → bridge → gRPC and admin, and back.
 
-use std::{net::SocketAddr, sync::Arc, thread, time::Duration};
+use std::{net::SocketAddr, process::ExitCode, sync::Arc, thread, time::Duration};
 
 use crossbeam_channel::Sender;
 use gim_config::{
-    Readiness, admin, files,
+    Readiness, ServiceArguments, admin, files,
     grpc::{self, GrpcServer},
     listen::ListenError,
     service::Running,
@@ -84,6 +84,14 @@ pub struct Conn {
     threads: Vec<thread::JoinHandle<()>>,
     ended: mpsc::Receiver<String>,
     readiness: Readiness,
+}
+
+/// Runs the service from its command line to its exit code.
+///
+/// It stands here, and `main` calls nothing else, because generic code is built where it is used: in the library, once, and not again
+/// for the binary and for every test.
+pub fn run(arguments: &ServiceArguments) -> ExitCode {
+    gim_config::service::run(arguments, |settings: &ConnSettings| &settings.log, start)
 }
 
 /// Starts a conn node on the current Tokio runtime and on threads of its own.

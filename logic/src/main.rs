@@ -3,8 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use gim_config::{ServiceArguments, service};
-use gim_logic::LogicSettings;
+use gim_config::ServiceArguments;
 
 /// The logic service of gim: numbers, stores and routes every message
 #[derive(Debug, Parser)]
@@ -16,5 +15,5 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    service::run(&arguments.service, |settings: &LogicSettings| &settings.log, gim_logic::start)
+    gim_logic::run(&arguments.service)
 }

@@ -4,10 +4,10 @@
 mod housekeeping;
 mod lease_renewal;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, process::ExitCode, sync::Arc, time::Duration};
 
 use gim_config::{
-    Readiness,
+    Readiness, ServiceArguments,
     admin::{self, Admin},
     data_folder::{DataFolder, DataFolderError},
     grpc::{self, GrpcServer},
@@ -85,6 +85,14 @@ pub struct Logic {
     fanout_task: JoinHandle<()>,
     lease_renewal: JoinHandle<String>,
     housekeeping: Vec<JoinHandle<()>>,
+}
+
+/// Runs the service from its command line to its exit code.
+///
+/// It stands here, and `main` calls nothing else, because generic code is built where it is used: in the library, once, and not again
+/// for the binary and for every test.
+pub fn run(arguments: &ServiceArguments) -> ExitCode {
+    gim_config::service::run(arguments, |settings: &LogicSettings| &settings.log, start)
 }
 
 /// Starts the service: database, writer, fan-out, then gRPC.
