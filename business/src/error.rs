@@ -3,10 +3,11 @@
 //! Refusals go to the client as they are. Anything else is logged here, once, inside the span that carries the request
 //! id, and the client gets a code and a sentence that tell nothing about our insides.
 
+use gim_config::places::NoPlace;
 use gim_proto::ResultCode;
 use tonic::Status;
 
-use crate::{domain::code::CodeCheckError, logic::LogicError, store::StoreError};
+use crate::{domain::code::CodeCheckError, logic::LogicError, metrics::READS_REFUSED_TOTAL, store::StoreError};
 
 /// Why a use case was not done.
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +54,13 @@ impl From<UseCaseError> for Status {
             | UseCaseError::CodeCheck(_) => {
                 tracing::warn!(%error, "answered: try again later");
                 ResultCode::TryAgainLater.into()
+            }
+            UseCaseError::Store(StoreError::NoPlace(why)) => {
+                metrics::counter!(READS_REFUSED_TOTAL).increment(1);
+                match why {
+                    NoPlace::TooMany => ResultCode::TooManyRequests.into(),
+                    NoPlace::TooLate => ResultCode::TryAgainLater.into(),
+                }
             }
             UseCaseError::Store(StoreError::Failed(_)) | UseCaseError::Logic(_) => {
                 tracing::error!(%error, "answered: internal error");

@@ -110,7 +110,7 @@ pub async fn start_with_code_check(
         profiles: Profiles::new(store.clone(), logic.clone()),
         friends: Friends::new(&settings.friends, &settings.limits, store, logic),
     };
-    let routes = rpc::routes(use_cases, &settings.limits);
+    let routes = rpc::routes(use_cases, &settings.limits, database.user_reads.clone());
     let grpc = grpc::serve(&settings.grpc, routes, &rpc::SERVICE_NAMES).await?;
     grpc_ready.set(true);
     Ok(Business {

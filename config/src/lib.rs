@@ -11,6 +11,7 @@
 //! - [`data_folder`]: the lock on what a service keeps
 //! - [`files`]: how many files the process may have open, and who may read those that it makes
 //! - [`gather`]: questions that share a read
+//! - [`places`]: places that are given away by turns between users
 //! - [`patience`]: how a start waits for a server that is away
 //! - [`jwt`] and [`jwt_crypto`] (feature `jwt`): JSON Web Tokens, their key files and what signs them
 //! - [`shutdown`]: the first signal drains, the second stops
@@ -35,6 +36,7 @@ pub mod jwt_crypto;
 pub mod listen;
 pub mod logging;
 pub mod patience;
+pub mod places;
 pub mod ready;
 pub mod refused_peers;
 mod renamed_keys;

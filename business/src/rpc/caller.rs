@@ -1,6 +1,8 @@
 //! Who makes a call of an `*ExtService`: read from the metadata, and believed only with the right token.
 
+use gim_config::places::{NoPlace, Place, Places};
 use gim_proto::{
+    ResultCode,
     check::{self, Violation},
     metadata,
 };
@@ -8,6 +10,7 @@ use tonic::{Request, Status};
 
 use crate::{
     clock,
+    metrics::READS_REFUSED_TOTAL,
     usecase::{Caller, tokens::Tokens},
 };
 
@@ -16,12 +19,29 @@ use crate::{
 pub struct Callers {
     tokens: Tokens,
     token_bytes_max: usize,
+    reads: Places,
 }
 
 impl Callers {
     /// Believes what `tokens` admits.
-    pub fn new(tokens: Tokens, token_bytes_max: usize) -> Self {
-        Self { tokens, token_bytes_max }
+    pub fn new(tokens: Tokens, token_bytes_max: usize, reads: Places) -> Self {
+        Self { tokens, token_bytes_max, reads }
+    }
+
+    /// The caller of a request that reads, and her turn to do so: it lasts until it is dropped.
+    ///
+    /// # Errors
+    /// As [`Callers::identify`], and 10003 where too much of her waits, or 10004 where nothing can be read in time.
+    pub async fn identify_reader<T>(&self, request: &Request<T>) -> Result<(Caller, Place), Status> {
+        let caller = self.identify(request).await?;
+        let turn = self.reads.take(caller.user_id).await.map_err(|why| {
+            metrics::counter!(READS_REFUSED_TOTAL).increment(1);
+            Status::from(match why {
+                NoPlace::TooMany => ResultCode::TooManyRequests,
+                NoPlace::TooLate => ResultCode::TryAgainLater,
+            })
+        })?;
+        Ok((caller, turn))
     }
 
     /// The caller of a request.

@@ -78,7 +78,7 @@ impl FriendExtService for FriendExt {
     }
 
     async fn get_friends(&self, request: Request<()>) -> Result<Response<GetFriendsReply>, Status> {
-        let caller = self.callers.identify(&request).await?;
+        let (caller, _turn) = self.callers.identify_reader(&request).await?;
         let friends = self.friends.list(&caller).await?;
         Ok(Response::new(GetFriendsReply { friends: friends.into_iter().map(Into::into).collect() }))
     }
@@ -92,7 +92,7 @@ impl FriendExtService for FriendExt {
     }
 
     async fn get_requests(&self, request: Request<()>) -> Result<Response<GetFriendRequestsReply>, Status> {
-        let caller = self.callers.identify(&request).await?;
+        let (caller, _turn) = self.callers.identify_reader(&request).await?;
         let requests = self.friends.open_requests(&caller).await?;
         Ok(Response::new(GetFriendRequestsReply { requests: requests.into_iter().map(Into::into).collect() }))
     }
@@ -114,7 +114,7 @@ impl FriendExtService for FriendExt {
     }
 
     async fn get_blocked(&self, request: Request<()>) -> Result<Response<GetBlockedReply>, Status> {
-        let caller = self.callers.identify(&request).await?;
+        let (caller, _turn) = self.callers.identify_reader(&request).await?;
         let users = self.friends.blocked(&caller).await?;
         Ok(Response::new(GetBlockedReply { users: users.into_iter().map(Into::into).collect() }))
     }

@@ -6,6 +6,7 @@ mod caller;
 mod friend;
 mod user;
 
+use gim_config::places::Places;
 use gim_proto::business::{
     User as UserMessage, friend_ext_service_server::FriendExtServiceServer,
     user_ext_service_server::UserExtServiceServer, user_int_service_server::UserIntServiceServer,
@@ -36,10 +37,10 @@ pub struct UseCases {
     pub friends: Friends,
 }
 
-/// All services of this crate.
-pub fn routes(use_cases: UseCases, limits: &Limits) -> RoutesBuilder {
+/// All services of this crate. Users who read take a place of `reads`.
+pub fn routes(use_cases: UseCases, limits: &Limits, reads: Places) -> RoutesBuilder {
     let UseCases { tokens, sign_ins, profiles, friends } = use_cases;
-    let callers = caller::Callers::new(tokens.clone(), limits.token_bytes_max);
+    let callers = caller::Callers::new(tokens.clone(), limits.token_bytes_max, reads);
     let user_ext = user::UserExt::new(callers.clone(), sign_ins, tokens.clone(), profiles.clone(), limits.clone());
     let user_int = auth::UserInt::new(tokens, profiles, friends.clone(), limits);
     let friend_ext = friend::FriendExt::new(callers, friends, limits.clone());

@@ -87,7 +87,7 @@ impl UserExtService for UserExt {
     }
 
     async fn get_user(&self, request: Request<GetUserRequest>) -> Result<Response<GetUserReply>, Status> {
-        self.callers.identify(&request).await?;
+        let (_, _turn) = self.callers.identify_reader(&request).await?;
         let user_id = check::id("user_id", request.into_inner().user_id)?;
         let user = self.profiles.user(user_id).await?;
         Ok(Response::new(GetUserReply { user: Some(user.into()) }))
@@ -105,7 +105,7 @@ impl UserExtService for UserExt {
     }
 
     async fn search_user(&self, request: Request<SearchUserRequest>) -> Result<Response<SearchUserReply>, Status> {
-        self.callers.identify(&request).await?;
+        let caller = self.callers.identify(&request).await?;
         let SearchUserRequest { key, from, limit } = request.into_inner();
         check::filled("key", key.trim(), self.limits.nickname_bytes_max)?;
         if from != 0 {
@@ -113,7 +113,7 @@ impl UserExtService for UserExt {
         }
         let results_max = self.limits.search_results_max;
         let count_max = if limit == 0 { results_max } else { limit.min(results_max) };
-        let (users, next) = self.profiles.search(&key, from, count_max).await?;
+        let (users, next) = self.profiles.search(caller.user_id, &key, from, count_max).await?;
         Ok(Response::new(SearchUserReply { users: users.into_iter().map(Into::into).collect(), next }))
     }
 

@@ -14,16 +14,28 @@ mod friend;
 mod token;
 mod user;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use gim_config::{
     gather::Gatherer,
+    places::{NoPlace, Places},
     sql::{self, Database, Dialect},
 };
 use include_dir::{Dir, include_dir};
 use sqlx::migrate::Migrator;
 
+use tokio::sync::Semaphore;
+
+use self::user::{SignIn, SignInOutcome};
 use crate::domain::token::StoredToken;
+
+/// Sign-ins that one transaction writes, and those that wait or are under way.
+const SIGN_INS_TOGETHER_MAX: usize = 64;
+const SIGN_INS_MAX: usize = 1_024;
+
+/// Searches of one user that are under way or wait, and for how long.
+const SEARCHES_PER_USER_MAX: usize = 2;
+const SEARCH_WAIT: Duration = Duration::from_secs(5);
 
 /// The tables of this service. Clones share the database.
 #[derive(Debug, Clone)]
@@ -31,6 +43,9 @@ pub struct Store {
     database: Database,
     /// Reads of tokens, by user and device.
     tokens: Gatherer<(u64, u64), Option<StoredToken>, StoreError>,
+    sign_ins: Gatherer<SignIn, SignInOutcome, StoreError>,
+    sign_in_places: Arc<Semaphore>,
+    searches: Places,
 }
 
 pub use friend::FriendRequest;
@@ -52,6 +67,9 @@ pub enum StoreError {
     /// It failed, or we asked for nonsense.
     #[error("the database failed: {0}")]
     Failed(Arc<sqlx::Error>),
+    /// Somebody asks for more than his share, or there is no turn for him in time.
+    #[error(transparent)]
+    NoPlace(#[from] NoPlace),
 }
 
 impl Store {
@@ -59,7 +77,15 @@ impl Store {
     pub fn new(database: Database) -> Self {
         let for_tokens = database.clone();
         let tokens = Gatherer::start(token::READ_MAX, move |devices| token::read(for_tokens.clone(), devices));
-        Self { database, tokens }
+        let for_sign_ins = database.clone();
+        let sign_ins = Gatherer::start(SIGN_INS_TOGETHER_MAX, move |all| user::sign_in(for_sign_ins.clone(), all));
+        Self {
+            database,
+            tokens,
+            sign_ins,
+            sign_in_places: Arc::new(Semaphore::new(SIGN_INS_MAX)),
+            searches: Places::new(1, SEARCHES_PER_USER_MAX, SEARCH_WAIT),
+        }
     }
 }
 
@@ -75,6 +101,7 @@ impl sql::Failure for StoreError {
     fn cause(&self) -> Option<&sqlx::Error> {
         match self {
             Self::Busy(error) | Self::Failed(error) => Some(error),
+            Self::NoPlace(_) => None,
         }
     }
 }
@@ -135,7 +162,7 @@ mod tests {
             assert!(matches!(refused, Err(StoreError::Busy(_))), "{refused:?}");
             pragma(&store, trouble).await;
             let (long, token) = ("2".repeat(100_000), NewToken::make(0, 1_000));
-            let refused = store.sign_in(&long, 1, 10, |_| token.clone()).await;
+            let refused = store.sign_in(&long, 1, 10, move |_| token.clone()).await;
             assert!(matches!(refused, Err(StoreError::Busy(_))), "{refused:?}");
             assert_eq!(rows(&store).await, before, "no user without a token");
             // What is done after several failures is there for others to see.

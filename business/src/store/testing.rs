@@ -48,7 +48,8 @@ pub async fn user(store: &Store, phone_number: &str) -> u64 {
 impl Store {
     /// Signs a user in with a token that is there already.
     pub async fn admit(&self, phone_number: &str, device_id: u64, token: &StoredToken) -> Result<SignedIn, StoreError> {
-        let make = |_| NewToken { text: String::new(), stored: token.clone() };
-        Ok(self.sign_in(phone_number, device_id, token.created_at_ms, make).await?.0)
+        let (token, now_ms) = (token.clone(), token.created_at_ms);
+        let make = move |_| NewToken { text: String::new(), stored: token.clone() };
+        Ok(self.sign_in(phone_number, device_id, now_ms, make).await?.0)
     }
 }

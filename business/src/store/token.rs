@@ -46,7 +46,7 @@ impl Store {
             .bind(key(device_id))
             .bind(now_ms)
             .bind(phone_number)
-            .fetch_optional(&self.database.reader)
+            .fetch_optional(&self.database.sign_in_reader)
             .await?;
         Ok(row.is_some())
     }
@@ -61,7 +61,7 @@ pub(super) async fn read(database: Database, devices: Vec<(u64, u64)>) -> Result
     for (user_id, device_id) in devices.iter().copied().chain(last).take(count) {
         query = query.bind(key(user_id)).bind(key(device_id));
     }
-    let rows: Vec<(i64, i64, Vec<u8>, i64, i64)> = query.fetch_all(&database.reader).await?;
+    let rows: Vec<(i64, i64, Vec<u8>, i64, i64)> = query.fetch_all(&database.sign_in_reader).await?;
     let found: HashMap<(u64, u64), StoredToken> = rows
         .into_iter()
         .map(|(user_key, device_key, hash, created_at_ms, expires_at_ms)| {

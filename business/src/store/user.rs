@@ -1,6 +1,8 @@
 //! Users: found by id, by phone number, by what their nickname contains.
 
-use gim_config::sql;
+use std::sync::Arc;
+
+use gim_config::sql::{self, Database, Dialect};
 use sqlx::{AnyConnection, FromRow, QueryBuilder, Row as _, any::AnyRow};
 
 use super::{Store, StoreError, dialect, id, key, token};
@@ -12,6 +14,9 @@ use crate::domain::{
 /// Stands before `%`, `_` and itself in a LIKE pattern. No backslash: databases differ in how they read one in a
 /// literal.
 const LIKE_ESCAPE: char = '!';
+
+/// Users among whom one statement of a search looks.
+const SEARCHED_IN_A_STEP: u64 = 20_000;
 
 /// Users whose names for searches are computed in one transaction.
 const FILLED_IN_A_STEP: i64 = 500;
@@ -54,6 +59,72 @@ impl FromRow<'_, AnyRow> for UserRow {
     }
 }
 
+/// A sign-in whose code was right.
+#[derive(Clone)]
+pub(super) struct SignIn {
+    phone_number: String,
+    device_id: u64,
+    now_ms: i64,
+    token: Arc<dyn Fn(u64) -> NewToken + Send + Sync>,
+}
+
+/// Who signed in, and the token's text; or why one alone failed.
+pub(super) type SignInOutcome = Result<(SignedIn, String), StoreError>;
+
+/// Writes sign-ins in one transaction; each in one of its own where that fails.
+pub(super) async fn sign_in(database: Database, sign_ins: Vec<SignIn>) -> Result<Vec<SignInOutcome>, StoreError> {
+    match sign_in_together(&database, &sign_ins).await {
+        Ok(done) => Ok(done.into_iter().map(Ok).collect()),
+        Err(StoreError::Failed(_)) if sign_ins.len() > 1 => {
+            let mut outcomes = Vec::with_capacity(sign_ins.len());
+            for one in sign_ins {
+                let done = sign_in_together(&database, &[one]).await;
+                outcomes.push(done.and_then(|mut done| done.pop().ok_or_else(|| sqlx::Error::RowNotFound.into())));
+            }
+            Ok(outcomes)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+async fn sign_in_together(database: &Database, sign_ins: &[SignIn]) -> Result<Vec<(SignedIn, String)>, StoreError> {
+    let work = || {
+        async |connection: &mut AnyConnection| {
+            let mut transaction = sql::begin(connection).await?;
+            let mut done = Vec::with_capacity(sign_ins.len());
+            for one in sign_ins {
+                done.push(sign_in_one(&mut transaction, database.dialect, one).await?);
+            }
+            transaction.commit().await?;
+            Ok(done)
+        }
+    };
+    database.writer.transact(work).await
+}
+
+async fn sign_in_one(
+    connection: &mut AnyConnection,
+    dialect: Dialect,
+    sign_in: &SignIn,
+) -> Result<(SignedIn, String), StoreError> {
+    let SignIn { phone_number, device_id, now_ms, token } = sign_in;
+    // Writing first makes the transaction wait for a concurrent one, and see what that one did.
+    let inserted = sqlx::query(dialect::insert_new_user(dialect))
+        .bind(phone_number.as_str())
+        .bind(*now_ms)
+        .bind(*now_ms)
+        .execute(&mut *connection)
+        .await?;
+    let (user_key,): (i64,) = sqlx::query_as("SELECT user_id FROM user WHERE phone_number = ?")
+        .bind(phone_number.as_str())
+        .fetch_one(&mut *connection)
+        .await?;
+    let NewToken { text, stored } = token(id(user_key));
+    let has_replaced = token::replace(connection, id(user_key), *device_id, &stored).await?;
+    let is_new = inserted.rows_affected() > 0;
+    Ok((SignedIn { user_id: id(user_key), is_new, has_replaced }, text))
+}
+
 macro_rules! select_users {
     ($condition:literal) => {
         concat!(
@@ -65,36 +136,20 @@ macro_rules! select_users {
 
 impl Store {
     /// The user of a phone number gets a token for a device, which is made once her id is known and whose text is returned; one who
-    /// was never seen is made. Of several such calls at once for a new number, exactly one makes the user.
+    /// was never seen is made. Of several such calls at once for a new number, exactly one makes the user. Those that come together
+    /// share a transaction, and of too many at once some are put off: they are strangers, for whom nobody else waits.
     pub async fn sign_in(
         &self,
         phone_number: &str,
         device_id: u64,
         now_ms: i64,
-        token: impl Fn(u64) -> NewToken,
+        token: impl Fn(u64) -> NewToken + Send + Sync + 'static,
     ) -> Result<(SignedIn, String), StoreError> {
-        let work = || {
-            async |connection: &mut AnyConnection| {
-                let mut transaction = sql::begin(connection).await?;
-                // Writing first makes the transaction wait for a concurrent one, and see what that one did.
-                let inserted = sqlx::query(dialect::insert_new_user(self.database.dialect))
-                    .bind(phone_number)
-                    .bind(now_ms)
-                    .bind(now_ms)
-                    .execute(&mut *transaction)
-                    .await?;
-                let (user_key,): (i64,) = sqlx::query_as("SELECT user_id FROM user WHERE phone_number = ?")
-                    .bind(phone_number)
-                    .fetch_one(&mut *transaction)
-                    .await?;
-                let NewToken { text, stored } = token(id(user_key));
-                let has_replaced = token::replace(&mut transaction, id(user_key), device_id, &stored).await?;
-                transaction.commit().await?;
-                let is_new = inserted.rows_affected() > 0;
-                Ok((SignedIn { user_id: id(user_key), is_new, has_replaced }, text))
-            }
-        };
-        self.database.writer.transact(work).await
+        let _place =
+            self.sign_in_places.try_acquire().map_err(|_| StoreError::Busy(Arc::new(sqlx::Error::PoolTimedOut)))?;
+        let sign_in = SignIn { phone_number: phone_number.to_owned(), device_id, now_ms, token: Arc::new(token) };
+        let done = self.sign_ins.ask(sign_in).await;
+        done.unwrap_or_else(|| Err(sqlx::Error::PoolClosed.into()))?
     }
 
     /// The user with this id.
@@ -120,31 +175,62 @@ impl Store {
         Ok(rows.into_iter().map(User::from).collect())
     }
 
-    /// A page of `count_max` users: on the first one (`from` 0) the user of exactly this phone number, then those whose
-    /// nickname contains `text` ([`for_search`]), by ascending id. Blanks around it do not count. With it comes the `from` of the next page, 0 after the last one.
-    pub async fn search(&self, text: &str, from: u64, count_max: u32) -> Result<(Vec<User>, u64), StoreError> {
+    /// A page of `count_max` users: on the first one (`from` 0) the user of exactly this phone number, then those whose nickname
+    /// contains `text` ([`for_search`]), by ascending id. Blanks around it do not count. With it comes the `from` of the next page,
+    /// 0 after the last one. `user_id` asks. One search is under way at a time, by turns between users, and takes its turn to read
+    /// for each piece of the table: in a large one it holds up other searches, and nothing else.
+    pub async fn search(
+        &self,
+        user_id: u64,
+        text: &str,
+        from: u64,
+        count_max: u32,
+    ) -> Result<(Vec<User>, u64), StoreError> {
+        let _search = self.searches.take(user_id).await?;
         let text = text.trim();
-        let by_number: Option<UserRow> = match from {
-            0 => {
-                let query = sqlx::query_as(select_users!("WHERE phone_number = ?")).bind(text);
-                query.fetch_optional(&self.database.reader).await?
-            }
-            _ => None,
-        };
-        let room = i64::from(count_max) - i64::from(by_number.is_some());
+        let mut found = self.exactly(user_id, text, from).await?;
+        let wanted = count_max as usize + 1;
+        let mut first = from.max(1);
+        let newest = self.newest_user_id(user_id).await?;
         let name = for_search(text);
-        let mut by_name: Vec<UserRow> = sqlx::query_as(select_users!(
-            "WHERE user_id >= ? AND search_name LIKE ? ESCAPE '!' AND phone_number <> ? ORDER BY user_id LIMIT ?"
-        ))
-        .bind(key(from.max(1)))
-        .bind(containing(&name))
-        .bind(text)
         // What consists of accents alone is found nowhere, not everywhere.
-        .bind(if name.is_empty() { 0 } else { room + 1 })
-        .fetch_all(&self.database.reader)
-        .await?;
-        let next = if by_name.len() as i64 > room { by_name.pop().map_or(0, |row| id(row.user_id)) } else { 0 };
-        Ok((by_number.into_iter().chain(by_name).map(User::from).collect(), next))
+        while !name.is_empty() && first <= newest && found.len() < wanted {
+            let after = first.saturating_add(SEARCHED_IN_A_STEP);
+            let _turn = self.database.user_reads.take(user_id).await?;
+            let rows: Vec<UserRow> = sqlx::query_as(select_users!(
+                "WHERE user_id >= ? AND user_id < ? AND search_name LIKE ? ESCAPE '!' AND phone_number <> ? \
+                 ORDER BY user_id LIMIT ?"
+            ))
+            .bind(key(first))
+            .bind(after as i64)
+            .bind(containing(&name))
+            .bind(text)
+            .bind((wanted - found.len()) as i64)
+            .fetch_all(&self.database.reader)
+            .await?;
+            found.extend(rows);
+            first = after;
+        }
+        let next = if found.len() == wanted { found.pop().map_or(0, |row| id(row.user_id)) } else { 0 };
+        Ok((found.into_iter().map(User::from).collect(), next))
+    }
+
+    /// The user of this very phone number, where it is the first page.
+    async fn exactly(&self, user_id: u64, phone_number: &str, from: u64) -> Result<Vec<UserRow>, StoreError> {
+        if from != 0 {
+            return Ok(Vec::new());
+        }
+        let _turn = self.database.user_reads.take(user_id).await?;
+        let query = sqlx::query_as(select_users!("WHERE phone_number = ?")).bind(phone_number);
+        Ok(query.fetch_all(&self.database.reader).await?)
+    }
+
+    async fn newest_user_id(&self, user_id: u64) -> Result<u64, StoreError> {
+        let _turn = self.database.user_reads.take(user_id).await?;
+        let newest: Option<i64> = sqlx::query_scalar("SELECT user_id FROM user ORDER BY user_id DESC LIMIT 1")
+            .fetch_optional(&self.database.reader)
+            .await?;
+        Ok(newest.map_or(0, id))
     }
 
     /// Computes the names for searches that are missing, in short transactions; what one did is done when it is broken off.
@@ -250,7 +336,7 @@ mod tests {
     }
 
     async fn found(store: &Store, text: &str, count_max: u32) -> Vec<u64> {
-        store.search(text, 0, count_max).await.unwrap().0.iter().map(|user| user.user_id).collect()
+        store.search(1, text, 0, count_max).await.unwrap().0.iter().map(|user| user.user_id).collect()
     }
 
     async fn many_first_sign_ins_of_a_number_at_once_make_one_user(store: Store) {
@@ -347,7 +433,7 @@ mod tests {
         for count_max in 1..=9 {
             let (mut pages, mut from) = (Vec::new(), 0);
             loop {
-                let (page, next) = store.search("333", from, count_max).await.unwrap();
+                let (page, next) = store.search(1, "333", from, count_max).await.unwrap();
                 assert!(page.len() <= count_max as usize);
                 pages.extend(page.iter().map(|user| user.user_id));
                 if next == 0 {

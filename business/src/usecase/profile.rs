@@ -34,9 +34,15 @@ impl Profiles {
     }
 
     /// A page of users: the one of exactly this phone number, then those whose nickname contains `text`; and what the next
-    /// page begins with, 0 after the last one.
-    pub async fn search(&self, text: &str, from: u64, count_max: u32) -> Result<(Vec<User>, u64), UseCaseError> {
-        Ok(self.store.search(text, from, count_max).await?)
+    /// page begins with, 0 after the last one. `user_id` asks.
+    pub async fn search(
+        &self,
+        user_id: u64,
+        text: &str,
+        from: u64,
+        count_max: u32,
+    ) -> Result<(Vec<User>, u64), UseCaseError> {
+        Ok(self.store.search(user_id, text, from, count_max).await?)
     }
 
     /// Replaces what a user says about herself.

@@ -94,7 +94,8 @@ impl SignIns {
         let phone_number = applicant.phone_number;
         let device = self.own_device(device, phone_number, now_ms).await?;
         let device_id = self.logic.save_device(device, request_id).await?;
-        let make = |user_id| self.new_token(user_id, device_id, now_ms);
+        let (jwt, token_ttl_ms) = (self.jwt.clone(), self.token_ttl_ms);
+        let make = move |user_id| new_token(jwt.as_deref(), user_id, device_id, now_ms, token_ttl_ms);
         let (signed_in, token) = self.store.sign_in(phone_number, device_id, now_ms, make).await?;
         let (user_id, is_new) = (signed_in.user_id, signed_in.is_new);
         if signed_in.has_replaced {
@@ -103,16 +104,6 @@ impl SignIns {
         count(if is_new { "new_user" } else { "known_user" });
         tracing::debug!(user_id, device_id, is_new, "signed in");
         Ok(SignedIn { is_new, user_id, device_id, token })
-    }
-
-    fn new_token(&self, user_id: u64, device_id: u64, now_ms: i64) -> NewToken {
-        match &self.jwt {
-            None => NewToken::make(now_ms, self.token_ttl_ms),
-            Some(jwt) => {
-                let expires_at_ms = now_ms.saturating_add(self.token_ttl_ms);
-                NewToken::of(jwt.make(user_id, device_id, now_ms, expires_at_ms), now_ms, expires_at_ms)
-            }
-        }
     }
 
     /// A device that somebody else is signed in on gets an id of its own for this user, which the reply tells: ids can be
@@ -142,6 +133,16 @@ impl SignIns {
     /// The lock is held for a few map operations, never across an await.
     fn attempts(&self) -> std::sync::MutexGuard<'_, AllAttempts> {
         self.attempts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn new_token(jwt: Option<&JwtMaker>, user_id: u64, device_id: u64, now_ms: i64, token_ttl_ms: i64) -> NewToken {
+    match jwt {
+        None => NewToken::make(now_ms, token_ttl_ms),
+        Some(jwt) => {
+            let expires_at_ms = now_ms.saturating_add(token_ttl_ms);
+            NewToken::of(jwt.make(user_id, device_id, now_ms, expires_at_ms), now_ms, expires_at_ms)
+        }
     }
 }
 

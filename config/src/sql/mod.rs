@@ -34,7 +34,7 @@ use self::{
     session::Access,
     settings::{database_name, percent_decoded, without_password},
 };
-use crate::{patience::Patience, shutdown};
+use crate::{patience::Patience, places::Places, shutdown};
 
 /// A statement of a migration waits that long for the locks of others.
 const MIGRATION_LOCK_TIMEOUT_S: u64 = 600;
@@ -59,6 +59,10 @@ pub enum Dialect {
 pub struct Database {
     /// For statements that only read.
     pub reader: Pool,
+    /// For what sign-ins read: places of their own, whatever others do.
+    pub sign_in_reader: Pool,
+    /// What users read takes a place first, which they get by turns: as many as `reader` has.
+    pub user_reads: Places,
     /// For transactions that write. One connection on SQLite, where a second writer would only wait.
     pub writer: Pool,
     /// Connections of `writer`.
@@ -182,9 +186,11 @@ impl Database {
             writer.migrate(migrator).await.map_err(migrate_error)?;
         }
         let opened = Pool::open(&url, settings, (dialect, Access::Read, settings.connections_max), renewal).await;
-        let reader = opened.map_err(open_error)?;
+        let (reader, sign_in_reader) = opened.map_err(open_error)?.split(settings.connections_max);
+        let wait = Duration::from_millis(settings.acquire_timeout_ms);
+        let user_reads = Places::new(reader.free_places(), settings.reads_per_user_max, wait);
         let source = watch::Source::new(&url, dialect, migrator);
-        Ok(Self { reader, writer, writers, dialect, source })
+        Ok(Self { reader, sign_in_reader, user_reads, writer, writers, dialect, source })
     }
 
     /// Waits for what is under way and closes both pools.

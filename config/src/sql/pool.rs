@@ -141,6 +141,22 @@ impl Pool {
         })
     }
 
+    /// The same connections as two pools, of which the second one has places of its own: a quarter of them, or one of two. Of a single
+    /// connection there are no two parts.
+    pub(super) fn split(self, count: u32) -> (Self, Self) {
+        if count < 2 {
+            return (self.clone(), self);
+        }
+        let own = (count / 4).max(1);
+        let part = |count: u32| Self { places: Arc::new(Semaphore::new(count as usize)), ..self.clone() };
+        (part(count - own), part(own))
+    }
+
+    /// How much may be under way at the same time.
+    pub(super) fn free_places(&self) -> usize {
+        self.places.available_permits()
+    }
+
     /// Does work that takes one connection and several statements. `timeout` is for the work as a whole.
     pub async fn run<T, E: Failure>(&self, work: impl AsyncFnOnce(&mut AnyConnection) -> Result<T, E>) -> Result<T, E> {
         let mut lent = self.lend().await?;

@@ -41,6 +41,8 @@ pub struct DatabaseSettings {
     pub connections_max: u32,
     /// Connections for writing, on MySQL. (SQLite always has one: a second would only wait.)
     pub writers_max: u32,
+    /// Reads of one user that are under way or wait for a connection; one more is answered "too many requests".
+    pub reads_per_user_max: usize,
     /// How long a request waits for a free connection before it is answered "try again later".
     pub acquire_timeout_ms: u64,
     /// How long a statement waits for the locks of others before its request is answered "try again later".
@@ -59,6 +61,7 @@ impl Default for DatabaseSettings {
             url: String::new(),
             connections_max: 4,
             writers_max: 4,
+            reads_per_user_max: 32,
             acquire_timeout_ms: 2_000,
             lock_timeout_ms: 5_000,
             statement_timeout_ms: 10_000,
@@ -82,6 +85,7 @@ impl DatabaseSettings {
         let ranges = [
             ("database.connections_max", u64::from(self.connections_max), 1, 1024),
             ("database.writers_max", u64::from(self.writers_max), 1, 64),
+            ("database.reads_per_user_max", self.reads_per_user_max as u64, 1, 65_536),
             ("database.acquire_timeout_ms", self.acquire_timeout_ms, 1, 600_000),
             ("database.lock_timeout_ms", self.lock_timeout_ms, 1, 600_000),
             ("database.statement_timeout_ms", self.statement_timeout_ms, 1, 600_000),
