@@ -204,4 +204,9 @@ fn the_bounds_that_the_table_names_are_settings_and_metrics() {
             "grpc.{key} is missing"
         );
     }
+    // And whatever bounds what waits for the writer and the readers.
+    for key in settings["inbox"].as_table().unwrap().keys().filter(|key| key.ends_with("_max")) {
+        assert!(named.contains(&format!("inbox.{key}")), "inbox.{key} is missing");
+    }
+    assert!(named.contains("database.reads_per_user_max"));
 }

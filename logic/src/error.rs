@@ -39,6 +39,7 @@ impl Error {
             Self::Refused(refusal) => refusal.code(),
             Self::Store(error) | Self::SharedState(SharedStateError::RoomSeqs(error)) => match error {
                 StoreError::Busy(_) | StoreError::PutOff(_) => ResultCode::TryAgainLater,
+                StoreError::TooMany(_) => ResultCode::TooManyRequests,
                 StoreError::Failed(_) => ResultCode::Internal,
             },
             Self::SharedState(SharedStateError::RoomsFull | SharedStateError::Away(_)) => ResultCode::TryAgainLater,
@@ -57,7 +58,7 @@ impl Error {
             Self::Refused(refusal) => to_status(refusal),
             Self::Business(BusinessError::Refused(status)) => status,
             error @ Self::SharedState(SharedStateError::NameTaken(_)) => Status::already_exists(error.to_string()),
-            error @ (Self::Store(StoreError::PutOff(_))
+            error @ (Self::Store(StoreError::PutOff(_) | StoreError::TooMany(_))
             | Self::SharedState(SharedStateError::RoomsFull | SharedStateError::Away(_))) => {
                 tracing::debug!(%error, "a request was put off");
                 code.into()

@@ -4,6 +4,8 @@
 pub const INBOX_QUEUE_JOBS: &str = "logic_inbox_queue_jobs";
 /// Requests that the full queue of the inbox writer refused.
 pub const INBOX_QUEUE_FULL: &str = "logic_inbox_queue_full_total";
+/// Requests that were refused because much of the same user waits for the inbox writer.
+pub const INBOX_SHARE_FULL: &str = "logic_inbox_share_full_total";
 /// Inbox rows that were committed.
 pub const INBOX_ROWS: &str = "logic_inbox_rows_total";
 /// Seconds that one transaction of the inbox writer took.
@@ -16,6 +18,8 @@ pub const INBOX_COMMIT_RETRIED: &str = "logic_inbox_commit_retried_total";
 pub const SEND_DUPLICATES: &str = "logic_send_duplicates_total";
 /// Deliveries that could not be routed, because the shared state did not answer.
 pub const FANOUT_FAILED: &str = "logic_fanout_failed_total";
+/// Reads of users that were refused, because too much of one user waited, or nothing could be read in time.
+pub const READS_REFUSED: &str = "logic_reads_refused_total";
 /// Conn nodes that are attached.
 pub const LINK_NODES: &str = "logic_link_nodes";
 /// Items that came up the streams.

@@ -23,15 +23,16 @@ const ORDER: [&[&str]; 9] = [
 ];
 
 /// The same for the files of the store, above what the whole of it may name.
-const ORDER_IN_THE_STORE: [&[&str]; 10] = [
+const ORDER_IN_THE_STORE: [&[&str]; 11] = [
     &["domain", "metrics", "settings"],
     &["error", "columns", "statement"],
     &["script", "dialect"],
-    &["device", "inbox", "retention", "revocation", "room", "sent"],
+    &["device", "inbox", "retention", "revocation", "room", "sent", "user_reads"],
     &["group", "sign_in"],
     &["work", "turns"],
+    &["lanes"],
     &["queue", "held_group"],
-    &["held_groups", "acks", "recall", "repeats"],
+    &["held_groups", "acks", "device_saves", "recall", "repeats"],
     &["transaction"],
     &["writer"],
 ];

@@ -9,4 +9,5 @@ pub mod locate;
 pub mod message;
 pub mod message_id;
 pub mod refusal;
+pub mod registrations;
 pub mod route;

@@ -1,5 +1,8 @@
 //! `DeviceIntService` and `DeviceExtService`.
 
+use std::net::{IpAddr, Ipv4Addr};
+
+use gim_config::grpc;
 use gim_proto::{
     ResultCode, check,
     logic::{
@@ -14,7 +17,11 @@ use super::{Services, caller::request_id};
 use crate::{
     domain::{caller::Caller, device::ADDRESS_BYTES_MAX},
     error::Error,
+    store::work::Saver,
 };
+
+/// In place of an address that is not known.
+const NOWHERE: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
 /// `SignIn`, `Heartbeat` and `Offline` are what conn nodes of others call. They check, and change no route: a route belongs
 /// to a stream of `LinkService`, over which alone a push could reach the device.
@@ -45,7 +52,7 @@ impl DeviceIntService for Services {
     }
 
     async fn save(&self, request: Request<DeviceSaveRequest>) -> Result<Response<DeviceSaveReply>, Status> {
-        let device_id = self.use_cases.devices.save(request.into_inner().device).await?;
+        let device_id = self.use_cases.devices.save(request.into_inner().device, Saver::Service).await?;
         Ok(Response::new(DeviceSaveReply { device_id }))
     }
 
@@ -60,6 +67,7 @@ impl DeviceExtService for Services {
     /// A new device needs no token. One that is known does: nobody may rewrite the push id of somebody else's phone.
     async fn register(&self, request: Request<DeviceRegisterRequest>) -> Result<Response<DeviceRegisterReply>, Status> {
         let device_id = request.get_ref().device.as_ref().map_or(0, |device| device.id);
+        let mut saver = Saver::Stranger(grpc::caller_address(&request).unwrap_or(NOWHERE));
         if device_id != 0 {
             check::id("device.id", device_id)?;
             let caller = self.caller(&request).await?;
@@ -67,8 +75,9 @@ impl DeviceExtService for Services {
                 let problem = "device.id: only the device itself may change what is known of it";
                 return Err(Error::refused(ResultCode::NotAllowed, problem).into());
             }
+            saver = Saver::User(caller.user_id);
         }
-        let device_id = self.use_cases.devices.save(request.into_inner().device).await?;
+        let device_id = self.use_cases.devices.save(request.into_inner().device, saver).await?;
         Ok(Response::new(DeviceRegisterReply { device_id }))
     }
 }

@@ -41,6 +41,8 @@ pub struct LimitSettings {
     pub token_bytes_max: usize,
     /// Longest text that describes a device: brand, model, push id, …
     pub device_text_bytes_max: usize,
+    /// Devices that those at one address may register without a token in ten seconds.
+    pub registrations_per_address_max: u32,
 }
 
 /// The section `[message]`.
@@ -69,6 +71,12 @@ pub struct InboxSettings {
     pub queue_jobs_max: usize,
     /// Bytes that wait for the writer; beyond it the answer is "try again later".
     pub queue_bytes_max: usize,
+    /// Rows of one user's requests in one transaction.
+    pub batch_user_rows_max: usize,
+    /// Rows of one user's requests that wait for the writer; beyond it the answer is "too many requests".
+    pub queue_user_rows_max: usize,
+    /// Bytes of one user's requests that wait for the writer; beyond it the answer is "too many requests".
+    pub queue_user_bytes_max: usize,
     /// How long a repeated send is recognised by its client_msg_id.
     pub idempotency_s: u64,
 }
@@ -112,6 +120,7 @@ impl Default for LimitSettings {
             sync_packet_bytes_max: 60 * 1024,
             token_bytes_max: 12 * 1024,
             device_text_bytes_max: 4 * 1024,
+            registrations_per_address_max: 1_000,
         }
     }
 }
@@ -130,6 +139,9 @@ impl Default for InboxSettings {
             transaction_rows_min: 1024,
             queue_jobs_max: 65_536,
             queue_bytes_max: 64 << 20,
+            batch_user_rows_max: 1_024,
+            queue_user_rows_max: 4_096,
+            queue_user_bytes_max: 4 << 20,
             idempotency_s: 7 * 24 * 3600,
         }
     }

@@ -132,6 +132,9 @@ impl Settings for LogicSettings {
         }
         self.shared_state.validate()?;
         self.validate_ranges()?;
+        if self.group.normal_members_max > self.inbox.batch_rows_max {
+            return Err("group.normal_members_max: must be at most inbox.batch_rows_max".into());
+        }
         let request_bytes_min = self.limits.content_bytes_max.max(self.limits.token_bytes_max) + ENVELOPE_BYTES;
         if self.grpc.request_bytes_max < request_bytes_min {
             return Err(format!(
@@ -168,6 +171,7 @@ impl LogicSettings {
             ("limits.token_bytes_max", self.limits.token_bytes_max as u64, 64, 65_536),
             // The largest TEXT of MySQL.
             ("limits.device_text_bytes_max", self.limits.device_text_bytes_max as u64, 1, 65_535),
+            ("limits.registrations_per_address_max", self.limits.registrations_per_address_max.into(), 1, 10_000_000),
             ("message.recall_window_s", self.message.recall_window_s, 0, 30 * 86_400),
             ("message.history_page_max", self.message.history_page_max.into(), 1, 1_000),
             ("inbox.batch_rows_max", self.inbox.batch_rows_max as u64, 1, 1_000_000),
@@ -175,6 +179,9 @@ impl LogicSettings {
             ("inbox.transaction_rows_min", self.inbox.transaction_rows_min as u64, 1, 65_536),
             ("inbox.queue_jobs_max", self.inbox.queue_jobs_max as u64, 1, 10_000_000),
             ("inbox.queue_bytes_max", self.inbox.queue_bytes_max as u64, mib, 64 << 30),
+            ("inbox.batch_user_rows_max", self.inbox.batch_user_rows_max as u64, 1, 1_000_000),
+            ("inbox.queue_user_rows_max", self.inbox.queue_user_rows_max as u64, 1, 10_000_000),
+            ("inbox.queue_user_bytes_max", self.inbox.queue_user_bytes_max as u64, 65_536, 64 << 30),
             ("inbox.idempotency_s", self.inbox.idempotency_s, 60, 366 * 86_400),
             ("link.lease_ms", self.link.lease_ms, 100, 600_000),
             ("link.in_flight_max", self.link.in_flight_max as u64, 1, 1_000_000),

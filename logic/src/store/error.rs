@@ -11,6 +11,9 @@ pub enum StoreError {
     /// As [`StoreError::Busy`], but for many requests at once: counted, or logged, where it happened.
     #[error("put off: {0}")]
     PutOff(&'static str),
+    /// Nothing was done: somebody asks for more than his share.
+    #[error("beyond a share: {0}")]
+    TooMany(&'static str),
     /// The database refused; trying again will not help.
     #[error("the database failed: {0}")]
     Failed(String),

@@ -1,12 +1,12 @@
 //! Groups, as they are read: what they are, who is in them, and their timelines. Writing them is the [`super::writer`]'s.
 
 use gim_config::sql::{Database, Pool};
-use sqlx::{AnyConnection, Row as _, any::AnyRow};
+use sqlx::{AnyConnection, AssertSqlSafe, Row as _, any::AnyRow};
 
 use super::{
     columns::{from_sql, small, to_sql},
     error::StoreError,
-    inbox::read_message,
+    inbox::{Limit, read_message, up_to_bytes},
     statement::{AnyQuery, MultiRow},
 };
 use crate::domain::{
@@ -30,19 +30,38 @@ const LARGE_OF: MultiRow = MultiRow {
     row: "?",
     tail: ")",
 };
-const TIMELINES_OF: &str = "SELECT g.id, g.seq, g.large_after_seq, m.joined_after_seq, COALESCE(c.seq, 0) \
-                            FROM group_member m JOIN chat_group g ON g.id = m.group_id \
-                            LEFT JOIN group_cursor c ON c.user_id = m.user_id AND c.group_id = m.group_id \
-                            WHERE m.user_id = ? AND g.kind = 1 ORDER BY g.id";
+const TIMELINES_NAMED: MultiRow = MultiRow {
+    head: "SELECT g.id, g.seq, g.large_after_seq, m.joined_after_seq, COALESCE(c.seq, 0) \
+           FROM group_member m JOIN chat_group g ON g.id = m.group_id \
+           LEFT JOIN group_cursor c ON c.user_id = m.user_id AND c.group_id = m.group_id \
+           WHERE m.group_id IN (",
+    row: "?",
+    tail: ") AND m.user_id = ? AND g.kind = 1",
+};
+const TIMELINES_WITH_NEWS: &str = "SELECT g.id, g.seq, g.large_after_seq, m.joined_after_seq, COALESCE(c.seq, 0) \
+                                   FROM group_member m JOIN chat_group g ON g.id = m.group_id \
+                                   LEFT JOIN group_cursor c ON c.user_id = m.user_id AND c.group_id = m.group_id \
+                                   WHERE m.user_id = ? AND m.group_id > ? AND g.kind = 1 AND g.seq > g.large_after_seq \
+                                   AND g.seq > m.joined_after_seq AND (g.seq > COALESCE(c.seq, 0) OR ? = 1) \
+                                   ORDER BY m.group_id LIMIT ?";
 const NEWEST_SEQS: MultiRow = MultiRow { head: "SELECT id, seq FROM chat_group WHERE id IN (", row: "?", tail: ")" };
-const PAGE: &str = "SELECT gm.seq, gm.message_id, m.command, m.content, m.sender_id, m.created_at_ms, m.status, m.group_id \
-                    FROM group_message gm LEFT JOIN message m ON m.id = gm.message_id \
-                    WHERE gm.group_id = ? AND gm.seq > ? ORDER BY gm.seq LIMIT ?";
-
-const HISTORY: &str = "SELECT gm.seq, m.id, m.command, m.content, m.sender_id, m.created_at_ms, m.status, m.group_id \
-                       FROM group_message gm JOIN message m ON m.id = gm.message_id \
-                       WHERE gm.group_id = ? AND gm.seq > ? AND gm.seq < ? AND gm.is_recall = 0 \
-                       ORDER BY gm.seq DESC LIMIT ?";
+/// Of many timelines in one statement; each of them is a part of `heads` in [`up_to_bytes`].
+const PAGES_HEAD: &str = "SELECT p.seq, p.message_id, m.command, m.content, m.sender_id, m.created_at_ms, m.status, \
+                          m.group_id, p.timeline_id, CASE WHEN p.bytes_before < ? THEN 1 ELSE 0 END \
+                          FROM (SELECT h.timeline_id, h.seq, h.message_id, \
+                          SUM(h.bytes) OVER (ORDER BY h.timeline_id, h.seq) - h.bytes AS bytes_before FROM (";
+const PAGES_PART: &str = "SELECT * FROM (SELECT gm.group_id AS timeline_id, gm.seq, gm.message_id, \
+                          COALESCE(LENGTH(b.content), 0) AS bytes \
+                          FROM group_message gm LEFT JOIN message b ON b.id = gm.message_id \
+                          WHERE gm.group_id = ? AND gm.seq > ? ORDER BY gm.seq LIMIT ?) part";
+const PAGES_TAIL: &str = ") h) p LEFT JOIN message m ON m.id = p.message_id AND p.bytes_before < ? \
+                          ORDER BY p.timeline_id, p.seq";
+const HISTORY: &str = up_to_bytes!(
+    "DESC",
+    "SELECT gm.seq, gm.message_id, LENGTH(b.content) AS bytes \
+     FROM group_message gm JOIN message b ON b.id = gm.message_id \
+     WHERE gm.group_id = ? AND gm.seq > ? AND gm.seq < ? AND gm.is_recall = 0 ORDER BY gm.seq DESC"
+);
 const JOINED_AFTER: &str = "SELECT joined_after_seq FROM group_member WHERE group_id = ? AND user_id = ?";
 
 /// The repository.
@@ -62,6 +81,17 @@ pub struct Timeline {
     pub after_seq: u64,
     /// How far he has read.
     pub cursor: u64,
+}
+
+/// A message in a timeline.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TimelineMessage {
+    /// Of which group.
+    pub group_id: u64,
+    /// Its place.
+    pub seq: u64,
+    /// What it says; none beyond the bytes that were to be read.
+    pub message: Option<Message>,
 }
 
 impl Groups {
@@ -103,9 +133,26 @@ impl Groups {
         Ok(rows.iter().map(read).collect::<Result<_, sqlx::Error>>()?)
     }
 
-    /// The large groups of a user, as far as he may read them, in the order of their ids.
-    pub async fn timelines_of(&self, user_id: u64) -> Result<Vec<Timeline>, StoreError> {
-        let rows = sqlx::query(TIMELINES_OF).bind(to_sql(user_id)).fetch_all(&self.reader).await?;
+    /// Those of these groups that are large ones of a user, in no particular order.
+    pub async fn timelines(&self, user_id: u64, group_ids: &[u64]) -> Result<Vec<Timeline>, StoreError> {
+        let rows = async |connection: &mut AnyConnection| {
+            let bind = |query: AnyQuery, group_id: &u64| query.bind(to_sql(*group_id));
+            TIMELINES_NAMED.fetch_then(connection, group_ids, bind, |query| query.bind(to_sql(user_id))).await
+        };
+        Ok(self.reader.run(rows).await?.iter().map(read_timeline).collect::<Result<_, sqlx::Error>>()?)
+    }
+
+    /// At most `limit` large groups of a user with greater ids than `after_group_id`, ascending, that have something after his cursor
+    /// (or, `from_start`, that he may read).
+    pub async fn timelines_with_news(
+        &self,
+        user_id: u64,
+        after_group_id: u64,
+        from_start: bool,
+        limit: u32,
+    ) -> Result<Vec<Timeline>, StoreError> {
+        let query = sqlx::query(TIMELINES_WITH_NEWS).bind(to_sql(user_id)).bind(to_sql(after_group_id));
+        let rows = query.bind(i64::from(from_start)).bind(i64::from(limit)).fetch_all(&self.reader).await?;
         Ok(rows.iter().map(read_timeline).collect::<Result<_, sqlx::Error>>()?)
     }
 
@@ -131,18 +178,28 @@ impl Groups {
         group_id: u64,
         after_seq: u64,
         before_seq: u64,
-        limit: u32,
+        limit: Limit,
     ) -> Result<Vec<(u64, Message)>, StoreError> {
         let query = sqlx::query(HISTORY).bind(to_sql(group_id)).bind(to_sql(after_seq)).bind(to_sql(before_seq));
-        let rows = query.bind(i64::from(limit)).fetch_all(&self.reader).await?;
+        let rows = query.bind(i64::from(limit.messages)).bind(limit.bytes()).fetch_all(&self.reader).await?;
         Ok(rows.iter().map(read_message).collect::<Result<_, sqlx::Error>>()?)
     }
 
-    /// At most `limit` messages of a timeline after `seq`, ascending, each with its seq.
-    pub async fn page(&self, group_id: u64, seq: u64, limit: u32) -> Result<Vec<(u64, Message)>, StoreError> {
-        let query = sqlx::query(PAGE).bind(to_sql(group_id)).bind(to_sql(seq)).bind(i64::from(limit));
-        let rows = query.fetch_all(&self.reader).await?;
-        Ok(rows.iter().map(read_message).collect::<Result<_, sqlx::Error>>()?)
+    /// Of timelines, each as (group id, seq), at most so many messages after that seq, ascending; all of them together, in the order of
+    /// the group ids, up to the bytes of `limit`. One statement for all: few at a time.
+    pub async fn pages(&self, after: &[(u64, u64)], limit: Limit) -> Result<Vec<TimelineMessage>, StoreError> {
+        let parts = vec![PAGES_PART; after.len()].join(" UNION ALL ");
+        let query = sqlx::query(AssertSqlSafe([PAGES_HEAD, &parts, PAGES_TAIL].concat())).bind(limit.bytes());
+        let bind = |query: AnyQuery, &(group_id, seq): &(u64, u64)| {
+            query.bind(to_sql(group_id)).bind(to_sql(seq)).bind(i64::from(limit.messages))
+        };
+        let rows = after.iter().fold(query, bind).bind(limit.bytes()).fetch_all(&self.reader).await?;
+        let read = |row: &AnyRow| {
+            let (seq, message) = read_message(row)?;
+            let is_read = row.try_get::<i64, _>(9)? == 1;
+            Ok(TimelineMessage { group_id: from_sql(row.try_get(8)?), seq, message: is_read.then_some(message) })
+        };
+        Ok(rows.iter().map(read).collect::<Result<_, sqlx::Error>>()?)
     }
 }
 

@@ -299,10 +299,8 @@ impl HeldGroup {
             }
             // Who is out of the timeline learns from his inbox why.
             Change::Leave { user_ids, .. } if is_live => {
-                for (post, &user_id) in posts.iter_mut().zip(user_ids) {
-                    post.post.user_ids = vec![user_id];
-                }
                 if let Some(first) = posts.first_mut() {
+                    first.post.user_ids = user_ids.to_vec();
                     first.delivery.left = user_ids.to_vec();
                 }
             }
@@ -320,6 +318,7 @@ impl HeldGroup {
             client_msg_id: work.client_msg_id.clone(),
             origin_device_id: work.origin_device_id,
             request_id: work.request_id.clone(),
+            is_stored: false,
         };
         let delivery = GroupDelivery {
             group_id: self.group.id,

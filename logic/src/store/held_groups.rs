@@ -26,6 +26,15 @@ const MEMBER_IDS_OF: MultiRow = MultiRow {
 };
 const UPDATE_SEQ: MultiRow = MultiRow { head: "UPDATE chat_group SET seq = ", row: "? WHERE id = ?", tail: "" };
 
+/// How much one transaction writes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct BatchLimits {
+    /// Inbox rows.
+    pub rows: usize,
+    /// Of these, for messages of one user to groups, where there are more than one.
+    pub user_rows: usize,
+}
+
 /// The groups that a transaction holds.
 pub(super) struct HeldGroups {
     groups: BTreeMap<u64, HeldGroup>,
@@ -49,31 +58,39 @@ impl HeldGroups {
         Ok(Self { groups })
     }
 
-    /// How many of `works`, from the first on, fit into a transaction of so many inbox rows; at least one, if there is one.
-    pub(super) fn fitting(&self, works: &[&Work], rows_max: usize) -> usize {
-        let mut added: HashMap<u64, usize> = HashMap::new();
+    /// How many of `works`, from the first on, fit into a transaction, where no user has more than a share of it; at least one, if
+    /// there is one.
+    pub(super) fn fitting(&self, works: &[&Work], limits: BatchLimits) -> usize {
+        let (mut added, mut of_users) = (HashMap::new(), HashMap::new());
         let mut rows = 0;
         let fits = |work: &&&Work| {
-            rows += match work {
-                Work::Group(request) => self.rows_of(&request.wants, &mut added),
-                work => work.rows(),
+            let Work::Group(request) = work else {
+                rows += work.rows();
+                return rows <= limits.rows;
             };
-            rows <= rows_max
+            let needed = self.rows_of(&request.wants, &mut added);
+            rows += needed;
+            let own: &mut usize = of_users.entry(request.wants.actor).or_default();
+            let is_over = *own > 0 && *own + needed > limits.user_rows && request.wants.actor.is_some();
+            *own += needed;
+            rows <= limits.rows && !is_over
         };
         works.iter().take_while(fits).count().max(1).min(works.len())
     }
 
-    /// Inbox rows that a work may write, where the ones before it added so many members.
+    /// Rows that a work may write, where the ones before it added so many members.
     fn rows_of(&self, work: &GroupWork, added: &mut HashMap<u64, usize>) -> usize {
         let held = self.groups.get(&work.group_id).map(|held| &held.group);
         let added = added.entry(work.group_id).or_default();
+        let named = work.members_named();
         if let GroupAction::Create { members, .. } | GroupAction::AddMembers(members) = &work.action {
             *added += members.len();
         }
-        match held {
-            Some(group) if group.kind == Kind::Large => work.messages.len(),
-            _ => work.messages.len() * (held.map_or(0, |group| group.member_count as usize) + *added),
-        }
+        let is_large = matches!(&work.action, GroupAction::Create { kind: Kind::Large, .. })
+            || held.is_some_and(|group| group.kind == Kind::Large);
+        // Of a large group, those who leave hear of it in their inboxes.
+        let receivers = if is_large { 1 } else { held.map_or(0, |group| group.member_count as usize) + *added };
+        named + work.messages.len() * receivers
     }
 
     /// Reads who is in those of the groups that are normal ones: nearly every work on them needs to know.

@@ -15,12 +15,37 @@ use crate::domain::message::Message;
 /// Reads counters.
 pub(super) const NEWEST_SEQS: MultiRow =
     MultiRow { head: "SELECT user_id, seq FROM inbox WHERE user_id IN (", row: "?", tail: ")" };
-const PAGE: &str = "SELECT um.seq, um.message_id, m.command, m.content, m.sender_id, m.created_at_ms, m.status, m.group_id \
-                    FROM user_message um LEFT JOIN message m ON m.id = um.message_id \
-                    WHERE um.user_id = ? AND um.seq > ? ORDER BY um.seq LIMIT ?";
-const HISTORY: &str = "SELECT dm.seq, m.id, m.command, m.content, m.sender_id, m.created_at_ms, m.status, m.group_id \
-                       FROM direct_message dm JOIN message m ON m.id = dm.message_id \
-                       WHERE dm.user_id = ? AND dm.peer_id = ? AND dm.seq < ? ORDER BY dm.seq DESC LIMIT ?";
+
+/// A statement that reads messages, as the columns of [`read_message`], in an order of their seqs, up to so many bytes: `heads` are
+/// the `seq`, `message_id` and `bytes` of its rows. The bound, its last parameter, is for what the messages before one say together;
+/// of one that is beyond it nothing but its place is read.
+macro_rules! up_to_bytes {
+    ($order:literal, $heads:literal) => {
+        concat!(
+            "SELECT p.seq, p.message_id, m.command, m.content, m.sender_id, m.created_at_ms, m.status, m.group_id \
+             FROM (SELECT h.seq, h.message_id, SUM(h.bytes) OVER (ORDER BY h.seq ",
+            $order,
+            ") - h.bytes AS bytes_before FROM (",
+            $heads,
+            " LIMIT ?) h) p LEFT JOIN message m ON m.id = p.message_id AND p.bytes_before < ? ORDER BY p.seq ",
+            $order
+        )
+    };
+}
+pub(super) use up_to_bytes;
+
+const PAGE: &str = up_to_bytes!(
+    "ASC",
+    "SELECT um.seq, um.message_id, COALESCE(LENGTH(b.content), 0) AS bytes \
+     FROM user_message um LEFT JOIN message b ON b.id = um.message_id \
+     WHERE um.user_id = ? AND um.seq > ? ORDER BY um.seq"
+);
+const HISTORY: &str = up_to_bytes!(
+    "DESC",
+    "SELECT dm.seq, dm.message_id, LENGTH(b.content) AS bytes \
+     FROM direct_message dm JOIN message b ON b.id = dm.message_id \
+     WHERE dm.user_id = ? AND dm.peer_id = ? AND dm.seq < ? ORDER BY dm.seq DESC"
+);
 const MESSAGE: &str =
     "SELECT 0, id, command, content, sender_id, created_at_ms, status, group_id, receivers FROM message WHERE id = ?";
 
@@ -31,6 +56,26 @@ pub struct StoredMessage {
     pub message: Message,
     /// Whose inboxes hold it: nobody's where it is in the timeline of a large group alone. None where nobody can recall it.
     pub receivers: Option<Vec<u64>>,
+}
+
+/// How much is read at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limit {
+    /// Messages.
+    pub messages: u32,
+    /// Bytes that they say. One message may be longer; those that come after so many only tell that they are there.
+    pub bytes: usize,
+}
+
+impl Limit {
+    /// So many, however much they say.
+    pub fn messages(messages: u32) -> Self {
+        Self { messages, bytes: usize::MAX }
+    }
+
+    pub(super) fn bytes(self) -> i64 {
+        i64::try_from(self.bytes.max(1)).unwrap_or(i64::MAX)
+    }
 }
 
 /// The repository.
@@ -70,9 +115,9 @@ impl Inboxes {
     }
 
     /// At most `limit` messages after `seq`, ascending, each with its seq.
-    pub async fn page(&self, user_id: u64, seq: u64, limit: u32) -> Result<Vec<(u64, Message)>, StoreError> {
-        let query = sqlx::query(PAGE).bind(to_sql(user_id)).bind(to_sql(seq)).bind(i64::from(limit));
-        let rows = query.fetch_all(&self.reader).await?;
+    pub async fn page(&self, user_id: u64, seq: u64, limit: Limit) -> Result<Vec<(u64, Message)>, StoreError> {
+        let query = sqlx::query(PAGE).bind(to_sql(user_id)).bind(to_sql(seq)).bind(i64::from(limit.messages));
+        let rows = query.bind(limit.bytes()).fetch_all(&self.reader).await?;
         Ok(rows.iter().map(read_message).collect::<Result<_, sqlx::Error>>()?)
     }
 
@@ -83,10 +128,10 @@ impl Inboxes {
         user_id: u64,
         peer_id: u64,
         before_seq: u64,
-        limit: u32,
+        limit: Limit,
     ) -> Result<Vec<(u64, Message)>, StoreError> {
         let query = sqlx::query(HISTORY).bind(to_sql(user_id)).bind(to_sql(peer_id)).bind(to_sql(before_seq));
-        let rows = query.bind(i64::from(limit)).fetch_all(&self.reader).await?;
+        let rows = query.bind(i64::from(limit.messages)).bind(limit.bytes()).fetch_all(&self.reader).await?;
         Ok(rows.iter().map(read_message).collect::<Result<_, sqlx::Error>>()?)
     }
 

@@ -17,12 +17,14 @@
 mod acks;
 mod columns;
 pub mod device;
+mod device_saves;
 mod dialect;
 mod error;
 pub mod group;
 mod held_group;
 mod held_groups;
 pub mod inbox;
+mod lanes;
 mod queue;
 mod recall;
 mod repeats;
@@ -35,6 +37,7 @@ pub mod sign_in;
 mod statement;
 mod transaction;
 mod turns;
+mod user_reads;
 pub mod work;
 pub mod writer;
 
@@ -45,12 +48,13 @@ use sqlx::migrate::Migrator;
 pub use device::Devices;
 pub use error::StoreError;
 pub use group::Groups;
-pub use inbox::Inboxes;
+pub use inbox::{Inboxes, Limit};
 pub use retention::Retention;
 pub use revocation::Revocations;
 pub use room::RoomSeqs;
 pub use sent::SentKeys;
 pub use sign_in::SignInReads;
+pub use user_reads::UserReads;
 
 /// The tables, for each dialect, in files that the program carries.
 pub fn migrations() -> [(Dialect, Migrator); 2] {
@@ -72,6 +76,8 @@ pub struct Store {
     pub inboxes: Inboxes,
     /// What sign-ins have to know.
     pub sign_in_reads: SignInReads,
+    /// The turns of users who read.
+    pub user_reads: UserReads,
     /// Revoked tokens.
     pub revocations: Revocations,
     /// Seqs of rooms.
@@ -93,6 +99,7 @@ impl Store {
             room_seqs: RoomSeqs::new(&database),
             sent_keys: SentKeys::new(&database),
             sign_in_reads: SignInReads::new(&database),
+            user_reads: UserReads::new(&database),
             retention: Retention::new(&database),
             database,
         }

@@ -1,17 +1,17 @@
 //! What waits for the inbox writer, and what its transactions are busy with.
 //!
-//! Always holds: of two requests that concern the same user or group, the one that was submitted first is taken first, and
-//! the other one not before that is done, unless both are in the same batch. Requests that have nothing in common may
-//! overtake each other.
+//! Whoever waits is taken by turns between those who pay ([`super::lanes`]), counted in rows, and has a share of the queue and of each
+//! transaction. Always holds: of two requests that somebody pays for, the one that was submitted first is taken first; what
+//! concerns a user or group that a batch is busy with waits for that batch, and is not overtaken by what concerns the same ones and
+//! whose turn comes later.
 
 use std::{
-    collections::VecDeque,
     mem,
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use foldhash::{HashSet, HashSetExt as _};
+use foldhash::{HashMap, HashSet, HashSetExt as _};
 use metrics::{counter, gauge};
 use tokio::{
     sync::Notify,
@@ -21,7 +21,8 @@ use tracing::Span;
 
 use super::{
     error::StoreError,
-    work::{LockKey, Outcomes, Work},
+    lanes::{Cost, Lanes, Waiting},
+    work::{LockKey, Outcomes, Payer, Work},
 };
 use crate::{metrics as names, settings::InboxSettings};
 
@@ -31,12 +32,16 @@ const LOOKED_AT_MAX: usize = 16_384;
 /// How long few requests wait for more while another batch is under way: that may wait for the locks of another node.
 const PATIENCE: Duration = Duration::from_millis(20);
 
+/// What those at one address have of the share of all strangers.
+const ADDRESS_PART: usize = 4;
+
+/// Groups whose rows are remembered. What is not known is guessed, and found out when it is done.
+const GROUPS_KNOWN_MAX: usize = 65_536;
+
 /// A request that waits.
 #[derive(Debug)]
 pub(super) struct Job {
     pub work: Work,
-    pub rows: usize,
-    pub bytes: usize,
     /// The request's, so that a line of the log leads from the packet to the database.
     pub span: Span,
 }
@@ -44,9 +49,9 @@ pub(super) struct Job {
 impl Job {
     /// Tells the caller what became of it, if he is still there; gives it back where there is no outcome: it did not fit.
     pub(super) fn answer(self, outcomes: &mut Outcomes) -> Option<Self> {
-        let Self { work, rows, bytes, span } = self;
+        let Self { work, span } = self;
         let left = span.in_scope(|| work.answer(outcomes))?;
-        Some(Self { work: left, rows, bytes, span })
+        Some(Self { work: left, span })
     }
 
     /// Tells the caller that nothing was done.
@@ -63,7 +68,7 @@ pub(super) struct Batch {
     lock_keys: Vec<LockKey>,
 }
 
-/// The queue. Bounded in jobs and in bytes.
+/// The queue. Bounded in jobs and in bytes, for each who pays and in all.
 #[derive(Debug)]
 pub(super) struct Queue {
     settings: InboxSettings,
@@ -73,12 +78,14 @@ pub(super) struct Queue {
 
 #[derive(Debug, Default)]
 struct State {
-    jobs: VecDeque<Job>,
-    rows: usize,
-    bytes: usize,
+    lanes: Lanes<Job>,
     under_way: usize,
     /// What the batches under way lock.
     locked: HashSet<LockKey>,
+    /// How many batches there were.
+    batches: u64,
+    /// Inbox rows of a message to a group, as the last one had.
+    group_rows: HashMap<u64, usize>,
     /// Whether a task was woken for what came since the last look at all that waits.
     is_announced: bool,
     is_closed: bool,
@@ -89,30 +96,56 @@ impl Queue {
         Self { settings, state: Mutex::default(), changed: Notify::new() }
     }
 
-    /// Takes a job on, or refuses it where too much waits.
+    /// Takes a job on, or refuses it where too much waits: of whoever pays for it, or of all.
     pub(super) fn push(&self, job: Job) -> Result<(), StoreError> {
         let mut state = self.lock();
-        if state.is_closed {
-            return Err(StoreError::PutOff("the service is stopping"));
-        }
-        let is_full = state.jobs.len() >= self.settings.queue_jobs_max
-            || (state.bytes + job.bytes > self.settings.queue_bytes_max && !state.jobs.is_empty());
-        if is_full {
-            counter!(names::INBOX_QUEUE_FULL).increment(1);
-            return Err(StoreError::PutOff("the queue of the inbox writer is full"));
-        }
-        state.rows += job.rows;
-        state.bytes += job.bytes;
+        let waiting = Waiting { payer: job.work.payer(), cost: state.cost_of(&job.work), what: job };
+        self.admit(&state, &waiting)?;
         // What waits for a batch that is under way is looked at when that is done, and by nobody before.
-        let would_wake = !state.is_announced || self.is_worth_a_batch(&state);
-        let is_news = would_wake && !state.must_wait(&job);
+        let would_wake = !state.is_announced || self.is_worth_a_batch(&state, waiting.cost);
+        let is_news = would_wake && !state.must_wait(&waiting.what);
         state.is_announced |= is_news;
-        state.jobs.push_back(job);
+        state.lanes.push_back(waiting);
         drop(state);
         if is_news {
             self.changed.notify_one();
         }
         Ok(())
+    }
+
+    fn admit(&self, state: &State, waiting: &Waiting<Job>) -> Result<(), StoreError> {
+        if state.is_closed {
+            return Err(StoreError::PutOff("the service is stopping"));
+        }
+        let lanes = &state.lanes;
+        let is_full = lanes.len() >= self.settings.queue_jobs_max
+            || (lanes.total().bytes + waiting.cost.bytes > self.settings.queue_bytes_max && !lanes.is_empty());
+        if is_full {
+            counter!(names::INBOX_QUEUE_FULL).increment(1);
+            return Err(StoreError::PutOff("the queue of the inbox writer is full"));
+        }
+        if self.is_beyond_a_share(lanes, waiting) {
+            counter!(names::INBOX_SHARE_FULL).increment(1);
+            return Err(StoreError::TooMany("much of the same user waits for the inbox writer"));
+        }
+        Ok(())
+    }
+
+    /// All strangers have the share of one user, and those at one address a part of it. Who has nothing waiting is not refused for
+    /// the size of one request.
+    fn is_beyond_a_share(&self, lanes: &Lanes<Job>, waiting: &Waiting<Job>) -> bool {
+        let InboxSettings { queue_user_rows_max: rows_max, queue_user_bytes_max: bytes_max, .. } = self.settings;
+        let is_over = |waits: Cost, part: usize| {
+            waits.rows > 0
+                && (waits.rows + waiting.cost.rows > rows_max / part
+                    || waits.bytes + waiting.cost.bytes > bytes_max / part)
+        };
+        let own = lanes.cost_of(waiting.payer).unwrap_or_default();
+        match waiting.payer {
+            Payer::User(_) => is_over(own, 1),
+            Payer::Stranger(_) => is_over(lanes.strangers(), 1) || is_over(own, ADDRESS_PART),
+            Payer::Service(_) => false,
+        }
     }
 
     /// Refuses further jobs; what was taken on is still handed out.
@@ -130,20 +163,20 @@ impl Queue {
             {
                 let mut state = self.lock();
                 let is_patient = patient_until.is_none_or(|until| Instant::now() < until);
-                if self.is_worth_a_batch(&state) || !is_patient {
-                    let batch = state.take(self.settings.batch_rows_max);
+                if self.is_worth_a_batch(&state, Cost::default()) || !is_patient {
+                    let batch = state.take(&self.settings);
                     if !batch.jobs.is_empty() {
-                        if !state.jobs.is_empty() {
+                        if !state.lanes.is_empty() {
                             self.changed.notify_one();
                         }
                         return Some(batch);
                     }
                     // Those that wait are waiting for a batch that is under way; others may come meanwhile.
-                    patient_until = (!state.jobs.is_empty()).then(|| Instant::now() + PATIENCE);
-                } else if !state.jobs.is_empty() && patient_until.is_none() {
+                    patient_until = (!state.lanes.is_empty()).then(|| Instant::now() + PATIENCE);
+                } else if !state.lanes.is_empty() && patient_until.is_none() {
                     patient_until = Some(Instant::now() + PATIENCE);
                 }
-                if state.is_closed && state.jobs.is_empty() {
+                if state.is_closed && state.lanes.is_empty() {
                     self.changed.notify_one();
                     return None;
                 }
@@ -155,19 +188,36 @@ impl Queue {
         }
     }
 
-    fn is_worth_a_batch(&self, state: &State) -> bool {
-        state.under_way == 0 || state.rows >= self.settings.transaction_rows_min || state.is_closed
+    fn is_worth_a_batch(&self, state: &State, more: Cost) -> bool {
+        let rows = state.lanes.total().rows + more.rows;
+        state.under_way == 0 || rows >= self.settings.transaction_rows_min || state.is_closed
     }
 
-    /// A batch is done: what it locked may be written to again.
-    pub(super) fn release(&self, lock_keys: &[LockKey]) {
+    /// A batch is done: what it locked may be written to again. Jobs that did not fit are first in their lanes again.
+    pub(super) fn release(&self, lock_keys: &[LockKey], left: Vec<Job>) {
         let mut state = self.lock();
         for key in lock_keys {
             state.locked.remove(key);
         }
+        for job in left.into_iter().rev() {
+            let waiting = Waiting { payer: job.work.payer(), cost: state.cost_of(&job.work), what: job };
+            state.lanes.push_front(waiting);
+        }
         state.under_way -= 1;
         drop(state);
         self.changed.notify_one();
+    }
+
+    /// Notes how many inbox rows messages to groups had.
+    pub(super) fn note_group_rows(&self, rows: impl Iterator<Item = (u64, usize)>) {
+        let mut state = None;
+        for (group_id, rows) in rows {
+            let known = &mut state.get_or_insert_with(|| self.lock()).group_rows;
+            if known.len() >= GROUPS_KNOWN_MAX {
+                known.clear();
+            }
+            known.insert(group_id, rows);
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -183,6 +233,11 @@ impl Batch {
 }
 
 impl State {
+    fn cost_of(&self, work: &Work) -> Cost {
+        let known = work.group_sent_to().and_then(|group_id| self.group_rows.get(&group_id).copied());
+        Cost { rows: known.unwrap_or_else(|| work.rows()).max(1), bytes: work.bytes() }
+    }
+
     fn must_wait(&self, job: &Job) -> bool {
         if self.locked.is_empty() {
             return false;
@@ -192,35 +247,40 @@ impl State {
         lock_keys.iter().any(|key| self.locked.contains(key))
     }
 
-    fn take(&mut self, rows_max: usize) -> Batch {
+    fn take(&mut self, settings: &InboxSettings) -> Batch {
         self.is_announced = false;
-        let (mut jobs, mut lock_keys) = (Vec::new(), Vec::new());
-        let mut passed_over: Vec<Job> = Vec::new();
+        self.batches += 1;
+        let (mut jobs, mut lock_keys, mut passed_over) = (Vec::new(), Vec::new(), Vec::new());
         let mut waited_for: HashSet<LockKey> = HashSet::new();
-        let (mut rows, mut own) = (0, Vec::new());
+        let (mut units, mut own) = (0, Vec::new());
         for _ in 0..LOOKED_AT_MAX {
-            let Some(job) = self.jobs.pop_front() else { break };
-            job.work.add_lock_keys(&mut own);
+            let Some(turn) = self.lanes.next_turn() else { break };
+            let Some((first, taken)) = self.lanes.first(turn, self.batches) else { continue };
+            let needed = first.cost.units();
+            let has_share = !matches!(turn.payer, Payer::Service(_));
+            if has_share && taken > 0 && taken + needed > settings.batch_user_rows_max {
+                passed_over.push(turn);
+                continue;
+            }
+            first.what.work.add_lock_keys(&mut own);
             let must_wait = own.iter().any(|key| self.locked.contains(key) || waited_for.contains(key));
             if must_wait {
                 waited_for.extend(own.drain(..));
-                passed_over.push(job);
+                passed_over.push(turn);
                 continue;
             }
-            rows += job.rows;
-            if rows > rows_max && !jobs.is_empty() {
-                self.jobs.push_front(job);
+            if units + needed > settings.batch_rows_max && !jobs.is_empty() {
+                passed_over.push(turn);
                 break;
             }
+            units += needed;
             lock_keys.append(&mut own);
-            self.rows -= job.rows;
-            self.bytes -= job.bytes;
-            jobs.push(job);
+            jobs.extend(self.lanes.take(turn, self.batches).map(|waiting| waiting.what));
         }
-        passed_over.into_iter().rev().for_each(|job| self.jobs.push_front(job));
+        passed_over.into_iter().for_each(|turn| self.lanes.put_back(turn));
         self.locked.extend(lock_keys.iter().copied());
         self.under_way += usize::from(!jobs.is_empty());
-        gauge!(names::INBOX_QUEUE_JOBS).set(self.jobs.len() as f64);
+        gauge!(names::INBOX_QUEUE_JOBS).set(self.lanes.len() as f64);
         Batch { jobs, lock_keys: mem::take(&mut lock_keys) }
     }
 }
@@ -239,7 +299,10 @@ mod tests {
     use tokio::{sync::oneshot, task::JoinSet, time::timeout};
 
     use super::*;
-    use crate::store::work::{Ack, Request};
+    use crate::{
+        domain::group::{GroupAction, MemberLimits},
+        store::work::{Ack, GroupWork, Request},
+    };
 
     /// Longer than anything takes that works.
     const DEADLINE: Duration = Duration::from_secs(20);
@@ -252,7 +315,7 @@ mod tests {
     fn push(queue: &Queue, user_id: u64, seq: u64) {
         let (reply, _) = oneshot::channel();
         let work = Work::Ack(Request { wants: Ack { user_id, device_id: 1, seq }, reply });
-        queue.push(Job { work, rows: 1, bytes: 0, span: Span::none() }).unwrap();
+        queue.push(Job { work, span: Span::none() }).unwrap();
     }
 
     fn seqs(batch: &Batch) -> Vec<u64> {
@@ -273,8 +336,8 @@ mod tests {
         assert_eq!(seqs(&first), [1, 2]);
         let second = queue.take().await.unwrap();
         assert_eq!(seqs(&second), [4, 6], "those of 7 wait for the first batch");
-        assert!(queue.lock().take(2).jobs.is_empty());
-        queue.release(&first.into_parts().1);
+        assert!(queue.lock().take(&queue.settings).jobs.is_empty());
+        queue.release(&first.into_parts().1, Vec::new());
         assert_eq!(seqs(&queue.take().await.unwrap()), [3, 5]);
     }
 
@@ -289,14 +352,14 @@ mod tests {
         assert!(before.elapsed() >= PATIENCE, "it waited");
 
         for user_id in 3..6 {
-            assert!(!queue.is_worth_a_batch(&queue.lock()));
+            assert!(!queue.is_worth_a_batch(&queue.lock(), Cost::default()));
             push(&queue, user_id, user_id);
         }
-        assert!(queue.is_worth_a_batch(&queue.lock()), "enough are taken at once");
+        assert!(queue.is_worth_a_batch(&queue.lock(), Cost::default()), "enough are taken at once");
         assert_eq!(seqs(&queue.take().await.unwrap()), [3, 4, 5]);
 
         push(&queue, 1, 6);
-        let (held, ()) = tokio::join!(queue.take(), async { queue.release(&first.into_parts().1) });
+        let (held, ()) = tokio::join!(queue.take(), async { queue.release(&first.into_parts().1, Vec::new()) });
         assert_eq!(seqs(&held.unwrap()), [6], "who waits for a batch comes after it");
     }
 
@@ -314,7 +377,7 @@ mod tests {
                 while let Some(batch) = queue.take().await {
                     taken.extend(seqs(&batch));
                     tokio::task::yield_now().await;
-                    queue.release(&batch.into_parts().1);
+                    queue.release(&batch.into_parts().1, Vec::new());
                 }
                 taken
             });
@@ -324,7 +387,7 @@ mod tests {
             // Now and then all that is there is taken, and everybody waits.
             if seq % 100 == 0 {
                 let emptied = async {
-                    while !queue.lock().jobs.is_empty() {
+                    while !queue.lock().lanes.is_empty() {
                         tokio::task::yield_now().await;
                     }
                 };
@@ -352,7 +415,7 @@ mod tests {
         push(&queue, 8, 100);
         assert_eq!(wakes.0.load(Relaxed), 1);
         assert!(is_ready());
-        queue.release(&first.into_parts().1);
+        queue.release(&first.into_parts().1, Vec::new());
         assert_eq!(seqs(&queue.take().await.unwrap()), (2..100).collect::<Vec<_>>());
     }
 
@@ -384,8 +447,66 @@ mod tests {
         let first = queue.take().await.unwrap();
         push(&queue, 7, 2);
         queue.close();
-        queue.release(&first.into_parts().1);
+        queue.release(&first.into_parts().1, Vec::new());
         assert_eq!(seqs(&queue.take().await.unwrap()), [2]);
         assert!(queue.take().await.is_none());
+    }
+
+    /// A send to a group, whose rows are guessed.
+    fn group_send(user_id: u64, group_id: u64) -> Job {
+        let (reply, _) = oneshot::channel();
+        let wants = GroupWork {
+            group_id,
+            actor: Some(user_id),
+            action: GroupAction::Send,
+            messages: Vec::new(),
+            limits: MemberLimits { normal: 500, large: 500 },
+            client_msg_id: None,
+            origin_device_id: 0,
+            request_id: "".into(),
+        };
+        Job { work: Work::Group(Request { wants: Box::new(wants), reply }), span: Span::none() }
+    }
+
+    #[tokio::test]
+    async fn one_user_has_a_share_of_a_batch_and_others_come_before_what_is_beyond_it() {
+        let queue = Queue::new(InboxSettings { batch_user_rows_max: 1_100, ..InboxSettings::default() });
+        queue.note_group_rows([(900, 500)].into_iter());
+        (0..8).for_each(|_| queue.push(group_send(7, 900)).unwrap());
+        (1..=20).for_each(|seq| push(&queue, 100 + seq, seq));
+        let first = queue.take().await.unwrap();
+        assert_eq!(
+            seqs(&first),
+            [&[0][..], &(1..=20).collect::<Vec<_>>(), &[0]].concat(),
+            "two of 500 rows are a share"
+        );
+        queue.release(&first.into_parts().1, Vec::new());
+        assert_eq!(queue.take().await.unwrap().jobs.len(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_user_is_refused_beyond_a_share_of_the_queue_and_nobody_else_is() {
+        let queue = Queue::new(InboxSettings { queue_user_rows_max: 1_200, ..InboxSettings::default() });
+        queue.note_group_rows([(900, 500)].into_iter());
+        let results: Vec<_> = (0..4).map(|_| queue.push(group_send(7, 900))).collect();
+        assert!(matches!(&results[..], [Ok(()), Ok(()), Err(StoreError::TooMany(_)), Err(StoreError::TooMany(_))]));
+        push(&queue, 8, 1);
+        let first = queue.take().await.unwrap();
+        queue.push(group_send(7, 900)).expect("what is under way does not wait");
+        drop(first);
+        let bytes = Queue::new(InboxSettings { queue_user_bytes_max: 600, ..InboxSettings::default() });
+        push(&bytes, 7, 1);
+        assert!((0..3).any(|_| bytes.push(group_send(7, 900)).is_err()), "bytes count too");
+    }
+
+    #[tokio::test]
+    async fn what_did_not_fit_is_first_in_its_lane_again() {
+        let queue = queue(100);
+        (1..=4).for_each(|seq| push(&queue, 7, seq));
+        let (mut jobs, lock_keys) = queue.take().await.unwrap().into_parts();
+        push(&queue, 7, 5);
+        let left = jobs.split_off(1);
+        queue.release(&lock_keys, left);
+        assert_eq!(seqs(&queue.take().await.unwrap()), [2, 3, 4, 5]);
     }
 }

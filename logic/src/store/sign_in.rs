@@ -79,7 +79,7 @@ pub struct SignInReads {
 
 impl SignInReads {
     pub(super) fn new(database: &Database) -> Self {
-        let source = Source { reader: database.reader.clone(), sql: dialect::sql(database.dialect) };
+        let source = Source { reader: database.sign_in_reader.clone(), sql: dialect::sql(database.dialect) };
         let (for_before, for_after) = (source.clone(), source);
         Self {
             before: Gatherer::start(BATCH_MAX, move |callers| before(for_before.clone(), callers)),

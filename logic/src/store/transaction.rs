@@ -6,7 +6,7 @@
 
 use std::{
     borrow::Cow,
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
 };
 
 use sqlx::{AnyConnection, Row as _};
@@ -14,9 +14,10 @@ use sqlx::{AnyConnection, Row as _};
 use super::{
     acks::{ack_outcome, add_acks, add_group_acks, newest_seqs},
     columns::{encode_receivers, from_sql},
+    device_saves,
     dialect::Sql,
     held_group::{ApplyError, GroupPost},
-    held_groups::HeldGroups,
+    held_groups::{BatchLimits, HeldGroups},
     inbox::NEWEST_SEQS,
     recall,
     repeats::{self, KnownSend},
@@ -79,39 +80,41 @@ pub(super) struct PreparedTransaction<'a> {
     fates: Fates,
     groups: HeldGroups,
     posts: Vec<NumberedPost<'a>>,
+    devices: VecDeque<bool>,
     has_repeats: bool,
 }
 
 /// Decides about `works` and numbers their messages, inside the transaction that `connection` is in: about as many, from the
-/// first on, as write at most `rows_max` rows into inboxes, but at least one.
+/// first on, as `limits` allow, but at least one.
 pub(super) async fn prepare<'a>(
     connection: &mut AnyConnection,
     sql: &Sql,
     works: &'a [&'a Work],
-    rows_max: usize,
+    limits: BatchLimits,
     lookup: KeyLookup,
 ) -> Result<PreparedTransaction<'a>, sqlx::Error> {
     let group_ids: Vec<Option<u64>> = works.iter().map(|work| work.stored_group_id()).collect();
     let mut held_ids: BTreeSet<u64> = group_ids.iter().copied().flatten().collect();
     let mut groups = HeldGroups::hold(connection, sql, &held_ids).await?;
-    let count = groups.fitting(works, rows_max);
+    let count = groups.fitting(works, limits);
     if count < works.len() {
         held_ids = group_ids[..count].iter().copied().flatten().collect();
     }
     let works = &works[..count];
     groups.read_members(connection, sql, &held_ids).await?;
     let recalls = recall::mark(connection, works).await?;
+    let devices = device_saves::save(connection, works).await?;
     let known = find_sent(connection, sql, works, lookup).await?;
     let Plan { fates, mut fresh, .. } = Plan::new(connection, &mut groups, works, &known).await?;
     fresh.extend(recalls.into_iter().map(|post| Fresh { post: Cow::Borrowed(post), group: groups.recall(post) }));
     let posts = bump(connection, sql, fresh).await?;
-    Ok(PreparedTransaction { works, fates, groups, posts, has_repeats: !known.is_empty() })
+    Ok(PreparedTransaction { works, fates, groups, posts, devices, has_repeats: !known.is_empty() })
 }
 
 impl PreparedTransaction<'_> {
     /// Stores all of it.
     pub(super) async fn store(self, connection: &mut AnyConnection, sql: &Sql) -> Result<Written, sqlx::Error> {
-        let Self { works, fates, groups, posts, has_repeats } = self;
+        let Self { works, fates, groups, posts, devices, has_repeats } = self;
         let newest_seqs = newest_seqs(connection, sql, works).await?;
         groups.store_changed(connection).await?;
         let mut script = Script::new(sql.sends_text);
@@ -123,7 +126,7 @@ impl PreparedTransaction<'_> {
         add_group_acks(&mut script, sql, works);
         script.run(connection).await?;
 
-        let outcomes = fates.outcomes(works, &posts, &newest_seqs);
+        let outcomes = Outcomes { devices, ..fates.outcomes(works, &posts, &newest_seqs) };
         let deliveries = posts.into_iter().map(NumberedPost::into_delivery).collect();
         Ok(Written { outcomes, deliveries, has_repeats })
     }
@@ -166,7 +169,7 @@ impl Fates {
         };
         for work in works {
             match work {
-                Work::Post(_) | Work::Group(_) => {}
+                Work::Post(_) | Work::Group(_) | Work::Device(_) => {}
                 Work::Ack(request) => outcomes.acks.push_back(ack_outcome(&request.wants, newest_seqs)),
                 Work::Recall(_) => outcomes.recalls.push_back(()),
                 Work::GroupAcks(_) => outcomes.group_acks.push_back(()),
@@ -205,7 +208,7 @@ impl<'a> Plan<'a> {
         for &work in works {
             let earlier = plan.earlier(work, &known);
             match work {
-                Work::Ack(_) | Work::GroupAcks(_) | Work::Recall(_) => {}
+                Work::Ack(_) | Work::GroupAcks(_) | Work::Recall(_) | Work::Device(_) => {}
                 Work::Post(request) => {
                     let fresh = Fresh { post: Cow::Borrowed(&request.wants), group: None };
                     let fate = earlier.unwrap_or_else(|| plan.add(work.key(), [fresh]));
@@ -323,9 +326,9 @@ async fn bump<'a>(
 }
 
 fn add_messages(script: &mut Script, posts: &[NumberedPost<'_>]) {
-    // What is recalled is stored already.
-    let messages: Vec<&Post> =
-        posts.iter().map(|numbered| &*numbered.post).filter(|post| !post.message.is_recalled()).collect();
+    // What is recalled is stored already, too.
+    let is_new = |post: &&Post| !post.is_stored && !post.message.is_recalled();
+    let messages: Vec<&Post> = posts.iter().map(|numbered| &*numbered.post).filter(is_new).collect();
     script.add(INSERT_MESSAGES, &messages, |row, post| {
         let message = &post.message;
         // Who a recall has to reach; a service recalls nothing.

@@ -2,8 +2,9 @@
 //!
 //! Always holds: each kind of work is answered with its own kind of outcome; by construction, no other one can come.
 
-use std::{collections::VecDeque, fmt::Debug, sync::Arc};
+use std::{collections::VecDeque, fmt::Debug, net::IpAddr, sync::Arc};
 
+use gim_proto::logic::Device;
 use tokio::sync::oneshot;
 
 use super::error::StoreError;
@@ -26,6 +27,8 @@ pub(super) enum Work {
     Group(Request<Box<GroupWork>, GroupOutcome>),
     /// Note how far a user has read in large groups.
     GroupAcks(Request<Vec<GroupAck>, ()>),
+    /// Note what a device tells about itself; whether it was known, where it had to be.
+    Device(Request<Box<DeviceSave>, bool>),
 }
 
 /// What somebody wants, and where he waits for the outcome.
@@ -43,6 +46,7 @@ pub(super) struct Outcomes {
     pub recalls: VecDeque<()>,
     pub groups: VecDeque<GroupOutcome>,
     pub group_acks: VecDeque<()>,
+    pub devices: VecDeque<bool>,
 }
 
 /// What became of an ack.
@@ -76,6 +80,8 @@ pub struct Post {
     pub origin_device_id: u64,
     /// For the logs.
     pub request_id: Arc<str>,
+    /// Whether the message itself is stored already: this is for more of its receivers.
+    pub is_stored: bool,
 }
 
 /// What one request wants done with a group.
@@ -87,7 +93,7 @@ pub struct GroupWork {
     pub actor: Option<u64>,
     /// What to do.
     pub action: GroupAction,
-    /// The message, or the notices that tell members of the change (one per user of a removal).
+    /// The message, or the notices that tell members of the change: one, unless it would be too long.
     pub messages: Vec<Message>,
     /// How many members there may be.
     pub limits: MemberLimits,
@@ -121,6 +127,30 @@ pub struct GroupAck {
     pub seq: u64,
 }
 
+/// What a device tells about itself.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DeviceSave {
+    /// The device; it has an id.
+    pub device: Device,
+    /// Whether it has the id since just now.
+    pub is_new: bool,
+    /// When.
+    pub now_ms: i64,
+    /// Who asks.
+    pub saver: Saver,
+}
+
+/// Who tells about a device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Saver {
+    /// Somebody at this address, who showed no token.
+    Stranger(IpAddr),
+    /// The user who is signed in on it.
+    User(u64),
+    /// A trusted service.
+    Service,
+}
+
 /// What has to be free for a request to be taken, and is locked until it is done: requests about the same stay in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum LockKey {
@@ -128,6 +158,19 @@ pub(super) enum LockKey {
     User(u64),
     /// A group.
     Group(u64),
+    /// A device.
+    Device(u64),
+}
+
+/// Who pays for a request: whose share it takes, and in whose turn it is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Payer {
+    /// A user, by however many devices, connections and calls.
+    User(u64),
+    /// Trusted services, for each receiver or group: they are as many as those whom they serve.
+    Service(LockKey),
+    /// Those at an address who show no token.
+    Stranger(IpAddr),
 }
 
 impl Work {
@@ -147,6 +190,39 @@ impl Work {
                 keys.push(LockKey::Group(request.wants.group_id));
                 keys.extend(request.wants.actor.iter().map(user));
             }
+            Self::Device(request) => keys.push(LockKey::Device(request.wants.device.id)),
+        }
+    }
+
+    /// Whose share it takes: that of the user who asked for it, also through a service.
+    pub(super) fn payer(&self) -> Payer {
+        let of_post = |post: &Post| match (post.message.sender_id, post.user_ids.first()) {
+            (0, Some(&user_id)) => Payer::Service(LockKey::User(user_id)),
+            (0, None) => Payer::Service(LockKey::Group(post.message.group_id)),
+            (sender_id, _) => Payer::User(sender_id),
+        };
+        match self {
+            Self::Post(request) => of_post(&request.wants),
+            Self::Recall(request) => of_post(&request.wants),
+            Self::Ack(request) => Payer::User(request.wants.user_id),
+            Self::GroupAcks(request) => Payer::User(request.wants.first().map_or(0, |ack| ack.user_id)),
+            Self::Group(request) => match request.wants.actor {
+                Some(user_id) => Payer::User(user_id),
+                None => Payer::Service(LockKey::Group(request.wants.group_id)),
+            },
+            Self::Device(request) => match request.wants.saver {
+                Saver::Stranger(address) => Payer::Stranger(address),
+                Saver::User(user_id) => Payer::User(user_id),
+                Saver::Service => Payer::Service(LockKey::Device(request.wants.device.id)),
+            },
+        }
+    }
+
+    /// The group that gets a message by it.
+    pub(super) fn group_sent_to(&self) -> Option<u64> {
+        match self {
+            Self::Group(request) if matches!(request.wants.action, GroupAction::Send) => Some(request.wants.group_id),
+            _ => None,
         }
     }
 
@@ -156,7 +232,7 @@ impl Work {
             Self::Post(request) => request.wants.rows(),
             Self::Recall(request) => request.wants.rows(),
             Self::Group(request) => request.wants.rows(),
-            Self::Ack(_) => 1,
+            Self::Ack(_) | Self::Device(_) => 1,
             Self::GroupAcks(request) => request.wants.len(),
         }
     }
@@ -169,6 +245,7 @@ impl Work {
             Self::Group(request) => request.wants.bytes(),
             Self::Ack(_) => 0,
             Self::GroupAcks(request) => request.wants.len() * size_of::<GroupAck>(),
+            Self::Device(request) => request.wants.bytes(),
         };
         size_of::<Self>() + more
     }
@@ -179,7 +256,7 @@ impl Work {
             Self::Group(request) if matches!(request.wants.action, GroupAction::Create { .. }) => None,
             Self::Group(request) => Some(request.wants.group_id),
             Self::Recall(request) => request.wants.timeline_alone(),
-            Self::Post(_) | Self::Ack(_) | Self::GroupAcks(_) => None,
+            Self::Post(_) | Self::Ack(_) | Self::GroupAcks(_) | Self::Device(_) => None,
         }
     }
 
@@ -188,7 +265,7 @@ impl Work {
         match self {
             Self::Post(request) => request.wants.key(),
             Self::Group(request) => request.wants.key(),
-            Self::Ack(_) | Self::Recall(_) | Self::GroupAcks(_) => None,
+            Self::Ack(_) | Self::Recall(_) | Self::GroupAcks(_) | Self::Device(_) => None,
         }
     }
 
@@ -200,6 +277,7 @@ impl Work {
             Self::Recall(request) => request.answer(outcomes.recalls.pop_front()).map(Self::Recall),
             Self::Group(request) => request.answer(outcomes.groups.pop_front()).map(Self::Group),
             Self::GroupAcks(request) => request.answer(outcomes.group_acks.pop_front()).map(Self::GroupAcks),
+            Self::Device(request) => request.answer(outcomes.devices.pop_front()).map(Self::Device),
         }
     }
 
@@ -212,6 +290,7 @@ impl Work {
             Self::Recall(request) => request.tell(Err(error)),
             Self::Group(request) => request.tell(Err(error)),
             Self::GroupAcks(request) => request.tell(Err(error)),
+            Self::Device(request) => request.tell(Err(error)),
         }
     }
 }
@@ -264,13 +343,26 @@ impl Post {
     }
 }
 
+impl DeviceSave {
+    fn bytes(&self) -> usize {
+        let Device { brand, model, system_version, sdk_version, branch_push_id, .. } = &self.device;
+        let texts = [brand, model, system_version, sdk_version, branch_push_id];
+        size_of::<Self>() + texts.into_iter().map(String::len).sum::<usize>()
+    }
+}
+
 impl GroupWork {
-    /// Inbox rows, as far as can be told without looking.
+    /// Rows, as far as can be told without looking.
     fn rows(&self) -> usize {
+        self.members_named() + ROWS_GUESSED
+    }
+
+    /// Members who come or go by it.
+    pub(super) fn members_named(&self) -> usize {
         match &self.action {
-            GroupAction::Create { members, .. } | GroupAction::AddMembers(members) => members.len() + ROWS_GUESSED,
-            GroupAction::RemoveMembers(user_ids) => user_ids.len() * ROWS_GUESSED,
-            _ => ROWS_GUESSED,
+            GroupAction::Create { members, .. } | GroupAction::AddMembers(members) => members.len(),
+            GroupAction::RemoveMembers(user_ids) => user_ids.len(),
+            GroupAction::Send | GroupAction::Update { .. } | GroupAction::UpdateMember { .. } => 0,
         }
     }
 

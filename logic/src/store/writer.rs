@@ -1,9 +1,9 @@
 //! The inbox writer: group commit.
 //!
 //! Requests put their work into one bounded queue and await the commit; a few Tokio tasks (one on SQLite) take whatever has
-//! gathered, each for a transaction of its own. The longer a commit takes, the more of them share the next one; while one
-//! transaction waits for the disk, another one writes for other users. Always holds: work that concerns the same user or
-//! group is committed in the order in which it was submitted ([`super::queue`]), a request is answered only after its
+//! gathered, by turns between users, each for a transaction of its own. The longer a commit takes, the more of them share the next one; while one
+//! transaction waits for the disk, another one writes for other users. Always holds: work that the same user
+//! asked for is committed in the order in which it was submitted ([`super::queue`]), a request is answered only after its
 //! commit, and what was committed goes to the fan-out in the order of the seqs of every user ([`super::turns`]).
 
 use std::{
@@ -26,10 +26,11 @@ use tracing::Span;
 use super::{
     dialect::{self, Sql},
     error::StoreError,
+    held_groups::BatchLimits,
     queue::{Job, Queue},
     transaction::{self, KeyLookup, Written},
     turns::{Turn, Turns},
-    work::{Ack, AckOutcome, GroupAck, GroupOutcome, GroupWork, Post, Request, Work},
+    work::{Ack, AckOutcome, DeviceSave, GroupAck, GroupOutcome, GroupWork, Post, Request, Work},
 };
 use crate::{
     domain::message::{Delivery, Sent},
@@ -65,7 +66,7 @@ impl Writer {
         let task = WriterTask {
             queue: queue.clone(),
             turns: Arc::default(),
-            rows_max: settings.batch_rows_max,
+            limits: BatchLimits { rows: settings.batch_rows_max, user_rows: settings.batch_user_rows_max },
             pool: database.writer.clone(),
             sql: dialect::sql(database.dialect),
             lookups: Arc::default(),
@@ -88,7 +89,7 @@ impl Writer {
     }
 
     /// Takes a message for inboxes on; its seq is that of the first receiver. As all of these, it refuses where too much
-    /// waits, and never waits itself: for each user and group, the order of calls is the order of commits.
+    /// waits, and never waits itself: for each sender, the order of calls is the order of commits.
     pub fn submit_post(&self, post: Post) -> Result<PendingCommit<Sent>, StoreError> {
         self.submit(post, Work::Post)
     }
@@ -114,10 +115,15 @@ impl Writer {
         self.submit(acks, Work::GroupAcks)
     }
 
+    /// Takes on what a device tells about itself; the answer to `pending` is whether it is new or was known.
+    pub fn submit_device(&self, save: DeviceSave) -> Result<PendingCommit<bool>, StoreError> {
+        self.submit(Box::new(save), Work::Device)
+    }
+
     fn submit<W, T>(&self, wants: W, work: fn(Request<W, T>) -> Work) -> Result<PendingCommit<T>, StoreError> {
         let (reply, pending) = oneshot::channel();
         let work = work(Request { wants, reply });
-        self.queue.push(Job { bytes: work.bytes(), rows: work.rows(), work, span: Span::current() })?;
+        self.queue.push(Job { work, span: Span::current() })?;
         Ok(PendingCommit(pending))
     }
 
@@ -139,7 +145,7 @@ impl<T> PendingCommit<T> {
 struct WriterTask {
     queue: Arc<Queue>,
     turns: Arc<Turns>,
-    rows_max: usize,
+    limits: BatchLimits,
     pool: Pool,
     sql: &'static Sql,
     /// Batches that are still to look all keys up.
@@ -151,11 +157,9 @@ impl WriterTask {
     // path 6/9: decide, number, store
     async fn run(self) {
         while let Some(batch) = self.queue.take().await {
-            let (mut jobs, lock_keys) = batch.into_parts();
-            while !jobs.is_empty() {
-                jobs = self.write(jobs).await;
-            }
-            self.queue.release(&lock_keys);
+            let (jobs, lock_keys) = batch.into_parts();
+            let left = self.write(jobs).await;
+            self.queue.release(&lock_keys, left);
         }
     }
 
@@ -191,6 +195,7 @@ impl WriterTask {
     /// Answers what was committed, and sends it to the fan-out when it is its turn; returns the jobs that were left.
     async fn hand_over(&self, jobs: Vec<Job>, committed: Committed) -> Vec<Job> {
         let Written { mut outcomes, deliveries, .. } = committed.written;
+        self.queue.note_group_rows(deliveries.iter().filter_map(group_rows));
         let left = jobs.into_iter().filter_map(|job| job.answer(&mut outcomes)).collect();
         if !deliveries.is_empty() {
             committed.turn.come().await;
@@ -230,7 +235,7 @@ impl WriterTask {
         let works: Vec<&Work> = jobs.iter().map(|job| &job.work).collect();
         let work = async |connection: &mut AnyConnection| {
             let mut transaction = sql::begin(connection).await?;
-            let prepared = transaction::prepare(&mut transaction, self.sql, &works, self.rows_max, lookup).await?;
+            let prepared = transaction::prepare(&mut transaction, self.sql, &works, self.limits, lookup).await?;
             // All counters are held from here on.
             let turn = self.turns.take();
             let written = prepared.store(&mut transaction, self.sql).await?;
@@ -244,6 +249,12 @@ impl WriterTask {
         histogram!(names::INBOX_COMMIT_SECONDS).record(started.elapsed().as_secs_f64());
         Ok(committed)
     }
+}
+
+/// The group that a user's message was for, and how many inboxes got it.
+fn group_rows(delivery: &Delivery) -> Option<(u64, usize)> {
+    let group = delivery.group.as_ref()?;
+    Some((group.group_id, delivery.receivers.len()))
 }
 
 /// What a transaction did, and when it may say so.

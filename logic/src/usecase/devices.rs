@@ -1,6 +1,9 @@
 //! Devices: registered before anybody signs in on them; and which of them are online.
 
-use std::sync::Arc;
+use std::{
+    net::IpAddr,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use gim_proto::{
     ResultCode, check,
@@ -8,10 +11,13 @@ use gim_proto::{
 };
 
 use crate::{
-    domain::{clock, device, message_id::MessageIds},
+    domain::{clock, device, message_id::MessageIds, registrations::Registrations},
     error::Error,
     shared_state::SharedState,
-    store,
+    store::{
+        work::{DeviceSave, Saver},
+        writer::Writer,
+    },
 };
 
 /// See the module's documentation.
@@ -20,24 +26,34 @@ pub struct Devices {
     /// Most users of one question.
     pub(super) users_max: usize,
     pub(super) text_bytes_max: usize,
+    /// What strangers registered of late.
+    pub(super) registrations: Mutex<Registrations<IpAddr>>,
     pub(super) ids: Arc<MessageIds>,
-    pub(super) devices: store::Devices,
+    pub(super) writer: Writer,
     pub(super) shared: Arc<dyn SharedState>,
 }
 
 impl Devices {
     /// Stores a device that is new (id 0), or what changed of one that is known. Returns its id.
-    pub async fn save(&self, device: Option<Device>) -> Result<u64, Error> {
+    pub async fn save(&self, device: Option<Device>, saver: Saver) -> Result<u64, Error> {
         let mut device = device.ok_or_else(|| check::invalid("device", "must be set"))?;
         device::check(&device, self.text_bytes_max)?;
-        let now_ms = clock::now_ms();
-        if device.id == 0 {
-            device.id = self.ids.next_id();
-            self.devices.insert(&device, now_ms).await?;
-        } else if !self.devices.update(&device, now_ms).await? {
-            return Err(Error::refused(ResultCode::DeviceNotFound, format!("there is no device {}", device.id)));
+        let (is_new, now_ms) = (device.id == 0, clock::now_ms());
+        if let Saver::Stranger(address) = saver
+            && !self.registrations.lock().unwrap_or_else(PoisonError::into_inner).begin(address, now_ms)
+        {
+            let problem = "too many devices were registered from this address, try again later";
+            return Err(Error::refused(ResultCode::TooManyRequests, problem));
         }
-        Ok(device.id)
+        if is_new {
+            device.id = self.ids.next_id();
+        }
+        let device_id = device.id;
+        let is_saved = self.writer.submit_device(DeviceSave { device, is_new, now_ms, saver })?.committed().await?;
+        if !is_saved {
+            return Err(Error::refused(ResultCode::DeviceNotFound, format!("there is no device {device_id}")));
+        }
+        Ok(device_id)
     }
 
     /// The devices of users that are connected now.

@@ -13,7 +13,12 @@ use super::syncs::{Syncs, fitting};
 use crate::{
     domain::{caller::Caller, group::GroupRefusal, refusal::Refusal},
     error::Error,
-    store::{group::Timeline, work::GroupAck, writer::PendingCommit},
+    store::{
+        Limit,
+        group::{Timeline, TimelineMessage},
+        work::GroupAck,
+        writer::PendingCommit,
+    },
 };
 
 /// Cursors or acks in one request.
@@ -21,6 +26,13 @@ const CURSORS_MAX: usize = 2_000;
 
 /// Messages of one group in a reply.
 const PAGE_MESSAGES: u32 = 50;
+
+/// Groups in a reply.
+const GROUPS_MAX: usize = 128;
+
+/// Groups that are looked for at once, and groups whose messages one statement reads.
+const GROUPS_READ: u32 = 256;
+const GROUPS_PER_STATEMENT: usize = 16;
 
 /// Bytes that the frame of one group's page takes in a reply.
 const PAGE_FRAME_BYTES: usize = 32;
@@ -36,28 +48,66 @@ impl Syncs {
         bytes_max: usize,
     ) -> Result<(Vec<GroupPage>, bool), Error> {
         let cursors = check_cursors("group_cursors", cursors)?;
-        let (mut pages, mut bytes_left, mut has_more) = (Vec::new(), bytes_max, false);
-        for mut timeline in self.groups.timelines_of(caller.user_id).await? {
-            if from_start {
-                timeline.cursor = 0;
-            }
-            let after = place(&timeline, cursors.get(&timeline.group_id).copied())?;
-            if after >= timeline.newest_seq {
-                continue;
-            }
+        let mut places = self.places_with_news(caller, &cursors, from_start).await?;
+        let mut has_more = places.len() > GROUPS_MAX;
+        places.truncate(GROUPS_MAX);
+        let (mut pages, mut bytes_left): (Vec<GroupPage>, _) = (Vec::new(), bytes_max);
+        for places in places.chunks(GROUPS_PER_STATEMENT) {
             if bytes_left <= PAGE_FRAME_BYTES {
                 has_more = true;
                 break;
             }
-            let is_first = pages.is_empty();
-            let page = self.group_page(&timeline, after, bytes_left - PAGE_FRAME_BYTES, is_first).await?;
-            has_more |= page.has_more;
-            bytes_left = bytes_left.saturating_sub(page.encoded_len() + PAGE_FRAME_BYTES);
-            if !page.messages.is_empty() {
-                pages.push(page);
+            let after: Vec<(u64, u64)> = places.iter().map(|place| (place.timeline.group_id, place.after)).collect();
+            let found = self.groups.pages(&after, Limit { messages: PAGE_MESSAGES + 1, bytes: bytes_left }).await?;
+            let mut found = found.into_iter().peekable();
+            for Place { timeline, .. } in places {
+                let own = std::iter::from_fn(|| found.next_if(|message| message.group_id == timeline.group_id));
+                let page = group_page(timeline, own, bytes_left.saturating_sub(PAGE_FRAME_BYTES), pages.is_empty());
+                has_more |= page.has_more;
+                if !page.messages.is_empty() {
+                    bytes_left = bytes_left.saturating_sub(page.encoded_len() + PAGE_FRAME_BYTES);
+                    pages.push(page);
+                }
             }
         }
         Ok((pages, has_more))
+    }
+
+    /// Where a device goes on in its large groups that have something for it, in the order of their ids; of more than fit into a reply,
+    /// at least one more than those.
+    async fn places_with_news(
+        &self,
+        caller: Caller,
+        cursors: &HashMap<u64, u64>,
+        from_start: bool,
+    ) -> Result<Vec<Place>, Error> {
+        let named: Vec<u64> = cursors.iter().filter(|(_, seq)| **seq > 0).map(|(&group_id, _)| group_id).collect();
+        let mut places = Vec::new();
+        for timeline in self.groups.timelines(caller.user_id, &named).await? {
+            let after = place(&timeline, cursors.get(&timeline.group_id).copied())?;
+            if after < timeline.newest_seq {
+                places.push(Place { timeline, after });
+            }
+        }
+        let (mut after_group_id, mut others) = (0, 0);
+        while others <= GROUPS_MAX {
+            let found =
+                self.groups.timelines_with_news(caller.user_id, after_group_id, from_start, GROUPS_READ).await?;
+            after_group_id = found.last().map_or(0, |timeline| timeline.group_id);
+            let is_last = found.len() < GROUPS_READ as usize;
+            for mut timeline in found {
+                if cursors.get(&timeline.group_id).is_none_or(|&seq| seq == 0) {
+                    timeline.cursor = if from_start { 0 } else { timeline.cursor };
+                    places.push(Place { timeline, after: place(&timeline, None)? });
+                    others += 1;
+                }
+            }
+            if is_last {
+                break;
+            }
+        }
+        places.sort_unstable_by_key(|place| place.timeline.group_id);
+        Ok(places)
     }
 
     /// Takes acks of large groups on; the reply to `pending` says that they are noted.
@@ -67,7 +117,10 @@ impl Syncs {
         acks: &[GroupCursor],
     ) -> Result<PendingCommit<()>, Error> {
         let acks = check_cursors("group_acks", acks)?;
-        let timelines = self.groups.timelines_of(caller.user_id).await?;
+        let turn = self.reads.turn(caller.user_id).await?;
+        let group_ids: Vec<u64> = acks.keys().copied().collect();
+        let timelines = self.groups.timelines(caller.user_id, &group_ids).await?;
+        drop(turn);
         let newest: HashMap<u64, u64> =
             timelines.into_iter().map(|timeline| (timeline.group_id, timeline.newest_seq)).collect();
         for (&group_id, &seq) in &acks {
@@ -79,25 +132,32 @@ impl Syncs {
         let ack = |(group_id, seq)| GroupAck { user_id: caller.user_id, group_id, seq };
         Ok(self.writer.submit_group_acks(acks.into_iter().map(ack).collect())?)
     }
+}
 
-    async fn group_page(
-        &self,
-        timeline: &Timeline,
-        after: u64,
-        bytes_max: usize,
-        is_first: bool,
-    ) -> Result<GroupPage, Error> {
-        let found = self.groups.page(timeline.group_id, after, PAGE_MESSAGES + 1).await?;
-        let count = found.len();
-        let wire = found.into_iter().take(PAGE_MESSAGES as usize).map(|(seq, message)| message.to_wire_at(seq));
-        let mut messages: Vec<_> = wire.collect();
-        let fitting = fitting(&messages, bytes_max);
-        // Something has to leave in every reply, but only one message may be larger than the room that is left.
-        let is_over = fitting == 1 && messages.first().is_some_and(|message| message.encoded_len() + 6 > bytes_max);
-        messages.truncate(if is_over && !is_first { 0 } else { fitting });
-        let has_more = messages.len() < count;
-        Ok(GroupPage { group_id: timeline.group_id, messages, has_more, newest_seq: timeline.newest_seq })
-    }
+/// A large group that has something for a device, and after which message.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    timeline: Timeline,
+    after: u64,
+}
+
+/// The page of a group from what was found of it: one message more than fits into a page, or what was read.
+fn group_page(
+    timeline: &Timeline,
+    found: impl Iterator<Item = TimelineMessage>,
+    bytes_max: usize,
+    is_first: bool,
+) -> GroupPage {
+    let found: Vec<TimelineMessage> = found.collect();
+    let count = found.len();
+    let read = found.into_iter().take(PAGE_MESSAGES as usize).map_while(|one| Some(one.message?.to_wire_at(one.seq)));
+    let mut messages: Vec<_> = read.collect();
+    let fitting = fitting(&messages, bytes_max);
+    // Something has to leave in every reply, but only one message may be larger than the room that is left.
+    let is_over = fitting == 1 && messages.first().is_some_and(|message| message.encoded_len() + 6 > bytes_max);
+    messages.truncate(if is_over && !is_first { 0 } else { fitting });
+    let has_more = messages.len() < count;
+    GroupPage { group_id: timeline.group_id, messages, has_more, newest_seq: timeline.newest_seq }
 }
 
 /// After which message a device goes on.

@@ -38,6 +38,12 @@ const PAGE_MAX: u32 = 500;
 /// Bytes that are left for what stands around the members in a notice.
 const NOTICE_BYTES_RESERVED: usize = 512;
 
+/// Most bytes of an id in a notice.
+const ID_BYTES_MAX: usize = 10;
+
+/// Members that one transaction adds or removes: more are done in parts, so that nobody else waits for all of them.
+const PART_MEMBERS_MAX: usize = 1_000;
+
 /// Who changes a group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Operator {
@@ -62,6 +68,7 @@ pub struct Groups {
     pub(super) settings: GroupSettings,
     pub(super) content_bytes_max: usize,
     pub(super) ids: Arc<MessageIds>,
+    pub(super) reads: store::UserReads,
     pub(super) groups: store::Groups,
     pub(super) writer: Writer,
     pub(super) business: Arc<Business>,
@@ -86,10 +93,18 @@ impl Groups {
                 None => members.push(GroupMember { user_id, r#type, ..GroupMember::default() }),
             }
         }
-        let members = self.check_members(members, request_id).await?;
+        let mut members = self.check_members(members, request_id).await?;
+        let limits = self.settings.limits();
+        if members.len() > limits.of(kind) {
+            return Err(GroupRefusal::too_many(kind, limits).into());
+        }
+        // Whoever makes it has to be in it before he adds the others.
+        members.sort_by_key(|member| Some(member.user_id) != operator.user_id());
+        let others = members.split_off(members.len().min(PART_MEMBERS_MAX));
         let group_id = self.ids.next_id();
         let messages = self.added_notices(operator, group_id, &members, request_id).await;
         self.change(operator, group_id, GroupAction::Create { kind, profile, members }, messages, request_id).await?;
+        self.add_in_parts(operator, group_id, others, request_id).await?;
         Ok(group_id)
     }
 
@@ -115,6 +130,14 @@ impl Groups {
 
     /// A group. A user sees only those that he is in.
     pub async fn get(&self, operator: Operator, group_id: u64) -> Result<Group, Error> {
+        let _turn = match operator.user_id() {
+            Some(user_id) => Some(self.reads.turn(user_id).await?),
+            None => None,
+        };
+        self.get_in_turn(operator, group_id).await
+    }
+
+    async fn get_in_turn(&self, operator: Operator, group_id: u64) -> Result<Group, Error> {
         check::id("group_id", group_id)?;
         self.require_member(operator, group_id).await?;
         let group = self.groups.get(group_id).await?;
@@ -125,6 +148,7 @@ impl Groups {
     pub async fn list_mine(&self, caller: Caller, request: GroupListMineRequest) -> Result<GroupListMineReply, Error> {
         let limit = page_limit(request.limit);
         let after_group_id = check_after("after_group_id", request.after_group_id)?;
+        let _turn = self.reads.turn(caller.user_id).await?;
         let mut groups = self.groups.groups_of(caller.user_id, after_group_id, limit + 1).await?;
         let has_more = groups.len() > limit as usize;
         groups.truncate(limit as usize);
@@ -140,8 +164,21 @@ impl Groups {
     ) -> Result<(), Error> {
         let group_id = check::id("group_id", request.group_id)?;
         let members = self.check_members(request.members, request_id).await?;
-        let messages = self.added_notices(operator, group_id, &members, request_id).await;
-        self.change(operator, group_id, GroupAction::AddMembers(members), messages, request_id).await
+        self.add_in_parts(operator, group_id, members, request_id).await
+    }
+
+    async fn add_in_parts(
+        &self,
+        operator: Operator,
+        group_id: u64,
+        members: Vec<Member>,
+        request_id: &str,
+    ) -> Result<(), Error> {
+        for part in members.chunks(PART_MEMBERS_MAX) {
+            let messages = self.added_notices(operator, group_id, part, request_id).await;
+            self.change(operator, group_id, GroupAction::AddMembers(part.to_vec()), messages, request_id).await?;
+        }
+        Ok(())
     }
 
     /// Describes a member anew.
@@ -173,12 +210,19 @@ impl Groups {
         check::ids("user_ids", &request.user_ids, self.settings.members_per_request_max)?;
         check_twice("user_ids", &mut request.user_ids.clone())?;
         let (opt_id, opt_name) = self.named(operator, request_id).await;
-        let notice = |&deleted_user_id: &u64| {
-            let push = RemoveGroupMemberPush { opt_id, opt_name: opt_name.clone(), deleted_user_id };
-            self.notice(group_id, MessageCommand::McRemoveGroupMember, push.encode_to_vec().into())
-        };
-        let messages = request.user_ids.iter().map(notice).collect();
-        self.change(operator, group_id, GroupAction::RemoveMembers(request.user_ids), messages, request_id).await
+        let mut user_ids = request.user_ids;
+        // Whoever takes himself out, too, may do so until he is.
+        user_ids.sort_by_key(|&user_id| Some(user_id) == operator.user_id());
+        let ids_max = self.content_bytes_max.saturating_sub(opt_name.len() + NOTICE_BYTES_RESERVED) / ID_BYTES_MAX;
+        for part in user_ids.chunks(ids_max.clamp(1, PART_MEMBERS_MAX)) {
+            let deleted_user_id = part.first().copied().unwrap_or_default();
+            let (opt_name, deleted_user_ids) = (opt_name.clone(), part.to_vec());
+            let push = RemoveGroupMemberPush { opt_id, opt_name, deleted_user_id, deleted_user_ids };
+            let messages =
+                vec![self.notice(group_id, MessageCommand::McRemoveGroupMember, push.encode_to_vec().into())];
+            self.change(operator, group_id, GroupAction::RemoveMembers(part.to_vec()), messages, request_id).await?;
+        }
+        Ok(())
     }
 
     /// A page of the members of a group.
@@ -187,7 +231,8 @@ impl Groups {
         caller: Caller,
         request: GroupGetMembersRequest,
     ) -> Result<GroupGetMembersReply, Error> {
-        self.get(Operator::User(caller), request.group_id).await?;
+        let _turn = self.reads.turn(caller.user_id).await?;
+        self.get_in_turn(Operator::User(caller), request.group_id).await?;
         let limit = page_limit(request.limit);
         let after_user_id = check_after("after_user_id", request.after_user_id)?;
         let mut members = self.groups.members(request.group_id, after_user_id, limit + 1).await?;

@@ -9,7 +9,7 @@ use super::syncs::{GRPC_PAGE_BYTES_MAX, fitting};
 use crate::{
     domain::{caller::Caller, group::GroupRefusal, message::Message},
     error::Error,
-    store,
+    store::{self, Limit},
 };
 
 /// See the module's documentation.
@@ -17,6 +17,7 @@ use crate::{
 pub struct Histories {
     /// Messages in a page where the client does not say, or asks for more.
     pub(super) page_max: u32,
+    pub(super) reads: store::UserReads,
     pub(super) inboxes: store::Inboxes,
     pub(super) groups: store::Groups,
 }
@@ -31,15 +32,17 @@ impl Histories {
         };
         let page_max = self.page_max;
         let limit = if request.limit == 0 { page_max } else { request.limit.min(page_max) };
+        let read = Limit { messages: limit + 1, bytes: GRPC_PAGE_BYTES_MAX };
+        let _turn = self.reads.turn(caller.user_id).await?;
         let found = match peer {
             Peer::UserId(peer_id) => {
                 check::id("user_id", peer_id)?;
-                self.inboxes.history(caller.user_id, peer_id, before_seq, limit + 1).await?
+                self.inboxes.history(caller.user_id, peer_id, before_seq, read).await?
             }
             Peer::GroupId(group_id) => {
                 check::id("group_id", group_id)?;
                 let joined_after = self.joined_after(caller, group_id).await?;
-                self.groups.history(group_id, joined_after, before_seq, limit + 1).await?
+                self.groups.history(group_id, joined_after, before_seq, read).await?
             }
         };
         Ok(page(found, limit))

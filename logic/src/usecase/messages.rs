@@ -163,6 +163,7 @@ impl Messages {
             client_msg_id: Some(client_msg_id),
             origin_device_id: caller.device_id,
             request_id: request_id.into(),
+            is_stored: false,
         };
         Ok(Submitted::ToUser(self.writer.submit_post(post)?))
     }

@@ -17,7 +17,7 @@ pub mod rooms;
 pub mod sign_ins;
 pub mod syncs;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use self::{
     access::Access,
@@ -38,7 +38,7 @@ use self::{
 use crate::{
     clients::{business::Business, jwt::JwtCheck},
     delivery::{fanout::Fanout, nodes::Nodes},
-    domain::message_id::MessageIds,
+    domain::{message_id::MessageIds, registrations::Registrations},
     settings::LogicSettings,
     shared_state::SharedState,
     store::{Store, writer::Writer},
@@ -108,14 +108,16 @@ impl UseCases {
             devices: Devices {
                 users_max: settings.limits.push_users_max,
                 text_bytes_max: settings.limits.device_text_bytes_max,
+                registrations: Mutex::new(Registrations::new(settings.limits.registrations_per_address_max)),
                 ids,
-                devices: store.devices,
+                writer: writer.clone(),
                 shared,
             },
             directory: Directory::new(settings.gateway.clone(), nodes),
             groups,
             histories: Histories {
                 page_max: settings.message.history_page_max,
+                reads: store.user_reads.clone(),
                 inboxes: store.inboxes.clone(),
                 groups: store.groups.clone(),
             },
@@ -123,6 +125,7 @@ impl UseCases {
             pushes,
             recalls: Recalls {
                 window_s: settings.message.recall_window_s,
+                reads: store.user_reads.clone(),
                 inboxes: store.inboxes.clone(),
                 writer: writer.clone(),
             },
@@ -136,6 +139,7 @@ impl UseCases {
             },
             syncs: Syncs {
                 packet_bytes_max: settings.limits.sync_packet_bytes_max,
+                reads: store.user_reads,
                 inboxes: store.inboxes,
                 groups: store.groups,
                 writer,
@@ -174,6 +178,7 @@ fn groups(settings: &LogicSettings, parts: &Parts) -> Groups {
         settings: settings.group.clone(),
         content_bytes_max: settings.limits.content_bytes_max,
         ids: parts.ids.clone(),
+        reads: parts.store.user_reads.clone(),
         groups: parts.store.groups.clone(),
         writer: parts.writer.clone(),
         business: parts.business.clone(),

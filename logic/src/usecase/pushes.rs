@@ -27,6 +27,9 @@ use crate::{
     },
 };
 
+/// Receivers of a message that one transaction stores.
+const PART_RECEIVERS_MAX: usize = 2_048;
+
 /// See the module's documentation.
 #[derive(Debug)]
 pub struct Pushes {
@@ -52,9 +55,7 @@ impl Pushes {
         message.sender_id = conversation.map_or(0, |(from, _)| from);
 
         if request.is_persist {
-            let request_id = request_id.into();
-            let post = Post { message, user_ids, conversation, client_msg_id: None, origin_device_id: 0, request_id };
-            self.writer.submit_post(post)?.committed().await?;
+            self.store(&message, &user_ids, conversation, request_id).await?;
         } else {
             let receivers = user_ids.into_iter().map(|user_id| Receiver { user_id, seq: 0 }).collect();
             let request_id = request_id.into();
@@ -62,6 +63,29 @@ impl Pushes {
             self.fanout.deliver(&[delivery]).await?;
         }
         Ok(message_id)
+    }
+
+    /// Stores a message for its receivers, in parts where they are many: nobody else waits for all of them.
+    async fn store(
+        &self,
+        message: &Message,
+        user_ids: &[u64],
+        conversation: Option<(u64, u64)>,
+        request_id: &str,
+    ) -> Result<(), Error> {
+        for (number, part) in user_ids.chunks(PART_RECEIVERS_MAX).enumerate() {
+            let post = Post {
+                message: message.clone(),
+                user_ids: part.to_vec(),
+                conversation,
+                client_msg_id: None,
+                origin_device_id: 0,
+                request_id: request_id.into(),
+                is_stored: number > 0,
+            };
+            self.writer.submit_post(post)?.committed().await?;
+        }
+        Ok(())
     }
 
     /// Pushes a message to every connection of every attached node, as many at a time as the nodes are set to.

@@ -13,6 +13,7 @@ use crate::{
 pub struct Recalls {
     /// How long after sending a message it may be recalled; 0 for never.
     pub(super) window_s: u64,
+    pub(super) reads: store::UserReads,
     pub(super) inboxes: store::Inboxes,
     pub(super) writer: Writer,
 }
@@ -21,7 +22,10 @@ impl Recalls {
     /// Recalls a message of the caller. To recall it again changes nothing and succeeds, whenever that is.
     pub async fn recall(&self, caller: Caller, request: RecallRequest, request_id: &str) -> Result<(), Error> {
         let message_id = check::id("message_id", request.message_id)?;
-        let Some(stored) = self.inboxes.find(message_id).await? else {
+        let turn = self.reads.turn(caller.user_id).await?;
+        let found = self.inboxes.find(message_id).await?;
+        drop(turn);
+        let Some(stored) = found else {
             return Err(check::invalid("message_id", "there is no such message in any inbox").into());
         };
         let message = stored.message;
@@ -43,6 +47,7 @@ impl Recalls {
             client_msg_id: None,
             origin_device_id: 0,
             request_id: request_id.into(),
+            is_stored: false,
         };
         Ok(self.writer.submit_recall(post)?.committed().await?)
     }

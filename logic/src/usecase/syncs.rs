@@ -11,7 +11,7 @@ use crate::{
     domain::{caller::Caller, message::Message},
     error::Error,
     store::{
-        self,
+        self, Limit,
         work::{Ack, AckOutcome},
         writer::{PendingCommit, Writer},
     },
@@ -37,6 +37,7 @@ pub enum PageFor {
 pub struct Syncs {
     /// Bytes in a page on a long connection.
     pub(super) packet_bytes_max: usize,
+    pub(super) reads: store::UserReads,
     pub(super) inboxes: store::Inboxes,
     pub(super) groups: store::Groups,
     pub(super) writer: Writer,
@@ -45,6 +46,7 @@ pub struct Syncs {
 impl Syncs {
     /// A page of the caller's inbox.
     pub async fn sync(&self, caller: Caller, request: SyncRequest, page_for: PageFor) -> Result<SyncReply, Error> {
+        let _turn = self.reads.turn(caller.user_id).await?;
         let inboxes = &self.inboxes;
         if request.seq > ID_MAX {
             return Err(beyond("seq", request.seq, inboxes.newest_seq(caller.user_id).await?));
@@ -54,14 +56,15 @@ impl Syncs {
             0 => inboxes.largest_ack(caller.user_id).await?,
             seq => seq,
         };
-        let page = inboxes.page(caller.user_id, seq, PAGE_MESSAGES + 1).await?;
-        let (page, start_seq) = match page.first().map(|(first_seq, _)| first_seq - 1) {
-            Some(start_seq) => (page, start_seq),
-            None => self.page_behind_what_is_gone(caller.user_id, seq).await?,
-        };
         let bytes_max = match page_for {
             PageFor::Grpc => GRPC_PAGE_BYTES_MAX,
             PageFor::Packet => self.packet_bytes_max,
+        };
+        let limit = Limit { messages: PAGE_MESSAGES + 1, bytes: bytes_max };
+        let page = inboxes.page(caller.user_id, seq, limit).await?;
+        let (page, start_seq) = match page.first().map(|(first_seq, _)| first_seq - 1) {
+            Some(start_seq) => (page, start_seq),
+            None => self.page_behind_what_is_gone(caller.user_id, seq, limit).await?,
         };
         let count = page.len();
         let page = page.into_iter().take(PAGE_MESSAGES as usize);
@@ -81,7 +84,12 @@ impl Syncs {
 
     /// The page after `seq` where there was none, and after which seq it begins: the newest one that was there before the
     /// inbox was looked at once more, for what came between must not be passed over.
-    async fn page_behind_what_is_gone(&self, user_id: u64, seq: u64) -> Result<(Vec<(u64, Message)>, u64), Error> {
+    async fn page_behind_what_is_gone(
+        &self,
+        user_id: u64,
+        seq: u64,
+        limit: Limit,
+    ) -> Result<(Vec<(u64, Message)>, u64), Error> {
         let newest_seq = self.inboxes.newest_seq(user_id).await?;
         if seq > newest_seq {
             return Err(beyond("seq", seq, newest_seq));
@@ -89,7 +97,7 @@ impl Syncs {
         if seq == newest_seq {
             return Ok((Vec::new(), seq));
         }
-        let page = self.inboxes.page(user_id, seq, PAGE_MESSAGES + 1).await?;
+        let page = self.inboxes.page(user_id, seq, limit).await?;
         let start_seq = page.first().map_or(newest_seq, |(first_seq, _)| first_seq - 1);
         Ok((page, start_seq))
     }

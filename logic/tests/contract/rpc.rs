@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 
 use crate::support::{Server, business::StubBusiness, conn::Conn, refusal, server, server_with, soon};
 use gim_config::service::Running as _;
+use gim_logic::store::Limit;
 use gim_proto::{
     ResultCode,
     connect::{self, SendRequest, send_request::Target},
@@ -398,6 +399,37 @@ async fn devices_register_and_are_saved() {
         |device_id| metadata::signed(DeviceRegisterRequest { device: Some(change.clone()) }, 7, device_id, "token-7");
     assert_eq!(refusal(server.device_ext().register(change(second)).await).0, ResultCode::NotAllowed);
     server.device_ext().register(change(first)).await.unwrap();
+}
+
+#[tokio::test]
+async fn strangers_at_an_address_register_so_many_devices_and_services_as_many_as_they_like() {
+    let server =
+        server_with(StubBusiness::start().await, |settings| settings.limits.registrations_per_address_max = 3).await;
+    let device = || Some(Device { r#type: 1, ..Device::default() });
+    let mut codes = Vec::new();
+    for _ in 0..5 {
+        let registered = server.device_ext().register(DeviceRegisterRequest { device: device() }).await;
+        codes.push(registered.map_or_else(|status| ResultCode::of_status(&status), |_| ResultCode::Ok));
+        server.device_int().save(DeviceSaveRequest { device: device() }).await.unwrap();
+    }
+    let (ok, refused) = (ResultCode::Ok, ResultCode::TooManyRequests);
+    assert_eq!(codes, [ok, ok, ok, refused, refused]);
+}
+
+#[tokio::test]
+async fn a_push_to_thousands_reaches_each_of_them_once() {
+    let server = server_with(StubBusiness::only_auth().await, |_| ()).await;
+    let user_ids: Vec<u64> = (1..=5_000).collect();
+    let message_id = server.push(&user_ids, "to many").await;
+    let store = gim_logic::store::Store::new(server.database().await);
+    assert!(store.inboxes.newest_seqs(&user_ids).await.unwrap().iter().all(|&seq| seq == 1));
+    for user_id in [1, 2_048, 2_049, 5_000] {
+        let page = store.inboxes.page(user_id, 0, Limit::messages(5)).await.unwrap();
+        assert_eq!(
+            page.iter().map(|(_, message)| (message.id, &message.content[..])).collect::<Vec<_>>(),
+            [(message_id, &b"to many"[..])]
+        );
+    }
 }
 
 #[tokio::test]

@@ -1,7 +1,10 @@
 //! A database that takes less than it might: at a time, and altogether.
 
 use gim_config::{sql::DatabaseSettings, testing::PrivateServer};
-use gim_logic::{settings::InboxSettings, store::StoreError};
+use gim_logic::{
+    settings::InboxSettings,
+    store::{Limit, StoreError},
+};
 use sqlx::{AnyConnection, Connection as _, Executor as _};
 
 use crate::{
@@ -25,7 +28,7 @@ async fn a_server_that_takes_small_packets_only_gets_many_large_messages() {
     for pending in pending {
         soon(sent(pending)).await;
     }
-    let stored = harness.store.inboxes.page(8, 0, 100).await.unwrap();
+    let stored = harness.store.inboxes.page(8, 0, Limit::messages(100)).await.unwrap();
     assert_eq!(stored.len(), 100);
     assert!(stored.iter().all(|(_, message)| message.content.len() == CONTENT_BYTES));
     soon(root.close()).await.unwrap();

@@ -255,7 +255,16 @@ fn push_samples() -> Vec<Sample> {
         ),
         sample(
             "logic.RemoveGroupMemberPush",
-            RemoveGroupMemberPush { opt_id: 101, opt_name: "operator".into(), deleted_user_id: 103 },
+            RemoveGroupMemberPush {
+                opt_id: 101,
+                opt_name: "operator".into(),
+                deleted_user_id: 103,
+                ..RemoveGroupMemberPush::default()
+            },
+        ),
+        sample(
+            "logic.RemoveGroupMemberPush.deleted_user_ids",
+            RemoveGroupMemberPush { deleted_user_ids: vec![103, 104], ..RemoveGroupMemberPush::default() },
         ),
     ]
 }

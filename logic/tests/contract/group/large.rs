@@ -196,6 +196,23 @@ async fn timelines_are_synced_in_pages_from_the_cursor_or_the_ack() {
 }
 
 #[tokio::test]
+async fn a_user_of_many_large_groups_gets_what_is_new_in_bounded_replies() {
+    const GROUPS: usize = 150;
+    let server = server().await;
+    let mut group_ids = Vec::new();
+    for _ in 0..GROUPS {
+        group_ids.push(server.make(GroupKind::GkLarge, &[7, 8]).await);
+    }
+    let (first, has_more) = server.group_pages(8, &[]).await.unwrap();
+    assert!(has_more && first.len() < GROUPS, "{}", first.len());
+    let cursors: Vec<(u64, u64)> = first.iter().map(|page| (page.group_id, page.newest_seq)).collect();
+    let (rest, has_more) = server.group_pages(8, &cursors).await.unwrap();
+    assert!(!has_more);
+    let got: Vec<u64> = first.iter().chain(&rest).map(|page| page.group_id).collect();
+    assert_eq!(got, group_ids, "each of them once, in their order");
+}
+
+#[tokio::test]
 async fn a_page_over_the_long_connection_fits_its_packet() {
     let server = server().await;
     let group_id = server.make(GroupKind::GkLarge, &[7, 8]).await;

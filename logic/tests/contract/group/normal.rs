@@ -90,6 +90,23 @@ async fn changes_are_told_to_members_and_to_those_they_concern() {
 }
 
 #[tokio::test]
+async fn a_removal_of_several_members_is_one_notice_that_names_them() {
+    let server = server().await;
+    for kind in [GroupKind::GkNormal, GroupKind::GkLarge] {
+        let users: Vec<u64> = (1..=20).collect();
+        let group_id = server.make(kind, &users).await;
+        let before = server.inbox(5).await.len();
+        server.remove(1, group_id, &users[1..19]).await.unwrap();
+        let inbox = server.inbox(5).await;
+        let [notice] = &inbox[before..] else { panic!("one notice for {kind:?}") };
+        let removed = RemoveGroupMemberPush::decode(notice.content.clone()).unwrap();
+        assert_eq!(removed.deleted_user_ids, users[1..19]);
+        assert_eq!((removed.opt_id, removed.deleted_user_id), (1, 2));
+        assert_eq!(server.members(20, group_id, 0).await.unwrap().len(), 2);
+    }
+}
+
+#[tokio::test]
 async fn a_push_of_a_service_is_stored_or_reaches_only_who_is_online() {
     let server = server().await;
     let group_id = server.make(GroupKind::GkNormal, &[7, 8]).await;

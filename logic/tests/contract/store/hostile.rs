@@ -3,6 +3,7 @@
 use gim_logic::{
     domain::group::{Kind, Member, Profile},
     settings::InboxSettings,
+    store::Limit,
 };
 use proptest::prelude::*;
 use sqlx::{AssertSqlSafe, Executor as _};
@@ -75,7 +76,7 @@ async fn check_stored(mut messages: Vec<(Vec<u8>, String)>, name: String, settin
             assert_eq!(sent(pending).await.is_duplicate, is_duplicate, "keys are told apart byte by byte");
         }
     }
-    let stored = harness.store.inboxes.page(8, 0, 100).await.unwrap();
+    let stored = harness.store.inboxes.page(8, 0, Limit::messages(100)).await.unwrap();
     let stored: Vec<&[u8]> = stored.iter().map(|(_, message)| &message.content[..]).collect();
     assert_eq!(stored, messages.iter().map(|(content, _)| &content[..]).collect::<Vec<_>>());
     if setting != "SET NAMES gbk" {

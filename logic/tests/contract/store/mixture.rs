@@ -13,6 +13,7 @@ use gim_logic::{
     },
     settings::InboxSettings,
     store::{
+        Limit,
         work::{Ack, GroupOutcome},
         writer::PendingCommit,
     },
@@ -116,7 +117,7 @@ impl StoreHarness {
     async fn direct_messages(&self) -> Vec<(u64, u64, u64)> {
         let mut found = Vec::new();
         for (from, to) in (1..=USERS).flat_map(|from| (1..=USERS).map(move |to| (from, to))) {
-            let page = self.store.inboxes.history(from, to, u64::MAX >> 1, 2).await.unwrap();
+            let page = self.store.inboxes.history(from, to, u64::MAX >> 1, Limit::messages(2)).await.unwrap();
             let own = page.iter().filter(|(_, message)| message.sender_id == from && !message.is_recalled());
             found.extend(own.map(|(_, message)| (from, to, message.id)));
         }
@@ -137,7 +138,7 @@ impl StoreHarness {
             }
         }
         for user_id in 1..=USERS {
-            let stored = self.store.inboxes.page(user_id, 0, 100_000).await.unwrap();
+            let stored = self.store.inboxes.page(user_id, 0, Limit::messages(100_000)).await.unwrap();
             let stored: Vec<_> = stored.into_iter().map(|(seq, message)| (seq, message.id)).collect();
             assert!(stored.iter().map(|(seq, _)| *seq).eq(1..=stored.len() as u64), "a gap in the inbox of {user_id}");
             assert_eq!(inboxes[&user_id], stored, "what left for user {user_id}");

@@ -20,7 +20,7 @@ use gim_logic::{
     },
     settings::InboxSettings,
     store::{
-        self, Store, StoreError,
+        self, Limit, Store, StoreError,
         work::{Ack, AckOutcome, GroupOutcome, GroupWork, Post},
         writer::{PendingCommit, Writer},
     },
@@ -176,7 +176,7 @@ impl StoreHarness {
     }
 
     pub async fn seqs(&self, user_id: u64) -> Vec<u64> {
-        let page = self.store.inboxes.page(user_id, 0, 100_000).await.unwrap();
+        let page = self.store.inboxes.page(user_id, 0, Limit::messages(100_000)).await.unwrap();
         page.into_iter().map(|(seq, _)| seq).collect()
     }
 }
@@ -202,6 +202,7 @@ fn post(ids: &MessageIds, sender_id: u64, user_ids: &[u64], key: Option<&str>) -
         client_msg_id: key.map(str::to_owned),
         origin_device_id: 0,
         request_id: "".into(),
+        is_stored: false,
     }
 }
 

@@ -1,9 +1,14 @@
 //! What is read, and what is written beside the inbox writer.
 
 use gim_logic::{
-    domain::{clock, message::Sent},
+    domain::{
+        clock,
+        message::{Message, Sent},
+    },
     store::{
+        Limit,
         room::{BLOCK_SEQS, UnusedSeqs},
+        work::{DeviceSave, Saver},
         writer::PendingCommit,
     },
 };
@@ -20,13 +25,30 @@ async fn pages_are_ascending_without_gaps_or_repeats() {
     }
     let (mut seq, mut seqs) = (0, Vec::new());
     loop {
-        let page = harness.store.inboxes.page(7, seq, 50).await.unwrap();
+        let page = harness.store.inboxes.page(7, seq, Limit::messages(50)).await.unwrap();
         let Some((last, _)) = page.last() else { break };
         seq = *last;
         seqs.extend(page.iter().map(|(seq, _)| *seq));
     }
     assert_eq!(seqs, (1..=120).collect::<Vec<u64>>());
     assert_eq!(harness.store.inboxes.newest_seqs(&[9, 7, 8]).await.unwrap(), [0, 120, 120]);
+}
+
+#[tokio::test]
+async fn of_what_is_beyond_the_bytes_of_a_page_nothing_is_read() {
+    let harness = harness().await;
+    for number in 0..4 {
+        sent(harness.submit_content(&[number; 60], &number.to_string())).await;
+    }
+    let limit = Limit { messages: 9, bytes: 100 };
+    let lengths =
+        |page: Vec<(u64, Message)>| page.iter().map(|(seq, message)| (*seq, message.content.len())).collect::<Vec<_>>();
+    let page = harness.store.inboxes.page(8, 0, limit).await.unwrap();
+    assert_eq!(lengths(page), [(1, 60), (2, 60), (3, 0), (4, 0)]);
+    let history = harness.store.inboxes.history(8, 7, 100, limit).await.unwrap();
+    assert_eq!(lengths(history), [(4, 60), (3, 60), (2, 0), (1, 0)]);
+    let small = Limit { bytes: 1, ..limit };
+    assert_eq!(lengths(harness.store.inboxes.page(8, 2, small).await.unwrap()), [(3, 60), (4, 0)]);
 }
 
 #[tokio::test]
@@ -62,8 +84,12 @@ async fn room_seqs_never_go_back_and_unused_ones_return() {
 async fn devices_are_stored_and_updated() {
     let harness = harness().await;
     let device = Device { id: 5, r#type: 2, brand: "b".into(), ..Device::default() };
-    harness.store.devices.insert(&device, 1).await.unwrap();
-    assert!(harness.store.devices.update(&Device { r#type: 3, ..device.clone() }, 2).await.unwrap());
-    assert!(!harness.store.devices.update(&Device { id: 6, ..device }, 2).await.unwrap());
+    let save = async |device: Device, is_new| {
+        let save = DeviceSave { device, is_new, now_ms: 1, saver: Saver::Service };
+        harness.writer.submit_device(save).unwrap().committed().await.unwrap()
+    };
+    assert!(save(device.clone(), true).await);
+    assert!(save(Device { r#type: 3, ..device.clone() }, false).await);
+    assert!(!save(Device { id: 6, ..device }, false).await);
     assert_eq!(harness.store.devices.types(&[6, 5]).await.unwrap(), [0, 3]);
 }

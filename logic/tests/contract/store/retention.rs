@@ -5,6 +5,7 @@ use std::time::Duration;
 use gim_logic::{
     domain::group::{Kind, Profile},
     store::{
+        Limit,
         retention::{Steps, Swept},
         work::AckOutcome,
     },
@@ -28,7 +29,7 @@ async fn retention_takes_the_oldest_in_small_steps_and_leaves_no_gap() {
     let swept = harness.store.retention.sweep(before_id, steps).await.unwrap();
     assert_eq!(swept, Swept { rows: 10, messages: 6 });
 
-    let left = |user_id| harness.store.inboxes.page(user_id, 0, 100);
+    let left = |user_id| harness.store.inboxes.page(user_id, 0, Limit::messages(100));
     for user_id in [7, 8] {
         let page = left(user_id).await.unwrap();
         assert_eq!((page.len(), page[0].0, page[0].1.id), (1, 6, kept.message_id), "user {user_id}");
@@ -40,7 +41,7 @@ async fn retention_takes_the_oldest_in_small_steps_and_leaves_no_gap() {
         "the newest row stays, to say how far the inbox got"
     );
     assert!(page[0].1.content.is_empty() && page[0].1.created_at_ms > 1_700_000_000_000);
-    assert_eq!(harness.store.inboxes.history(7, 8, u64::MAX >> 1, 100).await.unwrap().len(), 1);
+    assert_eq!(harness.store.inboxes.history(7, 8, u64::MAX >> 1, Limit::messages(100)).await.unwrap().len(), 1);
     assert_eq!(harness.store.inboxes.largest_ack(7).await.unwrap(), 0, "an ack below what is left says nothing");
     assert_eq!(harness.store.inboxes.largest_ack(8).await.unwrap(), 5);
     assert_eq!(harness.push(&[7, 9]).await.seq, 7, "seqs go on");
@@ -61,8 +62,8 @@ async fn retention_takes_the_oldest_of_a_timeline_and_its_seqs_go_on() {
     let steps = Steps { rows: 2, pause: Duration::ZERO };
     let swept = harness.store.retention.sweep(before_id, steps).await.unwrap();
     assert_eq!(swept, Swept { rows: 5, messages: 5 }, "the notice of the creation, and four messages");
-    let page = harness.store.groups.page(group_id, 0, 100).await.unwrap();
-    let left: Vec<_> = page.iter().map(|(seq, message)| (*seq, message.id)).collect();
+    let page = harness.store.groups.pages(&[(group_id, 0)], Limit::messages(100)).await.unwrap();
+    let left: Vec<_> = page.into_iter().map(|one| (one.seq, one.message.unwrap().id)).collect();
     assert_eq!(left, [(6, kept.message_id)]);
     assert_eq!(sent_to_group(harness.submit_to_group(8, group_id, "next")).await.seq, 7);
 }
@@ -78,12 +79,12 @@ async fn the_retention_job_deletes_by_itself_what_is_kept_no_longer() {
     server.push(&[7, 8], "newest").await;
     let store = gim_logic::store::Store::new(server.database().await);
     let swept = async {
-        while store.inboxes.page(7, 0, 10).await.unwrap().len() > 1 {
+        while store.inboxes.page(7, 0, Limit::messages(10)).await.unwrap().len() > 1 {
             tokio::task::yield_now().await;
         }
     };
     soon(swept).await;
-    let page = store.inboxes.page(7, 0, 10).await.unwrap();
+    let page = store.inboxes.page(7, 0, Limit::messages(10)).await.unwrap();
     assert_eq!(page.iter().map(|(seq, _)| *seq).collect::<Vec<_>>(), [2], "the newest row stays");
     assert_eq!(store.inboxes.newest_seqs(&[7, 8]).await.unwrap(), [2, 1]);
 }

@@ -7,7 +7,7 @@ use gim_logic::{
     domain::message::Sent,
     settings::InboxSettings,
     store::{
-        StoreError,
+        Limit, StoreError,
         work::{Ack, AckOutcome},
         writer::PendingCommit,
     },
@@ -42,7 +42,7 @@ async fn concurrent_pushes_give_every_user_gap_free_seqs_in_delivery_order() {
     }
     let mut rows = 0;
     for user_id in 1..=7 {
-        let stored = harness.store.inboxes.page(user_id, 0, 10_000).await.unwrap();
+        let stored = harness.store.inboxes.page(user_id, 0, Limit::messages(10_000)).await.unwrap();
         let stored: Vec<(u64, u64)> = stored.into_iter().map(|(seq, message)| (seq, message.id)).collect();
         let seqs: Vec<u64> = stored.iter().map(|(seq, _)| *seq).collect();
         assert_eq!(seqs, (1..=stored.len() as u64).collect::<Vec<_>>());
@@ -123,7 +123,7 @@ async fn a_restart_keeps_messages_acks_and_counters() {
     assert!(third.message_id > first.message_id);
     assert_eq!(third.seq, 3);
     assert_eq!(harness.store.inboxes.largest_ack(7).await.unwrap(), 1);
-    let page = harness.store.inboxes.page(7, 0, 10).await.unwrap();
+    let page = harness.store.inboxes.page(7, 0, Limit::messages(10)).await.unwrap();
     assert_eq!((page[0].1.id, page[0].1.created_at_ms), (first.message_id, first.created_at_ms));
 }
 
