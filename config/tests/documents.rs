@@ -22,7 +22,7 @@ const FOLDERS: [&str; 7] = ["bench/", "business/", "config/", "conn/", "logic/",
 const METRIC_SOURCES: [&str; 4] = ["conn/src", "logic/src", "business/src", "config/src"];
 
 /// What the name of a metric begins with.
-const METRIC_PREFIXES: [&str; 5] = ["conn_", "logic_", "business_", "grpc_", "log_"];
+const METRIC_PREFIXES: [&str; 6] = ["conn_", "logic_", "business_", "grpc_", "log_", "database_"];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()

@@ -161,6 +161,23 @@ pub(super) fn is_outage(error: &sqlx::Error) -> bool {
     }
 }
 
+/// Whether the file of a SQLite is damaged, or none.
+pub(super) fn is_damage(error: &sqlx::Error) -> bool {
+    matches!(sqlite_kind(error), Some(11 | 26))
+}
+
+/// Whether no other write would fare better: there is no room, or no right to write.
+pub(super) fn concerns_every_write(error: &sqlx::Error) -> bool {
+    match mysql_number(error) {
+        Some(number) => {
+            matches!(number, 3 | 20 | 1021 | 1026 | 1114)
+                || of_mysql(number).is_some_and(|meaning| meaning == Elsewhere)
+        }
+        // READONLY, IOERR, FULL, CANTOPEN
+        None => matches!(sqlite_kind(error), Some(8 | 10 | 13 | 14)),
+    }
+}
+
 /// Whether a connection on which this was said is as good as before.
 pub(super) fn keeps_connection(error: &sqlx::Error) -> bool {
     let kind = error.as_database_error().map(|error| error.kind());

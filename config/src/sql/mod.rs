@@ -7,6 +7,7 @@ mod migrations;
 mod pool;
 mod session;
 mod settings;
+mod storage;
 mod watch;
 
 use std::{
@@ -33,6 +34,7 @@ use self::{
     pool::Renewal,
     session::Access,
     settings::{database_name, percent_decoded, without_password},
+    storage::Storage,
 };
 use crate::{patience::Patience, places::Places, shutdown};
 
@@ -70,6 +72,7 @@ pub struct Database {
     /// Which SQL it speaks.
     pub dialect: Dialect,
     source: watch::Source,
+    storage: Storage,
 }
 
 /// Why the database could not be opened.
@@ -92,6 +95,21 @@ pub enum DatabaseError {
         path: PathBuf,
         /// What the system said.
         source: io::Error,
+    },
+    /// The file of a SQLite is empty or gone, but not what was to be written into it.
+    #[error(
+        "the database {} is empty or gone, but {} beside it holds {bytes} bytes of changes to it: put the database back where it \
+         was, or restore a backup and remove that file; nothing was touched",
+        path.display(),
+        log.display()
+    )]
+    Orphaned {
+        /// Where the database should be.
+        path: PathBuf,
+        /// Its log.
+        log: PathBuf,
+        /// How much that holds.
+        bytes: u64,
     },
     /// The database refused.
     #[error("cannot open the database {url}: {source}{}", errors::advice(source))]
@@ -162,7 +180,14 @@ impl Database {
         if let Some((parameter, path, source)) = settings.unreadable_file() {
             return Err(DatabaseError::File { parameter, path, source });
         }
+        if settings.url.is_empty() {
+            refuse_orphan(&data_dir.join(file_name))?;
+        }
         let url = if settings.url.is_empty() { own_url(data_dir, file_name)? } else { settings.connect_url(dialect) };
+        let file = (dialect == Dialect::Sqlite).then(|| storage::path_of(&url));
+        if let Some(path) = &file {
+            refuse_orphan(path)?;
+        }
         let shown = without_password(&url);
         let (_, migrator) = migrations
             .iter()
@@ -178,19 +203,29 @@ impl Database {
             let name = percent_decoded(database_name(&url));
             migrate_to_the_end(connection, migrator, name).await.map_err(migrate_error)?;
         }
+        let url = if let Some(path) = &file { existing(url, path).await.map_err(open_error)? } else { url };
         let renewal = Renewal::default();
         let writers = if dialect == Dialect::Mysql { settings.writers_max } else { 1 };
-        let opened = Pool::open(&url, settings, (dialect, Access::Write, writers), renewal.clone()).await;
+        let storage = Storage::default();
+        let kind = (dialect, Access::Write, writers);
+        let opened = Pool::open(&url, settings, kind, renewal.clone(), storage.clone()).await;
         let writer = opened.map_err(open_error)?;
-        if dialect == Dialect::Sqlite {
+        if let Some(path) = &file {
+            storage.opened(path);
             writer.migrate(migrator).await.map_err(migrate_error)?;
         }
-        let opened = Pool::open(&url, settings, (dialect, Access::Read, settings.connections_max), renewal).await;
+        let kind = (dialect, Access::Read, settings.connections_max);
+        let opened = Pool::open(&url, settings, kind, renewal, storage.clone()).await;
         let (reader, sign_in_reader) = opened.map_err(open_error)?.split(settings.connections_max);
         let wait = Duration::from_millis(settings.acquire_timeout_ms);
         let user_reads = Places::new(reader.free_places(), settings.reads_per_user_max, wait);
-        let source = watch::Source::new(&url, dialect, migrator);
-        Ok(Self { reader, sign_in_reader, user_reads, writer, writers, dialect, source })
+        let source = watch::Source::new(&url, &shown, migrator);
+        Ok(Self { reader, sign_in_reader, user_reads, writer, writers, dialect, source, storage })
+    }
+
+    /// Which one it is, for people.
+    pub fn name(&self) -> &str {
+        self.source.name()
     }
 
     /// Waits for what is under way and closes both pools.
@@ -209,6 +244,26 @@ pub async fn persevere<T, E: Failure + Display>(work: impl AsyncFn() -> Result<T
             done => return done,
         }
     }
+}
+
+/// Without its database, a log would be taken for none and removed.
+fn refuse_orphan(path: &Path) -> Result<(), DatabaseError> {
+    match storage::orphaned_log(path) {
+        None => Ok(()),
+        Some((log, bytes)) => Err(DatabaseError::Orphaned { path: path.to_owned(), log, bytes }),
+    }
+}
+
+/// The URL of a SQLite, which is made now if it may be: connections that come later would make an empty one in place of a file that
+/// was taken away.
+async fn existing(url: String, path: &Path) -> Result<String, sqlx::Error> {
+    if !url.contains("mode=rwc") {
+        return Ok(url);
+    }
+    if !path.exists() {
+        AnyConnection::connect(&url).await?.close().await?;
+    }
+    Ok(url.replace("mode=rwc", "mode=rw"))
 }
 
 /// Of the database in the data folder, which is made if it is not there.

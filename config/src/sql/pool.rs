@@ -4,7 +4,8 @@
 //! that did not answer in time is closed and not used again, so that requests go on as soon as the database does. Nor is one
 //! on which something failed: it may lead to a server that another one has replaced, or, of SQLite, be in a transaction that a
 //! full disk ended without sqlx knowing. Once a server says that it takes no writes any more, or does not answer, no
-//! connection that was opened before is used again. Where the server gives no further connection, those that are there do.
+//! connection that was opened before is used again. Where the server gives no further connection, those that are there do. No
+//! write is told to have succeeded that a restart would not find ([`super::storage`]).
 
 use std::{
     io,
@@ -32,6 +33,7 @@ use super::{
     DatabaseSettings, Dialect,
     errors::{self, Meaning},
     session::{self, Access},
+    storage::Storage,
 };
 
 /// A connection that was idle for longer is tried before it is used: a database that restarted meanwhile closed it.
@@ -96,6 +98,8 @@ pub struct Pool {
     acquire_timeout: Duration,
     timeout: Duration,
     dialect: Dialect,
+    access: Access,
+    storage: Storage,
 }
 
 impl Pool {
@@ -105,6 +109,7 @@ impl Pool {
         settings: &DatabaseSettings,
         (dialect, access, count): (Dialect, Access, u32),
         renewal: Renewal,
+        storage: Storage,
     ) -> Result<Self, sqlx::Error> {
         let acquire_timeout = Duration::from_millis(settings.acquire_timeout_ms);
         let options = AnyPoolOptions::new()
@@ -138,6 +143,8 @@ impl Pool {
             acquire_timeout,
             timeout: Duration::from_millis(settings.statement_timeout_ms),
             dialect,
+            access,
+            storage,
         })
     }
 
@@ -159,6 +166,9 @@ impl Pool {
 
     /// Does work that takes one connection and several statements. `timeout` is for the work as a whole.
     pub async fn run<T, E: Failure>(&self, work: impl AsyncFnOnce(&mut AnyConnection) -> Result<T, E>) -> Result<T, E> {
+        if self.access == Access::Write {
+            self.storage.check()?;
+        }
         let mut lent = self.lend().await?;
         let Some(connection) = lent.connection.as_deref_mut() else { return Err(sqlx::Error::PoolClosed.into()) };
         match timeout(self.timeout, work(connection)).await {
@@ -166,7 +176,7 @@ impl Pool {
                 if let Err(error) = &result {
                     lent.is_spent = self.is_spent_by(error.cause());
                 }
-                result
+                self.noted(result)
             }
             Err(_) => {
                 self.renewal.renew();
@@ -175,6 +185,23 @@ impl Pool {
                 Err(no_answer(self.timeout).into())
             }
         }
+    }
+
+    /// A result of work, unless it was written into nowhere.
+    fn noted<T, E: Failure>(&self, result: Result<T, E>) -> Result<T, E> {
+        match &result {
+            Ok(_) if self.access == Access::Write => {
+                self.storage.check_written()?;
+                self.storage.note_success();
+            }
+            Ok(_) => {}
+            Err(error) => {
+                if let Some(cause) = error.cause() {
+                    self.storage.note_failure(cause, self.access);
+                }
+            }
+        }
+        result
     }
 
     /// Does the work of a transaction as [`Pool::run`] does, and again where it gave way to another one, as nothing of it is left then.

@@ -48,8 +48,13 @@ pub enum StartError {
     #[error(transparent)]
     Database(#[from] DatabaseError),
     /// The first look into the database.
-    #[error(transparent)]
-    Store(#[from] StoreError),
+    #[error("the database {database}: {source}")]
+    Store {
+        /// Which.
+        database: String,
+        /// What came of it.
+        source: StoreError,
+    },
     /// Routes and rooms.
     #[error("shared_state: {0}")]
     SharedState(#[from] SharedStateError),
@@ -110,7 +115,11 @@ pub async fn start(settings: LogicSettings) -> Result<Logic, StartError> {
     let shared = shared_state(&settings, lease, &store).await?;
     redis_part.iter().for_each(|part| part.set(true));
     // Only now: a former process with this node number may have made ids until its lease was over.
-    let newest_id = sql::persevere(async || store.inboxes.newest_message_id().await).await.map_err(StoreError::from)?;
+    let newest_id = sql::persevere(async || store.inboxes.newest_message_id().await).await;
+    let newest_id = newest_id.map_err(|error| StartError::Store {
+        database: store.database.name().to_owned(),
+        source: StoreError::from(error),
+    })?;
     database_part.set(true);
     let database_watch = store.database.watch(database_part);
 
