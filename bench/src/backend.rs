@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 
 use anyhow::Context as _;
 use gim_proto::business::{
-    AuthRequest, GetUserReply, GetUserRequest, GetUsersReply, GetUsersRequest, MayWriteReply, MayWriteRequest,
-    RevokeTokensRequest,
+    AuthRequest, GetUserReply, GetUserRequest, GetUsersReply, GetUsersRequest, MayAddReply, MayAddRequest,
+    MayWriteReply, MayWriteRequest, RevokeTokensRequest,
     user_int_service_server::{UserIntService, UserIntServiceServer},
 };
 use tonic::{Request, Response, Status, transport::Server};
@@ -43,6 +43,10 @@ impl UserIntService for Backend {
     }
 
     async fn revoke_tokens(&self, _: Request<RevokeTokensRequest>) -> Result<Response<()>, Status> {
+        Err(Status::unimplemented("this backend only has Auth"))
+    }
+
+    async fn may_add(&self, _: Request<MayAddRequest>) -> Result<Response<MayAddReply>, Status> {
         Err(Status::unimplemented("this backend only has Auth"))
     }
 

@@ -26,4 +26,4 @@ mod usecase;
 
 pub use domain::code::{CodeCheck, CodeCheckError};
 pub use service::{Business, StartError, run, start, start_with_code_check};
-pub use settings::{BusinessSettings, FriendSettings, JwtSettings, Limits, LogicSettings, SignInSettings};
+pub use settings::{AddedBy, BusinessSettings, FriendSettings, JwtSettings, Limits, LogicSettings, SignInSettings};

@@ -21,7 +21,7 @@ use crate::{
     rpc::{self, UseCases},
     settings::{BusinessSettings, SignInSettings},
     store::{Store, StoreError, migrations},
-    usecase::{friend::Friends, profile::Profiles, sign_in::SignIns, tokens::Tokens},
+    usecase::{contact::Contacts, friend::Friends, profile::Profiles, sign_in::SignIns, tokens::Tokens},
 };
 
 /// The embedded database in the data folder.
@@ -59,8 +59,13 @@ pub enum StartError {
     #[error(transparent)]
     DataFolder(#[from] DataFolderError),
     /// The first look into the database.
-    #[error(transparent)]
-    Store(#[from] StoreError),
+    #[error("the database {database}: {source}")]
+    Store {
+        /// Which.
+        database: String,
+        /// What came of it.
+        source: StoreError,
+    },
 }
 
 /// Runs the service from its command line to its exit code.
@@ -99,7 +104,8 @@ pub async fn start_with_code_check(
     let database = Database::open(&settings.database, &settings.data_dir, DATABASE_FILE, &migrations()).await?;
 
     let store = Store::new(database.clone());
-    sql::persevere(async || store.fill_search_names().await).await?;
+    let filled = sql::persevere(async || store.fill_search_names().await).await;
+    filled.map_err(|source| StartError::Store { database: database.name().to_owned(), source })?;
     database_ready.set(true);
     let database_watch = database.watch(database_ready.clone());
     let logic = Logic::new(&settings.logic, &settings.grpc).map_err(StartError::Settings)?;
@@ -108,6 +114,7 @@ pub async fn start_with_code_check(
         tokens: Tokens::new(store.clone(), logic.clone()),
         sign_ins: SignIns::new(&settings.sign_in, jwt, store.clone(), logic.clone(), code_check),
         profiles: Profiles::new(store.clone(), logic.clone()),
+        contacts: Contacts::new(&settings.friends, store.clone()),
         friends: Friends::new(&settings.friends, &settings.limits, store, logic),
     };
     let routes = rpc::routes(use_cases, &settings.limits, database.user_reads.clone());

@@ -8,6 +8,8 @@ use gim_config::{
 };
 use serde::{Deserialize, Serialize};
 
+pub use crate::domain::contact::AddedBy;
+
 /// All settings of the business service.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -80,11 +82,15 @@ pub struct JwtSettings {
 }
 
 /// The section `[friends]`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct FriendSettings {
     /// Whether only friends may write to each other by PC_SEND; else everybody may who is not blocked.
     pub only_friends_write: bool,
+    /// Who puts those into groups who have no rule of their own; whoever may not write may not.
+    pub added_by: AddedBy,
+    /// A user who was told that another one asks to be a friend is not told again for so long.
+    pub request_told_again_after_h: u32,
 }
 
 /// The section `[limits]`.
@@ -155,6 +161,12 @@ impl Default for SignInSettings {
     }
 }
 
+impl Default for FriendSettings {
+    fn default() -> Self {
+        Self { only_friends_write: false, added_by: AddedBy::Everybody, request_told_again_after_h: 24 }
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
@@ -198,6 +210,7 @@ impl Settings for BusinessSettings {
         self.database.validate()?;
         self.logic.validate()?;
         self.sign_in.validate()?;
+        within("friends.request_told_again_after_h", self.friends.request_told_again_after_h, 0, 8_760)?;
         self.limits.validate()
     }
 }

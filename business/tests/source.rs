@@ -5,8 +5,9 @@ use std::path::Path;
 use gim_config::testing::layers::assert_layers;
 
 /// The layers, the lowest first. Nobody names a module of the same layer, or of one above.
-const ORDER: [&[&str]; 6] = [
-    &["domain", "metrics", "clock", "settings"],
+const ORDER: [&[&str]; 7] = [
+    &["domain", "metrics", "clock"],
+    &["settings"],
     &["store", "logic", "jwt"],
     &["error"],
     &["usecase"],

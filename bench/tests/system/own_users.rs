@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use gim_proto::{
     ResultCode,
     business::{
-        AuthRequest, GetUserReply, GetUserRequest, GetUsersReply, GetUsersRequest, MayWriteReply, MayWriteRequest,
-        RevokeTokensRequest,
+        AuthRequest, GetUserReply, GetUserRequest, GetUsersReply, GetUsersRequest, MayAddReply, MayAddRequest,
+        MayWriteReply, MayWriteRequest, RevokeTokensRequest,
         user_int_service_server::{UserIntService, UserIntServiceServer},
     },
     connect::{PacketCommand, SendReply, SendRequest, send_request::Target},
@@ -41,6 +41,10 @@ impl UserIntService for OwnUsers {
     }
 
     async fn revoke_tokens(&self, _: Request<RevokeTokensRequest>) -> Result<Response<()>, Status> {
+        Err(Status::unimplemented("only Auth"))
+    }
+
+    async fn may_add(&self, _: Request<MayAddRequest>) -> Result<Response<MayAddReply>, Status> {
         Err(Status::unimplemented("only Auth"))
     }
 

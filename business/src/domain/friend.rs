@@ -42,22 +42,32 @@ pub enum FriendStatus {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RequestOutcome {
     /// It stands; an earlier one of the same user was renewed by it.
-    Stored,
+    Stored {
+        /// Whether the other side is to be told: it was not, in the last while.
+        is_news: bool,
+    },
     /// There is nothing to ask for.
     AlreadyFriends,
     /// The other side does not want to hear of the asker.
     Blocked,
     /// The asker's list is full.
     ListFull,
+    /// The asker has asked as many in the last while.
+    TooMany,
 }
 
 /// What became of an agreement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AgreeOutcome {
     /// The two are friends: by this agreement, or by an earlier one that is repeated here.
-    Friends,
+    Friends {
+        /// Whether the other side is to be told.
+        is_news: bool,
+    },
     /// The other user never asked.
     NotRequested,
+    /// The other user asked, and does not want to hear of the agreeing one any more.
+    Blocked,
     /// The agreeing user's list is full.
     ListFull,
 }

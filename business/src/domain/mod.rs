@@ -3,6 +3,7 @@
 
 pub mod attempts;
 pub mod code;
+pub mod contact;
 pub mod friend;
 pub mod token;
 pub mod user;

@@ -3,8 +3,8 @@
 
 use gim_proto::{
     business::{
-        AuthRequest, GetUserReply, GetUserRequest, GetUsersReply, GetUsersRequest, MayWriteReply, MayWriteRequest,
-        RevokeTokensRequest, user_int_service_server::UserIntService,
+        AuthRequest, GetUserReply, GetUserRequest, GetUsersReply, GetUsersRequest, MayAddReply, MayAddRequest,
+        MayWriteReply, MayWriteRequest, RevokeTokensRequest, user_int_service_server::UserIntService,
     },
     check,
 };
@@ -13,10 +13,11 @@ use tonic::{Request, Response, Status};
 use super::caller::request_id;
 use crate::{
     clock,
+    domain::contact::Refused,
     error::UseCaseError,
     settings::Limits,
     store::ALL_DEVICES,
-    usecase::{friend::Friends, profile::Profiles, tokens::Tokens},
+    usecase::{contact::Contacts, friend::Friends, profile::Profiles, tokens::Tokens},
 };
 
 /// The service for trusted callers.
@@ -25,15 +26,16 @@ pub struct UserInt {
     tokens: Tokens,
     profiles: Profiles,
     friends: Friends,
+    contacts: Contacts,
     users_per_call_max: usize,
     token_bytes_max: usize,
 }
 
 impl UserInt {
     /// The service over its use cases.
-    pub fn new(tokens: Tokens, profiles: Profiles, friends: Friends, limits: &Limits) -> Self {
+    pub fn new(tokens: Tokens, profiles: Profiles, friends: Friends, contacts: Contacts, limits: &Limits) -> Self {
         let Limits { users_per_call_max, token_bytes_max, .. } = *limits;
-        Self { tokens, profiles, friends, users_per_call_max, token_bytes_max }
+        Self { tokens, profiles, friends, contacts, users_per_call_max, token_bytes_max }
     }
 }
 
@@ -84,5 +86,19 @@ impl UserIntService for UserInt {
             }
             Err(error) => Err(error.into()),
         }
+    }
+
+    async fn may_add(&self, request: Request<MayAddRequest>) -> Result<Response<MayAddReply>, Status> {
+        let MayAddRequest { from_user_id, user_ids, group_id } = request.into_inner();
+        check::id("from_user_id", from_user_id)?;
+        check::ids("user_ids", &user_ids, self.users_per_call_max)?;
+        if group_id != 0 {
+            check::id("group_id", group_id)?;
+        }
+        let refused = self.contacts.not_to_be_added(from_user_id, &user_ids).await?;
+        let to_reply = |(user_id, (code, message)): (u64, Refused)| {
+            (user_id, MayWriteReply { code: code.number(), message: message.into() })
+        };
+        Ok(Response::new(MayAddReply { refused: refused.into_iter().map(to_reply).collect() }))
     }
 }

@@ -2,9 +2,10 @@
 
 use gim_proto::{
     business::{
-        Friend as FriendMessage, FriendAddRequest, FriendAgreeRequest, FriendBlockRequest, FriendRemoveRequest,
-        FriendRequest, FriendSendMessageReply, FriendSendMessageRequest, FriendSetReply, FriendSetRequest,
-        GetBlockedReply, GetFriendRequestsReply, GetFriendsReply, friend_ext_service_server::FriendExtService,
+        AddedBy as AddedByNumber, ContactRules, Friend as FriendMessage, FriendAddRequest, FriendAgreeRequest,
+        FriendBlockRequest, FriendRemoveRequest, FriendRequest, FriendSendMessageReply, FriendSendMessageRequest,
+        FriendSetReply, FriendSetRequest, GetBlockedReply, GetFriendRequestsReply, GetFriendsReply,
+        friend_ext_service_server::FriendExtService,
     },
     check::{self, Violation},
 };
@@ -13,9 +14,12 @@ use tonic::{Request, Response, Status};
 use super::caller::Callers;
 use crate::{
     clock,
-    domain::friend::{Friend, OpenRequest},
+    domain::{
+        contact::AddedBy,
+        friend::{Friend, OpenRequest},
+    },
     settings::Limits,
-    usecase::{Caller, friend::Friends},
+    usecase::{Caller, contact::Contacts, friend::Friends},
 };
 
 /// The service for clients.
@@ -23,13 +27,14 @@ use crate::{
 pub struct FriendExt {
     callers: Callers,
     friends: Friends,
+    contacts: Contacts,
     limits: Limits,
 }
 
 impl FriendExt {
     /// The service over its use cases.
-    pub fn new(callers: Callers, friends: Friends, limits: Limits) -> Self {
-        Self { callers, friends, limits }
+    pub fn new(callers: Callers, friends: Friends, contacts: Contacts, limits: Limits) -> Self {
+        Self { callers, friends, contacts, limits }
     }
 }
 
@@ -117,6 +122,23 @@ impl FriendExtService for FriendExt {
         let (caller, _turn) = self.callers.identify_reader(&request).await?;
         let users = self.friends.blocked(&caller).await?;
         Ok(Response::new(GetBlockedReply { users: users.into_iter().map(Into::into).collect() }))
+    }
+
+    async fn set_contact_rules(&self, request: Request<ContactRules>) -> Result<Response<()>, Status> {
+        let caller = self.callers.identify(&request).await?;
+        let number = request.into_inner().added_by;
+        if AddedByNumber::try_from(number).is_err() {
+            return Err(check::invalid("added_by", format!("there is no rule {number}")).into());
+        }
+        self.contacts.set_added_by(&caller, AddedBy::of_number(number.into()), clock::now_ms()).await?;
+        Ok(Response::new(()))
+    }
+
+    async fn get_contact_rules(&self, request: Request<()>) -> Result<Response<ContactRules>, Status> {
+        let caller = self.callers.identify(&request).await?;
+        let rule = self.contacts.added_by(&caller).await?;
+        let added_by = rule.map_or(AddedByNumber::AbDefault, Into::into);
+        Ok(Response::new(ContactRules { added_by: added_by.into() }))
     }
 }
 

@@ -19,7 +19,7 @@ use tonic::{
 use crate::{
     domain::user::User,
     settings::Limits,
-    usecase::{friend::Friends, profile::Profiles, sign_in::SignIns, tokens::Tokens},
+    usecase::{contact::Contacts, friend::Friends, profile::Profiles, sign_in::SignIns, tokens::Tokens},
 };
 
 /// The names under which the services are reported healthy.
@@ -35,15 +35,16 @@ pub struct UseCases {
     pub sign_ins: SignIns,
     pub profiles: Profiles,
     pub friends: Friends,
+    pub contacts: Contacts,
 }
 
 /// All services of this crate. Users who read take a place of `reads`.
 pub fn routes(use_cases: UseCases, limits: &Limits, reads: Places) -> RoutesBuilder {
-    let UseCases { tokens, sign_ins, profiles, friends } = use_cases;
+    let UseCases { tokens, sign_ins, profiles, friends, contacts } = use_cases;
     let callers = caller::Callers::new(tokens.clone(), limits.token_bytes_max, reads);
     let user_ext = user::UserExt::new(callers.clone(), sign_ins, tokens.clone(), profiles.clone(), limits.clone());
-    let user_int = auth::UserInt::new(tokens, profiles, friends.clone(), limits);
-    let friend_ext = friend::FriendExt::new(callers, friends, limits.clone());
+    let user_int = auth::UserInt::new(tokens, profiles, friends.clone(), contacts.clone(), limits);
+    let friend_ext = friend::FriendExt::new(callers, friends, contacts, limits.clone());
     let mut routes: RoutesBuilder = Routes::builder();
     routes
         .add_service(UserExtServiceServer::new(user_ext))

@@ -55,3 +55,28 @@ pub fn insert_friend(dialect: Dialect) -> &'static str {
         }
     }
 }
+
+/// Replaces what a user allows others.
+pub fn put_contact_rules(dialect: Dialect) -> &'static str {
+    match dialect {
+        Dialect::Sqlite => {
+            "INSERT INTO contact_rules (user_id, added_by, updated_at_ms) VALUES (?, ?, ?) ON CONFLICT (user_id) \
+             DO UPDATE SET added_by = excluded.added_by, updated_at_ms = excluded.updated_at_ms"
+        }
+        Dialect::Mysql => {
+            "INSERT INTO contact_rules (user_id, added_by, updated_at_ms) VALUES (?, ?, ?) ON DUPLICATE KEY UPDATE \
+             added_by = VALUES(added_by), updated_at_ms = VALUES(updated_at_ms)"
+        }
+    }
+}
+
+/// Notes that something was told, unless it was before.
+pub fn insert_told(dialect: Dialect) -> &'static str {
+    match dialect {
+        Dialect::Sqlite => {
+            "INSERT INTO told (user_id, friend_id, what, told_at_ms) VALUES (?, ?, ?, ?) \
+             ON CONFLICT (user_id, friend_id, what) DO NOTHING"
+        }
+        Dialect::Mysql => "INSERT IGNORE INTO told (user_id, friend_id, what, told_at_ms) VALUES (?, ?, ?, ?)",
+    }
+}

@@ -4,7 +4,11 @@
 use gim_config::sql;
 use sqlx::{AnyConnection, FromRow, Row as _, any::AnyRow};
 
-use super::{Store, StoreError, blocked, dialect, key, user::UserRow};
+use super::{
+    Store, StoreError, blocked, dialect, key,
+    told::{self, Told, What},
+    user::UserRow,
+};
 use crate::domain::friend::{AgreeOutcome, Friend, FriendStatus, OpenRequest, RequestOutcome};
 
 /// A friend with her row of `user`.
@@ -23,6 +27,9 @@ struct RequestRow {
     asked_at_ms: i64,
 }
 
+/// Before everything: what was told once is not told again.
+const NEVER_MS: i64 = i64::MIN;
+
 /// What a request to be friends says.
 #[derive(Debug, Clone, Copy)]
 pub struct FriendRequest<'a> {
@@ -33,11 +40,13 @@ pub struct FriendRequest<'a> {
 }
 
 impl Store {
-    /// Stores a request to be friends, or renews it. `friends_max` bounds the asker's list, open requests included.
+    /// Stores a request to be friends, or renews it. `friends_max` bounds the asker's list, open requests included, and how many
+    /// are told after `told_since_ms` that this user asks; who was is not told again.
     pub async fn request_friend(
         &self,
         request: FriendRequest<'_>,
         friends_max: u32,
+        told_since_ms: i64,
         now_ms: i64,
     ) -> Result<RequestOutcome, StoreError> {
         let work = || {
@@ -56,8 +65,16 @@ impl Store {
                         return Ok(RequestOutcome::AlreadyFriends);
                     }
                 }
+                let FriendRequest { user_id, friend_id, .. } = request;
+                let told = Told { user_id, friend_id, what: What::Request };
+                let is_news = self.tell(&mut transaction, told, told_since_ms, now_ms).await?;
+                if is_news
+                    && told::requests_since(&mut transaction, user_id, told_since_ms).await? > i64::from(friends_max)
+                {
+                    return Ok(RequestOutcome::TooMany);
+                }
                 transaction.commit().await?;
-                Ok(RequestOutcome::Stored)
+                Ok(RequestOutcome::Stored { is_news })
             }
         };
         self.database.writer.transact(work).await
@@ -76,9 +93,17 @@ impl Store {
         let work = || {
             async |connection: &mut AnyConnection| {
                 let mut transaction = sql::begin(connection).await?;
+                if blocked::has_blocked(&mut transaction, friend_id, user_id).await? {
+                    return Ok(AgreeOutcome::Blocked);
+                }
+                let told = Told { user_id, friend_id, what: What::Agreement };
                 if !accept(&mut transaction, friend_id, user_id, None, now_ms).await? {
-                    let is_repeated = has_row(&mut transaction, friend_id, user_id, FriendStatus::Friends).await?;
-                    return Ok(if is_repeated { AgreeOutcome::Friends } else { AgreeOutcome::NotRequested });
+                    if !has_row(&mut transaction, friend_id, user_id, FriendStatus::Friends).await? {
+                        return Ok(AgreeOutcome::NotRequested);
+                    }
+                    let is_news = self.tell(&mut transaction, told, NEVER_MS, now_ms).await?;
+                    transaction.commit().await?;
+                    return Ok(AgreeOutcome::Friends { is_news });
                 }
                 // Both may have asked: then the agreeing side has a row already.
                 if !accept(&mut transaction, user_id, friend_id, Some(remarks), now_ms).await? {
@@ -92,8 +117,9 @@ impl Store {
                         accept(&mut transaction, user_id, friend_id, Some(remarks), now_ms).await?;
                     }
                 }
+                let is_news = self.tell(&mut transaction, told, now_ms, now_ms).await?;
                 transaction.commit().await?;
-                Ok(AgreeOutcome::Friends)
+                Ok(AgreeOutcome::Friends { is_news })
             }
         };
         self.database.writer.transact(work).await
@@ -101,15 +127,23 @@ impl Store {
 
     /// Ends what is between two users, a friendship or a request of either; whether there was something.
     pub async fn remove_friend(&self, user_id: u64, friend_id: u64) -> Result<bool, StoreError> {
-        let sql = "DELETE FROM friend WHERE (user_id = ? AND friend_id = ?) OR (user_id = ? AND friend_id = ?)";
-        let removed = sqlx::query(sql)
-            .bind(key(user_id))
-            .bind(key(friend_id))
-            .bind(key(friend_id))
-            .bind(key(user_id))
-            .execute(&self.database.writer)
-            .await?;
-        Ok(removed.rows_affected() > 0)
+        let delete = "DELETE FROM friend WHERE (user_id = ? AND friend_id = ?) OR (user_id = ? AND friend_id = ?)";
+        let work = || {
+            async |connection: &mut AnyConnection| {
+                let mut transaction = sql::begin(connection).await?;
+                let removed = sqlx::query(delete)
+                    .bind(key(user_id))
+                    .bind(key(friend_id))
+                    .bind(key(friend_id))
+                    .bind(key(user_id))
+                    .execute(&mut *transaction)
+                    .await?;
+                told::forget_agreements(&mut transaction, user_id, friend_id).await?;
+                transaction.commit().await?;
+                Ok(removed.rows_affected() > 0)
+            }
+        };
+        self.database.writer.transact(work).await
     }
 
     /// Who asked a user and waits for an answer, the newest first, `count_max` at most.
@@ -298,6 +332,8 @@ mod tests {
     on_both! {
         whoever_asks_many_times_at_once_has_asked_once,
         a_request_makes_friends_only_once_the_other_side_agrees,
+        a_request_is_news_once_in_a_while_and_an_agreement_once,
+        who_was_blocked_meanwhile_cannot_agree,
         repeating_an_agreement_changes_nothing,
         when_both_asked_one_agreement_is_enough,
         a_full_list_refuses_and_leaves_nothing_behind,
@@ -306,7 +342,7 @@ mod tests {
 
     async fn ask(store: &Store, user_id: u64, friend_id: u64, remarks: &str) -> RequestOutcome {
         let request = FriendRequest { user_id, friend_id, remarks, description: "hello" };
-        store.request_friend(request, 2, 10).await.unwrap()
+        store.request_friend(request, 2, 0, 10).await.unwrap()
     }
 
     async fn agree(store: &Store, user_id: u64, friend_id: u64) -> AgreeOutcome {
@@ -321,14 +357,51 @@ mod tests {
     async fn a_request_makes_friends_only_once_the_other_side_agrees(store: Store) {
         let [a, b] = [user(&store, "a").await, user(&store, "b").await];
         assert_eq!(agree(&store, b, a).await, AgreeOutcome::NotRequested);
-        assert_eq!(ask(&store, a, b, "old").await, RequestOutcome::Stored);
-        assert_eq!(ask(&store, a, b, "new").await, RequestOutcome::Stored);
+        assert_eq!(ask(&store, a, b, "old").await, RequestOutcome::Stored { is_news: true });
+        assert_eq!(ask(&store, a, b, "new").await, RequestOutcome::Stored { is_news: false });
         assert_eq!(agree(&store, a, b).await, AgreeOutcome::NotRequested);
         assert!(!store.are_friends(a, b).await.unwrap());
-        assert_eq!(agree(&store, b, a).await, AgreeOutcome::Friends);
+        assert_eq!(agree(&store, b, a).await, AgreeOutcome::Friends { is_news: true });
         assert!(store.are_friends(a, b).await.unwrap() && store.are_friends(b, a).await.unwrap());
         assert_eq!(remarks(&store, a).await, [(b, "new".to_owned())]);
         assert_eq!(remarks(&store, b).await, [(a, "from agreeing".to_owned())]);
+    }
+
+    async fn a_request_is_news_once_in_a_while_and_an_agreement_once(store: Store) {
+        let [a, b, c] = [user(&store, "a").await, user(&store, "b").await, user(&store, "c").await];
+        let ask = async |friend_id, told_since_ms, now_ms| {
+            let request = FriendRequest { user_id: a, friend_id, remarks: "", description: "" };
+            store.request_friend(request, 1, told_since_ms, now_ms).await.unwrap()
+        };
+        let stored = |is_news| RequestOutcome::Stored { is_news };
+        assert_eq!(ask(b, 0, 100).await, stored(true));
+        assert_eq!(ask(b, 99, 199).await, stored(false));
+        assert!(store.remove_friend(a, b).await.unwrap());
+        assert_eq!(ask(b, 99, 199).await, stored(false), "who took it back and asks again was heard already");
+        assert!(store.remove_friend(a, b).await.unwrap());
+        assert_eq!(ask(c, 99, 199).await, RequestOutcome::TooMany, "others were told as often as the list is long");
+        assert_eq!(ask(c, 100, 200).await, stored(true));
+        store.untell(Told { user_id: a, friend_id: c, what: What::Request }).await.unwrap();
+        assert_eq!(ask(c, 100, 200).await, stored(true), "what could not be told is told at the next try");
+
+        let agree = async || store.agree_friend(c, a, "", 9, 300).await.unwrap();
+        let friends = |is_news| AgreeOutcome::Friends { is_news };
+        assert_eq!([agree().await, agree().await], [friends(true), friends(false)]);
+        store.untell(Told { user_id: c, friend_id: a, what: What::Agreement }).await.unwrap();
+        assert_eq!([agree().await, agree().await], [friends(true), friends(false)]);
+        assert!(store.remove_friend(a, c).await.unwrap());
+        assert_eq!(ask(c, 100, 301).await, stored(false));
+        assert_eq!(agree().await, friends(true), "they are friends anew");
+    }
+
+    async fn who_was_blocked_meanwhile_cannot_agree(store: Store) {
+        let [a, b] = [user(&store, "a").await, user(&store, "b").await];
+        ask(&store, a, b, "").await;
+        store.block(a, b, 9, 11).await.unwrap();
+        assert_eq!(agree(&store, b, a).await, AgreeOutcome::Blocked);
+        assert!(!store.are_friends(a, b).await.unwrap());
+        store.unblock(a, b).await.unwrap();
+        assert_eq!(agree(&store, b, a).await, AgreeOutcome::Friends { is_news: true });
     }
 
     async fn repeating_an_agreement_changes_nothing(store: Store) {
@@ -336,7 +409,7 @@ mod tests {
         ask(&store, a, b, "").await;
         agree(&store, b, a).await;
         assert!(store.update_friend(b, a, "mine", "x", 30).await.unwrap());
-        assert_eq!(agree(&store, b, a).await, AgreeOutcome::Friends);
+        assert_eq!(agree(&store, b, a).await, AgreeOutcome::Friends { is_news: false });
         assert_eq!(remarks(&store, b).await, [(a, "mine".to_owned())]);
         assert_eq!(ask(&store, a, b, "").await, RequestOutcome::AlreadyFriends);
     }
@@ -346,7 +419,7 @@ mod tests {
         ask(&store, a, b, "from a").await;
         ask(&store, b, a, "from b").await;
         assert!(!store.are_friends(a, b).await.unwrap());
-        assert_eq!(agree(&store, b, a).await, AgreeOutcome::Friends);
+        assert_eq!(agree(&store, b, a).await, AgreeOutcome::Friends { is_news: true });
         assert_eq!(remarks(&store, a).await, [(b, "from a".to_owned())]);
         assert_eq!(remarks(&store, b).await, [(a, "from agreeing".to_owned())]);
     }
@@ -357,7 +430,7 @@ mod tests {
         ask(&store, a, b, "").await;
         ask(&store, a, c, "").await;
         assert_eq!(ask(&store, a, d, "").await, RequestOutcome::ListFull);
-        assert_eq!(ask(&store, a, c, "renewed").await, RequestOutcome::Stored);
+        assert_eq!(ask(&store, a, c, "renewed").await, RequestOutcome::Stored { is_news: false });
         ask(&store, d, a, "").await;
         assert_eq!(agree(&store, a, d).await, AgreeOutcome::ListFull);
         assert!(!store.are_friends(d, a).await.unwrap(), "the other direction was rolled back");
@@ -372,23 +445,28 @@ mod tests {
 
     async fn whoever_asks_many_times_at_once_has_asked_once(store: Store) {
         let [asker, asked] = [user(&store, "1").await, user(&store, "2").await];
-        for _ in 0..10 {
+        for round in 0..10 {
             let mut tasks = tokio::task::JoinSet::new();
             for _ in 0..8 {
                 let store = store.clone();
                 tasks.spawn(async move {
                     let request = FriendRequest { user_id: asker, friend_id: asked, remarks: "r", description: "d" };
-                    store.request_friend(request, 10, 1).await.unwrap()
+                    store.request_friend(request, 10, i64::from(round), i64::from(round) + 1).await.unwrap()
                 });
             }
-            assert!(tasks.join_all().await.iter().all(|outcome| *outcome == RequestOutcome::Stored));
+            let outcomes = tasks.join_all().await;
+            assert!(outcomes.iter().all(|outcome| matches!(outcome, RequestOutcome::Stored { .. })), "{outcomes:?}");
+            let news = |outcome: &&RequestOutcome| **outcome == RequestOutcome::Stored { is_news: true };
+            assert_eq!(outcomes.iter().filter(news).count(), 1);
             assert_eq!(store.open_requests(asked, 10).await.unwrap().len(), 1);
             let mut tasks = tokio::task::JoinSet::new();
             for _ in 0..8 {
                 let store = store.clone();
                 tasks.spawn(async move { store.agree_friend(asked, asker, "", 10, 2).await.unwrap() });
             }
-            assert!(tasks.join_all().await.iter().all(|outcome| *outcome == AgreeOutcome::Friends));
+            let outcomes = tasks.join_all().await;
+            let news = |outcome: &&AgreeOutcome| **outcome == AgreeOutcome::Friends { is_news: true };
+            assert_eq!(outcomes.iter().filter(news).count(), 1, "{outcomes:?}");
             assert!(store.remove_friend(asker, asked).await.unwrap());
         }
     }

@@ -9,9 +9,11 @@
 pub mod testing;
 
 mod blocked;
+mod contact;
 mod dialect;
 mod friend;
 mod token;
+mod told;
 mod user;
 
 use std::{sync::Arc, time::Duration};
@@ -50,6 +52,7 @@ pub struct Store {
 
 pub use friend::FriendRequest;
 pub use token::ALL_DEVICES;
+pub use told::{Told, What};
 
 /// The tables, for each dialect, in files that the program carries.
 pub fn migrations() -> [(Dialect, Migrator); 2] {

@@ -1,7 +1,8 @@
 //! Becoming friends and ceasing to be, blocking, and who may write to whom.
 //!
-//! The database changes first, then the other side is told through logic. Where only the second step fails the caller
-//! gets its code and repeats the call: a renewed request and a repeated agreement change nothing and tell again.
+//! The database changes first, and notes what the other side is told; then it is told through logic. Where only the second
+//! step fails the caller gets its code, the note is taken back, and the call is repeated: that changes nothing and tells
+//! again. Otherwise repeating a call tells nobody anything.
 
 use bytes::Bytes;
 use gim_proto::{
@@ -15,14 +16,17 @@ use prost::Message as _;
 use super::{Caller, existing_user};
 use crate::{
     domain::{
+        contact::{self, Standing},
         friend::{AgreeOutcome, BlockOutcome, Friend, OpenRequest, RequestOutcome},
         user::User,
     },
     error::UseCaseError,
     logic::Logic,
     settings::{FriendSettings, Limits},
-    store::{FriendRequest, Store},
+    store::{FriendRequest, Store, Told, What},
 };
+
+const HOUR_MS: i64 = 3_600_000;
 
 /// Friends and their messages. Clones share everything.
 #[derive(Debug, Clone)]
@@ -53,8 +57,14 @@ impl Friends {
         let me = existing_user(&self.store, caller.user_id).await?;
         existing_user(&self.store, friend_id).await?;
         let request = FriendRequest { user_id: caller.user_id, friend_id, remarks, description: &description };
-        match self.store.request_friend(request, self.friends_max, now_ms).await? {
-            RequestOutcome::Stored => {}
+        let told_since_ms = now_ms - i64::from(self.settings.request_told_again_after_h) * HOUR_MS;
+        match self.store.request_friend(request, self.friends_max, told_since_ms, now_ms).await? {
+            RequestOutcome::Stored { is_news: true } => {}
+            RequestOutcome::Stored { is_news: false } => return Ok(()),
+            RequestOutcome::TooMany => {
+                let message = "you asked as many users to be your friends as anybody may for now";
+                return Err(UseCaseError::refused(ResultCode::TooManyRequests, message));
+            }
             RequestOutcome::AlreadyFriends => return Err(ResultCode::AlreadyFriends.into()),
             RequestOutcome::ListFull => return Err(list_full()),
             RequestOutcome::Blocked => return Err(blocked()),
@@ -65,29 +75,29 @@ impl Friends {
             avatar_url: me.profile.avatar_url,
             description,
         };
-        self.push(caller, vec![friend_id], MessageCommand::McAddFriend, push.encode_to_vec()).await?;
-        Ok(())
+        self.tell(caller, friend_id, What::Request, MessageCommand::McAddFriend, push.encode_to_vec()).await
     }
 
     /// Agrees to what `friend_id` asked.
     pub async fn agree(&self, caller: &Caller, friend_id: u64, remarks: &str, now_ms: i64) -> Result<(), UseCaseError> {
         let me = existing_user(&self.store, caller.user_id).await?;
         match self.store.agree_friend(caller.user_id, friend_id, remarks, self.friends_max, now_ms).await? {
-            AgreeOutcome::Friends => {}
+            AgreeOutcome::Friends { is_news: true } => {}
+            AgreeOutcome::Friends { is_news: false } => return self.permissions_changed(caller, friend_id).await,
+            AgreeOutcome::Blocked => return Err(blocked()),
             AgreeOutcome::NotRequested => {
                 let message = "this user has not asked to be your friend";
                 return Err(UseCaseError::refused(ResultCode::NotFriends, message));
             }
             AgreeOutcome::ListFull => return Err(list_full()),
         }
-        self.permissions_changed(caller, friend_id).await?;
         let push = AgreeAddFriendPush {
             friend_id: me.user_id,
             nickname: me.profile.nickname,
             avatar_url: me.profile.avatar_url,
         };
-        self.push(caller, vec![friend_id], MessageCommand::McAgreeAddFriend, push.encode_to_vec()).await?;
-        Ok(())
+        self.tell(caller, friend_id, What::Agreement, MessageCommand::McAgreeAddFriend, push.encode_to_vec()).await?;
+        self.permissions_changed(caller, friend_id).await
     }
 
     /// Replaces what the caller notes about a friend.
@@ -156,7 +166,7 @@ impl Friends {
         content: Bytes,
         client_msg_id: String,
     ) -> Result<u64, UseCaseError> {
-        self.check_friend_write(caller.user_id, friend_id).await?;
+        self.check_write(caller.user_id, friend_id, true).await?;
         let is_keyed = !client_msg_id.is_empty();
         let message = SendAsRequest {
             user_id: caller.user_id,
@@ -172,21 +182,14 @@ impl Friends {
     /// Whether a user may write to another one by PC_SEND.
     pub async fn may_write(&self, from_user_id: u64, to_user_id: u64) -> Result<(), UseCaseError> {
         existing_user(&self.store, to_user_id).await?;
-        if self.settings.only_friends_write {
-            return self.check_friend_write(from_user_id, to_user_id).await;
-        }
-        self.check_not_blocked(from_user_id, to_user_id).await
+        self.check_write(from_user_id, to_user_id, self.settings.only_friends_write).await
     }
 
-    async fn check_friend_write(&self, from_user_id: u64, to_user_id: u64) -> Result<(), UseCaseError> {
-        if !self.store.are_friends(from_user_id, to_user_id).await? {
-            return Err(ResultCode::NotFriends.into());
-        }
-        self.check_not_blocked(from_user_id, to_user_id).await
-    }
-
-    async fn check_not_blocked(&self, from_user_id: u64, to_user_id: u64) -> Result<(), UseCaseError> {
-        if self.store.has_blocked(to_user_id, from_user_id).await? { Err(blocked()) } else { Ok(()) }
+    async fn check_write(&self, from_user_id: u64, to_user_id: u64, only_friends: bool) -> Result<(), UseCaseError> {
+        let are_friends = !only_friends || self.store.are_friends(from_user_id, to_user_id).await?;
+        let has_blocked = self.store.has_blocked(to_user_id, from_user_id).await?;
+        let standing = Standing { are_friends, has_blocked, added_by: None };
+        standing.may_be_written_to(only_friends).map_err(|(code, message)| UseCaseError::refused(code, message))
     }
 
     /// Logic remembers who may write to whom; where that follows friendship, it has to forget.
@@ -197,19 +200,27 @@ impl Friends {
         Ok(())
     }
 
-    async fn push(
+    /// Tells the other side what was noted as told; where that fails, it was not.
+    async fn tell(
         &self,
         caller: &Caller,
-        user_ids: Vec<u64>,
+        friend_id: u64,
+        what: What,
         command: MessageCommand,
         content: Vec<u8>,
-    ) -> Result<u64, UseCaseError> {
-        Ok(self.logic.push(user_ids, command, content, &caller.request_id).await?)
+    ) -> Result<(), UseCaseError> {
+        let pushed = self.logic.push(vec![friend_id], command, content, &caller.request_id).await;
+        if pushed.is_err() {
+            self.store.untell(Told { user_id: caller.user_id, friend_id, what }).await?;
+        }
+        pushed?;
+        Ok(())
     }
 }
 
 fn blocked() -> UseCaseError {
-    UseCaseError::refused(ResultCode::NotAllowed, "this user has blocked you")
+    let (code, message) = contact::BLOCKED;
+    UseCaseError::refused(code, message)
 }
 
 fn list_full() -> UseCaseError {

@@ -3,8 +3,8 @@
 use gim_proto::{
     ResultCode,
     business::{
-        AuthRequest, FriendAddRequest, FriendAgreeRequest, FriendBlockRequest, FriendRemoveRequest,
-        FriendSendMessageRequest, FriendSetRequest, GetUserRequest, GetUsersRequest, MayWriteRequest,
+        AuthRequest, ContactRules, FriendAddRequest, FriendAgreeRequest, FriendBlockRequest, FriendRemoveRequest,
+        FriendSendMessageRequest, FriendSetRequest, GetUserRequest, GetUsersRequest, MayAddRequest, MayWriteRequest,
         RevokeTokensRequest, SearchUserRequest, SignInRequest, SignOutRequest, UpdateUserRequest,
     },
     logic::Device,
@@ -120,8 +120,12 @@ async fn no_call_of_a_client_works_without_a_token() {
     assert_names("user_id", friends.block(FriendBlockRequest { user_id: 1 }).await);
     assert_names("user_id", friends.unblock(FriendBlockRequest { user_id: 1 }).await);
     assert_names("user_id", friends.get_blocked(()).await);
+    assert_names("user_id", friends.set_contact_rules(ContactRules::default()).await);
+    assert_names("user_id", friends.get_contact_rules(()).await);
     assert_names("user_id", users.sign_out(SignOutRequest::default()).await);
 
+    let phone = server.sign_in("1").await;
+    assert_names("added_by", friends.set_contact_rules(phone.ask(ContactRules { added_by: 4 })).await);
     let thief = Phone { token: "wrong".into(), ..server.sign_in("1").await };
     let update = thief.ask(UpdateUserRequest { nickname: "thief".into(), ..Default::default() });
     assert_eq!(code(users.update_user(update).await), ResultCode::SignInAgain);
@@ -143,7 +147,11 @@ async fn trusted_calls_name_their_fields() {
         let may_write = |from_user_id, to_user_id| MayWriteRequest { from_user_id, to_user_id };
         assert_names("from_user_id", client.may_write(may_write(bad, 1)).await);
         assert_names("to_user_id", client.may_write(may_write(1, bad)).await);
+        let may_add = |from_user_id, user_id| MayAddRequest { from_user_id, user_ids: vec![user_id], group_id: 0 };
+        assert_names("from_user_id", client.may_add(may_add(bad, 1)).await);
+        assert_names("user_ids", client.may_add(may_add(1, bad)).await);
         if bad != 0 {
+            assert_names("group_id", client.may_add(MayAddRequest { group_id: bad, ..may_add(1, 2) }).await);
             assert_names("device_id", client.revoke_tokens(RevokeTokensRequest { user_id: 1, device_id: bad }).await);
         }
     }

@@ -1,11 +1,12 @@
 //! Becoming friends and writing to them, with what the other side is told.
 
+use gim_business::AddedBy;
 use gim_proto::{
     ResultCode,
     business::{
-        AddFriendPush, AgreeAddFriendPush, Friend, FriendAddRequest, FriendAgreeRequest, FriendBlockRequest,
-        FriendRemoveRequest, FriendSendMessageReply, FriendSendMessageRequest, FriendSetRequest, MayWriteRequest,
-        UpdateUserRequest,
+        AddFriendPush, AddedBy as AddedByNumber, AgreeAddFriendPush, ContactRules, Friend, FriendAddRequest,
+        FriendAgreeRequest, FriendBlockRequest, FriendRemoveRequest, FriendSendMessageReply, FriendSendMessageRequest,
+        FriendSetRequest, MayAddRequest, MayWriteRequest, UpdateUserRequest,
     },
     connect::MessageCommand,
 };
@@ -125,13 +126,20 @@ async fn when_both_asked_it_still_takes_an_agreement() {
 }
 
 #[tokio::test]
-async fn asking_again_renews_and_asking_a_friend_is_refused() {
+async fn asking_again_renews_silently_and_asking_a_friend_is_refused() {
     let server = Server::start().await;
     let [alice, bob] = [server.sign_in("1").await, server.sign_in("2").await];
+    for _ in 0..3 {
+        add(&server, &alice, bob.user_id).await.unwrap();
+    }
+    assert_eq!(server.logic.take_pushed().len(), 1, "who is asked is told once");
+    server.friends().remove(alice.ask(FriendRemoveRequest { friend_id: bob.user_id })).await.unwrap();
     add(&server, &alice, bob.user_id).await.unwrap();
-    add(&server, &alice, bob.user_id).await.unwrap();
-    assert_eq!(server.logic.take_pushed().len(), 2);
-    agree(&server, &bob, alice.user_id).await.unwrap();
+    for _ in 0..3 {
+        agree(&server, &bob, alice.user_id).await.unwrap();
+    }
+    let commands: Vec<_> = server.logic.take_pushed().iter().map(|(push, _)| push.command).collect();
+    assert_eq!(commands, [111], "and so is who asked");
     assert_eq!(code(add(&server, &alice, bob.user_id).await), ResultCode::AlreadyFriends);
     assert_eq!(code(add(&server, &bob, alice.user_id).await), ResultCode::AlreadyFriends);
 }
@@ -253,6 +261,75 @@ async fn who_is_blocked_cannot_ask_to_be_a_friend() {
     add(&server, &carol, alice.user_id).await.unwrap();
     let request = alice.ask(FriendBlockRequest { user_id: 999 });
     assert_eq!(code(server.friends().block(request).await), ResultCode::UserNotFound);
+}
+
+#[tokio::test]
+async fn who_is_blocked_cannot_agree_either() {
+    let server = Server::start().await;
+    let (alice, bob) = make_friends(&server).await;
+    let carol = server.sign_in("3").await;
+    add(&server, &alice, carol.user_id).await.unwrap();
+    server.logic.take_pushed();
+    for blocked in [&bob, &carol] {
+        server.friends().block(alice.ask(FriendBlockRequest { user_id: blocked.user_id })).await.unwrap();
+        assert_eq!(code(agree(&server, blocked, alice.user_id).await), ResultCode::NotAllowed);
+    }
+    assert!(server.logic.take_pushed().is_empty());
+}
+
+#[tokio::test]
+async fn nobody_asks_more_users_in_a_day_than_a_list_of_friends_holds() {
+    let server = Server::start_with(|settings| settings.limits.friends_max = 1).await;
+    let [alice, bob, carol] = [server.sign_in("1").await, server.sign_in("2").await, server.sign_in("3").await];
+    add(&server, &alice, bob.user_id).await.unwrap();
+    server.friends().remove(alice.ask(FriendRemoveRequest { friend_id: bob.user_id })).await.unwrap();
+    assert_eq!(code(add(&server, &alice, carol.user_id).await), ResultCode::TooManyRequests);
+    add(&server, &alice, bob.user_id).await.unwrap();
+    assert_eq!(server.logic.take_pushed().len(), 1);
+}
+
+async fn not_added(server: &Server, from: &Phone, user_ids: &[u64]) -> Vec<(u64, i32)> {
+    let request = MayAddRequest { from_user_id: from.user_id, user_ids: user_ids.to_vec(), group_id: 0 };
+    let refused = server.internal().may_add(request).await.unwrap().into_inner().refused;
+    let mut codes: Vec<_> = refused.into_iter().map(|(user_id, reply)| (user_id, reply.code)).collect();
+    codes.sort_unstable();
+    codes
+}
+
+#[tokio::test]
+async fn who_puts_a_user_into_groups_is_what_she_says_and_else_the_settings() {
+    for (usual, of_carol) in
+        [(AddedBy::Everybody, None), (AddedBy::Friends, Some(10210)), (AddedBy::Nobody, Some(10006))]
+    {
+        let server = Server::start_with(|settings| settings.friends.added_by = usual).await;
+        let (alice, bob) = make_friends(&server).await;
+        let carol = server.sign_in("3").await;
+        let everybody = [alice.user_id, bob.user_id, carol.user_id, 999];
+        let rule = async |phone: &Phone, added_by: AddedByNumber| {
+            let rules = ContactRules { added_by: added_by.into() };
+            server.friends().set_contact_rules(phone.ask(rules)).await.unwrap();
+            assert_eq!(server.friends().get_contact_rules(phone.ask(())).await.unwrap().into_inner(), rules);
+        };
+        rule(&bob, AddedByNumber::AbFriends).await;
+        let carols = of_carol.map(|code| (carol.user_id, code));
+        let expected = |own: &[(u64, i32)]| own.iter().copied().chain(carols).chain([(999, 10301)]).collect::<Vec<_>>();
+        assert_eq!(not_added(&server, &alice, &everybody).await, expected(&[]));
+        rule(&bob, AddedByNumber::AbNobody).await;
+        assert_eq!(not_added(&server, &alice, &everybody).await, expected(&[(bob.user_id, 10006)]));
+        rule(&bob, AddedByNumber::AbEverybody).await;
+        server.friends().block(bob.ask(FriendBlockRequest { user_id: alice.user_id })).await.unwrap();
+        assert_eq!(not_added(&server, &alice, &everybody).await, expected(&[(bob.user_id, 10006)]));
+        assert!(not_added(&server, &carol, &[bob.user_id]).await.is_empty());
+        rule(&bob, AddedByNumber::AbDefault).await;
+    }
+}
+
+#[tokio::test]
+async fn where_only_friends_write_only_friends_add() {
+    let server = Server::start_with(|settings| settings.friends.only_friends_write = true).await;
+    let (alice, bob) = make_friends(&server).await;
+    let carol = server.sign_in("3").await;
+    assert_eq!(not_added(&server, &alice, &[bob.user_id, carol.user_id]).await, [(carol.user_id, 10210)]);
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@ use sqlx::{AnyConnection, Row as _};
 use super::{
     columns::{from_sql, small, to_sql},
     group::find_member,
+    left_member,
     statement::MultiRow,
     work::{GroupWork, Post},
 };
@@ -117,6 +118,9 @@ impl HeldGroup {
                 GroupAction::AddMembers(members) => {
                     let user_ids: Vec<u64> = members.iter().map(|member| member.user_id).collect();
                     facts.named = self.types(connection, &user_ids).await?;
+                    if work.actor.is_some() {
+                        facts.left = left_member::first_of(connection, self.group.id, &user_ids).await?;
+                    }
                 }
                 GroupAction::RemoveMembers(user_ids) => facts.named = self.types(connection, user_ids).await?,
                 GroupAction::UpdateMember { member, .. } => {
@@ -139,7 +143,7 @@ impl HeldGroup {
             _ => {}
         }
         Ok(match find_member(connection, self.group.id, user_id).await? {
-            Some(Member { is_admin: true, .. }) => Actor::Admin,
+            Some(Member { is_admin: true, .. }) => Actor::Admin(user_id),
             Some(_) => Actor::Member(user_id),
             None => Actor::Outsider,
         })
@@ -155,12 +159,20 @@ impl HeldGroup {
         match *change {
             Change::Nothing => return self.receivers(connection, work.actor).await,
             Change::Profile { .. } => {}
-            Change::Join(members) => self.insert_members(connection, members).await?,
+            Change::Join(members) => {
+                self.insert_members(connection, members).await?;
+                if work.actor.is_none() && !self.is_new {
+                    left_member::forget(connection, self.group.id, members).await?;
+                }
+            }
             Change::Describe { member, is_admin, .. } => self.update_member(connection, member, is_admin).await?,
-            Change::Leave { user_ids, promotes_first, .. } => {
+            Change::Leave { user_ids, promotes_first, is_own_wish, .. } => {
                 // Those who leave hear of it too.
                 let receivers = self.receivers(connection, None).await?;
                 self.delete_members(connection, user_ids).await?;
+                if is_own_wish {
+                    left_member::note(connection, self.group.id, user_ids).await?;
+                }
                 if promotes_first {
                     self.promote_first(connection).await?;
                 }

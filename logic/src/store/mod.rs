@@ -7,7 +7,7 @@
 //! Each file knows only those above it, which `tests/source.rs` checks:
 //!
 //! - `error`, `columns`, `statement`, `script`, [`dialect`]: errors, values, and statements, alone and sent together
-//! - [`device`], [`inbox`], [`group`], [`retention`], [`revocation`], [`room`], [`sent`], [`sign_in`]: the repositories
+//! - [`device`], [`inbox`], [`group`], `left_member`, [`retention`], [`revocation`], [`room`], [`sent`], [`sign_in`]: the repositories
 //! - [`work`]: what requests want of the inbox writer, and what becomes of it
 //! - `turns`, `queue`: in which order the writer takes what waits, and hands over what it wrote
 //! - `held_group`, `held_groups`: the groups that a transaction holds
@@ -25,6 +25,7 @@ mod held_group;
 mod held_groups;
 pub mod inbox;
 mod lanes;
+mod left_member;
 mod queue;
 mod recall;
 mod repeats;

@@ -93,7 +93,7 @@ impl Groups {
                 None => members.push(GroupMember { user_id, r#type, ..GroupMember::default() }),
             }
         }
-        let mut members = self.check_members(members, request_id).await?;
+        let mut members = self.check_members(operator, 0, members, request_id).await?;
         let limits = self.settings.limits();
         if members.len() > limits.of(kind) {
             return Err(GroupRefusal::too_many(kind, limits).into());
@@ -163,7 +163,7 @@ impl Groups {
         request_id: &str,
     ) -> Result<(), Error> {
         let group_id = check::id("group_id", request.group_id)?;
-        let members = self.check_members(request.members, request_id).await?;
+        let members = self.check_members(operator, group_id, request.members, request_id).await?;
         self.add_in_parts(operator, group_id, members, request_id).await
     }
 
@@ -250,12 +250,22 @@ impl Groups {
         }
     }
 
-    async fn check_members(&self, members: Vec<GroupMember>, request_id: &str) -> Result<Vec<Member>, Error> {
+    /// Checks who is to be put into a group (0: a new one), and that the business lets whoever asks do it.
+    async fn check_members(
+        &self,
+        operator: Operator,
+        group_id: u64,
+        members: Vec<GroupMember>,
+        request_id: &str,
+    ) -> Result<Vec<Member>, Error> {
         let mut user_ids: Vec<u64> = members.iter().map(|member| member.user_id).collect();
         check::ids("members", &user_ids, self.settings.members_per_request_max)?;
         check_twice("members", &mut user_ids)?;
         let members: Vec<Member> = members.into_iter().map(check_member).collect::<Result<_, Violation>>()?;
-        self.business.check_users(&user_ids, request_id).await?;
+        match operator.user_id() {
+            None => self.business.check_users(&user_ids, request_id).await?,
+            Some(user_id) => self.business.check_may_add(user_id, &user_ids, group_id, request_id).await?,
+        }
         Ok(members)
     }
 

@@ -10,7 +10,7 @@ use gim_proto::{
     ResultCode,
     business::{
         AuthRequest, GetUserReply, GetUserRequest, GetUsersReply, GetUsersRequest, HandleCommandReply,
-        HandleCommandRequest, MayWriteReply, MayWriteRequest, RevokeTokensRequest, User,
+        HandleCommandRequest, MayAddReply, MayAddRequest, MayWriteReply, MayWriteRequest, RevokeTokensRequest, User,
         command_int_service_server::{CommandIntService, CommandIntServiceServer},
         user_int_service_server::{UserIntService, UserIntServiceServer},
     },
@@ -35,6 +35,10 @@ pub struct StubBusiness {
 pub struct State {
     /// Whether only Auth is implemented.
     pub only_auth: bool,
+    /// Whether MayAdd is not implemented.
+    pub no_may_add: bool,
+    /// What was asked by MayAdd: by whom, for which group, about how many.
+    pub may_add_calls: Mutex<Vec<(u64, u64, usize)>>,
     pub auth_calls: AtomicU64,
     /// Who may not write to whom.
     pub blocked: Mutex<Vec<(u64, u64)>>,
@@ -61,6 +65,11 @@ impl StubBusiness {
     /// One that implements Auth and nothing else.
     pub async fn only_auth() -> Self {
         Self::with(State { only_auth: true, ..State::default() }).await
+    }
+
+    /// One that has no MayAdd.
+    pub async fn without_may_add() -> Self {
+        Self::with(State { no_may_add: true, ..State::default() }).await
     }
 
     async fn with(state: State) -> Self {
@@ -94,6 +103,18 @@ impl Stub {
     fn note<T>(&self, request: &Request<T>) {
         let id = metadata::text(request, metadata::REQUEST_ID).unwrap_or("").to_owned();
         self.0.request_ids.lock().unwrap().push(id);
+    }
+
+    /// Whether a user may write to another one, or add her.
+    fn answer(&self, from_user_id: u64, to_user_id: u64) -> MayWriteReply {
+        let code = if self.0.blocked.lock().unwrap().contains(&(from_user_id, to_user_id)) {
+            return MayWriteReply { code: 4711, message: "you two had a fight".into() };
+        } else if to_user_id >= 1000 {
+            ResultCode::UserNotFound
+        } else {
+            ResultCode::Ok
+        };
+        MayWriteReply { code: code.number(), message: String::new() }
     }
 
     /// Lets further calls come meanwhile.
@@ -150,14 +171,17 @@ impl UserIntService for Stub {
         self.0.may_write_calls.fetch_add(1, Ordering::Relaxed);
         self.linger().await;
         let MayWriteRequest { from_user_id, to_user_id } = request.into_inner();
-        let code = if self.0.blocked.lock().unwrap().contains(&(from_user_id, to_user_id)) {
-            return Ok(Response::new(MayWriteReply { code: 4711, message: "you two had a fight".into() }));
-        } else if to_user_id >= 1000 {
-            ResultCode::UserNotFound
-        } else {
-            ResultCode::Ok
-        };
-        Ok(Response::new(MayWriteReply { code: code.number(), message: String::new() }))
+        Ok(Response::new(self.answer(from_user_id, to_user_id)))
+    }
+
+    async fn may_add(&self, request: Request<MayAddRequest>) -> Result<Response<MayAddReply>, Status> {
+        if self.0.only_auth || self.0.no_may_add {
+            return Err(Status::unimplemented("no MayAdd"));
+        }
+        let MayAddRequest { from_user_id, user_ids, group_id } = request.into_inner();
+        self.0.may_add_calls.lock().unwrap().push((from_user_id, group_id, user_ids.len()));
+        let answers = user_ids.into_iter().map(|user_id| (user_id, self.answer(from_user_id, user_id)));
+        Ok(Response::new(MayAddReply { refused: answers.filter(|(_, answer)| answer.code != 0).collect() }))
     }
 
     async fn get_users(&self, request: Request<GetUsersRequest>) -> Result<Response<GetUsersReply>, Status> {

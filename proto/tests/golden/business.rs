@@ -78,6 +78,11 @@ fn user_samples() -> Vec<Sample> {
         sample("business.RevokeTokensRequest", RevokeTokensRequest { user_id: 101, device_id: 102 }),
         sample("business.MayWriteRequest", MayWriteRequest { from_user_id: 101, to_user_id: 102 }),
         sample("business.MayWriteReply", MayWriteReply { code: 10210, message: "message".into() }),
+        sample("business.MayAddRequest", MayAddRequest { from_user_id: 101, user_ids: vec![102, 103], group_id: 104 }),
+        sample(
+            "business.MayAddReply",
+            MayAddReply { refused: HashMap::from([(102, MayWriteReply { code: 10210, message: "message".into() })]) },
+        ),
         sample("business.AuthRequest", AuthRequest { user_id: 101, device_id: 102, token: "token".into() }),
         sample("business.GetUsersRequest", GetUsersRequest { user_ids: HashMap::from([(101, 2)]) }),
         sample("business.GetUsersReply", GetUsersReply { users: HashMap::from([(101, user())]) }),
@@ -110,6 +115,7 @@ fn friend_samples() -> Vec<Sample> {
         ),
         sample("business.FriendBlockRequest", FriendBlockRequest { user_id: 101 }),
         sample("business.GetBlockedReply", GetBlockedReply { users: vec![user(), User::default()] }),
+        sample("business.ContactRules", ContactRules { added_by: AddedBy::AbFriends.into() }),
         sample("business.FriendSendMessageReply", FriendSendMessageReply { message_id: 101 }),
         sample(
             "business.FriendAddRequest",

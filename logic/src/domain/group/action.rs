@@ -77,6 +77,9 @@ pub enum GroupRefusal {
     /// The user that was named is in it already.
     #[error("user {0} is in the group already")]
     AlreadyMember(u64),
+    /// The user that was named left, and was not asked whether she wants to come back.
+    #[error("user {0} left the group: other members cannot put her into it again")]
+    HasLeft(u64),
     /// There would be too many.
     #[error("members: a normal group has at most {0}; make it a large one first")]
     TooManyForNormal(usize),
@@ -107,7 +110,7 @@ impl GroupRefusal {
         match self {
             Self::NoGroup(_) => ResultCode::GroupNotFound,
             Self::NotInGroup(_) => ResultCode::NotInGroup,
-            Self::NotAdmin | Self::LastAdmin => ResultCode::NotAllowed,
+            Self::NotAdmin | Self::LastAdmin | Self::HasLeft(_) => ResultCode::NotAllowed,
             Self::NoMember(_) => ResultCode::GroupMemberNotFound,
             Self::AlreadyMember(_) => ResultCode::AlreadyInGroup,
             Self::TooManyForNormal(_) | Self::TooManyForLarge(_) => ResultCode::TooLarge,

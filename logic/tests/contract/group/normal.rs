@@ -6,8 +6,8 @@ use gim_proto::{
     ResultCode,
     connect::{self, MessageCommand, PacketCommand},
     logic::{
-        AddGroupMembersPush, GroupKind, GroupMessagePush, GroupPushRequest, RemoveGroupMemberPush, UpdateGroupPush,
-        down_item::Item,
+        AddGroupMembersPush, GroupAddMemberRequest, GroupKind, GroupMessagePush, GroupPushRequest,
+        RemoveGroupMemberPush, UpdateGroupPush, down_item::Item,
     },
 };
 use prost::Message as _;
@@ -151,7 +151,9 @@ async fn leaving_stops_the_messages_of_a_group_at_once() {
         server.remove(9, group_id, &[9]).await.unwrap();
         assert_eq!(code(server.say(9, group_id, "out", &format!("out-{round}")).await), ResultCode::NotInGroup);
         not_theirs.insert(server.say(3, group_id, "out", &format!("other-{round}")).await.unwrap().message_id);
-        server.add(1, group_id, vec![member(9)]).await.unwrap();
+        // Who left comes back by a service.
+        let request = GroupAddMemberRequest { group_id, members: vec![member(9)] };
+        server.group_int().add_member(request).await.unwrap();
     }
     stop.store(true, std::sync::atomic::Ordering::SeqCst);
     for talker in talkers {

@@ -3,13 +3,14 @@
 use gim_proto::{
     ResultCode,
     logic::{
-        GroupCreateRequest, GroupGetRequest, GroupKind, GroupListMineRequest, GroupMember, GroupRemoveMemberRequest,
+        GroupAddMemberRequest, GroupCreateRequest, GroupGetRequest, GroupKind, GroupListMineRequest, GroupMember,
+        GroupRemoveMemberRequest,
     },
 };
 
 use crate::{
     contract::group::harness::{admin, code, group, member, signed},
-    support::server,
+    support::{business::StubBusiness, server, server_with},
 };
 
 #[tokio::test]
@@ -51,6 +52,66 @@ async fn admins_change_a_group_and_others_do_not() {
     let members = server.members(7, group_id, 1).await.unwrap();
     let members: Vec<_> = members.iter().map(|m| (m.user_id, m.r#type, m.nickname.as_str())).collect();
     assert_eq!(members, [(7, 1, ""), (8, 1, "8")], "a description without a type leaves it");
+}
+
+#[tokio::test]
+async fn who_may_not_add_a_user_makes_no_group_with_her_and_the_business_is_asked_once() {
+    let server = server().await;
+    let state = server.business.state.clone();
+    state.blocked.lock().unwrap().push((7, 9));
+    let create = async |by, members: Vec<GroupMember>| {
+        let request = GroupCreateRequest { group: Some(group("group", GroupKind::GkNormal)), members };
+        server.group_ext().create(signed(by, request)).await
+    };
+    let refused = create(7, vec![member(7), member(8), member(9)]).await.unwrap_err();
+    assert_eq!(refused.message(), "user 9: you two had a fight");
+    assert!(server.inbox(8).await.is_empty() && server.inbox(9).await.is_empty());
+    let group_id = create(7, vec![member(8)]).await.unwrap().into_inner().group_id;
+    assert_eq!(server.add(7, group_id, vec![member(9)]).await.unwrap_err().message(), "user 9: you two had a fight");
+    assert!(server.inbox(9).await.is_empty());
+    assert_eq!(*state.may_add_calls.lock().unwrap(), [(7, 0, 2), (7, 0, 1), (7, group_id, 1)]);
+    assert_eq!(code(create(7, vec![member(1000)]).await), ResultCode::UserNotFound);
+    create(9, vec![member(7)]).await.expect("the other way round nobody minds");
+    server.make(GroupKind::GkNormal, &[7, 9]).await;
+}
+
+#[tokio::test]
+async fn without_may_add_whoever_may_write_may_add() {
+    let server = server_with(StubBusiness::without_may_add().await, |_| ()).await;
+    let state = server.business.state.clone();
+    state.blocked.lock().unwrap().push((7, 9));
+    let create = async |user_ids: &[u64]| {
+        let members = user_ids.iter().copied().map(member).collect();
+        let request = GroupCreateRequest { group: Some(group("group", GroupKind::GkNormal)), members };
+        server.group_ext().create(signed(7, request)).await
+    };
+    let refused = create(&[8, 9]).await.unwrap_err();
+    assert_eq!(refused.message(), "user 9: you two had a fight");
+    assert_eq!(code(create(&[8, 1000]).await), ResultCode::UserNotFound);
+    create(&[8, 10]).await.unwrap();
+    let server = server_with(StubBusiness::only_auth().await, |_| ()).await;
+    let request = GroupCreateRequest { group: Some(group("group", GroupKind::GkNormal)), members: vec![member(1000)] };
+    server.group_ext().create(signed(7, request)).await.expect("who has no opinion keeps nobody out");
+}
+
+#[tokio::test]
+async fn who_left_a_group_is_put_into_it_again_by_services_only() {
+    let server = server().await;
+    for kind in [GroupKind::GkNormal, GroupKind::GkLarge] {
+        let group_id = server.make(kind, &[7, 8, 9]).await;
+        server.remove(8, group_id, &[8]).await.unwrap();
+        let before = server.inbox(8).await.len();
+        let refused = server.add(7, group_id, vec![member(10), member(8)]).await;
+        assert_eq!(code(refused), ResultCode::NotAllowed);
+        assert_eq!(code(server.add(8, group_id, vec![member(8)]).await), ResultCode::NotInGroup);
+        assert_eq!(server.inbox(8).await.len(), before);
+        assert_eq!(server.members(7, group_id, 0).await.unwrap().len(), 2, "nobody else came in either");
+
+        let request = GroupAddMemberRequest { group_id, members: vec![member(8)] };
+        server.group_int().add_member(request).await.unwrap();
+        server.remove(7, group_id, &[8]).await.unwrap();
+        server.add(7, group_id, vec![member(8)]).await.expect("who was removed did not leave");
+    }
 }
 
 #[tokio::test]

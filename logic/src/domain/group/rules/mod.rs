@@ -23,7 +23,7 @@ pub enum Actor {
     /// A user who is in it. Where an action is every member's right, an admin may count as one.
     Member(u64),
     /// A user who may change it.
-    Admin,
+    Admin(u64),
 }
 
 /// What a decision needs to know besides the group itself.
@@ -36,6 +36,9 @@ pub struct Facts {
     /// Of [`GroupAction::AddMembers`] and [`GroupAction::RemoveMembers`]: those of the users whom it names that are members,
     /// and whether each is an admin. Looked up where [`Group::admit`] does not refuse.
     pub named: BTreeMap<u64, bool>,
+    /// Of [`GroupAction::AddMembers`]: one of the users whom it names that left the group by himself, if there is one. Looked up
+    /// where [`Group::admit`] does not refuse, and a user asks.
+    pub left: Option<u64>,
     /// Of [`GroupAction::UpdateMember`]: the member as he is. Looked up where [`Group::admit`] does not refuse.
     pub former: Option<Member>,
 }
@@ -73,13 +76,15 @@ pub enum Change<'a> {
         admin_count: u64,
         /// Whether the first of those who stay becomes an admin, because none is left.
         promotes_first: bool,
+        /// Whether it is one who goes by himself. Other users do not add him again; a trusted service may, which asked him.
+        is_own_wish: bool,
     },
 }
 
 impl Facts {
     /// Where nothing is known but who asks.
     pub fn of(limits: MemberLimits, actor: Actor) -> Self {
-        Self { limits, actor, named: BTreeMap::new(), former: None }
+        Self { limits, actor, named: BTreeMap::new(), left: None, former: None }
     }
 }
 
@@ -92,7 +97,7 @@ impl Group {
     /// Refuses what can be refused before those are looked up whom the action names. [`Group::decide`] begins with it.
     pub fn admit(&self, facts: &Facts, action: &GroupAction) -> Result<(), GroupRefusal> {
         match (action, facts.actor) {
-            (GroupAction::Create { .. }, _) | (_, Actor::Service | Actor::Admin) => {}
+            (GroupAction::Create { .. }, _) | (_, Actor::Service | Actor::Admin(_)) => {}
             (_, Actor::Outsider) => return Err(GroupRefusal::NotInGroup(self.id)),
             (GroupAction::Send, Actor::Member(_)) => {}
             // Who is no admin describes himself, and leaves.
@@ -119,9 +124,10 @@ impl Group {
                 Ok(Change::Profile { profile, becomes_large: *kind == Kind::Large && self.kind == Kind::Normal })
             }
             GroupAction::Create { members, .. } => Ok(Change::Join(members)),
-            GroupAction::AddMembers(members) => match facts.named.keys().next() {
-                Some(&user_id) => Err(GroupRefusal::AlreadyMember(user_id)),
-                None => Ok(Change::Join(members)),
+            GroupAction::AddMembers(members) => match (facts.named.keys().next(), facts.left) {
+                (Some(&user_id), _) => Err(GroupRefusal::AlreadyMember(user_id)),
+                (None, Some(user_id)) => Err(GroupRefusal::HasLeft(user_id)),
+                (None, None) => Ok(Change::Join(members)),
             },
             GroupAction::UpdateMember { member, is_type_given, notice } => {
                 let former = facts.former.as_ref().ok_or(GroupRefusal::NoMember(member.user_id))?;
@@ -148,9 +154,13 @@ impl Group {
         let orphans = admin_count > 0 && admin_count == self.admin_count && !empties;
         // A trusted service may take the last admin out; somebody has to follow him.
         match facts.actor {
-            Actor::Service => Ok(Change::Leave { user_ids, admin_count, promotes_first: orphans }),
+            Actor::Service => Ok(Change::Leave { user_ids, admin_count, promotes_first: orphans, is_own_wish: false }),
             _ if orphans => Err(GroupRefusal::LastAdmin),
-            _ => Ok(Change::Leave { user_ids, admin_count, promotes_first: false }),
+            actor => {
+                let is_own_wish =
+                    matches!(actor, Actor::Member(user_id) | Actor::Admin(user_id) if user_ids == [user_id]);
+                Ok(Change::Leave { user_ids, admin_count, promotes_first: false, is_own_wish })
+            }
         }
     }
 
@@ -173,7 +183,7 @@ impl Group {
             Change::Describe { is_admin, was_admin, .. } => {
                 self.admin_count = self.admin_count + u64::from(is_admin) - u64::from(was_admin);
             }
-            Change::Leave { user_ids, admin_count, promotes_first } => {
+            Change::Leave { user_ids, admin_count, promotes_first, .. } => {
                 self.version += 1;
                 self.member_count -= user_ids.len() as u64;
                 self.admin_count = self.admin_count - admin_count + u64::from(promotes_first);

@@ -13,12 +13,17 @@ const LIMITS: MemberLimits = MemberLimits { normal: 4, large: 6 };
 struct Model {
     group: Group,
     members: BTreeMap<u64, Member>,
+    left: std::collections::BTreeSet<u64>,
 }
 
 impl Model {
     /// A group that a service made.
     fn new(kind: Kind, admins: &[u64], others: &[u64]) -> Self {
-        let mut model = Self { group: Group::new(GROUP_ID, kind, Profile::default()), members: BTreeMap::new() };
+        let mut model = Self {
+            group: Group::new(GROUP_ID, kind, Profile::default()),
+            members: BTreeMap::new(),
+            left: Default::default(),
+        };
         let members = admins.iter().map(|&user_id| member(user_id, true));
         let members = members.chain(others.iter().map(|&user_id| member(user_id, false))).collect();
         let create = GroupAction::Create { kind, profile: Profile::default(), members };
@@ -32,7 +37,7 @@ impl Model {
             Some((_, None)) => Actor::Outsider,
             Some((user_id, Some(member))) => {
                 if member.is_admin {
-                    Actor::Admin
+                    Actor::Admin(user_id)
                 } else {
                     Actor::Member(user_id)
                 }
@@ -48,7 +53,13 @@ impl Model {
             GroupAction::UpdateMember { member, .. } => self.members.get(&member.user_id).cloned(),
             _ => None,
         };
-        Facts { named: named.into_iter().filter_map(found).collect(), former, ..Facts::of(LIMITS, actor) }
+        let left = match action {
+            GroupAction::AddMembers(_) if asker.is_some() => {
+                named.iter().copied().find(|user_id| self.left.contains(user_id))
+            }
+            _ => None,
+        };
+        Facts { left, named: named.into_iter().filter_map(found).collect(), former, ..Facts::of(LIMITS, actor) }
     }
 
     fn act(&mut self, asker: Option<u64>, action: &GroupAction) -> Result<(), GroupRefusal> {
@@ -58,11 +69,13 @@ impl Model {
             Change::Nothing | Change::Profile { .. } => {}
             Change::Join(joining) => {
                 self.members.extend(joining.iter().map(|member| (member.user_id, member.clone())));
+                self.left.retain(|user_id| !self.members.contains_key(user_id));
             }
             Change::Describe { member, is_admin, .. } => {
                 self.members.insert(member.user_id, Member { is_admin, ..member.clone() });
             }
-            Change::Leave { user_ids, promotes_first, .. } => {
+            Change::Leave { user_ids, promotes_first, is_own_wish, .. } => {
+                self.left.extend(user_ids.iter().filter(|_| is_own_wish));
                 self.members.retain(|user_id, _| !user_ids.contains(user_id));
                 if promotes_first {
                     self.members.values_mut().next().expect("somebody stays").is_admin = true;
@@ -135,6 +148,19 @@ fn whoever_is_named_has_to_be_in_the_group_or_out_of_it() {
     assert_eq!(answer(1, &add(&[3])), Err(AlreadyMember(3)));
     assert_eq!(answer(1, &GroupAction::RemoveMembers(vec![3, 8, 7])), Err(NoMember(8)));
     assert_eq!(answer(1, &describe(member(7, false), false)), Err(NoMember(7)));
+}
+
+#[test]
+fn who_left_comes_back_by_a_service_alone_and_who_was_removed_by_admins_too() {
+    let add = |user_id| GroupAction::AddMembers(vec![member(user_id, false)]);
+    let mut model = Model::new(Kind::Normal, &[1, 4], &[2, 3]);
+    for (asker, user_id) in [(2, 2), (4, 4)] {
+        model.act(Some(asker), &GroupAction::RemoveMembers(vec![user_id])).unwrap();
+        assert_eq!(model.act(Some(1), &add(user_id)), Err(HasLeft(user_id)));
+        assert_eq!(model.act(None, &add(user_id)), Ok(()));
+    }
+    model.act(Some(1), &GroupAction::RemoveMembers(vec![2])).unwrap();
+    assert_eq!(model.act(Some(1), &add(2)), Ok(()));
 }
 
 #[test]

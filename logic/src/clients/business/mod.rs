@@ -4,6 +4,8 @@
 //! A product that plugs in its own users implements `UserIntService/Auth` and nothing else: every other call may answer
 //! UNIMPLEMENTED, and logic does without. Any task; calls go over one lazily connected channel.
 
+mod may_add;
+
 use std::{
     sync::atomic::{AtomicU64, Ordering},
     time::{Duration, Instant},
@@ -89,6 +91,8 @@ pub struct Business {
     asks_may_write: bool,
     /// From whom, to whom.
     may_write: TtlCache<(u64, u64), Permission>,
+    /// Something while it is known that MayAdd is not offered.
+    no_may_add: TtlCache<(), ()>,
 }
 
 #[derive(Debug, Clone)]
@@ -142,6 +146,7 @@ impl Business {
             cards: TtlCache::new(ttl(settings.user_cache_ms), settings.user_cache_entries_max),
             asks_may_write: settings.asks_may_write,
             may_write: TtlCache::new(ttl(settings.may_write_cache_ms), settings.may_write_cache_entries_max),
+            no_may_add: TtlCache::new(ttl(settings.may_write_cache_ms), 1),
         })
     }
 

@@ -1,0 +1,112 @@
+//! What users allow others, and how they stand to one who asks.
+
+use std::collections::HashMap;
+
+use sqlx::{Any, QueryBuilder};
+
+use super::{Store, StoreError, dialect, id, key};
+use crate::domain::{
+    contact::{AddedBy, Standing},
+    friend::FriendStatus,
+};
+
+impl Store {
+    /// How each of these users stands to another one; nobody's is missing. One statement for each of the three things asked.
+    pub async fn standings(&self, user_ids: &[u64], other_id: u64) -> Result<HashMap<u64, Standing>, StoreError> {
+        let mut standings: HashMap<u64, Standing> =
+            user_ids.iter().map(|&user_id| (user_id, Standing::default())).collect();
+        let blocked = QueryBuilder::new("SELECT user_id, user_id FROM blocked WHERE blocked_id = ");
+        for (user_id, _) in self.among(blocked, key(other_id), user_ids).await? {
+            standings.entry(user_id).or_default().has_blocked = true;
+        }
+        let status = FriendStatus::Friends as i64;
+        let friends =
+            QueryBuilder::new(format!("SELECT user_id, user_id FROM friend WHERE status = {status} AND friend_id = "));
+        for (user_id, _) in self.among(friends, key(other_id), user_ids).await? {
+            standings.entry(user_id).or_default().are_friends = true;
+        }
+        // Who has no rule has no row, or 0.
+        let rules = QueryBuilder::new("SELECT user_id, added_by FROM contact_rules WHERE added_by > ");
+        for (user_id, number) in self.among(rules, 0, user_ids).await? {
+            standings.entry(user_id).or_default().added_by = AddedBy::of_number(number);
+        }
+        Ok(standings)
+    }
+
+    /// Rows `(user_id, a number)` of these users, of a statement that lacks its last value and them.
+    async fn among(
+        &self,
+        mut query: QueryBuilder<Any>,
+        value: i64,
+        user_ids: &[u64],
+    ) -> Result<Vec<(u64, i64)>, StoreError> {
+        query.push_bind(value).push(" AND user_id IN (");
+        let mut ids = query.separated(", ");
+        for &user_id in user_ids {
+            ids.push_bind(key(user_id));
+        }
+        ids.push_unseparated(")");
+        // The text differs with every count of ids: a cache of prepared statements would only fill with them.
+        let query = query.build_query_as::<(i64, i64)>().persistent(false);
+        let rows = query.fetch_all(&self.database.reader).await?;
+        Ok(rows.into_iter().map(|(user_id, number)| (id(user_id), number)).collect())
+    }
+
+    /// Whom a user lets put her into groups; none where she leaves it to the settings.
+    pub async fn added_by(&self, user_id: u64) -> Result<Option<AddedBy>, StoreError> {
+        let row: Option<(i64,)> = sqlx::query_as("SELECT added_by FROM contact_rules WHERE user_id = ?")
+            .bind(key(user_id))
+            .fetch_optional(&self.database.reader)
+            .await?;
+        Ok(row.and_then(|(number,)| AddedBy::of_number(number)))
+    }
+
+    /// Replaces that rule.
+    pub async fn set_added_by(&self, user_id: u64, rule: Option<AddedBy>, now_ms: i64) -> Result<(), StoreError> {
+        sqlx::query(dialect::put_contact_rules(self.database.dialect))
+            .bind(key(user_id))
+            .bind(rule.map_or(0, |rule| rule as i64))
+            .bind(now_ms)
+            .execute(&self.database.writer)
+            .await?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{FriendRequest, testing::user};
+
+    on_both! {
+        each_of_many_users_stands_as_she_says,
+        a_rule_is_replaced_and_taken_back,
+    }
+
+    async fn each_of_many_users_stands_as_she_says(store: Store) {
+        let asker = user(&store, "asker").await;
+        let [friend, blocking, strict, stranger] =
+            [user(&store, "a").await, user(&store, "b").await, user(&store, "c").await, user(&store, "d").await];
+        let request = FriendRequest { user_id: asker, friend_id: friend, remarks: "", description: "" };
+        store.request_friend(request, 9, 0, 1).await.unwrap();
+        store.agree_friend(friend, asker, "", 9, 2).await.unwrap();
+        store.block(blocking, asker, 9, 3).await.unwrap();
+        store.set_added_by(strict, Some(AddedBy::Friends), 4).await.unwrap();
+        let standings = store.standings(&[friend, blocking, strict, stranger], asker).await.unwrap();
+        let usual = Standing::default();
+        assert_eq!(standings[&friend], Standing { are_friends: true, ..usual });
+        assert_eq!(standings[&blocking], Standing { has_blocked: true, ..usual });
+        assert_eq!(standings[&strict], Standing { added_by: Some(AddedBy::Friends), ..usual });
+        assert_eq!((standings[&stranger], standings.len()), (usual, 4));
+        let to_another = store.standings(&[friend, blocking], stranger).await.unwrap();
+        assert!(to_another.values().all(|standing| *standing == usual));
+    }
+
+    async fn a_rule_is_replaced_and_taken_back(store: Store) {
+        let user_id = user(&store, "a").await;
+        for rule in [None, Some(AddedBy::Nobody), Some(AddedBy::Everybody), None] {
+            store.set_added_by(user_id, rule, 1).await.unwrap();
+            assert_eq!(store.added_by(user_id).await.unwrap(), rule);
+        }
+    }
+}
