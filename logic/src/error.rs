@@ -39,7 +39,7 @@ impl Error {
             Self::Refused(refusal) => refusal.code(),
             Self::Store(error) | Self::SharedState(SharedStateError::RoomSeqs(error)) => match error {
                 StoreError::Busy(_) | StoreError::PutOff(_) => ResultCode::TryAgainLater,
-                StoreError::TooMany(_) => ResultCode::TooManyRequests,
+                StoreError::TooMany(_) | StoreError::BudgetSpent { .. } => ResultCode::TooManyRequests,
                 StoreError::Failed(_) => ResultCode::Internal,
             },
             Self::SharedState(SharedStateError::RoomsFull | SharedStateError::Away(_)) => ResultCode::TryAgainLater,
@@ -56,6 +56,7 @@ impl Error {
         let code = self.code();
         match self {
             Self::Refused(refusal) => to_status(refusal),
+            Self::Store(error @ StoreError::BudgetSpent { .. }) => code.status(error.to_string()),
             Self::Business(BusinessError::Refused(status)) => status,
             error @ Self::SharedState(SharedStateError::NameTaken(_)) => Status::already_exists(error.to_string()),
             error @ (Self::Store(StoreError::PutOff(_) | StoreError::TooMany(_))

@@ -1,5 +1,6 @@
 //! What things are, and their rules: no IO, no tasks, no locks but atomics. Everything here may be used on any thread.
 
+pub mod byte_budget;
 pub mod caller;
 pub mod clock;
 pub mod device;

@@ -47,9 +47,11 @@ use crate::{
 /// Items that wait in the queue of rooms; a full one holds the stream up, for as long as memory takes to answer.
 const ROOM_QUEUE_ITEMS_MAX: usize = 256;
 
-/// Requests of a stream that wait for the business, each for the time of a call at most. Those beyond are put off at once: a
-/// business that hangs must not take the places of requests that do not need it.
-const ASKING_MAX: usize = 8192;
+/// Sign-ins of a stream under way, and commands that wait for the business, each for the time of a call at most. Those beyond are
+/// put off at once: a business that hangs must not take the places of requests that do not need it, nor one that is slow with
+/// commands those of sign-ins.
+const SIGN_INS_MAX: usize = 8192;
+const COMMANDS_MAX: usize = 4096;
 
 /// A task is begun for every sign-in and send, and copied as a whole: with calls of the business in it, it had 10 KB, and those
 /// copies and allocations took a tenth of the service's time. What is large and rare is boxed. (They have about 2 KB now.)
@@ -61,7 +63,8 @@ const END_TIMEOUT: Duration = Duration::from_secs(3);
 /// A stream, from the handshake to its end.
 pub(super) struct Session {
     context: Arc<Context>,
-    asking: Arc<Semaphore>,
+    sign_in_places: Arc<Semaphore>,
+    command_places: Arc<Semaphore>,
     room_queue: mpsc::Sender<QueuedItem>,
 }
 
@@ -86,7 +89,8 @@ impl Session {
         let (sign_ins, user_queues) = (SignInsUnderWay::default(), UserQueues::default());
         let context = Arc::new(Context { parts, link, tasks: TaskTracker::new(), sign_ins, user_queues });
         let room_queue = start_room_queue(&context);
-        Self { context, asking: Arc::new(Semaphore::new(ASKING_MAX)), room_queue }
+        let places = |count| Arc::new(Semaphore::new(count));
+        Self { context, sign_in_places: places(SIGN_INS_MAX), command_places: places(COMMANDS_MAX), room_queue }
     }
 
     /// Reads the stream to its end, then finishes what is under way.
@@ -171,7 +175,7 @@ impl Session {
 
     fn sign_in(&self, sign_in: SignIn) {
         let context = self.context.clone();
-        let Ok(permit) = self.asking.clone().try_acquire_owned() else {
+        let Ok(permit) = self.sign_in_places.clone().try_acquire_owned() else {
             let reply = put_off();
             let (request_no, code, message) = (sign_in.request_no, reply.code, reply.message);
             context.link.notice(Item::SignInResult(SignInResult {
@@ -211,7 +215,7 @@ impl Session {
 
     fn business_packet(&self, packet: ClientPacket) {
         let context = self.context.clone();
-        match self.asking.clone().try_acquire_owned() {
+        match self.command_places.clone().try_acquire_owned() {
             Ok(permit) => {
                 self.context.tasks.spawn(async move { packet::handle(&context, packet, permit).await });
             }

@@ -79,6 +79,8 @@ pub struct InboxSettings {
     pub queue_user_bytes_max: usize,
     /// How long a repeated send is recognised by its client_msg_id.
     pub idempotency_s: u64,
+    /// Bytes that one user has stored within an hour; 0 for no bound.
+    pub user_bytes_per_hour_max: u64,
 }
 
 /// The section `[room]`.
@@ -143,6 +145,7 @@ impl Default for InboxSettings {
             queue_user_rows_max: 4_096,
             queue_user_bytes_max: 4 << 20,
             idempotency_s: 7 * 24 * 3600,
+            user_bytes_per_hour_max: 512 << 20,
         }
     }
 }

@@ -22,6 +22,8 @@ pub struct BusinessSettings {
     pub calls_in_flight_max: usize,
     /// Commands of clients under way at the same time; further ones wait within their time.
     pub commands_in_flight_max: usize,
+    /// Those of one user; further ones are refused.
+    pub commands_per_user_max: usize,
     /// How long a token that was found good is not asked about again in `*ExtService` calls.
     pub auth_cache_ms: u64,
     /// How many such tokens are remembered.
@@ -30,7 +32,7 @@ pub struct BusinessSettings {
     pub user_cache_ms: u64,
     /// How many cards are remembered.
     pub user_cache_entries_max: usize,
-    /// Whether the business is asked (`MayWrite`) if a user may write to another one.
+    /// Whether the business is asked if a user may write to another one (`MayWrite`), or put others into a group (`MayAdd`).
     pub asks_may_write: bool,
     /// How long such an answer is used before it is asked for again.
     pub may_write_cache_ms: u64,
@@ -107,6 +109,7 @@ impl Default for BusinessSettings {
             auth_in_flight_max: 256,
             calls_in_flight_max: 1_024,
             commands_in_flight_max: 512,
+            commands_per_user_max: 64,
             auth_cache_ms: 5_000,
             auth_cache_entries_max: 100_000,
             user_cache_ms: 60_000,

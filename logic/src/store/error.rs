@@ -14,6 +14,12 @@ pub enum StoreError {
     /// Nothing was done: somebody asks for more than his share.
     #[error("beyond a share: {0}")]
     TooMany(&'static str),
+    /// The user had as much stored as anybody may within an hour.
+    #[error("you had as much stored as anybody may within an hour, try again in {wait_s} s")]
+    BudgetSpent {
+        /// How long until it is over.
+        wait_s: u64,
+    },
     /// The database refused; trying again will not help.
     #[error("the database failed: {0}")]
     Failed(String),

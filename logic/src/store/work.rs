@@ -269,6 +269,29 @@ impl Work {
         }
     }
 
+    /// The user whose byte budget it needs: who sends, or changes a group. Leaving one, and what is hardly stored, needs none.
+    pub(super) fn budgeted_user(&self) -> Option<u64> {
+        match self {
+            Self::Post(request) => {
+                request.wants.key().map(|(sender_id, _)| sender_id).filter(|&sender_id| sender_id != 0)
+            }
+            Self::Group(request) if matches!(request.wants.action, GroupAction::RemoveMembers(_)) => None,
+            Self::Group(request) => request.wants.actor,
+            Self::Ack(_) | Self::Recall(_) | Self::GroupAcks(_) | Self::Device(_) => None,
+        }
+    }
+
+    /// Of a user's change of a group: the ids of the notices, which have no sender, each with that user.
+    pub(super) fn paid_notices(&self) -> impl Iterator<Item = (u64, u64)> {
+        let change = match self {
+            Self::Group(request) if !matches!(request.wants.action, GroupAction::Send) => {
+                request.wants.actor.map(|actor| (actor, &request.wants.messages))
+            }
+            _ => None,
+        };
+        change.into_iter().flat_map(|(actor, messages)| messages.iter().map(move |message| (message.id, actor)))
+    }
+
     /// Tells whoever waits what became of it; gives it back where there is no outcome: it did not fit.
     pub(super) fn answer(self, outcomes: &mut Outcomes) -> Option<Self> {
         match self {

@@ -8,12 +8,13 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU32, Ordering::Relaxed},
     },
     time::Instant,
 };
 
+use foldhash::HashMap;
 use gim_config::sql::{self, Database, Dialect, Pool};
 use metrics::{counter, histogram};
 use sqlx::AnyConnection;
@@ -33,7 +34,10 @@ use super::{
     work::{Ack, AckOutcome, DeviceSave, GroupAck, GroupOutcome, GroupWork, Post, Request, Work},
 };
 use crate::{
-    domain::message::{Delivery, Sent},
+    domain::{
+        byte_budget::{ByteBudget, stored_bytes},
+        message::{Delivery, Sent},
+    },
     metrics as names,
     settings::InboxSettings,
 };
@@ -49,6 +53,7 @@ const LOOKUPS_AFTER_REPEAT: u32 = 64;
 #[derive(Debug, Clone)]
 pub struct Writer {
     queue: Arc<Queue>,
+    budget: Arc<Mutex<ByteBudget>>,
 }
 
 /// A request that was taken on; resolves after its commit.
@@ -63,8 +68,10 @@ impl Writer {
         deliveries: mpsc::Sender<Vec<Delivery>>,
     ) -> (Self, JoinHandle<()>) {
         let queue = Arc::new(Queue::new(settings.clone()));
+        let budget = Arc::new(Mutex::new(ByteBudget::new(settings.user_bytes_per_hour_max)));
         let task = WriterTask {
             queue: queue.clone(),
+            budget: budget.clone(),
             turns: Arc::default(),
             limits: BatchLimits { rows: settings.batch_rows_max, user_rows: settings.batch_user_rows_max },
             pool: database.writer.clone(),
@@ -85,7 +92,7 @@ impl Writer {
                 }
             }
         };
-        (Self { queue }, tokio::spawn(ended))
+        (Self { queue, budget }, tokio::spawn(ended))
     }
 
     /// Takes a message for inboxes on; its seq is that of the first receiver. As all of these, it refuses where too much
@@ -123,6 +130,12 @@ impl Writer {
     fn submit<W, T>(&self, wants: W, work: fn(Request<W, T>) -> Work) -> Result<PendingCommit<T>, StoreError> {
         let (reply, pending) = oneshot::channel();
         let work = work(Request { wants, reply });
+        if let Some(user_id) = work.budgeted_user()
+            && let Some(wait) = lock(&self.budget).wait_of(user_id, Instant::now())
+        {
+            counter!(names::BUDGET_SPENT).increment(1);
+            return Err(StoreError::BudgetSpent { wait_s: wait.as_secs() + 1 });
+        }
         self.queue.push(Job { work, span: Span::current() })?;
         Ok(PendingCommit(pending))
     }
@@ -144,6 +157,7 @@ impl<T> PendingCommit<T> {
 #[derive(Clone)]
 struct WriterTask {
     queue: Arc<Queue>,
+    budget: Arc<Mutex<ByteBudget>>,
     turns: Arc<Turns>,
     limits: BatchLimits,
     pool: Pool,
@@ -196,6 +210,7 @@ impl WriterTask {
     async fn hand_over(&self, jobs: Vec<Job>, committed: Committed) -> Vec<Job> {
         let Written { mut outcomes, deliveries, .. } = committed.written;
         self.queue.note_group_rows(deliveries.iter().filter_map(group_rows));
+        self.charge(&jobs, &deliveries);
         let left = jobs.into_iter().filter_map(|job| job.answer(&mut outcomes)).collect();
         if !deliveries.is_empty() {
             committed.turn.come().await;
@@ -204,6 +219,19 @@ impl WriterTask {
             }
         }
         left
+    }
+
+    /// Counts what was stored for whom: for the sender of a message, and for who changed a group.
+    fn charge(&self, jobs: &[Job], deliveries: &[Delivery]) {
+        let notices: HashMap<u64, u64> = jobs.iter().flat_map(|job| job.work.paid_notices()).collect();
+        let now = Instant::now();
+        let mut budget = lock(&self.budget);
+        for Delivery { message, receivers, .. } in deliveries {
+            let payer = notices.get(&message.id).copied().unwrap_or(message.sender_id);
+            if payer != 0 {
+                budget.add(payer, stored_bytes(message.content.len(), receivers.len()), now);
+            }
+        }
     }
 
     /// Commits, and tries again where a transaction of another node was in the way, or a key was there already: nothing is left
@@ -267,6 +295,10 @@ struct Committed {
 /// next try looks, sees the key, and answers as for any repeated send.
 fn met_another(error: &sqlx::Error) -> bool {
     sql::gave_way(error) || error.as_database_error().is_some_and(|error| error.is_unique_violation())
+}
+
+fn lock(budget: &Mutex<ByteBudget>) -> MutexGuard<'_, ByteBudget> {
+    budget.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn refuse(jobs: Vec<Job>, error: impl Fn() -> StoreError) {

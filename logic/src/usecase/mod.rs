@@ -21,7 +21,7 @@ use std::sync::{Arc, Mutex};
 
 use self::{
     access::Access,
-    commands::Commands,
+    commands::{Commands, UnderWay},
     connections::Connections,
     devices::Devices,
     directory::Directory,
@@ -104,6 +104,7 @@ impl UseCases {
                 content_bytes_max: settings.limits.content_bytes_max,
                 client_commands: settings.message.client_commands.clone(),
                 business: business.clone(),
+                under_way: UnderWay::new(settings.business.commands_per_user_max),
             },
             devices: Devices {
                 users_max: settings.limits.push_users_max,

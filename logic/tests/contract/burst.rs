@@ -72,6 +72,55 @@ async fn commands_that_business_does_not_answer_hold_up_nothing_else() {
 }
 
 #[tokio::test]
+async fn one_users_commands_leave_places_to_others() {
+    const PER_USER: usize = 3;
+    const SENT: usize = 1_000;
+    let few_places = |settings: &mut LogicSettings| {
+        settings.business.commands_per_user_max = PER_USER;
+        settings.business.call_timeout_ms = 20_000;
+    };
+    let server = server_with(StubBusiness::start().await, few_places).await;
+    server.business.state.holds_commands.store(true, Ordering::SeqCst);
+    let mut conn = Conn::attach(&server, "conn-1", 1).await;
+    for _ in 0..SENT {
+        conn.begin_packet(7, 1_001, Vec::new()).await;
+    }
+    // The answers come in any order: all but those for which there are places are refusals.
+    soon(async {
+        for _ in PER_USER..SENT {
+            let down_item::Item::PacketReply(reply) = conn.next().await else { panic!("no answer") };
+            assert_eq!(reply.code, ResultCode::TooManyRequests.number());
+        }
+    })
+    .await;
+    server.business.state.holds_commands.store(false, Ordering::SeqCst);
+    let answered = conn.packet(8, 1_001, b"x".to_vec()).await;
+    assert_eq!(answered.code, 42, "another user's command is done");
+    conn.sign_in(8, 80, 800).await;
+}
+
+#[tokio::test]
+async fn who_had_as_much_stored_as_anybody_may_waits_and_nobody_else_does() {
+    let small = |settings: &mut LogicSettings| settings.inbox.user_bytes_per_hour_max = 10_000;
+    let server = server_with(StubBusiness::start().await, small).await;
+    let mut conn = Conn::attach(&server, "conn-1", 1).await;
+    let request = |key: u32| SendRequest {
+        target: Some(Target::UserId(8)),
+        content: vec![b'x'; 4_000].into(),
+        client_msg_id: key.to_string(),
+        ..SendRequest::default()
+    };
+    for key in 1..=3 {
+        conn.send_message(7, request(key)).await.unwrap();
+    }
+    let refused = conn.send_message(7, request(4)).await.unwrap_err();
+    assert_eq!(refused.code, ResultCode::TooManyRequests.number());
+    assert!(refused.message.starts_with("you had as much stored as anybody may within an hour"), "{}", refused.message);
+    let request = SendRequest { target: Some(Target::UserId(7)), ..request(5) };
+    conn.send_message(8, request).await.expect("to receive costs nothing");
+}
+
+#[tokio::test]
 async fn sign_ins_without_a_place_at_a_hanging_business_are_put_off_in_time() {
     const SIGN_INS: u64 = 64;
     let one_place = |settings: &mut LogicSettings| {
