@@ -115,6 +115,15 @@ impl Logic {
 }
 
 impl LogicError {
+    /// Whether the same call may succeed in a moment.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Away(_) => true,
+            Self::Refused(status) => ResultCode::of_status(status) == ResultCode::TryAgainLater,
+            Self::Failed(_) | Self::DeviceId(_) => false,
+        }
+    }
+
     fn new(status: Status) -> Self {
         let code = ResultCode::of_status(&status);
         // What has no ErrorInfo of ours was said by the transport, in words that are not for a client.

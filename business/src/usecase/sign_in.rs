@@ -3,6 +3,7 @@
 use std::{
     net::IpAddr,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use gim_proto::{ResultCode, logic::Device};
@@ -20,6 +21,9 @@ use crate::{
     settings::SignInSettings,
     store::Store,
 };
+
+/// Pauses between the tries to tell logic that the token of before is worthless.
+const REVOCATION_PAUSES: [Duration; 2] = [Duration::from_millis(200), Duration::from_millis(800)];
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
 
@@ -99,11 +103,33 @@ impl SignIns {
         let (signed_in, token) = self.store.sign_in(phone_number, device_id, now_ms, make).await?;
         let (user_id, is_new) = (signed_in.user_id, signed_in.is_new);
         if signed_in.has_replaced {
-            self.logic.revoke(user_id, device_id, now_ms, request_id).await?;
+            self.revoke_former(user_id, device_id, request_id, now_ms).await?;
         }
         count(if is_new { "new_user" } else { "known_user" });
         tracing::debug!(user_id, device_id, is_new, "signed in");
         Ok(SignedIn { is_new, user_id, device_id, token })
+    }
+
+    /// Has logic refuse the token of before, and close what was let in with it. A logic that is away for a moment is asked again,
+    /// because the code may be used up; one that stays away ends the sign-in: who is told of a new token may rely on the end
+    /// of the old one, which may be a stolen one that logic judges by itself. A repeated sign-in asks anew.
+    async fn revoke_former(
+        &self,
+        user_id: u64,
+        device_id: u64,
+        request_id: &str,
+        now_ms: i64,
+    ) -> Result<(), UseCaseError> {
+        for pause in REVOCATION_PAUSES {
+            match self.logic.revoke(user_id, device_id, now_ms, request_id).await {
+                Err(error) if error.may_pass() => {
+                    tracing::debug!(%error, user_id, device_id, "a revocation is tried again");
+                    tokio::time::sleep(pause).await;
+                }
+                done => return Ok(done?),
+            }
+        }
+        Ok(self.logic.revoke(user_id, device_id, now_ms, request_id).await?)
     }
 
     /// A device that somebody else is signed in on gets an id of its own for this user, which the reply tells: ids can be

@@ -84,3 +84,22 @@ async fn a_key_that_cannot_be_read_keeps_the_service_from_starting() {
     let error = gim_business::start(settings).await.unwrap_err().to_string();
     assert!(error.starts_with("settings: jwt.key_file: "), "{error}");
 }
+
+#[tokio::test]
+async fn a_sign_in_bears_a_logic_that_is_away_for_a_moment_and_no_longer() {
+    let server = Server::start().await;
+    let phone = server.sign_in("1").await;
+    let again = || {
+        let mut request = sign_in_request("1");
+        request.device.as_mut().unwrap().id = phone.device_id;
+        server.try_sign_in(request)
+    };
+    server.logic.put_off_revocations(2);
+    again().await.unwrap();
+    assert_eq!(server.logic.take_revoked().len(), 1);
+    server.logic.put_off_revocations(3);
+    let refused = ResultCode::of_status(&again().await.unwrap_err());
+    assert_eq!(refused, ResultCode::TryAgainLater, "nobody is told of a token while the old one lives");
+    again().await.unwrap();
+    assert_eq!(server.logic.take_revoked().len(), 1);
+}

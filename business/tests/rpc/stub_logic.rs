@@ -37,6 +37,8 @@ struct State {
     revoked: Vec<RevokeRequest>,
     forgotten: Vec<(u64, u64)>,
     refusal: Option<Status>,
+    /// So many revocations are still put off.
+    revocations_put_off: u32,
 }
 
 impl StubLogic {
@@ -57,6 +59,11 @@ impl StubLogic {
     /// From now on every call is refused so; `None` ends it.
     pub fn refuse_with(&self, refusal: Option<Status>) {
         self.0.lock().unwrap().refusal = refusal;
+    }
+
+    /// The next revocations are answered "try again later".
+    pub fn put_off_revocations(&self, count: u32) {
+        self.0.lock().unwrap().revocations_put_off = count;
     }
 
     /// The devices that were saved, each with the request id of its call.
@@ -93,6 +100,10 @@ impl AccessIntService for StubLogic {
         let mut state = self.0.lock().unwrap();
         if let Some(refusal) = &state.refusal {
             return Err(refusal.clone());
+        }
+        if let Some(left) = state.revocations_put_off.checked_sub(1) {
+            state.revocations_put_off = left;
+            return Err(ResultCode::TryAgainLater.into());
         }
         state.revoked.push(request.into_inner());
         Ok(Response::new(()))
