@@ -143,7 +143,7 @@ impl Default for InboxSettings {
             queue_bytes_max: 64 << 20,
             batch_user_rows_max: 1_024,
             queue_user_rows_max: 4_096,
-            queue_user_bytes_max: 4 << 20,
+            queue_user_bytes_max: 16 << 20,
             idempotency_s: 7 * 24 * 3600,
             user_bytes_per_hour_max: 512 << 20,
         }
