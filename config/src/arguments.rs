@@ -6,14 +6,14 @@ use std::path::PathBuf;
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct ServiceArguments {
     /// Settings file (TOML); without one the documented defaults hold
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Folder for what the service keeps, instead of the setting `data_dir`
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, global = true, value_name = "DIR")]
     pub data: Option<PathBuf>,
     /// Added to the ports of this service's listeners and of the other services that the settings file names, so that
     /// several servers run side by side. Another service that an environment variable names stays where that says, unless it
     /// has the port that the file gives it
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, global = true, value_name = "N", default_value_t = 0)]
     pub port_offset: u16,
 }

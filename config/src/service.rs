@@ -63,6 +63,38 @@ where
     code
 }
 
+/// Does something else with what a service keeps, from its command line to its exit code: prints what was done. Ends as [`run`]
+/// does where it cannot; a signal ends it at once.
+#[allow(clippy::print_stdout)]
+pub fn run_once<S, E, Fut>(
+    arguments: &ServiceArguments,
+    log: impl FnOnce(&S) -> &crate::logging::LogSettings,
+    work: impl FnOnce(S) -> Fut,
+) -> ExitCode
+where
+    S: Settings,
+    E: Display,
+    Fut: Future<Output = Result<String, E>>,
+{
+    files::keep_private();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return refuse(S::SERVICE, error),
+    };
+    let settings: S = match settings::load_for(arguments) {
+        Ok(settings) => settings,
+        Err(error) => return refuse(S::SERVICE, error),
+    };
+    let _writes_at_the_end = crate::logging::start(log(&settings));
+    match runtime.block_on(work(settings)) {
+        Ok(done) => {
+            println!("gim-{}: {done}", S::SERVICE);
+            ExitCode::SUCCESS
+        }
+        Err(error) => refuse(S::SERVICE, error),
+    }
+}
+
 async fn supervise<S, R, E, F, Fut>(service: &'static str, mut signals: StopSignals, settings: S, start: F) -> ExitCode
 where
     R: Running,

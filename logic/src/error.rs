@@ -1,11 +1,20 @@
 //! What can go wrong with a request, and the one place where that becomes a result code and a sentence for the caller.
 
-use gim_proto::{ResultCode, check::Violation, connect::Reply};
+use gim_proto::{
+    ResultCode,
+    check::Violation,
+    connect::Reply,
+    logic::{GroupPage, SyncReply},
+};
+use prost::Message as _;
 use tonic::Status;
 
 use crate::{
     clients::business::BusinessError,
-    domain::{group::GroupRefusal, refusal::Refusal},
+    domain::{
+        group::GroupRefusal,
+        refusal::{Numbered, Refusal},
+    },
     shared_state::SharedStateError,
     store::StoreError,
 };
@@ -45,7 +54,10 @@ impl Error {
             Self::SharedState(SharedStateError::RoomsFull | SharedStateError::Away(_)) => ResultCode::TryAgainLater,
             Self::SharedState(SharedStateError::NameTaken(_)) => ResultCode::NotAllowed,
             Self::SharedState(
-                SharedStateError::Failed(_) | SharedStateError::Mistaken(_) | SharedStateError::Taken { .. },
+                SharedStateError::Failed(_)
+                | SharedStateError::Mistaken(_)
+                | SharedStateError::OfAnotherDatabase { .. }
+                | SharedStateError::Taken { .. },
             ) => ResultCode::Internal,
             Self::Business(error) => error.code(),
         }
@@ -77,8 +89,13 @@ impl Error {
 
     /// The answer on a long connection; logs as [`Error::into_status`] does.
     pub fn into_reply(self) -> Reply {
+        let data = match &self {
+            Self::Refused(Refusal::BeyondNewest { of, newest_seq, .. }) => newest(*of, *newest_seq).encode_to_vec(),
+            _ => Vec::new(),
+        };
         let status = self.into_status();
-        Reply { code: ResultCode::number_of_status(&status), message: status.message().to_owned(), ..Reply::default() }
+        let code = ResultCode::number_of_status(&status);
+        Reply { code, message: status.message().to_owned(), data: data.into() }
     }
 }
 
@@ -103,7 +120,19 @@ impl From<ResultCode> for Error {
 fn to_status(refusal: Refusal) -> Status {
     match refusal {
         Refusal::Field(violation) => violation.into(),
+        Refusal::BeyondNewest { newest_seq, .. } => ResultCode::beyond_newest(refusal.to_string(), newest_seq),
         refusal => refusal.code().status(refusal.to_string()),
+    }
+}
+
+/// Where a client that is beyond the newest message finds it: where a sync says after which seq it begins.
+fn newest(of: Numbered, newest_seq: u64) -> SyncReply {
+    match of {
+        Numbered::Inbox => SyncReply { start_seq: newest_seq, ..SyncReply::default() },
+        Numbered::Group(group_id) => {
+            let page = GroupPage { group_id, newest_seq, ..GroupPage::default() };
+            SyncReply { groups: vec![page], ..SyncReply::default() }
+        }
     }
 }
 
@@ -126,6 +155,18 @@ mod tests {
         let business = Error::Business(BusinessError::Failed { call: "Auth", status: Status::unknown("stack trace") });
         let business = business.into_status();
         assert_eq!(business.message(), "internal error");
+    }
+
+    #[test]
+    fn who_is_beyond_the_newest_message_is_told_which_it_is() {
+        let beyond = |of| Error::from(Refusal::BeyondNewest { field: "seq", seq: 10, of, newest_seq: 6 });
+        let reply = beyond(Numbered::Inbox).into_reply();
+        let sentence = "seq: 10 is beyond the newest message of the inbox, which is 6";
+        assert_eq!((reply.code, reply.message.as_str()), (10007, sentence));
+        assert_eq!(SyncReply::decode(reply.data).unwrap().start_seq, 6);
+        let reply = beyond(Numbered::Group(5)).into_reply();
+        let groups = SyncReply::decode(reply.data).unwrap().groups;
+        assert_eq!(groups.iter().map(|page| (page.group_id, page.newest_seq)).collect::<Vec<_>>(), [(5, 6)]);
     }
 
     #[test]

@@ -27,7 +27,7 @@ const ORDER_IN_THE_STORE: [&[&str]; 11] = [
     &["domain", "metrics", "settings"],
     &["error", "columns", "statement"],
     &["script", "dialect"],
-    &["device", "inbox", "left_member", "retention", "revocation", "room", "sent", "user_reads"],
+    &["device", "inbox", "left_member", "retention", "revocation", "room", "sent", "seqs", "user_reads"],
     &["group", "sign_in"],
     &["work", "turns"],
     &["lanes"],

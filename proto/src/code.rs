@@ -14,6 +14,9 @@ pub const ERROR_DOMAIN: &str = "gim";
 /// In the metadata of an `ErrorInfo`: the calling service is not trusted.
 const UNTRUSTED: &str = "untrusted";
 
+/// In the metadata of an `ErrorInfo`: the newest seq, which the request was beyond.
+const NEWEST_SEQ: &str = "newest_seq";
+
 /// Numbers that are kept for codes of gim. A business takes its own from the positive numbers outside.
 const KEPT_FOR_GIM: RangeInclusive<i32> = 10_000..=10_999;
 
@@ -70,6 +73,8 @@ result_codes! {
     UnknownCommand = 10005, Unimplemented, false, "unknown command";
     /// The caller may not do this.
     NotAllowed = 10006, PermissionDenied, false, "not allowed";
+    /// A cursor or an ack is beyond the newest message: the server went back, or the client is mistaken.
+    BeyondNewest = 10007, OutOfRange, false, "beyond the newest message";
     /// The connection that was named is not there.
     ConnectionNotFound = 10101, NotFound, false, "connection not found";
     /// The connection that was named is somebody else's.
@@ -113,7 +118,15 @@ impl ResultCode {
         Status::with_error_details(Self::NotAllowed.grpc(), message, details)
     }
 
-    /// Whether a status is such a refusal.
+    /// The refusal of a seq beyond the newest one, which it names for programs as well.
+    pub fn beyond_newest(message: impl Into<String>, newest_seq: u64) -> Status {
+        let mut details = ErrorDetails::new();
+        let newest = [(NEWEST_SEQ.to_owned(), newest_seq.to_string())];
+        details.set_error_info(Self::BeyondNewest.number().to_string(), ERROR_DOMAIN, newest);
+        Status::with_error_details(Self::BeyondNewest.grpc(), message, details)
+    }
+
+    /// Whether a status is the refusal of an untrusted caller.
     pub fn is_untrusted(status: &Status) -> bool {
         status.get_details_error_info().is_some_and(|info| info.metadata.contains_key(UNTRUSTED))
     }
@@ -204,10 +217,17 @@ mod tests {
         {
             assert_eq!(ResultCode::number_of_status(&ResultCode::status_of_business(number, "no")), expected);
         }
-        for number in [10_999, 10_007, -1, i32::MIN] {
+        for number in [10_999, 10_008, -1, i32::MIN] {
             let status = ResultCode::status_of_business(number, "");
             assert_eq!((ResultCode::number_of_status(&status), status.message()), (10_006, "not allowed"));
         }
+    }
+
+    #[test]
+    fn who_is_beyond_the_newest_message_finds_its_seq_in_the_details() {
+        let status = ResultCode::beyond_newest("seq: 10 is beyond", 6);
+        assert_eq!(ResultCode::of_status(&status), ResultCode::BeyondNewest);
+        assert_eq!(status.get_details_error_info().unwrap().metadata[NEWEST_SEQ], "6");
     }
 
     #[test]

@@ -60,10 +60,7 @@ pub(super) async fn migrate_mysql(
     if pending(connection, migrator).await?.is_empty() {
         return Ok(());
     }
-    // The name is ours alone on the server, and short enough for all of them.
-    let name: String =
-        digest(&SHA256, database.as_bytes()).as_ref()[..16].iter().map(|byte| format!("{byte:02x}")).collect();
-    let name = format!("gim migrations {name}");
+    let name = lock_name("migrations", database);
     let lock = "SELECT CAST(GET_LOCK(?, ?) AS SIGNED)";
     let got: Option<i64> = sqlx::query_scalar(lock).bind(&name).bind(WAIT_S).fetch_one(&mut *connection).await?;
     if got != Some(1) {
@@ -77,6 +74,13 @@ pub(super) async fn migrate_mysql(
             .map_err(|error| MigrateError::ExecuteMigration(error, migration.version))?;
     }
     Ok(())
+}
+
+/// The name of a lock for one database, which is ours alone on its server, and short enough for all servers.
+pub(super) fn lock_name(what: &str, database: &str) -> String {
+    let hash = digest(&SHA256, database.as_bytes());
+    let hash: String = hash.as_ref()[..16].iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("gim {what} {hash}")
 }
 
 /// What is still to be applied; of one that a former start began, how many statements are done.

@@ -2,6 +2,7 @@
 //! one repository per entity serves every dialect. What differs in opening one stands here, what differs in statements in
 //! the one `dialect` module of each service.
 
+mod claim;
 mod errors;
 mod migrations;
 mod pool;
@@ -25,6 +26,7 @@ use sqlx::{
 };
 use tokio::sync::oneshot;
 
+pub use claim::{Claim, Taken};
 pub use errors::{gave_way, is_transient};
 pub use migrations::migrator;
 pub use pool::{Failure, Pool, begin};

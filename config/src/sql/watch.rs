@@ -41,6 +41,13 @@ impl Source {
     }
 }
 
+impl Source {
+    /// Of the driver.
+    pub(super) fn url(&self) -> &str {
+        &self.url
+    }
+}
+
 impl Database {
     /// Keeps `part` ready as long as the database can be used. Ends when it is aborted.
     pub fn watch(&self, part: ReadyPart) -> JoinHandle<()> {

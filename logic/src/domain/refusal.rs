@@ -1,5 +1,7 @@
 //! Why a request is refused, in words that whoever asked may read.
 
+use std::fmt;
+
 use gim_proto::{ResultCode, check::Violation};
 
 use super::group::GroupRefusal;
@@ -13,6 +15,18 @@ pub enum Refusal {
     /// A group is left as it is.
     #[error(transparent)]
     Group(#[from] GroupRefusal),
+    /// A seq that nobody was given: the database went back, or the client is mistaken.
+    #[error("{field}: {seq} is beyond the newest message of {of}, which is {newest_seq}")]
+    BeyondNewest {
+        /// Which field.
+        field: &'static str,
+        /// What it said.
+        seq: u64,
+        /// Of what.
+        of: Numbered,
+        /// Up to where there are messages.
+        newest_seq: u64,
+    },
     /// What the code stands for, in a sentence of its own.
     #[error("{reason}")]
     Other {
@@ -21,6 +35,24 @@ pub enum Refusal {
         /// Why.
         reason: String,
     },
+}
+
+/// What has seqs of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Numbered {
+    /// Of the caller.
+    Inbox,
+    /// With this id.
+    Group(u64),
+}
+
+impl fmt::Display for Numbered {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Inbox => formatter.write_str("the inbox"),
+            Self::Group(group_id) => write!(formatter, "group {group_id}"),
+        }
+    }
 }
 
 impl Refusal {
@@ -34,6 +66,7 @@ impl Refusal {
         match self {
             Self::Field(violation) => violation.code,
             Self::Group(refusal) => refusal.code(),
+            Self::BeyondNewest { .. } => ResultCode::BeyondNewest,
             Self::Other { code, .. } => *code,
         }
     }

@@ -52,7 +52,9 @@ impl LeaseRenewal {
                     self.settle().await;
                     self.update_directory().await;
                 }
-                Err(error @ SharedStateError::Taken { .. }) => return error.to_string(),
+                Err(error @ (SharedStateError::Taken { .. } | SharedStateError::OfAnotherDatabase { .. })) => {
+                    return error.to_string();
+                }
                 Err(error) => tracing::debug!(%error, "leases were not renewed"),
             }
         }

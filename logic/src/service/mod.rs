@@ -1,10 +1,12 @@
 //! The service as a whole: what starts after what, and what stops before what. [`lease_renewal`] and [`housekeeping`] are what it
-//! does by itself.
+//! does by itself, [`offline`] what is done while it does not run.
 
+mod claims;
 mod housekeeping;
 mod lease_renewal;
+mod offline;
 
-use std::{net::SocketAddr, process::ExitCode, sync::Arc, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
 use gim_config::{
     Readiness, ServiceArguments,
@@ -13,7 +15,7 @@ use gim_config::{
     grpc::{self, GrpcServer},
     listen::ListenError,
     service::Running,
-    sql::{self, Database, DatabaseError},
+    sql::{self, Database, DatabaseError, Taken},
 };
 use tokio::{
     sync::mpsc,
@@ -22,6 +24,7 @@ use tokio::{
 use tonic::service::RoutesBuilder;
 
 use self::lease_renewal::LeaseRenewal;
+pub use self::offline::{raise_seqs, run_raising_seqs};
 use crate::{
     clients::{business::Business, jwt::JwtCheck},
     delivery::{catch_up::CatchUp, fanout::Fanout, nodes::Nodes},
@@ -31,9 +34,12 @@ use crate::{
     rpc,
     settings::LogicSettings,
     shared_state::{SharedState, SharedStateError, local::LocalState, redis::RedisState},
-    store::{self, Store, StoreError, writer::Writer},
+    store::{self, Store, StoreError, seqs::RaiseError, writer::Writer},
     usecase::{Parts, UseCases},
 };
+
+/// In the data folder, where no server keeps the database.
+const DATABASE_FILE: &str = "logic.db";
 
 /// Committed batches that wait for the fan-out; a full queue holds the writer up.
 const COMMITTED_BATCHES_MAX: usize = 16;
@@ -67,6 +73,15 @@ pub enum StartError {
     /// Another process has the data folder.
     #[error(transparent)]
     DataFolder(#[from] DataFolderError),
+    /// Another process has what this one needs for itself at the database.
+    #[error("{0}")]
+    DatabaseInUse(String),
+    /// Nothing is kept there.
+    #[error("there is no {}", .0.display())]
+    NoDatabase(PathBuf),
+    /// Seqs.
+    #[error(transparent)]
+    Raise(#[from] RaiseError),
     /// A key of tokens.
     #[error("{0}")]
     Jwt(String),
@@ -89,6 +104,7 @@ pub struct Logic {
     writer_task: JoinHandle<()>,
     fanout_task: JoinHandle<()>,
     lease_renewal: JoinHandle<String>,
+    claim: Option<JoinHandle<Taken>>,
     housekeeping: Vec<JoinHandle<()>>,
 }
 
@@ -109,11 +125,12 @@ pub async fn start(settings: LogicSettings) -> Result<Logic, StartError> {
     let (database_part, grpc_part) = (readiness.part("database"), readiness.part("grpc"));
     let redis_part = (!settings.shared_state.url.is_empty()).then(|| readiness.part("redis"));
     let admin = admin::start(&settings.admin, readiness.clone()).await?;
-    let database = Database::open(&settings.database, &settings.data_dir, "logic.db", &store::migrations()).await?;
+    let database = Database::open(&settings.database, &settings.data_dir, DATABASE_FILE, &store::migrations()).await?;
     let store = Store::new(database);
     let lease = Duration::from_millis(settings.link.lease_ms);
     let shared = shared_state(&settings, lease, &store).await?;
     redis_part.iter().for_each(|part| part.set(true));
+    let claim = claims::take(&settings, &store.database, lease).await?;
     // Only now: a former process with this node number may have made ids until its lease was over.
     let newest_id = sql::persevere(async || store.inboxes.newest_message_id().await).await;
     let newest_id = newest_id.map_err(|error| StartError::Store {
@@ -155,6 +172,7 @@ pub async fn start(settings: LogicSettings) -> Result<Logic, StartError> {
     let renewal =
         LeaseRenewal { shared: shared.clone(), redis_part, nodes: nodes.clone(), fanout, catch_up, use_cases };
     let lease_renewal = tokio::spawn(renewal.run(lease));
+    let claim = claim.map(|claim| tokio::spawn(claim.keep()));
     Ok(Logic {
         node: settings.node,
         readiness,
@@ -169,6 +187,7 @@ pub async fn start(settings: LogicSettings) -> Result<Logic, StartError> {
         writer_task,
         fanout_task,
         lease_renewal,
+        claim,
         housekeeping,
     })
 }
@@ -202,8 +221,9 @@ async fn shared_state(
     if settings.shared_state.url.is_empty() {
         return Ok(Arc::new(LocalState::new(lease, room, seqs)));
     }
-    let (node, number) = (&settings.node, settings.node_number);
-    Ok(Arc::new(RedisState::start(&settings.shared_state, node, number, lease, room, seqs).await?))
+    let node = (settings.node.as_str(), settings.node_number);
+    let deployment = sql::persevere(async || store.deployment_id().await).await.map_err(StoreError::from)?;
+    Ok(Arc::new(RedisState::start(&settings.shared_state, node, deployment, lease, room, seqs).await?))
 }
 
 impl Logic {
@@ -240,6 +260,7 @@ impl Running for Logic {
             ended = &mut self.writer_task => describe("the inbox writer", ended),
             ended = &mut self.fanout_task => describe("the fan-out", ended),
             ended = &mut self.lease_renewal => ended.unwrap_or_else(|error| describe("the renewal of leases", Err(error))),
+            problem = claims::lost(&mut self.claim) => problem,
         }
     }
 
@@ -259,6 +280,7 @@ impl Running for Logic {
         self.nodes.stop();
         self.grpc.stop(STOP_TIMEOUT).await;
         leave(&*self.shared).await;
+        self.claim.iter().for_each(JoinHandle::abort);
         self.database.close().await;
         self.admin.stop().await;
     }

@@ -47,6 +47,15 @@ pub enum SharedStateError {
     /// Another process has the name of a conn node, and is attached.
     #[error("the conn node name {0} is in use by another process: give each conn node a `node` of its own")]
     NameTaken(String),
+    /// The logic nodes of another database use the same keys.
+    #[error(
+        "the Redis keys that begin with `{prefix}` are in use by the logic nodes of another database: give each deployment \
+         a shared_state.key_prefix of its own"
+    )]
+    OfAnotherDatabase {
+        /// What they begin with.
+        prefix: String,
+    },
     /// Another process is what this one says to be.
     #[error("logic {what} is in use by {holder}: give each logic node a `node` and a `node_number` of its own")]
     Taken {

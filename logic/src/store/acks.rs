@@ -9,7 +9,7 @@ use sqlx::{AnyConnection, Row as _};
 use super::{
     columns::from_sql,
     dialect::Sql,
-    inbox::NEWEST_SEQS,
+    inbox::{NEWEST_SEQS, newest_of},
     script::Script,
     work::{Ack, AckOutcome, Work},
 };
@@ -66,7 +66,7 @@ pub(super) fn add_group_acks(script: &mut Script, sql: &Sql, works: &[&Work]) {
 
 /// What becomes of an ack.
 pub(super) fn ack_outcome(ack: &Ack, newest_seqs: &HashMap<u64, u64>) -> AckOutcome {
-    match newest_seqs.get(&ack.user_id).copied().unwrap_or(0) {
+    match newest_of(newest_seqs, ack.user_id) {
         newest_seq if ack.seq > newest_seq => AckOutcome::Beyond { newest_seq },
         _ => AckOutcome::Noted,
     }

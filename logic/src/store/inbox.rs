@@ -12,9 +12,14 @@ use super::{
 };
 use crate::domain::message::Message;
 
-/// Reads counters.
+/// Whose row in the table of inboxes is the floor: from where inboxes begin that have no row yet.
+pub(super) const NOBODY: u64 = 0;
+
+/// Reads counters, and the floor.
 pub(super) const NEWEST_SEQS: MultiRow =
-    MultiRow { head: "SELECT user_id, seq FROM inbox WHERE user_id IN (", row: "?", tail: ")" };
+    MultiRow { head: "SELECT user_id, seq FROM inbox WHERE user_id IN (0,", row: "?", tail: ")" };
+/// Of a user who has none, the floor.
+const NEWEST_SEQ: &str = "SELECT seq FROM inbox WHERE user_id IN (0, ?) ORDER BY user_id DESC LIMIT 1";
 
 /// A statement that reads messages, as the columns of [`read_message`], in an order of their seqs, up to so many bytes: `heads` are
 /// the `seq`, `message_id` and `bytes` of its rows. The bound, its last parameter, is for what the messages before one say together;
@@ -89,20 +94,20 @@ impl Inboxes {
         Self { reader: database.reader.clone() }
     }
 
-    /// The newest seq of each user; 0 for one who never got a message. In the order asked for.
+    /// The newest seq of each user; of one who never got a message, the floor. In the order asked for.
     pub async fn newest_seqs(&self, user_ids: &[u64]) -> Result<Vec<u64>, StoreError> {
         let bind = |query: AnyQuery, user_id: &u64| query.bind(to_sql(*user_id));
         let rows = self.reader.run(async |connection| NEWEST_SEQS.fetch(connection, user_ids, bind).await).await?;
         let mut seqs = HashMap::with_capacity(rows.len());
         for row in rows {
-            seqs.insert(row.try_get::<i64, _>(0)?, from_sql(row.try_get(1)?));
+            seqs.insert(from_sql(row.try_get(0)?), from_sql(row.try_get(1)?));
         }
-        Ok(user_ids.iter().map(|&user_id| seqs.get(&to_sql(user_id)).copied().unwrap_or(0)).collect())
+        Ok(user_ids.iter().map(|&user_id| newest_of(&seqs, user_id)).collect())
     }
 
-    /// The newest seq of one user; 0 where there is none.
+    /// The newest seq of one user; of one who never got a message, the floor.
     pub async fn newest_seq(&self, user_id: u64) -> Result<u64, StoreError> {
-        let query = sqlx::query_scalar("SELECT seq FROM inbox WHERE user_id = ?").bind(to_sql(user_id));
+        let query = sqlx::query_scalar(NEWEST_SEQ).bind(to_sql(user_id));
         let seq: Option<i64> = query.fetch_optional(&self.reader).await?;
         Ok(seq.map_or(0, from_sql))
     }
@@ -150,6 +155,11 @@ impl Inboxes {
         let id: Option<i64> = query.fetch_optional(&self.reader).await?;
         Ok(id.map_or(0, from_sql))
     }
+}
+
+/// The newest seq of a user among those that [`NEWEST_SEQS`] read: an inbox that has no row yet begins after the floor.
+pub(super) fn newest_of(seqs: &HashMap<u64, u64>, user_id: u64) -> u64 {
+    seqs.get(&user_id).or_else(|| seqs.get(&NOBODY)).copied().unwrap_or(0)
 }
 
 /// A message from the columns `seq, id, command, content, sender_id, created_at_ms, status, group_id`, of which all but the

@@ -8,6 +8,7 @@
 //!
 //! - `error`, `columns`, `statement`, `script`, [`dialect`]: errors, values, and statements, alone and sent together
 //! - [`device`], [`inbox`], [`group`], `left_member`, [`retention`], [`revocation`], [`room`], [`sent`], [`sign_in`]: the repositories
+//! - [`seqs`]: what is done where a database went back
 //! - [`work`]: what requests want of the inbox writer, and what becomes of it
 //! - `turns`, `queue`: in which order the writer takes what waits, and hands over what it wrote
 //! - `held_group`, `held_groups`: the groups that a transaction holds
@@ -34,6 +35,7 @@ pub mod revocation;
 pub mod room;
 mod script;
 pub mod sent;
+pub mod seqs;
 pub mod sign_in;
 mod statement;
 mod transaction;
@@ -90,6 +92,12 @@ pub struct Store {
 }
 
 impl Store {
+    /// A number that tells this database from others; copies have the same.
+    pub async fn deployment_id(&self) -> Result<u64, sqlx::Error> {
+        let id: i64 = sqlx::query_scalar("SELECT MIN(id) FROM deployment").fetch_one(&self.database.reader).await?;
+        Ok(columns::from_sql(id))
+    }
+
     /// The repositories of an open database. Must be called on a Tokio runtime.
     pub fn new(database: Database) -> Self {
         Self {

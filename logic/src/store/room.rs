@@ -12,6 +12,11 @@ use super::{
 /// Seqs in a block: a crash skips at most so many.
 pub const BLOCK_SEQS: u64 = 1024;
 
+/// Whose row is the floor: from where rooms begin that have no row yet.
+const NO_ROOM: u64 = 0;
+
+const RESERVED_UNTIL: &str = "SELECT reserved_until FROM room_seq WHERE room_id = ?";
+
 /// What a room reserved and did not use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UnusedSeqs {
@@ -38,11 +43,19 @@ impl RoomSeqs {
     /// Reserves the next block of a room and returns its last seq; its first is that minus [`BLOCK_SEQS`] plus 1.
     pub async fn reserve(&self, room_id: u64) -> Result<u64, StoreError> {
         let reserve = sqlx::query(self.sql.reserve_room_seqs).bind(to_sql(room_id)).bind(to_sql(BLOCK_SEQS));
-        let read = sqlx::query_scalar("SELECT reserved_until FROM room_seq WHERE room_id = ?").bind(to_sql(room_id));
+        let read = sqlx::query_scalar(RESERVED_UNTIL).bind(to_sql(room_id));
+        let floor = sqlx::query_scalar(RESERVED_UNTIL).bind(to_sql(NO_ROOM));
+        let raise = sqlx::query("UPDATE room_seq SET reserved_until = reserved_until + ? WHERE room_id = ?");
         let work = async |connection: &mut AnyConnection| {
             let mut transaction = sql::begin(connection).await?;
             reserve.execute(&mut *transaction).await?;
-            let reserved_until: i64 = read.fetch_one(&mut *transaction).await?;
+            let mut reserved_until: i64 = read.fetch_one(&mut *transaction).await?;
+            if from_sql(reserved_until) == BLOCK_SEQS {
+                // Its first block begins after the floor.
+                let floor: i64 = floor.fetch_one(&mut *transaction).await?;
+                raise.bind(floor).bind(to_sql(room_id)).execute(&mut *transaction).await?;
+                reserved_until += floor;
+            }
             transaction.commit().await?;
             Ok(from_sql(reserved_until))
         };

@@ -13,6 +13,7 @@ use super::{
     columns::{from_sql, to_sql},
     dialect::{self, Sql},
     error::StoreError,
+    inbox::newest_of,
     revocation::ALL_DEVICES,
     statement::MultiRow,
 };
@@ -39,7 +40,7 @@ const REVOCATIONS: MultiRow = MultiRow {
     tail: ")",
 };
 const NEWEST_SEQS: MultiRow = MultiRow {
-    head: "SELECT 2 AS kind, user_id AS id, seq AS value, 0 AS extra FROM inbox WHERE user_id IN (",
+    head: "SELECT 2 AS kind, user_id AS id, seq AS value, 0 AS extra FROM inbox WHERE user_id IN (0,",
     row: "?",
     tail: ")",
 };
@@ -62,7 +63,7 @@ pub struct Before {
 /// After the route was put.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct After {
-    /// 0 for a user who never got a message.
+    /// Of a user who never got a message, the floor.
     pub newest_seq: u64,
     /// As in [`Before`].
     pub not_before_ms: i64,
@@ -116,7 +117,7 @@ async fn after(source: Source, callers: Vec<Caller>) -> Result<Vec<After>, Store
     let parts = [(REVOCATIONS, &user_ids[..]), (NEWEST_SEQS, &user_ids), (LARGE_GROUPS, &user_ids)];
     let known = source.read(&parts).await?;
     let answer = |caller: &Caller| After {
-        newest_seq: known.newest_seqs.get(&caller.user_id).copied().unwrap_or(0),
+        newest_seq: newest_of(&known.newest_seqs, caller.user_id),
         not_before_ms: known.not_before(*caller),
         large_group_ids: known.large_groups.get(&caller.user_id).cloned().unwrap_or_default(),
     };

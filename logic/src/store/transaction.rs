@@ -13,12 +13,12 @@ use sqlx::{AnyConnection, Row as _};
 
 use super::{
     acks::{ack_outcome, add_acks, add_group_acks, newest_seqs},
-    columns::{encode_receivers, from_sql},
+    columns::{encode_receivers, from_sql, to_sql},
     device_saves,
     dialect::Sql,
     held_group::{ApplyError, GroupPost},
     held_groups::{BatchLimits, HeldGroups},
-    inbox::NEWEST_SEQS,
+    inbox::{NEWEST_SEQS, NOBODY},
     recall,
     repeats::{self, KnownSend},
     script::Script,
@@ -309,6 +309,7 @@ async fn bump<'a>(
     for row in rows {
         newest_seqs.insert(from_sql(row.try_get(0)?), from_sql(row.try_get(1)?));
     }
+    begin_after_floor(connection, sql, &counts, &mut newest_seqs).await?;
     // From the seq after the bump back to the last one before it.
     for (user_id, count) in &counts {
         *newest_seqs.get_mut(user_id).ok_or(sqlx::Error::RowNotFound)? -= count;
@@ -323,6 +324,29 @@ async fn bump<'a>(
         NumberedPost { post, group, receivers }
     };
     Ok(posts.into_iter().map(number).collect())
+}
+
+/// Inboxes that the bump made, which is why they count as much as was added, begin after the floor.
+async fn begin_after_floor(
+    connection: &mut AnyConnection,
+    sql: &Sql,
+    counts: &[(u64, u64)],
+    newest_seqs: &mut HashMap<u64, u64>,
+) -> Result<(), sqlx::Error> {
+    let is_new = |(user_id, count): &&(u64, u64)| newest_seqs.get(user_id) == Some(count);
+    let new: Vec<u64> = counts.iter().filter(is_new).map(|(user_id, _)| *user_id).collect();
+    if new.is_empty() {
+        return Ok(());
+    }
+    let floor = sqlx::query_scalar("SELECT seq FROM inbox WHERE user_id = ?").bind(to_sql(NOBODY));
+    let floor = from_sql(floor.fetch_one(&mut *connection).await?);
+    if floor > 0 {
+        let mut script = Script::new(sql.sends_text);
+        script.add(sql.bump_inboxes, &new, |row, &user_id| row.id(user_id).id(floor));
+        script.run(connection).await?;
+        new.iter().filter_map(|user_id| newest_seqs.get_mut(user_id).map(|seq| *seq += floor)).for_each(drop);
+    }
+    Ok(())
 }
 
 fn add_messages(script: &mut Script, posts: &[NumberedPost<'_>]) {

@@ -11,7 +11,11 @@ use prost::Message as _;
 
 use super::syncs::{Syncs, fitting};
 use crate::{
-    domain::{caller::Caller, group::GroupRefusal, refusal::Refusal},
+    domain::{
+        caller::Caller,
+        group::GroupRefusal,
+        refusal::{Numbered, Refusal},
+    },
     error::Error,
     store::{
         Limit,
@@ -189,9 +193,8 @@ fn check_cursors(field: &str, cursors: &[GroupCursor]) -> Result<HashMap<u64, u6
     Ok(checked)
 }
 
-fn beyond(field: &str, group_id: u64, seq: u64, newest_seq: u64) -> Error {
-    let problem = format!("{seq} is beyond the newest message of group {group_id}, which is {newest_seq}");
-    check::invalid(field, problem).into()
+fn beyond(field: &'static str, group_id: u64, seq: u64, newest_seq: u64) -> Error {
+    Refusal::BeyondNewest { field, seq, of: Numbered::Group(group_id), newest_seq }.into()
 }
 
 #[cfg(test)]
@@ -205,7 +208,7 @@ mod tests {
         assert_eq!(place(&timeline, Some(0)).unwrap(), 8);
         assert_eq!(place(&timeline, Some(3)).unwrap(), 5);
         assert_eq!(place(&timeline, Some(20)).unwrap(), 20);
-        assert_eq!(place(&timeline, Some(21)).unwrap_err().code(), ResultCode::BadRequest);
+        assert_eq!(place(&timeline, Some(21)).unwrap_err().code(), ResultCode::BeyondNewest);
         assert_eq!(place(&Timeline { cursor: 2, ..timeline }, None).unwrap(), 5);
     }
 

@@ -1,14 +1,17 @@
 //! Sync and ack: what a device missed, and how far it has read.
 
 use gim_proto::{
-    ResultCode,
     check::{self, ID_MAX},
     logic::{MessageAckRequest, SyncReply, SyncRequest},
 };
 use prost::Message as _;
 
 use crate::{
-    domain::{caller::Caller, message::Message},
+    domain::{
+        caller::Caller,
+        message::Message,
+        refusal::{Numbered, Refusal},
+    },
     error::Error,
     store::{
         self, Limit,
@@ -49,7 +52,7 @@ impl Syncs {
         let _turn = self.reads.turn(caller.user_id).await?;
         let inboxes = &self.inboxes;
         if request.seq > ID_MAX {
-            return Err(beyond("seq", request.seq, inboxes.newest_seq(caller.user_id).await?));
+            return Err(check::invalid("seq", format!("{} is no seq", request.seq)).into());
         }
         let seq = match request.seq {
             0 if request.from_start => 0,
@@ -141,11 +144,8 @@ pub struct SubmittedAck {
     of_device: Option<(u64, PendingCommit<AckOutcome>)>,
 }
 
-pub(super) fn beyond(field: &str, seq: u64, newest_seq: u64) -> Error {
-    Error::refused(
-        ResultCode::BadRequest,
-        format!("{field}: {seq} is beyond the newest message of the inbox, which is {newest_seq}"),
-    )
+fn beyond(field: &'static str, seq: u64, newest_seq: u64) -> Error {
+    Refusal::BeyondNewest { field, seq, of: Numbered::Inbox, newest_seq }.into()
 }
 
 /// How many messages fit; at least one, or nobody would get past it.

@@ -265,11 +265,11 @@ async fn who_and_what_is_unknown_is_refused_and_nothing_is_stored() {
         (ResultCode::BadRequest, refusal(client.recall(signed(RecallRequest { message_id: 5 })).await)),
         (ResultCode::NotAllowed, refusal(client.recall(by_another).await)),
         (
-            ResultCode::BadRequest,
+            ResultCode::BeyondNewest,
             refusal(client.sync(signed(SyncRequest { seq: sent.seq + 1, ..SyncRequest::default() })).await),
         ),
         (
-            ResultCode::BadRequest,
+            ResultCode::BeyondNewest,
             refusal(
                 client.message_ack(signed(MessageAckRequest { device_ack: sent.seq + 1, group_acks: vec![] })).await,
             ),

@@ -245,11 +245,11 @@ async fn what_a_client_may_not_send_is_refused_with_its_code() {
         (
             PacketCommand::PcSync as i32,
             SyncRequest { seq: 99, ..SyncRequest::default() }.encode_to_vec(),
-            ResultCode::BadRequest,
+            ResultCode::BeyondNewest,
             "seq: 99 is beyond",
         ),
         (PacketCommand::PcSync as i32, vec![0xff; 9], ResultCode::BadRequest, "content: "),
-        (PacketCommand::PcMessageAck as i32, vec![0x08, 0x63], ResultCode::BadRequest, "device_ack: 99 is beyond"),
+        (PacketCommand::PcMessageAck as i32, vec![0x08, 0x63], ResultCode::BeyondNewest, "device_ack: 99 is beyond"),
         (PacketCommand::PcMessageAck as i32, Vec::new(), ResultCode::BadRequest, "device_ack: must not be 0"),
         (PacketCommand::PcSubscribeRoom as i32, vec![0xff; 9], ResultCode::BadRequest, "content: "),
         (PacketCommand::PcHeartbeat as i32, Vec::new(), ResultCode::UnknownCommand, "there is no command 2"),

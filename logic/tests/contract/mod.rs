@@ -17,3 +17,4 @@ mod room;
 mod rpc;
 pub mod store;
 mod trust;
+mod went_back;

@@ -7,6 +7,7 @@ mod nodes;
 mod races;
 mod redis_ways;
 mod small;
+mod two_of_one;
 
 use gim_config::testing::{PrivateServer, Proxy};
 use gim_logic::LogicSettings;
@@ -230,6 +231,7 @@ async fn while_redis_is_away_sign_ins_are_put_off_and_pushes_become_hints() {
         command: 5000,
         content: b"x"[..].into(),
         is_persist: false,
+        ..gim_proto::logic::PushToUsersRequest::default()
     };
     let refused = soon(server.message_int().push_to_users(live_only)).await;
     assert_eq!(refusal(refused).0, ResultCode::TryAgainLater, "it would be nowhere");
@@ -281,6 +283,7 @@ async fn a_mariadb_that_is_read_only_puts_requests_off_and_recovers_by_itself() 
         command: 5000,
         content: b"x"[..].into(),
         is_persist: true,
+        ..gim_proto::logic::PushToUsersRequest::default()
     };
     let refused = soon(server.message_int().push_to_users(request)).await;
     assert_eq!(refusal(refused).0, ResultCode::TryAgainLater);

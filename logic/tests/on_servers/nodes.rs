@@ -27,7 +27,7 @@ const LEASE: Duration = Duration::from_secs(15);
 async fn state(settings: &SharedStateSettings, number: u16) -> RedisState {
     let seqs = harness().await.store.room_seqs.clone();
     let name = format!("logic-{number}");
-    RedisState::start(settings, &name, number, LEASE, RoomSettings::default(), seqs).await.unwrap()
+    RedisState::start(settings, (&name, number), 1, LEASE, RoomSettings::default(), seqs).await.unwrap()
 }
 
 fn node(name: &str, epoch: u64) -> Arc<NodeKey> {
@@ -78,7 +78,7 @@ async fn a_push_batch_of_any_size_and_a_sign_in_cost_one_round_trip() {
     one.nodes().await.unwrap();
     assert_eq!(
         cost(before),
-        (4, 5 + 3 + 1 + 2),
+        (4, 7 + 3 + 1 + 2),
         "what each logic node does once a second for its leases and for Locate"
     );
 }

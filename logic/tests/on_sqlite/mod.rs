@@ -1,11 +1,14 @@
 //! What only SQLite can get into.
 
+use std::{path::Path, process::Command};
+
+use gim_config::service::Running as _;
 use gim_logic::store::StoreError;
 use sqlx::{AssertSqlSafe, Executor as _};
 
 use crate::{
     contract::store::{StoreHarness, harness},
-    support::server,
+    support::{Server, server},
 };
 
 /// Sets a pragma on the one connection that writes.
@@ -65,4 +68,33 @@ async fn a_second_logic_on_the_same_folder_is_refused_before_it_opens_anything()
     assert_eq!(refused, expected);
     server.push(&[7], "still here").await;
     let _comes_back_on_its_own_folder = server.restart().await;
+}
+
+/// What `gim-logic raise-seqs` says, on which stream.
+fn raise_seqs(folder: &Path, more: &[&str]) -> (bool, String, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gim-logic"));
+    let output = command.arg("raise-seqs").args(more).arg("--data").arg(folder).output().unwrap();
+    let [said, refused] = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap().trim().to_owned());
+    (output.status.success(), said, refused)
+}
+
+#[tokio::test]
+async fn seqs_are_raised_from_the_command_line_while_nothing_runs() {
+    let server = server().await;
+    server.push(&[7, 8], "before").await;
+    let folder = server.data.path().to_owned();
+    let (is_done, _, refused) = raise_seqs(&folder, &[]);
+    let expected = format!("gim-logic: the data folder {} is in use by another gim-logic", folder.display());
+    assert!(!is_done && refused.starts_with(&expected), "{refused}");
+    let Server { logic, data: _data, .. } = server;
+    logic.stop().await;
+    let (is_done, said, refused) = raise_seqs(&folder, &[]);
+    assert!(is_done, "{refused}");
+    assert_eq!(said, "gim-logic: raised the seqs of 2 inboxes, 0 groups and 0 rooms by 100000000");
+    let (is_done, said, _) = raise_seqs(&folder, &["--by", "5"]);
+    assert!(is_done && said.ends_with("by 5"), "{said}");
+    let (is_done, _, refused) = raise_seqs(&folder.join("elsewhere"), &[]);
+    assert!(!is_done && refused.starts_with("gim-logic: there is no "), "{refused}");
+    assert!(!folder.join("elsewhere").exists());
+    assert!(!raise_seqs(&folder, &["--by", "0"]).0);
 }

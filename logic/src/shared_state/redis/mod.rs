@@ -56,6 +56,8 @@ pub struct RedisState {
     /// Names and numbers that this process holds, and as whom.
     claims: Vec<String>,
     holder: String,
+    /// What is one database's, and whose nodes hold it together.
+    common: (String, String),
     lease: Duration,
     room_settings: RoomSettings,
     room_seqs: RoomSeqs,
@@ -110,8 +112,8 @@ impl RedisState {
     /// hold them; refuses where another one does.
     pub async fn start(
         settings: &SharedStateSettings,
-        node: &str,
-        node_number: u16,
+        (node, node_number): (&str, u16),
+        deployment_id: u64,
         lease: Duration,
         room_settings: RoomSettings,
         room_seqs: RoomSeqs,
@@ -130,7 +132,9 @@ impl RedisState {
         let holder = format!("{node}:{:016x}", rand::random::<u64>());
         let (name, here, time) = (node.to_owned(), Mutex::default(), SharedTime::default());
         let has_lost = AtomicBool::new(false);
-        let state = Self { client, keys, name, claims, holder, lease, room_settings, room_seqs, here, time, has_lost };
+        let common = (keys.logic("database"), format!("database:{deployment_id:x}"));
+        let state =
+            Self { client, keys, name, claims, holder, common, lease, room_settings, room_seqs, here, time, has_lost };
         state.become_this_node(patience).await?;
         state.warn_of_eviction().await;
         Ok(state)
@@ -145,7 +149,7 @@ impl RedisState {
                     Some(mistake) => return Err(SharedStateError::Mistaken(format!("{problem} ({mistake})"))),
                     None => patience.wait(&problem).await,
                 },
-                Err(error @ SharedStateError::Taken { .. }) => {
+                Err(error @ (SharedStateError::Taken { .. } | SharedStateError::OfAnotherDatabase { .. })) => {
                     if taken_since.is_none() {
                         tracing::info!(%error, "waiting to become this logic node");
                     }
@@ -182,29 +186,33 @@ impl RedisState {
 
     /// Takes or keeps what this process needs to be the only one to have.
     async fn claim(&self) -> Result<(), SharedStateError> {
-        let claim = |key: &String| {
-            let mut command = script(scripts::CLAIM, std::slice::from_ref(key));
-            command.arg(&self.holder).arg(self.lease_ms());
+        let command = |text: &str, key: &String, holder: &String| {
+            let mut command = script(text, std::slice::from_ref(key));
+            command.arg(holder).arg(self.lease_ms());
             command
         };
-        let renew = |key: &String| {
-            let mut command = script(scripts::RENEW, std::slice::from_ref(key));
-            command.arg(&self.holder).arg(self.lease_ms());
-            command
-        };
-        let mut commands: Vec<Cmd> = self.claims.iter().flat_map(|key| [claim(key), renew(key)]).collect();
+        let own = self.claims.iter().map(|key| (key, &self.holder));
+        let claims: Vec<_> = std::iter::once((&self.common.0, &self.common.1)).chain(own).collect();
+        let commands = claims
+            .iter()
+            .flat_map(|(key, holder)| [command(scripts::CLAIM, key, holder), command(scripts::RENEW, key, holder)]);
+        let mut commands: Vec<Cmd> = commands.collect();
         commands.push(cmd("TIME"));
         let mut answers = self.client.prove(commands).await?;
         if let Some(time) = answers.pop() {
             let (seconds, micros): (i64, i64) = read(time)?;
             self.time.set(seconds * 1000 + micros / 1000, clock::now_ms());
         }
-        for (key, answer) in self.claims.iter().zip(answers.into_iter().step_by(2)) {
+        for ((key, expected), answer) in claims.into_iter().zip(answers.into_iter().step_by(2)) {
             let holder: String = read(answer)?;
-            if holder != self.holder {
-                let what = key.rsplit_once("logic:").map_or(key.as_str(), |(_, what)| what).to_owned();
-                return Err(SharedStateError::Taken { what, holder });
+            if holder == *expected {
+                continue;
             }
+            if *key == self.common.0 {
+                return Err(SharedStateError::OfAnotherDatabase { prefix: self.keys.prefix().to_owned() });
+            }
+            let what = key.rsplit_once("logic:").map_or(key.as_str(), |(_, what)| what).to_owned();
+            return Err(SharedStateError::Taken { what, holder });
         }
         Ok(())
     }

@@ -18,6 +18,7 @@
 //! | `P:{r:ROOM}:kept` | list of `seq:ms:message` | the retention |
 //! | `P:{r:ROOM}:nodes` | hash `LOGIC\0NODE` → `EPOCH:NODE`: who says that which node has subscribers | a day, renewed |
 //! | `P:logic:WHAT` | the logic process that holds a name or number | the lease |
+//! | `P:logic:database` | the database whose logic nodes use these keys | the lease of the last one |
 
 use std::{fmt::Display, sync::Arc};
 
@@ -205,6 +206,10 @@ pub(super) struct Keys {
 impl Keys {
     pub(super) fn new(prefix: &str) -> Self {
         Self { prefix: prefix.to_owned() }
+    }
+
+    pub(super) fn prefix(&self) -> &str {
+        &self.prefix
     }
 
     pub(super) fn node(&self, name: &str) -> String {

@@ -1,7 +1,7 @@
 //! Groups, as product backends, members and conn nodes see them.
 
 mod conversion;
-mod harness;
+pub(super) mod harness;
 mod history;
 mod large;
 mod normal;
