@@ -79,8 +79,13 @@ impl Logic {
         content: impl Into<Bytes>,
         request_id: &str,
     ) -> Result<u64, LogicError> {
-        let message =
-            PushToUsersRequest { user_ids, command: command.into(), content: content.into(), is_persist: true };
+        let message = PushToUsersRequest {
+            user_ids,
+            command: command.into(),
+            content: content.into(),
+            is_persist: true,
+            ..PushToUsersRequest::default()
+        };
         let request = with_request_id(message, request_id);
         let reply = self.messages.clone().push_to_users(request).await.map_err(LogicError::new)?;
         Ok(reply.into_inner().message_id)

@@ -77,11 +77,18 @@ fn push(cluster: &Cluster, logic: usize, people: &People, to_group: bool, text: 
             // What is refused meanwhile is tried again.
             if to_group {
                 let (group_id, command) = (people.large_group_id, COMMAND);
-                let request = GroupPushRequest { group_id, command, content, is_persist: false };
+                let request =
+                    GroupPushRequest { group_id, command, content, is_persist: false, ..GroupPushRequest::default() };
                 GroupIntServiceClient::new(channel).push(request).await.map(drop)
             } else {
                 let user_ids = people.user_ids().collect();
-                let request = PushToUsersRequest { user_ids, command: COMMAND, content, is_persist: false };
+                let request = PushToUsersRequest {
+                    user_ids,
+                    command: COMMAND,
+                    content,
+                    is_persist: false,
+                    ..PushToUsersRequest::default()
+                };
                 MessageIntServiceClient::new(channel).push_to_users(request).await.map(drop)
             }
         })

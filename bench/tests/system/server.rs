@@ -310,6 +310,7 @@ impl Server {
             command: 2001,
             content: content.to_owned().into(),
             is_persist: true,
+            ..PushToUsersRequest::default()
         };
         self.call(MessageIntServiceClient::new(self.logic()).push_to_users(request)).unwrap().message_id
     }

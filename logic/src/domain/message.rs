@@ -130,9 +130,12 @@ impl Message {
         first_difference(self.group_id == stored.group_id, self.command == stored.command, self.said() == stored.said())
     }
 
-    /// What the sender said, without the card around it: that is not the same for ever.
+    /// What the sender said, without the card around it: that is not the same for ever. A service has none.
     fn said(&self) -> Bytes {
         let content = self.content.clone();
+        if self.sender_id == 0 {
+            return content;
+        }
         match self.group_id {
             0 => UserMessagePush::decode(content.clone()).map_or(content, |push| push.content),
             _ => GroupMessagePush::decode(content.clone()).map_or(content, |push| push.content),

@@ -328,6 +328,7 @@ impl HeldGroup {
             user_ids: user_ids.to_vec(),
             conversation: None,
             client_msg_id: work.client_msg_id.clone(),
+            is_of_service: message.sender_id == 0,
             origin_device_id: work.origin_device_id,
             request_id: work.request_id.clone(),
             is_stored: false,

@@ -355,8 +355,9 @@ fn add_messages(script: &mut Script, posts: &[NumberedPost<'_>]) {
     let messages: Vec<&Post> = posts.iter().map(|numbered| &*numbered.post).filter(is_new).collect();
     script.add(INSERT_MESSAGES, &messages, |row, post| {
         let message = &post.message;
-        // Who a recall has to reach; a service recalls nothing.
-        let receivers = (message.sender_id != 0).then(|| encode_receivers(&post.user_ids));
+        // Whom a recall has to reach; a service recalls nothing, but may repeat a push under its key.
+        let is_asked_for = message.sender_id != 0 || post.client_msg_id.is_some();
+        let receivers = is_asked_for.then(|| encode_receivers(&post.user_ids));
         row.id(message.id)
             .number(message.command.into())
             .bytes(&message.content)

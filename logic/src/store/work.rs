@@ -74,8 +74,10 @@ pub struct Post {
     pub user_ids: Vec<u64>,
     /// The two sides of a conversation, sender first, where it is part of one: each finds it under the other's name.
     pub conversation: Option<(u64, u64)>,
-    /// The client's key of a send; none for a push of a service.
+    /// The key of a send, or of a service's push.
     pub client_msg_id: Option<String>,
+    /// Whether a service asked for it, whose keys are not those of the user for whom it speaks.
+    pub is_of_service: bool,
     /// The device that sent it and needs no copy; 0 for none.
     pub origin_device_id: u64,
     /// For the logs.
@@ -345,9 +347,10 @@ impl Post {
         self.message.content.len() + self.user_ids.len() * size_of::<u64>()
     }
 
-    /// The key of a send.
+    /// The key of a send, among those of its sender, or of a push, among those of all services.
     pub(super) fn key(&self) -> Option<Key<'_>> {
-        self.client_msg_id.as_deref().map(|client_msg_id| (self.message.sender_id, client_msg_id))
+        let sender_id = if self.is_of_service { 0 } else { self.message.sender_id };
+        self.client_msg_id.as_deref().map(|client_msg_id| (sender_id, client_msg_id))
     }
 
     /// The large group of a message that is in no inbox.

@@ -161,6 +161,7 @@ impl Messages {
             user_ids,
             conversation: Some((caller.user_id, to_user_id)),
             client_msg_id: Some(client_msg_id),
+            is_of_service: false,
             origin_device_id: caller.device_id,
             request_id: request_id.into(),
             is_stored: false,

@@ -15,8 +15,9 @@ use crate::{
     domain::{
         clock,
         group::{GroupAction, GroupRefusal, Kind},
-        message::{Delivery, GroupDelivery, Message, Receiver, check_command},
+        message::{Delivery, GroupDelivery, Message, Receiver, Sent, check_command, key_is_used},
         message_id::MessageIds,
+        refusal::Refusal,
     },
     error::Error,
     settings::{GroupSettings, LimitSettings},
@@ -46,6 +47,7 @@ impl Pushes {
     /// Pushes a message to users; returns its id once it is durable (or, not persisted, is on its way).
     pub async fn to_users(&self, request: PushToUsersRequest, request_id: &str) -> Result<u64, Error> {
         check::ids("user_ids", &request.user_ids, self.limits.push_users_max)?;
+        let client_msg_id = key(request.client_msg_id)?;
         let mut message = self.service_message(request.command, request.content)?;
         let message_id = message.id;
         let mut user_ids = request.user_ids;
@@ -55,37 +57,41 @@ impl Pushes {
         message.sender_id = conversation.map_or(0, |(from, _)| from);
 
         if request.is_persist {
-            self.store(&message, &user_ids, conversation, request_id).await?;
-        } else {
-            let receivers = user_ids.into_iter().map(|user_id| Receiver { user_id, seq: 0 }).collect();
-            let request_id = request_id.into();
-            let delivery = Delivery { message, receivers, origin_device_id: 0, request_id, group: None };
-            self.fanout.deliver(&[delivery]).await?;
+            return self.store(&message, &user_ids, conversation, client_msg_id, request_id).await;
         }
+        let receivers = user_ids.into_iter().map(|user_id| Receiver { user_id, seq: 0 }).collect();
+        let request_id = request_id.into();
+        let delivery = Delivery { message, receivers, origin_device_id: 0, request_id, group: None };
+        self.fanout.deliver(&[delivery]).await?;
         Ok(message_id)
     }
 
-    /// Stores a message for its receivers, in parts where they are many: nobody else waits for all of them.
+    /// Stores a message for its receivers, in parts where they are many: nobody else waits for all of them. One that has a key is
+    /// stored at once, because who repeats it wants it for all or for none. Returns the id of the message that is stored.
     async fn store(
         &self,
         message: &Message,
         user_ids: &[u64],
         conversation: Option<(u64, u64)>,
+        client_msg_id: Option<String>,
         request_id: &str,
-    ) -> Result<(), Error> {
-        for (number, part) in user_ids.chunks(PART_RECEIVERS_MAX).enumerate() {
+    ) -> Result<u64, Error> {
+        let part_max = if client_msg_id.is_some() { user_ids.len() } else { PART_RECEIVERS_MAX };
+        let mut message_id = message.id;
+        for (number, part) in user_ids.chunks(part_max).enumerate() {
             let post = Post {
                 message: message.clone(),
                 user_ids: part.to_vec(),
                 conversation,
-                client_msg_id: None,
+                client_msg_id: client_msg_id.clone(),
+                is_of_service: true,
                 origin_device_id: 0,
                 request_id: request_id.into(),
                 is_stored: number > 0,
             };
-            self.writer.submit_post(post)?.committed().await?;
+            message_id = first(self.writer.submit_post(post)?.committed().await?)?;
         }
-        Ok(())
+        Ok(message_id)
     }
 
     /// Pushes a message to every connection of every attached node, as many at a time as the nodes are set to.
@@ -103,6 +109,7 @@ impl Pushes {
     /// its way to those who are online).
     pub async fn to_group(&self, request: GroupPushRequest, request_id: &str) -> Result<u64, Error> {
         let group_id = check::id("group_id", request.group_id)?;
+        let client_msg_id = key(request.client_msg_id)?;
         let message = Message { group_id, ..self.service_message(request.command, request.content)? };
         let message_id = message.id;
         if !request.is_persist {
@@ -115,12 +122,11 @@ impl Pushes {
             action: GroupAction::Send,
             messages: vec![message],
             limits: self.group.limits(),
-            client_msg_id: None,
+            client_msg_id,
             origin_device_id: 0,
             request_id: request_id.into(),
         };
-        self.writer.submit_group(work)?.committed().await??;
-        Ok(message_id)
+        first(self.writer.submit_group(work)?.committed().await??)
     }
 
     async fn to_online_members(&self, message: Message, request_id: &str) -> Result<(), Error> {
@@ -158,6 +164,20 @@ impl Pushes {
             status: 0,
             group_id: 0,
         })
+    }
+}
+
+/// The key of a push, if it has one.
+fn key(client_msg_id: String) -> Result<Option<String>, Refusal> {
+    check::size("client_msg_id", &client_msg_id, check::CLIENT_MSG_ID_BYTES_MAX)?;
+    Ok((!client_msg_id.is_empty()).then_some(client_msg_id))
+}
+
+/// The message of the first push with this key, which may be this one.
+fn first(sent: Sent) -> Result<u64, Error> {
+    match sent.differs_in {
+        Some(differs_in) => Err(key_is_used(differs_in).into()),
+        None => Ok(sent.message_id),
     }
 }
 

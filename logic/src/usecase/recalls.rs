@@ -45,6 +45,7 @@ impl Recalls {
             user_ids: receivers,
             conversation: None,
             client_msg_id: None,
+            is_of_service: false,
             origin_device_id: 0,
             request_id: request_id.into(),
             is_stored: false,

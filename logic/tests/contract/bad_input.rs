@@ -77,7 +77,13 @@ fn members(user_id: u64) -> Vec<GroupMember> {
 }
 
 fn push(user_id: u64) -> PushToUsersRequest {
-    PushToUsersRequest { user_ids: vec![8, user_id], command: 5000, content: b"x"[..].into(), is_persist: true }
+    PushToUsersRequest {
+        user_ids: vec![8, user_id],
+        command: 5000,
+        content: b"x"[..].into(),
+        is_persist: true,
+        ..PushToUsersRequest::default()
+    }
 }
 
 fn room_push(room_id: u64) -> PushRoomRequest {

@@ -118,8 +118,13 @@ async fn a_stop_says_so_first_and_what_is_committed_meanwhile_is_still_pushed() 
     let late = Hello { version: LINK_VERSION, node: "conn-2".into(), epoch: 1, ..Hello::default() };
     let refused = Conn::attach_with(channel.clone(), Up { hello: Some(late), items: Vec::new() }).await;
     assert_eq!(refused.err().unwrap().code(), tonic::Code::Unavailable);
-    let request =
-        PushToUsersRequest { user_ids: vec![7], command: 5000, content: b"late"[..].into(), is_persist: true };
+    let request = PushToUsersRequest {
+        user_ids: vec![7],
+        command: 5000,
+        content: b"late"[..].into(),
+        is_persist: true,
+        ..PushToUsersRequest::default()
+    };
     messages.push_to_users(request).await.unwrap();
     conn.end_up();
     assert_eq!(pushed(conn.next().await).1, 1);

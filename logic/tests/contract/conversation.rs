@@ -98,7 +98,13 @@ async fn of_pushes_only_those_for_a_user_are_part_of_the_conversation() {
         let from_user = Some(User { user_id: 7, ..User::default() });
         let wrapped = UserMessagePush { from_user, to_user_id: 8, content: b"hi"[..].into() };
         let content = wrapped.encode_to_vec().into();
-        PushToUsersRequest { user_ids: user_ids.to_vec(), command, content, is_persist: true }
+        PushToUsersRequest {
+            user_ids: user_ids.to_vec(),
+            command,
+            content,
+            is_persist: true,
+            ..PushToUsersRequest::default()
+        }
     };
     let sent = server.message_int().push_to_users(push(1, &[8, 7])).await.unwrap().into_inner().message_id;
     server.message_int().push_to_users(push(5000, &[8, 7])).await.unwrap();

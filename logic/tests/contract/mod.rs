@@ -13,6 +13,7 @@ mod guarantees;
 mod link;
 mod outages;
 mod presence;
+mod repeated_pushes;
 mod room;
 mod rpc;
 pub mod store;

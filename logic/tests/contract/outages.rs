@@ -53,7 +53,13 @@ async fn server_and_outage(kind: fn(Proxy) -> Outage, change: impl FnOnce(&mut L
 }
 
 fn push_request(user_ids: &[u64]) -> PushToUsersRequest {
-    PushToUsersRequest { user_ids: user_ids.to_vec(), command: 5000, content: b"hello"[..].into(), is_persist: true }
+    PushToUsersRequest {
+        user_ids: user_ids.to_vec(),
+        command: 5000,
+        content: b"hello"[..].into(),
+        is_persist: true,
+        ..PushToUsersRequest::default()
+    }
 }
 
 fn send_to(user_id: u64, key: &str) -> SendRequest {

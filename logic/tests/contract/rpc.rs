@@ -213,7 +213,13 @@ async fn what_is_not_persisted_reaches_only_who_is_there() {
     let server = server().await;
     let mut conn = Conn::attach(&server, "conn-1", 1).await;
     conn.sign_in(7, 70, 700).await;
-    let request = PushToUsersRequest { user_ids: vec![7, 8], command: 5, content: b"x"[..].into(), is_persist: false };
+    let request = PushToUsersRequest {
+        user_ids: vec![7, 8],
+        command: 5,
+        content: b"x"[..].into(),
+        is_persist: false,
+        ..PushToUsersRequest::default()
+    };
     let message_id = server.message_int().push_to_users(request).await.unwrap().into_inner().message_id;
     let gim_proto::logic::down_item::Item::Push(push) = conn.next().await else { panic!("no push") };
     assert_eq!((push.targets.len(), push.targets[0].seq), (1, 0));
@@ -276,7 +282,13 @@ async fn a_good_token_is_asked_about_once_in_a_while() {
 #[tokio::test]
 async fn push_to_users_names_the_bad_field() {
     let server = server().await;
-    let request = PushToUsersRequest { user_ids: vec![7], command: 1, content: b"x"[..].into(), is_persist: true };
+    let request = PushToUsersRequest {
+        user_ids: vec![7],
+        command: 1,
+        content: b"x"[..].into(),
+        is_persist: true,
+        ..PushToUsersRequest::default()
+    };
     let push = async |request| server.message_int().push_to_users(request).await;
     assert_names(push(PushToUsersRequest { user_ids: vec![], ..request.clone() }).await, "user_ids");
     assert_names(push(PushToUsersRequest { user_ids: vec![7, 0], ..request.clone() }).await, "user_ids");

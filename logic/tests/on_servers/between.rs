@@ -48,7 +48,13 @@ impl Both {
 /// Pushes to users through a logic node until all of them are reached: the first ones may come before their routes do.
 async fn assert_reached(server: &Server, conn: &mut Conn, connection_ids: &[u64]) {
     let user_ids: Vec<u64> = connection_ids.iter().map(|connection_id| connection_id / 100).collect();
-    let request = PushToUsersRequest { user_ids, command: 5000, content: b"x"[..].into(), is_persist: false };
+    let request = PushToUsersRequest {
+        user_ids,
+        command: 5000,
+        content: b"x"[..].into(),
+        is_persist: false,
+        ..PushToUsersRequest::default()
+    };
     let reached = async {
         loop {
             server.message_int().push_to_users(request.clone()).await.unwrap();

@@ -139,6 +139,7 @@ impl Server {
             command: 5000,
             content: text.as_bytes().to_vec().into(),
             is_persist: true,
+            ..PushToUsersRequest::default()
         };
         self.message_int().push_to_users(request).await.unwrap().into_inner().message_id
     }

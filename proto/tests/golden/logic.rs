@@ -94,7 +94,13 @@ fn message_samples() -> Vec<Sample> {
         sample("logic.RecallRequest", RecallRequest { message_id: 101 }),
         sample(
             "logic.PushToUsersRequest",
-            PushToUsersRequest { user_ids: vec![101, 1001], command: 110, content: "content".into(), is_persist: true },
+            PushToUsersRequest {
+                user_ids: vec![101, 1001],
+                command: 110,
+                content: "content".into(),
+                is_persist: true,
+                client_msg_id: "client_msg_id".into(),
+            },
         ),
         sample("logic.PushToUsersReply", PushToUsersReply { message_id: 101 }),
         sample("logic.PushToAllRequest", PushToAllRequest { command: 101, content: "content".into() }),
@@ -146,7 +152,13 @@ fn group_samples() -> Vec<Sample> {
         sample("logic.Group", group()),
         sample(
             "logic.GroupPushRequest",
-            GroupPushRequest { group_id: 101, command: 102, content: "content".into(), is_persist: true },
+            GroupPushRequest {
+                group_id: 101,
+                command: 102,
+                content: "content".into(),
+                is_persist: true,
+                client_msg_id: "client_msg_id".into(),
+            },
         ),
         sample("logic.GroupPushReply", GroupPushReply { message_id: 101 }),
         sample("logic.GroupCreateRequest", GroupCreateRequest { group: Some(group()), members: vec![member()] }),

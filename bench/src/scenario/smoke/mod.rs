@@ -91,6 +91,7 @@ impl Stage<'_> {
             command: APP_COMMAND,
             content: content.to_owned().into(),
             is_persist,
+            ..logic::PushToUsersRequest::default()
         };
         let mut client = logic::message_int_service_client::MessageIntServiceClient::new(self.target.logic());
         let reply = self.target.call("PushToUsers", client.push_to_users(self.target.internal(request)))?;

@@ -29,7 +29,13 @@ pub fn push(target: &Target, users: &[User], backlog: u32, size: u32) -> anyhow:
     let content = bytes::Bytes::from(vec![b'.'; size as usize]);
     let request = |number: usize| {
         let user_ids = vec![users[number % users.len()].id];
-        let message = PushToUsersRequest { user_ids, command: APP_COMMAND, content: content.clone(), is_persist: true };
+        let message = PushToUsersRequest {
+            user_ids,
+            command: APP_COMMAND,
+            content: content.clone(),
+            is_persist: true,
+            ..PushToUsersRequest::default()
+        };
         let mut request = Request::new(message);
         if !target.internal_token().is_empty() {
             metadata::put(&mut request, metadata::INTERNAL_TOKEN, target.internal_token());

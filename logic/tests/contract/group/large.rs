@@ -90,7 +90,13 @@ async fn every_node_gets_a_message_once_and_knows_whose_it_is() {
 
 impl Server {
     async fn push_passing(&self, group_id: u64) {
-        let request = GroupPushRequest { group_id, command: 3000, content: b"x"[..].into(), is_persist: false };
+        let request = GroupPushRequest {
+            group_id,
+            command: 3000,
+            content: b"x"[..].into(),
+            is_persist: false,
+            ..GroupPushRequest::default()
+        };
         self.group_int().push(request).await.unwrap();
     }
 }

@@ -113,7 +113,13 @@ async fn a_push_of_a_service_is_stored_or_reaches_only_who_is_online() {
     let mut conn = Conn::attach(&server, "conn-1", 1).await;
     conn.sign_in(7, 70, 700).await;
     let push = async |is_persist| {
-        let request = GroupPushRequest { group_id, command: 3000, content: b"x"[..].into(), is_persist };
+        let request = GroupPushRequest {
+            group_id,
+            command: 3000,
+            content: b"x"[..].into(),
+            is_persist,
+            ..GroupPushRequest::default()
+        };
         server.group_int().push(request).await.unwrap().into_inner().message_id
     };
     let passing = push(false).await;

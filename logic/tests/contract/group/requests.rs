@@ -57,7 +57,13 @@ async fn unknown_groups_and_ids_out_of_range_are_told_apart() {
         assert_names(server.add(7, group_id, vec![member(8)]).await, "group_id: ");
         assert_names(server.remove(7, group_id, &[8]).await, "group_id: ");
         assert_names(server.rename(7, group_id, "x").await, "group.id: ");
-        let push = GroupPushRequest { group_id, command: 2, content: b"x"[..].into(), is_persist: true };
+        let push = GroupPushRequest {
+            group_id,
+            command: 2,
+            content: b"x"[..].into(),
+            is_persist: true,
+            ..GroupPushRequest::default()
+        };
         assert_names(server.group_int().push(push).await, "group_id: ");
     }
     assert_eq!(code(server.group_int().get(GroupGetRequest { group_id: 5 }).await), ResultCode::GroupNotFound);
@@ -65,7 +71,13 @@ async fn unknown_groups_and_ids_out_of_range_are_told_apart() {
     assert_eq!(code(server.members(7, 5, 0).await), ResultCode::NotInGroup);
     assert_eq!(code(server.add(7, 5, vec![member(8)]).await), ResultCode::NotInGroup);
     for is_persist in [true, false] {
-        let push = GroupPushRequest { group_id: 5, command: 2, content: b"x"[..].into(), is_persist };
+        let push = GroupPushRequest {
+            group_id: 5,
+            command: 2,
+            content: b"x"[..].into(),
+            is_persist,
+            ..GroupPushRequest::default()
+        };
         assert_eq!(code(server.group_int().push(push).await), ResultCode::GroupNotFound);
     }
 }

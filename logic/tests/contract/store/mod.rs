@@ -200,6 +200,7 @@ fn post(ids: &MessageIds, sender_id: u64, user_ids: &[u64], key: Option<&str>) -
         user_ids: user_ids.to_vec(),
         conversation: key.and_then(|_| Some((sender_id, *user_ids.last()?))),
         client_msg_id: key.map(str::to_owned),
+        is_of_service: false,
         origin_device_id: 0,
         request_id: "".into(),
         is_stored: false,
