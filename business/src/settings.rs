@@ -211,7 +211,8 @@ impl Settings for BusinessSettings {
         self.logic.validate()?;
         self.sign_in.validate()?;
         within("friends.request_told_again_after_h", self.friends.request_told_again_after_h, 0, 8_760)?;
-        self.limits.validate()
+        self.limits.validate()?;
+        self.grpc.validate_token(self.limits.token_bytes_max)
     }
 }
 

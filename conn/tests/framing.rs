@@ -114,7 +114,7 @@ fn bytes_that_are_no_packet_close_the_connection_and_no_other() {
 fn a_frame_over_the_limit_closes_the_connection() {
     let harness = Harness::start(Script::Obliging);
     let mut unsigned = harness.connect();
-    unsigned.send_raw(&packet(PacketCommand::PcSignIn, "", vec![0; 4096])).unwrap();
+    unsigned.send_raw(&packet(PacketCommand::PcSignIn, "", vec![0; 16384])).unwrap();
     assert_closed_for(&mut unsigned, CloseReason::CrFrameTooLarge);
 
     let mut live = harness.sign_in(1, 2);
@@ -124,6 +124,14 @@ fn a_frame_over_the_limit_closes_the_connection() {
     assert_eq!(live.receive().unwrap().command, PacketCommand::PcSend as i32);
     live.send_raw(&packet(PacketCommand::PcSend, "", vec![0; 65536 - 5])).unwrap();
     assert_closed_for(&mut live, CloseReason::CrFrameTooLarge);
+}
+
+#[test]
+fn the_longest_token_of_logic_gets_through() {
+    let harness = Harness::start(Script::Obliging);
+    let mut client = harness.connect();
+    let refused = client.sign_in(3, 4, &"t".repeat(12_288)).unwrap();
+    assert_eq!(refused.code, 10000, "logic has judged it: {}", refused.message);
 }
 
 #[test]

@@ -9,6 +9,9 @@ use crate::listen::Endpoint;
 /// Shorter ones would end connections of hosts that are only busy.
 const KEEP_ALIVE_MIN_MS: u64 = 100;
 
+/// What may stand around a token in a call's metadata, lines and all.
+const HEADER_ENVELOPE_BYTES: usize = 2_048;
+
 /// The section `[grpc]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -121,7 +124,7 @@ impl Default for GrpcSettings {
             connections_per_address_max: 512,
             first_call_timeout_ms: 10_000,
             idle_timeout_ms: 300_000,
-            header_bytes_max: 8_192,
+            header_bytes_max: 16_384,
             header_lines_max: 64,
             calls_max: 4_096,
             calls_per_address_max: 2_048,
@@ -215,6 +218,17 @@ impl GrpcSettings {
         }
         if self.resets_burst < self.resets_per_s {
             return Err("grpc.resets_burst: must be at least grpc.resets_per_s".into());
+        }
+        Ok(())
+    }
+
+    /// Whether a call has room for the longest token that a service takes from its callers.
+    pub fn validate_token(&self, token_bytes_max: usize) -> Result<(), String> {
+        let least = token_bytes_max + HEADER_ENVELOPE_BYTES;
+        if (self.header_bytes_max as usize) < least {
+            return Err(format!(
+                "grpc.header_bytes_max: must be at least {least}, {HEADER_ENVELOPE_BYTES} more than limits.token_bytes_max"
+            ));
         }
         Ok(())
     }

@@ -230,6 +230,16 @@ impl Database {
         self.source.name()
     }
 
+    /// The longest statement that the server takes, in bytes; nothing where there is no such bound.
+    pub async fn statement_bytes_max(&self) -> Result<Option<u64>, sqlx::Error> {
+        if self.dialect == Dialect::Sqlite {
+            return Ok(None);
+        }
+        let bytes: i64 =
+            sqlx::query_scalar("SELECT CAST(@@max_allowed_packet AS SIGNED)").fetch_one(&self.reader).await?;
+        Ok(u64::try_from(bytes).ok())
+    }
+
     /// Waits for what is under way and closes both pools.
     pub async fn close(&self) {
         self.reader.close().await;

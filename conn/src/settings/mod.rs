@@ -201,7 +201,7 @@ impl Default for LimitSettings {
             handshakes_max: 4_096,
             handshakes_per_address_max: 1_024,
             files_reserved: 128,
-            unsigned_frame_bytes_max: 4 * 1024,
+            unsigned_frame_bytes_max: 16 * 1024,
             frame_bytes_max: 64 * 1024,
             outbound_hard_bytes: 256 * 1024,
             outbound_soft_bytes: 64 * 1024,

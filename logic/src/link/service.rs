@@ -124,6 +124,9 @@ impl LinkService for LinkEndpoint {
     }
 }
 
+/// What stands around the token in a sign-in's frame.
+const SIGN_IN_BYTES: usize = 256;
+
 /// Where one of the two would refuse what the other one's settings allow.
 fn misfit(hello: &Hello, limits: &LimitSettings) -> Option<String> {
     let Hello { unsigned_frame_bytes_max, frame_bytes_max, .. } = *hello;
@@ -133,6 +136,13 @@ fn misfit(hello: &Hello, limits: &LimitSettings) -> Option<String> {
             "its limits.frame_bytes_max is {frame_bytes_max}, and a message of our limits.content_bytes_max \
              ({content_bytes_max}) needs {} in a frame",
             content_bytes_max + ENVELOPE_BYTES
+        ));
+    }
+    if unsigned_frame_bytes_max != 0 && (unsigned_frame_bytes_max as usize) < token_bytes_max + SIGN_IN_BYTES {
+        return Some(format!(
+            "its limits.unsigned_frame_bytes_max is {unsigned_frame_bytes_max}, and a token of our \
+             limits.token_bytes_max ({token_bytes_max}) needs {} in a frame",
+            token_bytes_max + SIGN_IN_BYTES
         ));
     }
     if unsigned_frame_bytes_max as usize > token_bytes_max + ENVELOPE_BYTES {
@@ -205,8 +215,11 @@ mod tests {
                 .unwrap_or_default()
         };
         assert_eq!(told(0, 0), "", "an older conn node does not say");
-        assert_eq!(told(4 << 10, 64 << 10), "", "the defaults fit");
-        assert!(told(4 << 10, (64 << 10) - 1).starts_with("its limits.frame_bytes_max is 65535"));
+        assert_eq!(told(16 << 10, 64 << 10), "", "the defaults fit");
+        assert!(told(16 << 10, (64 << 10) - 1).starts_with("its limits.frame_bytes_max is 65535"));
+        assert_eq!(told((12 << 10) + 256, 64 << 10), "");
+        let short = told((12 << 10) + 255, 64 << 10);
+        assert!(short.ends_with("a token of our limits.token_bytes_max (12288) needs 12544 in a frame"), "{short}");
         assert!(told(32 << 10, 64 << 10).starts_with("its limits.unsigned_frame_bytes_max is 32768"));
     }
 

@@ -73,6 +73,18 @@ pub enum StartError {
     /// Another process has the data folder.
     #[error(transparent)]
     DataFolder(#[from] DataFolderError),
+    /// The server of the database is set to take less than messages need.
+    #[error(
+        "the database takes {bytes_max} bytes in a statement (its max_allowed_packet), and a message of \
+         limits.content_bytes_max, for limits.push_users_max or group.normal_members_max receivers, needs {needed}: \
+         raise the one or lower the others"
+    )]
+    StatementsTooShort {
+        /// What it takes.
+        bytes_max: u64,
+        /// What is needed.
+        needed: usize,
+    },
     /// Another process has what this one needs for itself at the database.
     #[error("{0}")]
     DatabaseInUse(String),
@@ -127,6 +139,7 @@ pub async fn start(settings: LogicSettings) -> Result<Logic, StartError> {
     let admin = admin::start(&settings.admin, readiness.clone()).await?;
     let database = Database::open(&settings.database, &settings.data_dir, DATABASE_FILE, &store::migrations()).await?;
     let store = Store::new(database);
+    check_statements(&settings, &store.database).await?;
     let lease = Duration::from_millis(settings.link.lease_ms);
     let shared = shared_state(&settings, lease, &store).await?;
     redis_part.iter().for_each(|part| part.set(true));
@@ -190,6 +203,19 @@ pub async fn start(settings: LogicSettings) -> Result<Logic, StartError> {
         claim,
         housekeeping,
     })
+}
+
+/// A message that the settings allow has to fit what the server of the database takes.
+async fn check_statements(settings: &LogicSettings, database: &Database) -> Result<(), StartError> {
+    let asked = sql::persevere(async || database.statement_bytes_max().await).await;
+    let asked = asked
+        .map_err(|error| StartError::Store { database: database.name().to_owned(), source: StoreError::from(error) })?;
+    let receivers = settings.limits.push_users_max.max(settings.group.normal_members_max);
+    let needed = store::statement_bytes(settings.limits.content_bytes_max, receivers);
+    match asked {
+        Some(bytes_max) if bytes_max < needed as u64 => Err(StartError::StatementsTooShort { bytes_max, needed }),
+        _ => Ok(()),
+    }
 }
 
 async fn listen(

@@ -142,7 +142,7 @@ impl Settings for LogicSettings {
                  and limits.token_bytes_max"
             ));
         }
-        Ok(())
+        self.grpc.validate_token(self.limits.token_bytes_max)
     }
 }
 

@@ -18,9 +18,12 @@ pub(super) fn small(row: &AnyRow, index: usize) -> Result<i32, sqlx::Error> {
     i32::try_from(row.try_get::<i64, _>(index)?).map_err(|error| sqlx::Error::Decode(error.into()))
 }
 
+/// An id as a varint has so many bytes at most.
+pub(super) const RECEIVER_BYTES_MAX: usize = 9;
+
 /// The receivers of a message: ids as varints, one after the other.
 pub(super) fn encode_receivers(user_ids: &[u64]) -> Vec<u8> {
-    let mut encoded = Vec::with_capacity(user_ids.len() * 9);
+    let mut encoded = Vec::with_capacity(user_ids.len() * RECEIVER_BYTES_MAX);
     user_ids.iter().for_each(|&user_id| encode_varint(user_id, &mut encoded));
     encoded
 }

@@ -66,6 +66,14 @@ pub fn migrations() -> [(Dialect, Migrator); 2] {
     [(Dialect::Sqlite, sql::migrator(&SQLITE)), (Dialect::Mysql, sql::migrator(&MYSQL))]
 }
 
+/// How long a statement is, in bytes, that stores one message: in texts for MySQL, bytes are two digits each.
+pub fn statement_bytes(content_bytes: usize, receivers: usize) -> usize {
+    2 * (content_bytes + columns::RECEIVER_BYTES_MAX * receivers) + STATEMENT_BYTES
+}
+
+/// Around what a message holds.
+const STATEMENT_BYTES: usize = 4096;
+
 /// The repositories. Clones share the pools.
 #[derive(Debug, Clone)]
 pub struct Store {

@@ -90,6 +90,17 @@ fn signed_by<T>(user_id: u64, device_id: u64, token: &str) -> impl Fn(T) -> Requ
 }
 
 #[tokio::test]
+async fn the_longest_token_gets_through_in_every_call() {
+    let server = server().await;
+    let longest = "t".repeat(server.settings.limits.token_bytes_max);
+    for (token, expected) in [(longest.clone(), ResultCode::SignInAgain), (longest + "t", ResultCode::TooLarge)] {
+        for (call, (code, problem)) in every_client_call!(server, |message| signed_by(7, 70, &token)(message)) {
+            assert_eq!(code, expected, "{call}: {problem}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn nobody_acts_as_another_user_in_any_call() {
     let server = server_with(StubBusiness::start().await, |settings| settings.limits.token_bytes_max = 4096).await;
     for (call, (code, problem)) in every_client_call!(server, |message| signed_by(8, 70, "token-7")(message)) {
