@@ -44,6 +44,10 @@ pub struct SocketOptions {
     pub keepalive_s: u32,
     /// How long written bytes may stay without an answer; 0 for the system's default.
     pub user_timeout_ms: u32,
+    /// What it may hold of written bytes, and of bytes that are not read yet; 0 for the system's default.
+    pub send_buffer_bytes: usize,
+    /// See there.
+    pub receive_buffer_bytes: usize,
 }
 
 /// Reads once.
@@ -84,6 +88,13 @@ pub fn finish_writing(stream: &TcpStream) -> bool {
     stream.shutdown(Shutdown::Write).is_ok()
 }
 
+/// Has the kernel let go of all that it holds for the peer as soon as the socket is closed, which then is a reset.
+pub fn forget_unsent(stream: &TcpStream) {
+    if let Err(error) = SockRef::from(stream).set_linger(Some(Duration::ZERO)) {
+        tracing::debug!(%error, "what a peer did not take is kept for a while");
+    }
+}
+
 /// Accepts once.
 pub fn accept(listener: &TcpListener) -> AcceptOutcome {
     match listener.accept() {
@@ -101,6 +112,12 @@ pub fn set_options(stream: &TcpStream, options: SocketOptions) -> io::Result<()>
     }
     if options.user_timeout_ms > 0 {
         socket.set_tcp_user_timeout(Some(Duration::from_millis(options.user_timeout_ms.into())))?;
+    }
+    if options.send_buffer_bytes > 0 {
+        socket.set_send_buffer_size(options.send_buffer_bytes)?;
+    }
+    if options.receive_buffer_bytes > 0 {
+        socket.set_recv_buffer_size(options.receive_buffer_bytes)?;
     }
     Ok(())
 }
@@ -143,11 +160,17 @@ mod tests {
     fn the_kernel_watches_every_connection_as_the_settings_say() {
         let listener = net::TcpListener::bind("127.0.0.1:0").unwrap();
         let stream = TcpStream::from_std(net::TcpStream::connect(listener.local_addr().unwrap()).unwrap());
-        set_options(&stream, SocketOptions { keepalive_s: 77, user_timeout_ms: 12_345 }).unwrap();
+        let (send_buffer_bytes, receive_buffer_bytes) = (32 << 10, 16 << 10);
+        let options =
+            SocketOptions { keepalive_s: 77, user_timeout_ms: 12_345, send_buffer_bytes, receive_buffer_bytes };
+        set_options(&stream, options).unwrap();
         let socket = SockRef::from(&stream);
         assert!(socket.tcp_nodelay().unwrap() && socket.keepalive().unwrap());
         assert_eq!(socket.tcp_keepalive_time().unwrap(), Duration::from_secs(77));
         assert_eq!(socket.tcp_user_timeout().unwrap(), Some(Duration::from_millis(12_345)));
+        // The kernel adds as much for its own records.
+        assert_eq!(socket.send_buffer_size().unwrap(), 2 * send_buffer_bytes);
+        assert_eq!(socket.recv_buffer_size().unwrap(), 2 * receive_buffer_bytes);
     }
 
     #[test]

@@ -5,6 +5,8 @@
 //!     ├───server closes──▶ Goodbye ──written──▶ Lingering ──peer ends──┼──▶ Dead ──end of turn──▶ slot free
 //!     └───broken──────────────────────────────────────────────────────┘     (or the linger deadline)
 //! ```
+//!
+//! At the linger deadline the socket is reset, so that the kernel does not keep what its peer will not take.
 
 use std::io;
 

@@ -3,7 +3,7 @@
 use gim_proto::CloseReason;
 
 use super::{Reactor, peer::Peer};
-use crate::session::Phase;
+use crate::{net::socket, session::Phase};
 
 impl Reactor {
     pub(super) fn expire_timers(&mut self) {
@@ -28,6 +28,8 @@ impl Peer<'_> {
         if now_ms < self.deadline_ms() {
             self.reschedule();
         } else if !self.goes_on() {
+            // It was told, and had its time to take that.
+            socket::forget_unsent(&self.connection.stream);
             self.die();
         } else if let Some(reason) = self.connection.session.on_deadline(now_ms, &self.context.rules) {
             self.close(reason);

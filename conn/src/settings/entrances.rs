@@ -17,6 +17,8 @@ pub struct TcpSettings {
     pub backlog: u16,
     pub keepalive_s: u32,
     pub user_timeout_ms: u32,
+    pub send_buffer_bytes: usize,
+    pub receive_buffer_bytes: usize,
 }
 
 /// The section `[websocket]`.
@@ -62,7 +64,30 @@ pub struct CertificateSettings {
 
 impl Default for TcpSettings {
     fn default() -> Self {
-        Self { listen: Endpoint::new("127.0.0.1:8002"), backlog: 16_384, keepalive_s: 300, user_timeout_ms: 60_000 }
+        Self {
+            listen: Endpoint::new("127.0.0.1:8002"),
+            backlog: 16_384,
+            keepalive_s: 300,
+            user_timeout_ms: 60_000,
+            send_buffer_bytes: 128 << 10,
+            receive_buffer_bytes: 128 << 10,
+        }
+    }
+}
+
+impl TcpSettings {
+    pub(super) fn validate(&self) -> Result<(), String> {
+        if self.listen.is_off() {
+            return Err("tcp.listen: must not be empty".into());
+        }
+        let buffers = [
+            ("tcp.send_buffer_bytes", self.send_buffer_bytes),
+            ("tcp.receive_buffer_bytes", self.receive_buffer_bytes),
+        ];
+        match buffers.into_iter().find(|(_, bytes)| !matches!(bytes, 0 | 8_192..=67_108_864)) {
+            Some((key, _)) => Err(format!("{key}: must be 0, or between 8192 and 67108864")),
+            None => Ok(()),
+        }
     }
 }
 

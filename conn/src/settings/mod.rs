@@ -281,9 +281,7 @@ impl Settings for ConnSettings {
         self.public.validate()?;
         at_most("reactors", self.reactors, REACTORS_MAX)?;
         at_most("busy_poll_us", self.busy_poll_us as usize, 1_000_000)?;
-        if self.tcp.listen.is_off() {
-            return Err("tcp.listen: must not be empty".into());
-        }
+        self.tcp.validate()?;
         self.websocket.validate()?;
         self.tls.validate()?;
         self.limits.validate()?;
@@ -375,7 +373,8 @@ impl ConnSettings {
 
     /// What every accepted socket gets.
     pub fn socket_options(&self) -> SocketOptions {
-        SocketOptions { keepalive_s: self.tcp.keepalive_s, user_timeout_ms: self.tcp.user_timeout_ms }
+        let TcpSettings { keepalive_s, user_timeout_ms, send_buffer_bytes, receive_buffer_bytes, .. } = self.tcp;
+        SocketOptions { keepalive_s, user_timeout_ms, send_buffer_bytes, receive_buffer_bytes }
     }
 }
 

@@ -88,6 +88,21 @@ fn a_member_who_does_not_read_costs_neither_a_write_nor_a_turn_per_push() {
 }
 
 #[test]
+fn the_kernel_lets_go_of_what_a_closed_peer_does_not_take_at_the_linger_deadline() {
+    let mut harness = Harness::new(|_| {});
+    let (mut stuck, connection) = harness.sign_in(1);
+    block(&mut harness, connection);
+    harness.tell(Command::Close { connection, reason: CloseReason::CrSlowConsumer, message: String::new() });
+    harness.turn();
+    assert_eq!(harness.reactor.table.len(), 1, "it may still read why");
+    harness.pass(Duration::from_millis(ConnSettings::default().session.linger_ms));
+    harness.turns_until(|harness| harness.reactor.table.len() == 0);
+    let mut taken = Vec::new();
+    let end = stuck.read_to_end(&mut taken).unwrap_err();
+    assert_eq!(end.kind(), std::io::ErrorKind::ConnectionReset, "nothing is kept for it");
+}
+
+#[test]
 fn a_paused_peer_that_is_closed_can_send_the_rest_and_read_why() {
     let mut harness = Harness::new(|settings| {
         settings.session.in_flight_max = 1;

@@ -185,12 +185,14 @@ fn every_connection_is_watched_by_the_kernel_as_the_settings_say() {
     let mut harness = Harness::new(|settings| {
         settings.tcp.keepalive_s = 77;
         settings.tcp.user_timeout_ms = 12_345;
+        settings.tcp.send_buffer_bytes = 32 << 10;
     });
     let (_stream, connection) = harness.sign_in(1);
     let socket = socket2::SockRef::from(&harness.reactor.table.peek(connection.slot()).unwrap().stream);
     assert!(socket.keepalive().unwrap() && socket.tcp_nodelay().unwrap());
     assert_eq!(socket.tcp_keepalive_time().unwrap(), Duration::from_secs(77));
     assert_eq!(socket.tcp_user_timeout().unwrap(), Some(Duration::from_millis(12_345)));
+    assert_eq!(socket.send_buffer_size().unwrap(), 64 << 10, "and as much for the kernel's own records");
 }
 
 #[test]
