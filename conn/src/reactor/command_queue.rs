@@ -125,11 +125,12 @@ pub enum Command {
 pub const ENTRIES_MAX: usize = 256;
 
 impl Command {
-    /// How many messages it hands to connections at once.
+    /// How much it does for connections at once: messages that it hands to them, and groups that it puts one into.
     pub(super) fn deliveries(&self) -> usize {
         match self {
             Self::Push(items) => items.len(),
             Self::PushToDevices(pushes) => pushes.len(),
+            Self::SignedIn { large_group_ids, .. } => large_group_ids.len(),
             _ => 0,
         }
     }
