@@ -196,6 +196,16 @@ fn the_bounds_that_the_table_names_are_settings_and_metrics() {
         }
     }
     let named: BTreeSet<String> = code_spans(&rows.join("\n")).into_iter().collect();
+    // Whatever bounds clients, and what waits between conn and logic, stands in the table.
+    let conn: toml::Table = read("config/conn.toml").parse().unwrap();
+    for (settings, section) in
+        [(&conn, "limits"), (&conn, "session"), (&conn, "link"), (&settings, "link"), (&settings, "room")]
+    {
+        for key in settings[section].as_table().unwrap().keys() {
+            let is_bound = key.ends_with("_max") || key.ends_with("_bytes");
+            assert!(!is_bound || named.contains(&format!("{section}.{key}")), "{section}.{key} is missing");
+        }
+    }
     // Whatever bounds strangers stands in the table.
     for key in settings["grpc"].as_table().unwrap().keys() {
         let is_bound = key.ends_with("_max") || key.starts_with("resets_") || key.ends_with("_timeout_ms");

@@ -28,7 +28,8 @@ pub const LINK_NODES: &str = "logic_link_nodes";
 pub const LINK_UP_ITEMS: &str = "logic_link_up_items_total";
 /// Items that went down the streams.
 pub const LINK_DOWN_ITEMS: &str = "logic_link_down_items_total";
-/// Pushes that a full queue towards a conn node dropped.
+/// Pushes towards a conn node that were dropped, by bound: the queue's (`all`), the share of the user who caused them (`user`), or
+/// because the node was not attached (`away`).
 pub const LINK_PUSHES_DROPPED: &str = "logic_link_pushes_dropped_total";
 /// Connections that were told their newest seq in place of pushes.
 pub const LINK_HINTS: &str = "logic_link_hints_total";
@@ -36,12 +37,22 @@ pub const LINK_HINTS: &str = "logic_link_hints_total";
 pub const LINK_HINTS_LOST: &str = "logic_link_hints_lost_total";
 /// Connections that were heard of, and of which the shared state had forgotten something.
 pub const CONNECTIONS_FORGOTTEN: &str = "logic_connections_forgotten_total";
+/// Connections that were closed because their user had too many.
+pub const CONNECTIONS_CROWDED_OUT: &str = "logic_connections_crowded_out_total";
 /// Sign-ins on the long connection, by result code.
 pub const SIGN_INS: &str = "logic_sign_ins_total";
 /// Pushes to rooms.
 pub const ROOM_PUSHES: &str = "logic_room_pushes_total";
 /// Messages to everybody who is live in a large group.
 pub const GROUP_PUSHES: &str = "logic_group_pushes_total";
+/// Packets of clients about rooms that were put off, because too many waited, of all or of their user.
+pub const ROOM_QUEUE_FULL: &str = "logic_room_queue_full_total";
+/// Requests of clients beyond their share of what rooms retain, by what they asked for: to `replay` it, or to `retain` more.
+pub const ROOM_SHARES_USED: &str = "logic_room_shares_used_total";
+/// Times that rooms retained too many bytes, so that one that nobody was in went, or nothing more was retained.
+pub const ROOMS_RETAINED_FULL: &str = "logic_rooms_retained_full_total";
+/// Requests that would have put a user into too many groups.
+pub const GROUPS_CROWDED: &str = "logic_groups_crowded_total";
 /// Rooms that could not be opened, because there are too many.
 pub const ROOMS_FULL: &str = "logic_rooms_full_total";
 /// Calls of the business service that did not succeed, by call.

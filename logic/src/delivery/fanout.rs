@@ -151,7 +151,7 @@ impl Fanout {
             origin_device_id: delivery.origin_device_id,
             request_id: delivery.request_id.to_string(),
         };
-        self.nodes.push_to_group(&push);
+        self.nodes.push_to_group(&push, delivery.message.sender_id);
         counter!(names::GROUP_PUSHES).increment(1);
         tracing::debug!(request_id = &*delivery.request_id, group_id = group.group_id, seq = group.seq, "group push");
     }
@@ -166,7 +166,8 @@ impl Fanout {
             while !targets.is_empty() {
                 let rest = targets.split_off(targets.len().min(PUSH_TARGETS_MAX));
                 let push = Push { message: body.clone(), targets, request_id: delivery.request_id.to_string() };
-                self.nodes.push_to_connections(&node, push, |push| hints_for(push, &node, delivery, routes_of));
+                let hints = |push: &Push| hints_for(push, &node, delivery, routes_of);
+                self.nodes.push_to_connections(&node, push, delivery.message.sender_id, hints);
                 targets = rest;
             }
         }

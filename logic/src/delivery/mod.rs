@@ -16,4 +16,5 @@ pub mod fanout;
 pub mod node_queue;
 pub mod node_report;
 pub mod nodes;
+mod owed_news;
 pub mod rooms;

@@ -18,7 +18,10 @@ use metrics::gauge;
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::{node_queue::NodeQueue, node_report::NodeReport};
+use super::{
+    node_queue::{NodeQueue, SERVICE},
+    node_report::NodeReport,
+};
 use crate::{
     domain::{
         locate::NodeInfo,
@@ -135,22 +138,28 @@ impl Nodes {
         self.shared.detach_node(&link.key).await
     }
 
-    /// Queues a push to a room of a node. Where the node is not attached just now, nobody is there to get it.
-    pub fn push(&self, node: &NodeKey, item: Item) {
+    /// Queues a push to a room of a node, which a user caused. Where the node is not attached just now, nobody is there to get it.
+    pub fn push(&self, node: &NodeKey, item: Item, caused_by: u64) {
         match self.find(node) {
             Some(link) => {
-                link.queue.push(item);
+                link.queue.push(item, caused_by);
             }
-            None => metrics::counter!(names::LINK_PUSHES_DROPPED).increment(1),
+            None => count_away(),
         }
     }
 
     /// Queues a push for connections of a node. Where the node is not attached just now, its devices learn of the message when
     /// it is again. `owed_hints` is asked where the push is dropped: `(connection id, user id)` of its persisted receivers.
-    pub fn push_to_connections(&self, node: &NodeKey, push: Push, owed_hints: impl FnOnce(&Push) -> Vec<(u64, u64)>) {
+    pub fn push_to_connections(
+        &self,
+        node: &NodeKey,
+        push: Push,
+        caused_by: u64,
+        owed_hints: impl FnOnce(&Push) -> Vec<(u64, u64)>,
+    ) {
         match self.find(node) {
-            Some(link) => link.queue.push_to_connections(push, owed_hints),
-            None => metrics::counter!(names::LINK_PUSHES_DROPPED).increment(1),
+            Some(link) => link.queue.push_to_connections(push, caused_by, owed_hints),
+            None => count_away(),
         }
     }
 
@@ -164,7 +173,7 @@ impl Nodes {
         for link in links.values() {
             link.report.begin_push_to_all(message_id);
             let push = PushAll { message: message.clone(), message_id };
-            if !link.queue.push(Item::PushAll(push)) {
+            if !link.queue.push(Item::PushAll(push), SERVICE) {
                 link.report.end_push_to_all(message_id);
             }
         }
@@ -172,10 +181,10 @@ impl Nodes {
     }
 
     /// Queues a message to a large group for every attached node.
-    pub fn push_to_group(&self, push: &GroupPush) {
+    pub fn push_to_group(&self, push: &GroupPush, caused_by: u64) {
         let links: Vec<_> = self.lock().values().cloned().collect();
         for link in links {
-            link.queue.push_to_group(push.clone());
+            link.queue.push_to_group(push.clone(), caused_by);
         }
     }
 
@@ -196,9 +205,9 @@ impl Nodes {
         self.lock().values().map(|link| link.report.members_of(room_id)).sum()
     }
 
-    /// Closes a connection.
-    pub fn kick(&self, route: &Route, reason: CloseReason) {
-        let message = reason.rule().text.to_owned();
+    /// Closes a connection, and tells its client why.
+    pub fn kick(&self, route: &Route, reason: CloseReason, text: &str) {
+        let message = text.to_owned();
         let kick = Kick { connection_id: route.connection_id, reason: reason as i32, message };
         self.notice(&route.node, Item::Kick(kick));
     }
@@ -279,6 +288,10 @@ impl Nodes {
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Arc<NodeLink>>> {
         self.links.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn count_away() {
+    metrics::counter!(names::LINK_PUSHES_DROPPED, "bound" => "away").increment(1);
 }
 
 impl NodeLink {

@@ -24,12 +24,12 @@ impl From<Joined> for RoomSubscribed {
 }
 
 impl Nodes {
-    /// Queues a message of a room for every node that has subscribers.
-    pub fn push_to_room(&self, room_id: u64, published: &Published, is_priority: bool) {
+    /// Queues a message of a room, which a user caused, for every node that has subscribers.
+    pub fn push_to_room(&self, room_id: u64, published: &Published, is_priority: bool, caused_by: u64) {
         let (seq, after_seq) = published.after_seq.map_or((0, 0), |after_seq| (published.seq, after_seq));
         for node in &published.nodes {
             let message = published.encoded.clone();
-            self.push(node, Item::RoomPush(RoomPush { room_id, message, is_priority, seq, after_seq }));
+            self.push(node, Item::RoomPush(RoomPush { room_id, message, is_priority, seq, after_seq }), caused_by);
         }
     }
 

@@ -1,5 +1,7 @@
 //! Which devices of a user may be connected side by side. Pure rules; the caller ends the connections.
 
+use std::cmp::Reverse;
+
 use serde::{Deserialize, Serialize};
 
 use super::route::Route;
@@ -32,6 +34,14 @@ pub fn evicted(policy_of: impl Fn(i32) -> KickPolicy, new: &[Route], all: &[Rout
         }
     }
     evicted
+}
+
+/// Of all connections of some users, those that have to go so that none has more than `max`: the oldest ones.
+pub fn crowded_out(max: usize, all: &[Route]) -> Vec<Route> {
+    let mut newest_first: Vec<&Route> = all.iter().collect();
+    newest_first.sort_unstable_by_key(|route| (route.user_id, Reverse((route.since_ms, route.device_id))));
+    let users = newest_first.chunk_by(|one, other| one.user_id == other.user_id);
+    users.flat_map(|routes| routes.iter().skip(max)).map(|&route| route.clone()).collect()
 }
 
 fn is_older(one: &Route, other: &Route) -> bool {
@@ -80,6 +90,15 @@ mod tests {
         assert_eq!(ids(android(KickPolicy::AllOthers), &[tablet], &all), [1, 2]);
         let stranger = Route { user_id: 8, ..route(9, ANDROID, 9) };
         assert_eq!(ids(android(KickPolicy::AllOthers), &[stranger], &all), [0; 0]);
+    }
+
+    #[test]
+    fn beyond_the_most_a_user_may_have_the_oldest_go() {
+        let all = [route(1, WEB, 30), route(2, WEB, 10), route(3, WEB, 20), route(4, WEB, 20)];
+        let other = Route { user_id: 8, ..route(9, WEB, 5) };
+        let all = [&all[..], &[other]].concat();
+        let ids = |max| crowded_out(max, &all).iter().map(|route| route.device_id).collect::<Vec<_>>();
+        assert_eq!((ids(4), ids(2), ids(1)), (vec![], vec![3, 2], vec![4, 3, 2]));
     }
 
     #[test]

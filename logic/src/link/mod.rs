@@ -9,6 +9,7 @@
 //! [`service`] accepts a stream, [`session`] reads it, [`packet`] decides about the packets in it. All of it runs on Tokio.
 
 mod packet;
+mod room_queue;
 pub mod service;
 mod session;
 mod user_queues;

@@ -36,7 +36,7 @@ async fn decide(context: &Arc<Context>, packet: ClientPacket, permit: OwnedSemap
     let result = match PacketCommand::try_from(packet.command) {
         Ok(PacketCommand::PcSend) => return send(context, caller, packet, permit).await,
         Ok(PacketCommand::PcMessageAck) => return ack(context, caller, packet, permit).await,
-        Ok(PacketCommand::PcSubscribeRoom) => return Box::pin(subscribe(context, packet, permit)).await,
+        Ok(PacketCommand::PcSubscribeRoom) => return Box::pin(subscribe(context, caller, packet, permit)).await,
         Ok(PacketCommand::PcSync) => Box::pin(sync(&context.use_cases().syncs, caller, packet.content)).await,
         _ if packet.command >= BUSINESS_COMMAND_MIN => {
             let request_id = log_id(&packet.request_id);
@@ -85,7 +85,7 @@ async fn ack(context: &Arc<Context>, caller: Caller, packet: ClientPacket, permi
     }
 }
 
-async fn subscribe(context: &Arc<Context>, packet: ClientPacket, permit: OwnedSemaphorePermit) {
+async fn subscribe(context: &Arc<Context>, caller: Caller, packet: ClientPacket, permit: OwnedSemaphorePermit) {
     let request_no = packet.request_no;
     let request = match decode::<SubscribeRoomRequest>(packet.content, "SubscribeRoomRequest") {
         Ok(request) => request,
@@ -95,7 +95,7 @@ async fn subscribe(context: &Arc<Context>, packet: ClientPacket, permit: OwnedSe
         Ok(joined) => context.reply(request_no, Reply::default(), Some(joined.into()), permit),
         Err(error) => context.reply(request_no, error.into_reply(), None, permit),
     };
-    context.use_cases().rooms.subscribe(&context.link.key, request, answer).await;
+    context.use_cases().rooms.subscribe(&context.link.key, caller, request, answer).await;
 }
 
 async fn sync(syncs: &Syncs, caller: Caller, content: Bytes) -> Result<Reply, Error> {

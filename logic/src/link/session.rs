@@ -21,7 +21,7 @@ use gim_proto::{
 };
 use metrics::counter;
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    sync::{OwnedSemaphorePermit, Semaphore},
     task::JoinHandle,
 };
 use tokio_util::task::TaskTracker;
@@ -30,6 +30,7 @@ use tracing::Instrument as _;
 
 use super::{
     packet,
+    room_queue::RoomQueue,
     service::LinkParts,
     user_queues::{Entered, UserQueues},
 };
@@ -43,9 +44,6 @@ use crate::{
         sign_ins::{NewConnection, SignedIn},
     },
 };
-
-/// Items that wait in the queue of rooms; a full one holds the stream up, for as long as memory takes to answer.
-const ROOM_QUEUE_ITEMS_MAX: usize = 256;
 
 /// Sign-ins of a stream under way, and commands that wait for the business, each for the time of a call at most. Those beyond are
 /// put off at once: a business that hangs must not take the places of requests that do not need it, nor one that is slow with
@@ -65,7 +63,6 @@ pub(super) struct Session {
     context: Arc<Context>,
     sign_in_places: Arc<Semaphore>,
     command_places: Arc<Semaphore>,
-    room_queue: mpsc::Sender<QueuedItem>,
 }
 
 /// What the tasks of a stream share.
@@ -75,6 +72,7 @@ pub(super) struct Context {
     pub tasks: TaskTracker,
     sign_ins: SignInsUnderWay,
     user_queues: UserQueues<QueuedItem>,
+    room_queue: RoomQueue<QueuedItem>,
 }
 
 /// What has to be done one after the other.
@@ -87,10 +85,16 @@ enum QueuedItem {
 impl Session {
     pub(super) fn new(parts: Arc<LinkParts>, link: Arc<NodeLink>) -> Self {
         let (sign_ins, user_queues) = (SignInsUnderWay::default(), UserQueues::default());
-        let context = Arc::new(Context { parts, link, tasks: TaskTracker::new(), sign_ins, user_queues });
-        let room_queue = start_room_queue(&context);
+        let room_queue = RoomQueue::default();
+        let context = Arc::new(Context { parts, link, tasks: TaskTracker::new(), sign_ins, user_queues, room_queue });
+        let queue_context = context.clone();
+        context.tasks.spawn(async move {
+            while let Some(item) = queue_context.room_queue.next().await {
+                queue_context.do_queued(item).await;
+            }
+        });
         let places = |count| Arc::new(Semaphore::new(count));
-        Self { context, sign_in_places: places(SIGN_INS_MAX), command_places: places(COMMANDS_MAX), room_queue }
+        Self { context, sign_in_places: places(SIGN_INS_MAX), command_places: places(COMMANDS_MAX) }
     }
 
     /// Reads the stream to its end, then finishes what is under way.
@@ -104,9 +108,8 @@ impl Session {
                 false => link.stop.cancel(),
             },
         }
-        let context = self.context.clone();
-        drop(self);
-        context.end(pump).await;
+        self.context.room_queue.close();
+        self.context.end(pump).await;
     }
 
     async fn read(&self, first_items: Vec<UpItem>, mut up: Streaming<Up>) {
@@ -153,7 +156,7 @@ impl Session {
                 self.in_user_queue(sign_out.user_id, QueuedItem::SignOut(sign_out), true);
             }
             UpItemKind::Packet(packet) => self.packet(packet).await,
-            UpItemKind::RoomRelease(release) => self.interest(release.room_id, false).await,
+            UpItemKind::RoomRelease(release) => self.interest(release.room_id, false),
             UpItemKind::NewestSeq(question) => {
                 let (context, permit) = (self.context.clone(), self.permit().await);
                 self.context.tasks.spawn(async move { context.newest_seqs(question, permit).await });
@@ -168,7 +171,7 @@ impl Session {
     async fn announce(&self, what: Option<What>) {
         match what {
             Some(What::Connection(connection)) => self.context.announce(vec![connection]).await,
-            Some(What::RoomId(room_id)) => self.interest(room_id, true).await,
+            Some(What::RoomId(room_id)) => self.interest(room_id, true),
             None => tracing::warn!("an announcement of nothing was skipped"),
         }
     }
@@ -202,7 +205,13 @@ impl Session {
         let permit = self.permit().await;
         let context = self.context.clone();
         match PacketCommand::try_from(packet.command) {
-            Ok(PacketCommand::PcSubscribeRoom) => enqueue(&self.room_queue, QueuedItem::Packet(packet, permit)).await,
+            Ok(PacketCommand::PcSubscribeRoom) => {
+                let full = context.room_queue.enter(packet.user_id, QueuedItem::Packet(packet, permit));
+                if let Err(QueuedItem::Packet(packet, permit)) = full {
+                    counter!(names::ROOM_QUEUE_FULL).increment(1);
+                    context.reply(packet.request_no, put_off(), None, permit);
+                }
+            }
             Ok(PacketCommand::PcSend | PacketCommand::PcMessageAck) => {
                 self.in_user_queue(packet.user_id, QueuedItem::Packet(packet, permit), false);
             }
@@ -252,8 +261,8 @@ impl Session {
         }
     }
 
-    async fn interest(&self, room_id: u64, interested: bool) {
-        enqueue(&self.room_queue, QueuedItem::Interest { room_id, interested }).await;
+    fn interest(&self, room_id: u64, interested: bool) {
+        self.context.room_queue.enter_state(QueuedItem::Interest { room_id, interested });
     }
 
     async fn permit(&self) -> OwnedSemaphorePermit {
@@ -266,24 +275,6 @@ impl Session {
 fn put_off() -> Reply {
     let code = ResultCode::TryAgainLater;
     Reply { code: code.number(), message: code.text().to_owned(), ..Reply::default() }
-}
-
-/// The queue of rooms ends when its session does, after its last item.
-fn start_room_queue(context: &Arc<Context>) -> mpsc::Sender<QueuedItem> {
-    let (sender, mut items) = mpsc::channel(ROOM_QUEUE_ITEMS_MAX);
-    let queue_context = context.clone();
-    context.tasks.spawn(async move {
-        while let Some(item) = items.recv().await {
-            queue_context.do_queued(item).await;
-        }
-    });
-    sender
-}
-
-async fn enqueue(queue: &mpsc::Sender<QueuedItem>, item: QueuedItem) {
-    if queue.send(item).await.is_err() {
-        tracing::error!("a queue ended before its stream");
-    }
 }
 
 /// As much of a request id as logs take.

@@ -33,6 +33,8 @@ pub struct LimitSettings {
     pub content_bytes_max: usize,
     /// Most receivers of one PushToUsers, and most users of one ListOnline.
     pub push_users_max: usize,
+    /// Connections of one user at the same time; one more closes the oldest.
+    pub user_connections_max: usize,
     /// Pushes to all that a conn node may be busy with; one more is refused.
     pub push_all_max: usize,
     /// A page that is synced over a long connection ends before it is longer than this (but holds at least one message).
@@ -93,6 +95,16 @@ pub struct RoomSettings {
     pub retained_ms: u64,
     /// Bytes of messages that a room keeps: a subscriber gets them at once, so they should fit its outbound queue in conn.
     pub retained_bytes_max: usize,
+    /// Bytes of retained messages that one user may ask for at once.
+    pub user_replay_bytes_max: usize,
+    /// How long it takes until a user who did may do so again.
+    pub user_replay_refill_ms: u64,
+    /// Whether clients may have their messages retained; else those of services are.
+    pub clients_retain: bool,
+    /// Bytes of messages of one user that are retained within `retained_ms`.
+    pub user_retained_bytes_max: usize,
+    /// Bytes of messages that all rooms together keep, in the memory of this process.
+    pub rooms_retained_bytes_max: usize,
     /// Rooms with subscribers or retained messages; in one more nobody can be, "try again later".
     pub rooms_max: usize,
     /// How long a send into a room that is repeated is recognised by its client_msg_id; 0 for not at all.
@@ -111,6 +123,8 @@ pub struct GroupSettings {
     pub large_members_max: usize,
     /// Most members in one request that makes a group, adds to it or removes from it.
     pub members_per_request_max: usize,
+    /// Groups that users may put a user into.
+    pub user_groups_max: u32,
 }
 
 impl Default for LimitSettings {
@@ -118,6 +132,7 @@ impl Default for LimitSettings {
         Self {
             content_bytes_max: 60 * 1024,
             push_users_max: 10_000,
+            user_connections_max: 64,
             push_all_max: 16,
             sync_packet_bytes_max: 60 * 1024,
             token_bytes_max: 12 * 1024,
@@ -156,6 +171,11 @@ impl Default for RoomSettings {
             retained_count_max: 100,
             retained_ms: 600_000,
             retained_bytes_max: 192 * 1024,
+            user_replay_bytes_max: 2 << 20,
+            user_replay_refill_ms: 8_000,
+            clients_retain: false,
+            user_retained_bytes_max: 1 << 20,
+            rooms_retained_bytes_max: 256 << 20,
             rooms_max: 100_000,
             idempotency_ms: 60_000,
             idempotency_sends_max: 100_000,
@@ -165,7 +185,12 @@ impl Default for RoomSettings {
 
 impl Default for GroupSettings {
     fn default() -> Self {
-        Self { normal_members_max: 500, large_members_max: 1_000_000, members_per_request_max: 10_000 }
+        Self {
+            normal_members_max: 500,
+            large_members_max: 1_000_000,
+            members_per_request_max: 10_000,
+            user_groups_max: 1_000,
+        }
     }
 }
 

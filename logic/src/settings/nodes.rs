@@ -32,6 +32,8 @@ pub struct LinkSettings {
     pub down_pushes_max: usize,
     /// Bytes of pushes that wait for one conn node, likewise.
     pub down_bytes_max: usize,
+    /// Of these bytes, those that one user may have caused.
+    pub down_user_bytes_max: usize,
     /// Items in one message of a stream.
     pub batch_items_max: usize,
     /// How long conn nodes may take to move their users away before this service stops.
@@ -91,6 +93,7 @@ impl Default for LinkSettings {
             in_flight_max: 16_384,
             down_pushes_max: 65_536,
             down_bytes_max: 64 << 20,
+            down_user_bytes_max: 1 << 20,
             batch_items_max: 1_024,
             leave_timeout_ms: 5_000,
         }

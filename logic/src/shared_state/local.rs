@@ -9,7 +9,7 @@ use gim_proto::logic::ConnectionUser;
 use tonic::async_trait;
 
 use super::{
-    Kept, Published, RESERVATIONS_MAX, RoomMessage, SharedState, SharedStateError,
+    Kept, Published, PutRoutes, RESERVATIONS_MAX, RoomMessage, SharedState, SharedStateError,
     presence::{NameTaken, Presence},
     rooms::{NoSeq, Rooms},
 };
@@ -84,9 +84,15 @@ impl SharedState for LocalState {
         self.clock.now_ms()
     }
 
-    async fn put_routes(&self, routes: Vec<Route>) -> Result<Vec<Route>, SharedStateError> {
+    async fn put_routes(&self, routes: Vec<Route>) -> Result<PutRoutes, SharedStateError> {
         let (mut presence, now) = (self.presence(), Instant::now());
-        Ok(routes.into_iter().filter_map(|route| presence.put(route, now)).collect())
+        let mut put = PutRoutes::default();
+        for route in routes {
+            let user_id = route.user_id;
+            put.losers.extend(presence.put(route, now));
+            put.of_one_user = put.of_one_user.max(presence.count(user_id));
+        }
+        Ok(put)
     }
 
     async fn remove_route(&self, route: &Route) -> Result<(), SharedStateError> {

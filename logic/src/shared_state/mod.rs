@@ -80,6 +80,15 @@ pub struct Published {
     pub nodes: Vec<Arc<NodeKey>>,
 }
 
+/// What became of connections that were put in.
+#[derive(Debug, Default)]
+pub struct PutRoutes {
+    /// Those that lost their device to another one, which may be one of those that were put in.
+    pub losers: Vec<Route>,
+    /// How many connections the user has who has most of these; some of them may be gone.
+    pub of_one_user: usize,
+}
+
 /// A message for a room, and how it is treated.
 #[derive(Debug, Clone)]
 pub struct RoomMessage {
@@ -125,8 +134,8 @@ pub trait SharedState: std::fmt::Debug + Send + Sync + 'static {
     /// goes back.
     fn now_ms(&self) -> i64;
 
-    /// Puts connections in. Returns those that lost their device to another one, which may be one of `routes`.
-    async fn put_routes(&self, routes: Vec<Route>) -> Result<Vec<Route>, SharedStateError>;
+    /// Puts connections in.
+    async fn put_routes(&self, routes: Vec<Route>) -> Result<PutRoutes, SharedStateError>;
 
     /// Takes a connection out, where it is still the one of its device.
     async fn remove_route(&self, route: &Route) -> Result<(), SharedStateError>;

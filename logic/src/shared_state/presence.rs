@@ -116,6 +116,11 @@ impl Presence {
         former.filter(|former| !former.is_same_connection(&route) && self.is_valid(&former.node, now))
     }
 
+    /// How many connections a user has, some of which may be gone.
+    pub fn count(&self, user_id: u64) -> usize {
+        self.routes.get(&user_id).map_or(0, Vec::len)
+    }
+
     /// Takes a connection out, where it is still the one of its device.
     pub fn remove(&mut self, route: &Route) {
         let Some(routes) = self.routes.get_mut(&route.user_id) else { return };

@@ -1,7 +1,11 @@
 //! Rooms: the next seq, the nodes with subscribers, and the newest messages: plain tables with the time as an argument.
 //!
+//! A push into a room that nobody is in and that is not retained leaves nothing behind, not even a seq. Where there are too many rooms,
+//! or where they retain too many bytes, those that nobody is in go, of these first the ones that retain nothing.
+//!
 //! Always holds: a room never gives a seq beyond what was reserved for it; what it retains is ascending by seq and within
-//! the count, time and byte limits.
+//! the count, time and byte limits; every room that nobody is in is listed as vacant, after the next sweep
+//! at the latest.
 
 use std::{
     collections::VecDeque,
@@ -12,10 +16,12 @@ use std::{
 use bytes::Bytes;
 use foldhash::HashMap;
 use gim_proto::connect;
+use metrics::counter;
 use prost::Message as _;
 
 use crate::{
     domain::route::NodeKey,
+    metrics as names,
     settings::RoomSettings,
     store::room::{BLOCK_SEQS, UnusedSeqs},
 };
@@ -25,6 +31,14 @@ use crate::{
 pub struct Rooms {
     settings: RoomSettings,
     rooms: HashMap<u64, Room>,
+    /// Rooms that nobody was in when they were listed, those that go first in front.
+    vacant: VecDeque<u64>,
+    /// What all rooms retain.
+    retained_bytes: usize,
+    /// Of rooms that went for others.
+    unused: Vec<UnusedSeqs>,
+    /// Whether it was logged that a bound was met, since the last sweep.
+    has_told: bool,
 }
 
 /// Why a message got no seq.
@@ -45,6 +59,8 @@ struct Room {
     retained: VecDeque<Retained>,
     retained_bytes: usize,
     touched: Instant,
+    /// Whether it is listed as vacant, where it may be though somebody came.
+    is_listed: bool,
 }
 
 #[derive(Debug)]
@@ -57,7 +73,14 @@ struct Retained {
 impl Rooms {
     /// No rooms yet.
     pub fn new(settings: RoomSettings) -> Self {
-        Self { settings, rooms: HashMap::default() }
+        Self {
+            settings,
+            rooms: HashMap::default(),
+            vacant: VecDeque::new(),
+            retained_bytes: 0,
+            unused: Vec::new(),
+            has_told: false,
+        }
     }
 
     /// Says whether a node has subscribers; false where the room cannot be opened, because there are too many.
@@ -69,11 +92,12 @@ impl Rooms {
             }
         } else if let Some(room) = self.rooms.get_mut(&room_id) {
             room.interested.retain(|other| other != node);
+            self.list_if_vacant(room_id);
         }
         true
     }
 
-    /// Numbers and encodes a message; returns its seq, its bytes and the nodes that want it.
+    /// Numbers and encodes a message; returns its seq, its bytes and the nodes that want it. One that nobody gets has no seq.
     pub fn publish(
         &mut self,
         mut message: connect::Message,
@@ -82,18 +106,27 @@ impl Rooms {
     ) -> Result<(u64, Bytes, Vec<Arc<NodeKey>>), NoSeq> {
         let retained_for = Duration::from_millis(self.settings.retained_ms);
         let (count_max, bytes_max) = (self.settings.retained_count_max, self.settings.retained_bytes_max);
-        let room = self.open(message.room_id, now).ok_or(NoSeq::TooManyRooms)?;
+        let room_id = message.room_id;
+        if !is_retained && self.rooms.get(&room_id).is_none_or(|room| room.interested.is_empty()) {
+            return Ok((0, Bytes::new(), Vec::new()));
+        }
+        let is_retained = is_retained && self.has_bytes_for(room_id, message.content.len());
+        let room = self.open(room_id, now).ok_or(NoSeq::TooManyRooms)?;
         if room.last_used == room.reserved_until {
             return Err(NoSeq::NeedsBlock);
         }
         room.last_used += 1;
         message.seq = room.last_used;
         let encoded: Bytes = message.encode_to_vec().into();
+        let (before, interested) = (room.retained_bytes, room.interested.clone());
         if is_retained {
             room.retain(Retained { seq: message.seq, at: now, encoded: encoded.clone() });
             room.trim(count_max, bytes_max, retained_for, now);
         }
-        Ok((message.seq, encoded, room.interested.clone()))
+        let after = room.retained_bytes;
+        self.retained_bytes = self.retained_bytes + after - before;
+        self.list_if_vacant(room_id);
+        Ok((message.seq, encoded, interested))
     }
 
     /// Gives a room the block that ends with `reserved_until`.
@@ -110,7 +143,9 @@ impl Rooms {
     pub fn retained(&mut self, room_id: u64, seq: u64, now: Instant) -> Vec<Bytes> {
         let Some(room) = self.rooms.get_mut(&room_id) else { return Vec::new() };
         let retained_for = Duration::from_millis(self.settings.retained_ms);
+        let before = room.retained_bytes;
         room.trim(self.settings.retained_count_max, self.settings.retained_bytes_max, retained_for, now);
+        self.retained_bytes = self.retained_bytes + room.retained_bytes - before;
         room.retained.iter().filter(|retained| retained.seq > seq).map(|retained| retained.encoded.clone()).collect()
     }
 
@@ -119,13 +154,16 @@ impl Rooms {
         for room in self.rooms.values_mut() {
             room.interested.retain(|other| **other != *node);
         }
+        self.list_vacant();
     }
 
     /// Forgets rooms that nobody is in and that retain nothing; returns the seqs that they had not used.
     pub fn sweep(&mut self, now: Instant) -> Vec<UnusedSeqs> {
         let retained_for = Duration::from_millis(self.settings.retained_ms);
         let (count_max, bytes_max) = (self.settings.retained_count_max, self.settings.retained_bytes_max);
-        let mut unused = Vec::new();
+        let mut unused = std::mem::take(&mut self.unused);
+        let mut retained_bytes = 0;
+        self.has_told = false;
         self.rooms.retain(|&room_id, room| {
             room.trim(count_max, bytes_max, retained_for, now);
             let is_idle = room.interested.is_empty()
@@ -134,19 +172,88 @@ impl Rooms {
             if is_idle {
                 unused.extend(room.unused(room_id));
             }
+            retained_bytes += room.retained_bytes;
             !is_idle
         });
+        self.retained_bytes = retained_bytes;
+        let rooms = &self.rooms;
+        self.vacant.retain(|room_id| rooms.contains_key(room_id));
+        self.list_vacant();
         unused
     }
 
     /// The seqs that all rooms have not used.
     pub fn close(&mut self) -> Vec<UnusedSeqs> {
-        self.rooms.drain().filter_map(|(room_id, room)| room.unused(room_id)).collect()
+        let unused = std::mem::take(&mut self.unused);
+        unused.into_iter().chain(self.rooms.drain().filter_map(|(room_id, room)| room.unused(room_id))).collect()
+    }
+
+    /// Lists every room that nobody is in.
+    fn list_vacant(&mut self) {
+        let unlisted = self.rooms.iter().filter(|(_, room)| room.interested.is_empty() && !room.is_listed);
+        let unlisted: Vec<u64> = unlisted.map(|(&room_id, _)| room_id).collect();
+        unlisted.into_iter().for_each(|room_id| self.list_if_vacant(room_id));
+    }
+
+    /// Lists a room that nobody is in; one that retains nothing is the next to go.
+    fn list_if_vacant(&mut self, room_id: u64) {
+        let Some(room) = self.rooms.get_mut(&room_id) else { return };
+        if !room.interested.is_empty() || room.is_listed {
+            return;
+        }
+        room.is_listed = true;
+        if room.retained.is_empty() {
+            self.vacant.push_front(room_id);
+        } else {
+            self.vacant.push_back(room_id);
+        }
+    }
+
+    /// Takes the place of a room that nobody is in; false where there is none but `kept`.
+    fn take_vacant(&mut self, kept: u64) -> bool {
+        for _ in 0..self.vacant.len() {
+            let Some(room_id) = self.vacant.pop_front() else { return false };
+            if room_id == kept {
+                self.vacant.push_back(kept);
+                continue;
+            }
+            let Some(room) = self.rooms.get_mut(&room_id) else { continue };
+            room.is_listed = false;
+            if room.interested.is_empty()
+                && let Some(room) = self.rooms.remove(&room_id)
+            {
+                self.retained_bytes -= room.retained_bytes;
+                self.unused.extend(room.unused(room_id));
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Whether so many bytes more may be retained by a room, for which others may go.
+    fn has_bytes_for(&mut self, room_id: u64, bytes: usize) -> bool {
+        while self.retained_bytes + bytes > self.settings.rooms_retained_bytes_max {
+            self.tell("rooms retain all that room.rooms_retained_bytes_max allows: those that nobody is in lose it");
+            counter!(names::ROOMS_RETAINED_FULL).increment(1);
+            if !self.take_vacant(room_id) {
+                return false;
+            }
+        }
+        true
+    }
+
+    fn tell(&mut self, what: &str) {
+        if !std::mem::replace(&mut self.has_told, true) {
+            tracing::warn!(rooms = self.rooms.len(), retained_bytes = self.retained_bytes, "{what}");
+        }
     }
 
     fn open(&mut self, room_id: u64, now: Instant) -> Option<&mut Room> {
         if !self.rooms.contains_key(&room_id) && self.rooms.len() >= self.settings.rooms_max {
-            return None;
+            self.tell("there are as many rooms as room.rooms_max allows: those that nobody is in go");
+            if !self.take_vacant(room_id) {
+                return None;
+            }
         }
         let room = self.rooms.entry(room_id).or_insert_with(|| Room {
             last_used: 0,
@@ -155,6 +262,7 @@ impl Rooms {
             retained: VecDeque::new(),
             retained_bytes: 0,
             touched: now,
+            is_listed: false,
         });
         room.touched = now;
         Some(room)
@@ -233,6 +341,8 @@ mod tests {
         for _ in 0..4 {
             publish(&mut rooms, start);
         }
+        let node = Arc::new(NodeKey { name: "a".into(), epoch: 1 });
+        assert!(rooms.set_interest(9, &node, true, start));
         rooms.publish(message(9), false, start).unwrap();
         publish(&mut rooms, start + MINUTE / 2);
         assert_eq!(retained(&mut rooms, 0, start + MINUTE / 2), [3, 4, 6]);
@@ -252,11 +362,34 @@ mod tests {
         assert_eq!(rooms.publish(message(3), true, start).unwrap_err(), NoSeq::TooManyRooms);
         rooms.set_interest(1, &node, false, start);
         rooms.sweep(start + MINUTE / 2);
-        assert!(!rooms.set_interest(3, &node, true, start), "it may be needed again soon");
-        rooms.sweep(start + MINUTE);
-        assert!(rooms.set_interest(3, &node, true, start));
+        assert!(rooms.rooms.contains_key(&1), "it may be needed again soon");
+        assert!(rooms.set_interest(3, &node, true, start), "but goes for one that somebody is in");
+        assert!(!rooms.rooms.contains_key(&1) && !rooms.set_interest(4, &node, true, start));
+        rooms.forget_node(&node);
+        assert!(rooms.set_interest(4, &node, true, start));
         rooms.forget_node(&node);
         rooms.sweep(start + MINUTE);
+        assert!(rooms.rooms.is_empty() && rooms.vacant.is_empty());
+    }
+
+    #[test]
+    fn a_push_that_nobody_gets_costs_nothing_and_what_empty_rooms_retain_goes_first() {
+        let (mut rooms, now) = (rooms(|settings| settings.rooms_retained_bytes_max = 25), Instant::now());
+        let node = Arc::new(NodeKey { name: "a".into(), epoch: 1 });
+        for room_id in 1..=1000 {
+            assert_eq!(rooms.publish(message(room_id), false, now).unwrap().0, 0);
+        }
         assert!(rooms.rooms.is_empty());
+        let retain = |rooms: &mut Rooms, room_id| {
+            assert_eq!(rooms.publish(message(room_id), true, now).unwrap_err(), NoSeq::NeedsBlock);
+            rooms.grant(room_id, BLOCK_SEQS);
+            assert_eq!(rooms.publish(message(room_id), true, now).unwrap().0, 1);
+        };
+        assert!(rooms.set_interest(1, &node, true, now));
+        (1..=3).for_each(|room_id| retain(&mut rooms, room_id));
+        assert!(rooms.retained_bytes <= 2 * 25, "the last one may go beyond it: {}", rooms.retained_bytes);
+        let kept = [1, 2, 3].map(|room_id| rooms.retained(room_id, 0, now).len());
+        assert_eq!((kept[0], kept[2]), (1, 1), "{kept:?}");
+        assert_eq!(rooms.sweep(now).len() + rooms.rooms.len(), 3, "the seqs of those that went are given back");
     }
 }

@@ -44,6 +44,11 @@ const TIMELINES_WITH_NEWS: &str = "SELECT g.id, g.seq, g.large_after_seq, m.join
                                    WHERE m.user_id = ? AND m.group_id > ? AND g.kind = 1 AND g.seq > g.large_after_seq \
                                    AND g.seq > m.joined_after_seq AND (g.seq > COALESCE(c.seq, 0) OR ? = 1) \
                                    ORDER BY m.group_id LIMIT ?";
+const CROWDED: MultiRow = MultiRow {
+    head: "SELECT user_id FROM group_member WHERE user_id IN (",
+    row: "?",
+    tail: ") GROUP BY user_id HAVING COUNT(*) >= ? LIMIT 1",
+};
 const NEWEST_SEQS: MultiRow = MultiRow { head: "SELECT id, seq FROM chat_group WHERE id IN (", row: "?", tail: ")" };
 /// Of many timelines in one statement; each of them is a part of `heads` in [`up_to_bytes`].
 const PAGES_HEAD: &str = "SELECT p.seq, p.message_id, m.command, m.content, m.sender_id, m.created_at_ms, m.status, \
@@ -131,6 +136,17 @@ impl Groups {
         let rows = self.reader.run(async |connection| LARGE_OF.fetch(connection, user_ids, bind).await).await?;
         let read = |row: &AnyRow| Ok((from_sql(row.try_get(0)?), from_sql(row.try_get(1)?)));
         Ok(rows.iter().map(read).collect::<Result<_, sqlx::Error>>()?)
+    }
+
+    /// One of these users who is in `groups_max` groups already, if there is one.
+    pub async fn crowded(&self, user_ids: &[u64], groups_max: u32) -> Result<Option<u64>, StoreError> {
+        let bind = |query: AnyQuery, user_id: &u64| query.bind(to_sql(*user_id));
+        let bind_max = |query: AnyQuery| query.bind(i64::from(groups_max));
+        let fetch =
+            async |connection: &mut AnyConnection| CROWDED.fetch_then(connection, user_ids, bind, bind_max).await;
+        let rows = self.reader.run(fetch).await?;
+        let user_id = rows.first().map(|row| row.try_get(0)).transpose()?;
+        Ok(user_id.map(from_sql))
     }
 
     /// Those of these groups that are large ones of a user, in no particular order.

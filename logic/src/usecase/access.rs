@@ -48,7 +48,7 @@ impl Access {
         let routes = self.shared.routes_of(&[user_id]).await?;
         let revoked = routes.iter().filter(|route| device_id == ALL_DEVICES || route.device_id == device_id);
         for route in revoked {
-            self.nodes.kick(route, CloseReason::CrTokenRevoked);
+            self.nodes.kick(route, CloseReason::CrTokenRevoked, CloseReason::CrTokenRevoked.rule().text);
         }
         counter!(names::REVOCATIONS).increment(1);
         tracing::info!(user_id, device_id, not_before_ms, "revoked");

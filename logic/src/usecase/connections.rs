@@ -8,6 +8,8 @@ use gim_proto::{
     logic::{ConnectionUser, LiveConnection},
 };
 
+use metrics::counter;
+
 use crate::{
     delivery::nodes::Nodes,
     domain::{
@@ -15,8 +17,9 @@ use crate::{
         route::{NodeKey, Route},
     },
     error::Error,
+    metrics as names,
     settings::KickSettings,
-    shared_state::SharedState,
+    shared_state::{PutRoutes, SharedState},
     store::{self, revocation::ALL_DEVICES},
 };
 
@@ -25,6 +28,8 @@ use crate::{
 pub struct Connections {
     /// Which devices of a user may be connected side by side.
     pub(super) kick: KickSettings,
+    /// Most connections of one user.
+    pub(super) user_connections_max: usize,
     pub(super) devices: store::Devices,
     pub(super) revocations: store::Revocations,
     pub(super) shared: Arc<dyn SharedState>,
@@ -38,6 +43,14 @@ pub struct Evicted {
     pub route: Route,
     /// What its client is told.
     pub reason: CloseReason,
+    /// Why, in a sentence.
+    pub text: &'static str,
+}
+
+impl Evicted {
+    fn new(route: Route, reason: CloseReason) -> Self {
+        Self { route, reason, text: reason.rule().text }
+    }
 }
 
 impl Connections {
@@ -71,26 +84,36 @@ impl Connections {
 
     /// Puts connections in. Returns those that have to go for them.
     pub async fn put(&self, routes: Vec<Route>) -> Result<Vec<Evicted>, Error> {
-        let replaced = self.shared.put_routes(routes.clone()).await?;
+        let PutRoutes { losers, of_one_user } = self.shared.put_routes(routes.clone()).await?;
         let mut evicted: Vec<Evicted> =
-            replaced.into_iter().map(|route| Evicted { route, reason: CloseReason::CrReplaced }).collect();
-        if self.kick.is_off() {
+            losers.into_iter().map(|route| Evicted::new(route, CloseReason::CrReplaced)).collect();
+        let is_crowded = of_one_user > self.user_connections_max;
+        if self.kick.is_off() && !is_crowded {
             return Ok(evicted);
         }
         let mut user_ids: Vec<u64> = routes.iter().map(|route| route.user_id).collect();
         user_ids.sort_unstable();
         user_ids.dedup();
         let all = self.shared.routes_of(&user_ids).await?;
-        for route in kick::evicted(|device_type| self.kick.policy_of(device_type), &routes, &all) {
-            self.shared.remove_route(&route).await?;
-            evicted.push(Evicted { route, reason: CloseReason::CrKicked });
+        let kicked = kick::evicted(|device_type| self.kick.policy_of(device_type), &routes, &all);
+        let kicked = kicked.into_iter().map(|route| Evicted::new(route, CloseReason::CrKicked));
+        let crowded_out = if is_crowded { kick::crowded_out(self.user_connections_max, &all) } else { Vec::new() };
+        counter!(names::CONNECTIONS_CROWDED_OUT).increment(crowded_out.len() as u64);
+        let crowded_out = crowded_out.into_iter().map(|route| Evicted {
+            route,
+            reason: CloseReason::CrKicked,
+            text: "the user has too many connections",
+        });
+        for one in kicked.chain(crowded_out) {
+            self.shared.remove_route(&one.route).await?;
+            evicted.push(one);
         }
         Ok(evicted)
     }
 
     /// Ends a connection that has to go.
     pub fn evict(&self, evicted: &Evicted) {
-        self.nodes.kick(&evicted.route, evicted.reason);
+        self.nodes.kick(&evicted.route, evicted.reason, evicted.text);
     }
 
     /// Of connections that come back from an earlier stream, whose routes are there again, closes those that were let in
@@ -103,7 +126,7 @@ impl Connections {
         let at = |user_id, device_id| revoked_at.get(&(user_id, device_id)).copied().unwrap_or(i64::MIN);
         for route in routes {
             if at(route.user_id, route.device_id).max(at(route.user_id, ALL_DEVICES)) > route.since_ms {
-                self.nodes.kick(route, CloseReason::CrTokenRevoked);
+                self.nodes.kick(route, CloseReason::CrTokenRevoked, CloseReason::CrTokenRevoked.rule().text);
             }
         }
         Ok(())

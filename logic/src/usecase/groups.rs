@@ -13,6 +13,7 @@ use gim_proto::{
         GroupUpdateMemberRequest, GroupUpdateRequest, MemberType, RemoveGroupMemberPush, UpdateGroupPush,
     },
 };
+use metrics::counter;
 use prost::Message as _;
 
 use crate::{
@@ -25,6 +26,7 @@ use crate::{
         message_id::MessageIds,
     },
     error::Error,
+    metrics as names,
     settings::GroupSettings,
     store::{self, work::GroupWork, writer::Writer},
 };
@@ -94,6 +96,7 @@ impl Groups {
             }
         }
         let mut members = self.check_members(operator, 0, members, request_id).await?;
+        self.check_not_crowded(operator, &members).await?;
         let limits = self.settings.limits();
         if members.len() > limits.of(kind) {
             return Err(GroupRefusal::too_many(kind, limits).into());
@@ -164,6 +167,7 @@ impl Groups {
     ) -> Result<(), Error> {
         let group_id = check::id("group_id", request.group_id)?;
         let members = self.check_members(operator, group_id, request.members, request_id).await?;
+        self.check_not_crowded(operator, &members).await?;
         self.add_in_parts(operator, group_id, members, request_id).await
     }
 
@@ -267,6 +271,20 @@ impl Groups {
             Some(user_id) => self.business.check_may_add(user_id, &user_ids, group_id, request_id).await?,
         }
         Ok(members)
+    }
+
+    /// Users put nobody into more groups than the settings allow, or a few more where several do so at once; services may.
+    async fn check_not_crowded(&self, operator: Operator, members: &[Member]) -> Result<(), Error> {
+        let Some(user_id) = operator.user_id() else { return Ok(()) };
+        let _turn = self.reads.turn(user_id).await?;
+        let user_ids: Vec<u64> = members.iter().map(|member| member.user_id).collect();
+        match self.groups.crowded(&user_ids, self.settings.user_groups_max).await? {
+            Some(user_id) => {
+                counter!(names::GROUPS_CROWDED).increment(1);
+                Err(GroupRefusal::TooManyGroups(user_id).into())
+            }
+            None => Ok(()),
+        }
     }
 
     /// Submits a change and waits until it is durable.

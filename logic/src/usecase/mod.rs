@@ -13,6 +13,7 @@ pub mod messages;
 pub mod pushes;
 pub mod recalls;
 mod room_sends;
+mod room_shares;
 pub mod rooms;
 pub mod sign_ins;
 pub mod syncs;
@@ -31,6 +32,7 @@ use self::{
     pushes::Pushes,
     recalls::Recalls,
     room_sends::RoomSends,
+    room_shares::RoomShares,
     rooms::{RoomLocks, Rooms},
     sign_ins::SignIns,
     syncs::Syncs,
@@ -154,6 +156,7 @@ impl UseCases {
 fn connections(settings: &LogicSettings, parts: &Parts) -> Connections {
     Connections {
         kick: settings.kick.clone(),
+        user_connections_max: settings.limits.user_connections_max,
         devices: parts.store.devices.clone(),
         revocations: parts.store.revocations.clone(),
         shared: parts.shared.clone(),
@@ -171,6 +174,7 @@ fn rooms(settings: &LogicSettings, parts: &Parts) -> Rooms {
         nodes: parts.nodes.clone(),
         locks: RoomLocks::default(),
         sends: RoomSends::new(&settings.room),
+        shares: RoomShares::new(&settings.room),
     }
 }
 

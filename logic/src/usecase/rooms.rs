@@ -14,6 +14,7 @@ use tokio::sync::{Mutex, MutexGuard};
 use super::{
     messages::wrap,
     room_sends::{RoomSends, Said},
+    room_shares::RoomShares,
 };
 use crate::{
     clients::business::Business,
@@ -87,6 +88,8 @@ pub struct Rooms {
     pub(super) locks: RoomLocks,
     /// Sends that a retry repeats.
     pub(super) sends: RoomSends,
+    /// What each user may have retained, and ask for of it.
+    pub(super) shares: RoomShares,
 }
 
 impl Rooms {
@@ -101,6 +104,9 @@ impl Rooms {
     pub async fn push_as(&self, caller: Caller, request: PushRoomRequest, request_id: &str) -> Result<(), Error> {
         let command = check_client_command(request.command, Audience::People, &self.client_commands)?;
         let mut push = self.checked_room_push(request, command)?;
+        // To overtake is the services' alone, and nobody tells us the time.
+        (push.is_priority, push.created_at_ms) = (false, clock::now_ms());
+        push.is_retained &= self.shares.may_retain(caller.user_id, push.content.len(), Instant::now())?;
         let card = self.business.sender_card(caller, request_id).await;
         push.content = wrap(card, 0, push.content);
         push.sender_id = caller.user_id;
@@ -178,15 +184,26 @@ impl Rooms {
     pub async fn subscribe(
         &self,
         node: &Arc<NodeKey>,
+        caller: Caller,
         request: connect::SubscribeRoomRequest,
         answer: impl FnOnce(Result<Joined, Error>),
     ) {
-        let checked = check_room(request.room_id).and_then(|()| check_seq(request.seq));
+        let after = after(request.seq, request.from_start);
+        let may_replay = || match after {
+            Some(_) => self.shares.may_replay(caller.user_id, Instant::now()),
+            None => Ok(()),
+        };
+        let checked = check_room(request.room_id).and_then(|()| check_seq(request.seq)).and_then(|()| may_replay());
         if let Err(error) = checked {
             return answer(Err(error));
         }
         let _order = self.locks.lock(request.room_id).await;
-        answer(self.join(request.room_id, after(request.seq, request.from_start), node).await);
+        let joined = self.join(request.room_id, after, node).await;
+        if let Ok(joined) = &joined {
+            let bytes = joined.kept.messages.iter().map(Bytes::len).sum();
+            self.shares.replayed(caller.user_id, bytes, Instant::now());
+        }
+        answer(joined);
     }
 
     /// Says whether a node has subscribers of a room.
@@ -214,7 +231,7 @@ impl Rooms {
         let wire = connect::Message { room_id: push.room_id, ..message.to_wire() };
         let RoomPush { room_id, is_retained, is_priority, .. } = push;
         let published = self.shared.publish(RoomMessage { message: wire, is_retained, is_priority }).await?;
-        self.nodes.push_to_room(room_id, &published, is_priority);
+        self.nodes.push_to_room(room_id, &published, is_priority, push.sender_id);
         counter!(names::ROOM_PUSHES).increment(1);
         tracing::debug!(room_id, seq = published.seq, nodes = published.nodes.len(), "room push");
         Ok(())

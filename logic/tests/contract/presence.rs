@@ -55,6 +55,29 @@ async fn without_a_policy_all_devices_of_a_user_stay() {
 }
 
 #[tokio::test]
+async fn a_user_with_too_many_connections_loses_the_oldest_and_others_lose_none() {
+    let server = server_with(StubBusiness::start().await, |settings| settings.limits.user_connections_max = 2).await;
+    let mut conn = Conn::attach(&server, "conn-1", 1).await;
+    conn.sign_in(8, 80, 800).await;
+    for device_id in [70, 71] {
+        conn.sign_in(7, device_id, 10 * device_id).await;
+        later().await;
+    }
+    conn.sign_in(7, 72, 720).await;
+    let kick = kicked(&mut conn).await;
+    assert_eq!((kick.connection_id, kick.reason), (700, CloseReason::CrKicked as i32));
+    assert_eq!(kick.message, "the user has too many connections");
+    assert_eq!((online(&server, 7).await, online(&server, 8).await), (vec![71, 72], vec![80]));
+    conn.sign_in(7, 72, 721).await;
+    assert_eq!(
+        kicked(&mut conn).await.reason,
+        CloseReason::CrReplaced as i32,
+        "a device that comes again costs nobody"
+    );
+    assert_eq!(online(&server, 7).await, [71, 72]);
+}
+
+#[tokio::test]
 async fn one_phone_per_user_closes_the_older_phone_and_nothing_else() {
     let server = server(KickSettings { android: KickPolicy::SameType, ..KickSettings::default() }).await;
     let (old, new) = (register(&server, DeviceType::DtAndroid).await, register(&server, DeviceType::DtAndroid).await);

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use crate::support::{Server, business::StubBusiness, conn::Conn, refusal, server, server_with, soon};
+use gim_logic::domain::clock;
 use gim_proto::{
     ResultCode,
     connect::{self, PacketCommand, SendRequest, send_request::Target},
@@ -79,9 +80,11 @@ async fn what_is_retained_is_replayed_to_a_device_moved_into_the_room() {
     let server = server().await;
     let mut conn = Conn::attach(&server, "conn-1", 1).await;
     conn.sign_in(7, 70, 700).await;
+    conn.subscribe(8, 9, 0).await;
     for number in 1..=3 {
         let push = PushRoomRequest { is_persist: number != 2, ..room_push(9, &number.to_string()) };
         server.room_int().push_room(push).await.unwrap();
+        assert_eq!(next_room_push(&mut conn).await.1.seq, number);
     }
     let cases = [(0, false, vec![]), (0, true, vec![1, 3]), (1, false, vec![3]), (1, true, vec![3]), (3, true, vec![])];
     for (seq, from_start, expected) in cases {
@@ -110,8 +113,52 @@ async fn a_client_pushes_into_a_room_under_its_own_name_only() {
     server.room_ext().push_room(metadata::signed(push, 7, 70, "token-7")).await.unwrap();
     let (is_priority, message) = next_room_push(&mut conn).await;
     let wrapped = UserMessagePush::decode(message.content).unwrap();
-    assert_eq!((is_priority, message.seq, wrapped.from_user.unwrap().user_id), (true, 1, 7));
+    assert_eq!((is_priority, message.seq, wrapped.from_user.unwrap().user_id), (false, 1, 7));
     assert_eq!(&wrapped.content[..], b"hi");
+    let request = connect::SubscribeRoomRequest { room_id: 9, seq: 0, from_start: true }.encode_to_vec();
+    let reply = conn.packet(8, PacketCommand::PcSubscribeRoom as i32, request).await;
+    assert!(reply.subscribed.unwrap().retained.is_empty(), "only services have something retained");
+}
+
+#[tokio::test]
+async fn a_client_sets_neither_time_nor_priority_and_has_a_share_of_what_is_retained() {
+    let change = |settings: &mut gim_logic::LogicSettings| {
+        settings.room.clients_retain = true;
+        settings.room.user_retained_bytes_max = 2048;
+    };
+    let server = server_with(StubBusiness::start().await, change).await;
+    let mut conn = Conn::attach(&server, "conn-1", 1).await;
+    conn.subscribe(8, 9, 0).await;
+    let push = PushRoomRequest { is_persist: true, is_priority: true, send_time: 1 << 62, ..room_push(9, "hi") };
+    let push_as = async |user_id: u64| {
+        let signed = metadata::signed(push.clone(), user_id, 10 * user_id, &format!("token-{user_id}"));
+        server.room_ext().push_room(signed).await
+    };
+    push_as(7).await.unwrap();
+    let (is_priority, message) = next_room_push(&mut conn).await;
+    assert!(!is_priority && (message.created_at_ms - clock::now_ms()).abs() < 60_000, "{message:?}");
+    push_as(7).await.unwrap();
+    assert_eq!(refusal(push_as(7).await).0, ResultCode::TooManyRequests);
+    push_as(8).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_user_who_asks_for_retained_messages_again_and_again_is_refused_them_and_nobody_else_is() {
+    let change = |settings: &mut gim_logic::LogicSettings| {
+        settings.room.user_replay_bytes_max = 1024;
+        settings.room.user_replay_refill_ms = 3_600_000;
+    };
+    let server = server_with(StubBusiness::start().await, change).await;
+    let mut conn = Conn::attach(&server, "conn-1", 1).await;
+    let push = PushRoomRequest { is_persist: true, ..room_push(9, &"x".repeat(600)) };
+    server.room_int().push_room(push).await.unwrap();
+    let mut subscribe = async |user_id, from_start| {
+        let request = connect::SubscribeRoomRequest { room_id: 9, seq: 0, from_start }.encode_to_vec();
+        conn.packet(user_id, PacketCommand::PcSubscribeRoom as i32, request).await.code
+    };
+    assert_eq!([subscribe(7, true).await, subscribe(7, true).await], [0, 0]);
+    assert_eq!(subscribe(7, true).await, ResultCode::TooManyRequests.number());
+    assert_eq!([subscribe(7, false).await, subscribe(8, true).await], [0, 0]);
 }
 
 #[tokio::test]

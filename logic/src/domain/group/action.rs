@@ -86,6 +86,9 @@ pub enum GroupRefusal {
     /// There would be too many.
     #[error("members: a large group has at most {0}")]
     TooManyForLarge(usize),
+    /// The user that was named is in too many.
+    #[error("members: user {0} is in too many groups")]
+    TooManyGroups(u64),
     /// Members would be left without an admin.
     #[error("the last admin of a group stays one until another member becomes one")]
     LastAdmin,
@@ -110,7 +113,7 @@ impl GroupRefusal {
         match self {
             Self::NoGroup(_) => ResultCode::GroupNotFound,
             Self::NotInGroup(_) => ResultCode::NotInGroup,
-            Self::NotAdmin | Self::LastAdmin | Self::HasLeft(_) => ResultCode::NotAllowed,
+            Self::NotAdmin | Self::LastAdmin | Self::HasLeft(_) | Self::TooManyGroups(_) => ResultCode::NotAllowed,
             Self::NoMember(_) => ResultCode::GroupMemberNotFound,
             Self::AlreadyMember(_) => ResultCode::AlreadyInGroup,
             Self::TooManyForNormal(_) | Self::TooManyForLarge(_) => ResultCode::TooLarge,

@@ -32,7 +32,7 @@ use self::{
     client::{RedisClient, read},
     scripts::{IDLE_MS, Keys, script},
 };
-use super::{Kept, Published, RoomMessage, SharedState, SharedStateError};
+use super::{Kept, Published, PutRoutes, RoomMessage, SharedState, SharedStateError};
 use crate::{
     domain::{
         clock::{self, SteadyClock},
@@ -349,7 +349,7 @@ impl SharedState for RedisState {
         self.time.at(clock::now_ms())
     }
 
-    async fn put_routes(&self, routes: Vec<Route>) -> Result<Vec<Route>, SharedStateError> {
+    async fn put_routes(&self, routes: Vec<Route>) -> Result<PutRoutes, SharedStateError> {
         self.put(routes).await
     }
 

@@ -21,7 +21,7 @@ use super::{
 use crate::{
     domain::route::{NodeKey, Route},
     metrics as names,
-    shared_state::SharedStateError,
+    shared_state::{PutRoutes, SharedStateError},
 };
 
 /// Of so many users who were heard of, one has the life of his routes prolonged: in a day each is heard of far more often.
@@ -32,16 +32,17 @@ const SCAN_CONNECTIONS: u32 = 1000;
 
 impl RedisState {
     /// See [`SharedState::put_routes`](super::super::SharedState::put_routes).
-    pub(super) async fn put(&self, routes: Vec<Route>) -> Result<Vec<Route>, SharedStateError> {
+    pub(super) async fn put(&self, routes: Vec<Route>) -> Result<PutRoutes, SharedStateError> {
         let routes: Vec<Route> = routes.into_iter().filter(|route| self.is_current(&route.node)).collect();
         let commands = routes.iter().flat_map(|route| self.put_commands(route, "")).collect();
         let answers = self.client.run_all(commands).await?.into_iter().step_by(3);
         let puts = routes.into_iter().zip(answers).map(|(route, answer)| Put::read(route, answer));
         let puts: Vec<Put> = puts.collect::<Result<_, _>>()?;
+        let of_one_user = puts.iter().map(|put| put.of_user).max().unwrap_or(0);
         let rivals: HashSet<&str> =
             puts.iter().filter_map(|put| put.former.as_ref()).map(|(former, _)| former.node.name.as_str()).collect();
         if rivals.is_empty() {
-            return Ok(Vec::new());
+            return Ok(PutRoutes { losers: Vec::new(), of_one_user });
         }
 
         let holders = self.holders(rivals).await?;
@@ -56,7 +57,7 @@ impl RedisState {
         }
         // They had lost to connections of processes that are gone.
         self.client.run_all(again).await?;
-        Ok(losers)
+        Ok(PutRoutes { losers, of_one_user })
     }
 
     /// See [`SharedState::routes_of`](super::super::SharedState::routes_of).
@@ -252,14 +253,16 @@ struct Put {
     is_in: bool,
     /// The route that was there, and how it was stored.
     former: Option<(Route, String)>,
+    /// How many routes the user has.
+    of_user: usize,
 }
 
 impl Put {
     fn read(route: Route, answer: Value) -> Result<Self, SharedStateError> {
-        let (is_in, former): (bool, Option<String>) = read(answer)?;
+        let (is_in, former, of_user): (bool, Option<String>, usize) = read(answer)?;
         let former =
             former.and_then(|stored| Some((scripts::decode(route.user_id, route.device_id, &stored)?, stored)));
         let former = former.filter(|(former, _)| !former.is_same_connection(&route));
-        Ok(Self { route, is_in, former })
+        Ok(Self { route, is_in, former, of_user })
     }
 }

@@ -117,17 +117,17 @@ if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) 
 return 0";
 
 /// Puts a route in, unless a later connection has the device. ARGV: device, since, route, time to live, and a former route
-/// that does not count. Returns whether it is in, and the route that was there.
+/// that does not count. Returns whether it is in, the route that was there, and how many routes the user has.
 pub(super) const PUT: &str = "\
 local former = redis.call('HGET', KEYS[1], ARGV[1])
 local function connection(route) return string.match(route, '^[^:]*:[^:]*:(.*)$') end
 if former and former ~= ARGV[5] and connection(former) ~= connection(ARGV[3])
   and tonumber(string.match(former, '^[^:]*')) > tonumber(ARGV[2]) then
-  return {0, former}
+  return {0, former, 0}
 end
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
 redis.call('PEXPIRE', KEYS[1], ARGV[4])
-return {1, former}";
+return {1, former, redis.call('HLEN', KEYS[1])}";
 
 /// Takes a route out, where it is still this connection's. ARGV: device, `connection:epoch:node`.
 pub(super) const REMOVE: &str = "\

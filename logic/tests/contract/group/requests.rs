@@ -27,6 +27,32 @@ async fn create(server: &Server, group: Option<Group>, members: Vec<GroupMember>
 }
 
 #[tokio::test]
+async fn users_put_nobody_into_more_groups_than_the_settings_allow_and_services_may() {
+    let server = server_with(StubBusiness::start().await, |settings| settings.group.user_groups_max = 2).await;
+    let create = async |user_id: u64, members: Vec<GroupMember>| {
+        let request = GroupCreateRequest { group: Some(group("group", GroupKind::GkLarge)), members };
+        let reply = server.group_ext().create(signed(user_id, request)).await?;
+        Ok::<_, Status>(reply.into_inner().group_id)
+    };
+    let first = create(7, vec![member(8)]).await.unwrap();
+    create(7, vec![]).await.unwrap();
+    let refused = create(7, vec![]).await.unwrap_err();
+    assert_eq!(
+        (ResultCode::of_status(&refused), refused.message()),
+        (ResultCode::NotAllowed, "members: user 7 is in too many groups")
+    );
+    create(9, vec![member(8)]).await.unwrap();
+    assert_eq!(code(create(9, vec![member(8)]).await), ResultCode::NotAllowed, "nor somebody else");
+    let add = GroupAddMemberRequest { group_id: first, members: vec![member(9), member(10)] };
+    server.group_ext().add_members(signed(7, add)).await.unwrap();
+    let add = GroupAddMemberRequest { group_id: first, members: vec![member(11), member(9)] };
+    assert_eq!(code(server.group_ext().add_members(signed(7, add)).await), ResultCode::NotAllowed);
+    let request =
+        GroupCreateRequest { group: Some(group("group", GroupKind::GkLarge)), members: vec![admin(7), member(8)] };
+    server.group_int().create(request).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_group_needs_a_name_and_members_who_are_users_and_named_once() {
     let server = server().await;
     let normal = || Some(group("group", GroupKind::GkNormal));
