@@ -40,40 +40,66 @@ const IN_FLIGHT: usize = 256;
 pub struct User {
     /// Whose device it is.
     pub id: u64,
+    /// Which one.
+    pub device_id: u64,
+    /// What it signs in with, and shows in calls.
+    pub token: String,
     /// The frame that signs it in.
     pub greeting: Box<[u8]>,
 }
 
 impl User {
     fn new(user_id: u64, device_id: u64, token: String, app_id: u32) -> Self {
-        let content = Credentials { user_id, device_id, token, app_id }.encode_to_vec();
+        let content = Credentials { user_id, device_id, token: token.clone(), app_id }.encode_to_vec();
         let command = PacketCommand::PcSignIn as i32;
         let packet = Packet { command, content: content.into(), ..Packet::default() };
-        Self { id: user_id, greeting: packet.encode_length_delimited_to_vec().into() }
+        Self { id: user_id, device_id, token, greeting: packet.encode_length_delimited_to_vec().into() }
     }
 }
 
 /// New users, with a device each.
 pub fn sign_up(target: &Target, source: TokenSource, code: &str, count: usize) -> anyhow::Result<Vec<User>> {
     match source {
-        TokenSource::Business => sign_up_at_business(target, code, count, |_| true),
-        TokenSource::Jwt => sign_up_at_business(target, code, count, |token| token.split('.').count() == 3),
+        TokenSource::Business => sign_up_at_business(target, code, count, phone_number, |_| true),
+        TokenSource::Jwt => sign_up_at_business(target, code, count, phone_number, is_jwt),
         TokenSource::Backend => Ok(make_up(target, count)),
     }
 }
 
+/// One new user, with so many devices.
+pub fn sign_up_devices(target: &Target, source: TokenSource, code: &str, count: usize) -> anyhow::Result<Vec<User>> {
+    if source == TokenSource::Backend {
+        let user_id = made_up_id();
+        let device = |number| User::new(user_id, user_id + number, token_of(user_id), target.app_id());
+        return Ok((0..count as u64).map(device).collect());
+    }
+    let phone_number = phone_number();
+    let is_right = |token: &str| source != TokenSource::Jwt || is_jwt(token);
+    sign_up_at_business(target, code, count, || phone_number.clone(), is_right)
+}
+
+fn is_jwt(token: &str) -> bool {
+    token.split('.').count() == 3
+}
+
+/// An id that no run before had, nor the next 2³² ones.
+fn made_up_id() -> u64 {
+    u64::from(rand::random::<u32>() >> 2 | 1) << 32
+}
+
 /// Users that no run before had, and no other process of this run.
 fn make_up(target: &Target, count: usize) -> Vec<User> {
-    let first = u64::from(rand::random::<u32>() >> 2 | 1) << 32;
+    let first = made_up_id();
     let user = |id: u64| User::new(id, id, token_of(id), target.app_id());
     (first..first + count as u64).map(user).collect()
 }
 
-/// Signs `count` new users in at business, with a device each.
+/// Signs `count` devices in at business, each with the next phone number.
 fn sign_up_at_business(
     target: &Target,
     code: &str,
     count: usize,
+    mut next_phone_number: impl FnMut() -> String,
     is_right: impl Fn(&str) -> bool,
 ) -> anyhow::Result<Vec<User>> {
     let mut progress = Progress::new("signing up", count as u64);
@@ -83,7 +109,7 @@ fn sign_up_at_business(
         let mut asked = 0;
         while users.len() < count {
             while asked < count && calls.len() < IN_FLIGHT {
-                calls.spawn(ask(target.business(), code.to_owned()));
+                calls.spawn(ask(target.business(), next_phone_number(), code.to_owned()));
                 asked += 1;
             }
             let reply = calls.join_next().await.context("no sign-in is under way")?;
@@ -101,11 +127,11 @@ pub fn phone_number() -> String {
     format!("9{:012}", rand::random::<u64>() % 1_000_000_000_000)
 }
 
-async fn ask(business: Channel, code: String) -> anyhow::Result<SignInReply> {
+async fn ask(business: Channel, phone_number: String, code: String) -> anyhow::Result<SignInReply> {
     const CALL: &str = "business.UserExtService/SignIn";
     const PATIENCE: Duration = DEADLINE.saturating_mul(3);
     let device = logic::Device { brand: "gim-bench".into(), ..logic::Device::default() };
-    let request = SignInRequest { phone_number: phone_number(), code, device: Some(device) };
+    let request = SignInRequest { phone_number, code, device: Some(device) };
     let mut client = UserExtServiceClient::new(business);
     let reply = tokio::time::timeout(PATIENCE, client.sign_in(request)).await;
     let reply = reply.with_context(|| format!("{CALL} was not answered within {PATIENCE:?}"))?;

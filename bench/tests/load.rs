@@ -59,7 +59,7 @@ fn result(output: &Output) -> Value {
 
 /// What every result of a scenario has to tell, beside `scenario`, `config`, `host` and `commit`: measures, which are above 0
 /// here, and counts of what must not happen.
-const KEYS: [(&str, &str, &str); 9] = [
+const KEYS: [(&str, &str, &str); 10] = [
     (
         "idle",
         "connections server_rss_bytes_per_connection kernel_bytes_per_connection server_cpu_cores connects_per_second heartbeats",
@@ -72,6 +72,11 @@ const KEYS: [(&str, &str, &str); 9] = [
     ("group", SENDS, "lost duplicates reordered"),
     ("sync", "messages_per_second baseline_rows_per_second ratio p99_ms", "lost reordered"),
     ("slow", "p99_ms_with p99_ms_without with_to_without stuck_behind achieved_per_second", "lost reordered"),
+    (
+        "fairness",
+        "p50_ms_alone p50_ms_beside p99_ms_alone p99_ms_beside p99_ratio achieved_per_second aggressor_per_second",
+        "lost duplicates reordered unanswered",
+    ),
     (
         "mixed",
         "connections server_rss_bytes_per_connection kernel_bytes_per_connection connects_per_second \
@@ -164,6 +169,18 @@ fn slow_has_its_keys_and_costs_the_others_nothing() {
 }
 
 #[test]
+fn fairness_has_its_keys_and_refuses_no_victim() {
+    let server = Server::start();
+    for aggression in ["groups", "reads", "calls", "connections", "all"] {
+        let result = measure(&server, "fairness", &[&FAIRNESS_IN_SMALL[..], &["--aggression", aggression]].concat());
+        assert!(result["aggressor_refused"].is_u64() && result["aggressor_closed"].is_u64(), "{result:#}");
+    }
+}
+
+const FAIRNESS_IN_SMALL: [&str; 10] =
+    ["--victims", "10", "--rate", "100", "--connections", "8", "--members", "20", "--under-way", "4"];
+
+#[test]
 fn processes_share_a_run_and_their_counts_add_up() {
     let server = Server::start();
     let run = |scenario, options: &[&str]| measure(&server, scenario, &[options, &["--processes", "3"]].concat());
@@ -206,6 +223,7 @@ fn a_server_that_ends_in_mid_run_is_told_with_what_was_measured() {
         ("group", &["--members", "10", "--senders", "4"], 10),
         ("sync", &["--users", "4", "--backlog", "60"], 4),
         ("slow", &["--members", "8", "--stuck", "2"], 8),
+        ("fairness", &FAIRNESS_IN_SMALL, 18),
         ("mixed", &MIXED_IN_SMALL, 60),
         ("mixed", &[&MIXED_IN_SMALL[..], &["--processes", "2"]].concat(), 60),
     ] {
@@ -290,6 +308,7 @@ fn what_cannot_be_done_is_one_sentence_and_exit_code_1() {
         ("group", &["--processes", "2"], "--processes 2 need as many --groups, which are 1"),
         ("group", &["--members", "9000", "--senders", "9000"], "--members 9000 who look out for --senders 9000"),
         ("slow", &["--stuck", "1", "--processes", "2"], "--processes 2 need as many --stuck, which are 1"),
+        ("fairness", &["--victims", "3"], "--victims must be even, as they write in pairs"),
         ("sync", &["--users", "99999", "--backlog", "999999"], "--users 99999 with a --backlog of 999999 are"),
         ("mixed", &["--connections", "401", "--processes", "2"], "--processes 2 need as many --connections of others"),
         ("idle", &["--servers", "2"], "--servers starts conn nodes of its own: --tcp and --ws name others"),

@@ -80,6 +80,16 @@ impl<'a> Run<'a> {
         users::sign_up(&self.target, self.arguments.token, &self.arguments.code, count)
     }
 
+    /// A new user with so many devices.
+    pub fn sign_up_devices(&self, count: usize) -> anyhow::Result<Vec<User>> {
+        users::sign_up_devices(&self.target, self.arguments.token, &self.arguments.code, count)
+    }
+
+    /// The part of the run that this process is.
+    pub fn part(&self) -> Part {
+        self.part
+    }
+
     /// Waits until all processes are at this point; how server and machine stand then is noted.
     pub fn meet(&mut self, point: &str, swarm: &mut Swarm, behaviour: &mut impl Behaviour) -> anyhow::Result<()> {
         self.barrier.wait(point, swarm, behaviour)?;

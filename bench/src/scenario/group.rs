@@ -100,7 +100,8 @@ impl Arguments {
     }
 }
 
-fn create(target: &Target, users: &[User]) -> anyhow::Result<u64> {
+/// Makes a group of these users.
+pub fn create(target: &Target, users: &[User]) -> anyhow::Result<u64> {
     let member = |user: &User| GroupMember { user_id: user.id, ..GroupMember::default() };
     let group = Group { name: "gim-bench".into(), ..Group::default() };
     let request = GroupCreateRequest { group: Some(group), members: users.iter().map(member).collect() };

@@ -2,6 +2,7 @@
 
 mod conversations;
 mod echo;
+mod fairness;
 mod group;
 mod idle;
 mod mixed;
@@ -24,6 +25,8 @@ pub enum Scenario {
     Smoke(smoke::Arguments),
     /// How long does a heartbeat take, there and back, and how many fit into a second?
     Echo(echo::Arguments),
+    /// Does one user who takes all that can be had cost the others anything?
+    Fairness(fairness::Arguments),
     /// How fast does a message reach the inbox of everybody in a group?
     Group(group::Arguments),
     /// What does a connection cost that says nothing?
@@ -55,6 +58,7 @@ impl Scenario {
         match self {
             Self::Smoke(arguments) => smoke::run(arguments),
             Self::Echo(arguments) => load::run(arguments),
+            Self::Fairness(arguments) => load::run(arguments),
             Self::Group(arguments) => load::run(arguments),
             Self::Mixed(arguments) => load::run(arguments),
             Self::Idle(arguments) => load::run(arguments),

@@ -22,7 +22,7 @@ use crate::{
     paired_run::Slice,
     result::Figures,
     score::Score,
-    stats::{Schedule, ratio},
+    stats::{Latencies, Schedule, ratio},
     swarm::{
         Behaviour, Connection, Packet, Swarm,
         packet::{Message, Reply, bytes_of},
@@ -155,6 +155,11 @@ impl Conversations {
     /// Sends whose durability was told in time.
     pub fn done(&self) -> u64 {
         self.durable.done()
+    }
+
+    /// How long sends took until they were durable, since this was last taken.
+    pub fn take_latencies(&mut self) -> Latencies {
+        self.durable.take_latencies()
     }
 
     /// What an open loop sent, and how much of it late through our fault.
@@ -348,7 +353,7 @@ pub fn tell(counts: &Counts, figures: &mut Figures, inboxes: u32, rate: Option<f
 }
 
 /// What must not happen, in words.
-const FAULTS: [(&str, &str); 4] = [
+pub const FAULTS: [(&str, &str); 4] = [
     ("lost", "copies lost"),
     ("duplicates", "copies that came twice"),
     ("reordered", "copies out of order"),

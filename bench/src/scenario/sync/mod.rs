@@ -4,7 +4,7 @@
 //! page before has come (a closed loop), and begin anew when they have everything. In turns, bare page reads go through
 //! inboxes of the same size in a database of their own.
 
-mod backlog;
+pub mod backlog;
 mod readers;
 
 use anyhow::ensure;
