@@ -205,7 +205,7 @@ impl Database {
             let name = percent_decoded(database_name(&url));
             migrate_to_the_end(connection, migrator, name).await.map_err(migrate_error)?;
         }
-        let url = if let Some(path) = &file { existing(url, path).await.map_err(open_error)? } else { url };
+        let url = if file.is_some() { existing(url).await.map_err(open_error)? } else { url };
         let renewal = Renewal::default();
         let writers = if dialect == Dialect::Mysql { settings.writers_max } else { 1 };
         let storage = Storage::default();
@@ -267,14 +267,11 @@ fn refuse_orphan(path: &Path) -> Result<(), DatabaseError> {
 }
 
 /// The URL of a SQLite, which is made now if it may be: connections that come later would make an empty one in place of a file that
-/// was taken away.
-async fn existing(url: String, path: &Path) -> Result<String, sqlx::Error> {
-    if !url.contains("mode=rwc") {
-        return Ok(url);
-    }
-    if !path.exists() {
-        AnyConnection::connect(&url).await?.close().await?;
-    }
+/// was taken away. What is no database is found here: a pool would try again and again.
+async fn existing(url: String) -> Result<String, sqlx::Error> {
+    let mut connection = AnyConnection::connect(&url).await?;
+    connection.execute("SELECT COUNT(*) FROM sqlite_master").await?;
+    connection.close().await?;
     Ok(url.replace("mode=rwc", "mode=rw"))
 }
 
