@@ -45,7 +45,7 @@ pub(super) struct Turn {
 pub(super) struct Lanes<T> {
     lanes: HashMap<Payer, Lane>,
     /// What waits in all lanes, each linked with the one behind it.
-    waiting: Slab<Link<T>>,
+    waiting: Slab<QueuedWork<T>>,
     turns: BinaryHeap<Reverse<Turn>>,
     now: u64,
     turns_made: u64,
@@ -55,7 +55,7 @@ pub(super) struct Lanes<T> {
 }
 
 #[derive(Debug)]
-struct Link<T> {
+struct QueuedWork<T> {
     waiting: Waiting<T>,
     behind: Option<usize>,
 }
@@ -126,7 +126,7 @@ impl<T> Lanes<T> {
     /// Puts something at the end of its lane.
     pub(super) fn push_back(&mut self, waiting: Waiting<T>) {
         let (payer, cost) = (waiting.payer, waiting.cost);
-        let index = self.waiting.insert(Link { waiting, behind: None });
+        let index = self.waiting.insert(QueuedWork { waiting, behind: None });
         match self.lanes.get_mut(&payer) {
             Some(lane) => {
                 self.waiting[lane.last].behind = Some(index);
@@ -143,11 +143,11 @@ impl<T> Lanes<T> {
         let (payer, cost) = (waiting.payer, waiting.cost);
         match self.lanes.get_mut(&payer) {
             Some(lane) => {
-                lane.first = self.waiting.insert(Link { waiting, behind: Some(lane.first) });
+                lane.first = self.waiting.insert(QueuedWork { waiting, behind: Some(lane.first) });
                 lane.cost.add(cost);
             }
             None => {
-                let index = self.waiting.insert(Link { waiting, behind: None });
+                let index = self.waiting.insert(QueuedWork { waiting, behind: None });
                 self.open(payer, index, cost);
             }
         }
@@ -169,7 +169,7 @@ impl<T> Lanes<T> {
     /// Takes what is first in the lane whose turn it is, for a batch.
     pub(super) fn take(&mut self, turn: Turn, batch: u64) -> Option<Waiting<T>> {
         let lane = self.lanes.get_mut(&turn.payer)?;
-        let Link { waiting, behind } = self.waiting.remove(lane.first);
+        let QueuedWork { waiting, behind } = self.waiting.remove(lane.first);
         let units = waiting.cost.units();
         self.total.subtract(waiting.cost);
         if is_stranger(turn.payer) {

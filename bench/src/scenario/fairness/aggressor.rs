@@ -117,7 +117,7 @@ impl Aggressor {
         }
         let group_id = group::create(&run.target, &members)?;
         if matches!(kind, Aggression::Reads | Aggression::Calls | Aggression::All) {
-            backlog::push(&run.target, &[user.clone()], BACKLOG, BACKLOG_BYTES)?;
+            backlog::push(&run.target, std::slice::from_ref(&user), BACKLOG, BACKLOG_BYTES)?;
         }
         let (phase, tally) = (watch::Sender::new(Phase::Quiet), Arc::new(Tally::default()));
         let crowd = Crowd {

@@ -151,7 +151,7 @@ fn whoever_is_named_has_to_be_in_the_group_or_out_of_it() {
 }
 
 #[test]
-fn who_left_comes_back_by_a_service_alone_and_who_was_removed_by_admins_too() {
+fn who_left_comes_back_by_a_service_alone() {
     let add = |user_id| GroupAction::AddMembers(vec![member(user_id, false)]);
     let mut model = Model::new(Kind::Normal, &[1, 4], &[2, 3]);
     for (asker, user_id) in [(2, 2), (4, 4)] {
