@@ -96,7 +96,7 @@ fn the_kernel_lets_go_of_what_a_closed_peer_does_not_take_at_the_linger_deadline
     harness.turn();
     assert_eq!(harness.reactor.table.len(), 1, "it may still read why");
     harness.pass(Duration::from_millis(ConnSettings::default().session.linger_ms));
-    harness.turns_until(|harness| harness.reactor.table.len() == 0);
+    harness.turns_until(|harness| harness.reactor.table.is_empty());
     let mut taken = Vec::new();
     let end = stuck.read_to_end(&mut taken).unwrap_err();
     assert_eq!(end.kind(), std::io::ErrorKind::ConnectionReset, "nothing is kept for it");
