@@ -16,6 +16,7 @@ const ORDER: [&[&str]; 4] = [
         "listen",
         "logging",
         "patience",
+        "places",
         "ready",
         "refused_peers",
         "renamed_keys",

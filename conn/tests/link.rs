@@ -100,7 +100,11 @@ fn a_sign_in_that_timed_out_is_signed_out_behind_it() {
 
 #[test]
 fn many_large_packets_at_once_travel_in_messages_that_logic_takes() {
-    let harness = Harness::start_with(Script::Obliging, |settings| settings.turn.read_bytes = 16 * 1024 * 1024);
+    let harness = Harness::start_with(Script::Obliging, |settings| {
+        settings.turn.read_bytes = 16 * 1024 * 1024;
+        // The clients read only after they have sent everything.
+        settings.tcp.send_buffer_bytes = 0;
+    });
     let mut clients: Vec<_> = (1..=40).map(|id| harness.sign_in(id, id)).collect();
     for client in &mut clients {
         let content = vec![7; 60_000];

@@ -48,7 +48,7 @@ fn garbage_and_oversized_frames_are_closed_with_their_reason() {
         (b"\x05\xff\xff\xff\xff\xff", CloseReason::CrBadFrame),
         (b"\x80\x00", CloseReason::CrBadFrame),
         (b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", CloseReason::CrBadFrame),
-        (b"\x81\x20", CloseReason::CrFrameTooLarge),
+        (b"\x81\x80\x01", CloseReason::CrFrameTooLarge),
     ];
     for (bytes, reason) in cases {
         let mut client = server.connect();

@@ -108,21 +108,26 @@ async fn sign_in_one(
     sign_in: &SignIn,
 ) -> Result<(SignedIn, String), StoreError> {
     let SignIn { phone_number, device_id, now_ms, token } = sign_in;
-    // Writing first makes the transaction wait for a concurrent one, and see what that one did.
-    let inserted = sqlx::query(dialect::insert_new_user(dialect))
-        .bind(phone_number.as_str())
-        .bind(*now_ms)
-        .bind(*now_ms)
-        .execute(&mut *connection)
-        .await?;
-    let (user_key,): (i64,) = sqlx::query_as("SELECT user_id FROM user WHERE phone_number = ?")
-        .bind(phone_number.as_str())
-        .fetch_one(&mut *connection)
-        .await?;
+    let known = user_key_of(connection, phone_number).await?;
+    let (user_key, is_new) = match known {
+        Some(user_key) => (user_key, false),
+        // Waits for a concurrent transaction that makes the same user, and then sees her. Not for users who are known: an insert that
+        // changes nothing takes a user id on MariaDB.
+        None => {
+            let insert = sqlx::query(dialect::insert_new_user(dialect)).bind(phone_number.as_str());
+            let inserted = insert.bind(*now_ms).bind(*now_ms).execute(&mut *connection).await?;
+            let user_key = user_key_of(connection, phone_number).await?.ok_or(sqlx::Error::RowNotFound)?;
+            (user_key, inserted.rows_affected() > 0)
+        }
+    };
     let NewToken { text, stored } = token(id(user_key));
     let has_replaced = token::replace(connection, id(user_key), *device_id, &stored).await?;
-    let is_new = inserted.rows_affected() > 0;
     Ok((SignedIn { user_id: id(user_key), is_new, has_replaced }, text))
+}
+
+async fn user_key_of(connection: &mut AnyConnection, phone_number: &str) -> Result<Option<i64>, sqlx::Error> {
+    let query = sqlx::query_scalar("SELECT user_id FROM user WHERE phone_number = ?").bind(phone_number);
+    query.fetch_optional(&mut *connection).await
 }
 
 macro_rules! select_users {

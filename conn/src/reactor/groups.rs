@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_in_very_many_groups_is_put_in_and_taken_out_in_linear_time() {
+    fn a_connection_in_very_many_groups_comes_and_goes_in_linear_time() {
         // With a look at all others for each of them, this would take minutes.
         let ids: Vec<u64> = (1..=200_000).collect();
         let mut groups = Groups::new(8);

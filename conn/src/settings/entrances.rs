@@ -69,7 +69,7 @@ impl Default for TcpSettings {
             backlog: 16_384,
             keepalive_s: 300,
             user_timeout_ms: 60_000,
-            send_buffer_bytes: 128 << 10,
+            send_buffer_bytes: 208 << 10,
             receive_buffer_bytes: 128 << 10,
         }
     }

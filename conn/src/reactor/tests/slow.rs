@@ -88,7 +88,7 @@ fn a_member_who_does_not_read_costs_neither_a_write_nor_a_turn_per_push() {
 }
 
 #[test]
-fn the_kernel_lets_go_of_what_a_closed_peer_does_not_take_at_the_linger_deadline() {
+fn the_kernel_forgets_what_a_closed_peer_does_not_take_in_time() {
     let mut harness = Harness::new(|_| {});
     let (mut stuck, connection) = harness.sign_in(1);
     block(&mut harness, connection);
