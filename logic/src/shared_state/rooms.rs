@@ -373,7 +373,7 @@ mod tests {
     }
 
     #[test]
-    fn a_push_that_nobody_gets_costs_nothing_and_what_empty_rooms_retain_goes_first() {
+    fn a_push_nobody_gets_costs_nothing_and_empty_rooms_go_first() {
         let (mut rooms, now) = (rooms(|settings| settings.rooms_retained_bytes_max = 25), Instant::now());
         let node = Arc::new(NodeKey { name: "a".into(), epoch: 1 });
         for room_id in 1..=1000 {

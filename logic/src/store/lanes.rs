@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lane_that_could_not_be_taken_from_keeps_its_turn_and_what_is_put_back_is_first() {
+    fn a_lane_keeps_its_turn_and_what_is_put_back_is_first() {
         let mut lanes = Lanes::default();
         push(&mut lanes, 7, 1, 0);
         push(&mut lanes, 7, 1, 1);

@@ -469,7 +469,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_user_has_a_share_of_a_batch_and_others_come_before_what_is_beyond_it() {
+    async fn one_user_has_a_share_of_a_batch_and_others_come_first() {
         let queue = Queue::new(InboxSettings { batch_user_rows_max: 1_100, ..InboxSettings::default() });
         queue.note_group_rows([(900, 500)].into_iter());
         (0..8).for_each(|_| queue.push(group_send(7, 900)).unwrap());

@@ -55,7 +55,7 @@ async fn without_a_policy_all_devices_of_a_user_stay() {
 }
 
 #[tokio::test]
-async fn a_user_with_too_many_connections_loses_the_oldest_and_others_lose_none() {
+async fn a_user_with_too_many_connections_loses_the_oldest_one() {
     let server = server_with(StubBusiness::start().await, |settings| settings.limits.user_connections_max = 2).await;
     let mut conn = Conn::attach(&server, "conn-1", 1).await;
     conn.sign_in(8, 80, 800).await;

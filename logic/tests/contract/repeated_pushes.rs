@@ -76,7 +76,7 @@ async fn a_push_that_is_repeated_is_stored_once_and_never_for_another() {
 }
 
 #[tokio::test]
-async fn a_push_to_a_group_that_is_repeated_is_stored_once_and_never_for_another() {
+async fn a_repeated_push_to_a_group_is_stored_once() {
     let server = server().await;
     for kind in [GroupKind::GkNormal, GroupKind::GkLarge] {
         let (group_id, elsewhere) = (server.make(kind, &[7, 8]).await, server.make(kind, &[7, 8]).await);

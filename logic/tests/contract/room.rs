@@ -121,7 +121,7 @@ async fn a_client_pushes_into_a_room_under_its_own_name_only() {
 }
 
 #[tokio::test]
-async fn a_client_sets_neither_time_nor_priority_and_has_a_share_of_what_is_retained() {
+async fn a_client_sets_no_time_nor_priority_and_has_a_share_of_a_room() {
     let change = |settings: &mut gim_logic::LogicSettings| {
         settings.room.clients_retain = true;
         settings.room.user_retained_bytes_max = 2048;

@@ -415,7 +415,7 @@ async fn devices_register_and_are_saved() {
 }
 
 #[tokio::test]
-async fn strangers_at_an_address_register_so_many_devices_and_services_as_many_as_they_like() {
+async fn strangers_at_an_address_register_so_many_devices_only() {
     let server =
         server_with(StubBusiness::start().await, |settings| settings.limits.registrations_per_address_max = 3).await;
     let device = || Some(Device { r#type: 1, ..Device::default() });

@@ -27,7 +27,7 @@ async fn create(server: &Server, group: Option<Group>, members: Vec<GroupMember>
 }
 
 #[tokio::test]
-async fn users_put_nobody_into_more_groups_than_the_settings_allow_and_services_may() {
+async fn users_put_nobody_into_too_many_groups_and_services_may() {
     let server = server_with(StubBusiness::start().await, |settings| settings.group.user_groups_max = 2).await;
     let create = async |user_id: u64, members: Vec<GroupMember>| {
         let request = GroupCreateRequest { group: Some(group("group", GroupKind::GkLarge)), members };

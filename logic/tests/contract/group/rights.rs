@@ -55,7 +55,7 @@ async fn admins_change_a_group_and_others_do_not() {
 }
 
 #[tokio::test]
-async fn who_may_not_add_a_user_makes_no_group_with_her_and_the_business_is_asked_once() {
+async fn who_may_not_add_a_user_makes_no_group_with_her() {
     let server = server().await;
     let state = server.business.state.clone();
     state.blocked.lock().unwrap().push((7, 9));
