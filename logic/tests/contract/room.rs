@@ -143,7 +143,7 @@ async fn a_client_sets_no_time_nor_priority_and_has_a_share_of_a_room() {
 }
 
 #[tokio::test]
-async fn a_user_who_asks_for_retained_messages_again_and_again_is_refused_them_and_nobody_else_is() {
+async fn a_user_who_asks_for_retained_messages_in_a_loop_is_refused_them() {
     let change = |settings: &mut gim_logic::LogicSettings| {
         settings.room.user_replay_bytes_max = 1024;
         settings.room.user_replay_refill_ms = 3_600_000;
