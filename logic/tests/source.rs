@@ -30,7 +30,7 @@ const ORDER_IN_THE_STORE: [&[&str]; 11] = [
     &["device", "inbox", "left_member", "retention", "revocation", "room", "sent", "seqs", "user_reads"],
     &["group", "sign_in"],
     &["work", "turns"],
-    &["lanes"],
+    &["fair_queue"],
     &["queue", "held_group"],
     &["held_groups", "acks", "device_saves", "recall", "repeats"],
     &["transaction"],

@@ -1,6 +1,6 @@
 //! What waits for the inbox writer, and what its transactions are busy with.
 //!
-//! Whoever waits is taken by turns between those who pay ([`super::lanes`]), counted in rows, and has a share of the queue and of each
+//! Whoever waits is taken by turns between those who pay ([`super::fair_queue`]), counted in rows, and has a share of the queue and of each
 //! transaction. Always holds: of two requests that somebody pays for, the one that was submitted first is taken first; what
 //! concerns a user or group that a batch is busy with waits for that batch, and is not overtaken by what concerns the same ones and
 //! whose turn comes later.
@@ -21,7 +21,7 @@ use tracing::Span;
 
 use super::{
     error::StoreError,
-    lanes::{Cost, Lanes, Waiting},
+    fair_queue::{Cost, FairQueue, Waiting},
     work::{LockKey, Outcomes, Payer, Work},
 };
 use crate::{metrics as names, settings::InboxSettings};
@@ -78,7 +78,7 @@ pub(super) struct Queue {
 
 #[derive(Debug, Default)]
 struct State {
-    lanes: Lanes<Job>,
+    waiting: FairQueue<Job>,
     under_way: usize,
     /// What the batches under way lock.
     locked: HashSet<LockKey>,
@@ -105,7 +105,7 @@ impl Queue {
         let would_wake = !state.is_announced || self.is_worth_a_batch(&state, waiting.cost);
         let is_news = would_wake && !state.must_wait(&waiting.what);
         state.is_announced |= is_news;
-        state.lanes.push_back(waiting);
+        state.waiting.push_back(waiting);
         drop(state);
         if is_news {
             self.changed.notify_one();
@@ -117,14 +117,14 @@ impl Queue {
         if state.is_closed {
             return Err(StoreError::PutOff("the service is stopping"));
         }
-        let lanes = &state.lanes;
-        let is_full = lanes.len() >= self.settings.queue_jobs_max
-            || (lanes.total().bytes + waiting.cost.bytes > self.settings.queue_bytes_max && !lanes.is_empty());
+        let queue = &state.waiting;
+        let is_full = queue.len() >= self.settings.queue_jobs_max
+            || (queue.total().bytes + waiting.cost.bytes > self.settings.queue_bytes_max && !queue.is_empty());
         if is_full {
             counter!(names::INBOX_QUEUE_FULL).increment(1);
             return Err(StoreError::PutOff("the queue of the inbox writer is full"));
         }
-        if self.is_beyond_a_share(lanes, waiting) {
+        if self.is_beyond_a_share(queue, waiting) {
             counter!(names::INBOX_SHARE_FULL).increment(1);
             return Err(StoreError::TooMany("much of the same user waits for the inbox writer"));
         }
@@ -133,17 +133,17 @@ impl Queue {
 
     /// All strangers have the share of one user, and those at one address a part of it. Who has nothing waiting is not refused for
     /// the size of one request.
-    fn is_beyond_a_share(&self, lanes: &Lanes<Job>, waiting: &Waiting<Job>) -> bool {
+    fn is_beyond_a_share(&self, queue: &FairQueue<Job>, waiting: &Waiting<Job>) -> bool {
         let InboxSettings { queue_user_rows_max: rows_max, queue_user_bytes_max: bytes_max, .. } = self.settings;
         let is_over = |waits: Cost, part: usize| {
             waits.rows > 0
                 && (waits.rows + waiting.cost.rows > rows_max / part
                     || waits.bytes + waiting.cost.bytes > bytes_max / part)
         };
-        let own = lanes.cost_of(waiting.payer).unwrap_or_default();
+        let own = queue.cost_of(waiting.payer).unwrap_or_default();
         match waiting.payer {
             Payer::User(_) => is_over(own, 1),
-            Payer::Stranger(_) => is_over(lanes.strangers(), 1) || is_over(own, ADDRESS_PART),
+            Payer::Stranger(_) => is_over(queue.strangers(), 1) || is_over(own, ADDRESS_PART),
             Payer::Service(_) => false,
         }
     }
@@ -166,17 +166,17 @@ impl Queue {
                 if self.is_worth_a_batch(&state, Cost::default()) || !is_patient {
                     let batch = state.take(&self.settings);
                     if !batch.jobs.is_empty() {
-                        if !state.lanes.is_empty() {
+                        if !state.waiting.is_empty() {
                             self.changed.notify_one();
                         }
                         return Some(batch);
                     }
                     // Those that wait are waiting for a batch that is under way; others may come meanwhile.
-                    patient_until = (!state.lanes.is_empty()).then(|| Instant::now() + PATIENCE);
-                } else if !state.lanes.is_empty() && patient_until.is_none() {
+                    patient_until = (!state.waiting.is_empty()).then(|| Instant::now() + PATIENCE);
+                } else if !state.waiting.is_empty() && patient_until.is_none() {
                     patient_until = Some(Instant::now() + PATIENCE);
                 }
-                if state.is_closed && state.lanes.is_empty() {
+                if state.is_closed && state.waiting.is_empty() {
                     self.changed.notify_one();
                     return None;
                 }
@@ -189,11 +189,11 @@ impl Queue {
     }
 
     fn is_worth_a_batch(&self, state: &State, more: Cost) -> bool {
-        let rows = state.lanes.total().rows + more.rows;
+        let rows = state.waiting.total().rows + more.rows;
         state.under_way == 0 || rows >= self.settings.transaction_rows_min || state.is_closed
     }
 
-    /// A batch is done: what it locked may be written to again. Jobs that did not fit are first in their lanes again.
+    /// A batch is done: what it locked may be written to again. Jobs that did not fit are first in their flows again.
     pub(super) fn release(&self, lock_keys: &[LockKey], left: Vec<Job>) {
         let mut state = self.lock();
         for key in lock_keys {
@@ -201,7 +201,7 @@ impl Queue {
         }
         for job in left.into_iter().rev() {
             let waiting = Waiting { payer: job.work.payer(), cost: state.cost_of(&job.work), what: job };
-            state.lanes.push_front(waiting);
+            state.waiting.push_front(waiting);
         }
         state.under_way -= 1;
         drop(state);
@@ -254,8 +254,8 @@ impl State {
         let mut waited_for: HashSet<LockKey> = HashSet::new();
         let (mut units, mut own) = (0, Vec::new());
         for _ in 0..LOOKED_AT_MAX {
-            let Some(turn) = self.lanes.next_turn() else { break };
-            let Some((first, taken)) = self.lanes.first(turn, self.batches) else { continue };
+            let Some(turn) = self.waiting.next_turn() else { break };
+            let Some((first, taken)) = self.waiting.first(turn, self.batches) else { continue };
             let needed = first.cost.units();
             let has_share = !matches!(turn.payer, Payer::Service(_));
             if has_share && taken > 0 && taken + needed > settings.batch_user_rows_max {
@@ -275,12 +275,12 @@ impl State {
             }
             units += needed;
             lock_keys.append(&mut own);
-            jobs.extend(self.lanes.take(turn, self.batches).map(|waiting| waiting.what));
+            jobs.extend(self.waiting.take(turn, self.batches).map(|waiting| waiting.what));
         }
-        passed_over.into_iter().for_each(|turn| self.lanes.put_back(turn));
+        passed_over.into_iter().for_each(|turn| self.waiting.put_back(turn));
         self.locked.extend(lock_keys.iter().copied());
         self.under_way += usize::from(!jobs.is_empty());
-        gauge!(names::INBOX_QUEUE_JOBS).set(self.lanes.len() as f64);
+        gauge!(names::INBOX_QUEUE_JOBS).set(self.waiting.len() as f64);
         Batch { jobs, lock_keys: mem::take(&mut lock_keys) }
     }
 }
@@ -387,7 +387,7 @@ mod tests {
             // Now and then all that is there is taken, and everybody waits.
             if seq % 100 == 0 {
                 let emptied = async {
-                    while !queue.lock().lanes.is_empty() {
+                    while !queue.lock().waiting.is_empty() {
                         tokio::task::yield_now().await;
                     }
                 };
@@ -500,7 +500,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_did_not_fit_is_first_in_its_lane_again() {
+    async fn what_did_not_fit_is_first_in_its_flow_again() {
         let queue = queue(100);
         (1..=4).for_each(|seq| push(&queue, 7, seq));
         let (mut jobs, lock_keys) = queue.take().await.unwrap().into_parts();

@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, anyhow};
+use anyhow::{Context as _, anyhow, ensure};
 use clap::ValueEnum;
 use gim_proto::{
     connect::{MessageCommand, Packet as Envelope, PacketCommand, SendRequest, send_request::Target as SendTarget},
@@ -30,7 +30,7 @@ use crate::{
     load::{CONNECTS_IN_FLIGHT, Run},
     part::Part,
     scenario::{group, sync::backlog},
-    swarm::{Behaviour, Closed, Connection, DEADLINE, Packet, Swarm, TICK, packet::Reply, transport::ServerEndpoint},
+    swarm::{Behaviour, Closed, Connection, DEADLINE, Packet, Swarm, packet::Reply, transport::ServerEndpoint},
     users::User,
 };
 
@@ -162,15 +162,15 @@ impl Aggressor {
         self.phase.send_replace(Phase::On);
     }
 
-    /// Asks for nothing more, and waits for what is under way.
-    pub fn set_quiet(&self) -> anyhow::Result<()> {
+    /// Asks for nothing more.
+    pub fn set_quiet(&self) {
         self.phase.send_replace(Phase::Quiet);
-        let until = Instant::now() + DEADLINE;
-        while self.tally.under_way() > 0 && Instant::now() < until {
-            anyhow::ensure!(!self.thread.is_finished(), "the thread of the one user has ended");
-            thread::sleep(TICK);
-        }
-        Ok(())
+    }
+
+    /// Whether all that was asked for is answered; an error where its thread has ended.
+    pub fn is_answered(&self) -> anyhow::Result<bool> {
+        ensure!(!self.thread.is_finished(), "the thread of the one user has ended");
+        Ok(self.tally.under_way() == 0)
     }
 
     /// Answers since they were last taken.

@@ -23,7 +23,7 @@ use crate::{
     progress::Progress,
     result::Figures,
     stats::{Latencies, ratio},
-    swarm::Swarm,
+    swarm::{DEADLINE, Swarm, TICK},
 };
 
 /// Arguments of `fairness`.
@@ -152,7 +152,11 @@ fn take_turns(
         }
         // What is under way when a slice ends still counts in it, as late as it comes: beside an aggressor who goes on.
         let has_all = swarm.settle(pairs, |pairs| pairs.activity(), |pairs| pairs.is_settled())?;
-        aggressor.set_quiet()?;
+        aggressor.set_quiet();
+        let until = Instant::now() + DEADLINE;
+        while !aggressor.is_answered()? && Instant::now() < until {
+            swarm.turn(pairs, TICK)?;
+        }
         pairs.end();
         let latencies = pairs.take_latencies();
         all[usize::from(is_beside)].add(&latencies);

@@ -1,8 +1,8 @@
-//! What waits for the inbox writer, in a lane for each who pays for it, and whose turn it is.
+//! What waits for the inbox writer, in a flow for each who pays for it, and whose turn it is: fair queueing by virtual time.
 //!
-//! Turns are by cost: a lane's clock moves on by the cost of what is taken from it, the lane whose clock shows least is next, and one that
+//! Turns are by cost: a flow's clock moves on by the cost of what is taken from it, the flow whose clock shows least is next, and one that
 //! was empty begins at the present. So who asks for little is next after whatever is taken just now, however much others have waiting.
-//! Always holds: a lane hands out in the order in which it was filled; there is a lane exactly while something waits in it.
+//! Always holds: a flow hands out in the order in which it was filled; there is a flow exactly while something waits in it.
 
 use std::{
     cmp::{Ordering, Reverse},
@@ -31,20 +31,20 @@ pub(super) struct Waiting<T> {
     pub what: T,
 }
 
-/// A lane whose turn it is; goes back with [`Lanes::take`] or [`Lanes::put_back`].
+/// A flow whose turn it is; goes back with [`FairQueue::take`] or [`FairQueue::put_back`].
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Turn {
     clock: u64,
-    /// Among lanes whose clocks show the same, the one that came first.
+    /// Among flows whose clocks show the same, the one that came first.
     order: u64,
     pub payer: Payer,
 }
 
 /// See the module's documentation.
 #[derive(Debug)]
-pub(super) struct Lanes<T> {
-    lanes: HashMap<Payer, Lane>,
-    /// What waits in all lanes, each linked with the one behind it.
+pub(super) struct FairQueue<T> {
+    flows: HashMap<Payer, Flow>,
+    /// What waits in all flows, each linked with the one behind it.
     waiting: Slab<QueuedWork<T>>,
     turns: BinaryHeap<Reverse<Turn>>,
     now: u64,
@@ -61,7 +61,7 @@ struct QueuedWork<T> {
 }
 
 #[derive(Debug)]
-struct Lane {
+struct Flow {
     first: usize,
     last: usize,
     cost: Cost,
@@ -83,10 +83,10 @@ impl Cost {
     }
 }
 
-impl<T> Default for Lanes<T> {
+impl<T> Default for FairQueue<T> {
     fn default() -> Self {
         Self {
-            lanes: HashMap::default(),
+            flows: HashMap::default(),
             waiting: Slab::new(),
             turns: BinaryHeap::new(),
             now: 0,
@@ -97,7 +97,7 @@ impl<T> Default for Lanes<T> {
     }
 }
 
-impl<T> Lanes<T> {
+impl<T> FairQueue<T> {
     /// How many wait.
     pub(super) fn len(&self) -> usize {
         self.waiting.len()
@@ -118,33 +118,33 @@ impl<T> Lanes<T> {
         self.strangers
     }
 
-    /// What those who wait in a lane cost; none for one who has nothing waiting.
+    /// What those who wait in a flow cost; none for one who has nothing waiting.
     pub(super) fn cost_of(&self, payer: Payer) -> Option<Cost> {
-        self.lanes.get(&payer).map(|lane| lane.cost)
+        self.flows.get(&payer).map(|flow| flow.cost)
     }
 
-    /// Puts something at the end of its lane.
+    /// Puts something at the end of its flow.
     pub(super) fn push_back(&mut self, waiting: Waiting<T>) {
         let (payer, cost) = (waiting.payer, waiting.cost);
         let index = self.waiting.insert(QueuedWork { waiting, behind: None });
-        match self.lanes.get_mut(&payer) {
-            Some(lane) => {
-                self.waiting[lane.last].behind = Some(index);
-                lane.last = index;
-                lane.cost.add(cost);
+        match self.flows.get_mut(&payer) {
+            Some(flow) => {
+                self.waiting[flow.last].behind = Some(index);
+                flow.last = index;
+                flow.cost.add(cost);
             }
             None => self.open(payer, index, cost),
         }
         self.add(payer, cost);
     }
 
-    /// Puts something back at the front of its lane.
+    /// Puts something back at the front of its flow.
     pub(super) fn push_front(&mut self, waiting: Waiting<T>) {
         let (payer, cost) = (waiting.payer, waiting.cost);
-        match self.lanes.get_mut(&payer) {
-            Some(lane) => {
-                lane.first = self.waiting.insert(QueuedWork { waiting, behind: Some(lane.first) });
-                lane.cost.add(cost);
+        match self.flows.get_mut(&payer) {
+            Some(flow) => {
+                flow.first = self.waiting.insert(QueuedWork { waiting, behind: Some(flow.first) });
+                flow.cost.add(cost);
             }
             None => {
                 let index = self.waiting.insert(QueuedWork { waiting, behind: None });
@@ -154,22 +154,22 @@ impl<T> Lanes<T> {
         self.add(payer, cost);
     }
 
-    /// The lane whose turn it is, which has no other turn until this one goes back.
+    /// The flow whose turn it is, which has no other turn until this one goes back.
     pub(super) fn next_turn(&mut self) -> Option<Turn> {
         self.turns.pop().map(|Reverse(turn)| turn)
     }
 
-    /// What is first in a lane whose turn it is, and what was taken of that lane for this batch before.
+    /// What is first in a flow whose turn it is, and what was taken of that flow for this batch before.
     pub(super) fn first(&self, turn: Turn, batch: u64) -> Option<(&Waiting<T>, usize)> {
-        let lane = self.lanes.get(&turn.payer)?;
-        let taken = if lane.batch == batch { lane.taken } else { 0 };
-        Some((&self.waiting[lane.first].waiting, taken))
+        let flow = self.flows.get(&turn.payer)?;
+        let taken = if flow.batch == batch { flow.taken } else { 0 };
+        Some((&self.waiting[flow.first].waiting, taken))
     }
 
-    /// Takes what is first in the lane whose turn it is, for a batch.
+    /// Takes what is first in the flow whose turn it is, for a batch.
     pub(super) fn take(&mut self, turn: Turn, batch: u64) -> Option<Waiting<T>> {
-        let lane = self.lanes.get_mut(&turn.payer)?;
-        let QueuedWork { waiting, behind } = self.waiting.remove(lane.first);
+        let flow = self.flows.get_mut(&turn.payer)?;
+        let QueuedWork { waiting, behind } = self.waiting.remove(flow.first);
         let units = waiting.cost.units();
         self.total.subtract(waiting.cost);
         if is_stranger(turn.payer) {
@@ -177,18 +177,18 @@ impl<T> Lanes<T> {
         }
         self.now = self.now.max(turn.clock);
         let Some(behind) = behind else {
-            self.lanes.remove(&turn.payer);
+            self.flows.remove(&turn.payer);
             return Some(waiting);
         };
-        lane.first = behind;
-        lane.cost.subtract(waiting.cost);
-        (lane.taken, lane.batch) = (if lane.batch == batch { lane.taken } else { 0 } + units, batch);
+        flow.first = behind;
+        flow.cost.subtract(waiting.cost);
+        (flow.taken, flow.batch) = (if flow.batch == batch { flow.taken } else { 0 } + units, batch);
         let factor = if is_stranger(turn.payer) { STRANGERS_FACTOR } else { 1 };
         self.add_turn(turn.payer, turn.clock + (units * factor) as u64);
         Some(waiting)
     }
 
-    /// Leaves a lane its turn: nothing of it can be taken now, and it is the first again when the next ones are looked for.
+    /// Leaves a flow its turn: nothing of it can be taken now, and it is the first again when the next ones are looked for.
     pub(super) fn put_back(&mut self, turn: Turn) {
         self.turns.push(Reverse(turn));
     }
@@ -201,7 +201,7 @@ impl<T> Lanes<T> {
     }
 
     fn open(&mut self, payer: Payer, index: usize, cost: Cost) {
-        self.lanes.insert(payer, Lane { first: index, last: index, cost, taken: 0, batch: 0 });
+        self.flows.insert(payer, Flow { first: index, last: index, cost, taken: 0, batch: 0 });
         self.add_turn(payer, self.now);
     }
 
@@ -253,71 +253,71 @@ mod tests {
 
     use super::*;
 
-    fn push(lanes: &mut Lanes<u32>, user_id: u64, rows: usize, what: u32) {
+    fn push(flows: &mut FairQueue<u32>, user_id: u64, rows: usize, what: u32) {
         let cost = Cost { rows, bytes: 0 };
-        lanes.push_back(Waiting { payer: Payer::User(user_id), cost, what });
+        flows.push_back(Waiting { payer: Payer::User(user_id), cost, what });
     }
 
-    fn take_all(lanes: &mut Lanes<u32>) -> Vec<u32> {
+    fn take_all(flows: &mut FairQueue<u32>) -> Vec<u32> {
         let next = || {
-            let turn = lanes.next_turn()?;
-            Some(lanes.take(turn, 1)?.what)
+            let turn = flows.next_turn()?;
+            Some(flows.take(turn, 1)?.what)
         };
         std::iter::from_fn(next).collect()
     }
 
     #[test]
-    fn lanes_take_turns_by_what_they_cost_and_keep_their_own_order() {
-        let mut lanes = Lanes::default();
-        (0..3).for_each(|what| push(&mut lanes, 7, 500, what));
-        (10..14).for_each(|what| push(&mut lanes, 8, 200, what));
-        push(&mut lanes, 9, 2, 20);
-        assert_eq!(take_all(&mut lanes), [0, 10, 20, 11, 12, 1, 13, 2]);
-        assert!(lanes.is_empty() && lanes.lanes.is_empty() && lanes.turns.is_empty());
-        assert_eq!(lanes.total(), Cost::default());
+    fn flows_take_turns_by_what_they_cost_and_keep_their_own_order() {
+        let mut flows = FairQueue::default();
+        (0..3).for_each(|what| push(&mut flows, 7, 500, what));
+        (10..14).for_each(|what| push(&mut flows, 8, 200, what));
+        push(&mut flows, 9, 2, 20);
+        assert_eq!(take_all(&mut flows), [0, 10, 20, 11, 12, 1, 13, 2]);
+        assert!(flows.is_empty() && flows.flows.is_empty() && flows.turns.is_empty());
+        assert_eq!(flows.total(), Cost::default());
     }
 
     #[test]
     fn who_comes_later_begins_at_the_present_before_whoever_has_taken_much() {
-        let mut lanes = Lanes::default();
-        (0..4).for_each(|what| push(&mut lanes, 7, 500, what));
+        let mut flows = FairQueue::default();
+        (0..4).for_each(|what| push(&mut flows, 7, 500, what));
         for expected in [0, 1] {
-            let turn = lanes.next_turn().unwrap();
-            assert_eq!(lanes.take(turn, 1).unwrap().what, expected);
+            let turn = flows.next_turn().unwrap();
+            assert_eq!(flows.take(turn, 1).unwrap().what, expected);
         }
-        (10..12).for_each(|what| push(&mut lanes, 8, 2, what));
-        assert_eq!(take_all(&mut lanes), [10, 11, 2, 3]);
+        (10..12).for_each(|what| push(&mut flows, 8, 2, what));
+        assert_eq!(take_all(&mut flows), [10, 11, 2, 3]);
     }
 
     #[test]
-    fn a_lane_keeps_its_turn_and_what_is_put_back_is_first() {
-        let mut lanes = Lanes::default();
-        push(&mut lanes, 7, 1, 0);
-        push(&mut lanes, 7, 1, 1);
-        push(&mut lanes, 8, 1, 2);
-        let turn = lanes.next_turn().unwrap();
-        let first = lanes.take(turn, 1).unwrap();
-        lanes.push_front(first);
-        assert_eq!(lanes.cost_of(Payer::User(7)), Some(Cost { rows: 2, bytes: 0 }));
-        let held = lanes.next_turn().unwrap();
-        lanes.put_back(held);
-        assert_eq!(take_all(&mut lanes), [2, 0, 1]);
+    fn a_flow_keeps_its_turn_and_what_is_put_back_is_first() {
+        let mut flows = FairQueue::default();
+        push(&mut flows, 7, 1, 0);
+        push(&mut flows, 7, 1, 1);
+        push(&mut flows, 8, 1, 2);
+        let turn = flows.next_turn().unwrap();
+        let first = flows.take(turn, 1).unwrap();
+        flows.push_front(first);
+        assert_eq!(flows.cost_of(Payer::User(7)), Some(Cost { rows: 2, bytes: 0 }));
+        let held = flows.next_turn().unwrap();
+        flows.put_back(held);
+        assert_eq!(take_all(&mut flows), [2, 0, 1]);
     }
 
     #[test]
-    fn what_a_lane_gave_to_a_batch_is_known_and_bytes_count_as_rows() {
-        let mut lanes = Lanes::default();
+    fn what_a_flow_gave_to_a_batch_is_known_and_bytes_count_as_rows() {
+        let mut flows = FairQueue::default();
         let cost = Cost { rows: 2, bytes: 4 * ROW_BYTES };
         assert_eq!(cost.units(), 6);
         for what in 0..3 {
-            lanes.push_back(Waiting { payer: Payer::Stranger(Ipv4Addr::LOCALHOST.into()), cost, what });
+            flows.push_back(Waiting { payer: Payer::Stranger(Ipv4Addr::LOCALHOST.into()), cost, what });
         }
-        let taken = |lanes: &mut Lanes<u32>, batch| {
-            let turn = lanes.next_turn().unwrap();
-            let taken = lanes.first(turn, batch).unwrap().1;
-            lanes.take(turn, batch).unwrap();
+        let taken = |flows: &mut FairQueue<u32>, batch| {
+            let turn = flows.next_turn().unwrap();
+            let taken = flows.first(turn, batch).unwrap().1;
+            flows.take(turn, batch).unwrap();
             taken
         };
-        assert_eq!([taken(&mut lanes, 1), taken(&mut lanes, 1), taken(&mut lanes, 2)], [0, 6, 0]);
+        assert_eq!([taken(&mut flows, 1), taken(&mut flows, 1), taken(&mut flows, 2)], [0, 6, 0]);
     }
 }
