@@ -37,8 +37,8 @@ fn sign_in(harness: &Harness, user_id: u64, device_id: u64, large_group_ids: &[u
 fn push(seq: u64, origin_device_id: u64, content: &[u8]) -> Item {
     let message = Message {
         group_id: GROUP,
-        seq,
-        prev_seq: seq.saturating_sub(1),
+        group_seq: seq,
+        prev_group_seq: seq.saturating_sub(1),
         content: content.to_vec().into(),
         ..Message::default()
     };
@@ -67,7 +67,7 @@ fn a_message_reaches_every_member_but_the_device_that_sent_it() {
     harness.logic.say(push(5, 10, b"from 10"));
     harness.logic.say(push(6, 0, b"to all"));
     let message = next_message(&mut second);
-    assert_eq!((message.group_id, message.seq, message.prev_seq), (GROUP, 5, 4));
+    assert_eq!((message.group_id, message.group_seq, message.prev_group_seq), (GROUP, 5, 4));
     assert_eq!(message.content, "from 10");
     assert_eq!(next_message(&mut second).content, "to all");
     assert_eq!(next_message(&mut first).content, "to all", "it sent the other one itself");
@@ -96,7 +96,7 @@ fn a_push_that_got_lost_becomes_a_hint() {
     harness.logic.say(push(5, 0, b"five"));
     harness.logic.say(news(5));
     harness.logic.say(news(7));
-    assert_eq!(next_message(&mut client).seq, 5);
+    assert_eq!(next_message(&mut client).group_seq, 5);
     let hint = client.receive().unwrap();
     assert_eq!((hint.command, hint.seq), (PacketCommand::PcSyncHint as i32, 0));
     assert_eq!(client.heartbeat().unwrap(), 0, "one hint, and none for what was pushed");

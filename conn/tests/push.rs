@@ -144,11 +144,11 @@ fn logic_moves_a_connection_into_a_room_whose_messages_come_first() {
     let harness = Harness::start(Script::Obliging);
     let mut client = harness.sign_in(1, 2);
     let connection_id = harness.logic.next_sign_in().connection_id;
-    let retained = vec![Message { seq: 3, room_id: 9, ..Message::default() }.encode_to_vec().into()];
+    let retained = vec![Message { room_seq: 3, room_id: 9, ..Message::default() }.encode_to_vec().into()];
     let subscribed = Some(RoomSubscribed { room_id: 9, retained, newest_seq: 0 });
     harness.logic.say(down_item::Item::RoomMove(RoomMove { connection_id, subscribed }));
     harness.logic.say(room_push(9, b"live"));
-    assert_eq!(next_message(&mut client).seq, 3);
+    assert_eq!(next_message(&mut client).room_seq, 3);
     assert_eq!(next_message(&mut client).content, "live");
 }
 
@@ -230,11 +230,11 @@ fn a_burst_larger_than_the_queue_reaches_a_member_that_reads() {
     let harness = Harness::start(Script::Obliging);
     let mut client = harness.sign_in(1, 2);
     let connection_id = harness.logic.next_sign_in().connection_id;
-    let message = |seq| Message { seq, room_id: 9, content: vec![0; 30_000].into(), ..Message::default() };
+    let message = |room_seq| Message { room_seq, room_id: 9, content: vec![0; 30_000].into(), ..Message::default() };
     let retained: Vec<_> = (1..=20).map(|seq| message(seq).encode_to_vec().into()).collect();
     let subscribed = Some(RoomSubscribed { room_id: 9, retained, newest_seq: 0 });
     harness.logic.say(down_item::Item::RoomMove(RoomMove { connection_id, subscribed }));
-    let seqs: Vec<u64> = (0..20).map(|_| next_message(&mut client).seq).collect();
+    let seqs: Vec<u64> = (0..20).map(|_| next_message(&mut client).room_seq).collect();
     assert_eq!(seqs, (1..=20).collect::<Vec<_>>());
 }
 

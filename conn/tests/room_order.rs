@@ -15,7 +15,7 @@ use prost::Message as _;
 const ROOM: u64 = 9;
 
 fn encoded(seq: u64) -> Vec<u8> {
-    Message { room_id: ROOM, seq, ..Message::default() }.encode_to_vec()
+    Message { room_id: ROOM, room_seq: seq, ..Message::default() }.encode_to_vec()
 }
 
 fn push(logic: &Logic, seq: u64, after_seq: u64, is_priority: bool) {
@@ -38,7 +38,7 @@ fn start(hold_ms: u64) -> (Harness, Client) {
 }
 
 fn seqs<const N: usize>(client: &mut Client) -> [u64; N] {
-    [(); N].map(|()| next_message(client).seq)
+    [(); N].map(|()| next_message(client).room_seq)
 }
 
 #[test]

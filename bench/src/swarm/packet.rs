@@ -51,8 +51,10 @@ pub struct Message<'a> {
     pub command: i32,
     /// What is inside.
     pub content: &'a [u8],
-    /// Of the inbox or of the room.
+    /// Of the inbox.
     pub seq: u64,
+    /// Of the room.
+    pub room_seq: u64,
     /// 0 where it was sent to no room.
     pub room_id: u64,
 }
@@ -67,6 +69,7 @@ impl<'a> Message<'a> {
                 (3, Field::Bytes(bytes)) => message.content = bytes,
                 (4, Field::Number(number)) => message.seq = number,
                 (6, Field::Number(number)) => message.room_id = number,
+                (21, Field::Number(number)) => message.room_seq = number,
                 _ => {}
             }
         }
@@ -240,7 +243,7 @@ mod tests {
         assert_eq!(rest, b"more");
         let packet = Packet::read(frame).unwrap();
         assert_eq!((packet.request_id, packet.command, packet.seq), (&b"17"[..], 4, u64::MAX));
-        let expected = Message { command: 2001, content: b"hello", seq: 300, room_id: 7 };
+        let expected = Message { command: 2001, content: b"hello", seq: 300, room_seq: 0, room_id: 7 };
         assert_eq!(Message::read(packet.content), Ok(expected));
         assert_eq!(bytes_of(packet.content, 3), Ok(&b"hello"[..]));
     }

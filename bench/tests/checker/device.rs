@@ -168,16 +168,15 @@ impl Device {
     /// Notes a message where it is the next one; whether some before it are missing.
     fn note(&mut self, message: &Message) -> bool {
         let text = text_of(message);
-        if message.seq == 0 {
-            self.board.note_live(self.identity.device_id, text);
-            return false;
-        }
-        let log = if message.group_id == self.people.large_group_id && message.group_id != 0 {
-            &mut self.seen.timeline
-        } else {
-            &mut self.seen.inbox
+        let (log, seq) = match (message.seq, message.group_seq) {
+            (0, 0) => {
+                self.board.note_live(self.identity.device_id, text);
+                return false;
+            }
+            (0, group_seq) => (&mut self.seen.timeline, group_seq),
+            (seq, _) => (&mut self.seen.inbox, seq),
         };
-        !log.note(message.seq, (message.message_id, text), self.identity.device_id)
+        !log.note(seq, (message.message_id, text), self.identity.device_id)
     }
 
     fn sync(&mut self, client: &mut Client) -> Result<Option<()>, ClientError> {
@@ -195,12 +194,12 @@ impl Device {
             }
             let page = SyncReply::decode(reply.data).unwrap();
             if let Some(first) = page.groups.iter().find_map(|group| group.messages.first()) {
-                self.seen.timeline.begin_after(first.prev_seq);
+                self.seen.timeline.begin_after(first.prev_group_seq);
             }
             let timelines = page.groups.iter().flat_map(|group| &group.messages);
             for message in page.messages.iter().chain(timelines) {
                 let device_id = self.identity.device_id;
-                assert!(!self.note(message), "device {device_id}: a page skips to seq {}", message.seq);
+                assert!(!self.note(message), "device {device_id}: a page skips to {message:?}");
             }
             if !page.has_more && !page.groups_have_more {
                 return Ok(Some(()));

@@ -31,5 +31,5 @@ fn a_client_of_gim_signs_in_beats_and_gets_what_is_pushed() {
     server.call(RoomIntServiceClient::new(server.logic()).push_room(request)).unwrap();
     let message = receive_message(&mut client);
     assert_eq!((message.command, &message.content[..]), (2002, &b"for the room"[..]));
-    assert_eq!((message.room_id, message.seq), (77, 1));
+    assert_eq!((message.room_id, message.room_seq, message.seq), (77, 1, 0));
 }

@@ -6,6 +6,7 @@ mod bad_packets;
 mod certified;
 mod client_flow;
 mod from_outside;
+mod gim_client;
 mod misfits;
 mod own_users;
 mod replaced;

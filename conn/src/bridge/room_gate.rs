@@ -139,7 +139,7 @@ impl RoomGate {
     }
 }
 
-/// The seq of an encoded message; 0 where it has none.
+/// The number of an encoded message in its room; 0 where it has none.
 fn seq_of(message: &[u8]) -> u64 {
-    connect::Message::decode(message).map_or(0, |message| message.seq)
+    connect::Message::decode(message).map_or(0, |message| message.room_seq)
 }

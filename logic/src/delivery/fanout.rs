@@ -140,14 +140,10 @@ impl Fanout {
     /// Every node gets a message for a large group once; it knows which of its connections are in the group.
     fn push_live(&self, delivery: &Delivery) {
         let Some(group) = delivery.group.as_ref().filter(|group| group.is_live) else { return };
-        let message = match group.seq {
-            0 => delivery.message.to_wire(),
-            seq => delivery.message.to_wire_at(seq),
-        };
         let push = GroupPush {
             group_id: group.group_id,
             seq: group.seq,
-            message: message.encode_to_vec().into(),
+            message: delivery.message.to_wire_in_timeline(group.seq).encode_to_vec().into(),
             origin_device_id: delivery.origin_device_id,
             request_id: delivery.request_id.to_string(),
         };

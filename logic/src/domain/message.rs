@@ -157,9 +157,14 @@ impl Message {
         }
     }
 
-    /// The message on the wire as one receiver, or everybody in a large group, gets it.
+    /// The message on the wire as it stands in an inbox.
     pub fn to_wire_at(&self, seq: u64) -> connect::Message {
         connect::Message { seq, prev_seq: seq.saturating_sub(1), ..self.to_wire() }
+    }
+
+    /// The message on the wire as it stands in the timeline of its group; 0 where it is not persisted.
+    pub fn to_wire_in_timeline(&self, group_seq: u64) -> connect::Message {
+        connect::Message { group_seq, prev_group_seq: group_seq.saturating_sub(1), ..self.to_wire() }
     }
 
     /// [`Message::to_wire`], encoded: the body of a push to many.
@@ -294,6 +299,9 @@ mod tests {
         let wire = message.to_wire_at(5);
         assert_eq!((wire.created_at, wire.created_at_ms), (1_700_000_000, 1_700_000_000_999));
         assert_eq!((wire.seq, wire.prev_seq, wire.message_id), (5, 4, 9));
+        let in_timeline = message.to_wire_in_timeline(5);
+        assert_eq!((in_timeline.seq, in_timeline.prev_seq), (0, 0), "no number but the inbox's is a seq");
+        assert_eq!((in_timeline.group_seq, in_timeline.prev_group_seq), (5, 4));
         let body = connect::Message::decode(message.encode()).unwrap();
         assert_eq!((body.seq, body.prev_seq), (0, 0), "a body travels without what differs per receiver");
     }

@@ -116,17 +116,17 @@ impl Rooms {
             return Err(NoSeq::NeedsBlock);
         }
         room.last_used += 1;
-        message.seq = room.last_used;
+        message.room_seq = room.last_used;
         let encoded: Bytes = message.encode_to_vec().into();
         let (before, interested) = (room.retained_bytes, room.interested.clone());
         if is_retained {
-            room.retain(Retained { seq: message.seq, at: now, encoded: encoded.clone() });
+            room.retain(Retained { seq: message.room_seq, at: now, encoded: encoded.clone() });
             room.trim(count_max, bytes_max, retained_for, now);
         }
         let after = room.retained_bytes;
         self.retained_bytes = self.retained_bytes + after - before;
         self.list_if_vacant(room_id);
-        Ok((message.seq, encoded, interested))
+        Ok((message.room_seq, encoded, interested))
     }
 
     /// Gives a room the block that ends with `reserved_until`.
@@ -316,7 +316,7 @@ mod tests {
 
     fn retained(rooms: &mut Rooms, seq: u64, now: Instant) -> Vec<u64> {
         let retained = rooms.retained(9, seq, now);
-        retained.into_iter().map(|encoded| connect::Message::decode(encoded).unwrap().seq).collect()
+        retained.into_iter().map(|encoded| connect::Message::decode(encoded).unwrap().room_seq).collect()
     }
 
     #[test]

@@ -154,7 +154,8 @@ fn group_page(
 ) -> GroupPage {
     let found: Vec<TimelineMessage> = found.collect();
     let count = found.len();
-    let read = found.into_iter().take(PAGE_MESSAGES as usize).map_while(|one| Some(one.message?.to_wire_at(one.seq)));
+    let read = found.into_iter().take(PAGE_MESSAGES as usize);
+    let read = read.map_while(|one| Some(one.message?.to_wire_in_timeline(one.seq)));
     let mut messages: Vec<_> = read.collect();
     let fitting = fitting(&messages, bytes_max);
     // Something has to leave in every reply, but only one message may be larger than the room that is left.

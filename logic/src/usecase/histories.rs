@@ -1,7 +1,7 @@
 //! History: a conversation read backwards: between two users as the caller's own inbox holds it, of a group its timeline.
 
 use gim_proto::{
-    check,
+    check, connect,
     logic::{HistoryReply, HistoryRequest, history_request::Peer},
 };
 
@@ -34,18 +34,19 @@ impl Histories {
         let limit = if request.limit == 0 { page_max } else { request.limit.min(page_max) };
         let read = Limit { messages: limit + 1, bytes: GRPC_PAGE_BYTES_MAX };
         let _turn = self.reads.turn(caller.user_id).await?;
-        let found = match peer {
+        Ok(match peer {
             Peer::UserId(peer_id) => {
                 check::id("user_id", peer_id)?;
-                self.inboxes.history(caller.user_id, peer_id, before_seq, read).await?
+                let found = self.inboxes.history(caller.user_id, peer_id, before_seq, read).await?;
+                page(found, limit, Message::to_wire_at)
             }
             Peer::GroupId(group_id) => {
                 check::id("group_id", group_id)?;
                 let joined_after = self.joined_after(caller, group_id).await?;
-                self.groups.history(group_id, joined_after, before_seq, read).await?
+                let found = self.groups.history(group_id, joined_after, before_seq, read).await?;
+                page(found, limit, Message::to_wire_in_timeline)
             }
-        };
-        Ok(page(found, limit))
+        })
     }
 
     async fn joined_after(&self, caller: Caller, group_id: u64) -> Result<u64, Error> {
@@ -55,10 +56,10 @@ impl Histories {
 }
 
 /// Of one message more than fits, the page and whether something is left.
-fn page(found: Vec<(u64, Message)>, limit: u32) -> HistoryReply {
+fn page(found: Vec<(u64, Message)>, limit: u32, to_wire: fn(&Message, u64) -> connect::Message) -> HistoryReply {
     let count = found.len();
     let page = found.into_iter().take(limit as usize);
-    let mut messages: Vec<_> = page.map(|(seq, message)| message.to_wire_at(seq)).collect();
+    let mut messages: Vec<_> = page.map(|(seq, message)| to_wire(&message, seq)).collect();
     messages.truncate(fitting(&messages, GRPC_PAGE_BYTES_MAX));
     HistoryReply { has_more: messages.len() < count, messages }
 }

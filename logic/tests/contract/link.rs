@@ -302,12 +302,12 @@ async fn a_subscription_gets_what_was_retained_before_anything_newer() {
     let subscribed = reply.subscribed.unwrap();
     assert_eq!((reply.code, subscribed.room_id), (0, 9));
     let mut seqs: Vec<u64> =
-        subscribed.retained.into_iter().map(|bytes| connect::Message::decode(bytes).unwrap().seq).collect();
+        subscribed.retained.into_iter().map(|bytes| connect::Message::decode(bytes).unwrap().room_seq).collect();
     while seqs.last() != Some(&60) {
         let Item::RoomPush(push) = conn.next().await else { panic!("no room push") };
         let message = connect::Message::decode(push.message).unwrap();
         assert_eq!((push.room_id, message.room_id), (9, 9));
-        seqs.push(message.seq);
+        seqs.push(message.room_seq);
     }
     assert_eq!(seqs, (2..=60).collect::<Vec<u64>>());
     pusher.await.unwrap();
@@ -326,7 +326,7 @@ async fn only_nodes_with_subscribers_get_a_rooms_messages() {
         .unwrap();
     let Item::RoomPush(push) = conn.next().await else { panic!("no room push") };
     let message = connect::Message::decode(push.message).unwrap();
-    assert_eq!((push.is_priority, message.seq, message.created_at), (true, 1, 1_700_000_000));
+    assert_eq!((push.is_priority, message.room_seq, message.created_at), (true, 1, 1_700_000_000));
     assert_eq!(message.created_at_ms, 1_700_000_000_500);
 
     conn.send(vec![up_item::Item::RoomRelease(RoomRelease { room_id: 9 })]).await;

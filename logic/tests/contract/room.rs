@@ -58,11 +58,11 @@ async fn several_pushers_keep_the_order_of_a_room_and_priority_overtakes() {
         let (is_priority, message) = next_room_push(&mut conn).await;
         let content = String::from_utf8(message.content.to_vec()).unwrap();
         if is_priority {
-            urgent.push((message.seq, content));
+            urgent.push((message.room_seq, content));
             continue;
         }
         before += usize::from(urgent.is_empty());
-        seqs.entry(message.room_id).or_default().push(message.seq);
+        seqs.entry(message.room_id).or_default().push(message.room_seq);
         let mut words = content.split(' ');
         let (pusher, number) = (words.next().unwrap().to_owned(), words.next().unwrap().parse().unwrap());
         let last = last_of.insert((message.room_id, pusher), number);
@@ -84,7 +84,7 @@ async fn what_is_retained_is_replayed_to_a_device_moved_into_the_room() {
     for number in 1..=3 {
         let push = PushRoomRequest { is_persist: number != 2, ..room_push(9, &number.to_string()) };
         server.room_int().push_room(push).await.unwrap();
-        assert_eq!(next_room_push(&mut conn).await.1.seq, number);
+        assert_eq!(next_room_push(&mut conn).await.1.room_seq, number);
     }
     let cases = [(0, false, vec![]), (0, true, vec![1, 3]), (1, false, vec![3]), (1, true, vec![3]), (3, true, vec![])];
     for (seq, from_start, expected) in cases {
@@ -92,12 +92,12 @@ async fn what_is_retained_is_replayed_to_a_device_moved_into_the_room() {
         server.room_int().subscribe_room(request).await.unwrap();
         let Item::RoomMove(moved) = conn.next().await else { panic!("no move") };
         let retained = moved.subscribed.unwrap().retained.into_iter();
-        let seqs: Vec<u64> = retained.map(|encoded| connect::Message::decode(encoded).unwrap().seq).collect();
+        let seqs: Vec<u64> = retained.map(|encoded| connect::Message::decode(encoded).unwrap().room_seq).collect();
         assert_eq!(seqs, expected, "after {seq}, from the start: {from_start}");
         let request = connect::SubscribeRoomRequest { room_id: 9, seq, from_start }.encode_to_vec();
         let reply = conn.packet(7, PacketCommand::PcSubscribeRoom as i32, request).await;
         let retained = reply.subscribed.unwrap_or_default().retained.into_iter();
-        let seqs: Vec<u64> = retained.map(|encoded| connect::Message::decode(encoded).unwrap().seq).collect();
+        let seqs: Vec<u64> = retained.map(|encoded| connect::Message::decode(encoded).unwrap().room_seq).collect();
         assert_eq!(seqs, expected, "for a client, after {seq}, from the start: {from_start}");
     }
 }
@@ -113,7 +113,7 @@ async fn a_client_pushes_into_a_room_under_its_own_name_only() {
     server.room_ext().push_room(metadata::signed(push, 7, 70, "token-7")).await.unwrap();
     let (is_priority, message) = next_room_push(&mut conn).await;
     let wrapped = UserMessagePush::decode(message.content).unwrap();
-    assert_eq!((is_priority, message.seq, wrapped.from_user.unwrap().user_id), (false, 1, 7));
+    assert_eq!((is_priority, message.room_seq, wrapped.from_user.unwrap().user_id), (false, 1, 7));
     assert_eq!(&wrapped.content[..], b"hi");
     let request = connect::SubscribeRoomRequest { room_id: 9, seq: 0, from_start: true }.encode_to_vec();
     let reply = conn.packet(8, PacketCommand::PcSubscribeRoom as i32, request).await;

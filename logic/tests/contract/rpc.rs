@@ -369,7 +369,7 @@ async fn room_seqs_go_on_after_a_restart() {
     let newest = async |server: &Server| {
         let mut conn = Conn::attach(server, "conn-1", 1).await;
         let retained = conn.subscribe(7, 9, 1).await.subscribed.unwrap().retained;
-        connect::Message::decode(retained.last().unwrap().clone()).unwrap().seq
+        connect::Message::decode(retained.last().unwrap().clone()).unwrap().room_seq
     };
     push(&server).await;
     push(&server).await;

@@ -104,8 +104,8 @@ impl Device {
                 self.show(message);
             }
             for message in reply.groups.iter().flat_map(|page| &page.messages) {
-                assert!(message.seq > self.group_cursor);
-                self.group_cursor = message.seq;
+                assert!(message.group_seq > self.group_cursor);
+                self.group_cursor = message.group_seq;
                 self.show(message);
             }
             if !reply.has_more && !reply.groups_have_more {
@@ -140,7 +140,7 @@ async fn retained(server: &Server, conn: &mut Conn, seq: u64) -> Vec<u64> {
         }
     };
     let retained = moved.subscribed.unwrap_or_default().retained.into_iter();
-    retained.map(|encoded| Message::decode(encoded).unwrap().seq).collect()
+    retained.map(|encoded| Message::decode(encoded).unwrap().room_seq).collect()
 }
 
 #[tokio::test]

@@ -210,7 +210,7 @@ async fn assert_all_is_told_again(conn: Both, one: &Server, two: &Server, room_s
 async fn next_room_seq(conn: &mut Conn) -> u64 {
     loop {
         if let Item::RoomPush(push) = conn.next().await {
-            return connect::Message::decode(push.message).unwrap().seq;
+            return connect::Message::decode(push.message).unwrap().room_seq;
         }
     }
 }

@@ -43,7 +43,7 @@ async fn push_room(server: &Server, room_id: u64) {
 
 async fn room_seq(conn: &mut Conn) -> u64 {
     let Item::RoomPush(push) = conn.next().await else { panic!("no room push") };
-    connect::Message::decode(push.message).unwrap().seq
+    connect::Message::decode(push.message).unwrap().room_seq
 }
 
 async fn is_online(server: &Server, user_id: u64) -> bool {
@@ -104,7 +104,7 @@ async fn assert_two_nodes_are_one(one: Server) {
     push_room(&one, 9).await;
     assert_eq!((room_seq(&mut conn_at_two).await, room_seq(&mut conn_at_one).await), (1, 2));
     let retained = conn_at_two.subscribe(7, 9, 1).await.subscribed.unwrap().retained;
-    let seqs: Vec<u64> = retained.into_iter().map(|bytes| connect::Message::decode(bytes).unwrap().seq).collect();
+    let seqs: Vec<u64> = retained.into_iter().map(|bytes| connect::Message::decode(bytes).unwrap().room_seq).collect();
     assert_eq!(seqs, [2]);
 
     let mut other_at_two = Conn::attach(&two, "conn-2", 1).await;

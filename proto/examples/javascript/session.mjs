@@ -3,7 +3,7 @@
 // The inbox: `cursor` is the seq of the newest message that was shown, `newest` the highest seq that is known to exist. Whatever
 // tells of a higher seq than the cursor, and is not the very next message, is answered by a sync.
 // Sends: each keeps its key (`client_msg_id`) until it is answered, and is sent again with it after a reconnect.
-// Left out: rooms, and large groups, whose messages have seqs of their own (see PROTOCOL.md).
+// Left out: rooms, and large groups, whose messages have numbers of their own (see PROTOCOL.md).
 
 const SIGN_IN = 1, HEARTBEAT = 2, MESSAGE = 4, SYNC = 5, ACK = 6, SEND = 7, CLOSE = 8, SYNC_HINT = 9;
 const USER_MESSAGE = 1, GROUP_MESSAGE = 2;
@@ -69,9 +69,7 @@ export class Session {
       this.newest = Math.max(this.newest, Number(packet.seq));
     } else if (packet.command === MESSAGE) {
       const message = this.decode("connect.Message", packet.content);
-      if (Number(message.group_id) !== 0) {
-        this.heartbeat(); // of a large group the seq is not of the inbox; the answer tells whether that has something new
-      } else if (Number(message.room_id) === 0 && Number(message.seq) > 0) { // else it is of a room, or stored nowhere
+      if (Number(message.seq) > 0) { // else it is of a room or a large group, or stored nowhere
         this.newest = Math.max(this.newest, Number(message.seq));
         if (Number(message.prev_seq) === this.cursor && !this.isNew) this.take(message);
       }

@@ -3,7 +3,7 @@
 The inbox: `cursor` is the seq of the newest message that was shown, `newest` the highest seq that is known to exist. Whatever
 tells of a higher seq than the cursor, and is not the very next message, is answered by a sync.
 Sends: each keeps its key (`client_msg_id`) until it is answered, and is sent again with it after a reconnect.
-Left out: rooms, and large groups, whose messages have seqs of their own (see PROTOCOL.md).
+Left out: rooms, and large groups, whose messages have numbers of their own (see PROTOCOL.md).
 """
 
 import uuid
@@ -66,9 +66,7 @@ class Session:
             self.newest = max(self.newest, packet.seq)
         elif packet.command == connect.PC_MESSAGE:
             message = connect.Message.FromString(packet.content)
-            if message.group_id:  # of a large group the seq is not of the inbox; the answer tells whether that has something new
-                self.heartbeat()
-            elif message.room_id == 0 and message.seq > 0:  # else it is of a room, or stored nowhere
+            if message.seq > 0:  # else it is of a room or a large group, or stored nowhere
                 self.newest = max(self.newest, message.seq)
                 if message.prev_seq == self.cursor and not self.is_new:
                     self.take(message)

@@ -63,6 +63,11 @@ pub fn samples() -> Vec<Sample> {
             },
         ),
         sample("connect.Message", message()),
+        sample("connect.Message.room_seq", Message { room_id: 106, room_seq: 121, ..Message::default() }),
+        sample(
+            "connect.Message.group_seq",
+            Message { group_id: 120, group_seq: 122, prev_group_seq: 123, ..Message::default() },
+        ),
         sample("connect.Message.is_from_user", Message { is_from_user: true, ..Message::default() }),
         sample("connect.SendRequest.user_id", send_request(send_request::Target::UserId(101))),
         sample("connect.SendRequest.group_id", send_request(send_request::Target::GroupId(102))),

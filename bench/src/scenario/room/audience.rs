@@ -85,8 +85,10 @@ impl Audience {
     /// A member got a message, in this slice or what is left of it.
     pub fn take(&mut self, member: usize, message: &Message<'_>, now: Instant, slice: Option<&Slice>) {
         self.received += 1;
-        self.reordered += u64::from(message.seq <= self.seqs[member]);
-        self.seqs[member] = message.seq;
+        // An older build, which may be compared with this one, numbers rooms in `seq`.
+        let seq = message.room_seq.max(message.seq);
+        self.reordered += u64::from(seq <= self.seqs[member]);
+        self.seqs[member] = seq;
         if let Some(slice) = slice
             && let Some(intended) = self.pusher.intended(message.content)
         {

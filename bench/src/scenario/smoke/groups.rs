@@ -37,9 +37,9 @@ pub fn play(stage: &Stage, cast: &mut Cast, checks: &mut Checks) -> anyhow::Resu
     let in_timeline = cast.bob.send(&to_group(stage, group_id, "to the large group"))?;
     for device in [&mut cast.ada_phone, &mut cast.ada_laptop] {
         let got = device.wait_for_id(in_timeline.message_id)?;
-        let got = got.map(|message| (message.seq, message.prev_seq));
-        let expected = (in_timeline.seq, in_timeline.seq - 1);
-        checks.arrives(format!("large group: {} gets (seq, prev_seq)", device.name()), expected, got);
+        let got = got.map(|message| (message.seq, message.group_seq, message.prev_group_seq));
+        let expected = (0, in_timeline.seq, in_timeline.seq - 1);
+        checks.arrives(format!("large group: {} gets (seq, group_seq, prev_group_seq)", device.name()), expected, got);
     }
     catch_up(stage, cast, checks, group_id, in_timeline.message_id)?;
 

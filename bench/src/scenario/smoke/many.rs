@@ -41,10 +41,10 @@ fn room(stage: &Stage, cast: &mut Cast, checks: &mut Checks) -> anyhow::Result<(
     let last = stage.content("in the room without Bob");
     push_room(stage, room_push(room_id, &last))?;
     for device in [&mut cast.ada_phone, &mut cast.ada_laptop] {
-        let seq = device.wait_for_content(&urgent)?.map(|message| message.seq);
-        checks.arrives(format!("priority push: {} gets seq", device.name()), ROOM_MESSAGES as u64 + 1, seq);
-        let seq = device.wait_for_content(&last)?.map(|message| message.seq);
-        checks.arrives(format!("{} is still in the room: seq", device.name()), ROOM_MESSAGES as u64 + 2, seq);
+        let seq = device.wait_for_content(&urgent)?.map(|message| message.room_seq);
+        checks.arrives(format!("priority push: {} gets room_seq", device.name()), ROOM_MESSAGES as u64 + 1, seq);
+        let seq = device.wait_for_content(&last)?.map(|message| message.room_seq);
+        checks.arrives(format!("{} is still in the room: room_seq", device.name()), ROOM_MESSAGES as u64 + 2, seq);
         device.subscribe(0, 0)?;
     }
     Ok(())
@@ -68,7 +68,7 @@ fn push_room(stage: &Stage, push: PushRoomRequest) -> anyhow::Result<()> {
 fn check_room(checks: &mut Checks, device: &Device, how: &str, room_id: u64, expected: &[(String, u64)]) {
     let messages = device.arrived().iter().filter(|message| message.room_id == room_id);
     let got: Vec<_> =
-        messages.map(|message| (String::from_utf8_lossy(&message.content).into_owned(), message.seq)).collect();
+        messages.map(|message| (String::from_utf8_lossy(&message.content).into_owned(), message.room_seq)).collect();
     let words = |pairs: &[(String, u64)]| {
         let seqs: Vec<_> = pairs.iter().map(|(_, seq)| *seq).collect();
         format!("{} messages, seqs {}", pairs.len(), super::order::ranges(&seqs))

@@ -106,7 +106,7 @@ impl RedisState {
     pub(super) async fn publish_in_room(&self, message: RoomMessage) -> Result<Published, SharedStateError> {
         let RoomMessage { message, is_retained, is_priority } = message;
         let room_id = message.room_id;
-        let body = connect::Message { seq: 0, ..message }.encode_to_vec();
+        let body = connect::Message { room_seq: 0, ..message }.encode_to_vec();
         let keys = [self.keys.room(room_id), self.keys.room_kept(room_id), self.keys.room_nodes(room_id)];
         for _ in 0..RESERVATIONS_MAX {
             let mut publish = script(scripts::PUBLISH, &keys);
@@ -141,7 +141,7 @@ impl RedisState {
 
 /// An encoded message gets its seq by appending the field, which is as good as encoding it with it.
 fn with_seq(body: &[u8], seq: u64) -> Bytes {
-    let field = connect::Message { seq, ..connect::Message::default() };
+    let field = connect::Message { room_seq: seq, ..connect::Message::default() };
     let mut encoded = Vec::with_capacity(body.len() + field.encoded_len());
     encoded.extend_from_slice(body);
     encoded.extend_from_slice(&field.encode_to_vec());
@@ -166,6 +166,6 @@ mod tests {
     fn a_seq_that_is_appended_reads_like_any_other() {
         let message = connect::Message { room_id: 9, content: b"x"[..].into(), ..connect::Message::default() };
         let encoded = with_seq(&message.encode_to_vec(), u64::MAX);
-        assert_eq!(connect::Message::decode(encoded).unwrap(), connect::Message { seq: u64::MAX, ..message });
+        assert_eq!(connect::Message::decode(encoded).unwrap(), connect::Message { room_seq: u64::MAX, ..message });
     }
 }

@@ -125,7 +125,7 @@ impl Server {
         loop {
             let (pages, has_more) = self.group_pages(user_id, &[(group_id, seq)]).await.unwrap();
             messages.extend(pages.into_iter().filter(|page| page.group_id == group_id).flat_map(|page| page.messages));
-            seq = messages.last().map_or(seq, |message| message.seq);
+            seq = messages.last().map_or(seq, |message| message.group_seq);
             if !has_more {
                 return messages;
             }

@@ -30,7 +30,7 @@ async fn read_back(server: &Server, user_id: u64, group_id: u64, limit: u32) -> 
         let page = history(server, user_id, group_id, before_seq, limit).await.unwrap();
         assert!(page.messages.iter().all(|message| message.group_id == group_id));
         assert!(page.messages.len() == limit as usize || !page.has_more);
-        seqs.extend(page.messages.iter().map(|message| message.seq));
+        seqs.extend(page.messages.iter().map(|message| message.group_seq));
         if !page.has_more {
             return seqs;
         }

@@ -34,7 +34,7 @@ async fn memberships(conn: &mut Conn) -> GroupMemberships {
 }
 
 fn seqs(messages: &[connect::Message]) -> Vec<u64> {
-    messages.iter().map(|message| message.seq).collect()
+    messages.iter().map(|message| message.group_seq).collect()
 }
 
 #[tokio::test]
@@ -49,7 +49,7 @@ async fn a_send_costs_no_copies_and_an_offline_member_finds_it() {
     let timeline = server.timeline(8, group_id, 0).await;
     assert_eq!(seqs(&timeline), [1, 2]);
     let message = &timeline[1];
-    assert_eq!((message.message_id, message.group_id, message.prev_seq), (first.message_id, group_id, 1));
+    assert_eq!((message.message_id, message.group_id, message.prev_group_seq), (first.message_id, group_id, 1));
     assert_eq!(code(server.say(9, group_id, "hi", "b").await), ResultCode::NotInGroup);
     assert!(server.group_pages(9, &[(group_id, 0)]).await.unwrap().0.is_empty(), "who is not in it sees nothing");
 }
@@ -79,7 +79,8 @@ async fn every_node_gets_a_message_once_and_knows_whose_it_is() {
     let sent = connect::SendReply::decode(reply.data).unwrap();
     assert_eq!((push.group_id, push.seq, push.origin_device_id), (group_id, 2, 70));
     let message = connect::Message::decode(push.message.clone()).unwrap();
-    assert_eq!((message.group_id, message.seq, message.prev_seq), (group_id, 2, 1));
+    assert_eq!((message.group_id, message.group_seq, message.prev_group_seq), (group_id, 2, 1));
+    assert_eq!((message.seq, message.prev_seq), (0, 0), "in no inbox");
     assert_eq!((message.message_id, sent.seq), (sent.message_id, 2));
     assert_eq!(group_push(&mut second).await.0.message, push.message, "the same bytes, whoever is there");
 
@@ -109,7 +110,7 @@ async fn who_joins_or_leaves_online_is_known_before_the_next_message() {
     conn.sign_in(8, 80, 800).await;
     conn.sign_in(8, 81, 801).await;
     server.say(7, group_id, "before", "a").await.unwrap();
-    assert_eq!(group_push(&mut conn).await.1.seq, 2);
+    assert_eq!(group_push(&mut conn).await.1.group_seq, 2);
 
     server.add(7, group_id, vec![member(8)]).await.unwrap();
     let mut joined = memberships(&mut conn).await;
@@ -191,7 +192,7 @@ async fn timelines_are_synced_in_pages_from_the_cursor_or_the_ack() {
     assert!(pages.is_empty(), "a group that the user is not in is passed over");
     let request = SyncRequest { large_groups: true, from_start: true, ..SyncRequest::default() };
     let pages = server.message_ext().sync(signed(8, request)).await.unwrap().into_inner().groups;
-    let firsts: Vec<u64> = pages.iter().map(|page| page.messages[0].seq).collect();
+    let firsts: Vec<u64> = pages.iter().map(|page| page.messages[0].group_seq).collect();
     assert_eq!(firsts, [1, 1], "a device that has nothing is not bound by what others acknowledged");
 
     assert_eq!(code(ack(8, 0, &[(busy, 122)]).await), ResultCode::BeyondNewest);
@@ -242,8 +243,8 @@ async fn a_page_over_the_long_connection_fits_its_packet() {
         for group in &page.groups {
             let cursor = cursors.get_mut(&group.group_id).unwrap();
             for message in &group.messages {
-                assert_eq!((message.prev_seq, message.seq), (*cursor, *cursor + 1));
-                *cursor = message.seq;
+                assert_eq!((message.prev_group_seq, message.group_seq), (*cursor, *cursor + 1));
+                *cursor = message.group_seq;
             }
         }
         if !page.has_more && !page.groups_have_more {
