@@ -50,7 +50,7 @@ pub struct User {
 
 impl User {
     fn new(user_id: u64, device_id: u64, token: String, app_id: u32) -> Self {
-        let content = Credentials { user_id, device_id, token: token.clone(), app_id }.encode_to_vec();
+        let content = Credentials { user_id, device_id, token: token.clone(), app_id, heartbeat_s: 0 }.encode_to_vec();
         let command = PacketCommand::PcSignIn as i32;
         let packet = Packet { command, content: content.into(), ..Packet::default() };
         Self { id: user_id, device_id, token, greeting: packet.encode_length_delimited_to_vec().into() }

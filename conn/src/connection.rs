@@ -44,6 +44,8 @@ pub struct Connection {
     pub flags: Flags,
     /// The app that it signed in to, or is about to.
     pub app: Option<AppIndex>,
+    /// How often its client sends a heartbeat, as the sign-in told; 0 where it did not.
+    pub heartbeat_s: u16,
 }
 
 impl Connection {
@@ -61,6 +63,7 @@ impl Connection {
             congested_since_ms: None,
             flags: Flags::default(),
             app: None,
+            heartbeat_s: 0,
         }
     }
 

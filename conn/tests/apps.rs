@@ -25,7 +25,7 @@ const SEND: i32 = PacketCommand::PcSend as i32;
 const OTHER: u32 = 7;
 
 fn ask_in(client: &mut Client, app_id: u32, user_id: u64, device_id: u64) -> Reply {
-    let request = SignInRequest { user_id, device_id, token: TOKEN.to_owned(), app_id };
+    let request = SignInRequest { user_id, device_id, token: TOKEN.to_owned(), app_id, heartbeat_s: 0 };
     client.request(PacketCommand::PcSignIn as i32, request.encode_to_vec()).unwrap()
 }
 

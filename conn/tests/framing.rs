@@ -18,7 +18,7 @@ fn packet(command: PacketCommand, request_id: &str, content: Vec<u8>) -> Vec<u8>
 }
 
 fn sign_in_packet() -> Vec<u8> {
-    let request = SignInRequest { user_id: 1, device_id: 2, token: TOKEN.into(), app_id: 0 };
+    let request = SignInRequest { user_id: 1, device_id: 2, token: TOKEN.into(), ..SignInRequest::default() };
     packet(PacketCommand::PcSignIn, "in", request.encode_to_vec())
 }
 

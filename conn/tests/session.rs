@@ -6,7 +6,8 @@ mod common;
 
 use std::net::Shutdown;
 
-use common::{Harness, PATIENCE, Script, assert_closed_for, goodbye};
+use common::{Harness, PATIENCE, Script, TOKEN, assert_closed_for, goodbye};
+use gim_conn::ConnSettings;
 use gim_proto::{
     CloseReason,
     client::ClientError,
@@ -24,7 +25,7 @@ fn a_packet_before_the_sign_in_is_refused_and_the_connection_stays() {
     for command in [SEND, PacketCommand::PcHeartbeat as i32, 1234, 0] {
         assert_eq!(client.request(command, Vec::new()).unwrap().code, 10000);
     }
-    assert_eq!(client.sign_in(1, 2, common::TOKEN).unwrap().code, 0);
+    assert_eq!(client.sign_in(1, 2, TOKEN).unwrap().code, 0);
 }
 
 #[test]
@@ -59,7 +60,7 @@ fn a_sign_in_that_cannot_be_read_is_a_bad_request() {
 fn a_second_sign_in_on_a_connection_is_a_bad_request() {
     let harness = Harness::start(Script::Obliging);
     let mut client = harness.sign_in(1, 2);
-    assert_eq!(client.sign_in(3, 4, common::TOKEN).unwrap().code, 10001);
+    assert_eq!(client.sign_in(3, 4, TOKEN).unwrap().code, 10001);
     client.heartbeat().unwrap();
 }
 
@@ -90,6 +91,31 @@ fn a_silent_peer_is_gone_after_the_heartbeat_deadline() {
     let mut client = harness.sign_in(1, 2);
     assert_closed_for(&mut client, CloseReason::CrHeartbeatTimeout);
     assert_eq!(harness.logic.next_sign_out().device_id, 2);
+}
+
+#[test]
+fn a_silent_peer_that_told_its_interval_is_gone_after_twice_that() {
+    let harness = Harness::start(Script::Obliging);
+    let mut client = harness.connect().with_heartbeat(1);
+    assert_eq!(client.sign_in(1, 2, TOKEN).unwrap().code, 0);
+    assert_closed_for(&mut client, CloseReason::CrHeartbeatTimeout);
+    assert_eq!(harness.logic.next_sign_out().device_id, 2);
+}
+
+/// What gim's test client sends: the sign-in of user 1 on device 2, and every five minutes a heartbeat.
+#[test]
+fn the_bytes_of_a_client_of_gim_sign_in_and_leave_it_the_patience_of_gim() {
+    let harness = Harness::start(Script::Obliging);
+    let mut client = harness.connect();
+    let token = TOKEN.as_bytes();
+    let content = [&[0x08, 1, 0x10, 2, 0x1a, token.len() as u8], token].concat();
+    let packet = [&[0x0a, 1, b'1', 0x10, 1, 0x1a, content.len() as u8], &content[..]].concat();
+    client.send_raw(&[&[packet.len() as u8], &packet[..], &[2, 0x10, 2]].concat()).unwrap();
+    let signed_in = client.receive().unwrap();
+    assert_eq!((signed_in.command, signed_in.request_id.as_str(), &signed_in.content[..]), (1, "1", &[][..]));
+    assert_eq!(client.receive().unwrap().command, 2);
+    let patience = ConnSettings::default().rules().for_heartbeat(0).heartbeat_timeout_ms;
+    assert!(patience >= 2 * 300_000, "it may miss a heartbeat");
 }
 
 #[test]
@@ -207,7 +233,7 @@ fn beyond_the_cap_a_connection_is_told_that_the_server_is_full() {
     drop(second);
     harness.logic.next_sign_out();
     let mut third = Harness::connect(&harness);
-    assert_eq!(third.sign_in(3, 3, common::TOKEN).unwrap().code, 0);
+    assert_eq!(third.sign_in(3, 3, TOKEN).unwrap().code, 0);
     first.heartbeat().unwrap();
 }
 
@@ -218,7 +244,7 @@ fn beyond_its_share_an_address_is_told_that_the_server_is_full() {
     assert_closed_for(&mut harness.connect(), CloseReason::CrServerOverloaded);
     drop(first);
     harness.logic.next_sign_out();
-    assert_eq!(harness.connect().sign_in(1, 1, common::TOKEN).unwrap().code, 0);
+    assert_eq!(harness.connect().sign_in(1, 1, TOKEN).unwrap().code, 0);
 }
 
 #[test]

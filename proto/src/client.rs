@@ -43,6 +43,7 @@ pub struct Client {
     timeout: Duration,
     next_request: u64,
     app_id: u32,
+    heartbeat_s: u32,
 }
 
 impl Client {
@@ -51,13 +52,27 @@ impl Client {
         let stream = TcpStream::connect_timeout(&address, timeout)?;
         stream.set_nodelay(true)?;
         stream.set_write_timeout(Some(timeout))?;
-        Ok(Self { stream, received: BytesMut::new(), set_aside: VecDeque::new(), timeout, next_request: 1, app_id: 0 })
+        Ok(Self {
+            stream,
+            received: BytesMut::new(),
+            set_aside: VecDeque::new(),
+            timeout,
+            next_request: 1,
+            app_id: 0,
+            heartbeat_s: 0,
+        })
     }
 
     /// The app that its sign-ins are for.
     #[must_use]
     pub fn of_app(self, app_id: u32) -> Self {
         Self { app_id, ..self }
+    }
+
+    /// How often it will send heartbeats, as its sign-ins tell.
+    #[must_use]
+    pub fn with_heartbeat(self, heartbeat_s: u32) -> Self {
+        Self { heartbeat_s, ..self }
     }
 
     /// The socket, for tests that write what is no packet.
@@ -118,7 +133,8 @@ impl Client {
 
     /// Signs in; the reply says with its code whether it worked.
     pub fn sign_in(&mut self, user_id: u64, device_id: u64, token: &str) -> Result<Reply, ClientError> {
-        let request = SignInRequest { user_id, device_id, token: token.to_owned(), app_id: self.app_id };
+        let (token, app_id, heartbeat_s) = (token.to_owned(), self.app_id, self.heartbeat_s);
+        let request = SignInRequest { user_id, device_id, token, app_id, heartbeat_s };
         self.request(PacketCommand::PcSignIn as i32, request.encode_to_vec())
     }
 

@@ -153,7 +153,7 @@ impl Distributor {
         let command = PacketCommand::PcSignIn as i32;
         let decoded = SignInRequest::decode(content);
         let is_readable = decoded.is_ok();
-        let SignInRequest { user_id, device_id, token, app_id } = decoded.unwrap_or_default();
+        let SignInRequest { user_id, device_id, token, app_id, .. } = decoded.unwrap_or_default();
         let purpose = Purpose::SignIn(Identity { user_id, device_id });
         let request = Request { connection, command, request_id, purpose };
         if !is_readable {

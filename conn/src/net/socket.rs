@@ -9,6 +9,9 @@ use std::{
 use mio::net::{TcpListener, TcpStream};
 use socket2::{SockRef, TcpKeepalive};
 
+/// Time between two probes of a silent peer. The second one finds the user timeout over and ends the connection.
+const PROBE_INTERVAL: Duration = Duration::from_secs(15);
+
 /// What a read or a write did.
 #[derive(Debug)]
 pub enum IoOutcome {
@@ -40,7 +43,7 @@ pub enum AcceptOutcome {
 /// What the kernel watches on a connection besides us.
 #[derive(Debug, Clone, Copy)]
 pub struct SocketOptions {
-    /// Idle time before the first probe; 0 for none.
+    /// Silence before the first probe; 0 for none.
     pub keepalive_s: u32,
     /// How long written bytes may stay without an answer; 0 for the system's default.
     pub user_timeout_ms: u32,
@@ -108,7 +111,8 @@ pub fn set_options(stream: &TcpStream, options: SocketOptions) -> io::Result<()>
     let socket = SockRef::from(stream);
     socket.set_tcp_nodelay(true)?;
     if options.keepalive_s > 0 {
-        socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(Duration::from_secs(options.keepalive_s.into())))?;
+        let silence = Duration::from_secs(options.keepalive_s.into());
+        socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(silence).with_interval(PROBE_INTERVAL))?;
     }
     if options.user_timeout_ms > 0 {
         socket.set_tcp_user_timeout(Some(Duration::from_millis(options.user_timeout_ms.into())))?;
@@ -167,6 +171,7 @@ mod tests {
         let socket = SockRef::from(&stream);
         assert!(socket.tcp_nodelay().unwrap() && socket.keepalive().unwrap());
         assert_eq!(socket.tcp_keepalive_time().unwrap(), Duration::from_secs(77));
+        assert_eq!(socket.tcp_keepalive_interval().unwrap(), PROBE_INTERVAL);
         assert_eq!(socket.tcp_user_timeout().unwrap(), Some(Duration::from_millis(12_345)));
         // The kernel adds as much for its own records.
         assert_eq!(socket.send_buffer_size().unwrap(), 2 * send_buffer_bytes);

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use crossbeam_channel::Receiver;
 use gim_proto::{CloseReason, ResultCode};
+use prost::Message as _;
 
 use super::{
     Reactor, command_queue::Command, devices::Devices, fanout::Broadcasts, groups::Groups, peer::Peer, rooms::Rooms,
@@ -22,7 +23,7 @@ use crate::{
     wire::{
         encoded::Encoded,
         outbound::Kind,
-        packet::{self, PacketView},
+        packet::{self, PacketView, SignInForReactor},
     },
 };
 
@@ -234,7 +235,9 @@ impl Peer<'_> {
     }
 
     fn enter_app(&mut self, content: &[u8]) -> Result<usize, SignInRefusal> {
-        let id = packet::app_of_sign_in(content).map_err(|_| SignInRefusal::Unreadable)?;
+        let SignInForReactor { app_id: id, heartbeat_s } =
+            SignInForReactor::decode(content).map_err(|_| SignInRefusal::Unreadable)?;
+        self.connection.heartbeat_s = heartbeat_s.try_into().unwrap_or(u16::MAX);
         let app = self.context.apps.of_id(id).ok_or(SignInRefusal::Unknown(id))?;
         if !self.context.apps[app.get()].quota.take() {
             return Err(SignInRefusal::Full(id));

@@ -3,7 +3,10 @@
 use gim_proto::CloseReason;
 
 use super::{Reactor, peer::Peer};
-use crate::{net::socket, session::Phase};
+use crate::{
+    net::socket,
+    session::{Phase, Rules},
+};
 
 impl Reactor {
     pub(super) fn expire_timers(&mut self) {
@@ -31,7 +34,7 @@ impl Peer<'_> {
             // It was told, and had its time to take that.
             socket::forget_unsent(&self.connection.stream);
             self.die();
-        } else if let Some(reason) = self.connection.session.on_deadline(now_ms, &self.context.rules) {
+        } else if let Some(reason) = self.connection.session.on_deadline(now_ms, &self.rules()) {
             self.close(reason);
         } else if self.connection.is_opening() {
             self.close(CloseReason::CrSignInDeadline);
@@ -40,9 +43,14 @@ impl Peer<'_> {
         }
     }
 
+    /// The rules for this very client.
+    fn rules(&self) -> Rules {
+        self.context.rules.for_heartbeat(self.connection.heartbeat_s)
+    }
+
     fn deadline_ms(&self) -> u64 {
         let (context, session) = (&*self.context, &self.connection.session);
-        let mut deadline_ms = session.deadline_ms(&context.rules);
+        let mut deadline_ms = session.deadline_ms(&self.rules());
         let is_opening = self.connection.is_opening() && !self.connection.awaits_handshake();
         if session.phase() == Phase::Unsigned && is_opening {
             let opened_ms = deadline_ms - context.rules.sign_in_timeout_ms;

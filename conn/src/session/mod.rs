@@ -30,7 +30,7 @@ pub struct Rules {
     pub sign_in_timeout_ms: u64,
     /// Refused sign-ins after which the connection is closed.
     pub failed_sign_ins_max: u8,
-    /// How long a signed-in connection may be silent.
+    /// How long a signed-in connection may be silent at most.
     pub heartbeat_timeout_ms: u64,
     /// Packets under way to logic at which reading pauses.
     pub in_flight_max: u16,
@@ -120,6 +120,16 @@ pub struct Session {
 }
 
 impl Rules {
+    /// The rules for a client that sends a heartbeat so often, who may be silent for twice as long; 0 where it did not say.
+    #[must_use]
+    pub fn for_heartbeat(self, heartbeat_s: u16) -> Self {
+        let patience_ms = match heartbeat_s {
+            0 => u64::MAX,
+            heartbeat_s => 2000 * u64::from(heartbeat_s),
+        };
+        Self { heartbeat_timeout_ms: patience_ms.min(self.heartbeat_timeout_ms), ..self }
+    }
+
     fn rate(&self) -> Rate {
         Rate::new(self.packets_per_s, self.packets_burst)
     }

@@ -5,7 +5,7 @@ const RULES: Rules = Rules {
     frame_bytes_max: 65536,
     sign_in_timeout_ms: 10_000,
     failed_sign_ins_max: 3,
-    heartbeat_timeout_ms: 300_000,
+    heartbeat_timeout_ms: 720_000,
     in_flight_max: 2,
     packets_per_s: 10,
     packets_burst: 20,
@@ -85,10 +85,20 @@ fn each_phase_has_its_deadline() {
     assert_eq!(unsigned.on_deadline(9_999, &RULES), None);
     assert_eq!(unsigned.on_deadline(10_000, &RULES), Some(CloseReason::CrSignInDeadline));
     let mut session = live();
-    assert_eq!(session.on_deadline(299_999, &RULES), None);
-    assert_eq!(session.on_packet(&packet(PacketCommand::PcHeartbeat), 200_000, &RULES), Action::Heartbeat);
-    assert_eq!(session.on_deadline(300_000, &RULES), None);
-    assert_eq!(session.on_deadline(500_000, &RULES), Some(CloseReason::CrHeartbeatTimeout));
+    assert_eq!(session.on_deadline(719_999, &RULES), None);
+    assert_eq!(session.on_packet(&packet(PacketCommand::PcHeartbeat), 300_000, &RULES), Action::Heartbeat);
+    assert_eq!(session.on_deadline(720_000, &RULES), None);
+    assert_eq!(session.on_deadline(1_020_000, &RULES), Some(CloseReason::CrHeartbeatTimeout));
+}
+
+#[test]
+fn a_client_that_tells_its_interval_is_gone_after_twice_that() {
+    let session = live();
+    for (heartbeat_s, patience_ms) in [(0, 720_000), (90, 180_000), (1, 2_000), (600, 720_000), (u16::MAX, 720_000)] {
+        let rules = RULES.for_heartbeat(heartbeat_s);
+        assert_eq!(session.on_deadline(patience_ms - 1, &rules), None);
+        assert_eq!(session.on_deadline(patience_ms, &rules), Some(CloseReason::CrHeartbeatTimeout), "{heartbeat_s}");
+    }
 }
 
 #[test]

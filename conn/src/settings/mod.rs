@@ -183,7 +183,7 @@ impl Default for SessionSettings {
             sign_in_timeout_ms: 10_000,
             handshake_timeout_ms: 5_000,
             failed_sign_ins_max: 5,
-            heartbeat_timeout_ms: 300_000,
+            heartbeat_timeout_ms: 720_000,
             in_flight_max: 32,
             packets_per_s: 2_000,
             packets_burst: 4_000,

@@ -88,15 +88,15 @@ pub fn may_begin(input: &[u8]) -> Option<bool> {
     Some(fields.iter().any(|(tag, wire_type)| u32::from(*key) == tag << 3 | wire_type))
 }
 
-/// Which app a sign-in is for. Everything else in it is for the bridge and logic to read.
-pub fn app_of_sign_in(content: &[u8]) -> Result<u32, prost::DecodeError> {
-    /// `SignInRequest`, seen by somebody who cares for nothing but the app: decoding it allocates nothing.
-    #[derive(prost::Message)]
-    struct OnlyAppId {
-        #[prost(uint32, tag = "16")]
-        app_id: u32,
-    }
-    OnlyAppId::decode(content).map(|sign_in| sign_in.app_id)
+/// What of a sign-in a reactor reads; everything else in it is for the bridge and logic. Decoding it allocates nothing.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct SignInForReactor {
+    /// Which app it is for.
+    #[prost(uint32, tag = "16")]
+    pub app_id: u32,
+    /// How often the client sends a heartbeat; 0 where it does not say.
+    #[prost(uint32, tag = "17")]
+    pub heartbeat_s: u32,
 }
 
 /// Appends a packet with its headers. Allocates nothing where `bytes` has room.
@@ -259,11 +259,13 @@ mod tests {
     }
 
     #[test]
-    fn the_app_of_a_sign_in_is_read_and_everything_else_in_it_passed_over() {
-        let request = SignInRequest { user_id: 1, device_id: 2, token: "token".into(), app_id: 300 };
-        assert_eq!(app_of_sign_in(&request.encode_to_vec()), Ok(300));
-        assert_eq!(app_of_sign_in(&SignInRequest { app_id: 0, ..request }.encode_to_vec()), Ok(0));
-        assert!(app_of_sign_in(&[0x80]).is_err());
+    fn a_reactor_reads_two_numbers_of_a_sign_in_and_passes_over_the_rest() {
+        let request = SignInRequest { user_id: 1, device_id: 2, token: "token".into(), app_id: 300, heartbeat_s: 90 };
+        let read = |request: &SignInRequest| SignInForReactor::decode(&request.encode_to_vec()[..]).unwrap();
+        assert_eq!(read(&request), SignInForReactor { app_id: 300, heartbeat_s: 90 });
+        let of_gim = SignInRequest { app_id: 0, heartbeat_s: 0, ..request };
+        assert_eq!(read(&of_gim), SignInForReactor::default());
+        assert!(SignInForReactor::decode(&[0x80][..]).is_err());
     }
 
     #[test]

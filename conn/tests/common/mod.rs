@@ -120,7 +120,7 @@ impl Harness {
 
     fn await_link_of(&self, app_id: u32) {
         let deadline = Instant::now() + PATIENCE;
-        let request = SignInRequest { user_id: 1, device_id: 1, token: "bad".into(), app_id };
+        let request = SignInRequest { user_id: 1, device_id: 1, token: "bad".into(), app_id, heartbeat_s: 0 };
         let ask = || self.connect().request(PacketCommand::PcSignIn as i32, request.encode_to_vec()).unwrap().code;
         while ask() == 10004 {
             assert!(Instant::now() < deadline, "the link of app {app_id} attaches");

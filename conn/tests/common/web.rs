@@ -33,7 +33,7 @@ pub fn tcp(address: SocketAddr) -> TcpStream {
 }
 
 pub fn sign_in_packet(user_id: u64, device_id: u64) -> Packet {
-    let content = SignInRequest { user_id, device_id, token: TOKEN.into(), app_id: 0 }.encode_to_vec();
+    let content = SignInRequest { user_id, device_id, token: TOKEN.into(), ..SignInRequest::default() }.encode_to_vec();
     packet(PacketCommand::PcSignIn as i32, "in", content)
 }
 

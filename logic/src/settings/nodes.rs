@@ -56,7 +56,7 @@ pub struct GatewaySettings {
     pub full_permille: u32,
     /// One that is so full is offered last to those who are about to enter a room.
     pub room_full_permille: u32,
-    /// How often clients should send a heartbeat: less than conn's `session.heartbeat_timeout_ms`.
+    /// How often clients should send a heartbeat: at most half of conn's `session.heartbeat_timeout_ms`.
     pub heartbeat_s: u32,
     /// How long clients should wait before they try again, at first and at most.
     pub backoff_first_ms: u32,

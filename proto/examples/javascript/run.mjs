@@ -4,9 +4,9 @@ import { createInterface } from "node:readline";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import protobuf from "protobufjs";
-import { Ended, Session } from "./session.mjs";
+import { Ended, HEARTBEAT_S, Session } from "./session.mjs";
 
-const HEARTBEAT_MS = 100_000, FIRST_WAIT_MS = 500, LONGEST_WAIT_MS = 30_000;
+const FIRST_WAIT_MS = 500, LONGEST_WAIT_MS = 30_000;
 export const SILENCE_MS = 120_000; // at least heartbeats are answered: a connection that is silent for longer is dead
 
 const PROTO = fileURLToPath(new URL("../../proto/logic.proto", import.meta.url));
@@ -20,7 +20,7 @@ export async function run(connectOnce, userId, deviceId, home) {
     const space = line.indexOf(" ");
     session.send(line.slice(0, space), line.slice(space + 1));
   });
-  setInterval(() => session.heartbeat(), HEARTBEAT_MS);
+  setInterval(() => session.heartbeat(), 1000 * HEARTBEAT_S);
   setInterval(() => session.retry(), 1000);
   let wait = FIRST_WAIT_MS, address = home;
   for (;;) {

@@ -7,6 +7,7 @@
 
 const SIGN_IN = 1, HEARTBEAT = 2, MESSAGE = 4, SYNC = 5, ACK = 6, SEND = 7, CLOSE = 8, SYNC_HINT = 9;
 const USER_MESSAGE = 1, GROUP_MESSAGE = 2;
+export const HEARTBEAT_S = 100;
 const TRY_LATER = [10003, 10004];
 const STAY_AWAY = [5, 6, 11]; // replaced, kicked, token revoked
 
@@ -17,7 +18,7 @@ export class Session {
   // `proto` is what protobufjs made of logic.proto, loaded with keepCase.
   constructor(proto, userId, deviceId, token, show) {
     this.type = (name) => proto.lookupType(name);
-    this.credentials = { user_id: userId, device_id: deviceId, token };
+    this.credentials = { user_id: userId, device_id: deviceId, token, heartbeat_s: HEARTBEAT_S };
     this.show = show;
     this.cursor = this.newest = 0; // a real client stores the cursor together with its messages
     this.isNew = true; // it does not know yet where to begin, and a real client stores that as well

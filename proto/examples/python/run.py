@@ -5,9 +5,8 @@ import random
 import sys
 import threading
 
-from session import Ended, Session
+from session import HEARTBEAT_S, Ended, Session
 
-HEARTBEAT_S = 100
 SILENCE_S = 120  # at least heartbeats are answered: a connection that is silent for longer is dead
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 30
 

@@ -11,6 +11,7 @@ import uuid
 import connect_pb2 as connect
 import logic_pb2 as logic
 
+HEARTBEAT_S = 100
 TRY_LATER = (10003, 10004)
 STAY_AWAY = (connect.CR_REPLACED, connect.CR_KICKED, connect.CR_TOKEN_REVOKED)
 
@@ -21,7 +22,7 @@ class Ended(Exception):
 
 class Session:
     def __init__(self, user_id, device_id, token, show):
-        self.credentials = connect.SignInRequest(user_id=user_id, device_id=device_id, token=token)
+        self.credentials = connect.SignInRequest(user_id=user_id, device_id=device_id, token=token, heartbeat_s=HEARTBEAT_S)
         self.show = show
         self.cursor = self.newest = 0  # a real client stores the cursor together with its messages
         self.is_new = True  # it does not know yet where to begin, and a real client stores that as well

@@ -43,8 +43,9 @@ pub fn samples() -> Vec<Sample> {
         sample("connect.Reply", Reply { code: 10001, message: "message".into(), data: "data".into() }),
         sample(
             "connect.SignInRequest",
-            SignInRequest { user_id: 101, device_id: 102, token: "token".into(), app_id: 116 },
+            SignInRequest { user_id: 101, device_id: 102, token: "token".into(), app_id: 116, heartbeat_s: 0 },
         ),
+        sample("connect.SignInRequest.heartbeat_s", SignInRequest { heartbeat_s: 117, ..SignInRequest::default() }),
         sample(
             "connect.SubscribeRoomRequest",
             SubscribeRoomRequest { room_id: 101, seq: 102, ..SubscribeRoomRequest::default() },

@@ -208,10 +208,12 @@ fn asks_for_subprotocol(request: &Request) -> bool {
     lines.filter_map(|line| line.to_str().ok()).flat_map(|line| line.split(',')).any(|name| name.trim() == SUBPROTOCOL)
 }
 
-/// The sign-in of older clients: `?user_id=&device_id=&token=&app_id=`.
+/// The sign-in of older clients: `?user_id=&device_id=&token=&app_id=&heartbeat_s=`.
 fn sign_in(query: &str) -> Result<Option<Vec<u8>>, UpgradeRefusal> {
-    const MALFORMED: UpgradeRefusal =
-        UpgradeRefusal(StatusCode::BAD_REQUEST, "the query is no sign-in: user_id, device_id, token, app_id");
+    const MALFORMED: UpgradeRefusal = UpgradeRefusal(
+        StatusCode::BAD_REQUEST,
+        "the query is no sign-in: user_id, device_id, token, app_id, heartbeat_s",
+    );
     let mut request = SignInRequest::default();
     let mut is_sign_in = false;
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
@@ -221,6 +223,7 @@ fn sign_in(query: &str) -> Result<Option<Vec<u8>>, UpgradeRefusal> {
             "user_id" => request.user_id = value.parse().map_err(|_| MALFORMED)?,
             "device_id" => request.device_id = value.parse().map_err(|_| MALFORMED)?,
             "app_id" => request.app_id = value.parse().map_err(|_| MALFORMED)?,
+            "heartbeat_s" => request.heartbeat_s = value.parse().map_err(|_| MALFORMED)?,
             "token" => request.token = value,
             _ => continue,
         }
@@ -353,11 +356,11 @@ mod tests {
 
     #[test]
     fn the_query_of_older_clients_is_a_sign_in() {
-        let request = get("/ws?user_id=7&device_id=8&token=a%2Bb%3D&app_id=3&v=1", UPGRADE);
+        let request = get("/ws?user_id=7&device_id=8&token=a%2Bb%3D&app_id=3&heartbeat_s=60&v=1", UPGRADE);
         let packet = upgraded(&request, "192.0.2.1", &Site::default()).sign_in.expect("a sign-in");
         let packet = Packet::decode(&packet[..]).unwrap();
         assert_eq!(packet.command, PacketCommand::PcSignIn as i32);
-        let expected = SignInRequest { user_id: 7, device_id: 8, token: "a+b=".into(), app_id: 3 };
+        let expected = SignInRequest { user_id: 7, device_id: 8, token: "a+b=".into(), app_id: 3, heartbeat_s: 60 };
         assert_eq!(SignInRequest::decode(packet.content).unwrap(), expected);
     }
 
