@@ -133,9 +133,7 @@ impl ResultCode {
 
     /// The code inside a status: from its `ErrorInfo`, or else the nearest one for its gRPC code.
     pub fn of_status(status: &Status) -> Self {
-        let details = status.get_details_error_info();
-        let number = details.and_then(|info| info.reason.parse().ok());
-        number.and_then(Self::from_number).unwrap_or_else(|| Self::near_grpc(status.code()))
+        Self::number_in_details(status).and_then(Self::from_number).unwrap_or_else(|| Self::near_grpc(status.code()))
     }
 
     /// The status of a refusal by the business, with a code of gim or one of its own. What is neither is "not allowed".
@@ -154,6 +152,11 @@ impl ResultCode {
         Self::own_of_business(status).unwrap_or_else(|| Self::of_status(status).number())
     }
 
+    /// The number that the details of a status say, if they say one.
+    pub fn number_in_details(status: &Status) -> Option<i32> {
+        status.get_details_error_info()?.reason.parse().ok()
+    }
+
     /// A number as the label of a metric: those of the business's own share one.
     pub fn label(number: i32) -> String {
         Self::from_number(number).map_or_else(|| "business".to_owned(), |code| code.number().to_string())
@@ -161,7 +164,7 @@ impl ResultCode {
 
     /// The code of the business's own that a status carries, if it does.
     pub fn own_of_business(status: &Status) -> Option<i32> {
-        let number = status.get_details_error_info()?.reason.parse().ok()?;
+        let number = Self::number_in_details(status)?;
         is_own_of_business(number).then_some(number)
     }
 

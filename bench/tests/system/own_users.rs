@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use gim_config::grpc::{self, GrpcSettings, StatusCodes};
 use gim_proto::{
     ResultCode,
     business::{
@@ -14,12 +15,21 @@ use gim_proto::{
 };
 use prost::Message as _;
 use tokio_stream::wrappers::TcpListenerStream;
-use tonic::{Request, Response, Status, transport::Server as Tonic};
+use tonic::{Request, Response, Status, service::RoutesBuilder, transport::Server as Tonic};
 
 use crate::server::{Server, receive_message};
 
 /// Lets users in whose token is their id in words of the backend's own.
-struct OwnUsers;
+struct OwnUsers {
+    /// It answers as gim's backends do: with a result code as the number of the status, in whichever method.
+    is_of_gim: bool,
+}
+
+impl OwnUsers {
+    fn refuse<T>(&self, status: Status, as_gim: ResultCode) -> Result<Response<T>, Status> {
+        Err(if self.is_of_gim { as_gim.into() } else { status })
+    }
+}
 
 fn token_of(user_id: u64) -> String {
     format!("ticket for {user_id}")
@@ -29,11 +39,14 @@ fn token_of(user_id: u64) -> String {
 impl UserIntService for OwnUsers {
     async fn auth(&self, request: Request<AuthRequest>) -> Result<Response<()>, Status> {
         let AuthRequest { user_id, token, .. } = request.into_inner();
-        if token == token_of(user_id) { Ok(Response::new(())) } else { Err(Status::unauthenticated("no such ticket")) }
+        if token == token_of(user_id) {
+            return Ok(Response::new(()));
+        }
+        self.refuse(Status::unauthenticated("no such ticket"), ResultCode::SignInAgain)
     }
 
     async fn get_user(&self, _: Request<GetUserRequest>) -> Result<Response<GetUserReply>, Status> {
-        Err(Status::unimplemented("only Auth"))
+        self.refuse(Status::unimplemented("only Auth"), ResultCode::UserNotFound)
     }
 
     async fn get_users(&self, _: Request<GetUsersRequest>) -> Result<Response<GetUsersReply>, Status> {
@@ -49,13 +62,22 @@ impl UserIntService for OwnUsers {
     }
 
     async fn may_write(&self, _: Request<MayWriteRequest>) -> Result<Response<MayWriteReply>, Status> {
-        Err(Status::unimplemented("only Auth"))
+        self.refuse(Status::unimplemented("only Auth"), ResultCode::NotFriends)
     }
+}
+
+/// A server of gRPC whose statuses have the numbers that Go's `status.Code(10000)` gives them.
+async fn serve_users_of_gim(address: SocketAddr) {
+    let mut routes = RoutesBuilder::default();
+    routes.add_service(UserIntServiceServer::new(OwnUsers { is_of_gim: true }));
+    let settings = GrpcSettings { listen: address.into(), status_codes: StatusCodes::Gim, ..GrpcSettings::default() };
+    let mut server = grpc::serve(&settings, routes, &[]).await.unwrap();
+    tokio::spawn(async move { server.failed().await });
 }
 
 async fn serve_own_users(address: SocketAddr) {
     let listener = tokio::net::TcpListener::bind(address).await.unwrap();
-    let server = Tonic::builder().add_service(UserIntServiceServer::new(OwnUsers));
+    let server = Tonic::builder().add_service(UserIntServiceServer::new(OwnUsers { is_of_gim: false }));
     tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
 }
 
@@ -88,4 +110,21 @@ fn a_backend_with_its_own_users_needs_only_auth() {
 
     server.push_to_users(&[7], "from the backend");
     assert_eq!(&receive_message(&mut ada).content[..], b"from the backend");
+}
+
+#[test]
+fn a_backend_of_gim_refuses_by_the_number_of_the_status() {
+    let server = Server::start_with_business(serve_users_of_gim);
+    let mut client = server.connect();
+    let refused = client.sign_in(7, 70, "expired").unwrap();
+    assert_eq!(refused.code, ResultCode::SignInAgain.number(), "{}", refused.message);
+    assert_eq!(client.sign_in(7, 70, &token_of(7)).unwrap().code, 0);
+
+    let mut send = |user_id| {
+        let target = Some(Target::UserId(user_id));
+        let request = SendRequest { target, client_msg_id: "1".into(), ..SendRequest::default() };
+        client.request(PacketCommand::PcSend as i32, request.encode_to_vec()).unwrap().code
+    };
+    assert_eq!(send(8), ResultCode::NotFriends.number(), "what it says by MayWrite");
+    assert_eq!(send(7), ResultCode::UserNotFound.number(), "and by GetUser");
 }

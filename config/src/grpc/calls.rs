@@ -111,13 +111,14 @@ where
     }
 
     fn call(&mut self, mut request: http::Request<Body>) -> Self::Future {
+        let codes = self.layer.settings.status_codes;
         let Some(connection) = request.extensions().get::<Arc<Connection>>().cloned() else {
             let status = ResultCode::TryAgainLater.status("the connection is gone");
-            return Box::pin(std::future::ready(Ok(status.into_http())));
+            return Box::pin(std::future::ready(Ok(codes.write(status.into_http()))));
         };
         let place = match self.layer.admit(&request, &connection) {
             Ok(place) => place,
-            Err(status) => return Box::pin(std::future::ready(Ok(status.into_http()))),
+            Err(status) => return Box::pin(std::future::ready(Ok(codes.write(status.into_http())))),
         };
         let is_counted = is_counted(request.uri().path(), &connection);
         if is_counted {
@@ -137,7 +138,8 @@ where
             let result = inner.call(request).await;
             record(method, &result, started.elapsed());
             let answer = result?;
-            Ok(if is_counted { answers::hold(answer, place).await } else { keep_place(answer, place) })
+            let answer = if is_counted { answers::hold(answer, place).await } else { keep_place(answer, place) };
+            Ok(codes.write(answer))
         };
         Box::pin(call.instrument(span))
     }

@@ -13,6 +13,7 @@ mod peer_tls;
 mod peers;
 mod reflection;
 mod settings;
+mod status_codes;
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -32,13 +33,14 @@ use tonic::{
     transport::{Channel, Endpoint as TonicEndpoint, Server},
 };
 
-use self::{calls::CallLayer, connection::Connection, peers::Peers};
+use self::{calls::CallLayer, connection::Connection, peers::Peers, status_codes::ReadResultCodes};
 use crate::{
     files,
     listen::{Endpoint, ListenError},
 };
 
 pub use settings::GrpcSettings;
+pub use status_codes::StatusCodes;
 
 /// How long a connection attempt of a channel may last; the next call tries again.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -190,7 +192,8 @@ pub fn named_channel(
         }
         endpoint = endpoint.tls_config(tls).map_err(|error| format!("{peer}: {}", root_cause(&error)))?;
     }
-    Ok(InterceptedService::new(endpoint.connect_lazy(), ShowToken(settings.internal_token.as_str().into())))
+    let channel = ReadResultCodes::new(endpoint.connect_lazy());
+    Ok(InterceptedService::new(channel, ShowToken(settings.internal_token.as_str().into())))
 }
 
 /// tonic says "transport error"; the reason stands underneath.
@@ -202,8 +205,8 @@ fn root_cause(error: &dyn std::error::Error) -> String {
     cause.to_string()
 }
 
-/// A channel that shows the internal token on every call.
-pub type PeerChannel = InterceptedService<Channel, ShowToken>;
+/// A channel that shows the internal token on every call, and reads result codes whichever way they come.
+pub type PeerChannel = InterceptedService<ReadResultCodes<Channel>, ShowToken>;
 
 /// Puts the internal token on outgoing calls.
 #[derive(Debug, Clone)]

@@ -4,6 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
+use super::status_codes::StatusCodes;
 use crate::listen::Endpoint;
 
 /// Shorter ones would end connections of hosts that are only busy.
@@ -29,6 +30,8 @@ pub struct GrpcSettings {
     /// What callers of `*IntService` and `LinkService` must show as metadata `internal_token`, and what this service shows
     /// when it calls them. Required beyond loopback; empty asks for nothing.
     pub internal_token: String,
+    /// Which numbers the statuses of refused calls have.
+    pub status_codes: StatusCodes,
     /// How often a peer is pinged, which finds one that vanished or stands still.
     pub keep_alive_interval_ms: u64,
     /// How long it may take to answer that.
@@ -118,6 +121,7 @@ impl Default for GrpcSettings {
             client_ca: PathBuf::new(),
             server_ca: PathBuf::new(),
             internal_token: String::new(),
+            status_codes: StatusCodes::Standard,
             keep_alive_interval_ms: 5_000,
             keep_alive_timeout_ms: 5_000,
             connections_max: 1024,
