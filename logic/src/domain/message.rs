@@ -184,6 +184,20 @@ impl From<Sent> for connect::SendReply {
     }
 }
 
+/// The first time that is taken for one at which something was sent, in milliseconds: September 2001. In seconds there are then ten
+/// digits, which as milliseconds would be January 1970.
+const SENT_AT_MS_MIN: i64 = 1_000_000_000_000;
+
+/// How far the clock of a service may be ahead of ours.
+const AHEAD_MS_MAX: i64 = 24 * 60 * 60 * 1000;
+
+/// When something was sent, as a service says it: in milliseconds, or in seconds. What can be neither, 0 among it, is now.
+pub fn sent_at_ms(said: i64, now_ms: i64) -> i64 {
+    let readings = [Some(said), said.checked_mul(1000)].into_iter().flatten();
+    let plausible = SENT_AT_MS_MIN..=now_ms.saturating_add(AHEAD_MS_MAX);
+    readings.into_iter().find(|sent_at_ms| plausible.contains(sent_at_ms)).unwrap_or(now_ms)
+}
+
 /// In what two sends under one key differ, by what is the same.
 pub fn first_difference(target: bool, command: bool, content: bool) -> Option<&'static str> {
     let parts = [("target", target), ("command", command), ("content", content)];
@@ -304,6 +318,26 @@ mod tests {
         assert_eq!((in_timeline.group_seq, in_timeline.prev_group_seq), (5, 4));
         let body = connect::Message::decode(message.encode()).unwrap();
         assert_eq!((body.seq, body.prev_seq), (0, 0), "a body travels without what differs per receiver");
+    }
+
+    #[test]
+    fn a_time_of_sending_is_read_in_milliseconds_or_seconds_and_else_is_now() {
+        let now_ms = 1_800_000_000_123;
+        for (said, sent_at_ms) in [
+            (1_700_000_000_500, 1_700_000_000_500),
+            (1_700_000_000, 1_700_000_000_000),
+            (now_ms + 1000, now_ms + 1000),
+            (now_ms / 1000, 1_800_000_000_000),
+            (0, now_ms),
+            (7, now_ms),
+            (-1_700_000_000, now_ms),
+            (now_ms + 2 * AHEAD_MS_MAX, now_ms),
+            (1_700_000_000_000_000, now_ms),
+            (i64::MAX, now_ms),
+            (i64::MIN, now_ms),
+        ] {
+            assert_eq!(super::sent_at_ms(said, now_ms), sent_at_ms, "{said}");
+        }
     }
 
     #[test]

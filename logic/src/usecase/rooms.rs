@@ -22,7 +22,7 @@ use crate::{
     domain::{
         caller::Caller,
         clock,
-        message::{Audience, ClientCommands, Message, check_client_command, check_command, key_is_used},
+        message::{Audience, ClientCommands, Message, check_client_command, check_command, key_is_used, sent_at_ms},
         message_id::MessageIds,
         route::NodeKey,
     },
@@ -263,15 +263,12 @@ impl Rooms {
     fn checked_room_push(&self, request: PushRoomRequest, command: i32) -> Result<RoomPush, Error> {
         check::id("room_id", request.room_id)?;
         check::size("content", &request.content, self.content_bytes_max)?;
-        if request.send_time < 0 {
-            return Err(check::invalid("send_time", "must not be negative").into());
-        }
         Ok(RoomPush {
             room_id: request.room_id,
             command,
             content: request.content,
             sender_id: 0,
-            created_at_ms: if request.send_time > 0 { request.send_time } else { clock::now_ms() },
+            created_at_ms: sent_at_ms(request.send_time, clock::now_ms()),
             is_retained: request.is_persist,
             is_priority: request.is_priority,
         })
