@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use common::{Harness, Script, inbox_push, next_message, room_push, subscribe};
 use gim_proto::{
-    CloseReason,
+    CloseReason, ResultCode,
     client::Client,
     connect::{
         DeviceMessage, Message, Packet, PacketCommand, PushToDevicesRequest,
@@ -279,9 +279,14 @@ fn a_push_to_devices_over_grpc_reaches_those_that_are_here() {
         device_messages: vec![DeviceMessage { device_id, message }],
         app_id: 0,
     };
-    harness.wait(calls.push_to_devices(push(78, message.clone()))).unwrap();
     harness.wait(calls.push_to_devices(push(77, message.clone()))).unwrap();
     assert_eq!(next_message(&mut client).content, "for 77");
+    let mut some = push(78, message.clone());
+    some.device_messages.extend(push(77, message.clone()).device_messages);
+    let refused = harness.wait(calls.push_to_devices(some)).unwrap_err();
+    assert_eq!(ResultCode::of_status(&refused), ResultCode::ConnectionNotFound);
+    assert!(refused.message().contains("device 78"), "{refused}");
+    assert_eq!(next_message(&mut client).content, "for 77", "who is here has it all the same");
 
     let refused = harness.wait(calls.push_to_devices(push(0, message))).unwrap_err();
     assert_eq!(refused.code(), tonic::Code::InvalidArgument);

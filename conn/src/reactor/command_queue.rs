@@ -61,7 +61,12 @@ pub enum Command {
     /// Messages for connections.
     Push(Vec<PushItem>),
     /// Messages for devices, wherever they are.
-    PushToDevices(Vec<(u64, Encoded)>),
+    PushToDevices {
+        /// To whom which.
+        pushes: Vec<(u64, Encoded)>,
+        /// Told whose devices are here.
+        tell_found: TellFound,
+    },
     /// A message for everybody in a room.
     PushToRoom {
         /// The room.
@@ -129,10 +134,26 @@ impl Command {
     pub(super) fn deliveries(&self) -> usize {
         match self {
             Self::Push(items) => items.len(),
-            Self::PushToDevices(pushes) => pushes.len(),
+            Self::PushToDevices { pushes, .. } => pushes.len(),
             Self::SignedIn { large_group_ids, .. } => large_group_ids.len(),
             _ => 0,
         }
+    }
+}
+
+/// Tells whoever asked which devices a reactor has. It must not wait.
+pub struct TellFound(Box<dyn FnOnce(Vec<u64>) + Send>);
+
+impl TellFound {
+    /// Tells by calling `tell`.
+    pub fn new(tell: impl FnOnce(Vec<u64>) + Send + 'static) -> Self {
+        Self(Box::new(tell))
+    }
+}
+
+impl std::fmt::Debug for TellFound {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("TellFound").finish_non_exhaustive()
     }
 }
 
@@ -174,15 +195,7 @@ impl Reactor {
                 self.on_subscribed(app, connection, room_id, reply, retained);
             }
             Command::Push(items) => items.into_iter().for_each(|item| self.on_push(app, item)),
-            Command::PushToDevices(pushes) => {
-                for (device_id, frame) in pushes {
-                    if let Some(slot) = self.context.apps[app].devices.find(device_id, &self.table)
-                        && let Some(mut peer) = self.peer(slot)
-                    {
-                        peer.send(frame, Kind::Room);
-                    }
-                }
-            }
+            Command::PushToDevices { pushes, tell_found } => self.on_push_to_devices(app, pushes, tell_found),
             Command::PushToRoom { room_id, frame, urgent } => own.rooms.push(room_id, frame, urgent),
             Command::GroupMemberships { group_id, joined, left } => {
                 self.on_group_memberships(app, group_id, joined, left);
@@ -289,6 +302,19 @@ impl Reactor {
             self.count_stale();
             self.context.apps[app].uplink.push(UpItem::Gone(connection));
         }
+    }
+
+    fn on_push_to_devices(&mut self, app: usize, pushes: Vec<(u64, Encoded)>, tell_found: TellFound) {
+        let mut found = Vec::new();
+        for (device_id, frame) in pushes {
+            if let Some(slot) = self.context.apps[app].devices.find(device_id, &self.table)
+                && let Some(mut peer) = self.peer(slot)
+            {
+                peer.send(frame, Kind::Room);
+                found.push(device_id);
+            }
+        }
+        (tell_found.0)(found);
     }
 
     fn on_newest_seq(&mut self, app: usize, connection: ConnectionId, seq: u64) {

@@ -76,7 +76,7 @@ fn the_same_device_in_two_apps_is_two_devices() {
     let (mut first, first_id) = harness.sign_in_as(FIRST, 1);
     let (mut other, other_id) = harness.sign_in_as(OTHER, 1);
     for (app, text) in [(FIRST.0, b"a"), (OTHER.0, b"b")] {
-        harness.tell_of(app, Command::PushToDevices(vec![(1, Encoded::of(text))]));
+        harness.tell_of(app, push_to_devices(1, text));
         harness.tell_of(app, Command::PushToAll { message_id: 1, frame: Encoded::of(text) });
         harness.tell_of(app, Command::Announce);
     }
@@ -95,7 +95,7 @@ fn the_same_device_in_two_apps_is_two_devices() {
     drop(first);
     harness.turns_until(|harness| harness.reactor.table.len() == 1);
     assert!(harness.up_to(FIRST.0).iter().any(|item| matches!(item, UpItem::SignOut { .. })));
-    harness.tell_of(OTHER.0, Command::PushToDevices(vec![(1, Encoded::of(b"c"))]));
+    harness.tell_of(OTHER.0, push_to_devices(1, b"c"));
     harness.turn();
     assert_eq!(readable(&mut other), b"\x01c");
     assert!(harness.up_to(OTHER.0).iter().all(|item| !matches!(item, UpItem::SignOut { .. })));

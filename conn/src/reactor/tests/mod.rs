@@ -27,7 +27,7 @@ use prost::Message as _;
 use super::{
     LOG_LINES_PER_S_MAX, Parts, Reactor,
     apps::AppParts,
-    command_queue::{Command, PushItem},
+    command_queue::{Command, PushItem, TellFound},
     open_poll,
     uplink::{UpBatch, UpItem, Uplink},
     wake::WakeFlag,
@@ -267,4 +267,10 @@ fn a_member_behind_by_more_than_the_backlog_misses_the_oldest() {
     harness.tell(Command::PushToRoom { room_id: 5, frame: Encoded::of(b"!"), urgent: true });
     harness.turn();
     assert_eq!(readable(&mut stream), b"\x01!\x013\x014");
+}
+
+/// A push to one device; nobody asks whether it is here.
+fn push_to_devices(device_id: u64, text: &'static [u8]) -> Command {
+    let tell_found = TellFound::new(drop);
+    Command::PushToDevices { pushes: vec![(device_id, Encoded::of(text))], tell_found }
 }

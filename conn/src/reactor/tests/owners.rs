@@ -88,7 +88,7 @@ fn closing_the_older_connection_of_a_device_leaves_the_newer_one() {
         [UpItem::SignOut { connection: older_id, identity }],
         "once, and of that connection alone"
     );
-    harness.tell(Command::PushToDevices(vec![(7, Encoded::of(b"news"))]));
+    harness.tell(push_to_devices(7, b"news"));
     harness.turn();
     assert_eq!(readable(&mut newer), b"\x04news");
     assert!(harness.reactor.table.peek(newer_id.slot()).unwrap().session.identity().is_some());
