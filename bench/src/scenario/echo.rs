@@ -19,7 +19,7 @@ use crate::{
     result::Figures,
     score::Score,
     stats::ratio,
-    swarm::{Behaviour, Connection, DEADLINE, Packet, Swarm},
+    swarm::{Behaviour, Connection, DEADLINE, Packet, Swarm, packet::Reply},
 };
 
 const HEARTBEAT: i32 = PacketCommand::PcHeartbeat as i32;
@@ -176,6 +176,11 @@ impl Behaviour for Echo {
         if packet.command != HEARTBEAT {
             return Ok(());
         }
+        // An answered heartbeat has no content, a refused one says why.
+        Reply::read(packet.content)?.accepted(
+            "a heartbeat (each of few connections sends more than conn's session.packets_per_s: start conn with \
+             GIM_CONN_SESSION__PACKETS_PER_S=0, or take more --connections)",
+        )?;
         let (id, side) = (connection.id(), self.side(connection.id()));
         let Some(slice) = self.slice else { return Ok(()) };
         let Some(sent_at) = self.sent_at[id].take() else { return Ok(()) };
