@@ -81,6 +81,7 @@ pub fn run(arguments: &ServiceArguments) -> ExitCode {
 /// # Errors
 /// Where a setting, a listener or the database is refused.
 pub async fn start(settings: BusinessSettings) -> Result<Business, StartError> {
+    settings.validate_development_code().map_err(StartError::Settings)?;
     warn_of_development_code(&settings.sign_in);
     let code_check = DevelopmentCode::new(&settings.sign_in.development_code);
     start_with_code_check(settings, Arc::new(code_check)).await
@@ -113,7 +114,7 @@ pub async fn start_with_code_check(
     let use_cases = UseCases {
         tokens: Tokens::new(store.clone(), logic.clone()),
         sign_ins: SignIns::new(&settings.sign_in, jwt, store.clone(), logic.clone(), code_check),
-        profiles: Profiles::new(store.clone(), logic.clone()),
+        profiles: Profiles::new(&settings.search, store.clone(), logic.clone()),
         contacts: Contacts::new(&settings.friends, store.clone()),
         friends: Friends::new(&settings.friends, &settings.limits, store, logic),
     };

@@ -32,6 +32,8 @@ pub struct BusinessSettings {
     pub jwt: JwtSettings,
     /// What friends may and others may not.
     pub friends: FriendSettings,
+    /// Whom users find.
+    pub search: SearchSettings,
     /// Sizes and counts.
     pub limits: Limits,
 }
@@ -50,8 +52,10 @@ pub struct LogicSettings {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SignInSettings {
-    /// The code that is accepted for every phone number, for development. Empty: no code is accepted.
+    /// The code that is accepted for every phone number, for development; `*` for any code. Empty: no code is accepted.
     pub development_code: String,
+    /// Whether that is meant also where other hosts reach this service.
+    pub development_code_beyond_loopback: bool,
     /// How long a token is good for.
     pub token_ttl_days: u32,
     /// So many codes may be tried for a phone number within the window, until one is right.
@@ -87,10 +91,20 @@ pub struct JwtSettings {
 pub struct FriendSettings {
     /// Whether only friends may write to each other by PC_SEND; else everybody may who is not blocked.
     pub only_friends_write: bool,
+    /// Whether SendMessage of friends reaches others, too.
+    pub send_message_to_others: bool,
     /// Who puts those into groups who have no rule of their own; whoever may not write may not.
     pub added_by: AddedBy,
     /// A user who was told that another one asks to be a friend is not told again for so long.
     pub request_told_again_after_h: u32,
+}
+
+/// The section `[search]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SearchSettings {
+    /// Whether a part of a phone number is enough.
+    pub part_of_phone_number: bool,
 }
 
 /// The section `[limits]`.
@@ -137,6 +151,7 @@ impl Default for BusinessSettings {
             sign_in: SignInSettings::default(),
             jwt: JwtSettings::default(),
             friends: FriendSettings::default(),
+            search: SearchSettings::default(),
             limits: Limits::default(),
         }
     }
@@ -152,6 +167,7 @@ impl Default for SignInSettings {
     fn default() -> Self {
         Self {
             development_code: "123456".into(),
+            development_code_beyond_loopback: false,
             token_ttl_days: 30,
             wrong_codes_max: 10,
             wrong_codes_window_s: 600,
@@ -163,7 +179,12 @@ impl Default for SignInSettings {
 
 impl Default for FriendSettings {
     fn default() -> Self {
-        Self { only_friends_write: false, added_by: AddedBy::Everybody, request_told_again_after_h: 24 }
+        Self {
+            only_friends_write: false,
+            send_message_to_others: false,
+            added_by: AddedBy::Everybody,
+            request_told_again_after_h: 24,
+        }
     }
 }
 
@@ -213,6 +234,19 @@ impl Settings for BusinessSettings {
         within("friends.request_told_again_after_h", self.friends.request_told_again_after_h, 0, 8_760)?;
         self.limits.validate()?;
         self.grpc.validate_token(self.limits.token_bytes_max)
+    }
+}
+
+impl BusinessSettings {
+    /// Refuses a development code with which any host could sign in as anybody, unless that is meant.
+    pub(crate) fn validate_development_code(&self) -> Result<(), String> {
+        let SignInSettings { development_code, development_code_beyond_loopback: is_meant, .. } = &self.sign_in;
+        if development_code.is_empty() || *is_meant || self.grpc.listen.is_loopback() {
+            return Ok(());
+        }
+        Err("sign_in.development_code: other hosts reach this service, and whoever knows the code could sign in as anybody: \
+             empty it, or set sign_in.development_code_beyond_loopback = true if that is meant"
+            .into())
     }
 }
 
@@ -298,6 +332,23 @@ mod tests {
         assert!(problem(|s| s.sign_in.token_ttl_days = 0).starts_with("sign_in.token_ttl_days: "));
         assert!(problem(|s| s.limits.content_bytes_max = 0).starts_with("limits.content_bytes_max: "));
         assert!(problem(|s| s.grpc.listen = Endpoint::default()).starts_with("grpc.listen: "));
+    }
+
+    #[test]
+    fn a_development_code_beyond_loopback_has_to_be_meant() {
+        let mut settings = BusinessSettings::default();
+        assert_eq!(settings.validate_development_code(), Ok(()));
+        settings.grpc.listen = Endpoint::new("0.0.0.0:8020");
+        for code in ["123456", "*"] {
+            settings.sign_in.development_code = code.into();
+            let problem = settings.validate_development_code().unwrap_err();
+            assert!(problem.contains("sign_in.development_code_beyond_loopback = true"), "{problem}");
+        }
+        settings.sign_in.development_code_beyond_loopback = true;
+        assert_eq!(settings.validate_development_code(), Ok(()));
+        settings.sign_in.development_code_beyond_loopback = false;
+        settings.sign_in.development_code = String::new();
+        assert_eq!(settings.validate_development_code(), Ok(()));
     }
 
     #[test]

@@ -181,8 +181,8 @@ impl Store {
     }
 
     /// A page of `count_max` users: on the first one (`from` 0) the user of exactly this phone number, then those whose nickname
-    /// contains `text` ([`for_search`]), by ascending id. Blanks around it do not count. With it comes the `from` of the next page,
-    /// 0 after the last one. `user_id` asks. One search is under way at a time, by turns between users, and takes its turn to read
+    /// contains `text` ([`for_search`]), or whose phone number does where `by_part_of_number`, by ascending id. Blanks around it do not
+    /// count. With it comes the `from` of the next page, 0 after the last one. `user_id` asks. One search is under way at a time, by turns between users, and takes its turn to read
     /// for each piece of the table: in a large one it holds up other searches, and nothing else.
     pub async fn search(
         &self,
@@ -190,6 +190,7 @@ impl Store {
         text: &str,
         from: u64,
         count_max: u32,
+        by_part_of_number: bool,
     ) -> Result<(Vec<User>, u64), StoreError> {
         let _search = self.searches.take(user_id).await?;
         let text = text.trim();
@@ -198,17 +199,19 @@ impl Store {
         let mut first = from.max(1);
         let newest = self.newest_user_id(user_id).await?;
         let name = for_search(text);
+        let part_of_number = by_part_of_number.then(|| containing(text));
         // What consists of accents alone is found nowhere, not everywhere.
         while !name.is_empty() && first <= newest && found.len() < wanted {
             let after = first.saturating_add(SEARCHED_IN_A_STEP);
             let _turn = self.database.user_reads.take(user_id).await?;
             let rows: Vec<UserRow> = sqlx::query_as(select_users!(
-                "WHERE user_id >= ? AND user_id < ? AND search_name LIKE ? ESCAPE '!' AND phone_number <> ? \
-                 ORDER BY user_id LIMIT ?"
+                "WHERE user_id >= ? AND user_id < ? AND (search_name LIKE ? ESCAPE '!' OR phone_number LIKE ? ESCAPE '!') \
+                 AND phone_number <> ? ORDER BY user_id LIMIT ?"
             ))
             .bind(key(first))
             .bind(after as i64)
             .bind(containing(&name))
+            .bind(&part_of_number)
             .bind(text)
             .bind((wanted - found.len()) as i64)
             .fetch_all(&self.database.reader)
@@ -330,6 +333,7 @@ mod tests {
         a_search_means_the_same_on_every_database,
         names_for_searches_that_are_missing_are_computed,
         a_search_puts_the_phone_number_first_and_stops_at_its_limit,
+        a_part_of_a_phone_number_finds_only_where_that_is_asked_for,
         pages_of_a_search_hold_everybody_once,
     }
 
@@ -341,7 +345,7 @@ mod tests {
     }
 
     async fn found(store: &Store, text: &str, count_max: u32) -> Vec<u64> {
-        store.search(1, text, 0, count_max).await.unwrap().0.iter().map(|user| user.user_id).collect()
+        store.search(1, text, 0, count_max, false).await.unwrap().0.iter().map(|user| user.user_id).collect()
     }
 
     async fn many_first_sign_ins_of_a_number_at_once_make_one_user(store: Store) {
@@ -428,6 +432,18 @@ mod tests {
         assert_eq!(found(&store, "33", 1).await, [first]);
     }
 
+    async fn a_part_of_a_phone_number_finds_only_where_that_is_asked_for(store: Store) {
+        let [ada, bob] = [named(&store, "13800000001", "Ada").await, named(&store, "13900000001", "Bob").await];
+        named(&store, "13700000002", "Eve").await;
+        for (text, expected) in
+            [("0001", vec![ada, bob]), ("138", vec![ada]), ("13900000001", vec![bob]), ("%", vec![])]
+        {
+            let (users, _) = store.search(1, text, 0, 9, true).await.unwrap();
+            assert_eq!(users.iter().map(|user| user.user_id).collect::<Vec<_>>(), expected, "{text}");
+        }
+        assert_eq!(found(&store, "0001", 9).await, [0; 0]);
+    }
+
     async fn pages_of_a_search_hold_everybody_once(store: Store) {
         for number in 0..7 {
             named(&store, &number.to_string(), "call 333").await;
@@ -438,7 +454,7 @@ mod tests {
         for count_max in 1..=9 {
             let (mut pages, mut from) = (Vec::new(), 0);
             loop {
-                let (page, next) = store.search(1, "333", from, count_max).await.unwrap();
+                let (page, next) = store.search(1, "333", from, count_max, false).await.unwrap();
                 assert!(page.len() <= count_max as usize);
                 pages.extend(page.iter().map(|user| user.user_id));
                 if next == 0 {

@@ -157,7 +157,7 @@ impl Friends {
         Ok(self.store.blocked(caller.user_id, self.blocked_max).await?)
     }
 
-    /// Sends a message to a friend, and to the caller's own devices; the message's id, once it is durable. A repeated
+    /// Sends a message to a friend (or, by a setting, to anybody), and to the caller's own devices; the message's id, once it is durable. A repeated
     /// `client_msg_id` (empty for none) gives the id of the first message.
     pub async fn send(
         &self,
@@ -166,7 +166,11 @@ impl Friends {
         content: Bytes,
         client_msg_id: String,
     ) -> Result<u64, UseCaseError> {
-        self.check_write(caller.user_id, friend_id, true).await?;
+        let only_friends = !self.settings.send_message_to_others;
+        if !only_friends {
+            existing_user(&self.store, friend_id).await?;
+        }
+        self.check_write(caller.user_id, friend_id, only_friends).await?;
         let is_keyed = !client_msg_id.is_empty();
         let message = SendAsRequest {
             user_id: caller.user_id,

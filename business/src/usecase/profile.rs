@@ -7,6 +7,7 @@ use crate::{
     domain::user::{Profile, User},
     error::UseCaseError,
     logic::Logic,
+    settings::SearchSettings,
     store::Store,
 };
 
@@ -15,12 +16,13 @@ use crate::{
 pub struct Profiles {
     store: Store,
     logic: Logic,
+    search: SearchSettings,
 }
 
 impl Profiles {
     /// Users of `store`; `logic` is told when one changes.
-    pub fn new(store: Store, logic: Logic) -> Self {
-        Self { store, logic }
+    pub fn new(search: &SearchSettings, store: Store, logic: Logic) -> Self {
+        Self { store, logic, search: search.clone() }
     }
 
     /// The user with this id.
@@ -33,8 +35,8 @@ impl Profiles {
         Ok(self.store.users(user_ids).await?)
     }
 
-    /// A page of users: the one of exactly this phone number, then those whose nickname contains `text`; and what the next
-    /// page begins with, 0 after the last one. `user_id` asks.
+    /// A page of users: the one of exactly this phone number, then those whose nickname (or, by a setting, phone number) contains
+    /// `text`; and what the next page begins with, 0 after the last one. `user_id` asks.
     pub async fn search(
         &self,
         user_id: u64,
@@ -42,7 +44,7 @@ impl Profiles {
         from: u64,
         count_max: u32,
     ) -> Result<(Vec<User>, u64), UseCaseError> {
-        Ok(self.store.search(user_id, text, from, count_max).await?)
+        Ok(self.store.search(user_id, text, from, count_max, self.search.part_of_phone_number).await?)
     }
 
     /// Replaces what a user says about herself.

@@ -394,3 +394,16 @@ async fn where_only_friends_write_strangers_may_not_and_logic_hears_of_it() {
     assert_eq!(server.logic.take_forgotten(), [(bob.user_id, alice.user_id), (alice.user_id, bob.user_id)]);
     assert_eq!(may_write(&server, &bob, alice.user_id).await, 10210);
 }
+
+#[tokio::test]
+async fn by_a_setting_send_message_reaches_whoever_did_not_block_the_sender() {
+    let server = Server::start_with(|settings| settings.friends.send_message_to_others = true).await;
+    let [alice, bob] = [server.sign_in("1").await, server.sign_in("2").await];
+    send(&server, &alice, bob.user_id).await.unwrap();
+    assert_eq!(server.logic.take_sent().len(), 1);
+    assert_eq!(code(send(&server, &alice, bob.user_id + 1000).await), ResultCode::UserNotFound);
+    let block = FriendBlockRequest { user_id: alice.user_id };
+    server.friends().block(bob.ask(block)).await.unwrap();
+    assert_eq!(code(send(&server, &alice, bob.user_id).await), ResultCode::NotAllowed);
+    assert!(server.logic.take_sent().is_empty());
+}

@@ -97,3 +97,14 @@ async fn a_search_is_read_page_by_page() {
     assert_eq!(page(0, 1).await.users.len(), 1);
     assert_eq!(page(0, 100).await.users.len(), 3, "no more than the server allows");
 }
+
+#[tokio::test]
+async fn by_a_setting_a_part_of_the_phone_number_finds_its_user() {
+    for part_of_phone_number in [false, true] {
+        let server = Server::start_with(|settings| settings.search.part_of_phone_number = part_of_phone_number).await;
+        let [alice, bob] = [server.sign_in("13800000001").await, server.sign_in("13900000002").await];
+        let expected = if part_of_phone_number { vec![bob.user_id] } else { Vec::new() };
+        assert_eq!(search(&server, &alice, "0002").await, expected);
+        assert_eq!(search(&server, &alice, "13900000002").await, [bob.user_id]);
+    }
+}
