@@ -65,7 +65,7 @@ impl Logic {
 
     /// Saves a device and returns its id: a new one where it has none, its own where logic knows it.
     pub async fn save_device(&self, device: Device, request_id: &str) -> Result<u64, LogicError> {
-        let request = with_request_id(DeviceSaveRequest { device: Some(device) }, request_id);
+        let request = with_request_id(DeviceSaveRequest { device: Some(device), user_id: 0 }, request_id);
         let reply = self.devices.clone().save(request).await.map_err(LogicError::new)?;
         let device_id = reply.into_inner().device_id;
         check::id("device_id", device_id).map_err(|_| LogicError::DeviceId(device_id))

@@ -50,7 +50,7 @@ fn logic_names_the_field_that_is_wrong() {
     let mut devices = DeviceIntServiceClient::new(server.logic());
     assert_names("device", server.call(devices.save(DeviceSaveRequest::default())));
     let brand = Device { brand: "x".repeat(100_000), ..Device::default() };
-    let answer = server.call(devices.save(DeviceSaveRequest { device: Some(brand) }));
+    let answer = server.call(devices.save(DeviceSaveRequest { device: Some(brand), user_id: 0 }));
     assert_names("device.brand", answer);
 }
 

@@ -82,12 +82,13 @@ async fn logic_hears_of_the_device_under_the_request_id() {
 }
 
 #[tokio::test]
-async fn a_device_that_logic_does_not_know_is_refused_and_nobody_is_made() {
+async fn a_device_keeps_the_id_that_its_client_gave_it() {
     let server = Server::start().await;
     let mut request = sign_in_request("1");
     request.device = Some(Device { id: 5, ..Device::default() });
-    assert_eq!(of(server.try_sign_in(request).await), ResultCode::DeviceNotFound);
-    assert!(server.sign_in("1").await.is_new);
+    let signed_in = server.try_sign_in(request).await.unwrap();
+    assert_eq!(signed_in.device_id, 5);
+    auth(&server, &signed_in).await.unwrap();
 }
 
 #[tokio::test]

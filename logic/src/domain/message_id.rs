@@ -19,7 +19,7 @@ pub const NODE_NUMBER_MAX: u16 = (1 << NODE_BITS) - 1;
 const COUNTER_BITS: u32 = 12;
 const NODE_BITS: u32 = 10;
 /// 2024-01-01T00:00:00Z.
-const EPOCH_MS: i64 = 1_704_067_200_000;
+pub(super) const EPOCH_MS: i64 = 1_704_067_200_000;
 
 /// When an id was made, Unix milliseconds (ahead of the clock where its generator was).
 pub fn time_ms(id: u64) -> i64 {

@@ -13,3 +13,4 @@ pub mod ration;
 pub mod refusal;
 pub mod registrations;
 pub mod route;
+pub mod short_id;

@@ -4,10 +4,10 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use gim_config::grpc;
 use gim_proto::{
-    ResultCode, check,
+    check,
     logic::{
-        DeviceRegisterReply, DeviceRegisterRequest, DeviceSaveReply, DeviceSaveRequest, HeartbeatRequest,
-        ListOnlineReply, ListOnlineRequest, OfflineRequest, SignInReply, SignInRequest,
+        DeviceRegisterReply, DeviceRegisterRequest, DeviceSaveReply, DeviceSaveRequest, DeviceUpdateRequest,
+        HeartbeatRequest, ListOnlineReply, ListOnlineRequest, OfflineRequest, SignInReply, SignInRequest,
         device_ext_service_server::DeviceExtService, device_int_service_server::DeviceIntService,
     },
 };
@@ -16,8 +16,8 @@ use tonic::{Request, Response, Status, async_trait};
 use super::{Services, caller::request_id};
 use crate::{
     domain::{caller::Caller, device::ADDRESS_BYTES_MAX},
-    error::Error,
-    store::work::Saver,
+    store::{device::NOBODY, work::Saver},
+    usecase::devices::check_own,
 };
 
 /// In place of an address that is not known.
@@ -52,7 +52,11 @@ impl DeviceIntService for Services {
     }
 
     async fn save(&self, request: Request<DeviceSaveRequest>) -> Result<Response<DeviceSaveReply>, Status> {
-        let device_id = self.use_cases.devices.save(request.into_inner().device, Saver::Service).await?;
+        let DeviceSaveRequest { device, user_id } = request.into_inner();
+        if user_id != NOBODY {
+            check::id("user_id", user_id)?;
+        }
+        let device_id = self.use_cases.devices.save(user_id, device, Saver::Service).await?;
         Ok(Response::new(DeviceSaveReply { device_id }))
     }
 
@@ -68,16 +72,20 @@ impl DeviceExtService for Services {
     async fn register(&self, request: Request<DeviceRegisterRequest>) -> Result<Response<DeviceRegisterReply>, Status> {
         let device_id = request.get_ref().device.as_ref().map_or(0, |device| device.id);
         let mut saver = Saver::Stranger(grpc::caller_address(&request).unwrap_or(NOWHERE));
+        let mut owner = NOBODY;
         if device_id != 0 {
             check::id("device.id", device_id)?;
             let caller = self.caller(&request).await?;
-            if caller.device_id != device_id {
-                let problem = "device.id: only the device itself may change what is known of it";
-                return Err(Error::refused(ResultCode::NotAllowed, problem).into());
-            }
-            saver = Saver::User(caller.user_id);
+            check_own(caller, device_id)?;
+            (owner, saver) = (caller.user_id, Saver::User(caller.user_id));
         }
-        let device_id = self.use_cases.devices.save(request.into_inner().device, saver).await?;
+        let device_id = self.use_cases.devices.save(owner, request.into_inner().device, saver).await?;
         Ok(Response::new(DeviceRegisterReply { device_id }))
+    }
+
+    async fn update(&self, request: Request<DeviceUpdateRequest>) -> Result<Response<()>, Status> {
+        let caller = self.caller(&request).await?;
+        self.use_cases.devices.update(caller, request.into_inner().device).await?;
+        Ok(Response::new(()))
     }
 }

@@ -1,47 +1,56 @@
-//! Devices: the part of a transaction that notes what they tell about themselves.
-
-use std::collections::VecDeque;
+//! Devices: the part of a transaction that notes what they tell about themselves, and who signs in on them.
 
 use sqlx::AnyConnection;
 
 use super::{
     columns::to_sql,
-    statement::{AnyQuery, MultiRow},
-    work::{DeviceSave, Work},
+    device::NOBODY,
+    dialect::Sql,
+    statement::AnyQuery,
+    work::{DeviceChange, DeviceSave, Work},
 };
 
-const INSERT: MultiRow = MultiRow {
-    head: "INSERT INTO device (type, brand, model, system_version, sdk_version, branch_push_id, updated_at_ms, id, \
-           created_at_ms) VALUES ",
-    row: "(?,?,?,?,?,?,?,?,?)",
-    tail: "",
-};
-const UPDATE: &str = "UPDATE device SET type = ?, brand = ?, model = ?, system_version = ?, sdk_version = ?, \
-                      branch_push_id = ?, updated_at_ms = ? WHERE id = ?";
+// Both databases know REPLACE. What the user's row said before is older than what nobody's row says.
+const TAKE_OVER: &str = "REPLACE INTO device (user_id, id, type, brand, model, system_version, sdk_version, \
+                         branch_push_id, created_at_ms, updated_at_ms) \
+                         SELECT ?, id, type, brand, model, system_version, sdk_version, branch_push_id, \
+                         created_at_ms, updated_at_ms FROM device WHERE user_id = ? AND id = ?";
+const FORGET: &str = "DELETE FROM device WHERE user_id = ? AND id = ?";
 
-/// Saves devices; of each, in the order of the works, whether it is new or was known.
-pub(super) async fn save<'a>(
-    connection: &mut AnyConnection,
-    works: &[&'a Work],
-) -> Result<VecDeque<bool>, sqlx::Error> {
-    let asked = |work: &&'a Work| match work {
-        Work::Device(request) => Some(&*request.wants),
-        _ => None,
-    };
-    let (mut new, mut saved) = (Vec::new(), VecDeque::new());
-    for save in works.iter().filter_map(asked) {
-        let is_saved =
-            save.is_new || bind(sqlx::query(UPDATE), save).execute(&mut *connection).await?.rows_affected() > 0;
-        saved.push_back(is_saved);
-        new.extend(save.is_new.then_some(save));
+/// Saves devices, in the order of the works. Returns how many.
+pub(super) async fn save(connection: &mut AnyConnection, sql: &Sql, works: &[&Work]) -> Result<usize, sqlx::Error> {
+    let saves: Vec<&DeviceSave> = works
+        .iter()
+        .filter_map(|work| match work {
+            Work::Device(request) => Some(&*request.wants),
+            _ => None,
+        })
+        .collect();
+    for alike in saves.chunk_by(|one, other| one.change == other.change) {
+        match alike.first().map(|save| save.change) {
+            Some(DeviceChange::All) => sql.save_devices.execute(connection, alike, bind).await?,
+            Some(DeviceChange::PushIdAndVersions) => sql.update_devices.execute(connection, alike, bind).await?,
+            Some(DeviceChange::Owner) => take_over(connection, alike).await?,
+            None => {}
+        }
     }
-    INSERT.execute(connection, &new, |query, save| bind(query, save).bind(save.now_ms)).await?;
-    Ok(saved)
+    Ok(saves.len())
 }
 
-fn bind(query: AnyQuery, save: &DeviceSave) -> AnyQuery {
+async fn take_over(connection: &mut AnyConnection, saves: &[&DeviceSave]) -> Result<(), sqlx::Error> {
+    for save in saves {
+        let (owner, nobody, id) = (to_sql(save.owner), to_sql(NOBODY), to_sql(save.device.id));
+        sqlx::query(TAKE_OVER).bind(owner).bind(nobody).bind(id).execute(&mut *connection).await?;
+        sqlx::query(FORGET).bind(nobody).bind(id).execute(&mut *connection).await?;
+    }
+    Ok(())
+}
+
+fn bind(query: AnyQuery, save: &&DeviceSave) -> AnyQuery {
     let device = save.device.clone();
     query
+        .bind(to_sql(save.owner))
+        .bind(to_sql(device.id))
         .bind(i64::from(device.r#type))
         .bind(device.brand)
         .bind(device.model)
@@ -49,5 +58,5 @@ fn bind(query: AnyQuery, save: &DeviceSave) -> AnyQuery {
         .bind(device.sdk_version)
         .bind(device.branch_push_id)
         .bind(save.now_ms)
-        .bind(to_sql(device.id))
+        .bind(save.now_ms)
 }

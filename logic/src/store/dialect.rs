@@ -13,6 +13,12 @@ pub(super) struct Sql {
     pub bump_inboxes: MultiRow,
     /// Whether that statement returns `user_id, seq`; if not, they are read after it, in its transaction.
     pub bump_returns: bool,
+    /// Finds the types of devices (`user_id, id` per row), as rows `kind, id, value, extra` of a sign-in's reads.
+    pub device_types: MultiRow,
+    /// Saves devices (all columns per row); of one that is there, what it says of itself.
+    pub save_devices: MultiRow,
+    /// The same; of one that is there, its push id and versions alone.
+    pub update_devices: MultiRow,
     /// Raises acks (`user_id, device_id, seq` per row).
     pub raise_acks: MultiRow,
     /// Finds sends by key (`sender_id, client_msg_id` per row). Keys come back as bytes, whatever a connection takes for text.
@@ -41,6 +47,10 @@ pub(super) fn sql(dialect: Dialect) -> &'static Sql {
     }
 }
 
+const INSERT_DEVICES: &str = "INSERT INTO device (user_id, id, type, brand, model, system_version, sdk_version, \
+                              branch_push_id, created_at_ms, updated_at_ms) VALUES ";
+const DEVICE: &str = "(?,?,?,?,?,?,?,?,?,?)";
+
 static SQLITE: Sql = Sql {
     sends_text: false,
     bump_inboxes: MultiRow {
@@ -49,6 +59,26 @@ static SQLITE: Sql = Sql {
         tail: " ON CONFLICT (user_id) DO UPDATE SET seq = seq + excluded.seq RETURNING user_id, seq",
     },
     bump_returns: true,
+    device_types: MultiRow {
+        head: "SELECT 0 AS kind, id AS id, type AS value, user_id AS extra FROM device \
+               WHERE (user_id, id) IN (SELECT * FROM (VALUES ",
+        row: "(?,?)",
+        tail: "))",
+    },
+    save_devices: MultiRow {
+        head: INSERT_DEVICES,
+        row: DEVICE,
+        tail: " ON CONFLICT (user_id, id) DO UPDATE SET type = excluded.type, brand = excluded.brand, \
+               model = excluded.model, system_version = excluded.system_version, sdk_version = excluded.sdk_version, \
+               branch_push_id = excluded.branch_push_id, updated_at_ms = excluded.updated_at_ms",
+    },
+    update_devices: MultiRow {
+        head: INSERT_DEVICES,
+        row: DEVICE,
+        tail: " ON CONFLICT (user_id, id) DO UPDATE SET system_version = excluded.system_version, \
+               sdk_version = excluded.sdk_version, branch_push_id = excluded.branch_push_id, \
+               updated_at_ms = excluded.updated_at_ms",
+    },
     raise_acks: MultiRow {
         head: "INSERT INTO device_ack (user_id, device_id, seq) VALUES ",
         row: "(?,?,?)",
@@ -96,6 +126,24 @@ static MYSQL: Sql = Sql {
         tail: " ON DUPLICATE KEY UPDATE seq = seq + VALUES(seq)",
     },
     bump_returns: false,
+    device_types: MultiRow {
+        head: "SELECT 0 AS kind, id AS id, type AS value, user_id AS extra FROM device WHERE (user_id, id) IN (",
+        row: "(?,?)",
+        tail: ")",
+    },
+    save_devices: MultiRow {
+        head: INSERT_DEVICES,
+        row: DEVICE,
+        tail: " ON DUPLICATE KEY UPDATE type = VALUES(type), brand = VALUES(brand), model = VALUES(model), \
+               system_version = VALUES(system_version), sdk_version = VALUES(sdk_version), \
+               branch_push_id = VALUES(branch_push_id), updated_at_ms = VALUES(updated_at_ms)",
+    },
+    update_devices: MultiRow {
+        head: INSERT_DEVICES,
+        row: DEVICE,
+        tail: " ON DUPLICATE KEY UPDATE system_version = VALUES(system_version), sdk_version = VALUES(sdk_version), \
+               branch_push_id = VALUES(branch_push_id), updated_at_ms = VALUES(updated_at_ms)",
+    },
     raise_acks: MultiRow {
         head: "INSERT INTO device_ack (user_id, device_id, seq) VALUES ",
         row: "(?,?,?)",

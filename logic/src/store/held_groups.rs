@@ -122,6 +122,9 @@ impl HeldGroups {
         work: &GroupWork,
     ) -> Result<Vec<GroupPost>, ApplyError> {
         if let GroupAction::Create { kind, profile, .. } = &work.action {
+            if self.groups.contains_key(&work.group_id) {
+                return Err(GroupRefusal::Taken(work.group_id).into());
+            }
             let mut held = HeldGroup::new(Group::new(work.group_id, *kind, profile.clone()));
             let posts = held.apply(connection, work).await?;
             self.groups.insert(work.group_id, held);

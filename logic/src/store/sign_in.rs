@@ -11,6 +11,7 @@ use sqlx::{AssertSqlSafe, Row as _};
 
 use super::{
     columns::{from_sql, to_sql},
+    device::{self, NOBODY},
     dialect::{self, Sql},
     error::StoreError,
     inbox::newest_of,
@@ -28,11 +29,6 @@ const TYPE: i64 = 0;
 const REVOCATION: i64 = 1;
 const NEWEST_SEQ: i64 = 2;
 const LARGE_GROUP: i64 = 3;
-const TYPES: MultiRow = MultiRow {
-    head: "SELECT 0 AS kind, id AS id, type AS value, 0 AS extra FROM device WHERE id IN (",
-    row: "?",
-    tail: ")",
-};
 const REVOCATIONS: MultiRow = MultiRow {
     head: "SELECT 1 AS kind, user_id AS id, device_id AS value, not_before_ms AS extra FROM token_revocation \
            WHERE user_id IN (",
@@ -56,6 +52,8 @@ const LARGE_GROUPS: MultiRow = MultiRow {
 pub struct Before {
     /// 0 for a device that is not known here.
     pub device_type: i32,
+    /// Whether something was told about the device since anybody last signed in on it.
+    pub is_device_of_nobody: bool,
     /// Tokens issued before this are worthless; 0 where none was ever revoked.
     pub not_before_ms: i64,
 }
@@ -102,19 +100,22 @@ impl SignInReads {
 const STOPPING: StoreError = StoreError::PutOff("the service is stopping");
 
 async fn before(source: Source, callers: Vec<Caller>) -> Result<Vec<Before>, StoreError> {
-    let device_ids = ids(&callers, |caller| caller.device_id);
-    let user_ids = ids(&callers, |caller| caller.user_id);
-    let known = source.read(&[(TYPES, &device_ids), (REVOCATIONS, &user_ids)]).await?;
+    let keys = padded(callers.iter().flat_map(|caller| device::keys(*caller)).collect());
+    let device_keys: Vec<u64> = keys.iter().flat_map(|key| [key.user_id, key.device_id]).collect();
+    let user_ids = user_ids(&callers);
+    let known =
+        source.read(&[Part::pairs(source.sql.device_types, &device_keys), Part::ids(REVOCATIONS, &user_ids)]).await?;
     let answer = |caller: &Caller| Before {
-        device_type: known.types.get(&caller.device_id).and_then(|&kind| i32::try_from(kind).ok()).unwrap_or(0),
+        device_type: device::type_of(&known.types, *caller),
+        is_device_of_nobody: known.types.contains_key(&Caller { user_id: NOBODY, ..*caller }),
         not_before_ms: known.not_before(*caller),
     };
     Ok(callers.iter().map(answer).collect())
 }
 
 async fn after(source: Source, callers: Vec<Caller>) -> Result<Vec<After>, StoreError> {
-    let user_ids = ids(&callers, |caller| caller.user_id);
-    let parts = [(REVOCATIONS, &user_ids[..]), (NEWEST_SEQS, &user_ids), (LARGE_GROUPS, &user_ids)];
+    let user_ids = user_ids(&callers);
+    let parts = [REVOCATIONS, NEWEST_SEQS, LARGE_GROUPS].map(|statement| Part::ids(statement, &user_ids));
     let known = source.read(&parts).await?;
     let answer = |caller: &Caller| After {
         newest_seq: newest_of(&known.newest_seqs, caller.user_id),
@@ -127,7 +128,7 @@ async fn after(source: Source, callers: Vec<Caller>) -> Result<Vec<After>, Store
 /// What one lookup found.
 #[derive(Debug, Default)]
 struct Known {
-    types: HashMap<u64, i64>,
+    types: HashMap<Caller, i64>,
     /// By user and device.
     not_before_ms: HashMap<(u64, u64), i64>,
     newest_seqs: HashMap<u64, u64>,
@@ -138,7 +139,7 @@ impl Known {
     fn add(&mut self, [kind, id, value, extra]: [i64; 4]) -> Result<(), sqlx::Error> {
         let id = from_sql(id);
         match kind {
-            TYPE => drop(self.types.insert(id, value)),
+            TYPE => drop(self.types.insert(Caller { user_id: from_sql(extra), device_id: id }, value)),
             REVOCATION => drop(self.not_before_ms.insert((id, from_sql(value)), extra)),
             NEWEST_SEQ => drop(self.newest_seqs.insert(id, from_sql(value))),
             LARGE_GROUP => self.large_groups.entry(id).or_default().push(from_sql(value)),
@@ -153,6 +154,24 @@ impl Known {
     }
 }
 
+/// A part of a lookup: rows of one statement, each of `width` numbers.
+#[derive(Debug, Clone, Copy)]
+struct Part<'a> {
+    statement: MultiRow,
+    width: usize,
+    numbers: &'a [u64],
+}
+
+impl<'a> Part<'a> {
+    fn ids(statement: MultiRow, numbers: &'a [u64]) -> Self {
+        Self { statement, width: 1, numbers }
+    }
+
+    fn pairs(statement: MultiRow, numbers: &'a [u64]) -> Self {
+        Self { statement, width: 2, numbers }
+    }
+}
+
 /// Where lookups are made.
 #[derive(Debug, Clone)]
 struct Source {
@@ -161,15 +180,16 @@ struct Source {
 }
 
 impl Source {
-    async fn read(&self, parts: &[(MultiRow, &[u64])]) -> Result<Known, StoreError> {
-        let texts: Vec<String> = parts.iter().map(|(statement, ids)| statement.sql(ids.len()).0).collect();
+    async fn read(&self, parts: &[Part<'_>]) -> Result<Known, StoreError> {
+        let text_of = |part: &Part<'_>| part.statement.sql(part.numbers.len() / part.width).0;
+        let texts: Vec<String> = parts.iter().map(text_of).collect();
         let mut text = texts.join(" UNION ALL ");
         if let Some((before, after)) = self.sql.in_one_text {
             text = [before, &text, after].concat();
         }
         let query = sqlx::query(AssertSqlSafe(text));
-        let ids = parts.iter().flat_map(|(_, ids)| ids.iter());
-        let rows = ids.fold(query, |query, id| query.bind(to_sql(*id))).fetch_all(&self.reader).await?;
+        let numbers = parts.iter().flat_map(|part| part.numbers);
+        let rows = numbers.fold(query, |query, number| query.bind(to_sql(*number))).fetch_all(&self.reader).await?;
         let mut known = Known::default();
         for row in &rows {
             if self.sql.in_one_text.is_some() {
@@ -190,11 +210,14 @@ fn parse(row: &str) -> Result<[i64; 4], sqlx::Error> {
     row().ok_or_else(|| sqlx::Error::Protocol("a lookup answered with something else than numbers".into()))
 }
 
-/// The ids, the last one repeated up to a power of two: a set takes no harm from it, and one statement is enough.
-fn ids(callers: &[Caller], id: impl Fn(&Caller) -> u64) -> Vec<u64> {
-    let mut ids: Vec<u64> = callers.iter().map(id).collect();
-    if let Some(&last) = ids.last() {
-        ids.resize(ids.len().next_power_of_two(), last);
+fn user_ids(callers: &[Caller]) -> Vec<u64> {
+    padded(callers.iter().map(|caller| caller.user_id).collect())
+}
+
+/// The keys, the last one repeated up to a power of two: a set takes no harm from it, and one statement is enough.
+fn padded<T: Copy>(mut keys: Vec<T>) -> Vec<T> {
+    if let Some(&last) = keys.last() {
+        keys.resize(keys.len().next_power_of_two(), last);
     }
-    ids
+    keys
 }

@@ -6,7 +6,7 @@
 
 use std::{
     borrow::Cow,
-    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashMap},
 };
 
 use sqlx::{AnyConnection, Row as _};
@@ -80,7 +80,7 @@ pub(super) struct PreparedTransaction<'a> {
     fates: Fates,
     groups: HeldGroups,
     posts: Vec<NumberedPost<'a>>,
-    devices: VecDeque<bool>,
+    device_count: usize,
     has_repeats: bool,
 }
 
@@ -103,18 +103,18 @@ pub(super) async fn prepare<'a>(
     let works = &works[..count];
     groups.read_members(connection, sql, &held_ids).await?;
     let recalls = recall::mark(connection, works).await?;
-    let devices = device_saves::save(connection, works).await?;
+    let device_count = device_saves::save(connection, sql, works).await?;
     let known = find_sent(connection, sql, works, lookup).await?;
     let Plan { fates, mut fresh, .. } = Plan::new(connection, &mut groups, works, &known).await?;
     fresh.extend(recalls.into_iter().map(|post| Fresh { post: Cow::Borrowed(post), group: groups.recall(post) }));
     let posts = bump(connection, sql, fresh).await?;
-    Ok(PreparedTransaction { works, fates, groups, posts, devices, has_repeats: !known.is_empty() })
+    Ok(PreparedTransaction { works, fates, groups, posts, device_count, has_repeats: !known.is_empty() })
 }
 
 impl PreparedTransaction<'_> {
     /// Stores all of it.
     pub(super) async fn store(self, connection: &mut AnyConnection, sql: &Sql) -> Result<Written, sqlx::Error> {
-        let Self { works, fates, groups, posts, devices, has_repeats } = self;
+        let Self { works, fates, groups, posts, device_count, has_repeats } = self;
         let newest_seqs = newest_seqs(connection, sql, works).await?;
         groups.store_changed(connection).await?;
         let mut script = Script::new(sql.sends_text);
@@ -126,6 +126,7 @@ impl PreparedTransaction<'_> {
         add_group_acks(&mut script, sql, works);
         script.run(connection).await?;
 
+        let devices = std::iter::repeat_n((), device_count).collect();
         let outcomes = Outcomes { devices, ..fates.outcomes(works, &posts, &newest_seqs) };
         let deliveries = posts.into_iter().map(NumberedPost::into_delivery).collect();
         Ok(Written { outcomes, deliveries, has_repeats })

@@ -27,8 +27,8 @@ pub(super) enum Work {
     Group(Request<Box<GroupWork>, GroupOutcome>),
     /// Note how far a user has read in large groups.
     GroupAcks(Request<Vec<GroupAck>, ()>),
-    /// Note what a device tells about itself; whether it was known, where it had to be.
-    Device(Request<Box<DeviceSave>, bool>),
+    /// Note what a device tells about itself, or who signed in on it.
+    Device(Request<Box<DeviceSave>, ()>),
 }
 
 /// What somebody wants, and where he waits for the outcome.
@@ -46,7 +46,7 @@ pub(super) struct Outcomes {
     pub recalls: VecDeque<()>,
     pub groups: VecDeque<GroupOutcome>,
     pub group_acks: VecDeque<()>,
-    pub devices: VecDeque<bool>,
+    pub devices: VecDeque<()>,
 }
 
 /// What became of an ack.
@@ -129,17 +129,30 @@ pub struct GroupAck {
     pub seq: u64,
 }
 
-/// What a device tells about itself.
+/// What is to be noted of a device.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DeviceSave {
+    /// Whose device it is; [`NOBODY`](super::device::NOBODY) for that of whoever signs in on it next.
+    pub owner: u64,
     /// The device; it has an id.
     pub device: Device,
-    /// Whether it has the id since just now.
-    pub is_new: bool,
+    /// What of it.
+    pub change: DeviceChange,
     /// When.
     pub now_ms: i64,
     /// Who asks.
     pub saver: Saver,
+}
+
+/// What is noted of a device. One that is not known becomes so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeviceChange {
+    /// All that it says of itself.
+    All,
+    /// Where pushes reach it, and which versions run on it.
+    PushIdAndVersions,
+    /// Its owner, who signed in on it: what was told about it before is hers from now on.
+    Owner,
 }
 
 /// Who tells about a device.
@@ -252,10 +265,9 @@ impl Work {
         size_of::<Self>() + more
     }
 
-    /// The group that has to be there already.
+    /// The group whose row it needs to see: it has to be there, or (of one that is made) must not be.
     pub(super) fn stored_group_id(&self) -> Option<u64> {
         match self {
-            Self::Group(request) if matches!(request.wants.action, GroupAction::Create { .. }) => None,
             Self::Group(request) => Some(request.wants.group_id),
             Self::Recall(request) => request.wants.timeline_alone(),
             Self::Post(_) | Self::Ack(_) | Self::GroupAcks(_) | Self::Device(_) => None,

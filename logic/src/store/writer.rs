@@ -121,8 +121,8 @@ impl Writer {
         self.submit(acks, Work::GroupAcks)
     }
 
-    /// Takes on what a device tells about itself; the answer to `pending` is whether it is new or was known.
-    pub fn submit_device(&self, save: DeviceSave) -> Result<PendingCommit<bool>, StoreError> {
+    /// Takes on what is to be noted of a device.
+    pub fn submit_device(&self, save: DeviceSave) -> Result<PendingCommit<()>, StoreError> {
         self.submit(Box::new(save), Work::Device)
     }
 

@@ -13,6 +13,7 @@ use metrics::counter;
 use crate::{
     delivery::nodes::Nodes,
     domain::{
+        caller::Caller,
         kick,
         route::{NodeKey, Route},
     },
@@ -62,10 +63,11 @@ impl Connections {
     /// Takes connections up that live on from an earlier stream of their node, and ends those that have to go for them. Returns
     /// where they are.
     pub async fn take_up(&self, node: &Arc<NodeKey>, connections: &[LiveConnection]) -> Result<Vec<Route>, Error> {
-        let device_ids: Vec<u64> = connections.iter().map(|connection| connection.device_id).collect();
-        let types = self.devices.types(&device_ids).await.unwrap_or_else(|error| {
+        let caller = |live: &LiveConnection| Caller { user_id: live.user_id, device_id: live.device_id };
+        let callers: Vec<Caller> = connections.iter().map(caller).collect();
+        let types = self.devices.types(&callers).await.unwrap_or_else(|error| {
             tracing::warn!(%error, "announced connections are listed without the types of their devices");
-            vec![0; device_ids.len()]
+            vec![0; callers.len()]
         });
         let now_ms = self.now_ms();
         let route = |(connection, device_type): (&LiveConnection, i32)| Route {

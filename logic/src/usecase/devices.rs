@@ -11,11 +11,11 @@ use gim_proto::{
 };
 
 use crate::{
-    domain::{clock, device, message_id::MessageIds, registrations::Registrations},
+    domain::{caller::Caller, clock, device, registrations::Registrations, short_id::ShortIds},
     error::Error,
     shared_state::SharedState,
     store::{
-        work::{DeviceSave, Saver},
+        work::{DeviceChange, DeviceSave, Saver},
         writer::Writer,
     },
 };
@@ -28,32 +28,50 @@ pub struct Devices {
     pub(super) text_bytes_max: usize,
     /// What strangers registered of late.
     pub(super) registrations: Mutex<Registrations<IpAddr>>,
-    pub(super) ids: Arc<MessageIds>,
+    pub(super) ids: Arc<ShortIds>,
     pub(super) writer: Writer,
     pub(super) shared: Arc<dyn SharedState>,
 }
 
 impl Devices {
-    /// Stores a device that is new (id 0), or what changed of one that is known. Returns its id.
-    pub async fn save(&self, device: Option<Device>, saver: Saver) -> Result<u64, Error> {
-        let mut device = device.ok_or_else(|| check::invalid("device", "must be set"))?;
-        device::check(&device, self.text_bytes_max)?;
-        let (is_new, now_ms) = (device.id == 0, clock::now_ms());
+    /// Stores what a device says of itself: one without an id (0) gets one, one that is not known becomes so. Returns its id.
+    pub async fn save(&self, owner: u64, device: Option<Device>, saver: Saver) -> Result<u64, Error> {
+        let mut device = self.checked(device)?;
+        let now_ms = clock::now_ms();
         if let Saver::Stranger(address) = saver
             && !self.registrations.lock().unwrap_or_else(PoisonError::into_inner).begin(address, now_ms)
         {
             let problem = "too many devices were registered from this address, try again later";
             return Err(Error::refused(ResultCode::TooManyRequests, problem));
         }
-        if is_new {
+        if device.id == 0 {
             device.id = self.ids.next_id();
         }
         let device_id = device.id;
-        let is_saved = self.writer.submit_device(DeviceSave { device, is_new, now_ms, saver })?.committed().await?;
-        if !is_saved {
-            return Err(Error::refused(ResultCode::DeviceNotFound, format!("there is no device {device_id}")));
-        }
+        let save = DeviceSave { owner, device, change: DeviceChange::All, now_ms, saver };
+        self.writer.submit_device(save)?.committed().await?;
         Ok(device_id)
+    }
+
+    /// Where pushes reach the caller's device from now on, and which versions run on it.
+    pub async fn update(&self, caller: Caller, device: Option<Device>) -> Result<(), Error> {
+        let mut device = self.checked(device)?;
+        check_own(caller, device.id)?;
+        device.id = caller.device_id;
+        let save = DeviceSave {
+            owner: caller.user_id,
+            device,
+            change: DeviceChange::PushIdAndVersions,
+            now_ms: clock::now_ms(),
+            saver: Saver::User(caller.user_id),
+        };
+        Ok(self.writer.submit_device(save)?.committed().await?)
+    }
+
+    fn checked(&self, device: Option<Device>) -> Result<Device, Error> {
+        let device = device.ok_or_else(|| check::invalid("device", "must be set"))?;
+        device::check(&device, self.text_bytes_max)?;
+        Ok(device)
     }
 
     /// The devices of users that are connected now.
@@ -72,4 +90,13 @@ impl Devices {
         });
         Ok(online.collect())
     }
+}
+
+/// Fails where a caller speaks of another device than the own one (0: the own one).
+pub fn check_own(caller: Caller, device_id: u64) -> Result<(), Error> {
+    if device_id == 0 || device_id == caller.device_id {
+        return Ok(());
+    }
+    let problem = "device.id: only the device itself may change what is known of it";
+    Err(Error::refused(ResultCode::NotAllowed, problem))
 }

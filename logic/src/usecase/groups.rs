@@ -24,6 +24,7 @@ use crate::{
         group::{GroupAction, GroupRefusal, Member, check_kind, check_member, check_profile, check_twice},
         message::Message,
         message_id::MessageIds,
+        short_id::ShortIds,
     },
     error::Error,
     metrics as names,
@@ -70,6 +71,7 @@ pub struct Groups {
     pub(super) settings: GroupSettings,
     pub(super) content_bytes_max: usize,
     pub(super) ids: Arc<MessageIds>,
+    pub(super) group_ids: Arc<ShortIds>,
     pub(super) reads: store::UserReads,
     pub(super) groups: store::Groups,
     pub(super) writer: Writer,
@@ -77,7 +79,7 @@ pub struct Groups {
 }
 
 impl Groups {
-    /// Makes a group and returns its id. A user who does becomes an admin of it.
+    /// Makes a group and returns its id, which a service may choose. A user who makes one becomes an admin of it.
     pub async fn create(
         &self,
         operator: Operator,
@@ -86,6 +88,7 @@ impl Groups {
     ) -> Result<u64, Error> {
         let group = request.group.ok_or_else(|| check::invalid("group", "must be set"))?;
         let kind = check_kind(group.kind)?;
+        let group_id = self.new_id(operator, group.id)?;
         let profile = check_profile(group)?;
         let mut members = request.members;
         if let Some(user_id) = operator.user_id() {
@@ -104,11 +107,18 @@ impl Groups {
         // Whoever makes it has to be in it before he adds the others.
         members.sort_by_key(|member| Some(member.user_id) != operator.user_id());
         let others = members.split_off(members.len().min(PART_MEMBERS_MAX));
-        let group_id = self.ids.next_id();
         let messages = self.added_notices(operator, group_id, &members, request_id).await;
         self.change(operator, group_id, GroupAction::Create { kind, profile, members }, messages, request_id).await?;
         self.add_in_parts(operator, group_id, others, request_id).await?;
         Ok(group_id)
+    }
+
+    /// The id of a group that is to be made: the one that a service gives it, else a new one.
+    fn new_id(&self, operator: Operator, given: u64) -> Result<u64, Error> {
+        match operator {
+            Operator::Service if given != 0 => Ok(check::id("group.id", given)?),
+            Operator::Service | Operator::User(_) => Ok(self.group_ids.next_id()),
+        }
     }
 
     /// Gives a group another profile, or makes it a large one.

@@ -40,7 +40,7 @@ use self::{
 use crate::{
     clients::{business::Business, jwt::JwtCheck},
     delivery::{fanout::Fanout, nodes::Nodes},
-    domain::{message_id::MessageIds, registrations::Registrations},
+    domain::{message_id::MessageIds, registrations::Registrations, short_id::ShortIds},
     settings::LogicSettings,
     shared_state::SharedState,
     store::{Store, writer::Writer},
@@ -68,8 +68,10 @@ pub struct UseCases {
 /// What the use cases are made of; each takes what it needs of it.
 #[derive(Debug)]
 pub struct Parts {
-    /// Message and device ids.
+    /// Message ids.
     pub ids: Arc<MessageIds>,
+    /// Ids of devices and groups.
+    pub short_ids: Arc<ShortIds>,
     /// The database.
     pub store: Store,
     /// The inbox writer.
@@ -94,7 +96,7 @@ impl UseCases {
         let groups = groups(settings, &parts);
         let messages = messages(settings, &parts, rooms.clone());
         let pushes = pushes(settings, &parts);
-        let Parts { ids, store, writer, business, jwt, shared, nodes, fanout } = parts;
+        let Parts { short_ids, store, writer, business, jwt, shared, nodes, fanout, .. } = parts;
         Self {
             access: Access {
                 revocations: store.revocations,
@@ -112,7 +114,7 @@ impl UseCases {
                 users_max: settings.limits.push_users_max,
                 text_bytes_max: settings.limits.device_text_bytes_max,
                 registrations: Mutex::new(Registrations::new(settings.limits.registrations_per_address_max)),
-                ids,
+                ids: short_ids,
                 writer: writer.clone(),
                 shared,
             },
@@ -139,6 +141,7 @@ impl UseCases {
                 jwt,
                 connections: connections.clone(),
                 fanout,
+                writer: writer.clone(),
             },
             syncs: Syncs {
                 packet_bytes_max: settings.limits.sync_packet_bytes_max,
@@ -183,6 +186,7 @@ fn groups(settings: &LogicSettings, parts: &Parts) -> Groups {
         settings: settings.group.clone(),
         content_bytes_max: settings.limits.content_bytes_max,
         ids: parts.ids.clone(),
+        group_ids: parts.short_ids.clone(),
         reads: parts.store.user_reads.clone(),
         groups: parts.store.groups.clone(),
         writer: parts.writer.clone(),

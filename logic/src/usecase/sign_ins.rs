@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use gim_proto::{ResultCode, check};
+use gim_proto::{ResultCode, check, logic::Device};
 use metrics::counter;
 use tokio::sync::OwnedRwLockReadGuard;
 
@@ -17,7 +17,12 @@ use crate::{
     },
     error::Error,
     metrics as names,
-    store::{self, sign_in::Before},
+    store::{
+        self,
+        sign_in::Before,
+        work::{DeviceChange, DeviceSave, Saver},
+        writer::Writer,
+    },
 };
 
 /// A connection that asks to be let in.
@@ -59,6 +64,7 @@ pub struct SignIns {
     pub(super) jwt: JwtCheck,
     pub(super) connections: Arc<Connections>,
     pub(super) fanout: Fanout,
+    pub(super) writer: Writer,
 }
 
 impl SignIns {
@@ -83,7 +89,25 @@ impl SignIns {
         } else {
             self.business.auth(caller, token, request_id).await?;
         }
+        if before.is_device_of_nobody {
+            self.take_device_over(caller);
+        }
         Ok(before)
+    }
+
+    /// What was told about a device is from now on about that of the user who signs in on it. Nobody waits for it: where it
+    /// cannot be written now, the next sign-in does it.
+    fn take_device_over(&self, caller: Caller) {
+        let save = DeviceSave {
+            owner: caller.user_id,
+            device: Device { id: caller.device_id, ..Device::default() },
+            change: DeviceChange::Owner,
+            now_ms: clock::now_ms(),
+            saver: Saver::User(caller.user_id),
+        };
+        if let Err(error) = self.writer.submit_device(save) {
+            tracing::debug!(%error, "a device has no owner yet");
+        }
     }
 
     fn check_jwt(&self, caller: Caller, token: &str, not_before_ms: i64) -> Result<(), Error> {

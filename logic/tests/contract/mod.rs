@@ -7,6 +7,7 @@ mod burst;
 mod come_and_go;
 mod conversation;
 mod crash;
+mod devices;
 mod gateway;
 mod group;
 mod guarantees;

@@ -16,7 +16,7 @@ async fn server(kick: KickSettings) -> Server {
 
 async fn register(server: &Server, device_type: DeviceType) -> u64 {
     let device = Some(Device { r#type: device_type as i32, ..Device::default() });
-    server.device_int().save(DeviceSaveRequest { device }).await.unwrap().into_inner().device_id
+    server.device_int().save(DeviceSaveRequest { device, user_id: 0 }).await.unwrap().into_inner().device_id
 }
 
 async fn online(server: &Server, user_id: u64) -> Vec<u64> {

@@ -9,9 +9,9 @@ use gim_proto::{
     ResultCode,
     connect::{self, SendRequest, send_request::Target},
     logic::{
-        Device, DeviceRegisterRequest, DeviceSaveRequest, Group, GroupCreateRequest, GroupKind, GroupMember,
-        HeartbeatRequest, ListOnlineRequest, MessageAckRequest, OfflineRequest, PushRoomRequest, PushToAllRequest,
-        PushToUsersRequest, RecallRequest, SignInRequest, SubscribeRoomRequest, SyncRequest, UserMessagePush,
+        Group, GroupCreateRequest, GroupKind, GroupMember, HeartbeatRequest, ListOnlineRequest, MessageAckRequest,
+        OfflineRequest, PushRoomRequest, PushToAllRequest, PushToUsersRequest, RecallRequest, SignInRequest,
+        SubscribeRoomRequest, SyncRequest, UserMessagePush,
     },
     metadata,
 };
@@ -379,56 +379,6 @@ async fn room_seqs_go_on_after_a_restart() {
 }
 
 #[tokio::test]
-async fn devices_register_and_are_saved() {
-    let server = server().await;
-    let device = Device { r#type: 1, brand: "b".into(), ..Device::default() };
-    let register = async |device: Option<Device>| {
-        let request = DeviceRegisterRequest { device };
-        server.device_ext().register(request).await.map(|reply| reply.into_inner().device_id)
-    };
-    let save = async |device: Option<Device>| {
-        let request = DeviceSaveRequest { device };
-        server.device_int().save(request).await.map(|reply| reply.into_inner().device_id)
-    };
-    let first = register(Some(device.clone())).await.unwrap();
-    let second = save(Some(device.clone())).await.unwrap();
-    assert!(first != 0 && second > first);
-    assert_eq!(save(Some(Device { id: first, model: "m".into(), ..device.clone() })).await.unwrap(), first);
-    let unknown = save(Some(Device { id: 12345, ..device.clone() })).await;
-    assert_eq!(refusal(unknown).0, ResultCode::DeviceNotFound);
-    assert_names(save(None).await, "device");
-    assert_names(register(None).await, "device");
-    // A phone's maker may need 4 KiB to deliver a push.
-    let long = Device { branch_push_id: "p".repeat(4096), brand: "b".repeat(4096), ..device.clone() };
-    assert!(register(Some(long)).await.unwrap() > second);
-    assert_names(register(Some(Device { brand: "b".repeat(4097), ..device.clone() })).await, "device.brand");
-    assert_names(save(Some(Device { id: u64::MAX, ..device.clone() })).await, "device.id");
-
-    // A device that is known is changed only by itself.
-    assert_names(register(Some(Device { id: first, ..device.clone() })).await, "user_id");
-    let change = Device { id: first, branch_push_id: "mine".into(), ..device };
-    let change =
-        |device_id| metadata::signed(DeviceRegisterRequest { device: Some(change.clone()) }, 7, device_id, "token-7");
-    assert_eq!(refusal(server.device_ext().register(change(second)).await).0, ResultCode::NotAllowed);
-    server.device_ext().register(change(first)).await.unwrap();
-}
-
-#[tokio::test]
-async fn strangers_at_an_address_register_so_many_devices_only() {
-    let server =
-        server_with(StubBusiness::start().await, |settings| settings.limits.registrations_per_address_max = 3).await;
-    let device = || Some(Device { r#type: 1, ..Device::default() });
-    let mut codes = Vec::new();
-    for _ in 0..5 {
-        let registered = server.device_ext().register(DeviceRegisterRequest { device: device() }).await;
-        codes.push(registered.map_or_else(|status| ResultCode::of_status(&status), |_| ResultCode::Ok));
-        server.device_int().save(DeviceSaveRequest { device: device() }).await.unwrap();
-    }
-    let (ok, refused) = (ResultCode::Ok, ResultCode::TooManyRequests);
-    assert_eq!(codes, [ok, ok, ok, refused, refused]);
-}
-
-#[tokio::test]
 async fn a_push_to_thousands_reaches_each_of_them_once() {
     let server = server_with(StubBusiness::only_auth().await, |_| ()).await;
     let user_ids: Vec<u64> = (1..=5_000).collect();
@@ -442,20 +392,6 @@ async fn a_push_to_thousands_reaches_each_of_them_once() {
             [(message_id, &b"to many"[..])]
         );
     }
-}
-
-#[tokio::test]
-async fn the_type_of_a_device_shows_in_the_list_of_those_online() {
-    let server = server().await;
-    let device = Some(Device { r#type: 5, ..Device::default() });
-    let device_id = server.device_int().save(DeviceSaveRequest { device }).await.unwrap().into_inner().device_id;
-    let mut conn = Conn::attach(&server, "conn-1", 1).await;
-    conn.sign_in(7, device_id, 700).await;
-    let request = ListOnlineRequest { user_ids: vec![7, 8, 7] };
-    let devices = server.device_int().list_online(request).await.unwrap().into_inner().devices;
-    assert_eq!(devices.len(), 1);
-    assert_eq!((devices[0].user_id, devices[0].device_id, devices[0].r#type), (7, device_id, 5));
-    assert!(devices[0].since_ms > 0);
 }
 
 #[tokio::test]

@@ -5,10 +5,10 @@ use gim_proto::{
     ResultCode,
     connect::{SendRequest, send_request::Target},
     logic::{
-        Device, DeviceRegisterRequest, Group, GroupAddMemberRequest, GroupCreateRequest, GroupGetMembersRequest,
-        GroupGetRequest, GroupListMineRequest, GroupMember, GroupRemoveMemberRequest, GroupUpdateMemberRequest,
-        GroupUpdateRequest, HistoryRequest, ListOnlineRequest, MessageAckRequest, PushRoomRequest, RecallRequest,
-        SyncRequest, history_request::Peer,
+        Device, DeviceRegisterRequest, DeviceUpdateRequest, Group, GroupAddMemberRequest, GroupCreateRequest,
+        GroupGetMembersRequest, GroupGetRequest, GroupListMineRequest, GroupMember, GroupRemoveMemberRequest,
+        GroupUpdateMemberRequest, GroupUpdateRequest, HistoryRequest, ListOnlineRequest, MessageAckRequest,
+        PushRoomRequest, RecallRequest, SyncRequest, history_request::Peer,
     },
     metadata,
 };
@@ -42,6 +42,10 @@ macro_rules! every_client_call {
                 refusal($server.message_ext().history($sign(HistoryRequest { peer, ..Default::default() })).await),
             ),
             ("Recall", refusal($server.message_ext().recall($sign(RecallRequest { message_id: 1 })).await)),
+            (
+                "Update",
+                refusal($server.device_ext().update($sign(DeviceUpdateRequest { device: device.clone() })).await),
+            ),
             ("Register", refusal($server.device_ext().register($sign(DeviceRegisterRequest { device })).await)),
             ("PushRoom", refusal($server.room_ext().push_room($sign(room_push)).await)),
             (

@@ -65,6 +65,9 @@ pub enum GroupRefusal {
     /// There is no such group.
     #[error("there is no group {0}")]
     NoGroup(u64),
+    /// A new group was to have the id of one that is there.
+    #[error("group.id: there is a group {0} already")]
+    Taken(u64),
     /// Whoever asks is not in it.
     #[error("you are not in group {0}")]
     NotInGroup(u64),
@@ -112,6 +115,7 @@ impl GroupRefusal {
     pub fn code(self) -> ResultCode {
         match self {
             Self::NoGroup(_) => ResultCode::GroupNotFound,
+            Self::Taken(_) => ResultCode::BadRequest,
             Self::NotInGroup(_) => ResultCode::NotInGroup,
             Self::NotAdmin | Self::LastAdmin | Self::HasLeft(_) | Self::TooManyGroups(_) => ResultCode::NotAllowed,
             Self::NoMember(_) => ResultCode::GroupMemberNotFound,

@@ -27,6 +27,23 @@ async fn create(server: &Server, group: Option<Group>, members: Vec<GroupMember>
 }
 
 #[tokio::test]
+async fn a_service_gives_a_new_group_an_id_that_is_free() {
+    let server = server().await;
+    let with_id = |id| Some(Group { id, ..group("g", GroupKind::GkNormal) });
+    assert_eq!(create(&server, with_id(12_345), vec![admin(7)]).await.unwrap(), 12_345);
+    let taken = create(&server, with_id(12_345), vec![admin(8)]).await.unwrap_err();
+    assert_eq!(
+        (ResultCode::of_status(&taken), taken.message()),
+        (ResultCode::BadRequest, "group.id: there is a group 12345 already")
+    );
+    let made = create(&server, with_id(0), vec![admin(7)]).await.unwrap();
+    assert!(made != 0 && made < 1 << 53, "a number of JavaScript holds {made}");
+    let request = GroupCreateRequest { group: with_id(777), members: vec![] };
+    let of_user = server.group_ext().create(signed(7, request)).await.unwrap().into_inner().group_id;
+    assert_ne!(of_user, 777, "users have no say in it");
+}
+
+#[tokio::test]
 async fn users_put_nobody_into_too_many_groups_and_services_may() {
     let server = server_with(StubBusiness::start().await, |settings| settings.group.user_groups_max = 2).await;
     let create = async |user_id: u64, members: Vec<GroupMember>| {

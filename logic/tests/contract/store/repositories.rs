@@ -2,13 +2,15 @@
 
 use gim_logic::{
     domain::{
+        caller::Caller,
         clock,
         message::{Message, Sent},
     },
     store::{
         Limit,
+        device::NOBODY,
         room::{BLOCK_SEQS, UnusedSeqs},
-        work::{DeviceSave, Saver},
+        work::{DeviceChange, DeviceSave, Saver},
         writer::PendingCommit,
     },
 };
@@ -84,12 +86,22 @@ async fn room_seqs_never_go_back_and_unused_ones_return() {
 async fn devices_are_stored_and_updated() {
     let harness = harness().await;
     let device = Device { id: 5, r#type: 2, brand: "b".into(), ..Device::default() };
-    let save = async |device: Device, is_new| {
-        let save = DeviceSave { device, is_new, now_ms: 1, saver: Saver::Service };
-        harness.writer.submit_device(save).unwrap().committed().await.unwrap()
+    let save = async |owner, device_type, change| {
+        let device = Device { r#type: device_type, ..device.clone() };
+        let save = DeviceSave { owner, device, change, now_ms: 1, saver: Saver::Service };
+        harness.writer.submit_device(save).unwrap().committed().await.unwrap();
     };
-    assert!(save(device.clone(), true).await);
-    assert!(save(Device { r#type: 3, ..device.clone() }, false).await);
-    assert!(!save(Device { id: 6, ..device }, false).await);
-    assert_eq!(harness.store.devices.types(&[6, 5]).await.unwrap(), [0, 3]);
+    let callers = [(7, 6), (7, 5), (8, 5)].map(|(user_id, device_id)| Caller { user_id, device_id });
+    let types = async || harness.store.devices.types(&callers).await.unwrap();
+    save(NOBODY, 2, DeviceChange::All).await;
+    assert_eq!(types().await, [0, 2, 2], "that of whoever signs in next");
+    save(7, 0, DeviceChange::Owner).await;
+    assert_eq!(types().await, [0, 2, 0]);
+    save(8, 3, DeviceChange::All).await;
+    save(7, 4, DeviceChange::PushIdAndVersions).await;
+    assert_eq!(types().await, [0, 2, 3], "each user has a device 5");
+    save(NOBODY, 1, DeviceChange::All).await;
+    save(8, 0, DeviceChange::Owner).await;
+    save(8, 0, DeviceChange::Owner).await;
+    assert_eq!(types().await, [0, 2, 1]);
 }
