@@ -52,11 +52,6 @@ impl Store {
         Ok(())
     }
 
-    /// Whether `user_id` blocked another one.
-    pub async fn has_blocked(&self, user_id: u64, other_id: u64) -> Result<bool, StoreError> {
-        self.database.reader.run(async |connection| has_blocked(connection, user_id, other_id).await).await
-    }
-
     /// Whom a user blocked, by ascending id, `count_max` at most.
     pub async fn blocked(&self, user_id: u64, count_max: u32) -> Result<Vec<User>, StoreError> {
         let rows: Vec<UserRow> = sqlx::query_as(

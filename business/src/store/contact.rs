@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 
-use sqlx::{Any, QueryBuilder};
+use gim_config::sql::Database;
+use sqlx::{Any, AssertSqlSafe, QueryBuilder};
 
 use super::{Store, StoreError, dialect, id, key};
 use crate::domain::{
@@ -10,7 +11,17 @@ use crate::domain::{
     friend::FriendStatus,
 };
 
+/// Users whose standing to another one a single statement reads.
+pub(super) const READ_MAX: usize = 256;
+
 impl Store {
+    /// How a user stands to another one, rules of her own aside. Every message to a friend waits for it, so calls that come together
+    /// share a read.
+    pub async fn standing(&self, user_id: u64, other_id: u64) -> Result<Standing, StoreError> {
+        let answer = self.standings.ask((user_id, other_id)).await;
+        answer.unwrap_or_else(|| Err(sqlx::Error::PoolClosed.into()))
+    }
+
     /// How each of these users stands to another one; nobody's is missing. One statement for each of the three things asked.
     pub async fn standings(&self, user_ids: &[u64], other_id: u64) -> Result<HashMap<u64, Standing>, StoreError> {
         let mut standings: HashMap<u64, Standing> =
@@ -73,6 +84,28 @@ impl Store {
     }
 }
 
+/// How users stand to another one each (`user_id, other_id`, at most [`READ_MAX`] of them), in the order asked for.
+pub(super) async fn read(database: Database, pairs: Vec<(u64, u64)>) -> Result<Vec<Standing>, StoreError> {
+    // The last one is repeated up to a power of two: few statements, each prepared once.
+    let count = pairs.len().next_power_of_two();
+    let last = pairs.last().copied().into_iter().cycle();
+    let all: Vec<(u64, u64)> = pairs.iter().copied().chain(last).take(count).collect();
+    let mut query = sqlx::query_as(AssertSqlSafe(dialect::select_standings(database.dialect, count)));
+    for (user_id, other_id) in all.iter().chain(&all) {
+        query = query.bind(key(*user_id)).bind(key(*other_id));
+    }
+    let rows: Vec<(i64, i64, Option<i64>)> = query.fetch_all(&database.reader).await?;
+    let mut standings: HashMap<(u64, u64), Standing> = HashMap::with_capacity(rows.len());
+    for (user_key, other_key, status) in rows {
+        let standing = standings.entry((id(user_key), id(other_key))).or_default();
+        match status {
+            Some(status) => standing.are_friends = status == FriendStatus::Friends as i64,
+            None => standing.has_blocked = true,
+        }
+    }
+    Ok(pairs.iter().map(|pair| standings.get(pair).copied().unwrap_or_default()).collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -80,6 +113,7 @@ mod tests {
 
     on_both! {
         each_of_many_users_stands_as_she_says,
+        who_asks_at_once_with_many_gets_the_standing_asked_for,
         a_rule_is_replaced_and_taken_back,
     }
 
@@ -100,6 +134,36 @@ mod tests {
         assert_eq!((standings[&stranger], standings.len()), (usual, 4));
         let to_another = store.standings(&[friend, blocking], stranger).await.unwrap();
         assert!(to_another.values().all(|standing| *standing == usual));
+    }
+
+    async fn who_asks_at_once_with_many_gets_the_standing_asked_for(store: Store) {
+        let asker = user(&store, "asker").await;
+        let mut expected = Vec::new();
+        for number in 0..20 {
+            let user_id = user(&store, &format!("user {number}")).await;
+            let (are_friends, has_blocked) = (number % 2 == 0, number % 3 == 0);
+            if number % 4 != 3 {
+                let request = FriendRequest { user_id: asker, friend_id: user_id, remarks: "", description: "" };
+                store.request_friend(request, 99, 0, 1).await.unwrap();
+            }
+            if are_friends {
+                store.agree_friend(user_id, asker, "", 99, 2).await.unwrap();
+            }
+            if has_blocked {
+                store.block(user_id, asker, 99, 3).await.unwrap();
+            }
+            expected.push((user_id, Standing { are_friends, has_blocked, added_by: None }));
+        }
+        let asked = expected.iter().map(|&(user_id, standing)| {
+            let store = store.clone();
+            tokio::spawn(async move { (store.standing(user_id, asker).await.unwrap(), standing) })
+        });
+        for asked in asked.collect::<Vec<_>>() {
+            let (found, expected) = asked.await.unwrap();
+            assert_eq!(found, expected);
+        }
+        let of_friend = store.standing(asker, expected[0].0).await.unwrap();
+        assert_eq!(of_friend, Standing { are_friends: true, ..Standing::default() }, "she blocked nobody");
     }
 
     async fn a_rule_is_replaced_and_taken_back(store: Store) {

@@ -18,16 +18,31 @@ pub fn insert_new_user(dialect: Dialect) -> &'static str {
 
 /// Reads the tokens of `count` devices (`user_id, device_id` each) by primary key.
 pub fn select_tokens(dialect: Dialect, count: usize) -> String {
-    let devices = vec!["(?, ?)"; count].join(", ");
-    let devices = match dialect {
-        // A bare list of VALUES would make SQLite read the whole table.
-        Dialect::Sqlite => format!("SELECT * FROM (VALUES {devices})"),
-        Dialect::Mysql => devices,
-    };
+    let devices = pairs(dialect, count);
     format!(
         "SELECT user_id, device_id, hash, created_at_ms, expires_at_ms FROM token \
          WHERE (user_id, device_id) IN ({devices})"
     )
+}
+
+/// Reads how `count` users stand to another one each (`user_id, other_id`, all of them twice), by primary key: a row per friend
+/// with `status`, and one per block without.
+pub fn select_standings(dialect: Dialect, count: usize) -> String {
+    let users = pairs(dialect, count);
+    format!(
+        "SELECT user_id, friend_id, status FROM friend WHERE (user_id, friend_id) IN ({users}) \
+         UNION ALL SELECT user_id, blocked_id, NULL FROM blocked WHERE (user_id, blocked_id) IN ({users})"
+    )
+}
+
+/// So many pairs of ids as values, for an `IN` that goes by primary key.
+fn pairs(dialect: Dialect, count: usize) -> String {
+    let pairs = vec!["(?, ?)"; count].join(", ");
+    match dialect {
+        // A bare list of VALUES would make SQLite read the whole table.
+        Dialect::Sqlite => format!("SELECT * FROM (VALUES {pairs})"),
+        Dialect::Mysql => pairs,
+    }
 }
 
 /// Notes a block unless it is there.

@@ -168,13 +168,6 @@ impl Store {
         Ok(rows.into_iter().map(open).collect())
     }
 
-    /// Whether the two are friends.
-    pub async fn are_friends(&self, user_id: u64, friend_id: u64) -> Result<bool, StoreError> {
-        let is_friend =
-            async |connection: &mut AnyConnection| has_row(connection, user_id, friend_id, FriendStatus::Friends).await;
-        self.database.reader.run(is_friend).await
-    }
-
     /// Replaces what `user_id` notes about a friend; whether the two are friends.
     pub async fn update_friend(
         &self,
@@ -349,6 +342,10 @@ mod tests {
         store.agree_friend(user_id, friend_id, "from agreeing", 2, 20).await.unwrap()
     }
 
+    async fn are_friends(store: &Store, user_id: u64, friend_id: u64) -> bool {
+        store.standing(user_id, friend_id).await.unwrap().are_friends
+    }
+
     async fn remarks(store: &Store, user_id: u64) -> Vec<(u64, String)> {
         let friends = store.friends(user_id, 10).await.unwrap();
         friends.into_iter().map(|friend| (friend.user.user_id, friend.remarks)).collect()
@@ -360,9 +357,9 @@ mod tests {
         assert_eq!(ask(&store, a, b, "old").await, RequestOutcome::Stored { is_news: true });
         assert_eq!(ask(&store, a, b, "new").await, RequestOutcome::Stored { is_news: false });
         assert_eq!(agree(&store, a, b).await, AgreeOutcome::NotRequested);
-        assert!(!store.are_friends(a, b).await.unwrap());
+        assert!(!are_friends(&store, a, b).await);
         assert_eq!(agree(&store, b, a).await, AgreeOutcome::Friends { is_news: true });
-        assert!(store.are_friends(a, b).await.unwrap() && store.are_friends(b, a).await.unwrap());
+        assert!(are_friends(&store, a, b).await && are_friends(&store, b, a).await);
         assert_eq!(remarks(&store, a).await, [(b, "new".to_owned())]);
         assert_eq!(remarks(&store, b).await, [(a, "from agreeing".to_owned())]);
     }
@@ -399,7 +396,7 @@ mod tests {
         ask(&store, a, b, "").await;
         store.block(a, b, 9, 11).await.unwrap();
         assert_eq!(agree(&store, b, a).await, AgreeOutcome::Blocked);
-        assert!(!store.are_friends(a, b).await.unwrap());
+        assert!(!are_friends(&store, a, b).await);
         store.unblock(a, b).await.unwrap();
         assert_eq!(agree(&store, b, a).await, AgreeOutcome::Friends { is_news: true });
     }
@@ -418,7 +415,7 @@ mod tests {
         let [a, b] = [user(&store, "a").await, user(&store, "b").await];
         ask(&store, a, b, "from a").await;
         ask(&store, b, a, "from b").await;
-        assert!(!store.are_friends(a, b).await.unwrap());
+        assert!(!are_friends(&store, a, b).await);
         assert_eq!(agree(&store, b, a).await, AgreeOutcome::Friends { is_news: true });
         assert_eq!(remarks(&store, a).await, [(b, "from a".to_owned())]);
         assert_eq!(remarks(&store, b).await, [(a, "from agreeing".to_owned())]);
@@ -433,7 +430,7 @@ mod tests {
         assert_eq!(ask(&store, a, c, "renewed").await, RequestOutcome::Stored { is_news: false });
         ask(&store, d, a, "").await;
         assert_eq!(agree(&store, a, d).await, AgreeOutcome::ListFull);
-        assert!(!store.are_friends(d, a).await.unwrap(), "the other direction was rolled back");
+        assert!(!are_friends(&store, d, a).await, "the other direction was rolled back");
     }
 
     async fn only_friends_have_remarks_to_set(store: Store) {

@@ -29,7 +29,7 @@ use sqlx::migrate::Migrator;
 use tokio::sync::Semaphore;
 
 use self::user::{SignIn, SignInOutcome};
-use crate::domain::token::StoredToken;
+use crate::domain::{contact::Standing, token::StoredToken};
 
 /// Sign-ins that one transaction writes, and those that wait or are under way.
 const SIGN_INS_TOGETHER_MAX: usize = 64;
@@ -45,6 +45,8 @@ pub struct Store {
     database: Database,
     /// Reads of tokens, by user and device.
     tokens: Gatherer<(u64, u64), Option<StoredToken>, StoreError>,
+    /// Reads of how a user stands to another one.
+    standings: Gatherer<(u64, u64), Standing, StoreError>,
     sign_ins: Gatherer<SignIn, SignInOutcome, StoreError>,
     sign_in_places: Arc<Semaphore>,
     searches: Places,
@@ -80,11 +82,14 @@ impl Store {
     pub fn new(database: Database) -> Self {
         let for_tokens = database.clone();
         let tokens = Gatherer::start(token::READ_MAX, move |devices| token::read(for_tokens.clone(), devices));
+        let for_standings = database.clone();
+        let standings = Gatherer::start(contact::READ_MAX, move |pairs| contact::read(for_standings.clone(), pairs));
         let for_sign_ins = database.clone();
         let sign_ins = Gatherer::start(SIGN_INS_TOGETHER_MAX, move |all| user::sign_in(for_sign_ins.clone(), all));
         Self {
             database,
             tokens,
+            standings,
             sign_ins,
             sign_in_places: Arc::new(Semaphore::new(SIGN_INS_MAX)),
             searches: Places::new(1, SEARCHES_PER_USER_MAX, SEARCH_WAIT),

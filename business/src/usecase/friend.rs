@@ -16,7 +16,7 @@ use prost::Message as _;
 use super::{Caller, existing_user};
 use crate::{
     domain::{
-        contact::{self, Standing},
+        contact,
         friend::{AgreeOutcome, BlockOutcome, Friend, OpenRequest, RequestOutcome},
         user::User,
     },
@@ -190,9 +190,7 @@ impl Friends {
     }
 
     async fn check_write(&self, from_user_id: u64, to_user_id: u64, only_friends: bool) -> Result<(), UseCaseError> {
-        let are_friends = !only_friends || self.store.are_friends(from_user_id, to_user_id).await?;
-        let has_blocked = self.store.has_blocked(to_user_id, from_user_id).await?;
-        let standing = Standing { are_friends, has_blocked, added_by: None };
+        let standing = self.store.standing(to_user_id, from_user_id).await?;
         standing.may_be_written_to(only_friends).map_err(|(code, message)| UseCaseError::refused(code, message))
     }
 
