@@ -59,13 +59,14 @@ fn result(output: &Output) -> Value {
 
 /// What every result of a scenario has to tell, beside `scenario`, `config`, `host` and `commit`: measures, which are above 0
 /// here, and counts of what must not happen.
-const KEYS: [(&str, &str, &str); 10] = [
+const KEYS: [(&str, &str, &str); 11] = [
     (
         "idle",
         "connections server_rss_bytes_per_connection kernel_bytes_per_connection server_cpu_cores connects_per_second heartbeats",
         "",
     ),
     ("signin", "sign_ins_per_second p50_ms p99_ms", "failed"),
+    ("call", "calls_per_second p50_ms p99_ms", ""),
     ("echo", "per_second p50_us p99_us p999_us baseline_per_second ratio p99_ratio", ""),
     ("room", "deliveries_per_second baseline_writes_per_second ratio p50_ms p99_ms", "lost reordered"),
     ("send", SENDS, "lost duplicates reordered"),
@@ -126,6 +127,13 @@ fn signin_has_its_keys() {
     let server = Server::start();
     measure(&server, "signin", &["--devices", "32", "--in-flight", "8", "--sign-ins", "100"]);
     measure(&server, "signin", &["--devices", "32", "--in-flight", "8", "--connected"]);
+}
+
+#[test]
+fn call_has_its_keys() {
+    let server = Server::start();
+    measure(&server, "call", &["--callers", "8"]);
+    measure(&server, "call", &["--callers", "8", "--method", "sync"]);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The scenarios, one question each. A scenario is a file with its arguments and a `run` that ends in an [`Outcome`].
 
+mod call;
 mod conversations;
 mod echo;
 mod fairness;
@@ -25,6 +26,8 @@ pub enum Scenario {
     Smoke(smoke::Arguments),
     /// How long does a heartbeat take, there and back, and how many fit into a second?
     Echo(echo::Arguments),
+    /// How many calls of gRPC fit into a second, and how long does each take?
+    Call(call::Arguments),
     /// Does one user who takes all that can be had cost the others anything?
     Fairness(fairness::Arguments),
     /// How fast does a message reach the inbox of everybody in a group?
@@ -58,6 +61,7 @@ impl Scenario {
         match self {
             Self::Smoke(arguments) => smoke::run(arguments),
             Self::Echo(arguments) => load::run(arguments),
+            Self::Call(arguments) => load::run(arguments),
             Self::Fairness(arguments) => load::run(arguments),
             Self::Group(arguments) => load::run(arguments),
             Self::Mixed(arguments) => load::run(arguments),

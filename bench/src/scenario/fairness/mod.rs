@@ -26,6 +26,9 @@ use crate::{
     swarm::{DEADLINE, Swarm, TICK},
 };
 
+/// A server may let a user do more at once than in the long run, which is what is measured: he does that in this time before.
+const LEAD: Duration = Duration::from_secs(3);
+
 /// Arguments of `fairness`.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
@@ -137,6 +140,11 @@ fn take_turns(
     let mut progress = Progress::new("fairness", paired.len().into());
     let mut all = [Latencies::default(), Latencies::default()];
     let (mut answered, mut asked_for) = (0, Duration::ZERO);
+    run.meet("lead", swarm, pairs)?;
+    aggressor.set_on();
+    swarm.run_until(pairs, Instant::now() + LEAD)?;
+    quiet(aggressor, swarm, pairs)?;
+    aggressor.take_answered();
     for number in 0..paired.len() {
         run.meet("slice", swarm, pairs)?;
         let slice = paired.begin(number);
@@ -152,11 +160,7 @@ fn take_turns(
         }
         // What is under way when a slice ends still counts in it, as late as it comes: beside an aggressor who goes on.
         let has_all = swarm.settle(pairs, |pairs| pairs.activity(), |pairs| pairs.is_settled())?;
-        aggressor.set_quiet();
-        let until = Instant::now() + DEADLINE;
-        while !aggressor.is_answered()? && Instant::now() < until {
-            swarm.turn(pairs, TICK)?;
-        }
+        quiet(aggressor, swarm, pairs)?;
         pairs.end();
         let latencies = pairs.take_latencies();
         all[usize::from(is_beside)].add(&latencies);
@@ -171,5 +175,15 @@ fn take_turns(
     }
     run.counts.add_rate("aggressor", ratio(answered as f64, asked_for.as_secs_f64()));
     own_cpu.check(run);
+    Ok(())
+}
+
+/// Has the one user ask for nothing more, and waits until all that he asked for is answered.
+fn quiet(aggressor: &Aggressor, swarm: &mut Swarm, pairs: &mut Conversations) -> anyhow::Result<()> {
+    aggressor.set_quiet();
+    let until = Instant::now() + DEADLINE;
+    while !aggressor.is_answered()? && Instant::now() < until {
+        swarm.turn(pairs, TICK)?;
+    }
     Ok(())
 }
