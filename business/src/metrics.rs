@@ -9,6 +9,8 @@ pub const ATTEMPTS_EVICTED_TOTAL: &str = "business_sign_in_attempts_evicted_tota
 pub const TOKEN_CHECKS_TOTAL: &str = "business_token_checks_total";
 /// Reads of users that were refused, because too much of one user waited, or nothing could be read in time.
 pub const READS_REFUSED_TOTAL: &str = "business_reads_refused_total";
+/// Calls of users beyond their share.
+pub const REQUESTS_BEYOND_SHARE_TOTAL: &str = "business_requests_beyond_share_total";
 /// Calls to logic that failed, by `result`: `refused`, `away`, `failed`.
 pub const LOGIC_FAILURES_TOTAL: &str = "business_logic_failures_total";
 /// Calls that revoked tokens.

@@ -129,6 +129,10 @@ pub struct Limits {
     pub device_text_bytes_max: usize,
     /// Longest token.
     pub token_bytes_max: usize,
+    /// Calls of one user per second, in the long run; 0 for no bound.
+    pub user_requests_per_s: u32,
+    /// Calls of one user at once.
+    pub user_requests_burst: u32,
     /// Most users that one search finds.
     pub search_results_max: u32,
     /// Most user ids in one GetUsers.
@@ -201,6 +205,8 @@ impl Default for Limits {
             content_bytes_max: 56 * 1_024,
             device_text_bytes_max: 4 * 1_024,
             token_bytes_max: 12 * 1_024,
+            user_requests_per_s: 200,
+            user_requests_burst: 2_000,
             search_results_max: 50,
             users_per_call_max: 1_000,
             friends_max: 1_000,
@@ -290,6 +296,8 @@ impl Limits {
             within(&format!("limits.{name}"), value as u64, 1, TEXT_BYTES_MAX)?;
         }
         within("limits.token_bytes_max", self.token_bytes_max as u64, 64, 65_536)?;
+        within("limits.user_requests_per_s", self.user_requests_per_s, 0, 1_000_000)?;
+        within("limits.user_requests_burst", self.user_requests_burst, 1, 10_000_000)?;
         within("limits.search_results_max", self.search_results_max, 1, 1_000)?;
         // Each id is a parameter of one statement, and databases take 32,766 of them at most.
         within("limits.users_per_call_max", self.users_per_call_max as u64, 1, 10_000)?;

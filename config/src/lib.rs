@@ -12,6 +12,7 @@
 //! - [`files`]: how many files the process may have open, and who may read those that it makes
 //! - [`gather`]: questions that share a read
 //! - [`places`]: places that are given away by turns between users
+//! - [`rations`] and [`request_shares`]: what each user may take per second, and ask of a service
 //! - [`patience`]: how a start waits for a server that is away
 //! - [`jwt`] and [`jwt_crypto`] (feature `jwt`): JSON Web Tokens, their key files and what signs them
 //! - [`shutdown`]: the first signal drains, the second stops
@@ -37,9 +38,11 @@ pub mod listen;
 pub mod logging;
 pub mod patience;
 pub mod places;
+pub mod rations;
 pub mod ready;
 pub mod refused_peers;
 mod renamed_keys;
+pub mod request_shares;
 pub mod service;
 mod service_links;
 pub mod settings;

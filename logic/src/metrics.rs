@@ -8,6 +8,8 @@ pub const INBOX_QUEUE_FULL: &str = "logic_inbox_queue_full_total";
 pub const INBOX_SHARE_FULL: &str = "logic_inbox_share_full_total";
 /// Requests of users who had as much stored as anybody may within an hour.
 pub const BUDGET_SPENT: &str = "logic_budget_spent_total";
+/// Requests of users beyond their share.
+pub const REQUESTS_BEYOND_SHARE: &str = "logic_requests_beyond_share_total";
 /// Inbox rows that were committed.
 pub const INBOX_ROWS: &str = "logic_inbox_rows_total";
 /// Seconds that one transaction of the inbox writer took.

@@ -1,6 +1,11 @@
 //! Who makes a call of an `*ExtService`: read from the metadata, and believed only with the right token.
 
-use gim_config::places::{NoPlace, Place, Places};
+use std::{sync::Arc, time::Instant};
+
+use gim_config::{
+    places::{NoPlace, Place, Places},
+    request_shares::{BeyondShare, REQUEST, RequestShares},
+};
 use gim_proto::{
     ResultCode,
     check::{self, Violation},
@@ -10,7 +15,8 @@ use tonic::{Request, Status};
 
 use crate::{
     clock,
-    metrics::READS_REFUSED_TOTAL,
+    metrics::{READS_REFUSED_TOTAL, REQUESTS_BEYOND_SHARE_TOTAL},
+    settings::Limits,
     usecase::{Caller, tokens::Tokens},
 };
 
@@ -20,12 +26,14 @@ pub struct Callers {
     tokens: Tokens,
     token_bytes_max: usize,
     reads: Places,
+    shares: Arc<RequestShares>,
 }
 
 impl Callers {
     /// Believes what `tokens` admits.
-    pub fn new(tokens: Tokens, token_bytes_max: usize, reads: Places) -> Self {
-        Self { tokens, token_bytes_max, reads }
+    pub fn new(tokens: Tokens, limits: &Limits, reads: Places) -> Self {
+        let shares = Arc::new(RequestShares::new(limits.user_requests_per_s, limits.user_requests_burst));
+        Self { tokens, token_bytes_max: limits.token_bytes_max, reads, shares }
     }
 
     /// The caller of a request that reads, and her turn to do so: it lasts until it is dropped.
@@ -48,13 +56,18 @@ impl Callers {
     ///
     /// # Errors
     /// INVALID_ARGUMENT with the name of metadata that is missing or malformed, UNAUTHENTICATED (10000) where the token
-    /// does not belong to the user and the device.
+    /// does not belong to the user and the device, and 10003 where the user asked for more than anybody may.
     pub async fn identify<T>(&self, request: &Request<T>) -> Result<Caller, Status> {
         let user_id = id(request, metadata::USER_ID)?;
         let device_id = id(request, metadata::DEVICE_ID)?;
         let token = text(request, metadata::TOKEN)?;
         check::filled(metadata::TOKEN, token, self.token_bytes_max)?;
         self.tokens.check(user_id, device_id, token, clock::now_ms()).await?;
+        if let Err(BeyondShare { delay }) = self.shares.take(user_id, REQUEST, Instant::now()) {
+            metrics::counter!(REQUESTS_BEYOND_SHARE_TOTAL).increment(1);
+            tokio::time::sleep(delay).await;
+            return Err(ResultCode::TooManyRequests.into());
+        }
         Ok(Caller { user_id, device_id, request_id: request_id(request).to_owned() })
     }
 }

@@ -41,7 +41,7 @@ pub struct UseCases {
 /// All services of this crate. Users who read take a place of `reads`.
 pub fn routes(use_cases: UseCases, limits: &Limits, reads: Places) -> RoutesBuilder {
     let UseCases { tokens, sign_ins, profiles, friends, contacts } = use_cases;
-    let callers = caller::Callers::new(tokens.clone(), limits.token_bytes_max, reads);
+    let callers = caller::Callers::new(tokens.clone(), limits, reads);
     let user_ext = user::UserExt::new(callers.clone(), sign_ins, tokens.clone(), profiles.clone(), limits.clone());
     let user_int = auth::UserInt::new(tokens, profiles, friends.clone(), contacts.clone(), limits);
     let friend_ext = friend::FriendExt::new(callers, friends, contacts, limits.clone());

@@ -9,7 +9,6 @@ pub mod kick;
 pub mod locate;
 pub mod message;
 pub mod message_id;
-pub mod ration;
 pub mod refusal;
 pub mod registrations;
 pub mod route;

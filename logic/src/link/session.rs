@@ -6,10 +6,11 @@
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use foldhash::HashMap;
+use gim_config::request_shares::{self, BeyondShare};
 use gim_proto::{
     BUSINESS_COMMAND_MIN, ResultCode,
     connect::{PacketCommand, Reply},
@@ -198,6 +199,11 @@ impl Session {
     }
 
     async fn packet(&self, packet: ClientPacket) {
+        let is_ack = packet.command == PacketCommand::PcMessageAck as i32;
+        let cost = if is_ack { request_shares::ACK } else { request_shares::REQUEST };
+        if let Err(beyond) = self.context.use_cases().request_shares.take(packet.user_id, cost, Instant::now()) {
+            return self.refuse(packet.request_no, beyond);
+        }
         if packet.command >= BUSINESS_COMMAND_MIN {
             self.business_packet(packet);
             return;
@@ -222,6 +228,19 @@ impl Session {
         }
     }
 
+    /// Answers a packet that is beyond the share of its user. No permit is held meanwhile, which others may need: the packets that a
+    /// connection may have under way bound how many of these wait.
+    fn refuse(&self, request_no: u64, beyond: BeyondShare) {
+        counter!(names::REQUESTS_BEYOND_SHARE).increment(1);
+        let link = self.context.link.clone();
+        self.context.tasks.spawn(async move {
+            tokio::time::sleep(beyond.delay).await;
+            if let Ok(permit) = link.in_flight.clone().acquire_owned().await {
+                link.queue.reply(refusal(request_no, ResultCode::TooManyRequests), permit);
+            }
+        });
+    }
+
     fn business_packet(&self, packet: ClientPacket) {
         let context = self.context.clone();
         match self.command_places.clone().try_acquire_owned() {
@@ -229,9 +248,7 @@ impl Session {
                 self.context.tasks.spawn(async move { packet::handle(&context, packet, permit).await });
             }
             Err(_) => {
-                let Reply { code, message, data } = put_off();
-                let reply = PacketReply { request_no: packet.request_no, code, message, data, subscribed: None };
-                context.link.notice(Item::PacketReply(reply));
+                context.link.notice(refusal(packet.request_no, ResultCode::TryAgainLater));
             }
         }
     }
@@ -269,6 +286,12 @@ impl Session {
         let permit = self.context.link.in_flight.clone().acquire_owned().await;
         permit.expect("the semaphore is never closed")
     }
+}
+
+/// The answer to a packet that was not looked at.
+fn refusal(request_no: u64, code: ResultCode) -> Item {
+    let (code, message) = (code.number(), code.text().to_owned());
+    Item::PacketReply(PacketReply { request_no, code, message, ..PacketReply::default() })
 }
 
 /// The answer to a request that there is no room for.

@@ -1,19 +1,30 @@
 //! Who calls an `*ExtService`: ids and token from the metadata, checked before anything is done.
 
+use std::time::Instant;
+
+use gim_config::request_shares::{BeyondShare, REQUEST};
 use gim_proto::{
+    ResultCode,
     check::{self, Violation},
     metadata,
 };
+use metrics::counter;
 use tonic::Request;
 
 use super::Services;
-use crate::{domain::caller::Caller, error::Error};
+use crate::{domain::caller::Caller, error::Error, metrics as names};
 
 impl Services {
-    /// The caller, once the token was found good.
+    /// The caller, once the token was found good, unless she asked for more than anybody may.
     pub(super) async fn caller<T>(&self, request: &Request<T>) -> Result<Caller, Error> {
         let (caller, token) = read(request, self.use_cases.sign_ins.token_bytes_max)?;
         self.use_cases.sign_ins.check_token_cached(caller, token, request_id(request)).await?;
+        if let Err(BeyondShare { delay }) = self.use_cases.request_shares.take(caller.user_id, REQUEST, Instant::now())
+        {
+            counter!(names::REQUESTS_BEYOND_SHARE).increment(1);
+            tokio::time::sleep(delay).await;
+            return Err(ResultCode::TooManyRequests.into());
+        }
         Ok(caller)
     }
 }

@@ -14,6 +14,7 @@ use gim_config::{
     data_folder::{DataFolder, DataFolderError},
     grpc::{self, GrpcServer},
     listen::ListenError,
+    request_shares::RequestShares,
     service::Running,
     sql::{self, Database, DatabaseError, Taken},
 };
@@ -32,7 +33,7 @@ use crate::{
     http::{self, Gateway},
     link::service::{self as link, LinkParts},
     rpc,
-    settings::LogicSettings,
+    settings::{LimitSettings, LogicSettings},
     shared_state::{SharedState, SharedStateError, local::LocalState, redis::RedisState},
     store::{self, Store, StoreError, seqs::RaiseError, writer::Writer},
     usecase::{Parts, UseCases},
@@ -155,14 +156,17 @@ pub async fn start(settings: LogicSettings) -> Result<Logic, StartError> {
 
     let nodes = Arc::new(Nodes::new(settings.link.clone(), shared.clone()));
     let fanout = Fanout::new(shared.clone(), nodes.clone());
+    let LimitSettings { user_requests_per_s, user_requests_burst, .. } = settings.limits;
+    let request_shares = Arc::new(RequestShares::new(user_requests_per_s, user_requests_burst));
     let (deliveries, committed) = mpsc::channel(COMMITTED_BATCHES_MAX);
-    let (writer, writer_task) = Writer::start(&store.database, &settings.inbox, deliveries);
+    let (writer, writer_task) = Writer::start(&store.database, &settings.inbox, request_shares.clone(), deliveries);
     let fanout_task = tokio::spawn(fanout.clone().run(committed));
     let parts = Parts {
         ids: Arc::new(MessageIds::new(settings.node_number, newest_id)),
         short_ids: Arc::new(ShortIds::new(settings.node_number, newest_id)),
         store: store.clone(),
         writer: writer.clone(),
+        request_shares,
         business: Arc::new(Business::new(&settings.business, &settings.grpc).map_err(StartError::Business)?),
         jwt: JwtCheck::new(&settings.jwt).map_err(StartError::Jwt)?,
         shared: shared.clone(),

@@ -43,6 +43,10 @@ pub struct LimitSettings {
     pub token_bytes_max: usize,
     /// Longest text that describes a device: brand, model, push id, …
     pub device_text_bytes_max: usize,
+    /// Requests of one user per second, in the long run; 0 for no bound.
+    pub user_requests_per_s: u32,
+    /// Requests of one user at once.
+    pub user_requests_burst: u32,
     /// Devices that those at one address may register without a token in ten seconds.
     pub registrations_per_address_max: u32,
 }
@@ -136,6 +140,8 @@ impl Default for LimitSettings {
             push_all_max: 16,
             sync_packet_bytes_max: 60 * 1024,
             token_bytes_max: 12 * 1024,
+            user_requests_per_s: 500,
+            user_requests_burst: 5_000,
             device_text_bytes_max: 4 * 1024,
             registrations_per_address_max: 1_000,
         }

@@ -173,6 +173,8 @@ impl LogicSettings {
             ("limits.token_bytes_max", self.limits.token_bytes_max as u64, 64, 65_536),
             // The largest TEXT of MySQL.
             ("limits.device_text_bytes_max", self.limits.device_text_bytes_max as u64, 1, 65_535),
+            ("limits.user_requests_per_s", self.limits.user_requests_per_s.into(), 0, 1_000_000),
+            ("limits.user_requests_burst", self.limits.user_requests_burst.into(), 1, 10_000_000),
             ("limits.registrations_per_address_max", self.limits.registrations_per_address_max.into(), 1, 10_000_000),
             ("message.recall_window_s", self.message.recall_window_s, 0, 30 * 86_400),
             ("message.history_page_max", self.message.history_page_max.into(), 1, 1_000),

@@ -14,7 +14,10 @@ use std::{
 };
 
 use foldhash::HashMap;
-use gim_config::sql::{self, Database, Dialect, Pool};
+use gim_config::{
+    request_shares::RequestShares,
+    sql::{self, Database, Dialect, Pool},
+};
 use metrics::{counter, histogram};
 use sqlx::AnyConnection;
 use tokio::{
@@ -48,6 +51,9 @@ const TRIES_MAX: u32 = 5;
 /// any, a lookup would cost a transaction on MySQL a seventh of its time.
 const LOOKUPS_AFTER_REPEAT: u32 = 64;
 
+/// A message to so many receivers costs its sender's share another request.
+const RECEIVERS_PER_REQUEST: u64 = 64;
+
 /// Where requests are submitted. Clones share the queue.
 #[derive(Debug, Clone)]
 pub struct Writer {
@@ -60,10 +66,11 @@ pub struct Writer {
 pub struct PendingCommit<T>(oneshot::Receiver<Result<T, StoreError>>);
 
 impl Writer {
-    /// Starts the tasks. Committed messages go to `deliveries`. The handle ends after [`Writer::close`], when all is written.
+    /// Starts the tasks. Committed messages go to `deliveries`; what they cost is charged to the `shares` of their senders. The handle ends after [`Writer::close`], when all is written.
     pub fn start(
         database: &Database,
         settings: &InboxSettings,
+        shares: Arc<RequestShares>,
         deliveries: mpsc::Sender<Vec<Delivery>>,
     ) -> (Self, JoinHandle<()>) {
         let queue = Arc::new(Queue::new(settings.clone()));
@@ -71,6 +78,7 @@ impl Writer {
         let task = WriterTask {
             queue: queue.clone(),
             budget: budget.clone(),
+            shares,
             turns: Arc::default(),
             limits: BatchLimits { rows: settings.batch_rows_max, user_rows: settings.batch_user_rows_max },
             pool: database.writer.clone(),
@@ -157,6 +165,7 @@ impl<T> PendingCommit<T> {
 struct WriterTask {
     queue: Arc<Queue>,
     budget: Arc<Mutex<ByteBudget>>,
+    shares: Arc<RequestShares>,
     turns: Arc<Turns>,
     limits: BatchLimits,
     pool: Pool,
@@ -229,6 +238,7 @@ impl WriterTask {
             let payer = notices.get(&message.id).copied().unwrap_or(message.sender_id);
             if payer != 0 {
                 budget.add(payer, stored_bytes(message.content.len(), receivers.len()), now);
+                self.shares.charge(payer, receivers.len() as u64 / RECEIVERS_PER_REQUEST, now);
             }
         }
     }

@@ -1,11 +1,14 @@
 //! History: a conversation read backwards: between two users as the caller's own inbox holds it, of a group its timeline.
 
+use std::{sync::Arc, time::Instant};
+
+use gim_config::request_shares::RequestShares;
 use gim_proto::{
     check, connect,
     logic::{HistoryReply, HistoryRequest, history_request::Peer},
 };
 
-use super::syncs::{GRPC_PAGE_BYTES_MAX, fitting};
+use super::syncs::{GRPC_PAGE_BYTES_MAX, fitting, requests_of_page};
 use crate::{
     domain::{caller::Caller, group::GroupRefusal, message::Message},
     error::Error,
@@ -20,6 +23,7 @@ pub struct Histories {
     pub(super) reads: store::UserReads,
     pub(super) inboxes: store::Inboxes,
     pub(super) groups: store::Groups,
+    pub(super) shares: Arc<RequestShares>,
 }
 
 impl Histories {
@@ -34,7 +38,7 @@ impl Histories {
         let limit = if request.limit == 0 { page_max } else { request.limit.min(page_max) };
         let read = Limit { messages: limit + 1, bytes: GRPC_PAGE_BYTES_MAX };
         let _turn = self.reads.turn(caller.user_id).await?;
-        Ok(match peer {
+        let page = match peer {
             Peer::UserId(peer_id) => {
                 check::id("user_id", peer_id)?;
                 let found = self.inboxes.history(caller.user_id, peer_id, before_seq, read).await?;
@@ -46,7 +50,9 @@ impl Histories {
                 let found = self.groups.history(group_id, joined_after, before_seq, read).await?;
                 page(found, limit, Message::to_wire_in_timeline)
             }
-        })
+        };
+        self.shares.charge(caller.user_id, requests_of_page(&page), Instant::now());
+        Ok(page)
     }
 
     async fn joined_after(&self, caller: Caller, group_id: u64) -> Result<u64, Error> {

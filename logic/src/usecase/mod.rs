@@ -20,6 +20,8 @@ pub mod syncs;
 
 use std::sync::{Arc, Mutex};
 
+use gim_config::request_shares::RequestShares;
+
 use self::{
     access::Access,
     commands::{Commands, UnderWay},
@@ -60,6 +62,7 @@ pub struct UseCases {
     pub messages: Messages,
     pub pushes: Pushes,
     pub recalls: Recalls,
+    pub request_shares: Arc<RequestShares>,
     pub rooms: Arc<Rooms>,
     pub sign_ins: SignIns,
     pub syncs: Syncs,
@@ -76,6 +79,8 @@ pub struct Parts {
     pub store: Store,
     /// The inbox writer.
     pub writer: Writer,
+    /// What each user may ask for.
+    pub request_shares: Arc<RequestShares>,
     /// Users and tokens.
     pub business: Arc<Business>,
     /// Tokens that are checked without the business.
@@ -96,7 +101,7 @@ impl UseCases {
         let groups = groups(settings, &parts);
         let messages = messages(settings, &parts, rooms.clone());
         let pushes = pushes(settings, &parts);
-        let Parts { short_ids, store, writer, business, jwt, shared, nodes, fanout, .. } = parts;
+        let Parts { short_ids, store, writer, request_shares, business, jwt, shared, nodes, fanout, .. } = parts;
         Self {
             access: Access {
                 revocations: store.revocations,
@@ -125,6 +130,7 @@ impl UseCases {
                 reads: store.user_reads.clone(),
                 inboxes: store.inboxes.clone(),
                 groups: store.groups.clone(),
+                shares: request_shares.clone(),
             },
             messages,
             pushes,
@@ -148,8 +154,10 @@ impl UseCases {
                 reads: store.user_reads,
                 inboxes: store.inboxes,
                 groups: store.groups,
+                shares: request_shares.clone(),
                 writer,
             },
+            request_shares,
             connections,
             rooms,
         }

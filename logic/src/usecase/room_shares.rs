@@ -5,10 +5,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use gim_config::rations::Rations;
 use gim_proto::ResultCode;
 use metrics::counter;
 
-use crate::{domain::ration::Rations, error::Error, metrics as names, settings::RoomSettings};
+use crate::{error::Error, metrics as names, settings::RoomSettings};
 
 /// What a retained message costs besides its content.
 const MESSAGE_BYTES: usize = 1024;

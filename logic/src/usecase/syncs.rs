@@ -1,5 +1,8 @@
 //! Sync and ack: what a device missed, and how far it has read.
 
+use std::{sync::Arc, time::Instant};
+
+use gim_config::request_shares::RequestShares;
 use gim_proto::{
     check::{self, ID_MAX},
     logic::{MessageAckRequest, SyncReply, SyncRequest},
@@ -26,6 +29,9 @@ const PAGE_MESSAGES: u32 = 50;
 /// Bytes in a page over gRPC, below what its clients accept in one message.
 pub(super) const GRPC_PAGE_BYTES_MAX: usize = 3 << 20;
 
+/// A page of so many bytes costs its reader's share another request.
+const BYTES_PER_REQUEST: usize = 16 << 10;
+
 /// Where a page goes to.
 #[derive(Debug, Clone, Copy)]
 pub enum PageFor {
@@ -43,6 +49,7 @@ pub struct Syncs {
     pub(super) reads: store::UserReads,
     pub(super) inboxes: store::Inboxes,
     pub(super) groups: store::Groups,
+    pub(super) shares: Arc<RequestShares>,
     pub(super) writer: Writer,
 }
 
@@ -82,6 +89,7 @@ impl Syncs {
             let groups = self.sync_groups(caller, &request.group_cursors, request.from_start, bytes_left).await?;
             (reply.groups, reply.groups_have_more) = groups;
         }
+        self.shares.charge(caller.user_id, requests_of_page(&reply), Instant::now());
         Ok(reply)
     }
 
@@ -134,6 +142,11 @@ impl Syncs {
         }
         Ok(())
     }
+}
+
+/// Requests that a page costs besides its own.
+pub(super) fn requests_of_page(page: &impl prost::Message) -> u64 {
+    (page.encoded_len() / BYTES_PER_REQUEST) as u64
 }
 
 /// Acks that wait for their commit.

@@ -1,16 +1,17 @@
 //! Many who want the same at the same moment, of a business that is slow or hangs.
 
-use std::sync::atomic::Ordering;
+use std::{collections::HashMap, sync::atomic::Ordering};
 
 use gim_logic::LogicSettings;
 use gim_proto::{
     ResultCode,
     connect::{PacketCommand, SendRequest, send_request::Target},
-    logic::{ClientPacket, down_item, up_item::Item},
+    logic::{ClientPacket, SyncRequest, down_item, up_item::Item},
+    metadata,
 };
 use prost::Message as _;
 
-use crate::support::{business::StubBusiness, conn::Conn, server_with, soon};
+use crate::support::{business::StubBusiness, conn::Conn, refusal, server_with, soon};
 
 const SENDERS: u64 = 4_096;
 
@@ -141,4 +142,38 @@ async fn sign_ins_without_a_place_at_a_hanging_business_are_put_off_in_time() {
         }
     })
     .await;
+}
+
+#[tokio::test]
+async fn who_asks_for_more_than_his_share_is_refused_and_nobody_else() {
+    const AT_ONCE: u64 = 5;
+    let narrow = |settings: &mut LogicSettings| {
+        settings.limits.user_requests_per_s = 1;
+        settings.limits.user_requests_burst = AT_ONCE as u32;
+    };
+    let server = server_with(StubBusiness::start().await, narrow).await;
+    let mut conn = Conn::attach(&server, "conn-1", 1).await;
+    let sync = || SyncRequest::default();
+    for _ in 0..2_000 {
+        conn.begin_packet(7, PacketCommand::PcSync as i32, sync().encode_to_vec()).await;
+    }
+    let mut codes = HashMap::new();
+    for _ in 0..2_000 {
+        *codes.entry(conn.reply().await.code).or_insert(0) += 1;
+    }
+    let (done, refused) = (codes[&0], codes[&ResultCode::TooManyRequests.number()]);
+    assert!(done >= AT_ONCE && done + refused == 2_000, "{codes:?}");
+    let by_call = |user_id: u64| {
+        let (request, mut messages) = (sync(), server.message_ext());
+        let token = format!("token-{user_id}");
+        async move { messages.sync(metadata::signed(request, user_id, 10 * user_id, &token)).await }
+    };
+    // As long as it takes less than the second in which he gets one back.
+    let mut last = by_call(7).await;
+    while last.is_ok() {
+        last = by_call(7).await;
+    }
+    assert_eq!(refusal(last).0, ResultCode::TooManyRequests, "the share is one for connections and calls");
+    assert_eq!(conn.packet(8, PacketCommand::PcSync as i32, sync().encode_to_vec()).await.code, 0);
+    by_call(9).await.unwrap();
 }

@@ -10,7 +10,10 @@ mod writer;
 
 use std::{sync::Arc, time::Duration};
 
-use gim_config::sql::{Database, DatabaseSettings};
+use gim_config::{
+    request_shares::RequestShares,
+    sql::{Database, DatabaseSettings},
+};
 use gim_logic::{
     domain::{
         clock,
@@ -65,7 +68,7 @@ pub async fn start_node(
     let opened = Database::open(&database, data.path(), "logic.db", &store::migrations()).await;
     let store = Store::new(opened.unwrap());
     let (deliveries, committed) = mpsc::channel(10_000);
-    let (writer, task) = Writer::start(&store.database, &settings, deliveries);
+    let (writer, task) = Writer::start(&store.database, &settings, Arc::new(RequestShares::new(0, 1)), deliveries);
     let newest_id = store.inboxes.newest_message_id().await.unwrap();
     StoreHarness { data, database, store, writer, task, committed, ids: Arc::new(MessageIds::new(number, newest_id)) }
 }
