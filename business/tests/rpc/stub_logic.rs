@@ -13,7 +13,8 @@ use gim_proto::{
     logic::{
         Device, DeviceSaveReply, DeviceSaveRequest, ForgetRequest, HeartbeatRequest, ListOnlineReply,
         ListOnlineRequest, OfflineRequest, PushToAllRequest, PushToUsersReply, PushToUsersRequest, RevokeRequest,
-        SendAsRequest, SignInReply, SignInRequest,
+        SendAsRequest, SendManyAsItem, SendManyAsReply, SendManyAsRequest, SendManyAsResult, SignInReply,
+        SignInRequest,
         access_int_service_server::{AccessIntService, AccessIntServiceServer},
         device_int_service_server::{DeviceIntService, DeviceIntServiceServer},
         message_int_service_server::{MessageIntService, MessageIntServiceServer},
@@ -175,6 +176,17 @@ impl MessageIntService for StubLogic {
         state.sent.push((request.into_inner(), request_id));
         let message_id = FIRST_MESSAGE_ID + state.sent.len() as u64;
         Ok(Response::new(SendReply { message_id, ..SendReply::default() }))
+    }
+
+    async fn send_many_as(&self, request: Request<SendManyAsRequest>) -> Result<Response<SendManyAsReply>, Status> {
+        let mut results = Vec::new();
+        for SendManyAsItem { message, request_id } in request.into_inner().items {
+            let mut one = Request::new(message.unwrap());
+            metadata::put(&mut one, metadata::REQUEST_ID, &request_id);
+            let reply = Some(self.send_as(one).await?.into_inner());
+            results.push(SendManyAsResult { reply, ..SendManyAsResult::default() });
+        }
+        Ok(Response::new(SendManyAsReply { results }))
     }
 
     async fn push_to_all(&self, _: Request<PushToAllRequest>) -> Result<Response<()>, Status> {

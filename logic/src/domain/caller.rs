@@ -1,5 +1,7 @@
 //! Who asks.
 
+use gim_proto::metadata::REQUEST_ID_BYTES_MAX;
+
 /// A user on a device, once the token was checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Caller {
@@ -7,4 +9,21 @@ pub struct Caller {
     pub user_id: u64,
     /// From where.
     pub device_id: u64,
+}
+
+/// As much of a request id as logs take.
+pub fn log_id(request_id: &str) -> &str {
+    &request_id[..request_id.floor_char_boundary(REQUEST_ID_BYTES_MAX)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_request_id_is_cut_between_characters() {
+        assert_eq!(log_id("abc"), "abc");
+        assert_eq!(log_id(&"é".repeat(80)).len(), 128);
+        assert_eq!(log_id(&format!("x{}", "é".repeat(80))).len(), 127);
+    }
 }

@@ -12,10 +12,10 @@ use prost::Message;
 use tokio::sync::OwnedSemaphorePermit;
 use tracing::Instrument as _;
 
-use super::session::{Context, log_id};
+use super::session::Context;
 use crate::{
     delivery::rooms::Joined,
-    domain::caller::Caller,
+    domain::caller::{Caller, log_id},
     error::Error,
     usecase::{
         messages::Messages,

@@ -4,8 +4,8 @@ use gim_proto::{
     connect::{SendReply, SendRequest},
     logic::{
         HistoryReply, HistoryRequest, MessageAckRequest, PushToAllRequest, PushToUsersReply, PushToUsersRequest,
-        RecallRequest, SendAsRequest, SyncReply, SyncRequest, message_ext_service_server::MessageExtService,
-        message_int_service_server::MessageIntService,
+        RecallRequest, SendAsRequest, SendManyAsReply, SendManyAsRequest, SyncReply, SyncRequest,
+        message_ext_service_server::MessageExtService, message_int_service_server::MessageIntService,
     },
 };
 use tonic::{Request, Response, Status, async_trait};
@@ -60,6 +60,10 @@ impl MessageIntService for Services {
     async fn send_as(&self, request: Request<SendAsRequest>) -> Result<Response<SendReply>, Status> {
         let request_id = request_id(&request).to_owned();
         Ok(Response::new(self.use_cases.messages.send_as(request.into_inner(), &request_id).await?))
+    }
+
+    async fn send_many_as(&self, request: Request<SendManyAsRequest>) -> Result<Response<SendManyAsReply>, Status> {
+        Ok(Response::new(self.use_cases.messages.send_many_as(request.into_inner()).await?))
     }
 
     async fn push_to_all(&self, request: Request<PushToAllRequest>) -> Result<Response<()>, Status> {

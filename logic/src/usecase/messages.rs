@@ -5,19 +5,23 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 use gim_proto::{
     check,
-    connect::{SendReply, SendRequest, send_request::Target},
-    logic::{GroupMessagePush, SendAsRequest, User, UserMessagePush},
+    connect::{Reply, SendReply, SendRequest, send_request::Target},
+    logic::{
+        GroupMessagePush, SendAsRequest, SendManyAsReply, SendManyAsRequest, SendManyAsResult, User, UserMessagePush,
+    },
 };
 use metrics::counter;
 use prost::Message as _;
+use tracing::Instrument as _;
 
 use super::rooms::Rooms;
 use crate::{
     clients::business::Business,
     domain::{
-        caller::Caller,
+        caller::{Caller, log_id},
         clock,
         group::{GroupAction, MemberLimits},
         message::{Audience, ClientCommands, Message, Sent, check_client_command, key_is_used},
@@ -30,6 +34,9 @@ use crate::{
         writer::{PendingCommit, Writer},
     },
 };
+
+/// Messages of one SendManyAs.
+const SENT_TOGETHER_MAX: usize = 256;
 
 /// How far a send got without waiting for the disk.
 #[derive(Debug)]
@@ -118,6 +125,27 @@ impl Messages {
         let nowhere = Caller { user_id, device_id: 0 };
         let submitted = self.submit_to_user(nowhere, to_user_id, command, content, client_msg_id, request_id)?;
         Self::finish(submitted).await
+    }
+
+    /// Does several of these at the same time; each is answered for itself.
+    pub async fn send_many_as(&self, request: SendManyAsRequest) -> Result<SendManyAsReply, Error> {
+        let count = request.items.len();
+        if count > SENT_TOGETHER_MAX {
+            return Err(check::invalid("items", format!("are {count}, at most {SENT_TOGETHER_MAX} are allowed")).into());
+        }
+        let results = request.items.into_iter().map(async |item| {
+            let request_id = log_id(&item.request_id);
+            let span = tracing::info_span!("send_as", request_id);
+            let message = item.message.unwrap_or_default();
+            match self.send_as(message, request_id).instrument(span.clone()).await {
+                Ok(reply) => SendManyAsResult { reply: Some(reply), ..SendManyAsResult::default() },
+                Err(error) => {
+                    let Reply { code, message, .. } = span.in_scope(|| error.into_reply());
+                    SendManyAsResult { reply: None, code, message }
+                }
+            }
+        });
+        Ok(SendManyAsReply { results: join_all(results).await })
     }
 
     /// Waits until a send is durable.

@@ -1,6 +1,6 @@
 //! Samples of package `logic`, as clients and product backends call it.
 
-use gim_proto::logic::*;
+use gim_proto::{connect::SendReply, logic::*};
 
 use crate::{Sample, connect::message, sample};
 
@@ -115,9 +115,26 @@ fn message_samples() -> Vec<Sample> {
                 client_msg_id: "key".into(),
             },
         ),
+        sample("logic.SendManyAsRequest", SendManyAsRequest { items: vec![many_as_item(101), many_as_item(1001)] }),
+        sample("logic.SendManyAsItem", many_as_item(101)),
+        sample(
+            "logic.SendManyAsReply",
+            SendManyAsReply { results: vec![many_as_result(), SendManyAsResult::default()] },
+        ),
+        sample("logic.SendManyAsResult", many_as_result()),
         sample("logic.RevokeRequest", RevokeRequest { user_id: 101, device_id: 102, not_before_ms: 1_700_000_000_123 }),
         sample("logic.ForgetRequest", ForgetRequest { user_id: 101, peer_id: 102 }),
     ]
+}
+
+fn many_as_item(user_id: u64) -> SendManyAsItem {
+    let message = SendAsRequest { user_id, to_user_id: 103, ..SendAsRequest::default() };
+    SendManyAsItem { message: Some(message), request_id: "request-1".into() }
+}
+
+fn many_as_result() -> SendManyAsResult {
+    let reply = SendReply { message_id: 101, ..SendReply::default() };
+    SendManyAsResult { reply: Some(reply), code: 10001, message: "message".into() }
 }
 
 fn device_samples() -> Vec<Sample> {

@@ -3,6 +3,8 @@
 //! The channel connects at the first call and again whenever the connection is gone, so the services may start in any
 //! order. Every call has the deadline of the settings and carries the request id on. Clones share the channel.
 
+mod sends;
+
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -21,6 +23,7 @@ use gim_proto::{
 use tonic::{Request, Status};
 use tonic_types::StatusExt as _;
 
+use self::sends::Sends;
 use crate::{metrics::LOGIC_FAILURES_TOTAL, settings::LogicSettings};
 
 /// The logic service.
@@ -28,11 +31,12 @@ use crate::{metrics::LOGIC_FAILURES_TOTAL, settings::LogicSettings};
 pub struct Logic {
     devices: DeviceIntServiceClient<PeerChannel>,
     messages: MessageIntServiceClient<PeerChannel>,
+    sends: Sends,
     access: AccessIntServiceClient<PeerChannel>,
 }
 
 /// Why a call to logic was not done.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum LogicError {
     /// Logic refused what the client asked for; the status is fit for the client.
     #[error("logic refused: {0}")]
@@ -56,9 +60,11 @@ impl Logic {
     pub fn new(settings: &LogicSettings, grpc: &GrpcSettings) -> Result<Self, String> {
         let timeout = Duration::from_millis(settings.call_timeout_ms);
         let channel = grpc::channel(&settings.endpoint, grpc, Some(timeout))?;
+        let messages = MessageIntServiceClient::new(channel.clone());
         Ok(Self {
             devices: DeviceIntServiceClient::new(channel.clone()),
-            messages: MessageIntServiceClient::new(channel.clone()),
+            sends: Sends::new(&messages),
+            messages,
             access: AccessIntServiceClient::new(channel),
         })
     }
@@ -93,9 +99,7 @@ impl Logic {
 
     /// Sends a message of one user to another one and returns its id once it is durable.
     pub async fn send_as(&self, message: SendAsRequest, request_id: &str) -> Result<u64, LogicError> {
-        let request = with_request_id(message, request_id);
-        let reply = self.messages.clone().send_as(request).await.map_err(LogicError::new)?;
-        Ok(reply.into_inner().message_id)
+        self.sends.send(message, request_id).await
     }
 
     /// Tokens of a user's device (0: of all devices) that were issued before a moment are worthless.
