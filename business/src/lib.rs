@@ -3,6 +3,7 @@
 //! A product with users of its own implements `UserIntService/Auth` and leaves this service out. The layers, from the
 //! outside in; each knows only those below it, which `tests/source.rs` checks:
 //!
+//! - `offline`: what is done with the tables while no service runs.
 //! - `rpc`: the gRPC services. Reads who calls, checks fields by name, turns errors into statuses, logs them once.
 //! - `usecase`: one use case per function, read top-down: sign-in, token check, profile, friends.
 //! - `store` and `logic`: the SQL tables, and the calls to the logic service (device ids, pushes).
@@ -18,6 +19,7 @@ mod error;
 mod jwt;
 mod logic;
 mod metrics;
+mod offline;
 mod rpc;
 mod service;
 mod settings;
@@ -25,5 +27,7 @@ mod store;
 mod usecase;
 
 pub use domain::code::{CodeCheck, CodeCheckError};
+pub use offline::{Offline, open_offline};
 pub use service::{Business, StartError, run, start, start_with_code_check};
 pub use settings::{AddedBy, BusinessSettings, FriendSettings, JwtSettings, Limits, LogicSettings, SignInSettings};
+pub use store::{ImportedFriend, ImportedToken, ImportedUser, StoreError};

@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// The embedded database in the data folder.
-const DATABASE_FILE: &str = "business.db";
+pub const DATABASE_FILE: &str = "business.db";
 /// Calls under way when the service is stopped get this long to end.
 const STOP_DEADLINE: Duration = Duration::from_secs(5);
 

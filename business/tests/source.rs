@@ -5,7 +5,7 @@ use std::path::Path;
 use gim_config::testing::layers::assert_layers;
 
 /// The layers, the lowest first. Nobody names a module of the same layer, or of one above.
-const ORDER: [&[&str]; 7] = [
+const ORDER: [&[&str]; 8] = [
     &["domain", "metrics", "clock"],
     &["settings"],
     &["store", "logic", "jwt"],
@@ -13,6 +13,7 @@ const ORDER: [&[&str]; 7] = [
     &["usecase"],
     &["rpc"],
     &["service"],
+    &["offline"],
 ];
 
 #[test]

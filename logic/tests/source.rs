@@ -28,7 +28,7 @@ const ORDER_IN_THE_STORE: [&[&str]; 11] = [
     &["error", "columns", "statement"],
     &["script", "dialect"],
     &["device", "inbox", "left_member", "retention", "revocation", "room", "sent", "seqs", "user_reads"],
-    &["group", "sign_in"],
+    &["group", "import", "sign_in"],
     &["work", "turns"],
     &["fair_queue"],
     &["queue", "held_group"],

@@ -12,6 +12,7 @@ mod blocked;
 mod contact;
 mod dialect;
 mod friend;
+mod import;
 mod token;
 mod told;
 mod user;
@@ -53,6 +54,7 @@ pub struct Store {
 }
 
 pub use friend::FriendRequest;
+pub use import::{ImportedFriend, ImportedToken, ImportedUser};
 pub use token::ALL_DEVICES;
 pub use told::{Told, What};
 

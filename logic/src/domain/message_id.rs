@@ -31,6 +31,25 @@ pub fn least_at(time_ms: i64) -> u64 {
     u64::try_from(time_ms.saturating_sub(EPOCH_MS)).unwrap_or(0) << (NODE_BITS + COUNTER_BITS)
 }
 
+/// The id of a message that another server made in a second and numbered: in the order of its numbers. None of them is that of a
+/// place without a message.
+pub fn of_numbered(created_at_s: i64, number: u64) -> u64 {
+    least_at(created_at_s.saturating_mul(1_000)) + number % (PLACE_MS << (NODE_BITS + COUNTER_BITS))
+}
+
+/// What stands in an inbox for a message that is not there, and belongs into a second.
+pub fn of_place_without_message(created_at_s: i64) -> u64 {
+    least_at(created_at_s.saturating_mul(1_000)) + (PLACE_MS << (NODE_BITS + COUNTER_BITS))
+}
+
+/// Whether an id is one of [`of_place_without_message`].
+pub fn is_of_place(id: u64) -> bool {
+    (id >> (NODE_BITS + COUNTER_BITS)) % 1_000 == PLACE_MS && id & ((1 << (NODE_BITS + COUNTER_BITS)) - 1) == 0
+}
+
+/// Of a second that another server counted, the millisecond that no message is put into.
+const PLACE_MS: u64 = 999;
+
 /// Makes the ids of one node.
 #[derive(Debug)]
 pub struct MessageIds {
@@ -105,6 +124,17 @@ mod tests {
     #[test]
     fn ids_fit_a_signed_64_bit_column_until_2093() {
         assert!(MessageIds::new(1023, 0).next_at(EPOCH_MS + (1 << 41) - 1) <= gim_proto::check::ID_MAX);
+    }
+
+    #[test]
+    fn numbers_of_another_server_keep_their_second_and_their_order() {
+        let second = 1_764_547_200;
+        let ids = [7, 8, 4_000_000_000].map(|number| of_numbered(second, number));
+        assert!(ids.is_sorted() && ids.iter().all(|&id| time_ms(id) / 1_000 == second));
+        let place = of_place_without_message(second);
+        assert!(place > ids[2] && time_ms(place) / 1_000 == second && place < of_numbered(second + 1, 0));
+        assert!(is_of_place(place) && !ids.into_iter().any(is_of_place));
+        assert_eq!(time_ms(of_numbered(0, 7)), EPOCH_MS, "before 2024 there are no ids");
     }
 
     #[test]

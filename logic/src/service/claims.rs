@@ -14,6 +14,9 @@ const ALONE: &str = "logic";
 /// Longer than any offline work takes.
 const OFFLINE: Duration = Duration::from_secs(86_400);
 
+/// A process that was killed a moment ago may have its name so long.
+const JUST_ENDED: Duration = Duration::from_secs(3);
+
 /// Refuses where another process has it for longer than a lease.
 pub(super) async fn take(
     settings: &LogicSettings,
@@ -38,7 +41,7 @@ pub(super) async fn take(
 
 /// Refuses where any logic node runs.
 pub(super) async fn take_offline(database: &Database) -> Result<Option<Claim>, StartError> {
-    let taken = database.claim(ALONE, &numbers(), OFFLINE, Duration::ZERO).await;
+    let taken = database.claim(ALONE, &numbers(), OFFLINE, JUST_ENDED).await;
     taken.map_err(|Taken| {
         StartError::DatabaseInUse("the database is in use by a gim-logic: stop all of them before".into())
     })

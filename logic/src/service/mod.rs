@@ -25,7 +25,7 @@ use tokio::{
 use tonic::service::RoutesBuilder;
 
 use self::lease_renewal::LeaseRenewal;
-pub use self::offline::{raise_seqs, run_raising_seqs};
+pub use self::offline::{Offline, open_offline, raise_seqs, run_raising_seqs};
 use crate::{
     clients::{business::Business, jwt::JwtCheck},
     delivery::{catch_up::CatchUp, fanout::Fanout, nodes::Nodes},

@@ -2,13 +2,17 @@
 
 use std::process::ExitCode;
 
-use gim_config::{ServiceArguments, data_folder::DataFolder, sql::Database};
+use gim_config::{
+    ServiceArguments,
+    data_folder::DataFolder,
+    sql::{Claim, Database},
+};
 
 use super::{DATABASE_FILE, StartError, claims};
 use crate::{
     settings::LogicSettings,
     store::{
-        self,
+        self, Store,
         seqs::{self, Raised},
     },
 };
@@ -27,19 +31,39 @@ pub fn run_raising_seqs(arguments: &ServiceArguments, by: u64) -> ExitCode {
 
 /// Raises all seqs of a database that went back, and says how many. The data folder has to be nobody else's meanwhile.
 pub async fn raise_seqs(settings: LogicSettings, by: u64) -> Result<String, StartError> {
-    let (mut database, data_dir) = (settings.database, settings.data_dir);
-    let mut _data_folder = None;
-    if database.url.is_empty() {
-        let file = data_dir.join(DATABASE_FILE);
-        if !file.exists() {
-            return Err(StartError::NoDatabase(file));
-        }
-        _data_folder = Some(DataFolder::take(&data_dir, "logic")?);
+    let file = settings.data_dir.join(DATABASE_FILE);
+    if settings.database.url.is_empty() && !file.exists() {
+        return Err(StartError::NoDatabase(file));
     }
+    let offline = open_offline(settings).await?;
+    let Raised { inboxes, groups, rooms } = seqs::raise(&offline.store.database, by).await?;
+    offline.close().await;
+    Ok(format!("raised the seqs of {inboxes} inboxes, {groups} groups and {rooms} rooms by {by}"))
+}
+
+/// The tables of logic while no logic node runs, nor may start.
+#[derive(Debug)]
+pub struct Offline {
+    /// The tables.
+    pub store: Store,
+    _data_folder: Option<DataFolder>,
+    _claim: Option<Claim>,
+}
+
+impl Offline {
+    /// Closes the database; nodes may start from then on.
+    pub async fn close(self) {
+        self.store.database.close().await;
+    }
+}
+
+/// Opens the tables that the settings name, and makes them where they are not there. Refuses where a logic node runs.
+pub async fn open_offline(settings: LogicSettings) -> Result<Offline, StartError> {
+    let (mut database, data_dir) = (settings.database, settings.data_dir);
+    let is_embedded = database.url.is_empty();
+    let data_folder = is_embedded.then(|| DataFolder::take(&data_dir, "logic")).transpose()?;
     database.statement_timeout_ms = STATEMENT_TIMEOUT_MS;
     let database = Database::open(&database, &data_dir, DATABASE_FILE, &store::migrations()).await?;
-    let _claim = claims::take_offline(&database).await?;
-    let Raised { inboxes, groups, rooms } = seqs::raise(&database, by).await?;
-    database.close().await;
-    Ok(format!("raised the seqs of {inboxes} inboxes, {groups} groups and {rooms} rooms by {by}"))
+    let claim = claims::take_offline(&database).await?;
+    Ok(Offline { store: Store::new(database), _data_folder: data_folder, _claim: claim })
 }

@@ -19,6 +19,8 @@ pub(super) struct Sql {
     pub save_devices: MultiRow,
     /// The same; of one that is there, its push id and versions alone.
     pub update_devices: MultiRow,
+    /// Raises counters of users (`user_id, seq` per row).
+    pub raise_inboxes: MultiRow,
     /// Raises acks (`user_id, device_id, seq` per row).
     pub raise_acks: MultiRow,
     /// Finds sends by key (`sender_id, client_msg_id` per row). Keys come back as bytes, whatever a connection takes for text.
@@ -78,6 +80,11 @@ static SQLITE: Sql = Sql {
         tail: " ON CONFLICT (user_id, id) DO UPDATE SET system_version = excluded.system_version, \
                sdk_version = excluded.sdk_version, branch_push_id = excluded.branch_push_id, \
                updated_at_ms = excluded.updated_at_ms",
+    },
+    raise_inboxes: MultiRow {
+        head: "INSERT INTO inbox (user_id, seq) VALUES ",
+        row: "(?,?)",
+        tail: " ON CONFLICT (user_id) DO UPDATE SET seq = MAX(seq, excluded.seq)",
     },
     raise_acks: MultiRow {
         head: "INSERT INTO device_ack (user_id, device_id, seq) VALUES ",
@@ -143,6 +150,11 @@ static MYSQL: Sql = Sql {
         row: DEVICE,
         tail: " ON DUPLICATE KEY UPDATE system_version = VALUES(system_version), sdk_version = VALUES(sdk_version), \
                branch_push_id = VALUES(branch_push_id), updated_at_ms = VALUES(updated_at_ms)",
+    },
+    raise_inboxes: MultiRow {
+        head: "INSERT INTO inbox (user_id, seq) VALUES ",
+        row: "(?,?)",
+        tail: " ON DUPLICATE KEY UPDATE seq = GREATEST(seq, VALUES(seq))",
     },
     raise_acks: MultiRow {
         head: "INSERT INTO device_ack (user_id, device_id, seq) VALUES ",

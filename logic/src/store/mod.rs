@@ -7,7 +7,7 @@
 //! Each file knows only those above it, which `tests/source.rs` checks:
 //!
 //! - `error`, `columns`, `statement`, `script`, [`dialect`]: errors, values, and statements, alone and sent together
-//! - [`device`], [`inbox`], [`group`], `left_member`, [`retention`], [`revocation`], [`room`], [`sent`], [`sign_in`]: the repositories
+//! - [`device`], [`import`], [`inbox`], [`group`], `left_member`, [`retention`], [`revocation`], [`room`], [`sent`], [`sign_in`]: the repositories
 //! - [`seqs`]: what is done where a database went back
 //! - [`work`]: what requests want of the inbox writer, and what becomes of it
 //! - `turns`, `queue`: in which order the writer takes what waits, and hands over what it wrote
@@ -25,6 +25,7 @@ mod fair_queue;
 pub mod group;
 mod held_group;
 mod held_groups;
+pub mod import;
 pub mod inbox;
 mod left_member;
 mod queue;
@@ -51,6 +52,7 @@ use sqlx::migrate::Migrator;
 pub use device::Devices;
 pub use error::StoreError;
 pub use group::Groups;
+pub use import::Imports;
 pub use inbox::{Inboxes, Limit};
 pub use retention::Retention;
 pub use revocation::Revocations;
@@ -83,6 +85,8 @@ pub struct Store {
     pub devices: Devices,
     /// Groups, for reading.
     pub groups: Groups,
+    /// What another server kept, while none of this runs.
+    pub imports: Imports,
     /// Inboxes, for reading.
     pub inboxes: Inboxes,
     /// What sign-ins have to know.
@@ -111,6 +115,7 @@ impl Store {
         Self {
             devices: Devices::new(&database),
             groups: Groups::new(&database),
+            imports: Imports::new(&database),
             inboxes: Inboxes::new(&database),
             revocations: Revocations::new(&database),
             room_seqs: RoomSeqs::new(&database),

@@ -1,0 +1,61 @@
+//! Takes over what gim (the Go server, as of December 2025) kept.
+//!
+//! - [`source`], [`tokens`]: gim's MySQL and Redis, which are only read.
+//! - [`places`]: what stands where in an inbox.
+//! - [`context`]: what all steps need.
+//! - [`users`], [`messages`]: the steps, one after the other.
+//!
+//! Always holds: what is written together is one transaction, and a row that is there stays as it is. So the command may be killed at
+//! any moment and started again: messages go on after the last id that was taken, inboxes after the newest seq that is there, and
+//! all else is looked at once more. Ids of messages follow from gim's own, and come out the same each time.
+
+mod context;
+mod messages;
+mod places;
+mod source;
+mod tokens;
+mod users;
+
+use std::{
+    collections::HashMap,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+pub use self::context::{Options, Targets};
+use self::{
+    context::{Import, ImportError, open},
+    source::Source,
+    tokens::Tokens,
+};
+use crate::report::Report;
+
+/// Takes everything over; tells what was taken, and what was not and why.
+pub async fn run(options: Options) -> Result<Report, ImportError> {
+    let source = Source::connect(&options.mysql, options.time_zone.as_deref()).await?;
+    let tokens = Tokens::connect(&options.redis).await?;
+    let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
+    let now_ms = i64::try_from(now_ms).unwrap_or(i64::MAX);
+    let report = Report::new(options.targets.is_none(), &[users::KINDS, messages::KINDS].concat());
+    let (target, begun_s) = match options.targets {
+        Some(targets) => {
+            let (target, begun_s) = open(*targets, now_ms / 1_000).await?;
+            (Some(target), begun_s)
+        }
+        None => (None, now_ms / 1_000),
+    };
+    let mut import = Import { source, target, begun_s, now_ms, read_seqs: HashMap::new(), report };
+    import.users().await?;
+    import.devices().await?;
+    import.tokens(tokens).await?;
+    import.friends().await?;
+    import.groups().await?;
+    import.messages().await?;
+    import.inboxes().await?;
+    import.seqs().await?;
+    import.acks().await?;
+    if let Some(target) = import.target {
+        target.logic.close().await;
+        target.business.close().await;
+    }
+    Ok(import.report)
+}

@@ -1,0 +1,90 @@
+//! gim's tokens in its Redis, as they are read: a hash for each user. Nothing is ever written there.
+
+use redis::{FromRedisValue as _, aio::MultiplexedConnection};
+use serde::Deserialize;
+
+/// Keys that one step of a scan looks at.
+const SCANNED: u32 = 500;
+
+const PREFIX: &str = "auth:";
+
+/// gim's Redis.
+pub struct Tokens {
+    connection: MultiplexedConnection,
+    cursor: Option<u64>,
+}
+
+/// A token of a device, or why it cannot be read.
+#[derive(Debug)]
+pub struct TokenRow {
+    /// As in `auth:10001`.
+    pub key: String,
+    /// The field: a device id in decimal.
+    pub field: String,
+    /// The ids, where they are some.
+    pub ids: Option<(u64, u64)>,
+    /// What stands there.
+    pub token: Result<Token, serde_json::Error>,
+}
+
+/// As gim writes it.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Token {
+    pub token: String,
+    /// Unix seconds.
+    pub expire: i64,
+}
+
+impl Tokens {
+    /// Connects.
+    pub async fn connect(url: &str) -> Result<Self, redis::RedisError> {
+        let connection = redis::Client::open(url)?.get_multiplexed_async_connection().await?;
+        Ok(Self { connection, cursor: Some(0) })
+    }
+
+    /// The next tokens, some of them perhaps twice; none once all were told.
+    pub async fn next(&mut self) -> Result<Option<Vec<TokenRow>>, redis::RedisError> {
+        let Some(cursor) = self.cursor else { return Ok(None) };
+        let mut scan = redis::cmd("SCAN");
+        scan.arg(cursor).arg("MATCH").arg(format!("{PREFIX}*")).arg("COUNT").arg(SCANNED);
+        let (next, keys): (u64, Vec<String>) = scan.query_async(&mut self.connection).await?;
+        self.cursor = (next != 0).then_some(next);
+        if keys.is_empty() {
+            return Ok(Some(Vec::new()));
+        }
+        let mut pipeline = redis::pipe();
+        for key in &keys {
+            pipeline.cmd("HGETALL").arg(key);
+        }
+        let hashes: Vec<redis::Value> = pipeline.query_async(&mut self.connection).await?;
+        let mut rows = Vec::new();
+        for (key, hash) in keys.into_iter().zip(hashes) {
+            let fields = Vec::<(String, Vec<u8>)>::from_redis_value(hash)?;
+            rows.extend(fields.into_iter().map(|(field, value)| TokenRow::read(key.clone(), field, &value)));
+        }
+        Ok(Some(rows))
+    }
+}
+
+impl TokenRow {
+    fn read(key: String, field: String, value: &[u8]) -> Self {
+        let ids = key.strip_prefix(PREFIX).and_then(|user_id| Some((user_id.parse().ok()?, field.parse().ok()?)));
+        Self { key, field, ids, token: serde_json::from_slice(value) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_read_as_gim_writes_it() {
+        let value = br#"{"Type":1,"Token":"t\u00e9","Expire":1764547200}"#;
+        let row = TokenRow::read("auth:10001".into(), "10007".into(), value);
+        let token = row.token.unwrap();
+        assert_eq!((row.ids, token.token.as_str(), token.expire), (Some((10_001, 10_007)), "té", 1_764_547_200));
+        assert!(TokenRow::read("auth:x".into(), "7".into(), b"nonsense").token.is_err());
+        assert_eq!(TokenRow::read("auth:x".into(), "7".into(), value).ids, None);
+    }
+}

@@ -1,0 +1,5 @@
+-- How far an import from another server is: a step and the last number that it took over.
+CREATE TABLE import_place (
+    step  VARCHAR(64) NOT NULL PRIMARY KEY,
+    place BIGINT      NOT NULL
+) ENGINE = InnoDB;
