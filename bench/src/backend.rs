@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use anyhow::Context as _;
 use gim_proto::business::{
     AuthRequest, GetUserReply, GetUserRequest, GetUsersReply, GetUsersRequest, MayAddReply, MayAddRequest,
-    MayWriteReply, MayWriteRequest, RevokeTokensRequest,
+    MayWriteReply, MayWriteRequest, MayWriteToRoomRequest, RevokeTokensRequest,
     user_int_service_server::{UserIntService, UserIntServiceServer},
 };
 use tonic::{Request, Response, Status, transport::Server};
@@ -43,6 +43,10 @@ impl UserIntService for Backend {
     }
 
     async fn revoke_tokens(&self, _: Request<RevokeTokensRequest>) -> Result<Response<()>, Status> {
+        Err(Status::unimplemented("this backend only has Auth"))
+    }
+
+    async fn may_write_to_room(&self, _: Request<MayWriteToRoomRequest>) -> Result<Response<MayWriteReply>, Status> {
         Err(Status::unimplemented("this backend only has Auth"))
     }
 

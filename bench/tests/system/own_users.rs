@@ -7,7 +7,7 @@ use gim_proto::{
     ResultCode,
     business::{
         AuthRequest, GetUserReply, GetUserRequest, GetUsersReply, GetUsersRequest, MayAddReply, MayAddRequest,
-        MayWriteReply, MayWriteRequest, RevokeTokensRequest,
+        MayWriteReply, MayWriteRequest, MayWriteToRoomRequest, RevokeTokensRequest,
         user_int_service_server::{UserIntService, UserIntServiceServer},
     },
     connect::{PacketCommand, SendReply, SendRequest, send_request::Target},
@@ -54,6 +54,10 @@ impl UserIntService for OwnUsers {
     }
 
     async fn revoke_tokens(&self, _: Request<RevokeTokensRequest>) -> Result<Response<()>, Status> {
+        Err(Status::unimplemented("only Auth"))
+    }
+
+    async fn may_write_to_room(&self, _: Request<MayWriteToRoomRequest>) -> Result<Response<MayWriteReply>, Status> {
         Err(Status::unimplemented("only Auth"))
     }
 

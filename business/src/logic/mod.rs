@@ -117,7 +117,7 @@ impl Logic {
 
     /// What logic remembers of a user, or (with a peer) of whether the two may write to each other, is out of date.
     pub async fn forget(&self, user_id: u64, peer_id: u64, request_id: &str) -> Result<(), LogicError> {
-        let request = with_request_id(ForgetRequest { user_id, peer_id }, request_id);
+        let request = with_request_id(ForgetRequest { user_id, peer_id, room_id: 0 }, request_id);
         self.access.clone().forget(request).await.map_err(LogicError::new)?;
         Ok(())
     }

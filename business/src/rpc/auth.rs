@@ -4,7 +4,8 @@
 use gim_proto::{
     business::{
         AuthRequest, GetUserReply, GetUserRequest, GetUsersReply, GetUsersRequest, MayAddReply, MayAddRequest,
-        MayWriteReply, MayWriteRequest, RevokeTokensRequest, user_int_service_server::UserIntService,
+        MayWriteReply, MayWriteRequest, MayWriteToRoomRequest, RevokeTokensRequest,
+        user_int_service_server::UserIntService,
     },
     check,
 };
@@ -86,6 +87,10 @@ impl UserIntService for UserInt {
             }
             Err(error) => Err(error.into()),
         }
+    }
+
+    async fn may_write_to_room(&self, _: Request<MayWriteToRoomRequest>) -> Result<Response<MayWriteReply>, Status> {
+        Err(Status::unimplemented("rooms are open to all users"))
     }
 
     async fn may_add(&self, request: Request<MayAddRequest>) -> Result<Response<MayAddReply>, Status> {

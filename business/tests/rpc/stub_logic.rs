@@ -115,7 +115,7 @@ impl AccessIntService for StubLogic {
         if let Some(refusal) = &state.refusal {
             return Err(refusal.clone());
         }
-        let ForgetRequest { user_id, peer_id } = request.into_inner();
+        let ForgetRequest { user_id, peer_id, .. } = request.into_inner();
         if peer_id != 0 {
             state.forgotten.push((user_id, peer_id));
         }

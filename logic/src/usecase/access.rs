@@ -55,13 +55,25 @@ impl Access {
         Ok(())
     }
 
-    /// Asks the business anew about a user, or about two.
+    /// Asks the business anew about a user, about two, or about who may write into a room.
     pub fn forget(&self, request: ForgetRequest) -> Result<(), Error> {
+        if request.room_id != 0 {
+            return self.forget_room(&request);
+        }
         check::id("user_id", request.user_id)?;
         if request.peer_id != 0 {
             check::id("peer_id", request.peer_id)?;
         }
         self.business.forget(request.user_id, request.peer_id);
+        Ok(())
+    }
+
+    fn forget_room(&self, request: &ForgetRequest) -> Result<(), Error> {
+        check::id("room_id", request.room_id)?;
+        if request.user_id != 0 {
+            check::id("user_id", request.user_id)?;
+        }
+        self.business.forget_room(request.user_id, request.room_id);
         Ok(())
     }
 }

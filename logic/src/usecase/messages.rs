@@ -101,7 +101,11 @@ impl Messages {
             Target::RoomId(room_id) => {
                 check::id("room_id", room_id)?;
                 check::size("client_msg_id", &request.client_msg_id, check::CLIENT_MSG_ID_BYTES_MAX)?;
-                let card = self.business.sender_card(caller, request_id).await;
+                let (may_write, card) = tokio::join!(
+                    self.business.check_may_write_to_room(caller.user_id, room_id, request_id),
+                    self.business.sender_card(caller, request_id),
+                );
+                may_write?;
                 let said = self.rooms.said(room_id, command, &request.content);
                 let content = wrap(card, 0, request.content);
                 let sent = self.rooms.send(caller, said, content, &request.client_msg_id);

@@ -104,6 +104,7 @@ impl Rooms {
     pub async fn push_as(&self, caller: Caller, request: PushRoomRequest, request_id: &str) -> Result<(), Error> {
         let command = check_client_command(request.command, Audience::People, &self.client_commands)?;
         let mut push = self.checked_room_push(request, command)?;
+        self.business.check_may_write_to_room(caller.user_id, push.room_id, request_id).await?;
         // To overtake is the services' alone, and nobody tells us the time.
         (push.is_priority, push.created_at_ms) = (false, clock::now_ms());
         push.is_retained &= self.shares.may_retain(caller.user_id, push.content.len(), Instant::now())?;

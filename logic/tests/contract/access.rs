@@ -12,8 +12,8 @@ use gim_proto::{
     CloseReason, ResultCode,
     connect::{SendRequest, send_request::Target},
     logic::{
-        ForgetRequest, LiveConnection, RevokeRequest, SendAsRequest, SyncRequest,
-        access_int_service_client::AccessIntServiceClient, down_item::Item,
+        ForgetRequest, LiveConnection, PushRoomRequest, RevokeRequest, SendAsRequest, SendManyAsItem,
+        SendManyAsRequest, SyncRequest, access_int_service_client::AccessIntServiceClient, down_item::Item,
     },
     metadata,
 };
@@ -244,7 +244,7 @@ async fn who_is_blocked_cannot_write_and_is_asked_about_once_in_a_while() {
     assert_eq!(state.may_write_calls.load(Ordering::Relaxed), 2, "one for each direction");
 
     state.blocked.lock().unwrap().clear();
-    access(&server).forget(ForgetRequest { user_id: 8, peer_id: 7 }).await.unwrap();
+    access(&server).forget(ForgetRequest { user_id: 8, peer_id: 7, room_id: 0 }).await.unwrap();
     let sent = conn.send_message(7, send_to(8, "a")).await.unwrap();
     assert!(!sent.duplicate, "what was refused left nothing behind");
 }
@@ -312,7 +312,61 @@ async fn trusted_calls_about_access_name_their_fields() {
     for (field, request) in cases {
         assert!(refusal(client.revoke(request).await).1.starts_with(&format!("{field}: ")), "{field}");
     }
-    let forget = |user_id, peer_id| ForgetRequest { user_id, peer_id };
+    let forget = |user_id, peer_id| ForgetRequest { user_id, peer_id, room_id: 0 };
     assert!(refusal(client.forget(forget(0, 1)).await).1.starts_with("user_id: "));
     assert!(refusal(client.forget(forget(1, u64::MAX)).await).1.starts_with("peer_id: "));
+}
+
+#[tokio::test]
+async fn of_many_sends_in_users_names_each_has_its_own_answer() {
+    let server = server().await;
+    let item = |user_id: u64, key: &str| SendManyAsItem {
+        message: Some(SendAsRequest {
+            user_id,
+            device_id: 70,
+            to_user_id: 9,
+            command: 1,
+            content: "hello".into(),
+            client_msg_id: key.into(),
+        }),
+        request_id: format!("of {user_id}"),
+    };
+    let items = vec![item(7, "a"), item(7, ""), item(8, "a"), item(7, "a"), SendManyAsItem::default()];
+    let results = server.message_int().send_many_as(SendManyAsRequest { items }).await.unwrap().into_inner().results;
+    let ids: Vec<_> = results.iter().map(|result| result.reply.map(|reply| reply.message_id)).collect();
+    assert!(ids[0].is_some() && ids[0] == ids[3] && ids[2].is_some() && ids[2] != ids[0], "{ids:?}");
+    let refused = |index: usize| (results[index].code, results[index].message.split(':').next().unwrap());
+    assert_eq!(refused(1), (ResultCode::BadRequest.number(), "client_msg_id"));
+    assert_eq!(refused(4), (ResultCode::BadRequest.number(), "user_id"));
+    assert!(results.iter().all(|result| result.reply.is_some() == (result.code == 0)), "{results:?}");
+
+    let too_many = SendManyAsRequest { items: vec![SendManyAsItem::default(); 257] };
+    let said = refusal(server.message_int().send_many_as(too_many).await);
+    assert_eq!(said, (ResultCode::BadRequest, "items: are 257, at most 256 are allowed".to_owned()));
+}
+
+#[tokio::test]
+async fn the_business_decides_who_writes_into_a_room() {
+    const ROOM: u64 = 5;
+    let server = server_with(StubBusiness::start().await, |_| ()).await;
+    let mut conn = Conn::attach(&server, "conn-1", 1).await;
+    let to_room = || SendRequest { target: Some(Target::RoomId(ROOM)), content: "hi".into(), ..SendRequest::default() };
+    let by_call = |user_id: u64| {
+        let request = PushRoomRequest { room_id: ROOM, content: "hi".into(), ..PushRoomRequest::default() };
+        let request = metadata::signed(request, user_id, 10 * user_id, &format!("token-{user_id}"));
+        let mut rooms = server.room_ext();
+        async move { rooms.push_room(request).await }
+    };
+    *server.business.state.closed_rooms.lock().unwrap() = Some(vec![(7, ROOM)]);
+    let refused = conn.send_message(7, to_room()).await.unwrap_err();
+    assert_eq!((refused.code, refused.message.as_str()), (ResultCode::NotAllowed.number(), "muted"));
+    assert_eq!(refusal(by_call(7).await), (ResultCode::NotAllowed, "muted".to_owned()));
+    conn.send_message(8, to_room()).await.unwrap();
+    by_call(8).await.unwrap();
+    assert_eq!(server.business.state.room_calls.load(Ordering::Relaxed), 2, "answers are remembered");
+
+    *server.business.state.closed_rooms.lock().unwrap() = Some(vec![(8, ROOM)]);
+    access(&server).forget(ForgetRequest { user_id: 0, peer_id: 0, room_id: ROOM }).await.unwrap();
+    conn.send_message(7, to_room()).await.unwrap();
+    conn.send_message(8, to_room()).await.unwrap_err();
 }

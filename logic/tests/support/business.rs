@@ -10,7 +10,8 @@ use gim_proto::{
     ResultCode,
     business::{
         AuthRequest, GetUserReply, GetUserRequest, GetUsersReply, GetUsersRequest, HandleCommandReply,
-        HandleCommandRequest, MayAddReply, MayAddRequest, MayWriteReply, MayWriteRequest, RevokeTokensRequest, User,
+        HandleCommandRequest, MayAddReply, MayAddRequest, MayWriteReply, MayWriteRequest, MayWriteToRoomRequest,
+        RevokeTokensRequest, User,
         command_int_service_server::{CommandIntService, CommandIntServiceServer},
         user_int_service_server::{UserIntService, UserIntServiceServer},
     },
@@ -43,6 +44,9 @@ pub struct State {
     /// Who may not write to whom.
     pub blocked: Mutex<Vec<(u64, u64)>>,
     pub may_write_calls: AtomicU64,
+    /// Who may not write into which room; nothing where it has no opinion on rooms.
+    pub closed_rooms: Mutex<Option<Vec<(u64, u64)>>>,
+    pub room_calls: AtomicU64,
     /// Calls about users that are not answered yet, and the most of them that ever were.
     under_way: AtomicUsize,
     pub most_under_way: AtomicUsize,
@@ -172,6 +176,18 @@ impl UserIntService for Stub {
         self.linger().await;
         let MayWriteRequest { from_user_id, to_user_id } = request.into_inner();
         Ok(Response::new(self.answer(from_user_id, to_user_id)))
+    }
+
+    async fn may_write_to_room(
+        &self,
+        request: Request<MayWriteToRoomRequest>,
+    ) -> Result<Response<MayWriteReply>, Status> {
+        let MayWriteToRoomRequest { user_id, room_id } = request.into_inner();
+        let closed = self.0.closed_rooms.lock().unwrap();
+        let Some(closed) = closed.as_ref() else { return Err(Status::unimplemented("rooms are open")) };
+        self.0.room_calls.fetch_add(1, Ordering::Relaxed);
+        let code = if closed.contains(&(user_id, room_id)) { ResultCode::NotAllowed.number() } else { 0 };
+        Ok(Response::new(MayWriteReply { code, message: "muted".into() }))
     }
 
     async fn may_add(&self, request: Request<MayAddRequest>) -> Result<Response<MayAddReply>, Status> {

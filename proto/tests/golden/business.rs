@@ -78,6 +78,7 @@ fn user_samples() -> Vec<Sample> {
         sample("business.RevokeTokensRequest", RevokeTokensRequest { user_id: 101, device_id: 102 }),
         sample("business.MayWriteRequest", MayWriteRequest { from_user_id: 101, to_user_id: 102 }),
         sample("business.MayWriteReply", MayWriteReply { code: 10210, message: "message".into() }),
+        sample("business.MayWriteToRoomRequest", MayWriteToRoomRequest { user_id: 101, room_id: 102 }),
         sample("business.MayAddRequest", MayAddRequest { from_user_id: 101, user_ids: vec![102, 103], group_id: 104 }),
         sample(
             "business.MayAddReply",

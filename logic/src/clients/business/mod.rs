@@ -5,6 +5,7 @@
 //! UNIMPLEMENTED, and logic does without. Any task; calls go over one lazily connected channel.
 
 mod may_add;
+mod room_writers;
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -91,6 +92,8 @@ pub struct Business {
     asks_may_write: bool,
     /// From whom, to whom.
     may_write: TtlCache<(u64, u64), Permission>,
+    /// Who, into which room.
+    room_writers: TtlCache<(u64, u64), Permission>,
     /// Something while it is known that MayAdd is not offered.
     no_may_add: TtlCache<(), ()>,
 }
@@ -146,6 +149,7 @@ impl Business {
             cards: TtlCache::new(ttl(settings.user_cache_ms), settings.user_cache_entries_max),
             asks_may_write: settings.asks_may_write,
             may_write: TtlCache::new(ttl(settings.may_write_cache_ms), settings.may_write_cache_entries_max),
+            room_writers: TtlCache::new(ttl(settings.may_write_cache_ms), settings.may_write_cache_entries_max),
             no_may_add: TtlCache::new(ttl(settings.may_write_cache_ms), 1),
         })
     }
