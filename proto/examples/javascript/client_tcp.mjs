@@ -3,7 +3,8 @@
 // Usage: node client_tcp.mjs USER_ID DEVICE_ID [HOST:PORT]
 
 import net from "node:net";
-import { SILENCE_MS, run } from "./run.mjs";
+import { run } from "./run.mjs";
+import { SILENCE_MS } from "./session.mjs";
 
 // The packet behind its length: seven bits a byte, the lowest first, the eighth bit set in all bytes but the last.
 function frame(packet) {

@@ -7,7 +7,6 @@ import protobuf from "protobufjs";
 import { Ended, HEARTBEAT_S, Session } from "./session.mjs";
 
 const FIRST_WAIT_MS = 500, LONGEST_WAIT_MS = 30_000;
-export const SILENCE_MS = 120_000; // at least heartbeats are answered: a connection that is silent for longer is dead
 
 const PROTO = fileURLToPath(new URL("../../proto/logic.proto", import.meta.url));
 

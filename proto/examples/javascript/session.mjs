@@ -8,6 +8,7 @@
 const SIGN_IN = 1, HEARTBEAT = 2, MESSAGE = 4, SYNC = 5, ACK = 6, SEND = 7, CLOSE = 8, SYNC_HINT = 9;
 const USER_MESSAGE = 1, GROUP_MESSAGE = 2;
 export const HEARTBEAT_S = 100;
+export const SILENCE_MS = 120_000; // at least heartbeats are answered: a connection that is silent for longer is dead
 const TRY_LATER = [10003, 10004];
 const STAY_AWAY = [5, 6, 11]; // replaced, kicked, token revoked
 
