@@ -1,4 +1,4 @@
-//! `gim-bench backend`: a stand-in for a product's own backend, the one call that has to be there: `UserIntService/Auth`. It
+//! `gim-bench backend`: a stand-in for a customer's own backend, the one call that has to be there: `UserIntService/Auth`. It
 //! lets in whoever `--token backend` makes up, so that a run can have any number of users without asking a database for
 //! them. Serves on a runtime of its own until the process is ended.
 

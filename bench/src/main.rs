@@ -65,7 +65,7 @@ enum Command {
     Compare(compare::Subject),
     /// Turn kept results into one HTML page with plots
     Report(report::Arguments),
-    /// Be a product's backend that lets in the users of `--token backend`
+    /// Be a customer's backend that lets in the users of `--token backend`
     Backend(backend::Arguments),
     #[command(hide = true)]
     Baseline(baseline::Arguments),

@@ -1,6 +1,6 @@
 //! Users, tokens and friends: the replaceable business service.
 //!
-//! A product with users of its own implements `UserIntService/Auth` and leaves this service out. The layers, from the
+//! A backend with users of its own implements `UserIntService/Auth` and leaves this service out. The layers, from the
 //! outside in; each knows only those below it, which `tests/source.rs` checks:
 //!
 //! - `offline`: what is done with the tables while no service runs.

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use gim_config::ServiceArguments;
 
-/// Users, tokens and friends of gim: the service that a product may replace by its own
+/// Users, tokens and friends of gim: the service that a customer's own backend may replace
 #[derive(Debug, clap::Parser)]
 #[command(name = "gim-business", version)]
 struct Arguments {

@@ -87,7 +87,7 @@ pub async fn start(settings: BusinessSettings) -> Result<Business, StartError> {
     start_with_code_check(settings, Arc::new(code_check)).await
 }
 
-/// Starts the service with a product's own check of sign-in codes; the development code of the settings is not used.
+/// Starts the service with a check of sign-in codes of the customer's own; the development code of the settings is not used.
 ///
 /// # Errors
 /// As [`start`].

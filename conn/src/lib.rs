@@ -18,7 +18,8 @@
 //! - [`bridge`]: batches to logic and back, on Tokio
 //! - [`start`]: opens and ends all of it in order, on Tokio too
 //!
-//! A packet's way through these, in nine steps, opens ARCHITECTURE.md; the code carries `path n/9` at each.
+//! A packet's way through these has nine steps, which the table "The path of a packet" in ARCHITECTURE.md lists; the code carries
+//! `path n/9` at each.
 
 mod affinity;
 pub mod bridge;

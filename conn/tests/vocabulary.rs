@@ -56,6 +56,18 @@ fn find(folder: &Path, extensions: &[&str], files: &mut Vec<PathBuf>) {
     }
 }
 
+/// The scripts, whose names have no ending.
+fn scripts() -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("scripts");
+    let mut files = Vec::new();
+    find(&folder, &["py", "html"], &mut files);
+    for folder in [folder.join("lib"), folder] {
+        let files_of_folder = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        files.extend(files_of_folder.filter(|path| path.is_file() && path.extension().is_none()));
+    }
+    files
+}
+
 fn has_extension(path: &Path, extensions: &[&str]) -> bool {
     path.extension().is_some_and(|extension| extensions.iter().any(|wanted| extension == *wanted))
 }
@@ -121,7 +133,7 @@ fn names_that_were_given_up_do_not_come_back() {
 
 #[test]
 fn words_that_were_given_up_stand_on_no_page_and_in_no_comment() {
-    for file in files(&["rs", "md", "proto", "toml"]) {
+    for file in files(&["rs", "md", "proto", "toml"]).into_iter().chain(scripts()) {
         if file.ends_with(file!()) {
             continue;
         }

@@ -3,7 +3,7 @@
 //! ```text
 //!  conn nodes ══ link ══╗                   ┌── clients: users, tokens
 //!                       ╠═▶ use cases ──────┼── store: inbox writer, SQL
-//!  clients, products ── rpc, http           └── delivery ══ link ══▶ conn nodes
+//!  clients, backends ── rpc, http           └── delivery ══ link ══▶ conn nodes
 //!                                                  └── shared state: who is where
 //! ```
 //! - [`domain`]: what a message, an id, a route is; no IO

@@ -2,7 +2,7 @@
 //! tables with the commands, codes and reasons that there are, and its limits with the settings files.
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
-use std::{fs, path::Path};
+use std::{collections::BTreeSet, fs, mem, path::Path};
 
 use gim_proto::{CloseReason, ResultCode, connect::PacketCommand};
 use prost_reflect::{DescriptorPool, DynamicMessage, FieldDescriptor, Kind, ReflectMessage as _, Value};
@@ -50,20 +50,42 @@ fn the_tables_list_every_command_code_and_reason() {
 #[test]
 fn the_limits_are_the_defaults_of_the_settings() {
     let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("../config");
-    let files = ["conn", "logic"].map(|name| {
-        let text = fs::read_to_string(config.join(name).with_extension("toml")).unwrap();
-        (name, text.parse::<Table>().unwrap())
-    });
-    let mut count = 0;
+    let texts = ["conn", "logic", "business"]
+        .map(|name| (name, fs::read_to_string(config.join(name).with_extension("toml")).unwrap()));
+    let files = texts.each_ref().map(|(name, text)| (*name, text.parse::<Table>().unwrap()));
+    let mut listed = BTreeSet::new();
     for cells in part(10).map(cells) {
         let [_, file, setting, default] = cells[..] else { continue };
         let Some((_, table)) = files.iter().find(|(name, _)| *name == file) else { continue };
         let (section, key) = setting.split_once('.').unwrap();
         let found = table.get(section).and_then(|section| section.get(key));
         assert_eq!(found.map(ToString::to_string).as_deref(), Some(default), "{setting} in {file}.toml");
-        count += 1;
+        listed.insert(format!("{file} {setting}"));
     }
-    assert!(count > 20, "only {count} limits were found");
+    assert!(listed.len() > 20, "only {} limits were found", listed.len());
+    let mut refusing: BTreeSet<String> =
+        texts.iter().flat_map(|(name, text)| refusing_settings(text).map(move |key| format!("{name} {key}"))).collect();
+    assert!(refusing.remove("logic limits.push_all_max"), "only backends push to all");
+    let missing: Vec<_> = refusing.difference(&listed).collect();
+    assert!(missing.is_empty(), "clients may hear 10003 because of {missing:?}");
+}
+
+/// The settings that the comment before them makes a reason of 10003.
+fn refusing_settings(text: &str) -> impl Iterator<Item = String> {
+    let (mut section, mut comment) = (String::new(), String::new());
+    text.lines().filter_map(move |line| {
+        if let Some(words) = line.strip_prefix('#') {
+            comment.push_str(words);
+            return None;
+        }
+        if let Some(name) = line.strip_prefix('[') {
+            name.trim_end_matches(']').clone_into(&mut section);
+        }
+        let comment = mem::take(&mut comment);
+        let (key, _) = line.split_once(" = ")?;
+        let refuses = comment.contains("10003") || comment.contains("too many requests");
+        refuses.then(|| format!("{section}.{key}"))
+    })
 }
 
 /// A packet of the session on the page.

@@ -1,4 +1,4 @@
-//! The flow of a client that was written for gim, unchanged: nothing in it is of ours.
+//! The flow of a client that was written for gim in Go, unchanged: nothing in it is of ours.
 
 use gim_proto::{
     connect::{PacketCommand, SubscribeRoomRequest},

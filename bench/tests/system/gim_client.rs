@@ -1,4 +1,4 @@
-//! A client that was written for gim: it knows gim's fields, keeps the largest seq that it saw wherever it saw it, and syncs from
+//! A client that was written for gim in Go: it knows only the fields of that, keeps the largest seq that it saw wherever it saw it, and syncs from
 //! that. It has no notion of gaps, so no seq but the inbox's may ever reach it.
 
 use gim_proto::{
@@ -23,7 +23,7 @@ use crate::server::Server;
 const COMMAND: i32 = 2001;
 const ROOM: u64 = 77;
 
-/// `connect.Message`, as far as gim's clients know it.
+/// `connect.Message`, as far as clients of gim in Go know it.
 #[derive(Clone, PartialEq, prost::Message)]
 struct Message {
     #[prost(int32, tag = "2")]

@@ -21,7 +21,7 @@ use crate::server::{Server, receive_message};
 
 /// Lets users in whose token is their id in words of the backend's own.
 struct OwnUsers {
-    /// It answers as gim's backends do: with a result code as the number of the status, in whichever method.
+    /// It answers as backends for gim in Go do: with a result code as the number of the status, in whichever method.
     is_of_gim: bool,
 }
 

@@ -1,4 +1,4 @@
-//! Whether the code that a user types in belongs to her phone number. A product plugs its own check in (the service
+//! Whether the code that a user types in belongs to their phone number. A backend plugs a check of its own in (the service
 //! that sent the text message, as a rule) through [`CodeCheck`] and [`crate::start_with_code_check`].
 
 use sha2::{Digest as _, Sha256};

@@ -27,7 +27,7 @@ pub struct User {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Profile {
     pub nickname: String,
-    /// The product's own numbering; stored as it comes.
+    /// The app's own numbering; stored as it comes.
     pub sex: i32,
     pub avatar_url: String,
     pub extra: String,

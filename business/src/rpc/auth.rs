@@ -1,4 +1,4 @@
-//! `UserIntService`: what trusted services ask. `Auth` is the one call that a product implements to bring its own
+//! `UserIntService`: what trusted services ask. `Auth` is the one call that a backend implements to bring its own
 //! users.
 
 use gim_proto::{

@@ -190,7 +190,7 @@ async fn whatever_is_wrong_with_a_token_is_said_in_the_same_words() {
     }
 }
 
-/// A product's own check: the code is the number turned around; one number cannot be checked.
+/// A customer's own check: the code is the number turned around; one number cannot be checked.
 struct Reversed;
 
 #[tonic::async_trait]

@@ -26,7 +26,7 @@ pub enum StatusCodes {
     /// One of gRPC's own.
     #[default]
     Standard,
-    /// The result code, as gim's services answer.
+    /// The result code, as the services of gim in Go answer.
     Gim,
 }
 

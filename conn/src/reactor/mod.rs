@@ -4,7 +4,7 @@
 //! A turn has a fixed order, and [`Reactor::turn`] reads as this list:
 //!
 //! ```text
-//!   poll → commands → socket events → leftovers → timers → accepts → fan-out → flush → hand over → reap
+//!   poll → commands → socket events → handshakes → leftovers → timers → accepts → drain → fan-out → flush → hand over → reap
 //! ```
 //!
 //! Always holds: handlers only queue; writing happens in `flush`, once per connection and turn; slots are freed in `reap`, so

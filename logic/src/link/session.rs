@@ -54,8 +54,8 @@ use crate::{
 const SIGN_INS_MAX: usize = 8192;
 const COMMANDS_MAX: usize = 4096;
 
-/// A task is begun for every sign-in and send, and copied as a whole: with calls of the business in it, it had 10 KB, and those
-/// copies and allocations took a tenth of the service's time. What is large and rare is boxed. (They have about 2 KB now.)
+/// A task is begun for every sign-in and send, and copied as a whole, so it stays small: what is large and rare, as a call of the
+/// business, is boxed.
 const TASK_BYTES_MAX: usize = 4096;
 
 /// How long the requests of a stream that ended may take to finish, and their replies to leave.

@@ -46,7 +46,7 @@ struct Services {
     use_cases: Arc<UseCases>,
 }
 
-/// Adds everything that logic offers to products, clients and operators.
+/// Adds everything that logic offers to backends, clients and operators.
 pub fn add_to(routes: &mut RoutesBuilder, use_cases: Arc<UseCases>) {
     let services = Services { use_cases };
     routes

@@ -258,7 +258,7 @@ async fn shared_state(
 }
 
 impl Logic {
-    /// Where clients, products and conn nodes call it.
+    /// Where clients, backends and conn nodes call it.
     pub fn grpc_address(&self) -> SocketAddr {
         self.grpc.address()
     }

@@ -7,12 +7,14 @@
 //! Each file knows only those above it, which `tests/source.rs` checks:
 //!
 //! - `error`, `columns`, `statement`, `script`, [`dialect`]: errors, values, and statements, alone and sent together
-//! - [`device`], [`import`], [`inbox`], [`group`], `left_member`, [`retention`], [`revocation`], [`room`], [`sent`], [`sign_in`]: the repositories
+//! - [`device`], [`import`], [`inbox`], `left_member`, [`retention`], [`revocation`], [`room`], [`sent`], then [`group`], [`sign_in`]:
+//!   the repositories
 //! - [`seqs`]: what is done where a database went back
+//! - `user_reads`: in whose turn users read
 //! - [`work`]: what requests want of the inbox writer, and what becomes of it
-//! - `turns`, `queue`: in which order the writer takes what waits, and hands over what it wrote
+//! - `turns`, `fair_queue`, `queue`: in which order the writer takes what waits, and hands over what it wrote
 //! - `held_group`, `held_groups`: the groups that a transaction holds
-//! - `acks`, `recall`, `repeats`, `transaction`: one transaction
+//! - `acks`, `device_saves`, `recall`, `repeats`, `transaction`: one transaction
 //! - [`writer`]: the tasks that take what waits and commit it
 
 mod acks;

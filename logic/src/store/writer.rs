@@ -3,7 +3,8 @@
 //! Requests put their work into one bounded queue and await the commit; a few Tokio tasks (one on SQLite) take whatever has
 //! gathered, by turns between users, each for a transaction of its own. The longer a commit takes, the more of them share the
 //! next one; while one transaction waits for the disk, another one writes for other users. Always holds: work that the same user
-//! asked for is committed in the order in which it was submitted ([`super::queue`]), a request is answered only after its commit, and what was committed goes to the fan-out in the order of the seqs of every user ([`super::turns`]).
+//! asked for is committed in the order in which it was submitted ([`super::queue`]), a request is answered only after its commit, and
+//! what was committed goes to the fan-out in the order of the seqs of every user ([`super::turns`]).
 
 use std::{
     sync::{
@@ -66,7 +67,8 @@ pub struct Writer {
 pub struct PendingCommit<T>(oneshot::Receiver<Result<T, StoreError>>);
 
 impl Writer {
-    /// Starts the tasks. Committed messages go to `deliveries`; what they cost is charged to the `shares` of their senders. The handle ends after [`Writer::close`], when all is written.
+    /// Starts the tasks. Committed messages go to `deliveries`; what they cost is charged to the `shares` of their senders. The handle
+    /// ends after [`Writer::close`], when all is written.
     pub fn start(
         database: &Database,
         settings: &InboxSettings,

@@ -1,4 +1,4 @@
-//! The gRPC services as clients and product backends call them.
+//! The gRPC services as clients and backends call them.
 
 use std::sync::atomic::Ordering;
 

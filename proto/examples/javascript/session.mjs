@@ -10,6 +10,7 @@ const USER_MESSAGE = 1, GROUP_MESSAGE = 2;
 export const HEARTBEAT_S = 100;
 export const SILENCE_MS = 120_000; // at least heartbeats are answered: a connection that is silent for longer is dead
 const TRY_LATER = [10003, 10004];
+const BEYOND_NEWEST = 10007;
 const STAY_AWAY = [5, 6, 11]; // replaced, kicked, token revoked
 
 // Connecting again would not help.
@@ -22,6 +23,7 @@ export class Session {
     this.credentials = { user_id: userId, device_id: deviceId, token, heartbeat_s: HEARTBEAT_S };
     this.show = show;
     this.cursor = this.newest = 0; // a real client stores the cursor together with its messages
+    this.shown = new Set(); // message ids: those of its stored messages, in a real client
     this.isNew = true; // it does not know yet where to begin, and a real client stores that as well
     this.unanswered = new Map(); // client_msg_id → SendRequest, oldest first
     this.isLive = false;
@@ -96,6 +98,8 @@ export class Session {
       this.isPutOff = true;
     } else if (packet.command === SEND) {
       this.onSent(packet.request_id, reply);
+    } else if (packet.command === SYNC && reply.code === BEYOND_NEWEST) {
+      this.beginAnew(Number(this.decode("logic.SyncReply", reply.data).start_seq));
     } else if (reply.code !== 0) {
       throw new Ended(`${reply.code} ${reply.message}`);
     } else if (packet.command === SIGN_IN) {
@@ -112,14 +116,22 @@ export class Session {
     }
   }
 
+  // The server was restored from an older backup: some numbers stand for other messages now, message ids do not.
+  beginAnew(newest) {
+    this.cursor = 0;
+    this.newest = newest;
+    this.isSyncing = false;
+  }
+
   onSent(key, reply) {
     const request = this.unanswered.get(key);
     this.unanswered.delete(key);
-    const seq = Number(this.decode("connect.SendReply", reply.data).seq);
+    const sent = this.decode("connect.SendReply", reply.data);
+    const seq = Number(sent.seq);
     this.newest = Math.max(this.newest, seq);
     if (reply.code !== 0) this.show(0, `refused: ${reply.code} ${reply.message}`);
     // Otherwise something before it is missing, and the sync brings both.
-    else if (request && !this.isNew && seq === this.cursor + 1) this.advance(seq, request.content);
+    else if (request && !this.isNew && seq === this.cursor + 1) this.advance(seq, sent.message_id, request.content);
   }
 
   sendUnanswered() {
@@ -128,12 +140,14 @@ export class Session {
 
   take(message) {
     const wrapper = { [USER_MESSAGE]: "logic.UserMessagePush", [GROUP_MESSAGE]: "logic.GroupMessagePush" }[message.command];
-    this.advance(Number(message.seq), wrapper ? this.decode(wrapper, message.content).content : message.content);
+    const content = wrapper ? this.decode(wrapper, message.content).content : message.content;
+    this.advance(Number(message.seq), message.message_id, content);
   }
 
-  advance(seq, content) {
+  advance(seq, messageId, content) {
     this.cursor = seq;
-    this.show(seq, new TextDecoder().decode(content));
+    if (!this.shown.has(String(messageId))) this.show(seq, new TextDecoder().decode(content));
+    this.shown.add(String(messageId));
     this.request(ACK, "logic.MessageACKRequest", { device_ack: seq }, ""); // without an id: unanswered
   }
 

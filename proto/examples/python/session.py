@@ -13,6 +13,7 @@ import logic_pb2 as logic
 
 HEARTBEAT_S = 100
 TRY_LATER = (10003, 10004)
+BEYOND_NEWEST = 10007
 STAY_AWAY = (connect.CR_REPLACED, connect.CR_KICKED, connect.CR_TOKEN_REVOKED)
 
 
@@ -25,6 +26,7 @@ class Session:
         self.credentials = connect.SignInRequest(user_id=user_id, device_id=device_id, token=token, heartbeat_s=HEARTBEAT_S)
         self.show = show
         self.cursor = self.newest = 0  # a real client stores the cursor together with its messages
+        self.shown = set()  # message ids: those of its stored messages, in a real client
         self.is_new = True  # it does not know yet where to begin, and a real client stores that as well
         self.unanswered = {}  # client_msg_id → SendRequest, oldest first
         self.is_live = False
@@ -91,6 +93,8 @@ class Session:
             self.is_put_off = True
         elif packet.command == connect.PC_SEND:
             self.on_sent(packet.request_id, reply)
+        elif packet.command == connect.PC_SYNC and reply.code == BEYOND_NEWEST:
+            self.begin_anew(logic.SyncReply.FromString(reply.data).start_seq)
         elif reply.code != 0:
             raise Ended(f"{reply.code} {reply.message}")
         elif packet.command == connect.PC_SIGN_IN:
@@ -105,6 +109,10 @@ class Session:
                 if message.seq > self.cursor:
                     self.take(message)
 
+    def begin_anew(self, newest):
+        """The server was restored from an older backup: some numbers stand for other messages now, message ids do not."""
+        self.cursor, self.newest, self.is_syncing = 0, newest, False
+
     def on_sent(self, key, reply):
         request = self.unanswered.pop(key, None)
         sent = connect.SendReply.FromString(reply.data)
@@ -112,7 +120,7 @@ class Session:
         if reply.code != 0:
             self.show(0, f"refused: {reply.code} {reply.message}")
         elif request and not self.is_new and sent.seq == self.cursor + 1:  # else something before it is missing, and the sync brings both
-            self.advance(sent.seq, request.content)
+            self.advance(sent.seq, sent.message_id, request.content)
 
     def send_unanswered(self):
         for key, request in self.unanswered.items():
@@ -124,11 +132,13 @@ class Session:
             content = logic.UserMessagePush.FromString(content).content
         elif message.command == connect.MC_GROUP_MESSAGE:
             content = logic.GroupMessagePush.FromString(content).content
-        self.advance(message.seq, content)
+        self.advance(message.seq, message.message_id, content)
 
-    def advance(self, seq, content):
+    def advance(self, seq, message_id, content):
         self.cursor = seq
-        self.show(seq, content.decode(errors="replace"))
+        if message_id not in self.shown:
+            self.show(seq, content.decode(errors="replace"))
+        self.shown.add(message_id)
         self.request(connect.PC_MESSAGE_ACK, logic.MessageACKRequest(device_ack=seq), "")  # without an id: unanswered
 
     def request(self, command, content, request_id="1"):

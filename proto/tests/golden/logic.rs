@@ -1,4 +1,4 @@
-//! Samples of package `logic`, as clients and product backends call it.
+//! Samples of package `logic`, as clients and backends call it.
 
 use gim_proto::{connect::SendReply, logic::*};
 

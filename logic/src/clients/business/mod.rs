@@ -1,7 +1,7 @@
 //! The business service, as logic asks it: is this token good, who is this user, may she write to him, what about this
 //! command.
 //!
-//! A product that plugs in its own users implements `UserIntService/Auth` and nothing else: every other call may answer
+//! A backend that plugs in its own users implements `UserIntService/Auth` and nothing else: every other call may answer
 //! UNIMPLEMENTED, and logic does without. Any task; calls go over one lazily connected channel.
 
 mod may_add;

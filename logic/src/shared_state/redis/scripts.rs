@@ -14,11 +14,15 @@
 //! | `P:{n:NODE}:EPOCH` | hash connection → `user:device:announced`, the number of the stream by then | as long as it is renewed |
 //! | `P:{u:USER}` | hash device → route | a day after the user was last heard of |
 //! | `P:d:DEVICE` | user | likewise |
-//! | `P:{r:ROOM}` | hash `last`, `until`, `bytes`: the last seq given, the last reserved, what is kept; `server`: SERVER of both; `by`, `normal`, `other`: of messages that do not overtake, who numbered the last, its seq, and the last of somebody else before | a day after the last message |
+//! | `P:{r:ROOM}` | hash `last`, `until`, `bytes`, `server`, `by`, `normal`, `other`, see below | a day after the last message |
 //! | `P:{r:ROOM}:kept` | list of `seq:ms:message` | the retention |
 //! | `P:{r:ROOM}:nodes` | hash `LOGIC\0NODE` → `EPOCH:NODE`: who says that which node has subscribers | a day, renewed |
 //! | `P:logic:WHAT` | the logic process that holds a name or number | the lease |
 //! | `P:logic:database` | the database whose logic nodes use these keys | the lease of the last one |
+//!
+//! Of a room, `last` is the last seq given, `until` the last one reserved, `server` the SERVER of both, and `bytes` what is kept. Of its
+//! messages that do not overtake, `by` numbered the last one, `normal` is the seq of that, and `other` the last seq of somebody else
+//! before.
 
 use std::{fmt::Display, sync::Arc};
 

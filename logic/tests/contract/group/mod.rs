@@ -1,4 +1,4 @@
-//! Groups, as product backends, members and conn nodes see them.
+//! Groups, as backends, members and conn nodes see them.
 
 mod conversion;
 pub(super) mod harness;
