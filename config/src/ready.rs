@@ -1,4 +1,7 @@
 //! Readiness: a service is ready when each of its named parts is.
+//!
+//! Made where the service is started; clones go to whoever owns a part, on any thread. Always holds: a part is not ready until it said
+//! so.
 
 use std::{
     collections::BTreeMap,

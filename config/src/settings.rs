@@ -1,4 +1,4 @@
-//! Settings: defaults, then the file, then the environment; the last one wins.
+//! Settings: defaults, then the file, then the environment; the last one wins. Read once, where a service starts.
 //!
 //! A service's settings are one serde struct with `#[serde(default, deny_unknown_fields)]` on each level. The serialized
 //! default is the schema: it tells which environment variables exist and what type each has, and a test compares it with

@@ -1,4 +1,7 @@
 //! Starting and stopping a conn node, in order: listeners → reactors → bridge → gRPC and admin, and back.
+//!
+//! Runs on Tokio, and owns the threads of the reactors and the tasks beside them. Always holds: nobody is let in before everything that a
+//! connection needs is there, and what was started last ends first.
 
 use std::{net::SocketAddr, process::ExitCode, sync::Arc, thread, time::Duration};
 

@@ -1,4 +1,7 @@
 //! Users: found by id, by phone number, by what their nickname contains.
+//!
+//! Part of [`Store`], used by tasks of Tokio. Always holds: a phone number has one user, and a new user and their first token are made in
+//! one transaction.
 
 use std::sync::Arc;
 

@@ -161,8 +161,9 @@ impl Walk {
     /// What follows the `crate`, `self` or `super` that stands for the module `from`.
     fn path(&mut self, from: &[String], after: &[TokenTree]) {
         let Some(rest) = after_colons(after) else {
-            // `use crate as other`, from where on the way is not seen; `pub(crate)` and `pub(in crate)` end here.
-            if from.is_empty() && matches!(after, [TokenTree::Ident(word), ..] if word == "as") {
+            // `use crate as other` and `extern crate self as other`, from where on the way is not seen; `pub(crate)` and
+            // `pub(in crate)` end here.
+            if from.is_empty() && matches!(after, [TokenTree::Ident(word), ..] if word == "as" || word == "self") {
                 self.named.push("crate as".into());
             }
             return;
@@ -250,6 +251,7 @@ mod tests {
             "use {crate::low, crate::high};",
             "use crate::{self as all};",
             "use crate as all;",
+            "extern crate self as all;",
             "use crate::*;",
             "use crate::r#high::thing;",
             "fn f(x: crate::high::Thing) {}",

@@ -1,4 +1,7 @@
 //! The reactors, as the bridge of one app sees them: what they hand over, a command queue each, and a way to wake it.
+//!
+//! Used by tasks of the bridge, on Tokio. Always holds: commands of one task reach a reactor in their order, and none is dropped while the
+//! reactor runs.
 
 use std::{sync::Arc, time::Duration};
 

@@ -1,4 +1,7 @@
 //! Requests that are with logic, and what is needed to answer them: held by the link that they went over.
+//!
+//! Owned by the task of one link, on Tokio; the time is passed in. Always holds: numbers grow, so the oldest request expires first, and
+//! each is taken out once.
 
 use std::{collections::BTreeMap, time::Instant};
 

@@ -1,5 +1,5 @@
 //! From items to `Up` messages: requests get a number and wait in [`PendingRequests`], the rest passes through (step 5 of the packet
-//! path).
+//! path). Called by the task of a link, on Tokio. Always holds: items keep their order, and whatever got a number is answered or expires.
 
 use std::time::Instant;
 

@@ -1,3 +1,5 @@
+//! Sessions without sockets: packets and times go in, actions come out.
+
 use super::*;
 
 const RULES: Rules = Rules {

@@ -1,5 +1,8 @@
 //! The packet inside a frame: decoded as a view that borrows from the frame, encoded once into shared bytes.
 //!
+//! Called on a reactor's thread, and on Tokio by the bridge; nothing is kept between calls. Always holds: a view points into the frame and
+//! copies nothing, and the content is never looked into.
+//!
 //! This is the seam where the dialect of an older client would be decoded into the same [`PacketView`].
 
 use bytes::{Buf, Bytes, BytesMut};

@@ -1,4 +1,7 @@
 //! `LinkService.Attach`: the handshake of a stream, and its two ends.
+//!
+//! Runs on Tokio: for each stream one task reads it, and one moves what the node's queue holds into it. Always holds: a name has one
+//! stream that is attached.
 
 use std::{sync::Arc, time::Duration};
 

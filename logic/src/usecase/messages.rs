@@ -1,6 +1,7 @@
 //! Messages that users send: to another one, into a group, or into a room.
 //!
-//! What receivers get is wrapped by the server: the sender's card inside is who really sent it.
+//! What receivers get is wrapped by the server: the sender's card inside is who really sent it. Plain data of the service, shared by tasks of
+//! Tokio. Always holds: a send is answered after its commit, or not at all.
 
 use std::sync::Arc;
 

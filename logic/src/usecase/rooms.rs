@@ -1,4 +1,6 @@
 //! Rooms: messages to whoever is there, in one order for all, and who is there.
+//!
+//! Shared by tasks of Tokio. Always holds: a message is numbered and queued for the nodes under its room's lock.
 
 use std::{sync::Arc, time::Instant};
 

@@ -1,4 +1,7 @@
 //! Sign-in: is the token good, and which connection is the device's from now on.
+//!
+//! Shared by tasks of Tokio, with nothing of its own that changes. Always holds: a route is there before its sign-in is answered, and is
+//! taken back where the token was revoked meanwhile.
 
 use std::sync::Arc;
 

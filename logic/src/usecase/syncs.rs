@@ -1,4 +1,7 @@
 //! Sync and ack: what a device missed, and how far it has read.
+//!
+//! Shared by tasks of Tokio, with nothing of its own that changes. Always holds: a page has no gap after the seq that it begins after, and
+//! an ack beyond the newest message is refused.
 
 use std::{sync::Arc, time::Instant};
 

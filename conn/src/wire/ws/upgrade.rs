@@ -1,4 +1,7 @@
 //! The HTTP request with which a WebSocket begins, or what else was asked on that port.
+//!
+//! Called on a reactor's thread, without IO: the front of the input goes in, an [`Opening`] comes out. Always holds: nothing is kept
+//! between calls, and no more than [`REQUEST_BYTES_MAX`] are looked at.
 
 use std::{net::IpAddr, sync::Arc};
 
