@@ -26,10 +26,10 @@ pub struct ShortIds {
 }
 
 impl ShortIds {
-    /// A generator that begins after the second of the newest message, which the database remembers (0 for none): a clock that
-    /// was set back repeats no id.
-    pub fn new(node_number: u16, newest_message_id: u64) -> Self {
-        let newest_s = seconds_at(message_id::time_ms(newest_message_id));
+    /// A generator that begins after this second, in which a process that ended just before may have made ids of its own, and after
+    /// that of the newest message, which the database remembers (0 for none): a clock that was set back repeats no id.
+    pub fn new(node_number: u16, newest_message_id: u64, now_ms: i64) -> Self {
+        let newest_s = seconds_at(message_id::time_ms(newest_message_id).max(now_ms));
         Self { node_number: node_number.into(), last: AtomicU64::new((newest_s + 1) << COUNTER_BITS) }
     }
 
@@ -63,7 +63,7 @@ mod tests {
 
     #[test]
     fn an_id_shows_its_second_node_and_counter() {
-        let ids = ShortIds::new(5, 0);
+        let ids = ShortIds::new(5, 0, 0);
         let now_ms = EPOCH_MS + 1_000_999;
         assert_eq!(ids.next_at(now_ms), 1_000 << 21 | 5 << 11);
         assert_eq!(ids.next_at(now_ms), 1_000 << 21 | 5 << 11 | 1);
@@ -72,7 +72,7 @@ mod tests {
 
     #[test]
     fn ids_grow_when_the_clock_steps_back_and_when_a_second_is_full() {
-        let ids = ShortIds::new(1_023, 0);
+        let ids = ShortIds::new(1_023, 0, 0);
         let mut last = ids.next_at(EPOCH_MS + 9_000);
         for step in 0..10_000 {
             let next = ids.next_at(EPOCH_MS + 9_000 - step);
@@ -84,13 +84,21 @@ mod tests {
     #[test]
     fn a_restart_with_an_earlier_clock_repeats_no_id() {
         let second_ms = EPOCH_MS + 50_000;
-        let before = ShortIds::new(7, 0).next_at(second_ms);
-        assert!(ShortIds::new(7, message_id::least_at(second_ms)).next_at(second_ms - 5_000) > before);
+        let before = ShortIds::new(7, 0, 0).next_at(second_ms);
+        assert!(ShortIds::new(7, message_id::least_at(second_ms), 0).next_at(second_ms - 5_000) > before);
+    }
+
+    #[test]
+    fn a_restart_within_a_second_repeats_no_id() {
+        let second_ms = EPOCH_MS + 50_000;
+        let before = ShortIds::new(7, 0, second_ms - 3_000);
+        let last = (0..100).map(|_| before.next_at(second_ms)).max();
+        assert!(Some(ShortIds::new(7, 0, second_ms + 1).next_at(second_ms + 1)) > last);
     }
 
     #[test]
     fn a_number_of_javascript_holds_each_id_until_2160() {
-        assert!(ShortIds::new(1_023, 0).next_at(EPOCH_MS + ((1 << 32) - 1) * 1_000) <= SAFE_MAX);
-        assert!(ShortIds::new(0, 0).next_at(0) > 0);
+        assert!(ShortIds::new(1_023, 0, 0).next_at(EPOCH_MS + ((1 << 32) - 1) * 1_000) <= SAFE_MAX);
+        assert!(ShortIds::new(0, 0, 0).next_at(0) > 0);
     }
 }

@@ -29,7 +29,7 @@ pub use self::offline::{Offline, open_offline, raise_seqs, run_raising_seqs};
 use crate::{
     clients::{business::Business, jwt::JwtCheck},
     delivery::{catch_up::CatchUp, fanout::Fanout, nodes::Nodes},
-    domain::{message_id::MessageIds, short_id::ShortIds},
+    domain::{clock, message_id::MessageIds, short_id::ShortIds},
     http::{self, Gateway},
     link::service::{self as link, LinkParts},
     rpc,
@@ -163,7 +163,7 @@ pub async fn start(settings: LogicSettings) -> Result<Logic, StartError> {
     let fanout_task = tokio::spawn(fanout.clone().run(committed));
     let parts = Parts {
         ids: Arc::new(MessageIds::new(settings.node_number, newest_id)),
-        short_ids: Arc::new(ShortIds::new(settings.node_number, newest_id)),
+        short_ids: Arc::new(ShortIds::new(settings.node_number, newest_id, clock::now_ms())),
         store: store.clone(),
         writer: writer.clone(),
         request_shares,
