@@ -225,34 +225,37 @@ impl Business {
         to_user_id: u64,
         request_id: &str,
     ) -> Result<Permission, BusinessError> {
-        let (pair, now) = ((from_user_id, to_user_id), Instant::now());
-        let known = self.may_write.get(&pair, now).or_else(|| self.may_write.get(&EVERYBODY, now));
-        match known {
-            Some(permission) => Ok(permission),
-            None => Box::pin(self.ask_for_permission(pair, now, request_id)).await,
-        }
+        let ask = async |clients: &Clients| {
+            let question = request(MayWriteRequest { from_user_id, to_user_id }, request_id);
+            self.ask(&self.calls_in_flight, clients.users.clone().may_write(question)).await
+        };
+        self.remembered(&self.may_write, (from_user_id, to_user_id), "MayWrite", ask).await
     }
 
-    async fn ask_for_permission(
+    /// What the business says, or said a moment ago, about a pair; nothing where it does not offer the call.
+    async fn remembered(
         &self,
+        answers: &TtlCache<(u64, u64), Permission>,
         pair: (u64, u64),
-        now: Instant,
-        request_id: &str,
+        call: &'static str,
+        ask: impl AsyncFnOnce(&Clients) -> Result<MayWriteReply, Status>,
     ) -> Result<Permission, BusinessError> {
+        let now = Instant::now();
+        if let Some(permission) = answers.get(&pair, now).or_else(|| answers.get(&EVERYBODY, now)) {
+            return Ok(permission);
+        }
         let Some(clients) = &self.clients else { return Ok(Permission::NotOffered) };
-        let (from_user_id, to_user_id) = pair;
         let forgotten = self.forgotten.load(Ordering::Acquire);
-        let question = request(MayWriteRequest { from_user_id, to_user_id }, request_id);
-        let permission = match self.ask(&self.calls_in_flight, clients.users.clone().may_write(question)).await {
+        let permission = match Box::pin(ask(clients)).await {
             Ok(reply) => to_permission(reply),
             Err(status) if status.code() == Code::Unimplemented => {
-                self.may_write.put(EVERYBODY, Permission::NotOffered, now);
+                answers.put(EVERYBODY, Permission::NotOffered, now);
                 return Ok(Permission::NotOffered);
             }
-            Err(status) => return Err(failure("MayWrite", status)),
+            Err(status) => return Err(failure(call, status)),
         };
         if self.forgotten.load(Ordering::Acquire) == forgotten && permission.is_lasting() {
-            self.may_write.put(pair, permission.clone(), now);
+            answers.put(pair, permission.clone(), now);
         }
         Ok(permission)
     }
