@@ -3,14 +3,14 @@
 
 use std::collections::HashMap;
 
-use gim_config::sql::{self, Dialect};
+use gim_config::sql::{self, InsertNew};
 use sqlx::{Any, AnyConnection, AssertSqlSafe, any::AnyArguments, query::Query};
 
 use super::{Store, StoreError, id, key};
 use crate::domain::{friend::FriendStatus, token::NewToken, user::for_search};
 
-/// Rows of one statement.
-const ROWS_MAX: usize = 256;
+/// Users that one statement looks for.
+const READ_MAX: usize = 256;
 
 /// A user of another server.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,45 +52,17 @@ pub struct ImportedFriend {
 
 type AnyQuery = Query<'static, Any, AnyArguments>;
 
-/// A statement that leaves rows alone that are there.
-struct Insert {
-    into: &'static str,
-    row: &'static str,
-}
-
-const USERS: Insert = Insert {
+const USERS: InsertNew = InsertNew {
     into: "user (user_id, phone_number, nickname, search_name, sex, avatar_url, extra, created_at_ms, updated_at_ms)",
     row: "(?,?,?,?,?,?,?,?,?)",
 };
-const TOKENS: Insert =
-    Insert { into: "token (user_id, device_id, hash, created_at_ms, expires_at_ms)", row: "(?,?,?,?,?)" };
-const FRIENDS: Insert = Insert {
+const TOKENS: InsertNew =
+    InsertNew { into: "token (user_id, device_id, hash, created_at_ms, expires_at_ms)", row: "(?,?,?,?,?)" };
+const FRIENDS: InsertNew = InsertNew {
     into: "friend (user_id, friend_id, status, remarks, extra, description, created_at_ms, updated_at_ms)",
     row: "(?,?,?,?,?,'',?,?)",
 };
-const TOLD: Insert = Insert { into: "told (user_id, friend_id, what, told_at_ms)", row: "(?,?,?,?)" };
-
-impl Insert {
-    async fn run<T>(
-        &self,
-        connection: &mut AnyConnection,
-        dialect: Dialect,
-        rows: &[T],
-        bind: impl Fn(AnyQuery, &T) -> AnyQuery,
-    ) -> Result<u64, sqlx::Error> {
-        let verb = match dialect {
-            Dialect::Sqlite => "INSERT OR IGNORE INTO",
-            Dialect::Mysql => "INSERT IGNORE INTO",
-        };
-        let mut inserted = 0;
-        for rows in rows.chunks(ROWS_MAX) {
-            let values = vec![self.row; rows.len()].join(",");
-            let query = sqlx::query(AssertSqlSafe(format!("{verb} {} VALUES {values}", self.into)));
-            inserted += rows.iter().fold(query, &bind).execute(&mut *connection).await?.rows_affected();
-        }
-        Ok(inserted)
-    }
-}
+const TOLD: InsertNew = InsertNew { into: "told (user_id, friend_id, what, told_at_ms)", row: "(?,?,?,?)" };
 
 impl Store {
     /// Whether there is no user yet.
@@ -107,7 +79,7 @@ impl Store {
     /// The phone numbers of those of these users who are there.
     pub async fn phone_numbers(&self, user_ids: &[u64]) -> Result<HashMap<u64, String>, StoreError> {
         let mut found = HashMap::with_capacity(user_ids.len());
-        for user_ids in user_ids.chunks(ROWS_MAX) {
+        for user_ids in user_ids.chunks(READ_MAX) {
             let places = vec!["?"; user_ids.len()].join(",");
             let sql = format!("SELECT user_id, phone_number FROM user WHERE user_id IN ({places})");
             let query = sqlx::query_as(AssertSqlSafe(sql));
@@ -132,7 +104,7 @@ impl Store {
 
     async fn import<T>(
         &self,
-        insert: &'static Insert,
+        insert: &'static InsertNew,
         rows: &[T],
         bind: fn(AnyQuery, &T) -> AnyQuery,
     ) -> Result<u64, StoreError>

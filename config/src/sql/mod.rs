@@ -4,6 +4,7 @@
 
 mod claim;
 mod errors;
+mod insert_new;
 mod migrations;
 mod pool;
 mod session;
@@ -28,6 +29,7 @@ use tokio::sync::oneshot;
 
 pub use claim::{Claim, Taken};
 pub use errors::{gave_way, is_transient};
+pub use insert_new::InsertNew;
 pub use migrations::migrator;
 pub use pool::{Failure, Pool, begin};
 pub use settings::DatabaseSettings;

@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 
 use gim_config::sql::{Database, Pool};
+use gim_proto::logic::Device;
 use sqlx::Row as _;
 
 use super::{
@@ -43,6 +44,27 @@ impl Devices {
         }
         Ok(callers.iter().map(|caller| type_of(&types, *caller)).collect())
     }
+}
+
+/// All columns of a device's row, and when it was made and changed, Unix milliseconds.
+pub(super) fn bind(
+    query: AnyQuery,
+    owner: u64,
+    device: &Device,
+    (created_at_ms, updated_at_ms): (i64, i64),
+) -> AnyQuery {
+    let device = device.clone();
+    query
+        .bind(to_sql(owner))
+        .bind(to_sql(device.id))
+        .bind(i64::from(device.r#type))
+        .bind(device.brand)
+        .bind(device.model)
+        .bind(device.system_version)
+        .bind(device.sdk_version)
+        .bind(device.branch_push_id)
+        .bind(created_at_ms)
+        .bind(updated_at_ms)
 }
 
 /// Under which keys a device may stand that somebody signs in on; the first one that is there holds.

@@ -4,7 +4,7 @@ use sqlx::AnyConnection;
 
 use super::{
     columns::to_sql,
-    device::NOBODY,
+    device::{self, NOBODY},
     dialect::Sql,
     statement::AnyQuery,
     work::{DeviceChange, DeviceSave, Work},
@@ -47,16 +47,5 @@ async fn take_over(connection: &mut AnyConnection, saves: &[&DeviceSave]) -> Res
 }
 
 fn bind(query: AnyQuery, save: &&DeviceSave) -> AnyQuery {
-    let device = save.device.clone();
-    query
-        .bind(to_sql(save.owner))
-        .bind(to_sql(device.id))
-        .bind(i64::from(device.r#type))
-        .bind(device.brand)
-        .bind(device.model)
-        .bind(device.system_version)
-        .bind(device.sdk_version)
-        .bind(device.branch_push_id)
-        .bind(save.now_ms)
-        .bind(save.now_ms)
+    device::bind(query, save.owner, &save.device, (save.now_ms, save.now_ms))
 }

@@ -3,21 +3,18 @@
 //! Always holds: a row that is there stays as it is, so that everything may be taken over again; what is taken over together is
 //! one transaction, with the place up to which it got.
 
-use std::{
-    collections::{HashMap, HashSet},
-    ops::AddAssign,
-};
+use std::collections::{HashMap, HashSet};
 
-use gim_config::sql::{self, Database, Dialect};
+use gim_config::sql::{self, Database, InsertNew};
 use gim_proto::logic::{Device, MemberType};
-use sqlx::{AnyConnection, AssertSqlSafe, Row as _};
+use sqlx::{AnyConnection, Row as _};
 
 use super::{
     columns::{from_sql, to_sql},
-    dialect,
+    device, dialect,
     error::StoreError,
     inbox::{NEWEST_SEQS, NOBODY},
-    statement::{AnyQuery, MultiRow, chunks},
+    statement::{AnyQuery, MultiRow},
 };
 use crate::domain::{
     group::{Group, Member},
@@ -27,27 +24,28 @@ use crate::domain::{
 /// When the first import into this database began, Unix seconds.
 const BEGUN: &str = "begun";
 
-const DEVICES: Insert = Insert {
+const DEVICES: InsertNew = InsertNew {
     into: "device (user_id, id, type, brand, model, system_version, sdk_version, branch_push_id, created_at_ms, \
            updated_at_ms)",
     row: "(?,?,?,?,?,?,?,?,?,?)",
 };
-const GROUPS: Insert = Insert {
+const GROUPS: InsertNew = InsertNew {
     into: "chat_group (id, kind, name, avatar_url, introduction, extra, member_count, admin_count, version, seq, \
            large_after_seq, created_at_ms, updated_at_ms)",
     row: "(?,?,?,?,?,?,?,?,?,?,?,?,?)",
 };
 const KNOWN_GROUPS: MultiRow = MultiRow { head: "SELECT id FROM chat_group WHERE id IN (", row: "?", tail: ")" };
-const MEMBERS: Insert = Insert {
+const MEMBERS: InsertNew = InsertNew {
     into: "group_member (group_id, user_id, type, status, nickname, extra, joined_after_seq, joined_at_ms)",
     row: "(?,?,?,?,?,?,?,?)",
 };
-const MESSAGES: Insert = Insert {
+const MESSAGES: InsertNew = InsertNew {
     into: "message (id, command, content, sender_id, created_at_ms, status, group_id)",
     row: "(?,?,?,?,?,?,?)",
 };
-const USER_MESSAGES: Insert = Insert { into: "user_message (user_id, seq, message_id)", row: "(?,?,?)" };
-const DIRECT_MESSAGES: Insert = Insert { into: "direct_message (user_id, peer_id, seq, message_id)", row: "(?,?,?,?)" };
+const USER_MESSAGES: InsertNew = InsertNew { into: "user_message (user_id, seq, message_id)", row: "(?,?,?)" };
+const DIRECT_MESSAGES: InsertNew =
+    InsertNew { into: "direct_message (user_id, peer_id, seq, message_id)", row: "(?,?,?,?)" };
 
 /// When something was made and changed, Unix milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,45 +84,6 @@ pub struct InboxRow {
     pub message_id: u64,
     /// With whom it was spoken; 0 where it is no part of a conversation.
     pub peer_id: u64,
-}
-
-/// How many rows were new.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Inserted(pub u64);
-
-impl AddAssign for Inserted {
-    fn add_assign(&mut self, other: Self) {
-        self.0 += other.0;
-    }
-}
-
-/// A statement that leaves rows alone that are there.
-struct Insert {
-    into: &'static str,
-    row: &'static str,
-}
-
-impl Insert {
-    async fn run<T>(
-        &self,
-        connection: &mut AnyConnection,
-        dialect: Dialect,
-        rows: &[T],
-        bind: impl Fn(AnyQuery, &T) -> AnyQuery,
-    ) -> Result<Inserted, sqlx::Error> {
-        let verb = match dialect {
-            Dialect::Sqlite => "INSERT OR IGNORE INTO",
-            Dialect::Mysql => "INSERT IGNORE INTO",
-        };
-        let mut inserted = Inserted::default();
-        for range in chunks(rows.len()) {
-            let values = vec![self.row; range.len()].join(",");
-            let query = sqlx::query(AssertSqlSafe(format!("{verb} {} VALUES {values}", self.into)));
-            let done = rows[range].iter().fold(query, &bind).execute(&mut *connection).await?;
-            inserted += Inserted(done.rows_affected());
-        }
-        Ok(inserted)
-    }
 }
 
 /// The repository.
@@ -168,7 +127,7 @@ impl Imports {
     }
 
     /// Takes devices over.
-    pub async fn devices(&self, devices: &[ImportedDevice]) -> Result<Inserted, StoreError> {
+    pub async fn devices(&self, devices: &[ImportedDevice]) -> Result<u64, StoreError> {
         let dialect = self.database.dialect;
         let work = || {
             async move |connection: &mut AnyConnection| {
@@ -182,7 +141,7 @@ impl Imports {
     }
 
     /// Takes groups over, with their members. Of one that is there already, who is in it stays as it is.
-    pub async fn groups(&self, groups: &[ImportedGroup]) -> Result<Inserted, StoreError> {
+    pub async fn groups(&self, groups: &[ImportedGroup]) -> Result<u64, StoreError> {
         let dialect = self.database.dialect;
         let work = || {
             async move |connection: &mut AnyConnection| {
@@ -203,7 +162,7 @@ impl Imports {
     }
 
     /// Takes messages over, and notes that `step` got up to `place`.
-    pub async fn messages(&self, messages: &[Message], step: &str, place: u64) -> Result<Inserted, StoreError> {
+    pub async fn messages(&self, messages: &[Message], step: &str, place: u64) -> Result<u64, StoreError> {
         let dialect = self.database.dialect;
         let work = || {
             async move |connection: &mut AnyConnection| {
@@ -218,7 +177,7 @@ impl Imports {
     }
 
     /// Takes places in inboxes over, of each user in the order of their seqs and right behind what is there.
-    pub async fn inbox_rows(&self, rows: &[InboxRow]) -> Result<Inserted, StoreError> {
+    pub async fn inbox_rows(&self, rows: &[InboxRow]) -> Result<u64, StoreError> {
         let dialect = self.database.dialect;
         let raise = dialect::sql(dialect).raise_inboxes;
         let newest: Vec<(u64, u64)> =
@@ -277,18 +236,7 @@ async fn put_place(connection: &mut AnyConnection, step: &str, place: i64) -> Re
 }
 
 fn bind_device(query: AnyQuery, row: &ImportedDevice) -> AnyQuery {
-    let device = row.device.clone();
-    query
-        .bind(to_sql(row.user_id))
-        .bind(to_sql(device.id))
-        .bind(i64::from(device.r#type))
-        .bind(device.brand)
-        .bind(device.model)
-        .bind(device.system_version)
-        .bind(device.sdk_version)
-        .bind(device.branch_push_id)
-        .bind(row.times.created_at_ms)
-        .bind(row.times.updated_at_ms)
+    device::bind(query, row.user_id, &row.device, (row.times.created_at_ms, row.times.updated_at_ms))
 }
 
 fn bind_group(query: AnyQuery, row: &ImportedGroup) -> AnyQuery {

@@ -62,7 +62,7 @@ impl Import {
 
     async fn take_messages(&mut self, messages: &[Message], place: u64) -> Result<(), ImportError> {
         self.report.of(MESSAGES).taken += match &self.target {
-            Some(target) => target.logic.store.imports.messages(messages, MESSAGES, place).await?.0,
+            Some(target) => target.logic.store.imports.messages(messages, MESSAGES, place).await?,
             None => messages.len() as u64,
         };
         Ok(())
@@ -178,7 +178,7 @@ impl Import {
     async fn take_places(&mut self, batch: &mut Vec<InboxRow>) -> Result<(), ImportError> {
         let without_message = batch.iter().filter(|row| message_id::is_of_place(row.message_id)).count() as u64;
         let taken = match &self.target {
-            Some(target) => target.logic.store.imports.inbox_rows(batch).await?.0,
+            Some(target) => target.logic.store.imports.inbox_rows(batch).await?,
             None => {
                 self.read_seqs.extend(batch.iter().map(|row| (row.user_id, row.seq)));
                 batch.len() as u64

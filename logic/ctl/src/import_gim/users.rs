@@ -70,7 +70,7 @@ impl Import {
             self.report.of(DEVICES).found += devices.len() as u64;
             devices.retain(|device| self.is_device(device));
             self.report.of(DEVICES).taken += match &self.target {
-                Some(target) => target.logic.store.imports.devices(&devices).await?.0,
+                Some(target) => target.logic.store.imports.devices(&devices).await?,
                 None => devices.len() as u64,
             };
         }
@@ -173,7 +173,7 @@ impl Import {
                     }
                 }
                 self.report.of(GROUPS).taken += match &self.target {
-                    Some(target) => target.logic.store.imports.groups(&groups).await?.0,
+                    Some(target) => target.logic.store.imports.groups(&groups).await?,
                     None => groups.len() as u64,
                 };
             }
