@@ -8,7 +8,6 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
-    thread,
     time::{Duration, Instant},
 };
 
@@ -98,13 +97,12 @@ impl Measurement for Arguments {
         }
         let mut callers = Callers::start(self, run, &users);
         let (duration, warm_up) = (self.load.duration(), self.load.duration().mul_f64(WARM_UP));
-        thread::sleep(warm_up);
+        callers.go_on(warm_up, &run.target)?;
         callers.measures.store(true, Relaxed);
         let (started, own_cpu) = (Instant::now(), OwnCpu::start());
         let mut progress = Progress::new("calling", duration.as_millis() as u64);
         while started.elapsed() < duration - warm_up {
-            thread::sleep(LOOK.min(duration));
-            callers.go_on()?;
+            callers.go_on(LOOK.min(duration), &run.target)?;
             progress.show((warm_up + started.elapsed()).as_millis() as u64, || format!("{} callers", users.len()));
         }
         callers.measures.store(false, Relaxed);
@@ -166,11 +164,12 @@ impl Callers {
         callers
     }
 
-    /// An error where one of them had to end.
-    fn go_on(&mut self) -> anyhow::Result<()> {
-        match self.tasks.try_join_next() {
-            None => Ok(()),
-            Some(ended) => ended.context("a caller ended early")?.map(drop),
+    /// Waits while they call; an error as soon as one of them has to end.
+    fn go_on(&mut self, duration: Duration, target: &Target) -> anyhow::Result<()> {
+        let ended = async { tokio::time::timeout(duration, self.tasks.join_next()).await };
+        match target.runtime().block_on(ended) {
+            Ok(Some(ended)) => ended.context("a caller ended early")?.map(drop),
+            Ok(None) | Err(_) => Ok(()),
         }
     }
 
