@@ -79,23 +79,25 @@ fn parts(items: Vec<SendManyAsItem>) -> Vec<Vec<SendManyAsItem>> {
 }
 
 async fn send_together(mut client: MessageIntServiceClient<PeerChannel>, items: Vec<SendManyAsItem>) -> Vec<Sent> {
-    if items.len() == 1 {
-        return join_all(items.into_iter().map(|item| send_alone(client.clone(), item))).await;
-    }
     let count = items.len();
+    if count == 1 {
+        return send_singly(client, items).await;
+    }
     match client.send_many_as(SendManyAsRequest { items: items.clone() }).await {
         Ok(reply) => answers(reply.into_inner(), count),
         // A logic that is older than this service: during an upgrade.
-        Err(status) if status.code() == Code::Unimplemented => {
-            join_all(items.into_iter().map(|item| send_alone(client.clone(), item))).await
-        }
+        Err(status) if status.code() == Code::Unimplemented => send_singly(client, items).await,
         Err(status) => vec![Err(LogicError::new(status)); count],
     }
 }
 
-async fn send_alone(mut client: MessageIntServiceClient<PeerChannel>, item: SendManyAsItem) -> Sent {
-    let request = with_request_id(item.message.unwrap_or_default(), &item.request_id);
-    Ok(client.send_as(request).await.map_err(LogicError::new)?.into_inner().message_id)
+async fn send_singly(client: MessageIntServiceClient<PeerChannel>, items: Vec<SendManyAsItem>) -> Vec<Sent> {
+    let sent = items.into_iter().map(async |item| {
+        let request = with_request_id(item.message.unwrap_or_default(), &item.request_id);
+        let reply = client.clone().send_as(request).await.map_err(LogicError::new)?;
+        Ok(reply.into_inner().message_id)
+    });
+    join_all(sent).await
 }
 
 fn answers(reply: SendManyAsReply, count: usize) -> Vec<Sent> {

@@ -12,7 +12,11 @@ use metrics::counter;
 use tonic::Request;
 
 use super::Services;
-use crate::{domain::caller::Caller, error::Error, metrics as names};
+use crate::{
+    domain::caller::{Caller, log_id},
+    error::Error,
+    metrics as names,
+};
 
 impl Services {
     /// The caller, once the token was found good, unless she asked for more than anybody may.
@@ -31,8 +35,7 @@ impl Services {
 
 /// The request id of a call, as far as logs take it; empty for none.
 pub(super) fn request_id<T>(request: &Request<T>) -> &str {
-    let id = metadata::text(request, metadata::REQUEST_ID).unwrap_or("");
-    id.get(..metadata::REQUEST_ID_BYTES_MAX).unwrap_or(id)
+    log_id(metadata::text(request, metadata::REQUEST_ID).unwrap_or(""))
 }
 
 fn read<T>(request: &Request<T>, token_bytes_max: usize) -> Result<(Caller, &str), Violation> {
