@@ -156,10 +156,7 @@ pub async fn start_with(settings: ConnSettings, resolver: Arc<dyn Resolve>) -> R
         let parts = bridge::Parts { up, reactors, ready, node, resolver, problems };
         bridges.push(bridge::start(app, parts).await.map_err(StartError::Logic)?);
     }
-    let threads = reactors.into_iter().enumerate();
-    let threads =
-        threads.map(|(index, reactor)| spawn(index, reactor, settings.reactor_cores.clone(), ended_sender.clone()));
-    let threads = threads.collect::<Result<_, _>>().map_err(StartError::Reactor)?;
+    let threads = spawn_all(reactors, &settings.reactor_cores, &ended_sender)?;
     Ok(Conn {
         addresses,
         certificates,
@@ -352,6 +349,16 @@ fn public_addresses(settings: &PublicSettings, listeners: &[(Entrance, SocketAdd
         tracing::warn!("no client can be told of this node: [public] says no address, and the listeners have none");
     }
     addresses
+}
+
+fn spawn_all(
+    reactors: Vec<Reactor>,
+    cores: &[usize],
+    ended: &mpsc::Sender<String>,
+) -> Result<Vec<thread::JoinHandle<()>>, StartError> {
+    let threads = reactors.into_iter().enumerate();
+    let threads = threads.map(|(index, reactor)| spawn(index, reactor, cores.to_vec(), ended.clone()));
+    threads.collect::<Result<_, _>>().map_err(StartError::Reactor)
 }
 
 /// Runs a reactor on a thread of its own, which says how it ended.

@@ -31,7 +31,7 @@ use crate::{
     delivery::{catch_up::CatchUp, fanout::Fanout, nodes::Nodes},
     domain::{clock, message_id::MessageIds, short_id::ShortIds},
     http::{self, Gateway},
-    link::service::{self as link, LinkParts},
+    link::{LinkParts, service as link},
     rpc,
     settings::{LimitSettings, LogicSettings},
     shared_state::{SharedState, SharedStateError, local::LocalState, redis::RedisState},
@@ -146,18 +146,13 @@ pub async fn start(settings: LogicSettings) -> Result<Logic, StartError> {
     redis_part.iter().for_each(|part| part.set(true));
     let claim = claims::take(&settings, &store.database, lease).await?;
     // Only now: a former process with this node number may have made ids until its lease was over.
-    let newest_id = sql::persevere(async || store.inboxes.newest_message_id().await).await;
-    let newest_id = newest_id.map_err(|error| StartError::Store {
-        database: store.database.name().to_owned(),
-        source: StoreError::from(error),
-    })?;
+    let newest_id = newest_message_id(&store).await?;
     database_part.set(true);
     let database_watch = store.database.watch(database_part);
 
     let nodes = Arc::new(Nodes::new(settings.link.clone(), shared.clone()));
     let fanout = Fanout::new(shared.clone(), nodes.clone());
-    let LimitSettings { user_requests_per_s, user_requests_burst, .. } = settings.limits;
-    let request_shares = Arc::new(RequestShares::new(user_requests_per_s, user_requests_burst));
+    let request_shares = request_shares(&settings.limits);
     let (deliveries, committed) = mpsc::channel(COMMITTED_BATCHES_MAX);
     let (writer, writer_task) = Writer::start(&store.database, &settings.inbox, request_shares.clone(), deliveries);
     let fanout_task = tokio::spawn(fanout.clone().run(committed));
@@ -207,6 +202,18 @@ pub async fn start(settings: LogicSettings) -> Result<Logic, StartError> {
         lease_renewal,
         claim,
         housekeeping,
+    })
+}
+
+fn request_shares(limits: &LimitSettings) -> Arc<RequestShares> {
+    Arc::new(RequestShares::new(limits.user_requests_per_s, limits.user_requests_burst))
+}
+
+async fn newest_message_id(store: &Store) -> Result<u64, StartError> {
+    let newest_id = sql::persevere(async || store.inboxes.newest_message_id().await).await;
+    newest_id.map_err(|error| StartError::Store {
+        database: store.database.name().to_owned(),
+        source: StoreError::from(error),
     })
 }
 

@@ -2,6 +2,7 @@
 
 mod messages;
 mod nodes;
+mod ranges;
 mod redis_url;
 mod users;
 
@@ -131,7 +132,7 @@ impl Settings for LogicSettings {
             ));
         }
         self.shared_state.validate()?;
-        self.validate_ranges()?;
+        ranges::validate(self)?;
         if self.group.normal_members_max > self.inbox.batch_rows_max {
             return Err("group.normal_members_max: must be at most inbox.batch_rows_max".into());
         }
@@ -143,86 +144,6 @@ impl Settings for LogicSettings {
             ));
         }
         self.grpc.validate_token(self.limits.token_bytes_max)
-    }
-}
-
-impl LogicSettings {
-    fn validate_ranges(&self) -> Result<(), String> {
-        let mib = 1 << 20;
-        let ranges = [
-            ("shared_state.command_timeout_ms", self.shared_state.command_timeout_ms, 1, 60_000),
-            ("shared_state.calls_in_flight_max", self.shared_state.calls_in_flight_max as u64, 1, 1_000_000),
-            ("business.call_timeout_ms", self.business.call_timeout_ms, 1, 60_000),
-            ("business.auth_in_flight_max", self.business.auth_in_flight_max as u64, 1, 65_536),
-            ("business.calls_in_flight_max", self.business.calls_in_flight_max as u64, 1, 65_536),
-            ("business.commands_in_flight_max", self.business.commands_in_flight_max as u64, 1, 65_536),
-            ("business.commands_per_user_max", self.business.commands_per_user_max as u64, 1, 65_536),
-            ("business.auth_cache_ms", self.business.auth_cache_ms, 0, 3_600_000),
-            ("business.auth_cache_entries_max", self.business.auth_cache_entries_max as u64, 1, 10_000_000),
-            ("business.user_cache_ms", self.business.user_cache_ms, 0, 86_400_000),
-            ("business.user_cache_entries_max", self.business.user_cache_entries_max as u64, 1, 10_000_000),
-            ("business.may_write_cache_ms", self.business.may_write_cache_ms, 0, 3_600_000),
-            ("business.may_write_cache_entries_max", self.business.may_write_cache_entries_max as u64, 1, 10_000_000),
-            ("jwt.leeway_s", self.jwt.leeway_s.into(), 0, 3_600),
-            ("jwt.lifetime_max_s", self.jwt.lifetime_max_s.into(), 1, 10 * 366 * 86_400),
-            ("limits.content_bytes_max", self.limits.content_bytes_max as u64, 1, mib),
-            ("limits.push_users_max", self.limits.push_users_max as u64, 1, 100_000),
-            ("limits.user_connections_max", self.limits.user_connections_max as u64, 1, 100_000),
-            ("limits.push_all_max", self.limits.push_all_max as u64, 1, 1_000),
-            ("limits.sync_packet_bytes_max", self.limits.sync_packet_bytes_max as u64, 1, 3 * mib),
-            ("limits.token_bytes_max", self.limits.token_bytes_max as u64, 64, 65_536),
-            // The largest TEXT of MySQL.
-            ("limits.device_text_bytes_max", self.limits.device_text_bytes_max as u64, 1, 65_535),
-            ("limits.user_requests_per_s", self.limits.user_requests_per_s.into(), 0, 1_000_000),
-            ("limits.user_requests_burst", self.limits.user_requests_burst.into(), 1, 10_000_000),
-            ("limits.registrations_per_address_max", self.limits.registrations_per_address_max.into(), 1, 10_000_000),
-            ("message.recall_window_s", self.message.recall_window_s, 0, 30 * 86_400),
-            ("message.history_page_max", self.message.history_page_max.into(), 1, 1_000),
-            ("inbox.batch_rows_max", self.inbox.batch_rows_max as u64, 1, 1_000_000),
-            ("inbox.transactions_max", u64::from(self.inbox.transactions_max), 1, 64),
-            ("inbox.transaction_rows_min", self.inbox.transaction_rows_min as u64, 1, 65_536),
-            ("inbox.queue_jobs_max", self.inbox.queue_jobs_max as u64, 1, 10_000_000),
-            ("inbox.queue_bytes_max", self.inbox.queue_bytes_max as u64, mib, 64 << 30),
-            ("inbox.batch_user_rows_max", self.inbox.batch_user_rows_max as u64, 1, 1_000_000),
-            ("inbox.queue_user_rows_max", self.inbox.queue_user_rows_max as u64, 1, 10_000_000),
-            ("inbox.queue_user_bytes_max", self.inbox.queue_user_bytes_max as u64, 65_536, 64 << 30),
-            ("inbox.idempotency_s", self.inbox.idempotency_s, 60, 366 * 86_400),
-            ("inbox.user_bytes_per_hour_max", self.inbox.user_bytes_per_hour_max, 0, 1 << 50),
-            ("link.lease_ms", self.link.lease_ms, 100, 600_000),
-            ("link.in_flight_max", self.link.in_flight_max as u64, 1, 1_000_000),
-            ("link.down_pushes_max", self.link.down_pushes_max as u64, 1, 10_000_000),
-            ("link.down_bytes_max", self.link.down_bytes_max as u64, 1024, 64 << 30),
-            ("link.down_user_bytes_max", self.link.down_user_bytes_max as u64, 1024, 64 << 30),
-            ("link.batch_items_max", self.link.batch_items_max as u64, 1, 65_536),
-            ("link.leave_timeout_ms", self.link.leave_timeout_ms, 0, 60_000),
-            ("gateway.connections_max", self.gateway.connections_max as u64, 1, 65_536),
-            ("gateway.connection_timeout_ms", self.gateway.connection_timeout_ms, 1, 60_000),
-            ("gateway.nodes_max", self.gateway.nodes_max as u64, 1, 1_000),
-            ("gateway.full_permille", self.gateway.full_permille.into(), 1, 1_000),
-            ("gateway.room_full_permille", self.gateway.room_full_permille.into(), 1, 1_000),
-            ("gateway.heartbeat_s", self.gateway.heartbeat_s.into(), 1, 86_400),
-            ("gateway.backoff_first_ms", self.gateway.backoff_first_ms.into(), 1, 3_600_000),
-            ("gateway.backoff_max_ms", self.gateway.backoff_max_ms.into(), 1, 3_600_000),
-            ("room.retained_bytes_max", self.room.retained_bytes_max as u64, 0, 2 * mib),
-            ("room.user_replay_bytes_max", self.room.user_replay_bytes_max as u64, 1024, 1 << 30),
-            ("room.user_replay_refill_ms", self.room.user_replay_refill_ms, 1, 3_600_000),
-            ("room.user_retained_bytes_max", self.room.user_retained_bytes_max as u64, 1024, 1 << 30),
-            ("room.rooms_retained_bytes_max", self.room.rooms_retained_bytes_max as u64, mib, 64 << 30),
-            ("group.normal_members_max", self.group.normal_members_max as u64, 1, 10_000),
-            ("group.large_members_max", self.group.large_members_max as u64, 1, 100_000_000),
-            ("group.members_per_request_max", self.group.members_per_request_max as u64, 1, 100_000),
-            ("group.user_groups_max", self.group.user_groups_max.into(), 1, 100_000),
-            ("retention.interval_s", self.retention.interval_s, 1, 86_400),
-            ("retention.step_rows", self.retention.step_rows.into(), 1, 100_000),
-            ("retention.step_pause_ms", self.retention.step_pause_ms, 0, 60_000),
-            ("room.idempotency_ms", self.room.idempotency_ms, 0, 86_400_000),
-            ("room.idempotency_sends_max", self.room.idempotency_sends_max as u64, 1, 10_000_000),
-            ("room.rooms_max", self.room.rooms_max as u64, 1, 100_000_000),
-        ];
-        match ranges.into_iter().find(|&(_, value, least, most)| value < least || value > most) {
-            Some((key, _, least, most)) => Err(format!("{key}: must be between {least} and {most}")),
-            None => Ok(()),
-        }
     }
 }
 

@@ -1,0 +1,61 @@
+use super::*;
+
+fn auth_code(status: Status) -> ResultCode {
+    refusal_of_auth(status).code()
+}
+
+#[test]
+fn a_refused_token_is_told_from_a_business_that_is_away_or_broken() {
+    assert_eq!(auth_code(Status::unauthenticated("expired")), ResultCode::SignInAgain);
+    assert_eq!(auth_code(Status::permission_denied("banned")), ResultCode::SignInAgain);
+    assert_eq!(auth_code(Status::not_found("who?")), ResultCode::SignInAgain);
+    assert_eq!(auth_code(Status::unavailable("down")), ResultCode::TryAgainLater);
+    assert_eq!(auth_code(Status::cancelled("timeout")), ResultCode::TryAgainLater);
+    assert_eq!(auth_code(Status::internal("bug")), ResultCode::Internal);
+    assert_eq!(auth_code(Status::unimplemented("no Auth")), ResultCode::Internal);
+}
+
+#[test]
+fn a_business_that_distrusts_us_says_nothing_about_tokens_or_users() {
+    let status = || ResultCode::untrusted("the internal token is wrong");
+    assert_eq!(auth_code(status()), ResultCode::TryAgainLater);
+    assert_eq!(failure("MayWrite", status()).code(), ResultCode::TryAgainLater);
+    assert_eq!(failure("MayWrite", ResultCode::NotAllowed.into()).code(), ResultCode::NotAllowed);
+}
+
+#[test]
+fn a_permission_is_what_the_code_says() {
+    let permission = |code, message: &str| to_permission(MayWriteReply { code, message: message.into() });
+    assert_eq!(permission(0, ""), Permission::Given);
+    let denied = |code, message: &str| match permission(code, message) {
+        Permission::Denied(code, message) => BusinessError::of_business(code, &message),
+        permission => panic!("{permission:?}"),
+    };
+    let said = |code, message: &str| said(&denied(code, message));
+    assert_eq!(said(10210, ""), (10210, "not friends".into()));
+    assert_eq!(said(10006, "blocked"), (10006, "blocked".into()));
+    assert_eq!(said(77777, "your account is new"), (77777, "your account is new".into()));
+    assert_eq!(said(10999, "kept for gim"), (10006, "kept for gim".into()));
+    assert!(permission(77777, "").is_lasting() && !permission(10004, "").is_lasting());
+}
+
+#[test]
+fn a_code_of_the_business_passes_whichever_call_it_answers() {
+    let status = || ResultCode::status_of_business(20_001, "banned until Monday");
+    for error in [refusal_of_auth(status()), failure("Handle", status()), failure("GetUser", status())] {
+        assert_eq!(said(&error), (20_001, "banned until Monday".into()));
+    }
+}
+
+fn said(error: &BusinessError) -> (i32, String) {
+    let BusinessError::Refused(status) = error else { panic!("{error:?}") };
+    (ResultCode::number_of_status(status), status.message().to_owned())
+}
+
+#[test]
+fn a_card_that_would_not_fit_a_frame_is_bare() {
+    let user = |extra: &str| gim_proto::business::User { user_id: 7, extra: extra.into(), ..Default::default() };
+    assert_eq!(to_card(user("x")).extra, "x");
+    let bare = to_card(user(&"x".repeat(CARD_BYTES_MAX + 1)));
+    assert_eq!(bare, logic::User { user_id: 7, ..logic::User::default() });
+}
