@@ -37,6 +37,37 @@ const ORDER_IN_THE_STORE: [&[&str]; 11] = [
     &["writer"],
 ];
 
+/// The same for the files of delivery.
+const ORDER_IN_DELIVERY: [&[&str]; 7] = [
+    &["domain", "metrics", "settings", "store", "shared_state"],
+    &["item_batch", "node_report"],
+    &["owed_news"],
+    &["node_queue"],
+    &["nodes"],
+    &["fanout", "rooms"],
+    &["catch_up"],
+];
+
+/// The same for the use cases.
+const ORDER_OF_THE_USE_CASES: [&[&str]; 5] = [
+    &["clients", "delivery", "domain", "error", "metrics", "settings", "shared_state", "store"],
+    &["connections", "devices", "directory", "envelope", "room_sends", "room_shares", "syncs"],
+    &["group_pages", "histories", "rooms", "sign_ins"],
+    &["access", "commands", "groups", "pushes", "recalls"],
+    &["messages"],
+];
+
+/// The same for the link.
+const ORDER_IN_THE_LINK: [&[&str]; 7] = [
+    &["delivery", "domain", "error", "metrics", "settings", "usecase"],
+    &["room_queue", "user_queues"],
+    &["context"],
+    &["packet"],
+    &["items"],
+    &["up_stream"],
+    &["service"],
+];
+
 /// Words, and the modules that they belong to: no other says them.
 const WORDS: [(&str, &[&str]); 8] = [
     ("sqlx", &["store"]),
@@ -67,6 +98,13 @@ fn files_of_the_store_name_only_those_below_them() {
 }
 
 #[test]
+fn files_of_delivery_the_use_cases_and_the_link_name_only_those_below_them() {
+    assert_layers(&source_folder().join("delivery"), &ORDER_IN_DELIVERY);
+    assert_layers(&source_folder().join("usecase"), &ORDER_OF_THE_USE_CASES);
+    assert_layers(&source_folder().join("link"), &ORDER_IN_THE_LINK);
+}
+
+#[test]
 fn what_belongs_to_one_layer_stays_in_it() {
     for (place, source) in sources(source_folder()) {
         let found = strays(&place, &source);
@@ -94,7 +132,7 @@ fn a_source_that_breaks_the_order_is_found() {
         ("settings::nodes", "fn f() { super::super::shared_state::redis::parse() }"),
         ("delivery::fanout", "fn f(x: &crate::link::service::LinkEndpoint) {}"),
         ("delivery", "use super::usecase::Rooms;"),
-        ("usecase::rooms", "use crate::link::session::Session;"),
+        ("usecase::rooms", "use crate::link::up_stream::UpStream;"),
         ("rpc", "use crate::link::service::LinkEndpoint;"),
         ("shared_state::local", "use crate::delivery::nodes::Nodes;"),
         ("store", "use crate::clients::business::Business;"),

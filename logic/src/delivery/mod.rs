@@ -13,6 +13,7 @@
 
 pub mod catch_up;
 pub mod fanout;
+mod item_batch;
 pub mod node_queue;
 pub mod node_report;
 pub mod nodes;

@@ -6,7 +6,7 @@
 use foldhash::{HashMap, HashSet};
 use metrics::counter;
 
-use super::node_queue::ItemBatch;
+use super::item_batch::ItemBatch;
 use crate::metrics as names;
 
 /// Connections that are remembered to be told their newest seq. Those beyond learn it from their heartbeat.

@@ -1,15 +1,20 @@
 //! The logic side of the link: one stream per conn node.
 //!
 //! ```text
-//!            ┌ session (reader task) ── user queues ──▶ use case ──▶ inbox writer
+//!            ┌ up_stream (reads) ─── user queues ──▶ use case ──▶ inbox writer
 //!  Up items ─┤                       ├─ room queue ───▶ use case ──▶ shared state
 //!            └                       └─ tasks (sign-in, sync, business)   │
 //!  Down items ◀── pump task ◀── queue of the node ◀── replies, fan-out ◀──┘
 //! ```
-//! [`service`] accepts a stream, [`session`] reads it, [`packet`] decides about the packets in it. All of it runs on Tokio.
+//! [`service`] accepts a stream, [`up_stream`] reads it, [`packet`] decides about the packets in it, and [`items`] does what its other
+//! items ask for. All of it runs on Tokio.
 
+mod context;
+mod items;
 mod packet;
 mod room_queue;
 pub mod service;
-mod session;
+mod up_stream;
 mod user_queues;
+
+pub use context::LinkParts;

@@ -1,4 +1,4 @@
-//! Packets of signed-in connections: decode, ask the use case, reply. Runs in the queue or task that the session chose.
+//! Packets of signed-in connections: decode, ask the use case, reply. Runs in the queue or task that the stream chose.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use prost::Message;
 use tokio::sync::OwnedSemaphorePermit;
 use tracing::Instrument as _;
 
-use super::session::Context;
+use super::context::Context;
 use crate::{
     delivery::rooms::Joined,
     domain::caller::{Caller, log_id},

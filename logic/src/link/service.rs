@@ -17,16 +17,12 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming, service::RoutesBuilder};
 
-use super::session::Session;
+use super::{context::LinkParts, up_stream::UpStream};
 use crate::{
-    delivery::{
-        catch_up::CatchUp,
-        nodes::{NodeLink, Nodes},
-    },
+    delivery::nodes::NodeLink,
     domain::{device::ADDRESS_BYTES_MAX, route::NodeKey},
     error::Error,
     settings::{ENVELOPE_BYTES, LimitSettings},
-    usecase::UseCases,
 };
 
 /// How long a stream may be silent before it says hello.
@@ -39,21 +35,6 @@ const DOWN_MESSAGES_MAX: usize = 2;
 const MESSAGE_BYTES_MAX: usize = 32 << 20;
 
 const NODE_BYTES_MAX: usize = 64;
-
-/// What the streams of conn nodes work with.
-#[derive(Debug)]
-pub struct LinkParts {
-    /// The name of this logic node.
-    pub node: String,
-    /// What conn nodes have to let in, and no more.
-    pub limits: LimitSettings,
-    /// The attached nodes.
-    pub nodes: Arc<Nodes>,
-    /// What they are told in place of messages that did not reach them.
-    pub catch_up: CatchUp,
-    /// What their items ask for.
-    pub use_cases: Arc<UseCases>,
-}
 
 /// The service.
 #[derive(Debug, Clone)]
@@ -122,7 +103,7 @@ impl LinkService for LinkEndpoint {
 
         let (down, stream) = mpsc::channel(DOWN_MESSAGES_MAX);
         let pump = tokio::spawn(pump(self.parts.clone(), link.clone(), down));
-        tokio::spawn(Session::new(self.parts.clone(), link).run(first.items, up, pump));
+        tokio::spawn(UpStream::new(self.parts.clone(), link).run(first.items, up, pump));
         Ok(Response::new(ReceiverStream::new(stream)))
     }
 }

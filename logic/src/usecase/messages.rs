@@ -10,15 +10,15 @@ use futures_util::future::join_all;
 use gim_proto::{
     check,
     connect::{Reply, SendReply, SendRequest, send_request::Target},
-    logic::{
-        GroupMessagePush, SendAsRequest, SendManyAsReply, SendManyAsRequest, SendManyAsResult, User, UserMessagePush,
-    },
+    logic::{SendAsRequest, SendManyAsReply, SendManyAsRequest, SendManyAsResult},
 };
 use metrics::counter;
-use prost::Message as _;
 use tracing::Instrument as _;
 
-use super::rooms::Rooms;
+use super::{
+    envelope::{wrap, wrap_for_group},
+    rooms::Rooms,
+};
 use crate::{
     clients::business::Business,
     domain::{
@@ -222,13 +222,4 @@ impl Messages {
         };
         Ok(Submitted::ToGroup(self.writer.submit_group(work)?))
     }
-}
-
-pub(super) fn wrap(from_user: User, to_user_id: u64, content: Bytes) -> Bytes {
-    UserMessagePush { from_user: Some(from_user), to_user_id, content }.encode_to_vec().into()
-}
-
-/// What members get: the content, with the card of who really sent it.
-fn wrap_for_group(from_user: User, group_id: u64, content: Bytes) -> Bytes {
-    GroupMessagePush { from_user: Some(from_user), group_id, content }.encode_to_vec().into()
 }

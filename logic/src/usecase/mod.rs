@@ -6,6 +6,7 @@ pub mod commands;
 pub mod connections;
 pub mod devices;
 pub mod directory;
+mod envelope;
 mod group_pages;
 pub mod groups;
 pub mod histories;

@@ -14,7 +14,7 @@ use metrics::counter;
 use tokio::sync::{Mutex, MutexGuard};
 
 use super::{
-    messages::wrap,
+    envelope::wrap,
     room_sends::{RoomSends, Said},
     room_shares::RoomShares,
 };
