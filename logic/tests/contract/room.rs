@@ -143,6 +143,27 @@ async fn a_client_sets_no_time_nor_priority_and_has_a_share_of_a_room() {
 }
 
 #[tokio::test]
+async fn all_rooms_together_retain_no_more_than_the_settings_allow() {
+    const BYTES_MAX: usize = 400_000;
+    let change = |settings: &mut gim_logic::LogicSettings| settings.room.rooms_retained_bytes_max = BYTES_MAX;
+    let server = server_with(StubBusiness::start().await, change).await;
+    let mut conn = Conn::attach(&server, "conn-1", 1).await;
+    let text = "x".repeat(50_000);
+    for room_id in 1..=20 {
+        let push = PushRoomRequest { is_persist: true, ..room_push(room_id, &text) };
+        server.room_int().push_room(push).await.unwrap();
+    }
+    let mut retained_bytes = 0;
+    for room_id in 1..=20 {
+        let request = connect::SubscribeRoomRequest { room_id, seq: 0, from_start: true }.encode_to_vec();
+        let reply = conn.packet(room_id, PacketCommand::PcSubscribeRoom as i32, request).await;
+        let retained = reply.subscribed.unwrap_or_default().retained;
+        retained_bytes += retained.iter().map(|message| message.len()).sum::<usize>();
+    }
+    assert!(retained_bytes <= BYTES_MAX && retained_bytes > BYTES_MAX / 2, "{retained_bytes}");
+}
+
+#[tokio::test]
 async fn a_user_who_asks_for_retained_messages_in_a_loop_is_refused_them() {
     let change = |settings: &mut gim_logic::LogicSettings| {
         settings.room.user_replay_bytes_max = 1024;

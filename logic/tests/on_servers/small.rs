@@ -9,7 +9,7 @@ use sqlx::{AnyConnection, Connection as _, Executor as _};
 
 use crate::{
     contract::store::{sent, start_node},
-    support::{backend, soon},
+    support::{backend, server, soon},
 };
 
 /// The largest content of the default settings.
@@ -31,6 +31,23 @@ async fn a_server_that_takes_small_packets_only_gets_many_large_messages() {
     let stored = harness.store.inboxes.page(8, 0, Limit::messages(100)).await.unwrap();
     assert_eq!(stored.len(), 100);
     assert!(stored.iter().all(|(_, message)| message.content.len() == CONTENT_BYTES));
+    soon(root.close()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_server_that_takes_less_than_one_message_is_named_at_the_start() {
+    let private = tokio::task::spawn_blocking(PrivateServer::mysql).await.unwrap();
+    sqlx::any::install_default_drivers();
+    let mut root = AnyConnection::connect(&private.url).await.unwrap();
+    root.execute("SET GLOBAL max_allowed_packet = 1048576").await.unwrap();
+    let mut settings = server().await.settings;
+    settings.database = DatabaseSettings { url: format!("{}/gim", private.url), ..backend::database() };
+    settings.shared_state = backend::shared_state();
+    settings.limits.content_bytes_max = 1 << 20;
+    let problem = soon(gim_logic::start(settings)).await.unwrap_err().to_string();
+    let taken = "the database takes 1048576 bytes in a statement (its max_allowed_packet)";
+    assert!(problem.starts_with(taken), "{problem}");
+    assert!(problem.ends_with("raise the one or lower the others"), "{problem}");
     soon(root.close()).await.unwrap();
 }
 

@@ -8,6 +8,7 @@
 //! an await.
 
 mod client;
+mod retained_bytes;
 mod rooms;
 mod routes;
 mod scripts;
@@ -30,6 +31,7 @@ use tonic::async_trait;
 
 use self::{
     client::{RedisClient, read},
+    retained_bytes::RetainedBytes,
     scripts::{IDLE_MS, Keys, script},
 };
 use super::{Kept, Published, PutRoutes, RoomMessage, SharedState, SharedStateError};
@@ -60,6 +62,7 @@ pub struct RedisState {
     common: (String, String),
     lease: Duration,
     room_settings: RoomSettings,
+    retained: Mutex<RetainedBytes>,
     room_seqs: RoomSeqs,
     here: Mutex<Here>,
     time: SharedTime,
@@ -132,9 +135,24 @@ impl RedisState {
         let holder = format!("{node}:{:016x}", rand::random::<u64>());
         let (name, here, time) = (node.to_owned(), Mutex::default(), SharedTime::default());
         let has_lost = AtomicBool::new(false);
+        let retained_for = Duration::from_millis(room_settings.retained_ms);
+        let retained = Mutex::new(RetainedBytes::new(room_settings.rooms_retained_bytes_max, retained_for));
         let common = (keys.logic("database"), format!("database:{deployment_id:x}"));
-        let state =
-            Self { client, keys, name, claims, holder, common, lease, room_settings, room_seqs, here, time, has_lost };
+        let state = Self {
+            client,
+            keys,
+            name,
+            claims,
+            holder,
+            common,
+            lease,
+            room_settings,
+            retained,
+            room_seqs,
+            here,
+            time,
+            has_lost,
+        };
         state.become_this_node(patience).await?;
         state.warn_of_eviction().await;
         Ok(state)

@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashSet,
-    sync::Arc,
+    sync::{Arc, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -16,6 +16,7 @@ use redis::{Cmd, cmd};
 use super::{
     RedisState,
     client::read,
+    retained_bytes::RetainedBytes,
     scripts::{self, IDLE_MS, script},
 };
 use crate::{
@@ -107,6 +108,7 @@ impl RedisState {
         let RoomMessage { message, is_retained, is_priority } = message;
         let room_id = message.room_id;
         let body = connect::Message { room_seq: 0, ..message }.encode_to_vec();
+        let is_retained = is_retained && self.has_bytes_for(body.len());
         let keys = [self.keys.room(room_id), self.keys.room_kept(room_id), self.keys.room_nodes(room_id)];
         for _ in 0..RESERVATIONS_MAX {
             let mut publish = script(scripts::PUBLISH, &keys);
@@ -114,7 +116,12 @@ impl RedisState {
             publish.arg(self.room_settings.retained_bytes_max).arg(self.room_settings.retained_ms.max(1)).arg(IDLE_MS);
             publish.arg(&self.name).arg(u8::from(is_priority));
             let mut answer: Vec<redis::Value> = self.client.run(publish).await?;
-            if let (Some(nodes), Some(after_seq), Some(seq)) = (answer.pop(), answer.pop(), answer.pop()) {
+            if let (Some(bytes), Some(nodes), Some(after_seq), Some(seq)) =
+                (answer.pop(), answer.pop(), answer.pop(), answer.pop())
+            {
+                if is_retained {
+                    self.retained().set(room_id, read(bytes)?, Instant::now());
+                }
                 let (seq, nodes): (u64, Vec<(Vec<u8>, String)>) = (read(seq)?, read(nodes)?);
                 let after_seq = Some(read(after_seq)?);
                 return Ok(Published { seq, after_seq, encoded: with_seq(&body, seq), nodes: read_nodes(nodes) });
@@ -125,6 +132,18 @@ impl RedisState {
             self.client.run::<i64>(grant).await?;
         }
         Err(SharedStateError::Away("a room's seqs were forgotten again and again".into()))
+    }
+
+    fn retained(&self) -> MutexGuard<'_, RetainedBytes> {
+        self.retained.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn has_bytes_for(&self, bytes: usize) -> bool {
+        let has_bytes = self.retained().has_bytes_for(bytes, Instant::now());
+        if !has_bytes {
+            counter!(names::ROOMS_RETAINED_FULL).increment(1);
+        }
+        has_bytes
     }
 
     pub(super) async fn kept(&self, room_id: u64, seq: u64) -> Result<Kept, SharedStateError> {

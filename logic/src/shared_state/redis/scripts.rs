@@ -146,8 +146,8 @@ redis.call('PEXPIRE', KEYS[1], ARGV[3])
 return 1";
 
 /// Numbers a room's message, and keeps it. ARGV: message, whether to keep it, how many, how many bytes, how long, time to
-/// live, the logic node, whether it overtakes. Returns the seq, the last one before it that another logic node numbered, and
-/// the nodes with subscribers; nothing where a block of seqs has to be reserved first: the last one is used up, or another process of
+/// live, the logic node, whether it overtakes. Returns the seq, the last one before it that another logic node numbered, the
+/// nodes with subscribers, and the bytes that are kept if this is; nothing where a block of seqs has to be reserved first: the last one is used up, or another process of
 /// Redis gave from it.
 pub(super) const PUBLISH: &str = in_server!(
     "\
@@ -157,12 +157,13 @@ if last >= limit or counters[3] ~= server then return {} end
 local seq = last + 1
 redis.call('HSET', KEYS[1], 'last', seq)
 redis.call('PEXPIRE', KEYS[1], ARGV[6])
+local bytes = 0
 if ARGV[2] == '1' then
   local time = redis.call('TIME')
   local ms = time[1] * 1000 + math.floor(time[2] / 1000)
   local kept = string.format('%.0f:%.0f:', seq, ms) .. ARGV[1]
   local count = redis.call('RPUSH', KEYS[2], kept)
-  local bytes = #kept
+  bytes = #kept
   if count > 1 then bytes = bytes + tonumber(redis.call('HGET', KEYS[1], 'bytes') or 0) end
   while count > 0 and (count > tonumber(ARGV[3]) or bytes > tonumber(ARGV[4])) do
     bytes = bytes - #redis.call('LPOP', KEYS[2])
@@ -178,7 +179,7 @@ if ARGV[8] == '0' then
   if order[1] and order[1] ~= ARGV[7] then after = order[2] end
   redis.call('HSET', KEYS[1], 'by', ARGV[7], 'normal', string.format('%.0f', seq), 'other', after)
 end
-return {string.format('%.0f', seq), after, redis.call('HGETALL', KEYS[3])}"
+return {string.format('%.0f', seq), after, redis.call('HGETALL', KEYS[3]), bytes}"
 );
 
 /// Gives a room the block that ends with ARGV[1] and has ARGV[2] seqs, unless it has a later one.
