@@ -163,13 +163,13 @@ fn findings(source: &str, module: &str, depth: usize) -> Vec<String> {
     let origins: Vec<String> = own_modules.chain(CRATES.map(str::to_owned)).chain(of_settings).collect();
     let origins = BELOW_THE_BRIDGE.contains(&module).then_some(&origins[..]);
     let mut findings = Vec::new();
-    look(tokens, Place { origins, modules: modules_for(module), depth }, &mut findings);
+    look(tokens, ModulePath { origins, modules: modules_for(module), depth }, &mut findings);
     findings
 }
 
 /// Where the tokens stand that are looked at.
 #[derive(Clone, Copy)]
-struct Place<'a> {
+struct ModulePath<'a> {
     /// Where they may import from; for those that may wait, from anywhere.
     origins: Option<&'a [String]>,
     /// The modules that they may name.
@@ -178,7 +178,7 @@ struct Place<'a> {
     depth: usize,
 }
 
-fn look(tokens: TokenStream, place: Place<'_>, findings: &mut Vec<String>) {
+fn look(tokens: TokenStream, place: ModulePath<'_>, findings: &mut Vec<String>) {
     let tokens: Vec<TokenTree> = tokens.into_iter().collect();
     let mut index = 0;
     while let Some(token) = tokens.get(index) {
@@ -198,7 +198,7 @@ fn look(tokens: TokenStream, place: Place<'_>, findings: &mut Vec<String>) {
                 }
                 "mod" => {
                     if let [_, TokenTree::Group(group), ..] = after {
-                        look(group.stream(), Place { depth: place.depth + 1, ..place }, findings);
+                        look(group.stream(), ModulePath { depth: place.depth + 1, ..place }, findings);
                         index += 2;
                     }
                 }
@@ -215,7 +215,7 @@ fn look(tokens: TokenStream, place: Place<'_>, findings: &mut Vec<String>) {
 }
 
 /// Judges what follows `super`; returns how many tokens were looked at.
-fn look_above(tokens: &[TokenTree], place: Place<'_>, findings: &mut Vec<String>) -> usize {
+fn look_above(tokens: &[TokenTree], place: ModulePath<'_>, findings: &mut Vec<String>) -> usize {
     let (mut above, mut index) = (1, 0);
     while starts_a_path(&tokens[index..]) && tokens[index + 2].to_string() == "super" {
         above += 1;
@@ -228,14 +228,14 @@ fn look_above(tokens: &[TokenTree], place: Place<'_>, findings: &mut Vec<String>
     if starts_a_path(&tokens[index..])
         && let TokenTree::Group(group) = &tokens[index + 2]
     {
-        look(group.stream(), Place { depth, ..place }, findings);
+        look(group.stream(), ModulePath { depth, ..place }, findings);
         index += 3;
     }
     index
 }
 
 /// Judges what follows the root of the crate: a module that may be named, and not all of them or the root under another name.
-fn check_root(after: &[TokenTree], place: Place<'_>, findings: &mut Vec<String>) {
+fn check_root(after: &[TokenTree], place: ModulePath<'_>, findings: &mut Vec<String>) {
     let named = if starts_a_path(after) { roots(after) } else { Vec::new() };
     if named.is_empty() {
         findings.push("the root of the crate".into());

@@ -15,8 +15,21 @@ use proc_macro2::{TokenStream, TokenTree};
 const FUNCTION_NAME_MAX: usize = 69;
 
 /// Types of which there is one at most.
-const UNIQUE_TYPES: [&str; 11] =
-    ["RoomOrder", "Lookup", "Lookups", "Pending", "Numbered", "Held", "Batch", "Link", "Lane", "Bench", "Refusal"];
+const UNIQUE_TYPES: [&str; 13] = [
+    "RoomOrder",
+    "Lookup",
+    "Lookups",
+    "Pending",
+    "Numbered",
+    "Held",
+    "Batch",
+    "Link",
+    "Lane",
+    "Bench",
+    "Refusal",
+    "Place",
+    "Payer",
+];
 
 /// Words that no identifier has as a part, in any case, and that no comment and no page uses.
 const RETIRED_WORDS: [&str; 10] =

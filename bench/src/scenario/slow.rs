@@ -229,7 +229,7 @@ struct StuckMember {
 }
 
 /// A room, and what its readers got.
-struct Place {
+struct MeasuredRoom {
     room_id: u64,
     subscription: Vec<u8>,
     audience: Audience,
@@ -238,7 +238,7 @@ struct Place {
     pushed_before: u64,
 }
 
-impl Place {
+impl MeasuredRoom {
     fn new(run: &Run<'_>, members: usize, size: usize) -> anyhow::Result<Self> {
         let room_id = random_id();
         let audience = Audience::new(members, 1, Pusher::to_room(&run.target, room_id, size)?);
@@ -260,8 +260,8 @@ impl Place {
 /// Everybody.
 struct Crowd {
     /// Where all read, and where some do not.
-    alone: Place,
-    beside: Place,
+    alone: MeasuredRoom,
+    beside: MeasuredRoom,
     members: usize,
     stuck: Vec<StuckMember>,
     /// Messages that only those got who do not read.
@@ -281,8 +281,8 @@ impl Crowd {
     fn new(run: &Run<'_>, arguments: &Arguments, members: usize) -> anyhow::Result<Self> {
         let size = arguments.size as usize;
         Ok(Self {
-            alone: Place::new(run, members, size)?,
-            beside: Place::new(run, members, size)?,
+            alone: MeasuredRoom::new(run, members, size)?,
+            beside: MeasuredRoom::new(run, members, size)?,
             members,
             stuck: Vec::new(),
             filling: 0,
@@ -296,7 +296,7 @@ impl Crowd {
         })
     }
 
-    fn place(&mut self, side: Side) -> &mut Place {
+    fn place(&mut self, side: Side) -> &mut MeasuredRoom {
         match side {
             Side::Baseline => &mut self.alone,
             Side::Server => &mut self.beside,
@@ -345,7 +345,7 @@ impl Crowd {
     }
 
     fn summary(&self) -> String {
-        let p99 = |place: &Place| place.rounds.last().map_or(0.0, |round| round.ms(0.99));
+        let p99 = |place: &MeasuredRoom| place.rounds.last().map_or(0.0, |round| round.ms(0.99));
         format!("99 % within {:.1} ms, with stuck ones {:.1} ms", p99(&self.alone), p99(&self.beside))
     }
 

@@ -93,11 +93,11 @@ pub fn judge(seen: &[Seen]) -> u64 {
         assert_order(&device.inbox);
     }
     assert_order(timeline);
-    let mut places: HashMap<&str, Vec<Place>> = HashMap::new();
+    let mut places: HashMap<&str, Vec<Position>> = HashMap::new();
     for (user_id, inbox) in &inboxes {
-        inbox.texts().for_each(|text| places.entry(text).or_default().push(Place::Inbox(*user_id)));
+        inbox.texts().for_each(|text| places.entry(text).or_default().push(Position::Inbox(*user_id)));
     }
-    timeline.texts().for_each(|text| places.entry(text).or_default().push(Place::Timeline));
+    timeline.texts().for_each(|text| places.entry(text).or_default().push(Position::Timeline));
 
     let mut messages = 0;
     for acknowledged in seen.iter().flat_map(|device| &device.acknowledged) {
@@ -115,16 +115,16 @@ pub fn judge(seen: &[Seen]) -> u64 {
 
 /// Where a message stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Place {
+enum Position {
     Inbox(u64),
     Timeline,
 }
 
 impl Acknowledged {
-    fn places(&self) -> Vec<Place> {
-        let mut places: Vec<Place> = self.to.iter().map(|&user_id| Place::Inbox(user_id)).collect();
+    fn places(&self) -> Vec<Position> {
+        let mut places: Vec<Position> = self.to.iter().map(|&user_id| Position::Inbox(user_id)).collect();
         if self.is_large_group {
-            places.push(Place::Timeline);
+            places.push(Position::Timeline);
         }
         places.sort_unstable();
         places

@@ -64,7 +64,7 @@ struct Progress {
 
 /// Whose share a call takes from.
 #[derive(Debug, Clone)]
-enum Payer {
+enum CallShare {
     /// That of its connection, and of the address of that.
     Connection,
     /// That of a user, for whom a trusted service asks.
@@ -77,7 +77,7 @@ enum Payer {
 #[derive(Debug)]
 pub(super) struct Taken {
     connection: Arc<Connection>,
-    payer: Payer,
+    payer: CallShare,
     kind: Kind,
     amount: usize,
 }
@@ -87,7 +87,7 @@ pub(super) struct Taken {
 pub(super) struct CallPlace {
     call: Taken,
     /// Of its request and its answer.
-    payer: Payer,
+    payer: CallShare,
 }
 
 impl Connection {
@@ -149,11 +149,11 @@ impl Connection {
     }
 
     /// Whose share a call takes from that is for a user, or for whoever calls.
-    fn payer(&self, user_id: Option<u64>) -> Payer {
+    fn payer(&self, user_id: Option<u64>) -> CallShare {
         match user_id {
-            _ if !self.is_trusted() => Payer::Connection,
-            Some(user_id) => Payer::User(self.peers.user(user_id)),
-            None => Payer::Nobody,
+            _ if !self.is_trusted() => CallShare::Connection,
+            Some(user_id) => CallShare::User(self.peers.user(user_id)),
+            None => CallShare::Nobody,
         }
     }
 
@@ -181,14 +181,14 @@ impl Connection {
 
     /// Takes a part of the payer's share, unless that is beyond the bound of a connection (or user), of its address, or of all. As much
     /// as the bound's floor is never refused because of others.
-    fn take(self: &Arc<Self>, payer: &Payer, kind: Kind, amount: usize) -> Option<Taken> {
+    fn take(self: &Arc<Self>, payer: &CallShare, kind: Kind, amount: usize) -> Option<Taken> {
         let taken = Taken { connection: self.clone(), payer: payer.clone(), kind, amount };
         let bound = self.peers.bound(kind);
         let of_connection = self.held.add(kind, amount);
         let (own, of_address) = match payer {
-            Payer::Nobody => return Some(taken),
-            Payer::User(held) => (held.add(kind, amount), 0),
-            Payer::Connection => (of_connection, self.address.held.add(kind, amount)),
+            CallShare::Nobody => return Some(taken),
+            CallShare::User(held) => (held.add(kind, amount), 0),
+            CallShare::Connection => (of_connection, self.address.held.add(kind, amount)),
         };
         let all = self.peers.held.add(kind, amount);
         let fits_all = of_address <= bound.address && all <= bound.all;
@@ -200,7 +200,7 @@ impl Connection {
     /// HTTP/2 lets those wait that are too many.
     pub(super) fn begin(self: &Arc<Self>, user_id: Option<u64>, now: Instant) -> Option<CallPlace> {
         let payer = self.payer(user_id);
-        let call = self.take(if user_id.is_some() { &payer } else { &Payer::Nobody }, Kind::Calls, 1)?;
+        let call = self.take(if user_id.is_some() { &payer } else { &CallShare::Nobody }, Kind::Calls, 1)?;
         let mut progress = self.lock();
         progress.begun += 1;
         progress.idle_since = now;
@@ -326,9 +326,9 @@ impl Drop for Taken {
         let Self { connection, payer, kind, amount } = self;
         connection.held.subtract(*kind, *amount);
         match payer {
-            Payer::Nobody => return,
-            Payer::User(held) => held.subtract(*kind, *amount),
-            Payer::Connection => connection.address.held.subtract(*kind, *amount),
+            CallShare::Nobody => return,
+            CallShare::User(held) => held.subtract(*kind, *amount),
+            CallShare::Connection => connection.address.held.subtract(*kind, *amount),
         }
         connection.peers.held.subtract(*kind, *amount);
     }

@@ -75,7 +75,7 @@ pub(super) struct Peers {
 
 #[derive(Debug, Default)]
 struct Table {
-    addresses: HashMap<IpAddr, Place>,
+    addresses: HashMap<IpAddr, Peer>,
     /// Those for whom trusted services ask just now.
     users: HashMap<u64, Weak<Held>>,
     strangers: usize,
@@ -84,7 +84,7 @@ struct Table {
 }
 
 #[derive(Debug)]
-struct Place {
+struct Peer {
     address: Arc<Address>,
     strangers: Vec<Arc<Connection>>,
     trusted: Vec<Arc<Connection>>,
@@ -108,7 +108,7 @@ impl Peers {
         if table.stopping_since.is_some() {
             return None;
         }
-        let place = table.addresses.entry(ip).or_insert_with(|| Place::new(self.new_address(ip, now)));
+        let place = table.addresses.entry(ip).or_insert_with(|| Peer::new(self.new_address(ip, now)));
         if place.address.is_refused(now) {
             metrics::counter!("grpc_connections_refused_total").increment(1);
             return None;
@@ -258,7 +258,7 @@ impl Table {
     /// Whether it was a stranger's that was still counted.
     fn remove(&mut self, connection: &Connection) -> bool {
         let Entry::Occupied(mut place) = self.addresses.entry(connection.address.ip) else { return false };
-        let Place { strangers, trusted, .. } = place.get_mut();
+        let Peer { strangers, trusted, .. } = place.get_mut();
         if let Some(index) = strangers.iter().position(|other| other.id == connection.id) {
             strangers.swap_remove(index);
             self.strangers -= 1;
@@ -281,7 +281,7 @@ impl Table {
     }
 }
 
-impl Place {
+impl Peer {
     fn new(address: Arc<Address>) -> Self {
         Self { address, strangers: Vec::new(), trusted: Vec::new() }
     }

@@ -223,7 +223,7 @@ mod tests {
     use super::*;
 
     /// Of a member: its index, what it should see, what it saw.
-    type Place = (u32, Vec<u8>, Vec<u8>);
+    type Occupied = (u32, Vec<u8>, Vec<u8>);
 
     fn frame(number: u8) -> Bytes {
         vec![number].into()
@@ -330,7 +330,7 @@ mod tests {
         #[test]
         fn members_that_stay_miss_nothing(operations in proptest::collection::vec((0u8..4, 0usize..8), 1..300)) {
             let mut rooms = Rooms::new(1000);
-            let mut places: Vec<Option<Place>> = vec![None; 8];
+            let mut places: Vec<Option<Occupied>> = vec![None; 8];
             let mut number = 0u8;
             for (operation, slot) in operations {
                 match (operation, places[slot].is_some()) {

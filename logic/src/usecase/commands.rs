@@ -49,7 +49,7 @@ pub(super) struct UnderWay {
 }
 
 /// One command under way, until it is dropped.
-struct Place<'a> {
+struct CommandPlace<'a> {
     under_way: &'a UnderWay,
     user_id: u64,
 }
@@ -60,14 +60,14 @@ impl UnderWay {
     }
 
     /// A place for one more command of a user, unless that is too much.
-    fn enter(&self, user_id: u64) -> Option<Place<'_>> {
+    fn enter(&self, user_id: u64) -> Option<CommandPlace<'_>> {
         let mut counts = self.lock();
         let count = counts.entry(user_id).or_default();
         if *count >= self.per_user_max {
             return None;
         }
         *count += 1;
-        Some(Place { under_way: self, user_id })
+        Some(CommandPlace { under_way: self, user_id })
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<u64, usize>> {
@@ -75,7 +75,7 @@ impl UnderWay {
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for CommandPlace<'_> {
     fn drop(&mut self) {
         let mut counts = self.under_way.lock();
         if let Some(count) = counts.get_mut(&self.user_id) {

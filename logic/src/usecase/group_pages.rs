@@ -64,7 +64,7 @@ impl Syncs {
             let after: Vec<(u64, u64)> = places.iter().map(|place| (place.timeline.group_id, place.after)).collect();
             let found = self.groups.pages(&after, Limit { messages: PAGE_MESSAGES + 1, bytes: bytes_left }).await?;
             let mut found = found.into_iter().peekable();
-            for Place { timeline, .. } in places {
+            for PageStart { timeline, .. } in places {
                 let own = std::iter::from_fn(|| found.next_if(|message| message.group_id == timeline.group_id));
                 let page = group_page(timeline, own, bytes_left.saturating_sub(PAGE_FRAME_BYTES), pages.is_empty());
                 has_more |= page.has_more;
@@ -84,13 +84,13 @@ impl Syncs {
         caller: Caller,
         cursors: &HashMap<u64, u64>,
         from_start: bool,
-    ) -> Result<Vec<Place>, Error> {
+    ) -> Result<Vec<PageStart>, Error> {
         let named: Vec<u64> = cursors.iter().filter(|(_, seq)| **seq > 0).map(|(&group_id, _)| group_id).collect();
         let mut places = Vec::new();
         for timeline in self.groups.timelines(caller.user_id, &named).await? {
             let after = place(&timeline, cursors.get(&timeline.group_id).copied())?;
             if after < timeline.newest_seq {
-                places.push(Place { timeline, after });
+                places.push(PageStart { timeline, after });
             }
         }
         let (mut after_group_id, mut others) = (0, 0);
@@ -102,7 +102,7 @@ impl Syncs {
             for mut timeline in found {
                 if cursors.get(&timeline.group_id).is_none_or(|&seq| seq == 0) {
                     timeline.cursor = if from_start { 0 } else { timeline.cursor };
-                    places.push(Place { timeline, after: place(&timeline, None)? });
+                    places.push(PageStart { timeline, after: place(&timeline, None)? });
                     others += 1;
                 }
             }
@@ -140,7 +140,7 @@ impl Syncs {
 
 /// A large group that has something for a device, and after which message.
 #[derive(Debug, Clone, Copy)]
-struct Place {
+struct PageStart {
     timeline: Timeline,
     after: u64,
 }

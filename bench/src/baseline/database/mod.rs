@@ -82,7 +82,7 @@ pub struct Shape {
 
 /// A database of this run's own.
 pub struct Database {
-    place: Place,
+    place: Location,
     shape: Shape,
     is_running: watch::Sender<bool>,
     /// Rows of inboxes written or read so far.
@@ -93,7 +93,7 @@ pub struct Database {
     runtime: Runtime,
 }
 
-enum Place {
+enum Location {
     Sqlite { options: SqliteConnectOptions, _folder: TempDir },
     MySql { options: MySqlConnectOptions, name: String },
 }
@@ -122,8 +122,8 @@ impl Database {
     /// Inserts from now on, while it is told to run.
     pub fn insert(&mut self) -> anyhow::Result<()> {
         let writers = match self.place {
-            Place::Sqlite { .. } => SQLITE_WRITERS,
-            Place::MySql { .. } => MYSQL_WRITERS,
+            Location::Sqlite { .. } => SQLITE_WRITERS,
+            Location::MySql { .. } => MYSQL_WRITERS,
         };
         for writer in 0..writers {
             let connection = self.runtime.block_on(self.place.connect())?;
@@ -196,7 +196,7 @@ enum DatabaseConnection {
     MySql(MySqlConnection),
 }
 
-impl Place {
+impl Location {
     async fn connect(&self) -> sqlx::Result<DatabaseConnection> {
         Ok(match self {
             Self::Sqlite { options, .. } => DatabaseConnection::Sqlite(options.connect().await?),
@@ -210,7 +210,7 @@ impl Drop for Database {
         for task in &self.tasks {
             task.abort();
         }
-        if let Place::MySql { options, name } = &self.place {
+        if let Location::MySql { options, name } = &self.place {
             let drop =
                 async { options.connect().await?.execute(sqlx::AssertSqlSafe(format!("DROP DATABASE {name}"))).await };
             // A server that is gone, or has forgotten it, leaves nothing to do.
@@ -219,7 +219,7 @@ impl Drop for Database {
     }
 }
 
-async fn create_sqlite(folder: Option<&Path>) -> anyhow::Result<Place> {
+async fn create_sqlite(folder: Option<&Path>) -> anyhow::Result<Location> {
     let folder = match folder {
         Some(folder) => tempfile::tempdir_in(folder),
         None => tempfile::tempdir(),
@@ -232,10 +232,10 @@ async fn create_sqlite(folder: Option<&Path>) -> anyhow::Result<Place> {
         .pragma("cache_size", SQLITE_CACHE);
     let mut connection: SqliteConnection = options.connect().await?;
     sql::migrator(&SQLITE_TABLES).run(&mut connection).await?;
-    Ok(Place::Sqlite { options, _folder: folder })
+    Ok(Location::Sqlite { options, _folder: folder })
 }
 
-async fn create_mysql(url: &str) -> anyhow::Result<Place> {
+async fn create_mysql(url: &str) -> anyhow::Result<Location> {
     if !url.starts_with("mysql://") {
         bail!("--database {url}: only mysql:// URLs are known");
     }
@@ -250,7 +250,7 @@ async fn create_mysql(url: &str) -> anyhow::Result<Place> {
     }
     connection.execute(sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"))).await?;
     let options = server.database(&name);
-    let place = Place::MySql { options: options.clone(), name };
+    let place = Location::MySql { options: options.clone(), name };
     let mut connection = options.connect().await?;
     sql::migrator(&MYSQL_TABLES).run(&mut connection).await?;
     Ok(place)

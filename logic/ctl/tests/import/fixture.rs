@@ -29,7 +29,7 @@ pub const ODD: &str = "Zoë 🍣 '\"\\%_`;-- \u{0}\u{200d}李";
 
 /// What stands at a place of an inbox.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Place {
+pub enum InboxEntry {
     /// A message: when it was sent, and what it says.
     Message { created_at_s: i64, command: i32, content: Vec<u8> },
     /// Nothing: gim skipped it, or the message is gone.
@@ -40,7 +40,7 @@ pub struct Fixture {
     pub mysql: String,
     pub redis: String,
     /// Of each user, by seq.
-    pub inboxes: BTreeMap<u64, BTreeMap<u64, Place>>,
+    pub inboxes: BTreeMap<u64, BTreeMap<u64, InboxEntry>>,
     /// Of each user.
     pub acks: BTreeMap<u64, u64>,
 }
@@ -84,7 +84,7 @@ impl Fixture {
 
     /// How many places gim skipped, or lost the message of.
     pub fn without_message(&self) -> u64 {
-        let nothing = self.inboxes.values().flat_map(BTreeMap::values).filter(|place| **place == Place::Nothing);
+        let nothing = self.inboxes.values().flat_map(BTreeMap::values).filter(|place| **place == InboxEntry::Nothing);
         nothing.count() as u64
     }
 
@@ -197,9 +197,9 @@ impl Rows {
     }
 }
 
-async fn messages(connection: &mut MySqlConnection) -> BTreeMap<u64, BTreeMap<u64, Place>> {
+async fn messages(connection: &mut MySqlConnection) -> BTreeMap<u64, BTreeMap<u64, InboxEntry>> {
     let mut random = StdRng::seed_from_u64(SEED);
-    let mut inboxes: BTreeMap<u64, BTreeMap<u64, Place>> = BTreeMap::new();
+    let mut inboxes: BTreeMap<u64, BTreeMap<u64, InboxEntry>> = BTreeMap::new();
     let mut seqs: BTreeMap<u64, u64> = BTreeMap::from([(FIRST_USER + 3, 2)]);
     let (mut messages, mut places) =
         (Rows { table: "message", rows: Vec::new() }, Rows { table: "user_message", rows: Vec::new() });
@@ -212,7 +212,7 @@ async fn messages(connection: &mut MySqlConnection) -> BTreeMap<u64, BTreeMap<u6
             let seq = seqs.entry(user_id).or_default();
             *seq += if random.random_range(0..50) == 0 { 2 } else { 1 };
             places.add(connection, format!("({user_id},{seq},{at},{at},{id})")).await;
-            let place = Place::Message { created_at_s: created_at_s as i64, command, content: content.clone() };
+            let place = InboxEntry::Message { created_at_s: created_at_s as i64, command, content: content.clone() };
             inboxes.entry(user_id).or_default().insert(*seq, place);
         }
     }
@@ -223,7 +223,7 @@ async fn messages(connection: &mut MySqlConnection) -> BTreeMap<u64, BTreeMap<u6
         run(connection, &format!("INSERT INTO seq VALUES (1, {user_id}, {seq})")).await;
         let inbox = inboxes.get_mut(user_id).unwrap();
         for seq in 1..=*seq {
-            inbox.entry(seq).or_insert(Place::Nothing);
+            inbox.entry(seq).or_insert(InboxEntry::Nothing);
         }
     }
     run(connection, &format!("INSERT INTO seq VALUES (2, {GROUP}, 5)")).await;
@@ -231,7 +231,7 @@ async fn messages(connection: &mut MySqlConnection) -> BTreeMap<u64, BTreeMap<u6
     let last = seqs[&FIRST_USER] + 1;
     run(connection, &format!("INSERT INTO user_message VALUES ({FIRST_USER}, {last}, {NOW}, 999999999)")).await;
     run(connection, &format!("UPDATE seq SET seq = {last} WHERE object_type = 1 AND object_id = {FIRST_USER}")).await;
-    inboxes.get_mut(&FIRST_USER).unwrap().insert(last, Place::Nothing);
+    inboxes.get_mut(&FIRST_USER).unwrap().insert(last, InboxEntry::Nothing);
     inboxes
 }
 
@@ -249,7 +249,10 @@ fn message(random: &mut StdRng, number: u64) -> (i32, Vec<u8>, Vec<u64>) {
     (1, push.encode_to_vec(), vec![from, to])
 }
 
-async fn acks(connection: &mut MySqlConnection, inboxes: &BTreeMap<u64, BTreeMap<u64, Place>>) -> BTreeMap<u64, u64> {
+async fn acks(
+    connection: &mut MySqlConnection,
+    inboxes: &BTreeMap<u64, BTreeMap<u64, InboxEntry>>,
+) -> BTreeMap<u64, u64> {
     let mut acks = BTreeMap::new();
     for (&user_id, inbox) in inboxes {
         let ack = inbox.len() as u64 / 2;

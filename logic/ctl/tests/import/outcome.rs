@@ -23,7 +23,7 @@ use gim_proto::{
 };
 use tonic::transport::Channel;
 
-use crate::fixture::{self, FIRST_USER, Fixture, GROUP, MESSAGES, ODD, Place, USERS};
+use crate::fixture::{self, FIRST_USER, Fixture, GROUP, InboxEntry, MESSAGES, ODD, USERS};
 
 /// All that was in gim is there once.
 pub async fn is_whole(logic: &LogicSettings, business: &BusinessSettings, fixture: &Fixture) {
@@ -52,7 +52,7 @@ async fn count(store: &Store, table: &str) -> u64 {
     count as u64
 }
 
-async fn inbox(store: &Store, user_id: u64) -> BTreeMap<u64, Place> {
+async fn inbox(store: &Store, user_id: u64) -> BTreeMap<u64, InboxEntry> {
     let (mut inbox, mut after) = (BTreeMap::new(), 0);
     loop {
         let page = store.inboxes.page(user_id, after, Limit::messages(1_000)).await.unwrap();
@@ -60,11 +60,11 @@ async fn inbox(store: &Store, user_id: u64) -> BTreeMap<u64, Place> {
         after = *last;
         for (seq, message) in page {
             let place = if message.status == MessageStatus::MsExpired as i32 {
-                Place::Nothing
+                InboxEntry::Nothing
             } else {
                 let created_at_s = message.created_at_ms / 1_000;
                 assert_eq!(gim_logic::domain::message_id::time_ms(message.id) / 1_000, created_at_s);
-                Place::Message { created_at_s, command: message.command, content: message.content.to_vec() }
+                InboxEntry::Message { created_at_s, command: message.command, content: message.content.to_vec() }
             };
             assert!(inbox.insert(seq, place).is_none(), "seq {seq} twice");
         }
