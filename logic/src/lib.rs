@@ -14,6 +14,7 @@
 //! - [`delivery`]: the attached conn nodes, their queues, and the way of a message into them
 //! - [`error`]: what can go wrong with a request, and what the caller is told
 //! - [`usecase`]: the use cases, one per file
+//! - [`dispatch`]: the one way from every door to what clients may call
 //! - [`link`]: the streams of conn nodes; [`rpc`]: the gRPC services; [`http`]: where to connect, over plain HTTP
 //! - [`service`]: start and stop, and what it does by itself while it runs
 //!
@@ -24,6 +25,7 @@
 
 pub mod clients;
 pub mod delivery;
+pub mod dispatch;
 pub mod domain;
 pub mod error;
 pub mod http;

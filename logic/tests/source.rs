@@ -10,7 +10,7 @@ use gim_config::testing::layers::{assert_layers, sources, upwards, words};
 ///
 /// The shared state stands above the store, because it reserves the seqs of rooms there. Errors stand below the use cases: they
 /// gather what all of the lower layers may answer.
-const ORDER: [&[&str]; 9] = [
+const ORDER: [&[&str]; 10] = [
     &["domain", "metrics"],
     &["settings"],
     &["store", "clients"],
@@ -18,6 +18,7 @@ const ORDER: [&[&str]; 9] = [
     &["delivery"],
     &["error"],
     &["usecase"],
+    &["dispatch"],
     &["link", "rpc", "http"],
     &["service"],
 ];
@@ -74,7 +75,7 @@ const WORDS: [(&str, &[&str]); 8] = [
     ("jsonwebtoken", &["clients"]),
     ("axum", &["http"]),
     ("hyper", &["http"]),
-    ("Status", &["clients", "error", "link", "rpc"]),
+    ("Status", &["clients", "dispatch", "error", "link", "rpc"]),
     ("Streaming", &["link"]),
     ("up_item", &["link"]),
     ("down_item", &["delivery", "link"]),

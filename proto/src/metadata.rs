@@ -13,6 +13,11 @@ pub const REQUEST_ID: &str = "request_id";
 /// What a caller of an `*IntService` shows beyond loopback.
 pub const INTERNAL_TOKEN: &str = "internal_token";
 
+/// That one of our services, which shows what callers of an `*IntService` have to show, knows the caller itself: no token is asked for.
+pub const VOUCHED: &str = "vouched";
+/// The trace that a call belongs to, as W3C has it.
+pub const TRACE_PARENT: &str = "traceparent";
+
 /// Longest request id. It is repeated in a reply and stands in logs: a packet with a longer one is refused, and one from the
 /// metadata of a call is cut.
 pub const REQUEST_ID_BYTES_MAX: usize = 128;

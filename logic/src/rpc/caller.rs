@@ -13,16 +13,24 @@ use tonic::Request;
 
 use super::Services;
 use crate::{
+    dispatch::Vouched,
     domain::caller::{Caller, log_id},
     error::Error,
     metrics as names,
 };
 
 impl Services {
-    /// The caller, once the token was found good, unless she asked for more than anybody may.
+    /// The caller, once the token was found good or somebody of this process vouched for her, unless she asked for more than anybody
+    /// may.
     pub(super) async fn caller<T>(&self, request: &Request<T>) -> Result<Caller, Error> {
-        let (caller, token) = read(request, self.use_cases.sign_ins.token_bytes_max)?;
-        self.use_cases.sign_ins.check_token_cached(caller, token, request_id(request)).await?;
+        let caller = match request.extensions().get() {
+            Some(&Vouched(caller)) => caller,
+            None => {
+                let (caller, token) = read(request, self.use_cases.sign_ins.token_bytes_max)?;
+                self.use_cases.sign_ins.check_token_cached(caller, token, request_id(request)).await?;
+                caller
+            }
+        };
         if let Err(BeyondShare { delay }) = self.use_cases.request_shares.take(caller.user_id, REQUEST, Instant::now())
         {
             counter!(names::REQUESTS_BEYOND_SHARE).increment(1);

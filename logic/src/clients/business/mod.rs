@@ -81,6 +81,8 @@ impl From<ResultCode> for BusinessError {
 pub struct Business {
     /// None where there is no business: then every token must be one that is checked here.
     clients: Option<Clients>,
+    /// The same, for whatever is called of it.
+    channel: Option<PeerChannel>,
     call_timeout: Duration,
     auth_in_flight: Semaphore,
     calls_in_flight: Semaphore,
@@ -130,16 +132,16 @@ impl Business {
     /// A client that connects at its first call.
     pub fn new(settings: &BusinessSettings, grpc: &GrpcSettings) -> Result<Self, String> {
         let call_timeout = Duration::from_millis(settings.call_timeout_ms);
-        let clients = if settings.endpoint.is_off() {
-            None
-        } else {
-            let channel = grpc::channel(&settings.endpoint, grpc, Some(call_timeout))?;
-            let users = UserIntServiceClient::new(channel.clone());
-            Some(Clients { users, commands: CommandIntServiceClient::new(channel) })
-        };
+        let open = || grpc::channel(&settings.endpoint, grpc, Some(call_timeout));
+        let channel = (!settings.endpoint.is_off()).then(open).transpose()?;
+        let clients = channel.clone().map(|channel| Clients {
+            users: UserIntServiceClient::new(channel.clone()),
+            commands: CommandIntServiceClient::new(channel),
+        });
         let ttl = Duration::from_millis;
         Ok(Self {
             clients,
+            channel,
             call_timeout,
             auth_in_flight: Semaphore::new(settings.auth_in_flight_max),
             calls_in_flight: Semaphore::new(settings.calls_in_flight_max),
@@ -152,6 +154,11 @@ impl Business {
             room_writers: TtlCache::new(ttl(settings.may_write_cache_ms), settings.may_write_cache_entries_max),
             no_may_add: TtlCache::new(ttl(settings.may_write_cache_ms), 1),
         })
+    }
+
+    /// The way to it, where there is one.
+    pub fn channel(&self) -> Option<PeerChannel> {
+        self.channel.clone()
     }
 
     /// Whether this token lets this user in on this device.
