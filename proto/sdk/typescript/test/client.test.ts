@@ -1,0 +1,318 @@
+// The client against servers that misbehave, stores that fail, and apps that throw.
+
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import { after, describe, it } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
+import "fake-indexeddb/auto";
+import { WebSocket, WebSocketServer, type WebSocket as Peer } from "ws";
+import { Client, GimError, IndexedDbStore, LOCAL_CODE, MemoryStore, textOf, type ClientOptions, type Message } from "../src/index.js";
+import { MessageSchema, PacketSchema, ReplySchema, SendReplySchema } from "../src/generated/connect_pb.js";
+import { SyncReplySchema, UserMessagePushSchema } from "../src/generated/logic_pb.js";
+import { decodePacket, encode, PacketCommand } from "../src/wire.js";
+
+const rejections: unknown[] = [];
+process.on("unhandledRejection", (error) => rejections.push(error));
+after(() => assert.deepEqual(rejections, [], "rejections that nobody handles"));
+
+type Handler = (peer: Peer, command: number, requestId: string, content: Uint8Array) => void;
+
+// A server that answers as it should, but for what `handler` does.
+class Server {
+  readonly server = new WebSocketServer({ port: 0, host: "127.0.0.1" });
+  connections = 0;
+
+  constructor(handler: Handler = answer, onConnection: (peer: Peer) => void = () => {}) {
+    this.server.on("connection", (peer) => {
+      this.connections += 1;
+      peer.on("error", () => {});
+      peer.on("message", (data: Buffer) => {
+        const packet = decodePacket(new Uint8Array(data));
+        handler(peer, packet.command, packet.requestId, packet.content);
+      });
+      onConnection(peer);
+    });
+  }
+
+  async url(): Promise<string> {
+    if (!this.server.address()) await once(this.server, "listening");
+    return `ws://127.0.0.1:${(this.server.address() as { port: number }).port}/ws`;
+  }
+
+  close(): void {
+    for (const peer of this.server.clients) peer.terminate();
+    this.server.close();
+  }
+}
+
+function answer(peer: Peer, command: number, requestId: string): void {
+  if (command === PacketCommand.PC_MESSAGE_ACK) return;
+  reply(peer, command, requestId, 0, command === PacketCommand.PC_SEND ? encode(SendReplySchema, { messageId: 500n, seq: 1n }) : new Uint8Array());
+}
+
+function reply(peer: Peer, command: number, requestId: string, code: number, data: Uint8Array = new Uint8Array()): void {
+  peer.send(encode(PacketSchema, { command, requestId, content: encode(ReplySchema, { code, data }) }));
+}
+
+function push(peer: Peer, seq: number, text: string, more: object = {}): void {
+  const content = encode(UserMessagePushSchema, { fromUser: { userId: 8n }, toUserId: 7n, content: new TextEncoder().encode(text) });
+  const message = { command: 1, content, isFromUser: true, seq: BigInt(seq), prevSeq: BigInt(seq - 1), messageId: BigInt(1000 + seq), ...more };
+  peer.send(encode(PacketSchema, { command: PacketCommand.PC_MESSAGE, content: encode(MessageSchema, message) }));
+}
+
+async function withClient(server: Server, options: Partial<ClientOptions>, body: (client: Client, seen: Message[], errors: string[]) => Promise<void>): Promise<void> {
+  const client = new Client({ userId: 7, deviceId: 70, getToken: () => "t", WebSocket: WebSocket as never, ...options, url: options.url ?? (await server.url()) });
+  const seen: Message[] = [];
+  const errors: string[] = [];
+  client.on("message", (message) => { seen.push(message); });
+  client.on("error", ({ about }) => { errors.push(about); });
+  client.start();
+  try {
+    await body(client, seen, errors);
+  } finally {
+    await client.stop();
+    server.close();
+  }
+}
+
+async function until(condition: () => boolean): Promise<void> {
+  for (const from = Date.now(); !condition(); await sleep(5)) assert.ok(Date.now() - from < 10_000, `it takes too long until ${condition}`);
+}
+
+describe("a server that misbehaves", () => {
+  it("closes at once: the client comes back, later each time", async () => {
+    const server = new Server(answer, (peer) => peer.terminate());
+    await withClient(server, {}, async (client) => {
+      await until(() => server.connections === 2);
+      await until(() => client.state.name === "waiting");
+      assert.ok(client.state.name === "waiting" && client.state.untilMs - Date.now() > 300);
+    });
+  });
+
+  it("sends garbage: the client says so and comes back", async () => {
+    const server = new Server(answer, (peer) => peer.send(Buffer.from("garbage, which is no packet")));
+    await withClient(server, {}, async (_, seen, errors) => {
+      await until(() => server.connections === 2);
+      assert.deepEqual([seen.length, errors[0]], [0, "packet"]);
+    });
+  });
+
+  it("sends text instead of bytes: so it does", async () => {
+    const server = new Server(answer, (peer) => peer.send("<html>"));
+    await withClient(server, {}, async (_, __, errors) => until(() => server.connections === 2 && errors[0] === "packet"));
+  });
+
+  it("never answers: the client gives the connection up and tries anew", async () => {
+    const server = new Server(() => {});
+    await withClient(server, { answerTimeoutMs: 100 }, async (_, __, errors) => until(() => server.connections === 2 && errors[0] === "answer"));
+  });
+
+  it("is not there: calls fail in time, and can be aborted", async () => {
+    const server = new Server();
+    const url = await server.url();
+    server.close();
+    await withClient(server, { url }, async (client) => {
+      await assert.rejects(client.call("x/Y", new Uint8Array(), { timeoutMs: 50 }), (error: GimError) => error.code === LOCAL_CODE.TIMEOUT);
+      const aborted = new AbortController();
+      const answered = client.groups.get("9", { signal: aborted.signal });
+      aborted.abort(new Error("enough"));
+      await assert.rejects(answered, /enough/);
+    });
+  });
+});
+
+describe("tokens", () => {
+  it("one that is refused is followed by a new one, and one that ran out by a new connection", async () => {
+    let asked = 0;
+    let sends = 0;
+    const server = new Server((peer, command, requestId) => {
+      if (command === PacketCommand.PC_SIGN_IN && asked === 1) reply(peer, command, requestId, 10000);
+      else if (command === PacketCommand.PC_SEND && ++sends === 1) reply(peer, command, requestId, 10000);
+      else answer(peer, command, requestId);
+    });
+    await withClient(server, { getToken: async ({ wasRefused }) => { asked += 1; return `${wasRefused}`; } }, async (client) => {
+      let sent = 0;
+      client.on("sent", () => { sent += 1; });
+      client.send({ kind: "user", id: "8" }, "hi");
+      await until(() => sent === 1);
+      assert.deepEqual([asked, server.connections], [3, 2]);
+    });
+  });
+
+  it("getToken that throws is asked again, and null ends the client", async () => {
+    const answers = [() => { throw new Error("no network"); }, () => Promise.reject(new Error("still none")), () => null];
+    await withClient(new Server(), { getToken: () => answers.shift()!() }, async (client, _, errors) => {
+      await until(() => client.state.name === "ended");
+      assert.deepEqual([client.state.name === "ended" && client.state.reason, errors], ["no_token", ["token", "token"]]);
+    });
+  });
+});
+
+describe("apps", () => {
+  it("listeners that throw, at once or later, disturb nobody", async () => {
+    const server = new Server((peer, command, requestId) => {
+      answer(peer, command, requestId);
+      if (command === PacketCommand.PC_SYNC) push(peer, 1, "one");
+    });
+    await withClient(server, {}, async (client, seen, errors) => {
+      client.on("message", () => { throw new Error("a mistake of the app"); });
+      client.on("message", async () => { throw new Error("another one"); });
+      await until(() => seen.length === 1 && errors.length === 2);
+      assert.deepEqual(errors, ["listener", "listener"]);
+    });
+  });
+
+  it("text comes as it was sent: 60 KiB, markup, zero-width and control characters", async () => {
+    const texts = ["x".repeat(60 * 1024), "<script>alert(1)</script>", "a\u200b\u202eb\u0000\u0007", "مرحبا 👩‍👩‍👧"];
+    const server = new Server((peer, command, requestId) => {
+      answer(peer, command, requestId);
+      if (command === PacketCommand.PC_SYNC) texts.forEach((text, index) => push(peer, index + 1, text));
+    });
+    await withClient(server, {}, async (_, seen) => {
+      await until(() => seen.length === texts.length);
+      assert.deepEqual(seen.map(textOf), texts);
+    });
+  });
+
+  it("ids that are none are refused at once", () => {
+    for (const userId of [0, -1, 1.5, 2 ** 60, "7x", "", "9223372036854775808"]) {
+      assert.throws(() => new Client({ userId, deviceId: 1, getToken: () => "t", url: "ws://x/ws", WebSocket: WebSocket as never }), /userId/);
+    }
+  });
+
+  it("a signal stops it, and what waits is told", async () => {
+    const stopping = new AbortController();
+    await withClient(new Server(), { signal: stopping.signal }, async (client) => {
+      await until(() => client.state.name === "live");
+      const answered = client.request(1000, new Uint8Array());
+      stopping.abort();
+      await answered.catch(() => {});
+      await until(() => client.state.name === "idle");
+    });
+  });
+});
+
+describe("stores", () => {
+  const pushing = (texts: string[]) => new Server((peer, command, requestId) => {
+    if (command !== PacketCommand.PC_SYNC) return answer(peer, command, requestId);
+    reply(peer, command, requestId, 0, encode(SyncReplySchema, {}));
+    texts.forEach((text, index) => push(peer, index + 1, text));
+  });
+
+  it("one that is full: the app sees everything all the same, and nothing is acknowledged", async () => {
+    let acks = 0;
+    class Full extends MemoryStore {
+      override async apply(): Promise<Message[]> { throw new DOMException("full", "QuotaExceededError"); }
+    }
+    const server = new Server((peer, command, requestId) => {
+      if (command === PacketCommand.PC_MESSAGE_ACK) acks += 1;
+      answer(peer, command, requestId);
+      if (command === PacketCommand.PC_SYNC) for (const seq of [1, 2]) push(peer, seq, "x");
+    });
+    await withClient(server, { store: new Full() }, async (_, seen, errors) => {
+      await until(() => seen.length === 2);
+      await sleep(2100);
+      assert.deepEqual([acks, errors], [0, ["storage"]]);
+    });
+  });
+
+  it("one that cannot be opened: so it is", async () => {
+    class Broken extends MemoryStore {
+      override async load(): Promise<never> { throw new Error("private window"); }
+    }
+    await withClient(pushing(["a"]), { store: new Broken() }, async (_, seen, errors) => {
+      await until(() => seen.length === 1);
+      assert.deepEqual(errors, ["storage"]);
+    });
+  });
+
+  it("IndexedDB keeps messages, cursors and what is not sent, from one run to the next", async () => {
+    const name = "kept";
+    let unsent = "";
+    const silent = new Server((peer, command, requestId) => {
+      if (command === PacketCommand.PC_SEND) return;
+      answer(peer, command, requestId);
+      if (command === PacketCommand.PC_SYNC) push(peer, 1, "one");
+    });
+    await withClient(silent, { store: new IndexedDbStore(name) }, async (client, seen) => {
+      unsent = client.send({ kind: "user", id: "8" }, "later");
+      await until(() => seen.length === 1);
+    });
+    const repeated: string[] = [];
+    const again = new Server((peer, command, requestId, content) => {
+      if (command === PacketCommand.PC_SEND) repeated.push(new TextDecoder().decode(content));
+      answer(peer, command, requestId);
+      if (command === PacketCommand.PC_SYNC) for (const seq of [1, 2]) push(peer, seq, "again");
+    });
+    await withClient(again, { store: new IndexedDbStore(name) }, async (_, seen) => {
+      await until(() => seen.length === 1 && repeated.length === 1);
+      assert.equal(seen[0]!.seq, 2, "what was stored is not shown again");
+      assert.ok(repeated[0]!.includes(unsent), "it has its client_msg_id still");
+    });
+    const stored = await new IndexedDbStore(name).messages({ kind: "user", id: "8" });
+    assert.deepEqual(stored.map(({ seq }) => seq), [1, 2]);
+    assert.deepEqual((await new IndexedDbStore(name).load()).outbox, []);
+  });
+
+  it("IndexedDB gives pages, and forgets what was recalled", async () => {
+    const store = new IndexedDbStore("pages");
+    const from = { userId: "8", deviceId: "80", nickname: "", avatarUrl: "", extra: "" };
+    const message = (seq: number, more: Partial<Message> = {}): Message => ({
+      messageId: String(seq), command: 1, content: new Uint8Array([seq]), status: "normal", seq, groupSeq: 0, roomSeq: 0, groupId: "0", roomId: "0",
+      createdAtMs: 0, from, toUserId: "7", isOwn: false, clientMsgId: "", ...more,
+    });
+    const cursors = { inbox: 9, groups: new Map([["9", 3]]) };
+    assert.equal((await store.apply([1, 2, 3, 4].map((seq) => message(seq)), cursors)).length, 4);
+    const recall = message(5, { messageId: "2", status: "recalled", content: new Uint8Array(), from: null });
+    assert.deepEqual((await store.apply([message(3), recall], cursors)).map(({ seq }) => seq), [5]);
+    const page = await store.messages({ kind: "user", id: "8" }, 4, 2);
+    assert.deepEqual(page.map(({ seq, status, content }) => [seq, status, content.length]), [[2, "recalled", 0], [3, "normal", 1]]);
+    assert.deepEqual((await store.load()).cursors, cursors);
+  });
+});
+
+// The part of the Web Locks API that is used: Node 20 has none.
+function provideLocks(): void {
+  const tails = new Map<string, Promise<unknown>>();
+  const request = (name: string, { signal }: { signal: AbortSignal }, body: () => Promise<void>) => {
+    const turn = (tails.get(name) ?? Promise.resolve()).then(() => (signal.aborted ? Promise.reject(signal.reason) : body()));
+    tails.set(name, turn.catch(() => {}));
+    return turn;
+  };
+  Object.defineProperty(globalThis, "navigator", { value: { locks: { request } }, configurable: true });
+}
+
+describe("several tabs with one store", () => {
+  it("share one connection, see the same, and the next takes over", async () => {
+    provideLocks();
+    const server = new Server((peer, command, requestId, content) => {
+      if (command === 1000) return reply(peer, command, requestId, 0, content.length > 100 ? new Uint8Array() : new TextEncoder().encode("answer"));
+      answer(peer, command, requestId);
+      if (command === PacketCommand.PC_SYNC) push(peer, server.connections, `message ${server.connections}`);
+    });
+    const options: ClientOptions = { userId: 7, deviceId: 70, getToken: () => "t", url: await server.url(), WebSocket: WebSocket as never };
+    const [one, other] = [1, 2].map(() => new Client({ ...options, store: new IndexedDbStore("tabs") })) as [Client, Client];
+    const seen: { [tab: string]: string[] } = { one: [], other: [] };
+    let sent = 0;
+    one.on("message", (message) => { seen.one!.push(textOf(message)); });
+    other.on("message", (message) => { seen.other!.push(textOf(message)); });
+    other.on("sent", () => { sent += 1; });
+    try {
+      one.start();
+      other.start();
+      await until(() => one.state.name === "live" && other.state.name === "live");
+      await until(() => seen.one!.length === 1 && seen.other!.length === 1);
+      assert.equal(server.connections, 1);
+      other.send({ kind: "user", id: "8" }, "from the other tab");
+      await until(() => sent === 1);
+      assert.equal(new TextDecoder().decode(await other.request(1000, new Uint8Array())), "answer");
+      await one.stop();
+      await until(() => seen.other!.length === 2 && other.state.name === "live");
+      assert.deepEqual([server.connections, seen.other], [2, ["message 1", "message 2"]]);
+    } finally {
+      await one.stop();
+      await other.stop();
+      server.close();
+    }
+  });
+});
