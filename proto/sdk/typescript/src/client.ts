@@ -82,6 +82,7 @@ export class Client {
   private engine: Engine | null = null;
   private tabs: Tabs | null = null;
   private currentState: State = { name: "idle" };
+  private wanted = { roomId: "0", fromStart: false };
 
   constructor(private readonly options: ClientOptions) {
     this.userId = checkedId("userId", options.userId);
@@ -161,6 +162,7 @@ export class Client {
   }
 
   private room(roomId: string, fromStart: boolean): void {
+    this.wanted = { roomId, fromStart };
     if (this.engine) this.engine.run((core, nowMs) => core.enterRoom(roomId, fromStart, nowMs));
     else this.tabs?.tell({ kind: "room", roomId, fromStart });
   }
@@ -233,6 +235,8 @@ export class Client {
       onMessage: (message) => { this.emitter.emit("message", message); this.tabs?.tell({ kind: "message", message }); },
       onAnswer: (requestId, answer) => this.onAnswer(requestId, answer),
     });
+    const { roomId, fromStart } = this.wanted;
+    this.engine.run((core, nowMs) => core.enterRoom(roomId, fromStart, nowMs));
     this.engine.run((core, nowMs) => core.start(nowMs));
   }
 

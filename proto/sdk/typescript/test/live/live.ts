@@ -4,6 +4,9 @@
 // Usage: node live.js PROGRAMS CONFIG PORT_OFFSET
 
 import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { readFileSync, writeFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
 import { setTimeout as sleep } from "node:timers/promises";
 import { WebSocket } from "ws";
 import { Client, MemoryStore, textOf, type ClientOptions, type Message } from "../../src/index.js";
@@ -117,9 +120,9 @@ async function replaced(other: Watched, who: { userId: string; deviceId: string;
 }
 
 async function inARoom(alice: Watched, bob: Watched): Promise<void> {
-  for (const { client } of [alice, bob]) client.enterRoom(5);
   const entered = new Set<string>();
   for (const who of [alice, bob]) who.client.on("room", ({ state }) => { entered.add(`${who.name} ${state}`); });
+  for (const { client } of [alice, bob]) client.enterRoom(5);
   await until("both are in the room", () => entered.size === 2);
   alice.client.send({ kind: "room", id: "5" }, "hello, room");
   const heard = (who: Watched) => who.seen.filter((message) => message.roomId === "5").map(textOf);
@@ -128,9 +131,29 @@ async function inARoom(alice: Watched, bob: Watched): Promise<void> {
   console.log("live: a room is heard by all who are in it");
 }
 
+// What the README promises, for users and an address of this server.
+async function tenLines(): Promise<void> {
+  const root = fileURLToPath(new URL("../../../", import.meta.url));
+  let code = readFileSync(`${root}../README.md`, "utf8").match(/^```js\n(.*?)^```$/ms)![1]!;
+  const [one, two] = await Promise.all([services.signIn("+8613900000003"), services.signIn("+8613900000004")]);
+  const replaced = { "userId: 7, deviceId: 70": `userId: "${one.userId}", deviceId: "${one.deviceId}"`, "ws://127.0.0.1:8003/ws": `ws://127.0.0.1:${services.port(8003)}/ws`, '"ticket for 7"': JSON.stringify(one.token), 'id: "8"': `id: "${two.userId}"` };
+  for (const [from, to] of Object.entries(replaced)) {
+    assert.ok(code.includes(from), `the README has no ${from}`);
+    code = code.replace(from, to);
+  }
+  writeFileSync(`${root}build/ten-lines.mjs`, code);
+  const program = spawn(process.execPath, [`${root}build/ten-lines.mjs`], { stdio: ["ignore", "pipe", "inherit"] });
+  let output = "";
+  program.stdout.on("data", (chunk) => { output += chunk; });
+  await until("the ten lines print the message", () => output.includes("\n")).finally(() => program.kill());
+  assert.equal(output, `${one.userId} hello\n`);
+  console.log("live: the ten lines of the README send their message");
+}
+
 try {
   await services.startAll();
   await gate.open();
+  await tenLines();
   await chat();
 } catch (error) {
   console.error("live:", error);
