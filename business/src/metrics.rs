@@ -13,5 +13,7 @@ pub const READS_REFUSED_TOTAL: &str = "business_reads_refused_total";
 pub const REQUESTS_BEYOND_SHARE_TOTAL: &str = "business_requests_beyond_share_total";
 /// Calls to logic that failed, by `result`: `refused`, `away`, `failed`.
 pub const LOGIC_FAILURES_TOTAL: &str = "business_logic_failures_total";
+/// How many of our limits allow more than logic takes.
+pub const LIMITS_BEYOND_LOGICS: &str = "business_limits_beyond_logics";
 /// Calls that revoked tokens.
 pub const REVOCATIONS_TOTAL: &str = "business_revocations_total";

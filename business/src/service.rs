@@ -37,6 +37,7 @@ pub struct Business {
     database: Database,
     database_ready: ReadyPart,
     database_watch: JoinHandle<()>,
+    limits_watch: JoinHandle<()>,
     admin: Admin,
     readiness: Readiness,
     /// Given back last.
@@ -110,6 +111,7 @@ pub async fn start_with_code_check(
     database_ready.set(true);
     let database_watch = database.watch(database_ready.clone());
     let logic = Logic::new(&settings.logic, &settings.grpc).map_err(StartError::Settings)?;
+    let limits_watch = logic.watch_limits(&settings.limits);
     let jwt = JwtMaker::new(&settings.jwt).map_err(StartError::Settings)?;
     let use_cases = UseCases {
         tokens: Tokens::new(store.clone(), logic.clone()),
@@ -127,6 +129,7 @@ pub async fn start_with_code_check(
         database,
         database_ready,
         database_watch,
+        limits_watch,
         admin,
         readiness,
         _data_folder: data_folder,
@@ -163,6 +166,7 @@ impl Running for Business {
     async fn stop(self) {
         self.grpc_ready.set(false);
         self.grpc.stop(STOP_DEADLINE).await;
+        self.limits_watch.abort();
         self.database_watch.abort();
         self.database_ready.set(false);
         self.database.close().await;

@@ -3,6 +3,7 @@
 //! The channel connects at the first call and again whenever the connection is gone, so the services may start in any
 //! order. Every call has the deadline of the settings and carries the request id on. Clones share the channel.
 
+mod limits;
 mod sends;
 
 use std::time::Duration;

@@ -11,7 +11,7 @@ use gim_proto::{
     ResultCode,
     connect::SendReply,
     logic::{
-        Device, DeviceSaveReply, DeviceSaveRequest, ForgetRequest, HeartbeatRequest, ListOnlineReply,
+        Device, DeviceSaveReply, DeviceSaveRequest, ForgetRequest, GetLimitsReply, HeartbeatRequest, ListOnlineReply,
         ListOnlineRequest, OfflineRequest, PushToAllRequest, PushToUsersReply, PushToUsersRequest, RevokeRequest,
         SendAsRequest, SendManyAsItem, SendManyAsReply, SendManyAsRequest, SendManyAsResult, SignInReply,
         SignInRequest,
@@ -120,6 +120,10 @@ impl AccessIntService for StubLogic {
             state.forgotten.push((user_id, peer_id));
         }
         Ok(Response::new(()))
+    }
+
+    async fn get_limits(&self, _: Request<()>) -> Result<Response<GetLimitsReply>, Status> {
+        Err(Status::unimplemented("a logic that is older"))
     }
 }
 

@@ -1,6 +1,6 @@
 //! `AccessIntService`: what a business tells about its users.
 
-use gim_proto::logic::{ForgetRequest, RevokeRequest, access_int_service_server::AccessIntService};
+use gim_proto::logic::{ForgetRequest, GetLimitsReply, RevokeRequest, access_int_service_server::AccessIntService};
 use tonic::{Request, Response, Status, async_trait};
 
 use super::Services;
@@ -15,5 +15,9 @@ impl AccessIntService for Services {
     async fn forget(&self, request: Request<ForgetRequest>) -> Result<Response<()>, Status> {
         self.use_cases.access.forget(request.into_inner())?;
         Ok(Response::new(()))
+    }
+
+    async fn get_limits(&self, _: Request<()>) -> Result<Response<GetLimitsReply>, Status> {
+        Ok(Response::new(self.use_cases.access.limits))
     }
 }

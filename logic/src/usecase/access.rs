@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use gim_proto::{
     CloseReason, check,
-    logic::{ForgetRequest, RevokeRequest},
+    logic::{ForgetRequest, GetLimitsReply, RevokeRequest},
 };
 use metrics::counter;
 
@@ -26,6 +26,8 @@ pub struct Access {
     pub(super) business: Arc<Business>,
     pub(super) shared: Arc<dyn SharedState>,
     pub(super) nodes: Arc<Nodes>,
+    /// What a business is told of our limits.
+    pub limits: GetLimitsReply,
 }
 
 impl Access {

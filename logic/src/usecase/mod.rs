@@ -22,6 +22,7 @@ pub mod syncs;
 use std::sync::{Arc, Mutex};
 
 use gim_config::request_shares::RequestShares;
+use gim_proto::logic::GetLimitsReply;
 
 use self::{
     access::Access,
@@ -44,7 +45,7 @@ use crate::{
     clients::{business::Business, jwt::JwtCheck},
     delivery::{fanout::Fanout, nodes::Nodes},
     domain::{message_id::MessageIds, registrations::Registrations, short_id::ShortIds},
-    settings::LogicSettings,
+    settings::{LimitSettings, LogicSettings},
     shared_state::SharedState,
     store::{Store, writer::Writer},
 };
@@ -109,6 +110,7 @@ impl UseCases {
                 business: business.clone(),
                 shared: shared.clone(),
                 nodes: nodes.clone(),
+                limits: told_limits(&settings.limits),
             },
             commands: Commands {
                 content_bytes_max: settings.limits.content_bytes_max,
@@ -162,6 +164,15 @@ impl UseCases {
             connections,
             rooms,
         }
+    }
+}
+
+fn told_limits(limits: &LimitSettings) -> GetLimitsReply {
+    let told = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX);
+    GetLimitsReply {
+        content_bytes_max: told(limits.content_bytes_max),
+        token_bytes_max: told(limits.token_bytes_max),
+        device_text_bytes_max: told(limits.device_text_bytes_max),
     }
 }
 

@@ -12,7 +12,7 @@ use gim_proto::{
     CloseReason, ResultCode,
     connect::{SendRequest, send_request::Target},
     logic::{
-        ForgetRequest, LiveConnection, PushRoomRequest, RevokeRequest, SendAsRequest, SendManyAsItem,
+        ForgetRequest, GetLimitsReply, LiveConnection, PushRoomRequest, RevokeRequest, SendAsRequest, SendManyAsItem,
         SendManyAsRequest, SyncRequest, access_int_service_client::AccessIntServiceClient, down_item::Item,
     },
     metadata,
@@ -369,4 +369,12 @@ async fn the_business_decides_who_writes_into_a_room() {
     access(&server).forget(ForgetRequest { user_id: 0, peer_id: 0, room_id: ROOM }).await.unwrap();
     conn.send_message(7, to_room()).await.unwrap();
     conn.send_message(8, to_room()).await.unwrap_err();
+}
+
+#[tokio::test]
+async fn a_business_is_told_what_we_take() {
+    let server = server_with(StubBusiness::start().await, |settings| settings.limits.token_bytes_max = 5_000).await;
+    let limits = access(&server).get_limits(()).await.unwrap().into_inner();
+    let content_bytes_max = server.settings.limits.content_bytes_max as u32;
+    assert_eq!(limits, GetLimitsReply { content_bytes_max, token_bytes_max: 5_000, device_text_bytes_max: 4_096 });
 }

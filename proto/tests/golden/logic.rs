@@ -124,6 +124,10 @@ fn message_samples() -> Vec<Sample> {
         sample("logic.SendManyAsResult", many_as_result()),
         sample("logic.RevokeRequest", RevokeRequest { user_id: 101, device_id: 102, not_before_ms: 1_700_000_000_123 }),
         sample("logic.ForgetRequest", ForgetRequest { user_id: 101, peer_id: 102, room_id: 0 }),
+        sample(
+            "logic.GetLimitsReply",
+            GetLimitsReply { content_bytes_max: 101, token_bytes_max: 102, device_text_bytes_max: 103 },
+        ),
         sample("logic.ForgetRequest.room_id", ForgetRequest { user_id: 101, peer_id: 0, room_id: 103 }),
     ]
 }
