@@ -8,50 +8,18 @@ import { spawn } from "node:child_process";
 import { readFileSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { setTimeout as sleep } from "node:timers/promises";
-import { WebSocket } from "ws";
-import { Client, MemoryStore, textOf, type ClientOptions, type Message } from "../../src/index.js";
+import { MemoryStore, textOf } from "../../src/index.js";
+import { inBrowser } from "./browser.js";
 import { Gate } from "./gate.js";
 import { Services } from "./services.js";
+import { until, Watched } from "./watched.js";
 
 const MESSAGES = 60;
-const DEADLINE_MS = 120_000;
 
 process.on("unhandledRejection", (error) => {
   console.error("a rejection that nobody handles:", error);
   process.exit(1);
 });
-
-class Watched {
-  readonly seen: Message[] = [];
-  readonly outcomes = new Map<string, string>();
-  readonly client: Client;
-
-  constructor(readonly name: string, options: ClientOptions) {
-    this.client = new Client({ WebSocket: WebSocket as never, heartbeatMs: 1000, answerTimeoutMs: 1500, startAt: "first", ...options });
-    this.client.on("message", (message) => { this.seen.push(message); });
-    this.client.on("sent", ({ clientMsgId }) => { this.outcomes.set(clientMsgId, "sent"); });
-    this.client.on("failed", ({ clientMsgId, code, message }) => { this.outcomes.set(clientMsgId, `${code} ${message}`); });
-    this.client.start();
-  }
-
-  texts(userId: string): string[] {
-    return this.seen.filter((message) => message.from?.userId === userId && message.roomId === "0").map(textOf);
-  }
-
-  // The inbox, from 1 on, with nothing missing, doubled or out of order.
-  checkInbox(): void {
-    const seqs = this.seen.map((message) => message.seq).filter((seq) => seq > 0);
-    assert.deepEqual(seqs, seqs.map((_, index) => index + 1), `${this.name}: the inbox has holes or is out of order`);
-  }
-}
-
-async function until(what: string, condition: () => boolean): Promise<void> {
-  const from = Date.now();
-  while (!condition()) {
-    if (Date.now() - from > DEADLINE_MS) throw new Error(`it takes too long until ${what}`);
-    await sleep(20);
-  }
-}
 
 const [programs, config, offset] = process.argv.slice(2) as [string, string, string];
 const services = new Services(programs, config, Number(offset));
@@ -107,6 +75,7 @@ async function chat(): Promise<void> {
   bob = new Watched("bob", { ...two, ...token(two), url: gate.url });
   await until("a device without memory has everything", () => bob.texts(one.userId).length === expected.alice.length);
   await inARoom(alice, bob);
+  await inBrowser(services, await services.signIn("+8613900000005"), bob.client);
   await Promise.all([alice, phone, bob].map(({ client }) => client.stop()));
 }
 
