@@ -222,6 +222,10 @@ impl Settings for BusinessSettings {
         vec![&mut self.grpc.listen, &mut self.admin.listen]
     }
 
+    fn admin(&self) -> &Endpoint {
+        &self.admin.listen
+    }
+
     fn peers(&mut self) -> Vec<&mut Endpoint> {
         vec![&mut self.logic.endpoint]
     }

@@ -16,4 +16,7 @@ pub struct ServiceArguments {
     /// has the port that the file gives it
     #[arg(long, global = true, value_name = "N", default_value_t = 0)]
     pub port_offset: u16,
+    /// Asks the service that runs with these settings whether it is ready, and exits with 0 if so: a health check for containers
+    #[arg(long)]
+    pub check_ready: bool,
 }

@@ -4,7 +4,7 @@
 //! - [`settings`]: one commented TOML per service, overridden by the environment, unknown keys refused by name,
 //!   renamed ones with their new one
 //! - [`logging`]: structured logs on standard error
-//! - [`ready`] and [`admin`]: `/metrics`, `/healthz` and `/readyz` on a listener of their own
+//! - [`ready`] and [`admin`]: `/metrics`, `/healthz` and `/readyz` on a listener of their own; [`ready_check`] asks there
 //! - [`grpc`]: serving with health, reflection, request ids and the internal token; lazily connected channels
 //! - [`refused_peers`]: what is said once about callers that come again and again
 //! - [`certificate`]: certificates and keys, checked at start
@@ -15,7 +15,7 @@
 //! - [`rations`] and [`request_shares`]: what each user may take per second, and ask of a service
 //! - [`patience`]: how a start waits for a server that is away
 //! - [`jwt`] and [`jwt_crypto`] (feature `jwt`): JSON Web Tokens, their key files and what signs them
-//! - [`shutdown`]: the first signal drains, the second stops
+//! - [`shutdown`]: the first signal drains, the second stops; [`supervisor`]: what systemd is told of it
 //! - [`sql`] (feature `sql`): opening and migrating a database
 //! - `testing` (feature `testing`): the databases that tests run against, and the check of a crate's layers
 //! - [`service`]: the frame of `main` that ties these together and turns any failure into one sentence and exit code 1
@@ -40,6 +40,7 @@ pub mod patience;
 pub mod places;
 pub mod rations;
 pub mod ready;
+pub mod ready_check;
 pub mod refused_peers;
 mod renamed_keys;
 pub mod request_shares;
@@ -49,6 +50,7 @@ pub mod settings;
 pub mod shutdown;
 #[cfg(feature = "sql")]
 pub mod sql;
+pub mod supervisor;
 #[cfg(feature = "testing")]
 pub mod testing;
 

@@ -4,9 +4,10 @@ use std::{fmt::Display, future::Future, process::ExitCode};
 
 use crate::{
     arguments::ServiceArguments,
-    files,
+    files, ready_check,
     settings::{self, Settings},
     shutdown::{self, StopSignals},
+    supervisor::Supervisor,
 };
 
 /// Something that was started and can be stopped in order.
@@ -42,6 +43,9 @@ where
     F: FnOnce(S) -> Fut,
     Fut: Future<Output = Result<R, E>>,
 {
+    if arguments.check_ready {
+        return check_ready::<S>(arguments);
+    }
     files::keep_private();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -61,6 +65,17 @@ where
     // Whatever still runs is idle work: it must not hold up the exit.
     runtime.shutdown_background();
     code
+}
+
+fn check_ready<S: Settings>(arguments: &ServiceArguments) -> ExitCode {
+    let settings: S = match settings::load_for(arguments) {
+        Ok(settings) => settings,
+        Err(error) => return refuse(S::SERVICE, error),
+    };
+    match ready_check::ask(settings.admin()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => refuse(S::SERVICE, error),
+    }
 }
 
 /// Does something else with what a service keeps, from its command line to its exit code: prints what was done. Ends as [`run`]
@@ -116,6 +131,9 @@ where
         }
     };
     tracing::info!(service, "{}", running.summary());
+    let supervisor = Supervisor::from_environment();
+    supervisor.started(&running.summary());
+    let _signs_of_life = supervisor.watchdog();
     let signal = loop {
         tokio::select! {
             signal = signals.next_or_reload() => {
@@ -125,8 +143,11 @@ where
             }
             problem = running.failed() => return refuse(service, problem),
         }
+        supervisor.reloading();
         running.reload().await;
+        supervisor.started(&running.summary());
     };
+    supervisor.stopping();
     tracing::info!(service, %signal, "stopping; a second signal stops at once");
     tokio::select! {
         () = running.stop() => {

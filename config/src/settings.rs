@@ -30,6 +30,9 @@ pub trait Settings: Default + Serialize + DeserializeOwned {
     /// Where the service listens.
     fn listeners(&mut self) -> Vec<&mut Endpoint>;
 
+    /// Where its admin listener is.
+    fn admin(&self) -> &Endpoint;
+
     /// Where it reaches other services.
     fn peers(&mut self) -> Vec<&mut Endpoint>;
 
@@ -278,6 +281,10 @@ mod tests {
             vec![&mut self.listen]
         }
 
+        fn admin(&self) -> &Endpoint {
+            &self.listen
+        }
+
         fn peers(&mut self) -> Vec<&mut Endpoint> {
             vec![&mut self.peer]
         }
@@ -383,6 +390,10 @@ mod tests {
 
             fn listeners(&mut self) -> Vec<&mut Endpoint> {
                 Vec::new()
+            }
+
+            fn admin(&self) -> &Endpoint {
+                unreachable!("nobody asks")
             }
 
             fn peers(&mut self) -> Vec<&mut Endpoint> {

@@ -23,8 +23,9 @@ const ORDER: [&[&str]; 4] = [
         "renamed_keys",
         "service_links",
         "shutdown",
+        "supervisor",
     ],
-    &["admin", "grpc", "jwt", "request_shares", "settings", "sql"],
+    &["admin", "grpc", "jwt", "ready_check", "request_shares", "settings", "sql"],
     &["service"],
     &["testing"],
 ];

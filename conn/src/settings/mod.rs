@@ -269,6 +269,10 @@ impl Settings for ConnSettings {
         ]
     }
 
+    fn admin(&self) -> &Endpoint {
+        &self.admin.listen
+    }
+
     fn peers(&mut self) -> Vec<&mut Endpoint> {
         self.logic.iter_mut().chain(self.apps.iter_mut().flat_map(|app| &mut app.logic)).collect()
     }

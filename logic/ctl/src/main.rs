@@ -88,7 +88,7 @@ fn main() -> ExitCode {
 
 fn options(arguments: GimArguments) -> Result<Options, gim_config::SettingsError> {
     let GimArguments { mysql, redis, time_zone, logic_config, business_config, data, dry_run } = arguments;
-    let service = |config| ServiceArguments { config, data: data.clone(), port_offset: 0 };
+    let service = |config| ServiceArguments { config, data: data.clone(), ..ServiceArguments::default() };
     let logic = settings::load_for(&service(logic_config))?;
     let business = settings::load_for(&service(business_config))?;
     let targets = (!dry_run).then(|| Box::new(Targets { logic, business }));

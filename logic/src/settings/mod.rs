@@ -102,6 +102,10 @@ impl Settings for LogicSettings {
         vec![&mut self.grpc.listen, &mut self.admin.listen, &mut self.gateway.listen]
     }
 
+    fn admin(&self) -> &Endpoint {
+        &self.admin.listen
+    }
+
     fn peers(&mut self) -> Vec<&mut Endpoint> {
         vec![&mut self.business.endpoint]
     }
