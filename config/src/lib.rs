@@ -8,6 +8,7 @@
 //! - [`grpc`]: serving with health, reflection, request ids and the internal token; lazily connected channels
 //! - [`refused_peers`]: what is said once about callers that come again and again
 //! - [`certificate`]: certificates and keys, checked at start
+//! - [`networks`]: whose word about a client's address counts
 //! - [`data_folder`]: the lock on what a service keeps
 //! - [`files`]: how many files the process may have open, and who may read those that it makes
 //! - [`gather`]: questions that share a read
@@ -36,6 +37,7 @@ pub mod jwt;
 pub mod jwt_crypto;
 pub mod listen;
 pub mod logging;
+pub mod networks;
 pub mod patience;
 pub mod places;
 pub mod rations;

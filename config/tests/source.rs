@@ -15,6 +15,7 @@ const ORDER: [&[&str]; 4] = [
         "jwt_crypto",
         "listen",
         "logging",
+        "networks",
         "patience",
         "places",
         "rations",

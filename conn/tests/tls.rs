@@ -16,11 +16,8 @@ use common::{
     Harness, Script, TOKEN,
     web::{ValueClient, WebClient, packet, proxy_header, sign_in_packet, tcp},
 };
-use gim_conn::{
-    ConnSettings,
-    settings::CertificateSettings,
-    wire::{networks::Networks, transport::Entrance},
-};
+use gim_config::networks::Networks;
+use gim_conn::{ConnSettings, settings::CertificateSettings, wire::transport::Entrance};
 use gim_proto::connect::{Message, PacketCommand, Reply};
 use prost::Message as _;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};

@@ -309,7 +309,7 @@ fn open_for(address: SocketAddr, forwarded_for: &str) -> (std::net::TcpStream, u
 fn behind_a_listed_proxy_the_limit_per_address_is_the_clients() {
     let harness = Harness::start_with(Script::Obliging, |settings| {
         settings.limits.connections_per_ip_max = 1;
-        settings.proxies = gim_conn::wire::networks::Networks::new(vec!["127.0.0.0/8".parse().unwrap()]);
+        settings.proxies = gim_config::networks::Networks::new(vec!["127.0.0.0/8".parse().unwrap()]);
     });
     let (_first, status) = open_for(web(&harness), "203.0.113.1");
     assert_eq!(status, 101);
@@ -331,7 +331,7 @@ fn nobody_else_is_believed() {
 fn the_proxy_protocol_names_the_client_on_every_listener() {
     let harness = Harness::start_with(Script::Obliging, |settings| {
         settings.limits.connections_per_ip_max = 1;
-        settings.proxies = gim_conn::wire::networks::Networks::new(vec!["127.0.0.0/8".parse().unwrap()]);
+        settings.proxies = gim_config::networks::Networks::new(vec!["127.0.0.0/8".parse().unwrap()]);
     });
     let mut stream = tcp(harness.tcp);
     let mut bytes = proxy_header("203.0.113.9:4711");
@@ -368,7 +368,7 @@ fn the_proxy_protocol_names_the_client_on_every_listener() {
 #[test]
 fn the_line_of_an_older_proxy_names_the_client_however_it_is_cut() {
     let harness = Harness::start_with(Script::Obliging, |settings| {
-        settings.proxies = gim_conn::wire::networks::Networks::new(vec!["127.0.0.0/8".parse().unwrap()]);
+        settings.proxies = gim_config::networks::Networks::new(vec!["127.0.0.0/8".parse().unwrap()]);
     });
     let lines = [
         ("PROXY TCP4 203.0.113.9 192.0.2.1 47110 8002\r\n", "203.0.113.9:47110"),

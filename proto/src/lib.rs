@@ -43,3 +43,6 @@ pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "
 
 /// The same without the services that are not for clients.
 pub const CLIENT_FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/client_descriptors.bin"));
+
+/// The calls of clients in JSON, as OpenAPI describes them; made from the `.proto` files by a test.
+pub const OPENAPI: &str = include_str!("../openapi.json");

@@ -5,22 +5,27 @@ use std::collections::HashSet;
 use prost::Message as _;
 use prost_types::FileDescriptorSet;
 
-use crate::CLIENT_FILE_DESCRIPTOR_SET;
+use crate::FILE_DESCRIPTOR_SET;
+
+/// What clients call before they have a token; `GatewayExtService/Locate` even before they are anybody.
+pub const OPEN: [&str; 3] =
+    ["business.UserExtService/SignIn", "logic.DeviceExtService/Register", "logic.GatewayExtService/Locate"];
 
 /// What every service for clients is called by.
 const OF_CLIENTS: &str = "ExtService";
 
 /// Every method that is for clients, as `package.Service/Method`.
-///
-/// # Panics
-/// Never: the descriptors come from our own build.
 pub fn of_clients() -> HashSet<String> {
-    let set = FileDescriptorSet::decode(CLIENT_FILE_DESCRIPTOR_SET).expect("the descriptors come from our own build");
-    of(&set, |service| service.ends_with(OF_CLIENTS))
+    of(|service| service.ends_with(OF_CLIENTS))
 }
 
-/// The methods of a set whose service is wanted.
-pub fn of(set: &FileDescriptorSet, is_wanted: impl Fn(&str) -> bool) -> HashSet<String> {
+/// Every other one: those are for services.
+pub fn of_services() -> HashSet<String> {
+    of(|service| !service.ends_with(OF_CLIENTS))
+}
+
+fn of(is_wanted: impl Fn(&str) -> bool) -> HashSet<String> {
+    let set = FileDescriptorSet::decode(FILE_DESCRIPTOR_SET).expect("the descriptors come from our own build");
     let mut methods = HashSet::new();
     for file in &set.file {
         for service in file.service.iter().filter(|service| is_wanted(service.name())) {
@@ -34,14 +39,12 @@ pub fn of(set: &FileDescriptorSet, is_wanted: impl Fn(&str) -> bool) -> HashSet<
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::FILE_DESCRIPTOR_SET;
 
     #[test]
     fn clients_may_call_what_is_theirs_and_nothing_else() {
-        let all = FileDescriptorSet::decode(FILE_DESCRIPTOR_SET).unwrap();
-        let ours = of_clients();
+        let (ours, others) = (of_clients(), of_services());
         assert!(ours.contains("logic.MessageExtService/Sync") && ours.contains("business.UserExtService/SignIn"));
-        let others = of(&all, |service| !service.ends_with(OF_CLIENTS));
+        assert!(OPEN.iter().all(|method| ours.contains(*method)));
         assert!(others.contains("logic.LinkService/Attach") && ours.is_disjoint(&others));
     }
 }

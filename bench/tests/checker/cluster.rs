@@ -218,6 +218,7 @@ impl Layout<'_> {
             ("NODE_NUMBER", (number + 1).to_string()),
             ("BUSINESS__ENDPOINT", format!("http://{}", self.at(BUSINESS_GRPC, 0))),
             ("LINK__LEASE_MS", LEASE.as_millis().to_string()),
+            ("CLIENTS__LISTEN", String::new()),
         ];
         match self.databases {
             Some(databases) => {

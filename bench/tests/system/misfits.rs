@@ -70,6 +70,7 @@ async fn start_logic(data: &TempDir, token: &str) -> Logic {
     let mut settings = LogicSettings { data_dir: data.path().to_owned(), ..LogicSettings::default() };
     settings.grpc.listen = any_port();
     settings.grpc.internal_token = token.into();
+    settings.clients.listen = Endpoint::default();
     settings.admin.listen = Endpoint::default();
     gim_logic::start(settings).await.unwrap()
 }

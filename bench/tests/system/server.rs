@@ -42,6 +42,7 @@ const CONN_GRPC: u16 = 8000;
 const CONN_ADMIN: u16 = 8001;
 const LOGIC_GRPC: u16 = 8010;
 const LOGIC_ADMIN: u16 = 8011;
+const LOGIC_CLIENTS: u16 = 8012;
 const BUSINESS_GRPC: u16 = 8020;
 const BUSINESS_ADMIN: u16 = 8021;
 
@@ -186,6 +187,7 @@ impl Server {
         let data_dir = self.data.path().to_owned();
         let mut settings = LogicSettings { data_dir, ..LogicSettings::default() };
         settings.grpc = self.grpc_settings(LOGIC_GRPC);
+        settings.clients.listen = self.endpoint(LOGIC_CLIENTS);
         settings.admin.listen = self.endpoint(LOGIC_ADMIN);
         settings.business.endpoint = self.url(BUSINESS_GRPC);
         settings

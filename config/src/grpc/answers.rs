@@ -14,7 +14,7 @@ use std::{
 
 use bytes::Bytes;
 use gim_proto::ResultCode;
-use http_body::{Body as HttpBody, Frame};
+use http_body::{Body as HttpBody, Frame, SizeHint};
 use tonic::{Status, body::Body};
 
 use super::{
@@ -50,7 +50,7 @@ struct Answer {
 }
 
 /// The same answer, counted; or what a caller hears who leaves too many untaken.
-pub(super) async fn hold(answer: http::Response<Body>, place: CallPlace) -> http::Response<Body> {
+pub(super) async fn hold(answer: http::Response<Body>, place: CallPlace) -> Result<http::Response<Body>, Status> {
     let (parts, mut body) = answer.into_parts();
     let first = poll_fn(|context| Poll::Ready(Pin::new(&mut body).poll_frame(context))).await;
     let bytes = match first {
@@ -59,21 +59,21 @@ pub(super) async fn hold(answer: http::Response<Body>, place: CallPlace) -> http
             Err(frame) => {
                 // There are but trailers.
                 let trailers = frame.into_trailers().unwrap_or_default();
-                return http::Response::from_parts(parts, Body::new(http_body_of(trailers, place)));
+                return Ok(http::Response::from_parts(parts, Body::new(http_body_of(trailers, place))));
             }
         },
-        Poll::Ready(Some(Err(status))) => return status.into_http(),
+        Poll::Ready(Some(Err(status))) => return Err(status),
         Poll::Ready(None) | Poll::Pending => Bytes::new(),
     };
     let taken = place.take(Kind::AnswerBytes, bytes.len());
     if taken.is_none() {
         metrics::counter!("grpc_calls_refused_total", "why" => "answers").increment(1);
-        return ResultCode::TryAgainLater.status("too many answers are not taken, try again later").into_http();
+        return Err(ResultCode::TryAgainLater.status("too many answers are not taken, try again later"));
     }
     let state = Mutex::new(State { bytes, _taken: taken, is_late: false });
     let held = Arc::new(HeldAnswer { since: Instant::now(), state });
     let key = place.connection().track(held.clone());
-    http::Response::from_parts(parts, Body::new(Answer { held, key, rest: body, place }))
+    Ok(http::Response::from_parts(parts, Body::new(Answer { held, key, rest: body, place })))
 }
 
 /// Trailers alone, while the place of the call is held.
@@ -145,6 +145,15 @@ impl HttpBody for Answer {
     fn is_end_stream(&self) -> bool {
         let state = self.held.lock();
         state.bytes.is_empty() && !state.is_late && self.rest.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        // What has no trailers is whole: HTTP/1.1 says how long it is.
+        if self.rest.is_end_stream() {
+            SizeHint::with_exact(self.held.lock().bytes.len() as u64)
+        } else {
+            SizeHint::default()
+        }
     }
 }
 

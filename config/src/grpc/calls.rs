@@ -12,8 +12,8 @@ use std::{
 };
 
 use bytes::Bytes;
-use gim_proto::{ResultCode, check, metadata};
-use http_body::{Body as HttpBody, Frame};
+use gim_proto::{ResultCode, check, metadata, methods};
+use http_body::{Body as HttpBody, Frame, SizeHint};
 use subtle::ConstantTimeEq as _;
 use tonic::{Status, body::Body};
 use tower::{Layer, Service};
@@ -22,33 +22,65 @@ use tracing::Instrument as _;
 use super::{
     answers, bodies,
     connection::{CallPlace, Connection},
+    peers::Address,
     settings::GrpcSettings,
+    web::{Protocol, Refusal},
 };
 use crate::refused_peers::RefusedPeers;
 
 const WRONG_TOKEN: &str =
     "the internal token is missing or wrong: grpc.internal_token has to be the same in the settings of all services";
 
-/// What clients call before they have a token.
-const OPEN_METHODS: [&str; 3] =
-    ["/business.UserExtService/SignIn", "/logic.DeviceExtService/Register", "/logic.GatewayExtService/Locate"];
+/// What takes more of an address' share than a call does: what is guessed or filled up from many addresses, and what reads much.
+const COSTS: [(&str, u32); 4] = [
+    ("business.UserExtService/SignIn", 20),
+    ("logic.DeviceExtService/Register", 20),
+    ("business.UserExtService/SearchUser", 10),
+    ("logic.MessageExtService/History", 5),
+];
+
+/// Where a call comes from.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct CallerAddress(pub(super) IpAddr);
 
 /// Around every call.
 #[derive(Debug, Clone)]
 pub(super) struct CallLayer {
     settings: Arc<GrpcSettings>,
+    /// Whether only services of clients are here, for whoever calls.
+    is_for_clients: bool,
     refused_peers: Arc<RefusedPeers<IpAddr>>,
 }
 
 impl CallLayer {
-    pub(super) fn new(settings: &GrpcSettings) -> Self {
-        Self { settings: Arc::new(settings.clone()), refused_peers: Arc::default() }
+    pub(super) fn new(settings: &GrpcSettings, is_for_clients: bool) -> Self {
+        Self { settings: Arc::new(settings.clone()), is_for_clients, refused_peers: Arc::default() }
     }
 
     /// The place of a call that may begin, or the refusal.
-    fn admit(&self, request: &http::Request<Body>, connection: &Arc<Connection>) -> Result<CallPlace, Status> {
+    fn admit(
+        &self,
+        request: &http::Request<Body>,
+        connection: &Arc<Connection>,
+        client: Option<Arc<Address>>,
+    ) -> Result<CallPlace, Status> {
         let now = Instant::now();
-        if is_internal(request.uri().path()) {
+        let path = request.uri().path();
+        if self.is_for_clients && is_internal(path) {
+            return Err(refusal("internal", ResultCode::UnknownCommand, "there is no such method for clients"));
+        }
+        if is_external(path) && !connection.is_trusted() {
+            let address = client.as_ref().unwrap_or(&connection.address);
+            if !address.take_calls(cost_of(path), &self.settings, now) {
+                let problem = "too many calls come from this address";
+                return Err(refusal("rate", ResultCode::TooManyRequests, problem));
+            }
+        }
+        if is_external(path) && !self.is_for_clients && !self.settings.serves_clients {
+            // Our own services still do for clients what these ask of them.
+            check_trust(request, connection.is_certified(), &self.settings)?;
+        }
+        if is_internal(path) {
             if let Err(status) = check_trust(request, connection.is_certified(), &self.settings) {
                 let is_shown = request.headers().contains_key(metadata::INTERNAL_TOKEN);
                 self.note_refusal(connection, is_shown, status.message());
@@ -63,7 +95,7 @@ impl CallLayer {
         }
         let user_id = (!is_internal(request.uri().path())).then(|| user_of(request));
         connection
-            .begin(user_id, now)
+            .begin(user_id, client, now)
             .ok_or_else(|| refusal("calls", ResultCode::TryAgainLater, "too many calls are under way, try again later"))
     }
 
@@ -112,13 +144,18 @@ where
 
     fn call(&mut self, mut request: http::Request<Body>) -> Self::Future {
         let codes = self.layer.settings.status_codes;
+        let protocol = Protocol::of(request.method(), request.headers());
+        let id = request_id(&mut request).to_owned();
         let Some(connection) = request.extensions().get::<Arc<Connection>>().cloned() else {
             let status = ResultCode::TryAgainLater.status("the connection is gone");
-            return Box::pin(std::future::ready(Ok(codes.write(status.into_http()))));
+            return Box::pin(std::future::ready(Ok(codes.write(protocol.refuse(status, &id)))));
         };
-        let place = match self.layer.admit(&request, &connection) {
+        let client = connection.client(request.headers(), Instant::now());
+        let address = client.as_ref().unwrap_or(&connection.address).ip;
+        request.extensions_mut().insert(CallerAddress(address));
+        let place = match self.layer.admit(&request, &connection, client) {
             Ok(place) => place,
-            Err(status) => return Box::pin(std::future::ready(Ok(codes.write(status.into_http())))),
+            Err(status) => return Box::pin(std::future::ready(Ok(codes.write(protocol.refuse(status, &id))))),
         };
         let is_counted = is_counted(request.uri().path(), &connection);
         if is_counted {
@@ -129,27 +166,38 @@ where
             request = request.map(|body| bodies::count(body, &place, bytes_max, settings));
         }
         let method = request.uri().path().to_owned();
-        let span = tracing::info_span!("grpc", %method, request_id = request_id(&mut request));
+        let span = tracing::info_span!("grpc", %method, request_id = %id);
         // The clone was not polled for readiness; the service that was is the one to call.
         let clone = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, clone);
         let call = async move {
             let started = std::time::Instant::now();
             let result = inner.call(request).await;
-            record(method, &result, started.elapsed());
+            record(protocol, method, &result, started.elapsed());
             let answer = result?;
-            let answer = if is_counted { answers::hold(answer, place).await } else { keep_place(answer, place) };
+            let answer = if is_counted {
+                answers::hold(answer, place).await.unwrap_or_else(|status| protocol.refuse(status, &id))
+            } else {
+                keep_place(answer, place)
+            };
             Ok(codes.write(answer))
         };
         Box::pin(call.instrument(span))
     }
 }
 
-fn record<E>(method: String, result: &Result<http::Response<Body>, E>, elapsed: Duration) {
+fn record<E>(protocol: Protocol, method: String, result: &Result<http::Response<Body>, E>, elapsed: Duration) {
+    let response = result.as_ref().ok();
+    let refused =
+        response.and_then(|response| response.extensions().get()).map(|Refusal(code)| (*code as i32).to_string());
+    let status = response.and_then(|response| response.headers().get(Status::GRPC_STATUS));
+    let code = refused.or_else(|| Some(status?.to_str().ok()?.to_owned())).unwrap_or_else(|| "0".to_owned());
     // An unknown path is the caller's text: it must not become a label.
-    let status = result.as_ref().ok().and_then(|response| response.headers().get("grpc-status"));
-    let code = status.and_then(|value| value.to_str().ok()).unwrap_or("0").to_owned();
-    let method = if code == "12" { "unimplemented".to_owned() } else { method };
+    let method = match code.as_str() {
+        _ if protocol == Protocol::Plain => "page".to_owned(),
+        "12" => "unimplemented".to_owned(),
+        _ => method,
+    };
     metrics::counter!("grpc_calls_total", "method" => method.clone(), "code" => code).increment(1);
     metrics::histogram!("grpc_call_seconds", "method" => method).record(elapsed.as_secs_f64());
 }
@@ -190,7 +238,7 @@ fn check_headers(request: &http::Request<Body>, settings: &GrpcSettings) -> Resu
         let problem = format!("the metadata has more than {} lines", settings.header_lines_max);
         return Err(refusal("headers", ResultCode::BadRequest, &problem));
     }
-    if !is_external(path) || OPEN_METHODS.contains(&path) {
+    if !is_external(path) || methods::OPEN.contains(&path.trim_start_matches('/')) {
         return Ok(());
     }
     for name in [metadata::USER_ID, metadata::DEVICE_ID, metadata::TOKEN] {
@@ -235,6 +283,10 @@ impl HttpBody for Placed {
     fn is_end_stream(&self) -> bool {
         self.body.is_end_stream()
     }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }
 
 /// `/package.Service/Method` of a trusted service.
@@ -250,6 +302,12 @@ fn is_external(path: &str) -> bool {
 /// Whether requests and answers have bounds: not what trusted services ask for themselves, nor the endless stream of a link.
 fn is_counted(path: &str, connection: &Connection) -> bool {
     !is_internal(path) || !connection.is_trusted() && !service_of(path).ends_with("LinkService")
+}
+
+/// What a call takes of the share of its address.
+fn cost_of(path: &str) -> u32 {
+    let method = path.trim_start_matches('/');
+    COSTS.iter().find(|(dear, _)| *dear == method).map_or(1, |(_, cost)| *cost)
 }
 
 /// For whom a call is, as the caller says; 0 for nobody yet.

@@ -18,6 +18,7 @@ use std::{
 };
 
 use futures_util::task::AtomicWaker;
+use http::HeaderMap;
 use slab::Slab;
 
 use super::{
@@ -37,6 +38,8 @@ const LATE_ANSWERS_MAX: usize = 16;
 pub(super) struct Connection {
     pub(super) id: u64,
     pub(super) address: Arc<Address>,
+    /// It may tell for whom it calls.
+    is_proxy: bool,
     peers: Arc<Peers>,
     accepted_at: Instant,
     is_certified: AtomicBool,
@@ -60,6 +63,8 @@ struct Progress {
     completed: u64,
     idle_since: Instant,
     unfinished_since: Option<Instant>,
+    /// Of HTTP/1.1, since the last call began: headers of the next one, if none is under way.
+    bytes_since_call: usize,
 }
 
 /// Whose share a call takes from.
@@ -69,6 +74,8 @@ enum CallShare {
     Connection,
     /// That of a user, for whom a trusted service asks.
     User(Arc<Held>),
+    /// That of an address, which has a connection's: a proxy calls for it.
+    Client(Arc<Address>),
     /// Nobody's: a trusted service asks for itself.
     Nobody,
 }
@@ -91,13 +98,15 @@ pub(super) struct CallPlace {
 }
 
 impl Connection {
-    pub(super) fn new(id: u64, address: Arc<Address>, peers: Arc<Peers>, now: Instant) -> Self {
-        let progress = Progress { begun: 0, completed: 0, idle_since: now, unfinished_since: None };
+    pub(super) fn new(id: u64, address: Arc<Address>, is_proxy: bool, peers: Arc<Peers>, now: Instant) -> Self {
+        let progress =
+            Progress { begun: 0, completed: 0, idle_since: now, unfinished_since: None, bytes_since_call: 0 };
         let budget = Mutex::new(Bucket::full(&peers.settings, now));
         Self {
             budget,
             id,
             address,
+            is_proxy,
             peers,
             accepted_at: now,
             is_certified: AtomicBool::new(false),
@@ -148,12 +157,18 @@ impl Connection {
         }
     }
 
+    /// For whom a call with these headers is made, where it is a proxy that tells.
+    pub(super) fn client(&self, headers: &HeaderMap, now: Instant) -> Option<Arc<Address>> {
+        if self.is_proxy { self.peers.told_by_proxy(headers, now) } else { None }
+    }
+
     /// Whose share a call takes from that is for a user, or for whoever calls.
-    fn payer(&self, user_id: Option<u64>) -> CallShare {
-        match user_id {
+    fn payer(&self, user_id: Option<u64>, client: Option<Arc<Address>>) -> CallShare {
+        match (client, user_id) {
+            (Some(client), _) => CallShare::Client(client),
             _ if !self.is_trusted() => CallShare::Connection,
-            Some(user_id) => CallShare::User(self.peers.user(user_id)),
-            None => CallShare::Nobody,
+            (None, Some(user_id)) => CallShare::User(self.peers.user(user_id)),
+            (None, None) => CallShare::Nobody,
         }
     }
 
@@ -188,6 +203,7 @@ impl Connection {
         let (own, of_address) = match payer {
             CallShare::Nobody => return Some(taken),
             CallShare::User(held) => (held.add(kind, amount), 0),
+            CallShare::Client(address) => (address.held.add(kind, amount), 0),
             CallShare::Connection => (of_connection, self.address.held.add(kind, amount)),
         };
         let all = self.peers.held.add(kind, amount);
@@ -198,12 +214,20 @@ impl Connection {
 
     /// A call begins, unless too many are under way: of a user (0 for one who is not known yet), or of an internal service, of which
     /// HTTP/2 lets those wait that are too many.
-    pub(super) fn begin(self: &Arc<Self>, user_id: Option<u64>, now: Instant) -> Option<CallPlace> {
-        let payer = self.payer(user_id);
+    pub(super) fn begin(
+        self: &Arc<Self>,
+        user_id: Option<u64>,
+        client: Option<Arc<Address>>,
+        now: Instant,
+    ) -> Option<CallPlace> {
+        let payer = self.payer(user_id, client);
         let call = self.take(if user_id.is_some() { &payer } else { &CallShare::Nobody }, Kind::Calls, 1)?;
         let mut progress = self.lock();
         progress.begun += 1;
         progress.idle_since = now;
+        if std::mem::take(&mut progress.bytes_since_call) > 0 {
+            progress.unfinished_since = None;
+        }
         Some(CallPlace { call, payer })
     }
 
@@ -218,6 +242,18 @@ impl Connection {
     /// What was read; an error ends the connection.
     pub(super) fn on_frames(&self, seen: Seen, now: Instant) -> io::Result<()> {
         let mut progress = self.lock();
+        if seen.http_1_bytes > 0 {
+            if self.held.of(Kind::Calls) == 0 {
+                // What was read before was looked at, and is no whole head of a request.
+                let is_long = progress.bytes_since_call > self.peers.settings.header_bytes_max as usize;
+                progress.bytes_since_call += seen.http_1_bytes;
+                progress.unfinished_since.get_or_insert(now);
+                if is_long {
+                    self.end("headers");
+                }
+            }
+            return self.check_ended();
+        }
         if seen.finished > 0 || !seen.is_unfinished {
             progress.unfinished_since = None;
         }
@@ -328,6 +364,7 @@ impl Drop for Taken {
         match payer {
             CallShare::Nobody => return,
             CallShare::User(held) => held.subtract(*kind, *amount),
+            CallShare::Client(address) => address.held.subtract(*kind, *amount),
             CallShare::Connection => connection.address.held.subtract(*kind, *amount),
         }
         connection.peers.held.subtract(*kind, *amount);

@@ -1,8 +1,9 @@
 //! The headers of HTTP/2 frames as they come in: which of them ask for nothing, and whether one is unfinished. No IO, no clock.
+//! What does not begin as HTTP/2 does is HTTP/1.1, which has no frames.
 //!
 //! Always holds: nothing is kept of a frame but its nine bytes of header, however its bytes are cut.
 
-const PREFACE_BYTES: usize = 24;
+const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const HEADER_BYTES: usize = 9;
 
 const HEADERS: u8 = 1;
@@ -18,6 +19,7 @@ const PING: u8 = 6;
 #[derive(Debug)]
 pub(super) struct FrameWatch {
     preface_left: usize,
+    is_http_1: bool,
     header: [u8; HEADER_BYTES],
     header_filled: usize,
     payload_left: usize,
@@ -33,12 +35,15 @@ pub(super) struct Seen {
     pub(super) finished: u32,
     /// Whether a frame or a block of headers waits for its rest.
     pub(super) is_unfinished: bool,
+    /// Bytes of HTTP/1.1, of which more is not known.
+    pub(super) http_1_bytes: usize,
 }
 
 impl FrameWatch {
     pub(super) fn new() -> Self {
         Self {
-            preface_left: PREFACE_BYTES,
+            preface_left: PREFACE.len(),
+            is_http_1: false,
             header: [0; HEADER_BYTES],
             header_filled: 0,
             payload_left: 0,
@@ -48,6 +53,11 @@ impl FrameWatch {
 
     pub(super) fn on_bytes(&mut self, mut bytes: &[u8]) -> Seen {
         let mut seen = Seen::default();
+        let preface = &PREFACE[PREFACE.len() - self.preface_left..];
+        self.is_http_1 |= bytes.iter().zip(preface).any(|(byte, wanted)| byte != wanted);
+        if self.is_http_1 {
+            return Seen { http_1_bytes: bytes.len(), ..seen };
+        }
         while !bytes.is_empty() {
             let skipped = if self.preface_left > 0 { &mut self.preface_left } else { &mut self.payload_left };
             if *skipped > 0 {
@@ -126,5 +136,17 @@ mod tests {
         assert_eq!((last.is_unfinished, last.finished), (false, 1));
         assert!(watch.on_bytes(&frame(0, 0, 5)[..12]).is_unfinished);
         assert!(FrameWatch::new().on_bytes(b"PRI * HTTP").is_unfinished, "nor is a preface whole");
+    }
+
+    #[test]
+    fn what_does_not_begin_as_http_2_is_http_1() {
+        for bytes in [&b"POST / HTTP/1.1\r\n"[..], b"PRI * HTTP/1", b"GET"] {
+            for cut in 0..bytes.len() {
+                let mut watch = FrameWatch::new();
+                watch.on_bytes(&bytes[..cut]);
+                let seen = watch.on_bytes(&bytes[cut..]);
+                assert_eq!(seen, Seen { http_1_bytes: bytes.len() - cut, ..Seen::default() }, "{bytes:?} cut at {cut}");
+            }
+        }
     }
 }

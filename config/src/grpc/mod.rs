@@ -6,6 +6,7 @@
 mod answers;
 mod bodies;
 mod calls;
+mod clients;
 mod connection;
 mod frames;
 mod incoming;
@@ -14,6 +15,7 @@ mod peers;
 mod reflection;
 mod settings;
 mod status_codes;
+mod web;
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -27,20 +29,30 @@ use tokio::{
     task::JoinHandle,
     time::{MissedTickBehavior, interval},
 };
+use tokio_rustls::TlsAcceptor;
 use tonic::{
     Request, Status,
     service::{Interceptor, RoutesBuilder, interceptor::InterceptedService},
     transport::{Channel, Endpoint as TonicEndpoint, Server},
 };
 
-use self::{calls::CallLayer, connection::Connection, peers::Peers, status_codes::ReadResultCodes};
+use self::{
+    calls::{CallLayer, CallerAddress},
+    peer_tls::Shown,
+    peers::Peers,
+    status_codes::ReadResultCodes,
+    web::{Door, DoorLayer, WebLayer},
+};
 use crate::{
     files,
     listen::{Endpoint, ListenError},
+    networks::Networks,
 };
 
+pub use clients::{ClientsSettings, serve_clients};
 pub use settings::GrpcSettings;
 pub use status_codes::StatusCodes;
+pub use web::{Page, Pages, Schema, SchemaError};
 
 /// How long a connection attempt of a channel may last; the next call tries again.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -62,6 +74,8 @@ pub struct GrpcServer {
     address: SocketAddr,
     stop: watch::Sender<bool>,
     peers: Arc<Peers>,
+    /// What may be read again.
+    shown: Option<Arc<Shown>>,
     task: JoinHandle<()>,
 }
 
@@ -69,6 +83,15 @@ impl GrpcServer {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Reads the certificate of a clients' listener again. Where that fails, it stays as it was.
+    pub fn reload(&self) {
+        let Some(shown) = &self.shown else { return };
+        match shown.load() {
+            Ok(()) => tracing::info!("the certificate of the clients' listener was read again"),
+            Err(error) => tracing::error!(%error, "the certificate of the clients' listener stays as it was"),
+        }
     }
 
     /// Refuses new calls from now on; those under way go on.
@@ -95,51 +118,99 @@ impl GrpcServer {
     }
 }
 
-/// Serves `routes` with health and reflection on the settings' listener. `service_names` are reported healthy.
+/// Serves `routes` with health and reflection on the settings' listener, to services and, where the settings say so, to clients.
+/// `service_names` are reported healthy.
 pub async fn serve(
     settings: &GrpcSettings,
     mut routes: RoutesBuilder,
     service_names: &[&str],
 ) -> Result<GrpcServer, ListenError> {
     let tls = peer_tls::server(settings).map_err(ListenError::Settings)?;
-    let listener = settings.listen.listen().await?;
-    let address = listener
-        .local_addr()
-        .map_err(|source| ListenError::Refused { address: settings.listen.to_string(), source })?;
-    let peers = Arc::new(Peers::new(settings, files::raise_limit()));
     let (health, health_service) = tonic_health::server::health_reporter();
     for name in service_names {
         health.set_service_status(*name, tonic_health::ServingStatus::Serving).await;
     }
     routes.add_service(health_service);
     reflection::add(&mut routes, settings);
-    let (stop, mut stopped) = watch::channel(false);
-    let server = Server::builder()
-        .http2_keepalive_interval(Some(settings.keep_alive_interval()))
-        .http2_keepalive_timeout(Some(settings.keep_alive_timeout()))
-        .http2_max_header_list_size(settings.header_bytes_max)
-        .max_concurrent_streams(CALLS_PER_CONNECTION_MAX)
-        // Whoever waited for a server that stood still may give all of them up at once.
-        .http2_max_pending_accept_reset_streams(Some(CALLS_PER_CONNECTION_MAX as usize))
-        .initial_stream_window_size(CALL_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-        .layer(CallLayer::new(settings))
-        .add_routes(routes.routes());
-    let incoming = incoming::accept(listener, peers.clone(), tls);
-    let swept = peers.clone();
-    let task = tokio::spawn(async move {
-        let stop = async move {
-            let _sender_gone = stopped.wait_for(|stop| *stop).await.is_err();
-        };
-        let serving = server.serve_with_incoming_shutdown(incoming, stop);
-        tokio::select! {
-            result = serving => if let Err(error) = result {
-                tracing::error!(%error, "the gRPC server ended");
-            },
-            () = sweep(&swept) => {}
+    Entrance { tls, ..Entrance::of_services(settings, gim_proto::FILE_DESCRIPTOR_SET) }.open(routes).await
+}
+
+/// Serves `routes`, and nothing beside them, behind the door of services; their methods are those of an encoded `FileDescriptorSet`.
+pub async fn serve_described(
+    settings: &GrpcSettings,
+    routes: RoutesBuilder,
+    descriptors: &[u8],
+) -> Result<GrpcServer, ListenError> {
+    Entrance::of_services(settings, descriptors).open(routes).await
+}
+
+/// A listener that is not open yet.
+struct Entrance<'a> {
+    listen: &'a Endpoint,
+    settings: &'a GrpcSettings,
+    proxies: Networks,
+    tls: Option<TlsAcceptor>,
+    shown: Option<Arc<Shown>>,
+    door: Door,
+    pages: Pages,
+    descriptors: &'a [u8],
+}
+
+impl<'a> Entrance<'a> {
+    /// Without TLS.
+    fn of_services(settings: &'a GrpcSettings, descriptors: &'a [u8]) -> Self {
+        Self {
+            listen: &settings.listen,
+            settings,
+            proxies: Networks::default(),
+            tls: None,
+            shown: None,
+            door: Door::Services { names: settings.names.clone().into() },
+            pages: Arc::new(|_| None),
+            descriptors,
         }
-    });
-    Ok(GrpcServer { address, stop, peers, task })
+    }
+
+    async fn open(self, routes: RoutesBuilder) -> Result<GrpcServer, ListenError> {
+        let settings = self.settings;
+        let schema = Schema::new(self.descriptors).map_err(|error| ListenError::Settings(error.to_string()))?;
+        let listener = self.listen.listen().await?;
+        let address = listener
+            .local_addr()
+            .map_err(|source| ListenError::Refused { address: self.listen.to_string(), source })?;
+        let peers = Arc::new(Peers::new(settings, self.proxies, files::raise_limit()));
+        let (stop, mut stopped) = watch::channel(false);
+        let is_for_clients = matches!(self.door, Door::Clients { .. });
+        let server = Server::builder()
+            .accept_http1(true)
+            .http2_keepalive_interval(Some(settings.keep_alive_interval()))
+            .http2_keepalive_timeout(Some(settings.keep_alive_timeout()))
+            .http2_max_header_list_size(settings.header_bytes_max)
+            .max_concurrent_streams(CALLS_PER_CONNECTION_MAX)
+            // Whoever waited for a server that stood still may give all of them up at once.
+            .http2_max_pending_accept_reset_streams(Some(CALLS_PER_CONNECTION_MAX as usize))
+            .initial_stream_window_size(CALL_WINDOW_BYTES)
+            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+            .layer(DoorLayer(self.door))
+            .layer(CallLayer::new(settings, is_for_clients))
+            .layer(WebLayer::new(schema, self.pages))
+            .add_routes(routes.routes());
+        let incoming = incoming::accept(listener, peers.clone(), self.tls);
+        let swept = peers.clone();
+        let task = tokio::spawn(async move {
+            let stop = async move {
+                let _sender_gone = stopped.wait_for(|stop| *stop).await.is_err();
+            };
+            let serving = server.serve_with_incoming_shutdown(incoming, stop);
+            tokio::select! {
+                result = serving => if let Err(error) = result {
+                    tracing::error!(%error, "the gRPC server ended");
+                },
+                () = sweep(&swept) => {}
+            }
+        });
+        Ok(GrpcServer { address, stop, peers, shown: self.shown, task })
+    }
 }
 
 /// Without end.
@@ -154,7 +225,7 @@ async fn sweep(peers: &Peers) {
 
 /// Where a call that is served comes from; of IPv6, the network of 64 bits.
 pub fn caller_address<T>(request: &Request<T>) -> Option<IpAddr> {
-    request.extensions().get::<Arc<Connection>>().map(|connection| connection.address.ip)
+    request.extensions().get().map(|CallerAddress(ip)| *ip)
 }
 
 /// A channel to a peer. It connects at the first call and again whenever the connection is gone.

@@ -1,12 +1,15 @@
 //! TLS between services: what a service shows, and whom it believes. Read when it starts.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, PoisonError, RwLock},
+};
 
 use rustls::{
     ServerConfig,
     crypto::ring,
-    server::{WebPkiClientVerifier, danger::ClientCertVerifier},
-    sign::SingleCertAndKey,
+    server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier, danger::ClientCertVerifier},
+    sign::{CertifiedKey, SingleCertAndKey},
 };
 use tokio_rustls::TlsAcceptor;
 use tonic::transport::{Certificate, ClientTlsConfig, Identity};
@@ -27,8 +30,52 @@ pub(super) fn server(settings: &GrpcSettings) -> Result<Option<TlsAcceptor>, Str
         .map_err(|error| format!("grpc.certificate: {error}"))?
         .with_client_cert_verifier(verifier(settings)?);
     let mut config = config.with_cert_resolver(Arc::new(SingleCertAndKey::from(own.key)));
-    config.alpn_protocols.push(b"h2".to_vec());
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(Some(TlsAcceptor::from(Arc::new(config))))
+}
+
+/// A certificate that is shown to clients, and may be read again while it is.
+#[derive(Debug)]
+pub(super) struct Shown {
+    certificate: PathBuf,
+    key: PathBuf,
+    now: RwLock<Arc<CertifiedKey>>,
+}
+
+impl Shown {
+    /// Reads and checks the files.
+    pub(super) fn new(certificate: &Path, key: &Path) -> Result<Self, String> {
+        let now = RwLock::new(read_own(certificate, key)?);
+        Ok(Self { certificate: certificate.to_owned(), key: key.to_owned(), now })
+    }
+
+    /// Reads the files again.
+    pub(super) fn load(&self) -> Result<(), String> {
+        let next = read_own(&self.certificate, &self.key)?;
+        *self.now.write().unwrap_or_else(PoisonError::into_inner) = next;
+        Ok(())
+    }
+}
+
+impl ResolvesServerCert for Shown {
+    fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.now.read().unwrap_or_else(PoisonError::into_inner).clone())
+    }
+}
+
+fn read_own(certificate: &Path, key: &Path) -> Result<Arc<CertifiedKey>, String> {
+    let own = certificate::read(certificate, key, &ring::default_provider());
+    Ok(own.map_err(|error| format!("clients.certificate: {error}"))?.key)
+}
+
+/// TLS for clients, who show nothing themselves; HTTP/2 where they know it.
+pub(super) fn for_clients(shown: Arc<Shown>) -> Result<TlsAcceptor, String> {
+    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| format!("clients.certificate: {error}"))?;
+    let mut config = config.with_no_client_auth().with_cert_resolver(shown);
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
 fn verifier(settings: &GrpcSettings) -> Result<Arc<dyn ClientCertVerifier>, String> {

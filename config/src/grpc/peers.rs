@@ -16,13 +16,18 @@ use std::{
     time::{Duration, Instant},
 };
 
+use http::{HeaderMap, HeaderValue};
+
 use super::{
     connection::Connection,
     settings::{Bound, GrpcSettings, Kind},
 };
+use crate::networks::Networks;
 
 /// Addresses beyond these are forgotten as soon as they have no connection.
 const ADDRESSES_MAX: usize = 16_384;
+/// Where proxies tell for whom they call.
+const FORWARDED_FOR: &str = "x-forwarded-for";
 /// How long a stop waits for what strangers have under way but for work of ours.
 const STOP_GRACE: Duration = Duration::from_millis(500);
 
@@ -52,9 +57,11 @@ pub(super) struct Address {
     /// A service of ours called from there once: it can come again.
     pub(super) was_service: AtomicBool,
     bucket: Mutex<Bucket>,
+    /// Of calls for clients.
+    calls: Mutex<Bucket>,
 }
 
-/// A budget of frames that ask for nothing, and of wrong tokens.
+/// A budget: of frames that ask for nothing and of wrong tokens, or of calls.
 #[derive(Debug)]
 pub(super) struct Bucket {
     tokens: f64,
@@ -68,6 +75,8 @@ pub(super) struct Peers {
     pub(super) settings: GrpcSettings,
     /// No more than half of the files of the process.
     connections_max: usize,
+    /// Who tells for whom they call.
+    proxies: Networks,
     pub(super) held: Held,
     table: Mutex<Table>,
     next_id: AtomicU64,
@@ -91,8 +100,9 @@ struct Peer {
 }
 
 impl Peers {
-    pub(super) fn new(settings: &GrpcSettings, files: usize) -> Self {
+    pub(super) fn new(settings: &GrpcSettings, proxies: Networks, files: usize) -> Self {
         Self {
+            proxies,
             settings: settings.clone(),
             connections_max: settings.connections_max.min(files / 2).max(1),
             held: Held::default(),
@@ -103,6 +113,7 @@ impl Peers {
 
     /// A connection from there, unless the address is refused for a while.
     pub(super) fn admit(self: &Arc<Self>, ip: IpAddr, now: Instant) -> Option<Arc<Connection>> {
+        let is_proxy = self.proxies.contains(ip);
         let ip = network_of(ip);
         let mut table = self.lock();
         if table.stopping_since.is_some() {
@@ -114,7 +125,7 @@ impl Peers {
             return None;
         }
         let address = place.address.clone();
-        let is_full = place.strangers.len() >= self.settings.connections_per_address_max;
+        let is_full = place.strangers.len() >= self.settings.connections_per_address_max && !is_proxy;
         let fullest = || table.addresses.iter().max_by_key(|(_, place)| place.strangers.len()).map(|(ip, _)| *ip);
         let victim_at = if is_full {
             Some(ip)
@@ -127,7 +138,7 @@ impl Peers {
             table.evict_at(victim_at);
         }
         let id = self.next_id.fetch_add(1, Relaxed);
-        let connection = Arc::new(Connection::new(id, address, self.clone(), now));
+        let connection = Arc::new(Connection::new(id, address, is_proxy, self.clone(), now));
         table.strangers += 1;
         table.addresses.get_mut(&ip)?.strangers.push(connection.clone());
         Some(connection)
@@ -142,6 +153,19 @@ impl Peers {
                 place.trusted.push(connection.clone());
             }
         }
+    }
+
+    /// An address for which a proxy calls.
+    pub(super) fn client(&self, ip: IpAddr, now: Instant) -> Arc<Address> {
+        let ip = network_of(ip);
+        let mut table = self.lock();
+        table.addresses.entry(ip).or_insert_with(|| Peer::new(self.new_address(ip, now))).address.clone()
+    }
+
+    /// For whom a proxy calls, as `X-Forwarded-For` tells.
+    pub(super) fn told_by_proxy(&self, headers: &HeaderMap, now: Instant) -> Option<Arc<Address>> {
+        let lines: Vec<_> = headers.get_all(FORWARDED_FOR).iter().map(HeaderValue::as_bytes).collect();
+        Some(self.client(self.proxies.client_of(lines.into_iter())?, now))
     }
 
     /// What a user holds, for whom trusted services ask.
@@ -165,7 +189,9 @@ impl Peers {
             let forgets = table.addresses.len() > ADDRESSES_MAX;
             table.addresses.retain(|_, place| {
                 connections.extend(place.strangers.iter().chain(&place.trusted).cloned());
-                !place.is_empty() || (!forgets && !place.address.is_forgotten(now, &self.settings))
+                !place.is_empty()
+                    || Arc::strong_count(&place.address) > 1
+                    || (!forgets && !place.address.is_forgotten(now, &self.settings))
             });
             table.users.retain(|_, held| held.strong_count() > 0);
             metrics::gauge!("grpc_connections", "caller" => "stranger").set(table.strangers as f64);
@@ -199,7 +225,8 @@ impl Peers {
 
     fn new_address(&self, ip: IpAddr, now: Instant) -> Arc<Address> {
         let bucket = Mutex::new(Bucket::full(&self.settings, now));
-        Arc::new(Address { ip, held: Held::default(), was_service: AtomicBool::new(false), bucket })
+        let calls = Mutex::new(Bucket::of(self.settings.address_calls_burst, now));
+        Arc::new(Address { ip, held: Held::default(), was_service: AtomicBool::new(false), bucket, calls })
     }
 
     fn lock(&self) -> MutexGuard<'_, Table> {
@@ -218,11 +245,31 @@ impl Address {
         is_within
     }
 
+    /// Takes what a call costs of what this address may ask for, if so much is left.
+    pub(super) fn take_calls(&self, cost: u32, settings: &GrpcSettings, now: Instant) -> bool {
+        if settings.address_calls_per_s == 0 {
+            return true;
+        }
+        let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
+        calls.fill_at(settings.address_calls_per_s, settings.address_calls_burst, now);
+        let is_left = calls.tokens >= f64::from(cost);
+        if is_left {
+            calls.tokens -= f64::from(cost);
+        }
+        is_left
+    }
+
     fn is_refused(&self, now: Instant) -> bool {
         self.lock().refused_until.is_some_and(|until| now < until)
     }
 
     fn is_forgotten(&self, now: Instant, settings: &GrpcSettings) -> bool {
+        // With a cost of nothing it is but brought up to date.
+        self.take_calls(0, settings, now);
+        let calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner).tokens;
+        if calls < f64::from(settings.address_calls_burst) {
+            return false;
+        }
         let mut bucket = self.lock();
         bucket.fill(settings, now);
         bucket.tokens >= f64::from(settings.resets_burst) && bucket.refused_until.is_none_or(|until| until <= now)
@@ -235,7 +282,11 @@ impl Address {
 
 impl Bucket {
     pub(super) fn full(settings: &GrpcSettings, now: Instant) -> Self {
-        Self { tokens: f64::from(settings.resets_burst), filled_at: now, refused_until: None }
+        Self::of(settings.resets_burst, now)
+    }
+
+    fn of(burst: u32, now: Instant) -> Self {
+        Self { tokens: f64::from(burst), filled_at: now, refused_until: None }
     }
 
     /// Whether so much was left.
@@ -248,8 +299,12 @@ impl Bucket {
     }
 
     fn fill(&mut self, settings: &GrpcSettings, now: Instant) {
-        let gained = now.saturating_duration_since(self.filled_at).as_secs_f64() * f64::from(settings.resets_per_s);
-        self.tokens = (self.tokens + gained).min(f64::from(settings.resets_burst));
+        self.fill_at(settings.resets_per_s, settings.resets_burst, now);
+    }
+
+    fn fill_at(&mut self, per_s: u32, burst: u32, now: Instant) {
+        let gained = now.saturating_duration_since(self.filled_at).as_secs_f64() * f64::from(per_s);
+        self.tokens = (self.tokens + gained).min(f64::from(burst));
         self.filled_at = now;
     }
 }

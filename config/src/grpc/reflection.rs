@@ -13,6 +13,14 @@ use tower::Service;
 
 use super::{calls::check_trust, connection::Connection, settings::GrpcSettings};
 
+const OURS: &str = "the descriptors come from our own build";
+
+/// Serves both versions of it, of the services of clients alone.
+pub(super) fn add_for_clients(routes: &mut RoutesBuilder) {
+    let builder = || Builder::configure().register_encoded_file_descriptor_set(gim_proto::CLIENT_FILE_DESCRIPTOR_SET);
+    routes.add_service(builder().build_v1().expect(OURS)).add_service(builder().build_v1alpha().expect(OURS));
+}
+
 /// Serves both versions of it.
 pub(super) fn add(routes: &mut RoutesBuilder, settings: &GrpcSettings) {
     let builder = |descriptors| {
@@ -21,10 +29,9 @@ pub(super) fn add(routes: &mut RoutesBuilder, settings: &GrpcSettings) {
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
     let sets = [gim_proto::FILE_DESCRIPTOR_SET, gim_proto::CLIENT_FILE_DESCRIPTOR_SET];
-    let ours = "the descriptors come from our own build";
-    let [all, of_clients] = sets.map(|set| builder(set).build_v1().expect(ours));
+    let [all, of_clients] = sets.map(|set| builder(set).build_v1().expect(OURS));
     routes.add_service(ByTrust { all, of_clients, settings: Arc::new(settings.clone()) });
-    let [all, of_clients] = sets.map(|set| builder(set).build_v1alpha().expect(ours));
+    let [all, of_clients] = sets.map(|set| builder(set).build_v1alpha().expect(OURS));
     routes.add_service(ByTrust { all, of_clients, settings: Arc::new(settings.clone()) });
 }
 

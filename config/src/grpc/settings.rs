@@ -30,6 +30,10 @@ pub struct GrpcSettings {
     /// What callers of `*IntService` and `LinkService` must show as metadata `internal_token`, and what this service shows
     /// when it calls them. Required beyond loopback; empty asks for nothing.
     pub internal_token: String,
+    /// Names, beside `localhost` and addresses, by which callers in JSON address the service.
+    pub names: Vec<String>,
+    /// Whether `*ExtService` is served here to those who do not show what callers of internal services must.
+    pub serves_clients: bool,
     /// Which numbers the statuses of refused calls have.
     pub status_codes: StatusCodes,
     /// How often a peer is pinged, which finds one that vanished or stands still.
@@ -54,6 +58,10 @@ pub struct GrpcSettings {
     pub calls_per_address_max: usize,
     /// The same of one connection.
     pub calls_per_connection_max: usize,
+    /// What an address may call of `*ExtService` in each second, where dear calls count as several; 0 for no bound.
+    pub address_calls_per_s: u32,
+    /// The same at once.
+    pub address_calls_burst: u32,
     /// One request of a stranger.
     pub request_bytes_max: usize,
     /// Requests of strangers that are not whole; one of each connection always may.
@@ -121,6 +129,8 @@ impl Default for GrpcSettings {
             client_ca: PathBuf::new(),
             server_ca: PathBuf::new(),
             internal_token: String::new(),
+            names: Vec::new(),
+            serves_clients: true,
             status_codes: StatusCodes::Standard,
             keep_alive_interval_ms: 5_000,
             keep_alive_timeout_ms: 5_000,
@@ -133,6 +143,8 @@ impl Default for GrpcSettings {
             calls_max: 4_096,
             calls_per_address_max: 2_048,
             calls_per_connection_max: 1_024,
+            address_calls_per_s: 0,
+            address_calls_burst: 10_000,
             request_bytes_max: 131_072,
             requests_bytes_max: 67_108_864,
             requests_per_address_bytes_max: 16_777_216,
@@ -219,6 +231,9 @@ impl GrpcSettings {
         }
         if self.answers_per_connection_bytes_max < ANSWERS_FLOOR_BYTES {
             return Err(format!("grpc.answers_per_connection_bytes_max: must be at least {ANSWERS_FLOOR_BYTES}"));
+        }
+        if self.address_calls_burst < self.address_calls_per_s.max(100) {
+            return Err("grpc.address_calls_burst: must be at least 100, and grpc.address_calls_per_s".into());
         }
         if self.resets_burst < self.resets_per_s {
             return Err("grpc.resets_burst: must be at least grpc.resets_per_s".into());

@@ -6,6 +6,7 @@ mod entrances;
 
 use gim_config::{
     RenamedKey, Settings, admin::AdminSettings, grpc::GrpcSettings, listen::Endpoint, logging::LogSettings,
+    networks::Networks,
 };
 use serde::{Deserialize, Serialize};
 
@@ -13,7 +14,7 @@ use crate::{
     ids::{REACTORS_MAX, SLOTS_MAX},
     net::socket::SocketOptions,
     session::Rules,
-    wire::{networks::Networks, ws::upgrade::Site},
+    wire::ws::upgrade::Site,
 };
 
 pub use apps::{App, AppSettings};

@@ -6,14 +6,12 @@
 //! - [`packet`]: the envelope inside a frame, borrowed from it; the one seam where another dialect would be decoded
 //! - [`transport`]: the layers between a socket and its packets: [`proxy`], [`tls`], [`ws`]
 //! - [`ws`]: WebSocket, from the upgrade to the close frame; [`http`]: what else is asked on its port
-//! - [`networks`]: whose word about a client's address counts
 //! - [`outbound`]: what waits to be written
 
 pub mod encoded;
 pub mod frame;
 pub mod http;
 pub mod intake;
-pub mod networks;
 pub mod outbound;
 pub mod packet;
 pub mod proxy;

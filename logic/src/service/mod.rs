@@ -29,8 +29,9 @@ pub use self::offline::{Offline, open_offline, raise_seqs, run_raising_seqs};
 use crate::{
     clients::{business::Business, jwt::JwtCheck},
     delivery::{catch_up::CatchUp, fanout::Fanout, nodes::Nodes},
+    dispatch::Dispatch,
     domain::{clock, message_id::MessageIds, short_id::ShortIds},
-    http::{self, Gateway},
+    http,
     link::{LinkParts, service as link},
     rpc,
     settings::{LimitSettings, LogicSettings},
@@ -106,7 +107,7 @@ pub struct Logic {
     node: String,
     readiness: Readiness,
     grpc: GrpcServer,
-    gateway: Gateway,
+    clients: Option<GrpcServer>,
     admin: Admin,
     database: Database,
     /// Given back last.
@@ -156,13 +157,14 @@ pub async fn start(settings: LogicSettings) -> Result<Logic, StartError> {
     let (deliveries, committed) = mpsc::channel(COMMITTED_BATCHES_MAX);
     let (writer, writer_task) = Writer::start(&store.database, &settings.inbox, request_shares.clone(), deliveries);
     let fanout_task = tokio::spawn(fanout.clone().run(committed));
+    let business = Arc::new(Business::new(&settings.business, &settings.grpc).map_err(StartError::Business)?);
     let parts = Parts {
         ids: Arc::new(MessageIds::new(settings.node_number, newest_id)),
         short_ids: Arc::new(ShortIds::new(settings.node_number, newest_id, clock::now_ms())),
         store: store.clone(),
         writer: writer.clone(),
         request_shares,
-        business: Arc::new(Business::new(&settings.business, &settings.grpc).map_err(StartError::Business)?),
+        business: business.clone(),
         jwt: JwtCheck::new(&settings.jwt).map_err(StartError::Jwt)?,
         shared: shared.clone(),
         nodes: nodes.clone(),
@@ -171,7 +173,8 @@ pub async fn start(settings: LogicSettings) -> Result<Logic, StartError> {
     let use_cases = Arc::new(UseCases::new(&settings, parts));
     let catch_up = CatchUp::new(&store, fanout.clone());
 
-    let (gateway, grpc) = match listen(&settings, &use_cases, &nodes, &catch_up).await {
+    let dispatch = dispatch(&settings, &use_cases, &business);
+    let (clients, grpc) = match listen(&settings, dispatch, &use_cases, &nodes, &catch_up).await {
         Ok(listeners) => listeners,
         Err(error) => {
             writer.close();
@@ -190,7 +193,7 @@ pub async fn start(settings: LogicSettings) -> Result<Logic, StartError> {
         node: settings.node,
         readiness,
         grpc,
-        gateway,
+        clients,
         admin,
         database: store.database,
         _data_folder: data_folder,
@@ -230,12 +233,21 @@ async fn check_statements(settings: &LogicSettings, database: &Database) -> Resu
     }
 }
 
+/// To what clients may call, whichever door they come through.
+fn dispatch(settings: &LogicSettings, use_cases: &Arc<UseCases>, business: &Business) -> Dispatch {
+    let mut own = RoutesBuilder::default();
+    rpc::add_to(&mut own, use_cases.clone());
+    let timeout = Duration::from_millis(settings.business.call_timeout_ms);
+    Dispatch::new(own.routes(), business.channel(), timeout)
+}
+
 async fn listen(
     settings: &LogicSettings,
+    dispatch: Dispatch,
     use_cases: &Arc<UseCases>,
     nodes: &Arc<Nodes>,
     catch_up: &CatchUp,
-) -> Result<(Gateway, GrpcServer), ListenError> {
+) -> Result<(Option<GrpcServer>, GrpcServer), ListenError> {
     let mut routes = RoutesBuilder::default();
     rpc::add_to(&mut routes, use_cases.clone());
     let parts = LinkParts {
@@ -246,8 +258,8 @@ async fn listen(
         use_cases: use_cases.clone(),
     };
     link::add_to(&mut routes, parts);
-    let gateway = http::start(&settings.gateway, use_cases.clone()).await?;
-    Ok((gateway, grpc::serve(&settings.grpc, routes, &rpc::SERVICE_NAMES).await?))
+    let clients = http::start(&settings.clients, &settings.grpc, dispatch, use_cases.clone()).await?;
+    Ok((clients, grpc::serve(&settings.grpc, routes, &rpc::SERVICE_NAMES).await?))
 }
 
 async fn shared_state(
@@ -270,9 +282,9 @@ impl Logic {
         self.grpc.address()
     }
 
-    /// Where `GET /locate` is answered, if anywhere.
-    pub fn gateway_address(&self) -> Option<SocketAddr> {
-        self.gateway.address()
+    /// Where apps and pages call it, if anywhere.
+    pub fn clients_address(&self) -> Option<SocketAddr> {
+        self.clients.as_ref().map(GrpcServer::address)
     }
 
     /// Where metrics and health are, if anywhere.
@@ -289,12 +301,18 @@ impl Logic {
 impl Running for Logic {
     fn summary(&self) -> String {
         let admin = self.admin.address().map_or("off".to_owned(), |address| address.to_string());
-        format!("logic {} is ready: gRPC on {}, admin on {admin}", self.node, self.grpc.address())
+        let clients = self.clients_address().map_or("off".to_owned(), |address| address.to_string());
+        format!("logic {} is ready: gRPC on {}, clients on {clients}, admin on {admin}", self.node, self.grpc.address())
+    }
+
+    async fn reload(&mut self) {
+        self.clients.iter().for_each(GrpcServer::reload);
     }
 
     async fn failed(&mut self) -> String {
         tokio::select! {
             problem = self.grpc.failed() => problem,
+            problem = clients_failed(&mut self.clients) => problem,
             ended = &mut self.writer_task => describe("the inbox writer", ended),
             ended = &mut self.fanout_task => describe("the fan-out", ended),
             ended = &mut self.lease_renewal => ended.unwrap_or_else(|error| describe("the renewal of leases", Err(error))),
@@ -308,7 +326,7 @@ impl Running for Logic {
         for task in &self.housekeeping {
             task.abort();
         }
-        self.gateway.stop().await;
+        self.clients.iter().for_each(GrpcServer::refuse);
         self.nodes.leave().await;
         self.lease_renewal.abort();
         self.grpc.refuse();
@@ -316,11 +334,21 @@ impl Running for Logic {
         join("the inbox writer", self.writer_task).await;
         join("the fan-out", self.fanout_task).await;
         self.nodes.stop();
+        if let Some(clients) = self.clients {
+            clients.stop(STOP_TIMEOUT).await;
+        }
         self.grpc.stop(STOP_TIMEOUT).await;
         leave(&*self.shared).await;
         self.claim.iter().for_each(JoinHandle::abort);
         self.database.close().await;
         self.admin.stop().await;
+    }
+}
+
+async fn clients_failed(clients: &mut Option<GrpcServer>) -> String {
+    match clients {
+        Some(clients) => clients.failed().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -9,7 +9,12 @@ mod users;
 use std::path::{Path, PathBuf};
 
 use gim_config::{
-    Settings, admin::AdminSettings, grpc::GrpcSettings, listen::Endpoint, logging::LogSettings, sql::DatabaseSettings,
+    RenamedKey, Settings,
+    admin::AdminSettings,
+    grpc::{ClientsSettings, GrpcSettings},
+    listen::Endpoint,
+    logging::LogSettings,
+    sql::DatabaseSettings,
 };
 use serde::{Deserialize, Serialize};
 
@@ -37,6 +42,8 @@ pub struct LogicSettings {
     pub data_dir: PathBuf,
     /// Where this service is called.
     pub grpc: GrpcSettings,
+    /// Where apps and pages call.
+    pub clients: ClientsSettings,
     /// Metrics and health.
     pub admin: AdminSettings,
     /// Logs.
@@ -76,6 +83,7 @@ impl Default for LogicSettings {
             node_number: 1,
             data_dir: "data".into(),
             grpc: GrpcSettings { listen: Endpoint::new("127.0.0.1:8010"), ..GrpcSettings::default() },
+            clients: ClientsSettings::default(),
             admin: AdminSettings { listen: Endpoint::new("127.0.0.1:8011") },
             log: LogSettings::default(),
             database: DatabaseSettings::default(),
@@ -97,9 +105,14 @@ impl Default for LogicSettings {
 
 impl Settings for LogicSettings {
     const SERVICE: &'static str = "logic";
+    const RENAMED: &'static [RenamedKey] = &[
+        ("gateway.listen", "clients.listen"),
+        ("gateway.connections_max", "grpc.connections_max"),
+        ("gateway.connection_timeout_ms", "grpc.request_timeout_ms"),
+    ];
 
     fn listeners(&mut self) -> Vec<&mut Endpoint> {
-        vec![&mut self.grpc.listen, &mut self.admin.listen, &mut self.gateway.listen]
+        vec![&mut self.grpc.listen, &mut self.admin.listen, &mut self.clients.listen]
     }
 
     fn admin(&self) -> &Endpoint {
@@ -127,6 +140,7 @@ impl Settings for LogicSettings {
         }
         self.jwt.validate()?;
         self.grpc.validate()?;
+        self.clients.validate()?;
         self.log.validate()?;
         self.database.validate()?;
         let keep_least_s = self.message.recall_window_s.max(3_600);

@@ -1,6 +1,5 @@
 //! The sections about other nodes: `[shared_state]`, `[link]` and `[gateway]`.
 
-use gim_config::listen::Endpoint;
 use serde::{Deserialize, Serialize};
 
 use super::redis_url::RedisTarget;
@@ -44,12 +43,6 @@ pub struct LinkSettings {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct GatewaySettings {
-    /// Where `GET /locate` is answered; empty for nowhere.
-    pub listen: Endpoint,
-    /// Connections there at the same time; further ones wait.
-    pub connections_max: usize,
-    /// How long each may last, from its first byte to its last.
-    pub connection_timeout_ms: u64,
     /// Conn nodes in one answer.
     pub nodes_max: usize,
     /// A conn node that is so full, in thousandths of its connections, is offered to nobody.
@@ -67,9 +60,6 @@ pub struct GatewaySettings {
 impl Default for GatewaySettings {
     fn default() -> Self {
         Self {
-            listen: Endpoint::default(),
-            connections_max: 256,
-            connection_timeout_ms: 5_000,
             nodes_max: 8,
             full_permille: 950,
             room_full_permille: 800,

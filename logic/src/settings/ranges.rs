@@ -93,8 +93,6 @@ fn nodes(settings: &LogicSettings) -> Vec<Range> {
         ("link.down_user_bytes_max", settings.link.down_user_bytes_max as u64, 1024, 64 << 30),
         ("link.batch_items_max", settings.link.batch_items_max as u64, 1, 65_536),
         ("link.leave_timeout_ms", settings.link.leave_timeout_ms, 0, 60_000),
-        ("gateway.connections_max", settings.gateway.connections_max as u64, 1, 65_536),
-        ("gateway.connection_timeout_ms", settings.gateway.connection_timeout_ms, 1, 60_000),
         ("gateway.nodes_max", settings.gateway.nodes_max as u64, 1, 1_000),
         ("gateway.full_permille", settings.gateway.full_permille.into(), 1, 1_000),
         ("gateway.room_full_permille", settings.gateway.room_full_permille.into(), 1, 1_000),

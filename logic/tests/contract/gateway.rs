@@ -1,7 +1,6 @@
 //! Where clients are told to connect: by gRPC, by plain HTTP, and by the conn nodes that send them away.
 
 use gim_config::listen::Endpoint;
-use gim_logic::settings::GatewaySettings;
 use gim_proto::{
     LINK_VERSION, ResultCode,
     check::ID_MAX,
@@ -18,14 +17,9 @@ use tokio::{
 use crate::support::{Server, business::StubBusiness, conn::Conn, refusal, server_with, soon};
 
 async fn server() -> Server {
-    gateway_with(|_| ()).await
-}
-
-async fn gateway_with(change: impl FnOnce(&mut GatewaySettings)) -> Server {
     let change = |settings: &mut gim_logic::LogicSettings| {
-        settings.gateway.listen = Endpoint::new("127.0.0.1:0");
+        settings.clients.listen = Endpoint::new("127.0.0.1:0");
         settings.link.lease_ms = 500;
-        change(&mut settings.gateway);
     };
     server_with(StubBusiness::start().await, change).await
 }
@@ -72,7 +66,7 @@ async fn await_offer(server: &Server, expected: &[&str]) {
 }
 
 async fn http(server: &Server, request: &str) -> (String, String) {
-    let mut stream = TcpStream::connect(server.logic.gateway_address().unwrap()).await.unwrap();
+    let mut stream = TcpStream::connect(server.logic.clients_address().unwrap()).await.unwrap();
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();
     soon(stream.read_to_string(&mut answer)).await.unwrap();
@@ -81,7 +75,7 @@ async fn http(server: &Server, request: &str) -> (String, String) {
 }
 
 async fn get(server: &Server, path: &str) -> (String, String) {
-    http(server, &format!("GET {path} HTTP/1.1\r\nHost: gim\r\n\r\n")).await
+    http(server, &format!("GET {path} HTTP/1.1\r\nHost: gim\r\nConnection: close\r\n\r\n")).await
 }
 
 #[tokio::test]
@@ -145,8 +139,9 @@ async fn a_question_that_makes_no_sense_is_refused_by_its_field() {
         let (head, body) = get(&server, path).await;
         assert!(head.starts_with(&format!("HTTP/1.1 {status}")) && body.contains(text), "{path}: {head} {body}");
     }
-    let (head, _) = http(&server, "POST /locate HTTP/1.1\r\nHost: gim\r\nContent-Length: 0\r\n\r\n").await;
-    assert!(head.starts_with("HTTP/1.1 405"), "{head}");
+    let (head, _) =
+        http(&server, "POST /locate HTTP/1.1\r\nHost: gim\r\nConnection: close\r\nContent-Length: 0\r\n\r\n").await;
+    assert!(head.starts_with("HTTP/1.1 415"), "{head}");
 }
 
 #[tokio::test]
@@ -166,42 +161,4 @@ async fn the_same_is_answered_over_plain_http() {
         let (head, same) = get(&server, path).await;
         assert!(head.starts_with("HTTP/1.1 200"), "{path}: {head} {same}");
     }
-}
-
-#[tokio::test]
-async fn who_asks_over_http_at_length_or_in_pieces_is_cut_off_alone() {
-    let server = gateway_with(|gateway| {
-        gateway.connections_max = 1;
-        gateway.connection_timeout_ms = 200;
-    })
-    .await;
-    let connect = || TcpStream::connect(server.logic.gateway_address().unwrap());
-    let mut long = connect().await.unwrap();
-    long.write_all(format!("GET /locate HTTP/1.1\r\nX: {}", "x".repeat(8 * 1024)).as_bytes()).await.unwrap();
-    let mut status = [0; 12];
-    soon(long.read_exact(&mut status)).await.unwrap();
-    assert_eq!(&status, b"HTTP/1.1 431");
-
-    let mut silent = connect().await.unwrap();
-    let mut in_pieces = connect().await.unwrap();
-    in_pieces.write_all(b"GET /loc").await.unwrap();
-    // Each of them holds the only place for its time, and no longer.
-    let (head, _) = get(&server, "/locate").await;
-    assert!(head.starts_with("HTTP/1.1 503"), "{head}");
-    for stream in [&mut silent, &mut in_pieces] {
-        assert!(matches!(soon(stream.read(&mut [0; 1])).await, Ok(0) | Err(_)), "it was cut off without an answer");
-    }
-}
-
-#[tokio::test]
-async fn who_asks_over_http_takes_the_place_of_one_that_says_nothing() {
-    let server = gateway_with(|gateway| {
-        gateway.connections_max = 1;
-        gateway.connection_timeout_ms = 60_000;
-    })
-    .await;
-    let mut silent = TcpStream::connect(server.logic.gateway_address().unwrap()).await.unwrap();
-    let (head, _) = get(&server, "/locate").await;
-    assert!(head.starts_with("HTTP/1.1 503"), "{head}");
-    assert!(matches!(soon(silent.read(&mut [0; 1])).await, Ok(0) | Err(_)), "it had to go");
 }

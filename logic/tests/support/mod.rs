@@ -70,6 +70,7 @@ pub fn settings(data: &Path, business: &StubBusiness) -> LogicSettings {
         ..LogicSettings::default()
     };
     settings.grpc.listen = Endpoint::new("127.0.0.1:0");
+    settings.clients.listen = Endpoint::default();
     settings.admin.listen = Endpoint::default();
     settings.business.endpoint = business.endpoint();
     settings.business.call_timeout_ms = 2_000;

@@ -6,6 +6,7 @@
 use std::{net::IpAddr, sync::Arc};
 
 use bytes::Bytes;
+use gim_config::networks::Networks;
 use gim_proto::connect::{Packet, PacketCommand, SignInRequest};
 use prost::Message as _;
 use tungstenite::{
@@ -13,7 +14,7 @@ use tungstenite::{
     http::{HeaderName, HeaderValue, Method, StatusCode, Version, header},
 };
 
-use crate::wire::{http, networks::Networks, proxy::NamedProxies};
+use crate::wire::{http, proxy::NamedProxies};
 
 /// Where WebSockets are.
 pub const PATH: &str = "/ws";

@@ -1,0 +1,120 @@
+//! The clients' listener: what apps and pages reach, and nothing that is for services.
+//!
+//! Always holds: it has bounds of its own, of the same size as those of the listener of services, so that a flood here takes no place
+//! there.
+
+use std::{path::PathBuf, sync::Arc};
+
+use serde::{Deserialize, Serialize};
+use tonic::service::RoutesBuilder;
+
+use super::{
+    Entrance, GrpcServer, GrpcSettings,
+    peer_tls::{self, Shown},
+    reflection,
+    web::{Door, Pages},
+};
+use crate::{
+    listen::{Endpoint, ListenError},
+    networks::Networks,
+};
+
+/// The section `[clients]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ClientsSettings {
+    /// Where apps and pages call; empty for nowhere.
+    pub listen: Endpoint,
+    /// What is shown to them; empty serves without TLS.
+    pub certificate: PathBuf,
+    /// The key of `certificate`.
+    pub key: PathBuf,
+    /// Pages that may call, as `https://app.example.com`.
+    pub origins: Vec<String>,
+    /// Who may tell for whom they call.
+    pub proxies: Networks,
+    /// What an address may call in each second, where dear calls count as several; 0 for no bound.
+    pub address_calls_per_s: u32,
+    /// The same at once.
+    pub address_calls_burst: u32,
+}
+
+impl Default for ClientsSettings {
+    fn default() -> Self {
+        Self {
+            listen: Endpoint::new("127.0.0.1:8012"),
+            certificate: PathBuf::new(),
+            key: PathBuf::new(),
+            origins: Vec::new(),
+            proxies: Networks::default(),
+            address_calls_per_s: 1_000,
+            address_calls_burst: 10_000,
+        }
+    }
+}
+
+impl ClientsSettings {
+    /// Refuses what would keep out everybody.
+    pub fn validate(&self) -> Result<(), String> {
+        if self.certificate.as_os_str().is_empty() != self.key.as_os_str().is_empty() {
+            return Err("clients.key: must be set where clients.certificate is, and only there".into());
+        }
+        if self.address_calls_burst < self.address_calls_per_s.max(100) {
+            return Err("clients.address_calls_burst: must be at least 100, and clients.address_calls_per_s".into());
+        }
+        let is_origin = |text: &str| {
+            let host = text.split_once("://").filter(|(scheme, _)| !scheme.is_empty()).map_or("", |(_, host)| host);
+            text == "null" || !host.is_empty() && !host.contains(['/', '?', '#', '*', ' '])
+        };
+        match self.origins.iter().find(|origin| !is_origin(origin)) {
+            Some(origin) => {
+                Err(format!("clients.origins: `{origin}` has to be as in https://app.example.com, without a path"))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+/// Serves `routes` to clients, with reflection of what is theirs, within bounds as of `[grpc]`. What is no call is answered by `pages`.
+pub async fn serve_clients(
+    clients: &ClientsSettings,
+    settings: &GrpcSettings,
+    mut routes: RoutesBuilder,
+    pages: Pages,
+) -> Result<GrpcServer, ListenError> {
+    reflection::add_for_clients(&mut routes);
+    let ClientsSettings { address_calls_per_s, address_calls_burst, .. } = *clients;
+    let settings = &GrpcSettings { address_calls_per_s, address_calls_burst, ..settings.clone() };
+    let is_open = clients.certificate.as_os_str().is_empty();
+    let shown = (!is_open).then(|| Shown::new(&clients.certificate, &clients.key).map(Arc::new)).transpose();
+    let shown = shown.map_err(ListenError::Settings)?;
+    let tls = shown.clone().map(peer_tls::for_clients).transpose().map_err(ListenError::Settings)?;
+    let entrance = Entrance {
+        listen: &clients.listen,
+        settings,
+        proxies: clients.proxies.clone(),
+        tls,
+        shown,
+        door: Door::Clients { origins: clients.origins.clone().into() },
+        pages,
+        descriptors: gim_proto::CLIENT_FILE_DESCRIPTOR_SET,
+    };
+    entrance.open(routes).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_no_browser_says_as_its_origin_is_refused() {
+        let refusal = |origin: &str| {
+            ClientsSettings { origins: vec![origin.into()], ..ClientsSettings::default() }.validate().unwrap_err()
+        };
+        for origin in ["app.example.com", "https://app.example.com/", "https://*.example.com", "*", ""] {
+            assert!(refusal(origin).starts_with("clients.origins: `"), "{origin}");
+        }
+        let alone = ClientsSettings { certificate: "own.pem".into(), ..ClientsSettings::default() };
+        assert!(alone.validate().unwrap_err().starts_with("clients.key: must be set"));
+    }
+}

@@ -1,0 +1,124 @@
+//! gRPC-Web: frames of gRPC in a body, trailers as a last frame of it, all of that in base64 where it is text. Pure.
+
+use base64::{
+    Engine as _, alphabet,
+    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
+};
+use bytes::{BufMut as _, Bytes, BytesMut};
+use http::HeaderMap;
+use tonic::Status;
+
+/// A flag and a length.
+const PREFIX_BYTES: usize = 5;
+const COMPRESSED: u8 = 1;
+const TRAILERS: u8 = 0x80;
+
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// The frame of a message.
+pub(super) fn frame(message: &[u8]) -> Bytes {
+    let mut frame = BytesMut::with_capacity(PREFIX_BYTES + message.len());
+    put_frame(&mut frame, 0, message);
+    frame.freeze()
+}
+
+/// The message in what is to be exactly one frame.
+pub(super) fn only_message(mut bytes: Bytes) -> Result<Bytes, Status> {
+    let Some((&[flag, ref length @ ..], rest)) = bytes.split_first_chunk::<PREFIX_BYTES>() else {
+        return Err(Status::unimplemented("the request has no message, and the method takes exactly one"));
+    };
+    let length = u32::from_be_bytes(*length) as usize;
+    if rest.len() < length {
+        return Err(Status::invalid_argument("the message is cut off"));
+    }
+    if rest.len() > length {
+        return Err(Status::unimplemented("the request has several messages, and the method takes exactly one"));
+    }
+    if flag & COMPRESSED != 0 {
+        return Err(Status::unimplemented("compressed messages are not taken: send them with the encoding `identity`"));
+    }
+    if flag != 0 {
+        return Err(Status::invalid_argument("the message has an unknown flag"));
+    }
+    Ok(bytes.split_off(PREFIX_BYTES))
+}
+
+/// An answer's message, where there is one, with its trailers.
+pub(super) fn answer(message: Option<&[u8]>, trailers: &HeaderMap) -> Bytes {
+    let mut text = BytesMut::new();
+    for (name, value) in trailers {
+        text.put(name.as_str().as_bytes());
+        text.put(&b": "[..]);
+        text.put(value.as_bytes());
+        text.put(&b"\r\n"[..]);
+    }
+    let message_bytes = message.map_or(0, |message| PREFIX_BYTES + message.len());
+    let mut answer = BytesMut::with_capacity(message_bytes + PREFIX_BYTES + text.len());
+    if let Some(message) = message {
+        put_frame(&mut answer, 0, message);
+    }
+    put_frame(&mut answer, TRAILERS, &text);
+    answer.freeze()
+}
+
+fn put_frame(bytes: &mut BytesMut, flag: u8, content: &[u8]) {
+    bytes.put_u8(flag);
+    // Messages are received and made within bounds far below that of a number of 32 bits.
+    bytes.put_u32(content.len() as u32);
+    bytes.put(content);
+}
+
+/// What stands in base64; pieces that each end with padding may follow one another.
+pub(super) fn from_text(text: &[u8]) -> Result<Bytes, Status> {
+    let mut decoded = Vec::with_capacity(text.len() / 4 * 3);
+    for piece in text.split_inclusive(|byte| *byte == b'=').filter(|piece| *piece != b"=") {
+        let wrong = |_| Status::invalid_argument("the request is not in base64");
+        BASE64.decode_vec(piece.strip_suffix(b"=").unwrap_or(piece), &mut decoded).map_err(wrong)?;
+    }
+    Ok(decoded.into())
+}
+
+/// The same in base64.
+pub(super) fn to_text(bytes: &[u8]) -> Bytes {
+    BASE64.encode(bytes).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderName, HeaderValue};
+
+    use super::*;
+
+    #[test]
+    fn one_whole_message_is_taken_and_nothing_else() {
+        for message in [&b""[..], b"abc"] {
+            assert_eq!(only_message(frame(message)).unwrap(), message);
+        }
+        for wrong in
+            [&b""[..], b"\0\0\0", b"\0\0\0\0\x02a", b"\0\0\0\0\0\0\0\0\0\0", b"\x01\0\0\0\x01a", b"\x80\0\0\0\0"]
+        {
+            assert!(only_message(Bytes::copy_from_slice(wrong)).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn trailers_are_the_last_frame() {
+        let name = HeaderName::from_static("grpc-status");
+        let trailers = HeaderMap::from_iter([(name, HeaderValue::from_static("0"))]);
+        assert_eq!(answer(Some(b"m"), &trailers), &b"\0\0\0\0\x01m\x80\0\0\0\x10grpc-status: 0\r\n"[..]);
+        assert_eq!(answer(None, &HeaderMap::new()), &b"\x80\0\0\0\0"[..]);
+    }
+
+    #[test]
+    fn text_may_come_in_padded_pieces() {
+        assert_eq!(from_text(&to_text(b"a frame")).unwrap(), &b"a frame"[..]);
+        assert_eq!(from_text(b"YQ==YmM=ZGVm").unwrap(), &b"abcdef"[..]);
+        assert_eq!(from_text(b"").unwrap(), &b""[..]);
+        for wrong in [&b"Y"[..], b"Y Q=", b"{}", b"YQ==Y"] {
+            assert!(from_text(wrong).is_err(), "{wrong:?}");
+        }
+    }
+}

@@ -1,0 +1,354 @@
+//! Around a service of gRPC: what is spoken outside becomes one frame of gRPC with one message, and the answer goes back the same way.
+//!
+//! On the tasks of calls. Always holds: only methods with one message each way are called so, because an answer is whole before it is
+//! written.
+
+use std::{
+    convert::Infallible,
+    future::{Future, poll_fn},
+    pin::{Pin, pin},
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use bytes::{BufMut as _, Bytes, BytesMut};
+use gim_proto::{ResultCode, metadata};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header, request};
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use prost_reflect::MethodDescriptor;
+use tonic::{Code, Status, body::Body};
+use tower::{Layer, Service};
+
+use super::{
+    connect, grpc_web,
+    json::{self, Schema},
+    protocol::{Codec, Protocol, Refusal},
+};
+
+/// What is answered to those who speak none of the protocols.
+pub type Page = Response<Bytes>;
+
+/// The pages of a listener: what is answered to a request, if anything is.
+pub type Pages = Arc<dyn Fn(&request::Parts) -> Option<Page> + Send + Sync>;
+
+/// What describes the message and its way, and is written anew.
+const OF_THE_WAY: [HeaderName; 9] = [
+    header::CONTENT_TYPE,
+    header::CONTENT_LENGTH,
+    header::CONTENT_ENCODING,
+    header::TRANSFER_ENCODING,
+    header::CONNECTION,
+    header::HOST,
+    header::TE,
+    header::ACCEPT_ENCODING,
+    header::TRAILER,
+];
+
+/// Puts [`WebService`] around services.
+#[derive(Clone)]
+pub(in crate::grpc) struct WebLayer {
+    schema: Schema,
+    pages: Pages,
+}
+
+/// See the module.
+#[derive(Clone)]
+pub(in crate::grpc) struct WebService<S> {
+    inner: S,
+    layer: WebLayer,
+}
+
+/// What a service of gRPC answered.
+struct Answer {
+    headers: HeaderMap,
+    result: Result<(Bytes, HeaderMap), Status>,
+}
+
+impl WebLayer {
+    /// Over these services; what is no call is answered by `pages`.
+    pub(in crate::grpc) fn new(schema: Schema, pages: Pages) -> Self {
+        Self { schema, pages }
+    }
+}
+
+impl<S> Layer<S> for WebLayer {
+    type Service = WebService<S>;
+
+    fn layer(&self, inner: S) -> WebService<S> {
+        WebService { inner, layer: self.clone() }
+    }
+}
+
+impl<S> Service<Request<Body>> for WebService<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+    S::Error: Send + 'static,
+{
+    type Response = Response<Body>;
+    type Error = S::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, S::Error>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let protocol = Protocol::of(request.method(), request.headers());
+        match protocol {
+            Protocol::Grpc => Box::pin(self.inner.call(request)),
+            Protocol::Plain => {
+                let answer = self.layer.page(&request.into_parts().0);
+                Box::pin(std::future::ready(Ok(answer)))
+            }
+            Protocol::GrpcWeb { .. } | Protocol::Connect(_) => {
+                // The clone was not polled for readiness; the service that was is the one to call.
+                let clone = self.inner.clone();
+                let inner = std::mem::replace(&mut self.inner, clone);
+                let method = self.layer.schema.unary(request.uri().path());
+                Box::pin(translate(inner, protocol, method, request))
+            }
+        }
+    }
+}
+
+impl WebLayer {
+    fn page(&self, request: &request::Parts) -> Response<Body> {
+        if let Some(page) = (self.pages)(request) {
+            return page.map(whole);
+        }
+        let (status, name, value, sentence) = if request.method == Method::POST {
+            let accepted = "application/json, application/proto, application/grpc, application/grpc-web, application/grpc-web-text";
+            let name = HeaderName::from_static("accept-post");
+            (StatusCode::UNSUPPORTED_MEDIA_TYPE, name, accepted, "content-type: is none that is taken here")
+        } else {
+            (StatusCode::METHOD_NOT_ALLOWED, header::ALLOW, "POST", "calls are made by POST, and there is no such page")
+        };
+        let refusal = ResultCode::BadRequest.status(sentence);
+        let mut answer = Protocol::Plain.refuse(refusal, "");
+        *answer.status_mut() = status;
+        answer.headers_mut().insert(name, HeaderValue::from_static(value));
+        answer
+    }
+}
+
+async fn translate<S>(
+    mut inner: S,
+    protocol: Protocol,
+    method: Option<MethodDescriptor>,
+    request: Request<Body>,
+) -> Result<Response<Body>, S::Error>
+where
+    S: Service<Request<Body>, Response = Response<Body>>,
+{
+    let (mut parts, body) = request.into_parts();
+    let request_id = request_id(&parts.headers);
+    let refuse = |status| Ok(protocol.refuse(status, &request_id));
+    let Some(method) = method else {
+        return refuse(ResultCode::UnknownCommand.status("there is no such method with one message each way"));
+    };
+    let wait = match connect::timeout(&parts.headers) {
+        Ok(wait) => wait.filter(|_| matches!(protocol, Protocol::Connect(_))),
+        Err(status) => return refuse(status),
+    };
+    let answered = async {
+        let message = match receive(protocol, &method, &parts.headers, body).await {
+            Ok(message) => message,
+            Err(status) => return Ok(Answer { headers: HeaderMap::new(), result: Err(status) }),
+        };
+        speak_grpc(&mut parts.headers);
+        if let Some(wait) = wait {
+            connect::put_grpc_timeout(&mut parts.headers, wait);
+        }
+        let call = Request::from_parts(parts, whole(grpc_web::frame(&message)));
+        Ok(read(inner.call(call).await?).await)
+    };
+    let answer = match wait {
+        None => answered.await?,
+        Some(wait) => match tokio::time::timeout(wait, answered).await {
+            Ok(answer) => answer?,
+            Err(_) => return refuse(Status::deadline_exceeded("the answer did not come within connect-timeout-ms")),
+        },
+    };
+    Ok(write(protocol, &method, answer, &request_id))
+}
+
+/// The one message of a request, in binary.
+async fn receive(
+    protocol: Protocol,
+    method: &MethodDescriptor,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Bytes, Status> {
+    let is_plain = |value: &HeaderValue| value == "identity" || value.is_empty();
+    if !headers.get(header::CONTENT_ENCODING).is_none_or(is_plain) {
+        return Err(Status::unimplemented("content-encoding: compressed requests are not taken, only `identity`"));
+    }
+    if !headers.get(connect::VERSION).is_none_or(|version| version == "1") {
+        return Err(Status::invalid_argument("connect-protocol-version: must be 1"));
+    }
+    let bytes = gather(body).await?.0;
+    match protocol {
+        Protocol::GrpcWeb { is_text: false } => grpc_web::only_message(bytes),
+        Protocol::GrpcWeb { is_text: true } => grpc_web::only_message(grpc_web::from_text(&bytes)?),
+        Protocol::Connect(Codec::Json) => {
+            let message = json::to_binary(&method.input(), &bytes);
+            message.map(Bytes::from).map_err(|error| ResultCode::BadRequest.status(error.to_string()))
+        }
+        Protocol::Connect(Codec::Proto) | Protocol::Grpc | Protocol::Plain => Ok(bytes),
+    }
+}
+
+/// The headers of the same call by gRPC.
+fn speak_grpc(headers: &mut HeaderMap) {
+    for name in OF_THE_WAY {
+        headers.remove(name);
+    }
+    headers.remove(connect::TIMEOUT);
+    headers.remove(connect::VERSION);
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    headers.insert(header::TE, HeaderValue::from_static("trailers"));
+}
+
+async fn read(answer: Response<Body>) -> Answer {
+    let (mut parts, body) = answer.into_parts();
+    for name in OF_THE_WAY {
+        parts.headers.remove(name);
+    }
+    if let Some(status) = Status::from_header_map(&parts.headers) {
+        // There are but trailers, and all that is said beside the status is in it.
+        return Answer { headers: HeaderMap::new(), result: Err(status) };
+    }
+    let result = match gather(body).await {
+        Ok((bytes, trailers)) => match Status::from_header_map(&trailers) {
+            Some(status) if status.code() != Code::Ok => Err(status),
+            _ => grpc_web::only_message(bytes).map(|message| (message, trailers)),
+        },
+        Err(status) => Err(status),
+    };
+    Answer { headers: parts.headers, result }
+}
+
+fn write(protocol: Protocol, method: &MethodDescriptor, answer: Answer, request_id: &str) -> Response<Body> {
+    let Answer { headers, result } = answer;
+    let (message, mut trailers) = match result {
+        Ok(answered) => answered,
+        Err(status) => return refuse_with(protocol, headers, status, request_id),
+    };
+    let mut response = Response::new(());
+    *response.headers_mut() = headers;
+    response.headers_mut().insert(header::CONTENT_TYPE, protocol.content_type());
+    let body = match protocol {
+        Protocol::GrpcWeb { is_text } => {
+            trailers.entry(Status::GRPC_STATUS).or_insert(HeaderValue::from_static("0"));
+            let bytes = grpc_web::answer(Some(&message), &trailers);
+            if is_text { grpc_web::to_text(&bytes) } else { bytes }
+        }
+        Protocol::Connect(codec) => {
+            put_trailers(response.headers_mut(), trailers);
+            match codec {
+                Codec::Proto => message,
+                Codec::Json => match json::to_json(&method.output(), &message) {
+                    Ok(json) => json.into(),
+                    Err(error) => {
+                        tracing::error!(%error, "an answer cannot be written in JSON");
+                        return protocol.refuse(ResultCode::Internal.into(), request_id);
+                    }
+                },
+            }
+        }
+        Protocol::Grpc | Protocol::Plain => message,
+    };
+    response.map(|()| whole(body))
+}
+
+/// A refusal that came after the headers of an answer.
+fn refuse_with(protocol: Protocol, headers: HeaderMap, mut status: Status, request_id: &str) -> Response<Body> {
+    if headers.is_empty() {
+        return protocol.refuse(status, request_id);
+    }
+    if let Protocol::GrpcWeb { is_text } = protocol {
+        return refuse_in_body(protocol, is_text, headers, status);
+    }
+    // What stood in the trailers is told apart.
+    let trailers = std::mem::take(status.metadata_mut()).into_headers();
+    let mut answer = protocol.refuse(status, request_id);
+    let own = std::mem::replace(answer.headers_mut(), headers);
+    answer.headers_mut().extend(own);
+    put_trailers(answer.headers_mut(), trailers);
+    answer
+}
+
+/// With the trailers in their place, as there are headers already.
+fn refuse_in_body(protocol: Protocol, is_text: bool, headers: HeaderMap, status: Status) -> Response<Body> {
+    let mut trailers = HeaderMap::new();
+    let code = status.code();
+    if let Err(error) = status.add_header(&mut trailers) {
+        trailers.insert(Status::GRPC_STATUS, (error.code() as i32).into());
+    }
+    let bytes = grpc_web::answer(None, &trailers);
+    let mut answer = Response::new(whole(if is_text { grpc_web::to_text(&bytes) } else { bytes }));
+    *answer.headers_mut() = headers;
+    answer.headers_mut().insert(header::CONTENT_TYPE, protocol.content_type());
+    answer.extensions_mut().insert(Refusal(code));
+    answer
+}
+
+fn put_trailers(headers: &mut HeaderMap, mut trailers: HeaderMap) {
+    for name in [Status::GRPC_STATUS, Status::GRPC_MESSAGE, Status::GRPC_STATUS_DETAILS] {
+        trailers.remove(name);
+    }
+    for (name, value) in &trailers {
+        if let Ok(name) = HeaderName::try_from(format!("{}{name}", connect::TRAILER_PREFIX)) {
+            headers.append(name, value.clone());
+        }
+    }
+}
+
+/// What was sent, to its end, with its trailers.
+async fn gather(body: Body) -> Result<(Bytes, HeaderMap), Status> {
+    let mut body = pin!(body);
+    let (mut first, mut rest, mut trailers) = (Bytes::new(), BytesMut::new(), HeaderMap::new());
+    while let Some(frame) = poll_fn(|context| body.as_mut().poll_frame(context)).await {
+        match frame?.into_data() {
+            Ok(data) if first.is_empty() && rest.is_empty() => first = data,
+            Ok(data) => {
+                rest.put(std::mem::take(&mut first));
+                rest.put(data);
+            }
+            Err(frame) => trailers = frame.into_trailers().unwrap_or_default(),
+        }
+    }
+    Ok((if rest.is_empty() { first } else { rest.freeze() }, trailers))
+}
+
+fn request_id(headers: &HeaderMap) -> String {
+    headers.get(metadata::REQUEST_ID).and_then(|value| value.to_str().ok()).unwrap_or("").to_owned()
+}
+
+/// A body that is there as a whole.
+pub(super) fn whole(bytes: Bytes) -> Body {
+    Body::new(Whole(Some(bytes)))
+}
+
+struct Whole(Option<Bytes>);
+
+impl HttpBody for Whole {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Ready(self.0.take().map(|bytes| Ok(Frame::data(bytes))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.0.as_ref().map_or(0, Bytes::len) as u64)
+    }
+}

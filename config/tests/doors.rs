@@ -1,0 +1,340 @@
+//! The doors of a gRPC server by the bytes that curl, browsers and others send: JSON, gRPC-Web, pages, and whom each lets in.
+
+#![allow(clippy::unwrap_used, reason = "a test that fails says where")]
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use gim_config::{
+    grpc::{self, ClientsSettings, GrpcServer, GrpcSettings, Page, Pages},
+    listen::Endpoint,
+};
+use gim_proto::{
+    ResultCode,
+    connect::{
+        PushToDevicesRequest,
+        connect_int_service_server::{ConnectIntService, ConnectIntServiceServer},
+    },
+    logic::{
+        ConnNode, LocateReply, LocateRequest,
+        gateway_ext_service_server::{GatewayExtService, GatewayExtServiceServer},
+    },
+};
+use prost::Message as _;
+use serde_json::Value;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    time::timeout,
+};
+use tonic::{Request, Response, Status, service::RoutesBuilder};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+const LOCATE: &str = "/logic.GatewayExtService/Locate";
+const SYNC: &str = "/logic.MessageExtService/Sync";
+const PUSH: &str = "/connect.ConnectIntService/PushToDevices";
+const JSON: &str = "content-type: application/json\r\n";
+const HOST: &str = "host: 127.0.0.1\r\n";
+
+/// Answers with what was asked, and with who asks.
+#[derive(Clone)]
+struct Stub;
+
+#[tonic::async_trait]
+impl GatewayExtService for Stub {
+    async fn locate(&self, request: Request<LocateRequest>) -> Result<Response<LocateReply>, Status> {
+        let caller = grpc::caller_address(&request).map(|ip| ip.to_string()).unwrap_or_default();
+        let LocateRequest { platform, room_id } = request.into_inner();
+        if platform == "nowhere" {
+            return Err(ResultCode::TryAgainLater.into());
+        }
+        let node = ConnNode { tcp: platform, ws: room_id.to_string(), tls: caller, ..ConnNode::default() };
+        Ok(Response::new(LocateReply { nodes: vec![node], ..LocateReply::default() }))
+    }
+}
+
+#[tonic::async_trait]
+impl ConnectIntService for Stub {
+    async fn push_to_devices(&self, _request: Request<PushToDevicesRequest>) -> Result<Response<()>, Status> {
+        Ok(Response::new(()))
+    }
+}
+
+fn routes() -> RoutesBuilder {
+    let mut routes = RoutesBuilder::default();
+    routes.add_service(GatewayExtServiceServer::new(Stub)).add_service(ConnectIntServiceServer::new(Stub));
+    routes
+}
+
+fn any_port() -> Endpoint {
+    Endpoint::new("127.0.0.1:0")
+}
+
+async fn clients_door(change: impl FnOnce(&mut ClientsSettings, &mut GrpcSettings)) -> GrpcServer {
+    let mut clients = ClientsSettings { listen: any_port(), ..ClientsSettings::default() };
+    let mut settings = GrpcSettings { listen: any_port(), ..GrpcSettings::default() };
+    change(&mut clients, &mut settings);
+    let pages: Pages =
+        Arc::new(|request| (request.uri.path() == "/page").then(|| Page::new(Bytes::from_static(b"a page"))));
+    grpc::serve_clients(&clients, &settings, routes(), pages).await.unwrap()
+}
+
+async fn services_door(change: impl FnOnce(&mut GrpcSettings)) -> GrpcServer {
+    let mut settings = GrpcSettings { listen: any_port(), ..GrpcSettings::default() };
+    change(&mut settings);
+    grpc::serve(&settings, routes(), &[]).await.unwrap()
+}
+
+struct Answer {
+    status: u16,
+    head: String,
+    body: Vec<u8>,
+}
+
+impl Answer {
+    fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap()
+    }
+
+    /// The result code of a refusal.
+    fn code(&self) -> String {
+        self.json()["details"][0]["debug"]["reason"].as_str().unwrap_or("none").to_owned()
+    }
+
+    fn has(&self, header: &str) -> bool {
+        self.head.to_ascii_lowercase().lines().any(|line| line == header)
+    }
+}
+
+/// One request of HTTP/1.1 on a connection of its own.
+async fn ask(address: SocketAddr, line: &str, headers: &str, body: &[u8]) -> Answer {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let length = body.len();
+    let head = format!("{line} HTTP/1.1\r\n{headers}connection: close\r\ncontent-length: {length}\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    // Who is refused before its last byte may not be read to the end.
+    let _is_taken = stream.write_all(body).await.is_ok();
+    let mut bytes = Vec::new();
+    let _is_closed_in_order = timeout(PATIENCE, stream.read_to_end(&mut bytes)).await.unwrap().is_ok();
+    let end = bytes.windows(4).position(|bytes| bytes == b"\r\n\r\n").expect("an answer");
+    let head = String::from_utf8(bytes[..end].to_vec()).unwrap();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    Answer { status, head, body: bytes.split_off(end + 4) }
+}
+
+async fn post(server: &GrpcServer, path: &str, headers: &str, body: &[u8]) -> Answer {
+    ask(server.address(), &format!("POST {path}"), headers, body).await
+}
+
+async fn post_json(server: &GrpcServer, path: &str, headers: &str, body: &str) -> Answer {
+    post(server, path, &format!("{HOST}{JSON}{headers}"), body.as_bytes()).await
+}
+
+fn frame(message: &[u8]) -> Vec<u8> {
+    [&[0][..], &u32::try_from(message.len()).unwrap().to_be_bytes(), message].concat()
+}
+
+#[tokio::test]
+async fn a_call_is_answered_in_what_it_speaks() {
+    let server = clients_door(|_, _| ()).await;
+    let answer = post_json(&server, LOCATE, "", r#"{"platform":"web","room_id":"18446744073709551615"}"#).await;
+    assert_eq!(answer.status, 200, "{}", answer.head);
+    assert!(answer.has("content-type: application/json"));
+    assert_eq!(answer.json()["nodes"][0]["ws"], "18446744073709551615");
+
+    let request = LocateRequest { platform: "web".into(), room_id: 7 }.encode_to_vec();
+    let answer = post(&server, LOCATE, &format!("{HOST}content-type: application/proto\r\n"), &request).await;
+    assert_eq!(LocateReply::decode(answer.body.as_slice()).unwrap().nodes[0].tcp, "web");
+
+    let answer =
+        post(&server, LOCATE, &format!("{HOST}content-type: application/grpc-web\r\n"), &frame(&request)).await;
+    assert!(answer.has("content-type: application/grpc-web+proto"), "{}", answer.head);
+    let length = usize::try_from(u32::from_be_bytes(answer.body[1..5].try_into().unwrap())).unwrap();
+    assert_eq!(LocateReply::decode(&answer.body[5..5 + length]).unwrap().nodes[0].ws, "7");
+    assert_eq!(answer.body[5 + length], 0x80, "then come the trailers");
+    assert!(answer.body.ends_with(b"grpc-status: 0\r\n"));
+
+    // The frame of an empty message.
+    let text = format!("{HOST}content-type: application/grpc-web-text\r\n");
+    let answer = post(&server, LOCATE, &text, b"AAAAAAA=").await;
+    assert!(answer.status == 200 && answer.body.starts_with(b"AAAAA"), "{}", answer.head);
+}
+
+#[tokio::test]
+async fn a_refusal_says_code_result_code_and_request_id() {
+    let server = clients_door(|_, _| ()).await;
+    let answer = post_json(&server, LOCATE, "request_id: mine\r\n", r#"{"platform":"nowhere"}"#).await;
+    assert_eq!((answer.status, answer.code().as_str()), (503, "10004"));
+    assert_eq!(answer.json()["code"], "unavailable");
+    assert_eq!(answer.json()["details"][1]["debug"]["requestId"], "mine");
+    assert!(answer.has("retry-after: 1"), "{}", answer.head);
+}
+
+#[tokio::test]
+async fn what_makes_no_sense_is_refused_by_name() {
+    let server = clients_door(|_, _| ()).await;
+    let deep = format!(r#"{{"platform":{}"#, "[".repeat(10_000));
+    for body in [
+        r#"{"platform":"web""#,
+        r#"{"platfrom":"web"}"#,
+        r#"{"platform":"a","platform":"b"}"#,
+        r#"{"room_id":18446744073709551616}"#,
+        r#"{"room_id":NaN}"#,
+        r#"{"platform":"\ud800"}"#,
+        deep.as_str(),
+        "",
+    ] {
+        let answer = post_json(&server, LOCATE, "", body).await;
+        assert_eq!((answer.status, answer.code().as_str()), (400, "10001"), "{body:.60}");
+        assert!(answer.json()["message"].as_str().unwrap().starts_with("the JSON of logic.LocateRequest: "));
+    }
+    let answer = post_json(&server, LOCATE, "content-encoding: gzip\r\n", "{}").await;
+    assert_eq!((answer.status, answer.json()["code"].as_str()), (501, Some("unimplemented")), "nothing is unpacked");
+    for path in ["/none.Service/Method", "/", "/x"] {
+        let answer = post_json(&server, path, "", "{}").await;
+        assert_eq!((answer.status, answer.code().as_str()), (501, "10005"), "{path}");
+    }
+    let answer = post(&server, LOCATE, &format!("{HOST}content-type: text/plain\r\n"), b"{}").await;
+    assert!(answer.status == 415 && answer.head.contains("accept-post: application/json"), "{}", answer.head);
+    let answer = ask(server.address(), &format!("GET {LOCATE}"), HOST, b"").await;
+    assert!(answer.status == 405 && answer.has("allow: post"), "{}", answer.head);
+    assert_eq!(ask(server.address(), "GET /page", HOST, b"").await.body, b"a page");
+}
+
+#[tokio::test]
+async fn a_body_has_a_bound_and_a_deadline() {
+    let server = clients_door(|_, settings| settings.request_timeout_ms = 200).await;
+    let answer = post_json(&server, LOCATE, "", &" ".repeat(200_000)).await;
+    assert_eq!((answer.status, answer.code().as_str()), (400, "10001"));
+    assert!(answer.json()["message"].as_str().unwrap().contains("more than 131072 bytes"));
+
+    let mut slow = TcpStream::connect(server.address()).await.unwrap();
+    let head = format!("POST {LOCATE} HTTP/1.1\r\n{HOST}{JSON}content-length: 1000000000\r\n\r\n{{");
+    slow.write_all(head.as_bytes()).await.unwrap();
+    let mut bytes = vec![0; 12];
+    timeout(PATIENCE, slow.read_exact(&mut bytes)).await.unwrap().unwrap();
+    assert_eq!(bytes, b"HTTP/1.1 503");
+}
+
+#[tokio::test]
+async fn a_head_has_a_bound_and_a_deadline() {
+    let server = clients_door(|_, settings| {
+        settings.header_bytes_max = 4096;
+        settings.request_timeout_ms = 200;
+    })
+    .await;
+    let mut endless = TcpStream::connect(server.address()).await.unwrap();
+    endless.write_all(b"POST / HTTP/1.1\r\nx: ").await.unwrap();
+    let written = async { while endless.write_all(&[b'x'; 1024]).await.is_ok() {} };
+    timeout(PATIENCE, written).await.expect("it is ended");
+    let mut slow = TcpStream::connect(server.address()).await.unwrap();
+    slow.write_all(b"POST / HT").await.unwrap();
+    assert!(matches!(timeout(PATIENCE, slow.read(&mut [0; 1])).await.unwrap(), Ok(0) | Err(_)));
+}
+
+#[tokio::test]
+async fn strangers_reach_nothing_that_is_for_services_or_needs_an_identity() {
+    let server = clients_door(|_, settings| settings.internal_token = "a-token-of-services".into()).await;
+    for token in ["", "internal_token: a-token-of-services\r\n", "authorization: Bearer a-token-of-services\r\n"] {
+        let answer = post_json(&server, PUSH, token, "{}").await;
+        assert_eq!((answer.status, answer.code().as_str()), (501, "10005"), "{token}");
+    }
+    let answer = post_json(&server, SYNC, "internal_token: a-token-of-services\r\nvouched: 1\r\n", "{}").await;
+    assert_eq!((answer.status, answer.code().as_str()), (400, "10001"));
+    assert_eq!(answer.json()["message"], "user_id: is missing in the metadata");
+}
+
+#[tokio::test]
+async fn pages_call_from_listed_origins_and_from_our_own() {
+    let server = clients_door(|clients, _| clients.origins = vec!["https://app.example.com".into()]).await;
+    let listed = "origin: https://app.example.com\r\n";
+    let preflight = ask(server.address(), &format!("OPTIONS {LOCATE}"), &format!("{HOST}{listed}"), b"").await;
+    assert_eq!(preflight.status, 204);
+    assert!(preflight.has("access-control-allow-origin: https://app.example.com"), "{}", preflight.head);
+    assert!(preflight.head.contains("device_id, token"), "{}", preflight.head);
+    let answer = post_json(&server, LOCATE, listed, "{}").await;
+    assert!(answer.status == 200 && answer.has("access-control-allow-origin: https://app.example.com"));
+    let answer = post_json(&server, LOCATE, "origin: http://127.0.0.1\r\n", "{}").await;
+    assert_eq!(answer.status, 200, "a page of our own address");
+    for line in ["OPTIONS", "POST"] {
+        let headers = format!("{HOST}{JSON}origin: https://evil.test\r\n");
+        let answer = ask(server.address(), &format!("{line} {LOCATE}"), &headers, b"{}").await;
+        assert_eq!((answer.status, answer.code().as_str()), (403, "10006"));
+        assert!(!answer.head.contains("access-control"), "{}", answer.head);
+    }
+}
+
+#[tokio::test]
+async fn a_proxy_tells_for_whom_it_calls_and_nobody_else_does() {
+    let told = "x-forwarded-for: 1.1.1.1, 203.0.113.9\r\n";
+    for (proxies, caller) in [("127.0.0.0/8", "203.0.113.9"), ("10.0.0.0/8", "127.0.0.1")] {
+        let proxies = [proxies.parse().unwrap()].to_vec();
+        let server = clients_door(|clients, _| clients.proxies = gim_config::networks::Networks::new(proxies)).await;
+        assert_eq!(post_json(&server, LOCATE, told, "{}").await.json()["nodes"][0]["tls"], caller);
+    }
+}
+
+#[tokio::test]
+async fn backends_call_services_in_json_with_a_bearer() {
+    let server = services_door(|settings| settings.internal_token = "a-token-of-services".into()).await;
+    let answer = post_json(&server, PUSH, "authorization: Bearer a-token-of-services\r\n", "{}").await;
+    assert_eq!((answer.status, answer.body.as_slice()), (200, &b"{}"[..]));
+    for token in ["", "authorization: Bearer another\r\n", "authorization: Basic a-token-of-services\r\n"] {
+        let answer = post_json(&server, PUSH, token, "{}").await;
+        assert_eq!((answer.status, answer.code().as_str()), (403, "10006"), "{token}");
+    }
+    assert_eq!(post_json(&server, LOCATE, "", "{}").await.status, 200, "clients call here too");
+}
+
+#[tokio::test]
+async fn a_page_reaches_no_service_though_none_asks_for_a_token() {
+    let server = services_door(|settings| settings.names = vec!["logic.internal".into()]).await;
+    assert_eq!(post_json(&server, PUSH, "", "{}").await.status, 200, "from this host, without a page");
+    let origin = post_json(&server, PUSH, "origin: http://127.0.0.1\r\n", "{}").await;
+    assert_eq!((origin.status, origin.code().as_str()), (403, "10006"));
+    for (host, status) in [("logic.internal:8010", 200), ("localhost", 200), ("rebound.evil.test", 403)] {
+        let answer = post(&server, PUSH, &format!("host: {host}\r\n{JSON}"), b"{}").await;
+        assert_eq!(answer.status, status, "{host}");
+    }
+    let plain = post(&server, PUSH, &format!("{HOST}content-type: text/plain\r\n"), b"{}").await;
+    assert_eq!(plain.status, 415, "what a form can send");
+}
+
+#[tokio::test]
+async fn clients_may_be_kept_from_the_listener_of_services() {
+    let server = services_door(|settings| {
+        settings.internal_token = "a-token-of-services".into();
+        settings.serves_clients = false;
+    })
+    .await;
+    let answer = post_json(&server, LOCATE, "", "{}").await;
+    assert_eq!((answer.status, answer.code().as_str()), (403, "10006"));
+    let trusted = post_json(&server, LOCATE, "authorization: Bearer a-token-of-services\r\n", "{}").await;
+    assert_eq!(trusted.status, 200, "our own services ask for clients");
+}
+
+#[tokio::test]
+async fn calls_of_an_address_are_bounded_and_dear_ones_cost_more() {
+    let server = clients_door(|clients, _| {
+        clients.address_calls_per_s = 1;
+        clients.address_calls_burst = 100;
+        clients.proxies = gim_config::networks::Networks::new(vec!["127.0.0.0/8".parse().unwrap()]);
+    })
+    .await;
+    let calls = async |path: &str, client: &str| {
+        let told = format!("x-forwarded-for: {client}\r\n");
+        for done in 0.. {
+            let answer = post_json(&server, path, &told, "{}").await;
+            if answer.status == 429 {
+                assert_eq!(answer.code(), "10003");
+                assert!(answer.has("retry-after: 1"), "{}", answer.head);
+                return done;
+            }
+        }
+        unreachable!("there is a bound")
+    };
+    // Seconds may pass meanwhile, and bring back one call each.
+    assert!((100..130).contains(&calls(LOCATE, "203.0.113.1").await));
+    assert!((5..7).contains(&calls("/business.UserExtService/SignIn", "203.0.113.2").await));
+    assert!((100..130).contains(&calls(LOCATE, "203.0.113.3").await), "each has its own");
+}
