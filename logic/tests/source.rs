@@ -29,7 +29,7 @@ const ORDER_IN_THE_STORE: [&[&str]; 11] = [
     &["error", "columns", "statement"],
     &["script", "dialect"],
     &["device", "inbox", "left_member", "retention", "revocation", "room", "sent", "seqs", "user_reads"],
-    &["group", "import", "sign_in"],
+    &["conversation", "conversation_heads", "group", "import", "sign_in"],
     &["work", "turns"],
     &["fair_queue"],
     &["queue", "held_group"],
@@ -52,8 +52,8 @@ const ORDER_IN_DELIVERY: [&[&str]; 7] = [
 /// The same for the use cases.
 const ORDER_OF_THE_USE_CASES: [&[&str]; 5] = [
     &["clients", "delivery", "domain", "error", "metrics", "settings", "shared_state", "store"],
-    &["connections", "devices", "directory", "envelope", "room_sends", "room_shares", "syncs"],
-    &["group_pages", "histories", "rooms", "sign_ins"],
+    &["connections", "devices", "directory", "envelope", "events", "room_sends", "room_shares", "syncs"],
+    &["conversations", "group_pages", "histories", "rooms", "sign_ins"],
     &["access", "commands", "groups", "pushes", "recalls"],
     &["messages"],
 ];

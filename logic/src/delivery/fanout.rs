@@ -147,7 +147,7 @@ impl Fanout {
             origin_device_id: delivery.origin_device_id,
             request_id: delivery.request_id.to_string(),
         };
-        self.nodes.push_to_group(&push, delivery.message.sender_id);
+        self.nodes.push_to_group(&push, delivery.caused_by);
         counter!(names::GROUP_PUSHES).increment(1);
         tracing::debug!(request_id = &*delivery.request_id, group_id = group.group_id, seq = group.seq, "group push");
     }
@@ -163,7 +163,7 @@ impl Fanout {
                 let rest = targets.split_off(targets.len().min(PUSH_TARGETS_MAX));
                 let push = Push { message: body.clone(), targets, request_id: delivery.request_id.to_string() };
                 let hints = |push: &Push| hints_for(push, &node, delivery, routes_of);
-                self.nodes.push_to_connections(&node, push, delivery.message.sender_id, hints);
+                self.nodes.push_to_connections(&node, push, delivery.caused_by, hints);
                 targets = rest;
             }
         }
@@ -212,8 +212,7 @@ fn targets_per_node(
     let mut per_node: HashMap<Arc<NodeKey>, Vec<PushTarget>> = HashMap::new();
     for receiver in &delivery.receivers {
         for route in routes_of.get(&receiver.user_id).into_iter().flatten() {
-            let is_origin =
-                receiver.user_id == delivery.message.sender_id && route.device_id == delivery.origin_device_id;
+            let is_origin = receiver.user_id == delivery.caused_by && route.device_id == delivery.origin_device_id;
             if !is_origin {
                 add_target(per_node.entry(route.node.clone()).or_default(), *receiver, route.connection_id);
             }
@@ -254,6 +253,7 @@ mod tests {
                 group_id: 0,
             },
             receivers: receivers.iter().map(|&(user_id, seq)| Receiver { user_id, seq }).collect(),
+            caused_by: sender_id,
             origin_device_id,
             request_id: "".into(),
             group: None,

@@ -47,7 +47,9 @@ pub struct Delivery {
     pub message: Message,
     /// To whom.
     pub receivers: Vec<Receiver>,
-    /// The device that sent it and needs no copy; 0 for none.
+    /// The user who caused it, and whose share it takes; 0 for a service.
+    pub caused_by: u64,
+    /// The device of that user that needs no copy; 0 for none.
     pub origin_device_id: u64,
     /// For the logs on the way.
     pub request_id: Arc<str>,

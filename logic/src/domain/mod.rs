@@ -3,6 +3,7 @@
 pub mod byte_budget;
 pub mod caller;
 pub mod clock;
+pub mod conversation;
 pub mod device;
 pub mod group;
 pub mod kick;

@@ -2,6 +2,7 @@
 
 mod access;
 mod caller;
+mod conversation;
 mod device;
 mod gateway;
 mod group;
@@ -12,6 +13,7 @@ use std::sync::Arc;
 
 use gim_proto::logic::{
     access_int_service_server::{self as access_int, AccessIntServiceServer},
+    conversation_ext_service_server::{self as conversation_ext, ConversationExtServiceServer},
     device_ext_service_server::{self as device_ext, DeviceExtServiceServer},
     device_int_service_server::{self as device_int, DeviceIntServiceServer},
     gateway_ext_service_server::{self as gateway_ext, GatewayExtServiceServer},
@@ -27,8 +29,9 @@ use tonic::service::RoutesBuilder;
 use crate::usecase::UseCases;
 
 /// What health checks may ask for by name.
-pub const SERVICE_NAMES: [&str; 10] = [
+pub const SERVICE_NAMES: [&str; 11] = [
     access_int::SERVICE_NAME,
+    conversation_ext::SERVICE_NAME,
     message_ext::SERVICE_NAME,
     message_int::SERVICE_NAME,
     device_ext::SERVICE_NAME,
@@ -51,6 +54,7 @@ pub fn add_to(routes: &mut RoutesBuilder, use_cases: Arc<UseCases>) {
     let services = Services { use_cases };
     routes
         .add_service(AccessIntServiceServer::new(services.clone()))
+        .add_service(ConversationExtServiceServer::new(services.clone()))
         .add_service(MessageExtServiceServer::new(services.clone()))
         .add_service(MessageIntServiceServer::new(services.clone()))
         .add_service(DeviceExtServiceServer::new(services.clone()))

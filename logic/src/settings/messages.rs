@@ -1,4 +1,4 @@
-//! The sections about messages, where they are kept and for how long: `[limits]`, `[message]`, `[inbox]`, `[room]`, `[group]` and
+//! The sections about messages, where they are kept and for how long: `[limits]`, `[message]`, `[conversation]`, `[inbox]`, `[room]`, `[group]` and
 //! `[retention]`.
 
 use serde::{Deserialize, Serialize};
@@ -61,6 +61,22 @@ pub struct MessageSettings {
     pub history_page_max: u32,
     /// The commands that clients may send, of messages and of packets for the business.
     pub client_commands: ClientCommands,
+}
+
+/// The section `[conversation]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ConversationSettings {
+    /// Conversations in a page of a list where the client does not say, or asks for more.
+    pub page_max: u32,
+    /// Conversations that a user may pin.
+    pub pinned_max: u32,
+}
+
+impl Default for ConversationSettings {
+    fn default() -> Self {
+        Self { page_max: 50, pinned_max: 20 }
+    }
 }
 
 /// The section `[inbox]`.

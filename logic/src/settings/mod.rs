@@ -19,7 +19,10 @@ use gim_config::{
 use serde::{Deserialize, Serialize};
 
 pub use self::{
-    messages::{GroupSettings, InboxSettings, LimitSettings, MessageSettings, RetentionSettings, RoomSettings},
+    messages::{
+        ConversationSettings, GroupSettings, InboxSettings, LimitSettings, MessageSettings, RetentionSettings,
+        RoomSettings,
+    },
     nodes::{GatewaySettings, LinkSettings, SharedStateSettings},
     redis_url::{Credentials, RedisTarget, RedisWay, TlsFiles},
     users::{BusinessSettings, JwtKey, JwtSettings, KickSettings},
@@ -60,6 +63,8 @@ pub struct LogicSettings {
     pub limits: LimitSettings,
     /// What clients may do with messages that are stored.
     pub message: MessageSettings,
+    /// Lists of conversations.
+    pub conversation: ConversationSettings,
     /// The writer of inboxes.
     pub inbox: InboxSettings,
     /// The streams of conn nodes.
@@ -92,6 +97,7 @@ impl Default for LogicSettings {
             jwt: JwtSettings::default(),
             limits: LimitSettings::default(),
             message: MessageSettings::default(),
+            conversation: ConversationSettings::default(),
             inbox: InboxSettings::default(),
             link: LinkSettings::default(),
             gateway: GatewaySettings::default(),

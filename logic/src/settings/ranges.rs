@@ -53,6 +53,8 @@ fn messages(settings: &LogicSettings) -> Vec<Range> {
     vec![
         ("message.recall_window_s", settings.message.recall_window_s, 0, 30 * 86_400),
         ("message.history_page_max", settings.message.history_page_max.into(), 1, 1_000),
+        ("conversation.page_max", settings.conversation.page_max.into(), 1, 100),
+        ("conversation.pinned_max", settings.conversation.pinned_max.into(), 0, 100),
         ("inbox.batch_rows_max", settings.inbox.batch_rows_max as u64, 1, 1_000_000),
         ("inbox.transactions_max", u64::from(settings.inbox.transactions_max), 1, 64),
         ("inbox.transaction_rows_min", settings.inbox.transaction_rows_min as u64, 1, 65_536),

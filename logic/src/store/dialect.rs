@@ -33,6 +33,10 @@ pub(super) struct Sql {
     pub raise_group_cursors: MultiRow,
     /// Reads groups and holds their rows until the end of the transaction (`id` per row), in the order of their ids.
     pub hold_groups: MultiRow,
+    /// Adds the row of a conversation that has none (`user_id, is_group, peer_id`), with nothing set.
+    pub add_conversation_setting: &'static str,
+    /// The same with nothing read.
+    pub add_read_position: &'static str,
     /// Hands out the next seqs of a room (`room_id, count`).
     pub reserve_room_seqs: &'static str,
     /// Raises the moment before which tokens are worthless (`user_id, device_id, not_before_ms`).
@@ -114,6 +118,12 @@ static SQLITE: Sql = Sql {
     in_one_text: Some(("SELECT group_concat(kind || ' ' || id || ' ' || value || ' ' || extra) FROM (", ")")),
     purge_sent: "DELETE FROM sent WHERE (sender_id, client_msg_id) IN \
                  (SELECT sender_id, client_msg_id FROM sent WHERE created_at_ms < ? ORDER BY created_at_ms LIMIT ?)",
+    add_conversation_setting: "INSERT INTO conversation_setting \
+                               (user_id, is_group, peer_id, pinned_at_ms, is_muted, hidden_before_seq, cleared_seq) \
+                               VALUES (?, ?, ?, 0, 0, 0, 0) ON CONFLICT DO NOTHING",
+    add_read_position: "INSERT INTO read_position \
+                        (user_id, is_group, peer_id, seq, message_id, peer_seq, is_marked_unread) \
+                        VALUES (?, ?, ?, 0, 0, 0, 0) ON CONFLICT DO NOTHING",
     reserve_room_seqs: "INSERT INTO room_seq (room_id, reserved_until) VALUES (?, ?) \
                         ON CONFLICT (room_id) DO UPDATE SET reserved_until = reserved_until + excluded.reserved_until",
     raise_revocation: "INSERT INTO token_revocation (user_id, device_id, not_before_ms, revoked_at_ms) VALUES (?, ?, ?, ?) \
@@ -181,6 +191,12 @@ static MYSQL: Sql = Sql {
     },
     in_one_text: None,
     purge_sent: "DELETE FROM sent WHERE created_at_ms < ? ORDER BY created_at_ms LIMIT ?",
+    add_conversation_setting: "INSERT INTO conversation_setting \
+                               (user_id, is_group, peer_id, pinned_at_ms, is_muted, hidden_before_seq, cleared_seq) \
+                               VALUES (?, ?, ?, 0, 0, 0, 0) ON DUPLICATE KEY UPDATE user_id = user_id",
+    add_read_position: "INSERT INTO read_position \
+                        (user_id, is_group, peer_id, seq, message_id, peer_seq, is_marked_unread) \
+                        VALUES (?, ?, ?, 0, 0, 0, 0) ON DUPLICATE KEY UPDATE user_id = user_id",
     reserve_room_seqs: "INSERT INTO room_seq (room_id, reserved_until) VALUES (?, ?) \
                         ON DUPLICATE KEY UPDATE reserved_until = reserved_until + VALUES(reserved_until)",
     raise_revocation: "INSERT INTO token_revocation (user_id, device_id, not_before_ms, revoked_at_ms) VALUES (?, ?, ?, ?) \

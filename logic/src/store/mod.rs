@@ -7,8 +7,8 @@
 //! Each file knows only those above it, which `tests/source.rs` checks:
 //!
 //! - `error`, `columns`, `statement`, `script`, [`dialect`]: errors, values, and statements, alone and sent together
-//! - [`device`], [`import`], [`inbox`], `left_member`, [`retention`], [`revocation`], [`room`], [`sent`], then [`group`], [`sign_in`]:
-//!   the repositories
+//! - [`device`], [`import`], [`inbox`], `left_member`, [`retention`], [`revocation`], [`room`], [`sent`], then [`conversation`], [`conversation_heads`],
+//!   [`group`], [`sign_in`]: the repositories
 //! - [`seqs`]: what is done where a database went back
 //! - `user_reads`: in whose turn users read
 //! - [`work`]: what requests want of the inbox writer, and what becomes of it
@@ -19,6 +19,8 @@
 
 mod acks;
 mod columns;
+pub mod conversation;
+pub mod conversation_heads;
 pub mod device;
 mod device_saves;
 mod dialect;
@@ -51,6 +53,8 @@ use gim_config::sql::{self, Database, Dialect};
 use include_dir::{Dir, include_dir};
 use sqlx::migrate::Migrator;
 
+pub use conversation::Conversations;
+pub use conversation_heads::ConversationHeads;
 pub use device::Devices;
 pub use error::StoreError;
 pub use group::Groups;
@@ -83,6 +87,10 @@ const STATEMENT_BYTES: usize = 4096;
 pub struct Store {
     /// Pools and dialect.
     pub database: Database,
+    /// What is kept of conversations, for each user.
+    pub conversations: Conversations,
+    /// Which conversations there are.
+    pub conversation_heads: ConversationHeads,
     /// Devices.
     pub devices: Devices,
     /// Groups, for reading.
@@ -115,6 +123,8 @@ impl Store {
     /// The repositories of an open database. Must be called on a Tokio runtime.
     pub fn new(database: Database) -> Self {
         Self {
+            conversations: Conversations::new(&database),
+            conversation_heads: ConversationHeads::new(&database),
             devices: Devices::new(&database),
             groups: Groups::new(&database),
             imports: Imports::new(&database),

@@ -1,6 +1,6 @@
 //! Recall: the one update that makes it happen.
 //!
-//! A recalled message keeps its row and loses its content. Every receiver gets one more inbox row that names the same
+//! A recalled message keeps its row and loses its content; of one between two users the row still says between whom. Every receiver gets one more inbox row that names the same
 //! message, so that devices which had synced it learn of the recall too; in a large group, where nobody has a copy, the
 //! timeline gets that row. Written by the inbox writer, in its transaction.
 
@@ -12,7 +12,8 @@ use super::{
     work::{Post, Work},
 };
 
-const MARK: &str = "UPDATE message SET status = ?, content = ?, receivers = NULL WHERE id = ? AND status = ?";
+const MARK: &str = "UPDATE message SET status = ?, content = ?, receivers = CASE WHEN group_id = 0 THEN receivers END \
+                    WHERE id = ? AND status = ?";
 
 /// Recalls the messages that `works` asks for; returns the requests that changed something. Messages before inboxes, and
 /// ascending: two transactions that meet wait for each other, and never in a circle.

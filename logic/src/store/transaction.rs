@@ -274,7 +274,8 @@ impl NumberedPost<'_> {
 
     fn into_delivery(self) -> Delivery {
         let Post { message, origin_device_id, request_id, .. } = self.post.into_owned();
-        Delivery { message, receivers: self.receivers, origin_device_id, request_id, group: self.group }
+        let (receivers, caused_by) = (self.receivers, message.sender_id);
+        Delivery { message, receivers, caused_by, origin_device_id, request_id, group: self.group }
     }
 }
 

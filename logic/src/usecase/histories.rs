@@ -5,12 +5,12 @@ use std::{sync::Arc, time::Instant};
 use gim_config::request_shares::RequestShares;
 use gim_proto::{
     check, connect,
-    logic::{HistoryReply, HistoryRequest, history_request::Peer},
+    logic::{HistoryReply, HistoryRequest, history_request},
 };
 
 use super::syncs::{GRPC_PAGE_BYTES_MAX, fitting, requests_of_page};
 use crate::{
-    domain::{caller::Caller, group::GroupRefusal, message::Message},
+    domain::{caller::Caller, conversation::Peer, group::GroupRefusal, message::Message},
     error::Error,
     store::{self, Limit},
 };
@@ -23,6 +23,7 @@ pub struct Histories {
     pub(super) reads: store::UserReads,
     pub(super) inboxes: store::Inboxes,
     pub(super) groups: store::Groups,
+    pub(super) conversations: store::Conversations,
     pub(super) shares: Arc<RequestShares>,
 }
 
@@ -39,20 +40,29 @@ impl Histories {
         let read = Limit { messages: limit + 1, bytes: GRPC_PAGE_BYTES_MAX };
         let _turn = self.reads.turn(caller.user_id).await?;
         let page = match peer {
-            Peer::UserId(peer_id) => {
+            history_request::Peer::UserId(peer_id) => {
                 check::id("user_id", peer_id)?;
-                let found = self.inboxes.history(caller.user_id, peer_id, before_seq, read).await?;
+                let cleared_seq = self.cleared_seq(caller, Peer::User(peer_id)).await?;
+                let mut found = self.inboxes.history(caller.user_id, peer_id, before_seq, read).await?;
+                found.retain(|(seq, _)| *seq > cleared_seq);
                 page(found, limit, Message::to_wire_at)
             }
-            Peer::GroupId(group_id) => {
+            history_request::Peer::GroupId(group_id) => {
                 check::id("group_id", group_id)?;
                 let joined_after = self.joined_after(caller, group_id).await?;
-                let found = self.groups.history(group_id, joined_after, before_seq, read).await?;
+                let after_seq = joined_after.max(self.cleared_seq(caller, Peer::Group(group_id)).await?);
+                let found = self.groups.history(group_id, after_seq, before_seq, read).await?;
                 page(found, limit, Message::to_wire_in_timeline)
             }
         };
         self.shares.charge(caller.user_id, requests_of_page(&page), Instant::now());
         Ok(page)
+    }
+
+    /// Up to where the caller deleted a conversation.
+    async fn cleared_seq(&self, caller: Caller, peer: Peer) -> Result<u64, Error> {
+        let states = self.conversations.states(caller.user_id, &[peer]).await?;
+        Ok(states.get(&peer).map_or(0, |state| state.cleared_seq))
     }
 
     async fn joined_after(&self, caller: Caller, group_id: u64) -> Result<u64, Error> {

@@ -4,9 +4,11 @@
 pub mod access;
 pub mod commands;
 pub mod connections;
+pub mod conversations;
 pub mod devices;
 pub mod directory;
 mod envelope;
+mod events;
 mod group_pages;
 pub mod groups;
 pub mod histories;
@@ -28,8 +30,10 @@ use self::{
     access::Access,
     commands::{Commands, UnderWay},
     connections::Connections,
+    conversations::Conversations,
     devices::Devices,
     directory::Directory,
+    events::Events,
     groups::Groups,
     histories::Histories,
     messages::Messages,
@@ -57,6 +61,7 @@ pub struct UseCases {
     pub access: Access,
     pub commands: Commands,
     pub connections: Arc<Connections>,
+    pub conversations: Conversations,
     pub devices: Devices,
     pub directory: Directory,
     pub groups: Groups,
@@ -103,6 +108,7 @@ impl UseCases {
         let groups = groups(settings, &parts);
         let messages = messages(settings, &parts, rooms.clone());
         let pushes = pushes(settings, &parts);
+        let conversations = conversations(settings, &parts);
         let Parts { short_ids, store, writer, request_shares, business, jwt, shared, nodes, fanout, .. } = parts;
         Self {
             access: Access {
@@ -126,6 +132,7 @@ impl UseCases {
                 writer: writer.clone(),
                 shared,
             },
+            conversations,
             directory: Directory::new(settings.gateway.clone(), nodes),
             groups,
             histories: Histories {
@@ -133,6 +140,7 @@ impl UseCases {
                 reads: store.user_reads.clone(),
                 inboxes: store.inboxes.clone(),
                 groups: store.groups.clone(),
+                conversations: store.conversations,
                 shares: request_shares.clone(),
             },
             messages,
@@ -185,6 +193,20 @@ fn connections(settings: &LogicSettings, parts: &Parts) -> Connections {
         shared: parts.shared.clone(),
         nodes: parts.nodes.clone(),
     }
+}
+
+fn conversations(settings: &LogicSettings, parts: &Parts) -> Conversations {
+    Conversations {
+        settings: settings.conversation.clone(),
+        reads: parts.store.user_reads.clone(),
+        heads: parts.store.conversation_heads.clone(),
+        conversations: parts.store.conversations.clone(),
+        events: events(parts),
+    }
+}
+
+fn events(parts: &Parts) -> Events {
+    Events { ids: parts.ids.clone(), fanout: parts.fanout.clone() }
 }
 
 fn rooms(settings: &LogicSettings, parts: &Parts) -> Rooms {

@@ -61,7 +61,8 @@ impl Pushes {
         }
         let receivers = user_ids.into_iter().map(|user_id| Receiver { user_id, seq: 0 }).collect();
         let request_id = request_id.into();
-        let delivery = Delivery { message, receivers, origin_device_id: 0, request_id, group: None };
+        let caused_by = message.sender_id;
+        let delivery = Delivery { message, receivers, caused_by, origin_device_id: 0, request_id, group: None };
         self.fanout.deliver(&[delivery]).await?;
         Ok(message_id)
     }
@@ -136,6 +137,7 @@ impl Pushes {
         let mut delivery = Delivery {
             message,
             receivers: Vec::new(),
+            caused_by: 0,
             origin_device_id: 0,
             request_id: request_id.into(),
             group: None,

@@ -20,7 +20,7 @@ use tonic::Request;
 
 use crate::support::{Server, business::StubBusiness, conn::Conn, refusal, server, server_with};
 
-const TABLES: [&str; 13] = [
+const TABLES: [&str; 15] = [
     "device",
     "inbox",
     "message",
@@ -34,6 +34,8 @@ const TABLES: [&str; 13] = [
     "group_message",
     "group_cursor",
     "token_revocation",
+    "read_position",
+    "conversation_setting",
 ];
 
 type RefusedCalls = Vec<(&'static str, (ResultCode, String))>;

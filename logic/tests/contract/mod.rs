@@ -7,6 +7,7 @@ mod burst;
 mod clients;
 mod come_and_go;
 mod conversation;
+mod conversations;
 mod crash;
 mod devices;
 mod gateway;

@@ -15,11 +15,11 @@ use gim_proto::{
     ResultCode,
     check::ID_MAX,
     logic::{
-        PushToUsersRequest, SyncRequest, device_ext_service_client::DeviceExtServiceClient,
-        device_int_service_client::DeviceIntServiceClient, group_ext_service_client::GroupExtServiceClient,
-        group_int_service_client::GroupIntServiceClient, message_ext_service_client::MessageExtServiceClient,
-        message_int_service_client::MessageIntServiceClient, room_ext_service_client::RoomExtServiceClient,
-        room_int_service_client::RoomIntServiceClient,
+        PushToUsersRequest, SyncRequest, conversation_ext_service_client::ConversationExtServiceClient,
+        device_ext_service_client::DeviceExtServiceClient, device_int_service_client::DeviceIntServiceClient,
+        group_ext_service_client::GroupExtServiceClient, group_int_service_client::GroupIntServiceClient,
+        message_ext_service_client::MessageExtServiceClient, message_int_service_client::MessageIntServiceClient,
+        room_ext_service_client::RoomExtServiceClient, room_int_service_client::RoomIntServiceClient,
     },
     metadata,
 };
@@ -107,6 +107,10 @@ impl Server {
 
     pub fn message_ext(&self) -> MessageExtServiceClient<Channel> {
         MessageExtServiceClient::new(self.channel.clone())
+    }
+
+    pub fn conversation_ext(&self) -> ConversationExtServiceClient<Channel> {
+        ConversationExtServiceClient::new(self.channel.clone())
     }
 
     pub fn device_int(&self) -> DeviceIntServiceClient<Channel> {

@@ -62,8 +62,15 @@ fn history_request(peer: history_request::Peer) -> HistoryRequest {
 }
 
 pub fn samples() -> Vec<Sample> {
-    let parts =
-        [message_samples(), device_samples(), group_samples(), member_samples(), room_samples(), push_samples()];
+    let parts = [
+        message_samples(),
+        conversation_samples(),
+        device_samples(),
+        group_samples(),
+        member_samples(),
+        room_samples(),
+        push_samples(),
+    ];
     parts.into_iter().flatten().collect()
 }
 
@@ -140,6 +147,70 @@ fn many_as_item(user_id: u64) -> SendManyAsItem {
 fn many_as_result() -> SendManyAsResult {
     let reply = SendReply { message_id: 101, ..SendReply::default() };
     SendManyAsResult { reply: Some(reply), code: 10001, message: "message".into() }
+}
+
+fn conversation() -> Conversation {
+    Conversation {
+        peer: Some(conversation::Peer::UserId(101)),
+        is_large: true,
+        last_message: Some(message()),
+        content_left_out: true,
+        active_at_ms: 1_700_000_000_106,
+        unread: 100,
+        read_seq: 108,
+        read_message_id: 109,
+        peer_read_seq: 110,
+        peer_read_message_id: 111,
+        is_pinned: true,
+        is_muted: true,
+        is_marked_unread: true,
+    }
+}
+
+fn conversation_samples() -> Vec<Sample> {
+    let set = |peer| ConversationSetRequest {
+        peer: Some(peer),
+        is_pinned: Some(true),
+        is_muted: Some(false),
+        is_marked_unread: Some(true),
+        is_hidden: Some(false),
+    };
+    let push = |peer| ConversationPush {
+        peer: Some(peer),
+        is_pinned: Some(true),
+        is_muted: Some(false),
+        is_marked_unread: Some(true),
+        is_hidden: Some(false),
+        deleted_up_to_seq: 107,
+    };
+    vec![
+        sample("logic.ConversationListRequest", ConversationListRequest { after: "after".into(), limit: 102 }),
+        sample(
+            "logic.ConversationListReply",
+            ConversationListReply {
+                conversations: vec![conversation()],
+                next: "next".into(),
+                pinned: vec![conversation()],
+            },
+        ),
+        sample("logic.Conversation.user_id", conversation()),
+        sample(
+            "logic.Conversation.group_id",
+            Conversation { peer: Some(conversation::Peer::GroupId(102)), ..Conversation::default() },
+        ),
+        sample("logic.ConversationSetRequest.user_id", set(conversation_set_request::Peer::UserId(101))),
+        sample("logic.ConversationSetRequest.group_id", set(conversation_set_request::Peer::GroupId(102))),
+        sample(
+            "logic.ConversationDeleteRequest.user_id",
+            ConversationDeleteRequest { peer: Some(conversation_delete_request::Peer::UserId(101)) },
+        ),
+        sample(
+            "logic.ConversationDeleteRequest.group_id",
+            ConversationDeleteRequest { peer: Some(conversation_delete_request::Peer::GroupId(102)) },
+        ),
+        sample("logic.ConversationPush.user_id", push(conversation_push::Peer::UserId(101))),
+        sample("logic.ConversationPush.group_id", push(conversation_push::Peer::GroupId(102))),
+    ]
 }
 
 fn device_samples() -> Vec<Sample> {

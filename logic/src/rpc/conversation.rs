@@ -1,0 +1,29 @@
+//! `ConversationExtService`.
+
+use gim_proto::logic::{
+    ConversationDeleteRequest, ConversationListReply, ConversationListRequest, ConversationSetRequest,
+    conversation_ext_service_server::ConversationExtService,
+};
+use tonic::{Request, Response, Status, async_trait};
+
+use super::Services;
+
+#[async_trait]
+impl ConversationExtService for Services {
+    async fn list(&self, request: Request<ConversationListRequest>) -> Result<Response<ConversationListReply>, Status> {
+        let caller = self.caller(&request).await?;
+        Ok(Response::new(self.use_cases.conversations.list(caller, request.into_inner()).await?))
+    }
+
+    async fn set(&self, request: Request<ConversationSetRequest>) -> Result<Response<()>, Status> {
+        let caller = self.caller(&request).await?;
+        self.use_cases.conversations.set(caller, request.into_inner()).await?;
+        Ok(Response::new(()))
+    }
+
+    async fn delete(&self, request: Request<ConversationDeleteRequest>) -> Result<Response<()>, Status> {
+        let caller = self.caller(&request).await?;
+        self.use_cases.conversations.delete(caller, request.into_inner()).await?;
+        Ok(Response::new(()))
+    }
+}

@@ -1,0 +1,242 @@
+//! What is kept of a conversation for one user: how far it was read, and what the user set of it. The rows change when the user does
+//! something, never because a message comes; how much is unread is counted when it is asked for.
+
+use std::collections::HashMap;
+
+use gim_config::sql::{self, Database, Pool};
+use sqlx::{AnyConnection, AssertSqlSafe, Row as _, any::AnyRow};
+
+use super::{
+    columns::{from_sql, to_sql},
+    dialect::{self, Sql},
+    error::StoreError,
+    inbox::read_message,
+    statement::{AnyQuery, MultiRow},
+};
+use crate::domain::{
+    conversation::{self, Peer},
+    message::Message,
+};
+
+const POSITIONS: MultiRow = MultiRow {
+    head: "SELECT peer_id, seq, message_id, is_marked_unread FROM read_position WHERE peer_id IN (",
+    row: "?",
+    tail: ") AND user_id = ? AND is_group = ?",
+};
+/// How far others have read what a user wrote to them.
+const POSITIONS_OF_PEERS: MultiRow = MultiRow {
+    head: "SELECT user_id, peer_seq, message_id FROM read_position WHERE user_id IN (",
+    row: "?",
+    tail: ") AND is_group = 0 AND peer_id = ?",
+};
+const SETTINGS: MultiRow = MultiRow {
+    head: "SELECT peer_id, pinned_at_ms, is_muted, hidden_before_seq, cleared_seq FROM conversation_setting WHERE peer_id IN (",
+    row: "?",
+    tail: ") AND user_id = ? AND is_group = ?",
+};
+const PINNED: &str = "SELECT is_group, peer_id FROM conversation_setting WHERE user_id = ? AND pinned_at_ms > 0 \
+                      ORDER BY pinned_at_ms DESC, peer_id DESC LIMIT ?";
+/// Those of one conversation that count, as [`conversation::unread`] reads them. Numbers from 100 to 199 are the server's own.
+const UNREAD_WITH_USER: &str = "SELECT ?, GROUP_CONCAT(mark ORDER BY seq DESC) FROM ( \
+     SELECT dm.seq AS seq, CASE WHEN m.sender_id = ? THEN 2 ELSE 1 END AS mark \
+     FROM direct_message dm JOIN message m ON m.id = dm.message_id \
+     WHERE dm.user_id = ? AND dm.peer_id = ? AND dm.seq > ? \
+     AND (m.sender_id = ? OR (m.status = 0 AND m.command NOT BETWEEN 100 AND 199)) ORDER BY dm.seq DESC LIMIT 100) part";
+const UNREAD_IN_GROUP: &str = "SELECT ?, GROUP_CONCAT(mark ORDER BY seq DESC) FROM ( \
+     SELECT gm.seq AS seq, CASE WHEN m.sender_id = ? THEN 2 ELSE 1 END AS mark \
+     FROM group_member own JOIN group_message gm ON gm.group_id = own.group_id JOIN message m ON m.id = gm.message_id \
+     WHERE own.user_id = ? AND own.group_id = ? AND gm.seq > own.joined_after_seq AND gm.seq > ? AND gm.is_recall = 0 \
+     AND (m.sender_id = ? OR (m.status = 0 AND m.command NOT BETWEEN 100 AND 199)) ORDER BY gm.seq DESC LIMIT 100) part";
+/// Content that is too long for a list is left out; its length tells.
+const MESSAGES: MultiRow = MultiRow {
+    head: "SELECT 0, id, command, CASE WHEN LENGTH(content) <= 1024 THEN content ELSE X'' END, sender_id, created_at_ms, status, \
+           group_id, LENGTH(content) FROM message WHERE id IN (",
+    row: "?",
+    tail: ")",
+};
+const LONGEST_CONTENT: i64 = 1024;
+const CHANGE_SETTING: &str = "UPDATE conversation_setting SET pinned_at_ms = COALESCE(?, pinned_at_ms), \
+                              is_muted = COALESCE(?, is_muted), hidden_before_seq = COALESCE(?, hidden_before_seq), \
+                              cleared_seq = COALESCE(?, cleared_seq) WHERE user_id = ? AND is_group = ? AND peer_id = ?";
+const CHANGE_MARK: &str =
+    "UPDATE read_position SET is_marked_unread = ? WHERE user_id = ? AND is_group = ? AND peer_id = ?";
+
+/// What is kept of a conversation, for one user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct State {
+    /// How far the user has read, and the message there.
+    pub read: (u64, u64),
+    /// With another user: how far that one has read, as a seq of this user's inbox, and the message there.
+    pub peer_read: (u64, u64),
+    /// Whether the user marked it.
+    pub is_marked_unread: bool,
+    /// When it was pinned; 0 where it is not.
+    pub pinned_at_ms: i64,
+    /// Whether it is muted.
+    pub is_muted: bool,
+    /// Hidden as long as no message has this number or a greater one.
+    pub hidden_before_seq: u64,
+    /// Deleted up to here.
+    pub cleared_seq: u64,
+}
+
+/// What a user changes of a conversation. None leaves it as it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Change {
+    /// As in [`State`], like the others.
+    pub pinned_at_ms: Option<i64>,
+    /// Whether to mute it.
+    pub is_muted: Option<bool>,
+    /// Whether to mark it.
+    pub is_marked_unread: Option<bool>,
+    /// Before which number to hide it.
+    pub hidden_before_seq: Option<u64>,
+    /// Up to where to delete it.
+    pub cleared_seq: Option<u64>,
+}
+
+/// A message as a list shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shown {
+    /// The message, without a content that is long.
+    pub message: Message,
+    /// Whether it was.
+    pub is_content_left_out: bool,
+}
+
+/// The repository.
+#[derive(Debug, Clone)]
+pub struct Conversations {
+    reader: Pool,
+    writer: Pool,
+    sql: &'static Sql,
+}
+
+impl Conversations {
+    pub(super) fn new(database: &Database) -> Self {
+        let (reader, writer) = (database.reader.clone(), database.writer.clone());
+        Self { reader, writer, sql: dialect::sql(database.dialect) }
+    }
+
+    /// What is kept of these conversations. Where nothing is, there is nothing in the answer.
+    pub async fn states(&self, user_id: u64, peers: &[Peer]) -> Result<HashMap<Peer, State>, StoreError> {
+        let mut states: HashMap<Peer, State> = HashMap::new();
+        for is_group in [false, true] {
+            let ids = padded(peers.iter().filter(|peer| peer.is_group() == is_group).map(|peer| peer.id()));
+            let peer_of = if is_group { Peer::Group } else { Peer::User };
+            for row in self.rows(&POSITIONS, &ids, user_id, Some(is_group)).await? {
+                let state = states.entry(peer_of(from_sql(row.try_get(0)?))).or_default();
+                state.read = (from_sql(row.try_get(1)?), from_sql(row.try_get(2)?));
+                state.is_marked_unread = row.try_get::<i64, _>(3)? != 0;
+            }
+            for row in self.rows(&SETTINGS, &ids, user_id, Some(is_group)).await? {
+                let state = states.entry(peer_of(from_sql(row.try_get(0)?))).or_default();
+                state.pinned_at_ms = row.try_get(1)?;
+                state.is_muted = row.try_get::<i64, _>(2)? != 0;
+                (state.hidden_before_seq, state.cleared_seq) = (from_sql(row.try_get(3)?), from_sql(row.try_get(4)?));
+            }
+            if !is_group {
+                for row in self.rows(&POSITIONS_OF_PEERS, &ids, user_id, None).await? {
+                    let state = states.entry(Peer::User(from_sql(row.try_get(0)?))).or_default();
+                    state.peer_read = (from_sql(row.try_get(1)?), from_sql(row.try_get(2)?));
+                }
+            }
+        }
+        Ok(states)
+    }
+
+    async fn rows(
+        &self,
+        statement: &MultiRow,
+        ids: &[u64],
+        user_id: u64,
+        is_group: Option<bool>,
+    ) -> Result<Vec<AnyRow>, StoreError> {
+        let bind = |query: AnyQuery, id: &u64| query.bind(to_sql(*id));
+        let bind_tail = |query: AnyQuery| {
+            let query = query.bind(to_sql(user_id));
+            is_group.into_iter().fold(query, |query, is_group| query.bind(i64::from(is_group)))
+        };
+        let fetch = async |connection: &mut AnyConnection| statement.fetch_then(connection, ids, bind, bind_tail).await;
+        Ok(self.reader.run(fetch).await?)
+    }
+
+    /// The conversations that a user pinned, the one that was pinned last first.
+    pub async fn pinned(&self, user_id: u64, limit: u32) -> Result<Vec<Peer>, StoreError> {
+        let rows = sqlx::query(PINNED).bind(to_sql(user_id)).bind(i64::from(limit)).fetch_all(&self.reader).await?;
+        let read = |row: &AnyRow| {
+            let peer_id = from_sql(row.try_get(1)?);
+            Ok(if row.try_get::<i64, _>(0)? == 0 { Peer::User(peer_id) } else { Peer::Group(peer_id) })
+        };
+        Ok(rows.iter().map(read).collect::<Result<_, sqlx::Error>>()?)
+    }
+
+    /// How much is unread in conversations, each as (with whom, read up to where), up to [`conversation::UNREAD_MAX`].
+    pub async fn unread(&self, user_id: u64, after: &[(Peer, u64)]) -> Result<HashMap<Peer, u32>, StoreError> {
+        let mut unread = HashMap::new();
+        let own = to_sql(user_id);
+        for (is_group, part) in [(false, UNREAD_WITH_USER), (true, UNREAD_IN_GROUP)] {
+            let after: Vec<_> = after.iter().filter(|(peer, _)| peer.is_group() == is_group).collect();
+            let Some(&last) = after.last() else { continue };
+            let count = after.len().next_power_of_two();
+            let query = sqlx::query(AssertSqlSafe(vec![part; count].join(" UNION ALL ")));
+            let bind = |query: AnyQuery, (peer, seq): &(Peer, u64)| {
+                let peer_id = to_sql(peer.id());
+                query.bind(peer_id).bind(own).bind(own).bind(peer_id).bind(to_sql(*seq)).bind(own)
+            };
+            let all = after.iter().copied().chain(std::iter::repeat(last)).take(count);
+            let rows = all.fold(query, bind).fetch_all(&self.reader).await?;
+            for row in rows {
+                let peer_id = from_sql(row.try_get(0)?);
+                let marks: Option<String> = row.try_get(1)?;
+                let peer = if is_group { Peer::Group(peer_id) } else { Peer::User(peer_id) };
+                unread.insert(peer, marks.map_or(0, |marks| conversation::unread(&marks)));
+            }
+        }
+        Ok(unread)
+    }
+
+    /// Messages by their ids, as lists show them; of those that are kept no longer, none.
+    pub async fn shown(&self, message_ids: &[u64]) -> Result<HashMap<u64, Shown>, StoreError> {
+        let ids = padded(message_ids.iter().copied());
+        let bind = |query: AnyQuery, id: &u64| query.bind(to_sql(*id));
+        let rows = self.reader.run(async |connection| MESSAGES.fetch(connection, &ids, bind).await).await?;
+        let read = |row: &AnyRow| {
+            let (_, message) = read_message(row)?;
+            let is_content_left_out = row.try_get::<i64, _>(8)? > LONGEST_CONTENT;
+            Ok((message.id, Shown { message, is_content_left_out }))
+        };
+        Ok(rows.iter().map(read).collect::<Result<_, sqlx::Error>>()?)
+    }
+
+    /// Changes what a user set of a conversation: all of it or nothing.
+    pub async fn change(&self, user_id: u64, peer: Peer, change: Change) -> Result<(), StoreError> {
+        let key =
+            |query: AnyQuery| query.bind(to_sql(user_id)).bind(i64::from(peer.is_group())).bind(to_sql(peer.id()));
+        let work = async |connection: &mut AnyConnection| {
+            let mut transaction = sql::begin(connection).await?;
+            let Change { pinned_at_ms, is_muted, is_marked_unread, hidden_before_seq, cleared_seq } = change;
+            if (pinned_at_ms, is_muted, hidden_before_seq, cleared_seq) != (None, None, None, None) {
+                key(sqlx::query(self.sql.add_conversation_setting)).execute(&mut *transaction).await?;
+                let query = sqlx::query(CHANGE_SETTING).bind(pinned_at_ms).bind(is_muted.map(i64::from));
+                let query = query.bind(hidden_before_seq.map(to_sql)).bind(cleared_seq.map(to_sql));
+                key(query).execute(&mut *transaction).await?;
+            }
+            if let Some(is_marked) = is_marked_unread {
+                key(sqlx::query(self.sql.add_read_position)).execute(&mut *transaction).await?;
+                key(sqlx::query(CHANGE_MARK).bind(i64::from(is_marked))).execute(&mut *transaction).await?;
+            }
+            transaction.commit().await
+        };
+        Ok(self.writer.run(work).await?)
+    }
+}
+
+/// As many ids as a power of two, by repeating the last one: statements of few lengths are prepared once.
+fn padded(ids: impl Iterator<Item = u64>) -> Vec<u64> {
+    let mut ids: Vec<u64> = ids.collect();
+    if let Some(&last) = ids.last() {
+        ids.resize(ids.len().next_power_of_two(), last);
+    }
+    ids
+}
