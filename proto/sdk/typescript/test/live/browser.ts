@@ -4,7 +4,6 @@
 import assert from "node:assert/strict";
 import { createServer } from "node:http";
 import { once } from "node:events";
-import type { AddressInfo } from "node:net";
 import { fileURLToPath } from "node:url";
 import { setTimeout as sleep } from "node:timers/promises";
 import { build } from "esbuild";
@@ -46,15 +45,14 @@ export async function inBrowser(services: Services, who: Who, peer: Client): Pro
     response.setHeader("content-type", isScript ? "text/javascript" : "text/html");
     response.end(isScript ? outputFiles[0]!.text : '<!doctype html><link rel="icon" href="data:,"><script type="module" src="/page.js"></script>');
   });
-  server.listen(0, "127.0.0.1");
+  server.listen(services.port(8031), "127.0.0.1");
   await once(server, "listening");
-  const address = `http://127.0.0.1:${(server.address() as AddressInfo).port}/`;
   const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: ["--no-sandbox"] });
   try {
     const context = await browser.newContext();
     const open = async (): Promise<Page> => {
       const page = await context.newPage();
-      await page.goto(address);
+      await page.goto(services.pageOrigin);
       await begin(page);
       return page;
     };

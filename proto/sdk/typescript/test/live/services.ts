@@ -3,13 +3,10 @@
 import { spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, openSync, rmSync } from "node:fs";
-import http2 from "node:http2";
 import net from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { create, fromBinary, toBinary, type DescMessage, type MessageInitShape, type MessageShape } from "@bufbuild/protobuf";
-import * as business from "../../src/generated/business_pb.js";
 
 const READY_TIMEOUT_MS = 60_000;
 
@@ -21,7 +18,15 @@ export class Services {
     private readonly programs: string,
     private readonly config: string,
     private readonly offset: number,
-  ) {}
+  ) {
+    // Whatever ends the test leaves none of them behind.
+    process.on("exit", () => { for (const child of this.processes.values()) child.kill("SIGKILL"); });
+  }
+
+  // Where pages of the test are.
+  get pageOrigin(): string {
+    return `http://127.0.0.1:${this.port(8031)}`;
+  }
 
   port(base: number): number {
     return base + this.offset;
@@ -39,7 +44,7 @@ export class Services {
     const log = openSync(join(this.folder, `${name}.log`), "a");
     const data = name === "conn" ? [] : ["--data", this.folder];
     const args = ["--config", join(this.config, `${name}.toml`), ...data, "--port-offset", String(this.offset)];
-    const env = { ...process.env, GIM_LOGIC_GATEWAY__LISTEN: "127.0.0.1:8012" };
+    const env = { ...process.env, GIM_LOGIC_CLIENTS__ORIGINS: `["${this.pageOrigin}"]` };
     this.processes.set(name, spawn(join(this.programs, `gim-${name}`), args, { stdio: ["ignore", log, log], env }));
   }
 
@@ -68,26 +73,10 @@ export class Services {
 
   // A user, a device and a token of gim's own business.
   async signIn(phoneNumber: string): Promise<{ userId: string; deviceId: string; token: string }> {
-    const address = `http://127.0.0.1:${this.port(8020)}`;
-    const fields = { phoneNumber, code: "123456", device: { type: 5 } };
-    const reply = await grpc(address, "business.UserExtService/SignIn", business.SignInRequestSchema, fields, business.SignInReplySchema);
-    return { userId: String(reply.userId), deviceId: String(reply.deviceId), token: reply.token };
-  }
-}
-
-// One gRPC call: five bytes before the message, of which four are its length.
-async function grpc<I extends DescMessage, O extends DescMessage>(address: string, method: string, input: I, fields: MessageInitShape<I>, output: O): Promise<MessageShape<O>> {
-  const body = toBinary(input, create(input, fields));
-  const prefix = Buffer.alloc(5);
-  prefix.writeUInt32BE(body.length, 1);
-  const session = http2.connect(address);
-  try {
-    const stream = session.request({ ":method": "POST", ":path": `/${method}`, "content-type": "application/grpc", te: "trailers" });
-    stream.end(Buffer.concat([prefix, body]));
-    const chunks: Buffer[] = [];
-    for await (const chunk of stream) chunks.push(chunk);
-    return fromBinary(output, Buffer.concat(chunks).subarray(5));
-  } finally {
-    session.close();
+    const method = `http://127.0.0.1:${this.port(8012)}/business.UserExtService/SignIn`;
+    const body = JSON.stringify({ phoneNumber, code: "123456", device: { type: "DT_WEB" } });
+    const response = await fetch(method, { method: "POST", headers: { "content-type": "application/json" }, body });
+    if (!response.ok) throw new Error(`the sign-in answers ${response.status} ${await response.text()}`);
+    return response.json();
   }
 }
