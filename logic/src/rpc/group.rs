@@ -47,6 +47,19 @@ impl GroupIntService for Services {
         self.use_cases.groups.remove_members(Operator::Service, request.into_inner(), &request_id).await?;
         Ok(Response::new(()))
     }
+
+    async fn update_member(&self, request: Request<GroupUpdateMemberRequest>) -> Result<Response<()>, Status> {
+        let request_id = request_id(&request).to_owned();
+        self.use_cases.groups.update_member(Operator::Service, request.into_inner(), &request_id).await?;
+        Ok(Response::new(()))
+    }
+
+    async fn get_members(
+        &self,
+        request: Request<GroupGetMembersRequest>,
+    ) -> Result<Response<GroupGetMembersReply>, Status> {
+        Ok(Response::new(self.use_cases.groups.members(Operator::Service, request.into_inner()).await?))
+    }
 }
 
 #[async_trait]
@@ -84,9 +97,9 @@ impl GroupExtService for Services {
     }
 
     async fn update_member(&self, request: Request<GroupUpdateMemberRequest>) -> Result<Response<()>, Status> {
-        let caller = self.caller(&request).await?;
+        let operator = Operator::User(self.caller(&request).await?);
         let request_id = request_id(&request).to_owned();
-        self.use_cases.groups.update_member(caller, request.into_inner(), &request_id).await?;
+        self.use_cases.groups.update_member(operator, request.into_inner(), &request_id).await?;
         Ok(Response::new(()))
     }
 
@@ -101,7 +114,7 @@ impl GroupExtService for Services {
         &self,
         request: Request<GroupGetMembersRequest>,
     ) -> Result<Response<GroupGetMembersReply>, Status> {
-        let caller = self.caller(&request).await?;
-        Ok(Response::new(self.use_cases.groups.members(caller, request.into_inner()).await?))
+        let operator = Operator::User(self.caller(&request).await?);
+        Ok(Response::new(self.use_cases.groups.members(operator, request.into_inner()).await?))
     }
 }

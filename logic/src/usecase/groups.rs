@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use gim_config::places::Place;
 use gim_proto::{
     check::{self, Violation},
     connect::MessageCommand,
@@ -143,11 +144,16 @@ impl Groups {
 
     /// A group. A user sees only those that he is in.
     pub async fn get(&self, operator: Operator, group_id: u64) -> Result<Group, Error> {
-        let _turn = match operator.user_id() {
-            Some(user_id) => Some(self.reads.turn(user_id).await?),
-            None => None,
-        };
+        let _turn = self.turn(operator).await?;
         self.get_in_turn(operator, group_id).await
+    }
+
+    /// Users read by turns; a trusted service need not wait for one.
+    async fn turn(&self, operator: Operator) -> Result<Option<Place>, Error> {
+        match operator.user_id() {
+            Some(user_id) => Ok(Some(self.reads.turn(user_id).await?)),
+            None => Ok(None),
+        }
     }
 
     async fn get_in_turn(&self, operator: Operator, group_id: u64) -> Result<Group, Error> {
@@ -198,7 +204,7 @@ impl Groups {
     /// Describes a member anew.
     pub async fn update_member(
         &self,
-        caller: Caller,
+        operator: Operator,
         request: GroupUpdateMemberRequest,
         request_id: &str,
     ) -> Result<(), Error> {
@@ -206,11 +212,11 @@ impl Groups {
         let member = request.member.ok_or_else(|| check::invalid("member", "must be set"))?;
         let is_type_given = member.r#type != MemberType::MtUnknown as i32;
         let member = check_member(member)?;
-        let (opt_id, opt_name) = self.named(Operator::User(caller), request_id).await;
+        let (opt_id, opt_name) = self.named(operator, request_id).await;
         let notice = UpdateGroupPush { opt_id, opt_name, ..UpdateGroupPush::default() };
         let messages = vec![self.notice(group_id, MessageCommand::McUpdateGroup, Bytes::new())];
         let action = GroupAction::UpdateMember { member, is_type_given, notice };
-        self.change(Operator::User(caller), group_id, action, messages, request_id).await
+        self.change(operator, group_id, action, messages, request_id).await
     }
 
     /// Takes users out of a group, or lets one leave it.
@@ -239,14 +245,14 @@ impl Groups {
         Ok(())
     }
 
-    /// A page of the members of a group.
+    /// A page of the members of a group. A user sees only those of groups that he is in.
     pub async fn members(
         &self,
-        caller: Caller,
+        operator: Operator,
         request: GroupGetMembersRequest,
     ) -> Result<GroupGetMembersReply, Error> {
-        let _turn = self.reads.turn(caller.user_id).await?;
-        self.get_in_turn(Operator::User(caller), request.group_id).await?;
+        let _turn = self.turn(operator).await?;
+        self.get_in_turn(operator, request.group_id).await?;
         let limit = page_limit(request.limit);
         let after_user_id = check_after("after_user_id", request.after_user_id)?;
         let mut members = self.groups.members(request.group_id, after_user_id, limit + 1).await?;

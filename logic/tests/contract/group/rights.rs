@@ -3,8 +3,8 @@
 use gim_proto::{
     ResultCode,
     logic::{
-        GroupAddMemberRequest, GroupCreateRequest, GroupGetRequest, GroupKind, GroupListMineRequest, GroupMember,
-        GroupRemoveMemberRequest,
+        GroupAddMemberRequest, GroupCreateRequest, GroupGetMembersRequest, GroupGetRequest, GroupKind,
+        GroupListMineRequest, GroupMember, GroupRemoveMemberRequest, GroupUpdateMemberRequest,
     },
 };
 
@@ -141,6 +141,38 @@ async fn the_last_admin_stays_until_another_becomes_one() {
     server.remove(8, group_id, &[8]).await.unwrap();
     let left = server.group_int().get(GroupGetRequest { group_id }).await.unwrap().into_inner().group.unwrap();
     assert_eq!(left.member_count, 0, "the very last one leaves whenever he likes");
+}
+
+#[tokio::test]
+async fn a_service_lists_members_and_makes_them_admins() {
+    let server = server().await;
+    for kind in [GroupKind::GkNormal, GroupKind::GkLarge] {
+        let group_id = server.make(kind, &[7, 8, 9]).await;
+        let page = async |group_id, after_user_id, limit| {
+            let request = GroupGetMembersRequest { group_id, after_user_id, limit };
+            server.group_int().get_members(request).await.map(tonic::Response::into_inner)
+        };
+        let describe = async |member: GroupMember| {
+            let request = GroupUpdateMemberRequest { group_id, member: Some(member) };
+            server.group_int().update_member(request).await
+        };
+        let ordinary = |user_id| GroupMember { r#type: 2, ..member(user_id) };
+        let first = page(group_id, 0, 2).await.unwrap();
+        assert_eq!((first.members, first.has_more), (vec![admin(7), ordinary(8)], true));
+        let told = server.inbox(9).await.len();
+        describe(admin(8)).await.unwrap();
+        describe(ordinary(7)).await.unwrap();
+        let all = page(group_id, 0, 0).await.unwrap();
+        assert_eq!((all.members, all.has_more), (vec![ordinary(7), admin(8), ordinary(9)], false));
+        server.rename(8, group_id, "hers").await.unwrap();
+        assert_eq!(code(server.rename(7, group_id, "his").await), ResultCode::NotAllowed);
+        if kind == GroupKind::GkNormal {
+            assert_eq!(server.inbox(9).await.len(), told + 3, "members are told of each change");
+        }
+        assert_eq!(code(describe(ordinary(8)).await), ResultCode::NotAllowed, "the last admin stays one");
+        assert_eq!(code(describe(admin(10)).await), ResultCode::GroupMemberNotFound);
+        assert_eq!(code(page(group_id + 1_000, 0, 0).await), ResultCode::GroupNotFound);
+    }
 }
 
 fn admin_as_told(user_id: u64) -> GroupMember {
