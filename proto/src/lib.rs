@@ -1,6 +1,6 @@
 //! The wire of gim, generated from `proto/*.proto`, and what every speaker of it needs: result codes with their gRPC
 //! status ([`code`]), close reasons ([`close`]), field checks ([`check`]), metadata names ([`metadata`]), the list of
-//! methods ([`methods`]) and a small blocking client of the long connection ([`client`]).
+//! methods ([`methods`]), pages of lists ([`page`]) and a small blocking client of the long connection ([`client`]).
 //!
 //! Nothing here does IO but [`client`]; everything is plain data and may be used on any thread.
 
@@ -10,6 +10,7 @@ pub mod close;
 pub mod code;
 pub mod metadata;
 pub mod methods;
+pub mod page;
 
 /// Clients and conn nodes: the long connection (package `connect`).
 #[allow(missing_docs, clippy::all)]

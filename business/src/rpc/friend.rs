@@ -4,10 +4,11 @@ use gim_proto::{
     business::{
         AddedBy as AddedByNumber, ContactRules, Friend as FriendMessage, FriendAddRequest, FriendAgreeRequest,
         FriendBlockRequest, FriendRemoveRequest, FriendRequest, FriendSendMessageReply, FriendSendMessageRequest,
-        FriendSetReply, FriendSetRequest, GetBlockedReply, GetFriendRequestsReply, GetFriendsReply,
-        friend_ext_service_server::FriendExtService,
+        FriendSetReply, FriendSetRequest, GetBlockedReply, GetFriendRequestsReply, GetFriendsReply, ListBlockedReply,
+        ListFriendRequestsReply, ListFriendsReply, ListUsersRequest, friend_ext_service_server::FriendExtService,
     },
     check::{self, Violation},
+    page::Page,
 };
 use tonic::{Request, Response, Status};
 
@@ -88,6 +89,14 @@ impl FriendExtService for FriendExt {
         Ok(Response::new(GetFriendsReply { friends: friends.into_iter().map(Into::into).collect() }))
     }
 
+    async fn list_friends(&self, request: Request<ListUsersRequest>) -> Result<Response<ListFriendsReply>, Status> {
+        let (caller, _turn) = self.callers.identify_reader(&request).await?;
+        let page = page_of(request.into_inner())?;
+        let found = self.friends.page(&caller, page).await?;
+        let (friends, has_more) = page.cut(found.into_iter().map(Into::into).collect());
+        Ok(Response::new(ListFriendsReply { friends, has_more }))
+    }
+
     async fn remove(&self, request: Request<FriendRemoveRequest>) -> Result<Response<()>, Status> {
         let caller = self.callers.identify(&request).await?;
         let friend_id = request.into_inner().friend_id;
@@ -100,6 +109,17 @@ impl FriendExtService for FriendExt {
         let (caller, _turn) = self.callers.identify_reader(&request).await?;
         let requests = self.friends.open_requests(&caller).await?;
         Ok(Response::new(GetFriendRequestsReply { requests: requests.into_iter().map(Into::into).collect() }))
+    }
+
+    async fn list_requests(
+        &self,
+        request: Request<ListUsersRequest>,
+    ) -> Result<Response<ListFriendRequestsReply>, Status> {
+        let (caller, _turn) = self.callers.identify_reader(&request).await?;
+        let page = page_of(request.into_inner())?;
+        let found = self.friends.page_of_requests(&caller, page).await?;
+        let (requests, has_more) = page.cut(found.into_iter().map(Into::into).collect());
+        Ok(Response::new(ListFriendRequestsReply { requests, has_more }))
     }
 
     async fn block(&self, request: Request<FriendBlockRequest>) -> Result<Response<()>, Status> {
@@ -124,6 +144,14 @@ impl FriendExtService for FriendExt {
         Ok(Response::new(GetBlockedReply { users: users.into_iter().map(Into::into).collect() }))
     }
 
+    async fn list_blocked(&self, request: Request<ListUsersRequest>) -> Result<Response<ListBlockedReply>, Status> {
+        let (caller, _turn) = self.callers.identify_reader(&request).await?;
+        let page = page_of(request.into_inner())?;
+        let found = self.friends.page_of_blocked(&caller, page).await?;
+        let (users, has_more) = page.cut(found.into_iter().map(Into::into).collect());
+        Ok(Response::new(ListBlockedReply { users, has_more }))
+    }
+
     async fn set_contact_rules(&self, request: Request<ContactRules>) -> Result<Response<()>, Status> {
         let caller = self.callers.identify(&request).await?;
         let number = request.into_inner().added_by;
@@ -140,6 +168,10 @@ impl FriendExtService for FriendExt {
         let added_by = rule.map_or(AddedByNumber::AbDefault, Into::into);
         Ok(Response::new(ContactRules { added_by: added_by.into() }))
     }
+}
+
+fn page_of(request: ListUsersRequest) -> Result<Page, Violation> {
+    Page::after("after_user_id", request.after_user_id, request.limit)
 }
 
 /// An id of somebody else: nobody is her own friend.

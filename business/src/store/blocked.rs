@@ -3,7 +3,7 @@
 use gim_config::sql;
 use sqlx::AnyConnection;
 
-use super::{Store, StoreError, dialect, key, user::UserRow};
+use super::{Store, StoreError, after, dialect, key, user::UserRow};
 use crate::domain::{friend::BlockOutcome, user::User};
 
 impl Store {
@@ -52,14 +52,15 @@ impl Store {
         Ok(())
     }
 
-    /// Whom a user blocked, by ascending id, `count_max` at most.
-    pub async fn blocked(&self, user_id: u64, count_max: u32) -> Result<Vec<User>, StoreError> {
+    /// Whom a user blocked whose ids are greater than this one, by ascending id, `count_max` at most.
+    pub async fn blocked(&self, user_id: u64, after_id: u64, count_max: u32) -> Result<Vec<User>, StoreError> {
         let rows: Vec<UserRow> = sqlx::query_as(
             "SELECT user.user_id, user.phone_number, user.nickname, user.sex, user.avatar_url, user.extra, \
              user.created_at_ms, user.updated_at_ms FROM blocked JOIN user ON user.user_id = blocked.blocked_id \
-             WHERE blocked.user_id = ? ORDER BY blocked.blocked_id LIMIT ?",
+             WHERE blocked.user_id = ? AND blocked.blocked_id > ? ORDER BY blocked.blocked_id LIMIT ?",
         )
         .bind(key(user_id))
+        .bind(after(after_id))
         .bind(i64::from(count_max))
         .fetch_all(&self.database.reader)
         .await?;

@@ -5,7 +5,7 @@ use gim_config::sql;
 use sqlx::{AnyConnection, FromRow, Row as _, any::AnyRow};
 
 use super::{
-    Store, StoreError, blocked, dialect, key,
+    Store, StoreError, after, blocked, dialect, key,
     told::{self, Told, What},
     user::UserRow,
 };
@@ -29,6 +29,19 @@ struct RequestRow {
 
 /// Before everything: what was told once is not told again.
 const NEVER_MS: i64 = i64::MIN;
+
+/// Reads who asked a user (`friend_id, status`), and what follows.
+macro_rules! open_requests {
+    ($tail:literal) => {
+        concat!(
+            "SELECT user.user_id, user.phone_number, user.nickname, user.sex, user.avatar_url, user.extra, \
+             user.created_at_ms, user.updated_at_ms, friend.description AS request_description, \
+             friend.updated_at_ms AS asked_at_ms FROM friend JOIN user ON user.user_id = friend.user_id \
+             WHERE friend.friend_id = ? AND friend.status = ? ",
+            $tail
+        )
+    };
+}
 
 /// What a request to be friends says.
 #[derive(Debug, Clone, Copy)]
@@ -148,24 +161,32 @@ impl Store {
 
     /// Who asked a user and waits for an answer, the newest first, `count_max` at most.
     pub async fn open_requests(&self, user_id: u64, count_max: u32) -> Result<Vec<OpenRequest>, StoreError> {
-        let rows: Vec<RequestRow> = sqlx::query_as(
-            "SELECT user.user_id, user.phone_number, user.nickname, user.sex, user.avatar_url, user.extra, \
-             user.created_at_ms, user.updated_at_ms, friend.description AS request_description, \
-             friend.updated_at_ms AS asked_at_ms FROM friend JOIN user ON user.user_id = friend.user_id \
-             WHERE friend.friend_id = ? AND friend.status = ? \
-             ORDER BY friend.updated_at_ms DESC, friend.user_id LIMIT ?",
-        )
-        .bind(key(user_id))
-        .bind(FriendStatus::Requested as i64)
-        .bind(i64::from(count_max))
-        .fetch_all(&self.database.reader)
-        .await?;
-        let open = |row: RequestRow| OpenRequest {
-            user: row.user.into(),
-            description: row.request_description,
-            asked_at_ms: row.asked_at_ms,
-        };
-        Ok(rows.into_iter().map(open).collect())
+        let rows: Vec<RequestRow> =
+            sqlx::query_as(open_requests!("ORDER BY friend.updated_at_ms DESC, friend.user_id LIMIT ?"))
+                .bind(key(user_id))
+                .bind(FriendStatus::Requested as i64)
+                .bind(i64::from(count_max))
+                .fetch_all(&self.database.reader)
+                .await?;
+        Ok(rows.into_iter().map(OpenRequest::from).collect())
+    }
+
+    /// Those whose ids are greater than this one, by ascending id, `count_max` at most.
+    pub async fn open_requests_after(
+        &self,
+        user_id: u64,
+        after_id: u64,
+        count_max: u32,
+    ) -> Result<Vec<OpenRequest>, StoreError> {
+        let rows: Vec<RequestRow> =
+            sqlx::query_as(open_requests!("AND friend.user_id > ? ORDER BY friend.user_id LIMIT ?"))
+                .bind(key(user_id))
+                .bind(FriendStatus::Requested as i64)
+                .bind(after(after_id))
+                .bind(i64::from(count_max))
+                .fetch_all(&self.database.reader)
+                .await?;
+        Ok(rows.into_iter().map(OpenRequest::from).collect())
     }
 
     /// Replaces what `user_id` notes about a friend; whether the two are friends.
@@ -192,16 +213,17 @@ impl Store {
         Ok(updated.rows_affected() > 0)
     }
 
-    /// The friends of a user by ascending id, `count_max` at most.
-    pub async fn friends(&self, user_id: u64, count_max: u32) -> Result<Vec<Friend>, StoreError> {
+    /// The friends of a user whose ids are greater than this one, by ascending id, `count_max` at most.
+    pub async fn friends(&self, user_id: u64, after_id: u64, count_max: u32) -> Result<Vec<Friend>, StoreError> {
         let rows: Vec<FriendRow> = sqlx::query_as(
             "SELECT user.user_id, user.phone_number, user.nickname, user.sex, user.avatar_url, user.extra, \
              user.created_at_ms, user.updated_at_ms, friend.remarks AS friend_remarks, friend.extra AS friend_extra \
              FROM friend JOIN user ON user.user_id = friend.friend_id \
-             WHERE friend.user_id = ? AND friend.status = ? ORDER BY friend.friend_id LIMIT ?",
+             WHERE friend.user_id = ? AND friend.status = ? AND friend.friend_id > ? ORDER BY friend.friend_id LIMIT ?",
         )
         .bind(key(user_id))
         .bind(FriendStatus::Friends as i64)
+        .bind(after(after_id))
         .bind(i64::from(count_max))
         .fetch_all(&self.database.reader)
         .await?;
@@ -244,6 +266,12 @@ impl FromRow<'_, AnyRow> for RequestRow {
             request_description: row.try_get("request_description")?,
             asked_at_ms: row.try_get("asked_at_ms")?,
         })
+    }
+}
+
+impl From<RequestRow> for OpenRequest {
+    fn from(row: RequestRow) -> Self {
+        Self { user: row.user.into(), description: row.request_description, asked_at_ms: row.asked_at_ms }
     }
 }
 
@@ -347,7 +375,7 @@ mod tests {
     }
 
     async fn remarks(store: &Store, user_id: u64) -> Vec<(u64, String)> {
-        let friends = store.friends(user_id, 10).await.unwrap();
+        let friends = store.friends(user_id, 0, 10).await.unwrap();
         friends.into_iter().map(|friend| (friend.user.user_id, friend.remarks)).collect()
     }
 

@@ -122,6 +122,12 @@ fn key(id: u64) -> i64 {
     id as i64
 }
 
+/// The id after which a page begins, 0 for the first one, as it is compared with stored ones.
+fn after(id: u64) -> i64 {
+    debug_assert!(id <= gim_proto::check::ID_MAX, "ids are checked before they come to the store");
+    id as i64
+}
+
 /// A stored id as it travels.
 fn id(key: i64) -> u64 {
     key as u64

@@ -10,6 +10,7 @@ use gim_proto::{
     business::{AddFriendPush, AgreeAddFriendPush},
     connect::MessageCommand,
     logic::SendAsRequest,
+    page::Page,
 };
 use prost::Message as _;
 
@@ -118,7 +119,12 @@ impl Friends {
 
     /// The caller's friends.
     pub async fn list(&self, caller: &Caller) -> Result<Vec<Friend>, UseCaseError> {
-        Ok(self.store.friends(caller.user_id, self.friends_max).await?)
+        Ok(self.store.friends(caller.user_id, 0, self.friends_max).await?)
+    }
+
+    /// What is read for a page of them.
+    pub async fn page(&self, caller: &Caller, page: Page) -> Result<Vec<Friend>, UseCaseError> {
+        Ok(self.store.friends(caller.user_id, page.after_id, page.entries_to_read()).await?)
     }
 
     /// Ends a friendship, takes a request back or turns one down. Nobody is told.
@@ -132,6 +138,11 @@ impl Friends {
     /// Who asked the caller and waits for an answer.
     pub async fn open_requests(&self, caller: &Caller) -> Result<Vec<OpenRequest>, UseCaseError> {
         Ok(self.store.open_requests(caller.user_id, self.friends_max).await?)
+    }
+
+    /// What is read for a page of them.
+    pub async fn page_of_requests(&self, caller: &Caller, page: Page) -> Result<Vec<OpenRequest>, UseCaseError> {
+        Ok(self.store.open_requests_after(caller.user_id, page.after_id, page.entries_to_read()).await?)
     }
 
     /// From now on `user_id` cannot write to the caller, nor ask to be a friend.
@@ -154,7 +165,12 @@ impl Friends {
 
     /// Whom the caller blocked.
     pub async fn blocked(&self, caller: &Caller) -> Result<Vec<User>, UseCaseError> {
-        Ok(self.store.blocked(caller.user_id, self.blocked_max).await?)
+        Ok(self.store.blocked(caller.user_id, 0, self.blocked_max).await?)
+    }
+
+    /// What is read for a page of them.
+    pub async fn page_of_blocked(&self, caller: &Caller, page: Page) -> Result<Vec<User>, UseCaseError> {
+        Ok(self.store.blocked(caller.user_id, page.after_id, page.entries_to_read()).await?)
     }
 
     /// Sends a message to a friend (or, by a setting, to anybody), and to the caller's own devices; the message's id, once it is durable. A repeated

@@ -6,14 +6,14 @@ use gim_proto::{
     business::{
         AddFriendPush, AddedBy as AddedByNumber, AgreeAddFriendPush, ContactRules, Friend, FriendAddRequest,
         FriendAgreeRequest, FriendBlockRequest, FriendRemoveRequest, FriendSendMessageReply, FriendSendMessageRequest,
-        FriendSetRequest, MayAddRequest, MayWriteRequest, UpdateUserRequest,
+        FriendSetRequest, ListFriendRequestsReply, ListUsersRequest, MayAddRequest, MayWriteRequest, UpdateUserRequest,
     },
     connect::MessageCommand,
 };
 use prost::Message as _;
 use tonic::{Response, Status};
 
-use super::harness::{Phone, Server, code};
+use super::harness::{Phone, Server, assert_names, code};
 
 async fn named(server: &Server, phone_number: &str, nickname: &str) -> Phone {
     let phone = server.sign_in(phone_number).await;
@@ -352,6 +352,47 @@ async fn open_requests_are_listed_until_they_are_answered_or_turned_down() {
     assert!(requests().await.is_empty());
     assert_eq!(code(agree(&server, &carol, bob.user_id).await), ResultCode::NotFriends);
     assert_eq!(code(server.friends().remove(carol.ask(remove)).await), ResultCode::NotFriends);
+}
+
+#[tokio::test]
+async fn lists_of_users_come_by_pages_in_the_order_of_their_ids() {
+    let server = Server::start().await;
+    let me = server.sign_in("0").await;
+    let mut others = Vec::new();
+    for number in 1..=5 {
+        let other = named(&server, &number.to_string(), "other").await;
+        add(&server, &other, me.user_id).await.unwrap();
+        server.friends().block(me.ask(FriendBlockRequest { user_id: other.user_id })).await.unwrap();
+        others.push(other);
+    }
+    let ids: Vec<u64> = others.iter().map(|other| other.user_id).collect();
+    let page = |after_user_id| me.ask(ListUsersRequest { after_user_id, limit: 2 });
+    let requests = async |after| server.friends().list_requests(page(after)).await.unwrap().into_inner();
+    let of_requests = |page: ListFriendRequestsReply| {
+        (page.requests.iter().map(|request| request.user_id).collect::<Vec<_>>(), page.has_more)
+    };
+    assert_eq!(of_requests(requests(0).await), (ids[..2].to_vec(), true));
+    assert_eq!(of_requests(requests(ids[1]).await), (ids[2..4].to_vec(), true));
+    assert_eq!(of_requests(requests(ids[3]).await), (ids[4..].to_vec(), false));
+    let blocked = server.friends().list_blocked(page(ids[2])).await.unwrap().into_inner();
+    assert_eq!(blocked.users.iter().map(|user| user.user_id).collect::<Vec<_>>(), ids[3..]);
+    assert!(!blocked.has_more);
+    for other in &others {
+        server.friends().unblock(me.ask(FriendBlockRequest { user_id: other.user_id })).await.unwrap();
+        agree(&server, &me, other.user_id).await.unwrap();
+    }
+    let (mut listed, mut after_user_id) = (Vec::new(), 0);
+    loop {
+        let page = server.friends().list_friends(page(after_user_id)).await.unwrap().into_inner();
+        listed.extend(page.friends);
+        after_user_id = listed.last().unwrap().user_id;
+        if !page.has_more {
+            break;
+        }
+    }
+    assert_eq!(listed, friends(&server, &me).await);
+    assert_eq!(requests(0).await, ListFriendRequestsReply::default());
+    assert_names("after_user_id", server.friends().list_friends(page(u64::MAX)).await);
 }
 
 #[tokio::test]

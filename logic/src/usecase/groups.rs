@@ -13,6 +13,7 @@ use gim_proto::{
         GroupGetMembersRequest, GroupListMineReply, GroupListMineRequest, GroupMember, GroupRemoveMemberRequest,
         GroupUpdateMemberRequest, GroupUpdateRequest, MemberType, RemoveGroupMemberPush, UpdateGroupPush,
     },
+    page::Page,
 };
 use metrics::counter;
 use prost::Message as _;
@@ -32,12 +33,6 @@ use crate::{
     settings::GroupSettings,
     store::{self, work::GroupWork, writer::Writer},
 };
-
-/// Entries of a page whose request names no limit.
-const PAGE_DEFAULT: u32 = 100;
-
-/// Most entries of a page.
-const PAGE_MAX: u32 = 500;
 
 /// Bytes that are left for what stands around the members in a notice.
 const NOTICE_BYTES_RESERVED: usize = 512;
@@ -165,13 +160,11 @@ impl Groups {
 
     /// A page of the groups that a user is in.
     pub async fn list_mine(&self, caller: Caller, request: GroupListMineRequest) -> Result<GroupListMineReply, Error> {
-        let limit = page_limit(request.limit);
-        let after_group_id = check_after("after_group_id", request.after_group_id)?;
+        let page = Page::after("after_group_id", request.after_group_id, request.limit)?;
         let _turn = self.reads.turn(caller.user_id).await?;
-        let mut groups = self.groups.groups_of(caller.user_id, after_group_id, limit + 1).await?;
-        let has_more = groups.len() > limit as usize;
-        groups.truncate(limit as usize);
-        Ok(GroupListMineReply { groups: groups.iter().map(|group| group.to_wire()).collect(), has_more })
+        let groups = self.groups.groups_of(caller.user_id, page.after_id, page.entries_to_read()).await?;
+        let (groups, has_more) = page.cut(groups.iter().map(|group| group.to_wire()).collect());
+        Ok(GroupListMineReply { groups, has_more })
     }
 
     /// Puts users into a group.
@@ -253,12 +246,10 @@ impl Groups {
     ) -> Result<GroupGetMembersReply, Error> {
         let _turn = self.turn(operator).await?;
         self.get_in_turn(operator, request.group_id).await?;
-        let limit = page_limit(request.limit);
-        let after_user_id = check_after("after_user_id", request.after_user_id)?;
-        let mut members = self.groups.members(request.group_id, after_user_id, limit + 1).await?;
-        let has_more = members.len() > limit as usize;
-        members.truncate(limit as usize);
-        Ok(GroupGetMembersReply { members: members.iter().map(Member::to_wire).collect(), has_more })
+        let page = Page::after("after_user_id", request.after_user_id, request.limit)?;
+        let members = self.groups.members(request.group_id, page.after_id, page.entries_to_read()).await?;
+        let (members, has_more) = page.cut(members.iter().map(Member::to_wire).collect());
+        Ok(GroupGetMembersReply { members, has_more })
     }
 
     /// Fails where a user is not in the group.
@@ -384,14 +375,6 @@ fn parts_of(members: impl Iterator<Item = GroupMember>, bytes_max: usize) -> Vec
         }
     }
     parts
-}
-
-fn page_limit(limit: u32) -> u32 {
-    if limit == 0 { PAGE_DEFAULT } else { limit.min(PAGE_MAX) }
-}
-
-fn check_after(field: &str, id: u64) -> Result<u64, Violation> {
-    if id == 0 { Ok(0) } else { check::id(field, id) }
 }
 
 #[cfg(test)]

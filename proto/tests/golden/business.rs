@@ -116,6 +116,13 @@ fn friend_samples() -> Vec<Sample> {
         ),
         sample("business.FriendBlockRequest", FriendBlockRequest { user_id: 101 }),
         sample("business.GetBlockedReply", GetBlockedReply { users: vec![user(), User::default()] }),
+        sample("business.ListUsersRequest", ListUsersRequest { after_user_id: 101, limit: 2 }),
+        sample("business.ListFriendsReply", ListFriendsReply { friends: vec![friend()], has_more: true }),
+        sample(
+            "business.ListFriendRequestsReply",
+            ListFriendRequestsReply { requests: vec![friend_request()], has_more: true },
+        ),
+        sample("business.ListBlockedReply", ListBlockedReply { users: vec![user()], has_more: true }),
         sample("business.ContactRules", ContactRules { added_by: AddedBy::AbFriends.into() }),
         sample("business.FriendSendMessageReply", FriendSendMessageReply { message_id: 101 }),
         sample(
