@@ -11,7 +11,7 @@ use gim_proto::{
 };
 use tonic::{Request, Response, Status};
 
-use super::caller::{Callers, request_id};
+use super::caller::{Callers, request_id, user_id};
 use crate::{
     clock,
     domain::user::Profile,
@@ -20,7 +20,7 @@ use crate::{
     usecase::{
         Caller,
         profile::Profiles,
-        sign_in::{Applicant, SignIns},
+        sign_in::{Applicant, Origin, SignIns},
         tokens::Tokens,
     },
 };
@@ -70,13 +70,13 @@ impl UserExt {
 #[tonic::async_trait]
 impl UserExtService for UserExt {
     async fn sign_in(&self, request: Request<SignInRequest>) -> Result<Response<SignInReply>, Status> {
-        let (request_id, address) = (request_id(&request).to_owned(), grpc::caller_address(&request));
+        let (request_id, origin) = (request_id(&request).to_owned(), origin(&request)?);
         let SignInRequest { phone_number, code, device } = request.into_inner();
         self.check_phone_number(&phone_number)?;
         check::filled("code", &code, CODE_BYTES_MAX)?;
         let device = device.ok_or_else(|| check::invalid("device", "is missing"))?;
         self.check_device(&device)?;
-        let applicant = Applicant { phone_number: &phone_number, code: &code, address };
+        let applicant = Applicant { phone_number: &phone_number, code: &code, origin };
         let signed_in = self.sign_ins.sign_in(applicant, device, &request_id, clock::now_ms()).await?;
         Ok(Response::new(SignInReply {
             is_new: signed_in.is_new,
@@ -123,4 +123,12 @@ impl UserExtService for UserExt {
         self.tokens.revoke(user_id, device_id, &request_id, clock::now_ms()).await?;
         Ok(Response::new(()))
     }
+}
+
+/// Who pays for wrong codes: many users whose connections one service holds have its address.
+fn origin<T>(request: &Request<T>) -> Result<Option<Origin>, Violation> {
+    if grpc::is_vouched(request) {
+        return Ok(Some(Origin::User(user_id(request)?)));
+    }
+    Ok(grpc::caller_address(request).map(Origin::Address))
 }

@@ -42,7 +42,7 @@ pub struct SignIns {
 struct AllAttempts {
     numbers: Attempts<String>,
     /// Where addresses have a bound.
-    addresses: Option<Attempts<IpAddr>>,
+    origins: Option<Attempts<Origin>>,
 }
 
 /// Who asks for a token, by what was said and where from.
@@ -51,7 +51,16 @@ pub struct Applicant<'a> {
     pub phone_number: &'a str,
     pub code: &'a str,
     /// Where it is known.
-    pub address: Option<IpAddr>,
+    pub origin: Option<Origin>,
+}
+
+/// Where codes are tried from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Origin {
+    /// Somebody at this address, who is nobody yet.
+    Address(IpAddr),
+    /// A user who is signed in, wherever she is.
+    User(u64),
 }
 
 /// What a user gets for the right code.
@@ -77,7 +86,7 @@ impl SignIns {
         let per_address_max = settings.wrong_codes_per_address_max;
         let attempts = AllAttempts {
             numbers: Attempts::new(settings.wrong_codes_max, window_ms, tracked_max),
-            addresses: (per_address_max > 0).then(|| Attempts::new(per_address_max, window_ms, tracked_max)),
+            origins: (per_address_max > 0).then(|| Attempts::new(per_address_max, window_ms, tracked_max)),
         };
         let token_ttl_ms = i64::from(settings.token_ttl_days) * DAY_MS;
         let (attempts, jwt) = (Arc::new(Mutex::new(attempts)), jwt.map(Arc::new));
@@ -176,8 +185,8 @@ impl AllAttempts {
     /// Counts a try; how many counts had to be forgotten for it, or what is said where there were too many.
     fn begin(&mut self, applicant: Applicant<'_>, now_ms: i64) -> Result<usize, &'static str> {
         let mut evicted_in_all = 0;
-        if let (Some(addresses), Some(address)) = (&mut self.addresses, applicant.address) {
-            match addresses.begin(&address, now_ms) {
+        if let (Some(origins), Some(origin)) = (&mut self.origins, applicant.origin) {
+            match origins.begin(&origin, now_ms) {
                 Try::Allowed { evicted } => evicted_in_all += evicted,
                 Try::TooMany => return Err("too many wrong codes from this address, try again later"),
             }
@@ -185,7 +194,7 @@ impl AllAttempts {
         match self.numbers.begin(&applicant.phone_number.to_owned(), now_ms) {
             Try::Allowed { evicted } => Ok(evicted_in_all + evicted),
             Try::TooMany => {
-                self.give_back_address(applicant);
+                self.give_back_origin(applicant);
                 Err("too many wrong codes for this phone number, try again later")
             }
         }
@@ -193,13 +202,13 @@ impl AllAttempts {
 
     fn succeed(&mut self, applicant: Applicant<'_>) {
         self.numbers.forget(&applicant.phone_number.to_owned());
-        self.give_back_address(applicant);
+        self.give_back_origin(applicant);
     }
 
-    /// Others of this address have the try.
-    fn give_back_address(&mut self, applicant: Applicant<'_>) {
-        if let (Some(addresses), Some(address)) = (&mut self.addresses, applicant.address) {
-            addresses.give_back(&address);
+    /// Others from there have the try.
+    fn give_back_origin(&mut self, applicant: Applicant<'_>) {
+        if let (Some(origins), Some(origin)) = (&mut self.origins, applicant.origin) {
+            origins.give_back(&origin);
         }
     }
 }

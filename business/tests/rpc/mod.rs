@@ -9,3 +9,4 @@ mod running;
 mod sign_in;
 mod stub_logic;
 mod user;
+mod vouched;

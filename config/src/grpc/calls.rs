@@ -43,6 +43,10 @@ const COSTS: [(&str, u32); 4] = [
 #[derive(Debug, Clone, Copy)]
 pub(super) struct CallerAddress(pub(super) IpAddr);
 
+/// In the extensions of a call for whose user a trusted service vouches.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Vouched;
+
 /// Around every call.
 #[derive(Debug, Clone)]
 pub(super) struct CallLayer {
@@ -69,7 +73,8 @@ impl CallLayer {
         if self.is_for_clients && is_internal(path) {
             return Err(refusal("internal", ResultCode::UnknownCommand, "there is no such method for clients"));
         }
-        if is_external(path) && !connection.is_trusted() {
+        let is_vouched = self.is_vouched_for(request);
+        if is_external(path) && !connection.is_trusted() && !is_vouched {
             let address = client.as_ref().unwrap_or(&connection.address);
             if !address.take_calls(cost_of(path), &self.settings, now) {
                 let problem = "too many calls come from this address";
@@ -80,7 +85,7 @@ impl CallLayer {
             // Our own services still do for clients what these ask of them.
             check_trust(request, connection.is_certified(), &self.settings)?;
         }
-        if is_internal(path) {
+        if is_internal(path) || is_vouched {
             if let Err(status) = check_trust(request, connection.is_certified(), &self.settings) {
                 let is_shown = request.headers().contains_key(metadata::INTERNAL_TOKEN);
                 self.note_refusal(connection, is_shown, status.message());
@@ -97,6 +102,13 @@ impl CallLayer {
         connection
             .begin(user_id, client, now)
             .ok_or_else(|| refusal("calls", ResultCode::TryAgainLater, "too many calls are under way, try again later"))
+    }
+
+    /// Whether the caller says that it may speak for a user, which only trusted services may. Strangers are not listened to.
+    fn is_vouched_for(&self, request: &http::Request<Body>) -> bool {
+        !self.is_for_clients
+            && is_external(request.uri().path())
+            && request.headers().contains_key(metadata::VOUCHED)
     }
 
     /// Counts a call without trust, and says of each address once why its calls are refused.
@@ -157,6 +169,10 @@ where
             Ok(place) => place,
             Err(status) => return Box::pin(std::future::ready(Ok(codes.write(protocol.refuse(status, &id))))),
         };
+        // Who may not vouch for others was not admitted.
+        if self.layer.is_vouched_for(&request) {
+            request.extensions_mut().insert(Vouched);
+        }
         let is_counted = is_counted(request.uri().path(), &connection);
         if is_counted {
             let settings = &self.layer.settings;

@@ -228,6 +228,12 @@ pub fn caller_address<T>(request: &Request<T>) -> Option<IpAddr> {
     request.extensions().get().map(|CallerAddress(ip)| *ip)
 }
 
+/// Whether a trusted service vouches for the user and the device in the metadata of a call: it showed what callers of internal
+/// services have to show.
+pub fn is_vouched<T>(request: &Request<T>) -> bool {
+    request.extensions().get::<calls::Vouched>().is_some()
+}
+
 /// A channel to a peer. It connects at the first call and again whenever the connection is gone.
 pub fn channel(
     peer: &Endpoint,
