@@ -18,10 +18,12 @@ use gim_proto::{
         DeviceMessage, Message, Packet, PacketCommand, PushToDevicesRequest, Reply, SignInRequest,
         connect_int_service_client::ConnectIntServiceClient,
     },
+    logic::up_item,
 };
 use prost::Message as _;
 
 const SEND: i32 = PacketCommand::PcSend as i32;
+const CALL: i32 = PacketCommand::PcCall as i32;
 const OTHER: u32 = 7;
 
 fn ask_in(client: &mut Client, app_id: u32, user_id: u64, device_id: u64) -> Reply {
@@ -60,6 +62,22 @@ fn the_same_ids_in_two_apps_are_different_users_in_different_rooms() {
     drop(theirs);
     assert_eq!(their_logic.next_sign_out().connection_id, their_id);
     ours.heartbeat().unwrap();
+}
+
+#[test]
+fn a_call_goes_to_the_logic_of_the_app_that_its_connection_is_in() {
+    let harness = Harness::start_apps(Script::Obliging, &[(OTHER, Script::Obliging)], |_| {});
+    let (mut ours, mut theirs) = (harness.sign_in(1, 2), sign_in(&harness, 1, 2));
+    assert_eq!(ours.request(CALL, b"ours".to_vec()).unwrap().data, "ours");
+    assert_eq!(theirs.request(CALL, b"theirs".to_vec()).unwrap().data, "theirs");
+    let (our_call, their_call) = (harness.logic.next_packet(), harness.others[0].next_packet());
+    assert_eq!((our_call.content, their_call.content), ("ours".into(), "theirs".into()));
+    for logic in [&harness.logic, &harness.others[0]] {
+        assert!(
+            !logic.so_far().iter().any(|item| matches!(item, up_item::Item::Packet(_))),
+            "nothing of the other one"
+        );
+    }
 }
 
 #[test]

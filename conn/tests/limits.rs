@@ -10,10 +10,12 @@ use std::time::Instant;
 use common::{Harness, PATIENCE, Script, assert_closed_for, goodbye, inbox_push, room_push, subscribe};
 use gim_proto::{
     CloseReason,
-    connect::{Packet, PacketCommand},
+    connect::{Packet, PacketCommand, Reply},
 };
+use prost::Message as _;
 
 const SEND: i32 = PacketCommand::PcSend as i32;
+const CALL: i32 = PacketCommand::PcCall as i32;
 
 /// The sum of a counter over all reactors and, where a label is given, only of the lines that have it.
 fn counted(name: &str, label: &str) -> u64 {
@@ -44,6 +46,54 @@ fn a_full_window_pauses_reading_and_is_counted() {
     assert!(paused > before, "a sign-in under way pauses, too");
     client.send(&packet(SEND, 0)).unwrap();
     assert_grows("conn_read_pauses_total", "", paused);
+}
+
+#[test]
+fn calls_beyond_their_places_are_refused_and_all_else_goes_on() {
+    let harness = Harness::start_with(Script::SignInsOnly, |settings| {
+        settings.session.in_flight_max = 2;
+        settings.session.calls_in_flight_max = 3;
+    });
+    let refused = counted("conn_refused_packets_total", "");
+    let mut client = harness.sign_in(1, 2);
+    harness.logic.next_sign_in();
+    let call = |number: u32| Packet { request_id: number.to_string(), ..packet(CALL, 10) };
+    (0..5).for_each(|number| client.send(&call(number)).unwrap());
+    for number in [3, 4] {
+        let answer = client.receive().unwrap();
+        assert_eq!((&*answer.request_id, answer.command), (&*number.to_string(), CALL));
+        assert_eq!(Reply::decode(answer.content).unwrap().code, 10003);
+    }
+    assert_grows("conn_refused_packets_total", "", refused + 1);
+    let calls: Vec<_> = (0..3).map(|_| harness.logic.next_packet()).collect();
+    assert!(calls.iter().all(|call| call.command == CALL && (call.user_id, call.device_id) == (1, 2)));
+    client.heartbeat().unwrap();
+    client.send(&packet(SEND, 1)).unwrap();
+    let send = harness.logic.next_packet();
+    assert_eq!(send.command, SEND, "calls that are not answered hold nothing up");
+    harness.logic.reply(send.request_no);
+    assert_eq!(client.receive().unwrap().command, SEND);
+    harness.logic.reply(calls[1].request_no);
+    assert_eq!(client.receive().unwrap().request_id, "1");
+    client.send(&call(9)).unwrap();
+    assert_eq!(harness.logic.next_packet().command, CALL, "an answer gives the place back");
+}
+
+#[test]
+fn a_logic_node_has_places_for_calls_beside_those_of_other_requests() {
+    let harness = Harness::start_with(Script::SignInsOnly, |settings| {
+        settings.link.calls_max = 2;
+        settings.link.requests_max = 2;
+    });
+    let beyond = counted("conn_requests_beyond_window_total", "");
+    let mut client = harness.sign_in(1, 2);
+    (0..3).for_each(|_| client.send(&packet(CALL, 10)).unwrap());
+    let answer = client.receive().unwrap();
+    assert_eq!((answer.command, Reply::decode(answer.content).unwrap().code), (CALL, 10004));
+    assert_grows("conn_requests_beyond_window_total", "", beyond);
+    (0..2).for_each(|_| client.send(&packet(SEND, 10)).unwrap());
+    let commands: Vec<i32> = (0..4).map(|_| harness.logic.next_packet().command).collect();
+    assert_eq!(commands, [CALL, CALL, SEND, SEND]);
 }
 
 #[test]

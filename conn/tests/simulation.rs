@@ -39,6 +39,7 @@ const RULES: Rules = Rules {
     failed_sign_ins_max: 3,
     heartbeat_timeout_ms: 60_000,
     in_flight_max: 4,
+    calls_in_flight_max: 2,
     packets_per_s: 5,
     packets_burst: 100,
     newest_seq_interval_ms: 1_000,
@@ -61,6 +62,8 @@ struct Peer {
     written: VecDeque<Packet>,
     /// With logic: request id and command.
     in_flight: VecDeque<(String, i32)>,
+    /// Calls with logic: request ids.
+    calls: VecDeque<String>,
     /// Request ids whose reply is due, in the order in which the connection has to see them.
     replies_due: VecDeque<String>,
     /// Inbox pushes that were queued, in order; the others were refused.
@@ -93,6 +96,7 @@ impl Peer {
             on_the_wire: VecDeque::new(),
             written: VecDeque::new(),
             in_flight: VecDeque::new(),
+            calls: VecDeque::new(),
             replies_due: VecDeque::new(),
             inbox_due: VecDeque::new(),
             room_newest: None,
@@ -147,10 +151,12 @@ impl Peer {
             Action::Heartbeat => self.reply(&expected.request_id, expected.command, ResultCode::Ok),
             Action::Refuse(code) => self.reply(&expected.request_id, expected.command, code),
             Action::Forward => self.in_flight.push_back((expected.request_id, expected.command)),
+            Action::Call => self.calls.push_back(expected.request_id),
             Action::Close(reason) => self.closed = Some(reason),
         }
         assert!(self.in_flight.len() <= usize::from(RULES.in_flight_max));
         assert_eq!(usize::from(self.session.in_flight()), self.in_flight.len());
+        assert!(self.calls.len() <= usize::from(RULES.calls_in_flight_max));
         if self.session.pause(&RULES).is_some() || self.closed.is_some() { Flow::Stop } else { Flow::Continue }
     }
 
@@ -193,6 +199,17 @@ impl Peer {
         }
         let earned = (now_ms + TICK_MS - self.opened_ms) * u64::from(RULES.packets_per_s) / 1_000;
         assert!(self.let_through <= u64::from(RULES.packets_burst) + earned + 1);
+    }
+
+    /// Logic answers one of the calls that it has.
+    fn answer_call(&mut self, which: usize) {
+        if self.closed.is_some() || self.calls.is_empty() {
+            return;
+        }
+        let request_id = self.calls.remove(which % self.calls.len()).unwrap();
+        self.reply(&request_id, PacketCommand::PcCall as i32, ResultCode::Ok);
+        self.session.on_call_over();
+        assert_eq!(self.session.is_answered(), self.in_flight.is_empty() && self.calls.is_empty());
     }
 
     /// Logic answers one of the requests that it has.
@@ -283,7 +300,8 @@ impl World {
         match self.random.random_range(0..100) {
             0..25 => self.write(slot, amount),
             25..60 => self.peers[slot].read(amount, self.now_ms),
-            60..75 => {
+            60..63 => self.peers[slot].answer_call(amount),
+            63..75 => {
                 let accepts = self.random.random_bool(0.8);
                 self.peers[slot].answer(amount, accepts, self.now_ms);
                 self.refile(slot);
@@ -305,7 +323,7 @@ impl World {
             0 | 1 => PacketCommand::PcSignIn as i32,
             2 | 3 => PacketCommand::PcHeartbeat as i32,
             4 | 5 => PacketCommand::PcSend as i32,
-            6 => 1000,
+            6 => [1000, PacketCommand::PcCall as i32][amount % 2],
             _ => self.random.random_range(-5..30),
         };
         self.peers[slot].write(command, amount);
@@ -339,8 +357,11 @@ impl World {
     fn settle(&mut self) {
         for slot in 0..PEERS {
             let peer = &mut self.peers[slot];
-            while peer.closed.is_none() && !(peer.written.is_empty() && peer.in_flight.is_empty()) {
+            while peer.closed.is_none()
+                && !(peer.written.is_empty() && peer.in_flight.is_empty() && peer.calls.is_empty())
+            {
                 peer.answer(0, true, self.now_ms);
+                peer.answer_call(0);
                 peer.flush(HARD_BYTES);
                 peer.read(100, self.now_ms);
                 peer.flush(HARD_BYTES);

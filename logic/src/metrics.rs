@@ -28,6 +28,10 @@ pub const READS_REFUSED: &str = "logic_reads_refused_total";
 pub const LINK_NODES: &str = "logic_link_nodes";
 /// Items that came up the streams.
 pub const LINK_UP_ITEMS: &str = "logic_link_up_items_total";
+/// Calls over long connections that were answered, by result code.
+pub const CALLS: &str = "logic_calls_total";
+/// Those that were refused at once, by bound: because too many were under way (`all`), or too many of one user (`user`).
+pub const CALLS_REFUSED: &str = "logic_calls_refused_total";
 /// Items that went down the streams.
 pub const LINK_DOWN_ITEMS: &str = "logic_link_down_items_total";
 /// Pushes towards a conn node that were dropped, by bound: the queue's (`all`), the share of the user who caused them (`user`), or

@@ -52,7 +52,7 @@ const ORDER_IN_DELIVERY: [&[&str]; 7] = [
 /// The same for the use cases.
 const ORDER_OF_THE_USE_CASES: [&[&str]; 5] = [
     &["clients", "delivery", "domain", "error", "metrics", "settings", "shared_state", "store"],
-    &["connections", "devices", "directory", "envelope", "events", "room_sends", "room_shares", "syncs"],
+    &["connections", "devices", "directory", "envelope", "events", "room_sends", "room_shares", "syncs", "under_way"],
     &["conversations", "group_pages", "histories", "rooms", "sign_ins"],
     &["access", "commands", "groups", "pushes", "recalls"],
     &["messages"],
@@ -60,8 +60,8 @@ const ORDER_OF_THE_USE_CASES: [&[&str]; 5] = [
 
 /// The same for the link.
 const ORDER_IN_THE_LINK: [&[&str]; 7] = [
-    &["delivery", "domain", "error", "metrics", "settings", "usecase"],
-    &["room_queue", "user_queues"],
+    &["delivery", "dispatch", "domain", "error", "metrics", "settings", "usecase"],
+    &["calls", "room_queue", "user_queues"],
     &["context"],
     &["packet"],
     &["items"],

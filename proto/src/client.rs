@@ -11,7 +11,7 @@ use std::{
 use bytes::{Buf as _, Bytes, BytesMut};
 use prost::Message as _;
 
-use crate::connect::{CloseNotice, Packet, PacketCommand, Reply, SignInRequest};
+use crate::connect::{CallRequest, CloseNotice, Packet, PacketCommand, Reply, SignInRequest};
 
 /// With this many bytes at hand, a length that cannot be decoded is broken rather than cut.
 const LENGTH_BYTES_MAX: usize = 10;
@@ -129,6 +129,12 @@ impl Client {
             }
             self.set_aside.push_back(packet);
         }
+    }
+
+    /// Calls a method of an `*ExtService`, as in `logic.GroupExtService/Create`; the reply's data is the answer's message.
+    pub fn call(&mut self, method: &str, message: &impl prost::Message) -> Result<Reply, ClientError> {
+        let request = CallRequest { method: method.to_owned(), body: message.encode_to_vec().into() };
+        self.request(PacketCommand::PcCall as i32, request.encode_to_vec())
     }
 
     /// Signs in; the reply says with its code whether it worked.

@@ -3,6 +3,7 @@
 
 mod bad_arguments;
 mod bad_packets;
+mod calls;
 mod certified;
 mod client_flow;
 mod from_outside;

@@ -106,9 +106,7 @@ impl CallLayer {
 
     /// Whether the caller says that it may speak for a user, which only trusted services may. Strangers are not listened to.
     fn is_vouched_for(&self, request: &http::Request<Body>) -> bool {
-        !self.is_for_clients
-            && is_external(request.uri().path())
-            && request.headers().contains_key(metadata::VOUCHED)
+        !self.is_for_clients && is_external(request.uri().path()) && request.headers().contains_key(metadata::VOUCHED)
     }
 
     /// Counts a call without trust, and says of each address once why its calls are refused.

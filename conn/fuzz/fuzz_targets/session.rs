@@ -23,6 +23,7 @@ const RULES: Rules = Rules {
     failed_sign_ins_max: 3,
     heartbeat_timeout_ms: 5_000,
     in_flight_max: 3,
+    calls_in_flight_max: 2,
     packets_per_s: 20,
     packets_burst: 30,
     newest_seq_interval_ms: 500,
@@ -39,6 +40,7 @@ struct World {
     wheel: Wheel,
     /// Requests with logic.
     in_flight: u16,
+    calls: u8,
     was_let_in: bool,
     is_over: bool,
 }
@@ -48,7 +50,7 @@ fuzz_target!(|input: &[u8]| {
     let mut wheel = Wheel::default();
     wheel.schedule(SLOT, session.deadline_ms(&RULES));
     let mut world =
-        World { now_ms: 0, session, intake: Intake::default(), wheel, in_flight: 0, was_let_in: false, is_over: false };
+        World { now_ms: 0, session, intake: Intake::default(), wheel, in_flight: 0, calls: 0, was_let_in: false, is_over: false };
     let mut rest = input;
     while let [step, after @ ..] = rest
         && !world.is_over
@@ -89,6 +91,10 @@ impl World {
         let was_live = self.session.phase() == Phase::Live;
         match self.session.on_packet(&packet, self.now_ms, &RULES) {
             Action::Forward => self.in_flight += 1,
+            Action::Call => {
+                assert!(was_live, "a call is one of those who signed in");
+                self.calls += 1;
+            }
             Action::Heartbeat => assert!(was_live, "a heartbeat is answered to those who signed in"),
             Action::Refuse(_) => {}
             Action::Close(_) => self.is_over = true,
@@ -100,6 +106,9 @@ impl World {
         if self.in_flight > 0 && self.session.phase() == Phase::Live {
             self.in_flight -= 1;
             self.session.on_reply();
+        } else if self.calls > 0 {
+            self.calls -= 1;
+            self.session.on_call_over();
         }
     }
 
@@ -150,7 +159,7 @@ impl World {
     fn check(&self) {
         let session = &self.session;
         assert_eq!(session.in_flight(), self.in_flight);
-        assert!(self.in_flight <= RULES.in_flight_max);
+        assert!(self.in_flight <= RULES.in_flight_max && self.calls <= RULES.calls_in_flight_max);
         assert_eq!(session.identity().is_some(), session.phase() == Phase::Live);
         assert!(self.was_let_in || session.identity().is_none(), "nobody is let in but by logic");
     }

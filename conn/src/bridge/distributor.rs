@@ -185,6 +185,8 @@ impl Distributor {
             // What cannot be read is counted for no room; logic refuses it.
             let room_id = SubscribeRoomRequest::decode(content.clone()).map_or(0, |request| request.room_id);
             Purpose::Subscribe(room_id)
+        } else if command == PacketCommand::PcCall as i32 {
+            Purpose::Call
         } else {
             Purpose::Reply
         };

@@ -221,7 +221,7 @@ impl Link {
                     _ => break End::Broken(Status::unavailable("the stream takes nothing more")),
                 },
                 Some(batch) = self.queue.recv(), if stream.outbox.len() < OUTBOX_MESSAGES_MAX => {
-                    let batch = self.within_window(batch, stream.pending.len()).await;
+                    let batch = self.within_window(batch, &stream.pending).await;
                     self.send(batch, &mut stream);
                 }
                 _ = expiry.tick() => self.expire(&mut stream).await,
@@ -254,23 +254,27 @@ impl Link {
         end
     }
 
-    /// What of a batch may go to logic, when so many requests are there; requests beyond are answered now.
-    async fn within_window(&self, batch: Vec<LinkItem>, pending: usize) -> Vec<LinkItem> {
-        let mut room = self.maker.settings.requests_max.saturating_sub(pending);
-        if batch.len() <= room {
+    /// What of a batch may go to logic, beside what is there; requests beyond, and calls beyond theirs, are answered now.
+    async fn within_window(&self, batch: Vec<LinkItem>, pending: &PendingRequests) -> Vec<LinkItem> {
+        let LinkSettings { requests_max, calls_max, .. } = self.maker.settings;
+        let mut call_places = calls_max.saturating_sub(pending.calls());
+        let mut places = requests_max.saturating_sub(pending.len() - pending.calls());
+        if batch.len() <= places.min(call_places) {
             return batch;
         }
         let mut within = Vec::with_capacity(batch.len());
         for item in batch {
-            match item {
-                LinkItem::Request(request, _) if room == 0 => {
-                    self.counter(names::REQUESTS_BEYOND).increment(1);
-                    self.refuse(request).await;
-                }
-                item => {
-                    room -= usize::from(matches!(item, LinkItem::Request(..)));
-                    within.push(item);
-                }
+            let LinkItem::Request(request, item) = item else {
+                within.push(item);
+                continue;
+            };
+            let left = if request.is_call() { &mut call_places } else { &mut places };
+            if *left == 0 {
+                self.counter(names::REQUESTS_BEYOND).increment(1);
+                self.refuse(request).await;
+            } else {
+                *left -= 1;
+                within.push(LinkItem::Request(request, item));
             }
         }
         within

@@ -37,12 +37,16 @@ pub enum Purpose {
     Subscribe(u64),
     /// It gets the reply and nothing else.
     Reply,
+    /// As well, to a call.
+    Call,
 }
 
 /// All requests of one link, oldest first: numbers grow, and all have the same time to live.
 #[derive(Debug, Default)]
 pub struct PendingRequests {
     requests: BTreeMap<u64, (Instant, Request)>,
+    /// How many of them are calls.
+    calls: usize,
     last_number: u64,
 }
 
@@ -50,23 +54,27 @@ impl PendingRequests {
     /// Adds a request that may wait until `deadline`; returns its number.
     pub fn add(&mut self, request: Request, deadline: Instant) -> u64 {
         self.last_number += 1;
+        self.calls += usize::from(request.is_call());
         self.requests.insert(self.last_number, (deadline, request));
         self.last_number
     }
 
     /// The request with this number, if nobody answered it yet.
     pub fn take(&mut self, number: u64) -> Option<Request> {
-        self.requests.remove(&number).map(|(_, request)| request)
+        let (_, request) = self.requests.remove(&number)?;
+        self.calls -= usize::from(request.is_call());
+        Some(request)
     }
 
     /// The oldest request, if its time is over.
     pub fn take_expired(&mut self, now: Instant) -> Option<Request> {
-        let entry = self.requests.first_entry()?;
-        if entry.get().0 > now { None } else { Some(entry.remove().1) }
+        let (&number, (deadline, _)) = self.requests.first_key_value()?;
+        if *deadline > now { None } else { self.take(number) }
     }
 
     /// All of them.
     pub fn take_all(&mut self) -> impl Iterator<Item = Request> {
+        self.calls = 0;
         std::mem::take(&mut self.requests).into_values().map(|(_, request)| request)
     }
 
@@ -74,9 +82,19 @@ impl PendingRequests {
     pub fn len(&self) -> usize {
         self.requests.len()
     }
+
+    /// How many of them are calls.
+    pub fn calls(&self) -> usize {
+        self.calls
+    }
 }
 
 impl Request {
+    /// Whether it takes a place of the calls.
+    pub fn is_call(&self) -> bool {
+        self.purpose == Purpose::Call
+    }
+
     /// What the reactor does when the request is not done.
     pub fn refused(self, code: ResultCode) -> Command {
         self.answered(code.number(), code.text().to_owned(), Bytes::new(), Vec::new())
@@ -96,6 +114,7 @@ impl Request {
                 Command::Reply { connection, frame, room_released: (room_id != 0).then_some(room_id) }
             }
             Purpose::Reply => Command::Reply { connection, frame, room_released: None },
+            Purpose::Call => Command::CallReply { connection, frame: frame.unwrap_or_default() },
         }
     }
 
@@ -127,8 +146,13 @@ mod tests {
         assert_eq!(pending.take_expired(start).unwrap().request_id, "a");
         assert!(pending.take_expired(start).is_none());
         assert!(pending.take(first).is_none());
+        let call = pending.add(request(PacketCommand::PcCall, "c", Purpose::Call), start + Duration::from_secs(2));
+        pending.add(request(PacketCommand::PcCall, "d", Purpose::Call), start + Duration::from_secs(3));
+        assert_eq!((pending.len(), pending.calls()), (3, 2));
         assert_eq!(pending.take(second).unwrap().request_id, "b");
-        assert_eq!(pending.len(), 0);
+        assert_eq!(pending.take(call).unwrap().request_id, "c");
+        assert_eq!(pending.take_expired(start + Duration::from_secs(3)).unwrap().request_id, "d");
+        assert_eq!((pending.len(), pending.calls()), (0, 0));
     }
 
     #[test]

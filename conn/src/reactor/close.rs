@@ -74,7 +74,7 @@ impl Peer<'_> {
 
     /// A connection whose peer is done is over once nothing is owed to it.
     pub(super) fn settle(&mut self) {
-        let is_settled = self.connection.is_flushed() && self.connection.session.in_flight() == 0;
+        let is_settled = self.connection.is_flushed() && self.connection.session.is_answered();
         if self.connection.flags.ending == Ending::Settling && is_settled {
             self.die();
         }

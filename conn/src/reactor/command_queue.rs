@@ -47,6 +47,13 @@ pub enum Command {
         /// A room that was counted for this packet, and is not joined after all.
         room_released: Option<u64>,
     },
+    /// Logic answered a call.
+    CallReply {
+        /// Of which connection.
+        connection: ConnectionId,
+        /// The reply.
+        frame: Encoded,
+    },
     /// Logic answered a subscription, or moves a connection into a room by itself.
     Subscribe {
         /// Which.
@@ -191,6 +198,10 @@ impl Reactor {
                 }
                 self.on_reply(app, connection, frame);
             }
+            Command::CallReply { connection, frame } => match self.peer_of(app, connection) {
+                Some(mut peer) => peer.on_call_reply(frame),
+                None => self.count_stale(),
+            },
             Command::Subscribe { connection, room_id, reply, retained } => {
                 self.on_subscribed(app, connection, room_id, reply, retained);
             }
@@ -345,6 +356,13 @@ impl Peer<'_> {
             self.send(frame, Kind::Reply);
         }
         self.resume();
+        self.settle();
+    }
+
+    /// Reading was not paused for it.
+    fn on_call_reply(&mut self, frame: Encoded) {
+        self.connection.session.on_call_over();
+        self.send(frame, Kind::Reply);
         self.settle();
     }
 

@@ -87,7 +87,7 @@ impl Reactor {
         while closed < allowed && next_slot < self.table.slots_end() {
             if let Some(mut peer) = self.peer(next_slot)
                 && peer.goes_on()
-                && (peer.connection.session.in_flight() == 0 || is_late)
+                && (peer.connection.session.is_answered() || is_late)
             {
                 peer.close(CloseReason::CrServerDraining);
                 closed += 1;

@@ -3,7 +3,10 @@
 use bytes::BytesMut;
 use gim_proto::{CloseReason, ResultCode, connect::PacketCommand, metadata::REQUEST_ID_BYTES_MAX};
 
-use super::{peer::Peer, uplink::UpItem};
+use super::{
+    peer::Peer,
+    uplink::{UpItem, UplinkShare},
+};
 use crate::{
     session::{Action, Phase},
     wire::{
@@ -52,6 +55,7 @@ impl Peer<'_> {
         match self.connection.session.on_packet(&packet, self.context.clock.now_ms(), &self.context.rules) {
             Action::Heartbeat => self.answer_heartbeat(&packet),
             Action::Forward => self.forward(&packet),
+            Action::Call => self.forward_call(&packet),
             Action::Refuse(code) => self.refuse(&packet, code),
             Action::Close(reason) => self.close(reason),
         }
@@ -77,22 +81,29 @@ impl Peer<'_> {
         if self.connection.session.phase() == Phase::SigningIn {
             return self.forward_sign_in(packet);
         }
-        let (connection, identity) = (self.id(), self.identity().unwrap_or_default());
-        let command = packet.command;
-        let Some(app) = self.app() else { return };
-        let uplink = &mut self.context.apps[app].uplink;
-        let taken = uplink.push_packet(packet.request_id, packet.content, |request_id, content| UpItem::Packet {
-            connection,
-            identity,
-            command,
-            request_id,
-            content,
-        });
-        if !taken {
-            self.context.metrics.counts.uplink_full += 1;
+        if !self.hand_over(packet, UplinkShare::Packets) {
             self.connection.session.on_forward_failed();
             self.refuse(packet, ResultCode::TryAgainLater);
         }
+    }
+
+    fn forward_call(&mut self, packet: &PacketView<'_>) {
+        if !self.hand_over(packet, UplinkShare::Calls) {
+            self.connection.session.on_call_over();
+            self.refuse(packet, ResultCode::TryAgainLater);
+        }
+    }
+
+    /// Hands a packet of a live connection over. False where the bridge is so far behind that it has to be refused.
+    fn hand_over(&mut self, packet: &PacketView<'_>, share: UplinkShare) -> bool {
+        let (connection, identity) = (self.id(), self.identity().unwrap_or_default());
+        let command = packet.command;
+        let Some(app) = self.app() else { return true };
+        let uplink = &mut self.context.apps[app].uplink;
+        let item = |request_id, content| UpItem::Packet { connection, identity, command, request_id, content };
+        let is_taken = uplink.push_packet(share, packet.request_id, packet.content, item);
+        self.context.metrics.counts.uplink_full += u64::from(!is_taken);
+        is_taken
     }
 
     /// Hands a sign-in over. False where the bridge is so far behind that it has to be refused.
@@ -100,11 +111,8 @@ impl Peer<'_> {
     pub(super) fn push_sign_in(&mut self, app: usize, packet: &PacketView<'_>) -> bool {
         let (connection, peer) = (self.id(), self.connection.client_address());
         let uplink = &mut self.context.apps[app].uplink;
-        uplink.push_packet(packet.request_id, packet.content, |request_id, content| UpItem::SignIn {
-            connection,
-            peer,
-            request_id,
-            content,
+        uplink.push_packet(UplinkShare::Packets, packet.request_id, packet.content, |request_id, content| {
+            UpItem::SignIn { connection, peer, request_id, content }
         })
     }
 

@@ -11,6 +11,9 @@ use crossbeam_channel::{Sender, TrySendError};
 
 use crate::{ids::ConnectionId, session::Identity};
 
+/// Calls that may wait, and their bytes: such a part of what packets have.
+const CALLS_PART: usize = 4;
+
 /// Room that is made for the items of a turn when it has one.
 const ITEMS_RESERVED: usize = 64;
 
@@ -28,6 +31,15 @@ pub struct UpBatch {
 pub struct Span {
     start: u32,
     length: u32,
+}
+
+/// Whose room a packet takes while the bridge is behind: calls have a part of their own, so that they never push others out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UplinkShare {
+    /// That of packets.
+    Packets,
+    /// That of calls, which is smaller.
+    Calls,
 }
 
 /// Something that logic, or the bridge, has to know.
@@ -109,8 +121,17 @@ pub struct Uplink {
     wake_bridge: Arc<dyn Fn() + Send + Sync>,
     bytes: BytesMut,
     items: Vec<UpItem>,
+    /// Of the items, and of the bytes.
+    calls: UplinkLoad,
     packets_max: usize,
     bytes_max: usize,
+}
+
+/// How much waits.
+#[derive(Debug, Clone, Copy, Default)]
+struct UplinkLoad {
+    items: usize,
+    bytes: usize,
 }
 
 impl Uplink {
@@ -121,7 +142,8 @@ impl Uplink {
         packets_max: usize,
         bytes_max: usize,
     ) -> Self {
-        Self { sender, wake_bridge, bytes: BytesMut::new(), items: Vec::new(), packets_max, bytes_max }
+        let (bytes, items, calls) = (BytesMut::new(), Vec::new(), UplinkLoad::default());
+        Self { sender, wake_bridge, bytes, items, calls, packets_max, bytes_max }
     }
 
     /// Adds something that must not be lost.
@@ -134,16 +156,30 @@ impl Uplink {
 
     /// Adds a question that the next heartbeat asks again: left out while the bridge is behind.
     pub fn push_question(&mut self, item: UpItem) {
-        if self.items.len() < self.packets_max {
+        if self.packets().items < self.packets_max {
             self.push(item);
         }
     }
 
     /// Adds a packet. False, and nothing added, where the bridge is so far behind that it has to be refused.
     #[must_use]
-    pub fn push_packet(&mut self, request_id: &str, content: &[u8], item: impl FnOnce(Span, Span) -> UpItem) -> bool {
-        if self.items.len() >= self.packets_max || self.bytes.len() + content.len() > self.bytes_max {
+    pub fn push_packet(
+        &mut self,
+        share: UplinkShare,
+        request_id: &str,
+        content: &[u8],
+        item: impl FnOnce(Span, Span) -> UpItem,
+    ) -> bool {
+        let (waiting, part) = match share {
+            UplinkShare::Packets => (self.packets(), 1),
+            UplinkShare::Calls => (self.calls, CALLS_PART),
+        };
+        if waiting.items >= self.packets_max.div_ceil(part) || waiting.bytes + content.len() > self.bytes_max / part {
             return false;
+        }
+        if share == UplinkShare::Calls {
+            self.calls.items += 1;
+            self.calls.bytes += request_id.len() + content.len();
         }
         let request_id = self.append(request_id.as_bytes());
         let content = self.append(content);
@@ -163,7 +199,10 @@ impl Uplink {
         }
         let batch = UpBatch { bytes: self.bytes.split().freeze(), items: std::mem::take(&mut self.items) };
         match self.sender.try_send(batch) {
-            Ok(()) => (self.wake_bridge)(),
+            Ok(()) => {
+                self.calls = UplinkLoad::default();
+                (self.wake_bridge)();
+            }
             Err(TrySendError::Full(batch) | TrySendError::Disconnected(batch)) => {
                 self.bytes = batch.bytes.into();
                 self.items = batch.items;
@@ -171,6 +210,11 @@ impl Uplink {
             }
         }
         true
+    }
+
+    /// What waits and is no call.
+    fn packets(&self) -> UplinkLoad {
+        UplinkLoad { items: self.items.len() - self.calls.items, bytes: self.bytes.len() - self.calls.bytes }
     }
 
     fn append(&mut self, bytes: &[u8]) -> Span {
@@ -205,10 +249,10 @@ mod tests {
         let (mut uplink, receiver) = uplink(1);
         uplink.push(UpItem::RoomLeft(1));
         assert!(uplink.flush());
-        assert!(uplink.push_packet("a", b"one", packet));
+        assert!(uplink.push_packet(UplinkShare::Packets, "a", b"one", packet));
         assert!(!uplink.flush());
-        assert!(uplink.push_packet("b", b"two", packet));
-        assert!(!uplink.push_packet("c", b"three", packet));
+        assert!(uplink.push_packet(UplinkShare::Packets, "b", b"two", packet));
+        assert!(!uplink.push_packet(UplinkShare::Packets, "c", b"three", packet));
         uplink.push(UpItem::RoomLeft(2));
         assert_eq!(receiver.recv().unwrap().items, [UpItem::RoomLeft(1)]);
         assert!(uplink.flush());
@@ -223,5 +267,21 @@ mod tests {
             .collect();
         assert_eq!(texts, [("a".into(), "one".into()), ("b".into(), "two".into())]);
         assert_eq!(batch.items.last(), Some(&UpItem::RoomLeft(2)));
+    }
+
+    #[test]
+    fn calls_have_room_of_their_own_beside_packets() {
+        let (mut uplink, receiver) = uplink(1);
+        uplink.push(UpItem::RoomLeft(1));
+        assert!(uplink.flush());
+        assert!(!uplink.push_packet(UplinkShare::Calls, "", &[1; 251], packet), "a quarter of the bytes");
+        assert!(uplink.push_packet(UplinkShare::Calls, "", &[1; 250], packet));
+        assert!(!uplink.flush());
+        assert!(!uplink.push_packet(UplinkShare::Calls, "", b"", packet), "and a quarter of the places");
+        assert!(uplink.push_packet(UplinkShare::Packets, "", &[2; 500], packet));
+        assert!(uplink.push_packet(UplinkShare::Packets, "", &[2; 500], packet), "which packets do not miss");
+        receiver.recv().unwrap();
+        assert!(uplink.flush());
+        assert!(uplink.push_packet(UplinkShare::Calls, "", b"", packet));
     }
 }

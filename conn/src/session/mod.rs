@@ -7,7 +7,8 @@
 //! ```
 //!
 //! Always holds: `in_flight` counts the packets that went to logic and were not answered; while it is full, or a sign-in is
-//! under way, the connection is not read. Times are ticks of the timer wheel, so that a record stays small.
+//! under way, the connection is not read. Calls are counted for themselves: one beyond their number is refused, and neither holds up
+//! what follows nor has to wait for it. Times are ticks of the timer wheel, so that a record stays small.
 
 use gim_proto::{
     BUSINESS_COMMAND_MIN, CloseReason, ResultCode, connect::PacketCommand, metadata::REQUEST_ID_BYTES_MAX,
@@ -34,6 +35,8 @@ pub struct Rules {
     pub heartbeat_timeout_ms: u64,
     /// Packets under way to logic at which reading pauses.
     pub in_flight_max: u16,
+    /// Calls under way to logic; one more is refused.
+    pub calls_in_flight_max: u8,
     /// Packets per second in the long run; 0 for no limit.
     pub packets_per_s: u32,
     /// Packets at once.
@@ -64,6 +67,8 @@ pub enum Action {
     Heartbeat,
     /// Hand it to logic; `in_flight` counts it already.
     Forward,
+    /// Hand it to logic as a call; it is counted among the calls already.
+    Call,
     /// Answer with this code.
     Refuse(ResultCode),
     /// End the connection.
@@ -116,7 +121,8 @@ pub struct Session {
     asked_tick: u32,
     in_flight: u16,
     phase: Phase,
-    failed_sign_ins: u8,
+    /// Sign-ins that were refused; once live, calls that logic has not answered. Never both, and a record has room for one.
+    tally: u8,
 }
 
 impl Rules {
@@ -147,7 +153,7 @@ impl Session {
             asked_tick: 0,
             in_flight: 0,
             phase: Phase::Unsigned,
-            failed_sign_ins: 0,
+            tally: 0,
         }
     }
 
@@ -174,6 +180,11 @@ impl Session {
     /// Packets that logic has not answered.
     pub fn in_flight(&self) -> u16 {
         self.in_flight
+    }
+
+    /// Whether logic has answered everything, calls included.
+    pub fn is_answered(&self) -> bool {
+        self.in_flight == 0 && (self.tally == 0 || self.phase != Phase::Live)
     }
 
     /// Longest frame body that is read now.
@@ -225,6 +236,13 @@ impl Session {
                 | PacketCommand::PcMessageAck
                 | PacketCommand::PcSend,
             ) => self.forward(),
+            (Phase::Live, PacketCommand::PcCall) if self.tally >= rules.calls_in_flight_max => {
+                Action::Refuse(ResultCode::TooManyRequests)
+            }
+            (Phase::Live, PacketCommand::PcCall) => {
+                self.tally += 1;
+                Action::Call
+            }
             (Phase::Live, _) if packet.command >= BUSINESS_COMMAND_MIN => self.forward(),
             _ => Action::Refuse(ResultCode::UnknownCommand),
         }
@@ -250,6 +268,7 @@ impl Session {
         }
         self.on_reply();
         self.phase = Phase::Live;
+        self.tally = 0;
         self.identity = identity;
         // A push may have come before the answer, along the route that logic wrote just before it.
         self.newest_seq = self.newest_seq.max(newest_seq);
@@ -263,9 +282,9 @@ impl Session {
         if self.phase == Phase::SigningIn {
             self.phase = Phase::Unsigned;
             self.on_reply();
-            self.failed_sign_ins = self.failed_sign_ins.saturating_add(1);
+            self.tally = self.tally.saturating_add(1);
         }
-        (self.failed_sign_ins >= rules.failed_sign_ins_max).then_some(CloseReason::CrRateLimited)
+        (self.tally >= rules.failed_sign_ins_max).then_some(CloseReason::CrRateLimited)
     }
 
     /// Whether logic is to be asked for the newest seq at this heartbeat. Pushes tell it, too; asking finds what they missed.
@@ -283,6 +302,11 @@ impl Session {
     /// Logic answered a packet.
     pub fn on_reply(&mut self) {
         self.in_flight = self.in_flight.saturating_sub(1);
+    }
+
+    /// Logic answered a call, or it could not be handed over after all.
+    pub fn on_call_over(&mut self) {
+        self.tally = self.tally.saturating_sub(1);
     }
 
     /// A packet that was to be forwarded could not be handed over after all.

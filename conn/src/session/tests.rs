@@ -9,6 +9,7 @@ const RULES: Rules = Rules {
     failed_sign_ins_max: 3,
     heartbeat_timeout_ms: 720_000,
     in_flight_max: 2,
+    calls_in_flight_max: 2,
     packets_per_s: 10,
     packets_burst: 20,
     newest_seq_interval_ms: 1000,
@@ -52,7 +53,7 @@ fn a_sign_in_under_way_pauses_reading() {
 #[test]
 fn unknown_commands_are_answered_and_business_commands_travel() {
     let mut session = live();
-    for command in [0, 4, 8, 9, 10, 999, -1, i32::MIN] {
+    for command in [0, 4, 8, 9, 11, 999, -1, i32::MIN] {
         let view = PacketView { command, ..PacketView::default() };
         assert_eq!(session.on_packet(&view, 0, &RULES), Action::Refuse(ResultCode::UnknownCommand), "{command}");
     }
@@ -69,6 +70,34 @@ fn a_full_window_pauses_until_a_reply() {
     assert_eq!(session.pause(&RULES), Some(PauseReason::InFlightFull));
     session.on_reply();
     assert_eq!(session.pause(&RULES), None);
+}
+
+#[test]
+fn calls_have_places_of_their_own_and_never_pause_reading() {
+    let mut session = live();
+    let call = packet(PacketCommand::PcCall);
+    for _ in 0..2 {
+        assert_eq!(session.on_packet(&call, 0, &RULES), Action::Call);
+    }
+    assert_eq!(session.on_packet(&call, 0, &RULES), Action::Refuse(ResultCode::TooManyRequests));
+    assert_eq!((session.pause(&RULES), session.in_flight(), session.is_answered()), (None, 0, false));
+    assert_eq!(session.on_packet(&packet(PacketCommand::PcHeartbeat), 0, &RULES), Action::Heartbeat);
+    assert_eq!(session.on_packet(&packet(PacketCommand::PcSend), 0, &RULES), Action::Forward);
+    session.on_call_over();
+    assert_eq!(session.on_packet(&call, 0, &RULES), Action::Call);
+    (0..2).for_each(|_| session.on_call_over());
+    session.on_reply();
+    assert!(session.is_answered());
+    // Refused sign-ins take no places of calls.
+    let mut session = Session::new(0, &RULES);
+    assert_eq!(session.on_packet(&call, 0, &RULES), Action::Refuse(ResultCode::SignInAgain));
+    for _ in 0..2 {
+        assert_eq!(session.on_packet(&packet(PacketCommand::PcSignIn), 0, &RULES), Action::Forward);
+        session.on_sign_in_refused(&RULES);
+    }
+    session.on_packet(&packet(PacketCommand::PcSignIn), 0, &RULES);
+    assert!(session.on_signed_in(IDENTITY, 7, 0) && session.is_answered());
+    assert_eq!(session.on_packet(&call, 0, &RULES), Action::Call);
 }
 
 #[test]

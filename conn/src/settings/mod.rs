@@ -58,6 +58,7 @@ pub struct SessionSettings {
     pub failed_sign_ins_max: u8,
     pub heartbeat_timeout_ms: u64,
     pub in_flight_max: u16,
+    pub calls_in_flight_max: u8,
     pub packets_per_s: u32,
     pub packets_burst: u32,
     pub newest_seq_interval_ms: u64,
@@ -123,6 +124,7 @@ pub struct LinkSettings {
     pub batch_items_max: usize,
     pub queue_batches_max: usize,
     pub requests_max: usize,
+    pub calls_max: usize,
     pub room_hold_ms: u64,
     pub room_held_max: usize,
     pub commands_max: usize,
@@ -186,6 +188,7 @@ impl Default for SessionSettings {
             failed_sign_ins_max: 5,
             heartbeat_timeout_ms: 720_000,
             in_flight_max: 32,
+            calls_in_flight_max: 8,
             packets_per_s: 2_000,
             packets_burst: 4_000,
             newest_seq_interval_ms: 1_000,
@@ -236,6 +239,7 @@ impl Default for LinkSettings {
             batch_items_max: 1_024,
             queue_batches_max: 256,
             requests_max: 200_000,
+            calls_max: 20_000,
             room_hold_ms: 200,
             room_held_max: 4_096,
             commands_max: 4_096,
@@ -297,6 +301,7 @@ impl Settings for ConnSettings {
         at_least("link.resolve_interval_ms", self.link.resolve_interval_ms as usize, 1)?;
         at_least("link.load_interval_ms", self.link.load_interval_ms as usize, 1)?;
         at_least("session.in_flight_max", self.session.in_flight_max.into(), 1)?;
+        at_least("session.calls_in_flight_max", self.session.calls_in_flight_max.into(), 1)?;
         at_least("session.failed_sign_ins_max", self.session.failed_sign_ins_max.into(), 1)?;
         at_least("session.sign_in_timeout_ms", self.session.sign_in_timeout_ms as usize, 1)?;
         at_least("session.handshake_timeout_ms", self.session.handshake_timeout_ms as usize, 1)?;
@@ -309,6 +314,7 @@ impl Settings for ConnSettings {
         at_least("link.batch_items_max", self.link.batch_items_max, 1)?;
         at_least("link.queue_batches_max", self.link.queue_batches_max, 1)?;
         at_least("link.requests_max", self.link.requests_max, 1)?;
+        at_least("link.calls_max", self.link.calls_max, 1)?;
         at_least("link.commands_max", self.link.commands_max, 1)?;
         at_least("link.reconnect_first_ms", self.link.reconnect_first_ms as usize, 1)?;
         at_least("drain.closes_per_s", self.drain.closes_per_s as usize, 1)
@@ -356,6 +362,7 @@ impl ConnSettings {
             failed_sign_ins_max: self.session.failed_sign_ins_max,
             heartbeat_timeout_ms: self.session.heartbeat_timeout_ms,
             in_flight_max: self.session.in_flight_max,
+            calls_in_flight_max: self.session.calls_in_flight_max,
             packets_per_s: self.session.packets_per_s,
             packets_burst: self.session.packets_burst,
             newest_seq_interval_ms: self.session.newest_seq_interval_ms,

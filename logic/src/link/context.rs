@@ -13,7 +13,7 @@ use gim_proto::{
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::task::TaskTracker;
 
-use super::{room_queue::RoomQueue, user_queues::UserQueues};
+use super::{calls::Calls, room_queue::RoomQueue, user_queues::UserQueues};
 use crate::{
     delivery::{
         catch_up::CatchUp,
@@ -36,6 +36,8 @@ pub struct LinkParts {
     pub catch_up: CatchUp,
     /// What their items ask for.
     pub use_cases: Arc<UseCases>,
+    /// What their clients call.
+    pub calls: Calls,
 }
 
 /// What the tasks of a stream share.

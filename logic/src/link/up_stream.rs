@@ -28,7 +28,11 @@ use super::{
     packet,
     user_queues::Entered,
 };
-use crate::{delivery::nodes::NodeLink, domain::caller::log_id, metrics as names};
+use crate::{
+    delivery::nodes::NodeLink,
+    domain::caller::{Caller, log_id},
+    metrics as names,
+};
 
 /// Sign-ins of a stream under way, and commands that wait for the business, each for the time of a call at most. Those beyond are
 /// put off at once: a business that hangs must not take the places of requests that do not need it, nor one that is slow with
@@ -170,6 +174,10 @@ impl UpStream {
             self.business_packet(packet);
             return;
         }
+        if packet.command == PacketCommand::PcCall as i32 {
+            self.call(packet);
+            return;
+        }
         let permit = self.permit().await;
         let context = self.context.clone();
         match PacketCommand::try_from(packet.command) {
@@ -211,6 +219,23 @@ impl UpStream {
             }
             Err(_) => {
                 context.link.notice(refusal(packet.request_no, ResultCode::TryAgainLater));
+            }
+        }
+    }
+
+    fn call(&self, packet: ClientPacket) {
+        let context = self.context.clone();
+        match context.parts.calls.enter(packet.user_id) {
+            Ok(permit) => {
+                self.context.tasks.spawn(async move {
+                    let ClientPacket { request_no, user_id, device_id, request_id, content, .. } = packet;
+                    let caller = Caller { user_id, device_id };
+                    let reply = Box::pin(context.parts.calls.answer(caller, content, &request_id)).await;
+                    context.reply(request_no, reply, None, permit.of_answer());
+                });
+            }
+            Err(code) => {
+                context.link.notice(refusal(packet.request_no, code));
             }
         }
     }

@@ -13,7 +13,10 @@ use gim_proto::{
 };
 use tonic::{Request, Response, Status, async_trait};
 
-use super::{Services, caller::request_id};
+use super::{
+    Services,
+    caller::{request_id, vouched},
+};
 use crate::{
     domain::{caller::Caller, device::ADDRESS_BYTES_MAX},
     store::{device::NOBODY, work::Saver},
@@ -71,7 +74,8 @@ impl DeviceExtService for Services {
     /// A new device needs no token. One that is known does: nobody may rewrite the push id of somebody else's phone.
     async fn register(&self, request: Request<DeviceRegisterRequest>) -> Result<Response<DeviceRegisterReply>, Status> {
         let device_id = request.get_ref().device.as_ref().map_or(0, |device| device.id);
-        let mut saver = Saver::Stranger(grpc::caller_address(&request).unwrap_or(NOWHERE));
+        let stranger = || Saver::Stranger(grpc::caller_address(&request).unwrap_or(NOWHERE));
+        let mut saver = vouched(&request).map_or_else(stranger, |caller| Saver::User(caller.user_id));
         let mut owner = NOBODY;
         if device_id != 0 {
             check::id("device.id", device_id)?;

@@ -10,7 +10,10 @@ use gim_proto::{
 };
 use tonic::{Request, Response, Status, async_trait};
 
-use super::{Services, caller::request_id};
+use super::{
+    Services,
+    caller::{request_id, vouched},
+};
 use crate::usecase::{
     messages::Messages,
     syncs::{PageFor, Syncs},
@@ -20,7 +23,8 @@ use crate::usecase::{
 impl MessageExtService for Services {
     async fn sync(&self, request: Request<SyncRequest>) -> Result<Response<SyncReply>, Status> {
         let caller = self.caller(&request).await?;
-        Ok(Response::new(self.use_cases.syncs.sync(caller, request.into_inner(), PageFor::Grpc).await?))
+        let page_for = page_for(&request);
+        Ok(Response::new(self.use_cases.syncs.sync(caller, request.into_inner(), page_for).await?))
     }
 
     async fn message_ack(&self, request: Request<MessageAckRequest>) -> Result<Response<()>, Status> {
@@ -38,7 +42,8 @@ impl MessageExtService for Services {
 
     async fn history(&self, request: Request<HistoryRequest>) -> Result<Response<HistoryReply>, Status> {
         let caller = self.caller(&request).await?;
-        Ok(Response::new(self.use_cases.histories.read(caller, request.into_inner()).await?))
+        let page_for = page_for(&request);
+        Ok(Response::new(self.use_cases.histories.read(caller, request.into_inner(), page_for).await?))
     }
 
     async fn recall(&self, request: Request<RecallRequest>) -> Result<Response<()>, Status> {
@@ -70,4 +75,9 @@ impl MessageIntService for Services {
         self.use_cases.pushes.to_all(request.into_inner())?;
         Ok(Response::new(()))
     }
+}
+
+/// Where an answer goes to.
+fn page_for<T>(request: &Request<T>) -> PageFor {
+    if vouched(request).is_some() { PageFor::Packet } else { PageFor::Grpc }
 }

@@ -32,7 +32,7 @@ use crate::{
     dispatch::Dispatch,
     domain::{clock, message_id::MessageIds, short_id::ShortIds},
     http,
-    link::{LinkParts, service as link},
+    link::{LinkParts, calls::Calls, service as link},
     rpc,
     settings::{LimitSettings, LogicSettings},
     shared_state::{SharedState, SharedStateError, local::LocalState, redis::RedisState},
@@ -251,6 +251,7 @@ async fn listen(
     let mut routes = RoutesBuilder::default();
     rpc::add_to(&mut routes, use_cases.clone());
     let parts = LinkParts {
+        calls: Calls::new(dispatch.clone(), &settings.call),
         limits: settings.limits.clone(),
         node: settings.node.clone(),
         nodes: nodes.clone(),

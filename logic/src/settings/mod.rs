@@ -23,7 +23,7 @@ pub use self::{
         ConversationSettings, GroupSettings, InboxSettings, LimitSettings, MessageSettings, RetentionSettings,
         RoomSettings,
     },
-    nodes::{GatewaySettings, LinkSettings, SharedStateSettings},
+    nodes::{CallSettings, GatewaySettings, LinkSettings, SharedStateSettings},
     redis_url::{Credentials, RedisTarget, RedisWay, TlsFiles},
     users::{BusinessSettings, JwtKey, JwtSettings, KickSettings},
 };
@@ -69,6 +69,8 @@ pub struct LogicSettings {
     pub inbox: InboxSettings,
     /// The streams of conn nodes.
     pub link: LinkSettings,
+    /// Calls over long connections.
+    pub call: CallSettings,
     /// Where clients are told to connect.
     pub gateway: GatewaySettings,
     /// Rooms.
@@ -100,6 +102,7 @@ impl Default for LogicSettings {
             conversation: ConversationSettings::default(),
             inbox: InboxSettings::default(),
             link: LinkSettings::default(),
+            call: CallSettings::default(),
             gateway: GatewaySettings::default(),
             room: RoomSettings::default(),
             group: GroupSettings::default(),

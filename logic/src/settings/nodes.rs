@@ -1,4 +1,4 @@
-//! The sections about other nodes: `[shared_state]`, `[link]` and `[gateway]`.
+//! The sections about other nodes, and what comes over them: `[shared_state]`, `[link]`, `[call]` and `[gateway]`.
 
 use serde::{Deserialize, Serialize};
 
@@ -39,6 +39,20 @@ pub struct LinkSettings {
     pub leave_timeout_ms: u64,
 }
 
+/// The section `[call]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CallSettings {
+    /// Calls over long connections (PC_CALL) that are under way; one more is refused.
+    pub in_flight_max: usize,
+    /// Those of one user.
+    pub in_flight_per_user_max: usize,
+    /// How long one may last.
+    pub timeout_ms: u64,
+    /// Most bytes of an answer.
+    pub reply_bytes_max: usize,
+}
+
 /// The section `[gateway]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -55,6 +69,12 @@ pub struct GatewaySettings {
     pub backoff_first_ms: u32,
     /// See there.
     pub backoff_max_ms: u32,
+}
+
+impl Default for CallSettings {
+    fn default() -> Self {
+        Self { in_flight_max: 1_024, in_flight_per_user_max: 32, timeout_ms: 8_000, reply_bytes_max: 61_440 }
+    }
 }
 
 impl Default for GatewaySettings {

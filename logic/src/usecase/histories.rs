@@ -8,7 +8,7 @@ use gim_proto::{
     logic::{HistoryReply, HistoryRequest, history_request},
 };
 
-use super::syncs::{GRPC_PAGE_BYTES_MAX, fitting, requests_of_page};
+use super::syncs::{PageFor, fitting, requests_of_page};
 use crate::{
     domain::{caller::Caller, conversation::Peer, group::GroupRefusal, message::Message},
     error::Error,
@@ -20,6 +20,8 @@ use crate::{
 pub struct Histories {
     /// Messages in a page where the client does not say, or asks for more.
     pub(super) page_max: u32,
+    /// Bytes in a page on a long connection.
+    pub(super) packet_bytes_max: usize,
     pub(super) reads: store::UserReads,
     pub(super) inboxes: store::Inboxes,
     pub(super) groups: store::Groups,
@@ -29,7 +31,12 @@ pub struct Histories {
 
 impl Histories {
     /// A page of a conversation, newest first: what the caller got of it, and nothing else.
-    pub async fn read(&self, caller: Caller, request: HistoryRequest) -> Result<HistoryReply, Error> {
+    pub async fn read(
+        &self,
+        caller: Caller,
+        request: HistoryRequest,
+        page_for: PageFor,
+    ) -> Result<HistoryReply, Error> {
         let peer = request.peer.ok_or_else(|| check::invalid("peer", "must be set"))?;
         let before_seq = match request.before_seq {
             0 => check::ID_MAX,
@@ -37,7 +44,7 @@ impl Histories {
         };
         let page_max = self.page_max;
         let limit = if request.limit == 0 { page_max } else { request.limit.min(page_max) };
-        let read = Limit { messages: limit + 1, bytes: GRPC_PAGE_BYTES_MAX };
+        let read = Limit { messages: limit + 1, bytes: page_for.bytes_max(self.packet_bytes_max) };
         let _turn = self.reads.turn(caller.user_id).await?;
         let page = match peer {
             history_request::Peer::UserId(peer_id) => {
@@ -45,14 +52,14 @@ impl Histories {
                 let cleared_seq = self.cleared_seq(caller, Peer::User(peer_id)).await?;
                 let mut found = self.inboxes.history(caller.user_id, peer_id, before_seq, read).await?;
                 found.retain(|(seq, _)| *seq > cleared_seq);
-                page(found, limit, Message::to_wire_at)
+                page(found, limit, read.bytes, Message::to_wire_at)
             }
             history_request::Peer::GroupId(group_id) => {
                 check::id("group_id", group_id)?;
                 let joined_after = self.joined_after(caller, group_id).await?;
                 let after_seq = joined_after.max(self.cleared_seq(caller, Peer::Group(group_id)).await?);
                 let found = self.groups.history(group_id, after_seq, before_seq, read).await?;
-                page(found, limit, Message::to_wire_in_timeline)
+                page(found, limit, read.bytes, Message::to_wire_in_timeline)
             }
         };
         self.shares.charge(caller.user_id, requests_of_page(&page), Instant::now());
@@ -72,10 +79,15 @@ impl Histories {
 }
 
 /// Of one message more than fits, the page and whether something is left.
-fn page(found: Vec<(u64, Message)>, limit: u32, to_wire: fn(&Message, u64) -> connect::Message) -> HistoryReply {
+fn page(
+    found: Vec<(u64, Message)>,
+    limit: u32,
+    bytes_max: usize,
+    to_wire: fn(&Message, u64) -> connect::Message,
+) -> HistoryReply {
     let count = found.len();
     let page = found.into_iter().take(limit as usize);
     let mut messages: Vec<_> = page.map(|(seq, message)| to_wire(&message, seq)).collect();
-    messages.truncate(fitting(&messages, GRPC_PAGE_BYTES_MAX));
+    messages.truncate(fitting(&messages, bytes_max));
     HistoryReply { has_more: messages.len() < count, messages }
 }

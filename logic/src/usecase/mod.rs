@@ -20,6 +20,7 @@ mod room_shares;
 pub mod rooms;
 pub mod sign_ins;
 pub mod syncs;
+pub mod under_way;
 
 use std::sync::{Arc, Mutex};
 
@@ -28,7 +29,7 @@ use gim_proto::logic::GetLimitsReply;
 
 use self::{
     access::Access,
-    commands::{Commands, UnderWay},
+    commands::Commands,
     connections::Connections,
     conversations::Conversations,
     devices::Devices,
@@ -44,6 +45,7 @@ use self::{
     rooms::{RoomLocks, Rooms},
     sign_ins::SignIns,
     syncs::Syncs,
+    under_way::UnderWay,
 };
 use crate::{
     clients::{business::Business, jwt::JwtCheck},
@@ -137,6 +139,7 @@ impl UseCases {
             groups,
             histories: Histories {
                 page_max: settings.message.history_page_max,
+                packet_bytes_max: settings.limits.sync_packet_bytes_max,
                 reads: store.user_reads.clone(),
                 inboxes: store.inboxes.clone(),
                 groups: store.groups.clone(),

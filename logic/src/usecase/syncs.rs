@@ -30,7 +30,7 @@ use crate::{
 const PAGE_MESSAGES: u32 = 50;
 
 /// Bytes in a page over gRPC, below what its clients accept in one message.
-pub(super) const GRPC_PAGE_BYTES_MAX: usize = 3 << 20;
+const GRPC_PAGE_BYTES_MAX: usize = 3 << 20;
 
 /// A page of so many bytes costs its reader's share another request.
 const BYTES_PER_REQUEST: usize = 16 << 10;
@@ -42,6 +42,16 @@ pub enum PageFor {
     Grpc,
     /// A packet on a long connection.
     Packet,
+}
+
+impl PageFor {
+    /// Bytes of messages in a page.
+    pub(super) fn bytes_max(self, packet_bytes_max: usize) -> usize {
+        match self {
+            Self::Grpc => GRPC_PAGE_BYTES_MAX,
+            Self::Packet => packet_bytes_max,
+        }
+    }
 }
 
 /// See the module's documentation.
@@ -69,10 +79,7 @@ impl Syncs {
             0 => inboxes.largest_ack(caller.user_id).await?,
             seq => seq,
         };
-        let bytes_max = match page_for {
-            PageFor::Grpc => GRPC_PAGE_BYTES_MAX,
-            PageFor::Packet => self.packet_bytes_max,
-        };
+        let bytes_max = page_for.bytes_max(self.packet_bytes_max);
         let limit = Limit { messages: PAGE_MESSAGES + 1, bytes: bytes_max };
         let page = inboxes.page(caller.user_id, seq, limit).await?;
         let (page, start_seq) = match page.first().map(|(first_seq, _)| first_seq - 1) {

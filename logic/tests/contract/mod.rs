@@ -4,6 +4,7 @@
 mod access;
 mod bad_input;
 mod burst;
+mod calls;
 mod clients;
 mod come_and_go;
 mod conversation;

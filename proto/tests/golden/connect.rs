@@ -32,6 +32,10 @@ fn send_request(target: send_request::Target) -> SendRequest {
 pub fn samples() -> Vec<Sample> {
     vec![
         sample(
+            "connect.CallRequest",
+            CallRequest { method: "logic.GroupExtService/Create".into(), body: "body".into() },
+        ),
+        sample(
             "connect.Packet",
             Packet {
                 request_id: "request-1".into(),
