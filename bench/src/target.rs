@@ -149,6 +149,9 @@ pub struct Target {
     tcp_names: Vec<String>,
     logic: Channel,
     business: Channel,
+    logic_url: String,
+    business_url: String,
+    tls: ClientTlsConfig,
     internal_token: String,
     app_id: u32,
     /// Names this run in the server's logs.
@@ -168,6 +171,9 @@ impl Target {
             endpoints,
             logic: runtime.block_on(channel("logic", &arguments.logic(), &tls))?,
             business: runtime.block_on(channel("business", &arguments.business(), &tls))?,
+            logic_url: arguments.logic(),
+            business_url: arguments.business(),
+            tls,
             internal_token: arguments.internal_token.clone(),
             app_id: arguments.app,
             run: run.to_owned(),
@@ -218,6 +224,16 @@ impl Target {
     /// The channel to business.
     pub fn business(&self) -> Channel {
         self.business.clone()
+    }
+
+    /// Another channel to logic, over a connection of its own.
+    pub fn another_logic(&self) -> anyhow::Result<Channel> {
+        self.runtime.block_on(channel("logic", &self.logic_url, &self.tls))
+    }
+
+    /// Another channel to business, over a connection of its own.
+    pub fn another_business(&self) -> anyhow::Result<Channel> {
+        self.runtime.block_on(channel("business", &self.business_url, &self.tls))
     }
 
     /// A request of a trusted service.

@@ -134,6 +134,12 @@ fn call_has_its_keys() {
     let server = Server::start();
     measure(&server, "call", &["--callers", "8"]);
     measure(&server, "call", &["--callers", "8", "--method", "sync"]);
+    for method in ["friend-send", "sync"] {
+        let paired = measure(&server, "call", &["--callers", "8", "--method", method, "--via", "connection"]);
+        for key in ["grpc_per_second", "grpc_p99_ms", "ratio"] {
+            assert!(paired[key].as_f64().is_some_and(|value| value > 0.0), "{key}: {paired:#}");
+        }
+    }
 }
 
 #[test]
@@ -179,7 +185,7 @@ fn slow_has_its_keys_and_costs_the_others_nothing() {
 #[test]
 fn fairness_has_its_keys_and_refuses_no_victim() {
     let server = Server::start();
-    for aggression in ["groups", "reads", "calls", "connections", "all"] {
+    for aggression in ["groups", "reads", "calls", "connection-calls", "connections", "all"] {
         let result = measure(&server, "fairness", &[&FAIRNESS_IN_SMALL[..], &["--aggression", aggression]].concat());
         assert!(result["aggressor_refused"].is_u64() && result["aggressor_closed"].is_u64(), "{result:#}");
     }

@@ -26,7 +26,7 @@ pub enum Scenario {
     Smoke(smoke::Arguments),
     /// How long does a heartbeat take, there and back, and how many fit into a second?
     Echo(echo::Arguments),
-    /// How many calls of gRPC fit into a second, and how long does each take?
+    /// How many calls fit into a second, and how long does each take?
     Call(call::Arguments),
     /// Does one user who takes all that can be had cost the others anything?
     Fairness(fairness::Arguments),

@@ -17,7 +17,9 @@ use std::{
 use anyhow::{Context as _, anyhow, ensure};
 use clap::ValueEnum;
 use gim_proto::{
-    connect::{MessageCommand, Packet as Envelope, PacketCommand, SendRequest, send_request::Target as SendTarget},
+    connect::{
+        CallRequest, MessageCommand, Packet as Envelope, PacketCommand, SendRequest, send_request::Target as SendTarget,
+    },
     logic::{HistoryRequest, SyncRequest, history_request::Peer, message_ext_service_client::MessageExtServiceClient},
     metadata,
 };
@@ -36,6 +38,10 @@ use crate::{
 
 const SEND: i32 = PacketCommand::PcSend as i32;
 const SYNC: i32 = PacketCommand::PcSync as i32;
+const CALL: i32 = PacketCommand::PcCall as i32;
+
+/// Calls that a connection may have under way; more are refused without being looked at.
+const CALLS_UNDER_WAY: u32 = 8;
 
 /// Messages that wait in the inbox of the one user, so that reading it is work.
 const BACKLOG: u32 = 500;
@@ -55,6 +61,8 @@ pub enum Aggression {
     Reads,
     /// Calls of gRPC
     Calls,
+    /// Calls over the long connections (PC_CALL)
+    ConnectionCalls,
     /// Sends to oneself, whose copies most of the devices do not read
     Connections,
     /// All of that at once
@@ -116,7 +124,7 @@ impl Aggressor {
             members.extend(run.sign_up(arguments.members as usize - 1)?);
         }
         let group_id = group::create(&run.target, &members)?;
-        if matches!(kind, Aggression::Reads | Aggression::Calls | Aggression::All) {
+        if !matches!(kind, Aggression::Groups | Aggression::Connections) {
             backlog::push(&run.target, std::slice::from_ref(&user), BACKLOG, BACKLOG_BYTES)?;
         }
         let (phase, tally) = (watch::Sender::new(Phase::Quiet), Arc::new(Tally::default()));
@@ -198,7 +206,7 @@ async fn call(
 ) {
     // Ends with the run, whose sender is gone then.
     while phase.wait_for(|phase| *phase != Phase::Quiet).await.is_ok_and(|phase| *phase == Phase::On) {
-        let request = HistoryRequest { peer: Some(Peer::UserId(user.id)), ..HistoryRequest::default() };
+        let request = history(user.id);
         tally.under_way[1].fetch_add(1, Relaxed);
         let request = metadata::signed(request, user.id, user.device_id, &user.token);
         let answer = tokio::time::timeout(DEADLINE, client.history(request)).await;
@@ -207,11 +215,16 @@ async fn call(
     }
 }
 
+fn history(user_id: u64) -> HistoryRequest {
+    HistoryRequest { peer: Some(Peer::UserId(user_id)), ..HistoryRequest::default() }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Role {
     WritesToGroup,
     WritesToItself,
     Reads,
+    Calls,
     DoesNotRead,
     Idle,
 }
@@ -229,8 +242,11 @@ impl Device {
             Aggression::Groups => Role::WritesToGroup,
             Aggression::Reads => Role::Reads,
             Aggression::Calls => Role::Idle,
+            Aggression::ConnectionCalls => Role::Calls,
             Aggression::Connections => of_connections,
-            Aggression::All => [Role::WritesToGroup, Role::Reads, Role::WritesToItself, Role::DoesNotRead][number % 4],
+            Aggression::All => {
+                [Role::WritesToGroup, Role::Reads, Role::WritesToItself, Role::DoesNotRead, Role::Calls][number % 5]
+            }
         };
         Self { role, under_way: 0 }
     }
@@ -267,13 +283,22 @@ impl Crowd {
     fn fill(&mut self, connection: &mut Connection) {
         let device = &mut self.devices[connection.id()];
         let mut frames = Vec::new();
-        while device.under_way < self.under_way_max {
+        let under_way_max = match device.role {
+            Role::Calls => self.under_way_max.min(CALLS_UNDER_WAY),
+            _ => self.under_way_max,
+        };
+        while device.under_way < under_way_max {
             let packet = match device.role {
                 Role::WritesToGroup => send(SendTarget::GroupId(self.group_id), MessageCommand::McGroupMessage),
                 Role::WritesToItself => send(SendTarget::UserId(self.user_id), MessageCommand::McUserMessage),
                 Role::Reads => {
                     let content = SyncRequest { from_start: true, ..SyncRequest::default() }.encode_to_vec().into();
                     Envelope { request_id: "read".into(), command: SYNC, content, seq: 0 }
+                }
+                Role::Calls => {
+                    let (method, body) = ("logic.MessageExtService/History".into(), history(self.user_id));
+                    let content = CallRequest { method, body: body.encode_to_vec().into() }.encode_to_vec().into();
+                    Envelope { request_id: "call".into(), command: CALL, content, seq: 0 }
                 }
                 Role::DoesNotRead | Role::Idle => return,
             };
@@ -304,7 +329,7 @@ impl Behaviour for Crowd {
     }
 
     fn on_packet(&mut self, connection: &mut Connection, packet: &Packet<'_>, _now: Instant) -> anyhow::Result<()> {
-        if !matches!(packet.command, SEND | SYNC) {
+        if !matches!(packet.command, SEND | SYNC | CALL) {
             return Ok(());
         }
         self.tally.answer(Reply::read(packet.content)?.code != 0);

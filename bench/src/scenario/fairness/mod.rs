@@ -49,7 +49,7 @@ pub struct Arguments {
     /// Devices of the one user, each with a connection
     #[arg(long, value_name = "N", default_value_t = 40, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     connections: u32,
-    /// Requests of each device that are under way, and for the calls of gRPC of all together ten times as many
+    /// Requests of each device that are under way (eight calls at most), and of calls of gRPC, of all together, ten times as many
     #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     under_way: u32,
     /// Members of the group that the one user writes to
