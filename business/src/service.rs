@@ -18,6 +18,7 @@ use crate::{
     domain::code::{CodeCheck, DevelopmentCode},
     jwt::JwtMaker,
     logic::Logic,
+    metrics,
     rpc::{self, UseCases},
     settings::{BusinessSettings, SignInSettings},
     store::{Store, StoreError, migrations},
@@ -101,7 +102,7 @@ pub async fn start_with_code_check(
     let data_folder = is_embedded.then(|| DataFolder::take(&settings.data_dir, "business")).transpose()?;
     let readiness = Readiness::default();
     let (database_ready, grpc_ready) = (readiness.part("database"), readiness.part("grpc"));
-    let admin = admin::start(&settings.admin, readiness.clone()).await?;
+    let admin = admin::start(&settings.admin, metrics::DESCRIPTIONS, readiness.clone()).await?;
 
     let database = Database::open(&settings.database, &settings.data_dir, DATABASE_FILE, &migrations()).await?;
 

@@ -10,6 +10,8 @@ use tokio::task::JoinHandle;
 use crate::{
     listen::{Endpoint, ListenError},
     logging,
+    metric_names::{self, Description},
+    metrics as names,
     ready::Readiness,
 };
 
@@ -68,16 +70,21 @@ pub fn metrics_handle() -> PrometheusHandle {
     HANDLE.get_or_init(install_recorder).clone()
 }
 
-/// Starts the admin listener of a service.
-pub async fn start(settings: &AdminSettings, readiness: Readiness) -> Result<Admin, ListenError> {
-    let metrics = metrics_handle();
+/// Starts the admin listener of a service with these metrics of its own.
+pub async fn start(
+    settings: &AdminSettings,
+    metrics: &'static [Description],
+    readiness: Readiness,
+) -> Result<Admin, ListenError> {
+    let handle = metrics_handle();
+    metric_names::describe(metrics);
     if settings.listen.is_off() {
         return Ok(Admin { address: None, tasks: Vec::new() });
     }
     let listener = settings.listen.listen().await?;
     let address = listener.local_addr().ok();
-    let upkeep = tokio::spawn(keep_up(metrics.clone()));
-    let routes = routes(metrics, readiness);
+    let upkeep = tokio::spawn(keep_up(handle.clone()));
+    let routes = routes(handle, readiness);
     let serve = tokio::spawn(async move {
         if let Err(error) = axum::serve(listener, routes).await {
             tracing::error!(%error, "the admin listener ended");
@@ -94,7 +101,7 @@ fn routes(metrics: PrometheusHandle, readiness: Readiness) -> Router {
 }
 
 fn page(metrics: &PrometheusHandle) -> String {
-    metrics::counter!("log_lines_dropped_total").absolute(logging::dropped_lines());
+    metrics::counter!(names::LOG_LINES_DROPPED).absolute(logging::dropped_lines());
     metrics.render()
 }
 
@@ -117,5 +124,19 @@ async fn keep_up(metrics: PrometheusHandle) {
 
 fn install_recorder() -> PrometheusHandle {
     let builder = PrometheusBuilder::new().set_buckets(&LATENCY_BUCKETS_S).expect("the list of buckets is not empty");
-    builder.install_recorder().expect("only this function installs a recorder, and it runs once")
+    let handle = builder.install_recorder().expect("only this function installs a recorder, and it runs once");
+    metric_names::describe(names::DESCRIPTIONS);
+    handle
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metrics_are_served_with_their_help_texts() {
+        let page = page(&metrics_handle());
+        assert!(page.contains("# HELP log_lines_dropped_total Lines of the log that were lost"), "{page}");
+        assert!(page.contains("# TYPE log_lines_dropped_total counter"), "{page}");
+    }
 }

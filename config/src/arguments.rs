@@ -19,4 +19,12 @@ pub struct ServiceArguments {
     /// Asks the service that runs with these settings whether it is ready, and exits with 0 if so: a health check for containers
     #[arg(long)]
     pub check_ready: bool,
+    /// The commit that the program was built from, where whoever built it said so
+    #[arg(skip)]
+    pub commit: Option<&'static str>,
+}
+
+/// The version that `--version` tells: that of the workspace, with the commit.
+pub fn version(commit: Option<&str>) -> &'static str {
+    format!("{} ({})", env!("CARGO_PKG_VERSION"), commit.unwrap_or("commit unknown")).leak()
 }

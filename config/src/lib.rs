@@ -4,6 +4,7 @@
 //! - [`settings`]: one commented TOML per service, overridden by the environment, unknown keys refused by name,
 //!   renamed ones with their new one
 //! - [`logging`]: structured logs on standard error
+//! - [`metric_names`]: the names of metrics and their help texts; [`metrics`]: those that every service has
 //! - [`ready`] and [`admin`]: `/metrics`, `/healthz` and `/readyz` on a listener of their own; [`ready_check`] asks there
 //! - [`grpc`]: serving with health, reflection, request ids and the internal token; lazily connected channels
 //! - [`refused_peers`]: what is said once about callers that come again and again
@@ -37,6 +38,8 @@ pub mod jwt;
 pub mod jwt_crypto;
 pub mod listen;
 pub mod logging;
+pub mod metric_names;
+pub mod metrics;
 pub mod networks;
 pub mod patience;
 pub mod places;

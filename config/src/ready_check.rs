@@ -86,7 +86,7 @@ mod tests {
         let readiness = Readiness::default();
         let part = readiness.part("database");
         let settings = AdminSettings { listen: Endpoint::new("0.0.0.0:0") };
-        let running = admin::start(&settings, readiness).await.unwrap();
+        let running = admin::start(&settings, &[], readiness).await.unwrap();
         let listener = Endpoint::from(running.address().unwrap());
         assert_eq!(asked(listener.clone()).await.unwrap_err(), "not ready: 503 waiting for: database");
         part.set(true);

@@ -2,9 +2,12 @@
 
 use std::{fmt::Display, future::Future, process::ExitCode};
 
+use metrics::gauge;
+
 use crate::{
+    admin,
     arguments::ServiceArguments,
-    files, ready_check,
+    files, metrics as names, ready_check,
     settings::{self, Settings},
     shutdown::{self, StopSignals},
     supervisor::Supervisor,
@@ -61,10 +64,19 @@ where
         Err(error) => return refuse(S::SERVICE, error),
     };
     let _writes_at_the_end = crate::logging::start(log(&settings));
+    tell_build(S::SERVICE, arguments);
     let code = runtime.block_on(supervise(S::SERVICE, signals, settings, start));
     // Whatever still runs is idle work: it must not hold up the exit.
     runtime.shutdown_background();
     code
+}
+
+/// So that it can be seen which node runs what.
+fn tell_build(service: &'static str, arguments: &ServiceArguments) {
+    admin::metrics_handle();
+    let commit = arguments.commit.unwrap_or("unknown");
+    let version = env!("CARGO_PKG_VERSION");
+    gauge!(names::BUILD_INFO, "service" => service, "version" => version, "commit" => commit).set(1.0);
 }
 
 fn check_ready<S: Settings>(arguments: &ServiceArguments) -> ExitCode {

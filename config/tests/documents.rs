@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that fails says where")]
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
 };
@@ -19,11 +19,11 @@ const PAGES: [&str; 5] =
 /// Folders at the top: text in backticks that begins with one of them names a file or a folder.
 const FOLDERS: [&str; 7] = ["bench/", "business/", "config/", "conn/", "logic/", "proto/", "scripts/"];
 
-/// Where metrics are named.
+/// Where metrics are used; each of these folders has a `metrics.rs` that names them.
 const METRIC_SOURCES: [&str; 4] = ["conn/src", "logic/src", "business/src", "config/src"];
 
 /// What the name of a metric begins with.
-const METRIC_PREFIXES: [&str; 6] = ["conn_", "logic_", "business_", "grpc_", "log_", "database_"];
+const METRIC_PREFIXES: [&str; 7] = ["conn_", "logic_", "business_", "grpc_", "log_", "database_", "gim_build_"];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
@@ -152,31 +152,101 @@ fn metric_names(source: &str) -> BTreeSet<String> {
     source.split('"').skip(1).step_by(2).filter(is_name).map(str::to_owned).collect()
 }
 
+/// Every metric with its kind, as in `Counter ROWS = "logic_rows_total";`, which has the help text above it.
+fn metrics_of_the_code() -> BTreeMap<String, String> {
+    let mut metrics = BTreeMap::new();
+    for folder in METRIC_SOURCES {
+        let text = read(&format!("{folder}/metrics.rs"));
+        let mut has_help = false;
+        for line in text.lines().map(str::trim) {
+            if let Some((kind, name)) = line.split_once(" = \"").and_then(|(left, right)| {
+                let (kind, _) = left.split_once(' ')?;
+                Some((kind.to_lowercase(), right.strip_suffix("\";")?.to_owned()))
+            }) && ["counter", "gauge", "histogram"].contains(&kind.as_str())
+            {
+                assert!(has_help, "{name} has no help text");
+                metrics.insert(name, kind);
+            }
+            has_help = line.starts_with("///");
+        }
+        assert_eq!(metric_names(&text).iter().find(|name| !metrics.contains_key(*name)), None, "named beside the list");
+    }
+    assert!(metrics.len() > 80, "the search finds metrics: {metrics:?}");
+    metrics
+}
+
 #[test]
 fn every_metric_stands_in_the_table_of_operations() {
-    let mut in_code = BTreeSet::new();
-    for source in METRIC_SOURCES.iter().flat_map(|folder| files(&root().join(folder), ".rs")) {
-        let text = fs::read_to_string(&source).unwrap();
-        let is_named_here = source.ends_with("metrics.rs") || text.contains("metrics::");
-        if is_named_here {
-            in_code.extend(metric_names(&text));
-        }
-    }
+    let in_code = metrics_of_the_code();
     let page = read("config/OPERATIONS.md");
     let rows = page.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` | "));
     let rows = rows.filter(|(name, _)| metric_names(&format!("\"{name}\"")).contains(*name));
-    let mut in_table = BTreeSet::new();
-    for (name, rest) in rows {
-        let kind = rest.split(" | ").next().unwrap();
-        let expected = if name.ends_with("_total") { "counter" } else { "gauge or histogram" };
-        assert!(expected.contains(kind), "{name} is a {kind} in the table, and by its name a {expected}");
-        in_table.insert(name.to_owned());
-    }
-    let missing: Vec<_> = in_code.difference(&in_table).collect();
-    let gone: Vec<_> = in_table.difference(&in_code).collect();
+    let in_table: BTreeMap<String, String> =
+        rows.map(|(name, rest)| (name.to_owned(), rest.split(" | ").next().unwrap().to_owned())).collect();
+    let missing: Vec<_> = in_code.iter().filter(|(name, _)| !in_table.contains_key(*name)).collect();
     assert!(missing.is_empty(), "in the code, and not in the tables of config/OPERATIONS.md: {missing:?}");
-    assert!(gone.is_empty(), "in the tables of config/OPERATIONS.md, and not in the code: {gone:?}");
-    assert!(in_code.len() > 50, "the search finds metrics: {in_code:?}");
+    for (name, kind) in &in_table {
+        assert_eq!(in_code.get(name), Some(kind), "{name} of the tables of config/OPERATIONS.md is not so in the code");
+        assert_eq!(name.ends_with("_total"), kind == "counter", "the name of {name} is not that of a {kind}");
+    }
+}
+
+/// The names of metrics in an expression of Prometheus; those of a histogram without what its parts are called.
+fn metrics_in(expression: &str, in_code: &BTreeMap<String, String>) -> BTreeSet<String> {
+    let is_part = |letter: char| letter == '_' || letter.is_ascii_alphanumeric();
+    let words = expression.split(|letter: char| !is_part(letter));
+    let words = words.filter(|word| METRIC_PREFIXES.iter().any(|prefix| word.starts_with(prefix)));
+    let whole = |word: &str| {
+        let stems = ["_bucket", "_sum", "_count"].iter().filter_map(|part| word.strip_suffix(part));
+        let histogram = stems.into_iter().find(|stem| in_code.get(*stem).is_some_and(|kind| kind == "histogram"));
+        histogram.unwrap_or(word).to_owned()
+    };
+    words.map(whole).collect()
+}
+
+#[test]
+fn dashboards_and_alerts_name_metrics_that_are_there() {
+    let in_code = metrics_of_the_code();
+    let mut expressions = Vec::new();
+    for dashboard in files(&root().join("config/deploy/grafana/dashboards"), ".json") {
+        let text = fs::read_to_string(dashboard).unwrap();
+        expressions.extend(text.lines().filter_map(|line| line.trim().strip_prefix("\"expr\": ")).map(str::to_owned));
+    }
+    assert!(expressions.len() > 20, "the dashboards have queries: {expressions:?}");
+    expressions.extend(alerts().into_values());
+    for expression in expressions {
+        for name in metrics_in(&expression, &in_code) {
+            assert!(in_code.contains_key(&name), "{name} is no metric: {expression}");
+        }
+    }
+}
+
+/// The alert rules by name, with their expressions.
+fn alerts() -> BTreeMap<String, String> {
+    let text = read("config/deploy/prometheus/alerts.yml");
+    let value = |line: &str, key: &str| line.trim().strip_prefix(key).map(|rest| rest.trim().to_owned());
+    let names = text.lines().filter_map(|line| value(line, "- alert:"));
+    names.zip(text.lines().filter_map(|line| value(line, "expr:"))).collect()
+}
+
+#[test]
+fn the_alerts_are_those_of_the_tables_of_operations() {
+    let page = read("config/OPERATIONS.md");
+    let section = page.split_once("\n## What to alert on").unwrap().1.split_once("\n## ").unwrap().0;
+    let rows = section.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` | `"));
+    let rows = rows.map(|(name, rest)| (name.to_owned(), rest.rsplit_once("` | ").unwrap().0.to_owned()));
+    assert_eq!(rows.collect::<BTreeMap<_, _>>(), alerts());
+}
+
+#[test]
+fn metrics_are_named_in_one_place() {
+    for source in METRIC_SOURCES.iter().flat_map(|folder| files(&root().join(folder), ".rs")) {
+        let text = fs::read_to_string(&source).unwrap();
+        for used in ["counter!(\"", "gauge!(\"", "histogram!(\""] {
+            let is_a_test = text.find("#[cfg(test)]").is_some_and(|tests| text.find(used).is_some_and(|at| at > tests));
+            assert!(!text.contains(used) || is_a_test, "{} names a metric by itself", source.display());
+        }
+    }
 }
 
 #[test]

@@ -5,7 +5,8 @@ use std::path::Path;
 use gim_config::testing::layers::assert_layers;
 
 /// The layers, the lowest first. Nobody names a module of the same layer, or of one above.
-const ORDER: [&[&str]; 4] = [
+const ORDER: [&[&str]; 5] = [
+    &["metric_names"],
     &[
         "arguments",
         "certificate",
@@ -15,6 +16,7 @@ const ORDER: [&[&str]; 4] = [
         "jwt_crypto",
         "listen",
         "logging",
+        "metrics",
         "networks",
         "patience",
         "places",

@@ -5,31 +5,92 @@
 use gim_proto::CloseReason;
 use metrics::{Counter, Gauge, counter, gauge};
 
-/// Requests that are with logic, by link.
-pub const REQUESTS_PENDING: &str = "conn_requests_pending";
-/// Requests that were answered "try again later" because their link broke or logic did not answer in time.
-pub const REQUESTS_EXPIRED: &str = "conn_requests_expired_total";
-/// Requests that were answered "try again later" because too many were with their logic node.
-pub const REQUESTS_BEYOND: &str = "conn_requests_beyond_window_total";
-/// Pushes to a room that waited for one of another logic node.
-pub const ROOM_PUSHES_HELD: &str = "conn_room_pushes_held_total";
-/// Those that waited in vain.
-pub const ROOM_PUSHES_GIVEN_UP: &str = "conn_room_pushes_given_up_total";
-/// Pushes that came when their successors were out already, and were left out.
-pub const ROOM_PUSHES_LATE: &str = "conn_room_pushes_late_total";
-/// Answers of logic to requests that nobody waits for any more.
-pub const REPLIES_LATE: &str = "conn_replies_late_total";
-/// Times that a link was attached.
-pub const LINK_ATTACHED: &str = "conn_link_attached_total";
-/// Times that a reactor's command queue was full and the bridge had to wait.
-pub const COMMAND_QUEUE_FULL: &str = "conn_command_queue_full_total";
-
-/// When a certificate expires, as Unix time.
-pub const CERTIFICATE_EXPIRES: &str = "conn_tls_certificate_expires_seconds";
+gim_config::metric_names! {
+    /// Open connections.
+    Gauge CONNECTIONS = "conn_connections";
+    /// Connections that are signed in.
+    Gauge SIGNED_IN = "conn_signed_in";
+    /// Rooms with subscribers on this reactor.
+    Gauge ROOMS = "conn_rooms";
+    /// Connections that were accepted.
+    Counter ACCEPTED = "conn_accepted_total";
+    /// Connections that were refused at once: over a cap, or while draining.
+    Counter REFUSED_CONNECTIONS = "conn_refused_connections_total";
+    /// Connects that were gone before they were accepted.
+    Counter ACCEPT_RETRIES = "conn_accept_retries_total";
+    /// Pauses of accepting, because the process or the system was out of files or memory.
+    Counter ACCEPT_PAUSES = "conn_accept_pauses_total";
+    /// Sign-ins that were refused because their app has `connections_max` connections.
+    Counter APPS_FULL = "conn_apps_full_total";
+    /// Connections that ended, by close reason.
+    Counter CLOSED = "conn_closed_total";
+    /// Bytes that clients sent.
+    Counter BYTES_IN = "conn_bytes_in_total";
+    /// Bytes that were written to clients.
+    Counter BYTES_OUT = "conn_bytes_out_total";
+    /// Packets that clients sent.
+    Counter PACKETS_IN = "conn_packets_in_total";
+    /// Frames that were written to clients.
+    Counter FRAMES_OUT = "conn_frames_out_total";
+    /// Calls of the kernel that wrote them.
+    Counter WRITES = "conn_writes_total";
+    /// Heartbeats that were answered.
+    Counter HEARTBEATS = "conn_heartbeats_total";
+    /// Packets that conn itself refused, as over the rate or not understood.
+    Counter REFUSED_PACKETS = "conn_refused_packets_total";
+    /// Times that a connection was not read further because `session.in_flight_max` packets of it were with logic.
+    Counter READ_PAUSES = "conn_read_pauses_total";
+    /// Times that a connection had more to read than its share of a turn.
+    Counter READ_YIELDS = "conn_read_yields_total";
+    /// Packets answered "try again later" because the bridge to logic was behind.
+    Counter UPLINK_FULL = "conn_uplink_full_total";
+    /// Socket events of connections that were gone already.
+    Counter STALE_EVENTS = "conn_stale_events_total";
+    /// Commands and answers for connections that were gone already.
+    Counter STALE_COMMANDS = "conn_stale_commands_total";
+    /// Pushes to rooms that were dropped for slow readers, or over `limits.room_backlog_max`.
+    Counter ROOM_PUSHES_DROPPED = "conn_room_pushes_dropped_total";
+    /// Pushes to all that found too many others waiting.
+    Counter PUSHES_TO_ALL_DROPPED = "conn_pushes_to_all_dropped_total";
+    /// Stored messages that were not pushed to a slow reader, who is told to sync instead.
+    Counter INBOX_PUSHES_SKIPPED = "conn_inbox_pushes_skipped_total";
+    /// Hints to sync that were sent.
+    Counter SYNC_HINTS = "conn_sync_hints_total";
+    /// WebSockets that were opened.
+    Counter WEBSOCKET_UPGRADES = "conn_websocket_upgrades_total";
+    /// TLS handshakes that were completed.
+    Counter TLS_HANDSHAKES = "conn_tls_handshakes_total";
+    /// TLS handshakes that failed.
+    Counter TLS_FAILURES = "conn_tls_failures_total";
+    /// Handshakes that waited for a place.
+    Counter TLS_HANDSHAKES_WAITED = "conn_tls_handshakes_waited_total";
+    /// Steps of handshakes that waited for the next turn.
+    Counter TLS_HANDSHAKES_DEFERRED = "conn_tls_handshakes_deferred_total";
+    /// When the certificate expires, as Unix time.
+    Gauge CERTIFICATE_EXPIRES = "conn_tls_certificate_expires_seconds";
+    /// Times that the link to a logic node was attached.
+    Counter LINK_ATTACHED = "conn_link_attached_total";
+    /// Requests that are with a logic node.
+    Gauge REQUESTS_PENDING = "conn_requests_pending";
+    /// Requests answered "try again later" because the link broke or logic did not answer in time.
+    Counter REQUESTS_EXPIRED = "conn_requests_expired_total";
+    /// Requests answered "try again later" because `link.requests_max` were with the logic node.
+    Counter REQUESTS_BEYOND = "conn_requests_beyond_window_total";
+    /// Answers of logic that nobody waits for any more.
+    Counter REPLIES_LATE = "conn_replies_late_total";
+    /// Times that the command queue of a reactor was full, so that the stream from logic had to wait.
+    Counter COMMAND_QUEUE_FULL = "conn_command_queue_full_total";
+    /// Pushes to rooms that waited for an earlier one of another logic node.
+    Counter ROOM_PUSHES_HELD = "conn_room_pushes_held_total";
+    /// Of these, those that waited in vain.
+    Counter ROOM_PUSHES_GIVEN_UP = "conn_room_pushes_given_up_total";
+    /// Pushes to rooms that came after their successors and were left out.
+    Counter ROOM_PUSHES_LATE = "conn_room_pushes_late_total";
+}
 
 /// What one turn of a reactor did.
 #[derive(Debug, Default)]
-#[allow(missing_docs, reason = "each is described where it is registered")]
+#[allow(missing_docs, reason = "each is the metric of its name")]
 pub struct TurnCounts {
     pub accepted: u64,
     pub accept_retries: u64,
@@ -86,38 +147,38 @@ impl ReactorMetrics {
         let named = |name: &'static str| counter!(name, "reactor" => label.clone());
         let closed = CloseReason::ALL
             .iter()
-            .map(|reason| counter!("conn_closed_total", "reactor" => label.clone(), "reason" => reason.rule().label));
+            .map(|reason| counter!(CLOSED, "reactor" => label.clone(), "reason" => reason.rule().label));
         Self {
             counters: [
-                (named("conn_accepted_total"), |counts| counts.accepted),
-                (named("conn_accept_retries_total"), |counts| counts.accept_retries),
-                (named("conn_accept_pauses_total"), |counts| counts.accept_pauses),
-                (named("conn_refused_connections_total"), |counts| counts.refused_connections),
-                (named("conn_bytes_in_total"), |counts| counts.bytes_in),
-                (named("conn_packets_in_total"), |counts| counts.packets_in),
-                (named("conn_bytes_out_total"), |counts| counts.bytes_out),
-                (named("conn_frames_out_total"), |counts| counts.frames_out),
-                (named("conn_writes_total"), |counts| counts.writes),
-                (named("conn_heartbeats_total"), |counts| counts.heartbeats),
-                (named("conn_refused_packets_total"), |counts| counts.refused_packets),
-                (named("conn_uplink_full_total"), |counts| counts.uplink_full),
-                (named("conn_stale_events_total"), |counts| counts.stale_events),
-                (named("conn_stale_commands_total"), |counts| counts.stale_commands),
-                (named("conn_room_pushes_dropped_total"), |counts| counts.room_dropped),
-                (named("conn_pushes_to_all_dropped_total"), |counts| counts.broadcasts_dropped),
-                (named("conn_inbox_pushes_skipped_total"), |counts| counts.inbox_skipped),
-                (named("conn_sync_hints_total"), |counts| counts.sync_hints),
-                (named("conn_read_pauses_total"), |counts| counts.pauses),
-                (named("conn_read_yields_total"), |counts| counts.yields),
-                (named("conn_websocket_upgrades_total"), |counts| counts.upgrades),
-                (named("conn_tls_handshakes_total"), |counts| counts.handshakes),
-                (named("conn_tls_failures_total"), |counts| counts.handshakes_failed),
-                (named("conn_tls_handshakes_deferred_total"), |counts| counts.handshakes_deferred),
-                (named("conn_tls_handshakes_waited_total"), |counts| counts.handshakes_waited),
-                (named("conn_apps_full_total"), |counts| counts.apps_full),
+                (named(ACCEPTED), |counts| counts.accepted),
+                (named(ACCEPT_RETRIES), |counts| counts.accept_retries),
+                (named(ACCEPT_PAUSES), |counts| counts.accept_pauses),
+                (named(REFUSED_CONNECTIONS), |counts| counts.refused_connections),
+                (named(BYTES_IN), |counts| counts.bytes_in),
+                (named(PACKETS_IN), |counts| counts.packets_in),
+                (named(BYTES_OUT), |counts| counts.bytes_out),
+                (named(FRAMES_OUT), |counts| counts.frames_out),
+                (named(WRITES), |counts| counts.writes),
+                (named(HEARTBEATS), |counts| counts.heartbeats),
+                (named(REFUSED_PACKETS), |counts| counts.refused_packets),
+                (named(UPLINK_FULL), |counts| counts.uplink_full),
+                (named(STALE_EVENTS), |counts| counts.stale_events),
+                (named(STALE_COMMANDS), |counts| counts.stale_commands),
+                (named(ROOM_PUSHES_DROPPED), |counts| counts.room_dropped),
+                (named(PUSHES_TO_ALL_DROPPED), |counts| counts.broadcasts_dropped),
+                (named(INBOX_PUSHES_SKIPPED), |counts| counts.inbox_skipped),
+                (named(SYNC_HINTS), |counts| counts.sync_hints),
+                (named(READ_PAUSES), |counts| counts.pauses),
+                (named(READ_YIELDS), |counts| counts.yields),
+                (named(WEBSOCKET_UPGRADES), |counts| counts.upgrades),
+                (named(TLS_HANDSHAKES), |counts| counts.handshakes),
+                (named(TLS_FAILURES), |counts| counts.handshakes_failed),
+                (named(TLS_HANDSHAKES_DEFERRED), |counts| counts.handshakes_deferred),
+                (named(TLS_HANDSHAKES_WAITED), |counts| counts.handshakes_waited),
+                (named(APPS_FULL), |counts| counts.apps_full),
             ],
             closed: closed.collect(),
-            connections: gauge!("conn_connections", "reactor" => label.clone()),
+            connections: gauge!(CONNECTIONS, "reactor" => label.clone()),
             counts: TurnCounts::default(),
             published: TurnCounts::default(),
         }
@@ -159,7 +220,7 @@ impl AppMetrics {
     /// Registers the metrics of an app.
     pub fn new(reactor: usize, app_id: u32) -> Self {
         let named = |name: &'static str| gauge!(name, "reactor" => reactor.to_string(), "app" => app_id.to_string());
-        Self { signed_in: named("conn_signed_in"), rooms: named("conn_rooms") }
+        Self { signed_in: named(SIGNED_IN), rooms: named(ROOMS) }
     }
 
     /// Publishes the turn's numbers.

@@ -24,6 +24,7 @@ use crate::{
         discovery::{Resolve, SystemResolver},
     },
     certificates::Certificates,
+    metrics,
     net::listen,
     quota::{AppQuota, Quota},
     reactor::{
@@ -106,7 +107,7 @@ pub async fn start(settings: ConnSettings) -> Result<Conn, StartError> {
 pub async fn start_with(settings: ConnSettings, resolver: Arc<dyn Resolve>) -> Result<Conn, StartError> {
     let readiness = Readiness::default();
     let link_ready = readiness.part("link to logic");
-    let admin = admin::start(&settings.admin, readiness.clone()).await?;
+    let admin = admin::start(&settings.admin, metrics::DESCRIPTIONS, readiness.clone()).await?;
     affinity::check(&settings.reactor_cores)?;
     let quota = Arc::new(quota(&settings.limits));
     let mut certificates = Certificates::new(&settings.tls)?;

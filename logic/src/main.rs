@@ -3,12 +3,15 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use gim_config::ServiceArguments;
+use gim_config::{ServiceArguments, arguments::version};
 use gim_logic::store::seqs::SEQ_MAX;
+
+/// Said by whoever builds a package; the compiler asks again when it changes.
+const COMMIT: Option<&str> = option_env!("GIM_COMMIT");
 
 /// The logic service of gim: numbers, stores and routes every message
 #[derive(Debug, Parser)]
-#[command(name = "gim-logic", version)]
+#[command(name = "gim-logic", version = version(COMMIT))]
 struct Arguments {
     #[command(flatten)]
     service: ServiceArguments,
@@ -28,7 +31,8 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let mut arguments = Arguments::parse();
+    arguments.service.commit = COMMIT;
     match arguments.command {
         None => gim_logic::run(&arguments.service),
         Some(Command::RaiseSeqs { by }) => gim_logic::run_raising_seqs(&arguments.service, by),

@@ -79,9 +79,10 @@ def problems_of_paths(file, ingress):
     """All services of clients, and no other."""
     paths = {path["path"].strip("/") for path in ingress["spec"]["rules"][0]["http"]["paths"]}
     services = set()
-    for name in ("logic", "business"):
-        text = (ROOT / "proto" / "proto" / f"{name}.proto").read_text()
-        services |= {f"{name}.{service}" for service in re.findall(r"^service (\w+ExtService) ", text, re.MULTILINE)}
+    for file_of_proto in (ROOT / "proto" / "proto").glob("*.proto"):
+        text = file_of_proto.read_text()
+        package = re.search(r"^package (\w+);", text, re.MULTILINE)[1]
+        services |= {f"{package}.{service}" for service in re.findall(r"^service (\w+ExtService) ", text, re.MULTILINE)}
     if paths != services:
         yield f"{file}: the ingress leads to {sorted(paths ^ services)} or does not"
 

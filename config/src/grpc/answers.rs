@@ -22,6 +22,8 @@ use super::{
     settings::{GrpcSettings, Kind},
 };
 
+use crate::metrics as names;
+
 const PIECE_BYTES: usize = 16 * 1024;
 /// Of a larger answer the last byte is a piece of its own: it is asked for when there is a window for all before it, and until then
 /// the answer counts.
@@ -67,7 +69,7 @@ pub(super) async fn hold(answer: http::Response<Body>, place: CallPlace) -> Resu
     };
     let taken = place.take(Kind::AnswerBytes, bytes.len());
     if taken.is_none() {
-        metrics::counter!("grpc_calls_refused_total", "why" => "answers").increment(1);
+        metrics::counter!(names::GRPC_CALLS_REFUSED, "why" => "answers").increment(1);
         return Err(ResultCode::TryAgainLater.status("too many answers are not taken, try again later"));
     }
     let state = Mutex::new(State { bytes, _taken: taken, is_late: false });
@@ -101,7 +103,7 @@ impl HeldAnswer {
         // What goes on without end, as the watch of a health check, has nothing that waits.
         if is_over && !state.bytes.is_empty() {
             *state = State { is_late: true, ..State::default() };
-            metrics::counter!("grpc_answers_late_total").increment(1);
+            metrics::counter!(names::GRPC_ANSWERS_LATE).increment(1);
         }
         state.is_late
     }

@@ -21,6 +21,8 @@ use super::{
     settings::{GrpcSettings, Kind},
 };
 
+use crate::metrics as names;
+
 /// The same request, counted, of `bytes_max` at most.
 pub(super) fn count(body: Body, place: &CallPlace, bytes_max: usize, settings: &GrpcSettings) -> Body {
     let connection = place.connection().clone();
@@ -108,6 +110,6 @@ impl Drop for Counted {
 }
 
 fn refusal(why: &'static str, code: ResultCode, message: &str) -> Status {
-    metrics::counter!("grpc_requests_not_received_total", "why" => why).increment(1);
+    metrics::counter!(names::GRPC_REQUESTS_NOT_RECEIVED, "why" => why).increment(1);
     code.status(message)
 }

@@ -26,7 +26,7 @@ use super::{
     settings::GrpcSettings,
     web::{Protocol, Refusal},
 };
-use crate::refused_peers::RefusedPeers;
+use crate::{metrics as names, refused_peers::RefusedPeers};
 
 const WRONG_TOKEN: &str =
     "the internal token is missing or wrong: grpc.internal_token has to be the same in the settings of all services";
@@ -116,7 +116,7 @@ impl CallLayer {
             WRONG_TOKEN => "absent",
             _ => "uncertified",
         };
-        metrics::counter!("grpc_refused_total", "why" => why).increment(1);
+        metrics::counter!(names::GRPC_REFUSED, "why" => why).increment(1);
         let caller = connection.address.ip;
         if self.refused_peers.is_news(caller, problem) {
             tracing::warn!(%caller, problem, "calls of an internal service are refused; said once for each address");
@@ -212,8 +212,8 @@ fn record<E>(protocol: Protocol, method: String, result: &Result<http::Response<
         "12" => "unimplemented".to_owned(),
         _ => method,
     };
-    metrics::counter!("grpc_calls_total", "method" => method.clone(), "code" => code).increment(1);
-    metrics::histogram!("grpc_call_seconds", "method" => method).record(elapsed.as_secs_f64());
+    metrics::counter!(names::GRPC_CALLS, "method" => method.clone(), "code" => code).increment(1);
+    metrics::histogram!(names::GRPC_CALL_SECONDS, "method" => method).record(elapsed.as_secs_f64());
 }
 
 /// The id under which the call is found in every log: the caller's, or a new one that the handler passes on like the caller's.
@@ -270,7 +270,7 @@ fn refusal(why: &'static str, code: ResultCode, problem: &str) -> Status {
 }
 
 fn count_refusal(why: &'static str) {
-    metrics::counter!("grpc_calls_refused_total", "why" => why).increment(1);
+    metrics::counter!(names::GRPC_CALLS_REFUSED, "why" => why).increment(1);
 }
 
 /// The same answer; the call counts until it is sent.

@@ -28,6 +28,8 @@ use super::{
     settings::Kind,
 };
 
+use crate::metrics as names;
+
 /// What a wrong internal token costs of an address' budget of frames that ask for nothing.
 const WRONG_TOKEN_COST: u32 = 100;
 /// So many answers of a connection may be late before it is ended rather than its calls.
@@ -175,7 +177,7 @@ impl Connection {
     /// Nothing more is read or written.
     pub(super) fn end(&self, why: &'static str) {
         if !self.is_ended.swap(true, Release) {
-            metrics::counter!("grpc_connections_ended_total", "why" => why).increment(1);
+            metrics::counter!(names::GRPC_CONNECTIONS_ENDED, "why" => why).increment(1);
             self.ended.wake();
         }
     }

@@ -22,6 +22,8 @@ use tonic::transport::server::Connected;
 
 use super::{connection::Connection, frames::FrameWatch, peers::Peers};
 
+use crate::metrics as names;
+
 /// Connections that wait to be served.
 const SERVE_QUEUE_MAX: usize = 64;
 /// How long nothing is accepted where there are no files or no memory for it.
@@ -67,7 +69,7 @@ pub(super) fn accept(
                         tracing::warn!(%error, "no gRPC connection can be accepted, it is tried again every second");
                     }
                     is_paused = true;
-                    metrics::counter!("grpc_accept_pauses_total").increment(1);
+                    metrics::counter!(names::GRPC_ACCEPT_PAUSES).increment(1);
                     tokio::select! {
                         () = tokio::time::sleep(PAUSE) => {}
                         () = sender.closed() => break,

@@ -24,6 +24,8 @@ use super::{
 };
 use crate::networks::Networks;
 
+use crate::metrics as names;
+
 /// Addresses beyond these are forgotten as soon as they have no connection.
 const ADDRESSES_MAX: usize = 16_384;
 /// Where proxies tell for whom they call.
@@ -121,7 +123,7 @@ impl Peers {
         }
         let place = table.addresses.entry(ip).or_insert_with(|| Peer::new(self.new_address(ip, now)));
         if place.address.is_refused(now) {
-            metrics::counter!("grpc_connections_refused_total").increment(1);
+            metrics::counter!(names::GRPC_CONNECTIONS_REFUSED).increment(1);
             return None;
         }
         let address = place.address.clone();
@@ -194,11 +196,11 @@ impl Peers {
                     || (!forgets && !place.address.is_forgotten(now, &self.settings))
             });
             table.users.retain(|_, held| held.strong_count() > 0);
-            metrics::gauge!("grpc_connections", "caller" => "stranger").set(table.strangers as f64);
-            metrics::gauge!("grpc_connections", "caller" => "service").set(table.trusted as f64);
+            metrics::gauge!(names::GRPC_CONNECTIONS, "caller" => "stranger").set(table.strangers as f64);
+            metrics::gauge!(names::GRPC_CONNECTIONS, "caller" => "service").set(table.trusted as f64);
         }
         for kind in Kind::ALL {
-            metrics::gauge!("grpc_held", "kind" => kind.name()).set(self.held.of(kind) as f64);
+            metrics::gauge!(names::GRPC_HELD, "kind" => kind.name()).set(self.held.of(kind) as f64);
         }
         for connection in connections {
             let is_left = |since| now.duration_since(since) >= STOP_GRACE && connection.is_left();

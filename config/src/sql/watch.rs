@@ -11,7 +11,7 @@ use tokio::{
 };
 
 use super::{Database, Dialect, is_transient, pool};
-use crate::ready::ReadyPart;
+use crate::{metrics as names, ready::ReadyPart};
 
 const INTERVAL: Duration = Duration::from_secs(1);
 
@@ -60,7 +60,7 @@ impl Database {
                 interval.tick().await;
                 let problem = database.problem(&mut connection).await;
                 let is_usable = problem.is_none();
-                gauge!("database_usable").set(f64::from(u8::from(is_usable)));
+                gauge!(names::DATABASE_USABLE).set(f64::from(u8::from(is_usable)));
                 match problem {
                     Some(problem) if was_usable => {
                         tracing::error!(problem, database = database.name(), "the database cannot be used");

@@ -33,7 +33,7 @@ use crate::{
     domain::{clock, message_id::MessageIds, short_id::ShortIds},
     http,
     link::{LinkParts, calls::Calls, service as link},
-    rpc,
+    metrics, rpc,
     settings::{LimitSettings, LogicSettings},
     shared_state::{SharedState, SharedStateError, local::LocalState, redis::RedisState},
     store::{self, Store, StoreError, seqs::RaiseError, writer::Writer},
@@ -138,7 +138,7 @@ pub async fn start(settings: LogicSettings) -> Result<Logic, StartError> {
     let readiness = Readiness::default();
     let (database_part, grpc_part) = (readiness.part("database"), readiness.part("grpc"));
     let redis_part = (!settings.shared_state.url.is_empty()).then(|| readiness.part("redis"));
-    let admin = admin::start(&settings.admin, readiness.clone()).await?;
+    let admin = admin::start(&settings.admin, metrics::DESCRIPTIONS, readiness.clone()).await?;
     let database = Database::open(&settings.database, &settings.data_dir, DATABASE_FILE, &store::migrations()).await?;
     let store = Store::new(database);
     check_statements(&settings, &store.database).await?;

@@ -17,6 +17,7 @@ use tonic::body::Body;
 use tower::{Layer, Service};
 
 use super::protocol::Protocol;
+use crate::metrics as metric;
 
 /// What pages may say with their calls.
 const ALLOWED_HEADERS: &str = "content-type, connect-protocol-version, connect-timeout-ms, grpc-timeout, x-grpc-web, x-user-agent, \
@@ -179,7 +180,7 @@ fn is_ours(host: &str, names: &[String]) -> bool {
 }
 
 fn refuse(request: &Request<Body>, sentence: &str) -> Box<Response<Body>> {
-    metrics::counter!("grpc_calls_refused_total", "why" => "page").increment(1);
+    metrics::counter!(metric::GRPC_CALLS_REFUSED, "why" => "page").increment(1);
     let protocol = Protocol::of(request.method(), request.headers());
     Box::new(protocol.refuse(ResultCode::NotAllowed.status(sentence), ""))
 }

@@ -1,0 +1,34 @@
+//! The metrics that every service has. Nothing else here names one.
+
+crate::metric_names! {
+    /// 1, with the version and the commit that the program was built from.
+    Gauge BUILD_INFO = "gim_build_info";
+    /// GRPC calls, by status code; 0 is success, 14 is "try again later".
+    Counter GRPC_CALLS = "grpc_calls_total";
+    /// How long they took.
+    Histogram GRPC_CALL_SECONDS = "grpc_call_seconds";
+    /// Calls of internal services by callers that showed no token (`absent`), a wrong one (`wrong`) or no certificate
+    /// (`uncertified`).
+    Counter GRPC_REFUSED = "grpc_refused_total";
+    /// GRPC connections of services and of strangers.
+    Gauge GRPC_CONNECTIONS = "grpc_connections";
+    /// Connections that were ended: `silent`, `idle`, `unfinished`, `untaken`, `resets`, `tokens`, `evicted`, `stopping`.
+    Counter GRPC_CONNECTIONS_ENDED = "grpc_connections_ended_total";
+    /// Connects of addresses that are refused for a while.
+    Counter GRPC_CONNECTIONS_REFUSED = "grpc_connections_refused_total";
+    /// Pauses of accepting, because the process or the system was out of files or memory.
+    Counter GRPC_ACCEPT_PAUSES = "grpc_accept_pauses_total";
+    /// What strangers hold: `calls`, `request_bytes`, `answer_bytes`.
+    Gauge GRPC_HELD = "grpc_held";
+    /// Calls of strangers that were refused before they began, or with their answer: `calls`, `headers`, `unsigned`,
+    /// `answers`.
+    Counter GRPC_CALLS_REFUSED = "grpc_calls_refused_total";
+    /// Answers that were let go because nobody took them.
+    Counter GRPC_ANSWERS_LATE = "grpc_answers_late_total";
+    /// Requests of strangers that were given up before they were whole: `late`, `full`, `large`.
+    Counter GRPC_REQUESTS_NOT_RECEIVED = "grpc_requests_not_received_total";
+    /// Lines of the log that were lost because nobody read standard error.
+    Counter LOG_LINES_DROPPED = "log_lines_dropped_total";
+    /// 1 while what is written to the database is kept, otherwise 0; looked at every second.
+    Gauge DATABASE_USABLE = "database_usable";
+}
