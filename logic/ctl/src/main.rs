@@ -49,7 +49,7 @@ struct GimArguments {
     /// gim's Redis, for example redis://127.0.0.1:6379/0. It is only read
     #[arg(long, value_name = "URL")]
     redis: String,
-    /// The time zone in which gim wrote its times, for example +08:00; without it that of the MySQL server
+    /// The time zone in which gim wrote its times, for example +08:00, or a name that the MySQL server knows; without it that of the server
     #[arg(long, value_name = "ZONE", allow_hyphen_values = true)]
     time_zone: Option<String>,
     /// Settings file of logic, as the service reads it

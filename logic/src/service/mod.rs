@@ -148,6 +148,7 @@ pub async fn start(settings: LogicSettings) -> Result<Logic, StartError> {
     let claim = claims::take(&settings, &store.database, lease).await?;
     // Only now: a former process with this node number may have made ids until its lease was over.
     let newest_id = newest_message_id(&store).await?;
+    end_import(&store).await?;
     database_part.set(true);
     let database_watch = store.database.watch(database_part);
 
@@ -218,6 +219,11 @@ async fn newest_message_id(store: &Store) -> Result<u64, StartError> {
         database: store.database.name().to_owned(),
         source: StoreError::from(error),
     })
+}
+
+async fn end_import(store: &Store) -> Result<(), StartError> {
+    let ended = store.imports.end().await;
+    ended.map_err(|source| StartError::Store { database: store.database.name().to_owned(), source })
 }
 
 /// A message that the settings allow has to fit what the server of the database takes.

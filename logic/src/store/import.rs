@@ -24,6 +24,9 @@ use crate::domain::{
 /// When the first import into this database began, Unix seconds.
 const BEGUN: &str = "begun";
 
+/// In the place of that: a logic node was started since.
+const OVER: i64 = -1;
+
 const DEVICES: InsertNew = InsertNew {
     into: "device (user_id, id, type, brand, model, system_version, sdk_version, branch_push_id, created_at_ms, \
            updated_at_ms)",
@@ -99,7 +102,18 @@ impl Imports {
 
     /// When the first import began, Unix seconds; none where none did.
     pub async fn begun(&self) -> Result<Option<i64>, StoreError> {
-        Ok(self.read_place(BEGUN).await?)
+        Ok(self.read_place(BEGUN).await?.filter(|&begun_s| begun_s != OVER))
+    }
+
+    /// Nothing more is taken over: a logic node gives seqs to what comes next.
+    pub async fn end(&self) -> Result<(), StoreError> {
+        let work = || {
+            async move |connection: &mut AnyConnection| {
+                let end = sqlx::query("UPDATE import_place SET place = ? WHERE step = ?").bind(OVER).bind(BEGUN);
+                end.execute(connection).await.map(drop)
+            }
+        };
+        Ok(self.database.writer.transact(work).await?)
     }
 
     /// Notes that an import begins.

@@ -37,6 +37,17 @@ pub struct Targets {
 /// Why it ended early. What was taken by then stays.
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
+    /// An address of something else.
+    #[error("{option}: it must begin with {}", .schemes.join(" or "))]
+    Scheme {
+        /// Of the command line.
+        option: &'static str,
+        /// How it may begin.
+        schemes: &'static [&'static str],
+    },
+    /// One of gim's servers lets nobody in.
+    #[error("gim's {0} does not answer within 10 seconds")]
+    NoAnswer(&'static str),
     /// gim's MySQL.
     #[error("gim's MySQL: {0}")]
     Source(#[from] sqlx::Error),

@@ -201,7 +201,10 @@ impl Import {
             for (user_id, seq) in page {
                 let newest_seq = newest.get(&user_id).copied().unwrap_or(0);
                 if newest_seq < seq && check::ids("", &[user_id, seq], 2).is_ok() {
-                    self.fill(user_id, newest_seq, seq + 1, self.begun_s, &mut batch).await?;
+                    self.fill(user_id, newest_seq, seq, self.begun_s, &mut batch).await?;
+                    // Also where those before it are gone: the next message comes after what clients have.
+                    self.report.of(WITHOUT_MESSAGE).found += 1;
+                    batch.push(places::without_message(user_id, seq, self.begun_s));
                 }
             }
         }

@@ -18,8 +18,10 @@ mod users;
 
 use std::{
     collections::HashMap,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
+
+use tokio::time::timeout;
 
 pub use self::context::{Options, Targets};
 use self::{
@@ -29,10 +31,17 @@ use self::{
 };
 use crate::report::Report;
 
+/// How long one of gim's servers may take to let us in.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// Takes everything over; tells what was taken, and what was not and why.
 pub async fn run(options: Options) -> Result<Report, ImportError> {
-    let source = Source::connect(&options.mysql, options.time_zone.as_deref()).await?;
-    let tokens = Tokens::connect(&options.redis).await?;
+    check_scheme("--mysql", &options.mysql, &["mysql://", "mariadb://"])?;
+    check_scheme("--redis", &options.redis, &["redis://", "rediss://"])?;
+    let source = Source::connect(&options.mysql, options.time_zone.as_deref());
+    let source = timeout(CONNECT_TIMEOUT, source).await.map_err(|_| ImportError::NoAnswer("MySQL"))??;
+    let tokens = Tokens::connect(&options.redis);
+    let tokens = timeout(CONNECT_TIMEOUT, tokens).await.map_err(|_| ImportError::NoAnswer("Redis"))??;
     let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
     let now_ms = i64::try_from(now_ms).unwrap_or(i64::MAX);
     let report = Report::new(options.targets.is_none(), &[users::KINDS, messages::KINDS].concat());
@@ -58,4 +67,11 @@ pub async fn run(options: Options) -> Result<Report, ImportError> {
         target.business.close().await;
     }
     Ok(import.report)
+}
+
+fn check_scheme(option: &'static str, url: &str, schemes: &'static [&'static str]) -> Result<(), ImportError> {
+    match schemes.iter().any(|scheme| url.starts_with(scheme)) {
+        true => Ok(()),
+        false => Err(ImportError::Scheme { option, schemes }),
+    }
 }

@@ -1,12 +1,20 @@
 //! gim's tokens in its Redis, as they are read: a hash for each user. Nothing is ever written there.
 
-use redis::{FromRedisValue as _, aio::MultiplexedConnection};
+use std::time::Duration;
+
+use redis::{AsyncConnectionConfig, aio::MultiplexedConnection};
 use serde::Deserialize;
 
 /// Keys that one step of a scan looks at.
 const SCANNED: u32 = 500;
 
 const PREFIX: &str = "auth:";
+
+/// How long Redis may take to answer: it may have to save itself meanwhile.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Of a hash.
+type Fields = Vec<(Vec<u8>, Vec<u8>)>;
 
 /// gim's Redis.
 pub struct Tokens {
@@ -39,7 +47,9 @@ pub struct Token {
 impl Tokens {
     /// Connects.
     pub async fn connect(url: &str) -> Result<Self, redis::RedisError> {
-        let connection = redis::Client::open(url)?.get_multiplexed_async_connection().await?;
+        let config =
+            AsyncConnectionConfig::new().set_connection_timeout(Some(TIMEOUT)).set_response_timeout(Some(TIMEOUT));
+        let connection = redis::Client::open(url)?.get_multiplexed_async_connection_with_config(&config).await?;
         Ok(Self { connection, cursor: Some(0) })
     }
 
@@ -48,7 +58,7 @@ impl Tokens {
         let Some(cursor) = self.cursor else { return Ok(None) };
         let mut scan = redis::cmd("SCAN");
         scan.arg(cursor).arg("MATCH").arg(format!("{PREFIX}*")).arg("COUNT").arg(SCANNED);
-        let (next, keys): (u64, Vec<String>) = scan.query_async(&mut self.connection).await?;
+        let (next, keys): (u64, Vec<Vec<u8>>) = scan.query_async(&mut self.connection).await?;
         self.cursor = (next != 0).then_some(next);
         if keys.is_empty() {
             return Ok(Some(Vec::new()));
@@ -57,18 +67,37 @@ impl Tokens {
         for key in &keys {
             pipeline.cmd("HGETALL").arg(key);
         }
-        let hashes: Vec<redis::Value> = pipeline.query_async(&mut self.connection).await?;
         let mut rows = Vec::new();
-        for (key, hash) in keys.into_iter().zip(hashes) {
-            let fields = Vec::<(String, Vec<u8>)>::from_redis_value(hash)?;
-            rows.extend(fields.into_iter().map(|(field, value)| TokenRow::read(key.clone(), field, &value)));
+        match pipeline.query_async::<Vec<Fields>>(&mut self.connection).await {
+            Ok(hashes) => keys.iter().zip(hashes).for_each(|(key, fields)| rows.extend(TokenRow::all(key, fields))),
+            Err(error) if error.is_io_error() || error.is_timeout() => return Err(error),
+            // Others may use this Redis too, and have keys of another type that begin alike.
+            Err(_) => {
+                for key in &keys {
+                    rows.extend(self.one_by_one(key).await?);
+                }
+            }
         }
         Ok(Some(rows))
+    }
+
+    async fn one_by_one(&mut self, key: &[u8]) -> Result<Vec<TokenRow>, redis::RedisError> {
+        let mut all = redis::cmd("HGETALL");
+        match all.arg(key).query_async::<Fields>(&mut self.connection).await {
+            Ok(fields) => Ok(TokenRow::all(key, fields).collect()),
+            Err(error) if error.is_io_error() || error.is_timeout() => Err(error),
+            Err(_) => Ok(vec![TokenRow::read(key, b"(no hash)", b"")]),
+        }
     }
 }
 
 impl TokenRow {
-    fn read(key: String, field: String, value: &[u8]) -> Self {
+    fn all(key: &[u8], fields: Fields) -> impl Iterator<Item = Self> {
+        fields.into_iter().map(move |(field, value)| Self::read(key, &field, &value))
+    }
+
+    fn read(key: &[u8], field: &[u8], value: &[u8]) -> Self {
+        let (key, field) = (String::from_utf8_lossy(key).into_owned(), String::from_utf8_lossy(field).into_owned());
         let ids = key.strip_prefix(PREFIX).and_then(|user_id| Some((user_id.parse().ok()?, field.parse().ok()?)));
         Self { key, field, ids, token: serde_json::from_slice(value) }
     }
@@ -81,10 +110,10 @@ mod tests {
     #[test]
     fn a_token_is_read_as_gim_writes_it() {
         let value = br#"{"Type":1,"Token":"t\u00e9","Expire":1764547200}"#;
-        let row = TokenRow::read("auth:10001".into(), "10007".into(), value);
+        let row = TokenRow::read(b"auth:10001", b"10007", value);
         let token = row.token.unwrap();
         assert_eq!((row.ids, token.token.as_str(), token.expire), (Some((10_001, 10_007)), "té", 1_764_547_200));
-        assert!(TokenRow::read("auth:x".into(), "7".into(), b"nonsense").token.is_err());
-        assert_eq!(TokenRow::read("auth:x".into(), "7".into(), value).ids, None);
+        assert!(TokenRow::read(b"auth:x", b"7", b"nonsense").token.is_err());
+        assert_eq!(TokenRow::read(b"auth:\xff", b"7", value).ids, None);
     }
 }

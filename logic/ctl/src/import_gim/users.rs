@@ -99,6 +99,9 @@ impl Import {
                 None => taken.len() as u64,
             };
         }
+        if seen.is_empty() {
+            self.report.note("tokens: gim's Redis has none (auth:*), is it the right database of it?", "all users");
+        }
         Ok(())
     }
 

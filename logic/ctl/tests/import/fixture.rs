@@ -27,6 +27,9 @@ const ROWS: usize = 1_000;
 /// What nobody would choose, and somebody does.
 pub const ODD: &str = "Zoë 🍣 '\"\\%_`;-- \u{0}\u{200d}李";
 
+/// Whose inbox was emptied.
+pub const PRUNED_USER: u64 = 90_001;
+
 /// What stands at a place of an inbox.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum InboxEntry {
@@ -226,6 +229,9 @@ async fn messages(connection: &mut MySqlConnection) -> BTreeMap<u64, BTreeMap<u6
             inbox.entry(seq).or_insert(InboxEntry::Nothing);
         }
     }
+    // An inbox of which gim's owner deleted everything, long ago: what comes next comes after what its clients have.
+    run(connection, &format!("INSERT INTO seq VALUES (1, {PRUNED_USER}, 5000)")).await;
+    inboxes.insert(PRUNED_USER, BTreeMap::from([(5_000, InboxEntry::Nothing)]));
     run(connection, &format!("INSERT INTO seq VALUES (2, {GROUP}, 5)")).await;
     // A place whose message is gone.
     let last = seqs[&FIRST_USER] + 1;
