@@ -1,4 +1,6 @@
 //! The admin listener: `/metrics` for Prometheus, `/healthz` (the process answers) and `/readyz` (it can do its work).
+//!
+//! Tasks of Tokio. Always holds: it takes few files and little memory, whoever connects.
 
 use std::{net::SocketAddr, sync::OnceLock, time::Duration};
 
@@ -8,12 +10,17 @@ use serde::{Deserialize, Serialize};
 use tokio::task::JoinHandle;
 
 use crate::{
+    bounded_http::{self, HttpBounds},
     listen::{Endpoint, ListenError},
     logging,
     metric_names::{self, Description},
     metrics as names,
     ready::Readiness,
 };
+
+/// Scrapers, probes and people at a time, and how long each may take: a page of metrics over a slow line is there by then.
+const CONNECTIONS_MAX: usize = 32;
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How often histograms are folded, so that they stay small when nobody scrapes.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
@@ -85,11 +92,8 @@ pub async fn start(
     let address = listener.local_addr().ok();
     let upkeep = tokio::spawn(keep_up(handle.clone()));
     let routes = routes(handle, readiness);
-    let serve = tokio::spawn(async move {
-        if let Err(error) = axum::serve(listener, routes).await {
-            tracing::error!(%error, "the admin listener ended");
-        }
-    });
+    let bounds = HttpBounds { connections_max: CONNECTIONS_MAX, timeout: CONNECTION_TIMEOUT };
+    let serve = tokio::spawn(bounded_http::serve(listener, routes, bounds, "the admin listener"));
     Ok(Admin { address, tasks: vec![upkeep, serve] })
 }
 

@@ -27,6 +27,7 @@
 
 pub mod admin;
 pub mod arguments;
+pub mod bounded_http;
 pub mod certificate;
 pub mod data_folder;
 pub mod files;

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use futures_util::{TryFutureExt as _, future::MapOk};
 use gim_proto::ResultCode;
 use http_body::{Body as HttpBody, Frame, SizeHint};
+use prost::Message as _;
 use serde::{Deserialize, Serialize};
 use tonic::{Status, body::Body};
 use tower::Service;
@@ -41,10 +42,20 @@ impl StatusCodes {
             && let Some(status) = Status::from_header_map(answer.headers())
             && let Some(number) = ResultCode::number_in_details(&status)
         {
-            answer.headers_mut().insert(Status::GRPC_STATUS, number.into());
+            let renumbered =
+                Status::with_details(status.code(), status.message(), with_number(status.details(), number));
+            if renumbered.add_header(answer.headers_mut()).is_ok() {
+                answer.headers_mut().insert(Status::GRPC_STATUS, number.into());
+            }
         }
         answer
     }
+}
+
+/// The details of a status that has this number. Go takes an answer for broken in which the two differ.
+fn with_number(details: &[u8], number: i32) -> Bytes {
+    let details = tonic_types::pb::Status::decode(details).unwrap_or_default();
+    tonic_types::pb::Status { code: number, ..details }.encode_to_vec().into()
 }
 
 impl<S> ReadResultCodes<S> {
@@ -159,6 +170,9 @@ mod tests {
         assert_eq!(number(StatusCodes::Gim, ResultCode::status_of_business(20_001, "no")), "20001");
         assert_eq!(number(StatusCodes::Gim, Status::unimplemented("of tonic")), "12", "it has no result code");
         let answer = StatusCodes::Gim.write(Status::from(ResultCode::NotFriends).into_http());
+        let sent = Status::from_header_map(answer.headers()).unwrap();
+        let details = tonic_types::pb::Status::decode(sent.details()).unwrap();
+        assert_eq!((details.code, details.message.as_str()), (10_210, "not friends"), "Go compares it with the header");
         let mut headers = answer.headers().clone();
         make_standard(&mut headers);
         let status = Status::from_header_map(&headers).unwrap();
