@@ -15,7 +15,7 @@ use gim_config::{
 use tokio::task::JoinHandle;
 
 use crate::{
-    domain::code::{CodeCheck, DevelopmentCode},
+    domain::code::{ANYTHING, CodeCheck, DevelopmentCode},
     jwt::JwtMaker,
     logic::Logic,
     metrics,
@@ -179,6 +179,11 @@ fn warn_of_development_code(settings: &SignInSettings) {
     if settings.development_code.is_empty() {
         tracing::warn!(
             "NOBODY CAN SIGN IN: sign_in.development_code is empty and no other check of sign-in codes is plugged in"
+        );
+    } else if settings.development_code == ANYTHING {
+        tracing::warn!(
+            "DEVELOPMENT SIGN-IN: any code is accepted for every phone number (sign_in.development_code), so anybody can sign in \
+             as anybody; empty it, or plug a real check in, before strangers can reach this service"
         );
     } else {
         tracing::warn!(

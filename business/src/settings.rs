@@ -243,6 +243,7 @@ impl Settings for BusinessSettings {
         self.sign_in.validate()?;
         within("friends.request_told_again_after_h", self.friends.request_told_again_after_h, 0, 8_760)?;
         self.limits.validate()?;
+        self.limits.validate_requests(self.grpc.request_bytes_max)?;
         self.grpc.validate_token(self.limits.token_bytes_max)
     }
 }
@@ -262,12 +263,7 @@ impl BusinessSettings {
 
 impl LogicSettings {
     fn validate(&self) -> Result<(), String> {
-        let endpoint = self.endpoint.to_string();
-        if !["http://", "https://"].iter().any(|scheme| endpoint.starts_with(scheme)) {
-            return Err(format!(
-                "logic.endpoint: `{endpoint}` must have the form http://host:port or https://host:port"
-            ));
-        }
+        self.endpoint.check_service().map_err(|problem| format!("logic.endpoint: {problem}"))?;
         within("logic.call_timeout_ms", self.call_timeout_ms, 1, 600_000)
     }
 }
@@ -282,7 +278,33 @@ impl SignInSettings {
     }
 }
 
+/// What stands around the texts of a request.
+const ENVELOPE_BYTES: usize = 4096;
+
 impl Limits {
+    /// Each request has room for the longest texts that it may carry.
+    fn validate_requests(&self, request_bytes_max: usize) -> Result<(), String> {
+        let requests = [
+            ("content_bytes_max", self.content_bytes_max),
+            (
+                "nickname_bytes_max, avatar_url_bytes_max and extra_bytes_max together",
+                self.nickname_bytes_max + self.avatar_url_bytes_max + self.extra_bytes_max,
+            ),
+            (
+                "remarks_bytes_max, description_bytes_max and extra_bytes_max together",
+                self.remarks_bytes_max + self.description_bytes_max + self.extra_bytes_max,
+            ),
+            ("device_text_bytes_max, of which a device has five,", 5 * self.device_text_bytes_max),
+        ];
+        match requests.into_iter().find(|(_, bytes)| bytes + ENVELOPE_BYTES > request_bytes_max) {
+            Some((name, bytes)) => Err(format!(
+                "grpc.request_bytes_max: must be at least {}, {ENVELOPE_BYTES} more than limits.{name}",
+                bytes + ENVELOPE_BYTES
+            )),
+            None => Ok(()),
+        }
+    }
+
     fn validate(&self) -> Result<(), String> {
         // The largest TEXT of MySQL.
         const TEXT_BYTES_MAX: u64 = 65_535;
@@ -304,7 +326,8 @@ impl Limits {
         within("limits.user_requests_burst", self.user_requests_burst, 1, 10_000_000)?;
         within("limits.search_results_max", self.search_results_max, 1, 1_000)?;
         // Each id is a parameter of one statement, and databases take 32,766 of them at most.
-        within("limits.users_per_call_max", self.users_per_call_max as u64, 1, 10_000)?;
+        // Logic asks about as many at once.
+        within("limits.users_per_call_max", self.users_per_call_max as u64, 500, 10_000)?;
         within("limits.friends_max", self.friends_max, 1, 100_000)?;
         within("limits.blocked_max", self.blocked_max, 1, 100_000)
     }

@@ -99,6 +99,15 @@ impl Endpoint {
         address.ip().is_loopback() && TcpStream::connect_timeout(&address, PATIENCE).is_ok()
     }
 
+    /// Refuses what is no address of a gRPC service.
+    pub fn check_service(&self) -> Result<(), String> {
+        let text = self.to_string();
+        match ["http://", "https://"].iter().any(|scheme| text.starts_with(scheme)) {
+            true => Ok(()),
+            false => Err(format!("`{text}` must have the form http://host:port or https://host:port")),
+        }
+    }
+
     /// Opens a Tokio listener here.
     pub async fn listen(&self) -> Result<tokio::net::TcpListener, ListenError> {
         let address = self.socket_address()?;
@@ -110,7 +119,7 @@ impl Endpoint {
             return Ok(Self::default());
         }
         let problem = || format!("`{text}` is no address: it needs the form host:port");
-        let (head, port) = text.rsplit_once(':').ok_or_else(problem)?;
+        let (head, port) = text.strip_suffix('/').unwrap_or(text).rsplit_once(':').ok_or_else(problem)?;
         let port = port.parse().map_err(|_| problem())?;
         if head.is_empty() {
             return Err(problem());

@@ -52,7 +52,18 @@ const ORDER_IN_DELIVERY: [&[&str]; 7] = [
 /// The same for the use cases.
 const ORDER_OF_THE_USE_CASES: [&[&str]; 5] = [
     &["clients", "delivery", "domain", "error", "metrics", "settings", "shared_state", "store"],
-    &["connections", "devices", "directory", "envelope", "events", "room_sends", "room_shares", "syncs", "under_way"],
+    &[
+        "additions",
+        "connections",
+        "devices",
+        "directory",
+        "envelope",
+        "events",
+        "room_sends",
+        "room_shares",
+        "syncs",
+        "under_way",
+    ],
     &["conversations", "group_pages", "histories", "rooms", "sign_ins"],
     &["access", "commands", "groups", "pushes", "recalls"],
     &["messages"],
@@ -99,7 +110,7 @@ fn files_of_the_store_name_only_those_below_them() {
 }
 
 #[test]
-fn files_of_delivery_the_use_cases_and_the_link_name_only_those_below_them() {
+fn files_of_the_other_layers_name_only_those_below_them() {
     assert_layers(&source_folder().join("delivery"), &ORDER_IN_DELIVERY);
     assert_layers(&source_folder().join("usecase"), &ORDER_OF_THE_USE_CASES);
     assert_layers(&source_folder().join("link"), &ORDER_IN_THE_LINK);

@@ -31,7 +31,7 @@ pub enum DevelopmentCode {
 }
 
 /// In the settings, in place of a code.
-const ANYTHING: &str = "*";
+pub const ANYTHING: &str = "*";
 
 impl DevelopmentCode {
     /// Accepts `code`; an empty one accepts nothing, and `*` anything.

@@ -37,7 +37,8 @@ macro_rules! open_requests {
             "SELECT user.user_id, user.phone_number, user.nickname, user.sex, user.avatar_url, user.extra, \
              user.created_at_ms, user.updated_at_ms, friend.description AS request_description, \
              friend.updated_at_ms AS asked_at_ms FROM friend JOIN user ON user.user_id = friend.user_id \
-             WHERE friend.friend_id = ? AND friend.status = ? ",
+             WHERE friend.friend_id = ? AND friend.status = ? AND NOT EXISTS (SELECT 1 FROM blocked \
+             WHERE blocked.user_id = friend.friend_id AND blocked.blocked_id = friend.user_id) ",
             $tail
         )
     };
@@ -159,7 +160,7 @@ impl Store {
         self.database.writer.transact(work).await
     }
 
-    /// Who asked a user and waits for an answer, the newest first, `count_max` at most.
+    /// Who asked a user, is not blocked since, and waits for an answer, the newest first, `count_max` at most.
     pub async fn open_requests(&self, user_id: u64, count_max: u32) -> Result<Vec<OpenRequest>, StoreError> {
         let rows: Vec<RequestRow> =
             sqlx::query_as(open_requests!("ORDER BY friend.updated_at_ms DESC, friend.user_id LIMIT ?"))

@@ -66,8 +66,12 @@ impl ConnSettings {
         if self.all_apps().len() > APPS_MAX {
             return Err(format!("apps: must be at most {APPS_MAX}"));
         }
+        let mut entries = HashSet::new();
         for entry in &self.logic {
             DnsName::check(entry).map_err(|problem| format!("logic: {problem}"))?;
+            if !entries.insert(entry.to_string()) {
+                return Err(format!("logic: `{entry}` is there twice"));
+            }
         }
         let mut ids = HashSet::new();
         for app in &self.apps {

@@ -36,7 +36,7 @@ impl DnsName {
 
     /// Refuses an entry of `logic` that means nothing.
     pub(super) fn check(entry: &Endpoint) -> Result<(), String> {
-        Self::of(entry).map_or(Ok(()), |name| name.map(drop))
+        Self::of(entry).map_or_else(|| entry.check_service(), |name| name.map(drop))
     }
 
     /// The node at one of its addresses.

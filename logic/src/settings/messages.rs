@@ -145,6 +145,10 @@ pub struct GroupSettings {
     pub members_per_request_max: usize,
     /// Groups that users may put a user into.
     pub user_groups_max: u32,
+    /// Members whom one user may put into groups within an hour.
+    pub additions_per_hour_max: u32,
+    /// How often one user may put the same other one into groups within a day.
+    pub additions_of_one_per_day_max: u32,
 }
 
 impl Default for LimitSettings {
@@ -212,6 +216,8 @@ impl Default for GroupSettings {
             large_members_max: 1_000_000,
             members_per_request_max: 10_000,
             user_groups_max: 1_000,
+            additions_per_hour_max: 20_000,
+            additions_of_one_per_day_max: 50,
         }
     }
 }

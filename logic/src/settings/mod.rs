@@ -147,6 +147,9 @@ impl Settings for LogicSettings {
         if self.business.endpoint.is_off() && self.jwt.keys.is_empty() {
             return Err("business.endpoint: must not be empty where there are no jwt.keys to check tokens with".into());
         }
+        if !self.business.endpoint.is_off() {
+            self.business.endpoint.check_service().map_err(|problem| format!("business.endpoint: {problem}"))?;
+        }
         self.jwt.validate()?;
         self.grpc.validate()?;
         self.clients.validate()?;
@@ -168,6 +171,12 @@ impl Settings for LogicSettings {
             return Err(format!(
                 "grpc.request_bytes_max: must be at least {request_bytes_min}, {ENVELOPE_BYTES} more than limits.content_bytes_max \
                  and limits.token_bytes_max"
+            ));
+        }
+        let device_bytes = 5 * self.limits.device_text_bytes_max + ENVELOPE_BYTES;
+        if self.grpc.request_bytes_max < device_bytes {
+            return Err(format!(
+                "grpc.request_bytes_max: must be at least {device_bytes}, as a device has five texts of limits.device_text_bytes_max"
             ));
         }
         self.grpc.validate_token(self.limits.token_bytes_max)

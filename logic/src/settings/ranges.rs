@@ -74,6 +74,8 @@ fn messages(settings: &LogicSettings) -> Vec<Range> {
         ("group.large_members_max", settings.group.large_members_max as u64, 1, 100_000_000),
         ("group.members_per_request_max", settings.group.members_per_request_max as u64, 1, 100_000),
         ("group.user_groups_max", settings.group.user_groups_max.into(), 1, 100_000),
+        ("group.additions_per_hour_max", settings.group.additions_per_hour_max.into(), 1, 10_000_000),
+        ("group.additions_of_one_per_day_max", settings.group.additions_of_one_per_day_max.into(), 1, 1_000_000),
         ("retention.interval_s", settings.retention.interval_s, 1, 86_400),
         ("retention.step_rows", settings.retention.step_rows.into(), 1, 100_000),
         ("retention.step_pause_ms", settings.retention.step_pause_ms, 0, 60_000),

@@ -166,12 +166,12 @@ impl HeldGroup {
                 }
             }
             Change::Describe { member, is_admin, .. } => self.update_member(connection, member, is_admin).await?,
-            Change::Leave { user_ids, promotes_first, is_own_wish, .. } => {
+            Change::Leave { user_ids, promotes_first, by_own_wish, .. } => {
                 // Those who leave hear of it too.
                 let receivers = self.receivers(connection, None).await?;
                 self.delete_members(connection, user_ids).await?;
-                if is_own_wish {
-                    left_member::note(connection, self.group.id, user_ids).await?;
+                if let Some(user_id) = by_own_wish {
+                    left_member::note(connection, self.group.id, user_id).await?;
                 }
                 if promotes_first {
                     self.promote_first(connection).await?;

@@ -1,4 +1,4 @@
-//! Who left a group by himself: other users do not put him into it again. Part of the inbox writer's transactions.
+//! Who left a group by their own wish: other users do not put him into it again. Part of the inbox writer's transactions.
 
 use sqlx::{AnyConnection, Row as _};
 
@@ -15,12 +15,11 @@ const DELETE: MultiRow =
 const AMONG: MultiRow =
     MultiRow { head: "SELECT user_id FROM group_left WHERE user_id IN (", row: "?", tail: ") AND group_id = ?" };
 
-/// Notes that members leave. Nobody is noted twice: who comes back is forgotten.
-pub(super) async fn note(connection: &mut AnyConnection, group_id: u64, user_ids: &[u64]) -> Result<(), sqlx::Error> {
-    let now_ms = clock::now_ms();
+/// Notes that a member leaves. Nobody is noted twice: who comes back is forgotten.
+pub(super) async fn note(connection: &mut AnyConnection, group_id: u64, user_id: u64) -> Result<(), sqlx::Error> {
     INSERT
-        .execute(connection, user_ids, |query, user_id| {
-            query.bind(to_sql(group_id)).bind(to_sql(*user_id)).bind(now_ms)
+        .execute(connection, &[user_id], |query, user_id| {
+            query.bind(to_sql(group_id)).bind(to_sql(*user_id)).bind(clock::now_ms())
         })
         .await
 }

@@ -1,7 +1,7 @@
 //! Groups: made, changed, read, by trusted services and by their members. What may be done is decided by the inbox writer,
 //! in the transaction that does it; what is checked here is what needs no look into the group.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use gim_config::places::Place;
@@ -18,6 +18,7 @@ use gim_proto::{
 use metrics::counter;
 use prost::Message as _;
 
+use super::additions::Additions;
 use crate::{
     clients::business::Business,
     domain::{
@@ -65,6 +66,7 @@ impl Operator {
 #[derive(Debug)]
 pub struct Groups {
     pub(super) settings: GroupSettings,
+    pub(super) additions: Additions,
     pub(super) content_bytes_max: usize,
     pub(super) ids: Arc<MessageIds>,
     pub(super) group_ids: Arc<ShortIds>,
@@ -280,18 +282,18 @@ impl Groups {
         Ok(members)
     }
 
-    /// Users put nobody into more groups than the settings allow, or a few more where several do so at once; services may.
+    /// Users put nobody into more groups than the settings allow, or a few more where several do so at once, nor others again and
+    /// again; services may.
     async fn check_not_crowded(&self, operator: Operator, members: &[Member]) -> Result<(), Error> {
         let Some(user_id) = operator.user_id() else { return Ok(()) };
         let _turn = self.reads.turn(user_id).await?;
         let user_ids: Vec<u64> = members.iter().map(|member| member.user_id).collect();
-        match self.groups.crowded(&user_ids, self.settings.user_groups_max).await? {
-            Some(user_id) => {
-                counter!(names::GROUPS_CROWDED).increment(1);
-                Err(GroupRefusal::TooManyGroups(user_id).into())
-            }
-            None => Ok(()),
+        if let Some(user_id) = self.groups.crowded(&user_ids, self.settings.user_groups_max).await? {
+            counter!(names::GROUPS_CROWDED).increment(1);
+            return Err(GroupRefusal::TooManyGroups(user_id).into());
         }
+        let others: Vec<u64> = user_ids.into_iter().filter(|&added_id| added_id != user_id).collect();
+        self.additions.take(user_id, &others, Instant::now())
     }
 
     /// Submits a change and waits until it is durable.

@@ -2,6 +2,7 @@
 //! packets; the link, the gRPC services and the gateway call them. Any task.
 
 pub mod access;
+mod additions;
 pub mod commands;
 pub mod connections;
 pub mod conversations;
@@ -29,6 +30,7 @@ use gim_proto::logic::GetLimitsReply;
 
 use self::{
     access::Access,
+    additions::Additions,
     commands::Commands,
     connections::Connections,
     conversations::Conversations,
@@ -229,6 +231,7 @@ fn rooms(settings: &LogicSettings, parts: &Parts) -> Rooms {
 fn groups(settings: &LogicSettings, parts: &Parts) -> Groups {
     Groups {
         settings: settings.group.clone(),
+        additions: Additions::new(&settings.group),
         content_bytes_max: settings.limits.content_bytes_max,
         ids: parts.ids.clone(),
         group_ids: parts.short_ids.clone(),

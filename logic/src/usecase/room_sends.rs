@@ -1,8 +1,10 @@
 //! Sends into rooms that a retry repeats: remembered for a while in the memory of this node, the newest ones only. (A user's
 //! packets go to one logic node, so that is where a retry comes to, unless the node is gone.) Any task.
+//!
+//! Always holds: no user makes another one's sends be forgotten alone, for each has a share.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     hash::BuildHasher as _,
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
@@ -14,6 +16,10 @@ use gim_proto::connect::SendReply;
 use crate::{domain::message::first_difference, settings::RoomSettings};
 
 type Key = (u64, String);
+
+/// One in so many sends may be a single user's, and a few in any case.
+const USERS_SHARES: usize = 16;
+const USER_SENDS_MIN: usize = 16;
 
 /// What was answered to a send, and what it said.
 type Answer = (SendReply, Said);
@@ -40,7 +46,10 @@ pub(super) struct RoomSends {
 struct State {
     replies: HashMap<Key, Answer>,
     /// Oldest first; the same keys as in `replies`.
-    order: VecDeque<(Instant, Key)>,
+    order: BTreeMap<u64, (Instant, Key)>,
+    /// The same for each user, where the numbers are those of `order`.
+    of_user: HashMap<u64, VecDeque<u64>>,
+    next: u64,
 }
 
 impl RoomSends {
@@ -81,7 +90,7 @@ impl RoomSends {
         let mut state = self.lock();
         let key = (sender_id, client_msg_id.to_owned());
         if state.replies.insert(key.clone(), answer).is_none() {
-            state.order.push_back((now, key));
+            state.list(now, key, (self.sends_max / USERS_SHARES).max(USER_SENDS_MIN));
         }
         state.forget(self.sends_max, self.lasts, now);
     }
@@ -102,12 +111,31 @@ impl Said {
 }
 
 impl State {
+    /// Puts a send last; where its user has too many, the oldest of these goes.
+    fn list(&mut self, now: Instant, key: Key, user_sends_max: usize) {
+        let number = self.next;
+        self.next += 1;
+        let numbers = self.of_user.entry(key.0).or_default();
+        numbers.push_back(number);
+        let oldest = if numbers.len() > user_sends_max { numbers.pop_front() } else { None };
+        self.order.insert(number, (now, key));
+        if let Some((_, key)) = oldest.and_then(|number| self.order.remove(&number)) {
+            self.replies.remove(&key);
+        }
+    }
+
     fn forget(&mut self, sends_max: usize, lasts: Duration, now: Instant) {
-        while let Some((at, _)) = self.order.front()
+        while let Some((_, (at, _))) = self.order.first_key_value()
             && (self.order.len() > sends_max || now.saturating_duration_since(*at) >= lasts)
-            && let Some((_, key)) = self.order.pop_front()
+            && let Some((_, (_, key))) = self.order.pop_first()
         {
             self.replies.remove(&key);
+            if let Some(numbers) = self.of_user.get_mut(&key.0) {
+                numbers.pop_front();
+                if numbers.is_empty() {
+                    self.of_user.remove(&key.0);
+                }
+            }
         }
     }
 }
@@ -140,5 +168,20 @@ mod tests {
         sends.remember(7, "d", reply(4), start + Duration::from_secs(1));
         assert_eq!(found("b", start + Duration::from_secs(1)), None, "one too many");
         assert_eq!(sends.lock().replies.len(), 2);
+    }
+
+    #[test]
+    fn a_user_with_many_sends_makes_no_others_be_forgotten() {
+        let settings = RoomSettings { idempotency_sends_max: 32, ..RoomSettings::default() };
+        let (sends, now) = (RoomSends::new(&settings), Instant::now());
+        let said = sends.said(9, 1, b"x");
+        sends.remember(8, "of another", (SendReply::default(), said), now);
+        for number in 0..1_000 {
+            sends.remember(7, &number.to_string(), (SendReply::default(), said), now);
+        }
+        assert!(sends.find(8, "of another", said, now).is_some());
+        assert!(sends.find(7, "999", said, now).is_some() && sends.find(7, "900", said, now).is_none());
+        let state = sends.lock();
+        assert_eq!((state.replies.len(), state.order.len(), state.of_user[&7].len()), (17, 17, 16));
     }
 }

@@ -76,8 +76,8 @@ pub enum Change<'a> {
         admin_count: u64,
         /// Whether the first of those who stay becomes an admin, because none is left.
         promotes_first: bool,
-        /// Whether it is one who goes by himself. Other users do not add him again; a trusted service may, which asked him.
-        is_own_wish: bool,
+        /// Whoever of them goes by their own wish. Other users do not add them again; a trusted service may, which asked them.
+        by_own_wish: Option<u64>,
     },
 }
 
@@ -154,12 +154,14 @@ impl Group {
         let orphans = admin_count > 0 && admin_count == self.admin_count && !empties;
         // A trusted service may take the last admin out; somebody has to follow him.
         match facts.actor {
-            Actor::Service => Ok(Change::Leave { user_ids, admin_count, promotes_first: orphans, is_own_wish: false }),
+            Actor::Service => Ok(Change::Leave { user_ids, admin_count, promotes_first: orphans, by_own_wish: None }),
             _ if orphans => Err(GroupRefusal::LastAdmin),
             actor => {
-                let is_own_wish =
-                    matches!(actor, Actor::Member(user_id) | Actor::Admin(user_id) if user_ids == [user_id]);
-                Ok(Change::Leave { user_ids, admin_count, promotes_first: false, is_own_wish })
+                let by_own_wish = match actor {
+                    Actor::Member(user_id) | Actor::Admin(user_id) => Some(user_id).filter(|id| user_ids.contains(id)),
+                    Actor::Service | Actor::Outsider => None,
+                };
+                Ok(Change::Leave { user_ids, admin_count, promotes_first: false, by_own_wish })
             }
         }
     }

@@ -74,8 +74,8 @@ impl Model {
             Change::Describe { member, is_admin, .. } => {
                 self.members.insert(member.user_id, Member { is_admin, ..member.clone() });
             }
-            Change::Leave { user_ids, promotes_first, is_own_wish, .. } => {
-                self.left.extend(user_ids.iter().filter(|_| is_own_wish));
+            Change::Leave { user_ids, promotes_first, by_own_wish, .. } => {
+                self.left.extend(by_own_wish);
                 self.members.retain(|user_id, _| !user_ids.contains(user_id));
                 if promotes_first {
                     self.members.values_mut().next().expect("somebody stays").is_admin = true;
@@ -161,6 +161,11 @@ fn who_left_comes_back_by_a_service_alone() {
     }
     model.act(Some(1), &GroupAction::RemoveMembers(vec![2])).unwrap();
     assert_eq!(model.act(Some(1), &add(2)), Ok(()));
+    model.act(Some(4), &describe(member(4, true), true)).unwrap_err();
+    model.act(Some(1), &describe(member(4, true), true)).unwrap();
+    model.act(Some(4), &GroupAction::RemoveMembers(vec![3, 4])).unwrap();
+    assert_eq!(model.act(Some(1), &add(4)), Err(HasLeft(4)), "also who left together with others");
+    assert_eq!(model.act(Some(1), &add(3)), Ok(()), "but not those others");
 }
 
 #[test]
