@@ -16,7 +16,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file business.proto.
  */
 export const file_business: GenFile = /*@__PURE__*/
-  fileDesc("Cg5idXNpbmVzcy5wcm90bxIIYnVzaW5lc3MiUgoNU2lnbkluUmVxdWVzdBIUCgxwaG9uZV9udW1iZXIYASABKAkSDAoEY29kZRgCIAEoCRIdCgZkZXZpY2UYAyABKAsyDS5sb2dpYy5EZXZpY2UiUAoLU2lnbkluUmVwbHkSDgoGaXNfbmV3GAEgASgIEg8KB3VzZXJfaWQYAiABKAQSEQoJZGV2aWNlX2lkGAMgASgEEg0KBXRva2VuGAQgASgJIoMBCgRVc2VyEg8KB3VzZXJfaWQYASABKAQSEAoIbmlja25hbWUYAiABKAkSCwoDc2V4GAMgASgFEhIKCmF2YXRhcl91cmwYBCABKAkSDQoFZXh0cmEYBSABKAkSEwoLY3JlYXRlX3RpbWUYBiABKAMSEwoLdXBkYXRlX3RpbWUYByABKAMiIQoOR2V0VXNlclJlcXVlc3QSDwoHdXNlcl9pZBgBIAEoBCIsCgxHZXRVc2VyUmVwbHkSHAoEdXNlchgBIAEoCzIOLmJ1c2luZXNzLlVzZXIiVQoRVXBkYXRlVXNlclJlcXVlc3QSEAoIbmlja25hbWUYASABKAkSCwoDc2V4GAIgASgFEhIKCmF2YXRhcl91cmwYAyABKAkSDQoFZXh0cmEYBCABKAkiPQoRU2VhcmNoVXNlclJlcXVlc3QSCwoDa2V5GAEgASgJEgwKBGZyb20YECABKAQSDQoFbGltaXQYESABKA0iPgoPU2VhcmNoVXNlclJlcGx5Eh0KBXVzZXJzGAEgAygLMg4uYnVzaW5lc3MuVXNlchIMCgRuZXh0GBAgASgEIiUKDlNpZ25PdXRSZXF1ZXN0EhMKC2FsbF9kZXZpY2VzGAEgASgIIlMKGEZyaWVuZFNlbmRNZXNzYWdlUmVxdWVzdBIPCgd1c2VyX2lkGAEgASgEEg8KB2NvbnRlbnQYAiABKAwSFQoNY2xpZW50X21zZ19pZBgQIAEoCSIsChZGcmllbmRTZW5kTWVzc2FnZVJlcGx5EhIKCm1lc3NhZ2VfaWQYASABKAQiSwoQRnJpZW5kQWRkUmVxdWVzdBIRCglmcmllbmRfaWQYASABKAQSDwoHcmVtYXJrcxgCIAEoCRITCgtkZXNjcmlwdGlvbhgDIAEoCSI2ChJGcmllbmRBZ3JlZVJlcXVlc3QSDwoHdXNlcl9pZBgBIAEoBBIPCgdyZW1hcmtzGAIgASgJIkUKEEZyaWVuZFNldFJlcXVlc3QSEQoJZnJpZW5kX2lkGAEgASgEEg8KB3JlbWFya3MYAiABKAkSDQoFZXh0cmEYCCABKAkiQwoORnJpZW5kU2V0UmVwbHkSEQoJZnJpZW5kX2lkGAEgASgEEg8KB3JlbWFya3MYAiABKAkSDQoFZXh0cmEYCCABKAkilgEKBkZyaWVuZBIPCgd1c2VyX2lkGAEgASgEEhQKDHBob25lX251bWJlchgCIAEoCRIQCghuaWNrbmFtZRgDIAEoCRILCgNzZXgYBCABKAUSEgoKYXZhdGFyX3VybBgFIAEoCRISCgp1c2VyX2V4dHJhGAYgASgJEg8KB3JlbWFya3MYByABKAkSDQoFZXh0cmEYCCABKAkiNAoPR2V0RnJpZW5kc1JlcGx5EiEKB2ZyaWVuZHMYASADKAsyEC5idXNpbmVzcy5GcmllbmQiKAoTRnJpZW5kUmVtb3ZlUmVxdWVzdBIRCglmcmllbmRfaWQYASABKAQicAoNRnJpZW5kUmVxdWVzdBIPCgd1c2VyX2lkGAEgASgEEhAKCG5pY2tuYW1lGAIgASgJEhIKCmF2YXRhcl91cmwYAyABKAkSEwoLZGVzY3JpcHRpb24YBCABKAkSEwoLY3JlYXRlX3RpbWUYBSABKAMiQwoWR2V0RnJpZW5kUmVxdWVzdHNSZXBseRIpCghyZXF1ZXN0cxgBIAMoCzIXLmJ1c2luZXNzLkZyaWVuZFJlcXVlc3QiJQoSRnJpZW5kQmxvY2tSZXF1ZXN0Eg8KB3VzZXJfaWQYASABKAQiMAoPR2V0QmxvY2tlZFJlcGx5Eh0KBXVzZXJzGAEgAygLMg4uYnVzaW5lc3MuVXNlciIzCgxDb250YWN0UnVsZXMSIwoIYWRkZWRfYnkYASABKA4yES5idXNpbmVzcy5BZGRlZEJ5Il0KDUFkZEZyaWVuZFB1c2gSEQoJZnJpZW5kX2lkGAEgASgEEhAKCG5pY2tuYW1lGAIgASgJEhIKCmF2YXRhcl91cmwYAyABKAkSEwoLZGVzY3JpcHRpb24YBCABKAkiTQoSQWdyZWVBZGRGcmllbmRQdXNoEhEKCWZyaWVuZF9pZBgBIAEoBBIQCghuaWNrbmFtZRgCIAEoCRISCgphdmF0YXJfdXJsGAMgASgJKkoKB0FkZGVkQnkSDgoKQUJfREVGQVVMVBAAEhAKDEFCX0VWRVJZQk9EWRABEg4KCkFCX0ZSSUVORFMQAhINCglBQl9OT0JPRFkQAzLNAgoOVXNlckV4dFNlcnZpY2USOAoGU2lnbkluEhcuYnVzaW5lc3MuU2lnbkluUmVxdWVzdBoVLmJ1c2luZXNzLlNpZ25JblJlcGx5EjsKB0dldFVzZXISGC5idXNpbmVzcy5HZXRVc2VyUmVxdWVzdBoWLmJ1c2luZXNzLkdldFVzZXJSZXBseRJBCgpVcGRhdGVVc2VyEhsuYnVzaW5lc3MuVXBkYXRlVXNlclJlcXVlc3QaFi5nb29nbGUucHJvdG9idWYuRW1wdHkSRAoKU2VhcmNoVXNlchIbLmJ1c2luZXNzLlNlYXJjaFVzZXJSZXF1ZXN0GhkuYnVzaW5lc3MuU2VhcmNoVXNlclJlcGx5EjsKB1NpZ25PdXQSGC5idXNpbmVzcy5TaWduT3V0UmVxdWVzdBoWLmdvb2dsZS5wcm90b2J1Zi5FbXB0eTKwBgoQRnJpZW5kRXh0U2VydmljZRJTCgtTZW5kTWVzc2FnZRIiLmJ1c2luZXNzLkZyaWVuZFNlbmRNZXNzYWdlUmVxdWVzdBogLmJ1c2luZXNzLkZyaWVuZFNlbmRNZXNzYWdlUmVwbHkSOQoDQWRkEhouYnVzaW5lc3MuRnJpZW5kQWRkUmVxdWVzdBoWLmdvb2dsZS5wcm90b2J1Zi5FbXB0eRI9CgVBZ3JlZRIcLmJ1c2luZXNzLkZyaWVuZEFncmVlUmVxdWVzdBoWLmdvb2dsZS5wcm90b2J1Zi5FbXB0eRI7CgNTZXQSGi5idXNpbmVzcy5GcmllbmRTZXRSZXF1ZXN0GhguYnVzaW5lc3MuRnJpZW5kU2V0UmVwbHkSPwoKR2V0RnJpZW5kcxIWLmdvb2dsZS5wcm90b2J1Zi5FbXB0eRoZLmJ1c2luZXNzLkdldEZyaWVuZHNSZXBseRI/CgZSZW1vdmUSHS5idXNpbmVzcy5GcmllbmRSZW1vdmVSZXF1ZXN0GhYuZ29vZ2xlLnByb3RvYnVmLkVtcHR5EkcKC0dldFJlcXVlc3RzEhYuZ29vZ2xlLnByb3RvYnVmLkVtcHR5GiAuYnVzaW5lc3MuR2V0RnJpZW5kUmVxdWVzdHNSZXBseRI9CgVCbG9jaxIcLmJ1c2luZXNzLkZyaWVuZEJsb2NrUmVxdWVzdBoWLmdvb2dsZS5wcm90b2J1Zi5FbXB0eRI/CgdVbmJsb2NrEhwuYnVzaW5lc3MuRnJpZW5kQmxvY2tSZXF1ZXN0GhYuZ29vZ2xlLnByb3RvYnVmLkVtcHR5Ej8KCkdldEJsb2NrZWQSFi5nb29nbGUucHJvdG9idWYuRW1wdHkaGS5idXNpbmVzcy5HZXRCbG9ja2VkUmVwbHkSQQoPU2V0Q29udGFjdFJ1bGVzEhYuYnVzaW5lc3MuQ29udGFjdFJ1bGVzGhYuZ29vZ2xlLnByb3RvYnVmLkVtcHR5EkEKD0dldENvbnRhY3RSdWxlcxIWLmdvb2dsZS5wcm90b2J1Zi5FbXB0eRoWLmJ1c2luZXNzLkNvbnRhY3RSdWxlc2IGcHJvdG8z", [file_google_protobuf_empty, file_logic]);
+  fileDesc("Cg5idXNpbmVzcy5wcm90bxIIYnVzaW5lc3MiUgoNU2lnbkluUmVxdWVzdBIUCgxwaG9uZV9udW1iZXIYASABKAkSDAoEY29kZRgCIAEoCRIdCgZkZXZpY2UYAyABKAsyDS5sb2dpYy5EZXZpY2UiUAoLU2lnbkluUmVwbHkSDgoGaXNfbmV3GAEgASgIEg8KB3VzZXJfaWQYAiABKAQSEQoJZGV2aWNlX2lkGAMgASgEEg0KBXRva2VuGAQgASgJIoMBCgRVc2VyEg8KB3VzZXJfaWQYASABKAQSEAoIbmlja25hbWUYAiABKAkSCwoDc2V4GAMgASgFEhIKCmF2YXRhcl91cmwYBCABKAkSDQoFZXh0cmEYBSABKAkSEwoLY3JlYXRlX3RpbWUYBiABKAMSEwoLdXBkYXRlX3RpbWUYByABKAMiIQoOR2V0VXNlclJlcXVlc3QSDwoHdXNlcl9pZBgBIAEoBCIsCgxHZXRVc2VyUmVwbHkSHAoEdXNlchgBIAEoCzIOLmJ1c2luZXNzLlVzZXIiVQoRVXBkYXRlVXNlclJlcXVlc3QSEAoIbmlja25hbWUYASABKAkSCwoDc2V4GAIgASgFEhIKCmF2YXRhcl91cmwYAyABKAkSDQoFZXh0cmEYBCABKAkiPQoRU2VhcmNoVXNlclJlcXVlc3QSCwoDa2V5GAEgASgJEgwKBGZyb20YECABKAQSDQoFbGltaXQYESABKA0iPgoPU2VhcmNoVXNlclJlcGx5Eh0KBXVzZXJzGAEgAygLMg4uYnVzaW5lc3MuVXNlchIMCgRuZXh0GBAgASgEIiUKDlNpZ25PdXRSZXF1ZXN0EhMKC2FsbF9kZXZpY2VzGAEgASgIIlMKGEZyaWVuZFNlbmRNZXNzYWdlUmVxdWVzdBIPCgd1c2VyX2lkGAEgASgEEg8KB2NvbnRlbnQYAiABKAwSFQoNY2xpZW50X21zZ19pZBgQIAEoCSIsChZGcmllbmRTZW5kTWVzc2FnZVJlcGx5EhIKCm1lc3NhZ2VfaWQYASABKAQiSwoQRnJpZW5kQWRkUmVxdWVzdBIRCglmcmllbmRfaWQYASABKAQSDwoHcmVtYXJrcxgCIAEoCRITCgtkZXNjcmlwdGlvbhgDIAEoCSI2ChJGcmllbmRBZ3JlZVJlcXVlc3QSDwoHdXNlcl9pZBgBIAEoBBIPCgdyZW1hcmtzGAIgASgJIkUKEEZyaWVuZFNldFJlcXVlc3QSEQoJZnJpZW5kX2lkGAEgASgEEg8KB3JlbWFya3MYAiABKAkSDQoFZXh0cmEYCCABKAkiQwoORnJpZW5kU2V0UmVwbHkSEQoJZnJpZW5kX2lkGAEgASgEEg8KB3JlbWFya3MYAiABKAkSDQoFZXh0cmEYCCABKAkilgEKBkZyaWVuZBIPCgd1c2VyX2lkGAEgASgEEhQKDHBob25lX251bWJlchgCIAEoCRIQCghuaWNrbmFtZRgDIAEoCRILCgNzZXgYBCABKAUSEgoKYXZhdGFyX3VybBgFIAEoCRISCgp1c2VyX2V4dHJhGAYgASgJEg8KB3JlbWFya3MYByABKAkSDQoFZXh0cmEYCCABKAkiNAoPR2V0RnJpZW5kc1JlcGx5EiEKB2ZyaWVuZHMYASADKAsyEC5idXNpbmVzcy5GcmllbmQiOAoQTGlzdFVzZXJzUmVxdWVzdBIVCg1hZnRlcl91c2VyX2lkGAEgASgEEg0KBWxpbWl0GAIgASgNIkcKEExpc3RGcmllbmRzUmVwbHkSIQoHZnJpZW5kcxgBIAMoCzIQLmJ1c2luZXNzLkZyaWVuZBIQCghoYXNfbW9yZRgCIAEoCCJWChdMaXN0RnJpZW5kUmVxdWVzdHNSZXBseRIpCghyZXF1ZXN0cxgBIAMoCzIXLmJ1c2luZXNzLkZyaWVuZFJlcXVlc3QSEAoIaGFzX21vcmUYAiABKAgiQwoQTGlzdEJsb2NrZWRSZXBseRIdCgV1c2VycxgBIAMoCzIOLmJ1c2luZXNzLlVzZXISEAoIaGFzX21vcmUYAiABKAgiKAoTRnJpZW5kUmVtb3ZlUmVxdWVzdBIRCglmcmllbmRfaWQYASABKAQicAoNRnJpZW5kUmVxdWVzdBIPCgd1c2VyX2lkGAEgASgEEhAKCG5pY2tuYW1lGAIgASgJEhIKCmF2YXRhcl91cmwYAyABKAkSEwoLZGVzY3JpcHRpb24YBCABKAkSEwoLY3JlYXRlX3RpbWUYBSABKAMiQwoWR2V0RnJpZW5kUmVxdWVzdHNSZXBseRIpCghyZXF1ZXN0cxgBIAMoCzIXLmJ1c2luZXNzLkZyaWVuZFJlcXVlc3QiJQoSRnJpZW5kQmxvY2tSZXF1ZXN0Eg8KB3VzZXJfaWQYASABKAQiMAoPR2V0QmxvY2tlZFJlcGx5Eh0KBXVzZXJzGAEgAygLMg4uYnVzaW5lc3MuVXNlciIzCgxDb250YWN0UnVsZXMSIwoIYWRkZWRfYnkYASABKA4yES5idXNpbmVzcy5BZGRlZEJ5Il0KDUFkZEZyaWVuZFB1c2gSEQoJZnJpZW5kX2lkGAEgASgEEhAKCG5pY2tuYW1lGAIgASgJEhIKCmF2YXRhcl91cmwYAyABKAkSEwoLZGVzY3JpcHRpb24YBCABKAkiTQoSQWdyZWVBZGRGcmllbmRQdXNoEhEKCWZyaWVuZF9pZBgBIAEoBBIQCghuaWNrbmFtZRgCIAEoCRISCgphdmF0YXJfdXJsGAMgASgJKkoKB0FkZGVkQnkSDgoKQUJfREVGQVVMVBAAEhAKDEFCX0VWRVJZQk9EWRABEg4KCkFCX0ZSSUVORFMQAhINCglBQl9OT0JPRFkQAzLNAgoOVXNlckV4dFNlcnZpY2USOAoGU2lnbkluEhcuYnVzaW5lc3MuU2lnbkluUmVxdWVzdBoVLmJ1c2luZXNzLlNpZ25JblJlcGx5EjsKB0dldFVzZXISGC5idXNpbmVzcy5HZXRVc2VyUmVxdWVzdBoWLmJ1c2luZXNzLkdldFVzZXJSZXBseRJBCgpVcGRhdGVVc2VyEhsuYnVzaW5lc3MuVXBkYXRlVXNlclJlcXVlc3QaFi5nb29nbGUucHJvdG9idWYuRW1wdHkSRAoKU2VhcmNoVXNlchIbLmJ1c2luZXNzLlNlYXJjaFVzZXJSZXF1ZXN0GhkuYnVzaW5lc3MuU2VhcmNoVXNlclJlcGx5EjsKB1NpZ25PdXQSGC5idXNpbmVzcy5TaWduT3V0UmVxdWVzdBoWLmdvb2dsZS5wcm90b2J1Zi5FbXB0eTKNCAoQRnJpZW5kRXh0U2VydmljZRJTCgtTZW5kTWVzc2FnZRIiLmJ1c2luZXNzLkZyaWVuZFNlbmRNZXNzYWdlUmVxdWVzdBogLmJ1c2luZXNzLkZyaWVuZFNlbmRNZXNzYWdlUmVwbHkSOQoDQWRkEhouYnVzaW5lc3MuRnJpZW5kQWRkUmVxdWVzdBoWLmdvb2dsZS5wcm90b2J1Zi5FbXB0eRI9CgVBZ3JlZRIcLmJ1c2luZXNzLkZyaWVuZEFncmVlUmVxdWVzdBoWLmdvb2dsZS5wcm90b2J1Zi5FbXB0eRI7CgNTZXQSGi5idXNpbmVzcy5GcmllbmRTZXRSZXF1ZXN0GhguYnVzaW5lc3MuRnJpZW5kU2V0UmVwbHkSPwoKR2V0RnJpZW5kcxIWLmdvb2dsZS5wcm90b2J1Zi5FbXB0eRoZLmJ1c2luZXNzLkdldEZyaWVuZHNSZXBseRJFCgtMaXN0RnJpZW5kcxIaLmJ1c2luZXNzLkxpc3RVc2Vyc1JlcXVlc3QaGi5idXNpbmVzcy5MaXN0RnJpZW5kc1JlcGx5Ej8KBlJlbW92ZRIdLmJ1c2luZXNzLkZyaWVuZFJlbW92ZVJlcXVlc3QaFi5nb29nbGUucHJvdG9idWYuRW1wdHkSRwoLR2V0UmVxdWVzdHMSFi5nb29nbGUucHJvdG9idWYuRW1wdHkaIC5idXNpbmVzcy5HZXRGcmllbmRSZXF1ZXN0c1JlcGx5Ek0KDExpc3RSZXF1ZXN0cxIaLmJ1c2luZXNzLkxpc3RVc2Vyc1JlcXVlc3QaIS5idXNpbmVzcy5MaXN0RnJpZW5kUmVxdWVzdHNSZXBseRI9CgVCbG9jaxIcLmJ1c2luZXNzLkZyaWVuZEJsb2NrUmVxdWVzdBoWLmdvb2dsZS5wcm90b2J1Zi5FbXB0eRI/CgdVbmJsb2NrEhwuYnVzaW5lc3MuRnJpZW5kQmxvY2tSZXF1ZXN0GhYuZ29vZ2xlLnByb3RvYnVmLkVtcHR5Ej8KCkdldEJsb2NrZWQSFi5nb29nbGUucHJvdG9idWYuRW1wdHkaGS5idXNpbmVzcy5HZXRCbG9ja2VkUmVwbHkSRQoLTGlzdEJsb2NrZWQSGi5idXNpbmVzcy5MaXN0VXNlcnNSZXF1ZXN0GhouYnVzaW5lc3MuTGlzdEJsb2NrZWRSZXBseRJBCg9TZXRDb250YWN0UnVsZXMSFi5idXNpbmVzcy5Db250YWN0UnVsZXMaFi5nb29nbGUucHJvdG9idWYuRW1wdHkSQQoPR2V0Q29udGFjdFJ1bGVzEhYuZ29vZ2xlLnByb3RvYnVmLkVtcHR5GhYuYnVzaW5lc3MuQ29udGFjdFJ1bGVzYgZwcm90bzM", [file_google_protobuf_empty, file_logic]);
 
 /**
  * @generated from message business.SignInRequest
@@ -488,6 +488,100 @@ export const GetFriendsReplySchema: GenMessage<GetFriendsReply> = /*@__PURE__*/
   messageDesc(file_business, 16);
 
 /**
+ * A page of a list of users, which fits a packet of the long connection.
+ *
+ * @generated from message business.ListUsersRequest
+ */
+export type ListUsersRequest = Message<"business.ListUsersRequest"> & {
+  /**
+   * Users with greater ids than this one, in the order of their ids; 0 starts at the first.
+   *
+   * @generated from field: uint64 after_user_id = 1;
+   */
+  afterUserId: bigint;
+
+  /**
+   * 0 leaves it to the server, which sends 100.
+   *
+   * @generated from field: uint32 limit = 2;
+   */
+  limit: number;
+};
+
+/**
+ * Describes the message business.ListUsersRequest.
+ * Use `create(ListUsersRequestSchema)` to create a new message.
+ */
+export const ListUsersRequestSchema: GenMessage<ListUsersRequest> = /*@__PURE__*/
+  messageDesc(file_business, 17);
+
+/**
+ * @generated from message business.ListFriendsReply
+ */
+export type ListFriendsReply = Message<"business.ListFriendsReply"> & {
+  /**
+   * @generated from field: repeated business.Friend friends = 1;
+   */
+  friends: Friend[];
+
+  /**
+   * @generated from field: bool has_more = 2;
+   */
+  hasMore: boolean;
+};
+
+/**
+ * Describes the message business.ListFriendsReply.
+ * Use `create(ListFriendsReplySchema)` to create a new message.
+ */
+export const ListFriendsReplySchema: GenMessage<ListFriendsReply> = /*@__PURE__*/
+  messageDesc(file_business, 18);
+
+/**
+ * @generated from message business.ListFriendRequestsReply
+ */
+export type ListFriendRequestsReply = Message<"business.ListFriendRequestsReply"> & {
+  /**
+   * @generated from field: repeated business.FriendRequest requests = 1;
+   */
+  requests: FriendRequest[];
+
+  /**
+   * @generated from field: bool has_more = 2;
+   */
+  hasMore: boolean;
+};
+
+/**
+ * Describes the message business.ListFriendRequestsReply.
+ * Use `create(ListFriendRequestsReplySchema)` to create a new message.
+ */
+export const ListFriendRequestsReplySchema: GenMessage<ListFriendRequestsReply> = /*@__PURE__*/
+  messageDesc(file_business, 19);
+
+/**
+ * @generated from message business.ListBlockedReply
+ */
+export type ListBlockedReply = Message<"business.ListBlockedReply"> & {
+  /**
+   * @generated from field: repeated business.User users = 1;
+   */
+  users: User[];
+
+  /**
+   * @generated from field: bool has_more = 2;
+   */
+  hasMore: boolean;
+};
+
+/**
+ * Describes the message business.ListBlockedReply.
+ * Use `create(ListBlockedReplySchema)` to create a new message.
+ */
+export const ListBlockedReplySchema: GenMessage<ListBlockedReply> = /*@__PURE__*/
+  messageDesc(file_business, 20);
+
+/**
  * @generated from message business.FriendRemoveRequest
  */
 export type FriendRemoveRequest = Message<"business.FriendRemoveRequest"> & {
@@ -502,7 +596,7 @@ export type FriendRemoveRequest = Message<"business.FriendRemoveRequest"> & {
  * Use `create(FriendRemoveRequestSchema)` to create a new message.
  */
 export const FriendRemoveRequestSchema: GenMessage<FriendRemoveRequest> = /*@__PURE__*/
-  messageDesc(file_business, 17);
+  messageDesc(file_business, 21);
 
 /**
  * @generated from message business.FriendRequest
@@ -541,7 +635,7 @@ export type FriendRequest = Message<"business.FriendRequest"> & {
  * Use `create(FriendRequestSchema)` to create a new message.
  */
 export const FriendRequestSchema: GenMessage<FriendRequest> = /*@__PURE__*/
-  messageDesc(file_business, 18);
+  messageDesc(file_business, 22);
 
 /**
  * @generated from message business.GetFriendRequestsReply
@@ -558,7 +652,7 @@ export type GetFriendRequestsReply = Message<"business.GetFriendRequestsReply"> 
  * Use `create(GetFriendRequestsReplySchema)` to create a new message.
  */
 export const GetFriendRequestsReplySchema: GenMessage<GetFriendRequestsReply> = /*@__PURE__*/
-  messageDesc(file_business, 19);
+  messageDesc(file_business, 23);
 
 /**
  * @generated from message business.FriendBlockRequest
@@ -575,7 +669,7 @@ export type FriendBlockRequest = Message<"business.FriendBlockRequest"> & {
  * Use `create(FriendBlockRequestSchema)` to create a new message.
  */
 export const FriendBlockRequestSchema: GenMessage<FriendBlockRequest> = /*@__PURE__*/
-  messageDesc(file_business, 20);
+  messageDesc(file_business, 24);
 
 /**
  * @generated from message business.GetBlockedReply
@@ -592,7 +686,7 @@ export type GetBlockedReply = Message<"business.GetBlockedReply"> & {
  * Use `create(GetBlockedReplySchema)` to create a new message.
  */
 export const GetBlockedReplySchema: GenMessage<GetBlockedReply> = /*@__PURE__*/
-  messageDesc(file_business, 21);
+  messageDesc(file_business, 25);
 
 /**
  * @generated from message business.ContactRules
@@ -609,7 +703,7 @@ export type ContactRules = Message<"business.ContactRules"> & {
  * Use `create(ContactRulesSchema)` to create a new message.
  */
 export const ContactRulesSchema: GenMessage<ContactRules> = /*@__PURE__*/
-  messageDesc(file_business, 22);
+  messageDesc(file_business, 26);
 
 /**
  * @generated from message business.AddFriendPush
@@ -641,7 +735,7 @@ export type AddFriendPush = Message<"business.AddFriendPush"> & {
  * Use `create(AddFriendPushSchema)` to create a new message.
  */
 export const AddFriendPushSchema: GenMessage<AddFriendPush> = /*@__PURE__*/
-  messageDesc(file_business, 23);
+  messageDesc(file_business, 27);
 
 /**
  * @generated from message business.AgreeAddFriendPush
@@ -668,7 +762,7 @@ export type AgreeAddFriendPush = Message<"business.AgreeAddFriendPush"> & {
  * Use `create(AgreeAddFriendPushSchema)` to create a new message.
  */
 export const AgreeAddFriendPushSchema: GenMessage<AgreeAddFriendPush> = /*@__PURE__*/
-  messageDesc(file_business, 24);
+  messageDesc(file_business, 28);
 
 /**
  * Whom users let put them into groups. Whoever may not write to them may not add them either.
@@ -793,12 +887,24 @@ export const FriendExtService: GenService<{
     output: typeof FriendSetReplySchema;
   },
   /**
+   * All of them at once.
+   *
    * @generated from rpc business.FriendExtService.GetFriends
    */
   getFriends: {
     methodKind: "unary";
     input: typeof EmptySchema;
     output: typeof GetFriendsReplySchema;
+  },
+  /**
+   * The same by pages.
+   *
+   * @generated from rpc business.FriendExtService.ListFriends
+   */
+  listFriends: {
+    methodKind: "unary";
+    input: typeof ListUsersRequestSchema;
+    output: typeof ListFriendsReplySchema;
   },
   /**
    * Ends a friendship, or takes back (or turns down) a request to be friends.
@@ -819,6 +925,16 @@ export const FriendExtService: GenService<{
     methodKind: "unary";
     input: typeof EmptySchema;
     output: typeof GetFriendRequestsReplySchema;
+  },
+  /**
+   * The same by pages, in the order of the ids.
+   *
+   * @generated from rpc business.FriendExtService.ListRequests
+   */
+  listRequests: {
+    methodKind: "unary";
+    input: typeof ListUsersRequestSchema;
+    output: typeof ListFriendRequestsReplySchema;
   },
   /**
    * Who is blocked cannot write to the caller, put them into groups, ask to be a friend nor agree to be one; a friendship stays.
@@ -845,6 +961,16 @@ export const FriendExtService: GenService<{
     methodKind: "unary";
     input: typeof EmptySchema;
     output: typeof GetBlockedReplySchema;
+  },
+  /**
+   * The same by pages.
+   *
+   * @generated from rpc business.FriendExtService.ListBlocked
+   */
+  listBlocked: {
+    methodKind: "unary";
+    input: typeof ListUsersRequestSchema;
+    output: typeof ListBlockedReplySchema;
   },
   /**
    * What the caller lets others do.
