@@ -4,6 +4,7 @@
 //! outside in; each knows only those below it, which `tests/source.rs` checks:
 //!
 //! - `offline`: what is done with the tables while no service runs.
+//! - `web`: the chat page, and its sign-in.
 //! - `rpc`: the gRPC services. Reads who calls, checks fields by name, turns errors into statuses, logs them once.
 //! - `usecase`: one use case per function, read top-down: sign-in, token check, profile, friends.
 //! - `store` and `logic`: the SQL tables, and the calls to the logic service (device ids, pushes).
@@ -25,9 +26,12 @@ mod service;
 mod settings;
 mod store;
 mod usecase;
+mod web;
 
 pub use domain::code::{CodeCheck, CodeCheckError};
 pub use offline::{Offline, open_offline};
 pub use service::{Business, StartError, run, start, start_with_code_check};
-pub use settings::{AddedBy, BusinessSettings, FriendSettings, JwtSettings, Limits, LogicSettings, SignInSettings};
+pub use settings::{
+    AddedBy, BusinessSettings, FriendSettings, JwtSettings, Limits, LogicSettings, SignInSettings, WebSettings,
+};
 pub use store::{ImportedFriend, ImportedToken, ImportedUser, StoreError};

@@ -23,6 +23,7 @@ use crate::{
     settings::{BusinessSettings, SignInSettings},
     store::{Store, StoreError, migrations},
     usecase::{contact::Contacts, friend::Friends, profile::Profiles, sign_in::SignIns, tokens::Tokens},
+    web::{self, Web},
 };
 
 /// The embedded database in the data folder.
@@ -39,6 +40,7 @@ pub struct Business {
     database_ready: ReadyPart,
     database_watch: JoinHandle<()>,
     limits_watch: JoinHandle<()>,
+    web: Web,
     admin: Admin,
     readiness: Readiness,
     /// Given back last.
@@ -119,13 +121,15 @@ pub async fn start_with_code_check(
         sign_ins: SignIns::new(&settings.sign_in, jwt, store.clone(), logic.clone(), code_check),
         profiles: Profiles::new(&settings.search, store.clone(), logic.clone()),
         contacts: Contacts::new(&settings.friends, store.clone()),
-        friends: Friends::new(&settings.friends, &settings.limits, store, logic),
+        friends: Friends::new(&settings.friends, &settings.limits, store, logic.clone()),
     };
-    let routes = rpc::routes(use_cases, &settings.limits, database.user_reads.clone());
+    let (routes, user_ext) = rpc::routes(use_cases, &settings.limits, database.user_reads.clone());
     let grpc = grpc::serve(&settings.grpc, routes, &rpc::SERVICE_NAMES).await?;
+    let web = web::start(&settings.web, user_ext, logic).await?;
     grpc_ready.set(true);
     Ok(Business {
         grpc,
+        web,
         grpc_ready,
         database,
         database_ready,
@@ -143,6 +147,11 @@ impl Business {
         self.grpc.address()
     }
 
+    /// Where the chat page is, if it is.
+    pub fn web_address(&self) -> Option<SocketAddr> {
+        self.web.address()
+    }
+
     /// Where metrics and health are, if they are.
     pub fn admin_address(&self) -> Option<SocketAddr> {
         self.admin.address()
@@ -157,7 +166,8 @@ impl Business {
 impl Running for Business {
     fn summary(&self) -> String {
         let admin = self.admin_address().map(|address| format!(", admin on {address}")).unwrap_or_default();
-        format!("gRPC on {}{admin}", self.grpc_address())
+        let web = self.web_address().map(|address| format!(", the chat page on http://{address}/")).unwrap_or_default();
+        format!("gRPC on {}{web}{admin}", self.grpc_address())
     }
 
     async fn failed(&mut self) -> String {
@@ -166,6 +176,7 @@ impl Running for Business {
 
     async fn stop(self) {
         self.grpc_ready.set(false);
+        self.web.stop().await;
         self.grpc.stop(STOP_DEADLINE).await;
         self.limits_watch.abort();
         self.database_watch.abort();

@@ -26,6 +26,8 @@ pub struct BusinessSettings {
     pub database: DatabaseSettings,
     /// The logic service that this one calls.
     pub logic: LogicSettings,
+    /// The chat page.
+    pub web: WebSettings,
     /// How users sign in.
     pub sign_in: SignInSettings,
     /// Tokens that logic can check by itself.
@@ -46,6 +48,18 @@ pub struct LogicSettings {
     pub endpoint: Endpoint,
     /// A call that lasts longer is answered "try again later".
     pub call_timeout_ms: u64,
+}
+
+/// The section `[web]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct WebSettings {
+    /// Where browsers find the chat page; off where it is empty.
+    pub listen: Endpoint,
+    /// Connections there at the same time; one beyond waits.
+    pub connections_max: usize,
+    /// How long each may last.
+    pub connection_timeout_ms: u64,
 }
 
 /// The section `[sign_in]`.
@@ -152,6 +166,7 @@ impl Default for BusinessSettings {
             log: LogSettings::default(),
             database: DatabaseSettings::default(),
             logic: LogicSettings::default(),
+            web: WebSettings::default(),
             sign_in: SignInSettings::default(),
             jwt: JwtSettings::default(),
             friends: FriendSettings::default(),
@@ -164,6 +179,12 @@ impl Default for BusinessSettings {
 impl Default for LogicSettings {
     fn default() -> Self {
         Self { endpoint: Endpoint::new("http://127.0.0.1:8010"), call_timeout_ms: 3_000 }
+    }
+}
+
+impl Default for WebSettings {
+    fn default() -> Self {
+        Self { listen: Endpoint::default(), connections_max: 256, connection_timeout_ms: 10_000 }
     }
 }
 
@@ -219,7 +240,7 @@ impl Settings for BusinessSettings {
     const SERVICE: &'static str = "business";
 
     fn listeners(&mut self) -> Vec<&mut Endpoint> {
-        vec![&mut self.grpc.listen, &mut self.admin.listen]
+        vec![&mut self.grpc.listen, &mut self.admin.listen, &mut self.web.listen]
     }
 
     fn admin(&self) -> &Endpoint {
@@ -240,6 +261,7 @@ impl Settings for BusinessSettings {
         self.log.validate()?;
         self.database.validate()?;
         self.logic.validate()?;
+        self.web.validate()?;
         self.sign_in.validate()?;
         within("friends.request_told_again_after_h", self.friends.request_told_again_after_h, 0, 8_760)?;
         self.limits.validate()?;
@@ -252,7 +274,8 @@ impl BusinessSettings {
     /// Refuses a development code with which any host could sign in as anybody, unless that is meant.
     pub(crate) fn validate_development_code(&self) -> Result<(), String> {
         let SignInSettings { development_code, development_code_beyond_loopback: is_meant, .. } = &self.sign_in;
-        if development_code.is_empty() || *is_meant || self.grpc.listen.is_loopback() {
+        if development_code.is_empty() || *is_meant || (self.grpc.listen.is_loopback() && self.web.listen.is_loopback())
+        {
             return Ok(());
         }
         Err("sign_in.development_code: other hosts reach this service, and whoever knows the code could sign in as anybody: \
@@ -265,6 +288,13 @@ impl LogicSettings {
     fn validate(&self) -> Result<(), String> {
         self.endpoint.check_service().map_err(|problem| format!("logic.endpoint: {problem}"))?;
         within("logic.call_timeout_ms", self.call_timeout_ms, 1, 600_000)
+    }
+}
+
+impl WebSettings {
+    fn validate(&self) -> Result<(), String> {
+        within("web.connections_max", self.connections_max as u64, 1, 65_536)?;
+        within("web.connection_timeout_ms", self.connection_timeout_ms, 100, 600_000)
     }
 }
 

@@ -5,13 +5,14 @@ use std::path::Path;
 use gim_config::testing::layers::assert_layers;
 
 /// The layers, the lowest first. Nobody names a module of the same layer, or of one above.
-const ORDER: [&[&str]; 8] = [
+const ORDER: [&[&str]; 9] = [
     &["domain", "metrics", "clock"],
     &["settings"],
     &["store", "logic", "jwt"],
     &["error"],
     &["usecase"],
     &["rpc"],
+    &["web"],
     &["service"],
     &["offline"],
 ];

@@ -15,8 +15,9 @@ use gim_proto::{
     code::ERROR_DOMAIN,
     connect::MessageCommand,
     logic::{
-        Device, DeviceSaveRequest, ForgetRequest, PushToUsersRequest, RevokeRequest, SendAsRequest,
-        access_int_service_client::AccessIntServiceClient, device_int_service_client::DeviceIntServiceClient,
+        Device, DeviceSaveRequest, ForgetRequest, LocateReply, LocateRequest, PushToUsersRequest, RevokeRequest,
+        SendAsRequest, access_int_service_client::AccessIntServiceClient,
+        device_int_service_client::DeviceIntServiceClient, gateway_ext_service_client::GatewayExtServiceClient,
         message_int_service_client::MessageIntServiceClient,
     },
     metadata,
@@ -34,6 +35,7 @@ pub struct Logic {
     messages: MessageIntServiceClient<PeerChannel>,
     sends: Sends,
     access: AccessIntServiceClient<PeerChannel>,
+    gateway: GatewayExtServiceClient<PeerChannel>,
 }
 
 /// Why a call to logic was not done.
@@ -66,7 +68,8 @@ impl Logic {
             devices: DeviceIntServiceClient::new(channel.clone()),
             sends: Sends::new(&messages),
             messages,
-            access: AccessIntServiceClient::new(channel),
+            access: AccessIntServiceClient::new(channel.clone()),
+            gateway: GatewayExtServiceClient::new(channel),
         })
     }
 
@@ -114,6 +117,12 @@ impl Logic {
         let request = with_request_id(RevokeRequest { user_id, device_id, not_before_ms }, request_id);
         self.access.clone().revoke(request).await.map_err(LogicError::new)?;
         Ok(())
+    }
+
+    /// Where clients connect.
+    pub async fn locate(&self, request: LocateRequest) -> Result<LocateReply, LogicError> {
+        let reply = self.gateway.clone().locate(request).await.map_err(LogicError::new)?;
+        Ok(reply.into_inner())
     }
 
     /// What logic remembers of a user, or (with a peer) of whether the two may write to each other, is out of date.

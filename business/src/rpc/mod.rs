@@ -16,6 +16,7 @@ use tonic::{
     service::{Routes, RoutesBuilder},
 };
 
+pub use self::user::UserExt;
 use crate::{
     domain::user::User,
     settings::Limits,
@@ -24,7 +25,7 @@ use crate::{
 
 /// The names under which the services are reported healthy.
 pub const SERVICE_NAMES: [&str; 3] = [
-    <UserExtServiceServer<user::UserExt> as NamedService>::NAME,
+    <UserExtServiceServer<UserExt> as NamedService>::NAME,
     <UserIntServiceServer<auth::UserInt> as NamedService>::NAME,
     <FriendExtServiceServer<friend::FriendExt> as NamedService>::NAME,
 ];
@@ -38,19 +39,19 @@ pub struct UseCases {
     pub contacts: Contacts,
 }
 
-/// All services of this crate. Users who read take a place of `reads`.
-pub fn routes(use_cases: UseCases, limits: &Limits, reads: Places) -> RoutesBuilder {
+/// All services of this crate, and that of users once more, for the chat page. Users who read take a place of `reads`.
+pub fn routes(use_cases: UseCases, limits: &Limits, reads: Places) -> (RoutesBuilder, UserExt) {
     let UseCases { tokens, sign_ins, profiles, friends, contacts } = use_cases;
     let callers = caller::Callers::new(tokens.clone(), limits, reads);
-    let user_ext = user::UserExt::new(callers.clone(), sign_ins, tokens.clone(), profiles.clone(), limits.clone());
+    let user_ext = UserExt::new(callers.clone(), sign_ins, tokens.clone(), profiles.clone(), limits.clone());
     let user_int = auth::UserInt::new(tokens, profiles, friends.clone(), contacts.clone(), limits);
     let friend_ext = friend::FriendExt::new(callers, friends, contacts, limits.clone());
     let mut routes: RoutesBuilder = Routes::builder();
     routes
-        .add_service(UserExtServiceServer::new(user_ext))
+        .add_service(UserExtServiceServer::new(user_ext.clone()))
         .add_service(UserIntServiceServer::new(user_int))
         .add_service(FriendExtServiceServer::new(friend_ext));
-    routes
+    (routes, user_ext)
 }
 
 impl From<User> for UserMessage {

@@ -20,7 +20,7 @@ use crate::{
     usecase::{
         Caller,
         profile::Profiles,
-        sign_in::{Applicant, Origin, SignIns},
+        sign_in::{Applicant, Origin, SignIns, SignedIn},
         tokens::Tokens,
     },
 };
@@ -29,6 +29,7 @@ use crate::{
 const CODE_BYTES_MAX: usize = 64;
 
 /// The service for clients.
+#[derive(Clone)]
 pub struct UserExt {
     callers: Callers,
     sign_ins: SignIns,
@@ -41,6 +42,24 @@ impl UserExt {
     /// The service over its use cases.
     pub fn new(callers: Callers, sign_ins: SignIns, tokens: Tokens, profiles: Profiles, limits: Limits) -> Self {
         Self { callers, sign_ins, tokens, profiles, limits }
+    }
+
+    /// Signs a device in, whatever way the request came.
+    pub async fn sign_in_from(
+        &self,
+        origin: Option<Origin>,
+        request: SignInRequest,
+        request_id: &str,
+    ) -> Result<SignInReply, Status> {
+        let SignInRequest { phone_number, code, device } = request;
+        self.check_phone_number(&phone_number)?;
+        check::filled("code", &code, CODE_BYTES_MAX)?;
+        let device = device.ok_or_else(|| check::invalid("device", "is missing"))?;
+        self.check_device(&device)?;
+        let applicant = Applicant { phone_number: &phone_number, code: &code, origin };
+        let SignedIn { is_new, user_id, device_id, token } =
+            self.sign_ins.sign_in(applicant, device, request_id, clock::now_ms()).await?;
+        Ok(SignInReply { is_new, user_id, device_id, token })
     }
 
     fn check_phone_number(&self, phone_number: &str) -> Result<(), Violation> {
@@ -71,19 +90,7 @@ impl UserExt {
 impl UserExtService for UserExt {
     async fn sign_in(&self, request: Request<SignInRequest>) -> Result<Response<SignInReply>, Status> {
         let (request_id, origin) = (request_id(&request).to_owned(), origin(&request)?);
-        let SignInRequest { phone_number, code, device } = request.into_inner();
-        self.check_phone_number(&phone_number)?;
-        check::filled("code", &code, CODE_BYTES_MAX)?;
-        let device = device.ok_or_else(|| check::invalid("device", "is missing"))?;
-        self.check_device(&device)?;
-        let applicant = Applicant { phone_number: &phone_number, code: &code, origin };
-        let signed_in = self.sign_ins.sign_in(applicant, device, &request_id, clock::now_ms()).await?;
-        Ok(Response::new(SignInReply {
-            is_new: signed_in.is_new,
-            user_id: signed_in.user_id,
-            device_id: signed_in.device_id,
-            token: signed_in.token,
-        }))
+        Ok(Response::new(self.sign_in_from(origin, request.into_inner(), &request_id).await?))
     }
 
     async fn get_user(&self, request: Request<GetUserRequest>) -> Result<Response<GetUserReply>, Status> {

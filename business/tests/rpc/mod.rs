@@ -10,3 +10,4 @@ mod sign_in;
 mod stub_logic;
 mod user;
 mod vouched;
+mod web;

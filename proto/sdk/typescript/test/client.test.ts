@@ -268,6 +268,9 @@ describe("stores", () => {
     const page = await store.messages({ kind: "user", id: "8" }, 4, 2);
     assert.deepEqual(page.map(({ seq, status, content }) => [seq, status, content.length]), [[2, "recalled", 0], [3, "normal", 1]]);
     assert.deepEqual((await store.load()).cursors, cursors);
+    await store.apply([message(6, { from: { ...from, userId: "9" }, createdAtMs: 1 })], cursors);
+    const conversations = (await store.conversations()).map(({ target, newest }) => [target.kind, target.id, newest.seq]);
+    assert.deepEqual(conversations, [["user", "9", 6], ["user", "8", 4]]);
   });
 });
 

@@ -68,6 +68,24 @@ export class IndexedDbStore implements Store {
     });
   }
 
+  // Every conversation with its newest message, the newest conversation first.
+  async conversations(): Promise<{ target: Target; newest: Message }[]> {
+    const index = (await this.open()).transaction("messages").objectStore("messages").index("conversation");
+    const cursor = index.openCursor(null, "prev");
+    const found: { target: Target; newest: Message }[] = [];
+    return new Promise((resolve, reject) => {
+      cursor.onerror = () => reject(cursor.error);
+      cursor.onsuccess = () => {
+        if (!cursor.result) return resolve(found.sort((one, other) => other.newest.createdAtMs - one.newest.createdAtMs));
+        const { conversation, message } = cursor.result.value as StoredMessage;
+        const [kind, id] = conversation.split(" ") as [Target["kind"], string];
+        if (conversation) found.push({ target: { kind, id }, newest: message });
+        // Beyond all of this conversation.
+        cursor.result.continue([conversation, -Infinity]);
+      };
+    });
+  }
+
   async rememberSend(send: PendingSend): Promise<void> {
     const transaction = (await this.open()).transaction("outbox", "readwrite");
     transaction.objectStore("outbox").put(send);

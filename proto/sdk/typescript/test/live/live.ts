@@ -11,6 +11,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { MemoryStore, textOf } from "../../src/index.js";
 import { inBrowser } from "./browser.js";
 import { Gate } from "./gate.js";
+import { onThePage } from "./page.js";
 import { Services } from "./services.js";
 import { until, Watched } from "./watched.js";
 
@@ -75,6 +76,7 @@ async function chat(): Promise<void> {
   bob = new Watched("bob", { ...two, ...token(two), url: gate.url });
   await until("a device without memory has everything", () => bob.texts(one.userId).length === expected.alice.length);
   await inARoom(alice, bob);
+  await onThePage(services);
   await inBrowser(services, await services.signIn("+8613900000005"), bob.client);
   await Promise.all([alice, phone, bob].map(({ client }) => client.stop()));
 }

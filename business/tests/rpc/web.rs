@@ -1,0 +1,84 @@
+//! The chat page as browsers ask for it.
+
+use std::{
+    io::{Read as _, Write as _},
+    net::{SocketAddr, TcpStream},
+    time::Duration,
+};
+
+use gim_config::listen::Endpoint;
+
+use super::harness::{CODE, Server};
+
+async fn start() -> (Server, SocketAddr) {
+    let server = Server::start_with(|settings| settings.web.listen = Endpoint::new("127.0.0.1:0")).await;
+    let address = server.business.web_address().unwrap();
+    (server, address)
+}
+
+fn ask(address: SocketAddr, request: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    // It may be refused before all of it is written.
+    let _ = stream.write_all(request.as_bytes());
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+fn get(address: SocketAddr, path: &str) -> String {
+    ask(address, &format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n"))
+}
+
+fn sign_in(address: SocketAddr, kind: &str, body: &str) -> String {
+    let length = body.len();
+    ask(
+        address,
+        &format!("POST /sign-in HTTP/1.1\r\nhost: x\r\ncontent-type: {kind}\r\ncontent-length: {length}\r\n\r\n{body}"),
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_and_its_script_are_served_and_run_nothing_else() {
+    let (_server, address) = start().await;
+    for (path, kind) in [("/", "text/html"), ("/app.js", "text/javascript"), ("/app.css", "text/css")] {
+        let answer = get(address, path);
+        assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains(kind), "{path}: {answer:.200}");
+        assert!(answer.contains("script-src 'self'; "), "{path}: {answer:.600}");
+    }
+    assert!(get(address, "/../Cargo.toml").starts_with("HTTP/1.1 404 "));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_browser_signs_in_by_phone_number_and_code() {
+    let (server, address) = start().await;
+    let body = |code: &str| format!(r#"{{"phone_number":"+8613900000001","code":"{code}"}}"#);
+    let answer = sign_in(address, "application/json", &body(CODE));
+    assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains(r#""token":""#), "{answer}");
+    let phone = server.sign_in("+8613900000001").await;
+    assert!(answer.contains(&format!(r#""user_id":"{}""#, phone.user_id)), "{answer}");
+    let refused = sign_in(address, "application/json", &body("wrong"));
+    assert!(refused.starts_with("HTTP/1.1 400 ") && refused.contains(r#""code":10300"#), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_pages_of_other_origins_can_send_unasked_is_refused() {
+    let (_server, address) = start().await;
+    let body = format!(r#"{{"phone_number":"1","code":"{CODE}"}}"#);
+    let answer = sign_in(address, "text/plain", &body);
+    assert!(answer.starts_with("HTTP/1.1 415 "), "{answer}");
+    let good = sign_in(address, "application/json", &body);
+    assert!(!good.to_lowercase().contains("access-control-allow"), "{good}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_makes_no_sense_is_refused_with_a_sentence() {
+    let (_server, address) = start().await;
+    let bad = sign_in(address, "application/json", r#"{"phone_number":"","code":"1"}"#);
+    assert!(bad.starts_with("HTTP/1.1 400 ") && bad.contains("phone_number: "), "{bad}");
+    for body in ["", "{", r#"{"phone_number":7}"#, &"x".repeat(5_000)] {
+        let answer = sign_in(address, "application/json", body);
+        assert!(answer.starts_with("HTTP/1.1 4"), "{answer:.200}");
+    }
+    assert!(get(address, "/locate?room_id=minus").starts_with("HTTP/1.1 400 "));
+}
