@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_without_a_file_is_reached_too_and_nobody_is_told_where_nobody_asks() {
+    fn a_name_without_a_file_is_reached_too_and_nobody_else_is_told() {
         let name = format!("gim-supervisor-{}", std::process::id());
         let systemd = net::SocketAddr::from_abstract_name(&name).unwrap();
         let systemd = net::UnixDatagram::bind_addr(&systemd).unwrap();

@@ -13,19 +13,19 @@ pub mod methods;
 pub mod page;
 
 /// Clients and conn nodes: the long connection (package `connect`).
-#[allow(missing_docs, clippy::all)]
+#[allow(missing_docs, clippy::all, clippy::too_many_lines)]
 pub mod connect {
     tonic::include_proto!("connect");
 }
 
 /// What logic offers, and the internal link between conn and logic (package `logic`).
-#[allow(missing_docs, clippy::all)]
+#[allow(missing_docs, clippy::all, clippy::too_many_lines)]
 pub mod logic {
     tonic::include_proto!("logic");
 }
 
 /// What business offers (package `business`).
-#[allow(missing_docs, clippy::all)]
+#[allow(missing_docs, clippy::all, clippy::too_many_lines)]
 pub mod business {
     tonic::include_proto!("business");
 }
