@@ -134,8 +134,11 @@ async fn answer(request: Request<Body>) -> Result<Response<Body>, Status> {
     if length.is_none_or(|length| bytes.len() != 5 + length as usize) {
         return Err(Status::unimplemented("exactly one message is needed"));
     }
-    if bytes[0] != 0 {
+    if parts.headers.get("grpc-encoding").is_some_and(|encoding| encoding != "identity") {
         return Err(Status::unimplemented("compressed messages are not taken"));
+    }
+    if bytes[0] != 0 {
+        return Err(Status::internal("the message is compressed, and its encoding is not said"));
     }
     let message = bytes.split_off(5).freeze();
     let wrong = |error: prost::DecodeError| Status::invalid_argument(error.to_string());

@@ -259,7 +259,7 @@ async fn pages_call_from_listed_origins_and_from_our_own() {
     for line in ["OPTIONS", "POST"] {
         let headers = format!("{HOST}{JSON}origin: https://evil.test\r\n");
         let answer = ask(server.address(), &format!("{line} {LOCATE}"), &headers, b"{}").await;
-        assert_eq!((answer.status, answer.code().as_str()), (403, "10006"));
+        assert_eq!(answer.status, 403, "{line}");
         assert!(!answer.head.contains("access-control"), "{}", answer.head);
     }
 }

@@ -84,7 +84,7 @@ fn name_of(code: Code) -> &'static str {
 pub(super) fn error_json(status: &Status, request_id: &str) -> String {
     let details_of_status = details_of(status);
     // What is none of gim's errors stays as it is.
-    let is_ours = details_of_status.is_empty() || details_of_status.iter().any(|any| name_of_type(any) == ERROR_INFO);
+    let is_ours = details_of_status.iter().any(|any| name_of_type(any) == ERROR_INFO);
     let mut details: Vec<Value> = details_of_status.iter().map(detail).collect();
     if !request_id.is_empty() && is_ours {
         let info = pb::RequestInfo { request_id: request_id.to_owned(), serving_data: String::new() };

@@ -8,6 +8,9 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 use http::HeaderMap;
 use tonic::Status;
 
+/// How messages are compressed.
+pub(super) const ENCODING: &str = "grpc-encoding";
+
 /// A flag and a length.
 const PREFIX_BYTES: usize = 5;
 const COMPRESSED: u8 = 1;
@@ -38,7 +41,7 @@ pub(super) fn only_message(mut bytes: Bytes) -> Result<Bytes, Status> {
         return Err(Status::unimplemented("the request has several messages, and the method takes exactly one"));
     }
     if flag & COMPRESSED != 0 {
-        return Err(Status::unimplemented("compressed messages are not taken: send them with the encoding `identity`"));
+        return Err(Status::internal("the message is compressed, and its encoding is not said"));
     }
     if flag != 0 {
         return Err(Status::invalid_argument("the message has an unknown flag"));

@@ -57,7 +57,8 @@ impl Protocol {
             Self::GrpcWeb { is_text: false } => "application/grpc-web+proto",
             Self::GrpcWeb { is_text: true } => "application/grpc-web-text+proto",
             Self::Connect(Codec::Proto) => "application/proto",
-            Self::Connect(Codec::Json) | Self::Plain => "application/json",
+            Self::Connect(Codec::Json) => "application/json",
+            Self::Plain => "text/plain; charset=utf-8",
         })
     }
 
@@ -70,11 +71,18 @@ impl Protocol {
                 answer.headers_mut().insert(header::CONTENT_TYPE, self.content_type());
                 answer
             }
-            Self::Connect(_) | Self::Plain => {
+            Self::Connect(_) => {
                 let mut answer = Response::new(whole(Bytes::from(connect::error_json(&status, request_id))));
                 *answer.status_mut() = connect::http_status(status.code());
                 *answer.headers_mut() = status.metadata().clone().into_headers();
                 answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+                answer
+            }
+            // A sentence for people: no client reads the error of a protocol that was not spoken.
+            Self::Plain => {
+                let mut answer = Response::new(whole(Bytes::from(format!("{}\n", status.message()))));
+                *answer.status_mut() = connect::http_status(status.code());
+                answer.headers_mut().insert(header::CONTENT_TYPE, self.content_type());
                 answer
             }
         };

@@ -98,8 +98,13 @@ where
         match protocol {
             Protocol::Grpc => Box::pin(self.inner.call(request)),
             Protocol::Plain => {
-                let answer = self.layer.page(&request.into_parts().0);
-                Box::pin(std::future::ready(Ok(answer)))
+                let (parts, body) = request.into_parts();
+                let layer = self.layer.clone();
+                Box::pin(async move {
+                    // Who writes a whole request before he reads hears what is wrong with it.
+                    let _is_received = gather(body).await.is_ok();
+                    Ok(layer.page(&parts))
+                })
             }
             Protocol::GrpcWeb { .. } | Protocol::Connect(_) => {
                 // The clone was not polled for readiness; the service that was is the one to call.
@@ -145,6 +150,7 @@ where
     let request_id = request_id(&parts.headers);
     let refuse = |status| Ok(protocol.refuse(status, &request_id));
     let Some(method) = method else {
+        let _is_received = gather(body).await.is_ok();
         return refuse(ResultCode::UnknownCommand.status("there is no such method with one message each way"));
     };
     let wait = match connect::timeout(&parts.headers) {
@@ -180,14 +186,17 @@ async fn receive(
     headers: &HeaderMap,
     body: Body,
 ) -> Result<Bytes, Status> {
+    let bytes = gather(body).await?.0;
     let is_plain = |value: &HeaderValue| value == "identity" || value.is_empty();
     if !headers.get(header::CONTENT_ENCODING).is_none_or(is_plain) {
         return Err(Status::unimplemented("content-encoding: compressed requests are not taken, only `identity`"));
     }
+    if !headers.get(grpc_web::ENCODING).is_none_or(is_plain) {
+        return Err(Status::unimplemented("grpc-encoding: compressed messages are not taken, only `identity`"));
+    }
     if !headers.get(connect::VERSION).is_none_or(|version| version == "1") {
         return Err(Status::invalid_argument("connect-protocol-version: must be 1"));
     }
-    let bytes = gather(body).await?.0;
     match protocol {
         Protocol::GrpcWeb { is_text: false } => grpc_web::only_message(bytes),
         Protocol::GrpcWeb { is_text: true } => grpc_web::only_message(grpc_web::from_text(&bytes)?),
