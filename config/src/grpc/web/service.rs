@@ -194,7 +194,7 @@ async fn receive(
     if !headers.get(grpc_web::ENCODING).is_none_or(is_plain) {
         return Err(Status::unimplemented("grpc-encoding: compressed messages are not taken, only `identity`"));
     }
-    if !headers.get(connect::VERSION).is_none_or(|version| version == "1") {
+    if headers.get(connect::VERSION).is_some_and(|version| version != "1") {
         return Err(Status::invalid_argument("connect-protocol-version: must be 1"));
     }
     match protocol {
