@@ -139,16 +139,13 @@ pub async fn start(settings: LogicSettings) -> Result<Logic, StartError> {
     let (database_part, grpc_part) = (readiness.part("database"), readiness.part("grpc"));
     let redis_part = (!settings.shared_state.url.is_empty()).then(|| readiness.part("redis"));
     let admin = admin::start(&settings.admin, metrics::DESCRIPTIONS, readiness.clone()).await?;
-    let database = Database::open(&settings.database, &settings.data_dir, DATABASE_FILE, &store::migrations()).await?;
-    let store = Store::new(database);
-    check_statements(&settings, &store.database).await?;
+    let store = open_store(&settings).await?;
     let lease = Duration::from_millis(settings.link.lease_ms);
     let shared = shared_state(&settings, lease, &store).await?;
     redis_part.iter().for_each(|part| part.set(true));
     let claim = claims::take(&settings, &store.database, lease).await?;
     // Only now: a former process with this node number may have made ids until its lease was over.
     let newest_id = newest_message_id(&store).await?;
-    end_import(&store).await?;
     database_part.set(true);
     let database_watch = store.database.watch(database_part);
 
@@ -213,17 +210,19 @@ fn request_shares(limits: &LimitSettings) -> Arc<RequestShares> {
     Arc::new(RequestShares::new(limits.user_requests_per_s, limits.user_requests_burst))
 }
 
-async fn newest_message_id(store: &Store) -> Result<u64, StartError> {
-    let newest_id = sql::persevere(async || store.inboxes.newest_message_id().await).await;
-    newest_id.map_err(|error| StartError::Store {
-        database: store.database.name().to_owned(),
-        source: StoreError::from(error),
-    })
+async fn open_store(settings: &LogicSettings) -> Result<Store, StartError> {
+    let database = Database::open(&settings.database, &settings.data_dir, DATABASE_FILE, &store::migrations()).await?;
+    let store = Store::new(database);
+    check_statements(settings, &store.database).await?;
+    Ok(store)
 }
 
-async fn end_import(store: &Store) -> Result<(), StartError> {
-    let ended = store.imports.end().await;
-    ended.map_err(|source| StartError::Store { database: store.database.name().to_owned(), source })
+/// The newest message that is stored. What is taken over from another server ends here: new messages come after it.
+async fn newest_message_id(store: &Store) -> Result<u64, StartError> {
+    let problem = |source| StartError::Store { database: store.database.name().to_owned(), source };
+    store.imports.end().await.map_err(problem)?;
+    let newest_id = sql::persevere(async || store.inboxes.newest_message_id().await).await;
+    newest_id.map_err(|error| problem(StoreError::from(error)))
 }
 
 /// A message that the settings allow has to fit what the server of the database takes.

@@ -131,6 +131,7 @@ fn up_item_samples() -> Vec<Sample> {
     ]
 }
 
+#[allow(clippy::too_many_lines, reason = "it is a list")]
 fn down_samples() -> Vec<Sample> {
     let welcome = Welcome { version: 101, node: "node".into() };
     let target = PushTarget { seq: 101, prev_seq: 100, connection_ids: vec![103, 104] };
