@@ -11,6 +11,7 @@ const ORDER: [&[&str]; 5] = [
         "arguments",
         "certificate",
         "data_folder",
+        "bounded_http",
         "files",
         "gather",
         "jwt_crypto",

@@ -32,7 +32,7 @@ fn a_packet_before_the_sign_in_is_refused_and_the_connection_stays() {
 fn an_unknown_command_is_answered_and_the_connection_stays() {
     let harness = Harness::start(Script::Obliging);
     let mut client = harness.sign_in(1, 2);
-    for command in [10, 999, 4, 9, -5] {
+    for command in [12, 999, 4, 9, -5] {
         assert_eq!(client.request(command, Vec::new()).unwrap().code, 10005);
     }
     assert_eq!(client.request(1000, b"for the business".to_vec()).unwrap().data, "for the business");

@@ -24,7 +24,7 @@ use super::{
     connection::{CallPlace, Connection},
     peers::Address,
     settings::GrpcSettings,
-    web::{Protocol, Refusal},
+    web::{Protocol, RefusedWith},
 };
 use crate::{metrics as names, refused_peers::RefusedPeers};
 
@@ -203,7 +203,7 @@ where
 fn record<E>(protocol: Protocol, method: String, result: &Result<http::Response<Body>, E>, elapsed: Duration) {
     let response = result.as_ref().ok();
     let refused =
-        response.and_then(|response| response.extensions().get()).map(|Refusal(code)| (*code as i32).to_string());
+        response.and_then(|response| response.extensions().get()).map(|RefusedWith(code)| (*code as i32).to_string());
     let status = response.and_then(|response| response.headers().get(Status::GRPC_STATUS));
     let code = refused.or_else(|| Some(status?.to_str().ok()?.to_owned())).unwrap_or_else(|| "0".to_owned());
     // An unknown path is the caller's text: it must not become a label.

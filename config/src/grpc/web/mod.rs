@@ -15,6 +15,6 @@ mod service;
 
 pub(super) use door::{Door, DoorLayer};
 pub use json::{Schema, SchemaError};
-pub(super) use protocol::{Protocol, Refusal};
+pub(super) use protocol::{Protocol, RefusedWith};
 pub(super) use service::WebLayer;
 pub use service::{Page, Pages};

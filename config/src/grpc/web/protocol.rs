@@ -31,7 +31,7 @@ pub(in crate::grpc) enum Codec {
 
 /// What was refused: its status travels with the answer, for those who count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::grpc) struct Refusal(pub(in crate::grpc) Code);
+pub(in crate::grpc) struct RefusedWith(pub(in crate::grpc) Code);
 
 impl Protocol {
     /// What this request speaks.
@@ -89,7 +89,7 @@ impl Protocol {
         if matches!(status.code(), Code::ResourceExhausted | Code::Unavailable) {
             answer.headers_mut().entry(header::RETRY_AFTER).or_insert(HeaderValue::from_static("1"));
         }
-        answer.extensions_mut().insert(Refusal(status.code()));
+        answer.extensions_mut().insert(RefusedWith(status.code()));
         answer
     }
 }
@@ -144,7 +144,7 @@ mod tests {
         for protocol in [Protocol::Grpc, Protocol::GrpcWeb { is_text: true }, Protocol::Connect(Codec::Json)] {
             let answer = protocol.refuse(Status::resource_exhausted("slower"), "id");
             assert_eq!(answer.headers()[header::RETRY_AFTER], "1", "{protocol:?}");
-            assert_eq!(answer.extensions().get(), Some(&Refusal(Code::ResourceExhausted)));
+            assert_eq!(answer.extensions().get(), Some(&RefusedWith(Code::ResourceExhausted)));
             assert!(!protocol.refuse(Status::not_found("no"), "id").headers().contains_key(header::RETRY_AFTER));
         }
     }

@@ -22,7 +22,7 @@ use tower::{Layer, Service};
 use super::{
     connect, grpc_web,
     json::{self, Schema},
-    protocol::{Codec, Protocol, Refusal},
+    protocol::{Codec, Protocol, RefusedWith},
 };
 
 /// What is answered to those who speak none of the protocols.
@@ -299,7 +299,7 @@ fn refuse_in_body(protocol: Protocol, is_text: bool, headers: HeaderMap, status:
     let mut answer = Response::new(whole(if is_text { grpc_web::to_text(&bytes) } else { bytes }));
     *answer.headers_mut() = headers;
     answer.headers_mut().insert(header::CONTENT_TYPE, protocol.content_type());
-    answer.extensions_mut().insert(Refusal(code));
+    answer.extensions_mut().insert(RefusedWith(code));
     answer
 }
 

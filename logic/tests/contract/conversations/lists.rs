@@ -153,7 +153,7 @@ async fn who_talks_to_very_many_or_much_to_one_has_everybody_in_the_list_once() 
 }
 
 #[tokio::test]
-async fn a_recalled_last_message_keeps_its_place_and_a_long_one_leaves_its_content_out() {
+async fn a_recalled_last_message_keeps_its_place_and_a_long_one_is_left_out() {
     let server = server().await;
     let long = SendRequest {
         target: Some(Target::UserId(7)),
@@ -176,7 +176,7 @@ async fn a_recalled_last_message_keeps_its_place_and_a_long_one_leaves_its_conte
 }
 
 #[tokio::test]
-async fn a_member_sees_of_a_group_what_came_after_joining_and_nothing_after_leaving() {
+async fn a_member_sees_of_a_group_what_came_between_joining_and_leaving() {
     let server = server().await;
     let group_id = server.make(GroupKind::GkNormal, &[8, 9]).await;
     say(&server, 8, group_id).await;
