@@ -45,7 +45,7 @@ async fn pinned_ones_are_apart_and_what_is_not_named_stays() {
 }
 
 #[tokio::test]
-async fn hidden_ones_come_back_with_the_next_message_and_deleted_ones_without_the_old() {
+async fn hidden_ones_come_back_with_a_message_and_deleted_ones_without_the_old() {
     let server = server().await;
     let group_id = server.make(GroupKind::GkNormal, &[8, 7]).await;
     for _ in 0..3 {
@@ -110,7 +110,7 @@ async fn the_other_devices_of_the_user_are_told_and_nobody_else() {
 }
 
 #[tokio::test]
-async fn what_is_no_conversation_of_the_caller_is_refused_and_pins_have_a_bound() {
+async fn what_is_no_conversation_of_the_caller_is_refused_and_pins_are_bounded() {
     let server = server_with(StubBusiness::start().await, |settings| settings.conversation.pinned_max = 2).await;
     let group_id = server.make(GroupKind::GkNormal, &[8, 9]).await;
     for other in [8, 9, 10] {
