@@ -31,7 +31,7 @@ fn the_description_of_the_calls_is_that_of_the_proto_files() {
 }
 
 #[test]
-fn every_method_of_clients_is_described_with_whether_it_needs_an_identity() {
+fn every_method_of_clients_is_described_with_its_identity() {
     let description = Description::default().of_clients();
     for method in methods::of_clients() {
         let call = &description["paths"][format!("/{method}")]["post"];
