@@ -201,7 +201,7 @@ export class Model {
 
   // The users that a phone number, a name or a user number means.
   async find(key: string): Promise<Target | null> {
-    const users = await this.client!.users.search(key, { timeoutMs: 5000 }).catch(() => []);
+    const { users } = await this.client!.users.search(key, { timeoutMs: 5000 }).catch(() => ({ users: [] }));
     const found = users.find(({ userId }) => userId !== this.account!.user_id);
     if (found?.nickname) this.names.set(found.userId, found.nickname);
     const id = found?.userId ?? (/^[1-9]\d{0,18}$/.test(key) ? key : "");

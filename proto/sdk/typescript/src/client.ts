@@ -10,17 +10,20 @@ import type { Message } from "./message.js";
 import { locate, type SocketConstructor } from "./socket.js";
 import { MemoryStore, type Store } from "./storage/store.js";
 import { Tabs, type Note } from "./tabs.js";
-import { CODE, decode, encode, type Target } from "./wire.js";
-import { Friends, Groups, History, Users } from "./services.js";
+import { CODE, decode, encode, type Id, type Target } from "./wire.js";
+import { conversationChangeOf, Conversations } from "./services/conversations.js";
+import { Friends, Users } from "./services/friends.js";
+import { Groups } from "./services/groups.js";
+import { History } from "./services/history.js";
 
 const PC_CALL = 10;
 const REQUEST_TIMEOUT_MS = 30_000;
 const ANSWER_TIMEOUT_MS = 20_000;
 
 export interface ClientOptions {
-  userId: string | number | bigint;
+  userId: Id;
   // Each device of a user has a number of its own, and keeps it.
-  deviceId: string | number | bigint;
+  deviceId: Id;
   // Asked at each sign-in, and when a token was refused. null: there is none, the client ends. What it throws is tried again later.
   getToken: (why: { wasRefused: boolean }) => Promise<string | null> | string | null;
   // Where to connect: one address, as in "wss://chat.example.com/ws" …
@@ -69,10 +72,11 @@ interface Pending {
 export class Client {
   readonly userId: string;
   readonly deviceId: string;
+  readonly conversations = new Conversations(this);
   readonly groups = new Groups(this);
   readonly friends = new Friends(this);
   readonly users = new Users(this);
-  readonly history: History;
+  readonly history = new History(this);
   private readonly emitter = new Emitter();
   private readonly store: Store & { name?: string };
   private readonly webSocket: SocketConstructor;
@@ -87,7 +91,6 @@ export class Client {
   constructor(private readonly options: ClientOptions) {
     this.userId = checkedId("userId", options.userId);
     this.deviceId = checkedId("deviceId", options.deviceId);
-    this.history = new History(this);
     this.store = options.store ?? new MemoryStore();
     if (options.url === undefined && options.locate === undefined) throw new TypeError("url or locate must be set");
     const webSocket = options.WebSocket ?? (globalThis.WebSocket as SocketConstructor | undefined);
@@ -153,7 +156,7 @@ export class Client {
   }
 
   // A room is for one connection at a time: entering another one leaves it. It is entered again after each reconnect.
-  enterRoom(roomId: string | number | bigint, options: { fromStart?: boolean } = {}): void {
+  enterRoom(roomId: Id, options: { fromStart?: boolean } = {}): void {
     this.room(checkedId("roomId", roomId), options.fromStart ?? false);
   }
 
@@ -232,7 +235,7 @@ export class Client {
       settings, store: this.store, webSocket: this.webSocket, getToken: options.getToken,
       locate: (roomId, signal) => locate(options.locate ?? "", roomId, signal),
       onEvent: (event) => { this.onEvent(event); this.tabs?.tell({ kind: "event", event }); },
-      onMessage: (message) => { this.emitter.emit("message", message); this.tabs?.tell({ kind: "message", message }); },
+      onMessage: (message) => { this.onMessage(message); this.tabs?.tell({ kind: "message", message }); },
       onAnswer: (requestId, answer) => this.onAnswer(requestId, answer),
     });
     const { roomId, fromStart } = this.wanted;
@@ -245,6 +248,12 @@ export class Client {
     else this.tabs?.tell({ kind: "answer", requestId, answer: { code: answer.code, message: answer.message, data: answer.data } });
   }
 
+  private onMessage(message: Message): void {
+    const change = conversationChangeOf(message);
+    if (change) this.emitter.emit("conversation", change);
+    else this.emitter.emit("message", message);
+  }
+
   private onEvent(event: CoreEvent): void {
     const { type, ...fields } = event;
     if (event.type !== "state") this.emitter.emit(type, fields as never);
@@ -255,7 +264,7 @@ export class Client {
   }
 
   private onNote(note: Note): void {
-    if (note.kind === "message") this.emitter.emit("message", note.message as Message);
+    if (note.kind === "message") this.onMessage(note.message);
     else if (note.kind === "event") this.onEvent(note.event);
     else if (note.kind === "answer") this.settle(note.requestId, note.answer);
     else if (!this.engine) return;
@@ -282,7 +291,7 @@ function local(code: number, message: string): Answer {
   return { code, message, data: new Uint8Array() };
 }
 
-function checkedId(name: string, id: string | number | bigint): string {
+function checkedId(name: string, id: Id): string {
   const text = String(id);
   if (!/^[1-9]\d{0,18}$/.test(text) || BigInt(text) >= 2n ** 63n || (typeof id === "number" && !Number.isSafeInteger(id))) {
     throw new TypeError(`${name} must be a whole number from 1 to 2^63 - 1; above 2^53 as a string or a BigInt`);

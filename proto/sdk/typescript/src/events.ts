@@ -2,11 +2,14 @@
 
 import type { CoreEvent, State } from "./core/types.js";
 import type { Message } from "./message.js";
+import type { ConversationChange } from "./services/conversations.js";
 
 type Of<T extends CoreEvent["type"]> = Omit<Extract<CoreEvent, { type: T }>, "type">;
 
 export interface ClientEvents {
   message: Message;
+  // Another device of the user changed it. It is not kept for a device that is away: list the conversations after `synced`.
+  conversation: ConversationChange;
   state: State;
   synced: Record<string, never>;
   sent: Of<"sent">;

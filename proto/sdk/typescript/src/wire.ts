@@ -37,6 +37,9 @@ export function isPutOff(code: number): boolean {
   return code === CODE.TOO_MANY_REQUESTS || code === CODE.TRY_LATER;
 }
 
+// Above 2^53 as a string or a BigInt.
+export type Id = string | number | bigint;
+
 export interface Target {
   kind: "user" | "group" | "room";
   id: string;
