@@ -5,6 +5,7 @@ use std::{net::SocketAddr, process::ExitCode, sync::Arc, time::Duration};
 use gim_config::{
     Readiness, ServiceArguments, Settings as _,
     admin::{self, Admin},
+    bounded_http::HttpServer,
     data_folder::{DataFolder, DataFolderError},
     grpc::{self, GrpcServer},
     listen::ListenError,
@@ -23,7 +24,7 @@ use crate::{
     settings::{BusinessSettings, SignInSettings},
     store::{Store, StoreError, migrations},
     usecase::{contact::Contacts, friend::Friends, profile::Profiles, sign_in::SignIns, tokens::Tokens},
-    web::{self, Web},
+    web,
 };
 
 /// The embedded database in the data folder.
@@ -40,7 +41,7 @@ pub struct Business {
     database_ready: ReadyPart,
     database_watch: JoinHandle<()>,
     limits_watch: JoinHandle<()>,
-    web: Web,
+    web: HttpServer,
     admin: Admin,
     readiness: Readiness,
     /// Given back last.

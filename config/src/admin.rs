@@ -7,10 +7,10 @@ use std::{net::SocketAddr, sync::OnceLock, time::Duration};
 use axum::{Router, http::StatusCode, routing::get};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use serde::{Deserialize, Serialize};
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 
 use crate::{
-    bounded_http::{self, HttpBounds},
+    bounded_http::{HttpBounds, HttpServer},
     listen::{Endpoint, ListenError},
     logging,
     metric_names::{self, Description},
@@ -40,34 +40,20 @@ pub struct AdminSettings {
 /// A running admin listener. Dropping it stops it a little later.
 #[derive(Debug)]
 pub struct Admin {
-    address: Option<SocketAddr>,
-    tasks: Vec<JoinHandle<()>>,
+    server: HttpServer,
+    /// Ends when it is dropped.
+    _upkeep: JoinSet<()>,
 }
 
 impl Admin {
     /// Where it listens, if it does.
     pub fn address(&self) -> Option<SocketAddr> {
-        self.address
+        self.server.address()
     }
 
     /// Stops it; the address is free afterwards.
-    pub async fn stop(mut self) {
-        for task in std::mem::take(&mut self.tasks) {
-            task.abort();
-            if let Err(error) = task.await
-                && error.is_panic()
-            {
-                tracing::error!(%error, "the admin listener failed");
-            }
-        }
-    }
-}
-
-impl Drop for Admin {
-    fn drop(&mut self) {
-        for task in &self.tasks {
-            task.abort();
-        }
+    pub async fn stop(self) {
+        self.server.stop().await;
     }
 }
 
@@ -85,16 +71,14 @@ pub async fn start(
 ) -> Result<Admin, ListenError> {
     let handle = metrics_handle();
     metric_names::describe(metrics);
-    if settings.listen.is_off() {
-        return Ok(Admin { address: None, tasks: Vec::new() });
-    }
-    let listener = settings.listen.listen().await?;
-    let address = listener.local_addr().ok();
-    let upkeep = tokio::spawn(keep_up(handle.clone()));
-    let routes = routes(handle, readiness);
     let bounds = HttpBounds { connections_max: CONNECTIONS_MAX, timeout: CONNECTION_TIMEOUT };
-    let serve = tokio::spawn(bounded_http::serve(listener, routes, bounds, "the admin listener"));
-    Ok(Admin { address, tasks: vec![upkeep, serve] })
+    let routes = routes(handle.clone(), readiness);
+    let server = HttpServer::start(&settings.listen, routes, bounds, "the admin listener").await?;
+    let mut upkeep = JoinSet::new();
+    if server.address().is_some() {
+        upkeep.spawn(keep_up(handle));
+    }
+    Ok(Admin { server, _upkeep: upkeep })
 }
 
 fn routes(metrics: PrometheusHandle, readiness: Readiness) -> Router {

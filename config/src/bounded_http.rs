@@ -7,7 +7,7 @@
 
 use std::{
     collections::HashMap,
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -21,9 +21,14 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
-    task::AbortHandle,
+    task::{AbortHandle, JoinHandle},
 };
 use tower::ServiceExt as _;
+
+use crate::{
+    listen::{Endpoint, ListenError},
+    metrics as metric,
+};
 
 /// Bytes of a request line and headers; hyper takes nothing smaller.
 const REQUEST_BYTES_MAX: usize = 8 * 1024;
@@ -40,8 +45,61 @@ pub struct HttpBounds {
     pub timeout: Duration,
 }
 
+/// Who asks: it stands in the extensions of every request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PeerAddress(pub IpAddr);
+
+/// A running server. Dropping it stops it a little later.
+#[derive(Debug)]
+pub struct HttpServer {
+    address: Option<SocketAddr>,
+    name: &'static str,
+    task: Option<JoinHandle<()>>,
+}
+
+impl HttpServer {
+    /// Answers by `routes` where `listen` says, which may be nowhere. `name` is for the log.
+    pub async fn start(
+        listen: &Endpoint,
+        routes: Router,
+        bounds: HttpBounds,
+        name: &'static str,
+    ) -> Result<Self, ListenError> {
+        if listen.is_off() {
+            return Ok(Self { address: None, name, task: None });
+        }
+        let listener = listen.listen().await?;
+        let address = listener.local_addr().ok();
+        Ok(Self { address, name, task: Some(tokio::spawn(serve(listener, routes, bounds, name))) })
+    }
+
+    /// Where it listens, if it does.
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.address
+    }
+
+    /// Stops it; the address is free afterwards.
+    pub async fn stop(mut self) {
+        let Some(task) = self.task.take() else { return };
+        task.abort();
+        if let Err(error) = task.await
+            && error.is_panic()
+        {
+            tracing::error!(%error, "{} failed", self.name);
+        }
+    }
+}
+
+impl Drop for HttpServer {
+    fn drop(&mut self) {
+        if let Some(task) = &self.task {
+            task.abort();
+        }
+    }
+}
+
 /// Answers questions until it is aborted.
-pub async fn serve(listener: TcpListener, routes: Router, bounds: HttpBounds, name: &'static str) {
+async fn serve(listener: TcpListener, routes: Router, bounds: HttpBounds, name: &'static str) {
     let places = Arc::new(Semaphore::new(bounds.connections_max));
     let (mut is_failing, mut connections) = (false, Connections::default());
     loop {
@@ -59,14 +117,14 @@ pub async fn serve(listener: TcpListener, routes: Router, bounds: HttpBounds, na
             }
         };
         if places.available_permits() == 0 {
-            connections.end_one();
+            connections.end_one(name);
         }
         let Ok(place) = places.clone().acquire_owned().await else { return };
         let has_asked = Arc::new(AtomicBool::new(false));
-        let answered = answer(stream, routes.clone(), has_asked.clone(), place);
+        let answered = answer(stream, PeerAddress(peer.ip()), routes.clone(), has_asked.clone(), place);
         let limited = async move {
             if tokio::time::timeout(bounds.timeout, answered).await.is_err() {
-                tracing::debug!(name, "a question took too long");
+                count_ended(name, "late");
             }
         };
         connections.push(peer.ip(), has_asked, tokio::spawn(limited).abort_handle());
@@ -74,9 +132,16 @@ pub async fn serve(listener: TcpListener, routes: Router, bounds: HttpBounds, na
 }
 
 /// Answers one question; the place is given back after it.
-async fn answer(stream: TcpStream, routes: Router, has_asked: Arc<AtomicBool>, _place: OwnedSemaphorePermit) {
-    let service = service_fn(move |request: Request<Incoming>| {
+async fn answer(
+    stream: TcpStream,
+    peer: PeerAddress,
+    routes: Router,
+    has_asked: Arc<AtomicBool>,
+    _place: OwnedSemaphorePermit,
+) {
+    let service = service_fn(move |mut request: Request<Incoming>| {
         has_asked.store(true, Relaxed);
+        request.extensions_mut().insert(peer);
         routes.clone().oneshot(request)
     });
     let mut http = http1::Builder::new();
@@ -84,6 +149,11 @@ async fn answer(stream: TcpStream, routes: Router, has_asked: Arc<AtomicBool>, _
     if let Err(error) = http.serve_connection(TokioIo::new(stream), service).await {
         tracing::debug!(%error, "a question broke off");
     }
+}
+
+fn count_ended(name: &'static str, why: &'static str) {
+    metrics::counter!(metric::HTTP_CONNECTIONS_ENDED, "why" => why).increment(1);
+    tracing::debug!(name, why, "a connection was ended before its question was answered");
 }
 
 /// The connections, the oldest first, each with whether its question is whole. No more than have places.
@@ -96,7 +166,7 @@ impl Connections {
         self.0.push((ip, has_asked, task));
     }
 
-    fn end_one(&mut self) {
+    fn end_one(&mut self, name: &'static str) {
         self.0.retain(|(.., task)| !task.is_finished());
         let is_asking = self.0.iter().any(|(_, has_asked, _)| !has_asked.load(Relaxed));
         let may_go = |has_asked: &AtomicBool| !is_asking || !has_asked.load(Relaxed);
@@ -108,31 +178,31 @@ impl Connections {
         let oldest = self.0.iter().position(|(ip, has_asked, _)| counts[ip] == most && may_go(has_asked));
         if let Some(index) = oldest {
             self.0.remove(index).2.abort();
+            count_ended(name, "evicted");
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use axum::routing::get;
+    use axum::{Extension, routing::get};
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     use super::*;
 
     const DEADLINE: Duration = Duration::from_secs(20);
 
-    async fn start() -> std::net::SocketAddr {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let routes = Router::new().route("/", get(|| std::future::ready("here")));
+    async fn start() -> HttpServer {
+        let caller = async |Extension(PeerAddress(ip)): Extension<PeerAddress>| format!("hello {ip}");
+        let routes = Router::new().route("/", get(caller));
         let bounds = HttpBounds { connections_max: 8, timeout: Duration::from_secs(600) };
-        tokio::spawn(serve(listener, routes, bounds, "test"));
-        address
+        HttpServer::start(&Endpoint::new("127.0.0.1:0"), routes, bounds, "the test").await.unwrap()
     }
 
     #[tokio::test]
     async fn who_only_begins_a_question_holds_nobody_up() {
-        let address = start().await;
+        let server = start().await;
+        let address = server.address().unwrap();
         let mut begun = Vec::new();
         for _ in 0..64 {
             let mut stream = TcpStream::connect(address).await.unwrap();
@@ -147,6 +217,7 @@ mod tests {
             answer
         };
         let answer = tokio::time::timeout(DEADLINE, asked).await.unwrap();
-        assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("here"), "{answer}");
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("hello 127.0.0.1"), "{answer}");
+        server.stop().await;
     }
 }

@@ -42,6 +42,7 @@ pub mod logging;
 pub mod metric_names;
 pub mod metrics;
 pub mod networks;
+pub mod page_json;
 pub mod patience;
 pub mod places;
 pub mod rations;

@@ -27,6 +27,9 @@ crate::metric_names! {
     Counter GRPC_ANSWERS_LATE = "grpc_answers_late_total";
     /// Requests of strangers that were given up before they were whole: `late`, `full`, `large`.
     Counter GRPC_REQUESTS_NOT_RECEIVED = "grpc_requests_not_received_total";
+    /// Connections of the admin listener and of the chat page that were ended before they had an answer: `late`, or `evicted`
+    /// for one of somebody else.
+    Counter HTTP_CONNECTIONS_ENDED = "http_connections_ended_total";
     /// Lines of the log that were lost because nobody read standard error.
     Counter LOG_LINES_DROPPED = "log_lines_dropped_total";
     /// 1 while what is written to the database is kept, otherwise 0; looked at every second.

@@ -5,13 +5,12 @@ use std::path::Path;
 use gim_config::testing::layers::assert_layers;
 
 /// The layers, the lowest first. Nobody names a module of the same layer, or of one above.
-const ORDER: [&[&str]; 5] = [
+const ORDER: [&[&str]; 6] = [
     &["metric_names"],
     &[
         "arguments",
         "certificate",
         "data_folder",
-        "bounded_http",
         "files",
         "gather",
         "jwt_crypto",
@@ -29,7 +28,8 @@ const ORDER: [&[&str]; 5] = [
         "shutdown",
         "supervisor",
     ],
-    &["admin", "grpc", "jwt", "ready_check", "request_shares", "settings", "sql"],
+    &["bounded_http", "grpc", "jwt", "page_json", "ready_check", "request_shares", "settings", "sql"],
+    &["admin"],
     &["service"],
     &["testing"],
 ];

@@ -5,21 +5,16 @@ deadline; the first failure ends it with one line.
 """
 
 import asyncio
-import http.server
 import pathlib
-import queue
-import shutil
 import ssl
 import subprocess
 import sys
-import tempfile
-import threading
 import urllib.parse
 
 import websockets
 
-DEADLINE_S = 60
-LINE_MAX = 300
+from foreign_clients import DEADLINE_S, in_chromium, run_checks
+
 SIGN_IN, HEARTBEAT, MESSAGE = 1, 2, 4
 
 OFFSET = int(sys.argv[1])
@@ -125,59 +120,20 @@ def check_python():
         raise AssertionError("a WebSocket was opened where there is none")
 
 
-class Page(http.server.BaseHTTPRequestHandler):
-    """Serves the page and takes its reports."""
-
-    reports = queue.Queue()
-
-    def do_GET(self):
-        url = urllib.parse.urlsplit(self.path)
-        body = b""
-        if url.path == "/report":
-            query = urllib.parse.parse_qs(url.query)
-            self.reports.put((query["step"][0], query.get("detail", [""])[0]))
-        elif url.path == "/":
-            body = (pathlib.Path(__file__).parent / "browser.html").read_bytes()
-        self.send_response(200)
-        self.send_header("Content-Type", "text/html")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_):
-        pass
-
-
 def check_browser(url, phone_number):
     user_id, device_id, token = new_user(phone_number)
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Page)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
     query = urllib.parse.urlencode({"url": url, "user_id": user_id, "device_id": device_id, "token": token})
-    profile = tempfile.mkdtemp(dir=FOLDER)
-    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
-    flags += ["--disable-background-networking", "--disable-component-update", "--ignore-certificate-errors"]
-    flags += [f"--user-data-dir={profile}", "--remote-debugging-port=0"]
-    page = f"http://127.0.0.1:{server.server_port}/?{query}"
-    with open(FOLDER / "chromium.log", "w") as log:
-        browser = subprocess.Popen(["chromium", *flags, page], stdout=log, stderr=log)
-    try:
+    html = (pathlib.Path(__file__).parent / "browser.html").read_text()
+    with in_chromium(html, FOLDER, query=query, flags=["--ignore-certificate-errors"]) as report:
         for step in ("signed-in-1", "pushed-1", "signed-in-2", "pushed-2", "done"):
-            seen, detail = Page.reports.get(timeout=DEADLINE_S)
-            assert seen == step, f"the browser is at {seen} ({detail}), not at {step}"
+            seen = report()
+            detail = seen.get("detail", [""])[0]
+            assert seen["step"] == [step], f"the browser is at {seen}, not at {step}"
             if step.startswith("signed-in"):
                 push(user_id, f"for round {step[-1]}")
             elif step.startswith("pushed"):
                 assert detail == f"for round {step[-1]}", f"the browser was pushed {detail!r}"
         assert detail == "1000", f"the browser's close has the code {detail!r}"
-    finally:
-        browser.terminate()
-        try:
-            browser.wait(10)
-        except subprocess.TimeoutExpired:
-            browser.kill()
-            browser.wait(10)
-        server.shutdown()
-        shutil.rmtree(profile, ignore_errors=True)
 
 
 def check_openssl_and_curl():
@@ -199,25 +155,5 @@ CHECKS = (
     ("Chromium over WebSocket in TLS", lambda: check_browser(f"wss://localhost:{WSS}/ws", "+1555000003")),
 )
 
-
-def sentence(error):
-    """What went wrong, on one line; what a library raises may say nothing, or much."""
-    if isinstance(error, (TimeoutError, subprocess.TimeoutExpired, queue.Empty)):
-        return f"nothing came within {DEADLINE_S} s"
-    if isinstance(error, subprocess.CalledProcessError):
-        stderr = error.stderr.decode(errors="replace") if isinstance(error.stderr, bytes) else error.stderr or ""
-        return f"{error.cmd[0]} ended with {error.returncode}: {' '.join(stderr.split())[:LINE_MAX]}"
-    words = " ".join(str(error).split())[:LINE_MAX]
-    return words if isinstance(error, AssertionError) and words else f"{type(error).__name__}: {words}"
-
-
-def main():
-    for name, check in CHECKS:
-        try:
-            check()
-        except Exception as error:  # whatever it is, the check has failed
-            sys.exit(f"clients: {name}: {sentence(error)}")
-    print("clients: openssl, curl, Python's websockets and Chromium are served")
-
-
-main()
+run_checks("clients", CHECKS)
+print("clients: openssl, curl, Python's websockets and Chromium are served")

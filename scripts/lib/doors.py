@@ -6,18 +6,13 @@ client.mjs and its packages. Pages of PAGE_PORT have to be listed. Every wait ha
 """
 
 import base64
-import http.server
 import json
 import pathlib
-import queue
-import shutil
 import subprocess
 import sys
-import tempfile
-import threading
-import urllib.parse
 
-DEADLINE_S = 60
+from foreign_clients import DEADLINE_S, in_chromium, run_checks
+
 OFFSET, FOLDER, DOORS = int(sys.argv[1]), pathlib.Path(sys.argv[2]), pathlib.Path(sys.argv[3])
 CLIENTS, SERVICES, PAGE_PORT = (port + OFFSET for port in (8012, 8010, 8099))
 URL = f"http://127.0.0.1:{CLIENTS}"
@@ -42,7 +37,7 @@ const call = async (method, body, headers = {}) => {
   const groups = await call("logic.GroupExtService/ListMine", {}, signed);
   const refused = await call("logic.MessageExtService/Sync", {});
   return [atob(synced.messages.at(-1).content).slice(-4), groups.status, refused.status, refused.code].join(" ");
-})().then(text => text, error => `failed: ${error}`).then(text => fetch(`/report?${encodeURIComponent(text)}`));
+})().then(text => text, error => `failed: ${error}`).then(text => fetch(`/report?text=${encodeURIComponent(text)}`));
 </script>"""
 
 
@@ -151,46 +146,10 @@ def check_connect_web():
     assert lines == expected, f"connect-web says {lines}"
 
 
-class Page(http.server.BaseHTTPRequestHandler):
-    """Serves the page and takes its report."""
-
-    reports = queue.Queue()
-
-    def do_GET(self):
-        url = urllib.parse.urlsplit(self.path)
-        if url.path == "/report":
-            self.reports.put(urllib.parse.unquote(url.query))
-        body = PAGE.replace("URL", URL).encode() if url.path == "/" else b""
-        self.send_response(200)
-        self.send_header("Content-Type", "text/html")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_):
-        pass
-
-
 def check_browser():
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", PAGE_PORT), Page)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    profile = tempfile.mkdtemp(dir=FOLDER)
-    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
-    flags += ["--disable-background-networking", "--disable-component-update", f"--user-data-dir={profile}", "--remote-debugging-port=0"]
-    with open(FOLDER / "chromium-doors.log", "w") as log:
-        browser = subprocess.Popen(["chromium", *flags, f"http://127.0.0.1:{PAGE_PORT}/"], stdout=log, stderr=log)
-    try:
-        report = Page.reports.get(timeout=DEADLINE_S)
-        assert report == "page 200 400 invalid_argument", f"the page says {report!r}"
-    finally:
-        browser.terminate()
-        try:
-            browser.wait(10)
-        except subprocess.TimeoutExpired:
-            browser.kill()
-            browser.wait(10)
-        server.shutdown()
-        shutil.rmtree(profile, ignore_errors=True)
+    with in_chromium(PAGE.replace("URL", URL), FOLDER, port=PAGE_PORT) as report:
+        text = report()["text"]
+        assert text == ["page 200 400 invalid_argument"], f"the page says {text}"
 
 
 CHECKS = (
@@ -202,24 +161,5 @@ CHECKS = (
     ("Chromium's fetch", check_browser),
 )
 
-
-def sentence(error):
-    """What went wrong, on one line."""
-    if isinstance(error, subprocess.CalledProcessError):
-        stderr = error.stderr.decode(errors="replace") if isinstance(error.stderr, bytes) else error.stderr or ""
-        return f"{error.cmd[0]} ended with {error.returncode}: {' '.join(stderr.split())[-300:]}"
-    if isinstance(error, (queue.Empty, subprocess.TimeoutExpired)):
-        return f"nothing came within {DEADLINE_S} s"
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-
-
-def main():
-    for name, check in CHECKS:
-        try:
-            check()
-        except Exception as error:  # whatever it is, the check has failed
-            sys.exit(f"doors: {name}: {sentence(error)}")
-    print("doors: curl, grpcio, reflection, connect-web and Chromium are served on one port")
-
-
-main()
+run_checks("doors", CHECKS)
+print("doors: curl, grpcio, reflection, connect-web and Chromium are served on one port")

@@ -15,6 +15,7 @@ mod peers;
 mod reflection;
 mod settings;
 mod status_codes;
+pub mod unary;
 mod web;
 
 use std::{

@@ -10,11 +10,9 @@ use bytes::Bytes;
 use gim_config::{
     grpc::{self, ClientsSettings, GrpcServer, GrpcSettings, Page, Pages},
     listen::ListenError,
+    page_json::{LocateAnswer, Problem},
 };
-use gim_proto::{
-    ResultCode,
-    logic::{ConnNode, LocateReply, LocateRequest},
-};
+use gim_proto::{ResultCode, logic::LocateRequest};
 use http::{HeaderValue, Method, StatusCode, header, request};
 use serde::{Deserialize, Serialize};
 use tonic::{body::Body, service::RoutesBuilder};
@@ -27,34 +25,6 @@ use crate::{dispatch::Dispatch, usecase::UseCases};
 struct LocateQuery {
     platform: String,
     room_id: u64,
-}
-
-#[derive(Debug, Serialize)]
-struct Answer {
-    nodes: Vec<Node>,
-    heartbeat_s: u32,
-    backoff: Waits,
-}
-
-#[derive(Debug, Serialize)]
-struct Node {
-    tcp: String,
-    ws: String,
-    tls: String,
-    wss: String,
-    weight: u32,
-}
-
-#[derive(Debug, Serialize)]
-struct Waits {
-    first_ms: u32,
-    max_ms: u32,
-}
-
-#[derive(Debug, Serialize)]
-struct Problem {
-    code: i32,
-    message: String,
 }
 
 /// Opens the listener, where the settings have one.
@@ -81,30 +51,26 @@ fn page(request: &request::Parts, use_cases: &UseCases) -> Option<Page> {
     match request.uri.path() {
         "/locate" | "/locate/" => Some(locate(&request.uri, use_cases)),
         "/openapi.json" => Some(answer(StatusCode::OK, Bytes::from_static(gim_proto::OPENAPI.as_bytes()))),
-        _ => Some(json(StatusCode::NOT_FOUND, &problem(ResultCode::BadRequest, "there is no such page"))),
+        _ => Some(json(StatusCode::NOT_FOUND, &Problem::new(ResultCode::BadRequest.number(), "there is no such page"))),
     }
 }
 
 fn locate(uri: &http::Uri, use_cases: &UseCases) -> Page {
     let Query(LocateQuery { platform, room_id }) = match Query::try_from_uri(uri) {
         Ok(query) => query,
-        Err(rejection) => {
-            return json(StatusCode::BAD_REQUEST, &problem(ResultCode::BadRequest, &rejection.body_text()));
-        }
+        Err(rejection) => return refuse(&Problem::new(ResultCode::BadRequest.number(), rejection.body_text())),
     };
     match use_cases.directory.locate(&LocateRequest { platform, room_id }) {
-        Ok(reply) => json(StatusCode::OK, &Answer::from(reply)),
+        Ok(reply) => json(StatusCode::OK, &LocateAnswer::from(reply)),
         Err(error) => {
             let reply = error.into_reply();
-            let is_for_later = reply.code == ResultCode::TryAgainLater.number();
-            let status = if is_for_later { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::BAD_REQUEST };
-            json(status, &Problem { code: reply.code, message: reply.message })
+            refuse(&Problem::new(reply.code, reply.message))
         }
     }
 }
 
-fn problem(code: ResultCode, message: &str) -> Problem {
-    Problem { code: code.number(), message: message.to_owned() }
+fn refuse(problem: &Problem) -> Page {
+    json(problem.status(), problem)
 }
 
 fn json(status: StatusCode, content: &impl Serialize) -> Page {
@@ -128,16 +94,4 @@ fn answer(status: StatusCode, body: Bytes) -> Page {
     // Any page may ask: the answer is nobody's secret.
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
     page
-}
-
-impl From<LocateReply> for Answer {
-    fn from(reply: LocateReply) -> Self {
-        let node = |ConnNode { tcp, ws, tls, wss, weight }: ConnNode| Node { tcp, ws, tls, wss, weight };
-        let backoff = reply.backoff.unwrap_or_default();
-        Self {
-            nodes: reply.nodes.into_iter().map(node).collect(),
-            heartbeat_s: reply.heartbeat_s,
-            backoff: Waits { first_ms: backoff.first_ms, max_ms: backoff.max_ms },
-        }
-    }
 }

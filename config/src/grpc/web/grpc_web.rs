@@ -1,4 +1,4 @@
-//! gRPC-Web: frames of gRPC in a body, trailers as a last frame of it, all of that in base64 where it is text. Pure.
+//! gRPC-Web: what differs from gRPC in a body, trailers as a last frame of it, and all of it in base64 where it is text. Pure.
 
 use base64::{
     Engine as _, alphabet,
@@ -8,46 +8,17 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 use http::HeaderMap;
 use tonic::Status;
 
+use crate::grpc::unary::{PREFIX_BYTES, put_frame};
+
 /// How messages are compressed.
 pub(super) const ENCODING: &str = "grpc-encoding";
 
-/// A flag and a length.
-const PREFIX_BYTES: usize = 5;
-const COMPRESSED: u8 = 1;
 const TRAILERS: u8 = 0x80;
 
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
-
-/// The frame of a message.
-pub(super) fn frame(message: &[u8]) -> Bytes {
-    let mut frame = BytesMut::with_capacity(PREFIX_BYTES + message.len());
-    put_frame(&mut frame, 0, message);
-    frame.freeze()
-}
-
-/// The message in what is to be exactly one frame.
-pub(super) fn only_message(mut bytes: Bytes) -> Result<Bytes, Status> {
-    let Some((&[flag, ref length @ ..], rest)) = bytes.split_first_chunk::<PREFIX_BYTES>() else {
-        return Err(Status::unimplemented("the request has no message, and the method takes exactly one"));
-    };
-    let length = u32::from_be_bytes(*length) as usize;
-    if rest.len() < length {
-        return Err(Status::invalid_argument("the message is cut off"));
-    }
-    if rest.len() > length {
-        return Err(Status::unimplemented("the request has several messages, and the method takes exactly one"));
-    }
-    if flag & COMPRESSED != 0 {
-        return Err(Status::internal("the message is compressed, and its encoding is not said"));
-    }
-    if flag != 0 {
-        return Err(Status::invalid_argument("the message has an unknown flag"));
-    }
-    Ok(bytes.split_off(PREFIX_BYTES))
-}
 
 /// An answer's message, where there is one, with its trailers.
 pub(super) fn answer(message: Option<&[u8]>, trailers: &HeaderMap) -> Bytes {
@@ -65,13 +36,6 @@ pub(super) fn answer(message: Option<&[u8]>, trailers: &HeaderMap) -> Bytes {
     }
     put_frame(&mut answer, TRAILERS, &text);
     answer.freeze()
-}
-
-fn put_frame(bytes: &mut BytesMut, flag: u8, content: &[u8]) {
-    bytes.put_u8(flag);
-    // Messages are received and made within bounds far below that of a number of 32 bits.
-    bytes.put_u32(content.len() as u32);
-    bytes.put(content);
 }
 
 /// What stands in base64; pieces that each end with padding may follow one another.
@@ -94,18 +58,6 @@ mod tests {
     use http::{HeaderName, HeaderValue};
 
     use super::*;
-
-    #[test]
-    fn one_whole_message_is_taken_and_nothing_else() {
-        for message in [&b""[..], b"abc"] {
-            assert_eq!(only_message(frame(message)).unwrap(), message);
-        }
-        for wrong in
-            [&b""[..], b"\0\0\0", b"\0\0\0\0\x02a", b"\0\0\0\0\0\0\0\0\0\0", b"\x01\0\0\0\x01a", b"\x80\0\0\0\0"]
-        {
-            assert!(only_message(Bytes::copy_from_slice(wrong)).is_err(), "{wrong:?}");
-        }
-    }
 
     #[test]
     fn trailers_are_the_last_frame() {

@@ -4,7 +4,8 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Response, header};
 use tonic::{Code, Status, body::Body};
 
-use super::{connect, service::whole};
+use super::connect;
+use crate::grpc::unary::whole;
 
 /// How a call is spoken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,19 +4,17 @@
 //! written.
 
 use std::{
-    convert::Infallible,
-    future::{Future, poll_fn},
-    pin::{Pin, pin},
+    future::Future,
+    pin::Pin,
     sync::Arc,
     task::{Context, Poll},
 };
 
-use bytes::{BufMut as _, Bytes, BytesMut};
+use bytes::Bytes;
 use gim_proto::{ResultCode, metadata};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header, request};
-use http_body::{Body as HttpBody, Frame, SizeHint};
 use prost_reflect::MethodDescriptor;
-use tonic::{Code, Status, body::Body};
+use tonic::{Status, body::Body};
 use tower::{Layer, Service};
 
 use super::{
@@ -24,6 +22,7 @@ use super::{
     json::{self, Schema},
     protocol::{Codec, Protocol, RefusedWith},
 };
+use crate::grpc::unary::{self, gather, whole};
 
 /// What is answered to those who speak none of the protocols.
 pub type Page = Response<Bytes>;
@@ -166,7 +165,7 @@ where
         if let Some(wait) = wait {
             connect::put_grpc_timeout(&mut parts.headers, wait);
         }
-        let call = Request::from_parts(parts, whole(grpc_web::frame(&message)));
+        let call = Request::from_parts(parts, whole(unary::frame(&message)));
         Ok(read(inner.call(call).await?).await)
     };
     let answer = match wait {
@@ -198,8 +197,8 @@ async fn receive(
         return Err(Status::invalid_argument("connect-protocol-version: must be 1"));
     }
     match protocol {
-        Protocol::GrpcWeb { is_text: false } => grpc_web::only_message(bytes),
-        Protocol::GrpcWeb { is_text: true } => grpc_web::only_message(grpc_web::from_text(&bytes)?),
+        Protocol::GrpcWeb { is_text: false } => unary::only_message(bytes),
+        Protocol::GrpcWeb { is_text: true } => unary::only_message(grpc_web::from_text(&bytes)?),
         Protocol::Connect(Codec::Json) => {
             let message = json::to_binary(&method.input(), &bytes);
             message.map(Bytes::from).map_err(|error| ResultCode::BadRequest.status(error.to_string()))
@@ -219,23 +218,14 @@ fn speak_grpc(headers: &mut HeaderMap) {
     headers.insert(header::TE, HeaderValue::from_static("trailers"));
 }
 
-async fn read(answer: Response<Body>) -> Answer {
-    let (mut parts, body) = answer.into_parts();
+async fn read(mut answer: Response<Body>) -> Answer {
     for name in OF_THE_WAY {
-        parts.headers.remove(name);
+        answer.headers_mut().remove(name);
     }
-    if let Some(status) = Status::from_header_map(&parts.headers) {
-        // There are but trailers, and all that is said beside the status is in it.
-        return Answer { headers: HeaderMap::new(), result: Err(status) };
-    }
-    let result = match gather(body).await {
-        Ok((bytes, trailers)) => match Status::from_header_map(&trailers) {
-            Some(status) if status.code() != Code::Ok => Err(status),
-            _ => grpc_web::only_message(bytes).map(|message| (message, trailers)),
-        },
-        Err(status) => Err(status),
-    };
-    Answer { headers: parts.headers, result }
+    // Where there are but trailers, all that is said beside the status is in it.
+    let is_refused = Status::from_header_map(answer.headers()).is_some();
+    let headers = if is_refused { HeaderMap::new() } else { std::mem::take(answer.headers_mut()) };
+    Answer { headers, result: unary::message_of(answer).await }
 }
 
 fn write(protocol: Protocol, method: &MethodDescriptor, answer: Answer, request_id: &str) -> Response<Body> {
@@ -314,50 +304,6 @@ fn put_trailers(headers: &mut HeaderMap, mut trailers: HeaderMap) {
     }
 }
 
-/// What was sent, to its end, with its trailers.
-async fn gather(body: Body) -> Result<(Bytes, HeaderMap), Status> {
-    let mut body = pin!(body);
-    let (mut first, mut rest, mut trailers) = (Bytes::new(), BytesMut::new(), HeaderMap::new());
-    while let Some(frame) = poll_fn(|context| body.as_mut().poll_frame(context)).await {
-        match frame?.into_data() {
-            Ok(data) if first.is_empty() && rest.is_empty() => first = data,
-            Ok(data) => {
-                rest.put(std::mem::take(&mut first));
-                rest.put(data);
-            }
-            Err(frame) => trailers = frame.into_trailers().unwrap_or_default(),
-        }
-    }
-    Ok((if rest.is_empty() { first } else { rest.freeze() }, trailers))
-}
-
 fn request_id(headers: &HeaderMap) -> String {
     headers.get(metadata::REQUEST_ID).and_then(|value| value.to_str().ok()).unwrap_or("").to_owned()
-}
-
-/// A body that is there as a whole.
-pub(super) fn whole(bytes: Bytes) -> Body {
-    Body::new(Whole(Some(bytes)))
-}
-
-struct Whole(Option<Bytes>);
-
-impl HttpBody for Whole {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        _context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        Poll::Ready(self.0.take().map(|bytes| Ok(Frame::data(bytes))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.0.is_none()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.0.as_ref().map_or(0, Bytes::len) as u64)
-    }
 }

@@ -13,6 +13,9 @@ const PREFIX: &str = "auth:";
 /// How long Redis may take to answer: it may have to save itself meanwhile.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
+/// What Redis says of a key of another type.
+const NO_HASH: &str = "WRONGTYPE";
+
 /// Of a hash.
 type Fields = Vec<(Vec<u8>, Vec<u8>)>;
 
@@ -64,30 +67,21 @@ impl Tokens {
             return Ok(Some(Vec::new()));
         }
         let mut pipeline = redis::pipe();
+        pipeline.ignore_errors();
         for key in &keys {
             pipeline.cmd("HGETALL").arg(key);
         }
+        let hashes: Vec<redis::RedisResult<Fields>> = pipeline.query_async(&mut self.connection).await?;
         let mut rows = Vec::new();
-        match pipeline.query_async::<Vec<Fields>>(&mut self.connection).await {
-            Ok(hashes) => keys.iter().zip(hashes).for_each(|(key, fields)| rows.extend(TokenRow::all(key, fields))),
-            Err(error) if error.is_io_error() || error.is_timeout() => return Err(error),
-            // Others may use this Redis too, and have keys of another type that begin alike.
-            Err(_) => {
-                for key in &keys {
-                    rows.extend(self.one_by_one(key).await?);
-                }
+        for (key, fields) in keys.iter().zip(hashes) {
+            match fields {
+                Ok(fields) => rows.extend(TokenRow::all(key, fields)),
+                // Others may use this Redis too, and have keys of another type that begin alike.
+                Err(error) if error.code() == Some(NO_HASH) => rows.push(TokenRow::read(key, b"(no hash)", b"")),
+                Err(error) => return Err(error),
             }
         }
         Ok(Some(rows))
-    }
-
-    async fn one_by_one(&mut self, key: &[u8]) -> Result<Vec<TokenRow>, redis::RedisError> {
-        let mut all = redis::cmd("HGETALL");
-        match all.arg(key).query_async::<Fields>(&mut self.connection).await {
-            Ok(fields) => Ok(TokenRow::all(key, fields).collect()),
-            Err(error) if error.is_io_error() || error.is_timeout() => Err(error),
-            Err(_) => Ok(vec![TokenRow::read(key, b"(no hash)", b"")]),
-        }
     }
 }
 

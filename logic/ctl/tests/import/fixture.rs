@@ -282,4 +282,9 @@ async fn tokens(redis: &str) {
     let mut set = redis::cmd("HSET");
     set.arg("auth:10008").arg(777).arg("nonsense");
     let _: i64 = set.query_async(&mut connection).await.unwrap();
+    // Of others who use this Redis.
+    let _: () = redis::cmd("SET").arg("auth:session:abc").arg("x").query_async(&mut connection).await.unwrap();
+    let mut set = redis::cmd("HSET");
+    set.arg(b"auth:\xff\xfe").arg(1).arg(serde_json::json!({ "Token": "t", "Expire": far }).to_string());
+    let _: i64 = set.query_async(&mut connection).await.unwrap();
 }

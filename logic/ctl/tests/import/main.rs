@@ -100,6 +100,7 @@ async fn a_dry_run_judges_everything_and_writes_nothing() {
     for problem in [
         "tokens: not taken: it has expired: 1 (auth:10009 20009)",
         "tokens: not taken: the value is no token: 1 (auth:10008 777)",
+        "tokens: not taken: the key or the field is no id: 2 (auth:",
         "friends and requests: not taken: only one of the two agreed to be friends: 1 (user 10004 and 10005)",
         "places in inboxes: the message is gone, an expired one takes its place: 1 (user 10000 seq ",
     ] {
@@ -141,6 +142,31 @@ async fn survives_kills(target: Target, seed: u64) {
     }
     outcome::is_whole(&target.logic(), &target.business(), fixture).await;
     outcome::users_go_on(target.logic(), target.business(), fixture).await;
+    // What clients did since would meet what gim did since.
+    let refused = target.command(fixture).output().unwrap();
+    let problem = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && problem.contains("the databases are in use"), "{problem}");
+}
+
+#[tokio::test]
+async fn an_address_of_something_else_is_refused_at_once() {
+    let fixture = fixture::shared().await;
+    let folder = tempfile::tempdir().unwrap();
+    for (option, url, problem) in [
+        ("--mysql", "postgres://127.0.0.1/gim", "--mysql"),
+        ("--redis", "http://127.0.0.1:6379", "--redis"),
+        ("--redis", &fixture.mysql, "--redis"),
+    ] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_gim-ctl"));
+        command.args(["import", "gim", "--time-zone", "+08:00"]).arg("--data").arg(folder.path());
+        let both = [("--mysql", fixture.mysql.as_str()), ("--redis", fixture.redis.as_str())];
+        for (name, right) in both {
+            command.args([name, if name == option { url } else { right }]);
+        }
+        let refused = command.output().unwrap();
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(!refused.status.success() && said.contains(problem) && said.lines().count() == 1, "{url}: {said}");
+    }
 }
 
 #[tokio::test]

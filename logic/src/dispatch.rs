@@ -3,12 +3,10 @@
 //! Any task. Always holds: nothing is called but a method of an `*ExtService` that is on the list; of what a stranger says about itself
 //! no more goes further than [`CARRIED`]; and a caller is vouched for only by [`Dispatch::unary`], whose own callers know who asks.
 
-mod envelope;
-
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use gim_config::grpc::PeerChannel;
+use gim_config::grpc::{PeerChannel, unary};
 use gim_proto::{
     ResultCode,
     metadata::{DEVICE_ID, REQUEST_ID, TOKEN, TRACE_PARENT, USER_ID, VOUCHED},
@@ -74,7 +72,7 @@ impl Dispatch {
         message: &[u8],
         deadline: Duration,
     ) -> Result<Bytes, Status> {
-        let mut request = Request::new(Body::new(envelope::Whole::framed(message)));
+        let mut request = Request::new(unary::whole(unary::frame(message)));
         if !self.is_offered(method) {
             return Err(unknown());
         }
@@ -92,7 +90,7 @@ impl Dispatch {
             headers.insert(VOUCHED, HeaderValue::from_static("1"));
         }
         request.extensions_mut().insert(Vouched(caller));
-        let answered = async { envelope::read(self.route(request).await?).await };
+        let answered = async { unary::message_of(self.route(request).await?).await.map(|(message, _)| message) };
         tokio::time::timeout(deadline, answered).await.unwrap_or_else(|_| Err(ResultCode::TryAgainLater.into()))
     }
 
