@@ -16,6 +16,8 @@ gim_config::metric_names! {
     Counter ACCEPTED = "conn_accepted_total";
     /// Connections that were refused at once: over a cap, or while draining.
     Counter REFUSED_CONNECTIONS = "conn_refused_connections_total";
+    /// Connections that had not signed in and gave their place to a newer one, at a cap of connections.
+    Counter UNSIGNED_EVICTED = "conn_unsigned_evicted_total";
     /// Connects that were gone before they were accepted.
     Counter ACCEPT_RETRIES = "conn_accept_retries_total";
     /// Pauses of accepting, because the process or the system was out of files or memory.
@@ -96,6 +98,7 @@ pub struct TurnCounts {
     pub accept_retries: u64,
     pub accept_pauses: u64,
     pub refused_connections: u64,
+    pub unsigned_evicted: u64,
     pub bytes_in: u64,
     pub packets_in: u64,
     pub bytes_out: u64,
@@ -125,7 +128,7 @@ type Read = fn(&TurnCounts) -> u64;
 
 /// The metrics of one reactor.
 pub struct ReactorMetrics {
-    counters: [(Counter, Read); 26],
+    counters: [(Counter, Read); 27],
     closed: Vec<Counter>,
     connections: Gauge,
     /// Those of the turn under way.
@@ -154,6 +157,7 @@ impl ReactorMetrics {
                 (named(ACCEPT_RETRIES), |counts| counts.accept_retries),
                 (named(ACCEPT_PAUSES), |counts| counts.accept_pauses),
                 (named(REFUSED_CONNECTIONS), |counts| counts.refused_connections),
+                (named(UNSIGNED_EVICTED), |counts| counts.unsigned_evicted),
                 (named(BYTES_IN), |counts| counts.bytes_in),
                 (named(PACKETS_IN), |counts| counts.packets_in),
                 (named(BYTES_OUT), |counts| counts.bytes_out),

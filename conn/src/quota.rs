@@ -39,6 +39,15 @@ pub struct Quota {
 #[derive(Debug)]
 pub struct AppQuota(Cap);
 
+/// What has no place left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Full {
+    /// The process.
+    Process,
+    /// The address.
+    Address,
+}
+
 /// The place where a connection is counted for its address, if it is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct IpSlot(Option<NonZeroU32>);
@@ -75,27 +84,27 @@ impl Quota {
         (self.connections.taken.load(Ordering::Relaxed), self.connections.taken_max)
     }
 
-    /// Takes a connection of the process and of its address. `None`, and nothing is taken, where either is at its cap.
-    pub fn take(&self, address: IpAddr) -> Option<IpSlot> {
+    /// Takes a connection of the process and of its address. Where either is at its cap, nothing is taken.
+    pub fn take(&self, address: IpAddr) -> Result<IpSlot, Full> {
         let unaddressed = self.take_unaddressed()?;
         let taken = self.readdress(unaddressed, address);
-        if taken.is_none() {
+        if taken.is_err() {
             self.give_back(unaddressed);
         }
         taken
     }
 
-    /// Takes a connection of the process alone: whose it is, a proxy has yet to tell. `None` where that is at its cap.
-    pub fn take_unaddressed(&self) -> Option<IpSlot> {
-        self.connections.take().then(IpSlot::default)
+    /// Takes a connection of the process alone: whose it is, a proxy has yet to tell. An error where that is at its cap.
+    pub fn take_unaddressed(&self) -> Result<IpSlot, Full> {
+        if self.connections.take() { Ok(IpSlot::default()) } else { Err(Full::Process) }
     }
 
-    /// Counts a connection for another address from now on. `None`, and nothing changes, where that is at its cap.
-    pub fn readdress(&self, ip_slot: IpSlot, address: IpAddr) -> Option<IpSlot> {
-        let Some(addresses) = &self.addresses else { return Some(ip_slot) };
-        let taken = addresses.take(address)?;
+    /// Counts a connection for another address from now on. Where that is at its cap, nothing changes.
+    pub fn readdress(&self, ip_slot: IpSlot, address: IpAddr) -> Result<IpSlot, Full> {
+        let Some(addresses) = &self.addresses else { return Ok(ip_slot) };
+        let taken = addresses.take(address).ok_or(Full::Address)?;
         addresses.give_back(ip_slot);
-        Some(taken)
+        Ok(taken)
     }
 
     /// Gives a connection back.
@@ -243,10 +252,10 @@ mod tests {
         let quota = Quota::new(2, 0);
         let first = quota.take(address(1)).unwrap();
         quota.take(address(1)).unwrap();
-        assert_eq!(quota.take(address(2)), None);
-        assert_eq!(quota.take(address(2)), None, "a refusal takes nothing");
+        assert_eq!(quota.take(address(2)), Err(Full::Process));
+        assert_eq!(quota.take(address(2)), Err(Full::Process), "a refusal takes nothing");
         quota.give_back(first);
-        assert!(quota.take(address(2)).is_some());
+        assert!(quota.take(address(2)).is_ok());
     }
 
     #[test]
@@ -254,16 +263,16 @@ mod tests {
         let quota = Quota::new(10_000, 3);
         for number in 0..1_000 {
             let slots: Vec<_> = (0..3).map(|_| quota.take(address(number)).unwrap()).collect();
-            assert_eq!(quota.take(address(number)), None);
+            assert_eq!(quota.take(address(number)), Err(Full::Address));
             quota.give_back(slots[0]);
-            assert!(quota.take(address(number)).is_some());
+            assert!(quota.take(address(number)).is_ok());
         }
     }
 
     #[test]
     fn all_addresses_of_an_ipv6_network_share_one_cap() {
         let quota = Quota::new(10, 1);
-        let take = |text: &str| quota.take(text.parse().unwrap()).is_some();
+        let take = |text: &str| quota.take(text.parse().unwrap()).is_ok();
         assert!(take("2001:db8:1:2::1") && !take("2001:db8:1:2:ffff::2") && take("2001:db8:1:3::1"));
         assert!(take("192.0.2.1") && !take("::ffff:192.0.2.1") && take("::ffff:192.0.2.2"));
     }
@@ -273,11 +282,11 @@ mod tests {
         let quota = Quota::new(10, 1);
         let (first, second) = (quota.take_unaddressed().unwrap(), quota.take_unaddressed().unwrap());
         let first = quota.readdress(first, address(1)).unwrap();
-        assert_eq!(quota.readdress(second, address(1)), None);
+        assert_eq!(quota.readdress(second, address(1)), Err(Full::Address));
         let first = quota.readdress(first, address(2)).unwrap();
-        assert!(quota.readdress(second, address(1)).is_some());
+        assert!(quota.readdress(second, address(1)).is_ok());
         quota.give_back(first);
-        assert!(quota.take(address(2)).is_some());
+        assert!(quota.take(address(2)).is_ok());
         assert_eq!(quota.usage().0, 2);
     }
 
@@ -353,7 +362,7 @@ mod tests {
             for _ in 0..4 {
                 scope.spawn(|| {
                     for round in 0..20_000 {
-                        let slots: Vec<_> = (0..3).filter_map(|_| quota.take(address(round % 7))).collect();
+                        let slots: Vec<_> = (0..3).filter_map(|_| quota.take(address(round % 7)).ok()).collect();
                         slots.into_iter().for_each(|slot| quota.give_back(slot));
                     }
                 });

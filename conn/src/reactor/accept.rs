@@ -1,6 +1,9 @@
 //! Accepting: a budget per turn, a pause when the process runs out of something, a spoken refusal when it is full.
 
-use std::{io, net::SocketAddr};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+};
 
 use gim_proto::CloseReason;
 use mio::{
@@ -13,7 +16,7 @@ use crate::{
     connection::Connection,
     ids::Source,
     net::socket::{self, AcceptOutcome},
-    quota::IpSlot,
+    quota::{self, Full, IpSlot},
     session::Session,
     wire::{
         packet,
@@ -29,11 +32,13 @@ pub(super) struct Acceptor {
     listener: TcpListener,
     ready: bool,
     paused_until_ms: Option<u64>,
+    /// Accepted, and waits for the place of one that had to go.
+    waiting: Option<(TcpStream, SocketAddr)>,
 }
 
 impl Acceptor {
     pub(super) fn new(entrance: Entrance, listener: TcpListener) -> Self {
-        Self { entrance, listener, ready: true, paused_until_ms: None }
+        Self { entrance, listener, ready: true, paused_until_ms: None, waiting: None }
     }
 
     pub(super) fn on_ready(&mut self) {
@@ -46,7 +51,7 @@ impl Acceptor {
 
     /// Whether the next turn should not sleep before it accepts.
     pub(super) fn wants_turn(&self, now_ms: u64) -> bool {
-        self.ready && self.paused_until_ms.is_none_or(|until| now_ms >= until)
+        (self.ready || self.waiting.is_some()) && self.paused_until_ms.is_none_or(|until| now_ms >= until)
     }
 }
 
@@ -66,10 +71,18 @@ impl Reactor {
             }
             acceptor.paused_until_ms = None;
             let entrance = acceptor.entrance;
-            match socket::accept(&acceptor.listener) {
-                AcceptOutcome::Accepted(stream, peer) => self.admit(entrance, stream, peer),
+            let accepted = acceptor.waiting.take().map(|(stream, peer)| AcceptOutcome::Accepted(stream, peer));
+            match accepted.unwrap_or_else(|| socket::accept(&acceptor.listener)) {
+                AcceptOutcome::Accepted(stream, peer) => {
+                    let waiting = self.admit(entrance, stream, peer);
+                    if waiting.is_some() {
+                        self.acceptors[index].waiting = waiting;
+                        return;
+                    }
+                }
                 AcceptOutcome::Drained => acceptor.ready = false,
                 AcceptOutcome::Retry => self.context.metrics.counts.accept_retries += 1,
+                AcceptOutcome::Pause(_) if self.evict_unsigned(None) => return,
                 AcceptOutcome::Pause(error) => self.pause_accepting(index, &error),
             }
         }
@@ -83,15 +96,30 @@ impl Reactor {
         self.acceptors[index].paused_until_ms = Some(self.context.clock.now_ms() + pause_ms);
     }
 
-    fn admit(&mut self, entrance: Entrance, mut stream: TcpStream, peer: SocketAddr) {
+    /// Returns the connection where it has to wait for the next turn, in which there is a place.
+    fn admit(
+        &mut self,
+        entrance: Entrance,
+        mut stream: TcpStream,
+        peer: SocketAddr,
+    ) -> Option<(TcpStream, SocketAddr)> {
         if self.context.drain.is_draining() {
-            return self.turn_away(entrance, &mut stream, peer, CloseReason::CrServerDraining);
+            self.turn_away(entrance, &mut stream, peer, CloseReason::CrServerDraining);
+            return None;
         }
         // A proxy's own address is not counted; its client's is when that is told.
         let is_proxy = self.context.site.proxies.contains(peer.ip());
         let ip_slot = if is_proxy { self.context.quota.take_unaddressed() } else { self.context.quota.take(peer.ip()) };
-        let Some(ip_slot) = ip_slot else {
-            return self.turn_away(entrance, &mut stream, peer, CloseReason::CrServerOverloaded);
+        let ip_slot = match ip_slot {
+            Ok(ip_slot) => ip_slot,
+            Err(full) => {
+                let address = (full == Full::Address).then(|| quota::holder(peer.ip()));
+                if self.evict_unsigned(address) {
+                    return Some((stream, peer));
+                }
+                self.turn_away(entrance, &mut stream, peer, CloseReason::CrServerOverloaded);
+                return None;
+            }
         };
         // A socket whose peer left already refuses its options; its end is read like any other's.
         if let Err(error) = socket::set_options(&stream, self.socket_options) {
@@ -99,15 +127,16 @@ impl Reactor {
         }
         let tls = self.context.handshakes.config_of(entrance).map(Tls::new).transpose();
         match tls {
-            Ok(tls) => self.install(stream, ip_slot, Transport::new(entrance, tls, is_proxy)),
+            Ok(tls) => self.install(stream, quota::holder(peer.ip()), ip_slot, Transport::new(entrance, tls, is_proxy)),
             Err(error) => {
                 tracing::error!(%error, "a TLS connection could not begin");
                 self.context.quota.give_back(ip_slot);
             }
         }
+        None
     }
 
-    fn install(&mut self, stream: TcpStream, ip_slot: IpSlot, transport: Option<Box<Transport>>) {
+    fn install(&mut self, stream: TcpStream, address: IpAddr, ip_slot: IpSlot, transport: Option<Box<Transport>>) {
         let session = Session::new(self.context.clock.now_ms(), &self.context.rules);
         let registry = self.poll.registry();
         let installed = self.table.insert_with(|slot, generation| {
@@ -118,6 +147,7 @@ impl Reactor {
         });
         match installed {
             Some(Ok(slot)) => {
+                self.context.unsigned.add(slot, address);
                 self.context.metrics.counts.accepted += 1;
                 if let Some(mut peer) = self.peer(slot) {
                     peer.reschedule();

@@ -231,6 +231,8 @@ impl Peer<'_> {
         if let Err(refusal) = forwarded {
             self.leave_app();
             self.refuse_sign_in(packet, &refusal);
+        } else {
+            self.context.unsigned.remove(self.slot);
         }
     }
 

@@ -114,6 +114,7 @@ impl Peer<'_> {
             return None;
         }
         let (connection, identity) = (self.id(), self.identity());
+        self.context.unsigned.remove(self.slot);
         self.leave_room();
         if let Some(app) = self.app() {
             let app = &mut self.context.apps[app];

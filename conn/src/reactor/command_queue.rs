@@ -346,7 +346,10 @@ impl Peer<'_> {
         self.send(frame, Kind::Reply);
         match self.connection.session.on_sign_in_refused(&self.context.rules) {
             Some(reason) => self.close(reason),
-            None => self.resume(),
+            None => {
+                self.count_unsigned_again();
+                self.resume();
+            }
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{
     apps::Apps, drain::Drain, flush::Writer, handshakes::Handshakes, log_limiter::LogLimiter, packets::ReplyArena,
-    read::Reader,
+    read::Reader, unsigned::Unsigned,
 };
 use crate::{
     clock::Clock, metrics::ReactorMetrics, quota::Quota, reactor::wheel::Wheel, session::Rules, settings::TurnSettings,
@@ -29,6 +29,7 @@ pub(super) struct Context {
     pub(super) wheel: Wheel,
     pub(super) apps: Apps,
     pub(super) quota: Arc<Quota>,
+    pub(super) unsigned: Unsigned,
     pub(super) handshakes: Handshakes,
     pub(super) reader: Reader,
     pub(super) writer: Writer,

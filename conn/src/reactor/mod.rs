@@ -36,6 +36,7 @@ mod seal;
 mod tests;
 mod timers;
 mod transport;
+mod unsigned;
 
 use std::{
     io,
@@ -69,6 +70,7 @@ use log_limiter::LogLimiter;
 use packets::ReplyArena;
 use read::Reader;
 use table::Table;
+use unsigned::Unsigned;
 use wake::WakeFlag;
 use wheel::Wheel;
 
@@ -154,6 +156,7 @@ impl Reactor {
             wheel: Wheel::default(),
             apps: Apps::new(parts.apps, parts.index, &parts.limits, &parts.push_all),
             quota: parts.quota,
+            unsigned: Unsigned::default(),
             handshakes: Handshakes::new(parts.tls, &parts.limits, parts.turn.handshakes),
             reader: Reader::new(parts.turn.read_bytes),
             writer: Writer::new(&parts.limits, parts.turn.write_bytes),
@@ -206,10 +209,12 @@ impl Reactor {
         self.grant_handshakes();
         self.serve_leftovers();
         self.expire_timers();
+        self.relieve_full_addresses();
         self.accept_connections();
         self.drain_step();
         self.fan_out();
         self.flush_dirty();
+        self.end_evicted();
         self.context.apps.flush();
         self.reap();
         self.context.metrics.publish(self.table.len());

@@ -319,7 +319,8 @@ impl Peer<'_> {
 
     /// A proxy told who the client is: the connection counts as the client's from now on. False where that has them all.
     fn adopt_client(&mut self, client: SocketAddr) -> bool {
-        let Some(ip_slot) = self.context.quota.readdress(self.connection.ip_slot, client.ip()) else {
+        let Ok(ip_slot) = self.context.quota.readdress(self.connection.ip_slot, client.ip()) else {
+            self.report_full(client.ip());
             self.close(CloseReason::CrServerOverloaded);
             return false;
         };
@@ -327,6 +328,7 @@ impl Peer<'_> {
         if let Some(transport) = &mut self.connection.transport {
             transport.client = Some(Box::new(client));
         }
+        self.context.unsigned.add(self.slot, quota::holder(client.ip()));
         true
     }
 }

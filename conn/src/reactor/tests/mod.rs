@@ -8,6 +8,7 @@ mod memberships;
 mod owners;
 mod slow;
 mod turns;
+mod unsigned;
 
 use std::{
     io::{Read as _, Write as _},
