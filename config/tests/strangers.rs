@@ -291,6 +291,26 @@ async fn requests_that_are_not_whole_take_no_more_than_their_connections_share()
 }
 
 #[tokio::test]
+async fn requests_that_wait_for_their_answer_still_count() {
+    let bounds = GrpcSettings { request_bytes_max: 1024, requests_per_connection_bytes_max: 1024, ..patient() };
+    let settings = GrpcSettings { requests_bytes_max: 1024, requests_per_address_bytes_max: 1024, ..bounds };
+    let (server, permits) = serve(&settings, 1, 0).await;
+    let mut client = GatewayExtServiceClient::new(channel(&server));
+    let large = || LocateRequest { platform: "x".repeat(700), ..LocateRequest::default() };
+    let mut calls = tokio::task::JoinSet::new();
+    for _ in 0..2 {
+        let mut client = client.clone();
+        calls.spawn(async move { client.locate(large()).await });
+    }
+    // Whichever came second.
+    let refused = calls.join_next().await.unwrap().unwrap().unwrap_err();
+    assert_eq!(ResultCode::of_status(&refused), ResultCode::TryAgainLater);
+    permits.add_permits(2);
+    calls.join_next().await.unwrap().unwrap().unwrap();
+    client.locate(large()).await.unwrap();
+}
+
+#[tokio::test]
 async fn answers_that_nobody_takes_are_bounded_and_let_go() {
     let settings = GrpcSettings { answers_per_connection_bytes_max: 64 * 1024, ..patient() };
     let (server, _) = serve(&settings, 40 * 1024, 100).await;

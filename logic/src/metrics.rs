@@ -52,6 +52,9 @@ gim_config::metric_names! {
     Counter ROOM_PUSHES = "logic_room_pushes_total";
     /// Messages to everybody who is live in a large group.
     Counter GROUP_PUSHES = "logic_group_pushes_total";
+    /// Messages and acknowledgements of long connections that were refused because too many waited, by bound: those of their `user`, or
+    /// of `all`.
+    Counter USER_QUEUES_FULL = "logic_user_queues_full_total";
     /// Packets of clients about rooms that were put off, because too many waited, of all or of their user.
     Counter ROOM_QUEUE_FULL = "logic_room_queue_full_total";
     /// Requests of clients beyond their share of what rooms retain, by what they asked for: to `replay` it, or to `retain` more.

@@ -1,11 +1,13 @@
-//! What strangers' requests may take while they are received: nobody has looked at the token of a request that is not whole.
+//! What requests of clients may take from their first byte until they are answered: nobody has looked at the token of one that is not
+//! whole, and one that is whole may wait for others.
 //!
-//! On the tasks of their calls. Always holds: the bytes of a request that is not whole are counted while they are held, for its
-//! connection, its address and in all; it has no more than `grpc.request_bytes_max`, and is given up after `grpc.request_timeout_ms`.
+//! On the tasks of their calls. Always holds: the bytes of a request are counted until its call is done, for its connection, its
+//! address and in all; it has no more than `grpc.request_bytes_max`, and is given up where it is not whole after
+//! `grpc.request_timeout_ms`.
 
 use std::{
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -23,19 +25,32 @@ use super::{
 
 use crate::metrics as names;
 
-/// The same request, counted, of `bytes_max` at most.
-pub(super) fn count(body: Body, place: &CallPlace, bytes_max: usize, settings: &GrpcSettings) -> Body {
+/// What a request takes; given back when the last clone is dropped.
+#[derive(Debug, Clone)]
+pub(super) struct RequestBytes(Arc<Mutex<Option<Taken>>>);
+
+impl RequestBytes {
+    fn add(&self, bytes: usize) -> bool {
+        let mut taken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        taken.as_mut().is_some_and(|taken| taken.add(bytes))
+    }
+}
+
+/// The same request, counted, of `bytes_max` at most, and what it takes, to be held until it is answered.
+pub(super) fn count(body: Body, place: &CallPlace, bytes_max: usize, settings: &GrpcSettings) -> (Body, RequestBytes) {
     let connection = place.connection().clone();
     connection.receive(1);
-    Body::new(Counted {
+    let taken = RequestBytes(Arc::new(Mutex::new(place.take(Kind::RequestBytes, 0))));
+    let body = Body::new(Counted {
         body,
         bytes: 0,
         bytes_max,
         timeout: Duration::from_millis(settings.request_timeout_ms),
-        taken: place.take(Kind::RequestBytes, 0),
+        taken: taken.clone(),
         deadline: None,
         receiving: Some(connection),
-    })
+    });
+    (body, taken)
 }
 
 /// A request that is being received.
@@ -44,7 +59,7 @@ struct Counted {
     bytes: usize,
     bytes_max: usize,
     timeout: Duration,
-    taken: Option<Taken>,
+    taken: RequestBytes,
     /// From the first time on that it is waited for.
     deadline: Option<Pin<Box<Sleep>>>,
     /// Until it is whole.
@@ -58,8 +73,8 @@ impl Counted {
             let problem = format!("the request has more than {} bytes", self.bytes_max);
             return Err(refusal("large", ResultCode::BadRequest, &problem));
         }
-        if !self.taken.as_mut().is_some_and(|taken| taken.add(bytes)) {
-            let problem = "too many requests are being received, try again later";
+        if !self.taken.add(bytes) {
+            let problem = "too many requests are under way, try again later";
             return Err(refusal("full", ResultCode::TryAgainLater, problem));
         }
         Ok(())

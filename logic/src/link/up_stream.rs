@@ -26,7 +26,7 @@ use tracing::Instrument as _;
 use super::{
     context::{Context, LinkParts, QueuedItem, put_off, refusal},
     packet,
-    user_queues::Entered,
+    user_queues::{Entered, FullQueue},
 };
 use crate::{
     delivery::nodes::NodeLink,
@@ -120,7 +120,7 @@ impl UpStream {
             UpItemKind::SignIn(sign_in) => self.sign_in(sign_in),
             UpItemKind::SignOut(sign_out) => {
                 self.context.sign_ins.cancel(sign_out.connection_id);
-                self.in_user_queue(sign_out.user_id, QueuedItem::SignOut(sign_out), true);
+                self.in_user_queue(sign_out.user_id, QueuedItem::SignOut(sign_out), None);
             }
             UpItemKind::Packet(packet) => self.packet(packet).await,
             UpItemKind::RoomRelease(release) => self.interest(release.room_id, false),
@@ -189,7 +189,8 @@ impl UpStream {
                 }
             }
             Ok(PacketCommand::PcSend | PacketCommand::PcMessageAck) => {
-                self.in_user_queue(packet.user_id, QueuedItem::Packet(packet, permit), false);
+                let bytes = packet.content.len();
+                self.in_user_queue(packet.user_id, QueuedItem::Packet(packet, permit), Some(bytes));
             }
             Ok(PacketCommand::PcSync) => {
                 self.context.tasks.spawn(async move { packet::handle(&context, packet, permit).await });
@@ -240,10 +241,10 @@ impl UpStream {
         }
     }
 
-    /// Does an item after all earlier ones of the same user.
-    fn in_user_queue(&self, user_id: u64, item: QueuedItem, must_enter: bool) {
+    /// Does an item after all earlier ones of the same user. A packet says how many bytes it has.
+    fn in_user_queue(&self, user_id: u64, item: QueuedItem, packet_bytes: Option<usize>) {
         let context = self.context.clone();
-        match self.context.user_queues.enter(user_id, item, must_enter) {
+        match self.context.user_queues.enter(user_id, item, packet_bytes) {
             Entered::Waits => {}
             Entered::Free(first) => {
                 let work = async move {
@@ -256,10 +257,15 @@ impl UpStream {
                 debug_assert!(size_of_val(&work) <= TASK_BYTES_MAX);
                 self.context.tasks.spawn(work);
             }
-            Entered::Full(QueuedItem::Packet(packet, permit)) => {
-                context.reply(packet.request_no, put_off(), None, permit);
+            Entered::Full(QueuedItem::Packet(packet, permit), full) => {
+                let (bound, code) = match full {
+                    FullQueue::OfUser => ("user", ResultCode::TooManyRequests),
+                    FullQueue::OfAll => ("all", ResultCode::TryAgainLater),
+                };
+                counter!(names::USER_QUEUES_FULL, "bound" => bound).increment(1);
+                context.link.queue.reply(refusal(packet.request_no, code), permit);
             }
-            Entered::Full(QueuedItem::SignOut(_) | QueuedItem::Interest { .. }) => {
+            Entered::Full(QueuedItem::SignOut(_) | QueuedItem::Interest { .. }, _) => {
                 tracing::error!(user_id, "a queue turned away what must enter");
             }
         }
