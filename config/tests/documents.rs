@@ -13,8 +13,14 @@ use std::{
 const README_LINES_MAX: usize = 200;
 
 /// Pages whose words are held against the repository.
-const PAGES: [&str; 5] =
-    ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "config/OPERATIONS.md", "config/deploy/README.md"];
+const PAGES: [&str; 6] = [
+    "README.md",
+    "SECURITY.md",
+    "ARCHITECTURE.md",
+    "CONTRIBUTING.md",
+    "config/OPERATIONS.md",
+    "config/deploy/README.md",
+];
 
 /// Folders at the top: text in backticks that begins with one of them names a file or a folder.
 const FOLDERS: [&str; 7] = ["bench/", "business/", "config/", "conn/", "logic/", "proto/", "scripts/"];
