@@ -2,10 +2,11 @@
 //!
 //! - [`arguments`]: the command line that all services share
 //! - [`settings`]: one commented TOML per service, overridden by the environment, unknown keys refused by name,
-//!   renamed ones with their new one
+//!   renamed ones with their new one; [`settings_check`] and [`settings_shown`]: all mistakes in them at once, and what holds
 //! - [`logging`]: structured logs on standard error
 //! - [`metric_names`]: the names of metrics and their help texts; [`metrics`]: those that every service has
-//! - [`ready`] and [`admin`]: `/metrics`, `/healthz` and `/readyz` on a listener of their own; [`ready_check`] asks there
+//! - [`ready`] and [`admin`]: `/metrics`, `/healthz` and `/readyz` on a listener of their own; [`admin_page`] and
+//!   [`ready_check`] ask there
 //! - [`grpc`]: serving with health, reflection, request ids and the internal token; lazily connected channels
 //! - [`refused_peers`]: what is said once about callers that come again and again
 //! - [`certificate`]: certificates and keys, checked at start
@@ -26,6 +27,7 @@
 //! What a service serves and reads does: [`grpc`], [`gather`] and [`sql`] are on the path of a call.
 
 pub mod admin;
+pub mod admin_page;
 pub mod arguments;
 pub mod bounded_http;
 pub mod certificate;
@@ -54,6 +56,8 @@ pub mod request_shares;
 pub mod service;
 mod service_links;
 pub mod settings;
+pub mod settings_check;
+pub mod settings_shown;
 pub mod shutdown;
 #[cfg(feature = "sql")]
 pub mod sql;

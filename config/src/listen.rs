@@ -6,6 +6,7 @@
 use std::{
     fmt, io,
     net::{SocketAddr, TcpStream, ToSocketAddrs},
+    str::FromStr,
     time::Duration,
 };
 
@@ -125,6 +126,14 @@ impl Endpoint {
             return Err(problem());
         }
         Ok(Self { head: format!("{head}:"), port })
+    }
+}
+
+impl FromStr for Endpoint {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::parse(text)
     }
 }
 

@@ -1,19 +1,12 @@
 //! `--check-ready`: asks the admin listener of the service that runs with the same settings. For supervisors that probe by a command,
 //! as containers do, whose images have no other program. Runs instead of the service, without a runtime, and ends within seconds.
 
-use std::{
-    io::{self, Read as _, Write as _},
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream},
-    time::Duration,
+use std::{io, net::SocketAddr};
+
+use crate::{
+    admin_page,
+    listen::{Endpoint, ListenError},
 };
-
-use crate::listen::{Endpoint, ListenError};
-
-/// How long connecting may take, and each read and write.
-const PATIENCE: Duration = Duration::from_secs(2);
-
-/// More of an answer is not read.
-const ANSWER_BYTES_MAX: u64 = 4096;
 
 /// Why the service is not ready, as far as it can be told.
 #[derive(Debug, thiserror::Error)]
@@ -42,31 +35,10 @@ pub fn ask(listener: &Endpoint) -> Result<(), NotReady> {
     if listener.is_off() {
         return Err(NotReady::NoListener);
     }
-    let address = reachable(listener.socket_address()?);
-    let answer = answer(address).map_err(|source| NotReady::NoAnswer { address, source })?;
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
-    let status = head.split(' ').nth(1).unwrap_or_default();
-    if status == "200" { Ok(()) } else { Err(NotReady::Waiting(format!("{status} {}", body.trim()))) }
-}
-
-/// A listener on all addresses is asked on loopback.
-fn reachable(listener: SocketAddr) -> SocketAddr {
-    let ip = match listener.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
-    };
-    SocketAddr::new(ip, listener.port())
-}
-
-fn answer(address: SocketAddr) -> io::Result<String> {
-    let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
-    stream.write_all(b"GET /readyz HTTP/1.0\r\n\r\n")?;
-    let mut answer = Vec::new();
-    stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer)?;
-    Ok(String::from_utf8_lossy(&answer).into_owned())
+    let address = admin_page::reachable(listener.socket_address()?);
+    let (status, said) =
+        admin_page::get(address, "/readyz").map_err(|source| NotReady::NoAnswer { address, source })?;
+    if status == 200 { Ok(()) } else { Err(NotReady::Waiting(format!("{status} {}", said.trim()))) }
 }
 
 #[cfg(test)]

@@ -25,9 +25,14 @@ pub(crate) fn new_name(renamed: &[RenamedKey], key: &str) -> Option<String> {
 /// The first renamed key of a settings file; none where it is no TOML.
 pub(crate) fn find_in_file(renamed: &[RenamedKey], text: &str) -> Option<Found> {
     let file = DeTable::parse(text).ok()?;
+    find_in_table(renamed, file.get_ref()).into_iter().min_by_key(|found| found.start)
+}
+
+/// All of them, in no order.
+pub(crate) fn find_in_table(renamed: &[RenamedKey], table: &DeTable<'_>) -> Vec<Found> {
     let mut found = Vec::new();
-    look(renamed, "", file.get_ref(), &mut found);
-    found.into_iter().min_by_key(|found| found.start)
+    look(renamed, "", table, &mut found);
+    found
 }
 
 fn look(renamed: &[RenamedKey], section: &str, table: &DeTable<'_>, found: &mut Vec<Found>) {

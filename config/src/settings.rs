@@ -188,7 +188,8 @@ fn merge(into: &mut Table, from: Table) {
     }
 }
 
-fn with_environment<S: Settings>(
+/// The settings as these variables change them.
+pub(crate) fn with_environment<S: Settings>(
     settings: S,
     environment: impl IntoIterator<Item = (String, String)>,
 ) -> Result<S, SettingsError> {
@@ -236,7 +237,8 @@ fn parse_value(text: &str) -> Result<Value, String> {
     parsed.into_iter().next().map(|(_, value)| value).ok_or_else(|| "is empty".to_owned())
 }
 
-fn one_line(message: &str) -> String {
+/// A message of the parser without its line breaks.
+pub(crate) fn one_line(message: &str) -> String {
     message.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(", ")
 }
 

@@ -8,6 +8,7 @@ use gim_config::testing::layers::assert_layers;
 const ORDER: [&[&str]; 6] = [
     &["metric_names"],
     &[
+        "admin_page",
         "arguments",
         "certificate",
         "data_folder",
@@ -30,7 +31,7 @@ const ORDER: [&[&str]; 6] = [
     ],
     &["bounded_http", "grpc", "jwt", "page_json", "ready_check", "request_shares", "settings", "sql"],
     &["admin"],
-    &["service"],
+    &["service", "settings_check", "settings_shown"],
     &["testing"],
 ];
 

@@ -1,33 +1,90 @@
-//! `gim-ctl`: what an operator does with what gim keeps, while the services do not run.
+//! `gim-ctl`: what an operator asks of running services, and does with what they keep.
 //!
-//! - [`report`], [`progress`]: what people read while it runs and at its end.
+//! - [`answer`]: what a command found, for people and for programs; [`report`], [`progress`]: what people read of long ones.
+//! - [`remote`], [`service_files`]: the running services, and their settings files.
+//! - [`status`], [`users`], [`groups`], [`rooms`], [`push`], [`config_check`], [`config_show`]: one command each.
 //! - [`import_gim`]: takes over what the Go server gim kept.
+//! - [`shell`]: completions and the manual.
+//!
+//! Always holds: a command that fails prints one sentence, ends with exit code 1, and has done either nothing or what its sentence says.
 
+mod answer;
+mod config_check;
+mod config_show;
+mod groups;
 mod import_gim;
 mod progress;
+mod push;
+mod remote;
 mod report;
+mod rooms;
+mod service_files;
+mod shell;
+mod status;
+mod users;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{fmt::Display, io::Write as _, path::PathBuf, process::ExitCode};
 
-use clap::{Parser, Subcommand};
-use gim_config::{ServiceArguments, files, settings};
-use import_gim::{Options, Targets};
+use clap::{CommandFactory as _, Parser, Subcommand};
+use gim_config::{ServiceArguments, arguments::version, files, settings};
 
-/// What an operator does with what gim keeps
+use self::{
+    answer::Answer,
+    import_gim::{Options, Targets},
+};
+
+/// Said by whoever builds a package; the compiler asks again when it changes.
+const COMMIT: Option<&str> = option_env!("GIM_COMMIT");
+
+/// What an operator asks of gim, and does with what it keeps
+///
+/// The exit code is 0 where all is well. Otherwise it is 1, and one sentence on standard error says why; wrong arguments are 2.
 #[derive(Debug, Parser)]
-#[command(name = "gim-ctl", version)]
+#[command(name = "gim-ctl", version = version(COMMIT))]
 struct Arguments {
+    /// Prints JSON instead of text
+    #[arg(long, global = true)]
+    json: bool,
     #[command(subcommand)]
     command: Command,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// What runs, whether it is ready, and how much of it there is
+    Status(status::StatusArguments),
+    /// Who a user is and where connected; and an end to tokens
+    #[command(subcommand)]
+    Users(users::UsersCommand),
+    /// What a group is, and who is in it
+    Groups(groups::GroupsArguments),
+    /// How many connections are in rooms
+    Rooms(rooms::RoomsArguments),
+    /// A message to the users in a file; stopped, it goes on where it was
+    Push(push::PushArguments),
+    /// Settings files: what is wrong with them, and what they say
+    #[command(subcommand)]
+    Config(ConfigCommand),
     /// Takes over from another server
     Import {
         #[command(subcommand)]
         from: From,
     },
+    /// Prints the script by which a shell completes these commands
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+    /// Prints the manual page, as for /usr/local/share/man/man1/gim-ctl.1
+    Man,
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// Everything that is wrong with settings files, each with its line
+    Check(config_check::CheckArguments),
+    /// What a service would start with; secrets are hidden
+    Show(config_show::ShowArguments),
 }
 
 #[derive(Debug, Subcommand)]
@@ -67,23 +124,50 @@ struct GimArguments {
 }
 
 fn main() -> ExitCode {
-    let Arguments { command: Command::Import { from: From::Gim(arguments) } } = Arguments::parse();
+    let Arguments { json, command } = Arguments::parse();
     files::keep_private();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return refuse(error),
     };
-    let options = match options(arguments) {
-        Ok(options) => options,
-        Err(error) => return refuse(error),
-    };
-    match runtime.block_on(import_gim::run(options)) {
-        Ok(report) => {
-            say(&report);
-            ExitCode::SUCCESS
+    match runtime.block_on(run(command)) {
+        Ok(Said::Answer(Answer { text, json: told, is_good })) => {
+            let code = say(if json { told.to_string() } else { text }.as_bytes(), b"\n");
+            if is_good { code } else { ExitCode::FAILURE }
         }
+        Ok(Said::Text(text)) => say(&text, b""),
         Err(error) => refuse(error),
     }
+}
+
+/// What a command ends with.
+enum Said {
+    Answer(Answer),
+    /// Another program reads it.
+    Text(Vec<u8>),
+}
+
+async fn run(command: Command) -> Result<Said, Box<dyn Display>> {
+    let answer = match command {
+        Command::Status(arguments) => status::run(&arguments).map_err(boxed)?,
+        Command::Users(command) => users::run(command).await.map_err(boxed)?,
+        Command::Groups(arguments) => groups::run(&arguments).await.map_err(boxed)?,
+        Command::Rooms(arguments) => rooms::run(&arguments).await.map_err(boxed)?,
+        Command::Push(arguments) => push::run(&arguments).await.map_err(boxed)?,
+        Command::Config(ConfigCommand::Check(arguments)) => config_check::run(&arguments).map_err(boxed)?,
+        Command::Config(ConfigCommand::Show(arguments)) => config_show::run(&arguments).map_err(boxed)?,
+        Command::Import { from: From::Gim(arguments) } => {
+            let report = import_gim::run(options(arguments).map_err(boxed)?).await.map_err(boxed)?;
+            Answer::good(report.to_string(), report.to_json())
+        }
+        Command::Completions { shell } => return Ok(Said::Text(shell::completions(Arguments::command(), shell))),
+        Command::Man => return shell::man_page(&Arguments::command()).map(Said::Text).map_err(boxed),
+    };
+    Ok(Said::Answer(answer))
+}
+
+fn boxed(error: impl Display + 'static) -> Box<dyn Display> {
+    Box::new(error)
 }
 
 fn options(arguments: GimArguments) -> Result<Options, gim_config::SettingsError> {
@@ -95,13 +179,18 @@ fn options(arguments: GimArguments) -> Result<Options, gim_config::SettingsError
     Ok(Options { mysql, redis, time_zone, targets })
 }
 
-#[allow(clippy::print_stdout)]
-fn say(report: &report::Report) {
-    println!("{report}");
+/// Whoever reads us may have seen enough, and be gone.
+fn say(text: &[u8], end: &[u8]) -> ExitCode {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text).and_then(|()| out.write_all(end)).and_then(|()| out.flush()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => refuse(error),
+    }
 }
 
 #[allow(clippy::print_stderr)]
-fn refuse(problem: impl std::fmt::Display) -> ExitCode {
+fn refuse(problem: impl Display) -> ExitCode {
     eprintln!("gim-ctl: {problem}");
     ExitCode::FAILURE
 }

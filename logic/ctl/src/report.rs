@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, fmt};
 
+use serde_json::{Value, json};
+
 /// Examples of what was not taken, for each reason.
 const EXAMPLES_MAX: usize = 5;
 
@@ -45,6 +47,17 @@ impl Report {
             self.kinds.len() - 1
         });
         &mut self.kinds[index].1
+    }
+
+    /// The same for programs.
+    pub fn to_json(&self) -> Value {
+        let kind = |(kind, Counts { found, taken, refused }): &(&str, Counts)| json!({"kind": kind, "found": found, "taken": taken, "not_taken": refused});
+        let problem = |(what, problem): (&String, &Problem)| json!({"problem": what, "count": problem.count, "examples": problem.examples});
+        json!({
+            "is_dry_run": self.is_dry_run,
+            "kinds": self.kinds.iter().map(kind).collect::<Vec<_>>(),
+            "problems": self.problems.iter().map(problem).collect::<Vec<_>>(),
+        })
     }
 
     /// Something of a kind was not taken.

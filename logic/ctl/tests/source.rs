@@ -5,7 +5,10 @@ use std::path::Path;
 use gim_config::testing::layers::assert_layers;
 
 /// The layers, the lowest first. Nobody names a module of the same layer, or of one above.
-const ORDER: [&[&str]; 2] = [&["progress", "report"], &["import_gim"]];
+const ORDER: [&[&str]; 2] = [
+    &["answer", "progress", "remote", "report", "service_files", "shell"],
+    &["config_check", "config_show", "groups", "import_gim", "push", "rooms", "status", "users"],
+];
 
 /// The same for the files of the import.
 const ORDER_IN_THE_IMPORT: [&[&str]; 4] =

@@ -1,0 +1,95 @@
+//! What running services are asked.
+
+use gim_proto::{
+    client::ClientError,
+    connect::{CloseReason, PacketCommand, SubscribeRoomRequest},
+    logic::{Group, GroupCreateRequest, GroupMember, MemberType, group_int_service_client::GroupIntServiceClient},
+};
+use prost::Message as _;
+use serde_json::json;
+use tonic::Request;
+
+use crate::server::{DEADLINE, Server, TOKEN};
+
+#[test]
+fn status_tells_what_runs_and_fails_where_something_does_not() {
+    let server = Server::start();
+    let admins = [8001, 8011, 8021].map(|port| server.address(port));
+    let [conn, logic, business] = admins.each_ref().map(String::as_str);
+    let said = server.json(&["status", conn, logic, business]);
+    let services = said["services"].as_array().unwrap();
+    assert!(services.iter().all(|service| service["is_ready"] == true), "{said}");
+    let addresses: Vec<_> = services.iter().map(|service| service["admin"].as_str().unwrap()).collect();
+    assert_eq!(addresses, [conn, logic, business]);
+    // All services of this process share its metrics.
+    assert_eq!(services[1]["figures"]["conn nodes"], 1.0, "{said}");
+    let nobody = server.address(9);
+    let done = server.ctl(&["status", conn, &nobody]);
+    assert_eq!((done.code, done.err.as_str()), (1, ""));
+    assert!(done.out.contains("nobody answers: Connection refused") && done.out.contains("  ready"), "{}", done.out);
+}
+
+#[test]
+fn users_are_shown_with_their_devices_and_their_tokens_ended() {
+    let server = Server::start();
+    let (one, other) = (server.sign_up("+1"), server.sign_up("+2"));
+    let mut client = server.connect(&one);
+    let [one_id, other_id] = [one.user_id, other.user_id].map(|id| id.to_string());
+    let said = server.json(&["users", "get", &one_id, &other_id]);
+    let device = &said["users"][0]["devices"][0];
+    assert_eq!(
+        (&device["device_id"], &device["type"], &device["node"]),
+        (&json!(one.device_id), &json!("web"), &json!("conn-1"))
+    );
+    assert_eq!((&said["users"][1]["is_known"], &said["users"][1]["devices"]), (&json!(true), &json!([])));
+    let text = server.ctl(&["users", "get", "987654321"]).out;
+    assert!(text.contains("987654321") && text.contains("not connected"), "{text}");
+    server.json(&["users", "revoke", &one_id]);
+    match client.receive_within(DEADLINE) {
+        Err(ClientError::Closed(Some(notice))) => assert_eq!(notice.reason(), CloseReason::CrTokenRevoked),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_group_is_shown_with_its_members() {
+    let server = Server::start();
+    let users: Vec<u64> = (0..120).map(|number| server.sign_up(&format!("+{number}")).user_id).collect();
+    let member = |(index, &user_id): (usize, &u64)| {
+        let r#type = if index == 110 { MemberType::MtAdmin } else { MemberType::MtMember };
+        GroupMember { user_id, r#type: r#type as i32, nickname: format!("n{index}"), ..GroupMember::default() }
+    };
+    let members = users.iter().enumerate().map(member).collect();
+    let group = Some(Group { name: "Chess\u{1b}[2J".into(), ..Group::default() });
+    let mut request = Request::new(GroupCreateRequest { group, members });
+    request.metadata_mut().insert("internal_token", TOKEN.parse().unwrap());
+    let address = format!("http://{}", server.address(8010));
+    let group_id = server.runtime.block_on(async {
+        let mut client = GroupIntServiceClient::connect(address).await.unwrap();
+        client.create(request).await.unwrap().into_inner().group_id.to_string()
+    });
+    let said = server.json(&["groups", &group_id]);
+    assert_eq!((&said["kind"], &said["member_count"]), (&json!("normal"), &json!(120)));
+    let listed = said["members"].as_array().unwrap();
+    assert_eq!(listed.len(), 120);
+    assert_eq!(listed[110], json!({"user_id": users[110], "type": "admin", "nickname": "n110"}));
+    let text = server.ctl(&["groups", &group_id, "--members", "115"]).out;
+    assert!(text.ends_with("and 5 more\n") && !text.contains('\u{1b}'), "{text}");
+}
+
+#[test]
+fn rooms_are_counted() {
+    let server = Server::start();
+    let user = server.sign_up("+1");
+    let mut client = server.connect(&user);
+    let subscribe = SubscribeRoomRequest { room_id: 7, ..SubscribeRoomRequest::default() };
+    let reply = client.request(PacketCommand::PcSubscribeRoom as i32, subscribe.encode_to_vec()).unwrap();
+    assert_eq!(reply.code, 0);
+    let begun = std::time::Instant::now();
+    // conn tells logic once a second.
+    while server.json(&["rooms", "7", "8"])["rooms"]
+        != json!([{"room_id": 7, "members": 1}, {"room_id": 8, "members": 0}])
+    {
+        assert!(begun.elapsed() < DEADLINE, "room 7 is never counted");
+    }
+}
