@@ -9,6 +9,7 @@ mod migrations;
 mod pool;
 mod session;
 mod settings;
+mod sqlite_url;
 mod storage;
 mod watch;
 
@@ -38,6 +39,7 @@ use self::{
     pool::Renewal,
     session::Access,
     settings::{database_name, percent_decoded, without_password},
+    sqlite_url::SqliteFile,
     storage::Storage,
 };
 use crate::{patience::Patience, places::Places, shutdown};
@@ -99,6 +101,15 @@ pub enum DatabaseError {
         path: PathBuf,
         /// What the system said.
         source: io::Error,
+    },
+    /// The URL names no file.
+    #[error("{0}")]
+    Url(String),
+    /// The file that the URL names is not there, and must not be made.
+    #[error("database.url: there is no file {}, and mode=rw makes none", path.display())]
+    NoFile {
+        /// Where it should be.
+        path: PathBuf,
     },
     /// The file of a SQLite is empty or gone, but not what was to be written into it.
     #[error(
@@ -184,14 +195,13 @@ impl Database {
         if let Some((parameter, path, source)) = settings.unreadable_file() {
             return Err(DatabaseError::File { parameter, path, source });
         }
-        if settings.url.is_empty() {
-            refuse_orphan(&data_dir.join(file_name))?;
-        }
-        let url = if settings.url.is_empty() { own_url(data_dir, file_name)? } else { settings.connect_url(dialect) };
-        let file = (dialect == Dialect::Sqlite).then(|| storage::path_of(&url));
-        if let Some(path) = &file {
-            refuse_orphan(path)?;
-        }
+        let (url, file) = match dialect {
+            Dialect::Sqlite => {
+                let (url, path) = url_of_file(&settings.file_in(data_dir, file_name)?)?;
+                (url, Some(path))
+            }
+            Dialect::Mysql => (settings.connect_url(), None),
+        };
         let shown = without_password(&url);
         let (_, migrator) = migrations
             .iter()
@@ -277,10 +287,19 @@ async fn existing(url: String) -> Result<String, sqlx::Error> {
     Ok(url.replace("mode=rwc", "mode=rw"))
 }
 
-/// Of the database in the data folder, which is made if it is not there.
-fn own_url(data_dir: &Path, file_name: &str) -> Result<String, DatabaseError> {
-    check_writable(data_dir, file_name)?;
-    Ok(format!("sqlite:{}?mode=rwc", path_in_url(data_dir, file_name)?))
+/// The URL for the driver of a file, which is made if it is not there and may be, and its name without detours.
+fn url_of_file(file: &SqliteFile) -> Result<(String, PathBuf), DatabaseError> {
+    let path = std::path::absolute(&file.path).unwrap_or_else(|_| file.path.clone());
+    refuse_orphan(&path)?;
+    if !file.may_be_made && !path.exists() {
+        return Err(DatabaseError::NoFile { path });
+    }
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    check_writable(folder, &name)?;
+    let in_url = path_in_url(folder, &name)?;
+    let path = percent_decoded(&in_url).into();
+    Ok((format!("sqlite:{in_url}?mode=rwc"), path))
 }
 
 /// What means something in a URL, where the name of a folder may hold it. Others stay as they are, so that messages can be read.
@@ -387,6 +406,10 @@ mod tests {
 
     use super::*;
 
+    fn made(path: PathBuf) -> SqliteFile {
+        SqliteFile { path, may_be_made: true }
+    }
+
     #[tokio::test]
     async fn the_database_is_in_the_folder_whatever_its_name_holds() {
         sqlx::any::install_default_drivers();
@@ -407,12 +430,12 @@ mod tests {
         for name in plain.into_iter().chain(["below/../beside", "a//b", " ", "+", ":memory:", "%", "[1]@host:3306"]) {
             let folder = parent.path().join(name);
             fs::create_dir_all(parent.path().join("below")).unwrap();
-            let url = own_url(&folder, "x.db").unwrap();
+            let (url, _) = url_of_file(&made(folder.join("x.db"))).unwrap();
             AnyConnection::connect(&url).await.unwrap_or_else(|error| panic!("{name}: {error}"));
             assert!(folder.join("x.db").is_file(), "{name}: {url}");
         }
         let unnamed = std::ffi::OsStr::from_bytes(b"\xff");
-        let refused = own_url(&parent.path().join(unnamed), "x.db");
+        let refused = url_of_file(&made(parent.path().join(unnamed).join("x.db")));
         assert!(refused.unwrap_err().to_string().ends_with("its name is not UTF-8"));
     }
 

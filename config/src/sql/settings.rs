@@ -1,12 +1,18 @@
 //! The section `[database]`, and what its URL says. Reads no more than the settings and, before a start, the files that they
 //! name.
 
-use std::{fs, io, path::PathBuf};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
 
-use super::Dialect;
+use super::{
+    DatabaseError, Dialect,
+    sqlite_url::{self, SqliteFile},
+};
 
 /// Prepared statements that a connection to MySQL keeps. Statements over many rows come in nine sizes each.
 const MYSQL_STATEMENTS_MAX: u32 = 512;
@@ -79,8 +85,10 @@ impl DatabaseSettings {
                 "database.url: `{url}` has no scheme this build knows (sqlite:, mysql://, mariadb://)"
             ));
         };
-        if dialect == Dialect::Mysql {
-            check_mysql_url(&self.url)?;
+        match dialect {
+            Dialect::Mysql => check_mysql_url(&self.url)?,
+            Dialect::Sqlite if self.url.is_empty() => {}
+            Dialect::Sqlite => drop(sqlite_url::read(&self.url)?),
         }
         let ranges = [
             ("database.connections_max", u64::from(self.connections_max), 1, 1024),
@@ -106,12 +114,17 @@ impl DatabaseSettings {
         }
     }
 
-    /// The URL for the driver, of a database that the settings name.
-    pub(super) fn connect_url(&self, dialect: Dialect) -> String {
-        let mut url = self.url.clone();
-        if dialect == Dialect::Sqlite {
-            return url;
+    /// The file of a SQLite: the one that the URL names, else `file_name` in the data folder.
+    pub(super) fn file_in(&self, data_dir: &Path, file_name: &str) -> Result<SqliteFile, DatabaseError> {
+        match self.url.as_str() {
+            "" => Ok(SqliteFile { path: data_dir.join(file_name), may_be_made: true }),
+            url => sqlite_url::read(url).map_err(DatabaseError::Url),
         }
+    }
+
+    /// The URL for the driver of MySQL.
+    pub(super) fn connect_url(&self) -> String {
+        let mut url = self.url.clone();
         let names: Vec<&str> = parameters(&self.url).map(|(name, _)| name).collect();
         let mut add = |name: &str, value: &str| {
             let separator = if url.contains('?') { '&' } else { '?' };
@@ -217,7 +230,7 @@ mod tests {
 
     #[test]
     fn a_socket_takes_no_tls_unless_it_is_asked_for() {
-        let url = |url: &str| with_url(url).connect_url(Dialect::Mysql);
+        let url = |url: &str| with_url(url).connect_url();
         assert_eq!(url("mysql://h/d"), "mysql://h/d?statement-cache-capacity=512");
         assert_eq!(
             url("mysql://h/d?socket=/s"),

@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{errors, session::Access, settings::percent_decoded};
+use super::{errors, session::Access};
 
 /// What is beside the file of a database as long as it is open, and holds its newest changes.
 const LOG_SUFFIX: &str = "-wal";
@@ -140,12 +140,6 @@ impl Storage {
     fn lock(&self) -> MutexGuard<'_, Option<String>> {
         self.shared.refusal.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// The file that a URL of SQLite names.
-pub(super) fn path_of(url: &str) -> PathBuf {
-    let path = url.trim_start_matches("sqlite:").trim_start_matches("//").split('?').next().unwrap_or_default();
-    percent_decoded(path).into()
 }
 
 /// Where the file of a database is empty or gone, and its log is still there: with how many bytes.

@@ -1,0 +1,101 @@
+//! What a URL of SQLite says: the one place where it is read. Pure; any thread.
+//!
+//! Always holds: whatever a name holds, the file that is opened is the one that is named, or there is a sentence that says why not.
+
+use std::path::PathBuf;
+
+use percent_encoding::percent_decode_str;
+
+/// The file that a URL names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct SqliteFile {
+    /// As it is written: a relative one begins at the folder that the process was started in.
+    pub(super) path: PathBuf,
+    /// Whether it is made where it is not there.
+    pub(super) may_be_made: bool,
+}
+
+/// Reads `sqlite:PATH`, `sqlite://PATH` and either with `?mode=rwc` (as without) or `?mode=rw` (which makes no file).
+pub(super) fn read(url: &str) -> Result<SqliteFile, String> {
+    let refuse = |problem: String| Err(format!("database.url: {problem}"));
+    let rest = url.strip_prefix("sqlite:").unwrap_or(url);
+    let rest = rest.strip_prefix("//").unwrap_or(rest);
+    let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
+    let mut may_be_made = true;
+    for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
+        match parameter {
+            "mode=rwc" => may_be_made = true,
+            "mode=rw" => may_be_made = false,
+            "mode=memory" => return refuse(IN_MEMORY.into()),
+            other => {
+                return refuse(format!("`{other}` says nothing here: a file of SQLite has `mode=rwc` or `mode=rw`"));
+            }
+        }
+    }
+    if path.starts_with(":memory:") {
+        return refuse(IN_MEMORY.into());
+    }
+    if let Some(escape) = bad_escape(path) {
+        return refuse(format!("`{escape}` is no escape: a % in the name of a file is written %25"));
+    }
+    let Ok(path) = percent_decode_str(path).decode_utf8() else {
+        return refuse("the escapes in the name of the file are not UTF-8".into());
+    };
+    if path.is_empty() || path.ends_with('/') {
+        return refuse("names no file, as in sqlite:/var/lib/gim/chat.db".into());
+    }
+    Ok(SqliteFile { path: path.as_ref().into(), may_be_made })
+}
+
+const IN_MEMORY: &str = "a database in memory would be lost with the process: name a file";
+
+/// The first % that two digits of sixteen do not follow, with what does.
+fn bad_escape(path: &str) -> Option<&str> {
+    let is_bad = |at: usize| {
+        let digits = path.as_bytes().get(at + 1..at + 3);
+        digits.is_none_or(|digits| !digits.iter().all(u8::is_ascii_hexdigit))
+    };
+    let at = path.match_indices('%').map(|(at, _)| at).find(|at| is_bad(*at))?;
+    Some(&path[at..path.floor_char_boundary(at + 3)])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_the_one_that_is_named() {
+        let made = |path: &str| Ok(SqliteFile { path: path.into(), may_be_made: true });
+        for (url, path) in [
+            ("sqlite:/a/b.db", "/a/b.db"),
+            ("sqlite:///a/b.db?mode=rwc", "/a/b.db"),
+            ("sqlite://data/b.db", "data/b.db"),
+            ("sqlite:b.db", "b.db"),
+            ("sqlite:/50%25%20off%3f.db", "/50% off?.db"),
+            ("sqlite:/Übung.db", "/Übung.db"),
+        ] {
+            assert_eq!(read(url), made(path), "{url}");
+        }
+        assert!(!read("sqlite:/a/b.db?mode=rw").unwrap().may_be_made);
+    }
+
+    #[test]
+    fn what_names_no_file_is_refused_in_a_sentence() {
+        for (url, problem) in [
+            ("sqlite:", "names no file"),
+            ("sqlite:/a/", "names no file"),
+            ("sqlite::memory:", "in memory"),
+            ("sqlite:x?mode=memory", "in memory"),
+            ("sqlite:x?mode=ro", "`mode=ro` says nothing here"),
+            ("sqlite:x?cache=shared", "`cache=shared` says nothing here"),
+            ("sqlite:/50% off.db", "`% o` is no escape"),
+            ("sqlite:/a%zz.db", "`%zz` is no escape"),
+            ("sqlite:/a%e", "`%e` is no escape"),
+            ("sqlite:/a%ü", "`%ü` is no escape"),
+            ("sqlite:/a%ff.db", "are not UTF-8"),
+        ] {
+            let refused = read(url).unwrap_err();
+            assert!(refused.starts_with("database.url: ") && refused.contains(problem), "{url}: {refused}");
+        }
+    }
+}
