@@ -8,8 +8,7 @@
 use std::cmp::Reverse;
 
 use gim_config::sql::{Database, Pool};
-use gim_proto::logic::UserMessagePush;
-use prost::Message as _;
+use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
 use sqlx::{AssertSqlSafe, Row as _, any::AnyRow};
 
 use super::{
@@ -37,10 +36,11 @@ const HEADS_PER_STATEMENT: usize = 64;
 /// Groups of one user that a list knows.
 const GROUPS_MAX: u32 = 5_000;
 
-/// The inbox back from a place. Of the user's own message to another user, to whom: by the receivers, else by what it says.
+/// The inbox back from a place. Of the user's own message to another user, to whom: by the receivers, else by how what it says begins:
+/// with the sender's card, which is shorter than that, and to whom it is.
 const WALK: &str = "SELECT um.seq, um.message_id, COALESCE(m.sender_id, 0), \
                     CASE WHEN m.sender_id = ? THEN m.receivers END, \
-                    CASE WHEN m.sender_id = ? AND m.receivers IS NULL THEN m.content END \
+                    CASE WHEN m.sender_id = ? AND m.receivers IS NULL THEN SUBSTR(m.content, 1, 4096) END \
                     FROM user_message um LEFT JOIN message m ON m.id = um.message_id AND m.group_id = 0 \
                     WHERE um.user_id = ? AND um.seq < ? ORDER BY um.seq DESC LIMIT ?";
 const HEAD: &str = "SELECT * FROM (SELECT peer_id, seq, message_id FROM direct_message \
@@ -210,7 +210,6 @@ fn read_group(row: &AnyRow) -> Result<Head, sqlx::Error> {
 fn read_place(row: &AnyRow, user_id: u64) -> Result<InboxPlace, sqlx::Error> {
     let receivers: Option<Vec<u8>> = row.try_get(3)?;
     let content: Option<Vec<u8>> = row.try_get(4)?;
-    let said_to = |content: &[u8]| UserMessagePush::decode(content).map_or(0, |push| push.to_user_id);
     let peer_id = match (from_sql(row.try_get(2)?), receivers, content) {
         (0, ..) => 0,
         (sender_id, ..) if sender_id != user_id => sender_id,
@@ -222,4 +221,36 @@ fn read_place(row: &AnyRow, user_id: u64) -> Result<InboxPlace, sqlx::Error> {
     };
     let (seq, message_id) = (from_sql(row.try_get(0)?), from_sql(row.try_get(1)?));
     Ok(InboxPlace { seq, message_id, peer_id: (peer_id != 0).then_some(peer_id) })
+}
+
+/// To whom a message of a user says that it is, by its first bytes: the `to_user_id` of a [`gim_proto::logic::UserMessagePush`].
+fn said_to(mut beginning: &[u8]) -> u64 {
+    const TO_USER_ID: u32 = 2;
+    const CONTENT: u32 = 3;
+    while let Ok((tag, wire_type)) = decode_key(&mut beginning) {
+        match (tag, wire_type) {
+            (TO_USER_ID, WireType::Varint) => return decode_varint(&mut beginning).unwrap_or(0),
+            (CONTENT, _) => return 0,
+            _ if skip_field(wire_type, tag, &mut beginning, DecodeContext::default()).is_err() => return 0,
+            _ => {}
+        }
+    }
+    0
+}
+
+#[cfg(test)]
+mod tests {
+    use gim_proto::logic::{User, UserMessagePush};
+    use prost::Message as _;
+
+    use super::*;
+
+    #[test]
+    fn to_whom_a_message_is_stands_in_its_first_bytes() {
+        let card = User { user_id: 7, extra: "x".repeat(2_000), ..User::default() };
+        let said = UserMessagePush { from_user: Some(card), to_user_id: 8, content: vec![9; 50_000].into() };
+        assert_eq!(said_to(&said.encode_to_vec()[..4_096]), 8);
+        let nobody = UserMessagePush { to_user_id: 0, ..said };
+        assert_eq!((said_to(&nobody.encode_to_vec()[..4_096]), said_to(b""), said_to(b"\xff\xff")), (0, 0, 0));
+    }
 }
