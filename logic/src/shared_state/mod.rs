@@ -26,6 +26,9 @@ use crate::{
 /// emptied.
 const RESERVATIONS_MAX: usize = 3;
 
+/// What a room takes of the bytes that all rooms may retain, besides its messages, as soon as it retains any.
+pub const ROOM_BYTES: usize = 1024;
+
 /// Why the shared state did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum SharedStateError {

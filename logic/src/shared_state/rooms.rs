@@ -23,6 +23,7 @@ use crate::{
     domain::route::NodeKey,
     metrics as names,
     settings::RoomSettings,
+    shared_state::ROOM_BYTES,
     store::room::{BLOCK_SEQS, UnusedSeqs},
 };
 
@@ -33,7 +34,7 @@ pub struct Rooms {
     rooms: HashMap<u64, Room>,
     /// Rooms that nobody was in when they were listed, those that go first in front.
     vacant: VecDeque<u64>,
-    /// What all rooms retain.
+    /// What all rooms cost that retain something.
     retained_bytes: usize,
     /// Of rooms that went for others.
     unused: Vec<UnusedSeqs>,
@@ -110,7 +111,7 @@ impl Rooms {
         if !is_retained && self.rooms.get(&room_id).is_none_or(|room| room.interested.is_empty()) {
             return Ok((0, Bytes::new(), Vec::new()));
         }
-        let is_retained = is_retained && self.has_bytes_for(room_id, message.content.len());
+        let is_retained = is_retained && self.has_bytes_for(room_id, message.content.len() + ROOM_BYTES);
         let room = self.open(room_id, now).ok_or(NoSeq::TooManyRooms)?;
         if room.last_used == room.reserved_until {
             return Err(NoSeq::NeedsBlock);
@@ -118,12 +119,12 @@ impl Rooms {
         room.last_used += 1;
         message.room_seq = room.last_used;
         let encoded: Bytes = message.encode_to_vec().into();
-        let (before, interested) = (room.retained_bytes, room.interested.clone());
+        let (before, interested) = (room.cost(), room.interested.clone());
         if is_retained {
             room.retain(Retained { seq: message.room_seq, at: now, encoded: encoded.clone() });
             room.trim(count_max, bytes_max, retained_for, now);
         }
-        let after = room.retained_bytes;
+        let after = room.cost();
         self.retained_bytes = self.retained_bytes + after - before;
         self.list_if_vacant(room_id);
         Ok((message.room_seq, encoded, interested))
@@ -143,9 +144,9 @@ impl Rooms {
     pub fn retained(&mut self, room_id: u64, seq: u64, now: Instant) -> Vec<Bytes> {
         let Some(room) = self.rooms.get_mut(&room_id) else { return Vec::new() };
         let retained_for = Duration::from_millis(self.settings.retained_ms);
-        let before = room.retained_bytes;
+        let before = room.cost();
         room.trim(self.settings.retained_count_max, self.settings.retained_bytes_max, retained_for, now);
-        self.retained_bytes = self.retained_bytes + room.retained_bytes - before;
+        self.retained_bytes = self.retained_bytes + room.cost() - before;
         room.retained.iter().filter(|retained| retained.seq > seq).map(|retained| retained.encoded.clone()).collect()
     }
 
@@ -172,7 +173,7 @@ impl Rooms {
             if is_idle {
                 unused.extend(room.unused(room_id));
             }
-            retained_bytes += room.retained_bytes;
+            retained_bytes += room.cost();
             !is_idle
         });
         self.retained_bytes = retained_bytes;
@@ -222,7 +223,7 @@ impl Rooms {
             if room.interested.is_empty()
                 && let Some(room) = self.rooms.remove(&room_id)
             {
-                self.retained_bytes -= room.retained_bytes;
+                self.retained_bytes -= room.cost();
                 self.unused.extend(room.unused(room_id));
                 return true;
             }
@@ -270,6 +271,11 @@ impl Rooms {
 }
 
 impl Room {
+    /// What it takes of the bytes that all rooms may retain.
+    fn cost(&self) -> usize {
+        if self.retained.is_empty() { 0 } else { ROOM_BYTES + self.retained_bytes }
+    }
+
     fn retain(&mut self, retained: Retained) {
         self.retained_bytes += retained.encoded.len();
         self.retained.push_back(retained);
@@ -374,7 +380,8 @@ mod tests {
 
     #[test]
     fn a_push_nobody_gets_costs_nothing_and_empty_rooms_go_first() {
-        let (mut rooms, now) = (rooms(|settings| settings.rooms_retained_bytes_max = 25), Instant::now());
+        let (mut rooms, now) =
+            (rooms(|settings| settings.rooms_retained_bytes_max = 25 + 2 * ROOM_BYTES), Instant::now());
         let node = Arc::new(NodeKey { name: "a".into(), epoch: 1 });
         for room_id in 1..=1000 {
             assert_eq!(rooms.publish(message(room_id), false, now).unwrap().0, 0);
@@ -387,7 +394,11 @@ mod tests {
         };
         assert!(rooms.set_interest(1, &node, true, now));
         (1..=3).for_each(|room_id| retain(&mut rooms, room_id));
-        assert!(rooms.retained_bytes <= 2 * 25, "the last one may go beyond it: {}", rooms.retained_bytes);
+        assert!(
+            rooms.retained_bytes <= 2 * (25 + ROOM_BYTES),
+            "the last one may go beyond it: {}",
+            rooms.retained_bytes
+        );
         let kept = [1, 2, 3].map(|room_id| rooms.retained(room_id, 0, now).len());
         assert_eq!((kept[0], kept[2]), (1, 1), "{kept:?}");
         assert_eq!(rooms.sweep(now).len() + rooms.rooms.len(), 3, "the seqs of those that went are given back");

@@ -109,7 +109,7 @@ impl Rooms {
         self.business.check_may_write_to_room(caller.user_id, push.room_id, request_id).await?;
         // To overtake is the services' alone, and nobody tells us the time.
         (push.is_priority, push.created_at_ms) = (false, clock::now_ms());
-        push.is_retained &= self.shares.may_retain(caller.user_id, push.content.len(), Instant::now())?;
+        push.is_retained &= self.shares.may_retain(caller.user_id, push.room_id, push.content.len(), Instant::now())?;
         let card = self.business.sender_card(caller, request_id).await;
         push.content = wrap(card, 0, push.content);
         push.sender_id = caller.user_id;

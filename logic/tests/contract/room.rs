@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use crate::support::{Server, business::StubBusiness, conn::Conn, refusal, server, server_with, soon};
+use bytes::Bytes;
 use gim_logic::domain::clock;
 use gim_proto::{
     ResultCode,
@@ -161,6 +162,52 @@ async fn all_rooms_together_retain_no_more_than_the_settings_allow() {
         retained_bytes += retained.iter().map(|message| message.len()).sum::<usize>();
     }
     assert!(retained_bytes <= BYTES_MAX && retained_bytes > BYTES_MAX / 2, "{retained_bytes}");
+}
+
+#[tokio::test]
+async fn rooms_cost_something_besides_what_they_retain() {
+    const ROOMS: usize = 50;
+    let change = |settings: &mut gim_logic::LogicSettings| settings.room.rooms_retained_bytes_max = ROOMS * 1024;
+    let server = server_with(StubBusiness::start().await, change).await;
+    let mut conn = Conn::attach(&server, "conn-1", 1).await;
+    for room_id in 1..=3 * ROOMS as u64 {
+        let push = PushRoomRequest { is_persist: true, ..room_push(room_id, "x") };
+        server.room_int().push_room(push).await.unwrap();
+    }
+    let mut retaining = 0;
+    for room_id in 1..=3 * ROOMS as u64 {
+        let request = connect::SubscribeRoomRequest { room_id, seq: 0, from_start: true }.encode_to_vec();
+        let reply = conn.packet(room_id, PacketCommand::PcSubscribeRoom as i32, request).await;
+        retaining += reply.subscribed.unwrap_or_default().retained.len();
+    }
+    assert!(retaining < ROOMS && retaining > ROOMS / 2, "{retaining} messages of a byte");
+}
+
+#[tokio::test]
+async fn one_user_does_not_push_out_what_others_have_a_room_retain() {
+    let change = |settings: &mut gim_logic::LogicSettings| settings.room.clients_retain = true;
+    let server = server_with(StubBusiness::start().await, change).await;
+    let mut conn = Conn::attach(&server, "conn-1", 1).await;
+    for number in 0..90 {
+        let push = PushRoomRequest { is_persist: true, ..room_push(9, &format!("news {number}")) };
+        server.room_int().push_room(push).await.unwrap();
+    }
+    let push = PushRoomRequest { is_persist: true, ..room_push(9, "me!") };
+    let mut refused = 0;
+    for _ in 0..100 {
+        let pushed = server.room_ext().push_room(metadata::signed(push.clone(), 7, 70, "token-7")).await;
+        if pushed.is_err() {
+            assert_eq!(refusal(pushed).0, ResultCode::TooManyRequests);
+            refused += 1;
+        }
+    }
+    server.room_ext().push_room(metadata::signed(push, 8, 80, "token-8")).await.unwrap();
+    let request = connect::SubscribeRoomRequest { room_id: 9, seq: 0, from_start: true }.encode_to_vec();
+    let reply = conn.packet(8, PacketCommand::PcSubscribeRoom as i32, request).await;
+    let retained = reply.subscribed.unwrap().retained;
+    let of_service = |encoded: &Bytes| connect::Message::decode(encoded.clone()).unwrap().content.starts_with(b"news");
+    let kept = retained.iter().filter(|encoded| of_service(encoded)).count();
+    assert!(refused >= 80 && kept >= 80, "{refused} refused, {kept} kept");
 }
 
 #[tokio::test]

@@ -10,6 +10,8 @@ use std::{
 
 use foldhash::HashMap;
 
+use crate::shared_state::ROOM_BYTES;
+
 /// See the module's documentation.
 #[derive(Debug)]
 pub(super) struct RetainedBytes {
@@ -32,7 +34,7 @@ impl RetainedBytes {
         Self { bytes_max, retained_for, total: 0, rooms: HashMap::default(), ends: VecDeque::new() }
     }
 
-    /// Whether a message of so many bytes may be kept.
+    /// Whether a message of so many bytes may be kept, in a room that kept nothing before.
     pub(super) fn has_bytes_for(&mut self, bytes: usize, now: Instant) -> bool {
         while let Some(&(_, room_id)) = self.ends.front().filter(|(at, _)| *at <= now) {
             self.ends.pop_front();
@@ -45,12 +47,12 @@ impl RetainedBytes {
                 None => {}
             }
         }
-        self.total + bytes <= self.bytes_max
+        self.total + bytes + ROOM_BYTES <= self.bytes_max
     }
 
     /// A message was put into a room, which keeps so many bytes since.
     pub(super) fn set(&mut self, room_id: u64, bytes: usize, now: Instant) {
-        let ends_at = now + self.retained_for;
+        let (ends_at, bytes) = (now + self.retained_for, bytes + ROOM_BYTES);
         let room = self.rooms.entry(room_id).or_insert_with(|| {
             self.ends.push_back((ends_at, room_id));
             Room { bytes: 0, ends_at }
@@ -66,15 +68,16 @@ mod tests {
 
     #[test]
     fn rooms_count_with_what_they_keep_until_it_is_over() {
-        let (mut retained, start) = (RetainedBytes::new(100, Duration::from_secs(10)), Instant::now());
+        let (mut retained, start) = (RetainedBytes::new(100 + 3 * ROOM_BYTES, Duration::from_secs(10)), Instant::now());
         let at = |seconds| start + Duration::from_secs(seconds);
         retained.set(1, 60, at(0));
         retained.set(2, 30, at(1));
         assert!(retained.has_bytes_for(10, at(1)) && !retained.has_bytes_for(11, at(1)));
         retained.set(1, 70, at(5));
         assert!(!retained.has_bytes_for(1, at(10)), "room 1 got something at 5");
-        assert!(retained.has_bytes_for(30, at(11)) && !retained.has_bytes_for(31, at(11)), "room 2 is over");
-        assert!(retained.has_bytes_for(100, at(15)));
+        let left = 30 + ROOM_BYTES;
+        assert!(retained.has_bytes_for(left, at(11)) && !retained.has_bytes_for(left + 1, at(11)), "room 2 is over");
+        assert!(retained.has_bytes_for(100 + 2 * ROOM_BYTES, at(15)));
         assert!(retained.rooms.is_empty() && retained.ends.is_empty());
     }
 }
