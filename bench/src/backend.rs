@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 
 use anyhow::Context as _;
 use gim_proto::business::{
-    AuthRequest, GetUserReply, GetUserRequest, GetUsersReply, GetUsersRequest, MayAddReply, MayAddRequest,
-    MayWriteReply, MayWriteRequest, MayWriteToRoomRequest, RevokeTokensRequest,
+    AuthRequest, GetBlockersReply, GetBlockersRequest, GetUserReply, GetUserRequest, GetUsersReply, GetUsersRequest,
+    MayAddReply, MayAddRequest, MayWriteReply, MayWriteRequest, MayWriteToRoomRequest, RevokeTokensRequest,
     user_int_service_server::{UserIntService, UserIntServiceServer},
 };
 use tonic::{Request, Response, Status, transport::Server};
@@ -48,6 +48,10 @@ impl UserIntService for Backend {
 
     async fn may_write_to_room(&self, _: Request<MayWriteToRoomRequest>) -> Result<Response<MayWriteReply>, Status> {
         Err(Status::unimplemented("this backend only has Auth"))
+    }
+
+    async fn get_blockers(&self, _: Request<GetBlockersRequest>) -> Result<Response<GetBlockersReply>, Status> {
+        Err(Status::unimplemented("nobody blocks anybody"))
     }
 
     async fn may_add(&self, _: Request<MayAddRequest>) -> Result<Response<MayAddReply>, Status> {

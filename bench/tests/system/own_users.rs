@@ -6,8 +6,9 @@ use gim_config::grpc::{self, GrpcSettings, StatusCodes};
 use gim_proto::{
     ResultCode,
     business::{
-        AuthRequest, GetUserReply, GetUserRequest, GetUsersReply, GetUsersRequest, MayAddReply, MayAddRequest,
-        MayWriteReply, MayWriteRequest, MayWriteToRoomRequest, RevokeTokensRequest,
+        AuthRequest, GetBlockersReply, GetBlockersRequest, GetUserReply, GetUserRequest, GetUsersReply,
+        GetUsersRequest, MayAddReply, MayAddRequest, MayWriteReply, MayWriteRequest, MayWriteToRoomRequest,
+        RevokeTokensRequest,
         user_int_service_server::{UserIntService, UserIntServiceServer},
     },
     connect::{PacketCommand, SendReply, SendRequest, send_request::Target},
@@ -59,6 +60,10 @@ impl UserIntService for OwnUsers {
 
     async fn may_write_to_room(&self, _: Request<MayWriteToRoomRequest>) -> Result<Response<MayWriteReply>, Status> {
         Err(Status::unimplemented("only Auth"))
+    }
+
+    async fn get_blockers(&self, _: Request<GetBlockersRequest>) -> Result<Response<GetBlockersReply>, Status> {
+        Err(Status::unimplemented("nobody blocks anybody"))
     }
 
     async fn may_add(&self, _: Request<MayAddRequest>) -> Result<Response<MayAddReply>, Status> {

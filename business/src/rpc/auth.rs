@@ -3,9 +3,9 @@
 
 use gim_proto::{
     business::{
-        AuthRequest, GetUserReply, GetUserRequest, GetUsersReply, GetUsersRequest, MayAddReply, MayAddRequest,
-        MayWriteReply, MayWriteRequest, MayWriteToRoomRequest, RevokeTokensRequest,
-        user_int_service_server::UserIntService,
+        AuthRequest, GetBlockersReply, GetBlockersRequest, GetUserReply, GetUserRequest, GetUsersReply,
+        GetUsersRequest, MayAddReply, MayAddRequest, MayWriteReply, MayWriteRequest, MayWriteToRoomRequest,
+        RevokeTokensRequest, user_int_service_server::UserIntService,
     },
     check,
 };
@@ -87,6 +87,14 @@ impl UserIntService for UserInt {
             }
             Err(error) => Err(error.into()),
         }
+    }
+
+    async fn get_blockers(&self, request: Request<GetBlockersRequest>) -> Result<Response<GetBlockersReply>, Status> {
+        let GetBlockersRequest { user_id, among_user_ids } = request.into_inner();
+        check::id("user_id", user_id)?;
+        check::ids("among_user_ids", &among_user_ids, self.users_per_call_max)?;
+        let user_ids = self.contacts.blockers(user_id, &among_user_ids).await?;
+        Ok(Response::new(GetBlockersReply { user_ids }))
     }
 
     async fn may_write_to_room(&self, _: Request<MayWriteToRoomRequest>) -> Result<Response<MayWriteReply>, Status> {

@@ -26,8 +26,7 @@ impl Store {
     pub async fn standings(&self, user_ids: &[u64], other_id: u64) -> Result<HashMap<u64, Standing>, StoreError> {
         let mut standings: HashMap<u64, Standing> =
             user_ids.iter().map(|&user_id| (user_id, Standing::default())).collect();
-        let blocked = QueryBuilder::new("SELECT user_id, user_id FROM blocked WHERE blocked_id = ");
-        for (user_id, _) in self.among(blocked, key(other_id), user_ids).await? {
+        for user_id in self.blockers(other_id, user_ids).await? {
             standings.entry(user_id).or_default().has_blocked = true;
         }
         let status = FriendStatus::Friends as i64;
@@ -42,6 +41,13 @@ impl Store {
             standings.entry(user_id).or_default().added_by = AddedBy::of_number(number);
         }
         Ok(standings)
+    }
+
+    /// Those of these users who blocked another one.
+    pub async fn blockers(&self, blocked_id: u64, among: &[u64]) -> Result<Vec<u64>, StoreError> {
+        let query = QueryBuilder::new("SELECT user_id, user_id FROM blocked WHERE blocked_id = ");
+        let rows = self.among(query, key(blocked_id), among).await?;
+        Ok(rows.into_iter().map(|(user_id, _)| user_id).collect())
     }
 
     /// Rows `(user_id, a number)` of these users, of a statement that lacks its last value and them.

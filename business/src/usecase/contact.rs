@@ -45,6 +45,11 @@ impl Contacts {
         Ok(user_ids.iter().filter(|user_id| **user_id != from_user_id).filter_map(refused).collect())
     }
 
+    /// Those of these users who blocked another one.
+    pub async fn blockers(&self, user_id: u64, among: &[u64]) -> Result<Vec<u64>, UseCaseError> {
+        Ok(self.store.blockers(user_id, among).await?)
+    }
+
     /// Whom the caller lets put her into groups; none where she leaves it to the settings.
     pub async fn added_by(&self, caller: &Caller) -> Result<Option<AddedBy>, UseCaseError> {
         Ok(self.store.added_by(caller.user_id).await?)

@@ -4,8 +4,8 @@ use gim_proto::{
     ResultCode,
     business::{
         AuthRequest, ContactRules, FriendAddRequest, FriendAgreeRequest, FriendBlockRequest, FriendRemoveRequest,
-        FriendSendMessageRequest, FriendSetRequest, GetUserRequest, GetUsersRequest, MayAddRequest, MayWriteRequest,
-        RevokeTokensRequest, SearchUserRequest, SignInRequest, SignOutRequest, UpdateUserRequest,
+        FriendSendMessageRequest, FriendSetRequest, GetBlockersRequest, GetUserRequest, GetUsersRequest, MayAddRequest,
+        MayWriteRequest, RevokeTokensRequest, SearchUserRequest, SignInRequest, SignOutRequest, UpdateUserRequest,
     },
     logic::Device,
     metadata,
@@ -150,6 +150,9 @@ async fn trusted_calls_name_their_fields() {
         let may_add = |from_user_id, user_id| MayAddRequest { from_user_id, user_ids: vec![user_id], group_id: 0 };
         assert_names("from_user_id", client.may_add(may_add(bad, 1)).await);
         assert_names("user_ids", client.may_add(may_add(1, bad)).await);
+        let blockers = |user_id, other_id| GetBlockersRequest { user_id, among_user_ids: vec![other_id] };
+        assert_names("user_id", client.get_blockers(blockers(bad, 1)).await);
+        assert_names("among_user_ids", client.get_blockers(blockers(1, bad)).await);
         if bad != 0 {
             assert_names("group_id", client.may_add(MayAddRequest { group_id: bad, ..may_add(1, 2) }).await);
             assert_names("device_id", client.revoke_tokens(RevokeTokensRequest { user_id: 1, device_id: bad }).await);

@@ -6,7 +6,8 @@ use gim_proto::{
     business::{
         AddFriendPush, AddedBy as AddedByNumber, AgreeAddFriendPush, ContactRules, Friend, FriendAddRequest,
         FriendAgreeRequest, FriendBlockRequest, FriendRemoveRequest, FriendSendMessageReply, FriendSendMessageRequest,
-        FriendSetRequest, ListFriendRequestsReply, ListUsersRequest, MayAddRequest, MayWriteRequest, UpdateUserRequest,
+        FriendSetRequest, GetBlockersRequest, ListFriendRequestsReply, ListUsersRequest, MayAddRequest,
+        MayWriteRequest, UpdateUserRequest,
     },
     connect::MessageCommand,
 };
@@ -286,6 +287,22 @@ async fn nobody_asks_more_users_in_a_day_than_a_list_of_friends_holds() {
     assert_eq!(code(add(&server, &alice, carol.user_id).await), ResultCode::TooManyRequests);
     add(&server, &alice, bob.user_id).await.unwrap();
     assert_eq!(server.logic.take_pushed().len(), 1);
+}
+
+#[tokio::test]
+async fn who_blocked_a_user_is_told_to_services() {
+    let server = Server::start().await;
+    let [alice, bob, carol] = [server.sign_in("1").await, server.sign_in("2").await, server.sign_in("3").await];
+    let among = vec![alice.user_id, bob.user_id, 999];
+    let blockers = async |of: &Phone| {
+        let request = GetBlockersRequest { user_id: of.user_id, among_user_ids: among.clone() };
+        server.internal().get_blockers(request).await.unwrap().into_inner().user_ids
+    };
+    for phone in [&alice, &carol] {
+        server.friends().block(phone.ask(FriendBlockRequest { user_id: bob.user_id })).await.unwrap();
+    }
+    assert_eq!(blockers(&bob).await, [alice.user_id], "carol is none of those asked about");
+    assert!(blockers(&alice).await.is_empty());
 }
 
 async fn not_added(server: &Server, from: &Phone, user_ids: &[u64]) -> Vec<(u64, i32)> {

@@ -24,6 +24,8 @@ const MEMBER: &str =
     "SELECT user_id, type, status, nickname, extra FROM group_member WHERE group_id = ? AND user_id = ?";
 const MEMBERS: &str = "SELECT user_id, type, status, nickname, extra FROM group_member \
                        WHERE group_id = ? AND user_id > ? ORDER BY user_id LIMIT ?";
+const TOLD_MEMBERS: &str = "SELECT m.user_id FROM chat_group g JOIN group_member m ON m.group_id = g.id \
+                            WHERE g.id = ? AND g.kind = 0 ORDER BY m.user_id LIMIT ?";
 const LARGE_OF: MultiRow = MultiRow {
     head: "SELECT m.user_id, m.group_id FROM group_member m JOIN chat_group g ON g.id = m.group_id \
            WHERE g.kind = 1 AND m.user_id IN (",
@@ -121,6 +123,13 @@ impl Groups {
         let query = sqlx::query(MEMBERS).bind(to_sql(group_id)).bind(to_sql(after_user_id)).bind(i64::from(limit));
         let rows = query.fetch_all(&self.reader).await?;
         Ok(rows.iter().map(read_member).collect::<Result<_, sqlx::Error>>()?)
+    }
+
+    /// The members whose inboxes are told of what becomes of a group: at most `count_max`, and nobody of a large one.
+    pub async fn told_members(&self, group_id: u64, count_max: usize) -> Result<Vec<u64>, StoreError> {
+        let count_max = i64::try_from(count_max).unwrap_or(i64::MAX);
+        let query = sqlx::query_scalar::<_, i64>(TOLD_MEMBERS).bind(to_sql(group_id)).bind(count_max);
+        Ok(query.fetch_all(&self.reader).await?.into_iter().map(from_sql).collect())
     }
 
     /// At most `limit` groups of a user with greater ids than `after_group_id`, ascending.

@@ -24,7 +24,8 @@ use crate::domain::{
 };
 
 const MEMBER_IDS: &str = "SELECT user_id FROM group_member WHERE group_id = ? ORDER BY user_id";
-const FIRST_MEMBER: &str = "SELECT user_id FROM group_member WHERE group_id = ? ORDER BY user_id LIMIT 1";
+const OLDEST_MEMBER: &str =
+    "SELECT user_id FROM group_member WHERE group_id = ? ORDER BY joined_at_ms, user_id LIMIT 1";
 const TYPES: MultiRow = MultiRow {
     head: "SELECT user_id, type FROM group_member WHERE user_id IN (",
     row: "?",
@@ -79,6 +80,21 @@ pub(super) enum ApplyError {
     Failed(#[from] sqlx::Error),
 }
 
+impl GroupWork {
+    /// Whether a member's inbox gets what is told of a change: of those who blocked whoever makes it, only who is named by it, or
+    /// would else not find the group's messages.
+    fn is_told(&self, user_id: u64, change: &Change<'_>) -> bool {
+        !self.not_told.contains(&user_id)
+            || match change {
+                Change::Nothing | Change::Profile { becomes_large: true, .. } => true,
+                Change::Leave { user_ids, .. } => user_ids.contains(&user_id),
+                Change::Join(members) => members.iter().any(|member| member.user_id == user_id),
+                Change::Describe { member, .. } => member.user_id == user_id,
+                Change::Profile { .. } => false,
+            }
+    }
+}
+
 impl HeldGroup {
     /// One that is stored already.
     pub(super) fn stored(group: Group) -> Self {
@@ -103,7 +119,8 @@ impl HeldGroup {
     ) -> Result<Vec<GroupPost>, ApplyError> {
         let facts = self.find_facts(connection, work).await?;
         let change = self.group.decide(&facts, &work.action)?;
-        let user_ids = self.write_members(connection, work, &change).await?;
+        let mut user_ids = self.write_members(connection, work, &change).await?;
+        user_ids.retain(|user_id| work.is_told(*user_id, &change));
         let posts = self.number(work, &change, &user_ids);
         self.group.apply(&change);
         self.is_changed |= change != Change::Nothing;
@@ -166,15 +183,15 @@ impl HeldGroup {
                 }
             }
             Change::Describe { member, is_admin, .. } => self.update_member(connection, member, is_admin).await?,
-            Change::Leave { user_ids, promotes_first, by_own_wish, .. } => {
+            Change::Leave { user_ids, promotes_oldest, by_own_wish, .. } => {
                 // Those who leave hear of it too.
                 let receivers = self.receivers(connection, None).await?;
                 self.delete_members(connection, user_ids).await?;
                 if let Some(user_id) = by_own_wish {
                     left_member::note(connection, self.group.id, user_id).await?;
                 }
-                if promotes_first {
-                    self.promote_first(connection).await?;
+                if promotes_oldest {
+                    self.promote_oldest(connection).await?;
                 }
                 return Ok(receivers);
             }
@@ -232,8 +249,8 @@ impl HeldGroup {
         Ok(())
     }
 
-    async fn promote_first(&self, connection: &mut AnyConnection) -> Result<(), sqlx::Error> {
-        let query = sqlx::query_scalar(FIRST_MEMBER).bind(to_sql(self.group.id));
+    async fn promote_oldest(&self, connection: &mut AnyConnection) -> Result<(), sqlx::Error> {
+        let query = sqlx::query_scalar(OLDEST_MEMBER).bind(to_sql(self.group.id));
         let user_id: i64 = query.fetch_one(&mut *connection).await?;
         let query = sqlx::query(PROMOTE).bind(type_of(true)).bind(to_sql(self.group.id)).bind(user_id);
         query.execute(connection).await.map(drop)

@@ -97,6 +97,8 @@ pub struct GroupWork {
     pub action: GroupAction,
     /// The message, or the notices that tell members of the change: one, unless it would be too long.
     pub messages: Vec<Message>,
+    /// Of a change: those whose inboxes are not told of it, because they blocked whoever asks.
+    pub not_told: Vec<u64>,
     /// How many members there may be.
     pub limits: MemberLimits,
     /// The client's key of a send.

@@ -305,9 +305,11 @@ impl Groups {
         messages: Vec<Message>,
         request_id: &str,
     ) -> Result<(), Error> {
+        let not_told = self.not_told(operator, group_id, &action, request_id).await?;
         let work = GroupWork {
             group_id,
             actor: operator.user_id(),
+            not_told,
             action,
             messages,
             limits: self.settings.limits(),
@@ -317,6 +319,24 @@ impl Groups {
         };
         self.writer.submit_group(work)?.committed().await??;
         Ok(())
+    }
+
+    /// Members who blocked the user who makes a change, and hear nothing of it. In a large group nobody's inbox does.
+    async fn not_told(
+        &self,
+        operator: Operator,
+        group_id: u64,
+        action: &GroupAction,
+        request_id: &str,
+    ) -> Result<Vec<u64>, Error> {
+        let Operator::User(Caller { user_id, .. }) = operator else { return Ok(Vec::new()) };
+        if matches!(action, GroupAction::Create { .. }) {
+            return Ok(Vec::new());
+        }
+        let turn = self.reads.turn(user_id).await?;
+        let members = self.groups.told_members(group_id, self.settings.limits().normal).await?;
+        drop(turn);
+        Ok(self.business.blockers_among(user_id, &members, request_id).await?)
     }
 
     /// As notices name the operator.

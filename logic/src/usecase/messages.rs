@@ -215,6 +215,7 @@ impl Messages {
             actor: Some(caller.user_id),
             action: GroupAction::Send,
             messages: vec![message],
+            not_told: Vec::new(),
             limits: self.member_limits,
             client_msg_id: Some(client_msg_id),
             origin_device_id: caller.device_id,

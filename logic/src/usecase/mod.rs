@@ -113,6 +113,7 @@ impl UseCases {
         let messages = messages(settings, &parts, rooms.clone());
         let pushes = pushes(settings, &parts);
         let conversations = conversations(settings, &parts);
+        let recalls = recalls(settings, &parts);
         let Parts { short_ids, store, writer, request_shares, business, jwt, shared, nodes, fanout, .. } = parts;
         Self {
             access: Access {
@@ -150,12 +151,7 @@ impl UseCases {
             },
             messages,
             pushes,
-            recalls: Recalls {
-                window_s: settings.message.recall_window_s,
-                reads: store.user_reads.clone(),
-                inboxes: store.inboxes.clone(),
-                writer: writer.clone(),
-            },
+            recalls,
             sign_ins: SignIns {
                 token_bytes_max: settings.limits.token_bytes_max,
                 reads: store.sign_in_reads,
@@ -207,6 +203,16 @@ fn conversations(settings: &LogicSettings, parts: &Parts) -> Conversations {
         heads: parts.store.conversation_heads.clone(),
         conversations: parts.store.conversations.clone(),
         events: events(parts),
+    }
+}
+
+fn recalls(settings: &LogicSettings, parts: &Parts) -> Recalls {
+    Recalls {
+        window_s: settings.message.recall_window_s,
+        reads: parts.store.user_reads.clone(),
+        inboxes: parts.store.inboxes.clone(),
+        writer: parts.writer.clone(),
+        business: parts.business.clone(),
     }
 }
 

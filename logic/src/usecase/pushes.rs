@@ -122,6 +122,7 @@ impl Pushes {
             actor: None,
             action: GroupAction::Send,
             messages: vec![message],
+            not_told: Vec::new(),
             limits: self.group.limits(),
             client_msg_id,
             origin_device_id: 0,

@@ -1,8 +1,11 @@
 //! Recall: a sender takes a message back, for everybody who got it.
 
+use std::sync::Arc;
+
 use gim_proto::{ResultCode, check, logic::RecallRequest};
 
 use crate::{
+    clients::business::Business,
     domain::{caller::Caller, clock},
     error::Error,
     store::{self, work::Post, writer::Writer},
@@ -16,6 +19,7 @@ pub struct Recalls {
     pub(super) reads: store::UserReads,
     pub(super) inboxes: store::Inboxes,
     pub(super) writer: Writer,
+    pub(super) business: Arc<Business>,
 }
 
 impl Recalls {
@@ -25,21 +29,22 @@ impl Recalls {
         let turn = self.reads.turn(caller.user_id).await?;
         let found = self.inboxes.find(message_id).await?;
         drop(turn);
-        let Some(stored) = found else {
-            return Err(check::invalid("message_id", "there is no such message in any inbox").into());
+        // Nobody learns which ids messages of others have.
+        let Some(stored) = found.filter(|stored| stored.message.sender_id == caller.user_id) else {
+            return Err(Error::refused(ResultCode::NotAllowed, "you have no message with this id to recall"));
         };
         let message = stored.message;
-        if message.sender_id != caller.user_id {
-            return Err(Error::refused(ResultCode::NotAllowed, "a message is recalled by its sender only"));
-        }
         if message.is_recalled() {
             return Ok(());
         }
         let age_ms = clock::now_ms().saturating_sub(message.created_at_ms);
         check_window(self.window_s, age_ms)?;
-        let Some(receivers) = stored.receivers else {
+        let Some(mut receivers) = stored.receivers else {
             return Err(Error::refused(ResultCode::NotAllowed, "this message cannot be recalled"));
         };
+        // Who blocked the sender hears no more of him, neither of what he takes back.
+        let not_told = self.business.blockers_among(caller.user_id, &receivers, request_id).await?;
+        receivers.retain(|user_id| !not_told.contains(user_id));
         let post = Post {
             message: message.recalled(),
             user_ids: receivers,

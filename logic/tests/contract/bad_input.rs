@@ -272,7 +272,7 @@ async fn who_and_what_is_unknown_is_refused_and_nothing_is_stored() {
         (ResultCode::BadRequest, refusal(server.group_int().create(create(vec![]).into_inner()).await)),
         (ResultCode::NotInGroup, refusal(groups.get(signed(GroupGetRequest { group_id: 5 })).await)),
         (ResultCode::GroupNotFound, refusal(server.group_int().push(group_push(5)).await)),
-        (ResultCode::BadRequest, refusal(client.recall(signed(RecallRequest { message_id: 5 })).await)),
+        (ResultCode::NotAllowed, refusal(client.recall(signed(RecallRequest { message_id: 5 })).await)),
         (ResultCode::NotAllowed, refusal(client.recall(by_another).await)),
         (
             ResultCode::BeyondNewest,

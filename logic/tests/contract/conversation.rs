@@ -190,6 +190,17 @@ async fn a_recall_that_is_repeated_or_raced_is_told_once() {
 }
 
 #[tokio::test]
+async fn who_blocked_the_sender_hears_of_no_recall() {
+    let server = server().await;
+    let sent = send(&server, 7, 8, "oh no").await;
+    server.business.state.blocked.lock().unwrap().push((7, 8));
+    recall(&server, 7, sent.message_id).await.unwrap();
+    assert_eq!(sync(&server, 7, 0).await.len(), 2);
+    let seen = sync(&server, 8, 0).await;
+    assert_eq!((seen.len(), seen[0].content.is_empty()), (1, true), "what was said is gone all the same");
+}
+
+#[tokio::test]
 async fn only_the_sender_recalls_and_only_what_is_stored() {
     let server = server().await;
     let sent = send(&server, 7, 8, "mine").await;
@@ -199,7 +210,7 @@ async fn only_the_sender_recalls_and_only_what_is_stored() {
         (8, sent.message_id, ResultCode::NotAllowed),
         (9, sent.message_id, ResultCode::NotAllowed),
         (7, pushed, ResultCode::NotAllowed),
-        (7, sent.message_id + 1, ResultCode::BadRequest),
+        (7, sent.message_id + 1, ResultCode::NotAllowed),
         (7, 0, ResultCode::BadRequest),
         (7, u64::MAX, ResultCode::BadRequest),
     ] {

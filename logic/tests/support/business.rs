@@ -9,9 +9,9 @@ use gim_config::listen::Endpoint;
 use gim_proto::{
     ResultCode,
     business::{
-        AuthRequest, GetUserReply, GetUserRequest, GetUsersReply, GetUsersRequest, HandleCommandReply,
-        HandleCommandRequest, MayAddReply, MayAddRequest, MayWriteReply, MayWriteRequest, MayWriteToRoomRequest,
-        RevokeTokensRequest, User,
+        AuthRequest, GetBlockersReply, GetBlockersRequest, GetUserReply, GetUserRequest, GetUsersReply,
+        GetUsersRequest, HandleCommandReply, HandleCommandRequest, MayAddReply, MayAddRequest, MayWriteReply,
+        MayWriteRequest, MayWriteToRoomRequest, RevokeTokensRequest, User,
         command_int_service_server::{CommandIntService, CommandIntServiceServer},
         user_int_service_server::{UserIntService, UserIntServiceServer},
     },
@@ -44,6 +44,7 @@ pub struct State {
     /// Who may not write to whom.
     pub blocked: Mutex<Vec<(u64, u64)>>,
     pub may_write_calls: AtomicU64,
+    pub blockers_calls: AtomicU64,
     /// Who may not write into which room; nothing where it has no opinion on rooms.
     pub closed_rooms: Mutex<Option<Vec<(u64, u64)>>>,
     pub room_calls: AtomicU64,
@@ -198,6 +199,17 @@ impl UserIntService for Stub {
         self.0.may_add_calls.lock().unwrap().push((from_user_id, group_id, user_ids.len()));
         let answers = user_ids.into_iter().map(|user_id| (user_id, self.answer(from_user_id, user_id)));
         Ok(Response::new(MayAddReply { refused: answers.filter(|(_, answer)| answer.code != 0).collect() }))
+    }
+
+    async fn get_blockers(&self, request: Request<GetBlockersRequest>) -> Result<Response<GetBlockersReply>, Status> {
+        if self.0.only_auth {
+            return Err(Status::unimplemented("only Auth here"));
+        }
+        self.0.blockers_calls.fetch_add(1, Ordering::Relaxed);
+        let GetBlockersRequest { user_id, among_user_ids } = request.into_inner();
+        let blocked = self.0.blocked.lock().unwrap();
+        let user_ids = among_user_ids.into_iter().filter(|&other_id| blocked.contains(&(user_id, other_id))).collect();
+        Ok(Response::new(GetBlockersReply { user_ids }))
     }
 
     async fn get_users(&self, request: Request<GetUsersRequest>) -> Result<Response<GetUsersReply>, Status> {

@@ -84,6 +84,8 @@ fn user_samples() -> Vec<Sample> {
             "business.MayAddReply",
             MayAddReply { refused: HashMap::from([(102, MayWriteReply { code: 10210, message: "message".into() })]) },
         ),
+        sample("business.GetBlockersRequest", GetBlockersRequest { user_id: 101, among_user_ids: vec![102, 103] }),
+        sample("business.GetBlockersReply", GetBlockersReply { user_ids: vec![102, 103] }),
         sample("business.AuthRequest", AuthRequest { user_id: 101, device_id: 102, token: "token".into() }),
         sample("business.GetUsersRequest", GetUsersRequest { user_ids: HashMap::from([(101, 2)]) }),
         sample("business.GetUsersReply", GetUsersReply { users: HashMap::from([(101, user())]) }),

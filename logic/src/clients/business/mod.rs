@@ -4,6 +4,7 @@
 //! A backend that plugs in its own users implements `UserIntService/Auth` and nothing else: every other call may answer
 //! UNIMPLEMENTED, and logic does without. Any task; calls go over one lazily connected channel.
 
+mod blockers;
 mod may_add;
 mod room_writers;
 
@@ -98,6 +99,8 @@ pub struct Business {
     room_writers: TtlCache<(u64, u64), Permission>,
     /// Something while it is known that MayAdd is not offered.
     no_may_add: TtlCache<(), ()>,
+    /// The same of GetBlockers.
+    no_blockers: TtlCache<(), ()>,
 }
 
 #[derive(Debug, Clone)]
@@ -153,6 +156,7 @@ impl Business {
             may_write: TtlCache::new(ttl(settings.may_write_cache_ms), settings.may_write_cache_entries_max),
             room_writers: TtlCache::new(ttl(settings.may_write_cache_ms), settings.may_write_cache_entries_max),
             no_may_add: TtlCache::new(ttl(settings.may_write_cache_ms), 1),
+            no_blockers: TtlCache::new(ttl(settings.may_write_cache_ms), 1),
         })
     }
 

@@ -171,6 +171,7 @@ fn group_send(user_id: u64, group_id: u64) -> Job {
         actor: Some(user_id),
         action: GroupAction::Send,
         messages: Vec::new(),
+        not_told: Vec::new(),
         limits: MemberLimits { normal: 500, large: 500 },
         client_msg_id: None,
         origin_device_id: 0,

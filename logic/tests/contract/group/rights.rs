@@ -1,5 +1,7 @@
 //! Who may do what, and the codes of who may not.
 
+use std::sync::atomic::Ordering;
+
 use gim_proto::{
     ResultCode,
     logic::{
@@ -125,22 +127,50 @@ async fn a_member_names_himself_and_leaves() {
 }
 
 #[tokio::test]
-async fn the_last_admin_stays_until_another_becomes_one() {
+async fn the_oldest_member_follows_the_last_admin() {
+    let server = server().await;
+    for kind in [GroupKind::GkNormal, GroupKind::GkLarge] {
+        let group_id = server.make(kind, &[7, 9, 10]).await;
+        server.add(7, group_id, vec![member(8)]).await.unwrap();
+        let ordinary = GroupMember { r#type: 2, ..member(7) };
+        assert_eq!(code(server.describe(7, group_id, ordinary).await), ResultCode::NotAllowed, "he stays one, or goes");
+        server.remove(7, group_id, &[7]).await.unwrap();
+        assert_eq!(server.members(8, group_id, 0).await.unwrap()[1], admin(9), "nobody is older");
+        // Whom a service takes out is followed likewise.
+        let remove = GroupRemoveMemberRequest { group_id, user_ids: vec![9] };
+        server.group_int().remove_member(remove).await.unwrap();
+        assert_eq!(server.members(8, group_id, 0).await.unwrap()[1], admin(10));
+        server.remove(10, group_id, &[10]).await.unwrap();
+        assert_eq!(server.members(8, group_id, 0).await.unwrap(), [admin(8)]);
+        server.remove(8, group_id, &[8]).await.unwrap();
+        let left = server.group_int().get(GroupGetRequest { group_id }).await.unwrap().into_inner().group.unwrap();
+        assert_eq!(left.member_count, 0, "the very last one leaves whenever he likes");
+    }
+}
+
+#[tokio::test]
+async fn who_blocked_somebody_hears_nothing_of_what_he_does_in_a_group() {
     let server = server().await;
     let group_id = server.make(GroupKind::GkNormal, &[7, 8, 9]).await;
-    assert_eq!(code(server.remove(7, group_id, &[7]).await), ResultCode::NotAllowed);
-    let ordinary = GroupMember { r#type: 2, ..member(7) };
-    assert_eq!(code(server.describe(7, group_id, ordinary.clone()).await), ResultCode::NotAllowed);
-    server.describe(7, group_id, admin(9)).await.unwrap();
-    server.describe(7, group_id, ordinary).await.unwrap();
-    server.remove(7, group_id, &[7]).await.unwrap();
-    // A service is not held up: somebody follows.
-    let remove = GroupRemoveMemberRequest { group_id, user_ids: vec![9] };
-    server.group_int().remove_member(remove).await.unwrap();
-    assert_eq!(server.members(8, group_id, 0).await.unwrap(), [admin_as_told(8)]);
-    server.remove(8, group_id, &[8]).await.unwrap();
-    let left = server.group_int().get(GroupGetRequest { group_id }).await.unwrap().into_inner().group.unwrap();
-    assert_eq!(left.member_count, 0, "the very last one leaves whenever he likes");
+    let state = server.business.state.clone();
+    state.blocked.lock().unwrap().push((7, 9));
+    let told = async || [server.inbox(8).await.len(), server.inbox(9).await.len()];
+    let [of_8, of_9] = told().await;
+    server.rename(7, group_id, "look at this").await.unwrap();
+    server.describe(7, group_id, GroupMember { nickname: "and this".into(), ..admin(7) }).await.unwrap();
+    server.add(7, group_id, vec![member(10)]).await.unwrap();
+    server.remove(7, group_id, &[10]).await.unwrap();
+    assert_eq!(told().await, [of_8 + 4, of_9]);
+    assert_eq!(
+        state.blockers_calls.load(Ordering::Relaxed),
+        4,
+        "one question for each change, whoever is in the group"
+    );
+    server.rename(8, group_id, "mine").await.unwrap_err();
+    server.say(7, group_id, "a message", "a").await.unwrap();
+    assert_eq!(told().await, [of_8 + 5, of_9 + 1], "messages to the group are for all of it");
+    server.remove(7, group_id, &[9]).await.unwrap();
+    assert_eq!(told().await, [of_8 + 6, of_9 + 2], "who is taken out learns that");
 }
 
 #[tokio::test]
@@ -173,10 +203,6 @@ async fn a_service_lists_members_and_makes_them_admins() {
         assert_eq!(code(describe(admin(10)).await), ResultCode::GroupMemberNotFound);
         assert_eq!(code(page(group_id + 1_000, 0, 0).await), ResultCode::GroupNotFound);
     }
-}
-
-fn admin_as_told(user_id: u64) -> GroupMember {
-    admin(user_id)
 }
 
 #[tokio::test]

@@ -165,6 +165,7 @@ impl StoreHarness {
             actor,
             action,
             messages: vec![message],
+            not_told: Vec::new(),
             limits: MemberLimits { normal: 500, large: 1000 },
             client_msg_id: key.map(str::to_owned),
             origin_device_id: 0,

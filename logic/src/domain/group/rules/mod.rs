@@ -74,8 +74,8 @@ pub enum Change<'a> {
         user_ids: &'a [u64],
         /// How many of them were admins.
         admin_count: u64,
-        /// Whether the first of those who stay becomes an admin, because none is left.
-        promotes_first: bool,
+        /// Whether of those who stay the oldest member becomes an admin, because none is left.
+        promotes_oldest: bool,
         /// Whoever of them goes by their own wish. Other users do not add them again; a trusted service may, which asked them.
         by_own_wish: Option<u64>,
     },
@@ -152,18 +152,12 @@ impl Group {
         let admin_count = facts.named.values().filter(|&&is_admin| is_admin).count() as u64;
         let empties = user_ids.len() as u64 == self.member_count;
         let orphans = admin_count > 0 && admin_count == self.admin_count && !empties;
-        // A trusted service may take the last admin out; somebody has to follow him.
-        match facts.actor {
-            Actor::Service => Ok(Change::Leave { user_ids, admin_count, promotes_first: orphans, by_own_wish: None }),
-            _ if orphans => Err(GroupRefusal::LastAdmin),
-            actor => {
-                let by_own_wish = match actor {
-                    Actor::Member(user_id) | Actor::Admin(user_id) => Some(user_id).filter(|id| user_ids.contains(id)),
-                    Actor::Service | Actor::Outsider => None,
-                };
-                Ok(Change::Leave { user_ids, admin_count, promotes_first: false, by_own_wish })
-            }
-        }
+        // Nobody is kept in a group: where the last admin goes, somebody follows.
+        let by_own_wish = match facts.actor {
+            Actor::Member(user_id) | Actor::Admin(user_id) => Some(user_id).filter(|id| user_ids.contains(id)),
+            Actor::Service | Actor::Outsider => None,
+        };
+        Ok(Change::Leave { user_ids, admin_count, promotes_oldest: orphans, by_own_wish })
     }
 
     /// Follows a change, once the messages that tell of it have their places.
@@ -185,10 +179,10 @@ impl Group {
             Change::Describe { is_admin, was_admin, .. } => {
                 self.admin_count = self.admin_count + u64::from(is_admin) - u64::from(was_admin);
             }
-            Change::Leave { user_ids, admin_count, promotes_first, .. } => {
+            Change::Leave { user_ids, admin_count, promotes_oldest, .. } => {
                 self.version += 1;
                 self.member_count -= user_ids.len() as u64;
-                self.admin_count = self.admin_count - admin_count + u64::from(promotes_first);
+                self.admin_count = self.admin_count - admin_count + u64::from(promotes_oldest);
             }
         }
     }

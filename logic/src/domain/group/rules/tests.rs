@@ -74,10 +74,10 @@ impl Model {
             Change::Describe { member, is_admin, .. } => {
                 self.members.insert(member.user_id, Member { is_admin, ..member.clone() });
             }
-            Change::Leave { user_ids, promotes_first, by_own_wish, .. } => {
+            Change::Leave { user_ids, promotes_oldest, by_own_wish, .. } => {
                 self.left.extend(by_own_wish);
                 self.members.retain(|user_id, _| !user_ids.contains(user_id));
-                if promotes_first {
+                if promotes_oldest {
                     self.members.values_mut().next().expect("somebody stays").is_admin = true;
                 }
             }
@@ -187,19 +187,19 @@ fn a_group_has_no_more_members_than_its_kind_allows() {
 }
 
 #[test]
-fn the_last_admin_stays_unless_all_go_or_a_service_takes_him() {
+fn who_leaves_as_the_last_admin_is_followed_by_a_member() {
     let leave = |user_ids: &[u64]| GroupAction::RemoveMembers(user_ids.to_vec());
-    assert_eq!(answer(1, &leave(&[1])), Err(LastAdmin));
-    assert_eq!(answer(1, &leave(&[1, 2])), Err(LastAdmin));
-    assert_eq!(answer(1, &leave(&[1, 2, 3])), Ok(()), "who goes with all of them leaves nobody behind");
+    for (leaving, followed_by) in [(&[1][..], &[2][..]), (&[1, 2], &[3]), (&[1, 2, 3], &[])] {
+        let mut model = Model::new(Kind::Normal, &[1], &[2, 3]);
+        assert_eq!((model.act(Some(1), &leave(leaving)), &*model.admin_ids()), (Ok(()), followed_by));
+    }
     assert_eq!(answer(1, &describe(member(1, false), true)), Err(LastAdmin));
     assert_eq!(answer(1, &describe(member(1, false), false)), Ok(()), "without a type he stays one");
 
     let mut two_admins = Model::new(Kind::Normal, &[1, 2], &[3]);
     assert_eq!(two_admins.act(Some(1), &describe(member(1, false), true)), Ok(()));
-    assert_eq!(two_admins.act(Some(2), &leave(&[2])), Err(LastAdmin));
     assert_eq!(two_admins.act(None, &leave(&[2])), Ok(()));
-    assert_eq!(two_admins.admin_ids(), [1], "the first of those who stay");
+    assert_eq!(two_admins.admin_ids(), [1], "the oldest of those who stay");
 
     let mut without_admin = Model::new(Kind::Normal, &[], &[1, 2]);
     assert_eq!(without_admin.act(None, &leave(&[1])), Ok(()));

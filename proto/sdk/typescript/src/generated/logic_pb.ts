@@ -1312,7 +1312,8 @@ export const DeviceExtService: GenService<{
 
 /**
  * The same for clients. Members see their groups, admins change them; a member may change their own nickname and extra, and
- * leave. The last admin leaves, or becomes an ordinary member, only after somebody else became one.
+ * leave. Where the last admin leaves, the oldest member becomes one; the last admin becomes an ordinary member only after somebody
+ * else became one.
  *
  * @generated from service logic.GroupExtService
  */
