@@ -11,6 +11,11 @@ use std::{
 };
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use tokio::net::TcpSocket;
+
+/// Connects that the kernel queues; the system's net.core.somaxconn caps it. One beyond is not heard, though who connects is told that it
+/// was.
+const CONNECTS_MAX: u32 = 4_096;
 
 /// An address: `127.0.0.1:8002`, `[::1]:8002`, `http://logic:8010`, or empty for "off".
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -112,7 +117,7 @@ impl Endpoint {
     /// Opens a Tokio listener here.
     pub async fn listen(&self) -> Result<tokio::net::TcpListener, ListenError> {
         let address = self.socket_address()?;
-        tokio::net::TcpListener::bind(address).await.map_err(|source| ListenError::new(address, source))
+        listen_at(address).map_err(|source| ListenError::new(address, source))
     }
 
     fn parse(text: &str) -> Result<Self, String> {
@@ -127,6 +132,14 @@ impl Endpoint {
         }
         Ok(Self { head: format!("{head}:"), port })
     }
+}
+
+fn listen_at(address: SocketAddr) -> io::Result<tokio::net::TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // After a restart, connections of the process before may still be there.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(CONNECTS_MAX)
 }
 
 impl FromStr for Endpoint {
@@ -181,6 +194,18 @@ mod tests {
         assert_eq!(shifted("http://127.0.0.1:8010", 100).unwrap(), "http://127.0.0.1:8110");
         assert!(shifted("http://127.0.0.1:8110", 60_000).is_err());
         assert_eq!(shifted("127.0.0.1:0", 100).unwrap(), "127.0.0.1:0");
+    }
+
+    #[tokio::test]
+    async fn connects_wait_by_the_hundreds_until_they_are_accepted() {
+        let listener = Endpoint::new("127.0.0.1:0").listen().await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let connect = || TcpStream::connect_timeout(&address, Duration::from_secs(20)).unwrap();
+        let connected: Vec<TcpStream> = (0..300).map(|_| connect()).collect();
+        for _ in &connected {
+            let accepted = tokio::time::timeout(Duration::from_secs(20), listener.accept()).await;
+            assert!(accepted.expect("each of them was heard").is_ok());
+        }
     }
 
     #[test]
