@@ -25,6 +25,12 @@ gim_config::metric_names! {
     Counter FANOUT_FAILED = "logic_fanout_failed_total";
     /// Reads of users that were refused, because too much of one user waited, or nothing could be read in time.
     Counter READS_REFUSED = "logic_reads_refused_total";
+    /// Times that users said how far they have read a conversation.
+    Counter READ_POSITIONS_ASKED = "logic_read_positions_asked_total";
+    /// Read positions that were written, once for all that was read within a moment.
+    Counter READ_POSITIONS_WRITTEN = "logic_read_positions_written_total";
+    /// Those that were refused at once, by bound: because too many conversations waited (`all`), or too much of one user (`user`).
+    Counter READ_POSITIONS_REFUSED = "logic_read_positions_refused_total";
     /// Conn nodes that are attached.
     Gauge LINK_NODES = "logic_link_nodes";
     /// Items that came up the streams.

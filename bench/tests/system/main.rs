@@ -10,6 +10,7 @@ mod from_outside;
 mod gim_client;
 mod misfits;
 mod own_users;
+mod reads;
 mod replaced;
 mod restart;
 mod server;

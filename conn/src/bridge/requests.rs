@@ -6,7 +6,7 @@
 use std::{collections::BTreeMap, time::Instant};
 
 use bytes::Bytes;
-use gim_proto::{ResultCode, connect::PacketCommand, connect::Reply, logic::SignInResult};
+use gim_proto::{ResultCode, connect::Reply, logic::SignInResult};
 
 use crate::{
     ids::ConnectionId,
@@ -102,7 +102,7 @@ impl Request {
 
     /// What the reactor does with logic's answer to anything but a sign-in that succeeded.
     pub fn answered(self, code: i32, message: String, data: Bytes, retained: Vec<Encoded>) -> Command {
-        let is_silent = self.command == PacketCommand::PcMessageAck as i32 && self.request_id.is_empty();
+        let is_silent = packet::is_silent(self.command, &self.request_id);
         let frame = (!is_silent).then(|| packet::reply(&self.request_id, self.command, &Reply { code, message, data }));
         let connection = self.connection;
         match self.purpose {
@@ -130,6 +130,8 @@ impl Request {
 mod tests {
     use std::time::Duration;
 
+    use gim_proto::connect::PacketCommand;
+
     use super::*;
 
     fn request(command: PacketCommand, request_id: &str, purpose: Purpose) -> Request {
@@ -156,11 +158,13 @@ mod tests {
     }
 
     #[test]
-    fn an_ack_without_a_request_id_is_not_answered() {
-        let silent = request(PacketCommand::PcMessageAck, "", Purpose::Reply).refused(ResultCode::TryAgainLater);
-        assert!(matches!(silent, Command::Reply { frame: None, .. }));
-        let spoken = request(PacketCommand::PcMessageAck, "x", Purpose::Reply).refused(ResultCode::TryAgainLater);
-        assert!(matches!(spoken, Command::Reply { frame: Some(_), .. }));
+    fn an_ack_or_a_read_without_a_request_id_is_not_answered() {
+        for command in [PacketCommand::PcMessageAck, PacketCommand::PcRead] {
+            let silent = request(command, "", Purpose::Reply).refused(ResultCode::TryAgainLater);
+            assert!(matches!(silent, Command::Reply { frame: None, .. }));
+            let spoken = request(command, "x", Purpose::Reply).refused(ResultCode::TryAgainLater);
+            assert!(matches!(spoken, Command::Reply { frame: Some(_), .. }));
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! From a frame to what happens: decode, ask the session, act.
 
 use bytes::BytesMut;
-use gim_proto::{CloseReason, ResultCode, connect::PacketCommand, metadata::REQUEST_ID_BYTES_MAX};
+use gim_proto::{CloseReason, ResultCode, metadata::REQUEST_ID_BYTES_MAX};
 
 use super::{
     peer::Peer,
@@ -118,7 +118,7 @@ impl Peer<'_> {
 
     fn refuse(&mut self, packet: &PacketView<'_>, code: ResultCode) {
         self.context.metrics.counts.refused_packets += 1;
-        if !wants_reply(packet) {
+        if packet::is_silent(packet.command, packet.request_id) {
             return;
         }
         // Of one that is too long, the beginning has to do.
@@ -126,9 +126,4 @@ impl Peer<'_> {
         let frame = packet::refusal(request_id, packet.command, code);
         self.send(frame, Kind::Reply);
     }
-}
-
-/// An ack is answered only where its sender gave it a request id.
-fn wants_reply(packet: &PacketView<'_>) -> bool {
-    packet.command != PacketCommand::PcMessageAck as i32 || !packet.request_id.is_empty()
 }

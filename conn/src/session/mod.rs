@@ -234,7 +234,8 @@ impl Session {
                 PacketCommand::PcSubscribeRoom
                 | PacketCommand::PcSync
                 | PacketCommand::PcMessageAck
-                | PacketCommand::PcSend,
+                | PacketCommand::PcSend
+                | PacketCommand::PcRead,
             ) => self.forward(),
             (Phase::Live, PacketCommand::PcCall) if self.tally >= rules.calls_in_flight_max => {
                 Action::Refuse(ResultCode::TooManyRequests)

@@ -102,6 +102,12 @@ pub struct SignInForReactor {
     pub heartbeat_s: u32,
 }
 
+/// Whether a packet is not answered: an ack or a read is only where its sender gave it a request id.
+pub fn is_silent(command: i32, request_id: &str) -> bool {
+    const MAY_BE_SILENT: [i32; 2] = [PacketCommand::PcMessageAck as i32, PacketCommand::PcRead as i32];
+    request_id.is_empty() && MAY_BE_SILENT.contains(&command)
+}
+
 /// Appends a packet with its headers. Allocates nothing where `bytes` has room.
 pub fn encode_into(request_id: &str, command: i32, content: &[u8], seq: u64, bytes: &mut BytesMut) {
     encode_around(request_id, command, content.len(), seq, bytes, |bytes| bytes.extend_from_slice(content));

@@ -45,7 +45,7 @@ macro_rules! peer_of_requests {
     };
 }
 
-peer_of_requests!(conversation_set_request, conversation_delete_request);
+peer_of_requests!(conversation_set_request, conversation_delete_request, conversation_read_request);
 
 /// The newest message of a conversation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use gim_proto::{
     BUSINESS_COMMAND_MIN, ResultCode,
     connect::{PacketCommand, Reply, SendRequest, SubscribeRoomRequest},
-    logic::{ClientPacket, MessageAckRequest, SyncRequest},
+    logic::{ClientPacket, ConversationReadRequest, MessageAckRequest, SyncRequest},
 };
 use prost::Message;
 use tokio::sync::OwnedSemaphorePermit;
@@ -36,6 +36,7 @@ async fn decide(context: &Arc<Context>, packet: ClientPacket, permit: OwnedSemap
     let result = match PacketCommand::try_from(packet.command) {
         Ok(PacketCommand::PcSend) => return send(context, caller, packet, permit).await,
         Ok(PacketCommand::PcMessageAck) => return ack(context, caller, packet, permit).await,
+        Ok(PacketCommand::PcRead) => return read(context, caller, packet, permit),
         Ok(PacketCommand::PcSubscribeRoom) => return Box::pin(subscribe(context, caller, packet, permit)).await,
         Ok(PacketCommand::PcSync) => Box::pin(sync(&context.use_cases().syncs, caller, packet.content)).await,
         _ if packet.command >= BUSINESS_COMMAND_MIN => {
@@ -78,6 +79,26 @@ async fn ack(context: &Arc<Context>, caller: Caller, packet: ClientPacket, permi
             let later = context.clone();
             let finish = async move {
                 let result = Syncs::finish_ack(submitted).await.map(|()| Reply::default());
+                later.reply(request_no, result.unwrap_or_else(Error::into_reply), None, permit);
+            };
+            context.tasks.spawn(finish.in_current_span());
+        }
+    }
+}
+
+/// Of one without a request id nobody waits for the answer, and the next packet need not wait either.
+fn read(context: &Arc<Context>, caller: Caller, packet: ClientPacket, permit: OwnedSemaphorePermit) {
+    let request_no = packet.request_no;
+    let is_answered = !packet.request_id.is_empty();
+    let submitted = decode::<ConversationReadRequest>(packet.content, "ConversationReadRequest")
+        .and_then(|request| context.use_cases().reads.submit(caller, request, is_answered));
+    match submitted {
+        Err(error) => context.reply(request_no, error.into_reply(), None, permit),
+        Ok(None) => context.reply(request_no, Reply::default(), None, permit),
+        Ok(Some(pending)) => {
+            let later = context.clone();
+            let finish = async move {
+                let result = pending.noted().await.map(|()| Reply::default());
                 later.reply(request_no, result.unwrap_or_else(Error::into_reply), None, permit);
             };
             context.tasks.spawn(finish.in_current_span());

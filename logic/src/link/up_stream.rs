@@ -165,8 +165,9 @@ impl UpStream {
     }
 
     async fn packet(&self, packet: ClientPacket) {
-        let is_ack = packet.command == PacketCommand::PcMessageAck as i32;
-        let cost = if is_ack { request_shares::ACK } else { request_shares::REQUEST };
+        // How far one has got may be told for each message.
+        let tells_place = [PacketCommand::PcMessageAck as i32, PacketCommand::PcRead as i32].contains(&packet.command);
+        let cost = if tells_place { request_shares::ACK } else { request_shares::REQUEST };
         if let Err(beyond) = self.context.use_cases().request_shares.take(packet.user_id, cost, Instant::now()) {
             return self.refuse(packet.request_no, beyond);
         }

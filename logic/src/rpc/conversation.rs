@@ -1,7 +1,8 @@
 //! `ConversationExtService`.
 
 use gim_proto::logic::{
-    ConversationDeleteRequest, ConversationListReply, ConversationListRequest, ConversationSetRequest,
+    ConversationDeleteRequest, ConversationListReply, ConversationListRequest, ConversationReadRequest,
+    ConversationReadersReply, ConversationReadersRequest, ConversationSetRequest,
     conversation_ext_service_server::ConversationExtService,
 };
 use tonic::{Request, Response, Status, async_trait};
@@ -25,5 +26,19 @@ impl ConversationExtService for Services {
         let caller = self.caller(&request).await?;
         self.use_cases.conversations.delete(caller, request.into_inner()).await?;
         Ok(Response::new(()))
+    }
+
+    async fn read(&self, request: Request<ConversationReadRequest>) -> Result<Response<()>, Status> {
+        let caller = self.caller(&request).await?;
+        self.use_cases.reads.read(caller, request.into_inner()).await?;
+        Ok(Response::new(()))
+    }
+
+    async fn readers(
+        &self,
+        request: Request<ConversationReadersRequest>,
+    ) -> Result<Response<ConversationReadersReply>, Status> {
+        let caller = self.caller(&request).await?;
+        Ok(Response::new(self.use_cases.reads.readers(caller, request.into_inner()).await?))
     }
 }

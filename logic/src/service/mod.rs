@@ -37,7 +37,7 @@ use crate::{
     settings::{LimitSettings, LogicSettings},
     shared_state::{SharedState, SharedStateError, local::LocalState, redis::RedisState},
     store::{self, Store, StoreError, seqs::RaiseError, writer::Writer},
-    usecase::{Parts, UseCases},
+    usecase::{Parts, UseCases, reads::Reads},
 };
 
 /// In the data folder, where no server keeps the database.
@@ -114,6 +114,7 @@ pub struct Logic {
     _data_folder: Option<DataFolder>,
     shared: Arc<dyn SharedState>,
     nodes: Arc<Nodes>,
+    reads: Arc<Reads>,
     writer: Writer,
     writer_task: JoinHandle<()>,
     fanout_task: JoinHandle<()>,
@@ -183,10 +184,9 @@ pub async fn start(settings: LogicSettings) -> Result<Logic, StartError> {
     grpc_part.set(true);
     let mut housekeeping = housekeeping::start(&settings, &store, &shared, lease);
     housekeeping.push(database_watch);
+    let reads = use_cases.reads.clone();
     let renewal =
         LeaseRenewal { shared: shared.clone(), redis_part, nodes: nodes.clone(), fanout, catch_up, use_cases };
-    let lease_renewal = tokio::spawn(renewal.run(lease));
-    let claim = claim.map(|claim| tokio::spawn(claim.keep()));
     Ok(Logic {
         node: settings.node,
         readiness,
@@ -197,11 +197,12 @@ pub async fn start(settings: LogicSettings) -> Result<Logic, StartError> {
         _data_folder: data_folder,
         shared,
         nodes,
+        reads,
         writer,
         writer_task,
         fanout_task,
-        lease_renewal,
-        claim,
+        lease_renewal: tokio::spawn(renewal.run(lease)),
+        claim: claim.map(|claim| tokio::spawn(claim.keep())),
         housekeeping,
     })
 }
@@ -336,6 +337,7 @@ impl Running for Logic {
         self.nodes.leave().await;
         self.lease_renewal.abort();
         self.grpc.refuse();
+        self.reads.stop().await;
         self.writer.close();
         join("the inbox writer", self.writer_task).await;
         join("the fan-out", self.fanout_task).await;

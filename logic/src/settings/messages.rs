@@ -71,11 +71,26 @@ pub struct ConversationSettings {
     pub page_max: u32,
     /// Conversations that a user may pin.
     pub pinned_max: u32,
+    /// How long it is waited, after something was read, for what is read next in the same conversation.
+    pub read_delay_ms: u64,
+    /// Conversations that wait so, of all users.
+    pub reads_waiting_max: usize,
+    /// Those of one user.
+    pub reads_waiting_per_user_max: usize,
+    /// Members of a group up to which all of them are told who has read.
+    pub read_told_members_max: u32,
 }
 
 impl Default for ConversationSettings {
     fn default() -> Self {
-        Self { page_max: 50, pinned_max: 20 }
+        Self {
+            page_max: 50,
+            pinned_max: 20,
+            read_delay_ms: 200,
+            reads_waiting_max: 100_000,
+            reads_waiting_per_user_max: 64,
+            read_told_members_max: 100,
+        }
     }
 }
 

@@ -10,8 +10,9 @@ use super::{
     columns::from_sql,
     dialect::Sql,
     inbox::{NEWEST_SEQS, newest_of},
+    read_position::ReadPosition,
     script::Script,
-    work::{Ack, AckOutcome, Work},
+    work::{Ack, AckOutcome, ReadMark, Work},
 };
 
 /// The newest seqs of the users who acked something.
@@ -62,6 +63,22 @@ pub(super) fn add_group_acks(script: &mut Script, sql: &Sql, works: &[&Work]) {
     let rows: Vec<_> = cursors.into_iter().collect();
     script
         .add(sql.raise_group_cursors, &rows, |row, ((user_id, group_id), seq)| row.id(*user_id).id(*group_id).id(*seq));
+}
+
+/// Notes how far users read in conversations.
+pub(super) fn add_reads(script: &mut Script, sql: &Sql, works: &[&Work]) {
+    let mut marks: BTreeMap<(u64, bool, u64), ReadPosition> = BTreeMap::new();
+    for work in works {
+        let Work::Read(request) = work else { continue };
+        let ReadMark { user_id, peer, position } = request.wants;
+        let furthest = marks.entry((user_id, peer.is_group(), peer.id())).or_default();
+        *furthest = furthest.max(position);
+    }
+    let rows: Vec<_> = marks.into_iter().collect();
+    script.add(sql.raise_read_positions, &rows, |row, ((user_id, is_group, peer_id), position)| {
+        let row = row.id(*user_id).number(i64::from(*is_group)).id(*peer_id).id(position.seq).id(position.message_id);
+        row.id(position.peer_seq).id(position.peer_message_id)
+    });
 }
 
 /// What becomes of an ack.

@@ -23,9 +23,9 @@ const POSITIONS: MultiRow = MultiRow {
     row: "?",
     tail: ") AND user_id = ? AND is_group = ?",
 };
-/// How far others have read what a user wrote to them.
+/// How far others have read what they and a user wrote to each other, as far as the user may know.
 const POSITIONS_OF_PEERS: MultiRow = MultiRow {
-    head: "SELECT user_id, peer_seq, message_id FROM read_position WHERE user_id IN (",
+    head: "SELECT user_id, peer_seq, peer_message_id FROM read_position WHERE user_id IN (",
     row: "?",
     tail: ") AND is_group = 0 AND peer_id = ?",
 };

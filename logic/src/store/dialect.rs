@@ -31,6 +31,8 @@ pub(super) struct Sql {
     pub purge_sent: &'static str,
     /// Raises cursors in large groups (`user_id, group_id, seq` per row).
     pub raise_group_cursors: MultiRow,
+    /// Raises how far users have read, and takes marks away (`user_id, is_group, peer_id, seq, message_id, peer_seq, peer_message_id` per row).
+    pub raise_read_positions: MultiRow,
     /// Reads groups and holds their rows until the end of the transaction (`id` per row), in the order of their ids.
     pub hold_groups: MultiRow,
     /// Adds the row of a conversation that has none (`user_id, is_group, peer_id`), with nothing set.
@@ -99,6 +101,16 @@ static SQLITE: Sql = Sql {
         head: "INSERT INTO group_cursor (user_id, group_id, seq) VALUES ",
         row: "(?,?,?)",
         tail: " ON CONFLICT (user_id, group_id) DO UPDATE SET seq = MAX(seq, excluded.seq)",
+    },
+    raise_read_positions: MultiRow {
+        head: "INSERT INTO read_position \
+               (user_id, is_group, peer_id, seq, message_id, peer_seq, peer_message_id, is_marked_unread) VALUES ",
+        row: "(?,?,?,?,?,?,?,0)",
+        tail: " ON CONFLICT (user_id, is_group, peer_id) DO UPDATE SET \
+               message_id = CASE WHEN excluded.seq > seq THEN excluded.message_id ELSE message_id END, \
+               peer_message_id = \
+               CASE WHEN excluded.peer_seq > peer_seq THEN excluded.peer_message_id ELSE peer_message_id END, \
+               seq = MAX(seq, excluded.seq), peer_seq = MAX(peer_seq, excluded.peer_seq), is_marked_unread = 0",
     },
     // A transaction that is going to write has the whole database to itself.
     hold_groups: MultiRow {
@@ -175,6 +187,16 @@ static MYSQL: Sql = Sql {
         head: "INSERT INTO group_cursor (user_id, group_id, seq) VALUES ",
         row: "(?,?,?)",
         tail: " ON DUPLICATE KEY UPDATE seq = GREATEST(seq, VALUES(seq))",
+    },
+    raise_read_positions: MultiRow {
+        head: "INSERT INTO read_position \
+               (user_id, is_group, peer_id, seq, message_id, peer_seq, peer_message_id, is_marked_unread) VALUES ",
+        row: "(?,?,?,?,?,?,?,0)",
+        // One column after the other: the messages by the seqs as they were.
+        tail: " ON DUPLICATE KEY UPDATE message_id = IF(VALUES(seq) > seq, VALUES(message_id), message_id), \
+               peer_message_id = IF(VALUES(peer_seq) > peer_seq, VALUES(peer_message_id), peer_message_id), \
+               seq = GREATEST(seq, VALUES(seq)), peer_seq = GREATEST(peer_seq, VALUES(peer_seq)), \
+               is_marked_unread = 0",
     },
     // By the primary key, or a small table would be read, and held, as a whole.
     hold_groups: MultiRow {

@@ -7,8 +7,8 @@
 //! Each file knows only those above it, which `tests/source.rs` checks:
 //!
 //! - `error`, `columns`, `statement`, `script`, [`dialect`]: errors, values, and statements, alone and sent together
-//! - [`device`], [`import`], [`inbox`], `left_member`, [`retention`], [`revocation`], [`room`], [`sent`], then [`conversation`], [`conversation_heads`],
-//!   [`group`], [`sign_in`]: the repositories
+//! - [`device`], [`import`], [`inbox`], `left_member`, [`read_position`], [`retention`], [`revocation`], [`room`], [`sent`], then
+//!   [`conversation`], [`conversation_heads`], [`conversation_places`], [`group`], [`sign_in`]: the repositories
 //! - [`seqs`]: what is done where a database went back
 //! - `user_reads`: in whose turn users read
 //! - [`work`]: what requests want of the inbox writer, and what becomes of it
@@ -21,6 +21,7 @@ mod acks;
 mod columns;
 pub mod conversation;
 pub mod conversation_heads;
+pub mod conversation_places;
 pub mod device;
 mod device_saves;
 mod dialect;
@@ -33,6 +34,7 @@ pub mod import;
 pub mod inbox;
 mod left_member;
 mod queue;
+pub mod read_position;
 mod recall;
 mod repeats;
 pub mod retention;
@@ -55,11 +57,13 @@ use sqlx::migrate::Migrator;
 
 pub use conversation::Conversations;
 pub use conversation_heads::ConversationHeads;
+pub use conversation_places::ConversationPlaces;
 pub use device::Devices;
 pub use error::StoreError;
 pub use group::Groups;
 pub use import::Imports;
 pub use inbox::{Inboxes, Limit};
+pub use read_position::ReadPositions;
 pub use retention::Retention;
 pub use revocation::Revocations;
 pub use room::RoomSeqs;
@@ -91,6 +95,8 @@ pub struct Store {
     pub conversations: Conversations,
     /// Which conversations there are.
     pub conversation_heads: ConversationHeads,
+    /// Where their messages stand.
+    pub conversation_places: ConversationPlaces,
     /// Devices.
     pub devices: Devices,
     /// Groups, for reading.
@@ -99,6 +105,8 @@ pub struct Store {
     pub imports: Imports,
     /// Inboxes, for reading.
     pub inboxes: Inboxes,
+    /// How far users have read.
+    pub read_positions: ReadPositions,
     /// What sign-ins have to know.
     pub sign_in_reads: SignInReads,
     /// The turns of users who read.
@@ -125,10 +133,12 @@ impl Store {
         Self {
             conversations: Conversations::new(&database),
             conversation_heads: ConversationHeads::new(&database),
+            conversation_places: ConversationPlaces::new(&database),
             devices: Devices::new(&database),
             groups: Groups::new(&database),
             imports: Imports::new(&database),
             inboxes: Inboxes::new(&database),
+            read_positions: ReadPositions::new(&database),
             revocations: Revocations::new(&database),
             room_seqs: RoomSeqs::new(&database),
             sent_keys: SentKeys::new(&database),

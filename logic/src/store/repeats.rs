@@ -50,7 +50,7 @@ fn differs(work: &Work, stored: &Message, receivers: Option<&[u64]>) -> Option<&
         Work::Post(request) => (&request.wants.message, Some(&request.wants.user_ids[..])),
         // Whose inboxes get it is the group's affair, and may have changed.
         Work::Group(request) => (request.wants.messages.first()?, None),
-        Work::Ack(_) | Work::Recall(_) | Work::GroupAcks(_) | Work::Device(_) => return None,
+        Work::Ack(_) | Work::Recall(_) | Work::GroupAcks(_) | Work::Read(_) | Work::Device(_) => return None,
     };
     let has_other_receivers =
         !stored.is_recalled() && matches!((user_ids, receivers), (Some(now), Some(then)) if now != then);

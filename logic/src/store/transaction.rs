@@ -12,7 +12,7 @@ use std::{
 use sqlx::{AnyConnection, Row as _};
 
 use super::{
-    acks::{ack_outcome, add_acks, add_group_acks, newest_seqs},
+    acks::{ack_outcome, add_acks, add_group_acks, add_reads, newest_seqs},
     columns::{encode_receivers, from_sql, to_sql},
     device_saves,
     dialect::Sql,
@@ -124,6 +124,7 @@ impl PreparedTransaction<'_> {
         groups.add_seqs(&mut script);
         add_acks(&mut script, sql, works, &newest_seqs);
         add_group_acks(&mut script, sql, works);
+        add_reads(&mut script, sql, works);
         script.run(connection).await?;
 
         let devices = std::iter::repeat_n((), device_count).collect();
@@ -174,6 +175,7 @@ impl Fates {
                 Work::Ack(request) => outcomes.acks.push_back(ack_outcome(&request.wants, newest_seqs)),
                 Work::Recall(_) => outcomes.recalls.push_back(()),
                 Work::GroupAcks(_) => outcomes.group_acks.push_back(()),
+                Work::Read(_) => outcomes.reads.push_back(()),
             }
         }
         outcomes
@@ -209,7 +211,7 @@ impl<'a> Plan<'a> {
         for &work in works {
             let earlier = plan.earlier(work, &known);
             match work {
-                Work::Ack(_) | Work::GroupAcks(_) | Work::Recall(_) | Work::Device(_) => {}
+                Work::Ack(_) | Work::GroupAcks(_) | Work::Read(_) | Work::Recall(_) | Work::Device(_) => {}
                 Work::Post(request) => {
                     let fresh = Fresh { post: Cow::Borrowed(&request.wants), group: None };
                     let fate = earlier.unwrap_or_else(|| plan.add(work.key(), [fresh]));

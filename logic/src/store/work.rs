@@ -7,8 +7,9 @@ use std::{collections::VecDeque, fmt::Debug, net::IpAddr, sync::Arc};
 use gim_proto::logic::Device;
 use tokio::sync::oneshot;
 
-use super::error::StoreError;
+use super::{error::StoreError, read_position::ReadPosition};
 use crate::domain::{
+    conversation::Peer,
     group::{GroupAction, GroupRefusal, Member, MemberLimits},
     message::{Message, Sent},
 };
@@ -27,6 +28,8 @@ pub(super) enum Work {
     Group(Request<Box<GroupWork>, GroupOutcome>),
     /// Note how far a user has read in large groups.
     GroupAcks(Request<Vec<GroupAck>, ()>),
+    /// Note how far a user has read in a conversation.
+    Read(Request<ReadMark, ()>),
     /// Note what a device tells about itself, or who signed in on it.
     Device(Request<Box<DeviceSave>, ()>),
 }
@@ -46,6 +49,7 @@ pub(super) struct Outcomes {
     pub recalls: VecDeque<()>,
     pub groups: VecDeque<GroupOutcome>,
     pub group_acks: VecDeque<()>,
+    pub reads: VecDeque<()>,
     pub devices: VecDeque<()>,
 }
 
@@ -131,6 +135,17 @@ pub struct GroupAck {
     pub seq: u64,
 }
 
+/// How far a user has read in a conversation: at most its newest message, which whoever submits it has seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReadMark {
+    /// Who.
+    pub user_id: u64,
+    /// What.
+    pub peer: Peer,
+    /// How far; marks as unread go.
+    pub position: ReadPosition,
+}
+
 /// What is to be noted of a device.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DeviceSave {
@@ -203,6 +218,7 @@ impl Work {
             }
             Self::Ack(request) => keys.push(LockKey::User(request.wants.user_id)),
             Self::GroupAcks(request) => keys.extend(request.wants.first().map(|ack| LockKey::User(ack.user_id))),
+            Self::Read(request) => keys.push(LockKey::User(request.wants.user_id)),
             Self::Group(request) => {
                 keys.push(LockKey::Group(request.wants.group_id));
                 keys.extend(request.wants.actor.iter().map(user));
@@ -223,6 +239,7 @@ impl Work {
             Self::Recall(request) => of_post(&request.wants),
             Self::Ack(request) => Payer::User(request.wants.user_id),
             Self::GroupAcks(request) => Payer::User(request.wants.first().map_or(0, |ack| ack.user_id)),
+            Self::Read(request) => Payer::User(request.wants.user_id),
             Self::Group(request) => match request.wants.actor {
                 Some(user_id) => Payer::User(user_id),
                 None => Payer::Service(LockKey::Group(request.wants.group_id)),
@@ -249,7 +266,7 @@ impl Work {
             Self::Post(request) => request.wants.rows(),
             Self::Recall(request) => request.wants.rows(),
             Self::Group(request) => request.wants.rows(),
-            Self::Ack(_) | Self::Device(_) => 1,
+            Self::Ack(_) | Self::Read(_) | Self::Device(_) => 1,
             Self::GroupAcks(request) => request.wants.len(),
         }
     }
@@ -260,7 +277,7 @@ impl Work {
             Self::Post(request) => request.wants.bytes(),
             Self::Recall(request) => request.wants.bytes(),
             Self::Group(request) => request.wants.bytes(),
-            Self::Ack(_) => 0,
+            Self::Ack(_) | Self::Read(_) => 0,
             Self::GroupAcks(request) => request.wants.len() * size_of::<GroupAck>(),
             Self::Device(request) => request.wants.bytes(),
         };
@@ -272,7 +289,7 @@ impl Work {
         match self {
             Self::Group(request) => Some(request.wants.group_id),
             Self::Recall(request) => request.wants.timeline_alone(),
-            Self::Post(_) | Self::Ack(_) | Self::GroupAcks(_) | Self::Device(_) => None,
+            Self::Post(_) | Self::Ack(_) | Self::GroupAcks(_) | Self::Read(_) | Self::Device(_) => None,
         }
     }
 
@@ -281,7 +298,7 @@ impl Work {
         match self {
             Self::Post(request) => request.wants.key(),
             Self::Group(request) => request.wants.key(),
-            Self::Ack(_) | Self::Recall(_) | Self::GroupAcks(_) | Self::Device(_) => None,
+            Self::Ack(_) | Self::Recall(_) | Self::GroupAcks(_) | Self::Read(_) | Self::Device(_) => None,
         }
     }
 
@@ -293,7 +310,7 @@ impl Work {
             }
             Self::Group(request) if matches!(request.wants.action, GroupAction::RemoveMembers(_)) => None,
             Self::Group(request) => request.wants.actor,
-            Self::Ack(_) | Self::Recall(_) | Self::GroupAcks(_) | Self::Device(_) => None,
+            Self::Ack(_) | Self::Recall(_) | Self::GroupAcks(_) | Self::Read(_) | Self::Device(_) => None,
         }
     }
 
@@ -316,6 +333,7 @@ impl Work {
             Self::Recall(request) => request.answer(outcomes.recalls.pop_front()).map(Self::Recall),
             Self::Group(request) => request.answer(outcomes.groups.pop_front()).map(Self::Group),
             Self::GroupAcks(request) => request.answer(outcomes.group_acks.pop_front()).map(Self::GroupAcks),
+            Self::Read(request) => request.answer(outcomes.reads.pop_front()).map(Self::Read),
             Self::Device(request) => request.answer(outcomes.devices.pop_front()).map(Self::Device),
         }
     }
@@ -329,6 +347,7 @@ impl Work {
             Self::Recall(request) => request.tell(Err(error)),
             Self::Group(request) => request.tell(Err(error)),
             Self::GroupAcks(request) => request.tell(Err(error)),
+            Self::Read(request) => request.tell(Err(error)),
             Self::Device(request) => request.tell(Err(error)),
         }
     }

@@ -34,7 +34,7 @@ use super::{
     queue::{Job, Queue},
     transaction::{self, KeyLookup, Written},
     turns::{Turn, Turns},
-    work::{Ack, AckOutcome, DeviceSave, GroupAck, GroupOutcome, GroupWork, Post, Request, Work},
+    work::{Ack, AckOutcome, DeviceSave, GroupAck, GroupOutcome, GroupWork, Post, ReadMark, Request, Work},
 };
 use crate::{
     domain::{
@@ -129,6 +129,11 @@ impl Writer {
     /// Takes on how far a user has read in large groups.
     pub fn submit_group_acks(&self, acks: Vec<GroupAck>) -> Result<PendingCommit<()>, StoreError> {
         self.submit(acks, Work::GroupAcks)
+    }
+
+    /// Takes on how far a user has read in a conversation.
+    pub fn submit_read(&self, mark: ReadMark) -> Result<PendingCommit<()>, StoreError> {
+        self.submit(mark, Work::Read)
     }
 
     /// Takes on what is to be noted of a device.

@@ -15,6 +15,8 @@ pub mod groups;
 pub mod histories;
 pub mod messages;
 pub mod pushes;
+mod read_marks;
+pub mod reads;
 pub mod recalls;
 mod room_sends;
 mod room_shares;
@@ -41,6 +43,8 @@ use self::{
     histories::Histories,
     messages::Messages,
     pushes::Pushes,
+    read_marks::ReadMarks,
+    reads::Reads,
     recalls::Recalls,
     room_sends::RoomSends,
     room_shares::RoomShares,
@@ -72,6 +76,7 @@ pub struct UseCases {
     pub histories: Histories,
     pub messages: Messages,
     pub pushes: Pushes,
+    pub reads: Arc<Reads>,
     pub recalls: Recalls,
     pub request_shares: Arc<RequestShares>,
     pub rooms: Arc<Rooms>,
@@ -113,6 +118,8 @@ impl UseCases {
         let messages = messages(settings, &parts, rooms.clone());
         let pushes = pushes(settings, &parts);
         let conversations = conversations(settings, &parts);
+        let syncs = syncs(settings, &parts);
+        let reads = Arc::new(Reads::new(&settings.conversation, read_marks(settings, &parts)));
         let recalls = recalls(settings, &parts);
         let Parts { short_ids, store, writer, request_shares, business, jwt, shared, nodes, fanout, .. } = parts;
         Self {
@@ -151,6 +158,7 @@ impl UseCases {
             },
             messages,
             pushes,
+            reads,
             recalls,
             sign_ins: SignIns {
                 token_bytes_max: settings.limits.token_bytes_max,
@@ -159,16 +167,9 @@ impl UseCases {
                 jwt,
                 connections: connections.clone(),
                 fanout,
-                writer: writer.clone(),
-            },
-            syncs: Syncs {
-                packet_bytes_max: settings.limits.sync_packet_bytes_max,
-                reads: store.user_reads,
-                inboxes: store.inboxes,
-                groups: store.groups,
-                shares: request_shares.clone(),
                 writer,
             },
+            syncs,
             request_shares,
             connections,
             rooms,
@@ -203,6 +204,31 @@ fn conversations(settings: &LogicSettings, parts: &Parts) -> Conversations {
         heads: parts.store.conversation_heads.clone(),
         conversations: parts.store.conversations.clone(),
         events: events(parts),
+    }
+}
+
+fn read_marks(settings: &LogicSettings, parts: &Parts) -> ReadMarks {
+    ReadMarks {
+        told_members_max: settings.conversation.read_told_members_max,
+        reads: parts.store.user_reads.clone(),
+        inboxes: parts.store.inboxes.clone(),
+        groups: parts.store.groups.clone(),
+        places: parts.store.conversation_places.clone(),
+        positions: parts.store.read_positions.clone(),
+        writer: parts.writer.clone(),
+        business: parts.business.clone(),
+        events: events(parts),
+    }
+}
+
+fn syncs(settings: &LogicSettings, parts: &Parts) -> Syncs {
+    Syncs {
+        packet_bytes_max: settings.limits.sync_packet_bytes_max,
+        reads: parts.store.user_reads.clone(),
+        inboxes: parts.store.inboxes.clone(),
+        groups: parts.store.groups.clone(),
+        shares: parts.request_shares.clone(),
+        writer: parts.writer.clone(),
     }
 }
 

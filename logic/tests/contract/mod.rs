@@ -8,7 +8,7 @@ mod calls;
 mod clients;
 mod come_and_go;
 mod conversation;
-mod conversations;
+pub mod conversations;
 mod crash;
 mod devices;
 mod gateway;

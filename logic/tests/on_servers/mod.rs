@@ -5,6 +5,7 @@ mod eviction;
 mod full;
 mod nodes;
 mod races;
+mod reads;
 mod redis_ways;
 mod small;
 mod two_of_one;

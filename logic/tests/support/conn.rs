@@ -6,8 +6,8 @@ use gim_proto::{
     LINK_VERSION,
     connect::{PacketCommand, SendReply, SendRequest, SubscribeRoomRequest},
     logic::{
-        Announce, ClientPacket, Down, DownItem, Hello, LiveConnection, PacketReply, SignIn, SignInResult, SignOut, Up,
-        UpItem, announce::What, down_item, link_service_client::LinkServiceClient, up_item,
+        Announce, ClientPacket, Down, DownItem, Hello, LiveConnection, PacketReply, Push, SignIn, SignInResult,
+        SignOut, Up, UpItem, announce::What, down_item, link_service_client::LinkServiceClient, up_item,
     },
 };
 use prost::Message as _;
@@ -63,6 +63,24 @@ impl Conn {
                 continue;
             }
             self.items.extend(soon(self.down.message()).await.unwrap().expect("the stream ended").items);
+        }
+    }
+
+    /// Ends our direction of the stream where logic leaves, and returns what is pushed until it ends.
+    pub async fn pushed_at_the_end(mut self) -> Vec<Push> {
+        let mut pushed = Vec::new();
+        loop {
+            for item in self.items.drain(..) {
+                match item.item.unwrap() {
+                    down_item::Item::Push(push) => pushed.push(push),
+                    down_item::Item::Leaving(_) => self.up = None,
+                    _ => {}
+                }
+            }
+            match soon(self.down.message()).await {
+                Ok(Some(down)) => self.items.extend(down.items),
+                Ok(None) | Err(_) => return pushed,
+            }
         }
     }
 

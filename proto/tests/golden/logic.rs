@@ -65,6 +65,7 @@ pub fn samples() -> Vec<Sample> {
     let parts = [
         message_samples(),
         conversation_samples(),
+        read_samples(),
         device_samples(),
         group_samples(),
         member_samples(),
@@ -182,6 +183,8 @@ fn conversation_samples() -> Vec<Sample> {
         is_marked_unread: Some(true),
         is_hidden: Some(false),
         deleted_up_to_seq: 107,
+        read_seq: 108,
+        read_message_id: 109,
     };
     vec![
         sample("logic.ConversationListRequest", ConversationListRequest { after: "after".into(), limit: 102 }),
@@ -210,6 +213,28 @@ fn conversation_samples() -> Vec<Sample> {
         ),
         sample("logic.ConversationPush.user_id", push(conversation_push::Peer::UserId(101))),
         sample("logic.ConversationPush.group_id", push(conversation_push::Peer::GroupId(102))),
+    ]
+}
+
+fn read_samples() -> Vec<Sample> {
+    let read = |peer| ConversationReadRequest { peer: Some(peer), seq: 103, message_id: 104 };
+    let reader = ConversationReader { user_id: 101, seq: 102 };
+    vec![
+        sample("logic.ConversationReadRequest.user_id", read(conversation_read_request::Peer::UserId(101))),
+        sample("logic.ConversationReadRequest.group_id", read(conversation_read_request::Peer::GroupId(102))),
+        sample(
+            "logic.ConversationReadPush",
+            ConversationReadPush { user_id: 101, group_id: 102, seq: 103, message_id: 104 },
+        ),
+        sample(
+            "logic.ConversationReadersRequest",
+            ConversationReadersRequest { group_id: 101, seq: 102, message_id: 103, after: "after".into(), limit: 105 },
+        ),
+        sample(
+            "logic.ConversationReadersReply",
+            ConversationReadersReply { readers: vec![reader], next: "next".into(), count: 103 },
+        ),
+        sample("logic.ConversationReader", reader),
     ]
 }
 

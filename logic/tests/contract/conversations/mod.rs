@@ -1,6 +1,7 @@
 //! Conversations: lists, what is unread, what a user sets of them.
 
 mod lists;
+mod reads;
 mod settings;
 
 use gim_proto::{

@@ -17,7 +17,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file conversation.proto.
  */
 export const file_conversation: GenFile = /*@__PURE__*/
-  fileDesc("ChJjb252ZXJzYXRpb24ucHJvdG8SBWxvZ2ljIjcKF0NvbnZlcnNhdGlvbkxpc3RSZXF1ZXN0Eg0KBWFmdGVyGAEgASgMEg0KBWxpbWl0GAIgASgNInYKFUNvbnZlcnNhdGlvbkxpc3RSZXBseRIqCg1jb252ZXJzYXRpb25zGAEgAygLMhMubG9naWMuQ29udmVyc2F0aW9uEgwKBG5leHQYAiABKAwSIwoGcGlubmVkGAMgAygLMhMubG9naWMuQ29udmVyc2F0aW9uItYCCgxDb252ZXJzYXRpb24SEQoHdXNlcl9pZBgBIAEoBEgAEhIKCGdyb3VwX2lkGAIgASgESAASEAoIaXNfbGFyZ2UYAyABKAgSJgoMbGFzdF9tZXNzYWdlGAQgASgLMhAuY29ubmVjdC5NZXNzYWdlEhgKEGNvbnRlbnRfbGVmdF9vdXQYBSABKAgSFAoMYWN0aXZlX2F0X21zGAYgASgDEg4KBnVucmVhZBgHIAEoDRIQCghyZWFkX3NlcRgIIAEoBBIXCg9yZWFkX21lc3NhZ2VfaWQYCSABKAQSFQoNcGVlcl9yZWFkX3NlcRgKIAEoBBIcChRwZWVyX3JlYWRfbWVzc2FnZV9pZBgLIAEoBBIRCglpc19waW5uZWQYDCABKAgSEAoIaXNfbXV0ZWQYDSABKAgSGAoQaXNfbWFya2VkX3VucmVhZBgOIAEoCEIGCgRwZWVyIusBChZDb252ZXJzYXRpb25TZXRSZXF1ZXN0EhEKB3VzZXJfaWQYASABKARIABISCghncm91cF9pZBgCIAEoBEgAEhYKCWlzX3Bpbm5lZBgDIAEoCEgBiAEBEhUKCGlzX211dGVkGAQgASgISAKIAQESHQoQaXNfbWFya2VkX3VucmVhZBgFIAEoCEgDiAEBEhYKCWlzX2hpZGRlbhgGIAEoCEgEiAEBQgYKBHBlZXJCDAoKX2lzX3Bpbm5lZEILCglfaXNfbXV0ZWRCEwoRX2lzX21hcmtlZF91bnJlYWRCDAoKX2lzX2hpZGRlbiJKChlDb252ZXJzYXRpb25EZWxldGVSZXF1ZXN0EhEKB3VzZXJfaWQYASABKARIABISCghncm91cF9pZBgCIAEoBEgAQgYKBHBlZXIigAIKEENvbnZlcnNhdGlvblB1c2gSEQoHdXNlcl9pZBgBIAEoBEgAEhIKCGdyb3VwX2lkGAIgASgESAASFgoJaXNfcGlubmVkGAMgASgISAGIAQESFQoIaXNfbXV0ZWQYBCABKAhIAogBARIdChBpc19tYXJrZWRfdW5yZWFkGAUgASgISAOIAQESFgoJaXNfaGlkZGVuGAYgASgISASIAQESGQoRZGVsZXRlZF91cF90b19zZXEYByABKARCBgoEcGVlckIMCgpfaXNfcGlubmVkQgsKCV9pc19tdXRlZEITChFfaXNfbWFya2VkX3VucmVhZEIMCgpfaXNfaGlkZGVuMuABChZDb252ZXJzYXRpb25FeHRTZXJ2aWNlEkQKBExpc3QSHi5sb2dpYy5Db252ZXJzYXRpb25MaXN0UmVxdWVzdBocLmxvZ2ljLkNvbnZlcnNhdGlvbkxpc3RSZXBseRI8CgNTZXQSHS5sb2dpYy5Db252ZXJzYXRpb25TZXRSZXF1ZXN0GhYuZ29vZ2xlLnByb3RvYnVmLkVtcHR5EkIKBkRlbGV0ZRIgLmxvZ2ljLkNvbnZlcnNhdGlvbkRlbGV0ZVJlcXVlc3QaFi5nb29nbGUucHJvdG9idWYuRW1wdHliBnByb3RvMw", [file_connect, file_google_protobuf_empty]);
+  fileDesc("ChJjb252ZXJzYXRpb24ucHJvdG8SBWxvZ2ljIjcKF0NvbnZlcnNhdGlvbkxpc3RSZXF1ZXN0Eg0KBWFmdGVyGAEgASgMEg0KBWxpbWl0GAIgASgNInYKFUNvbnZlcnNhdGlvbkxpc3RSZXBseRIqCg1jb252ZXJzYXRpb25zGAEgAygLMhMubG9naWMuQ29udmVyc2F0aW9uEgwKBG5leHQYAiABKAwSIwoGcGlubmVkGAMgAygLMhMubG9naWMuQ29udmVyc2F0aW9uItYCCgxDb252ZXJzYXRpb24SEQoHdXNlcl9pZBgBIAEoBEgAEhIKCGdyb3VwX2lkGAIgASgESAASEAoIaXNfbGFyZ2UYAyABKAgSJgoMbGFzdF9tZXNzYWdlGAQgASgLMhAuY29ubmVjdC5NZXNzYWdlEhgKEGNvbnRlbnRfbGVmdF9vdXQYBSABKAgSFAoMYWN0aXZlX2F0X21zGAYgASgDEg4KBnVucmVhZBgHIAEoDRIQCghyZWFkX3NlcRgIIAEoBBIXCg9yZWFkX21lc3NhZ2VfaWQYCSABKAQSFQoNcGVlcl9yZWFkX3NlcRgKIAEoBBIcChRwZWVyX3JlYWRfbWVzc2FnZV9pZBgLIAEoBBIRCglpc19waW5uZWQYDCABKAgSEAoIaXNfbXV0ZWQYDSABKAgSGAoQaXNfbWFya2VkX3VucmVhZBgOIAEoCEIGCgRwZWVyIusBChZDb252ZXJzYXRpb25TZXRSZXF1ZXN0EhEKB3VzZXJfaWQYASABKARIABISCghncm91cF9pZBgCIAEoBEgAEhYKCWlzX3Bpbm5lZBgDIAEoCEgBiAEBEhUKCGlzX211dGVkGAQgASgISAKIAQESHQoQaXNfbWFya2VkX3VucmVhZBgFIAEoCEgDiAEBEhYKCWlzX2hpZGRlbhgGIAEoCEgEiAEBQgYKBHBlZXJCDAoKX2lzX3Bpbm5lZEILCglfaXNfbXV0ZWRCEwoRX2lzX21hcmtlZF91bnJlYWRCDAoKX2lzX2hpZGRlbiJKChlDb252ZXJzYXRpb25EZWxldGVSZXF1ZXN0EhEKB3VzZXJfaWQYASABKARIABISCghncm91cF9pZBgCIAEoBEgAQgYKBHBlZXIiqwIKEENvbnZlcnNhdGlvblB1c2gSEQoHdXNlcl9pZBgBIAEoBEgAEhIKCGdyb3VwX2lkGAIgASgESAASFgoJaXNfcGlubmVkGAMgASgISAGIAQESFQoIaXNfbXV0ZWQYBCABKAhIAogBARIdChBpc19tYXJrZWRfdW5yZWFkGAUgASgISAOIAQESFgoJaXNfaGlkZGVuGAYgASgISASIAQESGQoRZGVsZXRlZF91cF90b19zZXEYByABKAQSEAoIcmVhZF9zZXEYCCABKAQSFwoPcmVhZF9tZXNzYWdlX2lkGAkgASgEQgYKBHBlZXJCDAoKX2lzX3Bpbm5lZEILCglfaXNfbXV0ZWRCEwoRX2lzX21hcmtlZF91bnJlYWRCDAoKX2lzX2hpZGRlbiJpChdDb252ZXJzYXRpb25SZWFkUmVxdWVzdBIRCgd1c2VyX2lkGAEgASgESAASEgoIZ3JvdXBfaWQYAiABKARIABILCgNzZXEYAyABKAQSEgoKbWVzc2FnZV9pZBgEIAEoBEIGCgRwZWVyIm0KGkNvbnZlcnNhdGlvblJlYWRlcnNSZXF1ZXN0EhAKCGdyb3VwX2lkGAEgASgEEgsKA3NlcRgCIAEoBBISCgptZXNzYWdlX2lkGAMgASgEEg0KBWFmdGVyGAQgASgMEg0KBWxpbWl0GAUgASgNImMKGENvbnZlcnNhdGlvblJlYWRlcnNSZXBseRIqCgdyZWFkZXJzGAEgAygLMhkubG9naWMuQ29udmVyc2F0aW9uUmVhZGVyEgwKBG5leHQYAiABKAwSDQoFY291bnQYAyABKA0iMgoSQ29udmVyc2F0aW9uUmVhZGVyEg8KB3VzZXJfaWQYASABKAQSCwoDc2VxGAIgASgEMu8CChZDb252ZXJzYXRpb25FeHRTZXJ2aWNlEkQKBExpc3QSHi5sb2dpYy5Db252ZXJzYXRpb25MaXN0UmVxdWVzdBocLmxvZ2ljLkNvbnZlcnNhdGlvbkxpc3RSZXBseRI8CgNTZXQSHS5sb2dpYy5Db252ZXJzYXRpb25TZXRSZXF1ZXN0GhYuZ29vZ2xlLnByb3RvYnVmLkVtcHR5EkIKBkRlbGV0ZRIgLmxvZ2ljLkNvbnZlcnNhdGlvbkRlbGV0ZVJlcXVlc3QaFi5nb29nbGUucHJvdG9idWYuRW1wdHkSPgoEUmVhZBIeLmxvZ2ljLkNvbnZlcnNhdGlvblJlYWRSZXF1ZXN0GhYuZ29vZ2xlLnByb3RvYnVmLkVtcHR5Ek0KB1JlYWRlcnMSIS5sb2dpYy5Db252ZXJzYXRpb25SZWFkZXJzUmVxdWVzdBofLmxvZ2ljLkNvbnZlcnNhdGlvblJlYWRlcnNSZXBseWIGcHJvdG8z", [file_connect, file_google_protobuf_empty]);
 
 /**
  * @generated from message logic.ConversationListRequest
@@ -152,7 +152,8 @@ export type Conversation = Message<"logic.Conversation"> & {
   readMessageId: bigint;
 
   /**
-   * With a user: how far that one has read, as a seq of the caller's inbox, and the message there.
+   * With a user: how far that one has read, as a seq of the caller's inbox, and the message there. What that one read while the caller
+   * was not allowed to write there is not told.
    *
    * @generated from field: uint64 peer_read_seq = 10;
    */
@@ -317,6 +318,18 @@ export type ConversationPush = Message<"logic.ConversationPush"> & {
    * @generated from field: uint64 deleted_up_to_seq = 7;
    */
   deletedUpToSeq: bigint;
+
+  /**
+   * Read: up to here, by the number that messages have in History, and the message there; 0 where the position is as it was.
+   *
+   * @generated from field: uint64 read_seq = 8;
+   */
+  readSeq: bigint;
+
+  /**
+   * @generated from field: uint64 read_message_id = 9;
+   */
+  readMessageId: bigint;
 };
 
 /**
@@ -325,6 +338,150 @@ export type ConversationPush = Message<"logic.ConversationPush"> & {
  */
 export const ConversationPushSchema: GenMessage<ConversationPush> = /*@__PURE__*/
   messageDesc(file_conversation, 5);
+
+/**
+ * Content of PC_READ as well.
+ *
+ * @generated from message logic.ConversationReadRequest
+ */
+export type ConversationReadRequest = Message<"logic.ConversationReadRequest"> & {
+  /**
+   * @generated from oneof logic.ConversationReadRequest.peer
+   */
+  peer: {
+    /**
+     * @generated from field: uint64 user_id = 1;
+     */
+    value: bigint;
+    case: "userId";
+  } | {
+    /**
+     * @generated from field: uint64 group_id = 2;
+     */
+    value: bigint;
+    case: "groupId";
+  } | { case: undefined; value?: undefined };
+
+  /**
+   * Up to where, as one of these two; the other one is 0. A number as in History: with a user a seq of the caller's inbox, in a group a
+   * group_seq.
+   *
+   * @generated from field: uint64 seq = 3;
+   */
+  seq: bigint;
+
+  /**
+   * Or a message of the conversation.
+   *
+   * @generated from field: uint64 message_id = 4;
+   */
+  messageId: bigint;
+};
+
+/**
+ * Describes the message logic.ConversationReadRequest.
+ * Use `create(ConversationReadRequestSchema)` to create a new message.
+ */
+export const ConversationReadRequestSchema: GenMessage<ConversationReadRequest> = /*@__PURE__*/
+  messageDesc(file_conversation, 6);
+
+/**
+ * @generated from message logic.ConversationReadersRequest
+ */
+export type ConversationReadersRequest = Message<"logic.ConversationReadersRequest"> & {
+  /**
+   * @generated from field: uint64 group_id = 1;
+   */
+  groupId: bigint;
+
+  /**
+   * Up to which message, as one of these two; the other one is 0.
+   *
+   * @generated from field: uint64 seq = 2;
+   */
+  seq: bigint;
+
+  /**
+   * @generated from field: uint64 message_id = 3;
+   */
+  messageId: bigint;
+
+  /**
+   * What the reply before said in `next`; empty starts at the first.
+   *
+   * @generated from field: bytes after = 4;
+   */
+  after: Uint8Array;
+
+  /**
+   * Members in a page; 0 leaves it to the server, which sends 100.
+   *
+   * @generated from field: uint32 limit = 5;
+   */
+  limit: number;
+};
+
+/**
+ * Describes the message logic.ConversationReadersRequest.
+ * Use `create(ConversationReadersRequestSchema)` to create a new message.
+ */
+export const ConversationReadersRequestSchema: GenMessage<ConversationReadersRequest> = /*@__PURE__*/
+  messageDesc(file_conversation, 7);
+
+/**
+ * @generated from message logic.ConversationReadersReply
+ */
+export type ConversationReadersReply = Message<"logic.ConversationReadersReply"> & {
+  /**
+   * A page may hold fewer than asked for, or none: `next` says whether there are more. Who reads on between two pages may come twice.
+   *
+   * @generated from field: repeated logic.ConversationReader readers = 1;
+   */
+  readers: ConversationReader[];
+
+  /**
+   * @generated from field: bytes next = 2;
+   */
+  next: Uint8Array;
+
+  /**
+   * On the first page: how many they are; 1000 means more than 999.
+   *
+   * @generated from field: uint32 count = 3;
+   */
+  count: number;
+};
+
+/**
+ * Describes the message logic.ConversationReadersReply.
+ * Use `create(ConversationReadersReplySchema)` to create a new message.
+ */
+export const ConversationReadersReplySchema: GenMessage<ConversationReadersReply> = /*@__PURE__*/
+  messageDesc(file_conversation, 8);
+
+/**
+ * @generated from message logic.ConversationReader
+ */
+export type ConversationReader = Message<"logic.ConversationReader"> & {
+  /**
+   * @generated from field: uint64 user_id = 1;
+   */
+  userId: bigint;
+
+  /**
+   * Up to where this one has read: a group_seq.
+   *
+   * @generated from field: uint64 seq = 2;
+   */
+  seq: bigint;
+};
+
+/**
+ * Describes the message logic.ConversationReader.
+ * Use `create(ConversationReaderSchema)` to create a new message.
+ */
+export const ConversationReaderSchema: GenMessage<ConversationReader> = /*@__PURE__*/
+  messageDesc(file_conversation, 9);
 
 /**
  * @generated from service logic.ConversationExtService
@@ -361,6 +518,29 @@ export const ConversationExtService: GenService<{
     methodKind: "unary";
     input: typeof ConversationDeleteRequestSchema;
     output: typeof EmptySchema;
+  },
+  /**
+   * The caller has read a conversation up to a message, and everything before it. A position never goes back: one that is reached
+   * already changes nothing. Positions are gathered for a moment, and the furthest counts. The caller's other devices are told
+   * (MC_CONVERSATION), and the other user, or the members of a group that is not too large (MC_READ). 10007: beyond the newest message;
+   * 10001: no such conversation, or no such message in it; 10201: not in the group.
+   *
+   * @generated from rpc logic.ConversationExtService.Read
+   */
+  read: {
+    methodKind: "unary";
+    input: typeof ConversationReadRequestSchema;
+    output: typeof EmptySchema;
+  },
+  /**
+   * Which members of a group have read up to a message, in pages: those who have read least beyond it come first.
+   *
+   * @generated from rpc logic.ConversationExtService.Readers
+   */
+  readers: {
+    methodKind: "unary";
+    input: typeof ConversationReadersRequestSchema;
+    output: typeof ConversationReadersReplySchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_conversation, 0);
