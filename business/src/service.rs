@@ -89,7 +89,8 @@ pub async fn start(settings: BusinessSettings) -> Result<Business, StartError> {
     settings.validate_development_code().map_err(StartError::Settings)?;
     warn_of_development_code(&settings.sign_in);
     let code_check = DevelopmentCode::new(&settings.sign_in.development_code);
-    start_with_code_check(settings, Arc::new(code_check)).await
+    let is_for_development = !settings.sign_in.development_code.is_empty();
+    start_parts(settings, Arc::new(code_check), is_for_development).await
 }
 
 /// Starts the service with a check of sign-in codes of the customer's own; the development code of the settings is not used.
@@ -99,6 +100,14 @@ pub async fn start(settings: BusinessSettings) -> Result<Business, StartError> {
 pub async fn start_with_code_check(
     settings: BusinessSettings,
     code_check: Arc<dyn CodeCheck>,
+) -> Result<Business, StartError> {
+    start_parts(settings, code_check, false).await
+}
+
+async fn start_parts(
+    settings: BusinessSettings,
+    code_check: Arc<dyn CodeCheck>,
+    is_for_development: bool,
 ) -> Result<Business, StartError> {
     settings.validate().map_err(StartError::Settings)?;
     let is_embedded = settings.database.url.is_empty();
@@ -126,7 +135,7 @@ pub async fn start_with_code_check(
     };
     let (routes, user_ext) = rpc::routes(use_cases, &settings.limits, database.user_reads.clone());
     let grpc = grpc::serve(&settings.grpc, routes, &rpc::SERVICE_NAMES).await?;
-    let web = web::start(&settings.web, user_ext, logic).await?;
+    let web = web::start(&settings.web, is_for_development, user_ext, logic).await?;
     grpc_ready.set(true);
     Ok(Business {
         grpc,

@@ -56,6 +56,8 @@ pub struct LogicSettings {
 pub struct WebSettings {
     /// Where browsers find the chat page; off where it is empty.
     pub listen: Endpoint,
+    /// Where the page connects, as browsers reach it; the nodes that Locate names, where it is empty.
+    pub connect: String,
     /// Connections there at the same time; one beyond waits.
     pub connections_max: usize,
     /// How long each may last.
@@ -184,7 +186,12 @@ impl Default for LogicSettings {
 
 impl Default for WebSettings {
     fn default() -> Self {
-        Self { listen: Endpoint::default(), connections_max: 256, connection_timeout_ms: 10_000 }
+        Self {
+            listen: Endpoint::default(),
+            connect: String::new(),
+            connections_max: 256,
+            connection_timeout_ms: 10_000,
+        }
     }
 }
 
@@ -293,6 +300,15 @@ impl LogicSettings {
 
 impl WebSettings {
     fn validate(&self) -> Result<(), String> {
+        let is_url = self.connect.starts_with("ws://") || self.connect.starts_with("wss://");
+        let is_plain = self.connect.bytes().all(|byte| byte.is_ascii_alphanumeric() || b":/.-_~".contains(&byte));
+        let is_address = is_url && is_plain;
+        if !self.connect.is_empty() && !is_address {
+            return Err(format!(
+                "web.connect must be empty, or an address as in `wss://chat.example.com/ws`, not `{}`",
+                self.connect
+            ));
+        }
         within("web.connections_max", self.connections_max as u64, 1, 65_536)?;
         within("web.connection_timeout_ms", self.connection_timeout_ms, 100, 600_000)
     }

@@ -2,9 +2,10 @@
 //! goes over the page's long connection. A listener of its own, off by default.
 //!
 //! On tasks of Tokio, within the bounds of [`bounded_http`](gim_config::bounded_http). Pages of other origins cannot sign in: no answer
-//! allows them to, and to send JSON they have to be allowed.
+//! allows them to, and to send JSON they have to be allowed. The page names nothing by an absolute path, so that a proxy may have it in
+//! a folder.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Extension, Json, Router,
@@ -31,9 +32,12 @@ use crate::{error::UseCaseError, logic::Logic, rpc::UserExt, settings::WebSettin
 /// Bytes of what is posted.
 const SIGN_IN_BYTES_MAX: usize = 4 * 1024;
 
-/// Only what is served here runs in the page, and it may connect to whatever node Locate names.
+/// Only what is served here runs in the page; what it may connect to comes after it.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
-     connect-src 'self' ws: wss:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+     base-uri 'none'; form-action 'none'; frame-ancestors 'none'; connect-src 'self' ";
+
+/// Whatever node Locate names.
+const ALL_NODES: &str = "ws: wss:";
 
 /// The page is a part of the program, and may be another one after the next start.
 const CHECKED_EACH_TIME: (HeaderName, &str) = (header::CACHE_CONTROL, "no-cache");
@@ -48,6 +52,23 @@ const STYLE: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/web/dist/
 struct Services {
     users: UserExt,
     logic: Logic,
+    page: Arc<Page>,
+}
+
+/// What the settings make of the page.
+#[derive(Debug)]
+struct Page {
+    policy: String,
+    config: Config,
+}
+
+/// What the page asks for first.
+#[derive(Debug, Clone, Serialize)]
+struct Config {
+    /// Where to connect; empty where Locate is to be asked.
+    connect: String,
+    /// Whether anybody may sign in by the code of the settings.
+    is_for_development: bool,
 }
 
 #[derive(Debug, Deserialize)]
@@ -73,33 +94,55 @@ struct LocateQuery {
     room_id: u64,
 }
 
-/// Starts the listener, where the settings have one.
-pub async fn start(settings: &WebSettings, users: UserExt, logic: Logic) -> Result<HttpServer, ListenError> {
+/// Starts the listener, where the settings have one. `is_for_development`: any phone number will do, with the code of the settings.
+pub async fn start(
+    settings: &WebSettings,
+    is_for_development: bool,
+    users: UserExt,
+    logic: Logic,
+) -> Result<HttpServer, ListenError> {
     let timeout = Duration::from_millis(settings.connection_timeout_ms);
     let bounds = HttpBounds { connections_max: settings.connections_max, timeout };
-    HttpServer::start(&settings.listen, routes(Services { users, logic }), bounds, "the chat page").await
+    let page = Arc::new(Page::new(&settings.connect, is_for_development));
+    HttpServer::start(&settings.listen, routes(Services { users, logic, page }), bounds, "the chat page").await
+}
+
+impl Page {
+    fn new(connect: &str, is_for_development: bool) -> Self {
+        let nodes = if connect.is_empty() { ALL_NODES } else { connect };
+        Self {
+            policy: format!("{CONTENT_SECURITY_POLICY}{nodes}"),
+            config: Config { connect: connect.to_owned(), is_for_development },
+        }
+    }
+
+    fn file(&self, kind: &'static str, text: &'static str) -> Response {
+        let headers = [
+            (header::CONTENT_TYPE, kind),
+            (header::CONTENT_SECURITY_POLICY, &self.policy),
+            (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+            (header::REFERRER_POLICY, "no-referrer"),
+            CHECKED_EACH_TIME,
+        ];
+        (headers, text).into_response()
+    }
 }
 
 fn routes(services: Services) -> Router {
+    let file = |kind, text| get(async move |State(services): State<Services>| services.page.file(kind, text));
     Router::new()
-        .route("/", get(async || file("text/html; charset=utf-8", INDEX)))
-        .route("/app.js", get(async || file("text/javascript; charset=utf-8", SCRIPT)))
-        .route("/app.css", get(async || file("text/css; charset=utf-8", STYLE)))
+        .route("/", file("text/html; charset=utf-8", INDEX))
+        .route("/app.js", file("text/javascript; charset=utf-8", SCRIPT))
+        .route("/app.css", file("text/css; charset=utf-8", STYLE))
+        .route("/config.json", get(config))
         .route("/locate", get(locate))
         .route("/sign-in", post(sign_in))
         .layer(DefaultBodyLimit::max(SIGN_IN_BYTES_MAX))
         .with_state(services)
 }
 
-fn file(kind: &'static str, text: &'static str) -> Response {
-    let headers = [
-        (header::CONTENT_TYPE, kind),
-        (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (header::REFERRER_POLICY, "no-referrer"),
-        CHECKED_EACH_TIME,
-    ];
-    (headers, text).into_response()
+async fn config(State(services): State<Services>) -> Response {
+    ([NOT_STORED], Json(services.page.config.clone())).into_response()
 }
 
 async fn sign_in(

@@ -1,8 +1,9 @@
 import { fileURLToPath } from "node:url";
 import { defineConfig } from "vite";
 
-// Three files with fixed names, which gim-business has in itself.
+// Three files with fixed names, which gim-business has in itself. The page may be in a folder of a proxy, so it names them without a slash.
 export default defineConfig({
+  base: "./",
   resolve: { alias: { "gim-client": fileURLToPath(new URL("../../proto/sdk/typescript/src/index.ts", import.meta.url)) } },
   build: {
     modulePreload: { polyfill: false },

@@ -6,7 +6,8 @@ use std::{
     time::Duration,
 };
 
-use gim_config::listen::Endpoint;
+use gim_business::BusinessSettings;
+use gim_config::{Settings as _, listen::Endpoint};
 
 use super::harness::{CODE, Server};
 
@@ -47,6 +48,34 @@ async fn the_page_and_its_script_are_served_and_run_nothing_else() {
         assert!(answer.contains("script-src 'self'; "), "{path}: {answer:.600}");
     }
     assert!(get(address, "/../Cargo.toml").starts_with("HTTP/1.1 404 "));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_is_told_where_to_connect_and_may_go_nowhere_else() {
+    let (_server, address) = start().await;
+    let config = get(address, "/config.json");
+    assert!(config.ends_with(r#"{"connect":"","is_for_development":true}"#), "{config}");
+    assert!(get(address, "/").contains("connect-src 'self' ws: wss:\r\n"));
+
+    let proxied = Server::start_with(|settings| {
+        settings.web.listen = Endpoint::new("127.0.0.1:0");
+        settings.web.connect = "wss://chat.example.com/ws".into();
+    })
+    .await;
+    let address = proxied.business.web_address().unwrap();
+    let config = get(address, "/config.json");
+    assert!(config.contains(r#"{"connect":"wss://chat.example.com/ws","#), "{config}");
+    assert!(get(address, "/").contains("connect-src 'self' wss://chat.example.com/ws\r\n"));
+}
+
+#[test]
+fn a_place_to_connect_that_is_no_address_is_refused() {
+    for connect in ["chat.example.com", "https://chat.example.com", "wss://x/ws; script-src *", "ws://x\r\ny"] {
+        let mut settings = BusinessSettings::default();
+        settings.web.connect = connect.into();
+        let refusal = settings.validate().unwrap_err();
+        assert!(refusal.starts_with("web.connect must be"), "{connect}: {refusal}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,9 +1,11 @@
 import { render } from "preact";
-import { Model } from "./model";
-import { Page } from "./views";
+import { App } from "./model/app";
+import { Page } from "./views/page";
 import { isChinese, text } from "./text";
 import "./app.css";
 
 document.documentElement.lang = isChinese ? "zh" : "en";
 document.title = text.title;
-render(<Page model={new Model()} />, document.getElementById("app")!);
+const app = new App();
+render(<Page app={app} />, document.getElementById("app")!);
+void app.start();

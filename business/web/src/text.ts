@@ -1,21 +1,63 @@
 // What the page says, in the language of the browser.
 
 const ENGLISH = {
-  title: "gim chat", phone: "Phone number", code: "Code", signIn: "Sign in", signOut: "Sign out", signInHint: "On a server for development any phone number will do, with the code 123456.",
-  conversations: "Conversations", noConversations: "Nobody has written yet. Start with a phone number, or the number of a user.", start: "New conversation", startHint: "Phone, name or user number",
-  notFound: "Nobody was found.", write: "Write a message", send: "Send", sending: "sending", sent: "sent", failed: "not sent", retry: "Send again", recall: "Take back", recalled: "This message was taken back.",
-  gone: "The server keeps this message no longer.", unread: "New messages", offline: "No connection. Trying again by itself.", connecting: "Connecting …", replaced: "This device is in use on another page.",
-  useHere: "Use it here", ended: "You were signed out.", storage: "This browser cannot store messages: they are loaded anew next time.", choose: "Choose a conversation.", back: "Back to the conversations",
-  user: "User", group: "Group", you: "You", messages: "Messages", earlier: "Earlier messages", unreadCount: "unread",
+  title: "gim chat", phone: "Phone number", code: "Code", signIn: "Sign in", signOut: "Sign out",
+  signInHint: "This server is for development: any phone number will do, with the code of its settings (123456, unless it was changed).",
+  conversations: "Chats", noConversations: "Nothing here yet. Find somebody under Contacts, or make a group.",
+  contacts: "Contacts", newGroup: "New group", own: "You", rooms: "Live room", menu: "What else there is",
+  find: "Find people", findHint: "Phone number, name or user number", notFound: "Nobody was found.", found: "Found", write: "Write a message", send: "Send",
+  sending: "sending", sent: "sent", read: "read", failed: "not sent", retry: "Send again", discard: "Discard", recall: "Take back", recalled: "This message was taken back.",
+  gone: "The server keeps this message no longer.", invisible: "This message has no visible text.", unknown: "A message that this page cannot show", unread: "New messages",
+  offline: "No connection. Trying again by itself.", connecting: "Connecting …", replaced: "This device is in use on another page.",
+  useHere: "Use it here", ended: "You were signed out.", storage: "This browser cannot store messages: they are loaded anew next time.",
+  choose: "Choose a chat, or start one.", back: "Back to the chats", close: "Close", user: "User", group: "Group", room: "Room", you: "You", messages: "Messages",
+  earlier: "Earlier messages", unreadCount: "unread", newest: "To the newest message", showAll: "Show all of it", emoji: "Emoji", chooseEmoji: "Choose an emoji",
+  info: "About this chat", pin: "Pin", unpin: "Unpin", mute: "Mute", unmute: "Unmute", markUnread: "Mark as unread", deleteChat: "Delete the chat", really: "Really?",
+  pinned: "pinned", muted: "muted", members: "Members", more: "More", rename: "Rename", name: "Name", save: "Save", add: "Add", addMembers: "Add members", remove: "Remove",
+  leave: "Leave the group", leaveRoom: "Leave the room", admin: "Admin", makeAdmin: "Make admin", unmakeAdmin: "No longer admin", create: "Create", large: "Large group",
+  largeHint: "For thousands of members.", pickMembers: "Who is in it", friends: "Friends", noFriends: "No friends yet. Find people above.", requests: "Want to be friends",
+  agree: "Agree", refuse: "No", block: "Block", unblock: "Unblock", blocked: "Blocked", addFriend: "Add as a friend", asked: "Asked", message: "Message",
+  unfriend: "End the friendship", nickname: "Your name", number: "User number", enterRoom: "Enter a live room", roomNumber: "Number of the room", enter: "Enter", saved: "Saved.",
+  today: "Today", yesterday: "Yesterday", refused: "You cannot enter this room: ", addedBy: "Who may add you to groups", default: "As the server has it", everybody: "Everybody",
+  onlyFriends: "Friends", nobody: "Nobody",
+  people: (count: number) => `${count} ${count === 1 ? "member" : "members"}`,
+  inRoom: (count: number) => `${count} here now`,
+  added: (by: string, whom: string) => `${by} added ${whom}`,
+  removed: (by: string, whom: string) => `${by} removed ${whom}`,
+  left: (whom: string) => `${whom} left`,
+  changed: (by: string, name: string) => `${by} changed the group: ${name}`,
+  wantsFriend: (who: string) => `${who} wants to be your friend.`,
+  isFriend: (who: string) => `${who} is your friend now.`,
 };
 
 const CHINESE: typeof ENGLISH = {
-  title: "gim 聊天", phone: "手机号", code: "验证码", signIn: "登录", signOut: "退出登录", signInHint: "在开发用的服务器上，任意手机号加验证码 123456 即可登录。",
-  conversations: "会话", noConversations: "还没有消息。输入手机号或用户编号，开始聊天。", start: "新会话", startHint: "手机号、昵称或用户编号",
-  notFound: "没有找到。", write: "输入消息", send: "发送", sending: "发送中", sent: "已发送", failed: "未发送", retry: "重新发送", recall: "撤回", recalled: "这条消息已被撤回。",
-  gone: "服务器已不再保存这条消息。", unread: "新消息", offline: "连接已断开，正在自动重连。", connecting: "正在连接 …", replaced: "此设备正在另一个页面上使用。",
-  useHere: "在此使用", ended: "您已退出登录。", storage: "此浏览器无法保存消息，下次将重新加载。", choose: "请选择一个会话。", back: "返回会话列表",
-  user: "用户", group: "群", you: "我", messages: "消息", earlier: "更早的消息", unreadCount: "条未读",
+  title: "gim 聊天", phone: "手机号", code: "验证码", signIn: "登录", signOut: "退出登录",
+  signInHint: "这是开发用的服务器：任意手机号，加上配置中的验证码（默认 123456）即可登录。",
+  conversations: "会话", noConversations: "还没有会话。在“通讯录”中找人，或新建群。",
+  contacts: "通讯录", newGroup: "新建群", own: "我", rooms: "直播间", menu: "更多",
+  find: "找人", findHint: "手机号、昵称或用户编号", notFound: "没有找到。", found: "找到的人", write: "输入消息", send: "发送",
+  sending: "发送中", sent: "已发送", read: "已读", failed: "未发送", retry: "重新发送", discard: "放弃", recall: "撤回", recalled: "这条消息已被撤回。",
+  gone: "服务器已不再保存这条消息。", invisible: "这条消息没有可见的文字。", unknown: "此页面无法显示这条消息", unread: "新消息",
+  offline: "连接已断开，正在自动重连。", connecting: "正在连接 …", replaced: "此设备正在另一个页面上使用。",
+  useHere: "在此使用", ended: "您已退出登录。", storage: "此浏览器无法保存消息，下次将重新加载。",
+  choose: "请选择或开始一个会话。", back: "返回会话列表", close: "关闭", user: "用户", group: "群", room: "直播间", you: "我", messages: "消息",
+  earlier: "更早的消息", unreadCount: "条未读", newest: "到最新消息", showAll: "显示全部", emoji: "表情", chooseEmoji: "选择表情",
+  info: "会话信息", pin: "置顶", unpin: "取消置顶", mute: "免打扰", unmute: "取消免打扰", markUnread: "标为未读", deleteChat: "删除会话", really: "确定？",
+  pinned: "已置顶", muted: "免打扰", members: "成员", more: "更多", rename: "改名", name: "名称", save: "保存", add: "添加", addMembers: "添加成员", remove: "移出",
+  leave: "退出群", leaveRoom: "离开直播间", admin: "管理员", makeAdmin: "设为管理员", unmakeAdmin: "取消管理员", create: "创建", large: "大群",
+  largeHint: "适合上千名成员。", pickMembers: "群成员", friends: "好友", noFriends: "还没有好友。在上面找人。", requests: "好友申请",
+  agree: "同意", refuse: "拒绝", block: "拉黑", unblock: "取消拉黑", blocked: "黑名单", addFriend: "加为好友", asked: "已申请", message: "发消息",
+  unfriend: "删除好友", nickname: "我的昵称", number: "用户编号", enterRoom: "进入直播间", roomNumber: "直播间编号", enter: "进入", saved: "已保存。",
+  today: "今天", yesterday: "昨天", refused: "无法进入直播间：", addedBy: "谁可以拉我进群", default: "按服务器设置", everybody: "所有人",
+  onlyFriends: "好友", nobody: "任何人都不可以",
+  people: (count: number) => `${count} 名成员`,
+  inRoom: (count: number) => `${count} 人在线`,
+  added: (by: string, whom: string) => `${by} 添加了 ${whom}`,
+  removed: (by: string, whom: string) => `${by} 移出了 ${whom}`,
+  left: (whom: string) => `${whom} 退出了群`,
+  changed: (by: string, name: string) => `${by} 修改了群资料：${name}`,
+  wantsFriend: (who: string) => `${who} 想加您为好友。`,
+  isFriend: (who: string) => `${who} 已是您的好友。`,
 };
 
 export const isChinese = navigator.language.startsWith("zh");
@@ -23,14 +65,23 @@ export const text = isChinese ? CHINESE : ENGLISH;
 
 const locale = isChinese ? "zh" : undefined;
 const clock = new Intl.DateTimeFormat(locale, { hour: "2-digit", minute: "2-digit" });
-const day = new Intl.DateTimeFormat(locale, { month: "short", day: "numeric" });
+const shortDay = new Intl.DateTimeFormat(locale, { month: "short", day: "numeric" });
+const longDay = new Intl.DateTimeFormat(locale, { weekday: "long", month: "long", day: "numeric" });
 
 // The time of day, or of what was earlier the day.
 export function when(ms: number): string {
-  const date = new Date(ms);
-  return date.toDateString() === new Date().toDateString() ? clock.format(date) : day.format(date);
+  return isSameDay(ms, Date.now()) ? timeOf(ms) : shortDay.format(ms);
 }
 
 export function timeOf(ms: number): string {
-  return clock.format(new Date(ms));
+  return clock.format(ms);
+}
+
+export function dayOf(ms: number): string {
+  if (isSameDay(ms, Date.now())) return text.today;
+  return isSameDay(ms, Date.now() - 86_400_000) ? text.yesterday : longDay.format(ms);
+}
+
+export function isSameDay(one: number, other: number): boolean {
+  return new Date(one).toDateString() === new Date(other).toDateString();
 }

@@ -206,6 +206,9 @@ describe("stores", () => {
     await store.apply([message(6, { from: { ...from, userId: "9" }, createdAtMs: 1 })], cursors);
     const conversations = (await store.conversations()).map(({ target, newest }) => [target.kind, target.id, newest.seq]);
     assert.deepEqual(conversations, [["user", "9", 6], ["user", "8", 4]]);
+    await store.forget({ kind: "user", id: "8" });
+    assert.deepEqual([await store.message("1"), (await store.message("6"))?.seq], [null, 6]);
+    assert.deepEqual((await store.conversations()).map(({ target }) => target.id), ["9"]);
   });
 });
 

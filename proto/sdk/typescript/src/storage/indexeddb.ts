@@ -86,6 +86,26 @@ export class IndexedDbStore implements Store {
     });
   }
 
+  // One that is stored; null for none.
+  async message(messageId: string): Promise<Message | null> {
+    const store = (await this.open()).transaction("messages").objectStore("messages");
+    return (await result<StoredMessage | undefined>(store.get(messageId)))?.message ?? null;
+  }
+
+  // All messages of a conversation, as after it was deleted. Cursors stay, so they do not come again.
+  async forget(target: Target): Promise<void> {
+    const transaction = (await this.open()).transaction("messages", "readwrite");
+    const done = completed(transaction);
+    const key = `${target.kind} ${target.id}`;
+    const cursor = transaction.objectStore("messages").index("conversation").openKeyCursor(IDBKeyRange.bound([key, -Infinity], [key, Infinity]));
+    cursor.onsuccess = () => {
+      if (!cursor.result) return;
+      transaction.objectStore("messages").delete(cursor.result.primaryKey);
+      cursor.result.continue();
+    };
+    await done;
+  }
+
   async rememberSend(send: PendingSend): Promise<void> {
     const transaction = (await this.open()).transaction("outbox", "readwrite");
     transaction.objectStore("outbox").put(send);

@@ -23,8 +23,8 @@ process.on("unhandledRejection", (error) => {
 });
 
 const [programs, config, offset] = process.argv.slice(2) as [string, string, string];
-const services = new Services(programs, config, Number(offset));
 const gate = new Gate(8003 + Number(offset));
+const services = new Services(programs, config, Number(offset), () => gate.url);
 
 async function chat(): Promise<void> {
   const [one, two, third] = await Promise.all([services.signIn("+8613900000001"), services.signIn("+8613900000002"), services.signIn("+8613900000001")]);
@@ -76,7 +76,7 @@ async function chat(): Promise<void> {
   bob = new Watched("bob", { ...two, ...token(two), url: gate.url });
   await until("a device without memory has everything", () => bob.texts(one.userId).length === expected.alice.length);
   await inARoom(alice, bob);
-  await onThePage(services);
+  await onThePage(services, gate);
   await inBrowser(services, await services.signIn("+8613900000005"), bob.client);
   await Promise.all([alice, phone, bob].map(({ client }) => client.stop()));
 }
@@ -122,8 +122,8 @@ async function tenLines(): Promise<void> {
 }
 
 try {
-  await services.startAll();
   await gate.open();
+  await services.startAll();
   await tenLines();
   await chat();
 } catch (error) {

@@ -1,98 +1,215 @@
-// The chat page in Chromium: two users and a second device write to each other, while conn is killed.
+// The chat page in Chromium: two users in two pages and a second device of one of them chat one-to-one, in a group and in a room, while
+// conn is killed, the network is cut, and dies without a word. Every message is in every page once and in order, and what is unread is
+// the same on both devices.
 
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
-import { createRequire } from "node:module";
 import { setTimeout as sleep } from "node:timers/promises";
-import { chromium, type Page } from "playwright-core";
+import { chromium, type Browser, type Page } from "playwright-core";
+import { Desk, differences } from "./desk.js";
+import type { Gate } from "./gate.js";
 import type { Services } from "./services.js";
 
-async function signIn(page: Page, address: string, phone: string): Promise<string> {
-  await page.goto(address);
-  await page.locator("input[name=phone]").fill(phone);
-  await page.locator("input[name=code]").fill("123456");
-  await page.locator("button.primary").click();
-  const own = await page.locator(".own").first().textContent();
-  return own!.match(/\d+/)![0];
-}
+const LINES_OF_A_LONG_TALK = 300;
 
-async function write(page: Page, text: string): Promise<void> {
-  await page.locator("textarea").fill(text);
-  await page.locator("textarea").press("Enter");
-}
-
-async function sees(page: Page, expected: string[]): Promise<void> {
-  const lines = page.locator(".bubble > p");
-  for (const from = Date.now(); (await lines.count()) < expected.length; await sleep(30)) {
-    if (Date.now() - from > 30_000) break;
-  }
-  assert.deepEqual(await lines.allTextContents(), expected);
-}
-
-// What axe-core finds that is serious.
-async function obstacles(page: Page): Promise<string[]> {
-  // The page lets nothing run but its own script, so this comes by the debugger.
-  await page.evaluate(readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8"));
-  const { violations } = await page.evaluate(() => (globalThis as any).axe.run());
-  const serious = violations.filter(({ impact }: { impact: string }) => impact === "serious" || impact === "critical");
-  return serious.map(({ id, nodes }: { id: string; nodes: { html: string }[] }) => `${id}: ${nodes.map(({ html }) => html).join(" ")}`);
-}
-
-export async function onThePage(services: Services, address = `http://127.0.0.1:${services.port(8022)}/`, pictures = ""): Promise<void> {
+export async function onThePage(services: Services, gate: Gate, pictures = ""): Promise<void> {
   const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: ["--no-sandbox"] });
   try {
     const problems: string[] = [];
-    const open = async (size: { width: number; height: number }, colorScheme: "light" | "dark"): Promise<Page> => {
-      const page = await (await browser.newContext({ viewport: size, colorScheme, locale: "en" })).newPage();
-      page.on("pageerror", (error) => problems.push(String(error)));
-      page.on("console", (entry) => { if (entry.type() === "error" && !/WebSocket|Failed to load/.test(entry.text())) problems.push(entry.text()); });
-      return page;
+    const address = `http://127.0.0.1:${services.port(8022)}/`;
+    const open = async (width: number, height: number, colorScheme: "light" | "dark", phone: string): Promise<Desk> => {
+      const desk = new Desk(await newPage(browser, width, height, colorScheme, problems), address);
+      await desk.signIn(phone);
+      return desk;
     };
-    const ada = await open({ width: 1440, height: 900 }, "light");
-    const ben = await open({ width: 390, height: 844 }, "dark");
-    const adaId = await signIn(ada, address, "+8613900000011");
-    const benId = await signIn(ben, address, "+8613900000012");
-    const tablet = await open({ width: 900, height: 700 }, "light");
-    await signIn(tablet, address, "+8613900000011");
+    const ada = await open(1440, 900, "light", "+8613900000011");
+    const ben = await open(390, 844, "dark", "+8613900000012");
+    const tablet = await open(900, 700, "light", "+8613900000011");
+    const all = [ada, ben, tablet];
 
-    await ada.goto(`${address}#user/${benId}`);
-    const texts = ["Hello Ben, are you there?", "<b>not bold</b> & <script>alert(1)</script>", "مرحبا، كيف حالك؟", "👩‍👩‍👧 👋🏽", "x".repeat(300)];
-    for (const text of texts) await write(ada, text);
-    await sees(ada, texts);
-    assert.equal(await ben.locator(".unread").textContent({ timeout: 30_000 }), String(texts.length));
-    await ben.locator(".conversations li a").first().click();
-    await sees(ben, texts);
-    await write(ben, "Yes, here I am.");
-    texts.push("Yes, here I am.");
-    await tablet.goto(`${address}#user/${benId}`);
-    for (const page of [ada, ben, tablet]) await sees(page, texts);
-
-    await services.kill("conn");
-    await ben.locator(".banner").waitFor();
-    await write(ben, "Written without a connection.");
-    await write(ada, "So is this.");
-    await sleep(300);
-    services.start("conn");
-    await services.listens(8003);
-    for (const from = Date.now(); (await tablet.locator(".bubble").count()) < texts.length + 2; await sleep(30)) assert.ok(Date.now() - from < 60_000);
-    const inTheEnd = await tablet.locator(".bubble > p").allTextContents();
-    assert.deepEqual(inTheEnd.slice(texts.length).sort(), ["So is this.", "Written without a connection."]);
-    // Until the answers came, everybody has the own message at the end; then the order is that of the inbox.
-    await ada.locator(".banner").waitFor({ state: "detached" });
-    await ada.reload();
-    await sees(ada, inTheEnd);
-    await ben.reload();
-    for (const from = Date.now(); (await ben.locator(".bubble").count()) < inTheEnd.length; await sleep(30)) assert.ok(Date.now() - from < 30_000);
-    if (pictures) {
-      await ada.screenshot({ path: `${pictures}/desktop.png` });
-      await ben.screenshot({ path: `${pictures}/phone.png` });
-    }
-    assert.ok((await ben.evaluate(() => document.documentElement.scrollWidth)) <= 390, "nothing is wider than the phone");
-    for (const page of [ada, ben]) assert.deepEqual(await obstacles(page), [], "what hinders people who cannot see or use a mouse");
+    await contacts(ada, ben);
+    const texts = await oneToOne(ada, ben, tablet);
+    const group = await inAGroup(ada, ben, tablet);
+    for (const [name, fault] of faults(services, gate)) await through(name, fault, ada, ben, tablet, group);
+    await inARoom(ada, ben);
+    await recalled(ada, ben, texts);
+    await conversationsAgree(ada, tablet);
+    if (pictures) await portraits(all, group, pictures);
+    for (const desk of all) assert.deepEqual(await desk.obstacles(), [], "what hinders people who cannot see or use a mouse");
+    await byKeyboard(ben);
+    await longTalk(ada, ben);
     assert.deepEqual(problems, []);
-    assert.notEqual(adaId, benId);
-    console.log("live: the chat page shows every message once, on a desktop, a phone and a second device");
+    console.log("live: the chat page shows every message once and in order, on a desktop, a phone and a second device");
   } finally {
     await browser.close();
   }
+}
+
+async function newPage(browser: Browser, width: number, height: number, colorScheme: "light" | "dark", problems: string[]): Promise<Page> {
+  const page = await (await browser.newContext({ viewport: { width, height }, colorScheme, locale: "en" })).newPage();
+  page.on("pageerror", (error) => problems.push(String(error)));
+  page.on("console", (entry) => { if (entry.type() === "error" && !/WebSocket|Failed to load/.test(entry.text())) problems.push(entry.text()); });
+  return page;
+}
+
+// One asks to be a friend, the other agrees.
+async function contacts(ada: Desk, ben: Desk): Promise<void> {
+  await ada.goTo("contacts");
+  await ada.find("+8613900000012");
+  await ada.page.getByRole("button", { name: "Add as a friend" }).click();
+  await ben.goTo("contacts");
+  await ben.page.getByRole("button", { name: "Agree" }).click();
+  await ada.page.locator("section", { has: ada.page.locator("h3", { hasText: "Friends" }) }).locator(".person").waitFor();
+}
+
+async function oneToOne(ada: Desk, ben: Desk, tablet: Desk): Promise<string[]> {
+  await ada.goTo(`user/${ben.userId}`);
+  const texts = ["Hello Ben, are you there?", "<b>not bold</b> & <script>alert(1)</script>", "مرحبا، كيف حالك؟", "👩‍👩‍👧 👋🏽", "x".repeat(300)];
+  for (const text of texts) await ada.write(text);
+  await ada.sees(texts);
+  await ben.goTo("");
+  await ben.hasUnread(`user/${ada.userId}`, texts.length);
+  await ben.page.locator(".entry").first().click();
+  await ben.sees(texts);
+  await ben.write("Yes, here I am.");
+  texts.push("Yes, here I am.");
+  await tablet.goTo(`user/${ben.userId}`);
+  for (const desk of [ada, ben, tablet]) await desk.sees(texts);
+  assert.ok((await ben.page.evaluate(() => document.documentElement.scrollWidth)) <= 390, "nothing is wider than the phone");
+  return texts;
+}
+
+// Returns its id. Its admin renames it, and makes the other one an admin, who then may change it too.
+async function inAGroup(ada: Desk, ben: Desk, tablet: Desk): Promise<string> {
+  await ada.goTo("new-group");
+  await ada.page.locator("input[name=name]").fill("Lunch");
+  await ada.page.locator(".person").first().getByRole("button").click();
+  await ada.page.getByRole("button", { name: "Create" }).click();
+  await ada.page.locator("textarea").waitFor();
+  const group = new URL(ada.page.url()).hash.slice(1);
+  await ada.goTo(`${group}/info`);
+  await ada.page.locator(".info input[name=name]").fill("Lunch on Friday");
+  await ada.page.getByRole("button", { name: "Rename" }).click();
+  await ada.page.locator(".info").getByRole("button", { name: "Make admin" }).click();
+  await ada.page.getByRole("button", { name: "No longer admin" }).waitFor();
+  for (const desk of [ada, ben, tablet]) {
+    await desk.goTo(group);
+    await desk.page.locator("h2", { hasText: "Lunch on Friday" }).waitFor();
+  }
+  await ben.goTo(`${group}/info`);
+  await ben.page.getByRole("button", { name: "Rename" }).waitFor();
+  for (const desk of [ada, ben]) await desk.goTo(group);
+  await ada.write("Noon?");
+  await ben.sees(["Noon?"]);
+  await ben.write("نعم، بالتأكيد!");
+  for (const desk of [ada, ben, tablet]) await desk.sees(["Noon?", "نعم، بالتأكيد!"]);
+  return group;
+}
+
+function faults(services: Services, gate: Gate): [string, () => Promise<void>][] {
+  return [
+    ["conn is killed", async () => { await services.kill("conn"); await sleep(300); services.start("conn"); await services.listens(8003); }],
+    ["the network is cut", async () => { gate.isShut = true; gate.cut(); await sleep(1000); gate.isShut = false; }],
+    ["all is killed", async () => {
+      for (const name of ["conn", "logic", "business"]) await services.kill(name);
+      await services.startAll();
+    }],
+    // Nobody learns of it but by an answer that does not come.
+    ["the network is half open", async () => { gate.isMute = true; await sleep(2000); gate.isMute = false; }],
+  ];
+}
+
+// Both write while something goes wrong. Afterwards all have the same, in the same order, and each writer's own order is kept.
+async function through(name: string, fault: () => Promise<void>, ada: Desk, ben: Desk, tablet: Desk, group: string): Promise<void> {
+  for (const place of [{ ada: group, ben: group }, { ada: `user/${ben.userId}`, ben: `user/${ada.userId}` }]) {
+    await ada.goTo(place.ada);
+    await tablet.goTo(place.ada);
+    await ben.goTo(place.ben);
+    const before = await tablet.texts();
+    const said = { ada: [] as string[], ben: [] as string[] };
+    const talk = async () => {
+      for (let index = 0; index < 6; index++) {
+        for (const [desk, who] of [[ada, "ada"], [ben, "ben"]] as const) {
+          said[who].push(`${who} ${index}, while ${name} <i>&amp;</i>`);
+          await desk.write(said[who].at(-1)!);
+        }
+        await sleep(40);
+      }
+    };
+    await Promise.all([talk(), place.ada === group ? fault() : undefined]);
+    for (const desk of [ada, ben, tablet]) await desk.hasLines(before.length + said.ada.length + said.ben.length);
+    const inTheEnd = await tablet.texts();
+    for (const who of ["ada", "ben"] as const) assert.deepEqual(inTheEnd.filter((text) => text.startsWith(`${who} `) && text.includes(name)), said[who], `${who}, while ${name}`);
+    for (const desk of [ada, ben]) await desk.sees(inTheEnd);
+    await ada.page.reload();
+    await ada.sees(inTheEnd);
+  }
+  console.log(`live: on the page: ${name}: every message once and in order`);
+}
+
+async function inARoom(ada: Desk, ben: Desk): Promise<void> {
+  for (const desk of [ada, ben]) await desk.goTo("room/77");
+  await sleep(500);
+  await ada.write("Hello, room.");
+  await ben.sees(["Hello, room."]);
+  await ben.write("Hello, Ada.");
+  for (const desk of [ada, ben]) await desk.sees(["Hello, room.", "Hello, Ada."]);
+}
+
+async function recalled(ada: Desk, ben: Desk, texts: string[]): Promise<void> {
+  for (const [desk, peer] of [[ada, ben], [ben, ada]] as const) await desk.goTo(`user/${peer.userId}`);
+  await ada.write("A slip of the pen");
+  await ben.hears("A slip of the pen");
+  const row = ada.page.locator(".row", { hasText: "A slip of the pen" });
+  await row.hover();
+  await row.getByRole("button", { name: "Take back" }).click();
+  for (const desk of [ada, ben]) await desk.page.locator(".center", { hasText: "This message was taken back." }).waitFor();
+  assert.ok(texts.length > 0 && !(await ben.texts()).includes("A slip of the pen"));
+}
+
+// What one device pins and mutes, the other one shows; what is unread is the same, also after both begin anew.
+async function conversationsAgree(ada: Desk, tablet: Desk): Promise<void> {
+  await tablet.goTo("");
+  await ada.page.locator(".entry", { hasText: "Lunch" }).click();
+  await ada.goTo(`${new URL(ada.page.url()).hash.slice(1)}/info`);
+  await ada.page.getByRole("button", { name: "Pin", exact: true }).click();
+  await ada.page.getByRole("button", { name: "Mute", exact: true }).click();
+  for (const label of ["pinned", "muted"]) await tablet.page.locator(".entry").first().getByLabel(label).waitFor();
+  await tablet.page.reload();
+  for (const label of ["pinned", "muted"]) await tablet.page.locator(".entry", { hasText: "Lunch" }).getByLabel(label).waitFor();
+}
+
+// Emoji by arrow keys, a message by Enter, and no trap for the focus.
+async function byKeyboard(ben: Desk): Promise<void> {
+  await ben.goTo("room/78");
+  await ben.page.locator("textarea").focus();
+  await ben.page.keyboard.press("Shift+Tab");
+  await ben.page.keyboard.press("Enter");
+  await ben.page.keyboard.press("ArrowRight");
+  await ben.page.keyboard.press("Enter");
+  await ben.page.keyboard.type(" it works");
+  await ben.page.keyboard.press("Enter");
+  await ben.sees(["😄 it works"]);
+}
+
+// Scrolls through all of it, from this browser's store: nothing is missing, doubled or out of order.
+async function longTalk(ada: Desk, ben: Desk): Promise<void> {
+  await ben.goTo(`user/${ada.userId}`);
+  await ada.goTo(`user/${ben.userId}`);
+  const before = await ada.texts();
+  const said = Array.from({ length: LINES_OF_A_LONG_TALK }, (_, index) => `line ${index}`);
+  for (let from = 0; from < said.length; from += 50) {
+    for (const text of said.slice(from, from + 50)) await ada.write(text);
+    await ben.hears(said[from + 49]!);
+  }
+  await ben.page.reload();
+  await ben.hears(said.at(-1)!);
+  assert.ok((await ben.page.locator(".bubble").count()) < 200, "only what is in view is in the page");
+  assert.deepEqual(differences(await ben.texts(), [...before, ...said]), []);
+}
+
+async function portraits([ada, ben]: Desk[], group: string, folder: string): Promise<void> {
+  for (const desk of [ada!, ben!]) await desk.goTo(group);
+  await sleep(500);
+  await ada!.page.screenshot({ path: `${folder}/desktop.png` });
+  await ben!.page.screenshot({ path: `${folder}/phone.png` });
 }

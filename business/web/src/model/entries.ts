@@ -1,0 +1,211 @@
+// The list of conversations: from this browser at once, then as the server has it, then as messages change it.
+
+import type { Conversation, ConversationChange, ConversationFields, Message, Peer, Target } from "gim-client";
+import type { Chat } from "./chat";
+import { isNote, numberOf } from "./lines";
+import { keyOf } from "./route";
+
+// Beyond it the number is not exact.
+const UNREAD_MAX = 100;
+const LISTED_MAX = 1000;
+const RECOUNT_DELAY_MS = 100;
+
+export interface Entry {
+  target: Target;
+  newest: Message | null;
+  activeAtMs: number;
+  unread: number;
+  // Higher for what was pinned later; 0 for what is not pinned.
+  pinnedRank: number;
+  isMuted: boolean;
+  isMarkedUnread: boolean;
+  isHidden: boolean;
+}
+
+export class Entries {
+  private readonly all = new Map<string, Entry>();
+  private recounting: ReturnType<typeof setTimeout> | undefined;
+
+  constructor(private readonly chat: Chat) {}
+
+  // What is pinned first, then what is newest.
+  get shown(): Entry[] {
+    const shown = [...this.all.values()].filter(({ isHidden }) => !isHidden);
+    return shown.sort((one, other) => other.pinnedRank - one.pinnedRank || other.activeAtMs - one.activeAtMs);
+  }
+
+  get unread(): number {
+    return this.shown.reduce((sum, { unread, isMuted }) => sum + (isMuted ? 0 : unread), 0);
+  }
+
+  of(target: Target): Entry | undefined {
+    return this.all.get(keyOf(target));
+  }
+
+  async load(): Promise<void> {
+    for (const { target, newest } of await this.chat.store.conversations()) {
+      this.chat.people.learn(newest);
+      const entry = this.at(target);
+      entry.newest = newest;
+      entry.activeAtMs = newest.createdAtMs;
+      entry.unread = await this.count(target);
+    }
+    this.chat.changed();
+  }
+
+  // As the server has it, and as far as it goes: a backend of its own may not let clients list.
+  async refresh(): Promise<void> {
+    const listed: Conversation[] = [];
+    try {
+      for await (const conversation of this.chat.client.conversations.list()) if (listed.push(conversation) >= LISTED_MAX) break;
+    } catch (error) {
+      console.warn("conversations", error);
+      return;
+    }
+    const keys = new Set(listed.map(({ target }) => keyOf(target)));
+    for (const entry of this.all.values()) entry.isHidden = entry.target.kind !== "room" && !keys.has(keyOf(entry.target)) && listed.length < LISTED_MAX;
+    for (const [index, conversation] of listed.entries()) await this.take(conversation, LISTED_MAX - index);
+  }
+
+  onMessage(message: Message, target: Target | null): void {
+    if (message.status !== "normal") {
+      if (message.status === "recalled") this.recountSoon();
+      return;
+    }
+    if (!target) return;
+    const entry = this.at(target);
+    entry.isHidden = false;
+    entry.newest = message;
+    entry.activeAtMs = message.createdAtMs;
+    if (message.isOwn) this.read(target, message);
+    else if (this.isUnread(target, message)) entry.unread = Math.min(UNREAD_MAX, entry.unread + 1);
+  }
+
+  // Another device of the user set it.
+  onChange(change: ConversationChange): void {
+    this.apply(change.target, change);
+    if (change.deletedUpToSeq > 0) void this.forget(change.target);
+    this.chat.changed();
+  }
+
+  async set(target: Peer, fields: ConversationFields): Promise<void> {
+    try {
+      await this.chat.client.conversations.set(target, fields);
+      this.apply(target, fields);
+    } catch (error) {
+      this.chat.tell(error);
+    }
+    this.chat.changed();
+  }
+
+  // From this user's view, on all devices.
+  async delete(target: Peer): Promise<void> {
+    try {
+      await this.chat.client.conversations.delete(target);
+      location.hash = "";
+      await this.forget(target);
+    } catch (error) {
+      this.chat.tell(error);
+    }
+  }
+
+  // A room that was entered: it is in the list as long as the page is open.
+  add(target: Target): void {
+    this.at(target);
+  }
+
+  remove(target: Target): void {
+    this.all.delete(keyOf(target));
+    this.chat.changed();
+  }
+
+  isUnread(target: Target, message: Message): boolean {
+    return !message.isOwn && !isNote(message) && numberOf(message) > this.readNumber(target);
+  }
+
+  // Everything up to this message was read. The number never goes back.
+  read(target: Target, message: Message): void {
+    const entry = this.at(target);
+    if (numberOf(message) > this.readNumber(target)) {
+      try {
+        localStorage.setItem(this.readKey(target), String(numberOf(message)));
+      } catch {
+        // The browser is out of room: it is unread again next time.
+      }
+    }
+    if (entry.isMarkedUnread && target.kind !== "room") void this.set(target as Peer, { isMarkedUnread: false });
+    entry.isMarkedUnread = false;
+    if (entry.unread === 0) return;
+    entry.unread = 0;
+    this.chat.changed();
+  }
+
+  // Another tab read it: `key` is that of the conversation.
+  readElsewhere(key: string): void {
+    const entry = this.all.get(key);
+    if (!entry) return;
+    void this.count(entry.target).then((unread) => { entry.unread = unread; this.chat.changed(); });
+  }
+
+  private at(target: Target): Entry {
+    const known = this.all.get(keyOf(target));
+    if (known) return known;
+    const entry: Entry = { target, newest: null, activeAtMs: Date.now(), unread: 0, pinnedRank: 0, isMuted: false, isMarkedUnread: false, isHidden: false };
+    this.all.set(keyOf(target), entry);
+    return entry;
+  }
+
+  private async take(conversation: Conversation, rank: number): Promise<void> {
+    const { target, newest, activeAtMs, isPinned, isMuted, isMarkedUnread } = conversation;
+    const entry = this.at(target);
+    if (newest && !entry.newest) {
+      this.chat.people.learn(newest);
+      entry.newest = newest;
+    }
+    if (!entry.newest || activeAtMs > entry.activeAtMs) entry.activeAtMs = activeAtMs;
+    Object.assign(entry, { isMuted, isMarkedUnread, pinnedRank: isPinned ? rank : 0 });
+    entry.unread = await this.count(target);
+  }
+
+  private apply(target: Peer, fields: ConversationFields): void {
+    const entry = this.at(target);
+    if (fields.isPinned !== undefined) entry.pinnedRank = fields.isPinned ? Date.now() : 0;
+    if (fields.isMuted !== undefined) entry.isMuted = fields.isMuted;
+    if (fields.isMarkedUnread !== undefined) entry.isMarkedUnread = fields.isMarkedUnread;
+    if (fields.isHidden !== undefined) entry.isHidden = fields.isHidden;
+  }
+
+  private async forget(target: Target): Promise<void> {
+    this.all.delete(keyOf(target));
+    await this.chat.store.forget(target).catch((error) => this.chat.tell(error));
+    this.chat.changed();
+  }
+
+  // Once for many that were recalled together.
+  private recountSoon(): void {
+    this.recounting ??= setTimeout(() => { this.recounting = undefined; void this.recount(); }, RECOUNT_DELAY_MS);
+  }
+
+  private async recount(): Promise<void> {
+    for (const entry of this.all.values()) {
+      if (entry.target.kind === "room") continue;
+      const [newest] = await this.chat.store.messages(entry.target, Infinity, 1).catch(() => []);
+      if (newest) entry.newest = newest;
+      if (entry.unread > 0) entry.unread = await this.count(entry.target);
+    }
+    this.chat.changed();
+  }
+
+  private async count(target: Target): Promise<number> {
+    const recent = await this.chat.store.messages(target, Infinity, UNREAD_MAX).catch(() => []);
+    return recent.filter((message) => this.isUnread(target, message)).length;
+  }
+
+  private readKey(target: Target): string {
+    return `gim read ${this.chat.account.user_id} ${keyOf(target)}`;
+  }
+
+  private readNumber(target: Target): number {
+    return Number(localStorage.getItem(this.readKey(target)) ?? 0);
+  }
+}

@@ -1,0 +1,135 @@
+// The conversation that is open: its lines in order, what is on its way last.
+
+import type { Message, Target } from "gim-client";
+import type { Chat } from "./chat";
+import { lineOf, numberOf, wordsOf, type Line } from "./lines";
+import type { Sent } from "./outgoing";
+
+const PAGE = 50;
+
+export class Talk {
+  lines: Line[] = [];
+  hasEarlier = false;
+  isLoaded = false;
+  // The key of the line above which what is new begins.
+  unreadFrom = "";
+  // Rises with each change of the lines.
+  version = 0;
+  // What came last from somebody else, for who cannot see it come.
+  lastHeard = "";
+  private readonly keys = new Set<string>();
+  private isLoading = false;
+  private isOpen = true;
+
+  constructor(
+    private readonly chat: Chat,
+    readonly target: Target,
+  ) {}
+
+  close(): void {
+    this.isOpen = false;
+  }
+
+  async load(): Promise<void> {
+    const { chat, target } = this;
+    const messages = target.kind === "room" ? chat.room?.messages ?? [] : await chat.store.messages(target, Infinity, PAGE).catch(() => []);
+    if (!this.isOpen) return;
+    this.hasEarlier = messages.length === PAGE && target.kind !== "room";
+    this.putBefore(messages);
+    this.unreadFrom = this.lines.find(({ message }) => message && chat.entries.isUnread(target, message))?.key ?? "";
+    for (const line of chat.outgoing.of(target)) this.addOutgoing(line);
+    this.isLoaded = true;
+    this.markRead();
+    chat.changed();
+  }
+
+  // What is before the first line: from this browser, then from the server.
+  async loadEarlier(): Promise<void> {
+    const { chat, target } = this;
+    const first = this.lines.find(({ message }) => message)?.message;
+    if (!first || !this.hasEarlier || this.isLoading || target.kind === "room") return;
+    this.isLoading = true;
+    const before = numberOf(first);
+    let earlier = await chat.store.messages(target, before, PAGE).catch(() => []);
+    let hasEarlier = earlier.length === PAGE;
+    // The numbers of the history are those of the inbox, but for groups that are not large.
+    if (earlier.length === 0 && (target.kind === "user" || first.groupSeq > 0)) {
+      const peer = { kind: target.kind, id: target.id };
+      const page = await chat.client.history.page(peer, before, PAGE).catch(() => ({ messages: [], hasMore: false }));
+      earlier = page.messages.reverse();
+      hasEarlier = page.hasMore;
+    }
+    this.isLoading = false;
+    if (!this.isOpen) return;
+    this.putBefore(earlier);
+    this.hasEarlier = hasEarlier;
+    chat.changed();
+  }
+
+  addOutgoing(line: Sent): void {
+    if (this.keys.has(line.key)) return;
+    this.keys.add(line.key);
+    this.lines.push(line);
+    this.version += 1;
+  }
+
+  remove(key: string): void {
+    if (!this.keys.delete(key)) return;
+    this.lines = this.lines.filter((line) => line.key !== key);
+    this.version += 1;
+  }
+
+  // An answer: the same message comes as a message as well, before or after.
+  onSent(line: Sent, messageId: string, createdAtMs: number): void {
+    if (!this.keys.has(line.key)) return;
+    if (this.keys.has(messageId)) return this.remove(line.key);
+    this.keys.delete(line.key);
+    this.keys.add(messageId);
+    Object.assign(line, { key: messageId, state: "sent", createdAtMs });
+    this.version += 1;
+  }
+
+  onMessage(message: Message): void {
+    const known = this.keys.has(message.messageId) ? this.lines.find(({ key }) => key === message.messageId) : undefined;
+    if (message.status !== "normal") {
+      if (known) this.replace(known, message);
+      return;
+    }
+    if (known?.message) return;
+    for (const key of [known?.key, message.clientMsgId]) if (key) this.remove(key);
+    const place = this.lines.findLastIndex((line) => line.message !== null) + 1;
+    this.lines.splice(place, 0, lineOf(message, this.chat.people));
+    this.keys.add(message.messageId);
+    this.version += 1;
+    if (message.isOwn) this.unreadFrom = "";
+    else {
+      this.lastHeard = `${message.from ? this.chat.people.nameOf({ kind: "user", id: message.from.userId }) : ""}: ${wordsOf(message, this.chat.people)}`;
+      if (!isLookedAt() && !this.unreadFrom) this.unreadFrom = message.messageId;
+    }
+    this.markRead();
+  }
+
+  markRead(): void {
+    const newest = this.lines.findLast(({ message }) => message)?.message;
+    if (!newest || !this.isLoaded || !isLookedAt()) return;
+    this.chat.entries.read(this.target, newest);
+  }
+
+  private replace(line: Line, message: Message): void {
+    if (message.status === "expired" || !line.message) return;
+    line.message = { ...line.message, status: message.status, content: message.content };
+    line.text = wordsOf(line.message, this.chat.people);
+    this.version += 1;
+  }
+
+  private putBefore(messages: Message[]): void {
+    const fresh = messages.filter(({ messageId }) => !this.keys.has(messageId));
+    for (const { messageId } of fresh) this.keys.add(messageId);
+    this.lines = [...fresh.map((message) => lineOf(message, this.chat.people)), ...this.lines];
+    this.version += 1;
+  }
+}
+
+function isLookedAt(): boolean {
+  return document.hasFocus() && document.visibilityState === "visible";
+}

@@ -1,0 +1,130 @@
+// A user before the chat page.
+
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { setTimeout as sleep } from "node:timers/promises";
+import type { Page } from "playwright-core";
+
+const DEADLINE_MS = 90_000;
+
+export class Desk {
+  userId = "";
+
+  constructor(
+    readonly page: Page,
+    private readonly address: string,
+  ) {}
+
+  async signIn(phone: string): Promise<void> {
+    await this.page.goto(this.address);
+    await this.page.locator("input[name=phone]").fill(phone);
+    await this.page.locator("input[name=code]").fill("123456");
+    await this.page.locator("button.primary").click();
+    this.userId = (await this.page.locator(".own-number").textContent())!.match(/\d+/)![0];
+  }
+
+  // What the address says after "#".
+  async goTo(place: string): Promise<void> {
+    await this.page.goto(`${this.address}#${place}`);
+    // It is there once what the browser has stored is shown.
+    if (/^(user|group|room).\d+$/.test(place)) await this.page.locator(".lines-frame").waitFor();
+  }
+
+  async find(key: string): Promise<void> {
+    await this.page.locator("input[type=search]").fill(key);
+    await this.page.getByRole("button", { name: "Find people" }).click();
+    await this.page.locator(".person").first().waitFor();
+  }
+
+  async write(text: string): Promise<void> {
+    await this.page.locator("textarea").fill(text);
+    await this.page.locator("textarea").press("Enter");
+  }
+
+  // The text of every bubble, from the first one to the last: only those in view are in the page, so this scrolls through all of it.
+  async texts(): Promise<string[]> {
+    return this.page.evaluate(readAll);
+  }
+
+  async hasLines(count: number): Promise<void> {
+    await this.until(`there are ${count} lines`, async () => (await this.texts()).length === count);
+  }
+
+  // In this order, and nothing else.
+  async sees(expected: string[]): Promise<void> {
+    await this.until(`${expected.length} lines are seen`, async () => differences(await this.texts(), expected).length === 0).catch(() => {});
+    assert.deepEqual(differences(await this.texts(), expected), []);
+  }
+
+  // The newest line, at the end of the list.
+  async hears(text: string): Promise<void> {
+    await this.page.locator(".bubble > p", { hasText: text }).last().waitFor({ timeout: DEADLINE_MS });
+  }
+
+  async hasUnread(conversation: string, count: number): Promise<void> {
+    const mark = this.page.locator(`.entry[data-key="${conversation}"] .unread`);
+    await this.until(`${count} are unread`, async () => parseInt((await mark.textContent({ timeout: DEADLINE_MS })) ?? "", 10) === count);
+  }
+
+  // What axe-core finds that is serious.
+  async obstacles(): Promise<string[]> {
+    // The page lets nothing run but its own script, so this comes by the debugger.
+    await this.page.evaluate(readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8"));
+    const found: string[] = [];
+    for (const place of ["", "contacts", "new-group", "own", ...(await this.places())]) {
+      await this.goTo(place);
+      await sleep(200);
+      const { violations } = await this.page.evaluate(() => (globalThis as any).axe.run());
+      const serious = violations.filter(({ impact }: { impact: string }) => impact === "serious" || impact === "critical");
+      found.push(...serious.map(({ id, nodes }: { id: string; nodes: { html: string }[] }) => `#${place} ${id}: ${nodes.map(({ html }) => html).join(" ")}`));
+    }
+    return found;
+  }
+
+  private async places(): Promise<string[]> {
+    const keys = await this.page.locator(".entry").evaluateAll((entries) => entries.map((entry) => (entry as HTMLElement).dataset["key"]!));
+    return keys.flatMap((key) => [key, `${key}/info`]);
+  }
+
+  private async until(what: string, condition: () => Promise<boolean>): Promise<void> {
+    for (const from = Date.now(); !(await condition()); await sleep(100)) {
+      if (Date.now() - from > DEADLINE_MS) throw new Error(`it takes too long until ${what}`);
+    }
+  }
+}
+
+// Where two lists differ, in few words.
+export function differences(found: string[], expected: string[]): string[] {
+  const at = Array.from({ length: Math.max(found.length, expected.length) }, (_, index) => index).find((index) => found[index] !== expected[index]);
+  return at === undefined ? [] : [`line ${at} of ${found.length} (${expected.length}): ${JSON.stringify(found[at])} instead of ${JSON.stringify(expected[at])}`];
+}
+
+// Runs in the page: up to the first line, then down to the last one, and remembers each.
+async function readAll(): Promise<string[]> {
+  const list = document.querySelector<HTMLElement>(".lines");
+  if (!list) return [];
+  const frame = () => new Promise((resolve) => setTimeout(resolve, 20));
+  for (let calm = 0, frames = 0; calm < 3 && frames < 3000; frames++, await frame()) {
+    const isAtTop = list.scrollTop === 0 && !list.querySelector('[data-row="earlier"]');
+    calm = isAtTop ? calm + 1 : 0;
+    list.scrollTop = 0;
+  }
+  const texts = new Map<string, string>();
+  const order: string[] = [];
+  for (;;) {
+    for (const row of list.querySelectorAll<HTMLElement>("[data-row]")) {
+      const text = row.querySelector(".bubble > p")?.textContent;
+      if (text === undefined || text === null) continue;
+      if (!texts.has(row.dataset["row"]!)) order.push(row.dataset["row"]!);
+      texts.set(row.dataset["row"]!, text);
+    }
+    const before = list.scrollTop;
+    list.scrollTop = before + list.clientHeight / 2;
+    await frame();
+    if (list.scrollTop <= before) break;
+  }
+  list.scrollTop = list.scrollHeight;
+  await frame();
+  return order.map((key) => texts.get(key)!);
+}
