@@ -51,6 +51,7 @@ export class Chat {
     client.on("state", (state) => { this.state = state; this.changed(); });
     client.on("message", (message) => this.onMessage(message));
     client.on("conversation", (change) => this.entries.onChange(change));
+    client.on("read", (mark) => this.entries.onRead(mark));
     client.on("synced", () => void this.onSynced());
     client.on("sent", ({ clientMsgId, messageId, createdAtMs }) => this.outgoing.onSent(clientMsgId, messageId, createdAtMs));
     client.on("failed", ({ clientMsgId, message }) => this.outgoing.onFailed(clientMsgId, message));

@@ -1,6 +1,6 @@
 // The list of conversations: from this browser at once, then as the server has it, then as messages change it.
 
-import type { Conversation, ConversationChange, ConversationFields, Message, Peer, Target } from "gim-client";
+import type { Conversation, ConversationChange, ConversationFields, Message, Peer, ReadMark, Target } from "gim-client";
 import type { Chat } from "./chat";
 import { isNote, numberOf } from "./lines";
 import { keyOf } from "./route";
@@ -9,12 +9,15 @@ import { keyOf } from "./route";
 const UNREAD_MAX = 100;
 const LISTED_MAX = 1000;
 const RECOUNT_DELAY_MS = 100;
+const TELL_DELAY_MS = 200;
 
 export interface Entry {
   target: Target;
   newest: Message | null;
   activeAtMs: number;
   unread: number;
+  // How far the other user has read; 0 for nothing, and in groups.
+  peerReadSeq: number;
   // Higher for what was pinned later; 0 for what is not pinned.
   pinnedRank: number;
   isMuted: boolean;
@@ -24,6 +27,8 @@ export interface Entry {
 
 export class Entries {
   private readonly all = new Map<string, Entry>();
+  // Conversations whose read position is to be told.
+  private readonly toTell = new Map<string, string>();
   private recounting: ReturnType<typeof setTimeout> | undefined;
 
   constructor(private readonly chat: Chat) {}
@@ -84,6 +89,7 @@ export class Entries {
   // Another device of the user set it.
   onChange(change: ConversationChange): void {
     this.apply(change.target, change);
+    if (change.readSeq > 0) void this.readUpTo(change.target, change.readSeq, change.readMessageId);
     if (change.deletedUpToSeq > 0) void this.forget(change.target);
     this.chat.changed();
   }
@@ -123,17 +129,19 @@ export class Entries {
     return !message.isOwn && !isNote(message) && numberOf(message) > this.readNumber(target);
   }
 
-  // Everything up to this message was read. The number never goes back.
+  // The other user read.
+  onRead({ target, seq }: ReadMark): void {
+    if (target.kind !== "user") return;
+    const entry = this.at(target);
+    entry.peerReadSeq = Math.max(entry.peerReadSeq, seq);
+    this.chat.changed();
+  }
+
+  // Everything up to this message was read. The number never goes back. An answer of the user's own needs no telling.
   read(target: Target, message: Message): void {
     const entry = this.at(target);
-    if (numberOf(message) > this.readNumber(target)) {
-      try {
-        localStorage.setItem(this.readKey(target), String(numberOf(message)));
-      } catch {
-        // The browser is out of room: it is unread again next time.
-      }
-    }
-    if (entry.isMarkedUnread && target.kind !== "room") void this.set(target as Peer, { isMarkedUnread: false });
+    const isNew = this.raise(target, numberOf(message));
+    if (isNew && target.kind !== "room" && !message.isOwn) this.tellSoon(target as Peer, message.messageId);
     entry.isMarkedUnread = false;
     if (entry.unread === 0) return;
     entry.unread = 0;
@@ -147,10 +155,43 @@ export class Entries {
     void this.count(entry.target).then((unread) => { entry.unread = unread; this.chat.changed(); });
   }
 
+  // On another device. The server's numbers are those of this browser, but for groups that are not large.
+  private async readUpTo(target: Peer, seq: number, messageId: string): Promise<void> {
+    const stored = await this.chat.store.message(messageId).catch(() => null);
+    if (stored) this.raise(target, numberOf(stored));
+    else if (target.kind === "user") this.raise(target, seq);
+    else return;
+    this.at(target).unread = await this.count(target);
+    this.chat.changed();
+  }
+
+  // Returns whether the number rose.
+  private raise(target: Target, number: number): boolean {
+    if (number <= this.readNumber(target)) return false;
+    try {
+      localStorage.setItem(this.readKey(target), String(number));
+    } catch {
+      // The browser is out of room: it is unread again next time.
+    }
+    return true;
+  }
+
+  // One call for all that is read in a moment.
+  private tellSoon(target: Peer, messageId: string): void {
+    const isTelling = this.toTell.has(keyOf(target));
+    this.toTell.set(keyOf(target), messageId);
+    if (isTelling) return;
+    setTimeout(() => {
+      const newest = this.toTell.get(keyOf(target))!;
+      this.toTell.delete(keyOf(target));
+      this.chat.client.conversations.read(target, newest).catch((error) => console.warn("read", error));
+    }, TELL_DELAY_MS);
+  }
+
   private at(target: Target): Entry {
     const known = this.all.get(keyOf(target));
     if (known) return known;
-    const entry: Entry = { target, newest: null, activeAtMs: Date.now(), unread: 0, pinnedRank: 0, isMuted: false, isMarkedUnread: false, isHidden: false };
+    const entry: Entry = { target, newest: null, activeAtMs: Date.now(), unread: 0, peerReadSeq: 0, pinnedRank: 0, isMuted: false, isMarkedUnread: false, isHidden: false };
     this.all.set(keyOf(target), entry);
     return entry;
   }
@@ -164,6 +205,8 @@ export class Entries {
     }
     if (!entry.newest || activeAtMs > entry.activeAtMs) entry.activeAtMs = activeAtMs;
     Object.assign(entry, { isMuted, isMarkedUnread, pinnedRank: isPinned ? rank : 0 });
+    entry.peerReadSeq = Math.max(entry.peerReadSeq, conversation.peerReadSeq);
+    if (conversation.readSeq > 0) await this.readUpTo(target, conversation.readSeq, conversation.readMessageId);
     entry.unread = await this.count(target);
   }
 

@@ -98,16 +98,17 @@ function Bubble({ chat, talk, line, isFirst }: { chat: Chat; talk: Talk; line: L
         {sender && isFirst && <span class="sender" dir="auto">{name}</span>}
         {isVisible(line.text) || isEmoji(line.text) ? <p dir="auto">{words}</p> : <p class="hint">{text.invisible}</p>}
         {isFolded && <button class="quiet" onClick={() => setWhole(true)}>{text.showAll}</button>}
-        <Status chat={chat} line={line} isRoom={talk.target.kind === "room"} />
+        <Status chat={chat} line={line} talk={talk} />
       </div>
     </div>
   );
 }
 
-function Status({ chat, line, isRoom }: { chat: Chat; line: Line; isRoom: boolean }) {
+function Status({ chat, line, talk }: { chat: Chat; line: Line; talk: Talk }) {
   const { message, state } = line;
   const recall = () => void chat.client.history.recall(message!.messageId).catch((error) => chat.tell(error));
-  const isRecallable = line.isOwn && message && !isRoom && Date.now() - line.createdAtMs < RECALL_MS;
+  const isRecallable = line.isOwn && message && talk.target.kind !== "room" && Date.now() - line.createdAtMs < RECALL_MS;
+  const isRead = message !== null && message.seq > 0 && message.seq <= (chat.entries.of(talk.target)?.peerReadSeq ?? 0);
   return (
     <span class="status">
       {isRecallable && <button class="quiet recall" onClick={recall}>{text.recall}</button>}
@@ -115,7 +116,7 @@ function Status({ chat, line, isRoom }: { chat: Chat; line: Line; isRoom: boolea
         <span class="problem">{text.failed}: {line.problem} <button class="quiet" onClick={() => chat.outgoing.sendAgain(line)}>{text.retry}</button> <button class="quiet" onClick={() => chat.outgoing.discard(line)}>{text.discard}</button></span>
       ) : <time>{timeOf(line.createdAtMs)}</time>}
       {state === "sending" && <span> · {text.sending}</span>}
-      {state === "sent" && <span class="tick" role="img" aria-label={text.sent} title={text.sent}>✓</span>}
+      {state === "sent" && <span class={isRead ? "tick read" : "tick"} role="img" aria-label={isRead ? text.read : text.sent} title={isRead ? text.read : text.sent}>{isRead ? "✓✓" : "✓"}</span>}
     </span>
   );
 }

@@ -11,7 +11,7 @@ import { locate, type SocketConstructor } from "./socket.js";
 import { MemoryStore, type Store } from "./storage/store.js";
 import { Tabs, type Note } from "./tabs.js";
 import { CODE, decode, encode, type Id, type Target } from "./wire.js";
-import { conversationChangeOf, Conversations } from "./services/conversations.js";
+import { conversationChangeOf, Conversations, readMarkOf } from "./services/conversations.js";
 import { Friends, Users } from "./services/friends.js";
 import { Groups } from "./services/groups.js";
 import { History } from "./services/history.js";
@@ -250,7 +250,9 @@ export class Client {
 
   private onMessage(message: Message): void {
     const change = conversationChangeOf(message);
+    const mark = readMarkOf(message);
     if (change) this.emitter.emit("conversation", change);
+    else if (mark) this.emitter.emit("read", mark);
     else this.emitter.emit("message", message);
   }
 

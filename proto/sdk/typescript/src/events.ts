@@ -2,7 +2,7 @@
 
 import type { CoreEvent, State } from "./core/types.js";
 import type { Message } from "./message.js";
-import type { ConversationChange } from "./services/conversations.js";
+import type { ConversationChange, ReadMark } from "./services/conversations.js";
 
 type Of<T extends CoreEvent["type"]> = Omit<Extract<CoreEvent, { type: T }>, "type">;
 
@@ -10,6 +10,8 @@ export interface ClientEvents {
   message: Message;
   // Another device of the user changed it. It is not kept for a device that is away: list the conversations after `synced`.
   conversation: ConversationChange;
+  // Somebody else read. It is not kept for a device that is away, either.
+  read: ReadMark;
   state: State;
   synced: Record<string, never>;
   sent: Of<"sent">;

@@ -5,7 +5,7 @@ export { LOCAL_CODE } from "./core/requests.js";
 export type { EndReason, PendingSend, Remembered, Cursors, State } from "./core/types.js";
 export type { ClientEvents } from "./events.js";
 export { conversationOf, textOf, type Message, type Sender } from "./message.js";
-export type { Conversation, ConversationChange, ConversationFields, ConversationPage, Peer } from "./services/conversations.js";
+export type { Conversation, ConversationChange, ConversationFields, ConversationPage, Peer, ReadMark } from "./services/conversations.js";
 export type { AddedBy, Friend, FriendRequest, User } from "./services/friends.js";
 export type { Group, GroupFields, Member } from "./services/groups.js";
 export { noticeOf, type Named, type Notice } from "./services/notices.js";

@@ -5,10 +5,10 @@ import { describe, it } from "node:test";
 import { create, fromBinary, toBinary, type DescMessage, type MessageInitShape } from "@bufbuild/protobuf";
 import { BinaryReader } from "@bufbuild/protobuf/wire";
 import type { WebSocket as Peer } from "ws";
-import { GimError, noticeOf, type Client, type ConversationChange, type Message } from "../src/index.js";
+import { GimError, noticeOf, type Client, type ConversationChange, type Message, type ReadMark } from "../src/index.js";
 import { AddFriendPushSchema, FriendAddRequestSchema, ListFriendsReplySchema, ListUsersRequestSchema, SearchUserReplySchema } from "../src/generated/business_pb.js";
 import { MessageSchema, PacketSchema } from "../src/generated/connect_pb.js";
-import { ConversationListReplySchema, ConversationListRequestSchema, ConversationPushSchema, ConversationSetRequestSchema } from "../src/generated/conversation_pb.js";
+import { ConversationListReplySchema, ConversationListRequestSchema, ConversationPushSchema, ConversationReadersReplySchema, ConversationReadPushSchema, ConversationReadRequestSchema, ConversationSetRequestSchema } from "../src/generated/conversation_pb.js";
 import {
   AddGroupMembersPushSchema, GroupCreateReplySchema, GroupCreateRequestSchema, GroupGetMembersReplySchema, GroupGetMembersRequestSchema,
   GroupKind, GroupRemoveMemberRequestSchema, GroupUpdateMemberRequestSchema, MemberType, RemoveGroupMemberPushSchema, UpdateGroupPushSchema, UserMessagePushSchema,
@@ -95,8 +95,33 @@ describe("conversations", () => {
         peer().send(encode(PacketSchema, { command: PacketCommand.PC_MESSAGE, content: message }));
       }
       await until(() => changes.length === 1 && seen.length === 1);
-      assert.deepEqual(changes, [{ target: { kind: "group", id: "9" }, deletedUpToSeq: 12, isMuted: true }]);
+      assert.deepEqual(changes, [{ target: { kind: "group", id: "9" }, deletedUpToSeq: 12, readSeq: 0, readMessageId: "0", isMuted: true }]);
       assert.equal(noticeOf(seen[0]!), null, "what cannot be read is a message like any other");
+    });
+  });
+
+  it("are read up to a message, and what others have read comes as an event", async () => {
+    const reads: unknown[] = [];
+    await withCalls({
+      "logic.ConversationExtService/Read": (body) => {
+        const { peer, messageId } = fromBinary(ConversationReadRequestSchema, body);
+        reads.push([peer.case, peer.value, messageId]);
+        return new Uint8Array();
+      },
+      "logic.ConversationExtService/Readers": () => bytes(ConversationReadersReplySchema, { readers: [{ userId: 8n, seq: 5n }], count: 1000, next: new Uint8Array([1]) }),
+    }, async (client, peer, seen) => {
+      await client.conversations.read({ kind: "user", id: "8" }, "500");
+      assert.deepEqual(reads, [["userId", 8n, 500n]]);
+      assert.deepEqual(await client.conversations.readers("9", "500"), { userIds: ["8"], count: 1000, next: new Uint8Array([1]) });
+      const marks: ReadMark[] = [];
+      client.on("read", (mark) => { marks.push(mark); });
+      for (const groupId of [0n, 9n]) {
+        const message = encode(MessageSchema, { command: 141, content: bytes(ConversationReadPushSchema, { userId: 8n, groupId, seq: 5n, messageId: 500n }) });
+        peer().send(encode(PacketSchema, { command: PacketCommand.PC_MESSAGE, content: message }));
+      }
+      await until(() => marks.length === 2);
+      assert.deepEqual(marks.map(({ target, userId, seq, messageId }) => [target.kind, target.id, userId, seq, messageId]), [["user", "8", "8", 5, "500"], ["group", "9", "8", 5, "500"]]);
+      assert.equal(seen.length, 0);
     });
   });
 

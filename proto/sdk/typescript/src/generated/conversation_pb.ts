@@ -17,7 +17,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file conversation.proto.
  */
 export const file_conversation: GenFile = /*@__PURE__*/
-  fileDesc("ChJjb252ZXJzYXRpb24ucHJvdG8SBWxvZ2ljIjcKF0NvbnZlcnNhdGlvbkxpc3RSZXF1ZXN0Eg0KBWFmdGVyGAEgASgMEg0KBWxpbWl0GAIgASgNInYKFUNvbnZlcnNhdGlvbkxpc3RSZXBseRIqCg1jb252ZXJzYXRpb25zGAEgAygLMhMubG9naWMuQ29udmVyc2F0aW9uEgwKBG5leHQYAiABKAwSIwoGcGlubmVkGAMgAygLMhMubG9naWMuQ29udmVyc2F0aW9uItYCCgxDb252ZXJzYXRpb24SEQoHdXNlcl9pZBgBIAEoBEgAEhIKCGdyb3VwX2lkGAIgASgESAASEAoIaXNfbGFyZ2UYAyABKAgSJgoMbGFzdF9tZXNzYWdlGAQgASgLMhAuY29ubmVjdC5NZXNzYWdlEhgKEGNvbnRlbnRfbGVmdF9vdXQYBSABKAgSFAoMYWN0aXZlX2F0X21zGAYgASgDEg4KBnVucmVhZBgHIAEoDRIQCghyZWFkX3NlcRgIIAEoBBIXCg9yZWFkX21lc3NhZ2VfaWQYCSABKAQSFQoNcGVlcl9yZWFkX3NlcRgKIAEoBBIcChRwZWVyX3JlYWRfbWVzc2FnZV9pZBgLIAEoBBIRCglpc19waW5uZWQYDCABKAgSEAoIaXNfbXV0ZWQYDSABKAgSGAoQaXNfbWFya2VkX3VucmVhZBgOIAEoCEIGCgRwZWVyIusBChZDb252ZXJzYXRpb25TZXRSZXF1ZXN0EhEKB3VzZXJfaWQYASABKARIABISCghncm91cF9pZBgCIAEoBEgAEhYKCWlzX3Bpbm5lZBgDIAEoCEgBiAEBEhUKCGlzX211dGVkGAQgASgISAKIAQESHQoQaXNfbWFya2VkX3VucmVhZBgFIAEoCEgDiAEBEhYKCWlzX2hpZGRlbhgGIAEoCEgEiAEBQgYKBHBlZXJCDAoKX2lzX3Bpbm5lZEILCglfaXNfbXV0ZWRCEwoRX2lzX21hcmtlZF91bnJlYWRCDAoKX2lzX2hpZGRlbiJKChlDb252ZXJzYXRpb25EZWxldGVSZXF1ZXN0EhEKB3VzZXJfaWQYASABKARIABISCghncm91cF9pZBgCIAEoBEgAQgYKBHBlZXIiqwIKEENvbnZlcnNhdGlvblB1c2gSEQoHdXNlcl9pZBgBIAEoBEgAEhIKCGdyb3VwX2lkGAIgASgESAASFgoJaXNfcGlubmVkGAMgASgISAGIAQESFQoIaXNfbXV0ZWQYBCABKAhIAogBARIdChBpc19tYXJrZWRfdW5yZWFkGAUgASgISAOIAQESFgoJaXNfaGlkZGVuGAYgASgISASIAQESGQoRZGVsZXRlZF91cF90b19zZXEYByABKAQSEAoIcmVhZF9zZXEYCCABKAQSFwoPcmVhZF9tZXNzYWdlX2lkGAkgASgEQgYKBHBlZXJCDAoKX2lzX3Bpbm5lZEILCglfaXNfbXV0ZWRCEwoRX2lzX21hcmtlZF91bnJlYWRCDAoKX2lzX2hpZGRlbiJpChdDb252ZXJzYXRpb25SZWFkUmVxdWVzdBIRCgd1c2VyX2lkGAEgASgESAASEgoIZ3JvdXBfaWQYAiABKARIABILCgNzZXEYAyABKAQSEgoKbWVzc2FnZV9pZBgEIAEoBEIGCgRwZWVyIm0KGkNvbnZlcnNhdGlvblJlYWRlcnNSZXF1ZXN0EhAKCGdyb3VwX2lkGAEgASgEEgsKA3NlcRgCIAEoBBISCgptZXNzYWdlX2lkGAMgASgEEg0KBWFmdGVyGAQgASgMEg0KBWxpbWl0GAUgASgNImMKGENvbnZlcnNhdGlvblJlYWRlcnNSZXBseRIqCgdyZWFkZXJzGAEgAygLMhkubG9naWMuQ29udmVyc2F0aW9uUmVhZGVyEgwKBG5leHQYAiABKAwSDQoFY291bnQYAyABKA0iMgoSQ29udmVyc2F0aW9uUmVhZGVyEg8KB3VzZXJfaWQYASABKAQSCwoDc2VxGAIgASgEMu8CChZDb252ZXJzYXRpb25FeHRTZXJ2aWNlEkQKBExpc3QSHi5sb2dpYy5Db252ZXJzYXRpb25MaXN0UmVxdWVzdBocLmxvZ2ljLkNvbnZlcnNhdGlvbkxpc3RSZXBseRI8CgNTZXQSHS5sb2dpYy5Db252ZXJzYXRpb25TZXRSZXF1ZXN0GhYuZ29vZ2xlLnByb3RvYnVmLkVtcHR5EkIKBkRlbGV0ZRIgLmxvZ2ljLkNvbnZlcnNhdGlvbkRlbGV0ZVJlcXVlc3QaFi5nb29nbGUucHJvdG9idWYuRW1wdHkSPgoEUmVhZBIeLmxvZ2ljLkNvbnZlcnNhdGlvblJlYWRSZXF1ZXN0GhYuZ29vZ2xlLnByb3RvYnVmLkVtcHR5Ek0KB1JlYWRlcnMSIS5sb2dpYy5Db252ZXJzYXRpb25SZWFkZXJzUmVxdWVzdBofLmxvZ2ljLkNvbnZlcnNhdGlvblJlYWRlcnNSZXBseWIGcHJvdG8z", [file_connect, file_google_protobuf_empty]);
+  fileDesc("ChJjb252ZXJzYXRpb24ucHJvdG8SBWxvZ2ljIjcKF0NvbnZlcnNhdGlvbkxpc3RSZXF1ZXN0Eg0KBWFmdGVyGAEgASgMEg0KBWxpbWl0GAIgASgNInYKFUNvbnZlcnNhdGlvbkxpc3RSZXBseRIqCg1jb252ZXJzYXRpb25zGAEgAygLMhMubG9naWMuQ29udmVyc2F0aW9uEgwKBG5leHQYAiABKAwSIwoGcGlubmVkGAMgAygLMhMubG9naWMuQ29udmVyc2F0aW9uItYCCgxDb252ZXJzYXRpb24SEQoHdXNlcl9pZBgBIAEoBEgAEhIKCGdyb3VwX2lkGAIgASgESAASEAoIaXNfbGFyZ2UYAyABKAgSJgoMbGFzdF9tZXNzYWdlGAQgASgLMhAuY29ubmVjdC5NZXNzYWdlEhgKEGNvbnRlbnRfbGVmdF9vdXQYBSABKAgSFAoMYWN0aXZlX2F0X21zGAYgASgDEg4KBnVucmVhZBgHIAEoDRIQCghyZWFkX3NlcRgIIAEoBBIXCg9yZWFkX21lc3NhZ2VfaWQYCSABKAQSFQoNcGVlcl9yZWFkX3NlcRgKIAEoBBIcChRwZWVyX3JlYWRfbWVzc2FnZV9pZBgLIAEoBBIRCglpc19waW5uZWQYDCABKAgSEAoIaXNfbXV0ZWQYDSABKAgSGAoQaXNfbWFya2VkX3VucmVhZBgOIAEoCEIGCgRwZWVyIusBChZDb252ZXJzYXRpb25TZXRSZXF1ZXN0EhEKB3VzZXJfaWQYASABKARIABISCghncm91cF9pZBgCIAEoBEgAEhYKCWlzX3Bpbm5lZBgDIAEoCEgBiAEBEhUKCGlzX211dGVkGAQgASgISAKIAQESHQoQaXNfbWFya2VkX3VucmVhZBgFIAEoCEgDiAEBEhYKCWlzX2hpZGRlbhgGIAEoCEgEiAEBQgYKBHBlZXJCDAoKX2lzX3Bpbm5lZEILCglfaXNfbXV0ZWRCEwoRX2lzX21hcmtlZF91bnJlYWRCDAoKX2lzX2hpZGRlbiJKChlDb252ZXJzYXRpb25EZWxldGVSZXF1ZXN0EhEKB3VzZXJfaWQYASABKARIABISCghncm91cF9pZBgCIAEoBEgAQgYKBHBlZXIiqwIKEENvbnZlcnNhdGlvblB1c2gSEQoHdXNlcl9pZBgBIAEoBEgAEhIKCGdyb3VwX2lkGAIgASgESAASFgoJaXNfcGlubmVkGAMgASgISAGIAQESFQoIaXNfbXV0ZWQYBCABKAhIAogBARIdChBpc19tYXJrZWRfdW5yZWFkGAUgASgISAOIAQESFgoJaXNfaGlkZGVuGAYgASgISASIAQESGQoRZGVsZXRlZF91cF90b19zZXEYByABKAQSEAoIcmVhZF9zZXEYCCABKAQSFwoPcmVhZF9tZXNzYWdlX2lkGAkgASgEQgYKBHBlZXJCDAoKX2lzX3Bpbm5lZEILCglfaXNfbXV0ZWRCEwoRX2lzX21hcmtlZF91bnJlYWRCDAoKX2lzX2hpZGRlbiJpChdDb252ZXJzYXRpb25SZWFkUmVxdWVzdBIRCgd1c2VyX2lkGAEgASgESAASEgoIZ3JvdXBfaWQYAiABKARIABILCgNzZXEYAyABKAQSEgoKbWVzc2FnZV9pZBgEIAEoBEIGCgRwZWVyIloKFENvbnZlcnNhdGlvblJlYWRQdXNoEg8KB3VzZXJfaWQYASABKAQSEAoIZ3JvdXBfaWQYAiABKAQSCwoDc2VxGAMgASgEEhIKCm1lc3NhZ2VfaWQYBCABKAQibQoaQ29udmVyc2F0aW9uUmVhZGVyc1JlcXVlc3QSEAoIZ3JvdXBfaWQYASABKAQSCwoDc2VxGAIgASgEEhIKCm1lc3NhZ2VfaWQYAyABKAQSDQoFYWZ0ZXIYBCABKAwSDQoFbGltaXQYBSABKA0iYwoYQ29udmVyc2F0aW9uUmVhZGVyc1JlcGx5EioKB3JlYWRlcnMYASADKAsyGS5sb2dpYy5Db252ZXJzYXRpb25SZWFkZXISDAoEbmV4dBgCIAEoDBINCgVjb3VudBgDIAEoDSIyChJDb252ZXJzYXRpb25SZWFkZXISDwoHdXNlcl9pZBgBIAEoBBILCgNzZXEYAiABKAQy7wIKFkNvbnZlcnNhdGlvbkV4dFNlcnZpY2USRAoETGlzdBIeLmxvZ2ljLkNvbnZlcnNhdGlvbkxpc3RSZXF1ZXN0GhwubG9naWMuQ29udmVyc2F0aW9uTGlzdFJlcGx5EjwKA1NldBIdLmxvZ2ljLkNvbnZlcnNhdGlvblNldFJlcXVlc3QaFi5nb29nbGUucHJvdG9idWYuRW1wdHkSQgoGRGVsZXRlEiAubG9naWMuQ29udmVyc2F0aW9uRGVsZXRlUmVxdWVzdBoWLmdvb2dsZS5wcm90b2J1Zi5FbXB0eRI+CgRSZWFkEh4ubG9naWMuQ29udmVyc2F0aW9uUmVhZFJlcXVlc3QaFi5nb29nbGUucHJvdG9idWYuRW1wdHkSTQoHUmVhZGVycxIhLmxvZ2ljLkNvbnZlcnNhdGlvblJlYWRlcnNSZXF1ZXN0Gh8ubG9naWMuQ29udmVyc2F0aW9uUmVhZGVyc1JlcGx5YgZwcm90bzM", [file_connect, file_google_protobuf_empty]);
 
 /**
  * @generated from message logic.ConversationListRequest
@@ -386,6 +386,48 @@ export const ConversationReadRequestSchema: GenMessage<ConversationReadRequest> 
   messageDesc(file_conversation, 6);
 
 /**
+ * Content of MC_READ: somebody has read up to a message.
+ *
+ * @generated from message logic.ConversationReadPush
+ */
+export type ConversationReadPush = Message<"logic.ConversationReadPush"> & {
+  /**
+   * Who.
+   *
+   * @generated from field: uint64 user_id = 1;
+   */
+  userId: bigint;
+
+  /**
+   * In which group; 0 for what the receiver and that user write to each other.
+   *
+   * @generated from field: uint64 group_id = 2;
+   */
+  groupId: bigint;
+
+  /**
+   * Up to where: a seq of the receiver's inbox, in a group a group_seq.
+   *
+   * @generated from field: uint64 seq = 3;
+   */
+  seq: bigint;
+
+  /**
+   * The message there.
+   *
+   * @generated from field: uint64 message_id = 4;
+   */
+  messageId: bigint;
+};
+
+/**
+ * Describes the message logic.ConversationReadPush.
+ * Use `create(ConversationReadPushSchema)` to create a new message.
+ */
+export const ConversationReadPushSchema: GenMessage<ConversationReadPush> = /*@__PURE__*/
+  messageDesc(file_conversation, 7);
+
+/**
  * @generated from message logic.ConversationReadersRequest
  */
 export type ConversationReadersRequest = Message<"logic.ConversationReadersRequest"> & {
@@ -426,7 +468,7 @@ export type ConversationReadersRequest = Message<"logic.ConversationReadersReque
  * Use `create(ConversationReadersRequestSchema)` to create a new message.
  */
 export const ConversationReadersRequestSchema: GenMessage<ConversationReadersRequest> = /*@__PURE__*/
-  messageDesc(file_conversation, 7);
+  messageDesc(file_conversation, 8);
 
 /**
  * @generated from message logic.ConversationReadersReply
@@ -457,7 +499,7 @@ export type ConversationReadersReply = Message<"logic.ConversationReadersReply">
  * Use `create(ConversationReadersReplySchema)` to create a new message.
  */
 export const ConversationReadersReplySchema: GenMessage<ConversationReadersReply> = /*@__PURE__*/
-  messageDesc(file_conversation, 8);
+  messageDesc(file_conversation, 9);
 
 /**
  * @generated from message logic.ConversationReader
@@ -481,7 +523,7 @@ export type ConversationReader = Message<"logic.ConversationReader"> & {
  * Use `create(ConversationReaderSchema)` to create a new message.
  */
 export const ConversationReaderSchema: GenMessage<ConversationReader> = /*@__PURE__*/
-  messageDesc(file_conversation, 9);
+  messageDesc(file_conversation, 10);
 
 /**
  * @generated from service logic.ConversationExtService

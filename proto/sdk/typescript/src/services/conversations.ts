@@ -1,11 +1,11 @@
 // The user's conversations as the server has them: which there are, how far each was read, and what the user set of it.
 
 import type { Client, RequestOptions } from "../client.js";
-import { ConversationExtService, ConversationPushSchema, type Conversation as WireConversation } from "../generated/conversation_pb.js";
+import { ConversationExtService, ConversationPushSchema, ConversationReadPushSchema, type Conversation as WireConversation } from "../generated/conversation_pb.js";
 import { toMessage, type Message } from "../message.js";
-import { decode, type Target } from "../wire.js";
+import { decode, type Id, type Target } from "../wire.js";
 
-const CONVERSATION_CHANGED = 140;
+const CONVERSATION_CHANGED = 140, READ = 141;
 
 // With whom: rooms are no conversations.
 export type Peer = Target & { kind: "user" | "group" };
@@ -44,6 +44,19 @@ export interface ConversationChange extends ConversationFields {
   target: Peer;
   // Deleted: messages up to this number in the history are gone for this user; 0 for none.
   deletedUpToSeq: number;
+  // Read up to this number in the history, and the message there; 0 where the position is as it was.
+  readSeq: number;
+  readMessageId: string;
+}
+
+// Somebody else has read up to a message.
+export interface ReadMark {
+  target: Peer;
+  // Who: the other user, or a member of the group.
+  userId: string;
+  // A `seq` of this user's inbox, in a group a `groupSeq`.
+  seq: number;
+  messageId: string;
 }
 
 export class Conversations {
@@ -73,6 +86,19 @@ export class Conversations {
     await this.client.rpc(ConversationExtService.method.set, { ...fields, peer: toPeer(target) }, { isRepeatable: true, ...options });
   }
 
+  // Says that the user has read up to a message. The other user is told, and the members of a group that is not too large (`read`
+  // events), and the user's other devices (`conversation` events). A position never goes back.
+  async read(target: Peer, messageId: Id, options?: RequestOptions): Promise<void> {
+    await this.client.rpc(ConversationExtService.method.read, { peer: toPeer(target), messageId: BigInt(messageId) }, { isRepeatable: true, ...options });
+  }
+
+  // Who of a group has read up to a message, by pages, and on the first page how many: 1000 means more than 999.
+  async readers(groupId: Id, messageId: Id, options: RequestOptions & { after?: Uint8Array } = {}): Promise<{ userIds: string[]; count: number; next: Uint8Array | null }> {
+    const { after = new Uint8Array(), ...rest } = options;
+    const reply = await this.client.rpc(ConversationExtService.method.readers, { groupId: BigInt(groupId), messageId: BigInt(messageId), after }, { isRepeatable: true, ...rest });
+    return { userIds: reply.readers.map(({ userId }) => String(userId)), count: reply.count, next: reply.next.length > 0 ? reply.next : null };
+  }
+
   // Takes all messages up to now from this user's view, on all devices. The others keep theirs.
   async delete(target: Peer, options?: RequestOptions): Promise<void> {
     await this.client.rpc(ConversationExtService.method.delete, { peer: toPeer(target) }, options);
@@ -91,10 +117,22 @@ export interface ConversationPage {
 export function conversationChangeOf(message: Message): ConversationChange | null {
   if (message.command !== CONVERSATION_CHANGED || message.from) return null;
   try {
-    const { peer, deletedUpToSeq, isPinned, isMuted, isMarkedUnread, isHidden } = decode(ConversationPushSchema, message.content);
+    const { peer, deletedUpToSeq, readSeq, readMessageId, isPinned, isMuted, isMarkedUnread, isHidden } = decode(ConversationPushSchema, message.content);
     const target = fromPeer(peer);
     const fields = Object.entries({ isPinned, isMuted, isMarkedUnread, isHidden }).filter(([, value]) => value !== undefined);
-    return target && { target, deletedUpToSeq: Number(deletedUpToSeq), ...Object.fromEntries(fields) };
+    return target && { target, deletedUpToSeq: Number(deletedUpToSeq), readSeq: Number(readSeq), readMessageId: String(readMessageId), ...Object.fromEntries(fields) };
+  } catch {
+    return null;
+  }
+}
+
+// How far somebody else has read; null for any other message.
+export function readMarkOf(message: Message): ReadMark | null {
+  if (message.command !== READ || message.from) return null;
+  try {
+    const { userId, groupId, seq, messageId } = decode(ConversationReadPushSchema, message.content);
+    const target: Peer = groupId === 0n ? { kind: "user", id: String(userId) } : { kind: "group", id: String(groupId) };
+    return { target, userId: String(userId), seq: Number(seq), messageId: String(messageId) };
   } catch {
     return null;
   }

@@ -1,6 +1,6 @@
 // The chat page in Chromium: two users in two pages and a second device of one of them chat one-to-one, in a group and in a room, while
-// conn is killed, the network is cut, and dies without a word. Every message is in every page once and in order, and what is unread is
-// the same on both devices.
+// conn is killed, the network is cut, and dies without a word. Every message is in every page once and in order, and what is unread and
+// read is the same on both devices.
 
 import assert from "node:assert/strict";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -32,6 +32,7 @@ export async function onThePage(services: Services, gate: Gate, pictures = ""): 
     for (const [name, fault] of faults(services, gate)) await through(name, fault, ada, ben, tablet, group);
     await inARoom(ada, ben);
     await recalled(ada, ben, texts);
+    await readsAgree(ada, ben, tablet);
     await conversationsAgree(ada, tablet);
     if (pictures) await portraits(all, group, pictures);
     for (const desk of all) assert.deepEqual(await desk.obstacles(), [], "what hinders people who cannot see or use a mouse");
@@ -166,7 +167,28 @@ async function recalled(ada: Desk, ben: Desk, texts: string[]): Promise<void> {
   assert.ok(texts.length > 0 && !(await ben.texts()).includes("A slip of the pen"));
 }
 
-// What one device pins and mutes, the other one shows; what is unread is the same, also after both begin anew.
+// What is unread is the same on both devices, also after they begin anew; what one of them reads, the other one and the peer learn.
+async function readsAgree(ada: Desk, ben: Desk, tablet: Desk): Promise<void> {
+  const conversation = `user/${ben.userId}`;
+  for (const desk of [ada, tablet]) await desk.goTo("");
+  await ben.goTo(`user/${ada.userId}`);
+  for (const text of ["One", "two", "three."]) await ben.write(text);
+  for (const desk of [ada, tablet]) await desk.hasUnread(conversation, 3);
+  await tablet.page.reload();
+  await tablet.hasUnread(conversation, 3);
+  await ben.page.locator(".row", { hasText: "three." }).getByRole("img", { name: "sent" }).waitFor();
+  await ada.goTo(conversation);
+  await ben.page.locator(".row", { hasText: "three." }).getByRole("img", { name: "read" }).waitFor();
+  const mark = tablet.page.locator(`.entry[data-key="${conversation}"] .unread`);
+  await mark.waitFor({ state: "detached" });
+  await tablet.page.reload();
+  await tablet.page.locator(".entry").first().waitFor();
+  assert.equal(await mark.count(), 0, "it stays read");
+  await ben.page.reload();
+  await ben.page.locator(".row", { hasText: "three." }).getByRole("img", { name: "read" }).waitFor();
+}
+
+// What one device pins and mutes, the other one shows, also after it begins anew.
 async function conversationsAgree(ada: Desk, tablet: Desk): Promise<void> {
   await tablet.goTo("");
   await ada.page.locator(".entry", { hasText: "Lunch" }).click();
