@@ -66,7 +66,9 @@ export class App {
     }
   }
 
+  // The server forgets the token as well, where it can be reached.
   async signOut(): Promise<void> {
+    if (this.chat?.state.name === "live") await this.chat.client.users.signOut({ timeoutMs: 3000 }).catch((error) => console.warn("sign-out", error));
     localStorage.removeItem(ACCOUNT);
     location.hash = "";
     await this.begin();

@@ -108,7 +108,6 @@ export class Entries {
   async delete(target: Peer): Promise<void> {
     try {
       await this.chat.client.conversations.delete(target);
-      location.hash = "";
       await this.forget(target);
     } catch (error) {
       this.chat.tell(error);
@@ -220,6 +219,8 @@ export class Entries {
 
   private async forget(target: Target): Promise<void> {
     this.all.delete(keyOf(target));
+    const { talk } = this.chat;
+    if (talk && keyOf(talk.target) === keyOf(target)) location.hash = "";
     await this.chat.store.forget(target).catch((error) => this.chat.tell(error));
     this.chat.changed();
   }

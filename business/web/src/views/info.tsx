@@ -12,7 +12,12 @@ const MEMBERS_PAGE = 100;
 
 export function Info({ chat, target }: { chat: Chat; target: Target }) {
   const close = useRef<HTMLAnchorElement>(null);
-  useEffect(() => close.current?.focus(), []);
+  // The focus comes here, and goes back to where it came from.
+  useEffect(() => {
+    const before = document.activeElement;
+    close.current?.focus();
+    return () => { if (before instanceof HTMLElement) before.focus(); };
+  }, []);
   const name = chat.people.nameOf(target);
   const group = target.kind === "group" ? chat.people.groups.get(target.id) : undefined;
   return (

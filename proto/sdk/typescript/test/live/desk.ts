@@ -13,7 +13,7 @@ export class Desk {
 
   constructor(
     readonly page: Page,
-    private readonly address: string,
+    readonly address: string,
   ) {}
 
   async signIn(phone: string): Promise<void> {

@@ -38,6 +38,7 @@ export async function onThePage(services: Services, gate: Gate, pictures = ""): 
     for (const desk of all) assert.deepEqual(await desk.obstacles(), [], "what hinders people who cannot see or use a mouse");
     await byKeyboard(ben);
     await longTalk(ada, ben);
+    await twoTabs(ben, ada);
     assert.deepEqual(problems, []);
     console.log("live: the chat page shows every message once and in order, on a desktop, a phone and a second device");
   } finally {
@@ -227,6 +228,24 @@ async function longTalk(ada: Desk, ben: Desk): Promise<void> {
   await ben.hears(said.at(-1)!);
   assert.ok((await ben.page.locator(".bubble").count()) < 200, "only what is in view is in the page");
   assert.deepEqual(differences(await ben.texts(), [...before, ...said]), []);
+}
+
+// Two tabs of one browser are one device: both show what comes, whichever has the connection, and both are signed out together.
+async function twoTabs(ben: Desk, ada: Desk): Promise<void> {
+  const tab = new Desk(await ben.page.context().newPage(), ben.address);
+  await tab.goTo(`user/${ada.userId}`);
+  await ben.goTo(`user/${ada.userId}`);
+  await tab.write("From the second tab");
+  for (const desk of [ben, tab, ada]) await desk.hears("From the second tab");
+  await ben.page.close();
+  await ada.write("Are you still there?");
+  await tab.hears("Are you still there?");
+  await tab.write("Yes.");
+  await ada.hears("Yes.");
+  const other = new Desk(await tab.page.context().newPage(), ben.address);
+  await other.goTo("own");
+  await other.page.getByRole("button", { name: "Sign out" }).click();
+  for (const desk of [other, tab]) await desk.page.locator("input[name=phone]").waitFor();
 }
 
 async function portraits([ada, ben]: Desk[], group: string, folder: string): Promise<void> {
