@@ -336,7 +336,10 @@ impl Groups {
         let turn = self.reads.turn(user_id).await?;
         let members = self.groups.told_members(group_id, self.settings.limits().normal).await?;
         drop(turn);
-        Ok(self.business.blockers_among(user_id, &members, request_id).await?)
+        let asked = self.business.blockers_among(user_id, &members, request_id).await;
+        // Nobody is kept in a group by a business that is away.
+        let leaves = matches!(action, GroupAction::RemoveMembers(user_ids) if user_ids[..] == [user_id]);
+        if leaves { Ok(asked.unwrap_or_default()) } else { Ok(asked?) }
     }
 
     /// As notices name the operator.

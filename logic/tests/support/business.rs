@@ -45,6 +45,8 @@ pub struct State {
     pub blocked: Mutex<Vec<(u64, u64)>>,
     pub may_write_calls: AtomicU64,
     pub blockers_calls: AtomicU64,
+    /// While set, it is not told who blocked whom.
+    pub hides_blockers: std::sync::atomic::AtomicBool,
     /// Who may not write into which room; nothing where it has no opinion on rooms.
     pub closed_rooms: Mutex<Option<Vec<(u64, u64)>>>,
     pub room_calls: AtomicU64,
@@ -206,6 +208,9 @@ impl UserIntService for Stub {
             return Err(Status::unimplemented("only Auth here"));
         }
         self.0.blockers_calls.fetch_add(1, Ordering::Relaxed);
+        if self.0.hides_blockers.load(Ordering::Relaxed) {
+            return Err(Status::unavailable("restarting"));
+        }
         let GetBlockersRequest { user_id, among_user_ids } = request.into_inner();
         let blocked = self.0.blocked.lock().unwrap();
         let user_ids = among_user_ids.into_iter().filter(|&other_id| blocked.contains(&(user_id, other_id))).collect();

@@ -149,6 +149,16 @@ async fn the_oldest_member_follows_the_last_admin() {
 }
 
 #[tokio::test]
+async fn a_business_that_is_away_keeps_nobody_in_a_group() {
+    let server = server().await;
+    let group_id = server.make(GroupKind::GkNormal, &[7, 8]).await;
+    server.business.state.hides_blockers.store(true, Ordering::Relaxed);
+    assert_eq!(code(server.rename(7, group_id, "new").await), ResultCode::TryAgainLater);
+    server.remove(7, group_id, &[7]).await.unwrap();
+    assert_eq!(server.members(8, group_id, 0).await.unwrap(), [admin(8)]);
+}
+
+#[tokio::test]
 async fn who_blocked_somebody_hears_nothing_of_what_he_does_in_a_group() {
     let server = server().await;
     let group_id = server.make(GroupKind::GkNormal, &[7, 8, 9]).await;
