@@ -30,8 +30,8 @@ mod web;
 
 pub use domain::code::{CodeCheck, CodeCheckError};
 pub use offline::{Offline, open_offline};
-pub use service::{Business, StartError, run, start, start_with_code_check};
+pub use service::{Business, DATABASE_FILE, StartError, run, start, start_with_code_check};
 pub use settings::{
     AddedBy, BusinessSettings, FriendSettings, JwtSettings, Limits, LogicSettings, SignInSettings, WebSettings,
 };
-pub use store::{ImportedFriend, ImportedToken, ImportedUser, StoreError};
+pub use store::{ImportedFriend, ImportedToken, ImportedUser, StoreError, migrations};

@@ -2,6 +2,7 @@
 //! one repository per entity serves every dialect. What differs in opening one stands here, what differs in statements in
 //! the one `dialect` module of each service.
 
+pub mod at_rest;
 mod claim;
 mod errors;
 mod insert_new;
@@ -22,10 +23,7 @@ use std::{
 };
 
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
-use sqlx::{
-    AnyConnection, AssertSqlSafe, Connection as _, Executor as _,
-    migrate::{MigrateError, Migrator},
-};
+use sqlx::{AnyConnection, AssertSqlSafe, Connection as _, Executor as _, migrate::MigrateError};
 use tokio::sync::oneshot;
 
 pub use claim::{Claim, Taken};
@@ -34,6 +32,7 @@ pub use insert_new::InsertNew;
 pub use migrations::migrator;
 pub use pool::{Failure, Pool, begin};
 pub use settings::DatabaseSettings;
+pub use sqlx::migrate::Migrator;
 
 use self::{
     pool::Renewal,

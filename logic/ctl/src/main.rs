@@ -3,20 +3,27 @@
 //! - [`answer`]: what a command found, for people and for programs; [`report`], [`progress`]: what people read of long ones.
 //! - [`remote`], [`service_files`]: the running services, and their settings files.
 //! - [`status`], [`users`], [`groups`], [`rooms`], [`push`], [`config_check`], [`config_show`]: one command each.
+//! - [`databases`], [`manifest`]: what logic and business keep, and what a backup of it holds; [`db`], [`backup`], [`restore`]: one command
+//!   each.
 //! - [`import_gim`]: takes over what the Go server gim kept.
 //! - [`shell`]: completions and the manual.
 //!
 //! Always holds: a command that fails prints one sentence, ends with exit code 1, and has done either nothing or what its sentence says.
 
 mod answer;
+mod backup;
 mod config_check;
 mod config_show;
+mod databases;
+mod db;
 mod groups;
 mod import_gim;
+mod manifest;
 mod progress;
 mod push;
 mod remote;
 mod report;
+mod restore;
 mod rooms;
 mod service_files;
 mod shell;
@@ -65,6 +72,13 @@ enum Command {
     /// Settings files: what is wrong with them, and what they say
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// The tables of logic and business
+    #[command(subcommand)]
+    Db(db::DbCommand),
+    /// Copies the databases of logic and business, which may run meanwhile
+    Backup(backup::BackupArguments),
+    /// Puts a backup in the place of the databases, while no service runs
+    Restore(restore::RestoreArguments),
     /// Takes over from another server
     Import {
         #[command(subcommand)]
@@ -156,6 +170,9 @@ async fn run(command: Command) -> Result<Said, Box<dyn Display>> {
         Command::Push(arguments) => push::run(&arguments).await.map_err(boxed)?,
         Command::Config(ConfigCommand::Check(arguments)) => config_check::run(&arguments).map_err(boxed)?,
         Command::Config(ConfigCommand::Show(arguments)) => config_show::run(&arguments).map_err(boxed)?,
+        Command::Db(command) => db::run(command).await.map_err(boxed)?,
+        Command::Backup(arguments) => backup::run(&arguments).await.map_err(boxed)?,
+        Command::Restore(arguments) => restore::run(&arguments).await.map_err(boxed)?,
         Command::Import { from: From::Gim(arguments) } => {
             let report = import_gim::run(options(arguments).map_err(boxed)?).await.map_err(boxed)?;
             Answer::good(report.to_string(), report.to_json())

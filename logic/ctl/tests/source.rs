@@ -6,8 +6,20 @@ use gim_config::testing::layers::assert_layers;
 
 /// The layers, the lowest first. Nobody names a module of the same layer, or of one above.
 const ORDER: [&[&str]; 2] = [
-    &["answer", "progress", "remote", "report", "service_files", "shell"],
-    &["config_check", "config_show", "groups", "import_gim", "push", "rooms", "status", "users"],
+    &["answer", "databases", "manifest", "progress", "remote", "report", "service_files", "shell"],
+    &[
+        "backup",
+        "config_check",
+        "config_show",
+        "db",
+        "groups",
+        "import_gim",
+        "push",
+        "restore",
+        "rooms",
+        "status",
+        "users",
+    ],
 ];
 
 /// The same for the files of the import.

@@ -41,7 +41,7 @@ use crate::{
 };
 
 /// In the data folder, where no server keeps the database.
-const DATABASE_FILE: &str = "logic.db";
+pub const DATABASE_FILE: &str = "logic.db";
 
 /// Committed batches that wait for the fan-out; a full queue holds the writer up.
 const COMMITTED_BATCHES_MAX: usize = 16;

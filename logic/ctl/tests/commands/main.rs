@@ -4,6 +4,7 @@
 
 mod asking;
 mod bad_input;
+mod databases;
 mod pushing;
 mod server;
 mod settings_files;

@@ -42,17 +42,15 @@ pub struct Done {
 
 impl Server {
     pub fn start() -> Self {
+        Self::start_in(TempDir::new().unwrap())
+    }
+
+    /// With what an earlier one kept.
+    pub fn start_in(folder: TempDir) -> Self {
         static SERVERS: AtomicU8 = AtomicU8::new(1);
         let [_, high, middle, low] = std::process::id().to_be_bytes();
         let ip = Ipv4Addr::new(127, 1 + high.wrapping_add(middle) % 250, low, SERVERS.fetch_add(1, Ordering::Relaxed));
-        let server = Self {
-            business: None,
-            logic: None,
-            conn: None,
-            ip,
-            folder: TempDir::new().unwrap(),
-            runtime: Runtime::new().unwrap(),
-        };
+        let server = Self { business: None, logic: None, conn: None, ip, folder, runtime: Runtime::new().unwrap() };
         server.up()
     }
 
@@ -80,6 +78,11 @@ impl Server {
             tokio::time::timeout(DEADLINE, ready).await.expect("ready within the deadline");
         });
         self
+    }
+
+    /// Returns what it kept.
+    pub fn stop(mut self) -> TempDir {
+        std::mem::replace(&mut self.folder, TempDir::new().unwrap())
     }
 
     pub fn address(&self, port: u16) -> String {

@@ -1,0 +1,146 @@
+//! A database as it is, whoever uses it: how far its tables are, and a copy of it. For tools that run once.
+//!
+//! Always holds: the database itself is only read.
+
+use std::{
+    fs::File,
+    io,
+    path::{Path, PathBuf},
+};
+
+use sqlx::{AnyConnection, Connection as _, Executor as _, migrate::Migrator};
+
+use super::{
+    DatabaseError, DatabaseSettings, Dialect, errors, path_in_url, session,
+    settings::{database_name, percent_decoded, without_password},
+};
+
+/// The server has no table of this name.
+const NO_SUCH_TABLE: u16 = 1146;
+
+/// The same of SQLite.
+const NO_SUCH_TABLE_OF_SQLITE: &str = "no such table";
+
+/// A statement that only reads may wait so long for locks.
+const LOCK_TIMEOUT_S: u64 = 10;
+
+/// Where a service keeps its tables.
+#[derive(Debug, Clone)]
+pub struct Location {
+    url: String,
+    /// Of a SQLite, its file, which need not be there.
+    pub file: Option<PathBuf>,
+}
+
+/// How far its tables are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TableProgress {
+    /// The newest migration that was applied; 0 for none.
+    pub applied: i64,
+    /// The newest one that this program has.
+    pub newest: i64,
+    /// One that was applied, and that this program does not know.
+    pub unknown: Option<i64>,
+}
+
+impl Location {
+    /// The one that settings name; without a URL `file_name` in `data_dir`.
+    pub fn new(settings: &DatabaseSettings, data_dir: &Path, file_name: &str) -> Result<Self, DatabaseError> {
+        match settings.dialect() {
+            Some(Dialect::Mysql) => Ok(Self { url: settings.connect_url(), file: None }),
+            _ => Ok(Self::of_file(settings.file_in(data_dir, file_name)?.path)),
+        }
+    }
+
+    /// A SQLite.
+    pub fn of_file(path: PathBuf) -> Self {
+        Self { url: String::new(), file: Some(path) }
+    }
+
+    /// For people.
+    pub fn name(&self) -> String {
+        self.file.as_ref().map_or_else(|| without_password(&self.url), |path| path.display().to_string())
+    }
+
+    /// The name of the database on its server.
+    pub fn database(&self) -> String {
+        percent_decoded(database_name(&self.url))
+    }
+
+    /// How far its tables are; none where there is no database.
+    pub async fn progress(&self, migrations: &[(Dialect, Migrator)]) -> Result<Option<TableProgress>, DatabaseError> {
+        if self.file.as_ref().is_some_and(|path| !path.exists()) {
+            return Ok(None);
+        }
+        let dialect = if self.file.is_some() { Dialect::Sqlite } else { Dialect::Mysql };
+        let unsupported = || DatabaseError::Unsupported { url: self.name(), dialect };
+        let (_, migrator) = migrations.iter().find(|(of, _)| *of == dialect).ok_or_else(unsupported)?;
+        let versions = match self.versions().await {
+            Err(error) if is_without_table(&error) => Vec::new(),
+            versions => versions.map_err(|source| DatabaseError::Open { url: self.name(), source })?,
+        };
+        let newest = migrator.iter().map(|migration| migration.version).max().unwrap_or(0);
+        let unknown = versions.iter().copied().find(|version| !migrator.version_exists(*version));
+        Ok(Some(TableProgress { applied: versions.into_iter().max().unwrap_or(0), newest, unknown }))
+    }
+
+    async fn versions(&self) -> Result<Vec<i64>, sqlx::Error> {
+        let mut connection = self.connect().await?;
+        let versions = sqlx::query_scalar("SELECT version FROM _sqlx_migrations ORDER BY version");
+        let versions = versions.fetch_all(&mut connection).await;
+        connection.close().await?;
+        versions
+    }
+
+    async fn connect(&self) -> Result<AnyConnection, sqlx::Error> {
+        sqlx::any::install_default_drivers();
+        let Some(path) = &self.file else {
+            let mut connection = AnyConnection::connect(&self.url).await?;
+            session::prepare_mysql(&mut connection, LOCK_TIMEOUT_S).await?;
+            return Ok(connection);
+        };
+        AnyConnection::connect(&format!("sqlite:{}?mode=ro", url_of(path)?)).await
+    }
+}
+
+/// Copies a SQLite, of which a service may go on writing: one moment of it, which is then looked through, and is on the disk.
+pub async fn copy_sqlite(from: &Path, to: &Path) -> Result<(), sqlx::Error> {
+    let mut connection = Location::of_file(from.to_owned()).connect().await?;
+    let target = to.to_str().ok_or_else(not_utf8)?;
+    sqlx::query("VACUUM INTO ?").bind(target).execute(&mut connection).await?;
+    connection.close().await?;
+    check_sqlite(to).await?;
+    File::open(to)?.sync_all()?;
+    Ok(())
+}
+
+/// Looks through a SQLite for what is broken in it.
+pub async fn check_sqlite(path: &Path) -> Result<(), sqlx::Error> {
+    let mut connection = Location::of_file(path.to_owned()).connect().await?;
+    let found: String = sqlx::query_scalar("PRAGMA integrity_check(1)").fetch_one(&mut connection).await?;
+    connection.close().await?;
+    if found == "ok" { Ok(()) } else { Err(sqlx::Error::Protocol(found)) }
+}
+
+/// Changes rows of a SQLite that nobody uses.
+pub async fn execute_on_sqlite(path: &Path, statement: &'static str) -> Result<(), sqlx::Error> {
+    sqlx::any::install_default_drivers();
+    let mut connection = AnyConnection::connect(&format!("sqlite:{}?mode=rw", url_of(path)?)).await?;
+    connection.execute(statement).await?;
+    connection.close().await
+}
+
+fn url_of(path: &Path) -> Result<String, sqlx::Error> {
+    let (folder, name) = (path.parent().unwrap_or(Path::new("")), path.file_name().and_then(|name| name.to_str()));
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    path_in_url(folder, name.ok_or_else(not_utf8)?).map_err(|error| sqlx::Error::Configuration(Box::new(error)))
+}
+
+fn not_utf8() -> sqlx::Error {
+    sqlx::Error::Io(io::Error::new(io::ErrorKind::InvalidInput, "its name is not UTF-8"))
+}
+
+fn is_without_table(error: &sqlx::Error) -> bool {
+    errors::mysql_number(error) == Some(NO_SUCH_TABLE)
+        || error.as_database_error().is_some_and(|error| error.message().contains(NO_SUCH_TABLE_OF_SQLITE))
+}

@@ -1,0 +1,235 @@
+//! `restore`: puts a backup in the place of the databases of logic and business, which do not run meanwhile, and raises what must not be
+//! given out twice. Of a MySQL the commands for it are printed.
+//!
+//! Always holds: the whole backup was looked at, and the copies are ready on the same disk, before anything of what is there is moved; and
+//! what was there is kept beside it.
+
+use std::{
+    fs::{self, File},
+    io,
+    path::{Path, PathBuf},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use gim_config::{
+    SettingsError,
+    data_folder::{DataFolder, DataFolderError},
+    sql::{DatabaseError, DatabaseSettings, at_rest},
+};
+use serde_json::json;
+
+use crate::{
+    answer::Answer,
+    databases::{DatabaseArguments, OwnDatabase, OwnSettings, Owner},
+    manifest::{Manifest, ManifestError},
+};
+
+/// Folder for what is made ready, in the data folder.
+const READY: &str = "restore.part";
+
+/// As many ids of users are passed over, of those that may have been given out after the backup.
+const SKIP_USER_IDS: &str = "UPDATE sqlite_sequence SET seq = seq + 1000000 WHERE name = 'user'";
+
+/// Where from.
+#[derive(Debug, clap::Args)]
+pub struct RestoreArguments {
+    /// The folder of a backup
+    #[arg(long, value_name = "DIR")]
+    from: PathBuf,
+    /// How many numbers of each inbox, group and room are passed over: more than any had messages since the backup
+    #[arg(long, value_name = "N", default_value_t = 100_000_000, value_parser = clap::value_parser!(u64).range(1..))]
+    raise_seqs_by: u64,
+    /// Passes over none: right only where the services were stopped before the backup, and have not run since
+    #[arg(long)]
+    nothing_came_after: bool,
+    #[command(flatten)]
+    databases: DatabaseArguments,
+}
+
+/// Why it was not restored.
+#[derive(Debug, thiserror::Error)]
+pub enum RestoreError {
+    /// The settings of a service.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    /// The backup.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+    /// The backup has no such database.
+    #[error("{} holds nothing of {service}: leave it out by --only", .folder.display())]
+    NotInIt {
+        /// The folder of the backup.
+        folder: PathBuf,
+        /// Whose database it should be.
+        service: &'static str,
+    },
+    /// This program is older than the backup.
+    #[error("{} is of a newer version: its tables are at {migration}, and this gim-ctl knows them up to {newest}; restore it with that version", .path.display())]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// The migration that is not known.
+        migration: i64,
+        /// The newest one that is.
+        newest: i64,
+    },
+    /// A file of the backup is no database.
+    #[error("{} is broken: {source}", .path.display())]
+    Broken {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: sqlx::Error,
+    },
+    /// A file of the backup cannot be opened.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+    /// A service runs.
+    #[error(transparent)]
+    InUse(#[from] DataFolderError),
+    /// The seqs were not raised.
+    #[error("the numbers were not raised, and nothing was replaced: {0}")]
+    Raise(#[from] gim_logic::StartError),
+    /// The ids of users were not raised.
+    #[error("the ids of users were not raised, and nothing was replaced: {0}")]
+    SkipIds(sqlx::Error),
+    /// A file cannot be written.
+    #[error("cannot write {}: {source}; what is there was not replaced", .path.display())]
+    Write {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// A copy that waits for its place.
+struct Ready {
+    _folder: Option<DataFolder>,
+    copy: PathBuf,
+    target: PathBuf,
+}
+
+/// Puts it in place.
+pub async fn run(arguments: &RestoreArguments) -> Result<Answer, RestoreError> {
+    let (embedded, served): (Vec<_>, Vec<_>) =
+        arguments.databases.databases()?.into_iter().partition(|database| database.location.file.is_some());
+    let (mut ready, mut lines) = (Vec::new(), Vec::new());
+    if !embedded.is_empty() {
+        let manifest = Manifest::read(&arguments.from)?;
+        for database in &embedded {
+            check(arguments, database, &manifest).await?;
+        }
+        for database in &embedded {
+            ready.push(prepare(arguments, database).await?);
+        }
+    }
+    let stamp = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    for Ready { copy, target, .. } in &ready {
+        let kept =
+            put_in_place(copy, target, stamp).map_err(|source| RestoreError::Write { path: target.clone(), source })?;
+        let kept = kept.map(|kept| format!("; what was there is now {}", kept.display())).unwrap_or_default();
+        lines.push(format!("{} is as it was backed up{kept}", target.display()));
+    }
+    let commands = commands(&served, &arguments.from, arguments);
+    if !commands.is_empty() {
+        lines.push(format!(
+            "a MariaDB or MySQL is restored by its own programs, while no service runs:\n  {}",
+            commands.join("\n  ")
+        ));
+    }
+    lines.push("empty Redis, if logic uses one: redis-cli flushdb; then start business, logic and conn".to_owned());
+    let restored: Vec<_> = ready.iter().map(|ready| &ready.target).collect();
+    Ok(Answer::good(lines.join("\n"), json!({"restored": restored, "commands": commands})))
+}
+
+/// Whether it is whole, and none that only a newer version can read.
+async fn check(arguments: &RestoreArguments, database: &OwnDatabase, manifest: &Manifest) -> Result<(), RestoreError> {
+    let (folder, service) = (&arguments.from, database.owner.name());
+    let not_in_it = || RestoreError::NotInIt { folder: folder.clone(), service };
+    let copied = manifest.files.get(service).ok_or_else(not_in_it)?;
+    copied.check(folder)?;
+    let path = folder.join(&copied.file);
+    at_rest::check_sqlite(&path).await.map_err(|source| RestoreError::Broken { path: path.clone(), source })?;
+    let progress = at_rest::Location::of_file(path.clone()).progress(&database.migrations).await?;
+    match progress.and_then(|progress| Some((progress.unknown?, progress.newest))) {
+        Some((migration, newest)) => Err(RestoreError::Newer { path, migration, newest }),
+        None => Ok(()),
+    }
+}
+
+/// Copies it beside its place, and raises there what has to be raised.
+async fn prepare(arguments: &RestoreArguments, database: &OwnDatabase) -> Result<Ready, RestoreError> {
+    let target = database.location.file.clone().unwrap_or_default();
+    // Only what is kept there is locked by it.
+    let is_in_folder = target.parent() == Some(&database.data_dir);
+    let folder = is_in_folder.then(|| DataFolder::take(&database.data_dir, database.owner.name())).transpose()?;
+    let beside = target.parent().unwrap_or(Path::new(".")).join(format!("{}.{READY}", database.owner.name()));
+    let fail = |source| RestoreError::Write { path: beside.clone(), source };
+    if beside.exists() {
+        fs::remove_dir_all(&beside).map_err(fail)?;
+    }
+    fs::create_dir_all(&beside).map_err(fail)?;
+    let copy = beside.join(database.owner.file_name());
+    fs::copy(arguments.from.join(database.owner.file_name()), &copy).map_err(fail)?;
+    if !arguments.nothing_came_after {
+        match &database.settings {
+            OwnSettings::Logic(settings) => {
+                let mut settings = settings.clone();
+                (settings.database, settings.data_dir) = (DatabaseSettings::default(), beside.clone());
+                gim_logic::raise_seqs(*settings, arguments.raise_seqs_by).await?;
+            }
+            OwnSettings::Business(_) => {
+                at_rest::execute_on_sqlite(&copy, SKIP_USER_IDS).await.map_err(RestoreError::SkipIds)?;
+            }
+        }
+    }
+    File::open(&copy).and_then(|copy| copy.sync_all()).map_err(fail)?;
+    Ok(Ready { _folder: folder, copy, target })
+}
+
+/// Moves what is there aside, with its log, which would destroy the copy; returns where it is then. The log goes last: where it is
+/// without its database, no service starts.
+fn put_in_place(copy: &Path, target: &Path, stamp: u64) -> io::Result<Option<PathBuf>> {
+    let named = |ending: &str| {
+        let mut name = target.as_os_str().to_owned();
+        name.push(ending);
+        PathBuf::from(name)
+    };
+    let mut kept = None;
+    for ending in ["", "-shm", "-wal"] {
+        let (old, aside) = (named(ending), named(&format!(".before-restore-{stamp}{ending}")));
+        if old.exists() {
+            fs::rename(&old, &aside)?;
+            kept.get_or_insert(aside);
+        }
+    }
+    fs::rename(copy, target)?;
+    if let Some(folder) = copy.parent() {
+        fs::remove_dir_all(folder)?;
+    }
+    File::open(target.parent().unwrap_or(Path::new(".")))?.sync_all()?;
+    Ok(kept)
+}
+
+fn commands(databases: &[OwnDatabase], from: &Path, arguments: &RestoreArguments) -> Vec<String> {
+    let mut commands: Vec<_> = databases
+        .iter()
+        .map(|database| format!("mariadb --execute 'DROP DATABASE `{}`'", database.location.database()))
+        .collect();
+    if commands.is_empty() {
+        return commands;
+    }
+    commands.push(format!("mariadb <'{}'", from.with_extension("sql").display()));
+    if databases.iter().any(|database| database.owner == Owner::Logic) && !arguments.nothing_came_after {
+        commands.push(format!("gim-logic raise-seqs --by {} --config LOGIC.TOML", arguments.raise_seqs_by));
+    }
+    if let Some(business) = databases.iter().find(|database| database.owner == Owner::Business) {
+        let more_than_any = "ALTER TABLE user AUTO_INCREMENT = N";
+        commands.push(format!(
+            "mariadb '{}' --execute '{more_than_any}'   (N: more than any id that was given out)",
+            business.location.database()
+        ));
+    }
+    commands
+}
