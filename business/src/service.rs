@@ -174,6 +174,8 @@ impl Business {
 }
 
 impl Running for Business {
+    type Settings = BusinessSettings;
+
     fn summary(&self) -> String {
         let admin = self.admin_address().map(|address| format!(", admin on {address}")).unwrap_or_default();
         let web = self.web_address().map(|address| format!(", the chat page on http://{address}/")).unwrap_or_default();

@@ -18,7 +18,7 @@
 //! - [`rations`] and [`request_shares`]: what each user may take per second, and ask of a service
 //! - [`patience`]: how a start waits for a server that is away
 //! - [`jwt`] and [`jwt_crypto`] (feature `jwt`): JSON Web Tokens, their key files and what signs them
-//! - [`shutdown`]: the first signal drains, the second stops; [`supervisor`]: what systemd is told of it
+//! - [`shutdown`]: the first signal drains, the second stops, and SIGHUP reads again (`reload`); [`supervisor`]: what systemd is told of it
 //! - [`sql`] (feature `sql`): opening and migrating a database
 //! - `testing` (feature `testing`): the databases that tests run against, and the check of a crate's layers
 //! - [`service`]: the frame of `main` that ties these together and turns any failure into one sentence and exit code 1
@@ -51,6 +51,7 @@ pub mod rations;
 pub mod ready;
 pub mod ready_check;
 pub mod refused_peers;
+mod reload;
 mod renamed_keys;
 pub mod request_shares;
 pub mod service;

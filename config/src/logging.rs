@@ -12,10 +12,12 @@ use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGua
 use tracing_subscriber::{
     EnvFilter,
     field::MakeExt as _,
+    filter::{LevelFilter, ParseError},
     fmt::{
         FormatFields,
         format::{Writer, debug_fn},
     },
+    reload,
 };
 
 /// The section `[log]`.
@@ -45,8 +47,21 @@ impl Default for LogSettings {
 }
 
 impl LogSettings {
-    /// Fails where the filter cannot be read.
+    /// Fails where the filter cannot be read, or would mean something else than it says: the library takes a word that is no level for
+    /// the name of a target, which nobody has.
     pub fn validate(&self) -> Result<(), String> {
+        let is_known = |word: &str| {
+            word.is_empty()
+                || word.contains(['=', '[', ']', '}'])
+                || word.starts_with("gim_")
+                || word.parse::<LevelFilter>().is_ok()
+        };
+        if let Some(word) = self.filter.split(',').map(str::trim).find(|word| !is_known(word)) {
+            return Err(format!(
+                "log.filter: `{word}` is no level (off, error, warn, info, debug or trace); for a part of gim write it as in \
+                 gim_logic=debug"
+            ));
+        }
         EnvFilter::try_new(&self.filter).map(drop).map_err(|error| format!("log.filter: {error}"))
     }
 }
@@ -60,6 +75,11 @@ const QUIET: &str = "info,redis=off";
 /// Lines that were dropped, for [`crate::admin`].
 static DROPPED: OnceLock<ErrorCounter> = OnceLock::new();
 
+/// Sets another filter.
+static SET_FILTER: OnceLock<SetFilter> = OnceLock::new();
+
+type SetFilter = Box<dyn Fn(EnvFilter) -> Result<(), reload::Error> + Send + Sync>;
+
 /// Keeps logging going. Dropping it writes what still waits.
 #[derive(Debug)]
 #[must_use]
@@ -69,7 +89,7 @@ pub struct Logging(#[expect(dead_code, reason = "it acts when it is dropped")] W
 ///
 /// A thread of its own writes: whoever logs never waits for a pipe that nobody reads.
 pub fn start(settings: &LogSettings) -> Logging {
-    let filter = EnvFilter::try_new(format!("{QUIET},{}", settings.filter)).unwrap_or_else(|_| EnvFilter::new(QUIET));
+    let filter = filter_of(settings).unwrap_or_else(|_| EnvFilter::new(QUIET));
     let (writer, guard) = NonBlockingBuilder::default()
         .lossy(true)
         .buffered_lines_limit(LINES_WAITING_MAX)
@@ -81,14 +101,34 @@ pub fn start(settings: &LogSettings) -> Logging {
         .with_writer(writer)
         .with_ansi(std::io::stderr().is_terminal());
     // An error only says that logging was started before, as in tests that run several services in one process.
-    let is_first = match settings.format {
-        LogFormat::Text => builder.fmt_fields(escaped_fields()).try_init().is_ok(),
-        LogFormat::Json => builder.json().flatten_event(true).try_init().is_ok(),
+    let (is_first, set_filter): (bool, SetFilter) = match settings.format {
+        LogFormat::Text => {
+            let builder = builder.fmt_fields(escaped_fields()).with_filter_reloading();
+            let handle = builder.reload_handle();
+            (builder.try_init().is_ok(), Box::new(move |filter| handle.reload(filter)))
+        }
+        LogFormat::Json => {
+            let builder = builder.json().flatten_event(true).with_filter_reloading();
+            let handle = builder.reload_handle();
+            (builder.try_init().is_ok(), Box::new(move |filter| handle.reload(filter)))
+        }
     };
     if is_first {
         DROPPED.get_or_init(|| dropped);
+        SET_FILTER.get_or_init(|| set_filter);
     }
     Logging(guard)
+}
+
+/// From now on what these settings say is logged; nothing changes in a process that does not log.
+pub fn set_filter(settings: &LogSettings) -> Result<(), String> {
+    let Some(set) = SET_FILTER.get() else { return Ok(()) };
+    let filter = filter_of(settings).map_err(|error| format!("log.filter: {error}"))?;
+    set(filter).map_err(|error| format!("log.filter: {error}"))
+}
+
+fn filter_of(settings: &LogSettings) -> Result<EnvFilter, ParseError> {
+    EnvFilter::try_new(format!("{QUIET},{}", settings.filter))
 }
 
 /// Fields as text. Whatever a stranger said stays within its line, and can neither end it nor move the cursor.
@@ -127,6 +167,30 @@ mod tests {
     };
 
     use super::*;
+
+    #[test]
+    fn a_word_that_would_log_something_else_is_refused() {
+        let problem = |filter: &str| LogSettings { filter: filter.into(), ..LogSettings::default() }.validate().err();
+        for filter in [
+            "",
+            "info",
+            "WARN",
+            "off",
+            "info,gim_logic=debug",
+            "gim_conn",
+            "info, h2=debug",
+            "warn,gim_logic[send]=trace",
+        ] {
+            assert_eq!(problem(filter), None, "{filter}");
+        }
+        for (filter, word) in
+            [("warning", "warning"), ("info,verbose level", "verbose level"), ("gim-logic", "gim-logic")]
+        {
+            let problem = problem(filter).unwrap();
+            assert!(problem.starts_with(&format!("log.filter: `{word}` is no level (off, error, ")), "{problem}");
+        }
+        assert!(problem("gim_logic=verbose").unwrap().starts_with("log.filter: "));
+    }
 
     #[test]
     fn what_a_stranger_says_stays_within_its_line() {

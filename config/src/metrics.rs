@@ -3,6 +3,8 @@
 crate::metric_names! {
     /// 1, with the version and the commit that the program was built from.
     Gauge BUILD_INFO = "gim_build_info";
+    /// How often SIGHUP had settings and files read again: `ok`, or `refused`, where something stays as it was.
+    Counter RELOADS = "gim_reloads_total";
     /// GRPC calls, by status code; 0 is success, 14 is "try again later".
     Counter GRPC_CALLS = "grpc_calls_total";
     /// How long they took.

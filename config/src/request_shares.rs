@@ -5,7 +5,10 @@
 //! others as much as if he were served.
 
 use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -26,7 +29,7 @@ pub const REFUSAL_DELAY: Duration = Duration::from_secs(1);
 /// The shares of all users.
 #[derive(Debug)]
 pub struct RequestShares {
-    is_bounded: bool,
+    is_bounded: AtomicBool,
     taken: Mutex<Taken>,
 }
 
@@ -46,11 +49,15 @@ pub struct BeyondShare {
 impl RequestShares {
     /// `per_s` requests in each second (0 for no bound), of which `burst` may be saved up.
     pub fn new(per_s: u32, burst: u32) -> Self {
-        let burst = u64::from(burst.max(per_s).max(1));
-        let refill = Duration::from_secs_f64(burst as f64 / f64::from(per_s.max(1)));
-        let requests = Rations::new(burst * REQUEST, refill);
         let prompt_refusals = Rations::new(PROMPT_REFUSALS, Duration::from_secs(1));
-        Self { is_bounded: per_s > 0, taken: Mutex::new(Taken { requests, prompt_refusals }) }
+        let taken = Mutex::new(Taken { requests: rations(per_s, burst), prompt_refusals });
+        Self { is_bounded: AtomicBool::new(per_s > 0), taken }
+    }
+
+    /// Other shares from now on, of which nobody has taken anything.
+    pub fn set(&self, per_s: u32, burst: u32) {
+        self.lock().requests = rations(per_s, burst);
+        self.is_bounded.store(per_s > 0, Ordering::Relaxed);
     }
 
     /// Takes what a request costs ([`REQUEST`] or [`ACK`]) from the share of its user.
@@ -58,7 +65,7 @@ impl RequestShares {
     /// # Errors
     /// There is nothing left of it.
     pub fn take(&self, user_id: u64, cost: u64, now: Instant) -> Result<(), BeyondShare> {
-        if !self.is_bounded {
+        if !self.is_bounded.load(Ordering::Relaxed) {
             return Ok(());
         }
         let mut taken = self.lock();
@@ -73,7 +80,7 @@ impl RequestShares {
 
     /// A request of a user came to so many more, in work or in bytes.
     pub fn charge(&self, user_id: u64, requests: u64, now: Instant) {
-        if self.is_bounded && requests > 0 {
+        if self.is_bounded.load(Ordering::Relaxed) && requests > 0 {
             self.lock().requests.take(user_id, requests * REQUEST, now);
         }
     }
@@ -83,9 +90,26 @@ impl RequestShares {
     }
 }
 
+fn rations(per_s: u32, burst: u32) -> Rations {
+    let burst = u64::from(burst.max(per_s).max(1));
+    let refill = Duration::from_secs_f64(burst as f64 / f64::from(per_s.max(1)));
+    Rations::new(burst * REQUEST, refill)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn shares_may_become_others_while_they_are_taken() {
+        let (shares, now) = (RequestShares::new(1, 1), Instant::now());
+        let done = || (0..1_000).filter(|_| shares.take(7, REQUEST, now).is_ok()).count();
+        assert_eq!(done(), 1);
+        shares.set(10, 100);
+        assert_eq!(done(), 100);
+        shares.set(0, 0);
+        assert_eq!(done(), 1_000);
+    }
 
     #[test]
     fn a_user_has_his_share_whatever_others_ask_for() {

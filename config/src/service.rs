@@ -7,7 +7,10 @@ use metrics::gauge;
 use crate::{
     admin,
     arguments::ServiceArguments,
-    files, metrics as names, ready_check,
+    files,
+    logging::LogSettings,
+    metrics as names, ready_check,
+    reload::Reload,
     settings::{self, Settings},
     shutdown::{self, StopSignals},
     supervisor::Supervisor,
@@ -15,12 +18,17 @@ use crate::{
 
 /// Something that was started and can be stopped in order.
 pub trait Running {
+    /// Of the service.
+    type Settings: Settings + Sync;
+
     /// Says what runs where, in one line.
     fn summary(&self) -> String;
 
-    /// SIGHUP: reads again what may change while it runs.
-    fn reload(&mut self) -> impl Future<Output = ()> + Send {
-        std::future::ready(())
+    /// SIGHUP: reads the files again that settings name, and takes over of `settings` what [`Settings::RELOADED`] promises; there are none
+    /// where they were refused. Tells whether everything is as the files say; if not, it stays as it was, and the log says why.
+    fn reload(&mut self, settings: Option<&Self::Settings>) -> impl Future<Output = bool> + Send {
+        let _nothing_to_read = settings;
+        std::future::ready(true)
     }
 
     /// Waits until the service fails by itself; a healthy one never does.
@@ -34,14 +42,10 @@ pub trait Running {
 ///
 /// Exit code 0 after a clean stop and 1 where it could not start or failed. Where a signal ended it at once, during the start or as
 /// the second one, it is 128 and the signal's number, as shells tell it: 143 for SIGTERM, 130 for SIGINT.
-pub fn run<S, R, E, F, Fut>(
-    arguments: &ServiceArguments,
-    log: impl FnOnce(&S) -> &crate::logging::LogSettings,
-    start: F,
-) -> ExitCode
+pub fn run<S, R, E, F, Fut>(arguments: &ServiceArguments, log: fn(&S) -> &LogSettings, start: F) -> ExitCode
 where
-    S: Settings,
-    R: Running,
+    S: Settings + Sync,
+    R: Running<Settings = S>,
     E: Display,
     F: FnOnce(S) -> Fut,
     Fut: Future<Output = Result<R, E>>,
@@ -65,7 +69,8 @@ where
     };
     let _writes_at_the_end = crate::logging::start(log(&settings));
     tell_build(S::SERVICE, arguments);
-    let code = runtime.block_on(supervise(S::SERVICE, signals, settings, start));
+    let reload = Reload::new(arguments, &settings, log);
+    let code = runtime.block_on(supervise(signals, reload, settings, start));
     // Whatever still runs is idle work: it must not hold up the exit.
     runtime.shutdown_background();
     code
@@ -95,7 +100,7 @@ fn check_ready<S: Settings>(arguments: &ServiceArguments) -> ExitCode {
 #[allow(clippy::print_stdout)]
 pub fn run_once<S, E, Fut>(
     arguments: &ServiceArguments,
-    log: impl FnOnce(&S) -> &crate::logging::LogSettings,
+    log: fn(&S) -> &LogSettings,
     work: impl FnOnce(S) -> Fut,
 ) -> ExitCode
 where
@@ -122,13 +127,15 @@ where
     }
 }
 
-async fn supervise<S, R, E, F, Fut>(service: &'static str, mut signals: StopSignals, settings: S, start: F) -> ExitCode
+async fn supervise<S, R, E, F, Fut>(mut signals: StopSignals, mut reload: Reload<S>, settings: S, start: F) -> ExitCode
 where
-    R: Running,
+    S: Settings + Sync,
+    R: Running<Settings = S>,
     E: Display,
     F: FnOnce(S) -> Fut,
     Fut: Future<Output = Result<R, E>>,
 {
+    let service = S::SERVICE;
     let mut running = tokio::select! {
         started = start(settings) => match started {
             Ok(running) => running,
@@ -156,7 +163,9 @@ where
             problem = running.failed() => return refuse(service, problem),
         }
         supervisor.reloading();
-        running.reload().await;
+        let settings = reload.read();
+        let is_done = running.reload(settings.as_ref()).await;
+        Reload::<S>::count(is_done && settings.is_some());
         supervisor.started(&running.summary());
     };
     supervisor.stopping();

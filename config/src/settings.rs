@@ -27,6 +27,9 @@ pub trait Settings: Default + Serialize + DeserializeOwned {
     /// Keys of former versions: whoever still uses one is told its new name.
     const RENAMED: &'static [RenamedKey] = &[];
 
+    /// Keys that SIGHUP applies; others need a restart.
+    const RELOADED: &'static [&'static str] = &["log.filter"];
+
     /// Where the service listens.
     fn listeners(&mut self) -> Vec<&mut Endpoint>;
 

@@ -30,7 +30,7 @@ const ORDER: [&[&str]; 6] = [
         "supervisor",
     ],
     &["bounded_http", "grpc", "jwt", "page_json", "ready_check", "request_shares", "settings", "sql"],
-    &["admin"],
+    &["admin", "reload"],
     &["service", "settings_check", "settings_shown"],
     &["testing"],
 ];

@@ -201,6 +201,8 @@ impl Conn {
 }
 
 impl Running for Conn {
+    type Settings = ConnSettings;
+
     fn summary(&self) -> String {
         let entrances: Vec<_> =
             self.addresses.iter().map(|(entrance, address)| format!("{} {address}", name_of(*entrance))).collect();
@@ -208,15 +210,19 @@ impl Running for Conn {
         format!("clients on {clients}, gRPC on {}, {reactors} reactors", self.grpc_address())
     }
 
-    async fn reload(&mut self) {
+    async fn reload(&mut self, _nothing_but_files: Option<&ConnSettings>) -> bool {
         match self.certificates.as_mut().map(Certificates::load) {
             None => tracing::info!("there are no certificates to read again"),
             Some(Ok(configs)) => {
                 self.reactors.send_all(|| Command::Tls(configs.clone())).await;
                 tracing::info!("the certificates were read again");
             }
-            Some(Err(error)) => tracing::error!(%error, "the certificates stay as they were"),
+            Some(Err(error)) => {
+                tracing::error!(%error, "the certificates stay as they were");
+                return false;
+            }
         }
+        true
     }
 
     async fn failed(&mut self) -> String {

@@ -29,9 +29,13 @@ struct Node {
 
 impl Node {
     fn start(files_max: usize, settings: &[(&str, &str)]) -> Self {
+        Self::start_with(files_max, settings, &[])
+    }
+
+    fn start_with(files_max: usize, settings: &[(&str, &str)], arguments: &[&str]) -> Self {
         let mut command = Command::new("sh");
-        let limited = format!("ulimit -n {files_max}; exec \"$0\"");
-        command.args(["-c", &limited, env!("CARGO_BIN_EXE_gim-conn")]).stderr(Stdio::piped());
+        let limited = format!("ulimit -n {files_max}; exec \"$0\" \"$@\"");
+        command.args(["-c", &limited, env!("CARGO_BIN_EXE_gim-conn")]).args(arguments).stderr(Stdio::piped());
         let own = [
             ("TCP__LISTEN", "127.0.0.1:0"),
             ("WEBSOCKET__LISTEN", "127.0.0.1:0"),
@@ -77,7 +81,11 @@ impl Node {
     }
 
     fn terminate(&self) {
-        let kill = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
+        self.signal("TERM");
+    }
+
+    fn signal(&self, signal: &str) {
+        let kill = Command::new("kill").args(["-s", signal, &self.child.id().to_string()]).status().unwrap();
         assert!(kill.success());
     }
 }
@@ -175,10 +183,30 @@ fn signals_that_mean_nothing_to_it_do_not_end_it() {
     let node = Node::start(256, &[]);
     let mut client = node.connect();
     for signal in ["USR1", "USR2", "ALRM", "HUP", "PIPE"] {
-        let sent = Command::new("kill").args(["-s", signal, &node.child.id().to_string()]).status().unwrap();
-        assert!(sent.success());
+        node.signal(signal);
         assert_eq!(client.request(PacketCommand::PcHeartbeat as i32, Vec::new()).unwrap().code, 10000, "{signal}");
     }
+}
+
+#[test]
+fn a_hangup_applies_the_log_filter_and_names_what_needs_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("conn.toml");
+    let write = |text: &str| std::fs::write(&file, text).unwrap();
+    write("[log]\nfilter = \"info\"\n");
+    let often = [("LINK__RECONNECT_FIRST_MS", "1"), ("LINK__RECONNECT_MAX_MS", "1")];
+    let mut node = Node::start_with(256, &often, &["--config", file.to_str().unwrap()]);
+    node.await_log("cannot attach; tried again and again");
+    write("node = \"conn-2\"\n[log]\nfilter = \"info,gim_conn=debug\"\n");
+    node.signal("HUP");
+    let line = find(&mut node.log, "the settings were read again");
+    assert!(line.contains("of these, changes need a restart") && line.contains("settings=\"node\""), "{line}");
+    find(&mut node.log, "still cannot attach");
+    write("[log]\nfilter = \"warning\"\n");
+    node.signal("HUP");
+    let line = find(&mut node.log, "what is set stays as it was");
+    assert!(line.contains("log.filter: `warning` is no level"), "{line}");
+    find(&mut node.log, "still cannot attach");
 }
 
 #[test]

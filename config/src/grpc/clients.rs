@@ -12,7 +12,7 @@ use super::{
     Entrance, GrpcServer, GrpcSettings,
     peer_tls::{self, Shown},
     reflection,
-    web::{Door, Pages},
+    web::{Door, Origins, Pages},
 };
 use crate::{
     listen::{Endpoint, ListenError},
@@ -95,7 +95,7 @@ pub async fn serve_clients(
         proxies: clients.proxies.clone(),
         tls,
         shown,
-        door: Door::Clients { origins: clients.origins.clone().into() },
+        door: Door::Clients { origins: Origins::new(&clients.origins) },
         pages,
         descriptors: gim_proto::CLIENT_FILE_DESCRIPTOR_SET,
     };

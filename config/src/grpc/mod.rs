@@ -42,7 +42,7 @@ use self::{
     peer_tls::Shown,
     peers::Peers,
     status_codes::ReadResultCodes,
-    web::{Door, DoorLayer, WebLayer},
+    web::{Door, DoorLayer, Origins, WebLayer},
 };
 use crate::{
     files,
@@ -77,6 +77,8 @@ pub struct GrpcServer {
     peers: Arc<Peers>,
     /// What may be read again.
     shown: Option<Arc<Shown>>,
+    /// Which pages may call, at a clients' listener.
+    origins: Option<Origins>,
     task: JoinHandle<()>,
 }
 
@@ -86,12 +88,22 @@ impl GrpcServer {
         self.address
     }
 
-    /// Reads the certificate of a clients' listener again. Where that fails, it stays as it was.
-    pub fn reload(&self) {
-        let Some(shown) = &self.shown else { return };
+    /// Reads the certificate of a clients' listener again, and lets these pages call, where `origins` are given. Tells whether it did; if
+    /// not, the certificate stays as it was.
+    pub fn reload(&self, origins: Option<&[String]>) -> bool {
+        if let (Some(shown), Some(origins)) = (&self.origins, origins) {
+            shown.set(origins);
+        }
+        let Some(shown) = &self.shown else { return true };
         match shown.load() {
-            Ok(()) => tracing::info!("the certificate of the clients' listener was read again"),
-            Err(error) => tracing::error!(%error, "the certificate of the clients' listener stays as it was"),
+            Ok(()) => {
+                tracing::info!("the certificate of the clients' listener was read again");
+                true
+            }
+            Err(error) => {
+                tracing::error!(%error, "the certificate of the clients' listener stays as it was");
+                false
+            }
         }
     }
 
@@ -181,7 +193,11 @@ impl<'a> Entrance<'a> {
             .map_err(|source| ListenError::Refused { address: self.listen.to_string(), source })?;
         let peers = Arc::new(Peers::new(settings, self.proxies, files::raise_limit()));
         let (stop, mut stopped) = watch::channel(false);
-        let is_for_clients = matches!(self.door, Door::Clients { .. });
+        let origins = match &self.door {
+            Door::Clients { origins } => Some(origins.clone()),
+            Door::Services { .. } => None,
+        };
+        let is_for_clients = origins.is_some();
         let server = Server::builder()
             .accept_http1(true)
             .http2_keepalive_interval(Some(settings.keep_alive_interval()))
@@ -210,7 +226,7 @@ impl<'a> Entrance<'a> {
                 () = sweep(&swept) => {}
             }
         });
-        Ok(GrpcServer { address, stop, peers, shown: self.shown, task })
+        Ok(GrpcServer { address, stop, peers, shown: self.shown, origins, task })
     }
 }
 

@@ -186,7 +186,7 @@ impl Harness {
     /// What SIGHUP does.
     pub fn reload(&mut self) {
         let conn = self.conn.as_mut().expect("not stopped");
-        self.runtime.block_on(async { tokio::time::timeout(PATIENCE, conn.reload()).await.expect("in time") });
+        self.runtime.block_on(async { tokio::time::timeout(PATIENCE, conn.reload(None)).await.expect("in time") });
     }
 
     /// A signed-in client.

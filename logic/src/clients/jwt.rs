@@ -3,6 +3,8 @@
 //! No IO, the time is an argument; any thread. Always holds: a token is judged by the one key that its `kid` names, and with
 //! that key's own algorithm, whatever its header says; nothing in a token is believed before its signature is.
 
+use std::sync::{Arc, PoisonError, RwLock};
+
 use gim_config::{
     jwt::{JwtAlgorithm, read_key},
     jwt_crypto,
@@ -12,9 +14,13 @@ use serde::Deserialize;
 
 use crate::{domain::caller::Caller, settings::JwtSettings};
 
-/// The keys, and what tokens have to say besides.
+/// The keys, which may become others while it runs. Clones share them.
+#[derive(Debug, Clone)]
+pub struct JwtCheck(Arc<RwLock<Arc<Keys>>>);
+
+/// Keys, and what tokens have to say besides.
 #[derive(Debug)]
-pub struct JwtCheck {
+struct Keys {
     keys: Vec<Key>,
     leeway_ms: i64,
     lifetime_max_ms: i64,
@@ -88,6 +94,39 @@ impl Id {
 impl JwtCheck {
     /// Reads the key files of the settings.
     pub fn new(settings: &JwtSettings) -> Result<Self, String> {
+        Ok(Self(Arc::new(RwLock::new(Arc::new(Keys::read(settings)?)))))
+    }
+
+    /// Reads them again, and judges by them from now on. The longest lifetime stays: revocations are remembered for so long.
+    ///
+    /// # Errors
+    /// Where one is of no use; then all stay as they were.
+    pub fn reload(&self, settings: &JwtSettings) -> Result<(), String> {
+        let keys = Keys { lifetime_max_ms: self.now().lifetime_max_ms, ..Keys::read(settings)? };
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
+        Ok(())
+    }
+
+    /// Whether this token is for us to judge: there are keys, and it has the form of a JSON Web Token.
+    pub fn is_for_us(&self, token: &str) -> bool {
+        // The first part is Base64 of a JSON object, and that begins with `{"`.
+        token.starts_with("eyJ")
+            && token.bytes().filter(|byte| *byte == b'.').count() == 2
+            && !self.now().keys.is_empty()
+    }
+
+    /// Checks a token; returns when it was issued, Unix milliseconds.
+    pub fn check(&self, caller: Caller, token: &str, now_ms: i64) -> Result<i64, JwtError> {
+        self.now().check(caller, token, now_ms)
+    }
+
+    fn now(&self) -> Arc<Keys> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Keys {
+    fn read(settings: &JwtSettings) -> Result<Self, String> {
         jwt_crypto::install();
         let read = |(index, key): (usize, &crate::settings::JwtKey)| {
             let name = format!("jwt.keys[{index}].file");
@@ -109,14 +148,7 @@ impl JwtCheck {
         Ok(Self { keys, leeway_ms: ms(settings.leeway_s), lifetime_max_ms: ms(settings.lifetime_max_s) })
     }
 
-    /// Whether this token is for us to judge: there are keys, and it has the form of a JSON Web Token.
-    pub fn is_for_us(&self, token: &str) -> bool {
-        // The first part is Base64 of a JSON object, and that begins with `{"`.
-        !self.keys.is_empty() && token.starts_with("eyJ") && token.bytes().filter(|byte| *byte == b'.').count() == 2
-    }
-
-    /// Checks a token; returns when it was issued, Unix milliseconds.
-    pub fn check(&self, caller: Caller, token: &str, now_ms: i64) -> Result<i64, JwtError> {
+    fn check(&self, caller: Caller, token: &str, now_ms: i64) -> Result<i64, JwtError> {
         let header = decode_header(token)?;
         if header.crit.is_some() {
             return Err(JwtError::Critical);

@@ -108,6 +108,8 @@ pub struct Logic {
     readiness: Readiness,
     grpc: GrpcServer,
     clients: Option<GrpcServer>,
+    jwt: JwtCheck,
+    request_shares: Arc<RequestShares>,
     admin: Admin,
     database: Database,
     /// Given back last.
@@ -157,14 +159,15 @@ pub async fn start(settings: LogicSettings) -> Result<Logic, StartError> {
     let (writer, writer_task) = Writer::start(&store.database, &settings.inbox, request_shares.clone(), deliveries);
     let fanout_task = tokio::spawn(fanout.clone().run(committed));
     let business = Arc::new(Business::new(&settings.business, &settings.grpc).map_err(StartError::Business)?);
+    let jwt = JwtCheck::new(&settings.jwt).map_err(StartError::Jwt)?;
     let parts = Parts {
         ids: Arc::new(MessageIds::new(settings.node_number, newest_id)),
         short_ids: Arc::new(ShortIds::new(settings.node_number, newest_id, clock::now_ms())),
         store: store.clone(),
         writer: writer.clone(),
-        request_shares,
+        request_shares: request_shares.clone(),
         business: business.clone(),
-        jwt: JwtCheck::new(&settings.jwt).map_err(StartError::Jwt)?,
+        jwt: jwt.clone(),
         shared: shared.clone(),
         nodes: nodes.clone(),
         fanout: fanout.clone(),
@@ -192,6 +195,8 @@ pub async fn start(settings: LogicSettings) -> Result<Logic, StartError> {
         readiness,
         grpc,
         clients,
+        jwt,
+        request_shares,
         admin,
         database: store.database,
         _data_folder: data_folder,
@@ -306,14 +311,24 @@ impl Logic {
 }
 
 impl Running for Logic {
+    type Settings = LogicSettings;
+
     fn summary(&self) -> String {
         let admin = self.admin.address().map_or("off".to_owned(), |address| address.to_string());
         let clients = self.clients_address().map_or("off".to_owned(), |address| address.to_string());
         format!("logic {} is ready: gRPC on {}, clients on {clients}, admin on {admin}", self.node, self.grpc.address())
     }
 
-    async fn reload(&mut self) {
-        self.clients.iter().for_each(GrpcServer::reload);
+    async fn reload(&mut self, settings: Option<&LogicSettings>) -> bool {
+        let origins = settings.map(|settings| settings.clients.origins.as_slice());
+        let is_certificate_good = self.clients.iter().all(|clients| clients.reload(origins));
+        let Some(settings) = settings else { return false };
+        self.request_shares.set(settings.limits.user_requests_per_s, settings.limits.user_requests_burst);
+        if let Err(problem) = self.jwt.reload(&settings.jwt) {
+            tracing::error!(problem, "the keys of tokens stay as they were");
+            return false;
+        }
+        is_certificate_good
     }
 
     async fn failed(&mut self) -> String {

@@ -120,6 +120,17 @@ impl Settings for LogicSettings {
         ("gateway.connection_timeout_ms", "grpc.request_timeout_ms"),
     ];
 
+    const RELOADED: &'static [&'static str] = &[
+        "log.filter",
+        "clients.origins",
+        "jwt.keys",
+        "jwt.issuer",
+        "jwt.audience",
+        "jwt.leeway_s",
+        "limits.user_requests_per_s",
+        "limits.user_requests_burst",
+    ];
+
     fn listeners(&mut self) -> Vec<&mut Endpoint> {
         vec![&mut self.grpc.listen, &mut self.admin.listen, &mut self.clients.listen]
     }

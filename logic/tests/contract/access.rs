@@ -3,7 +3,7 @@
 use std::{path::Path, sync::atomic::Ordering};
 
 use crate::support::{Server, business::StubBusiness, conn::Conn, refusal, server, server_with, soon};
-use gim_config::{jwt::JwtAlgorithm, listen::Endpoint};
+use gim_config::{jwt::JwtAlgorithm, listen::Endpoint, service::Running as _};
 use gim_logic::{
     LogicSettings,
     settings::{JwtKey, JwtSettings},
@@ -115,6 +115,22 @@ async fn a_json_web_token_lets_in_without_a_call_and_others_are_asked_about() {
     assert_eq!(conn.try_sign_in(7, 70, 702, &huge).await.code, ResultCode::TooLarge.number());
     conn.sign_in(8, 80, 800).await;
     assert_eq!(server.business.state.auth_calls.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn keys_are_changed_while_it_runs_and_one_of_no_use_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut server = server_with(StubBusiness::start().await, with_key(folder.path())).await;
+    let mut conn = Conn::attach(&server, "conn-1", 1).await;
+    let (file, old) = (folder.path().join("secret"), jwt(7, 70, now_ms()));
+    std::fs::write(&file, "too short").unwrap();
+    let settings = server.settings.clone();
+    assert!(!server.logic.reload(Some(&settings)).await);
+    assert_eq!(conn.try_sign_in(7, 70, 700, &old).await.code, 0);
+    assert!(!server.logic.reload(None).await, "settings that are refused");
+    std::fs::write(&file, SECRET.replace("secret", "sacred")).unwrap();
+    assert!(server.logic.reload(Some(&settings)).await);
+    assert_eq!(conn.try_sign_in(7, 70, 701, &old).await.code, ResultCode::SignInAgain.number());
 }
 
 #[tokio::test]

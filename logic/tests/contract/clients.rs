@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use gim_config::listen::Endpoint;
+use gim_config::{listen::Endpoint, service::Running as _};
 use gim_proto::{ResultCode, metadata, methods};
 use serde_json::Value;
 use tokio::{
@@ -51,6 +51,22 @@ async fn refusal(address: SocketAddr, method: &str, headers: &str) -> (String, S
 
 fn signed(user_id: u64, token: &str) -> String {
     format!("user_id: {user_id}\r\ndevice_id: {}\r\ntoken: {token}\r\n", user_id * 10)
+}
+
+#[tokio::test]
+async fn pages_that_may_call_are_changed_while_it_runs() {
+    let (mut server, address) = server().await;
+    let page = "origin: https://app.example\r\n";
+    let is_let_in =
+        async || !refusal(address, "logic.MessageExtService/Sync", page).await.1.contains("this page is not listed");
+    assert!(!is_let_in().await);
+    let mut settings = server.settings.clone();
+    settings.clients.origins = vec!["https://app.example".into()];
+    assert!(server.logic.reload(Some(&settings)).await);
+    assert!(is_let_in().await);
+    settings.clients.origins.clear();
+    assert!(server.logic.reload(Some(&settings)).await);
+    assert!(!is_let_in().await);
 }
 
 #[tokio::test]

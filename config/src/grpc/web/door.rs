@@ -6,7 +6,7 @@
 use std::{
     future::{Ready, ready},
     net::IpAddr,
-    sync::Arc,
+    sync::{Arc, PoisonError, RwLock},
     task::{Context, Poll},
 };
 
@@ -34,13 +34,33 @@ pub(in crate::grpc) enum Door {
     /// Of apps, and of the pages of these origins.
     Clients {
         /// As browsers write them.
-        origins: Arc<[String]>,
+        origins: Origins,
     },
     /// Of backends and of our own services.
     Services {
         /// What it is called beside `localhost` and addresses.
         names: Arc<[String]>,
     },
+}
+
+/// Pages, which may become others while the listener is open. Clones share them.
+#[derive(Debug, Clone)]
+pub(in crate::grpc) struct Origins(Arc<RwLock<Arc<[String]>>>);
+
+impl Origins {
+    /// These.
+    pub(in crate::grpc) fn new(origins: &[String]) -> Self {
+        Self(Arc::new(RwLock::new(origins.into())))
+    }
+
+    /// Others from now on.
+    pub(in crate::grpc) fn set(&self, origins: &[String]) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = origins.into();
+    }
+
+    fn now(&self) -> Arc<[String]> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 /// Puts a [`DoorService`] around services.
@@ -77,7 +97,7 @@ where
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         let allowed = match &self.door {
-            Door::Clients { origins } => let_client_in(&request, origins),
+            Door::Clients { origins } => let_client_in(&request, &origins.now()),
             Door::Services { names } => let_service_in(&mut request, names).map(|()| None),
         };
         let origin = match allowed {

@@ -13,7 +13,7 @@ mod json;
 mod protocol;
 mod service;
 
-pub(super) use door::{Door, DoorLayer};
+pub(super) use door::{Door, DoorLayer, Origins};
 pub use json::{Schema, SchemaError};
 pub(super) use protocol::{Protocol, RefusedWith};
 pub(super) use service::WebLayer;
