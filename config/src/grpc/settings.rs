@@ -30,6 +30,8 @@ pub struct GrpcSettings {
     /// What callers of `*IntService` and `LinkService` must show as metadata `internal_token`, and what this service shows
     /// when it calls them. Required beyond loopback; empty asks for nothing.
     pub internal_token: String,
+    /// What callers may show in its place, while it is changed from service to service.
+    pub accepted_tokens: Vec<String>,
     /// Names, beside `localhost` and addresses, by which callers in JSON address the service.
     pub names: Vec<String>,
     /// Whether `*ExtService` is served here to those who do not show what callers of internal services must.
@@ -129,6 +131,7 @@ impl Default for GrpcSettings {
             client_ca: PathBuf::new(),
             server_ca: PathBuf::new(),
             internal_token: String::new(),
+            accepted_tokens: Vec::new(),
             names: Vec::new(),
             serves_clients: true,
             status_codes: StatusCodes::Standard,
@@ -271,22 +274,34 @@ impl GrpcSettings {
                 self.listen
             ));
         }
-        let has_short_token = (1..INTERNAL_TOKEN_BYTES_MIN).contains(&self.internal_token.len());
-        if has_short_token && !self.listen.is_loopback() {
-            return Err(format!(
-                "grpc.internal_token: must have at least {INTERNAL_TOKEN_BYTES_MIN} bytes, because {} is reachable from other hosts and a \
-                 shorter one can be guessed",
-                self.listen
-            ));
-        }
+        self.validate_tokens()?;
         self.validate_bounds()?;
         for (key, value_ms) in [("interval", self.keep_alive_interval_ms), ("timeout", self.keep_alive_timeout_ms)] {
             if value_ms < KEEP_ALIVE_MIN_MS {
                 return Err(format!("grpc.keep_alive_{key}_ms: must be at least {KEEP_ALIVE_MIN_MS}"));
             }
         }
-        if !self.internal_token.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err("grpc.internal_token: must be printable ASCII without spaces".into());
+        Ok(())
+    }
+
+    fn validate_tokens(&self) -> Result<(), String> {
+        let accepted = self.accepted_tokens.iter().map(|token| ("accepted_tokens", token));
+        if accepted.clone().any(|(_, token)| token.is_empty() || self.internal_token.is_empty()) {
+            return Err(
+                "grpc.accepted_tokens: holds what takes the place of an internal_token: neither may be empty".into()
+            );
+        }
+        for (key, token) in accepted.chain([("internal_token", &self.internal_token)]) {
+            if (1..INTERNAL_TOKEN_BYTES_MIN).contains(&token.len()) && !self.listen.is_loopback() {
+                return Err(format!(
+                    "grpc.{key}: must have at least {INTERNAL_TOKEN_BYTES_MIN} bytes, because {} is reachable from other hosts and a \
+                     shorter one can be guessed",
+                    self.listen
+                ));
+            }
+            if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+                return Err(format!("grpc.{key}: must be printable ASCII without spaces"));
+            }
         }
         Ok(())
     }
@@ -306,6 +321,12 @@ mod tests {
         settings.validate().unwrap();
         settings.internal_token = "two words".into();
         assert!(settings.validate().is_err());
+        settings.internal_token = "sixteen-bytes-16".into();
+        settings.accepted_tokens = vec!["short".into()];
+        assert!(settings.validate().unwrap_err().starts_with("grpc.accepted_tokens: must have at least 16 bytes"));
+        settings.accepted_tokens = vec![String::new()];
+        assert!(settings.validate().unwrap_err().starts_with("grpc.accepted_tokens: holds what takes the place"));
+        settings.accepted_tokens.clear();
         let loopback = GrpcSettings { listen: Endpoint::new("127.0.0.1:8010"), ..GrpcSettings::default() };
         loopback.validate().unwrap();
         settings.internal_token = String::new();

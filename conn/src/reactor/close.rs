@@ -20,6 +20,14 @@ use crate::{
     wire::{encoded::Piece, packet, transport::Entrance},
 };
 
+/// Why a client was too slow.
+struct Slowness {
+    /// The setting that it met.
+    bound: &'static str,
+    /// What it has not taken.
+    waiting_bytes: usize,
+}
+
 impl Peer<'_> {
     /// Ends the connection. One that is ending already is left alone.
     pub(super) fn close(&mut self, reason: CloseReason) {
@@ -125,12 +133,13 @@ impl Peer<'_> {
                 app.uplink.push(UpItem::SignOut { connection, identity });
             }
         }
+        let slowness = (reason == CloseReason::CrSlowConsumer).then(|| self.slowness());
         self.connection.session.on_close(self.context.clock.now_ms());
         self.connection.congested_since_ms = None;
         self.connection.intake.clear();
         self.reschedule();
         let identity = identity.unwrap_or_default();
-        self.log_end(identity, reason);
+        self.log_end(identity, reason, slowness);
         Some(identity)
     }
 
@@ -148,16 +157,30 @@ impl Peer<'_> {
         }
     }
 
-    fn log_end(&mut self, Identity { user_id, device_id }: Identity, reason: CloseReason) {
+    /// What a client that reads too slowly has met.
+    fn slowness(&self) -> Slowness {
+        let now_ms = self.context.clock.now_ms() as u32;
+        let congested_ms = self.connection.congested_since_ms.map(|since_ms| u64::from(now_ms.wrapping_sub(since_ms)));
+        let is_patience_over =
+            congested_ms.is_some_and(|congested_ms| congested_ms >= self.context.congestion_timeout_ms);
+        let bound = if is_patience_over { "limits.outbound_soft_timeout_ms" } else { "limits.outbound_hard_bytes" };
+        Slowness { bound, waiting_bytes: self.queued_bytes() }
+    }
+
+    fn log_end(&mut self, Identity { user_id, device_id }: Identity, reason: CloseReason, slowness: Option<Slowness>) {
         self.context.metrics.closed(reason);
         let rule = reason.rule();
         let connection = self.id();
-        match self.context.log_limiter.grant(rule, self.context.clock.now_ms()) {
-            Some(left_out) => {
-                tracing::warn!(%connection, user_id, device_id, reason = rule.label, left_out, "connection closed");
-            }
-            None => tracing::debug!(%connection, user_id, device_id, reason = rule.label, "connection closed"),
-        }
+        let Some(left_out) = self.context.log_limiter.grant(rule, self.context.clock.now_ms()) else {
+            tracing::debug!(%connection, user_id, device_id, reason = rule.label, "connection closed");
+            return;
+        };
+        // The end of the network that we see, which may be a proxy.
+        let peer = self.connection.stream.peer_addr().ok().map(tracing::field::display);
+        let (bound, waiting_bytes) = slowness.map(|Slowness { bound, waiting_bytes }| (bound, waiting_bytes)).unzip();
+        tracing::warn!(
+            %connection, user_id, device_id, reason = rule.label, peer, bound, waiting_bytes, left_out, "connection closed"
+        );
     }
 }
 

@@ -223,7 +223,8 @@ impl Peer<'_> {
         }
     }
 
-    fn queued_bytes(&self) -> usize {
+    /// What waits for the client in its outbound queue.
+    pub(super) fn queued_bytes(&self) -> usize {
         self.connection.outbound.as_ref().map_or(0, |outbound| outbound.queued_bytes())
     }
 }

@@ -12,9 +12,6 @@ use tracing_subscriber::{
 
 use super::*;
 
-/// Longer than a tick of the wheel.
-const OVER_A_TICK: Duration = Duration::from_secs(1);
-
 /// Provokes an end for `reason`; returns the peer's side.
 fn provoke(reason: CloseReason, harness: &mut Harness) -> TcpStream {
     let hour = Duration::from_secs(3600);

@@ -42,6 +42,9 @@ use crate::{
     wire::{encoded::Encoded, packet, transport::Entrance},
 };
 
+/// Longer than a tick of the wheel.
+const OVER_A_TICK: Duration = Duration::from_secs(1);
+
 /// Longer than anything takes that works.
 const PATIENCE: Duration = Duration::from_secs(10);
 

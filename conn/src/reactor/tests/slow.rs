@@ -130,3 +130,29 @@ fn a_paused_peer_that_is_closed_can_send_the_rest_and_read_why() {
     let goodbye = packet::goodbye(CloseReason::CrKicked, "", 0, "").length_value();
     assert!(read.ends_with(&goodbye));
 }
+
+#[test]
+fn the_log_tells_of_a_slow_client_which_bound_it_met_and_where_it_is() {
+    let mut log = tempfile::tempfile().unwrap();
+    let writer = std::sync::Arc::new(log.try_clone().unwrap());
+    let subscriber = tracing_subscriber::fmt().with_writer(writer).with_ansi(false).finish();
+    let mut harness = Harness::new(|_| {});
+    let (stuck, connection) = harness.sign_in(1);
+    let record = |harness: &Harness| harness.reactor.table.peek(connection.slot()).map(|peer| peer.congested_since_ms);
+    harness.turns_until(|harness| {
+        let frame = Encoded::of(&[7; 16 * 1024]);
+        harness.tell(Command::Push(vec![PushItem { connection, seq: 1, frame }]));
+        record(harness).flatten().is_some()
+    });
+    harness.pass(Duration::from_millis(ConnSettings::default().limits.outbound_soft_timeout_ms) + OVER_A_TICK);
+    tracing::subscriber::with_default(subscriber, || {
+        harness.turns_until(|harness| record(harness).flatten().is_none());
+    });
+    let mut said = String::new();
+    std::io::Seek::rewind(&mut log).unwrap();
+    log.read_to_string(&mut said).unwrap();
+    let peer = format!("peer={}", stuck.local_addr().unwrap());
+    for part in ["reason=\"slow_consumer\"", &peer, "bound=\"limits.outbound_soft_timeout_ms\"", "waiting_bytes="] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+}
