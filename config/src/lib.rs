@@ -16,7 +16,7 @@
 //! - [`gather`]: questions that share a read
 //! - [`places`]: places that are given away by turns between users
 //! - [`rations`] and [`request_shares`]: what each user may take per second, and ask of a service
-//! - [`patience`]: how a start waits for a server that is away
+//! - [`patience`]: how a start waits for a server that is away; [`outage`]: how the log tells of one later
 //! - [`jwt`] and [`jwt_crypto`] (feature `jwt`): JSON Web Tokens, their key files and what signs them
 //! - [`shutdown`]: the first signal drains, the second stops, and SIGHUP reads again (`reload`); [`supervisor`]: what systemd is told of it
 //! - [`sql`] (feature `sql`): opening and migrating a database
@@ -44,6 +44,7 @@ pub mod logging;
 pub mod metric_names;
 pub mod metrics;
 pub mod networks;
+pub mod outage;
 pub mod page_json;
 pub mod patience;
 pub mod places;

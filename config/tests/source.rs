@@ -19,6 +19,7 @@ const ORDER: [&[&str]; 6] = [
         "logging",
         "metrics",
         "networks",
+        "outage",
         "patience",
         "places",
         "rations",

@@ -13,7 +13,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use gim_config::grpc::{self, GrpcSettings, PeerChannel};
+use gim_config::{
+    grpc::{self, GrpcSettings, PeerChannel},
+    outage::Outage,
+};
 use gim_proto::{
     ResultCode,
     business::{
@@ -85,6 +88,7 @@ pub struct Business {
     /// The same, for whatever is called of it.
     channel: Option<PeerChannel>,
     call_timeout: Duration,
+    outage: Outage,
     auth_in_flight: Semaphore,
     calls_in_flight: Semaphore,
     commands_in_flight: Semaphore,
@@ -146,6 +150,7 @@ impl Business {
             clients,
             channel,
             call_timeout,
+            outage: Outage::of("the business service"),
             auth_in_flight: Semaphore::new(settings.auth_in_flight_max),
             calls_in_flight: Semaphore::new(settings.calls_in_flight_max),
             commands_in_flight: Semaphore::new(settings.commands_in_flight_max),
@@ -359,9 +364,14 @@ impl Business {
             call.await.map(Response::into_inner)
         };
         let asked = tokio::time::timeout(self.call_timeout, asked);
-        async {
+        async move {
             let late = |_| Err(Status::deadline_exceeded("no answer, or no place for the call, in time"));
-            asked.await.unwrap_or_else(late)
+            let answered = asked.await.unwrap_or_else(late);
+            match &answered {
+                Err(status) if is_away(status) => self.outage.failed(status, Instant::now()),
+                _ => self.outage.answered(Instant::now()),
+            }
+            answered
         }
     }
 }
@@ -422,23 +432,27 @@ fn refusal_of_auth(status: Status) -> BusinessError {
     ResultCode::SignInAgain.into()
 }
 
+/// Whether a status says nothing about what was asked. A connection that breaks during the call is UNKNOWN with a source; UNKNOWN from
+/// the business itself has none.
+fn is_away(status: &Status) -> bool {
+    let is_cut_off = std::error::Error::source(status).is_some();
+    let is_judged = ResultCode::own_of_business(status).is_some();
+    !is_judged
+        && (is_cut_off
+            || ResultCode::is_untrusted(status)
+            || ResultCode::of_status(status) == ResultCode::TryAgainLater)
+}
+
 fn failure(call: &'static str, status: Status) -> BusinessError {
     if ResultCode::own_of_business(&status).is_some() {
         return BusinessError::Refused(status);
     }
-    // A connection that breaks during the call is UNKNOWN with a source; UNKNOWN from the business itself has none.
-    let is_cut_off = std::error::Error::source(&status).is_some();
-    let code = if is_cut_off || ResultCode::is_untrusted(&status) {
-        ResultCode::TryAgainLater
-    } else {
-        ResultCode::of_status(&status)
-    };
-    match code {
-        ResultCode::TryAgainLater => {
-            counter!(names::BUSINESS_FAILED, "call" => call).increment(1);
-            tracing::warn!(call, %status, "the business service is away");
-            BusinessError::refused(code, "the business service is away, try again later")
-        }
+    if is_away(&status) {
+        counter!(names::BUSINESS_FAILED, "call" => call).increment(1);
+        tracing::debug!(call, %status, "the business service is away");
+        return BusinessError::refused(ResultCode::TryAgainLater, "the business service is away, try again later");
+    }
+    match ResultCode::of_status(&status) {
         ResultCode::Internal => {
             counter!(names::BUSINESS_FAILED, "call" => call).increment(1);
             BusinessError::Failed { call, status }
