@@ -31,6 +31,11 @@ pub trait Running {
         std::future::ready(true)
     }
 
+    /// Waits until somebody who may asks the service to stop in another way than by a signal; where there is none, for ever.
+    fn asked_to_stop(&self) -> impl Future<Output = ()> + Send + 'static {
+        std::future::pending()
+    }
+
     /// Waits until the service fails by itself; a healthy one never does.
     fn failed(&mut self) -> impl Future<Output = String> + Send;
 
@@ -153,13 +158,15 @@ where
     let supervisor = Supervisor::from_environment();
     supervisor.started(&running.summary());
     let _signs_of_life = supervisor.watchdog();
-    let signal = loop {
+    let mut asked_to_stop = Box::pin(running.asked_to_stop());
+    let why = loop {
         tokio::select! {
             signal = signals.next_or_reload() => {
                 if let Some(signal) = signal {
-                    break signal;
+                    break signal.to_string();
                 }
             }
+            () = &mut asked_to_stop => break "an operator".to_owned(),
             problem = running.failed() => return refuse(service, problem),
         }
         supervisor.reloading();
@@ -169,7 +176,7 @@ where
         supervisor.started(&running.summary());
     };
     supervisor.stopping();
-    tracing::info!(service, %signal, "stopping; a second signal stops at once");
+    tracing::info!(service, signal = %why, "stopping; a second signal stops at once");
     tokio::select! {
         () = running.stop() => {
             tracing::info!(service, "stopped");

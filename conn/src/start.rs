@@ -225,6 +225,10 @@ impl Running for Conn {
         true
     }
 
+    fn asked_to_stop(&self) -> impl Future<Output = ()> + Send + 'static {
+        self.node.asked_to_drain()
+    }
+
     async fn failed(&mut self) -> String {
         tokio::select! {
             problem = self.grpc.failed() => problem,

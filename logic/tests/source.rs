@@ -70,6 +70,7 @@ const ORDER_OF_THE_USE_CASES: [&[&str]; 5] = [
         "directory",
         "envelope",
         "events",
+        "operators",
         "room_sends",
         "room_shares",
         "syncs",

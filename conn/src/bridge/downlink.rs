@@ -34,6 +34,8 @@ pub(super) enum Said {
     Nothing,
     /// The logic node is about to stop.
     Leaving,
+    /// This node is to send its clients away, and to end.
+    Drain,
 }
 
 /// Hands everything in a message to the reactors, in order.
@@ -62,6 +64,7 @@ pub(super) async fn handle(down: Down, pending: &mut PendingRequests, reactors: 
                 reactors.send_all(|| Command::GroupHeads(groups.clone())).await;
             }
             Item::Leaving(_) => said = Said::Leaving,
+            Item::DrainNode(_) => said = Said::Drain,
             Item::PeerNodes(peers) => {
                 let peers = Arc::new(peers.nodes);
                 reactors.send_all(|| Command::Peers(peers.clone())).await;

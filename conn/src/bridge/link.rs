@@ -40,6 +40,9 @@ use super::{
 };
 use crate::{metrics as names, session::Identity, settings::LinkSettings};
 
+/// The app whose logic is that of the node's own operator.
+const FIRST_APP: &str = "0";
+
 /// Messages that wait for the stream; beyond, the distributor waits.
 const OUTBOX_MESSAGES_MAX: usize = 4;
 
@@ -207,8 +210,10 @@ impl Link {
                 message = stream.down.message() => match message {
                     Ok(Some(message)) => {
                         let said = downlink::handle(message, &mut stream.pending, &self.maker.reactors, &self.maker.rooms).await;
-                        if said == Said::Leaving && is_serving {
-                            self.begin_to_leave(&mut stream).await;
+                        match said {
+                            Said::Leaving if is_serving => self.begin_to_leave(&mut stream).await,
+                            Said::Drain => self.ask_to_drain(),
+                            Said::Leaving | Said::Nothing => {}
                         }
                     }
                     Ok(None) if stream.has_left() => break End::Left,
@@ -287,6 +292,16 @@ impl Link {
 
     fn counter(&self, name: &'static str) -> Counter {
         counter!(name, "app" => self.maker.app_id.clone(), "logic" => self.name.clone())
+    }
+
+    /// The logic of another app is another customer's: the node is none of theirs.
+    fn ask_to_drain(&self) {
+        if self.maker.app_id == FIRST_APP {
+            tracing::info!("an operator asks this node to drain");
+            self.maker.node.ask_to_drain();
+        } else {
+            tracing::warn!(app = self.maker.app_id, "the logic of an app asks this node to drain, which it may not");
+        }
     }
 
     async fn begin_to_leave(&self, stream: &mut Stream) {

@@ -21,6 +21,8 @@ pub struct NodeState {
     frame_bytes_max: [usize; 2],
     quota: Arc<Quota>,
     is_draining: watch::Sender<bool>,
+    /// Whether an operator wants it to.
+    is_to_drain: watch::Sender<bool>,
 }
 
 impl NodeState {
@@ -28,12 +30,35 @@ impl NodeState {
     pub fn new(name: String, addresses: NodeAddresses, limits: &LimitSettings, quota: Arc<Quota>) -> Self {
         let epoch = rand::random_range(1..=u64::MAX);
         let frame_bytes_max = [limits.unsigned_frame_bytes_max, limits.frame_bytes_max];
-        Self { name, epoch, addresses, frame_bytes_max, quota, is_draining: watch::Sender::new(false) }
+        Self {
+            name,
+            epoch,
+            addresses,
+            frame_bytes_max,
+            quota,
+            is_draining: watch::Sender::new(false),
+            is_to_drain: watch::Sender::new(false),
+        }
     }
 
     /// From now on nobody new is to be sent to it.
     pub fn drain(&self) {
         self.is_draining.send_replace(true);
+    }
+
+    /// An operator wants the node to drain, and to end.
+    pub(super) fn ask_to_drain(&self) {
+        self.is_to_drain.send_replace(true);
+    }
+
+    /// Waits until an operator does.
+    pub fn asked_to_drain(&self) -> impl Future<Output = ()> + Send + 'static {
+        let mut is_to_drain = self.is_to_drain.subscribe();
+        async move {
+            if is_to_drain.wait_for(|is_to_drain| *is_to_drain).await.is_err() {
+                std::future::pending().await
+            }
+        }
     }
 
     /// Tells of [`NodeState::drain`].

@@ -2,7 +2,7 @@
 //!
 //! - [`answer`]: what a command found, for people and for programs; [`report`], [`progress`]: what people read of long ones.
 //! - [`remote`], [`service_files`]: the running services, and their settings files.
-//! - [`status`], [`users`], [`groups`], [`rooms`], [`push`], [`config_check`], [`config_show`]: one command each.
+//! - [`status`], [`nodes`], [`drain`], [`users`], [`groups`], [`rooms`], [`push`], [`config_check`], [`config_show`]: one command each.
 //! - [`databases`], [`manifest`]: what logic and business keep, and what a backup of it holds; [`db`], [`backup`], [`restore`]: one command
 //!   each.
 //! - [`import_gim`]: takes over what the Go server gim kept.
@@ -16,9 +16,11 @@ mod config_check;
 mod config_show;
 mod databases;
 mod db;
+mod drain;
 mod groups;
 mod import_gim;
 mod manifest;
+mod nodes;
 mod progress;
 mod push;
 mod remote;
@@ -60,7 +62,11 @@ struct Arguments {
 enum Command {
     /// What runs, whether it is ready, and how much of it there is
     Status(status::StatusArguments),
-    /// Who a user is and where connected; and an end to tokens
+    /// The conn nodes, where clients reach them, and how full they are
+    Nodes(nodes::NodesArguments),
+    /// Has a conn node send its clients away and end, and waits until it is gone
+    Drain(drain::DrainArguments),
+    /// Who a user is and where connected; and an end to connections and tokens
     #[command(subcommand)]
     Users(users::UsersCommand),
     /// What a group is, and who is in it
@@ -164,6 +170,8 @@ enum Said {
 async fn run(command: Command) -> Result<Said, Box<dyn Display>> {
     let answer = match command {
         Command::Status(arguments) => status::run(&arguments).map_err(boxed)?,
+        Command::Nodes(arguments) => nodes::run(&arguments).await.map_err(boxed)?,
+        Command::Drain(arguments) => drain::run(&arguments).await.map_err(boxed)?,
         Command::Users(command) => users::run(command).await.map_err(boxed)?,
         Command::Groups(arguments) => groups::run(&arguments).await.map_err(boxed)?,
         Command::Rooms(arguments) => rooms::run(&arguments).await.map_err(boxed)?,

@@ -3,8 +3,9 @@
 use gim_proto::{
     business::{GetUsersRequest, RevokeTokensRequest, User, user_int_service_client::UserIntServiceClient},
     logic::{
-        DeviceType, ListOnlineRequest, OnlineDevice, RevokeRequest, access_int_service_client::AccessIntServiceClient,
-        device_int_service_client::DeviceIntServiceClient,
+        DeviceType, KickUserRequest, ListOnlineRequest, OnlineDevice, RevokeRequest,
+        access_int_service_client::AccessIntServiceClient, device_int_service_client::DeviceIntServiceClient,
+        operator_int_service_client::OperatorIntServiceClient,
     },
 };
 use serde_json::json;
@@ -25,6 +26,17 @@ pub enum UsersCommand {
         #[command(flatten)]
         remote: RemoteArguments,
     },
+    /// Closes the connections of a user; the tokens stay good, and clients come back
+    Kick {
+        /// The user
+        #[arg(value_name = "USER_ID", value_parser = clap::value_parser!(u64).range(1..))]
+        user_id: u64,
+        /// Only that of this device
+        #[arg(long, value_name = "DEVICE_ID", default_value_t = 0, hide_default_value = true)]
+        device: u64,
+        #[command(flatten)]
+        remote: RemoteArguments,
+    },
     /// Makes the tokens of a user worthless that were given out by now, and closes the connections that were let in with them
     Revoke {
         /// The user
@@ -42,6 +54,7 @@ pub enum UsersCommand {
 pub async fn run(command: UsersCommand) -> Result<Answer, RemoteError> {
     match command {
         UsersCommand::Get { user_ids, remote } => get(&user_ids, &remote).await,
+        UsersCommand::Kick { user_id, device, remote } => kick(user_id, device, &remote).await,
         UsersCommand::Revoke { user_id, device, remote } => revoke(user_id, device, &remote).await,
     }
 }
@@ -90,6 +103,15 @@ async fn cards(user_ids: &[u64], remote: &RemoteArguments) -> Result<Vec<User>, 
     let reply = UserIntServiceClient::new(business.channel.clone()).get_users(Remote::request(request)).await;
     let users = reply.map_err(|status| business.error("UserIntService/GetUsers", &status))?.into_inner().users;
     Ok(users.into_values().collect())
+}
+
+async fn kick(user_id: u64, device_id: u64, remote: &RemoteArguments) -> Result<Answer, RemoteError> {
+    let logic = remote.logic()?;
+    let request = KickUserRequest { user_id, device_id };
+    let reply = OperatorIntServiceClient::new(logic.channel.clone()).kick_user(Remote::request(request)).await;
+    let reply = reply.map_err(|status| logic.error("OperatorIntService/KickUser", &status))?.into_inner();
+    let text = format!("{} connections of user {user_id} are closed", reply.connections);
+    Ok(Answer::good(text, json!({"user_id": user_id, "device_id": device_id, "connections": reply.connections})))
 }
 
 /// Business tells logic; where a backend has taken its place, logic is told here.

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use foldhash::HashMap;
 use gim_proto::{
     CloseReason,
-    logic::{GroupPush, Kick, Leaving, NodeAddresses, NodeLoad, PeerNodes, Push, PushAll, down_item::Item},
+    logic::{DrainNode, GroupPush, Kick, Leaving, NodeAddresses, NodeLoad, PeerNodes, Push, PushAll, down_item::Item},
 };
 use metrics::gauge;
 use tokio::sync::{Notify, Semaphore, watch};
@@ -210,6 +210,11 @@ impl Nodes {
         let message = text.to_owned();
         let kick = Kick { connection_id: route.connection_id, reason: reason as i32, message };
         self.notice(&route.node, Item::Kick(kick));
+    }
+
+    /// Asks a node to send its clients away, and to end.
+    pub fn drain(&self, node: &NodeKey) {
+        self.notice(node, Item::DrainNode(DrainNode {}));
     }
 
     /// Tells each node, where that changed, which others take clients: `peers_of` its name.

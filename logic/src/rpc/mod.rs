@@ -7,6 +7,7 @@ mod device;
 mod gateway;
 mod group;
 mod message;
+mod operator;
 mod room;
 
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use gim_proto::logic::{
     group_int_service_server::{self as group_int, GroupIntServiceServer},
     message_ext_service_server::{self as message_ext, MessageExtServiceServer},
     message_int_service_server::{self as message_int, MessageIntServiceServer},
+    operator_int_service_server::{self as operator_int, OperatorIntServiceServer},
     room_ext_service_server::{self as room_ext, RoomExtServiceServer},
     room_int_service_server::{self as room_int, RoomIntServiceServer},
 };
@@ -29,7 +31,7 @@ use tonic::service::RoutesBuilder;
 use crate::usecase::UseCases;
 
 /// What health checks may ask for by name.
-pub const SERVICE_NAMES: [&str; 11] = [
+pub const SERVICE_NAMES: [&str; 12] = [
     access_int::SERVICE_NAME,
     conversation_ext::SERVICE_NAME,
     message_ext::SERVICE_NAME,
@@ -39,6 +41,7 @@ pub const SERVICE_NAMES: [&str; 11] = [
     gateway_ext::SERVICE_NAME,
     group_ext::SERVICE_NAME,
     group_int::SERVICE_NAME,
+    operator_int::SERVICE_NAME,
     room_ext::SERVICE_NAME,
     room_int::SERVICE_NAME,
 ];
@@ -62,6 +65,7 @@ pub fn add_to(routes: &mut RoutesBuilder, use_cases: Arc<UseCases>) {
         .add_service(GatewayExtServiceServer::new(services.clone()))
         .add_service(GroupExtServiceServer::new(services.clone()))
         .add_service(GroupIntServiceServer::new(services.clone()))
+        .add_service(OperatorIntServiceServer::new(services.clone()))
         .add_service(RoomExtServiceServer::new(services.clone()))
         .add_service(RoomIntServiceServer::new(services));
 }

@@ -14,6 +14,7 @@ mod group_pages;
 pub mod groups;
 pub mod histories;
 pub mod messages;
+pub mod operators;
 pub mod pushes;
 mod read_marks;
 pub mod reads;
@@ -42,6 +43,7 @@ use self::{
     groups::Groups,
     histories::Histories,
     messages::Messages,
+    operators::Operators,
     pushes::Pushes,
     read_marks::ReadMarks,
     reads::Reads,
@@ -75,6 +77,7 @@ pub struct UseCases {
     pub groups: Groups,
     pub histories: Histories,
     pub messages: Messages,
+    pub operators: Operators,
     pub pushes: Pushes,
     pub reads: Arc<Reads>,
     pub recalls: Recalls,
@@ -123,6 +126,7 @@ impl UseCases {
         let recalls = recalls(settings, &parts);
         let Parts { short_ids, store, writer, request_shares, business, jwt, shared, nodes, fanout, .. } = parts;
         Self {
+            operators: Operators { node: settings.node.clone(), nodes: nodes.clone(), shared: shared.clone() },
             access: Access {
                 revocations: store.revocations,
                 business: business.clone(),

@@ -52,7 +52,20 @@ fn room_members() -> RoomMemberCount {
 }
 
 pub fn samples() -> Vec<Sample> {
-    [up_samples(), up_item_samples(), down_samples(), down_item_samples()].into_iter().flatten().collect()
+    let of_link = [up_samples(), up_item_samples(), down_samples(), down_item_samples()];
+    of_link.into_iter().flatten().chain(operator_samples()).collect()
+}
+
+/// What operators ask, who are told of nodes in the words of the link.
+fn operator_samples() -> Vec<Sample> {
+    let node = AttachedNode { name: "name".into(), epoch: 102, addresses: Some(addresses()), load: Some(load()) };
+    vec![
+        sample("logic.AttachedNode", node.clone()),
+        sample("logic.ListNodesReply", ListNodesReply { logic_node: "logic-1".into(), nodes: vec![node] }),
+        sample("logic.KickUserRequest", KickUserRequest { user_id: 101, device_id: 102 }),
+        sample("logic.KickUserReply", KickUserReply { connections: 101 }),
+        sample("logic.DrainNodeRequest", DrainNodeRequest { node: "node".into() }),
+    ]
 }
 
 fn up_samples() -> Vec<Sample> {
@@ -203,6 +216,7 @@ fn down_samples() -> Vec<Sample> {
         ),
         sample("logic.GroupHeads", GroupHeads { groups: vec![GroupSeq { group_id: 101, newest_seq: 102 }] }),
         sample("logic.Leaving", Leaving {}),
+        sample("logic.DrainNode", DrainNode {}),
         sample("logic.PeerNodes", PeerNodes { nodes: vec![addresses()] }),
         sample("logic.GroupSeq", GroupSeq { group_id: 101, newest_seq: 102 }),
     ]
@@ -232,6 +246,7 @@ fn down_item_samples() -> Vec<Sample> {
         sample("logic.DownItem.group_push", down(Item::GroupPush(GroupPush { group_id: 10, ..GroupPush::default() }))),
         sample("logic.DownItem.group_heads", down(Item::GroupHeads(GroupHeads { groups: vec![] }))),
         sample("logic.DownItem.leaving", down(Item::Leaving(Leaving {}))),
+        sample("logic.DownItem.drain_node", down(Item::DrainNode(DrainNode {}))),
         sample("logic.DownItem.peer_nodes", down(Item::PeerNodes(PeerNodes { nodes: vec![addresses()] }))),
     ]
 }

@@ -9,7 +9,7 @@ use prost::Message as _;
 use serde_json::json;
 use tonic::Request;
 
-use crate::server::{DEADLINE, Server, TOKEN};
+use crate::server::{DEADLINE, Server, TOKEN, refusal};
 
 #[test]
 fn status_tells_what_runs_and_fails_where_something_does_not() {
@@ -92,4 +92,43 @@ fn rooms_are_counted() {
     {
         assert!(begun.elapsed() < DEADLINE, "room 7 is never counted");
     }
+}
+
+#[test]
+fn who_is_kicked_is_told_and_may_come_back() {
+    let server = Server::start();
+    let user = server.sign_up("+1");
+    let mut client = server.connect(&user);
+    let user_id = user.user_id.to_string();
+    assert_eq!(server.json(&["users", "kick", &user_id, "--device", "12345"])["connections"], 0);
+    assert_eq!(server.json(&["users", "kick", &user_id])["connections"], 1);
+    match client.receive_within(DEADLINE) {
+        Err(ClientError::Closed(Some(notice))) => assert_eq!(notice.reason(), CloseReason::CrKicked),
+        other => panic!("{other:?}"),
+    }
+    server.connect(&user);
+}
+
+#[test]
+fn a_node_is_listed_and_drained_and_its_clients_are_told() {
+    let mut server = Server::start();
+    let user = server.sign_up("+1");
+    let mut client = server.connect(&user);
+    let listed = server.json(&["nodes"]);
+    let node = &listed["nodes"][0];
+    assert_eq!(
+        (&listed["logic_node"], &node["node"], &node["is_draining"]),
+        (&json!("logic-1"), &json!("conn-1"), &json!(false))
+    );
+    assert_eq!(node["tcp"], server.address(8002));
+    let nobody = refusal(&server.ctl(&["drain", "conn-9"]));
+    assert_eq!(nobody, "no conn node `conn-9` is attached to logic-1: there are conn-1");
+    server.stop_conn_when_asked();
+    let drained = server.json(&["drain", "conn-1"]);
+    assert_eq!(drained["node"], "conn-1");
+    match client.receive_within(DEADLINE) {
+        Err(ClientError::Closed(Some(notice))) => assert_eq!(notice.reason(), CloseReason::CrServerDraining),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(server.json(&["nodes"])["nodes"], json!([]));
 }

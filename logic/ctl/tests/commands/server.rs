@@ -80,6 +80,15 @@ impl Server {
         self
     }
 
+    /// As its process does.
+    pub fn stop_conn_when_asked(&mut self) {
+        let conn = self.conn.take().unwrap();
+        self.runtime.spawn(async move {
+            conn.asked_to_stop().await;
+            conn.stop().await;
+        });
+    }
+
     /// Returns what it kept.
     pub fn stop(mut self) -> TempDir {
         std::mem::replace(&mut self.folder, TempDir::new().unwrap())

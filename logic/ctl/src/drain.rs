@@ -1,0 +1,115 @@
+//! `drain`: has a conn node send its clients away and end, and waits until it is gone.
+//!
+//! Always holds: the node is asked once, and only when it is there; where this program ends early, the node goes on.
+
+use std::time::{Duration, Instant};
+
+use gim_proto::logic::{AttachedNode, DrainNodeRequest, operator_int_service_client::OperatorIntServiceClient};
+use serde_json::json;
+
+use crate::{
+    answer::Answer,
+    progress::Progress,
+    remote::{Remote, RemoteArguments, RemoteError},
+};
+
+/// How often logic is asked how far it is.
+const ASK_INTERVAL: Duration = Duration::from_millis(200);
+
+/// A node says within a second that it drains.
+const BEGIN_WITHIN: Duration = Duration::from_secs(10);
+
+/// Which node.
+#[derive(Debug, clap::Args)]
+pub struct DrainArguments {
+    /// The name of the conn node, as `gim-ctl nodes` lists it. Who started it may start it again
+    #[arg(value_name = "NODE")]
+    node: String,
+    /// How long to wait for its end; it goes on without us
+    #[arg(long, value_name = "S", default_value_t = 120)]
+    wait_s: u64,
+    #[command(flatten)]
+    remote: RemoteArguments,
+}
+
+/// Why it is not gone.
+#[derive(Debug, thiserror::Error)]
+pub enum DrainError {
+    /// Logic.
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
+    /// There is no such node.
+    #[error("no conn node `{node}` is attached to {logic}: {}", others(.attached))]
+    NoNode {
+        /// Who should drain.
+        node: String,
+        /// Who was asked.
+        logic: String,
+        /// Who is attached.
+        attached: Vec<String>,
+    },
+    /// It was asked, and does nothing.
+    #[error(
+        "{0} was asked, and does not drain: it is older than this gim-ctl, or belongs to another operator; send it SIGTERM"
+    )]
+    Deaf(String),
+    /// It takes longer.
+    #[error("{node} still has {connections} connections after {wait_s} s, and goes on draining")]
+    Slow {
+        /// Who drains.
+        node: String,
+        /// How many are left.
+        connections: u64,
+        /// How long we waited.
+        wait_s: u64,
+    },
+}
+
+fn others(attached: &[String]) -> String {
+    if attached.is_empty() { "nobody is".to_owned() } else { format!("there are {}", attached.join(", ")) }
+}
+
+/// Drains it.
+pub async fn run(arguments: &DrainArguments) -> Result<Answer, DrainError> {
+    let logic = arguments.remote.logic()?;
+    let (logic_node, nodes) = nodes(&logic).await?;
+    let Some(node) = nodes.iter().find(|node| node.name == arguments.node) else {
+        let attached = nodes.into_iter().map(|node| node.name).collect();
+        return Err(DrainError::NoNode { node: arguments.node.clone(), logic: logic_node, attached });
+    };
+    let before = node.load.unwrap_or_default().connections;
+    let request = DrainNodeRequest { node: node.name.clone() };
+    let asked = OperatorIntServiceClient::new(logic.channel.clone()).drain_node(Remote::request(request)).await;
+    asked.map_err(|status| logic.error("OperatorIntService/DrainNode", &status))?;
+    let took = wait(arguments, &logic, node.epoch, before).await?;
+    let text = format!("{} is gone after {:.1} s; it had {before} connections", node.name, took.as_secs_f64());
+    Ok(Answer::good(text, json!({"node": node.name, "connections": before, "took_ms": took.as_millis() as u64})))
+}
+
+/// Until this start of the node is gone; one that comes back under its name is another.
+async fn wait(arguments: &DrainArguments, logic: &Remote, epoch: u64, before: u64) -> Result<Duration, DrainError> {
+    let (begun, progress) = (Instant::now(), Progress::of("connections", before));
+    let mut told = 0;
+    loop {
+        tokio::time::sleep(ASK_INTERVAL).await;
+        let (_, nodes) = nodes(logic).await?;
+        let Some(node) = nodes.iter().find(|node| node.epoch == epoch) else { return Ok(begun.elapsed()) };
+        let load = node.load.unwrap_or_default();
+        let gone = before.saturating_sub(load.connections);
+        progress.add(usize::try_from(gone.saturating_sub(told)).unwrap_or_default());
+        told = told.max(gone);
+        if !load.is_draining && begun.elapsed() > BEGIN_WITHIN {
+            return Err(DrainError::Deaf(arguments.node.clone()));
+        }
+        if begun.elapsed() > Duration::from_secs(arguments.wait_s) {
+            let (node, connections) = (arguments.node.clone(), load.connections);
+            return Err(DrainError::Slow { node, connections, wait_s: arguments.wait_s });
+        }
+    }
+}
+
+async fn nodes(logic: &Remote) -> Result<(String, Vec<AttachedNode>), RemoteError> {
+    let reply = OperatorIntServiceClient::new(logic.channel.clone()).list_nodes(Remote::request(())).await;
+    let reply = reply.map_err(|status| logic.error("OperatorIntService/ListNodes", &status))?.into_inner();
+    Ok((reply.logic_node, reply.nodes))
+}
