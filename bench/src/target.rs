@@ -31,6 +31,7 @@ const WS_PORT: u16 = 8003;
 const TLS_PORT: u16 = 8004;
 const WSS_PORT: u16 = 8005;
 const LOGIC_PORT: u16 = 8010;
+const CLIENTS_PORT: u16 = 8012;
 const BUSINESS_PORT: u16 = 8020;
 
 /// Where the server is.
@@ -48,6 +49,9 @@ pub struct TargetArguments {
     /// gRPC of logic [default: http://127.0.0.1:8010]
     #[arg(long, value_name = "URL")]
     logic: Option<String>,
+    /// The clients' listener of logic [default: http://127.0.0.1:8012]
+    #[arg(long, value_name = "URL")]
+    clients: Option<String>,
     /// gRPC of business [default: http://127.0.0.1:8020]
     #[arg(long, value_name = "URL")]
     business: Option<String>,
@@ -108,6 +112,10 @@ impl TargetArguments {
         self.logic.clone().unwrap_or_else(|| format!("http://{HOST}:{}", LOGIC_PORT + self.port_offset))
     }
 
+    fn clients(&self) -> String {
+        self.clients.clone().unwrap_or_else(|| format!("http://{HOST}:{}", CLIENTS_PORT + self.port_offset))
+    }
+
     fn business(&self) -> String {
         self.business.clone().unwrap_or_else(|| format!("http://{HOST}:{}", BUSINESS_PORT + self.port_offset))
     }
@@ -136,6 +144,7 @@ impl TargetArguments {
             "transport": self.transport.to_string(),
             "endpoints": self.endpoint_names(),
             "logic": self.logic(),
+            "clients": self.clients(),
             "business": self.business(),
             "app": self.app,
         })
@@ -150,6 +159,7 @@ pub struct Target {
     logic: Channel,
     business: Channel,
     logic_url: String,
+    clients_url: String,
     business_url: String,
     tls: ClientTlsConfig,
     internal_token: String,
@@ -172,6 +182,7 @@ impl Target {
             logic: runtime.block_on(channel("logic", &arguments.logic(), &tls))?,
             business: runtime.block_on(channel("business", &arguments.business(), &tls))?,
             logic_url: arguments.logic(),
+            clients_url: arguments.clients(),
             business_url: arguments.business(),
             tls,
             internal_token: arguments.internal_token.clone(),
@@ -229,6 +240,11 @@ impl Target {
     /// Another channel to logic, over a connection of its own.
     pub fn another_logic(&self) -> anyhow::Result<Channel> {
         self.runtime.block_on(channel("logic", &self.logic_url, &self.tls))
+    }
+
+    /// A channel to the clients' listener, over a connection of its own.
+    pub fn another_of_clients(&self) -> anyhow::Result<Channel> {
+        self.runtime.block_on(channel("the clients' listener", &self.clients_url, &self.tls))
     }
 
     /// Another channel to business, over a connection of its own.

@@ -33,7 +33,8 @@ fn arguments(server: &Server, scenario: &str, options: &[&str]) -> Vec<String> {
     let (tcp, logic) = (server.tcp_address().to_string(), format!("http://{logic}"));
     let business = format!("http://{business}");
     let seconds: &[&str] = if options.contains(&"--seconds") { &[] } else { &["--seconds", "1"] };
-    let usual = ["--json", scenario, "--tcp", &tcp, "--logic", &logic, "--business", &business];
+    let clients = format!("http://{}", server.clients_address());
+    let usual = ["--json", scenario, "--tcp", &tcp, "--logic", &logic, "--clients", &clients, "--business", &business];
     usual.iter().chain(seconds).chain(options).map(|&argument| argument.to_owned()).collect()
 }
 
@@ -134,8 +135,9 @@ fn call_has_its_keys() {
     let server = Server::start();
     measure(&server, "call", &["--callers", "8"]);
     measure(&server, "call", &["--callers", "8", "--method", "sync"]);
-    for method in ["friend-send", "sync"] {
-        let paired = measure(&server, "call", &["--callers", "8", "--method", method, "--via", "connection"]);
+    let ways = [("friend-send", "connection"), ("sync", "connection"), ("friend-send", "json"), ("sync", "json")];
+    for (method, way) in ways {
+        let paired = measure(&server, "call", &["--callers", "8", "--method", method, "--via", way]);
         for key in ["grpc_per_second", "grpc_p99_ms", "ratio"] {
             assert!(paired[key].as_f64().is_some_and(|value| value > 0.0), "{key}: {paired:#}");
         }

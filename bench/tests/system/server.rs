@@ -230,6 +230,12 @@ impl Server {
         self.address(CONN_TCP)
     }
 
+    /// The clients' listener of logic.
+    #[allow(dead_code, reason = "only load.rs calls there")]
+    pub fn clients_address(&self) -> SocketAddr {
+        self.address(LOGIC_CLIENTS)
+    }
+
     /// gRPC and admin address of each service.
     pub fn services(&self) -> [(&'static str, SocketAddr, SocketAddr); 3] {
         [

@@ -1,10 +1,12 @@
 //! How many calls fit into a second, and how long does each take?
 //!
 //! Callers, a user each, call again as soon as they have the answer (a closed loop). By gRPC all do so over one connection. Over their
-//! long connections (PC_CALL) they take turns, second by second, with calls of gRPC of the same method, over as many connections.
+//! long connections (PC_CALL), and by JSON at the clients' listener, they take turns, second by second, with calls of gRPC of the same
+//! method, over as many connections.
 
 mod by_connection;
-mod by_grpc;
+mod by_request;
+mod request;
 
 use std::time::Instant;
 
@@ -24,7 +26,7 @@ use prost::Message as _;
 use serde_json::{Value, json};
 use tonic::Request;
 
-use self::{by_connection::ByConnection, by_grpc::ByGrpc};
+use self::{by_connection::ByConnection, by_request::ByRequest, request::Door};
 use crate::{
     counts::Counts,
     load::{CONNECTS_IN_FLIGHT, LoadArguments, Measurement, OwnCpu, Run},
@@ -75,6 +77,18 @@ enum Via {
     Grpc,
     /// The long connection of each caller, against gRPC over as many connections
     Connection,
+    /// JSON at the clients' listener, against gRPC over as many connections
+    Json,
+}
+
+impl Method {
+    /// As gRPC calls it.
+    fn name(self) -> &'static str {
+        match self {
+            Self::FriendSend => "business.FriendExtService/SendMessage",
+            Self::Sync => "logic.MessageExtService/Sync",
+        }
+    }
 }
 
 impl Measurement for Arguments {
@@ -105,7 +119,8 @@ impl Measurement for Arguments {
         }
         match self.via {
             Via::Grpc => self.measure_grpc(run, &users),
-            Via::Connection => self.measure_both(run, &users),
+            Via::Connection => self.measure_connections(run, &users),
+            Via::Json => self.measure_json(run, &users),
         }
     }
 
@@ -114,7 +129,7 @@ impl Measurement for Arguments {
         figures.measure("calls_per_second", counts.get("calls"), "calls per second");
         figures.within("p50_ms", &latencies, 0.5, "half of them within (ms)");
         figures.within("p99_ms", &latencies, 0.99, "99 % within (ms)");
-        if self.via == Via::Connection {
+        if self.via != Via::Grpc {
             let (bare, latencies) = (counts.get("grpc"), counts.latencies("grpc"));
             figures.measure("grpc_per_second", bare, "calls of gRPC per second, over as many connections");
             figures.within("grpc_p99_ms", &latencies, 0.99, "99 % of these within (ms)");
@@ -127,8 +142,8 @@ impl Measurement for Arguments {
 
 impl Arguments {
     fn measure_grpc(&self, run: &mut Run<'_>, users: &[User]) -> anyhow::Result<()> {
-        let channels = vec![(run.target.logic(), run.target.business()); users.len()];
-        let mut callers = ByGrpc::start(self, &run.target, users, channels);
+        let door = |_| Door::Grpc { logic: run.target.logic(), business: run.target.business() };
+        let mut callers = ByRequest::start(self, &run.target, users, users.iter().map(door).collect());
         let (start, duration) = (Instant::now(), self.load.duration());
         let slice =
             Slice { side: Side::Server, measure_from: start + duration.mul_f64(WARM_UP), end: start + duration };
@@ -142,15 +157,13 @@ impl Arguments {
         Ok(())
     }
 
-    fn measure_both(&self, run: &mut Run<'_>, users: &[User]) -> anyhow::Result<()> {
+    fn measure_connections(&self, run: &mut Run<'_>, users: &[User]) -> anyhow::Result<()> {
         let mut swarm = run.swarm(2 * users.len())?;
         let calls = pairs(users).map(|(_, peer)| self.call_to(peer));
         let mut connections = ByConnection::new(calls);
         let greetings = users.iter().map(|user| user.greeting.clone());
         swarm.gather(&mut connections, run.target.endpoints(), greetings, run.in_flight(CONNECTS_IN_FLIGHT))?;
-        let channels = users.iter().map(|_| Ok((run.target.another_logic()?, run.target.another_business()?)));
-        let channels = channels.collect::<anyhow::Result<Vec<_>>>()?;
-        let mut grpc = ByGrpc::start(self, &run.target, users, channels);
+        let mut grpc = self.grpc_alone(run, users)?;
         let own_cpu = OwnCpu::start();
         let paired = PairedRun::new(self.load.duration());
         let mut progress = Progress::new("calling", paired.len().into());
@@ -175,15 +188,41 @@ impl Arguments {
         Ok(())
     }
 
+    fn measure_json(&self, run: &mut Run<'_>, users: &[User]) -> anyhow::Result<()> {
+        let doors = users.iter().map(|_| run.target.another_of_clients().map(Door::Json));
+        let mut json = ByRequest::start(self, &run.target, users, doors.collect::<anyhow::Result<_>>()?);
+        let mut grpc = self.grpc_alone(run, users)?;
+        let own_cpu = OwnCpu::start();
+        let paired = PairedRun::new(self.load.duration());
+        let mut progress = Progress::new("calling", paired.len().into());
+        for number in 0..paired.len() {
+            let slice = paired.begin(number);
+            match slice.side {
+                Side::Baseline => grpc.call_in(slice, &run.target, || {})?,
+                Side::Server => json.call_in(slice, &run.target, || {})?,
+            }
+            progress.show((number + 1).into(), || format!("{} callers", users.len()));
+        }
+        own_cpu.check(run);
+        run.counts.add_score("calls", &json.end());
+        run.counts.add_score("grpc", &grpc.end());
+        Ok(())
+    }
+
+    /// Callers by gRPC, each over connections of its own.
+    fn grpc_alone(&self, run: &Run<'_>, users: &[User]) -> anyhow::Result<ByRequest> {
+        let door = |_| Ok(Door::Grpc { logic: run.target.another_logic()?, business: run.target.another_business()? });
+        let doors = users.iter().map(door).collect::<anyhow::Result<_>>()?;
+        Ok(ByRequest::start(self, &run.target, users, doors))
+    }
+
     /// The call of a user whose friend this is, as a packet says it.
     fn call_to(&self, peer_id: u64) -> CallRequest {
-        let (method, body) = match self.method {
-            Method::FriendSend => {
-                ("business.FriendExtService/SendMessage", friend_message(peer_id, self.content()).encode_to_vec())
-            }
-            Method::Sync => ("logic.MessageExtService/Sync", SyncRequest::default().encode_to_vec()),
+        let body = match self.method {
+            Method::FriendSend => friend_message(peer_id, self.content()).encode_to_vec(),
+            Method::Sync => SyncRequest::default().encode_to_vec(),
         };
-        CallRequest { method: method.to_owned(), body: body.into() }
+        CallRequest { method: self.method.name().to_owned(), body: body.into() }
     }
 
     fn content(&self) -> Bytes {

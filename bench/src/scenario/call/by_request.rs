@@ -1,4 +1,4 @@
-//! Callers by gRPC, a task each on the runtime of gRPC; they call in slices of time, and rest between.
+//! Callers by gRPC or JSON, a task each on the runtime of gRPC; they call in slices of time, and rest between.
 //!
 //! Always holds: what is under way when a slice ends is answered before the next one begins.
 
@@ -11,15 +11,12 @@ use std::{
 };
 
 use anyhow::{Context as _, ensure};
-use bytes::Bytes;
-use gim_proto::{
-    business::friend_ext_service_client::FriendExtServiceClient,
-    logic::{SyncRequest, message_ext_service_client::MessageExtServiceClient},
-};
 use tokio::{sync::watch, task::JoinSet};
-use tonic::{Status, transport::Channel};
 
-use super::{Arguments, Method, friend_message, pairs, signed};
+use super::{
+    Arguments, pairs,
+    request::{Call, Door},
+};
 use crate::{
     paired_run::Slice,
     score::Score,
@@ -32,7 +29,7 @@ use crate::{
 const LOOK: Duration = Duration::from_millis(50);
 
 /// All of them, until they are ended.
-pub struct ByGrpc {
+pub struct ByRequest {
     tasks: JoinSet<anyhow::Result<()>>,
     slice: watch::Sender<Option<Slice>>,
     shared: Arc<Shared>,
@@ -45,20 +42,13 @@ struct Shared {
     calling: AtomicUsize,
 }
 
-impl ByGrpc {
-    /// One caller for each user, with a channel to logic and one to business.
-    pub fn start(arguments: &Arguments, target: &Target, users: &[User], channels: Vec<(Channel, Channel)>) -> Self {
+impl ByRequest {
+    /// One caller for each user, with a door.
+    pub fn start(arguments: &Arguments, target: &Target, users: &[User], doors: Vec<Door>) -> Self {
         let mut callers = Self { tasks: JoinSet::new(), slice: watch::Sender::new(None), shared: Arc::default() };
-        for ((user, peer_id), (logic, business)) in pairs(users).zip(channels) {
-            let caller = Caller {
-                method: arguments.method,
-                friends: FriendExtServiceClient::new(business),
-                messages: MessageExtServiceClient::new(logic),
-                user: user.clone(),
-                peer_id,
-                content: arguments.content(),
-            };
-            let task = caller.call_on(callers.slice.subscribe(), callers.shared.clone());
+        for ((user, peer_id), door) in pairs(users).zip(doors) {
+            let call = Call { method: arguments.method, user: user.clone(), peer_id, content: arguments.content() };
+            let task = Caller { call, door }.call_on(callers.slice.subscribe(), callers.shared.clone());
             callers.tasks.spawn_on(task, target.runtime());
         }
         callers
@@ -95,12 +85,8 @@ impl Shared {
 
 /// One of them.
 struct Caller {
-    method: Method,
-    friends: FriendExtServiceClient<Channel>,
-    messages: MessageExtServiceClient<Channel>,
-    user: User,
-    peer_id: u64,
-    content: Bytes,
+    call: Call,
+    door: Door,
 }
 
 impl Caller {
@@ -122,19 +108,9 @@ impl Caller {
             if began >= slice.end {
                 return Ok(());
             }
-            let answer = tokio::time::timeout(DEADLINE, self.call()).await;
+            let answer = tokio::time::timeout(DEADLINE, self.call.make(&mut self.door)).await;
             answer.context("a call was not answered in time")?.map_err(|status| refused("a call", &status))?;
             shared.score().record(&slice, began, Instant::now());
-        }
-    }
-
-    async fn call(&mut self) -> Result<(), Status> {
-        match self.method {
-            Method::FriendSend => {
-                let request = friend_message(self.peer_id, self.content.clone());
-                self.friends.send_message(signed(request, &self.user)).await.map(drop)
-            }
-            Method::Sync => self.messages.sync(signed(SyncRequest::default(), &self.user)).await.map(drop),
         }
     }
 }
