@@ -26,7 +26,7 @@ const ORDER: [&[&str]; 10] = [
 /// The same for the files of the store, above what the whole of it may name.
 const ORDER_IN_THE_STORE: [&[&str]; 11] = [
     &["domain", "metrics", "settings"],
-    &["error", "columns", "statement"],
+    &["error", "columns", "plans", "statement"],
     &["script", "dialect"],
     &[
         "device",
@@ -71,6 +71,7 @@ const ORDER_OF_THE_USE_CASES: [&[&str]; 5] = [
         "envelope",
         "events",
         "operators",
+        "room_counts",
         "room_sends",
         "room_shares",
         "syncs",

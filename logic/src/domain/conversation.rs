@@ -5,7 +5,10 @@
 
 use std::cmp::Reverse;
 
-use gim_proto::logic;
+use gim_proto::{
+    check::{self, Violation},
+    logic,
+};
 use prost::encoding::{decode_varint, encode_varint};
 
 /// With whom.
@@ -45,7 +48,19 @@ macro_rules! peer_of_requests {
     };
 }
 
-peer_of_requests!(conversation_set_request, conversation_delete_request, conversation_read_request);
+peer_of_requests!(conversation_set_request, conversation_delete_request, conversation_read_request, history_request);
+
+/// With whom, as a request says it.
+pub fn checked(peer: Option<impl Into<Peer>>) -> Result<Peer, Violation> {
+    let peer = peer.ok_or_else(|| check::invalid("peer", "must be set"))?.into();
+    check::id(if peer.is_group() { "group_id" } else { "user_id" }, peer.id())?;
+    Ok(peer)
+}
+
+/// There is no such message in a conversation.
+pub fn no_message(field: &str, message_id: u64) -> Violation {
+    check::invalid(field, format!("{message_id} is no message of the conversation"))
+}
 
 /// The newest message of a conversation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -18,6 +18,8 @@ pub const NODE_NUMBER_MAX: u16 = (1 << NODE_BITS) - 1;
 
 const COUNTER_BITS: u32 = 12;
 const NODE_BITS: u32 = 10;
+/// The last millisecond that an id can say.
+const TIME_MAX: u64 = (1 << 41) - 1;
 /// 2024-01-01T00:00:00Z.
 pub(super) const EPOCH_MS: i64 = 1_704_067_200_000;
 
@@ -26,9 +28,9 @@ pub fn time_ms(id: u64) -> i64 {
     EPOCH_MS.saturating_add((id >> (NODE_BITS + COUNTER_BITS)).cast_signed())
 }
 
-/// The least id that can be made at a time, or later.
+/// The least id that can be made at a time, or later; of a time that no id can say, the nearest one that it can.
 pub fn least_at(time_ms: i64) -> u64 {
-    u64::try_from(time_ms.saturating_sub(EPOCH_MS)).unwrap_or(0) << (NODE_BITS + COUNTER_BITS)
+    u64::try_from(time_ms.saturating_sub(EPOCH_MS)).unwrap_or(0).min(TIME_MAX) << (NODE_BITS + COUNTER_BITS)
 }
 
 /// The id of a message that another server made in a second and numbered: in the order of its numbers. None of them is that of a

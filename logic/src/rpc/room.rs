@@ -1,5 +1,7 @@
 //! `RoomIntService` and `RoomExtService`.
 
+use std::time::Instant;
+
 use gim_proto::logic::{
     CountRoomMembersReply, CountRoomMembersRequest, PushRoomRequest, SubscribeRoomRequest,
     room_ext_service_server::RoomExtService, room_int_service_server::RoomIntService,
@@ -36,5 +38,14 @@ impl RoomExtService for Services {
         let request_id = request_id(&request).to_owned();
         self.use_cases.rooms.push_as(caller, request.into_inner(), &request_id).await?;
         Ok(Response::new(()))
+    }
+
+    async fn count_members(
+        &self,
+        request: Request<CountRoomMembersRequest>,
+    ) -> Result<Response<CountRoomMembersReply>, Status> {
+        self.caller(&request).await?;
+        let rooms = self.use_cases.rooms.count_members_for_client(request.get_ref(), Instant::now())?;
+        Ok(Response::new(CountRoomMembersReply { rooms }))
     }
 }

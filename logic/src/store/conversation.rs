@@ -240,3 +240,18 @@ fn padded(ids: impl Iterator<Item = u64>) -> Vec<u64> {
     }
     ids
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{super::plans::assert_by_index, *};
+
+    #[tokio::test]
+    async fn what_is_unread_and_set_is_found_by_index_alone() {
+        for statement in [UNREAD_WITH_USER, UNREAD_IN_GROUP, PINNED, CHANGE_MARK, CHANGE_SETTING] {
+            assert_by_index(statement, &["part"]).await;
+        }
+        for statement in [POSITIONS, POSITIONS_OF_PEERS, SETTINGS, MESSAGES] {
+            assert_by_index(&statement.sql(4).0, &[]).await;
+        }
+    }
+}

@@ -1,4 +1,4 @@
-//! Where the messages of a conversation stand, found by index from a number, a message or a time.
+//! Where the messages of a conversation stand, found by index from a number, a message or a time, and how many they are.
 //!
 //! The numbers of a conversation rise with the ids of its messages, but for messages that were sent at the same moment. So the place of
 //! a message is found in steps that halve what is left, and then among its neighbours. Always holds: what is looked at grows with the
@@ -35,6 +35,15 @@ macro_rules! statements {
                  FROM step WHERE step.low < step.high AND step.number < 64) \
                  SELECT low FROM step ORDER BY number DESC LIMIT 1"
             ),
+            extent: concat!(
+                "SELECT (SELECT COUNT(*) FROM (SELECT p.seq FROM ",
+                $rows,
+                " AND p.seq > ? ORDER BY p.seq LIMIT 10000) counted), (SELECT p.seq FROM ",
+                $rows,
+                " AND p.seq > ? ORDER BY p.seq LIMIT 1), (SELECT p.seq FROM ",
+                $rows,
+                " AND p.seq > ? ORDER BY p.seq DESC LIMIT 1)"
+            ),
             near: concat!(
                 "SELECT seq FROM (SELECT * FROM (SELECT p.seq AS seq, p.message_id AS message_id FROM ",
                 $rows,
@@ -52,6 +61,8 @@ struct Statements {
     at: &'static str,
     /// The greatest number at which, or before which, there is a message with an id that is not greater.
     seek: &'static str,
+    /// How many messages there are after a number, up to 10,000, and the numbers of the first and the last one.
+    extent: &'static str,
     /// The number of a message that is among the neighbours of a place.
     near: &'static str,
 }
@@ -87,6 +98,15 @@ impl ConversationPlaces {
         Ok(from_sql(row.try_get(0)?))
     }
 
+    /// What there is after a number: how much, the first and the last number.
+    pub async fn extent(&self, user_id: u64, peer: Peer, after_seq: u64) -> Result<(u32, u64, u64), StoreError> {
+        let query = sqlx::query(statements(peer).extent);
+        let query = (0..3).fold(query, |query, _| bind_key(query, user_id, peer).bind(to_sql(after_seq)));
+        let row = query.fetch_one(&self.reader).await?;
+        let seq = |index: usize| Ok::<_, sqlx::Error>(row.try_get::<Option<i64>, _>(index)?.map_or(0, from_sql));
+        Ok((u32::try_from(seq(0)?).unwrap_or(u32::MAX), seq(1)?, seq(2)?))
+    }
+
     /// The number of a message, if it is one of the conversation.
     pub async fn find(&self, user_id: u64, peer: Peer, message_id: u64) -> Result<Option<u64>, StoreError> {
         let seq = to_sql(self.seek(user_id, peer, message_id).await?);
@@ -105,5 +125,19 @@ fn bind_key(query: AnyQuery, user_id: u64, peer: Peer) -> AnyQuery {
     match peer {
         Peer::User(peer_id) => query.bind(to_sql(user_id)).bind(to_sql(peer_id)),
         Peer::Group(group_id) => query.bind(to_sql(group_id)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::plans::assert_by_index, *};
+
+    #[tokio::test]
+    async fn places_are_found_by_index_alone() {
+        for Statements { at, seek, extent, near } in [&DIRECT, &IN_GROUP] {
+            for statement in [at, seek, extent, near] {
+                assert_by_index(statement, &["step", "counted", "near_it", "before_it", "after_it"]).await;
+            }
+        }
     }
 }

@@ -6,7 +6,7 @@ use sqlx::{AnyConnection, AssertSqlSafe, Row as _, any::AnyRow};
 use super::{
     columns::{from_sql, small, to_sql},
     error::StoreError,
-    inbox::{Limit, read_message, up_to_bytes},
+    inbox::{HistoryPart, Limit, read_message, up_to_bytes},
     statement::{AnyQuery, MultiRow},
 };
 use crate::domain::{
@@ -63,11 +63,17 @@ const PAGES_PART: &str = "SELECT * FROM (SELECT gm.group_id AS timeline_id, gm.s
                           WHERE gm.group_id = ? AND gm.seq > ? ORDER BY gm.seq LIMIT ?) part";
 const PAGES_TAIL: &str = ") h) p LEFT JOIN message m ON m.id = p.message_id AND p.bytes_before < ? \
                           ORDER BY p.timeline_id, p.seq";
-const HISTORY: &str = up_to_bytes!(
+const HISTORY_BACK: &str = up_to_bytes!(
     "DESC",
     "SELECT gm.seq, gm.message_id, LENGTH(b.content) AS bytes \
      FROM group_message gm JOIN message b ON b.id = gm.message_id \
      WHERE gm.group_id = ? AND gm.seq > ? AND gm.seq < ? AND gm.is_recall = 0 ORDER BY gm.seq DESC"
+);
+const HISTORY_FORTH: &str = up_to_bytes!(
+    "ASC",
+    "SELECT gm.seq, gm.message_id, LENGTH(b.content) AS bytes \
+     FROM group_message gm JOIN message b ON b.id = gm.message_id \
+     WHERE gm.group_id = ? AND gm.seq > ? AND gm.seq < ? AND gm.is_recall = 0 ORDER BY gm.seq"
 );
 const JOINED_AFTER: &str = "SELECT joined_after_seq FROM group_member WHERE group_id = ? AND user_id = ?";
 
@@ -196,16 +202,16 @@ impl Groups {
         Ok(seq.map(from_sql))
     }
 
-    /// At most `limit` messages of a timeline after one seq and before another, descending, each with its seq; each of them
-    /// once, whether recalled or not.
+    /// At most `limit` messages of a part of a timeline, each with its seq; each of them once, whether recalled or not.
     pub async fn history(
         &self,
         group_id: u64,
-        after_seq: u64,
-        before_seq: u64,
+        part: HistoryPart,
         limit: Limit,
     ) -> Result<Vec<(u64, Message)>, StoreError> {
-        let query = sqlx::query(HISTORY).bind(to_sql(group_id)).bind(to_sql(after_seq)).bind(to_sql(before_seq));
+        let statement = if part.is_backwards { HISTORY_BACK } else { HISTORY_FORTH };
+        let query = sqlx::query(statement).bind(to_sql(group_id));
+        let query = query.bind(to_sql(part.after_seq)).bind(to_sql(part.before_seq));
         let rows = query.bind(i64::from(limit.messages)).bind(limit.bytes()).fetch_all(&self.reader).await?;
         Ok(rows.iter().map(read_message).collect::<Result<_, sqlx::Error>>()?)
     }
@@ -277,4 +283,16 @@ fn read_timeline(row: &AnyRow) -> Result<Timeline, sqlx::Error> {
         after_seq: number(2)?.max(number(3)?),
         cursor: number(4)?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::plans::assert_by_index, *};
+
+    #[tokio::test]
+    async fn history_is_read_by_index_alone() {
+        for statement in [HISTORY_BACK, HISTORY_FORTH, MEMBER, JOINED_AFTER] {
+            assert_by_index(statement, &["h", "p"]).await;
+        }
+    }
 }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use gim_config::sql::{Database, Pool};
+use gim_proto::check::ID_MAX;
 use sqlx::{Row as _, any::AnyRow};
 
 use super::{
@@ -45,11 +46,17 @@ const PAGE: &str = up_to_bytes!(
      FROM user_message um LEFT JOIN message b ON b.id = um.message_id \
      WHERE um.user_id = ? AND um.seq > ? ORDER BY um.seq"
 );
-const HISTORY: &str = up_to_bytes!(
+const HISTORY_BACK: &str = up_to_bytes!(
     "DESC",
     "SELECT dm.seq, dm.message_id, LENGTH(b.content) AS bytes \
      FROM direct_message dm JOIN message b ON b.id = dm.message_id \
-     WHERE dm.user_id = ? AND dm.peer_id = ? AND dm.seq < ? ORDER BY dm.seq DESC"
+     WHERE dm.user_id = ? AND dm.peer_id = ? AND dm.seq > ? AND dm.seq < ? ORDER BY dm.seq DESC"
+);
+const HISTORY_FORTH: &str = up_to_bytes!(
+    "ASC",
+    "SELECT dm.seq, dm.message_id, LENGTH(b.content) AS bytes \
+     FROM direct_message dm JOIN message b ON b.id = dm.message_id \
+     WHERE dm.user_id = ? AND dm.peer_id = ? AND dm.seq > ? AND dm.seq < ? ORDER BY dm.seq"
 );
 const MESSAGE: &str =
     "SELECT 0, id, command, content, sender_id, created_at_ms, status, group_id, receivers FROM message WHERE id = ?";
@@ -61,6 +68,35 @@ pub struct StoredMessage {
     pub message: Message,
     /// Whose inboxes hold it: nobody's where it is in the timeline of a large group alone. None where nobody can recall it.
     pub receivers: Option<Vec<u64>>,
+}
+
+/// A part of a conversation, and from which end of it it is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HistoryPart {
+    /// What comes after this number.
+    pub after_seq: u64,
+    /// And before this one.
+    pub before_seq: u64,
+    /// Whether from the newest one back; else from the oldest one on.
+    pub is_backwards: bool,
+}
+
+impl HistoryPart {
+    /// What comes before a number, from there back.
+    pub fn before(before_seq: u64) -> Self {
+        Self { after_seq: 0, before_seq, is_backwards: true }
+    }
+
+    /// What comes after a number, from there on.
+    pub fn after(after_seq: u64) -> Self {
+        Self { after_seq, before_seq: ID_MAX, is_backwards: false }
+    }
+
+    /// As much of it as comes after a number.
+    #[must_use]
+    pub fn beyond(self, seq: u64) -> Self {
+        Self { after_seq: self.after_seq.max(seq), ..self }
+    }
 }
 
 /// How much is read at once.
@@ -126,16 +162,17 @@ impl Inboxes {
         Ok(rows.iter().map(read_message).collect::<Result<_, sqlx::Error>>()?)
     }
 
-    /// At most `limit` messages that a user and a peer sent each other, before `before_seq`, descending, each with its seq in
-    /// the user's inbox.
+    /// At most `limit` messages of a part of what a user and a peer sent each other, each with its seq in the user's inbox.
     pub async fn history(
         &self,
         user_id: u64,
         peer_id: u64,
-        before_seq: u64,
+        part: HistoryPart,
         limit: Limit,
     ) -> Result<Vec<(u64, Message)>, StoreError> {
-        let query = sqlx::query(HISTORY).bind(to_sql(user_id)).bind(to_sql(peer_id)).bind(to_sql(before_seq));
+        let statement = if part.is_backwards { HISTORY_BACK } else { HISTORY_FORTH };
+        let query = sqlx::query(statement).bind(to_sql(user_id)).bind(to_sql(peer_id));
+        let query = query.bind(to_sql(part.after_seq)).bind(to_sql(part.before_seq));
         let rows = query.bind(i64::from(limit.messages)).bind(limit.bytes()).fetch_all(&self.reader).await?;
         Ok(rows.iter().map(read_message).collect::<Result<_, sqlx::Error>>()?)
     }
@@ -179,4 +216,16 @@ pub(super) fn read_message(row: &AnyRow) -> Result<(u64, Message), sqlx::Error> 
         group_id: from_sql(row.try_get(7)?),
     };
     Ok((from_sql(row.try_get(0)?), message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::plans::assert_by_index, *};
+
+    #[tokio::test]
+    async fn history_is_read_by_index_alone() {
+        for statement in [HISTORY_BACK, HISTORY_FORTH, NEWEST_SEQ] {
+            assert_by_index(statement, &["h", "p"]).await;
+        }
+    }
 }

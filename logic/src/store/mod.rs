@@ -33,6 +33,8 @@ mod held_groups;
 pub mod import;
 pub mod inbox;
 mod left_member;
+#[cfg(test)]
+mod plans;
 mod queue;
 pub mod read_position;
 mod recall;
@@ -62,7 +64,7 @@ pub use device::Devices;
 pub use error::StoreError;
 pub use group::Groups;
 pub use import::Imports;
-pub use inbox::{Inboxes, Limit};
+pub use inbox::{HistoryPart, Inboxes, Limit};
 pub use read_position::ReadPositions;
 pub use retention::Retention;
 pub use revocation::Revocations;

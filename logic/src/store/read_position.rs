@@ -145,3 +145,15 @@ fn read_group(row: &AnyRow) -> Result<ReadableGroup, sqlx::Error> {
     let number = |index: usize| Ok::<u64, sqlx::Error>(from_sql(row.try_get(index)?));
     Ok(ReadableGroup { newest_seq: number(0)?, member_count: number(1)?, joined_after_seq: number(2)? })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{super::plans::assert_by_index, *};
+
+    #[tokio::test]
+    async fn positions_and_readers_are_found_by_index_alone() {
+        for statement in [POSITION, MEMBERSHIP, READERS, COUNT] {
+            assert_by_index(statement, &["r", "counted"]).await;
+        }
+    }
+}

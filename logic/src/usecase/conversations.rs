@@ -19,7 +19,7 @@ use crate::{
     domain::{
         caller::Caller,
         clock,
-        conversation::{Cursor, Head, Peer, merge},
+        conversation::{Cursor, Head, Peer, checked, merge},
         group::GroupRefusal,
         message::Message,
         message_id,
@@ -97,7 +97,7 @@ impl Conversations {
     /// Changes what the caller set of a conversation, and tells the caller's other devices.
     pub async fn set(&self, caller: Caller, request: ConversationSetRequest) -> Result<(), Error> {
         let ConversationSetRequest { peer, is_pinned, is_muted, is_marked_unread, is_hidden } = request;
-        let peer = checked(peer.map(Peer::from))?;
+        let peer = checked(peer)?;
         let head = self.head(caller.user_id, peer).await?;
         if is_pinned == Some(true) {
             self.check_pins(caller.user_id, peer).await?;
@@ -117,7 +117,7 @@ impl Conversations {
 
     /// Takes all messages of a conversation from the caller's view, and tells the caller's other devices.
     pub async fn delete(&self, caller: Caller, request: ConversationDeleteRequest) -> Result<(), Error> {
-        let peer = checked(request.peer.map(Peer::from))?;
+        let peer = checked(request.peer)?;
         let head = self.head(caller.user_id, peer).await?;
         let change = Change {
             pinned_at_ms: Some(0),
@@ -170,15 +170,8 @@ impl Conversations {
     }
 }
 
-/// With whom, as a request says it.
-pub(super) fn checked(peer: Option<Peer>) -> Result<Peer, Error> {
-    let peer = peer.ok_or_else(|| check::invalid("peer", "must be set"))?;
-    check::id(if peer.is_group() { "group_id" } else { "user_id" }, peer.id())?;
-    Ok(peer)
-}
-
 /// Nothing was said between the two, in either direction.
-pub(super) fn no_conversation(peer_id: u64) -> Error {
+fn no_conversation(peer_id: u64) -> Error {
     check::invalid("user_id", format!("there is no conversation with user {peer_id}")).into()
 }
 

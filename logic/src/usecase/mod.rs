@@ -19,6 +19,7 @@ pub mod pushes;
 mod read_marks;
 pub mod reads;
 pub mod recalls;
+mod room_counts;
 mod room_sends;
 mod room_shares;
 pub mod rooms;
@@ -48,6 +49,7 @@ use self::{
     read_marks::ReadMarks,
     reads::Reads,
     recalls::Recalls,
+    room_counts::RoomCounts,
     room_sends::RoomSends,
     room_shares::RoomShares,
     rooms::{RoomLocks, Rooms},
@@ -158,6 +160,7 @@ impl UseCases {
                 inboxes: store.inboxes.clone(),
                 groups: store.groups.clone(),
                 conversations: store.conversations,
+                places: store.conversation_places,
                 shares: request_shares.clone(),
             },
             messages,
@@ -259,6 +262,7 @@ fn rooms(settings: &LogicSettings, parts: &Parts) -> Rooms {
         shared: parts.shared.clone(),
         nodes: parts.nodes.clone(),
         locks: RoomLocks::default(),
+        counts: RoomCounts::default(),
         sends: RoomSends::new(&settings.room),
         shares: RoomShares::new(&settings.room),
     }

@@ -17,7 +17,7 @@ use crate::{
     clients::business::Business,
     domain::{
         caller::Caller,
-        conversation::Peer,
+        conversation::{Peer, no_message},
         group::GroupRefusal,
         reading::ReadUpTo,
         refusal::{Numbered, Refusal},
@@ -69,7 +69,16 @@ pub(super) struct ReadMarks {
     pub events: Events,
 }
 
-/// A position that is to be raised.
+/// What was found about reads of one conversation.
+struct Judged {
+    /// What becomes of each.
+    verdicts: Vec<Result<(), ReadError>>,
+    /// The furthest number of those that are good.
+    furthest: Option<u64>,
+    group: Option<ReadableGroup>,
+}
+
+/// A position that is raised.
 struct Raise {
     former: ReadPosition,
     next: ReadPosition,
@@ -78,7 +87,7 @@ struct Raise {
 impl ReadMarks {
     /// Notes that a user has read a conversation up to the furthest of these, as `cause` says it; what becomes of each of them.
     pub(super) async fn note(&self, cause: Caller, peer: Peer, asked: &[ReadUpTo]) -> Vec<Result<(), ReadError>> {
-        let (mut verdicts, furthest, group) = match self.judge(cause.user_id, peer, asked).await {
+        let Judged { mut verdicts, furthest, group } = match self.judge(cause.user_id, peer, asked).await {
             Ok(judged) => judged,
             Err(error) => return vec![Err(error); asked.len()],
         };
@@ -90,14 +99,7 @@ impl ReadMarks {
         verdicts
     }
 
-    /// What becomes of each, and the furthest number of those that are good.
-    #[allow(clippy::type_complexity)]
-    async fn judge(
-        &self,
-        user_id: u64,
-        peer: Peer,
-        asked: &[ReadUpTo],
-    ) -> Result<(Vec<Result<(), ReadError>>, Option<u64>, Option<ReadableGroup>), ReadError> {
+    async fn judge(&self, user_id: u64, peer: Peer, asked: &[ReadUpTo]) -> Result<Judged, ReadError> {
         let _turn = self.reads.turn(user_id).await?;
         let (newest_seq, of, group) = match peer {
             Peer::User(_) => (self.inboxes.newest_seq(user_id).await?, Numbered::Inbox, None),
@@ -118,10 +120,10 @@ impl ReadMarks {
                 Ok(())
             }
             ReadUpTo::Message(message_id) if found.is_some_and(|(_, found_id)| message_id <= found_id) => Ok(()),
-            ReadUpTo::Message(message_id) => Err(no_message(message_id).into()),
+            ReadUpTo::Message(message_id) => Err(Refusal::from(no_message("message_id", message_id)).into()),
         };
         let verdicts = asked.iter().map(&mut verdict).collect();
-        Ok((verdicts, furthest, group))
+        Ok(Judged { verdicts, furthest, group })
     }
 
     /// The newest of the messages that are named and there, with its number.
@@ -242,9 +244,4 @@ impl ReadMarks {
             Err(error) => tracing::debug!(%error, group_id = push.group_id, "members were not told who has read"),
         }
     }
-}
-
-/// There is no such message in a conversation.
-pub(super) fn no_message(message_id: u64) -> Refusal {
-    check::invalid("message_id", format!("{message_id} is no message of the conversation")).into()
 }

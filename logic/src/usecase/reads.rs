@@ -19,14 +19,13 @@ use tokio::sync::oneshot;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    conversations::checked,
-    read_marks::{ReadError, ReadMarks, no_message},
+    read_marks::{ReadError, ReadMarks},
     under_way::{UnderWay, UserPlace},
 };
 use crate::{
     domain::{
         caller::Caller,
-        conversation::Peer,
+        conversation::{Peer, checked, no_message},
         group::GroupRefusal,
         reading::{Furthest, ReadUpTo, decode_cursor, encode_cursor, only_device},
         refusal::{Numbered, Refusal},
@@ -118,7 +117,7 @@ impl Reads {
         is_answered: bool,
     ) -> Result<Option<PendingRead>, Error> {
         counter!(names::READ_POSITIONS_ASKED).increment(1);
-        let peer = checked(request.peer.map(Peer::from))?;
+        let peer = checked(request.peer)?;
         let up_to = ReadUpTo::checked(request.seq, request.message_id)?;
         let key = (caller.user_id, peer);
         let mut all = self.shared.lock();
@@ -183,7 +182,7 @@ impl Reads {
             ReadUpTo::Seq(seq) => seq,
             ReadUpTo::Message(message_id) => {
                 let seq = places.find(caller.user_id, Peer::Group(group_id), message_id).await?;
-                seq.filter(|seq| *seq > group.joined_after_seq).ok_or_else(|| no_message(message_id))?
+                seq.filter(|seq| *seq > group.joined_after_seq).ok_or_else(|| no_message("message_id", message_id))?
             }
         };
         let count = if after == (0, 0) { positions.count_readers(group_id, seq).await? } else { 0 };

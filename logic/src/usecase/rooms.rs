@@ -15,6 +15,7 @@ use tokio::sync::{Mutex, MutexGuard};
 
 use super::{
     envelope::wrap,
+    room_counts::RoomCounts,
     room_sends::{RoomSends, Said},
     room_shares::RoomShares,
 };
@@ -36,8 +37,9 @@ use crate::{
 /// Locks that all rooms share: enough that two busy rooms seldom meet.
 const STRIPES: usize = 256;
 
-/// Rooms that one question about members may name.
+/// Rooms that one question about members may name: of a service, and of a client.
 const COUNTED_ROOMS_MAX: usize = 1000;
+const COUNTED_ROOMS_OF_CLIENT_MAX: usize = 100;
 
 /// A message for a room, checked.
 #[derive(Debug)]
@@ -88,6 +90,7 @@ pub struct Rooms {
     pub(super) nodes: Arc<Nodes>,
     /// Keep each room's messages in order on their way out.
     pub(super) locks: RoomLocks,
+    pub(super) counts: RoomCounts,
     /// Sends that a retry repeats.
     pub(super) sends: RoomSends,
     /// What each user may have retained, and ask for of it.
@@ -158,6 +161,20 @@ impl Rooms {
     pub fn count_members(&self, request: &CountRoomMembersRequest) -> Result<Vec<RoomMemberCount>, Error> {
         check::ids("room_ids", &request.room_ids, COUNTED_ROOMS_MAX)?;
         let count = |&room_id: &u64| RoomMemberCount { room_id, members: self.nodes.room_members(room_id) };
+        Ok(request.room_ids.iter().map(count).collect())
+    }
+
+    /// The same for a client, as it was a second ago at most.
+    pub fn count_members_for_client(
+        &self,
+        request: &CountRoomMembersRequest,
+        now: Instant,
+    ) -> Result<Vec<RoomMemberCount>, Error> {
+        check::ids("room_ids", &request.room_ids, COUNTED_ROOMS_OF_CLIENT_MAX)?;
+        let count = |&room_id: &u64| RoomMemberCount {
+            room_id,
+            members: self.counts.members(room_id, now, || self.nodes.room_members(room_id)),
+        };
         Ok(request.room_ids.iter().map(count).collect())
     }
 

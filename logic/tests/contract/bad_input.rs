@@ -169,7 +169,7 @@ async fn cursors_beyond(server: &Server, group_id: u64, id: u64) -> RefusedCalls
     let sync = |seq| SyncRequest { seq, ..SyncRequest::default() };
     let mine = GroupListMineRequest { after_group_id: id, ..GroupListMineRequest::default() };
     let page = GroupGetMembersRequest { group_id, after_user_id: id, ..GroupGetMembersRequest::default() };
-    let history = HistoryRequest { peer: Some(Peer::UserId(8)), before_seq: id, limit: 1 };
+    let history = HistoryRequest { peer: Some(Peer::UserId(8)), before_seq: id, limit: 1, ..HistoryRequest::default() };
     let moved = MoveRequest { user_id: 7, device_id: 70, room_id: 9, seq: id, from_start: false };
     refusals! {
         "seq": client.sync(signed(sync(id)));

@@ -32,7 +32,7 @@ async fn try_history(server: &Server, user_id: u64, request: HistoryRequest) -> 
 }
 
 async fn history(server: &Server, user_id: u64, peer_id: u64, before_seq: u64, limit: u32) -> HistoryReply {
-    let request = HistoryRequest { peer: Some(Peer::UserId(peer_id)), before_seq, limit };
+    let request = HistoryRequest { peer: Some(Peer::UserId(peer_id)), before_seq, limit, ..HistoryRequest::default() };
     try_history(server, user_id, request).await.unwrap()
 }
 
@@ -123,7 +123,8 @@ async fn of_pushes_only_those_for_a_user_are_part_of_the_conversation() {
 async fn a_bad_question_for_history_names_its_field() {
     let server = server().await;
     let problem = async |peer, before_seq| {
-        let (code, message) = refusal(try_history(&server, 7, HistoryRequest { peer, before_seq, limit: 0 }).await);
+        let (code, message) =
+            refusal(try_history(&server, 7, HistoryRequest { peer, before_seq, ..HistoryRequest::default() }).await);
         assert_eq!(code, ResultCode::BadRequest);
         message.split(':').next().unwrap().to_owned()
     };

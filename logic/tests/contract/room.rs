@@ -298,6 +298,30 @@ async fn the_members_of_a_room_are_counted_over_all_nodes() {
 }
 
 #[tokio::test]
+async fn a_client_counts_the_members_of_a_few_rooms() {
+    let server = server().await;
+    let mut conn = Conn::attach(&server, "conn-1", 1).await;
+    let rooms = vec![RoomMemberCount { room_id: 1, members: 3 }, RoomMemberCount { room_id: 2, members: 5 }];
+    conn.send(vec![up_item::Item::RoomMembers(RoomMembers { rooms })]).await;
+    conn.packet(7, 999, Vec::new()).await;
+    let ask = async |user_id: u64, room_ids: Vec<u64>| {
+        let token = format!("token-{user_id}");
+        let request = gim_proto::metadata::signed(CountRoomMembersRequest { room_ids }, 7, 70, &token);
+        let reply = server.room_ext().count_members(request).await?.into_inner();
+        Ok::<_, tonic::Status>(reply.rooms.iter().map(|room| (room.room_id, room.members)).collect::<Vec<_>>())
+    };
+    assert_eq!(ask(7, vec![2, 9, 1]).await.unwrap(), [(2, 5), (9, 0), (1, 3)]);
+    for (room_ids, code) in [
+        (vec![], ResultCode::BadRequest),
+        (vec![0], ResultCode::BadRequest),
+        ((1..=101).collect(), ResultCode::TooLarge),
+    ] {
+        assert_eq!(refusal(ask(7, room_ids).await).0, code);
+    }
+    assert_eq!(refusal(ask(8, vec![1]).await).0, ResultCode::SignInAgain, "with the token of another");
+}
+
+#[tokio::test]
 async fn pushes_to_all_beyond_what_nodes_may_be_busy_with_are_refused() {
     let change = |settings: &mut gim_logic::LogicSettings| settings.limits.push_all_max = 2;
     let server = server_with(StubBusiness::start().await, change).await;

@@ -58,7 +58,15 @@ fn card() -> User {
 }
 
 fn history_request(peer: history_request::Peer) -> HistoryRequest {
-    HistoryRequest { peer: Some(peer), before_seq: 103, limit: 104 }
+    HistoryRequest {
+        peer: Some(peer),
+        before_seq: 103,
+        limit: 104,
+        after_seq: Some(105),
+        around_message_id: 106,
+        from_ms: 1_700_000_000_107,
+        with_extent: true,
+    }
 }
 
 pub fn samples() -> Vec<Sample> {
@@ -98,7 +106,15 @@ fn message_samples() -> Vec<Sample> {
         sample("logic.MessageACKRequest.group_acks", MessageAckRequest { device_ack: 0, group_acks: vec![cursor()] }),
         sample("logic.HistoryRequest.user_id", history_request(history_request::Peer::UserId(101))),
         sample("logic.HistoryRequest.group_id", history_request(history_request::Peer::GroupId(102))),
-        sample("logic.HistoryReply", HistoryReply { messages: vec![message()], has_more: true }),
+        sample(
+            "logic.HistoryReply",
+            HistoryReply {
+                messages: vec![message()],
+                has_more: true,
+                has_newer: true,
+                extent: Some(HistoryExtent { count: 101, first_seq: 102, last_seq: 103 }),
+            },
+        ),
         sample("logic.RecallRequest", RecallRequest { message_id: 101 }),
         sample(
             "logic.PushToUsersRequest",
@@ -235,6 +251,7 @@ fn read_samples() -> Vec<Sample> {
             ConversationReadersReply { readers: vec![reader], next: "next".into(), count: 103 },
         ),
         sample("logic.ConversationReader", reader),
+        sample("logic.HistoryExtent", HistoryExtent { count: 101, first_seq: 102, last_seq: 103 }),
     ]
 }
 

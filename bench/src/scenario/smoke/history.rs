@@ -39,7 +39,8 @@ pub fn play(stage: &Stage, cast: &mut Cast, checks: &mut Checks) -> anyhow::Resu
 }
 
 fn history(stage: &Stage, device: &Device, peer: u64) -> anyhow::Result<Vec<(u64, MessageStatus)>> {
-    let request = HistoryRequest { peer: Some(Peer::UserId(peer)), before_seq: 0, limit: 2 };
+    let request =
+        HistoryRequest { peer: Some(Peer::UserId(peer)), before_seq: 0, limit: 2, ..HistoryRequest::default() };
     let mut client = MessageExtServiceClient::new(stage.target.logic());
     let reply = stage.target.call("MessageExtService/History", client.history(signed(stage, device, request)))?;
     Ok(reply.messages.iter().map(|message| (message.message_id, message.status())).collect())

@@ -1,7 +1,8 @@
 //! Conversations: lists, what is unread, what a user sets of them.
 
+mod history;
 mod lists;
-mod reads;
+pub mod reads;
 mod settings;
 
 use gim_proto::{

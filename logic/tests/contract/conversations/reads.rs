@@ -17,7 +17,7 @@ use super::{list, say, send, set, signed, unread};
 use crate::support::{Server, business::StubBusiness, conn::Conn, refusal, server_with, stop};
 
 /// A server that waits for nothing before it notes what was read.
-async fn prompt_server() -> Server {
+pub async fn prompt_server() -> Server {
     server_with(StubBusiness::start().await, |settings| settings.conversation.read_delay_ms = 0).await
 }
 

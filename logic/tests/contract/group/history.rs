@@ -19,7 +19,8 @@ pub async fn history(
     before_seq: u64,
     limit: u32,
 ) -> Result<HistoryReply, Status> {
-    let request = HistoryRequest { peer: Some(Peer::GroupId(group_id)), before_seq, limit };
+    let request =
+        HistoryRequest { peer: Some(Peer::GroupId(group_id)), before_seq, limit, ..HistoryRequest::default() };
     Ok(server.message_ext().history(signed(user_id, request)).await?.into_inner())
 }
 

@@ -13,7 +13,7 @@ use gim_logic::{
     },
     settings::InboxSettings,
     store::{
-        Limit,
+        HistoryPart, Limit,
         work::{Ack, GroupOutcome},
         writer::PendingCommit,
     },
@@ -117,7 +117,8 @@ impl StoreHarness {
     async fn direct_messages(&self) -> Vec<(u64, u64, u64)> {
         let mut found = Vec::new();
         for (from, to) in (1..=USERS).flat_map(|from| (1..=USERS).map(move |to| (from, to))) {
-            let page = self.store.inboxes.history(from, to, u64::MAX >> 1, Limit::messages(2)).await.unwrap();
+            let whole = HistoryPart::before(u64::MAX >> 1);
+            let page = self.store.inboxes.history(from, to, whole, Limit::messages(2)).await.unwrap();
             let own = page.iter().filter(|(_, message)| message.sender_id == from && !message.is_recalled());
             found.extend(own.map(|(_, message)| (from, to, message.id)));
         }

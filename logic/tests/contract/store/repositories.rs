@@ -7,7 +7,7 @@ use gim_logic::{
         message::{Message, Sent},
     },
     store::{
-        Limit,
+        HistoryPart, Limit,
         device::NOBODY,
         room::{BLOCK_SEQS, UnusedSeqs},
         work::{DeviceChange, DeviceSave, Saver},
@@ -47,7 +47,7 @@ async fn of_what_is_beyond_the_bytes_of_a_page_nothing_is_read() {
         |page: Vec<(u64, Message)>| page.iter().map(|(seq, message)| (*seq, message.content.len())).collect::<Vec<_>>();
     let page = harness.store.inboxes.page(8, 0, limit).await.unwrap();
     assert_eq!(lengths(page), [(1, 60), (2, 60), (3, 0), (4, 0)]);
-    let history = harness.store.inboxes.history(8, 7, 100, limit).await.unwrap();
+    let history = harness.store.inboxes.history(8, 7, HistoryPart::before(100), limit).await.unwrap();
     assert_eq!(lengths(history), [(4, 60), (3, 60), (2, 0), (1, 0)]);
     let small = Limit { bytes: 1, ..limit };
     assert_eq!(lengths(harness.store.inboxes.page(8, 2, small).await.unwrap()), [(3, 60), (4, 0)]);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use gim_logic::{
     domain::group::{Kind, Profile},
     store::{
-        Limit,
+        HistoryPart, Limit,
         retention::{Steps, Swept},
         work::AckOutcome,
     },
@@ -41,7 +41,8 @@ async fn retention_takes_the_oldest_in_small_steps_and_leaves_no_gap() {
         "the newest row stays, to say how far the inbox got"
     );
     assert!(page[0].1.content.is_empty() && page[0].1.created_at_ms > 1_700_000_000_000);
-    assert_eq!(harness.store.inboxes.history(7, 8, u64::MAX >> 1, Limit::messages(100)).await.unwrap().len(), 1);
+    let whole = HistoryPart::before(u64::MAX >> 1);
+    assert_eq!(harness.store.inboxes.history(7, 8, whole, Limit::messages(100)).await.unwrap().len(), 1);
     assert_eq!(harness.store.inboxes.largest_ack(7).await.unwrap(), 0, "an ack below what is left says nothing");
     assert_eq!(harness.store.inboxes.largest_ack(8).await.unwrap(), 5);
     assert_eq!(harness.push(&[7, 9]).await.seq, 7, "seqs go on");

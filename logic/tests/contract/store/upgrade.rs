@@ -3,7 +3,7 @@
 use gim_config::sql::{Database, Dialect};
 use gim_logic::{
     settings::InboxSettings,
-    store::{self, Inboxes, Limit},
+    store::{self, HistoryPart, Inboxes, Limit},
 };
 use gim_proto::check::ID_MAX;
 use sqlx::{Executor as _, migrate::Migrator};
@@ -37,7 +37,7 @@ fn older() -> Vec<(Dialect, Migrator)> {
 
 /// Ids of messages, and their seqs in the user's inbox, newest first.
 async fn history(inboxes: &Inboxes, user_id: u64, peer_id: u64) -> Vec<(u64, u64)> {
-    let page = inboxes.history(user_id, peer_id, ID_MAX, Limit::messages(100)).await.unwrap();
+    let page = inboxes.history(user_id, peer_id, HistoryPart::before(ID_MAX), Limit::messages(100)).await.unwrap();
     page.into_iter().map(|(seq, message)| (message.id, seq)).collect()
 }
 

@@ -17,7 +17,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file logic.proto.
  */
 export const file_logic: GenFile = /*@__PURE__*/
-  fileDesc("Cgtsb2dpYy5wcm90bxIFbG9naWMibwoLU3luY1JlcXVlc3QSCwoDc2VxGAEgASgEEhQKDGxhcmdlX2dyb3VwcxgQIAEoCBIpCg1ncm91cF9jdXJzb3JzGBEgAygLMhIubG9naWMuR3JvdXBDdXJzb3ISEgoKZnJvbV9zdGFydBgSIAEoCCKQAQoJU3luY1JlcGx5EiIKCG1lc3NhZ2VzGAEgAygLMhAuY29ubmVjdC5NZXNzYWdlEhAKCGhhc19tb3JlGAIgASgIEiAKBmdyb3VwcxgQIAMoCzIQLmxvZ2ljLkdyb3VwUGFnZRIYChBncm91cHNfaGF2ZV9tb3JlGBEgASgIEhEKCXN0YXJ0X3NlcRgSIAEoBCIsCgtHcm91cEN1cnNvchIQCghncm91cF9pZBgBIAEoBBILCgNzZXEYAiABKAQiZwoJR3JvdXBQYWdlEhAKCGdyb3VwX2lkGAEgASgEEiIKCG1lc3NhZ2VzGAIgAygLMhAuY29ubmVjdC5NZXNzYWdlEhAKCGhhc19tb3JlGAMgASgIEhIKCm5ld2VzdF9zZXEYBCABKAQiTwoRTWVzc2FnZUFDS1JlcXVlc3QSEgoKZGV2aWNlX2FjaxgBIAEoBBImCgpncm91cF9hY2tzGBAgAygLMhIubG9naWMuR3JvdXBDdXJzb3IiYgoOSGlzdG9yeVJlcXVlc3QSEQoHdXNlcl9pZBgBIAEoBEgAEhIKCGdyb3VwX2lkGAIgASgESAASEgoKYmVmb3JlX3NlcRgDIAEoBBINCgVsaW1pdBgEIAEoDUIGCgRwZWVyIkQKDEhpc3RvcnlSZXBseRIiCghtZXNzYWdlcxgBIAMoCzIQLmNvbm5lY3QuTWVzc2FnZRIQCghoYXNfbW9yZRgCIAEoCCIjCg1SZWNhbGxSZXF1ZXN0EhIKCm1lc3NhZ2VfaWQYASABKAQiNgoVRGV2aWNlUmVnaXN0ZXJSZXF1ZXN0Eh0KBmRldmljZRgBIAEoCzINLmxvZ2ljLkRldmljZSIoChNEZXZpY2VSZWdpc3RlclJlcGx5EhEKCWRldmljZV9pZBgBIAEoBCI0ChNEZXZpY2VVcGRhdGVSZXF1ZXN0Eh0KBmRldmljZRgBIAEoCzINLmxvZ2ljLkRldmljZSKYAQoGRGV2aWNlEgoKAmlkGAEgASgEEh8KBHR5cGUYAiABKA4yES5sb2dpYy5EZXZpY2VUeXBlEg0KBWJyYW5kGAMgASgJEg0KBW1vZGVsGAQgASgJEhYKDnN5c3RlbV92ZXJzaW9uGAUgASgJEhMKC3Nka192ZXJzaW9uGAYgASgJEhYKDmJyYW5jaF9wdXNoX2lkGAcgASgJIpABCgVHcm91cBIKCgJpZBgBIAEoBBIMCgRuYW1lGAIgASgJEhIKCmF2YXRhcl91cmwYAyABKAkSFAoMaW50cm9kdWN0aW9uGAQgASgJEg0KBWV4dHJhGAUgASgJEh4KBGtpbmQYECABKA4yEC5sb2dpYy5Hcm91cEtpbmQSFAoMbWVtYmVyX2NvdW50GBEgASgNIoUBCgtHcm91cE1lbWJlchIPCgd1c2VyX2lkGAEgASgEEhAKCG5pY2tuYW1lGAIgASgJEh8KBHR5cGUYAyABKA4yES5sb2dpYy5NZW1iZXJUeXBlEiMKBnN0YXR1cxgEIAEoDjITLmxvZ2ljLk1lbWJlclN0YXR1cxINCgVleHRyYRgFIAEoCSJWChJHcm91cENyZWF0ZVJlcXVlc3QSGwoFZ3JvdXAYASABKAsyDC5sb2dpYy5Hcm91cBIjCgdtZW1iZXJzGAIgAygLMhIubG9naWMuR3JvdXBNZW1iZXIiJAoQR3JvdXBDcmVhdGVSZXBseRIQCghncm91cF9pZBgBIAEoBCIxChJHcm91cFVwZGF0ZVJlcXVlc3QSGwoFZ3JvdXAYASABKAsyDC5sb2dpYy5Hcm91cCIjCg9Hcm91cEdldFJlcXVlc3QSEAoIZ3JvdXBfaWQYASABKAQiLAoNR3JvdXBHZXRSZXBseRIbCgVncm91cBgBIAEoCzIMLmxvZ2ljLkdyb3VwIk4KFUdyb3VwQWRkTWVtYmVyUmVxdWVzdBIQCghncm91cF9pZBgBIAEoBBIjCgdtZW1iZXJzGAIgAygLMhIubG9naWMuR3JvdXBNZW1iZXIiPgoYR3JvdXBSZW1vdmVNZW1iZXJSZXF1ZXN0EhAKCGdyb3VwX2lkGAEgASgEEhAKCHVzZXJfaWRzGAIgAygEIj0KFEdyb3VwTGlzdE1pbmVSZXF1ZXN0EhYKDmFmdGVyX2dyb3VwX2lkGAEgASgEEg0KBWxpbWl0GAIgASgNIkQKEkdyb3VwTGlzdE1pbmVSZXBseRIcCgZncm91cHMYASADKAsyDC5sb2dpYy5Hcm91cBIQCghoYXNfbW9yZRgCIAEoCCJQChhHcm91cFVwZGF0ZU1lbWJlclJlcXVlc3QSEAoIZ3JvdXBfaWQYASABKAQSIgoGbWVtYmVyGAIgASgLMhIubG9naWMuR3JvdXBNZW1iZXIiUAoWR3JvdXBHZXRNZW1iZXJzUmVxdWVzdBIQCghncm91cF9pZBgBIAEoBBIVCg1hZnRlcl91c2VyX2lkGAIgASgEEg0KBWxpbWl0GAMgASgNIk0KFEdyb3VwR2V0TWVtYmVyc1JlcGx5EiMKB21lbWJlcnMYASADKAsyEi5sb2dpYy5Hcm91cE1lbWJlchIQCghoYXNfbW9yZRgCIAEoCCKZAQoPUHVzaFJvb21SZXF1ZXN0Eg8KB3Jvb21faWQYASABKAQSKAoHY29tbWFuZBgCIAEoDjIXLmNvbm5lY3QuTWVzc2FnZUNvbW1hbmQSDwoHY29udGVudBgDIAEoDBIRCglzZW5kX3RpbWUYBCABKAMSEgoKaXNfcGVyc2lzdBgFIAEoCBITCgtpc19wcmlvcml0eRgGIAEoCCIyCg1Mb2NhdGVSZXF1ZXN0EhAKCHBsYXRmb3JtGAEgASgJEg8KB3Jvb21faWQYAiABKAQiYwoLTG9jYXRlUmVwbHkSHgoFbm9kZXMYASADKAsyDy5sb2dpYy5Db25uTm9kZRITCgtoZWFydGJlYXRfcxgCIAEoDRIfCgdiYWNrb2ZmGAMgASgLMg4ubG9naWMuQmFja29mZiJNCghDb25uTm9kZRILCgN0Y3AYASABKAkSCgoCd3MYAiABKAkSDgoGd2VpZ2h0GAMgASgNEgsKA3RscxgQIAEoCRILCgN3c3MYESABKAkiKwoHQmFja29mZhIQCghmaXJzdF9tcxgBIAEoDRIOCgZtYXhfbXMYAiABKA0iXwoEVXNlchIPCgd1c2VyX2lkGAEgASgEEhEKCWRldmljZV9pZBgCIAEoBBIQCghuaWNrbmFtZRgDIAEoCRISCgphdmF0YXJfdXJsGAQgASgJEg0KBWV4dHJhGAUgASgJIlYKD1VzZXJNZXNzYWdlUHVzaBIeCglmcm9tX3VzZXIYASABKAsyCy5sb2dpYy5Vc2VyEhIKCnRvX3VzZXJfaWQYAiABKAQSDwoHY29udGVudBgDIAEoDCJVChBHcm91cE1lc3NhZ2VQdXNoEh4KCWZyb21fdXNlchgBIAEoCzILLmxvZ2ljLlVzZXISEAoIZ3JvdXBfaWQYAiABKAQSDwoHY29udGVudBgDIAEoDCKaAQoPVXBkYXRlR3JvdXBQdXNoEg4KBm9wdF9pZBgBIAEoBBIQCghvcHRfbmFtZRgCIAEoCRIMCgRuYW1lGAMgASgJEhIKCmF2YXRhcl91cmwYBCABKAkSFAoMaW50cm9kdWN0aW9uGAUgASgJEg0KBWV4dHJhGAYgASgJEh4KBGtpbmQYECABKA4yEC5sb2dpYy5Hcm91cEtpbmQiXAoTQWRkR3JvdXBNZW1iZXJzUHVzaBIOCgZvcHRfaWQYASABKAQSEAoIb3B0X25hbWUYAiABKAkSIwoHbWVtYmVycxgDIAMoCzISLmxvZ2ljLkdyb3VwTWVtYmVyImwKFVJlbW92ZUdyb3VwTWVtYmVyUHVzaBIOCgZvcHRfaWQYASABKAQSEAoIb3B0X25hbWUYAiABKAkSFwoPZGVsZXRlZF91c2VyX2lkGAMgASgEEhgKEGRlbGV0ZWRfdXNlcl9pZHMYECADKAQqYgoKRGV2aWNlVHlwZRIOCgpEVF9ERUZBVUxUEAASDgoKRFRfQU5EUk9JRBABEgoKBkRUX0lPUxACEg4KCkRUX1dJTkRPV1MQAxIMCghEVF9NQUNPUxAEEgoKBkRUX1dFQhAFKigKCUdyb3VwS2luZBINCglHS19OT1JNQUwQABIMCghHS19MQVJHRRABKjkKCk1lbWJlclR5cGUSDgoKTVRfVU5LTk9XThAAEgwKCE1UX0FETUlOEAESDQoJTVRfTUVNQkVSEAIqHgoMTWVtYmVyU3RhdHVzEg4KCkdNU19OT1JNQUwQADKiAgoRTWVzc2FnZUV4dFNlcnZpY2USLAoEU3luYxISLmxvZ2ljLlN5bmNSZXF1ZXN0GhAubG9naWMuU3luY1JlcGx5Ej4KCk1lc3NhZ2VBQ0sSGC5sb2dpYy5NZXNzYWdlQUNLUmVxdWVzdBoWLmdvb2dsZS5wcm90b2J1Zi5FbXB0eRIwCgRTZW5kEhQuY29ubmVjdC5TZW5kUmVxdWVzdBoSLmNvbm5lY3QuU2VuZFJlcGx5EjUKB0hpc3RvcnkSFS5sb2dpYy5IaXN0b3J5UmVxdWVzdBoTLmxvZ2ljLkhpc3RvcnlSZXBseRI2CgZSZWNhbGwSFC5sb2dpYy5SZWNhbGxSZXF1ZXN0GhYuZ29vZ2xlLnByb3RvYnVmLkVtcHR5MpYBChBEZXZpY2VFeHRTZXJ2aWNlEkQKCFJlZ2lzdGVyEhwubG9naWMuRGV2aWNlUmVnaXN0ZXJSZXF1ZXN0GhoubG9naWMuRGV2aWNlUmVnaXN0ZXJSZXBseRI8CgZVcGRhdGUSGi5sb2dpYy5EZXZpY2VVcGRhdGVSZXF1ZXN0GhYuZ29vZ2xlLnByb3RvYnVmLkVtcHR5MqUECg9Hcm91cEV4dFNlcnZpY2USPAoGQ3JlYXRlEhkubG9naWMuR3JvdXBDcmVhdGVSZXF1ZXN0GhcubG9naWMuR3JvdXBDcmVhdGVSZXBseRI7CgZVcGRhdGUSGS5sb2dpYy5Hcm91cFVwZGF0ZVJlcXVlc3QaFi5nb29nbGUucHJvdG9idWYuRW1wdHkSMwoDR2V0EhYubG9naWMuR3JvdXBHZXRSZXF1ZXN0GhQubG9naWMuR3JvdXBHZXRSZXBseRJCCghMaXN0TWluZRIbLmxvZ2ljLkdyb3VwTGlzdE1pbmVSZXF1ZXN0GhkubG9naWMuR3JvdXBMaXN0TWluZVJlcGx5EkIKCkFkZE1lbWJlcnMSHC5sb2dpYy5Hcm91cEFkZE1lbWJlclJlcXVlc3QaFi5nb29nbGUucHJvdG9idWYuRW1wdHkSRwoMVXBkYXRlTWVtYmVyEh8ubG9naWMuR3JvdXBVcGRhdGVNZW1iZXJSZXF1ZXN0GhYuZ29vZ2xlLnByb3RvYnVmLkVtcHR5EkcKDFJlbW92ZU1lbWJlchIfLmxvZ2ljLkdyb3VwUmVtb3ZlTWVtYmVyUmVxdWVzdBoWLmdvb2dsZS5wcm90b2J1Zi5FbXB0eRJICgpHZXRNZW1iZXJzEh0ubG9naWMuR3JvdXBHZXRNZW1iZXJzUmVxdWVzdBobLmxvZ2ljLkdyb3VwR2V0TWVtYmVyc1JlcGx5MkwKDlJvb21FeHRTZXJ2aWNlEjoKCFB1c2hSb29tEhYubG9naWMuUHVzaFJvb21SZXF1ZXN0GhYuZ29vZ2xlLnByb3RvYnVmLkVtcHR5MkcKEUdhdGV3YXlFeHRTZXJ2aWNlEjIKBkxvY2F0ZRIULmxvZ2ljLkxvY2F0ZVJlcXVlc3QaEi5sb2dpYy5Mb2NhdGVSZXBseWIGcHJvdG8z", [file_connect, file_google_protobuf_empty]);
+  fileDesc("Cgtsb2dpYy5wcm90bxIFbG9naWMibwoLU3luY1JlcXVlc3QSCwoDc2VxGAEgASgEEhQKDGxhcmdlX2dyb3VwcxgQIAEoCBIpCg1ncm91cF9jdXJzb3JzGBEgAygLMhIubG9naWMuR3JvdXBDdXJzb3ISEgoKZnJvbV9zdGFydBgSIAEoCCKQAQoJU3luY1JlcGx5EiIKCG1lc3NhZ2VzGAEgAygLMhAuY29ubmVjdC5NZXNzYWdlEhAKCGhhc19tb3JlGAIgASgIEiAKBmdyb3VwcxgQIAMoCzIQLmxvZ2ljLkdyb3VwUGFnZRIYChBncm91cHNfaGF2ZV9tb3JlGBEgASgIEhEKCXN0YXJ0X3NlcRgSIAEoBCIsCgtHcm91cEN1cnNvchIQCghncm91cF9pZBgBIAEoBBILCgNzZXEYAiABKAQiZwoJR3JvdXBQYWdlEhAKCGdyb3VwX2lkGAEgASgEEiIKCG1lc3NhZ2VzGAIgAygLMhAuY29ubmVjdC5NZXNzYWdlEhAKCGhhc19tb3JlGAMgASgIEhIKCm5ld2VzdF9zZXEYBCABKAQiTwoRTWVzc2FnZUFDS1JlcXVlc3QSEgoKZGV2aWNlX2FjaxgBIAEoBBImCgpncm91cF9hY2tzGBAgAygLMhIubG9naWMuR3JvdXBDdXJzb3IiyQEKDkhpc3RvcnlSZXF1ZXN0EhEKB3VzZXJfaWQYASABKARIABISCghncm91cF9pZBgCIAEoBEgAEhIKCmJlZm9yZV9zZXEYAyABKAQSDQoFbGltaXQYBCABKA0SFgoJYWZ0ZXJfc2VxGAUgASgESAGIAQESGQoRYXJvdW5kX21lc3NhZ2VfaWQYBiABKAQSDwoHZnJvbV9tcxgHIAEoAxITCgt3aXRoX2V4dGVudBgIIAEoCEIGCgRwZWVyQgwKCl9hZnRlcl9zZXEifQoMSGlzdG9yeVJlcGx5EiIKCG1lc3NhZ2VzGAEgAygLMhAuY29ubmVjdC5NZXNzYWdlEhAKCGhhc19tb3JlGAIgASgIEhEKCWhhc19uZXdlchgDIAEoCBIkCgZleHRlbnQYBCABKAsyFC5sb2dpYy5IaXN0b3J5RXh0ZW50IkMKDUhpc3RvcnlFeHRlbnQSDQoFY291bnQYASABKA0SEQoJZmlyc3Rfc2VxGAIgASgEEhAKCGxhc3Rfc2VxGAMgASgEIiMKDVJlY2FsbFJlcXVlc3QSEgoKbWVzc2FnZV9pZBgBIAEoBCI2ChVEZXZpY2VSZWdpc3RlclJlcXVlc3QSHQoGZGV2aWNlGAEgASgLMg0ubG9naWMuRGV2aWNlIigKE0RldmljZVJlZ2lzdGVyUmVwbHkSEQoJZGV2aWNlX2lkGAEgASgEIjQKE0RldmljZVVwZGF0ZVJlcXVlc3QSHQoGZGV2aWNlGAEgASgLMg0ubG9naWMuRGV2aWNlIpgBCgZEZXZpY2USCgoCaWQYASABKAQSHwoEdHlwZRgCIAEoDjIRLmxvZ2ljLkRldmljZVR5cGUSDQoFYnJhbmQYAyABKAkSDQoFbW9kZWwYBCABKAkSFgoOc3lzdGVtX3ZlcnNpb24YBSABKAkSEwoLc2RrX3ZlcnNpb24YBiABKAkSFgoOYnJhbmNoX3B1c2hfaWQYByABKAkikAEKBUdyb3VwEgoKAmlkGAEgASgEEgwKBG5hbWUYAiABKAkSEgoKYXZhdGFyX3VybBgDIAEoCRIUCgxpbnRyb2R1Y3Rpb24YBCABKAkSDQoFZXh0cmEYBSABKAkSHgoEa2luZBgQIAEoDjIQLmxvZ2ljLkdyb3VwS2luZBIUCgxtZW1iZXJfY291bnQYESABKA0ihQEKC0dyb3VwTWVtYmVyEg8KB3VzZXJfaWQYASABKAQSEAoIbmlja25hbWUYAiABKAkSHwoEdHlwZRgDIAEoDjIRLmxvZ2ljLk1lbWJlclR5cGUSIwoGc3RhdHVzGAQgASgOMhMubG9naWMuTWVtYmVyU3RhdHVzEg0KBWV4dHJhGAUgASgJIlYKEkdyb3VwQ3JlYXRlUmVxdWVzdBIbCgVncm91cBgBIAEoCzIMLmxvZ2ljLkdyb3VwEiMKB21lbWJlcnMYAiADKAsyEi5sb2dpYy5Hcm91cE1lbWJlciIkChBHcm91cENyZWF0ZVJlcGx5EhAKCGdyb3VwX2lkGAEgASgEIjEKEkdyb3VwVXBkYXRlUmVxdWVzdBIbCgVncm91cBgBIAEoCzIMLmxvZ2ljLkdyb3VwIiMKD0dyb3VwR2V0UmVxdWVzdBIQCghncm91cF9pZBgBIAEoBCIsCg1Hcm91cEdldFJlcGx5EhsKBWdyb3VwGAEgASgLMgwubG9naWMuR3JvdXAiTgoVR3JvdXBBZGRNZW1iZXJSZXF1ZXN0EhAKCGdyb3VwX2lkGAEgASgEEiMKB21lbWJlcnMYAiADKAsyEi5sb2dpYy5Hcm91cE1lbWJlciI+ChhHcm91cFJlbW92ZU1lbWJlclJlcXVlc3QSEAoIZ3JvdXBfaWQYASABKAQSEAoIdXNlcl9pZHMYAiADKAQiPQoUR3JvdXBMaXN0TWluZVJlcXVlc3QSFgoOYWZ0ZXJfZ3JvdXBfaWQYASABKAQSDQoFbGltaXQYAiABKA0iRAoSR3JvdXBMaXN0TWluZVJlcGx5EhwKBmdyb3VwcxgBIAMoCzIMLmxvZ2ljLkdyb3VwEhAKCGhhc19tb3JlGAIgASgIIlAKGEdyb3VwVXBkYXRlTWVtYmVyUmVxdWVzdBIQCghncm91cF9pZBgBIAEoBBIiCgZtZW1iZXIYAiABKAsyEi5sb2dpYy5Hcm91cE1lbWJlciJQChZHcm91cEdldE1lbWJlcnNSZXF1ZXN0EhAKCGdyb3VwX2lkGAEgASgEEhUKDWFmdGVyX3VzZXJfaWQYAiABKAQSDQoFbGltaXQYAyABKA0iTQoUR3JvdXBHZXRNZW1iZXJzUmVwbHkSIwoHbWVtYmVycxgBIAMoCzISLmxvZ2ljLkdyb3VwTWVtYmVyEhAKCGhhc19tb3JlGAIgASgIIpkBCg9QdXNoUm9vbVJlcXVlc3QSDwoHcm9vbV9pZBgBIAEoBBIoCgdjb21tYW5kGAIgASgOMhcuY29ubmVjdC5NZXNzYWdlQ29tbWFuZBIPCgdjb250ZW50GAMgASgMEhEKCXNlbmRfdGltZRgEIAEoAxISCgppc19wZXJzaXN0GAUgASgIEhMKC2lzX3ByaW9yaXR5GAYgASgIIisKF0NvdW50Um9vbU1lbWJlcnNSZXF1ZXN0EhAKCHJvb21faWRzGAEgAygEIj4KFUNvdW50Um9vbU1lbWJlcnNSZXBseRIlCgVyb29tcxgBIAMoCzIWLmxvZ2ljLlJvb21NZW1iZXJDb3VudCIzCg9Sb29tTWVtYmVyQ291bnQSDwoHcm9vbV9pZBgBIAEoBBIPCgdtZW1iZXJzGAIgASgEIjIKDUxvY2F0ZVJlcXVlc3QSEAoIcGxhdGZvcm0YASABKAkSDwoHcm9vbV9pZBgCIAEoBCJjCgtMb2NhdGVSZXBseRIeCgVub2RlcxgBIAMoCzIPLmxvZ2ljLkNvbm5Ob2RlEhMKC2hlYXJ0YmVhdF9zGAIgASgNEh8KB2JhY2tvZmYYAyABKAsyDi5sb2dpYy5CYWNrb2ZmIk0KCENvbm5Ob2RlEgsKA3RjcBgBIAEoCRIKCgJ3cxgCIAEoCRIOCgZ3ZWlnaHQYAyABKA0SCwoDdGxzGBAgASgJEgsKA3dzcxgRIAEoCSIrCgdCYWNrb2ZmEhAKCGZpcnN0X21zGAEgASgNEg4KBm1heF9tcxgCIAEoDSJfCgRVc2VyEg8KB3VzZXJfaWQYASABKAQSEQoJZGV2aWNlX2lkGAIgASgEEhAKCG5pY2tuYW1lGAMgASgJEhIKCmF2YXRhcl91cmwYBCABKAkSDQoFZXh0cmEYBSABKAkiVgoPVXNlck1lc3NhZ2VQdXNoEh4KCWZyb21fdXNlchgBIAEoCzILLmxvZ2ljLlVzZXISEgoKdG9fdXNlcl9pZBgCIAEoBBIPCgdjb250ZW50GAMgASgMIlUKEEdyb3VwTWVzc2FnZVB1c2gSHgoJZnJvbV91c2VyGAEgASgLMgsubG9naWMuVXNlchIQCghncm91cF9pZBgCIAEoBBIPCgdjb250ZW50GAMgASgMIpoBCg9VcGRhdGVHcm91cFB1c2gSDgoGb3B0X2lkGAEgASgEEhAKCG9wdF9uYW1lGAIgASgJEgwKBG5hbWUYAyABKAkSEgoKYXZhdGFyX3VybBgEIAEoCRIUCgxpbnRyb2R1Y3Rpb24YBSABKAkSDQoFZXh0cmEYBiABKAkSHgoEa2luZBgQIAEoDjIQLmxvZ2ljLkdyb3VwS2luZCJcChNBZGRHcm91cE1lbWJlcnNQdXNoEg4KBm9wdF9pZBgBIAEoBBIQCghvcHRfbmFtZRgCIAEoCRIjCgdtZW1iZXJzGAMgAygLMhIubG9naWMuR3JvdXBNZW1iZXIibAoVUmVtb3ZlR3JvdXBNZW1iZXJQdXNoEg4KBm9wdF9pZBgBIAEoBBIQCghvcHRfbmFtZRgCIAEoCRIXCg9kZWxldGVkX3VzZXJfaWQYAyABKAQSGAoQZGVsZXRlZF91c2VyX2lkcxgQIAMoBCpiCgpEZXZpY2VUeXBlEg4KCkRUX0RFRkFVTFQQABIOCgpEVF9BTkRST0lEEAESCgoGRFRfSU9TEAISDgoKRFRfV0lORE9XUxADEgwKCERUX01BQ09TEAQSCgoGRFRfV0VCEAUqKAoJR3JvdXBLaW5kEg0KCUdLX05PUk1BTBAAEgwKCEdLX0xBUkdFEAEqOQoKTWVtYmVyVHlwZRIOCgpNVF9VTktOT1dOEAASDAoITVRfQURNSU4QARINCglNVF9NRU1CRVIQAioeCgxNZW1iZXJTdGF0dXMSDgoKR01TX05PUk1BTBAAMqICChFNZXNzYWdlRXh0U2VydmljZRIsCgRTeW5jEhIubG9naWMuU3luY1JlcXVlc3QaEC5sb2dpYy5TeW5jUmVwbHkSPgoKTWVzc2FnZUFDSxIYLmxvZ2ljLk1lc3NhZ2VBQ0tSZXF1ZXN0GhYuZ29vZ2xlLnByb3RvYnVmLkVtcHR5EjAKBFNlbmQSFC5jb25uZWN0LlNlbmRSZXF1ZXN0GhIuY29ubmVjdC5TZW5kUmVwbHkSNQoHSGlzdG9yeRIVLmxvZ2ljLkhpc3RvcnlSZXF1ZXN0GhMubG9naWMuSGlzdG9yeVJlcGx5EjYKBlJlY2FsbBIULmxvZ2ljLlJlY2FsbFJlcXVlc3QaFi5nb29nbGUucHJvdG9idWYuRW1wdHkylgEKEERldmljZUV4dFNlcnZpY2USRAoIUmVnaXN0ZXISHC5sb2dpYy5EZXZpY2VSZWdpc3RlclJlcXVlc3QaGi5sb2dpYy5EZXZpY2VSZWdpc3RlclJlcGx5EjwKBlVwZGF0ZRIaLmxvZ2ljLkRldmljZVVwZGF0ZVJlcXVlc3QaFi5nb29nbGUucHJvdG9idWYuRW1wdHkypQQKD0dyb3VwRXh0U2VydmljZRI8CgZDcmVhdGUSGS5sb2dpYy5Hcm91cENyZWF0ZVJlcXVlc3QaFy5sb2dpYy5Hcm91cENyZWF0ZVJlcGx5EjsKBlVwZGF0ZRIZLmxvZ2ljLkdyb3VwVXBkYXRlUmVxdWVzdBoWLmdvb2dsZS5wcm90b2J1Zi5FbXB0eRIzCgNHZXQSFi5sb2dpYy5Hcm91cEdldFJlcXVlc3QaFC5sb2dpYy5Hcm91cEdldFJlcGx5EkIKCExpc3RNaW5lEhsubG9naWMuR3JvdXBMaXN0TWluZVJlcXVlc3QaGS5sb2dpYy5Hcm91cExpc3RNaW5lUmVwbHkSQgoKQWRkTWVtYmVycxIcLmxvZ2ljLkdyb3VwQWRkTWVtYmVyUmVxdWVzdBoWLmdvb2dsZS5wcm90b2J1Zi5FbXB0eRJHCgxVcGRhdGVNZW1iZXISHy5sb2dpYy5Hcm91cFVwZGF0ZU1lbWJlclJlcXVlc3QaFi5nb29nbGUucHJvdG9idWYuRW1wdHkSRwoMUmVtb3ZlTWVtYmVyEh8ubG9naWMuR3JvdXBSZW1vdmVNZW1iZXJSZXF1ZXN0GhYuZ29vZ2xlLnByb3RvYnVmLkVtcHR5EkgKCkdldE1lbWJlcnMSHS5sb2dpYy5Hcm91cEdldE1lbWJlcnNSZXF1ZXN0GhsubG9naWMuR3JvdXBHZXRNZW1iZXJzUmVwbHkymgEKDlJvb21FeHRTZXJ2aWNlEjoKCFB1c2hSb29tEhYubG9naWMuUHVzaFJvb21SZXF1ZXN0GhYuZ29vZ2xlLnByb3RvYnVmLkVtcHR5EkwKDENvdW50TWVtYmVycxIeLmxvZ2ljLkNvdW50Um9vbU1lbWJlcnNSZXF1ZXN0GhwubG9naWMuQ291bnRSb29tTWVtYmVyc1JlcGx5MkcKEUdhdGV3YXlFeHRTZXJ2aWNlEjIKBkxvY2F0ZRIULmxvZ2ljLkxvY2F0ZVJlcXVlc3QaEi5sb2dpYy5Mb2NhdGVSZXBseWIGcHJvdG8z", [file_connect, file_google_protobuf_empty]);
 
 /**
  * @generated from message logic.SyncRequest
@@ -220,7 +220,8 @@ export type HistoryRequest = Message<"logic.HistoryRequest"> & {
 
   /**
    * Messages before this seq; 0 starts at the newest. For the next page: the number of the last message of this one. With a user
-   * it is a seq of the caller's inbox, in a group (of either kind) a group_seq of its timeline.
+   * it is a seq of the caller's inbox, in a group (of either kind) a group_seq of its timeline. At most one of this and the three below
+   * that say where to read may be set.
    *
    * @generated from field: uint64 before_seq = 3;
    */
@@ -232,6 +233,34 @@ export type HistoryRequest = Message<"logic.HistoryRequest"> & {
    * @generated from field: uint32 limit = 4;
    */
   limit: number;
+
+  /**
+   * The first messages after this seq; 0 begins at the first one. For the next page: the number of the first message of this one.
+   *
+   * @generated from field: optional uint64 after_seq = 5;
+   */
+  afterSeq?: bigint | undefined;
+
+  /**
+   * This message, and about as many before it as after it.
+   *
+   * @generated from field: uint64 around_message_id = 6;
+   */
+  aroundMessageId: bigint;
+
+  /**
+   * The first messages from a time on, Unix milliseconds.
+   *
+   * @generated from field: int64 from_ms = 7;
+   */
+  fromMs: bigint;
+
+  /**
+   * Also how many messages there are, and where.
+   *
+   * @generated from field: bool with_extent = 8;
+   */
+  withExtent: boolean;
 };
 
 /**
@@ -246,7 +275,7 @@ export const HistoryRequestSchema: GenMessage<HistoryRequest> = /*@__PURE__*/
  */
 export type HistoryReply = Message<"logic.HistoryReply"> & {
   /**
-   * Newest first, each with the number that `before_seq` means: seq, or group_seq. A recalled one stands at its old place, without content. Of a
+   * Newest first, whatever was asked for, each with the number that `before_seq` means: seq, or group_seq. A recalled one stands at its old place, without content. Of a
    * group a member sees what came after joining.
    *
    * @generated from field: repeated connect.Message messages = 1;
@@ -254,11 +283,25 @@ export type HistoryReply = Message<"logic.HistoryReply"> & {
   messages: Message$1[];
 
   /**
-   * Whether there are older ones.
+   * Whether there are older ones; where newer ones were asked for, it is not said.
    *
    * @generated from field: bool has_more = 2;
    */
   hasMore: boolean;
+
+  /**
+   * Where messages after a place, around one or from a time on were asked for: whether there are newer ones.
+   *
+   * @generated from field: bool has_newer = 3;
+   */
+  hasNewer: boolean;
+
+  /**
+   * Where `with_extent` was set.
+   *
+   * @generated from field: logic.HistoryExtent extent = 4;
+   */
+  extent?: HistoryExtent | undefined;
 };
 
 /**
@@ -267,6 +310,39 @@ export type HistoryReply = Message<"logic.HistoryReply"> & {
  */
 export const HistoryReplySchema: GenMessage<HistoryReply> = /*@__PURE__*/
   messageDesc(file_logic, 6);
+
+/**
+ * What the caller may read of a conversation.
+ *
+ * @generated from message logic.HistoryExtent
+ */
+export type HistoryExtent = Message<"logic.HistoryExtent"> & {
+  /**
+   * Messages; 10000 means more than 9999.
+   *
+   * @generated from field: uint32 count = 1;
+   */
+  count: number;
+
+  /**
+   * The numbers of the first one and of the last one; 0 where there is none.
+   *
+   * @generated from field: uint64 first_seq = 2;
+   */
+  firstSeq: bigint;
+
+  /**
+   * @generated from field: uint64 last_seq = 3;
+   */
+  lastSeq: bigint;
+};
+
+/**
+ * Describes the message logic.HistoryExtent.
+ * Use `create(HistoryExtentSchema)` to create a new message.
+ */
+export const HistoryExtentSchema: GenMessage<HistoryExtent> = /*@__PURE__*/
+  messageDesc(file_logic, 7);
 
 /**
  * @generated from message logic.RecallRequest
@@ -283,7 +359,7 @@ export type RecallRequest = Message<"logic.RecallRequest"> & {
  * Use `create(RecallRequestSchema)` to create a new message.
  */
 export const RecallRequestSchema: GenMessage<RecallRequest> = /*@__PURE__*/
-  messageDesc(file_logic, 7);
+  messageDesc(file_logic, 8);
 
 /**
  * @generated from message logic.DeviceRegisterRequest
@@ -300,7 +376,7 @@ export type DeviceRegisterRequest = Message<"logic.DeviceRegisterRequest"> & {
  * Use `create(DeviceRegisterRequestSchema)` to create a new message.
  */
 export const DeviceRegisterRequestSchema: GenMessage<DeviceRegisterRequest> = /*@__PURE__*/
-  messageDesc(file_logic, 8);
+  messageDesc(file_logic, 9);
 
 /**
  * @generated from message logic.DeviceRegisterReply
@@ -317,7 +393,7 @@ export type DeviceRegisterReply = Message<"logic.DeviceRegisterReply"> & {
  * Use `create(DeviceRegisterReplySchema)` to create a new message.
  */
 export const DeviceRegisterReplySchema: GenMessage<DeviceRegisterReply> = /*@__PURE__*/
-  messageDesc(file_logic, 9);
+  messageDesc(file_logic, 10);
 
 /**
  * @generated from message logic.DeviceUpdateRequest
@@ -336,7 +412,7 @@ export type DeviceUpdateRequest = Message<"logic.DeviceUpdateRequest"> & {
  * Use `create(DeviceUpdateRequestSchema)` to create a new message.
  */
 export const DeviceUpdateRequestSchema: GenMessage<DeviceUpdateRequest> = /*@__PURE__*/
-  messageDesc(file_logic, 10);
+  messageDesc(file_logic, 11);
 
 /**
  * @generated from message logic.Device
@@ -383,7 +459,7 @@ export type Device = Message<"logic.Device"> & {
  * Use `create(DeviceSchema)` to create a new message.
  */
 export const DeviceSchema: GenMessage<Device> = /*@__PURE__*/
-  messageDesc(file_logic, 11);
+  messageDesc(file_logic, 12);
 
 /**
  * @generated from message logic.Group
@@ -436,7 +512,7 @@ export type Group = Message<"logic.Group"> & {
  * Use `create(GroupSchema)` to create a new message.
  */
 export const GroupSchema: GenMessage<Group> = /*@__PURE__*/
-  messageDesc(file_logic, 12);
+  messageDesc(file_logic, 13);
 
 /**
  * @generated from message logic.GroupMember
@@ -473,7 +549,7 @@ export type GroupMember = Message<"logic.GroupMember"> & {
  * Use `create(GroupMemberSchema)` to create a new message.
  */
 export const GroupMemberSchema: GenMessage<GroupMember> = /*@__PURE__*/
-  messageDesc(file_logic, 13);
+  messageDesc(file_logic, 14);
 
 /**
  * @generated from message logic.GroupCreateRequest
@@ -495,7 +571,7 @@ export type GroupCreateRequest = Message<"logic.GroupCreateRequest"> & {
  * Use `create(GroupCreateRequestSchema)` to create a new message.
  */
 export const GroupCreateRequestSchema: GenMessage<GroupCreateRequest> = /*@__PURE__*/
-  messageDesc(file_logic, 14);
+  messageDesc(file_logic, 15);
 
 /**
  * @generated from message logic.GroupCreateReply
@@ -512,7 +588,7 @@ export type GroupCreateReply = Message<"logic.GroupCreateReply"> & {
  * Use `create(GroupCreateReplySchema)` to create a new message.
  */
 export const GroupCreateReplySchema: GenMessage<GroupCreateReply> = /*@__PURE__*/
-  messageDesc(file_logic, 15);
+  messageDesc(file_logic, 16);
 
 /**
  * @generated from message logic.GroupUpdateRequest
@@ -529,7 +605,7 @@ export type GroupUpdateRequest = Message<"logic.GroupUpdateRequest"> & {
  * Use `create(GroupUpdateRequestSchema)` to create a new message.
  */
 export const GroupUpdateRequestSchema: GenMessage<GroupUpdateRequest> = /*@__PURE__*/
-  messageDesc(file_logic, 16);
+  messageDesc(file_logic, 17);
 
 /**
  * @generated from message logic.GroupGetRequest
@@ -546,7 +622,7 @@ export type GroupGetRequest = Message<"logic.GroupGetRequest"> & {
  * Use `create(GroupGetRequestSchema)` to create a new message.
  */
 export const GroupGetRequestSchema: GenMessage<GroupGetRequest> = /*@__PURE__*/
-  messageDesc(file_logic, 17);
+  messageDesc(file_logic, 18);
 
 /**
  * @generated from message logic.GroupGetReply
@@ -563,7 +639,7 @@ export type GroupGetReply = Message<"logic.GroupGetReply"> & {
  * Use `create(GroupGetReplySchema)` to create a new message.
  */
 export const GroupGetReplySchema: GenMessage<GroupGetReply> = /*@__PURE__*/
-  messageDesc(file_logic, 18);
+  messageDesc(file_logic, 19);
 
 /**
  * @generated from message logic.GroupAddMemberRequest
@@ -585,7 +661,7 @@ export type GroupAddMemberRequest = Message<"logic.GroupAddMemberRequest"> & {
  * Use `create(GroupAddMemberRequestSchema)` to create a new message.
  */
 export const GroupAddMemberRequestSchema: GenMessage<GroupAddMemberRequest> = /*@__PURE__*/
-  messageDesc(file_logic, 19);
+  messageDesc(file_logic, 20);
 
 /**
  * @generated from message logic.GroupRemoveMemberRequest
@@ -607,7 +683,7 @@ export type GroupRemoveMemberRequest = Message<"logic.GroupRemoveMemberRequest">
  * Use `create(GroupRemoveMemberRequestSchema)` to create a new message.
  */
 export const GroupRemoveMemberRequestSchema: GenMessage<GroupRemoveMemberRequest> = /*@__PURE__*/
-  messageDesc(file_logic, 20);
+  messageDesc(file_logic, 21);
 
 /**
  * @generated from message logic.GroupListMineRequest
@@ -633,7 +709,7 @@ export type GroupListMineRequest = Message<"logic.GroupListMineRequest"> & {
  * Use `create(GroupListMineRequestSchema)` to create a new message.
  */
 export const GroupListMineRequestSchema: GenMessage<GroupListMineRequest> = /*@__PURE__*/
-  messageDesc(file_logic, 21);
+  messageDesc(file_logic, 22);
 
 /**
  * @generated from message logic.GroupListMineReply
@@ -655,7 +731,7 @@ export type GroupListMineReply = Message<"logic.GroupListMineReply"> & {
  * Use `create(GroupListMineReplySchema)` to create a new message.
  */
 export const GroupListMineReplySchema: GenMessage<GroupListMineReply> = /*@__PURE__*/
-  messageDesc(file_logic, 22);
+  messageDesc(file_logic, 23);
 
 /**
  * @generated from message logic.GroupUpdateMemberRequest
@@ -677,7 +753,7 @@ export type GroupUpdateMemberRequest = Message<"logic.GroupUpdateMemberRequest">
  * Use `create(GroupUpdateMemberRequestSchema)` to create a new message.
  */
 export const GroupUpdateMemberRequestSchema: GenMessage<GroupUpdateMemberRequest> = /*@__PURE__*/
-  messageDesc(file_logic, 23);
+  messageDesc(file_logic, 24);
 
 /**
  * @generated from message logic.GroupGetMembersRequest
@@ -708,7 +784,7 @@ export type GroupGetMembersRequest = Message<"logic.GroupGetMembersRequest"> & {
  * Use `create(GroupGetMembersRequestSchema)` to create a new message.
  */
 export const GroupGetMembersRequestSchema: GenMessage<GroupGetMembersRequest> = /*@__PURE__*/
-  messageDesc(file_logic, 24);
+  messageDesc(file_logic, 25);
 
 /**
  * @generated from message logic.GroupGetMembersReply
@@ -730,7 +806,7 @@ export type GroupGetMembersReply = Message<"logic.GroupGetMembersReply"> & {
  * Use `create(GroupGetMembersReplySchema)` to create a new message.
  */
 export const GroupGetMembersReplySchema: GenMessage<GroupGetMembersReply> = /*@__PURE__*/
-  messageDesc(file_logic, 25);
+  messageDesc(file_logic, 26);
 
 /**
  * @generated from message logic.PushRoomRequest
@@ -778,7 +854,65 @@ export type PushRoomRequest = Message<"logic.PushRoomRequest"> & {
  * Use `create(PushRoomRequestSchema)` to create a new message.
  */
 export const PushRoomRequestSchema: GenMessage<PushRoomRequest> = /*@__PURE__*/
-  messageDesc(file_logic, 26);
+  messageDesc(file_logic, 27);
+
+/**
+ * @generated from message logic.CountRoomMembersRequest
+ */
+export type CountRoomMembersRequest = Message<"logic.CountRoomMembersRequest"> & {
+  /**
+   * @generated from field: repeated uint64 room_ids = 1;
+   */
+  roomIds: bigint[];
+};
+
+/**
+ * Describes the message logic.CountRoomMembersRequest.
+ * Use `create(CountRoomMembersRequestSchema)` to create a new message.
+ */
+export const CountRoomMembersRequestSchema: GenMessage<CountRoomMembersRequest> = /*@__PURE__*/
+  messageDesc(file_logic, 28);
+
+/**
+ * @generated from message logic.CountRoomMembersReply
+ */
+export type CountRoomMembersReply = Message<"logic.CountRoomMembersReply"> & {
+  /**
+   * In the order asked for.
+   *
+   * @generated from field: repeated logic.RoomMemberCount rooms = 1;
+   */
+  rooms: RoomMemberCount[];
+};
+
+/**
+ * Describes the message logic.CountRoomMembersReply.
+ * Use `create(CountRoomMembersReplySchema)` to create a new message.
+ */
+export const CountRoomMembersReplySchema: GenMessage<CountRoomMembersReply> = /*@__PURE__*/
+  messageDesc(file_logic, 29);
+
+/**
+ * @generated from message logic.RoomMemberCount
+ */
+export type RoomMemberCount = Message<"logic.RoomMemberCount"> & {
+  /**
+   * @generated from field: uint64 room_id = 1;
+   */
+  roomId: bigint;
+
+  /**
+   * @generated from field: uint64 members = 2;
+   */
+  members: bigint;
+};
+
+/**
+ * Describes the message logic.RoomMemberCount.
+ * Use `create(RoomMemberCountSchema)` to create a new message.
+ */
+export const RoomMemberCountSchema: GenMessage<RoomMemberCount> = /*@__PURE__*/
+  messageDesc(file_logic, 30);
 
 /**
  * @generated from message logic.LocateRequest
@@ -805,7 +939,7 @@ export type LocateRequest = Message<"logic.LocateRequest"> & {
  * Use `create(LocateRequestSchema)` to create a new message.
  */
 export const LocateRequestSchema: GenMessage<LocateRequest> = /*@__PURE__*/
-  messageDesc(file_logic, 27);
+  messageDesc(file_logic, 31);
 
 /**
  * No node at all is no reply but the code "try again later".
@@ -838,7 +972,7 @@ export type LocateReply = Message<"logic.LocateReply"> & {
  * Use `create(LocateReplySchema)` to create a new message.
  */
 export const LocateReplySchema: GenMessage<LocateReply> = /*@__PURE__*/
-  messageDesc(file_logic, 28);
+  messageDesc(file_logic, 32);
 
 /**
  * @generated from message logic.ConnNode
@@ -885,7 +1019,7 @@ export type ConnNode = Message<"logic.ConnNode"> & {
  * Use `create(ConnNodeSchema)` to create a new message.
  */
 export const ConnNodeSchema: GenMessage<ConnNode> = /*@__PURE__*/
-  messageDesc(file_logic, 29);
+  messageDesc(file_logic, 33);
 
 /**
  * How long a client waits between attempts to connect: from the first to the largest, doubling, with jitter.
@@ -909,7 +1043,7 @@ export type Backoff = Message<"logic.Backoff"> & {
  * Use `create(BackoffSchema)` to create a new message.
  */
 export const BackoffSchema: GenMessage<Backoff> = /*@__PURE__*/
-  messageDesc(file_logic, 30);
+  messageDesc(file_logic, 34);
 
 /**
  * The sender card in pushes.
@@ -948,7 +1082,7 @@ export type User = Message<"logic.User"> & {
  * Use `create(UserSchema)` to create a new message.
  */
 export const UserSchema: GenMessage<User> = /*@__PURE__*/
-  messageDesc(file_logic, 31);
+  messageDesc(file_logic, 35);
 
 /**
  * @generated from message logic.UserMessagePush
@@ -975,7 +1109,7 @@ export type UserMessagePush = Message<"logic.UserMessagePush"> & {
  * Use `create(UserMessagePushSchema)` to create a new message.
  */
 export const UserMessagePushSchema: GenMessage<UserMessagePush> = /*@__PURE__*/
-  messageDesc(file_logic, 32);
+  messageDesc(file_logic, 36);
 
 /**
  * @generated from message logic.GroupMessagePush
@@ -1002,7 +1136,7 @@ export type GroupMessagePush = Message<"logic.GroupMessagePush"> & {
  * Use `create(GroupMessagePushSchema)` to create a new message.
  */
 export const GroupMessagePushSchema: GenMessage<GroupMessagePush> = /*@__PURE__*/
-  messageDesc(file_logic, 33);
+  messageDesc(file_logic, 37);
 
 /**
  * @generated from message logic.UpdateGroupPush
@@ -1051,7 +1185,7 @@ export type UpdateGroupPush = Message<"logic.UpdateGroupPush"> & {
  * Use `create(UpdateGroupPushSchema)` to create a new message.
  */
 export const UpdateGroupPushSchema: GenMessage<UpdateGroupPush> = /*@__PURE__*/
-  messageDesc(file_logic, 34);
+  messageDesc(file_logic, 38);
 
 /**
  * @generated from message logic.AddGroupMembersPush
@@ -1078,7 +1212,7 @@ export type AddGroupMembersPush = Message<"logic.AddGroupMembersPush"> & {
  * Use `create(AddGroupMembersPushSchema)` to create a new message.
  */
 export const AddGroupMembersPushSchema: GenMessage<AddGroupMembersPush> = /*@__PURE__*/
-  messageDesc(file_logic, 35);
+  messageDesc(file_logic, 39);
 
 /**
  * @generated from message logic.RemoveGroupMemberPush
@@ -1112,7 +1246,7 @@ export type RemoveGroupMemberPush = Message<"logic.RemoveGroupMemberPush"> & {
  * Use `create(RemoveGroupMemberPushSchema)` to create a new message.
  */
 export const RemoveGroupMemberPushSchema: GenMessage<RemoveGroupMemberPush> = /*@__PURE__*/
-  messageDesc(file_logic, 36);
+  messageDesc(file_logic, 40);
 
 /**
  * @generated from enum logic.DeviceType
@@ -1257,7 +1391,8 @@ export const MessageExtService: GenService<{
     output: typeof SendReplySchema;
   },
   /**
-   * A conversation backwards, as the caller's own inbox holds it.
+   * A conversation backwards or forwards, from a number, around a message or from a time on: with a user as the caller's own inbox
+   * holds it, of a group its timeline.
    *
    * @generated from rpc logic.MessageExtService.History
    */
@@ -1401,6 +1536,16 @@ export const RoomExtService: GenService<{
     methodKind: "unary";
     input: typeof PushRoomRequestSchema;
     output: typeof EmptySchema;
+  },
+  /**
+   * How many connections are in each of at most 100 rooms, as it was about two seconds ago at most.
+   *
+   * @generated from rpc logic.RoomExtService.CountMembers
+   */
+  countMembers: {
+    methodKind: "unary";
+    input: typeof CountRoomMembersRequestSchema;
+    output: typeof CountRoomMembersReplySchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_logic, 3);
