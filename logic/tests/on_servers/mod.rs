@@ -23,12 +23,13 @@ use crate::support::{self, Server, backend, business::StubBusiness, conn::Conn, 
 
 /// A second logic node on what `first` stands on.
 async fn beside(first: &Server) -> Server {
-    let (database, shared_state) = (first.settings.database.clone(), first.settings.shared_state.clone());
+    let LogicSettings { database, shared_state, conversation, .. } = first.settings.clone();
     server_with(StubBusiness::start().await, |settings| {
         settings.node = "logic-2".into();
         settings.node_number = 2;
         settings.database = database;
         settings.shared_state = shared_state;
+        settings.conversation = conversation;
     })
     .await
 }

@@ -11,7 +11,7 @@ use prost::Message as _;
 
 use super::beside;
 use crate::{
-    contract::conversations::{send, signed},
+    contract::conversations::{model, reads::prompt_server, send, signed},
     support::{Server, conn::Conn, server},
 };
 
@@ -63,4 +63,13 @@ async fn of_reads_through_two_nodes_at_the_same_time_the_furthest_is_left() {
     };
     tokio::join!(odd, even);
     assert_eq!((read_seq(&one).await, read_seq(&two).await), (40, 40));
+}
+
+#[tokio::test]
+async fn random_sequences_through_two_nodes_end_as_in_a_model_in_memory() {
+    for seed in model::seeds() {
+        let one = prompt_server().await;
+        let two = beside(&one).await;
+        model::run(&[&one, &two], seed, 250).await;
+    }
 }

@@ -2,6 +2,7 @@
 
 mod history;
 mod lists;
+pub mod model;
 pub mod reads;
 mod settings;
 
