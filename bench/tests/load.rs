@@ -60,7 +60,7 @@ fn result(output: &Output) -> Value {
 
 /// What every result of a scenario has to tell, beside `scenario`, `config`, `host` and `commit`: measures, which are above 0
 /// here, and counts of what must not happen.
-const KEYS: [(&str, &str, &str); 11] = [
+const KEYS: [(&str, &str, &str); 12] = [
     (
         "idle",
         "connections server_rss_bytes_per_connection kernel_bytes_per_connection server_cpu_cores connects_per_second heartbeats",
@@ -68,6 +68,7 @@ const KEYS: [(&str, &str, &str); 11] = [
     ),
     ("signin", "sign_ins_per_second p50_ms p99_ms", "failed"),
     ("call", "calls_per_second p50_ms p99_ms", ""),
+    ("conversations", "p50_ms p99_ms bare_p50_ms bare_p99_ms ratio lists", ""),
     ("echo", "per_second p50_us p99_us p999_us baseline_per_second ratio p99_ratio", ""),
     ("room", "deliveries_per_second baseline_writes_per_second ratio p50_ms p99_ms", "lost reordered"),
     ("send", SENDS, "lost duplicates reordered"),
@@ -128,6 +129,11 @@ fn signin_has_its_keys() {
     let server = Server::start();
     measure(&server, "signin", &["--devices", "32", "--in-flight", "8", "--sign-ins", "100"]);
     measure(&server, "signin", &["--devices", "32", "--in-flight", "8", "--connected"]);
+}
+
+#[test]
+fn conversations_has_its_keys() {
+    measure(&Server::start(), "conversations", &["--messages", "600", "--conversations", "60", "--limit", "20"]);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use anyhow::ensure;
 use gim_proto::logic::{Group, GroupCreateRequest, GroupMember, group_int_service_client::GroupIntServiceClient};
 use serde_json::{Value, json};
 
-use super::conversations::{self, BASELINE_BATCH_MAX, Participants, SendingArguments};
+use super::chats::{self, BASELINE_BATCH_MAX, Participants, SendingArguments};
 use crate::{
     baseline::database::Shape,
     counts::Counts,
@@ -89,7 +89,7 @@ impl Measurement for Arguments {
     }
 
     fn tell(&self, counts: &Counts, figures: &mut Figures) -> anyhow::Result<()> {
-        conversations::tell(counts, figures, self.members, self.sending.rate)
+        chats::tell(counts, figures, self.members, self.sending.rate)
     }
 }
 

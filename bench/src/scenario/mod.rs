@@ -1,6 +1,7 @@
 //! The scenarios, one question each. A scenario is a file with its arguments and a `run` that ends in an [`Outcome`].
 
 mod call;
+mod chats;
 mod conversations;
 mod echo;
 mod fairness;
@@ -28,6 +29,8 @@ pub enum Scenario {
     Echo(echo::Arguments),
     /// How many calls fit into a second, and how long does each take?
     Call(call::Arguments),
+    /// How long does a list of conversations take of a user who has very many?
+    Conversations(conversations::Arguments),
     /// Does one user who takes all that can be had cost the others anything?
     Fairness(fairness::Arguments),
     /// How fast does a message reach the inbox of everybody in a group?
@@ -62,6 +65,7 @@ impl Scenario {
             Self::Smoke(arguments) => smoke::run(arguments),
             Self::Echo(arguments) => load::run(arguments),
             Self::Call(arguments) => load::run(arguments),
+            Self::Conversations(arguments) => load::run(arguments),
             Self::Fairness(arguments) => load::run(arguments),
             Self::Group(arguments) => load::run(arguments),
             Self::Mixed(arguments) => load::run(arguments),

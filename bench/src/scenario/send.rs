@@ -8,7 +8,7 @@
 use anyhow::ensure;
 use serde_json::{Value, json};
 
-use super::conversations::{self, BASELINE_BATCH_MAX, Participants, SendingArguments};
+use super::chats::{self, BASELINE_BATCH_MAX, Participants, SendingArguments};
 use crate::{
     baseline::database::Shape,
     counts::Counts,
@@ -67,7 +67,7 @@ impl Measurement for Arguments {
     }
 
     fn tell(&self, counts: &Counts, figures: &mut Figures) -> anyhow::Result<()> {
-        conversations::tell(counts, figures, INBOXES, self.sending.rate)
+        chats::tell(counts, figures, INBOXES, self.sending.rate)
     }
 }
 

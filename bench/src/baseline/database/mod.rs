@@ -1,8 +1,9 @@
-//! A bare use of a database of the kind that the server uses, with the server's own tables: bulk inserts ([`insert`]) and
-//! page reads ([`read`]), without a messaging server around them. Runs as tasks on a runtime of its own, only while it is
+//! A bare use of a database of the kind that the server uses, with the server's own tables: bulk inserts ([`insert`]),
+//! page reads ([`read`]) and lists of conversations ([`list`]), without a messaging server around them. Runs as tasks on a runtime of its own, only while it is
 //! told to.
 
 mod insert;
+mod list;
 mod read;
 
 use std::{

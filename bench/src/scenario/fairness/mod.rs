@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use self::aggressor::{Aggression, Aggressor};
 use super::{
-    conversations::{Conversations, FAULTS, Participants},
+    chats::{Conversations, FAULTS, Participants},
     paired_with_database::PairedClients as _,
 };
 use crate::{

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use self::day::{Day, Room};
 use super::{
-    conversations::{Conversations, Participants},
+    chats::{Conversations, Participants},
     idle,
     room::{Audience, Pusher, subscription},
 };

@@ -15,7 +15,7 @@ use gim_proto::{
 };
 use prost::Message as _;
 
-use self::plain::{Line, Model, Peer, Place, USERS};
+use self::plain::{Line, Model, ModelPlace, Peer, USERS};
 use super::{delete, list, say, send, set, signed};
 use crate::support::{Server, conn::Conn};
 
@@ -68,6 +68,7 @@ struct Run<'a> {
 }
 
 /// So many steps from one seed, which stands in the output where it fails.
+#[allow(clippy::print_stdout, reason = "what a test prints is shown where it fails")]
 pub async fn run(nodes: &[&Server], seed: u64, steps: usize) {
     println!("the seed is {seed}");
     let mut run = Run::new(nodes, seed).await;
@@ -115,7 +116,7 @@ impl<'a> Run<'a> {
     }
 
     /// One of a user's conversations that has a message, with its places.
-    fn some(&mut self, user_id: u64) -> (Peer, Vec<Place>) {
+    fn some(&mut self, user_id: u64) -> (Peer, Vec<ModelPlace>) {
         let of_user = self.model.owned.iter().filter(|((owner, _), _)| *owner == user_id);
         let all: Vec<_> = of_user.map(|((_, peer), own)| (*peer, own.places.clone())).collect();
         all[self.random.below(all.len())].clone()

@@ -16,7 +16,7 @@ pub enum Peer {
 
 /// A message, as one user finds it in a conversation.
 #[derive(Debug, Clone, Copy)]
-pub struct Place {
+pub struct ModelPlace {
     pub seq: u64,
     pub message_id: u64,
     pub sender_id: u64,
@@ -26,7 +26,7 @@ pub struct Place {
 /// What one user has of a conversation.
 #[derive(Debug, Clone, Default)]
 pub struct Own {
-    pub places: Vec<Place>,
+    pub places: Vec<ModelPlace>,
     pub read: (u64, u64),
     pub is_muted: bool,
     pub is_marked: bool,
@@ -77,7 +77,7 @@ impl Peer {
 }
 
 impl Own {
-    fn head(&self) -> Option<Place> {
+    fn head(&self) -> Option<ModelPlace> {
         self.places.last().copied()
     }
 }
@@ -88,7 +88,7 @@ impl Model {
         let mut model = Self { inboxes, ..Self::default() };
         for &(peer, seq, notice_id) in groups {
             for user_id in USERS {
-                let notice = Place { seq, message_id: notice_id, sender_id: 0, is_recalled: false };
+                let notice = ModelPlace { seq, message_id: notice_id, sender_id: 0, is_recalled: false };
                 model.owned.insert((user_id, peer), Own { places: vec![notice], ..Own::default() });
             }
             if let Peer::Normal(id) | Peer::Large(id) = peer {
@@ -111,7 +111,7 @@ impl Model {
         for (user_id, side) in peer.sides(sender_id) {
             let inbox_seq = if matches!(peer, Peer::Large(_)) { 0 } else { self.next_seq(user_id) };
             let seq = timeline_seq.unwrap_or(inbox_seq);
-            let place = Place { seq, message_id, sender_id, is_recalled: false };
+            let place = ModelPlace { seq, message_id, sender_id, is_recalled: false };
             self.owned.entry((user_id, side)).or_default().places.push(place);
             if user_id == sender_id {
                 told = if matches!(peer, Peer::Large(_)) { seq } else { inbox_seq };
@@ -148,7 +148,7 @@ impl Model {
     }
 
     /// A user reads up to a place.
-    pub fn read(&mut self, user_id: u64, peer: Peer, place: Place) {
+    pub fn read(&mut self, user_id: u64, peer: Peer, place: ModelPlace) {
         let own = self.owned.get_mut(&(user_id, peer)).unwrap();
         own.read = own.read.max((place.seq, place.message_id));
         own.is_marked = false;
