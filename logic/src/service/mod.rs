@@ -1,10 +1,11 @@
 //! The service as a whole: what starts after what, and what stops before what. [`lease_renewal`] and [`housekeeping`] are what it
-//! does by itself, [`offline`] what is done while it does not run.
+//! does by itself, [`offline`] what is done while it does not run, [`reload`] what SIGHUP changes.
 
 mod claims;
 mod housekeeping;
 mod lease_renewal;
 mod offline;
+mod reload;
 
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
@@ -14,7 +15,6 @@ use gim_config::{
     data_folder::{DataFolder, DataFolderError},
     grpc::{self, GrpcServer},
     listen::ListenError,
-    request_shares::RequestShares,
     service::Running,
     sql::{self, Database, DatabaseError, Taken},
 };
@@ -24,17 +24,17 @@ use tokio::{
 };
 use tonic::service::RoutesBuilder;
 
-use self::lease_renewal::LeaseRenewal;
 pub use self::offline::{Offline, open_offline, raise_seqs, run_raising_seqs};
+use self::{lease_renewal::LeaseRenewal, reload::Reloadable};
 use crate::{
-    clients::{business::Business, jwt::JwtCheck},
+    clients::business::Business,
     delivery::{catch_up::CatchUp, fanout::Fanout, nodes::Nodes},
     dispatch::Dispatch,
     domain::{clock, message_id::MessageIds, short_id::ShortIds},
     http,
     link::{LinkParts, calls::Calls, service as link},
     metrics, rpc,
-    settings::{LimitSettings, LogicSettings},
+    settings::LogicSettings,
     shared_state::{SharedState, SharedStateError, local::LocalState, redis::RedisState},
     store::{self, Store, StoreError, seqs::RaiseError, writer::Writer},
     usecase::{Parts, UseCases, reads::Reads},
@@ -108,8 +108,7 @@ pub struct Logic {
     readiness: Readiness,
     grpc: GrpcServer,
     clients: Option<GrpcServer>,
-    jwt: JwtCheck,
-    request_shares: Arc<RequestShares>,
+    reloadable: Reloadable,
     admin: Admin,
     database: Database,
     /// Given back last.
@@ -135,9 +134,7 @@ pub fn run(arguments: &ServiceArguments) -> ExitCode {
 
 /// Starts the service: database, writer, fan-out, then gRPC.
 pub async fn start(settings: LogicSettings) -> Result<Logic, StartError> {
-    // Only what is kept there has to be ours: nodes of one host share a database server in any folder.
-    let is_embedded = settings.database.url.is_empty();
-    let data_folder = is_embedded.then(|| DataFolder::take(&settings.data_dir, "logic")).transpose()?;
+    let data_folder = data_folder(&settings)?;
     let readiness = Readiness::default();
     let (database_part, grpc_part) = (readiness.part("database"), readiness.part("grpc"));
     let redis_part = (!settings.shared_state.url.is_empty()).then(|| readiness.part("redis"));
@@ -154,20 +151,20 @@ pub async fn start(settings: LogicSettings) -> Result<Logic, StartError> {
 
     let nodes = Arc::new(Nodes::new(settings.link.clone(), shared.clone()));
     let fanout = Fanout::new(shared.clone(), nodes.clone());
-    let request_shares = request_shares(&settings.limits);
+    let reloadable = Reloadable::new(&settings).map_err(StartError::Jwt)?;
     let (deliveries, committed) = mpsc::channel(COMMITTED_BATCHES_MAX);
-    let (writer, writer_task) = Writer::start(&store.database, &settings.inbox, request_shares.clone(), deliveries);
+    let (writer, writer_task) =
+        Writer::start(&store.database, &settings.inbox, reloadable.request_shares.clone(), deliveries);
     let fanout_task = tokio::spawn(fanout.clone().run(committed));
     let business = Arc::new(Business::new(&settings.business, &settings.grpc).map_err(StartError::Business)?);
-    let jwt = JwtCheck::new(&settings.jwt).map_err(StartError::Jwt)?;
     let parts = Parts {
         ids: Arc::new(MessageIds::new(settings.node_number, newest_id)),
         short_ids: Arc::new(ShortIds::new(settings.node_number, newest_id, clock::now_ms())),
         store: store.clone(),
         writer: writer.clone(),
-        request_shares: request_shares.clone(),
+        request_shares: reloadable.request_shares.clone(),
         business: business.clone(),
-        jwt: jwt.clone(),
+        jwt: reloadable.jwt.clone(),
         shared: shared.clone(),
         nodes: nodes.clone(),
         fanout: fanout.clone(),
@@ -185,18 +182,17 @@ pub async fn start(settings: LogicSettings) -> Result<Logic, StartError> {
         }
     };
     grpc_part.set(true);
-    let mut housekeeping = housekeeping::start(&settings, &store, &shared, lease);
-    housekeeping.push(database_watch);
     let reads = use_cases.reads.clone();
     let renewal =
         LeaseRenewal { shared: shared.clone(), redis_part, nodes: nodes.clone(), fanout, catch_up, use_cases };
+    let housekeeping = housekeeping::start(&settings, &store, &shared, lease);
     Ok(Logic {
+        housekeeping: housekeeping.into_iter().chain([database_watch]).collect(),
         node: settings.node,
         readiness,
         grpc,
         clients,
-        jwt,
-        request_shares,
+        reloadable,
         admin,
         database: store.database,
         _data_folder: data_folder,
@@ -208,12 +204,13 @@ pub async fn start(settings: LogicSettings) -> Result<Logic, StartError> {
         fanout_task,
         lease_renewal: tokio::spawn(renewal.run(lease)),
         claim: claim.map(|claim| tokio::spawn(claim.keep())),
-        housekeeping,
     })
 }
 
-fn request_shares(limits: &LimitSettings) -> Arc<RequestShares> {
-    Arc::new(RequestShares::new(limits.user_requests_per_s, limits.user_requests_burst))
+/// Only what is kept there has to be ours: nodes of one host share a database server in any folder.
+fn data_folder(settings: &LogicSettings) -> Result<Option<DataFolder>, DataFolderError> {
+    let is_embedded = settings.database.url.is_empty();
+    is_embedded.then(|| DataFolder::take(&settings.data_dir, "logic")).transpose()
 }
 
 async fn open_store(settings: &LogicSettings) -> Result<Store, StartError> {
@@ -323,12 +320,7 @@ impl Running for Logic {
         let origins = settings.map(|settings| settings.clients.origins.as_slice());
         let is_certificate_good = self.clients.iter().all(|clients| clients.reload(origins));
         let Some(settings) = settings else { return false };
-        self.request_shares.set(settings.limits.user_requests_per_s, settings.limits.user_requests_burst);
-        if let Err(problem) = self.jwt.reload(&settings.jwt) {
-            tracing::error!(problem, "the keys of tokens stay as they were");
-            return false;
-        }
-        is_certificate_good
+        self.reloadable.apply(settings) && is_certificate_good
     }
 
     async fn failed(&mut self) -> String {
