@@ -5,6 +5,7 @@ use gim_config::sql::{Database, DatabaseSettings};
 use sqlx::{AssertSqlSafe, Row as _};
 
 /// Fails where a statement would read a table from one end to the other. What it makes itself, as `made` names it, it may.
+#[cfg(test)]
 pub(super) async fn assert_by_index(statement: &str, made: &[&str]) {
     let folder = tempfile::tempdir().unwrap();
     let settings = DatabaseSettings::default();
