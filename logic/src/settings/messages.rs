@@ -231,8 +231,8 @@ impl Default for GroupSettings {
             large_members_max: 1_000_000,
             members_per_request_max: 10_000,
             user_groups_max: 1_000,
-            additions_per_hour_max: 20_000,
-            additions_of_one_per_day_max: 50,
+            additions_per_hour_max: 50_000,
+            additions_of_one_per_day_max: 100,
         }
     }
 }
