@@ -56,13 +56,18 @@ impl LogSettings {
                 || word.starts_with("gim_")
                 || word.parse::<LevelFilter>().is_ok()
         };
-        if let Some(word) = self.filter.split(',').map(str::trim).find(|word| !is_known(word)) {
+        if let Some(word) = self.words().find(|word| !is_known(word)) {
             return Err(format!(
                 "log.filter: `{word}` is no level (off, error, warn, info, debug or trace); for a part of gim write it as in \
                  gim_logic=debug"
             ));
         }
-        EnvFilter::try_new(&self.filter).map(drop).map_err(|error| format!("log.filter: {error}"))
+        filter_of(self).map(drop).map_err(|error| format!("log.filter: {error}"))
+    }
+
+    /// The parts of the filter; the library takes no spaces between them.
+    fn words(&self) -> impl Iterator<Item = &str> {
+        self.filter.split(',').map(str::trim)
     }
 }
 
@@ -128,7 +133,7 @@ pub fn set_filter(settings: &LogSettings) -> Result<(), String> {
 }
 
 fn filter_of(settings: &LogSettings) -> Result<EnvFilter, ParseError> {
-    EnvFilter::try_new(format!("{QUIET},{}", settings.filter))
+    EnvFilter::try_new(settings.words().fold(QUIET.to_owned(), |filter, word| filter + "," + word))
 }
 
 /// Fields as text. Whatever a stranger said stays within its line, and can neither end it nor move the cursor.
