@@ -322,9 +322,14 @@ fn behind_a_listed_proxy_the_limit_per_address_is_the_clients() {
 #[test]
 fn nobody_else_is_believed() {
     let harness = Harness::start_with(Script::Obliging, |settings| settings.limits.connections_per_ip_max = 1);
-    let (_first, status) = open_for(web(&harness), "203.0.113.1");
+    let (mut first, status) = open_for(web(&harness), "203.0.113.1");
     assert_eq!(status, 101);
-    assert_eq!(status_of(&exchange(web(&harness), b"")), 503, "it is this machine's one connection");
+    let (_second, status) = open_for(web(&harness), "203.0.113.2");
+    assert_eq!(status, 101);
+    let mut goodbye = Vec::new();
+    first.read_to_end(&mut goodbye).unwrap();
+    let text = String::from_utf8_lossy(&goodbye);
+    assert!(text.contains("had not signed in"), "this machine has one connection, and the first gives way: {text}");
 }
 
 #[test]
