@@ -15,6 +15,7 @@ import { conversationChangeOf, Conversations, readMarkOf } from "./services/conv
 import { Friends, Users } from "./services/friends.js";
 import { Groups } from "./services/groups.js";
 import { History } from "./services/history.js";
+import { Rooms } from "./services/rooms.js";
 
 const PC_CALL = 10;
 const REQUEST_TIMEOUT_MS = 30_000;
@@ -77,6 +78,7 @@ export class Client {
   readonly friends = new Friends(this);
   readonly users = new Users(this);
   readonly history = new History(this);
+  readonly rooms = new Rooms(this);
   private readonly emitter = new Emitter();
   private readonly store: Store & { name?: string };
   private readonly webSocket: SocketConstructor;
@@ -192,7 +194,7 @@ export class Client {
 
   // The same with the types of generated code, as in `rpc(GroupExtService.method.create, { … })`.
   async rpc<M extends DescMethodUnary>(method: M, fields: MessageInitShape<M["input"]>, options: RequestOptions = {}): Promise<MessageShape<M["output"]>> {
-    const isRepeatable = options.isRepeatable ?? /^(Get|List|History|Search)/.test(method.name);
+    const isRepeatable = options.isRepeatable ?? /^(Get|List|History|Search|Count)/.test(method.name);
     const body = encode(method.input, fields as MessageInitShape<M["input"]>);
     const data = await this.call(`${method.parent.typeName}/${method.name}`, body, { ...options, isRepeatable });
     return decode(method.output, data) as MessageShape<M["output"]>;

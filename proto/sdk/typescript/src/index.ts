@@ -8,6 +8,7 @@ export { conversationOf, textOf, type Message, type Sender } from "./message.js"
 export type { Conversation, ConversationChange, ConversationFields, ConversationPage, Peer, ReadMark } from "./services/conversations.js";
 export type { AddedBy, Friend, FriendRequest, User } from "./services/friends.js";
 export type { Group, GroupFields, Member } from "./services/groups.js";
+export type { HistoryPage, HistoryPlace } from "./services/history.js";
 export { noticeOf, type Named, type Notice } from "./services/notices.js";
 export { IndexedDbStore } from "./storage/indexeddb.js";
 export { MemoryStore, type Store } from "./storage/store.js";

@@ -10,8 +10,8 @@ import { AddFriendPushSchema, FriendAddRequestSchema, ListFriendsReplySchema, Li
 import { MessageSchema, PacketSchema } from "../src/generated/connect_pb.js";
 import { ConversationListReplySchema, ConversationListRequestSchema, ConversationPushSchema, ConversationReadersReplySchema, ConversationReadPushSchema, ConversationReadRequestSchema, ConversationSetRequestSchema } from "../src/generated/conversation_pb.js";
 import {
-  AddGroupMembersPushSchema, GroupCreateReplySchema, GroupCreateRequestSchema, GroupGetMembersReplySchema, GroupGetMembersRequestSchema,
-  GroupKind, GroupRemoveMemberRequestSchema, GroupUpdateMemberRequestSchema, MemberType, RemoveGroupMemberPushSchema, UpdateGroupPushSchema, UserMessagePushSchema,
+  AddGroupMembersPushSchema, CountRoomMembersReplySchema, CountRoomMembersRequestSchema, GroupCreateReplySchema, GroupCreateRequestSchema, GroupGetMembersReplySchema, GroupGetMembersRequestSchema,
+  GroupKind, GroupRemoveMemberRequestSchema, GroupUpdateMemberRequestSchema, HistoryReplySchema, HistoryRequestSchema, MemberType, RemoveGroupMemberPushSchema, UpdateGroupPushSchema, UserMessagePushSchema,
 } from "../src/generated/logic_pb.js";
 import { encode, PacketCommand } from "../src/wire.js";
 import { answer, reply, Server, until, withClient } from "./server.js";
@@ -166,6 +166,62 @@ describe("groups", () => {
       },
     }, async (client) => {
       assert.deepEqual((await all(client.groups.members("9"))).map(({ userId }) => userId), ["1", "2", "3", "4", "5", "6"]);
+    });
+  });
+});
+
+describe("history", () => {
+  it("is asked for back, on, around a message and from a time, and by one of these alone", async () => {
+    const asked: unknown[] = [];
+    await withCalls({
+      "logic.MessageExtService/History": (body) => {
+        const { peer, beforeSeq, afterSeq, aroundMessageId, fromMs, limit, withExtent } = fromBinary(HistoryRequestSchema, body);
+        asked.push([peer.case, peer.value, beforeSeq, afterSeq, aroundMessageId, fromMs, limit, withExtent]);
+        return bytes(HistoryReplySchema, {});
+      },
+    }, async (client) => {
+      const { history } = client;
+      await history.page({ kind: "user", id: "8" });
+      await history.page({ kind: "user", id: 8 }, 12, 50);
+      await history.page({ kind: "group", id: "9" }, { after: 0 });
+      await history.page({ kind: "group", id: "9" }, { around: "1152921504606846977" }, 10);
+      await history.page({ kind: "group", id: "9" }, { fromMs: 1_700_000_000_000 }, 0, { withExtent: true });
+      assert.deepEqual(asked, [
+        ["userId", 8n, 0n, undefined, 0n, 0n, 0, false],
+        ["userId", 8n, 12n, undefined, 0n, 0n, 50, false],
+        ["groupId", 9n, 0n, 0n, 0n, 0n, 0, false],
+        ["groupId", 9n, 0n, undefined, 1152921504606846977n, 0n, 10, false],
+        ["groupId", 9n, 0n, undefined, 0n, 1_700_000_000_000n, 0, true],
+      ]);
+    });
+  });
+
+  it("says whether there are older and newer ones, and how many there are where that was asked for", async () => {
+    await withCalls({
+      "logic.MessageExtService/History": (body) => {
+        const { withExtent } = fromBinary(HistoryRequestSchema, body);
+        const messages = [{ messageId: 1002n, groupId: 9n, groupSeq: 2n }, { messageId: 1001n, groupId: 9n, groupSeq: 1n, status: 1 }];
+        return bytes(HistoryReplySchema, { messages, hasNewer: true, ...(withExtent && { extent: { count: 10_000, firstSeq: 1n, lastSeq: 12_000n } }) });
+      },
+    }, async (client) => {
+      const page = await client.history.page({ kind: "group", id: "9" }, { around: "1002" });
+      assert.deepEqual(page.messages.map(({ messageId, groupSeq, status }) => [messageId, groupSeq, status]), [["1002", 2, "normal"], ["1001", 1, "recalled"]]);
+      assert.deepEqual([page.hasMore, page.hasNewer, page.extent], [false, true, null]);
+      const { extent } = await client.history.page({ kind: "group", id: "9" }, { after: 0 }, 0, { withExtent: true });
+      assert.deepEqual(extent, { count: 10_000, firstSeq: 1, lastSeq: 12_000 });
+    });
+  });
+});
+
+describe("rooms", () => {
+  it("tell how many are in each of them, in the order asked for", async () => {
+    await withCalls({
+      "logic.RoomExtService/CountMembers": (body) => {
+        const { roomIds } = fromBinary(CountRoomMembersRequestSchema, body);
+        return bytes(CountRoomMembersReplySchema, { rooms: roomIds.map((roomId) => ({ roomId, members: roomId * 2n })) });
+      },
+    }, async (client) => {
+      assert.deepEqual(await client.rooms.countMembers(["5", 4, 6n]), [10, 8, 12]);
     });
   });
 });
