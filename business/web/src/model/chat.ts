@@ -23,6 +23,8 @@ export class Chat {
   talk: Talk | null = null;
   state: State = { name: "idle" };
   isStoring = true;
+  // Whether all that was missed is here.
+  isSynced = false;
   // Said for a moment.
   notice = "";
   room: { id: string; messages: Message[]; problem: string } | null = null;
@@ -48,7 +50,7 @@ export class Chat {
 
   async start(): Promise<void> {
     const { client } = this;
-    client.on("state", (state) => { this.state = state; this.changed(); });
+    client.on("state", (state) => this.onState(state));
     client.on("message", (message) => this.onMessage(message));
     client.on("conversation", (change) => this.entries.onChange(change));
     client.on("read", (mark) => this.entries.onRead(mark));
@@ -75,6 +77,7 @@ export class Chat {
   async stop(): Promise<void> {
     removeEventListener("focus", this.onFocus);
     removeEventListener("storage", this.onStorage);
+    this.talk?.close();
     await this.client.stop();
   }
 
@@ -125,7 +128,15 @@ export class Chat {
     this.changed();
   }
 
+  private onState(state: State): void {
+    this.state = state;
+    if (state.name !== "live") this.isSynced = false;
+    this.changed();
+  }
+
   private async onSynced(): Promise<void> {
+    this.isSynced = true;
+    void this.talk?.onSynced();
     await Promise.all([this.entries.refresh(), this.people.refresh()]);
     this.changed();
   }

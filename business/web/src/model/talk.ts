@@ -2,10 +2,10 @@
 
 import type { Message, Target } from "gim-client";
 import type { Chat } from "./chat";
+import { EarlierHistory, PAGE, type Earlier } from "./earlier-history";
 import { lineOf, numberOf, wordsOf, type Line } from "./lines";
 import type { Sent } from "./outgoing";
-
-const PAGE = 50;
+import { RoomMembers } from "./room-members";
 
 export class Talk {
   lines: Line[] = [];
@@ -17,6 +17,9 @@ export class Talk {
   version = 0;
   // What came last from somebody else, for who cannot see it come.
   lastHeard = "";
+  // Of a room.
+  readonly members: RoomMembers | null;
+  private readonly history: EarlierHistory;
   private readonly keys = new Set<string>();
   private isLoading = false;
   private isOpen = true;
@@ -24,10 +27,18 @@ export class Talk {
   constructor(
     private readonly chat: Chat,
     readonly target: Target,
-  ) {}
+  ) {
+    this.members = target.kind === "room" ? new RoomMembers(chat, target.id) : null;
+    this.history = new EarlierHistory(chat, () => this.first);
+  }
+
+  private get first(): Message | null {
+    return this.lines.find(({ message }) => message)?.message ?? null;
+  }
 
   close(): void {
     this.isOpen = false;
+    this.members?.close();
   }
 
   async load(): Promise<void> {
@@ -41,29 +52,41 @@ export class Talk {
     this.isLoaded = true;
     this.markRead();
     chat.changed();
+    if (!this.hasEarlier && (this.first || chat.isSynced)) await this.askEarlier();
   }
 
-  // What is before the first line: from this browser, then from the server.
+  // Only now it is known that this browser gets nothing more of what was said before.
+  async onSynced(): Promise<void> {
+    if (this.isLoaded && !this.first) await this.askEarlier();
+  }
+
+  // What is before the first line.
   async loadEarlier(): Promise<void> {
-    const { chat, target } = this;
-    const first = this.lines.find(({ message }) => message)?.message;
-    if (!first || !this.hasEarlier || this.isLoading || target.kind === "room") return;
+    if (this.hasEarlier) await this.askEarlier();
+  }
+
+  // From this browser, then from the server.
+  private async askEarlier(): Promise<void> {
+    const { target } = this;
+    if (this.isLoading || target.kind === "room") return;
     this.isLoading = true;
-    const before = numberOf(first);
-    let earlier = await chat.store.messages(target, before, PAGE).catch(() => []);
-    let hasEarlier = earlier.length === PAGE;
-    // The numbers of the history are those of the inbox, but for groups that are not large.
-    if (earlier.length === 0 && (target.kind === "user" || first.groupSeq > 0)) {
-      const peer = { kind: target.kind, id: target.id };
-      const page = await chat.client.history.page(peer, before, PAGE).catch(() => ({ messages: [], hasMore: false }));
-      earlier = page.messages.reverse();
-      hasEarlier = page.hasMore;
-    }
+    const peer = { kind: target.kind, id: target.id };
+    const earlier = (await this.storedEarlier()) ?? (await this.history.earlier(peer));
     this.isLoading = false;
-    if (!this.isOpen) return;
-    this.putBefore(earlier);
-    this.hasEarlier = hasEarlier;
-    chat.changed();
+    if (!this.isOpen || (earlier.messages.length === 0 && earlier.hasMore === this.hasEarlier)) return;
+    this.putBefore(earlier.messages);
+    this.hasEarlier = earlier.hasMore;
+    this.markRead();
+    this.chat.changed();
+  }
+
+  // null where this browser has no more.
+  private async storedEarlier(): Promise<Earlier | null> {
+    const { first } = this;
+    if (!first || this.history.isBegun) return null;
+    const messages = await this.chat.store.messages(this.target, numberOf(first), PAGE).catch(() => []);
+    // The server may have more than this browser.
+    return messages.length > 0 ? { messages, hasMore: true } : null;
   }
 
   addOutgoing(line: Sent): void {

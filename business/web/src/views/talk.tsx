@@ -42,6 +42,7 @@ function Header({ chat, talk }: { chat: Chat; talk: Talk }) {
   const { target } = talk;
   const name = chat.people.nameOf(target);
   const group = target.kind === "group" ? chat.people.groups.get(target.id) : undefined;
+  const here = talk.members?.count ?? null;
   useEffect(() => { if (target.kind === "group" && chat.state.name === "live") void chat.people.refreshGroup(target.id); }, [target, chat.state.name]);
   return (
     <header>
@@ -50,6 +51,7 @@ function Header({ chat, talk }: { chat: Chat; talk: Talk }) {
       <div class="title">
         <h2 dir="auto">{name}</h2>
         {group && <p class="note">{text.people(group.memberCount)}</p>}
+        {here !== null && <p class="note">{text.inRoom(here)}</p>}
       </div>
       <a class="tool" href={linkTo(target, true)} aria-label={text.info} title={text.info}><Icon name="info" /></a>
     </header>

@@ -67,6 +67,11 @@ export class Desk {
     await this.until(`${count} are unread`, async () => parseInt((await mark.textContent({ timeout: DEADLINE_MS })) ?? "", 10) === count);
   }
 
+  // All that this browser has of a conversation, but for the newest ones.
+  async loses(conversation: string, keep: number): Promise<void> {
+    assert.ok((await this.page.evaluate(forget, { conversation, keep })) > 0, "there was something to lose");
+  }
+
   // What axe-core finds that is serious.
   async obstacles(): Promise<string[]> {
     // The page lets nothing run but its own script, so this comes by the debugger.
@@ -100,6 +105,25 @@ export function differences(found: string[], expected: string[]): string[] {
   return at === undefined ? [] : [`line ${at} of ${found.length} (${expected.length}): ${JSON.stringify(found[at])} instead of ${JSON.stringify(expected[at])}`];
 }
 
+// Runs in the page. Returns how many there were to forget.
+async function forget({ conversation, keep }: { conversation: string; keep: number }): Promise<number> {
+  const answer = <T>(request: IDBRequest<T>) => new Promise<T>((resolve, reject) => {
+    request.onsuccess = () => resolve(request.result);
+    request.onerror = () => reject(request.error);
+  });
+  let count = 0;
+  for (const { name } of await indexedDB.databases()) {
+    const database = await answer(indexedDB.open(name!));
+    const store = database.transaction("messages", "readwrite").objectStore("messages");
+    const keys = await answer(store.index("conversation").getAllKeys(IDBKeyRange.bound([conversation, -Infinity], [conversation, Infinity])));
+    const lost = keys.slice(0, keys.length - keep);
+    await Promise.all(lost.map((key) => answer(store.delete(key))));
+    count += lost.length;
+    database.close();
+  }
+  return count;
+}
+
 // Runs in the page: up to the first line, then down to the last one, and remembers each.
 async function readAll(): Promise<string[]> {
   const list = document.querySelector<HTMLElement>(".lines");
@@ -112,7 +136,7 @@ async function readAll(): Promise<string[]> {
   }
   const texts = new Map<string, string>();
   const order: string[] = [];
-  for (;;) {
+  for (let calm = 0, frames = 0; calm < 3 && frames < 3000; frames++) {
     for (const row of list.querySelectorAll<HTMLElement>("[data-row]")) {
       const text = row.querySelector(".bubble > p")?.textContent;
       if (text === undefined || text === null) continue;
@@ -122,7 +146,8 @@ async function readAll(): Promise<string[]> {
     const before = list.scrollTop;
     list.scrollTop = before + list.clientHeight / 2;
     await frame();
-    if (list.scrollTop <= before) break;
+    // Rows that come meanwhile put the list back where it was.
+    calm = list.scrollTop <= before ? calm + 1 : 0;
   }
   list.scrollTop = list.scrollHeight;
   await frame();

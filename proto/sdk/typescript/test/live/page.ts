@@ -38,6 +38,7 @@ export async function onThePage(services: Services, gate: Gate, pictures = ""): 
     for (const desk of all) assert.deepEqual(await desk.obstacles(), [], "what hinders people who cannot see or use a mouse");
     await byKeyboard(ben);
     await longTalk(ada, ben);
+    await beyondTheStore(ben, [`user/${ada.userId}`, group]);
     await twoTabs(ben, ada);
     assert.deepEqual(problems, []);
     console.log("live: the chat page shows every message once and in order, on a desktop, a phone and a second device");
@@ -155,6 +156,7 @@ async function inARoom(ada: Desk, ben: Desk): Promise<void> {
   await ben.sees(["Hello, room."]);
   await ben.write("Hello, Ada.");
   for (const desk of [ada, ben]) await desk.sees(["Hello, room.", "Hello, Ada."]);
+  for (const desk of [ada, ben]) await desk.page.locator(".title", { hasText: "2 here now" }).waitFor();
 }
 
 async function recalled(ada: Desk, ben: Desk, texts: string[]): Promise<void> {
@@ -228,6 +230,19 @@ async function longTalk(ada: Desk, ben: Desk): Promise<void> {
   await ben.hears(said.at(-1)!);
   assert.ok((await ben.page.locator(".bubble").count()) < 200, "only what is in view is in the page");
   assert.deepEqual(differences(await ben.texts(), [...before, ...said]), []);
+}
+
+// A browser that has lost its older messages, or all of a conversation, gets them from the server.
+async function beyondTheStore(desk: Desk, conversations: string[]): Promise<void> {
+  for (const conversation of conversations) {
+    await desk.goTo(conversation);
+    const all = await desk.texts();
+    for (const keep of [3, 0]) {
+      await desk.loses(conversation.replace("/", " "), keep);
+      await desk.page.reload();
+      await desk.sees(all);
+    }
+  }
 }
 
 // Two tabs of one browser are one device: both show what comes, whichever has the connection, and both are signed out together.
