@@ -25,7 +25,7 @@ const OF_BUSINESS: [&str; 2] = ["business.UserExtService", "business.FriendExtSe
 pub const CARRIED: [&str; 5] = [USER_ID, DEVICE_ID, TOKEN, REQUEST_ID, TRACE_PARENT];
 
 /// What describes the message itself.
-const OF_THE_MESSAGE: [&str; 3] = ["content-type", "te", "grpc-timeout"];
+const OF_THE_MESSAGE: [&str; 4] = ["content-type", "te", "grpc-timeout", "grpc-encoding"];
 
 /// Who calls, where that is known from the connection: no token is asked for. It stands in the extensions of a request, where nothing
 /// that came over a network can put it.

@@ -38,3 +38,32 @@ fn a_read_without_a_request_id_is_told_to_the_sender_and_not_answered() {
     let answered = of_bob.request(PacketCommand::PcRead as i32, read(message.message_id)).unwrap();
     assert_eq!((answered.code, of_bob.take_set_aside()), (0, None), "the one before was not answered");
 }
+
+#[test]
+fn five_hundred_reads_without_a_request_id_are_one_event() {
+    const READS: usize = 500;
+    let server = Server::start();
+    let (alice, bob) = (server.business_sign_in("13800000003"), server.business_sign_in("13800000004"));
+    let (mut of_alice, mut of_bob) = (server.connect_as(&alice), server.connect_as(&bob));
+    let send =
+        SendRequest { target: Some(Target::UserId(bob.user_id)), client_msg_id: "1".into(), ..SendRequest::default() };
+    let reply = of_alice.request(PacketCommand::PcSend as i32, send.encode_to_vec()).unwrap();
+    let sent = SendReply::decode(reply.data).unwrap();
+    receive_message(&mut of_bob);
+    let request =
+        ConversationReadRequest { peer: Some(Peer::UserId(alice.user_id)), seq: 0, message_id: sent.message_id };
+    let content: bytes::Bytes = request.encode_to_vec().into();
+    let silent = Packet { command: PacketCommand::PcRead as i32, content, ..Packet::default() };
+    for _ in 0..READS {
+        of_bob.send(&silent).unwrap();
+    }
+    assert_eq!(receive_message(&mut of_alice).command(), MessageCommand::McRead);
+    // What came after the reads is pushed after what they caused.
+    let back = SendRequest {
+        target: Some(Target::UserId(alice.user_id)),
+        client_msg_id: "2".into(),
+        ..SendRequest::default()
+    };
+    of_bob.request(PacketCommand::PcSend as i32, back.encode_to_vec()).unwrap();
+    assert_ne!(receive_message(&mut of_alice).command(), MessageCommand::McRead);
+}

@@ -3,6 +3,7 @@
 //! Pure but for [`gather`] and [`message_of`], which wait for the rest of a body; what a body may hold at most, its server has bounded.
 
 use bytes::{BufMut as _, Bytes, BytesMut};
+use gim_proto::ResultCode;
 use http::{HeaderMap, Response};
 use http_body_util::{BodyExt as _, Full};
 use tonic::{Code, Status, body::Body};
@@ -10,6 +11,8 @@ use tonic::{Code, Status, body::Body};
 /// A flag and a length.
 pub(super) const PREFIX_BYTES: usize = 5;
 const COMPRESSED: u8 = 1;
+/// How the library's refusal of bytes that are no such message begins; it says nothing else that tells it from a failure of ours.
+const UNREADABLE: &str = "failed to decode Protobuf message";
 
 /// The frame of a message.
 pub fn frame(message: &[u8]) -> Bytes {
@@ -26,13 +29,21 @@ pub fn whole(bytes: Bytes) -> Body {
 /// The message of an answer with its trailers, or the status that stands in its place.
 pub async fn message_of(answer: Response<Body>) -> Result<(Bytes, HeaderMap), Status> {
     if let Some(status) = Status::from_header_map(answer.headers()) {
-        return Err(status);
+        return Err(told(status));
     }
     let (bytes, trailers) = gather(answer.into_body()).await?;
     match Status::from_header_map(&trailers) {
-        Some(status) if status.code() != Code::Ok => Err(status),
+        Some(status) if status.code() != Code::Ok => Err(told(status)),
         _ => Ok((only_message(bytes)?, trailers)),
     }
+}
+
+/// Bytes that are no message are the caller's mistake.
+fn told(status: Status) -> Status {
+    if status.code() == Code::Internal && status.message().starts_with(UNREADABLE) {
+        return ResultCode::BadRequest.status("the message cannot be read: it is cut off, or of another type");
+    }
+    status
 }
 
 /// What was sent, to its end, with its trailers.
@@ -72,8 +83,6 @@ pub(super) fn put_frame(bytes: &mut BytesMut, flag: u8, content: &[u8]) {
 
 #[cfg(test)]
 mod tests {
-    use gim_proto::ResultCode;
-
     use super::*;
 
     #[tokio::test]
@@ -94,5 +103,13 @@ mod tests {
     async fn a_status_stands_in_the_place_of_a_message() {
         let refusal = Status::from(ResultCode::NotFriends).into_http();
         assert_eq!(ResultCode::of_status(&message_of(refusal).await.unwrap_err()), ResultCode::NotFriends);
+    }
+
+    #[tokio::test]
+    async fn bytes_that_are_no_message_are_the_callers_mistake() {
+        use prost::Message as _;
+        let wrong = gim_proto::connect::Packet::decode(&b"\xff\xff"[..]).unwrap_err();
+        let refusal = Status::internal(wrong.to_string()).into_http();
+        assert_eq!(ResultCode::of_status(&message_of(refusal).await.unwrap_err()), ResultCode::BadRequest);
     }
 }

@@ -41,6 +41,7 @@ use crate::{
     },
     session::Identity,
     settings::LinkSettings,
+    wire::packet,
 };
 
 /// Rooms in one item that tells how many members they have.
@@ -196,6 +197,7 @@ impl Distributor {
             device_id,
             command,
             content,
+            is_silent: packet::is_silent(command, &request_id),
             ..logic::ClientPacket::default()
         };
         let request = Request { connection, command, request_id, purpose };

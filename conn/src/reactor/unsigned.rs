@@ -1,10 +1,12 @@
 //! The connections of a reactor that have not signed in: who gives way where all places are taken.
 //!
 //! Always holds: a connection stands here from its accept until its sign-in is with logic, and again once that was refused, under
-//! its client's address; of the address that has most of them, the one that came first is the next to go. So whoever only
-//! connects keeps nobody out who signs in, and of many who come the same way the silent ones go first.
+//! its client's address; of the address that has most of them, the one that came first is the next to go, and of several such
+//! addresses the one whose first came first. So whoever only connects keeps nobody out who signs in, by however many addresses, and
+//! of many who come the same way the silent ones go first.
 
 use std::{
+    cmp::Reverse,
     collections::{BTreeSet, HashMap},
     net::{IpAddr, Ipv4Addr},
 };
@@ -23,18 +25,24 @@ pub(super) struct Unsigned {
     /// By slot.
     places: HashMap<usize, Neighbours>,
     lines: HashMap<IpAddr, UnsignedLine>,
-    /// The lines by their length.
-    order: BTreeSet<(usize, IpAddr)>,
+    /// The lines, those that go first at the end.
+    order: BTreeSet<Rank>,
+    /// How many came so far.
+    arrivals: u64,
     /// Closed in this turn, and over at its end, whether or not they took the goodbye.
     evicted: Vec<usize>,
     /// Addresses at their cap for which a proxy told a client.
     full: Vec<IpAddr>,
 }
 
+/// The length of a line, when its first came, and whose it is.
+type Rank = (usize, Reverse<u64>, IpAddr);
+
 /// One connection between those that came before and after it from its address.
 #[derive(Debug)]
 struct Neighbours {
     address: IpAddr,
+    arrival: u64,
     previous: Option<usize>,
     next: Option<usize>,
 }
@@ -51,21 +59,24 @@ impl Unsigned {
     /// Adds a connection behind the others of its address.
     pub(super) fn add(&mut self, slot: usize, address: IpAddr) {
         self.remove(slot);
+        self.arrivals += 1;
+        let rank = self.rank(address);
         let line = self.lines.entry(address).or_insert(UnsignedLine { first: slot, last: slot, length: 0 });
-        let previous = (line.length > 0).then_some(line.last);
-        self.order.remove(&(line.length, address));
+        let previous = rank.is_some().then_some(line.last);
         line.last = slot;
         line.length += 1;
-        self.order.insert((line.length, address));
         if let Some(previous) = previous.and_then(|previous| self.places.get_mut(&previous)) {
             previous.next = Some(slot);
         }
-        self.places.insert(slot, Neighbours { address, previous, next: None });
+        self.places.insert(slot, Neighbours { address, arrival: self.arrivals, previous, next: None });
+        self.rank_anew(address, rank);
     }
 
     /// Takes a connection out, if it is here.
     pub(super) fn remove(&mut self, slot: usize) {
-        let Some(Neighbours { address, previous, next }) = self.places.remove(&slot) else { return };
+        let Some(address) = self.places.get(&slot).map(|place| place.address) else { return };
+        let rank = self.rank(address);
+        let Some(Neighbours { previous, next, .. }) = self.places.remove(&slot) else { return };
         if let Some(previous) = previous.and_then(|previous| self.places.get_mut(&previous)) {
             previous.next = next;
         }
@@ -73,20 +84,34 @@ impl Unsigned {
             next.previous = previous;
         }
         let Some(line) = self.lines.get_mut(&address) else { return };
-        self.order.remove(&(line.length, address));
         line.first = if line.first == slot { next.unwrap_or(slot) } else { line.first };
         line.last = if line.last == slot { previous.unwrap_or(slot) } else { line.last };
         line.length -= 1;
         if line.length == 0 {
             self.lines.remove(&address);
-        } else {
-            self.order.insert((line.length, address));
+        }
+        self.rank_anew(address, rank);
+    }
+
+    /// Where the line of an address stands.
+    fn rank(&self, address: IpAddr) -> Option<Rank> {
+        let line = self.lines.get(&address)?;
+        let first = self.places.get(&line.first)?;
+        Some((line.length, Reverse(first.arrival), address))
+    }
+
+    fn rank_anew(&mut self, address: IpAddr, before: Option<Rank>) {
+        if let Some(before) = before {
+            self.order.remove(&before);
+        }
+        if let Some(rank) = self.rank(address) {
+            self.order.insert(rank);
         }
     }
 
     /// The next to go: of this address, or of the one that has most.
     fn next_to_go(&self, address: Option<IpAddr>) -> Option<usize> {
-        let address = address.or_else(|| self.order.last().map(|(_, address)| *address))?;
+        let address = address.or_else(|| self.order.last().map(|(.., address)| *address))?;
         self.lines.get(&address).map(|line| line.first)
     }
 }
@@ -164,7 +189,7 @@ mod tests {
         assert_eq!(unsigned.next_to_go(Some(address(1))), Some(1));
         assert_eq!(unsigned.next_to_go(Some(address(9))), None);
         unsigned.add(7, address(2));
-        assert_eq!(order_of_going(&mut unsigned), [2, 4, 6, 1, 7, 5]);
+        assert_eq!(order_of_going(&mut unsigned), [2, 4, 1, 6, 5, 7]);
     }
 
     proptest! {
@@ -181,8 +206,9 @@ mod tests {
                     unsigned.remove(slot);
                 }
                 let count = |number: u8| plain.iter().filter(|(_, other)| *other == number).count();
-                let fullest = (0..4).filter(|number| count(*number) > 0).max_by_key(|number| (count(*number), *number));
-                let first = fullest.and_then(|number| plain.iter().find(|(_, other)| *other == number));
+                // Of several with as many, the one whose first came first: it stands first in the list.
+                let most = plain.iter().map(|(_, number)| count(*number)).max();
+                let first = plain.iter().find(|(_, number)| Some(count(*number)) == most);
                 prop_assert_eq!(unsigned.next_to_go(None), first.map(|(slot, _)| *slot));
                 prop_assert_eq!(unsigned.places.len(), plain.len());
                 prop_assert_eq!(unsigned.order.len(), unsigned.lines.len());

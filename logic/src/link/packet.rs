@@ -86,10 +86,10 @@ async fn ack(context: &Arc<Context>, caller: Caller, packet: ClientPacket, permi
     }
 }
 
-/// Of one without a request id nobody waits for the answer, and the next packet need not wait either.
+/// Where nobody waits for the answer, the next packet need not wait either.
 fn read(context: &Arc<Context>, caller: Caller, packet: ClientPacket, permit: OwnedSemaphorePermit) {
     let request_no = packet.request_no;
-    let is_answered = !packet.request_id.is_empty();
+    let is_answered = !packet.is_silent;
     let submitted = decode::<ConversationReadRequest>(packet.content, "ConversationReadRequest")
         .and_then(|request| context.use_cases().reads.submit(caller, request, is_answered));
     match submitted {

@@ -107,6 +107,7 @@ fn up_samples() -> Vec<Sample> {
                 command: 5,
                 request_id: "request-6".into(),
                 content: "content".into(),
+                is_silent: true,
             },
         ),
         sample("logic.RoomRelease", RoomRelease { room_id: 101 }),

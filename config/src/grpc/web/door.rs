@@ -26,7 +26,7 @@ const ALLOWED_HEADERS: &str = "content-type, connect-protocol-version, connect-t
 const EXPOSED_HEADERS: &str = "grpc-status, grpc-message, grpc-status-details-bin, retry-after";
 /// How long, in seconds, a browser remembers what it may do.
 const ALLOWED_FOR_S: &str = "7200";
-const BEARER: &str = "Bearer ";
+const BEARER: &str = "Bearer";
 
 /// Whose door a listener is.
 #[derive(Debug, Clone)]
@@ -150,9 +150,10 @@ fn allow(headers: &mut HeaderMap, origin: Option<HeaderValue>) {
 fn let_client_in(request: &Request<Body>, origins: &[String]) -> Result<Option<HeaderValue>, Box<Response<Body>>> {
     let Some(origin) = request.headers().get(header::ORIGIN) else { return Ok(None) };
     let is_listed = origins.iter().any(|listed| origin == listed.as_str());
+    // Of a name alone it cannot be told whether it is ours: anybody may have a name that leads here.
     let is_own = || {
         let page = origin.to_str().ok()?.split_once("://")?.1;
-        Some(page == host_of(request)?)
+        Some(page == host_of(request)? && is_ours(page, &[]))
     };
     // What is open to all pages is nobody's secret.
     let is_open = request.method() == Method::GET;
@@ -174,7 +175,10 @@ fn let_service_in(request: &mut Request<Body>, names: &[String]) -> Result<(), B
         return Err(refuse(request, "host: is no address or name of this service; names stand in grpc.names"));
     }
     let bearer = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let bearer = bearer.and_then(|text| text.strip_prefix(BEARER)).and_then(|token| token.trim().parse().ok());
+    let bearer = bearer
+        .and_then(|text| text.split_once(' '))
+        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case(BEARER))
+        .and_then(|(_, token)| token.trim().parse().ok());
     let headers = request.headers_mut();
     headers.remove(header::AUTHORIZATION);
     if let Some(token) = bearer {
@@ -227,6 +231,8 @@ mod tests {
         for origin in ["https://app.example.com.evil.test", "http://app.example.com", "null", "https://evil.test"] {
             assert_eq!(let_in(&[("origin", origin), ("host", "localhost:8012")]), None, "{origin}");
         }
+        let rebound = [("origin", "http://rebound.evil.test:8012"), ("host", "rebound.evil.test:8012")];
+        assert_eq!(let_in(&rebound), None, "a name that leads here makes no page ours");
     }
 
     #[test]
@@ -249,7 +255,7 @@ mod tests {
         let mut request = request(&[
             ("content-type", "application/json"),
             ("host", "127.0.0.1:8010"),
-            ("authorization", "Bearer secret"),
+            ("authorization", "bearer secret"),
         ]);
         let_service_in(&mut request, &[]).unwrap();
         assert_eq!(request.headers()[metadata::INTERNAL_TOKEN], "secret");

@@ -126,8 +126,10 @@ async fn much_that_is_read_at_once_is_one_row_and_one_event() {
             user_id: 7,
             device_id: 70,
             command: PacketCommand::PcRead as i32,
-            request_id: String::new(),
+            // As conn names it for the logs.
+            request_id: format!("c-1/{number}"),
             content: up_to(Of::UserId(8), number % 50 + 1).encode_to_vec().into(),
+            is_silent: true,
         };
         conn.send(vec![up_item::Item::Packet(packet)]).await;
     }
@@ -317,8 +319,9 @@ async fn what_waits_is_bounded_in_all_and_for_each_user_and_so_are_requests() {
         user_id,
         device_id: user_id * 10,
         command: PacketCommand::PcRead as i32,
-        request_id: String::new(),
+        request_id: "c-1/1".into(),
         content: up_to(Of::UserId(peer_id), 1).encode_to_vec().into(),
+        is_silent: true,
     };
     let mut code = async |user_id, peer_id| {
         conn.send(vec![up_item::Item::Packet(silent(user_id, peer_id))]).await;
