@@ -169,6 +169,7 @@ impl Conn {
             command,
             request_id: format!("packet-{request_no}"),
             content: content.into(),
+            is_silent: false,
         };
         self.send(vec![up_item::Item::Packet(packet)]).await;
         request_no
