@@ -338,3 +338,35 @@ async fn calls_of_an_address_are_bounded_and_dear_ones_cost_more() {
     assert!((5..7).contains(&calls("/business.UserExtService/SignIn", "203.0.113.2").await));
     assert!((100..130).contains(&calls(LOCATE, "203.0.113.3").await), "each has its own");
 }
+
+#[tokio::test]
+async fn for_whom_a_call_is_made_is_believed_of_trusted_services_alone() {
+    let told = "client_address: 203.0.113.9\r\n";
+    let trusted = "client_address: 203.0.113.9\r\ninternal_token: a-token-of-services\r\n";
+    let network = "client_address: 2001:db8::7\r\ninternal_token: a-token-of-services\r\n";
+    let nonsense = "client_address: me\r\ninternal_token: a-token-of-services\r\n";
+    let wrong = "client_address: 203.0.113.9\r\ninternal_token: a-token-of-everybody\r\n";
+    let change = |settings: &mut GrpcSettings| {
+        settings.internal_token = "a-token-of-services".into();
+        (settings.address_calls_per_s, settings.address_calls_burst) = (1, 100);
+    };
+    let [services, clients] = [services_door(change).await, clients_door(|_, settings| change(settings)).await];
+    let address = async |server: &GrpcServer, headers: &str| {
+        let answer = post_json(server, LOCATE, headers, r#"{"platform":"web"}"#).await;
+        answer.json()["nodes"][0]["tls"].as_str().unwrap().to_owned()
+    };
+    for (headers, believed) in [(trusted, "203.0.113.9"), (network, "2001:db8::"), (nonsense, "127.0.0.1")] {
+        assert_eq!(address(&services, headers).await, believed, "{headers}");
+    }
+    for (server, headers) in [(&services, told), (&services, wrong), (&clients, told), (&clients, trusted)] {
+        assert_eq!(address(server, headers).await, "127.0.0.1", "{headers}");
+    }
+    let sign_in = async |headers: &str| post_json(&services, "/business.UserExtService/SignIn", headers, "{}").await;
+    let mut done = 0;
+    while sign_in(trusted).await.status != 429 {
+        done += 1;
+    }
+    assert!((4..7).contains(&done), "{done}: calls that are handed on take from the share of their address");
+    assert_ne!(sign_in(network).await.status, 429, "and of no other one");
+    assert_ne!(sign_in("").await.status, 429, "nor of that of the service");
+}

@@ -1,15 +1,16 @@
 //! The one way from every door to what clients may call: logic's own services in this process, and those of business over one channel.
 //!
 //! Any task. Always holds: nothing is called but a method of an `*ExtService` that is on the list; of what a stranger says about itself
-//! no more goes further than [`CARRIED`]; and a caller is vouched for only by [`Dispatch::unary`], whose own callers know who asks.
+//! no more goes further than [`CARRIED`], and with it to the business where the stranger calls from; and a caller is vouched for only
+//! by [`Dispatch::unary`], whose own callers know who asks.
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use gim_config::grpc::{PeerChannel, unary};
+use gim_config::grpc::{self, PeerChannel, unary};
 use gim_proto::{
     ResultCode,
-    metadata::{DEVICE_ID, REQUEST_ID, TOKEN, TRACE_PARENT, USER_ID, VOUCHED},
+    metadata::{CLIENT_ADDRESS, DEVICE_ID, REQUEST_ID, TOKEN, TRACE_PARENT, USER_ID, VOUCHED},
     methods,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, header};
@@ -98,6 +99,7 @@ impl Dispatch {
     pub async fn forward(&self, mut request: Request<Body>) -> Response<Body> {
         strip(request.headers_mut());
         request.extensions_mut().remove::<Vouched>();
+        tell_address(&mut request);
         self.route(request).await.unwrap_or_else(|status| status.into_http())
     }
 
@@ -132,6 +134,14 @@ fn strip(headers: &mut HeaderMap) {
     *headers = kept;
 }
 
+/// Tells the business for whom the call is: to its bounds of addresses all strangers would else be one, at the address of logic.
+fn tell_address<B>(request: &mut Request<B>) {
+    let address = grpc::address_in(request.extensions()).and_then(|ip| HeaderValue::from_str(&ip.to_string()).ok());
+    if let Some(address) = address.filter(|_| is_of_business(request.uri().path().trim_start_matches('/'))) {
+        request.headers_mut().insert(CLIENT_ADDRESS, address);
+    }
+}
+
 fn service_of(method: &str) -> &str {
     method.split('/').next().unwrap_or("")
 }
@@ -163,7 +173,16 @@ mod tests {
     #[test]
     fn of_what_a_stranger_says_no_more_goes_further_than_is_carried() {
         let mut headers = HeaderMap::new();
-        for name in ["user_id", "token", "internal_token", "vouched", "x-forwarded-for", "content-type", "cookie"] {
+        for name in [
+            "user_id",
+            "token",
+            "internal_token",
+            "vouched",
+            "client_address",
+            "x-forwarded-for",
+            "content-type",
+            "cookie",
+        ] {
             headers.append(HeaderName::from_static(name), HeaderValue::from_static("1"));
             headers.append(HeaderName::from_static(name), HeaderValue::from_static("2"));
         }

@@ -67,6 +67,8 @@ gim_config::metric_names! {
     Counter ROOM_SHARES_USED = "logic_room_shares_used_total";
     /// Times that rooms retained too many bytes, so that one that nobody was in went, or nothing more was retained.
     Counter ROOMS_RETAINED_FULL = "logic_rooms_retained_full_total";
+    /// Registrations of devices that were refused, by bound: because too many came from an `address`, or of a `user`.
+    Counter REGISTRATIONS_REFUSED = "logic_registrations_refused_total";
     /// Requests of users who put too many, or the same one too often, into groups.
     Counter GROUP_ADDITIONS_REFUSED = "logic_group_additions_refused_total";
     /// Requests that would have put a user into too many groups.

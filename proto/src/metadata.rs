@@ -15,6 +15,8 @@ pub const INTERNAL_TOKEN: &str = "internal_token";
 
 /// That one of our services, which shows what callers of an `*IntService` have to show, knows the caller itself: no token is asked for.
 pub const VOUCHED: &str = "vouched";
+/// For whom one of our services hands on a call, which shows the same: bounds of addresses count that one and not the service's.
+pub const CLIENT_ADDRESS: &str = "client_address";
 /// The trace that a call belongs to, as W3C has it.
 pub const TRACE_PARENT: &str = "traceparent";
 

@@ -14,3 +14,4 @@ mod reads;
 mod replaced;
 mod restart;
 mod server;
+mod strangers;

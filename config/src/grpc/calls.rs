@@ -22,6 +22,7 @@ use tracing::Instrument as _;
 use super::{
     answers, bodies,
     connection::{CallPlace, Connection},
+    costs::cost_of,
     peers::Address,
     settings::GrpcSettings,
     web::{Protocol, RefusedWith},
@@ -30,14 +31,6 @@ use crate::{metrics as names, refused_peers::RefusedPeers};
 
 const WRONG_TOKEN: &str =
     "the internal token is missing or wrong: grpc.internal_token has to be the same in the settings of all services";
-
-/// What takes more of an address' share than a call does: what is guessed or filled up from many addresses, and what reads much.
-const COSTS: [(&str, u32); 4] = [
-    ("business.UserExtService/SignIn", 20),
-    ("logic.DeviceExtService/Register", 20),
-    ("business.UserExtService/SearchUser", 10),
-    ("logic.MessageExtService/History", 5),
-];
 
 /// Where a call comes from.
 #[derive(Debug, Clone, Copy)]
@@ -74,9 +67,9 @@ impl CallLayer {
             return Err(refusal("internal", ResultCode::UnknownCommand, "there is no such method for clients"));
         }
         let is_vouched = self.is_vouched_for(request);
-        if is_external(path) && !connection.is_trusted() && !is_vouched {
+        if is_external(path) && !is_vouched && (client.is_some() || !connection.is_trusted()) {
             let address = client.as_ref().unwrap_or(&connection.address);
-            if !address.take_calls(cost_of(path), &self.settings, now) {
+            if !address.take_calls(cost_of(path.trim_start_matches('/')), &self.settings, now) {
                 let problem = "too many calls come from this address";
                 return Err(refusal("rate", ResultCode::TooManyRequests, problem));
             }
@@ -107,6 +100,28 @@ impl CallLayer {
     /// Whether the caller says that it may speak for a user, which only trusted services may. Strangers are not listened to.
     fn is_vouched_for(&self, request: &http::Request<Body>) -> bool {
         !self.is_for_clients && is_external(request.uri().path()) && request.headers().contains_key(metadata::VOUCHED)
+    }
+
+    /// For whom a call is made: as a proxy tells, or a trusted service that hands it on. To others nobody listens.
+    fn client(
+        &self,
+        request: &http::Request<Body>,
+        connection: &Arc<Connection>,
+        now: Instant,
+    ) -> Option<Arc<Address>> {
+        let headers = request.headers();
+        let told = headers.get(metadata::CLIENT_ADDRESS);
+        let is_heard = !self.is_for_clients && is_external(request.uri().path()) && !self.is_vouched_for(request);
+        let Some(told) = told.filter(|_| is_heard) else { return connection.client(headers, now) };
+        if check_trust(request, connection.is_certified(), &self.settings).is_err() {
+            if headers.contains_key(metadata::INTERNAL_TOKEN) {
+                // Or who guesses it would see here whether it is right.
+                connection.on_wrong_token(now);
+            }
+            return None;
+        }
+        connection.admit_as_service();
+        Some(connection.told_by_service(told.to_str().ok()?.parse().ok()?, now))
     }
 
     /// Counts a call without trust, and says of each address once why its calls are refused.
@@ -160,7 +175,7 @@ where
             let status = ResultCode::TryAgainLater.status("the connection is gone");
             return Box::pin(std::future::ready(Ok(codes.write(protocol.refuse(status, &id)))));
         };
-        let client = connection.client(request.headers(), Instant::now());
+        let client = self.layer.client(&request, &connection, Instant::now());
         let address = client.as_ref().unwrap_or(&connection.address).ip;
         request.extensions_mut().insert(CallerAddress(address));
         let place = match self.layer.admit(&request, &connection, client) {
@@ -323,12 +338,6 @@ fn is_external(path: &str) -> bool {
 /// Whether requests and answers have bounds: not what trusted services ask for themselves, nor the endless stream of a link.
 fn is_counted(path: &str, connection: &Connection) -> bool {
     !is_internal(path) || !connection.is_trusted() && !service_of(path).ends_with("LinkService")
-}
-
-/// What a call takes of the share of its address.
-fn cost_of(path: &str) -> u32 {
-    let method = path.trim_start_matches('/');
-    COSTS.iter().find(|(dear, _)| *dear == method).map_or(1, |(_, cost)| *cost)
 }
 
 /// For whom a call is, as the caller says; 0 for nobody yet.

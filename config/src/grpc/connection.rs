@@ -6,6 +6,7 @@
 use std::{
     cmp::Reverse,
     io,
+    net::IpAddr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{
@@ -76,7 +77,7 @@ enum CallShare {
     Connection,
     /// That of a user, for whom a trusted service asks.
     User(Arc<Held>),
-    /// That of an address, which has a connection's: a proxy calls for it.
+    /// That of an address, which has a connection's: a proxy or a trusted service calls for it.
     Client(Arc<Address>),
     /// Nobody's: a trusted service asks for itself.
     Nobody,
@@ -162,6 +163,11 @@ impl Connection {
     /// For whom a call with these headers is made, where it is a proxy that tells.
     pub(super) fn client(&self, headers: &HeaderMap, now: Instant) -> Option<Arc<Address>> {
         if self.is_proxy { self.peers.told_by_proxy(headers, now) } else { None }
+    }
+
+    /// The address of a client for which it calls, as the trusted service says whose it is.
+    pub(super) fn told_by_service(&self, ip: IpAddr, now: Instant) -> Arc<Address> {
+        self.peers.client(ip, now)
     }
 
     /// Whose share a call takes from that is for a user, or for whoever calls.

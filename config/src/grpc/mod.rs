@@ -8,6 +8,7 @@ mod bodies;
 mod calls;
 mod clients;
 mod connection;
+mod costs;
 mod frames;
 mod incoming;
 mod peer_tls;
@@ -51,6 +52,7 @@ use crate::{
 };
 
 pub use clients::{ClientsSettings, serve_clients};
+pub use costs::cost_of;
 pub use settings::GrpcSettings;
 pub use status_codes::StatusCodes;
 pub use web::{Page, Pages, Schema, SchemaError};
@@ -240,9 +242,14 @@ async fn sweep(peers: &Peers) {
     }
 }
 
-/// Where a call that is served comes from; of IPv6, the network of 64 bits.
+/// Where a call that is served comes from, or for whom it is made, as a proxy or a trusted service tells; of IPv6, the network of 64 bits.
 pub fn caller_address<T>(request: &Request<T>) -> Option<IpAddr> {
-    request.extensions().get().map(|CallerAddress(ip)| *ip)
+    address_in(request.extensions())
+}
+
+/// [`caller_address`] by the extensions of a request that is not read yet.
+pub fn address_in(extensions: &http::Extensions) -> Option<IpAddr> {
+    extensions.get().map(|CallerAddress(ip)| *ip)
 }
 
 /// Whether a trusted service vouches for the user and the device in the metadata of a call: it showed what callers of internal

@@ -157,7 +157,7 @@ impl Peers {
         }
     }
 
-    /// An address for which a proxy calls.
+    /// An address for which a proxy or a trusted service calls.
     pub(super) fn client(&self, ip: IpAddr, now: Instant) -> Arc<Address> {
         let ip = network_of(ip);
         let mut table = self.lock();

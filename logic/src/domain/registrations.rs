@@ -1,35 +1,38 @@
-//! How many devices were registered from an address: whoever needs no token must not fill the disk.
+//! How many devices were registered from an address, or by a user: nobody must fill the disk with them.
 //!
 //! Counts begin anew with each window, so they are bounded by what is registered in one. Time is passed in.
 
 use std::{collections::HashMap, hash::Hash};
 
-/// For so long registrations are counted.
-pub const WINDOW_MS: i64 = 10_000;
+/// For so long those of an address are counted.
+pub const ADDRESS_WINDOW_MS: i64 = 10_000;
+/// For so long those of a user are counted.
+pub const USER_WINDOW_MS: i64 = 3_600_000;
 
 /// The counts of this process.
 #[derive(Debug)]
-pub struct Registrations<A> {
-    per_address_max: u32,
+pub struct Registrations<K> {
+    each_max: u32,
+    window_ms: i64,
     began_at_ms: i64,
-    counts: HashMap<A, u32>,
+    counts: HashMap<K, u32>,
 }
 
-impl<A: Eq + Hash> Registrations<A> {
-    /// None so far; each address may have so many in a window.
-    pub fn new(per_address_max: u32) -> Self {
-        Self { per_address_max, began_at_ms: 0, counts: HashMap::new() }
+impl<K: Eq + Hash> Registrations<K> {
+    /// None so far; each address, or user, may have so many in a window.
+    pub fn new(each_max: u32, window_ms: i64) -> Self {
+        Self { each_max, window_ms, began_at_ms: 0, counts: HashMap::new() }
     }
 
-    /// Counts one; whether it is within what the address may have.
-    pub fn begin(&mut self, address: A, now_ms: i64) -> bool {
-        if !(self.began_at_ms..self.began_at_ms + WINDOW_MS).contains(&now_ms) {
+    /// Counts one; whether it is within what the address, or user, may have.
+    pub fn begin(&mut self, who: K, now_ms: i64) -> bool {
+        if !(self.began_at_ms..self.began_at_ms + self.window_ms).contains(&now_ms) {
             self.began_at_ms = now_ms;
             self.counts = HashMap::new();
         }
-        let count = self.counts.entry(address).or_default();
+        let count = self.counts.entry(who).or_default();
         *count = count.saturating_add(1);
-        *count <= self.per_address_max
+        *count <= self.each_max
     }
 }
 
@@ -40,11 +43,11 @@ mod tests {
     #[test]
     fn an_address_has_so_many_registrations_in_a_window_whatever_others_do() {
         let [one, other] = ["127.0.0.1", "127.0.0.2"];
-        let mut registrations = Registrations::new(2);
+        let mut registrations = Registrations::new(2, 1_000);
         assert_eq!([1, 2, 3].map(|now_ms| registrations.begin(one, now_ms)), [true, true, false]);
         assert!(registrations.begin(other, 3));
-        assert!(!registrations.begin(one, WINDOW_MS - 1));
-        assert!(registrations.begin(one, WINDOW_MS + 1));
+        assert!(!registrations.begin(one, 999));
+        assert!(registrations.begin(one, 1_000));
         assert_eq!(registrations.counts.len(), 1, "what is over is forgotten");
     }
 }

@@ -1,11 +1,16 @@
 //! Calls of an `*ExtService` over a long connection (PC_CALL), which says who calls: the same services as every other door offers.
 //!
 //! Each runs in a task of its own, in no order with the packets around it. Always holds: calls take places of their own, so many for
-//! all streams together and for each user, and one more is refused at once; a place is given back when its answer leaves.
+//! all streams together and for each user, and one more is refused at once; a place is given back when its answer leaves; and what is dear
+//! to an address by gRPC is as dear to the user here.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
+use gim_config::{grpc, request_shares::RequestShares};
 use gim_proto::{
     ResultCode,
     connect::{CallRequest, Reply},
@@ -28,6 +33,7 @@ use crate::{
 #[derive(Debug)]
 pub struct Calls {
     dispatch: Dispatch,
+    shares: Arc<RequestShares>,
     places: Arc<Semaphore>,
     under_way: Arc<UnderWay>,
     timeout: Duration,
@@ -49,10 +55,11 @@ impl CallPermit {
 }
 
 impl Calls {
-    /// Calls over `dispatch`, as the settings say.
-    pub fn new(dispatch: Dispatch, settings: &CallSettings) -> Self {
+    /// Calls over `dispatch`, as the settings say. What is dear takes more of `shares`.
+    pub fn new(dispatch: Dispatch, shares: Arc<RequestShares>, settings: &CallSettings) -> Self {
         Self {
             dispatch,
+            shares,
             places: Arc::new(Semaphore::new(settings.in_flight_max)),
             under_way: UnderWay::new(settings.in_flight_per_user_max),
             timeout: Duration::from_millis(settings.timeout_ms),
@@ -84,6 +91,8 @@ impl Calls {
     async fn ask(&self, caller: Caller, content: Bytes, request_id: &str) -> Result<Bytes, Status> {
         let no_call = |_| ResultCode::BadRequest.status("content: is no CallRequest");
         let CallRequest { method, body } = CallRequest::decode(content).map_err(no_call)?;
+        // The packet took one of them.
+        self.shares.charge(caller.user_id, u64::from(grpc::cost_of(&method) - 1), Instant::now());
         let answer = self.dispatch.unary(&method, caller, request_id, &body, self.timeout).await?;
         if answer.len() > self.reply_bytes_max {
             let (bytes, bytes_max) = (answer.len(), self.reply_bytes_max);

@@ -259,7 +259,7 @@ async fn listen(
     let mut routes = RoutesBuilder::default();
     rpc::add_to(&mut routes, use_cases.clone());
     let parts = LinkParts {
-        calls: Calls::new(dispatch.clone(), &settings.call),
+        calls: Calls::new(dispatch.clone(), use_cases.request_shares.clone(), &settings.call),
         limits: settings.limits.clone(),
         node: settings.node.clone(),
         nodes: nodes.clone(),

@@ -49,6 +49,8 @@ pub struct LimitSettings {
     pub user_requests_burst: u32,
     /// Devices that those at one address may register without a token in ten seconds.
     pub registrations_per_address_max: u32,
+    /// Devices that a user who is signed in may register within an hour.
+    pub user_registrations_per_hour_max: u32,
 }
 
 /// The section `[message]`.
@@ -179,6 +181,7 @@ impl Default for LimitSettings {
             user_requests_burst: 5_000,
             device_text_bytes_max: 4 * 1024,
             registrations_per_address_max: 1_000,
+            user_registrations_per_hour_max: 20,
         }
     }
 }

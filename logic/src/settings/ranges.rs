@@ -45,6 +45,12 @@ fn users(settings: &LogicSettings) -> Vec<Range> {
         ("limits.user_requests_per_s", settings.limits.user_requests_per_s.into(), 0, 1_000_000),
         ("limits.user_requests_burst", settings.limits.user_requests_burst.into(), 1, 10_000_000),
         ("limits.registrations_per_address_max", settings.limits.registrations_per_address_max.into(), 1, 10_000_000),
+        (
+            "limits.user_registrations_per_hour_max",
+            settings.limits.user_registrations_per_hour_max.into(),
+            1,
+            10_000_000,
+        ),
     ]
 }
 

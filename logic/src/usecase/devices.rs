@@ -1,6 +1,7 @@
 //! Devices: registered before anybody signs in on them; and which of them are online.
 
 use std::{
+    hash::Hash,
     net::IpAddr,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -9,10 +10,12 @@ use gim_proto::{
     ResultCode, check,
     logic::{Device, ListOnlineRequest, OnlineDevice},
 };
+use metrics::counter;
 
 use crate::{
     domain::{caller::Caller, clock, device, registrations::Registrations, short_id::ShortIds},
     error::Error,
+    metrics as names,
     shared_state::SharedState,
     store::{
         work::{DeviceChange, DeviceSave, Saver},
@@ -28,6 +31,8 @@ pub struct Devices {
     pub(super) text_bytes_max: usize,
     /// What strangers registered of late.
     pub(super) registrations: Mutex<Registrations<IpAddr>>,
+    /// What users did, over long connections.
+    pub(super) registrations_of_users: Mutex<Registrations<u64>>,
     pub(super) ids: Arc<ShortIds>,
     pub(super) writer: Writer,
     pub(super) shared: Arc<dyn SharedState>,
@@ -38,11 +43,14 @@ impl Devices {
     pub async fn save(&self, owner: u64, device: Option<Device>, saver: Saver) -> Result<u64, Error> {
         let mut device = self.checked(device)?;
         let now_ms = clock::now_ms();
-        if let Saver::Stranger(address) = saver
-            && !self.registrations.lock().unwrap_or_else(PoisonError::into_inner).begin(address, now_ms)
-        {
-            let problem = "too many devices were registered from this address, try again later";
-            return Err(Error::refused(ResultCode::TooManyRequests, problem));
+        match saver {
+            Saver::Stranger(address) if !begins(&self.registrations, address, now_ms) => {
+                return Err(refused("address", "too many devices were registered from this address, try again later"));
+            }
+            Saver::User(user_id) if device.id == 0 && !begins(&self.registrations_of_users, user_id, now_ms) => {
+                return Err(refused("user", "too many devices were registered by this user, try again later"));
+            }
+            _ => {}
         }
         if device.id == 0 {
             device.id = self.ids.next_id();
@@ -99,4 +107,14 @@ pub fn check_own(caller: Caller, device_id: u64) -> Result<(), Error> {
     }
     let problem = "device.id: only the device itself may change what is known of it";
     Err(Error::refused(ResultCode::NotAllowed, problem))
+}
+
+/// Counts a registration; whether it is within the bound.
+fn begins<K: Eq + Hash>(registrations: &Mutex<Registrations<K>>, who: K, now_ms: i64) -> bool {
+    registrations.lock().unwrap_or_else(PoisonError::into_inner).begin(who, now_ms)
+}
+
+fn refused(bound: &'static str, problem: &str) -> Error {
+    counter!(names::REGISTRATIONS_REFUSED, "bound" => bound).increment(1);
+    Error::refused(ResultCode::TooManyRequests, problem)
 }

@@ -60,7 +60,11 @@ use self::{
 use crate::{
     clients::{business::Business, jwt::JwtCheck},
     delivery::{fanout::Fanout, nodes::Nodes},
-    domain::{message_id::MessageIds, registrations::Registrations, short_id::ShortIds},
+    domain::{
+        message_id::MessageIds,
+        registrations::{ADDRESS_WINDOW_MS, Registrations, USER_WINDOW_MS},
+        short_id::ShortIds,
+    },
     settings::{LimitSettings, LogicSettings},
     shared_state::SharedState,
     store::{Store, writer::Writer},
@@ -126,7 +130,8 @@ impl UseCases {
         let syncs = syncs(settings, &parts);
         let reads = Arc::new(Reads::new(&settings.conversation, read_marks(settings, &parts)));
         let recalls = recalls(settings, &parts);
-        let Parts { short_ids, store, writer, request_shares, business, jwt, shared, nodes, fanout, .. } = parts;
+        let devices = devices(settings, &parts);
+        let Parts { store, writer, request_shares, business, jwt, shared, nodes, fanout, .. } = parts;
         Self {
             operators: Operators { node: settings.node.clone(), nodes: nodes.clone(), shared: shared.clone() },
             access: Access {
@@ -142,14 +147,7 @@ impl UseCases {
                 business: business.clone(),
                 under_way: UnderWay::new(settings.business.commands_per_user_max),
             },
-            devices: Devices {
-                users_max: settings.limits.push_users_max,
-                text_bytes_max: settings.limits.device_text_bytes_max,
-                registrations: Mutex::new(Registrations::new(settings.limits.registrations_per_address_max)),
-                ids: short_ids,
-                writer: writer.clone(),
-                shared,
-            },
+            devices,
             conversations,
             directory: Directory::new(settings.gateway.clone(), nodes),
             groups,
@@ -201,6 +199,19 @@ fn connections(settings: &LogicSettings, parts: &Parts) -> Connections {
         revocations: parts.store.revocations.clone(),
         shared: parts.shared.clone(),
         nodes: parts.nodes.clone(),
+    }
+}
+
+fn devices(settings: &LogicSettings, parts: &Parts) -> Devices {
+    let LimitSettings { registrations_per_address_max, user_registrations_per_hour_max, .. } = settings.limits;
+    Devices {
+        users_max: settings.limits.push_users_max,
+        text_bytes_max: settings.limits.device_text_bytes_max,
+        registrations: Mutex::new(Registrations::new(registrations_per_address_max, ADDRESS_WINDOW_MS)),
+        registrations_of_users: Mutex::new(Registrations::new(user_registrations_per_hour_max, USER_WINDOW_MS)),
+        ids: parts.short_ids.clone(),
+        writer: parts.writer.clone(),
+        shared: parts.shared.clone(),
     }
 }
 

@@ -210,6 +210,31 @@ async fn a_call_takes_from_its_users_share_of_requests_once() {
 }
 
 #[tokio::test]
+async fn what_is_dear_to_an_address_is_as_dear_to_the_user_of_a_connection() {
+    let server = server_with(StubBusiness::start().await, |settings| {
+        (settings.limits.user_requests_per_s, settings.limits.user_requests_burst) = (1, 20);
+    })
+    .await;
+    let mut conn = Conn::attach(&server, "conn-1", 1).await;
+    let methods = [
+        ("logic.GroupExtService/ListMine", 10),
+        ("logic.MessageExtService/History", 5),
+        ("business.UserExtService/SearchUser", 3),
+        ("logic.DeviceExtService/Register", 2),
+        ("business.UserExtService/SignIn", 2),
+    ];
+    for (user_id, (method, done_at_most)) in (7..).zip(methods) {
+        let mut codes = Vec::new();
+        for _ in 0..10 {
+            codes.push(ask(&mut conn, user_id, method, &()).await.code);
+        }
+        let done = codes.iter().filter(|&&code| code != 10003).count();
+        // A second brings back one request, so that the last one of a share may come once more.
+        assert!((done_at_most - 1..=done_at_most).contains(&done), "{method}: {codes:?}");
+    }
+}
+
+#[tokio::test]
 async fn without_a_business_its_methods_are_unknown() {
     let (listener, endpoint) = never_answers().await;
     drop(listener);

@@ -3,12 +3,14 @@
 use crate::support::{Server, business::StubBusiness, conn::Conn, refusal, server, server_with};
 use gim_proto::{
     ResultCode,
+    connect::{CallRequest, PacketCommand},
     logic::{
         Device, DeviceRegisterRequest, DeviceSaveRequest, DeviceUpdateRequest, ListOnlineRequest, SignInRequest,
         down_item::Item,
     },
     metadata,
 };
+use prost::Message as _;
 use sqlx::Row as _;
 use tonic::Status;
 
@@ -165,6 +167,26 @@ async fn strangers_at_an_address_register_so_many_devices_only() {
     }
     let (ok, refused) = (ResultCode::Ok, ResultCode::TooManyRequests);
     assert_eq!(codes, [ok, ok, ok, refused, refused]);
+}
+
+#[tokio::test]
+async fn a_user_registers_so_many_devices_over_connections_only() {
+    let server =
+        server_with(StubBusiness::start().await, |settings| settings.limits.user_registrations_per_hour_max = 3).await;
+    let mut conn = Conn::attach(&server, "conn-1", 1).await;
+    let mut register = async |user_id, id| {
+        let device = Some(Device { r#type: 1, id, ..Device::default() });
+        let body = DeviceRegisterRequest { device }.encode_to_vec().into();
+        let call = CallRequest { method: "logic.DeviceExtService/Register".into(), body };
+        conn.packet(user_id, PacketCommand::PcCall as i32, call.encode_to_vec()).await.code
+    };
+    for expected in [0, 0, 0, 10003, 10003] {
+        assert_eq!(register(7, 0).await, expected);
+    }
+    assert_eq!(register(7, 70).await, 0, "the own one is none more");
+    assert_eq!(register(8, 0).await, 0, "others have their own");
+    let device = Some(Device { r#type: 1, ..Device::default() });
+    server.device_ext().register(DeviceRegisterRequest { device }).await.unwrap();
 }
 
 #[tokio::test]
