@@ -32,8 +32,9 @@ impl<S: Settings> Reload<S> {
         Self { arguments: arguments.clone(), log, held: Table::try_from(settings).unwrap_or_default() }
     }
 
-    /// Reads them again. Without an answer they are refused, and the log says why; with one the log filter is as they say.
-    pub(crate) fn read(&mut self) -> Option<S> {
+    /// Reads them again, and has `check` look at the files that they name. Without an answer they are refused, and the log says why;
+    /// with one the log filter is as they say.
+    pub(crate) fn read(&mut self, check: impl FnOnce(&S) -> Result<(), String>) -> Option<S> {
         let settings: S = match settings::load_for(&self.arguments) {
             Ok(settings) => settings,
             Err(error) => {
@@ -41,7 +42,8 @@ impl<S: Settings> Reload<S> {
                 return None;
             }
         };
-        if let Err(problem) = logging::set_filter((self.log)(&settings)) {
+        let filter = (self.log)(&settings);
+        if let Err(problem) = check(&settings).and_then(|()| logging::set_filter(filter)) {
             tracing::error!(problem, "what is set stays as it was");
             return None;
         }

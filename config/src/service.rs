@@ -24,6 +24,12 @@ pub trait Running {
     /// Says what runs where, in one line.
     fn summary(&self) -> String;
 
+    /// SIGHUP: whether the files that these settings name can be applied with them. Where they cannot, the settings are refused.
+    fn check(&self, settings: &Self::Settings) -> Result<(), String> {
+        let _names_no_files = settings;
+        Ok(())
+    }
+
     /// SIGHUP: reads the files again that settings name, and takes over of `settings` what [`Settings::RELOADED`] promises; there are none
     /// where they were refused. Tells whether everything is as the files say; if not, it stays as it was, and the log says why.
     fn reload(&mut self, settings: Option<&Self::Settings>) -> impl Future<Output = bool> + Send {
@@ -170,7 +176,7 @@ where
             problem = running.failed() => return refuse(service, problem),
         }
         supervisor.reloading();
-        let settings = reload.read();
+        let settings = reload.read(|settings| running.check(settings));
         let is_done = running.reload(settings.as_ref()).await;
         Reload::<S>::count(is_done && settings.is_some());
         supervisor.started(&running.summary());

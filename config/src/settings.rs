@@ -19,6 +19,10 @@ use crate::{
     service_links,
 };
 
+/// Of an environment variable; the value is not repeated, as it may be a secret.
+const NO_LIST: &str = r#"is no list, which is written as in TOML: ["a", "b"]"#;
+const NO_VALUE: &str = "is no value of TOML, such as 5 or true";
+
 /// The settings of one service.
 pub trait Settings: Default + Serialize + DeserializeOwned {
     /// The name in log lines and environment variables: `conn` reads `GIM_CONN_*`.
@@ -212,7 +216,7 @@ pub(crate) fn with_environment<S: Settings>(
             return Err(fail(format!("is now {prefix}{}", key.replace('.', "__").to_uppercase())));
         }
         apply(&mut table, &path, &text).map_err(fail)?;
-        current = table.clone().try_into().map_err(|error: toml::de::Error| fail(one_line(error.message())))?;
+        current = table.clone().try_into().map_err(|error: toml::de::Error| fail(without_value(error.message())))?;
     }
     Ok(current)
 }
@@ -230,14 +234,27 @@ fn apply(table: &mut Table, path: &str, text: &str) -> Result<(), String> {
     *value = match value {
         Value::String(_) => Value::String(text.to_owned()),
         Value::Table(_) => return Err(format!("`{rest}` is a section, not a setting")),
-        _ => parse_value(text)?,
+        Value::Array(_) => parse_value(text).filter(Value::is_array).ok_or(NO_LIST)?,
+        _ => parse_value(text).ok_or(NO_VALUE)?,
     };
     Ok(())
 }
 
-fn parse_value(text: &str) -> Result<Value, String> {
-    let parsed: Table = format!("value = {text}").parse().map_err(|_| format!("`{text}` is no TOML value"))?;
-    parsed.into_iter().next().map(|(_, value)| value).ok_or_else(|| "is empty".to_owned())
+/// The one value that this is.
+fn parse_value(text: &str) -> Option<Value> {
+    let parsed: Table = format!("value = {text}").parse().ok()?;
+    let mut values = parsed.into_iter();
+    values.next().filter(|_| values.len() == 0).map(|(_, value)| value)
+}
+
+/// What the parser says of a value that does not fit, but for the value: it may be a secret.
+fn without_value(message: &str) -> String {
+    let message = one_line(message);
+    let kind = ["invalid type", "invalid value"].into_iter().find(|kind| message.starts_with(kind));
+    match (kind, message.rsplit_once(", expected ")) {
+        (Some(kind), Some((_, expected))) => format!("{kind}, expected {expected}"),
+        _ => message,
+    }
 }
 
 /// A message of the parser without its line breaks.
@@ -431,6 +448,21 @@ mod tests {
         let unfit = error("GIM_SAMPLE_LIMITS__FRAME_BYTES_MAX", "-1");
         assert!(unfit.starts_with("environment variable GIM_SAMPLE_LIMITS__FRAME_BYTES_MAX: "), "{unfit}");
         assert!(error("GIM_SAMPLE_LIMITS__FRAME_BYTES_MAX", "1\nlisten = \"x\"").contains("FRAME_BYTES_MAX"));
+    }
+
+    #[test]
+    fn what_an_environment_variable_holds_is_never_repeated() {
+        let error = |name: &str, value: &str| {
+            let error = load::<Sample>(None, pairs(&[(name, value)])).unwrap_err().to_string();
+            error.strip_prefix(&format!("environment variable {name}: ")).expect("its name").to_owned()
+        };
+        for value in ["secret-1", "\"secret-1\"", "12345", "a,b", "", "[\"secret-1\"]\nother = 1"] {
+            assert_eq!(error("GIM_SAMPLE_LIMITS__HOSTS", value), NO_LIST, "{value}");
+        }
+        assert_eq!(error("GIM_SAMPLE_LIMITS__HOSTS", "[12345]"), "invalid type, expected a string");
+        assert_eq!(error("GIM_SAMPLE_LIMITS__FRAME_BYTES_MAX", "secret-1"), NO_VALUE);
+        let unfit = error("GIM_SAMPLE_LIMITS__FRAME_BYTES_MAX", "\"secret, expected nothing\"");
+        assert_eq!(unfit, "invalid type, expected u32");
     }
 
     #[test]

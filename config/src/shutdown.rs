@@ -3,6 +3,7 @@
 
 use std::{fmt, io, process::ExitCode};
 
+use nix::libc;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::{RwLock, RwLockReadGuard},
@@ -21,8 +22,20 @@ pub async fn settled() {
     drop(UNDER_WAY.write().await);
 }
 
-/// Signals that end a process by default, that people and supervisors send to other programs, and that mean nothing to this one.
-const IGNORED: [fn() -> SignalKind; 3] = [SignalKind::user_defined1, SignalKind::user_defined2, SignalKind::alarm];
+/// Signals that end a process by default, that people and supervisors send to other programs, and that mean nothing to this one;
+/// the real-time signals are others. Without SIGXFSZ, a write beyond the limit of a file's size fails, as one to a full disk does.
+const IGNORED: [libc::c_int; 10] = [
+    libc::SIGUSR1,
+    libc::SIGUSR2,
+    libc::SIGALRM,
+    libc::SIGVTALRM,
+    libc::SIGPROF,
+    libc::SIGXCPU,
+    libc::SIGXFSZ,
+    libc::SIGIO,
+    libc::SIGPWR,
+    libc::SIGSTKFLT,
+];
 
 /// The stop signals of this process.
 #[derive(Debug)]
@@ -63,8 +76,8 @@ impl fmt::Display for StopSignal {
 impl StopSignals {
     /// Takes the signals over from their default, which ends the process.
     pub fn listen() -> io::Result<Self> {
-        for ignored in IGNORED {
-            drop(signal(ignored())?); // what was taken over once stays so
+        for ignored in ignored() {
+            drop(signal(SignalKind::from_raw(ignored))?); // what was taken over once stays so
         }
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
@@ -88,5 +101,31 @@ impl StopSignals {
             _ = self.terminate.recv() => StopSignal::Terminate,
             _ = self.interrupt.recv() => StopSignal::Interrupt,
         }
+    }
+}
+
+fn ignored() -> impl Iterator<Item = libc::c_int> {
+    IGNORED.into_iter().chain(libc::SIGRTMIN()..=libc::SIGRTMAX())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{self, Command};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn signals_that_mean_nothing_neither_end_a_process_nor_stop_it() {
+        let mut signals = StopSignals::listen().unwrap();
+        let process_id = process::id().to_string();
+        let send = |number: libc::c_int| {
+            let script = "kill -\"$0\" \"$1\"";
+            let status = Command::new("sh").args(["-c", script, &number.to_string(), &process_id]).status();
+            assert!(status.unwrap().success(), "signal {number}");
+        };
+        ignored().for_each(send);
+        assert!(ignored().any(|number| number == 64), "the real-time signals are among them");
+        send(libc::SIGHUP);
+        assert_eq!(signals.next_or_reload().await, None, "the first that is told of");
     }
 }

@@ -41,7 +41,10 @@ pub(super) fn read(url: &str) -> Result<SqliteFile, String> {
     let Ok(path) = percent_decode_str(path).decode_utf8() else {
         return refuse("the escapes in the name of the file are not UTF-8".into());
     };
-    if path.is_empty() || path.ends_with('/') {
+    if path.contains('\0') {
+        return refuse("%00 is in the name of no file".into());
+    }
+    if matches!(path.rsplit('/').next(), None | Some("" | "." | "..")) {
         return refuse("names no file, as in sqlite:/var/lib/gim/chat.db".into());
     }
     Ok(SqliteFile { path: path.as_ref().into(), may_be_made })
@@ -71,6 +74,7 @@ mod tests {
             ("sqlite:///a/b.db?mode=rwc", "/a/b.db"),
             ("sqlite://data/b.db", "data/b.db"),
             ("sqlite:b.db", "b.db"),
+            ("sqlite:../..b./...", "../..b./..."),
             ("sqlite:/50%25%20off%3f.db", "/50% off?.db"),
             ("sqlite:/Übung.db", "/Übung.db"),
         ] {
@@ -84,6 +88,11 @@ mod tests {
         for (url, problem) in [
             ("sqlite:", "names no file"),
             ("sqlite:/a/", "names no file"),
+            ("sqlite:/a/.", "names no file"),
+            ("sqlite:/a/..", "names no file"),
+            ("sqlite:..", "names no file"),
+            ("sqlite:/a%2f%2e%2E?mode=rw", "names no file"),
+            ("sqlite:/a%00.db", "%00 is in the name of no file"),
             ("sqlite::memory:", "in memory"),
             ("sqlite:x?mode=memory", "in memory"),
             ("sqlite:x?mode=ro", "`mode=ro` says nothing here"),

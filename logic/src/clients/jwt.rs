@@ -97,6 +97,11 @@ impl JwtCheck {
         Ok(Self(Arc::new(RwLock::new(Arc::new(Keys::read(settings)?)))))
     }
 
+    /// Whether the key files of the settings are of use.
+    pub fn check_files(settings: &JwtSettings) -> Result<(), String> {
+        Keys::read(settings).map(drop)
+    }
+
     /// Reads them again, and judges by them from now on. The longest lifetime stays: revocations are remembered for so long.
     ///
     /// # Errors

@@ -73,7 +73,7 @@ pub struct GroupDelivery {
 }
 
 /// The answer to a send.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Sent {
     /// The message.
     pub message_id: u64,

@@ -316,11 +316,15 @@ impl Running for Logic {
         format!("logic {} is ready: gRPC on {}, clients on {clients}, admin on {admin}", self.node, self.grpc.address())
     }
 
+    fn check(&self, settings: &LogicSettings) -> Result<(), String> {
+        Reloadable::check(settings)
+    }
+
     async fn reload(&mut self, settings: Option<&LogicSettings>) -> bool {
-        let origins = settings.map(|settings| settings.clients.origins.as_slice());
+        let applied = settings.filter(|settings| self.reloadable.apply(settings));
+        let origins = applied.map(|settings| settings.clients.origins.as_slice());
         let is_certificate_good = self.clients.iter().all(|clients| clients.reload(origins));
-        let Some(settings) = settings else { return false };
-        self.reloadable.apply(settings) && is_certificate_good
+        applied.is_some() && is_certificate_good
     }
 
     async fn failed(&mut self) -> String {

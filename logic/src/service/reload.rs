@@ -23,15 +23,46 @@ impl Reloadable {
         Ok(Self { jwt: JwtCheck::new(&settings.jwt)?, request_shares })
     }
 
-    /// As they say now. Tells whether all of it is so; if not, the log says why.
+    /// Whether the files that they name are of use.
+    pub(super) fn check(settings: &LogicSettings) -> Result<(), String> {
+        JwtCheck::check_files(&settings.jwt)
+    }
+
+    /// As they say now. Tells whether it is so; if not, nothing changed, and the log says why.
     pub(super) fn apply(&self, settings: &LogicSettings) -> bool {
-        self.request_shares.set(settings.limits.user_requests_per_s, settings.limits.user_requests_burst);
-        match self.jwt.reload(&settings.jwt) {
-            Ok(()) => true,
-            Err(problem) => {
-                tracing::error!(problem, "the keys of tokens stay as they were");
-                false
-            }
+        if let Err(problem) = self.jwt.reload(&settings.jwt) {
+            tracing::error!(problem, "what is set stays as it was");
+            return false;
         }
+        self.request_shares.set(settings.limits.user_requests_per_s, settings.limits.user_requests_burst);
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use gim_config::jwt::JwtAlgorithm;
+
+    use super::*;
+    use crate::settings::JwtKey;
+
+    #[test]
+    fn with_keys_of_no_use_the_shares_stay_as_they_were() {
+        let mut settings = LogicSettings::default();
+        (settings.limits.user_requests_per_s, settings.limits.user_requests_burst) = (1, 1);
+        let reloadable = Reloadable::new(&settings).unwrap();
+        let (now, request_shares) = (Instant::now(), &reloadable.request_shares);
+        settings.limits.user_requests_burst = 1_000;
+        let file = "/nowhere/key.pem".into();
+        settings.jwt.keys = vec![JwtKey { kid: "one".into(), algorithm: JwtAlgorithm::EdDSA, file }];
+        assert!(Reloadable::check(&settings).unwrap_err().starts_with("jwt.keys[0].file: "));
+        assert!(!reloadable.apply(&settings));
+        request_shares.take(7, 1, now).unwrap();
+        request_shares.take(7, 1, now).unwrap_err();
+        settings.jwt.keys.clear();
+        assert!(reloadable.apply(&settings));
+        request_shares.take(8, 2, now).unwrap();
     }
 }

@@ -81,16 +81,15 @@ pub(super) enum ApplyError {
 }
 
 impl GroupWork {
-    /// Whether a member's inbox gets what is told of a change: of those who blocked whoever makes it, only who is named by it, or
-    /// would else not find the group's messages.
+    /// Whether a member's inbox gets what is told of a change: of those who blocked whoever makes it, only who comes or goes by
+    /// it, or would else not find the group's messages.
     fn is_told(&self, user_id: u64, change: &Change<'_>) -> bool {
         !self.not_told.contains(&user_id)
             || match change {
-                Change::Nothing | Change::Profile { becomes_large: true, .. } => true,
+                Change::Message | Change::Profile { becomes_large: true, .. } => true,
                 Change::Leave { user_ids, .. } => user_ids.contains(&user_id),
                 Change::Join(members) => members.iter().any(|member| member.user_id == user_id),
-                Change::Describe { member, .. } => member.user_id == user_id,
-                Change::Profile { .. } => false,
+                Change::Nothing | Change::Describe { .. } | Change::Profile { .. } => false,
             }
     }
 }
@@ -111,7 +110,7 @@ impl HeldGroup {
         self.is_new || self.is_changed
     }
 
-    /// Does one work; returns the messages to store for it, at least one.
+    /// Does one work; returns the messages to store for it: none where everything was so already.
     pub(super) async fn apply(
         &mut self,
         connection: &mut AnyConnection,
@@ -119,11 +118,14 @@ impl HeldGroup {
     ) -> Result<Vec<GroupPost>, ApplyError> {
         let facts = self.find_facts(connection, work).await?;
         let change = self.group.decide(&facts, &work.action)?;
+        if change == Change::Nothing {
+            return Ok(Vec::new());
+        }
         let mut user_ids = self.write_members(connection, work, &change).await?;
         user_ids.retain(|user_id| work.is_told(*user_id, &change));
         let posts = self.number(work, &change, &user_ids);
         self.group.apply(&change);
-        self.is_changed |= change != Change::Nothing;
+        self.is_changed |= change != Change::Message;
         Ok(posts)
     }
 
@@ -174,7 +176,8 @@ impl HeldGroup {
         change: &Change<'_>,
     ) -> Result<Vec<u64>, sqlx::Error> {
         match *change {
-            Change::Nothing => return self.receivers(connection, work.actor).await,
+            Change::Nothing => return Ok(Vec::new()),
+            Change::Message => return self.receivers(connection, work.actor).await,
             Change::Profile { .. } => {}
             Change::Join(members) => {
                 self.insert_members(connection, members).await?;

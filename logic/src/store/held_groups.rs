@@ -115,7 +115,7 @@ impl HeldGroups {
         Ok(())
     }
 
-    /// Does one work; returns the messages to store for it, at least one.
+    /// Does one work; returns the messages to store for it: none where everything was so already.
     pub(super) async fn apply(
         &mut self,
         connection: &mut AnyConnection,

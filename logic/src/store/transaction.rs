@@ -141,6 +141,8 @@ enum Fate {
     Known(Sent),
     /// Stored now, as the n-th fresh post.
     Fresh(usize),
+    /// Nothing is: everything was as it was asked for.
+    Untold,
     /// The n-th fresh post has the same key, and this differs.
     Repeated(usize, Option<&'static str>),
 }
@@ -156,6 +158,7 @@ impl Fate {
     fn sent(self, posts: &[NumberedPost<'_>]) -> Sent {
         match self {
             Self::Known(sent) => sent,
+            Self::Untold => Sent::default(),
             Self::Fresh(index) => posts[index].sent(false),
             Self::Repeated(index, differs_in) => Sent { differs_in, ..posts[index].sent(true) },
         }
@@ -221,6 +224,7 @@ impl<'a> Plan<'a> {
                     let fate = match earlier {
                         Some(fate) => Ok(fate),
                         None => match groups.apply(connection, &request.wants).await {
+                            Ok(posts) if posts.is_empty() => Ok(Fate::Untold),
                             Ok(posts) => Ok(plan.add(work.key(), posts.into_iter().map(Fresh::from))),
                             Err(ApplyError::Refused(refusal)) => Err(refusal),
                             Err(ApplyError::Failed(error)) => return Err(error),

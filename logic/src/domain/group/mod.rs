@@ -105,6 +105,12 @@ impl Kind {
 }
 
 impl Member {
+    /// Whether the same is said of both, but for `is_admin`.
+    fn is_described_as(&self, other: &Self) -> bool {
+        let Self { user_id: _, is_admin: _, status, nickname, extra } = self;
+        *status == other.status && *nickname == other.nickname && *extra == other.extra
+    }
+
     /// The member on the wire.
     pub fn to_wire(&self) -> logic::GroupMember {
         logic::GroupMember {

@@ -184,6 +184,23 @@ async fn who_blocked_somebody_hears_nothing_of_what_he_does_in_a_group() {
 }
 
 #[tokio::test]
+async fn a_member_is_not_told_how_whom_she_blocked_describes_her_nor_anybody_of_nothing() {
+    let server = server().await;
+    let group_id = server.make(GroupKind::GkNormal, &[7, 8, 9]).await;
+    server.business.state.blocked.lock().unwrap().push((7, 9));
+    let told = async || [server.inbox(8).await.len(), server.inbox(9).await.len()];
+    let [of_8, of_9] = told().await;
+    let named = GroupMember { nickname: "look at this".into(), ..member(9) };
+    for _ in 0..2 {
+        server.describe(7, group_id, named.clone()).await.unwrap();
+        assert_eq!(told().await, [of_8 + 1, of_9], "the second time nothing changes");
+    }
+    assert_eq!(server.members(9, group_id, 0).await.unwrap()[2].nickname, named.nickname);
+    server.describe(8, group_id, GroupMember { nickname: "eight".into(), ..member(8) }).await.unwrap();
+    assert_eq!(told().await, [of_8 + 2, of_9 + 1], "what others do is told");
+}
+
+#[tokio::test]
 async fn a_service_lists_members_and_makes_them_admins() {
     let server = server().await;
     for kind in [GroupKind::GkNormal, GroupKind::GkLarge] {

@@ -47,6 +47,8 @@ pub struct Facts {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Change<'a> {
     /// Nothing: it is a message.
+    Message,
+    /// Nothing: all is as it is asked for. There is nothing to tell either.
     Nothing,
     /// The group has another profile, and may become a large one: its messages so far are in the inboxes.
     Profile {
@@ -119,7 +121,7 @@ impl Group {
     pub fn decide<'a>(&self, facts: &Facts, action: &'a GroupAction) -> Result<Change<'a>, GroupRefusal> {
         self.admit(facts, action)?;
         match action {
-            GroupAction::Send => Ok(Change::Nothing),
+            GroupAction::Send => Ok(Change::Message),
             GroupAction::Update { kind, profile } => {
                 Ok(Change::Profile { profile, becomes_large: *kind == Kind::Large && self.kind == Kind::Normal })
             }
@@ -138,6 +140,9 @@ impl Group {
                 }
                 if former.is_admin && !is_admin && self.admin_count <= 1 {
                     return Err(GroupRefusal::LastAdmin);
+                }
+                if is_admin == former.is_admin && member.is_described_as(former) {
+                    return Ok(Change::Nothing);
                 }
                 Ok(Change::Describe { member, is_admin, was_admin: former.is_admin, notice })
             }
@@ -163,7 +168,7 @@ impl Group {
     /// Follows a change, once the messages that tell of it have their places.
     pub fn apply(&mut self, change: &Change<'_>) {
         match *change {
-            Change::Nothing => {}
+            Change::Message | Change::Nothing => {}
             Change::Profile { profile, becomes_large } => {
                 self.profile = profile.clone();
                 if becomes_large {

@@ -66,7 +66,7 @@ impl Model {
         let facts = self.facts(asker, action);
         let change = self.group.decide(&facts, action)?;
         match change {
-            Change::Nothing | Change::Profile { .. } => {}
+            Change::Message | Change::Nothing | Change::Profile { .. } => {}
             Change::Join(joining) => {
                 self.members.extend(joining.iter().map(|member| (member.user_id, member.clone())));
                 self.left.retain(|user_id| !self.members.contains_key(user_id));
@@ -140,6 +140,26 @@ fn admins_change_a_group_and_members_only_themselves() {
         assert_eq!(answer(2, &action), Ok(()), "{action:?}");
     }
     assert_eq!(answer(2, &GroupAction::RemoveMembers(vec![2, 3])), Err(NotAdmin));
+}
+
+#[test]
+fn a_description_that_says_nothing_new_changes_nothing() {
+    let model = Model::new(Kind::Normal, &[1], &[2, 3]);
+    let is_nothing = |action: &GroupAction| {
+        let facts = model.facts(Some(1), action);
+        model.group.decide(&facts, action).unwrap() == Change::Nothing
+    };
+    assert!(is_nothing(&describe(member(2, false), true)));
+    assert!(is_nothing(&describe(member(1, false), false)), "without a type an admin stays one");
+    assert!(!is_nothing(&describe(member(2, true), true)));
+    for other in [
+        Member { status: 1, ..member(2, false) },
+        Member { nickname: "two".into(), ..member(2, false) },
+        Member { extra: "two".into(), ..member(2, false) },
+    ] {
+        assert!(!is_nothing(&describe(other, false)));
+    }
+    assert!(!is_nothing(&GroupAction::Send));
 }
 
 #[test]
