@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use gim_config::{data_folder::DataFolder, sql::Database};
 
 use crate::{
-    service::{DATABASE_FILE, StartError},
+    service::{DATABASE_FILE, StartError, take_folder},
     settings::BusinessSettings,
     store::{ImportedFriend, ImportedToken, ImportedUser, Store, StoreError, migrations},
 };
@@ -23,8 +23,7 @@ pub struct Offline {
 /// # Errors
 /// Where the data folder is in use, or the database is refused.
 pub async fn open_offline(settings: BusinessSettings) -> Result<Offline, StartError> {
-    let is_embedded = settings.database.url.is_empty();
-    let data_folder = is_embedded.then(|| DataFolder::take(&settings.data_dir, "business")).transpose()?;
+    let data_folder = take_folder(&settings)?;
     let database = Database::open(&settings.database, &settings.data_dir, DATABASE_FILE, &migrations()).await?;
     Ok(Offline { store: Store::new(database.clone()), database, _data_folder: data_folder })
 }

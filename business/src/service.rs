@@ -104,14 +104,19 @@ pub async fn start_with_code_check(
     start_parts(settings, code_check, false).await
 }
 
+/// Only what is kept there has to be ours: nodes of one host share a database server in any folder.
+pub(crate) fn take_folder(settings: &BusinessSettings) -> Result<Option<DataFolder>, StartError> {
+    let folder = settings.database.folder(&settings.data_dir, DATABASE_FILE)?;
+    Ok(folder.map(|folder| DataFolder::take(&folder, "business")).transpose()?)
+}
+
 async fn start_parts(
     settings: BusinessSettings,
     code_check: Arc<dyn CodeCheck>,
     is_for_development: bool,
 ) -> Result<Business, StartError> {
     settings.validate().map_err(StartError::Settings)?;
-    let is_embedded = settings.database.url.is_empty();
-    let data_folder = is_embedded.then(|| DataFolder::take(&settings.data_dir, "business")).transpose()?;
+    let data_folder = take_folder(&settings)?;
     let readiness = Readiness::default();
     let (database_ready, grpc_ready) = (readiness.part("database"), readiness.part("grpc"));
     let admin = admin::start(&settings.admin, metrics::DESCRIPTIONS, readiness.clone()).await?;

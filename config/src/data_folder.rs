@@ -1,5 +1,5 @@
-//! The lock on what a service keeps in its data folder: held from before anything there is opened until the process ends, so that a
-//! second service, or a command that works offline, cannot come between. Taken at start-up.
+//! The lock on what a service keeps in its data folder, or wherever the file of its database is: held from before anything there is
+//! opened until the process ends, so that a second service, or a command that works offline, cannot come between. Taken at start-up.
 
 use std::{
     fs::{self, File, TryLockError},
@@ -10,7 +10,7 @@ use std::{
 /// The folder is ours as long as this lives; the system gives it back even where the process is killed.
 #[derive(Debug)]
 pub struct DataFolder {
-    _lock: File,
+    lock: File,
 }
 
 /// Why the folder is not ours.
@@ -56,7 +56,14 @@ impl DataFolder {
         }
         lock.set_len(0).and_then(|()| lock.rewind()).map_err(refuse)?;
         lock.write_all(std::process::id().to_string().as_bytes()).map_err(refuse)?;
-        Ok(Self { _lock: lock })
+        Ok(Self { lock })
+    }
+}
+
+impl Drop for DataFolder {
+    fn drop(&mut self) {
+        // Closing it is not enough where a child process that begins just now has it open as well.
+        drop(self.lock.unlock());
     }
 }
 

@@ -86,6 +86,15 @@ async fn what_keeps_it_from_starting_is_one_sentence() {
     let error = gim_business::start(unwritable).await.unwrap_err();
     assert!(error.to_string().starts_with("cannot write to the data folder /dev/null/data: "), "{error}");
 
+    let mut second = settings(&folder);
+    second.database.url = format!("sqlite:{}", folder.path().join("x.db").display());
+    let offline = gim_business::open_offline(second.clone()).await.unwrap();
+    second.data_dir = folder.path().join("elsewhere");
+    let error = gim_business::start(second).await.unwrap_err().to_string();
+    let expected = format!("the data folder {} is in use by another gim-business", folder.path().display());
+    assert!(error.starts_with(&expected), "{error}");
+    offline.close().await;
+
     let mut nonsense = settings(&folder);
     nonsense.sign_in.wrong_codes_max = 0;
     let error = gim_business::start(nonsense).await.unwrap_err();

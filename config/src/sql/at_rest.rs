@@ -28,7 +28,7 @@ const LOCK_TIMEOUT_S: u64 = 10;
 #[derive(Debug, Clone)]
 pub struct Location {
     url: String,
-    /// Of a SQLite, its file, which need not be there.
+    /// Of a SQLite, the file itself, from the root; it need not be there.
     pub file: Option<PathBuf>,
 }
 
@@ -48,7 +48,7 @@ impl Location {
     pub fn new(settings: &DatabaseSettings, data_dir: &Path, file_name: &str) -> Result<Self, DatabaseError> {
         match settings.dialect() {
             Some(Dialect::Mysql) => Ok(Self { url: settings.connect_url(), file: None }),
-            _ => Ok(Self::of_file(settings.file_in(data_dir, file_name)?.path)),
+            _ => Ok(Self::of_file(settings.file_in(data_dir, file_name)?.itself())),
         }
     }
 

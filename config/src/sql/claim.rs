@@ -1,7 +1,7 @@
 //! What one process at a time may be to a database server: a name that it holds there, by a connection of its own.
 //!
 //! The server gives a name back when the connection ends, at once where the process was killed, and after the lease where it was cut
-//! off. SQLite needs none of it: its folder has a lock. Owned by one Tokio task, which looks every second whether the name is still
+//! off. SQLite needs none of it: the folder of its file has a lock ([`DatabaseSettings::folder`](super::DatabaseSettings::folder)). Owned by one Tokio task, which looks every second whether the name is still
 //! ours and takes it again where the server forgot it. A server that gives no such names is used all the same.
 
 use std::time::{Duration, Instant};

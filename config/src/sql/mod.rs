@@ -38,7 +38,7 @@ use self::{
     pool::Renewal,
     session::Access,
     settings::{database_name, percent_decoded, without_password},
-    sqlite_url::SqliteFile,
+    sqlite_url::{SqliteFile, folder_of},
     storage::Storage,
 };
 use crate::{patience::Patience, places::Places, shutdown};
@@ -196,8 +196,8 @@ impl Database {
         }
         let (url, file) = match dialect {
             Dialect::Sqlite => {
-                let (url, path) = url_of_file(&settings.file_in(data_dir, file_name)?)?;
-                (url, Some(path))
+                let file = settings.file_in(data_dir, file_name)?;
+                (url_of_file(&file)?, Some(file.absolute()))
             }
             Dialect::Mysql => (settings.connect_url(), None),
         };
@@ -224,7 +224,7 @@ impl Database {
         let opened = Pool::open(&url, settings, kind, renewal.clone(), storage.clone()).await;
         let writer = opened.map_err(open_error)?;
         if let Some(path) = &file {
-            storage.opened(path);
+            storage.opened(path).map_err(|error| open_error(error.into()))?;
             writer.migrate(migrator).await.map_err(migrate_error)?;
         }
         let kind = (dialect, Access::Read, settings.connections_max);
@@ -286,19 +286,13 @@ async fn existing(url: String) -> Result<String, sqlx::Error> {
     Ok(url.replace("mode=rwc", "mode=rw"))
 }
 
-/// The URL for the driver of a file, which is made if it is not there and may be, and its name without detours.
-fn url_of_file(file: &SqliteFile) -> Result<(String, PathBuf), DatabaseError> {
-    let path = std::path::absolute(&file.path).unwrap_or_else(|_| file.path.clone());
-    refuse_orphan(&path)?;
-    if !file.may_be_made && !path.exists() {
-        return Err(DatabaseError::NoFile { path });
-    }
-    let folder = path.parent().unwrap_or(Path::new("/"));
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
+/// The URL for the driver of a file, which is made if it is not there and may be: without detours and links.
+fn url_of_file(file: &SqliteFile) -> Result<String, DatabaseError> {
+    refuse_orphan(&file.itself())?;
+    let path = file.existing_or_made()?;
+    let (folder, name) = (folder_of(&path), path.file_name().unwrap_or_default().to_string_lossy());
     check_writable(folder, &name)?;
-    let in_url = path_in_url(folder, &name)?;
-    let path = percent_decoded(&in_url).into();
-    Ok((format!("sqlite:{in_url}?mode=rwc"), path))
+    Ok(format!("sqlite:{}?mode=rwc", path_in_url(folder, &name)?))
 }
 
 /// What means something in a URL, where the name of a folder may hold it. Others stay as they are, so that messages can be read.
@@ -429,7 +423,7 @@ mod tests {
         for name in plain.into_iter().chain(["below/../beside", "a//b", " ", "+", ":memory:", "%", "[1]@host:3306"]) {
             let folder = parent.path().join(name);
             fs::create_dir_all(parent.path().join("below")).unwrap();
-            let (url, _) = url_of_file(&made(folder.join("x.db"))).unwrap();
+            let url = url_of_file(&made(folder.join("x.db"))).unwrap();
             AnyConnection::connect(&url).await.unwrap_or_else(|error| panic!("{name}: {error}"));
             assert!(folder.join("x.db").is_file(), "{name}: {url}");
         }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     DatabaseError, Dialect,
-    sqlite_url::{self, SqliteFile},
+    sqlite_url::{self, SqliteFile, folder_of},
 };
 
 /// Prepared statements that a connection to MySQL keeps. Statements over many rows come in nine sizes each.
@@ -120,6 +120,16 @@ impl DatabaseSettings {
             "" => Ok(SqliteFile { path: data_dir.join(file_name), may_be_made: true }),
             url => sqlite_url::read(url).map_err(DatabaseError::Url),
         }
+    }
+
+    /// The folder that has to be locked (`DataFolder`) by whoever opens the database: that of the file itself, wherever the URL or a
+    /// symbolic link has it. None where a server keeps the database.
+    pub fn folder(&self, data_dir: &Path, file_name: &str) -> Result<Option<PathBuf>, DatabaseError> {
+        if self.dialect() == Some(Dialect::Mysql) {
+            return Ok(None);
+        }
+        let file = self.file_in(data_dir, file_name)?.existing_or_made()?;
+        Ok(Some(folder_of(&file).to_owned()))
     }
 
     /// The URL for the driver of MySQL.

@@ -1,10 +1,18 @@
-//! What a URL of SQLite says: the one place where it is read. Pure; any thread.
+//! What a URL of SQLite says, and which file that is: the one place where either is found out. Any thread.
 //!
 //! Always holds: whatever a name holds, the file that is opened is the one that is named, or there is a sentence that says why not.
 
-use std::path::PathBuf;
+use std::{
+    fs,
+    path::{self, Path, PathBuf},
+};
 
 use percent_encoding::percent_decode_str;
+
+use super::DatabaseError;
+
+/// As many symbolic links are followed, as by Linux.
+const LINKS_MAX: usize = 40;
 
 /// The file that a URL names.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,6 +21,35 @@ pub(super) struct SqliteFile {
     pub(super) path: PathBuf,
     /// Whether it is made where it is not there.
     pub(super) may_be_made: bool,
+}
+
+impl SqliteFile {
+    /// The path from the root, links in it and all.
+    pub(super) fn absolute(&self) -> PathBuf {
+        path::absolute(&self.path).unwrap_or_else(|_| self.path.clone())
+    }
+
+    /// The file itself, where its name is a symbolic link: SQLite keeps its log beside that. It need not be there.
+    pub(super) fn itself(&self) -> PathBuf {
+        let mut path = self.absolute();
+        for _ in 0..LINKS_MAX {
+            // What is no link, or not there, ends the way; opening it says what is wrong with it.
+            let Ok(target) = fs::read_link(&path) else { break };
+            path = folder_of(&path).join(target);
+        }
+        path
+    }
+
+    /// [`Self::itself`], unless it is not there and must not be made.
+    pub(super) fn existing_or_made(&self) -> Result<PathBuf, DatabaseError> {
+        let path = self.itself();
+        if self.may_be_made || path.exists() { Ok(path) } else { Err(DatabaseError::NoFile { path }) }
+    }
+}
+
+/// The folder of a file, from the root.
+pub(super) fn folder_of(file: &Path) -> &Path {
+    file.parent().unwrap_or(Path::new("/"))
 }
 
 /// Reads `sqlite:PATH`, `sqlite://PATH` and either with `?mode=rwc` (as without) or `?mode=rw` (which makes no file).
@@ -64,6 +101,8 @@ fn bad_escape(path: &str) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::symlink;
+
     use super::*;
 
     #[test]
@@ -81,6 +120,23 @@ mod tests {
             assert_eq!(read(url), made(path), "{url}");
         }
         assert!(!read("sqlite:/a/b.db?mode=rw").unwrap().may_be_made);
+    }
+
+    #[test]
+    fn a_file_is_found_behind_its_links_whether_it_is_there_or_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::create_dir_all(at("disk/deep")).unwrap();
+        symlink(at("disk/deep"), at("linked")).unwrap();
+        symlink("linked/../x.db", at("first")).unwrap();
+        symlink("first", at("second")).unwrap();
+        symlink("ring", at("ring")).unwrap();
+        let itself = |name: &str| SqliteFile { path: at(name), may_be_made: true }.itself();
+        assert_eq!(itself("second"), at("linked/../x.db"));
+        fs::write(at("disk/x.db"), b"x").unwrap();
+        assert_eq!(fs::read(itself("second")).unwrap(), b"x");
+        assert_eq!(itself("plain.db"), at("plain.db"));
+        assert!(fs::read(itself("ring")).is_err());
     }
 
     #[test]

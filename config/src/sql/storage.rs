@@ -43,7 +43,9 @@ struct Shared {
 
 #[derive(Debug)]
 struct OpenedFile {
+    /// As it is named: a link in it may be made to lead elsewhere.
     path: PathBuf,
+    /// Beside the file itself.
     log: PathBuf,
     device: u64,
     number: u64,
@@ -65,13 +67,13 @@ impl Default for Storage {
 }
 
 impl Storage {
-    /// From now on the file with this name has to be the one that it is now. Nothing where there is none (a database in memory).
-    pub(super) fn opened(&self, path: &Path) {
-        if let Ok(file) = fs::metadata(path) {
-            let opened =
-                OpenedFile { path: path.to_owned(), log: log_of(path), device: file.dev(), number: file.ino() };
-            self.shared.file.get_or_init(|| opened);
-        }
+    /// From now on the file with this name has to be the one that it is now. Fails where there is none.
+    pub(super) fn opened(&self, path: &Path) -> io::Result<()> {
+        let (file, itself) = (fs::metadata(path)?, fs::canonicalize(path)?);
+        let log = log_of(&itself);
+        let opened = OpenedFile { path: path.to_owned(), log, device: file.dev(), number: file.ino() };
+        self.shared.file.get_or_init(|| opened);
+        Ok(())
     }
 
     /// Why a restart would not find what is written from now on.
@@ -162,6 +164,8 @@ fn log_of(path: &Path) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::symlink;
+
     use sqlx::{Executor as _, migrate::Migrator};
 
     use super::*;
@@ -206,6 +210,34 @@ mod tests {
             // What went into the log that was gone is there now, though it was refused.
             assert_eq!(count, if taken == "x.db" { 2 } else { 3 });
         }
+    }
+
+    #[tokio::test]
+    async fn a_file_behind_a_link_is_opened_and_kept_an_eye_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::create_dir(at("disk")).unwrap();
+        symlink("disk/y.db", at("x.db")).unwrap();
+        for round in 1..3 {
+            let database = open(folder.path()).await.unwrap();
+            database.writer.execute("CREATE TABLE IF NOT EXISTS one (text TEXT)").await.unwrap();
+            write(&database).await.unwrap();
+            let count: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM one").fetch_one(&database.reader).await.unwrap();
+            assert!(count == round && at("disk/y.db-wal").exists() && !at("x.db-wal").exists(), "{count}");
+            fs::remove_file(at("x.db")).unwrap();
+            fs::write(at("other.db"), b"").unwrap();
+            symlink("other.db", at("x.db")).unwrap();
+            let led_elsewhere = write(&database).await.unwrap_err();
+            assert!(led_elsewhere.to_string().contains("x.db is another file"), "{led_elsewhere}");
+            fs::remove_file(at("x.db")).unwrap();
+            symlink("disk/y.db", at("x.db")).unwrap();
+            database.writer.execute("DELETE FROM one WHERE rowid > 1").await.unwrap();
+            database.close().await;
+        }
+        fs::rename(at("disk/y.db"), at("aside")).unwrap();
+        fs::write(at("disk/y.db-wal"), b"changes").unwrap();
+        let refused = open(folder.path()).await.unwrap_err().to_string();
+        assert!(refused.contains("disk/y.db-wal beside it holds 7 bytes"), "{refused}");
     }
 
     #[tokio::test]

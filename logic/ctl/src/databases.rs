@@ -39,8 +39,6 @@ pub struct OwnDatabase {
     pub owner: Owner,
     /// Where it is.
     pub location: Location,
-    /// What its service keeps there.
-    pub data_dir: PathBuf,
     /// Of its service.
     pub migrations: Vec<(Dialect, Migrator)>,
     /// Of its service.
@@ -63,7 +61,6 @@ impl DatabaseArguments {
             databases.push(OwnDatabase {
                 owner: Owner::Logic,
                 location: location(&settings.database, &settings.data_dir, Owner::Logic)?,
-                data_dir: settings.data_dir.clone(),
                 migrations: gim_logic::store::migrations().into(),
                 settings: OwnSettings::Logic(Box::new(settings)),
             });
@@ -73,7 +70,6 @@ impl DatabaseArguments {
             databases.push(OwnDatabase {
                 owner: Owner::Business,
                 location: location(&settings.database, &settings.data_dir, Owner::Business)?,
-                data_dir: settings.data_dir.clone(),
                 migrations: gim_business::migrations().into(),
                 settings: OwnSettings::Business(Box::new(settings)),
             });

@@ -27,6 +27,9 @@ use crate::{
 /// Folder for what is made ready, in the data folder.
 const READY: &str = "restore.part";
 
+/// A SQLite, and what may be beside it, in the order in which they are moved.
+const FILE_ENDINGS: [&str; 3] = ["", "-shm", "-wal"];
+
 /// As many ids of users are passed over, of those that may have been given out after the backup.
 const SKIP_USER_IDS: &str = "UPDATE sqlite_sequence SET seq = seq + 1000000 WHERE name = 'user'";
 
@@ -105,7 +108,7 @@ pub enum RestoreError {
 
 /// A copy that waits for its place.
 struct Ready {
-    _folder: Option<DataFolder>,
+    _folder: DataFolder,
     copy: PathBuf,
     target: PathBuf,
 }
@@ -161,10 +164,9 @@ async fn check(arguments: &RestoreArguments, database: &OwnDatabase, manifest: &
 /// Copies it beside its place, and raises there what has to be raised.
 async fn prepare(arguments: &RestoreArguments, database: &OwnDatabase) -> Result<Ready, RestoreError> {
     let target = database.location.file.clone().unwrap_or_default();
-    // Only what is kept there is locked by it.
-    let is_in_folder = target.parent() == Some(&database.data_dir);
-    let folder = is_in_folder.then(|| DataFolder::take(&database.data_dir, database.owner.name())).transpose()?;
-    let beside = target.parent().unwrap_or(Path::new(".")).join(format!("{}.{READY}", database.owner.name()));
+    let in_folder = target.parent().unwrap_or(Path::new("/"));
+    let folder = DataFolder::take(in_folder, database.owner.name())?;
+    let beside = in_folder.join(format!("{}.{READY}", database.owner.name()));
     let fail = |source| RestoreError::Write { path: beside.clone(), source };
     if beside.exists() {
         fs::remove_dir_all(&beside).map_err(fail)?;
@@ -191,15 +193,11 @@ async fn prepare(arguments: &RestoreArguments, database: &OwnDatabase) -> Result
 /// Moves what is there aside, with its log, which would destroy the copy; returns where it is then. The log goes last: where it is
 /// without its database, no service starts.
 fn put_in_place(copy: &Path, target: &Path, stamp: u64) -> io::Result<Option<PathBuf>> {
-    let named = |ending: &str| {
-        let mut name = target.as_os_str().to_owned();
-        name.push(ending);
-        PathBuf::from(name)
-    };
+    let aside = unused_name(target, stamp)?;
     let mut kept = None;
-    for ending in ["", "-shm", "-wal"] {
-        let (old, aside) = (named(ending), named(&format!(".before-restore-{stamp}{ending}")));
-        if old.exists() {
+    for ending in FILE_ENDINGS {
+        let (old, aside) = (with_ending(target, ending), with_ending(&aside, ending));
+        if is_there(&old)? {
             fs::rename(&old, &aside)?;
             kept.get_or_insert(aside);
         }
@@ -210,6 +208,41 @@ fn put_in_place(copy: &Path, target: &Path, stamp: u64) -> io::Result<Option<Pat
     }
     File::open(target.parent().unwrap_or(Path::new(".")))?.sync_all()?;
     Ok(kept)
+}
+
+/// A name beside the file under which an earlier restore kept nothing, not even one in this second.
+fn unused_name(target: &Path, stamp: u64) -> io::Result<PathBuf> {
+    let mut name = with_ending(target, &format!(".before-restore-{stamp}"));
+    let mut attempt = 1;
+    while is_any_there(&name)? {
+        attempt += 1;
+        name = with_ending(target, &format!(".before-restore-{stamp}-{attempt}"));
+    }
+    Ok(name)
+}
+
+fn is_any_there(name: &Path) -> io::Result<bool> {
+    for ending in FILE_ENDINGS {
+        if is_there(&with_ending(name, ending))? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Also where it is a link that leads nowhere.
+fn is_there(path: &Path) -> io::Result<bool> {
+    match fs::symlink_metadata(path) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+fn with_ending(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(ending);
+    name.into()
 }
 
 fn commands(databases: &[OwnDatabase], from: &Path, arguments: &RestoreArguments) -> Vec<String> {
@@ -232,4 +265,33 @@ fn commands(databases: &[OwnDatabase], from: &Path, arguments: &RestoreArguments
         ));
     }
     commands
+}
+
+#[cfg(test)]
+mod tests {
+    use tempfile::TempDir;
+
+    use super::*;
+
+    #[test]
+    fn what_a_restore_in_the_same_second_kept_is_not_written_over() {
+        let folder = TempDir::new().unwrap();
+        let target = folder.path().join("logic.db");
+        fs::write(&target, "version 0").unwrap();
+        fs::write(with_ending(&target, "-wal"), "log 0").unwrap();
+        for version in 1..4 {
+            let ready = folder.path().join(READY);
+            fs::create_dir(&ready).unwrap();
+            fs::write(ready.join("copy"), format!("version {version}")).unwrap();
+            let kept = put_in_place(&ready.join("copy"), &target, 7).unwrap().unwrap();
+            let expected = ["", "-2", "-3"].map(|attempt| format!("logic.db.before-restore-7{attempt}"));
+            assert_eq!(kept.file_name().unwrap().to_str(), Some(expected[version - 1].as_str()));
+            for (version, name) in expected.iter().take(version).enumerate() {
+                assert_eq!(fs::read_to_string(folder.path().join(name)).unwrap(), format!("version {version}"));
+            }
+            assert_eq!(fs::read_to_string(&target).unwrap(), format!("version {version}"));
+        }
+        let log = folder.path().join("logic.db.before-restore-7-wal");
+        assert_eq!(fs::read_to_string(log).unwrap(), "log 0");
+    }
 }

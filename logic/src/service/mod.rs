@@ -7,7 +7,13 @@ mod lease_renewal;
 mod offline;
 mod reload;
 
-use std::{net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+    time::Duration,
+};
 
 use gim_config::{
     Readiness, ServiceArguments,
@@ -16,7 +22,7 @@ use gim_config::{
     grpc::{self, GrpcServer},
     listen::ListenError,
     service::Running,
-    sql::{self, Database, DatabaseError, Taken},
+    sql::{self, Database, DatabaseError, DatabaseSettings, Taken},
 };
 use tokio::{
     sync::mpsc,
@@ -134,7 +140,7 @@ pub fn run(arguments: &ServiceArguments) -> ExitCode {
 
 /// Starts the service: database, writer, fan-out, then gRPC.
 pub async fn start(settings: LogicSettings) -> Result<Logic, StartError> {
-    let data_folder = data_folder(&settings)?;
+    let data_folder = take_folder(&settings.database, &settings.data_dir)?;
     let readiness = Readiness::default();
     let (database_part, grpc_part) = (readiness.part("database"), readiness.part("grpc"));
     let redis_part = (!settings.shared_state.url.is_empty()).then(|| readiness.part("redis"));
@@ -208,9 +214,9 @@ pub async fn start(settings: LogicSettings) -> Result<Logic, StartError> {
 }
 
 /// Only what is kept there has to be ours: nodes of one host share a database server in any folder.
-fn data_folder(settings: &LogicSettings) -> Result<Option<DataFolder>, DataFolderError> {
-    let is_embedded = settings.database.url.is_empty();
-    is_embedded.then(|| DataFolder::take(&settings.data_dir, "logic")).transpose()
+fn take_folder(database: &DatabaseSettings, data_dir: &Path) -> Result<Option<DataFolder>, StartError> {
+    let folder = database.folder(data_dir, DATABASE_FILE)?;
+    Ok(folder.map(|folder| DataFolder::take(&folder, "logic")).transpose()?)
 }
 
 async fn open_store(settings: &LogicSettings) -> Result<Store, StartError> {

@@ -5,10 +5,10 @@ use std::process::ExitCode;
 use gim_config::{
     ServiceArguments,
     data_folder::DataFolder,
-    sql::{Claim, Database},
+    sql::{Claim, Database, at_rest::Location},
 };
 
-use super::{DATABASE_FILE, StartError, claims};
+use super::{DATABASE_FILE, StartError, claims, take_folder};
 use crate::{
     settings::LogicSettings,
     store::{
@@ -31,9 +31,9 @@ pub fn run_raising_seqs(arguments: &ServiceArguments, by: u64) -> ExitCode {
 
 /// Raises all seqs of a database that went back, and says how many. The data folder has to be nobody else's meanwhile.
 pub async fn raise_seqs(settings: LogicSettings, by: u64) -> Result<String, StartError> {
-    let file = settings.data_dir.join(DATABASE_FILE);
-    if settings.database.url.is_empty() && !file.exists() {
-        return Err(StartError::NoDatabase(file));
+    match Location::new(&settings.database, &settings.data_dir, DATABASE_FILE)?.file {
+        Some(file) if !file.exists() => return Err(StartError::NoDatabase(file)),
+        _ => {}
     }
     let offline = open_offline(settings).await?;
     let Raised { inboxes, groups, rooms } = seqs::raise(&offline.store.database, by).await?;
@@ -60,8 +60,7 @@ impl Offline {
 /// Opens the tables that the settings name, and makes them where they are not there. Refuses where a logic node runs.
 pub async fn open_offline(settings: LogicSettings) -> Result<Offline, StartError> {
     let (mut database, data_dir) = (settings.database, settings.data_dir);
-    let is_embedded = database.url.is_empty();
-    let data_folder = is_embedded.then(|| DataFolder::take(&data_dir, "logic")).transpose()?;
+    let data_folder = take_folder(&database, &data_dir)?;
     database.statement_timeout_ms = STATEMENT_TIMEOUT_MS;
     let database = Database::open(&database, &data_dir, DATABASE_FILE, &store::migrations()).await?;
     let claim = claims::take_offline(&database).await?;

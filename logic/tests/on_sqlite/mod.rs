@@ -1,6 +1,6 @@
 //! What only SQLite can get into.
 
-use std::{path::Path, process::Command};
+use std::{os::unix::fs::symlink, path::Path, process::Command};
 
 use gim_config::service::Running as _;
 use gim_logic::store::StoreError;
@@ -68,6 +68,30 @@ async fn a_second_logic_on_the_same_folder_is_refused_before_it_opens_anything()
     assert_eq!(refused, expected);
     server.push(&[7], "still here").await;
     let _comes_back_on_its_own_folder = server.restart().await;
+}
+
+#[tokio::test]
+async fn a_second_logic_on_the_same_file_is_refused_whatever_it_calls_it() {
+    let server = server().await;
+    let elsewhere = tempfile::tempdir().unwrap();
+    let link = elsewhere.path().join("x.db");
+    symlink(server.data.path().join("logic.db"), &link).unwrap();
+    let mut settings = server.settings.clone();
+    elsewhere.path().clone_into(&mut settings.data_dir);
+    let expected = format!("the data folder {} is in use by another gim-logic", server.data.path().display());
+    for file in [&server.data.path().join("logic.db"), &link] {
+        settings.database.url = format!("sqlite:{}", file.display());
+        let refused = gim_logic::start(settings.clone()).await.unwrap_err().to_string();
+        assert!(refused.starts_with(&expected), "{refused}");
+        let refused = gim_logic::raise_seqs(settings.clone(), 1).await.unwrap_err().to_string();
+        assert!(refused.starts_with(&expected), "{refused}");
+    }
+    settings.database.url = format!("sqlite:{}", elsewhere.path().join("none.db").display());
+    let refused = gim_logic::raise_seqs(settings.clone(), 1).await.unwrap_err().to_string();
+    assert!(refused.starts_with("there is no ") && !elsewhere.path().join("none.db").exists(), "{refused}");
+    settings.database.url += "/deep.db?mode=rw";
+    let refused = gim_logic::start(settings).await.unwrap_err().to_string();
+    assert!(refused.contains("mode=rw makes none") && !elsewhere.path().join("none.db").exists(), "{refused}");
 }
 
 /// What `gim-logic raise-seqs` says, on which stream.

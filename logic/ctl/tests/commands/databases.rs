@@ -2,9 +2,11 @@
 
 use std::{
     fs,
+    os::unix::fs::symlink,
     path::{Path, PathBuf},
 };
 
+use gim_logic::LogicSettings;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use sqlx::{AnyConnection, Connection as _, Executor as _};
@@ -94,6 +96,32 @@ fn a_backup_that_is_cut_newer_or_none_is_refused_and_touches_nothing() {
         "{newer}"
     );
     assert_eq!(files_of(folder.path()), before);
+}
+
+#[test]
+fn a_database_that_a_link_leads_to_is_locked_and_restored_where_it_is() {
+    let (server, _, _backup, from) = backed_up();
+    let (folder, elsewhere) = (server.stop(), TempDir::new().unwrap());
+    let (file, link) = (folder.path().join("logic.db"), elsewhere.path().join("x.db"));
+    symlink(&file, &link).unwrap();
+    let mut settings = LogicSettings::default();
+    elsewhere.path().clone_into(&mut settings.data_dir);
+    settings.database.url = format!("sqlite:{}", link.display());
+    let url = settings.database.url.clone();
+    let runtime = Runtime::new().unwrap();
+    let service = runtime.block_on(gim_logic::open_offline(settings)).unwrap();
+    let restore = || {
+        let mut command = ctl(&["restore", "--from", &from, "--only", "logic", "--data"]);
+        command.arg(folder.path());
+        command
+    };
+    let refused = refusal(&done(restore().output().unwrap()));
+    assert!(refused.contains("is in use by another gim-logic"), "{refused}");
+    runtime.block_on(service.close());
+    let restored = done(restore().env("GIM_LOGIC_DATABASE__URL", url).output().unwrap());
+    let expected = format!("{} is as it was backed up; what was there is now {0}.before-restore-", file.display());
+    assert!(restored.code == 0 && restored.out.contains(&expected), "{}{}", restored.out, restored.err);
+    assert_eq!(fs::read_link(&link).unwrap(), file);
 }
 
 /// As a version that comes later would have left it.
