@@ -43,7 +43,7 @@ impl Reloadable {
 mod tests {
     use std::time::Instant;
 
-    use gim_config::jwt::JwtAlgorithm;
+    use gim_config::{jwt::JwtAlgorithm, request_shares::REQUEST};
 
     use super::*;
     use crate::settings::JwtKey;
@@ -59,10 +59,10 @@ mod tests {
         settings.jwt.keys = vec![JwtKey { kid: "one".into(), algorithm: JwtAlgorithm::EdDSA, file }];
         assert!(Reloadable::check(&settings).unwrap_err().starts_with("jwt.keys[0].file: "));
         assert!(!reloadable.apply(&settings));
-        request_shares.take(7, 1, now).unwrap();
-        request_shares.take(7, 1, now).unwrap_err();
+        request_shares.take(7, REQUEST, now).unwrap();
+        request_shares.take(7, REQUEST, now).unwrap_err();
         settings.jwt.keys.clear();
         assert!(reloadable.apply(&settings));
-        request_shares.take(8, 2, now).unwrap();
+        request_shares.take(7, REQUEST, now).unwrap();
     }
 }
