@@ -62,9 +62,9 @@ impl PrivateServer {
         Self::start_with("mysql", MYSQL_URL, &[("GIM_TEST_MYSQL_OPTIONS", options)])
     }
 
-    /// A MariaDB whose tables share one file of 12 MB.
+    /// A MariaDB whose tables share one file of at most 24 MB.
     pub fn small_mysql() -> Self {
-        let options = "--innodb-file-per-table=0 --innodb-data-file-path=ibdata1:12M";
+        let options = "--innodb-file-per-table=0 --innodb-data-file-path=ibdata1:12M:autoextend:max:24M";
         Self::mysql_with(options)
     }
 

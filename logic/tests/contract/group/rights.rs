@@ -184,7 +184,7 @@ async fn who_blocked_somebody_hears_nothing_of_what_he_does_in_a_group() {
 }
 
 #[tokio::test]
-async fn a_member_is_not_told_how_whom_she_blocked_describes_her_nor_anybody_of_nothing() {
+async fn nobody_is_described_to_a_member_who_blocked_the_describer() {
     let server = server().await;
     let group_id = server.make(GroupKind::GkNormal, &[7, 8, 9]).await;
     server.business.state.blocked.lock().unwrap().push((7, 9));
