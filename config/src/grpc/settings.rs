@@ -151,7 +151,7 @@ impl Default for GrpcSettings {
             request_bytes_max: 131_072,
             requests_bytes_max: 67_108_864,
             requests_per_address_bytes_max: 16_777_216,
-            requests_per_connection_bytes_max: 4_194_304,
+            requests_per_connection_bytes_max: 8_388_608,
             request_timeout_ms: 20_000,
             answers_bytes_max: 268_435_456,
             answers_per_address_bytes_max: 67_108_864,
