@@ -1,26 +1,21 @@
 //! The databases of logic and business that a command is about, as the settings of the services name them.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use gim_business::BusinessSettings;
 use gim_config::{
-    ServiceArguments, SettingsError, settings,
+    SettingsError,
     sql::{DatabaseSettings, Dialect, Migrator, at_rest::Location},
 };
 use gim_logic::LogicSettings;
 
+use crate::service_files::SettingsFiles;
+
 /// Which databases.
 #[derive(Debug, Clone, clap::Args)]
 pub struct DatabaseArguments {
-    /// Settings file of logic, as the service reads it
-    #[arg(long, value_name = "FILE")]
-    logic_config: Option<PathBuf>,
-    /// Settings file of business, as the service reads it
-    #[arg(long, value_name = "FILE")]
-    business_config: Option<PathBuf>,
-    /// Folder for what logic and business keep, instead of the setting `data_dir` of both
-    #[arg(long, value_name = "DIR")]
-    data: Option<PathBuf>,
+    #[command(flatten)]
+    files: SettingsFiles,
     /// Only the database of this service
     #[arg(long)]
     only: Option<Owner>,
@@ -57,7 +52,7 @@ impl DatabaseArguments {
     pub fn databases(&self) -> Result<Vec<OwnDatabase>, SettingsError> {
         let mut databases = Vec::new();
         if self.only != Some(Owner::Business) {
-            let settings: LogicSettings = settings::load_for(&self.service(&self.logic_config))?;
+            let settings = self.files.logic()?;
             databases.push(OwnDatabase {
                 owner: Owner::Logic,
                 location: location(&settings.database, &settings.data_dir, Owner::Logic)?,
@@ -66,7 +61,7 @@ impl DatabaseArguments {
             });
         }
         if self.only != Some(Owner::Logic) {
-            let settings: BusinessSettings = settings::load_for(&self.service(&self.business_config))?;
+            let settings = self.files.business()?;
             databases.push(OwnDatabase {
                 owner: Owner::Business,
                 location: location(&settings.database, &settings.data_dir, Owner::Business)?,
@@ -75,10 +70,6 @@ impl DatabaseArguments {
             });
         }
         Ok(databases)
-    }
-
-    fn service(&self, config: &Option<PathBuf>) -> ServiceArguments {
-        ServiceArguments { config: config.clone(), data: self.data.clone(), ..ServiceArguments::default() }
     }
 }
 

@@ -4,11 +4,12 @@
 
 use std::time::{Duration, Instant};
 
-use gim_proto::logic::{AttachedNode, DrainNodeRequest, operator_int_service_client::OperatorIntServiceClient};
+use gim_proto::logic::{DrainNodeRequest, ListNodesReply, operator_int_service_client::OperatorIntServiceClient};
 use serde_json::json;
 
 use crate::{
     answer::Answer,
+    nodes::attached,
     progress::Progress,
     remote::{Remote, RemoteArguments, RemoteError},
 };
@@ -72,7 +73,7 @@ fn others(attached: &[String]) -> String {
 /// Drains it.
 pub async fn run(arguments: &DrainArguments) -> Result<Answer, DrainError> {
     let logic = arguments.remote.logic()?;
-    let (logic_node, nodes) = nodes(&logic).await?;
+    let ListNodesReply { logic_node, nodes } = attached(&logic).await?;
     let Some(node) = nodes.iter().find(|node| node.name == arguments.node) else {
         let attached = nodes.into_iter().map(|node| node.name).collect();
         return Err(DrainError::NoNode { node: arguments.node.clone(), logic: logic_node, attached });
@@ -92,8 +93,8 @@ async fn wait(arguments: &DrainArguments, logic: &Remote, epoch: u64, before: u6
     let mut told = 0;
     loop {
         tokio::time::sleep(ASK_INTERVAL).await;
-        let (_, nodes) = nodes(logic).await?;
-        let Some(node) = nodes.iter().find(|node| node.epoch == epoch) else { return Ok(begun.elapsed()) };
+        let reply = attached(logic).await?;
+        let Some(node) = reply.nodes.iter().find(|node| node.epoch == epoch) else { return Ok(begun.elapsed()) };
         let load = node.load.unwrap_or_default();
         let gone = before.saturating_sub(load.connections);
         progress.add(usize::try_from(gone.saturating_sub(told)).unwrap_or_default());
@@ -106,10 +107,4 @@ async fn wait(arguments: &DrainArguments, logic: &Remote, epoch: u64, before: u6
             return Err(DrainError::Slow { node, connections, wait_s: arguments.wait_s });
         }
     }
-}
-
-async fn nodes(logic: &Remote) -> Result<(String, Vec<AttachedNode>), RemoteError> {
-    let reply = OperatorIntServiceClient::new(logic.channel.clone()).list_nodes(Remote::request(())).await;
-    let reply = reply.map_err(|status| logic.error("OperatorIntService/ListNodes", &status))?.into_inner();
-    Ok((reply.logic_node, reply.nodes))
 }

@@ -32,14 +32,15 @@ mod shell;
 mod status;
 mod users;
 
-use std::{fmt::Display, io::Write as _, path::PathBuf, process::ExitCode};
+use std::{fmt::Display, io::Write as _, process::ExitCode};
 
 use clap::{CommandFactory as _, Parser, Subcommand};
-use gim_config::{ServiceArguments, arguments::version, files, settings};
+use gim_config::{arguments::version, files};
 
 use self::{
     answer::Answer,
     import_gim::{Options, Targets},
+    service_files::SettingsFiles,
 };
 
 /// Said by whoever builds a package; the compiler asks again when it changes.
@@ -129,15 +130,8 @@ struct GimArguments {
     /// The time zone in which gim wrote its times, for example +08:00, or a name that the MySQL server knows; without it that of the server
     #[arg(long, value_name = "ZONE", allow_hyphen_values = true)]
     time_zone: Option<String>,
-    /// Settings file of logic, as the service reads it
-    #[arg(long, value_name = "FILE")]
-    logic_config: Option<PathBuf>,
-    /// Settings file of business, as the service reads it
-    #[arg(long, value_name = "FILE")]
-    business_config: Option<PathBuf>,
-    /// Folder for what logic and business keep, instead of the setting `data_dir` of both
-    #[arg(long, value_name = "DIR")]
-    data: Option<PathBuf>,
+    #[command(flatten)]
+    files: SettingsFiles,
     /// Reads and judges everything, and writes nothing
     #[arg(long)]
     dry_run: bool,
@@ -196,10 +190,8 @@ fn boxed(error: impl Display + 'static) -> Box<dyn Display> {
 }
 
 fn options(arguments: GimArguments) -> Result<Options, gim_config::SettingsError> {
-    let GimArguments { mysql, redis, time_zone, logic_config, business_config, data, dry_run } = arguments;
-    let service = |config| ServiceArguments { config, data: data.clone(), ..ServiceArguments::default() };
-    let logic = settings::load_for(&service(logic_config))?;
-    let business = settings::load_for(&service(business_config))?;
+    let GimArguments { mysql, redis, time_zone, files, dry_run } = arguments;
+    let (logic, business) = (files.logic()?, files.business()?);
     let targets = (!dry_run).then(|| Box::new(Targets { logic, business }));
     Ok(Options { mysql, redis, time_zone, targets })
 }

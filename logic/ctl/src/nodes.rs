@@ -1,6 +1,6 @@
 //! `nodes`: the conn nodes that are attached to a logic node, where clients reach them, and how full they are.
 
-use gim_proto::logic::{AttachedNode, operator_int_service_client::OperatorIntServiceClient};
+use gim_proto::logic::{AttachedNode, ListNodesReply, operator_int_service_client::OperatorIntServiceClient};
 use serde_json::json;
 
 use crate::{
@@ -17,9 +17,7 @@ pub struct NodesArguments {
 
 /// Lists them.
 pub async fn run(arguments: &NodesArguments) -> Result<Answer, RemoteError> {
-    let logic = arguments.remote.logic()?;
-    let reply = OperatorIntServiceClient::new(logic.channel.clone()).list_nodes(Remote::request(())).await;
-    let reply = reply.map_err(|status| logic.error("OperatorIntService/ListNodes", &status))?.into_inner();
+    let reply = attached(&arguments.remote.logic()?).await?;
     let rows: Vec<_> = reply.nodes.iter().map(row).collect();
     let text =
         format!("attached to {}:\n{}", reply.logic_node, table(&["node", "connections", "of", "is", "clients"], &rows));
@@ -36,6 +34,12 @@ pub async fn run(arguments: &NodesArguments) -> Result<Answer, RemoteError> {
     });
     let json = json!({"logic_node": reply.logic_node, "nodes": told.collect::<Vec<_>>()});
     Ok(Answer::good(text, json))
+}
+
+/// The conn nodes that are attached to a logic node now.
+pub async fn attached(logic: &Remote) -> Result<ListNodesReply, RemoteError> {
+    let reply = OperatorIntServiceClient::new(logic.channel.clone()).list_nodes(Remote::request(())).await;
+    Ok(reply.map_err(|status| logic.error("OperatorIntService/ListNodes", &status))?.into_inner())
 }
 
 fn row(node: &AttachedNode) -> Vec<String> {

@@ -1,6 +1,10 @@
-//! Which service a settings file is for.
+//! The settings files of services: which service one is for, and those of logic and business as a command names them.
 
 use std::path::{Path, PathBuf};
+
+use gim_business::BusinessSettings;
+use gim_config::{ServiceArguments, Settings, SettingsError, settings};
+use gim_logic::LogicSettings;
 
 /// One of the three.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -25,6 +29,38 @@ impl Service {
             (Some(service), None) => Ok(service),
             _ => Err(NoService(path.to_owned())),
         }
+    }
+}
+
+/// Where the settings of logic and business are.
+#[derive(Debug, Clone, clap::Args)]
+pub struct SettingsFiles {
+    /// Settings file of logic, as the service reads it
+    #[arg(long, value_name = "FILE")]
+    logic_config: Option<PathBuf>,
+    /// Settings file of business, as the service reads it
+    #[arg(long, value_name = "FILE")]
+    business_config: Option<PathBuf>,
+    /// Folder for what logic and business keep, instead of the setting `data_dir` of both
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+}
+
+impl SettingsFiles {
+    /// Those of logic, as it would start with them.
+    pub fn logic(&self) -> Result<LogicSettings, SettingsError> {
+        self.load(&self.logic_config)
+    }
+
+    /// Those of business.
+    pub fn business(&self) -> Result<BusinessSettings, SettingsError> {
+        self.load(&self.business_config)
+    }
+
+    fn load<S: Settings>(&self, config: &Option<PathBuf>) -> Result<S, SettingsError> {
+        let arguments =
+            ServiceArguments { config: config.clone(), data: self.data.clone(), ..ServiceArguments::default() };
+        settings::load_for(&arguments)
     }
 }
 

@@ -27,35 +27,30 @@ pub enum UsersCommand {
         remote: RemoteArguments,
     },
     /// Closes the connections of a user; the tokens stay good, and clients come back
-    Kick {
-        /// The user
-        #[arg(value_name = "USER_ID", value_parser = clap::value_parser!(u64).range(1..))]
-        user_id: u64,
-        /// Only that of this device
-        #[arg(long, value_name = "DEVICE_ID", default_value_t = 0, hide_default_value = true)]
-        device: u64,
-        #[command(flatten)]
-        remote: RemoteArguments,
-    },
+    Kick(OneUser),
     /// Makes the tokens of a user worthless that were given out by now, and closes the connections that were let in with them
-    Revoke {
-        /// The user
-        #[arg(value_name = "USER_ID", value_parser = clap::value_parser!(u64).range(1..))]
-        user_id: u64,
-        /// Only what was given to this device
-        #[arg(long, value_name = "DEVICE_ID", default_value_t = 0, hide_default_value = true)]
-        device: u64,
-        #[command(flatten)]
-        remote: RemoteArguments,
-    },
+    Revoke(OneUser),
+}
+
+/// A user, or one device of a user.
+#[derive(Debug, clap::Args)]
+pub struct OneUser {
+    /// The user
+    #[arg(value_name = "USER_ID", value_parser = clap::value_parser!(u64).range(1..))]
+    user_id: u64,
+    /// Only on this device
+    #[arg(long = "device", value_name = "DEVICE_ID", default_value_t = 0, hide_default_value = true)]
+    device_id: u64,
+    #[command(flatten)]
+    remote: RemoteArguments,
 }
 
 /// Does it.
 pub async fn run(command: UsersCommand) -> Result<Answer, RemoteError> {
     match command {
         UsersCommand::Get { user_ids, remote } => get(&user_ids, &remote).await,
-        UsersCommand::Kick { user_id, device, remote } => kick(user_id, device, &remote).await,
-        UsersCommand::Revoke { user_id, device, remote } => revoke(user_id, device, &remote).await,
+        UsersCommand::Kick(whom) => kick(&whom).await,
+        UsersCommand::Revoke(whom) => revoke(&whom).await,
     }
 }
 
@@ -105,7 +100,7 @@ async fn cards(user_ids: &[u64], remote: &RemoteArguments) -> Result<Vec<User>, 
     Ok(users.into_values().collect())
 }
 
-async fn kick(user_id: u64, device_id: u64, remote: &RemoteArguments) -> Result<Answer, RemoteError> {
+async fn kick(&OneUser { user_id, device_id, ref remote }: &OneUser) -> Result<Answer, RemoteError> {
     let logic = remote.logic()?;
     let request = KickUserRequest { user_id, device_id };
     let reply = OperatorIntServiceClient::new(logic.channel.clone()).kick_user(Remote::request(request)).await;
@@ -115,7 +110,7 @@ async fn kick(user_id: u64, device_id: u64, remote: &RemoteArguments) -> Result<
 }
 
 /// Business tells logic; where a backend has taken its place, logic is told here.
-async fn revoke(user_id: u64, device_id: u64, remote: &RemoteArguments) -> Result<Answer, RemoteError> {
+async fn revoke(&OneUser { user_id, device_id, ref remote }: &OneUser) -> Result<Answer, RemoteError> {
     if let Some(business) = remote.business()? {
         let request = RevokeTokensRequest { user_id, device_id };
         let reply = UserIntServiceClient::new(business.channel.clone()).revoke_tokens(Remote::request(request)).await;

@@ -5,8 +5,9 @@ use std::path::Path;
 use gim_config::testing::layers::assert_layers;
 
 /// The layers, the lowest first. Nobody names a module of the same layer, or of one above.
-const ORDER: [&[&str]; 2] = [
-    &["answer", "databases", "manifest", "progress", "remote", "report", "service_files", "shell"],
+const ORDER: [&[&str]; 3] = [
+    &["answer", "manifest", "progress", "remote", "report", "service_files", "shell"],
+    &["databases", "nodes"],
     &[
         "backup",
         "config_check",
@@ -15,7 +16,6 @@ const ORDER: [&[&str]; 2] = [
         "drain",
         "groups",
         "import_gim",
-        "nodes",
         "push",
         "restore",
         "rooms",
