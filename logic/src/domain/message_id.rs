@@ -72,6 +72,13 @@ impl MessageIds {
         self.next_at(clock::now_ms())
     }
 
+    /// The next id and the time at which it is made, from one look at the clock: the time that the id says is never before it, so
+    /// that a search by [`least_at`] finds every message that came then (two looks may lie in two milliseconds).
+    pub fn next_with_time(&self) -> (u64, i64) {
+        let now_ms = clock::now_ms();
+        (self.next_at(now_ms), now_ms)
+    }
+
     fn next_at(&self, now_ms: i64) -> u64 {
         let now = u64::try_from(now_ms - EPOCH_MS).unwrap_or(0) << COUNTER_BITS;
         let advance = |last: u64| now.max(last + 1);
@@ -103,6 +110,15 @@ mod tests {
         assert_eq!(later, 1_000_001 << 22 | 5 << 12);
         assert_eq!((time_ms(later), least_at(NOW_MS + 1)), (NOW_MS + 1, later & !0x3f_ffff));
         assert_eq!(least_at(0), 0);
+    }
+
+    #[test]
+    fn an_id_is_found_by_the_time_that_is_made_with_it() {
+        let ids = MessageIds::new(1, 0);
+        for _ in 0..100_000 {
+            let (id, made_at_ms) = ids.next_with_time();
+            assert!(id >= least_at(made_at_ms));
+        }
     }
 
     #[test]

@@ -7,7 +7,6 @@ use crate::{
     delivery::fanout::Fanout,
     domain::{
         caller::Caller,
-        clock,
         message::{Delivery, Message, Receiver},
         message_id::MessageIds,
     },
@@ -23,12 +22,13 @@ pub(super) struct Events {
 impl Events {
     /// Tells the devices of these users, but not the one that caused it.
     pub async fn tell(&self, cause: Caller, user_ids: Vec<u64>, command: i32, content: &impl prost::Message) {
+        let (id, created_at_ms) = self.ids.next_with_time();
         let message = Message {
-            id: self.ids.next_id(),
+            id,
             command,
             content: content.encode_to_vec().into(),
             sender_id: 0,
-            created_at_ms: clock::now_ms(),
+            created_at_ms,
             status: 0,
             group_id: 0,
         };

@@ -23,7 +23,6 @@ use crate::{
     clients::business::Business,
     domain::{
         caller::Caller,
-        clock,
         group::{GroupAction, GroupRefusal, Member, check_kind, check_member, check_profile, check_twice},
         message::Message,
         message_id::MessageIds,
@@ -352,15 +351,8 @@ impl Groups {
 
     /// Nobody is the sender of a notice, so that nobody can recall it.
     fn notice(&self, group_id: u64, command: MessageCommand, content: Bytes) -> Message {
-        Message {
-            id: self.ids.next_id(),
-            command: command as i32,
-            content,
-            sender_id: 0,
-            created_at_ms: clock::now_ms(),
-            status: 0,
-            group_id,
-        }
+        let (id, created_at_ms) = self.ids.next_with_time();
+        Message { id, command: command as i32, content, sender_id: 0, created_at_ms, status: 0, group_id }
     }
 
     /// The notices of new members: one, unless it would be longer than a message may be.

@@ -23,7 +23,6 @@ use crate::{
     clients::business::Business,
     domain::{
         caller::{Caller, log_id},
-        clock,
         group::{GroupAction, MemberLimits},
         message::{Audience, ClientCommands, Message, Sent, check_client_command, key_is_used},
         message_id::MessageIds,
@@ -88,12 +87,13 @@ impl Messages {
                 check::id("group_id", group_id)?;
                 check::filled("client_msg_id", &request.client_msg_id, check::CLIENT_MSG_ID_BYTES_MAX)?;
                 let card = self.business.sender_card(caller, request_id).await;
+                let (id, created_at_ms) = self.ids.next_with_time();
                 let message = Message {
-                    id: self.ids.next_id(),
+                    id,
                     command,
                     content: wrap_for_group(card, group_id, request.content),
                     sender_id: caller.user_id,
-                    created_at_ms: clock::now_ms(),
+                    created_at_ms,
                     status: 0,
                     group_id,
                 };
@@ -180,15 +180,9 @@ impl Messages {
     ) -> Result<Submitted, Error> {
         let mut user_ids = vec![caller.user_id, to_user_id];
         user_ids.dedup();
-        let message = Message {
-            id: self.ids.next_id(),
-            command,
-            content,
-            sender_id: caller.user_id,
-            created_at_ms: clock::now_ms(),
-            status: 0,
-            group_id: 0,
-        };
+        let (id, created_at_ms) = self.ids.next_with_time();
+        let message =
+            Message { id, command, content, sender_id: caller.user_id, created_at_ms, status: 0, group_id: 0 };
         let post = Post {
             message,
             user_ids,

@@ -13,7 +13,6 @@ use prost::Message as _;
 use crate::{
     delivery::{fanout::Fanout, nodes::Nodes},
     domain::{
-        clock,
         group::{GroupAction, GroupRefusal, Kind},
         message::{Delivery, GroupDelivery, Message, Receiver, Sent, check_command, key_is_used},
         message_id::MessageIds,
@@ -158,15 +157,8 @@ impl Pushes {
     fn service_message(&self, command: i32, content: Bytes) -> Result<Message, Error> {
         check_command(command)?;
         check::size("content", &content, self.limits.content_bytes_max)?;
-        Ok(Message {
-            id: self.ids.next_id(),
-            command,
-            content,
-            sender_id: 0,
-            created_at_ms: clock::now_ms(),
-            status: 0,
-            group_id: 0,
-        })
+        let (id, created_at_ms) = self.ids.next_with_time();
+        Ok(Message { id, command, content, sender_id: 0, created_at_ms, status: 0, group_id: 0 })
     }
 }
 

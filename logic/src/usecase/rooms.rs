@@ -133,7 +133,7 @@ impl Rooms {
         client_msg_id: &str,
     ) -> Result<SendReply, Error> {
         let Said { room_id, command, .. } = said;
-        let (message_id, created_at_ms) = (self.ids.next_id(), clock::now_ms());
+        let (message_id, created_at_ms) = self.ids.next_with_time();
         let push = RoomPush {
             room_id,
             command,
