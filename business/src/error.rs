@@ -3,6 +3,8 @@
 //! Refusals go to the client as they are. Anything else is logged here, once, inside the span that carries the request
 //! id, and the client gets a code and a sentence that tell nothing about our insides.
 
+use std::time::Duration;
+
 use gim_config::places::NoPlace;
 use gim_proto::ResultCode;
 use tonic::Status;
@@ -19,6 +21,14 @@ pub enum UseCaseError {
         code: ResultCode,
         /// The sentence for the client.
         message: &'static str,
+    },
+    /// More than anybody may have for now; the message is for the client.
+    #[error("{message}")]
+    Later {
+        /// The sentence for the client.
+        message: &'static str,
+        /// How long until there is room for it.
+        wait: Duration,
     },
     /// The database failed.
     #[error(transparent)]
@@ -48,6 +58,7 @@ impl From<UseCaseError> for Status {
     fn from(error: UseCaseError) -> Self {
         match error {
             UseCaseError::Refused { code, message } => code.status(message),
+            UseCaseError::Later { message, wait } => ResultCode::TooManyRequests.status_after(message, wait),
             UseCaseError::Logic(LogicError::Refused(status)) => *status,
             UseCaseError::Store(StoreError::Busy(_))
             | UseCaseError::Logic(LogicError::Away(_))

@@ -37,6 +37,13 @@ impl Rations {
         self.taken.get(&user_id).is_none_or(|taken| taken.by(now, self.per_s) < self.burst as f64)
     }
 
+    /// How long until a user has so much left, of what anybody may have at once.
+    pub fn wait_for(&self, user_id: u64, amount: u64, now: Instant) -> Duration {
+        let taken = self.taken.get(&user_id).map_or(0.0, |taken| taken.by(now, self.per_s));
+        let beyond = taken - self.burst.saturating_sub(amount) as f64;
+        Duration::try_from_secs_f64((beyond / self.per_s).max(0.0)).unwrap_or(Duration::MAX)
+    }
+
     /// A user took so much. The last taking may go beyond what was left; it is waited for.
     pub fn take(&mut self, user_id: u64, amount: u64, now: Instant) {
         if amount == 0 {
@@ -73,6 +80,21 @@ mod tests {
         assert!(!rations.has_left(7, start) && rations.has_left(8, start));
         assert!(!rations.has_left(7, start + Duration::from_secs(5)));
         assert!(rations.has_left(7, start + Duration::from_secs(6)), "50 beyond it are waited for");
+    }
+
+    #[test]
+    fn a_user_is_told_when_there_is_enough_again() {
+        let (mut rations, start) = (Rations::new(100, Duration::from_secs(10)), Instant::now());
+        assert_eq!(rations.wait_for(7, 100, start), Duration::ZERO);
+        rations.take(7, 150, start);
+        let wait = rations.wait_for(7, 4, start);
+        assert_eq!(wait, Duration::from_millis(5_400), "50 that are beyond it, and 4");
+        assert!(rations.has_left(7, start + wait));
+        assert_eq!(
+            rations.wait_for(7, 1_000, start + wait),
+            Duration::from_millis(9_600),
+            "there is never more than all"
+        );
     }
 
     #[test]

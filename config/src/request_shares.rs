@@ -12,6 +12,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+use gim_proto::ResultCode;
+use tonic::Status;
+
 use crate::rations::Rations;
 
 /// What a request takes. What comes to more is charged for when it is known.
@@ -44,6 +47,22 @@ struct Taken {
 pub struct BeyondShare {
     /// How long to wait before he is told.
     pub delay: Duration,
+    /// How long until his share has room for the same request.
+    pub wait: Duration,
+}
+
+impl BeyondShare {
+    /// What remains of [`BeyondShare::wait`] when he is told, which happens now.
+    pub async fn told(self) -> Duration {
+        tokio::time::sleep(self.delay).await;
+        self.wait.saturating_sub(self.delay)
+    }
+
+    /// The refusal of a call, when it is time to tell it.
+    pub async fn refusal(self) -> Status {
+        let wait = self.told().await;
+        ResultCode::TooManyRequests.status_after(ResultCode::TooManyRequests.text(), wait)
+    }
 }
 
 impl RequestShares {
@@ -75,7 +94,8 @@ impl RequestShares {
         }
         let is_prompt = taken.prompt_refusals.has_left(user_id, now);
         taken.prompt_refusals.take(user_id, u64::from(is_prompt), now);
-        Err(BeyondShare { delay: if is_prompt { Duration::ZERO } else { REFUSAL_DELAY } })
+        let wait = taken.requests.wait_for(user_id, cost, now);
+        Err(BeyondShare { delay: if is_prompt { Duration::ZERO } else { REFUSAL_DELAY }, wait })
     }
 
     /// A request of a user came to so many more, in work or in bytes.
@@ -137,6 +157,16 @@ mod tests {
         assert!(told[..50].iter().all(Duration::is_zero) && told[50..].iter().all(|delay| *delay == REFUSAL_DELAY));
         shares.charge(7, 1_000, start);
         assert_eq!(delays(start + Duration::from_secs(1)), told, "as many are prompt in the next second");
+    }
+
+    #[test]
+    fn who_waits_as_long_as_he_is_told_is_served() {
+        let (shares, start) = (RequestShares::new(10, 100), Instant::now());
+        shares.charge(7, 150, start);
+        let wait = shares.take(7, REQUEST, start).unwrap_err().wait;
+        assert_eq!(wait, Duration::from_millis(5_100));
+        assert!(shares.take(7, REQUEST, start + wait / 2).is_err());
+        shares.take(7, REQUEST, start + wait).unwrap();
     }
 
     #[test]

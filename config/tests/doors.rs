@@ -12,11 +12,13 @@ use gim_config::{
 use gim_proto::{
     ResultCode,
     connect::{
-        PushToDevicesRequest,
+        DeviceMessage, Message, PushToDevicesRequest,
+        connect_int_service_client::ConnectIntServiceClient,
         connect_int_service_server::{ConnectIntService, ConnectIntServiceServer},
     },
     logic::{
         ConnNode, LocateReply, LocateRequest,
+        gateway_ext_service_client::GatewayExtServiceClient,
         gateway_ext_service_server::{GatewayExtService, GatewayExtServiceServer},
     },
 };
@@ -45,8 +47,10 @@ impl GatewayExtService for Stub {
     async fn locate(&self, request: Request<LocateRequest>) -> Result<Response<LocateReply>, Status> {
         let caller = grpc::caller_address(&request).map(|ip| ip.to_string()).unwrap_or_default();
         let LocateRequest { platform, room_id } = request.into_inner();
-        if platform == "nowhere" {
-            return Err(ResultCode::TryAgainLater.into());
+        match platform.as_str() {
+            "nowhere" => return Err(ResultCode::TryAgainLater.into()),
+            "crowded" => return Err(ResultCode::TooManyRequests.status_after("slower", Duration::from_millis(8_001))),
+            _ => {}
         }
         let node = ConnNode { tcp: platform, ws: room_id.to_string(), tls: caller, ..ConnNode::default() };
         Ok(Response::new(LocateReply { nodes: vec![node], ..LocateReply::default() }))
@@ -101,6 +105,11 @@ impl Answer {
         self.json()["details"][0]["debug"]["reason"].as_str().unwrap_or("none").to_owned()
     }
 
+    fn header(&self, name: &str) -> &str {
+        let lines = self.head.lines().filter_map(|line| line.split_once(": "));
+        lines.into_iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map_or("", |(_, value)| value)
+    }
+
     fn has(&self, header: &str) -> bool {
         self.head.to_ascii_lowercase().lines().any(|line| line == header)
     }
@@ -120,6 +129,15 @@ async fn ask(address: SocketAddr, line: &str, headers: &str, body: &[u8]) -> Ans
     let head = String::from_utf8(bytes[..end].to_vec()).unwrap();
     let status = head.split(' ').nth(1).unwrap().parse().unwrap();
     Answer { status, head, body: bytes.split_off(end + 4) }
+}
+
+fn grpc_client(server: &GrpcServer) -> GatewayExtServiceClient<grpc::PeerChannel> {
+    GatewayExtServiceClient::new(channel(server))
+}
+
+fn channel(server: &GrpcServer) -> grpc::PeerChannel {
+    let peer = Endpoint::new(&format!("http://{}", server.address()));
+    grpc::channel(&peer, &GrpcSettings::default(), Some(PATIENCE)).unwrap()
 }
 
 async fn post(server: &GrpcServer, path: &str, headers: &str, body: &[u8]) -> Answer {
@@ -171,6 +189,21 @@ async fn a_refusal_says_code_result_code_and_request_id() {
 }
 
 #[tokio::test]
+async fn a_refusal_for_a_while_says_for_how_long_in_each_protocol() {
+    let server = clients_door(|_, _| ()).await;
+    let answer = post_json(&server, LOCATE, "", r#"{"platform":"crowded"}"#).await;
+    assert_eq!((answer.status, answer.header("retry-after")), (429, "9"));
+    assert_eq!(answer.json()["details"][1]["debug"]["retryDelay"], "8.001s");
+    let crowded = LocateRequest { platform: "crowded".into(), ..LocateRequest::default() };
+    let text = format!("{HOST}content-type: application/grpc-web\r\n");
+    let answer = post(&server, LOCATE, &text, &frame(&crowded.encode_to_vec())).await;
+    assert_eq!((answer.header("grpc-status"), answer.header("retry-after")), ("8", "9"), "{}", answer.head);
+    let refused = grpc_client(&server).locate(crowded).await.unwrap_err();
+    assert_eq!(refused.metadata().get("retry-after").unwrap(), "9");
+    assert_eq!(ResultCode::wait_of(&refused), Some(Duration::from_millis(8_001)));
+}
+
+#[tokio::test]
 async fn what_makes_no_sense_is_refused_by_name() {
     let server = clients_door(|_, _| ()).await;
     let deep = format!(r#"{{"platform":{}"#, "[".repeat(10_000));
@@ -203,9 +236,22 @@ async fn what_makes_no_sense_is_refused_by_name() {
 
 #[tokio::test]
 async fn a_body_has_a_bound_and_a_deadline() {
+    let services = services_door(|_| ()).await;
+    for server in [&services, &clients_door(|_, _| ()).await] {
+        let large = LocateRequest { platform: " ".repeat(200_000), ..LocateRequest::default() };
+        let refused = grpc_client(server).locate(large).await.unwrap_err();
+        assert_eq!(ResultCode::of_status(&refused), ResultCode::TooLarge, "{refused}");
+    }
+    // What services ask of each other is bounded by the library, to 4 MiB.
+    let message = Message { content: Bytes::from(vec![0; 5 << 20]), ..Message::default() };
+    let message = DeviceMessage { device_id: 1, message: Some(message) };
+    let push = PushToDevicesRequest { device_messages: vec![message], ..PushToDevicesRequest::default() };
+    let refused = ConnectIntServiceClient::new(channel(&services)).push_to_devices(push).await.unwrap_err();
+    assert_eq!(ResultCode::of_status(&refused), ResultCode::TooLarge, "{refused}");
+
     let server = clients_door(|_, settings| settings.request_timeout_ms = 200).await;
     let answer = post_json(&server, LOCATE, "", &" ".repeat(200_000)).await;
-    assert_eq!((answer.status, answer.code().as_str()), (400, "10001"));
+    assert_eq!((answer.status, answer.code().as_str()), (400, "10002"));
     assert!(answer.json()["message"].as_str().unwrap().contains("more than 131072 bytes"));
 
     let mut slow = TcpStream::connect(server.address()).await.unwrap();
@@ -321,22 +367,24 @@ async fn calls_of_an_address_are_bounded_and_dear_ones_cost_more() {
         clients.proxies = gim_config::networks::Networks::new(vec!["127.0.0.0/8".parse().unwrap()]);
     })
     .await;
-    let calls = async |path: &str, client: &str| {
+    // A call comes back in each second, so that there is enough for one after as many as it costs, less what came back meanwhile.
+    let calls = async |path: &str, cost: u32, client: &str| {
         let told = format!("x-forwarded-for: {client}\r\n");
         for done in 0.. {
             let answer = post_json(&server, path, &told, "{}").await;
             if answer.status == 429 {
                 assert_eq!(answer.code(), "10003");
-                assert!(answer.has("retry-after: 1"), "{}", answer.head);
+                let wait_s = answer.header("retry-after").parse::<u32>().unwrap();
+                assert!((cost.div_ceil(2)..=cost).contains(&wait_s), "{}", answer.head);
                 return done;
             }
         }
         unreachable!("there is a bound")
     };
     // Seconds may pass meanwhile, and bring back one call each.
-    assert!((100..130).contains(&calls(LOCATE, "203.0.113.1").await));
-    assert!((5..7).contains(&calls("/business.UserExtService/SignIn", "203.0.113.2").await));
-    assert!((100..130).contains(&calls(LOCATE, "203.0.113.3").await), "each has its own");
+    assert!((100..130).contains(&calls(LOCATE, 1, "203.0.113.1").await));
+    assert!((5..7).contains(&calls("/business.UserExtService/SignIn", 20, "203.0.113.2").await));
+    assert!((100..130).contains(&calls(LOCATE, 1, "203.0.113.3").await), "each has its own");
 }
 
 #[tokio::test]

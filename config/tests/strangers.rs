@@ -287,7 +287,7 @@ async fn requests_that_are_not_whole_take_no_more_than_their_connections_share()
     other.locate(LocateRequest::default()).await.unwrap();
     let large = LocateRequest { platform: "x".repeat(2000), ..LocateRequest::default() };
     let refused = other.locate(large).await.unwrap_err();
-    assert_eq!(ResultCode::of_status(&refused), ResultCode::BadRequest, "{refused}");
+    assert_eq!(ResultCode::of_status(&refused), ResultCode::TooLarge, "{refused}");
 }
 
 #[tokio::test]
@@ -320,6 +320,11 @@ async fn answers_that_nobody_takes_are_bounded_and_let_go() {
     assert!(!raw.is_refused(1).await);
     raw.call(3, &locate, true).await;
     assert!(raw.is_refused(3).await);
+
+    // One that is longer than all that may wait is no matter of time.
+    let (large, _) = serve(&settings, 65 * 1024, 1).await;
+    let refused = GatewayExtServiceClient::new(channel(&large)).locate(LocateRequest::default()).await.unwrap_err();
+    assert_eq!(ResultCode::of_status(&refused), ResultCode::TooLarge, "{refused}");
 
     let settings = GrpcSettings { answer_timeout_ms: 1, ..settings };
     let (server, _) = serve(&settings, 40 * 1024, 10_000).await;

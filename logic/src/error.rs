@@ -1,5 +1,7 @@
 //! What can go wrong with a request, and the one place where that becomes a result code and a sentence for the caller.
 
+use std::time::Duration;
+
 use gim_proto::{
     ResultCode,
     check::Violation,
@@ -42,6 +44,11 @@ impl Error {
         Self::Refused(Refusal::new(code, message))
     }
 
+    /// The refusal of more than anybody may have for now, which there is room for after `wait`.
+    pub fn later(reason: impl Into<String>, wait: Duration) -> Self {
+        Self::Refused(Refusal::Later { reason: reason.into(), wait })
+    }
+
     /// The result code that stands for this error.
     pub fn code(&self) -> ResultCode {
         match self {
@@ -68,7 +75,9 @@ impl Error {
         let code = self.code();
         match self {
             Self::Refused(refusal) => to_status(refusal),
-            Self::Store(error @ StoreError::BudgetSpent { .. }) => code.status(error.to_string()),
+            Self::Store(ref error @ StoreError::BudgetSpent { wait_s }) => {
+                code.status_after(error.to_string(), Duration::from_secs(wait_s))
+            }
             Self::Business(BusinessError::Refused(status)) => status,
             error @ Self::SharedState(SharedStateError::NameTaken(_)) => Status::already_exists(error.to_string()),
             error @ (Self::Store(StoreError::PutOff(_) | StoreError::TooMany(_))
@@ -121,6 +130,7 @@ fn to_status(refusal: Refusal) -> Status {
     match refusal {
         Refusal::Field(violation) => violation.into(),
         Refusal::BeyondNewest { newest_seq, .. } => ResultCode::beyond_newest(refusal.to_string(), newest_seq),
+        Refusal::Later { ref reason, wait } => refusal.code().status_after(reason, wait),
         refusal => refusal.code().status(refusal.to_string()),
     }
 }

@@ -3,10 +3,10 @@
 //! A client on the long connection sees the number in `Reply.code`; a gRPC caller sees a standard status with the number
 //! in the `reason` of a `google.rpc.ErrorInfo`. Both are made from the one table here.
 
-use std::ops::RangeInclusive;
+use std::{ops::RangeInclusive, time::Duration};
 
 use tonic::{Code, Status};
-use tonic_types::{ErrorDetails, StatusExt as _};
+use tonic_types::{ErrorDetails, ErrorInfo, RetryInfo, StatusExt as _};
 
 /// The `domain` of every `google.rpc.ErrorInfo` we send.
 pub const ERROR_DOMAIN: &str = "gim";
@@ -108,6 +108,19 @@ impl ResultCode {
     /// A gRPC status with this code and a sentence for the caller.
     pub fn status(self, message: impl Into<String>) -> Status {
         Status::with_error_details(self.grpc(), message, self.details())
+    }
+
+    /// A refusal for a while: after `wait` there is room for the very same request, which the details say for programs.
+    pub fn status_after(self, message: impl Into<String>, wait: Duration) -> Status {
+        // The code stands first, where it stands in every other refusal.
+        let info = ErrorInfo::new(self.number().to_string(), ERROR_DOMAIN, []);
+        let details = [info.into(), RetryInfo::new(Some(wait)).into()];
+        Status::with_error_details_vec(self.grpc(), message, details)
+    }
+
+    /// How long a status says to wait, if it does.
+    pub fn wait_of(status: &Status) -> Option<Duration> {
+        status.get_details_retry_info()?.retry_delay
     }
 
     /// The refusal of a calling service that did not show what it has to: no answer to what it asked.
@@ -231,6 +244,15 @@ mod tests {
         let status = ResultCode::beyond_newest("seq: 10 is beyond", 6);
         assert_eq!(ResultCode::of_status(&status), ResultCode::BeyondNewest);
         assert_eq!(status.get_details_error_info().unwrap().metadata[NEWEST_SEQ], "6");
+    }
+
+    #[test]
+    fn a_refusal_for_a_while_says_for_how_long() {
+        let wait = Duration::from_millis(2_500);
+        let status = ResultCode::TooManyRequests.status_after("slower", wait);
+        assert_eq!(ResultCode::of_status(&status), ResultCode::TooManyRequests);
+        assert_eq!(ResultCode::wait_of(&status), Some(wait));
+        assert_eq!(ResultCode::wait_of(&ResultCode::TooManyRequests.into()), None);
     }
 
     #[test]

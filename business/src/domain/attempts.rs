@@ -8,6 +8,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     hash::Hash,
+    time::Duration,
 };
 
 /// The counts of this process.
@@ -72,6 +73,12 @@ impl<K: Clone + Eq + Hash> Attempts<K> {
         Try::Allowed { evicted }
     }
 
+    /// How long until the count of a key ends.
+    pub fn ends_in(&self, key: &K, now_ms: i64) -> Duration {
+        let ends_at_ms = self.counts.get(key).map_or(now_ms, |count| count.ends_at_ms);
+        Duration::from_millis(ends_at_ms.saturating_sub(now_ms).max(0).unsigned_abs())
+    }
+
     /// Forgets all tries, as those of a number whose code was right.
     pub fn forget(&mut self, key: &K) {
         if let Some(count) = self.counts.remove(key) {
@@ -118,6 +125,7 @@ mod tests {
         assert_eq!(attempts.begin(&"a", 0), ALLOWED);
         assert_eq!(attempts.begin(&"a", 50), ALLOWED);
         assert_eq!(attempts.begin(&"a", 99), Try::TooMany);
+        assert_eq!(attempts.ends_in(&"a", 99), Duration::from_millis(1));
         assert_eq!(attempts.begin(&"b", 99), ALLOWED);
         assert_eq!(attempts.begin(&"a", 100), ALLOWED);
     }

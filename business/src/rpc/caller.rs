@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Instant};
 use gim_config::{
     grpc,
     places::{NoPlace, Place, Places},
-    request_shares::{BeyondShare, REQUEST, RequestShares},
+    request_shares::{REQUEST, RequestShares},
 };
 use gim_proto::{
     ResultCode,
@@ -67,10 +67,9 @@ impl Callers {
             check::filled(metadata::TOKEN, token, self.token_bytes_max)?;
             self.tokens.check(user_id, device_id, token, clock::now_ms()).await?;
         }
-        if let Err(BeyondShare { delay }) = self.shares.take(user_id, REQUEST, Instant::now()) {
+        if let Err(beyond) = self.shares.take(user_id, REQUEST, Instant::now()) {
             metrics::counter!(REQUESTS_BEYOND_SHARE_TOTAL).increment(1);
-            tokio::time::sleep(delay).await;
-            return Err(ResultCode::TooManyRequests.into());
+            return Err(beyond.refusal().await);
         }
         Ok(Caller { user_id, device_id, request_id: request_id(request).to_owned() })
     }

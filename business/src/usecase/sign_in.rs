@@ -152,9 +152,9 @@ impl SignIns {
         match self.attempts().begin(applicant, now_ms) {
             Ok(0) => {}
             Ok(evicted) => metrics::counter!(ATTEMPTS_EVICTED_TOTAL).increment(evicted as u64),
-            Err(message) => {
+            Err((message, wait)) => {
                 count("too_many_attempts");
-                return Err(UseCaseError::refused(ResultCode::TooManyRequests, message));
+                return Err(UseCaseError::Later { message, wait });
             }
         }
         if !self.code_check.check(applicant.phone_number, applicant.code).await? {
@@ -182,20 +182,25 @@ fn new_token(jwt: Option<&JwtMaker>, user_id: u64, device_id: u64, now_ms: i64, 
 }
 
 impl AllAttempts {
-    /// Counts a try; how many counts had to be forgotten for it, or what is said where there were too many.
-    fn begin(&mut self, applicant: Applicant<'_>, now_ms: i64) -> Result<usize, &'static str> {
+    /// Counts a try; how many counts had to be forgotten for it, or what is said where there were too many, and for how long.
+    fn begin(&mut self, applicant: Applicant<'_>, now_ms: i64) -> Result<usize, (&'static str, Duration)> {
         let mut evicted_in_all = 0;
         if let (Some(origins), Some(origin)) = (&mut self.origins, applicant.origin) {
             match origins.begin(&origin, now_ms) {
                 Try::Allowed { evicted } => evicted_in_all += evicted,
-                Try::TooMany => return Err("too many wrong codes from this address, try again later"),
+                Try::TooMany => {
+                    let problem = "too many wrong codes from this address, try again later";
+                    return Err((problem, origins.ends_in(&origin, now_ms)));
+                }
             }
         }
-        match self.numbers.begin(&applicant.phone_number.to_owned(), now_ms) {
+        let number = applicant.phone_number.to_owned();
+        match self.numbers.begin(&number, now_ms) {
             Try::Allowed { evicted } => Ok(evicted_in_all + evicted),
             Try::TooMany => {
                 self.give_back_origin(applicant);
-                Err("too many wrong codes for this phone number, try again later")
+                let problem = "too many wrong codes for this phone number, try again later";
+                Err((problem, self.numbers.ends_in(&number, now_ms)))
             }
         }
     }

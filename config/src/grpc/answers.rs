@@ -67,6 +67,10 @@ pub(super) async fn hold(answer: http::Response<Body>, place: CallPlace) -> Resu
         Poll::Ready(Some(Err(status))) => return Err(status),
         Poll::Ready(None) | Poll::Pending => Bytes::new(),
     };
+    if !place.may_have(Kind::AnswerBytes, bytes.len()) {
+        metrics::counter!(names::GRPC_CALLS_REFUSED, "why" => "answers").increment(1);
+        return Err(ResultCode::TooLarge.status("the answer is longer than may wait to be taken; ask for less at once"));
+    }
     let taken = place.take(Kind::AnswerBytes, bytes.len());
     if taken.is_none() {
         metrics::counter!(names::GRPC_CALLS_REFUSED, "why" => "answers").increment(1);

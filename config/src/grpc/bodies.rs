@@ -71,7 +71,7 @@ impl Counted {
         self.bytes += bytes;
         if self.bytes > self.bytes_max {
             let problem = format!("the request has more than {} bytes", self.bytes_max);
-            return Err(refusal("large", ResultCode::BadRequest, &problem));
+            return Err(refusal("large", ResultCode::TooLarge, &problem));
         }
         if !self.taken.add(bytes) {
             let problem = "too many requests are under way, try again later";

@@ -24,7 +24,9 @@ use super::{
     connection::{CallPlace, Connection},
     costs::cost_of,
     peers::Address,
+    retry_after,
     settings::GrpcSettings,
+    unary,
     web::{Protocol, RefusedWith},
 };
 use crate::{metrics as names, refused_peers::RefusedPeers};
@@ -69,10 +71,11 @@ impl CallLayer {
         let is_vouched = self.is_vouched_for(request);
         if is_external(path) && !is_vouched && (client.is_some() || !connection.is_trusted()) {
             let address = client.as_ref().unwrap_or(&connection.address);
-            if !address.take_calls(cost_of(path.trim_start_matches('/')), &self.settings, now) {
-                let problem = "too many calls come from this address";
-                return Err(refusal("rate", ResultCode::TooManyRequests, problem));
-            }
+            let cost = cost_of(path.trim_start_matches('/'));
+            address.take_calls(cost, &self.settings, now).map_err(|wait| {
+                count_refusal("rate");
+                ResultCode::TooManyRequests.status_after("too many calls come from this address", wait)
+            })?;
         }
         if is_external(path) && !self.is_for_clients && !self.settings.serves_clients {
             // Our own services still do for clients what these ask of them.
@@ -206,7 +209,7 @@ where
         let mut inner = std::mem::replace(&mut self.inner, clone);
         let call = async move {
             let started = std::time::Instant::now();
-            let result = inner.call(request).await;
+            let result = inner.call(request).await.map(|answer| refine(protocol, answer, &id));
             drop(request_bytes);
             record(protocol, method, &result, started.elapsed());
             let answer = result?;
@@ -219,6 +222,18 @@ where
         };
         Box::pin(call.instrument(span))
     }
+}
+
+/// The same answer; a refusal by gRPC has the result code and the wait that callers know it by.
+fn refine(protocol: Protocol, mut answer: http::Response<Body>, request_id: &str) -> http::Response<Body> {
+    let Some(status) = Status::from_header_map(answer.headers()) else { return answer };
+    if protocol == Protocol::Grpc
+        && let Some(refined) = unary::refined(&status)
+    {
+        return protocol.refuse(refined, request_id);
+    }
+    retry_after::put(answer.headers_mut(), &status);
+    answer
 }
 
 fn record<E>(protocol: Protocol, method: String, result: &Result<http::Response<Body>, E>, elapsed: Duration) {
@@ -272,7 +287,7 @@ fn check_headers(request: &http::Request<Body>, settings: &GrpcSettings) -> Resu
     let (path, headers) = (request.uri().path(), request.headers());
     if headers.len() > settings.header_lines_max {
         let problem = format!("the metadata has more than {} lines", settings.header_lines_max);
-        return Err(refusal("headers", ResultCode::BadRequest, &problem));
+        return Err(refusal("headers", ResultCode::TooLarge, &problem));
     }
     if !is_external(path) || methods::OPEN.contains(&path.trim_start_matches('/')) {
         return Ok(());

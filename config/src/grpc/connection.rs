@@ -384,6 +384,11 @@ impl CallPlace {
         &self.call.connection
     }
 
+    /// Whether so much fits the share that the call takes from, were there nothing else in it.
+    pub(super) fn may_have(&self, kind: Kind, amount: usize) -> bool {
+        matches!(self.payer, CallShare::Nobody) || amount <= self.call.connection.peers.bound(kind).connection
+    }
+
     /// Takes a part of the share that the call takes from.
     pub(super) fn take(&self, kind: Kind, amount: usize) -> Option<Taken> {
         self.call.connection.take(&self.payer, kind, amount)

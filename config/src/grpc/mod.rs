@@ -14,6 +14,7 @@ mod incoming;
 mod peer_tls;
 mod peers;
 mod reflection;
+mod retry_after;
 mod settings;
 mod status_codes;
 pub mod unary;

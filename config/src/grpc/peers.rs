@@ -247,18 +247,19 @@ impl Address {
         is_within
     }
 
-    /// Takes what a call costs of what this address may ask for, if so much is left.
-    pub(super) fn take_calls(&self, cost: u32, settings: &GrpcSettings, now: Instant) -> bool {
+    /// Takes what a call costs of what this address may ask for, if so much is left; else, how long until it is.
+    pub(super) fn take_calls(&self, cost: u32, settings: &GrpcSettings, now: Instant) -> Result<(), Duration> {
         if settings.address_calls_per_s == 0 {
-            return true;
+            return Ok(());
         }
         let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
         calls.fill_at(settings.address_calls_per_s, settings.address_calls_burst, now);
-        let is_left = calls.tokens >= f64::from(cost);
-        if is_left {
-            calls.tokens -= f64::from(cost);
+        let lack = f64::from(cost) - calls.tokens;
+        if lack > 0.0 {
+            return Err(Duration::from_secs_f64(lack / f64::from(settings.address_calls_per_s)));
         }
-        is_left
+        calls.tokens -= f64::from(cost);
+        Ok(())
     }
 
     fn is_refused(&self, now: Instant) -> bool {
@@ -267,7 +268,7 @@ impl Address {
 
     fn is_forgotten(&self, now: Instant, settings: &GrpcSettings) -> bool {
         // With a cost of nothing it is but brought up to date.
-        self.take_calls(0, settings, now);
+        let _is_left = self.take_calls(0, settings, now).is_ok();
         let calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner).tokens;
         if calls < f64::from(settings.address_calls_burst) {
             return false;

@@ -13,6 +13,8 @@ pub(super) const PREFIX_BYTES: usize = 5;
 const COMPRESSED: u8 = 1;
 /// How the library's refusal of bytes that are no such message begins; it says nothing else that tells it from a failure of ours.
 const UNREADABLE: &str = "failed to decode Protobuf message";
+/// The same of a message that is longer than it takes.
+const TOO_LONG: &str = "Error, decoded message length too large";
 
 /// The frame of a message.
 pub fn frame(message: &[u8]) -> Bytes {
@@ -29,21 +31,26 @@ pub fn whole(bytes: Bytes) -> Body {
 /// The message of an answer with its trailers, or the status that stands in its place.
 pub async fn message_of(answer: Response<Body>) -> Result<(Bytes, HeaderMap), Status> {
     if let Some(status) = Status::from_header_map(answer.headers()) {
-        return Err(told(status));
+        return Err(refined(&status).unwrap_or(status));
     }
     let (bytes, trailers) = gather(answer.into_body()).await?;
     match Status::from_header_map(&trailers) {
-        Some(status) if status.code() != Code::Ok => Err(told(status)),
+        Some(status) if status.code() != Code::Ok => Err(refined(&status).unwrap_or(status)),
         _ => Ok((only_message(bytes)?, trailers)),
     }
 }
 
-/// Bytes that are no message are the caller's mistake.
-fn told(status: Status) -> Status {
-    if status.code() == Code::Internal && status.message().starts_with(UNREADABLE) {
-        return ResultCode::BadRequest.status("the message cannot be read: it is cut off, or of another type");
+/// What the library says of a message that is the caller's mistake, in our codes.
+pub(super) fn refined(status: &Status) -> Option<Status> {
+    match status.code() {
+        Code::Internal if status.message().starts_with(UNREADABLE) => {
+            Some(ResultCode::BadRequest.status("the message cannot be read: it is cut off, or of another type"))
+        }
+        Code::OutOfRange if status.message().starts_with(TOO_LONG) => {
+            Some(ResultCode::TooLarge.status("the request is longer than the service takes"))
+        }
+        _ => None,
     }
-    status
 }
 
 /// What was sent, to its end, with its trailers.

@@ -1,6 +1,6 @@
 //! Why a request is refused, in words that whoever asked may read.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use gim_proto::{ResultCode, check::Violation};
 
@@ -26,6 +26,14 @@ pub enum Refusal {
         of: Numbered,
         /// Up to where there are messages.
         newest_seq: u64,
+    },
+    /// More than anybody may have for now.
+    #[error("{reason}")]
+    Later {
+        /// Why.
+        reason: String,
+        /// How long until there is room for it.
+        wait: Duration,
     },
     /// What the code stands for, in a sentence of its own.
     #[error("{reason}")]
@@ -67,6 +75,7 @@ impl Refusal {
             Self::Field(violation) => violation.code,
             Self::Group(refusal) => refusal.code(),
             Self::BeyondNewest { .. } => ResultCode::BeyondNewest,
+            Self::Later { .. } => ResultCode::TooManyRequests,
             Self::Other { code, .. } => *code,
         }
     }

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use gim_config::request_shares::{BeyondShare, REQUEST};
+use gim_config::request_shares::REQUEST;
 use gim_proto::{
     ResultCode,
     check::{self, Violation},
@@ -29,11 +29,9 @@ impl Services {
         }
         let (caller, token) = read(request, self.use_cases.sign_ins.token_bytes_max)?;
         self.use_cases.sign_ins.check_token_cached(caller, token, request_id(request)).await?;
-        if let Err(BeyondShare { delay }) = self.use_cases.request_shares.take(caller.user_id, REQUEST, Instant::now())
-        {
+        if let Err(beyond) = self.use_cases.request_shares.take(caller.user_id, REQUEST, Instant::now()) {
             counter!(names::REQUESTS_BEYOND_SHARE).increment(1);
-            tokio::time::sleep(delay).await;
-            return Err(ResultCode::TooManyRequests.into());
+            return Err(Error::later(ResultCode::TooManyRequests.text(), beyond.told().await));
         }
         Ok(caller)
     }

@@ -9,7 +9,6 @@ use std::{
 
 use foldhash::quality::RandomState;
 use gim_config::rations::Rations;
-use gim_proto::ResultCode;
 use metrics::counter;
 
 use crate::{error::Error, metrics as names, settings::GroupSettings};
@@ -45,10 +44,12 @@ impl Additions {
         let pair = |added_id: u64| self.hasher.hash_one((user_id, added_id));
         let often = added_ids.iter().find(|&&added_id| !state.of_pair.has_left(pair(added_id), now));
         if let Some(added_id) = often {
-            return Err(refused(format!("members: user {added_id} was added too often by this user today")));
+            let wait = state.of_pair.wait_for(pair(*added_id), 1, now);
+            return Err(refused(format!("members: user {added_id} was added too often by this user today"), wait));
         }
         if !added_ids.is_empty() && !state.of_user.has_left(user_id, now) {
-            return Err(refused("members: this user added too many within an hour".to_owned()));
+            let wait = state.of_user.wait_for(user_id, added_ids.len() as u64, now);
+            return Err(refused("members: this user added too many within an hour".to_owned(), wait));
         }
         state.of_user.take(user_id, added_ids.len() as u64, now);
         added_ids.iter().for_each(|&added_id| state.of_pair.take(pair(added_id), 1, now));
@@ -56,9 +57,9 @@ impl Additions {
     }
 }
 
-fn refused(reason: String) -> Error {
+fn refused(reason: String, wait: Duration) -> Error {
     counter!(names::GROUP_ADDITIONS_REFUSED).increment(1);
-    Error::refused(ResultCode::TooManyRequests, reason)
+    Error::later(reason, wait)
 }
 
 #[cfg(test)]

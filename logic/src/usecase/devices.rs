@@ -4,6 +4,7 @@ use std::{
     hash::Hash,
     net::IpAddr,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use gim_proto::{
@@ -44,11 +45,13 @@ impl Devices {
         let mut device = self.checked(device)?;
         let now_ms = clock::now_ms();
         match saver {
-            Saver::Stranger(address) if !begins(&self.registrations, address, now_ms) => {
-                return Err(refused("address", "too many devices were registered from this address, try again later"));
-            }
-            Saver::User(user_id) if device.id == 0 && !begins(&self.registrations_of_users, user_id, now_ms) => {
-                return Err(refused("user", "too many devices were registered by this user, try again later"));
+            Saver::Stranger(address) => begin(&self.registrations, address, now_ms).map_err(|wait| {
+                refused("address", "too many devices were registered from this address, try again later", wait)
+            })?,
+            Saver::User(user_id) if device.id == 0 => {
+                begin(&self.registrations_of_users, user_id, now_ms).map_err(|wait| {
+                    refused("user", "too many devices were registered by this user, try again later", wait)
+                })?
             }
             _ => {}
         }
@@ -109,12 +112,12 @@ pub fn check_own(caller: Caller, device_id: u64) -> Result<(), Error> {
     Err(Error::refused(ResultCode::NotAllowed, problem))
 }
 
-/// Counts a registration; whether it is within the bound.
-fn begins<K: Eq + Hash>(registrations: &Mutex<Registrations<K>>, who: K, now_ms: i64) -> bool {
+/// Counts a registration that is within the bound; else, how long until one is.
+fn begin<K: Eq + Hash>(registrations: &Mutex<Registrations<K>>, who: K, now_ms: i64) -> Result<(), Duration> {
     registrations.lock().unwrap_or_else(PoisonError::into_inner).begin(who, now_ms)
 }
 
-fn refused(bound: &'static str, problem: &str) -> Error {
+fn refused(bound: &'static str, problem: &str, wait: Duration) -> Error {
     counter!(names::REGISTRATIONS_REFUSED, "bound" => bound).increment(1);
-    Error::refused(ResultCode::TooManyRequests, problem)
+    Error::later(problem, wait)
 }

@@ -8,7 +8,6 @@ use std::{
 
 use foldhash::quality::RandomState;
 use gim_config::rations::Rations;
-use gim_proto::ResultCode;
 use metrics::counter;
 
 use crate::{error::Error, metrics as names, settings::RoomSettings};
@@ -53,23 +52,28 @@ impl RoomShares {
         }
         let mut retained = lock(&self.retained);
         if !retained.has_left(user_id, now) {
-            return Err(used("retain", "too many of the user's messages are retained in rooms"));
+            let wait = retained.wait_for(user_id, (bytes + MESSAGE_BYTES) as u64, now);
+            return Err(used("retain", "too many of the user's messages are retained in rooms", wait));
         }
         let (pair, mut in_room) = (self.pairs.hash_one((user_id, room_id)), lock(&self.retained_in_room));
+        let in_room_bytes = bytes.max(self.room_message_bytes) as u64;
         if !in_room.has_left(pair, now) {
-            return Err(used("retain", "too many of the user's messages are retained in this room"));
+            let wait = in_room.wait_for(pair, in_room_bytes, now);
+            return Err(used("retain", "too many of the user's messages are retained in this room", wait));
         }
-        in_room.take(pair, bytes.max(self.room_message_bytes) as u64, now);
+        in_room.take(pair, in_room_bytes, now);
         retained.take(user_id, (bytes + MESSAGE_BYTES) as u64, now);
         Ok(true)
     }
 
     /// An error where a user has had his share of retained messages.
     pub(super) fn may_replay(&self, user_id: u64, now: Instant) -> Result<(), Error> {
-        if lock(&self.replayed).has_left(user_id, now) {
+        let replayed = lock(&self.replayed);
+        if replayed.has_left(user_id, now) {
             return Ok(());
         }
-        Err(used("replay", "too many retained messages were asked for: subscribe without a seq, or later"))
+        let problem = "too many retained messages were asked for: subscribe without a seq, or later";
+        Err(used("replay", problem, replayed.wait_for(user_id, 1, now)))
     }
 
     /// A user got so many bytes of retained messages.
@@ -82,9 +86,9 @@ fn rations(bytes: usize, refill_ms: u64) -> Mutex<Rations> {
     Mutex::new(Rations::new(bytes as u64, Duration::from_millis(refill_ms)))
 }
 
-fn used(asked: &'static str, reason: &str) -> Error {
+fn used(asked: &'static str, reason: &str, wait: Duration) -> Error {
     counter!(names::ROOM_SHARES_USED, "asked" => asked).increment(1);
-    Error::refused(ResultCode::TooManyRequests, reason)
+    Error::later(reason, wait)
 }
 
 fn lock(rations: &Mutex<Rations>) -> MutexGuard<'_, Rations> {

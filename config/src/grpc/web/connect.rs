@@ -16,6 +16,8 @@ pub(super) const VERSION: &str = "connect-protocol-version";
 /// What a trailer is called among the headers of an answer.
 pub(super) const TRAILER_PREFIX: &str = "trailer-";
 
+/// How long to wait.
+const RETRY_INFO: &str = "google.rpc.RetryInfo";
 /// Where gim's result codes are.
 const ERROR_INFO: &str = "google.rpc.ErrorInfo";
 const TIMEOUT_DIGITS_MAX: usize = 10;
@@ -121,6 +123,12 @@ fn detail(any: &prost_types::Any) -> Value {
     {
         detail["debug"] = json!({ "reason": info.reason, "domain": info.domain, "metadata": info.metadata });
     }
+    if name == RETRY_INFO
+        && let Ok(info) = pb::RetryInfo::decode(any.value.as_slice())
+        && let Some(wait) = info.retry_delay.and_then(|delay| Duration::try_from(delay).ok())
+    {
+        detail["debug"] = json!({ "retryDelay": format!("{}s", wait.as_secs_f64()) });
+    }
     detail
 }
 
@@ -142,6 +150,10 @@ mod tests {
         assert_eq!(error["details"][1]["debug"]["requestId"], "r-7");
         let value = STANDARD_NO_PAD.decode(error["details"][1]["value"].as_str().unwrap()).unwrap();
         assert_eq!(pb::RequestInfo::decode(value.as_slice()).unwrap().request_id, "r-7");
+        let slower = ResultCode::TooManyRequests.status_after("slower", Duration::from_millis(2_500));
+        let error: Value = serde_json::from_str(&error_json(&slower, "")).unwrap();
+        let waits: Vec<_> = (0..2).filter_map(|at| error["details"][at]["debug"]["retryDelay"].as_str()).collect();
+        assert_eq!(waits, ["2.5s"]);
         assert_eq!(error_json(&Status::unknown(""), ""), r#"{"code":"unknown"}"#);
     }
 

@@ -5,7 +5,7 @@ use http::{HeaderMap, HeaderValue, Method, Response, header};
 use tonic::{Code, Status, body::Body};
 
 use super::connect;
-use crate::grpc::unary::whole;
+use crate::grpc::{retry_after, unary::whole};
 
 /// How a call is spoken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,9 +87,7 @@ impl Protocol {
                 answer
             }
         };
-        if matches!(status.code(), Code::ResourceExhausted | Code::Unavailable) {
-            answer.headers_mut().entry(header::RETRY_AFTER).or_insert(HeaderValue::from_static("1"));
-        }
+        retry_after::put(answer.headers_mut(), &status);
         answer.extensions_mut().insert(RefusedWith(status.code()));
         answer
     }
@@ -111,6 +109,10 @@ fn is_json_text(content_type: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use gim_proto::ResultCode;
+
     use super::*;
 
     fn of(method: Method, content_type: &'static str) -> Protocol {
@@ -143,8 +145,9 @@ mod tests {
     #[test]
     fn a_refusal_for_a_while_says_when_to_come_again() {
         for protocol in [Protocol::Grpc, Protocol::GrpcWeb { is_text: true }, Protocol::Connect(Codec::Json)] {
-            let answer = protocol.refuse(Status::resource_exhausted("slower"), "id");
-            assert_eq!(answer.headers()[header::RETRY_AFTER], "1", "{protocol:?}");
+            let refused = ResultCode::TooManyRequests.status_after("slower", Duration::from_secs(9));
+            let answer = protocol.refuse(refused, "id");
+            assert_eq!(answer.headers()[header::RETRY_AFTER], "9", "{protocol:?}");
             assert_eq!(answer.extensions().get(), Some(&RefusedWith(Code::ResourceExhausted)));
             assert!(!protocol.refuse(Status::not_found("no"), "id").headers().contains_key(header::RETRY_AFTER));
         }

@@ -22,7 +22,10 @@ use super::{
     json::{self, Schema},
     protocol::{Codec, Protocol, RefusedWith},
 };
-use crate::grpc::unary::{self, gather, whole};
+use crate::grpc::{
+    retry_after,
+    unary::{self, gather, whole},
+};
 
 /// What is answered to those who speak none of the protocols.
 pub type Page = Response<Bytes>;
@@ -289,6 +292,7 @@ fn refuse_in_body(protocol: Protocol, is_text: bool, headers: HeaderMap, status:
     let mut answer = Response::new(whole(if is_text { grpc_web::to_text(&bytes) } else { bytes }));
     *answer.headers_mut() = headers;
     answer.headers_mut().insert(header::CONTENT_TYPE, protocol.content_type());
+    retry_after::put(answer.headers_mut(), &status);
     answer.extensions_mut().insert(RefusedWith(code));
     answer
 }
