@@ -25,41 +25,69 @@ use super::{
 
 use crate::metrics as names;
 
-/// What a request takes; given back when the last clone is dropped.
-#[derive(Debug, Clone)]
-pub(super) struct RequestBytes(Arc<Mutex<Option<Taken>>>);
+/// What the library takes of a message.
+const LIBRARY_BYTES_MAX: usize = 4 << 20;
 
-impl RequestBytes {
-    fn add(&self, bytes: usize) -> bool {
-        let mut taken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        taken.as_mut().is_some_and(|taken| taken.add(bytes))
+/// What a request may have, and what it has: given back when the last clone is dropped.
+#[derive(Debug, Clone)]
+pub(super) struct RequestRoom {
+    bytes_max: usize,
+    /// Where it is counted.
+    taken: Option<Arc<Mutex<Option<Taken>>>>,
+}
+
+impl Default for RequestRoom {
+    /// Nobody counts it.
+    fn default() -> Self {
+        Self::of(LIBRARY_BYTES_MAX)
+    }
+}
+
+impl RequestRoom {
+    /// So many bytes, which nobody counts.
+    pub(super) fn of(bytes_max: usize) -> Self {
+        Self { bytes_max, taken: None }
+    }
+
+    /// Takes more bytes, by which it comes to `all`.
+    pub(super) fn take(&self, all: usize, more: usize) -> Result<(), Status> {
+        if all > self.bytes_max {
+            let problem = format!("the request has more than {} bytes", self.bytes_max);
+            return Err(refusal("large", ResultCode::TooLarge, &problem));
+        }
+        let Some(taken) = &self.taken else { return Ok(()) };
+        let mut taken = taken.lock().unwrap_or_else(PoisonError::into_inner);
+        if !taken.as_mut().is_some_and(|taken| taken.add(more)) {
+            let problem = "too many requests are under way, try again later";
+            return Err(refusal("full", ResultCode::TryAgainLater, problem));
+        }
+        Ok(())
     }
 }
 
 /// The same request, counted, of `bytes_max` at most, and what it takes, to be held until it is answered.
-pub(super) fn count(body: Body, place: &CallPlace, bytes_max: usize, settings: &GrpcSettings) -> (Body, RequestBytes) {
+pub(super) fn count(body: Body, place: &CallPlace, bytes_max: usize, settings: &GrpcSettings) -> (Body, RequestRoom) {
     let connection = place.connection().clone();
     connection.receive(1);
-    let taken = RequestBytes(Arc::new(Mutex::new(place.take(Kind::RequestBytes, 0))));
+    let taken = Some(Arc::new(Mutex::new(place.take(Kind::RequestBytes, 0))));
+    let room = RequestRoom { bytes_max, taken };
     let body = Body::new(Counted {
         body,
         bytes: 0,
-        bytes_max,
         timeout: Duration::from_millis(settings.request_timeout_ms),
-        taken: taken.clone(),
+        room: room.clone(),
         deadline: None,
         receiving: Some(connection),
     });
-    (body, taken)
+    (body, room)
 }
 
 /// A request that is being received.
 struct Counted {
     body: Body,
     bytes: usize,
-    bytes_max: usize,
     timeout: Duration,
-    taken: RequestBytes,
+    room: RequestRoom,
     /// From the first time on that it is waited for.
     deadline: Option<Pin<Box<Sleep>>>,
     /// Until it is whole.
@@ -69,15 +97,7 @@ struct Counted {
 impl Counted {
     fn take(&mut self, bytes: usize) -> Result<(), Status> {
         self.bytes += bytes;
-        if self.bytes > self.bytes_max {
-            let problem = format!("the request has more than {} bytes", self.bytes_max);
-            return Err(refusal("large", ResultCode::TooLarge, &problem));
-        }
-        if !self.taken.add(bytes) {
-            let problem = "too many requests are under way, try again later";
-            return Err(refusal("full", ResultCode::TryAgainLater, problem));
-        }
-        Ok(())
+        self.room.take(self.bytes, bytes)
     }
 
     fn end(&mut self) {

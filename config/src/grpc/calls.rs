@@ -190,17 +190,20 @@ where
             request.extensions_mut().insert(Vouched);
         }
         let is_counted = is_counted(request.uri().path(), &connection);
-        let mut request_bytes = None;
+        let mut room = None;
         if is_counted {
             let settings = &self.layer.settings;
             let is_internal = is_internal(request.uri().path());
             let bytes_max =
                 if is_internal { settings.requests_per_connection_bytes_max } else { settings.request_bytes_max };
             request = request.map(|body| {
-                let (body, taken) = bodies::count(body, &place, bytes_max, settings);
-                request_bytes = Some(taken);
+                let (body, counted) = bodies::count(body, &place, bytes_max, settings);
+                room = Some(counted);
                 body
             });
+            if let Some(room) = &room {
+                request.extensions_mut().insert(room.clone());
+            }
         }
         let method = request.uri().path().to_owned();
         let span = tracing::info_span!("grpc", %method, request_id = %id);
@@ -210,7 +213,7 @@ where
         let call = async move {
             let started = std::time::Instant::now();
             let result = inner.call(request).await.map(|answer| refine(protocol, answer, &id));
-            drop(request_bytes);
+            drop(room);
             record(protocol, method, &result, started.elapsed());
             let answer = result?;
             let answer = if is_counted {

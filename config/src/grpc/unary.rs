@@ -23,6 +23,13 @@ pub fn frame(message: &[u8]) -> Bytes {
     frame.freeze()
 }
 
+/// The frame of a message that is compressed.
+pub(super) fn packed_frame(packed: &[u8]) -> Bytes {
+    let mut frame = BytesMut::with_capacity(PREFIX_BYTES + packed.len());
+    put_frame(&mut frame, COMPRESSED, packed);
+    frame.freeze()
+}
+
 /// A body that is there as a whole.
 pub fn whole(bytes: Bytes) -> Body {
     Body::new(Full::new(bytes))
@@ -61,7 +68,15 @@ pub(super) async fn gather(body: Body) -> Result<(Bytes, HeaderMap), Status> {
 }
 
 /// The message in what is to be exactly one frame.
-pub(super) fn only_message(mut bytes: Bytes) -> Result<Bytes, Status> {
+pub(super) fn only_message(bytes: Bytes) -> Result<Bytes, Status> {
+    match only_frame(bytes)? {
+        (true, _) => Err(Status::internal("the message is compressed, and its encoding is not said")),
+        (false, message) => Ok(message),
+    }
+}
+
+/// The same, and whether it is compressed.
+pub(super) fn only_frame(mut bytes: Bytes) -> Result<(bool, Bytes), Status> {
     let Some((&[flag, ref length @ ..], rest)) = bytes.split_first_chunk::<PREFIX_BYTES>() else {
         return Err(Status::unimplemented("there is no message, and the method has exactly one each way"));
     };
@@ -72,13 +87,10 @@ pub(super) fn only_message(mut bytes: Bytes) -> Result<Bytes, Status> {
     if rest.len() > length {
         return Err(Status::unimplemented("there are several messages, and the method has exactly one each way"));
     }
-    if flag & COMPRESSED != 0 {
-        return Err(Status::internal("the message is compressed, and its encoding is not said"));
-    }
-    if flag != 0 {
+    if flag & !COMPRESSED != 0 {
         return Err(Status::invalid_argument("the message has an unknown flag"));
     }
-    Ok(bytes.split_off(PREFIX_BYTES))
+    Ok((flag == COMPRESSED, bytes.split_off(PREFIX_BYTES)))
 }
 
 pub(super) fn put_frame(bytes: &mut BytesMut, flag: u8, content: &[u8]) {

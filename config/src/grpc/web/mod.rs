@@ -3,12 +3,13 @@
 //!
 //! On the tasks of calls. [`protocol`] says which one a request speaks, [`connect`], [`grpc_web`] and [`json`] are pure; [`service`]
 //! puts them around a service of gRPC. Always holds: what the services see is gRPC with one whole message, whatever was spoken, and
-//! whoever is refused is told so in what he speaks. Nothing is compressed: what is sent compressed is refused, so that a small
-//! request stays small.
+//! whoever is refused is told so in what he speaks. Only messages of gRPC itself may be compressed ([`gzip`]), and count for what they
+//! come to; all else that is sent compressed is refused.
 
 mod connect;
 mod door;
 mod grpc_web;
+mod gzip;
 mod json;
 mod protocol;
 mod service;

@@ -4,7 +4,7 @@
 //! written.
 
 use std::{
-    future::Future,
+    future::{Future, ready},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -19,6 +19,7 @@ use tower::{Layer, Service};
 
 use super::{
     connect, grpc_web,
+    gzip::{self, Encoding},
     json::{self, Schema},
     protocol::{Codec, Protocol, RefusedWith},
 };
@@ -98,7 +99,19 @@ where
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let protocol = Protocol::of(request.method(), request.headers());
         match protocol {
-            Protocol::Grpc => Box::pin(self.inner.call(request)),
+            Protocol::Grpc => match Encoding::of(request.headers()) {
+                Encoding::Plain => Box::pin(self.inner.call(request)),
+                // What has several messages, the library refuses.
+                Encoding::Gzip if self.layer.schema.unary(request.uri().path()).is_none() => {
+                    Box::pin(self.inner.call(request))
+                }
+                Encoding::Gzip => {
+                    // The clone was not polled for readiness; the service that was is the one to call.
+                    let clone = self.inner.clone();
+                    Box::pin(gzip::call(std::mem::replace(&mut self.inner, clone), request))
+                }
+                Encoding::Unknown => Box::pin(ready(Ok(gzip::refuse_unknown(request.headers())))),
+            },
             Protocol::Plain => {
                 let (parts, body) = request.into_parts();
                 let layer = self.layer.clone();
