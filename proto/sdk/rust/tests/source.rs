@@ -1,0 +1,13 @@
+//! What the source itself promises: each module knows only those below it.
+
+use std::path::Path;
+
+use gim_config::testing::layers::assert_layers;
+
+/// The layers, the lowest first. Nobody names a module of the same layer, or of one above.
+const ORDER: [&[&str]; 4] = [&["wire"], &["message"], &["changes"], &["core"]];
+
+#[test]
+fn modules_name_only_those_below_them() {
+    assert_layers(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src")), &ORDER);
+}
