@@ -14,6 +14,8 @@ pub use crate::domain::contact::AddedBy;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct BusinessSettings {
+    /// The name of this node.
+    pub node: String,
     /// Folder of the embedded database.
     pub data_dir: PathBuf,
     /// Where this service is called.
@@ -162,6 +164,7 @@ pub struct Limits {
 impl Default for BusinessSettings {
     fn default() -> Self {
         Self {
+            node: "business-1".into(),
             data_dir: "data".into(),
             grpc: GrpcSettings { listen: Endpoint::new("127.0.0.1:8020"), ..GrpcSettings::default() },
             admin: AdminSettings { listen: Endpoint::new("127.0.0.1:8021") },
@@ -254,6 +257,10 @@ impl Settings for BusinessSettings {
         &self.admin.listen
     }
 
+    fn node(&self) -> &str {
+        &self.node
+    }
+
     fn peers(&mut self) -> Vec<&mut Endpoint> {
         vec![&mut self.logic.endpoint]
     }
@@ -264,6 +271,9 @@ impl Settings for BusinessSettings {
     }
 
     fn validate(&self) -> Result<(), String> {
+        if self.node.is_empty() {
+            return Err("node: must not be empty".into());
+        }
         self.grpc.validate()?;
         self.log.validate()?;
         self.database.validate()?;

@@ -40,6 +40,7 @@ pub mod jwt;
 #[cfg(feature = "jwt")]
 pub mod jwt_crypto;
 pub mod listen;
+mod log_origin;
 pub mod logging;
 pub mod metric_names;
 pub mod metrics;

@@ -20,6 +20,8 @@ use tracing_subscriber::{
     reload,
 };
 
+use crate::log_origin::Origin;
+
 /// The section `[log]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -90,10 +92,10 @@ type SetFilter = Box<dyn Fn(EnvFilter) -> Result<(), reload::Error> + Send + Syn
 #[must_use]
 pub struct Logging(#[expect(dead_code, reason = "it acts when it is dropped")] WorkerGuard);
 
-/// Starts logging for the whole process. A second call changes nothing.
+/// Starts logging for the whole process, which is this node of this service. A second call changes nothing.
 ///
 /// A thread of its own writes: whoever logs never waits for a pipe that nobody reads.
-pub fn start(settings: &LogSettings) -> Logging {
+pub fn start(settings: &LogSettings, service: &'static str, node: &str) -> Logging {
     let filter = filter_of(settings).unwrap_or_else(|_| EnvFilter::new(QUIET));
     let (writer, guard) = NonBlockingBuilder::default()
         .lossy(true)
@@ -101,6 +103,7 @@ pub fn start(settings: &LogSettings) -> Logging {
         .thread_name("log")
         .finish(std::io::stderr());
     let dropped = writer.error_counter();
+    let origin = Origin::new(service, node);
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(writer)
@@ -108,12 +111,13 @@ pub fn start(settings: &LogSettings) -> Logging {
     // An error only says that logging was started before, as in tests that run several services in one process.
     let (is_first, set_filter): (bool, SetFilter) = match settings.format {
         LogFormat::Text => {
-            let builder = builder.fmt_fields(escaped_fields()).with_filter_reloading();
+            let builder = builder.with_timer(origin.time()).fmt_fields(escaped_fields()).with_filter_reloading();
             let handle = builder.reload_handle();
             (builder.try_init().is_ok(), Box::new(move |filter| handle.reload(filter)))
         }
         LogFormat::Json => {
-            let builder = builder.json().flatten_event(true).with_filter_reloading();
+            let builder =
+                builder.json().flatten_event(true).map_event_format(|json| origin.on(json)).with_filter_reloading();
             let handle = builder.reload_handle();
             (builder.try_init().is_ok(), Box::new(move |filter| handle.reload(filter)))
         }
@@ -197,6 +201,34 @@ mod tests {
         assert!(problem("gim_logic=verbose").unwrap().starts_with("log.filter: "));
     }
 
+    fn text_of(file: &mut std::fs::File) -> String {
+        let mut text = String::new();
+        file.rewind().unwrap();
+        file.read_to_string(&mut text).unwrap();
+        text
+    }
+
+    #[test]
+    fn every_line_says_which_node_of_which_service_wrote_it() {
+        let origin = Origin::new("conn", "conn \"1\"\n");
+        let mut file = tempfile::tempfile().unwrap();
+        let builder = || tracing_subscriber::fmt().with_writer(Arc::new(file.try_clone().unwrap())).with_ansi(false);
+        let say = || tracing::info!(user_id = 7, "signed in");
+        let text = builder().with_timer(origin.time()).fmt_fields(escaped_fields()).finish();
+        tracing::subscriber::with_default(text, say);
+        let json = builder().json().flatten_event(true).map_event_format(|json| origin.on(json)).finish();
+        tracing::subscriber::with_default(json, say);
+        let written = text_of(&mut file);
+        let (text, json) = written.split_once('\n').unwrap();
+        let said = "Z conn \\\"1\\\"\\n  INFO gim_config::logging::tests: signed in user_id=7";
+        assert!(text.ends_with(said), "{text}");
+        let line: serde_json::Value = serde_json::from_str(json).unwrap();
+        let members = ["service.name", "service.instance.id", "service.version", "level", "message"];
+        let expected = ["gim-conn", "conn \"1\"\n", env!("CARGO_PKG_VERSION"), "INFO", "signed in"];
+        assert_eq!(members.map(|name| line[name].as_str().unwrap()), expected);
+        assert_eq!(line["user_id"], 7);
+    }
+
     #[test]
     fn what_a_stranger_says_stays_within_its_line() {
         let mut file = tempfile::tempfile().unwrap();
@@ -211,9 +243,7 @@ mod tests {
             let _span = tracing::info_span!("call", method = %said).entered();
             tracing::info!(text = said, shown = %said, "refused: {said}");
         });
-        let mut written = String::new();
-        file.rewind().unwrap();
-        file.read_to_string(&mut written).unwrap();
+        let written = text_of(&mut file);
         let said = "a\\nERROR b\\u{1b}[2J\\u{85}\u{e9}";
         assert_eq!(written.matches(said).count(), 4, "{written:?}");
         assert_eq!(written.chars().filter(|char| char.is_control()).collect::<String>(), "\n", "{written:?}");

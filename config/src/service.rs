@@ -78,7 +78,7 @@ where
         Ok(settings) => settings,
         Err(error) => return refuse(S::SERVICE, error),
     };
-    let _writes_at_the_end = crate::logging::start(log(&settings));
+    let _writes_at_the_end = crate::logging::start(log(&settings), S::SERVICE, settings.node());
     tell_build(S::SERVICE, arguments);
     let reload = Reload::new(arguments, &settings, log);
     let code = runtime.block_on(supervise(signals, reload, settings, start));
@@ -128,7 +128,7 @@ where
         Ok(settings) => settings,
         Err(error) => return refuse(S::SERVICE, error),
     };
-    let _writes_at_the_end = crate::logging::start(log(&settings));
+    let _writes_at_the_end = crate::logging::start(log(&settings), S::SERVICE, settings.node());
     match runtime.block_on(work(settings)) {
         Ok(done) => {
             println!("gim-{}: {done}", S::SERVICE);

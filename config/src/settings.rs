@@ -40,6 +40,11 @@ pub trait Settings: Default + Serialize + DeserializeOwned {
     /// Where its admin listener is.
     fn admin(&self) -> &Endpoint;
 
+    /// The name of this node.
+    fn node(&self) -> &str {
+        Self::SERVICE
+    }
+
     /// Where it reaches other services.
     fn peers(&mut self) -> Vec<&mut Endpoint>;
 

@@ -278,6 +278,10 @@ impl Settings for ConnSettings {
         &self.admin.listen
     }
 
+    fn node(&self) -> &str {
+        &self.node
+    }
+
     fn peers(&mut self) -> Vec<&mut Endpoint> {
         self.logic.iter_mut().chain(self.apps.iter_mut().flat_map(|app| &mut app.logic)).collect()
     }

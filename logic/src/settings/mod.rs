@@ -139,6 +139,10 @@ impl Settings for LogicSettings {
         &self.admin.listen
     }
 
+    fn node(&self) -> &str {
+        &self.node
+    }
+
     fn peers(&mut self) -> Vec<&mut Endpoint> {
         vec![&mut self.business.endpoint]
     }
