@@ -10,6 +10,8 @@ use std::{
     num::NonZeroU32,
 };
 
+use gim_proto::CloseReason;
+
 #[cfg(feature = "loom")]
 use loom::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
 #[cfg(not(feature = "loom"))]
@@ -46,6 +48,15 @@ pub enum Full {
     Process,
     /// The address.
     Address,
+}
+
+impl From<Full> for CloseReason {
+    fn from(full: Full) -> Self {
+        match full {
+            Full::Process => Self::CrServerOverloaded,
+            Full::Address => Self::CrAddressFull,
+        }
+    }
 }
 
 /// The place where a connection is counted for its address, if it is.

@@ -182,7 +182,8 @@ fn the_caps_are_exact_however_the_kernel_spreads_the_connects() {
         });
         let mut held: Vec<_> = (1..=7).map(|id| harness.sign_in(id, id)).collect();
         for _ in 0..20 {
-            assert_closed_for(&mut harness.connect(), CloseReason::CrServerOverloaded);
+            let reason = if cap_addresses { CloseReason::CrAddressFull } else { CloseReason::CrServerOverloaded };
+            assert_closed_for(&mut harness.connect(), reason);
         }
         held.iter_mut().for_each(|client| assert_eq!(client.heartbeat().unwrap(), 0));
     }

@@ -238,10 +238,10 @@ fn beyond_the_cap_a_connection_is_told_that_the_server_is_full() {
 }
 
 #[test]
-fn beyond_its_share_an_address_is_told_that_the_server_is_full() {
+fn beyond_its_share_an_address_is_told_that_it_has_all_it_may_have() {
     let harness = Harness::start_with(Script::Obliging, |settings| settings.limits.connections_per_ip_max = 1);
     let first = harness.sign_in(1, 1);
-    assert_closed_for(&mut harness.connect(), CloseReason::CrServerOverloaded);
+    assert_closed_for(&mut harness.connect(), CloseReason::CrAddressFull);
     drop(first);
     harness.logic.next_sign_out();
     assert_eq!(harness.connect().sign_in(1, 1, TOKEN).unwrap().code, 0);

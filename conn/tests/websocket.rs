@@ -349,7 +349,7 @@ fn the_proxy_protocol_names_the_client_on_every_listener() {
     for again in ["203.0.113.9:4712", "[::ffff:203.0.113.9]:4713"] {
         let mut second = harness.connect();
         second.send_raw(&proxy_header(again)).unwrap();
-        assert_closed_for(&mut second, CloseReason::CrServerOverloaded);
+        assert_closed_for(&mut second, CloseReason::CrAddressFull);
     }
 
     let mut web_stream = tcp(web(&harness));

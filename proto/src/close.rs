@@ -17,7 +17,7 @@ pub struct CloseRule {
 
 impl CloseReason {
     /// Every reason a connection can end for.
-    pub const ALL: [CloseReason; 13] = [
+    pub const ALL: [CloseReason; 14] = [
         Self::CrSignInDeadline,
         Self::CrBadFrame,
         Self::CrFrameTooLarge,
@@ -31,6 +31,7 @@ impl CloseReason {
         Self::CrTokenRevoked,
         Self::CrPeerClosed,
         Self::CrIoError,
+        Self::CrAddressFull,
     ];
 
     /// The one table of what each reason implies.
@@ -55,6 +56,10 @@ impl CloseReason {
             Self::CrTokenRevoked => rule("token_revoked", "the token was revoked, please sign in again", true, false),
             Self::CrPeerClosed => rule("peer_closed", "closed by the peer", false, false),
             Self::CrIoError => rule("io_error", "the connection failed", false, false),
+            Self::CrAddressFull => {
+                let text = "your address has as many connections as it may have, please try later";
+                rule("address_full", text, true, true)
+            }
         }
     }
 }

@@ -117,7 +117,7 @@ impl Reactor {
                 if self.evict_unsigned(address) {
                     return Some((stream, peer));
                 }
-                self.turn_away(entrance, &mut stream, peer, CloseReason::CrServerOverloaded);
+                self.turn_away(entrance, &mut stream, peer, full.into());
                 return None;
             }
         };

@@ -175,8 +175,8 @@ impl Peer<'_> {
             tracing::debug!(%connection, user_id, device_id, reason = rule.label, "connection closed");
             return;
         };
-        // The end of the network that we see, which may be a proxy.
-        let peer = self.connection.stream.peer_addr().ok().map(tracing::field::display);
+        // The end of the network that we see, or behind a proxy what that told.
+        let peer = self.connection.client_address().map(tracing::field::display);
         let (bound, waiting_bytes) = slowness.map(|Slowness { bound, waiting_bytes }| (bound, waiting_bytes)).unzip();
         tracing::warn!(
             %connection, user_id, device_id, reason = rule.label, peer, bound, waiting_bytes, left_out, "connection closed"

@@ -51,7 +51,8 @@ impl Drain {
     /// What a goodbye recommends to a client of an app (or of one that is not known, as the first) that came through `entrance`:
     /// when to come back and where to, both spread by `salt`. The endpoint of the settings, or else another node.
     pub(super) fn advice(&self, reason: CloseReason, app: Option<usize>, entrance: Entrance, salt: u64) -> (u32, &str) {
-        if !matches!(reason, CloseReason::CrServerDraining | CloseReason::CrServerOverloaded) {
+        let is_full = matches!(reason, CloseReason::CrServerOverloaded | CloseReason::CrAddressFull);
+        if !is_full && reason != CloseReason::CrServerDraining {
             return (0, "");
         }
         let endpoint = match self.settings.endpoint.as_str() {

@@ -319,14 +319,16 @@ impl Peer<'_> {
 
     /// A proxy told who the client is: the connection counts as the client's from now on. False where that has them all.
     fn adopt_client(&mut self, client: SocketAddr) -> bool {
-        let Ok(ip_slot) = self.context.quota.readdress(self.connection.ip_slot, client.ip()) else {
-            self.report_full(client.ip());
-            self.close(CloseReason::CrServerOverloaded);
-            return false;
-        };
-        self.connection.ip_slot = ip_slot;
         if let Some(transport) = &mut self.connection.transport {
             transport.client = Some(Box::new(client));
+        }
+        match self.context.quota.readdress(self.connection.ip_slot, client.ip()) {
+            Ok(ip_slot) => self.connection.ip_slot = ip_slot,
+            Err(full) => {
+                self.report_full(client.ip());
+                self.close(full.into());
+                return false;
+            }
         }
         self.context.unsigned.add(self.slot, quota::holder(client.ip()));
         true

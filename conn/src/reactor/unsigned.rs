@@ -16,8 +16,10 @@ use gim_proto::CloseReason;
 use super::{Reactor, peer::Peer};
 use crate::quota;
 
-/// What is said to one that has to go.
-const SENTENCE: &str = "the server is full, and this connection had not signed in: please try later";
+/// What is said to one that has to go, because of the node or because of its address.
+const NODE_FULL: &str = "the server is full, and this connection had not signed in: please try later";
+const ADDRESS_FULL: &str =
+    "your address has as many connections as it may have, and this one had not signed in: please try later";
 
 /// See the module's documentation.
 #[derive(Debug, Default)]
@@ -123,7 +125,10 @@ impl Reactor {
         let Some(slot) = self.context.unsigned.next_to_go(address) else { return false };
         self.context.unsigned.remove(slot);
         if let Some(mut peer) = self.peer(slot) {
-            peer.close_saying(CloseReason::CrServerOverloaded, SENTENCE);
+            match address {
+                None => peer.close_saying(CloseReason::CrServerOverloaded, NODE_FULL),
+                Some(_) => peer.close_saying(CloseReason::CrAddressFull, ADDRESS_FULL),
+            }
             self.context.metrics.counts.unsigned_evicted += 1;
             self.context.unsigned.evicted.push(slot);
         }

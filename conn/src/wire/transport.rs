@@ -185,7 +185,9 @@ pub fn turned_away(entrance: Entrance, packet: Encoded, reason: CloseReason) -> 
 fn http_refusal(reason: CloseReason) -> bytes::Bytes {
     let status = match reason {
         CloseReason::CrSignInDeadline => StatusCode::REQUEST_TIMEOUT,
-        CloseReason::CrServerDraining | CloseReason::CrServerOverloaded => StatusCode::SERVICE_UNAVAILABLE,
+        CloseReason::CrServerDraining | CloseReason::CrServerOverloaded | CloseReason::CrAddressFull => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
         _ => StatusCode::BAD_REQUEST,
     };
     http::refusal(status, &[], reason.rule().text)

@@ -55,6 +55,12 @@ fn provoke(reason: CloseReason, harness: &mut Harness) -> TcpStream {
             harness.reactor.context.quota = Arc::new(Quota::new(0, 0));
             TcpStream::connect(harness.address).unwrap()
         }
+        CloseReason::CrAddressFull => {
+            let quota = Quota::new(10, 1);
+            quota.take(harness.address.ip()).unwrap();
+            harness.reactor.context.quota = Arc::new(quota);
+            TcpStream::connect(harness.address).unwrap()
+        }
         CloseReason::CrPeerClosed => {
             let (stream, _) = harness.sign_in(1);
             stream.shutdown(Shutdown::Write).unwrap();

@@ -58,7 +58,7 @@ pub fn code_of(reason: CloseReason) -> u16 {
         CloseReason::CrFrameTooLarge => CloseCode::Size,
         CloseReason::CrBadFrame => CloseCode::Invalid,
         CloseReason::CrServerDraining => CloseCode::Away,
-        CloseReason::CrServerOverloaded => CloseCode::Again,
+        CloseReason::CrServerOverloaded | CloseReason::CrAddressFull => CloseCode::Again,
         CloseReason::CrIoError | CloseReason::CrUnknown => CloseCode::Error,
         CloseReason::CrPeerClosed => CloseCode::Normal,
         CloseReason::CrSignInDeadline
