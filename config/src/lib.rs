@@ -56,6 +56,7 @@ pub mod refused_peers;
 mod reload;
 mod renamed_keys;
 pub mod request_shares;
+mod secret_files;
 pub mod service;
 mod service_links;
 pub mod settings;

@@ -12,7 +12,7 @@ use toml::{
 
 use crate::{
     renamed_keys,
-    settings::{self, Settings},
+    settings::{self, Settings, SettingsError},
 };
 
 /// Names that are less alike are not suggested; 1 is the same name.
@@ -213,7 +213,11 @@ impl<'t> Check<'t> {
 }
 
 fn problem_of<S: Settings>(table: &Table) -> Option<String> {
-    table.clone().try_into::<S>().ok()?.validate().err()
+    match settings::with_secrets(table.clone().try_into::<S>().ok()?) {
+        Ok(settings) => settings.validate().err(),
+        Err(SettingsError::Invalid(problem)) => Some(problem),
+        Err(error) => Some(error.to_string()),
+    }
 }
 
 /// Whether a problem is about this key, or something in it: `apps[1].logic: …` is about `apps`.

@@ -26,6 +26,7 @@ const ORDER: [&[&str]; 6] = [
         "ready",
         "refused_peers",
         "renamed_keys",
+        "secret_files",
         "service_links",
         "shutdown",
         "supervisor",

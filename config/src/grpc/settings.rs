@@ -30,8 +30,12 @@ pub struct GrpcSettings {
     /// What callers of `*IntService` and `LinkService` must show as metadata `internal_token`, and what this service shows
     /// when it calls them. Required beyond loopback; empty asks for nothing.
     pub internal_token: String,
+    /// A file that holds it.
+    pub internal_token_file: PathBuf,
     /// What callers may show in its place, while it is changed from service to service.
     pub accepted_tokens: Vec<String>,
+    /// A file that holds them, one in each line.
+    pub accepted_tokens_file: PathBuf,
     /// Names, beside `localhost` and addresses, by which callers in JSON address the service.
     pub names: Vec<String>,
     /// Whether `*ExtService` is served here to those who do not show what callers of internal services must.
@@ -131,7 +135,9 @@ impl Default for GrpcSettings {
             client_ca: PathBuf::new(),
             server_ca: PathBuf::new(),
             internal_token: String::new(),
+            internal_token_file: PathBuf::new(),
             accepted_tokens: Vec::new(),
+            accepted_tokens_file: PathBuf::new(),
             names: Vec::new(),
             serves_clients: true,
             status_codes: StatusCodes::Standard,

@@ -43,6 +43,8 @@ const FILE_PARAMETERS: [&str; 6] = ["ssl-ca", "sslca", "ssl-cert", "sslcert", "s
 pub struct DatabaseSettings {
     /// `sqlite:PATH` or `mysql://USER:PASSWORD@HOST:PORT/DATABASE`; empty for a SQLite file in the data folder.
     pub url: String,
+    /// A file that holds it.
+    pub url_file: PathBuf,
     /// Connections for reading.
     pub connections_max: u32,
     /// Connections for writing, on MySQL. (SQLite always has one: a second would only wait.)
@@ -65,6 +67,7 @@ impl Default for DatabaseSettings {
     fn default() -> Self {
         Self {
             url: String::new(),
+            url_file: PathBuf::new(),
             connections_max: 4,
             writers_max: 4,
             reads_per_user_max: 32,

@@ -18,6 +18,8 @@ pub struct AppSettings {
     #[serde(default)]
     pub internal_token: String,
     #[serde(default)]
+    pub internal_token_file: PathBuf,
+    #[serde(default)]
     pub certificate: PathBuf,
     #[serde(default)]
     pub key: PathBuf,

@@ -1,5 +1,7 @@
 //! The sections about other nodes, and what comes over them: `[shared_state]`, `[link]`, `[call]` and `[gateway]`.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
 use super::redis_url::RedisTarget;
@@ -11,6 +13,8 @@ use crate::domain::locate::Fullness;
 pub struct SharedStateSettings {
     /// `redis://…`, `redis+sentinel://…` or `redis+cluster://…`; empty to keep it in this process.
     pub url: String,
+    /// A file that holds it.
+    pub url_file: PathBuf,
     /// What every key in Redis begins with.
     pub key_prefix: String,
     /// How long a call of Redis may last; beyond it what needed it is answered "try again later".
@@ -92,7 +96,13 @@ impl Default for GatewaySettings {
 
 impl Default for SharedStateSettings {
     fn default() -> Self {
-        Self { url: String::new(), key_prefix: "gim".into(), command_timeout_ms: 1_000, calls_in_flight_max: 1_024 }
+        Self {
+            url: String::new(),
+            url_file: PathBuf::new(),
+            key_prefix: "gim".into(),
+            command_timeout_ms: 1_000,
+            calls_in_flight_max: 1_024,
+        }
     }
 }
 
