@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use gim_config::{
-    Settings, admin::AdminSettings, grpc::GrpcSettings, jwt::JwtAlgorithm, listen::Endpoint, logging::LogSettings,
-    sql::DatabaseSettings,
+    Settings, admin::AdminSettings, endpoints::Endpoints, grpc::GrpcSettings, jwt::JwtAlgorithm, listen::Endpoint,
+    logging::LogSettings, sql::DatabaseSettings,
 };
 use serde::{Deserialize, Serialize};
 
@@ -46,8 +46,8 @@ pub struct BusinessSettings {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LogicSettings {
-    /// Where logic is called; it gives device ids and delivers pushes.
-    pub endpoint: Endpoint,
+    /// Where logic is called, on one node or several; it gives device ids and delivers pushes.
+    pub endpoint: Endpoints,
     /// A call that lasts longer is answered "try again later".
     pub call_timeout_ms: u64,
 }
@@ -183,7 +183,7 @@ impl Default for BusinessSettings {
 
 impl Default for LogicSettings {
     fn default() -> Self {
-        Self { endpoint: Endpoint::new("http://127.0.0.1:8010"), call_timeout_ms: 3_000 }
+        Self { endpoint: Endpoints::new("http://127.0.0.1:8010"), call_timeout_ms: 3_000 }
     }
 }
 
@@ -262,7 +262,7 @@ impl Settings for BusinessSettings {
     }
 
     fn peers(&mut self) -> Vec<&mut Endpoint> {
-        vec![&mut self.logic.endpoint]
+        self.logic.endpoint.iter_mut().collect()
     }
 
     fn set_data_dir(&mut self, folder: &Path) -> bool {
@@ -418,7 +418,7 @@ mod tests {
             change(&mut settings);
             settings.validate().unwrap_err()
         };
-        assert!(problem(|s| s.logic.endpoint = Endpoint::new("127.0.0.1:8010")).starts_with("logic.endpoint: "));
+        assert!(problem(|s| s.logic.endpoint = Endpoints::new("127.0.0.1:8010")).starts_with("logic.endpoint: "));
         assert!(problem(|s| s.logic.call_timeout_ms = 0).starts_with("logic.call_timeout_ms: "));
         assert!(problem(|s| s.sign_in.token_ttl_days = 0).starts_with("sign_in.token_ttl_days: "));
         assert!(problem(|s| s.limits.content_bytes_max = 0).starts_with("limits.content_bytes_max: "));

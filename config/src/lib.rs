@@ -8,6 +8,7 @@
 //! - [`ready`] and [`admin`]: `/metrics`, `/healthz` and `/readyz` on a listener of their own; [`admin_page`] and
 //!   [`ready_check`] ask there
 //! - [`grpc`]: serving with health, reflection, request ids and the internal token; lazily connected channels
+//! - [`endpoints`] and [`dns_name`]: the addresses of a service with several nodes
 //! - [`refused_peers`]: what is said once about callers that come again and again
 //! - [`certificate`]: certificates and keys, checked at start
 //! - [`networks`]: whose word about a client's address counts
@@ -32,6 +33,8 @@ pub mod arguments;
 pub mod bounded_http;
 pub mod certificate;
 pub mod data_folder;
+pub mod dns_name;
+pub mod endpoints;
 pub mod files;
 pub mod gather;
 pub mod grpc;

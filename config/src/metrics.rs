@@ -20,6 +20,8 @@ crate::metric_names! {
     Counter GRPC_CONNECTIONS_REFUSED = "grpc_connections_refused_total";
     /// Pauses of accepting, because the process or the system was out of files or memory.
     Counter GRPC_ACCEPT_PAUSES = "grpc_accept_pauses_total";
+    /// Calls of another service that went to another of its nodes, because one is away.
+    Counter GRPC_NODES_PASSED_OVER = "grpc_nodes_passed_over_total";
     /// What strangers hold: `calls`, `request_bytes`, `answer_bytes`.
     Gauge GRPC_HELD = "grpc_held";
     /// Calls of strangers that were refused before they began, or with their answer: `calls`, `headers`, `unsigned`,

@@ -56,9 +56,7 @@ fn take(value: &mut Value, path: &Path) -> Result<(), String> {
     }
     let text = text_of(path)?;
     *value = match value {
-        Value::Array(_) => {
-            text.lines().filter(|line| !line.is_empty()).map(|line| Value::from(line.to_owned())).collect()
-        }
+        Value::Array(_) => text.lines().filter(|line| !line.is_empty()).collect::<Vec<_>>().into(),
         _ => Value::String(text),
     };
     Ok(())

@@ -5,7 +5,7 @@ use std::path::Path;
 use gim_config::testing::layers::assert_layers;
 
 /// The layers, the lowest first. Nobody names a module of the same layer, or of one above.
-const ORDER: [&[&str]; 6] = [
+const ORDER: [&[&str]; 8] = [
     &["log_origin", "metric_names"],
     &[
         "admin_page",
@@ -31,6 +31,8 @@ const ORDER: [&[&str]; 6] = [
         "shutdown",
         "supervisor",
     ],
+    &["dns_name"],
+    &["endpoints"],
     &["bounded_http", "grpc", "jwt", "page_json", "ready_check", "request_shares", "settings", "sql"],
     &["admin", "reload"],
     &["service", "settings_check", "settings_shown"],

@@ -77,6 +77,8 @@ gim_config::metric_names! {
     Counter ROOMS_FULL = "logic_rooms_full_total";
     /// Calls of the business service that did not succeed, by call.
     Counter BUSINESS_FAILED = "logic_business_failed_total";
+    /// Questions of who may write that were answered by `business.while_away`.
+    Counter MAY_WRITE_WHILE_AWAY = "logic_may_write_while_away_total";
     /// Tokens that were checked here, by result: `ok`, `refused`, `revoked`.
     Counter JWT_CHECKS = "logic_jwt_checks_total";
     /// Revocations that were stored.

@@ -203,7 +203,7 @@ impl Server {
         settings.grpc = self.grpc_settings(LOGIC_GRPC);
         settings.clients.listen = self.endpoint(LOGIC_CLIENTS);
         settings.admin.listen = self.endpoint(LOGIC_ADMIN);
-        settings.business.endpoint = self.url(BUSINESS_GRPC);
+        settings.business.endpoint = self.url(BUSINESS_GRPC).into();
         settings
     }
 
@@ -212,7 +212,7 @@ impl Server {
         let mut settings = BusinessSettings { data_dir, ..BusinessSettings::default() };
         settings.grpc = self.grpc_settings(BUSINESS_GRPC);
         settings.admin.listen = self.endpoint(BUSINESS_ADMIN);
-        settings.logic.endpoint = self.url(LOGIC_GRPC);
+        settings.logic.endpoint = self.url(LOGIC_GRPC).into();
         settings.sign_in.wrong_codes_per_address_max = self.wrong_codes_per_address_max;
         settings
     }

@@ -62,7 +62,7 @@ impl Logic {
     /// Where the endpoint is no URL.
     pub fn new(settings: &LogicSettings, grpc: &GrpcSettings) -> Result<Self, String> {
         let timeout = Duration::from_millis(settings.call_timeout_ms);
-        let channel = grpc::channel(&settings.endpoint, grpc, Some(timeout))?;
+        let channel = grpc::channel_to_any(&settings.endpoint, grpc, Some(timeout))?;
         let messages = MessageIntServiceClient::new(channel.clone());
         Ok(Self {
             devices: DeviceIntServiceClient::new(channel.clone()),

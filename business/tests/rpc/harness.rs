@@ -52,7 +52,7 @@ impl Server {
         change(&mut settings);
         let logic = StubLogic::default();
         let logic_server = logic.serve(&settings.grpc.internal_token).await;
-        settings.logic.endpoint = Endpoint::new(&format!("http://{}", logic_server.address()));
+        settings.logic.endpoint = Endpoint::new(&format!("http://{}", logic_server.address())).into();
         let business = gim_business::start(settings.clone()).await.unwrap();
         Self { business, logic, logic_server: Some(logic_server), settings, _folder: folder }
     }

@@ -209,7 +209,7 @@ async fn a_product_plugs_its_own_check_of_codes_in() {
     let folder = tempfile::tempdir().unwrap();
     let mut settings = settings(&folder);
     let logic = server.logic.serve("").await;
-    settings.logic.endpoint = gim_config::listen::Endpoint::new(&format!("http://{}", logic.address()));
+    settings.logic.endpoint = gim_config::listen::Endpoint::new(&format!("http://{}", logic.address())).into();
     let business = gim_business::start_with_code_check(settings, Arc::new(Reversed)).await.unwrap();
     let mut client =
         gim_proto::business::user_ext_service_client::UserExtServiceClient::new(channel(business.grpc_address()));

@@ -11,6 +11,7 @@ mod connection;
 mod costs;
 mod frames;
 mod incoming;
+mod nodes;
 mod peer_tls;
 mod peers;
 mod reflection;
@@ -41,12 +42,14 @@ use tonic::{
 
 use self::{
     calls::{CallLayer, CallerAddress},
+    nodes::NodesChannel,
     peer_tls::Shown,
     peers::Peers,
     status_codes::ReadResultCodes,
     web::{Door, DoorLayer, Origins, WebLayer},
 };
 use crate::{
+    endpoints::Endpoints,
     files,
     listen::{Endpoint, ListenError},
     networks::Networks,
@@ -268,6 +271,18 @@ pub fn channel(
     named_channel(peer, None, settings, call_timeout)
 }
 
+/// [`channel`] to a service of several nodes, of which those that are away are passed over. Calls have one message, not a stream of them.
+/// Must be called on a Tokio runtime.
+pub fn channel_to_any(
+    peers: &Endpoints,
+    settings: &GrpcSettings,
+    call_timeout: Option<Duration>,
+) -> Result<PeerChannel, String> {
+    let of_all = settings.clone();
+    let connect = move |peer: &Endpoint, server_name: Option<&str>| connect(peer, server_name, &of_all, call_timeout);
+    Ok(showing_token(NodesChannel::several(peers.all(), Arc::new(connect))?, settings))
+}
+
 /// [`channel`] to a peer whose certificate has to be for `server_name`, where that is not what `peer` says.
 pub fn named_channel(
     peer: &Endpoint,
@@ -275,6 +290,16 @@ pub fn named_channel(
     settings: &GrpcSettings,
     call_timeout: Option<Duration>,
 ) -> Result<PeerChannel, String> {
+    Ok(showing_token(NodesChannel::one(connect(peer, server_name, settings, call_timeout)?), settings))
+}
+
+/// Connects at the first call.
+fn connect(
+    peer: &Endpoint,
+    server_name: Option<&str>,
+    settings: &GrpcSettings,
+    call_timeout: Option<Duration>,
+) -> Result<Channel, String> {
     let endpoint = TonicEndpoint::from_shared(peer.to_string()).map_err(|error| format!("{peer}: {error}"))?;
     let mut endpoint = endpoint
         .connect_timeout(CONNECT_TIMEOUT)
@@ -294,8 +319,11 @@ pub fn named_channel(
         }
         endpoint = endpoint.tls_config(tls).map_err(|error| format!("{peer}: {}", root_cause(&error)))?;
     }
-    let channel = ReadResultCodes::new(endpoint.connect_lazy());
-    Ok(InterceptedService::new(channel, ShowToken(settings.internal_token.as_str().into())))
+    Ok(endpoint.connect_lazy())
+}
+
+fn showing_token(channel: NodesChannel, settings: &GrpcSettings) -> PeerChannel {
+    InterceptedService::new(ReadResultCodes::new(channel), ShowToken(settings.internal_token.as_str().into()))
 }
 
 /// tonic says "transport error"; the reason stands underneath.
@@ -308,7 +336,7 @@ fn root_cause(error: &dyn std::error::Error) -> String {
 }
 
 /// A channel that shows the internal token on every call, and reads result codes whichever way they come.
-pub type PeerChannel = InterceptedService<ReadResultCodes<Channel>, ShowToken>;
+pub type PeerChannel = InterceptedService<ReadResultCodes<NodesChannel>, ShowToken>;
 
 /// Puts the internal token on outgoing calls.
 #[derive(Debug, Clone)]

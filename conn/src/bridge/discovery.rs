@@ -13,11 +13,12 @@ use std::{
     time::Duration,
 };
 
+use gim_config::dns_name::DnsName;
 use tokio_util::sync::CancellationToken;
 use tonic::async_trait;
 
 use super::link::LinkMaker;
-use crate::settings::{DnsName, LinkSettings};
+use crate::settings::LinkSettings;
 
 /// Answers in a row that a node may be missing from: some name servers leave addresses out of one.
 const MISSING_MAX: u32 = 2;

@@ -31,11 +31,11 @@ mod uplink;
 
 use std::sync::Arc;
 
-use gim_config::ready::AnyPart;
+use gim_config::{dns_name::DnsName, ready::AnyPart};
 use tokio::{sync::mpsc, task::JoinHandle};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::settings::{App, DnsName};
+use crate::settings::App;
 
 pub use calls::PushCalls;
 pub use node::NodeState;

@@ -2,10 +2,10 @@
 
 use std::{collections::HashSet, path::PathBuf};
 
-use gim_config::{grpc::GrpcSettings, listen::Endpoint};
+use gim_config::{dns_name::DnsName, grpc::GrpcSettings, listen::Endpoint};
 use serde::{Deserialize, Serialize};
 
-use super::{ConnSettings, DnsName, LinkSettings};
+use super::{ConnSettings, LinkSettings};
 use crate::ids::APPS_MAX;
 
 /// One of `apps`.

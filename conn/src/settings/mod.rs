@@ -1,7 +1,6 @@
 //! The settings of a conn node, as documented key by key in `config/conn.toml`.
 
 mod apps;
-mod dns_name;
 mod entrances;
 
 use gim_config::{
@@ -18,7 +17,6 @@ use crate::{
 };
 
 pub use apps::{App, AppSettings};
-pub use dns_name::DnsName;
 pub use entrances::{CertificateSettings, PublicSettings, TcpSettings, TlsSettings, WebSocketSettings};
 
 /// All of it.

@@ -13,6 +13,8 @@ use foldhash::HashMap;
 #[derive(Debug)]
 pub struct TtlCache<K, V> {
     ttl: Duration,
+    /// How long an entry can be had beyond its time, if it is asked for so.
+    kept: Duration,
     entries_max: usize,
     state: Mutex<State<K, V>>,
 }
@@ -27,26 +29,41 @@ struct State<K, V> {
 impl<K: Clone + Eq + Hash, V: Clone> TtlCache<K, V> {
     /// An empty cache. With a `ttl` of zero it stays empty.
     pub fn new(ttl: Duration, entries_max: usize) -> Self {
-        Self { ttl, entries_max, state: Mutex::new(State { entries: HashMap::default(), by_age: VecDeque::new() }) }
+        let state = State { entries: HashMap::default(), by_age: VecDeque::new() };
+        Self { ttl, kept: ttl, entries_max, state: Mutex::new(state) }
+    }
+
+    /// The same, whose entries [`Self::get_kept`] finds for longer than they live.
+    pub fn keeping(self, kept: Duration) -> Self {
+        Self { kept: kept.max(self.ttl), ..self }
     }
 
     /// What was put under a key less than the time to live ago.
     pub fn get(&self, key: &K, now: Instant) -> Option<V> {
+        self.get_within(self.ttl, key, now)
+    }
+
+    /// What was put under a key last, unless that is too long ago even for those that are kept.
+    pub fn get_kept(&self, key: &K, now: Instant) -> Option<V> {
+        self.get_within(self.kept, key, now)
+    }
+
+    fn get_within(&self, age: Duration, key: &K, now: Instant) -> Option<V> {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let (value, put_at) = state.entries.get(key)?;
-        (now.saturating_duration_since(*put_at) < self.ttl).then(|| value.clone())
+        (now.saturating_duration_since(*put_at) < age).then(|| value.clone())
     }
 
     /// Puts a value under a key, and forgets what is over or too much.
     pub fn put(&self, key: K, value: V, now: Instant) {
-        if self.ttl.is_zero() {
+        if self.kept.is_zero() {
             return;
         }
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.entries.insert(key.clone(), (value, now));
         state.by_age.push_back((key, now));
         while let Some((_, put_at)) = state.by_age.front()
-            && (state.by_age.len() > self.entries_max || now.saturating_duration_since(*put_at) >= self.ttl)
+            && (state.by_age.len() > self.entries_max || now.saturating_duration_since(*put_at) >= self.kept)
         {
             state.forget_oldest();
         }
@@ -89,6 +106,18 @@ mod tests {
         cache.put(1, 'b', start + TTL / 2);
         cache.put(2, 'c', start + TTL);
         assert_eq!(cache.get(&1, start + TTL), Some('b'), "a renewed entry outlives its first time");
+    }
+
+    #[test]
+    fn what_is_kept_is_found_beyond_its_time_where_it_is_asked_for() {
+        let (cache, start) = (TtlCache::new(TTL, 10).keeping(TTL * 3), Instant::now());
+        cache.put(1, 'a', start);
+        cache.put(2, 'b', start + TTL);
+        let found = |now| (cache.get(&1, now), cache.get_kept(&1, now));
+        assert_eq!(found(start + TTL), (None, Some('a')));
+        assert_eq!(found(start + TTL * 3), (None, None));
+        cache.forget(&2);
+        assert_eq!(cache.get_kept(&2, start + TTL), None);
     }
 
     #[test]

@@ -25,7 +25,7 @@ pub use self::{
     },
     nodes::{CallSettings, GatewaySettings, LinkSettings, SharedStateSettings},
     redis_url::{Credentials, RedisTarget, RedisWay, TlsFiles},
-    users::{BusinessSettings, JwtKey, JwtSettings, KickSettings},
+    users::{BusinessSettings, JwtKey, JwtSettings, KickSettings, WhileAway},
 };
 pub use crate::domain::kick::KickPolicy;
 use crate::domain::message_id::NODE_NUMBER_MAX;
@@ -144,7 +144,7 @@ impl Settings for LogicSettings {
     }
 
     fn peers(&mut self) -> Vec<&mut Endpoint> {
-        vec![&mut self.business.endpoint]
+        self.business.endpoint.iter_mut().collect()
     }
 
     fn set_data_dir(&mut self, folder: &Path) -> bool {
@@ -200,7 +200,7 @@ impl Settings for LogicSettings {
 
 #[cfg(test)]
 mod tests {
-    use gim_config::jwt::JwtAlgorithm;
+    use gim_config::{endpoints::Endpoints, jwt::JwtAlgorithm};
 
     use super::*;
 
@@ -232,7 +232,7 @@ mod tests {
         assert!(keep.starts_with("retention.keep_s: must be 0, or at least 3600"), "{keep}");
         let limit = refusal(|settings| settings.limits.content_bytes_max = 0);
         assert_eq!(limit, "limits.content_bytes_max: must be between 1 and 1048576");
-        let nobody = refusal(|settings| settings.business.endpoint = Endpoint::default());
+        let nobody = refusal(|settings| settings.business.endpoint = Endpoints::default());
         assert!(nobody.starts_with("business.endpoint: must not be empty where there are no jwt.keys"), "{nobody}");
         let twice = refusal(|settings| {
             let key = JwtKey { kid: "a".into(), algorithm: JwtAlgorithm::HS256, file: "/a".into() };

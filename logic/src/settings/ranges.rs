@@ -32,6 +32,7 @@ fn users(settings: &LogicSettings) -> Vec<Range> {
         ("business.user_cache_entries_max", settings.business.user_cache_entries_max as u64, 1, 10_000_000),
         ("business.may_write_cache_ms", settings.business.may_write_cache_ms, 0, 3_600_000),
         ("business.may_write_cache_entries_max", settings.business.may_write_cache_entries_max as u64, 1, 10_000_000),
+        ("business.while_away_kept_ms", settings.business.while_away_kept_ms, 1, 30 * 86_400_000),
         ("jwt.leeway_s", settings.jwt.leeway_s.into(), 0, 3_600),
         ("jwt.lifetime_max_s", settings.jwt.lifetime_max_s.into(), 1, 10 * 366 * 86_400),
         ("limits.content_bytes_max", settings.limits.content_bytes_max as u64, 1, MIB),

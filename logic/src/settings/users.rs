@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use gim_config::{jwt::JwtAlgorithm, listen::Endpoint};
+use gim_config::{endpoints::Endpoints, jwt::JwtAlgorithm};
 use gim_proto::logic::DeviceType;
 use serde::{Deserialize, Serialize};
 
@@ -12,8 +12,8 @@ use crate::domain::kick::KickPolicy;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct BusinessSettings {
-    /// Where the business service is called.
-    pub endpoint: Endpoint,
+    /// Where the business service is called, on one node or several.
+    pub endpoint: Endpoints,
     /// How long one call may last.
     pub call_timeout_ms: u64,
     /// Token checks under way at the same time; further ones wait within their time.
@@ -38,6 +38,23 @@ pub struct BusinessSettings {
     pub may_write_cache_ms: u64,
     /// How many such answers are remembered.
     pub may_write_cache_entries_max: usize,
+    /// Who may write while the business is away.
+    pub while_away: WhileAway,
+    /// How long an answer is kept for `while_away = "cached"`.
+    pub while_away_kept_ms: u64,
+}
+
+/// Who may write to whom, and into which room, while the business is away.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WhileAway {
+    /// Nobody whose answer is not remembered: they are told to try again later.
+    #[default]
+    Refuse,
+    /// Everybody.
+    Allow,
+    /// Whoever might when the business was asked last.
+    Cached,
 }
 
 /// The section `[jwt]`.
@@ -104,7 +121,7 @@ impl KickSettings {
 impl Default for BusinessSettings {
     fn default() -> Self {
         Self {
-            endpoint: Endpoint::new("http://127.0.0.1:8020"),
+            endpoint: Endpoints::new("http://127.0.0.1:8020"),
             call_timeout_ms: 3_000,
             auth_in_flight_max: 256,
             calls_in_flight_max: 1_024,
@@ -117,6 +134,8 @@ impl Default for BusinessSettings {
             asks_may_write: true,
             may_write_cache_ms: 10_000,
             may_write_cache_entries_max: 100_000,
+            while_away: WhileAway::Refuse,
+            while_away_kept_ms: 86_400_000,
         }
     }
 }

@@ -3,10 +3,10 @@
 use std::{path::Path, sync::atomic::Ordering};
 
 use crate::support::{Server, business::StubBusiness, conn::Conn, refusal, server, server_with, soon};
-use gim_config::{jwt::JwtAlgorithm, listen::Endpoint, service::Running as _};
+use gim_config::{endpoints::Endpoints, jwt::JwtAlgorithm, service::Running as _, testing::Proxy};
 use gim_logic::{
     LogicSettings,
-    settings::{JwtKey, JwtSettings},
+    settings::{JwtKey, JwtSettings, WhileAway},
 };
 use gim_proto::{
     CloseReason, ResultCode,
@@ -235,7 +235,7 @@ async fn without_a_business_json_web_tokens_are_enough() {
     let with_key = with_key(folder.path());
     let server = server_with(StubBusiness::start().await, |settings| {
         with_key(settings);
-        settings.business.endpoint = Endpoint::default();
+        settings.business.endpoint = Endpoints::default();
     })
     .await;
     let mut conn = Conn::attach(&server, "conn-1", 1).await;
@@ -263,6 +263,40 @@ async fn who_is_blocked_cannot_write_and_is_asked_about_once_in_a_while() {
     access(&server).forget(ForgetRequest { user_id: 8, peer_id: 7, room_id: 0 }).await.unwrap();
     let sent = conn.send_message(7, send_to(8, "a")).await.unwrap();
     assert!(!sent.duplicate, "what was refused left nothing behind");
+}
+
+#[tokio::test]
+async fn while_the_business_is_away_those_write_whom_the_setting_lets() {
+    let later = ResultCode::TryAgainLater.number();
+    for (while_away, expected) in [
+        (WhileAway::Refuse, [later, later, later]),
+        (WhileAway::Allow, [0, 0, 0]),
+        (WhileAway::Cached, [0, 4711, later]),
+    ] {
+        let business = StubBusiness::start().await;
+        let mut url = business.endpoint().to_string();
+        let proxy = Proxy::before(&mut url).await;
+        let server = server_with(business, |settings| {
+            settings.business.endpoint = Endpoints::new(&url);
+            (settings.business.may_write_cache_ms, settings.business.user_cache_ms) = (0, 0);
+            settings.business.while_away = while_away;
+        })
+        .await;
+        let mut conn = Conn::attach(&server, "conn-1", 1).await;
+        server.business.state.blocked.lock().unwrap().push((7, 9));
+        conn.send_message(7, send_to(8, "before")).await.unwrap();
+        conn.send_message(7, send_to(9, "before")).await.unwrap_err();
+        proxy.cut();
+        let mut codes = Vec::new();
+        for receiver in [8, 9, 10] {
+            codes.push(conn.send_message(7, send_to(receiver, "meanwhile")).await.map_or_else(|no| no.code, |_| 0));
+        }
+        assert_eq!(codes, expected, "{while_away:?}");
+        proxy.mend();
+        let is_back = async { while conn.send_message(7, send_to(10, "after")).await.is_err() {} };
+        soon(is_back).await;
+        assert_eq!(conn.send_message(7, send_to(9, "after")).await.unwrap_err().code, 4711, "{while_away:?}");
+    }
 }
 
 #[tokio::test]

@@ -163,7 +163,7 @@ fn get_user() -> Vec<u8> {
 async fn calls_that_hang_hold_nothing_up_but_further_calls() {
     let (_listener, endpoint) = never_answers().await;
     let server = server_with(StubBusiness::start().await, |settings| {
-        settings.business.endpoint = endpoint;
+        settings.business.endpoint = endpoint.into();
         settings.business.call_timeout_ms = 1_500;
         (settings.call.in_flight_per_user_max, settings.call.in_flight_max) = (2, 3);
     })
@@ -239,7 +239,7 @@ async fn without_a_business_its_methods_are_unknown() {
     let (listener, endpoint) = never_answers().await;
     drop(listener);
     let server: Server =
-        server_with(StubBusiness::start().await, |settings| settings.business.endpoint = endpoint).await;
+        server_with(StubBusiness::start().await, |settings| settings.business.endpoint = endpoint.into()).await;
     let mut conn = Conn::attach(&server, "conn-1", 1).await;
     let away = conn.packet(7, CALL, get_user()).await;
     assert_eq!(away.code, 10004, "one that is away may come back: {}", away.message);

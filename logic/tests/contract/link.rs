@@ -90,7 +90,7 @@ async fn sign_in_asks_the_business_and_passes_the_request_id_on() {
 async fn a_business_that_is_away_means_try_again_later() {
     let business = StubBusiness::start().await;
     let server = server_with(StubBusiness::start().await, |settings| {
-        settings.business.endpoint = business.endpoint();
+        settings.business.endpoint = business.endpoint().into();
         settings.business.call_timeout_ms = 200;
     })
     .await;

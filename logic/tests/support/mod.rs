@@ -72,7 +72,7 @@ pub fn settings(data: &Path, business: &StubBusiness) -> LogicSettings {
     settings.grpc.listen = Endpoint::new("127.0.0.1:0");
     settings.clients.listen = Endpoint::default();
     settings.admin.listen = Endpoint::default();
-    settings.business.endpoint = business.endpoint();
+    settings.business.endpoint = business.endpoint().into();
     settings.business.call_timeout_ms = 2_000;
     // Tests look again and again for what is to come, however long that takes.
     settings.limits.user_requests_burst = 10_000_000;

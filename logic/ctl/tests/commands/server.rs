@@ -61,9 +61,9 @@ impl Server {
         let (mut business, mut logic, mut conn) =
             (BusinessSettings::default(), LogicSettings::default(), ConnSettings::default());
         self.folder.path().clone_into(&mut business.data_dir);
-        (business.grpc, business.admin.listen, business.logic.endpoint) = (grpc(8020), at(8021), http(8010));
+        (business.grpc, business.admin.listen, business.logic.endpoint) = (grpc(8020), at(8021), http(8010).into());
         self.folder.path().clone_into(&mut logic.data_dir);
-        (logic.grpc, logic.admin.listen, logic.business.endpoint) = (grpc(8010), at(8011), http(8020));
+        (logic.grpc, logic.admin.listen, logic.business.endpoint) = (grpc(8010), at(8011), http(8020).into());
         logic.clients.listen = Endpoint::default();
         (conn.grpc, conn.admin.listen, conn.logic) = (grpc(8000), at(8001), vec![http(8010)]);
         (conn.tcp.listen, conn.websocket.listen) = (at(8002), Endpoint::default());

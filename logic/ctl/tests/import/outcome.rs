@@ -78,9 +78,9 @@ pub async fn users_go_on(mut logic: LogicSettings, mut business: BusinessSetting
     logic.admin.listen = Endpoint::default();
     business.grpc.listen = Endpoint::new("127.0.0.1:0");
     business.admin.listen = Endpoint::default();
-    business.logic.endpoint = Endpoint::new(&format!("http://127.0.0.1:{port}"));
+    business.logic.endpoint = Endpoint::new(&format!("http://127.0.0.1:{port}")).into();
     let business = gim_business::start(business).await.unwrap();
-    logic.business.endpoint = Endpoint::new(&format!("http://{}", business.grpc_address()));
+    logic.business.endpoint = Endpoint::new(&format!("http://{}", business.grpc_address())).into();
     let logic = gim_logic::start(logic).await.unwrap();
     let to_business = channel(&format!("http://{}", business.grpc_address())).await;
     let to_logic = channel(&format!("http://{}", logic.grpc_address())).await;

@@ -7,6 +7,7 @@
 mod blockers;
 mod may_add;
 mod room_writers;
+mod while_away;
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -30,8 +31,13 @@ use metrics::counter;
 use tokio::sync::Semaphore;
 use tonic::{Code, Request, Response, Status};
 
+use self::while_away::cache;
 use super::cache::TtlCache;
-use crate::{domain::caller::Caller, metrics as names, settings::BusinessSettings};
+use crate::{
+    domain::caller::Caller,
+    metrics as names,
+    settings::{BusinessSettings, WhileAway},
+};
 
 /// Larger cards are cut down to the bare ids, so that a message that is within its limit still fits a frame.
 const CARD_BYTES_MAX: usize = 2048;
@@ -45,6 +51,9 @@ pub enum BusinessError {
     /// It says no, or is away; the caller may read what it says.
     #[error("{}", .0.message())]
     Refused(Status),
+    /// It did not say anything.
+    #[error("the business service is away, try again later")]
+    Away,
     /// It failed in a way that is no answer.
     #[error("business {call}: {status}")]
     Failed {
@@ -69,6 +78,7 @@ impl BusinessError {
     pub fn code(&self) -> ResultCode {
         match self {
             Self::Refused(status) => ResultCode::of_status(status),
+            Self::Away => ResultCode::TryAgainLater,
             Self::Failed { .. } => ResultCode::Internal,
         }
     }
@@ -97,6 +107,7 @@ pub struct Business {
     forgotten: AtomicU64,
     cards: TtlCache<u64, CardAnswer>,
     asks_may_write: bool,
+    while_away: WhileAway,
     /// From whom, to whom.
     may_write: TtlCache<(u64, u64), Permission>,
     /// Who, into which room.
@@ -139,7 +150,7 @@ impl Business {
     /// A client that connects at its first call.
     pub fn new(settings: &BusinessSettings, grpc: &GrpcSettings) -> Result<Self, String> {
         let call_timeout = Duration::from_millis(settings.call_timeout_ms);
-        let open = || grpc::channel(&settings.endpoint, grpc, Some(call_timeout));
+        let open = || grpc::channel_to_any(&settings.endpoint, grpc, Some(call_timeout));
         let channel = (!settings.endpoint.is_off()).then(open).transpose()?;
         let clients = channel.clone().map(|channel| Clients {
             users: UserIntServiceClient::new(channel.clone()),
@@ -156,10 +167,11 @@ impl Business {
             commands_in_flight: Semaphore::new(settings.commands_in_flight_max),
             good_tokens: TtlCache::new(ttl(settings.auth_cache_ms), settings.auth_cache_entries_max),
             forgotten: AtomicU64::new(0),
-            cards: TtlCache::new(ttl(settings.user_cache_ms), settings.user_cache_entries_max),
+            cards: cache(settings, settings.user_cache_ms, settings.user_cache_entries_max),
             asks_may_write: settings.asks_may_write,
-            may_write: TtlCache::new(ttl(settings.may_write_cache_ms), settings.may_write_cache_entries_max),
-            room_writers: TtlCache::new(ttl(settings.may_write_cache_ms), settings.may_write_cache_entries_max),
+            while_away: settings.while_away,
+            may_write: cache(settings, settings.may_write_cache_ms, settings.may_write_cache_entries_max),
+            room_writers: cache(settings, settings.may_write_cache_ms, settings.may_write_cache_entries_max),
             no_may_add: TtlCache::new(ttl(settings.may_write_cache_ms), 1),
             no_blockers: TtlCache::new(ttl(settings.may_write_cache_ms), 1),
         })
@@ -223,7 +235,7 @@ impl Business {
         request_id: &str,
     ) -> Result<(), BusinessError> {
         if from_user_id == to_user_id || !self.asks_may_write {
-            return self.check_user(to_user_id, request_id).await;
+            return self.unless_allowed(self.check_user(to_user_id, request_id).await);
         }
         match self.permission(from_user_id, to_user_id, request_id).await? {
             Permission::Given => Ok(()),
@@ -231,7 +243,7 @@ impl Business {
                 error if error.code() == ResultCode::UserNotFound => Err(no_such_user(to_user_id)),
                 error => Err(error),
             },
-            Permission::NotOffered => self.check_user(to_user_id, request_id).await,
+            Permission::NotOffered => self.unless_allowed(self.check_user(to_user_id, request_id).await),
         }
     }
 
@@ -268,7 +280,10 @@ impl Business {
                 answers.put(EVERYBODY, Permission::NotOffered, now);
                 return Ok(Permission::NotOffered);
             }
-            Err(status) => return Err(failure(call, status)),
+            Err(status) => match failure(call, status) {
+                BusinessError::Away => return self.permission_meanwhile(answers, pair).ok_or(BusinessError::Away),
+                error => return Err(error),
+            },
         };
         if self.forgotten.load(Ordering::Acquire) == forgotten && permission.is_lasting() {
             answers.put(pair, permission.clone(), now);
@@ -341,7 +356,10 @@ impl Business {
             Err(status) => match status.code() {
                 Code::Unimplemented => CardAnswer::NotOffered,
                 Code::NotFound => return Err(no_such_user(user_id)),
-                _ => return Err(failure("GetUser", status)),
+                _ => match failure("GetUser", status) {
+                    BusinessError::Away => return self.card_meanwhile(user_id).ok_or(BusinessError::Away),
+                    error => return Err(error),
+                },
             },
         };
         if self.forgotten.load(Ordering::Acquire) == forgotten {
@@ -450,7 +468,7 @@ fn failure(call: &'static str, status: Status) -> BusinessError {
     if is_away(&status) {
         counter!(names::BUSINESS_FAILED, "call" => call).increment(1);
         tracing::debug!(call, %status, "the business service is away");
-        return BusinessError::refused(ResultCode::TryAgainLater, "the business service is away, try again later");
+        return BusinessError::Away;
     }
     match ResultCode::of_status(&status) {
         ResultCode::Internal => {

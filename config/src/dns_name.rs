@@ -1,13 +1,13 @@
-//! Entries of `logic` that name a service whose every address is a logic node, as in `dns+http://logic:8010`.
+//! Entries among addresses that name a service whose every address is a node, as in `dns+http://logic:8010`.
 
 use std::net::SocketAddr;
 
-use gim_config::listen::Endpoint;
+use crate::listen::Endpoint;
 
 /// What such an entry begins with.
 const DNS_PREFIX: &str = "dns+";
 
-/// A name whose addresses are logic nodes.
+/// A name whose addresses are nodes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DnsName {
     /// `http` or `https`.
@@ -19,7 +19,7 @@ pub struct DnsName {
 }
 
 impl DnsName {
-    /// The name that an entry of `logic` means; none where it means a node.
+    /// The name that an entry means; none where it means a node.
     pub fn of(entry: &Endpoint) -> Option<Result<Self, String>> {
         let text = entry.to_string();
         let rest = text.strip_prefix(DNS_PREFIX)?;
@@ -34,8 +34,8 @@ impl DnsName {
         Some(parse().ok_or_else(problem))
     }
 
-    /// Refuses an entry of `logic` that means nothing.
-    pub(super) fn check(entry: &Endpoint) -> Result<(), String> {
+    /// Refuses an entry that means nothing.
+    pub fn check(entry: &Endpoint) -> Result<(), String> {
         Self::of(entry).map_or_else(|| entry.check_service(), |name| name.map(drop))
     }
 
