@@ -10,6 +10,7 @@ use gim_config::{
     grpc::{self, GrpcServer},
     listen::ListenError,
     ready::ReadyPart,
+    request_shares::RequestShares,
     service::Running,
     sql::{self, Database, DatabaseError},
 };
@@ -21,7 +22,7 @@ use crate::{
     logic::Logic,
     metrics,
     rpc::{self, UseCases},
-    settings::{BusinessSettings, SignInSettings},
+    settings::{BusinessSettings, Limits, SignInSettings},
     store::{Store, StoreError, migrations},
     usecase::{contact::Contacts, friend::Friends, profile::Profiles, sign_in::SignIns, tokens::Tokens},
     web,
@@ -41,6 +42,7 @@ pub struct Business {
     database_ready: ReadyPart,
     database_watch: JoinHandle<()>,
     limits_watch: JoinHandle<()>,
+    request_shares: Arc<RequestShares>,
     web: HttpServer,
     admin: Admin,
     readiness: Readiness,
@@ -138,7 +140,10 @@ async fn start_parts(
         contacts: Contacts::new(&settings.friends, store.clone()),
         friends: Friends::new(&settings.friends, &settings.limits, store, logic.clone()),
     };
-    let (routes, user_ext) = rpc::routes(use_cases, &settings.limits, database.user_reads.clone());
+    let Limits { user_requests_per_s, user_requests_burst, .. } = settings.limits;
+    let request_shares = Arc::new(RequestShares::new(user_requests_per_s, user_requests_burst));
+    let (routes, user_ext) =
+        rpc::routes(use_cases, &settings.limits, database.user_reads.clone(), request_shares.clone());
     let grpc = grpc::serve(&settings.grpc, routes, &rpc::SERVICE_NAMES).await?;
     let web = web::start(&settings.web, is_for_development, user_ext, logic).await?;
     grpc_ready.set(true);
@@ -150,6 +155,7 @@ async fn start_parts(
         database_ready,
         database_watch,
         limits_watch,
+        request_shares,
         admin,
         readiness,
         _data_folder: data_folder,
@@ -185,6 +191,17 @@ impl Running for Business {
         let admin = self.admin_address().map(|address| format!(", admin on {address}")).unwrap_or_default();
         let web = self.web_address().map(|address| format!(", the chat page on http://{address}/")).unwrap_or_default();
         format!("gRPC on {}{web}{admin}", self.grpc_address())
+    }
+
+    async fn reload(&mut self, settings: Option<&BusinessSettings>) -> Result<(), String> {
+        if let Some(BusinessSettings { limits, .. }) = settings {
+            self.request_shares.set(limits.user_requests_per_s, limits.user_requests_burst);
+        }
+        Ok(())
+    }
+
+    fn admin(&mut self) -> &mut Admin {
+        &mut self.admin
     }
 
     async fn failed(&mut self) -> String {

@@ -248,6 +248,8 @@ impl Default for Limits {
 
 impl Settings for BusinessSettings {
     const SERVICE: &'static str = "business";
+    const RELOADED: &'static [&'static str] =
+        &["log.filter", "limits.user_requests_per_s", "limits.user_requests_burst"];
 
     fn listeners(&mut self) -> Vec<&mut Endpoint> {
         vec![&mut self.grpc.listen, &mut self.admin.listen, &mut self.web.listen]

@@ -1,10 +1,15 @@
-//! The admin listener: `/metrics` for Prometheus, `/healthz` (the process answers) and `/readyz` (it can do its work).
+//! The admin listener: `/metrics` for Prometheus, `/healthz` (the process answers) and `/readyz` (it can do its work);
+//! and `/reload`, at which this host asks for settings to be read again.
 //!
 //! Tasks of Tokio. Always holds: it takes few files and little memory, whoever connects.
 
 use std::{net::SocketAddr, sync::OnceLock, time::Duration};
 
-use axum::{Router, http::StatusCode, routing::get};
+use axum::{
+    Router,
+    http::StatusCode,
+    routing::{get, post},
+};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
@@ -16,6 +21,7 @@ use crate::{
     metric_names::{self, Description},
     metrics as names,
     ready::Readiness,
+    reload_requests::{self, ReloadDoor, ReloadRequests},
 };
 
 /// Scrapers, probes and people at a time, and how long each may take: a page of metrics over a slow line is there by then.
@@ -41,6 +47,7 @@ pub struct AdminSettings {
 #[derive(Debug)]
 pub struct Admin {
     server: HttpServer,
+    requests: Option<ReloadRequests>,
     /// Ends when it is dropped.
     _upkeep: JoinSet<()>,
 }
@@ -49,6 +56,11 @@ impl Admin {
     /// Where it listens, if it does.
     pub fn address(&self) -> Option<SocketAddr> {
         self.server.address()
+    }
+
+    /// Those who ask for settings to be read again; once.
+    pub fn reload_requests(&mut self) -> Option<ReloadRequests> {
+        self.requests.take()
     }
 
     /// Stops it; the address is free afterwards.
@@ -72,20 +84,22 @@ pub async fn start(
     let handle = metrics_handle();
     metric_names::describe(metrics);
     let bounds = HttpBounds { connections_max: CONNECTIONS_MAX, timeout: CONNECTION_TIMEOUT };
-    let routes = routes(handle.clone(), readiness);
+    let (door, requests) = reload_requests::channel();
+    let routes = routes(handle.clone(), readiness, door);
     let server = HttpServer::start(&settings.listen, routes, bounds, "the admin listener").await?;
     let mut upkeep = JoinSet::new();
     if server.address().is_some() {
         upkeep.spawn(keep_up(handle));
     }
-    Ok(Admin { server, _upkeep: upkeep })
+    Ok(Admin { server, requests: Some(requests), _upkeep: upkeep })
 }
 
-fn routes(metrics: PrometheusHandle, readiness: Readiness) -> Router {
+fn routes(metrics: PrometheusHandle, readiness: Readiness, door: ReloadDoor) -> Router {
     Router::new()
         .route("/metrics", get(move || std::future::ready(page(&metrics))))
         .route("/healthz", get(|| std::future::ready("ok\n")))
         .route("/readyz", get(move || std::future::ready(ready_answer(&readiness))))
+        .route("/reload", post(move |request| door.clone().ask(request)))
 }
 
 fn page(metrics: &PrometheusHandle) -> String {

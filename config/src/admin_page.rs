@@ -17,11 +17,23 @@ const PAGE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// # Errors
 /// What the system says where nobody answers; [`io::ErrorKind::InvalidData`] where no HTTP comes.
 pub fn get(listener: SocketAddr, path: &str) -> io::Result<(u16, String)> {
+    ask(listener, &format!("GET {path} HTTP/1.0\r\n\r\n"))
+}
+
+/// The answer at `path` to whoever has something done there, and shows it by a header.
+///
+/// # Errors
+/// As [`get`].
+pub fn post(listener: SocketAddr, path: &str, header: &str) -> io::Result<(u16, String)> {
+    ask(listener, &format!("POST {path} HTTP/1.0\r\n{header}: 1\r\ncontent-length: 0\r\n\r\n"))
+}
+
+fn ask(listener: SocketAddr, question: &str) -> io::Result<(u16, String)> {
     let address = reachable(listener);
     let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
-    stream.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes())?;
+    stream.write_all(question.as_bytes())?;
     let mut answer = Vec::new();
     stream.take(PAGE_BYTES_MAX).read_to_end(&mut answer)?;
     let answer = String::from_utf8_lossy(&answer);

@@ -19,7 +19,7 @@
 //! - [`rations`] and [`request_shares`]: what each user may take per second, and ask of a service
 //! - [`patience`]: how a start waits for a server that is away; [`outage`]: how the log tells of one later
 //! - [`jwt`] and [`jwt_crypto`] (feature `jwt`): JSON Web Tokens, their key files and what signs them
-//! - [`shutdown`]: the first signal drains, the second stops, and SIGHUP reads again (`reload`); [`supervisor`]: what systemd is told of it
+//! - [`shutdown`]: the first signal drains, the second stops, and SIGHUP reads again (`reload`), as [`reload_requests`] does; [`supervisor`]: what systemd is told of it
 //! - [`sql`] (feature `sql`): opening and migrating a database
 //! - `testing` (feature `testing`): the databases that tests run against, and the check of a crate's layers
 //! - [`service`]: the frame of `main` that ties these together and turns any failure into one sentence and exit code 1
@@ -57,6 +57,7 @@ pub mod ready;
 pub mod ready_check;
 pub mod refused_peers;
 mod reload;
+pub mod reload_requests;
 mod renamed_keys;
 pub mod request_shares;
 mod secret_files;

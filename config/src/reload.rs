@@ -11,6 +11,7 @@ use crate::{
     arguments::ServiceArguments,
     logging::{self, LogSettings},
     metrics as names,
+    reload_requests::ReloadOutcome,
     settings::{self, Settings},
 };
 
@@ -32,46 +33,55 @@ impl<S: Settings> Reload<S> {
         Self { arguments: arguments.clone(), log, held: Table::try_from(settings).unwrap_or_default() }
     }
 
-    /// Reads them again, and has `check` look at the files that they name. Without an answer they are refused, and the log says why;
-    /// with one the log filter is as they say.
-    pub(crate) fn read(&mut self, check: impl FnOnce(&S) -> Result<(), String>) -> Option<S> {
-        let settings: S = match settings::load_for(&self.arguments) {
-            Ok(settings) => settings,
-            Err(error) => {
-                tracing::error!(%error, "what is set stays as it was");
-                return None;
-            }
-        };
-        let filter = (self.log)(&settings);
-        if let Err(problem) = check(&settings).and_then(|()| logging::set_filter(filter)) {
-            tracing::error!(problem, "what is set stays as it was");
-            return None;
-        }
-        let now = Table::try_from(&settings).unwrap_or_default();
-        let waiting = changed(&self.held, &now, S::RELOADED);
-        if waiting.is_empty() {
-            tracing::info!("the settings were read again");
-        } else {
-            tracing::warn!(
-                settings = waiting.join(", "),
-                "the settings were read again; of these, changes need a restart"
-            );
-        }
-        Some(settings)
+    /// Reads them again, and has `check` look at the files that they name. Where they are refused, it says why; otherwise the log filter
+    /// is as they say.
+    pub(crate) fn read(&self, check: impl FnOnce(&S) -> Result<(), String>) -> Result<S, String> {
+        let settings: S = settings::load_for(&self.arguments).map_err(|error| error.to_string())?;
+        check(&settings)?;
+        logging::set_filter((self.log)(&settings))?;
+        Ok(settings)
     }
 
-    /// How it ended, files that settings name included.
-    pub(crate) fn count(is_done: bool) {
-        counter!(names::RELOADS, "result" => if is_done { "ok" } else { "refused" }).increment(1);
+    /// How it ended, files that settings name included: in the log, in a counter, and for whoever asked.
+    pub(crate) fn conclude(&mut self, settings: Option<&S>, problem: Option<String>) -> ReloadOutcome {
+        let now = settings.and_then(|settings| Table::try_from(settings).ok());
+        let (mut applied, mut waiting) = (Vec::new(), Vec::new());
+        if let Some(now) = &now {
+            (applied, waiting) = changed(&self.held, now).into_iter().partition(|key| S::RELOADED.contains(&&**key));
+            applied.iter().for_each(|key| copy(&mut self.held, now, key));
+        }
+        match &problem {
+            Some(problem) => tracing::error!(problem, "what is set stays as it was"),
+            None if waiting.is_empty() => tracing::info!(applied = applied.join(", "), "the settings were read again"),
+            None => {}
+        }
+        if !waiting.is_empty() {
+            let settings = waiting.join(", ");
+            tracing::warn!(settings, "the settings were read again; of these, changes need a restart");
+        }
+        let result = if problem.is_none() { "ok" } else { "refused" };
+        counter!(names::RELOADS, "result" => result).increment(1);
+        ReloadOutcome { applied, waiting, problem }
     }
 }
 
-/// Settings that are others than those that hold, and are not applied.
-fn changed(held: &Table, now: &Table, applied: &[&str]) -> Vec<String> {
+/// Settings that are others than those that hold.
+fn changed(held: &Table, now: &Table) -> Vec<String> {
     let (held, now) = (leaves(held), leaves(now));
-    let is_applied = |key: &str| applied.contains(&key);
     let keys = held.keys().chain(now.keys().filter(|key| !held.contains_key(*key)));
-    keys.filter(|key| !is_applied(key) && held.get(*key) != now.get(*key)).cloned().collect()
+    keys.filter(|key| held.get(*key) != now.get(*key)).cloned().collect()
+}
+
+/// Takes one setting over.
+fn copy(into: &mut Table, from: &Table, key: &str) {
+    match key.split_once('.') {
+        Some((section, rest)) => {
+            if let (Some(Value::Table(into)), Some(Value::Table(from))) = (into.get_mut(section), from.get(section)) {
+                copy(into, from, rest);
+            }
+        }
+        None => drop(from.get(key).map(|value| into.insert(key.to_owned(), value.clone()))),
+    }
 }
 
 /// Every setting by its name, as in `limits.frame_bytes_max`.
@@ -93,11 +103,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_changed_and_is_not_applied_is_named() {
+    fn what_changed_is_named_and_what_is_applied_holds() {
         let table = |text: &str| text.parse::<Table>().unwrap();
-        let held = table("a = 1\n[log]\nfilter = 'info'\nformat = 'text'\n[[apps]]\nid = 1\n");
+        let mut held = table("a = 1\n[log]\nfilter = 'info'\nformat = 'text'\n[[apps]]\nid = 1\n");
         let now = table("a = 2\n[log]\nfilter = 'debug'\nformat = 'json'\n[[apps]]\nid = 2\n");
-        assert_eq!(changed(&held, &now, &["log.filter"]), ["a", "apps", "log.format"]);
-        assert!(changed(&held, &held, &[]).is_empty());
+        assert_eq!(changed(&held, &now), ["a", "apps", "log.filter", "log.format"]);
+        copy(&mut held, &now, "log.filter");
+        assert_eq!(changed(&held, &now), ["a", "apps", "log.format"]);
+        assert!(changed(&held, &held).is_empty());
     }
 }

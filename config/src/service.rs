@@ -5,12 +5,13 @@ use std::{fmt::Display, future::Future, process::ExitCode};
 use metrics::gauge;
 
 use crate::{
-    admin,
+    admin::{self, Admin},
     arguments::ServiceArguments,
     files,
     logging::LogSettings,
     metrics as names, ready_check,
     reload::Reload,
+    reload_requests::ReloadOutcome,
     settings::{self, Settings},
     shutdown::{self, StopSignals},
     supervisor::Supervisor,
@@ -31,11 +32,17 @@ pub trait Running {
     }
 
     /// SIGHUP: reads the files again that settings name, and takes over of `settings` what [`Settings::RELOADED`] promises; there are none
-    /// where they were refused. Tells whether everything is as the files say; if not, it stays as it was, and the log says why.
-    fn reload(&mut self, settings: Option<&Self::Settings>) -> impl Future<Output = bool> + Send {
+    /// where they were refused.
+    ///
+    /// # Errors
+    /// What stays as it was, and why.
+    fn reload(&mut self, settings: Option<&Self::Settings>) -> impl Future<Output = Result<(), String>> + Send {
         let _nothing_to_read = settings;
-        std::future::ready(true)
+        std::future::ready(Ok(()))
     }
+
+    /// Its admin listener.
+    fn admin(&mut self) -> &mut Admin;
 
     /// Waits until somebody who may asks the service to stop in another way than by a signal; where there is none, for ever.
     fn asked_to_stop(&self) -> impl Future<Output = ()> + Send + 'static {
@@ -165,20 +172,25 @@ where
     supervisor.started(&running.summary());
     let _signs_of_life = supervisor.watchdog();
     let mut asked_to_stop = Box::pin(running.asked_to_stop());
+    let mut requests = running.admin().reload_requests().expect("nobody else takes them");
     let why = loop {
+        let mut asked = None;
         tokio::select! {
             signal = signals.next_or_reload() => {
                 if let Some(signal) = signal {
                     break signal.to_string();
                 }
             }
+            reply = requests.next() => asked = Some(reply),
             () = &mut asked_to_stop => break "an operator".to_owned(),
             problem = running.failed() => return refuse(service, problem),
         }
         supervisor.reloading();
-        let settings = reload.read(|settings| running.check(settings));
-        let is_done = running.reload(settings.as_ref()).await;
-        Reload::<S>::count(is_done && settings.is_some());
+        let outcome = read_again(&mut running, &mut reload).await;
+        if let Some(reply) = asked {
+            // Whoever asked may not have waited.
+            drop(reply.send(outcome));
+        }
         supervisor.started(&running.summary());
     };
     supervisor.stopping();
@@ -193,6 +205,20 @@ where
             signal.exit_code()
         }
     }
+}
+
+/// What SIGHUP does.
+async fn read_again<S, R>(running: &mut R, reload: &mut Reload<S>) -> ReloadOutcome
+where
+    S: Settings + Sync,
+    R: Running<Settings = S>,
+{
+    let read = reload.read(|settings| running.check(settings));
+    let files = running.reload(read.as_ref().ok()).await;
+    let problems: Vec<&str> =
+        [read.as_ref().err(), files.as_ref().err()].into_iter().flatten().map(|problem| &**problem).collect();
+    let problem = (!problems.is_empty()).then(|| problems.join("; "));
+    reload.conclude(read.as_ref().ok(), problem)
 }
 
 /// The one line that a person, or the script that started us, reads.

@@ -5,7 +5,7 @@ use std::path::Path;
 use gim_config::testing::layers::assert_layers;
 
 /// The layers, the lowest first. Nobody names a module of the same layer, or of one above.
-const ORDER: [&[&str]; 8] = [
+const ORDER: [&[&str]; 9] = [
     &["log_origin", "metric_names"],
     &[
         "admin_page",
@@ -34,6 +34,7 @@ const ORDER: [&[&str]; 8] = [
     &["dns_name"],
     &["endpoints"],
     &["bounded_http", "grpc", "jwt", "page_json", "ready_check", "request_shares", "settings", "sql"],
+    &["reload_requests"],
     &["admin", "reload"],
     &["service", "settings_check", "settings_shown"],
     &["testing"],

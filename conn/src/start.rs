@@ -210,19 +210,20 @@ impl Running for Conn {
         format!("clients on {clients}, gRPC on {}, {reactors} reactors", self.grpc_address())
     }
 
-    async fn reload(&mut self, _nothing_but_files: Option<&ConnSettings>) -> bool {
-        match self.certificates.as_mut().map(Certificates::load) {
-            None => tracing::info!("there are no certificates to read again"),
-            Some(Ok(configs)) => {
-                self.reactors.send_all(|| Command::Tls(configs.clone())).await;
-                tracing::info!("the certificates were read again");
-            }
-            Some(Err(error)) => {
-                tracing::error!(%error, "the certificates stay as they were");
-                return false;
-            }
+    async fn reload(&mut self, settings: Option<&ConnSettings>) -> Result<(), String> {
+        if let Some(settings) = settings {
+            let (rules, origins) = (settings.rules(), &settings.websocket.origins);
+            self.reactors.send_all(|| Command::Rules { rules, origins: origins.clone() }).await;
         }
-        true
+        let Some(certificates) = &mut self.certificates else { return Ok(()) };
+        let configs = certificates.load().map_err(|error| format!("tls.certificates: {error}"))?;
+        self.reactors.send_all(|| Command::Tls(configs.clone())).await;
+        tracing::info!("the certificates were read again");
+        Ok(())
+    }
+
+    fn admin(&mut self) -> &mut admin::Admin {
+        &mut self.admin
     }
 
     fn asked_to_stop(&self) -> impl Future<Output = ()> + Send + 'static {

@@ -8,6 +8,7 @@ mod common;
 use std::time::Instant;
 
 use common::{Harness, PATIENCE, Script, assert_closed_for, goodbye, inbox_push, room_push, subscribe};
+use gim_conn::ConnSettings;
 use gim_proto::{
     CloseReason,
     connect::{Packet, PacketCommand, Reply},
@@ -166,6 +167,19 @@ fn over_the_rate_packets_are_refused_then_the_connection_is_closed() {
     assert_closed_for(&mut client, CloseReason::CrRateLimited);
     assert_grows("conn_refused_packets_total", "", refused);
     assert_grows("conn_closed_total", "rate_limited", closed);
+}
+
+#[test]
+fn rules_that_change_while_it_runs_hold_for_connections_that_are_there() {
+    let mut harness = Harness::start_with(Script::Obliging, |settings| settings.session.packets_per_s = 0);
+    let mut client = harness.sign_in(1, 1);
+    let mut settings = ConnSettings::default();
+    (settings.session.packets_per_s, settings.session.packets_burst) = (1, 2);
+    harness.reload(Some(&settings)).unwrap();
+    for _ in 0..6 {
+        client.send(&packet(SEND, 0)).unwrap();
+    }
+    assert_closed_for(&mut client, CloseReason::CrRateLimited);
 }
 
 #[test]

@@ -5,11 +5,15 @@
 
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
-    net::{SocketAddr, TcpStream},
+    net::{SocketAddr, TcpListener, TcpStream},
     process::{Child, ChildStderr, Command, Stdio},
     time::{Duration, Instant},
 };
 
+use gim_config::{
+    admin_page,
+    reload_requests::{self, ReloadOutcome},
+};
 use gim_proto::{
     CloseReason,
     client::{Client, ClientError},
@@ -206,6 +210,38 @@ fn a_hangup_applies_the_log_filter_and_names_what_needs_a_restart() {
     let line = find(&mut node.log, "what is set stays as it was");
     assert!(line.contains("log.filter: `warning` is no level"), "{line}");
     find(&mut node.log, "still cannot attach");
+}
+
+#[test]
+fn whoever_asks_for_a_reload_on_this_host_is_told_what_came_of_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("conn.toml");
+    let write = |text: &str| std::fs::write(&file, text).unwrap();
+    write("");
+    let admin = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let own = [("ADMIN__LISTEN", &*admin.to_string())];
+    let _node = Node::start_with(256, &own, &["--config", file.to_str().unwrap()]);
+    let ask = |header: &str| admin_page::post(admin, "/reload", header).unwrap();
+    let outcome = || {
+        let (status, told) = ask(reload_requests::HEADER);
+        assert_eq!(status, 200, "{told}");
+        serde_json::from_str::<ReloadOutcome>(&told).unwrap()
+    };
+    assert_eq!(outcome(), ReloadOutcome::default());
+    write("node = \"conn-2\"\n[session]\npackets_per_s = 7\n");
+    let names = |list: &[&str]| list.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    let (applied, waiting) = (names(&["session.packets_per_s"]), names(&["node"]));
+    assert_eq!(outcome(), ReloadOutcome { applied, waiting: waiting.clone(), problem: None });
+    assert_eq!(outcome(), ReloadOutcome { waiting, ..ReloadOutcome::default() }, "what was applied holds");
+    write("[session]\npackets_burst = 0\n");
+    let refused = outcome();
+    assert!(refused.problem.as_ref().unwrap().contains("session.packets_burst: must be at least 1"), "{refused:?}");
+    assert!(refused.applied.is_empty() && refused.waiting.is_empty(), "{refused:?}");
+    assert_eq!(ask("referer").0, 403, "as a page of a browser would ask");
+    let (_, metrics) = admin_page::get(admin, "/metrics").unwrap();
+    for line in ["gim_reloads_total{result=\"ok\"} 3", "gim_reloads_total{result=\"refused\"} 1"] {
+        assert!(metrics.contains(line), "{metrics}");
+    }
 }
 
 #[test]

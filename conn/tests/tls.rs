@@ -231,7 +231,7 @@ fn certificates_are_read_again_without_dropping_anyone() {
     let mut old = sign_in(&harness, &Arc::new(authority.client("gim")), "chat.test", 2);
     let before = serial_of(&old);
     authority.issue("chat", "chat.test");
-    harness.reload();
+    harness.reload(None).unwrap();
     // The reactor takes its commands in order: what it answers next, it answers with the new certificates.
     old.heartbeat();
     let new = sign_in(&harness, &Arc::new(authority.client("gim")), "chat.test", 3);
@@ -240,7 +240,7 @@ fn certificates_are_read_again_without_dropping_anyone() {
     old.heartbeat();
 
     fs::write(authority.path("chat.key"), "no key").unwrap();
-    harness.reload();
+    assert!(harness.reload(None).unwrap_err().starts_with("tls.certificates: "));
     let still = sign_in(&harness, &Arc::new(authority.client("gim")), "chat.test", 4);
     assert_eq!(serial_of(&still), serial_of(&new), "what cannot be read changes nothing");
 }
@@ -286,7 +286,7 @@ fn a_client_whose_authority_was_taken_out_does_not_come_back_by_a_ticket() {
     assert_eq!(again.0.conn.handshake_kind(), Some(HandshakeKind::Resumed));
 
     fs::write(&ca, authority.issuer.pem()).unwrap();
-    harness.reload();
+    harness.reload(None).unwrap();
     // The reactor takes its commands in order: what it answers next, it answers with the new authorities.
     there.heartbeat();
     let mut stream = connect(&harness, Entrance::Tls, &config, "chat.test");

@@ -33,8 +33,7 @@ pub struct Callers {
 
 impl Callers {
     /// Believes what `tokens` admits.
-    pub fn new(tokens: Tokens, limits: &Limits, reads: Places) -> Self {
-        let shares = Arc::new(RequestShares::new(limits.user_requests_per_s, limits.user_requests_burst));
+    pub fn new(tokens: Tokens, limits: &Limits, reads: Places, shares: Arc<RequestShares>) -> Self {
         Self { tokens, token_bytes_max: limits.token_bytes_max, reads, shares }
     }
 

@@ -6,7 +6,9 @@ mod caller;
 mod friend;
 mod user;
 
-use gim_config::places::Places;
+use std::sync::Arc;
+
+use gim_config::{places::Places, request_shares::RequestShares};
 use gim_proto::business::{
     User as UserMessage, friend_ext_service_server::FriendExtServiceServer,
     user_ext_service_server::UserExtServiceServer, user_int_service_server::UserIntServiceServer,
@@ -39,10 +41,16 @@ pub struct UseCases {
     pub contacts: Contacts,
 }
 
-/// All services of this crate, and that of users once more, for the chat page. Users who read take a place of `reads`.
-pub fn routes(use_cases: UseCases, limits: &Limits, reads: Places) -> (RoutesBuilder, UserExt) {
+/// All services of this crate, and that of users once more, for the chat page. Users who read take a place of `reads`, and each request
+/// of a user is taken from `shares`.
+pub fn routes(
+    use_cases: UseCases,
+    limits: &Limits,
+    reads: Places,
+    shares: Arc<RequestShares>,
+) -> (RoutesBuilder, UserExt) {
     let UseCases { tokens, sign_ins, profiles, friends, contacts } = use_cases;
-    let callers = caller::Callers::new(tokens.clone(), limits, reads);
+    let callers = caller::Callers::new(tokens.clone(), limits, reads, shares);
     let user_ext = UserExt::new(callers.clone(), sign_ins, tokens.clone(), profiles.clone(), limits.clone());
     let user_int = auth::UserInt::new(tokens, profiles, friends.clone(), contacts.clone(), limits);
     let friend_ext = friend::FriendExt::new(callers, friends, contacts, limits.clone());

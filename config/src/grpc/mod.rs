@@ -94,23 +94,18 @@ impl GrpcServer {
         self.address
     }
 
-    /// Reads the certificate of a clients' listener again, and lets these pages call, where `origins` are given. Tells whether it did; if
-    /// not, the certificate stays as it was.
-    pub fn reload(&self, origins: Option<&[String]>) -> bool {
+    /// Reads the certificate of a clients' listener again, and lets these pages call, where `origins` are given.
+    ///
+    /// # Errors
+    /// Why the certificate stays as it was.
+    pub fn reload(&self, origins: Option<&[String]>) -> Result<(), String> {
         if let (Some(shown), Some(origins)) = (&self.origins, origins) {
             shown.set(origins);
         }
-        let Some(shown) = &self.shown else { return true };
-        match shown.load() {
-            Ok(()) => {
-                tracing::info!("the certificate of the clients' listener was read again");
-                true
-            }
-            Err(error) => {
-                tracing::error!(%error, "the certificate of the clients' listener stays as it was");
-                false
-            }
-        }
+        let Some(shown) = &self.shown else { return Ok(()) };
+        shown.load().map_err(|error| format!("the certificate of the clients' listener: {error}"))?;
+        tracing::info!("the certificate of the clients' listener was read again");
+        Ok(())
     }
 
     /// Refuses new calls from now on; those under way go on.

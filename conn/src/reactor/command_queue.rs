@@ -11,7 +11,7 @@ use super::{Reactor, peer::Peer, uplink::UpItem};
 use crate::{
     connection::RoomPlace,
     ids::ConnectionId,
-    session::{Identity, Phase},
+    session::{Identity, Phase, Rules},
     wire::{encoded::Encoded, outbound::Kind, transport::TlsConfigs},
 };
 
@@ -125,6 +125,13 @@ pub enum Command {
     },
     /// Begin TLS connections with these from now on; those that are there keep theirs.
     Tls(TlsConfigs),
+    /// Hold connections, and pages that want one, to these from now on.
+    Rules {
+        /// Of every session.
+        rules: Rules,
+        /// Pages that may connect; empty for all.
+        origins: Vec<String>,
+    },
     /// Where to send those who are sent away.
     Peers(Arc<Vec<NodeAddresses>>),
     /// Tell the bridge of every live connection.
@@ -227,6 +234,7 @@ impl Reactor {
             },
             Command::Announce => own.announce_from = Some(0),
             Command::Tls(configs) => self.context.handshakes.configure(configs),
+            Command::Rules { rules, origins } => self.context.take_rules(rules, origins),
             Command::Peers(peers) => self.context.drain.learn(app, peers),
             Command::Drain => self.context.drain.begin(self.context.clock.now_ms()),
         }

@@ -42,3 +42,12 @@ pub(super) struct Context {
     pub(super) metrics: ReactorMetrics,
     pub(super) log_limiter: LogLimiter,
 }
+
+impl Context {
+    /// From now on these hold, also for connections that are there; but for the sizes of frames, by which others reckon.
+    pub(super) fn take_rules(&mut self, rules: Rules, origins: Vec<String>) {
+        let Rules { unsigned_frame_bytes_max, frame_bytes_max, .. } = self.rules;
+        self.rules = Rules { unsigned_frame_bytes_max, frame_bytes_max, ..rules };
+        self.site.origins = origins;
+    }
+}

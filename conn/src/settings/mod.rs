@@ -259,6 +259,19 @@ impl Default for DrainSettings {
 
 impl Settings for ConnSettings {
     const SERVICE: &'static str = "conn";
+    const RELOADED: &'static [&'static str] = &[
+        "log.filter",
+        "websocket.origins",
+        "session.sign_in_timeout_ms",
+        "session.failed_sign_ins_max",
+        "session.heartbeat_timeout_ms",
+        "session.in_flight_max",
+        "session.calls_in_flight_max",
+        "session.packets_per_s",
+        "session.packets_burst",
+        "session.newest_seq_interval_ms",
+        "session.linger_ms",
+    ];
     const RENAMED: &'static [RenamedKey] = &[("link.inbox_commands_max", "link.commands_max")];
 
     fn listeners(&mut self) -> Vec<&mut Endpoint> {

@@ -184,9 +184,9 @@ impl Harness {
     }
 
     /// What SIGHUP does.
-    pub fn reload(&mut self) {
+    pub fn reload(&mut self, settings: Option<&ConnSettings>) -> Result<(), String> {
         let conn = self.conn.as_mut().expect("not stopped");
-        self.runtime.block_on(async { tokio::time::timeout(PATIENCE, conn.reload(None)).await.expect("in time") });
+        self.runtime.block_on(async { tokio::time::timeout(PATIENCE, conn.reload(settings)).await.expect("in time") })
     }
 
     /// A signed-in client.

@@ -2,7 +2,7 @@
 //!
 //! - [`answer`]: what a command found, for people and for programs; [`report`], [`progress`]: what people read of long ones.
 //! - [`remote`], [`service_files`]: the running services, and their settings files.
-//! - [`status`], [`nodes`], [`drain`], [`users`], [`groups`], [`rooms`], [`push`], [`config_check`], [`config_show`]: one command each.
+//! - [`status`], [`nodes`], [`drain`], [`reload`], [`users`], [`groups`], [`rooms`], [`push`], [`config_check`], [`config_show`]: one command each.
 //! - [`databases`], [`manifest`]: what logic and business keep, and what a backup of it holds; [`db`], [`backup`], [`restore`]: one command
 //!   each.
 //! - [`import_gim`]: takes over what the Go server gim kept.
@@ -23,6 +23,7 @@ mod manifest;
 mod nodes;
 mod progress;
 mod push;
+mod reload;
 mod remote;
 mod report;
 mod restore;
@@ -67,6 +68,8 @@ enum Command {
     Nodes(nodes::NodesArguments),
     /// Has a conn node send its clients away and end, and waits until it is gone
     Drain(drain::DrainArguments),
+    /// Has services read their settings again, and tells what holds now and what needs a restart
+    Reload(reload::ReloadArguments),
     /// Who a user is and where connected; and an end to connections and tokens
     #[command(subcommand)]
     Users(users::UsersCommand),
@@ -166,6 +169,7 @@ async fn run(command: Command) -> Result<Said, Box<dyn Display>> {
         Command::Status(arguments) => status::run(&arguments).map_err(boxed)?,
         Command::Nodes(arguments) => nodes::run(&arguments).await.map_err(boxed)?,
         Command::Drain(arguments) => drain::run(&arguments).await.map_err(boxed)?,
+        Command::Reload(arguments) => reload::run(&arguments).map_err(boxed)?,
         Command::Users(command) => users::run(command).await.map_err(boxed)?,
         Command::Groups(arguments) => groups::run(&arguments).await.map_err(boxed)?,
         Command::Rooms(arguments) => rooms::run(&arguments).await.map_err(boxed)?,

@@ -17,6 +17,7 @@ const ORDER: [&[&str]; 3] = [
         "groups",
         "import_gim",
         "push",
+        "reload",
         "restore",
         "rooms",
         "status",

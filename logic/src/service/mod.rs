@@ -326,11 +326,15 @@ impl Running for Logic {
         Reloadable::check(settings)
     }
 
-    async fn reload(&mut self, settings: Option<&LogicSettings>) -> bool {
-        let applied = settings.filter(|settings| self.reloadable.apply(settings));
-        let origins = applied.map(|settings| settings.clients.origins.as_slice());
-        let is_certificate_good = self.clients.iter().all(|clients| clients.reload(origins));
-        applied.is_some() && is_certificate_good
+    async fn reload(&mut self, settings: Option<&LogicSettings>) -> Result<(), String> {
+        let applied = settings.map_or(Ok(()), |settings| self.reloadable.apply(settings));
+        let origins = settings.filter(|_| applied.is_ok()).map(|settings| settings.clients.origins.as_slice());
+        let certificate = self.clients.as_ref().map_or(Ok(()), |clients| clients.reload(origins));
+        applied.and(certificate)
+    }
+
+    fn admin(&mut self) -> &mut Admin {
+        &mut self.admin
     }
 
     async fn failed(&mut self) -> String {

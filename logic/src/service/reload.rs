@@ -28,14 +28,11 @@ impl Reloadable {
         JwtCheck::check_files(&settings.jwt)
     }
 
-    /// As they say now. Tells whether it is so; if not, nothing changed, and the log says why.
-    pub(super) fn apply(&self, settings: &LogicSettings) -> bool {
-        if let Err(problem) = self.jwt.reload(&settings.jwt) {
-            tracing::error!(problem, "what is set stays as it was");
-            return false;
-        }
+    /// As they say now. An error says why nothing changed.
+    pub(super) fn apply(&self, settings: &LogicSettings) -> Result<(), String> {
+        self.jwt.reload(&settings.jwt)?;
         self.request_shares.set(settings.limits.user_requests_per_s, settings.limits.user_requests_burst);
-        true
+        Ok(())
     }
 }
 
@@ -58,11 +55,11 @@ mod tests {
         let file = "/nowhere/key.pem".into();
         settings.jwt.keys = vec![JwtKey { kid: "one".into(), algorithm: JwtAlgorithm::EdDSA, file }];
         assert!(Reloadable::check(&settings).unwrap_err().starts_with("jwt.keys[0].file: "));
-        assert!(!reloadable.apply(&settings));
+        assert!(reloadable.apply(&settings).is_err());
         request_shares.take(7, REQUEST, now).unwrap();
         request_shares.take(7, REQUEST, now).unwrap_err();
         settings.jwt.keys.clear();
-        assert!(reloadable.apply(&settings));
+        reloadable.apply(&settings).unwrap();
         request_shares.take(7, REQUEST, now).unwrap();
     }
 }

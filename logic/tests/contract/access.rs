@@ -125,11 +125,11 @@ async fn keys_are_changed_while_it_runs_and_one_of_no_use_changes_nothing() {
     let (file, old) = (folder.path().join("secret"), jwt(7, 70, now_ms()));
     std::fs::write(&file, "too short").unwrap();
     let settings = server.settings.clone();
-    assert!(!server.logic.reload(Some(&settings)).await);
+    assert!(server.logic.reload(Some(&settings)).await.unwrap_err().starts_with("jwt.keys[0].file: "));
     assert_eq!(conn.try_sign_in(7, 70, 700, &old).await.code, 0);
-    assert!(!server.logic.reload(None).await, "settings that are refused");
+    server.logic.reload(None).await.unwrap();
     std::fs::write(&file, SECRET.replace("secret", "sacred")).unwrap();
-    assert!(server.logic.reload(Some(&settings)).await);
+    server.logic.reload(Some(&settings)).await.unwrap();
     assert_eq!(conn.try_sign_in(7, 70, 701, &old).await.code, ResultCode::SignInAgain.number());
 }
 
@@ -289,13 +289,14 @@ async fn while_the_business_is_away_those_write_whom_the_setting_lets() {
         proxy.cut();
         let mut codes = Vec::new();
         for receiver in [8, 9, 10] {
-            codes.push(conn.send_message(7, send_to(receiver, "meanwhile")).await.map_or_else(|no| no.code, |_| 0));
+            let send = send_to(receiver, &format!("meanwhile {receiver}"));
+            codes.push(conn.send_message(7, send).await.map_or_else(|no| no.code, |_| 0));
         }
         assert_eq!(codes, expected, "{while_away:?}");
         proxy.mend();
         let is_back = async { while conn.send_message(7, send_to(10, "after")).await.is_err() {} };
         soon(is_back).await;
-        assert_eq!(conn.send_message(7, send_to(9, "after")).await.unwrap_err().code, 4711, "{while_away:?}");
+        assert_eq!(conn.send_message(7, send_to(9, "at last")).await.unwrap_err().code, 4711, "{while_away:?}");
     }
 }
 

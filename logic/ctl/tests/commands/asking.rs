@@ -1,5 +1,11 @@
 //! What running services are asked.
 
+use gim_config::{
+    Readiness,
+    admin::{self, AdminSettings},
+    listen::Endpoint,
+    reload_requests::ReloadOutcome,
+};
 use gim_proto::{
     client::ClientError,
     connect::{CloseReason, PacketCommand, SubscribeRoomRequest},
@@ -27,6 +33,38 @@ fn status_tells_what_runs_and_fails_where_something_does_not() {
     let done = server.ctl(&["status", conn, &nobody]);
     assert_eq!((done.code, done.err.as_str()), (1, ""));
     assert!(done.out.contains("nobody answers: Connection refused") && done.out.contains("  ready"), "{}", done.out);
+}
+
+#[test]
+fn a_reload_tells_what_holds_now_what_waits_and_what_was_refused() {
+    let server = Server::start();
+    let outcomes = [
+        ReloadOutcome { applied: vec!["log.filter".into()], waiting: vec!["node".into()], problem: None },
+        ReloadOutcome::default(),
+        ReloadOutcome { problem: Some("jwt.keys[0].file: it is gone".into()), ..ReloadOutcome::default() },
+    ];
+    let address = server.runtime.block_on(async {
+        let settings = AdminSettings { listen: Endpoint::new("127.0.0.1:0") };
+        let mut admin = admin::start(&settings, &[], Readiness::default()).await.unwrap();
+        let address = admin.address().unwrap().to_string();
+        tokio::spawn(async move {
+            let mut requests = admin.reload_requests().unwrap();
+            for outcome in outcomes {
+                requests.next().await.send(outcome).unwrap();
+            }
+            std::future::pending::<()>().await;
+        });
+        address
+    });
+    let done = server.ctl(&["reload", &address]);
+    assert_eq!(done.out, format!("{address}: applied log.filter; changes that need a restart: node\n"));
+    let said = server.json(&["reload", &address]);
+    assert_eq!(said["services"][0], json!({"admin": address, "applied": [], "needs_restart": [], "problem": null}));
+    let refused = server.ctl(&["reload", &address]);
+    assert_eq!((refused.code, refused.err.as_str()), (1, ""));
+    assert!(refused.out.contains("what is set stays as it was: jwt.keys[0].file: it is gone"), "{}", refused.out);
+    let nobody = refusal(&server.ctl(&["reload", &server.address(9)]));
+    assert!(nobody.starts_with("nobody answers at ") && nobody.contains("Connection refused"), "{nobody}");
 }
 
 #[test]

@@ -1,0 +1,105 @@
+//! `reload`: has services of this host read their settings again, as SIGHUP does, and tells what came of it. Asks admin listeners.
+
+use gim_config::{
+    admin_page,
+    listen::Endpoint,
+    reload_requests::{HEADER, ReloadOutcome},
+};
+use serde_json::{Value, json};
+
+use crate::answer::Answer;
+
+/// Whom to ask.
+#[derive(Debug, clap::Args)]
+pub struct ReloadArguments {
+    /// Admin listeners of services on this host, as their settings have them in [admin] listen: 127.0.0.1:8011
+    #[arg(required = true, value_name = "ADDRESS")]
+    admins: Vec<String>,
+}
+
+/// One could not be asked. Those before it were.
+#[derive(Debug, thiserror::Error)]
+pub enum ReloadError {
+    /// The address is none.
+    #[error("{address}: {problem}")]
+    Address {
+        /// As it was given.
+        address: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// Nobody is there.
+    #[error("nobody answers at {address}: {source}")]
+    Away {
+        /// Whom we asked.
+        address: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// It does not do it.
+    #[error("{address}: {problem}")]
+    Refused {
+        /// Whom we asked.
+        address: String,
+        /// In its words.
+        problem: String,
+    },
+    /// It does not know how.
+    #[error(
+        "{address} cannot be asked to read its settings: it is older than this gim-ctl, or no service of gim; SIGHUP does the same"
+    )]
+    Old {
+        /// Whom we asked.
+        address: String,
+    },
+}
+
+/// Asks one after the other; all is well where nothing was refused.
+pub fn run(arguments: &ReloadArguments) -> Result<Answer, ReloadError> {
+    let mut outcomes = Vec::new();
+    for address in &arguments.admins {
+        outcomes.push((address.as_str(), ask(address)?));
+    }
+    let lines: Vec<String> =
+        outcomes.iter().map(|(address, outcome)| format!("{address}: {}", told(outcome))).collect();
+    let is_good = outcomes.iter().all(|(_, outcome)| outcome.problem.is_none());
+    let services: Vec<Value> = outcomes.iter().map(|(address, outcome)| json_of(address, outcome)).collect();
+    Ok(Answer { text: lines.join("\n"), json: json!({"services": services}), is_good })
+}
+
+fn ask(address: &str) -> Result<ReloadOutcome, ReloadError> {
+    let fail = |problem: String| ReloadError::Address { address: address.to_owned(), problem };
+    let endpoint: Endpoint = address.parse().map_err(fail)?;
+    let socket = endpoint.socket_address().map_err(|error| fail(error.to_string()))?;
+    let answered = admin_page::post(socket, "/reload", HEADER);
+    let address = address.to_owned();
+    match answered {
+        Err(source) => Err(ReloadError::Away { address, source }),
+        Ok((200, told)) => serde_json::from_str(&told).map_err(|_| ReloadError::Old { address }),
+        Ok((403 | 503, said)) => Err(ReloadError::Refused { address, problem: said.trim().to_owned() }),
+        Ok(_) => Err(ReloadError::Old { address }),
+    }
+}
+
+fn told(outcome: &ReloadOutcome) -> String {
+    let ReloadOutcome { applied, waiting, problem } = outcome;
+    let mut parts = Vec::new();
+    if let Some(problem) = problem {
+        parts.push(format!("refused, and what is set stays as it was: {problem}"));
+    }
+    if !applied.is_empty() {
+        parts.push(format!("applied {}", applied.join(", ")));
+    }
+    if !waiting.is_empty() {
+        parts.push(format!("changes that need a restart: {}", waiting.join(", ")));
+    }
+    if parts.is_empty() {
+        parts.push("no setting changed; the files that they name were read again".to_owned());
+    }
+    parts.join("; ")
+}
+
+fn json_of(address: &str, outcome: &ReloadOutcome) -> Value {
+    let ReloadOutcome { applied, waiting, problem } = outcome;
+    json!({"admin": address, "applied": applied, "needs_restart": waiting, "problem": problem})
+}
