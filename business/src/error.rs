@@ -6,10 +6,15 @@
 use std::time::Duration;
 
 use gim_config::places::NoPlace;
-use gim_proto::ResultCode;
+use gim_proto::{ResultCode, check};
 use tonic::Status;
 
-use crate::{domain::code::CodeCheckError, logic::LogicError, metrics::READS_REFUSED_TOTAL, store::StoreError};
+use crate::{
+    domain::code::{CodeCheckError, CodeSendError},
+    logic::LogicError,
+    metrics::READS_REFUSED_TOTAL,
+    store::StoreError,
+};
 
 /// Why a use case was not done.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +44,9 @@ pub enum UseCaseError {
     /// The check of sign-in codes failed.
     #[error(transparent)]
     CodeCheck(#[from] CodeCheckError),
+    /// A sign-in code was not sent.
+    #[error(transparent)]
+    CodeSend(#[from] CodeSendError),
 }
 
 impl UseCaseError {
@@ -60,9 +68,17 @@ impl From<UseCaseError> for Status {
             UseCaseError::Refused { code, message } => code.status(message),
             UseCaseError::Later { message, wait } => ResultCode::TooManyRequests.status_after(message, wait),
             UseCaseError::Logic(LogicError::Refused(status)) => *status,
+            UseCaseError::CodeSend(CodeSendError::NotHere) => {
+                ResultCode::BadRequest.status("no sign-in codes are sent from here: sign_in.code_webhook is not set")
+            }
+            UseCaseError::CodeSend(CodeSendError::Refused(status)) => {
+                tracing::info!(status, "the webhook sends no code to a phone number");
+                check::invalid("phone_number", "no code can be sent to it").into()
+            }
             UseCaseError::Store(StoreError::Busy(_))
             | UseCaseError::Logic(LogicError::Away(_))
-            | UseCaseError::CodeCheck(_) => {
+            | UseCaseError::CodeCheck(_)
+            | UseCaseError::CodeSend(CodeSendError::Away(_) | CodeSendError::Unknown(_)) => {
                 tracing::warn!(%error, "answered: try again later");
                 ResultCode::TryAgainLater.into()
             }

@@ -8,6 +8,7 @@
 //! - `rpc`: the gRPC services. Reads who calls, checks fields by name, turns errors into statuses, logs them once.
 //! - `usecase`: one use case per function, read top-down: sign-in, token check, profile, friends.
 //! - `store` and `logic`: the SQL tables, and the calls to the logic service (device ids, pushes).
+//! - `webhook_codes`: sign-in codes that a webhook sends on.
 //! - `jwt`: tokens that logic can check by itself.
 //! - `domain`: rules without IO; what depends on time takes it as an argument.
 //!
@@ -27,8 +28,9 @@ mod settings;
 mod store;
 mod usecase;
 mod web;
+mod webhook_codes;
 
-pub use domain::code::{CodeCheck, CodeCheckError};
+pub use domain::code::{CodeCheck, CodeCheckError, CodeSendError, SentCode};
 pub use offline::{Offline, open_offline};
 pub use service::{Business, DATABASE_FILE, StartError, run, start, start_with_code_check};
 pub use settings::{

@@ -4,7 +4,9 @@
 gim_config::metric_names! {
     /// Sign-ins by `result`: `new_user`, `known_user`, `wrong_code`, `too_many_attempts`.
     Counter SIGN_INS_TOTAL = "business_sign_ins_total";
-    /// Phone numbers whose wrong codes were forgotten early, because the table of attempts was full.
+    /// Sign-in codes that were asked for, by `result`: `sent`, `too_many`, `refused`, `failed`.
+    Counter SIGN_IN_CODES_TOTAL = "business_sign_in_codes_total";
+    /// Phone numbers and addresses whose codes were forgotten early, because the table of attempts was full.
     Counter ATTEMPTS_EVICTED_TOTAL = "business_sign_in_attempts_evicted_total";
     /// Token checks by `result`: `ok`, `refused`.
     Counter TOKEN_CHECKS_TOTAL = "business_token_checks_total";

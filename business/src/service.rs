@@ -24,8 +24,9 @@ use crate::{
     rpc::{self, UseCases},
     settings::{BusinessSettings, Limits, SignInSettings},
     store::{Store, StoreError, migrations},
-    usecase::{contact::Contacts, friend::Friends, profile::Profiles, sign_in::SignIns, tokens::Tokens},
-    web,
+    usecase::{codes::Codes, contact::Contacts, friend::Friends, profile::Profiles, sign_in::SignIns, tokens::Tokens},
+    web::{self, SignInBy},
+    webhook_codes::WebhookCodes,
 };
 
 /// The embedded database in the data folder.
@@ -83,19 +84,18 @@ pub fn run(arguments: &ServiceArguments) -> ExitCode {
     gim_config::service::run(arguments, |settings: &BusinessSettings| &settings.log, start)
 }
 
-/// Starts the service with the development code of the settings as its check of sign-in codes, and says so loudly.
+/// Starts the service with what the settings say of sign-in codes: a webhook that sends them, or the development code, of which it
+/// warns loudly.
 ///
 /// # Errors
 /// Where a setting, a listener or the database is refused.
 pub async fn start(settings: BusinessSettings) -> Result<Business, StartError> {
     settings.validate_development_code().map_err(StartError::Settings)?;
-    warn_of_development_code(&settings.sign_in);
-    let code_check = DevelopmentCode::new(&settings.sign_in.development_code);
-    let is_for_development = !settings.sign_in.development_code.is_empty();
-    start_parts(settings, Arc::new(code_check), is_for_development).await
+    start_parts(settings, None).await
 }
 
-/// Starts the service with a check of sign-in codes of the customer's own; the development code of the settings is not used.
+/// Starts the service with a check of sign-in codes of the customer's own; neither the development code nor the webhook of the settings
+/// is used.
 ///
 /// # Errors
 /// As [`start`].
@@ -103,7 +103,7 @@ pub async fn start_with_code_check(
     settings: BusinessSettings,
     code_check: Arc<dyn CodeCheck>,
 ) -> Result<Business, StartError> {
-    start_parts(settings, code_check, false).await
+    start_parts(settings, Some(code_check)).await
 }
 
 /// Only what is kept there has to be ours: nodes of one host share a database server in any folder.
@@ -114,8 +114,7 @@ pub(crate) fn take_folder(settings: &BusinessSettings) -> Result<Option<DataFold
 
 async fn start_parts(
     settings: BusinessSettings,
-    code_check: Arc<dyn CodeCheck>,
-    is_for_development: bool,
+    code_check: Option<Arc<dyn CodeCheck>>,
 ) -> Result<Business, StartError> {
     settings.validate().map_err(StartError::Settings)?;
     let data_folder = take_folder(&settings)?;
@@ -133,7 +132,16 @@ async fn start_parts(
     let logic = Logic::new(&settings.logic, &settings.grpc).map_err(StartError::Settings)?;
     let limits_watch = logic.watch_limits(&settings.limits);
     let jwt = JwtMaker::new(&settings.jwt).map_err(StartError::Settings)?;
+    let sign_in_by = match &code_check {
+        Some(_) => SignInBy::OtherCode,
+        None => SignInBy::of(&settings.sign_in),
+    };
+    let code_check = match code_check {
+        Some(code_check) => code_check,
+        None => code_check_of(&settings.sign_in, &store)?,
+    };
     let use_cases = UseCases {
+        codes: Codes::new(&settings.sign_in, code_check.clone()),
         tokens: Tokens::new(store.clone(), logic.clone()),
         sign_ins: SignIns::new(&settings.sign_in, jwt, store.clone(), logic.clone(), code_check),
         profiles: Profiles::new(&settings.search, store.clone(), logic.clone()),
@@ -145,7 +153,7 @@ async fn start_parts(
     let (routes, user_ext) =
         rpc::routes(use_cases, &settings.limits, database.user_reads.clone(), request_shares.clone());
     let grpc = grpc::serve(&settings.grpc, routes, &rpc::SERVICE_NAMES).await?;
-    let web = web::start(&settings.web, is_for_development, user_ext, logic).await?;
+    let web = web::start(&settings.web, sign_in_by, user_ext, logic).await?;
     grpc_ready.set(true);
     Ok(Business {
         grpc,
@@ -220,20 +228,30 @@ impl Running for Business {
     }
 }
 
+/// A webhook that sends codes, or else the development code.
+fn code_check_of(settings: &SignInSettings, store: &Store) -> Result<Arc<dyn CodeCheck>, StartError> {
+    if let Some(codes) = WebhookCodes::new(settings, store).map_err(StartError::Settings)? {
+        return Ok(Arc::new(codes));
+    }
+    warn_of_development_code(settings);
+    Ok(Arc::new(DevelopmentCode::new(&settings.development_code)))
+}
+
 fn warn_of_development_code(settings: &SignInSettings) {
     if settings.development_code.is_empty() {
         tracing::warn!(
-            "NOBODY CAN SIGN IN: sign_in.development_code is empty and no other check of sign-in codes is plugged in"
+            "NOBODY CAN SIGN IN: sign_in.code_webhook and sign_in.development_code are empty, and no other check of sign-in codes is \
+             plugged in"
         );
     } else if settings.development_code == ANYTHING {
         tracing::warn!(
             "DEVELOPMENT SIGN-IN: any code is accepted for every phone number (sign_in.development_code), so anybody can sign in \
-             as anybody; empty it, or plug a real check in, before strangers can reach this service"
+             as anybody; set sign_in.code_webhook in its place before strangers can reach this service"
         );
     } else {
         tracing::warn!(
             "DEVELOPMENT SIGN-IN: the fixed code of sign_in.development_code is accepted for every phone number, so \
-             anybody can sign in as anybody; empty it, or plug a real check in, before strangers can reach this service"
+             anybody can sign in as anybody; set sign_in.code_webhook in its place before strangers can reach this service"
         );
     }
 }

@@ -21,13 +21,19 @@ use gim_config::{
 };
 use gim_proto::{
     ResultCode,
-    business::SignInRequest,
+    business::{SendCodeReply, SendCodeRequest, SignInRequest},
     logic::{Device, DeviceType, LocateRequest},
 };
 use serde::{Deserialize, Serialize};
 use tonic::Status;
 
-use crate::{error::UseCaseError, logic::Logic, rpc::UserExt, settings::WebSettings, usecase::sign_in::Origin};
+use crate::{
+    error::UseCaseError,
+    logic::Logic,
+    rpc::UserExt,
+    settings::{SignInSettings, WebSettings},
+    usecase::attempt_counts::Origin,
+};
 
 /// Bytes of what is posted.
 const SIGN_IN_BYTES_MAX: usize = 4 * 1024;
@@ -69,6 +75,19 @@ struct Config {
     connect: String,
     /// Whether anybody may sign in by the code of the settings.
     is_for_development: bool,
+    /// Whether `/send-code` sends codes.
+    sends_codes: bool,
+}
+
+/// What the page offers to whoever wants to sign in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SignInBy {
+    /// Any phone number, with the code of the settings.
+    DevelopmentCode,
+    /// A code that is sent.
+    SentCode,
+    /// A code of which nothing is known here.
+    OtherCode,
 }
 
 #[derive(Debug, Deserialize)]
@@ -79,6 +98,17 @@ struct SignIn {
     /// In decimal, as all ids in JSON; empty asks for a new one.
     #[serde(default)]
     device_id: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SendCode {
+    phone_number: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Sent {
+    valid_s: u32,
 }
 
 #[derive(Debug, Serialize)]
@@ -94,25 +124,42 @@ struct LocateQuery {
     room_id: u64,
 }
 
-/// Starts the listener, where the settings have one. `is_for_development`: any phone number will do, with the code of the settings.
+/// Starts the listener, where the settings have one.
 pub async fn start(
     settings: &WebSettings,
-    is_for_development: bool,
+    sign_in_by: SignInBy,
     users: UserExt,
     logic: Logic,
 ) -> Result<HttpServer, ListenError> {
     let timeout = Duration::from_millis(settings.connection_timeout_ms);
     let bounds = HttpBounds { connections_max: settings.connections_max, timeout };
-    let page = Arc::new(Page::new(&settings.connect, is_for_development));
+    let page = Arc::new(Page::new(&settings.connect, sign_in_by));
     HttpServer::start(&settings.listen, routes(Services { users, logic, page }), bounds, "the chat page").await
 }
 
+impl SignInBy {
+    /// What the settings say.
+    pub fn of(settings: &SignInSettings) -> Self {
+        if !settings.code_webhook.is_empty() {
+            Self::SentCode
+        } else if settings.development_code.is_empty() {
+            Self::OtherCode
+        } else {
+            Self::DevelopmentCode
+        }
+    }
+}
+
 impl Page {
-    fn new(connect: &str, is_for_development: bool) -> Self {
+    fn new(connect: &str, sign_in_by: SignInBy) -> Self {
         let nodes = if connect.is_empty() { ALL_NODES } else { connect };
         Self {
             policy: format!("{CONTENT_SECURITY_POLICY}{nodes}"),
-            config: Config { connect: connect.to_owned(), is_for_development },
+            config: Config {
+                connect: connect.to_owned(),
+                is_for_development: sign_in_by == SignInBy::DevelopmentCode,
+                sends_codes: sign_in_by == SignInBy::SentCode,
+            },
         }
     }
 
@@ -136,6 +183,7 @@ fn routes(services: Services) -> Router {
         .route("/app.css", file("text/css; charset=utf-8", STYLE))
         .route("/config.json", get(config))
         .route("/locate", get(locate))
+        .route("/send-code", post(send_code))
         .route("/sign-in", post(sign_in))
         .layer(DefaultBodyLimit::max(SIGN_IN_BYTES_MAX))
         .with_state(services)
@@ -143,6 +191,18 @@ fn routes(services: Services) -> Router {
 
 async fn config(State(services): State<Services>) -> Response {
     ([NOT_STORED], Json(services.page.config.clone())).into_response()
+}
+
+async fn send_code(
+    State(services): State<Services>,
+    Extension(PeerAddress(address)): Extension<PeerAddress>,
+    Json(SendCode { phone_number }): Json<SendCode>,
+) -> Response {
+    let request = SendCodeRequest { phone_number };
+    match services.users.send_code_from(Some(Origin::Address(address)), request, "").await {
+        Ok(SendCodeReply { valid_s }) => ([NOT_STORED], Json(Sent { valid_s })).into_response(),
+        Err(status) => refused(&status),
+    }
 }
 
 async fn sign_in(

@@ -5,10 +5,11 @@ use std::path::Path;
 use gim_config::testing::layers::assert_layers;
 
 /// The layers, the lowest first. Nobody names a module of the same layer, or of one above.
-const ORDER: [&[&str]; 9] = [
+const ORDER: [&[&str]; 10] = [
     &["domain", "metrics", "clock"],
     &["settings"],
     &["store", "logic", "jwt"],
+    &["webhook_codes"],
     &["error"],
     &["usecase"],
     &["rpc"],

@@ -21,6 +21,7 @@
 //! - [`jwt`] and [`jwt_crypto`] (feature `jwt`): JSON Web Tokens, their key files and what signs them
 //! - [`shutdown`]: the first signal drains, the second stops, and SIGHUP reads again (`reload`), as [`reload_requests`] does; [`supervisor`]: what systemd is told of it
 //! - [`sql`] (feature `sql`): opening and migrating a database
+//! - [`webhook`] (feature `webhook`): signed calls to an endpoint of the operator's
 //! - `testing` (feature `testing`): the databases that tests run against, and the check of a crate's layers
 //! - [`service`]: the frame of `main` that ties these together and turns any failure into one sentence and exit code 1
 //!
@@ -72,6 +73,8 @@ pub mod sql;
 pub mod supervisor;
 #[cfg(feature = "testing")]
 pub mod testing;
+#[cfg(feature = "webhook")]
+pub mod webhook;
 
 pub use arguments::ServiceArguments;
 pub use ready::Readiness;

@@ -8,8 +8,12 @@ use prost_types::FileDescriptorSet;
 use crate::FILE_DESCRIPTOR_SET;
 
 /// What clients call before they have a token; `GatewayExtService/Locate` even before they are anybody.
-pub const OPEN: [&str; 3] =
-    ["business.UserExtService/SignIn", "logic.DeviceExtService/Register", "logic.GatewayExtService/Locate"];
+pub const OPEN: [&str; 4] = [
+    "business.UserExtService/SendCode",
+    "business.UserExtService/SignIn",
+    "logic.DeviceExtService/Register",
+    "logic.GatewayExtService/Locate",
+];
 
 /// What every service for clients is called by.
 const OF_CLIENTS: &str = "ExtService";

@@ -1,5 +1,5 @@
-//! Whether the code that a user types in belongs to their phone number. A backend plugs a check of its own in (the service
-//! that sent the text message, as a rule) through [`CodeCheck`] and [`crate::start_with_code_check`].
+//! Whether the code that a user types in belongs to their phone number, and who sends it there. The settings name a webhook that sends
+//! codes; a backend plugs another way in through [`CodeCheck`] and [`crate::start_with_code_check`].
 
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
@@ -13,12 +13,44 @@ pub trait CodeCheck: Send + Sync + 'static {
     /// # Errors
     /// Where nobody can say: the client is told to try again later, and the error is logged.
     async fn check(&self, phone_number: &str, code: &str) -> Result<bool, CodeCheckError>;
+
+    /// Makes a code for `phone_number` and has it sent there. What is not overridden sends none.
+    ///
+    /// # Errors
+    /// Where none was sent, or nobody knows.
+    async fn send(&self, _phone_number: &str, _request_id: &str) -> Result<SentCode, CodeSendError> {
+        Err(CodeSendError::NotHere)
+    }
+}
+
+/// A code is on its way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SentCode {
+    /// How long it is good; 0 where nothing was sent, because a code that everybody knows is right.
+    pub valid_s: u32,
 }
 
 /// Why a code could not be checked.
 #[derive(Debug, thiserror::Error)]
 #[error("the sign-in code cannot be checked: {0}")]
 pub struct CodeCheckError(pub String);
+
+/// Why no code was sent.
+#[derive(Debug, thiserror::Error)]
+pub enum CodeSendError {
+    /// Nothing here sends codes.
+    #[error("no codes are sent from here")]
+    NotHere,
+    /// Whoever sends them says that this is no number for them, with a status of HTTP.
+    #[error("codes cannot be sent to this phone number (HTTP {0})")]
+    Refused(u16),
+    /// Whoever sends them cannot be asked.
+    #[error("the sign-in code cannot be sent: {0}")]
+    Away(String),
+    /// It was asked for, and may be on its way.
+    #[error("nobody knows whether the sign-in code was sent: {0}")]
+    Unknown(String),
+}
 
 /// One fixed code for every phone number, or any code, or none at all. For development.
 pub enum DevelopmentCode {
@@ -55,6 +87,11 @@ impl CodeCheck for DevelopmentCode {
                 hash.ct_eq(&shown).into()
             }
         })
+    }
+
+    /// An app that asks for a code first works with the code of development as well.
+    async fn send(&self, _phone_number: &str, _request_id: &str) -> Result<SentCode, CodeSendError> {
+        if matches!(self, Self::Nothing) { Err(CodeSendError::NotHere) } else { Ok(SentCode { valid_s: 0 }) }
     }
 }
 

@@ -22,7 +22,7 @@ pub use self::user::UserExt;
 use crate::{
     domain::user::User,
     settings::Limits,
-    usecase::{contact::Contacts, friend::Friends, profile::Profiles, sign_in::SignIns, tokens::Tokens},
+    usecase::{codes::Codes, contact::Contacts, friend::Friends, profile::Profiles, sign_in::SignIns, tokens::Tokens},
 };
 
 /// The names under which the services are reported healthy.
@@ -36,6 +36,7 @@ pub const SERVICE_NAMES: [&str; 3] = [
 pub struct UseCases {
     pub tokens: Tokens,
     pub sign_ins: SignIns,
+    pub codes: Codes,
     pub profiles: Profiles,
     pub friends: Friends,
     pub contacts: Contacts,
@@ -49,9 +50,16 @@ pub fn routes(
     reads: Places,
     shares: Arc<RequestShares>,
 ) -> (RoutesBuilder, UserExt) {
-    let UseCases { tokens, sign_ins, profiles, friends, contacts } = use_cases;
+    let UseCases { tokens, sign_ins, codes, profiles, friends, contacts } = use_cases;
     let callers = caller::Callers::new(tokens.clone(), limits, reads, shares);
-    let user_ext = UserExt::new(callers.clone(), sign_ins, tokens.clone(), profiles.clone(), limits.clone());
+    let user_ext = UserExt {
+        callers: callers.clone(),
+        sign_ins,
+        codes,
+        tokens: tokens.clone(),
+        profiles: profiles.clone(),
+        limits: limits.clone(),
+    };
     let user_int = auth::UserInt::new(tokens, profiles, friends.clone(), contacts.clone(), limits);
     let friend_ext = friend::FriendExt::new(callers, friends, contacts, limits.clone());
     let mut routes: RoutesBuilder = Routes::builder();

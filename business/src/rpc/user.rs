@@ -3,8 +3,8 @@
 use gim_config::grpc;
 use gim_proto::{
     business::{
-        GetUserReply, GetUserRequest, SearchUserReply, SearchUserRequest, SignInReply, SignInRequest, SignOutRequest,
-        UpdateUserRequest, user_ext_service_server::UserExtService,
+        GetUserReply, GetUserRequest, SearchUserReply, SearchUserRequest, SendCodeReply, SendCodeRequest, SignInReply,
+        SignInRequest, SignOutRequest, UpdateUserRequest, user_ext_service_server::UserExtService,
     },
     check::{self, Violation},
     logic::Device,
@@ -14,13 +14,15 @@ use tonic::{Request, Response, Status};
 use super::caller::{Callers, request_id, user_id};
 use crate::{
     clock,
-    domain::user::Profile,
+    domain::{code::SentCode, user::Profile},
     settings::Limits,
     store::ALL_DEVICES,
     usecase::{
         Caller,
+        attempt_counts::Origin,
+        codes::Codes,
         profile::Profiles,
-        sign_in::{Applicant, Origin, SignIns, SignedIn},
+        sign_in::{Applicant, SignIns, SignedIn},
         tokens::Tokens,
     },
 };
@@ -31,19 +33,15 @@ const CODE_BYTES_MAX: usize = 64;
 /// The service for clients.
 #[derive(Clone)]
 pub struct UserExt {
-    callers: Callers,
-    sign_ins: SignIns,
-    tokens: Tokens,
-    profiles: Profiles,
-    limits: Limits,
+    pub(super) callers: Callers,
+    pub(super) sign_ins: SignIns,
+    pub(super) codes: Codes,
+    pub(super) tokens: Tokens,
+    pub(super) profiles: Profiles,
+    pub(super) limits: Limits,
 }
 
 impl UserExt {
-    /// The service over its use cases.
-    pub fn new(callers: Callers, sign_ins: SignIns, tokens: Tokens, profiles: Profiles, limits: Limits) -> Self {
-        Self { callers, sign_ins, tokens, profiles, limits }
-    }
-
     /// Signs a device in, whatever way the request came.
     pub async fn sign_in_from(
         &self,
@@ -60,6 +58,18 @@ impl UserExt {
         let SignedIn { is_new, user_id, device_id, token } =
             self.sign_ins.sign_in(applicant, device, request_id, clock::now_ms()).await?;
         Ok(SignInReply { is_new, user_id, device_id, token })
+    }
+
+    /// Sends a sign-in code, whatever way the request came.
+    pub async fn send_code_from(
+        &self,
+        origin: Option<Origin>,
+        request: SendCodeRequest,
+        request_id: &str,
+    ) -> Result<SendCodeReply, Status> {
+        self.check_phone_number(&request.phone_number)?;
+        let SentCode { valid_s } = self.codes.send(&request.phone_number, origin, request_id, clock::now_ms()).await?;
+        Ok(SendCodeReply { valid_s })
     }
 
     fn check_phone_number(&self, phone_number: &str) -> Result<(), Violation> {
@@ -91,6 +101,11 @@ impl UserExtService for UserExt {
     async fn sign_in(&self, request: Request<SignInRequest>) -> Result<Response<SignInReply>, Status> {
         let (request_id, origin) = (request_id(&request).to_owned(), origin(&request)?);
         Ok(Response::new(self.sign_in_from(origin, request.into_inner(), &request_id).await?))
+    }
+
+    async fn send_code(&self, request: Request<SendCodeRequest>) -> Result<Response<SendCodeReply>, Status> {
+        let (request_id, origin) = (request_id(&request).to_owned(), origin(&request)?);
+        Ok(Response::new(self.send_code_from(origin, request.into_inner(), &request_id).await?))
     }
 
     async fn get_user(&self, request: Request<GetUserRequest>) -> Result<Response<GetUserReply>, Status> {

@@ -56,6 +56,14 @@ pub fn insert_blocked(dialect: Dialect) -> &'static str {
     }
 }
 
+/// Has all codes of a phone number end at a time at the latest.
+pub fn end_codes(dialect: Dialect) -> &'static str {
+    match dialect {
+        Dialect::Sqlite => "UPDATE sign_in_code SET expires_at_ms = MIN(expires_at_ms, ?) WHERE phone_number = ?",
+        Dialect::Mysql => "UPDATE sign_in_code SET expires_at_ms = LEAST(expires_at_ms, ?) WHERE phone_number = ?",
+    }
+}
+
 /// Adds how a user sees another one, unless that is there.
 pub fn insert_friend(dialect: Dialect) -> &'static str {
     match dialect {

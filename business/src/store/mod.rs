@@ -9,6 +9,7 @@
 pub mod testing;
 
 mod blocked;
+mod code;
 mod contact;
 mod dialect;
 mod friend;

@@ -1,6 +1,8 @@
 //! The use cases, one function each, read top-down. They know no gRPC status and no SQL; the time is an argument.
 //! Fields were checked before they come here. All of them run on Tokio, in any number at once.
 
+pub mod attempt_counts;
+pub mod codes;
 pub mod contact;
 pub mod friend;
 pub mod profile;

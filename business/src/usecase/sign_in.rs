@@ -1,23 +1,16 @@
 //! Signing in with a phone number and a code, which gives the device a token and makes the user at the first time.
 
-use std::{
-    net::IpAddr,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use gim_proto::{ResultCode, logic::Device};
 
+use super::attempt_counts::{AttemptBounds, AttemptCounts, Origin, TooMany};
 use crate::{
-    domain::{
-        attempts::{Attempts, Try},
-        code::CodeCheck,
-        token::NewToken,
-    },
+    domain::{code::CodeCheck, token::NewToken},
     error::UseCaseError,
     jwt::JwtMaker,
     logic::Logic,
-    metrics::{ATTEMPTS_EVICTED_TOTAL, SIGN_INS_TOTAL},
+    metrics::SIGN_INS_TOTAL,
     settings::SignInSettings,
     store::Store,
 };
@@ -33,16 +26,9 @@ pub struct SignIns {
     store: Store,
     logic: Logic,
     code_check: Arc<dyn CodeCheck>,
-    attempts: Arc<Mutex<AllAttempts>>,
+    attempts: Arc<AttemptCounts>,
     token_ttl_ms: i64,
     jwt: Option<Arc<JwtMaker>>,
-}
-
-/// Codes that were tried, counted twice.
-struct AllAttempts {
-    numbers: Attempts<String>,
-    /// Where addresses have a bound.
-    origins: Option<Attempts<Origin>>,
 }
 
 /// Who asks for a token, by what was said and where from.
@@ -52,15 +38,6 @@ pub struct Applicant<'a> {
     pub code: &'a str,
     /// Where it is known.
     pub origin: Option<Origin>,
-}
-
-/// Where codes are tried from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Origin {
-    /// Somebody at this address, who is nobody yet.
-    Address(IpAddr),
-    /// A user who is signed in, wherever she is.
-    User(u64),
 }
 
 /// What a user gets for the right code.
@@ -81,15 +58,14 @@ impl SignIns {
         logic: Logic,
         code_check: Arc<dyn CodeCheck>,
     ) -> Self {
-        let window_ms = i64::from(settings.wrong_codes_window_s) * 1_000;
-        let tracked_max = settings.tracked_numbers_max as usize;
-        let per_address_max = settings.wrong_codes_per_address_max;
-        let attempts = AllAttempts {
-            numbers: Attempts::new(settings.wrong_codes_max, window_ms, tracked_max),
-            origins: (per_address_max > 0).then(|| Attempts::new(per_address_max, window_ms, tracked_max)),
-        };
+        let attempts = AttemptCounts::new(AttemptBounds {
+            per_number_max: settings.wrong_codes_max,
+            per_origin_max: settings.wrong_codes_per_address_max,
+            window_s: settings.wrong_codes_window_s,
+            tracked_max: settings.tracked_numbers_max,
+        });
         let token_ttl_ms = i64::from(settings.token_ttl_days) * DAY_MS;
-        let (attempts, jwt) = (Arc::new(Mutex::new(attempts)), jwt.map(Arc::new));
+        let (attempts, jwt) = (Arc::new(attempts), jwt.map(Arc::new));
         Self { store, logic, code_check, attempts, token_ttl_ms, jwt }
     }
 
@@ -149,25 +125,21 @@ impl SignIns {
     }
 
     async fn check_code(&self, applicant: Applicant<'_>, now_ms: i64) -> Result<(), UseCaseError> {
-        match self.attempts().begin(applicant, now_ms) {
-            Ok(0) => {}
-            Ok(evicted) => metrics::counter!(ATTEMPTS_EVICTED_TOTAL).increment(evicted as u64),
-            Err((message, wait)) => {
-                count("too_many_attempts");
-                return Err(UseCaseError::Later { message, wait });
-            }
+        let Applicant { phone_number, code, origin } = applicant;
+        if let Err(too_many) = self.attempts.begin(phone_number, origin, now_ms) {
+            count("too_many_attempts");
+            let (message, wait) = match too_many {
+                TooMany::OfNumber(wait) => ("too many wrong codes for this phone number, try again later", wait),
+                TooMany::OfOrigin(wait) => ("too many wrong codes from this address, try again later", wait),
+            };
+            return Err(UseCaseError::Later { message, wait });
         }
-        if !self.code_check.check(applicant.phone_number, applicant.code).await? {
+        if !self.code_check.check(phone_number, code).await? {
             count("wrong_code");
             return Err(ResultCode::WrongCode.into());
         }
-        self.attempts().succeed(applicant);
+        self.attempts.succeed(phone_number, origin);
         Ok(())
-    }
-
-    /// The lock is held for a few map operations, never across an await.
-    fn attempts(&self) -> std::sync::MutexGuard<'_, AllAttempts> {
-        self.attempts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -177,43 +149,6 @@ fn new_token(jwt: Option<&JwtMaker>, user_id: u64, device_id: u64, now_ms: i64, 
         Some(jwt) => {
             let expires_at_ms = now_ms.saturating_add(token_ttl_ms);
             NewToken::of(jwt.make(user_id, device_id, now_ms, expires_at_ms), now_ms, expires_at_ms)
-        }
-    }
-}
-
-impl AllAttempts {
-    /// Counts a try; how many counts had to be forgotten for it, or what is said where there were too many, and for how long.
-    fn begin(&mut self, applicant: Applicant<'_>, now_ms: i64) -> Result<usize, (&'static str, Duration)> {
-        let mut evicted_in_all = 0;
-        if let (Some(origins), Some(origin)) = (&mut self.origins, applicant.origin) {
-            match origins.begin(&origin, now_ms) {
-                Try::Allowed { evicted } => evicted_in_all += evicted,
-                Try::TooMany => {
-                    let problem = "too many wrong codes from this address, try again later";
-                    return Err((problem, origins.ends_in(&origin, now_ms)));
-                }
-            }
-        }
-        let number = applicant.phone_number.to_owned();
-        match self.numbers.begin(&number, now_ms) {
-            Try::Allowed { evicted } => Ok(evicted_in_all + evicted),
-            Try::TooMany => {
-                self.give_back_origin(applicant);
-                let problem = "too many wrong codes for this phone number, try again later";
-                Err((problem, self.numbers.ends_in(&number, now_ms)))
-            }
-        }
-    }
-
-    fn succeed(&mut self, applicant: Applicant<'_>) {
-        self.numbers.forget(&applicant.phone_number.to_owned());
-        self.give_back_origin(applicant);
-    }
-
-    /// Others from there have the try.
-    fn give_back_origin(&mut self, applicant: Applicant<'_>) {
-        if let (Some(origins), Some(origin)) = (&mut self.origins, applicant.origin) {
-            origins.give_back(&origin);
         }
     }
 }

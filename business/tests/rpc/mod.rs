@@ -2,12 +2,14 @@
 //! logic that records what it is asked.
 
 mod bad_input;
+mod codes;
 mod friend;
 pub mod harness;
 mod revoke;
 mod running;
 mod sign_in;
 mod stub_logic;
+mod stub_webhook;
 mod user;
 mod vouched;
 mod web;

@@ -27,16 +27,20 @@ fn ask(address: SocketAddr, request: &str) -> String {
     answer
 }
 
-fn get(address: SocketAddr, path: &str) -> String {
+pub fn get(address: SocketAddr, path: &str) -> String {
     ask(address, &format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n"))
 }
 
-fn sign_in(address: SocketAddr, kind: &str, body: &str) -> String {
+pub fn post(address: SocketAddr, path: &str, kind: &str, body: &str) -> String {
     let length = body.len();
     ask(
         address,
-        &format!("POST /sign-in HTTP/1.1\r\nhost: x\r\ncontent-type: {kind}\r\ncontent-length: {length}\r\n\r\n{body}"),
+        &format!("POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: {kind}\r\ncontent-length: {length}\r\n\r\n{body}"),
     )
+}
+
+fn sign_in(address: SocketAddr, kind: &str, body: &str) -> String {
+    post(address, "/sign-in", kind, body)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -54,7 +58,7 @@ async fn the_page_and_its_script_are_served_and_run_nothing_else() {
 async fn the_page_is_told_where_to_connect_and_may_go_nowhere_else() {
     let (_server, address) = start().await;
     let config = get(address, "/config.json");
-    assert!(config.ends_with(r#"{"connect":"","is_for_development":true}"#), "{config}");
+    assert!(config.ends_with(r#"{"connect":"","is_for_development":true,"sends_codes":false}"#), "{config}");
     assert!(get(address, "/").contains("connect-src 'self' ws: wss:\r\n"));
 
     let proxied = Server::start_with(|settings| {

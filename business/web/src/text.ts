@@ -1,7 +1,7 @@
 // What the page says, in the language of the browser.
 
 const ENGLISH = {
-  title: "gim chat", phone: "Phone number", code: "Code", signIn: "Sign in", signOut: "Sign out",
+  title: "gim chat", phone: "Phone number", code: "Code", signIn: "Sign in", signOut: "Sign out", sendCode: "Send me a code", codeSent: (number: string) => `A code is on its way to ${number}.`,
   signInHint: "This server is for development: any phone number will do, with the code of its settings (123456, unless it was changed).",
   conversations: "Chats", noConversations: "Nothing here yet. Find somebody under Contacts, or make a group.",
   contacts: "Contacts", newGroup: "New group", own: "You", rooms: "Live room", menu: "What else there is",
@@ -31,7 +31,7 @@ const ENGLISH = {
 };
 
 const CHINESE: typeof ENGLISH = {
-  title: "gim 聊天", phone: "手机号", code: "验证码", signIn: "登录", signOut: "退出登录",
+  title: "gim 聊天", phone: "手机号", code: "验证码", signIn: "登录", signOut: "退出登录", sendCode: "发送验证码", codeSent: (number: string) => `验证码已发送至 ${number}。`,
   signInHint: "这是开发用的服务器：任意手机号，加上配置中的验证码（默认 123456）即可登录。",
   conversations: "会话", noConversations: "还没有会话。在“通讯录”中找人，或新建群。",
   contacts: "通讯录", newGroup: "新建群", own: "我", rooms: "直播间", menu: "更多",

@@ -1,7 +1,8 @@
 //! What a call takes of a share: that of the address it comes from, or of the user whose long connection it comes over. Plain data.
 
 /// What takes more than a call does: what is guessed or filled up from many addresses, and what reads much.
-const COSTS: [(&str, u32); 4] = [
+const COSTS: [(&str, u32); 5] = [
+    ("business.UserExtService/SendCode", 20),
     ("business.UserExtService/SignIn", 20),
     ("logic.DeviceExtService/Register", 20),
     ("business.UserExtService/SearchUser", 10),

@@ -14,12 +14,17 @@ export interface Config {
   // Where to connect; empty where Locate is to be asked.
   connect: string;
   is_for_development: boolean;
+  // Whether the server sends codes.
+  sends_codes: boolean;
 }
 
 const ACCOUNT = "gim account";
 
+const post = (path: string, body: object): Promise<Response> =>
+  fetch(path, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) });
+
 export class App {
-  config: Config = { connect: "", is_for_development: false };
+  config: Config = { connect: "", is_for_development: false, sends_codes: false };
   chat: Chat | null = null;
   route: Route = routeOf(location.hash);
   private readonly listeners = new Set<() => void>();
@@ -50,11 +55,21 @@ export class App {
   }
 
   // Returns what went wrong, in words.
+  async sendCode(phone_number: string): Promise<string> {
+    try {
+      const response = await post("send-code", { phone_number });
+      return response.ok ? "" : (await response.json()).message;
+    } catch (error) {
+      return String(error);
+    }
+  }
+
+  // Returns what went wrong, in words.
   async signIn(phone_number: string, code: string): Promise<string> {
     try {
       const known = `gim device of ${phone_number}`;
       const device_id = localStorage.getItem(known) ?? "";
-      const response = await fetch("sign-in", { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify({ phone_number, code, device_id }) });
+      const response = await post("sign-in", { phone_number, code, device_id });
       const answer = await response.json();
       if (!response.ok) return answer.message;
       localStorage.setItem(known, answer.device_id);

@@ -1,6 +1,6 @@
 // The whole page: the list of conversations, beside it what is open.
 
-import { useEffect, useReducer, useState } from "preact/hooks";
+import { useEffect, useReducer, useRef, useState } from "preact/hooks";
 import type { App } from "../model/app";
 import type { Chat } from "../model/chat";
 import { keyOf } from "../model/route";
@@ -42,20 +42,35 @@ function Main({ app, chat }: { app: App; chat: Chat }) {
 function SignIn({ app }: { app: App }) {
   const [problem, setProblem] = useState("");
   const [isBusy, setBusy] = useState(false);
+  const [sentTo, setSentTo] = useState("");
+  const form = useRef<HTMLFormElement>(null);
+  const phone = (): string => String(new FormData(form.current!).get("phone")).trim();
+  const sendCode = async () => {
+    if (!form.current!.phone.reportValidity()) return;
+    const number = phone();
+    setBusy(true);
+    const wrong = await app.sendCode(number);
+    setProblem(wrong);
+    setSentTo(wrong ? "" : number);
+    setBusy(false);
+    if (!wrong) form.current!.code.focus();
+  };
   const submit = async (event: SubmitEvent) => {
     event.preventDefault();
     const fields = new FormData(event.target as HTMLFormElement);
     setBusy(true);
-    setProblem(await app.signIn(String(fields.get("phone")).trim(), String(fields.get("code")).trim()));
+    setProblem(await app.signIn(phone(), String(fields.get("code")).trim()));
     setBusy(false);
   };
   return (
     <main class="sign-in">
-      <form onSubmit={submit}>
+      <form onSubmit={submit} ref={form}>
         <h1><span class="logo" aria-hidden="true" /> {text.title}</h1>
         <label>{text.phone}<input name="phone" type="tel" autocomplete="tel" required autofocus /></label>
         <label>{text.code}<input name="code" inputMode="numeric" autocomplete="one-time-code" required /></label>
         <button class="primary" disabled={isBusy}>{text.signIn}</button>
+        {app.config.sends_codes && <button type="button" disabled={isBusy} onClick={sendCode}>{text.sendCode}</button>}
+        {sentTo && <p class="hint" role="status">{text.codeSent(sentTo)}</p>}
         <p class="problem" role="alert">{problem}</p>
         {app.config.is_for_development && <p class="hint">{text.signInHint}</p>}
       </form>

@@ -16,7 +16,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file business.proto.
  */
 export const file_business: GenFile = /*@__PURE__*/
-  fileDesc("Cg5idXNpbmVzcy5wcm90bxIIYnVzaW5lc3MiUgoNU2lnbkluUmVxdWVzdBIUCgxwaG9uZV9udW1iZXIYASABKAkSDAoEY29kZRgCIAEoCRIdCgZkZXZpY2UYAyABKAsyDS5sb2dpYy5EZXZpY2UiUAoLU2lnbkluUmVwbHkSDgoGaXNfbmV3GAEgASgIEg8KB3VzZXJfaWQYAiABKAQSEQoJZGV2aWNlX2lkGAMgASgEEg0KBXRva2VuGAQgASgJIoMBCgRVc2VyEg8KB3VzZXJfaWQYASABKAQSEAoIbmlja25hbWUYAiABKAkSCwoDc2V4GAMgASgFEhIKCmF2YXRhcl91cmwYBCABKAkSDQoFZXh0cmEYBSABKAkSEwoLY3JlYXRlX3RpbWUYBiABKAMSEwoLdXBkYXRlX3RpbWUYByABKAMiIQoOR2V0VXNlclJlcXVlc3QSDwoHdXNlcl9pZBgBIAEoBCIsCgxHZXRVc2VyUmVwbHkSHAoEdXNlchgBIAEoCzIOLmJ1c2luZXNzLlVzZXIiVQoRVXBkYXRlVXNlclJlcXVlc3QSEAoIbmlja25hbWUYASABKAkSCwoDc2V4GAIgASgFEhIKCmF2YXRhcl91cmwYAyABKAkSDQoFZXh0cmEYBCABKAkiPQoRU2VhcmNoVXNlclJlcXVlc3QSCwoDa2V5GAEgASgJEgwKBGZyb20YECABKAQSDQoFbGltaXQYESABKA0iPgoPU2VhcmNoVXNlclJlcGx5Eh0KBXVzZXJzGAEgAygLMg4uYnVzaW5lc3MuVXNlchIMCgRuZXh0GBAgASgEIiUKDlNpZ25PdXRSZXF1ZXN0EhMKC2FsbF9kZXZpY2VzGAEgASgIIlMKGEZyaWVuZFNlbmRNZXNzYWdlUmVxdWVzdBIPCgd1c2VyX2lkGAEgASgEEg8KB2NvbnRlbnQYAiABKAwSFQoNY2xpZW50X21zZ19pZBgQIAEoCSIsChZGcmllbmRTZW5kTWVzc2FnZVJlcGx5EhIKCm1lc3NhZ2VfaWQYASABKAQiSwoQRnJpZW5kQWRkUmVxdWVzdBIRCglmcmllbmRfaWQYASABKAQSDwoHcmVtYXJrcxgCIAEoCRITCgtkZXNjcmlwdGlvbhgDIAEoCSI2ChJGcmllbmRBZ3JlZVJlcXVlc3QSDwoHdXNlcl9pZBgBIAEoBBIPCgdyZW1hcmtzGAIgASgJIkUKEEZyaWVuZFNldFJlcXVlc3QSEQoJZnJpZW5kX2lkGAEgASgEEg8KB3JlbWFya3MYAiABKAkSDQoFZXh0cmEYCCABKAkiQwoORnJpZW5kU2V0UmVwbHkSEQoJZnJpZW5kX2lkGAEgASgEEg8KB3JlbWFya3MYAiABKAkSDQoFZXh0cmEYCCABKAkilgEKBkZyaWVuZBIPCgd1c2VyX2lkGAEgASgEEhQKDHBob25lX251bWJlchgCIAEoCRIQCghuaWNrbmFtZRgDIAEoCRILCgNzZXgYBCABKAUSEgoKYXZhdGFyX3VybBgFIAEoCRISCgp1c2VyX2V4dHJhGAYgASgJEg8KB3JlbWFya3MYByABKAkSDQoFZXh0cmEYCCABKAkiNAoPR2V0RnJpZW5kc1JlcGx5EiEKB2ZyaWVuZHMYASADKAsyEC5idXNpbmVzcy5GcmllbmQiOAoQTGlzdFVzZXJzUmVxdWVzdBIVCg1hZnRlcl91c2VyX2lkGAEgASgEEg0KBWxpbWl0GAIgASgNIkcKEExpc3RGcmllbmRzUmVwbHkSIQoHZnJpZW5kcxgBIAMoCzIQLmJ1c2luZXNzLkZyaWVuZBIQCghoYXNfbW9yZRgCIAEoCCJWChdMaXN0RnJpZW5kUmVxdWVzdHNSZXBseRIpCghyZXF1ZXN0cxgBIAMoCzIXLmJ1c2luZXNzLkZyaWVuZFJlcXVlc3QSEAoIaGFzX21vcmUYAiABKAgiQwoQTGlzdEJsb2NrZWRSZXBseRIdCgV1c2VycxgBIAMoCzIOLmJ1c2luZXNzLlVzZXISEAoIaGFzX21vcmUYAiABKAgiKAoTRnJpZW5kUmVtb3ZlUmVxdWVzdBIRCglmcmllbmRfaWQYASABKAQicAoNRnJpZW5kUmVxdWVzdBIPCgd1c2VyX2lkGAEgASgEEhAKCG5pY2tuYW1lGAIgASgJEhIKCmF2YXRhcl91cmwYAyABKAkSEwoLZGVzY3JpcHRpb24YBCABKAkSEwoLY3JlYXRlX3RpbWUYBSABKAMiQwoWR2V0RnJpZW5kUmVxdWVzdHNSZXBseRIpCghyZXF1ZXN0cxgBIAMoCzIXLmJ1c2luZXNzLkZyaWVuZFJlcXVlc3QiJQoSRnJpZW5kQmxvY2tSZXF1ZXN0Eg8KB3VzZXJfaWQYASABKAQiMAoPR2V0QmxvY2tlZFJlcGx5Eh0KBXVzZXJzGAEgAygLMg4uYnVzaW5lc3MuVXNlciIzCgxDb250YWN0UnVsZXMSIwoIYWRkZWRfYnkYASABKA4yES5idXNpbmVzcy5BZGRlZEJ5Il0KDUFkZEZyaWVuZFB1c2gSEQoJZnJpZW5kX2lkGAEgASgEEhAKCG5pY2tuYW1lGAIgASgJEhIKCmF2YXRhcl91cmwYAyABKAkSEwoLZGVzY3JpcHRpb24YBCABKAkiTQoSQWdyZWVBZGRGcmllbmRQdXNoEhEKCWZyaWVuZF9pZBgBIAEoBBIQCghuaWNrbmFtZRgCIAEoCRISCgphdmF0YXJfdXJsGAMgASgJKkoKB0FkZGVkQnkSDgoKQUJfREVGQVVMVBAAEhAKDEFCX0VWRVJZQk9EWRABEg4KCkFCX0ZSSUVORFMQAhINCglBQl9OT0JPRFkQAzLNAgoOVXNlckV4dFNlcnZpY2USOAoGU2lnbkluEhcuYnVzaW5lc3MuU2lnbkluUmVxdWVzdBoVLmJ1c2luZXNzLlNpZ25JblJlcGx5EjsKB0dldFVzZXISGC5idXNpbmVzcy5HZXRVc2VyUmVxdWVzdBoWLmJ1c2luZXNzLkdldFVzZXJSZXBseRJBCgpVcGRhdGVVc2VyEhsuYnVzaW5lc3MuVXBkYXRlVXNlclJlcXVlc3QaFi5nb29nbGUucHJvdG9idWYuRW1wdHkSRAoKU2VhcmNoVXNlchIbLmJ1c2luZXNzLlNlYXJjaFVzZXJSZXF1ZXN0GhkuYnVzaW5lc3MuU2VhcmNoVXNlclJlcGx5EjsKB1NpZ25PdXQSGC5idXNpbmVzcy5TaWduT3V0UmVxdWVzdBoWLmdvb2dsZS5wcm90b2J1Zi5FbXB0eTKNCAoQRnJpZW5kRXh0U2VydmljZRJTCgtTZW5kTWVzc2FnZRIiLmJ1c2luZXNzLkZyaWVuZFNlbmRNZXNzYWdlUmVxdWVzdBogLmJ1c2luZXNzLkZyaWVuZFNlbmRNZXNzYWdlUmVwbHkSOQoDQWRkEhouYnVzaW5lc3MuRnJpZW5kQWRkUmVxdWVzdBoWLmdvb2dsZS5wcm90b2J1Zi5FbXB0eRI9CgVBZ3JlZRIcLmJ1c2luZXNzLkZyaWVuZEFncmVlUmVxdWVzdBoWLmdvb2dsZS5wcm90b2J1Zi5FbXB0eRI7CgNTZXQSGi5idXNpbmVzcy5GcmllbmRTZXRSZXF1ZXN0GhguYnVzaW5lc3MuRnJpZW5kU2V0UmVwbHkSPwoKR2V0RnJpZW5kcxIWLmdvb2dsZS5wcm90b2J1Zi5FbXB0eRoZLmJ1c2luZXNzLkdldEZyaWVuZHNSZXBseRJFCgtMaXN0RnJpZW5kcxIaLmJ1c2luZXNzLkxpc3RVc2Vyc1JlcXVlc3QaGi5idXNpbmVzcy5MaXN0RnJpZW5kc1JlcGx5Ej8KBlJlbW92ZRIdLmJ1c2luZXNzLkZyaWVuZFJlbW92ZVJlcXVlc3QaFi5nb29nbGUucHJvdG9idWYuRW1wdHkSRwoLR2V0UmVxdWVzdHMSFi5nb29nbGUucHJvdG9idWYuRW1wdHkaIC5idXNpbmVzcy5HZXRGcmllbmRSZXF1ZXN0c1JlcGx5Ek0KDExpc3RSZXF1ZXN0cxIaLmJ1c2luZXNzLkxpc3RVc2Vyc1JlcXVlc3QaIS5idXNpbmVzcy5MaXN0RnJpZW5kUmVxdWVzdHNSZXBseRI9CgVCbG9jaxIcLmJ1c2luZXNzLkZyaWVuZEJsb2NrUmVxdWVzdBoWLmdvb2dsZS5wcm90b2J1Zi5FbXB0eRI/CgdVbmJsb2NrEhwuYnVzaW5lc3MuRnJpZW5kQmxvY2tSZXF1ZXN0GhYuZ29vZ2xlLnByb3RvYnVmLkVtcHR5Ej8KCkdldEJsb2NrZWQSFi5nb29nbGUucHJvdG9idWYuRW1wdHkaGS5idXNpbmVzcy5HZXRCbG9ja2VkUmVwbHkSRQoLTGlzdEJsb2NrZWQSGi5idXNpbmVzcy5MaXN0VXNlcnNSZXF1ZXN0GhouYnVzaW5lc3MuTGlzdEJsb2NrZWRSZXBseRJBCg9TZXRDb250YWN0UnVsZXMSFi5idXNpbmVzcy5Db250YWN0UnVsZXMaFi5nb29nbGUucHJvdG9idWYuRW1wdHkSQQoPR2V0Q29udGFjdFJ1bGVzEhYuZ29vZ2xlLnByb3RvYnVmLkVtcHR5GhYuYnVzaW5lc3MuQ29udGFjdFJ1bGVzYgZwcm90bzM", [file_google_protobuf_empty, file_logic]);
+  fileDesc("Cg5idXNpbmVzcy5wcm90bxIIYnVzaW5lc3MiUgoNU2lnbkluUmVxdWVzdBIUCgxwaG9uZV9udW1iZXIYASABKAkSDAoEY29kZRgCIAEoCRIdCgZkZXZpY2UYAyABKAsyDS5sb2dpYy5EZXZpY2UiJwoPU2VuZENvZGVSZXF1ZXN0EhQKDHBob25lX251bWJlchgBIAEoCSIgCg1TZW5kQ29kZVJlcGx5Eg8KB3ZhbGlkX3MYASABKA0iUAoLU2lnbkluUmVwbHkSDgoGaXNfbmV3GAEgASgIEg8KB3VzZXJfaWQYAiABKAQSEQoJZGV2aWNlX2lkGAMgASgEEg0KBXRva2VuGAQgASgJIoMBCgRVc2VyEg8KB3VzZXJfaWQYASABKAQSEAoIbmlja25hbWUYAiABKAkSCwoDc2V4GAMgASgFEhIKCmF2YXRhcl91cmwYBCABKAkSDQoFZXh0cmEYBSABKAkSEwoLY3JlYXRlX3RpbWUYBiABKAMSEwoLdXBkYXRlX3RpbWUYByABKAMiIQoOR2V0VXNlclJlcXVlc3QSDwoHdXNlcl9pZBgBIAEoBCIsCgxHZXRVc2VyUmVwbHkSHAoEdXNlchgBIAEoCzIOLmJ1c2luZXNzLlVzZXIiVQoRVXBkYXRlVXNlclJlcXVlc3QSEAoIbmlja25hbWUYASABKAkSCwoDc2V4GAIgASgFEhIKCmF2YXRhcl91cmwYAyABKAkSDQoFZXh0cmEYBCABKAkiPQoRU2VhcmNoVXNlclJlcXVlc3QSCwoDa2V5GAEgASgJEgwKBGZyb20YECABKAQSDQoFbGltaXQYESABKA0iPgoPU2VhcmNoVXNlclJlcGx5Eh0KBXVzZXJzGAEgAygLMg4uYnVzaW5lc3MuVXNlchIMCgRuZXh0GBAgASgEIiUKDlNpZ25PdXRSZXF1ZXN0EhMKC2FsbF9kZXZpY2VzGAEgASgIIlMKGEZyaWVuZFNlbmRNZXNzYWdlUmVxdWVzdBIPCgd1c2VyX2lkGAEgASgEEg8KB2NvbnRlbnQYAiABKAwSFQoNY2xpZW50X21zZ19pZBgQIAEoCSIsChZGcmllbmRTZW5kTWVzc2FnZVJlcGx5EhIKCm1lc3NhZ2VfaWQYASABKAQiSwoQRnJpZW5kQWRkUmVxdWVzdBIRCglmcmllbmRfaWQYASABKAQSDwoHcmVtYXJrcxgCIAEoCRITCgtkZXNjcmlwdGlvbhgDIAEoCSI2ChJGcmllbmRBZ3JlZVJlcXVlc3QSDwoHdXNlcl9pZBgBIAEoBBIPCgdyZW1hcmtzGAIgASgJIkUKEEZyaWVuZFNldFJlcXVlc3QSEQoJZnJpZW5kX2lkGAEgASgEEg8KB3JlbWFya3MYAiABKAkSDQoFZXh0cmEYCCABKAkiQwoORnJpZW5kU2V0UmVwbHkSEQoJZnJpZW5kX2lkGAEgASgEEg8KB3JlbWFya3MYAiABKAkSDQoFZXh0cmEYCCABKAkilgEKBkZyaWVuZBIPCgd1c2VyX2lkGAEgASgEEhQKDHBob25lX251bWJlchgCIAEoCRIQCghuaWNrbmFtZRgDIAEoCRILCgNzZXgYBCABKAUSEgoKYXZhdGFyX3VybBgFIAEoCRISCgp1c2VyX2V4dHJhGAYgASgJEg8KB3JlbWFya3MYByABKAkSDQoFZXh0cmEYCCABKAkiNAoPR2V0RnJpZW5kc1JlcGx5EiEKB2ZyaWVuZHMYASADKAsyEC5idXNpbmVzcy5GcmllbmQiOAoQTGlzdFVzZXJzUmVxdWVzdBIVCg1hZnRlcl91c2VyX2lkGAEgASgEEg0KBWxpbWl0GAIgASgNIkcKEExpc3RGcmllbmRzUmVwbHkSIQoHZnJpZW5kcxgBIAMoCzIQLmJ1c2luZXNzLkZyaWVuZBIQCghoYXNfbW9yZRgCIAEoCCJWChdMaXN0RnJpZW5kUmVxdWVzdHNSZXBseRIpCghyZXF1ZXN0cxgBIAMoCzIXLmJ1c2luZXNzLkZyaWVuZFJlcXVlc3QSEAoIaGFzX21vcmUYAiABKAgiQwoQTGlzdEJsb2NrZWRSZXBseRIdCgV1c2VycxgBIAMoCzIOLmJ1c2luZXNzLlVzZXISEAoIaGFzX21vcmUYAiABKAgiKAoTRnJpZW5kUmVtb3ZlUmVxdWVzdBIRCglmcmllbmRfaWQYASABKAQicAoNRnJpZW5kUmVxdWVzdBIPCgd1c2VyX2lkGAEgASgEEhAKCG5pY2tuYW1lGAIgASgJEhIKCmF2YXRhcl91cmwYAyABKAkSEwoLZGVzY3JpcHRpb24YBCABKAkSEwoLY3JlYXRlX3RpbWUYBSABKAMiQwoWR2V0RnJpZW5kUmVxdWVzdHNSZXBseRIpCghyZXF1ZXN0cxgBIAMoCzIXLmJ1c2luZXNzLkZyaWVuZFJlcXVlc3QiJQoSRnJpZW5kQmxvY2tSZXF1ZXN0Eg8KB3VzZXJfaWQYASABKAQiMAoPR2V0QmxvY2tlZFJlcGx5Eh0KBXVzZXJzGAEgAygLMg4uYnVzaW5lc3MuVXNlciIzCgxDb250YWN0UnVsZXMSIwoIYWRkZWRfYnkYASABKA4yES5idXNpbmVzcy5BZGRlZEJ5Il0KDUFkZEZyaWVuZFB1c2gSEQoJZnJpZW5kX2lkGAEgASgEEhAKCG5pY2tuYW1lGAIgASgJEhIKCmF2YXRhcl91cmwYAyABKAkSEwoLZGVzY3JpcHRpb24YBCABKAkiTQoSQWdyZWVBZGRGcmllbmRQdXNoEhEKCWZyaWVuZF9pZBgBIAEoBBIQCghuaWNrbmFtZRgCIAEoCRISCgphdmF0YXJfdXJsGAMgASgJKkoKB0FkZGVkQnkSDgoKQUJfREVGQVVMVBAAEhAKDEFCX0VWRVJZQk9EWRABEg4KCkFCX0ZSSUVORFMQAhINCglBQl9OT0JPRFkQAzKNAwoOVXNlckV4dFNlcnZpY2USOAoGU2lnbkluEhcuYnVzaW5lc3MuU2lnbkluUmVxdWVzdBoVLmJ1c2luZXNzLlNpZ25JblJlcGx5Ej4KCFNlbmRDb2RlEhkuYnVzaW5lc3MuU2VuZENvZGVSZXF1ZXN0GhcuYnVzaW5lc3MuU2VuZENvZGVSZXBseRI7CgdHZXRVc2VyEhguYnVzaW5lc3MuR2V0VXNlclJlcXVlc3QaFi5idXNpbmVzcy5HZXRVc2VyUmVwbHkSQQoKVXBkYXRlVXNlchIbLmJ1c2luZXNzLlVwZGF0ZVVzZXJSZXF1ZXN0GhYuZ29vZ2xlLnByb3RvYnVmLkVtcHR5EkQKClNlYXJjaFVzZXISGy5idXNpbmVzcy5TZWFyY2hVc2VyUmVxdWVzdBoZLmJ1c2luZXNzLlNlYXJjaFVzZXJSZXBseRI7CgdTaWduT3V0EhguYnVzaW5lc3MuU2lnbk91dFJlcXVlc3QaFi5nb29nbGUucHJvdG9idWYuRW1wdHkyjQgKEEZyaWVuZEV4dFNlcnZpY2USUwoLU2VuZE1lc3NhZ2USIi5idXNpbmVzcy5GcmllbmRTZW5kTWVzc2FnZVJlcXVlc3QaIC5idXNpbmVzcy5GcmllbmRTZW5kTWVzc2FnZVJlcGx5EjkKA0FkZBIaLmJ1c2luZXNzLkZyaWVuZEFkZFJlcXVlc3QaFi5nb29nbGUucHJvdG9idWYuRW1wdHkSPQoFQWdyZWUSHC5idXNpbmVzcy5GcmllbmRBZ3JlZVJlcXVlc3QaFi5nb29nbGUucHJvdG9idWYuRW1wdHkSOwoDU2V0EhouYnVzaW5lc3MuRnJpZW5kU2V0UmVxdWVzdBoYLmJ1c2luZXNzLkZyaWVuZFNldFJlcGx5Ej8KCkdldEZyaWVuZHMSFi5nb29nbGUucHJvdG9idWYuRW1wdHkaGS5idXNpbmVzcy5HZXRGcmllbmRzUmVwbHkSRQoLTGlzdEZyaWVuZHMSGi5idXNpbmVzcy5MaXN0VXNlcnNSZXF1ZXN0GhouYnVzaW5lc3MuTGlzdEZyaWVuZHNSZXBseRI/CgZSZW1vdmUSHS5idXNpbmVzcy5GcmllbmRSZW1vdmVSZXF1ZXN0GhYuZ29vZ2xlLnByb3RvYnVmLkVtcHR5EkcKC0dldFJlcXVlc3RzEhYuZ29vZ2xlLnByb3RvYnVmLkVtcHR5GiAuYnVzaW5lc3MuR2V0RnJpZW5kUmVxdWVzdHNSZXBseRJNCgxMaXN0UmVxdWVzdHMSGi5idXNpbmVzcy5MaXN0VXNlcnNSZXF1ZXN0GiEuYnVzaW5lc3MuTGlzdEZyaWVuZFJlcXVlc3RzUmVwbHkSPQoFQmxvY2sSHC5idXNpbmVzcy5GcmllbmRCbG9ja1JlcXVlc3QaFi5nb29nbGUucHJvdG9idWYuRW1wdHkSPwoHVW5ibG9jaxIcLmJ1c2luZXNzLkZyaWVuZEJsb2NrUmVxdWVzdBoWLmdvb2dsZS5wcm90b2J1Zi5FbXB0eRI/CgpHZXRCbG9ja2VkEhYuZ29vZ2xlLnByb3RvYnVmLkVtcHR5GhkuYnVzaW5lc3MuR2V0QmxvY2tlZFJlcGx5EkUKC0xpc3RCbG9ja2VkEhouYnVzaW5lc3MuTGlzdFVzZXJzUmVxdWVzdBoaLmJ1c2luZXNzLkxpc3RCbG9ja2VkUmVwbHkSQQoPU2V0Q29udGFjdFJ1bGVzEhYuYnVzaW5lc3MuQ29udGFjdFJ1bGVzGhYuZ29vZ2xlLnByb3RvYnVmLkVtcHR5EkEKD0dldENvbnRhY3RSdWxlcxIWLmdvb2dsZS5wcm90b2J1Zi5FbXB0eRoWLmJ1c2luZXNzLkNvbnRhY3RSdWxlc2IGcHJvdG8z", [file_google_protobuf_empty, file_logic]);
 
 /**
  * @generated from message business.SignInRequest
@@ -44,6 +44,42 @@ export type SignInRequest = Message<"business.SignInRequest"> & {
  */
 export const SignInRequestSchema: GenMessage<SignInRequest> = /*@__PURE__*/
   messageDesc(file_business, 0);
+
+/**
+ * @generated from message business.SendCodeRequest
+ */
+export type SendCodeRequest = Message<"business.SendCodeRequest"> & {
+  /**
+   * @generated from field: string phone_number = 1;
+   */
+  phoneNumber: string;
+};
+
+/**
+ * Describes the message business.SendCodeRequest.
+ * Use `create(SendCodeRequestSchema)` to create a new message.
+ */
+export const SendCodeRequestSchema: GenMessage<SendCodeRequest> = /*@__PURE__*/
+  messageDesc(file_business, 1);
+
+/**
+ * @generated from message business.SendCodeReply
+ */
+export type SendCodeReply = Message<"business.SendCodeReply"> & {
+  /**
+   * How many seconds the code is good for; 0 where nothing was sent because a code of development is right for all numbers.
+   *
+   * @generated from field: uint32 valid_s = 1;
+   */
+  validS: number;
+};
+
+/**
+ * Describes the message business.SendCodeReply.
+ * Use `create(SendCodeReplySchema)` to create a new message.
+ */
+export const SendCodeReplySchema: GenMessage<SendCodeReply> = /*@__PURE__*/
+  messageDesc(file_business, 2);
 
 /**
  * @generated from message business.SignInReply
@@ -75,7 +111,7 @@ export type SignInReply = Message<"business.SignInReply"> & {
  * Use `create(SignInReplySchema)` to create a new message.
  */
 export const SignInReplySchema: GenMessage<SignInReply> = /*@__PURE__*/
-  messageDesc(file_business, 1);
+  messageDesc(file_business, 3);
 
 /**
  * @generated from message business.User
@@ -126,7 +162,7 @@ export type User = Message<"business.User"> & {
  * Use `create(UserSchema)` to create a new message.
  */
 export const UserSchema: GenMessage<User> = /*@__PURE__*/
-  messageDesc(file_business, 2);
+  messageDesc(file_business, 4);
 
 /**
  * @generated from message business.GetUserRequest
@@ -143,7 +179,7 @@ export type GetUserRequest = Message<"business.GetUserRequest"> & {
  * Use `create(GetUserRequestSchema)` to create a new message.
  */
 export const GetUserRequestSchema: GenMessage<GetUserRequest> = /*@__PURE__*/
-  messageDesc(file_business, 3);
+  messageDesc(file_business, 5);
 
 /**
  * @generated from message business.GetUserReply
@@ -160,7 +196,7 @@ export type GetUserReply = Message<"business.GetUserReply"> & {
  * Use `create(GetUserReplySchema)` to create a new message.
  */
 export const GetUserReplySchema: GenMessage<GetUserReply> = /*@__PURE__*/
-  messageDesc(file_business, 4);
+  messageDesc(file_business, 6);
 
 /**
  * @generated from message business.UpdateUserRequest
@@ -192,7 +228,7 @@ export type UpdateUserRequest = Message<"business.UpdateUserRequest"> & {
  * Use `create(UpdateUserRequestSchema)` to create a new message.
  */
 export const UpdateUserRequestSchema: GenMessage<UpdateUserRequest> = /*@__PURE__*/
-  messageDesc(file_business, 5);
+  messageDesc(file_business, 7);
 
 /**
  * @generated from message business.SearchUserRequest
@@ -226,7 +262,7 @@ export type SearchUserRequest = Message<"business.SearchUserRequest"> & {
  * Use `create(SearchUserRequestSchema)` to create a new message.
  */
 export const SearchUserRequestSchema: GenMessage<SearchUserRequest> = /*@__PURE__*/
-  messageDesc(file_business, 6);
+  messageDesc(file_business, 8);
 
 /**
  * @generated from message business.SearchUserReply
@@ -250,7 +286,7 @@ export type SearchUserReply = Message<"business.SearchUserReply"> & {
  * Use `create(SearchUserReplySchema)` to create a new message.
  */
 export const SearchUserReplySchema: GenMessage<SearchUserReply> = /*@__PURE__*/
-  messageDesc(file_business, 7);
+  messageDesc(file_business, 9);
 
 /**
  * @generated from message business.SignOutRequest
@@ -267,7 +303,7 @@ export type SignOutRequest = Message<"business.SignOutRequest"> & {
  * Use `create(SignOutRequestSchema)` to create a new message.
  */
 export const SignOutRequestSchema: GenMessage<SignOutRequest> = /*@__PURE__*/
-  messageDesc(file_business, 8);
+  messageDesc(file_business, 10);
 
 /**
  * @generated from message business.FriendSendMessageRequest
@@ -296,7 +332,7 @@ export type FriendSendMessageRequest = Message<"business.FriendSendMessageReques
  * Use `create(FriendSendMessageRequestSchema)` to create a new message.
  */
 export const FriendSendMessageRequestSchema: GenMessage<FriendSendMessageRequest> = /*@__PURE__*/
-  messageDesc(file_business, 9);
+  messageDesc(file_business, 11);
 
 /**
  * @generated from message business.FriendSendMessageReply
@@ -313,7 +349,7 @@ export type FriendSendMessageReply = Message<"business.FriendSendMessageReply"> 
  * Use `create(FriendSendMessageReplySchema)` to create a new message.
  */
 export const FriendSendMessageReplySchema: GenMessage<FriendSendMessageReply> = /*@__PURE__*/
-  messageDesc(file_business, 10);
+  messageDesc(file_business, 12);
 
 /**
  * @generated from message business.FriendAddRequest
@@ -340,7 +376,7 @@ export type FriendAddRequest = Message<"business.FriendAddRequest"> & {
  * Use `create(FriendAddRequestSchema)` to create a new message.
  */
 export const FriendAddRequestSchema: GenMessage<FriendAddRequest> = /*@__PURE__*/
-  messageDesc(file_business, 11);
+  messageDesc(file_business, 13);
 
 /**
  * @generated from message business.FriendAgreeRequest
@@ -362,7 +398,7 @@ export type FriendAgreeRequest = Message<"business.FriendAgreeRequest"> & {
  * Use `create(FriendAgreeRequestSchema)` to create a new message.
  */
 export const FriendAgreeRequestSchema: GenMessage<FriendAgreeRequest> = /*@__PURE__*/
-  messageDesc(file_business, 12);
+  messageDesc(file_business, 14);
 
 /**
  * @generated from message business.FriendSetRequest
@@ -389,7 +425,7 @@ export type FriendSetRequest = Message<"business.FriendSetRequest"> & {
  * Use `create(FriendSetRequestSchema)` to create a new message.
  */
 export const FriendSetRequestSchema: GenMessage<FriendSetRequest> = /*@__PURE__*/
-  messageDesc(file_business, 13);
+  messageDesc(file_business, 15);
 
 /**
  * @generated from message business.FriendSetReply
@@ -416,7 +452,7 @@ export type FriendSetReply = Message<"business.FriendSetReply"> & {
  * Use `create(FriendSetReplySchema)` to create a new message.
  */
 export const FriendSetReplySchema: GenMessage<FriendSetReply> = /*@__PURE__*/
-  messageDesc(file_business, 14);
+  messageDesc(file_business, 16);
 
 /**
  * @generated from message business.Friend
@@ -468,7 +504,7 @@ export type Friend = Message<"business.Friend"> & {
  * Use `create(FriendSchema)` to create a new message.
  */
 export const FriendSchema: GenMessage<Friend> = /*@__PURE__*/
-  messageDesc(file_business, 15);
+  messageDesc(file_business, 17);
 
 /**
  * @generated from message business.GetFriendsReply
@@ -485,7 +521,7 @@ export type GetFriendsReply = Message<"business.GetFriendsReply"> & {
  * Use `create(GetFriendsReplySchema)` to create a new message.
  */
 export const GetFriendsReplySchema: GenMessage<GetFriendsReply> = /*@__PURE__*/
-  messageDesc(file_business, 16);
+  messageDesc(file_business, 18);
 
 /**
  * A page of a list of users, which fits a packet of the long connection.
@@ -513,7 +549,7 @@ export type ListUsersRequest = Message<"business.ListUsersRequest"> & {
  * Use `create(ListUsersRequestSchema)` to create a new message.
  */
 export const ListUsersRequestSchema: GenMessage<ListUsersRequest> = /*@__PURE__*/
-  messageDesc(file_business, 17);
+  messageDesc(file_business, 19);
 
 /**
  * @generated from message business.ListFriendsReply
@@ -535,7 +571,7 @@ export type ListFriendsReply = Message<"business.ListFriendsReply"> & {
  * Use `create(ListFriendsReplySchema)` to create a new message.
  */
 export const ListFriendsReplySchema: GenMessage<ListFriendsReply> = /*@__PURE__*/
-  messageDesc(file_business, 18);
+  messageDesc(file_business, 20);
 
 /**
  * @generated from message business.ListFriendRequestsReply
@@ -557,7 +593,7 @@ export type ListFriendRequestsReply = Message<"business.ListFriendRequestsReply"
  * Use `create(ListFriendRequestsReplySchema)` to create a new message.
  */
 export const ListFriendRequestsReplySchema: GenMessage<ListFriendRequestsReply> = /*@__PURE__*/
-  messageDesc(file_business, 19);
+  messageDesc(file_business, 21);
 
 /**
  * @generated from message business.ListBlockedReply
@@ -579,7 +615,7 @@ export type ListBlockedReply = Message<"business.ListBlockedReply"> & {
  * Use `create(ListBlockedReplySchema)` to create a new message.
  */
 export const ListBlockedReplySchema: GenMessage<ListBlockedReply> = /*@__PURE__*/
-  messageDesc(file_business, 20);
+  messageDesc(file_business, 22);
 
 /**
  * @generated from message business.FriendRemoveRequest
@@ -596,7 +632,7 @@ export type FriendRemoveRequest = Message<"business.FriendRemoveRequest"> & {
  * Use `create(FriendRemoveRequestSchema)` to create a new message.
  */
 export const FriendRemoveRequestSchema: GenMessage<FriendRemoveRequest> = /*@__PURE__*/
-  messageDesc(file_business, 21);
+  messageDesc(file_business, 23);
 
 /**
  * @generated from message business.FriendRequest
@@ -635,7 +671,7 @@ export type FriendRequest = Message<"business.FriendRequest"> & {
  * Use `create(FriendRequestSchema)` to create a new message.
  */
 export const FriendRequestSchema: GenMessage<FriendRequest> = /*@__PURE__*/
-  messageDesc(file_business, 22);
+  messageDesc(file_business, 24);
 
 /**
  * @generated from message business.GetFriendRequestsReply
@@ -652,7 +688,7 @@ export type GetFriendRequestsReply = Message<"business.GetFriendRequestsReply"> 
  * Use `create(GetFriendRequestsReplySchema)` to create a new message.
  */
 export const GetFriendRequestsReplySchema: GenMessage<GetFriendRequestsReply> = /*@__PURE__*/
-  messageDesc(file_business, 23);
+  messageDesc(file_business, 25);
 
 /**
  * @generated from message business.FriendBlockRequest
@@ -669,7 +705,7 @@ export type FriendBlockRequest = Message<"business.FriendBlockRequest"> & {
  * Use `create(FriendBlockRequestSchema)` to create a new message.
  */
 export const FriendBlockRequestSchema: GenMessage<FriendBlockRequest> = /*@__PURE__*/
-  messageDesc(file_business, 24);
+  messageDesc(file_business, 26);
 
 /**
  * @generated from message business.GetBlockedReply
@@ -686,7 +722,7 @@ export type GetBlockedReply = Message<"business.GetBlockedReply"> & {
  * Use `create(GetBlockedReplySchema)` to create a new message.
  */
 export const GetBlockedReplySchema: GenMessage<GetBlockedReply> = /*@__PURE__*/
-  messageDesc(file_business, 25);
+  messageDesc(file_business, 27);
 
 /**
  * @generated from message business.ContactRules
@@ -703,7 +739,7 @@ export type ContactRules = Message<"business.ContactRules"> & {
  * Use `create(ContactRulesSchema)` to create a new message.
  */
 export const ContactRulesSchema: GenMessage<ContactRules> = /*@__PURE__*/
-  messageDesc(file_business, 26);
+  messageDesc(file_business, 28);
 
 /**
  * @generated from message business.AddFriendPush
@@ -735,7 +771,7 @@ export type AddFriendPush = Message<"business.AddFriendPush"> & {
  * Use `create(AddFriendPushSchema)` to create a new message.
  */
 export const AddFriendPushSchema: GenMessage<AddFriendPush> = /*@__PURE__*/
-  messageDesc(file_business, 27);
+  messageDesc(file_business, 29);
 
 /**
  * @generated from message business.AgreeAddFriendPush
@@ -762,7 +798,7 @@ export type AgreeAddFriendPush = Message<"business.AgreeAddFriendPush"> & {
  * Use `create(AgreeAddFriendPushSchema)` to create a new message.
  */
 export const AgreeAddFriendPushSchema: GenMessage<AgreeAddFriendPush> = /*@__PURE__*/
-  messageDesc(file_business, 28);
+  messageDesc(file_business, 30);
 
 /**
  * Whom users let put them into groups. Whoever may not write to them may not add them either.
@@ -804,7 +840,7 @@ export const AddedBySchema: GenEnum<AddedBy> = /*@__PURE__*/
  */
 export const UserExtService: GenService<{
   /**
-   * The one call of a client that needs no token.
+   * Needs no token, as SendCode does.
    *
    * @generated from rpc business.UserExtService.SignIn
    */
@@ -812,6 +848,17 @@ export const UserExtService: GenService<{
     methodKind: "unary";
     input: typeof SignInRequestSchema;
     output: typeof SignInReplySchema;
+  },
+  /**
+   * Sends a sign-in code to a phone number, over whatever the operator has for it. So many for a number and from an address within a
+   * time; beyond it RESOURCE_EXHAUSTED. The answer is the same whether or not somebody has the number.
+   *
+   * @generated from rpc business.UserExtService.SendCode
+   */
+  sendCode: {
+    methodKind: "unary";
+    input: typeof SendCodeRequestSchema;
+    output: typeof SendCodeReplySchema;
   },
   /**
    * @generated from rpc business.UserExtService.GetUser
