@@ -30,6 +30,7 @@ const ORDER: [&[&str]; 9] = [
         "service_links",
         "shutdown",
         "supervisor",
+        "webhook",
     ],
     &["dns_name"],
     &["endpoints"],
