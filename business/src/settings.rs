@@ -11,6 +11,7 @@ use gim_config::{
     listen::Endpoint,
     logging::LogSettings,
     sql::DatabaseSettings,
+    traces::TracesSettings,
     webhook::{self, Secret},
 };
 use serde::{Deserialize, Serialize};
@@ -31,6 +32,8 @@ pub struct BusinessSettings {
     pub admin: AdminSettings,
     /// Log lines.
     pub log: LogSettings,
+    /// Traces.
+    pub traces: TracesSettings,
     /// Where users, tokens and friends are kept.
     pub database: DatabaseSettings,
     /// The logic service that this one calls.
@@ -194,6 +197,7 @@ impl Default for BusinessSettings {
             grpc: GrpcSettings { listen: Endpoint::new("127.0.0.1:8020"), ..GrpcSettings::default() },
             admin: AdminSettings { listen: Endpoint::new("127.0.0.1:8021") },
             log: LogSettings::default(),
+            traces: TracesSettings::default(),
             database: DatabaseSettings::default(),
             logic: LogicSettings::default(),
             web: WebSettings::default(),
@@ -283,7 +287,7 @@ impl Default for Limits {
 impl Settings for BusinessSettings {
     const SERVICE: &'static str = "business";
     const RELOADED: &'static [&'static str] =
-        &["log.filter", "limits.user_requests_per_s", "limits.user_requests_burst"];
+        &["log.filter", "traces.sampled_share", "limits.user_requests_per_s", "limits.user_requests_burst"];
 
     fn listeners(&mut self) -> Vec<&mut Endpoint> {
         vec![&mut self.grpc.listen, &mut self.admin.listen, &mut self.web.listen]
@@ -291,6 +295,10 @@ impl Settings for BusinessSettings {
 
     fn admin(&self) -> &Endpoint {
         &self.admin.listen
+    }
+
+    fn traces(&self) -> Option<&TracesSettings> {
+        Some(&self.traces)
     }
 
     fn node(&self) -> &str {
@@ -312,6 +320,7 @@ impl Settings for BusinessSettings {
         }
         self.grpc.validate()?;
         self.log.validate()?;
+        self.traces.validate()?;
         self.database.validate()?;
         self.logic.validate()?;
         self.web.validate()?;

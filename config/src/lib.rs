@@ -3,6 +3,7 @@
 //! - [`arguments`]: the command line that all services share
 //! - [`settings`]: one commented TOML per service, overridden by the environment, unknown keys refused by name,
 //!   renamed ones with their new one; [`settings_check`] and [`settings_shown`]: all mistakes in them at once, and what holds
+//! - [`traces`]: spans of requests; [`trace_export`] (feature `otlp`): told to a receiver of OpenTelemetry
 //! - [`logging`]: structured logs on standard error
 //! - [`metric_names`]: the names of metrics and their help texts; [`metrics`]: those that every service has
 //! - [`ready`] and [`admin`]: `/metrics`, `/healthz` and `/readyz` on a listener of their own; [`admin_page`] and
@@ -73,6 +74,9 @@ pub mod sql;
 pub mod supervisor;
 #[cfg(feature = "testing")]
 pub mod testing;
+pub mod trace_export;
+#[cfg_attr(not(feature = "otlp"), allow(dead_code, reason = "without a receiver nobody reads what it is told"))]
+pub mod traces;
 #[cfg(feature = "webhook")]
 pub mod webhook;
 

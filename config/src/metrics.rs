@@ -34,6 +34,8 @@ crate::metric_names! {
     /// Connections of the admin listener and of the chat page that were ended before they had an answer: `late`, or `evicted`
     /// for one of somebody else.
     Counter HTTP_CONNECTIONS_ENDED = "http_connections_ended_total";
+    /// Spans of traces, by result: `sent` to the receiver, or `dropped`, because too many waited or it did not take them.
+    Counter TRACE_SPANS = "gim_trace_spans_total";
     /// Lines of the log that were lost because nobody read standard error.
     Counter LOG_LINES_DROPPED = "log_lines_dropped_total";
     /// 1 while what is written to the database is kept, otherwise 0; looked at every second.

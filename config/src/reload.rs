@@ -13,6 +13,7 @@ use crate::{
     metrics as names,
     reload_requests::ReloadOutcome,
     settings::{self, Settings},
+    traces,
 };
 
 /// See the module's documentation.
@@ -39,6 +40,9 @@ impl<S: Settings> Reload<S> {
         let settings: S = settings::load_for(&self.arguments).map_err(|error| error.to_string())?;
         check(&settings)?;
         logging::set_filter((self.log)(&settings))?;
+        if let Some(settings) = settings.traces() {
+            traces::set_share(settings);
+        }
         Ok(settings)
     }
 

@@ -15,6 +15,7 @@ use crate::{
     settings::{self, Settings},
     shutdown::{self, StopSignals},
     supervisor::Supervisor,
+    trace_export,
 };
 
 /// Something that was started and can be stopped in order.
@@ -154,6 +155,11 @@ where
     Fut: Future<Output = Result<R, E>>,
 {
     let service = S::SERVICE;
+    if let Some(traces) = settings.traces()
+        && let Err(problem) = trace_export::start(traces, service, settings.node())
+    {
+        return refuse(service, problem);
+    }
     let mut running = tokio::select! {
         started = start(settings) => match started {
             Ok(running) => running,
@@ -195,8 +201,12 @@ where
     };
     supervisor.stopping();
     tracing::info!(service, signal = %why, "stopping; a second signal stops at once");
+    let stopped = async {
+        running.stop().await;
+        trace_export::stop().await;
+    };
     tokio::select! {
-        () = running.stop() => {
+        () = stopped => {
             tracing::info!(service, "stopped");
             ExitCode::SUCCESS
         }

@@ -17,6 +17,7 @@ use crate::{
     listen::Endpoint,
     renamed_keys::{self, RenamedKey},
     secret_files, service_links,
+    traces::TracesSettings,
 };
 
 /// Of an environment variable; the value is not repeated, as it may be a secret.
@@ -39,6 +40,11 @@ pub trait Settings: Default + Serialize + DeserializeOwned {
 
     /// Where its admin listener is.
     fn admin(&self) -> &Endpoint;
+
+    /// Where it tells its traces.
+    fn traces(&self) -> Option<&TracesSettings> {
+        None
+    }
 
     /// The name of this node.
     fn node(&self) -> &str {

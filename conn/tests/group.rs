@@ -43,7 +43,7 @@ fn push(seq: u64, origin_device_id: u64, content: &[u8]) -> Item {
         ..Message::default()
     };
     let message = message.encode_to_vec().into();
-    Item::GroupPush(GroupPush { group_id: GROUP, seq, message, origin_device_id, request_id: String::new() })
+    Item::GroupPush(GroupPush { group_id: GROUP, seq, message, origin_device_id, ..GroupPush::default() })
 }
 
 fn memberships(joined: &[u64], left: &[u64]) -> Item {

@@ -11,6 +11,7 @@ pub mod code;
 pub mod metadata;
 pub mod methods;
 pub mod page;
+pub mod trace;
 
 /// Clients and conn nodes: the long connection (package `connect`).
 #[allow(missing_docs, clippy::all, clippy::too_many_lines)]

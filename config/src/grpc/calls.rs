@@ -12,7 +12,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use gim_proto::{ResultCode, check, metadata, methods};
+use gim_proto::{ResultCode, check, metadata, methods, trace::TraceContext};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use subtle::ConstantTimeEq as _;
 use tonic::{Status, body::Body};
@@ -29,7 +29,14 @@ use super::{
     unary,
     web::{Protocol, RefusedWith},
 };
-use crate::{metrics as names, refused_peers::RefusedPeers};
+use crate::{
+    metrics as names,
+    refused_peers::RefusedPeers,
+    traces::{self, Span},
+};
+
+/// Whose streams live as long as the nodes.
+const LINK_SERVICE: &str = "/logic.LinkService/";
 
 const WRONG_TOKEN: &str =
     "the internal token is missing or wrong: grpc.internal_token has to be the same in the settings of all services";
@@ -206,15 +213,19 @@ where
             }
         }
         let method = request.uri().path().to_owned();
-        let span = tracing::info_span!("grpc", %method, request_id = %id);
+        let mut trace = trace(&request, &id, is_counted);
+        let span = tracing::info_span!("grpc", %method, request_id = %id, trace_id = trace.trace_id());
         // The clone was not polled for readiness; the service that was is the one to call.
         let clone = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, clone);
         let call = async move {
             let started = std::time::Instant::now();
-            let result = inner.call(request).await.map(|answer| refine(protocol, answer, &id));
+            let answered = traces::working_for(trace.context(), inner.call(request)).await;
+            let result = answered.map(|answer| refine(protocol, answer, &id));
             drop(room);
-            record(protocol, method, &result, started.elapsed());
+            let code = record(protocol, method, &result, started.elapsed());
+            trace.note("rpc.response.status_code", code);
+            drop(trace);
             let answer = result?;
             let answer = if is_counted {
                 answers::hold(answer, place).await.unwrap_or_else(|status| protocol.refuse(status, &id))
@@ -239,7 +250,29 @@ fn refine(protocol: Protocol, mut answer: http::Response<Body>, request_id: &str
     answer
 }
 
-fn record<E>(protocol: Protocol, method: String, result: &Result<http::Response<Body>, E>, elapsed: Duration) {
+/// The trace of a call begins here, or goes on: streams of conn nodes have one for each packet. What strangers say is kept is kept as often
+/// as of those who say nothing.
+fn trace(request: &http::Request<Body>, id: &str, is_strangers: bool) -> Span {
+    let path = request.uri().path();
+    if path.starts_with(LINK_SERVICE) {
+        return Span::default();
+    }
+    let caller = request.headers().get(metadata::TRACE_PARENT).and_then(|text| text.to_str().ok());
+    let mut span = traces::request("call", caller.and_then(TraceContext::from_traceparent), !is_strangers);
+    if span.context().is_sampled {
+        span.note("rpc.method", path.trim_start_matches('/').to_owned());
+        span.note("gim.request_id", id.to_owned());
+    }
+    span
+}
+
+/// Counts a call, and returns its code.
+fn record<E>(
+    protocol: Protocol,
+    method: String,
+    result: &Result<http::Response<Body>, E>,
+    elapsed: Duration,
+) -> String {
     let response = result.as_ref().ok();
     let refused =
         response.and_then(|response| response.extensions().get()).map(|RefusedWith(code)| (*code as i32).to_string());
@@ -251,8 +284,9 @@ fn record<E>(protocol: Protocol, method: String, result: &Result<http::Response<
         "12" => "unimplemented".to_owned(),
         _ => method,
     };
-    metrics::counter!(names::GRPC_CALLS, "method" => method.clone(), "code" => code).increment(1);
+    metrics::counter!(names::GRPC_CALLS, "method" => method.clone(), "code" => code.clone()).increment(1);
     metrics::histogram!(names::GRPC_CALL_SECONDS, "method" => method).record(elapsed.as_secs_f64());
+    code
 }
 
 /// The id under which the call is found in every log: the caller's, or a new one that the handler passes on like the caller's.

@@ -53,6 +53,7 @@ use crate::{
     files,
     listen::{Endpoint, ListenError},
     networks::Networks,
+    traces,
 };
 
 pub use clients::{ClientsSettings, serve_clients};
@@ -333,7 +334,7 @@ fn root_cause(error: &dyn std::error::Error) -> String {
 /// A channel that shows the internal token on every call, and reads result codes whichever way they come.
 pub type PeerChannel = InterceptedService<ReadResultCodes<NodesChannel>, ShowToken>;
 
-/// Puts the internal token on outgoing calls.
+/// Puts the internal token on outgoing calls, and where in a trace they are made.
 #[derive(Debug, Clone)]
 pub struct ShowToken(Arc<str>);
 
@@ -341,6 +342,10 @@ impl Interceptor for ShowToken {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
         if !self.0.is_empty() {
             metadata::put(&mut request, metadata::INTERNAL_TOKEN, &self.0);
+        }
+        let trace = traces::current();
+        if trace.is_sampled {
+            metadata::put(&mut request, metadata::TRACE_PARENT, &trace.to_string());
         }
         Ok(request)
     }

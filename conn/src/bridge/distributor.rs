@@ -16,7 +16,7 @@ use std::{
 use bytes::Bytes;
 use crossbeam_channel::Receiver;
 use foldhash::quality::FixedState;
-use gim_config::ready::AnyPart;
+use gim_config::{ready::AnyPart, traces::Span};
 use gim_proto::{
     ResultCode,
     connect::{PacketCommand, SignInRequest, SubscribeRoomRequest},
@@ -156,7 +156,7 @@ impl Distributor {
         let is_readable = decoded.is_ok();
         let SignInRequest { user_id, device_id, token, app_id, .. } = decoded.unwrap_or_default();
         let purpose = Purpose::SignIn(Identity { user_id, device_id });
-        let request = Request { connection, command, request_id, purpose };
+        let request = Request { connection, command, request_id, purpose, span: Span::default() };
         if !is_readable {
             self.refused_with(request, ResultCode::BadRequest);
             return;
@@ -200,7 +200,7 @@ impl Distributor {
             is_silent: packet::is_silent(command, &request_id),
             ..logic::ClientPacket::default()
         };
-        let request = Request { connection, command, request_id, purpose };
+        let request = Request { connection, command, request_id, purpose, span: Span::default() };
         if self.ask(user_id, request, logic::up_item::Item::Packet(packet))
             && let Purpose::Subscribe(room_id) = purpose
             && room_id != 0
@@ -410,7 +410,8 @@ mod tests {
         let mut link = LinkHandle::new(0, "0".to_owned(), "logic".to_owned(), sender);
         link.state = LinkState::Attached;
         let (connection, command) = (ConnectionId::new(0, 1, 1), PacketCommand::PcSend as i32);
-        let request = Request { connection, command, request_id: String::new(), purpose: Purpose::Reply };
+        let (request_id, purpose, span) = (String::new(), Purpose::Reply, Span::default());
+        let request = Request { connection, command, request_id, purpose, span };
         link.push(LinkItem::Request(request, logic::up_item::Item::Packet(logic::ClientPacket::default())));
         link.push(LinkItem::Gone(1));
         (link, queue)

@@ -7,12 +7,14 @@
 use std::{cell::LazyCell, iter::repeat_n, sync::Arc};
 
 use bytes::Bytes;
+use gim_config::traces::{self, Span};
 use gim_proto::{
     CloseReason,
     logic::{
         Down, DownItem, GroupMemberships, GroupPush, Kick, NewestSeqAnswer, PacketReply, Push, RoomMove, SignInResult,
         down_item::Item,
     },
+    trace::TraceContext,
 };
 use metrics::counter;
 
@@ -101,7 +103,14 @@ async fn on_reply(reply: PacketReply, pending: &mut PendingRequests, rooms: &Roo
 // path 7/9: from the batch of this node to the reactors that hold its receivers
 async fn on_push(push: &Push, reactors: &Reactors) {
     tracing::debug!(request_id = push.request_id, targets = push.targets.len(), "push");
+    let _until_the_reactors_have_it = traced("push", &push.trace_context, push.targets.len());
     send_split(reactors, split_push(reactors, push), Command::Push).await;
+}
+
+fn traced(name: &'static str, context: &[u8], targets: usize) -> Span {
+    let mut span = traces::received(name, TraceContext::from_link(context));
+    span.note("gim.targets", targets as i64);
+    span
 }
 
 fn split_push(reactors: &Reactors, push: &Push) -> Vec<Vec<PushItem>> {
@@ -144,6 +153,7 @@ async fn on_group_memberships(memberships: &GroupMemberships, reactors: &Reactor
 
 async fn on_group_push(push: &GroupPush, reactors: &Reactors) {
     tracing::debug!(request_id = push.request_id, group_id = push.group_id, seq = push.seq, "group push");
+    let _until_the_reactors_have_it = traced("push to a group", &push.trace_context, 1);
     let frame = packet::message(&push.message, 0, 0);
     let make = || Command::PushToGroup {
         group_id: push.group_id,
@@ -207,7 +217,7 @@ mod tests {
             (0..devices).map(move |device| ConnectionId::new(device as usize % 2, user as usize, 1).number())
         };
         let target = |user| PushTarget { seq: user + 1, prev_seq: user, connection_ids: connections(user).collect() };
-        Push { message: vec![7; 200].into(), targets: (0..users).map(target).collect(), request_id: String::new() }
+        Push { message: vec![7; 200].into(), targets: (0..users).map(target).collect(), ..Push::default() }
     }
 
     #[test]

@@ -6,6 +6,7 @@
 use std::{collections::BTreeMap, time::Instant};
 
 use bytes::Bytes;
+use gim_config::traces::Span;
 use gim_proto::{ResultCode, connect::Reply, logic::SignInResult};
 
 use crate::{
@@ -26,6 +27,8 @@ pub struct Request {
     pub request_id: String,
     /// What an answer sets in motion.
     pub purpose: Purpose,
+    /// Begins when it goes to logic, and ends with the answer.
+    pub span: Span,
 }
 
 /// What an answer sets in motion.
@@ -101,7 +104,11 @@ impl Request {
     }
 
     /// What the reactor does with logic's answer to anything but a sign-in that succeeded.
-    pub fn answered(self, code: i32, message: String, data: Bytes, retained: Vec<Encoded>) -> Command {
+    pub fn answered(mut self, code: i32, message: String, data: Bytes, retained: Vec<Encoded>) -> Command {
+        self.span.note("gim.code", i64::from(code));
+        if code != 0 {
+            self.span.fail(|| message.clone());
+        }
         let is_silent = packet::is_silent(self.command, &self.request_id);
         let frame = (!is_silent).then(|| packet::reply(&self.request_id, self.command, &Reply { code, message, data }));
         let connection = self.connection;
@@ -136,7 +143,8 @@ mod tests {
 
     fn request(command: PacketCommand, request_id: &str, purpose: Purpose) -> Request {
         let connection = ConnectionId::new(0, 1, 2);
-        Request { connection, command: command as i32, request_id: request_id.into(), purpose }
+        let (command, request_id, span) = (command as i32, request_id.into(), Span::default());
+        Request { connection, command, request_id, purpose, span }
     }
 
     #[test]

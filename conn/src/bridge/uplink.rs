@@ -3,7 +3,11 @@
 
 use std::time::Instant;
 
-use gim_proto::logic::{ConnectionUser, NewestSeqQuestion, PushResult, Up, UpItem, announce::What, up_item::Item};
+use gim_config::traces;
+use gim_proto::{
+    connect::PacketCommand,
+    logic::{ConnectionUser, NewestSeqQuestion, PushResult, Up, UpItem, announce::What, up_item::Item},
+};
 
 use super::requests::{PendingRequests, Request};
 
@@ -103,8 +107,9 @@ pub(super) fn pack(batch: Vec<LinkItem>, pending: &mut PendingRequests, deadline
     let mut last_of = None;
     for item in batch {
         match item {
-            LinkItem::Request(request, mut item) => {
+            LinkItem::Request(mut request, mut item) => {
                 let request_id = log_id(&request);
+                trace(&mut request, &mut item, &request_id);
                 let number = pending.add(request, deadline);
                 put_numbers(&mut item, number, request_id);
                 items.push(UpItem { item: Some(item) });
@@ -133,6 +138,18 @@ fn log_id(request: &Request) -> String {
     };
     tracing::debug!(request_id = id, command = request.command, "packet to logic");
     id
+}
+
+/// A trace begins where a packet goes to logic.
+fn trace(request: &mut Request, item: &mut Item, id: &str) {
+    let Item::Packet(packet) = item else { return };
+    let name = PacketCommand::try_from(request.command).map_or("PC_OF_BUSINESS", |command| command.as_str_name());
+    request.span = traces::request(name, None, false);
+    packet.trace_context = request.span.context().to_link();
+    if request.span.context().is_sampled {
+        request.span.note("gim.request_id", id.to_owned());
+        request.span.note("gim.user_id", packet.user_id.cast_signed());
+    }
 }
 
 fn put_numbers(item: &mut Item, number: u64, id: String) {

@@ -5,7 +5,7 @@ mod entrances;
 
 use gim_config::{
     RenamedKey, Settings, admin::AdminSettings, grpc::GrpcSettings, listen::Endpoint, logging::LogSettings,
-    networks::Networks,
+    networks::Networks, traces::TracesSettings,
 };
 use serde::{Deserialize, Serialize};
 
@@ -38,6 +38,7 @@ pub struct ConnSettings {
     pub grpc: GrpcSettings,
     pub admin: AdminSettings,
     pub log: LogSettings,
+    pub traces: TracesSettings,
     pub session: SessionSettings,
     pub limits: LimitSettings,
     pub turn: TurnSettings,
@@ -168,6 +169,7 @@ impl Default for ConnSettings {
             },
             admin: AdminSettings { listen: Endpoint::new("127.0.0.1:8001") },
             log: LogSettings::default(),
+            traces: TracesSettings::default(),
             session: SessionSettings::default(),
             limits: LimitSettings::default(),
             turn: TurnSettings::default(),
@@ -261,6 +263,7 @@ impl Settings for ConnSettings {
     const SERVICE: &'static str = "conn";
     const RELOADED: &'static [&'static str] = &[
         "log.filter",
+        "traces.sampled_share",
         "websocket.origins",
         "session.sign_in_timeout_ms",
         "session.failed_sign_ins_max",
@@ -289,6 +292,10 @@ impl Settings for ConnSettings {
         &self.admin.listen
     }
 
+    fn traces(&self) -> Option<&TracesSettings> {
+        Some(&self.traces)
+    }
+
     fn node(&self) -> &str {
         &self.node
     }
@@ -300,6 +307,7 @@ impl Settings for ConnSettings {
     fn validate(&self) -> Result<(), String> {
         self.grpc.validate()?;
         self.log.validate()?;
+        self.traces.validate()?;
         at_least("node", self.node.len(), 1)?;
         self.validate_apps()?;
         self.public.validate()?;

@@ -448,6 +448,6 @@ pub fn inbox_push(connection_id: u64, seq: u64, content: &[u8]) -> down_item::It
     let message = Message { content: content.to_vec().into(), ..Message::default() }.encode_to_vec();
     let target =
         gim_proto::logic::PushTarget { seq, prev_seq: seq.saturating_sub(1), connection_ids: vec![connection_id] };
-    let push = gim_proto::logic::Push { message: message.into(), targets: vec![target], request_id: String::new() };
+    let push = gim_proto::logic::Push { message: message.into(), targets: vec![target], ..Default::default() };
     down_item::Item::Push(push)
 }

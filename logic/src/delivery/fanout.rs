@@ -6,6 +6,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use foldhash::{HashMap, HashMapExt as _, HashSet};
+use gim_config::traces;
 use gim_proto::logic::{GroupMemberships, GroupPush, Push, PushTarget, down_item::Item};
 use metrics::counter;
 use prost::Message as _;
@@ -146,6 +147,7 @@ impl Fanout {
             message: delivery.message.to_wire_in_timeline(group.seq).encode_to_vec().into(),
             origin_device_id: delivery.origin_device_id,
             request_id: delivery.request_id.to_string(),
+            trace_context: delivery.request_id.trace.to_link(),
         };
         self.nodes.push_to_group(&push, delivery.caused_by);
         counter!(names::GROUP_PUSHES).increment(1);
@@ -157,11 +159,14 @@ impl Fanout {
         if per_node.is_empty() {
             return;
         }
+        let mut span = traces::within("fan-out", delivery.request_id.trace);
+        span.note("gim.receivers", delivery.receivers.len() as i64);
         let body = delivery.message.encode();
         for (node, mut targets) in per_node {
             while !targets.is_empty() {
                 let rest = targets.split_off(targets.len().min(PUSH_TARGETS_MAX));
-                let push = Push { message: body.clone(), targets, request_id: delivery.request_id.to_string() };
+                let (request_id, trace_context) = (delivery.request_id.to_string(), span.context().to_link());
+                let push = Push { message: body.clone(), targets, request_id, trace_context };
                 let hints = |push: &Push| hints_for(push, &node, delivery, routes_of);
                 self.nodes.push_to_connections(&node, push, delivery.caused_by, hints);
                 targets = rest;

@@ -1,6 +1,9 @@
-//! Who asks.
+//! Who asks, and by which request.
 
-use gim_proto::metadata::REQUEST_ID_BYTES_MAX;
+use std::{ops::Deref, sync::Arc};
+
+use gim_config::traces;
+use gim_proto::{metadata::REQUEST_ID_BYTES_MAX, trace::TraceContext};
 
 /// A user on a device, once the token was checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -9,6 +12,29 @@ pub struct Caller {
     pub user_id: u64,
     /// From where.
     pub device_id: u64,
+}
+
+/// The request for which something is done: what it is called in the logs of all services, and where in a trace it is. Made from the id, in
+/// the task of the request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RequestTag {
+    id: Arc<str>,
+    /// Its span, where the trace is kept.
+    pub trace: TraceContext,
+}
+
+impl From<&str> for RequestTag {
+    fn from(id: &str) -> Self {
+        Self { id: id.into(), trace: traces::current() }
+    }
+}
+
+impl Deref for RequestTag {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.id
+    }
 }
 
 /// As much of a request id as logs take.

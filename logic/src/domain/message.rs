@@ -1,7 +1,5 @@
 //! A message on its way: what it says, who gets it under which seq, and how it looks on the wire.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use gim_proto::{
     ResultCode, check, connect,
@@ -10,7 +8,7 @@ use gim_proto::{
 use prost::Message as _;
 use serde::{Deserialize, Serialize};
 
-use super::{message_id, refusal::Refusal};
+use super::{caller::RequestTag, message_id, refusal::Refusal};
 
 /// What is said, once for all receivers. Never changes after it got its id.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,7 +50,7 @@ pub struct Delivery {
     /// The device of that user that needs no copy; 0 for none.
     pub origin_device_id: u64,
     /// For the logs on the way.
-    pub request_id: Arc<str>,
+    pub request_id: RequestTag,
     /// Where it is for a group.
     pub group: Option<GroupDelivery>,
 }

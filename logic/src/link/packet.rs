@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use gim_config::traces::{self, Span};
 use gim_proto::{
     BUSINESS_COMMAND_MIN, ResultCode,
     connect::{PacketCommand, Reply, SendRequest, SubscribeRoomRequest},
     logic::{ClientPacket, ConversationReadRequest, MessageAckRequest, SyncRequest},
+    trace::TraceContext,
 };
 use prost::Message;
 use tokio::sync::OwnedSemaphorePermit;
@@ -26,15 +28,19 @@ use crate::{
 /// Handles one packet; returns as soon as the next one of the same user may begin.
 pub(super) async fn handle(context: &Arc<Context>, packet: ClientPacket, permit: OwnedSemaphorePermit) {
     let request_id = log_id(&packet.request_id);
-    let span = tracing::info_span!("packet", request_id, user_id = packet.user_id, command = packet.command);
-    decide(context, packet, permit).instrument(span).await;
+    let trace = traces::received("packet", TraceContext::from_link(&packet.trace_context));
+    let trace_id = trace.trace_id();
+    let (user_id, command) = (packet.user_id, packet.command);
+    let span = tracing::info_span!("packet", request_id, user_id, command, trace_id);
+    traces::working_for(trace.context(), decide(context, packet, permit, trace)).instrument(span).await;
 }
 
-async fn decide(context: &Arc<Context>, packet: ClientPacket, permit: OwnedSemaphorePermit) {
+/// The trace's span ends with the answer.
+async fn decide(context: &Arc<Context>, packet: ClientPacket, permit: OwnedSemaphorePermit, trace: Span) {
     let caller = Caller { user_id: packet.user_id, device_id: packet.device_id };
     let request_no = packet.request_no;
     let result = match PacketCommand::try_from(packet.command) {
-        Ok(PacketCommand::PcSend) => return send(context, caller, packet, permit).await,
+        Ok(PacketCommand::PcSend) => return send(context, caller, packet, permit, trace).await,
         Ok(PacketCommand::PcMessageAck) => return ack(context, caller, packet, permit).await,
         Ok(PacketCommand::PcRead) => return read(context, caller, packet, permit),
         Ok(PacketCommand::PcSubscribeRoom) => return Box::pin(subscribe(context, caller, packet, permit)).await,
@@ -48,7 +54,7 @@ async fn decide(context: &Arc<Context>, packet: ClientPacket, permit: OwnedSemap
     context.reply(request_no, result.unwrap_or_else(Error::into_reply), None, permit);
 }
 
-async fn send(context: &Arc<Context>, caller: Caller, packet: ClientPacket, permit: OwnedSemaphorePermit) {
+async fn send(context: &Arc<Context>, caller: Caller, packet: ClientPacket, permit: OwnedSemaphorePermit, trace: Span) {
     let request_no = packet.request_no;
     let submitted = match decode::<SendRequest>(packet.content, "SendRequest") {
         Ok(request) => context.use_cases().messages.submit(caller, request, log_id(&packet.request_id)).await,
@@ -60,6 +66,7 @@ async fn send(context: &Arc<Context>, caller: Caller, packet: ClientPacket, perm
             let later = context.clone();
             let finish = async move {
                 let result = Messages::finish(submitted).await.map(|reply| done(&reply));
+                drop(trace);
                 later.reply(request_no, result.unwrap_or_else(Error::into_reply), None, permit);
             };
             context.tasks.spawn(finish.in_current_span());

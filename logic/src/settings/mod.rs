@@ -15,6 +15,7 @@ use gim_config::{
     listen::Endpoint,
     logging::LogSettings,
     sql::DatabaseSettings,
+    traces::TracesSettings,
 };
 use serde::{Deserialize, Serialize};
 
@@ -51,6 +52,8 @@ pub struct LogicSettings {
     pub admin: AdminSettings,
     /// Logs.
     pub log: LogSettings,
+    /// Traces.
+    pub traces: TracesSettings,
     /// The database.
     pub database: DatabaseSettings,
     /// Routes and rooms.
@@ -93,6 +96,7 @@ impl Default for LogicSettings {
             clients: ClientsSettings::default(),
             admin: AdminSettings { listen: Endpoint::new("127.0.0.1:8011") },
             log: LogSettings::default(),
+            traces: TracesSettings::default(),
             database: DatabaseSettings::default(),
             shared_state: SharedStateSettings::default(),
             business: BusinessSettings::default(),
@@ -122,6 +126,7 @@ impl Settings for LogicSettings {
 
     const RELOADED: &'static [&'static str] = &[
         "log.filter",
+        "traces.sampled_share",
         "clients.origins",
         "jwt.keys",
         "jwt.issuer",
@@ -137,6 +142,10 @@ impl Settings for LogicSettings {
 
     fn admin(&self) -> &Endpoint {
         &self.admin.listen
+    }
+
+    fn traces(&self) -> Option<&TracesSettings> {
+        Some(&self.traces)
     }
 
     fn node(&self) -> &str {
@@ -169,6 +178,7 @@ impl Settings for LogicSettings {
         self.grpc.validate()?;
         self.clients.validate()?;
         self.log.validate()?;
+        self.traces.validate()?;
         self.database.validate()?;
         let keep_least_s = self.message.recall_window_s.max(3_600);
         if self.retention.keep_s != 0 && self.retention.keep_s < keep_least_s {

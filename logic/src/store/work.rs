@@ -2,13 +2,14 @@
 //!
 //! Always holds: each kind of work is answered with its own kind of outcome; by construction, no other one can come.
 
-use std::{collections::VecDeque, fmt::Debug, net::IpAddr, sync::Arc};
+use std::{collections::VecDeque, fmt::Debug, net::IpAddr};
 
-use gim_proto::logic::Device;
+use gim_proto::{logic::Device, trace::TraceContext};
 use tokio::sync::oneshot;
 
 use super::{error::StoreError, read_position::ReadPosition};
 use crate::domain::{
+    caller::RequestTag,
     conversation::Peer,
     group::{GroupAction, GroupRefusal, Member, MemberLimits},
     message::{Message, Sent},
@@ -85,7 +86,7 @@ pub struct Post {
     /// The device that sent it and needs no copy; 0 for none.
     pub origin_device_id: u64,
     /// For the logs.
-    pub request_id: Arc<str>,
+    pub request_id: RequestTag,
     /// Whether the message itself is stored already: this is for more of its receivers.
     pub is_stored: bool,
 }
@@ -110,7 +111,7 @@ pub struct GroupWork {
     /// The device that sent it and needs no copy; 0 for none.
     pub origin_device_id: u64,
     /// For the logs.
-    pub request_id: Arc<str>,
+    pub request_id: RequestTag,
 }
 
 /// How far a device has read.
@@ -299,6 +300,16 @@ impl Work {
             Self::Post(request) => request.wants.key(),
             Self::Group(request) => request.wants.key(),
             Self::Ack(_) | Self::Recall(_) | Self::GroupAcks(_) | Self::Read(_) | Self::Device(_) => None,
+        }
+    }
+
+    /// Where in a trace it is, for what travels.
+    pub(super) fn trace(&self) -> TraceContext {
+        match self {
+            Self::Post(request) => request.wants.request_id.trace,
+            Self::Recall(request) => request.wants.request_id.trace,
+            Self::Group(request) => request.wants.request_id.trace,
+            Self::Ack(_) | Self::GroupAcks(_) | Self::Read(_) | Self::Device(_) => TraceContext::default(),
         }
     }
 

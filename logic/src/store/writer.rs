@@ -18,6 +18,7 @@ use foldhash::HashMap;
 use gim_config::{
     request_shares::RequestShares,
     sql::{self, Database, Dialect, Pool},
+    traces,
 };
 use metrics::{counter, histogram};
 use sqlx::AnyConnection;
@@ -277,6 +278,8 @@ impl WriterTask {
     async fn commit(&self, jobs: &[Job], lookup: KeyLookup) -> Result<Committed, sqlx::Error> {
         let started = Instant::now();
         let works: Vec<&Work> = jobs.iter().map(|job| &job.work).collect();
+        let mut span = traces::batch("transaction", works.iter().map(|work| work.trace()));
+        span.note("gim.requests", works.len() as i64);
         let work = async |connection: &mut AnyConnection| {
             let mut transaction = sql::begin(connection).await?;
             let prepared = transaction::prepare(&mut transaction, self.sql, &works, self.limits, lookup).await?;
@@ -286,7 +289,8 @@ impl WriterTask {
             transaction.commit().await?;
             Ok::<_, sqlx::Error>(Committed { written, turn })
         };
-        let committed = self.pool.run(work).await?;
+        let committed = self.pool.run(work).await.inspect_err(|error| span.fail(|| error.to_string()))?;
+        drop(span);
 
         let rows: usize = committed.written.deliveries.iter().map(|delivery| delivery.receivers.len()).sum();
         counter!(names::INBOX_ROWS).increment(rows as u64);

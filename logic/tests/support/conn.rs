@@ -170,6 +170,7 @@ impl Conn {
             request_id: format!("packet-{request_no}"),
             content: content.into(),
             is_silent: false,
+            ..ClientPacket::default()
         };
         self.send(vec![up_item::Item::Packet(packet)]).await;
         request_no

@@ -108,7 +108,12 @@ fn up_samples() -> Vec<Sample> {
                 request_id: "request-6".into(),
                 content: "content".into(),
                 is_silent: true,
+                ..ClientPacket::default()
             },
+        ),
+        sample(
+            "logic.ClientPacket.trace_context",
+            ClientPacket { trace_context: "context-9".into(), ..ClientPacket::default() },
         ),
         sample("logic.RoomRelease", RoomRelease { room_id: 101 }),
         sample("logic.Announce.connection", Announce { what: Some(announce::What::Connection(connection())) }),
@@ -186,8 +191,14 @@ fn down_samples() -> Vec<Sample> {
         sample("logic.RoomSubscribed", subscribed()),
         sample(
             "logic.Push",
-            Push { message: "message".into(), targets: vec![target.clone()], request_id: "request-3".into() },
+            Push {
+                message: "message".into(),
+                targets: vec![target.clone()],
+                request_id: "request-3".into(),
+                ..Push::default()
+            },
         ),
+        sample("logic.Push.trace_context", Push { trace_context: "context-4".into(), ..Push::default() }),
         sample("logic.PushTarget", target),
         sample("logic.RoomSubscribed.newest_seq", RoomSubscribed { newest_seq: 103, ..subscribed() }),
         sample("logic.RoomPush", room_push()),
@@ -213,7 +224,12 @@ fn down_samples() -> Vec<Sample> {
                 message: "message".into(),
                 origin_device_id: 104,
                 request_id: "request-5".into(),
+                ..GroupPush::default()
             },
+        ),
+        sample(
+            "logic.GroupPush.trace_context",
+            GroupPush { trace_context: "context-6".into(), ..GroupPush::default() },
         ),
         sample("logic.GroupHeads", GroupHeads { groups: vec![GroupSeq { group_id: 101, newest_seq: 102 }] }),
         sample("logic.Leaving", Leaving {}),

@@ -130,6 +130,7 @@ async fn much_that_is_read_at_once_is_one_row_and_one_event() {
             request_id: format!("c-1/{number}"),
             content: up_to(Of::UserId(8), number % 50 + 1).encode_to_vec().into(),
             is_silent: true,
+            ..ClientPacket::default()
         };
         conn.send(vec![up_item::Item::Packet(packet)]).await;
     }
@@ -322,6 +323,7 @@ async fn what_waits_is_bounded_in_all_and_for_each_user_and_so_are_requests() {
         request_id: "c-1/1".into(),
         content: up_to(Of::UserId(peer_id), 1).encode_to_vec().into(),
         is_silent: true,
+        ..ClientPacket::default()
     };
     let mut code = async |user_id, peer_id| {
         conn.send(vec![up_item::Item::Packet(silent(user_id, peer_id))]).await;
