@@ -13,5 +13,7 @@ mod own_users;
 mod reads;
 mod replaced;
 mod restart;
+mod sdk;
 mod server;
 mod strangers;
+mod ticket_backend;

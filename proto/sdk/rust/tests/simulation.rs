@@ -8,6 +8,7 @@
 
 mod simulation {
     pub mod app;
+    #[allow(dead_code, reason = "the tests of the client use the rest")]
     pub mod server;
     pub mod world;
 }

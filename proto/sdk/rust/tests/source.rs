@@ -5,7 +5,18 @@ use std::path::Path;
 use gim_config::testing::layers::assert_layers;
 
 /// The layers, the lowest first. Nobody names a module of the same layer, or of one above.
-const ORDER: [&[&str]; 4] = [&["wire"], &["message"], &["changes"], &["core"]];
+const ORDER: [&[&str]; 10] = [
+    &["wire"],
+    &["message"],
+    &["changes", "notices"],
+    &["core"],
+    &["storage", "transport", "error"],
+    &["locate", "options"],
+    &["teller"],
+    &["engine"],
+    &["client"],
+    &["services"],
+];
 
 #[test]
 fn modules_name_only_those_below_them() {
