@@ -3,6 +3,7 @@
 mod history;
 mod lists;
 pub mod model;
+mod notices;
 pub mod reads;
 mod settings;
 
