@@ -251,11 +251,8 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_unread_and_set_is_found_by_index_alone() {
-        for statement in [UNREAD_WITH_USER, UNREAD_IN_GROUP, PINNED, CHANGE_MARK, CHANGE_SETTING] {
-            assert_by_index(statement, &["part", "place"]).await;
-        }
-        for statement in [POSITIONS, POSITIONS_OF_PEERS, SETTINGS, MESSAGES] {
-            assert_by_index(&statement.sql(4).0, &[]).await;
-        }
+        let asked = [UNREAD_WITH_USER, UNREAD_IN_GROUP, PINNED, CHANGE_MARK, CHANGE_SETTING].map(str::to_owned);
+        let of_many = [POSITIONS, POSITIONS_OF_PEERS, SETTINGS, MESSAGES].map(|statement| statement.sql(4).0);
+        assert_by_index(&[&asked[..], &of_many].concat(), &["part", "place"]).await;
     }
 }

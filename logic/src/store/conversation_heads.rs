@@ -243,7 +243,12 @@ mod tests {
     use gim_proto::logic::{User, UserMessagePush};
     use prost::Message as _;
 
-    use super::*;
+    use super::{super::plans::assert_by_index, *};
+
+    #[tokio::test]
+    async fn lists_are_found_by_index_alone() {
+        assert_by_index(&[WALK, HEAD, SCAN, GROUPS], &["peers", "head"]).await;
+    }
 
     #[test]
     fn to_whom_a_message_is_stands_in_its_first_bytes() {

@@ -134,10 +134,7 @@ mod tests {
 
     #[tokio::test]
     async fn places_are_found_by_index_alone() {
-        for Statements { at, seek, extent, near } in [&DIRECT, &IN_GROUP] {
-            for statement in [at, seek, extent, near] {
-                assert_by_index(statement, &["step", "counted", "near_it", "before_it", "after_it"]).await;
-            }
-        }
+        let all = [&DIRECT, &IN_GROUP].map(|&Statements { at, seek, extent, near }| [at, seek, extent, near]);
+        assert_by_index(&all.concat(), &["step", "counted", "near_it", "before_it", "after_it"]).await;
     }
 }

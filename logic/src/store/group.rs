@@ -291,8 +291,6 @@ mod tests {
 
     #[tokio::test]
     async fn history_is_read_by_index_alone() {
-        for statement in [HISTORY_BACK, HISTORY_FORTH, MEMBER, JOINED_AFTER] {
-            assert_by_index(statement, &["h", "p"]).await;
-        }
+        assert_by_index(&[HISTORY_BACK, HISTORY_FORTH, MEMBER, JOINED_AFTER], &["h", "p"]).await;
     }
 }

@@ -224,8 +224,6 @@ mod tests {
 
     #[tokio::test]
     async fn history_is_read_by_index_alone() {
-        for statement in [HISTORY_BACK, HISTORY_FORTH, NEWEST_SEQ] {
-            assert_by_index(statement, &["h", "p"]).await;
-        }
+        assert_by_index(&[HISTORY_BACK, HISTORY_FORTH, NEWEST_SEQ], &["h", "p"]).await;
     }
 }

@@ -152,8 +152,6 @@ mod tests {
 
     #[tokio::test]
     async fn positions_and_readers_are_found_by_index_alone() {
-        for statement in [POSITION, MEMBERSHIP, READERS, COUNT] {
-            assert_by_index(statement, &["r", "counted"]).await;
-        }
+        assert_by_index(&[POSITION, MEMBERSHIP, READERS, COUNT], &["r", "counted"]).await;
     }
 }
