@@ -4,6 +4,11 @@
 //! its client's address; of the address that has most of them, the one that came first is the next to go, and of several such
 //! addresses the one whose first came first. So whoever only connects keeps nobody out who signs in, by however many addresses, and
 //! of many who come the same way the silent ones go first.
+//!
+//! Each reactor looks among its own connections alone, and that is enough. The caps count over all reactors, so that nobody is refused
+//! while there is a place. Where there is none, what strangers hold is spread over the reactors like everything: the kernel deals
+//! connects by a secret hash of both addresses and ports, which nobody can aim. So a reactor in which nobody can give way any more is one
+//! of a node in which hardly anybody can; and a client that it refuses comes again from another port, and is dealt anew.
 
 use std::{
     cmp::Reverse,
