@@ -388,6 +388,33 @@ async fn calls_of_an_address_are_bounded_and_dear_ones_cost_more() {
 }
 
 #[tokio::test]
+async fn strangers_have_a_bound_at_the_door_of_services_and_services_have_none() {
+    assert_eq!(GrpcSettings::default().address_calls_per_s, ClientsSettings::default().address_calls_per_s);
+    let server = services_door(|settings| {
+        settings.internal_token = "a-token-of-services".into();
+        settings.accepted_tokens = vec!["the-token-of-before".into()];
+        (settings.address_calls_per_s, settings.address_calls_burst) = (1, 100);
+    })
+    .await;
+    let done = async |server: &GrpcServer, token: &str| {
+        let headers = if token.is_empty() { String::new() } else { format!("internal_token: {token}\r\n") };
+        let mut done = 0;
+        while done < 150 && post_json(server, LOCATE, &headers, "{}").await.status == 200 {
+            done += 1;
+        }
+        done
+    };
+    for token in ["a-token-of-services", "the-token-of-before"] {
+        assert_eq!(done(&server, token).await, 150, "{token}");
+    }
+    // Seconds may pass meanwhile, and bring back one call each.
+    assert!((100..130).contains(&done(&server, "").await));
+    assert_eq!(done(&server, "a-token-of-services").await, 150, "what strangers of the address used up is theirs");
+    let open = services_door(|settings| (settings.address_calls_per_s, settings.address_calls_burst) = (1, 100)).await;
+    assert_eq!(done(&open, "").await, 150, "who reaches it may call everything there");
+}
+
+#[tokio::test]
 async fn for_whom_a_call_is_made_is_believed_of_trusted_services_alone() {
     let told = "client_address: 203.0.113.9\r\n";
     let trusted = "client_address: 203.0.113.9\r\ninternal_token: a-token-of-services\r\n";

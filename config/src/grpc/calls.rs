@@ -76,7 +76,8 @@ impl CallLayer {
             return Err(refusal("internal", ResultCode::UnknownCommand, "there is no such method for clients"));
         }
         let is_vouched = self.is_vouched_for(request);
-        if is_external(path) && !is_vouched && (client.is_some() || !connection.is_trusted()) {
+        let is_counted = is_external(path) && !is_vouched && self.has_strangers();
+        if is_counted && (client.is_some() || !self.is_of_service(request, connection, now)) {
             let address = client.as_ref().unwrap_or(&connection.address);
             let cost = cost_of(path.trim_start_matches('/'));
             address.take_calls(cost, &self.settings, now).map_err(|wait| {
@@ -105,6 +106,29 @@ impl CallLayer {
         connection
             .begin(user_id, client, now)
             .ok_or_else(|| refusal("calls", ResultCode::TryAgainLater, "too many calls are under way, try again later"))
+    }
+
+    /// Whether some who reach the listener are less trusted than others: where services show nothing, anybody can be one.
+    fn has_strangers(&self) -> bool {
+        self.is_for_clients || self.settings.asks_for_proof()
+    }
+
+    /// Whether a trusted service calls for itself what is for clients: its connection is known, or it shows now that it is one.
+    fn is_of_service(&self, request: &http::Request<Body>, connection: &Arc<Connection>, now: Instant) -> bool {
+        if connection.is_trusted() {
+            return true;
+        }
+        if self.is_for_clients || !request.headers().contains_key(metadata::INTERNAL_TOKEN) {
+            return false;
+        }
+        let is_trusted = check_trust(request, connection.is_certified(), &self.settings).is_ok();
+        if is_trusted {
+            connection.admit_as_service();
+        } else {
+            // Or who guesses it would see by the bound whether it is right.
+            connection.on_wrong_token(now);
+        }
+        is_trusted
     }
 
     /// Whether the caller says that it may speak for a user, which only trusted services may. Strangers are not listened to.

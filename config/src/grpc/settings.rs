@@ -64,7 +64,7 @@ pub struct GrpcSettings {
     pub calls_per_address_max: usize,
     /// The same of one connection.
     pub calls_per_connection_max: usize,
-    /// What an address may call of `*ExtService` in each second, where dear calls count as several; 0 for no bound.
+    /// What an address of strangers may call of `*ExtService` in each second, where dear calls count as several; 0 for no bound.
     pub address_calls_per_s: u32,
     /// The same at once.
     pub address_calls_burst: u32,
@@ -152,7 +152,7 @@ impl Default for GrpcSettings {
             calls_max: 4_096,
             calls_per_address_max: 2_048,
             calls_per_connection_max: 1_024,
-            address_calls_per_s: 0,
+            address_calls_per_s: 1_000,
             address_calls_burst: 10_000,
             request_bytes_max: 131_072,
             requests_bytes_max: 67_108_864,
