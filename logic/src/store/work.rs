@@ -313,7 +313,8 @@ impl Work {
         }
     }
 
-    /// The user whose byte budget it needs: who sends, or changes a group. Leaving one, and what is hardly stored, needs none.
+    /// The user whose byte budget it needs: who sends, changes a group, or describes a device. Leaving a group, and what is hardly
+    /// stored, needs none.
     pub(super) fn budgeted_user(&self) -> Option<u64> {
         match self {
             Self::Post(request) => {
@@ -321,7 +322,22 @@ impl Work {
             }
             Self::Group(request) if matches!(request.wants.action, GroupAction::RemoveMembers(_)) => None,
             Self::Group(request) => request.wants.actor,
-            Self::Ack(_) | Self::Recall(_) | Self::GroupAcks(_) | Self::Read(_) | Self::Device(_) => None,
+            Self::Device(_) => self.paid_texts().map(|(user_id, _)| user_id),
+            Self::Ack(_) | Self::Recall(_) | Self::GroupAcks(_) | Self::Read(_) => None,
+        }
+    }
+
+    /// Of what a user says of a device: the user, and the bytes of it.
+    pub(super) fn paid_texts(&self) -> Option<(u64, usize)> {
+        let Self::Device(request) = self else { return None };
+        let DeviceSave { device, change, saver: Saver::User(user_id), .. } = &*request.wants else { return None };
+        let told_always = [&device.system_version, &device.sdk_version, &device.branch_push_id];
+        let told_once = [&device.brand, &device.model];
+        let bytes = |texts: &[&String]| texts.iter().map(|text| text.len()).sum::<usize>();
+        match change {
+            DeviceChange::All => Some((*user_id, bytes(&told_always) + bytes(&told_once))),
+            DeviceChange::PushIdAndVersions => Some((*user_id, bytes(&told_always))),
+            DeviceChange::Owner => None,
         }
     }
 

@@ -56,6 +56,9 @@ const LOOKUPS_AFTER_REPEAT: u32 = 64;
 /// A message to so many receivers costs its sender's share another request.
 const RECEIVERS_PER_REQUEST: u64 = 64;
 
+/// So many bytes that a user says of a device cost another request.
+const TEXT_BYTES_PER_REQUEST: u64 = 1_024;
+
 /// Where requests are submitted. Clones share the queue.
 #[derive(Debug, Clone)]
 pub struct Writer {
@@ -237,11 +240,15 @@ impl WriterTask {
         left
     }
 
-    /// Counts what was stored for whom: for the sender of a message, and for who changed a group.
+    /// Counts what was stored for whom: for the sender of a message, for who changed a group, and for who described a device.
     fn charge(&self, jobs: &[Job], deliveries: &[Delivery]) {
         let notices: HashMap<u64, u64> = jobs.iter().flat_map(|job| job.work.paid_notices()).collect();
         let now = Instant::now();
         let mut budget = lock(&self.budget);
+        for (user_id, bytes) in jobs.iter().filter_map(|job| job.work.paid_texts()) {
+            budget.add(user_id, stored_bytes(bytes, 0), now);
+            self.shares.charge(user_id, bytes as u64 / TEXT_BYTES_PER_REQUEST, now);
+        }
         for Delivery { message, receivers, .. } in deliveries {
             let payer = notices.get(&message.id).copied().unwrap_or(message.sender_id);
             if payer != 0 {

@@ -203,3 +203,30 @@ async fn the_type_of_a_device_shows_in_the_list_of_those_online() {
     assert_eq!((devices[0].user_id, devices[0].device_id, devices[0].r#type), (7, device_id, 5));
     assert!(devices[0].since_ms > 0);
 }
+
+#[tokio::test]
+async fn what_is_said_of_a_device_costs_by_its_bytes() {
+    let server = server_with(StubBusiness::start().await, |settings| {
+        settings.limits.user_requests_per_s = 1;
+        settings.limits.user_requests_burst = 100;
+    })
+    .await;
+    let updates = async |user_id: u64, text: String| {
+        for done in 0.. {
+            let device =
+                Some(Device { system_version: text.clone(), branch_push_id: text.clone(), ..Device::default() });
+            let request =
+                metadata::signed(DeviceUpdateRequest { device }, user_id, 10 * user_id, &format!("token-{user_id}"));
+            if let Err(status) = server.device_ext().update(request).await {
+                assert_eq!(ResultCode::of_status(&status), ResultCode::TooManyRequests, "{status}");
+                assert!(ResultCode::wait_of(&status).is_some(), "{status}");
+                return done;
+            }
+        }
+        unreachable!("there is a bound")
+    };
+    // Seconds may pass meanwhile, and bring back one request each.
+    assert!((100..130).contains(&updates(7, "short".into()).await));
+    let long = updates(8, "x".repeat(4_096)).await;
+    assert!((12..16).contains(&long), "{long}: of 8 KiB each costs 9");
+}

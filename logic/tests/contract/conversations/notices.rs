@@ -13,7 +13,7 @@ const OTHER: u64 = 8;
 
 /// What stands at a place of a timeline.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Place {
+enum TimelinePlace {
     Counts,
     Own,
     /// A notice, a recalled message, or that one was recalled.
@@ -24,7 +24,7 @@ struct Timeline {
     server: Server,
     group_id: u64,
     is_large: bool,
-    places: Vec<Place>,
+    places: Vec<TimelinePlace>,
     names: u32,
 }
 
@@ -33,27 +33,27 @@ impl Timeline {
         for _ in 0..times {
             self.names += 1;
             self.server.rename(OTHER, self.group_id, &format!("name {}", self.names)).await.unwrap();
-            self.places.push(Place::Nothing);
+            self.places.push(TimelinePlace::Nothing);
         }
     }
 
     async fn say(&mut self, by: u64) -> u64 {
-        self.places.push(if by == READER { Place::Own } else { Place::Counts });
+        self.places.push(if by == READER { TimelinePlace::Own } else { TimelinePlace::Counts });
         say(&self.server, by, self.group_id).await.message_id
     }
 
     async fn recall(&mut self, message_id: u64, place: usize) {
         self.server.message_ext().recall(signed(OTHER, RecallRequest { message_id })).await.unwrap();
-        self.places[place] = Place::Nothing;
+        self.places[place] = TimelinePlace::Nothing;
         // In a large group it takes a place that it was recalled.
         if self.is_large {
-            self.places.push(Place::Nothing);
+            self.places.push(TimelinePlace::Nothing);
         }
     }
 
     async fn check(&self, what: &str) {
-        let newest = self.places.iter().rev().take(PLACES_MAX).take_while(|place| **place != Place::Own);
-        let expected = newest.filter(|place| **place == Place::Counts).count().min(100);
+        let newest = self.places.iter().rev().take(PLACES_MAX).take_while(|place| **place != TimelinePlace::Own);
+        let expected = newest.filter(|place| **place == TimelinePlace::Counts).count().min(100);
         let (_, all) = list(&self.server, READER, 0).await;
         let found = all.iter().find(|one| one.peer == Some(Peer::GroupId(self.group_id))).unwrap().unread;
         assert_eq!(found as usize, expected, "{what}, of {} places", self.places.len());
@@ -66,7 +66,7 @@ async fn unread_is_counted_among_the_newest_places_of_a_conversation() {
         let server = server().await;
         let group_id = server.make(kind, &[OTHER, READER]).await;
         let is_large = kind == GroupKind::GkLarge;
-        let mut timeline = Timeline { server, group_id, is_large, places: vec![Place::Nothing], names: 0 };
+        let mut timeline = Timeline { server, group_id, is_large, places: vec![TimelinePlace::Nothing], names: 0 };
         timeline.say(READER).await;
         for _ in 0..5 {
             timeline.say(OTHER).await;
