@@ -110,6 +110,14 @@ pub enum DatabaseError {
         /// Where it should be.
         path: PathBuf,
     },
+    /// What stands where the file of a SQLite should be is none, or not its only name.
+    #[error("database.url: {} {problem}", path.display())]
+    Unfit {
+        /// Where it should be.
+        path: PathBuf,
+        /// Why it is none.
+        problem: String,
+    },
     /// The file of a SQLite is empty or gone, but not what was to be written into it.
     #[error(
         "the database {} is empty or gone, but {} beside it holds {bytes} bytes of changes to it: put the database back where it \

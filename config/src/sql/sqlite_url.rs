@@ -3,7 +3,8 @@
 //! Always holds: whatever a name holds, the file that is opened is the one that is named, or there is a sentence that says why not.
 
 use std::{
-    fs,
+    fs::{self, Metadata},
+    os::unix::fs::MetadataExt as _,
     path::{self, Path, PathBuf},
 };
 
@@ -40,11 +41,34 @@ impl SqliteFile {
         path
     }
 
-    /// [`Self::itself`], unless it is not there and must not be made.
+    /// [`Self::itself`], unless it is not there and must not be made, or is no file that one service alone can have.
     pub(super) fn existing_or_made(&self) -> Result<PathBuf, DatabaseError> {
         let path = self.itself();
-        if self.may_be_made || path.exists() { Ok(path) } else { Err(DatabaseError::NoFile { path }) }
+        match fs::metadata(&path) {
+            Err(_) if !self.may_be_made => Err(DatabaseError::NoFile { path }),
+            Ok(found) => match unfit(&found) {
+                Some(problem) => Err(DatabaseError::Unfit { path, problem }),
+                None => Ok(path),
+            },
+            // Opening it says what else is wrong with it.
+            Err(_) => Ok(path),
+        }
     }
+}
+
+/// Why what stands there is no database, or not this one's alone: what is written goes into a log beside one of its names, and whoever
+/// opens another one finds a damaged database.
+fn unfit(found: &Metadata) -> Option<String> {
+    if found.is_dir() {
+        return Some("is a folder: name a file in it, as in sqlite:/var/lib/gim/chat.db".into());
+    }
+    if !found.is_file() {
+        return Some("is no file".into());
+    }
+    let names = found.nlink();
+    (names > 1).then(|| {
+        format!("has {names} names (hard links), each of which could be opened by another service: leave it this one")
+    })
 }
 
 /// The folder of a file, from the root.
@@ -137,6 +161,33 @@ mod tests {
         assert_eq!(fs::read(itself("second")).unwrap(), b"x");
         assert_eq!(itself("plain.db"), at("plain.db"));
         assert!(fs::read(itself("ring")).is_err());
+    }
+
+    #[test]
+    fn what_is_no_file_of_one_name_is_refused_in_a_sentence() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let found = |name: &str| {
+            let file = SqliteFile { path: at(name), may_be_made: true };
+            file.existing_or_made().map_err(|refused| refused.to_string())
+        };
+        fs::create_dir(at("folder")).unwrap();
+        symlink("folder", at("linked")).unwrap();
+        for name in ["folder", "linked"] {
+            let refused = found(name).unwrap_err();
+            assert!(refused.starts_with("database.url: /") && refused.contains("/folder is a folder"), "{refused}");
+        }
+        let _socket = std::os::unix::net::UnixListener::bind(at("socket")).unwrap();
+        assert!(found("socket").unwrap_err().ends_with("/socket is no file"));
+        fs::write(at("x.db"), b"x").unwrap();
+        assert_eq!(found("x.db"), Ok(at("x.db")));
+        fs::hard_link(at("x.db"), at("y.db")).unwrap();
+        for name in ["x.db", "y.db"] {
+            let refused = found(name).unwrap_err();
+            assert!(refused.contains(&format!("/{name} has 2 names (hard links)")), "{refused}");
+        }
+        fs::remove_file(at("y.db")).unwrap();
+        assert_eq!((found("x.db"), found("new.db")), (Ok(at("x.db")), Ok(at("new.db"))));
     }
 
     #[test]
