@@ -36,4 +36,4 @@ pub use service::{Business, DATABASE_FILE, StartError, run, start, start_with_co
 pub use settings::{
     AddedBy, BusinessSettings, FriendSettings, JwtSettings, Limits, LogicSettings, SignInSettings, WebSettings,
 };
-pub use store::{ImportedFriend, ImportedToken, ImportedUser, StoreError, migrations};
+pub use store::{ImportedFriend, ImportedToken, ImportedUser, StoreError, USED, migrations};

@@ -41,22 +41,27 @@ impl DataFolder {
     pub fn take(folder: &Path, service: &'static str) -> Result<Self, DataFolderError> {
         let refuse = |source| DataFolderError::Write { folder: folder.to_owned(), source };
         fs::create_dir_all(folder).map_err(refuse)?;
-        let path = folder.join(format!("{service}.lock"));
+        let path = lock_of(folder, service);
         let mut lock =
             File::options().read(true).write(true).create(true).truncate(false).open(path).map_err(refuse)?;
         match lock.try_lock() {
             Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let mut holder = String::new();
-                // Whose it is helps; that it is somebody's is what counts.
-                drop(lock.read_to_string(&mut holder));
-                return Err(DataFolderError::InUse { folder: folder.to_owned(), service, holder });
-            }
+            Err(TryLockError::WouldBlock) => return Err(in_use(folder, service, lock)),
             Err(TryLockError::Error(source)) => return Err(refuse(source)),
         }
         lock.set_len(0).and_then(|()| lock.rewind()).map_err(refuse)?;
         lock.write_all(std::process::id().to_string().as_bytes()).map_err(refuse)?;
         Ok(Self { lock })
+    }
+
+    /// Fails where somebody has what `service` keeps in a folder, which need not be there; nothing is written, nor kept.
+    pub fn check_free(folder: &Path, service: &'static str) -> Result<(), DataFolderError> {
+        let Ok(lock) = File::open(lock_of(folder, service)) else { return Ok(()) };
+        match lock.try_lock_shared() {
+            Err(TryLockError::WouldBlock) => Err(in_use(folder, service, lock)),
+            // What else may be wrong, whoever takes it hears.
+            Ok(()) | Err(TryLockError::Error(_)) => Ok(()),
+        }
     }
 }
 
@@ -65,6 +70,17 @@ impl Drop for DataFolder {
         // Closing it is not enough where a child process that begins just now has it open as well.
         drop(self.lock.unlock());
     }
+}
+
+fn lock_of(folder: &Path, service: &str) -> PathBuf {
+    folder.join(format!("{service}.lock"))
+}
+
+fn in_use(folder: &Path, service: &'static str, mut lock: File) -> DataFolderError {
+    let mut holder = String::new();
+    // Whose it is helps; that it is somebody's is what counts.
+    drop(lock.read_to_string(&mut holder));
+    DataFolderError::InUse { folder: folder.to_owned(), service, holder }
 }
 
 fn of_process(holder: &str) -> String {
@@ -88,7 +104,10 @@ mod tests {
             std::process::id()
         );
         assert_eq!(refused, expected);
+        assert_eq!(DataFolder::check_free(&data, "logic").unwrap_err().to_string(), expected);
         drop(first);
+        DataFolder::check_free(&data, "logic").unwrap();
+        DataFolder::check_free(&folder.path().join("none"), "logic").unwrap();
         DataFolder::take(&data, "logic").unwrap();
     }
 }

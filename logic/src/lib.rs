@@ -38,5 +38,7 @@ pub mod shared_state;
 pub mod store;
 pub mod usecase;
 
-pub use service::{DATABASE_FILE, Logic, Offline, StartError, open_offline, raise_seqs, run, run_raising_seqs, start};
+pub use service::{
+    DATABASE_FILE, Logic, Offline, StartError, claimed_names, open_offline, raise_seqs, run, run_raising_seqs, start,
+};
 pub use settings::LogicSettings;

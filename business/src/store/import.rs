@@ -64,10 +64,13 @@ const FRIENDS: InsertNew = InsertNew {
 };
 const TOLD: InsertNew = InsertNew { into: "told (user_id, friend_id, what, told_at_ms)", row: "(?,?,?,?)" };
 
+/// How many users there are.
+pub const USED: &str = "SELECT COUNT(*) FROM user";
+
 impl Store {
     /// Whether there is no user yet.
     pub async fn is_unused(&self) -> Result<bool, StoreError> {
-        let count: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM user").fetch_one(&self.database.reader).await?;
+        let count: i64 = sqlx::query_scalar(USED).fetch_one(&self.database.reader).await?;
         Ok(count == 0)
     }
 

@@ -55,7 +55,7 @@ pub struct Store {
 }
 
 pub use friend::FriendRequest;
-pub use import::{ImportedFriend, ImportedToken, ImportedUser};
+pub use import::{ImportedFriend, ImportedToken, ImportedUser, USED};
 pub use token::ALL_DEVICES;
 pub use told::{Told, What};
 

@@ -8,10 +8,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use sqlx::{AnyConnection, Connection as _, Executor as _, migrate::Migrator};
+use sqlx::{AnyConnection, AssertSqlSafe, Connection as _, Executor as _, Row as _, migrate::Migrator};
 
 use super::{
-    DatabaseError, DatabaseSettings, Dialect, errors, path_in_url, session,
+    DatabaseError, DatabaseSettings, Dialect, UNKNOWN_DATABASE, errors,
+    migrations::lock_name,
+    path_in_url, session,
     settings::{database_name, percent_decoded, without_password},
 };
 
@@ -76,12 +78,51 @@ impl Location {
         let unsupported = || DatabaseError::Unsupported { url: self.name(), dialect };
         let (_, migrator) = migrations.iter().find(|(of, _)| *of == dialect).ok_or_else(unsupported)?;
         let versions = match self.versions().await {
+            Err(error) if errors::mysql_number(&error) == Some(UNKNOWN_DATABASE) => return Ok(None),
             Err(error) if is_without_table(&error) => Vec::new(),
             versions => versions.map_err(|source| DatabaseError::Open { url: self.name(), source })?,
         };
         let newest = migrator.iter().map(|migration| migration.version).max().unwrap_or(0);
         let unknown = versions.iter().copied().find(|version| !migrator.version_exists(*version));
         Ok(Some(TableProgress { applied: versions.into_iter().max().unwrap_or(0), newest, unknown }))
+    }
+
+    /// The number that a statement says, which only reads; none where it says none, or there is no such table.
+    pub async fn number(&self, statement: &'static str) -> Result<Option<i64>, DatabaseError> {
+        if self.file.as_ref().is_some_and(|path| !path.exists()) {
+            return Ok(None);
+        }
+        let asked = async {
+            let mut connection = self.connect().await?;
+            let number = sqlx::query_scalar(statement).fetch_optional(&mut connection).await;
+            connection.close().await?;
+            number
+        };
+        match asked.await {
+            Err(error) if errors::mysql_number(&error) == Some(UNKNOWN_DATABASE) || is_without_table(&error) => {
+                Ok(None)
+            }
+            number => number.map_err(|source| DatabaseError::Open { url: self.name(), source }),
+        }
+    }
+
+    /// Whether a process has one of these names at the server (as [`Database::claim`](super::Database::claim) takes them). A server that
+    /// gives no names has none.
+    pub async fn is_claimed(&self, names: &[String]) -> bool {
+        if self.file.is_some() {
+            return false;
+        }
+        let database = self.database();
+        let used: Vec<String> =
+            names.iter().map(|name| format!("IS_USED_LOCK('{}')", lock_name(name, &database))).collect();
+        let statement = format!("SELECT CAST(COALESCE({}, 0) AS SIGNED)", used.join(", "));
+        let asked = async {
+            let mut connection = self.connect().await?;
+            let row = connection.fetch_one(AssertSqlSafe(statement)).await;
+            connection.close().await?;
+            row?.try_get::<i64, _>(0)
+        };
+        asked.await.is_ok_and(|holder| holder != 0)
     }
 
     async fn versions(&self) -> Result<Vec<i64>, sqlx::Error> {

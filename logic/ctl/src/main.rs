@@ -135,7 +135,7 @@ struct GimArguments {
     time_zone: Option<String>,
     #[command(flatten)]
     files: SettingsFiles,
-    /// Reads and judges everything, and writes nothing
+    /// Reads and judges everything, the databases that it would come into as well, and writes nothing
     #[arg(long)]
     dry_run: bool,
 }
@@ -195,9 +195,8 @@ fn boxed(error: impl Display + 'static) -> Box<dyn Display> {
 
 fn options(arguments: GimArguments) -> Result<Options, gim_config::SettingsError> {
     let GimArguments { mysql, redis, time_zone, files, dry_run } = arguments;
-    let (logic, business) = (files.logic()?, files.business()?);
-    let targets = (!dry_run).then(|| Box::new(Targets { logic, business }));
-    Ok(Options { mysql, redis, time_zone, targets })
+    let targets = Box::new(Targets { logic: files.logic()?, business: files.business()? });
+    Ok(Options { mysql, redis, time_zone, targets, is_dry_run: dry_run })
 }
 
 /// Whoever reads us may have seen enough, and be gone.

@@ -56,6 +56,11 @@ pub(super) async fn lost(claim: &mut Option<JoinHandle<Taken>>) -> String {
     }
 }
 
+/// What any logic node has for itself at a database server.
+pub fn claimed_names() -> Vec<String> {
+    [vec![ALONE.to_owned()], numbers()].concat()
+}
+
 fn of_number(number: u16) -> String {
     format!("{ALONE} {number}")
 }

@@ -30,6 +30,7 @@ use tokio::{
 };
 use tonic::service::RoutesBuilder;
 
+pub use self::claims::claimed_names;
 pub use self::offline::{Offline, open_offline, raise_seqs, run_raising_seqs};
 use self::{lease_renewal::LeaseRenewal, reload::Reloadable};
 use crate::{

@@ -27,6 +27,13 @@ const BEGUN: &str = "begun";
 /// In the place of that: a logic node was started since.
 const OVER: i64 = -1;
 
+/// How much there is that an import would meet.
+pub const USED: &str = "SELECT (SELECT COUNT(*) FROM inbox WHERE user_id <> 0) + (SELECT COUNT(*) FROM chat_group) \
+                        + (SELECT COUNT(*) FROM device)";
+
+/// When the first import began, Unix seconds, as long as another one may follow.
+pub const BEGUN_AND_NOT_OVER: &str = "SELECT place FROM import_place WHERE step = 'begun' AND place >= 0";
+
 const DEVICES: InsertNew = InsertNew {
     into: "device (user_id, id, type, brand, model, system_version, sdk_version, branch_push_id, created_at_ms, \
            updated_at_ms)",
@@ -124,9 +131,7 @@ impl Imports {
 
     /// Whether nobody has used this database yet.
     pub async fn is_unused(&self) -> Result<bool, StoreError> {
-        let used = "SELECT (SELECT COUNT(*) FROM inbox WHERE user_id <> 0) + (SELECT COUNT(*) FROM chat_group) \
-                    + (SELECT COUNT(*) FROM device)";
-        let count: i64 = sqlx::query_scalar(used).fetch_one(&self.database.reader).await?;
+        let count: i64 = sqlx::query_scalar(USED).fetch_one(&self.database.reader).await?;
         Ok(count == 0)
     }
 

@@ -21,8 +21,10 @@ pub struct Options {
     pub redis: String,
     /// In which gim wrote its times; none for that of the server.
     pub time_zone: Option<String>,
-    /// None: everything is read and judged, and nothing written.
-    pub targets: Option<Box<Targets>>,
+    /// Where it comes to.
+    pub targets: Box<Targets>,
+    /// Everything is read and judged, and nothing written.
+    pub is_dry_run: bool,
 }
 
 /// The settings of the services whose databases it comes into.
@@ -54,6 +56,14 @@ pub enum ImportError {
     /// gim's Redis.
     #[error("gim's Redis: {0}")]
     Tokens(#[from] redis::RedisError),
+    /// A dry run found a database that an import could not go into.
+    #[error("{service}: {problem}")]
+    Target {
+        /// Whose database.
+        service: &'static str,
+        /// Why not.
+        problem: String,
+    },
     /// The database of logic was not opened.
     #[error("logic: {0}")]
     OpenLogic(#[from] gim_logic::StartError),

@@ -3,6 +3,7 @@
 //! - [`source`], [`tokens`]: gim's MySQL and Redis, which are only read.
 //! - [`places`]: what stands where in an inbox.
 //! - [`context`]: what all steps need.
+//! - [`look`]: what a dry run sees of the databases.
 //! - [`users`], [`messages`]: the steps, one after the other.
 //!
 //! Always holds: what is written together is one transaction, and a row that is there stays as it is. So the command may be killed at
@@ -10,6 +11,7 @@
 //! all else is looked at once more. Ids of messages follow from gim's own, and come out the same each time.
 
 mod context;
+mod look;
 mod messages;
 mod places;
 mod source;
@@ -26,6 +28,7 @@ use tokio::time::timeout;
 pub use self::context::{Options, Targets};
 use self::{
     context::{Import, ImportError, open},
+    look::look,
     source::Source,
     tokens::Tokens,
 };
@@ -44,13 +47,13 @@ pub async fn run(options: Options) -> Result<Report, ImportError> {
     let tokens = timeout(CONNECT_TIMEOUT, tokens).await.map_err(|_| ImportError::NoAnswer("Redis"))??;
     let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
     let now_ms = i64::try_from(now_ms).unwrap_or(i64::MAX);
-    let report = Report::new(options.targets.is_none(), &[users::KINDS, messages::KINDS].concat());
-    let (target, begun_s) = match options.targets {
-        Some(targets) => {
-            let (target, begun_s) = open(*targets, now_ms / 1_000).await?;
-            (Some(target), begun_s)
-        }
-        None => (None, now_ms / 1_000),
+    let mut report = Report::new(options.is_dry_run, &[users::KINDS, messages::KINDS].concat());
+    let (target, begun_s) = if options.is_dry_run {
+        look(&options.targets, &mut report).await?;
+        (None, now_ms / 1_000)
+    } else {
+        let (target, begun_s) = open(*options.targets, now_ms / 1_000).await?;
+        (Some(target), begun_s)
     };
     let mut import = Import { source, target, begun_s, now_ms, read_seqs: HashMap::new(), report };
     import.users().await?;

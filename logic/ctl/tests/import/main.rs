@@ -108,6 +108,62 @@ async fn a_dry_run_judges_everything_and_writes_nothing() {
     }
 }
 
+/// What a dry run into a target is refused with.
+fn refused(target: &Target, fixture: &Fixture) -> String {
+    let output = target.command(fixture).arg("--dry-run").output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && said.lines().count() == 1, "{said}");
+    said
+}
+
+#[tokio::test]
+async fn a_dry_run_looks_at_the_databases_that_it_would_come_into() {
+    let fixture = fixture::shared().await;
+    let unreachable = Target { logic_url: "mysql://root@127.0.0.1:1/gim".into(), ..Target::sqlite() };
+    let said = refused(&unreachable, fixture);
+    assert!(said.contains("logic: cannot open the database mysql://root"), "{said}");
+    for target in [Target::sqlite(), Target::mariadb()] {
+        let report = said_of_dry_run(&target, fixture);
+        assert!(report.contains("databases that the import makes first: 2 ("), "{report}");
+        let logic = gim_logic::open_offline(target.logic()).await.unwrap();
+        let said = refused(&target, fixture);
+        assert!(said.contains("in use by a"), "{said}");
+        logic.close().await;
+        let report = said_of_dry_run(&target, fixture);
+        assert!(report.contains("databases that the import makes first: 1 ("), "{report}");
+        let business = gim_business::open_offline(target.business()).await.unwrap();
+        business.import_users(&[somebody()]).await.unwrap();
+        business.close().await;
+        let said = refused(&target, fixture);
+        assert!(said.contains("the databases are in use"), "{said}");
+    }
+    let newer = Target::sqlite();
+    let logic = gim_logic::open_offline(newer.logic()).await.unwrap();
+    let migration = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
+                     VALUES (99999, 'of another version', 1, x'00', 0)";
+    sqlx::query(migration).execute(&logic.store.database.writer).await.unwrap();
+    logic.close().await;
+    let said = refused(&newer, fixture);
+    assert!(said.contains("are of a newer version: they have the migration 99999"), "{said}");
+}
+
+fn said_of_dry_run(target: &Target, fixture: &Fixture) -> String {
+    said(target.command(fixture).arg("--dry-run").output().unwrap())
+}
+
+fn somebody() -> gim_business::ImportedUser {
+    gim_business::ImportedUser {
+        user_id: 1,
+        phone_number: "+1".into(),
+        nickname: String::new(),
+        sex: 0,
+        avatar_url: String::new(),
+        extra: String::new(),
+        created_at_ms: 0,
+        updated_at_ms: 0,
+    }
+}
+
 #[tokio::test]
 async fn an_import_into_sqlite_may_be_killed_at_any_moment() {
     survives_kills(Target::sqlite(), SEED).await;
@@ -135,6 +191,8 @@ async fn survives_kills(target: Target, seed: u64) {
     }
     target.import(fixture);
     outcome::is_whole(&target.logic(), &target.business(), fixture).await;
+    // A dry run, too, sees that it may go on.
+    said_of_dry_run(&target, fixture);
     // Once more: nothing is new, and nothing is other than before.
     let report = target.import(fixture);
     for kind in ["users", "devices", "tokens", "friends and requests", "groups", "messages", "places in inboxes"] {
@@ -177,17 +235,7 @@ async fn databases_that_somebody_uses_are_left_alone() {
     let refused = target.command(fixture).output().unwrap();
     let problem = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(problem.contains("in use by another gim-business"), "{problem}");
-    let user = gim_business::ImportedUser {
-        user_id: 1,
-        phone_number: "+1".into(),
-        nickname: String::new(),
-        sex: 0,
-        avatar_url: String::new(),
-        extra: String::new(),
-        created_at_ms: 0,
-        updated_at_ms: 0,
-    };
-    business.import_users(&[user]).await.unwrap();
+    business.import_users(&[somebody()]).await.unwrap();
     business.close().await;
     let refused = target.command(fixture).output().unwrap();
     let problem = String::from_utf8_lossy(&refused.stderr).into_owned();
