@@ -39,18 +39,20 @@ const PINNED: &str = "SELECT is_group, peer_id FROM conversation_setting WHERE u
 /// Those of one conversation that count, as [`conversation::unread`] reads them, among its newest 500 places: there is no index of what
 /// counts, and nobody who changes a group's name again and again shall make lists slow. Numbers from 100 to 199 are the server's own.
 const UNREAD_WITH_USER: &str = "SELECT ?, GROUP_CONCAT(mark ORDER BY seq DESC) FROM ( \
-     SELECT place.seq AS seq, CASE WHEN m.sender_id = ? THEN 2 ELSE 1 END AS mark \
-     FROM (SELECT dm.seq, dm.message_id FROM direct_message dm \
-     WHERE dm.user_id = ? AND dm.peer_id = ? AND dm.seq > ? ORDER BY dm.seq DESC LIMIT 500) place \
-     JOIN message m ON m.id = place.message_id \
-     WHERE m.sender_id = ? OR (m.status = 0 AND m.command NOT BETWEEN 100 AND 199) ORDER BY place.seq DESC LIMIT 100) part";
+     SELECT dm.seq AS seq, CASE WHEN m.sender_id = ? THEN 2 ELSE 1 END AS mark \
+     FROM direct_message dm JOIN message m ON m.id = dm.message_id \
+     WHERE dm.user_id = ? AND dm.peer_id = ? AND dm.seq > COALESCE((SELECT older.seq FROM direct_message older \
+     WHERE older.user_id = ? AND older.peer_id = ? AND older.seq > ? ORDER BY older.seq DESC LIMIT 1 OFFSET 500), ?) \
+     AND (m.sender_id = ? OR (m.status = 0 AND m.command NOT BETWEEN 100 AND 199)) ORDER BY dm.seq DESC LIMIT 100) part";
+/// A timeline has no gaps, so that its numbers are its places. There is one bound for them, from which on an index is read.
 const UNREAD_IN_GROUP: &str = "SELECT ?, GROUP_CONCAT(mark ORDER BY seq DESC) FROM ( \
-     SELECT place.seq AS seq, CASE WHEN m.sender_id = ? THEN 2 ELSE 1 END AS mark \
-     FROM (SELECT gm.seq, gm.message_id, gm.is_recall \
-     FROM group_member own JOIN group_message gm ON gm.group_id = own.group_id \
-     WHERE own.user_id = ? AND own.group_id = ? AND gm.seq > own.joined_after_seq AND gm.seq > ? \
-     ORDER BY gm.seq DESC LIMIT 500) place JOIN message m ON m.id = place.message_id WHERE place.is_recall = 0 \
-     AND (m.sender_id = ? OR (m.status = 0 AND m.command NOT BETWEEN 100 AND 199)) ORDER BY place.seq DESC LIMIT 100) part";
+     SELECT gm.seq AS seq, CASE WHEN m.sender_id = ? THEN 2 ELSE 1 END AS mark \
+     FROM group_member own JOIN chat_group g ON g.id = own.group_id \
+     JOIN group_message gm ON gm.group_id = own.group_id JOIN message m ON m.id = gm.message_id \
+     WHERE own.user_id = ? AND own.group_id = ? AND gm.seq > CASE \
+     WHEN own.joined_after_seq >= ? AND own.joined_after_seq >= g.seq - 500 THEN own.joined_after_seq \
+     WHEN ? >= g.seq - 500 THEN ? ELSE g.seq - 500 END AND gm.is_recall = 0 \
+     AND (m.sender_id = ? OR (m.status = 0 AND m.command NOT BETWEEN 100 AND 199)) ORDER BY gm.seq DESC LIMIT 100) part";
 /// Content that is too long for a list is left out; its length tells.
 const MESSAGES: MultiRow = MultiRow {
     head: "SELECT 0, id, command, CASE WHEN LENGTH(content) <= 1024 THEN content ELSE X'' END, sender_id, created_at_ms, status, \
@@ -185,8 +187,10 @@ impl Conversations {
             let count = after.len().next_power_of_two();
             let query = sqlx::query(AssertSqlSafe(vec![part; count].join(" UNION ALL ")));
             let bind = |query: AnyQuery, (peer, seq): &(Peer, u64)| {
-                let peer_id = to_sql(peer.id());
-                query.bind(peer_id).bind(own).bind(own).bind(peer_id).bind(to_sql(*seq)).bind(own)
+                let (peer_id, seq) = (to_sql(peer.id()), to_sql(*seq));
+                let query = query.bind(peer_id).bind(own).bind(own).bind(peer_id);
+                let query = if is_group { query.bind(seq) } else { query.bind(own).bind(peer_id) };
+                query.bind(seq).bind(seq).bind(own)
             };
             let all = after.iter().copied().chain(std::iter::repeat(last)).take(count);
             let rows = all.fold(query, bind).fetch_all(&self.reader).await?;
@@ -253,6 +257,6 @@ mod tests {
     async fn what_is_unread_and_set_is_found_by_index_alone() {
         let asked = [UNREAD_WITH_USER, UNREAD_IN_GROUP, PINNED, CHANGE_MARK, CHANGE_SETTING].map(str::to_owned);
         let of_many = [POSITIONS, POSITIONS_OF_PEERS, SETTINGS, MESSAGES].map(|statement| statement.sql(4).0);
-        assert_by_index(&[&asked[..], &of_many].concat(), &["part", "place"]).await;
+        assert_by_index(&[&asked[..], &of_many].concat(), &["part"]).await;
     }
 }
