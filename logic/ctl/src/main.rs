@@ -2,7 +2,7 @@
 //!
 //! - [`answer`]: what a command found, for people and for programs; [`report`], [`progress`]: what people read of long ones.
 //! - [`remote`], [`service_files`]: the running services, and their settings files.
-//! - [`status`], [`nodes`], [`drain`], [`reload`], [`users`], [`groups`], [`rooms`], [`push`], [`config_check`], [`config_show`]: one command each.
+//! - [`status`], `top`, [`nodes`], [`drain`], [`reload`], [`users`], [`groups`], [`rooms`], [`push`], [`config_check`], [`config_show`]: one command each.
 //! - [`databases`], [`manifest`]: what logic and business keep, and what a backup of it holds; [`db`], [`backup`], [`restore`]: one command
 //!   each.
 //! - [`import_gim`]: takes over what the Go server gim kept.
@@ -31,6 +31,8 @@ mod rooms;
 mod service_files;
 mod shell;
 mod status;
+#[cfg(feature = "top")]
+mod top;
 mod users;
 
 use std::{fmt::Display, io::Write as _, process::ExitCode};
@@ -63,7 +65,10 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// What runs, whether it is ready, and how much of it there is
-    Status(status::StatusArguments),
+    Status(status::Admins),
+    /// What services do at this moment, on a screen that is drawn anew; q leaves
+    #[cfg(feature = "top")]
+    Top(top::TopArguments),
     /// The conn nodes, where clients reach them, and how full they are
     Nodes(nodes::NodesArguments),
     /// Has a conn node send its clients away and end, and waits until it is gone
@@ -167,6 +172,8 @@ enum Said {
 async fn run(command: Command) -> Result<Said, Box<dyn Display>> {
     let answer = match command {
         Command::Status(arguments) => status::run(&arguments).map_err(boxed)?,
+        #[cfg(feature = "top")]
+        Command::Top(arguments) => top::run(&arguments).map_err(boxed)?,
         Command::Nodes(arguments) => nodes::run(&arguments).await.map_err(boxed)?,
         Command::Drain(arguments) => drain::run(&arguments).await.map_err(boxed)?,
         Command::Reload(arguments) => reload::run(&arguments).map_err(boxed)?,

@@ -1,6 +1,6 @@
 //! `status`: what runs where, whether it can do its work, and how much of it there is. Asks admin listeners, which ask nobody back.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::SocketAddr};
 
 use gim_config::{admin_page, listen::Endpoint};
 use serde_json::{Value, json};
@@ -28,7 +28,7 @@ const FIGURES: [(&str, &str); 9] = [
 
 /// Whom to ask.
 #[derive(Debug, clap::Args)]
-pub struct StatusArguments {
+pub struct Admins {
     /// Admin listeners of services, as their settings have them in [admin] listen; without any those of one host:
     /// 127.0.0.1:8001, 127.0.0.1:8011 and 127.0.0.1:8021
     #[arg(value_name = "ADDRESS")]
@@ -57,30 +57,36 @@ struct Service {
 }
 
 /// Asks all of them; all is well where each is ready.
-pub fn run(arguments: &StatusArguments) -> Result<Answer, NoAddress> {
-    let addresses = match arguments.admins.is_empty() {
-        false => arguments.admins.clone(),
-        true => DEFAULT_ADMINS.map(str::to_owned).to_vec(),
-    };
-    let offset = if arguments.admins.is_empty() { arguments.port_offset } else { 0 };
-    let mut services = Vec::new();
-    for address in addresses {
-        let fail = |problem| NoAddress { address: address.clone(), problem };
-        let endpoint = address.parse::<Endpoint>().and_then(|endpoint| endpoint.shifted(offset)).map_err(fail)?;
-        services.push(ask(&endpoint)?);
-    }
+pub fn run(admins: &Admins) -> Result<Answer, NoAddress> {
+    let services: Vec<Service> = admins.sockets()?.into_iter().map(ask).collect();
     let rows: Vec<_> = services.iter().map(row).collect();
     let text = table(&["service", "admin", "version", "is", "has"], &rows);
     let json = json!({"services": services.iter().map(json_of).collect::<Vec<_>>()});
     Ok(Answer { text, json, is_good: services.iter().all(|service| service.problem.is_empty()) })
 }
 
-fn ask(endpoint: &Endpoint) -> Result<Service, NoAddress> {
-    let address = endpoint.to_string();
-    let fail = |problem| NoAddress { address: address.clone(), problem };
-    let socket = endpoint.socket_address().map_err(|error| fail(error.to_string()))?;
+impl Admins {
+    /// As they were given, and where that is.
+    pub fn sockets(&self) -> Result<Vec<(String, SocketAddr)>, NoAddress> {
+        let (addresses, offset) = match self.admins.is_empty() {
+            false => (self.admins.clone(), 0),
+            true => (DEFAULT_ADMINS.map(str::to_owned).to_vec(), self.port_offset),
+        };
+        let socket = |address: String| {
+            let endpoint = address.parse::<Endpoint>().and_then(|endpoint| endpoint.shifted(offset));
+            let found = endpoint.and_then(|endpoint| {
+                let socket = endpoint.socket_address().map_err(|error| error.to_string())?;
+                Ok((endpoint.to_string(), socket))
+            });
+            found.map_err(|problem| NoAddress { address, problem })
+        };
+        addresses.into_iter().map(socket).collect()
+    }
+}
+
+fn ask((address, socket): (String, SocketAddr)) -> Service {
     let pages = admin_page::get(socket, "/readyz").and_then(|ready| Ok((ready, admin_page::get(socket, "/metrics")?)));
-    Ok(match pages {
+    match pages {
         Err(error) => {
             Service { address, build: None, problem: format!("nobody answers: {error}"), figures: Vec::new() }
         }
@@ -92,10 +98,11 @@ fn ask(endpoint: &Endpoint) -> Result<Service, NoAddress> {
             };
             Service { address, build: build_of(&metrics), problem, figures: figures_of(&metrics) }
         }
-    })
+    }
 }
 
-fn build_of(metrics: &str) -> Option<[String; 3]> {
+/// Which service answers, its version and its commit; none where it does not say.
+pub fn build_of(metrics: &str) -> Option<[String; 3]> {
     let line = metrics.lines().find(|line| line.starts_with(BUILD_INFO))?;
     let label = |name: &str| {
         let (_, rest) = line.split_once(&format!("{name}=\""))?;

@@ -7,7 +7,7 @@ use gim_config::testing::layers::assert_layers;
 /// The layers, the lowest first. Nobody names a module of the same layer, or of one above.
 const ORDER: [&[&str]; 3] = [
     &["answer", "manifest", "progress", "remote", "report", "service_files", "shell"],
-    &["databases", "nodes"],
+    &["databases", "nodes", "status"],
     &[
         "backup",
         "config_check",
@@ -20,7 +20,7 @@ const ORDER: [&[&str]; 3] = [
         "reload",
         "restore",
         "rooms",
-        "status",
+        "top",
         "users",
     ],
 ];
