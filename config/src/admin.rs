@@ -19,7 +19,7 @@ use crate::{
     listen::{Endpoint, ListenError},
     logging,
     metric_names::{self, Description},
-    metrics as names,
+    metrics as names, process_metrics,
     ready::Readiness,
     reload_requests::{self, ReloadDoor, ReloadRequests},
 };
@@ -31,9 +31,9 @@ const CONNECTION_TIMEOUT: Duration = Duration::from_secs(30);
 /// How often histograms are folded, so that they stay small when nobody scrapes.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Bounds of every latency histogram, in seconds.
-const LATENCY_BUCKETS_S: [f64; 14] =
-    [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
+/// Bounds of every latency histogram, in seconds: beyond what the longest timeout of the defaults is.
+const LATENCY_BUCKETS_S: [f64; 17] =
+    [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
 
 /// The section `[admin]`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -104,6 +104,7 @@ fn routes(metrics: PrometheusHandle, readiness: Readiness, door: ReloadDoor) -> 
 
 fn page(metrics: &PrometheusHandle) -> String {
     metrics::counter!(names::LOG_LINES_DROPPED).absolute(logging::dropped_lines());
+    process_metrics::record();
     metrics.render()
 }
 

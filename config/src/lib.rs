@@ -54,6 +54,7 @@ pub mod outage;
 pub mod page_json;
 pub mod patience;
 pub mod places;
+mod process_metrics;
 pub mod rations;
 pub mod ready;
 pub mod ready_check;

@@ -3,6 +3,14 @@
 crate::metric_names! {
     /// 1, with the version and the commit that the program was built from.
     Gauge BUILD_INFO = "gim_build_info";
+    /// Whole seconds of CPU that the process took.
+    Counter PROCESS_CPU_SECONDS = "process_cpu_seconds_total";
+    /// Memory of the process that is in RAM.
+    Gauge PROCESS_RESIDENT_MEMORY_BYTES = "process_resident_memory_bytes";
+    /// Files that the process has open, sockets among them, where the system tells it (Linux 6.2 and later).
+    Gauge PROCESS_OPEN_FDS = "process_open_fds";
+    /// How many it may have.
+    Gauge PROCESS_MAX_FDS = "process_max_fds";
     /// How often SIGHUP had settings and files read again: `ok`, or `refused`, where something stays as it was.
     Counter RELOADS = "gim_reloads_total";
     /// GRPC calls, by status code; 0 is success, 14 is "try again later".

@@ -29,8 +29,19 @@ const FOLDERS: [&str; 7] = ["bench/", "business/", "config/", "conn/", "logic/",
 const METRIC_SOURCES: [&str; 4] = ["conn/src", "logic/src", "business/src", "config/src"];
 
 /// What the name of a metric begins with.
-const METRIC_PREFIXES: [&str; 10] =
-    ["conn_", "logic_", "business_", "grpc_", "http_", "log_", "database_", "gim_build_", "gim_reloads_", "gim_trace_"];
+const METRIC_PREFIXES: [&str; 11] = [
+    "conn_",
+    "logic_",
+    "business_",
+    "grpc_",
+    "http_",
+    "log_",
+    "database_",
+    "gim_build_",
+    "gim_reloads_",
+    "gim_trace_",
+    "process_",
+];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()

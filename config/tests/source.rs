@@ -32,7 +32,7 @@ const ORDER: [&[&str]; 9] = [
         "supervisor",
         "webhook",
     ],
-    &["dns_name", "traces"],
+    &["dns_name", "process_metrics", "traces"],
     &["endpoints"],
     &["bounded_http", "grpc", "jwt", "page_json", "ready_check", "request_shares", "settings", "sql"],
     &["reload_requests", "trace_export"],

@@ -8,6 +8,8 @@ use metrics::{Counter, Gauge, counter, gauge};
 gim_config::metric_names! {
     /// Open connections.
     Gauge CONNECTIONS = "conn_connections";
+    /// As many as there may be: `limits.connections_max`, or as the files of the process allow.
+    Gauge CONNECTIONS_MAX = "conn_connections_max";
     /// Connections that are signed in.
     Gauge SIGNED_IN = "conn_signed_in";
     /// Rooms with subscribers on this reactor.
@@ -72,6 +74,12 @@ gim_config::metric_names! {
     Gauge CERTIFICATE_EXPIRES = "conn_tls_certificate_expires_seconds";
     /// Times that the link to a logic node was attached.
     Counter LINK_ATTACHED = "conn_link_attached_total";
+    /// Links to logic nodes that are attached.
+    Gauge LINKS = "conn_links";
+    /// Requests that went to logic and ended, by command and code: 0 where they were done, `business` for codes of the business.
+    Counter REQUESTS = "conn_requests_total";
+    /// How long they took, from the bridge on.
+    Histogram REQUEST_SECONDS = "conn_request_seconds";
     /// Requests that are with a logic node.
     Gauge REQUESTS_PENDING = "conn_requests_pending";
     /// Requests answered "try again later" because the link broke or logic did not answer in time.

@@ -412,7 +412,9 @@ fn quota(limits: &LimitSettings) -> Quota {
             "the file limit of this process allows fewer connections than limits.connections_max"
         );
     }
-    Quota::new(limits.connections_max.min(possible), limits.connections_per_ip_max)
+    let connections_max = limits.connections_max.min(possible);
+    ::metrics::gauge!(metrics::CONNECTIONS_MAX).set(connections_max as f64);
+    Quota::new(connections_max, limits.connections_per_ip_max)
 }
 
 /// What one reactor may hold.

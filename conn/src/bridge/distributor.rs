@@ -156,7 +156,7 @@ impl Distributor {
         let is_readable = decoded.is_ok();
         let SignInRequest { user_id, device_id, token, app_id, .. } = decoded.unwrap_or_default();
         let purpose = Purpose::SignIn(Identity { user_id, device_id });
-        let request = Request { connection, command, request_id, purpose, span: Span::default() };
+        let request = begun(connection, command, request_id, purpose);
         if !is_readable {
             self.refused_with(request, ResultCode::BadRequest);
             return;
@@ -200,7 +200,7 @@ impl Distributor {
             is_silent: packet::is_silent(command, &request_id),
             ..logic::ClientPacket::default()
         };
-        let request = Request { connection, command, request_id, purpose, span: Span::default() };
+        let request = begun(connection, command, request_id, purpose);
         if self.ask(user_id, request, logic::up_item::Item::Packet(packet))
             && let Purpose::Subscribe(room_id) = purpose
             && room_id != 0
@@ -388,6 +388,10 @@ fn text(bytes: &Bytes) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
+fn begun(connection: ConnectionId, command: i32, request_id: String, purpose: Purpose) -> Request {
+    Request { connection, command, request_id, purpose, taken_at: std::time::Instant::now(), span: Span::default() }
+}
+
 #[cfg(test)]
 mod tests {
     use std::pin::pin;
@@ -410,8 +414,7 @@ mod tests {
         let mut link = LinkHandle::new(0, "0".to_owned(), "logic".to_owned(), sender);
         link.state = LinkState::Attached;
         let (connection, command) = (ConnectionId::new(0, 1, 1), PacketCommand::PcSend as i32);
-        let (request_id, purpose, span) = (String::new(), Purpose::Reply, Span::default());
-        let request = Request { connection, command, request_id, purpose, span };
+        let request = begun(connection, command, String::new(), Purpose::Reply);
         link.push(LinkItem::Request(request, logic::up_item::Item::Packet(logic::ClientPacket::default())));
         link.push(LinkItem::Gone(1));
         (link, queue)

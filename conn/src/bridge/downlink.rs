@@ -4,7 +4,7 @@
 //! group or everybody, and of a message that is not persisted; of a persisted one, whose seqs differ from user to user, the
 //! devices of one user. Each frame is one allocation with one copy of the body, and its receivers share it.
 
-use std::{cell::LazyCell, iter::repeat_n, sync::Arc};
+use std::{cell::LazyCell, iter::repeat_n, sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use gim_config::traces::{self, Span};
@@ -81,6 +81,7 @@ async fn on_sign_in_result(result: SignInResult, pending: &mut PendingRequests, 
         counter!(names::REPLIES_LATE).increment(1);
         return;
     };
+    pending.note_end(&request, result.code, Instant::now());
     let reactor = request.connection.reactor();
     let command = match request.purpose {
         Purpose::SignIn(identity) if result.code == 0 => request.signed_in(identity, result),
@@ -94,6 +95,7 @@ async fn on_reply(reply: PacketReply, pending: &mut PendingRequests, rooms: &Roo
         counter!(names::REPLIES_LATE).increment(1);
         return;
     };
+    pending.note_end(&request, reply.code, Instant::now());
     let reactor = request.connection.reactor();
     let PacketReply { code, message, data, subscribed, .. } = reply;
     let answer = |retained| request.answered(code, message, data, retained);

@@ -162,6 +162,8 @@ impl Link {
                     self.refusal = AttachRefusal::default();
                     tracing::info!(logic = self.name, node, "link attached");
                     self.counter(names::LINK_ATTACHED).increment(1);
+                    let attached = gauge!(names::LINKS, "app" => self.maker.app_id.clone());
+                    attached.increment(1.0);
                     let stream = Stream {
                         up: Some(up),
                         down,
@@ -171,7 +173,9 @@ impl Link {
                         told,
                         phase: Phase::Serving,
                     };
-                    match self.serve(stream).await {
+                    let end = self.serve(stream).await;
+                    attached.decrement(1.0);
+                    match end {
                         End::Broken(status) => tracing::warn!(logic = self.name, %status, "link broke"),
                         End::Left => tracing::info!(logic = self.name, "link ended in order"),
                         End::Stopped => return,
@@ -248,6 +252,8 @@ impl Link {
         self.tell(LinkEvent::Detached(self.id)).await;
         self.counter(names::REQUESTS_EXPIRED).increment(stream.pending.len() as u64);
         let open: Vec<Request> = stream.pending.take_all().collect();
+        let (code, now) = (ResultCode::TryAgainLater.number(), Instant::now());
+        open.iter().for_each(|request| stream.pending.note_end(request, code, now));
         let mut lost = self.recent_sign_outs.take();
         lost.extend(open.iter().filter_map(sign_out_of));
         if matches!(end, End::Broken(_)) && !lost.is_empty() {
@@ -364,6 +370,7 @@ impl Link {
         let now = Instant::now();
         let mut sign_outs = Vec::new();
         while let Some(request) = stream.pending.take_expired(now) {
+            stream.pending.note_end(&request, ResultCode::TryAgainLater.number(), now);
             self.counter(names::REQUESTS_EXPIRED).increment(1);
             tracing::warn!(request_id = request.request_id, connection = %request.connection, "logic did not answer in time");
             sign_outs.extend(sign_out_of(&request).map(uplink::state::sign_out));

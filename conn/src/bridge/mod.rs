@@ -23,6 +23,7 @@ mod link_handle;
 mod node;
 mod reactors;
 mod recent_sign_outs;
+mod request_metrics;
 mod requests;
 mod room_gate;
 mod room_resequencer;

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use gim_config::traces::Span;
 use gim_proto::{ResultCode, connect::Reply, logic::SignInResult};
 
+use super::request_metrics::RequestMetrics;
 use crate::{
     ids::ConnectionId,
     reactor::command_queue::Command,
@@ -27,6 +28,8 @@ pub struct Request {
     pub request_id: String,
     /// What an answer sets in motion.
     pub purpose: Purpose,
+    /// When the bridge took it.
+    pub taken_at: Instant,
     /// Begins when it goes to logic, and ends with the answer.
     pub span: Span,
 }
@@ -51,6 +54,7 @@ pub struct PendingRequests {
     /// How many of them are calls.
     calls: usize,
     last_number: u64,
+    metrics: RequestMetrics,
 }
 
 impl PendingRequests {
@@ -79,6 +83,11 @@ impl PendingRequests {
     pub fn take_all(&mut self) -> impl Iterator<Item = Request> {
         self.calls = 0;
         std::mem::take(&mut self.requests).into_values().map(|(_, request)| request)
+    }
+
+    /// Counts one that was taken out, by how it ends.
+    pub fn note_end(&mut self, request: &Request, code: i32, now: Instant) {
+        self.metrics.note(request.command, code, now.saturating_duration_since(request.taken_at));
     }
 
     /// How many there are.
@@ -143,8 +152,8 @@ mod tests {
 
     fn request(command: PacketCommand, request_id: &str, purpose: Purpose) -> Request {
         let connection = ConnectionId::new(0, 1, 2);
-        let (command, request_id, span) = (command as i32, request_id.into(), Span::default());
-        Request { connection, command, request_id, purpose, span }
+        let (command, request_id) = (command as i32, request_id.into());
+        Request { connection, command, request_id, purpose, taken_at: Instant::now(), span: Span::default() }
     }
 
     #[test]

@@ -4,12 +4,12 @@
 use std::time::Instant;
 
 use gim_config::traces;
-use gim_proto::{
-    connect::PacketCommand,
-    logic::{ConnectionUser, NewestSeqQuestion, PushResult, Up, UpItem, announce::What, up_item::Item},
-};
+use gim_proto::logic::{ConnectionUser, NewestSeqQuestion, PushResult, Up, UpItem, announce::What, up_item::Item};
 
-use super::requests::{PendingRequests, Request};
+use super::{
+    request_metrics::name_of,
+    requests::{PendingRequests, Request},
+};
 
 /// Something for a link.
 #[derive(Debug)]
@@ -143,8 +143,7 @@ fn log_id(request: &Request) -> String {
 /// A trace begins where a packet goes to logic.
 fn trace(request: &mut Request, item: &mut Item, id: &str) {
     let Item::Packet(packet) = item else { return };
-    let name = PacketCommand::try_from(request.command).map_or("PC_OF_BUSINESS", |command| command.as_str_name());
-    request.span = traces::request(name, None, false);
+    request.span = traces::request(name_of(request.command), None, false);
     packet.trace_context = request.span.context().to_link();
     if request.span.context().is_sampled {
         request.span.note("gim.request_id", id.to_owned());
