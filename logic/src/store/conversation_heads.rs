@@ -13,6 +13,7 @@ use sqlx::{AssertSqlSafe, Row as _, any::AnyRow};
 
 use super::{
     columns::{decode_receivers, from_sql, small, to_sql},
+    dialect::{self, Sql},
     error::StoreError,
     statement::AnyQuery,
 };
@@ -43,8 +44,8 @@ const WALK: &str = "SELECT um.seq, um.message_id, COALESCE(m.sender_id, 0), \
                     CASE WHEN m.sender_id = ? AND m.receivers IS NULL THEN SUBSTR(m.content, 1, 4096) END \
                     FROM user_message um LEFT JOIN message m ON m.id = um.message_id AND m.group_id = 0 \
                     WHERE um.user_id = ? AND um.seq < ? ORDER BY um.seq DESC LIMIT ?";
-const HEAD: &str = "SELECT * FROM (SELECT peer_id, seq, message_id FROM direct_message \
-                    WHERE user_id = ? AND peer_id = ? ORDER BY seq DESC LIMIT 1) head";
+const HEAD: &str = "SELECT peer_id, seq, message_id FROM direct_message \
+                    WHERE user_id = ? AND peer_id = ? ORDER BY seq DESC LIMIT 1";
 /// Each step is one look into the index. The last column tells how many there were.
 const SCAN: &str = "WITH RECURSIVE peers (id, number) AS ( \
                     SELECT (SELECT peer_id FROM direct_message WHERE user_id = ? ORDER BY peer_id LIMIT 1), 1 \
@@ -67,6 +68,7 @@ const GROUPS: &str = "SELECT g.id, g.kind, m.joined_at_ms, \
 #[derive(Debug, Clone)]
 pub struct ConversationHeads {
     reader: Pool,
+    sql: &'static Sql,
 }
 
 /// A place of an inbox, as a walk finds it.
@@ -79,7 +81,7 @@ struct InboxPlace {
 
 impl ConversationHeads {
     pub(super) fn new(database: &Database) -> Self {
-        Self { reader: database.reader.clone() }
+        Self { reader: database.reader.clone(), sql: dialect::sql(database.dialect) }
     }
 
     /// The groups of a user.
@@ -130,7 +132,7 @@ impl ConversationHeads {
         let mut heads = Vec::new();
         for peer_ids in peer_ids.chunks(HEADS_PER_STATEMENT) {
             let count = peer_ids.len().next_power_of_two();
-            let query = sqlx::query(AssertSqlSafe(vec![HEAD; count].join(" UNION ALL ")));
+            let query = sqlx::query(AssertSqlSafe(self.sql.union_of_limited(HEAD, count)));
             // The last one as often as it takes: statements of few lengths are prepared once.
             let padded = peer_ids.iter().chain(std::iter::repeat(&peer_ids[peer_ids.len() - 1])).take(count);
             let bind = |query: AnyQuery, peer_id: &u64| query.bind(to_sql(user_id)).bind(to_sql(*peer_id));

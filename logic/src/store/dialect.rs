@@ -7,6 +7,8 @@ use super::statement::MultiRow;
 /// The statements of one dialect.
 #[derive(Debug)]
 pub(super) struct Sql {
+    /// What stands around a SELECT with a LIMIT of its own in a UNION.
+    limited: (&'static str, &'static str),
     /// Whether the inbox writer's statements are sent as texts, many at once.
     pub sends_text: bool,
     /// Adds to the counters of users (`user_id, count` per row).
@@ -47,6 +49,14 @@ pub(super) struct Sql {
     pub purge_revocations: &'static str,
 }
 
+impl Sql {
+    /// The rows of `count` times the same SELECT, each with its LIMIT.
+    pub(super) fn union_of_limited(&self, select: &str, count: usize) -> String {
+        let (before, after) = self.limited;
+        vec![format!("{before}{select}{after}"); count].join(" UNION ALL ")
+    }
+}
+
 /// The statements of `dialect`.
 pub(super) fn sql(dialect: Dialect) -> &'static Sql {
     match dialect {
@@ -60,6 +70,8 @@ const INSERT_DEVICES: &str = "INSERT INTO device (user_id, id, type, brand, mode
 const DEVICE: &str = "(?,?,?,?,?,?,?,?,?,?)";
 
 static SQLITE: Sql = Sql {
+    // SQLite takes no SELECT in brackets.
+    limited: ("SELECT * FROM (", ") part"),
     sends_text: false,
     bump_inboxes: MultiRow {
         head: "INSERT INTO inbox (user_id, seq) VALUES ",
@@ -148,6 +160,8 @@ static SQLITE: Sql = Sql {
 
 // No RETURNING, which only MariaDB has; VALUES(), which all of them still take.
 static MYSQL: Sql = Sql {
+    // A subquery would be a table of its own.
+    limited: ("(", ")"),
     sends_text: true,
     bump_inboxes: MultiRow {
         head: "INSERT INTO inbox (user_id, seq) VALUES ",

@@ -6,7 +6,7 @@ use super::{list, say, signed};
 use crate::support::{Server, server};
 
 /// As PROTOCOL.md says.
-const PLACES_MAX: usize = 500;
+const PLACES_MAX: usize = 200;
 
 const READER: u64 = 7;
 const OTHER: u64 = 8;
