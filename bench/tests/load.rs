@@ -193,7 +193,8 @@ fn slow_has_its_keys_and_costs_the_others_nothing() {
 #[test]
 fn fairness_has_its_keys_and_refuses_no_victim() {
     let server = Server::start();
-    for aggression in ["groups", "reads", "calls", "connection-calls", "connections", "all"] {
+    for aggression in ["groups", "reads", "calls", "connection-calls", "flood", "strangers-flood", "connections", "all"]
+    {
         let result = measure(&server, "fairness", &[&FAIRNESS_IN_SMALL[..], &["--aggression", aggression]].concat());
         assert!(result["aggressor_refused"].is_u64() && result["aggressor_closed"].is_u64(), "{result:#}");
     }

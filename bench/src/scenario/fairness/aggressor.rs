@@ -26,7 +26,7 @@ use gim_proto::{
 use prost::Message as _;
 use tokio::{sync::watch, task::JoinSet};
 
-use super::Arguments;
+use super::{Arguments, flood};
 use crate::{
     counts::Counts,
     load::{CONNECTS_IN_FLIGHT, Run},
@@ -63,9 +63,13 @@ pub enum Aggression {
     Calls,
     /// Calls over the long connections (PC_CALL)
     ConnectionCalls,
+    /// Calls in JSON at a fixed rate
+    Flood,
+    /// The same by somebody at this address who is nobody yet
+    StrangersFlood,
     /// Sends to oneself, whose copies most of the devices do not read
     Connections,
-    /// All of that at once
+    /// All of that of the one user at once, but for the floods
     All,
 }
 
@@ -76,7 +80,7 @@ impl fmt::Display for Aggression {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
+pub(super) enum Phase {
     Quiet,
     On,
     Over,
@@ -84,7 +88,7 @@ enum Phase {
 
 /// What is counted on both sides, by the threads of the aggressor.
 #[derive(Debug, Default)]
-struct Tally {
+pub(super) struct Tally {
     /// Since it was last taken.
     answered: AtomicU64,
     refused: AtomicU64,
@@ -94,6 +98,16 @@ struct Tally {
 }
 
 impl Tally {
+    /// A call of gRPC or JSON.
+    pub(super) fn begin_call(&self) {
+        self.under_way[1].fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn end_call(&self, is_refused: bool) {
+        self.under_way[1].fetch_sub(1, Relaxed);
+        self.answer(is_refused);
+    }
+
     fn answer(&self, is_refused: bool) {
         self.answered.fetch_add(1, Relaxed);
         self.refused.fetch_add(is_refused.into(), Relaxed);
@@ -124,7 +138,7 @@ impl Aggressor {
             members.extend(run.sign_up(arguments.members as usize - 1)?);
         }
         let group_id = group::create(&run.target, &members)?;
-        if !matches!(kind, Aggression::Groups | Aggression::Connections) {
+        if matches!(kind, Aggression::Reads | Aggression::Calls | Aggression::ConnectionCalls | Aggression::All) {
             backlog::push(&run.target, std::slice::from_ref(&user), BACKLOG, BACKLOG_BYTES)?;
         }
         let (phase, tally) = (watch::Sender::new(Phase::Quiet), Arc::new(Tally::default()));
@@ -144,16 +158,7 @@ impl Aggressor {
         let (part, in_flight) = (run.part(), run.in_flight(CONNECTS_IN_FLIGHT));
         let thread = thread::Builder::new().name("aggressor".into());
         let thread = thread.spawn(move || crowd.go_on(part, in_flight, &connected)).context("cannot start a thread")?;
-        let mut calls = JoinSet::new();
-        if matches!(kind, Aggression::Calls | Aggression::All) {
-            let client = MessageExtServiceClient::new(run.target.logic());
-            for _ in 0..10 * arguments.under_way {
-                calls.spawn_on(
-                    call(client.clone(), user.clone(), phase.subscribe(), tally.clone()),
-                    run.target.runtime(),
-                );
-            }
-        }
+        let calls = calls(run, arguments, &user, &phase, &tally)?;
         let aggressor = Self { phase, tally, thread, calls, runtime: run.target.runtime().clone() };
         match is_connected.recv() {
             Ok(()) => Ok(aggressor),
@@ -197,6 +202,34 @@ impl Aggressor {
     }
 }
 
+/// What calls by gRPC or JSON, if anything does.
+fn calls(
+    run: &Run<'_>,
+    arguments: &Arguments,
+    user: &User,
+    phase: &watch::Sender<Phase>,
+    tally: &Arc<Tally>,
+) -> anyhow::Result<JoinSet<()>> {
+    let mut calls = JoinSet::new();
+    let caller = match arguments.aggression {
+        Aggression::Calls | Aggression::All => {
+            let client = MessageExtServiceClient::new(run.target.logic());
+            for _ in 0..10 * arguments.under_way {
+                let call = call(client.clone(), user.clone(), phase.subscribe(), tally.clone());
+                calls.spawn_on(call, run.target.runtime());
+            }
+            return Ok(calls);
+        }
+        Aggression::Flood => flood::Caller::User(user.clone()),
+        Aggression::StrangersFlood => flood::Caller::Stranger,
+        _ => return Ok(calls),
+    };
+    let doors = (0..flood::CONNECTIONS).map(|_| run.target.another_of_clients()).collect::<anyhow::Result<_>>()?;
+    let flood = flood::go_on(caller, doors, arguments.flood_rate, phase.subscribe(), tally.clone());
+    calls.spawn_on(flood, run.target.runtime());
+    Ok(calls)
+}
+
 /// Asks for a page of history again and again, while the phase is on.
 async fn call(
     mut client: MessageExtServiceClient<tonic::transport::Channel>,
@@ -207,11 +240,10 @@ async fn call(
     // Ends with the run, whose sender is gone then.
     while phase.wait_for(|phase| *phase != Phase::Quiet).await.is_ok_and(|phase| *phase == Phase::On) {
         let request = history(user.id);
-        tally.under_way[1].fetch_add(1, Relaxed);
+        tally.begin_call();
         let request = metadata::signed(request, user.id, user.device_id, &user.token);
         let answer = tokio::time::timeout(DEADLINE, client.history(request)).await;
-        tally.under_way[1].fetch_sub(1, Relaxed);
-        tally.answer(!matches!(answer, Ok(Ok(_))));
+        tally.end_call(!matches!(answer, Ok(Ok(_))));
     }
 }
 
@@ -241,7 +273,7 @@ impl Device {
         let role = match kind {
             Aggression::Groups => Role::WritesToGroup,
             Aggression::Reads => Role::Reads,
-            Aggression::Calls => Role::Idle,
+            Aggression::Calls | Aggression::Flood | Aggression::StrangersFlood => Role::Idle,
             Aggression::ConnectionCalls => Role::Calls,
             Aggression::Connections => of_connections,
             Aggression::All => {

@@ -5,6 +5,7 @@
 //! pairs' sends take in both is compared. Before the pairs are alone again, all that the one user asked for is answered.
 
 mod aggressor;
+mod flood;
 
 use std::time::{Duration, Instant};
 
@@ -52,6 +53,9 @@ pub struct Arguments {
     /// Requests of each device that are under way (eight calls at most), and of calls of gRPC, of all together, ten times as many
     #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     under_way: u32,
+    /// Calls per second of a flood
+    #[arg(long, value_name = "N", default_value_t = 2_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    flood_rate: u32,
     /// Members of the group that the one user writes to
     #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u32).range(2..=10_000))]
     members: u32,
@@ -68,10 +72,10 @@ impl Measurement for Arguments {
     }
 
     fn config(&self) -> Value {
-        let Self { victims, rate, size, aggression, connections, under_way, members, at_most, .. } = self;
+        let Self { victims, rate, size, aggression, connections, under_way, flood_rate, members, at_most, .. } = self;
         json!({
             "victims": victims, "rate": rate, "size": size, "aggression": aggression.to_string(),
-            "connections": connections, "under_way": under_way, "members": members, "at_most": at_most,
+            "connections": connections, "under_way": under_way, "flood_rate": flood_rate, "members": members, "at_most": at_most,
         })
     }
 
