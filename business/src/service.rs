@@ -7,7 +7,7 @@ use gim_config::{
     admin::{self, Admin},
     bounded_http::HttpServer,
     data_folder::{DataFolder, DataFolderError},
-    grpc::{self, GrpcServer},
+    grpc::{self, GrpcServer, GrpcSettings},
     listen::ListenError,
     ready::ReadyPart,
     request_shares::RequestShares,
@@ -44,6 +44,7 @@ pub struct Business {
     database_watch: JoinHandle<()>,
     limits_watch: JoinHandle<()>,
     request_shares: Arc<RequestShares>,
+    grpc_settings: GrpcSettings,
     web: HttpServer,
     admin: Admin,
     readiness: Readiness,
@@ -164,6 +165,7 @@ async fn start_parts(
         database_watch,
         limits_watch,
         request_shares,
+        grpc_settings: settings.grpc,
         admin,
         readiness,
         _data_folder: data_folder,
@@ -201,8 +203,13 @@ impl Running for Business {
         format!("gRPC on {}{web}{admin}", self.grpc_address())
     }
 
+    fn check(&self, settings: &BusinessSettings) -> Result<(), String> {
+        self.grpc_settings.check_tokens(&settings.grpc)
+    }
+
     async fn reload(&mut self, settings: Option<&BusinessSettings>) -> Result<(), String> {
-        if let Some(BusinessSettings { limits, .. }) = settings {
+        if let Some(BusinessSettings { limits, grpc, .. }) = settings {
+            self.grpc_settings.set_tokens(grpc);
             self.request_shares.set(limits.user_requests_per_s, limits.user_requests_burst);
         }
         Ok(())

@@ -286,8 +286,14 @@ impl Default for Limits {
 
 impl Settings for BusinessSettings {
     const SERVICE: &'static str = "business";
-    const RELOADED: &'static [&'static str] =
-        &["log.filter", "traces.sampled_share", "limits.user_requests_per_s", "limits.user_requests_burst"];
+    const RELOADED: &'static [&'static str] = &[
+        "log.filter",
+        "traces.sampled_share",
+        "grpc.internal_token",
+        "grpc.accepted_tokens",
+        "limits.user_requests_per_s",
+        "limits.user_requests_burst",
+    ];
 
     fn listeners(&mut self) -> Vec<&mut Endpoint> {
         vec![&mut self.grpc.listen, &mut self.admin.listen, &mut self.web.listen]

@@ -167,6 +167,17 @@ pub fn current() -> TraceContext {
     CURRENT.try_with(|context| *context).unwrap_or_default()
 }
 
+/// What is told to a service that is called: the span for which this task works. What a stranger said whose call is only handed on is not
+/// kept there either.
+pub(crate) fn told_to_others(by_stranger: Option<&str>) -> Option<TraceContext> {
+    if !is_on() {
+        return None;
+    }
+    let current = Some(current()).filter(|current| current.is_sampled);
+    let unsampled = |told| TraceContext { is_sampled: false, ..told };
+    current.or_else(|| by_stranger.and_then(TraceContext::from_traceparent).map(unsampled))
+}
+
 /// Has a future work for a span.
 pub fn working_for<F: Future>(context: TraceContext, work: F) -> TaskLocalFuture<TraceContext, F> {
     CURRENT.scope(context, work)

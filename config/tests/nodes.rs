@@ -15,10 +15,13 @@ use gim_config::{
     grpc::{self, GrpcServer, GrpcSettings, PeerChannel},
     listen::Endpoint,
 };
-use gim_proto::connect::{
-    DeviceMessage, PushToDevicesRequest,
-    connect_int_service_client::ConnectIntServiceClient,
-    connect_int_service_server::{ConnectIntService, ConnectIntServiceServer},
+use gim_proto::{
+    ResultCode,
+    connect::{
+        DeviceMessage, PushToDevicesRequest,
+        connect_int_service_client::ConnectIntServiceClient,
+        connect_int_service_server::{ConnectIntService, ConnectIntServiceServer},
+    },
 };
 use tonic::{Code, Request, Response, Status, service::RoutesBuilder};
 
@@ -124,4 +127,30 @@ async fn the_nodes_of_a_name_are_those_of_its_addresses() {
     assert_eq!(call(&nowhere).await.unwrap_err().code(), Code::Unavailable);
     let problem = grpc::channel_to_any(&Endpoints::new("dns+ftp://logic:1"), &GrpcSettings::default(), None);
     assert!(problem.unwrap_err().contains("needs the form dns+http://"));
+}
+
+#[tokio::test]
+async fn tokens_change_for_whoever_listens_and_calls_already() {
+    let settings = |token: &str| GrpcSettings {
+        listen: Endpoint::new("127.0.0.1:0"),
+        internal_token: token.into(),
+        ..GrpcSettings::default()
+    };
+    let (served, calling, new) = (settings("the-old-token"), settings("the-old-token"), settings("the-new-token"));
+    let counts = Arc::new(Counts::default());
+    let mut routes = RoutesBuilder::default();
+    routes.add_service(ConnectIntServiceServer::new(Counting(counts.clone())));
+    let server = grpc::serve(&served, routes, &[]).await.unwrap();
+    let endpoints = Endpoints::new(&format!("http://{}", server.address()));
+    let client = ConnectIntServiceClient::new(grpc::channel_to_any(&endpoints, &calling, Some(PATIENCE)).unwrap());
+    call(&client).await.unwrap();
+    served.set_tokens(&GrpcSettings { accepted_tokens: vec!["the-old-token".into()], ..new.clone() });
+    call(&client).await.unwrap();
+    calling.set_tokens(&new);
+    call(&client).await.unwrap();
+    served.set_tokens(&new);
+    call(&client).await.unwrap();
+    calling.set_tokens(&settings("the-old-token"));
+    assert!(ResultCode::is_untrusted(&call(&client).await.unwrap_err()));
+    assert_eq!(counts.take(), 4);
 }

@@ -8,7 +8,7 @@ use std::{net::SocketAddr, process::ExitCode, sync::Arc, thread, time::Duration}
 use crossbeam_channel::Sender;
 use gim_config::{
     Readiness, ServiceArguments, admin, files,
-    grpc::{self, GrpcServer},
+    grpc::{self, GrpcServer, GrpcSettings},
     listen::ListenError,
     service::Running,
 };
@@ -80,6 +80,7 @@ pub struct Conn {
     certificates: Option<Certificates>,
     admin: admin::Admin,
     grpc: GrpcServer,
+    grpc_settings: GrpcSettings,
     node: NodeState,
     bridges: Vec<Bridge>,
     problems: mpsc::Receiver<String>,
@@ -163,6 +164,7 @@ pub async fn start_with(settings: ConnSettings, resolver: Arc<dyn Resolve>) -> R
         certificates,
         admin,
         grpc,
+        grpc_settings: settings.grpc,
         node,
         bridges,
         problems,
@@ -210,8 +212,13 @@ impl Running for Conn {
         format!("clients on {clients}, gRPC on {}, {reactors} reactors", self.grpc_address())
     }
 
+    fn check(&self, settings: &ConnSettings) -> Result<(), String> {
+        self.grpc_settings.check_tokens(&settings.grpc)
+    }
+
     async fn reload(&mut self, settings: Option<&ConnSettings>) -> Result<(), String> {
         if let Some(settings) = settings {
+            self.grpc_settings.set_tokens(&settings.grpc);
             let (rules, origins) = (settings.rules(), &settings.websocket.origins);
             self.reactors.send_all(|| Command::Rules { rules, origins: origins.clone() }).await;
         }

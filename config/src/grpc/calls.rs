@@ -14,7 +14,6 @@ use std::{
 use bytes::Bytes;
 use gim_proto::{ResultCode, check, metadata, methods, trace::TraceContext};
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use subtle::ConstantTimeEq as _;
 use tonic::{Status, body::Body};
 use tower::{Layer, Service};
 use tracing::Instrument as _;
@@ -237,7 +236,8 @@ where
             }
         }
         let method = request.uri().path().to_owned();
-        let mut trace = trace(&request, &id, is_counted);
+        let is_trusted = is_internal(&method) || connection.is_trusted();
+        let mut trace = trace(&request, &id, is_trusted);
         let span = tracing::info_span!("grpc", %method, request_id = %id, trace_id = trace.trace_id());
         // The clone was not polled for readiness; the service that was is the one to call.
         let clone = self.inner.clone();
@@ -276,13 +276,13 @@ fn refine(protocol: Protocol, mut answer: http::Response<Body>, request_id: &str
 
 /// The trace of a call begins here, or goes on: streams of conn nodes have one for each packet. What strangers say is kept is kept as often
 /// as of those who say nothing.
-fn trace(request: &http::Request<Body>, id: &str, is_strangers: bool) -> Span {
+fn trace(request: &http::Request<Body>, id: &str, is_trusted: bool) -> Span {
     let path = request.uri().path();
     if path.starts_with(LINK_SERVICE) {
         return Span::default();
     }
     let caller = request.headers().get(metadata::TRACE_PARENT).and_then(|text| text.to_str().ok());
-    let mut span = traces::request("call", caller.and_then(TraceContext::from_traceparent), !is_strangers);
+    let mut span = traces::request("call", caller.and_then(TraceContext::from_traceparent), is_trusted);
     if span.context().is_sampled {
         span.note("rpc.method", path.trim_start_matches('/').to_owned());
         span.note("gim.request_id", id.to_owned());
@@ -334,13 +334,8 @@ pub(super) fn check_trust(
     if !settings.client_ca.as_os_str().is_empty() && !is_certified {
         return Err(ResultCode::untrusted("this service needs a certificate of its caller"));
     }
-    let GrpcSettings { internal_token, accepted_tokens, .. } = settings;
     let shown = request.headers().get(metadata::INTERNAL_TOKEN).map_or(&b""[..], |value| value.as_bytes());
-    let is_one = |token: &String| bool::from(shown.ct_eq(token.as_bytes()));
-    if internal_token.is_empty() || is_one(internal_token) || accepted_tokens.iter().any(is_one) {
-        return Ok(());
-    }
-    Err(ResultCode::untrusted(WRONG_TOKEN))
+    if settings.accepts(shown) { Ok(()) } else { Err(ResultCode::untrusted(WRONG_TOKEN)) }
 }
 
 /// What can be said of a stranger's call before its request is received.

@@ -18,6 +18,7 @@ mod reflection;
 mod retry_after;
 mod settings;
 mod status_codes;
+mod tokens;
 pub mod unary;
 mod web;
 
@@ -319,7 +320,7 @@ fn connect(
 }
 
 fn showing_token(channel: NodesChannel, settings: &GrpcSettings) -> PeerChannel {
-    InterceptedService::new(ReadResultCodes::new(channel), ShowToken(settings.internal_token.as_str().into()))
+    InterceptedService::new(ReadResultCodes::new(channel), ShowToken(settings.clone().into()))
 }
 
 /// tonic says "transport error"; the reason stands underneath.
@@ -336,15 +337,16 @@ pub type PeerChannel = InterceptedService<ReadResultCodes<NodesChannel>, ShowTok
 
 /// Puts the internal token on outgoing calls, and where in a trace they are made.
 #[derive(Debug, Clone)]
-pub struct ShowToken(Arc<str>);
+pub struct ShowToken(Arc<GrpcSettings>);
 
 impl Interceptor for ShowToken {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        if !self.0.is_empty() {
-            metadata::put(&mut request, metadata::INTERNAL_TOKEN, &self.0);
-        }
-        let trace = traces::current();
-        if trace.is_sampled {
+        self.0.shown_token(|token| {
+            if !token.is_empty() {
+                metadata::put(&mut request, metadata::INTERNAL_TOKEN, token);
+            }
+        });
+        if let Some(trace) = traces::told_to_others(metadata::text(&request, metadata::TRACE_PARENT)) {
             metadata::put(&mut request, metadata::TRACE_PARENT, &trace.to_string());
         }
         Ok(request)

@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::status_codes::StatusCodes;
+use super::{status_codes::StatusCodes, tokens::ChangedTokens};
 use crate::listen::Endpoint;
 
 /// Shorter ones would end connections of hosts that are only busy.
@@ -36,6 +36,9 @@ pub struct GrpcSettings {
     pub accepted_tokens: Vec<String>,
     /// A file that holds them, one in each line.
     pub accepted_tokens_file: PathBuf,
+    /// What SIGHUP made of the tokens.
+    #[serde(skip)]
+    pub changed_tokens: ChangedTokens,
     /// Names, beside `localhost` and addresses, by which callers in JSON address the service.
     pub names: Vec<String>,
     /// Whether `*ExtService` is served here to those who do not show what callers of internal services must.
@@ -138,6 +141,7 @@ impl Default for GrpcSettings {
             internal_token_file: PathBuf::new(),
             accepted_tokens: Vec::new(),
             accepted_tokens_file: PathBuf::new(),
+            changed_tokens: ChangedTokens::default(),
             names: Vec::new(),
             serves_clients: true,
             status_codes: StatusCodes::Standard,

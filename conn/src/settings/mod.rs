@@ -264,6 +264,8 @@ impl Settings for ConnSettings {
     const RELOADED: &'static [&'static str] = &[
         "log.filter",
         "traces.sampled_share",
+        "grpc.internal_token",
+        "grpc.accepted_tokens",
         "websocket.origins",
         "session.sign_in_timeout_ms",
         "session.failed_sign_ins_max",

@@ -324,7 +324,7 @@ impl Running for Logic {
     }
 
     fn check(&self, settings: &LogicSettings) -> Result<(), String> {
-        Reloadable::check(settings)
+        self.reloadable.check(settings)
     }
 
     async fn reload(&mut self, settings: Option<&LogicSettings>) -> Result<(), String> {

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use gim_config::request_shares::RequestShares;
+use gim_config::{grpc::GrpcSettings, request_shares::RequestShares};
 
 use crate::{clients::jwt::JwtCheck, settings::LogicSettings};
 
@@ -13,6 +13,7 @@ use crate::{clients::jwt::JwtCheck, settings::LogicSettings};
 pub(super) struct Reloadable {
     pub(super) jwt: JwtCheck,
     pub(super) request_shares: Arc<RequestShares>,
+    grpc: GrpcSettings,
 }
 
 impl Reloadable {
@@ -20,17 +21,19 @@ impl Reloadable {
     pub(super) fn new(settings: &LogicSettings) -> Result<Self, String> {
         let limits = &settings.limits;
         let request_shares = Arc::new(RequestShares::new(limits.user_requests_per_s, limits.user_requests_burst));
-        Ok(Self { jwt: JwtCheck::new(&settings.jwt)?, request_shares })
+        Ok(Self { jwt: JwtCheck::new(&settings.jwt)?, request_shares, grpc: settings.grpc.clone() })
     }
 
     /// Whether the files that they name are of use.
-    pub(super) fn check(settings: &LogicSettings) -> Result<(), String> {
+    pub(super) fn check(&self, settings: &LogicSettings) -> Result<(), String> {
+        self.grpc.check_tokens(&settings.grpc)?;
         JwtCheck::check_files(&settings.jwt)
     }
 
     /// As they say now. An error says why nothing changed.
     pub(super) fn apply(&self, settings: &LogicSettings) -> Result<(), String> {
         self.jwt.reload(&settings.jwt)?;
+        self.grpc.set_tokens(&settings.grpc);
         self.request_shares.set(settings.limits.user_requests_per_s, settings.limits.user_requests_burst);
         Ok(())
     }
@@ -54,7 +57,7 @@ mod tests {
         settings.limits.user_requests_burst = 1_000;
         let file = "/nowhere/key.pem".into();
         settings.jwt.keys = vec![JwtKey { kid: "one".into(), algorithm: JwtAlgorithm::EdDSA, file }];
-        assert!(Reloadable::check(&settings).unwrap_err().starts_with("jwt.keys[0].file: "));
+        assert!(reloadable.check(&settings).unwrap_err().starts_with("jwt.keys[0].file: "));
         assert!(reloadable.apply(&settings).is_err());
         request_shares.take(7, REQUEST, now).unwrap();
         request_shares.take(7, REQUEST, now).unwrap_err();

@@ -127,6 +127,8 @@ impl Settings for LogicSettings {
     const RELOADED: &'static [&'static str] = &[
         "log.filter",
         "traces.sampled_share",
+        "grpc.internal_token",
+        "grpc.accepted_tokens",
         "clients.origins",
         "jwt.keys",
         "jwt.issuer",
