@@ -27,7 +27,7 @@ const ORDER: [&[&str]; 3] = [
 
 /// The same for the files of the import.
 const ORDER_IN_THE_IMPORT: [&[&str]; 4] =
-    [&["progress", "report"], &["source", "tokens"], &["context", "places"], &["messages", "users"]];
+    [&["progress", "report"], &["source", "tokens"], &["context", "places"], &["look", "messages", "users"]];
 
 fn source_folder() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src"))

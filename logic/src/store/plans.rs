@@ -55,6 +55,7 @@ pub(super) async fn assert_by_index<S: AsRef<str>>(statements: &[S], made: &[&st
 }
 
 /// SQLite, and MariaDB with rows.
+#[cfg(test)]
 async fn open_both(folder: &Path) -> (Database, Database) {
     let open = async |settings: &DatabaseSettings| {
         Database::open(settings, folder, "plans.db", &super::migrations()).await.unwrap()
