@@ -209,6 +209,11 @@ impl Target {
         &self.internal_token
     }
 
+    /// Where one of the conn nodes takes clients by TCP.
+    pub fn tcp_url(&self) -> String {
+        format!("tcp://{}", self.next_tcp_name())
+    }
+
     /// The app that sign-ins name.
     pub fn app_id(&self) -> u32 {
         self.app_id
@@ -221,10 +226,15 @@ impl Target {
 
     /// Opens one more long connection, over TCP; with several conn nodes by turns.
     pub fn connect(&self) -> anyhow::Result<Client> {
-        let name = &self.tcp_names[self.connects.get() % self.tcp_names.len()];
-        self.connects.set(self.connects.get() + 1);
+        let name = self.next_tcp_name();
         let client = Client::connect(resolve(name)?, DEADLINE);
         Ok(client.with_context(|| format!("cannot reach conn at {name}"))?.of_app(self.app_id))
+    }
+
+    fn next_tcp_name(&self) -> &str {
+        let turn = self.connects.get();
+        self.connects.set(turn + 1);
+        &self.tcp_names[turn % self.tcp_names.len()]
     }
 
     /// The channel to logic.

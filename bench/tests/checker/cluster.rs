@@ -29,6 +29,7 @@ pub const ASK_INTERVAL: Duration = Duration::from_millis(50);
 const CONN_TCP: u16 = 8002;
 const CONN_GRPC: u16 = 8000;
 const LOGIC_GRPC: u16 = 8010;
+const LOGIC_CLIENTS: u16 = 8012;
 const BUSINESS_GRPC: u16 = 8020;
 
 pub struct Cluster {
@@ -91,6 +92,12 @@ impl Cluster {
     /// Where clients connect, each of the conn nodes.
     pub fn tcp_addresses(&self) -> Vec<SocketAddr> {
         (0..self.shape.conn_nodes).map(|number| address(&self.host, CONN_TCP, number)).collect()
+    }
+
+    /// Where clients ask where to connect, each of the logic nodes.
+    pub fn locate_urls(&self) -> Vec<String> {
+        let clients = (0..self.shape.logic_nodes).map(|number| address(&self.host, LOGIC_CLIENTS, number));
+        clients.map(|address| format!("http://{address}/locate")).collect()
     }
 
     pub fn logic(&self, number: usize) -> Channel {
@@ -218,7 +225,7 @@ impl Layout<'_> {
             ("NODE_NUMBER", (number + 1).to_string()),
             ("BUSINESS__ENDPOINT", format!("http://{}", self.at(BUSINESS_GRPC, 0))),
             ("LINK__LEASE_MS", LEASE.as_millis().to_string()),
-            ("CLIENTS__LISTEN", String::new()),
+            ("CLIENTS__LISTEN", self.at(LOGIC_CLIENTS, number).to_string()),
         ];
         match self.databases {
             Some(databases) => {

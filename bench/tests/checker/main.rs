@@ -1,7 +1,8 @@
 //! What was acknowledged is there, once and in order, whatever goes wrong on the way; and afterwards everybody is reached.
 //!
 //! Fifty users with three devices each write to each other, to groups and to a large group, and retry until they are answered;
-//! devices lose their connections at random, or sign in twice, on any conn node. Meanwhile everything goes wrong that can:
+//! devices lose their connections at random, or sign in twice, on any conn node. One device of each user is an app on the SDK in Rust, which is
+//! killed and starts again with what it stored; the others speak the wire themselves. Meanwhile everything goes wrong that can:
 //! each process is killed, restarted in order and frozen, conn and logic nodes are cut off from each other, Redis forgets
 //! everything, the database goes away ([`plan`]). At the end every message is in the inbox of its sender and of each receiver exactly once (or in the
 //! timeline of the large group), all devices of a user saw the same, in the order in which it was sent, and no seq is missing
@@ -19,6 +20,7 @@ mod judge;
 mod people;
 mod plan;
 mod program;
+mod sdk_device;
 
 use std::{
     env,
@@ -34,6 +36,7 @@ use device::Device;
 use judge::Seen;
 use people::People;
 use plan::{Fault, Node, Plan, Shape};
+use sdk_device::SdkDevice;
 
 const USERS: usize = 50;
 const DEVICES_PER_USER: usize = 3;
@@ -94,17 +97,24 @@ fn check(shape: Shape) {
     let seen: Vec<Seen> = devices.into_iter().map(|device| device.join().unwrap()).collect();
     afterwards::assert_online(&mut cluster, &people, false);
     let messages = judge::judge(&seen);
-    say(format!("{:6.1} s: {messages} messages, {faults} faults, nothing lost", started.elapsed().as_secs_f32()));
+    let by_apps: usize = seen.iter().step_by(DEVICES_PER_USER).map(|app| app.acknowledged.len()).sum();
+    let elapsed_s = started.elapsed().as_secs_f32();
+    say(format!("{elapsed_s:6.1} s: {messages} messages, {by_apps} of apps, {faults} faults, nothing lost"));
     assert!(messages > 100, "too little happened to say something");
 }
 
 fn start_devices(cluster: &Cluster, people: &Arc<People>, board: &Arc<Board>, seed: u64) -> Vec<JoinHandle<Seen>> {
-    let start = |identity: &people::Identity| {
-        let addresses = cluster.tcp_addresses();
-        let mut device = Device::new(addresses, identity.clone(), people.clone(), board.clone(), seed);
+    let start = |(index, identity): (usize, &people::Identity)| {
+        let (identity, people, board) = (identity.clone(), people.clone(), board.clone());
+        if index % DEVICES_PER_USER == 0 {
+            let (runtime, urls) = (cluster.runtime.handle().clone(), cluster.locate_urls());
+            let mut device = SdkDevice::new(runtime, urls, identity, people, board, seed);
+            return thread::spawn(move || device.run());
+        }
+        let mut device = Device::new(cluster.tcp_addresses(), identity, people, board, seed);
         thread::spawn(move || device.run())
     };
-    people.identities.iter().map(start).collect()
+    people.identities.iter().enumerate().map(start).collect()
 }
 
 fn check_presence(cluster: &mut Cluster, people: &People, board: &Board) {

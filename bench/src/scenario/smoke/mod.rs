@@ -1,10 +1,11 @@
 //! Does every message arrive, once, in order, with the right seq?
 //!
 //! Three new users sign in, one of them on two devices, and go through what a chat does: one-to-one, history and
-//! recall, friends, pushes of a backend, a room, everybody, a device that is away and comes back, groups, the ends of
-//! connections. Others may use the server meanwhile: users, room and
+//! recall, friends, pushes of a backend, a room, everybody, a device that is away and comes back, groups, apps on the SDK, the ends of
+//! connections. (But for the apps they speak the wire themselves, because they look at what an app never sees.) Others may use the server meanwhile: users, room and
 //! contents are new in each run, and what was not sent by this run is passed over.
 
+mod app;
 mod device;
 mod ends;
 mod friends;
@@ -69,6 +70,7 @@ fn go(arguments: &Arguments, checks: &mut Checks) -> anyhow::Result<()> {
     offline::play(&stage, &mut cast, checks).context("offline")?;
     order::check(&stage, &mut cast, checks).context("order")?;
     groups::play(&stage, &mut cast, checks).context("groups")?;
+    app::play(&stage, &mut cast, checks).context("apps")?;
     ends::play(&stage, &mut cast, checks).context("ends of connections")
 }
 
@@ -113,6 +115,9 @@ struct Cast {
     ada_phone: Device,
     ada_laptop: Device,
     bob: Device,
+    /// Connected by the SDK, later.
+    ada_tablet: business::SignInReply,
+    bob_tablet: business::SignInReply,
     /// Never connected.
     carl: business::SignInReply,
 }
@@ -136,6 +141,8 @@ fn sign_in(target: &Target, code: &str, checks: &mut Checks) -> anyhow::Result<C
     let phone = ask_business(target, &ada_number, code, logic::DeviceType::DtAndroid)?;
     let laptop = ask_business(target, &ada_number, code, logic::DeviceType::DtMacos)?;
     let bob = ask_business(target, &bob_number, code, logic::DeviceType::DtIos)?;
+    let ada_tablet = ask_business(target, &ada_number, code, logic::DeviceType::DtIos)?;
+    let bob_tablet = ask_business(target, &bob_number, code, logic::DeviceType::DtAndroid)?;
     let carl = ask_business(target, &phone_number(), code, logic::DeviceType::DtWeb)?;
     checks.equal("new phone number, known phone number: is_new", [true, false], [phone.is_new, laptop.is_new]);
     checks.equal("one user on two devices: same user_id", phone.user_id, laptop.user_id);
@@ -148,6 +155,8 @@ fn sign_in(target: &Target, code: &str, checks: &mut Checks) -> anyhow::Result<C
         ada_phone: Device::sign_in(target, "Ada's phone", phone)?,
         ada_laptop: Device::sign_in(target, "Ada's laptop", laptop)?,
         bob: Device::sign_in(target, "Bob", bob)?,
+        ada_tablet,
+        bob_tablet,
         carl,
     };
     for device in cast.all() {

@@ -7,7 +7,9 @@ use super::{
 };
 
 const HEARTBEAT_DEFAULT_MS: u64 = 150_000;
+/// However often the server says that heartbeats come too late, and however often the app wants them.
 const HEARTBEAT_MIN_MS: u64 = 10_000;
+const OWN_HEARTBEAT_MIN_MS: u64 = 100;
 const TOKEN_TIMEOUT_MS: u64 = 30_000;
 const LOCATE_TIMEOUT_MS: u64 = 10_000;
 const OPEN_TIMEOUT_MS: u64 = 10_000;
@@ -60,7 +62,7 @@ impl Connector {
         Self {
             phase: Phase::Idle,
             phase_deadline_ms: NEVER,
-            heartbeat_ms: heartbeat_ms.unwrap_or(HEARTBEAT_DEFAULT_MS),
+            heartbeat_ms: heartbeat_ms.map_or(HEARTBEAT_DEFAULT_MS, |own| own.max(OWN_HEARTBEAT_MIN_MS)),
             has_own_heartbeat: heartbeat_ms.is_some(),
             url,
             backoff: Backoff::new(500, 30_000),
