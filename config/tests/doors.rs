@@ -213,7 +213,9 @@ async fn what_makes_no_sense_is_refused_by_name() {
         r#"{"platform":"a","platform":"b"}"#,
         r#"{"room_id":18446744073709551616}"#,
         r#"{"room_id":NaN}"#,
+        r#"{"room_id":1,"roomId":2}"#,
         r#"{"platform":"\ud800"}"#,
+        r#"{"room_id":9007199254740993.0}"#,
         deep.as_str(),
         "",
     ] {

@@ -5,12 +5,16 @@
 use std::{collections::HashSet, fmt};
 
 use prost::Message as _;
-use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor, MethodDescriptor, SerializeOptions};
-use serde::de::{Deserialize, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use prost_reflect::{
+    DescriptorPool, DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, MethodDescriptor, SerializeOptions,
+};
+use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
 /// Numbers outside would be rounded to the nearest integer that there is.
 const INTEGERS_FROM: f64 = (1_u64 << 63) as f64;
 const INTEGERS_UP_TO: f64 = 2.0 * INTEGERS_FROM;
+/// A fraction or an exponent is read by way of a double, rounded twice: from here on another integer may come of it.
+const EXACT_UP_TO: f64 = (1_u64 << 52) as f64;
 
 /// The services and messages of a set of `.proto` files. Clones share it.
 #[derive(Debug, Clone)]
@@ -50,13 +54,13 @@ impl Schema {
     }
 }
 
-/// The bytes of a message that is written in JSON; no text at all is a message without fields.
+/// The bytes of a message that is written in JSON; no text at all is no message.
 pub(super) fn to_binary(message: &MessageDescriptor, json: &[u8]) -> Result<Vec<u8>, SchemaError> {
     let fail = |error: serde_json::Error| SchemaError::Json {
         message: message.full_name().to_owned(),
         problem: error.to_string(),
     };
-    serde_json::from_slice::<SaidOnce>(json).map_err(fail)?;
+    SaidOnce::Message(message.clone()).deserialize(&mut serde_json::Deserializer::from_slice(json)).map_err(fail)?;
     let mut deserializer = serde_json::Deserializer::from_slice(json);
     let parsed = DynamicMessage::deserialize(message.clone(), &mut deserializer).map_err(fail)?;
     deserializer.end().map_err(fail)?;
@@ -75,70 +79,106 @@ pub(super) fn to_json(message: &MessageDescriptor, bytes: &[u8]) -> Result<Vec<u
     Ok(json)
 }
 
-/// Some JSON in which no object says a key twice.
-struct SaidOnce;
+/// What some JSON is read as, in which nothing is said twice: no field by either of its names, and no key however it is written.
+#[derive(Debug, Clone)]
+enum SaidOnce {
+    Message(MessageDescriptor),
+    /// By the message of its entries.
+    Map(MessageDescriptor),
+    Value,
+}
 
-impl<'de> Deserialize<'de> for SaidOnce {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        SaidOnce.deserialize(deserializer)
+impl SaidOnce {
+    fn of(field: &FieldDescriptor) -> Self {
+        match field.kind() {
+            Kind::Message(entry) if field.is_map() => Self::Map(entry),
+            Kind::Message(message) => Self::Message(message),
+            _ => Self::Value,
+        }
+    }
+
+    /// What a key means, and what its value is read as.
+    fn member(&self, key: &str) -> (String, Self) {
+        match self {
+            Self::Message(message) => {
+                match message.get_field_by_json_name(key).or_else(|| message.get_field_by_name(key)) {
+                    Some(field) => (field.name().to_owned(), Self::of(&field)),
+                    None => (key.to_owned(), Self::Value),
+                }
+            }
+            Self::Map(entry) => {
+                let number = match entry.map_entry_key_field().kind() {
+                    Kind::String => None,
+                    _ => key.parse::<i128>().ok(),
+                };
+                (number.map_or_else(|| key.to_owned(), |key| key.to_string()), Self::of(&entry.map_entry_value_field()))
+            }
+            Self::Value => (key.to_owned(), Self::Value),
+        }
     }
 }
 
 impl<'de> DeserializeSeed<'de> for SaidOnce {
-    type Value = SaidOnce;
+    type Value = ();
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<SaidOnce, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
         deserializer.deserialize_any(self)
     }
 }
 
 impl<'de> Visitor<'de> for SaidOnce {
-    type Value = SaidOnce;
+    type Value = ();
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("JSON")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<SaidOnce, A::Error> {
-        let mut keys = HashSet::new();
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let mut said = HashSet::new();
         while let Some(key) = map.next_key::<String>()? {
-            map.next_value::<SaidOnce>()?;
-            if let Some(twice) = keys.replace(key) {
-                return Err(serde::de::Error::custom(format!("`{twice}` is said twice")));
+            let (meant, value) = self.member(&key);
+            map.next_value_seed(value)?;
+            if !said.insert(meant) {
+                return Err(serde::de::Error::custom(format!("`{key}` is said twice")));
             }
         }
-        Ok(self)
+        Ok(())
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<SaidOnce, A::Error> {
-        while sequence.next_element::<SaidOnce>()?.is_some() {}
-        Ok(self)
+    fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<(), A::Error> {
+        while sequence.next_element_seed(self.clone())?.is_some() {}
+        Ok(())
     }
 
-    fn visit_bool<E>(self, _: bool) -> Result<SaidOnce, E> {
-        Ok(self)
+    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
+        Ok(())
     }
 
-    fn visit_i64<E>(self, _: i64) -> Result<SaidOnce, E> {
-        Ok(self)
+    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
+        Ok(())
     }
 
-    fn visit_u64<E>(self, _: u64) -> Result<SaidOnce, E> {
-        Ok(self)
+    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
+        Ok(())
     }
 
-    /// What is no integer of 64 bits.
-    fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<SaidOnce, E> {
-        let fits = -INTEGERS_FROM < value && value < INTEGERS_UP_TO;
-        if fits { Ok(self) } else { Err(E::custom("a number is beyond 64 bits")) }
+    /// What is no integer of 64 bits, or not written like one.
+    fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<(), E> {
+        if value <= -INTEGERS_FROM || value >= INTEGERS_UP_TO {
+            Err(E::custom("a number is beyond 64 bits"))
+        } else if value.abs() >= EXACT_UP_TO {
+            Err(E::custom("a number from 2^52 on must have no fraction and no exponent"))
+        } else {
+            Ok(())
+        }
     }
 
-    fn visit_str<E>(self, _: &str) -> Result<SaidOnce, E> {
-        Ok(self)
+    fn visit_str<E>(self, _: &str) -> Result<(), E> {
+        Ok(())
     }
 
-    fn visit_unit<E>(self) -> Result<SaidOnce, E> {
-        Ok(self)
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
     }
 }
 
@@ -190,7 +230,11 @@ mod tests {
             (deep.as_str(), "recursion limit"),
             (r#"{"users":["7"]}"#, "unrecognized field name 'users'"),
             (r#"{"command":1,"command":2}"#, "`command` is said twice"),
+            (r#"{"client_msg_id":"a","clientMsgId":"b"}"#, "`clientMsgId` is said twice"),
             (r#"{"user_ids":[18446744073709551616]}"#, "a number is beyond 64 bits"),
+            (r#"{"user_ids":[9007199254740993.0]}"#, "no fraction"),
+            (r#"{"user_ids":[9.007199254740993e15]}"#, "no exponent"),
+            (r#"{"user_ids":[9007199254740991.0]}"#, "no fraction"),
             (r#"{"user_ids":["18446744073709551616"]}"#, ""),
             (r#"{"user_ids":[-1]}"#, ""),
             (r#"{"command":NaN}"#, "expected value"),
@@ -207,6 +251,31 @@ mod tests {
                 problem.starts_with("the JSON of logic.PushToUsersRequest: ") && problem.contains(text),
                 "{problem}"
             );
+        }
+    }
+
+    #[test]
+    fn a_number_with_a_fraction_or_an_exponent_is_that_integer_or_refused() {
+        for (written, meant) in [("7.0", 7), ("1e3", 1_000), ("4503599627370491.0", 4_503_599_627_370_491)] {
+            assert_eq!(push(&format!(r#"{{"user_ids":[{written}]}}"#)).unwrap().user_ids, [meant], "{written}");
+        }
+        for exact in [u64::MAX, (1 << 53) + 1] {
+            assert_eq!(push(&format!(r#"{{"user_ids":[{exact}]}}"#)).unwrap().user_ids, [exact]);
+        }
+    }
+
+    #[test]
+    fn a_key_of_a_map_is_said_once_however_it_is_written() {
+        let users = message("business.GetUsersReply");
+        let problem = |json: &str| to_binary(&users, json.as_bytes()).map_err(|error| error.to_string());
+        assert!(problem(r#"{"users":{"1":{},"2":{}}}"#).is_ok());
+        for (json, said) in [
+            (r#"{"users":{"1":{},"01":{}}}"#, "`01`"),
+            (r#"{"users":{"1":{},"+1":{}}}"#, "`+1`"),
+            (r#"{"users":{"1":{"avatarUrl":"a","avatar_url":"b"}}}"#, "`avatar_url`"),
+        ] {
+            let problem = problem(json).unwrap_err();
+            assert!(problem.contains(&format!("{said} is said twice")), "{problem}");
         }
     }
 
