@@ -4,6 +4,7 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
+use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
 use bytes::Bytes;
 use gim_config::{
     grpc::{self, ClientsSettings, GrpcServer, GrpcSettings, Page, Pages},
@@ -48,6 +49,7 @@ impl GatewayExtService for Stub {
         let caller = grpc::caller_address(&request).map(|ip| ip.to_string()).unwrap_or_default();
         let LocateRequest { platform, room_id } = request.into_inner();
         match platform.as_str() {
+            "late" => std::future::pending().await,
             "nowhere" => return Err(ResultCode::TryAgainLater.into()),
             "crowded" => return Err(ResultCode::TooManyRequests.status_after("slower", Duration::from_millis(8_001))),
             _ => {}
@@ -211,11 +213,11 @@ async fn what_makes_no_sense_is_refused_by_name() {
         r#"{"platform":"web""#,
         r#"{"platfrom":"web"}"#,
         r#"{"platform":"a","platform":"b"}"#,
-        r#"{"room_id":18446744073709551616}"#,
-        r#"{"room_id":NaN}"#,
         r#"{"room_id":1,"roomId":2}"#,
-        r#"{"platform":"\ud800"}"#,
+        r#"{"room_id":18446744073709551616}"#,
         r#"{"room_id":9007199254740993.0}"#,
+        r#"{"room_id":NaN}"#,
+        r#"{"platform":"\ud800"}"#,
         deep.as_str(),
         "",
     ] {
@@ -234,6 +236,36 @@ async fn what_makes_no_sense_is_refused_by_name() {
     let answer = ask(server.address(), &format!("GET {LOCATE}"), HOST, b"").await;
     assert!(answer.status == 405 && answer.has("allow: post"), "{}", answer.head);
     assert_eq!(ask(server.address(), "GET /page", HOST, b"").await.body, b"a page");
+}
+
+#[tokio::test]
+async fn what_does_not_fit_its_protocol_is_refused_with_a_result_code() {
+    let server = clients_door(|_, _| ()).await;
+    for (header, status, code) in [
+        ("content-encoding: gzip", 501, "10005"),
+        ("connect-protocol-version: 2", 400, "10001"),
+        ("connect-timeout-ms: x", 400, "10001"),
+        ("connect-timeout-ms: 1", 504, "10004"),
+    ] {
+        let headers = format!("request_id: mine\r\n{header}\r\n");
+        let answer = post_json(&server, LOCATE, &headers, r#"{"platform":"late"}"#).await;
+        assert_eq!((answer.status, answer.code().as_str()), (status, code), "{header}");
+        assert_eq!(answer.json()["details"][1]["debug"]["requestId"], "mine", "{header}");
+        assert_eq!(answer.header("retry-after"), if status == 504 { "1" } else { "" });
+    }
+    for (body, header, code) in [
+        (frame(b"")[..3].to_vec(), "", "10005"),
+        (frame(b"abc")[..7].to_vec(), "", "10001"),
+        ([frame(b""), frame(b"")].concat(), "", "10005"),
+        (b"\x02\0\0\0\0".to_vec(), "", "10001"),
+        (b"\x01\0\0\0\0".to_vec(), "", "10001"),
+        (b"\x01\0\0\0\0".to_vec(), "grpc-encoding: snappy\r\n", "10005"),
+    ] {
+        let headers = format!("{HOST}content-type: application/grpc-web\r\n{header}");
+        let answer = post(&server, LOCATE, &headers, &body).await;
+        let details = STANDARD_NO_PAD.decode(answer.header("grpc-status-details-bin").trim_end_matches('=')).unwrap();
+        assert!(details.windows(5).any(|text| text == code.as_bytes()), "{body:?} {}", answer.head);
+    }
 }
 
 #[tokio::test]

@@ -15,7 +15,8 @@ const WAIT_S_MAX: u64 = 3_600;
 /// Puts it beside a refusal for a while, unless it is there already.
 pub(super) fn put(headers: &mut HeaderMap, status: &Status) {
     let wait = ResultCode::wait_of(status);
-    if wait.is_some() || matches!(status.code(), Code::ResourceExhausted | Code::Unavailable) {
+    let is_for_a_while = matches!(status.code(), Code::ResourceExhausted | Code::Unavailable | Code::DeadlineExceeded);
+    if wait.is_some() || is_for_a_while {
         headers.entry(header::RETRY_AFTER).or_insert(seconds(wait.unwrap_or_default()).into());
     }
 }

@@ -70,7 +70,7 @@ pub(super) async fn gather(body: Body) -> Result<(Bytes, HeaderMap), Status> {
 /// The message in what is to be exactly one frame.
 pub(super) fn only_message(bytes: Bytes) -> Result<Bytes, Status> {
     match only_frame(bytes)? {
-        (true, _) => Err(Status::internal("the message is compressed, and its encoding is not said")),
+        (true, _) => Err(ResultCode::BadRequest.status("the message is compressed, and its encoding is not said")),
         (false, message) => Ok(message),
     }
 }
@@ -78,17 +78,19 @@ pub(super) fn only_message(bytes: Bytes) -> Result<Bytes, Status> {
 /// The same, and whether it is compressed.
 pub(super) fn only_frame(mut bytes: Bytes) -> Result<(bool, Bytes), Status> {
     let Some((&[flag, ref length @ ..], rest)) = bytes.split_first_chunk::<PREFIX_BYTES>() else {
-        return Err(Status::unimplemented("there is no message, and the method has exactly one each way"));
+        let problem = "there is no message, and the method has exactly one each way";
+        return Err(ResultCode::UnknownCommand.status(problem));
     };
     let length = u32::from_be_bytes(*length) as usize;
     if rest.len() < length {
-        return Err(Status::invalid_argument("the message is cut off"));
+        return Err(ResultCode::BadRequest.status("the message is cut off"));
     }
     if rest.len() > length {
-        return Err(Status::unimplemented("there are several messages, and the method has exactly one each way"));
+        let problem = "there are several messages, and the method has exactly one each way";
+        return Err(ResultCode::UnknownCommand.status(problem));
     }
     if flag & !COMPRESSED != 0 {
-        return Err(Status::invalid_argument("the message has an unknown flag"));
+        return Err(ResultCode::BadRequest.status("the message has an unknown flag"));
     }
     Ok((flag == COMPRESSED, bytes.split_off(PREFIX_BYTES)))
 }

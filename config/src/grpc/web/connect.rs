@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
+use gim_proto::{ResultCode, code::ERROR_DOMAIN};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use prost::Message as _;
 use serde_json::{Value, json};
 use tonic::{Code, Status};
-use tonic_types::pb;
+use tonic_types::{ErrorDetails, StatusExt as _, pb};
 
 /// How long the caller waits, in milliseconds.
 pub(super) const TIMEOUT: &str = "connect-timeout-ms";
@@ -28,8 +29,15 @@ pub(super) fn timeout(headers: &HeaderMap) -> Result<Option<Duration>, Status> {
     let digits = value.to_str().ok().filter(|text| (1..=TIMEOUT_DIGITS_MAX).contains(&text.len()));
     let millis =
         digits.filter(|text| text.bytes().all(|byte| byte.is_ascii_digit())).and_then(|text| text.parse().ok());
-    let millis = millis.ok_or_else(|| Status::invalid_argument(format!("{TIMEOUT}: must have 1 to 10 digits")))?;
+    let millis = millis.ok_or_else(|| ResultCode::BadRequest.status(format!("{TIMEOUT}: must have 1 to 10 digits")))?;
     Ok(Some(Duration::from_millis(millis)))
+}
+
+/// The refusal of a call whose answer did not come within that.
+pub(super) fn late() -> Status {
+    let code = ResultCode::TryAgainLater.number().to_string();
+    let details = ErrorDetails::with_error_info(code, ERROR_DOMAIN, []);
+    Status::with_error_details(Code::DeadlineExceeded, format!("the answer did not come within {TIMEOUT}"), details)
 }
 
 /// The same for gRPC, whose numbers have eight digits.
@@ -134,8 +142,6 @@ fn detail(any: &prost_types::Any) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use gim_proto::ResultCode;
-
     use super::*;
 
     #[test]

@@ -5,6 +5,7 @@ use base64::{
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
 use bytes::{BufMut as _, Bytes, BytesMut};
+use gim_proto::ResultCode;
 use http::HeaderMap;
 use tonic::Status;
 
@@ -42,7 +43,7 @@ pub(super) fn answer(message: Option<&[u8]>, trailers: &HeaderMap) -> Bytes {
 pub(super) fn from_text(text: &[u8]) -> Result<Bytes, Status> {
     let mut decoded = Vec::with_capacity(text.len() / 4 * 3);
     for piece in text.split_inclusive(|byte| *byte == b'=').filter(|piece| *piece != b"=") {
-        let wrong = |_| Status::invalid_argument("the request is not in base64");
+        let wrong = |_| ResultCode::BadRequest.status("the request is not in base64");
         BASE64.decode_vec(piece.strip_suffix(b"=").unwrap_or(piece), &mut decoded).map_err(wrong)?;
     }
     Ok(decoded.into())

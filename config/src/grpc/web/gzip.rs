@@ -49,7 +49,7 @@ impl Encoding {
 
 /// The refusal of messages that nobody here can unpack.
 pub(super) fn refuse_unknown(headers: &HeaderMap) -> Response<Body> {
-    let status = Status::unimplemented("grpc-encoding: only `gzip` and `identity` are taken");
+    let status = ResultCode::UnknownCommand.status("grpc-encoding: only `gzip` and `identity` are taken");
     let mut answer = Protocol::Grpc.refuse(status, request_id(headers));
     answer.headers_mut().insert(ACCEPTED, HeaderValue::from_static("gzip,identity"));
     answer

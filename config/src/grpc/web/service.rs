@@ -188,7 +188,7 @@ where
         None => answered.await?,
         Some(wait) => match tokio::time::timeout(wait, answered).await {
             Ok(answer) => answer?,
-            Err(_) => return refuse(Status::deadline_exceeded("the answer did not come within connect-timeout-ms")),
+            Err(_) => return refuse(connect::late()),
         },
     };
     Ok(write(protocol, &method, answer, &request_id))
@@ -204,13 +204,15 @@ async fn receive(
     let bytes = gather(body).await?.0;
     let is_plain = |value: &HeaderValue| value == "identity" || value.is_empty();
     if !headers.get(header::CONTENT_ENCODING).is_none_or(is_plain) {
-        return Err(Status::unimplemented("content-encoding: compressed requests are not taken, only `identity`"));
+        let problem = "content-encoding: compressed requests are not taken, only `identity`";
+        return Err(ResultCode::UnknownCommand.status(problem));
     }
     if !headers.get(grpc_web::ENCODING).is_none_or(is_plain) {
-        return Err(Status::unimplemented("grpc-encoding: compressed messages are not taken, only `identity`"));
+        let problem = "grpc-encoding: compressed messages are not taken, only `identity`";
+        return Err(ResultCode::UnknownCommand.status(problem));
     }
     if headers.get(connect::VERSION).is_some_and(|version| version != "1") {
-        return Err(Status::invalid_argument("connect-protocol-version: must be 1"));
+        return Err(ResultCode::BadRequest.status("connect-protocol-version: must be 1"));
     }
     match protocol {
         Protocol::GrpcWeb { is_text: false } => unary::only_message(bytes),
