@@ -37,6 +37,9 @@ use crate::{
 /// Whose streams live as long as the nodes.
 const LINK_SERVICE: &str = "/logic.LinkService/";
 
+/// What a line of metadata counts beside its text, as in HTTP/2, which bounds it before a call begins.
+const LINE_BYTES: usize = 32;
+
 const WRONG_TOKEN: &str =
     "the internal token is missing or wrong: grpc.internal_token has to be the same in the settings of all services";
 
@@ -343,6 +346,11 @@ fn check_headers(request: &http::Request<Body>, settings: &GrpcSettings) -> Resu
     let (path, headers) = (request.uri().path(), request.headers());
     if headers.len() > settings.header_lines_max {
         let problem = format!("the metadata has more than {} lines", settings.header_lines_max);
+        return Err(refusal("headers", ResultCode::TooLarge, &problem));
+    }
+    let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + LINE_BYTES).sum();
+    if bytes > settings.header_bytes_max as usize {
+        let problem = format!("the metadata has more than {} bytes", settings.header_bytes_max);
         return Err(refusal("headers", ResultCode::TooLarge, &problem));
     }
     if !is_external(path) || methods::OPEN.contains(&path.trim_start_matches('/')) {

@@ -66,8 +66,10 @@ struct Progress {
     completed: u64,
     idle_since: Instant,
     unfinished_since: Option<Instant>,
-    /// Of HTTP/1.1, since the last call began: headers of the next one, if none is under way.
+    /// Of HTTP/1.1, since the last call began or was answered: headers of the next one, if none is under way.
     bytes_since_call: usize,
+    /// By HTTP/1.1, be it with a refusal.
+    is_answered: bool,
 }
 
 /// Whose share a call takes from.
@@ -102,8 +104,14 @@ pub(super) struct CallPlace {
 
 impl Connection {
     pub(super) fn new(id: u64, address: Arc<Address>, is_proxy: bool, peers: Arc<Peers>, now: Instant) -> Self {
-        let progress =
-            Progress { begun: 0, completed: 0, idle_since: now, unfinished_since: None, bytes_since_call: 0 };
+        let progress = Progress {
+            begun: 0,
+            completed: 0,
+            idle_since: now,
+            unfinished_since: None,
+            bytes_since_call: 0,
+            is_answered: false,
+        };
         let budget = Mutex::new(Bucket::full(&peers.settings, now));
         Self {
             budget,
@@ -275,6 +283,15 @@ impl Connection {
         self.check_ended()
     }
 
+    /// A request by HTTP/1.1 is answered: it is finished, also where no call began.
+    pub(super) fn on_answer(&self, now: Instant) {
+        let mut progress = self.lock();
+        progress.is_answered = true;
+        progress.idle_since = now;
+        progress.unfinished_since = None;
+        progress.bytes_since_call = 0;
+    }
+
     /// It showed an internal token that is wrong; who guesses is ended.
     pub(super) fn on_wrong_token(&self, now: Instant) {
         if !self.is_trusted() && !self.address.spend(WRONG_TOKEN_COST, &self.peers.settings, now) {
@@ -323,7 +340,7 @@ impl Connection {
         }
         let is_idle = self.held.of(Kind::Calls) == 0 && !self.is_service();
         let progress = self.lock();
-        if progress.begun == 0 && is_over(self.accepted_at, settings.first_call_timeout_ms) {
+        if progress.begun == 0 && !progress.is_answered && is_over(self.accepted_at, settings.first_call_timeout_ms) {
             Some("silent")
         } else if progress.unfinished_since.is_some_and(|since| is_over(since, settings.request_timeout_ms)) {
             Some("unfinished")

@@ -15,6 +15,7 @@ mod nodes;
 mod peer_tls;
 mod peers;
 mod reflection;
+mod rests;
 mod retry_after;
 mod settings;
 mod status_codes;
@@ -46,6 +47,7 @@ use self::{
     nodes::NodesChannel,
     peer_tls::Shown,
     peers::Peers,
+    rests::RestLayer,
     status_codes::ReadResultCodes,
     web::{Door, DoorLayer, Origins, WebLayer},
 };
@@ -211,6 +213,7 @@ impl<'a> Entrance<'a> {
             .http2_max_pending_accept_reset_streams(Some(CALLS_PER_CONNECTION_MAX as usize))
             .initial_stream_window_size(CALL_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+            .layer(RestLayer { bytes_max: settings.header_bytes_max as usize })
             .layer(DoorLayer(self.door))
             .layer(CallLayer::new(settings, is_for_clients))
             .layer(WebLayer::new(schema, self.pages))

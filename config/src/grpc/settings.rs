@@ -55,7 +55,7 @@ pub struct GrpcSettings {
     pub connections_per_address_max: usize,
     /// From the accept to a stranger's first call.
     pub first_call_timeout_ms: u64,
-    /// How long a stranger's connection may be without a call.
+    /// How long a stranger's connection may be without a call; one of HTTP/1.1, no longer than 30 seconds.
     pub idle_timeout_ms: u64,
     /// Bytes of a call's metadata.
     pub header_bytes_max: u32,

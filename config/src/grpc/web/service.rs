@@ -170,7 +170,10 @@ where
     };
     let wait = match connect::timeout(&parts.headers) {
         Ok(wait) => wait.filter(|_| matches!(protocol, Protocol::Connect(_))),
-        Err(status) => return refuse(status),
+        Err(status) => {
+            let _is_received = gather(body).await.is_ok();
+            return refuse(status);
+        }
     };
     let answered = async {
         let message = match receive(protocol, &method, &parts.headers, body).await {
