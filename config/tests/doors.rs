@@ -236,6 +236,8 @@ async fn what_makes_no_sense_is_refused_by_name() {
     let answer = ask(server.address(), &format!("GET {LOCATE}"), HOST, b"").await;
     assert!(answer.status == 405 && answer.has("allow: post"), "{}", answer.head);
     assert_eq!(ask(server.address(), "GET /page", HOST, b"").await.body, b"a page");
+    let head = ask(server.address(), "HEAD /page", HOST, b"").await;
+    assert!(head.status == 200 && head.has("content-length: 6") && head.body.is_empty(), "{}", head.head);
 }
 
 #[tokio::test]

@@ -70,7 +70,7 @@ impl Description {
                     refused. The same paths take gRPC and gRPC-Web.",
                 "license": { "name": "MIT", "identifier": "MIT" },
             },
-            "servers": [{ "url": "http://127.0.0.1:8012", "description": "clients.listen of logic" }],
+            "servers": [{ "url": "/", "description": "Where this description is served: clients.listen of logic" }],
             "paths": paths,
             "components": {
                 "schemas": self.schemas,

@@ -45,7 +45,7 @@ pub async fn start(
 }
 
 fn page(request: &request::Parts, use_cases: &UseCases) -> Option<Page> {
-    if request.method != Method::GET {
+    if !matches!(request.method, Method::GET | Method::HEAD) {
         return None;
     }
     match request.uri.path() {

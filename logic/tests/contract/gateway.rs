@@ -161,4 +161,9 @@ async fn the_same_is_answered_over_plain_http() {
         let (head, same) = get(&server, path).await;
         assert!(head.starts_with("HTTP/1.1 200"), "{path}: {head} {same}");
     }
+    for path in ["/locate", "/openapi.json"] {
+        let asked = format!("HEAD {path} HTTP/1.1\r\nHost: gim\r\nConnection: close\r\n\r\n");
+        let (head, body) = http(&server, &asked).await;
+        assert!(head.starts_with("HTTP/1.1 200") && body.is_empty(), "{path}: {head} {body}");
+    }
 }

@@ -156,7 +156,7 @@ fn let_client_in(request: &Request<Body>, origins: &[String]) -> Result<Option<H
         Some(page == host_of(request)? && is_ours(page, &[]))
     };
     // What is open to all pages is nobody's secret.
-    let is_open = request.method() == Method::GET;
+    let is_open = matches!(*request.method(), Method::GET | Method::HEAD);
     if is_listed || is_open || is_own().unwrap_or(false) {
         return Ok(Some(origin.clone()));
     }

@@ -135,7 +135,7 @@ where
 impl WebLayer {
     fn page(&self, request: &request::Parts) -> Response<Body> {
         if let Some(page) = (self.pages)(request) {
-            return page.map(whole);
+            return if request.method == Method::HEAD { head_of(page) } else { page.map(whole) };
         }
         let (status, name, value, sentence) = if request.method == Method::POST {
             let accepted = "application/json, application/proto, application/grpc, application/grpc-web, application/grpc-web-text";
@@ -150,6 +150,13 @@ impl WebLayer {
         answer.headers_mut().insert(name, HeaderValue::from_static(value));
         answer
     }
+}
+
+/// What is said of a page, without it.
+fn head_of(mut page: Page) -> Response<Body> {
+    let length = page.body().len().into();
+    page.headers_mut().insert(header::CONTENT_LENGTH, length);
+    page.map(|_| Body::empty())
 }
 
 async fn translate<S>(
