@@ -23,7 +23,7 @@ use std::{
 };
 
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
-use sqlx::{AnyConnection, AssertSqlSafe, Connection as _, Executor as _, migrate::MigrateError};
+use sqlx::{AnyConnection, AnyPool, AssertSqlSafe, Connection as _, Executor as _, migrate::MigrateError};
 use tokio::sync::oneshot;
 
 pub use claim::{Claim, Taken};
@@ -78,6 +78,8 @@ pub struct Database {
     pub dialect: Dialect,
     source: watch::Source,
     storage: Storage,
+    /// Of a SQLite.
+    kept_open: Option<AnyPool>,
 }
 
 /// Why the database could not be opened.
@@ -231,7 +233,9 @@ impl Database {
         let kind = (dialect, Access::Write, writers);
         let opened = Pool::open(&url, settings, kind, renewal.clone(), storage.clone()).await;
         let writer = opened.map_err(open_error)?;
+        let mut kept_open = None;
         if let Some(path) = &file {
+            kept_open = Some(pool::keep_open(&url).await.map_err(open_error)?);
             storage.opened(path).map_err(|error| open_error(error.into()))?;
             writer.migrate(migrator).await.map_err(migrate_error)?;
         }
@@ -241,7 +245,7 @@ impl Database {
         let wait = Duration::from_millis(settings.acquire_timeout_ms);
         let user_reads = Places::new(reader.free_places(), settings.reads_per_user_max, wait);
         let source = watch::Source::new(&url, &shown, migrator);
-        Ok(Self { reader, sign_in_reader, user_reads, writer, writers, dialect, source, storage })
+        Ok(Self { reader, sign_in_reader, user_reads, writer, writers, dialect, source, storage, kept_open })
     }
 
     /// Which one it is, for people.
@@ -262,6 +266,9 @@ impl Database {
     /// Waits for what is under way and closes both pools.
     pub async fn close(&self) {
         self.reader.close().await;
+        if let Some(connection) = &self.kept_open {
+            connection.close().await;
+        }
         self.writer.close().await;
     }
 }

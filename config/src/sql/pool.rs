@@ -280,6 +280,15 @@ async fn answers(connection: &mut AnyConnection, renewal: &Renewal) -> bool {
     }
 }
 
+/// A connection to a SQLite that nobody uses. As long as it is open, the log beside the file is not removed and made anew, whichever
+/// others are closed.
+pub(super) async fn keep_open(url: &str) -> Result<AnyPool, sqlx::Error> {
+    let options = AnyPoolOptions::new().max_connections(1).idle_timeout(None).max_lifetime(None);
+    let kept = options.connect(url).await?;
+    kept.execute("SELECT COUNT(*) FROM sqlite_master").await?;
+    Ok(kept)
+}
+
 /// Begins a transaction that writes, now or later.
 ///
 /// SQLite waits for another writer (`database.lock_timeout_ms`) only where nothing was read before: a transaction that reads

@@ -1,15 +1,19 @@
-//! Whether what is written is kept: the file of a SQLite is still where it was opened, and the last write was not turned away.
-//! Every writing connection asks here before a success is told. Any thread.
+//! Whether what is written is kept: the file of a SQLite and its log are still those that were opened, and the last write was not
+//! turned away. Every writing connection asks here before a success is told. Any thread.
 //!
 //! Always holds: nothing is told to be stored that went into a file which a restart would not find.
 
 use std::{
-    fs, io,
-    os::unix::fs::MetadataExt as _,
+    fs::{self, File, Metadata},
+    io,
+    os::unix::fs::{FileExt as _, MetadataExt as _},
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+        atomic::{
+            AtomicBool, AtomicU64,
+            Ordering::{Acquire, Relaxed, Release},
+        },
     },
     time::{Duration, Instant},
 };
@@ -18,6 +22,9 @@ use super::{errors, session::Access};
 
 /// What is beside the file of a database as long as it is open, and holds its newest changes.
 const LOG_SUFFIX: &str = "-wal";
+
+/// What a log begins with, whichever way round its checksums are.
+const LOG_MAGIC: [[u8; 4]; 2] = [[0x37, 0x7f, 0x06, 0x82], [0x37, 0x7f, 0x06, 0x83]];
 
 /// What is known of a database's storage. Clones share it.
 #[derive(Debug, Clone)]
@@ -30,8 +37,6 @@ struct Shared {
     began: Instant,
     /// Of SQLite, once it is open.
     file: OnceLock<OpenedFile>,
-    /// Whether a log was gone while a connection had it open.
-    has_lost_log: AtomicBool,
     /// What was found damaged. It stays so.
     damage: OnceLock<String>,
     /// What the last write was told, where that concerns every write.
@@ -45,10 +50,64 @@ struct Shared {
 struct OpenedFile {
     /// As it is named: a link in it may be made to lead elsewhere.
     path: PathBuf,
+    identity: FileIdentity,
+    log: OpenedLog,
+}
+
+/// What holds the newest changes. It stays one file as long as any connection is open, and never becomes shorter: SQLite begins again
+/// at its front once everything is in the database.
+#[derive(Debug)]
+struct OpenedLog {
     /// Beside the file itself.
-    log: PathBuf,
-    device: u64,
-    number: u64,
+    path: PathBuf,
+    file: File,
+    identity: FileIdentity,
+    /// How long it was after our last write.
+    bytes: AtomicU64,
+}
+
+/// Device and number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct FileIdentity(u64, u64);
+
+impl FileIdentity {
+    fn of(file: &Metadata) -> Self {
+        Self(file.dev(), file.ino())
+    }
+}
+
+impl OpenedLog {
+    fn open(path: PathBuf) -> io::Result<Self> {
+        let file = File::open(&path)?;
+        let found = file.metadata()?;
+        Ok(Self { path, file, identity: FileIdentity::of(&found), bytes: AtomicU64::new(found.len()) })
+    }
+
+    fn lost(&self) -> Option<String> {
+        // Before the length is read: another write may make both longer.
+        let least = self.bytes.load(Acquire);
+        let shown = self.path.display();
+        let found = match fs::metadata(&self.path) {
+            Ok(found) => found,
+            Err(error) => return Some(format!("{shown}: {error}")),
+        };
+        if FileIdentity::of(&found) != self.identity {
+            return Some(format!("{shown} is another file than the one that was opened: start again"));
+        }
+        let is_cut = found.len() < least || (found.len() > 0 && !self.has_beginning());
+        is_cut.then(|| format!("{shown} was cut while it was in use: start again"))
+    }
+
+    /// Where a log was cut to nothing, the next write leaves a hole before it.
+    fn has_beginning(&self) -> bool {
+        let mut magic = [0; 4];
+        self.file.read_exact_at(&mut magic, 0).is_ok() && LOG_MAGIC.contains(&magic)
+    }
+
+    fn note_written(&self) {
+        let bytes = self.file.metadata().map_or(0, |file| file.len());
+        self.bytes.fetch_max(bytes, Release);
+    }
 }
 
 impl Default for Storage {
@@ -56,7 +115,6 @@ impl Default for Storage {
         let shared = Shared {
             began: Instant::now(),
             file: OnceLock::new(),
-            has_lost_log: AtomicBool::new(false),
             damage: OnceLock::new(),
             refusal: Mutex::default(),
             is_refusing: AtomicBool::new(false),
@@ -67,27 +125,27 @@ impl Default for Storage {
 }
 
 impl Storage {
-    /// From now on the file with this name has to be the one that it is now. Fails where there is none.
+    /// From now on the file with this name, and its log, have to be those that they are now. Fails where there are none. From now on
+    /// some connection has to be open at all times.
     pub(super) fn opened(&self, path: &Path) -> io::Result<()> {
         let (file, itself) = (fs::metadata(path)?, fs::canonicalize(path)?);
-        let log = log_of(&itself);
-        let opened = OpenedFile { path: path.to_owned(), log, device: file.dev(), number: file.ino() };
+        let log = OpenedLog::open(log_of(&itself))?;
+        let opened = OpenedFile { path: path.to_owned(), identity: FileIdentity::of(&file), log };
         self.shared.file.get_or_init(|| opened);
         Ok(())
     }
 
     /// Why a restart would not find what is written from now on.
     pub(super) fn lost(&self) -> Option<String> {
-        let OpenedFile { path, log, device, number } = self.shared.file.get()?;
+        let OpenedFile { path, identity, log } = self.shared.file.get()?;
         let shown = path.display();
         match fs::metadata(path) {
-            Ok(file) if (file.dev(), file.ino()) != (*device, *number) => {
-                return Some(format!("{shown} is another file than the one that was opened: start again"));
+            Ok(file) if FileIdentity::of(&file) != *identity => {
+                Some(format!("{shown} is another file than the one that was opened: start again"))
             }
-            Ok(_) => {}
-            Err(error) => return Some(format!("{shown}: {error}")),
+            Ok(_) => log.lost(),
+            Err(error) => Some(format!("{shown}: {error}")),
         }
-        if self.shared.has_lost_log.load(Relaxed) { missing(log) } else { None }
     }
 
     /// Fails where a restart would not find what is written from now on. A connection that is opened then would make matters worse.
@@ -95,14 +153,13 @@ impl Storage {
         self.lost().map_or(Ok(()), |problem| Err(sqlx::Error::Io(io::Error::other(problem))))
     }
 
-    /// Fails where a restart would not find what was written just now. As long as a connection is open there is a log; what it
-    /// holds goes into the database when the last one is closed, and is lost if the process is killed before.
+    /// Fails where a restart would not find what was written just now.
     pub(super) fn check_written(&self) -> Result<(), sqlx::Error> {
-        let has_lost_log = self.shared.file.get().is_some_and(|file| missing(&file.log).is_some());
-        if has_lost_log || self.shared.has_lost_log.load(Relaxed) {
-            self.shared.has_lost_log.store(has_lost_log, Relaxed);
+        self.check()?;
+        if let Some(file) = self.shared.file.get() {
+            file.log.note_written();
         }
-        self.check()
+        Ok(())
     }
 
     /// Why nothing can be stored: a full disk, for example.
@@ -150,10 +207,6 @@ pub(super) fn orphaned_log(path: &Path) -> Option<(PathBuf, u64)> {
     let log = log_of(path);
     let bytes = fs::metadata(&log).map_or(0, |file| file.len());
     (is_empty && bytes > 0).then_some((log, bytes))
-}
-
-fn missing(log: &Path) -> Option<String> {
-    fs::metadata(log).err().map(|error| format!("{}: {error}", log.display()))
 }
 
 fn log_of(path: &Path) -> PathBuf {
@@ -207,9 +260,57 @@ mod tests {
             fs::rename(&aside, &path).unwrap();
             write(&database).await.expect("it is back");
             let count: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM one").fetch_one(&database.reader).await.unwrap();
-            // What went into the log that was gone is there now, though it was refused.
-            assert_eq!(count, if taken == "x.db" { 2 } else { 3 });
+            assert_eq!(count, 2, "what was refused is not there");
         }
+    }
+
+    #[tokio::test]
+    async fn nothing_is_stored_beside_a_log_that_was_replaced_or_cut() {
+        type Harm = fn(&Path);
+        let replace: Harm = |log| {
+            let copy = log.with_extension("copy");
+            fs::copy(log, &copy).unwrap();
+            fs::rename(&copy, log).unwrap();
+        };
+        let shorten: Harm = |log| File::options().write(true).open(log).unwrap().set_len(4_152).unwrap();
+        let empty: Harm = |log| drop(File::create(log).unwrap());
+        // As it looks when a write that was under way goes on.
+        let hollow: Harm = |log| {
+            let bytes = fs::metadata(log).unwrap().len();
+            File::create(log).unwrap().set_len(bytes).unwrap();
+        };
+        for (harm, said) in
+            [(replace, "is another file"), (shorten, "was cut"), (empty, "was cut"), (hollow, "was cut")]
+        {
+            let folder = tempfile::tempdir().unwrap();
+            let database = open(folder.path()).await.unwrap();
+            table(&database).await;
+            write(&database).await.unwrap();
+            harm(&folder.path().join("x.db-wal"));
+            for _ in 0..2 {
+                let lost = write(&database).await.unwrap_err();
+                let text = lost.to_string();
+                assert!(is_transient(&lost) && text.contains("x.db-wal") && text.contains(said), "{text}");
+            }
+            assert!(database.storage.lost().is_some(), "it is known before anybody writes");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_log_stays_the_same_whichever_connections_are_closed() {
+        let folder = tempfile::tempdir().unwrap();
+        let database = open(folder.path()).await.unwrap();
+        table(&database).await;
+        for _ in 0..3 {
+            // What fails closes its connection.
+            database.reader.execute("SELECT nothing").await.unwrap_err();
+            database.writer.execute("SELECT nothing").await.unwrap_err();
+            write(&database).await.unwrap();
+            database.writer.execute("PRAGMA wal_checkpoint(RESTART)").await.unwrap();
+            write(&database).await.unwrap();
+        }
+        database.close().await;
+        assert!(!folder.path().join("x.db-wal").exists(), "everything is in the database");
     }
 
     #[tokio::test]
