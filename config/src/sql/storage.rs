@@ -148,9 +148,10 @@ impl Storage {
         }
     }
 
-    /// Fails where a restart would not find what is written from now on. A connection that is opened then would make matters worse.
+    /// Fails where a restart would not find what is written from now on, or is not sure to. A connection that is opened then would make
+    /// matters worse.
     pub(super) fn check(&self) -> Result<(), sqlx::Error> {
-        self.lost().map_or(Ok(()), |problem| Err(sqlx::Error::Io(io::Error::other(problem))))
+        self.lost().or_else(|| self.damage()).map_or(Ok(()), |problem| Err(sqlx::Error::Io(io::Error::other(problem))))
     }
 
     /// Fails where a restart would not find what was written just now.
@@ -164,8 +165,11 @@ impl Storage {
 
     /// Why nothing can be stored: a full disk, for example.
     pub(super) fn refusal(&self) -> Option<String> {
-        let damage = self.shared.damage.get().map(|damage| format!("it is damaged, restore a backup: {damage}"));
-        damage.or_else(|| self.lock().clone())
+        self.damage().or_else(|| self.lock().clone())
+    }
+
+    fn damage(&self) -> Option<String> {
+        self.shared.damage.get().map(|damage| format!("it is damaged, restore a backup: {damage}"))
     }
 
     /// Something was written.
@@ -363,6 +367,26 @@ mod tests {
         fs::write(folder.path().join("x.db"), vec![b'x'; 8_192]).unwrap();
         let refused = open(folder.path()).await.unwrap_err().to_string();
         assert!(refused.contains("x.db") && refused.contains("not a database"), "{refused}");
+    }
+
+    #[tokio::test]
+    async fn nothing_is_stored_in_a_database_that_is_known_to_be_damaged() {
+        let folder = tempfile::tempdir().unwrap();
+        let database = open(folder.path()).await.unwrap();
+        table(&database).await;
+        database.writer.execute("CREATE TABLE two (text TEXT)").await.unwrap();
+        database.writer.execute("INSERT INTO two VALUES (hex(zeroblob(100000)))").await.unwrap();
+        database.writer.execute("PRAGMA wal_checkpoint(RESTART)").await.unwrap();
+        // The log begins again, so that pages are read from the file.
+        write(&database).await.unwrap();
+        let bytes = fs::metadata(folder.path().join("x.db")).unwrap().len();
+        let file = File::options().write(true).open(folder.path().join("x.db")).unwrap();
+        file.write_all_at(&vec![b'x'; usize::try_from(bytes).unwrap() - 8_192], 8_192).unwrap();
+        let damaged = database.reader.execute("SELECT text FROM two").await.unwrap_err();
+        assert!(errors::is_damage(&damaged), "{damaged}");
+        let refused = write(&database).await.unwrap_err();
+        assert!(is_transient(&refused) && refused.to_string().contains("it is damaged"), "{refused}");
+        assert!(database.storage.refusal().is_some_and(|problem| refused.to_string().contains(&problem)));
     }
 
     #[tokio::test]
