@@ -21,6 +21,9 @@ const ANSWER_MAX: Duration = Duration::from_secs(2);
 /// Where nothing was written for so long, something is: a disk that is full, or read-only, is seen before a request needs it.
 const UNWRITTEN_MAX: Duration = Duration::from_secs(10);
 
+/// So many writes in a row that were not done in time, or were put off, are more than a moment: somebody holds a lock, for example.
+const FAILURES_MAX: u32 = 2;
+
 /// What was opened, to tell it from what takes its place.
 #[derive(Debug, Clone)]
 pub(super) struct Source {
@@ -48,6 +51,14 @@ impl Source {
     }
 }
 
+/// What one look leaves to the next one.
+#[derive(Default)]
+struct Looks {
+    connection: Option<AnyConnection>,
+    /// Writes that failed in a row.
+    failures: u32,
+}
+
 impl Database {
     /// Keeps `part` ready as long as the database can be used. Ends when it is aborted.
     pub fn watch(&self, part: ReadyPart) -> JoinHandle<()> {
@@ -55,10 +66,10 @@ impl Database {
         tokio::spawn(async move {
             let mut interval = interval(INTERVAL);
             interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
-            let (mut connection, mut was_usable) = (None, true);
+            let (mut looks, mut was_usable) = (Looks::default(), true);
             loop {
                 interval.tick().await;
-                let problem = database.problem(&mut connection).await;
+                let problem = database.problem(&mut looks).await;
                 let is_usable = problem.is_none();
                 gauge!(names::DATABASE_USABLE).set(f64::from(u8::from(is_usable)));
                 match problem {
@@ -76,31 +87,44 @@ impl Database {
         })
     }
 
-    async fn problem(&self, connection: &mut Option<AnyConnection>) -> Option<String> {
+    async fn problem(&self, looks: &mut Looks) -> Option<String> {
         if let Some(problem) = self.storage.lost() {
             return Some(problem);
         }
         if self.dialect == Dialect::Mysql && self.source.version > 0 {
-            let asked = timeout(ANSWER_MAX, ask(&self.source.url, connection)).await;
+            let asked = timeout(ANSWER_MAX, ask(&self.source.url, &mut looks.connection)).await;
             match asked.unwrap_or_else(|_| Err(pool::no_answer(ANSWER_MAX))) {
                 Ok(Some(version)) if version >= self.source.version => {}
                 Ok(_) => {
                     return Some("its tables are older than this service: it was replaced; start again".to_owned());
                 }
                 Err(error) => {
-                    *connection = None;
+                    looks.connection = None;
                     return Some(error.to_string());
                 }
             }
         }
-        if self.storage.is_doubtful(UNWRITTEN_MAX) {
-            // What it finds is noted where every write notes it.
-            match timeout(ANSWER_MAX, self.write()).await {
-                Ok(Err(error)) if !is_transient(&error) => return Some(error.to_string()),
-                _ => {}
-            }
+        if !self.storage.is_doubtful(UNWRITTEN_MAX) {
+            looks.failures = 0;
+            return self.storage.refusal();
         }
-        self.storage.refusal()
+        self.problem_of_a_write(looks).await
+    }
+
+    /// What a write finds is noted where every write notes it, unless it is told nothing, or only to try again.
+    async fn problem_of_a_write(&self, looks: &mut Looks) -> Option<String> {
+        let written = timeout(ANSWER_MAX, self.write()).await.unwrap_or_else(|_| Err(pool::no_answer(ANSWER_MAX)));
+        let Err(error) = written else {
+            looks.failures = 0;
+            return self.storage.refusal();
+        };
+        looks.failures = looks.failures.saturating_add(1);
+        if !is_transient(&error) {
+            return Some(error.to_string());
+        }
+        let is_stuck = looks.failures >= FAILURES_MAX;
+        let stuck = || is_stuck.then(|| format!("writes are not done, as where somebody holds a lock: {error}"));
+        self.storage.refusal().or_else(stuck)
     }
 
     /// Writes something that changes nothing for anybody.
@@ -131,4 +155,63 @@ async fn ask(url: &str, connection: &mut Option<AnyConnection>) -> Result<Option
     };
     // As a text: a server that has no room for another prepared statement can be used all the same.
     connection.fetch_one("SELECT MAX(version) FROM _sqlx_migrations").await?.try_get(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use sqlx::{
+        SqlSafeStr as _,
+        migrate::{Migration, MigrationType},
+    };
+
+    use super::*;
+    use crate::sql::DatabaseSettings;
+
+    async fn opened(dialect: Dialect, settings: &DatabaseSettings, folder: &Path) -> Database {
+        let sql = "CREATE TABLE one (id BIGINT PRIMARY KEY)".into_sql_str();
+        let migration = Migration::new(1, "a table".into(), MigrationType::Simple, sql, false);
+        let migrations = [(dialect, Migrator::with_migrations(vec![migration]))];
+        Database::open(settings, folder, "x.db", &migrations).await.unwrap()
+    }
+
+    async fn is_noticed_and_over(
+        database: &Database,
+        holder: &mut AnyConnection,
+        lock: &'static str,
+        free: &'static str,
+    ) {
+        let mut looks = Looks::default();
+        for _ in 0..2 {
+            assert_eq!(database.problem_of_a_write(&mut looks).await, None);
+            holder.execute(lock).await.unwrap();
+            assert_eq!(database.problem_of_a_write(&mut looks).await, None, "one may be chance");
+            for _ in 0..2 {
+                let problem = database.problem_of_a_write(&mut looks).await.unwrap();
+                assert!(problem.starts_with("writes are not done"), "{problem}");
+            }
+            holder.execute(free).await.unwrap();
+            let over = async { while database.problem_of_a_write(&mut looks).await.is_some() {} };
+            timeout(Duration::from_secs(20), over).await.expect("it is over with the lock");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_lock_of_sqlite_that_somebody_holds_is_a_problem_meanwhile() {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = DatabaseSettings { lock_timeout_ms: 1, ..DatabaseSettings::default() };
+        let database = opened(Dialect::Sqlite, &settings, folder.path()).await;
+        let mut holder = AnyConnection::connect(database.source.url()).await.unwrap();
+        is_noticed_and_over(&database, &mut holder, "BEGIN IMMEDIATE", "ROLLBACK").await;
+    }
+
+    #[tokio::test]
+    async fn a_lock_of_mysql_that_somebody_holds_is_a_problem_meanwhile() {
+        let url = crate::testing::mysql_database();
+        let settings = DatabaseSettings { url, lock_timeout_ms: 1_000, ..DatabaseSettings::default() };
+        let database = opened(Dialect::Mysql, &settings, Path::new("")).await;
+        let mut holder = AnyConnection::connect(&settings.url).await.unwrap();
+        is_noticed_and_over(&database, &mut holder, "LOCK TABLES _sqlx_migrations READ", "UNLOCK TABLES").await;
+    }
 }
