@@ -86,13 +86,15 @@ where
         Ok(settings) => settings,
         Err(error) => return refuse(S::SERVICE, error),
     };
-    let _writes_at_the_end = crate::logging::start(log(&settings), S::SERVICE, settings.node());
+    let writes_at_the_end = crate::logging::start(log(&settings), S::SERVICE, settings.node());
     tell_build(S::SERVICE, arguments);
     let reload = Reload::new(arguments, &settings, log);
-    let code = runtime.block_on(supervise(signals, reload, settings, start));
+    let ended = runtime.block_on(supervise(signals, reload, settings, start));
     // Whatever still runs is idle work: it must not hold up the exit.
     runtime.shutdown_background();
-    code
+    // The reason of the end is the last line: what was logged before it stands before it.
+    drop(writes_at_the_end);
+    ended.unwrap_or_else(|problem| refuse(S::SERVICE, problem))
 }
 
 /// So that it can be seen which node runs what.
@@ -136,8 +138,10 @@ where
         Ok(settings) => settings,
         Err(error) => return refuse(S::SERVICE, error),
     };
-    let _writes_at_the_end = crate::logging::start(log(&settings), S::SERVICE, settings.node());
-    match runtime.block_on(work(settings)) {
+    let writes_at_the_end = crate::logging::start(log(&settings), S::SERVICE, settings.node());
+    let worked = runtime.block_on(work(settings));
+    drop(writes_at_the_end);
+    match worked {
         Ok(done) => {
             println!("gim-{}: {done}", S::SERVICE);
             ExitCode::SUCCESS
@@ -146,7 +150,13 @@ where
     }
 }
 
-async fn supervise<S, R, E, F, Fut>(mut signals: StopSignals, mut reload: Reload<S>, settings: S, start: F) -> ExitCode
+/// From the start to the end; an error is why it did not start, or could not go on.
+async fn supervise<S, R, E, F, Fut>(
+    mut signals: StopSignals,
+    mut reload: Reload<S>,
+    settings: S,
+    start: F,
+) -> Result<ExitCode, String>
 where
     S: Settings + Sync,
     R: Running<Settings = S>,
@@ -158,19 +168,19 @@ where
     if let Some(traces) = settings.traces()
         && let Err(problem) = trace_export::start(traces, service, settings.node())
     {
-        return refuse(service, problem);
+        return Err(problem.to_string());
     }
     let mut running = tokio::select! {
         started = start(settings) => match started {
             Ok(running) => running,
-            Err(error) => return refuse(service, error),
+            Err(error) => return Err(error.to_string()),
         },
         signal = signals.next() => {
             tokio::select! {
                 () = shutdown::settled() => {}
                 _ = signals.next() => {}
             }
-            return signal.exit_code();
+            return Ok(signal.exit_code());
         }
     };
     tracing::info!(service, "{}", running.summary());
@@ -189,7 +199,7 @@ where
             }
             reply = requests.next() => asked = Some(reply),
             () = &mut asked_to_stop => break "an operator".to_owned(),
-            problem = running.failed() => return refuse(service, problem),
+            problem = running.failed() => return Err(problem),
         }
         supervisor.reloading();
         let outcome = read_again(&mut running, &mut reload).await;
@@ -208,11 +218,11 @@ where
     tokio::select! {
         () = stopped => {
             tracing::info!(service, "stopped");
-            ExitCode::SUCCESS
+            Ok(ExitCode::SUCCESS)
         }
         signal = signals.next() => {
             tracing::warn!(service, %signal, "stopped at once");
-            signal.exit_code()
+            Ok(signal.exit_code())
         }
     }
 }

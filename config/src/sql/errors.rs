@@ -26,13 +26,19 @@ pub(super) enum Meaning {
 }
 
 /// By number: MySQL, MariaDB, TiDB (from 8000 on), and what proxies say in their place (2000 to 2013, 9001).
-const MYSQL: [(u16, Meaning); 88] = [
+const MYSQL: [(u16, Meaning); 110] = [
     (1, Later),        // a file cannot be made
     (3, Later),        // nor written
     (5, Later),        // out of memory
     (20, Later),       // disk full
+    (23, Later),       // out of files
+    (1004, Later),     // a file cannot be made
+    (1015, Later),     // a file cannot be locked
+    (1016, Later),     // a file cannot be opened
     (1020, GaveWay),   // the record changed since it was read
     (1021, Later),     // disk full
+    (1023, Later),     // error at closing a file
+    (1024, Later),     // error at reading a file
     (1026, Later),     // error at writing a file
     (1030, Later),     // error of the storage engine
     (1036, Elsewhere), // the table is read-only: the storage engine is
@@ -51,6 +57,7 @@ const MYSQL: [(u16, Meaning); 88] = [
     (1077, Elsewhere), // normal shutdown
     (1079, Elsewhere), // shutdown complete
     (1080, Later),     // connection closed by force
+    (1105, Later),     // what TiDB, Vitess and others say for most outages
     (1114, Later),     // the table is full
     (1129, Later),     // our host is blocked for its connection errors
     (1130, Refused),   // our host may not connect
@@ -79,6 +86,8 @@ const MYSQL: [(u16, Meaning); 88] = [
     (1317, Later),     // interrupted
     (1412, GaveWay),   // the table changed meanwhile
     (1461, Later),     // too many prepared statements on the server
+    (1613, GaveWay),   // a distributed transaction was rolled back: it took too long
+    (1614, GaveWay),   // a distributed transaction was rolled back: deadlock
     (1615, Later),     // the statement has to be prepared again
     (1637, Later),     // too many transactions
     (1665, Refused),   // its binary log is of statements
@@ -91,30 +100,43 @@ const MYSQL: [(u16, Meaning); 88] = [
     (1874, Elsewhere), // InnoDB is read-only
     (1878, Later),     // a temporary file cannot be written
     (1927, Later),     // the connection was killed
+    (1964, GaveWay),   // a parallel transaction gave way
     (1969, Later),     // max_statement_time
     (2002, Later),     // no server behind a proxy
     (2003, Later),     // likewise
     (2006, Later),     // it went away
     (2013, Later),     // it was lost
+    (2027, Later),     // a proxy cannot read what the server says
     (3024, Later),     // max_execution_time
     (3032, Elsewhere), // offline mode
     (3058, GaveWay),   // deadlock of named locks
+    (3100, Later),     // a group of servers has no majority
     (3101, GaveWay),   // a group of servers rolled the transaction back
     (3118, Refused),   // the account is locked
     (3159, Refused),   // TLS is demanded
     (3168, Elsewhere), // the server is not available
     (3169, Later),     // the session was killed
+    (3170, Later),     // no memory for the plan
     (3572, Later),     // a lock is held
     (4031, Later),     // idle for too long
     (4151, Refused),   // the account is locked (MariaDB)
+    (8001, Later),     // TiDB: too much memory
     (8002, Later),     // TiDB: the row changed and the statement cannot be tried again
+    (8005, GaveWay),   // TiDB: two wrote the same
+    (8020, Later),     // TiDB: a table is locked
     (8022, GaveWay),   // TiDB: the commit failed and is to be tried again
     (8027, Later),     // TiDB: the schema is out of date
     (8028, GaveWay),   // TiDB: the schema changed
     (8175, Later),     // TiDB: too much memory
     (8229, Later),     // TiDB: the transaction took too long
+    (8252, Later),     // TiDB: busy for this resource group
+    (8253, Later),     // TiDB: this statement is in quarantine
+    (8254, Later),     // TiDB: the statement was stopped as too dear
     (9001, Later),     // TiDB: no time from PD; ProxySQL: no server in time
     (9007, GaveWay),   // TiDB: two wrote the same
+    (9008, Later),     // TiDB: a reader of old data is behind
+    (9010, Later),     // TiDB: no server for its columns
+    (9012, Later),     // TiDB: a server for its columns took too long
 ];
 
 /// The storage of TiDB: regions away, busy, or not there.

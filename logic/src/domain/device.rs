@@ -16,11 +16,22 @@ pub fn check(device: &logic::Device, text_bytes_max: usize) -> Result<(), Violat
     if device.r#type < 0 {
         return Err(check::invalid("device.type", "must not be negative"));
     }
-    check::size("device.brand", &device.brand, text_bytes_max)?;
-    check::size("device.model", &device.model, text_bytes_max)?;
-    check::size("device.system_version", &device.system_version, text_bytes_max)?;
-    check::size("device.sdk_version", &device.sdk_version, text_bytes_max)?;
-    check::size("device.branch_push_id", &device.branch_push_id, text_bytes_max)
+    texts(device).into_iter().try_for_each(|(name, text)| check::size(name, text, text_bytes_max))
+}
+
+/// What a device says of itself, in bytes.
+pub fn text_bytes(device: &logic::Device) -> usize {
+    texts(device).into_iter().map(|(_, text)| text.len()).sum()
+}
+
+fn texts(device: &logic::Device) -> [(&'static str, &String); 5] {
+    [
+        ("device.brand", &device.brand),
+        ("device.model", &device.model),
+        ("device.system_version", &device.system_version),
+        ("device.sdk_version", &device.sdk_version),
+        ("device.branch_push_id", &device.branch_push_id),
+    ]
 }
 
 #[cfg(test)]

@@ -43,16 +43,15 @@ impl Devices {
     /// Stores what a device says of itself: one without an id (0) gets one, one that is not known becomes so. Returns its id.
     pub async fn save(&self, owner: u64, device: Option<Device>, saver: Saver) -> Result<u64, Error> {
         let mut device = self.checked(device)?;
-        let now_ms = clock::now_ms();
+        let (now_ms, text_bytes) = (clock::now_ms(), device::text_bytes(&device));
         match saver {
-            Saver::Stranger(address) => begin(&self.registrations, address, now_ms).map_err(|wait| {
+            Saver::Stranger(address) => begin(&self.registrations, address, text_bytes, now_ms).map_err(|wait| {
                 refused("address", "too many devices were registered from this address, try again later", wait)
             })?,
-            Saver::User(user_id) if device.id == 0 => {
-                begin(&self.registrations_of_users, user_id, now_ms).map_err(|wait| {
+            Saver::User(user_id) if device.id == 0 => begin(&self.registrations_of_users, user_id, text_bytes, now_ms)
+                .map_err(|wait| {
                     refused("user", "too many devices were registered by this user, try again later", wait)
-                })?
-            }
+                })?,
             _ => {}
         }
         if device.id == 0 {
@@ -113,8 +112,13 @@ pub fn check_own(caller: Caller, device_id: u64) -> Result<(), Error> {
 }
 
 /// Counts a registration that is within the bound; else, how long until one is.
-fn begin<K: Eq + Hash>(registrations: &Mutex<Registrations<K>>, who: K, now_ms: i64) -> Result<(), Duration> {
-    registrations.lock().unwrap_or_else(PoisonError::into_inner).begin(who, now_ms)
+fn begin<K: Eq + Hash>(
+    registrations: &Mutex<Registrations<K>>,
+    who: K,
+    text_bytes: usize,
+    now_ms: i64,
+) -> Result<(), Duration> {
+    registrations.lock().unwrap_or_else(PoisonError::into_inner).begin(who, text_bytes, now_ms)
 }
 
 fn refused(bound: &'static str, problem: &str, wait: Duration) -> Error {

@@ -63,3 +63,16 @@ async fn a_revocation_reaches_a_connection_that_redis_had_forgotten() {
     let told = heartbeat(&mut conn).await;
     assert!(told.iter().any(is_revoked), "{told:?}");
 }
+
+#[tokio::test]
+async fn subscribers_whom_redis_had_forgotten_get_the_next_message_of_their_room() {
+    let server = server().await;
+    let mut conn = Conn::attach(&server, "conn-1", 1).await;
+    conn.sign_in(7, 70, 700).await;
+    assert_eq!(conn.subscribe(7, 9, 0).await.code, 0);
+    for seq in 1..=2 {
+        forget(&server.settings, "{r:9}:nodes").await;
+        push_room(&server, 9).await;
+        assert_eq!(room_seq(&mut conn).await, seq);
+    }
+}
