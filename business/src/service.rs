@@ -134,7 +134,7 @@ async fn start_parts(
     let limits_watch = logic.watch_limits(&settings.limits);
     let jwt = JwtMaker::new(&settings.jwt).map_err(StartError::Settings)?;
     let sign_in_by = match &code_check {
-        Some(_) => SignInBy::OtherCode,
+        Some(_) => SignInBy::Other,
         None => SignInBy::of(&settings.sign_in),
     };
     let code_check = match code_check {

@@ -83,11 +83,11 @@ struct Config {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SignInBy {
     /// Any phone number, with the code of the settings.
-    DevelopmentCode,
+    Development,
     /// A code that is sent.
-    SentCode,
+    Webhook,
     /// A code of which nothing is known here.
-    OtherCode,
+    Other,
 }
 
 #[derive(Debug, Deserialize)]
@@ -141,11 +141,11 @@ impl SignInBy {
     /// What the settings say.
     pub fn of(settings: &SignInSettings) -> Self {
         if !settings.code_webhook.is_empty() {
-            Self::SentCode
+            Self::Webhook
         } else if settings.development_code.is_empty() {
-            Self::OtherCode
+            Self::Other
         } else {
-            Self::DevelopmentCode
+            Self::Development
         }
     }
 }
@@ -157,8 +157,8 @@ impl Page {
             policy: format!("{CONTENT_SECURITY_POLICY}{nodes}"),
             config: Config {
                 connect: connect.to_owned(),
-                is_for_development: sign_in_by == SignInBy::DevelopmentCode,
-                sends_codes: sign_in_by == SignInBy::SentCode,
+                is_for_development: sign_in_by == SignInBy::Development,
+                sends_codes: sign_in_by == SignInBy::Webhook,
             },
         }
     }
