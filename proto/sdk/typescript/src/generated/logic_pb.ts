@@ -1405,8 +1405,8 @@ export const MessageExtService: GenService<{
    * Takes a message of the caller back, within a time that the server sets. Its content is gone for good, and each receiver
    * gets one more message in the inbox: same message_id, status MS_RECALLED, no content. That is pushed and synced like any
    * other, so devices that have the message learn that it is recalled, and those that have not never see it. To recall again
-   * succeeds and changes nothing. In a large group the timeline gets that message. 10001: no such message is stored; 10006: it
-   * is somebody else's, or it is too late.
+   * succeeds and changes nothing. In a large group the timeline gets that message. 10006: no such message is stored, it is
+   * somebody else's, or it is too late.
    *
    * @generated from rpc logic.MessageExtService.Recall
    */
