@@ -8,6 +8,7 @@ use gim_proto::{
     },
     check::{self, Violation},
     logic::Device,
+    page::Page,
 };
 use tonic::{Request, Response, Status};
 
@@ -130,13 +131,14 @@ impl UserExtService for UserExt {
         let caller = self.callers.identify(&request).await?;
         let SearchUserRequest { key, from, limit } = request.into_inner();
         check::filled("key", key.trim(), self.limits.nickname_bytes_max)?;
-        if from != 0 {
-            check::id("from", from)?;
-        }
         let results_max = self.limits.search_results_max;
         let count_max = if limit == 0 { results_max } else { limit.min(results_max) };
-        let (users, next) = self.profiles.search(caller.user_id, &key, from, count_max).await?;
-        Ok(Response::new(SearchUserReply { users: users.into_iter().map(Into::into).collect(), next }))
+        let page = Page::after("from", from, count_max)?;
+        let (found, next) = self.profiles.search(caller.user_id, &key, from, count_max).await?;
+        let found_ids: Vec<u64> = found.iter().map(|user| user.user_id).collect();
+        let (users, _) = page.cut(found.into_iter().map(Into::into).collect());
+        let next = found_ids.get(users.len()).copied().unwrap_or(next);
+        Ok(Response::new(SearchUserReply { users, next }))
     }
 
     async fn sign_out(&self, request: Request<SignOutRequest>) -> Result<Response<()>, Status> {

@@ -5,6 +5,8 @@ use gim_proto::{
     business::{GetUserRequest, GetUsersRequest, SearchUserRequest, UpdateUserRequest},
 };
 
+use prost::Message as _;
+
 use super::harness::{Phone, Server, code};
 
 async fn rename(server: &Server, phone: &Phone, nickname: &str) {
@@ -68,6 +70,36 @@ async fn users_are_found_by_their_whole_number_or_a_part_of_their_name() {
     assert_eq!(search(&server, &alice, "aro").await, [carol.user_id]);
     assert_eq!(search(&server, &alice, "100%").await, [alice.user_id]);
     assert_eq!(search(&server, &alice, "100").await, [alice.user_id, bob.user_id], "two at most");
+}
+
+#[tokio::test]
+async fn a_page_of_a_search_fits_a_packet() {
+    let server = Server::start().await;
+    let alice = server.sign_in("1").await;
+    let mut expected = Vec::new();
+    for number in 2..50 {
+        let phone = server.sign_in(&number.to_string()).await;
+        let update = UpdateUserRequest {
+            nickname: "somebody".into(),
+            avatar_url: "a".repeat(512),
+            extra: "e".repeat(1_024),
+            ..UpdateUserRequest::default()
+        };
+        server.users().update_user(phone.ask(update)).await.unwrap();
+        expected.push(phone.user_id);
+    }
+    let (mut found, mut from, mut pages) = (Vec::new(), 0, 0);
+    loop {
+        let request = alice.ask(SearchUserRequest { key: "somebody".into(), from, limit: 50 });
+        let reply = server.users().search_user(request).await.unwrap().into_inner();
+        assert!(reply.encoded_len() <= 50_000, "{} bytes", reply.encoded_len());
+        found.extend(reply.users.iter().map(|user| user.user_id));
+        (from, pages) = (reply.next, pages + 1);
+        if from == 0 {
+            break;
+        }
+    }
+    assert_eq!((found, pages), (expected, 2));
 }
 
 #[tokio::test]
