@@ -38,11 +38,14 @@ macro_rules! statements {
             extent: concat!(
                 "SELECT (SELECT COUNT(*) FROM (SELECT p.seq FROM ",
                 $rows,
-                " AND p.seq > ? ORDER BY p.seq LIMIT 10000) counted), (SELECT p.seq FROM ",
+                " AND p.seq > ? AND EXISTS (SELECT 1 FROM message m WHERE m.id = p.message_id) \
+                 ORDER BY p.seq LIMIT 10000) counted), (SELECT p.seq FROM ",
                 $rows,
-                " AND p.seq > ? ORDER BY p.seq LIMIT 1), (SELECT p.seq FROM ",
+                " AND p.seq > ? AND EXISTS (SELECT 1 FROM message m WHERE m.id = p.message_id) \
+                 ORDER BY p.seq LIMIT 1), (SELECT p.seq FROM ",
                 $rows,
-                " AND p.seq > ? ORDER BY p.seq DESC LIMIT 1)"
+                " AND p.seq > ? AND EXISTS (SELECT 1 FROM message m WHERE m.id = p.message_id) \
+                 ORDER BY p.seq DESC LIMIT 1)"
             ),
             near: concat!(
                 "SELECT seq FROM (SELECT * FROM (SELECT p.seq AS seq, p.message_id AS message_id FROM ",
@@ -61,7 +64,7 @@ struct Statements {
     at: &'static str,
     /// The greatest number at which, or before which, there is a message with an id that is not greater.
     seek: &'static str,
-    /// How many messages there are after a number, up to 10,000, and the numbers of the first and the last one.
+    /// How many messages are kept after a number, up to 10,000, and the numbers of the first and the last one.
     extent: &'static str,
     /// The number of a message that is among the neighbours of a place.
     near: &'static str,

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use gim_logic::{
-    domain::group::{Kind, Profile},
+    domain::{
+        conversation::Peer,
+        group::{Kind, Profile},
+    },
     store::{
         HistoryPart, Limit,
         retention::{Steps, Swept},
@@ -67,6 +70,31 @@ async fn retention_takes_the_oldest_of_a_timeline_and_its_seqs_go_on() {
     let left: Vec<_> = page.into_iter().map(|one| (one.seq, one.message.unwrap().id)).collect();
     assert_eq!(left, [(6, kept.message_id)]);
     assert_eq!(sent_to_group(harness.submit_to_group(8, group_id, "next")).await.seq, 7);
+}
+
+#[tokio::test]
+async fn after_retention_the_extent_counts_what_history_has() {
+    let harness = harness().await;
+    let group_id = harness.make_group(Kind::Large, Profile::default(), vec![member(7, true), member(8, false)]).await;
+    let extents = async || {
+        let mut extents = Vec::new();
+        for peer in [Peer::User(8), Peer::Group(group_id)] {
+            extents.push(harness.store.conversation_places.extent(7, peer, 0).await.unwrap());
+        }
+        extents
+    };
+    sent(harness.submit_send(7, 8, "old")).await;
+    sent_to_group(harness.submit_to_group(7, group_id, "old in group")).await;
+    let last = extents().await;
+    assert_eq!((last[0].0, last[1].0), (1, 2));
+    let steps = Steps { rows: 100, pause: Duration::ZERO };
+    harness.store.retention.sweep(harness.ids.next_id(), steps).await.unwrap();
+    let whole = HistoryPart::before(u64::MAX >> 1);
+    assert_eq!(harness.store.inboxes.history(7, 8, whole, Limit::messages(9)).await.unwrap(), []);
+    assert_eq!(harness.store.groups.history(group_id, whole, Limit::messages(9)).await.unwrap(), []);
+    assert_eq!(extents().await, [(0, 0, 0); 2], "though the newest places stay");
+    let next = sent(harness.submit_send(7, 8, "new")).await;
+    assert_eq!(extents().await[0], (1, next.seq, next.seq));
 }
 
 #[tokio::test]
