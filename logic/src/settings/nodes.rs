@@ -77,7 +77,7 @@ pub struct GatewaySettings {
 
 impl Default for CallSettings {
     fn default() -> Self {
-        Self { in_flight_max: 1_024, in_flight_per_user_max: 32, timeout_ms: 8_000, reply_bytes_max: 61_440 }
+        Self { in_flight_max: 1_024, in_flight_per_user_max: 32, timeout_ms: 8_000, reply_bytes_max: 65_280 }
     }
 }
 

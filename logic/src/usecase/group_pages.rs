@@ -9,7 +9,7 @@ use gim_proto::{
 };
 use prost::Message as _;
 
-use super::syncs::{Syncs, fitting};
+use super::syncs::{SpaceLeft, Syncs, fitting};
 use crate::{
     domain::{
         caller::Caller,
@@ -43,19 +43,19 @@ const PAGE_FRAME_BYTES: usize = 32;
 
 impl Syncs {
     /// What the large groups of a user have after the cursors, or after the acks (none of them `from_start`) where there is no
-    /// cursor, in at most about `bytes_max` bytes; and whether there is more.
+    /// cursor, as far as there is space; and whether there is more.
     pub(super) async fn sync_groups(
         &self,
         caller: Caller,
         cursors: &[GroupCursor],
         from_start: bool,
-        bytes_max: usize,
+        space: SpaceLeft,
     ) -> Result<(Vec<GroupPage>, bool), Error> {
         let cursors = check_cursors("group_cursors", cursors)?;
         let mut places = self.places_with_news(caller, &cursors, from_start).await?;
         let mut has_more = places.len() > GROUPS_MAX;
         places.truncate(GROUPS_MAX);
-        let (mut pages, mut bytes_left): (Vec<GroupPage>, _) = (Vec::new(), bytes_max);
+        let (mut pages, mut bytes_left): (Vec<GroupPage>, _) = (Vec::new(), space.bytes);
         for places in places.chunks(GROUPS_PER_STATEMENT) {
             if bytes_left <= PAGE_FRAME_BYTES {
                 has_more = true;
@@ -66,7 +66,8 @@ impl Syncs {
             let mut found = found.into_iter().peekable();
             for PageStart { timeline, .. } in places {
                 let own = std::iter::from_fn(|| found.next_if(|message| message.group_id == timeline.group_id));
-                let page = group_page(timeline, own, bytes_left.saturating_sub(PAGE_FRAME_BYTES), pages.is_empty());
+                let is_first = space.is_whole && pages.is_empty();
+                let page = group_page(timeline, own, bytes_left.saturating_sub(PAGE_FRAME_BYTES), is_first);
                 has_more |= page.has_more;
                 if !page.messages.is_empty() {
                     bytes_left = bytes_left.saturating_sub(page.encoded_len() + PAGE_FRAME_BYTES);

@@ -28,6 +28,9 @@ use crate::{
 /// What it costs to count a conversation, in requests.
 const REQUESTS_OF_EXTENT: u64 = 4;
 
+/// What stands around the extent in a page.
+const EXTENT_ENVELOPE_BYTES: usize = 2;
+
 /// See the module's documentation.
 #[derive(Debug)]
 pub struct Histories {
@@ -72,15 +75,18 @@ impl Histories {
         let peer = checked(request.peer)?;
         let asked = Asked::checked(&request)?;
         let messages = if request.limit == 0 { self.page_max } else { request.limit.min(self.page_max) };
-        let limit = Limit { messages, bytes: page_for.bytes_max(self.packet_bytes_max) };
+        let mut limit = Limit { messages, bytes: page_for.bytes_max(self.packet_bytes_max) };
         let _turn = self.reads.turn(caller.user_id).await?;
         let readable = self.readable(caller.user_id, peer).await?;
-        let mut page = self.page(readable, asked, limit).await?;
+        let mut extent = None;
         if request.with_extent {
             let (count, first_seq, last_seq) = self.places.extent(caller.user_id, peer, readable.after_seq).await?;
-            page.extent = Some(HistoryExtent { count, first_seq, last_seq });
+            let counted = HistoryExtent { count, first_seq, last_seq };
+            limit.bytes = limit.bytes.saturating_sub(counted.encoded_len() + EXTENT_ENVELOPE_BYTES);
+            extent = Some(counted);
             self.shares.charge(caller.user_id, REQUESTS_OF_EXTENT, Instant::now());
         }
+        let page = HistoryReply { extent, ..self.page(readable, asked, limit).await? };
         self.shares.charge(caller.user_id, requests_of_page(&page), Instant::now());
         Ok(page)
     }

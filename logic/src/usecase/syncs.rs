@@ -54,6 +54,14 @@ impl PageFor {
     }
 }
 
+/// What a reply has left for the pages of groups.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct SpaceLeft {
+    pub bytes: usize,
+    /// Whether nothing else is in the reply, so that one message may be longer.
+    pub is_whole: bool,
+}
+
 /// See the module's documentation.
 #[derive(Debug)]
 pub struct Syncs {
@@ -96,7 +104,8 @@ impl Syncs {
         }
         if request.large_groups {
             let bytes_left = bytes_max.saturating_sub(reply.encoded_len());
-            let groups = self.sync_groups(caller, &request.group_cursors, request.from_start, bytes_left).await?;
+            let space = SpaceLeft { bytes: bytes_left, is_whole: reply.messages.is_empty() };
+            let groups = self.sync_groups(caller, &request.group_cursors, request.from_start, space).await?;
             (reply.groups, reply.groups_have_more) = groups;
         }
         self.shares.charge(caller.user_id, requests_of_page(&reply), Instant::now());

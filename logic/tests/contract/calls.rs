@@ -4,11 +4,12 @@ use gim_config::listen::Endpoint;
 use gim_proto::{
     ResultCode,
     business::GetUserRequest,
-    connect::{CallRequest, Message, PacketCommand, SendReply},
+    connect::{CallRequest, Message, PacketCommand, SendReply, SendRequest, send_request::Target},
     logic::{
-        Device, DeviceRegisterReply, DeviceRegisterRequest, GroupCreateReply, GroupCreateRequest, GroupGetMembersReply,
-        GroupGetMembersRequest, GroupGetRequest, GroupKind, GroupListMineReply, GroupListMineRequest, HistoryReply,
-        HistoryRequest, LocateRequest, PacketReply, SyncReply, SyncRequest, history_request::Peer,
+        Device, DeviceRegisterReply, DeviceRegisterRequest, GroupCreateReply, GroupCreateRequest, GroupCursor,
+        GroupGetMembersReply, GroupGetMembersRequest, GroupGetRequest, GroupKind, GroupListMineReply,
+        GroupListMineRequest, HistoryReply, HistoryRequest, LocateRequest, PacketReply, SyncReply, SyncRequest,
+        history_request::Peer,
     },
     methods,
 };
@@ -146,6 +147,78 @@ async fn pages_of_messages_are_cut_to_a_packet() {
         }
     }
     assert_eq!(synced, server.inbox(8).await);
+}
+
+/// Longest content that a message may have.
+const LONGEST: usize = 61_440;
+
+async fn send_long(server: &Server, from: u64, target: Target, bytes: usize) {
+    let request = SendRequest {
+        target: Some(target),
+        content: vec![b'x'; bytes].into(),
+        client_msg_id: format!("{:?}", std::time::Instant::now()),
+        ..SendRequest::default()
+    };
+    server.message_ext().send(signed(from, request)).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_longest_content_is_read_by_a_call_whatever_else_there_is() {
+    let server = server().await;
+    let group_id = server.make(GroupKind::GkLarge, &[8, 7]).await;
+    for target in [Target::UserId(7), Target::GroupId(group_id)] {
+        send_long(&server, 8, target, LONGEST).await;
+    }
+    send_long(&server, 8, Target::UserId(7), 50_000).await;
+    let mut conn = Conn::attach(&server, "conn-1", 1).await;
+    for peer in [Peer::UserId(8), Peer::GroupId(group_id)] {
+        let mut sizes = Vec::new();
+        let mut before_seq = 0;
+        loop {
+            let history =
+                HistoryRequest { peer: Some(peer), before_seq, with_extent: true, ..HistoryRequest::default() };
+            let page: HistoryReply = answer(&mut conn, 7, "logic.MessageExtService/History", &history).await;
+            sizes.extend(page.messages.iter().map(|message| message.content.len()));
+            before_seq = page.messages.last().map_or(0, |message| message.seq.max(message.group_seq));
+            if !page.has_more {
+                break;
+            }
+        }
+        assert!(sizes.iter().any(|bytes| *bytes > LONGEST), "{peer:?}: {sizes:?}");
+    }
+    let (mut seq, mut group_seq, mut sizes) = (0, 0, Vec::new());
+    loop {
+        let group_cursors = vec![GroupCursor { group_id, seq: group_seq }];
+        let sync = SyncRequest { seq, from_start: true, large_groups: true, group_cursors };
+        let page: SyncReply = answer(&mut conn, 7, "logic.MessageExtService/Sync", &sync).await;
+        seq = page.messages.last().map_or(seq, |message| message.seq);
+        let of_groups = page.groups.iter().flat_map(|group| &group.messages);
+        group_seq = of_groups.clone().last().map_or(group_seq, |message| message.group_seq);
+        sizes.extend(page.messages.iter().chain(of_groups).map(|message| message.content.len()));
+        if !page.has_more && !page.groups_have_more {
+            break;
+        }
+    }
+    assert_eq!(sizes.iter().filter(|bytes| **bytes > LONGEST).count(), 2, "{sizes:?}");
+    assert_eq!(sizes.len(), 4, "and the notice of the group");
+}
+
+#[tokio::test]
+async fn the_extent_counts_in_the_page() {
+    let server = server().await;
+    let mut conn = Conn::attach(&server, "conn-1", 1).await;
+    let mut bytes = 30_000;
+    for (user_id, is_full) in [(7, false), (9, true)] {
+        let of = |with_extent| HistoryRequest { peer: Some(Peer::UserId(8)), with_extent, ..HistoryRequest::default() };
+        send_long(&server, 8, Target::UserId(user_id), 30_000).await;
+        send_long(&server, 8, Target::UserId(user_id), bytes).await;
+        let page: HistoryReply = answer(&mut conn, user_id, "logic.MessageExtService/History", &of(false)).await;
+        assert_eq!(page.messages.len(), 2);
+        assert_eq!(page.encoded_len() + 6 == LONGEST, is_full);
+        bytes += LONGEST - page.encoded_len() - 6;
+        let page: HistoryReply = answer(&mut conn, user_id, "logic.MessageExtService/History", &of(true)).await;
+        assert!(page.encoded_len() <= LONGEST && page.extent.is_some(), "{} bytes", page.encoded_len());
+    }
 }
 
 /// Where calls of the business hang: whoever listens there never answers.
