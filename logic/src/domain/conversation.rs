@@ -75,6 +75,13 @@ pub struct Head {
     pub is_large: bool,
 }
 
+impl Head {
+    /// By what groups are in order.
+    fn key(&self) -> (u64, u64) {
+        (self.message_id, self.peer.id())
+    }
+}
+
 /// Conversations with other users, the newest first.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct DirectHeads {
@@ -94,6 +101,15 @@ pub struct Cursor {
 }
 
 impl Cursor {
+    /// Behind conversations that a page has, of which the last ones come last.
+    #[must_use]
+    pub fn behind(self, page: &[Head]) -> Self {
+        page.iter().fold(self, |cursor, head| match head.peer {
+            Peer::User(_) => Self { before_seq: head.seq, ..cursor },
+            Peer::Group(_) => Self { before: head.key(), ..cursor },
+        })
+    }
+
     /// Of the first page.
     pub const START: Self = Self { before_seq: u64::MAX >> 1, before: (u64::MAX >> 1, u64::MAX >> 1) };
 
@@ -119,13 +135,12 @@ impl Cursor {
 
 /// The newest `limit` conversations before a cursor, and the cursor of the next page, if there is one.
 pub fn merge(direct: DirectHeads, mut groups: Vec<Head>, from: Cursor, limit: usize) -> (Vec<Head>, Option<Cursor>) {
-    let key = |head: &Head| (head.message_id, head.peer.id());
     let is_reached = |head: &Head| direct.down_to.is_none_or(|(_, message_id)| head.message_id > message_id);
-    groups.retain(|head| key(head) < from.before && is_reached(head));
-    groups.sort_unstable_by_key(|head| Reverse(key(head)));
+    groups.retain(|head| head.key() < from.before && is_reached(head));
+    groups.sort_unstable_by_key(|head| Reverse(head.key()));
     let is_cut = direct.down_to.is_some();
     let (mut directs, mut groups) = (direct.heads.into_iter().peekable(), groups.into_iter().peekable());
-    let (mut page, mut cursor) = (Vec::new(), from);
+    let mut page = Vec::new();
     while page.len() < limit {
         let is_group_next = match (directs.peek(), groups.peek()) {
             (None, None) => break,
@@ -134,12 +149,9 @@ pub fn merge(direct: DirectHeads, mut groups: Vec<Head>, from: Cursor, limit: us
         };
         let next = if is_group_next { groups.next() } else { directs.next() };
         let Some(head) = next else { break };
-        match head.peer {
-            Peer::User(_) => cursor.before_seq = head.seq,
-            Peer::Group(_) => cursor.before = key(&head),
-        }
         page.push(head);
     }
+    let mut cursor = from.behind(&page);
     let is_over = directs.peek().is_none() && groups.peek().is_none();
     if is_over && let Some((seq, _)) = direct.down_to {
         cursor.before_seq = cursor.before_seq.min(seq);

@@ -17,6 +17,7 @@ use crate::{
     domain::caller::{Caller, log_id},
     error::Error,
     metrics as names,
+    usecase::syncs::PageFor,
 };
 
 impl Services {
@@ -40,6 +41,11 @@ impl Services {
 /// The caller, where somebody of this process vouches for her: what she is answered goes to a long connection.
 pub(super) fn vouched<T>(request: &Request<T>) -> Option<Caller> {
     request.extensions().get().map(|&Vouched(caller)| caller)
+}
+
+/// Where an answer goes to.
+pub(super) fn page_for<T>(request: &Request<T>) -> PageFor {
+    if vouched(request).is_some() { PageFor::Packet } else { PageFor::Grpc }
 }
 
 /// The request id of a call, as far as logs take it; empty for none.

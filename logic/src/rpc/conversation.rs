@@ -7,13 +7,14 @@ use gim_proto::logic::{
 };
 use tonic::{Request, Response, Status, async_trait};
 
-use super::Services;
+use super::{Services, caller::page_for};
 
 #[async_trait]
 impl ConversationExtService for Services {
     async fn list(&self, request: Request<ConversationListRequest>) -> Result<Response<ConversationListReply>, Status> {
         let caller = self.caller(&request).await?;
-        Ok(Response::new(self.use_cases.conversations.list(caller, request.into_inner()).await?))
+        let page_for = page_for(&request);
+        Ok(Response::new(self.use_cases.conversations.list(caller, request.into_inner(), page_for).await?))
     }
 
     async fn set(&self, request: Request<ConversationSetRequest>) -> Result<Response<()>, Status> {

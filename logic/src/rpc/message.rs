@@ -12,12 +12,9 @@ use tonic::{Request, Response, Status, async_trait};
 
 use super::{
     Services,
-    caller::{request_id, vouched},
+    caller::{page_for, request_id},
 };
-use crate::usecase::{
-    messages::Messages,
-    syncs::{PageFor, Syncs},
-};
+use crate::usecase::{messages::Messages, syncs::Syncs};
 
 #[async_trait]
 impl MessageExtService for Services {
@@ -75,9 +72,4 @@ impl MessageIntService for Services {
         self.use_cases.pushes.to_all(request.into_inner())?;
         Ok(Response::new(()))
     }
-}
-
-/// Where an answer goes to.
-fn page_for<T>(request: &Request<T>) -> PageFor {
-    if vouched(request).is_some() { PageFor::Packet } else { PageFor::Grpc }
 }

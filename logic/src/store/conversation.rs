@@ -61,6 +61,8 @@ const LONGEST_CONTENT: i64 = 1024;
 const CHANGE_SETTING: &str = "UPDATE conversation_setting SET pinned_at_ms = COALESCE(?, pinned_at_ms), \
                               is_muted = COALESCE(?, is_muted), hidden_before_seq = COALESCE(?, hidden_before_seq), \
                               cleared_seq = COALESCE(?, cleared_seq) WHERE user_id = ? AND is_group = ? AND peer_id = ?";
+const UNPIN: &str =
+    "UPDATE conversation_setting SET pinned_at_ms = 0 WHERE user_id = ? AND is_group = ? AND peer_id = ?";
 const CHANGE_MARK: &str =
     "UPDATE read_position SET is_marked_unread = ? WHERE user_id = ? AND is_group = ? AND peer_id = ?";
 
@@ -96,6 +98,16 @@ pub struct Change {
     pub hidden_before_seq: Option<u64>,
     /// Up to where to delete it.
     pub cleared_seq: Option<u64>,
+}
+
+/// What became of a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum ChangeOutcome {
+    /// It is durable.
+    Changed,
+    /// Nothing was: as much as may be is pinned already.
+    TooManyPinned,
 }
 
 /// A message as a list shows it.
@@ -167,11 +179,7 @@ impl Conversations {
     /// The conversations that a user pinned, the one that was pinned last first.
     pub async fn pinned(&self, user_id: u64, limit: u32) -> Result<Vec<Peer>, StoreError> {
         let rows = sqlx::query(PINNED).bind(to_sql(user_id)).bind(i64::from(limit)).fetch_all(&self.reader).await?;
-        let read = |row: &AnyRow| {
-            let peer_id = from_sql(row.try_get(1)?);
-            Ok(if row.try_get::<i64, _>(0)? == 0 { Peer::User(peer_id) } else { Peer::Group(peer_id) })
-        };
-        Ok(rows.iter().map(read).collect::<Result<_, sqlx::Error>>()?)
+        Ok(rows.iter().map(read_peer).collect::<Result<_, sqlx::Error>>()?)
     }
 
     /// How much is unread in conversations, each as (with whom, read up to where), up to [`conversation::UNREAD_MAX`].
@@ -213,13 +221,25 @@ impl Conversations {
         Ok(rows.iter().map(read).collect::<Result<_, sqlx::Error>>()?)
     }
 
-    /// Changes what a user set of a conversation: all of it or nothing.
-    pub async fn change(&self, user_id: u64, peer: Peer, change: Change) -> Result<(), StoreError> {
+    /// Changes what a user set of a conversation: all of it or nothing, and nothing where it would be one more pinned than `pinned_max`.
+    pub async fn change(
+        &self,
+        user_id: u64,
+        peer: Peer,
+        change: Change,
+        pinned_max: u32,
+    ) -> Result<ChangeOutcome, StoreError> {
         let key =
             |query: AnyQuery| query.bind(to_sql(user_id)).bind(i64::from(peer.is_group())).bind(to_sql(peer.id()));
         let work = async |connection: &mut AnyConnection| {
             let mut transaction = sql::begin(connection).await?;
             let Change { pinned_at_ms, is_muted, is_marked_unread, hidden_before_seq, cleared_seq } = change;
+            if pinned_at_ms.is_some_and(|at_ms| at_ms > 0)
+                && !self.has_place_for_pin(&mut transaction, user_id, peer, pinned_max).await?
+            {
+                transaction.rollback().await?;
+                return Ok(ChangeOutcome::TooManyPinned);
+            }
             if (pinned_at_ms, is_muted, hidden_before_seq, cleared_seq) != (None, None, None, None) {
                 key(sqlx::query(self.sql.add_conversation_setting)).execute(&mut *transaction).await?;
                 let query = sqlx::query(CHANGE_SETTING).bind(pinned_at_ms).bind(is_muted.map(i64::from));
@@ -230,10 +250,39 @@ impl Conversations {
                 key(sqlx::query(self.sql.add_read_position)).execute(&mut *transaction).await?;
                 key(sqlx::query(CHANGE_MARK).bind(i64::from(is_marked))).execute(&mut *transaction).await?;
             }
-            transaction.commit().await
+            transaction.commit().await?;
+            Ok::<_, sqlx::Error>(ChangeOutcome::Changed)
         };
         Ok(self.writer.run(work).await?)
     }
+
+    /// Whether a conversation can be pinned besides what is pinned and can be shown.
+    async fn has_place_for_pin(
+        &self,
+        connection: &mut AnyConnection,
+        user_id: u64,
+        peer: Peer,
+        pinned_max: u32,
+    ) -> Result<bool, sqlx::Error> {
+        let rows = sqlx::query(self.sql.hold_pins).bind(to_sql(user_id)).fetch_all(&mut *connection).await?;
+        let mut pinned = Vec::new();
+        for row in &rows {
+            let other = read_peer(row)?;
+            if row.try_get::<i64, _>(2)? == 1 {
+                pinned.push(other);
+                continue;
+            }
+            // Of what can be shown no longer, the pin is given back.
+            let query = sqlx::query(UNPIN).bind(to_sql(user_id)).bind(i64::from(other.is_group()));
+            query.bind(to_sql(other.id())).execute(&mut *connection).await?;
+        }
+        Ok(pinned.contains(&peer) || pinned.len() < pinned_max as usize)
+    }
+}
+
+fn read_peer(row: &AnyRow) -> Result<Peer, sqlx::Error> {
+    let peer_id = from_sql(row.try_get(1)?);
+    Ok(if row.try_get::<i64, _>(0)? == 0 { Peer::User(peer_id) } else { Peer::Group(peer_id) })
 }
 
 /// As many ids as a power of two, by repeating the last one: statements of few lengths are prepared once.
@@ -256,7 +305,8 @@ mod tests {
         let (head, tail) = UNREAD;
         let unread = |places| format!("{head}{}{tail}", dialect::sql(Dialect::Sqlite).union_of_limited(places, 2));
         let unread = [PLACES_WITH_USER, PLACES_IN_GROUP].map(unread);
-        let asked = [PINNED, CHANGE_MARK, CHANGE_SETTING].map(str::to_owned);
+        let asked =
+            [PINNED, CHANGE_MARK, CHANGE_SETTING, UNPIN, dialect::sql(Dialect::Sqlite).hold_pins].map(str::to_owned);
         let of_many = [POSITIONS, POSITIONS_OF_PEERS, SETTINGS, MESSAGES].map(|statement| statement.sql(4).0);
         assert_by_index(&[&unread[..], &asked, &of_many].concat(), &["part", "place"]).await;
     }

@@ -3,7 +3,7 @@
 //! Always holds: a page of the list costs a bounded number of statements, each with a bound, however much the user has; what is set is
 //! durable before it is answered and before other devices are told.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use gim_proto::{
     ResultCode, check,
@@ -13,8 +13,9 @@ use gim_proto::{
         ConversationSetRequest, conversation as wire, conversation_push,
     },
 };
+use prost::Message as _;
 
-use super::events::Events;
+use super::{events::Events, syncs::PageFor};
 use crate::{
     domain::{
         caller::Caller,
@@ -28,7 +29,7 @@ use crate::{
     settings::ConversationSettings,
     store::{
         self,
-        conversation::{Change, Shown, State},
+        conversation::{Change, ChangeOutcome, Shown, State},
     },
 };
 
@@ -36,6 +37,8 @@ use crate::{
 #[derive(Debug)]
 pub struct Conversations {
     pub(super) settings: ConversationSettings,
+    /// Bytes in a page on a long connection.
+    pub(super) packet_bytes_max: usize,
     pub(super) reads: store::UserReads,
     pub(super) heads: store::ConversationHeads,
     pub(super) conversations: store::Conversations,
@@ -44,7 +47,12 @@ pub struct Conversations {
 
 impl Conversations {
     /// A page of the caller's conversations, the one with the newest message first.
-    pub async fn list(&self, caller: Caller, request: ConversationListRequest) -> Result<ConversationListReply, Error> {
+    pub async fn list(
+        &self,
+        caller: Caller,
+        request: ConversationListRequest,
+        page_for: PageFor,
+    ) -> Result<ConversationListReply, Error> {
         let from = Cursor::decode(&request.after);
         let from = from.ok_or_else(|| check::invalid("after", "is not what a reply said in `next`"))?;
         let page_max = self.settings.page_max;
@@ -53,17 +61,39 @@ impl Conversations {
         let _turn = self.reads.turn(user_id).await?;
         let groups = self.heads.groups(user_id).await?;
         let direct = self.heads.users(user_id, from.before_seq, limit + 1).await?;
-        let pinned = if from == Cursor::START { self.pinned(user_id, &groups).await? } else { Vec::new() };
+        let pinned = self.pinned(user_id, &groups).await?;
+        let pinned_peers: HashSet<Peer> = pinned.iter().map(|head| head.peer).collect();
+        let pinned = if from == Cursor::START { pinned } else { Vec::new() };
         let (page, next) = merge(direct, groups, from, limit as usize);
+        let is_other = |head: &&Head| !pinned_peers.contains(&head.peer);
+        let others: Vec<Head> = page.iter().filter(is_other).copied().collect();
 
-        let mut described = self.describe(user_id, &[&pinned[..], &page[..]].concat()).await?;
-        let mut of = |heads: Vec<Head>, is_pinned: bool| {
-            let found = heads.into_iter().filter_map(|head| described.remove(&head.peer));
-            found.filter(|conversation| conversation.is_pinned == is_pinned).collect()
-        };
-        let pinned = of(pinned, true);
-        let conversations = of(page, false);
-        Ok(ConversationListReply { conversations, next: next.map_or_else(Vec::new, Cursor::encode).into(), pinned })
+        let mut described = self.describe(user_id, &[&pinned[..], &others[..]].concat()).await?;
+        let bytes_max = page_for.bytes_max(self.packet_bytes_max);
+        let mut bytes_left = bytes_max;
+        let mut reply = ConversationListReply::default();
+        for head in &pinned {
+            let Some(conversation) = described.remove(&head.peer) else { continue };
+            // Half of the page is for the others.
+            let bytes_of_pinned = bytes_left.saturating_sub(bytes_max / 2);
+            let conversation = shortened(Conversation { is_pinned: true, ..conversation }, bytes_of_pinned);
+            bytes_left = bytes_left.saturating_sub(bytes_in_page(&conversation));
+            reply.pinned.push(conversation);
+        }
+        let mut fitting = page.len();
+        for (index, head) in page.iter().enumerate() {
+            let Some(conversation) = described.remove(&head.peer) else { continue };
+            let bytes = bytes_in_page(&conversation);
+            if bytes > bytes_left && !reply.conversations.is_empty() {
+                fitting = index;
+                break;
+            }
+            bytes_left = bytes_left.saturating_sub(bytes);
+            reply.conversations.push(Conversation { is_pinned: false, ..conversation });
+        }
+        let next = if fitting < page.len() { Some(from.behind(&page[..fitting])) } else { next };
+        reply.next = next.map_or_else(Vec::new, Cursor::encode).into();
+        Ok(reply)
     }
 
     /// What the caller pinned, in that order.
@@ -98,18 +128,20 @@ impl Conversations {
     pub async fn set(&self, caller: Caller, request: ConversationSetRequest) -> Result<(), Error> {
         let ConversationSetRequest { peer, is_pinned, is_muted, is_marked_unread, is_hidden } = request;
         let peer = checked(peer)?;
-        let head = self.head(caller.user_id, peer).await?;
-        if is_pinned == Some(true) {
-            self.check_pins(caller.user_id, peer).await?;
-        }
+        let found = self.head(caller.user_id, peer).await;
+        let is_unpinned_alone = (is_pinned, is_muted, is_marked_unread, is_hidden) == (Some(false), None, None, None);
+        let head = match found {
+            Err(Error::Refused(_)) if is_unpinned_alone && self.is_known(caller.user_id, peer).await? => None,
+            found => Some(found?),
+        };
         let change = Change {
             pinned_at_ms: is_pinned.map(|is_pinned| if is_pinned { clock::now_ms() } else { 0 }),
             is_muted,
             is_marked_unread,
-            hidden_before_seq: is_hidden.map(|is_hidden| if is_hidden { head.seq + 1 } else { 0 }),
+            hidden_before_seq: is_hidden.map(|is_hidden| head.filter(|_| is_hidden).map_or(0, |head| head.seq + 1)),
             cleared_seq: None,
         };
-        self.conversations.change(caller.user_id, peer, change).await?;
+        self.change(caller.user_id, peer, change).await?;
         let push = ConversationPush { is_pinned, is_muted, is_marked_unread, is_hidden, ..ConversationPush::default() };
         self.tell(caller, peer, push).await;
         Ok(())
@@ -126,7 +158,7 @@ impl Conversations {
             hidden_before_seq: Some(head.seq + 1),
             cleared_seq: Some(head.seq),
         };
-        self.conversations.change(caller.user_id, peer, change).await?;
+        self.change(caller.user_id, peer, change).await?;
         let push = ConversationPush {
             is_pinned: Some(false),
             is_marked_unread: Some(false),
@@ -137,13 +169,19 @@ impl Conversations {
         Ok(())
     }
 
-    async fn check_pins(&self, user_id: u64, peer: Peer) -> Result<(), Error> {
+    async fn change(&self, user_id: u64, peer: Peer, change: Change) -> Result<(), Error> {
         let pinned_max = self.settings.pinned_max;
-        let pinned = self.conversations.pinned(user_id, pinned_max).await?;
-        if pinned.len() >= pinned_max as usize && !pinned.contains(&peer) {
-            return Err(Error::refused(ResultCode::NotAllowed, format!("at most {pinned_max} can be pinned")));
+        match self.conversations.change(user_id, peer, change, pinned_max).await? {
+            ChangeOutcome::Changed => Ok(()),
+            ChangeOutcome::TooManyPinned => {
+                Err(Error::refused(ResultCode::NotAllowed, format!("at most {pinned_max} can be pinned")))
+            }
         }
-        Ok(())
+    }
+
+    /// Whether the user set something of it when it was one of hers.
+    async fn is_known(&self, user_id: u64, peer: Peer) -> Result<bool, Error> {
+        Ok(self.conversations.states(user_id, &[peer]).await?.contains_key(&peer))
     }
 
     async fn head(&self, user_id: u64, peer: Peer) -> Result<Head, Error> {
@@ -180,6 +218,23 @@ fn is_seen(head: &Head, state: &State) -> bool {
     head.seq >= state.hidden_before_seq && (head.seq == 0 || head.seq > state.cleared_seq)
 }
 
+/// Without what its last message says, where that does not fit: what is pinned is in the first page, all of it.
+fn shortened(mut conversation: Conversation, bytes_max: usize) -> Conversation {
+    if bytes_in_page(&conversation) > bytes_max
+        && let Some(message) = &mut conversation.last_message
+        && !message.content.is_empty()
+    {
+        message.content.clear();
+        conversation.content_left_out = true;
+    }
+    conversation
+}
+
+/// What a conversation takes of a page, with what stands around it.
+fn bytes_in_page(conversation: &Conversation) -> usize {
+    conversation.encoded_len() + 6
+}
+
 fn to_wire(head: &Head, state: &State, unread: u32, shown: Option<&Shown>) -> Conversation {
     let peer = match head.peer {
         Peer::User(user_id) => wire::Peer::UserId(user_id),
@@ -206,7 +261,8 @@ fn to_wire(head: &Head, state: &State, unread: u32, shown: Option<&Shown>) -> Co
         read_message_id: state.read.1,
         peer_read_seq: state.peer_read.0,
         peer_read_message_id: state.peer_read.1,
-        is_pinned: state.pinned_at_ms > 0,
+        // The list knows: not all that were pinned count as pinned.
+        is_pinned: false,
         is_muted: state.is_muted,
         is_marked_unread: state.is_marked_unread,
     }

@@ -218,6 +218,7 @@ fn devices(settings: &LogicSettings, parts: &Parts) -> Devices {
 fn conversations(settings: &LogicSettings, parts: &Parts) -> Conversations {
     Conversations {
         settings: settings.conversation.clone(),
+        packet_bytes_max: settings.limits.sync_packet_bytes_max,
         reads: parts.store.user_reads.clone(),
         heads: parts.store.conversation_heads.clone(),
         conversations: parts.store.conversations.clone(),

@@ -6,9 +6,10 @@ use gim_proto::{
     business::GetUserRequest,
     connect::{CallRequest, Message, PacketCommand, SendReply, SendRequest, send_request::Target},
     logic::{
-        Device, DeviceRegisterReply, DeviceRegisterRequest, GroupCreateReply, GroupCreateRequest, GroupCursor,
-        GroupGetMembersReply, GroupGetMembersRequest, GroupGetRequest, GroupKind, GroupListMineReply,
-        GroupListMineRequest, HistoryReply, HistoryRequest, LocateRequest, PacketReply, SyncReply, SyncRequest,
+        ConversationListReply, ConversationListRequest, ConversationSetRequest, Device, DeviceRegisterReply,
+        DeviceRegisterRequest, GroupCreateReply, GroupCreateRequest, GroupCursor, GroupGetMembersReply,
+        GroupGetMembersRequest, GroupGetRequest, GroupKind, GroupListMineReply, GroupListMineRequest, HistoryReply,
+        HistoryRequest, LocateRequest, PacketReply, SyncReply, SyncRequest, conversation, conversation_set_request,
         history_request::Peer,
     },
     methods,
@@ -219,6 +220,39 @@ async fn the_extent_counts_in_the_page() {
         let page: HistoryReply = answer(&mut conn, user_id, "logic.MessageExtService/History", &of(true)).await;
         assert!(page.encoded_len() <= LONGEST && page.extent.is_some(), "{} bytes", page.encoded_len());
     }
+}
+
+#[tokio::test]
+async fn a_list_of_conversations_is_cut_to_a_packet_and_misses_nobody() {
+    let server = server().await;
+    for other in 1_000..1_090 {
+        send_long(&server, other, Target::UserId(7), 960).await;
+    }
+    for other in 1_000..1_020 {
+        let set = ConversationSetRequest {
+            peer: Some(conversation_set_request::Peer::UserId(other)),
+            is_pinned: Some(true),
+            ..ConversationSetRequest::default()
+        };
+        server.conversation_ext().set(signed(7, set)).await.unwrap();
+    }
+    let mut conn = Conn::attach(&server, "conn-1", 1).await;
+    let (mut others, mut sizes, mut after) = (Vec::new(), Vec::new(), bytes::Bytes::new());
+    loop {
+        let list = ConversationListRequest { after, limit: 0 };
+        let page: ConversationListReply = answer(&mut conn, 7, "logic.ConversationExtService/List", &list).await;
+        assert!(page.encoded_len() <= LONGEST, "{} bytes", page.encoded_len());
+        assert_eq!(page.pinned.len(), if sizes.is_empty() { 20 } else { 0 });
+        sizes.push(page.conversations.len());
+        others.extend(page.conversations.into_iter().map(|one| (one.peer.unwrap(), one.content_left_out)));
+        after = page.next;
+        if after.is_empty() {
+            break;
+        }
+    }
+    let expected: Vec<_> = (1_020..1_090).rev().map(|id| (conversation::Peer::UserId(id), false)).collect();
+    assert_eq!(others, expected);
+    assert!(sizes[0] < 50, "{sizes:?}");
 }
 
 /// Where calls of the business hang: whoever listens there never answers.

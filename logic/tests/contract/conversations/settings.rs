@@ -141,3 +141,49 @@ async fn what_is_no_conversation_of_the_caller_is_refused_and_pins_are_bounded()
     assert_eq!(rows, 2, "what is refused leaves nothing behind");
     database.close().await;
 }
+
+#[tokio::test]
+async fn a_pin_of_what_is_gone_takes_no_place_and_can_be_taken_off() {
+    let server = server_with(StubBusiness::start().await, |settings| settings.conversation.pinned_max = 2).await;
+    let groups = [server.make(GroupKind::GkNormal, &[8, 7]).await, server.make(GroupKind::GkLarge, &[8, 7]).await];
+    for group_id in groups {
+        set(&server, 7, Of::GroupId(group_id), PIN).await.unwrap();
+    }
+    for other in [8, 9, 10] {
+        send(&server, other, 7).await;
+    }
+    assert_eq!(refusal(set(&server, 7, Of::UserId(8), PIN).await).0, ResultCode::NotAllowed);
+    for group_id in groups {
+        server.remove(7, group_id, &[7]).await.unwrap();
+    }
+    let off = ConversationSetRequest { is_pinned: Some(false), ..NOTHING };
+    for _ in 0..2 {
+        set(&server, 7, Of::GroupId(groups[0]), off).await.unwrap();
+    }
+    assert_eq!(refusal(set(&server, 7, Of::GroupId(groups[0]), PIN).await).0, ResultCode::NotInGroup);
+    assert_eq!(refusal(set(&server, 7, Of::GroupId(99), off).await).0, ResultCode::NotInGroup);
+    for (other, is_refused) in [(8, false), (9, false), (10, true)] {
+        assert_eq!(set(&server, 7, Of::UserId(other), PIN).await.is_err(), is_refused, "{other}");
+    }
+    assert_eq!(peers(&list(&server, 7, 0).await.0), [Peer::UserId(9), Peer::UserId(8)]);
+}
+
+#[tokio::test]
+async fn pins_of_the_same_moment_are_bounded_and_no_conversation_vanishes() {
+    let mut server = server_with(StubBusiness::start().await, |settings| settings.conversation.pinned_max = 3).await;
+    for other in 11..17 {
+        send(&server, other, 7).await;
+    }
+    let pin = |other| set(&server, 7, Of::UserId(other), PIN);
+    let (a, b, c, d, e, f) = tokio::join!(pin(11), pin(12), pin(13), pin(14), pin(15), pin(16));
+    assert_eq!([a, b, c, d, e, f].iter().filter(|answer| answer.is_ok()).count(), 3);
+    for pinned_max in [3, 1] {
+        server.settings.conversation.pinned_max = pinned_max;
+        server = server.restart().await;
+        for limit in [0, 1] {
+            let (pinned, all) = list(&server, 7, limit).await;
+            assert_eq!((pinned.len(), all.len()), (pinned_max as usize, 6 - pinned_max as usize));
+            assert!(pinned.iter().all(|one| one.is_pinned) && !all.iter().any(|one| one.is_pinned));
+        }
+    }
+}
