@@ -15,6 +15,7 @@ pub const READERS_COUNTED_MAX: u32 = 1_000;
 
 const POSITION: &str = "SELECT seq, message_id, peer_seq, peer_message_id, is_marked_unread FROM read_position \
                         WHERE user_id = ? AND is_group = ? AND peer_id = ?";
+const CLEARED: &str = "SELECT cleared_seq FROM conversation_setting WHERE user_id = ? AND is_group = ? AND peer_id = ?";
 const MEMBERSHIP: &str = "SELECT g.seq, g.member_count, m.joined_after_seq FROM group_member m \
                           JOIN chat_group g ON g.id = m.group_id WHERE m.group_id = ? AND m.user_id = ?";
 /// Those in the index first; who of them left the group, or came into it later, is told apart after that.
@@ -90,6 +91,13 @@ impl ReadPositions {
         Ok(row.as_ref().map(read_position).transpose()?.unwrap_or_default())
     }
 
+    /// Up to where a user deleted a conversation; 0 where she did not.
+    pub async fn cleared_seq(&self, user_id: u64, peer: Peer) -> Result<u64, StoreError> {
+        let query = sqlx::query_scalar(CLEARED).bind(to_sql(user_id)).bind(i64::from(peer.is_group()));
+        let seq: Option<i64> = query.bind(to_sql(peer.id())).fetch_optional(&self.reader).await?;
+        Ok(seq.map_or(0, from_sql))
+    }
+
     /// A group, if the user is in it.
     pub async fn group(&self, user_id: u64, group_id: u64) -> Result<Option<ReadableGroup>, StoreError> {
         let query = sqlx::query(MEMBERSHIP).bind(to_sql(group_id)).bind(to_sql(user_id));
@@ -152,6 +160,6 @@ mod tests {
 
     #[tokio::test]
     async fn positions_and_readers_are_found_by_index_alone() {
-        assert_by_index(&[POSITION, MEMBERSHIP, READERS, COUNT], &["r", "counted"]).await;
+        assert_by_index(&[POSITION, CLEARED, MEMBERSHIP, READERS, COUNT], &["r", "counted"]).await;
     }
 }

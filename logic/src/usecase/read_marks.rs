@@ -109,7 +109,7 @@ impl ReadMarks {
                 (group.newest_seq, Numbered::Group(group_id), Some(group))
             }
         };
-        let found = self.find(user_id, peer, asked).await?;
+        let found = self.find(user_id, peer, asked, group).await?;
         let mut furthest = found.map(|(seq, _)| seq);
         let mut verdict = |up_to: &ReadUpTo| match *up_to {
             ReadUpTo::Seq(seq) if seq > newest_seq => {
@@ -126,15 +126,27 @@ impl ReadMarks {
         Ok(Judged { verdicts, furthest, group })
     }
 
-    /// The newest of the messages that are named and there, with its number.
-    async fn find(&self, user_id: u64, peer: Peer, asked: &[ReadUpTo]) -> Result<Option<(u64, u64)>, StoreError> {
+    /// The newest of the messages that are named and there for the user, with its number.
+    async fn find(
+        &self,
+        user_id: u64,
+        peer: Peer,
+        asked: &[ReadUpTo],
+        group: Option<ReadableGroup>,
+    ) -> Result<Option<(u64, u64)>, StoreError> {
         let message_id = |up_to: &ReadUpTo| match *up_to {
             ReadUpTo::Message(message_id) => Some(message_id),
             ReadUpTo::Seq(_) => None,
         };
         let message_ids: BTreeSet<u64> = asked.iter().filter_map(message_id).collect();
+        if message_ids.is_empty() {
+            return Ok(None);
+        }
+        let joined_after_seq = group.map_or(0, |group| group.joined_after_seq);
+        let after_seq = self.positions.cleared_seq(user_id, peer).await?.max(joined_after_seq);
         for message_id in message_ids.into_iter().rev().take(MISSES_MAX) {
-            if let Some(seq) = self.places.find(user_id, peer, message_id).await? {
+            let seq = self.places.find(user_id, peer, message_id).await?;
+            if let Some(seq) = seq.filter(|seq| *seq > after_seq) {
                 return Ok(Some((seq, message_id)));
             }
         }
@@ -144,7 +156,7 @@ impl ReadMarks {
     /// Raises a user's position to the message at a number, or the last one before it, and tells of it.
     async fn raise(&self, cause: Caller, peer: Peer, seq: u64, group: Option<ReadableGroup>) -> Result<(), ReadError> {
         let user_id = cause.user_id;
-        let Some((former, reached)) = self.reached(user_id, peer, seq, group).await? else { return Ok(()) };
+        let (former, reached) = self.reached(user_id, peer, seq, group).await?;
         let next = match peer {
             Peer::User(peer_id) if peer_id != user_id => self.for_peer(user_id, peer_id, reached).await?,
             _ => reached,
@@ -159,28 +171,28 @@ impl ReadMarks {
         Ok(())
     }
 
-    /// The position as it was, and as it is with the message at a number; nothing where there is none to read.
+    /// The position as it was, and as it is with the message at a number; where there is none to read, it stays.
     async fn reached(
         &self,
         user_id: u64,
         peer: Peer,
         seq: u64,
         group: Option<ReadableGroup>,
-    ) -> Result<Option<(ReadPosition, ReadPosition)>, ReadError> {
+    ) -> Result<(ReadPosition, ReadPosition), ReadError> {
         let _turn = self.reads.turn(user_id).await?;
         let place = self.places.at(user_id, peer, seq).await?;
         let after_seq = group.map_or(0, |group| group.joined_after_seq);
-        let Some((seq, message_id)) = place.filter(|(seq, _)| *seq > after_seq) else {
-            if let Peer::User(peer_id) = peer
-                && self.places.at(user_id, peer, check::ID_MAX).await?.is_none()
-            {
-                let problem = format!("there is no conversation with user {peer_id}");
-                return Err(Refusal::from(check::invalid("user_id", problem)).into());
-            }
-            return Ok(None);
-        };
+        let place = place.filter(|(seq, _)| *seq > after_seq);
+        if place.is_none()
+            && let Peer::User(peer_id) = peer
+            && self.places.at(user_id, peer, check::ID_MAX).await?.is_none()
+        {
+            let problem = format!("there is no conversation with user {peer_id}");
+            return Err(Refusal::from(check::invalid("user_id", problem)).into());
+        }
+        let (seq, message_id) = place.unwrap_or_default();
         let former = self.positions.get(user_id, peer).await?;
-        Ok(Some((former, former.max(ReadPosition { seq, message_id, ..ReadPosition::default() }))))
+        Ok((former, former.max(ReadPosition { seq, message_id, ..ReadPosition::default() })))
     }
 
     /// With what the other user may know of it: as much as before, where that one may not write to the reader.

@@ -6,14 +6,15 @@ use gim_proto::{
     logic::{
         ClientPacket, ConversationPush, ConversationReadPush, ConversationReadRequest, ConversationSetRequest,
         ForgetRequest, GroupKind, RecallRequest, access_int_service_client::AccessIntServiceClient, conversation::Peer,
-        conversation_read_request::Peer as Of, conversation_set_request, down_item::Item, up_item,
+        conversation_delete_request, conversation_read_request::Peer as Of, conversation_set_request, down_item::Item,
+        up_item,
     },
     metadata,
 };
 use prost::Message as _;
 use tonic::Status;
 
-use super::{list, say, send, set, signed, unread};
+use super::{super::group::harness::member, delete, list, say, send, set, signed, unread};
 use crate::support::{Server, business::StubBusiness, conn::Conn, refusal, server_with, stop};
 
 /// A server that waits for nothing before it notes what was read.
@@ -371,4 +372,31 @@ async fn all_who_wait_for_the_same_conversation_hear_what_became_of_theirs() {
     let expected = (Ok(()), Err(ResultCode::BeyondNewest), Ok(()), Ok(()), Err(ResultCode::BadRequest));
     assert_eq!(answers, expected);
     assert_eq!(list(&server, 7, 0).await.1[0].read_seq, 2);
+}
+
+#[tokio::test]
+async fn read_refuses_what_the_reader_does_not_have_and_unmarks_otherwise() {
+    let server = prompt_server().await;
+    let group_id = server.make(GroupKind::GkNormal, &[8, 9]).await;
+    let before = say(&server, 8, group_id).await;
+    server.add(8, group_id, vec![member(7)]).await.unwrap();
+    let deleted = send(&server, 8, 7).await;
+    delete(&server, 7, conversation_delete_request::Peer::UserId(8)).await.unwrap();
+    for request in [message(Of::GroupId(group_id), before.message_id), message(Of::UserId(8), deleted.message_id)] {
+        let (code, text) = refusal(read(&server, 7, request).await);
+        assert_eq!((code, text.starts_with("message_id: ")), (ResultCode::BadRequest, true), "{text}");
+    }
+    let kept = send(&server, 8, 7).await;
+    read(&server, 7, message(Of::UserId(8), kept.message_id)).await.unwrap();
+
+    let mark = ConversationSetRequest { is_marked_unread: Some(true), ..ConversationSetRequest::default() };
+    set(&server, 7, conversation_set_request::Peer::GroupId(group_id), mark).await.unwrap();
+    let of_group = async || {
+        let (_, all) = list(&server, 7, 0).await;
+        let one = all.into_iter().find(|one| one.peer == Some(Peer::GroupId(group_id))).unwrap();
+        (one.is_marked_unread, one.read_seq)
+    };
+    assert_eq!(of_group().await, (true, 0));
+    read(&server, 7, up_to(Of::GroupId(group_id), 1)).await.unwrap();
+    assert_eq!(of_group().await, (false, 0), "there is nothing to read up to there");
 }

@@ -161,7 +161,9 @@ impl<'a> Run<'a> {
         let mut reads = Vec::new();
         for _ in 0..=self.random.below(3) {
             let place = self.random.of(&places);
-            let is_by_message = self.random.below(2) == 0;
+            // What the user deleted is no message of the conversation, though its number is passed.
+            let is_there = place.seq > self.model.owned[&(user_id, peer)].cleared;
+            let is_by_message = self.random.below(2) == 0 && is_there;
             let of = match peer {
                 Peer::User(id) => read_of::Peer::UserId(id),
                 Peer::Normal(id) | Peer::Large(id) => read_of::Peer::GroupId(id),
