@@ -81,6 +81,20 @@ async fn a_mistake_in_the_url_of_redis_ends_the_start_with_a_sentence() {
 }
 
 #[tokio::test]
+async fn a_redis_of_another_kind_than_the_url_says_ends_the_start_with_a_sentence() {
+    let private = private_redis(String::new()).await;
+    let refused = refusal_of(&private.url.replace("redis://", "redis+cluster://")).await;
+    assert!(refused.ends_with("write redis:// in place of redis+cluster://)"), "{refused}");
+    let watched = tokio::task::spawn_blocking(PrivateServer::sentinel).await.unwrap();
+    let (_, sentinel) = watched.url.split_once("://").unwrap();
+    let sentinel = sentinel.split(['/', ',', '?']).next().unwrap();
+    let refused = refusal_of(&format!("redis://{sentinel}")).await;
+    assert!(refused.ends_with("is this the port of a Redis, and not of a Sentinel?)"), "{refused}");
+    let refused = refusal_of(&format!("redis+cluster://{sentinel}")).await;
+    assert!(refused.ends_with("write redis:// in place of redis+cluster://)"), "{refused}");
+}
+
+#[tokio::test]
 async fn a_redis_that_is_away_is_waited_for_and_named_by_readiness() {
     let mut private = private_redis(String::new()).await;
     let url = private.url.clone();

@@ -17,8 +17,10 @@ const PROBE_MAX: Duration = Duration::from_secs(1);
 
 const NO_RIGHTS: &str = "the rights of the user in shared_state.url";
 
+const NO_CLUSTER: &str = "shared_state.url: this is no cluster, write redis:// in place of redis+cluster://";
+
 /// What Redis and its library say of settings that are mistaken, in lower case, and what to look at.
-const MISTAKES: [(&str, &str); 9] = [
+const MISTAKES: [(&str, &str); 12] = [
     ("wrongpass", "the user and the password in shared_state.url"),
     ("noauth", "the user and the password in shared_state.url"),
     ("authenticationfailed", "the user and the password in shared_state.url"),
@@ -28,6 +30,9 @@ const MISTAKES: [(&str, &str); 9] = [
     ("certificate", "ssl-ca, ssl-cert and the host in shared_state.url"),
     ("invalidcontenttype", "shared_state.url asks for TLS: is it spoken at this port?"),
     ("invalidclientconfig", "shared_state.url"),
+    ("cluster support disabled", NO_CLUSTER),
+    ("unknown command 'cluster'", NO_CLUSTER),
+    ("unknown command", "shared_state.url: is this the port of a Redis, and not of a Sentinel?"),
 ];
 
 /// A TLS record that is no greeting, and to a Redis without TLS a line: both answer it.
