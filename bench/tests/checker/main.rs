@@ -6,7 +6,7 @@
 //! each process is killed, restarted in order and frozen, conn and logic nodes are cut off from each other, Redis forgets
 //! everything, the database goes away ([`plan`]). At the end every message is in the inbox of its sender and of each receiver exactly once (or in the
 //! timeline of the large group), all devices of a user saw the same, in the order in which it was sent, and no seq is missing
-//! ([`judge`]). Every device that is connected is reached by pushes, and nobody else is listed as online ([`afterwards`]).
+//! ([`judge`]); the list of each user's conversations says what an app was shown and has read ([`conversations`]). Every device that is connected is reached by pushes, and nobody else is listed as online ([`afterwards`]).
 //!
 //! `GIM_CHECKER_SECONDS` makes a longer run, which shows its progress; `GIM_CHECKER_SEED` another one.
 
@@ -15,6 +15,7 @@
 mod afterwards;
 mod board;
 mod cluster;
+mod conversations;
 mod device;
 mod judge;
 mod people;

@@ -19,6 +19,7 @@ use tokio::{runtime::Handle, time::timeout};
 
 use crate::{
     board::{Board, Phase},
+    conversations::Conversations,
     judge::{Acknowledged, Seen},
     people::{Identity, People},
 };
@@ -67,6 +68,7 @@ struct Disk {
     cursors: Cursors,
     outbox: Vec<PendingSend>,
     seen: Seen,
+    conversations: Conversations,
     problem: Option<String>,
 }
 
@@ -84,6 +86,7 @@ impl SdkDevice {
             cursors: Cursors::default(),
             outbox: Vec::new(),
             seen: Seen::new(identity.user_id),
+            conversations: Conversations::default(),
             problem: None,
         };
         Self {
@@ -108,6 +111,7 @@ impl SdkDevice {
             match self.random.random_range(0..100) {
                 0..30 => self.send(),
                 30..33 => self.start(),
+                35..40 => self.read(),
                 33..35 => {
                     self.former = self.app.take();
                     self.start();
@@ -120,6 +124,7 @@ impl SdkDevice {
         self.board.await_phase(Phase::CatchUp);
         self.start();
         self.until("it has synced", |app| app.is_synced);
+        self.check_list();
         self.board.caught_up();
         while self.board.phase() != Phase::Leave {
             self.listen();
@@ -178,6 +183,24 @@ impl SdkDevice {
         let (from, Sent { message_id, seq, .. }) = (self.identity.user_id, sent);
         let acknowledged = Acknowledged { from, to, is_large_group, text, message_id, seq };
         lock(&self.disk).seen.acknowledged.push(acknowledged);
+    }
+
+    /// Says that something was read. It may come to nothing; what is acknowledged stays.
+    fn read(&mut self) {
+        let number = self.random.random_range(0..usize::MAX);
+        let Some((target, message_id)) = lock(&self.disk).conversations.pick(number) else { return };
+        let client = &self.app.as_ref().unwrap().client;
+        let read = async { timeout(ANSWER_TIMEOUT, client.conversations().read(target, message_id)).await };
+        if matches!(self.runtime.block_on(read), Ok(Ok(()))) {
+            lock(&self.disk).conversations.note_read(target, message_id);
+        }
+    }
+
+    fn check_list(&mut self) {
+        let client = &self.app.as_ref().unwrap().client;
+        let listed = self.runtime.block_on(async { timeout(DEADLINE, client.conversations().list()).await });
+        let listed = listed.expect("an answer").expect("a list");
+        lock(&self.disk).conversations.assert_listed(&listed, self.identity.device_id);
     }
 
     fn ask_to_send(&self, target: Target, text: &str) {
@@ -280,7 +303,8 @@ impl DiskStore {
     }
 
     /// Each message is the next one, or something was lost, doubled or reordered.
-    fn note(&self, seen: &mut Seen, message: &Message) -> Result<(), String> {
+    fn note(&self, disk: &mut Disk, message: &Message) -> Result<(), String> {
+        let Disk { seen, conversations, .. } = disk;
         let is_notice = message.command == MessageCommand::McAddGroupMembers as i32;
         let text = if is_notice { String::new() } else { text_of(message) };
         let (log, seq) = match (message.seq, message.group_seq) {
@@ -297,6 +321,7 @@ impl DiskStore {
         if seq != log.newest_seq() + 1 || !log.note(seq, (message.message_id, text), self.device_id) {
             return Err(format!("after seq {} came {message:?}", log.newest_seq()));
         }
+        conversations.note(message);
         Ok(())
     }
 }
@@ -313,7 +338,7 @@ impl Store for DiskStore {
     fn apply<'a>(&'a mut self, messages: Vec<Message>, cursors: &'a Cursors) -> StoreFuture<'a, Vec<Message>> {
         let applied = self.write(|disk| {
             disk.cursors.clone_from(cursors);
-            let noted = messages.iter().try_for_each(|message| self.note(&mut disk.seen, message));
+            let noted = messages.iter().try_for_each(|message| self.note(disk, message));
             disk.problem = disk.problem.take().or(noted.err());
         });
         Box::pin(async { applied.map(|()| messages) })

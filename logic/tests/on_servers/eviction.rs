@@ -65,7 +65,7 @@ async fn a_revocation_reaches_a_connection_that_redis_had_forgotten() {
 }
 
 #[tokio::test]
-async fn subscribers_whom_redis_had_forgotten_get_the_next_message_of_their_room() {
+async fn subscribers_whom_redis_forgot_get_the_next_message_of_their_room() {
     let server = server().await;
     let mut conn = Conn::attach(&server, "conn-1", 1).await;
     conn.sign_in(7, 70, 700).await;

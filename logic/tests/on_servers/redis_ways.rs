@@ -81,7 +81,7 @@ async fn a_mistake_in_the_url_of_redis_ends_the_start_with_a_sentence() {
 }
 
 #[tokio::test]
-async fn a_redis_of_another_kind_than_the_url_says_ends_the_start_with_a_sentence() {
+async fn a_redis_of_another_kind_than_the_url_says_ends_the_start() {
     let private = private_redis(String::new()).await;
     let refused = refusal_of(&private.url.replace("redis://", "redis+cluster://")).await;
     assert!(refused.ends_with("write redis:// in place of redis+cluster://)"), "{refused}");

@@ -55,6 +55,8 @@ fn user_samples() -> Vec<Sample> {
             "business.SignInReply",
             SignInReply { is_new: true, user_id: 102, device_id: 103, token: "token".into() },
         ),
+        sample("business.SendCodeRequest", SendCodeRequest { phone_number: "phone".into() }),
+        sample("business.SendCodeReply", SendCodeReply { valid_s: 101 }),
         sample("business.User", user()),
         sample("business.GetUserRequest", GetUserRequest { user_id: 101 }),
         sample("business.GetUserReply", GetUserReply { user: Some(user()) }),
