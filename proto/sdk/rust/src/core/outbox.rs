@@ -12,6 +12,9 @@ use crate::wire::Target;
 /// Messages that are under way to all targets together.
 const UNDER_WAY_MAX: usize = 16;
 
+/// Between two tries while a server puts messages off: so long, at most, they wait once it is well again.
+const PAUSE_MS_MAX: u64 = 15_000;
+
 /// Messages that wait for an answer; more are refused at once.
 pub const OUTBOX_MAX: usize = 1000;
 
@@ -33,7 +36,7 @@ impl Outbox {
             orders: HashMap::new(),
             next_order: 0,
             under_way: HashSet::new(),
-            pause: Backoff::new(2000, 60_000),
+            pause: Backoff::new(2000, PAUSE_MS_MAX),
             paused_until_ms: 0,
         };
         sends.into_iter().for_each(|send| outbox.add(send));

@@ -18,7 +18,7 @@ export class Outbox {
 
   constructor(sends: PendingSend[], random: () => number) {
     for (const send of sends) this.sends.set(send.clientMsgId, send);
-    this.pause = new Backoff(2000, 60_000, random);
+    this.pause = new Backoff(2000, 15_000, random);
   }
 
   get isFull(): boolean {
