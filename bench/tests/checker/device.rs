@@ -253,7 +253,9 @@ fn text_of(message: &Message) -> String {
     let text = match MessageCommand::try_from(message.command) {
         Ok(MessageCommand::McUserMessage) => UserMessagePush::decode(content).unwrap().content,
         Ok(MessageCommand::McGroupMessage) => GroupMessagePush::decode(content).unwrap().content,
-        Ok(MessageCommand::McAddGroupMembers | MessageCommand::McRead) => return String::new(),
+        Ok(MessageCommand::McAddGroupMembers | MessageCommand::McConversation | MessageCommand::McRead) => {
+            return String::new();
+        }
         // An app's.
         _ => content,
     };
