@@ -76,6 +76,7 @@ impl CodeCheck for WebhookCodes {
 
     async fn send(&self, phone_number: &str, request_id: &str) -> Result<SentCode, CodeSendError> {
         let away = |problem: String| CodeSendError::Away(problem);
+        let place = self.webhook.place().map_err(|error| away(error.to_string()))?;
         let (number, digits) = (rand::random::<u64>() % 10_u64.pow(self.digits), self.digits as usize);
         let code = format!("{number:0digits$}");
         let (now_ms, valid_s) = (clock::now_ms(), self.ttl_s);
@@ -89,13 +90,17 @@ impl CodeCheck for WebhookCodes {
         let data = SignInCode { phone_number, code: &code, valid_s, request_id };
         let event = Event { r#type: "sign_in.code", data };
         let body = serde_json::to_vec(&event).map_err(|error| away(error.to_string()))?;
-        match self.webhook.call(&id, Bytes::from(body)).await {
+        match self.webhook.call(place, &id, Bytes::from(body)).await {
             Ok(()) => Ok(SentCode { valid_s }),
             // Who knows the numbers says that this is none.
             Err(WebhookError::Refused(status)) if matches!(status.as_u16(), 400 | 404 | 422) => {
                 Err(CodeSendError::Refused(status.as_u16()))
             }
             Err(error @ WebhookError::Unanswered(_)) => Err(CodeSendError::Unknown(error.to_string())),
+            // As a gateway says whose own server took it and did not answer.
+            Err(error @ WebhookError::Refused(status)) if status.is_server_error() => {
+                Err(CodeSendError::Unknown(error.to_string()))
+            }
             Err(error) => Err(away(error.to_string())),
         }
     }

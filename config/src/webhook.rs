@@ -20,7 +20,7 @@ use hyper_util::{
 };
 use ring::hmac;
 use rustls::{ClientConfig, crypto::ring as provider};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// Calls to one webhook that are under way at the same time.
 pub const CALLS_MAX: usize = 64;
@@ -38,6 +38,10 @@ pub struct Webhook {
     timeout: Duration,
     places: Arc<Semaphore>,
 }
+
+/// One of the [`CALLS_MAX`].
+#[derive(Debug)]
+pub struct CallPlace<'a>(#[expect(dead_code, reason = "it is given back when it is dropped")] SemaphorePermit<'a>);
 
 /// What calls are signed with.
 #[derive(Debug, Clone)]
@@ -73,12 +77,19 @@ impl Webhook {
         Ok(Self { client, url, secret, timeout, places: Arc::new(Semaphore::new(CALLS_MAX)) })
     }
 
+    /// A place for a call, to be taken before anything is done for it.
+    ///
+    /// # Errors
+    /// [`WebhookError::Full`].
+    pub fn place(&self) -> Result<CallPlace<'_>, WebhookError> {
+        self.places.try_acquire().map(CallPlace).map_err(|_| WebhookError::Full)
+    }
+
     /// Hands `body` (JSON) over. A call with the same `id` is a repetition, which the receiver may pass over.
     ///
     /// # Errors
     /// Where it is not known that the receiver took it.
-    pub async fn call(&self, id: &str, body: Bytes) -> Result<(), WebhookError> {
-        let _place = self.places.try_acquire().map_err(|_| WebhookError::Full)?;
+    pub async fn call(&self, _place: CallPlace<'_>, id: &str, body: Bytes) -> Result<(), WebhookError> {
         let timestamp_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |passed| passed.as_secs());
         let request = Request::builder()
             .method(Method::POST)

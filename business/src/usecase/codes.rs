@@ -29,7 +29,7 @@ impl Codes {
         Self { code_check, sent: Arc::new(sent) }
     }
 
-    /// Sends a code. One that certainly was not sent does not count.
+    /// Sends a code. One that certainly was not sent does not count for the number.
     pub async fn send(
         &self,
         phone_number: &str,
@@ -49,9 +49,14 @@ impl Codes {
         count(match &sent {
             Ok(_) => "sent",
             Err(CodeSendError::Unknown(_)) => "failed",
-            Err(error) => {
+            Err(CodeSendError::Away(_)) => {
                 self.sent.give_back(phone_number, origin);
-                if matches!(error, CodeSendError::Away(_)) { "failed" } else { "refused" }
+                "failed"
+            }
+            // Whoever tries numbers that are none has asked all the same.
+            Err(CodeSendError::Refused(_) | CodeSendError::NotHere) => {
+                self.sent.give_back(phone_number, None);
+                "refused"
             }
         });
         Ok(sent?)

@@ -92,7 +92,7 @@ async fn a_webhook_that_fails_counts_only_where_it_may_have_sent() {
         settings.sign_in.code_webhook_timeout_ms = 50;
     })
     .await;
-    for answer in [Answer::Refuses(500), Answer::Refuses(401), Answer::Refuses(429), Answer::Redirects] {
+    for answer in [Answer::Refuses(401), Answer::Refuses(403), Answer::Refuses(429), Answer::Redirects] {
         webhook.answer(answer);
         let status = send(&server, "+491").await.unwrap_err();
         assert_eq!((ResultCode::of_status(&status), status.message()), (ResultCode::TryAgainLater, "try again later"));
@@ -100,12 +100,27 @@ async fn a_webhook_that_fails_counts_only_where_it_may_have_sent() {
     assert_eq!(webhook.calls(), 4, "a redirect is not followed");
     webhook.answer(Answer::Refuses(422));
     assert_names("phone_number", server.users().send_code(asking("+491")).await);
-    webhook.answer(Answer::IsSilent);
-    for expected in [ResultCode::TryAgainLater, ResultCode::TryAgainLater, ResultCode::TooManyRequests] {
+    for (answer, expected) in [
+        (Answer::Refuses(504), ResultCode::TryAgainLater),
+        (Answer::IsSilent, ResultCode::TryAgainLater),
+        (Answer::Takes, ResultCode::TooManyRequests),
+    ] {
+        webhook.answer(answer);
         assert_eq!(ResultCode::of_status(&send(&server, "+491").await.unwrap_err()), expected);
     }
     webhook.answer(Answer::IsEndless);
     assert_eq!(send(&server, "+492").await.unwrap(), 300, "what follows the status is not read");
+}
+
+#[tokio::test]
+async fn whoever_tries_numbers_that_are_none_uses_up_what_an_address_has() {
+    let (server, webhook) = start_with(|settings| settings.sign_in.codes_per_address_max = 2).await;
+    webhook.answer(Answer::Refuses(422));
+    for number in ["+491", "+492"] {
+        assert_names("phone_number", server.users().send_code(asking(number)).await);
+    }
+    assert_eq!(code(server.users().send_code(asking("+493")).await), ResultCode::TooManyRequests);
+    assert_eq!(webhook.calls(), 2);
 }
 
 #[tokio::test]
