@@ -13,7 +13,7 @@ use foldhash::HashMap;
 #[derive(Debug)]
 pub struct TtlCache<K, V> {
     ttl: Duration,
-    /// How long an entry can be had beyond its time, if it is asked for so.
+    /// How long after it was put an entry can be had, if it is asked for so.
     kept: Duration,
     entries_max: usize,
     state: Mutex<State<K, V>>,
@@ -22,12 +22,12 @@ pub struct TtlCache<K, V> {
 #[derive(Debug)]
 struct State<K, V> {
     entries: HashMap<K, (V, Instant)>,
-    /// Keys by the time they were put; one that was put again stands here twice.
+    /// Keys by the time they were put; one that was put again stands here once more, until these are half of all.
     by_age: VecDeque<(K, Instant)>,
 }
 
 impl<K: Clone + Eq + Hash, V: Clone> TtlCache<K, V> {
-    /// An empty cache. With a `ttl` of zero it stays empty.
+    /// An empty cache. With a `ttl` of zero nothing is found in it, but by [`Self::get_kept`].
     pub fn new(ttl: Duration, entries_max: usize) -> Self {
         let state = State { entries: HashMap::default(), by_age: VecDeque::new() };
         Self { ttl, kept: ttl, entries_max, state: Mutex::new(state) }
@@ -63,9 +63,13 @@ impl<K: Clone + Eq + Hash, V: Clone> TtlCache<K, V> {
         state.entries.insert(key.clone(), (value, now));
         state.by_age.push_back((key, now));
         while let Some((_, put_at)) = state.by_age.front()
-            && (state.by_age.len() > self.entries_max || now.saturating_duration_since(*put_at) >= self.kept)
+            && (state.entries.len() > self.entries_max || now.saturating_duration_since(*put_at) >= self.kept)
         {
             state.forget_oldest();
+        }
+        if state.by_age.len() > 2 * self.entries_max {
+            let State { entries, by_age } = &mut *state;
+            by_age.retain(|(key, put_at)| entries.get(key).is_some_and(|(_, newest)| newest == put_at));
         }
     }
 }
@@ -118,6 +122,17 @@ mod tests {
         assert_eq!(found(start + TTL * 3), (None, None));
         cache.forget(&2);
         assert_eq!(cache.get_kept(&2, start + TTL), None);
+    }
+
+    #[test]
+    fn what_is_put_again_and_again_drives_nobody_out() {
+        let (cache, start) = (TtlCache::new(TTL, 10).keeping(TTL * 1_000), Instant::now());
+        cache.put(0, 'a', start);
+        for step in 1..=100 {
+            cache.put(1 + step % 9, 'b', start + TTL * step);
+        }
+        assert_eq!(cache.get_kept(&0, start + TTL * 100), Some('a'));
+        assert!(cache.state.lock().unwrap().by_age.len() <= 20);
     }
 
     #[test]

@@ -285,7 +285,9 @@ impl Business {
                 error => return Err(error),
             },
         };
-        if self.forgotten.load(Ordering::Acquire) == forgotten && permission.is_lasting() {
+        if !permission.is_lasting() {
+            answers.forget(&pair);
+        } else if self.forgotten.load(Ordering::Acquire) == forgotten {
             answers.put(pair, permission.clone(), now);
         }
         Ok(permission)
@@ -355,7 +357,10 @@ impl Business {
             Ok(reply) => reply.user.map(to_card).map(CardAnswer::Card).ok_or_else(|| no_such_user(user_id))?,
             Err(status) => match status.code() {
                 Code::Unimplemented => CardAnswer::NotOffered,
-                Code::NotFound => return Err(no_such_user(user_id)),
+                Code::NotFound => {
+                    self.cards.forget(&user_id);
+                    return Err(no_such_user(user_id));
+                }
                 _ => match failure("GetUser", status) {
                     BusinessError::Away => return self.card_meanwhile(user_id).ok_or(BusinessError::Away),
                     error => return Err(error),

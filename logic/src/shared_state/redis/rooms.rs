@@ -124,7 +124,7 @@ impl RedisState {
                 }
                 let (seq, nodes): (u64, Vec<(Vec<u8>, String)>) = (read(seq)?, read(nodes)?);
                 let (after_seq, mut nodes) = (Some(read(after_seq)?), read_nodes(nodes));
-                self.repair_interests(room_id, &mut nodes).await?;
+                self.repair_interests(room_id, &mut nodes).await;
                 return Ok(Published { seq, after_seq, encoded: with_seq(&body, seq), nodes });
             }
             let reserved_until = self.room_seqs.reserve(room_id).await?;
@@ -135,18 +135,20 @@ impl RedisState {
         Err(SharedStateError::Away("a room's seqs were forgotten again and again".into()))
     }
 
-    /// What Redis has forgotten of who has subscribers through here, it is told again; they get the message all the same.
-    async fn repair_interests(&self, room_id: u64, nodes: &mut Vec<Arc<NodeKey>>) -> Result<(), SharedStateError> {
+    /// What Redis has forgotten of who has subscribers through here, it is told again. They get the message all the same, which has its
+    /// number already: a Redis that is away now is told by [`RedisState::refresh_interests`].
+    async fn repair_interests(&self, room_id: u64, nodes: &mut Vec<Arc<NodeKey>>) {
         let forgotten: Vec<Arc<NodeKey>> = {
             let here = self.here();
             let ours = here.rooms.get(&room_id).into_iter().flatten();
             ours.filter(|node| !nodes.contains(node)).cloned().collect()
         };
         for node in forgotten.into_iter().filter(|node| self.is_current(node)) {
-            self.client.run_all(self.interest_commands(room_id, &node)).await?;
+            if let Err(error) = self.client.run_all(self.interest_commands(room_id, &node)).await {
+                tracing::debug!(%error, room_id, "a forgotten interest is not told again yet");
+            }
             nodes.push(node);
         }
-        Ok(())
     }
 
     fn retained(&self) -> MutexGuard<'_, RetainedBytes> {
