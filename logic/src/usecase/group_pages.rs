@@ -115,27 +115,30 @@ impl Syncs {
         Ok(places)
     }
 
-    /// Takes acks of large groups on; the reply to `pending` says that they are noted.
+    /// Takes acks of large groups on; the reply to `pending` says that they are noted. Those of groups that the user has left are passed
+    /// over, as their cursors are in a sync; where all are, there is nothing to do.
     pub(super) async fn submit_group_acks(
         &self,
         caller: Caller,
         acks: &[GroupCursor],
-    ) -> Result<PendingCommit<()>, Error> {
-        let acks = check_cursors("group_acks", acks)?;
+    ) -> Result<Result<PendingCommit<()>, GroupRefusal>, Error> {
+        let mut acks = check_cursors("group_acks", acks)?;
         let turn = self.reads.turn(caller.user_id).await?;
         let group_ids: Vec<u64> = acks.keys().copied().collect();
         let timelines = self.groups.timelines(caller.user_id, &group_ids).await?;
         drop(turn);
         let newest: HashMap<u64, u64> =
             timelines.into_iter().map(|timeline| (timeline.group_id, timeline.newest_seq)).collect();
-        for (&group_id, &seq) in &acks {
-            let newest_seq = newest.get(&group_id).copied().ok_or(GroupRefusal::NotInGroup(group_id))?;
-            if seq > newest_seq {
-                return Err(beyond("group_acks", group_id, seq, newest_seq));
-            }
+        let left = acks.keys().find(|group_id| !newest.contains_key(group_id)).copied();
+        acks.retain(|group_id, _| newest.contains_key(group_id));
+        if let Some((&group_id, &seq)) = acks.iter().find(|&(group_id, seq)| *seq > newest[group_id]) {
+            return Err(beyond("group_acks", group_id, seq, newest[&group_id]));
+        }
+        if let (Some(left), true) = (left, acks.is_empty()) {
+            return Ok(Err(GroupRefusal::NotInGroup(left)));
         }
         let ack = |(group_id, seq)| GroupAck { user_id: caller.user_id, group_id, seq };
-        Ok(self.writer.submit_group_acks(acks.into_iter().map(ack).collect())?)
+        Ok(Ok(self.writer.submit_group_acks(acks.into_iter().map(ack).collect())?))
     }
 }
 

@@ -140,7 +140,11 @@ impl Syncs {
         }
         let mut submitted = SubmittedAck { of_groups: None, of_device: None };
         if !request.group_acks.is_empty() {
-            submitted.of_groups = Some(self.submit_group_acks(caller, &request.group_acks).await?);
+            match self.submit_group_acks(caller, &request.group_acks).await? {
+                Ok(pending) => submitted.of_groups = Some(pending),
+                Err(refusal) if seq == 0 => return Err(refusal.into()),
+                Err(_) => {}
+            }
         }
         if seq != 0 {
             let ack = Ack { user_id: caller.user_id, device_id: caller.device_id, seq };

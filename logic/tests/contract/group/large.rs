@@ -195,6 +195,12 @@ async fn timelines_are_synced_in_pages_from_the_cursor_or_the_ack() {
     let firsts: Vec<u64> = pages.iter().map(|page| page.messages[0].group_seq).collect();
     assert_eq!(firsts, [1, 1], "a device that has nothing is not bound by what others acknowledged");
 
+    server.push(&[8], "of the inbox").await;
+    ack(8, 1, &[(12345, 1)]).await.unwrap();
+    ack(8, 0, &[(12345, 1), (busy, 120)]).await.unwrap();
+    let (pages, _) = server.group_pages(8, &[]).await.unwrap();
+    assert_eq!(seqs(&pages[0].messages), [121], "an ack of a group that was left holds up no other");
+
     assert_eq!(code(ack(8, 0, &[(busy, 122)]).await), ResultCode::BeyondNewest);
     assert_eq!(code(ack(9, 0, &[(busy, 1)]).await), ResultCode::NotInGroup);
     assert_eq!(code(ack(8, 0, &[]).await), ResultCode::BadRequest);
