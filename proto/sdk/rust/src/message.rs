@@ -94,6 +94,8 @@ impl Message {
         if message.status == MessageStatus::Normal {
             message.unwrap(wire, own_user_id);
         }
+        // A part of what was read holds all of it, thousands of bytes for a word: an app may keep its messages.
+        message.content = Bytes::copy_from_slice(&message.content);
         message
     }
 

@@ -53,7 +53,7 @@ impl Options {
             app_id: 0,
             way: None,
             token_provider: None,
-            store: Box::new(MemoryStore::default()),
+            store: Box::new(MemoryStore),
             start_at: StartAt::default(),
             heartbeat: None,
             answer_timeout: ANSWER_TIMEOUT,

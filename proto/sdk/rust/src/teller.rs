@@ -30,17 +30,26 @@ pub(crate) struct Teller {
 struct Gone;
 
 impl Teller {
-    /// Until the app listens no more, or the client is gone. `done` hears of each step, and how far everything is stored with it.
+    /// Until the app listens no more, or the client is gone. `done` hears of each step, and how far everything is stored with it. What was
+    /// sent before the app left is remembered all the same, for the next run.
     pub(crate) async fn run(mut self, mut steps: mpsc::Receiver<Step>, done: mpsc::Sender<Option<Cursors>>) {
         loop {
             let step = tokio::select! {
                 step = steps.recv() => step,
-                () = self.events.closed() => None,
+                () = self.events.closed() => break,
             };
             let Some(step) = step else { return };
-            let Ok(stored) = self.perform(step).await else { return };
+            let Ok(stored) = self.perform(step).await else { break };
             if done.send(stored).await.is_err() {
-                return;
+                break;
+            }
+        }
+        drop(done);
+        while let Some(step) = steps.recv().await {
+            // Whose answer was not told is sent again, and told then.
+            if let (Step::Remember(_), true) = (&step, self.is_storing) {
+                // An error has nobody to be told to.
+                drop(self.perform(step).await);
             }
         }
     }

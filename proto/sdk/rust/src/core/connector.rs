@@ -225,8 +225,9 @@ impl Connector {
         (is_safe(scheme)? || is_safe(connected) != Some(true)).then_some(url)
     }
 
-    pub(super) fn slow_down_heartbeats(&mut self) {
-        self.heartbeat_ms = (self.heartbeat_ms / 2).max(HEARTBEAT_MIN_MS);
+    /// The server missed some: they come twice as often from now on.
+    pub(super) fn hasten_heartbeats(&mut self) {
+        self.heartbeat_ms = (self.heartbeat_ms / 2).max(HEARTBEAT_MIN_MS.min(self.heartbeat_ms));
     }
 
     /// The connection ended or could not be made; or what comes before it failed.

@@ -46,7 +46,8 @@ enum Own {
     SignIn,
     Heartbeat,
     Sync,
-    Room,
+    /// Of the room with this id.
+    Room(u64),
     /// By its `client_msg_id`.
     Send(String),
     /// The app's.
@@ -81,8 +82,8 @@ pub struct Core {
     empty_syncs: u32,
     is_catching_up: bool,
     ack_at_ms: u64,
-    /// What of a room was left out is asked for once the app takes more.
-    is_room_behind: bool,
+    /// Something was left out that no sync brings: what of a room was, is asked for once the app takes more.
+    was_left_out: bool,
     stored: Cursors,
     acknowledged: Cursors,
     delivered: Cursors,
@@ -117,7 +118,7 @@ impl Core {
             empty_syncs: 0,
             is_catching_up: false,
             ack_at_ms: NEVER,
-            is_room_behind: false,
+            was_left_out: false,
             stored: cursors.clone(),
             acknowledged: Cursors::default(),
             delivered: cursors,
@@ -237,7 +238,13 @@ impl Core {
     pub fn set_behind(&mut self, is_behind: bool, now_ms: u64) {
         self.timelines.set_behind(is_behind);
         if !is_behind {
-            if std::mem::take(&mut self.is_room_behind) && self.room.room_id() != 0 && self.connector.is_live() {
+            let was_left_out = std::mem::take(&mut self.was_left_out) && self.connector.is_live();
+            if was_left_out {
+                // What no sync brings may have been among it: the app is told when it has all else.
+                self.is_catching_up = true;
+                self.timelines.hint();
+            }
+            if was_left_out && self.room.room_id() != 0 {
                 self.subscribe(now_ms);
             }
             self.pump(now_ms);
@@ -325,7 +332,12 @@ impl Core {
     fn subscribe(&mut self, now_ms: u64) {
         self.room.retry_at_ms = NEVER;
         let content = self.room.request().encode_to_vec();
-        self.ask(PacketCommand::PcSubscribeRoom, Own::Room, content.into(), now_ms + self.answer_timeout_ms);
+        self.ask(
+            PacketCommand::PcSubscribeRoom,
+            Own::Room(self.room.room_id()),
+            content.into(),
+            now_ms + self.answer_timeout_ms,
+        );
     }
 
     /// Sends what may go out now.
@@ -360,7 +372,7 @@ impl Core {
 
     fn on_packet(&mut self, packet: Packet, now_ms: u64) -> Result<(), DecodeError> {
         if has_command(&packet, PacketCommand::PcMessage) {
-            self.is_room_behind |= self.timelines.push(&Message::decode(packet.content)?);
+            self.was_left_out |= self.timelines.push(&Message::decode(packet.content)?);
             return Ok(());
         }
         if has_command(&packet, PacketCommand::PcSyncHint) {

@@ -48,7 +48,7 @@ impl Core {
             _ if asks_for_sign_in => self.sign_in_anew(now_ms),
             Own::Sync => self.on_sync_reply(reply, now_ms)?,
             Own::Send(client_msg_id) => self.on_send_reply(&client_msg_id, reply, now_ms)?,
-            Own::Room => self.on_room_reply(reply, now_ms),
+            Own::Room(room_id) => self.on_room_reply(room_id, reply, now_ms),
             Own::Heartbeat => {}
         }
         Ok(())
@@ -106,7 +106,7 @@ impl Core {
             self.sync_at_ms = if is_beyond && self.empty_syncs == 0 { 0 } else { now_ms + self.next_sync_pause_ms() };
             self.empty_syncs += 1;
         }
-        if self.is_catching_up && !self.timelines.wants_sync() {
+        if self.is_catching_up && !self.timelines.is_missing() {
             self.deliver();
             self.is_catching_up = false;
             self.event(Event::Synced);
@@ -166,9 +166,10 @@ impl Core {
         }
     }
 
-    fn on_room_reply(&mut self, reply: Reply, now_ms: u64) {
-        let room_id = self.room.room_id();
-        if is_put_off(reply.code) {
+    fn on_room_reply(&mut self, room_id: u64, reply: Reply, now_ms: u64) {
+        if room_id != self.room.room_id() {
+            // The app is in another one by now.
+        } else if is_put_off(reply.code) {
             self.room.retry_at_ms = now_ms + ROOM_RETRY_MS;
         } else if room_id != 0 {
             let is_entered = is(&reply, ResultCode::Ok);
@@ -193,7 +194,7 @@ impl Core {
             return Ok(());
         }
         if notice.reason() == CloseReason::CrHeartbeatTimeout {
-            self.connect(Connector::slow_down_heartbeats);
+            self.connect(Connector::hasten_heartbeats);
         }
         let is_limited = notice.reason() == CloseReason::CrRateLimited;
         let at_least_ms = if is_limited { RATE_LIMITED_WAIT_MS } else { 0 };

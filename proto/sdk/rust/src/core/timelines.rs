@@ -17,8 +17,8 @@ use crate::{
 /// Ids of delivered messages that are remembered, by which those of a server that lost numbers are recognised.
 const DELIVERED_MAX: usize = 10_000;
 
-/// Large groups that a client follows; servers let a user into a tenth of that.
-const GROUPS_MAX: usize = 10_000;
+/// Large groups that a client follows, those that were left included: a sync names no more. Servers let a user into half of that.
+const GROUPS_MAX: usize = 2_000;
 
 pub(super) struct Timelines {
     own_user_id: u64,
@@ -123,10 +123,13 @@ impl Timelines {
         self.take(message);
     }
 
+    /// Whether there is something to ask for, and the app takes it.
     pub(super) fn wants_sync(&self) -> bool {
-        if self.is_behind {
-            return false;
-        }
+        !self.is_behind && self.is_missing()
+    }
+
+    /// Whether something is there, or may be, that the app has not got.
+    pub(super) fn is_missing(&self) -> bool {
         let is_group_behind = |(group_id, newest): (&u64, &u64)| *newest > self.group_cursor(*group_id);
         self.is_hinted
             || self.cursors.inbox.is_none_or(|cursor| self.newest > cursor)
@@ -175,7 +178,7 @@ impl Timelines {
         } else {
             self.is_beginning = false;
         }
-        if !self.wants_sync() && !self.is_behind {
+        if !self.is_missing() {
             self.is_recovering = false;
         }
         has_brought

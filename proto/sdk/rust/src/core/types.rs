@@ -192,7 +192,8 @@ pub enum Event {
     Read(ReadMark),
     /// The client is at something else now.
     State(State),
-    /// All that was there when the connection came up has been delivered.
+    /// All that was there when the connection came up has been delivered; or all that was left out while the app took too few events.
+    /// Lists may have changed meanwhile.
     Synced,
     /// A message is stored.
     Sent(Sent),

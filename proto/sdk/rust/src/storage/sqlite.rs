@@ -31,6 +31,8 @@ const COLUMNS: &str = "message_id, command, content, status, seq, group_seq, gro
 #[derive(Debug, Clone)]
 pub struct SqliteStore {
     pool: SqlitePool,
+    /// What its file says of cursors, since it was loaded: of a thousand groups one moves at a time.
+    written: Cursors,
 }
 
 impl SqliteStore {
@@ -46,7 +48,7 @@ impl SqliteStore {
         let one = SqlitePoolOptions::new().max_connections(1).idle_timeout(None).max_lifetime(None);
         let pool = one.connect_with(options).await?;
         sqlx::raw_sql(SCHEMA).execute(&pool).await?;
-        Ok(Self { pool })
+        Ok(Self { pool, written: Cursors::default() })
     }
 
     /// The newest messages of a conversation before a number (its own numbers: `group_seq` in large groups, otherwise `seq`; none for
@@ -66,9 +68,11 @@ impl SqliteStore {
     /// Every conversation with its newest message, the newest conversation first.
     pub async fn conversations(&self) -> Result<Vec<(Target, Message)>, sqlx::Error> {
         let sql = format!(
-            "SELECT conversation_kind, conversation_id, {COLUMNS} FROM message AS one WHERE conversation_kind <> 0 AND number = \
-             (SELECT MAX(number) FROM message AS other WHERE other.conversation_kind = one.conversation_kind AND \
-             other.conversation_id = one.conversation_id) ORDER BY created_at_ms DESC"
+            "SELECT conversation_kind, conversation_id, {COLUMNS} FROM message WHERE rowid IN (SELECT \
+             (SELECT rowid FROM message AS newest WHERE newest.conversation_kind = one.conversation_kind \
+             AND newest.conversation_id = one.conversation_id ORDER BY number DESC, rowid DESC LIMIT 1) \
+             FROM (SELECT DISTINCT conversation_kind, conversation_id FROM message WHERE conversation_kind <> 0) AS one) \
+             ORDER BY created_at_ms DESC"
         );
         let rows = sqlx::query(sqlx::AssertSqlSafe(sql)).fetch_all(&self.pool).await?;
         let pairs = rows.iter().map(|row| {
@@ -114,6 +118,7 @@ impl Store for SqliteStore {
                 Ok(delivered_id(&Message { message_id: id, status: status_of(row)?, ..Message::default() }))
             });
             let delivered = delivered.collect::<Result<_, sqlx::Error>>()?;
+            self.written.clone_from(&cursors);
             Ok(Remembered { cursors, outbox, delivered })
         })
     }
@@ -127,14 +132,17 @@ impl Store for SqliteStore {
                     added.push(message);
                 }
             }
-            // A server that was restored from an older backup makes a client forget cursors.
-            sqlx::query("DELETE FROM cursor").execute(&mut *transaction).await?;
-            let inbox = cursors.inbox.map(|seq| (0, seq));
-            for (group_id, seq) in inbox.into_iter().chain(cursors.groups.iter().map(|(&id, &seq)| (id, seq))) {
-                let query = sqlx::query("INSERT INTO cursor (group_id, seq) VALUES (?, ?)");
-                query.bind(group_id.cast_signed()).bind(seq.cast_signed()).execute(&mut *transaction).await?;
+            for (group_id, seq) in moved(&self.written, cursors) {
+                let query = match seq {
+                    Some(seq) => {
+                        sqlx::query("REPLACE INTO cursor (seq, group_id) VALUES (?, ?)").bind(seq.cast_signed())
+                    }
+                    None => sqlx::query("DELETE FROM cursor WHERE group_id = ?"),
+                };
+                query.bind(group_id.cast_signed()).execute(&mut *transaction).await?;
             }
             transaction.commit().await?;
+            self.written.clone_from(cursors);
             Ok(added)
         })
     }
@@ -159,6 +167,16 @@ impl Store for SqliteStore {
             Ok(())
         })
     }
+}
+
+/// Cursors that are others now, the inbox as group 0; none where there is none any more, as after a server was restored from an older
+/// backup.
+fn moved(before: &Cursors, now: &Cursors) -> Vec<(u64, Option<u64>)> {
+    let gone =
+        before.groups.keys().filter(|group_id| !now.groups.contains_key(group_id)).map(|&group_id| (group_id, None));
+    let others = now.groups.iter().filter(|(group_id, seq)| before.groups.get(group_id) != Some(seq));
+    let inbox = (before.inbox != now.inbox).then_some((0, now.inbox));
+    inbox.into_iter().chain(gone).chain(others.map(|(&group_id, &seq)| (group_id, Some(seq)))).collect()
 }
 
 /// Returns whether it is new.

@@ -116,7 +116,9 @@ async fn run(
             },
             flushed = write_some(&mut writer, &mut written), if !written.is_empty() || !is_flushed => is_flushed = flushed?,
         }
-        read.reserve(READ_BYTES);
+        if read.capacity() - read.len() < READ_BYTES / 4 {
+            read.reserve(READ_BYTES);
+        }
     }
 }
 

@@ -18,12 +18,17 @@ async fn what_an_app_did_not_take_waits_with_the_server_and_comes_in_order() {
     let refused = within("the answer", client.request(1000, "a question")).await.unwrap_err();
     assert_eq!(refused.code, 10005);
     let mut expected = 0;
-    until(&mut events, "all messages", |event| {
-        if let Event::Message(message) = event {
+    until(&mut events, "all messages, and that these are all", |event| match event {
+        Event::Message(message) => {
             assert_eq!(text_of(&message), expected.to_string());
             expected += 1;
+            None
         }
-        (expected == MESSAGES).then_some(())
+        Event::Synced => {
+            assert_eq!(expected, MESSAGES, "not before it has them all");
+            Some(())
+        }
+        _ => None,
     })
     .await;
 }

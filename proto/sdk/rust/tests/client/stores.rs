@@ -128,7 +128,7 @@ async fn when_storing_fails_the_app_is_told_once_and_sees_all_messages() {
     for number in 0..20 {
         server.lock().await.store_in_inbox(number.to_string().into(), false);
     }
-    let (_client, mut events) = started(options(&url).store(FullStore(MemoryStore::default()))).await;
+    let (_client, mut events) = started(options(&url).store(FullStore(MemoryStore))).await;
     let (mut failures, mut texts) = (0, Vec::new());
     until(&mut events, "all messages", |event| {
         match event {

@@ -31,7 +31,7 @@ const END_REASONS: { [reason: number]: EndReason } = {
 };
 
 // What is under way and is the client's own.
-type Own = { what: "sign_in" | "heartbeat" | "sync" | "room"; deadlineMs: number } | { what: "send"; clientMsgId: string; deadlineMs: number }
+type Own = { what: "sign_in" | "heartbeat" | "sync"; deadlineMs: number } | { what: "room"; roomId: string; deadlineMs: number } | { what: "send"; clientMsgId: string; deadlineMs: number }
   | { what: "request"; deadlineMs: number };
 
 export class Core {
@@ -214,7 +214,7 @@ export class Core {
 
   private subscribe(nowMs: number): void {
     this.room.retryAtMs = Infinity;
-    this.ask(PacketCommand.PC_SUBSCRIBE_ROOM, { what: "room" }, encode(SubscribeRoomRequestSchema, this.room.fields), nowMs);
+    this.ask(PacketCommand.PC_SUBSCRIBE_ROOM, { what: "room", roomId: this.room.roomId }, encode(SubscribeRoomRequestSchema, this.room.fields), nowMs);
   }
 
   // Sends what may go out now.
@@ -235,7 +235,7 @@ export class Core {
   }
 
   private ask(
-    command: PacketCommand, own: { what: "sign_in" | "heartbeat" | "sync" | "room" } | { what: "send"; clientMsgId: string }, content: Uint8Array | undefined,
+    command: PacketCommand, own: { what: "sign_in" | "heartbeat" | "sync" } | { what: "room"; roomId: string } | { what: "send"; clientMsgId: string }, content: Uint8Array | undefined,
     nowMs: number, timeoutMs: number = this.settings.answerTimeoutMs,
   ): void {
     const requestId = `${own.what}-${this.nextId++}`;
@@ -264,7 +264,7 @@ export class Core {
     } else if (reply.code === CODE.SIGN_IN_AGAIN) this.signInAnew(nowMs);
     else if (own.what === "sync") this.onSyncReply(reply, nowMs);
     else if (own.what === "send") this.onSendReply(own.clientMsgId, reply, nowMs);
-    else if (own.what === "room") this.onRoomReply(reply, nowMs);
+    else if (own.what === "room") this.onRoomReply(own.roomId, reply, nowMs);
   }
 
   private onSignInReply(reply: Reply, nowMs: number): void {
@@ -316,10 +316,11 @@ export class Core {
 
   private onSendReply(clientMsgId: string, reply: Reply, nowMs: number): void {
     if (isPutOff(reply.code)) return this.outbox.putOff(clientMsgId, nowMs);
+    // What cannot be read is sent again: so the send stays where it is until then.
+    const sent = reply.code === CODE.OK ? decode(SendReplySchema, reply.data) : null;
     const send = this.outbox.settle(clientMsgId);
     if (!send) return;
-    if (reply.code !== CODE.OK) return this.fail(send, reply.code, reply.message);
-    const sent = decode(SendReplySchema, reply.data);
+    if (!sent) return this.fail(send, reply.code, reply.message);
     const [messageId, createdAtMs, seq] = [String(sent.messageId), Number(sent.createdAtMs), Number(sent.seq)];
     this.event({ type: "sent", clientMsgId, target: send.target, messageId, seq, createdAtMs, isDuplicate: sent.duplicate });
     if (send.target.kind !== "room") this.timelines.sent(this.ownMessage(send, messageId, createdAtMs, seq), send.target.kind);
@@ -337,8 +338,9 @@ export class Core {
     };
   }
 
-  private onRoomReply(reply: Reply, nowMs: number): void {
-    const { roomId } = this.room;
+  private onRoomReply(roomId: string, reply: Reply, nowMs: number): void {
+    // The app is in another one by now.
+    if (roomId !== this.room.roomId) return;
     if (isPutOff(reply.code)) this.room.retryAtMs = nowMs + ROOM_RETRY_MS;
     else if (roomId !== "0") {
       const state = reply.code === CODE.OK ? "entered" : "refused";
@@ -354,7 +356,7 @@ export class Core {
       this.disconnect();
       return this.link.end(reason, notice.reason, notice.message);
     }
-    if (notice.reason === CloseReason.CR_HEARTBEAT_TIMEOUT) this.link.slowDownHeartbeats();
+    if (notice.reason === CloseReason.CR_HEARTBEAT_TIMEOUT) this.link.hastenHeartbeats();
     const atLeastMs = notice.reason === CloseReason.CR_RATE_LIMITED ? RATE_LIMITED_WAIT_MS : 0;
     this.link.advise(Math.max(notice.reconnectAfterMs, atLeastMs), notice.endpoint);
     this.breakOff(nowMs);

@@ -12,6 +12,8 @@ const OPEN_TIMEOUT_MS = 10_000;
 const STABLE_MS = 30_000;
 // Whoever was too fast comes back no sooner.
 export const RATE_LIMITED_WAIT_MS = 5000;
+// What a server may ask for at most, of waits and heartbeats alike.
+const ADVICE_MAX_MS = 3_600_000;
 
 export interface Located {
   // URLs, best first.
@@ -32,6 +34,8 @@ export class Link {
   private token = "";
   private wasRefused = false;
   private candidates: string[] = [];
+  // Where the connection is, or was last.
+  private openUrl = "";
   private adviceMs = 0;
   private adviceUrl = "";
   private notBeforeMs = 0;
@@ -88,9 +92,9 @@ export class Link {
 
   onLocated(located: Located, nowMs: number): void {
     if (this.phase !== "locate") return;
-    if (located.heartbeatMs > 0 && this.settings.heartbeatMs === null) this.heartbeatMs = located.heartbeatMs;
-    if (located.firstMs > 0) this.backoff.firstMs = located.firstMs;
-    if (located.maxMs > 0) this.backoff.maxMs = located.maxMs;
+    if (located.heartbeatMs > 0 && this.settings.heartbeatMs === null) this.heartbeatMs = Math.min(located.heartbeatMs, ADVICE_MAX_MS);
+    if (located.firstMs > 0) this.backoff.firstMs = Math.min(located.firstMs, ADVICE_MAX_MS);
+    if (located.maxMs > 0) this.backoff.maxMs = Math.min(located.maxMs, ADVICE_MAX_MS);
     this.candidates = [...located.urls];
     this.openNext(nowMs);
   }
@@ -98,6 +102,7 @@ export class Link {
   private openNext(nowMs: number): void {
     const url = this.candidates.shift();
     if (url === undefined) return this.wait(nowMs);
+    this.openUrl = url;
     this.enter("opening", nowMs + OPEN_TIMEOUT_MS);
     this.emit({ type: "connect", url });
   }
@@ -132,12 +137,14 @@ export class Link {
 
   // What PC_CLOSE said.
   advise(afterMs: number, url: string): void {
-    this.adviceMs = afterMs;
-    if (/^wss?:/.test(url)) this.adviceUrl = url;
+    this.adviceMs = Math.min(afterMs, ADVICE_MAX_MS);
+    // Who came over TLS is not sent to where there is none.
+    if (/^wss:/.test(url) || (/^ws:/.test(url) && !/^wss:/.test(this.openUrl))) this.adviceUrl = url;
   }
 
-  slowDownHeartbeats(): void {
-    this.heartbeatMs = Math.max(10_000, this.heartbeatMs / 2);
+  // The server missed some: they come twice as often from now on.
+  hastenHeartbeats(): void {
+    this.heartbeatMs = Math.max(Math.min(10_000, this.heartbeatMs), this.heartbeatMs / 2);
   }
 
   // The connection ended or could not be made; or what comes before it failed.
