@@ -1,6 +1,6 @@
 //! Entries among addresses that name a service whose every address is a node, as in `dns+http://logic:8010`.
 
-use std::net::SocketAddr;
+use std::{collections::BTreeSet, net::SocketAddr};
 
 use crate::listen::Endpoint;
 
@@ -45,9 +45,28 @@ impl DnsName {
     }
 }
 
+/// A node may have an address of each family: where there are some of IPv4, only these count. Of more than `addresses_max` the lowest
+/// count, so that the same answer in another order means the same nodes.
+pub fn nodes_at(found: impl IntoIterator<Item = SocketAddr>, addresses_max: usize) -> BTreeSet<SocketAddr> {
+    let mut found: BTreeSet<SocketAddr> = found.into_iter().collect();
+    if found.iter().any(SocketAddr::is_ipv4) {
+        found.retain(SocketAddr::is_ipv4);
+    }
+    found.into_iter().take(addresses_max).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_family_counts_and_the_order_of_an_answer_does_not() {
+        let found = ["[::1]:1", "10.0.0.3:1", "10.0.0.1:1", "10.0.0.2:1"].map(|text| text.parse().unwrap());
+        let nodes = nodes_at(found, 2);
+        assert_eq!(nodes, nodes_at(found.into_iter().rev(), 2));
+        assert_eq!(nodes.iter().map(ToString::to_string).collect::<Vec<_>>(), ["10.0.0.1:1", "10.0.0.2:1"]);
+        assert_eq!(nodes_at([found[0]], 2).len(), 1);
+    }
 
     #[test]
     fn a_name_says_how_its_nodes_are_called() {

@@ -11,7 +11,7 @@ crate::metric_names! {
     Gauge PROCESS_OPEN_FDS = "process_open_fds";
     /// How many it may have.
     Gauge PROCESS_MAX_FDS = "process_max_fds";
-    /// How often SIGHUP had settings and files read again: `ok`, or `refused`, where something stays as it was.
+    /// How often settings and files were read again, by SIGHUP or `gim-ctl reload`: `ok`, or `refused`, where something stays as it was.
     Counter RELOADS = "gim_reloads_total";
     /// GRPC calls, by status code; 0 is success, 14 is "try again later".
     Counter GRPC_CALLS = "grpc_calls_total";
@@ -22,13 +22,14 @@ crate::metric_names! {
     Counter GRPC_REFUSED = "grpc_refused_total";
     /// GRPC connections of services and of strangers.
     Gauge GRPC_CONNECTIONS = "grpc_connections";
-    /// Connections that were ended: `silent`, `idle`, `unfinished`, `untaken`, `resets`, `tokens`, `evicted`, `stopping`.
+    /// Connections that were ended: `silent`, `idle`, `unfinished`, `untaken`, `resets`, `tokens`, `evicted`, `stopping`,
+    /// `headers`.
     Counter GRPC_CONNECTIONS_ENDED = "grpc_connections_ended_total";
     /// Connects of addresses that are refused for a while.
     Counter GRPC_CONNECTIONS_REFUSED = "grpc_connections_refused_total";
     /// Pauses of accepting, because the process or the system was out of files or memory.
     Counter GRPC_ACCEPT_PAUSES = "grpc_accept_pauses_total";
-    /// Calls of another service that went to another of its nodes, because one is away.
+    /// Tries to call a node of another service that found it away.
     Counter GRPC_NODES_PASSED_OVER = "grpc_nodes_passed_over_total";
     /// What strangers hold: `calls`, `request_bytes`, `answer_bytes`.
     Gauge GRPC_HELD = "grpc_held";

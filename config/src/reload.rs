@@ -51,22 +51,28 @@ impl<S: Settings> Reload<S> {
         let now = settings.and_then(|settings| Table::try_from(settings).ok());
         let (mut applied, mut waiting) = (Vec::new(), Vec::new());
         if let Some(now) = &now {
-            (applied, waiting) = changed(&self.held, now).into_iter().partition(|key| S::RELOADED.contains(&&**key));
+            (applied, waiting) = changed(&self.held, now).into_iter().partition(|key| is_reloaded::<S>(key));
             applied.iter().for_each(|key| copy(&mut self.held, now, key));
         }
-        match &problem {
-            Some(problem) => tracing::error!(problem, "what is set stays as it was"),
-            None if waiting.is_empty() => tracing::info!(applied = applied.join(", "), "the settings were read again"),
-            None => {}
+        if let Some(problem) = &problem {
+            tracing::error!(problem, "this stays as it was");
+        }
+        if now.is_some() {
+            tracing::info!(applied = applied.join(", "), "the settings were read again");
         }
         if !waiting.is_empty() {
             let settings = waiting.join(", ");
-            tracing::warn!(settings, "the settings were read again; of these, changes need a restart");
+            tracing::warn!(settings, "changes of these settings need a restart");
         }
         let result = if problem.is_none() { "ok" } else { "refused" };
         counter!(names::RELOADS, "result" => result).increment(1);
         ReloadOutcome { applied, waiting, problem }
     }
+}
+
+/// Whether a setting holds at once, or names the file of one that does.
+fn is_reloaded<S: Settings>(key: &str) -> bool {
+    [key, key.strip_suffix("_file").unwrap_or(key)].iter().any(|key| S::RELOADED.contains(key))
 }
 
 /// Settings that are others than those that hold.

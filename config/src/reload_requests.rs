@@ -1,11 +1,17 @@
 //! Somebody on this host asks a service to read its settings again, as SIGHUP does, and is told what came of it: `POST /reload` at the admin
 //! listener. The question comes on the task of a connection and is answered by that of [`crate::service`].
 //!
-//! Always holds: one question waits at most; and no page in a browser can ask, since it must not send our header.
+//! Always holds: one question waits at most; and no page in a browser can ask: those of other origins must not send
+//! our header, and whatever a browser posts says its origin.
 
 use std::net::IpAddr;
 
-use axum::{body::Body, extract::Request, http::StatusCode, response::Response};
+use axum::{
+    body::Body,
+    extract::Request,
+    http::{StatusCode, header},
+    response::Response,
+};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
@@ -56,7 +62,8 @@ impl ReloadDoor {
     /// Asks, and waits for the answer.
     pub(crate) async fn ask(self, request: Request) -> Response {
         let is_here = request.extensions().get().is_some_and(|PeerAddress(ip): &PeerAddress| is_loopback(*ip));
-        if !is_here || !request.headers().contains_key(HEADER) {
+        let is_of_browser = request.headers().contains_key(header::ORIGIN);
+        if !is_here || is_of_browser || !request.headers().contains_key(HEADER) {
             return answer(StatusCode::FORBIDDEN, format!("only this host may ask, with the header {HEADER}\n"));
         }
         let (reply, outcome) = oneshot::channel();

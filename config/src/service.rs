@@ -209,6 +209,8 @@ where
         }
         supervisor.started(&running.summary());
     };
+    // Whoever asks now, or still waits, hears that the service stops.
+    drop(requests);
     supervisor.stopping();
     tracing::info!(service, signal = %why, "stopping; a second signal stops at once");
     let stopped = async {

@@ -168,11 +168,8 @@ pub fn current() -> TraceContext {
 }
 
 /// What is told to a service that is called: the span for which this task works. What a stranger said whose call is only handed on is not
-/// kept there either.
+/// kept there either, whether or not there is a receiver here.
 pub(crate) fn told_to_others(by_stranger: Option<&str>) -> Option<TraceContext> {
-    if !is_on() {
-        return None;
-    }
     let current = Some(current()).filter(|current| current.is_sampled);
     let unsampled = |told| TraceContext { is_sampled: false, ..told };
     current.or_else(|| by_stranger.and_then(TraceContext::from_traceparent).map(unsampled))

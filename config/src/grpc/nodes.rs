@@ -31,7 +31,11 @@ use tonic::{
 use tower::{Service, ServiceExt as _};
 
 use super::CONNECT_TIMEOUT;
-use crate::{dns_name::DnsName, listen::Endpoint, metrics as names};
+use crate::{
+    dns_name::{self, DnsName},
+    listen::Endpoint,
+    metrics as names,
+};
 
 /// How soon it is looked whether a node is back, or a name has addresses: at first, and later.
 const TRY_AGAIN_FIRST: Duration = Duration::from_millis(100);
@@ -39,6 +43,8 @@ const TRY_AGAIN_MAX: Duration = Duration::from_secs(3);
 /// How often a name is looked up that has addresses, and how long that may take.
 const LOOK_UP_INTERVAL: Duration = Duration::from_secs(5);
 const LOOK_UP_TIMEOUT: Duration = Duration::from_secs(5);
+/// A node is given up that is missing in so many answers in a row: some name servers leave a part out by turns.
+const MISSING_MAX: usize = 2;
 /// Addresses of one name; those beyond are left out.
 const ADDRESSES_MAX: usize = 64;
 
@@ -70,6 +76,8 @@ struct Node {
     name: Option<DnsName>,
     channel: Channel,
     is_away: AtomicBool,
+    /// In how many answers in a row it was missing.
+    missing: AtomicUsize,
 }
 
 /// Makes the channel to a node, whose certificate is for a name where that is given.
@@ -160,7 +168,7 @@ impl Several {
         let wanted: Vec<Endpoint> = addresses.iter().map(|address| name.node_at(*address)).collect();
         self.nodes.send_if_modified(|nodes| {
             let before = nodes.len();
-            nodes.retain(|node| node.name.as_ref() != Some(name) || wanted.contains(&node.endpoint));
+            nodes.retain(|node| node.name.as_ref() != Some(name) || node.stays_after(wanted.contains(&node.endpoint)));
             let mut is_changed = nodes.len() != before;
             for endpoint in wanted {
                 if nodes.iter().any(|node| node.name.as_ref() == Some(name) && node.endpoint == endpoint) {
@@ -179,7 +187,14 @@ impl Several {
 
 impl Node {
     fn new(endpoint: Endpoint, name: Option<DnsName>, channel: Channel) -> Arc<Self> {
-        Arc::new(Self { endpoint, name, channel, is_away: AtomicBool::new(false) })
+        Arc::new(Self { endpoint, name, channel, is_away: AtomicBool::new(false), missing: AtomicUsize::new(0) })
+    }
+
+    /// Whether it is one of its name still, after an answer in which it is or is not.
+    fn stays_after(&self, is_found: bool) -> bool {
+        let missing = if is_found { 0 } else { self.missing.load(Relaxed) + 1 };
+        self.missing.store(missing, Relaxed);
+        missing < MISSING_MAX
     }
 
     async fn call(&self, request: http::Request<Body>) -> Answer {
@@ -191,7 +206,7 @@ impl Node {
     fn pass_over(self: &Arc<Self>, error: &(dyn std::error::Error + 'static)) {
         metrics::counter!(names::GRPC_NODES_PASSED_OVER).increment(1);
         if !self.is_away.swap(true, Relaxed) {
-            tracing::warn!(node = %self.endpoint, error = super::root_cause(error), "a node is away; others are asked in its place");
+            tracing::warn!(node = %self.endpoint, error = super::root_cause(error), "a node is away; those that are there are asked in its place");
             tokio::spawn(watch_for(Arc::downgrade(self)));
         }
     }
@@ -250,12 +265,10 @@ async fn look_up_again_and_again(name: DnsName, several: Weak<Several>, connect:
     }
 }
 
-/// A node may have an address of each family: where there are some of IPv4, only these count.
+/// The nodes of a name.
 async fn look_up(name: &DnsName) -> io::Result<BTreeSet<SocketAddr>> {
     let asked = tokio::time::timeout(LOOK_UP_TIMEOUT, tokio::net::lookup_host((name.host.as_str(), name.port)));
-    let found: Vec<SocketAddr> = asked.await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??.collect();
-    let has_ipv4 = found.iter().any(SocketAddr::is_ipv4);
-    let of_one_family = found.into_iter().filter(|address| address.is_ipv4() || !has_ipv4);
-    let addresses: BTreeSet<SocketAddr> = of_one_family.take(ADDRESSES_MAX).collect();
+    let found = asked.await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+    let addresses = dns_name::nodes_at(found, ADDRESSES_MAX);
     if addresses.is_empty() { Err(io::Error::other("the name has no addresses")) } else { Ok(addresses) }
 }

@@ -42,9 +42,7 @@ impl Source {
     pub(super) fn name(&self) -> &str {
         &self.name
     }
-}
 
-impl Source {
     /// Of the driver.
     pub(super) fn url(&self) -> &str {
         &self.url

@@ -5,15 +5,9 @@
 //! away; a node is retired only after it was missing in [`MISSING_MAX`] answers in a row. A node may have an address of each
 //! family, and two streams to it would replace each other for ever: where there are addresses of IPv4, only these count.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    io,
-    net::SocketAddr,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, io, net::SocketAddr, sync::Arc, time::Duration};
 
-use gim_config::dns_name::DnsName;
+use gim_config::dns_name::{DnsName, nodes_at};
 use tokio_util::sync::CancellationToken;
 use tonic::async_trait;
 
@@ -77,9 +71,7 @@ impl Answers {
 
     /// Takes an answer; an empty one is as good as none.
     fn take(&mut self, addresses: &[SocketAddr]) -> Changes {
-        let has_ipv4 = addresses.iter().any(SocketAddr::is_ipv4);
-        let of_one_family = addresses.iter().copied().filter(|address| address.is_ipv4() || !has_ipv4);
-        let addresses: BTreeSet<SocketAddr> = of_one_family.take(ADDRESSES_MAX).collect();
+        let addresses = nodes_at(addresses.iter().copied(), ADDRESSES_MAX);
         let is_failure = addresses.is_empty();
         let is_news = std::mem::replace(&mut self.is_failing, is_failure) != is_failure;
         if is_failure {

@@ -2,8 +2,9 @@
 //!
 //! Always holds: labels are of closed lists, whatever clients send.
 
-use std::{collections::HashMap, time::Duration};
+use std::time::Duration;
 
+use foldhash::HashMap;
 use gim_proto::{BUSINESS_COMMAND_MIN, ResultCode, connect::PacketCommand};
 use metrics::{Counter, Histogram, counter, histogram};
 
@@ -12,8 +13,7 @@ use crate::metrics as names;
 /// See the module's documentation.
 #[derive(Default)]
 pub(super) struct RequestMetrics {
-    ended: HashMap<(&'static str, Option<ResultCode>), Counter>,
-    seconds: HashMap<&'static str, Histogram>,
+    by_command_and_code: HashMap<(&'static str, Option<ResultCode>), (Counter, Histogram)>,
 }
 
 impl std::fmt::Debug for RequestMetrics {
@@ -26,12 +26,13 @@ impl RequestMetrics {
     /// Counts one that ended.
     pub(super) fn note(&mut self, command: i32, code: i32, took: Duration) {
         let command = name_of(command);
-        let ended = self.ended.entry((command, ResultCode::from_number(code)));
-        let ended =
-            ended.or_insert_with(|| counter!(names::REQUESTS, "command" => command, "code" => ResultCode::label(code)));
+        let of_these = self.by_command_and_code.entry((command, ResultCode::from_number(code)));
+        let (ended, seconds) = of_these.or_insert_with(|| {
+            let ended = counter!(names::REQUESTS, "command" => command, "code" => ResultCode::label(code));
+            (ended, histogram!(names::REQUEST_SECONDS, "command" => command))
+        });
         ended.increment(1);
-        let seconds = self.seconds.entry(command);
-        seconds.or_insert_with(|| histogram!(names::REQUEST_SECONDS, "command" => command)).record(took.as_secs_f64());
+        seconds.record(took.as_secs_f64());
     }
 }
 

@@ -44,7 +44,8 @@ pub(super) struct Context {
 }
 
 impl Context {
-    /// From now on these hold, also for connections that are there; but for the sizes of frames, by which others reckon.
+    /// From now on these hold, also for connections that are there; but for the sizes of frames, by which others reckon. A deadline that
+    /// runs already is looked at when it was to end before.
     pub(super) fn take_rules(&mut self, rules: Rules, origins: Vec<String>) {
         let Rules { unsigned_frame_bytes_max, frame_bytes_max, .. } = self.rules;
         self.rules = Rules { unsigned_frame_bytes_max, frame_bytes_max, ..rules };

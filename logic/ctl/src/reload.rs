@@ -85,7 +85,9 @@ fn told(outcome: &ReloadOutcome) -> String {
     let ReloadOutcome { applied, waiting, problem } = outcome;
     let mut parts = Vec::new();
     if let Some(problem) = problem {
-        parts.push(format!("refused, and what is set stays as it was: {problem}"));
+        let is_all = applied.is_empty() && waiting.is_empty();
+        let stays = if is_all { "refused, and what is set stays as it was" } else { "refused, and stays as it was" };
+        parts.push(format!("{stays}: {problem}"));
     }
     if !applied.is_empty() {
         parts.push(format!("applied {}", applied.join(", ")));

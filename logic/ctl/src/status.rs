@@ -85,20 +85,27 @@ impl Admins {
 }
 
 fn ask((address, socket): (String, SocketAddr)) -> Service {
-    let pages = admin_page::get(socket, "/readyz").and_then(|ready| Ok((ready, admin_page::get(socket, "/metrics")?)));
-    match pages {
-        Err(error) => {
-            Service { address, build: None, problem: format!("nobody answers: {error}"), figures: Vec::new() }
-        }
-        Ok(((status, said), (_, metrics))) => {
-            let problem = match status {
-                200 => String::new(),
-                503 => said.trim().to_owned(),
-                _ => format!("this is no service of gim: it answers {status}"),
-            };
+    match pages(socket) {
+        Err(problem) => Service { address, build: None, problem, figures: Vec::new() },
+        Ok((problem, metrics)) => {
             Service { address, build: build_of(&metrics), problem, figures: figures_of(&metrics) }
         }
     }
+}
+
+/// What is in the way of a service's being ready (empty for nothing), and its page of metrics.
+///
+/// # Errors
+/// Where nobody answers, in words.
+pub fn pages(socket: SocketAddr) -> Result<(String, String), String> {
+    let pages = admin_page::get(socket, "/readyz").and_then(|ready| Ok((ready, admin_page::get(socket, "/metrics")?)));
+    let ((status, said), (_, metrics)) = pages.map_err(|error| format!("nobody answers: {error}"))?;
+    let problem = match status {
+        200 => String::new(),
+        503 => said.trim().to_owned(),
+        _ => format!("this is no service of gim: it answers {status}"),
+    };
+    Ok((problem, metrics))
 }
 
 /// Which service answers, its version and its commit; none where it does not say.

@@ -9,9 +9,7 @@ use std::{
     time::Instant,
 };
 
-use gim_config::admin_page;
-
-use crate::status::build_of;
+use crate::status::{build_of, pages};
 
 /// So many of the last looks are kept for a curve.
 const LOOKS_MAX: usize = 240;
@@ -86,15 +84,13 @@ impl Watched {
 
     /// Asks it.
     pub(super) fn look(&mut self) {
-        let pages = admin_page::get(self.admin, "/readyz");
-        let pages = pages.and_then(|ready| Ok((ready, admin_page::get(self.admin, "/metrics")?)));
-        match pages {
-            Err(error) => {
-                self.problem = format!("nobody answers: {error}");
+        match pages(self.admin) {
+            Err(problem) => {
+                self.problem = problem;
                 (self.last, self.figures) = (None, Vec::new());
             }
-            Ok(((status, said), (_, metrics))) => {
-                self.problem = if status == 200 { String::new() } else { said.trim().to_owned() };
+            Ok((problem, metrics)) => {
+                self.problem = problem;
                 self.take(&metrics, Instant::now());
             }
         }
