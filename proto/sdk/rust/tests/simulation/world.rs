@@ -80,6 +80,10 @@ impl World {
             happens_at_ms = self.now_ms + self.random.random_range(1..2 * PAUSE_MS);
         }
         self.server.is_kind = true;
+        // As a server does for what it did not push: a heartbeat tells nothing of large groups.
+        if let Some(packet) = self.server.hint() {
+            self.put(LATENCY_MS, Travelling::ToClient(packet.encode_to_vec().into()));
+        }
         self.core.set_behind(false, self.now_ms);
         self.perform();
         self.pass_until(BAD_MS + GOOD_MS);
