@@ -101,6 +101,39 @@ async fn what_is_stored_is_what_came_and_a_recall_takes_it_back() {
     assert!(store.messages(Target::User(8), None, 50).await.unwrap().is_empty());
 }
 
+#[tokio::test]
+async fn what_was_sent_just_before_the_app_left_is_remembered() {
+    let folder = tempfile::tempdir().unwrap();
+    let (listener, nowhere) = listen().await;
+    drop(listener);
+    let store = SqliteStore::open(folder.path().join("client.sqlite")).await.unwrap();
+    let (client, events) = started(options(&nowhere).store(store.clone())).await;
+    for number in 0..100 {
+        client.send(Target::User(8), number.to_string()).await.unwrap();
+    }
+    drop((client, events));
+    within("all are stored", async {
+        while store.clone().load().await.unwrap().outbox.len() < 100 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_conversation_whose_numbers_were_given_twice_is_listed_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = SqliteStore::open(folder.path().join("client.sqlite")).await.unwrap();
+    let from = Some(gim_client::Sender { user_id: 8, ..Default::default() });
+    let [old, new] = [3, 4].map(|message_id| Message { message_id, seq: 1, from: from.clone(), ..Message::default() });
+    let mut cursors = Cursors { inbox: Some(1), groups: [(9, 4), (10, 1)].into() };
+    store.apply(vec![old], &cursors).await.unwrap();
+    cursors.groups = [(10, 2)].into();
+    store.apply(vec![new.clone()], &cursors).await.unwrap();
+    assert_eq!(store.conversations().await.unwrap(), [(Target::User(8), new)]);
+    assert_eq!(store.load().await.unwrap().cursors, cursors, "the one that is gone as well as the one that moved");
+}
+
 /// A disk that is full.
 struct FullStore(MemoryStore);
 
