@@ -61,6 +61,12 @@ const LONGEST_CONTENT: i64 = 1024;
 const CHANGE_SETTING: &str = "UPDATE conversation_setting SET pinned_at_ms = COALESCE(?, pinned_at_ms), \
                               is_muted = COALESCE(?, is_muted), hidden_before_seq = COALESCE(?, hidden_before_seq), \
                               cleared_seq = COALESCE(?, cleared_seq) WHERE user_id = ? AND is_group = ? AND peer_id = ?";
+/// What a user pinned (`is_group, peer_id`), and whether it can be shown: a group that the user is in, and a user with whom
+/// something was written that is kept.
+const PINS: &str = "SELECT s.is_group, s.peer_id, CASE WHEN (s.is_group = 0 AND EXISTS (SELECT 1 FROM direct_message d \
+     WHERE d.user_id = s.user_id AND d.peer_id = s.peer_id)) OR (s.is_group = 1 AND EXISTS (SELECT 1 FROM group_member m \
+     WHERE m.group_id = s.peer_id AND m.user_id = s.user_id)) THEN 1 ELSE 0 END \
+     FROM conversation_setting s WHERE s.user_id = ? AND s.pinned_at_ms > 0";
 const UNPIN: &str =
     "UPDATE conversation_setting SET pinned_at_ms = 0 WHERE user_id = ? AND is_group = ? AND peer_id = ?";
 const CHANGE_MARK: &str =
@@ -264,7 +270,11 @@ impl Conversations {
         peer: Peer,
         pinned_max: u32,
     ) -> Result<bool, sqlx::Error> {
-        let rows = sqlx::query(self.sql.hold_pins).bind(to_sql(user_id)).fetch_all(&mut *connection).await?;
+        // Other pins of the user wait here until this one is done. The row of a peer that nobody is stands for the user: the rows of
+        // what is pinned hold up nobody who pins something else, and none of them may be there yet.
+        let user = sqlx::query(self.sql.add_conversation_setting).bind(to_sql(user_id)).bind(0_i64).bind(0_i64);
+        user.execute(&mut *connection).await?;
+        let rows = sqlx::query(PINS).bind(to_sql(user_id)).fetch_all(&mut *connection).await?;
         let mut pinned = Vec::new();
         for row in &rows {
             let other = read_peer(row)?;
@@ -305,8 +315,7 @@ mod tests {
         let (head, tail) = UNREAD;
         let unread = |places| format!("{head}{}{tail}", dialect::sql(Dialect::Sqlite).union_of_limited(places, 2));
         let unread = [PLACES_WITH_USER, PLACES_IN_GROUP].map(unread);
-        let asked =
-            [PINNED, CHANGE_MARK, CHANGE_SETTING, UNPIN, dialect::sql(Dialect::Sqlite).hold_pins].map(str::to_owned);
+        let asked = [PINNED, PINS, CHANGE_MARK, CHANGE_SETTING, UNPIN].map(str::to_owned);
         let of_many = [POSITIONS, POSITIONS_OF_PEERS, SETTINGS, MESSAGES].map(|statement| statement.sql(4).0);
         assert_by_index(&[&unread[..], &asked, &of_many].concat(), &["part", "place"]).await;
     }

@@ -41,8 +41,6 @@ pub(super) struct Sql {
     pub add_conversation_setting: &'static str,
     /// The same with nothing read.
     pub add_read_position: &'static str,
-    /// Reads what a user pinned (`is_group, peer_id`, and whether it can be shown), and holds it until the end of the transaction.
-    pub hold_pins: &'static str,
     /// Hands out the next seqs of a room (`room_id, count`).
     pub reserve_room_seqs: &'static str,
     /// Raises the moment before which tokens are worthless (`user_id, device_id, not_before_ms`).
@@ -70,19 +68,6 @@ pub(super) fn sql(dialect: Dialect) -> &'static Sql {
 const INSERT_DEVICES: &str = "INSERT INTO device (user_id, id, type, brand, model, system_version, sdk_version, \
                               branch_push_id, created_at_ms, updated_at_ms) VALUES ";
 const DEVICE: &str = "(?,?,?,?,?,?,?,?,?,?)";
-
-/// What can be shown is a group that the user is in, and a user with whom something was written that is kept.
-macro_rules! pins {
-    ($hold:literal) => {
-        concat!(
-            "SELECT s.is_group, s.peer_id, CASE WHEN (s.is_group = 0 AND EXISTS (SELECT 1 FROM direct_message d \
-             WHERE d.user_id = s.user_id AND d.peer_id = s.peer_id)) OR (s.is_group = 1 AND EXISTS (SELECT 1 FROM group_member m \
-             WHERE m.group_id = s.peer_id AND m.user_id = s.user_id)) THEN 1 ELSE 0 END \
-             FROM conversation_setting s WHERE s.user_id = ? AND s.pinned_at_ms > 0",
-            $hold
-        )
-    };
-}
 
 static SQLITE: Sql = Sql {
     // SQLite takes no SELECT in brackets.
@@ -163,8 +148,6 @@ static SQLITE: Sql = Sql {
     add_read_position: "INSERT INTO read_position \
                         (user_id, is_group, peer_id, seq, message_id, peer_seq, is_marked_unread) \
                         VALUES (?, ?, ?, 0, 0, 0, 0) ON CONFLICT DO NOTHING",
-    // The transaction has the whole database to itself.
-    hold_pins: pins!(""),
     reserve_room_seqs: "INSERT INTO room_seq (room_id, reserved_until) VALUES (?, ?) \
                         ON CONFLICT (room_id) DO UPDATE SET reserved_until = reserved_until + excluded.reserved_until",
     raise_revocation: "INSERT INTO token_revocation (user_id, device_id, not_before_ms, revoked_at_ms) VALUES (?, ?, ?, ?) \
@@ -250,7 +233,6 @@ static MYSQL: Sql = Sql {
     add_read_position: "INSERT INTO read_position \
                         (user_id, is_group, peer_id, seq, message_id, peer_seq, is_marked_unread) \
                         VALUES (?, ?, ?, 0, 0, 0, 0) ON DUPLICATE KEY UPDATE user_id = user_id",
-    hold_pins: pins!(" FOR UPDATE"),
     reserve_room_seqs: "INSERT INTO room_seq (room_id, reserved_until) VALUES (?, ?) \
                         ON DUPLICATE KEY UPDATE reserved_until = reserved_until + VALUES(reserved_until)",
     raise_revocation: "INSERT INTO token_revocation (user_id, device_id, not_before_ms, revoked_at_ms) VALUES (?, ?, ?, ?) \
