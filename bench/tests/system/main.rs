@@ -14,6 +14,7 @@ mod reads;
 mod replaced;
 mod restart;
 mod sdk;
+mod sdk_in_tls;
 mod server;
 mod strangers;
 mod ticket_backend;

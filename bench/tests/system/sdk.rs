@@ -14,9 +14,9 @@ use tokio::time::timeout;
 use crate::server::{DEADLINE, Server};
 
 /// A client, and what its app saw.
-struct App {
+pub struct App {
     name: &'static str,
-    user_id: u64,
+    pub user_id: u64,
     client: Client,
     events: Events,
     said: Vec<Message>,
@@ -24,7 +24,7 @@ struct App {
 }
 
 impl App {
-    fn start(
+    pub fn start(
         server: &Server,
         name: &'static str,
         identity: &SignInReply,
@@ -44,7 +44,7 @@ impl App {
     }
 
     /// The first event of which this is something.
-    async fn until<T>(&mut self, what: &str, mut find: impl FnMut(&Event) -> Option<T>) -> T {
+    pub async fn until<T>(&mut self, what: &str, mut find: impl FnMut(&Event) -> Option<T>) -> T {
         let search = async {
             loop {
                 let event = self.events.next().await.expect("the client is there");
@@ -67,7 +67,7 @@ impl App {
     }
 
     /// What somebody said, now or before.
-    async fn until_text(&mut self, text: &str) -> Message {
+    pub async fn until_text(&mut self, text: &str) -> Message {
         if let Some(message) = self.said.iter().find(|message| text_of(message) == text) {
             return message.clone();
         }
@@ -78,12 +78,12 @@ impl App {
         found.await
     }
 
-    async fn until_live(&mut self) {
+    pub async fn until_live(&mut self) {
         self.until("it is live", |event| matches!(event, Event::State(State::Live)).then_some(())).await;
     }
 
     /// Sends, and waits until it is stored.
-    async fn say(&mut self, target: Target, text: &str) -> Sent {
+    pub async fn say(&mut self, target: Target, text: &str) -> Sent {
         let id = self.client.send(target, text.to_owned()).await.unwrap();
         let sent = self.until(text, |event| match event {
             Event::Sent(sent) if sent.client_msg_id == id => Some(sent.clone()),

@@ -14,7 +14,7 @@ use std::{
 
 use gim_business::{Business, BusinessSettings};
 use gim_config::{grpc::GrpcSettings, listen::Endpoint, service::Running};
-use gim_conn::{Conn, ConnSettings};
+use gim_conn::{Conn, ConnSettings, settings::CertificateSettings};
 use gim_logic::{Logic, LogicSettings};
 use gim_proto::{
     business::{SignInReply, SignInRequest, user_ext_service_client::UserExtServiceClient},
@@ -38,6 +38,8 @@ pub const DEADLINE: Duration = Duration::from_secs(20);
 
 const CONN_TCP: u16 = 8002;
 const CONN_WEB_SOCKET: u16 = 8003;
+const CONN_TLS: u16 = 8004;
+const CONN_TLS_WEB_SOCKET: u16 = 8005;
 const CONN_GRPC: u16 = 8000;
 const CONN_ADMIN: u16 = 8001;
 const LOGIC_GRPC: u16 = 8010;
@@ -110,7 +112,7 @@ impl Server {
         server
     }
 
-    /// All three services, which speak TLS with each other and show their certificates.
+    /// All three services, which speak TLS with each other and show their certificates; clients may come in TLS, too.
     pub fn start_certified() -> Self {
         let mut server = Self::prepare();
         server.certificates = Some(server.make_certificates());
@@ -194,6 +196,11 @@ impl Server {
         settings.grpc = self.grpc_settings(CONN_GRPC);
         settings.admin.listen = self.endpoint(CONN_ADMIN);
         settings.session.sign_in_timeout_ms = self.sign_in_timeout_ms;
+        if let Some(CertificateFiles { certificate, key, .. }) = self.certificates.clone() {
+            settings.tls.listen = self.endpoint(CONN_TLS);
+            settings.tls.websocket_listen = self.endpoint(CONN_TLS_WEB_SOCKET);
+            settings.tls.certificates = vec![CertificateSettings { certificate, key }];
+        }
         settings
     }
 
@@ -244,6 +251,12 @@ impl Server {
     /// Where clients connect.
     pub fn tcp_address(&self) -> SocketAddr {
         self.address(CONN_TCP)
+    }
+
+    /// Where clients connect in TLS, by TCP and by WebSocket; of a server with certificates.
+    #[allow(dead_code, reason = "only the system tests have certificates")]
+    pub fn tls_urls(&self) -> [String; 2] {
+        [format!("tls://{}", self.address(CONN_TLS)), format!("wss://{}/ws", self.address(CONN_TLS_WEB_SOCKET))]
     }
 
     /// The clients' listener of logic.
