@@ -73,12 +73,30 @@ export class Services {
     }
   }
 
-  // A user, a device and a token of gim's own business.
-  async signIn(phoneNumber: string): Promise<{ userId: string; deviceId: string; token: string }> {
-    const method = `http://127.0.0.1:${this.port(8012)}/business.UserExtService/SignIn`;
-    const body = JSON.stringify({ phoneNumber, code: "123456", device: { type: "DT_WEB" } });
-    const response = await fetch(method, { method: "POST", headers: { "content-type": "application/json" }, body });
-    if (!response.ok) throw new Error(`the sign-in answers ${response.status} ${await response.text()}`);
-    return response.json();
+  async signIn(phoneNumber: string): Promise<Identity> {
+    return signIn(`http://127.0.0.1:${this.port(8012)}`, phoneNumber);
   }
+
+  // As a backend takes back all tokens of a user.
+  async revoke(userId: string): Promise<void> {
+    await post(`http://127.0.0.1:${this.port(8020)}/business.UserIntService/RevokeTokens`, { userId });
+  }
+}
+
+export interface Identity {
+  userId: string;
+  deviceId: string;
+  token: string;
+}
+
+// A user, a device and a token of gim's own business.
+export async function signIn(server: string, phoneNumber: string): Promise<Identity> {
+  return post(`${server}/business.UserExtService/SignIn`, { phoneNumber, code: "123456", device: { type: "DT_WEB" } }) as Promise<Identity>;
+}
+
+// A call in JSON.
+export async function post(url: string, fields: object): Promise<unknown> {
+  const response = await fetch(url, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(fields) });
+  if (!response.ok) throw new Error(`${url} answers ${response.status} ${await response.text()}`);
+  return response.json();
 }
