@@ -130,8 +130,9 @@ pub fn text_of(message: &Message) -> String {
     String::from_utf8_lossy(&message.content).into_owned()
 }
 
-/// Where a message belongs: the other user, the group or the room. None for what a backend or the server said to this user, and for
-/// what was recalled or expired between two users: the one with the same `message_id` tells.
+/// Where a message belongs: the other user, the group or the room. None for what a backend or the server said to this user, for what an
+/// older server does not say whom it was said to, and for what was recalled or expired between two users: the one with the same `message_id`
+/// tells.
 pub fn conversation_of(message: &Message) -> Option<Target> {
     if message.group_id != 0 {
         Some(Target::Group(message.group_id))
@@ -139,6 +140,7 @@ pub fn conversation_of(message: &Message) -> Option<Target> {
         Some(Target::Room(message.room_id))
     } else {
         let from = message.from.as_ref()?;
-        Some(Target::User(if message.is_own { message.to_user_id } else { from.user_id }))
+        let user_id = if message.is_own { message.to_user_id } else { from.user_id };
+        (user_id != 0).then_some(Target::User(user_id))
     }
 }

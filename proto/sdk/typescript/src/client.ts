@@ -274,13 +274,16 @@ export class Client {
     else if (!this.engine) return;
     else if (note.kind === "hello") this.tabs?.tell({ kind: "event", event: { type: "state", state: this.currentState } });
     else if (note.kind === "start") this.engine.run((core, nowMs) => core.start(nowMs));
+    else if (note.kind === "nudge") this.engine.run((core, nowMs) => core.nudge(nowMs));
     else if (note.kind === "send") this.engine.run((core, nowMs) => core.send(note.send, nowMs));
     else if (note.kind === "request") this.engine.run((core, nowMs) => core.request(note.request, nowMs));
     else this.engine.run((core, nowMs) => core.enterRoom(note.roomId, note.fromStart, nowMs));
   }
 
   private readonly nudge = (): void => {
-    if (globalThis.document?.visibilityState !== "hidden") this.engine?.run((core, nowMs) => core.nudge(nowMs));
+    if (globalThis.document?.visibilityState === "hidden") return;
+    if (this.engine) this.engine.run((core, nowMs) => core.nudge(nowMs));
+    else this.tabs?.tell({ kind: "nudge" });
   };
 }
 

@@ -30,12 +30,13 @@ export class Engine {
   private tail: Promise<void> = Promise.resolve();
   private isStoring = true;
   private isStopped = false;
-  private readonly aborted = new AbortController();
+  private locating: AbortController | undefined;
 
   constructor(private readonly options: EngineOptions) {
     this.socket = new Socket(options.webSocket, {
       onOpened: () => this.run((core, nowMs) => core.onOpened(nowMs)),
       onBytes: (bytes) => this.run((core, nowMs) => core.onBytes(bytes, nowMs)),
+      onFailed: (message) => { if (!this.isStopped) options.onEvent({ type: "error", about: "connection", message }); },
       onClosed: () => this.run((core, nowMs) => core.onClosed(nowMs)),
     });
     void this.load();
@@ -71,7 +72,7 @@ export class Engine {
   async stop(): Promise<void> {
     this.run((core) => core.stop());
     this.isStopped = true;
-    this.aborted.abort();
+    this.locating?.abort();
     clearTimeout(this.timer);
     this.socket.close();
     await this.tail;
@@ -135,12 +136,15 @@ export class Engine {
   }
 
   private async locate(roomId: string): Promise<void> {
+    const locating = (this.locating = new AbortController());
+    const timer = setTimeout(() => locating.abort(new Error("no answer came in time")), LOCATE_TIMEOUT_MS);
     try {
-      const signal = AbortSignal.any([this.aborted.signal, AbortSignal.timeout(LOCATE_TIMEOUT_MS)]);
-      const located = await this.options.locate(roomId, signal);
+      const located = await this.options.locate(roomId, locating.signal);
       this.run((core, nowMs) => core.onLocated(located, nowMs));
     } catch (error) {
       this.run((core, nowMs) => core.onFailed("locate", String(error), nowMs));
+    } finally {
+      clearTimeout(timer);
     }
   }
 }

@@ -90,11 +90,12 @@ export function textOf(message: { content: Uint8Array }): string {
   return new TextDecoder().decode(message.content);
 }
 
-// Where it belongs: the other user, the group or the room. None for what a backend or the server said to this user, and for what was
-// recalled or expired between two users: the one with the same `messageId` tells.
+// Where it belongs: the other user, the group or the room. None for what a backend or the server said to this user, for what an older server
+// does not say whom it was said to, and for what was recalled or expired between two users: the one with the same `messageId` tells.
 export function conversationOf(message: Message): Target | null {
   if (message.groupId !== "0") return { kind: "group", id: message.groupId };
   if (message.roomId !== "0") return { kind: "room", id: message.roomId };
   if (!message.from) return null;
-  return { kind: "user", id: message.isOwn ? message.toUserId : message.from.userId };
+  const id = message.isOwn ? message.toUserId : message.from.userId;
+  return id === "0" ? null : { kind: "user", id };
 }

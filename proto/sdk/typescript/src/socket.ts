@@ -17,6 +17,8 @@ export type SocketConstructor = new (url: string, protocols?: string | string[])
 export interface SocketEvents {
   onOpened(): void;
   onBytes(bytes: Uint8Array): void;
+  // Why there is no connection, where the platform tells: browsers do not. `onClosed` follows.
+  onFailed(message: string): void;
   onClosed(): void;
 }
 
@@ -36,9 +38,9 @@ export class Socket {
     let socket: SocketLike;
     try {
       socket = new this.constructor_(url, "gim");
-    } catch {
+    } catch (error) {
       // An address that is none, or one without TLS on a page with it.
-      queueMicrotask(() => this.events.onClosed());
+      queueMicrotask(() => { this.events.onFailed(String(error)); this.events.onClosed(); });
       return;
     }
     this.socket = socket;
@@ -46,8 +48,7 @@ export class Socket {
     const isCurrent = () => this.socket === socket;
     socket.onopen = () => { if (isCurrent()) this.events.onOpened(); };
     socket.onmessage = ({ data }) => { if (isCurrent()) this.events.onBytes(data instanceof ArrayBuffer ? new Uint8Array(data) : GARBAGE); };
-    // `onclose` follows, and says the same. Without a handler `ws` would throw.
-    socket.onerror = () => {};
+    socket.onerror = (event) => { if (isCurrent() && event?.message) this.events.onFailed(String(event.message)); };
     socket.onclose = () => {
       if (!isCurrent()) return;
       this.socket = null;

@@ -13,6 +13,8 @@ export type Note =
   // To it.
   | { kind: "hello" }
   | { kind: "start" }
+  // The network or the page came back.
+  | { kind: "nudge" }
   | { kind: "send"; send: PendingSend }
   | { kind: "request"; request: AppRequest }
   | { kind: "room"; roomId: string; fromStart: boolean };

@@ -2,6 +2,13 @@
 
 import assert from "node:assert/strict";
 import { after, describe, it } from "node:test";
+import { execFileSync } from "node:child_process";
+import { once } from "node:events";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { createServer } from "node:https";
+import type { AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import "fake-indexeddb/auto";
 import { WebSocket } from "ws";
@@ -53,6 +60,34 @@ describe("a server that misbehaves", () => {
       aborted.abort(new Error("enough"));
       await assert.rejects(answered, /enough/);
     });
+  });
+});
+
+describe("a server in TLS", () => {
+  it("whose certificate nobody knows is refused, and the reason told; one that the app knows is not", async () => {
+    const folder = mkdtempSync(join(tmpdir(), "gim-certificate-"));
+    const [key, cert] = [join(folder, "key.pem"), join(folder, "cert.pem")];
+    const names = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"];
+    execFileSync("openssl", ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-keyout", key, "-out", cert, ...names], { stdio: "ignore" });
+    const server = new Server();
+    const https = createServer({ key: readFileSync(key), cert: readFileSync(cert) }).listen(0, "127.0.0.1");
+    https.on("upgrade", (request, socket, head) => server.server.handleUpgrade(request, socket, head, (peer) => server.server.emit("connection", peer)));
+    await once(https, "listening");
+    const url = `wss://127.0.0.1:${(https.address() as AddressInfo).port}/ws`;
+    const client = new Client({ userId: 7, deviceId: 70, getToken: () => "t", WebSocket: WebSocket as never, url });
+    const reasons: string[] = [];
+    client.on("error", ({ about, message }) => { reasons.push(`${about}: ${message}`); });
+    client.start();
+    await until(() => reasons.length > 0 && client.state.name === "waiting");
+    await client.stop();
+    assert.match(reasons[0]!, /^connection: .*certificate/);
+    assert.equal(server.connections, 0);
+    class Trusting extends WebSocket {
+      constructor(address: string, protocols?: string | string[]) { super(address, protocols, { ca: readFileSync(cert) }); }
+    }
+    await withClient(server, { url, WebSocket: Trusting as never }, async (trusting) => until(() => trusting.state.name === "live"));
+    https.close();
+    rmSync(folder, { recursive: true });
   });
 });
 
@@ -189,6 +224,26 @@ describe("stores", () => {
     assert.deepEqual((await new IndexedDbStore(name).load()).outbox, []);
   });
 
+  it("IndexedDB that is cleared meanwhile goes on, and what comes from then on is kept", async () => {
+    const server = new Server((peer, command, requestId) => {
+      answer(peer, command, requestId);
+      if (command === PacketCommand.PC_SYNC) push(peer, 1, "before");
+      if (command === 1000) push(peer, 2, "after");
+    });
+    await withClient(server, { store: new IndexedDbStore("cleared") }, async (client, seen, errors) => {
+      await until(() => seen.length === 1);
+      const deleted = indexedDB.deleteDatabase("cleared");
+      await new Promise((resolve) => { deleted.onsuccess = resolve; });
+      await client.request(1000, new Uint8Array());
+      await until(() => seen.length === 2);
+      assert.deepEqual(errors, []);
+    });
+    const store = new IndexedDbStore("cleared");
+    assert.deepEqual((await store.messages({ kind: "user", id: "8" })).map(textOf), ["after"]);
+    assert.equal((await store.load()).cursors.inbox, 2);
+    store.close();
+  });
+
   it("IndexedDB gives pages, and forgets what was recalled", async () => {
     const store = new IndexedDbStore("pages");
     const from = { userId: "8", deviceId: "80", nickname: "", avatarUrl: "", extra: "" };
@@ -209,6 +264,13 @@ describe("stores", () => {
     await store.forget({ kind: "user", id: "8" });
     assert.deepEqual([await store.message("1"), (await store.message("6"))?.seq], [null, 6]);
     assert.deepEqual((await store.conversations()).map(({ target }) => target.id), ["9"]);
+    // What has no id is new each time and not kept; what does not say whom it was said to belongs to no conversation.
+    const nameless = [message(7, { messageId: "0" }), message(8, { messageId: "0" })];
+    assert.deepEqual((await store.apply(nameless, cursors)).map(({ seq }) => seq), [7, 8]);
+    const placeless = [message(9, { isOwn: true, toUserId: "0" }), message(10, { from: { ...from, userId: "0" } })];
+    assert.deepEqual((await store.apply(placeless, cursors)).map(({ seq }) => seq), [9, 10]);
+    assert.deepEqual((await store.conversations()).map(({ target }) => target.id), ["9"]);
+    assert.deepEqual([await store.message("0"), (await store.message("9"))?.seq], [null, 9]);
   });
 });
 

@@ -232,7 +232,8 @@ impl Timelines {
         } else {
             self.cursors.inbox = Some(message.seq);
         }
-        let is_new = self.delivered.insert(delivered_id(&message));
+        // Of a server that gives no ids, nothing is recognised.
+        let is_new = message.message_id == 0 || self.delivered.insert(delivered_id(&message));
         if is_new || !self.is_recovering {
             self.taken.push(message);
         }

@@ -134,6 +134,22 @@ async fn a_conversation_whose_numbers_were_given_twice_is_listed_once() {
     assert_eq!(store.load().await.unwrap().cursors, cursors, "the one that is gone as well as the one that moved");
 }
 
+#[tokio::test]
+async fn no_id_is_new_each_time_and_no_receiver_is_no_conversation() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = SqliteStore::open(folder.path().join("client.sqlite")).await.unwrap();
+    let cursors = Cursors { inbox: Some(4), ..Cursors::default() };
+    let of = |user_id| Some(gim_client::Sender { user_id, ..Default::default() });
+    let nameless = [1, 2].map(|seq| Message { seq, from: of(8), ..Message::default() });
+    assert_eq!(store.apply(nameless.to_vec(), &cursors).await.unwrap(), nameless);
+    let placeless = [
+        Message { message_id: 3, seq: 3, from: of(7), is_own: true, ..Message::default() },
+        Message { message_id: 4, seq: 4, from: of(0), ..Message::default() },
+    ];
+    assert_eq!(store.apply(placeless.to_vec(), &cursors).await.unwrap(), placeless);
+    assert_eq!(store.conversations().await.unwrap(), []);
+}
+
 /// A disk that is full.
 struct FullStore(MemoryStore);
 

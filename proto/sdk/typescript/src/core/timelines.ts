@@ -165,6 +165,8 @@ export class Timelines {
   private take(message: Message): void {
     if (message.groupSeq > 0) this.cursors.groups.set(message.groupId, message.groupSeq);
     else this.cursors.inbox = message.seq;
+    // Of a server that gives no ids, nothing is recognised.
+    if (message.messageId === "0") return void this.taken.push(message);
     const id = idOf(message);
     const isKnown = this.delivered.has(id);
     this.delivered.add(id);

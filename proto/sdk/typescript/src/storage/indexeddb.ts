@@ -153,7 +153,7 @@ function openDatabase(factory: IDBFactory, name: string, onLost: () => void): Pr
 
 // Returns whether it is new.
 async function put(store: IDBObjectStore, message: Message): Promise<boolean> {
-  if (message.seq === 0 && message.groupSeq === 0) return true;
+  if ((message.seq === 0 && message.groupSeq === 0) || message.messageId === "0") return true;
   const stored = await result<StoredMessage | undefined>(store.get(message.messageId));
   if (!stored) {
     const target = conversationOf(message);

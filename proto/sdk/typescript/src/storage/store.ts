@@ -8,7 +8,7 @@ import type { Message } from "../message.js";
 export interface Store {
   load(): Promise<Remembered>;
   // Keeps the messages and the cursors, both or neither, and returns those of the messages that it did not have. Messages that are
-  // in no inbox and in no timeline (of rooms, for instance) are new each time, and are not kept.
+  // in no inbox and in no timeline (of rooms, for instance), or have no id, are new each time, and are not kept.
   apply(messages: Message[], cursors: Cursors): Promise<Message[]>;
   rememberSend(send: PendingSend): Promise<void>;
   forgetSend(clientMsgId: string): Promise<void>;
