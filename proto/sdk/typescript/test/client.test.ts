@@ -318,4 +318,26 @@ describe("several tabs with one store", () => {
       server.close();
     }
   });
+
+  it("wake each other: where one is shown again, the connection of the other is tried at once", async () => {
+    provideLocks();
+    const shown: (() => void)[] = [];
+    Object.assign(globalThis, { addEventListener: (name: string, listener: () => void) => { if (name === "pageshow") shown.push(listener); }, removeEventListener: () => {} });
+    let heartbeats = 0;
+    const server = new Server((peer, command, requestId) => {
+      if (command === PacketCommand.PC_HEARTBEAT) heartbeats += 1;
+      answer(peer, command, requestId);
+    });
+    await withClient(server, { store: new IndexedDbStore("woken") }, async (client) => {
+      await until(() => client.state.name === "live" && heartbeats === 1);
+      const other = new Client({ userId: 7, deviceId: 70, getToken: () => "t", url: await server.url(), WebSocket: WebSocket as never, store: new IndexedDbStore("woken") });
+      other.start();
+      await until(() => other.state.name === "live");
+      shown[1]!();
+      await until(() => heartbeats === 2);
+      assert.equal(server.connections, 1);
+      await other.stop();
+    });
+    Object.assign(globalThis, { addEventListener: undefined, removeEventListener: undefined });
+  });
 });
