@@ -5,15 +5,17 @@
 //! allows them to, and to send JSON they have to be allowed. The page names nothing by an absolute path, so that a proxy may have it in
 //! a folder.
 
-use std::{sync::Arc, time::Duration};
+use std::{io::Read as _, sync::Arc, time::Duration};
 
 use axum::{
     Extension, Json, Router,
     extract::{DefaultBodyLimit, Query, State},
-    http::{HeaderName, header},
+    http::{HeaderMap, HeaderName, header},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
+use bytes::Bytes;
+use flate2::{Compression, read::GzEncoder};
 use gim_config::{
     bounded_http::{HttpBounds, HttpServer, PeerAddress},
     listen::ListenError,
@@ -48,6 +50,8 @@ const ALL_NODES: &str = "ws: wss:";
 /// The page is a part of the program, and may be another one after the next start.
 const CHECKED_EACH_TIME: (HeaderName, &str) = (header::CACHE_CONTROL, "no-cache");
 
+const GZIP: &str = "gzip";
+
 const NOT_STORED: (HeaderName, &str) = (header::CACHE_CONTROL, "no-store");
 
 const INDEX: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/web/dist/index.html"));
@@ -66,6 +70,14 @@ struct Services {
 struct Page {
     policy: String,
     config: Config,
+}
+
+/// A part of the page, and the same in gzip, which is a third of it.
+#[derive(Debug, Clone)]
+struct File {
+    kind: &'static str,
+    text: &'static str,
+    packed: Bytes,
 }
 
 /// What the page asks for first.
@@ -163,20 +175,49 @@ impl Page {
         }
     }
 
-    fn file(&self, kind: &'static str, text: &'static str) -> Response {
+    fn answer(&self, file: &File, accepts_gzip: bool) -> Response {
         let headers = [
-            (header::CONTENT_TYPE, kind),
+            (header::CONTENT_TYPE, file.kind),
             (header::CONTENT_SECURITY_POLICY, &self.policy),
             (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
             (header::REFERRER_POLICY, "no-referrer"),
+            (header::VARY, "accept-encoding"),
             CHECKED_EACH_TIME,
         ];
-        (headers, text).into_response()
+        if accepts_gzip {
+            (headers, [(header::CONTENT_ENCODING, GZIP)], file.packed.clone()).into_response()
+        } else {
+            (headers, file.text).into_response()
+        }
     }
 }
 
+impl File {
+    fn new(kind: &'static str, text: &'static str) -> Self {
+        let mut packed = Vec::new();
+        let mut encoder = GzEncoder::new(text.as_bytes(), Compression::best());
+        encoder.read_to_end(&mut packed).expect("memory can be read");
+        Self { kind, text, packed: packed.into() }
+    }
+}
+
+/// Whether a browser reads gzip: all do, but for those that say so by `q=0`.
+fn accepts_gzip(headers: &HeaderMap) -> bool {
+    let accepted = headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
+    accepted.flat_map(|value| value.split(',')).any(|encoding| {
+        let (name, quality) = encoding.split_once(';').unwrap_or((encoding, ""));
+        let is_refused = quality.trim().strip_prefix("q=").is_some_and(|q| q.parse() == Ok(0.0));
+        name.trim().eq_ignore_ascii_case(GZIP) && !is_refused
+    })
+}
+
 fn routes(services: Services) -> Router {
-    let file = |kind, text| get(async move |State(services): State<Services>| services.page.file(kind, text));
+    let file = |kind, text| {
+        let file = File::new(kind, text);
+        get(async move |State(services): State<Services>, headers: HeaderMap| {
+            services.page.answer(&file, accepts_gzip(&headers))
+        })
+    };
     Router::new()
         .route("/", file("text/html; charset=utf-8", INDEX))
         .route("/app.js", file("text/javascript; charset=utf-8", SCRIPT))

@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use flate2::read::GzDecoder;
 use gim_business::BusinessSettings;
 use gim_config::{Settings as _, listen::Endpoint};
 
@@ -52,6 +53,31 @@ async fn the_page_and_its_script_are_served_and_run_nothing_else() {
         assert!(answer.contains("script-src 'self'; "), "{path}: {answer:.600}");
     }
     assert!(get(address, "/../Cargo.toml").starts_with("HTTP/1.1 404 "));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_browser_that_reads_gzip_gets_a_third_of_the_bytes() {
+    let (_server, address) = start().await;
+    let ask_for = |accepted: &str| {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        write!(stream, "GET /app.js HTTP/1.1\r\nhost: x\r\naccept-encoding: {accepted}\r\n\r\n").unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        let end = answer.windows(4).position(|four| four == b"\r\n\r\n").unwrap() + 4;
+        let body = answer.split_off(end);
+        (String::from_utf8(answer).unwrap(), body)
+    };
+    let (headers, plain) = ask_for("br, gzip;q=0");
+    assert!(!headers.contains("content-encoding") && headers.contains("vary: accept-encoding"), "{headers}");
+    for accepted in ["gzip", "gzip, deflate, br, zstd", "br;q=1.0, GZIP;q=0.5"] {
+        let (headers, packed) = ask_for(accepted);
+        assert!(headers.contains("content-encoding: gzip"), "{accepted}: {headers}");
+        assert!(packed.len() * 5 < plain.len() * 2, "{accepted}: {} of {}", packed.len(), plain.len());
+        let mut unpacked = Vec::new();
+        GzDecoder::new(&packed[..]).read_to_end(&mut unpacked).unwrap();
+        assert_eq!(unpacked, plain);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
