@@ -1,6 +1,6 @@
 // What a user who is signed in has: the connection, the conversations, the people, and the conversation that is open.
 
-import { Client, conversationOf, IndexedDbStore, noticeOf, type Message, type State, type Target } from "gim-client";
+import { Client, conversationOf, IndexedDbStore, noticeOf, type Message, type ReadMark, type State, type Target } from "gim-client";
 import { text } from "../text";
 import type { Account, Config } from "./app";
 import { Entries } from "./entries";
@@ -53,7 +53,7 @@ export class Chat {
     client.on("state", (state) => this.onState(state));
     client.on("message", (message) => this.onMessage(message));
     client.on("conversation", (change) => this.entries.onChange(change));
-    client.on("read", (mark) => this.entries.onRead(mark));
+    client.on("read", (mark) => this.onRead(mark));
     client.on("synced", () => void this.onSynced());
     client.on("sent", ({ clientMsgId, messageId, createdAtMs }) => this.outgoing.onSent(clientMsgId, messageId, createdAtMs));
     client.on("failed", ({ clientMsgId, message }) => this.outgoing.onFailed(clientMsgId, message));
@@ -131,6 +131,12 @@ export class Chat {
   private onState(state: State): void {
     this.state = state;
     if (state.name !== "live") this.isSynced = false;
+    this.changed();
+  }
+
+  private onRead(mark: ReadMark): void {
+    this.entries.onRead(mark);
+    this.talk?.onRead(mark);
     this.changed();
   }
 

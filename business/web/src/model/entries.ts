@@ -133,7 +133,6 @@ export class Entries {
     if (target.kind !== "user") return;
     const entry = this.at(target);
     entry.peerReadSeq = Math.max(entry.peerReadSeq, seq);
-    this.chat.changed();
   }
 
   // Everything up to this message was read. The number never goes back. An answer of the user's own needs no telling.

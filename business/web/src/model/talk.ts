@@ -1,8 +1,9 @@
 // The conversation that is open: its lines in order, what is on its way last.
 
-import type { Message, Target } from "gim-client";
+import type { Message, ReadMark, Target } from "gim-client";
 import type { Chat } from "./chat";
 import { EarlierHistory, PAGE, type Earlier } from "./earlier-history";
+import { GroupReaders } from "./group-readers";
 import { lineOf, numberOf, wordsOf, type Line } from "./lines";
 import type { Sent } from "./outgoing";
 import { RoomMembers } from "./room-members";
@@ -19,6 +20,8 @@ export class Talk {
   lastHeard = "";
   // Of a room.
   readonly members: RoomMembers | null;
+  // Of a group.
+  readonly readers: GroupReaders | null;
   private readonly history: EarlierHistory;
   private readonly keys = new Set<string>();
   private isLoading = false;
@@ -29,6 +32,7 @@ export class Talk {
     readonly target: Target,
   ) {
     this.members = target.kind === "room" ? new RoomMembers(chat, target.id) : null;
+    this.readers = target.kind === "group" ? new GroupReaders(chat, target.id, () => this.lines) : null;
     this.history = new EarlierHistory(chat, () => this.first);
   }
 
@@ -39,6 +43,7 @@ export class Talk {
   close(): void {
     this.isOpen = false;
     this.members?.close();
+    this.readers?.close();
   }
 
   async load(): Promise<void> {
@@ -57,6 +62,7 @@ export class Talk {
 
   // Only now it is known that this browser gets nothing more of what was said before.
   async onSynced(): Promise<void> {
+    this.readers?.forget();
     if (this.isLoaded && !this.first) await this.askEarlier();
   }
 
@@ -130,6 +136,10 @@ export class Talk {
       if (!isLookedAt() && !this.unreadFrom) this.unreadFrom = message.messageId;
     }
     this.markRead();
+  }
+
+  onRead(mark: ReadMark): void {
+    if (mark.target.kind === "group" && mark.target.id === this.target.id) this.readers?.onRead(mark);
   }
 
   markRead(): void {

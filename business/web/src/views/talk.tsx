@@ -1,6 +1,7 @@
 // The conversation that is open.
 
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
+import type { Message } from "gim-client";
 import type { App } from "../model/app";
 import type { Chat } from "../model/chat";
 import { isEmoji, isNote, isVisible, type Line } from "../model/lines";
@@ -16,6 +17,8 @@ const RECALL_MS = 120_000;
 const FOLDED_CHARS = 1500;
 // Lines of one sender within this time stand together.
 const RUN_MS = 300_000;
+// Readers that are named where the pointer rests on a tick.
+const NAMES_MAX = 10;
 
 type Mark<Kind> = { key: string; isFixed: false; kind: Kind; label: string };
 type Row = Mark<"day"> | Mark<"unread"> | Mark<"earlier"> | { key: string; isFixed: true; kind: "line"; line: Line; isFirst: boolean };
@@ -110,7 +113,6 @@ function Status({ chat, line, talk }: { chat: Chat; line: Line; talk: Talk }) {
   const { message, state } = line;
   const recall = () => void chat.client.history.recall(message!.messageId).catch((error) => chat.tell(error));
   const isRecallable = line.isOwn && message && talk.target.kind !== "room" && Date.now() - line.createdAtMs < RECALL_MS;
-  const isRead = message !== null && message.seq > 0 && message.seq <= (chat.entries.of(talk.target)?.peerReadSeq ?? 0);
   return (
     <span class="status">
       {isRecallable && <button class="quiet recall" onClick={recall}>{text.recall}</button>}
@@ -118,7 +120,24 @@ function Status({ chat, line, talk }: { chat: Chat; line: Line; talk: Talk }) {
         <span class="problem">{text.failed}: {line.problem} <button class="quiet" onClick={() => chat.outgoing.sendAgain(line)}>{text.retry}</button> <button class="quiet" onClick={() => chat.outgoing.discard(line)}>{text.discard}</button></span>
       ) : <time>{timeOf(line.createdAtMs)}</time>}
       {state === "sending" && <span> · {text.sending}</span>}
-      {state === "sent" && <span class={isRead ? "tick read" : "tick"} role="img" aria-label={isRead ? text.read : text.sent} title={isRead ? text.read : text.sent}>{isRead ? "✓✓" : "✓"}</span>}
+      {state === "sent" && <Tick chat={chat} talk={talk} message={message} />}
+    </span>
+  );
+}
+
+// Whether it was read: by the other user, or by how many of a group.
+function Tick({ chat, talk, message }: { chat: Chat; talk: Talk; message: Message | null }) {
+  const { readers, target } = talk;
+  const messageId = message?.messageId ?? "0";
+  useEffect(() => { if (messageId !== "0") readers?.want(messageId); }, [readers, messageId]);
+  const found = readers?.of(messageId) ?? null;
+  const isRead = found ? found.isEverybody : message !== null && message.seq > 0 && message.seq <= (chat.entries.of(target)?.peerReadSeq ?? 0);
+  const count = found?.count ?? 0;
+  const label = found && isRead ? text.readByAll : count > 0 ? text.readBy(count) : isRead ? text.read : text.sent;
+  const names = found?.userIds.slice(0, NAMES_MAX).map((id) => chat.people.nameOf({ kind: "user", id })) ?? [];
+  return (
+    <span class={isRead ? "tick read" : "tick"} role="img" aria-label={label} title={[label, names.join(", ")].filter(Boolean).join(": ")}>
+      <span class="tick-marks">{isRead || count > 0 ? "✓✓" : "✓"}</span>{count > 0 && !isRead && ` ${count}`}
     </span>
   );
 }

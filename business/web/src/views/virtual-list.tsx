@@ -63,6 +63,10 @@ export function VirtualList<Row extends AnyRow>({ rows, startAt, stick, label, t
     if (hasGrown) again();
     const wanted = place.isAtEnd ? element.scrollHeight - element.clientHeight : top;
     if (Math.abs(element.scrollTop - wanted) > 0.5) element.scrollTop = wanted;
+    // Where it begins may be so near the end that this is in view.
+    if (hasGrown || place.isAtEnd || !isNearEnd(element)) return;
+    place.isAtEnd = true;
+    again();
   });
 
   useEffect(() => {
@@ -79,7 +83,7 @@ export function VirtualList<Row extends AnyRow>({ rows, startAt, stick, label, t
 
   const scrolled = () => {
     const element = list.current!;
-    place.isAtEnd = element.scrollHeight - element.scrollTop - element.clientHeight < NEAR_END_PX;
+    place.isAtEnd = isNearEnd(element);
     let index = indexAt(tops, element.scrollTop);
     while (index < rows.length - 1 && !rows[index]!.isFixed) index++;
     Object.assign(place, { key: rows[index]?.key ?? "", above: element.scrollTop - (tops[index] ?? 0), top: element.scrollTop });
@@ -99,6 +103,10 @@ export function VirtualList<Row extends AnyRow>({ rows, startAt, stick, label, t
       {!place.isAtEnd && <button class="to-end" onClick={goToEnd} aria-label={toEnd} title={toEnd}><Icon name="down" /></button>}
     </div>
   );
+}
+
+function isNearEnd(element: HTMLElement): boolean {
+  return element.scrollHeight - element.scrollTop - element.clientHeight < NEAR_END_PX;
 }
 
 function topOf(rows: { key: string }[], tops: Float64Array, place: Place, viewPx: number): number {

@@ -7,6 +7,8 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { chromium, type Browser, type Page } from "playwright-core";
 import { Desk, differences } from "./desk.js";
 import type { Gate } from "./gate.js";
+import { misfits } from "./misfits.js";
+import { blocked, contacts, inAGroup, inALargeGroup, readInAGroup } from "./people.js";
 import type { Services } from "./services.js";
 
 const LINES_OF_A_LONG_TALK = 300;
@@ -29,17 +31,21 @@ export async function onThePage(services: Services, gate: Gate, pictures = ""): 
     await contacts(ada, ben);
     const texts = await oneToOne(ada, ben, tablet);
     const group = await inAGroup(ada, ben, tablet);
+    await readInAGroup(services, gate, all, group);
     for (const [name, fault] of faults(services, gate)) await through(name, fault, ada, ben, tablet, group);
+    await inALargeGroup(ada, ben, tablet);
     await inARoom(ada, ben);
     await recalled(ada, ben, texts);
     await readsAgree(ada, ben, tablet);
     await conversationsAgree(ada, tablet);
+    await blocked(ada, ben);
     if (pictures) await portraits(all, group, pictures);
     for (const desk of all) assert.deepEqual(await desk.obstacles(), [], "what hinders people who cannot see or use a mouse");
     await byKeyboard(ben);
     await longTalk(ada, ben);
     await beyondTheStore(ben, [`user/${ada.userId}`, group]);
     await twoTabs(ben, ada);
+    await misfits(services, gate, (phone) => open(390, 844, "light", phone));
     assert.deepEqual(problems, []);
     console.log("live: the chat page shows every message once and in order, on a desktop, a phone and a second device");
   } finally {
@@ -52,16 +58,6 @@ async function newPage(browser: Browser, width: number, height: number, colorSch
   page.on("pageerror", (error) => problems.push(String(error)));
   page.on("console", (entry) => { if (entry.type() === "error" && !/WebSocket|Failed to load/.test(entry.text())) problems.push(entry.text()); });
   return page;
-}
-
-// One asks to be a friend, the other agrees.
-async function contacts(ada: Desk, ben: Desk): Promise<void> {
-  await ada.goTo("contacts");
-  await ada.find("+8613900000012");
-  await ada.page.getByRole("button", { name: "Add as a friend" }).click();
-  await ben.goTo("contacts");
-  await ben.page.getByRole("button", { name: "Agree" }).click();
-  await ada.page.locator("section", { has: ada.page.locator("h3", { hasText: "Friends" }) }).locator(".person").waitFor();
 }
 
 async function oneToOne(ada: Desk, ben: Desk, tablet: Desk): Promise<string[]> {
@@ -79,33 +75,6 @@ async function oneToOne(ada: Desk, ben: Desk, tablet: Desk): Promise<string[]> {
   for (const desk of [ada, ben, tablet]) await desk.sees(texts);
   assert.ok((await ben.page.evaluate(() => document.documentElement.scrollWidth)) <= 390, "nothing is wider than the phone");
   return texts;
-}
-
-// Returns its id. Its admin renames it, and makes the other one an admin, who then may change it too.
-async function inAGroup(ada: Desk, ben: Desk, tablet: Desk): Promise<string> {
-  await ada.goTo("new-group");
-  await ada.page.locator("input[name=name]").fill("Lunch");
-  await ada.page.locator(".person").first().getByRole("button").click();
-  await ada.page.getByRole("button", { name: "Create" }).click();
-  await ada.page.locator("textarea").waitFor();
-  const group = new URL(ada.page.url()).hash.slice(1);
-  await ada.goTo(`${group}/info`);
-  await ada.page.locator(".info input[name=name]").fill("Lunch on Friday");
-  await ada.page.getByRole("button", { name: "Rename" }).click();
-  await ada.page.locator(".info").getByRole("button", { name: "Make admin" }).click();
-  await ada.page.getByRole("button", { name: "No longer admin" }).waitFor();
-  for (const desk of [ada, ben, tablet]) {
-    await desk.goTo(group);
-    await desk.page.locator("h2", { hasText: "Lunch on Friday" }).waitFor();
-  }
-  await ben.goTo(`${group}/info`);
-  await ben.page.getByRole("button", { name: "Rename" }).waitFor();
-  for (const desk of [ada, ben]) await desk.goTo(group);
-  await ada.write("Noon?");
-  await ben.sees(["Noon?"]);
-  await ben.write("نعم، بالتأكيد!");
-  for (const desk of [ada, ben, tablet]) await desk.sees(["Noon?", "نعم، بالتأكيد!"]);
-  return group;
 }
 
 function faults(services: Services, gate: Gate): [string, () => Promise<void>][] {
