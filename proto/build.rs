@@ -6,8 +6,15 @@ use prost::Message as _;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo::rerun-if-changed=proto");
-    let files =
-        ["connect.proto", "logic.proto", "conversation.proto", "link.proto", "operator.proto", "business.proto"];
+    let files = [
+        "connect.proto",
+        "content.proto",
+        "logic.proto",
+        "conversation.proto",
+        "link.proto",
+        "operator.proto",
+        "business.proto",
+    ];
     let descriptors = protox::compile(files, ["proto"])?;
     let out_dir = PathBuf::from(env::var("OUT_DIR")?);
     fs::write(out_dir.join("descriptors.bin"), descriptors.encode_to_vec())?;

@@ -83,7 +83,8 @@ pub fn filled(field: &str, value: impl AsRef<[u8]>, bytes_max: usize) -> Result<
     size(field, value, bytes_max)
 }
 
-fn too_large(field: &str, problem: String) -> Violation {
+/// The violation of a field over its limit.
+pub(crate) fn too_large(field: &str, problem: String) -> Violation {
     Violation { code: ResultCode::TooLarge, field: field.to_owned(), problem }
 }
 

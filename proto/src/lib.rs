@@ -1,6 +1,7 @@
 //! The wire of gim, generated from `proto/*.proto`, and what every speaker of it needs: result codes with their gRPC
 //! status ([`code`]), close reasons ([`close`]), field checks ([`check`]), metadata names ([`metadata`]), the list of
-//! methods ([`methods`]), pages of lists ([`page`]) and a small blocking client of the long connection ([`client`]).
+//! methods ([`methods`]), pages of lists ([`page`]), typed contents ([`typed_content`]) and a small blocking client of the long
+//! connection ([`client`]).
 //!
 //! Nothing here does IO but [`client`]; everything is plain data and may be used on any thread.
 
@@ -12,11 +13,18 @@ pub mod metadata;
 pub mod methods;
 pub mod page;
 pub mod trace;
+pub mod typed_content;
 
 /// Clients and conn nodes: the long connection (package `connect`).
 #[allow(missing_docs, clippy::all, clippy::too_many_lines)]
 pub mod connect {
     tonic::include_proto!("connect");
+}
+
+/// What messages say whose content is typed (package `content`).
+#[allow(missing_docs, clippy::all, clippy::too_many_lines)]
+pub mod content {
+    tonic::include_proto!("content");
 }
 
 /// What logic offers, and the internal link between conn and logic (package `logic`).

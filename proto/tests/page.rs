@@ -4,7 +4,7 @@
 
 use std::{collections::BTreeSet, fs, mem, path::Path};
 
-use gim_proto::{CloseReason, ResultCode, connect::PacketCommand};
+use gim_proto::{CloseReason, ResultCode, connect::PacketCommand, typed_content};
 use prost_reflect::{DescriptorPool, DynamicMessage, FieldDescriptor, Kind, ReflectMessage as _, Value};
 use toml::Table;
 
@@ -45,6 +45,26 @@ fn the_tables_list_every_command_code_and_reason() {
     let known =
         CloseReason::ALL.iter().map(|&reason| (reason as i32, reason.rule().label, !reason.rule().says_goodbye));
     assert_eq!(reasons, known.collect::<Vec<_>>());
+}
+
+#[test]
+fn every_typed_content_is_listed_with_its_number_and_message() {
+    let pool = DescriptorPool::decode(gim_proto::FILE_DESCRIPTOR_SET).unwrap();
+    let commands = pool.get_enum_by_name("connect.MessageCommand").unwrap();
+    let mut known = Vec::new();
+    for command in commands.values().filter(|value| typed_content::COMMANDS.contains(&value.number())) {
+        let words = command.name().trim_start_matches("MC_").split('_');
+        let message: String = words.map(|word| format!("{}{}", &word[..1], word[1..].to_lowercase())).collect();
+        let message = format!("content.{message}");
+        assert!(pool.get_message_by_name(&message).is_some(), "{message}");
+        // Bytes that are no message tell a number that is checked from one that only stands there.
+        let problem = typed_content::check(command.number(), &vec![0xff].into()).unwrap_err();
+        assert_eq!(problem.field, "content", "{problem}");
+        known.push((command.number(), format!("`{}`", command.name()), format!("`{message}`")));
+    }
+    let listed =
+        numbered_rows(13).into_iter().map(|(number, cells)| (number, cells[1].to_owned(), cells[2].to_owned()));
+    assert_eq!(listed.collect::<Vec<_>>(), known);
 }
 
 #[test]

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use gim_proto::{
     ResultCode, check, connect,
     logic::{GroupMessagePush, UserMessagePush},
+    typed_content,
 };
 use prost::Message as _;
 use serde::{Deserialize, Serialize};
@@ -17,7 +18,7 @@ pub struct Message {
     pub id: u64,
     /// A `connect.MessageCommand`, or a number of the business.
     pub command: i32,
-    /// Opaque to logic.
+    /// Opaque to logic, once it was checked that it is what the command says.
     pub content: Bytes,
     /// 0 where a service sent it.
     pub sender_id: u64,
@@ -219,6 +220,12 @@ pub fn check_command(command: i32) -> Result<i32, Refusal> {
         return Err(check::invalid("command", "must not be negative").into());
     }
     Ok(command)
+}
+
+/// Checks what is said: not too long, and what the command says where that is of a typed content.
+pub fn check_content(command: i32, content: &Bytes, bytes_max: usize) -> Result<(), Refusal> {
+    check::size("content", content, bytes_max)?;
+    Ok(typed_content::check(command, content)?)
 }
 
 /// Whom a client's message is for, as far as its command has to fit.

@@ -24,7 +24,7 @@ use crate::{
     domain::{
         caller::{Caller, log_id},
         group::{GroupAction, MemberLimits},
-        message::{Audience, ClientCommands, Message, Sent, check_client_command, key_is_used},
+        message::{Audience, ClientCommands, Message, Sent, check_client_command, check_content, key_is_used},
         message_id::MessageIds,
     },
     error::Error,
@@ -70,7 +70,7 @@ impl Messages {
             Target::UserId(_) | Target::RoomId(_) => Audience::People,
         };
         let command = check_client_command(request.command, audience, &self.client_commands)?;
-        check::size("content", &request.content, self.content_bytes_max)?;
+        check_content(command, &request.content, self.content_bytes_max)?;
         match target {
             Target::UserId(to_user_id) => {
                 check::id("user_id", to_user_id)?;
@@ -123,7 +123,7 @@ impl Messages {
         check::id("device_id", device_id)?;
         check::id("to_user_id", to_user_id)?;
         let command = check_client_command(command, Audience::People, &self.client_commands)?;
-        check::size("content", &content, self.content_bytes_max)?;
+        check_content(command, &content, self.content_bytes_max)?;
         check::filled("client_msg_id", &client_msg_id, check::CLIENT_MSG_ID_BYTES_MAX)?;
         let card = self.business.sender_card(Caller { user_id, device_id }, request_id).await;
         let content = wrap(card, to_user_id, content);

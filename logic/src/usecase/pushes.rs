@@ -14,7 +14,7 @@ use crate::{
     delivery::{fanout::Fanout, nodes::Nodes},
     domain::{
         group::{GroupAction, GroupRefusal, Kind},
-        message::{Delivery, GroupDelivery, Message, Receiver, Sent, check_command, key_is_used},
+        message::{Delivery, GroupDelivery, Message, Receiver, Sent, check_command, check_content, key_is_used},
         message_id::MessageIds,
         refusal::Refusal,
     },
@@ -156,7 +156,7 @@ impl Pushes {
 
     fn service_message(&self, command: i32, content: Bytes) -> Result<Message, Error> {
         check_command(command)?;
-        check::size("content", &content, self.limits.content_bytes_max)?;
+        check_content(command, &content, self.limits.content_bytes_max)?;
         let (id, created_at_ms) = self.ids.next_with_time();
         Ok(Message { id, command, content, sender_id: 0, created_at_ms, status: 0, group_id: 0 })
     }

@@ -25,7 +25,10 @@ use crate::{
     domain::{
         caller::Caller,
         clock,
-        message::{Audience, ClientCommands, Message, check_client_command, check_command, key_is_used, sent_at_ms},
+        message::{
+            Audience, ClientCommands, Message, check_client_command, check_command, check_content, key_is_used,
+            sent_at_ms,
+        },
         message_id::MessageIds,
         route::NodeKey,
     },
@@ -282,7 +285,7 @@ impl Rooms {
 
     fn checked_room_push(&self, request: PushRoomRequest, command: i32) -> Result<RoomPush, Error> {
         check::id("room_id", request.room_id)?;
-        check::size("content", &request.content, self.content_bytes_max)?;
+        check_content(command, &request.content, self.content_bytes_max)?;
         Ok(RoomPush {
             room_id: request.room_id,
             command,

@@ -45,7 +45,7 @@ macro_rules! refusals {
 }
 
 /// How much is in every table, and how far inboxes and groups got.
-async fn stored(database: &Database) -> Vec<i64> {
+pub(super) async fn stored(database: &Database) -> Vec<i64> {
     let count = |table: &&str| format!("SELECT COUNT(*) FROM {table}");
     let newest = ["inbox", "chat_group"].map(|table| format!("SELECT COALESCE(MAX(seq), 0) FROM {table}"));
     let mut numbers = Vec::new();

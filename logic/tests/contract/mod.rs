@@ -22,4 +22,5 @@ mod room;
 mod rpc;
 pub mod store;
 mod trust;
+mod typed_contents;
 mod went_back;

@@ -7,6 +7,7 @@
 
 mod business;
 mod connect;
+mod content;
 mod link;
 mod logic;
 
@@ -19,7 +20,7 @@ const SCHEMA: &str = include_str!("schema.txt");
 const MESSAGES: &str = include_str!("messages.txt");
 
 /// Packages of the wire; `google.protobuf` is not ours to hold still.
-const PACKAGES: [&str; 3] = ["business", "connect", "logic"];
+const PACKAGES: [&str; 4] = ["business", "connect", "content", "logic"];
 
 /// Whether bytes decode to the very message that a sample holds.
 type DecodesTo = Box<dyn Fn(&[u8]) -> bool>;
@@ -40,7 +41,10 @@ fn sample<M: Message + Default + PartialEq + 'static>(label: &'static str, messa
 
 fn samples() -> Vec<Sample> {
     let mut samples: Vec<Sample> =
-        [connect::samples(), logic::samples(), link::samples(), business::samples()].into_iter().flatten().collect();
+        [connect::samples(), content::samples(), logic::samples(), link::samples(), business::samples()]
+            .into_iter()
+            .flatten()
+            .collect();
     samples.sort_by_key(|sample| sample.label);
     samples
 }

@@ -5,7 +5,9 @@ use std::{error::Error, time::Duration};
 
 use gim_client::{
     Client, Event, Events, GimError, Message, Notice, Options, OptionsError, RequestOptions, SendOptions, SqliteStore,
-    State, Target, TokenError, conversation_of, local_code, notice_of,
+    State, Target, TokenError, TypedContent,
+    content::{Mention, Text},
+    content_of, conversation_of, local_code, notice_of, preview_of,
     proto::{
         business::AddedBy,
         logic::{Group, GroupKind, GroupMember, MemberType},
@@ -47,6 +49,17 @@ async fn sending(client: Client, event: Event) -> Done {
     }
     let options = SendOptions { command: 1001, ..SendOptions::default() };
     client.send_with(Target::User(8), vec![1, 2, 3], options).await?;
+    Ok(())
+}
+
+async fn contents(client: Client, message: Message) -> Done {
+    let ada = Mention { user_id: 8, offset: 0, length: 4 };
+    let text = Text { text: "@Ada look".into(), mentions: vec![ada], ..Text::default() };
+    client.send_content(Target::Group(5), text).await?;
+    if let Some(TypedContent::Image(image)) = content_of(&message) {
+        println!("{:?} {}", image.media, image.caption);
+    }
+    println!("{}", preview_of(&message)); // "📷 the sea"
     Ok(())
 }
 
@@ -158,5 +171,6 @@ async fn errors(client: Client) -> Result<(), GimError> {
 
 fn main() {
     // Nothing runs: they are pieces.
-    let _ = (users, messages, sending, storage, conversations, history, groups, contacts, rooms, states, errors);
+    let _ =
+        (users, messages, sending, contents, storage, conversations, history, groups, contacts, rooms, states, errors);
 }

@@ -9,7 +9,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use gim_proto::connect::{CallRequest, PacketCommand};
+use gim_proto::{
+    connect::{CallRequest, PacketCommand},
+    typed_content::{self, TypedContent},
+};
 use prost::Message as _;
 use rand::RngExt as _;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -166,6 +169,17 @@ impl Client {
         self.command(Command::Send(send, taken)).await;
         is_taken.await.unwrap_or_else(|_| Err(GimError::stopped()))?;
         Ok(client_msg_id)
+    }
+
+    /// As [`Client::send`], with one of the contents that every chat needs. One that the server would refuse is refused here, and
+    /// nothing is sent.
+    pub async fn send_content(&self, target: Target, content: impl Into<TypedContent>) -> Result<String, GimError> {
+        let content = content.into();
+        let (command, bytes) = (content.command() as i32, content.encode());
+        if let Err(problem) = typed_content::check(command, &bytes) {
+            return Err(GimError::new(problem.code.number(), &problem.to_string()));
+        }
+        self.send_with(target, bytes, SendOptions { command, ..SendOptions::default() }).await
     }
 
     /// Enters a room, with all that it retains if `from_start`. A room is for one connection at a time: entering another one leaves it. It is

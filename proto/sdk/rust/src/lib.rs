@@ -31,6 +31,7 @@
 //! the app drops its [`Events`].
 
 pub mod changes;
+pub mod content;
 pub mod core;
 pub mod message;
 pub mod notices;
@@ -53,6 +54,7 @@ pub use self::storage::SqliteStore;
 pub use self::{
     changes::{ConversationChange, ReadMark},
     client::{Client, Events, RequestOptions, SendOptions},
+    content::{TypedContent, content_of, preview_of},
     core::{About, EndReason, Event, Sent, StartAt, State, local_code},
     error::{GimError, OptionsError},
     message::{Message, MessageStatus, Sender, conversation_of, text_of},

@@ -41,7 +41,7 @@ pub enum MessageStatus {
 pub struct Message {
     /// The same for all receivers, and different for every message; 0 where the server gave none.
     pub message_id: u64,
-    /// 1 a user's message, 2 a group's, 100 to 199 the server's notices, from 1000 on your own.
+    /// 1 a user's message, 2 a group's, 100 to 199 the server's notices, 200 to 299 typed contents, from 1000 on your own.
     pub command: i32,
     /// As it was sent.
     pub content: Bytes,

@@ -8,7 +8,7 @@ use gim_config::testing::layers::assert_layers;
 const ORDER: [&[&str]; 10] = [
     &["wire"],
     &["message"],
-    &["changes", "notices"],
+    &["changes", "content", "notices"],
     &["core"],
     &["storage", "transport", "error"],
     &["locate", "options"],

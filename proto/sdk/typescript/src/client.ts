@@ -1,6 +1,7 @@
 // What an app uses.
 
 import type { DescMethodUnary, MessageInitShape, MessageShape } from "@bufbuild/protobuf";
+import { encodeContent, type ContentFields, type ContentKind } from "./content.js";
 import { LOCAL_CODE, type AppRequest } from "./core/requests.js";
 import type { Answer, CoreEvent, PendingSend, State } from "./core/types.js";
 import { Engine, now } from "./engine.js";
@@ -147,6 +148,12 @@ export class Client {
     if (this.engine) this.engine.run((core, nowMs) => core.send(send, nowMs));
     else this.sendThroughOthers(send);
     return clientMsgId;
+  }
+
+  // Sends one of the contents that every chat needs, as `send` does: `sendContent(target, "text", { text: "hello" })`.
+  sendContent<K extends ContentKind>(target: Target, kind: K, fields: ContentFields<K>, options: { clientMsgId?: string } = {}): string {
+    const { command, content } = encodeContent(kind, fields);
+    return this.send(target, content, { ...options, command });
   }
 
   private sendThroughOthers(send: PendingSend): void {

@@ -15,7 +15,7 @@ export interface Sender {
 export interface Message {
   // The same for all receivers, and different for every message; "0" where the server gave none.
   messageId: string;
-  // 1 a user's message, 2 a group's, 100 to 199 the server's notices, from 1000 on your own.
+  // 1 a user's message, 2 a group's, 100 to 199 the server's notices, 200 to 299 typed contents, from 1000 on your own.
   command: number;
   content: Uint8Array;
   // recalled: the sender took the message with this id back. expired: the server keeps it no longer.

@@ -26,8 +26,8 @@ it("the code of the guides compiles", () => {
   let count = 0;
   for (const page of readdirSync(GUIDES)) {
     for (const [, code] of readFileSync(join(GUIDES, page), "utf8").matchAll(/^```ts\n(.*?)^```$/gms)) {
-      const imports = `import { Client, GimError, IndexedDbStore, LOCAL_CODE, conversationOf, noticeOf, textOf } from "../../src/index.js";\n`;
-      writeFileSync(join(folder, `${page.replace(".md", "")}-${count++}.ts`), `${imports}${KNOWN}async function body() {\n${code}}\nvoid [body, Client, GimError, IndexedDbStore, LOCAL_CODE, conversationOf, noticeOf, textOf];\n`);
+      const imports = `import { Client, GimError, IndexedDbStore, LOCAL_CODE, contentOf, conversationOf, noticeOf, previewOf, textOf } from "../../src/index.js";\n`;
+      writeFileSync(join(folder, `${page.replace(".md", "")}-${count++}.ts`), `${imports}${KNOWN}async function body() {\n${code}}\nvoid [body, Client, GimError, IndexedDbStore, LOCAL_CODE, contentOf, conversationOf, noticeOf, previewOf, textOf];\n`);
     }
   }
   assert.ok(count >= 8, "the guides have code");

@@ -1,0 +1,104 @@
+//! Typed contents on every way into logic: what is not what its command says is refused by name, and stored nowhere.
+
+use bytes::Bytes;
+use gim_proto::{
+    ResultCode,
+    connect::{MessageCommand, SendRequest, send_request::Target},
+    content::Text,
+    logic::{
+        GroupKind, GroupPushRequest, PushRoomRequest, PushToAllRequest, PushToUsersRequest, SendAsRequest,
+        UserMessagePush,
+    },
+};
+use prost::Message as _;
+
+use super::{bad_input::stored, group::harness::signed};
+use crate::support::{Server, refusal, server};
+
+fn send(target: Target, command: i32, content: &Bytes) -> SendRequest {
+    let client_msg_id = format!("{target:?} {command} {content:?}").chars().take(60).collect();
+    SendRequest { target: Some(target), command, content: content.clone(), client_msg_id }
+}
+
+/// What each way answers to a content, as its code and text; 0 where it is taken.
+async fn answers(
+    server: &Server,
+    group_id: u64,
+    command: i32,
+    content: &Bytes,
+) -> Vec<(&'static str, (ResultCode, String))> {
+    let (mut client, mut service) = (server.message_ext(), server.message_int());
+    let content = || content.clone();
+    let users =
+        PushToUsersRequest { user_ids: vec![8], command, content: content(), is_persist: true, ..Default::default() };
+    let send_as = SendAsRequest {
+        user_id: 7,
+        device_id: 70,
+        to_user_id: 8,
+        command,
+        content: content(),
+        client_msg_id: format!("as {command}"),
+    };
+    let room = PushRoomRequest { room_id: 9, command, content: content(), is_persist: true, ..Default::default() };
+    let group = GroupPushRequest { group_id, command, content: content(), is_persist: true, ..Default::default() };
+    let to = |target| signed(7, send(target, command, &content()));
+    let mut answers = Vec::new();
+    macro_rules! ask {
+        ($way:literal, $call:expr) => {
+            let answer = $call.await;
+            let is_taken = answer.is_ok();
+            answers.push(($way, if is_taken { (ResultCode::Ok, String::new()) } else { refusal(answer) }));
+        };
+    }
+    ask!("to a user", client.send(to(Target::UserId(8))));
+    ask!("to a group", client.send(to(Target::GroupId(group_id))));
+    ask!("to a room", client.send(to(Target::RoomId(9))));
+    ask!("for a user", service.send_as(send_as));
+    ask!("of a service to users", service.push_to_users(users));
+    ask!("of a service to all", service.push_to_all(PushToAllRequest { command, content: content() }));
+    ask!("of a service to a room", server.room_int().push_room(room.clone()));
+    ask!("into a room", server.room_ext().push_room(signed(7, room)));
+    ask!("of a service to a group", server.group_int().push(group));
+    answers
+}
+
+#[tokio::test]
+async fn what_is_no_content_is_refused_on_every_way_and_stored_nowhere() {
+    let server = server().await;
+    let group_id = server.make(GroupKind::GkNormal, &[7, 8]).await;
+    let database = server.database().await;
+    let before = stored(&database).await;
+    let text = MessageCommand::McText as i32;
+    let cases: [(i32, &[u8], &str); 3] =
+        [(text, b"\xff\xff", "content: "), (text, b"", "content.text: "), (299, b"", "command: ")];
+    for (command, bytes, field) in cases {
+        for (way, (code, problem)) in answers(&server, group_id, command, &Bytes::from_static(bytes)).await {
+            assert!(code == ResultCode::BadRequest && problem.starts_with(field), "{way}: {code:?} {problem}");
+        }
+    }
+    assert_eq!(stored(&database).await, before);
+    database.close().await;
+}
+
+#[tokio::test]
+async fn a_content_arrives_as_it_was_sent_and_other_bytes_go_on_as_they_are() {
+    let server = server().await;
+    let group_id = server.make(GroupKind::GkNormal, &[7, 8]).await;
+    // A field that is not known yet stays as well.
+    let mut text = Text { text: "<b>no markup</b>".into(), mentions_all: true, ..Text::default() }.encode_to_vec();
+    text.extend(b"\xf8\x07\x01");
+    let text = Bytes::from(text);
+    for (command, content) in [(MessageCommand::McText as i32, &text), (5000, &Bytes::from_static(b"\xff"))] {
+        for (way, answer) in answers(&server, group_id, command, content).await {
+            assert_eq!(answer, (ResultCode::Ok, String::new()), "{way}");
+        }
+        let inbox = server.inbox(8).await;
+        let said = |message: &gim_proto::connect::Message| match message.is_from_user {
+            true if message.group_id == 0 => UserMessagePush::decode(message.content.clone()).unwrap().content,
+            true => gim_proto::logic::GroupMessagePush::decode(message.content.clone()).unwrap().content,
+            false => message.content.clone(),
+        };
+        let of_kind: Vec<_> = inbox.iter().filter(|message| message.command == command).map(said).collect();
+        assert_eq!(of_kind, vec![content.clone(); 5], "two sends, one for a user, and two pushes");
+    }
+}
