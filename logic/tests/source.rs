@@ -38,6 +38,7 @@ const ORDER_IN_THE_STORE: [&[&str]; 11] = [
         "room",
         "sent",
         "seqs",
+        "unread",
         "user_reads",
     ],
     &["conversation", "conversation_heads", "conversation_places", "group", "import", "sign_in"],

@@ -4,8 +4,7 @@
 use std::collections::HashMap;
 
 use gim_config::sql::{self, Database, Pool};
-use gim_proto::check::ID_MAX;
-use sqlx::{AnyConnection, AssertSqlSafe, Row as _, any::AnyRow};
+use sqlx::{AnyConnection, Row as _, any::AnyRow};
 
 use super::{
     columns::{from_sql, to_sql},
@@ -13,11 +12,9 @@ use super::{
     error::StoreError,
     inbox::read_message,
     statement::{AnyQuery, MultiRow},
+    unread,
 };
-use crate::domain::{
-    conversation::{self, Peer},
-    message::Message,
-};
+use crate::domain::{conversation::Peer, message::Message};
 
 const POSITIONS: MultiRow = MultiRow {
     head: "SELECT peer_id, seq, message_id, is_marked_unread FROM read_position WHERE peer_id IN (",
@@ -37,19 +34,6 @@ const SETTINGS: MultiRow = MultiRow {
 };
 const PINNED: &str = "SELECT is_group, peer_id FROM conversation_setting WHERE user_id = ? AND pinned_at_ms > 0 \
                       ORDER BY pinned_at_ms DESC, peer_id DESC LIMIT ?";
-/// Those of some conversations that count, as [`conversation::unread`] reads them, among the newest places of each: there is no index of
-/// what counts, and nobody who changes a group's name again and again shall make lists slow. Numbers from 100 to 199 are the server's
-/// own. All places are joined with their messages at once: as a subquery of each conversation that took MariaDB three times as long.
-const UNREAD: (&str, &str) = (
-    "SELECT place.peer_id, GROUP_CONCAT(CASE WHEN m.sender_id = ? THEN 2 ELSE 1 END ORDER BY place.seq DESC) FROM (",
-    ") place JOIN message m ON m.id = place.message_id WHERE place.is_recall = 0 \
-     AND (m.sender_id = ? OR (m.status = 0 AND m.command NOT BETWEEN 100 AND 199)) GROUP BY place.peer_id",
-);
-const PLACES_WITH_USER: &str = "SELECT dm.peer_id, dm.seq, dm.message_id, 0 AS is_recall FROM direct_message dm \
-     WHERE dm.user_id = ? AND dm.peer_id = ? AND dm.seq > ? ORDER BY dm.seq DESC LIMIT 200";
-const PLACES_IN_GROUP: &str = "SELECT own.group_id AS peer_id, gm.seq, gm.message_id, gm.is_recall \
-     FROM group_member own JOIN group_message gm ON gm.group_id = own.group_id \
-     WHERE own.user_id = ? AND own.group_id = ? AND gm.seq > own.joined_after_seq AND gm.seq > ? ORDER BY gm.seq DESC LIMIT 200";
 /// Content that is too long for a list is left out; its length tells.
 const MESSAGES: MultiRow = MultiRow {
     head: "SELECT 0, id, command, CASE WHEN LENGTH(content) <= 1024 THEN content ELSE X'' END, sender_id, created_at_ms, status, \
@@ -141,45 +125,32 @@ impl Conversations {
 
     /// What is kept of these conversations. Where nothing is, there is nothing in the answer.
     pub async fn states(&self, user_id: u64, peers: &[Peer]) -> Result<HashMap<Peer, State>, StoreError> {
-        let mut states: HashMap<Peer, State> = HashMap::new();
-        for is_group in [false, true] {
-            let ids = padded(peers.iter().filter(|peer| peer.is_group() == is_group).map(|peer| peer.id()));
-            let peer_of = if is_group { Peer::Group } else { Peer::User };
-            for row in self.rows(&POSITIONS, &ids, user_id, Some(is_group)).await? {
-                let state = states.entry(peer_of(from_sql(row.try_get(0)?))).or_default();
-                state.read = (from_sql(row.try_get(1)?), from_sql(row.try_get(2)?));
-                state.is_marked_unread = row.try_get::<i64, _>(3)? != 0;
-            }
-            for row in self.rows(&SETTINGS, &ids, user_id, Some(is_group)).await? {
-                let state = states.entry(peer_of(from_sql(row.try_get(0)?))).or_default();
-                state.pinned_at_ms = row.try_get(1)?;
-                state.is_muted = row.try_get::<i64, _>(2)? != 0;
-                (state.hidden_before_seq, state.cleared_seq) = (from_sql(row.try_get(3)?), from_sql(row.try_get(4)?));
-            }
-            if !is_group {
-                for row in self.rows(&POSITIONS_OF_PEERS, &ids, user_id, None).await? {
-                    let state = states.entry(Peer::User(from_sql(row.try_get(0)?))).or_default();
-                    state.peer_read = (from_sql(row.try_get(1)?), from_sql(row.try_get(2)?));
+        let [of_users, of_groups] = [false, true]
+            .map(|is_group| padded(peers.iter().filter(|peer| peer.is_group() == is_group).map(|peer| peer.id())));
+        let work = async |connection: &mut AnyConnection| {
+            let mut states: HashMap<Peer, State> = HashMap::new();
+            for (ids, is_group) in [(&of_users, false), (&of_groups, true)] {
+                let peer_of = if is_group { Peer::Group } else { Peer::User };
+                for row in rows(connection, &POSITIONS, ids, (user_id, Some(is_group))).await? {
+                    let state = states.entry(peer_of(from_sql(row.try_get(0)?))).or_default();
+                    state.read = (from_sql(row.try_get(1)?), from_sql(row.try_get(2)?));
+                    state.is_marked_unread = row.try_get::<i64, _>(3)? != 0;
+                }
+                for row in rows(connection, &SETTINGS, ids, (user_id, Some(is_group))).await? {
+                    let state = states.entry(peer_of(from_sql(row.try_get(0)?))).or_default();
+                    state.pinned_at_ms = row.try_get(1)?;
+                    state.is_muted = row.try_get::<i64, _>(2)? != 0;
+                    (state.hidden_before_seq, state.cleared_seq) =
+                        (from_sql(row.try_get(3)?), from_sql(row.try_get(4)?));
                 }
             }
-        }
-        Ok(states)
-    }
-
-    async fn rows(
-        &self,
-        statement: &MultiRow,
-        ids: &[u64],
-        user_id: u64,
-        is_group: Option<bool>,
-    ) -> Result<Vec<AnyRow>, StoreError> {
-        let bind = |query: AnyQuery, id: &u64| query.bind(to_sql(*id));
-        let bind_tail = |query: AnyQuery| {
-            let query = query.bind(to_sql(user_id));
-            is_group.into_iter().fold(query, |query, is_group| query.bind(i64::from(is_group)))
+            for row in rows(connection, &POSITIONS_OF_PEERS, &of_users, (user_id, None)).await? {
+                let state = states.entry(Peer::User(from_sql(row.try_get(0)?))).or_default();
+                state.peer_read = (from_sql(row.try_get(1)?), from_sql(row.try_get(2)?));
+            }
+            Ok::<_, sqlx::Error>(states)
         };
-        let fetch = async |connection: &mut AnyConnection| statement.fetch_then(connection, ids, bind, bind_tail).await;
-        Ok(self.reader.run(fetch).await?)
+        Ok(self.reader.run(work).await?)
     }
 
     /// The conversations that a user pinned, the one that was pinned last first.
@@ -188,30 +159,9 @@ impl Conversations {
         Ok(rows.iter().map(read_peer).collect::<Result<_, sqlx::Error>>()?)
     }
 
-    /// How much is unread in conversations, each as (with whom, read up to where), up to [`conversation::UNREAD_MAX`].
+    /// How much is unread in conversations, each as (with whom, read up to where), up to [`crate::domain::conversation::UNREAD_MAX`].
     pub async fn unread(&self, user_id: u64, after: &[(Peer, u64)]) -> Result<HashMap<Peer, u32>, StoreError> {
-        let mut unread = HashMap::new();
-        let own = to_sql(user_id);
-        for (is_group, places) in [(false, PLACES_WITH_USER), (true, PLACES_IN_GROUP)] {
-            let after: Vec<_> = after.iter().filter(|(peer, _)| peer.is_group() == is_group).collect();
-            let Some(&(last, _)) = after.last() else { continue };
-            let count = after.len().next_power_of_two();
-            let (head, tail) = UNREAD;
-            let sql = format!("{head}{}{tail}", self.sql.union_of_limited(places, count));
-            let bind =
-                |query: AnyQuery, (peer, seq): &(Peer, u64)| query.bind(own).bind(to_sql(peer.id())).bind(to_sql(*seq));
-            // Statements of few lengths are prepared once; nothing comes after the greatest number.
-            let none = (*last, ID_MAX);
-            let all = after.iter().copied().chain(std::iter::repeat(&none)).take(count);
-            let query = all.fold(sqlx::query(AssertSqlSafe(sql)).bind(own), bind).bind(own);
-            for row in query.fetch_all(&self.reader).await? {
-                let peer_id = from_sql(row.try_get(0)?);
-                let peer = if is_group { Peer::Group(peer_id) } else { Peer::User(peer_id) };
-                let marks: Option<String> = row.try_get(1)?;
-                unread.insert(peer, marks.map_or(0, |marks| conversation::unread(&marks)));
-            }
-        }
-        Ok(unread)
+        unread::count(&self.reader, self.sql, user_id, after).await
     }
 
     /// Messages by their ids, as lists show them; of those that are kept no longer, none.
@@ -290,6 +240,21 @@ impl Conversations {
     }
 }
 
+/// Of a statement whose tail is of a user, and of users or groups where that is asked for.
+async fn rows(
+    connection: &mut AnyConnection,
+    statement: &MultiRow,
+    ids: &[u64],
+    (user_id, is_group): (u64, Option<bool>),
+) -> Result<Vec<AnyRow>, sqlx::Error> {
+    let bind = |query: AnyQuery, id: &u64| query.bind(to_sql(*id));
+    let bind_tail = |query: AnyQuery| {
+        let query = query.bind(to_sql(user_id));
+        is_group.into_iter().fold(query, |query, is_group| query.bind(i64::from(is_group)))
+    };
+    statement.fetch_then(connection, ids, bind, bind_tail).await
+}
+
 fn read_peer(row: &AnyRow) -> Result<Peer, sqlx::Error> {
     let peer_id = from_sql(row.try_get(1)?);
     Ok(if row.try_get::<i64, _>(0)? == 0 { Peer::User(peer_id) } else { Peer::Group(peer_id) })
@@ -306,17 +271,12 @@ fn padded(ids: impl Iterator<Item = u64>) -> Vec<u64> {
 
 #[cfg(test)]
 mod tests {
-    use gim_config::sql::Dialect;
-
     use super::{super::plans::assert_by_index, *};
 
     #[tokio::test]
-    async fn what_is_unread_and_set_is_found_by_index_alone() {
-        let (head, tail) = UNREAD;
-        let unread = |places| format!("{head}{}{tail}", dialect::sql(Dialect::Sqlite).union_of_limited(places, 2));
-        let unread = [PLACES_WITH_USER, PLACES_IN_GROUP].map(unread);
+    async fn what_is_read_and_set_is_found_by_index_alone() {
         let asked = [PINNED, PINS, CHANGE_MARK, CHANGE_SETTING, UNPIN].map(str::to_owned);
         let of_many = [POSITIONS, POSITIONS_OF_PEERS, SETTINGS, MESSAGES].map(|statement| statement.sql(4).0);
-        assert_by_index(&[&unread[..], &asked, &of_many].concat(), &["part", "place"]).await;
+        assert_by_index(&[&asked[..], &of_many].concat(), &[]).await;
     }
 }

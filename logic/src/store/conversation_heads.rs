@@ -5,7 +5,7 @@
 //! its newest message, which finds those who wrote lately; or by going from one to the next in the index of what two users wrote to each
 //! other, which finds all where they are not too many.
 
-use std::cmp::Reverse;
+use std::{cmp::Reverse, collections::HashSet};
 
 use gim_config::sql::{Database, Pool};
 use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
@@ -18,7 +18,7 @@ use super::{
     statement::AnyQuery,
 };
 use crate::domain::{
-    conversation::{DirectHeads, Head, Peer},
+    conversation::{Cursor, DirectHeads, Head, Peer},
     group::Kind,
     message_id,
 };
@@ -38,11 +38,14 @@ const HEADS_PER_STATEMENT: usize = 64;
 const GROUPS_MAX: u32 = 5_000;
 
 /// The inbox back from a place. Of the user's own message to another user, to whom: by the receivers, else by how what it says begins:
-/// with the sender's card, which is shorter than that, and to whom it is.
+/// with the sender's card, which is shorter than that, and to whom it is. Last, whether it is part of what the sender and the user wrote
+/// to each other, which can only be told at once of what somebody else sent.
 const WALK: &str = "SELECT um.seq, um.message_id, COALESCE(m.sender_id, 0), \
                     CASE WHEN m.sender_id = ? THEN m.receivers END, \
-                    CASE WHEN m.sender_id = ? AND m.receivers IS NULL THEN SUBSTR(m.content, 1, 4096) END \
+                    CASE WHEN m.sender_id = ? AND m.receivers IS NULL THEN SUBSTR(m.content, 1, 4096) END, \
+                    CASE WHEN dm.seq IS NULL THEN 0 ELSE 1 END \
                     FROM user_message um LEFT JOIN message m ON m.id = um.message_id AND m.group_id = 0 \
+                    LEFT JOIN direct_message dm ON dm.user_id = um.user_id AND dm.peer_id = m.sender_id AND dm.seq = um.seq \
                     WHERE um.user_id = ? AND um.seq < ? ORDER BY um.seq DESC LIMIT ?";
 const HEAD: &str = "SELECT peer_id, seq, message_id FROM direct_message \
                     WHERE user_id = ? AND peer_id = ? ORDER BY seq DESC LIMIT 1";
@@ -77,6 +80,17 @@ struct InboxPlace {
     message_id: u64,
     /// With whom, where it is part of what two users wrote to each other and that can be told.
     peer_id: Option<u64>,
+    /// Whether it is known to be part of it.
+    is_direct: bool,
+    /// Whether it may be part of what the user and somebody else wrote to each other, though it does not tell of whom.
+    is_unclear: bool,
+}
+
+impl InboxPlace {
+    fn head(&self) -> Option<Head> {
+        let Self { seq, message_id, .. } = *self;
+        self.peer_id.map(|peer_id| Head { peer: Peer::User(peer_id), seq, message_id, is_large: false })
+    }
 }
 
 impl ConversationHeads {
@@ -104,7 +118,17 @@ impl ConversationHeads {
     /// About `wanted` other users (or all that there are), the one with whom the user has the newest message before a seq first.
     pub async fn users(&self, user_id: u64, before_seq: u64, wanted: u32) -> Result<DirectHeads, StoreError> {
         let mut walked = self.walk(user_id, before_seq, WALK_FIRST).await?;
-        let found = self.users_at(user_id, before_seq, &walked, WALK_FIRST).await?;
+        let is_over = walked.len() < WALK_FIRST as usize;
+        // Nobody is looked up in vain where all are new to the list, as they are at its beginning.
+        let mut count = places_of(&walked, wanted as usize);
+        let mut found = self.users_at(user_id, before_seq, &walked[..count]).await?;
+        if found.heads.len() < wanted as usize && count < walked.len() {
+            count = walked.len();
+            found = self.users_at(user_id, before_seq, &walked).await?;
+        }
+        if is_over && count == walked.len() {
+            found.down_to = None;
+        }
         if found.down_to.is_none() || found.heads.len() >= wanted as usize {
             return Ok(found);
         }
@@ -116,7 +140,7 @@ impl ConversationHeads {
             let more = self.walk(user_id, last.seq, WALK_STEP).await?;
             let is_over = more.len() < WALK_STEP as usize;
             walked.extend(more);
-            let mut found = self.users_at(user_id, before_seq, &walked, 0).await?;
+            let mut found = self.users_at(user_id, before_seq, &walked).await?;
             if is_over {
                 found.down_to = None;
             }
@@ -151,25 +175,22 @@ impl ConversationHeads {
         Ok(rows.iter().map(|row| read_place(row, user_id)).collect::<Result<_, sqlx::Error>>()?)
     }
 
-    /// Those whose newest message is among places that were walked, from `before_seq` on; these are the last of the inbox where they are
-    /// fewer than were asked for.
-    async fn users_at(
-        &self,
-        user_id: u64,
-        before_seq: u64,
-        walked: &[InboxPlace],
-        asked_for: u32,
-    ) -> Result<DirectHeads, StoreError> {
-        let mut peer_ids: Vec<u64> = walked.iter().filter_map(|place| place.peer_id).collect();
-        peer_ids.sort_unstable();
-        peer_ids.dedup();
+    /// Those whose newest message is among places that were walked, from `before_seq` on, down to the last of these.
+    async fn users_at(&self, user_id: u64, before_seq: u64, walked: &[InboxPlace]) -> Result<DirectHeads, StoreError> {
+        let mut met = HashSet::new();
+        let is_first = |place: &&InboxPlace| place.peer_id.is_some_and(|peer_id| met.insert(peer_id));
+        // From the newest message of all, the first one with somebody is the newest one with somebody.
+        let is_from_newest = before_seq == Cursor::START.before_seq && !walked.iter().any(|place| place.is_unclear);
+        let is_newest = |place: &&InboxPlace| place.is_direct && is_from_newest;
+        let (newest, others): (Vec<_>, Vec<_>) = walked.iter().filter(is_first).partition(is_newest);
+        let peer_ids: Vec<u64> = others.into_iter().filter_map(|place| place.peer_id).collect();
         let mut heads = self.users_named(user_id, &peer_ids).await?;
+        heads.extend(newest.into_iter().filter_map(InboxPlace::head));
         let down_to = walked.last().map(|place| (place.seq, place.message_id));
-        let is_over = walked.len() < asked_for as usize;
         let least = down_to.map_or(0, |(seq, _)| seq);
         heads.retain(|head| (least..before_seq).contains(&head.seq));
         heads.sort_unstable_by_key(|head| Reverse(head.seq));
-        Ok(DirectHeads { heads, down_to: down_to.filter(|_| !is_over) })
+        Ok(DirectHeads { heads, down_to })
     }
 
     /// All other users, if they are not too many.
@@ -193,6 +214,13 @@ impl ConversationHeads {
     }
 }
 
+/// How many places there are, from the first one on, with `wanted` other users and no more.
+fn places_of(walked: &[InboxPlace], wanted: usize) -> usize {
+    let mut met = HashSet::new();
+    let is_one_more = |place: &InboxPlace| place.peer_id.is_some_and(|id| met.insert(id) && met.len() > wanted);
+    walked.iter().position(is_one_more).unwrap_or(walked.len())
+}
+
 fn read_user(row: &AnyRow) -> Result<Head, sqlx::Error> {
     let number = |index: usize| Ok::<u64, sqlx::Error>(from_sql(row.try_get(index)?));
     Ok(Head { peer: Peer::User(number(0)?), seq: number(1)?, message_id: number(2)?, is_large: false })
@@ -212,7 +240,8 @@ fn read_group(row: &AnyRow) -> Result<Head, sqlx::Error> {
 fn read_place(row: &AnyRow, user_id: u64) -> Result<InboxPlace, sqlx::Error> {
     let receivers: Option<Vec<u8>> = row.try_get(3)?;
     let content: Option<Vec<u8>> = row.try_get(4)?;
-    let peer_id = match (from_sql(row.try_get(2)?), receivers, content) {
+    let sender_id = from_sql(row.try_get(2)?);
+    let peer_id = match (sender_id, receivers, content) {
         (0, ..) => 0,
         (sender_id, ..) if sender_id != user_id => sender_id,
         (_, Some(receivers), _) => {
@@ -222,7 +251,10 @@ fn read_place(row: &AnyRow, user_id: u64) -> Result<InboxPlace, sqlx::Error> {
         (_, None, content) => content.as_deref().map_or(0, said_to),
     };
     let (seq, message_id) = (from_sql(row.try_get(0)?), from_sql(row.try_get(1)?));
-    Ok(InboxPlace { seq, message_id, peer_id: (peer_id != 0).then_some(peer_id) })
+    let is_direct = row.try_get::<i64, _>(5)? != 0;
+    // A service may send in the user's name what the user alone gets.
+    let is_unclear = sender_id == user_id && !is_direct && (peer_id == 0 || peer_id == user_id);
+    Ok(InboxPlace { seq, message_id, peer_id: (peer_id != 0).then_some(peer_id), is_direct, is_unclear })
 }
 
 /// To whom a message of a user says that it is, by its first bytes: the `to_user_id` of a [`gim_proto::logic::UserMessagePush`].
@@ -250,6 +282,14 @@ mod tests {
     #[tokio::test]
     async fn lists_are_found_by_index_alone() {
         assert_by_index(&[WALK, HEAD, SCAN, GROUPS], &["peers", "head"]).await;
+    }
+
+    #[test]
+    fn no_more_places_are_looked_at_than_it_takes_to_meet_enough_others() {
+        let place = |peer_id| InboxPlace { seq: 1, message_id: 1, peer_id, is_direct: true, is_unclear: false };
+        let walked = [Some(8), None, Some(8), Some(9), None, Some(8), Some(10), Some(11)].map(place);
+        let counts = [1, 2, 3, 4, 5].map(|wanted| places_of(&walked, wanted));
+        assert_eq!(counts, [3, 6, 7, 8, 8]);
     }
 
     #[test]

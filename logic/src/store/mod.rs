@@ -49,6 +49,7 @@ pub mod sign_in;
 mod statement;
 mod transaction;
 mod turns;
+mod unread;
 mod user_reads;
 pub mod work;
 pub mod writer;

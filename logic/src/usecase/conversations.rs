@@ -1,10 +1,11 @@
 //! A user's conversations: a list of them, and what the user sets of each. The list is made of what messages left anyway.
 //!
-//! Always holds: a page of the list costs a bounded number of statements, each with a bound, however much the user has; what is set is
-//! durable before it is answered and before other devices are told.
+//! Always holds: a page of the list costs a bounded number of statements, each with a bound, however much the user has, and two of them
+//! at most run at once; what is set is durable before it is answered and before other devices are told.
 
 use std::collections::{HashMap, HashSet};
 
+use futures_util::try_join;
 use gim_proto::{
     ResultCode, check,
     connect::MessageCommand,
@@ -59,9 +60,8 @@ impl Conversations {
         let limit = if request.limit == 0 { page_max } else { request.limit.min(page_max) };
         let user_id = caller.user_id;
         let _turn = self.reads.turn(user_id).await?;
-        let groups = self.heads.groups(user_id).await?;
-        let direct = self.heads.users(user_id, from.before_seq, limit + 1).await?;
-        let pinned = self.pinned(user_id, &groups).await?;
+        let users = async { Ok(self.heads.users(user_id, from.before_seq, limit + 1).await?) };
+        let (direct, (groups, pinned)) = try_join!(users, self.groups_and_pinned(user_id))?;
         let pinned_peers: HashSet<Peer> = pinned.iter().map(|head| head.peer).collect();
         let pinned = if from == Cursor::START { pinned } else { Vec::new() };
         let (page, next) = merge(direct, groups, from, limit as usize);
@@ -96,27 +96,31 @@ impl Conversations {
         Ok(reply)
     }
 
-    /// What the caller pinned, in that order.
-    async fn pinned(&self, user_id: u64, groups: &[Head]) -> Result<Vec<Head>, Error> {
+    /// The caller's groups, and what the caller pinned, in that order.
+    async fn groups_and_pinned(&self, user_id: u64) -> Result<(Vec<Head>, Vec<Head>), Error> {
+        let groups = self.heads.groups(user_id).await?;
         let peers = self.conversations.pinned(user_id, self.settings.pinned_max).await?;
         let user_ids: Vec<u64> = peers.iter().filter(|peer| !peer.is_group()).map(|peer| peer.id()).collect();
         let users = self.heads.users_named(user_id, &user_ids).await?;
-        let heads = users.iter().chain(groups).map(|head| (head.peer, *head)).collect::<HashMap<_, _>>();
-        Ok(peers.iter().filter_map(|peer| heads.get(peer).copied()).collect())
+        let heads = users.iter().chain(&groups).map(|head| (head.peer, *head)).collect::<HashMap<_, _>>();
+        let pinned = peers.iter().filter_map(|peer| heads.get(peer).copied()).collect();
+        Ok((groups, pinned))
     }
 
     /// Everything about conversations, but for those that are hidden or deleted.
     async fn describe(&self, user_id: u64, heads: &[Head]) -> Result<HashMap<Peer, Conversation>, Error> {
         let peers: Vec<Peer> = heads.iter().map(|head| head.peer).collect();
-        let states = self.conversations.states(user_id, &peers).await?;
+        let message_ids: Vec<u64> = heads.iter().filter(|head| head.seq > 0).map(|head| head.message_id).collect();
+        let (states, shown) =
+            try_join!(self.conversations.states(user_id, &peers), self.conversations.shown(&message_ids))?;
         let state_of = |head: &Head| states.get(&head.peer).copied().unwrap_or_default();
         let seen: Vec<&Head> = heads.iter().filter(|head| is_seen(head, &state_of(head))).collect();
         let unread_after = |head: &&Head| (head.peer, state_of(head).read.0.max(state_of(head).cleared_seq));
-        let with_news: Vec<(Peer, u64)> =
-            seen.iter().filter(|head| head.seq > unread_after(head).1).map(unread_after).collect();
+        // After what the user wrote herself nothing is unread.
+        let is_own = |head: &Head| shown.get(&head.message_id).is_some_and(|shown| shown.message.sender_id == user_id);
+        let has_news = |head: &&&Head| head.seq > unread_after(head).1 && !is_own(head);
+        let with_news: Vec<(Peer, u64)> = seen.iter().filter(has_news).map(unread_after).collect();
         let unread = self.conversations.unread(user_id, &with_news).await?;
-        let message_ids: Vec<u64> = seen.iter().filter(|head| head.seq > 0).map(|head| head.message_id).collect();
-        let shown = self.conversations.shown(&message_ids).await?;
         let describe = |head: &Head| {
             let unread = unread.get(&head.peer).copied().unwrap_or(0);
             (head.peer, to_wire(head, &state_of(head), unread, shown.get(&head.message_id)))
