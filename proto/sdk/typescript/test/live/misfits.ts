@@ -18,13 +18,30 @@ export async function misfits(services: Services, gate: Gate, open: (phone: stri
   await eve.goTo(`user/${identity.userId}`);
   const say = (text: string) => dan.client.send({ kind: "user", id: eve.userId }, text);
 
+  await offline(eve, say, gate);
   await strangeTexts(eve, say);
   await storageIsCleared(eve, say);
   await storageIsFull(eve, say);
   await signedOutElsewhere(eve, identity.userId, services);
   await until("nothing of it waits", () => [...dan.outcomes.values()].every((outcome) => outcome === "sent"));
   await dan.client.stop();
-  console.log("live: on the page: strange texts, storage that is cleared or full, and a token that is taken back");
+  console.log("live: on the page: strange texts, no network, storage that is cleared or full, and a token that is taken back");
+}
+
+// Without a network the page says so, and what is written waits; it goes out by itself when there is one again.
+async function offline(eve: Desk, say: (text: string) => void, gate: Gate): Promise<void> {
+  gate.isShut = true;
+  gate.cut();
+  const banner = eve.page.locator(".banner", { hasText: "No connection." });
+  await banner.waitFor();
+  await eve.write("written without a network");
+  const row = eve.page.locator(".row", { hasText: "written without a network" });
+  await row.locator(".status", { hasText: "sending" }).waitFor();
+  say("said without a network");
+  gate.isShut = false;
+  await eve.hears("said without a network");
+  await row.getByRole("img", { name: "sent" }).waitFor();
+  await banner.waitFor({ state: "detached" });
 }
 
 async function strangeTexts(eve: Desk, say: (text: string) => void): Promise<void> {
@@ -80,7 +97,9 @@ async function signedOutElsewhere(eve: Desk, peerId: string, services: Services)
   const banner = eve.page.locator(".banner", { hasText: "You were signed out." });
   await banner.waitFor();
   await banner.getByRole("button", { name: "Sign in" }).click();
-  await eve.signIn("+8613900000015");
-  await eve.goTo(`user/${peerId}`);
+  await eve.page.locator("input[name=phone]").waitFor();
+  assert.deepEqual(await eve.obstaclesHere(), [], "what hinders people who cannot see or use a mouse at the sign-in");
+  // A link to a conversation leads there by way of the sign-in.
+  await eve.signIn("+8613900000015", `user/${peerId}`);
   await eve.hears("And I write");
 }

@@ -9,6 +9,7 @@ import { Desk, differences } from "./desk.js";
 import type { Gate } from "./gate.js";
 import { misfits } from "./misfits.js";
 import { blocked, contacts, inAGroup, inALargeGroup, readInAGroup } from "./people.js";
+import { behindAProxy } from "./proxied.js";
 import type { Services } from "./services.js";
 
 const LINES_OF_A_LONG_TALK = 300;
@@ -18,8 +19,8 @@ export async function onThePage(services: Services, gate: Gate, pictures = ""): 
   try {
     const problems: string[] = [];
     const address = `http://127.0.0.1:${services.port(8022)}/`;
-    const open = async (width: number, height: number, colorScheme: "light" | "dark", phone: string): Promise<Desk> => {
-      const desk = new Desk(await newPage(browser, width, height, colorScheme, problems), address);
+    const open = async (width: number, height: number, colorScheme: "light" | "dark", phone: string, at = address): Promise<Desk> => {
+      const desk = new Desk(await newPage(browser, width, height, colorScheme, problems), at);
       await desk.signIn(phone);
       return desk;
     };
@@ -46,6 +47,7 @@ export async function onThePage(services: Services, gate: Gate, pictures = ""): 
     await beyondTheStore(ben, [`user/${ada.userId}`, group]);
     await twoTabs(ben, ada);
     await misfits(services, gate, (phone) => open(390, 844, "light", phone));
+    await behindAProxy(services, (at, phone) => open(900, 700, "light", phone, at));
     assert.deepEqual(problems, []);
     console.log("live: the chat page shows every message once and in order, on a desktop, a phone and a second device");
   } finally {
@@ -150,6 +152,7 @@ async function readsAgree(ada: Desk, ben: Desk, tablet: Desk): Promise<void> {
   await tablet.hasUnread(conversation, 3);
   await ben.page.locator(".row", { hasText: "three." }).getByRole("img", { name: "sent" }).waitFor();
   await ada.goTo(conversation);
+  await ada.page.locator(".unread-line").waitFor();
   await ben.page.locator(".row", { hasText: "three." }).getByRole("img", { name: "read" }).waitFor();
   const mark = tablet.page.locator(`.entry[data-key="${conversation}"] .unread`);
   await mark.waitFor({ state: "detached" });
