@@ -156,7 +156,10 @@ export class Chat {
       this.say(notice.kind === "friend_asked" ? text.wantsFriend(who) : text.isFriend(who));
       return;
     }
-    if (notice) this.people.onGroupNotice(notice);
+    if (notice) {
+      this.people.onGroupNotice(notice);
+      this.talk?.onNotice(notice);
+    }
     if (message.roomId !== "0" && this.room?.id === message.roomId) {
       this.room.messages.push(message);
       if (this.room.messages.length > ROOM_MESSAGES_MAX) this.room.messages.shift();

@@ -18,7 +18,7 @@ export interface Readers {
 
 interface Known {
   userIds: Set<string>;
-  // More than those, where they are many.
+  // Of more than are named; otherwise 0.
   count: number;
   isFresh: boolean;
 }
@@ -62,6 +62,11 @@ export class GroupReaders {
     if (userId === this.chat.account.user_id) return;
     if (place < 0) return this.forget();
     for (const { key } of lines.slice(0, place + 1)) this.known.get(key)?.userIds.add(userId);
+  }
+
+  // They are in the group no longer.
+  leave(userIds: string[]): void {
+    for (const known of this.known.values()) for (const userId of userIds) known.userIds.delete(userId);
   }
 
   // What was told while there was no connection is not known.
@@ -112,7 +117,7 @@ export class GroupReaders {
     try {
       const { userIds, count } = await this.chat.client.conversations.readers(this.groupId, messageId);
       const others = new Set(userIds.filter((userId) => userId !== own));
-      return { userIds: others, count: count > NAMED_MAX ? count - (userIds.length - others.size) : others.size };
+      return { userIds: others, count: count > NAMED_MAX ? count - (userIds.length - others.size) : 0 };
     } catch (error) {
       console.warn("readers", error);
       return { userIds: new Set(), count: 0 };

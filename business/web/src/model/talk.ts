@@ -1,6 +1,6 @@
 // The conversation that is open: its lines in order, what is on its way last.
 
-import type { Message, ReadMark, Target } from "gim-client";
+import type { Message, Notice, ReadMark, Target } from "gim-client";
 import type { Chat } from "./chat";
 import { EarlierHistory, PAGE, type Earlier } from "./earlier-history";
 import { GroupReaders } from "./group-readers";
@@ -140,6 +140,10 @@ export class Talk {
 
   onRead(mark: ReadMark): void {
     if (mark.target.kind === "group" && mark.target.id === this.target.id) this.readers?.onRead(mark);
+  }
+
+  onNotice(notice: Notice): void {
+    if (notice.kind === "members_removed" && notice.groupId === this.target.id) this.readers?.leave(notice.userIds);
   }
 
   markRead(): void {

@@ -72,6 +72,7 @@ export async function readInAGroup(services: Services, gate: Gate, [ada, ben, ta
   await info.locator("h3", { hasText: "Members (2)" }).waitFor();
   await ben!.page.locator(".center", { hasText: "removed" }).waitFor();
   for (const desk of [ada!, ben!, tablet!]) await desk.goTo(group);
+  await tick(ada!, "read by all");
 }
 
 // Each device has a cursor of its own for it. Whoever leaves it hears nothing more.
