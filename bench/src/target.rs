@@ -214,6 +214,11 @@ impl Target {
         format!("tcp://{}", self.next_tcp_name())
     }
 
+    /// Where clients ask which node to connect to.
+    pub fn locate_url(&self) -> String {
+        format!("{}/locate", self.clients_url)
+    }
+
     /// The app that sign-ins name.
     pub fn app_id(&self) -> u32 {
         self.app_id

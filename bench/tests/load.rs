@@ -60,7 +60,7 @@ fn result(output: &Output) -> Value {
 
 /// What every result of a scenario has to tell, beside `scenario`, `config`, `host` and `commit`: measures, which are above 0
 /// here, and counts of what must not happen.
-const KEYS: [(&str, &str, &str); 12] = [
+const KEYS: [(&str, &str, &str); 13] = [
     (
         "idle",
         "connections server_rss_bytes_per_connection kernel_bytes_per_connection server_cpu_cores connects_per_second heartbeats",
@@ -79,6 +79,11 @@ const KEYS: [(&str, &str, &str); 12] = [
         "fairness",
         "p50_ms_alone p50_ms_beside p99_ms_alone p99_ms_beside p99_ratio achieved_per_second aggressor_per_second",
         "lost duplicates reordered unanswered",
+    ),
+    (
+        "restart",
+        "connections offered_per_second achieved_per_second p50_ms p99_ms max_ms arrival_p99_ms",
+        "away failed lost duplicates reordered unanswered",
     ),
     (
         "mixed",
@@ -183,6 +188,29 @@ fn mixed_has_its_keys_and_loses_nothing() {
 }
 
 const MIXED_IN_SMALL: [&str; 8] = ["--connections", "60", "--chatting", "20", "--members", "10", "--heartbeat", "1"];
+
+#[test]
+fn restart_tells_who_was_away_and_loses_nothing() {
+    let mut server = Server::start();
+    let quiet = measure(&server, "restart", &[&RESTART_IN_SMALL[..], &["--locate"]].concat());
+    assert!(quiet["left"] == 0 && quiet["sign_ins_per_second"].is_null(), "{quiet:#}");
+
+    let folder = tempfile::tempdir().unwrap();
+    let [asked, done] = ["asked", "done"].map(|name| folder.path().join(name));
+    for pipe in [&asked, &done] {
+        assert!(Command::new("mkfifo").arg(pipe).status().unwrap().success());
+    }
+    let command = format!("echo now >{} && read -r _ <{}", asked.display(), done.display());
+    let child = start(&server, "restart", &[&RESTART_IN_SMALL[..], &["--command", &command]].concat());
+    assert_eq!(fs::read_to_string(asked).unwrap(), "now\n");
+    server.restart();
+    fs::write(done, "restarted\n").unwrap();
+    let result = result(&child.wait_with_output().unwrap());
+    assert!(result["left"].as_u64().is_some_and(|left| left >= 20) && result["gap_returns"].is_number(), "{result:#}");
+    assert!(result["command_seconds"].is_number() && result["unanswered"] == 0, "{result:#}");
+}
+
+const RESTART_IN_SMALL: [&str; 6] = ["--connections", "20", "--chatting", "10", "--chat-rate", "50"];
 
 #[test]
 fn slow_has_its_keys_and_costs_the_others_nothing() {
@@ -322,6 +350,18 @@ fn what_cannot_be_done_is_one_sentence_and_exit_code_1() {
         ("room", &["--rate", "nan"], "--rate must be from"),
         ("send", &["--rate", "1e-300"], "--rate must be from"),
         ("mixed", &["--reconnects", "0"], "--reconnects must be from"),
+        ("restart", &["--chatting", "3"], "--chatting must be even, as they write in pairs"),
+        ("restart", &["--processes", "2"], "--processes: all people are in one"),
+        (
+            "restart",
+            &["--connections", "20", "--command", "exit 3"],
+            "--chatting 200 people need as many --connections",
+        ),
+        (
+            "restart",
+            &[&RESTART_IN_SMALL[..], &["--command", "exit 3"]].concat(),
+            "--command did not end well: exit status: 3",
+        ),
         ("room", &["--members", "1", "--processes", "2"], "--processes 2 need as many --members, which are 1"),
         (
             "send",
@@ -349,8 +389,8 @@ fn what_cannot_be_done_is_one_sentence_and_exit_code_1() {
 #[test]
 fn a_server_that_cannot_be_reached_is_one_sentence_for_every_scenario() {
     for (scenario, ..) in KEYS {
-        // One user cannot be shared between processes.
-        let processes: &[&str] = if scenario == "conversations" { &["1"] } else { &["1", "2"] };
+        // One user cannot be shared between processes, nor is what all together notice.
+        let processes: &[&str] = if ["conversations", "restart"].contains(&scenario) { &["1"] } else { &["1", "2"] };
         for processes in processes {
             let mut command = Command::new(env!("CARGO_BIN_EXE_gim-bench"));
             command.args(["--json", scenario, "--tcp", "127.0.0.99:1", "--processes", processes]);

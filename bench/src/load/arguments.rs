@@ -7,6 +7,7 @@ use anyhow::ensure;
 use crate::{
     host::Process,
     part::Part,
+    swarm::transport::Transport,
     target::{Target, TargetArguments},
     users::TokenSource,
 };
@@ -46,6 +47,11 @@ impl LoadArguments {
     /// How long to measure.
     pub fn duration(&self) -> Duration {
         Duration::from_secs(self.seconds)
+    }
+
+    /// How clients connect.
+    pub fn transport(&self) -> Transport {
+        self.target.transport()
     }
 
     /// Client processes of the run.

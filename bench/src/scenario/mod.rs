@@ -9,6 +9,7 @@ mod group;
 mod idle;
 mod mixed;
 mod paired_with_database;
+mod restart;
 mod room;
 mod send;
 mod signin;
@@ -39,6 +40,8 @@ pub enum Scenario {
     Idle(idle::Arguments),
     /// How does it stand when everything goes on at once: heartbeats, chats, rooms, people who come and go?
     Mixed(mixed::Arguments),
+    /// What do people notice when nodes restart?
+    Restart(restart::Arguments),
     /// How fast does a message reach all members of a room, and how many such deliveries fit into a second?
     Room(room::Arguments),
     /// How many durable messages from user to user fit into a second, and how long does each take?
@@ -70,6 +73,7 @@ impl Scenario {
             Self::Group(arguments) => load::run(arguments),
             Self::Mixed(arguments) => load::run(arguments),
             Self::Idle(arguments) => load::run(arguments),
+            Self::Restart(arguments) => load::run(arguments),
             Self::Room(arguments) => load::run(arguments),
             Self::Send(arguments) => load::run(arguments),
             Self::Signin(arguments) => load::run(arguments),

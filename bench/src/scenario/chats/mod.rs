@@ -86,12 +86,38 @@ struct Sender {
     unanswered: HashMap<u64, Instant>,
 }
 
+/// How a message arrived.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Arrival {
+    /// After all that came before.
+    Next,
+    /// After a newer one.
+    Late,
+    /// Not for the first time.
+    Again,
+}
+
 /// What a member has of a sender.
 #[derive(Debug, Default)]
-struct Got {
+pub struct Got {
     newest: u64,
     /// Lower numbers that did not come yet.
     missing: HashSet<u64>,
+}
+
+impl Got {
+    /// Takes the message with this number, the first of which is 1.
+    pub fn take(&mut self, number: u64) -> Arrival {
+        if number > self.newest {
+            self.missing.extend(self.newest + 1..number);
+            self.newest = number;
+            Arrival::Next
+        } else if self.missing.remove(&number) {
+            Arrival::Late
+        } else {
+            Arrival::Again
+        }
+    }
 }
 
 /// All conversations.
@@ -241,14 +267,13 @@ impl Conversations {
         let content = bytes_of(message.content, PUSHED_CONTENT)?;
         let Some((number, sender, since_epoch)) = read_head(content) else { return Ok(()) };
         let Some(got) = self.got.get_mut(client * self.senders + sender) else { return Ok(()) };
-        if number > got.newest {
-            got.missing.extend(got.newest + 1..number);
-            got.newest = number;
-        } else if got.missing.remove(&number) {
-            self.reordered += 1;
-        } else {
-            self.duplicates += 1;
-            return Ok(());
+        match got.take(number) {
+            Arrival::Next => {}
+            Arrival::Late => self.reordered += 1,
+            Arrival::Again => {
+                self.duplicates += 1;
+                return Ok(());
+            }
         }
         self.received += 1;
         if let Some(slice) = &self.slice {
