@@ -14,6 +14,7 @@
 //! - [`certificate`]: certificates and keys, checked at start
 //! - [`networks`]: whose word about a client's address counts
 //! - [`data_folder`]: the lock on what a service keeps
+//! - [`file_watch`]: whether files that others renew have changed
 //! - [`files`]: how many files the process may have open, and who may read those that it makes
 //! - [`gather`]: questions that share a read
 //! - [`places`]: places that are given away by turns between users
@@ -37,6 +38,7 @@ pub mod certificate;
 pub mod data_folder;
 pub mod dns_name;
 pub mod endpoints;
+pub mod file_watch;
 pub mod files;
 pub mod gather;
 pub mod grpc;

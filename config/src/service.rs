@@ -7,6 +7,7 @@ use metrics::gauge;
 use crate::{
     admin::{self, Admin},
     arguments::ServiceArguments,
+    file_watch::FileWatch,
     files,
     logging::LogSettings,
     metrics as names, ready_check,
@@ -33,7 +34,7 @@ pub trait Running {
     }
 
     /// SIGHUP: reads the files again that settings name, and takes over of `settings` what [`Settings::RELOADED`] promises; there are none
-    /// where they were refused.
+    /// where they were refused, and where it is the files that changed.
     ///
     /// # Errors
     /// What stays as it was, and why.
@@ -170,6 +171,8 @@ where
     {
         return Err(problem.to_string());
     }
+    // Before they are read, so that no change is missed.
+    let mut files = FileWatch::new(settings.watched_files());
     let mut running = tokio::select! {
         started = start(settings) => match started {
             Ok(running) => running,
@@ -190,7 +193,7 @@ where
     let mut asked_to_stop = Box::pin(running.asked_to_stop());
     let mut requests = running.admin().reload_requests().expect("nobody else takes them");
     let why = loop {
-        let mut asked = None;
+        let (mut asked, mut of_files_alone) = (None, false);
         tokio::select! {
             signal = signals.next_or_reload() => {
                 if let Some(signal) = signal {
@@ -198,11 +201,17 @@ where
                 }
             }
             reply = requests.next() => asked = Some(reply),
+            () = files.changed() => of_files_alone = true,
             () = &mut asked_to_stop => break "an operator".to_owned(),
             problem = running.failed() => return Err(problem),
         }
         supervisor.reloading();
-        let outcome = read_again(&mut running, &mut reload).await;
+        files.note();
+        let outcome = if of_files_alone {
+            reload.conclude(None, running.reload(None).await.err())
+        } else {
+            read_again(&mut running, &mut reload).await
+        };
         if let Some(reply) = asked {
             // Whoever asked may not have waited.
             drop(reply.send(outcome));

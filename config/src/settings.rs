@@ -14,6 +14,7 @@ use toml::{Table, Value};
 
 use crate::{
     arguments::ServiceArguments,
+    file_watch::WatchedFiles,
     listen::Endpoint,
     renamed_keys::{self, RenamedKey},
     secret_files, service_links,
@@ -43,6 +44,11 @@ pub trait Settings: Default + Serialize + DeserializeOwned {
 
     /// Where it tells its traces.
     fn traces(&self) -> Option<&TracesSettings> {
+        None
+    }
+
+    /// Files that are read again when others renew them, as at SIGHUP; none without it.
+    fn watched_files(&self) -> Option<WatchedFiles> {
         None
     }
 

@@ -12,6 +12,7 @@ const ORDER: [&[&str]; 9] = [
         "arguments",
         "certificate",
         "data_folder",
+        "file_watch",
         "files",
         "gather",
         "jwt_crypto",

@@ -13,6 +13,7 @@ use std::{
 use gim_config::{
     admin_page,
     reload_requests::{self, ReloadOutcome},
+    testing::Authority,
 };
 use gim_proto::{
     CloseReason,
@@ -212,6 +213,25 @@ fn a_hangup_applies_the_log_filter_and_names_what_needs_a_restart() {
     let line = find(&mut node.log, "this stays as it was");
     assert!(line.contains("log.filter: `warning` is no level"), "{line}");
     find(&mut node.log, "still cannot attach");
+}
+
+#[test]
+fn a_certificate_that_others_renew_is_read_again_by_itself() {
+    let authority = Authority::new();
+    let (certificate, key) = authority.issue();
+    let files = format!("[{{ certificate = {certificate:?}, key = {key:?} }}]");
+    let settings = [
+        ("TLS__LISTEN", "127.0.0.1:0"),
+        ("TLS__WEBSOCKET_LISTEN", "127.0.0.1:0"),
+        ("TLS__CERTIFICATES", &*files),
+        ("TLS__FILES_INTERVAL_MS", "5"),
+    ];
+    let mut node = Node::start(256, &settings);
+    authority.issue();
+    find(&mut node.log, "the certificates were read again");
+    std::fs::write(key, "no key").unwrap();
+    let line = find(&mut node.log, "this stays as it was");
+    assert!(line.contains("tls.certificates: "), "{line}");
 }
 
 #[test]

@@ -4,8 +4,8 @@ mod apps;
 mod entrances;
 
 use gim_config::{
-    RenamedKey, Settings, admin::AdminSettings, grpc::GrpcSettings, listen::Endpoint, logging::LogSettings,
-    networks::Networks, traces::TracesSettings,
+    RenamedKey, Settings, admin::AdminSettings, file_watch::WatchedFiles, grpc::GrpcSettings, listen::Endpoint,
+    logging::LogSettings, networks::Networks, traces::TracesSettings,
 };
 use serde::{Deserialize, Serialize};
 
@@ -296,6 +296,10 @@ impl Settings for ConnSettings {
 
     fn traces(&self) -> Option<&TracesSettings> {
         Some(&self.traces)
+    }
+
+    fn watched_files(&self) -> Option<WatchedFiles> {
+        self.tls.watched_files()
     }
 
     fn node(&self) -> &str {

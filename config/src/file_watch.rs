@@ -1,0 +1,142 @@
+//! Files that settings name and others renew, as cert-manager and ACME clients do: looked at now and then. On the task of
+//! [`crate::service`].
+//!
+//! Always holds: a change is told once, and only when two looks in a row found the same, so that files that are being written, or
+//! a certificate whose key comes a moment later, are left alone.
+
+use std::{
+    fs,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use tokio::time::{Interval, MissedTickBehavior, interval};
+
+/// What is to be watched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WatchedFiles {
+    /// The files; a link is followed.
+    pub files: Vec<PathBuf>,
+    /// How often they are looked at.
+    pub interval: Duration,
+}
+
+/// The watch.
+#[derive(Debug)]
+pub(crate) struct FileWatch {
+    files: Vec<PathBuf>,
+    looks: Option<Interval>,
+    /// As they were when they were read.
+    held: Vec<Option<Stamp>>,
+    /// As the last look found them.
+    last: Vec<Option<Stamp>>,
+}
+
+/// By which a file is told from the one that was there before: its time of change, its length, and where it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Stamp(i64, i64, u64, u64, u64);
+
+impl FileWatch {
+    /// Of files that were read just now; without any, nothing is ever told.
+    pub(crate) fn new(watched: Option<WatchedFiles>) -> Self {
+        let watched = watched.filter(|watched| !watched.files.is_empty());
+        let looks = watched.as_ref().map(|watched| {
+            let mut looks = interval(watched.interval);
+            looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            looks
+        });
+        let files = watched.map(|watched| watched.files).unwrap_or_default();
+        let held = stamps(&files);
+        Self { looks, last: held.clone(), held, files }
+    }
+
+    /// Waits until some are others than those that were read. May be dropped at any moment.
+    pub(crate) async fn changed(&mut self) {
+        let Some(looks) = &mut self.looks else { return std::future::pending().await };
+        loop {
+            looks.tick().await;
+            let now = stamps(&self.files);
+            let is_settled = now == self.last;
+            self.last = now;
+            if is_settled && self.last != self.held {
+                return;
+            }
+        }
+    }
+
+    /// They are read next.
+    pub(crate) fn note(&mut self) {
+        self.held = stamps(&self.files);
+    }
+}
+
+fn stamps(files: &[PathBuf]) -> Vec<Option<Stamp>> {
+    files.iter().map(|file| stamp(file)).collect()
+}
+
+/// None of a file that cannot be looked at: whoever reads it says why.
+fn stamp(file: &Path) -> Option<Stamp> {
+    let found = fs::metadata(file).ok()?;
+    Some(Stamp(found.mtime(), found.mtime_nsec(), found.len(), found.ino(), found.dev()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use tempfile::TempDir;
+    use tokio::time::timeout;
+
+    use super::*;
+
+    const LOOK: Duration = Duration::from_millis(2);
+    const DEADLINE: Duration = Duration::from_secs(30);
+
+    fn watch(files: &[PathBuf]) -> FileWatch {
+        FileWatch::new(Some(WatchedFiles { files: files.to_vec(), interval: LOOK }))
+    }
+
+    /// Whether it tells nothing for some looks.
+    async fn is_quiet(watch: &mut FileWatch) -> bool {
+        timeout(LOOK * 10, watch.changed()).await.is_err()
+    }
+
+    #[tokio::test]
+    async fn a_folder_that_is_exchanged_behind_a_link_is_told_once() {
+        let folder = TempDir::new().unwrap();
+        let (current, file) = (folder.path().join("..data"), folder.path().join("..data/tls.crt"));
+        for version in ["one", "two"] {
+            fs::create_dir(folder.path().join(version)).unwrap();
+            fs::write(folder.path().join(version).join("tls.crt"), "of the same length").unwrap();
+        }
+        symlink("one", &current).unwrap();
+        let mut watch = watch(&[file]);
+        assert!(is_quiet(&mut watch).await);
+
+        symlink("two", folder.path().join("new")).unwrap();
+        fs::rename(folder.path().join("new"), &current).unwrap();
+        timeout(DEADLINE, watch.changed()).await.unwrap();
+        watch.note();
+        assert!(is_quiet(&mut watch).await);
+    }
+
+    #[tokio::test]
+    async fn what_is_gone_and_what_comes_back_are_told() {
+        let folder = TempDir::new().unwrap();
+        let file = folder.path().join("tls.key");
+        fs::write(&file, "key").unwrap();
+        let mut watch = watch(std::slice::from_ref(&file));
+        fs::remove_file(&file).unwrap();
+        timeout(DEADLINE, watch.changed()).await.unwrap();
+        watch.note();
+        fs::write(&file, "another key").unwrap();
+        timeout(DEADLINE, watch.changed()).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn without_files_nothing_is_ever_told() {
+        assert!(is_quiet(&mut FileWatch::new(None)).await);
+        assert!(is_quiet(&mut watch(&[])).await);
+    }
+}
