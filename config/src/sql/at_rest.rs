@@ -69,6 +69,27 @@ impl Location {
         percent_decoded(database_name(&self.url))
     }
 
+    /// The options by which `mariadb` and `mysql` reach its server as we do, for a shell. A password is asked for, and not told.
+    pub fn client_options(&self) -> String {
+        let (_, rest) = self.url.split_once("://").unwrap_or_default();
+        let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
+        let authority = rest.split('/').next().unwrap_or_default();
+        let (login, server) = authority.rsplit_once('@').unwrap_or(("", authority));
+        let (user, has_password) = login.split_once(':').map_or((login, false), |(user, _)| (user, true));
+        let (host, port) =
+            server.rsplit_once(':').filter(|(_, port)| port.parse::<u16>().is_ok()).unwrap_or((server, ""));
+        let socket = query.split('&').find_map(|pair| pair.strip_prefix("socket=")).unwrap_or_default();
+        let mut options = Vec::new();
+        for (option, value) in [("host", host), ("port", port), ("socket", socket), ("user", user)] {
+            if !value.is_empty() {
+                let value = percent_decoded(value.trim_matches(['[', ']'])).replace('\'', r"'\''");
+                options.push(format!("--{option}='{value}'"));
+            }
+        }
+        options.extend(has_password.then(|| "--password".to_owned()));
+        options.join(" ")
+    }
+
     /// How far its tables are; none where there is no database.
     pub async fn progress(&self, migrations: &[(Dialect, Migrator)]) -> Result<Option<TableProgress>, DatabaseError> {
         if self.file.as_ref().is_some_and(|path| !path.exists()) {

@@ -127,9 +127,10 @@ fn beside(to: &Path) -> PathBuf {
 fn dump_command(databases: &[OwnDatabase], to: &Path) -> Option<String> {
     let names: Vec<_> = databases.iter().map(|database| format!("'{}'", database.location.database())).collect();
     let to = to.with_extension("sql");
-    (!names.is_empty()).then(|| {
+    databases.first().map(|first| {
         format!(
-            "mariadb-dump --single-transaction --quick --hex-blob --databases {} >'{}'",
+            "mariadb-dump {} --single-transaction --quick --hex-blob --databases {} >'{}'",
+            first.location.client_options(),
             names.join(" "),
             to.display()
         )

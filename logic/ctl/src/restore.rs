@@ -248,19 +248,21 @@ fn with_ending(path: &Path, ending: &str) -> PathBuf {
 fn commands(databases: &[OwnDatabase], from: &Path, arguments: &RestoreArguments) -> Vec<String> {
     let mut commands: Vec<_> = databases
         .iter()
-        .map(|database| format!("mariadb --execute 'DROP DATABASE `{}`'", database.location.database()))
+        .map(|OwnDatabase { location, .. }| {
+            format!("mariadb {} --execute 'DROP DATABASE `{}`'", location.client_options(), location.database())
+        })
         .collect();
-    if commands.is_empty() {
-        return commands;
-    }
-    commands.push(format!("mariadb <'{}'", from.with_extension("sql").display()));
+    let Some(first) = databases.first() else { return commands };
+    let dump = from.with_extension("sql");
+    commands.push(format!("mariadb {} <'{}'", first.location.client_options(), dump.display()));
     if databases.iter().any(|database| database.owner == Owner::Logic) && !arguments.nothing_came_after {
         commands.push(format!("gim-logic raise-seqs --by {} --config LOGIC.TOML", arguments.raise_seqs_by));
     }
     if let Some(business) = databases.iter().find(|database| database.owner == Owner::Business) {
         let more_than_any = "ALTER TABLE user AUTO_INCREMENT = N";
         commands.push(format!(
-            "mariadb '{}' --execute '{more_than_any}'   (N: more than any id that was given out)",
+            "mariadb {} '{}' --execute '{more_than_any}'   (N: more than any id that was given out)",
+            business.location.client_options(),
             business.location.database()
         ));
     }

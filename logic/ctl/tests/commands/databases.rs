@@ -183,17 +183,18 @@ fn databases_tell_how_far_they_are_and_are_brought_up_to_date() {
 fn of_a_mysql_the_commands_are_printed_without_its_password() {
     let with_urls = |arguments: &[&str]| {
         let mut command = ctl(arguments);
-        command.env("GIM_LOGIC_DATABASE__URL", "mysql://gim:s3cret@127.0.0.1:9/gim_logic");
+        command.env("GIM_LOGIC_DATABASE__URL", "mysql://g%27im:s3cret@127.0.0.1:9/gim_logic");
         command.env("GIM_BUSINESS_DATABASE__URL", "mysql://gim:s3cret@127.0.0.1:9/gim_business?ssl-mode=DISABLED");
         done(command.output().unwrap())
     };
     let backup = with_urls(&["backup", "--to", "/backup/monday"]);
-    let dump = "mariadb-dump --single-transaction --quick --hex-blob --databases 'gim_logic' 'gim_business' >'/backup/monday.sql'";
+    let dump = r"mariadb-dump --host='127.0.0.1' --port='9' --user='g'\''im' --password --single-transaction --quick --hex-blob --databases 'gim_logic' 'gim_business' >'/backup/monday.sql'";
     assert!(backup.code == 0 && backup.out.contains(dump) && !backup.out.contains("s3cret"), "{}", backup.out);
     let restore = with_urls(&["restore", "--from", "/backup/monday"]);
     for line in [
         "DROP DATABASE `gim_logic`",
-        "mariadb <'/backup/monday.sql'",
+        r"mariadb --host='127.0.0.1' --port='9' --user='g'\''im' --password <'/backup/monday.sql'",
+        "mariadb --host='127.0.0.1' --port='9' --user='gim' --password 'gim_business' --execute",
         "gim-logic raise-seqs --by 100000000",
         "redis-cli flushdb",
     ] {
@@ -201,7 +202,7 @@ fn of_a_mysql_the_commands_are_printed_without_its_password() {
     }
     let status = refusal(&with_urls(&["db", "status"]));
     assert!(
-        status.starts_with("cannot open the database mysql://gim:***@127.0.0.1:9/gim_logic")
+        status.starts_with("cannot open the database mysql://g%27im:***@127.0.0.1:9/gim_logic")
             && !status.contains("s3cret"),
         "{status}"
     );
