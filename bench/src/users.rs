@@ -12,7 +12,7 @@ use gim_proto::{
 };
 use prost::Message as _;
 use tokio::task::JoinSet;
-use tonic::transport::Channel;
+use tonic::{Request, transport::Channel};
 
 use crate::{
     backend::token_of,
@@ -109,7 +109,8 @@ fn sign_up_at_business(
         let mut asked = 0;
         while users.len() < count {
             while asked < count && calls.len() < IN_FLIGHT {
-                calls.spawn(ask(target.business(), next_phone_number(), code.to_owned()));
+                // Shown so that so many from one address are no flood, where the server asks services for a token.
+                calls.spawn(ask(target.business(), target.internal(request(next_phone_number(), code))));
                 asked += 1;
             }
             let reply = calls.join_next().await.context("no sign-in is under way")?;
@@ -127,11 +128,14 @@ pub fn phone_number() -> String {
     format!("9{:012}", rand::random::<u64>() % 1_000_000_000_000)
 }
 
-async fn ask(business: Channel, phone_number: String, code: String) -> anyhow::Result<SignInReply> {
+fn request(phone_number: String, code: &str) -> SignInRequest {
+    let device = logic::Device { brand: "gim-bench".into(), ..logic::Device::default() };
+    SignInRequest { phone_number, code: code.to_owned(), device: Some(device) }
+}
+
+async fn ask(business: Channel, request: Request<SignInRequest>) -> anyhow::Result<SignInReply> {
     const CALL: &str = "business.UserExtService/SignIn";
     const PATIENCE: Duration = DEADLINE.saturating_mul(3);
-    let device = logic::Device { brand: "gim-bench".into(), ..logic::Device::default() };
-    let request = SignInRequest { phone_number, code, device: Some(device) };
     let mut client = UserExtServiceClient::new(business);
     let reply = tokio::time::timeout(PATIENCE, client.sign_in(request)).await;
     let reply = reply.with_context(|| format!("{CALL} was not answered within {PATIENCE:?}"))?;
