@@ -39,6 +39,8 @@ def problems_of_promises(file, resources):
     drains = int(environment["GIM_CONN_DRAIN__TIMEOUT_MS"]) / 1000
     if conn["terminationGracePeriodSeconds"] <= waits + drains:
         yield f"{file}: a conn pod is killed while it drains"
+    if "GIM_CONN_TLS__CERTIFICATES" in environment and environment.get("GIM_CONN_TLS__FILES_INTERVAL_MS", "0") == "0":
+        yield f"{file}: conn does not notice when cert-manager renews its certificate"
     nodes = one(resources, "Service", "gim-logic-nodes")["spec"]
     if not nodes.get("publishNotReadyAddresses") or nodes["clusterIP"] != "None":
         yield f"{file}: conn does not find logic nodes that are not ready"
