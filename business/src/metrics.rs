@@ -3,19 +3,19 @@
 
 gim_config::metric_names! {
     /// Sign-ins by `result`: `new_user`, `known_user`, `wrong_code`, `too_many_attempts`.
-    Counter SIGN_INS_TOTAL = "business_sign_ins_total";
+    Counter SIGN_INS_TOTAL = "business_sign_ins_total" by result ["new_user", "known_user", "wrong_code", "too_many_attempts"];
     /// Sign-in codes that were asked for, by `result`: `sent`, `too_many`, `refused`, `failed`.
-    Counter SIGN_IN_CODES_TOTAL = "business_sign_in_codes_total";
+    Counter SIGN_IN_CODES_TOTAL = "business_sign_in_codes_total" by result ["sent", "too_many", "refused", "failed"];
     /// Phone numbers and addresses whose codes were forgotten early, because the table of attempts was full.
     Counter ATTEMPTS_EVICTED_TOTAL = "business_sign_in_attempts_evicted_total";
     /// Token checks by `result`: `ok`, `refused`.
-    Counter TOKEN_CHECKS_TOTAL = "business_token_checks_total";
+    Counter TOKEN_CHECKS_TOTAL = "business_token_checks_total" by result ["ok", "refused"];
     /// Reads of users that were refused, because too much of one user waited, or nothing could be read in time.
     Counter READS_REFUSED_TOTAL = "business_reads_refused_total";
     /// Calls of users beyond their share.
     Counter REQUESTS_BEYOND_SHARE_TOTAL = "business_requests_beyond_share_total";
     /// Calls to logic that failed, by `result`: `refused`, `away`, `failed`.
-    Counter LOGIC_FAILURES_TOTAL = "business_logic_failures_total";
+    Counter LOGIC_FAILURES_TOTAL = "business_logic_failures_total" by result ["refused", "away", "failed"];
     /// How many of our limits allow more than logic takes.
     Gauge LIMITS_BEYOND_LOGICS = "business_limits_beyond_logics";
     /// Calls that revoked tokens.

@@ -12,6 +12,7 @@
 //! - [`endpoints`] and [`dns_name`]: the addresses of a service with several nodes
 //! - [`refused_peers`]: what is said once about callers that come again and again
 //! - [`certificate`]: certificates and keys, checked at start
+//! - [`in_gauge`]: what a gauge counts while it is there
 //! - [`networks`]: whose word about a client's address counts
 //! - [`data_folder`]: the lock on what a service keeps
 //! - [`file_watch`]: whether files that others renew have changed
@@ -42,6 +43,7 @@ pub mod file_watch;
 pub mod files;
 pub mod gather;
 pub mod grpc;
+pub mod in_gauge;
 #[cfg(feature = "jwt")]
 pub mod jwt;
 #[cfg(feature = "jwt")]

@@ -28,9 +28,6 @@ pub(crate) struct Reload<S> {
 impl<S: Settings> Reload<S> {
     /// Of a service that is started with these settings.
     pub(crate) fn new(arguments: &ServiceArguments, settings: &S, log: fn(&S) -> &LogSettings) -> Self {
-        for result in ["ok", "refused"] {
-            counter!(names::RELOADS, "result" => result).increment(0);
-        }
         Self { arguments: arguments.clone(), log, held: Table::try_from(settings).unwrap_or_default() }
     }
 

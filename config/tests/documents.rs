@@ -170,22 +170,22 @@ fn metric_names(source: &str) -> BTreeSet<String> {
     source.split('"').skip(1).step_by(2).filter(is_name).map(str::to_owned).collect()
 }
 
-/// Every metric with its kind, as in `Counter ROWS = "logic_rows_total";`, which has the help text above it.
-fn metrics_of_the_code() -> BTreeMap<String, String> {
+/// Every metric with its kind and labels, as in `Counter ROWS = "logic_rows_total" of app;`, which has the help text above it.
+fn metrics_of_the_code() -> BTreeMap<String, (String, String)> {
     let mut metrics = BTreeMap::new();
     for folder in METRIC_SOURCES {
         let text = read(&format!("{folder}/metrics.rs"));
-        let mut has_help = false;
-        for line in text.lines().map(str::trim) {
-            if let Some((kind, name)) = line.split_once(" = \"").and_then(|(left, right)| {
-                let (kind, _) = left.split_once(' ')?;
-                Some((kind.to_lowercase(), right.strip_suffix("\";")?.to_owned()))
-            }) && ["counter", "gauge", "histogram"].contains(&kind.as_str())
-            {
+        for kind in ["Counter", "Gauge", "Histogram"] {
+            for (at, _) in text.match_indices(&format!("\n    {kind} ")) {
+                let declared = text[at..].split_once(';').unwrap().0;
+                let (name, labels) = declared.split_once('"').unwrap().1.split_once('"').unwrap();
+                let has_help = text[..at].lines().last().is_some_and(|line| line.trim().starts_with("///"));
                 assert!(has_help, "{name} has no help text");
-                metrics.insert(name, kind);
+                // As in ` by bound ["all", "user"]` and in ` of app, logic`.
+                let labels = labels.split('[').next().unwrap().trim();
+                let labels = labels.trim_start_matches("by ").trim_start_matches("of ").to_owned();
+                metrics.insert(name.to_owned(), (kind.to_lowercase(), labels));
             }
-            has_help = line.starts_with("///");
         }
         assert_eq!(metric_names(&text).iter().find(|name| !metrics.contains_key(*name)), None, "named beside the list");
     }
@@ -199,24 +199,34 @@ fn every_metric_stands_in_the_table_of_operations() {
     let page = read("config/OPERATIONS.md");
     let rows = page.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` | "));
     let rows = rows.filter(|(name, _)| metric_names(&format!("\"{name}\"")).contains(*name));
-    let in_table: BTreeMap<String, String> =
-        rows.map(|(name, rest)| (name.to_owned(), rest.split(" | ").next().unwrap().to_owned())).collect();
+    let in_table: BTreeMap<String, (String, String)> = rows
+        .map(|(name, rest)| {
+            let (kind, rest) = rest.split_once(" |").unwrap();
+            let labels = rest.split_once('|').unwrap().0.trim();
+            (name.to_owned(), (kind.to_owned(), labels.to_owned()))
+        })
+        .collect();
     let missing: Vec<_> = in_code.iter().filter(|(name, _)| !in_table.contains_key(*name)).collect();
     assert!(missing.is_empty(), "in the code, and not in the tables of config/OPERATIONS.md: {missing:?}");
-    for (name, kind) in &in_table {
-        assert_eq!(in_code.get(name), Some(kind), "{name} of the tables of config/OPERATIONS.md is not so in the code");
+    for (name, described) in &in_table {
+        let kind = &described.0;
+        assert_eq!(
+            in_code.get(name),
+            Some(described),
+            "{name} of the tables of config/OPERATIONS.md is not so in the code"
+        );
         assert_eq!(name.ends_with("_total"), kind == "counter", "the name of {name} is not that of a {kind}");
     }
 }
 
 /// The names of metrics in an expression of Prometheus; those of a histogram without what its parts are called.
-fn metrics_in(expression: &str, in_code: &BTreeMap<String, String>) -> BTreeSet<String> {
+fn metrics_in(expression: &str, in_code: &BTreeMap<String, (String, String)>) -> BTreeSet<String> {
     let is_part = |letter: char| letter == '_' || letter.is_ascii_alphanumeric();
     let words = expression.split(|letter: char| !is_part(letter));
     let words = words.filter(|word| METRIC_PREFIXES.iter().any(|prefix| word.starts_with(prefix)));
     let whole = |word: &str| {
         let stems = ["_bucket", "_sum", "_count"].iter().filter_map(|part| word.strip_suffix(part));
-        let histogram = stems.into_iter().find(|stem| in_code.get(*stem).is_some_and(|kind| kind == "histogram"));
+        let histogram = stems.into_iter().find(|stem| in_code.get(*stem).is_some_and(|(kind, _)| kind == "histogram"));
         histogram.unwrap_or(word).to_owned()
     };
     words.map(whole).collect()

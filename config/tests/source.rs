@@ -6,7 +6,7 @@ use gim_config::testing::layers::assert_layers;
 
 /// The layers, the lowest first. Nobody names a module of the same layer, or of one above.
 const ORDER: [&[&str]; 9] = [
-    &["log_origin", "metric_names"],
+    &["in_gauge", "log_origin", "metric_names"],
     &[
         "admin_page",
         "arguments",

@@ -69,7 +69,7 @@ impl Certificates {
         let configs = TlsConfigs { tcp: config(ALPN_TCP)?, web_socket: config(ALPN_WEB_SOCKET)? };
         // Told only now, so that the metric is about what is shown to clients, also where a reload failed.
         for (file, expires_s) in ends {
-            gauge!(names::CERTIFICATE_EXPIRES, "file" => file).set(expires_s as f64);
+            gauge!(names::CERTIFICATE_EXPIRATION, "file" => file).set(expires_s as f64);
         }
         Ok(configs)
     }

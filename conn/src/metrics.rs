@@ -7,95 +7,97 @@ use metrics::{Counter, Gauge, counter, gauge};
 
 gim_config::metric_names! {
     /// Open connections.
-    Gauge CONNECTIONS = "conn_connections";
+    Gauge CONNECTIONS = "conn_connections" of reactor;
     /// As many as there may be: `limits.connections_max`, or as the files of the process allow.
     Gauge CONNECTIONS_MAX = "conn_connections_max";
     /// Connections that are signed in.
-    Gauge SIGNED_IN = "conn_signed_in";
+    Gauge SIGNED_IN = "conn_signed_in" of reactor, app;
     /// Rooms with subscribers on this reactor.
-    Gauge ROOMS = "conn_rooms";
+    Gauge ROOMS = "conn_rooms" of reactor, app;
     /// Connections that were accepted.
-    Counter ACCEPTED = "conn_accepted_total";
+    Counter ACCEPTED = "conn_accepted_total" of reactor;
     /// Connections that were refused at once: over a cap, or while draining.
-    Counter REFUSED_CONNECTIONS = "conn_refused_connections_total";
+    Counter REFUSED_CONNECTIONS = "conn_refused_connections_total" of reactor;
     /// Connections that had not signed in and gave their place to a newer one, at a cap of connections.
-    Counter UNSIGNED_EVICTED = "conn_unsigned_evicted_total";
+    Counter UNSIGNED_EVICTED = "conn_unsigned_evicted_total" of reactor;
     /// Connects that were gone before they were accepted.
-    Counter ACCEPT_RETRIES = "conn_accept_retries_total";
+    Counter ACCEPT_RETRIES = "conn_accept_retries_total" of reactor;
     /// Pauses of accepting, because the process or the system was out of files or memory.
-    Counter ACCEPT_PAUSES = "conn_accept_pauses_total";
+    Counter ACCEPT_PAUSES = "conn_accept_pauses_total" of reactor;
     /// Sign-ins that were refused because their app has `connections_max` connections.
-    Counter APPS_FULL = "conn_apps_full_total";
+    Counter APPS_FULL = "conn_apps_full_total" of reactor;
     /// Connections that ended, by close reason.
-    Counter CLOSED = "conn_closed_total";
+    Counter CLOSED = "conn_closed_total" of reactor, reason;
     /// Bytes that clients sent.
-    Counter BYTES_IN = "conn_bytes_in_total";
+    Counter BYTES_IN = "conn_bytes_in_total" of reactor;
     /// Bytes that were written to clients.
-    Counter BYTES_OUT = "conn_bytes_out_total";
+    Counter BYTES_OUT = "conn_bytes_out_total" of reactor;
     /// Packets that clients sent.
-    Counter PACKETS_IN = "conn_packets_in_total";
+    Counter PACKETS_IN = "conn_packets_in_total" of reactor;
     /// Frames that were written to clients.
-    Counter FRAMES_OUT = "conn_frames_out_total";
+    Counter FRAMES_OUT = "conn_frames_out_total" of reactor;
     /// Calls of the kernel that wrote them.
-    Counter WRITES = "conn_writes_total";
+    Counter WRITES = "conn_writes_total" of reactor;
     /// Heartbeats that were answered.
-    Counter HEARTBEATS = "conn_heartbeats_total";
+    Counter HEARTBEATS = "conn_heartbeats_total" of reactor;
     /// Packets that conn itself refused, as over the rate or not understood.
-    Counter REFUSED_PACKETS = "conn_refused_packets_total";
+    Counter REFUSED_PACKETS = "conn_refused_packets_total" of reactor;
     /// Times that a connection was not read further because `session.in_flight_max` packets of it were with logic.
-    Counter READ_PAUSES = "conn_read_pauses_total";
+    Counter READ_PAUSES = "conn_read_pauses_total" of reactor;
     /// Times that a connection had more to read than its share of a turn.
-    Counter READ_YIELDS = "conn_read_yields_total";
+    Counter READ_YIELDS = "conn_read_yields_total" of reactor;
     /// Packets answered "try again later" because the bridge to logic was behind.
-    Counter UPLINK_FULL = "conn_uplink_full_total";
+    Counter UPLINK_FULL = "conn_uplink_full_total" of reactor;
     /// Socket events of connections that were gone already.
-    Counter STALE_EVENTS = "conn_stale_events_total";
+    Counter STALE_EVENTS = "conn_stale_events_total" of reactor;
     /// Commands and answers for connections that were gone already.
-    Counter STALE_COMMANDS = "conn_stale_commands_total";
+    Counter STALE_COMMANDS = "conn_stale_commands_total" of reactor;
     /// Pushes to rooms that were dropped for slow readers, or over `limits.room_backlog_max`.
-    Counter ROOM_PUSHES_DROPPED = "conn_room_pushes_dropped_total";
+    Counter ROOM_PUSHES_DROPPED = "conn_room_pushes_dropped_total" of reactor;
     /// Pushes to all that found too many others waiting.
-    Counter PUSHES_TO_ALL_DROPPED = "conn_pushes_to_all_dropped_total";
+    Counter PUSHES_TO_ALL_DROPPED = "conn_pushes_to_all_dropped_total" of reactor;
     /// Stored messages that were not pushed to a slow reader, who is told to sync instead.
-    Counter INBOX_PUSHES_SKIPPED = "conn_inbox_pushes_skipped_total";
+    Counter INBOX_PUSHES_SKIPPED = "conn_inbox_pushes_skipped_total" of reactor;
     /// Hints to sync that were sent.
-    Counter SYNC_HINTS = "conn_sync_hints_total";
+    Counter SYNC_HINTS = "conn_sync_hints_total" of reactor;
     /// WebSockets that were opened.
-    Counter WEBSOCKET_UPGRADES = "conn_websocket_upgrades_total";
+    Counter WEBSOCKET_UPGRADES = "conn_websocket_upgrades_total" of reactor;
     /// TLS handshakes that were completed.
-    Counter TLS_HANDSHAKES = "conn_tls_handshakes_total";
+    Counter TLS_HANDSHAKES = "conn_tls_handshakes_total" of reactor;
     /// TLS handshakes that failed.
-    Counter TLS_FAILURES = "conn_tls_failures_total";
+    Counter TLS_FAILURES = "conn_tls_failures_total" of reactor;
     /// Handshakes that waited for a place.
-    Counter TLS_HANDSHAKES_WAITED = "conn_tls_handshakes_waited_total";
+    Counter TLS_HANDSHAKES_WAITED = "conn_tls_handshakes_waited_total" of reactor;
     /// Steps of handshakes that waited for the next turn.
-    Counter TLS_HANDSHAKES_DEFERRED = "conn_tls_handshakes_deferred_total";
+    Counter TLS_HANDSHAKES_DEFERRED = "conn_tls_handshakes_deferred_total" of reactor;
     /// When the certificate expires, as Unix time.
-    Gauge CERTIFICATE_EXPIRES = "conn_tls_certificate_expires_seconds";
+    Gauge CERTIFICATE_EXPIRATION = "conn_tls_certificate_expiration_timestamp_seconds" of file;
     /// Times that the link to a logic node was attached.
-    Counter LINK_ATTACHED = "conn_link_attached_total";
+    Counter LINK_ATTACHED = "conn_link_attached_total" of app, logic;
     /// Links to logic nodes that are attached.
-    Gauge LINKS = "conn_links";
+    Gauge LINKS = "conn_links" of app;
     /// Requests that went to logic and ended, by command and code: 0 where they were done, `business` for codes of the business.
-    Counter REQUESTS = "conn_requests_total";
+    Counter REQUESTS = "conn_requests_total" of command, code;
     /// How long they took, from the bridge on.
-    Histogram REQUEST_SECONDS = "conn_request_seconds";
+    Histogram REQUEST_SECONDS = "conn_request_seconds" of command;
     /// Requests that are with a logic node.
-    Gauge REQUESTS_PENDING = "conn_requests_pending";
+    Gauge REQUESTS_PENDING = "conn_requests_pending" of app, logic;
+    /// For how long the oldest of them has been waiting for its answer.
+    Gauge REQUESTS_OLDEST_SECONDS = "conn_requests_oldest_seconds" of app, logic;
     /// Requests answered "try again later" because the link broke or logic did not answer in time.
-    Counter REQUESTS_EXPIRED = "conn_requests_expired_total";
+    Counter REQUESTS_EXPIRED = "conn_requests_expired_total" of app, logic;
     /// Requests answered "try again later" because `link.requests_max` were with the logic node.
-    Counter REQUESTS_BEYOND = "conn_requests_beyond_window_total";
+    Counter REQUESTS_BEYOND = "conn_requests_beyond_window_total" of app, logic;
     /// Answers of logic that nobody waits for any more.
     Counter REPLIES_LATE = "conn_replies_late_total";
     /// Times that the command queue of a reactor was full, so that the stream from logic had to wait.
-    Counter COMMAND_QUEUE_FULL = "conn_command_queue_full_total";
+    Counter COMMAND_QUEUE_FULL = "conn_command_queue_full_total" of app;
     /// Pushes to rooms that waited for an earlier one of another logic node.
-    Counter ROOM_PUSHES_HELD = "conn_room_pushes_held_total";
+    Counter ROOM_PUSHES_HELD = "conn_room_pushes_held_total" of app;
     /// Of these, those that waited in vain.
-    Counter ROOM_PUSHES_GIVEN_UP = "conn_room_pushes_given_up_total";
+    Counter ROOM_PUSHES_GIVEN_UP = "conn_room_pushes_given_up_total" of app;
     /// Pushes to rooms that came after their successors and were left out.
-    Counter ROOM_PUSHES_LATE = "conn_room_pushes_late_total";
+    Counter ROOM_PUSHES_LATE = "conn_room_pushes_late_total" of app;
 }
 
 /// What one turn of a reactor did.

@@ -1,8 +1,13 @@
 //! Every metric of logic by name; nothing else names one.
 
+use gim_proto::ResultCode;
+use metrics::counter;
+
 gim_config::metric_names! {
     /// Requests that wait for the inbox writer.
     Gauge INBOX_QUEUE_JOBS = "logic_inbox_queue_jobs";
+    /// For how long the oldest of them has been waiting; looked at every second.
+    Gauge INBOX_QUEUE_OLDEST_SECONDS = "logic_inbox_queue_oldest_seconds";
     /// Requests that the full queue of the inbox writer refused.
     Counter INBOX_QUEUE_FULL = "logic_inbox_queue_full_total";
     /// Requests that were refused because much of the same user waits for the inbox writer.
@@ -15,6 +20,8 @@ gim_config::metric_names! {
     Counter INBOX_ROWS = "logic_inbox_rows_total";
     /// Seconds that one transaction of the inbox writer took.
     Histogram INBOX_COMMIT_SECONDS = "logic_inbox_commit_seconds";
+    /// For how long the oldest transaction of the inbox writer has been under way; looked at every second.
+    Gauge INBOX_COMMIT_OLDEST_SECONDS = "logic_inbox_commit_oldest_seconds";
     /// Transactions of the inbox writer that failed.
     Counter INBOX_COMMIT_FAILED = "logic_inbox_commit_failed_total";
     /// Transactions of the inbox writer that met one of another node and were tried again.
@@ -30,20 +37,20 @@ gim_config::metric_names! {
     /// Read positions that were written, once for all that was read within a moment.
     Counter READ_POSITIONS_WRITTEN = "logic_read_positions_written_total";
     /// Those that were refused at once, by bound: because too many conversations waited (`all`), or too much of one user (`user`).
-    Counter READ_POSITIONS_REFUSED = "logic_read_positions_refused_total";
+    Counter READ_POSITIONS_REFUSED = "logic_read_positions_refused_total" by bound ["all", "user"];
     /// Conn nodes that are attached.
     Gauge LINK_NODES = "logic_link_nodes";
     /// Items that came up the streams.
     Counter LINK_UP_ITEMS = "logic_link_up_items_total";
     /// Calls over long connections that were answered, by result code.
-    Counter CALLS = "logic_calls_total";
+    Counter CALLS = "logic_calls_total" of code;
     /// Those that were refused at once, by bound: because too many were under way (`all`), or too many of one user (`user`).
-    Counter CALLS_REFUSED = "logic_calls_refused_total";
+    Counter CALLS_REFUSED = "logic_calls_refused_total" by bound ["all", "user"];
     /// Items that went down the streams.
     Counter LINK_DOWN_ITEMS = "logic_link_down_items_total";
     /// Pushes towards a conn node that were dropped, by bound: the queue's (`all`), the share of the user who caused them (`user`), or
     /// because the node was not attached (`away`).
-    Counter LINK_PUSHES_DROPPED = "logic_link_pushes_dropped_total";
+    Counter LINK_PUSHES_DROPPED = "logic_link_pushes_dropped_total" by bound ["all", "user", "away"];
     /// Connections that were told their newest seq in place of pushes.
     Counter LINK_HINTS = "logic_link_hints_total";
     /// Connections of dropped pushes that could not even be remembered for a hint.
@@ -53,22 +60,22 @@ gim_config::metric_names! {
     /// Connections that were closed because their user had too many.
     Counter CONNECTIONS_CROWDED_OUT = "logic_connections_crowded_out_total";
     /// Sign-ins on the long connection, by result code.
-    Counter SIGN_INS = "logic_sign_ins_total";
+    Counter SIGN_INS = "logic_sign_ins_total" of code;
     /// Pushes to rooms.
     Counter ROOM_PUSHES = "logic_room_pushes_total";
     /// Messages to everybody who is live in a large group.
     Counter GROUP_PUSHES = "logic_group_pushes_total";
     /// Messages and acknowledgements of long connections that were refused because too many waited, by bound: those of their `user`, or
     /// of `all`.
-    Counter USER_QUEUES_FULL = "logic_user_queues_full_total";
+    Counter USER_QUEUES_FULL = "logic_user_queues_full_total" by bound ["user", "all"];
     /// Packets of clients about rooms that were put off, because too many waited, of all or of their user.
     Counter ROOM_QUEUE_FULL = "logic_room_queue_full_total";
     /// Requests of clients beyond their share of what rooms retain, by what they asked for: to `replay` it, or to `retain` more.
-    Counter ROOM_SHARES_USED = "logic_room_shares_used_total";
+    Counter ROOM_SHARES_USED = "logic_room_shares_used_total" by asked ["replay", "retain"];
     /// Times that rooms retained too many bytes, so that one that nobody was in went, or nothing more was retained.
     Counter ROOMS_RETAINED_FULL = "logic_rooms_retained_full_total";
     /// Registrations of devices that were refused, by bound: because too many came from an `address`, or of a `user`.
-    Counter REGISTRATIONS_REFUSED = "logic_registrations_refused_total";
+    Counter REGISTRATIONS_REFUSED = "logic_registrations_refused_total" by bound ["address", "user"];
     /// Requests of users who put too many, or the same one too often, into groups.
     Counter GROUP_ADDITIONS_REFUSED = "logic_group_additions_refused_total";
     /// Requests that would have put a user into too many groups.
@@ -76,11 +83,30 @@ gim_config::metric_names! {
     /// Rooms that could not be opened, because there are too many.
     Counter ROOMS_FULL = "logic_rooms_full_total";
     /// Calls of the business service that did not succeed, by call.
-    Counter BUSINESS_FAILED = "logic_business_failed_total";
+    Counter BUSINESS_FAILED = "logic_business_failed_total"
+        by call ["Auth", "GetBlockers", "GetUser", "GetUsers", "Handle", "MayAdd", "MayWrite", "MayWriteToRoom"];
     /// Questions of who may write that were answered by `business.while_away`.
     Counter MAY_WRITE_WHILE_AWAY = "logic_may_write_while_away_total";
+    /// Round trips to Redis, by result: `ok`, or `failed`.
+    Counter REDIS_CALLS = "logic_redis_calls_total" by result ["ok", "failed"];
+    /// How long they took, waiting for a place and for a connection included.
+    Histogram REDIS_CALL_SECONDS = "logic_redis_call_seconds";
+    /// Those that are under way, or wait for a place.
+    Gauge REDIS_CALLS_PENDING = "logic_redis_calls_pending";
+    /// Connections to Redis that were opened.
+    Counter REDIS_CONNECTIONS = "logic_redis_connections_total";
     /// Tokens that were checked here, by result: `ok`, `refused`, `revoked`.
-    Counter JWT_CHECKS = "logic_jwt_checks_total";
+    Counter JWT_CHECKS = "logic_jwt_checks_total" by result ["ok", "refused", "revoked"];
     /// Revocations that were stored.
     Counter REVOCATIONS = "logic_revocations_total";
+}
+
+/// Begins to count what is counted by result code, for every code there is.
+pub fn begin_codes() {
+    let numbers = ResultCode::ALL.iter().map(|code| code.number()).chain([0]);
+    for code in numbers.map(|number| number.to_string()) {
+        for name in [SIGN_INS, CALLS] {
+            counter!(name, "code" => code.clone()).increment(0);
+        }
+    }
 }

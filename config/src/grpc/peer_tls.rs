@@ -5,6 +5,7 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
+use metrics::gauge;
 use rustls::{
     ServerConfig,
     crypto::ring,
@@ -15,7 +16,7 @@ use tokio_rustls::TlsAcceptor;
 use tonic::transport::{Certificate, ClientTlsConfig, Identity};
 
 use super::settings::GrpcSettings;
-use crate::certificate;
+use crate::{certificate, metrics as names};
 
 /// What a server shows and asks for; `None` where it serves without TLS.
 pub(super) fn server(settings: &GrpcSettings) -> Result<Option<TlsAcceptor>, String> {
@@ -25,6 +26,7 @@ pub(super) fn server(settings: &GrpcSettings) -> Result<Option<TlsAcceptor>, Str
     }
     let provider = Arc::new(ring::default_provider());
     let own = certificate::read(certificate, key, &provider).map_err(|error| format!("grpc.certificate: {error}"))?;
+    tell_expiration(certificate, own.expires_s);
     let config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| format!("grpc.certificate: {error}"))?
@@ -65,7 +67,14 @@ impl ResolvesServerCert for Shown {
 
 fn read_own(certificate: &Path, key: &Path) -> Result<Arc<CertifiedKey>, String> {
     let own = certificate::read(certificate, key, &ring::default_provider());
-    Ok(own.map_err(|error| format!("clients.certificate: {error}"))?.key)
+    let own = own.map_err(|error| format!("clients.certificate: {error}"))?;
+    tell_expiration(certificate, own.expires_s);
+    Ok(own.key)
+}
+
+/// For whoever watches that it is renewed in time. Told of what is shown, and not of files that are of no use.
+fn tell_expiration(certificate: &Path, expires_s: i64) {
+    gauge!(names::GRPC_CERTIFICATE_EXPIRATION, "file" => certificate.display().to_string()).set(expires_s as f64);
 }
 
 /// TLS for clients, who show nothing themselves; HTTP/2 where they know it.

@@ -8,6 +8,7 @@ mod errors;
 mod insert_new;
 mod migrations;
 mod pool;
+mod pool_metrics;
 mod session;
 mod settings;
 mod sqlite_url;

@@ -25,13 +25,14 @@ use sqlx::{
 };
 use tokio::{
     runtime::Handle,
-    sync::{OwnedSemaphorePermit, Semaphore},
+    sync::Semaphore,
     time::{sleep, timeout},
 };
 
 use super::{
     DatabaseSettings, Dialect,
     errors::{self, Meaning},
+    pool_metrics::{CountedPlace, PoolMetrics},
     session::{self, Access},
     storage::Storage,
 };
@@ -94,6 +95,7 @@ pub struct Pool {
     connections: AnyPool,
     /// As many as there may be connections, but for those that the server just refused.
     places: Arc<Semaphore>,
+    metrics: PoolMetrics,
     renewal: Renewal,
     acquire_timeout: Duration,
     timeout: Duration,
@@ -139,6 +141,7 @@ impl Pool {
         Ok(Self {
             connections: options.connect(url).await?,
             places: Arc::new(Semaphore::new(count as usize)),
+            metrics: PoolMetrics::new(access.label(), count as usize),
             renewal,
             acquire_timeout,
             timeout: Duration::from_millis(settings.statement_timeout_ms),
@@ -155,8 +158,12 @@ impl Pool {
             return (self.clone(), self);
         }
         let own = (count / 4).max(1);
-        let part = |count: u32| Self { places: Arc::new(Semaphore::new(count as usize)), ..self.clone() };
-        (part(count - own), part(own))
+        let part = |count: u32, name: &'static str| Self {
+            places: Arc::new(Semaphore::new(count as usize)),
+            metrics: PoolMetrics::new(name, count as usize),
+            ..self.clone()
+        };
+        (part(count - own, self.access.label()), part(own, "sign_in"))
     }
 
     /// How much may be under way at the same time.
@@ -231,12 +238,14 @@ impl Pool {
     }
 
     async fn lend(&self) -> Result<Lent, sqlx::Error> {
+        let _waiting = self.metrics.wait();
         timeout(self.acquire_timeout, self.lend_in_time()).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
     }
 
     async fn lend_in_time(&self) -> Result<Lent, sqlx::Error> {
         loop {
-            let place = self.places.clone().acquire_owned().await.map_err(|_| sqlx::Error::PoolClosed)?;
+            let permit = self.places.clone().acquire_owned().await.map_err(|_| sqlx::Error::PoolClosed)?;
+            let place = self.metrics.place(permit);
             match self.connections.acquire().await {
                 Ok(connection) => {
                     return Ok(Lent {
@@ -317,7 +326,7 @@ fn cannot_connect(error: sqlx::Error) -> sqlx::Error {
 /// A connection that goes back to its pool, or is closed where it does not answer within the limit.
 struct Lent {
     connection: Option<PoolConnection<Any>>,
-    place: Option<OwnedSemaphorePermit>,
+    place: Option<CountedPlace>,
     timeout: Duration,
     is_spent: bool,
 }

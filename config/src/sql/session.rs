@@ -51,6 +51,16 @@ pub(super) enum Access {
     Write,
 }
 
+impl Access {
+    /// A pool of such connections, as metrics name it.
+    pub(super) fn label(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Write => "write",
+        }
+    }
+}
+
 /// Sets a new connection.
 pub(super) async fn prepare(
     connection: &mut AnyConnection,

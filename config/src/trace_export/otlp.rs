@@ -46,9 +46,6 @@ pub fn start(settings: &TracesSettings, service: &'static str, node: &str) -> Re
     let shown = GrpcSettings { server_ca: settings.server_ca.clone(), ..GrpcSettings::default() };
     let channel = grpc::channel(&settings.endpoint, &shown, Some(CALL_TIMEOUT));
     let channel = channel.map_err(|problem| format!("traces.endpoint: {problem}"))?;
-    for result in ["sent", "dropped"] {
-        counter!(names::TRACE_SPANS, "result" => result).increment(0);
-    }
     if let Some(queue) = traces::begin() {
         let client = TraceServiceClient::new(channel);
         let outage = Outage::of("the receiver of traces");

@@ -22,7 +22,7 @@ use gim_proto::{
     ResultCode,
     logic::{Down, NodeLoad, SignOut, Up},
 };
-use metrics::{Counter, counter, gauge};
+use metrics::{Counter, Gauge, counter, gauge};
 use tokio::sync::{mpsc, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::{Status, Streaming};
@@ -90,6 +90,7 @@ impl LinkMaker {
             recent_sign_outs: RecentSignOuts::new(Duration::from_millis(self.settings.request_timeout_ms)),
             refusal: AttachRefusal::default(),
         };
+        link.begin_to_count();
         let handle = LinkHandle::new(link.id, self.app_id.clone(), link.name.clone(), sender);
         link.tell(LinkEvent::Added(handle)).await;
         self.tasks.spawn(link.run());
@@ -253,6 +254,7 @@ impl Link {
         self.counter(names::REQUESTS_EXPIRED).increment(stream.pending.len() as u64);
         let open: Vec<Request> = stream.pending.take_all().collect();
         let (code, now) = (ResultCode::TryAgainLater.number(), Instant::now());
+        self.show(&stream.pending, now);
         open.iter().for_each(|request| stream.pending.note_end(request, code, now));
         let mut lost = self.recent_sign_outs.take();
         lost.extend(open.iter().filter_map(sign_out_of));
@@ -294,6 +296,22 @@ impl Link {
     async fn refuse(&self, request: Request) {
         let reactor = request.connection.reactor();
         self.maker.reactors.send(reactor, request.refused(ResultCode::TryAgainLater)).await;
+    }
+
+    /// Says what waits for answers.
+    fn show(&self, pending: &PendingRequests, now: Instant) {
+        self.gauge(names::REQUESTS_PENDING).set(pending.len() as f64);
+        self.gauge(names::REQUESTS_OLDEST_SECONDS).set(pending.oldest(now).as_secs_f64());
+    }
+
+    fn gauge(&self, name: &'static str) -> Gauge {
+        gauge!(name, "app" => self.maker.app_id.clone(), "logic" => self.name.clone())
+    }
+
+    fn begin_to_count(&self) {
+        for name in [names::LINK_ATTACHED, names::REQUESTS_EXPIRED, names::REQUESTS_BEYOND] {
+            self.counter(name).increment(0);
+        }
     }
 
     fn counter(&self, name: &'static str) -> Counter {
@@ -365,9 +383,8 @@ impl Link {
 
     /// Answers requests whose time is over. A sign-in that logic may still finish is signed out behind it.
     async fn expire(&mut self, stream: &mut Stream) {
-        gauge!(names::REQUESTS_PENDING, "app" => self.maker.app_id.clone(), "logic" => self.name.clone())
-            .set(stream.pending.len() as f64);
         let now = Instant::now();
+        self.show(&stream.pending, now);
         let mut sign_outs = Vec::new();
         while let Some(request) = stream.pending.take_expired(now) {
             stream.pending.note_end(&request, ResultCode::TryAgainLater.number(), now);

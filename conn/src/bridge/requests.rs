@@ -3,7 +3,10 @@
 //! Owned by the task of one link, on Tokio; the time is passed in. Always holds: numbers grow, so the oldest request expires first, and
 //! each is taken out once.
 
-use std::{collections::BTreeMap, time::Instant};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use gim_config::traces::Span;
@@ -79,6 +82,11 @@ impl PendingRequests {
         if *deadline > now { None } else { self.take(number) }
     }
 
+    /// For how long the oldest one has been waiting; zero where none is.
+    pub fn oldest(&self, now: Instant) -> Duration {
+        self.requests.first_key_value().map_or(Duration::ZERO, |(_, (_, request))| now.duration_since(request.taken_at))
+    }
+
     /// All of them.
     pub fn take_all(&mut self) -> impl Iterator<Item = Request> {
         self.calls = 0;
@@ -144,8 +152,6 @@ impl Request {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use gim_proto::connect::PacketCommand;
 
     use super::*;
@@ -165,6 +171,8 @@ mod tests {
         assert_eq!(pending.take_expired(start).unwrap().request_id, "a");
         assert!(pending.take_expired(start).is_none());
         assert!(pending.take(first).is_none());
+        let waits = pending.oldest(Instant::now() + Duration::from_secs(5));
+        assert!((Duration::from_secs(5)..Duration::from_secs(60)).contains(&waits), "{waits:?}");
         let call = pending.add(request(PacketCommand::PcCall, "c", Purpose::Call), start + Duration::from_secs(2));
         pending.add(request(PacketCommand::PcCall, "d", Purpose::Call), start + Duration::from_secs(3));
         assert_eq!((pending.len(), pending.calls()), (3, 2));
@@ -172,6 +180,7 @@ mod tests {
         assert_eq!(pending.take(call).unwrap().request_id, "c");
         assert_eq!(pending.take_expired(start + Duration::from_secs(3)).unwrap().request_id, "d");
         assert_eq!((pending.len(), pending.calls()), (0, 0));
+        assert_eq!(pending.oldest(Instant::now()), Duration::ZERO);
     }
 
     #[test]

@@ -146,6 +146,7 @@ pub async fn start(settings: LogicSettings) -> Result<Logic, StartError> {
     let (database_part, grpc_part) = (readiness.part("database"), readiness.part("grpc"));
     let redis_part = (!settings.shared_state.url.is_empty()).then(|| readiness.part("redis"));
     let admin = admin::start(&settings.admin, metrics::DESCRIPTIONS, readiness.clone()).await?;
+    metrics::begin_codes();
     let store = open_store(&settings).await?;
     let lease = Duration::from_millis(settings.link.lease_ms);
     let shared = shared_state(&settings, lease, &store).await?;

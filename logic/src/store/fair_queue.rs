@@ -193,6 +193,11 @@ impl<T> FairQueue<T> {
         self.turns.push(Reverse(turn));
     }
 
+    /// What is first in each flow.
+    pub(super) fn firsts(&self) -> impl Iterator<Item = &T> {
+        self.flows.values().map(|flow| &self.waiting[flow.first].waiting.what)
+    }
+
     fn add(&mut self, payer: Payer, cost: Cost) {
         self.total.add(cost);
         if is_stranger(payer) {

@@ -6,7 +6,7 @@
 //! whose turn comes later.
 
 use std::{
-    mem,
+    collections::BTreeMap,
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -44,14 +44,16 @@ pub(super) struct Job {
     pub work: Work,
     /// The request's, so that a line of the log leads from the packet to the database.
     pub span: Span,
+    /// When it came.
+    pub since: Instant,
 }
 
 impl Job {
     /// Tells the caller what became of it, if he is still there; gives it back where there is no outcome: it did not fit.
     pub(super) fn answer(self, outcomes: &mut Outcomes) -> Option<Self> {
-        let Self { work, span } = self;
+        let Self { work, span, since } = self;
         let left = span.in_scope(|| work.answer(outcomes))?;
-        Some(Self { work: left, span })
+        Some(Self { work: left, span, since })
     }
 
     /// Tells the caller that nothing was done.
@@ -65,6 +67,13 @@ impl Job {
 #[derive(Debug)]
 pub(super) struct Batch {
     pub jobs: Vec<Job>,
+    held: BatchHold,
+}
+
+/// What a batch keeps from others.
+#[derive(Debug)]
+pub(super) struct BatchHold {
+    batch: u64,
     lock_keys: Vec<LockKey>,
 }
 
@@ -79,7 +88,8 @@ pub(super) struct Queue {
 #[derive(Debug, Default)]
 struct State {
     waiting: FairQueue<Job>,
-    under_way: usize,
+    /// The batches under way by their numbers, and since when they are: the first one is the oldest.
+    under_way: BTreeMap<u64, Instant>,
     /// What the batches under way lock.
     locked: HashSet<LockKey>,
     /// How many batches there were.
@@ -190,20 +200,20 @@ impl Queue {
 
     fn is_worth_a_batch(&self, state: &State, more: Cost) -> bool {
         let rows = state.waiting.total().rows + more.rows;
-        state.under_way == 0 || rows >= self.settings.transaction_rows_min || state.is_closed
+        state.under_way.is_empty() || rows >= self.settings.transaction_rows_min || state.is_closed
     }
 
     /// A batch is done: what it locked may be written to again. Jobs that did not fit are first in their flows again.
-    pub(super) fn release(&self, lock_keys: &[LockKey], left: Vec<Job>) {
+    pub(super) fn release(&self, held: &BatchHold, left: Vec<Job>) {
         let mut state = self.lock();
-        for key in lock_keys {
+        for key in &held.lock_keys {
             state.locked.remove(key);
         }
         for job in left.into_iter().rev() {
             let waiting = Waiting { payer: job.work.payer(), cost: state.cost_of(&job.work), what: job };
             state.waiting.push_front(waiting);
         }
-        state.under_way -= 1;
+        state.under_way.remove(&held.batch);
         drop(state);
         self.changed.notify_one();
     }
@@ -220,6 +230,16 @@ impl Queue {
         }
     }
 
+    /// For how long the oldest request has been waiting, and the oldest batch under way; zero where there is none.
+    pub(super) fn ages(&self, now: Instant) -> (Duration, Duration) {
+        let state = self.lock();
+        let oldest = [state.waiting.firsts().map(|job| job.since).min(), state.under_way.values().next().copied()];
+        drop(state);
+        let [waiting, under_way] =
+            oldest.map(|since| since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since)));
+        (waiting, under_way)
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -227,8 +247,8 @@ impl Queue {
 
 impl Batch {
     /// The jobs, and what has to be released after them.
-    pub(super) fn into_parts(self) -> (Vec<Job>, Vec<LockKey>) {
-        (self.jobs, self.lock_keys)
+    pub(super) fn into_parts(self) -> (Vec<Job>, BatchHold) {
+        (self.jobs, self.held)
     }
 }
 
@@ -279,9 +299,11 @@ impl State {
         }
         passed_over.into_iter().for_each(|turn| self.waiting.put_back(turn));
         self.locked.extend(lock_keys.iter().copied());
-        self.under_way += usize::from(!jobs.is_empty());
+        if !jobs.is_empty() {
+            self.under_way.insert(self.batches, Instant::now());
+        }
         gauge!(names::INBOX_QUEUE_JOBS).set(self.waiting.len() as f64);
-        Batch { jobs, lock_keys: mem::take(&mut lock_keys) }
+        Batch { jobs, held: BatchHold { batch: self.batches, lock_keys } }
     }
 }
 

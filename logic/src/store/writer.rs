@@ -11,7 +11,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU32, Ordering::Relaxed},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use foldhash::HashMap;
@@ -20,11 +20,12 @@ use gim_config::{
     sql::{self, Database, Dialect, Pool},
     traces,
 };
-use metrics::{counter, histogram};
+use metrics::{counter, gauge, histogram};
 use sqlx::AnyConnection;
 use tokio::{
     sync::{mpsc, oneshot},
     task::{JoinHandle, JoinSet},
+    time::MissedTickBehavior,
 };
 use tracing::Span;
 
@@ -48,6 +49,9 @@ use crate::{
 
 /// How often a batch is tried where its transaction meets that of another node.
 const TRIES_MAX: u32 = 5;
+
+/// How often it is looked for how long the oldest requests wait.
+const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Repeated sends come in crowds, after a network or a node was away. After one, so many batches look all keys up; without
 /// any, a lookup would cost a transaction on MySQL a seventh of its time.
@@ -98,12 +102,14 @@ impl Writer {
         };
         let mut tasks: JoinSet<()> = (0..count).map(|_| task.clone().run()).collect();
         drop(task);
+        let watch = tokio::spawn(watch(queue.clone()));
         let ended = async move {
             while let Some(ended) = tasks.join_next().await {
                 if let Err(error) = ended {
                     tracing::error!(%error, "a task of the inbox writer failed");
                 }
             }
+            watch.abort();
         };
         (Self { queue, budget }, tokio::spawn(ended))
     }
@@ -154,7 +160,7 @@ impl Writer {
             counter!(names::BUDGET_SPENT).increment(1);
             return Err(StoreError::BudgetSpent { wait_s: wait.as_secs() + 1 });
         }
-        self.queue.push(Job { work, span: Span::current() })?;
+        self.queue.push(Job { work, span: Span::current(), since: tokio::time::Instant::now() })?;
         Ok(PendingCommit(pending))
     }
 
@@ -190,9 +196,9 @@ impl WriterTask {
     // path 6/9: decide, number, store
     async fn run(self) {
         while let Some(batch) = self.queue.take().await {
-            let (jobs, lock_keys) = batch.into_parts();
+            let (jobs, held) = batch.into_parts();
             let left = self.write(jobs).await;
-            self.queue.release(&lock_keys, left);
+            self.queue.release(&held, left);
         }
     }
 
@@ -303,6 +309,18 @@ impl WriterTask {
         counter!(names::INBOX_ROWS).increment(rows as u64);
         histogram!(names::INBOX_COMMIT_SECONDS).record(started.elapsed().as_secs_f64());
         Ok(committed)
+    }
+}
+
+/// Shows what stands still: a commit that hangs is counted nowhere else before it ends. Ends when it is aborted.
+async fn watch(queue: Arc<Queue>) {
+    let mut interval = tokio::time::interval(WATCH_INTERVAL);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        interval.tick().await;
+        let (waiting, under_way) = queue.ages(tokio::time::Instant::now());
+        gauge!(names::INBOX_QUEUE_OLDEST_SECONDS).set(waiting.as_secs_f64());
+        gauge!(names::INBOX_COMMIT_OLDEST_SECONDS).set(under_way.as_secs_f64());
     }
 }
 

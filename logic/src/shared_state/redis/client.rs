@@ -7,9 +7,10 @@ use std::{
     fmt, fs,
     path::Path,
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
+use gim_config::in_gauge::InGauge;
 use redis::{
     AsyncConnectionConfig, Client, ClientTlsConfig, Cmd, ConnectionAddr, ErrorKind, FromRedisValue,
     IntoConnectionInfo as _, Pipeline, RedisConnectionInfo, RedisError, TlsCertificates, TlsMode, Value,
@@ -24,6 +25,7 @@ use tokio::{
     task::JoinSet,
 };
 
+use super::metrics::RedisMetrics;
 use crate::{
     settings::{Credentials, RedisTarget, RedisWay, SharedStateSettings, TlsFiles},
     shared_state::SharedStateError,
@@ -36,6 +38,7 @@ pub(super) struct RedisClient {
     under_way: Semaphore,
     /// Said once when it goes away, and once when it takes writes again.
     is_away: AtomicBool,
+    metrics: RedisMetrics,
     round_trips: AtomicU64,
     commands: AtomicU64,
 }
@@ -70,6 +73,7 @@ impl RedisClient {
             timeout,
             under_way,
             is_away: AtomicBool::new(false),
+            metrics: RedisMetrics::default(),
             round_trips: AtomicU64::new(0),
             commands: AtomicU64::new(0),
         })
@@ -104,6 +108,7 @@ impl RedisClient {
         }
         self.round_trips.fetch_add(1, Ordering::Relaxed);
         self.commands.fetch_add(commands.len() as u64, Ordering::Relaxed);
+        let (started, _pending) = (Instant::now(), InGauge::one(&self.metrics.pending));
         let bounded = tokio::time::timeout(self.timeout, async {
             let _permit = self.under_way.acquire().await;
             let connection = self.connection().await?;
@@ -125,10 +130,11 @@ impl RedisClient {
                 Err(format!("no answer within {:?}", self.timeout))
             }
         };
-        self.note(answer)
+        self.note(answer, started.elapsed())
     }
 
-    fn note<T>(&self, answer: Result<T, String>) -> Result<T, SharedStateError> {
+    fn note<T>(&self, answer: Result<T, String>, took: Duration) -> Result<T, SharedStateError> {
+        self.metrics.note(answer.is_ok(), took);
         if let Err(error) = &answer
             && !self.is_away.swap(true, Ordering::Relaxed)
         {
@@ -146,6 +152,7 @@ impl RedisClient {
                 let mut current = current.lock().await;
                 if current.is_none() {
                     *current = Some(client.get_multiplexed_async_connection_with_config(&config).await?);
+                    self.metrics.connections.increment(1);
                 }
                 current.clone().map(Connection::Plain)
             }
@@ -153,6 +160,7 @@ impl RedisClient {
                 let (client, current) = &mut *both.lock().await;
                 if current.is_none() {
                     *current = Some(client.get_async_connection_with_config(&config).await?);
+                    self.metrics.connections.increment(1);
                 }
                 current.clone().map(Connection::Plain)
             }
@@ -160,6 +168,7 @@ impl RedisClient {
                 let mut current = current.lock().await;
                 if current.is_none() {
                     *current = Some(client.get_async_connection().await?);
+                    self.metrics.connections.increment(1);
                 }
                 current.clone().map(Connection::Cluster)
             }

@@ -8,6 +8,7 @@
 //! an await.
 
 mod client;
+mod metrics;
 mod retained_bytes;
 mod rooms;
 mod routes;

@@ -26,7 +26,7 @@ fn queue(batch_rows_max: usize) -> Queue {
 fn push(queue: &Queue, user_id: u64, seq: u64) {
     let (reply, _) = oneshot::channel();
     let work = Work::Ack(Request { wants: Ack { user_id, device_id: 1, seq }, reply });
-    queue.push(Job { work, span: Span::none() }).unwrap();
+    queue.push(Job { work, span: Span::none(), since: Instant::now() }).unwrap();
 }
 
 fn seqs(batch: &Batch) -> Vec<u64> {
@@ -177,7 +177,7 @@ fn group_send(user_id: u64, group_id: u64) -> Job {
         origin_device_id: 0,
         request_id: "".into(),
     };
-    Job { work: Work::Group(Request { wants: Box::new(wants), reply }), span: Span::none() }
+    Job { work: Work::Group(Request { wants: Box::new(wants), reply }), span: Span::none(), since: Instant::now() }
 }
 
 #[tokio::test]
@@ -211,9 +211,31 @@ async fn a_user_is_refused_beyond_a_share_of_the_queue_and_nobody_else_is() {
 async fn what_did_not_fit_is_first_in_its_flow_again() {
     let queue = queue(100);
     (1..=4).for_each(|seq| push(&queue, 7, seq));
-    let (mut jobs, lock_keys) = queue.take().await.unwrap().into_parts();
+    let (mut jobs, held) = queue.take().await.unwrap().into_parts();
     push(&queue, 7, 5);
     let left = jobs.split_off(1);
-    queue.release(&lock_keys, left);
+    queue.release(&held, left);
     assert_eq!(seqs(&queue.take().await.unwrap()), [2, 3, 4, 5]);
+}
+
+#[tokio::test]
+async fn the_age_of_what_waits_and_of_a_batch_that_hangs_is_told() {
+    let (queue, began) = (queue(1), Instant::now());
+    assert_eq!(queue.ages(began), (Duration::ZERO, Duration::ZERO));
+    push(&queue, 7, 1);
+    push(&queue, 8, 2);
+    let minute = Duration::from_secs(60);
+    let between = Instant::now();
+    let (waiting, under_way) = queue.ages(between + minute);
+    assert!(waiting >= minute && under_way == Duration::ZERO, "{waiting:?}");
+    let first = queue.take().await.unwrap();
+    assert_eq!(seqs(&first), [1]);
+    let (waiting, under_way) = queue.ages(Instant::now() + minute);
+    assert!(waiting >= minute && under_way >= minute, "{waiting:?} {under_way:?}");
+    assert!(under_way <= minute + between.elapsed(), "since the batch was taken");
+
+    let (jobs, held) = first.into_parts();
+    queue.release(&held, jobs);
+    let (waiting, under_way) = queue.ages(between + minute);
+    assert!(waiting >= minute && under_way == Duration::ZERO, "what did not fit waits since it came");
 }
