@@ -24,12 +24,14 @@ struct State<K, V> {
     entries: HashMap<K, (V, Instant)>,
     /// Keys by the time they were put; one that was put again stands here once more, until these are half of all.
     by_age: VecDeque<(K, Instant)>,
+    /// What was put before is not found any more, but by [`TtlCache::get_kept`].
+    doubted_before: Option<Instant>,
 }
 
 impl<K: Clone + Eq + Hash, V: Clone> TtlCache<K, V> {
     /// An empty cache. With a `ttl` of zero nothing is found in it, but by [`Self::get_kept`].
     pub fn new(ttl: Duration, entries_max: usize) -> Self {
-        let state = State { entries: HashMap::default(), by_age: VecDeque::new() };
+        let state = State { entries: HashMap::default(), by_age: VecDeque::new(), doubted_before: None };
         Self { ttl, kept: ttl, entries_max, state: Mutex::new(state) }
     }
 
@@ -40,18 +42,24 @@ impl<K: Clone + Eq + Hash, V: Clone> TtlCache<K, V> {
 
     /// What was put under a key less than the time to live ago.
     pub fn get(&self, key: &K, now: Instant) -> Option<V> {
-        self.get_within(self.ttl, key, now)
+        self.get_within(self.ttl, key, now, |state, put_at| state.doubted_before.is_none_or(|before| put_at > before))
     }
 
     /// What was put under a key last, unless that is too long ago even for those that are kept.
     pub fn get_kept(&self, key: &K, now: Instant) -> Option<V> {
-        self.get_within(self.kept, key, now)
+        self.get_within(self.kept, key, now, |_, _| true)
     }
 
-    fn get_within(&self, age: Duration, key: &K, now: Instant) -> Option<V> {
+    fn get_within(
+        &self,
+        age: Duration,
+        key: &K,
+        now: Instant,
+        is_good: impl Fn(&State<K, V>, Instant) -> bool,
+    ) -> Option<V> {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let (value, put_at) = state.entries.get(key)?;
-        (now.saturating_duration_since(*put_at) < age).then(|| value.clone())
+        (now.saturating_duration_since(*put_at) < age && is_good(&state, *put_at)).then(|| value.clone())
     }
 
     /// Puts a value under a key, and forgets what is over or too much.
@@ -68,7 +76,7 @@ impl<K: Clone + Eq + Hash, V: Clone> TtlCache<K, V> {
             state.forget_oldest();
         }
         if state.by_age.len() > 2 * self.entries_max {
-            let State { entries, by_age } = &mut *state;
+            let State { entries, by_age, .. } = &mut *state;
             by_age.retain(|(key, put_at)| entries.get(key).is_some_and(|(_, newest)| newest == put_at));
         }
     }
@@ -78,6 +86,11 @@ impl<K: Eq + Hash, V> TtlCache<K, V> {
     /// Forgets what stands under a key.
     pub fn forget(&self, key: &K) {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).entries.remove(key);
+    }
+
+    /// What was put until now counts only for [`Self::get_kept`].
+    pub fn doubt(&self, now: Instant) {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).doubted_before = Some(now);
     }
 
     /// Forgets every key that `is_over` names. Looks through all of them: for what happens seldom.
@@ -160,5 +173,16 @@ mod tests {
         let (cache, now) = (TtlCache::new(Duration::ZERO, 2), Instant::now());
         cache.put(1, (), now);
         assert_eq!(cache.get(&1, now), None);
+    }
+
+    #[test]
+    fn what_is_doubted_is_found_only_where_what_was_kept_counts() {
+        let (cache, start) = (TtlCache::new(TTL, 10).keeping(TTL * 2), Instant::now());
+        cache.put(1, 'a', start);
+        cache.doubt(start + TTL / 4);
+        let now = start + TTL / 2;
+        assert_eq!((cache.get(&1, now), cache.get_kept(&1, now)), (None, Some('a')));
+        cache.put(1, 'b', now);
+        assert_eq!(cache.get(&1, now), Some('b'));
     }
 }

@@ -10,6 +10,7 @@ pub mod kick;
 pub mod locate;
 pub mod message;
 pub mod message_id;
+pub mod out_of_date;
 pub mod reading;
 pub mod refusal;
 pub mod registrations;

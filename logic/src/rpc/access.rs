@@ -13,7 +13,7 @@ impl AccessIntService for Services {
     }
 
     async fn forget(&self, request: Request<ForgetRequest>) -> Result<Response<()>, Status> {
-        self.use_cases.access.forget(request.into_inner())?;
+        self.use_cases.access.forget(request.into_inner()).await?;
         Ok(Response::new(()))
     }
 

@@ -1,6 +1,6 @@
 //! Keeps this node's part of the shared state alive: leases are renewed many times per lease, nodes that were forgotten are
-//! asked to announce themselves again, and users whose pushes could not be routed are told to sync. One task, which also runs at once
-//! when a node attaches.
+//! asked to announce themselves again, what other logic nodes told is heard, and users whose pushes could not be routed are told to
+//! sync. One task, which also runs at once when a node attaches.
 
 use std::{sync::Arc, time::Duration};
 
@@ -49,6 +49,7 @@ impl LeaseRenewal {
                         );
                         self.nodes.reattach(&node);
                     }
+                    self.hear().await;
                     self.settle().await;
                     self.update_directory().await;
                 }
@@ -57,6 +58,14 @@ impl LeaseRenewal {
                 }
                 Err(error) => tracing::debug!(%error, "leases were not renewed"),
             }
+        }
+    }
+
+    /// Forgets what other logic nodes heard is out of date.
+    async fn hear(&self) {
+        match self.shared.told().await {
+            Ok(told) => told.into_iter().for_each(|what| self.use_cases.access.forget_here(what)),
+            Err(error) => tracing::debug!(%error, "what is out of date is heard later"),
         }
     }
 

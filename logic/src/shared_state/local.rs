@@ -17,6 +17,7 @@ use crate::{
     domain::{
         clock::SteadyClock,
         locate::NodeInfo,
+        out_of_date::OutOfDate,
         route::{NodeKey, Route},
     },
     metrics as names,
@@ -156,6 +157,15 @@ impl SharedState for LocalState {
 
     async fn retained(&self, room_id: u64, seq: u64) -> Result<Kept, SharedStateError> {
         Ok(Kept { messages: self.rooms().retained(room_id, seq, Instant::now()), newest_seq: 0 })
+    }
+
+    /// There is nobody else.
+    async fn tell(&self, _what: OutOfDate) -> Result<(), SharedStateError> {
+        Ok(())
+    }
+
+    async fn told(&self) -> Result<Vec<OutOfDate>, SharedStateError> {
+        Ok(Vec::new())
     }
 
     async fn sweep(&self) -> Result<(), SharedStateError> {

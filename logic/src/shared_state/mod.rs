@@ -17,6 +17,7 @@ use tonic::async_trait;
 use crate::{
     domain::{
         locate::NodeInfo,
+        out_of_date::OutOfDate,
         route::{NodeKey, Route},
     },
     store::StoreError,
@@ -169,6 +170,12 @@ pub trait SharedState: std::fmt::Debug + Send + Sync + 'static {
 
     /// What a room retains after `seq`.
     async fn retained(&self, room_id: u64, seq: u64) -> Result<Kept, SharedStateError>;
+
+    /// Tells all logic nodes that they may remember what holds no more.
+    async fn tell(&self, what: OutOfDate) -> Result<(), SharedStateError>;
+
+    /// What was told since the last call; at the first call, and where that is not known, that everything is out of date.
+    async fn told(&self) -> Result<Vec<OutOfDate>, SharedStateError>;
 
     /// Housekeeping, called now and then: forgets what ran out.
     async fn sweep(&self) -> Result<(), SharedStateError>;

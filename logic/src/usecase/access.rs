@@ -1,5 +1,5 @@
 //! What the business tells of its users: that tokens issued before a moment are worthless, here and in whatever is connected with
-//! them; and that what was answered about a user is out of date.
+//! them; and that what was answered about a user is out of date, which every logic node has to hear.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use metrics::counter;
 use crate::{
     clients::business::Business,
     delivery::nodes::Nodes,
-    domain::clock,
+    domain::{clock, out_of_date::OutOfDate},
     error::Error,
     metrics as names,
     shared_state::SharedState,
@@ -46,7 +46,7 @@ impl Access {
         let not_before_ms = if not_before_ms == 0 { now_ms } else { not_before_ms };
         // By the clock that connections are dated by: of the same moment, a sign-in is the later one.
         self.revocations.raise(user_id, device_id, not_before_ms, self.shared.now_ms()).await?;
-        self.business.forget_tokens(user_id, device_id);
+        self.forget_everywhere(OutOfDate::Tokens { user_id, device_id }).await?;
         let routes = self.shared.routes_of(&[user_id]).await?;
         let revoked = routes.iter().filter(|route| device_id == ALL_DEVICES || route.device_id == device_id);
         for route in revoked {
@@ -58,24 +58,35 @@ impl Access {
     }
 
     /// Asks the business anew about a user, about two, or about who may write into a room.
-    pub fn forget(&self, request: ForgetRequest) -> Result<(), Error> {
-        if request.room_id != 0 {
-            return self.forget_room(&request);
-        }
-        check::id("user_id", request.user_id)?;
-        if request.peer_id != 0 {
-            check::id("peer_id", request.peer_id)?;
-        }
-        self.business.forget(request.user_id, request.peer_id);
-        Ok(())
+    pub async fn forget(&self, request: ForgetRequest) -> Result<(), Error> {
+        self.forget_everywhere(out_of_date(request)?).await
     }
 
-    fn forget_room(&self, request: &ForgetRequest) -> Result<(), Error> {
-        check::id("room_id", request.room_id)?;
-        if request.user_id != 0 {
-            check::id("user_id", request.user_id)?;
-        }
-        self.business.forget_room(request.user_id, request.room_id);
-        Ok(())
+    /// What a logic node told all of them, this one too.
+    pub fn forget_here(&self, what: OutOfDate) {
+        self.business.forget(what);
     }
+
+    /// Here at once; other nodes hear of it within a second.
+    async fn forget_everywhere(&self, what: OutOfDate) -> Result<(), Error> {
+        self.business.forget(what);
+        Ok(self.shared.tell(what).await?)
+    }
+}
+
+fn out_of_date(request: ForgetRequest) -> Result<OutOfDate, Error> {
+    let ForgetRequest { user_id, peer_id, room_id } = request;
+    if room_id != 0 {
+        check::id("room_id", room_id)?;
+        if user_id != 0 {
+            check::id("user_id", user_id)?;
+        }
+        return Ok(OutOfDate::RoomWriter { user_id, room_id });
+    }
+    check::id("user_id", user_id)?;
+    if peer_id == 0 {
+        return Ok(OutOfDate::Card(user_id));
+    }
+    check::id("peer_id", peer_id)?;
+    Ok(OutOfDate::Pair(user_id, peer_id))
 }

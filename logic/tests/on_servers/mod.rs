@@ -4,6 +4,7 @@ mod between;
 mod eviction;
 mod full;
 mod nodes;
+mod out_of_date;
 mod races;
 mod reads;
 mod redis_ways;
@@ -23,6 +24,10 @@ use crate::support::{self, Server, backend, business::StubBusiness, conn::Conn, 
 
 /// A second logic node on what `first` stands on.
 async fn beside(first: &Server) -> Server {
+    beside_with(first, |_| ()).await
+}
+
+async fn beside_with(first: &Server, change: impl FnOnce(&mut LogicSettings)) -> Server {
     let LogicSettings { database, shared_state, conversation, .. } = first.settings.clone();
     server_with(StubBusiness::start().await, |settings| {
         settings.node = "logic-2".into();
@@ -30,6 +35,7 @@ async fn beside(first: &Server) -> Server {
         settings.database = database;
         settings.shared_state = shared_state;
         settings.conversation = conversation;
+        change(settings);
     })
     .await
 }

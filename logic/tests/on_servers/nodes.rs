@@ -76,10 +76,11 @@ async fn a_push_batch_of_any_size_and_a_sign_in_cost_one_round_trip() {
     let before = one.usage();
     one.renew(vec![info(&here)]).await.unwrap();
     one.nodes().await.unwrap();
+    one.told().await.unwrap();
     assert_eq!(
         cost(before),
-        (4, 7 + 3 + 1 + 2),
-        "what each logic node does once a second for its leases and for Locate"
+        (5, 7 + 3 + 1 + 2 + 1),
+        "what each logic node does once a second for its leases, for Locate and for what others told"
     );
 }
 

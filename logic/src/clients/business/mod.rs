@@ -6,6 +6,7 @@
 
 mod blockers;
 mod may_add;
+mod out_of_date;
 mod room_writers;
 mod while_away;
 
@@ -207,24 +208,6 @@ impl Business {
             self.good_tokens.put(key, (), Instant::now());
         }
         Ok(())
-    }
-
-    /// Tokens of a user's device, or of all devices (0), are not known to be good any more.
-    pub fn forget_tokens(&self, user_id: u64, device_id: u64) {
-        self.forgotten.fetch_add(1, Ordering::AcqRel);
-        self.good_tokens
-            .forget_where(|(caller, _)| caller.user_id == user_id && (device_id == 0 || caller.device_id == device_id));
-    }
-
-    /// What was answered about two users, or (with the peer 0) about one, is out of date.
-    pub fn forget(&self, user_id: u64, peer_id: u64) {
-        self.forgotten.fetch_add(1, Ordering::AcqRel);
-        if peer_id == 0 {
-            self.cards.forget(&user_id);
-        } else {
-            self.may_write.forget(&(user_id, peer_id));
-            self.may_write.forget(&(peer_id, user_id));
-        }
     }
 
     /// Fails where a user may not write to another one, or the business knows its users and the other is none of them.

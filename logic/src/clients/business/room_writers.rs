@@ -1,7 +1,5 @@
 //! May a user write into a room: who is there says nothing about that, so the business is asked, if it has an opinion.
 
-use std::sync::atomic::Ordering;
-
 use gim_proto::business::MayWriteToRoomRequest;
 
 use super::{Business, BusinessError, Clients, Permission, request};
@@ -25,11 +23,5 @@ impl Business {
             Permission::Denied(code, message) => Err(BusinessError::of_business(code, &message)),
             Permission::Given | Permission::NotOffered => Ok(()),
         }
-    }
-
-    /// What was answered about a user (0 for all) and a room is out of date.
-    pub fn forget_room(&self, user_id: u64, room_id: u64) {
-        self.forgotten.fetch_add(1, Ordering::AcqRel);
-        self.room_writers.forget_where(|key| key.1 == room_id && (user_id == 0 || key.0 == user_id));
     }
 }

@@ -9,6 +9,7 @@
 
 mod client;
 mod metrics;
+mod out_of_date;
 mod retained_bytes;
 mod rooms;
 mod routes;
@@ -32,6 +33,7 @@ use tonic::async_trait;
 
 use self::{
     client::{RedisClient, read},
+    out_of_date::Heard,
     retained_bytes::RetainedBytes,
     scripts::{IDLE_MS, Keys, script},
 };
@@ -40,6 +42,7 @@ use crate::{
     domain::{
         clock::{self, SteadyClock},
         locate::NodeInfo,
+        out_of_date::OutOfDate,
         route::{NodeKey, Route},
     },
     settings::{RedisTarget, RoomSettings, SharedStateSettings},
@@ -100,6 +103,7 @@ struct Here {
     rooms_refreshed: Option<Instant>,
     /// Names of nodes that may hold a lease, to ask for along with the routes of users.
     known_nodes: HashSet<String>,
+    heard: Heard,
 }
 
 #[derive(Debug)]
@@ -412,6 +416,14 @@ impl SharedState for RedisState {
 
     async fn retained(&self, room_id: u64, seq: u64) -> Result<Kept, SharedStateError> {
         self.kept(room_id, seq).await
+    }
+
+    async fn tell(&self, what: OutOfDate) -> Result<(), SharedStateError> {
+        self.tell_all(what).await
+    }
+
+    async fn told(&self) -> Result<Vec<OutOfDate>, SharedStateError> {
+        self.hear().await
     }
 
     async fn sweep(&self) -> Result<(), SharedStateError> {

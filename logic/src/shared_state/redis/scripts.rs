@@ -17,6 +17,8 @@
 //! | `P:{r:ROOM}` | hash `last`, `until`, `bytes`, `server`, `by`, `normal`, `other`, see below | a day after the last message |
 //! | `P:{r:ROOM}:kept` | list of `seq:ms:message` | the retention |
 //! | `P:{r:ROOM}:nodes` | hash `LOGIC\0NODE` → `EPOCH:NODE`: who says that which node has subscribers | a day, renewed |
+//! | `P:{told}` | how many notices logic nodes told each other, from the time of that server on | a day, renewed |
+//! | `P:{told}:list` | the newest of them | a day after the last one |
 //! | `P:logic:WHAT` | the logic process that holds a name or number | the lease |
 //! | `P:logic:database` | the database whose logic nodes use these keys | the lease of the last one |
 //!
@@ -114,6 +116,34 @@ return 1";
 pub(super) const CLAIM: &str = "\
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2], 'NX')
 return redis.call('GET', KEYS[1])";
+
+/// Tells all logic nodes something. KEYS: count, list. ARGV: what, how many are kept, time to live. The count begins at the time
+/// of the server, so one that was lost is not mistaken for a later one.
+pub(super) const TELL: &str = "\
+local time = redis.call('TIME')
+local now = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
+redis.call('SET', KEYS[1], now, 'NX')
+local count = redis.call('INCR', KEYS[1])
+redis.call('PEXPIRE', KEYS[1], ARGV[3])
+redis.call('RPUSH', KEYS[2], ARGV[1])
+redis.call('LTRIM', KEYS[2], -tonumber(ARGV[2]), -1)
+redis.call('PEXPIRE', KEYS[2], ARGV[3])
+return count";
+
+/// What was told after a count. KEYS: count, list. ARGV: the count, time to live. Returns the process of Redis, the count now, and
+/// what is new; nothing where that is not known.
+pub(super) const TOLD: &str = in_server!(
+    "\
+local time = redis.call('TIME')
+local now = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
+redis.call('SET', KEYS[1], now, 'NX')
+redis.call('PEXPIRE', KEYS[1], ARGV[2])
+local count = tonumber(redis.call('GET', KEYS[1]))
+local new = count - tonumber(ARGV[1])
+if new == 0 then return {server, count, {}} end
+if new < 0 or new > redis.call('LLEN', KEYS[2]) then return {server, count, false} end
+return {server, count, redis.call('LRANGE', KEYS[2], -new, -1)}"
+);
 
 /// Gives a lease back.
 pub(super) const RELEASE: &str = "\
@@ -259,6 +289,11 @@ impl Keys {
 
     pub(super) fn room_nodes(&self, room_id: u64) -> String {
         format!("{}:{{r:{room_id}}}:nodes", self.prefix)
+    }
+
+    /// Of what logic nodes tell each other: how much, and the list.
+    pub(super) fn told(&self) -> [String; 2] {
+        ["", ":list"].map(|which| format!("{}:{{told}}{which}", self.prefix))
     }
 
     pub(super) fn logic(&self, what: impl Display) -> String {
