@@ -10,7 +10,7 @@
 //!   [`ready_check`] ask there
 //! - [`grpc`]: serving with health, reflection, request ids and the internal token; lazily connected channels
 //! - [`endpoints`] and [`dns_name`]: the addresses of a service with several nodes
-//! - [`refused_peers`]: what is said once about callers that come again and again
+//! - [`refused_peers`]: what is said once about callers that come again and again; [`seldom`]: what is said at times
 //! - [`certificate`]: certificates and keys, checked at start
 //! - [`in_gauge`]: what a gauge counts while it is there
 //! - [`networks`]: whose word about a client's address counts
@@ -68,6 +68,7 @@ pub mod reload_requests;
 mod renamed_keys;
 pub mod request_shares;
 mod secret_files;
+pub mod seldom;
 pub mod service;
 mod service_links;
 pub mod settings;

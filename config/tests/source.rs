@@ -28,6 +28,7 @@ const ORDER: [&[&str]; 9] = [
         "refused_peers",
         "renamed_keys",
         "secret_files",
+        "seldom",
         "service_links",
         "shutdown",
         "supervisor",

@@ -76,8 +76,12 @@ async fn start_logic(data: &TempDir, token: &str) -> Logic {
 }
 
 async fn start_conn(node: &str, logic: &str, token: &str, resolver: Arc<dyn Resolve>) -> Conn {
-    let mut settings =
-        ConnSettings { node: node.into(), reactors: 1, logic: vec![Endpoint::new(logic)], ..ConnSettings::default() };
+    let mut settings = ConnSettings {
+        node: node.into(),
+        reactors: 1,
+        logic: logic.split(',').map(Endpoint::new).collect(),
+        ..ConnSettings::default()
+    };
     settings.tcp.listen = any_port();
     settings.websocket.listen = Endpoint::default();
     settings.grpc.listen = any_port();
@@ -117,6 +121,19 @@ fn a_node_with_the_wrong_token_is_told_of_in_one_line_on_each_side() {
 }
 
 #[test]
+fn two_logic_nodes_that_share_nothing_are_named_and_one_is_left_out() {
+    keep_lines();
+    let (runtime, data) = (Runtime::new().unwrap(), [TempDir::new().unwrap(), TempDir::new().unwrap()]);
+    let logic = [0, 1].map(|index| runtime.block_on(start_logic(&data[index], "")));
+    let peers = logic.each_ref().map(|logic| format!("http://{}", logic.grpc_address())).join(",");
+    let conn = runtime.block_on(start_conn("conn-between", &peers, "", Arc::new(SystemResolver)));
+    let words = ["cannot attach", "does not belong to", "shared_state.url"];
+    eventually("one of them is left out", || !warnings(&words).is_empty());
+    runtime.block_on(stop(conn));
+    assert_eq!(warnings(&words).len(), 1, "{:?}", warnings(&words));
+}
+
+#[test]
 fn a_conn_node_of_an_older_version_is_told_of_in_one_line_by_logic() {
     keep_lines();
     let (runtime, data) = (Runtime::new().unwrap(), TempDir::new().unwrap());
@@ -147,7 +164,7 @@ impl LinkService for OlderLogic {
 
     async fn attach(&self, _request: Request<Streaming<Up>>) -> Result<Response<Self::AttachStream>, Status> {
         self.0.fetch_add(1, Ordering::SeqCst);
-        let welcome = Welcome { version: LINK_VERSION - 1, node: "logic-older".into() };
+        let welcome = Welcome { version: LINK_VERSION - 1, node: "logic-older".into(), ..Welcome::default() };
         Ok(Response::new(tokio_stream::once(Ok(Down { welcome: Some(welcome), items: Vec::new() }))))
     }
 }

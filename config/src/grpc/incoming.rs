@@ -5,8 +5,9 @@
 
 use std::{
     io,
+    net::IpAddr,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, LazyLock},
     task::{Context, Poll},
     time::{Duration, Instant},
 };
@@ -22,7 +23,10 @@ use tonic::transport::server::Connected;
 
 use super::{connection::Connection, frames::FrameWatch, peers::Peers};
 
-use crate::metrics as names;
+use crate::{metrics as names, refused_peers::RefusedPeers};
+
+/// What was said of callers with which TLS fails.
+static TLS_FAILURES: LazyLock<RefusedPeers<IpAddr>> = LazyLock::new(RefusedPeers::default);
 
 /// Connections that wait to be served.
 const SERVE_QUEUE_MAX: usize = 64;
@@ -114,7 +118,7 @@ async fn let_in(
         }
         connection.speak();
         let Some(tls) = tls else { return Ok(Io::Plain(stream)) };
-        let stream = tls.accept(stream).await?;
+        let stream = tls.accept(stream).await.map_err(|error| told(&connection, error))?;
         if stream.get_ref().1.peer_certificates().is_some_and(|chain| !chain.is_empty()) {
             connection.certify();
         }
@@ -135,6 +139,23 @@ async fn let_in(
             tracing::debug!(caller = %connection.address.ip, %error, "a gRPC connection ended before it began")
         }
     }
+}
+
+/// Says once of each caller why TLS with it fails: otherwise both sides would only try again.
+fn told(connection: &Connection, error: io::Error) -> io::Error {
+    if error.kind() == io::ErrorKind::InvalidData {
+        let problem = match error.to_string() {
+            said if said.contains("InvalidContentType") => {
+                "it speaks no TLS: is it told http:// and not https://?".to_owned()
+            }
+            said => said,
+        };
+        let ip = connection.address.ip;
+        if TLS_FAILURES.is_news(ip, &problem) {
+            tracing::warn!(caller = %ip, problem, "TLS with a caller fails; it is told of once");
+        }
+    }
+    error
 }
 
 impl Watched {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use gim_config::grpc::PeerChannel;
 use gim_proto::{
     LINK_VERSION,
-    logic::{Down, Hello, Up, link_service_client::LinkServiceClient},
+    logic::{Down, Hello, Up, Welcome, link_service_client::LinkServiceClient},
 };
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -24,7 +24,7 @@ const MESSAGE_BYTES_MAX: usize = 256 * 1024 * 1024;
 pub(super) async fn attach(
     channel: PeerChannel,
     hello: Hello,
-) -> Result<(mpsc::Sender<Up>, Streaming<Down>, String), Status> {
+) -> Result<(mpsc::Sender<Up>, Streaming<Down>, Welcome), Status> {
     let (up, outgoing) = mpsc::channel(STREAM_MESSAGES);
     let first = Up { hello: Some(hello), items: Vec::new() };
     up.send(first).await.map_err(|_| Status::internal("the stream took no hello"))?;
@@ -39,7 +39,7 @@ pub(super) async fn attach(
             let problem = format!("the peer speaks link version {}, we speak {LINK_VERSION}", welcome.version);
             return Err(Status::failed_precondition(problem));
         }
-        Ok((up, down, welcome.node))
+        Ok((up, down, welcome))
     };
     let late = |_| Err(Status::deadline_exceeded("the peer said no welcome in time"));
     tokio::time::timeout(WELCOME_TIMEOUT, attach).await.unwrap_or_else(late)

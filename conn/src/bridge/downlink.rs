@@ -6,7 +6,6 @@
 
 use std::{cell::LazyCell, iter::repeat_n, sync::Arc, time::Instant};
 
-use bytes::Bytes;
 use gim_config::traces::{self, Span};
 use gim_proto::{
     CloseReason,
@@ -85,21 +84,24 @@ async fn on_sign_in_result(result: SignInResult, pending: &mut PendingRequests, 
     let reactor = request.connection.reactor();
     let command = match request.purpose {
         Purpose::SignIn(identity) if result.code == 0 => request.signed_in(identity, result),
-        _ => request.answered(result.code, result.message, Bytes::new(), Vec::new()),
+        _ => {
+            let SignInResult { code, message, .. } = result;
+            request.answered(PacketReply { code, message, ..PacketReply::default() }, Vec::new())
+        }
     };
     reactors.send(reactor, command).await;
 }
 
-async fn on_reply(reply: PacketReply, pending: &mut PendingRequests, rooms: &RoomGate) {
+async fn on_reply(mut reply: PacketReply, pending: &mut PendingRequests, rooms: &RoomGate) {
     let Some(request) = pending.take(reply.request_no) else {
         counter!(names::REPLIES_LATE).increment(1);
         return;
     };
     pending.note_end(&request, reply.code, Instant::now());
     let reactor = request.connection.reactor();
-    let PacketReply { code, message, data, subscribed, .. } = reply;
-    let answer = |retained| request.answered(code, message, data, retained);
-    rooms.subscribe(subscribed.unwrap_or_default(), reactor, answer).await;
+    let subscribed = reply.subscribed.take().unwrap_or_default();
+    let answer = |retained| request.answered(reply, retained);
+    rooms.subscribe(subscribed, reactor, answer).await;
 }
 
 // path 7/9: from the batch of this node to the reactors that hold its receivers

@@ -20,7 +20,7 @@ use gim_config::{
 };
 use gim_proto::{
     ResultCode,
-    logic::{Down, NodeLoad, SignOut, Up},
+    logic::{Down, NodeLoad, SignOut, Up, Welcome},
 };
 use metrics::{Counter, Gauge, counter, gauge};
 use tokio::sync::{mpsc, watch};
@@ -29,6 +29,7 @@ use tonic::{Status, Streaming};
 
 use super::{
     attach::{AttachRefusal, attach},
+    companions::Companions,
     downlink::{self, Said},
     link_handle::{LinkEvent, LinkHandle},
     node::NodeState,
@@ -65,6 +66,7 @@ pub(super) struct LinkMaker {
     pub(super) grpc: GrpcSettings,
     pub(super) settings: LinkSettings,
     pub(super) reactors: Reactors,
+    pub(super) companions: Arc<Companions>,
     pub(super) events: mpsc::Sender<LinkEvent>,
     pub(super) problems: mpsc::Sender<String>,
     pub(super) has_problem: Arc<AtomicBool>,
@@ -157,8 +159,9 @@ impl Link {
                 () = retire.cancelled() => break,
                 () = stop.cancelled() => return,
             };
-            match attached {
-                Ok((up, down, node)) => {
+            let is_admitted = |(.., welcome): &(_, _, Welcome)| self.maker.companions.admit(self.id, welcome);
+            match attached.and_then(|attached| is_admitted(&attached).map(|()| attached)) {
+                Ok((up, down, Welcome { node, .. })) => {
                     let attached_at = Instant::now();
                     self.refusal = AttachRefusal::default();
                     tracing::info!(logic = self.name, node, "link attached");
@@ -176,6 +179,7 @@ impl Link {
                     };
                     let end = self.serve(stream).await;
                     attached.decrement(1.0);
+                    self.maker.companions.leave(self.id);
                     match end {
                         End::Broken(status) => tracing::warn!(logic = self.name, %status, "link broke"),
                         End::Left => tracing::info!(logic = self.name, "link ended in order"),

@@ -15,6 +15,7 @@
 
 mod attach;
 mod calls;
+mod companions;
 pub mod discovery;
 mod distributor;
 mod downlink;
@@ -91,6 +92,7 @@ pub async fn start(app: App, parts: Parts) -> Result<Bridge, String> {
         grpc: app.grpc,
         settings: app.link.clone(),
         reactors: reactors.clone(),
+        companions: Arc::default(),
         events: link_events,
         problems,
         has_problem: Arc::default(),

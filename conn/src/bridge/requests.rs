@@ -10,7 +10,11 @@ use std::{
 
 use bytes::Bytes;
 use gim_config::traces::Span;
-use gim_proto::{ResultCode, connect::Reply, logic::SignInResult};
+use gim_proto::{
+    ResultCode,
+    connect::Reply,
+    logic::{PacketReply, SignInResult},
+};
 
 use super::request_metrics::RequestMetrics;
 use crate::{
@@ -117,11 +121,13 @@ impl Request {
 
     /// What the reactor does when the request is not done.
     pub fn refused(self, code: ResultCode) -> Command {
-        self.answered(code.number(), code.text().to_owned(), Bytes::new(), Vec::new())
+        let (code, message) = (code.number(), code.text().to_owned());
+        self.answered(PacketReply { code, message, ..PacketReply::default() }, Vec::new())
     }
 
     /// What the reactor does with logic's answer to anything but a sign-in that succeeded.
-    pub fn answered(mut self, code: i32, message: String, data: Bytes, retained: Vec<Encoded>) -> Command {
+    pub fn answered(mut self, reply: PacketReply, retained: Vec<Encoded>) -> Command {
+        let PacketReply { code, message, data, inbox_seq, .. } = reply;
         self.span.note("gim.code", i64::from(code));
         if code != 0 {
             self.span.fail(|| message.clone());
@@ -135,9 +141,9 @@ impl Request {
                 Command::Subscribe { connection, room_id, reply: frame, retained }
             }
             Purpose::Subscribe(room_id) => {
-                Command::Reply { connection, frame, room_released: (room_id != 0).then_some(room_id) }
+                Command::Reply { connection, frame, room_released: (room_id != 0).then_some(room_id), inbox_seq: 0 }
             }
-            Purpose::Reply => Command::Reply { connection, frame, room_released: None },
+            Purpose::Reply => Command::Reply { connection, frame, room_released: None, inbox_seq },
             Purpose::Call => Command::CallReply { connection, frame: frame.unwrap_or_default() },
         }
     }

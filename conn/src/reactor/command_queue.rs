@@ -46,6 +46,8 @@ pub enum Command {
         frame: Option<Encoded>,
         /// A room that was counted for this packet, and is not joined after all.
         room_released: Option<u64>,
+        /// The seq that what it sent took in its user's inbox; 0 for none.
+        inbox_seq: u64,
     },
     /// Logic answered a call.
     CallReply {
@@ -199,11 +201,11 @@ impl Reactor {
                 }
                 None => self.count_stale(),
             },
-            Command::Reply { connection, frame, room_released } => {
+            Command::Reply { connection, frame, room_released, inbox_seq } => {
                 if let Some(room_id) = room_released {
                     own.uplink.push(UpItem::RoomLeft(room_id));
                 }
-                self.on_reply(app, connection, frame);
+                self.on_reply(app, connection, frame, inbox_seq);
             }
             Command::CallReply { connection, frame } => match self.peer_of(app, connection) {
                 Some(mut peer) => peer.on_call_reply(frame),
@@ -273,9 +275,12 @@ impl Reactor {
         }
     }
 
-    fn on_reply(&mut self, app: usize, connection: ConnectionId, frame: Option<Encoded>) {
+    fn on_reply(&mut self, app: usize, connection: ConnectionId, frame: Option<Encoded>, inbox_seq: u64) {
         match self.peer_of(app, connection) {
-            Some(mut peer) => peer.on_reply(frame),
+            Some(mut peer) => {
+                peer.connection.session.on_own_message(inbox_seq);
+                peer.on_reply(frame);
+            }
             None => self.count_stale(),
         }
     }
@@ -298,7 +303,7 @@ impl Reactor {
                 self.context.apps[app].uplink.push(UpItem::RoomLeft(room_id));
             }
             if is_answer {
-                self.on_reply(app, connection, reply);
+                self.on_reply(app, connection, reply, 0);
             }
             return;
         };

@@ -325,6 +325,13 @@ impl Session {
         is_news
     }
 
+    /// What the client sent took this seq, which it hears with the answer. Where that follows on what was known, nothing was missed.
+    pub fn on_own_message(&mut self, seq: u64) {
+        if seq == self.newest_seq + 1 {
+            self.newest_seq = seq;
+        }
+    }
+
     /// The connection ends; what it is owed may still leave until the deadline.
     pub fn on_close(&mut self, now_ms: u64) {
         self.phase = Phase::Closing;

@@ -182,3 +182,12 @@ fn an_older_seq_is_no_news() {
     assert!(!session.on_newest_seq(8));
     assert_eq!(session.newest_seq(), 9);
 }
+
+#[test]
+fn what_a_client_sent_is_known_only_where_nothing_was_missed_before() {
+    let mut session = live();
+    for (own, known) in [(0, 7), (8, 8), (10, 8), (9, 9), (8, 9)] {
+        session.on_own_message(own);
+        assert_eq!(session.newest_seq(), known, "after {own}");
+    }
+}

@@ -334,7 +334,7 @@ impl LinkService for LinkStub {
         }
         let (sender, receiver) = async_mpsc::channel(1024);
         let version = if self.script == Script::Newer { LINK_VERSION + 1 } else { LINK_VERSION };
-        let welcome = Welcome { version, node: self.name.clone() };
+        let welcome = Welcome { version, node: self.name.clone(), ..Welcome::default() };
         sender.send(Ok(Down { welcome: Some(welcome), items: Vec::new() })).await.unwrap();
         *self.down.lock().unwrap() = Some(sender.clone());
         let weak = sender.downgrade();

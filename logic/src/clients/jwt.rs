@@ -91,25 +91,28 @@ impl Id {
     }
 }
 
+/// Keys that were read, and by which nothing is judged yet.
+#[derive(Debug)]
+pub struct NextKeys(Keys);
+
 impl JwtCheck {
     /// Reads the key files of the settings.
     pub fn new(settings: &JwtSettings) -> Result<Self, String> {
         Ok(Self(Arc::new(RwLock::new(Arc::new(Keys::read(settings)?)))))
     }
 
-    /// Whether the key files of the settings are of use.
-    pub fn check_files(settings: &JwtSettings) -> Result<(), String> {
-        Keys::read(settings).map(drop)
-    }
-
-    /// Reads them again, and judges by them from now on. The longest lifetime stays: revocations are remembered for so long.
+    /// Reads the key files of the settings.
     ///
     /// # Errors
-    /// Where one is of no use; then all stay as they were.
-    pub fn reload(&self, settings: &JwtSettings) -> Result<(), String> {
-        let keys = Keys { lifetime_max_ms: self.now().lifetime_max_ms, ..Keys::read(settings)? };
+    /// Where one is of no use.
+    pub fn read_files(settings: &JwtSettings) -> Result<NextKeys, String> {
+        Keys::read(settings).map(NextKeys)
+    }
+
+    /// Judges by these from now on. The longest lifetime stays: revocations are remembered for so long.
+    pub fn take_over(&self, NextKeys(next): NextKeys) {
+        let keys = Keys { lifetime_max_ms: self.now().lifetime_max_ms, ..next };
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
-        Ok(())
     }
 
     /// Whether this token is for us to judge: there are keys, and it has the form of a JSON Web Token.

@@ -86,6 +86,11 @@ impl Nodes {
         }
     }
 
+    /// What all logic nodes say that share users and rooms with this one.
+    pub fn deployment(&self) -> String {
+        self.shared.deployment()
+    }
+
     /// A node attached. An older stream of the same process ends; where another process has its name, it is refused.
     pub async fn attach(&self, key: NodeKey, addresses: NodeAddresses) -> Result<Arc<NodeLink>, SharedStateError> {
         if self.is_leaving.load(Ordering::Relaxed) {

@@ -76,8 +76,10 @@ pub struct GroupDelivery {
 pub struct Sent {
     /// The message.
     pub message_id: u64,
-    /// Its seq in the sender's own inbox.
+    /// Its seq in the sender's own inbox; for a large group that of the group.
     pub seq: u64,
+    /// The seq that it took in the sender's own inbox just now; 0 for none.
+    pub inbox_seq: u64,
     /// When it was first sent, Unix milliseconds.
     pub created_at_ms: i64,
     /// Whether an earlier send with the same key stored it.

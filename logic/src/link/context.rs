@@ -75,7 +75,15 @@ impl Context {
         subscribed: Option<RoomSubscribed>,
         permit: OwnedSemaphorePermit,
     ) {
-        let reply = PacketReply { request_no, code: reply.code, message: reply.message, data: reply.data, subscribed };
+        let Reply { code, message, data } = reply;
+        let reply = PacketReply { request_no, code, message, data, subscribed, ..PacketReply::default() };
+        self.link.queue.reply(Item::PacketReply(reply), permit);
+    }
+
+    /// Answers a send, whose message took this seq in the inbox of its sender.
+    pub(super) fn reply_to_send(&self, request_no: u64, reply: Reply, inbox_seq: u64, permit: OwnedSemaphorePermit) {
+        let Reply { code, message, data } = reply;
+        let reply = PacketReply { request_no, code, message, data, inbox_seq, ..PacketReply::default() };
         self.link.queue.reply(Item::PacketReply(reply), permit);
     }
 }

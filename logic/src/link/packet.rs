@@ -65,9 +65,10 @@ async fn send(context: &Arc<Context>, caller: Caller, packet: ClientPacket, perm
         Ok(submitted) => {
             let later = context.clone();
             let finish = async move {
-                let result = Messages::finish(submitted).await.map(|reply| done(&reply));
+                let result = Messages::finish(submitted).await.map(|(reply, inbox_seq)| (done(&reply), inbox_seq));
                 drop(trace);
-                later.reply(request_no, result.unwrap_or_else(Error::into_reply), None, permit);
+                let (reply, inbox_seq) = result.unwrap_or_else(|error| (error.into_reply(), 0));
+                later.reply_to_send(request_no, reply, inbox_seq, permit);
             };
             context.tasks.spawn(finish.in_current_span());
         }

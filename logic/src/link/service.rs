@@ -166,7 +166,7 @@ fn check_hello(hello: Option<&Hello>) -> Result<NodeKey, Status> {
 
 /// Moves what the queue holds into the stream, until the queue is closed and empty or the stream is gone.
 async fn pump(parts: Arc<LinkParts>, link: Arc<NodeLink>, down: mpsc::Sender<Result<Down, Status>>) {
-    let welcome = Welcome { version: LINK_VERSION, node: parts.node.clone() };
+    let welcome = Welcome { version: LINK_VERSION, node: parts.node.clone(), deployment: parts.nodes.deployment() };
     let mut message = Down { welcome: Some(welcome), items: Vec::new() };
     loop {
         if down.send(Ok(message)).await.is_err() {

@@ -34,7 +34,7 @@ impl MessageExtService for Services {
         let caller = self.caller(&request).await?;
         let request_id = request_id(&request).to_owned();
         let submitted = self.use_cases.messages.submit(caller, request.into_inner(), &request_id).await?;
-        Ok(Response::new(Messages::finish(submitted).await?))
+        Ok(Response::new(Messages::finish(submitted).await?.0))
     }
 
     async fn history(&self, request: Request<HistoryRequest>) -> Result<Response<HistoryReply>, Status> {

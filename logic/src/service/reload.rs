@@ -1,12 +1,15 @@
 //! What SIGHUP changes of a running service, besides its log and its certificates. Made at the start; on the task of the signal.
 //!
-//! Always holds: keys that are of no use change nothing.
+//! Always holds: keys that are of no use change nothing; what was checked is what is applied, whatever became of its files meanwhile.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use gim_config::{grpc::GrpcSettings, request_shares::RequestShares};
 
-use crate::{clients::jwt::JwtCheck, settings::LogicSettings};
+use crate::{
+    clients::jwt::{JwtCheck, NextKeys},
+    settings::LogicSettings,
+};
 
 /// Clones share everything.
 #[derive(Debug, Clone)]
@@ -14,6 +17,8 @@ pub(super) struct Reloadable {
     pub(super) jwt: JwtCheck,
     pub(super) request_shares: Arc<RequestShares>,
     grpc: GrpcSettings,
+    /// Read by the check, for what follows on it.
+    next_keys: Arc<Mutex<Option<NextKeys>>>,
 }
 
 impl Reloadable {
@@ -21,18 +26,22 @@ impl Reloadable {
     pub(super) fn new(settings: &LogicSettings) -> Result<Self, String> {
         let limits = &settings.limits;
         let request_shares = Arc::new(RequestShares::new(limits.user_requests_per_s, limits.user_requests_burst));
-        Ok(Self { jwt: JwtCheck::new(&settings.jwt)?, request_shares, grpc: settings.grpc.clone() })
+        let (jwt, grpc) = (JwtCheck::new(&settings.jwt)?, settings.grpc.clone());
+        Ok(Self { jwt, request_shares, grpc, next_keys: Arc::default() })
     }
 
     /// Whether the files that they name are of use.
     pub(super) fn check(&self, settings: &LogicSettings) -> Result<(), String> {
         self.grpc.check_tokens(&settings.grpc)?;
-        JwtCheck::check_files(&settings.jwt)
+        let keys = JwtCheck::read_files(&settings.jwt)?;
+        *self.next_keys.lock().unwrap_or_else(PoisonError::into_inner) = Some(keys);
+        Ok(())
     }
 
     /// As they say now. An error says why nothing changed.
     pub(super) fn apply(&self, settings: &LogicSettings) -> Result<(), String> {
-        self.jwt.reload(&settings.jwt)?;
+        let checked = self.next_keys.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.jwt.take_over(checked.map_or_else(|| JwtCheck::read_files(&settings.jwt), Ok)?);
         self.grpc.set_tokens(&settings.grpc);
         self.request_shares.set(settings.limits.user_requests_per_s, settings.limits.user_requests_burst);
         Ok(())
@@ -64,5 +73,20 @@ mod tests {
         settings.jwt.keys.clear();
         reloadable.apply(&settings).unwrap();
         request_shares.take(7, REQUEST, now).unwrap();
+    }
+
+    #[test]
+    fn a_key_file_that_vanishes_after_the_check_is_applied_as_it_was_checked() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("secret");
+        std::fs::write(&file, "a secret of at least 32 bytes, so").unwrap();
+        let reloadable = Reloadable::new(&LogicSettings::default()).unwrap();
+        let mut settings = LogicSettings::default();
+        settings.jwt.keys = vec![JwtKey { kid: String::new(), algorithm: JwtAlgorithm::HS256, file: file.clone() }];
+        reloadable.check(&settings).unwrap();
+        std::fs::remove_file(&file).unwrap();
+        reloadable.apply(&settings).unwrap();
+        assert!(reloadable.jwt.is_for_us("eyJ.eyJ.x"), "there are keys");
+        assert!(reloadable.apply(&settings).is_err(), "what was checked is used once");
     }
 }

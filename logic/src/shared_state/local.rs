@@ -34,13 +34,16 @@ pub struct LocalState {
     /// What the attached nodes told of themselves.
     infos: Mutex<Vec<NodeInfo>>,
     clock: SteadyClock,
+    /// Of this process alone.
+    deployment: String,
 }
 
 impl LocalState {
     /// Nobody is connected yet.
     pub fn new(lease: Duration, room_settings: RoomSettings, room_seqs: RoomSeqs) -> Self {
         let (presence, rooms) = (Mutex::new(Presence::new(lease)), Mutex::new(Rooms::new(room_settings)));
-        Self { presence, rooms, room_seqs, infos: Mutex::default(), clock: SteadyClock::default() }
+        let deployment = format!("{:016x}", rand::random::<u64>());
+        Self { presence, rooms, room_seqs, infos: Mutex::default(), clock: SteadyClock::default(), deployment }
     }
 
     fn presence(&self) -> MutexGuard<'_, Presence> {
@@ -83,6 +86,10 @@ impl SharedState for LocalState {
 
     fn now_ms(&self) -> i64 {
         self.clock.now_ms()
+    }
+
+    fn deployment(&self) -> String {
+        self.deployment.clone()
     }
 
     async fn put_routes(&self, routes: Vec<Route>) -> Result<PutRoutes, SharedStateError> {

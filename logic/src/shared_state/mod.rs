@@ -138,6 +138,9 @@ pub trait SharedState: std::fmt::Debug + Send + Sync + 'static {
     /// goes back.
     fn now_ms(&self) -> i64;
 
+    /// What all logic nodes say that share this state, and no others.
+    fn deployment(&self) -> String;
+
     /// Puts connections in.
     async fn put_routes(&self, routes: Vec<Route>) -> Result<PutRoutes, SharedStateError>;
 

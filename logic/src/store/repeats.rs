@@ -70,6 +70,7 @@ pub(super) async fn find(
         let sent = Sent {
             message_id: from_sql(row.try_get(2)?),
             seq: from_sql(row.try_get(3)?),
+            inbox_seq: 0,
             created_at_ms: row.try_get(4)?,
             is_duplicate: true,
             differs_in: None,

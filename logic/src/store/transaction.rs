@@ -271,11 +271,16 @@ struct NumberedPost<'a> {
 impl NumberedPost<'_> {
     fn sent(&self, is_duplicate: bool) -> Sent {
         let message = &self.post.message;
-        let seq = match &self.group {
-            Some(group) if group.is_live => group.seq,
-            _ => self.receivers.first().map_or(0, |receiver| receiver.seq),
+        let (seq, inbox_seq) = match &self.group {
+            Some(group) if group.is_live => (group.seq, 0),
+            _ => {
+                let seq = self.receivers.first().map_or(0, |receiver| receiver.seq);
+                (seq, seq)
+            }
         };
-        Sent { message_id: message.id, seq, created_at_ms: message.created_at_ms, is_duplicate, differs_in: None }
+        let (message_id, created_at_ms) = (message.id, message.created_at_ms);
+        let inbox_seq = if is_duplicate { 0 } else { inbox_seq };
+        Sent { message_id, seq, inbox_seq, created_at_ms, is_duplicate, differs_in: None }
     }
 
     fn into_delivery(self) -> Delivery {

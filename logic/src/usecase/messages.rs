@@ -129,7 +129,7 @@ impl Messages {
         let content = wrap(card, to_user_id, content);
         let nowhere = Caller { user_id, device_id: 0 };
         let submitted = self.submit_to_user(nowhere, to_user_id, command, content, client_msg_id, request_id)?;
-        Self::finish(submitted).await
+        Ok(Self::finish(submitted).await?.0)
     }
 
     /// Does several of these at the same time; each is answered for itself.
@@ -153,10 +153,10 @@ impl Messages {
         Ok(SendManyAsReply { results: join_all(results).await })
     }
 
-    /// Waits until a send is durable.
-    pub async fn finish(submitted: Submitted) -> Result<SendReply, Error> {
+    /// Waits until a send is durable. With the answer comes the seq that the message took in the sender's inbox (0 for none).
+    pub async fn finish(submitted: Submitted) -> Result<(SendReply, u64), Error> {
         let sent = match submitted {
-            Submitted::Done(reply) => return Ok(reply),
+            Submitted::Done(reply) => return Ok((reply, 0)),
             Submitted::ToUser(pending) => pending.committed().await?,
             Submitted::ToGroup(pending) => pending.committed().await??,
         };
@@ -166,7 +166,7 @@ impl Messages {
         if sent.is_duplicate {
             counter!(names::SEND_DUPLICATES).increment(1);
         }
-        Ok(sent.into())
+        Ok((sent.into(), sent.inbox_seq))
     }
 
     fn submit_to_user(

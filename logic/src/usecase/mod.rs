@@ -29,7 +29,7 @@ pub mod under_way;
 
 use std::sync::{Arc, Mutex};
 
-use gim_config::request_shares::RequestShares;
+use gim_config::{request_shares::RequestShares, seldom::Seldom};
 use gim_proto::logic::GetLimitsReply;
 
 use self::{
@@ -170,6 +170,7 @@ impl UseCases {
                 reads: store.sign_in_reads,
                 business,
                 jwt,
+                refused_tokens: Seldom::default(),
                 connections: connections.clone(),
                 fanout,
                 writer,

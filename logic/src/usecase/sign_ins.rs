@@ -3,8 +3,9 @@
 //! Shared by tasks of Tokio, with nothing of its own that changes. Always holds: a route is there before its sign-in is answered, and is
 //! taken back where the token was revoked meanwhile.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
+use gim_config::seldom::Seldom;
 use gim_proto::{ResultCode, check, logic::Device};
 use metrics::counter;
 use tokio::sync::OwnedRwLockReadGuard;
@@ -65,6 +66,7 @@ pub struct SignIns {
     pub(super) reads: store::SignInReads,
     pub(super) business: Arc<Business>,
     pub(super) jwt: JwtCheck,
+    pub(super) refused_tokens: Seldom,
     pub(super) connections: Arc<Connections>,
     pub(super) fanout: Fanout,
     pub(super) writer: Writer,
@@ -119,7 +121,10 @@ impl SignIns {
             Ok(issued_ms) if issued_ms >= not_before_ms => "ok",
             Ok(_) => "revoked",
             Err(problem) => {
-                tracing::debug!(%problem, user_id = caller.user_id, "a token was refused");
+                // A key that is not that of who makes the tokens refuses everybody; a single user must not fill the log.
+                if let Some(left_out) = self.refused_tokens.due(Instant::now()) {
+                    tracing::warn!(%problem, user_id = caller.user_id, left_out, "a token was refused");
+                }
                 "refused"
             }
         };

@@ -5,8 +5,8 @@ use gim_proto::{
     CloseReason, LINK_VERSION, ResultCode,
     connect::{self, PacketCommand, SendRequest, send_request::Target},
     logic::{
-        ConnectionUser, Hello, ListOnlineRequest, NewestSeqQuestion, PushRoomRequest, PushToAllRequest, RoomRelease,
-        SubscribeRoomRequest, SyncReply, SyncRequest, Up, UserMessagePush, down_item::Item, up_item,
+        ConnectionUser, GroupKind, Hello, ListOnlineRequest, NewestSeqQuestion, PushRoomRequest, PushToAllRequest,
+        RoomRelease, SubscribeRoomRequest, SyncReply, SyncRequest, Up, UserMessagePush, down_item::Item, up_item,
     },
 };
 use prost::Message as _;
@@ -419,4 +419,31 @@ async fn pushes_that_a_slow_node_does_not_take_come_as_hints() {
         }
     }
     assert!(pushes < 100, "some pushes had to be dropped for this test to say something");
+}
+
+#[tokio::test]
+async fn the_answer_to_a_send_tells_what_it_took_in_the_inbox_of_the_sender() {
+    let server = server().await;
+    let normal = server.make(GroupKind::GkNormal, &[7, 8]).await;
+    let large = server.make(GroupKind::GkLarge, &[7, 8]).await;
+    let newest = server.store_newest_seq(7).await;
+    let mut conn = Conn::attach(&server, "conn-1", 1).await;
+    let (to_user, to_normal, to_large) = (Target::UserId(8), Target::GroupId(normal), Target::GroupId(large));
+    for (target, key, inbox_seq) in [
+        (to_user, "a", newest + 1),
+        (to_normal, "b", newest + 2),
+        (to_large, "c", 0),
+        (to_user, "a", 0),
+        (to_user, "d", newest + 3),
+    ] {
+        let request = SendRequest { target: Some(target), ..send_request(0, "x", key) };
+        let request_no = conn.begin_packet(7, PacketCommand::PcSend as i32, request.encode_to_vec()).await;
+        // What is for a large group goes to every node, too.
+        let reply = loop {
+            if let Item::PacketReply(reply) = conn.next().await {
+                break reply;
+            }
+        };
+        assert_eq!((reply.request_no, reply.code, reply.inbox_seq), (request_no, 0, inbox_seq), "{key}");
+    }
 }

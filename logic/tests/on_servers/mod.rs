@@ -12,7 +12,7 @@ mod small;
 mod two_of_one;
 
 use gim_config::testing::{PrivateServer, Proxy};
-use gim_logic::LogicSettings;
+use gim_logic::{LogicSettings, settings::SharedStateSettings};
 use gim_proto::{
     CloseReason, ResultCode, connect,
     logic::{GroupKind, ListOnlineRequest, LiveConnection, PushRoomRequest, down_item::Item},
@@ -61,9 +61,13 @@ async fn is_online(server: &Server, user_id: u64) -> bool {
 
 /// Deletes every key below a server's prefix, as a Redis that was restarted empty.
 async fn empty_redis(settings: &LogicSettings) {
-    let client = redis::Client::open(settings.shared_state.url.as_str()).unwrap();
+    empty_keys(&settings.shared_state).await;
+}
+
+async fn empty_keys(shared_state: &SharedStateSettings) {
+    let client = redis::Client::open(shared_state.url.as_str()).unwrap();
     let mut connection = client.get_multiplexed_async_connection().await.unwrap();
-    let pattern = format!("{}:*", settings.shared_state.key_prefix);
+    let pattern = format!("{}:*", shared_state.key_prefix);
     let keys: Vec<String> = redis::cmd("KEYS").arg(pattern).query_async(&mut connection).await.unwrap();
     assert!(!keys.is_empty());
     for key in &keys {

@@ -16,7 +16,7 @@ use gim_proto::{
     logic::{Hello, LocateRequest, NodeAddresses, NodeLoad, Up, gateway_ext_service_client::GatewayExtServiceClient},
 };
 
-use super::{beside, is_online};
+use super::{beside, empty_keys, is_online};
 use crate::{
     contract::store::harness,
     support::{backend, business::StubBusiness, conn::Conn, server, server_with, soon},
@@ -157,4 +157,19 @@ async fn a_redis_that_refuses_writes_puts_sign_ins_off_until_it_takes_them() {
     replicas_to_write(0).await;
     let resumed = async { while conn.try_sign_in_any(8, 80, 800, "token-8").await.code != 0 {} };
     soon(resumed).await;
+}
+
+#[tokio::test]
+async fn nodes_that_share_a_redis_say_the_same_and_others_do_not() {
+    let settings = backend::shared_state();
+    let (one, two) = (state(&settings, 1).await, state(&settings, 2).await);
+    let elsewhere = state(&backend::shared_state(), 3).await;
+    assert_eq!(one.deployment(), two.deployment());
+    assert_ne!(one.deployment(), elsewhere.deployment());
+    let before = one.deployment();
+    empty_keys(&settings).await;
+    for state in [&two, &one] {
+        state.told().await.unwrap();
+        assert_eq!(state.deployment(), before, "also where Redis lost everything");
+    }
 }

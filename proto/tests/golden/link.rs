@@ -152,7 +152,7 @@ fn up_item_samples() -> Vec<Sample> {
 
 #[allow(clippy::too_many_lines, reason = "it is a list")]
 fn down_samples() -> Vec<Sample> {
-    let welcome = Welcome { version: 101, node: "node".into() };
+    let welcome = Welcome { version: 101, node: "node".into(), ..Welcome::default() };
     let target = PushTarget { seq: 101, prev_seq: 100, connection_ids: vec![103, 104] };
     let kick = Kick { connection_id: 101, reason: CloseReason::CrKicked as i32, message: "message".into() };
     vec![
@@ -164,6 +164,7 @@ fn down_samples() -> Vec<Sample> {
             },
         ),
         sample("logic.Welcome", welcome),
+        sample("logic.Welcome.deployment", Welcome { deployment: "deployment".into(), ..Welcome::default() }),
         sample(
             "logic.SignInResult",
             SignInResult {
@@ -186,8 +187,10 @@ fn down_samples() -> Vec<Sample> {
                 message: "message".into(),
                 data: "data".into(),
                 subscribed: Some(subscribed()),
+                ..PacketReply::default()
             },
         ),
+        sample("logic.PacketReply.inbox_seq", PacketReply { inbox_seq: 106, ..PacketReply::default() }),
         sample("logic.RoomSubscribed", subscribed()),
         sample(
             "logic.Push",

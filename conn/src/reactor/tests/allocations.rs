@@ -18,7 +18,7 @@ fn serving(harness: &mut Harness, peer: &mut (TcpStream, ConnectionId), packet: 
         assert_eq!(harness.reactor.context.metrics.published.packets_in, count as u64);
         for item in harness.up() {
             if let UpItem::Packet { connection, .. } = item {
-                harness.tell(Command::Reply { connection, frame: None, room_released: None });
+                harness.tell(Command::Reply { connection, frame: None, room_released: None, inbox_seq: 0 });
             }
         }
         harness.turn();

@@ -28,7 +28,7 @@ fn a_late_reply_push_or_kick_never_reaches_the_next_owner_of_a_slot() {
     assert_eq!(first_id.slot(), second_id.slot(), "the slot is used again");
     assert_ne!(first_id.generation(), second_id.generation());
     for command in [
-        Command::Reply { connection: first_id, frame: Some(Encoded::of(b"late")), room_released: None },
+        Command::Reply { connection: first_id, frame: Some(Encoded::of(b"late")), room_released: None, inbox_seq: 0 },
         Command::Push(vec![PushItem { connection: first_id, seq: 9, frame: Encoded::of(b"late") }]),
         Command::Close { connection: first_id, reason: CloseReason::CrKicked, message: String::new() },
     ] {

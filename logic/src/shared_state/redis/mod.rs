@@ -159,6 +159,7 @@ impl RedisState {
             has_lost,
         };
         state.become_this_node(patience).await?;
+        state.begin_to_hear().await?;
         state.warn_of_eviction().await;
         Ok(state)
     }
@@ -370,6 +371,10 @@ impl SharedState for RedisState {
 
     fn now_ms(&self) -> i64 {
         self.time.at(clock::now_ms())
+    }
+
+    fn deployment(&self) -> String {
+        self.here().heard.mark.clone()
     }
 
     async fn put_routes(&self, routes: Vec<Route>) -> Result<PutRoutes, SharedStateError> {

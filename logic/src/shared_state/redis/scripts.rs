@@ -19,6 +19,7 @@
 //! | `P:{r:ROOM}:nodes` | hash `LOGIC\0NODE` → `EPOCH:NODE`: who says that which node has subscribers | a day, renewed |
 //! | `P:{told}` | how many notices logic nodes told each other, from the time of that server on | a day, renewed |
 //! | `P:{told}:list` | the newest of them | a day after the last one |
+//! | `P:{told}:mark` | what all logic nodes say that use these keys | the lease of the last one |
 //! | `P:logic:WHAT` | the logic process that holds a name or number | the lease |
 //! | `P:logic:database` | the database whose logic nodes use these keys | the lease of the last one |
 //!
@@ -130,19 +131,22 @@ redis.call('LTRIM', KEYS[2], -tonumber(ARGV[2]), -1)
 redis.call('PEXPIRE', KEYS[2], ARGV[3])
 return count";
 
-/// What was told after a count. KEYS: count, list. ARGV: the count, time to live. Returns the process of Redis, the count now, and
-/// what is new; nothing where that is not known.
+/// What was told after a count. KEYS: count, list, mark. ARGV: the count, time to live, a mark for where there is none, the lease. Returns
+/// the process of Redis, the count now, what is new (nothing where that is not known), and the mark.
 pub(super) const TOLD: &str = in_server!(
     "\
 local time = redis.call('TIME')
 local now = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
 redis.call('SET', KEYS[1], now, 'NX')
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
+redis.call('SET', KEYS[3], ARGV[3], 'PX', ARGV[4], 'NX')
+redis.call('PEXPIRE', KEYS[3], ARGV[4])
+local mark = redis.call('GET', KEYS[3])
 local count = tonumber(redis.call('GET', KEYS[1]))
 local new = count - tonumber(ARGV[1])
-if new == 0 then return {server, count, {}} end
-if new < 0 or new > redis.call('LLEN', KEYS[2]) then return {server, count, false} end
-return {server, count, redis.call('LRANGE', KEYS[2], -new, -1)}"
+if new == 0 then return {server, count, {}, mark} end
+if new < 0 or new > redis.call('LLEN', KEYS[2]) then return {server, count, false, mark} end
+return {server, count, redis.call('LRANGE', KEYS[2], -new, -1), mark}"
 );
 
 /// Gives a lease back.
@@ -291,9 +295,9 @@ impl Keys {
         format!("{}:{{r:{room_id}}}:nodes", self.prefix)
     }
 
-    /// Of what logic nodes tell each other: how much, and the list.
-    pub(super) fn told(&self) -> [String; 2] {
-        ["", ":list"].map(|which| format!("{}:{{told}}{which}", self.prefix))
+    /// Of what logic nodes tell each other: how much, the list, and the mark of all of them.
+    pub(super) fn told(&self) -> [String; 3] {
+        ["", ":list", ":mark"].map(|which| format!("{}:{{told}}{which}", self.prefix))
     }
 
     pub(super) fn logic(&self, what: impl Display) -> String {

@@ -1,5 +1,7 @@
 //! A database of an older version, brought up to date.
 
+use std::collections::BTreeSet;
+
 use gim_config::sql::{Database, Dialect};
 use gim_logic::{
     settings::InboxSettings,
@@ -11,28 +13,63 @@ use sqlx::{Executor as _, migrate::Migrator};
 use super::start;
 use crate::support::backend;
 
-/// The last version before conversations were kept.
-const BEFORE_CONVERSATIONS: i64 = 20;
+/// From which versions on there are groups, conversations, and devices that somebody owns.
+const GROUPS: i64 = 20;
+const CONVERSATIONS: i64 = 30;
+const OWNED_DEVICES: i64 = 95;
 
 const OTHER: u64 = ID_MAX;
 
-/// Messages 1 and 2 are a conversation, 3 a note to oneself, 4 a service's, 5 a group's.
-const MESSAGES: [&str; 3] = [
-    "INSERT INTO message (id, command, content, sender_id, created_at_ms, status, group_id) VALUES \
-     (1, 1, X'61', 7, 1000, 0, 0), (2, 1, X'62', 9223372036854775807, 2000, 0, 0), (3, 1, X'63', 7, 3000, 0, 0), \
-     (4, 5000, X'64', 0, 4000, 0, 0), (5, 2, X'65', 7, 5000, 0, 90)",
-    "INSERT INTO user_message (user_id, seq, message_id) VALUES (7, 1, 1), (7, 2, 2), (7, 3, 3), (7, 4, 4), (7, 5, 5), \
-     (9223372036854775807, 1, 1), (9223372036854775807, 2, 2), (9223372036854775807, 3, 4), \
-     (9223372036854775807, 4, 5), (9, 1, 5)",
-    "INSERT INTO inbox (user_id, seq) VALUES (7, 5), (9223372036854775807, 4), (9, 1)",
-];
+/// What a service of that version had stored: messages 1 and 2 are a conversation, 3 a note to oneself, 4 a service's, 5 a group's.
+fn rows(version: i64) -> Vec<&'static str> {
+    let mut rows = vec![
+        "INSERT INTO message (id, command, content, sender_id, created_at_ms, status) VALUES (1, 1, X'61', 7, 1000, 0), \
+         (2, 1, X'62', 9223372036854775807, 2000, 0), (3, 1, X'63', 7, 3000, 0), (4, 5000, X'64', 0, 4000, 0)",
+        "INSERT INTO user_message (user_id, seq, message_id) VALUES (7, 1, 1), (7, 2, 2), (7, 3, 3), (7, 4, 4), \
+         (9223372036854775807, 1, 1), (9223372036854775807, 2, 2), (9223372036854775807, 3, 4)",
+        "INSERT INTO inbox (user_id, seq) VALUES (7, 5), (9223372036854775807, 4), (9, 1)",
+        "INSERT INTO sent (sender_id, client_msg_id, message_id, seq, created_at_ms) VALUES (7, 'a', 1, 1, 1000)",
+        "INSERT INTO device_ack (user_id, device_id, seq) VALUES (7, 70, 2)",
+    ];
+    if version >= GROUPS {
+        rows.push(
+            "INSERT INTO message (id, command, content, sender_id, created_at_ms, status, group_id) VALUES \
+             (5, 2, X'65', 7, 5000, 0, 90)",
+        );
+        rows.push(
+            "INSERT INTO user_message (user_id, seq, message_id) VALUES (7, 5, 5), (9223372036854775807, 4, 5), (9, 1, 5)",
+        );
+    }
+    if version >= CONVERSATIONS {
+        rows.push(
+            "INSERT INTO direct_message (user_id, peer_id, seq, message_id) VALUES (7, 9223372036854775807, 1, 1), \
+             (7, 9223372036854775807, 2, 2), (9223372036854775807, 7, 1, 1), (9223372036854775807, 7, 2, 2), (7, 7, 3, 3)",
+        );
+        // By this a later version knows that they have their rows.
+        rows.push("UPDATE message SET receivers = X'07' WHERE id < 4");
+    }
+    rows.push(if version >= OWNED_DEVICES {
+        "INSERT INTO device (user_id, id, type, brand, model, system_version, sdk_version, branch_push_id, created_at_ms, \
+         updated_at_ms) VALUES (7, 70, 1, '', '', '', '', '', 1000, 1000)"
+    } else {
+        "INSERT INTO device (id, type, brand, model, system_version, sdk_version, branch_push_id, created_at_ms, \
+         updated_at_ms) VALUES (70, 1, '', '', '', '', '', 1000, 1000)"
+    });
+    rows
+}
 
-fn older() -> Vec<(Dialect, Migrator)> {
+/// The tables as they were.
+fn older(version: i64) -> Vec<(Dialect, Migrator)> {
     let until = |migrator: &Migrator| {
-        let migrations = migrator.iter().filter(|migration| migration.version <= BEFORE_CONVERSATIONS);
+        let migrations = migrator.iter().filter(|migration| migration.version <= version);
         Migrator::with_migrations(migrations.cloned().collect())
     };
     store::migrations().iter().map(|(dialect, migrator)| (*dialect, until(migrator))).collect()
+}
+
+/// Every version that there was, of one of the dialects or of both.
+fn versions() -> BTreeSet<i64> {
+    store::migrations().iter().flat_map(|(_, migrator)| migrator.iter().map(|migration| migration.version)).collect()
 }
 
 /// Ids of messages, and their seqs in the user's inbox, newest first.
@@ -41,25 +78,44 @@ async fn history(inboxes: &Inboxes, user_id: u64, peer_id: u64) -> Vec<(u64, u64
     page.into_iter().map(|(seq, message)| (message.id, seq)).collect()
 }
 
-#[tokio::test]
-async fn conversations_from_before_they_were_kept_are_found() {
-    let (data, settings) = (tempfile::tempdir().unwrap(), backend::database());
-    let old = Database::open(&settings, data.path(), "logic.db", &older()).await.unwrap();
-    for statement in MESSAGES {
-        old.writer.execute(statement).await.unwrap();
-    }
-    old.close().await;
+#[tokio::test(flavor = "multi_thread")]
+async fn the_tables_of_every_version_are_brought_up_to_date_with_all_that_is_in_them() {
+    let versions = versions();
+    assert!(versions.len() >= 14, "{versions:?}");
+    for version in versions {
+        let (data, settings) = (tempfile::tempdir().unwrap(), backend::database());
+        let old = Database::open(&settings, data.path(), "logic.db", &older(version)).await.unwrap();
+        for statement in rows(version) {
+            old.writer.execute(statement).await.unwrap_or_else(|error| panic!("{version}: {statement}: {error}"));
+        }
+        old.close().await;
 
-    let harness = start(data, settings, InboxSettings::default()).await;
-    let inboxes = &harness.store.inboxes;
-    assert_eq!(history(inboxes, 7, OTHER).await, [(2, 2), (1, 1)]);
-    assert_eq!(history(inboxes, OTHER, 7).await, [(2, 2), (1, 1)]);
-    assert_eq!(history(inboxes, 7, 7).await, [(3, 3)]);
-    for (user_id, peer_id) in [(7, 9), (9, 7), (9, OTHER), (OTHER, 9)] {
-        assert_eq!(history(inboxes, user_id, peer_id).await, [], "{user_id} and {peer_id} share a group only");
+        let harness = start(data, settings, InboxSettings::default()).await;
+        let inboxes = &harness.store.inboxes;
+        assert_eq!(history(inboxes, 7, OTHER).await, [(2, 2), (1, 1)], "{version}");
+        assert_eq!(history(inboxes, OTHER, 7).await, [(2, 2), (1, 1)], "{version}");
+        assert_eq!(history(inboxes, 7, 7).await, [(3, 3)], "{version}");
+        for (user_id, peer_id) in [(7, 9), (9, 7), (9, OTHER), (OTHER, 9)] {
+            assert_eq!(history(inboxes, user_id, peer_id).await, [], "{user_id} and {peer_id} share a group only");
+        }
+        let seqs = if version >= GROUPS { vec![1, 2, 3, 4, 5] } else { vec![1, 2, 3, 4] };
+        assert_eq!(harness.seqs(7).await, seqs, "{version}");
+        assert_eq!(harness.push(&[7, OTHER]).await.seq, 6, "{version}: what comes now comes behind it");
+        let harness = harness.restart().await;
+        assert_eq!(history(&harness.store.inboxes, 7, OTHER).await, [(2, 2), (1, 1)], "{version}");
     }
-    assert_eq!(harness.seqs(7).await, [1, 2, 3, 4, 5]);
-    assert_eq!(harness.push(&[7, OTHER]).await.seq, 6);
-    let harness = harness.restart().await;
-    assert_eq!(history(&harness.store.inboxes, 7, OTHER).await, [(2, 2), (1, 1)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_tables_of_a_newer_version_are_refused_in_one_sentence() {
+    let (data, settings) = (tempfile::tempdir().unwrap(), backend::database());
+    let now = Database::open(&settings, data.path(), "logic.db", &store::migrations()).await.unwrap();
+    let later = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
+                 VALUES (9999, 'later', 1, X'00', 0)";
+    now.writer.execute(later).await.unwrap();
+    now.close().await;
+    let refused =
+        Database::open(&settings, data.path(), "logic.db", &store::migrations()).await.unwrap_err().to_string();
+    assert!(refused.starts_with("cannot migrate the database "), "{refused}");
+    assert!(refused.ends_with("(a newer version of this service was here)") && !refused.contains('\n'), "{refused}");
 }

@@ -62,7 +62,7 @@ async fn a_repeated_key_stores_nothing_whether_in_one_batch_or_after_a_restart()
     }
     let first = answers[0];
     assert_eq!((first.seq, first.is_duplicate), (1, false));
-    let duplicate = Sent { is_duplicate: true, ..first };
+    let duplicate = Sent { is_duplicate: true, inbox_seq: 0, ..first };
     assert_eq!(answers[1..], [duplicate, duplicate]);
     assert_eq!(sent(harness.submit_send(8, 7, "same")).await.seq, 2, "keys are unique per sender");
 
@@ -90,7 +90,7 @@ async fn repeated_keys_among_new_ones_fail_nobody_in_their_batch() {
         for (index, pending) in pending.into_iter().enumerate() {
             let sent = soon(sent(pending)).await;
             if index % 2 == 0 {
-                assert_eq!(sent, Sent { is_duplicate: true, ..first[index / 2] });
+                assert_eq!(sent, Sent { is_duplicate: true, inbox_seq: 0, ..first[index / 2] });
             } else {
                 assert_eq!((sent.is_duplicate, sent.seq), (false, 6 + 5 * round + index as u64 / 2));
             }
