@@ -220,7 +220,8 @@ impl Running for Conn {
         if let Some(settings) = settings {
             self.grpc_settings.set_tokens(&settings.grpc);
             let (rules, origins) = (settings.rules(), &settings.websocket.origins);
-            self.reactors.send_all(|| Command::Rules { rules, origins: origins.clone() }).await;
+            let outbound = settings.limits.outbound();
+            self.reactors.send_all(|| Command::Rules { rules, outbound, origins: origins.clone() }).await;
         }
         let Some(certificates) = &mut self.certificates else { return Ok(()) };
         let configs = certificates.load().map_err(|error| format!("tls.certificates: {error}"))?;

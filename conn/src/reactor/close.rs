@@ -162,7 +162,7 @@ impl Peer<'_> {
         let now_ms = self.context.clock.now_ms() as u32;
         let congested_ms = self.connection.congested_since_ms.map(|since_ms| u64::from(now_ms.wrapping_sub(since_ms)));
         let is_patience_over =
-            congested_ms.is_some_and(|congested_ms| congested_ms >= self.context.congestion_timeout_ms);
+            congested_ms.is_some_and(|congested_ms| congested_ms >= self.context.writer.limits.soft_timeout_ms);
         let bound = if is_patience_over { "limits.outbound_soft_timeout_ms" } else { "limits.outbound_hard_bytes" };
         Slowness { bound, waiting_bytes: self.queued_bytes() }
     }

@@ -12,6 +12,7 @@ use crate::{
     connection::RoomPlace,
     ids::ConnectionId,
     session::{Identity, Phase, Rules},
+    settings::OutboundLimits,
     wire::{encoded::Encoded, outbound::Kind, transport::TlsConfigs},
 };
 
@@ -131,6 +132,8 @@ pub enum Command {
     Rules {
         /// Of every session.
         rules: Rules,
+        /// Of what waits to be written to each.
+        outbound: OutboundLimits,
         /// Pages that may connect; empty for all.
         origins: Vec<String>,
     },
@@ -236,7 +239,7 @@ impl Reactor {
             },
             Command::Announce => own.announce_from = Some(0),
             Command::Tls(configs) => self.context.handshakes.configure(configs),
-            Command::Rules { rules, origins } => self.context.take_rules(rules, origins),
+            Command::Rules { rules, outbound, origins } => self.context.take_rules(rules, outbound, origins),
             Command::Peers(peers) => self.context.drain.learn(app, peers),
             Command::Drain => self.context.drain.begin(self.context.clock.now_ms()),
         }

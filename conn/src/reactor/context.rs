@@ -8,7 +8,12 @@ use super::{
     read::Reader, unsigned::Unsigned,
 };
 use crate::{
-    clock::Clock, metrics::ReactorMetrics, quota::Quota, reactor::wheel::Wheel, session::Rules, settings::TurnSettings,
+    clock::Clock,
+    metrics::ReactorMetrics,
+    quota::Quota,
+    reactor::wheel::Wheel,
+    session::Rules,
+    settings::{OutboundLimits, TurnSettings},
     wire::ws::upgrade::Site,
 };
 
@@ -21,7 +26,6 @@ pub(super) struct Context {
     pub(super) site: Site,
     pub(super) budget: TurnSettings,
     /// How long more than the soft limit may wait to be written.
-    pub(super) congestion_timeout_ms: u64,
     /// How long a connection may take until packets can travel.
     pub(super) handshake_timeout_ms: u64,
 
@@ -46,9 +50,10 @@ pub(super) struct Context {
 impl Context {
     /// From now on these hold, also for connections that are there; but for the sizes of frames, by which others reckon. A deadline that
     /// runs already is looked at when it was to end before.
-    pub(super) fn take_rules(&mut self, rules: Rules, origins: Vec<String>) {
+    pub(super) fn take_rules(&mut self, rules: Rules, outbound: OutboundLimits, origins: Vec<String>) {
         let Rules { unsigned_frame_bytes_max, frame_bytes_max, .. } = self.rules;
         self.rules = Rules { unsigned_frame_bytes_max, frame_bytes_max, ..rules };
+        self.writer.limits = outbound;
         self.site.origins = origins;
     }
 }

@@ -9,7 +9,7 @@ use super::{Reactor, peer::Peer, seal::Sealing};
 use crate::{
     connection::{Connection, Ending},
     net::socket::{self, IoOutcome},
-    settings::LimitSettings,
+    settings::{LimitSettings, OutboundLimits},
     wire::{
         encoded::{Encoded, Piece},
         outbound::{GATHER_BYTES_MAX, Kind, Outbound, Pushed, SLICES_MAX},
@@ -37,8 +37,7 @@ pub(super) struct Writer {
     pub(super) sealing: Option<Sealing>,
     /// What one connection may write in a turn.
     pub(super) write_bytes_max: usize,
-    hard_bytes: usize,
-    soft_bytes: usize,
+    pub(super) limits: OutboundLimits,
 }
 
 /// How a flush of one connection ended.
@@ -53,14 +52,7 @@ pub(super) enum Flushed {
 impl Writer {
     /// Each connection may write `write_bytes_max` in a turn.
     pub(super) fn new(limits: &LimitSettings, write_bytes_max: usize) -> Self {
-        Self {
-            dirty: Vec::new(),
-            free_queues: Vec::new(),
-            sealing: None,
-            write_bytes_max,
-            hard_bytes: limits.outbound_hard_bytes,
-            soft_bytes: limits.outbound_soft_bytes,
-        }
+        Self { dirty: Vec::new(), free_queues: Vec::new(), sealing: None, write_bytes_max, limits: limits.outbound() }
     }
 
     pub(super) fn take_queue(&mut self) -> Box<Outbound> {
@@ -106,7 +98,7 @@ impl Peer<'_> {
         if !matches!(self.connection.flags.ending, Ending::None | Ending::Settling) {
             return;
         }
-        let hard_bytes = self.context.writer.hard_bytes;
+        let hard_bytes = self.context.writer.limits.hard_bytes;
         if self.queued_bytes() + piece.len() > hard_bytes && !self.connection.flags.write_blocked {
             // Only what the kernel does not take counts against a peer: a burst within one turn is written before it is judged.
             // A socket that turns out to be broken is on the dirty list and found so again by the flush.
@@ -215,7 +207,7 @@ impl Peer<'_> {
 
     /// Starts, or ends, the time that a connection may have more than the soft limit waiting.
     fn watch_congestion(&mut self) {
-        if self.queued_bytes() <= self.context.writer.soft_bytes {
+        if self.queued_bytes() <= self.context.writer.limits.soft_bytes {
             self.connection.congested_since_ms = None;
         } else if self.connection.congested_since_ms.is_none() {
             self.connection.congested_since_ms = Some(self.context.clock.now_ms() as u32);

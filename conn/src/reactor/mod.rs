@@ -150,7 +150,6 @@ impl Reactor {
             index: parts.index,
             rules: parts.rules,
             site: parts.site,
-            congestion_timeout_ms: parts.limits.outbound_soft_timeout_ms,
             handshake_timeout_ms: parts.handshake_timeout_ms,
             clock: Clock::start(),
             wheel: Wheel::default(),

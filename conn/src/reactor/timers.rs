@@ -61,7 +61,7 @@ impl Peer<'_> {
             Some(since) if self.goes_on() => {
                 let now_ms = context.clock.now_ms();
                 let waited = u64::from((now_ms as u32).wrapping_sub(since));
-                deadline_ms.min((now_ms + context.congestion_timeout_ms).saturating_sub(waited))
+                deadline_ms.min((now_ms + context.writer.limits.soft_timeout_ms).saturating_sub(waited))
             }
             _ => deadline_ms,
         }

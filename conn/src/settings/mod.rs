@@ -82,6 +82,28 @@ pub struct LimitSettings {
     pub room_backlog_max: usize,
 }
 
+/// What may wait to be written to one connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OutboundLimits {
+    /// Beyond so many bytes nothing more is taken.
+    pub hard_bytes: usize,
+    /// Beyond so many the connection may be for the timeout.
+    pub soft_bytes: usize,
+    /// How long that is.
+    pub soft_timeout_ms: u64,
+}
+
+impl LimitSettings {
+    /// What they say of that.
+    pub fn outbound(&self) -> OutboundLimits {
+        OutboundLimits {
+            hard_bytes: self.outbound_hard_bytes,
+            soft_bytes: self.outbound_soft_bytes,
+            soft_timeout_ms: self.outbound_soft_timeout_ms,
+        }
+    }
+}
+
 /// The section `[turn]`: how much of each kind one turn of a reactor does before the others get their share.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -267,6 +289,9 @@ impl Settings for ConnSettings {
         "grpc.internal_token",
         "grpc.accepted_tokens",
         "websocket.origins",
+        "limits.outbound_hard_bytes",
+        "limits.outbound_soft_bytes",
+        "limits.outbound_soft_timeout_ms",
         "session.sign_in_timeout_ms",
         "session.failed_sign_ins_max",
         "session.heartbeat_timeout_ms",

@@ -156,3 +156,21 @@ fn the_log_tells_of_a_slow_client_which_bound_it_met_and_where_it_is() {
         assert!(said.contains(part), "{part}: {said}");
     }
 }
+
+#[test]
+fn what_may_wait_for_a_client_changes_while_it_is_there() {
+    let mut harness = Harness::new(|_| {});
+    let (_stuck, connection) = harness.sign_in(1);
+    block(&mut harness, connection);
+    let mut settings = ConnSettings::default();
+    (settings.limits.outbound_hard_bytes, settings.limits.outbound_soft_bytes) = (20 * 1024, 20 * 1024);
+    let (rules, outbound) = (settings.rules(), settings.limits.outbound());
+    harness.tell(Command::Rules { rules, outbound, origins: Vec::new() });
+    for seq in 2..10 {
+        let frame = Encoded::of(&[7; 8 * 1024]);
+        harness.tell(Command::Push(vec![PushItem { connection, seq, frame }]));
+        harness.turn();
+    }
+    let queued = harness.reactor.table.peek(connection.slot()).unwrap().outbound.as_ref().unwrap().queued_bytes();
+    assert!(queued < 64 * 1024, "{queued}");
+}
