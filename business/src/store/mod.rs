@@ -16,6 +16,8 @@ mod friend;
 mod import;
 mod token;
 mod told;
+#[cfg(test)]
+mod upgrade;
 mod user;
 
 use std::{sync::Arc, time::Duration};
