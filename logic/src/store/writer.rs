@@ -16,6 +16,7 @@ use std::{
 
 use foldhash::HashMap;
 use gim_config::{
+    outage::Outage,
     request_shares::RequestShares,
     sql::{self, Database, Dialect, Pool},
     traces,
@@ -95,6 +96,7 @@ impl Writer {
             sql: dialect::sql(database.dialect),
             lookups: Arc::default(),
             deliveries,
+            outage: Arc::new(Outage::of("the database of inboxes")),
         };
         let count = match database.dialect {
             Dialect::Sqlite => 1,
@@ -190,6 +192,7 @@ struct WriterTask {
     /// Batches that are still to look all keys up.
     lookups: Arc<AtomicU32>,
     deliveries: mpsc::Sender<Vec<Delivery>>,
+    outage: Arc<Outage>,
 }
 
 impl WriterTask {
@@ -206,14 +209,17 @@ impl WriterTask {
     /// gets one of its own.
     async fn write(&self, jobs: Vec<Job>) -> Vec<Job> {
         match self.commit_among_others(&jobs).await {
-            Ok(committed) => self.hand_over(jobs, committed).await,
+            Ok(committed) => {
+                self.outage.answered(Instant::now());
+                self.hand_over(jobs, committed).await
+            }
             Err(error) => {
                 counter!(names::INBOX_COMMIT_FAILED).increment(1);
                 match StoreError::from(error) {
                     StoreError::Failed(_) if jobs.len() > 1 => self.write_singly(jobs).await,
                     StoreError::Failed(problem) => refuse(jobs, || StoreError::Failed(problem.clone())),
                     error => {
-                        tracing::error!(%error, requests = jobs.len(), "a transaction failed; its requests are put off");
+                        self.outage.failed(&error, Instant::now());
                         refuse(jobs, || StoreError::PutOff("the database is away"));
                     }
                 }

@@ -256,6 +256,11 @@ impl Business {
             return Ok(permission);
         }
         let Some(clients) = &self.clients else { return Ok(Permission::NotOffered) };
+        if !self.outage.is_worth_a_try(now)
+            && let Some(permission) = self.permission_meanwhile(answers, pair)
+        {
+            return Ok(permission);
+        }
         let forgotten = self.forgotten.load(Ordering::Acquire);
         let permission = match Box::pin(ask(clients)).await {
             Ok(reply) => to_permission(reply),
@@ -334,6 +339,11 @@ impl Business {
 
     async fn ask_for_card(&self, user_id: u64, request_id: &str) -> Result<CardAnswer, BusinessError> {
         let Some(clients) = &self.clients else { return Ok(CardAnswer::NotOffered) };
+        if !self.outage.is_worth_a_try(Instant::now())
+            && let Some(card) = self.card_meanwhile(user_id)
+        {
+            return Ok(card);
+        }
         let forgotten = self.forgotten.load(Ordering::Acquire);
         let question = request(GetUserRequest { user_id }, request_id);
         let answer = match self.ask(&self.calls_in_flight, clients.users.clone().get_user(question)).await {
