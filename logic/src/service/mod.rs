@@ -147,24 +147,25 @@ pub async fn start(settings: LogicSettings) -> Result<Logic, StartError> {
     let redis_part = (!settings.shared_state.url.is_empty()).then(|| readiness.part("redis"));
     let admin = admin::start(&settings.admin, metrics::DESCRIPTIONS, readiness.clone()).await?;
     metrics::begin_codes();
+    // What is wrong with the settings is found before other nodes hear of this one.
+    let reloadable = Reloadable::new(&settings).map_err(StartError::Jwt)?;
+    let business = Arc::new(Business::new(&settings.business, &settings.grpc).map_err(StartError::Business)?);
     let store = open_store(&settings).await?;
     let lease = Duration::from_millis(settings.link.lease_ms);
     let shared = shared_state(&settings, lease, &store).await?;
     redis_part.iter().for_each(|part| part.set(true));
-    let claim = claims::take(&settings, &store.database, lease).await?;
+    let claim = or_leave(&*shared, claims::take(&settings, &store.database, lease).await).await?;
     // Only now: a former process with this node number may have made ids until its lease was over.
-    let newest_id = newest_message_id(&store).await?;
+    let newest_id = or_leave(&*shared, newest_message_id(&store).await).await?;
     database_part.set(true);
     let database_watch = store.database.watch(database_part);
 
     let nodes = Arc::new(Nodes::new(settings.link.clone(), shared.clone()));
     let fanout = Fanout::new(shared.clone(), nodes.clone());
-    let reloadable = Reloadable::new(&settings).map_err(StartError::Jwt)?;
     let (deliveries, committed) = mpsc::channel(COMMITTED_BATCHES_MAX);
     let (writer, writer_task) =
         Writer::start(&store.database, &settings.inbox, reloadable.request_shares.clone(), deliveries);
     let fanout_task = tokio::spawn(fanout.clone().run(committed));
-    let business = Arc::new(Business::new(&settings.business, &settings.grpc).map_err(StartError::Business)?);
     let parts = Parts {
         ids: Arc::new(MessageIds::new(settings.node_number, newest_id)),
         short_ids: Arc::new(ShortIds::new(settings.node_number, newest_id, clock::now_ms())),
@@ -181,14 +182,9 @@ pub async fn start(settings: LogicSettings) -> Result<Logic, StartError> {
     let catch_up = CatchUp::new(&store, fanout.clone());
 
     let dispatch = dispatch(&settings, &use_cases, &business);
-    let (clients, grpc) = match listen(&settings, dispatch, &use_cases, &nodes, &catch_up).await {
-        Ok(listeners) => listeners,
-        Err(error) => {
-            writer.close();
-            leave(&*shared).await;
-            return Err(error.into());
-        }
-    };
+    let listeners = listen(&settings, dispatch, &use_cases, &nodes, &catch_up).await;
+    let listeners = listeners.inspect_err(|_| writer.close()).map_err(StartError::from);
+    let (clients, grpc) = or_leave(&*shared, listeners).await?;
     grpc_part.set(true);
     let reads = use_cases.reads.clone();
     let renewal =
@@ -381,6 +377,14 @@ async fn clients_failed(clients: &mut Option<GrpcServer>) -> String {
         Some(clients) => clients.failed().await,
         None => std::future::pending().await,
     }
+}
+
+/// Gives the name of this node back where it does not start.
+async fn or_leave<T>(shared: &dyn SharedState, started: Result<T, StartError>) -> Result<T, StartError> {
+    if started.is_err() {
+        leave(shared).await;
+    }
+    started
 }
 
 async fn leave(shared: &dyn SharedState) {

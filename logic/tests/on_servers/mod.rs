@@ -11,7 +11,10 @@ mod redis_ways;
 mod small;
 mod two_of_one;
 
-use gim_config::testing::{PrivateServer, Proxy};
+use gim_config::{
+    listen::Endpoint,
+    testing::{PrivateServer, Proxy},
+};
 use gim_logic::{LogicSettings, settings::SharedStateSettings};
 use gim_proto::{
     CloseReason, ResultCode, connect,
@@ -197,6 +200,18 @@ async fn a_node_name_in_use_keeps_a_second_process_from_starting() {
     settings.link.lease_ms = 300;
     let problem = soon(gim_logic::start(settings)).await.unwrap_err().to_string();
     assert!(problem.starts_with("shared_state: logic node:logic-1 is in use by logic-1:"), "{problem}");
+}
+
+#[tokio::test]
+async fn a_start_that_failed_gives_its_name_back() {
+    let first = server().await;
+    let mut settings = LogicSettings { node: "logic-2".into(), node_number: 2, ..first.settings.clone() };
+    settings.link.lease_ms = 3_600_000;
+    settings.grpc.listen = Endpoint::new(&first.logic.grpc_address().to_string());
+    let problem = soon(gim_logic::start(settings.clone())).await.unwrap_err().to_string();
+    assert!(problem.contains("already taken"), "{problem}");
+    settings.grpc.listen = Endpoint::new("127.0.0.1:0");
+    soon(gim_logic::start(settings)).await.expect("nobody has to wait for the lease");
 }
 
 #[tokio::test]
