@@ -154,6 +154,10 @@ struct Escaped<'a, 'w>(&'a mut Writer<'w>);
 
 impl fmt::Write for Escaped<'_, '_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
+        // Nearly all texts, which every packet has in its span: a look at bytes costs a tenth of one at characters.
+        if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+            return self.0.write_str(text);
+        }
         let mut rest = text;
         while let Some((index, control)) = rest.char_indices().find(|(_, char)| char.is_control()) {
             write!(self.0, "{}{}", &rest[..index], control.escape_default())?;

@@ -1,5 +1,5 @@
-//! What a send costs the database: every statement of it, with settings and read positions of those who get it and without. The rows
-//! that it writes are counted where lists are tested.
+//! What a send costs the database: every statement of it, with settings and read positions of those who get it and without; and what
+//! a list of conversations costs. The rows that a send writes are counted where lists are tested.
 //!
 //! A process of its own, because the statements of all databases in a process are listened to.
 
@@ -17,8 +17,8 @@ use gim_logic::LogicSettings;
 use gim_proto::{
     connect::{SendRequest, send_request::Target},
     logic::{
-        ConversationReadRequest, ConversationSetRequest, Group, GroupCreateRequest, GroupKind, GroupMember, MemberType,
-        conversation_read_request as read_of, conversation_set_request as set_of,
+        ConversationListRequest, ConversationReadRequest, ConversationSetRequest, Group, GroupCreateRequest, GroupKind,
+        GroupMember, MemberType, conversation_read_request as read_of, conversation_set_request as set_of,
     },
     metadata,
 };
@@ -54,6 +54,9 @@ struct Statement {
 
 /// The statements of a send to a user, to a normal group and to a large one, as verbs and tables.
 type Cost = [Vec<String>; 3];
+
+/// The statements of a list of these conversations, in no order, as two of them run at once.
+type ListCost = Vec<String>;
 
 /// Hears the statements of all connections.
 struct Listener;
@@ -144,7 +147,7 @@ async fn put_positions(server: &Server, group_ids: [u64; 2]) {
     }
 }
 
-async fn cost(change: impl FnOnce(&mut LogicSettings)) -> Cost {
+async fn cost(change: impl FnOnce(&mut LogicSettings)) -> (Cost, ListCost) {
     let server = server_with(StubBusiness::start().await, |settings| {
         settings.conversation.read_delay_ms = 0;
         change(settings);
@@ -156,8 +159,15 @@ async fn cost(change: impl FnOnce(&mut LogicSettings)) -> Cost {
     let without = heard_of(&server, targets).await;
     put_positions(&server, groups).await;
     assert_eq!(heard_of(&server, targets).await, without, "with positions in place, and without");
+    let mut of_list = heard(async {
+        let list = server.conversation_ext().list(signed(8, ConversationListRequest::default())).await.unwrap();
+        let unread: Vec<u32> = list.into_inner().conversations.iter().map(|one| one.unread).collect();
+        assert!(unread.len() == 3 && unread.iter().all(|unread| *unread > 0), "{unread:?}");
+    })
+    .await;
+    of_list.sort_unstable();
     support::stop(server).await;
-    without
+    (without, of_list)
 }
 
 async fn heard_of(server: &Server, targets: [Target; 3]) -> Cost {
@@ -169,11 +179,11 @@ async fn heard_of(server: &Server, targets: [Target; 3]) -> Cost {
 }
 
 #[tokio::test]
-async fn a_send_is_the_same_statements_with_and_without_read_positions() {
+async fn a_send_is_as_many_statements_as_ever_and_a_list_few() {
     tracing::subscriber::set_global_default(Listener).unwrap();
-    let of_sqlite = cost(|_| ()).await;
+    let (of_sqlite, list_of_sqlite) = cost(|_| ()).await;
     let (url, key_prefix) = testing::redis();
-    let of_mariadb = cost(|settings| {
+    let (of_mariadb, list_of_mariadb) = cost(|settings| {
         settings.database.url = testing::mysql_database();
         (settings.shared_state.url, settings.shared_state.key_prefix) = (url, key_prefix);
     })
@@ -224,4 +234,24 @@ async fn a_send_is_the_same_statements_with_and_without_read_positions() {
         "UPDATE chat_group",
     ]);
     assert_eq!(of_mariadb, [to_user, to_normal, to_large]);
+
+    // Which conversations there are, what is kept of them, and their newest messages; nobody is looked up alone.
+    let of_list = texts(&[
+        "SELECT conversation_setting",
+        "SELECT conversation_setting",
+        "SELECT conversation_setting",
+        "SELECT group_message",
+        "SELECT message",
+        "SELECT read_position",
+        "SELECT read_position",
+        "SELECT read_position",
+        "SELECT user_message",
+    ]);
+    let sorted = |mut statements: Vec<String>| {
+        statements.sort_unstable();
+        statements
+    };
+    let unread = |verb: &str| [format!("{verb} direct_message"), format!("{verb} group_message")];
+    assert_eq!(list_of_sqlite, sorted([&of_list[..], &unread("WITH")].concat()));
+    assert_eq!(list_of_mariadb, sorted([&of_list[..], &unread("SELECT")].concat()));
 }
