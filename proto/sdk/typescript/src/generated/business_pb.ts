@@ -8,110 +8,13 @@ import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobu
 import { enumDesc, fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
 import type { EmptySchema } from "@bufbuild/protobuf/wkt";
 import { file_google_protobuf_empty } from "@bufbuild/protobuf/wkt";
-import type { Device } from "./logic_pb.js";
-import { file_logic } from "./logic_pb.js";
 import type { Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file business.proto.
  */
 export const file_business: GenFile = /*@__PURE__*/
-  fileDesc("Cg5idXNpbmVzcy5wcm90bxIIYnVzaW5lc3MiUgoNU2lnbkluUmVxdWVzdBIUCgxwaG9uZV9udW1iZXIYASABKAkSDAoEY29kZRgCIAEoCRIdCgZkZXZpY2UYAyABKAsyDS5sb2dpYy5EZXZpY2UiJwoPU2VuZENvZGVSZXF1ZXN0EhQKDHBob25lX251bWJlchgBIAEoCSIgCg1TZW5kQ29kZVJlcGx5Eg8KB3ZhbGlkX3MYASABKA0iUAoLU2lnbkluUmVwbHkSDgoGaXNfbmV3GAEgASgIEg8KB3VzZXJfaWQYAiABKAQSEQoJZGV2aWNlX2lkGAMgASgEEg0KBXRva2VuGAQgASgJIoMBCgRVc2VyEg8KB3VzZXJfaWQYASABKAQSEAoIbmlja25hbWUYAiABKAkSCwoDc2V4GAMgASgFEhIKCmF2YXRhcl91cmwYBCABKAkSDQoFZXh0cmEYBSABKAkSEwoLY3JlYXRlX3RpbWUYBiABKAMSEwoLdXBkYXRlX3RpbWUYByABKAMiIQoOR2V0VXNlclJlcXVlc3QSDwoHdXNlcl9pZBgBIAEoBCIsCgxHZXRVc2VyUmVwbHkSHAoEdXNlchgBIAEoCzIOLmJ1c2luZXNzLlVzZXIiVQoRVXBkYXRlVXNlclJlcXVlc3QSEAoIbmlja25hbWUYASABKAkSCwoDc2V4GAIgASgFEhIKCmF2YXRhcl91cmwYAyABKAkSDQoFZXh0cmEYBCABKAkiPQoRU2VhcmNoVXNlclJlcXVlc3QSCwoDa2V5GAEgASgJEgwKBGZyb20YECABKAQSDQoFbGltaXQYESABKA0iPgoPU2VhcmNoVXNlclJlcGx5Eh0KBXVzZXJzGAEgAygLMg4uYnVzaW5lc3MuVXNlchIMCgRuZXh0GBAgASgEIiUKDlNpZ25PdXRSZXF1ZXN0EhMKC2FsbF9kZXZpY2VzGAEgASgIIlMKGEZyaWVuZFNlbmRNZXNzYWdlUmVxdWVzdBIPCgd1c2VyX2lkGAEgASgEEg8KB2NvbnRlbnQYAiABKAwSFQoNY2xpZW50X21zZ19pZBgQIAEoCSIsChZGcmllbmRTZW5kTWVzc2FnZVJlcGx5EhIKCm1lc3NhZ2VfaWQYASABKAQiSwoQRnJpZW5kQWRkUmVxdWVzdBIRCglmcmllbmRfaWQYASABKAQSDwoHcmVtYXJrcxgCIAEoCRITCgtkZXNjcmlwdGlvbhgDIAEoCSI2ChJGcmllbmRBZ3JlZVJlcXVlc3QSDwoHdXNlcl9pZBgBIAEoBBIPCgdyZW1hcmtzGAIgASgJIkUKEEZyaWVuZFNldFJlcXVlc3QSEQoJZnJpZW5kX2lkGAEgASgEEg8KB3JlbWFya3MYAiABKAkSDQoFZXh0cmEYCCABKAkiQwoORnJpZW5kU2V0UmVwbHkSEQoJZnJpZW5kX2lkGAEgASgEEg8KB3JlbWFya3MYAiABKAkSDQoFZXh0cmEYCCABKAkilgEKBkZyaWVuZBIPCgd1c2VyX2lkGAEgASgEEhQKDHBob25lX251bWJlchgCIAEoCRIQCghuaWNrbmFtZRgDIAEoCRILCgNzZXgYBCABKAUSEgoKYXZhdGFyX3VybBgFIAEoCRISCgp1c2VyX2V4dHJhGAYgASgJEg8KB3JlbWFya3MYByABKAkSDQoFZXh0cmEYCCABKAkiNAoPR2V0RnJpZW5kc1JlcGx5EiEKB2ZyaWVuZHMYASADKAsyEC5idXNpbmVzcy5GcmllbmQiOAoQTGlzdFVzZXJzUmVxdWVzdBIVCg1hZnRlcl91c2VyX2lkGAEgASgEEg0KBWxpbWl0GAIgASgNIkcKEExpc3RGcmllbmRzUmVwbHkSIQoHZnJpZW5kcxgBIAMoCzIQLmJ1c2luZXNzLkZyaWVuZBIQCghoYXNfbW9yZRgCIAEoCCJWChdMaXN0RnJpZW5kUmVxdWVzdHNSZXBseRIpCghyZXF1ZXN0cxgBIAMoCzIXLmJ1c2luZXNzLkZyaWVuZFJlcXVlc3QSEAoIaGFzX21vcmUYAiABKAgiQwoQTGlzdEJsb2NrZWRSZXBseRIdCgV1c2VycxgBIAMoCzIOLmJ1c2luZXNzLlVzZXISEAoIaGFzX21vcmUYAiABKAgiKAoTRnJpZW5kUmVtb3ZlUmVxdWVzdBIRCglmcmllbmRfaWQYASABKAQicAoNRnJpZW5kUmVxdWVzdBIPCgd1c2VyX2lkGAEgASgEEhAKCG5pY2tuYW1lGAIgASgJEhIKCmF2YXRhcl91cmwYAyABKAkSEwoLZGVzY3JpcHRpb24YBCABKAkSEwoLY3JlYXRlX3RpbWUYBSABKAMiQwoWR2V0RnJpZW5kUmVxdWVzdHNSZXBseRIpCghyZXF1ZXN0cxgBIAMoCzIXLmJ1c2luZXNzLkZyaWVuZFJlcXVlc3QiJQoSRnJpZW5kQmxvY2tSZXF1ZXN0Eg8KB3VzZXJfaWQYASABKAQiMAoPR2V0QmxvY2tlZFJlcGx5Eh0KBXVzZXJzGAEgAygLMg4uYnVzaW5lc3MuVXNlciIzCgxDb250YWN0UnVsZXMSIwoIYWRkZWRfYnkYASABKA4yES5idXNpbmVzcy5BZGRlZEJ5Il0KDUFkZEZyaWVuZFB1c2gSEQoJZnJpZW5kX2lkGAEgASgEEhAKCG5pY2tuYW1lGAIgASgJEhIKCmF2YXRhcl91cmwYAyABKAkSEwoLZGVzY3JpcHRpb24YBCABKAkiTQoSQWdyZWVBZGRGcmllbmRQdXNoEhEKCWZyaWVuZF9pZBgBIAEoBBIQCghuaWNrbmFtZRgCIAEoCRISCgphdmF0YXJfdXJsGAMgASgJKkoKB0FkZGVkQnkSDgoKQUJfREVGQVVMVBAAEhAKDEFCX0VWRVJZQk9EWRABEg4KCkFCX0ZSSUVORFMQAhINCglBQl9OT0JPRFkQAzKNAwoOVXNlckV4dFNlcnZpY2USOAoGU2lnbkluEhcuYnVzaW5lc3MuU2lnbkluUmVxdWVzdBoVLmJ1c2luZXNzLlNpZ25JblJlcGx5Ej4KCFNlbmRDb2RlEhkuYnVzaW5lc3MuU2VuZENvZGVSZXF1ZXN0GhcuYnVzaW5lc3MuU2VuZENvZGVSZXBseRI7CgdHZXRVc2VyEhguYnVzaW5lc3MuR2V0VXNlclJlcXVlc3QaFi5idXNpbmVzcy5HZXRVc2VyUmVwbHkSQQoKVXBkYXRlVXNlchIbLmJ1c2luZXNzLlVwZGF0ZVVzZXJSZXF1ZXN0GhYuZ29vZ2xlLnByb3RvYnVmLkVtcHR5EkQKClNlYXJjaFVzZXISGy5idXNpbmVzcy5TZWFyY2hVc2VyUmVxdWVzdBoZLmJ1c2luZXNzLlNlYXJjaFVzZXJSZXBseRI7CgdTaWduT3V0EhguYnVzaW5lc3MuU2lnbk91dFJlcXVlc3QaFi5nb29nbGUucHJvdG9idWYuRW1wdHkyjQgKEEZyaWVuZEV4dFNlcnZpY2USUwoLU2VuZE1lc3NhZ2USIi5idXNpbmVzcy5GcmllbmRTZW5kTWVzc2FnZVJlcXVlc3QaIC5idXNpbmVzcy5GcmllbmRTZW5kTWVzc2FnZVJlcGx5EjkKA0FkZBIaLmJ1c2luZXNzLkZyaWVuZEFkZFJlcXVlc3QaFi5nb29nbGUucHJvdG9idWYuRW1wdHkSPQoFQWdyZWUSHC5idXNpbmVzcy5GcmllbmRBZ3JlZVJlcXVlc3QaFi5nb29nbGUucHJvdG9idWYuRW1wdHkSOwoDU2V0EhouYnVzaW5lc3MuRnJpZW5kU2V0UmVxdWVzdBoYLmJ1c2luZXNzLkZyaWVuZFNldFJlcGx5Ej8KCkdldEZyaWVuZHMSFi5nb29nbGUucHJvdG9idWYuRW1wdHkaGS5idXNpbmVzcy5HZXRGcmllbmRzUmVwbHkSRQoLTGlzdEZyaWVuZHMSGi5idXNpbmVzcy5MaXN0VXNlcnNSZXF1ZXN0GhouYnVzaW5lc3MuTGlzdEZyaWVuZHNSZXBseRI/CgZSZW1vdmUSHS5idXNpbmVzcy5GcmllbmRSZW1vdmVSZXF1ZXN0GhYuZ29vZ2xlLnByb3RvYnVmLkVtcHR5EkcKC0dldFJlcXVlc3RzEhYuZ29vZ2xlLnByb3RvYnVmLkVtcHR5GiAuYnVzaW5lc3MuR2V0RnJpZW5kUmVxdWVzdHNSZXBseRJNCgxMaXN0UmVxdWVzdHMSGi5idXNpbmVzcy5MaXN0VXNlcnNSZXF1ZXN0GiEuYnVzaW5lc3MuTGlzdEZyaWVuZFJlcXVlc3RzUmVwbHkSPQoFQmxvY2sSHC5idXNpbmVzcy5GcmllbmRCbG9ja1JlcXVlc3QaFi5nb29nbGUucHJvdG9idWYuRW1wdHkSPwoHVW5ibG9jaxIcLmJ1c2luZXNzLkZyaWVuZEJsb2NrUmVxdWVzdBoWLmdvb2dsZS5wcm90b2J1Zi5FbXB0eRI/CgpHZXRCbG9ja2VkEhYuZ29vZ2xlLnByb3RvYnVmLkVtcHR5GhkuYnVzaW5lc3MuR2V0QmxvY2tlZFJlcGx5EkUKC0xpc3RCbG9ja2VkEhouYnVzaW5lc3MuTGlzdFVzZXJzUmVxdWVzdBoaLmJ1c2luZXNzLkxpc3RCbG9ja2VkUmVwbHkSQQoPU2V0Q29udGFjdFJ1bGVzEhYuYnVzaW5lc3MuQ29udGFjdFJ1bGVzGhYuZ29vZ2xlLnByb3RvYnVmLkVtcHR5EkEKD0dldENvbnRhY3RSdWxlcxIWLmdvb2dsZS5wcm90b2J1Zi5FbXB0eRoWLmJ1c2luZXNzLkNvbnRhY3RSdWxlc2IGcHJvdG8z", [file_google_protobuf_empty, file_logic]);
-
-/**
- * @generated from message business.SignInRequest
- */
-export type SignInRequest = Message<"business.SignInRequest"> & {
-  /**
-   * @generated from field: string phone_number = 1;
-   */
-  phoneNumber: string;
-
-  /**
-   * @generated from field: string code = 2;
-   */
-  code: string;
-
-  /**
-   * @generated from field: logic.Device device = 3;
-   */
-  device?: Device | undefined;
-};
-
-/**
- * Describes the message business.SignInRequest.
- * Use `create(SignInRequestSchema)` to create a new message.
- */
-export const SignInRequestSchema: GenMessage<SignInRequest> = /*@__PURE__*/
-  messageDesc(file_business, 0);
-
-/**
- * @generated from message business.SendCodeRequest
- */
-export type SendCodeRequest = Message<"business.SendCodeRequest"> & {
-  /**
-   * @generated from field: string phone_number = 1;
-   */
-  phoneNumber: string;
-};
-
-/**
- * Describes the message business.SendCodeRequest.
- * Use `create(SendCodeRequestSchema)` to create a new message.
- */
-export const SendCodeRequestSchema: GenMessage<SendCodeRequest> = /*@__PURE__*/
-  messageDesc(file_business, 1);
-
-/**
- * @generated from message business.SendCodeReply
- */
-export type SendCodeReply = Message<"business.SendCodeReply"> & {
-  /**
-   * How many seconds the code is good for; 0 where nothing was sent because a code of development is right for all numbers.
-   *
-   * @generated from field: uint32 valid_s = 1;
-   */
-  validS: number;
-};
-
-/**
- * Describes the message business.SendCodeReply.
- * Use `create(SendCodeReplySchema)` to create a new message.
- */
-export const SendCodeReplySchema: GenMessage<SendCodeReply> = /*@__PURE__*/
-  messageDesc(file_business, 2);
-
-/**
- * @generated from message business.SignInReply
- */
-export type SignInReply = Message<"business.SignInReply"> & {
-  /**
-   * @generated from field: bool is_new = 1;
-   */
-  isNew: boolean;
-
-  /**
-   * @generated from field: uint64 user_id = 2;
-   */
-  userId: bigint;
-
-  /**
-   * @generated from field: uint64 device_id = 3;
-   */
-  deviceId: bigint;
-
-  /**
-   * @generated from field: string token = 4;
-   */
-  token: string;
-};
-
-/**
- * Describes the message business.SignInReply.
- * Use `create(SignInReplySchema)` to create a new message.
- */
-export const SignInReplySchema: GenMessage<SignInReply> = /*@__PURE__*/
-  messageDesc(file_business, 3);
+  fileDesc("Cg5idXNpbmVzcy5wcm90bxIIYnVzaW5lc3MigwEKBFVzZXISDwoHdXNlcl9pZBgBIAEoBBIQCghuaWNrbmFtZRgCIAEoCRILCgNzZXgYAyABKAUSEgoKYXZhdGFyX3VybBgEIAEoCRINCgVleHRyYRgFIAEoCRITCgtjcmVhdGVfdGltZRgGIAEoAxITCgt1cGRhdGVfdGltZRgHIAEoAyIhCg5HZXRVc2VyUmVxdWVzdBIPCgd1c2VyX2lkGAEgASgEIiwKDEdldFVzZXJSZXBseRIcCgR1c2VyGAEgASgLMg4uYnVzaW5lc3MuVXNlciJVChFVcGRhdGVVc2VyUmVxdWVzdBIQCghuaWNrbmFtZRgBIAEoCRILCgNzZXgYAiABKAUSEgoKYXZhdGFyX3VybBgDIAEoCRINCgVleHRyYRgEIAEoCSI9ChFTZWFyY2hVc2VyUmVxdWVzdBILCgNrZXkYASABKAkSDAoEZnJvbRgQIAEoBBINCgVsaW1pdBgRIAEoDSI+Cg9TZWFyY2hVc2VyUmVwbHkSHQoFdXNlcnMYASADKAsyDi5idXNpbmVzcy5Vc2VyEgwKBG5leHQYECABKAQiJQoOU2lnbk91dFJlcXVlc3QSEwoLYWxsX2RldmljZXMYASABKAgiSwoQRnJpZW5kQWRkUmVxdWVzdBIRCglmcmllbmRfaWQYASABKAQSDwoHcmVtYXJrcxgCIAEoCRITCgtkZXNjcmlwdGlvbhgDIAEoCSI2ChJGcmllbmRBZ3JlZVJlcXVlc3QSDwoHdXNlcl9pZBgBIAEoBBIPCgdyZW1hcmtzGAIgASgJIkUKEEZyaWVuZFNldFJlcXVlc3QSEQoJZnJpZW5kX2lkGAEgASgEEg8KB3JlbWFya3MYAiABKAkSDQoFZXh0cmEYCCABKAkiQwoORnJpZW5kU2V0UmVwbHkSEQoJZnJpZW5kX2lkGAEgASgEEg8KB3JlbWFya3MYAiABKAkSDQoFZXh0cmEYCCABKAkilgEKBkZyaWVuZBIPCgd1c2VyX2lkGAEgASgEEhQKDHBob25lX251bWJlchgCIAEoCRIQCghuaWNrbmFtZRgDIAEoCRILCgNzZXgYBCABKAUSEgoKYXZhdGFyX3VybBgFIAEoCRISCgp1c2VyX2V4dHJhGAYgASgJEg8KB3JlbWFya3MYByABKAkSDQoFZXh0cmEYCCABKAkiOAoQTGlzdFVzZXJzUmVxdWVzdBIVCg1hZnRlcl91c2VyX2lkGAEgASgEEg0KBWxpbWl0GAIgASgNIkcKEExpc3RGcmllbmRzUmVwbHkSIQoHZnJpZW5kcxgBIAMoCzIQLmJ1c2luZXNzLkZyaWVuZBIQCghoYXNfbW9yZRgCIAEoCCJWChdMaXN0RnJpZW5kUmVxdWVzdHNSZXBseRIpCghyZXF1ZXN0cxgBIAMoCzIXLmJ1c2luZXNzLkZyaWVuZFJlcXVlc3QSEAoIaGFzX21vcmUYAiABKAgiQwoQTGlzdEJsb2NrZWRSZXBseRIdCgV1c2VycxgBIAMoCzIOLmJ1c2luZXNzLlVzZXISEAoIaGFzX21vcmUYAiABKAgiKAoTRnJpZW5kUmVtb3ZlUmVxdWVzdBIRCglmcmllbmRfaWQYASABKAQicAoNRnJpZW5kUmVxdWVzdBIPCgd1c2VyX2lkGAEgASgEEhAKCG5pY2tuYW1lGAIgASgJEhIKCmF2YXRhcl91cmwYAyABKAkSEwoLZGVzY3JpcHRpb24YBCABKAkSEwoLY3JlYXRlX3RpbWUYBSABKAMiJQoSRnJpZW5kQmxvY2tSZXF1ZXN0Eg8KB3VzZXJfaWQYASABKAQiMwoMQ29udGFjdFJ1bGVzEiMKCGFkZGVkX2J5GAEgASgOMhEuYnVzaW5lc3MuQWRkZWRCeSJdCg1BZGRGcmllbmRQdXNoEhEKCWZyaWVuZF9pZBgBIAEoBBIQCghuaWNrbmFtZRgCIAEoCRISCgphdmF0YXJfdXJsGAMgASgJEhMKC2Rlc2NyaXB0aW9uGAQgASgJIk0KEkFncmVlQWRkRnJpZW5kUHVzaBIRCglmcmllbmRfaWQYASABKAQSEAoIbmlja25hbWUYAiABKAkSEgoKYXZhdGFyX3VybBgDIAEoCSpKCgdBZGRlZEJ5Eg4KCkFCX0RFRkFVTFQQABIQCgxBQl9FVkVSWUJPRFkQARIOCgpBQl9GUklFTkRTEAISDQoJQUJfTk9CT0RZEAMykwIKDlVzZXJFeHRTZXJ2aWNlEjsKB0dldFVzZXISGC5idXNpbmVzcy5HZXRVc2VyUmVxdWVzdBoWLmJ1c2luZXNzLkdldFVzZXJSZXBseRJBCgpVcGRhdGVVc2VyEhsuYnVzaW5lc3MuVXBkYXRlVXNlclJlcXVlc3QaFi5nb29nbGUucHJvdG9idWYuRW1wdHkSRAoKU2VhcmNoVXNlchIbLmJ1c2luZXNzLlNlYXJjaFVzZXJSZXF1ZXN0GhkuYnVzaW5lc3MuU2VhcmNoVXNlclJlcGx5EjsKB1NpZ25PdXQSGC5idXNpbmVzcy5TaWduT3V0UmVxdWVzdBoWLmdvb2dsZS5wcm90b2J1Zi5FbXB0eTLtBQoQRnJpZW5kRXh0U2VydmljZRI5CgNBZGQSGi5idXNpbmVzcy5GcmllbmRBZGRSZXF1ZXN0GhYuZ29vZ2xlLnByb3RvYnVmLkVtcHR5Ej0KBUFncmVlEhwuYnVzaW5lc3MuRnJpZW5kQWdyZWVSZXF1ZXN0GhYuZ29vZ2xlLnByb3RvYnVmLkVtcHR5EjsKA1NldBIaLmJ1c2luZXNzLkZyaWVuZFNldFJlcXVlc3QaGC5idXNpbmVzcy5GcmllbmRTZXRSZXBseRJFCgtMaXN0RnJpZW5kcxIaLmJ1c2luZXNzLkxpc3RVc2Vyc1JlcXVlc3QaGi5idXNpbmVzcy5MaXN0RnJpZW5kc1JlcGx5Ej8KBlJlbW92ZRIdLmJ1c2luZXNzLkZyaWVuZFJlbW92ZVJlcXVlc3QaFi5nb29nbGUucHJvdG9idWYuRW1wdHkSTQoMTGlzdFJlcXVlc3RzEhouYnVzaW5lc3MuTGlzdFVzZXJzUmVxdWVzdBohLmJ1c2luZXNzLkxpc3RGcmllbmRSZXF1ZXN0c1JlcGx5Ej0KBUJsb2NrEhwuYnVzaW5lc3MuRnJpZW5kQmxvY2tSZXF1ZXN0GhYuZ29vZ2xlLnByb3RvYnVmLkVtcHR5Ej8KB1VuYmxvY2sSHC5idXNpbmVzcy5GcmllbmRCbG9ja1JlcXVlc3QaFi5nb29nbGUucHJvdG9idWYuRW1wdHkSRQoLTGlzdEJsb2NrZWQSGi5idXNpbmVzcy5MaXN0VXNlcnNSZXF1ZXN0GhouYnVzaW5lc3MuTGlzdEJsb2NrZWRSZXBseRJBCg9TZXRDb250YWN0UnVsZXMSFi5idXNpbmVzcy5Db250YWN0UnVsZXMaFi5nb29nbGUucHJvdG9idWYuRW1wdHkSQQoPR2V0Q29udGFjdFJ1bGVzEhYuZ29vZ2xlLnByb3RvYnVmLkVtcHR5GhYuYnVzaW5lc3MuQ29udGFjdFJ1bGVzYgZwcm90bzM", [file_google_protobuf_empty]);
 
 /**
  * @generated from message business.User
@@ -162,7 +65,7 @@ export type User = Message<"business.User"> & {
  * Use `create(UserSchema)` to create a new message.
  */
 export const UserSchema: GenMessage<User> = /*@__PURE__*/
-  messageDesc(file_business, 4);
+  messageDesc(file_business, 0);
 
 /**
  * @generated from message business.GetUserRequest
@@ -179,7 +82,7 @@ export type GetUserRequest = Message<"business.GetUserRequest"> & {
  * Use `create(GetUserRequestSchema)` to create a new message.
  */
 export const GetUserRequestSchema: GenMessage<GetUserRequest> = /*@__PURE__*/
-  messageDesc(file_business, 5);
+  messageDesc(file_business, 1);
 
 /**
  * @generated from message business.GetUserReply
@@ -196,7 +99,7 @@ export type GetUserReply = Message<"business.GetUserReply"> & {
  * Use `create(GetUserReplySchema)` to create a new message.
  */
 export const GetUserReplySchema: GenMessage<GetUserReply> = /*@__PURE__*/
-  messageDesc(file_business, 6);
+  messageDesc(file_business, 2);
 
 /**
  * @generated from message business.UpdateUserRequest
@@ -228,7 +131,7 @@ export type UpdateUserRequest = Message<"business.UpdateUserRequest"> & {
  * Use `create(UpdateUserRequestSchema)` to create a new message.
  */
 export const UpdateUserRequestSchema: GenMessage<UpdateUserRequest> = /*@__PURE__*/
-  messageDesc(file_business, 7);
+  messageDesc(file_business, 3);
 
 /**
  * @generated from message business.SearchUserRequest
@@ -262,7 +165,7 @@ export type SearchUserRequest = Message<"business.SearchUserRequest"> & {
  * Use `create(SearchUserRequestSchema)` to create a new message.
  */
 export const SearchUserRequestSchema: GenMessage<SearchUserRequest> = /*@__PURE__*/
-  messageDesc(file_business, 8);
+  messageDesc(file_business, 4);
 
 /**
  * @generated from message business.SearchUserReply
@@ -286,7 +189,7 @@ export type SearchUserReply = Message<"business.SearchUserReply"> & {
  * Use `create(SearchUserReplySchema)` to create a new message.
  */
 export const SearchUserReplySchema: GenMessage<SearchUserReply> = /*@__PURE__*/
-  messageDesc(file_business, 9);
+  messageDesc(file_business, 5);
 
 /**
  * @generated from message business.SignOutRequest
@@ -303,53 +206,7 @@ export type SignOutRequest = Message<"business.SignOutRequest"> & {
  * Use `create(SignOutRequestSchema)` to create a new message.
  */
 export const SignOutRequestSchema: GenMessage<SignOutRequest> = /*@__PURE__*/
-  messageDesc(file_business, 10);
-
-/**
- * @generated from message business.FriendSendMessageRequest
- */
-export type FriendSendMessageRequest = Message<"business.FriendSendMessageRequest"> & {
-  /**
-   * @generated from field: uint64 user_id = 1;
-   */
-  userId: bigint;
-
-  /**
-   * @generated from field: bytes content = 2;
-   */
-  content: Uint8Array;
-
-  /**
-   * The idempotency key, unique per sender; empty for none.
-   *
-   * @generated from field: string client_msg_id = 16;
-   */
-  clientMsgId: string;
-};
-
-/**
- * Describes the message business.FriendSendMessageRequest.
- * Use `create(FriendSendMessageRequestSchema)` to create a new message.
- */
-export const FriendSendMessageRequestSchema: GenMessage<FriendSendMessageRequest> = /*@__PURE__*/
-  messageDesc(file_business, 11);
-
-/**
- * @generated from message business.FriendSendMessageReply
- */
-export type FriendSendMessageReply = Message<"business.FriendSendMessageReply"> & {
-  /**
-   * @generated from field: uint64 message_id = 1;
-   */
-  messageId: bigint;
-};
-
-/**
- * Describes the message business.FriendSendMessageReply.
- * Use `create(FriendSendMessageReplySchema)` to create a new message.
- */
-export const FriendSendMessageReplySchema: GenMessage<FriendSendMessageReply> = /*@__PURE__*/
-  messageDesc(file_business, 12);
+  messageDesc(file_business, 6);
 
 /**
  * @generated from message business.FriendAddRequest
@@ -376,7 +233,7 @@ export type FriendAddRequest = Message<"business.FriendAddRequest"> & {
  * Use `create(FriendAddRequestSchema)` to create a new message.
  */
 export const FriendAddRequestSchema: GenMessage<FriendAddRequest> = /*@__PURE__*/
-  messageDesc(file_business, 13);
+  messageDesc(file_business, 7);
 
 /**
  * @generated from message business.FriendAgreeRequest
@@ -398,7 +255,7 @@ export type FriendAgreeRequest = Message<"business.FriendAgreeRequest"> & {
  * Use `create(FriendAgreeRequestSchema)` to create a new message.
  */
 export const FriendAgreeRequestSchema: GenMessage<FriendAgreeRequest> = /*@__PURE__*/
-  messageDesc(file_business, 14);
+  messageDesc(file_business, 8);
 
 /**
  * @generated from message business.FriendSetRequest
@@ -425,7 +282,7 @@ export type FriendSetRequest = Message<"business.FriendSetRequest"> & {
  * Use `create(FriendSetRequestSchema)` to create a new message.
  */
 export const FriendSetRequestSchema: GenMessage<FriendSetRequest> = /*@__PURE__*/
-  messageDesc(file_business, 15);
+  messageDesc(file_business, 9);
 
 /**
  * @generated from message business.FriendSetReply
@@ -452,7 +309,7 @@ export type FriendSetReply = Message<"business.FriendSetReply"> & {
  * Use `create(FriendSetReplySchema)` to create a new message.
  */
 export const FriendSetReplySchema: GenMessage<FriendSetReply> = /*@__PURE__*/
-  messageDesc(file_business, 16);
+  messageDesc(file_business, 10);
 
 /**
  * @generated from message business.Friend
@@ -504,24 +361,7 @@ export type Friend = Message<"business.Friend"> & {
  * Use `create(FriendSchema)` to create a new message.
  */
 export const FriendSchema: GenMessage<Friend> = /*@__PURE__*/
-  messageDesc(file_business, 17);
-
-/**
- * @generated from message business.GetFriendsReply
- */
-export type GetFriendsReply = Message<"business.GetFriendsReply"> & {
-  /**
-   * @generated from field: repeated business.Friend friends = 1;
-   */
-  friends: Friend[];
-};
-
-/**
- * Describes the message business.GetFriendsReply.
- * Use `create(GetFriendsReplySchema)` to create a new message.
- */
-export const GetFriendsReplySchema: GenMessage<GetFriendsReply> = /*@__PURE__*/
-  messageDesc(file_business, 18);
+  messageDesc(file_business, 11);
 
 /**
  * A page of a list of users, which fits a packet of the long connection.
@@ -549,7 +389,7 @@ export type ListUsersRequest = Message<"business.ListUsersRequest"> & {
  * Use `create(ListUsersRequestSchema)` to create a new message.
  */
 export const ListUsersRequestSchema: GenMessage<ListUsersRequest> = /*@__PURE__*/
-  messageDesc(file_business, 19);
+  messageDesc(file_business, 12);
 
 /**
  * @generated from message business.ListFriendsReply
@@ -571,7 +411,7 @@ export type ListFriendsReply = Message<"business.ListFriendsReply"> & {
  * Use `create(ListFriendsReplySchema)` to create a new message.
  */
 export const ListFriendsReplySchema: GenMessage<ListFriendsReply> = /*@__PURE__*/
-  messageDesc(file_business, 20);
+  messageDesc(file_business, 13);
 
 /**
  * @generated from message business.ListFriendRequestsReply
@@ -593,7 +433,7 @@ export type ListFriendRequestsReply = Message<"business.ListFriendRequestsReply"
  * Use `create(ListFriendRequestsReplySchema)` to create a new message.
  */
 export const ListFriendRequestsReplySchema: GenMessage<ListFriendRequestsReply> = /*@__PURE__*/
-  messageDesc(file_business, 21);
+  messageDesc(file_business, 14);
 
 /**
  * @generated from message business.ListBlockedReply
@@ -615,7 +455,7 @@ export type ListBlockedReply = Message<"business.ListBlockedReply"> & {
  * Use `create(ListBlockedReplySchema)` to create a new message.
  */
 export const ListBlockedReplySchema: GenMessage<ListBlockedReply> = /*@__PURE__*/
-  messageDesc(file_business, 22);
+  messageDesc(file_business, 15);
 
 /**
  * @generated from message business.FriendRemoveRequest
@@ -632,7 +472,7 @@ export type FriendRemoveRequest = Message<"business.FriendRemoveRequest"> & {
  * Use `create(FriendRemoveRequestSchema)` to create a new message.
  */
 export const FriendRemoveRequestSchema: GenMessage<FriendRemoveRequest> = /*@__PURE__*/
-  messageDesc(file_business, 23);
+  messageDesc(file_business, 16);
 
 /**
  * @generated from message business.FriendRequest
@@ -671,24 +511,7 @@ export type FriendRequest = Message<"business.FriendRequest"> & {
  * Use `create(FriendRequestSchema)` to create a new message.
  */
 export const FriendRequestSchema: GenMessage<FriendRequest> = /*@__PURE__*/
-  messageDesc(file_business, 24);
-
-/**
- * @generated from message business.GetFriendRequestsReply
- */
-export type GetFriendRequestsReply = Message<"business.GetFriendRequestsReply"> & {
-  /**
-   * @generated from field: repeated business.FriendRequest requests = 1;
-   */
-  requests: FriendRequest[];
-};
-
-/**
- * Describes the message business.GetFriendRequestsReply.
- * Use `create(GetFriendRequestsReplySchema)` to create a new message.
- */
-export const GetFriendRequestsReplySchema: GenMessage<GetFriendRequestsReply> = /*@__PURE__*/
-  messageDesc(file_business, 25);
+  messageDesc(file_business, 17);
 
 /**
  * @generated from message business.FriendBlockRequest
@@ -705,24 +528,7 @@ export type FriendBlockRequest = Message<"business.FriendBlockRequest"> & {
  * Use `create(FriendBlockRequestSchema)` to create a new message.
  */
 export const FriendBlockRequestSchema: GenMessage<FriendBlockRequest> = /*@__PURE__*/
-  messageDesc(file_business, 26);
-
-/**
- * @generated from message business.GetBlockedReply
- */
-export type GetBlockedReply = Message<"business.GetBlockedReply"> & {
-  /**
-   * @generated from field: repeated business.User users = 1;
-   */
-  users: User[];
-};
-
-/**
- * Describes the message business.GetBlockedReply.
- * Use `create(GetBlockedReplySchema)` to create a new message.
- */
-export const GetBlockedReplySchema: GenMessage<GetBlockedReply> = /*@__PURE__*/
-  messageDesc(file_business, 27);
+  messageDesc(file_business, 18);
 
 /**
  * @generated from message business.ContactRules
@@ -739,7 +545,7 @@ export type ContactRules = Message<"business.ContactRules"> & {
  * Use `create(ContactRulesSchema)` to create a new message.
  */
 export const ContactRulesSchema: GenMessage<ContactRules> = /*@__PURE__*/
-  messageDesc(file_business, 28);
+  messageDesc(file_business, 19);
 
 /**
  * @generated from message business.AddFriendPush
@@ -771,7 +577,7 @@ export type AddFriendPush = Message<"business.AddFriendPush"> & {
  * Use `create(AddFriendPushSchema)` to create a new message.
  */
 export const AddFriendPushSchema: GenMessage<AddFriendPush> = /*@__PURE__*/
-  messageDesc(file_business, 29);
+  messageDesc(file_business, 20);
 
 /**
  * @generated from message business.AgreeAddFriendPush
@@ -798,7 +604,7 @@ export type AgreeAddFriendPush = Message<"business.AgreeAddFriendPush"> & {
  * Use `create(AgreeAddFriendPushSchema)` to create a new message.
  */
 export const AgreeAddFriendPushSchema: GenMessage<AgreeAddFriendPush> = /*@__PURE__*/
-  messageDesc(file_business, 30);
+  messageDesc(file_business, 21);
 
 /**
  * Whom users let put them into groups. Whoever may not write to them may not add them either.
@@ -839,27 +645,6 @@ export const AddedBySchema: GenEnum<AddedBy> = /*@__PURE__*/
  * @generated from service business.UserExtService
  */
 export const UserExtService: GenService<{
-  /**
-   * Needs no token, as SendCode does.
-   *
-   * @generated from rpc business.UserExtService.SignIn
-   */
-  signIn: {
-    methodKind: "unary";
-    input: typeof SignInRequestSchema;
-    output: typeof SignInReplySchema;
-  },
-  /**
-   * Sends a sign-in code to a phone number, over whatever the operator has for it. So many for a number and from an address within a
-   * time; beyond it RESOURCE_EXHAUSTED. The answer is the same whether or not somebody has the number.
-   *
-   * @generated from rpc business.UserExtService.SendCode
-   */
-  sendCode: {
-    methodKind: "unary";
-    input: typeof SendCodeRequestSchema;
-    output: typeof SendCodeReplySchema;
-  },
   /**
    * @generated from rpc business.UserExtService.GetUser
    */
@@ -902,14 +687,6 @@ export const UserExtService: GenService<{
  */
 export const FriendExtService: GenService<{
   /**
-   * @generated from rpc business.FriendExtService.SendMessage
-   */
-  sendMessage: {
-    methodKind: "unary";
-    input: typeof FriendSendMessageRequestSchema;
-    output: typeof FriendSendMessageReplySchema;
-  },
-  /**
    * @generated from rpc business.FriendExtService.Add
    */
   add: {
@@ -934,16 +711,6 @@ export const FriendExtService: GenService<{
     output: typeof FriendSetReplySchema;
   },
   /**
-   * All of them at once.
-   *
-   * @generated from rpc business.FriendExtService.GetFriends
-   */
-  getFriends: {
-    methodKind: "unary";
-    input: typeof EmptySchema;
-    output: typeof GetFriendsReplySchema;
-  },
-  /**
    * The same by pages.
    *
    * @generated from rpc business.FriendExtService.ListFriends
@@ -962,16 +729,6 @@ export const FriendExtService: GenService<{
     methodKind: "unary";
     input: typeof FriendRemoveRequestSchema;
     output: typeof EmptySchema;
-  },
-  /**
-   * Who asked to be the caller's friend and waits for an answer.
-   *
-   * @generated from rpc business.FriendExtService.GetRequests
-   */
-  getRequests: {
-    methodKind: "unary";
-    input: typeof EmptySchema;
-    output: typeof GetFriendRequestsReplySchema;
   },
   /**
    * The same by pages, in the order of the ids.
@@ -1000,14 +757,6 @@ export const FriendExtService: GenService<{
     methodKind: "unary";
     input: typeof FriendBlockRequestSchema;
     output: typeof EmptySchema;
-  },
-  /**
-   * @generated from rpc business.FriendExtService.GetBlocked
-   */
-  getBlocked: {
-    methodKind: "unary";
-    input: typeof EmptySchema;
-    output: typeof GetBlockedReplySchema;
   },
   /**
    * The same by pages.

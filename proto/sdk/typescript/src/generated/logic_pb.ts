@@ -7,7 +7,7 @@
 
 import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import { enumDesc, fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
-import type { Message as Message$1, MessageCommand, SendReplySchema, SendRequestSchema } from "./connect_pb.js";
+import type { Message as Message$1, SendReplySchema, SendRequestSchema } from "./connect_pb.js";
 import { file_connect } from "./connect_pb.js";
 import type { EmptySchema } from "@bufbuild/protobuf/wkt";
 import { file_google_protobuf_empty } from "@bufbuild/protobuf/wkt";
@@ -17,7 +17,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file logic.proto.
  */
 export const file_logic: GenFile = /*@__PURE__*/
-  fileDesc("Cgtsb2dpYy5wcm90bxIFbG9naWMibwoLU3luY1JlcXVlc3QSCwoDc2VxGAEgASgEEhQKDGxhcmdlX2dyb3VwcxgQIAEoCBIpCg1ncm91cF9jdXJzb3JzGBEgAygLMhIubG9naWMuR3JvdXBDdXJzb3ISEgoKZnJvbV9zdGFydBgSIAEoCCKQAQoJU3luY1JlcGx5EiIKCG1lc3NhZ2VzGAEgAygLMhAuY29ubmVjdC5NZXNzYWdlEhAKCGhhc19tb3JlGAIgASgIEiAKBmdyb3VwcxgQIAMoCzIQLmxvZ2ljLkdyb3VwUGFnZRIYChBncm91cHNfaGF2ZV9tb3JlGBEgASgIEhEKCXN0YXJ0X3NlcRgSIAEoBCIsCgtHcm91cEN1cnNvchIQCghncm91cF9pZBgBIAEoBBILCgNzZXEYAiABKAQiZwoJR3JvdXBQYWdlEhAKCGdyb3VwX2lkGAEgASgEEiIKCG1lc3NhZ2VzGAIgAygLMhAuY29ubmVjdC5NZXNzYWdlEhAKCGhhc19tb3JlGAMgASgIEhIKCm5ld2VzdF9zZXEYBCABKAQiTwoRTWVzc2FnZUFDS1JlcXVlc3QSEgoKZGV2aWNlX2FjaxgBIAEoBBImCgpncm91cF9hY2tzGBAgAygLMhIubG9naWMuR3JvdXBDdXJzb3IiyQEKDkhpc3RvcnlSZXF1ZXN0EhEKB3VzZXJfaWQYASABKARIABISCghncm91cF9pZBgCIAEoBEgAEhIKCmJlZm9yZV9zZXEYAyABKAQSDQoFbGltaXQYBCABKA0SFgoJYWZ0ZXJfc2VxGAUgASgESAGIAQESGQoRYXJvdW5kX21lc3NhZ2VfaWQYBiABKAQSDwoHZnJvbV9tcxgHIAEoAxITCgt3aXRoX2V4dGVudBgIIAEoCEIGCgRwZWVyQgwKCl9hZnRlcl9zZXEifQoMSGlzdG9yeVJlcGx5EiIKCG1lc3NhZ2VzGAEgAygLMhAuY29ubmVjdC5NZXNzYWdlEhAKCGhhc19tb3JlGAIgASgIEhEKCWhhc19uZXdlchgDIAEoCBIkCgZleHRlbnQYBCABKAsyFC5sb2dpYy5IaXN0b3J5RXh0ZW50IkMKDUhpc3RvcnlFeHRlbnQSDQoFY291bnQYASABKA0SEQoJZmlyc3Rfc2VxGAIgASgEEhAKCGxhc3Rfc2VxGAMgASgEIiMKDVJlY2FsbFJlcXVlc3QSEgoKbWVzc2FnZV9pZBgBIAEoBCI2ChVEZXZpY2VSZWdpc3RlclJlcXVlc3QSHQoGZGV2aWNlGAEgASgLMg0ubG9naWMuRGV2aWNlIigKE0RldmljZVJlZ2lzdGVyUmVwbHkSEQoJZGV2aWNlX2lkGAEgASgEIjQKE0RldmljZVVwZGF0ZVJlcXVlc3QSHQoGZGV2aWNlGAEgASgLMg0ubG9naWMuRGV2aWNlIpgBCgZEZXZpY2USCgoCaWQYASABKAQSHwoEdHlwZRgCIAEoDjIRLmxvZ2ljLkRldmljZVR5cGUSDQoFYnJhbmQYAyABKAkSDQoFbW9kZWwYBCABKAkSFgoOc3lzdGVtX3ZlcnNpb24YBSABKAkSEwoLc2RrX3ZlcnNpb24YBiABKAkSFgoOYnJhbmNoX3B1c2hfaWQYByABKAkikAEKBUdyb3VwEgoKAmlkGAEgASgEEgwKBG5hbWUYAiABKAkSEgoKYXZhdGFyX3VybBgDIAEoCRIUCgxpbnRyb2R1Y3Rpb24YBCABKAkSDQoFZXh0cmEYBSABKAkSHgoEa2luZBgQIAEoDjIQLmxvZ2ljLkdyb3VwS2luZBIUCgxtZW1iZXJfY291bnQYESABKA0ihQEKC0dyb3VwTWVtYmVyEg8KB3VzZXJfaWQYASABKAQSEAoIbmlja25hbWUYAiABKAkSHwoEdHlwZRgDIAEoDjIRLmxvZ2ljLk1lbWJlclR5cGUSIwoGc3RhdHVzGAQgASgOMhMubG9naWMuTWVtYmVyU3RhdHVzEg0KBWV4dHJhGAUgASgJIlYKEkdyb3VwQ3JlYXRlUmVxdWVzdBIbCgVncm91cBgBIAEoCzIMLmxvZ2ljLkdyb3VwEiMKB21lbWJlcnMYAiADKAsyEi5sb2dpYy5Hcm91cE1lbWJlciIkChBHcm91cENyZWF0ZVJlcGx5EhAKCGdyb3VwX2lkGAEgASgEIjEKEkdyb3VwVXBkYXRlUmVxdWVzdBIbCgVncm91cBgBIAEoCzIMLmxvZ2ljLkdyb3VwIiMKD0dyb3VwR2V0UmVxdWVzdBIQCghncm91cF9pZBgBIAEoBCIsCg1Hcm91cEdldFJlcGx5EhsKBWdyb3VwGAEgASgLMgwubG9naWMuR3JvdXAiTgoVR3JvdXBBZGRNZW1iZXJSZXF1ZXN0EhAKCGdyb3VwX2lkGAEgASgEEiMKB21lbWJlcnMYAiADKAsyEi5sb2dpYy5Hcm91cE1lbWJlciI+ChhHcm91cFJlbW92ZU1lbWJlclJlcXVlc3QSEAoIZ3JvdXBfaWQYASABKAQSEAoIdXNlcl9pZHMYAiADKAQiPQoUR3JvdXBMaXN0TWluZVJlcXVlc3QSFgoOYWZ0ZXJfZ3JvdXBfaWQYASABKAQSDQoFbGltaXQYAiABKA0iRAoSR3JvdXBMaXN0TWluZVJlcGx5EhwKBmdyb3VwcxgBIAMoCzIMLmxvZ2ljLkdyb3VwEhAKCGhhc19tb3JlGAIgASgIIlAKGEdyb3VwVXBkYXRlTWVtYmVyUmVxdWVzdBIQCghncm91cF9pZBgBIAEoBBIiCgZtZW1iZXIYAiABKAsyEi5sb2dpYy5Hcm91cE1lbWJlciJQChZHcm91cEdldE1lbWJlcnNSZXF1ZXN0EhAKCGdyb3VwX2lkGAEgASgEEhUKDWFmdGVyX3VzZXJfaWQYAiABKAQSDQoFbGltaXQYAyABKA0iTQoUR3JvdXBHZXRNZW1iZXJzUmVwbHkSIwoHbWVtYmVycxgBIAMoCzISLmxvZ2ljLkdyb3VwTWVtYmVyEhAKCGhhc19tb3JlGAIgASgIIpkBCg9QdXNoUm9vbVJlcXVlc3QSDwoHcm9vbV9pZBgBIAEoBBIoCgdjb21tYW5kGAIgASgOMhcuY29ubmVjdC5NZXNzYWdlQ29tbWFuZBIPCgdjb250ZW50GAMgASgMEhEKCXNlbmRfdGltZRgEIAEoAxISCgppc19wZXJzaXN0GAUgASgIEhMKC2lzX3ByaW9yaXR5GAYgASgIIisKF0NvdW50Um9vbU1lbWJlcnNSZXF1ZXN0EhAKCHJvb21faWRzGAEgAygEIj4KFUNvdW50Um9vbU1lbWJlcnNSZXBseRIlCgVyb29tcxgBIAMoCzIWLmxvZ2ljLlJvb21NZW1iZXJDb3VudCIzCg9Sb29tTWVtYmVyQ291bnQSDwoHcm9vbV9pZBgBIAEoBBIPCgdtZW1iZXJzGAIgASgEIjIKDUxvY2F0ZVJlcXVlc3QSEAoIcGxhdGZvcm0YASABKAkSDwoHcm9vbV9pZBgCIAEoBCJjCgtMb2NhdGVSZXBseRIeCgVub2RlcxgBIAMoCzIPLmxvZ2ljLkNvbm5Ob2RlEhMKC2hlYXJ0YmVhdF9zGAIgASgNEh8KB2JhY2tvZmYYAyABKAsyDi5sb2dpYy5CYWNrb2ZmIk0KCENvbm5Ob2RlEgsKA3RjcBgBIAEoCRIKCgJ3cxgCIAEoCRIOCgZ3ZWlnaHQYAyABKA0SCwoDdGxzGBAgASgJEgsKA3dzcxgRIAEoCSIrCgdCYWNrb2ZmEhAKCGZpcnN0X21zGAEgASgNEg4KBm1heF9tcxgCIAEoDSJfCgRVc2VyEg8KB3VzZXJfaWQYASABKAQSEQoJZGV2aWNlX2lkGAIgASgEEhAKCG5pY2tuYW1lGAMgASgJEhIKCmF2YXRhcl91cmwYBCABKAkSDQoFZXh0cmEYBSABKAkiVgoPVXNlck1lc3NhZ2VQdXNoEh4KCWZyb21fdXNlchgBIAEoCzILLmxvZ2ljLlVzZXISEgoKdG9fdXNlcl9pZBgCIAEoBBIPCgdjb250ZW50GAMgASgMIlUKEEdyb3VwTWVzc2FnZVB1c2gSHgoJZnJvbV91c2VyGAEgASgLMgsubG9naWMuVXNlchIQCghncm91cF9pZBgCIAEoBBIPCgdjb250ZW50GAMgASgMIpoBCg9VcGRhdGVHcm91cFB1c2gSDgoGb3B0X2lkGAEgASgEEhAKCG9wdF9uYW1lGAIgASgJEgwKBG5hbWUYAyABKAkSEgoKYXZhdGFyX3VybBgEIAEoCRIUCgxpbnRyb2R1Y3Rpb24YBSABKAkSDQoFZXh0cmEYBiABKAkSHgoEa2luZBgQIAEoDjIQLmxvZ2ljLkdyb3VwS2luZCJcChNBZGRHcm91cE1lbWJlcnNQdXNoEg4KBm9wdF9pZBgBIAEoBBIQCghvcHRfbmFtZRgCIAEoCRIjCgdtZW1iZXJzGAMgAygLMhIubG9naWMuR3JvdXBNZW1iZXIibAoVUmVtb3ZlR3JvdXBNZW1iZXJQdXNoEg4KBm9wdF9pZBgBIAEoBBIQCghvcHRfbmFtZRgCIAEoCRIXCg9kZWxldGVkX3VzZXJfaWQYAyABKAQSGAoQZGVsZXRlZF91c2VyX2lkcxgQIAMoBCpiCgpEZXZpY2VUeXBlEg4KCkRUX0RFRkFVTFQQABIOCgpEVF9BTkRST0lEEAESCgoGRFRfSU9TEAISDgoKRFRfV0lORE9XUxADEgwKCERUX01BQ09TEAQSCgoGRFRfV0VCEAUqKAoJR3JvdXBLaW5kEg0KCUdLX05PUk1BTBAAEgwKCEdLX0xBUkdFEAEqOQoKTWVtYmVyVHlwZRIOCgpNVF9VTktOT1dOEAASDAoITVRfQURNSU4QARINCglNVF9NRU1CRVIQAioeCgxNZW1iZXJTdGF0dXMSDgoKR01TX05PUk1BTBAAMqICChFNZXNzYWdlRXh0U2VydmljZRIsCgRTeW5jEhIubG9naWMuU3luY1JlcXVlc3QaEC5sb2dpYy5TeW5jUmVwbHkSPgoKTWVzc2FnZUFDSxIYLmxvZ2ljLk1lc3NhZ2VBQ0tSZXF1ZXN0GhYuZ29vZ2xlLnByb3RvYnVmLkVtcHR5EjAKBFNlbmQSFC5jb25uZWN0LlNlbmRSZXF1ZXN0GhIuY29ubmVjdC5TZW5kUmVwbHkSNQoHSGlzdG9yeRIVLmxvZ2ljLkhpc3RvcnlSZXF1ZXN0GhMubG9naWMuSGlzdG9yeVJlcGx5EjYKBlJlY2FsbBIULmxvZ2ljLlJlY2FsbFJlcXVlc3QaFi5nb29nbGUucHJvdG9idWYuRW1wdHkylgEKEERldmljZUV4dFNlcnZpY2USRAoIUmVnaXN0ZXISHC5sb2dpYy5EZXZpY2VSZWdpc3RlclJlcXVlc3QaGi5sb2dpYy5EZXZpY2VSZWdpc3RlclJlcGx5EjwKBlVwZGF0ZRIaLmxvZ2ljLkRldmljZVVwZGF0ZVJlcXVlc3QaFi5nb29nbGUucHJvdG9idWYuRW1wdHkypQQKD0dyb3VwRXh0U2VydmljZRI8CgZDcmVhdGUSGS5sb2dpYy5Hcm91cENyZWF0ZVJlcXVlc3QaFy5sb2dpYy5Hcm91cENyZWF0ZVJlcGx5EjsKBlVwZGF0ZRIZLmxvZ2ljLkdyb3VwVXBkYXRlUmVxdWVzdBoWLmdvb2dsZS5wcm90b2J1Zi5FbXB0eRIzCgNHZXQSFi5sb2dpYy5Hcm91cEdldFJlcXVlc3QaFC5sb2dpYy5Hcm91cEdldFJlcGx5EkIKCExpc3RNaW5lEhsubG9naWMuR3JvdXBMaXN0TWluZVJlcXVlc3QaGS5sb2dpYy5Hcm91cExpc3RNaW5lUmVwbHkSQgoKQWRkTWVtYmVycxIcLmxvZ2ljLkdyb3VwQWRkTWVtYmVyUmVxdWVzdBoWLmdvb2dsZS5wcm90b2J1Zi5FbXB0eRJHCgxVcGRhdGVNZW1iZXISHy5sb2dpYy5Hcm91cFVwZGF0ZU1lbWJlclJlcXVlc3QaFi5nb29nbGUucHJvdG9idWYuRW1wdHkSRwoMUmVtb3ZlTWVtYmVyEh8ubG9naWMuR3JvdXBSZW1vdmVNZW1iZXJSZXF1ZXN0GhYuZ29vZ2xlLnByb3RvYnVmLkVtcHR5EkgKCkdldE1lbWJlcnMSHS5sb2dpYy5Hcm91cEdldE1lbWJlcnNSZXF1ZXN0GhsubG9naWMuR3JvdXBHZXRNZW1iZXJzUmVwbHkymgEKDlJvb21FeHRTZXJ2aWNlEjoKCFB1c2hSb29tEhYubG9naWMuUHVzaFJvb21SZXF1ZXN0GhYuZ29vZ2xlLnByb3RvYnVmLkVtcHR5EkwKDENvdW50TWVtYmVycxIeLmxvZ2ljLkNvdW50Um9vbU1lbWJlcnNSZXF1ZXN0GhwubG9naWMuQ291bnRSb29tTWVtYmVyc1JlcGx5MkcKEUdhdGV3YXlFeHRTZXJ2aWNlEjIKBkxvY2F0ZRIULmxvZ2ljLkxvY2F0ZVJlcXVlc3QaEi5sb2dpYy5Mb2NhdGVSZXBseWIGcHJvdG8z", [file_connect, file_google_protobuf_empty]);
+  fileDesc("Cgtsb2dpYy5wcm90bxIFbG9naWMibwoLU3luY1JlcXVlc3QSCwoDc2VxGAEgASgEEhQKDGxhcmdlX2dyb3VwcxgQIAEoCBIpCg1ncm91cF9jdXJzb3JzGBEgAygLMhIubG9naWMuR3JvdXBDdXJzb3ISEgoKZnJvbV9zdGFydBgSIAEoCCKQAQoJU3luY1JlcGx5EiIKCG1lc3NhZ2VzGAEgAygLMhAuY29ubmVjdC5NZXNzYWdlEhAKCGhhc19tb3JlGAIgASgIEiAKBmdyb3VwcxgQIAMoCzIQLmxvZ2ljLkdyb3VwUGFnZRIYChBncm91cHNfaGF2ZV9tb3JlGBEgASgIEhEKCXN0YXJ0X3NlcRgSIAEoBCIsCgtHcm91cEN1cnNvchIQCghncm91cF9pZBgBIAEoBBILCgNzZXEYAiABKAQiZwoJR3JvdXBQYWdlEhAKCGdyb3VwX2lkGAEgASgEEiIKCG1lc3NhZ2VzGAIgAygLMhAuY29ubmVjdC5NZXNzYWdlEhAKCGhhc19tb3JlGAMgASgIEhIKCm5ld2VzdF9zZXEYBCABKAQiTwoRTWVzc2FnZUFDS1JlcXVlc3QSEgoKZGV2aWNlX2FjaxgBIAEoBBImCgpncm91cF9hY2tzGBAgAygLMhIubG9naWMuR3JvdXBDdXJzb3IiyQEKDkhpc3RvcnlSZXF1ZXN0EhEKB3VzZXJfaWQYASABKARIABISCghncm91cF9pZBgCIAEoBEgAEhIKCmJlZm9yZV9zZXEYAyABKAQSDQoFbGltaXQYBCABKA0SFgoJYWZ0ZXJfc2VxGAUgASgESAGIAQESGQoRYXJvdW5kX21lc3NhZ2VfaWQYBiABKAQSDwoHZnJvbV9tcxgHIAEoAxITCgt3aXRoX2V4dGVudBgIIAEoCEIGCgRwZWVyQgwKCl9hZnRlcl9zZXEifQoMSGlzdG9yeVJlcGx5EiIKCG1lc3NhZ2VzGAEgAygLMhAuY29ubmVjdC5NZXNzYWdlEhAKCGhhc19tb3JlGAIgASgIEhEKCWhhc19uZXdlchgDIAEoCBIkCgZleHRlbnQYBCABKAsyFC5sb2dpYy5IaXN0b3J5RXh0ZW50IkMKDUhpc3RvcnlFeHRlbnQSDQoFY291bnQYASABKA0SEQoJZmlyc3Rfc2VxGAIgASgEEhAKCGxhc3Rfc2VxGAMgASgEIiMKDVJlY2FsbFJlcXVlc3QSEgoKbWVzc2FnZV9pZBgBIAEoBCKQAQoFR3JvdXASCgoCaWQYASABKAQSDAoEbmFtZRgCIAEoCRISCgphdmF0YXJfdXJsGAMgASgJEhQKDGludHJvZHVjdGlvbhgEIAEoCRINCgVleHRyYRgFIAEoCRIeCgRraW5kGBAgASgOMhAubG9naWMuR3JvdXBLaW5kEhQKDG1lbWJlcl9jb3VudBgRIAEoDSKFAQoLR3JvdXBNZW1iZXISDwoHdXNlcl9pZBgBIAEoBBIQCghuaWNrbmFtZRgCIAEoCRIfCgR0eXBlGAMgASgOMhEubG9naWMuTWVtYmVyVHlwZRIjCgZzdGF0dXMYBCABKA4yEy5sb2dpYy5NZW1iZXJTdGF0dXMSDQoFZXh0cmEYBSABKAkiVgoSR3JvdXBDcmVhdGVSZXF1ZXN0EhsKBWdyb3VwGAEgASgLMgwubG9naWMuR3JvdXASIwoHbWVtYmVycxgCIAMoCzISLmxvZ2ljLkdyb3VwTWVtYmVyIiQKEEdyb3VwQ3JlYXRlUmVwbHkSEAoIZ3JvdXBfaWQYASABKAQiMQoSR3JvdXBVcGRhdGVSZXF1ZXN0EhsKBWdyb3VwGAEgASgLMgwubG9naWMuR3JvdXAiIwoPR3JvdXBHZXRSZXF1ZXN0EhAKCGdyb3VwX2lkGAEgASgEIiwKDUdyb3VwR2V0UmVwbHkSGwoFZ3JvdXAYASABKAsyDC5sb2dpYy5Hcm91cCJOChVHcm91cEFkZE1lbWJlclJlcXVlc3QSEAoIZ3JvdXBfaWQYASABKAQSIwoHbWVtYmVycxgCIAMoCzISLmxvZ2ljLkdyb3VwTWVtYmVyIj4KGEdyb3VwUmVtb3ZlTWVtYmVyUmVxdWVzdBIQCghncm91cF9pZBgBIAEoBBIQCgh1c2VyX2lkcxgCIAMoBCI9ChRHcm91cExpc3RNaW5lUmVxdWVzdBIWCg5hZnRlcl9ncm91cF9pZBgBIAEoBBINCgVsaW1pdBgCIAEoDSJEChJHcm91cExpc3RNaW5lUmVwbHkSHAoGZ3JvdXBzGAEgAygLMgwubG9naWMuR3JvdXASEAoIaGFzX21vcmUYAiABKAgiUAoYR3JvdXBVcGRhdGVNZW1iZXJSZXF1ZXN0EhAKCGdyb3VwX2lkGAEgASgEEiIKBm1lbWJlchgCIAEoCzISLmxvZ2ljLkdyb3VwTWVtYmVyIlAKFkdyb3VwR2V0TWVtYmVyc1JlcXVlc3QSEAoIZ3JvdXBfaWQYASABKAQSFQoNYWZ0ZXJfdXNlcl9pZBgCIAEoBBINCgVsaW1pdBgDIAEoDSJNChRHcm91cEdldE1lbWJlcnNSZXBseRIjCgdtZW1iZXJzGAEgAygLMhIubG9naWMuR3JvdXBNZW1iZXISEAoIaGFzX21vcmUYAiABKAgiKwoXQ291bnRSb29tTWVtYmVyc1JlcXVlc3QSEAoIcm9vbV9pZHMYASADKAQiPgoVQ291bnRSb29tTWVtYmVyc1JlcGx5EiUKBXJvb21zGAEgAygLMhYubG9naWMuUm9vbU1lbWJlckNvdW50IjMKD1Jvb21NZW1iZXJDb3VudBIPCgdyb29tX2lkGAEgASgEEg8KB21lbWJlcnMYAiABKAQiXwoEVXNlchIPCgd1c2VyX2lkGAEgASgEEhEKCWRldmljZV9pZBgCIAEoBBIQCghuaWNrbmFtZRgDIAEoCRISCgphdmF0YXJfdXJsGAQgASgJEg0KBWV4dHJhGAUgASgJIlYKD1VzZXJNZXNzYWdlUHVzaBIeCglmcm9tX3VzZXIYASABKAsyCy5sb2dpYy5Vc2VyEhIKCnRvX3VzZXJfaWQYAiABKAQSDwoHY29udGVudBgDIAEoDCJVChBHcm91cE1lc3NhZ2VQdXNoEh4KCWZyb21fdXNlchgBIAEoCzILLmxvZ2ljLlVzZXISEAoIZ3JvdXBfaWQYAiABKAQSDwoHY29udGVudBgDIAEoDCKaAQoPVXBkYXRlR3JvdXBQdXNoEg4KBm9wdF9pZBgBIAEoBBIQCghvcHRfbmFtZRgCIAEoCRIMCgRuYW1lGAMgASgJEhIKCmF2YXRhcl91cmwYBCABKAkSFAoMaW50cm9kdWN0aW9uGAUgASgJEg0KBWV4dHJhGAYgASgJEh4KBGtpbmQYECABKA4yEC5sb2dpYy5Hcm91cEtpbmQiXAoTQWRkR3JvdXBNZW1iZXJzUHVzaBIOCgZvcHRfaWQYASABKAQSEAoIb3B0X25hbWUYAiABKAkSIwoHbWVtYmVycxgDIAMoCzISLmxvZ2ljLkdyb3VwTWVtYmVyImwKFVJlbW92ZUdyb3VwTWVtYmVyUHVzaBIOCgZvcHRfaWQYASABKAQSEAoIb3B0X25hbWUYAiABKAkSFwoPZGVsZXRlZF91c2VyX2lkGAMgASgEEhgKEGRlbGV0ZWRfdXNlcl9pZHMYECADKAQqKAoJR3JvdXBLaW5kEg0KCUdLX05PUk1BTBAAEgwKCEdLX0xBUkdFEAEqOQoKTWVtYmVyVHlwZRIOCgpNVF9VTktOT1dOEAASDAoITVRfQURNSU4QARINCglNVF9NRU1CRVIQAioeCgxNZW1iZXJTdGF0dXMSDgoKR01TX05PUk1BTBAAMqICChFNZXNzYWdlRXh0U2VydmljZRIsCgRTeW5jEhIubG9naWMuU3luY1JlcXVlc3QaEC5sb2dpYy5TeW5jUmVwbHkSPgoKTWVzc2FnZUFDSxIYLmxvZ2ljLk1lc3NhZ2VBQ0tSZXF1ZXN0GhYuZ29vZ2xlLnByb3RvYnVmLkVtcHR5EjAKBFNlbmQSFC5jb25uZWN0LlNlbmRSZXF1ZXN0GhIuY29ubmVjdC5TZW5kUmVwbHkSNQoHSGlzdG9yeRIVLmxvZ2ljLkhpc3RvcnlSZXF1ZXN0GhMubG9naWMuSGlzdG9yeVJlcGx5EjYKBlJlY2FsbBIULmxvZ2ljLlJlY2FsbFJlcXVlc3QaFi5nb29nbGUucHJvdG9idWYuRW1wdHkypQQKD0dyb3VwRXh0U2VydmljZRI8CgZDcmVhdGUSGS5sb2dpYy5Hcm91cENyZWF0ZVJlcXVlc3QaFy5sb2dpYy5Hcm91cENyZWF0ZVJlcGx5EjsKBlVwZGF0ZRIZLmxvZ2ljLkdyb3VwVXBkYXRlUmVxdWVzdBoWLmdvb2dsZS5wcm90b2J1Zi5FbXB0eRIzCgNHZXQSFi5sb2dpYy5Hcm91cEdldFJlcXVlc3QaFC5sb2dpYy5Hcm91cEdldFJlcGx5EkIKCExpc3RNaW5lEhsubG9naWMuR3JvdXBMaXN0TWluZVJlcXVlc3QaGS5sb2dpYy5Hcm91cExpc3RNaW5lUmVwbHkSQgoKQWRkTWVtYmVycxIcLmxvZ2ljLkdyb3VwQWRkTWVtYmVyUmVxdWVzdBoWLmdvb2dsZS5wcm90b2J1Zi5FbXB0eRJHCgxVcGRhdGVNZW1iZXISHy5sb2dpYy5Hcm91cFVwZGF0ZU1lbWJlclJlcXVlc3QaFi5nb29nbGUucHJvdG9idWYuRW1wdHkSRwoMUmVtb3ZlTWVtYmVyEh8ubG9naWMuR3JvdXBSZW1vdmVNZW1iZXJSZXF1ZXN0GhYuZ29vZ2xlLnByb3RvYnVmLkVtcHR5EkgKCkdldE1lbWJlcnMSHS5sb2dpYy5Hcm91cEdldE1lbWJlcnNSZXF1ZXN0GhsubG9naWMuR3JvdXBHZXRNZW1iZXJzUmVwbHkyXgoOUm9vbUV4dFNlcnZpY2USTAoMQ291bnRNZW1iZXJzEh4ubG9naWMuQ291bnRSb29tTWVtYmVyc1JlcXVlc3QaHC5sb2dpYy5Db3VudFJvb21NZW1iZXJzUmVwbHliBnByb3RvMw", [file_connect, file_google_protobuf_empty]);
 
 /**
  * @generated from message logic.SyncRequest
@@ -362,106 +362,6 @@ export const RecallRequestSchema: GenMessage<RecallRequest> = /*@__PURE__*/
   messageDesc(file_logic, 8);
 
 /**
- * @generated from message logic.DeviceRegisterRequest
- */
-export type DeviceRegisterRequest = Message<"logic.DeviceRegisterRequest"> & {
-  /**
-   * @generated from field: logic.Device device = 1;
-   */
-  device?: Device | undefined;
-};
-
-/**
- * Describes the message logic.DeviceRegisterRequest.
- * Use `create(DeviceRegisterRequestSchema)` to create a new message.
- */
-export const DeviceRegisterRequestSchema: GenMessage<DeviceRegisterRequest> = /*@__PURE__*/
-  messageDesc(file_logic, 9);
-
-/**
- * @generated from message logic.DeviceRegisterReply
- */
-export type DeviceRegisterReply = Message<"logic.DeviceRegisterReply"> & {
-  /**
-   * @generated from field: uint64 device_id = 1;
-   */
-  deviceId: bigint;
-};
-
-/**
- * Describes the message logic.DeviceRegisterReply.
- * Use `create(DeviceRegisterReplySchema)` to create a new message.
- */
-export const DeviceRegisterReplySchema: GenMessage<DeviceRegisterReply> = /*@__PURE__*/
-  messageDesc(file_logic, 10);
-
-/**
- * @generated from message logic.DeviceUpdateRequest
- */
-export type DeviceUpdateRequest = Message<"logic.DeviceUpdateRequest"> & {
-  /**
-   * Its id is that of the caller's device, or 0.
-   *
-   * @generated from field: logic.Device device = 1;
-   */
-  device?: Device | undefined;
-};
-
-/**
- * Describes the message logic.DeviceUpdateRequest.
- * Use `create(DeviceUpdateRequestSchema)` to create a new message.
- */
-export const DeviceUpdateRequestSchema: GenMessage<DeviceUpdateRequest> = /*@__PURE__*/
-  messageDesc(file_logic, 11);
-
-/**
- * @generated from message logic.Device
- */
-export type Device = Message<"logic.Device"> & {
-  /**
-   * @generated from field: uint64 id = 1;
-   */
-  id: bigint;
-
-  /**
-   * @generated from field: logic.DeviceType type = 2;
-   */
-  type: DeviceType;
-
-  /**
-   * @generated from field: string brand = 3;
-   */
-  brand: string;
-
-  /**
-   * @generated from field: string model = 4;
-   */
-  model: string;
-
-  /**
-   * @generated from field: string system_version = 5;
-   */
-  systemVersion: string;
-
-  /**
-   * @generated from field: string sdk_version = 6;
-   */
-  sdkVersion: string;
-
-  /**
-   * @generated from field: string branch_push_id = 7;
-   */
-  branchPushId: string;
-};
-
-/**
- * Describes the message logic.Device.
- * Use `create(DeviceSchema)` to create a new message.
- */
-export const DeviceSchema: GenMessage<Device> = /*@__PURE__*/
-  messageDesc(file_logic, 12);
-
-/**
  * @generated from message logic.Group
  */
 export type Group = Message<"logic.Group"> & {
@@ -512,7 +412,7 @@ export type Group = Message<"logic.Group"> & {
  * Use `create(GroupSchema)` to create a new message.
  */
 export const GroupSchema: GenMessage<Group> = /*@__PURE__*/
-  messageDesc(file_logic, 13);
+  messageDesc(file_logic, 9);
 
 /**
  * @generated from message logic.GroupMember
@@ -549,7 +449,7 @@ export type GroupMember = Message<"logic.GroupMember"> & {
  * Use `create(GroupMemberSchema)` to create a new message.
  */
 export const GroupMemberSchema: GenMessage<GroupMember> = /*@__PURE__*/
-  messageDesc(file_logic, 14);
+  messageDesc(file_logic, 10);
 
 /**
  * @generated from message logic.GroupCreateRequest
@@ -571,7 +471,7 @@ export type GroupCreateRequest = Message<"logic.GroupCreateRequest"> & {
  * Use `create(GroupCreateRequestSchema)` to create a new message.
  */
 export const GroupCreateRequestSchema: GenMessage<GroupCreateRequest> = /*@__PURE__*/
-  messageDesc(file_logic, 15);
+  messageDesc(file_logic, 11);
 
 /**
  * @generated from message logic.GroupCreateReply
@@ -588,7 +488,7 @@ export type GroupCreateReply = Message<"logic.GroupCreateReply"> & {
  * Use `create(GroupCreateReplySchema)` to create a new message.
  */
 export const GroupCreateReplySchema: GenMessage<GroupCreateReply> = /*@__PURE__*/
-  messageDesc(file_logic, 16);
+  messageDesc(file_logic, 12);
 
 /**
  * @generated from message logic.GroupUpdateRequest
@@ -605,7 +505,7 @@ export type GroupUpdateRequest = Message<"logic.GroupUpdateRequest"> & {
  * Use `create(GroupUpdateRequestSchema)` to create a new message.
  */
 export const GroupUpdateRequestSchema: GenMessage<GroupUpdateRequest> = /*@__PURE__*/
-  messageDesc(file_logic, 17);
+  messageDesc(file_logic, 13);
 
 /**
  * @generated from message logic.GroupGetRequest
@@ -622,7 +522,7 @@ export type GroupGetRequest = Message<"logic.GroupGetRequest"> & {
  * Use `create(GroupGetRequestSchema)` to create a new message.
  */
 export const GroupGetRequestSchema: GenMessage<GroupGetRequest> = /*@__PURE__*/
-  messageDesc(file_logic, 18);
+  messageDesc(file_logic, 14);
 
 /**
  * @generated from message logic.GroupGetReply
@@ -639,7 +539,7 @@ export type GroupGetReply = Message<"logic.GroupGetReply"> & {
  * Use `create(GroupGetReplySchema)` to create a new message.
  */
 export const GroupGetReplySchema: GenMessage<GroupGetReply> = /*@__PURE__*/
-  messageDesc(file_logic, 19);
+  messageDesc(file_logic, 15);
 
 /**
  * @generated from message logic.GroupAddMemberRequest
@@ -661,7 +561,7 @@ export type GroupAddMemberRequest = Message<"logic.GroupAddMemberRequest"> & {
  * Use `create(GroupAddMemberRequestSchema)` to create a new message.
  */
 export const GroupAddMemberRequestSchema: GenMessage<GroupAddMemberRequest> = /*@__PURE__*/
-  messageDesc(file_logic, 20);
+  messageDesc(file_logic, 16);
 
 /**
  * @generated from message logic.GroupRemoveMemberRequest
@@ -683,7 +583,7 @@ export type GroupRemoveMemberRequest = Message<"logic.GroupRemoveMemberRequest">
  * Use `create(GroupRemoveMemberRequestSchema)` to create a new message.
  */
 export const GroupRemoveMemberRequestSchema: GenMessage<GroupRemoveMemberRequest> = /*@__PURE__*/
-  messageDesc(file_logic, 21);
+  messageDesc(file_logic, 17);
 
 /**
  * @generated from message logic.GroupListMineRequest
@@ -709,7 +609,7 @@ export type GroupListMineRequest = Message<"logic.GroupListMineRequest"> & {
  * Use `create(GroupListMineRequestSchema)` to create a new message.
  */
 export const GroupListMineRequestSchema: GenMessage<GroupListMineRequest> = /*@__PURE__*/
-  messageDesc(file_logic, 22);
+  messageDesc(file_logic, 18);
 
 /**
  * @generated from message logic.GroupListMineReply
@@ -731,7 +631,7 @@ export type GroupListMineReply = Message<"logic.GroupListMineReply"> & {
  * Use `create(GroupListMineReplySchema)` to create a new message.
  */
 export const GroupListMineReplySchema: GenMessage<GroupListMineReply> = /*@__PURE__*/
-  messageDesc(file_logic, 23);
+  messageDesc(file_logic, 19);
 
 /**
  * @generated from message logic.GroupUpdateMemberRequest
@@ -753,7 +653,7 @@ export type GroupUpdateMemberRequest = Message<"logic.GroupUpdateMemberRequest">
  * Use `create(GroupUpdateMemberRequestSchema)` to create a new message.
  */
 export const GroupUpdateMemberRequestSchema: GenMessage<GroupUpdateMemberRequest> = /*@__PURE__*/
-  messageDesc(file_logic, 24);
+  messageDesc(file_logic, 20);
 
 /**
  * @generated from message logic.GroupGetMembersRequest
@@ -784,7 +684,7 @@ export type GroupGetMembersRequest = Message<"logic.GroupGetMembersRequest"> & {
  * Use `create(GroupGetMembersRequestSchema)` to create a new message.
  */
 export const GroupGetMembersRequestSchema: GenMessage<GroupGetMembersRequest> = /*@__PURE__*/
-  messageDesc(file_logic, 25);
+  messageDesc(file_logic, 21);
 
 /**
  * @generated from message logic.GroupGetMembersReply
@@ -806,55 +706,7 @@ export type GroupGetMembersReply = Message<"logic.GroupGetMembersReply"> & {
  * Use `create(GroupGetMembersReplySchema)` to create a new message.
  */
 export const GroupGetMembersReplySchema: GenMessage<GroupGetMembersReply> = /*@__PURE__*/
-  messageDesc(file_logic, 26);
-
-/**
- * @generated from message logic.PushRoomRequest
- */
-export type PushRoomRequest = Message<"logic.PushRoomRequest"> & {
-  /**
-   * @generated from field: uint64 room_id = 1;
-   */
-  roomId: bigint;
-
-  /**
-   * @generated from field: connect.MessageCommand command = 2;
-   */
-  command: MessageCommand;
-
-  /**
-   * @generated from field: bytes content = 3;
-   */
-  content: Uint8Array;
-
-  /**
-   * Unix time at which the sender sent it, in milliseconds or in seconds; what can be neither, as 0, means now.
-   *
-   * @generated from field: int64 send_time = 4;
-   */
-  sendTime: bigint;
-
-  /**
-   * Retain the message for those who subscribe later with a seq.
-   *
-   * @generated from field: bool is_persist = 5;
-   */
-  isPersist: boolean;
-
-  /**
-   * Overtakes normal messages of its room wherever these wait; its seq is in turn, so a client may see it before lower ones.
-   *
-   * @generated from field: bool is_priority = 6;
-   */
-  isPriority: boolean;
-};
-
-/**
- * Describes the message logic.PushRoomRequest.
- * Use `create(PushRoomRequestSchema)` to create a new message.
- */
-export const PushRoomRequestSchema: GenMessage<PushRoomRequest> = /*@__PURE__*/
-  messageDesc(file_logic, 27);
+  messageDesc(file_logic, 22);
 
 /**
  * @generated from message logic.CountRoomMembersRequest
@@ -871,7 +723,7 @@ export type CountRoomMembersRequest = Message<"logic.CountRoomMembersRequest"> &
  * Use `create(CountRoomMembersRequestSchema)` to create a new message.
  */
 export const CountRoomMembersRequestSchema: GenMessage<CountRoomMembersRequest> = /*@__PURE__*/
-  messageDesc(file_logic, 28);
+  messageDesc(file_logic, 23);
 
 /**
  * @generated from message logic.CountRoomMembersReply
@@ -890,7 +742,7 @@ export type CountRoomMembersReply = Message<"logic.CountRoomMembersReply"> & {
  * Use `create(CountRoomMembersReplySchema)` to create a new message.
  */
 export const CountRoomMembersReplySchema: GenMessage<CountRoomMembersReply> = /*@__PURE__*/
-  messageDesc(file_logic, 29);
+  messageDesc(file_logic, 24);
 
 /**
  * @generated from message logic.RoomMemberCount
@@ -912,138 +764,7 @@ export type RoomMemberCount = Message<"logic.RoomMemberCount"> & {
  * Use `create(RoomMemberCountSchema)` to create a new message.
  */
 export const RoomMemberCountSchema: GenMessage<RoomMemberCount> = /*@__PURE__*/
-  messageDesc(file_logic, 30);
-
-/**
- * @generated from message logic.LocateRequest
- */
-export type LocateRequest = Message<"logic.LocateRequest"> & {
-  /**
-   * What the client runs on: "web" gets nodes that browsers can reach, and only those addresses; anything else, or nothing,
-   * gets all. At most 32 letters, digits, '-', '_' and '.'.
-   *
-   * @generated from field: string platform = 1;
-   */
-  platform: string;
-
-  /**
-   * The room that the client is about to enter: its members are led to few nodes. 0 for none.
-   *
-   * @generated from field: uint64 room_id = 2;
-   */
-  roomId: bigint;
-};
-
-/**
- * Describes the message logic.LocateRequest.
- * Use `create(LocateRequestSchema)` to create a new message.
- */
-export const LocateRequestSchema: GenMessage<LocateRequest> = /*@__PURE__*/
-  messageDesc(file_logic, 31);
-
-/**
- * No node at all is no reply but the code "try again later".
- *
- * @generated from message logic.LocateReply
- */
-export type LocateReply = Message<"logic.LocateReply"> & {
-  /**
-   * Best first. Nodes that drain or are full are not among them.
-   *
-   * @generated from field: repeated logic.ConnNode nodes = 1;
-   */
-  nodes: ConnNode[];
-
-  /**
-   * How often the client should send a heartbeat.
-   *
-   * @generated from field: uint32 heartbeat_s = 2;
-   */
-  heartbeatS: number;
-
-  /**
-   * @generated from field: logic.Backoff backoff = 3;
-   */
-  backoff?: Backoff | undefined;
-};
-
-/**
- * Describes the message logic.LocateReply.
- * Use `create(LocateReplySchema)` to create a new message.
- */
-export const LocateReplySchema: GenMessage<LocateReply> = /*@__PURE__*/
-  messageDesc(file_logic, 32);
-
-/**
- * @generated from message logic.ConnNode
- */
-export type ConnNode = Message<"logic.ConnNode"> & {
-  /**
-   * host:port; empty where the node has no such way in.
-   *
-   * @generated from field: string tcp = 1;
-   */
-  tcp: string;
-
-  /**
-   * A URL.
-   *
-   * @generated from field: string ws = 2;
-   */
-  ws: string;
-
-  /**
-   * How much of it is free, in thousandths.
-   *
-   * @generated from field: uint32 weight = 3;
-   */
-  weight: number;
-
-  /**
-   * host:port, in TLS.
-   *
-   * @generated from field: string tls = 16;
-   */
-  tls: string;
-
-  /**
-   * A URL, in TLS.
-   *
-   * @generated from field: string wss = 17;
-   */
-  wss: string;
-};
-
-/**
- * Describes the message logic.ConnNode.
- * Use `create(ConnNodeSchema)` to create a new message.
- */
-export const ConnNodeSchema: GenMessage<ConnNode> = /*@__PURE__*/
-  messageDesc(file_logic, 33);
-
-/**
- * How long a client waits between attempts to connect: from the first to the largest, doubling, with jitter.
- *
- * @generated from message logic.Backoff
- */
-export type Backoff = Message<"logic.Backoff"> & {
-  /**
-   * @generated from field: uint32 first_ms = 1;
-   */
-  firstMs: number;
-
-  /**
-   * @generated from field: uint32 max_ms = 2;
-   */
-  maxMs: number;
-};
-
-/**
- * Describes the message logic.Backoff.
- * Use `create(BackoffSchema)` to create a new message.
- */
-export const BackoffSchema: GenMessage<Backoff> = /*@__PURE__*/
-  messageDesc(file_logic, 34);
+  messageDesc(file_logic, 25);
 
 /**
  * The sender card in pushes.
@@ -1082,7 +803,7 @@ export type User = Message<"logic.User"> & {
  * Use `create(UserSchema)` to create a new message.
  */
 export const UserSchema: GenMessage<User> = /*@__PURE__*/
-  messageDesc(file_logic, 35);
+  messageDesc(file_logic, 26);
 
 /**
  * @generated from message logic.UserMessagePush
@@ -1109,7 +830,7 @@ export type UserMessagePush = Message<"logic.UserMessagePush"> & {
  * Use `create(UserMessagePushSchema)` to create a new message.
  */
 export const UserMessagePushSchema: GenMessage<UserMessagePush> = /*@__PURE__*/
-  messageDesc(file_logic, 36);
+  messageDesc(file_logic, 27);
 
 /**
  * @generated from message logic.GroupMessagePush
@@ -1136,7 +857,7 @@ export type GroupMessagePush = Message<"logic.GroupMessagePush"> & {
  * Use `create(GroupMessagePushSchema)` to create a new message.
  */
 export const GroupMessagePushSchema: GenMessage<GroupMessagePush> = /*@__PURE__*/
-  messageDesc(file_logic, 37);
+  messageDesc(file_logic, 28);
 
 /**
  * @generated from message logic.UpdateGroupPush
@@ -1185,7 +906,7 @@ export type UpdateGroupPush = Message<"logic.UpdateGroupPush"> & {
  * Use `create(UpdateGroupPushSchema)` to create a new message.
  */
 export const UpdateGroupPushSchema: GenMessage<UpdateGroupPush> = /*@__PURE__*/
-  messageDesc(file_logic, 38);
+  messageDesc(file_logic, 29);
 
 /**
  * @generated from message logic.AddGroupMembersPush
@@ -1212,7 +933,7 @@ export type AddGroupMembersPush = Message<"logic.AddGroupMembersPush"> & {
  * Use `create(AddGroupMembersPushSchema)` to create a new message.
  */
 export const AddGroupMembersPushSchema: GenMessage<AddGroupMembersPush> = /*@__PURE__*/
-  messageDesc(file_logic, 39);
+  messageDesc(file_logic, 30);
 
 /**
  * @generated from message logic.RemoveGroupMemberPush
@@ -1246,48 +967,7 @@ export type RemoveGroupMemberPush = Message<"logic.RemoveGroupMemberPush"> & {
  * Use `create(RemoveGroupMemberPushSchema)` to create a new message.
  */
 export const RemoveGroupMemberPushSchema: GenMessage<RemoveGroupMemberPush> = /*@__PURE__*/
-  messageDesc(file_logic, 40);
-
-/**
- * @generated from enum logic.DeviceType
- */
-export enum DeviceType {
-  /**
-   * @generated from enum value: DT_DEFAULT = 0;
-   */
-  DT_DEFAULT = 0,
-
-  /**
-   * @generated from enum value: DT_ANDROID = 1;
-   */
-  DT_ANDROID = 1,
-
-  /**
-   * @generated from enum value: DT_IOS = 2;
-   */
-  DT_IOS = 2,
-
-  /**
-   * @generated from enum value: DT_WINDOWS = 3;
-   */
-  DT_WINDOWS = 3,
-
-  /**
-   * @generated from enum value: DT_MACOS = 4;
-   */
-  DT_MACOS = 4,
-
-  /**
-   * @generated from enum value: DT_WEB = 5;
-   */
-  DT_WEB = 5,
-}
-
-/**
- * Describes the enum logic.DeviceType.
- */
-export const DeviceTypeSchema: GenEnum<DeviceType> = /*@__PURE__*/
-  enumDesc(file_logic, 0);
+  messageDesc(file_logic, 31);
 
 /**
  * @generated from enum logic.GroupKind
@@ -1314,7 +994,7 @@ export enum GroupKind {
  * Describes the enum logic.GroupKind.
  */
 export const GroupKindSchema: GenEnum<GroupKind> = /*@__PURE__*/
-  enumDesc(file_logic, 1);
+  enumDesc(file_logic, 0);
 
 /**
  * @generated from enum logic.MemberType
@@ -1340,7 +1020,7 @@ export enum MemberType {
  * Describes the enum logic.MemberType.
  */
 export const MemberTypeSchema: GenEnum<MemberType> = /*@__PURE__*/
-  enumDesc(file_logic, 2);
+  enumDesc(file_logic, 1);
 
 /**
  * @generated from enum logic.MemberStatus
@@ -1356,7 +1036,7 @@ export enum MemberStatus {
  * Describes the enum logic.MemberStatus.
  */
 export const MemberStatusSchema: GenEnum<MemberStatus> = /*@__PURE__*/
-  enumDesc(file_logic, 3);
+  enumDesc(file_logic, 2);
 
 /**
  * @generated from service logic.MessageExtService
@@ -1417,33 +1097,6 @@ export const MessageExtService: GenService<{
   },
 }> = /*@__PURE__*/
   serviceDesc(file_logic, 0);
-
-/**
- * @generated from service logic.DeviceExtService
- */
-export const DeviceExtService: GenService<{
-  /**
-   * Needs no token: a device registers before anybody signs in on it.
-   *
-   * @generated from rpc logic.DeviceExtService.Register
-   */
-  register: {
-    methodKind: "unary";
-    input: typeof DeviceRegisterRequestSchema;
-    output: typeof DeviceRegisterReplySchema;
-  },
-  /**
-   * Push id and versions of the caller's device, all three. Its type, brand and model stay.
-   *
-   * @generated from rpc logic.DeviceExtService.Update
-   */
-  update: {
-    methodKind: "unary";
-    input: typeof DeviceUpdateRequestSchema;
-    output: typeof EmptySchema;
-  },
-}> = /*@__PURE__*/
-  serviceDesc(file_logic, 1);
 
 /**
  * The same for clients. Members see their groups, admins change them; a member may change their own nickname and extra, and
@@ -1523,20 +1176,12 @@ export const GroupExtService: GenService<{
     output: typeof GroupGetMembersReplySchema;
   },
 }> = /*@__PURE__*/
-  serviceDesc(file_logic, 2);
+  serviceDesc(file_logic, 1);
 
 /**
  * @generated from service logic.RoomExtService
  */
 export const RoomExtService: GenService<{
-  /**
-   * @generated from rpc logic.RoomExtService.PushRoom
-   */
-  pushRoom: {
-    methodKind: "unary";
-    input: typeof PushRoomRequestSchema;
-    output: typeof EmptySchema;
-  },
   /**
    * How many connections are in each of at most 100 rooms, as it was about two seconds ago at most.
    *
@@ -1548,24 +1193,5 @@ export const RoomExtService: GenService<{
     output: typeof CountRoomMembersReplySchema;
   },
 }> = /*@__PURE__*/
-  serviceDesc(file_logic, 3);
-
-/**
- * Needs no token: who asks has yet to connect.
- *
- * @generated from service logic.GatewayExtService
- */
-export const GatewayExtService: GenService<{
-  /**
-   * Which conn nodes to try, best first.
-   *
-   * @generated from rpc logic.GatewayExtService.Locate
-   */
-  locate: {
-    methodKind: "unary";
-    input: typeof LocateRequestSchema;
-    output: typeof LocateReplySchema;
-  },
-}> = /*@__PURE__*/
-  serviceDesc(file_logic, 4);
+  serviceDesc(file_logic, 2);
 
