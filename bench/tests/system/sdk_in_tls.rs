@@ -48,7 +48,7 @@ fn the_sdk_chats_in_tls_by_tcp_and_by_web_socket() {
 }
 
 #[test]
-fn a_conn_with_a_certificate_of_a_stranger_is_refused_and_the_reason_told() {
+fn a_conn_with_a_certificate_of_a_stranger_is_refused_with_the_reason() {
     let (server, other) = (Server::start_certified(), Server::start_certified());
     let identity = server.business_sign_in("13800000023");
     for url in server.tls_urls() {
