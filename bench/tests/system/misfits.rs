@@ -9,7 +9,7 @@ use std::{
     },
 };
 
-use gim_config::{admin, listen::Endpoint, service::Running as _};
+use gim_config::{admin, listen::Endpoint, service::Running as _, testing::Authority};
 use gim_conn::{
     Conn, ConnSettings,
     bridge::discovery::{Resolve, SystemResolver},
@@ -67,15 +67,30 @@ fn any_port() -> Endpoint {
 }
 
 async fn start_logic(data: &TempDir, token: &str) -> Logic {
+    start_logic_with(data, token, |_| ()).await
+}
+
+async fn start_logic_with(data: &TempDir, token: &str, change: impl FnOnce(&mut LogicSettings)) -> Logic {
     let mut settings = LogicSettings { data_dir: data.path().to_owned(), ..LogicSettings::default() };
     settings.grpc.listen = any_port();
     settings.grpc.internal_token = token.into();
     settings.clients.listen = Endpoint::default();
     settings.admin.listen = Endpoint::default();
+    change(&mut settings);
     gim_logic::start(settings).await.unwrap()
 }
 
 async fn start_conn(node: &str, logic: &str, token: &str, resolver: Arc<dyn Resolve>) -> Conn {
+    start_conn_with(node, logic, token, resolver, |_| ()).await
+}
+
+async fn start_conn_with(
+    node: &str,
+    logic: &str,
+    token: &str,
+    resolver: Arc<dyn Resolve>,
+    change: impl FnOnce(&mut ConnSettings),
+) -> Conn {
     let mut settings = ConnSettings {
         node: node.into(),
         reactors: 1,
@@ -90,6 +105,7 @@ async fn start_conn(node: &str, logic: &str, token: &str, resolver: Arc<dyn Reso
     settings.link.reconnect_first_ms = 1;
     settings.link.reconnect_max_ms = 1;
     settings.link.resolve_interval_ms = 1;
+    change(&mut settings);
     gim_conn::start_with(settings, resolver).await.unwrap()
 }
 
@@ -131,6 +147,28 @@ fn two_logic_nodes_that_share_nothing_are_named_and_one_is_left_out() {
     eventually("one of them is left out", || !warnings(&words).is_empty());
     runtime.block_on(stop(conn));
     assert_eq!(warnings(&words).len(), 1, "{:?}", warnings(&words));
+}
+
+#[test]
+fn http_spoken_to_https_and_a_strange_authority_are_named_on_both_sides() {
+    keep_lines();
+    let (runtime, data, ours, other) =
+        (Runtime::new().unwrap(), TempDir::new().unwrap(), Authority::new(), Authority::new());
+    let (certificate, key) = ours.issue();
+    let secure = runtime.block_on(start_logic_with(&data, "", |settings| {
+        (settings.grpc.certificate, settings.grpc.key) = (certificate, key);
+    }));
+    let port = secure.grpc_address().port();
+    for (node, peer, ca, at_conn, at_logic) in [
+        ("conn-http", format!("http://localhost:{port}"), None, "does https:// belong here?", "it speaks no TLS"),
+        ("conn-doubts", format!("https://localhost:{port}"), Some(other.ca()), "UnknownIssuer", "UnknownCA"),
+    ] {
+        let with_ca = |settings: &mut ConnSettings| settings.grpc.server_ca = ca.unwrap_or_default();
+        let conn = runtime.block_on(start_conn_with(node, &peer, "", Arc::new(SystemResolver), with_ca));
+        eventually("conn says it", || !warnings(&["cannot attach", &peer, at_conn]).is_empty());
+        eventually("logic says it", || !warnings(&["TLS with a caller fails", "127.0.0.1", at_logic]).is_empty());
+        runtime.block_on(stop(conn));
+    }
 }
 
 #[test]

@@ -45,10 +45,13 @@ pub(super) async fn attach(
     tokio::time::timeout(WELCOME_TIMEOUT, attach).await.unwrap_or_else(late)
 }
 
-/// What logic said when it could not be attached to: said once, not at every attempt.
+/// So many reasons are said; a node that finds ever new ones is not heard any more.
+const REASONS_MAX: usize = 8;
+
+/// What logic said when it could not be attached to: each reason is said once, not at every attempt.
 #[derive(Debug, Default)]
 pub(super) struct AttachRefusal {
-    said: String,
+    said: Vec<String>,
     /// Since when the node's name is another process's.
     taken_since: Option<Instant>,
 }
@@ -57,16 +60,49 @@ impl AttachRefusal {
     /// Says why a logic node cannot be attached to, once for each reason; returns whether to give up, because the node's name
     /// stays another process's.
     pub(super) fn note(&mut self, logic: &str, status: &Status, name_timeout: Duration) -> bool {
-        if self.said == status.message() {
+        let is_said = self.said.iter().any(|said| said == status.message());
+        if is_said || self.said.len() >= REASONS_MAX {
             tracing::debug!(logic, %status, "still cannot attach");
         } else {
-            tracing::warn!(logic, %status, "cannot attach; tried again and again");
-            status.message().clone_into(&mut self.said);
+            tracing::warn!(logic, hint = hint(logic, status), %status, "cannot attach; tried again and again");
+            self.said.push(status.message().to_owned());
         }
         if status.code() != Code::AlreadyExists {
             self.taken_since = None;
             return false;
         }
         self.taken_since.get_or_insert_with(Instant::now).elapsed() >= name_timeout
+    }
+}
+
+/// What a failure of TLS may mean, where it can be guessed.
+fn hint(logic: &str, status: &Status) -> Option<&'static str> {
+    let said = status.to_string();
+    if logic.starts_with("https://") {
+        said.contains("InvalidContentType").then_some("it speaks no TLS: does http:// belong here?")
+    } else {
+        let is_strange = said.contains("h2 protocol error") || said.contains("connection closed");
+        is_strange.then_some("it may speak TLS: does https:// belong here?")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_that_come_by_turns_are_each_said_once() {
+        let mut refusal = AttachRefusal::default();
+        for _ in 0..3 {
+            for reason in ["one", "another"] {
+                assert!(!refusal.note("http://logic:8010", &Status::unavailable(reason), Duration::ZERO));
+            }
+        }
+        assert_eq!(refusal.said, ["one", "another"]);
+        for count in 0..100 {
+            refusal.note("", &Status::unavailable(count.to_string()), Duration::ZERO);
+        }
+        assert_eq!(refusal.said.len(), REASONS_MAX);
+        assert!(refusal.note("", &Status::already_exists("the name is taken"), Duration::ZERO));
     }
 }
