@@ -24,6 +24,9 @@ const UNWRITTEN_MAX: Duration = Duration::from_secs(10);
 /// So many writes in a row that were not done in time, or were put off, are more than a moment: somebody holds a lock, for example.
 const FAILURES_MAX: u32 = 2;
 
+/// Problems that the log tells of one outage, each once.
+const PROBLEMS_SAID_MAX: usize = 4;
+
 /// What was opened, to tell it from what takes its place.
 #[derive(Debug, Clone)]
 pub(super) struct Source {
@@ -65,16 +68,22 @@ impl Database {
             let mut interval = interval(INTERVAL);
             interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
             let (mut looks, mut was_usable) = (Looks::default(), true);
+            let mut said: Vec<String> = Vec::new();
             loop {
                 interval.tick().await;
                 let problem = database.problem(&mut looks).await;
                 let is_usable = problem.is_none();
                 gauge!(names::DATABASE_USABLE).set(f64::from(u8::from(is_usable)));
                 match problem {
-                    Some(problem) if was_usable => {
+                    // A server that breaks off connections, and then refuses them, is down: the first problem does not tell that.
+                    Some(problem) if said.len() < PROBLEMS_SAID_MAX && !said.contains(&problem) => {
                         tracing::error!(problem, database = database.name(), "the database cannot be used");
+                        said.push(problem);
                     }
-                    None if !was_usable => tracing::info!("the database can be used again"),
+                    None if !was_usable => {
+                        tracing::info!("the database can be used again");
+                        said.clear();
+                    }
                     _ => {}
                 }
                 if is_usable != was_usable {
