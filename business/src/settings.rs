@@ -221,6 +221,7 @@ impl Settings for BusinessSettings {
     const SERVICE: &'static str = "business";
     const RELOADED: &'static [&'static str] = &[
         "log.filter",
+        "log.slow_ms",
         "traces.sampled_share",
         "grpc.internal_token",
         "grpc.accepted_tokens",

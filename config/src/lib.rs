@@ -5,6 +5,7 @@
 //!   renamed ones with their new one; [`settings_check`] and [`settings_shown`]: all mistakes in them at once, and what holds
 //! - [`traces`]: spans of requests; [`trace_export`] (feature `otlp`): told to a receiver of OpenTelemetry
 //! - [`logging`]: structured logs on standard error
+//! - [`slow`]: what took long, in the log
 //! - [`metric_names`]: the names of metrics and their help texts; [`metrics`]: those that every service has
 //! - [`ready`] and [`admin`]: `/metrics`, `/healthz` and `/readyz` on a listener of their own; [`admin_page`] and
 //!   [`ready_check`] ask there
@@ -75,6 +76,7 @@ pub mod settings;
 pub mod settings_check;
 pub mod settings_shown;
 pub mod shutdown;
+pub mod slow;
 #[cfg(feature = "sql")]
 pub mod sql;
 pub mod supervisor;

@@ -20,7 +20,7 @@ use tracing_subscriber::{
     reload,
 };
 
-use crate::log_origin::Origin;
+use crate::{log_origin::Origin, slow};
 
 /// The section `[log]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,6 +30,8 @@ pub struct LogSettings {
     pub filter: String,
     /// `text` for people, `json` for machines.
     pub format: LogFormat,
+    /// What takes so long or longer is told; 0 for nothing.
+    pub slow_ms: u64,
 }
 
 /// How a log line looks.
@@ -44,7 +46,7 @@ pub enum LogFormat {
 
 impl Default for LogSettings {
     fn default() -> Self {
-        Self { filter: "info".into(), format: LogFormat::Text }
+        Self { filter: "info".into(), format: LogFormat::Text, slow_ms: 1_000 }
     }
 }
 
@@ -97,6 +99,7 @@ pub struct Logging(#[expect(dead_code, reason = "it acts when it is dropped")] W
 /// A thread of its own writes: whoever logs never waits for a pipe that nobody reads.
 pub fn start(settings: &LogSettings, service: &'static str, node: &str) -> Logging {
     let filter = filter_of(settings).unwrap_or_else(|_| EnvFilter::new(QUIET));
+    slow::set_threshold(settings.slow_ms);
     let (writer, guard) = NonBlockingBuilder::default()
         .lossy(true)
         .buffered_lines_limit(LINES_WAITING_MAX)
@@ -133,6 +136,7 @@ pub fn start(settings: &LogSettings, service: &'static str, node: &str) -> Loggi
 pub fn set_filter(settings: &LogSettings) -> Result<(), String> {
     let Some(set) = SET_FILTER.get() else { return Ok(()) };
     let filter = filter_of(settings).map_err(|error| format!("log.filter: {error}"))?;
+    slow::set_threshold(settings.slow_ms);
     set(filter).map_err(|error| format!("log.filter: {error}"))
 }
 

@@ -6,24 +6,38 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Between two lines.
+/// Between two lines, where nothing else is said.
 const INTERVAL: Duration = Duration::from_secs(10);
 
 /// See the module's documentation.
-#[derive(Debug, Default)]
-pub struct Seldom(Mutex<Told>);
+#[derive(Debug)]
+pub struct Seldom {
+    interval: Duration,
+    told: Mutex<Told>,
+}
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Told {
     last: Option<Instant>,
     left_out: u64,
 }
 
+impl Default for Seldom {
+    fn default() -> Self {
+        Self::every(INTERVAL)
+    }
+}
+
 impl Seldom {
+    /// A line in each such time.
+    pub const fn every(interval: Duration) -> Self {
+        Self { interval, told: Mutex::new(Told { last: None, left_out: 0 }) }
+    }
+
     /// Whether it is to be told now; with it, how many were not since the last one that was.
     pub fn due(&self, now: Instant) -> Option<u64> {
-        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.last.is_some_and(|last| now.saturating_duration_since(last) < INTERVAL) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.last.is_some_and(|last| now.saturating_duration_since(last) < self.interval) {
             told.left_out += 1;
             return None;
         }

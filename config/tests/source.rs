@@ -5,8 +5,9 @@ use std::path::Path;
 use gim_config::testing::layers::assert_layers;
 
 /// The layers, the lowest first. Nobody names a module of the same layer, or of one above.
-const ORDER: [&[&str]; 9] = [
-    &["in_gauge", "log_origin", "metric_names"],
+const ORDER: [&[&str]; 10] = [
+    &["in_gauge", "log_origin", "metric_names", "seldom"],
+    &["slow"],
     &[
         "admin_page",
         "arguments",
@@ -28,7 +29,6 @@ const ORDER: [&[&str]; 9] = [
         "refused_peers",
         "renamed_keys",
         "secret_files",
-        "seldom",
         "service_links",
         "shutdown",
         "supervisor",

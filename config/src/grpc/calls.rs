@@ -31,6 +31,7 @@ use super::{
 use crate::{
     metrics as names,
     refused_peers::RefusedPeers,
+    slow,
     traces::{self, Span},
 };
 
@@ -250,6 +251,7 @@ where
             let answered = traces::working_for(trace.context(), inner.call(request)).await;
             let result = answered.map(|answer| refine(protocol, answer, &id));
             drop(room);
+            slow::tell("call", &id, started.elapsed());
             let code = record(protocol, method, &result, started.elapsed());
             trace.note("rpc.response.status_code", code);
             drop(trace);

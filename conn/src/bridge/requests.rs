@@ -9,14 +9,14 @@ use std::{
 };
 
 use bytes::Bytes;
-use gim_config::traces::Span;
+use gim_config::{slow, traces::Span};
 use gim_proto::{
     ResultCode,
     connect::Reply,
     logic::{PacketReply, SignInResult},
 };
 
-use super::request_metrics::RequestMetrics;
+use super::request_metrics::{self, RequestMetrics};
 use crate::{
     ids::ConnectionId,
     reactor::command_queue::Command,
@@ -99,7 +99,9 @@ impl PendingRequests {
 
     /// Counts one that was taken out, by how it ends.
     pub fn note_end(&mut self, request: &Request, code: i32, now: Instant) {
-        self.metrics.note(request.command, code, now.saturating_duration_since(request.taken_at));
+        let took = now.saturating_duration_since(request.taken_at);
+        slow::tell(request_metrics::name_of(request.command), &request.request_id, took);
+        self.metrics.note(request.command, code, took);
     }
 
     /// How many there are.

@@ -285,6 +285,7 @@ impl Settings for ConnSettings {
     const SERVICE: &'static str = "conn";
     const RELOADED: &'static [&'static str] = &[
         "log.filter",
+        "log.slow_ms",
         "traces.sampled_share",
         "grpc.internal_token",
         "grpc.accepted_tokens",

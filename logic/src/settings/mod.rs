@@ -126,6 +126,7 @@ impl Settings for LogicSettings {
 
     const RELOADED: &'static [&'static str] = &[
         "log.filter",
+        "log.slow_ms",
         "traces.sampled_share",
         "grpc.internal_token",
         "grpc.accepted_tokens",

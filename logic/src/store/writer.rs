@@ -18,6 +18,7 @@ use foldhash::HashMap;
 use gim_config::{
     outage::Outage,
     request_shares::RequestShares,
+    slow,
     sql::{self, Database, Dialect, Pool},
     traces,
 };
@@ -313,6 +314,7 @@ impl WriterTask {
 
         let rows: usize = committed.written.deliveries.iter().map(|delivery| delivery.receivers.len()).sum();
         counter!(names::INBOX_ROWS).increment(rows as u64);
+        slow::tell("transaction", "", started.elapsed());
         histogram!(names::INBOX_COMMIT_SECONDS).record(started.elapsed().as_secs_f64());
         Ok(committed)
     }

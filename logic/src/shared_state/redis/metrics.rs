@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use gim_config::slow;
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
 use crate::metrics as names;
@@ -34,6 +35,7 @@ impl RedisMetrics {
     /// Counts a round trip that ended.
     pub(super) fn note(&self, is_done: bool, took: Duration) {
         if is_done { &self.done } else { &self.failed }.increment(1);
+        slow::tell("Redis", "", took);
         self.seconds.record(took.as_secs_f64());
     }
 }
