@@ -77,6 +77,7 @@ const ORDER_OF_THE_USE_CASES: [&[&str]; 5] = [
         "room_shares",
         "syncs",
         "under_way",
+        "words",
     ],
     &["conversations", "group_pages", "histories", "read_marks", "rooms", "sign_ins"],
     &["access", "commands", "groups", "pushes", "reads", "recalls"],

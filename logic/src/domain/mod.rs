@@ -16,3 +16,4 @@ pub mod refusal;
 pub mod registrations;
 pub mod route;
 pub mod short_id;
+pub mod word_filter;

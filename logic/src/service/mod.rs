@@ -105,7 +105,7 @@ pub enum StartError {
     Raise(#[from] RaiseError),
     /// A key of tokens.
     #[error("{0}")]
-    Jwt(String),
+    Files(String),
 }
 
 /// A running logic service.
@@ -148,7 +148,7 @@ pub async fn start(settings: LogicSettings) -> Result<Logic, StartError> {
     let admin = admin::start(&settings.admin, metrics::DESCRIPTIONS, readiness.clone()).await?;
     metrics::begin_codes();
     // What is wrong with the settings is found before other nodes hear of this one.
-    let reloadable = Reloadable::new(&settings).map_err(StartError::Jwt)?;
+    let reloadable = Reloadable::new(&settings).map_err(StartError::Files)?;
     let business = Arc::new(Business::new(&settings.business, &settings.grpc).map_err(StartError::Business)?);
     let store = open_store(&settings).await?;
     let lease = Duration::from_millis(settings.link.lease_ms);
@@ -174,6 +174,7 @@ pub async fn start(settings: LogicSettings) -> Result<Logic, StartError> {
         request_shares: reloadable.request_shares.clone(),
         business: business.clone(),
         jwt: reloadable.jwt.clone(),
+        words: reloadable.words.clone(),
         shared: shared.clone(),
         nodes: nodes.clone(),
         fanout: fanout.clone(),

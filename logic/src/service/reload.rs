@@ -1,13 +1,16 @@
 //! What SIGHUP changes of a running service, besides its log and its certificates. Made at the start; on the task of the signal.
 //!
-//! Always holds: keys that are of no use change nothing; what was checked is what is applied, whatever became of its files meanwhile.
+//! Always holds: keys and words that are of no use change nothing; what was checked is what is applied, whatever became of its files meanwhile.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use gim_config::{grpc::GrpcSettings, request_shares::RequestShares};
 
 use crate::{
-    clients::jwt::{JwtCheck, NextKeys},
+    clients::{
+        jwt::{JwtCheck, NextKeys},
+        word_lists::{NextWords, WordLists},
+    },
     settings::LogicSettings,
 };
 
@@ -15,10 +18,24 @@ use crate::{
 #[derive(Debug, Clone)]
 pub(super) struct Reloadable {
     pub(super) jwt: JwtCheck,
+    pub(super) words: WordLists,
     pub(super) request_shares: Arc<RequestShares>,
     grpc: GrpcSettings,
     /// Read by the check, for what follows on it.
-    next_keys: Arc<Mutex<Option<NextKeys>>>,
+    checked: Arc<Mutex<Option<Files>>>,
+}
+
+/// What the files of the settings hold.
+#[derive(Debug)]
+struct Files {
+    keys: NextKeys,
+    words: NextWords,
+}
+
+impl Files {
+    fn read(settings: &LogicSettings) -> Result<Self, String> {
+        Ok(Self { keys: JwtCheck::read_files(&settings.jwt)?, words: WordLists::read_files(&settings.word_filter)? })
+    }
 }
 
 impl Reloadable {
@@ -26,22 +43,24 @@ impl Reloadable {
     pub(super) fn new(settings: &LogicSettings) -> Result<Self, String> {
         let limits = &settings.limits;
         let request_shares = Arc::new(RequestShares::new(limits.user_requests_per_s, limits.user_requests_burst));
-        let (jwt, grpc) = (JwtCheck::new(&settings.jwt)?, settings.grpc.clone());
-        Ok(Self { jwt, request_shares, grpc, next_keys: Arc::default() })
+        let (jwt, words) = (JwtCheck::new(&settings.jwt)?, WordLists::new(&settings.word_filter)?);
+        Ok(Self { jwt, words, request_shares, grpc: settings.grpc.clone(), checked: Arc::default() })
     }
 
     /// Whether the files that they name are of use.
     pub(super) fn check(&self, settings: &LogicSettings) -> Result<(), String> {
         self.grpc.check_tokens(&settings.grpc)?;
-        let keys = JwtCheck::read_files(&settings.jwt)?;
-        *self.next_keys.lock().unwrap_or_else(PoisonError::into_inner) = Some(keys);
+        let files = Files::read(settings)?;
+        *self.checked.lock().unwrap_or_else(PoisonError::into_inner) = Some(files);
         Ok(())
     }
 
     /// As they say now. An error says why nothing changed.
     pub(super) fn apply(&self, settings: &LogicSettings) -> Result<(), String> {
-        let checked = self.next_keys.lock().unwrap_or_else(PoisonError::into_inner).take();
-        self.jwt.take_over(checked.map_or_else(|| JwtCheck::read_files(&settings.jwt), Ok)?);
+        let checked = self.checked.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let files = checked.map_or_else(|| Files::read(settings), Ok)?;
+        self.jwt.take_over(files.keys);
+        self.words.take_over(files.words);
         self.grpc.set_tokens(&settings.grpc);
         self.request_shares.set(settings.limits.user_requests_per_s, settings.limits.user_requests_burst);
         Ok(())

@@ -1,5 +1,7 @@
-//! The sections about messages, where they are kept and for how long: `[limits]`, `[message]`, `[conversation]`, `[inbox]`, `[room]`, `[group]` and
+//! The sections about messages, where they are kept and for how long: `[limits]`, `[message]`, `[word_filter]`, `[conversation]`, `[inbox]`, `[room]`, `[group]` and
 //! `[retention]`.
+
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
@@ -63,6 +65,26 @@ pub struct MessageSettings {
     pub history_page_max: u32,
     /// The commands that clients may send, of messages and of packets for the business.
     pub client_commands: ClientCommands,
+}
+
+/// The section `[word_filter]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct WordFilterSettings {
+    /// Files of words with which a message is refused.
+    pub refuse: Vec<PathBuf>,
+    /// Files of words that are covered by asterisks.
+    pub mask: Vec<PathBuf>,
+    /// Words of all files together.
+    pub words_max: usize,
+    /// Bytes of a file.
+    pub file_bytes_max: u64,
+}
+
+impl Default for WordFilterSettings {
+    fn default() -> Self {
+        Self { refuse: Vec::new(), mask: Vec::new(), words_max: 200_000, file_bytes_max: 16 * 1024 * 1024 }
+    }
 }
 
 /// The section `[conversation]`.

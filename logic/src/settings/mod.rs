@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 pub use self::{
     messages::{
         ConversationSettings, GroupSettings, InboxSettings, LimitSettings, MessageSettings, RetentionSettings,
-        RoomSettings,
+        RoomSettings, WordFilterSettings,
     },
     nodes::{CallSettings, GatewaySettings, LinkSettings, SharedStateSettings},
     redis_url::{Credentials, RedisTarget, RedisWay, TlsFiles},
@@ -66,6 +66,8 @@ pub struct LogicSettings {
     pub limits: LimitSettings,
     /// What clients may do with messages that are stored.
     pub message: MessageSettings,
+    /// Words that users may not say.
+    pub word_filter: WordFilterSettings,
     /// Lists of conversations.
     pub conversation: ConversationSettings,
     /// The writer of inboxes.
@@ -103,6 +105,7 @@ impl Default for LogicSettings {
             jwt: JwtSettings::default(),
             limits: LimitSettings::default(),
             message: MessageSettings::default(),
+            word_filter: WordFilterSettings::default(),
             conversation: ConversationSettings::default(),
             inbox: InboxSettings::default(),
             link: LinkSettings::default(),
@@ -137,6 +140,10 @@ impl Settings for LogicSettings {
         "jwt.leeway_s",
         "limits.user_requests_per_s",
         "limits.user_requests_burst",
+        "word_filter.refuse",
+        "word_filter.mask",
+        "word_filter.words_max",
+        "word_filter.file_bytes_max",
     ];
 
     fn listeners(&mut self) -> Vec<&mut Endpoint> {

@@ -18,9 +18,10 @@ use tracing::Instrument as _;
 use super::{
     envelope::{wrap, wrap_for_group},
     rooms::Rooms,
+    words::judged,
 };
 use crate::{
-    clients::business::Business,
+    clients::{business::Business, word_lists::WordLists},
     domain::{
         caller::{Caller, log_id},
         group::{GroupAction, MemberLimits},
@@ -54,6 +55,7 @@ pub enum Submitted {
 pub struct Messages {
     pub(super) content_bytes_max: usize,
     pub(super) client_commands: ClientCommands,
+    pub(super) words: WordLists,
     pub(super) member_limits: MemberLimits,
     pub(super) ids: Arc<MessageIds>,
     pub(super) writer: Writer,
@@ -71,6 +73,7 @@ impl Messages {
         };
         let command = check_client_command(request.command, audience, &self.client_commands)?;
         check_content(command, &request.content, self.content_bytes_max)?;
+        let content = judged(&self.words, command, request.content)?;
         match target {
             Target::UserId(to_user_id) => {
                 check::id("user_id", to_user_id)?;
@@ -80,7 +83,7 @@ impl Messages {
                     self.business.sender_card(caller, request_id),
                 );
                 known?;
-                let content = wrap(card, to_user_id, request.content);
+                let content = wrap(card, to_user_id, content);
                 self.submit_to_user(caller, to_user_id, command, content, request.client_msg_id, request_id)
             }
             Target::GroupId(group_id) => {
@@ -91,7 +94,7 @@ impl Messages {
                 let message = Message {
                     id,
                     command,
-                    content: wrap_for_group(card, group_id, request.content),
+                    content: wrap_for_group(card, group_id, content),
                     sender_id: caller.user_id,
                     created_at_ms,
                     status: 0,
@@ -107,8 +110,8 @@ impl Messages {
                     self.business.sender_card(caller, request_id),
                 );
                 may_write?;
-                let said = self.rooms.said(room_id, command, &request.content);
-                let content = wrap(card, 0, request.content);
+                let said = self.rooms.said(room_id, command, &content);
+                let content = wrap(card, 0, content);
                 let sent = self.rooms.send(caller, said, content, &request.client_msg_id);
                 Ok(Submitted::Done(Box::pin(sent).await?))
             }
@@ -124,6 +127,7 @@ impl Messages {
         check::id("to_user_id", to_user_id)?;
         let command = check_client_command(command, Audience::People, &self.client_commands)?;
         check_content(command, &content, self.content_bytes_max)?;
+        let content = judged(&self.words, command, content)?;
         check::filled("client_msg_id", &client_msg_id, check::CLIENT_MSG_ID_BYTES_MAX)?;
         let card = self.business.sender_card(Caller { user_id, device_id }, request_id).await;
         let content = wrap(card, to_user_id, content);

@@ -26,6 +26,7 @@ pub mod rooms;
 pub mod sign_ins;
 pub mod syncs;
 pub mod under_way;
+mod words;
 
 use std::sync::{Arc, Mutex};
 
@@ -58,7 +59,7 @@ use self::{
     under_way::UnderWay,
 };
 use crate::{
-    clients::{business::Business, jwt::JwtCheck},
+    clients::{business::Business, jwt::JwtCheck, word_lists::WordLists},
     delivery::{fanout::Fanout, nodes::Nodes},
     domain::{
         message_id::MessageIds,
@@ -110,6 +111,8 @@ pub struct Parts {
     pub business: Arc<Business>,
     /// Tokens that are checked without the business.
     pub jwt: JwtCheck,
+    /// Words that users may not say.
+    pub words: WordLists,
     /// Routes and rooms.
     pub shared: Arc<dyn SharedState>,
     /// The attached conn nodes.
@@ -270,6 +273,7 @@ fn rooms(settings: &LogicSettings, parts: &Parts) -> Rooms {
     Rooms {
         content_bytes_max: settings.limits.content_bytes_max,
         client_commands: settings.message.client_commands.clone(),
+        words: parts.words.clone(),
         ids: parts.ids.clone(),
         business: parts.business.clone(),
         shared: parts.shared.clone(),
@@ -299,6 +303,7 @@ fn messages(settings: &LogicSettings, parts: &Parts, rooms: Arc<Rooms>) -> Messa
     Messages {
         content_bytes_max: settings.limits.content_bytes_max,
         client_commands: settings.message.client_commands.clone(),
+        words: parts.words.clone(),
         member_limits: settings.group.limits(),
         ids: parts.ids.clone(),
         writer: parts.writer.clone(),

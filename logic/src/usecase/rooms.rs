@@ -18,9 +18,10 @@ use super::{
     room_counts::RoomCounts,
     room_sends::{RoomSends, Said},
     room_shares::RoomShares,
+    words::judged,
 };
 use crate::{
-    clients::business::Business,
+    clients::{business::Business, word_lists::WordLists},
     delivery::{nodes::Nodes, rooms::Joined},
     domain::{
         caller::Caller,
@@ -87,6 +88,7 @@ impl RoomLocks {
 pub struct Rooms {
     pub(super) content_bytes_max: usize,
     pub(super) client_commands: ClientCommands,
+    pub(super) words: WordLists,
     pub(super) ids: Arc<MessageIds>,
     pub(super) business: Arc<Business>,
     pub(super) shared: Arc<dyn SharedState>,
@@ -112,6 +114,7 @@ impl Rooms {
     pub async fn push_as(&self, caller: Caller, request: PushRoomRequest, request_id: &str) -> Result<(), Error> {
         let command = check_client_command(request.command, Audience::People, &self.client_commands)?;
         let mut push = self.checked_room_push(request, command)?;
+        push.content = judged(&self.words, command, push.content)?;
         self.business.check_may_write_to_room(caller.user_id, push.room_id, request_id).await?;
         // To overtake is the services' alone, and nobody tells us the time.
         (push.is_priority, push.created_at_ms) = (false, clock::now_ms());

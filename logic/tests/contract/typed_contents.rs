@@ -1,23 +1,34 @@
 //! Typed contents on every way into logic: what is not what its command says is refused by name, and stored nowhere.
 
 use bytes::Bytes;
+use gim_logic::LogicSettings;
 use gim_proto::{
     ResultCode,
-    connect::{MessageCommand, SendRequest, send_request::Target},
+    connect::{Message, MessageCommand, SendRequest, send_request::Target},
     content::Text,
     logic::{
-        GroupKind, GroupPushRequest, PushRoomRequest, PushToAllRequest, PushToUsersRequest, SendAsRequest,
-        UserMessagePush,
+        GroupKind, GroupMessagePush, GroupPushRequest, PushRoomRequest, PushToAllRequest, PushToUsersRequest,
+        SendAsRequest, UserMessagePush,
     },
 };
 use prost::Message as _;
 
 use super::{bad_input::stored, group::harness::signed};
-use crate::support::{Server, refusal, server};
+use crate::support::{Server, business::StubBusiness, refusal, server, server_with};
 
 fn send(target: Target, command: i32, content: &Bytes) -> SendRequest {
     let client_msg_id = format!("{target:?} {command} {content:?}").chars().take(60).collect();
     SendRequest { target: Some(target), command, content: content.clone(), client_msg_id }
+}
+
+/// What the sender said, without the wrapper.
+fn said(message: &Message) -> Bytes {
+    let content = message.content.clone();
+    match message.is_from_user {
+        true if message.group_id == 0 => UserMessagePush::decode(content).unwrap().content,
+        true => GroupMessagePush::decode(content).unwrap().content,
+        false => content,
+    }
 }
 
 /// What each way answers to a content, as its code and text; 0 where it is taken.
@@ -93,12 +104,41 @@ async fn a_content_arrives_as_it_was_sent_and_other_bytes_go_on_as_they_are() {
             assert_eq!(answer, (ResultCode::Ok, String::new()), "{way}");
         }
         let inbox = server.inbox(8).await;
-        let said = |message: &gim_proto::connect::Message| match message.is_from_user {
-            true if message.group_id == 0 => UserMessagePush::decode(message.content.clone()).unwrap().content,
-            true => gim_proto::logic::GroupMessagePush::decode(message.content.clone()).unwrap().content,
-            false => message.content.clone(),
-        };
         let of_kind: Vec<_> = inbox.iter().filter(|message| message.command == command).map(said).collect();
         assert_eq!(of_kind, vec![content.clone(); 5], "two sends, one for a user, and two pushes");
+    }
+}
+
+#[tokio::test]
+async fn words_of_a_list_are_refused_or_covered_for_users_and_for_no_service() {
+    let folder = tempfile::tempdir().unwrap();
+    let [refuse, mask] = ["refuse", "mask"].map(|name| folder.path().join(name));
+    std::fs::write(&refuse, "worstword\n").unwrap();
+    std::fs::write(&mask, "badword\n").unwrap();
+    let set = |settings: &mut LogicSettings| {
+        (settings.word_filter.refuse, settings.word_filter.mask) = (vec![refuse], vec![mask]);
+    };
+    let server = server_with(StubBusiness::start().await, set).await;
+    let group_id = server.make(GroupKind::GkNormal, &[7, 8]).await;
+    let text = |text: &str| Bytes::from(Text { text: text.into(), ..Text::default() }.encode_to_vec());
+    let command = MessageCommand::McText as i32;
+    for (way, (code, problem)) in answers(&server, group_id, command, &text("the Worst\u{200b}Word")).await {
+        let is_refused = !way.starts_with("of a service");
+        assert_eq!(code, if is_refused { ResultCode::NotAllowed } else { ResultCode::Ok }, "{way}: {problem}");
+        assert!(!problem.contains("worst"), "the list is nobody's business: {problem}");
+    }
+    let before = server.inbox(8).await.len();
+    for (way, answer) in answers(&server, group_id, command, &text("a BadWord!")).await {
+        assert_eq!(answer.0, ResultCode::Ok, "{way}");
+    }
+    let inbox = server.inbox(8).await;
+    let texts = inbox[before..].iter().map(|message| Text::decode(said(message)).unwrap().text);
+    let covered = "a *******!".to_owned();
+    let as_it_is = "a BadWord!".to_owned();
+    let expected = [covered.clone(), covered.clone(), covered, as_it_is.clone(), as_it_is];
+    assert_eq!(texts.collect::<Vec<_>>(), expected, "two sends, one for a user, and two pushes");
+    // Bytes of an app's own are not looked into.
+    for (way, answer) in answers(&server, group_id, 5000, &Bytes::from_static(b"worstword")).await {
+        assert_eq!(answer.0, ResultCode::Ok, "{way}");
     }
 }

@@ -4,6 +4,7 @@
 //! what the sender said, without the wrapper around it. The tables are part 13 of PROTOCOL.md.
 
 mod preview;
+mod texts;
 
 use bytes::Bytes;
 use prost::Message as _;
@@ -18,6 +19,7 @@ use crate::{
 };
 
 pub use preview::{PREVIEW_CHARS_MAX, one_line, preview};
+pub use texts::try_for_each_text;
 
 /// The commands of typed contents. Those that name none yet are refused: an app finds them free when there are more.
 pub const COMMANDS: std::ops::RangeInclusive<i32> = 200..=299;
