@@ -3,8 +3,7 @@
 //! Runs in the transaction, on the writer's task. Always holds: a message is read for a key that was used before, and for no
 //! other one; what cannot be told any more (the message is recalled, or gone) counts as equal.
 
-use std::collections::HashMap;
-
+use foldhash::{HashMap, HashMapExt as _};
 use sqlx::{AnyConnection, Row as _, any::AnyRow};
 
 use super::{

@@ -6,9 +6,10 @@
 
 use std::{
     borrow::Cow,
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
 };
 
+use foldhash::{HashMap, HashMapExt as _};
 use sqlx::{AnyConnection, Row as _};
 
 use super::{
@@ -166,7 +167,7 @@ impl Fate {
 }
 
 impl Fates {
-    fn outcomes(self, works: &[&Work], posts: &[NumberedPost<'_>], newest_seqs: &HashMap<u64, u64>) -> Outcomes {
+    fn outcomes(self, works: &[&Work], posts: &[NumberedPost<'_>], newest_seqs: &NewestSeqs) -> Outcomes {
         let mut outcomes = Outcomes {
             posts: self.posts.into_iter().map(|fate| fate.sent(posts)).collect(),
             groups: self.groups.into_iter().map(|fate| Ok(fate?.sent(posts))).collect(),
@@ -197,6 +198,9 @@ struct Plan<'a> {
     fresh: Vec<Fresh<'a>>,
     keys: HashMap<Key<'a>, usize>,
 }
+
+/// The newest seqs of users who acked something.
+type NewestSeqs = std::collections::HashMap<u64, u64>;
 
 /// Sends of earlier transactions, by sender and key.
 type KnownSends = HashMap<(u64, Vec<u8>), KnownSend>;
