@@ -49,7 +49,7 @@ mod tests {
     }
 
     #[test]
-    fn a_logic_node_that_shares_nothing_with_the_others_is_named_and_kept_out() {
+    fn a_logic_node_that_shares_nothing_with_others_is_named_and_kept_out() {
         let companions = Companions::default();
         companions.admit(1, &welcome("logic-1", "a")).unwrap();
         companions.admit(2, &welcome("logic-2", "a")).unwrap();

@@ -42,7 +42,7 @@ mod tests {
     use crate::content::{ForwardedMessage, MergedForward};
 
     #[test]
-    fn the_texts_of_forwarded_messages_are_among_them_and_other_bytes_are_not() {
+    fn texts_of_forwarded_messages_are_among_them_and_other_bytes_are_not() {
         let inner = TypedContent::from(Text { text: "inner".into(), ..Text::default() });
         let forwarded =
             |command, content| ForwardedMessage { nickname: "Ada".into(), command, content, ..Default::default() };

@@ -79,7 +79,7 @@ async fn history(inboxes: &Inboxes, user_id: u64, peer_id: u64) -> Vec<(u64, u64
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_tables_of_every_version_are_brought_up_to_date_with_all_that_is_in_them() {
+async fn tables_of_every_version_are_brought_up_to_date_with_what_is_in_them() {
     let versions = versions();
     assert!(versions.len() >= 14, "{versions:?}");
     for version in versions {
