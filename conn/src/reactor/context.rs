@@ -25,7 +25,6 @@ pub(super) struct Context {
     pub(super) rules: Rules,
     pub(super) site: Site,
     pub(super) budget: TurnSettings,
-    /// How long more than the soft limit may wait to be written.
     /// How long a connection may take until packets can travel.
     pub(super) handshake_timeout_ms: u64,
 
