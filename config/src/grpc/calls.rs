@@ -170,8 +170,8 @@ impl CallLayer {
         };
         metrics::counter!(names::GRPC_REFUSED, "why" => why).increment(1);
         let caller = connection.address.ip;
-        if self.refused_peers.is_news(caller, problem) {
-            tracing::warn!(%caller, problem, "calls of an internal service are refused; said once for each address");
+        if let Some(left_out) = self.refused_peers.due(&caller, problem, Instant::now()) {
+            tracing::warn!(%caller, problem, left_out, "calls of an internal service are refused; said once for each address");
         }
     }
 }

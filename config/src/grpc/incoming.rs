@@ -122,6 +122,7 @@ async fn let_in(
         if stream.get_ref().1.peer_certificates().is_some_and(|chain| !chain.is_empty()) {
             connection.certify();
         }
+        TLS_FAILURES.forget(&connection.address.ip);
         Ok(Io::Tls(Box::new(stream)))
     };
     let ended = std::future::poll_fn(|context| connection.poll_ended(context));
@@ -141,7 +142,7 @@ async fn let_in(
     }
 }
 
-/// Says once of each caller why TLS with it fails: otherwise both sides would only try again.
+/// Says once of each caller why TLS with it fails, until it succeeds: otherwise both sides would only try again.
 fn told(connection: &Connection, error: io::Error) -> io::Error {
     if error.kind() == io::ErrorKind::InvalidData {
         let problem = match error.to_string() {
@@ -151,8 +152,8 @@ fn told(connection: &Connection, error: io::Error) -> io::Error {
             said => said,
         };
         let ip = connection.address.ip;
-        if TLS_FAILURES.is_news(ip, &problem) {
-            tracing::warn!(caller = %ip, problem, "TLS with a caller fails; it is told of once");
+        if let Some(left_out) = TLS_FAILURES.due(&ip, &problem, Instant::now()) {
+            tracing::warn!(caller = %ip, problem, left_out, "TLS with a caller fails; it is told of once");
         }
     }
     error

@@ -3,7 +3,10 @@
 //! Runs on Tokio: for each stream one task reads it, and one moves what the node's queue holds into it. Always holds: a name has one
 //! stream that is attached.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use gim_config::refused_peers::RefusedPeers;
 use gim_proto::{
@@ -60,9 +63,9 @@ impl LinkEndpoint {
         let key = check_hello(hello.as_ref())?;
         let hello = hello.unwrap_or_default();
         if let Some(problem) = misfit(&hello, &self.parts.limits)
-            && self.misfits.is_news(hello.node.clone(), &problem)
+            && let Some(left_out) = self.misfits.due(&hello.node, &problem, Instant::now())
         {
-            tracing::warn!(node = hello.node, problem, "the limits of a conn node do not fit ours");
+            tracing::warn!(node = hello.node, problem, left_out, "the limits of a conn node do not fit ours");
         }
         let addresses = hello.addresses.unwrap_or_default();
         let link = self.parts.nodes.attach(key, addresses).await.map_err(Error::from)?;
@@ -71,10 +74,12 @@ impl LinkEndpoint {
     }
 
     /// What will not do the next time either is said once for each node, which comes again and again.
-    fn note_refusal(&self, node: String, status: &Status) {
+    fn note_refusal(&self, node: &String, status: &Status) {
         let problem = status.message();
-        if !ResultCode::of_status(status).is_retryable() && self.refusals.is_news(node.clone(), problem) {
-            tracing::warn!(node, problem, "a conn node is refused, and tries again and again");
+        if !ResultCode::of_status(status).is_retryable()
+            && let Some(left_out) = self.refusals.due(node, problem, Instant::now())
+        {
+            tracing::warn!(node, problem, left_out, "a conn node is refused, and tries again and again");
         }
     }
 }
@@ -94,7 +99,7 @@ impl LinkService for LinkEndpoint {
         let link = match self.admit(first.hello).await {
             Ok(link) => link,
             Err(status) => {
-                self.note_refusal(node, &status);
+                self.note_refusal(&node, &status);
                 return Err(status);
             }
         };
