@@ -29,7 +29,7 @@ gim_config::metric_names! {
     /// Sends that were answered from an earlier one.
     Counter SEND_DUPLICATES = "logic_send_duplicates_total";
     /// Messages of users that had a word of a list, by what became of them: `refuse` or `mask`.
-    Counter MESSAGES_FILTERED = "logic_messages_filtered_total";
+    Counter MESSAGES_FILTERED = "logic_messages_filtered_total" by action ["mask", "refuse"];
     /// Deliveries that could not be routed, because the shared state did not answer.
     Counter FANOUT_FAILED = "logic_fanout_failed_total";
     /// Reads of users that were refused, because too much of one user waited, or nothing could be read in time.

@@ -5,12 +5,12 @@
 use std::{
     fs::File,
     io::Read as _,
-    path::{Path, PathBuf},
+    path::Path,
     sync::{Arc, PoisonError, RwLock},
 };
 
 use crate::{
-    domain::word_filter::{Verdict, WordAction, WordFilter, Words},
+    domain::word_filter::{WordAction, WordFilter, Words},
     settings::WordFilterSettings,
 };
 
@@ -41,17 +41,8 @@ impl WordLists {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = next;
     }
 
-    /// Whether there is a word at all.
-    pub fn are_empty(&self) -> bool {
-        self.now().is_none()
-    }
-
-    /// What they say of a text.
-    pub fn judge(&self, text: &str) -> Verdict {
-        self.now().map_or(Verdict::Clean, |filter| filter.check(text))
-    }
-
-    fn now(&self) -> Option<Arc<WordFilter>> {
+    /// Those of this moment; none where there is no word at all.
+    pub fn now(&self) -> Option<Arc<WordFilter>> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
@@ -78,7 +69,7 @@ fn words(settings: &WordFilterSettings) -> Result<Words, String> {
     Ok(words)
 }
 
-fn add(words: &mut Words, settings: &WordFilterSettings, file: &PathBuf, action: WordAction) -> Result<(), String> {
+fn add(words: &mut Words, settings: &WordFilterSettings, file: &Path, action: WordAction) -> Result<(), String> {
     let list = read_text(file, settings.file_bytes_max)?;
     words.add(&list, action).map_err(|line| line.to_string())?;
     if words.count() > settings.words_max {
@@ -100,6 +91,11 @@ fn read_text(file: &Path, bytes_max: u64) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::word_filter::Verdict;
+
+    fn judge(lists: &WordLists, text: &str) -> Verdict {
+        lists.now().map_or(Verdict::Clean, |filter| filter.check(text))
+    }
 
     #[test]
     fn files_that_are_of_no_use_are_named_and_change_nothing() {
@@ -108,7 +104,7 @@ mod tests {
         std::fs::write(&file, "badword\n").unwrap();
         let mut settings = WordFilterSettings { refuse: vec![file.clone()], ..WordFilterSettings::default() };
         let lists = WordLists::new(&settings).unwrap();
-        assert_eq!(lists.judge("a bad-word, a badword"), Verdict::Refused);
+        assert_eq!(judge(&lists, "a bad-word, a badword"), Verdict::Refused);
         let problem = |settings: &WordFilterSettings| WordLists::read_files(settings).unwrap_err();
         std::fs::write(&file, "other\n***\n").unwrap();
         assert_eq!(
@@ -125,11 +121,11 @@ mod tests {
         settings.mask.push(folder.path().join("gone.txt"));
         settings.file_bytes_max = 14;
         assert!(problem(&settings).starts_with("word_filter.mask[0]: "));
-        assert_eq!(lists.judge("badword"), Verdict::Refused, "what was good holds");
+        assert_eq!(judge(&lists, "badword"), Verdict::Refused, "what was good holds");
         settings.mask.clear();
         lists.take_over(WordLists::read_files(&settings).unwrap());
-        assert_eq!((lists.judge("badword"), lists.judge("two")), (Verdict::Clean, Verdict::Refused));
+        assert_eq!((judge(&lists, "badword"), judge(&lists, "two")), (Verdict::Clean, Verdict::Refused));
         lists.take_over(WordLists::read_files(&WordFilterSettings::default()).unwrap());
-        assert!(lists.are_empty());
+        assert!(lists.now().is_none());
     }
 }

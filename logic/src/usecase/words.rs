@@ -12,13 +12,15 @@ use crate::{
 
 /// What a user says as others get it: as it is, with words covered, or not at all. Bytes of an app's own are never looked into.
 pub(super) fn judged(lists: &WordLists, command: i32, content: Bytes) -> Result<Bytes, Refusal> {
-    if !typed_content::COMMANDS.contains(&command) || lists.are_empty() {
+    if !typed_content::COMMANDS.contains(&command) {
         return Ok(content);
     }
-    let Some(mut typed) = typed_content::read(command, content.clone()) else { return Ok(content) };
+    let (Some(filter), Some(mut typed)) = (lists.now(), typed_content::read(command, content.clone())) else {
+        return Ok(content);
+    };
     let mut is_masked = false;
     typed_content::try_for_each_text(&mut typed, &mut |text| {
-        match lists.judge(text) {
+        match filter.check(text) {
             Verdict::Clean => {}
             Verdict::Masked(masked) => {
                 *text = masked;

@@ -26,8 +26,10 @@ pub fn try_for_each_text<E>(
             change(&mut forward.title)?;
             for message in &mut forward.messages {
                 change(&mut message.nickname)?;
-                if let Some(mut inner) = read(message.command, message.content.clone()) {
-                    try_for_each_text(&mut inner, change)?;
+                let Some(mut inner) = read(message.command, message.content.clone()) else { continue };
+                let before = inner.clone();
+                try_for_each_text(&mut inner, change)?;
+                if inner != before {
                     message.content = inner.encode();
                 }
             }

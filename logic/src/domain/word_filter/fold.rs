@@ -3,14 +3,19 @@
 //! Width and other forms for compatibility go (NFKC), case goes, combining marks on letters go, traditional characters are simplified
 //! ones, and what is not shown is not there. The list of words and the text are folded by the same table.
 
-use std::{collections::HashMap, sync::LazyLock};
+use std::sync::LazyLock;
 
-use unicode_normalization::UnicodeNormalization as _;
+use foldhash::{HashMap, HashMapExt as _};
+use unicode_normalization::{UnicodeNormalization as _, char::is_combining_mark};
 
 const SIMPLIFIED: &str = include_str!("simplified.txt");
 
-/// Characters that have a place of their own in the table; those beyond are folded each time anew.
-const TABLE_CHARS: usize = 0x1_0000;
+/// Characters that have a place in the table: the planes in which there is something to fold.
+const TABLE_CHARS: u32 = 0x2_0000;
+
+/// Letters that one character may stand for. What is longer is a phrase in one sign, and stands between words: it would cost far more
+/// than its length.
+const LETTERS_MAX: usize = 4;
 
 /// What becomes of a character.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,8 +26,10 @@ pub enum Folded {
     Between,
     /// It is compared as this one.
     One(char),
-    /// It is compared as several: [`Fold::slowly`] has them.
+    /// It is compared as several: [`Fold::several`] has them.
     Several,
+    /// It changes the letter before it, with which it is composed.
+    Composed(char),
 }
 
 /// Made when the first list is read; half a megabyte.
@@ -32,6 +39,7 @@ pub static FOLD: LazyLock<Fold> = LazyLock::new(Fold::default);
 #[derive(Debug)]
 pub struct Fold {
     table: Vec<Folded>,
+    several: HashMap<char, Vec<char>>,
     simplified: HashMap<char, char>,
 }
 
@@ -42,9 +50,11 @@ impl Default for Fold {
             let mut characters = pair.chars();
             Some((characters.next()?, characters.next()?))
         });
-        let mut fold = Self { table: Vec::new(), simplified: pairs.collect() };
-        let points = 0..u32::try_from(TABLE_CHARS).unwrap_or(u32::MAX);
-        fold.table = points.map(|point| char::from_u32(point).map_or(Folded::Between, |one| fold.anew(one))).collect();
+        let mut fold = Self { table: Vec::new(), several: HashMap::new(), simplified: pairs.collect() };
+        for point in 0..TABLE_CHARS {
+            let folded = char::from_u32(point).map_or(Folded::Between, |character| fold.anew(character));
+            fold.table.push(folded);
+        }
         fold
     }
 }
@@ -52,26 +62,48 @@ impl Default for Fold {
 impl Fold {
     /// What becomes of a character.
     pub fn of(&self, character: char) -> Folded {
-        self.table.get(character as usize).copied().unwrap_or_else(|| self.anew(character))
-    }
-
-    /// All that a character is compared as.
-    pub fn slowly(&self, character: char) -> impl Iterator<Item = char> {
-        let marked = character.nfkd().filter(|&part| !is_mark(part)).collect::<String>();
-        let lower: Vec<char> = marked.nfc().flat_map(char::to_lowercase).collect();
-        let simplified = lower.into_iter().map(|part| self.simplified.get(&part).copied().unwrap_or(part));
-        simplified.filter(|&part| part.is_alphanumeric()).collect::<Vec<_>>().into_iter()
-    }
-
-    fn anew(&self, character: char) -> Folded {
-        if is_not_shown(character) || is_mark(character) {
-            return Folded::Nothing;
+        match self.table.get(character as usize) {
+            Some(&folded) => folded,
+            None if is_not_shown(character) => Folded::Nothing,
+            None if character.is_alphanumeric() => Folded::One(character),
+            None => Folded::Between,
         }
-        let mut parts = self.slowly(character);
-        match (parts.next(), parts.next()) {
-            (None, _) => Folded::Between,
-            (Some(one), None) => Folded::One(one),
-            (Some(_), Some(_)) => Folded::Several,
+    }
+
+    /// The letters of one that is compared as several.
+    pub fn several(&self, character: char) -> &[char] {
+        self.several.get(&character).map_or(&[], Vec::as_slice)
+    }
+
+    fn anew(&mut self, character: char) -> Folded {
+        match character {
+            '\u{3099}' | '\u{ff9e}' => return Folded::Composed('\u{3099}'),
+            '\u{309a}' | '\u{ff9f}' => return Folded::Composed('\u{309a}'),
+            '\u{1161}'..='\u{1175}' | '\u{11a8}'..='\u{11c2}' => return Folded::Composed(character),
+            '\u{4e00}'..='\u{9fff}' => {
+                return Folded::One(self.simplified.get(&character).copied().unwrap_or(character));
+            }
+            _ if is_not_shown(character) || is_mark(character) => return Folded::Nothing,
+            _ => {}
+        }
+        let unmarked = character.nfkd().filter(|&part| !is_mark(part)).collect::<String>();
+        let lower = unmarked.nfc().flat_map(char::to_lowercase).filter(|part| part.is_alphanumeric());
+        let mut letters = Vec::new();
+        for part in lower {
+            match part {
+                'ς' => letters.push('σ'),
+                'ß' => letters.extend(['s', 's']),
+                _ => letters.push(self.simplified.get(&part).copied().unwrap_or(part)),
+            }
+        }
+        match letters[..] {
+            [] => Folded::Between,
+            [one] => Folded::One(one),
+            _ if letters.len() > LETTERS_MAX => Folded::Between,
+            _ => {
+                self.several.insert(character, letters);
+                Folded::Several
+            }
         }
     }
 }
@@ -86,8 +118,14 @@ pub fn is_unspaced(character: char) -> bool {
         | '\u{f900}'..='\u{faff}' | '\u{20000}'..='\u{3ffff}')
 }
 
+/// What is written on a letter, and is no letter itself: accents, signs of vowels in Arabic and Hebrew. (The voiced marks of kana make
+/// other letters, and are composed instead.)
 fn is_mark(character: char) -> bool {
-    matches!(character, '\u{0300}'..='\u{036f}' | '\u{1ab0}'..='\u{1aff}' | '\u{1dc0}'..='\u{1dff}' | '\u{20d0}'..='\u{20ff}')
+    // Those of Hebrew and Arabic that count as letters elsewhere, and the stroke that stretches a word.
+    let is_point = matches!(character, '\u{0591}'..='\u{05bd}' | '\u{05bf}' | '\u{05c1}' | '\u{05c2}' | '\u{05c4}' | '\u{05c5}'
+        | '\u{05c7}' | '\u{0640}' | '\u{064b}'..='\u{065f}' | '\u{0670}' | '\u{06d6}'..='\u{06ed}');
+    let is_voiced = matches!(character, '\u{3099}' | '\u{309a}');
+    is_point || (is_combining_mark(character) && !character.is_alphanumeric() && !is_voiced)
 }
 
 /// What fonts do not show (default ignorable code points) and controls that are no white space.
@@ -107,19 +145,42 @@ mod tests {
     #[test]
     fn what_looks_alike_or_means_the_same_is_the_same() {
         let fold = &FOLD;
-        for (one, other) in
-            [('A', 'a'), ('Ａ', 'a'), ('１', '1'), ('é', 'e'), ('②', '2'), ('K', 'k'), ('體', '体'), ('ｶ', 'カ')]
-        {
+        for (one, other) in [
+            ('A', 'a'),
+            ('Ａ', 'a'),
+            ('１', '1'),
+            ('é', 'e'),
+            ('②', '2'),
+            ('K', 'k'),
+            ('體', '体'),
+            ('ｶ', 'カ'),
+            ('ς', 'σ'),
+            ('𝐛', 'b'),
+        ] {
             assert_eq!(fold.of(one), Folded::One(other), "{one}");
         }
-        for nothing in ['\u{200b}', '\u{ad}', '\u{feff}', '\u{301}', '\u{fe0f}', '\u{0}', '\u{e0041}'] {
+        for nothing in [
+            '\u{200b}',
+            '\u{ad}',
+            '\u{feff}',
+            '\u{301}',
+            '\u{489}',
+            '\u{fe20}',
+            '\u{5b0}',
+            '\u{64b}',
+            '\u{fe0f}',
+            '\u{0}',
+            '\u{e0041}',
+        ] {
             assert_eq!(fold.of(nothing), Folded::Nothing, "{nothing:?}");
         }
         for between in [' ', '\n', '\u{3000}', '.', '·', '★', '😀', '\u{d7ff}'] {
             assert_eq!(fold.of(between), Folded::Between, "{between:?}");
         }
         assert_eq!(fold.of('ﬁ'), Folded::Several);
-        assert_eq!(fold.slowly('ﬁ').collect::<String>(), "fi");
+        assert_eq!(fold.several('ﬁ'), ['f', 'i']);
+        assert_eq!(fold.several('ß'), ['s', 's']);
+        assert_eq!(fold.of('\u{fdfa}'), Folded::Between, "eighteen letters in three bytes");
         assert_eq!(fold.of('각'), Folded::One('각'), "a syllable is not the beginning of another one");
         assert_eq!(fold.of('が'), Folded::One('が'));
         assert_eq!(fold.of('𠮷'), Folded::One('𠮷'));

@@ -12,6 +12,7 @@ use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 use serde::{Deserialize, Serialize};
 
 use fold::{FOLD, Folded, is_unspaced};
+use unicode_normalization::char::compose;
 
 /// Bytes of a word, as it stands in the list.
 pub const WORD_BYTES_MAX: usize = 256;
@@ -74,9 +75,9 @@ pub struct WordFilter {
     facts: Vec<Pattern>,
 }
 
-/// A character of a folded text.
+/// A letter of a folded text.
 #[derive(Debug, Clone, Copy)]
-struct Place {
+struct Letter {
     /// Where it begins in the folded text, and what of the text it stands for.
     at: usize,
     source: (usize, usize),
@@ -108,18 +109,18 @@ impl Words {
             return Err(format!("a word has {} bytes, at most {WORD_BYTES_MAX} are allowed", word.len()));
         }
         let is_open = (word.starts_with('*'), word.ends_with('*'));
-        let (folded, places) = folded(word.trim_matches('*'));
+        let (folded, letters) = folded(word.trim_matches('*'));
         if folded.is_empty() {
             return Err(format!("`{word}` has no letter"));
         }
-        if places.len() > 64 {
-            return Err(format!("a word has {} characters, at most 64 are allowed", places.len()));
+        if letters.len() > 64 {
+            return Err(format!("a word has {} characters, at most 64 are allowed", letters.len()));
         }
-        let gaps = places
+        let gaps = letters
             .iter()
             .enumerate()
             .skip(1)
-            .filter(|(_, place)| place.is_apart)
+            .filter(|(_, letter)| letter.is_apart)
             .fold(0, |bits, (at, _)| bits | 1 << at);
         self.patterns.push(folded);
         self.facts.push(Pattern { action, is_open, gaps });
@@ -139,19 +140,19 @@ impl Words {
 impl WordFilter {
     /// What it says of a text.
     pub fn check(&self, text: &str) -> Verdict {
-        let (folded, places) = folded(text);
+        let (folded, letters) = folded(text);
         let mut covered: Vec<Range<usize>> = Vec::new();
         for found in self.automaton.find_overlapping_iter(&folded) {
             let Some(pattern) = self.facts.get(found.pattern().as_usize()) else { continue };
-            let index = |at: usize| places.partition_point(|place| place.at < at);
+            let index = |at: usize| letters.partition_point(|letter| letter.at < at);
             let (first, end) = (index(found.start()), index(found.end()));
-            if !pattern.is_written_as(&places, first..end) {
+            if !pattern.is_written_as(&letters, first..end) {
                 continue;
             }
             if pattern.action == WordAction::Refuse {
                 return Verdict::Refused;
             }
-            covered.push(places[first].source.0..places[end - 1].source.1);
+            covered.push(letters[first].source.0..letters[end - 1].source.1);
         }
         if covered.is_empty() { Verdict::Clean } else { Verdict::Masked(mask(text, &mut covered)) }
     }
@@ -159,49 +160,71 @@ impl WordFilter {
 
 impl Pattern {
     /// Whether what was found there was written as this word.
-    fn is_written_as(&self, places: &[Place], found: Range<usize>) -> bool {
-        let within = &places[found.clone()];
-        if within.iter().all(|place| place.is_unspaced) {
+    fn is_written_as(&self, letters: &[Letter], found: Range<usize>) -> bool {
+        let within = &letters[found.clone()];
+        if within.iter().all(|letter| letter.is_unspaced) {
             return true;
         }
         let begins =
-            within[0].is_apart || found.start == 0 || within[0].is_unspaced || places[found.start - 1].is_unspaced;
-        let ends = places.get(found.end).is_none_or(|next| next.is_apart || next.is_unspaced)
+            within[0].is_apart || found.start == 0 || within[0].is_unspaced || letters[found.start - 1].is_unspaced;
+        let ends = letters.get(found.end).is_none_or(|next| next.is_apart || next.is_unspaced)
             || within[within.len() - 1].is_unspaced;
         if !(begins || self.is_open.0) || !(ends || self.is_open.1) {
             return false;
         }
-        let gap = |(at, place): (usize, &Place)| (place.is_apart, self.gaps & (1 << at) != 0);
+        let gap = |(at, letter): (usize, &Letter)| (letter.is_apart, self.gaps & (1 << at) != 0);
         let inner = || within.iter().enumerate().skip(1).map(gap);
         // As in the list, with or without its spaces; or each letter for itself.
         inner().all(|(is_apart, may_be)| !is_apart || may_be) || inner().all(|(is_apart, _)| is_apart)
     }
 }
 
-/// A text without what stands between words, and where each character of it comes from.
-fn folded(text: &str) -> (String, Vec<Place>) {
-    let mut folded = String::with_capacity(text.len());
-    let mut places = Vec::with_capacity(text.len() / 2);
-    let mut is_apart = true;
+/// A text without what stands between words, and where each letter of it comes from.
+fn folded(text: &str) -> (String, Vec<Letter>) {
+    let mut folding = Folding { text: String::with_capacity(text.len()), letters: Vec::new(), is_apart: true };
     for (start, character) in text.char_indices() {
         let source = (start, start + character.len_utf8());
-        let mut put = |part: char| {
-            let place = Place { at: folded.len(), source, is_apart, is_unspaced: is_unspaced(part) };
-            is_apart = false;
-            places.push(place);
-            folded.push(part);
-        };
         match FOLD.of(character) {
             Folded::Nothing => {}
-            Folded::Between => is_apart = true,
-            Folded::One(one) => put(one),
-            Folded::Several => FOLD.slowly(character).for_each(put),
+            Folded::Between => folding.is_apart = true,
+            Folded::One(one) => folding.put(one, source),
+            Folded::Several => FOLD.several(character).iter().for_each(|&one| folding.put(one, source)),
+            Folded::Composed(part) => folding.compose(part, source),
         }
     }
-    (folded, places)
+    (folding.text, folding.letters)
 }
 
-/// The text with asterisks over some parts, as many as the parts have UTF-16 code units: places in the text stay where they are.
+struct Folding {
+    text: String,
+    letters: Vec<Letter>,
+    is_apart: bool,
+}
+
+impl Folding {
+    fn put(&mut self, part: char, source: (usize, usize)) {
+        let at = self.text.len();
+        self.letters.push(Letter { at, source, is_apart: self.is_apart, is_unspaced: is_unspaced(part) });
+        self.text.push(part);
+        self.is_apart = false;
+    }
+
+    /// Makes another letter of the last one.
+    fn compose(&mut self, part: char, source: (usize, usize)) {
+        let before = self.text.chars().next_back().filter(|_| !self.is_apart);
+        match (before.and_then(|before| compose(before, part)), self.letters.last_mut()) {
+            (Some(composed), Some(last)) => {
+                self.text.truncate(last.at);
+                self.text.push(composed);
+                last.source.1 = source.1;
+            }
+            _ if part.is_alphanumeric() => self.put(part, source),
+            _ => {}
+        }
+    }
+}
+
+/// The text with asterisks over some parts, as many as the parts have UTF-16 code units: letters in the text stay where they are.
 fn mask(text: &str, covered: &mut [Range<usize>]) -> String {
     covered.sort_unstable_by_key(|range| range.start);
     let (mut masked, mut end) = (String::with_capacity(text.len()), 0);

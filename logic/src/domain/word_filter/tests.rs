@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-const LIST: &str = "\u{feff}# words of the test\nbadword\nvery bad\n小狗骗子\n法輪\nfuß # with a remark\nспам\n*scam*\n나쁜말\nなまけもの\nthai ไม่ดี\n";
+const LIST: &str = "\u{feff}# words of the test\nbadword\nvery bad\n小狗骗子\n法輪\nfuß # with a remark\nспам\n*scam*\n나쁜말\nなまけもの\nthai ไม่ดี\nカバ\nバカ\nλόγος\nكلب\n";
 
 fn filter(list: &str, action: WordAction) -> WordFilter {
     let mut words = Words::default();
@@ -13,7 +13,7 @@ fn filter(list: &str, action: WordAction) -> WordFilter {
 }
 
 /// Ways to write a word so that it is not found, and whether it is found all the same.
-const EVASIONS: [(&str, bool); 40] = [
+const EVASIONS: [(&str, bool); 50] = [
     ("a badword here", true),
     ("BadWord", true),
     ("ＢＡＤＷＯＲＤ", true),
@@ -49,6 +49,16 @@ const EVASIONS: [(&str, bool); 40] = [
     ("ナマケモノ", false),
     ("なまけもの", true),
     ("ไม่ดี", false),
+    ("b\u{489}adword", true),
+    ("bad\u{fe20}word", true),
+    ("\u{1102}\u{1161}\u{1108}\u{1173}\u{11ab}\u{1106}\u{1161}\u{11af}", true),
+    ("ハ\u{3099}カ", true),
+    ("ﾊﾞｶ", true),
+    ("ハカ", false),
+    ("ΛΟΓΟΣ", true),
+    ("FUSS", true),
+    ("كَلْب", true),
+    ("كـلـب", true),
     // What is no such word stays: parts of longer words, and neighbours that together look like one.
     ("badwords", false),
     ("abadword", false),
@@ -102,15 +112,28 @@ fn a_line_that_is_no_word_is_named() {
     assert_eq!(words.count(), 1);
 }
 
+#[test]
+fn a_text_costs_what_its_length_says() {
+    for (text, letters_max) in
+        [("\u{fdfa}".repeat(20_480), 0), ("㍿".repeat(20_480), 4 * 20_480), ("a".repeat(61_440), 61_440)]
+    {
+        let (folded, letters) = folded(&text);
+        assert!(letters.len() <= letters_max && folded.len() <= 4 * text.len(), "{} {}", letters.len(), folded.len());
+    }
+}
+
 proptest! {
     #[test]
     fn any_text_is_judged_and_keeps_its_length_in_utf_16(text in ".{0,200}", word in "[a-z骗子 ]{1,8}") {
         let mut words = Words::default();
-        if words.add(&word, WordAction::Mask).is_ok() {
-            if let Verdict::Masked(masked) = words.build().unwrap().check(&format!("{text} {word} {text}")) {
-                let units = |text: &str| text.encode_utf16().count();
-                prop_assert_eq!(units(&masked), 2 * units(&text) + units(&word) + 2);
-            }
+        words.add(&word, WordAction::Mask).unwrap();
+        let is_blank = words.count() == 0;
+        let verdict = words.build().unwrap().check(&format!("{text} {word} {text}"));
+        if let Verdict::Masked(masked) = verdict {
+            let units = |text: &str| text.encode_utf16().count();
+            prop_assert_eq!(units(&masked), 2 * units(&text) + units(&word) + 2);
+        } else {
+            prop_assert!(is_blank, "a word of its own is found");
         }
     }
 }
