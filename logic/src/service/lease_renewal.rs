@@ -64,7 +64,7 @@ impl LeaseRenewal {
     /// Forgets what other logic nodes heard is out of date.
     async fn hear(&self) {
         match self.shared.told().await {
-            Ok(told) => told.into_iter().for_each(|what| self.use_cases.access.forget_here(what)),
+            Ok(told) => self.use_cases.access.forget_here(&told).await,
             Err(error) => tracing::debug!(%error, "what is out of date is heard later"),
         }
     }

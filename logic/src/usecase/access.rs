@@ -62,14 +62,14 @@ impl Access {
         self.forget_everywhere(out_of_date(request)?).await
     }
 
-    /// What a logic node told all of them, this one too.
-    pub fn forget_here(&self, what: OutOfDate) {
-        self.business.forget(what);
+    /// What logic nodes told all of them, this one too.
+    pub async fn forget_here(&self, told: &[OutOfDate]) {
+        self.business.forget(told).await;
     }
 
     /// Here at once; other nodes hear of it within a second.
     async fn forget_everywhere(&self, what: OutOfDate) -> Result<(), Error> {
-        self.business.forget(what);
+        self.business.forget(&[what]).await;
         Ok(self.shared.tell(what).await?)
     }
 }

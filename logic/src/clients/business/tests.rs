@@ -1,4 +1,5 @@
 use super::*;
+use crate::domain::out_of_date::OutOfDate;
 
 fn auth_code(status: Status) -> ResultCode {
     refusal_of_auth(status).code()
@@ -58,4 +59,37 @@ fn a_card_that_would_not_fit_a_frame_is_bare() {
     assert_eq!(to_card(user("x")).extra, "x");
     let bare = to_card(user(&"x".repeat(CARD_BYTES_MAX + 1)));
     assert_eq!(bare, logic::User { user_id: 7, ..logic::User::default() });
+}
+
+#[tokio::test]
+async fn thousands_of_notices_forget_what_they_name_and_nothing_else() {
+    const USERS: u64 = 20_000;
+    const NOTICES: u64 = 4_000;
+    let business = Business::new(&BusinessSettings::default(), &GrpcSettings::default()).unwrap();
+    let now = Instant::now();
+    let token = |user_id, device_id| (Caller { user_id, device_id }, format!("token-{user_id}"));
+    for user_id in 1..=USERS {
+        business.good_tokens.put(token(user_id, 1), (), now);
+        business.good_tokens.put(token(user_id, 2), (), now);
+        business.room_writers.put((user_id, 5), Permission::Given, now);
+        business.room_writers.put((user_id, 6), Permission::Given, now);
+        business.cards.put(user_id, CardAnswer::NotOffered, now);
+    }
+    // Of the first ones all devices, of the next ones one; the same with rooms.
+    let notices = (1..=NOTICES).flat_map(|user_id| {
+        let device_id = if user_id <= NOTICES / 2 { 0 } else { 2 };
+        [OutOfDate::Tokens { user_id, device_id }, OutOfDate::RoomWriter { user_id, room_id: 5 }]
+    });
+    let room = OutOfDate::RoomWriter { user_id: 0, room_id: 6 };
+    let notices: Vec<OutOfDate> = notices.chain([room, OutOfDate::Card(7), OutOfDate::Pair(7, 8)]).collect();
+    business.forget(&notices).await;
+
+    for user_id in 1..=USERS {
+        let has_token = [1, 2].map(|device_id| business.good_tokens.get(&token(user_id, device_id), now).is_some());
+        let expected = [user_id > NOTICES / 2, user_id > NOTICES];
+        assert_eq!(has_token, expected, "tokens of {user_id}");
+        let may_write = [5, 6].map(|room_id| business.room_writers.get(&(user_id, room_id), now).is_some());
+        assert_eq!(may_write, [user_id > NOTICES, false], "rooms of {user_id}");
+        assert_eq!(business.cards.get(&user_id, now).is_some(), user_id != 7, "card of {user_id}");
+    }
 }
