@@ -3,6 +3,7 @@
 mod between;
 mod eviction;
 mod full;
+mod names;
 mod nodes;
 mod out_of_date;
 mod races;

@@ -7,6 +7,7 @@
 //! such a process gives none of those that a former one might have given, so they never go back. Any task; no lock is held across
 //! an await.
 
+mod claims;
 mod client;
 mod metrics;
 mod out_of_date;
@@ -158,33 +159,14 @@ impl RedisState {
             time,
             has_lost,
         };
-        state.become_this_node(patience).await?;
-        state.begin_to_hear().await?;
+        if let Err(error) = state.join(patience).await {
+            if let Err(error) = state.give_back().await {
+                tracing::warn!(%error, "the name of this logic node stays taken until its lease is over");
+            }
+            return Err(error);
+        }
         state.warn_of_eviction().await;
         Ok(state)
-    }
-
-    async fn become_this_node(&self, mut patience: Patience) -> Result<(), SharedStateError> {
-        let mut taken_since: Option<Instant> = None;
-        loop {
-            match self.claim().await {
-                Ok(()) => return Ok(()),
-                Err(SharedStateError::Away(problem)) => match trial::mistake(&problem) {
-                    Some(mistake) => return Err(SharedStateError::Mistaken(format!("{problem} ({mistake})"))),
-                    None => patience.wait(&problem).await,
-                },
-                Err(error @ (SharedStateError::Taken { .. } | SharedStateError::OfAnotherDatabase { .. })) => {
-                    if taken_since.is_none() {
-                        tracing::info!(%error, "waiting to become this logic node");
-                    }
-                    if taken_since.get_or_insert_with(Instant::now).elapsed() > self.lease + self.lease / 2 {
-                        return Err(error);
-                    }
-                    tokio::time::sleep(self.lease / 10).await;
-                }
-                Err(error) => return Err(error),
-            }
-        }
     }
 
     /// What Redis throws away when its memory is short is told again, but only at the next heartbeat.
@@ -206,39 +188,6 @@ impl RedisState {
     /// Round trips to Redis and commands in them so far.
     pub fn usage(&self) -> (u64, u64) {
         self.client.usage()
-    }
-
-    /// Takes or keeps what this process needs to be the only one to have.
-    async fn claim(&self) -> Result<(), SharedStateError> {
-        let command = |text: &str, key: &String, holder: &String| {
-            let mut command = script(text, std::slice::from_ref(key));
-            command.arg(holder).arg(self.lease_ms());
-            command
-        };
-        let own = self.claims.iter().map(|key| (key, &self.holder));
-        let claims: Vec<_> = std::iter::once((&self.common.0, &self.common.1)).chain(own).collect();
-        let commands = claims
-            .iter()
-            .flat_map(|(key, holder)| [command(scripts::CLAIM, key, holder), command(scripts::RENEW, key, holder)]);
-        let mut commands: Vec<Cmd> = commands.collect();
-        commands.push(cmd("TIME"));
-        let mut answers = self.client.prove(commands).await?;
-        if let Some(time) = answers.pop() {
-            let (seconds, micros): (i64, i64) = read(time)?;
-            self.time.set(seconds * 1000 + micros / 1000, clock::now_ms());
-        }
-        for ((key, expected), answer) in claims.into_iter().zip(answers.into_iter().step_by(2)) {
-            let holder: String = read(answer)?;
-            if holder == *expected {
-                continue;
-            }
-            if *key == self.common.0 {
-                return Err(SharedStateError::OfAnotherDatabase { prefix: self.keys.prefix().to_owned() });
-            }
-            let what = key.rsplit_once("logic:").map_or(key.as_str(), |(_, what)| what).to_owned();
-            return Err(SharedStateError::Taken { what, holder });
-        }
-        Ok(())
     }
 
     /// Renews the lease of a node, or lets it begin to run out where nothing is told of it.
@@ -449,12 +398,7 @@ impl SharedState for RedisState {
     }
 
     async fn close(&self) -> Result<(), SharedStateError> {
-        let release = |key: &String| {
-            let mut command = script(scripts::RELEASE, std::slice::from_ref(key));
-            command.arg(&self.holder);
-            command
-        };
-        self.client.run_all(self.claims.iter().map(release).collect()).await.map(drop)
+        self.give_back().await
     }
 }
 

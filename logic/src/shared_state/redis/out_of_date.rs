@@ -5,7 +5,6 @@
 //! Always holds: a node that may have missed something is told that everything is out of date. That is so when it asks first,
 //! when Redis lost the count or another process of Redis has it, and when more came than the list holds.
 
-use gim_config::patience::Patience;
 use redis::Value;
 
 use super::{
@@ -35,17 +34,6 @@ impl Default for Heard {
 }
 
 impl RedisState {
-    /// Agrees with the other nodes on the mark. Nothing is remembered yet that could be out of date.
-    pub(super) async fn begin_to_hear(&self) -> Result<(), SharedStateError> {
-        let mut patience = Patience::with("Redis");
-        loop {
-            match self.hear().await {
-                Err(SharedStateError::Away(problem)) => patience.wait(&problem).await,
-                heard => return heard.map(drop),
-            }
-        }
-    }
-
     /// Tells all logic nodes, this one too.
     pub(super) async fn tell_all(&self, what: OutOfDate) -> Result<(), SharedStateError> {
         let mut command = script(scripts::TELL, &self.keys.told()[..2]);

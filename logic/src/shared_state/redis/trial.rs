@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use gim_config::patience::Patience;
 use redis::cmd;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -62,8 +63,17 @@ impl RedisClient {
     }
 }
 
+/// Waits until it is time for the next try, where one may help.
+pub(super) async fn wait(patience: &mut Patience, problem: &str) -> Result<(), SharedStateError> {
+    if let Some(mistake) = mistake(problem) {
+        return Err(SharedStateError::Mistaken(format!("{problem} ({mistake})")));
+    }
+    patience.wait(&problem).await;
+    Ok(())
+}
+
 /// What is mistaken where Redis says this.
-pub(super) fn mistake(problem: &str) -> Option<&'static str> {
+fn mistake(problem: &str) -> Option<&'static str> {
     let problem = problem.to_lowercase();
     MISTAKES.iter().find(|(words, _)| problem.contains(words)).map(|(_, mistake)| *mistake)
 }
