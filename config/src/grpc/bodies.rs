@@ -7,9 +7,9 @@
 
 use std::{
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     task::{Context, Poll, ready},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -34,6 +34,7 @@ pub(super) struct RequestRoom {
     bytes_max: usize,
     /// Where it is counted.
     taken: Option<Arc<Mutex<Option<Taken>>>>,
+    whole_at: Arc<OnceLock<Instant>>,
 }
 
 impl Default for RequestRoom {
@@ -46,7 +47,12 @@ impl Default for RequestRoom {
 impl RequestRoom {
     /// So many bytes, which nobody counts.
     pub(super) fn of(bytes_max: usize) -> Self {
-        Self { bytes_max, taken: None }
+        Self { bytes_max, taken: None, whole_at: Arc::default() }
+    }
+
+    /// Since when nothing more of the request is waited for: what a call takes before that is its caller's time. None until then.
+    pub(super) fn whole_at(&self) -> Option<Instant> {
+        self.whole_at.get().copied()
     }
 
     /// Takes more bytes, by which it comes to `all`.
@@ -70,16 +76,19 @@ pub(super) fn count(body: Body, place: &CallPlace, bytes_max: usize, settings: &
     let connection = place.connection().clone();
     connection.receive(1);
     let taken = Some(Arc::new(Mutex::new(place.take(Kind::RequestBytes, 0))));
-    let room = RequestRoom { bytes_max, taken };
-    let body = Body::new(Counted {
+    let room = RequestRoom { bytes_max, taken, whole_at: Arc::default() };
+    let mut counted = Counted {
         body,
         bytes: 0,
         timeout: Duration::from_millis(settings.request_timeout_ms),
         room: room.clone(),
         deadline: None,
         receiving: Some(connection),
-    });
-    (body, room)
+    };
+    if counted.is_end_stream() {
+        counted.end();
+    }
+    (Body::new(counted), room)
 }
 
 /// A request that is being received.
@@ -103,6 +112,7 @@ impl Counted {
     fn end(&mut self) {
         if let Some(connection) = self.receiving.take() {
             connection.receive(-1);
+            self.room.whole_at.get_or_init(Instant::now);
         }
     }
 }
@@ -147,4 +157,38 @@ impl Drop for Counted {
 fn refusal(why: &'static str, code: ResultCode, message: &str) -> Status {
     metrics::counter!(names::GRPC_REQUESTS_NOT_RECEIVED, "why" => why).increment(1);
     code.status(message)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use http_body_util::{BodyExt as _, StreamBody};
+    use tokio::sync::mpsc;
+    use tokio_stream::wrappers::ReceiverStream;
+
+    use super::{super::peers::Peers, *};
+    use crate::networks::Networks;
+
+    #[tokio::test]
+    async fn a_request_is_whole_once_its_caller_has_sent_all_of_it() {
+        let (settings, began) = (GrpcSettings::default(), Instant::now());
+        let peers = Arc::new(Peers::new(&settings, Networks::default(), 1_000));
+        let connection = peers.admit(Ipv4Addr::LOCALHOST.into(), began).unwrap();
+        let place = connection.begin(None, None, began).unwrap();
+        let (sender, parts) = mpsc::channel::<Result<Frame<Bytes>, Status>>(1);
+        let sent = Body::new(StreamBody::new(ReceiverStream::new(parts)));
+        let (mut body, room) = count(sent, &place, 1_000, &settings);
+
+        sender.send(Ok(Frame::data(Bytes::from_static(b"a part")))).await.unwrap();
+        assert!(body.frame().await.unwrap().is_ok());
+        assert_eq!(room.whole_at(), None, "the caller may yet take his time");
+        let last_sent_at = Instant::now();
+        drop(sender);
+        assert!(body.frame().await.is_none());
+        assert!(room.whole_at().is_some_and(|whole_at| whole_at >= last_sent_at));
+
+        let (_body, empty) = count(Body::empty(), &place, 1_000, &settings);
+        assert!(empty.whole_at().is_some(), "nothing is to come");
+    }
 }

@@ -250,8 +250,11 @@ where
             let started = std::time::Instant::now();
             let answered = traces::working_for(trace.context(), inner.call(request)).await;
             let result = answered.map(|answer| refine(protocol, answer, &id));
+            // How long a stranger takes to send his request is nothing to tell of.
+            if let Some(whole_at) = room.as_ref().map_or(Some(started), bodies::RequestRoom::whole_at) {
+                slow::tell("call", &id, whole_at.elapsed());
+            }
             drop(room);
-            slow::tell("call", &id, started.elapsed());
             let code = record(protocol, method, &result, started.elapsed());
             trace.note("rpc.response.status_code", code);
             drop(trace);
