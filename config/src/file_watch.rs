@@ -1,8 +1,9 @@
 //! Files that settings name and others renew, as cert-manager and ACME clients do: looked at now and then. On the task of
 //! [`crate::service`].
 //!
-//! Always holds: a change is told once, and only when two looks in a row found the same, so that files that are being written, or
-//! a certificate whose key comes a moment later, are left alone.
+//! Always holds: a change is told only when two looks in a row found the same, so that files that are being written, or a certificate
+//! whose key comes a moment later, are left alone; and once, unless the files were of no use: then every look tells it, because what
+//! was wrong need not have been a file's.
 
 use std::{
     fs,
@@ -31,11 +32,14 @@ pub(crate) struct FileWatch {
     held: Vec<Option<Stamp>>,
     /// As the last look found them.
     last: Vec<Option<Stamp>>,
+    /// Whether they were of use when they were read.
+    are_good: bool,
 }
 
-/// By which a file is told from the one that was there before: its time of change, its length, and where it is.
+/// By which a file is told from the one that was there before: when its text changed, when its owner, its mode or its name did, its
+/// length, and where it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Stamp(i64, i64, u64, u64, u64);
+struct Stamp([i64; 4], [u64; 3]);
 
 impl FileWatch {
     /// Of files that were read just now; without any, nothing is ever told.
@@ -48,10 +52,10 @@ impl FileWatch {
         });
         let files = watched.map(|watched| watched.files).unwrap_or_default();
         let held = stamps(&files);
-        Self { looks, last: held.clone(), held, files }
+        Self { looks, last: held.clone(), held, files, are_good: true }
     }
 
-    /// Waits until some are others than those that were read. May be dropped at any moment.
+    /// Waits until some are others than those that were read, or those are to be tried again. May be dropped at any moment.
     pub(crate) async fn changed(&mut self) {
         let Some(looks) = &mut self.looks else { return std::future::pending().await };
         loop {
@@ -59,7 +63,7 @@ impl FileWatch {
             let now = stamps(&self.files);
             let is_settled = now == self.last;
             self.last = now;
-            if is_settled && self.last != self.held {
+            if is_settled && (self.last != self.held || !self.are_good) {
                 return;
             }
         }
@@ -68,6 +72,11 @@ impl FileWatch {
     /// They are read next.
     pub(crate) fn note(&mut self) {
         self.held = stamps(&self.files);
+    }
+
+    /// They were read, and were of use or were not.
+    pub(crate) fn note_use(&mut self, are_good: bool) {
+        self.are_good = are_good;
     }
 }
 
@@ -78,12 +87,13 @@ fn stamps(files: &[PathBuf]) -> Vec<Option<Stamp>> {
 /// None of a file that cannot be looked at: whoever reads it says why.
 fn stamp(file: &Path) -> Option<Stamp> {
     let found = fs::metadata(file).ok()?;
-    Some(Stamp(found.mtime(), found.mtime_nsec(), found.len(), found.ino(), found.dev()))
+    let times = [found.mtime(), found.mtime_nsec(), found.ctime(), found.ctime_nsec()];
+    Some(Stamp(times, [found.len(), found.ino(), found.dev()]))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::symlink;
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
 
     use tempfile::TempDir;
     use tokio::time::timeout;
@@ -132,6 +142,34 @@ mod tests {
         watch.note();
         fs::write(&file, "another key").unwrap();
         timeout(DEADLINE, watch.changed()).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_file_whose_mode_is_set_after_it_was_written_is_told() {
+        let folder = TempDir::new().unwrap();
+        let file = folder.path().join("tls.key");
+        fs::write(&file, "key").unwrap();
+        let mut watch = watch(std::slice::from_ref(&file));
+        assert!(is_quiet(&mut watch).await);
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+        timeout(DEADLINE, watch.changed()).await.unwrap();
+        watch.note();
+        assert!(is_quiet(&mut watch).await);
+    }
+
+    #[tokio::test]
+    async fn files_of_no_use_are_told_at_every_look_until_they_are_of_use() {
+        let folder = TempDir::new().unwrap();
+        let file = folder.path().join("tls.key");
+        fs::write(&file, "key").unwrap();
+        let mut watch = watch(std::slice::from_ref(&file));
+        watch.note_use(false);
+        for _ in 0..3 {
+            timeout(DEADLINE, watch.changed()).await.unwrap();
+            watch.note();
+        }
+        watch.note_use(true);
+        assert!(is_quiet(&mut watch).await);
     }
 
     #[tokio::test]

@@ -1,6 +1,7 @@
 //! SIGHUP: what the settings say now, beside what holds since the start. On the task of [`crate::service`].
 //!
-//! Always holds: settings that are refused change nothing; and whatever changed and is not applied is named.
+//! Always holds: settings that are refused change nothing; and whatever changed and is not applied is named: each time somebody asks, and
+//! once where files are of no use at look after look.
 
 use std::collections::BTreeMap;
 
@@ -23,12 +24,15 @@ pub(crate) struct Reload<S> {
     log: fn(&S) -> &LogSettings,
     /// What holds.
     held: Table,
+    /// The problem that the last reading found.
+    last_problem: Option<String>,
 }
 
 impl<S: Settings> Reload<S> {
     /// Of a service that is started with these settings.
     pub(crate) fn new(arguments: &ServiceArguments, settings: &S, log: fn(&S) -> &LogSettings) -> Self {
-        Self { arguments: arguments.clone(), log, held: Table::try_from(settings).unwrap_or_default() }
+        let held = Table::try_from(settings).unwrap_or_default();
+        Self { arguments: arguments.clone(), log, held, last_problem: None }
     }
 
     /// Reads them again, and has `check` look at the files that they name. Where they are refused, it says why; otherwise the log filter
@@ -43,15 +47,17 @@ impl<S: Settings> Reload<S> {
         Ok(settings)
     }
 
-    /// How it ended, files that settings name included: in the log, in a counter, and for whoever asked.
-    pub(crate) fn conclude(&mut self, settings: Option<&S>, problem: Option<String>) -> ReloadOutcome {
+    /// How it ended, files that settings name included: in the log, in a counter, and for whoever asked, if somebody did.
+    pub(crate) fn conclude(&mut self, settings: Option<&S>, problem: Option<String>, is_asked: bool) -> ReloadOutcome {
         let now = settings.and_then(|settings| Table::try_from(settings).ok());
         let (mut applied, mut waiting) = (Vec::new(), Vec::new());
         if let Some(now) = &now {
             (applied, waiting) = changed(&self.held, now).into_iter().partition(|key| is_reloaded::<S>(key));
             applied.iter().for_each(|key| copy(&mut self.held, now, key));
         }
-        if let Some(problem) = &problem {
+        let is_news = is_asked || problem != self.last_problem;
+        self.last_problem.clone_from(&problem);
+        if let Some(problem) = problem.as_ref().filter(|_| is_news) {
             tracing::error!(problem, "this stays as it was");
         }
         if now.is_some() {

@@ -206,12 +206,7 @@ where
             problem = running.failed() => return Err(problem),
         }
         supervisor.reloading();
-        files.note();
-        let outcome = if of_files_alone {
-            reload.conclude(None, running.reload(None).await.err())
-        } else {
-            read_again(&mut running, &mut reload).await
-        };
+        let outcome = read_again(&mut running, &mut reload, &mut files, of_files_alone).await;
         if let Some(reply) = asked {
             // Whoever asked may not have waited.
             drop(reply.send(outcome));
@@ -238,18 +233,29 @@ where
     }
 }
 
-/// What SIGHUP does.
-async fn read_again<S, R>(running: &mut R, reload: &mut Reload<S>) -> ReloadOutcome
+/// What SIGHUP does, or a change of the files that settings name, which are then read alone.
+async fn read_again<S, R>(
+    running: &mut R,
+    reload: &mut Reload<S>,
+    files: &mut FileWatch,
+    of_files_alone: bool,
+) -> ReloadOutcome
 where
     S: Settings + Sync,
     R: Running<Settings = S>,
 {
-    let read = reload.read(|settings| running.check(settings));
-    let files = running.reload(read.as_ref().ok()).await;
-    let problems: Vec<&str> =
-        [read.as_ref().err(), files.as_ref().err()].into_iter().flatten().map(|problem| &**problem).collect();
+    files.note();
+    let read = (!of_files_alone).then(|| reload.read(|settings| running.check(settings)));
+    let (settings, of_settings) = match read {
+        Some(Ok(settings)) => (Some(settings), None),
+        Some(Err(problem)) => (None, Some(problem)),
+        None => (None, None),
+    };
+    let of_files = running.reload(settings.as_ref()).await.err();
+    files.note_use(of_files.is_none());
+    let problems: Vec<String> = of_settings.into_iter().chain(of_files).collect();
     let problem = (!problems.is_empty()).then(|| problems.join("; "));
-    reload.conclude(read.as_ref().ok(), problem)
+    reload.conclude(settings.as_ref(), problem, !of_files_alone)
 }
 
 /// The one line that a person, or the script that started us, reads.
