@@ -98,6 +98,22 @@ fn a_logic_node_that_leaves_its_name_is_left_and_its_users_move() {
 }
 
 #[test]
+fn a_logic_node_that_shares_nothing_replaces_one_that_is_left() {
+    let names = Names::default();
+    let mut harness = start(&names);
+    let ((one, at_one), (two, at_two)) = (harness.start_logic(Script::Alone), harness.start_logic(Script::Alone));
+    names.set(&[at_one]);
+    harness.await_link();
+    let mut client = harness.sign_in(1, 1);
+    names.set(&[at_two]);
+    // The first one does not end its stream, which is read for longer than the test has patience.
+    await_announced(&two, 1);
+    assert_eq!(client.request(SEND, b"to the one that is there".to_vec()).unwrap().code, 0);
+    one.await_last();
+    assert!(harness.is_ready());
+}
+
+#[test]
 fn a_logic_node_that_stops_lets_no_send_fail_or_overtake() {
     const USERS: u64 = 24;
     let names = Names::default();

@@ -30,7 +30,7 @@ impl Companions {
         Ok(())
     }
 
-    /// The stream of a link ended.
+    /// A link begins to leave its node, or its stream ended.
     pub(super) fn leave(&self, link: u64) {
         self.lock().remove(&link);
     }

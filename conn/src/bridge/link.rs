@@ -335,6 +335,8 @@ impl Link {
     async fn begin_to_leave(&self, stream: &mut Stream) {
         tracing::info!(logic = self.name, node = stream.node, "leaving a logic node; its users move");
         stream.phase = Phase::Leaving;
+        // A single logic node that is replaced would otherwise keep the next one out for as long as it takes to leave.
+        self.maker.companions.leave(self.id);
         self.tell(LinkEvent::Leaving { id: self.id, stream: self.streams }).await;
     }
 

@@ -58,6 +58,8 @@ pub enum Script {
     NameTaken,
     /// Speaks a newer version of the link.
     Newer,
+    /// Like `Obliging`, but shares nothing with other logic nodes.
+    Alone,
 }
 
 /// The stream to the conn node, while it is attached.
@@ -334,7 +336,8 @@ impl LinkService for LinkStub {
         }
         let (sender, receiver) = async_mpsc::channel(1024);
         let version = if self.script == Script::Newer { LINK_VERSION + 1 } else { LINK_VERSION };
-        let welcome = Welcome { version, node: self.name.clone(), ..Welcome::default() };
+        let deployment = if self.script == Script::Alone { self.name.clone() } else { String::new() };
+        let welcome = Welcome { version, node: self.name.clone(), deployment };
         sender.send(Ok(Down { welcome: Some(welcome), items: Vec::new() })).await.unwrap();
         *self.down.lock().unwrap() = Some(sender.clone());
         let weak = sender.downgrade();
@@ -372,7 +375,7 @@ fn answer(script: Script, item: &up_item::Item) -> Option<down_item::Item> {
             let request_no = sign_in.request_no;
             Some(down_item::Item::SignInResult(SignInResult { request_no, code, ..SignInResult::default() }))
         }
-        up_item::Item::Packet(packet) if script == Script::Obliging => {
+        up_item::Item::Packet(packet) if matches!(script, Script::Obliging | Script::Alone) => {
             let subscribed = (packet.command == PacketCommand::PcSubscribeRoom as i32).then(|| {
                 let request = SubscribeRoomRequest::decode(packet.content.clone()).unwrap();
                 RoomSubscribed { room_id: request.room_id, ..RoomSubscribed::default() }
