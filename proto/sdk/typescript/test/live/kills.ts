@@ -1,6 +1,7 @@
 // Six users with two devices each chat on a cluster while its nodes are killed, one after the other, each more than once: to each other, in
 // a group, in a large group and in a room. What was said is seen by every device once, and in the order in which each said it. A room
-// promises less: it reaches who is there, so what is missed there is told and not judged.
+// promises less: it reaches who is there, and what a client says again by way of another node is a second message there. So what is
+// missed in a room is told and not judged, and neither is what is seen twice of what clients said there.
 //
 // Usage: node kills.js PROGRAMS PORT_OFFSET [ROUNDS]
 
@@ -174,7 +175,8 @@ async function run(): Promise<void> {
   console.table(verdicts);
   for (const [kind, { seen, lost, doubled, reordered }] of Object.entries(verdicts)) {
     assert.ok(seen > 100, `${kind}: too little happened to say something`);
-    assert.deepEqual({ lost: isOfARoom(kind) ? 0 : lost, doubled, reordered }, { lost: 0, doubled: 0, reordered: 0 }, kind);
+    const judged = { lost: isOfARoom(kind) ? 0 : lost, doubled: kind === "room" ? 0 : doubled, reordered };
+    assert.deepEqual(judged, { lost: 0, doubled: 0, reordered: 0 }, kind);
   }
   await Promise.all(all.map(({ client }) => client.stop()));
 }
