@@ -57,6 +57,13 @@ export class Desk {
     assert.deepEqual(differences(await this.texts(), expected), []);
   }
 
+  // Last, in this order. What this browser does not have comes from the server, after what it has is drawn.
+  async endsWith(expected: string[]): Promise<void> {
+    const tail = async () => (await this.texts()).slice(-expected.length);
+    await this.until(`the last ${expected.length} lines are seen`, async () => differences(await tail(), expected).length === 0).catch(() => {});
+    assert.deepEqual(await tail(), expected);
+  }
+
   // The newest line, at the end of the list.
   async hears(text: string): Promise<void> {
     await this.page.locator(".bubble > p", { hasText: text }).last().waitFor({ timeout: DEADLINE_MS });
@@ -104,7 +111,7 @@ export class Desk {
 }
 
 // Where two lists differ, in few words.
-export function differences(found: string[], expected: string[]): string[] {
+function differences(found: string[], expected: string[]): string[] {
   const at = Array.from({ length: Math.max(found.length, expected.length) }, (_, index) => index).find((index) => found[index] !== expected[index]);
   return at === undefined ? [] : [`line ${at} of ${found.length} (${expected.length}): ${JSON.stringify(found[at])} instead of ${JSON.stringify(expected[at])}`];
 }
