@@ -279,18 +279,22 @@ export class Client {
     else if (note.kind === "event") this.onEvent(note.event);
     else if (note.kind === "answer") this.settle(note.requestId, note.answer);
     else if (!this.engine) return;
-    else if (note.kind === "hello") this.tabs?.tell({ kind: "event", event: { type: "state", state: this.currentState } });
+    else if (note.kind === "hello") this.onHello(note.isBack === true);
     else if (note.kind === "start") this.engine.run((core, nowMs) => core.start(nowMs));
-    else if (note.kind === "nudge") this.engine.run((core, nowMs) => core.nudge(nowMs));
     else if (note.kind === "send") this.engine.run((core, nowMs) => core.send(note.send, nowMs));
     else if (note.kind === "request") this.engine.run((core, nowMs) => core.request(note.request, nowMs));
-    else this.engine.run((core, nowMs) => core.enterRoom(note.roomId, note.fromStart, nowMs));
+    else if (note.kind === "room") this.engine.run((core, nowMs) => core.enterRoom(note.roomId, note.fromStart, nowMs));
+  }
+
+  private onHello(isBack: boolean): void {
+    this.tabs?.tell({ kind: "event", event: { type: "state", state: this.currentState } });
+    if (isBack) this.engine?.run((core, nowMs) => core.nudge(nowMs));
   }
 
   private readonly nudge = (): void => {
     if (globalThis.document?.visibilityState === "hidden") return;
     if (this.engine) this.engine.run((core, nowMs) => core.nudge(nowMs));
-    else this.tabs?.tell({ kind: "nudge" });
+    else this.tabs?.tell({ kind: "hello", isBack: true });
   };
 }
 

@@ -10,11 +10,10 @@ export type Note =
   | { kind: "event"; event: CoreEvent }
   | { kind: "message"; message: Message }
   | { kind: "answer"; requestId: string; answer: Answer }
-  // To it.
-  | { kind: "hello" }
+  // To it. It may be of a former version, which took every note that it did not know as that of a room: what is new is a field of a note
+  // that it knows. Where the network or the page came back, `isBack`.
+  | { kind: "hello"; isBack?: boolean }
   | { kind: "start" }
-  // The network or the page came back.
-  | { kind: "nudge" }
   | { kind: "send"; send: PendingSend }
   | { kind: "request"; request: AppRequest }
   | { kind: "room"; roomId: string; fromStart: boolean };

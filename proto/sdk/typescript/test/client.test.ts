@@ -340,4 +340,25 @@ describe("several tabs with one store", () => {
     });
     Object.assign(globalThis, { addEventListener: undefined, removeEventListener: undefined });
   });
+
+  it("take no notice of what a tab of another version says that they do not know", async () => {
+    provideLocks();
+    let entered = 0;
+    const server = new Server((peer, command, requestId) => {
+      if (command === PacketCommand.PC_SUBSCRIBE_ROOM) entered += 1;
+      answer(peer, command, requestId);
+    });
+    const store = new IndexedDbStore("versions");
+    await withClient(server, { store }, async (client) => {
+      client.enterRoom("5");
+      await until(() => client.state.name === "live" && entered === 1);
+      const stranger = new BroadcastChannel(store.name);
+      const heard = new Promise<void>((resolve) => { stranger.onmessage = () => resolve(); });
+      for (const kind of ["unheard of", "hello"]) stranger.postMessage({ kind });
+      await heard;
+      stranger.close();
+      client.leaveRoom();
+      await until(() => entered === 2);
+    });
+  });
 });
