@@ -129,7 +129,7 @@ function Status({ chat, line, talk }: { chat: Chat; line: Line; talk: Talk }) {
 function Tick({ chat, talk, message }: { chat: Chat; talk: Talk; message: Message | null }) {
   const { readers, target } = talk;
   const messageId = message?.messageId ?? "0";
-  useEffect(() => { if (messageId !== "0") readers?.want(messageId); }, [readers, messageId]);
+  useEffect(() => (messageId === "0" ? undefined : readers?.watch(messageId)), [readers, messageId]);
   const found = readers?.of(messageId) ?? null;
   const isRead = found ? found.isEverybody : message !== null && message.seq > 0 && message.seq <= (chat.entries.of(target)?.peerReadSeq ?? 0);
   const count = found?.count ?? 0;
