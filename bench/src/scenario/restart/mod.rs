@@ -39,6 +39,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// The part of the time before the command.
 const BEFORE: f64 = 0.1;
 
+/// Who is not there for good by then does not stay, however often a client came back meanwhile.
+const SETTLE_MAX: Duration = Duration::from_secs(300);
+
 /// A command takes no longer.
 const COMMAND_MAX: Duration = Duration::from_secs(3600);
 
@@ -240,7 +243,8 @@ impl Play<'_> {
     async fn settle(&mut self, writing: Writing) -> anyhow::Result<(u32, u32)> {
         let scheduled = writing.await.context("the task that writes ended early")??;
         self.ledger.end(u64::from(scheduled.0));
-        while !self.ledger.is_settled() {
+        let end = Instant::now() + SETTLE_MAX;
+        while !self.ledger.is_settled() && Instant::now() < end {
             match timeout(PATIENCE, self.notes.recv()).await {
                 Ok(note) => self.ledger.take(note.context("all clients are gone")?)?,
                 Err(_) => break,
