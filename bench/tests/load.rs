@@ -9,9 +9,14 @@
 mod server;
 
 use std::{
-    fs,
+    fs::{self, File},
+    io::{BufRead as _, BufReader, Write as _},
     net::SocketAddr,
+    path::Path,
     process::{Child, Command, Output, Stdio},
+    sync::mpsc,
+    thread,
+    time::{Duration, Instant},
 };
 
 use serde_json::Value;
@@ -196,19 +201,42 @@ fn restart_tells_who_was_away_and_loses_nothing() {
     assert!(quiet["left"] == 0 && quiet["sign_ins_per_second"].is_null(), "{quiet:#}");
 
     let folder = tempfile::tempdir().unwrap();
-    let [asked, done] = ["asked", "done"].map(|name| folder.path().join(name));
-    for pipe in [&asked, &done] {
-        assert!(Command::new("mkfifo").arg(pipe).status().unwrap().success());
-    }
-    let command = format!("echo now >{} && read -r _ <{}", asked.display(), done.display());
+    let paths = ["asked", "done"].map(|name| folder.path().join(name));
+    let [asked, mut done] = paths.each_ref().map(|path| pipe(path));
+    let command = format!("echo now >{} && read -r _ <{}", paths[0].display(), paths[1].display());
     let child = start(&server, "restart", &[&RESTART_IN_SMALL[..], &["--command", &command]].concat());
-    assert_eq!(fs::read_to_string(asked).unwrap(), "now\n");
+    let child = await_line(asked, child);
     server.restart();
-    fs::write(done, "restarted\n").unwrap();
+    done.write_all(b"restarted\n").unwrap();
     let result = result(&child.wait_with_output().unwrap());
     assert!(result["left"].as_u64().is_some_and(|left| left >= 20) && result["gap_returns"].is_number(), "{result:#}");
     assert!(result["command_seconds"].is_number() && result["unanswered"] == 0, "{result:#}");
 }
+
+/// A named pipe, open both ways: neither opening it nor writing to it waits for somebody at the other end.
+fn pipe(path: &Path) -> File {
+    assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
+    File::options().read(true).write(true).open(path).unwrap()
+}
+
+/// Waits until a child writes a line to a pipe; fails where it ends before, or takes too long.
+fn await_line(pipe: File, mut child: Child) -> Child {
+    let (teller, line) = mpsc::channel();
+    thread::spawn(move || teller.send(BufReader::new(pipe).read_line(&mut String::new()).is_ok()));
+    let deadline = Instant::now() + server::DEADLINE;
+    while line.recv_timeout(LOOK_INTERVAL).is_err() {
+        let has_ended = child.try_wait().unwrap().is_some();
+        if has_ended || Instant::now() > deadline {
+            // One that has ended by itself is gone already.
+            let _ended = child.kill();
+            panic!("no line came (it ended by itself: {has_ended}): {:?}", child.wait_with_output());
+        }
+    }
+    child
+}
+
+/// Between two looks at a child.
+const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 
 const RESTART_IN_SMALL: [&str; 6] = ["--connections", "20", "--chatting", "10", "--chat-rate", "50"];
 
