@@ -15,12 +15,6 @@ use std::{
 /// Between two lines about the same outage.
 const SAY_INTERVAL: Duration = Duration::from_secs(10);
 
-/// After so long it is no hiccup, and not worth waiting for at each call.
-const SETTLED: Duration = Duration::from_secs(2);
-
-/// Between two tries to reach it then.
-const TRY_INTERVAL: Duration = Duration::from_secs(1);
-
 /// So long nothing may fail until it is over: a server that answers some calls is not back.
 const QUIET: Duration = Duration::from_secs(1);
 
@@ -38,7 +32,6 @@ struct UnderWay {
     since: Instant,
     failed: Instant,
     said: Instant,
-    tried: Instant,
     failures: u64,
 }
 
@@ -75,26 +68,10 @@ impl Outage {
         }
     }
 
-    /// Whether a call should be tried by those who can do without an answer: while the server has been away for a while, one in a
-    /// second, as each may wait for the whole of its timeout.
-    pub fn is_worth_a_try(&self, now: Instant) -> bool {
-        if !self.is_under_way.load(Ordering::Relaxed) {
-            return true;
-        }
-        let mut state = self.lock();
-        let Some(outage) = &mut *state else { return true };
-        let is_settled = now.saturating_duration_since(outage.since) >= SETTLED;
-        if is_settled && now.saturating_duration_since(outage.tried) < TRY_INTERVAL {
-            return false;
-        }
-        outage.tried = now;
-        true
-    }
-
     fn note_failure(&self, now: Instant) -> Option<News> {
         let mut state = self.lock();
         let is_first = state.is_none();
-        let outage = state.get_or_insert(UnderWay { since: now, failed: now, said: now, tried: now, failures: 0 });
+        let outage = state.get_or_insert(UnderWay { since: now, failed: now, said: now, failures: 0 });
         outage.failures += 1;
         outage.failed = now;
         self.is_under_way.store(true, Ordering::Relaxed);
@@ -136,18 +113,5 @@ mod tests {
         assert_eq!(outage.note_answer(at(26_600)), news(252, 26_600));
         assert_eq!(outage.note_answer(at(27_000)), None, "it is told once");
         assert_eq!(outage.note_failure(at(27_000)), news(1, 0));
-    }
-
-    #[test]
-    fn who_can_do_without_an_answer_tries_once_in_a_second_while_it_lasts() {
-        let (outage, begun) = (Outage::of("it"), Instant::now());
-        let after_ms = |ms: u64| begun + Duration::from_millis(ms);
-        assert!(outage.is_worth_a_try(begun));
-        outage.failed(&"gone", begun);
-        assert!(outage.is_worth_a_try(after_ms(100)) && outage.is_worth_a_try(after_ms(200)), "it may be a hiccup");
-        let tries = (2_000..12_000).filter(|ms| outage.is_worth_a_try(after_ms(*ms))).count();
-        assert_eq!(tries, 10);
-        outage.answered(after_ms(13_000));
-        assert!(outage.is_worth_a_try(after_ms(13_000)) && outage.is_worth_a_try(after_ms(13_000)));
     }
 }

@@ -4,6 +4,7 @@
 mod access;
 mod bad_input;
 mod burst;
+mod business_hangs;
 mod calls;
 mod clients;
 mod come_and_go;

@@ -59,6 +59,9 @@ pub struct State {
     pub let_go: Notify,
     /// While set, commands are not answered.
     pub holds_commands: std::sync::atomic::AtomicBool,
+    /// While set, nobody's card is told.
+    pub holds_cards: std::sync::atomic::AtomicBool,
+    pub card_calls: AtomicU64,
     /// Told when an Auth call arrived.
     pub arrived: Notify,
 }
@@ -158,6 +161,10 @@ impl UserIntService for Stub {
             return Err(Status::unimplemented("only Auth here"));
         }
         self.note(&request);
+        self.0.card_calls.fetch_add(1, Ordering::SeqCst);
+        if self.0.holds_cards.load(Ordering::SeqCst) {
+            std::future::pending::<()>().await;
+        }
         self.linger().await;
         let user_id = request.into_inner().user_id;
         if user_id >= 1000 {

@@ -26,7 +26,7 @@ impl Business {
                 break;
             }
             let question = request(GetBlockersRequest { user_id, among_user_ids: asked.to_vec() }, request_id);
-            match self.ask(&self.calls_in_flight, clients.users.clone().get_blockers(question)).await {
+            match self.ask(&self.calls_in_flight, None, clients.users.clone().get_blockers(question)).await {
                 Ok(reply) => blockers.extend(reply.user_ids),
                 Err(status) if status.code() == Code::Unimplemented => {
                     self.no_blockers.put((), (), Instant::now());

@@ -9,7 +9,11 @@ use gim_proto::{
 };
 use tonic::Code;
 
-use super::{Business, BusinessError, Clients, Permission, failure, no_such_user, request, to_permission};
+use super::{
+    Business, BusinessError, Clients, failure, no_such_user,
+    permissions::{Permission, to_permission},
+    request,
+};
 
 /// Users asked about in one call: the members of a normal group.
 const USERS_PER_CALL_MAX: usize = 500;
@@ -52,7 +56,7 @@ impl Business {
     ) -> Result<bool, BusinessError> {
         let message = MayAddRequest { from_user_id, user_ids: user_ids.to_vec(), group_id };
         let question = request(message, request_id);
-        let refused = match self.ask(&self.calls_in_flight, clients.users.clone().may_add(question)).await {
+        let refused = match self.ask(&self.calls_in_flight, None, clients.users.clone().may_add(question)).await {
             Ok(reply) => reply.refused,
             Err(status) if status.code() == Code::Unimplemented => {
                 self.no_may_add.put((), (), Instant::now());

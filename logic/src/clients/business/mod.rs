@@ -4,9 +4,12 @@
 //! A backend that plugs in its own users implements `UserIntService/Auth` and nothing else: every other call may answer
 //! UNIMPLEMENTED, and logic does without. Any task; calls go over one lazily connected channel.
 
+mod asking;
 mod blockers;
+mod breaker;
 mod may_add;
 mod out_of_date;
+mod permissions;
 mod room_writers;
 mod while_away;
 
@@ -22,17 +25,20 @@ use gim_config::{
 use gim_proto::{
     ResultCode,
     business::{
-        AuthRequest, GetUserRequest, GetUsersRequest, HandleCommandReply, HandleCommandRequest, MayWriteReply,
-        MayWriteRequest, command_int_service_client::CommandIntServiceClient,
-        user_int_service_client::UserIntServiceClient,
+        AuthRequest, GetUserRequest, GetUsersRequest, HandleCommandReply, HandleCommandRequest, MayWriteRequest,
+        command_int_service_client::CommandIntServiceClient, user_int_service_client::UserIntServiceClient,
     },
     logic, metadata,
 };
 use metrics::counter;
 use tokio::sync::Semaphore;
-use tonic::{Code, Request, Response, Status};
+use tonic::{Code, Request, Status};
 
-use self::while_away::cache;
+use self::{
+    breaker::Breaker,
+    permissions::{Permission, Permissions},
+    while_away::cache,
+};
 use super::cache::TtlCache;
 use crate::{
     domain::caller::Caller,
@@ -99,6 +105,7 @@ pub struct Business {
     /// The same, for whatever is called of it.
     channel: Option<PeerChannel>,
     call_timeout: Duration,
+    /// As the log tells of it, whichever call fails.
     outage: Outage,
     auth_in_flight: Semaphore,
     calls_in_flight: Semaphore,
@@ -107,12 +114,13 @@ pub struct Business {
     /// Counts what had to be forgotten: an answer that was on its way meanwhile may be out of date, and is not kept.
     forgotten: AtomicU64,
     cards: TtlCache<u64, CardAnswer>,
+    get_user: Breaker,
     asks_may_write: bool,
     while_away: WhileAway,
     /// From whom, to whom.
-    may_write: TtlCache<(u64, u64), Permission>,
+    may_write: Permissions,
     /// Who, into which room.
-    room_writers: TtlCache<(u64, u64), Permission>,
+    room_writers: Permissions,
     /// Something while it is known that MayAdd is not offered.
     no_may_add: TtlCache<(), ()>,
     /// The same of GetBlockers.
@@ -124,19 +132,6 @@ struct Clients {
     users: UserIntServiceClient<PeerChannel>,
     commands: CommandIntServiceClient<PeerChannel>,
 }
-
-/// What the business says about one user's writing to another one.
-#[derive(Debug, Clone, PartialEq)]
-enum Permission {
-    Given,
-    /// With the code and the sentence that the business gave.
-    Denied(i32, String),
-    /// It has no opinion on anybody.
-    NotOffered,
-}
-
-/// In place of a pair in the cache: all of them.
-const EVERYBODY: (u64, u64) = (0, 0);
 
 /// What the business knows of a user.
 #[derive(Debug, Clone, PartialEq)]
@@ -169,10 +164,11 @@ impl Business {
             good_tokens: TtlCache::new(ttl(settings.auth_cache_ms), settings.auth_cache_entries_max),
             forgotten: AtomicU64::new(0),
             cards: cache(settings, settings.user_cache_ms, settings.user_cache_entries_max),
+            get_user: Breaker::default(),
             asks_may_write: settings.asks_may_write,
             while_away: settings.while_away,
-            may_write: cache(settings, settings.may_write_cache_ms, settings.may_write_cache_entries_max),
-            room_writers: cache(settings, settings.may_write_cache_ms, settings.may_write_cache_entries_max),
+            may_write: Permissions::new("MayWrite", settings),
+            room_writers: Permissions::new("MayWriteToRoom", settings),
             no_may_add: TtlCache::new(ttl(settings.may_write_cache_ms), 1),
             no_blockers: TtlCache::new(ttl(settings.may_write_cache_ms), 1),
         })
@@ -188,7 +184,7 @@ impl Business {
         let Some(clients) = &self.clients else { return Err(ResultCode::SignInAgain.into()) };
         let message = AuthRequest { user_id: caller.user_id, device_id: caller.device_id, token: token.to_owned() };
         let mut users = clients.users.clone();
-        self.ask(&self.auth_in_flight, users.auth(request(message, request_id))).await.map_err(refusal_of_auth)
+        self.ask(&self.auth_in_flight, None, users.auth(request(message, request_id))).await.map_err(refusal_of_auth)
     }
 
     /// For calls that come again and again: a token that `check` found good holds for a few seconds.
@@ -238,52 +234,15 @@ impl Business {
     ) -> Result<Permission, BusinessError> {
         let ask = async |clients: &Clients| {
             let question = request(MayWriteRequest { from_user_id, to_user_id }, request_id);
-            self.ask(&self.calls_in_flight, clients.users.clone().may_write(question)).await
+            let mut users = clients.users.clone();
+            self.ask(&self.calls_in_flight, Some(&self.may_write.breaker), users.may_write(question)).await
         };
-        self.remembered(&self.may_write, (from_user_id, to_user_id), "MayWrite", ask).await
-    }
-
-    /// What the business says, or said a moment ago, about a pair; nothing where it does not offer the call.
-    async fn remembered(
-        &self,
-        answers: &TtlCache<(u64, u64), Permission>,
-        pair: (u64, u64),
-        call: &'static str,
-        ask: impl AsyncFnOnce(&Clients) -> Result<MayWriteReply, Status>,
-    ) -> Result<Permission, BusinessError> {
-        let now = Instant::now();
-        if let Some(permission) = answers.get(&pair, now).or_else(|| answers.get(&EVERYBODY, now)) {
-            return Ok(permission);
-        }
-        let Some(clients) = &self.clients else { return Ok(Permission::NotOffered) };
-        if !self.outage.is_worth_a_try(now)
-            && let Some(permission) = self.permission_meanwhile(answers, pair)
-        {
-            return Ok(permission);
-        }
-        let forgotten = self.forgotten.load(Ordering::Acquire);
-        let permission = match Box::pin(ask(clients)).await {
-            Ok(reply) => to_permission(reply),
-            Err(status) if status.code() == Code::Unimplemented => {
-                answers.put(EVERYBODY, Permission::NotOffered, now);
-                return Ok(Permission::NotOffered);
-            }
-            Err(status) => match failure(call, status) {
-                BusinessError::Away => return self.permission_meanwhile(answers, pair).ok_or(BusinessError::Away),
-                error => return Err(error),
-            },
-        };
-        if !permission.is_lasting() {
-            answers.forget(&pair);
-        } else if self.forgotten.load(Ordering::Acquire) == forgotten {
-            answers.put(pair, permission.clone(), now);
-        }
-        Ok(permission)
+        self.remembered(&self.may_write, (from_user_id, to_user_id), ask).await
     }
 
     /// The card of the sender of a message. One that cannot be had is just its ids: a message is not held up for a name.
     pub async fn sender_card(&self, sender: Caller, request_id: &str) -> logic::User {
-        let card = match self.look_up(sender.user_id, request_id).await {
+        let card = match self.look_up(sender.user_id, false, request_id).await {
             Ok(CardAnswer::Card(card)) => card,
             Ok(CardAnswer::NotOffered) | Err(_) => logic::User { user_id: sender.user_id, ..logic::User::default() },
         };
@@ -292,7 +251,8 @@ impl Business {
 
     /// Fails where the business knows its users, and this is none of them.
     pub async fn check_user(&self, user_id: u64, request_id: &str) -> Result<(), BusinessError> {
-        self.look_up(user_id, request_id).await.map(drop)
+        let needs_answer = self.while_away != WhileAway::Allow;
+        self.look_up(user_id, needs_answer, request_id).await.map(drop)
     }
 
     /// Fails where the business knows its users, and one of these is none of them.
@@ -302,7 +262,7 @@ impl Business {
             let asked = user_ids.iter().map(|&user_id| (user_id, 0)).collect();
             let message = GetUsersRequest { user_ids: asked };
             let known = match self
-                .ask(&self.calls_in_flight, clients.users.clone().get_users(request(message, request_id)))
+                .ask(&self.calls_in_flight, None, clients.users.clone().get_users(request(message, request_id)))
                 .await
             {
                 Ok(reply) => reply.users,
@@ -323,30 +283,39 @@ impl Business {
         request_id: &str,
     ) -> Result<HandleCommandReply, BusinessError> {
         let Some(clients) = &self.clients else { return Err(ResultCode::UnknownCommand.into()) };
-        match self.ask(&self.commands_in_flight, clients.commands.clone().handle(request(message, request_id))).await {
+        let mut commands = clients.commands.clone();
+        match self.ask(&self.commands_in_flight, None, commands.handle(request(message, request_id))).await {
             Ok(reply) => Ok(reply),
             Err(status) if status.code() == Code::Unimplemented => Err(ResultCode::UnknownCommand.into()),
             Err(status) => Err(failure("Handle", status)),
         }
     }
 
-    async fn look_up(&self, user_id: u64, request_id: &str) -> Result<CardAnswer, BusinessError> {
+    async fn look_up(&self, user_id: u64, needs_answer: bool, request_id: &str) -> Result<CardAnswer, BusinessError> {
         match self.cards.get(&user_id, Instant::now()) {
             Some(answer) => Ok(answer),
-            None => Box::pin(self.ask_for_card(user_id, request_id)).await,
+            None => Box::pin(self.ask_for_card(user_id, needs_answer, request_id)).await,
         }
     }
 
-    async fn ask_for_card(&self, user_id: u64, request_id: &str) -> Result<CardAnswer, BusinessError> {
+    async fn ask_for_card(
+        &self,
+        user_id: u64,
+        needs_answer: bool,
+        request_id: &str,
+    ) -> Result<CardAnswer, BusinessError> {
         let Some(clients) = &self.clients else { return Ok(CardAnswer::NotOffered) };
-        if !self.outage.is_worth_a_try(Instant::now())
-            && let Some(card) = self.card_meanwhile(user_id)
-        {
-            return Ok(card);
+        if !self.get_user.is_worth_a_try(Instant::now()) {
+            match self.card_meanwhile(user_id) {
+                Some(card) => return Ok(card),
+                None if !needs_answer => return Err(BusinessError::Away),
+                None => {}
+            }
         }
         let forgotten = self.forgotten.load(Ordering::Acquire);
         let question = request(GetUserRequest { user_id }, request_id);
-        let answer = match self.ask(&self.calls_in_flight, clients.users.clone().get_user(question)).await {
+        let mut users = clients.users.clone();
+        let answer = match self.ask(&self.calls_in_flight, Some(&self.get_user), users.get_user(question)).await {
             Ok(reply) => reply.user.map(to_card).map(CardAnswer::Card).ok_or_else(|| no_such_user(user_id))?,
             Err(status) => match status.code() {
                 Code::Unimplemented => CardAnswer::NotOffered,
@@ -364,48 +333,6 @@ impl Business {
             self.cards.put(user_id, answer.clone(), Instant::now());
         }
         Ok(answer)
-    }
-
-    /// Waits for a call, and for a place for it, no longer than a call may last: a burst of them is asked a part at a time, which
-    /// also a business that breaks off connections with too many calls can bear. Each kind has places of its own.
-    fn ask<T>(
-        &self,
-        places: &Semaphore,
-        call: impl Future<Output = Result<Response<T>, Status>> + Send,
-    ) -> impl Future<Output = Result<T, Status>> + Send {
-        // A call takes thousands of bytes, which every packet would otherwise carry about for the few that ask.
-        let call = Box::pin(call);
-        let asked = async {
-            let _permit = places.acquire().await.expect("the semaphore is never closed");
-            call.await.map(Response::into_inner)
-        };
-        let asked = tokio::time::timeout(self.call_timeout, asked);
-        async move {
-            let late = |_| Err(Status::deadline_exceeded("no answer, or no place for the call, in time"));
-            let answered = asked.await.unwrap_or_else(late);
-            match &answered {
-                Err(status) if is_away(status) => self.outage.failed(status, Instant::now()),
-                _ => self.outage.answered(Instant::now()),
-            }
-            answered
-        }
-    }
-}
-
-impl Permission {
-    /// Whether asking again at once would be pointless.
-    fn is_lasting(&self) -> bool {
-        match self {
-            Self::Given | Self::NotOffered => true,
-            Self::Denied(code, _) => !ResultCode::from_number(*code).is_some_and(ResultCode::is_retryable),
-        }
-    }
-}
-
-fn to_permission(reply: MayWriteReply) -> Permission {
-    match reply.code {
-        0 => Permission::Given,
-        code => Permission::Denied(code, reply.message),
     }
 }
 

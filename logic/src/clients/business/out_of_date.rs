@@ -24,8 +24,8 @@ impl Business {
                 OutOfDate::Everything => self.doubt_everything(),
                 OutOfDate::Card(user_id) => self.cards.forget(&user_id),
                 OutOfDate::Pair(one, other) => {
-                    self.may_write.forget(&(one, other));
-                    self.may_write.forget(&(other, one));
+                    self.may_write.answers.forget(&(one, other));
+                    self.may_write.answers.forget(&(other, one));
                 }
                 OutOfDate::RoomWriter { user_id, room_id } => drop(room_writers.insert((user_id, room_id))),
                 OutOfDate::Tokens { user_id, device_id } => drop(tokens.insert((user_id, device_id))),
@@ -34,7 +34,9 @@ impl Business {
         if !room_writers.is_empty() {
             yield_now().await;
             let is_over = |user_id, room_id| room_writers.contains(&(user_id, room_id));
-            self.room_writers.forget_where(|&(user_id, room_id)| is_over(user_id, room_id) || is_over(0, room_id));
+            self.room_writers
+                .answers
+                .forget_where(|&(user_id, room_id)| is_over(user_id, room_id) || is_over(0, room_id));
         }
         if !tokens.is_empty() {
             yield_now().await;
@@ -49,7 +51,7 @@ impl Business {
         let now = Instant::now();
         self.good_tokens.doubt(now);
         self.cards.doubt(now);
-        self.may_write.doubt(now);
-        self.room_writers.doubt(now);
+        self.may_write.answers.doubt(now);
+        self.room_writers.answers.doubt(now);
     }
 }

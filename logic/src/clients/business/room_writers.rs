@@ -2,7 +2,7 @@
 
 use gim_proto::business::MayWriteToRoomRequest;
 
-use super::{Business, BusinessError, Clients, Permission, request};
+use super::{Business, BusinessError, Clients, permissions::Permission, request};
 
 impl Business {
     /// Fails where a user may not write into a room. A business without MayWriteToRoom lets everybody write everywhere.
@@ -17,9 +17,10 @@ impl Business {
         }
         let ask = async |clients: &Clients| {
             let question = request(MayWriteToRoomRequest { user_id, room_id }, request_id);
-            self.ask(&self.calls_in_flight, clients.users.clone().may_write_to_room(question)).await
+            let mut users = clients.users.clone();
+            self.ask(&self.calls_in_flight, Some(&self.room_writers.breaker), users.may_write_to_room(question)).await
         };
-        match self.remembered(&self.room_writers, (user_id, room_id), "MayWriteToRoom", ask).await? {
+        match self.remembered(&self.room_writers, (user_id, room_id), ask).await? {
             Permission::Denied(code, message) => Err(BusinessError::of_business(code, &message)),
             Permission::Given | Permission::NotOffered => Ok(()),
         }

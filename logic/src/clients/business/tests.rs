@@ -1,4 +1,6 @@
-use super::*;
+use gim_proto::business::MayWriteReply;
+
+use super::{permissions::to_permission, *};
 use crate::domain::out_of_date::OutOfDate;
 
 fn auth_code(status: Status) -> ResultCode {
@@ -71,8 +73,8 @@ async fn thousands_of_notices_forget_what_they_name_and_nothing_else() {
     for user_id in 1..=USERS {
         business.good_tokens.put(token(user_id, 1), (), now);
         business.good_tokens.put(token(user_id, 2), (), now);
-        business.room_writers.put((user_id, 5), Permission::Given, now);
-        business.room_writers.put((user_id, 6), Permission::Given, now);
+        business.room_writers.answers.put((user_id, 5), Permission::Given, now);
+        business.room_writers.answers.put((user_id, 6), Permission::Given, now);
         business.cards.put(user_id, CardAnswer::NotOffered, now);
     }
     // Of the first ones all devices, of the next ones one; the same with rooms.
@@ -88,8 +90,23 @@ async fn thousands_of_notices_forget_what_they_name_and_nothing_else() {
         let has_token = [1, 2].map(|device_id| business.good_tokens.get(&token(user_id, device_id), now).is_some());
         let expected = [user_id > NOTICES / 2, user_id > NOTICES];
         assert_eq!(has_token, expected, "tokens of {user_id}");
-        let may_write = [5, 6].map(|room_id| business.room_writers.get(&(user_id, room_id), now).is_some());
+        let may_write = [5, 6].map(|room_id| business.room_writers.answers.get(&(user_id, room_id), now).is_some());
         assert_eq!(may_write, [user_id > NOTICES, false], "rooms of {user_id}");
         assert_eq!(business.cards.get(&user_id, now).is_some(), user_id != 7, "card of {user_id}");
+    }
+}
+
+#[tokio::test]
+async fn what_never_had_a_place_says_nothing_about_the_business() {
+    let settings = BusinessSettings { call_timeout_ms: 20, ..BusinessSettings::default() };
+    let business = Business::new(&settings, &GrpcSettings::default()).unwrap();
+    for (places, counts) in [(0, false), (1, true)] {
+        let (places, breaker) = (Semaphore::new(places), Breaker::default());
+        let never = std::future::pending::<Result<tonic::Response<()>, Status>>();
+        let status = business.ask(&places, Some(&breaker), never).await.unwrap_err();
+        assert!(is_away(&status));
+        let much_later = Instant::now() + Duration::from_secs(60);
+        breaker.failed(much_later);
+        assert_eq!(breaker.is_worth_a_try(much_later), !counts, "it has failed for a minute, or for the first time");
     }
 }

@@ -7,7 +7,10 @@ use std::time::{Duration, Instant};
 
 use metrics::counter;
 
-use super::{Business, BusinessError, CardAnswer, EVERYBODY, Permission, TtlCache};
+use super::{
+    Business, BusinessError, CardAnswer, TtlCache,
+    permissions::{EVERYBODY, Permission},
+};
 use crate::{
     metrics as names,
     settings::{BusinessSettings, WhileAway},

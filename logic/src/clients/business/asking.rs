@@ -1,0 +1,52 @@
+//! One call of the business, from the wait for a place to the note of how it went. Any task.
+
+use std::time::Instant;
+
+use tokio::{sync::Semaphore, time::timeout_at};
+use tonic::{Response, Status};
+
+use super::{Business, breaker::Breaker, is_away};
+
+impl Business {
+    /// Waits for a call, and for a place for it, no longer than a call may last: a burst of them is asked a part at a time, which
+    /// also a business that breaks off connections with too many calls can bear. Each kind has places of its own. One that never had
+    /// a place says nothing about the business.
+    pub(super) fn ask<T>(
+        &self,
+        places: &Semaphore,
+        breaker: Option<&Breaker>,
+        call: impl Future<Output = Result<Response<T>, Status>> + Send,
+    ) -> impl Future<Output = Result<T, Status>> + Send {
+        // A call takes thousands of bytes, which every packet would otherwise carry about for the few that ask.
+        let call = Box::pin(call);
+        let deadline = tokio::time::Instant::now() + self.call_timeout;
+        async move {
+            let Ok(permit) = timeout_at(deadline, places.acquire()).await else {
+                return Err(Status::deadline_exceeded("no place for the call in time"));
+            };
+            let _permit = permit.expect("the semaphore is never closed");
+            let late = |_| Err(Status::deadline_exceeded("no answer in time"));
+            let answered = timeout_at(deadline, call).await.unwrap_or_else(late).map(Response::into_inner);
+            self.note(breaker, answered.as_ref().err().filter(|status| is_away(status)));
+            answered
+        }
+    }
+
+    fn note(&self, breaker: Option<&Breaker>, failure: Option<&Status>) {
+        let now = Instant::now();
+        match failure {
+            Some(status) => {
+                self.outage.failed(status, now);
+                if let Some(breaker) = breaker {
+                    breaker.failed(now);
+                }
+            }
+            None => {
+                self.outage.answered(now);
+                if let Some(breaker) = breaker {
+                    breaker.answered(now);
+                }
+            }
+        }
+    }
+}
