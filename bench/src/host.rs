@@ -107,18 +107,30 @@ impl Process {
 
     /// Those that listen on TCP ports here; the error says how to name them instead.
     pub fn listening_on(addresses: &[SocketAddr]) -> anyhow::Result<Vec<Self>> {
-        let folders = fs::read_dir("/proc").context("cannot list processes")?.flatten();
-        let folders = folders.filter(|entry| entry.file_name().to_string_lossy().parse::<u32>().is_ok());
-        let folders: Vec<_> = folders.map(|entry| entry.path().to_string_lossy().into_owned()).collect();
+        let folders = processes()?;
         let mut found = BTreeSet::new();
         for address in addresses {
-            let inodes = listening_inodes(*address);
-            let folder = folders.iter().find(|folder| holds_one_of(folder, &inodes));
+            let listeners = listeners_of(&BTreeSet::from([*address]));
+            let folder = folders.iter().find(|folder| holds_one_of(folder, &listeners));
             found.insert(folder.cloned().ok_or_else(|| {
                 anyhow!("cannot tell which process of this host listens on {address}: name it with --server-pid")
             })?);
         }
         Ok(found.into_iter().map(|folder| Self { folder }).collect())
+    }
+
+    /// Those of this machine that listen where it has connected to; none where the system does not let us look.
+    pub fn connected_listeners(&self) -> Vec<Self> {
+        let sockets: BTreeSet<String> = self.open_files().filter(|file| file.starts_with("socket:")).collect();
+        // A server has as many connections as it has clients: who listens is looked up once for all of them.
+        let listeners = listeners_of(&peers_of(&sockets));
+        let others = processes().unwrap_or_default().into_iter();
+        others.filter(|folder| holds_one_of(folder, &listeners)).map(|folder| Self { folder }).collect()
+    }
+
+    fn open_files(&self) -> impl Iterator<Item = String> {
+        let files = fs::read_dir(format!("{}/fd", self.folder)).into_iter().flatten().flatten();
+        files.filter_map(|file| Some(fs::read_link(file.path()).ok()?.to_string_lossy().into_owned()))
     }
 
     /// Memory that it occupies.
@@ -175,31 +187,71 @@ fn kib(path: &str, name: &str) -> u64 {
     value.unwrap_or(0) * 1024
 }
 
-/// Inodes of the sockets that listen where a connect to this address is taken.
-fn listening_inodes(address: SocketAddr) -> Vec<String> {
-    const LISTEN: &str = "0A";
+/// The folders of all processes.
+fn processes() -> anyhow::Result<Vec<String>> {
+    let folders = fs::read_dir("/proc").context("cannot list processes")?.flatten();
+    let folders = folders.filter(|entry| entry.file_name().to_string_lossy().parse::<u32>().is_ok());
+    Ok(folders.map(|entry| entry.path().to_string_lossy().into_owned()).collect())
+}
+
+/// The sockets of this machine in a state: their own address, that of the other side, and how open files name them.
+fn sockets_in(state: &str) -> Vec<(SocketAddr, SocketAddr, String)> {
     let tables = [read("/proc/net/tcp"), read("/proc/net/tcp6")];
     let lines = tables.iter().flat_map(|table| table.lines().skip(1));
     let sockets = lines.map(|line| line.split_whitespace().collect::<Vec<_>>());
-    let suffix = format!(":{:04X}", address.port());
-    let own = match address.ip() {
-        IpAddr::V4(ip) => format!("{:08X}", u32::from_ne_bytes(ip.octets())),
-        IpAddr::V6(_) => String::new(),
-    };
-    // An address of zeros takes them all, and those of version 6 are 32 digits.
-    let takes = |ip: &str| ip == own || ip.len() > 8 || ip.bytes().all(|digit| digit == b'0');
-    let is_ours = |local: &str| local.strip_suffix(&suffix).is_some_and(takes);
-    let ours = sockets.filter(|fields| fields.len() > 9 && is_ours(fields[1]) && fields[3] == LISTEN);
-    ours.map(|fields| format!("socket:[{}]", fields[9])).collect()
+    let sockets = sockets.filter(|fields| fields.len() > 9 && fields[3] == state);
+    let socket =
+        |fields: Vec<&str>| Some((address_of(fields[1])?, address_of(fields[2])?, format!("socket:[{}]", fields[9])));
+    sockets.filter_map(socket).collect()
 }
 
-fn holds_one_of(folder: &str, sockets: &[String]) -> bool {
+/// The sockets that take a connect to one of these addresses.
+fn listeners_of(addresses: &BTreeSet<SocketAddr>) -> BTreeSet<String> {
+    const LISTEN: &str = "0A";
+    let ports: BTreeSet<u16> = addresses.iter().map(SocketAddr::port).collect();
+    let takes = |own: &SocketAddr| match own.ip().is_unspecified() {
+        true => ports.contains(&own.port()),
+        false => addresses.contains(own),
+    };
+    sockets_in(LISTEN).into_iter().filter(|(own, ..)| takes(own)).map(|(.., socket)| socket).collect()
+}
+
+/// Where the connections with these sockets lead to.
+fn peers_of(sockets: &BTreeSet<String>) -> BTreeSet<SocketAddr> {
+    const ESTABLISHED: &str = "01";
+    let connections = sockets_in(ESTABLISHED).into_iter().filter(|(.., socket)| sockets.contains(socket));
+    connections.map(|(_, peer, _)| peer).collect()
+}
+
+/// An address as it stands in /proc/net: words of 32 bits in the order of this machine's bytes, and the port.
+fn address_of(text: &str) -> Option<SocketAddr> {
+    let (ip, port) = text.split_once(':')?;
+    let word = |digits: &[u8]| Some(u32::from_str_radix(str::from_utf8(digits).ok()?, 16).ok()?.to_ne_bytes());
+    let octets: Vec<u8> = ip.as_bytes().chunks(8).map(word).collect::<Option<Vec<_>>>()?.concat();
+    let ip = match octets.len() {
+        4 => IpAddr::from(<[u8; 4]>::try_from(octets).ok()?),
+        _ => IpAddr::from(<[u8; 16]>::try_from(octets).ok()?).to_canonical(),
+    };
+    Some(SocketAddr::new(ip, u16::from_str_radix(port, 16).ok()?))
+}
+
+/// Bytes of the tables on disk that a process has: the files of a SQLite that it has open, which have a log beside them, or those of
+/// InnoDB below its working directory. Logs are not in it. Nothing where it has no tables, or we may not look.
+pub fn table_bytes(process: &Process) -> Option<u64> {
+    let size = |path: &str| fs::metadata(path).ok().map(|metadata| metadata.len());
+    let files: BTreeSet<String> = process.open_files().collect();
+    let is_table = |file: &&String| files.contains(&format!("{file}-wal"));
+    let schemas = fs::read_dir(format!("{}/cwd", process.folder)).into_iter().flatten().flatten();
+    let innodb = schemas.flat_map(|schema| fs::read_dir(schema.path()).into_iter().flatten().flatten());
+    let innodb = innodb.filter(|file| file.path().extension().is_some_and(|extension| extension == "ibd"));
+    let innodb: Vec<String> = innodb.map(|file| file.path().to_string_lossy().into_owned()).collect();
+    let sizes: Vec<u64> = files.iter().filter(is_table).chain(&innodb).filter_map(|file| size(file)).collect();
+    (!sizes.is_empty()).then(|| sizes.iter().sum())
+}
+
+fn holds_one_of(folder: &str, sockets: &BTreeSet<String>) -> bool {
     // Processes of others do not let us look.
-    let Ok(files) = fs::read_dir(format!("{folder}/fd")) else { return false };
-    files.flatten().any(|file| {
-        let target = fs::read_link(file.path()).unwrap_or_default();
-        sockets.iter().any(|socket| target.as_os_str() == socket.as_str())
-    })
+    Process { folder: folder.to_owned() }.open_files().any(|file| sockets.contains(&file))
 }
 
 #[cfg(test)]
@@ -221,6 +273,33 @@ mod tests {
         drop(listener);
         let error = Process::listening_on(&[address]).unwrap_err().to_string();
         assert!(error.ends_with("name it with --server-pid"), "{error}");
+    }
+
+    #[test]
+    fn who_listens_where_a_process_has_connected_to_is_found() {
+        for listener in ["127.0.0.1:0", "[::1]:0"].into_iter().filter_map(|address| TcpListener::bind(address).ok()) {
+            let address = listener.local_addr().unwrap();
+            let _connection = std::net::TcpStream::connect(address).unwrap();
+            let sockets: BTreeSet<String> = Process::this().open_files().collect();
+            assert!(peers_of(&sockets).contains(&address), "{address}");
+            let own = format!("/proc/{}", std::process::id());
+            assert!(Process::this().connected_listeners().iter().any(|process| process.folder == own));
+        }
+        let mapped = "0000000000000000FFFF00000100007F:1F90";
+        assert_eq!(address_of(mapped).unwrap().to_string(), "127.0.0.1:8080");
+    }
+
+    #[test]
+    fn tables_are_the_files_with_a_log_and_the_log_does_not_count() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(table_bytes(&Process::this()), None);
+        let open = ["logic.db", "logic.db-wal", "other.db"].map(|name| {
+            let path = folder.path().join(name);
+            fs::write(&path, [0; 100]).unwrap();
+            fs::File::open(path).unwrap()
+        });
+        assert_eq!(table_bytes(&Process::this()), Some(100));
+        drop(open);
     }
 
     #[test]

@@ -8,7 +8,7 @@
 //!
 //! 1. What is counted and how, without IO: [`stats`], [`paired_run`], [`score`], [`counts`].
 //! 2. This process and its machine: [`host`], [`part`], [`progress`], [`watch`].
-//! 3. What a run ends in, and where it is kept: [`result`], [`kept`].
+//! 3. What a run ends in, and where it is kept: [`result`], [`costs`], [`kept`].
 //! 4. The server and its clients: [`swarm`], [`target`], [`servers`], [`backend`], [`users`].
 //! 5. What the server is compared with: [`baseline`].
 //! 6. What all scenarios have in common, and the scenarios: [`load`], [`scenario`].
@@ -17,6 +17,7 @@
 mod backend;
 mod baseline;
 mod compare;
+mod costs;
 mod counts;
 mod host;
 mod kept;

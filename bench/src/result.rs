@@ -108,7 +108,8 @@ impl Figures {
         })
     }
 
-    fn table(&self) -> String {
+    /// All of them, a line each.
+    pub fn table(&self) -> String {
         let width = self.rows.iter().map(|(_, _, words)| words.chars().count()).max().unwrap_or(0);
         self.rows.iter().map(|(_, value, words)| format!("{words:<width$}  {value}\n")).collect()
     }

@@ -71,14 +71,18 @@ const KEYS: [(&str, &str, &str); 13] = [
         "connections server_rss_bytes_per_connection kernel_bytes_per_connection server_cpu_cores connects_per_second heartbeats",
         "",
     ),
-    ("signin", "sign_ins_per_second p50_ms p99_ms", "failed"),
-    ("call", "calls_per_second p50_ms p99_ms", ""),
+    ("signin", "sign_ins_per_second p50_ms p99_ms client_cpu_us_per_operation", "failed"),
+    ("call", "calls_per_second p50_ms p99_ms client_cpu_us_per_operation", ""),
     ("conversations", "p50_ms p99_ms bare_p50_ms bare_p99_ms ratio lists", ""),
-    ("echo", "per_second p50_us p99_us p999_us baseline_per_second ratio p99_ratio", ""),
-    ("room", "deliveries_per_second baseline_writes_per_second ratio p50_ms p99_ms", "lost reordered"),
+    ("echo", "per_second p50_us p99_us p999_us baseline_per_second ratio p99_ratio client_cpu_us_per_operation", ""),
+    (
+        "room",
+        "deliveries_per_second baseline_writes_per_second ratio p50_ms p99_ms client_cpu_us_per_operation",
+        "lost reordered",
+    ),
     ("send", SENDS, "lost duplicates reordered"),
     ("group", SENDS, "lost duplicates reordered"),
-    ("sync", "messages_per_second baseline_rows_per_second ratio p99_ms", "lost reordered"),
+    ("sync", "messages_per_second baseline_rows_per_second ratio p99_ms client_cpu_us_per_operation", "lost reordered"),
     ("slow", "p99_ms_with p99_ms_without with_to_without stuck_behind achieved_per_second", "lost reordered"),
     (
         "fairness",
@@ -99,10 +103,16 @@ const KEYS: [(&str, &str, &str); 13] = [
     ),
 ];
 
-const SENDS: &str = "sends_per_second inbox_rows_per_second baseline_rows_per_second ratio p50_ms p99_ms";
+const SENDS: &str =
+    "sends_per_second inbox_rows_per_second baseline_rows_per_second ratio p50_ms p99_ms client_cpu_us_per_operation";
 
 /// Measures that a run this small may find to be nothing.
-const SMALL: [&str; 3] = ["server_rss_bytes_per_connection", "kernel_bytes_per_connection", "server_cpu_cores"];
+const SMALL: [&str; 4] = [
+    "server_rss_bytes_per_connection",
+    "kernel_bytes_per_connection",
+    "server_cpu_cores",
+    "client_cpu_us_per_operation",
+];
 
 /// Runs a scenario in small, which has to end well and to have its keys.
 fn measure(server: &Server, scenario: &str, options: &[&str]) -> Value {

@@ -17,6 +17,7 @@ pub use self::{
     run::{CONNECTS_IN_FLIGHT, OwnCpu, Run, random_id},
 };
 use crate::{
+    costs,
     counts::{Counts, Findings},
     host,
     result::{Checks, Figures, Outcome},
@@ -119,6 +120,7 @@ pub fn run<M: Measurement>(measurement: &M) -> Outcome {
     }
     // Who counted nothing has nothing to tell, and no other error than what ended it.
     let judged = if findings.counts.is_empty() { Ok(()) } else { measurement.tell(&findings.counts, &mut figures) };
+    costs::tell(&findings.counts, &mut figures);
     note_late_sends(&figures, arguments.seconds, &mut findings);
     outcome(figures, ended.and(judged).err(), findings)
 }

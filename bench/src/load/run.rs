@@ -8,6 +8,7 @@ use std::{
 
 use super::{arguments::LoadArguments, barrier::Barrier};
 use crate::{
+    costs::{Costs, Spent},
     counts::{Counts, Findings},
     host::{self, Process},
     part::Part,
@@ -35,6 +36,7 @@ pub struct Run<'a> {
     part: Part,
     barrier: Barrier,
     watch: Option<Watch>,
+    costs: Option<Costs>,
 }
 
 impl<'a> Run<'a> {
@@ -44,7 +46,16 @@ impl<'a> Run<'a> {
         let is_watching = watches && arguments.part.is_none();
         let watch = if is_watching { Some(Watch::start(arguments.server_processes(&target)?)?) } else { None };
         let part = arguments.part.unwrap_or(Part::WHOLE);
-        Ok(Self { target, counts: Counts::default(), warnings: Vec::new(), arguments, part, barrier, watch })
+        Ok(Self {
+            target,
+            counts: Counts::default(),
+            warnings: Vec::new(),
+            arguments,
+            part,
+            barrier,
+            watch,
+            costs: None,
+        })
     }
 
     /// How many of all are for this process.
@@ -94,6 +105,23 @@ impl<'a> Run<'a> {
     pub fn meet(&mut self, point: &str, swarm: &mut Swarm, behaviour: &mut impl Behaviour) -> anyhow::Result<()> {
         self.barrier.wait(point, swarm, behaviour)?;
         self.watch.as_ref().map_or(Ok(()), |watch| watch.at(point, &mut self.counts))
+    }
+
+    /// What the services of this machine, and this process, have spent so far.
+    pub fn spent(&mut self) -> Spent {
+        let (arguments, target, part) = (self.arguments, &self.target, self.part);
+        let find = || match part.number {
+            0 => Costs::of_all(arguments.server_processes(target).unwrap_or_default()),
+            _ => Costs::of_client(),
+        };
+        self.costs.get_or_insert_with(find).spent()
+    }
+
+    /// Counts what so many operations cost that went on since [`Run::spent`].
+    pub fn charge(&mut self, before: &Spent, operations: u64) {
+        if let Some(costs) = &self.costs {
+            costs.charge(before, operations, &mut self.counts);
+        }
     }
 
     /// Notes what an open loop offered, and how much of it left late through our fault.

@@ -100,11 +100,15 @@ fn take_turns(run: &mut Run<'_>, swarm: &mut Swarm, echo: &mut Echo, paired: Pai
     let mut progress = Progress::new("echo", paired.len().into());
     for number in 0..paired.len() {
         run.meet("slice", swarm, echo)?;
+        let (spent, answered) = (run.spent(), echo.answered);
         let slice = paired.begin(number);
         echo.begin(slice, swarm);
         let ended = swarm.run_until(echo, slice.end);
         let ended = ended.and_then(|()| swarm.settle(echo, |echo| echo.answered, |echo| echo.waiting == 0));
         echo.score(slice.side).end(&slice);
+        if slice.side == Side::Server {
+            run.charge(&spent, echo.answered - answered);
+        }
         ensure!(ended?, "heartbeats that were not answered within {DEADLINE:?}: {}", echo.waiting);
         progress.show((number + 1).into(), || echo.summary());
     }

@@ -20,6 +20,9 @@ pub trait PairedClients: Behaviour {
     /// The slice is over, or breaks off now.
     fn end(&mut self);
 
+    /// What was done so far for which the services are charged, measured or not.
+    fn operations(&self) -> u64;
+
     /// Grows with whatever has to arrive.
     fn activity(&self) -> u64;
 
@@ -65,6 +68,7 @@ fn take_turn(
     bare: Option<&mut Database>,
 ) -> anyhow::Result<bool> {
     run.meet("slice", swarm, clients)?;
+    let (spent, done) = (run.spent(), clients.operations());
     let slice = paired.begin(number);
     if slice.side == Side::Baseline
         && let Some(bare) = bare
@@ -78,6 +82,7 @@ fn take_turn(
     // What is under way when a slice ends still counts in it, as late as it comes.
     let ended = ended.and_then(|()| swarm.settle(clients, |all| all.activity(), |all| all.is_settled()));
     clients.end();
+    run.charge(&spent, clients.operations() - done);
     ended
 }
 

@@ -5,7 +5,7 @@
 use std::{
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     time::{Duration, Instant},
 };
@@ -40,6 +40,7 @@ pub struct ByRequest {
 struct Shared {
     score: Mutex<Score>,
     calling: AtomicUsize,
+    called: AtomicU64,
 }
 
 impl ByRequest {
@@ -68,6 +69,11 @@ impl ByRequest {
         }
         self.shared.score().end(&slice);
         Ok(())
+    }
+
+    /// Calls that were answered so far, measured or not.
+    pub fn called(&self) -> u64 {
+        self.shared.called.load(Relaxed)
     }
 
     /// Ends them; what they did.
@@ -110,6 +116,7 @@ impl Caller {
             }
             let answer = tokio::time::timeout(DEADLINE, self.call.make(&mut self.door)).await;
             answer.context("a call was not answered in time")?.map_err(|status| refused("a call", &status))?;
+            shared.called.fetch_add(1, Relaxed);
             shared.score().record(&slice, began, Instant::now());
         }
     }

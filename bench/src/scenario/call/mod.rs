@@ -144,6 +144,7 @@ impl Arguments {
     fn measure_grpc(&self, run: &mut Run<'_>, users: &[User]) -> anyhow::Result<()> {
         let door = |_| Door::Grpc { logic: run.target.logic(), business: run.target.business() };
         let mut callers = ByRequest::start(self, &run.target, users, users.iter().map(door).collect());
+        let spent = run.spent();
         let (start, duration) = (Instant::now(), self.load.duration());
         let slice =
             Slice { side: Side::Server, measure_from: start + duration.mul_f64(WARM_UP), end: start + duration };
@@ -153,6 +154,7 @@ impl Arguments {
             progress.show(start.elapsed().as_millis() as u64, || format!("{} callers", users.len()));
         })?;
         own_cpu.check(run);
+        run.charge(&spent, callers.called());
         run.counts.add_score("calls", &callers.end());
         Ok(())
     }
@@ -169,6 +171,7 @@ impl Arguments {
         let mut progress = Progress::new("calling", paired.len().into());
         for number in 0..paired.len() {
             run.meet("slice", &mut swarm, &mut connections)?;
+            let (spent, answered) = (run.spent(), connections.answered());
             let slice = paired.begin(number);
             match slice.side {
                 Side::Baseline => grpc.call_in(slice, &run.target, || {})?,
@@ -177,6 +180,7 @@ impl Arguments {
                     swarm.run_until(&mut connections, slice.end)?;
                     let ended = swarm.settle(&mut connections, |all| all.answered(), |all| all.waiting() == 0)?;
                     connections.score.end(&slice);
+                    run.charge(&spent, connections.answered() - answered);
                     ensure!(ended, "calls that were not answered within {DEADLINE:?}: {}", connections.waiting());
                 }
             }
@@ -196,10 +200,14 @@ impl Arguments {
         let paired = PairedRun::new(self.load.duration());
         let mut progress = Progress::new("calling", paired.len().into());
         for number in 0..paired.len() {
+            let (spent, called) = (run.spent(), json.called());
             let slice = paired.begin(number);
             match slice.side {
                 Side::Baseline => grpc.call_in(slice, &run.target, || {})?,
-                Side::Server => json.call_in(slice, &run.target, || {})?,
+                Side::Server => {
+                    json.call_in(slice, &run.target, || {})?;
+                    run.charge(&spent, json.called() - called);
+                }
             }
             progress.show((number + 1).into(), || format!("{} callers", users.len()));
         }

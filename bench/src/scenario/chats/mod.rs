@@ -315,6 +315,10 @@ impl PairedClients for Conversations {
         }
     }
 
+    fn operations(&self) -> u64 {
+        self.answered
+    }
+
     fn activity(&self) -> u64 {
         self.answered + self.received
     }

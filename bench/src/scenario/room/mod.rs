@@ -22,7 +22,7 @@ use crate::{
     baseline::{Baseline, Kind},
     counts::Counts,
     load::{CONNECTS_IN_FLIGHT, LoadArguments, Measurement, OwnCpu, Run, ensure_rate, random_id, tell_faults},
-    paired_run::PairedRun,
+    paired_run::{PairedRun, Side},
     progress::Progress,
     result::Figures,
     stats::ratio,
@@ -142,12 +142,16 @@ fn take_turns(run: &mut Run<'_>, swarm: &mut Swarm, hall: &mut Hall, paired: Pai
     let mut progress = Progress::new("room", paired.len().into());
     for number in 0..paired.len() {
         run.meet("slice", swarm, hall)?;
+        let (spent, received) = (run.spent(), hall.server.received());
         let slice = paired.begin(number);
         hall.begin(slice)?;
         let ended = swarm.run_until(hall, slice.end);
         // What is under way still counts in this slice, as late as it comes; the next one starts on an empty machine.
         let ended = ended.and_then(|()| swarm.settle(hall, Hall::activity, Hall::is_settled));
         hall.end();
+        if slice.side == Side::Server {
+            run.charge(&spent, hall.server.received() - received);
+        }
         if !ended? {
             break;
         }

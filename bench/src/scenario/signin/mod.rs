@@ -108,9 +108,10 @@ impl Arguments {
         let (duration, warm_up) = (self.load.duration(), self.load.duration().mul_f64(WARM_UP));
         connected.play(warm_up, run)?;
         (connected.busy, connected.latencies) = (Duration::ZERO, Latencies::default());
-        let own_cpu = OwnCpu::start();
+        let (own_cpu, spent) = (OwnCpu::start(), run.spent());
         connected.play(duration - warm_up, run)?;
         own_cpu.check(run);
+        run.charge(&spent, connected.latencies.count());
         let per_second = ratio(connected.latencies.count() as f64, connected.busy.as_secs_f64());
         run.counts.add_rate("sign_ins", per_second);
         run.counts.add_latencies("sign_ins", &connected.latencies);
@@ -130,13 +131,14 @@ impl Arguments {
         play(warm_up, 0, &mut swarm, &mut returns)?;
         run.meet("warm", &mut swarm, &mut returns)?;
         returns.latencies = Latencies::default();
-        let started = Instant::now();
-        let own_cpu = OwnCpu::start();
+        let spent = run.spent();
+        let (started, own_cpu) = (Instant::now(), OwnCpu::start());
         let count = self.sign_ins.map_or(0, |count| run.share(count) as u64);
         let ended = play(duration - warm_up, count, &mut swarm, &mut returns);
         let per_second = ratio(returns.latencies.count() as f64, started.elapsed().as_secs_f64());
         own_cpu.check(run);
         let ended = ended.and_then(|()| returns.await_the_rest(&mut swarm));
+        run.charge(&spent, returns.latencies.count());
         run.counts.add_rate("sign_ins", per_second);
         run.counts.add_latencies("sign_ins", &returns.latencies);
         run.counts.add("failed", returns.failed as f64);

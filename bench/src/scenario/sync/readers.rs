@@ -48,6 +48,8 @@ pub struct Readers {
     answered: u64,
     lost: u64,
     reordered: u64,
+    /// Messages that came, measured or not.
+    read: u64,
 }
 
 impl Readers {
@@ -64,6 +66,7 @@ impl Readers {
             answered: 0,
             lost: 0,
             reordered: 0,
+            read: 0,
         }
     }
 
@@ -105,6 +108,7 @@ impl Readers {
         })?;
         self.reordered += out_of_order;
         let got = reader.has - before;
+        self.read += got;
         let began_at = reader.began_at;
         if !has_more {
             self.lost += self.backlog.saturating_sub(reader.has);
@@ -139,6 +143,10 @@ impl PairedClients for Readers {
         if let Some(slice) = self.slice.take() {
             self.pages.end(&slice);
         }
+    }
+
+    fn operations(&self) -> u64 {
+        self.read
     }
 
     fn activity(&self) -> u64 {
