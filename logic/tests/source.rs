@@ -24,10 +24,11 @@ const ORDER: [&[&str]; 10] = [
 ];
 
 /// The same for the files of the store, above what the whole of it may name.
-const ORDER_IN_THE_STORE: [&[&str]; 11] = [
+const ORDER_IN_THE_STORE: [&[&str]; 12] = [
     &["domain", "metrics", "settings"],
     &["error", "columns", "plans", "statement"],
     &["script", "dialect"],
+    &["opening"],
     &[
         "device",
         "inbox",

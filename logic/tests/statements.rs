@@ -55,6 +55,9 @@ struct Statement {
 /// The statements of a send to a user, to a normal group and to a large one, as verbs and tables.
 type Cost = [Vec<String>; 3];
 
+/// How often the database was asked for these, and to begin and to commit.
+type RoundTrips = [usize; 3];
+
 /// The statements of a list of these conversations, in no order, as two of them run at once.
 type ListCost = Vec<String>;
 
@@ -98,14 +101,16 @@ impl Visit for Statement {
     fn record_debug(&mut self, _: &Field, _: &dyn Debug) {}
 }
 
-/// The statements of what is done meanwhile, each with its verb and the table that it writes or reads first.
-async fn heard(what: impl Future<Output = ()>) -> Vec<String> {
+/// The statements of what is done meanwhile, each with its verb and the table that it writes or reads first, and in how many texts.
+async fn heard(what: impl Future<Output = ()>) -> (Vec<String>, usize) {
     HEARD.lock().unwrap().clear();
     what.await;
     let heard = HEARD.lock().unwrap().clone();
     // The texts of MariaDB hold several statements each.
     let each = heard.iter().flat_map(|statement| statement.text.split(';').map(str::to_owned));
-    each.filter_map(|text| described(&text)).collect()
+    let is_asked = |text: &str| ["BEGIN", "COMMIT", "ROLLBACK"].contains(&text) || described(text).is_some();
+    let round_trips = heard.iter().filter(|statement| statement.text.split(';').any(is_asked)).count();
+    (each.filter_map(|text| described(&text)).collect(), round_trips)
 }
 
 fn described(text: &str) -> Option<String> {
@@ -147,7 +152,7 @@ async fn put_positions(server: &Server, group_ids: [u64; 2]) {
     }
 }
 
-async fn cost(change: impl FnOnce(&mut LogicSettings)) -> (Cost, ListCost) {
+async fn cost(change: impl FnOnce(&mut LogicSettings)) -> (Cost, RoundTrips, ListCost) {
     let server = server_with(StubBusiness::start().await, |settings| {
         settings.conversation.read_delay_ms = 0;
         change(settings);
@@ -156,10 +161,14 @@ async fn cost(change: impl FnOnce(&mut LogicSettings)) -> (Cost, ListCost) {
     let groups = [make(&server, GroupKind::GkNormal).await, make(&server, GroupKind::GkLarge).await];
     send(&server, 7, Target::UserId(8)).await;
     let targets = [Target::UserId(8), Target::GroupId(groups[0]), Target::GroupId(groups[1])];
-    let without = heard_of(&server, targets).await;
+    let (without, round_trips) = heard_of(&server, targets).await;
     put_positions(&server, groups).await;
-    assert_eq!(heard_of(&server, targets).await, without, "with positions in place, and without");
-    let mut of_list = heard(async {
+    assert_eq!(
+        heard_of(&server, targets).await,
+        (without.clone(), round_trips),
+        "with positions in place, and without"
+    );
+    let (mut of_list, _) = heard(async {
         let list = server.conversation_ext().list(signed(8, ConversationListRequest::default())).await.unwrap();
         let unread: Vec<u32> = list.into_inner().conversations.iter().map(|one| one.unread).collect();
         assert!(unread.len() == 3 && unread.iter().all(|unread| *unread > 0), "{unread:?}");
@@ -167,23 +176,23 @@ async fn cost(change: impl FnOnce(&mut LogicSettings)) -> (Cost, ListCost) {
     .await;
     of_list.sort_unstable();
     support::stop(server).await;
-    (without, of_list)
+    (without, round_trips, of_list)
 }
 
-async fn heard_of(server: &Server, targets: [Target; 3]) -> Cost {
-    let mut all = Cost::default();
-    for (heard_of, target) in all.iter_mut().zip(targets) {
-        *heard_of = heard(send(server, 7, target)).await;
+async fn heard_of(server: &Server, targets: [Target; 3]) -> (Cost, RoundTrips) {
+    let (mut all, mut round_trips) = (Cost::default(), RoundTrips::default());
+    for (index, target) in targets.into_iter().enumerate() {
+        (all[index], round_trips[index]) = heard(send(server, 7, target)).await;
     }
-    all
+    (all, round_trips)
 }
 
 #[tokio::test]
 async fn a_send_is_as_many_statements_as_ever_and_a_list_few() {
     tracing::subscriber::set_global_default(Listener).unwrap();
-    let (of_sqlite, list_of_sqlite) = cost(|_| ()).await;
+    let (of_sqlite, _, list_of_sqlite) = cost(|_| ()).await;
     let (url, key_prefix) = testing::redis();
-    let (of_mariadb, list_of_mariadb) = cost(|settings| {
+    let (of_mariadb, round_trips, list_of_mariadb) = cost(|settings| {
         settings.database.url = testing::mysql_database();
         (settings.shared_state.url, settings.shared_state.key_prefix) = (url, key_prefix);
     })
@@ -234,6 +243,8 @@ async fn a_send_is_as_many_statements_as_ever_and_a_list_few() {
         "UPDATE chat_group",
     ]);
     assert_eq!(of_mariadb, [to_user, to_normal, to_large]);
+    // The transaction begins with the first text and is committed with the last one. (Members are not among the tables that are heard.)
+    assert_eq!(round_trips, [2, 4, 3]);
 
     // Which conversations there are, what is kept of them, and their newest messages; nobody is looked up alone.
     let of_list = texts(&[

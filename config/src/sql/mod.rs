@@ -5,6 +5,7 @@
 pub mod at_rest;
 mod claim;
 mod errors;
+mod held;
 mod insert_new;
 mod migrations;
 mod pool;
@@ -29,6 +30,7 @@ use tokio::sync::oneshot;
 
 pub use claim::{Claim, Taken};
 pub use errors::{gave_way, is_transient};
+pub use held::HeldConnection;
 pub use insert_new::InsertNew;
 pub use migrations::migrator;
 pub use pool::{Failure, Pool, begin};

@@ -38,7 +38,7 @@ use super::{
 };
 
 /// A connection that was idle for longer is tried before it is used: a database that restarted meanwhile closed it.
-const IDLE_UNTRIED: Duration = Duration::from_secs(1);
+pub(super) const IDLE_UNTRIED: Duration = Duration::from_secs(1);
 
 /// A connection that does not answer in this time when it is tried leads nowhere.
 const TRIAL_MAX: Duration = Duration::from_secs(1);
@@ -173,16 +173,26 @@ impl Pool {
 
     /// Does work that takes one connection and several statements. `timeout` is for the work as a whole.
     pub async fn run<T, E: Failure>(&self, work: impl AsyncFnOnce(&mut AnyConnection) -> Result<T, E>) -> Result<T, E> {
-        if self.access == Access::Write {
-            self.storage.check()?;
-        }
+        self.check_storage()?;
         let mut lent = self.lend().await?;
+        self.run_on(&mut lent, work).await
+    }
+
+    /// Whether what is written now would be found again.
+    pub(super) fn check_storage(&self) -> Result<(), sqlx::Error> {
+        if self.access == Access::Write { self.storage.check() } else { Ok(()) }
+    }
+
+    /// Does it on a connection that was lent.
+    pub(super) async fn run_on<T, E: Failure>(
+        &self,
+        lent: &mut Lent,
+        work: impl AsyncFnOnce(&mut AnyConnection) -> Result<T, E>,
+    ) -> Result<T, E> {
         let Some(connection) = lent.connection.as_deref_mut() else { return Err(sqlx::Error::PoolClosed.into()) };
         match timeout(self.timeout, work(connection)).await {
             Ok(result) => {
-                if let Err(error) = &result {
-                    lent.is_spent = self.is_spent_by(error.cause());
-                }
+                lent.is_spent = result.as_ref().err().is_some_and(|error| self.is_spent_by(error.cause()));
                 self.noted(result)
             }
             Err(_) => {
@@ -237,7 +247,17 @@ impl Pool {
         self.connections.close().await;
     }
 
-    async fn lend(&self) -> Result<Lent, sqlx::Error> {
+    pub(super) fn dialect(&self) -> Dialect {
+        self.dialect
+    }
+
+    /// Whether connections that were lent at a time were found to be useless since.
+    pub(super) fn is_useless_since(&self, lent_at: Instant) -> bool {
+        self.renewal.is_before(lent_at.elapsed())
+    }
+
+    /// Borrows a connection.
+    pub(super) async fn lend(&self) -> Result<Lent, sqlx::Error> {
         let _waiting = self.metrics.wait();
         timeout(self.acquire_timeout, self.lend_in_time()).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
     }
@@ -324,11 +344,20 @@ fn cannot_connect(error: sqlx::Error) -> sqlx::Error {
 }
 
 /// A connection that goes back to its pool, or is closed where it does not answer within the limit.
-struct Lent {
+#[derive(Debug)]
+pub(super) struct Lent {
     connection: Option<PoolConnection<Any>>,
     place: Option<CountedPlace>,
     timeout: Duration,
-    is_spent: bool,
+    /// Whether it is to be closed instead.
+    pub(super) is_spent: bool,
+}
+
+impl Lent {
+    /// Whether more can be done with it.
+    pub(super) fn is_usable(&self) -> bool {
+        self.connection.is_some() && !self.is_spent
+    }
 }
 
 impl Drop for Lent {

@@ -10,6 +10,7 @@ use super::{
     dialect::Sql,
     group::read_group,
     held_group::{ApplyError, GroupPost, HeldGroup},
+    opening::Opening,
     script::Script,
     statement::MultiRow,
     work::{GroupWork, Post, Work},
@@ -46,9 +47,13 @@ impl HeldGroups {
         connection: &mut AnyConnection,
         sql: &Sql,
         group_ids: &BTreeSet<u64>,
+        opening: &mut Opening,
     ) -> Result<Self, sqlx::Error> {
         let group_ids: Vec<u64> = group_ids.iter().copied().collect();
         let mut script = Script::new(sql.sends_text);
+        if !group_ids.is_empty() {
+            opening.put_into(&mut script);
+        }
         script.add(sql.hold_groups, &group_ids, |row, group_id| row.id(*group_id));
         let mut groups = BTreeMap::new();
         for row in script.fetch(connection).await? {

@@ -6,7 +6,7 @@
 //!
 //! Each file knows only those above it, which `tests/source.rs` checks:
 //!
-//! - `error`, `columns`, `statement`, `script`, [`dialect`]: errors, values, and statements, alone and sent together
+//! - `error`, `columns`, `statement`, `script`, `opening`, [`dialect`]: errors, values, and statements, alone and sent together
 //! - [`device`], [`import`], [`inbox`], `left_member`, [`read_position`], [`retention`], [`revocation`], [`room`], [`sent`], then
 //!   [`conversation`], [`conversation_heads`], [`conversation_places`], [`group`], [`sign_in`]: the repositories
 //! - [`seqs`]: what is done where a database went back
@@ -33,6 +33,7 @@ mod held_groups;
 pub mod import;
 pub mod inbox;
 mod left_member;
+mod opening;
 #[cfg(test)]
 mod plans;
 mod queue;

@@ -47,6 +47,20 @@ impl Script {
         if is_text { Self::Text(vec![String::new()]) } else { Self::Prepared(Vec::new()) }
     }
 
+    /// Adds a statement without rows; of prepared ones, transactions are begun and ended otherwise.
+    pub(super) fn add_plain(&mut self, sql: &'static str) {
+        match self {
+            Self::Text(texts) => {
+                let text = texts.last_mut().expect("there is always a text");
+                if !text.is_empty() {
+                    text.push(';');
+                }
+                text.push_str(sql);
+            }
+            Self::Prepared(queries) => queries.push(sqlx::query(sql)),
+        }
+    }
+
     /// Adds a statement for all rows; nothing for none.
     pub(super) fn add<T>(&mut self, statement: MultiRow, rows: &[T], put: impl Fn(Row, &T) -> Row) {
         match self {

@@ -20,6 +20,7 @@ use super::{
     held_group::{ApplyError, GroupPost},
     held_groups::{BatchLimits, HeldGroups},
     inbox::{NEWEST_SEQS, NOBODY},
+    opening::{self, Opening},
     recall,
     repeats::{self, KnownSend},
     script::Script,
@@ -85,35 +86,43 @@ pub(super) struct PreparedTransaction<'a> {
     has_repeats: bool,
 }
 
-/// Decides about `works` and numbers their messages, inside the transaction that `connection` is in: about as many, from the
-/// first on, as `limits` allow, but at least one.
+/// Decides about `works` and numbers their messages, inside the transaction that `connection` is in, or that begins with this: about
+/// as many, from the first on, as `limits` allow, but at least one.
 pub(super) async fn prepare<'a>(
     connection: &mut AnyConnection,
     sql: &Sql,
     works: &'a [&'a Work],
-    limits: BatchLimits,
-    lookup: KeyLookup,
+    (limits, lookup): (BatchLimits, KeyLookup),
+    opening: &mut Opening,
 ) -> Result<PreparedTransaction<'a>, sqlx::Error> {
     let group_ids: Vec<Option<u64>> = works.iter().map(|work| work.stored_group_id()).collect();
     let mut held_ids: BTreeSet<u64> = group_ids.iter().copied().flatten().collect();
-    let mut groups = HeldGroups::hold(connection, sql, &held_ids).await?;
+    let mut groups = HeldGroups::hold(connection, sql, &held_ids, opening).await?;
     let count = groups.fitting(works, limits);
     if count < works.len() {
         held_ids = group_ids[..count].iter().copied().flatten().collect();
     }
     let works = &works[..count];
     groups.read_members(connection, sql, &held_ids).await?;
+    let begins_with_counters = |work: &&Work| match work {
+        Work::Post(_) => lookup == KeyLookup::Groups,
+        Work::Ack(_) | Work::GroupAcks(_) | Work::Read(_) => true,
+        Work::Group(_) | Work::Recall(_) | Work::Device(_) => false,
+    };
+    if !works.iter().all(begins_with_counters) {
+        opening.send(connection).await?;
+    }
     let recalls = recall::mark(connection, works).await?;
     let device_count = device_saves::save(connection, sql, works).await?;
     let known = find_sent(connection, sql, works, lookup).await?;
     let Plan { fates, mut fresh, .. } = Plan::new(connection, &mut groups, works, &known).await?;
     fresh.extend(recalls.into_iter().map(|post| Fresh { post: Cow::Borrowed(post), group: groups.recall(post) }));
-    let posts = bump(connection, sql, fresh).await?;
+    let posts = bump(connection, sql, fresh, opening).await?;
     Ok(PreparedTransaction { works, fates, groups, posts, device_count, has_repeats: !known.is_empty() })
 }
 
 impl PreparedTransaction<'_> {
-    /// Stores all of it.
+    /// Stores all of it; where that is sent as texts, it is committed with it.
     pub(super) async fn store(self, connection: &mut AnyConnection, sql: &Sql) -> Result<Written, sqlx::Error> {
         let Self { works, fates, groups, posts, device_count, has_repeats } = self;
         let newest_seqs = newest_seqs(connection, sql, works).await?;
@@ -126,6 +135,9 @@ impl PreparedTransaction<'_> {
         add_acks(&mut script, sql, works, &newest_seqs);
         add_group_acks(&mut script, sql, works);
         add_reads(&mut script, sql, works);
+        if sql.sends_text {
+            opening::commit_with(&mut script);
+        }
         script.run(connection).await?;
 
         let devices = std::iter::repeat_n((), device_count).collect();
@@ -310,6 +322,7 @@ async fn bump<'a>(
     connection: &mut AnyConnection,
     sql: &Sql,
     posts: Vec<Fresh<'a>>,
+    opening: &mut Opening,
 ) -> Result<Vec<NumberedPost<'a>>, sqlx::Error> {
     let mut counts: BTreeMap<u64, u64> = BTreeMap::new();
     for user_id in posts.iter().flat_map(|fresh| &fresh.post.user_ids) {
@@ -317,6 +330,7 @@ async fn bump<'a>(
     }
     let counts: Vec<(u64, u64)> = counts.into_iter().collect();
     let mut script = Script::new(sql.sends_text);
+    opening.put_into(&mut script);
     script.add(sql.bump_inboxes, &counts, |row, &(user_id, count)| row.id(user_id).id(count));
     if !sql.bump_returns {
         script.add(NEWEST_SEQS, &counts, |row, &(user_id, _)| row.id(user_id));

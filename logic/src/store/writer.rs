@@ -7,6 +7,7 @@
 //! what was committed goes to the fan-out in the order of the seqs of every user ([`super::turns`]).
 
 use std::{
+    pin::pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU32, Ordering::Relaxed},
@@ -19,7 +20,7 @@ use gim_config::{
     outage::Outage,
     request_shares::RequestShares,
     slow,
-    sql::{self, Database, Dialect, Pool},
+    sql::{self, Database, Dialect, HeldConnection, Pool},
     traces,
 };
 use metrics::{counter, gauge, histogram};
@@ -27,7 +28,7 @@ use sqlx::AnyConnection;
 use tokio::{
     sync::{mpsc, oneshot},
     task::{JoinHandle, JoinSet},
-    time::MissedTickBehavior,
+    time::{MissedTickBehavior, timeout},
 };
 use tracing::Span;
 
@@ -35,6 +36,7 @@ use super::{
     dialect::{self, Sql},
     error::StoreError,
     held_groups::BatchLimits,
+    opening::{self, Opening},
     queue::{Job, Queue},
     transaction::{self, KeyLookup, Written},
     turns::{Turn, Turns},
@@ -54,6 +56,9 @@ const TRIES_MAX: u32 = 5;
 
 /// How often it is looked for how long the oldest requests wait.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
+
+/// A task without anything to write for so long gives its connection back.
+const REST_AFTER: Duration = Duration::from_millis(500);
 
 /// Repeated sends come in crowds, after a network or a node was away. After one, so many batches look all keys up; without
 /// any, a lookup would cost a transaction on MySQL a seventh of its time.
@@ -199,17 +204,27 @@ struct WriterTask {
 impl WriterTask {
     // path 6/9: decide, number, store
     async fn run(self) {
-        while let Some(batch) = self.queue.take().await {
+        let mut connection = self.pool.held();
+        loop {
+            let mut next = pin!(self.queue.take());
+            let batch = match timeout(REST_AFTER, &mut next).await {
+                Ok(batch) => batch,
+                Err(_) => {
+                    connection.rest();
+                    next.await
+                }
+            };
+            let Some(batch) = batch else { return };
             let (jobs, held) = batch.into_parts();
-            let left = self.write(jobs).await;
+            let left = self.write(&mut connection, jobs).await;
             self.queue.release(&held, left);
         }
     }
 
     /// Writes a batch and answers its jobs; returns those that did not fit. Where one of them spoils the transaction, each
     /// gets one of its own.
-    async fn write(&self, jobs: Vec<Job>) -> Vec<Job> {
-        match self.commit_among_others(&jobs).await {
+    async fn write(&self, connection: &mut HeldConnection, jobs: Vec<Job>) -> Vec<Job> {
+        match self.commit_among_others(connection, &jobs).await {
             Ok(committed) => {
                 self.outage.answered(Instant::now());
                 self.hand_over(jobs, committed).await
@@ -217,7 +232,7 @@ impl WriterTask {
             Err(error) => {
                 counter!(names::INBOX_COMMIT_FAILED).increment(1);
                 match StoreError::from(error) {
-                    StoreError::Failed(_) if jobs.len() > 1 => self.write_singly(jobs).await,
+                    StoreError::Failed(_) if jobs.len() > 1 => self.write_singly(connection, jobs).await,
                     StoreError::Failed(problem) => refuse(jobs, || StoreError::Failed(problem.clone())),
                     error => {
                         self.outage.failed(&error, Instant::now());
@@ -229,9 +244,9 @@ impl WriterTask {
         }
     }
 
-    async fn write_singly(&self, jobs: Vec<Job>) {
+    async fn write_singly(&self, connection: &mut HeldConnection, jobs: Vec<Job>) {
         for job in jobs {
-            match self.commit_among_others(std::slice::from_ref(&job)).await {
+            match self.commit_among_others(connection, std::slice::from_ref(&job)).await {
                 Ok(committed) => drop(self.hand_over(vec![job], committed).await),
                 Err(error) => job.refuse(error.into()),
             }
@@ -273,11 +288,15 @@ impl WriterTask {
 
     /// Commits, and tries again where a transaction of another node was in the way, or a key was there already: nothing is left
     /// of the one that failed.
-    async fn commit_among_others(&self, jobs: &[Job]) -> Result<Committed, sqlx::Error> {
+    async fn commit_among_others(
+        &self,
+        connection: &mut HeldConnection,
+        jobs: &[Job],
+    ) -> Result<Committed, sqlx::Error> {
         let is_due = self.lookups.fetch_update(Relaxed, Relaxed, |due| due.checked_sub(1)).is_ok();
         let mut lookup = if is_due { KeyLookup::All } else { KeyLookup::Groups };
         for _ in 1..TRIES_MAX {
-            match self.commit(jobs, lookup).await {
+            match self.commit(connection, jobs, lookup).await {
                 Err(error) if met_another(&error) => {
                     counter!(names::INBOX_COMMIT_RETRIED).increment(1);
                     tracing::debug!(%error, requests = jobs.len(), "a transaction met another one and is tried again");
@@ -292,24 +311,21 @@ impl WriterTask {
                 error => return error,
             }
         }
-        self.commit(jobs, lookup).await
+        self.commit(connection, jobs, lookup).await
     }
 
-    async fn commit(&self, jobs: &[Job], lookup: KeyLookup) -> Result<Committed, sqlx::Error> {
+    async fn commit(
+        &self,
+        connection: &mut HeldConnection,
+        jobs: &[Job],
+        lookup: KeyLookup,
+    ) -> Result<Committed, sqlx::Error> {
         let started = Instant::now();
         let works: Vec<&Work> = jobs.iter().map(|job| &job.work).collect();
         let mut span = traces::batch("transaction", works.iter().map(|work| work.trace()));
         span.note("gim.requests", works.len() as i64);
-        let work = async |connection: &mut AnyConnection| {
-            let mut transaction = sql::begin(connection).await?;
-            let prepared = transaction::prepare(&mut transaction, self.sql, &works, self.limits, lookup).await?;
-            // All counters are held from here on.
-            let turn = self.turns.take();
-            let written = prepared.store(&mut transaction, self.sql).await?;
-            transaction.commit().await?;
-            Ok::<_, sqlx::Error>(Committed { written, turn })
-        };
-        let committed = self.pool.run(work).await.inspect_err(|error| span.fail(|| error.to_string()))?;
+        let work = async |connection: &mut AnyConnection| self.transact(connection, &works, lookup).await;
+        let committed = connection.run(work).await.inspect_err(|error| span.fail(|| error.to_string()))?;
         drop(span);
 
         let rows: usize = committed.written.deliveries.iter().map(|delivery| delivery.receivers.len()).sum();
@@ -317,6 +333,39 @@ impl WriterTask {
         slow::tell("transaction", "", started.elapsed());
         histogram!(names::INBOX_COMMIT_SECONDS).record(started.elapsed().as_secs_f64());
         Ok(committed)
+    }
+
+    async fn transact(
+        &self,
+        connection: &mut AnyConnection,
+        works: &[&Work],
+        lookup: KeyLookup,
+    ) -> Result<Committed, sqlx::Error> {
+        if !self.sql.sends_text {
+            let mut transaction = sql::begin(connection).await?;
+            let committed = self.decide_and_store(&mut transaction, works, lookup, Opening::done()).await?;
+            transaction.commit().await?;
+            return Ok(committed);
+        }
+        let done = self.decide_and_store(connection, works, lookup, Opening::with_first_text()).await;
+        if done.as_ref().is_err_and(met_another) {
+            opening::roll_back(connection).await?;
+        }
+        done
+    }
+
+    async fn decide_and_store(
+        &self,
+        connection: &mut AnyConnection,
+        works: &[&Work],
+        lookup: KeyLookup,
+        mut opening: Opening,
+    ) -> Result<Committed, sqlx::Error> {
+        let prepared = transaction::prepare(connection, self.sql, works, (self.limits, lookup), &mut opening).await?;
+        // All counters are held from here on.
+        let turn = self.turns.take();
+        let written = prepared.store(connection, self.sql).await?;
+        Ok(Committed { written, turn })
     }
 }
 

@@ -1,0 +1,56 @@
+//! How a transaction of the inbox writer begins and ends without round trips of its own.
+//!
+//! Where statements are sent as texts, the first text that is sent begins the transaction and the last one commits it; elsewhere sqlx
+//! does both. Always holds: nothing is read or written before the transaction has begun, and a transaction that failed in a way that
+//! leaves its connection in use is rolled back.
+
+use sqlx::AnyConnection;
+
+use super::script::Script;
+
+const BEGIN: &str = "BEGIN";
+const COMMIT: &str = "COMMIT";
+const ROLLBACK: &str = "ROLLBACK";
+
+/// What is still to be said to the database before anything else.
+#[derive(Debug)]
+pub(super) struct Opening {
+    is_due: bool,
+}
+
+impl Opening {
+    /// Of a transaction that is sent as texts.
+    pub(super) fn with_first_text() -> Self {
+        Self { is_due: true }
+    }
+
+    /// Of one that has begun.
+    pub(super) fn done() -> Self {
+        Self { is_due: false }
+    }
+
+    /// Begins the transaction with this script, if it has not begun.
+    pub(super) fn put_into(&mut self, script: &mut Script) {
+        if std::mem::take(&mut self.is_due) {
+            script.add_plain(BEGIN);
+        }
+    }
+
+    /// Begins it now, if it has not begun: what comes next is no script.
+    pub(super) async fn send(&mut self, connection: &mut AnyConnection) -> Result<(), sqlx::Error> {
+        if std::mem::take(&mut self.is_due) {
+            sqlx::raw_sql(BEGIN).execute(connection).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Commits with the last script of a transaction.
+pub(super) fn commit_with(script: &mut Script) {
+    script.add_plain(COMMIT);
+}
+
+/// Takes back what a failed transaction did.
+pub(super) async fn roll_back(connection: &mut AnyConnection) -> Result<(), sqlx::Error> {
+    sqlx::raw_sql(ROLLBACK).execute(connection).await.map(drop)
+}
