@@ -5,6 +5,7 @@
 //!
 //! - `offline`: what is done with the tables while no service runs.
 //! - `web`: the chat page, and its sign-in.
+//! - `files`: what users upload and download, on a listener of its own.
 //! - `rpc`: the gRPC services. Reads who calls, checks fields by name, turns errors into statuses, logs them once.
 //! - `usecase`: one use case per function, read top-down: sign-in, token check, profile, friends.
 //! - `store` and `logic`: the SQL tables, and the calls to the logic service (device ids, pushes).
@@ -18,6 +19,7 @@
 mod clock;
 mod domain;
 mod error;
+mod files;
 mod jwt;
 mod logic;
 mod metrics;
@@ -34,6 +36,7 @@ pub use domain::code::{CodeCheck, CodeCheckError, CodeSendError, SentCode};
 pub use offline::{Offline, open_offline};
 pub use service::{Business, DATABASE_FILE, StartError, run, start, start_with_code_check};
 pub use settings::{
-    AddedBy, BusinessSettings, FriendSettings, JwtSettings, Limits, LogicSettings, SignInSettings, WebSettings,
+    AddedBy, BusinessSettings, FilesSettings, FriendSettings, JwtSettings, Limits, LogicSettings, SignInSettings,
+    WebSettings,
 };
 pub use store::{ImportedFriend, ImportedToken, ImportedUser, StoreError, USED, migrations};

@@ -20,4 +20,16 @@ gim_config::metric_names! {
     Gauge LIMITS_BEYOND_LOGICS = "business_limits_beyond_logics";
     /// Calls that revoked tokens.
     Counter REVOCATIONS_TOTAL = "business_revocations_total";
+    /// Uploads by `result`: `stored`, `refused` (before their bytes were taken), `failed`.
+    Counter FILE_UPLOADS_TOTAL = "business_file_uploads_total" by result ["stored", "refused", "failed"];
+    /// Reads of files by `result`: `answered`, `refused`.
+    Counter FILE_DOWNLOADS_TOTAL = "business_file_downloads_total" by result ["answered", "refused"];
+    /// Bytes of files by `direction`: `up`, `down`.
+    Counter FILE_BYTES_TOTAL = "business_file_bytes_total" by direction ["up", "down"];
+    /// Transfers that are under way, by `direction`: `up`, `down`.
+    Gauge FILE_TRANSFERS = "business_file_transfers" by direction ["up", "down"];
+    /// Uploads that were not whole in time and were removed.
+    Counter FILE_UPLOADS_EXPIRED_TOTAL = "business_file_uploads_expired_total";
+    /// Connections for files that were ended, by `why`: `silent`, `evicted` (for a new one), `full` (there was no place for it).
+    Counter FILE_CONNECTIONS_ENDED_TOTAL = "business_file_connections_ended_total" by why ["silent", "evicted", "full"];
 }

@@ -18,14 +18,15 @@ use tokio::task::JoinHandle;
 
 use crate::{
     domain::code::{ANYTHING, CodeCheck, DevelopmentCode},
+    files::{FileServer, FilesError},
     jwt::JwtMaker,
     logic::Logic,
     metrics,
     rpc::{self, UseCases},
-    settings::{BusinessSettings, Limits, SignInSettings},
+    settings::{BusinessSettings, FilesSettings, Limits, SignInSettings},
     store::{Store, StoreError, migrations},
     usecase::{codes::Codes, contact::Contacts, friend::Friends, profile::Profiles, sign_in::SignIns, tokens::Tokens},
-    web::{self, SignInBy},
+    web::{self, FilesAt, SignInBy},
     webhook_codes::WebhookCodes,
 };
 
@@ -46,6 +47,7 @@ pub struct Business {
     request_shares: Arc<RequestShares>,
     grpc_settings: GrpcSettings,
     web: HttpServer,
+    files: FileServer,
     admin: Admin,
     readiness: Readiness,
     /// Given back last.
@@ -75,6 +77,16 @@ pub enum StartError {
         /// What came of it.
         source: StoreError,
     },
+}
+
+impl StartError {
+    fn of_files(error: FilesError, database: &Database) -> Self {
+        match error {
+            FilesError::Settings(problem) => Self::Settings(problem),
+            FilesError::Listen(error) => error.into(),
+            FilesError::Store(source) => Self::Store { database: database.name().to_owned(), source },
+        }
+    }
 }
 
 /// Runs the service from its command line to its exit code.
@@ -147,18 +159,23 @@ async fn start_parts(
         sign_ins: SignIns::new(&settings.sign_in, jwt, store.clone(), logic.clone(), code_check),
         profiles: Profiles::new(&settings.search, store.clone(), logic.clone()),
         contacts: Contacts::new(&settings.friends, store.clone()),
-        friends: Friends::new(&settings.friends, &settings.limits, store, logic.clone()),
+        friends: Friends::new(&settings.friends, &settings.limits, store.clone(), logic.clone()),
     };
     let Limits { user_requests_per_s, user_requests_burst, .. } = settings.limits;
     let request_shares = Arc::new(RequestShares::new(user_requests_per_s, user_requests_burst));
-    let (routes, user_ext) =
+    let (routes, user_ext, callers) =
         rpc::routes(use_cases, &settings.limits, database.user_reads.clone(), request_shares.clone());
     let grpc = grpc::serve(&settings.grpc, routes, &rpc::SERVICE_NAMES).await?;
-    let web = web::start(&settings.web, sign_in_by, user_ext, logic).await?;
+    let page_port = settings.web.listen.port();
+    let files = FileServer::start(&settings.files, &settings.data_dir, page_port, store, callers).await;
+    let files = files.map_err(|error| StartError::of_files(error, &database))?;
+    let files_at = files_at(&settings.files, files.address());
+    let web = web::start(&settings.web, sign_in_by, files_at, user_ext, logic).await?;
     grpc_ready.set(true);
     Ok(Business {
         grpc,
         web,
+        files,
         grpc_ready,
         database,
         database_ready,
@@ -183,6 +200,11 @@ impl Business {
         self.web.address()
     }
 
+    /// Where files are, if they are.
+    pub fn files_address(&self) -> Option<SocketAddr> {
+        self.files.address()
+    }
+
     /// Where metrics and health are, if they are.
     pub fn admin_address(&self) -> Option<SocketAddr> {
         self.admin.address()
@@ -200,7 +222,8 @@ impl Running for Business {
     fn summary(&self) -> String {
         let admin = self.admin_address().map(|address| format!(", admin on {address}")).unwrap_or_default();
         let web = self.web_address().map(|address| format!(", the chat page on http://{address}/")).unwrap_or_default();
-        format!("gRPC on {}{web}{admin}", self.grpc_address())
+        let files = self.files_address().map(|address| format!(", files on http://{address}")).unwrap_or_default();
+        format!("gRPC on {}{web}{files}{admin}", self.grpc_address())
     }
 
     fn check(&self, settings: &BusinessSettings) -> Result<(), String> {
@@ -226,12 +249,22 @@ impl Running for Business {
     async fn stop(self) {
         self.grpc_ready.set(false);
         self.web.stop().await;
+        self.files.stop().await;
         self.grpc.stop(STOP_DEADLINE).await;
         self.limits_watch.abort();
         self.database_watch.abort();
         self.database_ready.set(false);
         self.database.close().await;
         self.admin.stop().await;
+    }
+}
+
+/// Where the page uploads files.
+fn files_at(settings: &FilesSettings, address: Option<SocketAddr>) -> FilesAt {
+    match address {
+        None => FilesAt::Nowhere,
+        Some(_) if !settings.public_url.is_empty() => FilesAt::Url(settings.public_url.clone()),
+        Some(address) => FilesAt::Port(address.port()),
     }
 }
 

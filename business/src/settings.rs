@@ -1,5 +1,6 @@
 //! The settings of this service; `config/business.toml` documents every key.
 
+mod files;
 mod sign_in;
 
 use std::path::{Path, PathBuf};
@@ -10,7 +11,7 @@ use gim_config::{
 };
 use serde::{Deserialize, Serialize};
 
-pub use self::sign_in::SignInSettings;
+pub use self::{files::FilesSettings, sign_in::SignInSettings};
 pub use crate::domain::contact::AddedBy;
 
 /// All settings of the business service.
@@ -35,6 +36,8 @@ pub struct BusinessSettings {
     pub logic: LogicSettings,
     /// The chat page.
     pub web: WebSettings,
+    /// What users upload.
+    pub files: FilesSettings,
     /// How users sign in.
     pub sign_in: SignInSettings,
     /// Tokens that logic can check by itself.
@@ -157,6 +160,7 @@ impl Default for BusinessSettings {
             database: DatabaseSettings::default(),
             logic: LogicSettings::default(),
             web: WebSettings::default(),
+            files: FilesSettings::default(),
             sign_in: SignInSettings::default(),
             jwt: JwtSettings::default(),
             friends: FriendSettings::default(),
@@ -230,7 +234,7 @@ impl Settings for BusinessSettings {
     ];
 
     fn listeners(&mut self) -> Vec<&mut Endpoint> {
-        vec![&mut self.grpc.listen, &mut self.admin.listen, &mut self.web.listen]
+        vec![&mut self.grpc.listen, &mut self.admin.listen, &mut self.web.listen, &mut self.files.listen]
     }
 
     fn admin(&self) -> &Endpoint {
@@ -264,6 +268,7 @@ impl Settings for BusinessSettings {
         self.database.validate()?;
         self.logic.validate()?;
         self.web.validate()?;
+        self.files.validate()?;
         self.sign_in.validate()?;
         within("friends.request_told_again_after_h", self.friends.request_told_again_after_h, 0, 8_760)?;
         self.limits.validate()?;

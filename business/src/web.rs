@@ -70,6 +70,7 @@ struct Services {
 struct Page {
     policy: String,
     config: Config,
+    files: FilesAt,
 }
 
 /// A part of the page, and the same in gzip, which is a third of it.
@@ -89,6 +90,18 @@ struct Config {
     is_for_development: bool,
     /// Whether `/send-code` sends codes.
     sends_codes: bool,
+    /// Where files are uploaded; empty for nowhere.
+    files: String,
+}
+
+/// Where files are uploaded, if they are.
+#[derive(Debug, Clone)]
+pub enum FilesAt {
+    Nowhere,
+    /// At this URL.
+    Url(String),
+    /// At this port of the host that serves the page.
+    Port(u16),
 }
 
 /// What the page offers to whoever wants to sign in.
@@ -140,12 +153,13 @@ struct LocateQuery {
 pub async fn start(
     settings: &WebSettings,
     sign_in_by: SignInBy,
+    files: FilesAt,
     users: UserExt,
     logic: Logic,
 ) -> Result<HttpServer, ListenError> {
     let timeout = Duration::from_millis(settings.connection_timeout_ms);
     let bounds = HttpBounds { connections_max: settings.connections_max, timeout };
-    let page = Arc::new(Page::new(&settings.connect, sign_in_by));
+    let page = Arc::new(Page::new(&settings.connect, sign_in_by, files));
     HttpServer::start(&settings.listen, routes(Services { users, logic, page }), bounds, "the chat page").await
 }
 
@@ -163,16 +177,23 @@ impl SignInBy {
 }
 
 impl Page {
-    fn new(connect: &str, sign_in_by: SignInBy) -> Self {
+    fn new(connect: &str, sign_in_by: SignInBy, files: FilesAt) -> Self {
         let nodes = if connect.is_empty() { ALL_NODES } else { connect };
         Self {
-            policy: format!("{CONTENT_SECURITY_POLICY}{nodes}"),
+            policy: format!("{CONTENT_SECURITY_POLICY}{nodes}{}", files.in_policy()),
             config: Config {
                 connect: connect.to_owned(),
                 is_for_development: sign_in_by == SignInBy::Development,
                 sends_codes: sign_in_by == SignInBy::Webhook,
+                files: String::new(),
             },
+            files,
         }
+    }
+
+    /// What a page is told that was asked for at this host.
+    fn config_at(&self, host: &str) -> Config {
+        Config { files: self.files.url_at(host), ..self.config.clone() }
     }
 
     fn answer(&self, file: &File, accepts_gzip: bool) -> Response {
@@ -190,6 +211,35 @@ impl Page {
             (headers, file.text).into_response()
         }
     }
+}
+
+impl FilesAt {
+    /// What stands in the policy of the page, after a space.
+    fn in_policy(&self) -> String {
+        match self {
+            Self::Nowhere => String::new(),
+            Self::Url(url) => format!(" {}", origin_of(url)),
+            Self::Port(port) => format!(" http://*:{port}"),
+        }
+    }
+
+    fn url_at(&self, host: &str) -> String {
+        match self {
+            Self::Nowhere => String::new(),
+            Self::Url(url) => url.clone(),
+            Self::Port(port) => {
+                let is_port = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+                let name = host.rsplit_once(':').filter(|(_, port)| is_port(port)).map_or(host, |(name, _)| name);
+                format!("http://{name}:{port}")
+            }
+        }
+    }
+}
+
+/// A URL without its path.
+fn origin_of(url: &str) -> &str {
+    let host = url.find("://").map_or(0, |at| at + 3);
+    url[host..].find('/').map_or(url, |path| &url[..host + path])
 }
 
 impl File {
@@ -230,8 +280,9 @@ fn routes(services: Services) -> Router {
         .with_state(services)
 }
 
-async fn config(State(services): State<Services>) -> Response {
-    ([NOT_STORED], Json(services.page.config.clone())).into_response()
+async fn config(State(services): State<Services>, headers: HeaderMap) -> Response {
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    ([NOT_STORED], Json(services.page.config_at(host))).into_response()
 }
 
 async fn send_code(

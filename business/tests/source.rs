@@ -13,7 +13,7 @@ const ORDER: [&[&str]; 10] = [
     &["error"],
     &["usecase"],
     &["rpc"],
-    &["web"],
+    &["web", "files"],
     &["service"],
     &["offline"],
 ];

@@ -4,6 +4,7 @@
 pub mod attempts;
 pub mod code;
 pub mod contact;
+pub mod file;
 pub mod friend;
 pub mod token;
 pub mod user;

@@ -18,7 +18,7 @@ use tonic::{
     service::{Routes, RoutesBuilder},
 };
 
-pub use self::user::UserExt;
+pub use self::{caller::Callers, user::UserExt};
 use crate::{
     domain::user::User,
     settings::Limits,
@@ -42,16 +42,16 @@ pub struct UseCases {
     pub contacts: Contacts,
 }
 
-/// All services of this crate, and that of users once more, for the chat page. Users who read take a place of `reads`, and each request
+/// All services of this crate; that of users once more, for the chat page; and the check of callers, for files. Users who read take a place of `reads`, and each request
 /// of a user is taken from `shares`.
 pub fn routes(
     use_cases: UseCases,
     limits: &Limits,
     reads: Places,
     shares: Arc<RequestShares>,
-) -> (RoutesBuilder, UserExt) {
+) -> (RoutesBuilder, UserExt, Callers) {
     let UseCases { tokens, sign_ins, codes, profiles, friends, contacts } = use_cases;
-    let callers = caller::Callers::new(tokens.clone(), limits, reads, shares);
+    let callers = Callers::new(tokens.clone(), limits, reads, shares);
     let user_ext = UserExt {
         callers: callers.clone(),
         sign_ins,
@@ -61,13 +61,13 @@ pub fn routes(
         limits: limits.clone(),
     };
     let user_int = auth::UserInt::new(tokens, profiles, friends.clone(), contacts.clone(), limits);
-    let friend_ext = friend::FriendExt::new(callers, friends, contacts, limits.clone());
+    let friend_ext = friend::FriendExt::new(callers.clone(), friends, contacts, limits.clone());
     let mut routes: RoutesBuilder = Routes::builder();
     routes
         .add_service(UserExtServiceServer::new(user_ext.clone()))
         .add_service(UserIntServiceServer::new(user_int))
         .add_service(FriendExtServiceServer::new(friend_ext));
-    (routes, user_ext)
+    (routes, user_ext, callers)
 }
 
 impl From<User> for UserMessage {

@@ -103,3 +103,27 @@ pub fn insert_told(dialect: Dialect) -> &'static str {
         Dialect::Mysql => "INSERT IGNORE INTO told (user_id, friend_id, what, told_at_ms) VALUES (?, ?, ?, ?)",
     }
 }
+
+/// Adds a content unless there is one of the same bytes.
+pub fn insert_file_content(dialect: Dialect) -> &'static str {
+    match dialect {
+        Dialect::Sqlite => {
+            "INSERT INTO file_content \
+             (sha256, content_id, size_bytes, kind, state, width, height, thumbnail_bytes, created_at_ms) \
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (sha256) DO NOTHING"
+        }
+        Dialect::Mysql => {
+            "INSERT IGNORE INTO file_content \
+             (sha256, content_id, size_bytes, kind, state, width, height, thumbnail_bytes, created_at_ms) \
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+        }
+    }
+}
+
+/// Keeps a secret unless one is kept.
+pub fn insert_file_secret(dialect: Dialect) -> &'static str {
+    match dialect {
+        Dialect::Sqlite => "INSERT INTO file_secret (id, secret) VALUES (?, ?) ON CONFLICT (id) DO NOTHING",
+        Dialect::Mysql => "INSERT IGNORE INTO file_secret (id, secret) VALUES (?, ?)",
+    }
+}

@@ -12,6 +12,7 @@ mod blocked;
 mod code;
 mod contact;
 mod dialect;
+mod file;
 mod friend;
 mod import;
 mod token;
@@ -56,6 +57,7 @@ pub struct Store {
     searches: Places,
 }
 
+pub use file::{BeyondQuota, Content, ContentState, FoundFile, StoredFile, Upload, UploadQuota};
 pub use friend::FriendRequest;
 pub use import::{ImportedFriend, ImportedToken, ImportedUser, USED};
 pub use token::ALL_DEVICES;

@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod codes;
+mod files;
 mod friend;
 pub mod harness;
 mod revoke;

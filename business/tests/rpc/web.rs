@@ -84,7 +84,7 @@ async fn a_browser_that_reads_gzip_gets_a_third_of_the_bytes() {
 async fn the_page_is_told_where_to_connect_and_may_go_nowhere_else() {
     let (_server, address) = start().await;
     let config = get(address, "/config.json");
-    assert!(config.ends_with(r#"{"connect":"","is_for_development":true,"sends_codes":false}"#), "{config}");
+    assert!(config.ends_with(r#"{"connect":"","is_for_development":true,"sends_codes":false,"files":""}"#), "{config}");
     assert!(get(address, "/").contains("connect-src 'self' ws: wss:\r\n"));
 
     let proxied = Server::start_with(|settings| {
@@ -96,6 +96,29 @@ async fn the_page_is_told_where_to_connect_and_may_go_nowhere_else() {
     let config = get(address, "/config.json");
     assert!(config.contains(r#"{"connect":"wss://chat.example.com/ws","#), "{config}");
     assert!(get(address, "/").contains("connect-src 'self' wss://chat.example.com/ws\r\n"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_is_told_where_files_are() {
+    let server = Server::start_with(|settings| {
+        settings.web.listen = Endpoint::new("127.0.0.1:0");
+        settings.files.listen = Endpoint::new("127.0.0.1:0");
+    })
+    .await;
+    let (address, port) = (server.business.web_address().unwrap(), server.business.files_address().unwrap().port());
+    let config = get(address, "/config.json");
+    assert!(config.contains(&format!(r#""files":"http://x:{port}""#)), "{config}");
+    assert!(get(address, "/").contains(&format!("connect-src 'self' ws: wss: http://*:{port}\r\n")));
+
+    let proxied = Server::start_with(|settings| {
+        settings.web.listen = Endpoint::new("127.0.0.1:0");
+        settings.files.listen = Endpoint::new("127.0.0.1:0");
+        settings.files.public_url = "https://files.example.com/gim".into();
+    })
+    .await;
+    let address = proxied.business.web_address().unwrap();
+    assert!(get(address, "/config.json").contains(r#""files":"https://files.example.com/gim""#));
+    assert!(get(address, "/").contains("connect-src 'self' ws: wss: https://files.example.com\r\n"));
 }
 
 #[test]

@@ -1,0 +1,229 @@
+//! A file, or a part of it, for whoever has a URL that was signed here: `GET /files/ID?expires=…&signature=…`.
+//!
+//! On tasks of Tokio. Always holds: a transfer keeps one chunk and what its connection has not taken yet; what could run in a browser is
+//! only saved by it, never shown.
+
+use std::{fs::File, io, ops::Range, os::unix::fs::FileExt as _};
+
+use axum::{
+    body::{Body, Bytes},
+    extract::{Path, Query, State},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use futures_util::stream;
+use gim_config::in_gauge::InGauge;
+use metrics::gauge;
+use serde::Deserialize;
+
+use super::{
+    Files,
+    disk::Disk,
+    disposition::content_disposition,
+    kind,
+    range::{Asked, asked},
+    refusal::FileRefusal,
+    signed_url::{UrlProblem, Variant},
+};
+use crate::{
+    clock,
+    domain::file::FileId,
+    metrics::{FILE_BYTES_TOTAL, FILE_DOWNLOADS_TOTAL, FILE_TRANSFERS},
+    store::{Content, ContentState, FoundFile, StoredFile},
+};
+
+/// Bytes that are read at once.
+const CHUNK_BYTES: u64 = 64 * 1_024;
+
+/// Nothing of a file may do anything in a browser, or be shown in a page of somebody else.
+const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; sandbox";
+
+/// The media type of all thumbnails.
+pub const THUMBNAIL_KIND: &str = "image/jpeg";
+
+/// What stands behind the question mark.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct DownloadQuery {
+    expires: String,
+    signature: String,
+    /// `1` has a browser save also what it could show.
+    download: String,
+}
+
+/// Answers `GET /files/ID`.
+pub async fn whole(
+    State(files): State<Files>,
+    Path(file_id): Path<String>,
+    Query(query): Query<DownloadQuery>,
+    headers: HeaderMap,
+) -> Response {
+    counted(files.read(&file_id, Variant::Whole, &query, &headers).await)
+}
+
+/// Answers `GET /files/ID/thumbnail`.
+pub async fn variant(
+    State(files): State<Files>,
+    Path((file_id, variant)): Path<(String, String)>,
+    Query(query): Query<DownloadQuery>,
+    headers: HeaderMap,
+) -> Response {
+    let Some(variant) = Variant::of_path(&variant) else { return FileRefusal::not_found().into_response() };
+    counted(files.read(&file_id, variant, &query, &headers).await)
+}
+
+fn counted(answer: Result<Response, FileRefusal>) -> Response {
+    let result = if answer.is_ok() { "answered" } else { "refused" };
+    metrics::counter!(FILE_DOWNLOADS_TOTAL, "result" => result).increment(1);
+    answer.unwrap_or_else(IntoResponse::into_response)
+}
+
+/// What a request reads, after its URL was found to be good.
+struct Readable {
+    name: String,
+    content: Content,
+    variant: Variant,
+    is_saved: bool,
+    /// For how many seconds more the URL is good.
+    good_for_s: i64,
+}
+
+impl Files {
+    async fn read(
+        &self,
+        file_id: &str,
+        variant: Variant,
+        query: &DownloadQuery,
+        headers: &HeaderMap,
+    ) -> Result<Response, FileRefusal> {
+        let file_id = FileId::parse(file_id).ok_or_else(FileRefusal::wrong_url)?;
+        let now_ms = clock::now_ms();
+        let checked = self.signer.check(file_id, variant, &query.expires, &query.signature, now_ms);
+        let expires_at_ms = checked.map_err(|problem| match problem {
+            UrlProblem::Wrong => FileRefusal::wrong_url(),
+            UrlProblem::Expired => FileRefusal::expired_url(),
+        })?;
+        let Some(FoundFile::Stored(StoredFile { name, content, .. })) = self.store.file(file_id).await? else {
+            return Err(FileRefusal::not_found());
+        };
+        match content.state {
+            ContentState::Good => {}
+            ContentState::Unchecked => return Err(FileRefusal::unchecked()),
+            ContentState::Refused => return Err(FileRefusal::refused_content()),
+        }
+        let (is_saved, good_for_s) = (query.download == "1", (expires_at_ms - now_ms) / 1_000);
+        self.answer(&Readable { name, content, variant, is_saved, good_for_s }, headers).await
+    }
+
+    async fn answer(&self, readable: &Readable, headers: &HeaderMap) -> Result<Response, FileRefusal> {
+        let etag = readable.etag();
+        let text_of = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+        if text_of(header::IF_NONE_MATCH).is_some_and(|known| names(known, &etag)) {
+            let mut answer = StatusCode::NOT_MODIFIED.into_response();
+            readable.describe(&etag, answer.headers_mut());
+            return Ok(answer);
+        }
+        let length = readable.length();
+        let is_same = text_of(header::IF_RANGE).is_none_or(|known| known == etag);
+        let part = match text_of(header::RANGE).filter(|_| is_same).map(|range| asked(range, length)) {
+            None | Some(Asked::Whole) => None,
+            Some(Asked::Part(part)) => Some(part),
+            Some(Asked::Beyond) => {
+                let mut answer = StatusCode::RANGE_NOT_SATISFIABLE.into_response();
+                put(answer.headers_mut(), header::CONTENT_RANGE, &format!("bytes */{length}"));
+                return Ok(answer);
+            }
+        };
+        let (folder, id, variant) = (self.folder.clone(), readable.content.content_id, readable.variant);
+        let file = self.disk.run(move || folder.open_content(id, variant)).await?;
+        let bytes = part.clone().unwrap_or(0..length);
+        let mut answer = Response::new(body(self.disk.clone(), file, bytes.clone()));
+        readable.describe(&etag, answer.headers_mut());
+        answer.headers_mut().insert(header::CONTENT_LENGTH, (bytes.end - bytes.start).into());
+        if part.is_some() {
+            *answer.status_mut() = StatusCode::PARTIAL_CONTENT;
+            let range = format!("bytes {}-{}/{length}", bytes.start, bytes.end - 1);
+            put(answer.headers_mut(), header::CONTENT_RANGE, &range);
+        }
+        Ok(answer)
+    }
+}
+
+impl Readable {
+    fn length(&self) -> u64 {
+        match self.variant {
+            Variant::Whole => self.content.size_bytes,
+            Variant::Thumbnail => self.content.thumbnail_bytes,
+        }
+    }
+
+    fn etag(&self) -> String {
+        match self.variant {
+            Variant::Whole => format!("\"{}\"", self.content.hash),
+            Variant::Thumbnail => format!("\"{}-thumbnail\"", self.content.hash),
+        }
+    }
+
+    fn describe(&self, etag: &str, headers: &mut HeaderMap) {
+        let kind = match self.variant {
+            Variant::Whole => self.content.kind.as_str(),
+            Variant::Thumbnail => THUMBNAIL_KIND,
+        };
+        let is_inline = kind::is_inline(kind) && !self.is_saved;
+        put(headers, header::CONTENT_TYPE, kind::content_type(kind));
+        headers.insert(header::CONTENT_DISPOSITION, content_disposition(is_inline, &self.name));
+        put(headers, header::ETAG, etag);
+        put(headers, header::CACHE_CONTROL, &format!("private, max-age={}, immutable", self.good_for_s));
+        put(headers, header::ACCEPT_RANGES, "bytes");
+        put(headers, header::X_CONTENT_TYPE_OPTIONS, "nosniff");
+        put(headers, header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY);
+        put(headers, header::REFERRER_POLICY, "no-referrer");
+    }
+}
+
+fn put(headers: &mut HeaderMap, name: header::HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::try_from(value) {
+        headers.insert(name, value);
+    }
+}
+
+/// Whether a list of entity tags names this one (weakly, as `If-None-Match` asks).
+fn names(list: &str, etag: &str) -> bool {
+    list.trim() == "*" || list.split(',').any(|known| known.trim().trim_start_matches("W/") == etag)
+}
+
+/// The bytes of a file, as they are taken.
+fn body(disk: Disk, file: File, bytes: Range<u64>) -> Body {
+    let transfer = InGauge::one(&gauge!(FILE_TRANSFERS, "direction" => "down"));
+    Body::from_stream(stream::try_unfold((disk, file, bytes, transfer), async |(disk, file, left, transfer)| {
+        if left.is_empty() {
+            return Ok::<_, io::Error>(None);
+        }
+        let count = CHUNK_BYTES.min(left.end - left.start);
+        let read = disk.run(move || read_chunk(&file, left.start, count as usize).map(|chunk| (file, chunk))).await;
+        let (file, chunk) = read.inspect_err(|error| tracing::error!(%error, "a file cannot be read"))?;
+        metrics::counter!(FILE_BYTES_TOTAL, "direction" => "down").increment(count);
+        Ok(Some((chunk, (disk, file, left.start + count..left.end, transfer))))
+    }))
+}
+
+fn read_chunk(file: &File, offset: u64, count: usize) -> io::Result<Bytes> {
+    let mut chunk = vec![0; count];
+    file.read_exact_at(&mut chunk, offset)?;
+    Ok(chunk.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_of_entity_tags_names_one_of_them() {
+        for list in ["*", "\"a\"", "W/\"a\"", "\"b\", \"a\""] {
+            assert!(names(list, "\"a\""), "{list}");
+        }
+        for list in ["", "a", "\"b\"", "\"a"] {
+            assert!(!names(list, "\"a\""), "{list}");
+        }
+    }
+}

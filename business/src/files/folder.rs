@@ -1,0 +1,139 @@
+//! The folder in which files are kept: `uploads/ID` grows as bytes come, `contents/xx/ID` is whole and never changes.
+//!
+//! Blocking; called on the threads of [`Disk`](super::disk::Disk). Always holds: what is under `contents` was written to the disk before
+//! it got its name there; nobody else on this host can read any of it.
+
+use std::{
+    fs::{self, DirBuilder, File, OpenOptions},
+    io,
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime},
+};
+
+use super::signed_url::Variant;
+use crate::domain::file::FileId;
+
+/// The folder. Clones mean the same one.
+#[derive(Debug, Clone)]
+pub struct Folder {
+    root: PathBuf,
+}
+
+impl Folder {
+    /// Makes the folder where it is not there, and tries to write into it.
+    ///
+    /// # Errors
+    /// A sentence for the operator.
+    pub fn open(root: &Path) -> Result<Self, String> {
+        let folder = Self { root: root.to_owned() };
+        let try_out = || {
+            make_folder(&folder.uploads())?;
+            make_folder(&folder.contents())?;
+            let probe = folder.uploads().join("probe");
+            private().create(true).truncate(true).write(true).open(&probe)?;
+            fs::remove_file(probe)
+        };
+        try_out().map_err(|error| format!("files.folder: cannot write into {}: {error}", root.display()))?;
+        Ok(folder)
+    }
+
+    /// Makes the file of a new upload.
+    pub fn create_upload(&self, file_id: FileId) -> io::Result<File> {
+        private().create_new(true).read(true).append(true).open(self.upload(file_id))
+    }
+
+    /// Opens the file of an upload that goes on.
+    pub fn open_upload(&self, file_id: FileId) -> io::Result<File> {
+        private().read(true).append(true).open(self.upload(file_id))
+    }
+
+    /// Where an upload grows.
+    pub fn upload(&self, file_id: FileId) -> PathBuf {
+        self.uploads().join(file_id.to_string())
+    }
+
+    /// Gives bytes that are on the disk their place among the contents; where they were they are as well.
+    pub fn keep(&self, from: &Path, content_id: FileId, variant: Variant) -> io::Result<()> {
+        let path = self.content(content_id, variant);
+        let parent = path.parent().expect("a content is in a folder");
+        make_folder(parent)?;
+        remove(&path)?;
+        if fs::hard_link(from, &path).is_err() {
+            // Not every file system has links. A copy has its name before it is whole, but the database does not know it yet.
+            fs::copy(from, &path)?;
+            File::open(&path)?.sync_all()?;
+        }
+        File::open(parent)?.sync_all()
+    }
+
+    /// Opens a content for reading.
+    pub fn open_content(&self, content_id: FileId, variant: Variant) -> io::Result<File> {
+        File::open(self.content(content_id, variant))
+    }
+
+    /// Removes an upload, if it is there.
+    pub fn remove_upload(&self, file_id: FileId) -> io::Result<()> {
+        remove(&self.upload(file_id))
+    }
+
+    /// Removes a content with all that belongs to it, if it is there.
+    pub fn remove_content(&self, content_id: FileId) -> io::Result<()> {
+        remove(&self.content(content_id, Variant::Thumbnail))?;
+        remove(&self.content(content_id, Variant::Whole))
+    }
+
+    /// Uploads that nobody has written to for so long.
+    pub fn resting_uploads(&self, rest: Duration) -> io::Result<Vec<FileId>> {
+        let now = SystemTime::now();
+        let mut resting = Vec::new();
+        for entry in fs::read_dir(self.uploads())? {
+            let entry = entry?;
+            let Some(file_id) = entry.file_name().to_str().and_then(FileId::parse) else { continue };
+            let written_at = match entry.metadata().and_then(|metadata| metadata.modified()) {
+                Ok(written_at) => written_at,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(error),
+            };
+            if now.duration_since(written_at).is_ok_and(|passed| passed >= rest) {
+                resting.push(file_id);
+            }
+        }
+        Ok(resting)
+    }
+
+    fn uploads(&self) -> PathBuf {
+        self.root.join("uploads")
+    }
+
+    fn contents(&self) -> PathBuf {
+        self.root.join("contents")
+    }
+
+    fn content(&self, content_id: FileId, variant: Variant) -> PathBuf {
+        let name = content_id.to_string();
+        let folder = self.contents().join(&name[..2]);
+        match variant {
+            Variant::Whole => folder.join(name),
+            Variant::Thumbnail => folder.join(name + ".thumbnail"),
+        }
+    }
+}
+
+/// What is made is for this user of the host alone.
+pub fn private() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.mode(0o600);
+    options
+}
+
+fn make_folder(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,336 @@
+//! Connections that carry files, by HTTP/1.1 or 2, as long as their transfers go on.
+//!
+//! One task of Tokio accepts, one more serves each connection. Always holds: a connection over which nothing goes for a while is ended,
+//! unless something is done for it here; where there are too many, one that is idle gives its place to the new one, and else the new one
+//! is refused. What hyper keeps of a connection is bounded below.
+
+use std::{
+    collections::HashMap,
+    io,
+    net::{IpAddr, SocketAddr},
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use axum::Router;
+use gim_config::listen::ListenError;
+use hyper::{Request, body::Incoming, service::service_fn};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::conn::auto,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::{TcpListener, TcpStream},
+    task::{AbortHandle, JoinHandle},
+};
+use tower::ServiceExt as _;
+
+use crate::{metrics::FILE_CONNECTIONS_ENDED_TOTAL, settings::FilesSettings};
+
+/// What hyper keeps of a connection of HTTP/1.1 in each direction. A name of 4 KiB has three times as many bytes in a URL.
+const BUFFER_BYTES: usize = 64 * 1_024;
+/// The same for one of HTTP/2, and for each of its transfers.
+const WINDOW_BYTES: u32 = 128 * 1_024;
+/// Transfers of one connection of HTTP/2.
+const STREAMS_MAX: u32 = 16;
+const HEADER_BYTES_MAX: u32 = 32 * 1_024;
+
+/// How long accepting pauses when the process is out of files.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// The running listener. Dropping it ends all connections a little later.
+#[derive(Debug)]
+pub struct FileListener {
+    address: SocketAddr,
+    task: Option<JoinHandle<()>>,
+}
+
+/// What goes on at a connection: it stands in the extensions of every request.
+#[derive(Debug, Clone, Default)]
+pub struct Activity(Arc<Counts>);
+
+#[derive(Debug, Default)]
+struct Counts {
+    bytes: AtomicU64,
+    /// Requests that are not answered to their end.
+    requests: AtomicUsize,
+    /// Of those, the ones for which something is done here.
+    working: AtomicUsize,
+}
+
+/// Counts while it is held.
+#[must_use = "it counts only while it is held"]
+#[derive(Debug)]
+pub struct Counted(Arc<Counts>, fn(&Counts) -> &AtomicUsize);
+
+impl FileListener {
+    /// Answers by `routes`.
+    pub async fn start(settings: &FilesSettings, routes: Router) -> Result<Self, ListenError> {
+        let listener = settings.listen.listen().await?;
+        let address = listener
+            .local_addr()
+            .map_err(|source| ListenError::Refused { address: settings.listen.to_string(), source })?;
+        let task = tokio::spawn(serve(listener, routes, settings.clone()));
+        Ok(Self { address, task: Some(task) })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Ends it; the address is free afterwards.
+    pub async fn stop(mut self) {
+        let Some(task) = self.task.take() else { return };
+        task.abort();
+        if let Err(error) = task.await
+            && error.is_panic()
+        {
+            tracing::error!(%error, "the listener of files failed");
+        }
+    }
+}
+
+impl Drop for FileListener {
+    fn drop(&mut self) {
+        if let Some(task) = &self.task {
+            task.abort();
+        }
+    }
+}
+
+impl Activity {
+    /// Something is done for a request, so that its connection is silent for good reason.
+    pub fn working(&self) -> Counted {
+        Counted::one(self.0.clone(), |counts| &counts.working)
+    }
+
+    fn request(&self) -> Counted {
+        Counted::one(self.0.clone(), |counts| &counts.requests)
+    }
+
+    fn is_idle(&self) -> bool {
+        self.0.requests.load(Relaxed) == 0
+    }
+}
+
+impl Counted {
+    fn one(counts: Arc<Counts>, of: fn(&Counts) -> &AtomicUsize) -> Self {
+        of(&counts).fetch_add(1, Relaxed);
+        Self(counts, of)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.1(&self.0).fetch_sub(1, Relaxed);
+    }
+}
+
+/// Accepts until it is aborted.
+async fn serve(listener: TcpListener, routes: Router, settings: FilesSettings) {
+    let (mut is_failing, mut connections) = (false, Connections::default());
+    loop {
+        let (stream, peer) = match listener.accept().await {
+            Ok(accepted) => {
+                is_failing = false;
+                accepted
+            }
+            Err(error) => {
+                if !is_failing {
+                    tracing::warn!(%error, "no connection is accepted for files");
+                }
+                is_failing = true;
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        if !connections.make_place(peer.ip(), &settings) {
+            count_ended("full");
+            continue;
+        }
+        let activity = Activity::default();
+        let idle_timeout = Duration::from_millis(settings.idle_timeout_ms);
+        let task = tokio::spawn(answer(stream, routes.clone(), activity.clone(), idle_timeout));
+        connections.0.push(Connection { ip: peer.ip(), activity, task: EndsWhenDropped(task.abort_handle()) });
+    }
+}
+
+/// Answers all requests of a connection.
+async fn answer(stream: TcpStream, routes: Router, activity: Activity, idle_timeout: Duration) {
+    let for_requests = activity.clone();
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        let counted = for_requests.request();
+        request.extensions_mut().insert(for_requests.clone());
+        let answered = routes.clone().oneshot(request);
+        async move {
+            let answer = answered.await?;
+            // Until the last byte of it is taken.
+            Ok::<_, std::convert::Infallible>(answer.map(|body| CountedBody { body, _counted: counted }))
+        }
+    });
+    let mut http = auto::Builder::new(TokioExecutor::new());
+    http.http1().timer(TokioTimer::new()).header_read_timeout(idle_timeout).max_buf_size(BUFFER_BYTES);
+    http.http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS_MAX)
+        .initial_stream_window_size(WINDOW_BYTES)
+        .initial_connection_window_size(2 * WINDOW_BYTES)
+        .max_send_buf_size(WINDOW_BYTES as usize)
+        .max_header_list_size(HEADER_BYTES_MAX);
+    let stream = TokioIo::new(Watched { stream, activity: activity.clone() });
+    let mut served = std::pin::pin!(http.serve_connection(stream, service));
+    loop {
+        let bytes = activity.0.bytes.load(Relaxed);
+        match tokio::time::timeout(idle_timeout, served.as_mut()).await {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => return tracing::debug!(%error, "a connection for files broke off"),
+            Err(_) if activity.0.working.load(Relaxed) > 0 || activity.0.bytes.load(Relaxed) != bytes => {}
+            Err(_) => return count_ended("silent"),
+        }
+    }
+}
+
+fn count_ended(why: &'static str) {
+    metrics::counter!(FILE_CONNECTIONS_ENDED_TOTAL, "why" => why).increment(1);
+    tracing::debug!(why, "a connection for files was ended");
+}
+
+/// The connections, the oldest first.
+#[derive(Debug, Default)]
+struct Connections(Vec<Connection>);
+
+#[derive(Debug)]
+struct Connection {
+    ip: IpAddr,
+    activity: Activity,
+    task: EndsWhenDropped,
+}
+
+#[derive(Debug)]
+struct EndsWhenDropped(AbortHandle);
+
+impl Drop for EndsWhenDropped {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Connections {
+    /// Whether there is a place for one more of this address, for which an idle one may have to go.
+    fn make_place(&mut self, ip: IpAddr, settings: &FilesSettings) -> bool {
+        self.0.retain(|connection| !connection.task.0.is_finished());
+        let of_address = self.0.iter().filter(|connection| connection.ip == ip).count();
+        if of_address >= settings.connections_per_address_max {
+            return self.end_idle(|connection, _| connection.ip == ip);
+        }
+        if self.0.len() < settings.connections_max {
+            return true;
+        }
+        self.end_idle(|connection, counts| counts.get(&connection.ip) == counts.values().max())
+    }
+
+    /// Ends the oldest idle connection that may go; whether there was one.
+    fn end_idle(&mut self, may_go: impl Fn(&Connection, &HashMap<IpAddr, usize>) -> bool) -> bool {
+        let mut counts: HashMap<IpAddr, usize> = HashMap::new();
+        for connection in self.0.iter().filter(|connection| connection.activity.is_idle()) {
+            *counts.entry(connection.ip).or_default() += 1;
+        }
+        let idle = self.0.iter().position(|connection| connection.activity.is_idle() && may_go(connection, &counts));
+        let Some(index) = idle else { return false };
+        self.0.remove(index);
+        count_ended("evicted");
+        true
+    }
+}
+
+/// A stream that tells what goes over it.
+struct Watched {
+    stream: TcpStream,
+    activity: Activity,
+}
+
+impl Watched {
+    fn note(&self, count: usize) {
+        self.activity.0.bytes.fetch_add(count as u64, Relaxed);
+    }
+}
+
+impl AsyncRead for Watched {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let polled = Pin::new(&mut self.stream).poll_read(context, buffer);
+        self.note(buffer.filled().len() - before);
+        polled
+    }
+}
+
+impl AsyncWrite for Watched {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.stream).poll_write(context, bytes);
+        if let Poll::Ready(Ok(count)) = polled {
+            self.note(count);
+        }
+        polled
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
+        if let Poll::Ready(Ok(count)) = polled {
+            self.note(count);
+        }
+        polled
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+/// The body of an answer, with which its request ends.
+struct CountedBody {
+    body: axum::body::Body,
+    _counted: Counted,
+}
+
+impl hyper::body::Body for CountedBody {
+    type Data = bytes::Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<hyper::body::Frame<Self::Data>, Self::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> hyper::body::SizeHint {
+        self.body.size_hint()
+    }
+}

@@ -1,0 +1,140 @@
+//! Files that users upload: pictures, voice, documents. A listener of its own, off by default.
+//!
+//! On tasks of Tokio; the disk is read and written on threads that may wait, [`disk`] says how many. What each part does:
+//!
+//! - `listener`: connections, HTTP/1.1 and 2, and their bounds. `routes`: which request is whose; pages (`cors`).
+//! - `upload`: a file in one request. `tus`: one that goes on where it broke off. `download`: a file, or a part of it. `about`: what a file is, and where it is read.
+//! - `staged`, `writers`, `checksum`: bytes as they come in. `finish`: an upload becomes a file. `sweep`: or is given up.
+//! - `folder`: where bytes are kept. `kind`, `disposition`, `range`, `signed_url`: pure.
+//!
+//! Always holds: a file can be read after its bytes and its row are on the disk, and not before; who reads has a URL that was signed here;
+//! a transfer keeps no more than a few chunks in memory.
+
+mod about;
+mod checksum;
+mod cors;
+mod disk;
+mod disposition;
+mod download;
+mod finish;
+mod folder;
+mod kind;
+mod listener;
+mod range;
+mod refusal;
+mod routes;
+mod signed_url;
+mod staged;
+mod sweep;
+mod tus;
+mod upload;
+mod writers;
+
+use std::{net::SocketAddr, path::Path, sync::Arc};
+
+use gim_config::{listen::ListenError, sql::persevere};
+use tokio::task::AbortHandle;
+
+use self::{disk::Disk, folder::Folder, listener::FileListener, signed_url::Signer, writers::Writers};
+use crate::{
+    rpc::Callers,
+    settings::FilesSettings,
+    store::{Store, StoreError},
+};
+
+/// The running part of the service.
+#[derive(Debug, Default)]
+pub struct FileServer {
+    listener: Option<FileListener>,
+    sweep: Option<AbortHandle>,
+}
+
+/// Why it did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum FilesError {
+    /// The settings make no sense here.
+    #[error("{0}")]
+    Settings(String),
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What all requests share. Clones mean the same.
+#[derive(Debug, Clone)]
+struct Files(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    settings: FilesSettings,
+    /// The port of the chat page, 0 for none.
+    page_port: u16,
+    store: Store,
+    callers: Callers,
+    signer: Signer,
+    folder: Folder,
+    writers: Writers,
+    disk: Disk,
+}
+
+impl std::ops::Deref for Files {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
+}
+
+impl FileServer {
+    /// Starts the listener, where the settings have one.
+    pub async fn start(
+        settings: &FilesSettings,
+        data_dir: &Path,
+        page_port: u16,
+        store: Store,
+        callers: Callers,
+    ) -> Result<Self, FilesError> {
+        if settings.listen.is_off() {
+            return Ok(Self::default());
+        }
+        let folder = Folder::open(&settings.folder_in(data_dir)).map_err(FilesError::Settings)?;
+        let secret = match settings.url_secret.as_bytes() {
+            [] => persevere(async || store.file_secret(rand::random()).await).await?,
+            given => given.to_vec(),
+        };
+        let files = Files(Arc::new(Shared {
+            page_port,
+            store,
+            callers,
+            signer: Signer::new(&secret, settings.url_ttl_s),
+            folder,
+            writers: Writers::default(),
+            disk: Disk::new(settings.disk_tasks_max),
+            settings: settings.clone(),
+        }));
+        let listener = FileListener::start(settings, routes::routes(files.clone())).await?;
+        let sweep = tokio::spawn(sweep::run(files)).abort_handle();
+        Ok(Self { listener: Some(listener), sweep: Some(sweep) })
+    }
+
+    /// Where it listens, if it does.
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.listener.as_ref().map(FileListener::address)
+    }
+
+    /// Ends all transfers; the address is free afterwards.
+    pub async fn stop(mut self) {
+        if let Some(listener) = self.listener.take() {
+            listener.stop().await;
+        }
+    }
+}
+
+impl Drop for FileServer {
+    fn drop(&mut self) {
+        if let Some(sweep) = &self.sweep {
+            sweep.abort();
+        }
+    }
+}

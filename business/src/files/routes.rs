@@ -1,0 +1,44 @@
+//! Which request is whose.
+
+use axum::{
+    Router,
+    http::{HeaderMap, Uri, header},
+    middleware,
+    routing::{get, head, post},
+};
+use tonic::metadata::MetadataMap;
+
+use super::{Files, about, cors, download, refusal::FileRefusal, tus, upload};
+use crate::usecase::Caller;
+
+/// All requests.
+pub fn routes(files: Files) -> Router {
+    Router::new()
+        .route("/files", post(upload::upload).put(upload::upload))
+        .route("/files/{file_id}", get(download::whole))
+        .route("/files/{file_id}/{variant}", get(download::variant))
+        .route("/files/{file_id}/about", get(about::about))
+        .route("/uploads", post(tus::create).options(tus::options))
+        .route("/uploads/{file_id}", head(tus::offset).patch(tus::append).delete(tus::terminate).options(tus::options))
+        .layer(middleware::from_fn_with_state(files.clone(), cors::let_in))
+        .with_state(files)
+}
+
+impl Files {
+    /// Who asks: the same headers as in every other call of a client.
+    pub async fn caller(&self, headers: &HeaderMap) -> Result<Caller, FileRefusal> {
+        let mut request = tonic::Request::new(());
+        *request.metadata_mut() = MetadataMap::from_headers(headers.clone());
+        Ok(self.callers.identify(&request).await?)
+    }
+
+    /// What URLs for this client begin with.
+    pub fn base_url(&self, uri: &Uri, headers: &HeaderMap) -> String {
+        if !self.settings.public_url.is_empty() {
+            return self.settings.public_url.clone();
+        }
+        let of_header = || headers.get(header::HOST)?.to_str().ok();
+        let host = uri.authority().map(|authority| authority.as_str()).or_else(of_header).unwrap_or_default();
+        format!("http://{host}")
+    }
+}

@@ -1,0 +1,282 @@
+//! Uploads that go on where they broke off, as tus 1.0 says (<https://tus.io/protocols/resumable-upload>): `POST /uploads` begins one, `PATCH`
+//! brings bytes from an offset, `HEAD` asks for it, `DELETE` gives up. The extensions creation, expiration, checksum and termination.
+//!
+//! Each `PATCH` is a task of its own, which goes on to its end where the client is gone. Always holds: the offset is what is in the file,
+//! and was on the disk before it was told; the id of an upload is that of the file that it becomes.
+
+use std::time::{Duration, SystemTime};
+
+use axum::{
+    Extension,
+    body::Body,
+    extract::{Path, State},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header},
+    response::{IntoResponse, Response},
+};
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use gim_config::in_gauge::InGauge;
+use metrics::gauge;
+
+use super::{
+    Files,
+    checksum::{ALGORITHMS, Checksum},
+    listener::Activity,
+    refusal::FileRefusal,
+    staged::{ReceiveError, Staged, receive},
+    upload::{count, refuse},
+};
+use crate::{
+    clock,
+    domain::file::{FileId, NAME_BYTES_MAX},
+    metrics::FILE_TRANSFERS,
+    store::{FoundFile, Upload},
+};
+
+const VERSION: &str = "1.0.0";
+const EXTENSIONS: &str = "creation,expiration,checksum,termination";
+const OFFSET_BYTES: &str = "application/offset+octet-stream";
+
+const TUS_RESUMABLE: HeaderName = HeaderName::from_static("tus-resumable");
+const TUS_VERSION: HeaderName = HeaderName::from_static("tus-version");
+const TUS_EXTENSION: HeaderName = HeaderName::from_static("tus-extension");
+const TUS_MAX_SIZE: HeaderName = HeaderName::from_static("tus-max-size");
+const TUS_CHECKSUM_ALGORITHM: HeaderName = HeaderName::from_static("tus-checksum-algorithm");
+const UPLOAD_LENGTH: HeaderName = HeaderName::from_static("upload-length");
+const UPLOAD_OFFSET: HeaderName = HeaderName::from_static("upload-offset");
+const UPLOAD_EXPIRES: HeaderName = HeaderName::from_static("upload-expires");
+const UPLOAD_METADATA: HeaderName = HeaderName::from_static("upload-metadata");
+
+/// Answers `OPTIONS`: what is understood.
+pub async fn options(State(files): State<Files>) -> Response {
+    let mut answer = StatusCode::NO_CONTENT.into_response();
+    let headers = answer.headers_mut();
+    headers.insert(TUS_EXTENSION, HeaderValue::from_static(EXTENSIONS));
+    headers.insert(TUS_CHECKSUM_ALGORITHM, HeaderValue::from_static(ALGORITHMS));
+    headers.insert(TUS_MAX_SIZE, files.settings.file_bytes_max.into());
+    spoken(answer)
+}
+
+/// Answers `POST /uploads`: an upload begins.
+pub async fn create(State(files): State<Files>, uri: Uri, headers: HeaderMap, body: Body) -> Response {
+    let created = async {
+        check_version(&headers)?;
+        let length = number(&headers, &UPLOAD_LENGTH)?;
+        let name = name_of(headers.get(&UPLOAD_METADATA))?;
+        files.begin_upload(&headers, &name, length).await
+    };
+    let upload = match created.await {
+        Ok(upload) => upload,
+        Err(refusal) => return spoken(refuse(refusal, body).await),
+    };
+    let location = format!("{}/uploads/{}", files.base_url(&uri, &headers), upload.file_id);
+    let mut answer = StatusCode::CREATED.into_response();
+    put_expires(answer.headers_mut(), upload.expires_at_ms);
+    if let Ok(location) = location.try_into() {
+        answer.headers_mut().insert(header::LOCATION, location);
+    }
+    spoken(answer)
+}
+
+/// Answers `HEAD /uploads/ID`: how far it is.
+pub async fn offset(State(files): State<Files>, Path(file_id): Path<String>, headers: HeaderMap) -> Response {
+    let told = async {
+        let found = files.upload_of(&file_id, &headers).await?;
+        let (name, offset, length, expires_at_ms) = match found {
+            FoundFile::Stored(file) => (file.name, file.uploaded_bytes, file.uploaded_bytes, None),
+            FoundFile::Upload(upload) => {
+                let staged = files.staged(upload.file_id).await?;
+                let offset = staged.length();
+                if offset == upload.size_bytes {
+                    // All bytes had come, and something went wrong then.
+                    let stored = files.finish(&upload, staged).await;
+                    count(&stored);
+                    stored?;
+                }
+                (upload.name, offset, upload.size_bytes, Some(upload.expires_at_ms))
+            }
+        };
+        let mut answer = StatusCode::OK.into_response();
+        let headers = answer.headers_mut();
+        headers.insert(UPLOAD_OFFSET, offset.into());
+        headers.insert(UPLOAD_LENGTH, length.into());
+        if let Ok(metadata) = format!("filename {}", BASE64_STANDARD.encode(name)).try_into() {
+            headers.insert(UPLOAD_METADATA, metadata);
+        }
+        if let Some(expires_at_ms) = expires_at_ms {
+            put_expires(headers, expires_at_ms);
+        }
+        Ok::<_, FileRefusal>(answer)
+    };
+    let mut answer = told.await.unwrap_or_else(IntoResponse::into_response);
+    answer.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    spoken(answer)
+}
+
+/// Answers `PATCH /uploads/ID`: bytes from an offset on.
+pub async fn append(
+    State(files): State<Files>,
+    Path(file_id): Path<String>,
+    headers: HeaderMap,
+    Extension(activity): Extension<Activity>,
+    body: Body,
+) -> Response {
+    let begun = async {
+        if headers.get(header::CONTENT_TYPE).is_none_or(|kind| kind != OFFSET_BYTES) {
+            return Err(FileRefusal::unsupported_kind(OFFSET_BYTES));
+        }
+        let checksum = Checksum::of(&headers).map_err(FileRefusal::bad_request)?;
+        let offset = number(&headers, &UPLOAD_OFFSET)?;
+        let FoundFile::Upload(upload) = files.upload_of(&file_id, &headers).await? else {
+            return Err(FileRefusal::wrong_offset());
+        };
+        let staged = files.staged(upload.file_id).await?;
+        if offset == staged.length() { Ok((upload, staged, checksum)) } else { Err(FileRefusal::wrong_offset()) }
+    };
+    let (upload, staged, checksum) = match begun.await {
+        Ok(begun) => begun,
+        Err(refusal) => return spoken(refuse(refusal, body).await),
+    };
+    let task = tokio::spawn(async move { files.append(upload, staged, checksum.as_ref(), body, &activity).await });
+    spoken(match task.await {
+        Ok(Ok((offset, expires_at_ms))) => {
+            let mut answer = StatusCode::NO_CONTENT.into_response();
+            answer.headers_mut().insert(UPLOAD_OFFSET, offset.into());
+            put_expires(answer.headers_mut(), expires_at_ms);
+            answer
+        }
+        Ok(Err(refusal)) => refusal.into_response(),
+        Err(error) => {
+            tracing::error!(%error, "an upload failed");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    })
+}
+
+/// Answers `DELETE /uploads/ID`: it is given up.
+pub async fn terminate(State(files): State<Files>, Path(file_id): Path<String>, headers: HeaderMap) -> Response {
+    let ended = async {
+        let FoundFile::Upload(upload) = files.upload_of(&file_id, &headers).await? else {
+            return Err(FileRefusal::not_found());
+        };
+        // Whoever writes to it would go on writing to nothing.
+        let staged = files.staged(upload.file_id).await?;
+        files.give_up(upload.file_id).await;
+        drop(staged);
+        Ok(StatusCode::NO_CONTENT)
+    };
+    spoken(ended.await.into_response())
+}
+
+impl Files {
+    /// What whoever asks began to upload under this id.
+    async fn upload_of(&self, file_id: &str, headers: &HeaderMap) -> Result<FoundFile, FileRefusal> {
+        check_version(headers)?;
+        let caller = self.caller(headers).await?;
+        let file_id = FileId::parse(file_id).ok_or_else(FileRefusal::not_found)?;
+        let found = self.store.file(file_id).await?.ok_or_else(FileRefusal::not_found)?;
+        let user_id = match &found {
+            FoundFile::Upload(upload) => upload.user_id,
+            FoundFile::Stored(file) => file.user_id,
+        };
+        if user_id == caller.user_id { Ok(found) } else { Err(FileRefusal::not_found()) }
+    }
+
+    /// Returns the new offset, and until when the upload may rest.
+    async fn append(
+        &self,
+        upload: Upload,
+        staged: Staged,
+        checksum: Option<&Checksum>,
+        body: Body,
+        activity: &Activity,
+    ) -> Result<(u64, i64), FileRefusal> {
+        let transfer = InGauge::one(&gauge!(FILE_TRANSFERS, "direction" => "up"));
+        let (staged, received) = receive(&self.disk, body, staged, upload.size_bytes, checksum).await?;
+        drop(transfer);
+        let _working = activity.working();
+        let offset = staged.length();
+        if received.is_ok() && offset == upload.size_bytes {
+            let stored = self.finish(&upload, staged).await;
+            count(&stored);
+            return stored.map(|_| (offset, upload.expires_at_ms));
+        }
+        let staged = self.disk.run(move || staged.sync().map(|()| staged)).await?;
+        let expires_at_ms = self.expires_at_ms(clock::now_ms());
+        self.store.extend_upload(upload.file_id, expires_at_ms).await?;
+        drop(staged);
+        match received {
+            // What came before is there.
+            Ok(()) | Err(ReceiveError::BrokenOff(_)) => Ok((offset, expires_at_ms)),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// Every answer says which version is spoken.
+fn spoken(mut answer: Response) -> Response {
+    answer.headers_mut().insert(TUS_RESUMABLE, HeaderValue::from_static(VERSION));
+    answer.headers_mut().insert(TUS_VERSION, HeaderValue::from_static(VERSION));
+    answer
+}
+
+fn check_version(headers: &HeaderMap) -> Result<(), FileRefusal> {
+    if headers.get(&TUS_RESUMABLE).is_some_and(|version| version == VERSION) {
+        return Ok(());
+    }
+    Err(FileRefusal::unsupported_version(VERSION))
+}
+
+fn number(headers: &HeaderMap, name: &HeaderName) -> Result<u64, FileRefusal> {
+    let text = headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let is_number = !text.is_empty() && text.bytes().all(|digit| digit.is_ascii_digit());
+    let number = is_number.then(|| text.parse().ok()).flatten();
+    number.ok_or_else(|| FileRefusal::bad_request(format!("{name}: must be a number of bytes")))
+}
+
+/// The name in `Upload-Metadata`: pairs of a key and base64, with commas between them.
+fn name_of(metadata: Option<&HeaderValue>) -> Result<String, FileRefusal> {
+    let wrong = || {
+        FileRefusal::bad_request(
+            "upload-metadata: must have pairs of a key and a value in base64, with commas between them",
+        )
+    };
+    let Some(metadata) = metadata else { return Ok(String::new()) };
+    let text = metadata.to_str().map_err(|_| wrong())?;
+    for pair in text.split(',') {
+        let (key, value) = pair.trim().split_once(' ').unwrap_or((pair.trim(), ""));
+        if key == "filename" || key == "name" {
+            if value.len() > NAME_BYTES_MAX * 2 {
+                return Err(FileRefusal::bad_request("upload-metadata: the name has more than 4096 bytes"));
+            }
+            let bytes = BASE64_STANDARD.decode(value.trim()).map_err(|_| wrong())?;
+            return String::from_utf8(bytes)
+                .map_err(|_| FileRefusal::bad_request("upload-metadata: the name is no UTF-8"));
+        }
+    }
+    Ok(String::new())
+}
+
+/// When an upload is given up, as HTTP writes a date.
+fn put_expires(headers: &mut HeaderMap, expires_at_ms: i64) {
+    let at = SystemTime::UNIX_EPOCH + Duration::from_millis(expires_at_ms.unsigned_abs());
+    if let Ok(date) = httpdate::fmt_http_date(at).try_into() {
+        headers.insert(UPLOAD_EXPIRES, date);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_is_found_among_the_metadata() {
+        let name = |text: &'static str| name_of(Some(&HeaderValue::from_static(text)));
+        assert_eq!(name("filetype aW1hZ2UvcG5n,filename c2VhLnBuZw==").unwrap(), "sea.png");
+        assert_eq!(name("name c2VhLnBuZw==").unwrap(), "sea.png");
+        assert_eq!(name("is_confidential").unwrap(), "");
+        assert_eq!(name("filename").unwrap(), "");
+        name("filename ***").unwrap_err();
+        name("filename /w==").unwrap_err();
+        assert_eq!(name_of(None).unwrap(), "");
+    }
+}

@@ -1,0 +1,214 @@
+//! A file in one request: `POST` or `PUT /files?name=NAME`, whose body is the file.
+//!
+//! Each upload is a task of its own, which goes on to its end where the client is gone. Always holds: what was not stored leaves nothing.
+
+use std::time::Duration;
+
+use axum::{
+    Extension,
+    body::Body,
+    extract::{Query, State},
+    http::{HeaderMap, StatusCode, Uri, header},
+    response::{IntoResponse, Response},
+};
+use futures_util::StreamExt as _;
+use gim_config::in_gauge::InGauge;
+use metrics::gauge;
+use serde::Deserialize;
+
+use super::{
+    Files, about,
+    checksum::Checksum,
+    listener::Activity,
+    refusal::FileRefusal,
+    staged::{Staged, receive},
+};
+use crate::{
+    clock,
+    domain::file::{FileId, clean_name},
+    metrics::{FILE_TRANSFERS, FILE_UPLOADS_TOTAL},
+    store::{StoredFile, Upload, UploadQuota},
+};
+
+/// What a refused client may still send before its connection is closed, so that it can read why.
+const REFUSED_BYTES_MAX: usize = 4 << 20;
+const REFUSED_TIMEOUT: Duration = Duration::from_secs(5);
+
+const DAY_MS: i64 = 86_400_000;
+
+/// What stands behind the question mark.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct UploadQuery {
+    name: String,
+}
+
+/// Answers `POST /files`.
+pub async fn upload(
+    State(files): State<Files>,
+    Query(query): Query<UploadQuery>,
+    uri: Uri,
+    headers: HeaderMap,
+    Extension(activity): Extension<Activity>,
+    body: Body,
+) -> Response {
+    let begun = async {
+        let checksum = Checksum::of(&headers).map_err(FileRefusal::bad_request)?;
+        let length = content_length(&headers);
+        let upload = files.begin_upload(&headers, &query.name, length.unwrap_or(files.settings.file_bytes_max)).await?;
+        Ok((upload, length, checksum))
+    };
+    let (upload, length, checksum) = match begun.await {
+        Ok(begun) => begun,
+        Err(refusal) => return refuse(refusal, body).await,
+    };
+    let base_url = files.base_url(&uri, &headers);
+    let task = tokio::spawn(async move {
+        let file_id = upload.file_id;
+        let stored = files.receive_whole(upload, length, checksum.as_ref(), body, &activity).await;
+        if stored.is_err() {
+            files.give_up(file_id).await;
+        }
+        count(&stored);
+        stored.map(|file| created(&files, file_id, &file, &base_url))
+    });
+    match task.await {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(refusal)) => refusal.into_response(),
+        Err(error) => {
+            tracing::error!(%error, "an upload failed");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}
+
+/// Tells a client why, after some of what it sends all the same.
+pub async fn refuse(refusal: FileRefusal, body: Body) -> Response {
+    let mut left = REFUSED_BYTES_MAX;
+    let rest = async {
+        let mut body = body.into_data_stream();
+        while let Some(Ok(bytes)) = body.next().await {
+            match left.checked_sub(bytes.len()) {
+                Some(fewer) => left = fewer,
+                None => return,
+            }
+        }
+    };
+    let _ = tokio::time::timeout(REFUSED_TIMEOUT, rest).await;
+    metrics::counter!(FILE_UPLOADS_TOTAL, "result" => "refused").increment(1);
+    refusal.into_response()
+}
+
+/// What is told of a file that was just uploaded.
+pub fn created(files: &Files, file_id: FileId, file: &StoredFile, base_url: &str) -> Response {
+    let mut answer = about::answer(files, file_id, file, base_url);
+    *answer.status_mut() = StatusCode::CREATED;
+    let location = format!("{base_url}/files/{file_id}/about");
+    if let Ok(location) = location.try_into() {
+        answer.headers_mut().insert(header::LOCATION, location);
+    }
+    answer
+}
+
+/// Counts how an upload ended.
+pub fn count(stored: &Result<StoredFile, FileRefusal>) {
+    let result = if stored.is_ok() { "stored" } else { "failed" };
+    metrics::counter!(FILE_UPLOADS_TOTAL, "result" => result).increment(1);
+}
+
+/// How long a body will be, where it says so.
+pub fn content_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+impl Files {
+    /// A new upload of whoever asks, of so many bytes, if that is allowed.
+    pub async fn begin_upload(&self, headers: &HeaderMap, name: &str, size_bytes: u64) -> Result<Upload, FileRefusal> {
+        let caller = self.caller(headers).await?;
+        let settings = &self.settings;
+        let name = clean_name(name).ok_or_else(|| FileRefusal::bad_request("name: has more than 4096 bytes"))?;
+        if size_bytes > settings.file_bytes_max {
+            return Err(FileRefusal::too_large(settings.file_bytes_max));
+        }
+        if size_bytes == 0 {
+            return Err(FileRefusal::empty());
+        }
+        let now_ms = clock::now_ms();
+        let upload = Upload {
+            file_id: FileId::random(),
+            user_id: caller.user_id,
+            name,
+            size_bytes,
+            expires_at_ms: self.expires_at_ms(now_ms),
+        };
+        let quota = UploadQuota {
+            uploads_max: settings.uploads_per_user_max,
+            files_max: settings.files_per_day_max,
+            bytes_max: settings.bytes_per_day_max,
+            since_ms: now_ms - DAY_MS,
+        };
+        self.store.begin_upload(&upload, quota, now_ms).await??;
+        let (folder, file_id) = (self.folder.clone(), upload.file_id);
+        let created = self.disk.run(move || folder.create_upload(file_id).map(drop)).await;
+        if let Err(error) = created {
+            self.give_up(file_id).await;
+            return Err(error.into());
+        }
+        Ok(upload)
+    }
+
+    /// When an upload is given up to which nothing comes from now on.
+    pub fn expires_at_ms(&self, now_ms: i64) -> i64 {
+        now_ms + i64::from(self.settings.upload_ttl_s) * 1_000
+    }
+
+    /// The upload, for whoever writes to it now.
+    ///
+    /// # Errors
+    /// Somebody else does.
+    pub async fn staged(&self, file_id: FileId) -> Result<Staged, FileRefusal> {
+        let place = self.writers.take(file_id, clock::now_ms()).map_err(|_| FileRefusal::has_writer())?;
+        let folder = self.folder.clone();
+        let opened = self.disk.run(move || Staged::open(folder.open_upload(file_id)?, place)).await;
+        opened.map_err(|error| match error.kind() {
+            std::io::ErrorKind::WouldBlock => FileRefusal::has_writer(),
+            std::io::ErrorKind::NotFound => FileRefusal::not_found(),
+            _ => error.into(),
+        })
+    }
+
+    /// Forgets an upload with all that came of it.
+    pub async fn give_up(&self, file_id: FileId) {
+        let folder = self.folder.clone();
+        let forgotten = match self.store.forget_upload(file_id).await {
+            Ok(true) => self.disk.run(move || folder.remove_upload(file_id).and(folder.remove_content(file_id))).await,
+            Ok(false) => Ok(()),
+            Err(error) => Err(std::io::Error::other(error)),
+        };
+        if let Err(error) = forgotten {
+            tracing::warn!(%file_id, %error, "an upload that ended could not be removed; it will be later");
+        }
+    }
+
+    async fn receive_whole(
+        &self,
+        upload: Upload,
+        length: Option<u64>,
+        checksum: Option<&Checksum>,
+        body: Body,
+        activity: &Activity,
+    ) -> Result<StoredFile, FileRefusal> {
+        let staged = self.staged(upload.file_id).await?;
+        let _transfer = InGauge::one(&gauge!(FILE_TRANSFERS, "direction" => "up"));
+        let (staged, received) = receive(&self.disk, body, staged, upload.size_bytes, checksum).await?;
+        received?;
+        if staged.length() == 0 {
+            return Err(FileRefusal::empty());
+        }
+        if length.is_some_and(|length| length != staged.length()) {
+            return Err(FileRefusal::bad_request("the upload broke off"));
+        }
+        let _working = activity.working();
+        self.finish(&upload, staged).await
+    }
+}

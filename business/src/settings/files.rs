@@ -1,0 +1,108 @@
+//! The section `[files]`: what users upload, and where it is kept.
+
+use std::path::{Path, PathBuf};
+
+use gim_config::{listen::Endpoint, webhook};
+use serde::{Deserialize, Serialize};
+
+use super::within;
+
+/// See the module's documentation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct FilesSettings {
+    /// Where files are uploaded and downloaded; off where it is empty.
+    pub listen: Endpoint,
+    /// What URLs of files begin with, as clients reach the listener; empty for the address that a client used.
+    pub public_url: String,
+    /// Where files are kept; empty for `files` in the data folder.
+    pub folder: PathBuf,
+    /// Pages that may upload and read, beside that of `[web]` on the same host.
+    pub origins: Vec<String>,
+    /// What URLs are signed with; empty for a secret that is made once and kept in the database.
+    pub url_secret: String,
+    /// A file that holds it.
+    pub url_secret_file: PathBuf,
+    /// How long a URL is good, at least.
+    pub url_ttl_s: u32,
+    /// Bytes of one file.
+    pub file_bytes_max: u64,
+    /// Files of a user within a day.
+    pub files_per_day_max: u32,
+    /// Bytes of a user within a day.
+    pub bytes_per_day_max: u64,
+    /// Uploads of a user that are not at their end.
+    pub uploads_per_user_max: u32,
+    /// How long an upload may rest until it is removed.
+    pub upload_ttl_s: u32,
+    /// Connections at the same time.
+    pub connections_max: usize,
+    /// The same from one address.
+    pub connections_per_address_max: usize,
+    /// How long a connection may be silent.
+    pub idle_timeout_ms: u64,
+    /// Reads and writes of the disk that are under way at the same time.
+    pub disk_tasks_max: usize,
+}
+
+impl FilesSettings {
+    pub(super) fn validate(&self) -> Result<(), String> {
+        let is_url = self.public_url.is_empty() || webhook::checked(&self.public_url).is_ok();
+        if !is_url || self.public_url.ends_with('/') {
+            return Err(
+                "files.public_url: must be empty, or as in `https://files.example.com`, without a `/` at its end"
+                    .into(),
+            );
+        }
+        if let Some(origin) = self.origins.iter().find(|origin| !is_origin(origin)) {
+            return Err(format!("files.origins: `{origin}` has to be as in https://app.example.com, without a path"));
+        }
+        if !self.url_secret.is_empty() && self.url_secret.len() < 32 {
+            return Err("files.url_secret: must have at least 32 bytes".into());
+        }
+        within("files.url_ttl_s", self.url_ttl_s, 60, 31_536_000)?;
+        within("files.file_bytes_max", self.file_bytes_max, 1, 1 << 40)?;
+        within("files.files_per_day_max", self.files_per_day_max, 1, 1_000_000_000)?;
+        within("files.bytes_per_day_max", self.bytes_per_day_max, 1, 1 << 50)?;
+        within("files.uploads_per_user_max", self.uploads_per_user_max, 1, 10_000)?;
+        within("files.upload_ttl_s", self.upload_ttl_s, 60, 31_536_000)?;
+        within("files.connections_max", self.connections_max as u64, 1, 65_536)?;
+        within("files.connections_per_address_max", self.connections_per_address_max as u64, 1, 65_536)?;
+        within("files.idle_timeout_ms", self.idle_timeout_ms, 100, 3_600_000)?;
+        within("files.disk_tasks_max", self.disk_tasks_max as u64, 1, 256)
+    }
+
+    /// Where files are kept.
+    pub fn folder_in(&self, data_dir: &Path) -> PathBuf {
+        if self.folder.as_os_str().is_empty() { data_dir.join("files") } else { self.folder.clone() }
+    }
+}
+
+/// As browsers write it.
+fn is_origin(text: &str) -> bool {
+    let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    host.is_some_and(|host| !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/'))
+}
+
+impl Default for FilesSettings {
+    fn default() -> Self {
+        Self {
+            listen: Endpoint::default(),
+            public_url: String::new(),
+            folder: PathBuf::new(),
+            origins: Vec::new(),
+            url_secret: String::new(),
+            url_secret_file: PathBuf::new(),
+            url_ttl_s: 86_400,
+            file_bytes_max: 1 << 30,
+            files_per_day_max: 2_000,
+            bytes_per_day_max: 8 << 30,
+            uploads_per_user_max: 16,
+            upload_ttl_s: 86_400,
+            connections_max: 1_024,
+            connections_per_address_max: 256,
+            idle_timeout_ms: 60_000,
+            disk_tasks_max: 16,
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! What nobody should send, and what becomes of it.
+
+use super::{DOT, *};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn names_are_only_names() {
+    let (server, address) = start().await;
+    let phone = server.sign_in("1").await;
+    let name_of = |name: &str| uploaded(address, &phone, name, b"hello")["name"].as_str().unwrap().to_owned();
+    assert_eq!(name_of("..%2F..%2Fetc%2Fpasswd"), "passwd");
+    assert_eq!(name_of("a%00b%22c%0D%0Ad.txt"), "ab\"cd.txt");
+    assert_eq!(name_of("q%26a.txt"), "q&a.txt");
+    assert_eq!(name_of(""), "file");
+    assert_eq!(name_of(&"%E7%94%BB".repeat(1_365)).len(), 4_095);
+    let about = uploaded(address, &phone, "a%22b%0D%0Aset-cookie%3A%20x%3D1.txt", b"hello");
+    let file = read(address, about["url"].as_str().unwrap());
+    assert_eq!(file.header("set-cookie"), "");
+    assert!(file.header("content-disposition").starts_with("attachment; filename=\"a_bset-cookie: x=1.txt\""));
+    let sentence = upload(address, &phone, &"x".repeat(4_097), b"hello").refusal(400);
+    assert_eq!(sentence, "name: has more than 4096 bytes");
+    assert_eq!(kept(&server), (0, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_bytes_and_a_wrong_hash_are_refused() {
+    let (server, address) = start().await;
+    let phone = server.sign_in("1").await;
+    assert_eq!(upload(address, &phone, "a", b"").refusal(400), "a file needs at least one byte");
+    let ask =
+        |checksum: &str| Ask::new("POST", "/files?name=a").by(&phone).header("upload-checksum", checksum).body("hello");
+    assert!(ask("sha1 AAAAAAAAAAAAAAAAAAAAAAAAAAA=").send(address).refusal(460).contains("other bytes came"));
+    assert!(ask("md5 AAAA").send(address).refusal(400).starts_with("upload-checksum: must be"));
+    assert_eq!(kept(&server), (0, 0));
+    assert_eq!(ask("sha1 qvTGHdzF6KLavt4PO0gs2a6pQ00=").send(address).status, 201);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_url_that_was_changed_or_has_expired_reads_nothing() {
+    let (server, address) = start().await;
+    let phone = server.sign_in("1").await;
+    let [one, other] = [uploaded(address, &phone, "a", b"one"), uploaded(address, &phone, "b", b"other")];
+    let url = one["url"].as_str().unwrap();
+    let id = |about: &Value| about["file_id"].as_str().unwrap().to_owned();
+    let wrong = "this URL is not one that was given away here";
+    for changed in [
+        url.replace(&id(&one), &id(&other)),
+        url.replace("expires=1", "expires=2"),
+        url.replace("signature=", "signature=A"),
+        url.split_once('?').unwrap().0.to_owned(),
+        url.replace("?expires", "/thumbnail?expires"),
+        url.replace(&id(&one), "..%2F..%2Fetc%2Fpasswd"),
+    ] {
+        assert_eq!(read(address, &changed).refusal(403), wrong, "{changed}");
+    }
+    assert_eq!(read(address, url).status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_could_run_in_a_browser_is_only_saved() {
+    let (server, address) = start().await;
+    let phone = server.sign_in("1").await;
+    let files: [(&str, &[u8], &str); 3] = [
+        ("a.svg", b"<svg xmlns='http://www.w3.org/2000/svg' onload='alert(1)'/>", "image/svg+xml"),
+        ("a.png", b"<!doctype html><script>alert(1)</script>", "text/html"),
+        ("a.jpg", b"hello", "text/plain"),
+    ];
+    for (name, bytes, kind) in files {
+        let about = uploaded(address, &phone, name, bytes);
+        assert_eq!(about["kind"].as_str(), Some(kind));
+        let file = read(address, about["url"].as_str().unwrap());
+        assert!(file.header("content-disposition").starts_with("attachment; "), "{name}");
+        assert_eq!(file.header("x-content-type-options"), "nosniff");
+        assert!(!file.header("content-type").contains("html") && !file.header("content-type").contains("svg"));
+    }
+    let shown = uploaded(address, &phone, "a.html", DOT);
+    let saved = read(address, &format!("{}&download=1", shown["url"].as_str().unwrap()));
+    assert!(saved.header("content-disposition").starts_with("attachment; "), "a client may ask for it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_bytes_than_a_file_may_have_are_refused_also_unannounced() {
+    let (server, address) = start_with(|files| files.file_bytes_max = 100_000).await;
+    let phone = server.sign_in("1").await;
+    let announced = upload(address, &phone, "a", &vec![b'a'; 100_001]);
+    assert_eq!(announced.refusal(413), "a file may have no more than 100000 bytes");
+    let chunk = format!("{:x}\r\n{}\r\n0\r\n\r\n", 100_001, "a".repeat(100_001));
+    let mut stream = Ask::new("POST", "/files").by(&phone).header("transfer-encoding", "chunked").begin(address);
+    std::io::Write::write_all(&mut stream, chunk.as_bytes()).unwrap();
+    assert_eq!(http::answer(stream).refusal(413), "more bytes came than were announced");
+    assert_eq!(kept(&server), (0, 0));
+}

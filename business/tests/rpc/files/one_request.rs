@@ -1,0 +1,174 @@
+//! A file that comes in one request, and how it is read.
+
+use std::io::{Read as _, Write as _};
+
+use ring::digest::{SHA256, digest};
+
+use super::{DOT, http::answer, *};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_comes_back_as_it_was_and_says_what_it_is() {
+    let (server, address) = start().await;
+    let phone = server.sign_in("1").await;
+    let bytes: Vec<u8> = (0..1_000_000_u32).flat_map(u32::to_le_bytes).collect();
+    let about = uploaded(address, &phone, "sea%20%26%20sun.bin", &bytes);
+    assert_eq!((about["name"].as_str(), about["size_bytes"].as_u64()), (Some("sea & sun.bin"), Some(4_000_000)));
+    assert_eq!((about["kind"].as_str(), about["state"].as_str()), (Some("application/octet-stream"), Some("good")));
+    let hash: String = digest(&SHA256, &bytes).as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(about["sha256"].as_str(), Some(hash.as_str()));
+    let file = read(address, about["url"].as_str().unwrap());
+    assert_eq!((file.status, file.body == bytes), (200, true));
+    assert_eq!(file.header("content-type"), "application/octet-stream");
+    assert_eq!(file.header("content-disposition"), r#"attachment; filename="sea & sun.bin""#);
+    assert_eq!(file.header("x-content-type-options"), "nosniff");
+    assert_eq!(file.header("content-security-policy"), "default-src 'none'; sandbox");
+    assert!(file.header("cache-control").starts_with("private, max-age="));
+    let head = Ask::new("HEAD", about["url"].as_str().unwrap()).send(address);
+    assert_eq!((head.status, head.header("content-length"), head.body.len()), (200, "4000000", 0));
+    assert_eq!(kept(&server), (0, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_outlives_a_restart_and_so_does_its_url() {
+    let (server, address) = start().await;
+    let phone = server.sign_in("1").await;
+    let about = uploaded(address, &phone, "a.gif", DOT);
+    let server = server.restart().await;
+    let address = server.business.files_address().unwrap();
+    let file = read(address, about["url"].as_str().unwrap());
+    assert_eq!((file.status, file.body.as_slice()), (200, DOT));
+    assert_eq!(file.header("content-disposition"), r#"inline; filename="a.gif""#);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_part_of_a_file_is_read_by_range() {
+    let (server, address) = start().await;
+    let phone = server.sign_in("1").await;
+    let about = uploaded(address, &phone, "a.txt", b"0123456789");
+    let ask = || Ask::new("GET", about["url"].as_str().unwrap());
+    let part = ask().header("range", "bytes=2-5").send(address);
+    assert_eq!((part.status, part.body.as_slice()), (206, &b"2345"[..]));
+    assert_eq!((part.header("content-range"), part.header("content-length")), ("bytes 2-5/10", "4"));
+    let etag = part.header("etag").to_owned();
+    let end = ask().header("range", "bytes=-3").header("if-range", &etag).send(address);
+    assert_eq!((end.status, end.body.as_slice()), (206, &b"789"[..]));
+    let other = ask().header("range", "bytes=2-5").header("if-range", "\"other\"").send(address);
+    assert_eq!((other.status, other.body.len()), (200, 10));
+    let several = ask().header("range", "bytes=0-1,4-5").send(address);
+    assert_eq!((several.status, several.body.len()), (200, 10));
+    let beyond = ask().header("range", "bytes=10-").send(address);
+    assert_eq!((beyond.status, beyond.header("content-range")), (416, "bytes */10"));
+    let known = ask().header("if-none-match", &etag).send(address);
+    assert_eq!((known.status, known.header("etag"), known.body.len()), (304, etag.as_str(), 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn equal_bytes_are_kept_once_and_told_of_to_nobody() {
+    let (server, address) = start().await;
+    let [alice, bob] = [server.sign_in("1").await, server.sign_in("2").await];
+    let first = uploaded(address, &alice, "hers.txt", b"the same bytes");
+    let second = uploaded(address, &bob, "his.txt", b"the same bytes");
+    assert_eq!(first["sha256"], second["sha256"]);
+    assert_ne!(first["file_id"], second["file_id"]);
+    assert_eq!((second["name"].as_str(), kept(&server)), (Some("his.txt"), (0, 1)));
+    for about in [&first, &second] {
+        assert_eq!(read(address, about["url"].as_str().unwrap()).body, b"the same bytes");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_app_asks_for_a_new_url_by_the_id() {
+    let (server, address) = start().await;
+    let [alice, bob] = [server.sign_in("1").await, server.sign_in("2").await];
+    let about = uploaded(address, &alice, "a.txt", b"hello");
+    let path = format!("/files/{}/about", about["file_id"].as_str().unwrap());
+    let again = Ask::new("GET", &path).by(&bob).send(address);
+    assert_eq!((again.status, again.json()["name"].as_str()), (200, Some("a.txt")));
+    assert_eq!(read(address, again.json()["url"].as_str().unwrap()).body, b"hello");
+    Ask::new("GET", &path).send(address).refusal(400);
+    let stranger = Phone { token: "wrong".into(), ..bob };
+    Ask::new("GET", &path).by(&stranger).send(address).refusal(401);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_quota_is_each_users_own() {
+    let (server, address) = start_with(|files| {
+        files.files_per_day_max = 3;
+        files.bytes_per_day_max = 1_000;
+        files.file_bytes_max = 600;
+    })
+    .await;
+    let [alice, bob] = [server.sign_in("1").await, server.sign_in("2").await];
+    assert_eq!(upload(address, &alice, "a", &[b'a'; 601]).refusal(413), "a file may have no more than 600 bytes");
+    uploaded(address, &alice, "a", &[b'a'; 600]);
+    assert!(upload(address, &alice, "b", &[b'b'; 600]).refusal(429).contains("as many bytes as a day allows"));
+    uploaded(address, &alice, "b", &[b'b'; 100]);
+    uploaded(address, &alice, "c", &[b'c'; 100]);
+    assert!(upload(address, &alice, "d", b"d").refusal(429).contains("as many files as a day allows"));
+    uploaded(address, &bob, "a", &[b'a'; 600]);
+    assert_eq!(kept(&server), (0, 3));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_that_breaks_off_leaves_nothing() {
+    let (server, address) = start_with(|files| files.uploads_per_user_max = 1).await;
+    let phone = server.sign_in("1").await;
+    let mut begun = Ask::new("POST", "/files?name=a").by(&phone).length(1_000_000).begin(address);
+    begun.write_all(&[b'a'; 200_000]).unwrap();
+    while kept(&server).0 == 0 {
+        tokio::task::yield_now().await;
+    }
+    assert!(upload(address, &phone, "b", b"b").refusal(429).contains("too many uploads"));
+    drop(begun);
+    // As soon as the server sees that it is gone, there is room for another one.
+    while upload(address, &phone, "b", b"b").status != 201 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(kept(&server), (0, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_is_silent_is_ended() {
+    let (server, address) = start_with(|files| files.idle_timeout_ms = 300).await;
+    let phone = server.sign_in("1").await;
+    let mut begun = Ask::new("POST", "/files?name=a").by(&phone).length(10).begin(address);
+    let mut nothing = Vec::new();
+    begun.read_to_end(&mut nothing).unwrap();
+    while kept(&server) != (0, 0) {
+        tokio::task::yield_now().await;
+    }
+    uploaded(address, &phone, "a", b"a");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_of_other_origins_can_read_by_url_and_upload_nothing() {
+    let (server, address) = start_with(|files| files.origins = vec!["https://app.example.com".into()]).await;
+    let phone = server.sign_in("1").await;
+    let asked = |origin: &str| {
+        Ask::new("OPTIONS", "/files")
+            .header("origin", origin)
+            .header("access-control-request-method", "POST")
+            .send(address)
+    };
+    let listed = asked("https://app.example.com");
+    assert_eq!((listed.status, listed.header("access-control-allow-origin")), (204, "https://app.example.com"));
+    assert!(listed.header("access-control-allow-headers").contains("upload-offset"));
+    asked("https://evil.test").refusal(403);
+    let post = Ask::new("POST", "/files?name=a").by(&phone).header("origin", "https://evil.test").body("a");
+    post.send(address).refusal(403);
+    assert_eq!(kept(&server), (0, 0));
+    let about = uploaded(address, &phone, "a.gif", DOT);
+    let file = Ask::new("GET", about["url"].as_str().unwrap()).header("origin", "https://evil.test").send(address);
+    assert_eq!((file.status, file.header("access-control-allow-origin")), (200, "https://evil.test"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_without_a_length_is_taken_to_its_end() {
+    let (server, address) = start().await;
+    let phone = server.sign_in("1").await;
+    let mut stream =
+        Ask::new("PUT", "/files?name=a.txt").by(&phone).header("transfer-encoding", "chunked").begin(address);
+    stream.write_all(b"5\r\nhello\r\n6\r\n world\r\n0\r\n\r\n").unwrap();
+    let about = answer(stream).json();
+    assert_eq!((about["size_bytes"].as_u64(), about["kind"].as_str()), (Some(11), Some("text/plain")));
+}

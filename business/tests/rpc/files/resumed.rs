@@ -1,0 +1,166 @@
+//! Uploads that go on where they broke off, by tus 1.0.
+
+use std::io::Write as _;
+
+use super::*;
+
+const OFFSET_BYTES: &str = "application/offset+octet-stream";
+
+fn ask(method: &'static str, target: &str, phone: &Phone) -> Ask {
+    Ask::new(method, target).by(phone).header("tus-resumable", "1.0.0")
+}
+
+/// Begins an upload; its URL.
+#[track_caller]
+fn begin(address: SocketAddr, phone: &Phone, length: usize) -> String {
+    let metadata = "filename c2VhLmJpbg==,filetype YQ==";
+    let ask =
+        ask("POST", "/uploads", phone).header("upload-length", length).header("upload-metadata", metadata).body("");
+    let answer = ask.send(address);
+    assert_eq!((answer.status, answer.header("tus-resumable")), (201, "1.0.0"));
+    assert!(answer.header("upload-expires").ends_with(" GMT"));
+    answer.header("location").to_owned()
+}
+
+fn patch(url: &str, phone: &Phone, offset: usize) -> Ask {
+    ask("PATCH", url, phone).header("upload-offset", offset).header("content-type", OFFSET_BYTES)
+}
+
+#[track_caller]
+fn offset(address: SocketAddr, url: &str, phone: &Phone) -> usize {
+    let answer = ask("HEAD", url, phone).send(address);
+    assert_eq!((answer.status, answer.header("cache-control")), (200, "no-store"));
+    answer.header("upload-offset").parse().unwrap()
+}
+
+/// What the upload became.
+#[track_caller]
+fn file(address: SocketAddr, url: &str, phone: &Phone) -> Vec<u8> {
+    let file_id = url.rsplit('/').next().unwrap();
+    let about = Ask::new("GET", &format!("/files/{file_id}/about")).by(phone).send(address).json();
+    assert_eq!(about["name"].as_str(), Some("sea.bin"));
+    read(address, about["url"].as_str().unwrap()).body
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_says_what_it_understands() {
+    let (server, address) = start().await;
+    let answer = Ask::new("OPTIONS", "/uploads").send(address);
+    assert_eq!((answer.status, answer.header("tus-version")), (204, "1.0.0"));
+    assert_eq!(answer.header("tus-extension"), "creation,expiration,checksum,termination");
+    assert_eq!(answer.header("tus-checksum-algorithm"), "sha1,sha256,sha512");
+    assert_eq!(answer.header("tus-max-size"), "1073741824");
+    let phone = server.sign_in("1").await;
+    let other =
+        Ask::new("POST", "/uploads").by(&phone).header("tus-resumable", "0.2.2").header("upload-length", 5).body("");
+    assert_eq!((other.send(address).status, other.send(address).header("tus-version")), (412, "1.0.0"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_goes_on_after_a_break_and_a_restart() {
+    let (server, address) = start().await;
+    let phone = server.sign_in("1").await;
+    let bytes: Vec<u8> = (0..100_000_u32).flat_map(u32::to_le_bytes).collect();
+    let url = begin(address, &phone, bytes.len());
+    assert_eq!(offset(address, &url, &phone), 0);
+    let first = patch(&url, &phone, 0).body(&bytes[..100_000]).send(address);
+    assert_eq!((first.status, first.header("upload-offset")), (204, "100000"));
+    // A connection that ends in the middle of a request.
+    let mut broken = patch(&url, &phone, 100_000).length(300_000).begin(address);
+    broken.write_all(&bytes[100_000..250_000]).unwrap();
+    drop(broken);
+    let at = loop {
+        let answer = ask("HEAD", &url, &phone).send(address);
+        if answer.status == 200 {
+            break answer.header("upload-offset").parse::<usize>().unwrap();
+        }
+        assert_eq!(answer.status, 423, "the writer is still there");
+    };
+    assert!((100_000..=250_000).contains(&at), "{at}");
+    let server = server.restart().await;
+    let address = server.business.files_address().unwrap();
+    assert_eq!(offset(address, &url, &phone), at);
+    let last = patch(&url, &phone, at).body(&bytes[at..]).send(address);
+    assert_eq!((last.status, last.header("upload-offset")), (204, "400000"));
+    assert_eq!(offset(address, &url, &phone), 400_000);
+    assert!(file(address, &url, &phone) == bytes);
+    assert_eq!(kept(&server), (0, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_offset_or_checksum_changes_nothing() {
+    let (server, address) = start().await;
+    let phone = server.sign_in("1").await;
+    let url = begin(address, &phone, 10);
+    assert_eq!(patch(&url, &phone, 0).body("hello").send(address).status, 204);
+    for wrong in [0, 4, 6, 10] {
+        assert!(patch(&url, &phone, wrong).body("world").send(address).refusal(409).starts_with("upload-offset: "));
+    }
+    let checked =
+        |checksum: &str| patch(&url, &phone, 5).header("upload-checksum", checksum).body("world").send(address);
+    checked("sha1 qvTGHdzF6KLavt4PO0gs2a6pQ00=").refusal(460);
+    checked("crc32 AAAA").refusal(400);
+    assert_eq!(offset(address, &url, &phone), 5);
+    patch(&url, &phone, 5).body("world!").send(address).refusal(413);
+    ask("PATCH", &url, &phone).header("upload-offset", 5).body("world").send(address).refusal(415);
+    ask("PATCH", &url, &phone).header("content-type", OFFSET_BYTES).body("world").send(address).refusal(400);
+    assert_eq!(checked("sha1 fCEUM/AgcVl3Qeb/Wo6jR4mrv0M=").status, 204);
+    assert_eq!(file(address, &url, &phone), b"helloworld");
+    patch(&url, &phone, 10).body("").send(address).refusal(409);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_has_one_writer_at_a_time() {
+    let (server, address) = start().await;
+    let phone = server.sign_in("1").await;
+    let url = begin(address, &phone, 200_000);
+    let mut first = patch(&url, &phone, 0).length(200_000).begin(address);
+    first.write_all(&[b'a'; 100_000]).unwrap();
+    let root = server.settings.data_dir.join("files/uploads");
+    let length = || fs::read_dir(&root).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len()).sum::<u64>();
+    while length() == 0 {
+        tokio::task::yield_now().await;
+    }
+    for method in ["PATCH", "HEAD", "DELETE"] {
+        let second = ask(method, &url, &phone).header("upload-offset", 0).header("content-type", OFFSET_BYTES);
+        let answer = second.body("").send(address);
+        assert_eq!((answer.status, answer.header("retry-after")), (423, "1"), "{method}");
+    }
+    first.write_all(&[b'a'; 100_000]).unwrap();
+    assert_eq!(http::answer(first).status, 204);
+    assert!(file(address, &url, &phone) == [b'a'; 200_000]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_is_its_users_alone_until_given_up() {
+    let (server, address) = start().await;
+    let [alice, bob] = [server.sign_in("1").await, server.sign_in("2").await];
+    let url = begin(address, &alice, 10);
+    for method in ["HEAD", "DELETE", "PATCH"] {
+        let answer = ask(method, &url, &bob)
+            .header("upload-offset", 0)
+            .header("content-type", OFFSET_BYTES)
+            .body("")
+            .send(address);
+        assert_eq!(answer.status, 404, "{method}");
+    }
+    let file_id = url.rsplit('/').next().unwrap();
+    Ask::new("GET", &format!("/files/{file_id}/about")).by(&bob).send(address).refusal(404);
+    assert_eq!(kept(&server), (1, 0));
+    assert_eq!(ask("DELETE", &url, &alice).send(address).status, 204);
+    assert_eq!(ask("HEAD", &url, &alice).send(address).status, 404);
+    assert_eq!(kept(&server), (0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_of_no_or_too_many_bytes_does_not_begin() {
+    let (server, address) = start_with(|files| files.file_bytes_max = 100).await;
+    let phone = server.sign_in("1").await;
+    let create = |length: &str| ask("POST", "/uploads", &phone).header("upload-length", length).body("").send(address);
+    create("0").refusal(400);
+    create("101").refusal(413);
+    create("-1").refusal(400);
+    create("99999999999999999999").refusal(400);
+    ask("POST", "/uploads", &phone).header("upload-defer-length", 1).body("").send(address).refusal(400);
+    assert_eq!(kept(&server), (0, 0));
+}
