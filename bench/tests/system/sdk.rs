@@ -145,6 +145,7 @@ async fn talk_of_conversations(of_alice: &mut App, of_bob: &mut App, message_id:
     let listed = of_bob.client.conversations().list().await.unwrap();
     assert_eq!(listed.iter().map(|one| one.target).collect::<Vec<_>>(), [target]);
     assert!(listed[0].is_content_left_out && listed[0].newest.is_some(), "{listed:?}");
+    assert_eq!(listed[0].preview, format!("{}…", "x".repeat(99)), "what is left out has its line");
     of_bob.client.conversations().read(target, message_id).await.unwrap();
     let mark =
         of_alice.until("Bob reads", |event| if let Event::Read(mark) = event { Some(mark.clone()) } else { None });

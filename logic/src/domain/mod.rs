@@ -11,6 +11,7 @@ pub mod locate;
 pub mod message;
 pub mod message_id;
 pub mod out_of_date;
+pub mod preview;
 pub mod reading;
 pub mod refusal;
 pub mod registrations;

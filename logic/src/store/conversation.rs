@@ -34,10 +34,11 @@ const SETTINGS: MultiRow = MultiRow {
 };
 const PINNED: &str = "SELECT is_group, peer_id FROM conversation_setting WHERE user_id = ? AND pinned_at_ms > 0 \
                       ORDER BY pinned_at_ms DESC, peer_id DESC LIMIT ?";
-/// Content that is too long for a list is left out; its length tells.
+/// Of a content that is too long for a list the beginning, for its line; its length tells. Those bytes are
+/// `typed_content::BEGINNING_BYTES_MAX`.
 const MESSAGES: MultiRow = MultiRow {
-    head: "SELECT 0, id, command, CASE WHEN LENGTH(content) <= 1024 THEN content ELSE X'' END, sender_id, created_at_ms, status, \
-           group_id, LENGTH(content) FROM message WHERE id IN (",
+    head: "SELECT 0, id, command, CASE WHEN LENGTH(content) <= 20480 THEN content ELSE SUBSTR(content, 1, 20480) END, sender_id, \
+           created_at_ms, status, group_id, LENGTH(content) FROM message WHERE id IN (",
     row: "?",
     tail: ")",
 };
@@ -103,10 +104,10 @@ pub enum ChangeOutcome {
 /// A message as a list shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shown {
-    /// The message, without a content that is long.
+    /// The message, with the beginning of its content.
     pub message: Message,
-    /// Whether it was.
-    pub is_content_left_out: bool,
+    /// Whether that is too long for a list.
+    pub is_long: bool,
 }
 
 /// The repository.
@@ -171,8 +172,8 @@ impl Conversations {
         let rows = self.reader.run(async |connection| MESSAGES.fetch(connection, &ids, bind).await).await?;
         let read = |row: &AnyRow| {
             let (_, message) = read_message(row)?;
-            let is_content_left_out = row.try_get::<i64, _>(8)? > LONGEST_CONTENT;
-            Ok((message.id, Shown { message, is_content_left_out }))
+            let is_long = row.try_get::<i64, _>(8)? > LONGEST_CONTENT;
+            Ok((message.id, Shown { message, is_long }))
         };
         Ok(rows.iter().map(read).collect::<Result<_, sqlx::Error>>()?)
     }

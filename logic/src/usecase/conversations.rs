@@ -25,6 +25,7 @@ use crate::{
         group::GroupRefusal,
         message::Message,
         message_id,
+        preview::preview_of,
     },
     error::Error,
     settings::ConversationSettings,
@@ -68,7 +69,8 @@ impl Conversations {
         let is_other = |head: &&Head| !pinned_peers.contains(&head.peer);
         let others: Vec<Head> = page.iter().filter(is_other).copied().collect();
 
-        let mut described = self.describe(user_id, &[&pinned[..], &others[..]].concat()).await?;
+        let mut described =
+            self.describe(user_id, &[&pinned[..], &others[..]].concat(), !request.without_contents).await?;
         let bytes_max = page_for.bytes_max(self.packet_bytes_max);
         let mut bytes_left = bytes_max;
         let mut reply = ConversationListReply::default();
@@ -108,7 +110,12 @@ impl Conversations {
     }
 
     /// Everything about conversations, but for those that are hidden or deleted.
-    async fn describe(&self, user_id: u64, heads: &[Head]) -> Result<HashMap<Peer, Conversation>, Error> {
+    async fn describe(
+        &self,
+        user_id: u64,
+        heads: &[Head],
+        with_contents: bool,
+    ) -> Result<HashMap<Peer, Conversation>, Error> {
         let peers: Vec<Peer> = heads.iter().map(|head| head.peer).collect();
         let message_ids: Vec<u64> = heads.iter().filter(|head| head.seq > 0).map(|head| head.message_id).collect();
         let (states, shown) =
@@ -123,7 +130,8 @@ impl Conversations {
         let unread = self.conversations.unread(user_id, &with_news).await?;
         let describe = |head: &Head| {
             let unread = unread.get(&head.peer).copied().unwrap_or(0);
-            (head.peer, to_wire(head, &state_of(head), unread, shown.get(&head.message_id)))
+            let conversation = to_wire(head, &state_of(head), unread, shown.get(&head.message_id));
+            (head.peer, if with_contents { conversation } else { without_content(conversation) })
         };
         Ok(seen.into_iter().map(describe).collect())
     }
@@ -223,9 +231,12 @@ fn is_seen(head: &Head, state: &State) -> bool {
 }
 
 /// Without what its last message says, where that does not fit: what is pinned is in the first page, all of it.
-fn shortened(mut conversation: Conversation, bytes_max: usize) -> Conversation {
-    if bytes_in_page(&conversation) > bytes_max
-        && let Some(message) = &mut conversation.last_message
+fn shortened(conversation: Conversation, bytes_max: usize) -> Conversation {
+    if bytes_in_page(&conversation) > bytes_max { without_content(conversation) } else { conversation }
+}
+
+fn without_content(mut conversation: Conversation) -> Conversation {
+    if let Some(message) = &mut conversation.last_message
         && !message.content.is_empty()
     {
         message.content.clear();
@@ -252,10 +263,12 @@ fn to_wire(head: &Head, state: &State, unread: u32, shown: Option<&Shown>) -> Co
         Some(shown) => numbered(&shown.message),
         None => numbered(&Message::expired(head.message_id)),
     });
-    Conversation {
+    let conversation = Conversation {
         peer: Some(peer),
         is_large: head.is_large,
-        content_left_out: shown.is_some_and(|shown| shown.is_content_left_out),
+        content_left_out: false,
+        last_sender_id: shown.map_or(0, |shown| shown.message.sender_id),
+        preview: shown.map_or_else(String::new, |shown| preview_of(&shown.message)),
         active_at_ms: last_message
             .as_ref()
             .map_or_else(|| message_id::time_ms(head.message_id), |message| message.created_at_ms),
@@ -269,5 +282,6 @@ fn to_wire(head: &Head, state: &State, unread: u32, shown: Option<&Shown>) -> Co
         is_pinned: false,
         is_muted: state.is_muted,
         is_marked_unread: state.is_marked_unread,
-    }
+    };
+    if shown.is_some_and(|shown| shown.is_long) { without_content(conversation) } else { conversation }
 }

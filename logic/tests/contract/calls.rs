@@ -239,7 +239,7 @@ async fn a_list_of_conversations_is_cut_to_a_packet_and_misses_nobody() {
     let mut conn = Conn::attach(&server, "conn-1", 1).await;
     let (mut others, mut sizes, mut after) = (Vec::new(), Vec::new(), bytes::Bytes::new());
     loop {
-        let list = ConversationListRequest { after, limit: 0 };
+        let list = ConversationListRequest { after, ..ConversationListRequest::default() };
         let page: ConversationListReply = answer(&mut conn, 7, "logic.ConversationExtService/List", &list).await;
         assert!(page.encoded_len() <= LONGEST, "{} bytes", page.encoded_len());
         assert_eq!(page.pinned.len(), if sizes.is_empty() { 20 } else { 0 });

@@ -3,6 +3,7 @@
 //! Whoever takes a message in calls [`check`] once; from then on what is stored under such a command is such a content. Both work on
 //! what the sender said, without the wrapper around it. The tables are part 13 of PROTOCOL.md.
 
+mod beginning;
 mod preview;
 mod texts;
 
@@ -18,6 +19,7 @@ use crate::{
     },
 };
 
+pub use beginning::{BEGINNING_BYTES_MAX, preview_of_beginning, whole_wrapper};
 pub use preview::{PREVIEW_CHARS_MAX, one_line, preview};
 pub use texts::try_for_each_text;
 

@@ -181,6 +181,8 @@ fn conversation() -> Conversation {
         is_pinned: true,
         is_muted: true,
         is_marked_unread: true,
+        preview: "preview".into(),
+        last_sender_id: 112,
     }
 }
 
@@ -203,7 +205,10 @@ fn conversation_samples() -> Vec<Sample> {
         read_message_id: 109,
     };
     vec![
-        sample("logic.ConversationListRequest", ConversationListRequest { after: "after".into(), limit: 102 }),
+        sample(
+            "logic.ConversationListRequest",
+            ConversationListRequest { after: "after".into(), limit: 102, without_contents: true },
+        ),
         sample(
             "logic.ConversationListReply",
             ConversationListReply {

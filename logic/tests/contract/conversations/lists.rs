@@ -1,11 +1,12 @@
 //! Lists of conversations: which there are, in which order, with what in front.
 
+use bytes::Bytes;
 use gim_proto::{
     ResultCode,
-    connect::{MessageStatus, SendRequest, send_request::Target},
+    connect::{Message, MessageStatus, SendRequest, send_request::Target},
     logic::{
-        Conversation, GroupAddMemberRequest, GroupKind, GroupMember, PushToUsersRequest, RecallRequest, User,
-        UserMessagePush, conversation::Peer,
+        Conversation, ConversationListRequest, GroupAddMemberRequest, GroupKind, GroupMember, PushToUsersRequest,
+        RecallRequest, User, UserMessagePush, conversation::Peer,
     },
 };
 use prost::Message as _;
@@ -171,7 +172,17 @@ async fn a_recalled_last_message_keeps_its_place_and_a_long_one_is_left_out() {
         let last: Vec<_> = all.iter().map(|one| one.last_message.clone().unwrap()).collect();
         assert_eq!((last[1].seq, last[1].status()), (2, MessageStatus::MsRecalled));
         assert_eq!((last[2].seq, last[2].content.len(), all[2].content_left_out), (1, 0, true));
+        assert_eq!(all[2].preview, format!("{}…", "x".repeat(99)), "what is left out has its line");
+        assert_eq!(all[1].preview, "", "what was recalled has none");
         assert!(!all[0].content_left_out && !last[0].content.is_empty());
+        assert_eq!(all.iter().map(|one| one.last_sender_id).collect::<Vec<_>>(), [10, 7, 8]);
+        let request = ConversationListRequest { without_contents: true, ..ConversationListRequest::default() };
+        let lean = server.conversation_ext().list(signed(7, request)).await.unwrap().into_inner().conversations;
+        for (lean, full) in lean.into_iter().zip(all) {
+            let last_message = full.last_message.map(|message| Message { content: Bytes::new(), ..message });
+            let content_left_out = full.content_left_out || lean.content_left_out;
+            assert_eq!(lean, Conversation { last_message, content_left_out, ..full }, "only what was said is missing");
+        }
     }
 }
 

@@ -40,7 +40,7 @@ pub async fn say(server: &Server, from: u64, group_id: u64) -> SendReply {
 }
 
 pub async fn page(server: &Server, user_id: u64, after: &[u8], limit: u32) -> Result<ConversationListReply, Status> {
-    let request = ConversationListRequest { after: after.to_vec().into(), limit };
+    let request = ConversationListRequest { after: after.to_vec().into(), limit, without_contents: false };
     Ok(server.conversation_ext().list(signed(user_id, request)).await?.into_inner())
 }
 

@@ -21,6 +21,10 @@ pub struct Conversation {
     pub newest: Option<Message>,
     /// Whether the content of `newest` is long and was left out.
     pub is_content_left_out: bool,
+    /// One line for what `newest` says, as [`crate::preview_of`] has it, also where the content was left out.
+    pub preview: String,
+    /// Which user said it; 0 for a backend, the server, and what is kept no longer.
+    pub newest_sender_id: u64,
     /// When something was last said; in a group without a message when the user came into it.
     pub active_at_ms: i64,
     /// 100 means more than 99.
@@ -101,7 +105,7 @@ impl Conversations<'_> {
 
     /// One page. `after` is the `next` of the page before, and empty for the first; a page may be empty although there are more.
     pub async fn page(&self, after: Bytes) -> Result<ConversationPage, GimError> {
-        let request = ConversationListRequest { after, limit: 0 };
+        let request = ConversationListRequest { after, limit: 0, without_contents: false };
         let reply: ConversationListReply = self.client.rpc("logic.ConversationExtService/List", &request).await?;
         let convert = |found: Vec<logic::Conversation>| {
             found.into_iter().filter_map(|wire| conversation_of(wire, self.client.user_id())).collect()
@@ -171,6 +175,8 @@ fn conversation_of(wire: logic::Conversation, own_user_id: u64) -> Option<Conver
         is_large: wire.is_large,
         newest: wire.last_message.map(|message| Message::from_wire(&message, own_user_id)),
         is_content_left_out: wire.content_left_out,
+        preview: wire.preview,
+        newest_sender_id: wire.last_sender_id,
         active_at_ms: wire.active_at_ms,
         unread: wire.unread,
         read_seq: wire.read_seq,

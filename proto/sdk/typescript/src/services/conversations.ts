@@ -15,8 +15,12 @@ export interface Conversation {
   isLarge: boolean;
   // The newest message, with the number that it has in the history; null in a group where nothing was said since the user came into it.
   newest: Message | null;
-  // Whether the content of `newest` is long and was left out.
+  // Whether the content of `newest` was left out: it is long, or contents were not asked for.
   isContentLeftOut: boolean;
+  // One line for what `newest` says, as `previewOf` has it, also where the content was left out.
+  preview: string;
+  // Which user said it; "0" for a backend, the server, and what is kept no longer.
+  newestSenderId: string;
   // When something was last said; in a group without a message when the user came into it.
   activeAtMs: number;
   // 100 means more than 99.
@@ -64,7 +68,7 @@ export class Conversations {
 
   // All of them, page by page: first those that are pinned, the one that was pinned last first; then the others, the one with the
   // newest message first. One that gets a message meanwhile may come twice.
-  async *list(options?: RequestOptions): AsyncGenerator<Conversation> {
+  async *list(options?: RequestOptions & { withoutContents?: boolean }): AsyncGenerator<Conversation> {
     for (let after: Uint8Array | null = new Uint8Array(); after; ) {
       const page: ConversationPage = await this.page({ ...options, after });
       yield* page.pinned;
@@ -74,9 +78,9 @@ export class Conversations {
   }
 
   // One page. `after` is the `next` of the page before; a page may be empty although there are more.
-  async page(options: RequestOptions & { after?: Uint8Array; limit?: number } = {}): Promise<ConversationPage> {
-    const { after = new Uint8Array(), limit = 0 } = options;
-    const reply = await this.client.rpc(ConversationExtService.method.list, { after, limit }, options);
+  async page(options: RequestOptions & { after?: Uint8Array; limit?: number; withoutContents?: boolean } = {}): Promise<ConversationPage> {
+    const { after = new Uint8Array(), limit = 0, withoutContents = false } = options;
+    const reply = await this.client.rpc(ConversationExtService.method.list, { after, limit, withoutContents }, options);
     const from = (conversation: WireConversation) => fromConversation(conversation, this.client.userId);
     return { pinned: reply.pinned.map(from), conversations: reply.conversations.map(from), next: reply.next.length > 0 ? reply.next : null };
   }
@@ -154,6 +158,8 @@ function fromConversation(wire: WireConversation, ownUserId: string): Conversati
     target: fromPeer(wire.peer) ?? { kind: "user", id: "0" },
     newest: wire.lastMessage ? toMessage(wire.lastMessage, ownUserId) : null,
     isContentLeftOut: wire.contentLeftOut,
+    preview: wire.preview,
+    newestSenderId: String(wire.lastSenderId),
     activeAtMs: Number(wire.activeAtMs),
     readSeq: Number(wire.readSeq),
     readMessageId: String(wire.readMessageId),
