@@ -68,6 +68,8 @@ pub struct WebSettings {
     pub listen: Endpoint,
     /// Where the page connects, as browsers reach it; the nodes that Locate names, where it is empty.
     pub connect: String,
+    /// Where pictures may come from that the page shows without being asked for; `*` for anywhere.
+    pub media_origins: Vec<String>,
     /// Connections there at the same time; one beyond waits.
     pub connections_max: usize,
     /// How long each may last.
@@ -181,6 +183,7 @@ impl Default for WebSettings {
         Self {
             listen: Endpoint::default(),
             connect: String::new(),
+            media_origins: Vec::new(),
             connections_max: 256,
             connection_timeout_ms: 10_000,
         }
@@ -309,9 +312,21 @@ impl WebSettings {
                 self.connect
             ));
         }
+        if let Some(origin) = self.media_origins.iter().find(|origin| !is_origin(origin)) {
+            return Err(format!(
+                "web.media_origins must have origins as in `https://cdn.example.com`, or `*`, not `{origin}`"
+            ));
+        }
         within("web.connections_max", self.connections_max as u64, 1, 65_536)?;
         within("web.connection_timeout_ms", self.connection_timeout_ms, 100, 600_000)
     }
+}
+
+/// As browsers write one: in lower case, without a path and without the port that goes without saying.
+fn is_origin(text: &str) -> bool {
+    let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b":.-[]".contains(&byte);
+    text == "*" || host.is_some_and(|host| !host.is_empty() && host.bytes().all(is_plain))
 }
 
 /// What stands around the texts of a request.
@@ -401,6 +416,10 @@ mod tests {
         assert!(problem(|s| s.logic.endpoint = Endpoints::new("127.0.0.1:8010")).starts_with("logic.endpoint: "));
         assert!(problem(|s| s.logic.call_timeout_ms = 0).starts_with("logic.call_timeout_ms: "));
         assert!(problem(|s| s.sign_in.token_ttl_days = 0).starts_with("sign_in.token_ttl_days: "));
+        assert!(
+            problem(|s| s.web.media_origins = vec!["https://cdn.example.com/a".into()])
+                .starts_with("web.media_origins ")
+        );
         assert!(problem(|s| s.limits.content_bytes_max = 0).starts_with("limits.content_bytes_max: "));
         assert!(problem(|s| s.grpc.listen = Endpoint::default()).starts_with("grpc.listen: "));
     }

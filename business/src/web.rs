@@ -40,9 +40,10 @@ use crate::{
 /// Bytes of what is posted.
 const SIGN_IN_BYTES_MAX: usize = 4 * 1024;
 
-/// Only what is served here runs in the page; what it may connect to comes after it.
-const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
-     base-uri 'none'; form-action 'none'; frame-ancestors 'none'; connect-src 'self' ";
+/// Only what is served here runs in the page. Pictures and sounds may lie anywhere on the web: the page asks before it shows them. What it
+/// may connect to comes after it.
+const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
+     img-src 'self' data: blob: https: http:; media-src 'self' blob: https: http:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; connect-src 'self' ";
 
 /// Whatever node Locate names.
 const ALL_NODES: &str = "ws: wss:";
@@ -90,6 +91,8 @@ struct Config {
     is_for_development: bool,
     /// Whether `/send-code` sends codes.
     sends_codes: bool,
+    /// Where pictures may come from that are shown without being asked for.
+    media_origins: Vec<String>,
     /// Where files are uploaded; empty for nowhere.
     files: String,
 }
@@ -159,7 +162,7 @@ pub async fn start(
 ) -> Result<HttpServer, ListenError> {
     let timeout = Duration::from_millis(settings.connection_timeout_ms);
     let bounds = HttpBounds { connections_max: settings.connections_max, timeout };
-    let page = Arc::new(Page::new(&settings.connect, sign_in_by, files));
+    let page = Arc::new(Page::new(settings, sign_in_by, files));
     HttpServer::start(&settings.listen, routes(Services { users, logic, page }), bounds, "the chat page").await
 }
 
@@ -177,14 +180,16 @@ impl SignInBy {
 }
 
 impl Page {
-    fn new(connect: &str, sign_in_by: SignInBy, files: FilesAt) -> Self {
+    fn new(settings: &WebSettings, sign_in_by: SignInBy, files: FilesAt) -> Self {
+        let connect = &settings.connect;
         let nodes = if connect.is_empty() { ALL_NODES } else { connect };
         Self {
             policy: format!("{CONTENT_SECURITY_POLICY}{nodes}{}", files.in_policy()),
             config: Config {
-                connect: connect.to_owned(),
+                connect: connect.clone(),
                 is_for_development: sign_in_by == SignInBy::Development,
                 sends_codes: sign_in_by == SignInBy::Webhook,
+                media_origins: settings.media_origins.clone(),
                 files: String::new(),
             },
             files,

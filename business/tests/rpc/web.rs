@@ -84,7 +84,8 @@ async fn a_browser_that_reads_gzip_gets_a_third_of_the_bytes() {
 async fn the_page_is_told_where_to_connect_and_may_go_nowhere_else() {
     let (_server, address) = start().await;
     let config = get(address, "/config.json");
-    assert!(config.ends_with(r#"{"connect":"","is_for_development":true,"sends_codes":false,"files":""}"#), "{config}");
+    let expected = r#"{"connect":"","is_for_development":true,"sends_codes":false,"media_origins":[],"files":""}"#;
+    assert!(config.ends_with(expected), "{config}");
     assert!(get(address, "/").contains("connect-src 'self' ws: wss:\r\n"));
 
     let proxied = Server::start_with(|settings| {

@@ -20,6 +20,15 @@ const ENGLISH = {
   unfriend: "End the friendship", nickname: "Your name", number: "User number", enterRoom: "Enter a live room", roomNumber: "Number of the room", enter: "Enter", saved: "Saved.",
   today: "Today", yesterday: "Yesterday", refused: "You cannot enter this room: ", addedBy: "Who may add you to groups", default: "As the server has it", everybody: "Everybody",
   onlyFriends: "Friends", nobody: "Nobody",
+  reply: "Reply", noReply: "Do not reply", forward: "Forward", forwardTo: "Forward to", cancel: "Cancel", goToAnswered: "To the message that is answered", mention: "Who is meant", meant: "@you",
+  notHere: "not to be found here", notFoundHere: "That message is not to be found here.", tooMuch: "This is too much to be forwarded at once.", unproved: "As whoever forwarded it has it: nothing proves that it was said so.",
+  attach: "Send something else", image: "Picture", gif: "GIF", video: "Video", voice: "Voice message", file: "File", place: "Place", contact: "Contact", sticker: "Sticker", caption: "Caption",
+  address: "Address on the web", noAddress: "This is no address of the web.", notLoaded: "Nothing could be loaded from there.", showPicture: "Show the picture", play: "Play", pause: "Pause", position: "Position",
+  showMap: "Map", latitude: "Latitude", longitude: "Longitude", whereIAm: "Where I am", noPlace: "This browser does not say where it is.",
+  talkOf: (one: string, other: string) => `${one} and ${other}`,
+  talkIn: (name: string) => `Messages of ${name}`,
+  forwarded: (count: number) => `${count} ${count === 1 ? "message" : "messages"}`,
+  chosen: (count: number) => `${count} chosen`,
   people: (count: number) => `${count} ${count === 1 ? "member" : "members"}`,
   inRoom: (count: number) => `${count} here now`,
   readBy: (count: number) => `read by ${count}`,
@@ -52,6 +61,15 @@ const CHINESE: typeof ENGLISH = {
   unfriend: "删除好友", nickname: "我的昵称", number: "用户编号", enterRoom: "进入直播间", roomNumber: "直播间编号", enter: "进入", saved: "已保存。",
   today: "今天", yesterday: "昨天", refused: "无法进入直播间：", addedBy: "谁可以拉我进群", default: "按服务器设置", everybody: "所有人",
   onlyFriends: "好友", nobody: "任何人都不可以",
+  reply: "回复", noReply: "取消回复", forward: "转发", forwardTo: "转发给", cancel: "取消", goToAnswered: "查看被回复的消息", mention: "提醒谁看", meant: "[有人@我]",
+  notHere: "此处找不到", notFoundHere: "找不到那条消息。", tooMuch: "一次转发的内容过多。", unproved: "内容由转发者提供，未经核实。",
+  attach: "发送其他内容", image: "图片", gif: "动图", video: "视频", voice: "语音", file: "文件", place: "位置", contact: "名片", sticker: "贴纸", caption: "说明",
+  address: "网址", noAddress: "这不是有效的网址。", notLoaded: "无法从该网址加载。", showPicture: "显示图片", play: "播放", pause: "暂停", position: "播放位置",
+  showMap: "地图", latitude: "纬度", longitude: "经度", whereIAm: "我的位置", noPlace: "浏览器未提供位置。",
+  talkOf: (one: string, other: string) => `${one}和${other}的聊天记录`,
+  talkIn: (name: string) => `${name}的聊天记录`,
+  forwarded: (count: number) => `${count} 条消息`,
+  chosen: (count: number) => `已选 ${count} 条`,
   people: (count: number) => `${count} 名成员`,
   inRoom: (count: number) => `${count} 人在线`,
   readBy: (count: number) => `${count} 人已读`,
@@ -88,4 +106,15 @@ export function dayOf(ms: number): string {
 
 export function isSameDay(one: number, other: number): boolean {
   return new Date(one).toDateString() === new Date(other).toDateString();
+}
+
+export function durationOf(ms: number): string {
+  const seconds = Math.ceil(ms / 1000);
+  return `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, "0")}`;
+}
+
+export function bytesOf(bytes: number): string {
+  const units = ["B", "kB", "MB", "GB", "TB"];
+  const power = Math.min(units.length - 1, Math.floor(Math.log10(Math.max(1, bytes)) / 3));
+  return `${Number((bytes / 1000 ** power).toPrecision(3))} ${units[power]}`;
 }

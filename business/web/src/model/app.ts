@@ -16,6 +16,8 @@ export interface Config {
   is_for_development: boolean;
   // Whether the server sends codes.
   sends_codes: boolean;
+  // Where pictures may come from that are shown without being asked for; "*" for anywhere.
+  media_origins: string[];
 }
 
 const ACCOUNT = "gim account";
@@ -24,7 +26,7 @@ const post = (path: string, body: object): Promise<Response> =>
   fetch(path, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) });
 
 export class App {
-  config: Config = { connect: "", is_for_development: false, sends_codes: false };
+  config: Config = { connect: "", is_for_development: false, sends_codes: false, media_origins: [] };
   chat: Chat | null = null;
   route: Route = routeOf(location.hash);
   private readonly listeners = new Set<() => void>();
@@ -47,7 +49,7 @@ export class App {
   async start(): Promise<void> {
     try {
       const response = await fetch("config.json");
-      if (response.ok) this.config = await response.json();
+      if (response.ok) this.config = { ...this.config, ...(await response.json()) };
     } catch (error) {
       console.warn("config.json", error);
     }

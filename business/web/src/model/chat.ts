@@ -1,9 +1,11 @@
 // What a user who is signed in has: the connection, the conversations, the people, and the conversation that is open.
 
-import { Client, conversationOf, IndexedDbStore, noticeOf, type Message, type ReadMark, type State, type Target } from "gim-client";
+import { Client, conversationOf, IndexedDbStore, noticeOf, type Message, type ReadMark, type State, type Target, type TypedContent } from "gim-client";
 import { text } from "../text";
 import type { Account, Config } from "./app";
+import { Drafts } from "./drafts";
 import { Entries } from "./entries";
+import { Shown } from "./media";
 import { Outgoing } from "./outgoing";
 import { People } from "./people";
 import { keyOf } from "./route";
@@ -13,6 +15,8 @@ import { Talk } from "./talk";
 const ROOM_MESSAGES_MAX = 2000;
 const HEARTBEAT_MS = 30_000;
 const NOTICE_MS = 6000;
+
+export type Merged = Extract<TypedContent, { kind: "mergedForward" }>["value"];
 
 export class Chat {
   readonly client: Client;
@@ -28,7 +32,9 @@ export class Chat {
   // Said for a moment.
   notice = "";
   room: { id: string; messages: Message[]; problem: string } | null = null;
-  readonly drafts = new Map<string, string>();
+  readonly readings: Merged[] = [];
+  readonly drafts = new Drafts();
+  readonly shown: Shown;
 
   constructor(
     readonly account: Account,
@@ -43,6 +49,7 @@ export class Chat {
       // This page has no other way to a token than the sign-in.
       getToken: ({ wasRefused }) => (wasRefused ? null : token),
     });
+    this.shown = new Shown(config);
     this.people = new People(this);
     this.entries = new Entries(this);
     this.outgoing = new Outgoing(this);
@@ -112,6 +119,18 @@ export class Chat {
       this.notice = "";
       this.changed();
     }, NOTICE_MS);
+  }
+
+  // Opens what was forwarded together, above what is open.
+  read(merged: Merged): void {
+    this.readings.push(merged);
+    this.changed();
+  }
+
+  // Closes it, and what was opened from it.
+  endReading(depth: number): void {
+    this.readings.length = depth;
+    this.changed();
   }
 
   private enterRoom(id: string): void {

@@ -2,7 +2,7 @@
 
 import type { Conversation, ConversationChange, ConversationFields, Message, Peer, ReadMark, Target } from "gim-client";
 import type { Chat } from "./chat";
-import { isNote, numberOf } from "./lines";
+import { isMeant, isNote, numberOf } from "./lines";
 import { keyOf } from "./route";
 
 // Beyond it the number is not exact.
@@ -14,8 +14,12 @@ const TELL_DELAY_MS = 200;
 export interface Entry {
   target: Target;
   newest: Message | null;
+  // The line of the newest message where its content is not here; "" elsewhere.
+  preview: string;
   activeAtMs: number;
   unread: number;
+  // Whether something unread means this user.
+  isMeant: boolean;
   // How far the other user has read; 0 for nothing, and in groups.
   peerReadSeq: number;
   // Higher for what was pinned later; 0 for what is not pinned.
@@ -53,7 +57,7 @@ export class Entries {
       const entry = this.at(target);
       entry.newest = newest;
       entry.activeAtMs = newest.createdAtMs;
-      entry.unread = await this.count(target);
+      await this.count(entry);
     }
     this.chat.changed();
   }
@@ -81,9 +85,13 @@ export class Entries {
     const entry = this.at(target);
     entry.isHidden = false;
     entry.newest = message;
+    entry.preview = "";
     entry.activeAtMs = message.createdAtMs;
     if (message.isOwn) this.read(target, message);
-    else if (this.isUnread(target, message)) entry.unread = Math.min(UNREAD_MAX, entry.unread + 1);
+    else if (this.isUnread(target, message)) {
+      entry.unread = Math.min(UNREAD_MAX, entry.unread + 1);
+      entry.isMeant ||= isMeant(message, this.chat.account.user_id);
+    }
   }
 
   // Another device of the user set it.
@@ -142,7 +150,7 @@ export class Entries {
     if (isNew && target.kind !== "room" && !message.isOwn) this.tellSoon(target as Peer, message.messageId);
     entry.isMarkedUnread = false;
     if (entry.unread === 0) return;
-    entry.unread = 0;
+    Object.assign(entry, { unread: 0, isMeant: false });
     this.chat.changed();
   }
 
@@ -150,7 +158,7 @@ export class Entries {
   readElsewhere(key: string): void {
     const entry = this.all.get(key);
     if (!entry) return;
-    void this.count(entry.target).then((unread) => { entry.unread = unread; this.chat.changed(); });
+    void this.count(entry).then(() => this.chat.changed());
   }
 
   // On another device. The server's numbers are those of this browser, but for groups that are not large.
@@ -159,7 +167,7 @@ export class Entries {
     if (stored) this.raise(target, numberOf(stored));
     else if (target.kind === "user") this.raise(target, seq);
     else return;
-    this.at(target).unread = await this.count(target);
+    await this.count(this.at(target));
     this.chat.changed();
   }
 
@@ -189,7 +197,7 @@ export class Entries {
   private at(target: Target): Entry {
     const known = this.all.get(keyOf(target));
     if (known) return known;
-    const entry: Entry = { target, newest: null, activeAtMs: Date.now(), unread: 0, peerReadSeq: 0, pinnedRank: 0, isMuted: false, isMarkedUnread: false, isHidden: false };
+    const entry: Entry = { target, newest: null, preview: "", activeAtMs: Date.now(), unread: 0, isMeant: false, peerReadSeq: 0, pinnedRank: 0, isMuted: false, isMarkedUnread: false, isHidden: false };
     this.all.set(keyOf(target), entry);
     return entry;
   }
@@ -200,12 +208,13 @@ export class Entries {
     if (newest && !entry.newest) {
       this.chat.people.learn(newest);
       entry.newest = newest;
+      entry.preview = conversation.isContentLeftOut ? conversation.preview : "";
     }
     if (!entry.newest || activeAtMs > entry.activeAtMs) entry.activeAtMs = activeAtMs;
     Object.assign(entry, { isMuted, isMarkedUnread, pinnedRank: isPinned ? rank : 0 });
     entry.peerReadSeq = Math.max(entry.peerReadSeq, conversation.peerReadSeq);
     if (conversation.readSeq > 0) await this.readUpTo(target, conversation.readSeq, conversation.readMessageId);
-    entry.unread = await this.count(target);
+    await this.count(entry);
   }
 
   private apply(target: Peer, fields: ConversationFields): void {
@@ -233,15 +242,16 @@ export class Entries {
     for (const entry of this.all.values()) {
       if (entry.target.kind === "room") continue;
       const [newest] = await this.chat.store.messages(entry.target, Infinity, 1).catch(() => []);
-      if (newest) entry.newest = newest;
-      if (entry.unread > 0) entry.unread = await this.count(entry.target);
+      if (newest) Object.assign(entry, { newest, preview: "" });
+      if (entry.unread > 0) await this.count(entry);
     }
     this.chat.changed();
   }
 
-  private async count(target: Target): Promise<number> {
-    const recent = await this.chat.store.messages(target, Infinity, UNREAD_MAX).catch(() => []);
-    return recent.filter((message) => this.isUnread(target, message)).length;
+  private async count(entry: Entry): Promise<void> {
+    const recent = await this.chat.store.messages(entry.target, Infinity, UNREAD_MAX).catch(() => []);
+    const unread = recent.filter((message) => this.isUnread(entry.target, message));
+    Object.assign(entry, { unread: unread.length, isMeant: unread.some((message) => isMeant(message, this.chat.account.user_id)) });
   }
 
   private readKey(target: Target): string {

@@ -1,11 +1,14 @@
 // What this page sent and is not answered yet, and what could not be sent: that stays until it is sent again or discarded.
 
-import { textOf, type Target } from "gim-client";
+import { contentOf, encodeContent, type ContentFields, type ContentKind, type Target } from "gim-client";
 import type { Chat } from "./chat";
-import type { Line } from "./lines";
+import { wordsSaid, type Line, type Said } from "./lines";
 import { keyOf } from "./route";
 
-export type Sent = Line & { target: Target };
+export type Sent = Line & { target: Target; said: Said };
+
+// As it is kept: bytes in base64.
+type Failed = Pick<Sent, "key" | "target" | "createdAtMs" | "problem"> & { command: number; content: string };
 
 const FAILED_MAX = 50;
 
@@ -15,28 +18,38 @@ export class Outgoing {
   constructor(private readonly chat: Chat) {}
 
   async load(): Promise<void> {
-    for (const failed of this.readFailed()) this.lines.set(failed.key, failed);
+    for (const { key, target, createdAtMs, problem, command, content } of this.readFailed()) {
+      // A former version of the page kept them otherwise.
+      if (typeof content !== "string") continue;
+      const said = { command, content: Uint8Array.from(atob(content), (character) => character.charCodeAt(0)) };
+      Object.assign(this.put(key, target, said, createdAtMs), { state: "failed", problem });
+    }
     const { outbox } = await this.chat.store.load();
-    for (const send of outbox) this.put(send.clientMsgId, send.target, textOf(send), send.createdAtMs);
+    for (const send of outbox) this.put(send.clientMsgId, send.target, send, send.createdAtMs);
   }
 
   of(target: Target): Sent[] {
     return [...this.lines.values()].filter((line) => keyOf(line.target) === keyOf(target));
   }
 
-  send(target: Target, words: string): void {
-    const clientMsgId = this.chat.client.send(target, words);
+  send<K extends ContentKind>(target: Target, kind: K, fields: ContentFields<K>): void {
+    this.sendSaid(target, encodeContent(kind, fields));
+  }
+
+  // As it is, whatever it is: what is forwarded, or sent again.
+  sendSaid(target: Target, said: Said): void {
+    const clientMsgId = this.chat.client.send(target, said.content, { command: said.command });
     // A send may be refused at once.
-    const line = this.lines.get(clientMsgId) ?? this.put(clientMsgId, target, words, Date.now());
+    const line = this.lines.get(clientMsgId) ?? this.put(clientMsgId, target, said, Date.now());
     const { talk } = this.chat;
     if (talk && keyOf(talk.target) === keyOf(target)) talk.addOutgoing(line);
     this.chat.changed();
   }
 
   sendAgain(line: Line): void {
-    const { target, text } = line as Sent;
+    const { target, said } = line as Sent;
     this.discard(line);
-    this.send(target, text);
+    this.sendSaid(target, said);
   }
 
   discard(line: Line): void {
@@ -62,8 +75,9 @@ export class Outgoing {
     this.chat.changed();
   }
 
-  private put(key: string, target: Target, words: string, createdAtMs: number): Sent {
-    const line: Sent = { key, target, message: null, text: words, createdAtMs, isOwn: true, state: "sending", problem: "" };
+  private put(key: string, target: Target, { command, content }: Said, createdAtMs: number): Sent {
+    const said = { command, content };
+    const line: Sent = { key, target, message: null, said, content: contentOf(said), text: wordsSaid(said), createdAtMs, isOwn: true, state: "sending", problem: "" };
     this.lines.set(key, line);
     return line;
   }
@@ -72,7 +86,7 @@ export class Outgoing {
     return `gim failed ${this.chat.account.user_id}`;
   }
 
-  private readFailed(): Sent[] {
+  private readFailed(): Failed[] {
     try {
       return JSON.parse(localStorage.getItem(this.failedKey) ?? "[]");
     } catch {
@@ -82,8 +96,12 @@ export class Outgoing {
 
   private keepFailed(): void {
     const failed = [...this.lines.values()].filter(({ state }) => state === "failed").slice(-FAILED_MAX);
+    const kept = failed.map(({ key, target, createdAtMs, problem, said }): Failed => {
+      const content = btoa(Array.from(said.content, (byte) => String.fromCharCode(byte)).join(""));
+      return { key, target, createdAtMs, problem, command: said.command, content };
+    });
     try {
-      localStorage.setItem(this.failedKey, JSON.stringify(failed));
+      localStorage.setItem(this.failedKey, JSON.stringify(kept));
     } catch {
       // The browser is out of room: they are kept until the page is closed.
     }

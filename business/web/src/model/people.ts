@@ -1,8 +1,11 @@
 // Names of users and groups, and the user's friends. Names are learned from messages, and asked for where none is known.
 
-import type { Friend, FriendRequest, Group, Message, Notice, Target, User } from "gim-client";
+import type { Friend, FriendRequest, Group, Member, Message, Notice, Target, User } from "gim-client";
 import { text } from "../text";
 import type { Chat } from "./chat";
+
+// Members of a group that may be chosen by "@".
+const MENTIONABLE_MAX = 1000;
 
 export class People {
   friends: Friend[] = [];
@@ -49,6 +52,20 @@ export class People {
     if (!group) return;
     this.groups.set(groupId, group);
     this.chat.changed();
+  }
+
+  // Whom this user may mean in a group.
+  async membersOf(groupId: string): Promise<Member[]> {
+    const found: Member[] = [];
+    try {
+      for await (const member of this.chat.client.groups.members(groupId)) {
+        if (member.nickname) this.knows(member);
+        if (member.userId !== this.chat.account.user_id && found.push(member) >= MENTIONABLE_MAX) break;
+      }
+    } catch (error) {
+      console.warn("members", error);
+    }
+    return found;
   }
 
   async refresh(): Promise<void> {

@@ -1,12 +1,16 @@
 // The conversation that is open: its lines in order, what is on its way last.
 
-import type { Message, Notice, ReadMark, Target } from "gim-client";
+import { contentOf, type Member, type Message, type Notice, type ReadMark, type Target } from "gim-client";
+import { text } from "../text";
 import type { Chat } from "./chat";
 import { EarlierHistory, PAGE, type Earlier } from "./earlier-history";
 import { GroupReaders } from "./group-readers";
 import { lineOf, numberOf, wordsOf, type Line } from "./lines";
 import type { Sent } from "./outgoing";
 import { RoomMembers } from "./room-members";
+
+// Pages that are looked through for a message that is answered.
+const REVEAL_PAGES_MAX = 40;
 
 export class Talk {
   lines: Line[] = [];
@@ -18,13 +22,18 @@ export class Talk {
   version = 0;
   // What came last from somebody else, for who cannot see it come.
   lastHeard = "";
+  // Lines that were chosen to be forwarded; null while none can be.
+  chosen: Set<string> | null = null;
+  // The line that was asked for last, and how often one was.
+  revealed = { key: "", count: 0 };
   // Of a room.
   readonly members: RoomMembers | null;
   // Of a group.
   readonly readers: GroupReaders | null;
   private readonly history: EarlierHistory;
   private readonly keys = new Set<string>();
-  private isLoading = false;
+  private loading: Promise<void> | null = null;
+  private mentionable: Promise<Member[]> | null = null;
   private isOpen = true;
 
   constructor(
@@ -71,14 +80,51 @@ export class Talk {
     if (this.hasEarlier) await this.askEarlier();
   }
 
+  // Whom a message here may mean, asked for once.
+  namesToMention(): Promise<Member[]> {
+    if (this.target.kind !== "group") return Promise.resolve([]);
+    this.mentionable ??= this.chat.people.membersOf(this.target.id);
+    return this.mentionable;
+  }
+
+  // Shows a message, wherever it is in the conversation.
+  async reveal(messageId: string): Promise<void> {
+    for (let pages = 0; this.isOpen && pages < REVEAL_PAGES_MAX; pages++) {
+      if (this.keys.has(messageId)) {
+        this.revealed = { key: messageId, count: this.revealed.count + 1 };
+        return this.chat.changed();
+      }
+      // Numbers of messages rise with time.
+      const { first, version } = this;
+      if (!this.hasEarlier || (first && BigInt(first.messageId) < BigInt(messageId))) break;
+      await this.askEarlier();
+      if (this.version === version) break;
+    }
+    if (this.isOpen) this.chat.say(text.notFoundHere);
+  }
+
+  choose(key: string): void {
+    if (!this.chosen?.delete(key)) (this.chosen ??= new Set()).add(key);
+    this.chat.changed();
+  }
+
+  chooseNone(): void {
+    this.chosen = null;
+    this.chat.changed();
+  }
+
+  // One at a time, for whoever asks meanwhile.
+  private askEarlier(): Promise<void> {
+    this.loading ??= this.askOnce().finally(() => { this.loading = null; });
+    return this.loading;
+  }
+
   // From this browser, then from the server.
-  private async askEarlier(): Promise<void> {
+  private async askOnce(): Promise<void> {
     const { target } = this;
-    if (this.isLoading || target.kind === "room") return;
-    this.isLoading = true;
+    if (target.kind === "room") return;
     const peer = { kind: target.kind, id: target.id };
     const earlier = (await this.storedEarlier()) ?? (await this.history.earlier(peer));
-    this.isLoading = false;
     if (!this.isOpen || (earlier.messages.length === 0 && earlier.hasMore === this.hasEarlier)) return;
     this.putBefore(earlier.messages);
     this.hasEarlier = earlier.hasMore;
@@ -105,6 +151,7 @@ export class Talk {
   remove(key: string): void {
     if (!this.keys.delete(key)) return;
     this.lines = this.lines.filter((line) => line.key !== key);
+    this.chosen?.delete(key);
     this.version += 1;
   }
 
@@ -156,6 +203,7 @@ export class Talk {
     if (message.status === "expired" || !line.message) return;
     line.message = { ...line.message, status: message.status, content: message.content };
     line.text = wordsOf(line.message, this.chat.people);
+    line.content = message.status === "normal" ? contentOf(line.message) : null;
     this.version += 1;
   }
 

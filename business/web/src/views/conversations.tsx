@@ -36,7 +36,7 @@ export function Conversations({ app, chat }: { app: App; chat: Chat }) {
 }
 
 function Row({ chat, entry, isOpen }: { chat: Chat; entry: Entry; isOpen: boolean }) {
-  const { target, newest, unread, activeAtMs, isMuted, isMarkedUnread, pinnedRank } = entry;
+  const { target, newest, unread, activeAtMs, isMeant, isMuted, isMarkedUnread, pinnedRank } = entry;
   const name = chat.people.nameOf(target);
   return (
     <li>
@@ -48,7 +48,7 @@ function Row({ chat, entry, isOpen }: { chat: Chat; entry: Entry; isOpen: boolea
           {pinnedRank > 0 && <span role="img" aria-label={text.pinned} title={text.pinned}><Icon name="pin" /></span>}
           <time>{newest || target.kind === "group" ? when(activeAtMs) : ""}</time>
         </span>
-        <span class="last"><Last chat={chat} entry={entry} /></span>
+        <span class="last">{isMeant && <span class="meant">{text.meant} </span>}<Last chat={chat} entry={entry} /></span>
         {unread > 0 ? <span class="unread">{unread > 99 ? "99+" : unread}<span class="hidden"> {text.unreadCount}</span></span>
           : isMarkedUnread && <span class="unread mark"><span class="hidden">{text.unreadCount}</span></span>}
       </a>
@@ -57,11 +57,11 @@ function Row({ chat, entry, isOpen }: { chat: Chat; entry: Entry; isOpen: boolea
 }
 
 // The first words of what was said last, and who said it: each in the direction of its own script.
-function Last({ chat, entry: { target, newest } }: { chat: Chat; entry: Entry }) {
-  const draft = chat.drafts.get(keyOf(target));
+function Last({ chat, entry: { target, newest, preview } }: { chat: Chat; entry: Entry }) {
+  const draft = chat.drafts.of(target).words.trim();
   if (draft) return <>✎ <bdi>{draft.slice(0, WORDS_CHARS)}</bdi></>;
   if (!newest) return null;
-  const words = <bdi>{wordsOf(newest, chat.people).slice(0, WORDS_CHARS)}</bdi>;
+  const words = <bdi>{(preview || wordsOf(newest, chat.people)).slice(0, WORDS_CHARS)}</bdi>;
   if (!newest.from || newest.status !== "normal" || (target.kind === "user" && !newest.isOwn)) return words;
   return <><bdi>{newest.isOwn ? text.you : chat.people.nameOf({ kind: "user", id: newest.from.userId })}</bdi>: {words}</>;
 }

@@ -7,6 +7,7 @@ import { keyOf } from "../model/route";
 import { text } from "../text";
 import { Contacts } from "./contacts";
 import { Conversations } from "./conversations";
+import { Readings } from "./forwarded";
 import { Info } from "./info";
 import { NewGroup } from "./new-group";
 import { Own } from "./own";
@@ -25,6 +26,7 @@ export function Page({ app }: { app: App }) {
       <Conversations app={app} chat={chat} />
       <Main app={app} chat={chat} />
       {isInfo && <Info chat={chat} target={route.target} key={keyOf(route.target)} />}
+      <Readings chat={chat} />
       <p class={chat.notice ? "toast" : "hidden"} role="status">{chat.notice}</p>
     </div>
   );

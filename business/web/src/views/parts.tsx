@@ -1,7 +1,7 @@
 // What several views are made of.
 
 import type { ComponentChildren } from "preact";
-import { useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import type { Chat } from "../model/chat";
 import { linkTo } from "../model/route";
 import { text } from "../text";
@@ -18,6 +18,16 @@ const ICONS = {
   pin: "M9 3h6l-1 7 4 4H6l4-4zM12 14v7",
   mute: "M11 5L6 9H3v6h3l5 4zM16 9l5 6M21 9l-5 6",
   down: "M6 9l6 6 6-6",
+  attach: "M12 5v14M5 12h14",
+  more: "M5 12v.01M12 12v.01M19 12v.01",
+  play: "M7 4l13 8-13 8z",
+  pause: "M8 5v14M16 5v14",
+  file: "M14 3H6v18h12V7zM14 3v4h4M9 13h6M9 17h6",
+  place: "M12 21c4-5 7-8.5 7-12a7 7 0 1 0-14 0c0 3.500 3 7 7 12zM12 11.500a2.500 2.500 0 1 0 0-5 2.500 2.500 0 0 0 0 5z",
+  forward: "M14 5l7 7-7 7v-4C8 15 5 17 3 20c0-6 4-11 11-11z",
+  image: "M4 5h16v14H4zM4 16l5-5 4 4 3-3 4 4M15.500 9v.01",
+  film: "M4 5h16v14H4zM8 5v14M16 5v14M4 12h16",
+  voice: "M12 15a3 3 0 0 0 3-3V6a3 3 0 0 0-6 0v6a3 3 0 0 0 3 3zM6 11a6 6 0 0 0 12 0M12 17v4",
 } as const;
 
 export function Icon({ name }: { name: keyof typeof ICONS }) {
@@ -51,6 +61,23 @@ export function Sheet({ title, children }: { title: string; children: ComponentC
       </header>
       <div class="sheet-body">{children}</div>
     </main>
+  );
+}
+
+// Above the page, until it is closed. The browser keeps the focus in it, and takes it back afterwards.
+export function Dialog({ title, onClose, children }: { title: string; onClose: () => void; children: ComponentChildren }) {
+  const dialog = useRef<HTMLDialogElement>(null);
+  useEffect(() => dialog.current!.showModal(), []);
+  // A press beside it closes it.
+  const pressed = (event: MouseEvent) => { if (event.target === dialog.current) dialog.current!.close(); };
+  return (
+    <dialog ref={dialog} aria-label={title} onClose={(event) => { if (event.target === dialog.current) onClose(); }} onClick={pressed}>
+      <header>
+        <h2 dir="auto">{title}</h2>
+        <button class="tool" aria-label={text.close} title={text.close} onClick={() => dialog.current!.close()}><Icon name="close" /></button>
+      </header>
+      <div class="dialog-body" tabIndex={0}>{children}</div>
+    </dialog>
   );
 }
 

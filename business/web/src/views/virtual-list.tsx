@@ -9,6 +9,8 @@ const ESTIMATED_PX = 56;
 const OVERSCAN_PX = 600;
 const NEAR_END_PX = 60;
 const NEAR_TOP_PX = 400;
+// How far below the top of the view a row is that was asked for.
+const REVEALED_BELOW_PX = 80;
 
 // Where a row that `isFixed` stands among the others stays the same, whatever comes before it.
 type AnyRow = { key: string; isFixed: boolean };
@@ -19,6 +21,8 @@ interface Props<Row extends AnyRow> {
   startAt: string;
   // When it changes, the list goes to the end.
   stick: number;
+  // When its count changes, the list goes to the row of that key.
+  reveal: { key: string; count: number };
   label: string;
   toEnd: string;
   render: (row: Row) => ComponentChildren;
@@ -33,14 +37,16 @@ interface Place {
   // Where that is, for when the row goes away.
   top: number;
   stick: number;
+  revealed: number;
 }
 
-export function VirtualList<Row extends AnyRow>({ rows, startAt, stick, label, toEnd, render, onTop }: Props<Row>) {
+export function VirtualList<Row extends AnyRow>({ rows, startAt, stick, reveal, label, toEnd, render, onTop }: Props<Row>) {
   const [, again] = useReducer<number, void>((count) => count + 1, 0);
   const list = useRef<HTMLDivElement>(null);
   const heights = useRef(new Map<string, number>()).current;
-  const place = useRef<Place>({ isAtEnd: startAt === "", key: startAt, above: 0, top: Infinity, stick }).current;
+  const place = useRef<Place>({ isAtEnd: startAt === "", key: startAt, above: 0, top: Infinity, stick, revealed: reveal.count }).current;
   if (place.stick !== stick) Object.assign(place, { isAtEnd: true, stick });
+  if (place.revealed !== reveal.count) Object.assign(place, { isAtEnd: false, key: reveal.key, above: -REVEALED_BELOW_PX, revealed: reveal.count });
 
   const tops = new Float64Array(rows.length + 1);
   for (let index = 0; index < rows.length; index++) tops[index + 1] = tops[index]! + (heights.get(rows[index]!.key) ?? ESTIMATED_PX);

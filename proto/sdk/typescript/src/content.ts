@@ -3,7 +3,7 @@
 import type { DescMessage, MessageInitShape, MessageShape } from "@bufbuild/protobuf";
 import { MessageCommand } from "./generated/connect_pb.js";
 import * as schemas from "./generated/content_pb.js";
-import { textOf, type Message } from "./message.js";
+import { textOf, type Sender } from "./message.js";
 import { decode, encode } from "./wire.js";
 
 const KINDS = {
@@ -31,6 +31,7 @@ const KIND_OF = new Map(Object.entries(KINDS).map(([kind, [command]]) => [comman
 const PLAIN: number[] = [MessageCommand.MC_USER_MESSAGE, MessageCommand.MC_GROUP_MESSAGE];
 const PREVIEW_CHARS_MAX = 100, LOOKED_AT_CHARS_MAX = 4000;
 
+// As `Client.send` takes it.
 export function encodeContent<K extends ContentKind>(kind: K, fields: ContentFields<K>): { command: number; content: Uint8Array } {
   const [command, schema] = KINDS[kind];
   return { command, content: encode(schema as DescMessage, fields as MessageInitShape<DescMessage>) };
@@ -48,8 +49,8 @@ export function contentOf(message: { command: number; content: Uint8Array }): Ty
 }
 
 // One line for lists and notifications, in no language: of a typed content, and of the text of a plain message. "" for what is neither.
-export function previewOf(message: Message): string {
-  return oneLine(PLAIN.includes(message.command) && message.from ? textOf(message) : lineOf(contentOf(message)));
+export function previewOf(message: { command: number; content: Uint8Array; from?: Sender | null }): string {
+  return oneLine(PLAIN.includes(message.command) && message.from !== null ? textOf(message) : lineOf(contentOf(message)));
 }
 
 function lineOf(content: TypedContent | null): string {

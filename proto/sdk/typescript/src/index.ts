@@ -1,7 +1,7 @@
 // The client of gim for browsers and Node.
 
 export { Client, GimError, type ClientOptions, type RequestOptions } from "./client.js";
-export { contentOf, previewOf, type ContentFields, type ContentKind, type TypedContent } from "./content.js";
+export { contentOf, encodeContent, previewOf, type ContentFields, type ContentKind, type TypedContent } from "./content.js";
 export { LOCAL_CODE } from "./core/requests.js";
 export type { EndReason, PendingSend, Remembered, Cursors, State } from "./core/types.js";
 export type { ClientEvents } from "./events.js";

@@ -5,6 +5,7 @@
 import assert from "node:assert/strict";
 import { setTimeout as sleep } from "node:timers/promises";
 import { chromium, type Browser, type Page } from "playwright-core";
+import { contents } from "./contents.js";
 import { Desk } from "./desk.js";
 import type { Gate } from "./gate.js";
 import { misfits } from "./misfits.js";
@@ -39,6 +40,7 @@ export async function onThePage(services: Services, gate: Gate, pictures = ""): 
     await recalled(ada, ben, texts);
     await readsAgree(ada, ben, tablet);
     await conversationsAgree(ada, tablet);
+    await contents(services, gate, ada, ben, group);
     await blocked(ada, ben);
     if (pictures) await portraits(all, group, pictures);
     for (const desk of all) assert.deepEqual(await desk.obstacles(), [], "what hinders people who cannot see or use a mouse");
@@ -136,6 +138,7 @@ async function recalled(ada: Desk, ben: Desk, texts: string[]): Promise<void> {
   await ben.hears("A slip of the pen");
   const row = ada.page.locator(".row", { hasText: "A slip of the pen" });
   await row.hover();
+  await row.getByRole("button", { name: "More" }).click();
   await row.getByRole("button", { name: "Take back" }).click();
   for (const desk of [ada, ben]) await desk.page.locator(".center", { hasText: "This message was taken back." }).waitFor();
   assert.ok(texts.length > 0 && !(await ben.texts()).includes("A slip of the pen"));

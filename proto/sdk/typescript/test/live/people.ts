@@ -1,6 +1,6 @@
 // What users of the chat page do with each other: friends, groups of both kinds, who has read, and who is blocked.
 
-import { textOf } from "../../src/index.js";
+import { previewOf } from "../../src/index.js";
 import type { Locator } from "playwright-core";
 import type { Desk } from "./desk.js";
 import type { Gate } from "./gate.js";
@@ -59,7 +59,7 @@ export async function readInAGroup(services: Services, gate: Gate, [ada, ben, ta
   await ben!.hears("Who is coming?");
   for (const desk of [ada!, tablet!]) await tick(desk, "read by 1");
   const third = new Watched("cy", { ...cy, url: gate.url, getToken: () => cy.token });
-  const asked = () => third.seen.find((message) => textOf(message) === "Who is coming?");
+  const asked = () => third.seen.find((message) => previewOf(message) === "Who is coming?");
   await until("the third member has it", () => asked() !== undefined);
   await third.client.conversations.read({ kind: "group", id: group.split("/")[1]! }, asked()!.messageId);
   for (const desk of [ada!, tablet!]) await tick(desk, "read by all");

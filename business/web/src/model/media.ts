@@ -1,0 +1,61 @@
+// What others send is only an address: whether this page may load it by itself, and how large it is.
+
+import type { Config } from "./app";
+
+const LOADING_MS = 15_000;
+
+// null for what is no address of the web. Nothing else is ever put into a link or loaded.
+export function webAddress(url: string): URL | null {
+  const address = URL.canParse(url) ? new URL(url) : null;
+  return address && /^https?:$/.test(address.protocol) && !address.username && !address.password ? address : null;
+}
+
+// Pictures that come from where the operator says are shown at once; whoever sends another one would learn the reader's address, so
+// that is shown when it is asked for.
+export class Shown {
+  private readonly asked = new Set<string>();
+
+  constructor(private readonly config: Config) {}
+
+  has(address: URL): boolean {
+    return address.origin === location.origin || this.config.media_origins.some((origin) => origin === "*" || origin === address.origin) || this.asked.has(address.href);
+  }
+
+  ask(address: URL): void {
+    this.asked.add(address.href);
+  }
+}
+
+// A small picture that came with a message. It is drawn as a picture of bits whatever it is: nothing in it runs.
+export function thumbnailOf(bytes: Uint8Array): string | undefined {
+  if (bytes.length === 0) return undefined;
+  return `data:image/jpeg;base64,${btoa(Array.from(bytes, (byte) => String.fromCharCode(byte)).join(""))}`;
+}
+
+// Fails where there is no picture.
+export function sizeOfPicture(url: string): Promise<{ width: number; height: number }> {
+  const image = new Image();
+  image.referrerPolicy = "no-referrer";
+  return loaded(image, "load", url, () => ({ width: image.naturalWidth, height: image.naturalHeight }));
+}
+
+// Fails where there is no video, or nothing to hear. 0 for what is so new that nobody knows how long it is.
+export function measure(kind: "audio" | "video", url: string): Promise<{ durationMs: number; width: number; height: number }> {
+  const media = document.createElement(kind);
+  media.preload = "metadata";
+  const size = media instanceof HTMLVideoElement ? media : null;
+  return loaded(media, "loadedmetadata", url, () => {
+    const durationMs = Number.isFinite(media.duration) ? Math.min(2 ** 32 - 1, Math.max(1, Math.round(1000 * media.duration))) : 0;
+    return { durationMs, width: size?.videoWidth ?? 0, height: size?.videoHeight ?? 0 };
+  });
+}
+
+function loaded<T>(element: HTMLElement & { src: string }, event: string, url: string, result: () => T): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(reject, LOADING_MS);
+    element.addEventListener(event, () => resolve(result()), { once: true });
+    element.addEventListener("error", reject, { once: true });
+    element.addEventListener(event, () => clearTimeout(timer), { once: true });
+    element.src = url;
+  });
+}

@@ -1,0 +1,130 @@
+// Pictures, sounds, videos and files that lie elsewhere. No address but one of the web is used, no other site learns where it was used,
+// and a picture of a site that the operator does not know is loaded when it is asked for. Boxes have their size before anything is loaded.
+
+import { useEffect, useReducer, useRef, useState } from "preact/hooks";
+import type { Chat } from "../model/chat";
+import { thumbnailOf, webAddress } from "../model/media";
+import { bytesOf, durationOf, text } from "../text";
+import { Icon } from "./parts";
+
+const BOX_PX = 280;
+// Room for the words on what is not loaded yet.
+const BOX_PX_MIN = 170;
+const NARROWEST = 0.4;
+const UNKNOWN_RATIO = 4 / 3;
+const BARS = 32;
+
+type Media = { url: string; fileId: string; mediaType: string; sizeBytes: bigint };
+
+export function Picture({ chat, media, width = 0, height = 0, thumbnail, label, isTrusted }: { chat: Chat; media?: Media | undefined; width?: number; height?: number; thumbnail?: Uint8Array; label: string; isTrusted: boolean }) {
+  const [, again] = useReducer<number, void>((count) => count + 1, 0);
+  const [isBroken, setBroken] = useState(false);
+  const address = webAddress(media?.url ?? "");
+  if (!address) return <Missing label={label} />;
+  const style = boxOf(width, height);
+  if (isBroken) return <span class="picture broken" style={style}>{text.notLoaded}</span>;
+  if (!isTrusted && !chat.shown.has(address)) {
+    const ask = () => { chat.shown.ask(address); again(); };
+    const small = thumbnail && thumbnailOf(thumbnail);
+    return (
+      <button class="picture ask" style={style} onClick={ask}>
+        {small && <img src={small} alt="" />}
+        <span><strong>{text.showPicture}</strong><span class="host">{address.host}</span></span>
+      </button>
+    );
+  }
+  return (
+    <a class="picture" style={style} href={address.href} target="_blank" rel="noopener noreferrer">
+      <img src={address.href} alt={label} referrerpolicy="no-referrer" decoding="async" onError={() => setBroken(true)} />
+    </a>
+  );
+}
+
+export function Video({ media, width, height, durationMs, thumbnail }: { media?: Media | undefined; width: number; height: number; durationMs: number; thumbnail: Uint8Array }) {
+  const [isPlaying, setPlaying] = useState(false);
+  const address = webAddress(media?.url ?? "");
+  if (!address) return <Missing label={text.video} />;
+  const style = boxOf(width || 16, height || 9);
+  const small = thumbnailOf(thumbnail);
+  if (isPlaying) return <video class="picture" style={style} src={address.href} controls autoplay playsInline aria-label={text.video} />;
+  return (
+    <button class="picture ask" style={style} onClick={() => setPlaying(true)}>
+      {small && <img src={small} alt="" />}
+      <span><Icon name="play" /><strong>{text.play} {durationMs > 0 && durationOf(durationMs)}</strong><span class="host">{address.host}</span></span>
+    </button>
+  );
+}
+
+// Nothing is loaded until it is played.
+export function Sound({ media, durationMs, waveform }: { media?: Media | undefined; durationMs: number; waveform: Uint8Array }) {
+  const audio = useRef<HTMLAudioElement | null>(null);
+  const [state, setState] = useState<"quiet" | "playing" | "broken">("quiet");
+  const [played, setPlayed] = useState(0);
+  useEffect(() => () => audio.current?.pause(), []);
+  const address = webAddress(media?.url ?? "");
+  if (!address) return <Missing label={text.voice} />;
+  const lengthMs = () => { const known = audio.current?.duration ?? NaN; return Number.isFinite(known) ? 1000 * known : durationMs; };
+  const element = (): HTMLAudioElement => {
+    if (audio.current) return audio.current;
+    const made = new Audio(address.href);
+    made.addEventListener("timeupdate", () => setPlayed(Math.min(1, (1000 * made.currentTime) / lengthMs())));
+    made.addEventListener("ended", () => { setState("quiet"); setPlayed(0); });
+    made.addEventListener("pause", () => setState((before) => (before === "playing" ? "quiet" : before)));
+    made.addEventListener("error", () => setState("broken"));
+    return (audio.current = made);
+  };
+  const press = () => {
+    if (state === "playing") return element().pause();
+    setState("playing");
+    element().play().catch((error: DOMException) => { if (error.name !== "AbortError") setState("broken"); });
+  };
+  const seek = (event: Event) => {
+    const part = Number((event.target as HTMLInputElement).value) / 100;
+    element().currentTime = (part * lengthMs()) / 1000;
+    setPlayed(part);
+  };
+  return (
+    <span class="sound" title={address.host}>
+      <button class="round" aria-label={state === "playing" ? text.pause : text.play} onClick={press}><Icon name={state === "playing" ? "pause" : "play"} /></button>
+      <span class="wave">
+        <span class="bars" aria-hidden="true">{barsOf(waveform).map((height, index) => <i key={index} class={index < played * BARS ? "past" : undefined} style={{ height: `${height}%` }} />)}</span>
+        <input type="range" min="0" max="100" value={Math.round(100 * played)} aria-label={text.position} onInput={seek} />
+      </span>
+      <span class="note">{state === "broken" ? text.notLoaded : durationOf(played > 0 ? played * durationMs : durationMs)}</span>
+    </span>
+  );
+}
+
+export function FileLink({ media, name }: { media?: Media | undefined; name: string }) {
+  const address = webAddress(media?.url ?? "");
+  const shown = plainName(name);
+  const size = media && media.sizeBytes > 0n ? bytesOf(Number(media.sizeBytes)) : "";
+  const about = <><Icon name="file" /><span class="about"><strong dir="auto">{shown}</strong><span class="note">{[size, address?.host ?? text.notHere].filter(Boolean).join(" · ")}</span></span></>;
+  if (!address) return <span class="card-link">{about}</span>;
+  return <a class="card-link" href={address.href} download={shown} target="_blank" rel="noopener noreferrer">{about}</a>;
+}
+
+function Missing({ label }: { label: string }) {
+  return <p class="hint">{label}: {text.notHere}</p>;
+}
+
+// Without what would turn a part of it around: "exe.jpg" may be "gpj.exe".
+function plainName(name: string): string {
+  return name.replace(/[\p{Cc}\u200e\u200f\u202a-\u202e\u2066-\u2069]/gu, "");
+}
+
+// At most a square of this size, and never so narrow or flat that nothing can be seen.
+function boxOf(width: number, height: number): { width: string; aspectRatio: string } {
+  const given = width > 0 && height > 0 ? width / height : UNKNOWN_RATIO;
+  const ratio = Math.min(1 / NARROWEST, Math.max(NARROWEST, given));
+  const widest = ratio >= 1 ? BOX_PX : BOX_PX * ratio;
+  return { width: `${Math.round(width > 0 && height > 0 ? Math.min(widest, Math.max(width, BOX_PX_MIN)) : widest)}px`, aspectRatio: String(ratio) };
+}
+
+// How loud it is, from 8 to 100.
+function barsOf(waveform: Uint8Array): number[] {
+  return Array.from({ length: BARS }, (_, index) => {
+    const byte = waveform.length > 0 ? waveform[Math.floor((index * waveform.length) / BARS)]! : 90 + 70 * Math.sin(index * 1.9) * Math.cos(index * 0.7);
+    return Math.round(8 + (92 * byte) / 255);
+  });
+}
