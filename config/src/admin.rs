@@ -109,11 +109,11 @@ fn page(metrics: &PrometheusHandle) -> String {
 }
 
 fn ready_answer(readiness: &Readiness) -> (StatusCode, String) {
-    let missing = readiness.missing();
-    if missing.is_empty() {
+    let problems = readiness.problems();
+    if problems.is_empty() {
         (StatusCode::OK, "ready\n".to_owned())
     } else {
-        (StatusCode::SERVICE_UNAVAILABLE, format!("waiting for: {}\n", missing.join(", ")))
+        (StatusCode::SERVICE_UNAVAILABLE, format!("waiting for: {}\n", problems.join(", ")))
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use tokio::sync::watch;
@@ -13,8 +13,17 @@ use tokio::sync::watch;
 /// What `/readyz` answers from. Clones share their parts.
 #[derive(Debug, Clone)]
 pub struct Readiness {
-    parts: Arc<Mutex<BTreeMap<&'static str, bool>>>,
+    parts: Arc<Mutex<BTreeMap<&'static str, PartState>>>,
     changed: watch::Sender<()>,
+}
+
+#[derive(Debug, Clone)]
+enum PartState {
+    Ready,
+    Missing {
+        /// Why, where that is more than that it is away.
+        problem: Option<String>,
+    },
 }
 
 /// One part of a service, not ready until it says so.
@@ -40,8 +49,17 @@ impl Readiness {
 
     /// The parts that are not ready; empty means ready.
     pub fn missing(&self) -> Vec<&'static str> {
-        let parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
-        parts.iter().filter(|(_, ready)| !**ready).map(|(name, _)| *name).collect()
+        self.parts().iter().filter(|(_, state)| !state.is_ready()).map(|(name, _)| *name).collect()
+    }
+
+    /// The same with what is known of why.
+    pub fn problems(&self) -> Vec<String> {
+        let told = |(name, state): (&&str, &PartState)| match state {
+            PartState::Ready => None,
+            PartState::Missing { problem: None } => Some((*name).to_owned()),
+            PartState::Missing { problem: Some(problem) } => Some(format!("{name} ({problem})")),
+        };
+        self.parts().iter().filter_map(told).collect()
     }
 
     /// Waits until every part is ready.
@@ -52,6 +70,16 @@ impl Readiness {
                 return;
             }
         }
+    }
+
+    fn parts(&self) -> MutexGuard<'_, BTreeMap<&'static str, PartState>> {
+        self.parts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl PartState {
+    fn is_ready(&self) -> bool {
+        matches!(self, Self::Ready)
     }
 }
 
@@ -81,7 +109,24 @@ impl ReadyPart {
 
     /// Says whether the part is ready now.
     pub fn set(&self, ready: bool) {
-        self.readiness.parts.lock().unwrap_or_else(PoisonError::into_inner).insert(self.name, ready);
+        self.put(if ready { PartState::Ready } else { PartState::Missing { problem: None } });
+    }
+
+    /// Says that it is not ready, and why.
+    pub fn fail(&self, problem: String) {
+        self.put(PartState::Missing { problem: Some(problem) });
+    }
+
+    /// Why it is not ready, if it is not.
+    pub fn problem(&self) -> Option<String> {
+        match self.readiness.parts().get(self.name) {
+            Some(PartState::Missing { problem }) => Some(problem.clone().unwrap_or_default()),
+            _ => None,
+        }
+    }
+
+    fn put(&self, state: PartState) {
+        self.readiness.parts().insert(self.name, state);
         self.readiness.changed.send_replace(());
     }
 }
@@ -89,6 +134,17 @@ impl ReadyPart {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_part_says_why_it_is_not_ready_where_it_knows() {
+        let readiness = Readiness::default();
+        let (database, other) = (readiness.part("database"), readiness.part("companions"));
+        other.fail("another Redis".into());
+        assert_eq!(readiness.problems(), ["companions (another Redis)", "database"]);
+        assert_eq!((database.problem().as_deref(), other.problem().as_deref()), (Some(""), Some("another Redis")));
+        [database, other.clone()].iter().for_each(|part| part.set(true));
+        assert!(readiness.problems().is_empty() && other.problem().is_none());
+    }
 
     #[test]
     fn a_part_of_several_is_ready_while_any_of_them_is() {

@@ -33,6 +33,7 @@ const ORDER_IN_THE_STORE: [&[&str]; 12] = [
         "device",
         "inbox",
         "left_member",
+        "logic_nodes",
         "read_position",
         "retention",
         "revocation",

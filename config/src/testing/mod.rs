@@ -64,7 +64,7 @@ impl PrivateServer {
 
     /// A MariaDB whose tables share one file of at most 24 MB.
     pub fn small_mysql() -> Self {
-        let options = "--innodb-file-per-table=0 --innodb-data-file-path=ibdata1:12M:autoextend:max:24M";
+        let options = "--innodb-file-per-table=0 --innodb-data-file-path=ibdata1:12M:autoextend:max:25M";
         Self::mysql_with(options)
     }
 

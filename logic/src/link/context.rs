@@ -5,6 +5,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use foldhash::HashMap;
+use gim_config::ready::ReadyPart;
 use gim_proto::{
     ResultCode,
     connect::Reply,
@@ -32,6 +33,8 @@ pub struct LinkParts {
     pub limits: LimitSettings,
     /// The attached nodes.
     pub nodes: Arc<Nodes>,
+    /// Ready while this node shares what it has to with other logic nodes; meanwhile nobody is let in.
+    pub companions: ReadyPart,
     /// What they are told in place of messages that did not reach them.
     pub catch_up: CatchUp,
     /// What their items ask for.

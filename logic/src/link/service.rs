@@ -61,6 +61,14 @@ impl LinkEndpoint {
     /// Lets a node in that shows a good hello under a name that is free.
     async fn admit(&self, hello: Option<Hello>) -> Result<Arc<NodeLink>, Status> {
         let key = check_hello(hello.as_ref())?;
+        match self.parts.companions.problem() {
+            Some(problem) if problem.is_empty() => {
+                let problem = "whether this logic node shares its Redis with the others is not known yet";
+                return Err(Status::unavailable(problem));
+            }
+            Some(problem) => return Err(Status::failed_precondition(problem)),
+            None => {}
+        }
         let hello = hello.unwrap_or_default();
         if let Some(problem) = misfit(&hello, &self.parts.limits)
             && let Some(left_out) = self.misfits.due(&hello.node, &problem, Instant::now())

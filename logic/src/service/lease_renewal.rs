@@ -1,11 +1,12 @@
 //! Keeps this node's part of the shared state alive: leases are renewed many times per lease, nodes that were forgotten are
-//! asked to announce themselves again, what other logic nodes told is heard, and users whose pushes could not be routed are told to
+//! asked to announce themselves again, what other logic nodes told is heard, whether they share a Redis is compared, and users whose pushes could not be routed are told to
 //! sync. One task, which also runs at once when a node attaches.
 
 use std::{sync::Arc, time::Duration};
 
 use gim_config::ready::ReadyPart;
 
+use super::belonging::Belonging;
 use crate::{
     delivery::{catch_up::CatchUp, fanout::Fanout, nodes::Nodes},
     shared_state::{SharedState, SharedStateError},
@@ -16,11 +17,18 @@ use crate::{
 const RENEWALS_PER_LEASE: u32 = 10;
 const RENEW_INTERVAL_MAX: Duration = Duration::from_secs(1);
 
-/// What the task works with.
-pub(super) struct LeaseRenewal {
+/// What this node has in common with other logic nodes.
+pub(super) struct Joined {
     pub shared: Arc<dyn SharedState>,
     /// Ready while Redis takes the renewals, if there is one.
     pub redis_part: Option<ReadyPart>,
+    /// Where other logic nodes may be on the same database.
+    pub belonging: Option<Belonging>,
+}
+
+/// What the task works with.
+pub(super) struct LeaseRenewal {
+    pub joined: Joined,
     pub nodes: Arc<Nodes>,
     pub fanout: Fanout,
     pub catch_up: CatchUp,
@@ -29,7 +37,7 @@ pub(super) struct LeaseRenewal {
 
 impl LeaseRenewal {
     /// Runs until this process may not go on; returns why.
-    pub(super) async fn run(self, lease: Duration) -> String {
+    pub(super) async fn run(mut self, lease: Duration) -> String {
         let mut interval = tokio::time::interval((lease / RENEWALS_PER_LEASE).min(RENEW_INTERVAL_MAX));
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -38,10 +46,13 @@ impl LeaseRenewal {
                 _ = interval.tick() => {}
                 () = self.nodes.arrival() => {}
             }
-            let renewed = self.shared.renew(self.nodes.infos()).await;
-            self.redis_part.iter().for_each(|part| part.set(renewed.is_ok()));
+            let renewed = self.joined.shared.renew(self.nodes.infos()).await;
+            self.joined.redis_part.iter().for_each(|part| part.set(renewed.is_ok()));
             match renewed {
                 Ok(forgotten) => {
+                    if let Some(belonging) = &mut self.joined.belonging {
+                        belonging.look().await;
+                    }
                     for node in forgotten {
                         tracing::warn!(
                             node = node.name,
@@ -63,7 +74,7 @@ impl LeaseRenewal {
 
     /// Forgets what other logic nodes heard is out of date.
     async fn hear(&self) {
-        match self.shared.told().await {
+        match self.joined.shared.told().await {
             Ok(told) => self.use_cases.access.forget_here(&told).await,
             Err(error) => tracing::debug!(%error, "what is out of date is heard later"),
         }
@@ -71,7 +82,7 @@ impl LeaseRenewal {
 
     /// Keeps what is known of the conn nodes fresh.
     async fn update_directory(&self) {
-        match self.shared.nodes().await {
+        match self.joined.shared.nodes().await {
             Ok(nodes) => self.use_cases.directory.update(nodes),
             Err(error) => tracing::debug!(%error, "what is known of the conn nodes stays as it was"),
         }
@@ -80,7 +91,7 @@ impl LeaseRenewal {
     /// Routes answer again: whoever missed a push meanwhile is told how far the inbox got.
     async fn settle(&self) {
         let Some(owed) = self.fanout.take_owed() else { return };
-        match self.shared.routes_of(&owed.user_ids).await {
+        match self.joined.shared.routes_of(&owed.user_ids).await {
             Ok(_) if owed.is_overfull => self.nodes.reattach_all(),
             Ok(routes) => {
                 for (link, connections) in self.nodes.links_of(&routes) {

@@ -1,6 +1,7 @@
 //! The service as a whole: what starts after what, and what stops before what. [`lease_renewal`] and [`housekeeping`] are what it
 //! does by itself, [`offline`] what is done while it does not run, [`reload`] what SIGHUP changes.
 
+mod belonging;
 mod claims;
 mod housekeeping;
 mod lease_renewal;
@@ -21,8 +22,9 @@ use gim_config::{
     data_folder::{DataFolder, DataFolderError},
     grpc::{self, GrpcServer},
     listen::ListenError,
+    ready::ReadyPart,
     service::Running,
-    sql::{self, Database, DatabaseError, DatabaseSettings, Taken},
+    sql::{self, Claim, Database, DatabaseError, DatabaseSettings, Taken},
 };
 use tokio::{
     sync::mpsc,
@@ -32,7 +34,11 @@ use tonic::service::RoutesBuilder;
 
 pub use self::claims::claimed_names;
 pub use self::offline::{Offline, open_offline, raise_seqs, run_raising_seqs};
-use self::{lease_renewal::LeaseRenewal, reload::Reloadable};
+use self::{
+    belonging::Belonging,
+    lease_renewal::{Joined, LeaseRenewal},
+    reload::Reloadable,
+};
 use crate::{
     clients::business::Business,
     delivery::{catch_up::CatchUp, fanout::Fanout, nodes::Nodes},
@@ -144,6 +150,7 @@ pub async fn start(settings: LogicSettings) -> Result<Logic, StartError> {
     let data_folder = take_folder(&settings.database, &settings.data_dir)?;
     let readiness = Readiness::default();
     let (database_part, grpc_part) = (readiness.part("database"), readiness.part("grpc"));
+    let companions_part = readiness.part("companions");
     let redis_part = (!settings.shared_state.url.is_empty()).then(|| readiness.part("redis"));
     let admin = admin::start(&settings.admin, metrics::DESCRIPTIONS, readiness.clone()).await?;
     metrics::begin_codes();
@@ -151,12 +158,8 @@ pub async fn start(settings: LogicSettings) -> Result<Logic, StartError> {
     let reloadable = Reloadable::new(&settings).map_err(StartError::Files)?;
     let business = Arc::new(Business::new(&settings.business, &settings.grpc).map_err(StartError::Business)?);
     let store = open_store(&settings).await?;
-    let lease = Duration::from_millis(settings.link.lease_ms);
-    let shared = shared_state(&settings, lease, &store).await?;
-    redis_part.iter().for_each(|part| part.set(true));
-    let claim = or_leave(&*shared, claims::take(&settings, &store.database, lease).await).await?;
-    // Only now: a former process with this node number may have made ids until its lease was over.
-    let newest_id = or_leave(&*shared, newest_message_id(&store).await).await?;
+    let (joined, claim, newest_id) = join_others(&settings, &store, redis_part, companions_part.clone()).await?;
+    let shared = joined.shared.clone();
     database_part.set(true);
     let database_watch = store.database.watch(database_part);
 
@@ -183,13 +186,13 @@ pub async fn start(settings: LogicSettings) -> Result<Logic, StartError> {
     let catch_up = CatchUp::new(&store, fanout.clone());
 
     let dispatch = dispatch(&settings, &use_cases, &business);
-    let listeners = listen(&settings, dispatch, &use_cases, &nodes, &catch_up).await;
+    let listeners = listen(&settings, dispatch, &use_cases, (&nodes, companions_part), &catch_up).await;
     let listeners = listeners.inspect_err(|_| writer.close()).map_err(StartError::from);
     let (clients, grpc) = or_leave(&*shared, listeners).await?;
     grpc_part.set(true);
     let reads = use_cases.reads.clone();
-    let renewal =
-        LeaseRenewal { shared: shared.clone(), redis_part, nodes: nodes.clone(), fanout, catch_up, use_cases };
+    let lease = Duration::from_millis(settings.link.lease_ms);
+    let renewal = LeaseRenewal { joined, nodes: nodes.clone(), fanout, catch_up, use_cases };
     let housekeeping = housekeeping::start(&settings, &store, &shared, lease);
     Ok(Logic {
         housekeeping: housekeeping.into_iter().chain([database_watch]).collect(),
@@ -258,7 +261,7 @@ async fn listen(
     settings: &LogicSettings,
     dispatch: Dispatch,
     use_cases: &Arc<UseCases>,
-    nodes: &Arc<Nodes>,
+    (nodes, companions): (&Arc<Nodes>, ReadyPart),
     catch_up: &CatchUp,
 ) -> Result<(Option<GrpcServer>, GrpcServer), ListenError> {
     let mut routes = RoutesBuilder::default();
@@ -268,12 +271,30 @@ async fn listen(
         limits: settings.limits.clone(),
         node: settings.node.clone(),
         nodes: nodes.clone(),
+        companions,
         catch_up: catch_up.clone(),
         use_cases: use_cases.clone(),
     };
     link::add_to(&mut routes, parts);
     let clients = http::start(&settings.clients, &settings.grpc, dispatch, use_cases.clone()).await?;
     Ok((clients, grpc::serve(&settings.grpc, routes, &rpc::SERVICE_NAMES).await?))
+}
+
+/// Also returns what this node has for itself at the server of the database, and the newest message that is stored.
+async fn join_others(
+    settings: &LogicSettings,
+    store: &Store,
+    redis_part: Option<ReadyPart>,
+    companions: ReadyPart,
+) -> Result<(Joined, Option<Claim>, u64), StartError> {
+    let lease = Duration::from_millis(settings.link.lease_ms);
+    let shared = shared_state(settings, lease, store).await?;
+    redis_part.iter().for_each(|part| part.set(true));
+    let claim = or_leave(&*shared, claims::take(settings, &store.database, lease).await).await?;
+    let belonging = Belonging::begin(settings, store, &shared, companions).await;
+    // Only now: a former process with this node number may have made ids until its lease was over.
+    let newest_id = or_leave(&*shared, newest_message_id(store).await).await?;
+    Ok((Joined { shared, redis_part, belonging }, claim, newest_id))
 }
 
 async fn shared_state(

@@ -92,6 +92,10 @@ impl SharedState for LocalState {
         self.deployment.clone()
     }
 
+    async fn strangers(&self, numbers: &[u16]) -> Result<Vec<u16>, SharedStateError> {
+        Ok(numbers.to_vec())
+    }
+
     async fn put_routes(&self, routes: Vec<Route>) -> Result<PutRoutes, SharedStateError> {
         let (mut presence, now) = (self.presence(), Instant::now());
         let mut put = PutRoutes::default();

@@ -141,6 +141,9 @@ pub trait SharedState: std::fmt::Debug + Send + Sync + 'static {
     /// What all logic nodes say that share this state, and no others.
     fn deployment(&self) -> String;
 
+    /// Those of these logic nodes that do not hold their number here: they share something else.
+    async fn strangers(&self, numbers: &[u16]) -> Result<Vec<u16>, SharedStateError>;
+
     /// Puts connections in.
     async fn put_routes(&self, routes: Vec<Route>) -> Result<PutRoutes, SharedStateError>;
 

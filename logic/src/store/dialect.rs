@@ -59,6 +59,10 @@ pub(super) struct Sql {
     pub raise_revocation: &'static str,
     /// Deletes some revocations (`not_before_ms` before, how many at most).
     pub purge_revocations: &'static str,
+    /// Notes that a logic node is up (`number, name`).
+    pub say_logic_node: &'static str,
+    /// Finds the others that did (`number`) within so many milliseconds.
+    pub other_logic_nodes: &'static str,
 }
 
 impl Sql {
@@ -169,6 +173,10 @@ static SQLITE: Sql = Sql {
                        revoked_at_ms = MAX(revoked_at_ms, excluded.revoked_at_ms)",
     purge_revocations: "DELETE FROM token_revocation WHERE (user_id, device_id) IN \
                         (SELECT user_id, device_id FROM token_revocation WHERE not_before_ms < ? LIMIT ?)",
+    say_logic_node: "REPLACE INTO logic_node (number, name, said_at_ms) \
+                     VALUES (?, ?, CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER))",
+    other_logic_nodes: "SELECT number, name FROM logic_node WHERE number <> ? \
+                        AND said_at_ms > CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER) - ? ORDER BY number",
 };
 
 // No RETURNING, which only MariaDB has; VALUES(), which all of them still take.
@@ -253,4 +261,8 @@ static MYSQL: Sql = Sql {
                        ON DUPLICATE KEY UPDATE not_before_ms = GREATEST(not_before_ms, VALUES(not_before_ms)), \
                        revoked_at_ms = GREATEST(revoked_at_ms, VALUES(revoked_at_ms))",
     purge_revocations: "DELETE FROM token_revocation WHERE not_before_ms < ? LIMIT ?",
+    say_logic_node: "REPLACE INTO logic_node (number, name, said_at_ms) \
+                     VALUES (?, ?, CAST(UNIX_TIMESTAMP(NOW(3)) * 1000 AS SIGNED))",
+    other_logic_nodes: "SELECT number, name FROM logic_node WHERE number <> ? \
+                        AND said_at_ms > CAST(UNIX_TIMESTAMP(NOW(3)) * 1000 AS SIGNED) - ? ORDER BY number",
 };

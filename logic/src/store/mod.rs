@@ -7,8 +7,8 @@
 //! Each file knows only those above it, which `tests/source.rs` checks:
 //!
 //! - `error`, `columns`, `statement`, `script`, `opening`, [`dialect`]: errors, values, and statements, alone and sent together
-//! - [`device`], [`import`], [`inbox`], `left_member`, [`read_position`], [`retention`], [`revocation`], [`room`], [`sent`], then
-//!   [`conversation`], [`conversation_heads`], [`conversation_places`], [`group`], [`sign_in`]: the repositories
+//! - [`device`], [`import`], [`inbox`], `left_member`, [`logic_nodes`], [`read_position`], [`retention`], [`revocation`], [`room`],
+//!   [`sent`], then [`conversation`], [`conversation_heads`], [`conversation_places`], [`group`], [`sign_in`]: the repositories
 //! - [`seqs`]: what is done where a database went back
 //! - `user_reads`: in whose turn users read
 //! - [`work`]: what requests want of the inbox writer, and what becomes of it
@@ -33,6 +33,7 @@ mod held_groups;
 pub mod import;
 pub mod inbox;
 mod left_member;
+pub mod logic_nodes;
 mod opening;
 #[cfg(test)]
 mod plans;
@@ -67,6 +68,7 @@ pub use error::StoreError;
 pub use group::Groups;
 pub use import::Imports;
 pub use inbox::{HistoryPart, Inboxes, Limit};
+pub use logic_nodes::{LogicNode, LogicNodes};
 pub use read_position::ReadPositions;
 pub use retention::Retention;
 pub use revocation::Revocations;
@@ -109,6 +111,8 @@ pub struct Store {
     pub imports: Imports,
     /// Inboxes, for reading.
     pub inboxes: Inboxes,
+    /// Which nodes there are.
+    pub logic_nodes: LogicNodes,
     /// How far users have read.
     pub read_positions: ReadPositions,
     /// What sign-ins have to know.
@@ -142,6 +146,7 @@ impl Store {
             groups: Groups::new(&database),
             imports: Imports::new(&database),
             inboxes: Inboxes::new(&database),
+            logic_nodes: LogicNodes::new(&database),
             read_positions: ReadPositions::new(&database),
             revocations: Revocations::new(&database),
             room_seqs: RoomSeqs::new(&database),

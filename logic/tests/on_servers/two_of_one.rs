@@ -1,9 +1,38 @@
 //! Whoever comes second to what can be had once is refused, with one sentence that says what to change.
 
+use std::time::{Duration, Instant};
+
 use gim_config::service::Running as _;
 use gim_logic::LogicSettings;
+use gim_proto::{
+    LINK_VERSION,
+    logic::{Hello, Up},
+};
 
-use crate::support::{Server, backend, business::StubBusiness, server, server_with, soon};
+use super::beside_with;
+use crate::support::{Server, backend, business::StubBusiness, conn::Conn, server, server_with, soon};
+
+const SHORT_LEASE: Duration = Duration::from_millis(600);
+
+fn with_a_short_lease(settings: &mut LogicSettings) {
+    settings.link.lease_ms = 600;
+}
+
+async fn has_problems(server: &Server, problems: &[&str]) {
+    soon(async {
+        while server.logic.readiness().problems() != problems {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+/// Why a conn node is refused.
+async fn refused_link(server: &Server) -> String {
+    let hello = Hello { version: LINK_VERSION, node: "conn-1".into(), epoch: 1, ..Hello::default() };
+    let attached = Conn::attach_with(server.channel.clone(), Up { hello: Some(hello), items: Vec::new() }).await;
+    attached.map(drop).unwrap_err().message().to_owned()
+}
 
 /// Why a second one does not start beside the first.
 async fn refused(first: &Server, change: impl FnOnce(&mut LogicSettings)) -> String {
@@ -64,4 +93,59 @@ async fn the_keys_of_a_redis_are_one_databases() {
     soon(first.logic.stop()).await;
     let again = soon(gim_logic::start(settings)).await.unwrap();
     soon(again.stop()).await;
+}
+
+#[tokio::test]
+async fn a_logic_node_on_another_redis_than_the_others_is_not_ready() {
+    let first = server_with(StubBusiness::start().await, with_a_short_lease).await;
+    let odd = beside_with(&first, |settings| {
+        with_a_short_lease(settings);
+        settings.shared_state = backend::shared_state();
+    });
+    let odd = odd.await;
+    assert_eq!(odd.logic.readiness().missing(), ["companions"]);
+    assert_eq!(refused_link(&odd).await, "whether this logic node shares its Redis with the others is not known yet");
+
+    let sentence = "logic-2 shares no Redis with logic-1, which is on the same database: give all logic nodes of a database \
+                    the same shared_state.url and shared_state.key_prefix";
+    has_problems(&odd, &[&format!("companions ({sentence})")]).await;
+    assert_eq!(refused_link(&odd).await, sentence);
+    let third = beside_with(&first, |settings| {
+        with_a_short_lease(settings);
+        (settings.node, settings.node_number) = ("logic-3".into(), 3);
+    });
+    let third = third.await;
+    for belongs in [&first, &third] {
+        assert_eq!(belongs.logic.readiness().missing(), [""; 0]);
+        Conn::attach(belongs, "conn-1", 1).await;
+    }
+    // As long as somebody is left who was there before, also where that one starts anew.
+    let first = first.restart().await;
+    assert_eq!(first.logic.readiness().missing(), [""; 0]);
+    assert_eq!(odd.logic.readiness().missing(), ["companions"]);
+    for server in [first, third] {
+        soon(server.logic.stop()).await;
+    }
+    has_problems(&odd, &[]).await;
+    Conn::attach(&odd, "conn-1", 1).await;
+}
+
+#[tokio::test]
+async fn a_redis_that_forgot_everything_makes_no_logic_node_odd() {
+    let first = server_with(StubBusiness::start().await, with_a_short_lease).await;
+    let second = beside_with(&first, with_a_short_lease).await;
+    let shared_state = &first.settings.shared_state;
+    let client = redis::Client::open(shared_state.url.as_str()).unwrap();
+    let mut redis = client.get_multiplexed_async_connection().await.unwrap();
+    let leases = [1, 2].map(|number| format!("{}:logic:number:{number}", shared_state.key_prefix));
+    redis::cmd("DEL").arg(&leases).query_async::<()>(&mut redis).await.unwrap();
+    let began = Instant::now();
+    while began.elapsed() < 3 * SHORT_LEASE {
+        for server in [&first, &second] {
+            assert!(!server.logic.readiness().missing().contains(&"companions"));
+        }
+        tokio::task::yield_now().await;
+    }
+    let held: usize = redis::cmd("EXISTS").arg(&leases).query_async(&mut redis).await.unwrap();
+    assert_eq!(held, leases.len());
 }

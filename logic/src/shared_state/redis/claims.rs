@@ -83,6 +83,21 @@ impl RedisState {
         Ok(())
     }
 
+    /// The numbers that no logic node holds in this Redis.
+    pub(super) async fn without_claim(&self, numbers: &[u16]) -> Result<Vec<u16>, SharedStateError> {
+        if numbers.is_empty() {
+            return Ok(Vec::new());
+        }
+        let holder = |&number: &u16| {
+            let mut command = cmd("EXISTS");
+            command.arg(self.keys.logic_number(number));
+            command
+        };
+        let answers = self.client.run_all(numbers.iter().map(holder).collect()).await?;
+        let held: Vec<bool> = answers.into_iter().map(read).collect::<Result<_, _>>()?;
+        Ok(numbers.iter().zip(held).filter(|(_, is_held)| !is_held).map(|(number, _)| *number).collect())
+    }
+
     /// Gives back what is still this process's.
     pub(super) async fn give_back(&self) -> Result<(), SharedStateError> {
         let release = |key: &String| {

@@ -137,7 +137,7 @@ impl RedisState {
             }
         }
         let keys = Keys::new(&settings.key_prefix);
-        let claims = vec![keys.logic(format_args!("node:{node}")), keys.logic(format_args!("number:{node_number}"))];
+        let claims = vec![keys.logic(format_args!("node:{node}")), keys.logic_number(node_number)];
         let holder = format!("{node}:{:016x}", rand::random::<u64>());
         let (name, here, time) = (node.to_owned(), Mutex::default(), SharedTime::default());
         let has_lost = AtomicBool::new(false);
@@ -324,6 +324,10 @@ impl SharedState for RedisState {
 
     fn deployment(&self) -> String {
         self.here().heard.mark.clone()
+    }
+
+    async fn strangers(&self, numbers: &[u16]) -> Result<Vec<u16>, SharedStateError> {
+        self.without_claim(numbers).await
     }
 
     async fn put_routes(&self, routes: Vec<Route>) -> Result<PutRoutes, SharedStateError> {

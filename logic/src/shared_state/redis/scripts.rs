@@ -303,6 +303,10 @@ impl Keys {
     pub(super) fn logic(&self, what: impl Display) -> String {
         format!("{}:logic:{what}", self.prefix)
     }
+
+    pub(super) fn logic_number(&self, number: u16) -> String {
+        self.logic(format_args!("number:{number}"))
+    }
 }
 
 /// A script with its keys; arguments follow by [`Cmd::arg`]. Sent whole: a server that was restarted knows none.
