@@ -9,6 +9,7 @@
 //! - [`domain`]: what a message, an id, a route is; no IO
 //! - [`settings`]: what can be set
 //! - [`store`]: SQL, and the inbox writer that group-commits
+//! - [`walk`]: the way over what is stored in the order of ids, for whoever tells others what happened
 //! - [`shared_state`]: who is where, rooms and leases, in this process or in Redis
 //! - [`clients`]: the service that knows users and tokens; tokens that are checked here
 //! - [`delivery`]: the attached conn nodes, their queues, and the way of a message into them
@@ -37,6 +38,7 @@ pub mod settings;
 pub mod shared_state;
 pub mod store;
 pub mod usecase;
+pub mod walk;
 
 pub use service::{
     DATABASE_FILE, Logic, Offline, StartError, claimed_names, open_offline, raise_seqs, run, run_raising_seqs, start,

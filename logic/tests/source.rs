@@ -14,7 +14,7 @@ const ORDER: [&[&str]; 10] = [
     &["domain", "metrics"],
     &["settings"],
     &["store", "clients"],
-    &["shared_state"],
+    &["shared_state", "walk"],
     &["delivery"],
     &["error"],
     &["usecase"],
@@ -26,11 +26,12 @@ const ORDER: [&[&str]; 10] = [
 /// The same for the files of the store, above what the whole of it may name.
 const ORDER_IN_THE_STORE: [&[&str]; 12] = [
     &["domain", "metrics", "settings"],
-    &["error", "columns", "plans", "statement"],
+    &["error", "columns", "id_floor", "plans", "statement"],
     &["script", "dialect"],
     &["opening"],
     &[
         "device",
+        "floors",
         "inbox",
         "left_member",
         "logic_nodes",
@@ -42,8 +43,9 @@ const ORDER_IN_THE_STORE: [&[&str]; 12] = [
         "seqs",
         "unread",
         "user_reads",
+        "walks",
     ],
-    &["conversation", "conversation_heads", "conversation_places", "group", "import", "sign_in"],
+    &["conversation", "conversation_heads", "conversation_places", "group", "import", "sign_in", "stored_events"],
     &["work", "turns"],
     &["fair_queue"],
     &["queue", "held_group"],

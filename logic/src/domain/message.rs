@@ -101,6 +101,11 @@ impl Delivery {
 }
 
 impl Message {
+    /// One that is to be stored: whoever stores it gives it its id and the time.
+    pub fn unnumbered(command: i32, content: Bytes, sender_id: u64) -> Self {
+        Self { id: 0, command, content, sender_id, created_at_ms: 0, status: 0, group_id: 0 }
+    }
+
     /// What is left of a message that is kept no longer.
     pub fn expired(id: u64) -> Self {
         Self {

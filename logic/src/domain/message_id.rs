@@ -7,7 +7,8 @@
 //! └───────────────────────────────────────┴────────────┴─────────────┘
 //! ```
 //! Always holds: an id is greater than every earlier one of its generator, also when the clock steps back or more than 4096
-//! ids are made in one millisecond; the generator then runs ahead of the clock. Any thread.
+//! ids are made in one millisecond; the generator then runs ahead of the clock. No id is below a floor that was told before it was
+//! made. Any thread.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -79,8 +80,37 @@ impl MessageIds {
         (self.next_at(now_ms), now_ms)
     }
 
+    /// An id that none made from now on is below: that of this millisecond, or of the one that the generator is ahead at.
+    pub fn floor(&self) -> u64 {
+        self.floor_at(clock::now_ms())
+    }
+
+    /// An id that all made so far are below, and none made from now on: the generator goes on in another millisecond, also where the clock
+    /// stands behind it.
+    pub fn pass_all(&self) -> u64 {
+        self.pass_all_at(clock::now_ms())
+    }
+
+    fn pass_all_at(&self, now_ms: i64) -> u64 {
+        let now = since_epoch(now_ms) << COUNTER_BITS;
+        let beyond = |last: u64| now.max((last >> COUNTER_BITS).saturating_add(1) << COUNTER_BITS);
+        let last = self.last.fetch_update(Ordering::AcqRel, Ordering::Acquire, |last| Some(beyond(last)));
+        beyond(last.unwrap_or_default()) >> COUNTER_BITS << (NODE_BITS + COUNTER_BITS)
+    }
+
+    /// Makes no id below a floor of another generator from now on, so that what all of them made rises, whatever their clocks say.
+    pub fn raise(&self, floor: u64) {
+        self.last.fetch_max(floor >> (NODE_BITS + COUNTER_BITS) << COUNTER_BITS, Ordering::AcqRel);
+    }
+
+    fn floor_at(&self, now_ms: i64) -> u64 {
+        let now = since_epoch(now_ms) << COUNTER_BITS;
+        let last = self.last.fetch_max(now, Ordering::AcqRel).max(now);
+        last >> COUNTER_BITS << (NODE_BITS + COUNTER_BITS)
+    }
+
     fn next_at(&self, now_ms: i64) -> u64 {
-        let now = u64::try_from(now_ms - EPOCH_MS).unwrap_or(0) << COUNTER_BITS;
+        let now = since_epoch(now_ms) << COUNTER_BITS;
         let advance = |last: u64| now.max(last + 1);
         let mut last = self.last.load(Ordering::Acquire);
         while let Err(newer) = self.last.compare_exchange_weak(last, advance(last), Ordering::AcqRel, Ordering::Acquire)
@@ -91,6 +121,10 @@ impl MessageIds {
         let counter = next & ((1 << COUNTER_BITS) - 1);
         (next >> COUNTER_BITS) << (NODE_BITS + COUNTER_BITS) | self.node_number << COUNTER_BITS | counter
     }
+}
+
+fn since_epoch(now_ms: i64) -> u64 {
+    u64::try_from(now_ms.saturating_sub(EPOCH_MS)).unwrap_or(0).min(TIME_MAX)
 }
 
 #[cfg(test)]
@@ -131,6 +165,25 @@ mod tests {
             last = next;
         }
         assert!(ids.next_at(0) > last, "a clock before 2024 does no harm");
+    }
+
+    #[test]
+    fn no_id_is_below_a_floor_that_was_told_or_that_another_node_told() {
+        let (ids, ahead) = (MessageIds::new(1023, 0), MessageIds::new(0, 0));
+        let before = ids.next_at(NOW_MS);
+        let floor = ids.floor_at(NOW_MS + 10);
+        assert!(before < floor && floor == least_at(NOW_MS + 10));
+        assert!(ids.next_at(NOW_MS - 60_000) >= floor, "the clock stepped back");
+        let of_other = ahead.floor_at(NOW_MS + 3_600_000);
+        ids.raise(of_other);
+        let next = ids.next_at(NOW_MS + 20);
+        assert!(next >= of_other && ids.floor_at(NOW_MS + 20) == of_other, "{next}");
+        ids.raise(floor);
+        let newest = ids.next_at(NOW_MS + 30);
+        assert!(newest > next, "a floor that is lower changes nothing");
+        let passed = ids.pass_all_at(NOW_MS + 40);
+        assert!(passed > newest && ids.next_at(NOW_MS + 50) > passed, "though the clock is behind");
+        assert_eq!(ids.pass_all_at(NOW_MS + 7_200_000), least_at(NOW_MS + 7_200_000));
     }
 
     #[test]

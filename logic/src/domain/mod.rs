@@ -16,5 +16,7 @@ pub mod reading;
 pub mod refusal;
 pub mod registrations;
 pub mod route;
+pub mod settled_ids;
 pub mod short_id;
+pub mod stored_event;
 pub mod word_filter;

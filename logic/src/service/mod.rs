@@ -5,6 +5,7 @@ mod belonging;
 mod claims;
 mod housekeeping;
 mod lease_renewal;
+mod numbering;
 mod offline;
 mod reload;
 
@@ -37,13 +38,14 @@ pub use self::offline::{Offline, open_offline, raise_seqs, run_raising_seqs};
 use self::{
     belonging::Belonging,
     lease_renewal::{Joined, LeaseRenewal},
+    numbering::{FloorTelling, MessageNumbers},
     reload::Reloadable,
 };
 use crate::{
     clients::business::Business,
     delivery::{catch_up::CatchUp, fanout::Fanout, nodes::Nodes},
     dispatch::Dispatch,
-    domain::{clock, message_id::MessageIds, short_id::ShortIds},
+    domain::{clock, short_id::ShortIds},
     http,
     link::{LinkParts, calls::Calls, service as link},
     metrics, rpc,
@@ -51,6 +53,7 @@ use crate::{
     shared_state::{SharedState, SharedStateError, local::LocalState, redis::RedisState},
     store::{self, Store, StoreError, seqs::RaiseError, writer::Writer},
     usecase::{Parts, UseCases, reads::Reads},
+    walk::Settled,
 };
 
 /// In the data folder, where no server keeps the database.
@@ -132,6 +135,8 @@ pub struct Logic {
     writer: Writer,
     writer_task: JoinHandle<()>,
     fanout_task: JoinHandle<()>,
+    settled: Settled,
+    telling: Option<FloorTelling>,
     lease_renewal: JoinHandle<String>,
     claim: Option<JoinHandle<Taken>>,
     housekeeping: Vec<JoinHandle<()>>,
@@ -158,7 +163,7 @@ pub async fn start(settings: LogicSettings) -> Result<Logic, StartError> {
     let reloadable = Reloadable::new(&settings).map_err(StartError::Files)?;
     let business = Arc::new(Business::new(&settings.business, &settings.grpc).map_err(StartError::Business)?);
     let store = open_store(&settings).await?;
-    let (joined, claim, newest_id) = join_others(&settings, &store, redis_part, companions_part.clone()).await?;
+    let (joined, claim, numbers) = join_others(&settings, &store, redis_part, companions_part.clone()).await?;
     let shared = joined.shared.clone();
     database_part.set(true);
     let database_watch = store.database.watch(database_part);
@@ -166,12 +171,12 @@ pub async fn start(settings: LogicSettings) -> Result<Logic, StartError> {
     let nodes = Arc::new(Nodes::new(settings.link.clone(), shared.clone()));
     let fanout = Fanout::new(shared.clone(), nodes.clone());
     let (deliveries, committed) = mpsc::channel(COMMITTED_BATCHES_MAX);
-    let (writer, writer_task) =
-        Writer::start(&store.database, &settings.inbox, reloadable.request_shares.clone(), deliveries);
+    let shares = reloadable.request_shares.clone();
+    let (writer, writer_task) = Writer::start(&store.database, &settings.inbox, shares, numbers.numbering, deliveries);
     let fanout_task = tokio::spawn(fanout.clone().run(committed));
     let parts = Parts {
-        ids: Arc::new(MessageIds::new(settings.node_number, newest_id)),
-        short_ids: Arc::new(ShortIds::new(settings.node_number, newest_id, clock::now_ms())),
+        ids: numbers.ids,
+        short_ids: Arc::new(ShortIds::new(settings.node_number, numbers.newest_id, clock::now_ms())),
         store: store.clone(),
         writer: writer.clone(),
         request_shares: reloadable.request_shares.clone(),
@@ -210,6 +215,8 @@ pub async fn start(settings: LogicSettings) -> Result<Logic, StartError> {
         writer,
         writer_task,
         fanout_task,
+        settled: numbers.settled,
+        telling: numbers.telling,
         lease_renewal: tokio::spawn(renewal.run(lease)),
         claim: claim.map(|claim| tokio::spawn(claim.keep())),
     })
@@ -226,14 +233,6 @@ async fn open_store(settings: &LogicSettings) -> Result<Store, StartError> {
     let store = Store::new(database);
     check_statements(settings, &store.database).await?;
     Ok(store)
-}
-
-/// The newest message that is stored. What is taken over from another server ends here: new messages come after it.
-async fn newest_message_id(store: &Store) -> Result<u64, StartError> {
-    let problem = |source| StartError::Store { database: store.database.name().to_owned(), source };
-    store.imports.end().await.map_err(problem)?;
-    let newest_id = sql::persevere(async || store.inboxes.newest_message_id().await).await;
-    newest_id.map_err(|error| problem(StoreError::from(error)))
 }
 
 /// A message that the settings allow has to fit what the server of the database takes.
@@ -280,21 +279,21 @@ async fn listen(
     Ok((clients, grpc::serve(&settings.grpc, routes, &rpc::SERVICE_NAMES).await?))
 }
 
-/// Also returns what this node has for itself at the server of the database, and the newest message that is stored.
+/// Also returns what this node has for itself at the server of the database, and the ids that it makes.
 async fn join_others(
     settings: &LogicSettings,
     store: &Store,
     redis_part: Option<ReadyPart>,
     companions: ReadyPart,
-) -> Result<(Joined, Option<Claim>, u64), StartError> {
+) -> Result<(Joined, Option<Claim>, MessageNumbers), StartError> {
     let lease = Duration::from_millis(settings.link.lease_ms);
     let shared = shared_state(settings, lease, store).await?;
     redis_part.iter().for_each(|part| part.set(true));
     let claim = or_leave(&*shared, claims::take(settings, &store.database, lease).await).await?;
     let belonging = Belonging::begin(settings, store, &shared, companions).await;
     // Only now: a former process with this node number may have made ids until its lease was over.
-    let newest_id = or_leave(&*shared, newest_message_id(store).await).await?;
-    Ok((Joined { shared, redis_part, belonging }, claim, newest_id))
+    let numbers = or_leave(&*shared, numbering::begin(settings, store).await).await?;
+    Ok((Joined { shared, redis_part, belonging }, claim, numbers))
 }
 
 async fn shared_state(
@@ -325,6 +324,11 @@ impl Logic {
     /// Where metrics and health are, if anywhere.
     pub fn admin_address(&self) -> Option<SocketAddr> {
         self.admin.address()
+    }
+
+    /// Up to where message ids are settled, as this node knows it.
+    pub fn settled(&self) -> &Settled {
+        &self.settled
     }
 
     /// What `/readyz` answers from.
@@ -365,6 +369,7 @@ impl Running for Logic {
             ended = &mut self.fanout_task => describe("the fan-out", ended),
             ended = &mut self.lease_renewal => ended.unwrap_or_else(|error| describe("the renewal of leases", Err(error))),
             problem = claims::lost(&mut self.claim) => problem,
+            ended = FloorTelling::ended(&mut self.telling) => describe("the telling of message ids", ended),
         }
     }
 
@@ -382,6 +387,9 @@ impl Running for Logic {
         self.writer.close();
         join("the inbox writer", self.writer_task).await;
         join("the fan-out", self.fanout_task).await;
+        if let Some(telling) = self.telling {
+            telling.end().await;
+        }
         self.nodes.stop();
         if let Some(clients) = self.clients {
             clients.stop(STOP_TIMEOUT).await;

@@ -67,17 +67,17 @@ pub(super) fn add_group_acks(script: &mut Script, sql: &Sql, works: &[&Work]) {
 
 /// Notes how far users read in conversations.
 pub(super) fn add_reads(script: &mut Script, sql: &Sql, works: &[&Work]) {
-    let mut marks: BTreeMap<(u64, bool, u64), ReadPosition> = BTreeMap::new();
+    let mut marks: BTreeMap<(u64, bool, u64), (ReadPosition, u64)> = BTreeMap::new();
     for work in works {
         let Work::Read(request) = work else { continue };
         let ReadMark { user_id, peer, position } = request.wants;
-        let furthest = marks.entry((user_id, peer.is_group(), peer.id())).or_default();
-        *furthest = furthest.max(position);
+        let (furthest, moved_id) = marks.entry((user_id, peer.is_group(), peer.id())).or_default();
+        (*furthest, *moved_id) = (furthest.max(position), request.id.max(*moved_id));
     }
     let rows: Vec<_> = marks.into_iter().collect();
-    script.add(sql.raise_read_positions, &rows, |row, ((user_id, is_group, peer_id), position)| {
+    script.add(sql.raise_read_positions, &rows, |row, ((user_id, is_group, peer_id), (position, moved_id))| {
         let row = row.id(*user_id).number(i64::from(*is_group)).id(*peer_id).id(position.seq).id(position.message_id);
-        row.id(position.peer_seq).id(position.peer_message_id)
+        row.id(position.peer_seq).id(position.peer_message_id).id(*moved_id)
     });
 }
 

@@ -45,7 +45,8 @@ pub(super) struct Sql {
     pub purge_sent: &'static str,
     /// Raises cursors in large groups (`user_id, group_id, seq` per row).
     pub raise_group_cursors: MultiRow,
-    /// Raises how far users have read, and takes marks away (`user_id, is_group, peer_id, seq, message_id, peer_seq, peer_message_id` per row).
+    /// Raises how far users have read, and takes marks away (`user_id, is_group, peer_id, seq, message_id, peer_seq, peer_message_id,
+    /// moved_id` per row).
     pub raise_read_positions: MultiRow,
     /// Reads groups and holds their rows until the end of the transaction (`id` per row), in the order of their ids.
     pub hold_groups: MultiRow,
@@ -53,6 +54,11 @@ pub(super) struct Sql {
     pub add_conversation_setting: &'static str,
     /// The same with nothing read.
     pub add_read_position: &'static str,
+    /// Tells the floor of a node (`node_number, floor_id, is_strict`).
+    pub tell_floor: &'static str,
+    /// What makes a SELECT wait for what is not committed yet of the rows that it reads: where one that writes keeps others from writing,
+    /// there is nothing to wait for.
+    pub waits_for_commits: &'static str,
     /// Hands out the next seqs of a room (`room_id, count`).
     pub reserve_room_seqs: &'static str,
     /// Raises the moment before which tokens are worthless (`user_id, device_id, not_before_ms`).
@@ -133,9 +139,10 @@ static SQLITE: Sql = Sql {
     },
     raise_read_positions: MultiRow {
         head: "INSERT INTO read_position \
-               (user_id, is_group, peer_id, seq, message_id, peer_seq, peer_message_id, is_marked_unread) VALUES ",
-        row: "(?,?,?,?,?,?,?,0)",
+               (user_id, is_group, peer_id, seq, message_id, peer_seq, peer_message_id, moved_id, is_marked_unread) VALUES ",
+        row: "(?,?,?,?,?,?,?,?,0)",
         tail: " ON CONFLICT (user_id, is_group, peer_id) DO UPDATE SET \
+               moved_id = CASE WHEN excluded.seq > seq THEN excluded.moved_id ELSE moved_id END, \
                message_id = CASE WHEN excluded.seq > seq THEN excluded.message_id ELSE message_id END, \
                peer_message_id = \
                CASE WHEN excluded.peer_seq > peer_seq THEN excluded.peer_message_id ELSE peer_message_id END, \
@@ -165,6 +172,10 @@ static SQLITE: Sql = Sql {
     add_read_position: "INSERT INTO read_position \
                         (user_id, is_group, peer_id, seq, message_id, peer_seq, is_marked_unread) \
                         VALUES (?, ?, ?, 0, 0, 0, 0) ON CONFLICT DO NOTHING",
+    tell_floor: "INSERT INTO id_floor (node_number, floor_id, is_strict, beat) VALUES (?, ?, ?, 1) \
+                 ON CONFLICT (node_number) DO UPDATE SET floor_id = excluded.floor_id, is_strict = excluded.is_strict, \
+                 beat = beat + 1",
+    waits_for_commits: "",
     reserve_room_seqs: "INSERT INTO room_seq (room_id, reserved_until) VALUES (?, ?) \
                         ON CONFLICT (room_id) DO UPDATE SET reserved_until = reserved_until + excluded.reserved_until",
     raise_revocation: "INSERT INTO token_revocation (user_id, device_id, not_before_ms, revoked_at_ms) VALUES (?, ?, ?, ?) \
@@ -226,10 +237,11 @@ static MYSQL: Sql = Sql {
     },
     raise_read_positions: MultiRow {
         head: "INSERT INTO read_position \
-               (user_id, is_group, peer_id, seq, message_id, peer_seq, peer_message_id, is_marked_unread) VALUES ",
-        row: "(?,?,?,?,?,?,?,0)",
+               (user_id, is_group, peer_id, seq, message_id, peer_seq, peer_message_id, moved_id, is_marked_unread) VALUES ",
+        row: "(?,?,?,?,?,?,?,?,0)",
         // One column after the other: the messages by the seqs as they were.
-        tail: " ON DUPLICATE KEY UPDATE message_id = IF(VALUES(seq) > seq, VALUES(message_id), message_id), \
+        tail: " ON DUPLICATE KEY UPDATE moved_id = IF(VALUES(seq) > seq, VALUES(moved_id), moved_id), \
+               message_id = IF(VALUES(seq) > seq, VALUES(message_id), message_id), \
                peer_message_id = IF(VALUES(peer_seq) > peer_seq, VALUES(peer_message_id), peer_message_id), \
                seq = GREATEST(seq, VALUES(seq)), peer_seq = GREATEST(peer_seq, VALUES(peer_seq)), \
                is_marked_unread = 0",
@@ -255,6 +267,9 @@ static MYSQL: Sql = Sql {
     add_read_position: "INSERT INTO read_position \
                         (user_id, is_group, peer_id, seq, message_id, peer_seq, is_marked_unread) \
                         VALUES (?, ?, ?, 0, 0, 0, 0) ON DUPLICATE KEY UPDATE user_id = user_id",
+    tell_floor: "INSERT INTO id_floor (node_number, floor_id, is_strict, beat) VALUES (?, ?, ?, 1) \
+                 ON DUPLICATE KEY UPDATE floor_id = VALUES(floor_id), is_strict = VALUES(is_strict), beat = beat + 1",
+    waits_for_commits: " LOCK IN SHARE MODE",
     reserve_room_seqs: "INSERT INTO room_seq (room_id, reserved_until) VALUES (?, ?) \
                         ON DUPLICATE KEY UPDATE reserved_until = reserved_until + VALUES(reserved_until)",
     raise_revocation: "INSERT INTO token_revocation (user_id, device_id, not_before_ms, revoked_at_ms) VALUES (?, ?, ?, ?) \

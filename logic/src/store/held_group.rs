@@ -346,6 +346,7 @@ impl HeldGroup {
         let post = Post {
             message: message.clone(),
             user_ids: user_ids.to_vec(),
+            all_user_ids: Vec::new(),
             conversation: None,
             client_msg_id: work.client_msg_id.clone(),
             is_of_service: message.sender_id == 0,

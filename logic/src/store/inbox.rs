@@ -61,6 +61,12 @@ const HISTORY_FORTH: &str = up_to_bytes!(
 const MESSAGE: &str =
     "SELECT 0, id, command, content, sender_id, created_at_ms, status, group_id, receivers FROM message WHERE id = ?";
 
+/// Everything that is numbered by the ids of messages.
+const NEWEST_ID: &str = "SELECT MAX(id) FROM (\
+                         SELECT MAX(id) AS id FROM message UNION ALL SELECT MAX(id) FROM message_recall \
+                         UNION ALL SELECT MAX(moved_id) FROM read_position \
+                         UNION ALL SELECT MAX(cursor_id) FROM message_walk UNION ALL SELECT MAX(floor_id) FROM id_floor) newest";
+
 /// A stored message and who got it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredMessage {
@@ -186,10 +192,9 @@ impl Inboxes {
         Ok(Some(StoredMessage { message, receivers: receivers.as_deref().map(decode_receivers) }))
     }
 
-    /// The greatest message id that is stored; 0 for none.
+    /// The greatest id among those of messages that is stored anywhere, or that a walk over them has passed; 0 for none.
     pub async fn newest_message_id(&self) -> Result<u64, sqlx::Error> {
-        let query = sqlx::query_scalar("SELECT id FROM message ORDER BY id DESC LIMIT 1");
-        let id: Option<i64> = query.fetch_optional(&self.reader).await?;
+        let id: Option<i64> = sqlx::query_scalar(NEWEST_ID).fetch_one(&self.reader).await?;
         Ok(id.map_or(0, from_sql))
     }
 }

@@ -9,10 +9,12 @@
 //! - `error`, `columns`, `statement`, `script`, `opening`, [`dialect`]: errors, values, and statements, alone and sent together
 //! - [`device`], [`import`], [`inbox`], `left_member`, [`logic_nodes`], [`read_position`], [`retention`], [`revocation`], [`room`],
 //!   [`sent`], then [`conversation`], [`conversation_heads`], [`conversation_places`], [`group`], [`sign_in`]: the repositories
+//! - [`floors`], [`walks`], [`stored_events`]: who walks over what is stored, and what is found there
 //! - [`seqs`]: what is done where a database went back
 //! - `user_reads`: in whose turn users read
 //! - [`work`]: what requests want of the inbox writer, and what becomes of it
 //! - `turns`, `fair_queue`, `queue`: in which order the writer takes what waits, and hands over what it wrote
+//! - [`id_floor`]: how far this node's message ids are settled
 //! - `held_group`, `held_groups`: the groups that a transaction holds
 //! - `acks`, `device_saves`, `recall`, `repeats`, `transaction`: one transaction
 //! - [`writer`]: the tasks that take what waits and commit it
@@ -27,9 +29,11 @@ mod device_saves;
 mod dialect;
 mod error;
 mod fair_queue;
+pub mod floors;
 pub mod group;
 mod held_group;
 mod held_groups;
+pub mod id_floor;
 pub mod import;
 pub mod inbox;
 mod left_member;
@@ -49,10 +53,12 @@ pub mod sent;
 pub mod seqs;
 pub mod sign_in;
 mod statement;
+pub mod stored_events;
 mod transaction;
 mod turns;
 mod unread;
 mod user_reads;
+pub mod walks;
 pub mod work;
 pub mod writer;
 
@@ -65,6 +71,7 @@ pub use conversation_heads::ConversationHeads;
 pub use conversation_places::ConversationPlaces;
 pub use device::Devices;
 pub use error::StoreError;
+pub use floors::Floors;
 pub use group::Groups;
 pub use import::Imports;
 pub use inbox::{HistoryPart, Inboxes, Limit};
@@ -75,7 +82,9 @@ pub use revocation::Revocations;
 pub use room::RoomSeqs;
 pub use sent::SentKeys;
 pub use sign_in::SignInReads;
+pub use stored_events::StoredEvents;
 pub use user_reads::UserReads;
+pub use walks::Walks;
 
 /// The tables, for each dialect, in files that the program carries.
 pub fn migrations() -> [(Dialect, Migrator); 2] {
@@ -105,6 +114,8 @@ pub struct Store {
     pub conversation_places: ConversationPlaces,
     /// Devices.
     pub devices: Devices,
+    /// How far ids are settled.
+    pub floors: Floors,
     /// Groups, for reading.
     pub groups: Groups,
     /// What another server kept, while none of this runs.
@@ -127,6 +138,10 @@ pub struct Store {
     pub sent_keys: SentKeys,
     /// What goes after a time.
     pub retention: Retention,
+    /// What happened.
+    pub stored_events: StoredEvents,
+    /// Who walks over it.
+    pub walks: Walks,
 }
 
 impl Store {
@@ -143,6 +158,7 @@ impl Store {
             conversation_heads: ConversationHeads::new(&database),
             conversation_places: ConversationPlaces::new(&database),
             devices: Devices::new(&database),
+            floors: Floors::new(&database),
             groups: Groups::new(&database),
             imports: Imports::new(&database),
             inboxes: Inboxes::new(&database),
@@ -154,6 +170,8 @@ impl Store {
             sign_in_reads: SignInReads::new(&database),
             user_reads: UserReads::new(&database),
             retention: Retention::new(&database),
+            stored_events: StoredEvents::new(&database),
+            walks: Walks::new(&database),
             database,
         }
     }

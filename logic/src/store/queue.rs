@@ -7,7 +7,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -22,6 +22,7 @@ use tracing::Span;
 use super::{
     error::StoreError,
     fair_queue::{Cost, FairQueue, Waiting},
+    id_floor::FloorHold,
     work::{LockKey, Outcomes, Payer, Work},
 };
 use crate::{metrics as names, settings::InboxSettings};
@@ -46,14 +47,16 @@ pub(super) struct Job {
     pub span: Span,
     /// When it came.
     pub since: Instant,
+    /// From the moment on at which its messages have ids.
+    pub floor: Option<Arc<FloorHold>>,
 }
 
 impl Job {
     /// Tells the caller what became of it, if he is still there; gives it back where there is no outcome: it did not fit.
     pub(super) fn answer(self, outcomes: &mut Outcomes) -> Option<Self> {
-        let Self { work, span, since } = self;
+        let Self { work, span, since, floor } = self;
         let left = span.in_scope(|| work.answer(outcomes))?;
-        Some(Self { work: left, span, since })
+        Some(Self { work: left, span, since, floor })
     }
 
     /// Tells the caller that nothing was done.

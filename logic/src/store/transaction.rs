@@ -21,7 +21,7 @@ use super::{
     held_groups::{BatchLimits, HeldGroups},
     inbox::{NEWEST_SEQS, NOBODY},
     opening::{self, Opening},
-    recall,
+    recall::{self, Recalled},
     repeats::{self, KnownSend},
     script::Script,
     statement::MultiRow,
@@ -82,6 +82,7 @@ pub(super) struct PreparedTransaction<'a> {
     fates: Fates,
     groups: HeldGroups,
     posts: Vec<NumberedPost<'a>>,
+    recalled: Vec<Recalled<'a>>,
     device_count: usize,
     has_repeats: bool,
 }
@@ -112,29 +113,37 @@ pub(super) async fn prepare<'a>(
     if !works.iter().all(begins_with_counters) {
         opening.send(connection).await?;
     }
-    let recalls = recall::mark(connection, works).await?;
+    let recalled = recall::mark(connection, works).await?;
     let device_count = device_saves::save(connection, sql, works).await?;
     let known = find_sent(connection, sql, works, lookup).await?;
     let Plan { fates, mut fresh, .. } = Plan::new(connection, &mut groups, works, &known).await?;
-    fresh.extend(recalls.into_iter().map(|post| Fresh { post: Cow::Borrowed(post), group: groups.recall(post) }));
+    let recall =
+        |&Recalled { post, .. }: &Recalled<'a>| Fresh { post: Cow::Borrowed(post), group: groups.recall(post) };
+    fresh.extend(recalled.iter().map(recall));
     let posts = bump(connection, sql, fresh, opening).await?;
-    Ok(PreparedTransaction { works, fates, groups, posts, device_count, has_repeats: !known.is_empty() })
+    Ok(PreparedTransaction { works, fates, groups, posts, recalled, device_count, has_repeats: !known.is_empty() })
 }
 
 impl PreparedTransaction<'_> {
     /// Stores all of it; where that is sent as texts, it is committed with it.
-    pub(super) async fn store(self, connection: &mut AnyConnection, sql: &Sql) -> Result<Written, sqlx::Error> {
-        let Self { works, fates, groups, posts, device_count, has_repeats } = self;
+    pub(super) async fn store(
+        self,
+        connection: &mut AnyConnection,
+        sql: &Sql,
+        keeps_receivers: bool,
+    ) -> Result<Written, sqlx::Error> {
+        let Self { works, fates, groups, posts, recalled, device_count, has_repeats } = self;
         let newest_seqs = newest_seqs(connection, sql, works).await?;
         groups.store_changed(connection).await?;
         let mut script = Script::new(sql.sends_text);
-        add_messages(&mut script, &posts);
+        add_messages(&mut script, &posts, keeps_receivers);
         add_inbox_rows(&mut script, &posts);
         add_places_and_keys(&mut script, &posts);
         groups.add_seqs(&mut script);
         add_acks(&mut script, sql, works, &newest_seqs);
         add_group_acks(&mut script, sql, works);
         add_reads(&mut script, sql, works);
+        recall::add_moments(&mut script, &recalled);
         if sql.sends_text {
             opening::commit_with(&mut script);
         }
@@ -380,7 +389,7 @@ async fn begin_after_floor(
     Ok(())
 }
 
-fn add_messages(script: &mut Script, posts: &[NumberedPost<'_>]) {
+fn add_messages(script: &mut Script, posts: &[NumberedPost<'_>], keeps_receivers: bool) {
     // What is recalled is stored already, too.
     let is_new = |post: &&Post| !post.is_stored && !post.message.is_recalled();
     let messages: Vec<&Post> = posts.iter().map(|numbered| &*numbered.post).filter(is_new).collect();
@@ -388,7 +397,8 @@ fn add_messages(script: &mut Script, posts: &[NumberedPost<'_>]) {
         let message = &post.message;
         // Whom a recall has to reach; a service recalls nothing, but may repeat a push under its key.
         let is_asked_for = message.sender_id != 0 || post.client_msg_id.is_some();
-        let receivers = is_asked_for.then(|| encode_receivers(&post.user_ids));
+        let is_kept = is_asked_for || keeps_receivers && message.group_id == 0;
+        let receivers = is_kept.then(|| encode_receivers(post.receivers()));
         row.id(message.id)
             .number(message.command.into())
             .bytes(&message.content)

@@ -13,6 +13,7 @@ use crate::domain::{
     conversation::Peer,
     group::{GroupAction, GroupRefusal, Member, MemberLimits},
     message::{Message, Sent},
+    message_id::MessageIds,
 };
 
 /// What one request wants written.
@@ -39,6 +40,8 @@ pub(super) enum Work {
 #[derive(Debug)]
 pub(super) struct Request<W, T> {
     pub wants: W,
+    /// Where it stands among the ids of messages, once the writer took it; 0 for what is not found by it.
+    pub id: u64,
     pub reply: oneshot::Sender<Result<T, StoreError>>,
 }
 
@@ -77,6 +80,8 @@ pub struct Post {
     pub message: Message,
     /// To whom; no user twice. A sender is among them, and first.
     pub user_ids: Vec<u64>,
+    /// Whom the message is for, where these are only some of them: a part, of which the first one stores it.
+    pub all_user_ids: Vec<u64>,
     /// The two sides of a conversation, sender first, where it is part of one: each finds it under the other's name.
     pub conversation: Option<(u64, u64)>,
     /// The key of a send, or of a service's push.
@@ -253,6 +258,21 @@ impl Work {
         }
     }
 
+    /// Gives its messages their ids, and the time; what only moves something gets an id of its own. Those that have one keep it.
+    pub(super) fn number(&mut self, ids: &MessageIds) {
+        let number = |message: &mut Message| {
+            if message.id == 0 {
+                (message.id, message.created_at_ms) = ids.next_with_time();
+            }
+        };
+        match self {
+            Self::Post(request) => number(&mut request.wants.message),
+            Self::Group(request) => request.wants.messages.iter_mut().for_each(number),
+            Self::Recall(Request { id, .. }) | Self::Read(Request { id, .. }) if *id == 0 => *id = ids.next_id(),
+            Self::Recall(_) | Self::Read(_) | Self::Ack(_) | Self::GroupAcks(_) | Self::Device(_) => {}
+        }
+    }
+
     /// The group that gets a message by it.
     pub(super) fn group_sent_to(&self) -> Option<u64> {
         match self {
@@ -404,7 +424,12 @@ impl Post {
     }
 
     fn bytes(&self) -> usize {
-        self.message.content.len() + self.user_ids.len() * size_of::<u64>()
+        self.message.content.len() + (self.user_ids.len() + self.all_user_ids.len()) * size_of::<u64>()
+    }
+
+    /// Whom the message is for.
+    pub(super) fn receivers(&self) -> &[u64] {
+        if self.all_user_ids.is_empty() { &self.user_ids } else { &self.all_user_ids }
     }
 
     /// The key of a send, among those of its sender, or of a push, among those of all services.

@@ -3,10 +3,12 @@
 //! Requests put their work into one bounded queue and await the commit; a few Tokio tasks (one on SQLite) take whatever has
 //! gathered, by turns between users, each for a transaction of its own. The longer a commit takes, the more of them share the
 //! next one; while one transaction waits for the disk, another one writes for other users. Always holds: work that the same user
-//! asked for is committed in the order in which it was submitted ([`super::queue`]), a request is answered only after its commit, and
+//! asked for is committed in the order in which it was submitted ([`super::queue`]), messages get their ids when they are taken for a
+//! transaction, in its order, and hold the floor of ids until it is known what became of it; a request is answered only after its commit, and
 //! what was committed goes to the fan-out in the order of the seqs of every user ([`super::turns`]).
 
 use std::{
+    io,
     pin::pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -36,6 +38,7 @@ use super::{
     dialect::{self, Sql},
     error::StoreError,
     held_groups::BatchLimits,
+    id_floor::IdFloor,
     opening::{self, Opening},
     queue::{Job, Queue},
     transaction::{self, KeyLookup, Written},
@@ -77,6 +80,17 @@ pub struct Writer {
     budget: Arc<Mutex<ByteBudget>>,
 }
 
+/// How messages are numbered, and what is stored with them for whoever walks over them later.
+#[derive(Debug, Clone)]
+pub struct Numbering {
+    /// Ids, and how far they are settled.
+    pub floor: IdFloor,
+    /// Whether of each message it is stored whom it is for, also where nobody can recall it.
+    pub keeps_receivers: bool,
+    /// For how long the database may be at a transaction that nobody waits for any more.
+    pub unresolved: Duration,
+}
+
 /// A request that was taken on; resolves after its commit.
 #[derive(Debug)]
 pub struct PendingCommit<T>(oneshot::Receiver<Result<T, StoreError>>);
@@ -88,6 +102,7 @@ impl Writer {
         database: &Database,
         settings: &InboxSettings,
         shares: Arc<RequestShares>,
+        numbering: Numbering,
         deliveries: mpsc::Sender<Vec<Delivery>>,
     ) -> (Self, JoinHandle<()>) {
         let queue = Arc::new(Queue::new(settings.clone()));
@@ -96,6 +111,7 @@ impl Writer {
             queue: queue.clone(),
             budget: budget.clone(),
             shares,
+            numbering,
             turns: Arc::default(),
             limits: BatchLimits { rows: settings.batch_rows_max, user_rows: settings.batch_user_rows_max },
             pool: database.writer.clone(),
@@ -106,7 +122,8 @@ impl Writer {
         };
         let count = match database.dialect {
             Dialect::Sqlite => 1,
-            Dialect::Mysql => settings.transactions_max.min(database.writers),
+            // They keep their connections, and others have to write as well.
+            Dialect::Mysql => settings.transactions_max.min(database.writers.saturating_sub(1)).max(1),
         };
         let mut tasks: JoinSet<()> = (0..count).map(|_| task.clone().run()).collect();
         drop(task);
@@ -161,14 +178,15 @@ impl Writer {
 
     fn submit<W, T>(&self, wants: W, work: fn(Request<W, T>) -> Work) -> Result<PendingCommit<T>, StoreError> {
         let (reply, pending) = oneshot::channel();
-        let work = work(Request { wants, reply });
+        let work = work(Request { wants, id: 0, reply });
         if let Some(user_id) = work.budgeted_user()
             && let Some(wait) = lock(&self.budget).wait_of(user_id, Instant::now())
         {
             counter!(names::BUDGET_SPENT).increment(1);
             return Err(StoreError::BudgetSpent { wait_s: wait.as_secs() + 1 });
         }
-        self.queue.push(Job { work, span: Span::current(), since: tokio::time::Instant::now() })?;
+        let since = tokio::time::Instant::now();
+        self.queue.push(Job { work, span: Span::current(), since, floor: None })?;
         Ok(PendingCommit(pending))
     }
 
@@ -191,6 +209,7 @@ struct WriterTask {
     queue: Arc<Queue>,
     budget: Arc<Mutex<ByteBudget>>,
     shares: Arc<RequestShares>,
+    numbering: Numbering,
     turns: Arc<Turns>,
     limits: BatchLimits,
     pool: Pool,
@@ -215,10 +234,30 @@ impl WriterTask {
                 }
             };
             let Some(batch) = batch else { return };
-            let (jobs, held) = batch.into_parts();
+            let (mut jobs, held) = batch.into_parts();
+            self.number(&mut jobs);
             let left = self.write(&mut connection, jobs).await;
             self.queue.release(&held, left);
         }
+    }
+
+    /// What concerns the same user or group has ids in the order in which it is done: nothing else about them is under way here.
+    fn number(&self, jobs: &mut [Job]) {
+        let floor = Arc::new(self.numbering.floor.hold());
+        for job in jobs.iter_mut().filter(|job| job.floor.is_none()) {
+            job.work.number(self.numbering.floor.ids());
+            job.floor = Some(floor.clone());
+        }
+    }
+
+    /// Keeps the floor below transactions of which it is not known what became: the database may commit them yet.
+    fn keep_floor(&self, jobs: &[Job]) {
+        let floors: Vec<_> = jobs.iter().filter_map(|job| job.floor.clone()).collect();
+        let unresolved = self.numbering.unresolved;
+        tokio::spawn(async move {
+            tokio::time::sleep(unresolved).await;
+            drop(floors);
+        });
     }
 
     /// Writes a batch and answers its jobs; returns those that did not fit. Where one of them spoils the transaction, each
@@ -236,6 +275,7 @@ impl WriterTask {
                     StoreError::Failed(problem) => refuse(jobs, || StoreError::Failed(problem.clone())),
                     error => {
                         self.outage.failed(&error, Instant::now());
+                        self.keep_floor(&jobs);
                         refuse(jobs, || StoreError::PutOff("the database is away"));
                     }
                 }
@@ -248,7 +288,10 @@ impl WriterTask {
         for job in jobs {
             match self.commit_among_others(connection, std::slice::from_ref(&job)).await {
                 Ok(committed) => drop(self.hand_over(vec![job], committed).await),
-                Err(error) => job.refuse(error.into()),
+                Err(error) => {
+                    self.keep_floor(std::slice::from_ref(&job));
+                    job.refuse(error.into());
+                }
             }
         }
     }
@@ -364,7 +407,11 @@ impl WriterTask {
         let prepared = transaction::prepare(connection, self.sql, works, (self.limits, lookup), &mut opening).await?;
         // All counters are held from here on.
         let turn = self.turns.take();
-        let written = prepared.store(connection, self.sql).await?;
+        // The commit comes with what is stored.
+        if !self.numbering.floor.may_commit(Instant::now()) {
+            return Err(too_late());
+        }
+        let written = prepared.store(connection, self.sql, self.numbering.keeps_receivers).await?;
         Ok(Committed { written, turn })
     }
 }
@@ -391,6 +438,12 @@ fn group_rows(delivery: &Delivery) -> Option<(u64, usize)> {
 struct Committed {
     written: Written,
     turn: Turn,
+}
+
+/// Other nodes count on this one's floor, and could not hear of it.
+fn too_late() -> sqlx::Error {
+    let problem = "the other nodes have not been told for too long what this one has under way";
+    sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, problem))
 }
 
 /// Whether a transaction gave way to that of another node, or found a key stored that it had not looked for, or in vain: the

@@ -25,7 +25,6 @@ use crate::{
         caller::Caller,
         group::{GroupAction, GroupRefusal, Member, check_kind, check_member, check_profile, check_twice},
         message::Message,
-        message_id::MessageIds,
         short_id::ShortIds,
     },
     error::Error,
@@ -67,7 +66,6 @@ pub struct Groups {
     pub(super) settings: GroupSettings,
     pub(super) additions: Additions,
     pub(super) content_bytes_max: usize,
-    pub(super) ids: Arc<MessageIds>,
     pub(super) group_ids: Arc<ShortIds>,
     pub(super) reads: store::UserReads,
     pub(super) groups: store::Groups,
@@ -351,8 +349,7 @@ impl Groups {
 
     /// Nobody is the sender of a notice, so that nobody can recall it.
     fn notice(&self, group_id: u64, command: MessageCommand, content: Bytes) -> Message {
-        let (id, created_at_ms) = self.ids.next_with_time();
-        Message { id, command: command as i32, content, sender_id: 0, created_at_ms, status: 0, group_id }
+        Message { group_id, ..Message::unnumbered(command as i32, content, 0) }
     }
 
     /// The notices of new members: one, unless it would be longer than a message may be.

@@ -26,7 +26,6 @@ use crate::{
         caller::{Caller, log_id},
         group::{GroupAction, MemberLimits},
         message::{Audience, ClientCommands, Message, Sent, check_client_command, check_content, key_is_used},
-        message_id::MessageIds,
     },
     error::Error,
     metrics as names,
@@ -57,7 +56,6 @@ pub struct Messages {
     pub(super) client_commands: ClientCommands,
     pub(super) words: WordLists,
     pub(super) member_limits: MemberLimits,
-    pub(super) ids: Arc<MessageIds>,
     pub(super) writer: Writer,
     pub(super) business: Arc<Business>,
     pub(super) rooms: Arc<Rooms>,
@@ -90,16 +88,8 @@ impl Messages {
                 check::id("group_id", group_id)?;
                 check::filled("client_msg_id", &request.client_msg_id, check::CLIENT_MSG_ID_BYTES_MAX)?;
                 let card = self.business.sender_card(caller, request_id).await;
-                let (id, created_at_ms) = self.ids.next_with_time();
-                let message = Message {
-                    id,
-                    command,
-                    content: wrap_for_group(card, group_id, content),
-                    sender_id: caller.user_id,
-                    created_at_ms,
-                    status: 0,
-                    group_id,
-                };
+                let content = wrap_for_group(card, group_id, content);
+                let message = Message { group_id, ..Message::unnumbered(command, content, caller.user_id) };
                 self.submit_to_group(caller, group_id, message, request.client_msg_id, request_id)
             }
             Target::RoomId(room_id) => {
@@ -184,12 +174,10 @@ impl Messages {
     ) -> Result<Submitted, Error> {
         let mut user_ids = vec![caller.user_id, to_user_id];
         user_ids.dedup();
-        let (id, created_at_ms) = self.ids.next_with_time();
-        let message =
-            Message { id, command, content, sender_id: caller.user_id, created_at_ms, status: 0, group_id: 0 };
         let post = Post {
-            message,
+            message: Message::unnumbered(command, content, caller.user_id),
             user_ids,
+            all_user_ids: Vec::new(),
             conversation: Some((caller.user_id, to_user_id)),
             client_msg_id: Some(client_msg_id),
             is_of_service: false,

@@ -48,7 +48,6 @@ impl Pushes {
         check::ids("user_ids", &request.user_ids, self.limits.push_users_max)?;
         let client_msg_id = key(request.client_msg_id)?;
         let mut message = self.service_message(request.command, request.content)?;
-        let message_id = message.id;
         let mut user_ids = request.user_ids;
         user_ids.sort_unstable();
         user_ids.dedup();
@@ -60,7 +59,8 @@ impl Pushes {
         }
         let receivers = user_ids.into_iter().map(|user_id| Receiver { user_id, seq: 0 }).collect();
         let request_id = request_id.into();
-        let caused_by = message.sender_id;
+        let message = self.numbered(message);
+        let (message_id, caused_by) = (message.id, message.sender_id);
         let delivery = Delivery { message, receivers, caused_by, origin_device_id: 0, request_id, group: None };
         self.fanout.deliver(&[delivery]).await?;
         Ok(message_id)
@@ -77,11 +77,13 @@ impl Pushes {
         request_id: &str,
     ) -> Result<u64, Error> {
         let part_max = if client_msg_id.is_some() { user_ids.len() } else { PART_RECEIVERS_MAX };
-        let mut message_id = message.id;
+        let mut message = message.clone();
         for (number, part) in user_ids.chunks(part_max).enumerate() {
+            let is_first_of_several = number == 0 && part.len() < user_ids.len();
             let post = Post {
                 message: message.clone(),
                 user_ids: part.to_vec(),
+                all_user_ids: if is_first_of_several { user_ids.to_vec() } else { Vec::new() },
                 conversation,
                 client_msg_id: client_msg_id.clone(),
                 is_of_service: true,
@@ -89,14 +91,15 @@ impl Pushes {
                 request_id: request_id.into(),
                 is_stored: number > 0,
             };
-            message_id = first(self.writer.submit_post(post)?.committed().await?)?;
+            let sent = self.writer.submit_post(post)?.committed().await?;
+            (message.id, message.created_at_ms) = (first(sent)?, sent.created_at_ms);
         }
-        Ok(message_id)
+        Ok(message.id)
     }
 
     /// Pushes a message to every connection of every attached node, as many at a time as the nodes are set to.
     pub fn to_all(&self, request: PushToAllRequest) -> Result<(), Error> {
-        let message = self.service_message(request.command, request.content)?;
+        let message = self.numbered(self.service_message(request.command, request.content)?);
         let under_way_max = self.limits.push_all_max;
         if !self.nodes.push_to_all(message.id, &message.encode(), under_way_max) {
             let problem = format!("{under_way_max} pushes to all are under way; try again when one is done");
@@ -111,8 +114,9 @@ impl Pushes {
         let group_id = check::id("group_id", request.group_id)?;
         let client_msg_id = key(request.client_msg_id)?;
         let message = Message { group_id, ..self.service_message(request.command, request.content)? };
-        let message_id = message.id;
         if !request.is_persist {
+            let message = self.numbered(message);
+            let message_id = message.id;
             self.to_online_members(message, request_id).await?;
             return Ok(message_id);
         }
@@ -157,8 +161,13 @@ impl Pushes {
     fn service_message(&self, command: i32, content: Bytes) -> Result<Message, Error> {
         check_command(command)?;
         check_content(command, &content, self.limits.content_bytes_max)?;
+        Ok(Message::unnumbered(command, content, 0))
+    }
+
+    /// One that is not stored is numbered here.
+    fn numbered(&self, message: Message) -> Message {
         let (id, created_at_ms) = self.ids.next_with_time();
-        Ok(Message { id, command, content, sender_id: 0, created_at_ms, status: 0, group_id: 0 })
+        Message { id, created_at_ms, ..message }
     }
 }
 

@@ -48,6 +48,7 @@ impl Recalls {
         let post = Post {
             message: message.recalled(),
             user_ids: receivers,
+            all_user_ids: Vec::new(),
             conversation: None,
             client_msg_id: None,
             is_of_service: false,

@@ -3,6 +3,7 @@
 mod between;
 mod eviction;
 mod full;
+mod late_commits;
 mod names;
 mod nodes;
 mod out_of_date;

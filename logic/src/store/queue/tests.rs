@@ -25,8 +25,8 @@ fn queue(batch_rows_max: usize) -> Queue {
 /// A job about a user; which one it is shows by its seq.
 fn push(queue: &Queue, user_id: u64, seq: u64) {
     let (reply, _) = oneshot::channel();
-    let work = Work::Ack(Request { wants: Ack { user_id, device_id: 1, seq }, reply });
-    queue.push(Job { work, span: Span::none(), since: Instant::now() }).unwrap();
+    let work = Work::Ack(Request { wants: Ack { user_id, device_id: 1, seq }, id: 0, reply });
+    queue.push(Job { work, span: Span::none(), since: Instant::now(), floor: None }).unwrap();
 }
 
 fn seqs(batch: &Batch) -> Vec<u64> {
@@ -177,7 +177,12 @@ fn group_send(user_id: u64, group_id: u64) -> Job {
         origin_device_id: 0,
         request_id: "".into(),
     };
-    Job { work: Work::Group(Request { wants: Box::new(wants), reply }), span: Span::none(), since: Instant::now() }
+    Job {
+        work: Work::Group(Request { wants: Box::new(wants), id: 0, reply }),
+        span: Span::none(),
+        since: Instant::now(),
+        floor: None,
+    }
 }
 
 #[tokio::test]

@@ -107,7 +107,7 @@ fn done<T: 'static>(pending: PendingCommit<T>) -> Pin<Box<dyn Future<Output = ()
 
 impl StoreHarness {
     fn submit_recall(&self, from: u64, to: u64, message_id: u64) -> PendingCommit<()> {
-        let mut recall = post(&self.ids, from, &[from, to], None);
+        let mut recall = post(from, &[from, to], None);
         recall.message.id = message_id;
         recall.message = recall.message.recalled();
         self.writer.submit_recall(recall).unwrap()

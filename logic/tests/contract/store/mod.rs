@@ -6,6 +6,7 @@ mod numbering;
 mod repositories;
 mod retention;
 mod upgrade;
+pub mod walks;
 mod writer;
 
 use std::{sync::Arc, time::Duration};
@@ -16,7 +17,6 @@ use gim_config::{
 };
 use gim_logic::{
     domain::{
-        clock,
         group::{GroupAction, Kind, Member, MemberLimits, Profile},
         message::{Delivery, Message, Sent},
         message_id::MessageIds,
@@ -24,8 +24,9 @@ use gim_logic::{
     settings::InboxSettings,
     store::{
         self, Limit, Store, StoreError,
+        id_floor::IdFloor,
         work::{Ack, AckOutcome, GroupOutcome, GroupWork, Post},
-        writer::{PendingCommit, Writer},
+        writer::{Numbering, PendingCommit, Writer},
     },
 };
 use sqlx::{AnyConnection, Connection as _, Executor as _};
@@ -44,6 +45,7 @@ pub struct StoreHarness {
     task: JoinHandle<()>,
     committed: mpsc::Receiver<Vec<Delivery>>,
     ids: Arc<MessageIds>,
+    pub floor: IdFloor,
 }
 
 pub async fn harness() -> StoreHarness {
@@ -68,9 +70,13 @@ pub async fn start_node(
     let opened = Database::open(&database, data.path(), "logic.db", &store::migrations()).await;
     let store = Store::new(opened.unwrap());
     let (deliveries, committed) = mpsc::channel(10_000);
-    let (writer, task) = Writer::start(&store.database, &settings, Arc::new(RequestShares::new(0, 1)), deliveries);
     let newest_id = store.inboxes.newest_message_id().await.unwrap();
-    StoreHarness { data, database, store, writer, task, committed, ids: Arc::new(MessageIds::new(number, newest_id)) }
+    let ids = Arc::new(MessageIds::new(number, newest_id));
+    let floor = IdFloor::new(ids.clone());
+    let numbering = Numbering { floor: floor.clone(), keeps_receivers: true, unresolved: Duration::ZERO };
+    let shares = Arc::new(RequestShares::new(0, 1));
+    let (writer, task) = Writer::start(&store.database, &settings, shares, numbering, deliveries);
+    StoreHarness { data, database, store, writer, task, committed, ids, floor }
 }
 
 /// Another process that holds a lock which the writer needs.
@@ -121,12 +127,12 @@ impl StoreHarness {
     }
 
     pub fn submit_push(&self, user_ids: &[u64]) -> PendingCommit<Sent> {
-        self.writer.submit_post(post(&self.ids, 0, user_ids, None)).unwrap()
+        self.writer.submit_post(post(0, user_ids, None)).unwrap()
     }
 
     /// Sends from 7 to 8.
     pub fn submit_content(&self, content: &[u8], key: &str) -> PendingCommit<Sent> {
-        let mut post = post(&self.ids, 7, &[7, 8], Some(key));
+        let mut post = post(7, &[7, 8], Some(key));
         post.message.content = content.to_vec().into();
         self.writer.submit_post(post).unwrap()
     }
@@ -136,7 +142,7 @@ impl StoreHarness {
     }
 
     pub fn submit_send(&self, sender_id: u64, to: u64, key: &str) -> PendingCommit<Sent> {
-        let post = post(&self.ids, sender_id, &[sender_id, to], Some(key));
+        let post = post(sender_id, &[sender_id, to], Some(key));
         self.writer.submit_post(post).unwrap()
     }
 
@@ -159,7 +165,7 @@ impl StoreHarness {
         action: GroupAction,
         key: Option<&str>,
     ) -> PendingCommit<GroupOutcome> {
-        let message = Message { group_id, ..post(&self.ids, actor.unwrap_or(0), &[], None).message };
+        let message = Message { group_id, ..post(actor.unwrap_or(0), &[], None).message };
         let work = GroupWork {
             group_id,
             actor,
@@ -190,18 +196,11 @@ fn member(user_id: u64, is_admin: bool) -> Member {
     Member { user_id, is_admin, status: 0, nickname: String::new(), extra: String::new() }
 }
 
-fn post(ids: &MessageIds, sender_id: u64, user_ids: &[u64], key: Option<&str>) -> Post {
+fn post(sender_id: u64, user_ids: &[u64], key: Option<&str>) -> Post {
     Post {
-        message: Message {
-            id: ids.next_id(),
-            command: 1,
-            content: b"hello"[..].into(),
-            sender_id,
-            created_at_ms: clock::now_ms(),
-            status: 0,
-            group_id: 0,
-        },
+        message: Message::unnumbered(1, b"hello"[..].into(), sender_id),
         user_ids: user_ids.to_vec(),
+        all_user_ids: Vec::new(),
         conversation: key.and_then(|_| Some((sender_id, *user_ids.last()?))),
         client_msg_id: key.map(str::to_owned),
         is_of_service: false,

@@ -59,7 +59,7 @@ async fn check_numbering(steps: Vec<Step>, batch_rows_max: usize) {
                     users.iter().for_each(|&user_id| *expected.entry(user_id).or_default() += 1);
                     0
                 });
-                let post = post(&harness.ids, sender, &users, Some(&key.to_string()));
+                let post = post(sender, &users, Some(&key.to_string()));
                 pending.push((Some((sender, key)), harness.writer.submit_post(post).unwrap()));
             }
             Step::Wait => {

@@ -151,7 +151,7 @@ async fn one_bad_job_does_not_fail_those_in_its_batch() {
     let held = harness.hold_up(7).await;
     let holding = harness.submit_push(&[7]);
     let good = harness.submit_push(&[7]);
-    let mut taken = post(&harness.ids, 0, &[7], None);
+    let mut taken = post(0, &[7], None);
     taken.message.id = first.message_id;
     let bad = harness.writer.submit_post(taken).unwrap();
     let other = harness.submit_push(&[7, 8]);
@@ -167,7 +167,7 @@ async fn a_full_queue_refuses_and_recovers() {
     let settings = InboxSettings { queue_jobs_max: 2, ..InboxSettings::default() };
     let harness = harness_with(settings).await;
     let held = harness.hold_up(7).await;
-    let (pending, refused) = harness.fill(|| post(&harness.ids, 0, &[7], None)).await;
+    let (pending, refused) = harness.fill(|| post(0, &[7], None)).await;
     assert!(matches!(refused, StoreError::PutOff(_)), "{refused}");
     held.release().await;
     let taken = pending.len() as u64;
@@ -182,7 +182,7 @@ async fn the_bytes_that_wait_are_bounded_too() {
     let settings = InboxSettings { queue_bytes_max: 1 << 20, ..InboxSettings::default() };
     let harness = harness_with(settings).await;
     let big = || {
-        let mut big = post(&harness.ids, 0, &[7], None);
+        let mut big = post(0, &[7], None);
         big.message.content = vec![0; 600 << 10].into();
         big
     };

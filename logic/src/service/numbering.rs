@@ -1,0 +1,81 @@
+//! Message ids of this node: begun after every id that was ever made or passed, and told to the other nodes, if there may be any.
+
+use std::{sync::Arc, time::Duration};
+
+use gim_config::sql;
+use tokio::task::{JoinError, JoinHandle};
+
+use super::StartError;
+use crate::{
+    domain::message_id::MessageIds,
+    settings::LogicSettings,
+    store::{Floors, Store, StoreError, id_floor::IdFloor, writer::Numbering},
+    walk::{Settled, Settling},
+};
+
+/// What ids are made of, and who counts on them.
+pub(super) struct MessageNumbers {
+    pub ids: Arc<MessageIds>,
+    pub newest_id: u64,
+    pub settled: Settled,
+    pub numbering: Numbering,
+    /// Tells the floor to other nodes.
+    pub telling: Option<FloorTelling>,
+}
+
+/// The task that tells it.
+#[derive(Debug)]
+pub(super) struct FloorTelling {
+    task: JoinHandle<()>,
+    floors: Floors,
+    node_number: u16,
+}
+
+impl FloorTelling {
+    /// Waits until it ends, which it does not by itself.
+    pub(super) async fn ended(telling: &mut Option<Self>) -> Result<(), JoinError> {
+        match telling {
+            Some(telling) => (&mut telling.task).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Ends it, and takes this node out, which has nothing under way any more.
+    pub(super) async fn end(self) {
+        self.task.abort();
+        if let Err(error) = self.floors.leave(self.node_number).await {
+            tracing::debug!(%error, "the other nodes wait for this one as long as its lease");
+        }
+    }
+}
+
+/// Begins to make ids. A former process with this node number makes none any more. What is taken over from another server ends here: new
+/// messages come after it.
+pub(super) async fn begin(settings: &LogicSettings, store: &Store) -> Result<MessageNumbers, StartError> {
+    let problem = |source| StartError::Store { database: store.database.name().to_owned(), source };
+    store.imports.end().await.map_err(problem)?;
+    let node_number = settings.node_number;
+    let has_others = !settings.shared_state.url.is_empty();
+    if has_others {
+        // Nobody goes on before it is known where these ids begin: after what others told by now.
+        let told = sql::persevere(async || store.floors.tell(node_number, 0, true).await).await;
+        told.map_err(|error| problem(StoreError::from(error)))?;
+    }
+    let newest_id = sql::persevere(async || store.inboxes.newest_message_id().await).await;
+    let newest_id = newest_id.map_err(|error| problem(StoreError::from(error)))?;
+    let ids = Arc::new(MessageIds::new(node_number, newest_id));
+    let floor = IdFloor::new(ids.clone());
+    let numbering = Numbering {
+        floor: floor.clone(),
+        keeps_receivers: false,
+        unresolved: Duration::from_millis(settings.database.statement_timeout_ms),
+    };
+    let (settled, telling) = if has_others {
+        let floors = store.floors.clone();
+        let (settling, settled) = Settling::new(floor, floors.clone(), node_number);
+        (settled, Some(FloorTelling { task: tokio::spawn(settling.run()), floors, node_number }))
+    } else {
+        (Settled::Alone(floor), None)
+    };
+    Ok(MessageNumbers { ids, newest_id, settled, numbering, telling })
+}

@@ -1,0 +1,126 @@
+//! What happened, as it is found in what is stored anyway, in the order of the ids of messages: messages, recalls, and how far users
+//! have read. Nothing is written for it; a position that moved on is found where it is by then.
+//!
+//! Always holds: a page leaves nothing out between where it begins and where it ends, as long as nothing below its bound is committed any
+//! more ([`crate::walk`]). What the database may be committing at this moment it waits for.
+
+use gim_config::sql::{Database, Pool};
+use sqlx::{AssertSqlSafe, Row as _, any::AnyRow};
+
+use super::{
+    columns::{decode_receivers, from_sql, to_sql},
+    dialect::{self, Sql},
+    error::StoreError,
+    inbox::read_message,
+};
+use crate::domain::{
+    conversation::Peer,
+    stored_event::{EventPage, Recall, StoredEvent, StoredRead, WalkPart},
+};
+
+/// What stands in a range of ids, and how long it is.
+const MESSAGE_HEADS: &str = "SELECT id, LENGTH(content) + COALESCE(LENGTH(receivers), 0) FROM message \
+                             WHERE id > ? AND id < ? ORDER BY id LIMIT ?";
+const RECALL_HEADS: &str = "SELECT id, 0 FROM message_recall WHERE id > ? AND id < ? ORDER BY id LIMIT ?";
+const READ_HEADS: &str =
+    "SELECT moved_id, 0 FROM read_position WHERE moved_id > ? AND moved_id < ? ORDER BY moved_id LIMIT ?";
+
+const MESSAGES: &str = "SELECT 0, id, command, content, sender_id, created_at_ms, status, group_id, receivers FROM message \
+                        WHERE id > ? AND id <= ? ORDER BY id";
+const RECALLS: &str = "SELECT r.id, r.message_id, COALESCE(m.sender_id, 0), COALESCE(m.group_id, 0), m.receivers \
+                       FROM message_recall r LEFT JOIN message m ON m.id = r.message_id \
+                       WHERE r.id > ? AND r.id <= ? ORDER BY r.id";
+const READS: &str = "SELECT moved_id, user_id, is_group, peer_id, seq, message_id FROM read_position \
+                     WHERE moved_id > ? AND moved_id <= ? ORDER BY moved_id";
+
+/// The repository.
+#[derive(Debug, Clone)]
+pub struct StoredEvents {
+    reader: Pool,
+    sql: &'static Sql,
+}
+
+impl StoredEvents {
+    pub(super) fn new(database: &Database) -> Self {
+        Self { reader: database.reader.clone(), sql: dialect::sql(database.dialect) }
+    }
+
+    /// What happened in a part of all ids, from its beginning on, up to as much as it says.
+    pub async fn page(&self, part: WalkPart) -> Result<EventPage, StoreError> {
+        let messages = self.heads(MESSAGE_HEADS, part).await?;
+        let recalls = self.heads(RECALL_HEADS, part).await?;
+        let reads = self.heads(READ_HEADS, part).await?;
+        let up_to = part.end_of([&messages, &recalls, &reads]);
+        let mut events = Vec::new();
+        let has_any = |heads: &[(u64, usize)]| heads.first().is_some_and(|(id, _)| *id <= up_to);
+        if has_any(&messages) {
+            let rows = self.bodies(MESSAGES, part.after_id, up_to).await?;
+            events.extend(rows.iter().map(message).collect::<Result<Vec<_>, _>>()?);
+        }
+        if has_any(&recalls) {
+            let rows = self.bodies(RECALLS, part.after_id, up_to).await?;
+            events.extend(rows.iter().map(recall).collect::<Result<Vec<_>, _>>()?);
+        }
+        if has_any(&reads) {
+            let rows = self.bodies(READS, part.after_id, up_to).await?;
+            events.extend(rows.iter().map(read).collect::<Result<Vec<_>, _>>()?);
+        }
+        events.sort_by_key(StoredEvent::id);
+        Ok(EventPage { events, up_to })
+    }
+
+    async fn heads(&self, statement: &str, part: WalkPart) -> Result<Vec<(u64, usize)>, StoreError> {
+        let statement = AssertSqlSafe(format!("{statement}{}", self.sql.waits_for_commits));
+        let query = sqlx::query(statement).bind(to_sql(part.after_id)).bind(to_sql(part.before_id));
+        let rows = query.bind(i64::from(part.events_max)).fetch_all(&self.reader).await?;
+        let head = |row: &AnyRow| {
+            let bytes: i64 = row.try_get(1)?;
+            Ok::<_, sqlx::Error>((from_sql(row.try_get(0)?), usize::try_from(bytes).unwrap_or(0)))
+        };
+        Ok(rows.iter().map(head).collect::<Result<_, _>>()?)
+    }
+
+    async fn bodies(&self, statement: &'static str, after_id: u64, up_to: u64) -> Result<Vec<AnyRow>, StoreError> {
+        let query = sqlx::query(statement).bind(to_sql(after_id)).bind(to_sql(up_to));
+        Ok(query.fetch_all(&self.reader).await?)
+    }
+}
+
+fn message(row: &AnyRow) -> Result<StoredEvent, sqlx::Error> {
+    let (_, message) = read_message(row)?;
+    let receivers: Option<Vec<u8>> = row.try_get(8)?;
+    Ok(StoredEvent::Message { message, receivers: receivers.as_deref().map(decode_receivers) })
+}
+
+fn recall(row: &AnyRow) -> Result<StoredEvent, sqlx::Error> {
+    let receivers: Option<Vec<u8>> = row.try_get(4)?;
+    Ok(StoredEvent::Recall(Recall {
+        id: from_sql(row.try_get(0)?),
+        message_id: from_sql(row.try_get(1)?),
+        sender_id: from_sql(row.try_get(2)?),
+        group_id: from_sql(row.try_get(3)?),
+        receivers: receivers.as_deref().map(decode_receivers).unwrap_or_default(),
+    }))
+}
+
+fn read(row: &AnyRow) -> Result<StoredEvent, sqlx::Error> {
+    let peer_id = from_sql(row.try_get(3)?);
+    let is_group = row.try_get::<i64, _>(2)? != 0;
+    Ok(StoredEvent::Read(StoredRead {
+        id: from_sql(row.try_get(0)?),
+        user_id: from_sql(row.try_get(1)?),
+        peer: if is_group { Peer::Group(peer_id) } else { Peer::User(peer_id) },
+        seq: from_sql(row.try_get(4)?),
+        message_id: from_sql(row.try_get(5)?),
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::plans::assert_by_index, *};
+
+    #[tokio::test]
+    async fn what_happened_is_found_by_index_alone() {
+        assert_by_index(&[MESSAGE_HEADS, RECALL_HEADS, READ_HEADS, MESSAGES, RECALLS, READS], &[]).await;
+    }
+}

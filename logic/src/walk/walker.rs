@@ -1,0 +1,201 @@
+//! One walk, as the process sees it that would like to hold it: taken where nobody holds it, shown to be held while it is, and moved on.
+
+use std::{
+    hash::{BuildHasher as _, Hasher as _, RandomState},
+    time::{Duration, Instant},
+};
+
+use gim_proto::check::ID_MAX;
+use tokio::time::sleep;
+
+use super::settling::Settled;
+use crate::{
+    domain::{
+        settled_ids::LEASE,
+        stored_event::{EventPage, WalkPart},
+    },
+    store::{Store, StoreError, StoredEvents, Walks, walks::WalkRow},
+};
+
+/// Between two looks for what happened, and for whether a walk may be taken.
+const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+const TAKE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Whoever holds a walk shows it so often.
+const BEAT_INTERVAL: Duration = Duration::from_secs(2);
+
+/// Whoever could not show it for so long hands nothing out any more.
+const HELD_WITHIN: Duration = Duration::from_secs(LEASE.as_secs() / 2);
+
+/// How much a page holds.
+#[derive(Debug, Clone, Copy)]
+pub struct PageLimits {
+    /// So much that happened.
+    pub events: u32,
+    /// So many bytes of what was said, but one message.
+    pub bytes: usize,
+}
+
+/// The walk is held by somebody else, or was sent elsewhere; what was handed out since the last advance may be handed out again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the walk is not held any more")]
+pub struct WalkLost;
+
+/// A walk. Its module says how it is used.
+#[derive(Debug)]
+pub struct Walk {
+    name: &'static str,
+    walks: Walks,
+    events: StoredEvents,
+    settled: Settled,
+    /// Whether there is no other node that could hold it.
+    is_alone: bool,
+    held: Option<Held>,
+    /// What another one holds, and since when it was seen like that.
+    seen: Option<(WalkRow, Instant)>,
+}
+
+#[derive(Debug)]
+struct Held {
+    holder: u64,
+    /// How far it is by now: beyond what is stored of it where nothing was found.
+    cursor_id: u64,
+    is_paused: bool,
+    shown_at: Instant,
+}
+
+impl Walk {
+    /// The walk of this name. Nothing is done before [`Walk::next`].
+    pub fn new(name: &'static str, store: &Store, settled: Settled) -> Self {
+        let is_alone = matches!(settled, Settled::Alone(_));
+        let (walks, events) = (store.walks.clone(), store.stored_events.clone());
+        Self { name, walks, events, settled, is_alone, held: None, seen: None }
+    }
+
+    /// What happened next: waits until there is something, and until this process holds the walk.
+    pub async fn next(&mut self, limits: PageLimits) -> EventPage {
+        loop {
+            match self.look(limits).await {
+                Ok(Some(page)) => return page,
+                Ok(None) => sleep(if self.held.is_some() { LOOK_INTERVAL } else { TAKE_INTERVAL }).await,
+                Err(error) => {
+                    tracing::debug!(%error, walk = self.name, "what happened is looked for later");
+                    sleep(TAKE_INTERVAL).await;
+                }
+            }
+        }
+    }
+
+    /// Moves on to an id: everything up to it was handed out, or is not going to be. Waits for a database that is away, as long as the
+    /// walk may be held.
+    ///
+    /// # Errors
+    /// [`WalkLost`].
+    pub async fn advance(&mut self, up_to: u64) -> Result<(), WalkLost> {
+        loop {
+            let Some(held) = &mut self.held else { return Err(WalkLost) };
+            let shown_at = Instant::now();
+            match self.walks.advance(self.name, held.holder, up_to).await {
+                Ok(true) => {
+                    (held.cursor_id, held.shown_at) = (up_to, shown_at);
+                    return Ok(());
+                }
+                Ok(false) => self.held = None,
+                Err(error) if held.shown_at.elapsed() < HELD_WITHIN => {
+                    tracing::debug!(%error, walk = self.name, "the place is noted later");
+                    sleep(LOOK_INTERVAL).await;
+                }
+                Err(_) => self.held = None,
+            }
+        }
+    }
+
+    /// Moves on over what nobody wants to hear of, which is noted later.
+    pub fn pass(&mut self, up_to: u64) {
+        self.held.iter_mut().for_each(|held| held.cursor_id = up_to);
+    }
+
+    /// Shows that it is held, if that is due: to be called before each hand-out.
+    ///
+    /// # Errors
+    /// [`WalkLost`].
+    pub async fn keep(&mut self) -> Result<(), WalkLost> {
+        let Some(held) = &mut self.held else { return Err(WalkLost) };
+        if held.shown_at.elapsed() < BEAT_INTERVAL {
+            return Ok(());
+        }
+        let shown_at = Instant::now();
+        let shown = match self.walks.advance(self.name, held.holder, held.cursor_id).await {
+            Ok(true) => self.walks.get(self.name).await,
+            Ok(false) => Ok(None),
+            Err(error) => Err(error),
+        };
+        match shown {
+            Ok(Some(row)) if row.holder == held.holder => (held.shown_at, held.is_paused) = (shown_at, row.is_paused),
+            Err(_) if held.shown_at.elapsed() < HELD_WITHIN => {}
+            _ => self.held = None,
+        }
+        self.held.as_ref().map(drop).ok_or(WalkLost)
+    }
+
+    /// Up to which id it is done, as far as this process holds it.
+    pub fn cursor_id(&self) -> Option<u64> {
+        self.held.as_ref().map(|held| held.cursor_id)
+    }
+
+    /// Gives it back, so that another node goes on at once.
+    pub async fn leave(&mut self) {
+        let Some(Held { holder, cursor_id, .. }) = self.held.take() else { return };
+        let left = async {
+            self.walks.advance(self.name, holder, cursor_id).await?;
+            self.walks.leave(self.name, holder).await
+        };
+        if let Err(error) = left.await {
+            tracing::debug!(%error, walk = self.name, "another node takes it after a lease");
+        }
+    }
+
+    async fn look(&mut self, limits: PageLimits) -> Result<Option<EventPage>, StoreError> {
+        if self.held.is_none() {
+            self.take().await?;
+        }
+        if self.keep().await.is_err() {
+            return Ok(None);
+        }
+        let Some(held) = self.held.as_mut().filter(|held| !held.is_paused) else { return Ok(None) };
+        let (after_id, before_id) = (held.cursor_id, self.settled.get());
+        if before_id <= after_id + 1 {
+            return Ok(None);
+        }
+        let part = WalkPart { after_id, before_id, events_max: limits.events, bytes_max: limits.bytes };
+        let page = self.events.page(part).await?;
+        if page.events.is_empty() {
+            held.cursor_id = page.up_to;
+        }
+        Ok(Some(page).filter(|page| !page.events.is_empty()))
+    }
+
+    /// Takes the walk where nobody holds it, or whoever did has shown nothing for a lease.
+    async fn take(&mut self) -> Result<(), StoreError> {
+        self.settled.need();
+        let shown_at = Instant::now();
+        let Some(row) = self.walks.get(self.name).await? else {
+            let settled = self.settled.get();
+            return if settled == 0 { Ok(()) } else { self.walks.begin(self.name, settled - 1).await };
+        };
+        let (_, since) = *self.seen.insert(self.seen.filter(|(seen, _)| *seen == row).unwrap_or((row, shown_at)));
+        let is_free = row.holder == 0 || self.is_alone || shown_at.duration_since(since) >= LEASE;
+        let holder = new_holder();
+        if is_free && self.walks.take(self.name, row, holder).await? {
+            self.seen = None;
+            let WalkRow { cursor_id, is_paused, .. } = row;
+            self.held = Some(Held { holder, cursor_id, is_paused, shown_at });
+        }
+        Ok(())
+    }
+}
+
+/// A number that no other taking has.
+fn new_holder() -> u64 {
+    (RandomState::new().build_hasher().finish() & ID_MAX).max(1)
+}

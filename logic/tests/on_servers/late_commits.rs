@@ -1,0 +1,109 @@
+//! Walks over what several logic nodes store: a transaction that is committed late, and a node that is killed.
+
+use std::time::Duration;
+
+use gim_logic::{
+    domain::stored_event::StoredEvent,
+    settings::InboxSettings,
+    walk::{Settled, Settling},
+};
+use tokio::{task::JoinHandle, time::timeout};
+
+use crate::contract::store::{
+    StoreHarness, sent, start_node,
+    walks::{begun, next},
+};
+use crate::support::{DEADLINE, backend};
+
+struct Node {
+    harness: StoreHarness,
+    settled: Settled,
+    telling: JoinHandle<()>,
+}
+
+/// Two nodes that tell each other their floors.
+async fn nodes() -> [Node; 2] {
+    let database = backend::database();
+    let node = async |number: u16| {
+        let settings = InboxSettings { transaction_rows_min: 1, ..InboxSettings::default() };
+        let harness = start_node(number, tempfile::tempdir().unwrap(), database.clone(), settings).await;
+        harness.store.floors.tell(number, 0, true).await.unwrap();
+        let (settling, settled) = Settling::new(harness.floor.clone(), harness.store.floors.clone(), number);
+        Node { harness, settled, telling: tokio::spawn(settling.run()) }
+    };
+    [node(1).await, node(2).await]
+}
+
+/// Waits until ids are settled beyond this one.
+async fn settled_beyond(node: &Node, id: u64) {
+    let settled = async {
+        while node.settled.get() <= id {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(DEADLINE, settled).await.expect("it is settled");
+}
+
+fn ids(events: &[StoredEvent]) -> Vec<u64> {
+    events.iter().map(StoredEvent::id).collect()
+}
+
+#[tokio::test]
+async fn what_another_node_commits_late_comes_before_what_was_stored_meanwhile() {
+    let [one, two] = nodes().await;
+    let mut walk = begun(&one.harness, one.settled.clone()).await;
+    let first = one.harness.push(&[9]).await;
+    assert_eq!(ids(&next(&mut walk, 1).await), [first.message_id]);
+    let held = two.harness.hold_up(7).await;
+    let late = two.harness.submit_push(&[7]);
+    // The other node has taken it when its floor stays where it is.
+    let taken = async {
+        loop {
+            let floor = two.harness.floor.get();
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            if floor == two.harness.floor.get() {
+                return floor;
+            }
+        }
+    };
+    let floor = timeout(DEADLINE, taken).await.unwrap();
+    let mut meanwhile = Vec::new();
+    while one.harness.floor.get() < floor + (500 << 22) {
+        meanwhile.push(one.harness.push(&[9]).await.message_id);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(one.settled.get() <= floor, "half a second later, nothing is settled beyond it");
+    held.release().await;
+    let late = sent(late).await;
+    assert!(late.message_id < *meanwhile.last().unwrap());
+    let mut expected = [vec![late.message_id], meanwhile].concat();
+    expected.sort_unstable();
+    assert_eq!(ids(&next(&mut walk, expected.len()).await), expected);
+}
+
+#[tokio::test]
+async fn a_node_that_is_killed_is_waited_for_as_long_as_its_lease() {
+    let [one, two] = nodes().await;
+    let mut walk = begun(&one.harness, one.settled.clone()).await;
+    let of_both = [one.harness.push(&[9]).await.message_id, two.harness.push(&[9]).await.message_id];
+    settled_beyond(&one, of_both[1]).await;
+    two.telling.abort();
+    let stays_at = two.harness.floor.get();
+    let after = one.harness.push(&[9]).await;
+    assert_eq!(ids(&next(&mut walk, 2).await), of_both);
+    assert!(one.settled.get() <= stays_at.max(after.message_id));
+    assert_eq!(ids(&next(&mut walk, 1).await), [after.message_id], "after the lease");
+    let (floors, _) = one.harness.store.floors.all().await.unwrap();
+    assert_eq!(floors.iter().map(|floor| floor.node_number).collect::<Vec<_>>(), [1], "it is forgotten");
+}
+
+#[tokio::test]
+async fn a_node_whose_clock_is_behind_makes_no_ids_behind_those_of_others() {
+    let [one, two] = nodes().await;
+    let hour = 3_600_000 << 22;
+    one.harness.floor.ids().raise(one.harness.floor.get() + hour);
+    let ahead = one.harness.push(&[9]).await.message_id;
+    settled_beyond(&one, ahead).await;
+    let next = two.harness.push(&[9]).await;
+    assert!(next.message_id > ahead);
+}
