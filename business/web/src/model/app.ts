@@ -18,6 +18,8 @@ export interface Config {
   sends_codes: boolean;
   // Where pictures may come from that are shown without being asked for; "*" for anywhere.
   media_origins: string[];
+  // Where files are uploaded; empty for nowhere.
+  files: string;
 }
 
 const ACCOUNT = "gim account";
@@ -26,7 +28,7 @@ const post = (path: string, body: object): Promise<Response> =>
   fetch(path, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) });
 
 export class App {
-  config: Config = { connect: "", is_for_development: false, sends_codes: false, media_origins: [] };
+  config: Config = { connect: "", is_for_development: false, sends_codes: false, media_origins: [], files: "" };
   chat: Chat | null = null;
   route: Route = routeOf(location.hash);
   private readonly listeners = new Set<() => void>();

@@ -5,11 +5,13 @@ import { text } from "../text";
 import type { Account, Config } from "./app";
 import { Drafts } from "./drafts";
 import { Entries } from "./entries";
+import { Files } from "./files";
 import { Shown } from "./media";
 import { Outgoing } from "./outgoing";
 import { People } from "./people";
 import { keyOf } from "./route";
 import { Talk } from "./talk";
+import { Uploads } from "./uploads";
 
 // Messages of the room that is entered; they are stored nowhere.
 const ROOM_MESSAGES_MAX = 2000;
@@ -35,6 +37,8 @@ export class Chat {
   readonly readings: Merged[] = [];
   readonly drafts = new Drafts();
   readonly shown: Shown;
+  readonly files: Files;
+  readonly uploads: Uploads;
 
   constructor(
     readonly account: Account,
@@ -50,6 +54,8 @@ export class Chat {
       getToken: ({ wasRefused }) => (wasRefused ? null : token),
     });
     this.shown = new Shown(config);
+    this.files = new Files(account, config.files);
+    this.uploads = new Uploads(this);
     this.people = new People(this);
     this.entries = new Entries(this);
     this.outgoing = new Outgoing(this);

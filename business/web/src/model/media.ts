@@ -59,3 +59,15 @@ function loaded<T>(element: HTMLElement & { src: string }, event: string, url: s
     element.src = url;
   });
 }
+
+const WAVE_PARTS = 64;
+
+// How loud it is, part by part: 255 for the loudest one.
+export async function waveformOf(sound: Blob): Promise<Uint8Array> {
+  const context = new OfflineAudioContext(1, 1, 8000);
+  const samples = (await context.decodeAudioData(await sound.arrayBuffer())).getChannelData(0);
+  const length = Math.max(1, Math.floor(samples.length / WAVE_PARTS));
+  const loud = Array.from({ length: Math.min(WAVE_PARTS, samples.length) }, (_, part) => samples.subarray(part * length, (part + 1) * length).reduce((most, sample) => Math.max(most, Math.abs(sample)), 0));
+  const loudest = Math.max(...loud, 0.01);
+  return Uint8Array.from(loud, (one) => Math.round((255 * one) / loudest));
+}

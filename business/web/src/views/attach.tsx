@@ -4,7 +4,8 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import type { ContentKind, Target } from "gim-client";
 import type { Chat } from "../model/chat";
 import { measure, sizeOfPicture, webAddress } from "../model/media";
-import { text } from "../text";
+import { Recorder } from "../model/recorder";
+import { durationOf, text } from "../text";
 import { Finder } from "./contacts";
 import { Icon, Person } from "./parts";
 
@@ -34,8 +35,56 @@ export function Attach({ chat, target, onDone, onClose }: { chat: Chat; target: 
       {chosen && <h3>{chosen.label}</h3>}
       {kind === "location" && <PlaceForm chat={chat} target={target} send={send} />}
       {kind === "contactCard" && <ContactForm chat={chat} target={target} send={send} />}
+      {kind && kind !== "location" && kind !== "contactCard" && chat.files.areOn && <FromHere chat={chat} target={target} kind={kind} send={send} />}
       {kind && kind !== "location" && kind !== "contactCard" && <MediaForm chat={chat} target={target} kind={kind} send={send} />}
     </div>
+  );
+}
+
+const ACCEPTED = { image: "image/*", gif: "image/gif", video: "video/*", voice: "audio/*", file: "" };
+
+// What is on this device, or said into it.
+function FromHere({ chat, target, kind, send }: { chat: Chat; target: Target; kind: keyof typeof ACCEPTED; send: Send }) {
+  const input = useRef<HTMLInputElement>(null);
+  if (kind === "voice") return <Recording chat={chat} target={target} send={send} />;
+  const chosen = () => {
+    const files = [...(input.current!.files ?? [])];
+    if (files.length > 0) send(() => chat.uploads.begin(target, files));
+  };
+  return (
+    <p class="from-here">
+      <input ref={input} class="hidden" type="file" multiple accept={ACCEPTED[kind]} tabIndex={-1} aria-label={text.fromDevice} onChange={chosen} />
+      <button type="button" class="primary" onClick={() => input.current!.click()}>{text.fromDevice}</button>
+    </p>
+  );
+}
+
+function Recording({ chat, target, send }: { chat: Chat; target: Target; send: Send }) {
+  const [recorder, setRecorder] = useState<Recorder | null>(null);
+  const [seconds, setSeconds] = useState(0);
+  const [problem, setProblem] = useState("");
+  useEffect(() => {
+    if (!recorder) return;
+    const timer = setInterval(() => setSeconds(Math.floor((Date.now() - recorder.fromMs) / 1000)), 250);
+    return () => { clearInterval(timer); recorder.leave(); };
+  }, [recorder]);
+  const end = async (ended: Recorder) => {
+    const file = await ended.end();
+    send(() => chat.uploads.begin(target, [file], true));
+  };
+  const begin = async () => {
+    try {
+      const begun: Recorder = await Recorder.begin(() => void end(begun));
+      setRecorder(begun);
+    } catch {
+      setProblem(text.noMicrophone);
+    }
+  };
+  return (
+    <p class="from-here">
+      {recorder ? <button type="button" class="primary" onClick={() => void end(recorder)}>{text.send} · {durationOf(1000 * seconds)}</button> : <button type="button" class="primary" onClick={() => void begin()}>{text.record}</button>}
+      <span class="problem" role="alert">{problem}</span>
+    </p>
   );
 }
 

@@ -76,6 +76,12 @@ export function Composer({ chat, talk, onSend }: { chat: Chat; talk: Talk; onSen
     chat.outgoing.send(target, "sticker", { emoji });
     input.current!.focus();
   };
+  const pasted = (event: ClipboardEvent) => {
+    const files = chat.files.areOn ? [...(event.clipboardData?.files ?? [])] : [];
+    if (files.length === 0) return;
+    event.preventDefault();
+    chat.uploads.begin(target, files);
+  };
   const close = () => { setPanel(""); tools.current?.querySelector<HTMLElement>('[aria-expanded="true"]')?.focus(); };
   const tool = (name: "emoji" | "attach", label: string) => (
     <button type="button" class="tool" aria-label={label} title={label} aria-expanded={panel === name} onClick={() => setPanel(panel === name ? "" : name)}><Icon name={name} /></button>
@@ -85,6 +91,13 @@ export function Composer({ chat, talk, onSend }: { chat: Chat; talk: Talk; onSen
       {panel === "emoji" && <EmojiPicker onChoose={put} onStick={stick} onClose={close} />}
       {panel === "attach" && <Attach chat={chat} target={target} onDone={() => { setPanel(""); onSend(); }} onClose={close} />}
       {mentions.found.length > 0 && <MentionPicker mentions={mentions} onChoose={mean} />}
+      {chat.uploads.of(target).map((upload) => (
+        <div class="uploading" key={upload}>
+          <span dir="auto">{upload.name}</span>
+          {upload.problem ? <span class="problem" role="alert">{text.failed}: {upload.problem}</span> : <progress value={upload.part} max={1} aria-label={upload.name} />}
+          <button class="tool" aria-label={text.cancel} title={text.cancel} onClick={upload.stop}><Icon name="close" /></button>
+        </div>
+      ))}
       {answered && (
         <div class="answering">
           <span class="quote"><strong dir="auto">{answered.senderId === "0" ? text.reply : chat.people.nameOf({ kind: "user", id: answered.senderId })}</strong><span dir="auto">{answered.quote}</span></span>
@@ -93,7 +106,7 @@ export function Composer({ chat, talk, onSend }: { chat: Chat; talk: Talk; onSen
       )}
       <form class="composer" onSubmit={send}>
         <span class="tools" ref={tools}>{tool("attach", text.attach)}{tool("emoji", text.emoji)}</span>
-        <textarea ref={input} rows={1} dir="auto" maxLength={CHARS_MAX} aria-label={text.write} placeholder={text.write} defaultValue={words} onInput={written} onKeyDown={pressed} onClick={() => mentions.look(startedMention(input.current!))}
+        <textarea ref={input} rows={1} dir="auto" maxLength={CHARS_MAX} aria-label={text.write} placeholder={text.write} defaultValue={words} onInput={written} onKeyDown={pressed} onPaste={pasted} onClick={() => mentions.look(startedMention(input.current!))}
           aria-controls={mentions.found.length > 0 ? "mentions" : undefined} aria-activedescendant={mentions.found.length > 0 ? `mention-${mentions.at}` : undefined} />
         <button class="primary send" aria-label={text.send} title={text.send}><Icon name="send" /></button>
       </form>

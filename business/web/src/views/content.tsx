@@ -29,9 +29,9 @@ export function Content({ chat, content, words, talk, isTrusted }: { chat: Chat;
     }
     case "gif": return <Picture {...shared} {...content.value} label={text.gif} />;
     case "image": return <><Picture {...shared} {...content.value} label={content.value.caption || text.image} /><Caption chat={chat} words={content.value.caption} /></>;
-    case "video": return <><Video {...content.value} /><Caption chat={chat} words={content.value.caption} /></>;
-    case "voice": return <Sound {...content.value} />;
-    case "file": return <FileLink {...content.value} />;
+    case "video": return <><Video chat={chat} {...content.value} /><Caption chat={chat} words={content.value.caption} /></>;
+    case "voice": return <Sound chat={chat} {...content.value} />;
+    case "file": return <FileLink chat={chat} {...content.value} />;
     case "location": return <Location place={content.value} />;
     case "contactCard": return <Contact chat={chat} card={content.value} />;
     case "mergedForward": return <Forwarded chat={chat} content={content.value} />;

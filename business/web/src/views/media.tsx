@@ -16,14 +16,36 @@ const BARS = 32;
 
 type Media = { url: string; fileId: string; mediaType: string; sizeBytes: bigint };
 
+// Where it lies: at an address of the web, or on the server, which gives one. null where it is nowhere, and as long as that is asked.
+interface Place {
+  address: URL | null;
+  isAsking: boolean;
+  // Of the operator's own.
+  isOurs: boolean;
+}
+
+function usePlace(chat: Chat, media: Media | undefined): Place {
+  const fileId = media?.url ? "" : media?.fileId ?? "";
+  const [found, setFound] = useState<{ fileId: string; url: string } | null>(null);
+  useEffect(() => {
+    let isWanted = true;
+    if (fileId) void chat.files.about(fileId).then((file) => { if (isWanted) setFound({ fileId, url: file?.url ?? "" }); });
+    return () => { isWanted = false; };
+  }, [chat, fileId]);
+  if (!fileId) return { address: webAddress(media?.url ?? ""), isAsking: false, isOurs: false };
+  const isFound = found?.fileId === fileId;
+  return { address: isFound ? webAddress(found.url) : null, isAsking: !isFound, isOurs: true };
+}
+
 export function Picture({ chat, media, width = 0, height = 0, thumbnail, label, isTrusted }: { chat: Chat; media?: Media | undefined; width?: number; height?: number; thumbnail?: Uint8Array; label: string; isTrusted: boolean }) {
   const [, again] = useReducer<number, void>((count) => count + 1, 0);
   const [isBroken, setBroken] = useState(false);
-  const address = webAddress(media?.url ?? "");
-  if (!address) return <Missing label={label} />;
+  const { address, isAsking, isOurs } = usePlace(chat, media);
   const style = boxOf(width, height);
+  if (isAsking) return <span class="picture" style={style} />;
+  if (!address) return <Missing label={label} />;
   if (isBroken) return <span class="picture broken" style={style}>{text.notLoaded}</span>;
-  if (!isTrusted && !chat.shown.has(address)) {
+  if (!isOurs && !isTrusted && !chat.shown.has(address)) {
     const ask = () => { chat.shown.ask(address); again(); };
     const small = thumbnail && thumbnailOf(thumbnail);
     return (
@@ -40,29 +62,30 @@ export function Picture({ chat, media, width = 0, height = 0, thumbnail, label, 
   );
 }
 
-export function Video({ media, width, height, durationMs, thumbnail }: { media?: Media | undefined; width: number; height: number; durationMs: number; thumbnail: Uint8Array }) {
+export function Video({ chat, media, width, height, durationMs, thumbnail }: { chat: Chat; media?: Media | undefined; width: number; height: number; durationMs: number; thumbnail: Uint8Array }) {
   const [isPlaying, setPlaying] = useState(false);
-  const address = webAddress(media?.url ?? "");
-  if (!address) return <Missing label={text.video} />;
+  const { address, isAsking, isOurs } = usePlace(chat, media);
   const style = boxOf(width || 16, height || 9);
+  if (isAsking) return <span class="picture" style={style} />;
+  if (!address) return <Missing label={text.video} />;
   const small = thumbnailOf(thumbnail);
   if (isPlaying) return <video class="picture" style={style} src={address.href} controls autoplay playsInline aria-label={text.video} />;
   return (
     <button class="picture ask" style={style} onClick={() => setPlaying(true)}>
       {small && <img src={small} alt="" />}
-      <span><Icon name="play" /><strong>{text.play} {durationMs > 0 && durationOf(durationMs)}</strong><span class="host">{address.host}</span></span>
+      <span><Icon name="play" /><strong>{text.play} {durationMs > 0 && durationOf(durationMs)}</strong>{!isOurs && <span class="host">{address.host}</span>}</span>
     </button>
   );
 }
 
 // Nothing is loaded until it is played.
-export function Sound({ media, durationMs, waveform }: { media?: Media | undefined; durationMs: number; waveform: Uint8Array }) {
+export function Sound({ chat, media, durationMs, waveform }: { chat: Chat; media?: Media | undefined; durationMs: number; waveform: Uint8Array }) {
   const audio = useRef<HTMLAudioElement | null>(null);
   const [state, setState] = useState<"quiet" | "playing" | "broken">("quiet");
   const [played, setPlayed] = useState(0);
   useEffect(() => () => audio.current?.pause(), []);
-  const address = webAddress(media?.url ?? "");
-  if (!address) return <Missing label={text.voice} />;
+  const { address, isAsking } = usePlace(chat, media);
+  if (!address) return isAsking ? <span class="sound" /> : <Missing label={text.voice} />;
   const lengthMs = () => { const known = audio.current?.duration ?? NaN; return Number.isFinite(known) ? 1000 * known : durationMs; };
   const element = (): HTMLAudioElement => {
     if (audio.current) return audio.current;
@@ -95,13 +118,15 @@ export function Sound({ media, durationMs, waveform }: { media?: Media | undefin
   );
 }
 
-export function FileLink({ media, name }: { media?: Media | undefined; name: string }) {
-  const address = webAddress(media?.url ?? "");
+export function FileLink({ chat, media, name }: { chat: Chat; media?: Media | undefined; name: string }) {
+  const { address, isAsking, isOurs } = usePlace(chat, media);
   const shown = plainName(name);
   const size = media && media.sizeBytes > 0n ? bytesOf(Number(media.sizeBytes)) : "";
-  const about = <><Icon name="file" /><span class="about"><strong dir="auto">{shown}</strong><span class="note">{[size, address?.host ?? text.notHere].filter(Boolean).join(" · ")}</span></span></>;
+  const about = <><Icon name="file" /><span class="about"><strong dir="auto">{shown}</strong><span class="note">{[size, isAsking || (isOurs && address) ? "" : address?.host ?? text.notHere].filter(Boolean).join(" · ")}</span></span></>;
   if (!address) return <span class="card-link">{about}</span>;
-  return <a class="card-link" href={address.href} download={shown} target="_blank" rel="noopener noreferrer">{about}</a>;
+  // Saved, and not shown, where it is ours; others decide for themselves.
+  const href = isOurs ? `${address.href}&download=1` : address.href;
+  return <a class="card-link" href={href} download={shown} target="_blank" rel="noopener noreferrer">{about}</a>;
 }
 
 function Missing({ label }: { label: string }) {

@@ -1,6 +1,6 @@
 // The conversation that is open.
 
-import { useEffect, useMemo, useRef } from "preact/hooks";
+import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import type { App } from "../model/app";
 import type { Chat } from "../model/chat";
 import { isNote, type Line } from "../model/lines";
@@ -22,8 +22,22 @@ type Row = Mark<"day"> | Mark<"unread"> | Mark<"earlier"> | { key: string; isFix
 export function TalkView({ app, chat, talk }: { app: App; chat: Chat; talk: Talk }) {
   const rows = useMemo(() => rowsOf(talk), [talk, talk.version, talk.unreadFrom, talk.hasEarlier]);
   const sent = useRef(0);
+  const [isOver, setOver] = useState(false);
+  // Files that are dropped anywhere on it.
+  const takesFiles = (event: DragEvent) => chat.files.areOn && event.dataTransfer?.types.includes("Files") === true;
+  const dragged = (event: DragEvent) => {
+    if (!takesFiles(event)) return;
+    event.preventDefault();
+    setOver(event.type !== "dragleave");
+  };
+  const dropped = (event: DragEvent) => {
+    if (!takesFiles(event)) return;
+    event.preventDefault();
+    setOver(false);
+    chat.uploads.begin(talk.target, event.dataTransfer!.files);
+  };
   return (
-    <main class="talk">
+    <main class={isOver ? "talk over" : "talk"} onDragEnter={dragged} onDragOver={dragged} onDragLeave={dragged} onDrop={dropped}>
       <Header chat={chat} talk={talk} />
       <Banner chat={chat} onSignIn={() => void app.signOut()} />
       {talk.target.kind === "room" && chat.room?.problem && <p class="banner" role="status">{text.refused}{chat.room.problem}</p>}

@@ -52,6 +52,7 @@ export async function contents(services: Services, gate: Gate, ada: Desk, ben: D
     for (const [desk, peer] of [[ada, ben], [ben, ada]] as const) await desk.goTo(`user/${peer.userId}`);
     await stickers(ada, ben);
     await media(ada, ben, site);
+    await uploads(ada, ben);
     await placesAndPeople(ada, ben);
     await answered(ada, ben);
     await forwarded(ada, ben, group);
@@ -131,6 +132,39 @@ async function media(ada: Desk, ben: Desk, site: Site): Promise<void> {
   }
   await ada.page.keyboard.press("Escape");
   await ada.page.locator(".attach").waitFor({ state: "detached" });
+}
+
+// From the device: chosen, pasted, dropped, and said into the microphone. What lies on the server is shown without being asked for.
+async function uploads(ada: Desk, ben: Desk): Promise<void> {
+  const pictures = ben.page.locator(`.picture img[src*="/files/"]`);
+  await ada.page.getByRole("button", { name: "Send something else" }).click();
+  await ada.page.getByRole("button", { name: "Picture", exact: true }).click();
+  await ada.page.locator(".from-here input").setInputFiles({ name: "sea.png", mimeType: "image/png", buffer: PICTURE });
+  await ben.page.waitForFunction(() => document.querySelector<HTMLImageElement>('.picture img[src*="/files/"]')?.naturalWidth === 1);
+  await ada.page.evaluate(give, { event: "paste", on: "textarea", name: "pasted.png", type: "image/png", base64: PICTURE.toString("base64") });
+  await pictures.nth(1).waitFor();
+  await ada.page.evaluate(give, { event: "drop", on: ".lines", name: "notes.txt", type: "text/plain", base64: btoa("some notes") });
+  const file = ben.page.locator("a.card-link", { hasText: "notes.txt" });
+  await file.locator(".note", { hasText: "10 B" }).waitFor();
+  const [saved] = await Promise.all([ben.page.waitForEvent("download"), file.click()]);
+  assert.equal(saved.suggestedFilename(), "notes.txt");
+  const sounds = ben.page.locator(".sound");
+  const before = await sounds.count();
+  await ada.page.getByRole("button", { name: "Send something else" }).click();
+  await ada.page.getByRole("button", { name: "Voice message", exact: true }).click();
+  await ada.page.getByRole("button", { name: "Record" }).click();
+  await ada.page.locator(".from-here button", { hasText: "0:01" }).click();
+  await sounds.nth(before).getByRole("button", { name: "Play" }).click();
+  await ben.page.waitForFunction(() => document.querySelector(".bars .past") !== null);
+  await ada.page.locator(".uploading").waitFor({ state: "detached" });
+}
+
+// Runs in the page: what the browser does when a file is pasted or dropped.
+function give({ event, on, name, type, base64 }: { event: string; on: string; name: string; type: string; base64: string }): void {
+  const data = new DataTransfer();
+  data.items.add(new File([Uint8Array.from(atob(base64), (character) => character.charCodeAt(0))], name, { type }));
+  const given = event === "paste" ? new ClipboardEvent(event, { clipboardData: data, bubbles: true, cancelable: true }) : new DragEvent(event, { dataTransfer: data, bubbles: true, cancelable: true });
+  document.querySelector(on)!.dispatchEvent(given);
 }
 
 async function placesAndPeople(ada: Desk, ben: Desk): Promise<void> {

@@ -16,7 +16,7 @@ import type { Services } from "./services.js";
 const LINES_OF_A_LONG_TALK = 300;
 
 export async function onThePage(services: Services, gate: Gate, pictures = ""): Promise<void> {
-  const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: ["--no-sandbox"] });
+  const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: ["--no-sandbox", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"] });
   try {
     const problems: string[] = [];
     const address = `http://127.0.0.1:${services.port(8022)}/`;

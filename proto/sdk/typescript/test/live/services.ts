@@ -46,7 +46,7 @@ export class Services {
     const log = openSync(join(this.folder, `${name}.log`), "a");
     const data = name === "conn" ? [] : ["--data", this.folder];
     const args = ["--config", join(this.config, `${name}.toml`), ...data, "--port-offset", String(this.offset)];
-    const env = { ...process.env, GIM_LOGIC_CLIENTS__ORIGINS: `["${this.pageOrigin}"]`, GIM_BUSINESS_WEB__LISTEN: "127.0.0.1:8022", GIM_BUSINESS_WEB__CONNECT: this.connect() };
+    const env = { ...process.env, GIM_LOGIC_CLIENTS__ORIGINS: `["${this.pageOrigin}"]`, GIM_BUSINESS_WEB__LISTEN: "127.0.0.1:8022", GIM_BUSINESS_FILES__LISTEN: "127.0.0.1:8023", GIM_BUSINESS_WEB__CONNECT: this.connect() };
     this.processes.set(name, spawn(join(this.programs, `gim-${name}`), args, { stdio: ["ignore", log, log], env }));
   }
 
