@@ -20,7 +20,7 @@ use gim_conn::{
     net::listen,
     quota::{AppQuota, IpSlot, Quota},
     reactor::{
-        LOG_LINES_PER_S_MAX, Parts, Reactor,
+        LOG_LINES_PER_S_MAX, ListenerParts, Parts, Reactor,
         apps::AppParts,
         command_queue::Command,
         open_poll,
@@ -319,7 +319,7 @@ impl Node {
         let parts = Parts {
             index: 0,
             poll,
-            listeners: vec![(Entrance::Tcp, listener)],
+            listeners: vec![ListenerParts { entrance: Entrance::Tcp, dialect: None, listener }],
             apps: vec![AppParts { id: 0, commands: queue, uplink, quota: Arc::new(AppQuota::new(0)) }],
             wake,
             rules: settings.rules(),

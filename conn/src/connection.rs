@@ -5,6 +5,7 @@
 
 use std::{mem::size_of, net::SocketAddr};
 
+use gim_legacy::Dialect;
 use mio::net::TcpStream;
 
 use crate::{
@@ -46,6 +47,8 @@ pub struct Connection {
     pub app: Option<AppIndex>,
     /// How often its client sends a heartbeat, as the sign-in told; 0 where it did not.
     pub heartbeat_s: u16,
+    /// What its client speaks, where that is not today's.
+    pub dialect: Option<Dialect>,
 }
 
 impl Connection {
@@ -64,6 +67,7 @@ impl Connection {
             flags: Flags::default(),
             app: None,
             heartbeat_s: 0,
+            dialect: None,
         }
     }
 

@@ -2,6 +2,7 @@
 //!
 //! A reactor counts into plain numbers ([`TurnCounts`]) and publishes them once per turn, so that counting costs it nothing.
 
+use gim_legacy::Dialect;
 use gim_proto::CloseReason;
 use metrics::{Counter, Gauge, counter, gauge};
 
@@ -28,6 +29,10 @@ gim_config::metric_names! {
     Counter APPS_FULL = "conn_apps_full_total" of reactor;
     /// Connections that ended, by close reason.
     Counter CLOSED = "conn_closed_total" of reactor, reason;
+    /// Of the open connections, those whose clients speak an older dialect.
+    Gauge DIALECT_CONNECTIONS = "conn_dialect_connections" of reactor, dialect;
+    /// Of the packets that clients sent, those in an older dialect.
+    Counter DIALECT_PACKETS_IN = "conn_dialect_packets_in_total" of reactor, dialect;
     /// Bytes that clients sent.
     Counter BYTES_IN = "conn_bytes_in_total" of reactor;
     /// Bytes that were written to clients.
@@ -141,6 +146,9 @@ pub struct ReactorMetrics {
     counters: [(Counter, Read); 27],
     closed: Vec<Counter>,
     connections: Gauge,
+    /// In the order of all dialects; none as long as nobody speaks one.
+    dialects: Vec<DialectMetrics>,
+    reactor: usize,
     /// Those of the turn under way.
     pub counts: TurnCounts,
     /// Those of the turn before.
@@ -193,6 +201,8 @@ impl ReactorMetrics {
             ],
             closed: closed.collect(),
             connections: gauge!(CONNECTIONS, "reactor" => label.clone()),
+            dialects: Vec::new(),
+            reactor,
             counts: TurnCounts::default(),
             published: TurnCounts::default(),
         }
@@ -205,6 +215,33 @@ impl ReactorMetrics {
         }
     }
 
+    /// Counts a connection that was accepted.
+    pub fn opened(&mut self, dialect: Option<Dialect>) {
+        if let Some(dialect) = dialect {
+            self.of(dialect).connections.increment(1.0);
+        }
+    }
+
+    /// Counts a connection that is gone.
+    pub fn gone(&mut self, dialect: Option<Dialect>) {
+        if let Some(dialect) = dialect {
+            self.of(dialect).connections.decrement(1.0);
+        }
+    }
+
+    /// Counts a packet in a dialect.
+    pub fn heard(&mut self, dialect: Dialect) {
+        self.of(dialect).packets_in.increment(1);
+    }
+
+    #[cold]
+    fn of(&mut self, dialect: Dialect) -> &DialectMetrics {
+        if self.dialects.is_empty() {
+            self.dialects = Dialect::all().map(|dialect| DialectMetrics::new(self.reactor, dialect)).collect();
+        }
+        &self.dialects[dialect.index()]
+    }
+
     /// Publishes the turn's numbers and begins anew.
     pub fn publish(&mut self, connections: usize) {
         for (counter, read) in &self.counters {
@@ -215,6 +252,22 @@ impl ReactorMetrics {
         }
         self.published = std::mem::take(&mut self.counts);
         self.connections.set(connections as f64);
+    }
+}
+
+/// The metrics of one dialect in one reactor.
+struct DialectMetrics {
+    connections: Gauge,
+    packets_in: Counter,
+}
+
+impl DialectMetrics {
+    fn new(reactor: usize, dialect: Dialect) -> Self {
+        let (reactor, name) = (reactor.to_string(), dialect.name());
+        Self {
+            connections: gauge!(DIALECT_CONNECTIONS, "reactor" => reactor.clone(), "dialect" => name),
+            packets_in: counter!(DIALECT_PACKETS_IN, "reactor" => reactor, "dialect" => name),
+        }
     }
 }
 

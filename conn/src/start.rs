@@ -12,8 +12,8 @@ use gim_config::{
     listen::ListenError,
     service::Running,
 };
+use gim_legacy::Dialect;
 use gim_proto::logic::NodeAddresses;
-use mio::net::TcpListener;
 use tokio::{sync::mpsc, task::JoinSet};
 use tonic::service::RoutesBuilder;
 
@@ -28,7 +28,7 @@ use crate::{
     net::listen,
     quota::{AppQuota, Quota},
     reactor::{
-        self, LOG_LINES_PER_S_MAX, Parts, Reactor,
+        self, LOG_LINES_PER_S_MAX, ListenerParts, Parts, Reactor,
         apps::AppParts,
         command_queue::Command,
         uplink::{UpBatch, Uplink},
@@ -76,7 +76,7 @@ pub enum StartError {
 /// A running conn node.
 #[derive(Debug)]
 pub struct Conn {
-    addresses: Vec<(Entrance, SocketAddr)>,
+    addresses: Vec<Open>,
     certificates: Option<Certificates>,
     admin: admin::Admin,
     grpc: GrpcServer,
@@ -183,7 +183,12 @@ impl Conn {
 
     /// Where clients connect through an entrance, if it is open.
     pub fn address(&self, entrance: Entrance) -> Option<SocketAddr> {
-        self.addresses.iter().find(|(open, _)| *open == entrance).map(|(_, address)| *address)
+        address_of(&self.addresses, entrance, None)
+    }
+
+    /// The same for those who speak an older dialect.
+    pub fn legacy_address(&self, entrance: Entrance, dialect: Dialect) -> Option<SocketAddr> {
+        address_of(&self.addresses, entrance, Some(dialect))
     }
 
     /// Where `ConnectIntService` is called.
@@ -206,8 +211,7 @@ impl Running for Conn {
     type Settings = ConnSettings;
 
     fn summary(&self) -> String {
-        let entrances: Vec<_> =
-            self.addresses.iter().map(|(entrance, address)| format!("{} {address}", name_of(*entrance))).collect();
+        let entrances: Vec<_> = self.addresses.iter().map(|open| format!("{} {}", open.name(), open.address)).collect();
         let (clients, reactors) = (entrances.join(", "), self.threads.len());
         format!("clients on {clients}, gRPC on {}, {reactors} reactors", self.grpc_address())
     }
@@ -309,49 +313,71 @@ async fn refused_everywhere(problems: &mut mpsc::Receiver<String>, mut served: u
     std::future::pending().await
 }
 
-/// One listener per entrance that is on and reactor, and where the entrances are.
-type Listeners = (Vec<(Entrance, SocketAddr)>, Vec<Vec<(Entrance, TcpListener)>>);
+/// A listener that is open.
+#[derive(Debug, Clone, Copy)]
+struct Open {
+    entrance: Entrance,
+    dialect: Option<Dialect>,
+    address: SocketAddr,
+}
+
+/// One listener per reactor and entrance that is on, and where the entrances are.
+type Listeners = (Vec<Open>, Vec<Vec<ListenerParts>>);
 
 fn open_listeners(settings: &ConnSettings) -> Result<Listeners, StartError> {
     let backlog = i32::from(settings.tcp.backlog.min(i16::MAX as u16));
     let has_tls = !settings.tls.certificates.is_empty();
-    let entrances = [
-        (Entrance::Tcp, &settings.tcp.listen, true),
-        (Entrance::WebSocket, &settings.websocket.listen, true),
-        (Entrance::Tls, &settings.tls.listen, has_tls),
-        (Entrance::WebSocketTls, &settings.tls.websocket_listen, has_tls),
+    let todays = [
+        (Entrance::Tcp, None, &settings.tcp.listen, true),
+        (Entrance::WebSocket, None, &settings.websocket.listen, true),
+        (Entrance::Tls, None, &settings.tls.listen, has_tls),
+        (Entrance::WebSocketTls, None, &settings.tls.websocket_listen, has_tls),
     ];
+    let older = settings.legacy.iter().flat_map(|legacy| {
+        let dialect = Some(legacy.dialect);
+        [(Entrance::Tcp, dialect, &legacy.tcp, true), (Entrance::WebSocket, dialect, &legacy.websocket, true)]
+    });
     let mut addresses = Vec::new();
     let mut listeners: Vec<Vec<_>> = (0..settings.reactor_count()).map(|_| Vec::new()).collect();
-    for (entrance, endpoint, is_possible) in entrances {
+    for (entrance, dialect, endpoint, is_possible) in todays.into_iter().chain(older) {
         if !is_possible || endpoint.is_off() {
             continue;
         }
         let address = endpoint.socket_address()?;
         let opened = listen::open(address, listeners.len(), backlog);
         let opened = opened.map_err(|source| ListenError::new(address, source))?;
-        addresses.push((entrance, opened[0].local_addr().map_err(StartError::Reactor)?));
-        listeners.iter_mut().zip(opened).for_each(|(list, listener)| list.push((entrance, listener)));
+        let address = opened[0].local_addr().map_err(StartError::Reactor)?;
+        addresses.push(Open { entrance, dialect, address });
+        for (list, listener) in listeners.iter_mut().zip(opened) {
+            list.push(ListenerParts { entrance, dialect, listener });
+        }
     }
     Ok((addresses, listeners))
 }
 
-fn name_of(entrance: Entrance) -> &'static str {
-    match entrance {
-        Entrance::Tcp => "tcp",
-        Entrance::WebSocket => "ws",
-        Entrance::Tls => "tls",
-        Entrance::WebSocketTls => "wss",
+impl Open {
+    fn name(&self) -> String {
+        let entrance = match self.entrance {
+            Entrance::Tcp => "tcp",
+            Entrance::WebSocket => "ws",
+            Entrance::Tls => "tls",
+            Entrance::WebSocketTls => "wss",
+        };
+        self.dialect.map_or_else(|| entrance.to_owned(), |dialect| format!("{entrance} of {}", dialect.name()))
     }
 }
 
+fn address_of(all: &[Open], entrance: Entrance, dialect: Option<Dialect>) -> Option<SocketAddr> {
+    all.iter().find(|open| open.entrance == entrance && open.dialect == dialect).map(|open| open.address)
+}
+
 /// Where clients are told to connect: as set, or where the listener is, unless that is every address of the host.
-fn public_addresses(settings: &PublicSettings, listeners: &[(Entrance, SocketAddr)]) -> NodeAddresses {
+fn public_addresses(settings: &PublicSettings, listeners: &[Open]) -> NodeAddresses {
     let address = |set: &str, entrance: Entrance| {
         if !set.is_empty() {
             return set.to_owned();
         }
-        let own = listeners.iter().find(|(open, _)| *open == entrance).map(|(_, address)| *address);
+        let own = address_of(listeners, entrance, None);
         match (own.filter(|address| !address.ip().is_unspecified()), entrance) {
             (None, _) => String::new(),
             (Some(address), Entrance::Tcp | Entrance::Tls) => address.to_string(),

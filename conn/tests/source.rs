@@ -102,7 +102,7 @@ fn depth_of(file: &Path) -> usize {
 }
 
 /// Where they may import from. None of these has a lock or a runtime to offer, but for what [`waits`] names.
-const CRATES: [&str; 20] = [
+const CRATES: [&str; 21] = [
     "std",
     "crate",
     "self",
@@ -110,6 +110,7 @@ const CRATES: [&str; 20] = [
     "bytes",
     "crossbeam_channel",
     "foldhash",
+    "gim_legacy",
     "gim_proto",
     "hashbrown",
     "loom",

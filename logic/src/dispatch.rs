@@ -13,7 +13,7 @@ use gim_proto::{
     metadata::{CLIENT_ADDRESS, DEVICE_ID, REQUEST_ID, TOKEN, TRACE_PARENT, USER_ID, VOUCHED},
     methods,
 };
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, header};
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Request, Response, header};
 use tonic::{Status, body::Body, service::Routes};
 use tower::{Service as _, ServiceExt as _};
 
@@ -93,6 +93,30 @@ impl Dispatch {
         request.extensions_mut().insert(Vouched(caller));
         let answered = async { unary::message_of(self.route(request).await?).await.map(|(message, _)| message) };
         tokio::time::timeout(deadline, answered).await.unwrap_or_else(|_| Err(ResultCode::TryAgainLater.into()))
+    }
+
+    /// Calls `method` for a stranger who says this of himself, with the bytes of a message; the answer is the bytes of a message, too.
+    ///
+    /// # Errors
+    /// What the method refuses.
+    pub async fn call_for(
+        &self,
+        method: &'static str,
+        message: &[u8],
+        said: &HeaderMap,
+        extensions: Extensions,
+    ) -> Result<Bytes, Status> {
+        let mut request = Request::new(unary::whole(unary::frame(message)));
+        *request.uri_mut() = format!("/{method}").parse().map_err(|_| unknown())?;
+        *request.method_mut() = http::Method::POST;
+        let headers = request.headers_mut();
+        for name in CARRIED {
+            headers.extend(said.get(name).map(|value| (HeaderName::from_static(name), value.clone())));
+        }
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+        headers.insert(header::TE, HeaderValue::from_static("trailers"));
+        *request.extensions_mut() = extensions;
+        unary::message_of(self.forward(request).await).await.map(|(message, _)| message)
     }
 
     /// Takes the call of a stranger on, without what it must not say.

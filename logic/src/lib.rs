@@ -16,7 +16,8 @@
 //! - [`error`]: what can go wrong with a request, and what the caller is told
 //! - [`usecase`]: the use cases, one per file
 //! - [`dispatch`]: the one way from every door to what clients may call
-//! - [`link`]: the streams of conn nodes; [`rpc`]: the gRPC services; [`http`]: the clients' listener
+//! - [`link`]: the streams of conn nodes; [`rpc`]: the gRPC services; [`http`]: the clients' listener;
+//!   [`legacy`]: those of older clients
 //! - [`service`]: start and stop, and what it does by itself while it runs
 //!
 //! The lowest layer stands first: a module names modules of lower layers only, never one of its own layer or above it. The test
@@ -30,6 +31,7 @@ pub mod dispatch;
 pub mod domain;
 pub mod error;
 pub mod http;
+pub mod legacy;
 pub mod link;
 pub mod metrics;
 pub mod rpc;

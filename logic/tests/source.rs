@@ -19,7 +19,7 @@ const ORDER: [&[&str]; 10] = [
     &["error"],
     &["usecase"],
     &["dispatch"],
-    &["link", "rpc", "http"],
+    &["link", "rpc", "http", "legacy"],
     &["service"],
 ];
 
@@ -105,7 +105,7 @@ const WORDS: [(&str, &[&str]); 8] = [
     ("jsonwebtoken", &["clients"]),
     ("axum", &["http"]),
     ("hyper", &["http"]),
-    ("Status", &["clients", "dispatch", "error", "link", "rpc"]),
+    ("Status", &["clients", "dispatch", "error", "legacy", "link", "rpc"]),
     ("Streaming", &["link"]),
     ("up_item", &["link"]),
     ("down_item", &["delivery", "link"]),

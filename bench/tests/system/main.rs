@@ -9,6 +9,7 @@ mod client_flow;
 mod from_outside;
 mod gim_client;
 mod misfits;
+mod older;
 mod own_users;
 mod reads;
 mod replaced;

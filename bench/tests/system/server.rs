@@ -15,6 +15,7 @@ use std::{
 use gim_business::{Business, BusinessSettings};
 use gim_config::{grpc::GrpcSettings, listen::Endpoint, service::Running};
 use gim_conn::{Conn, ConnSettings, settings::CertificateSettings};
+use gim_legacy::Dialect;
 use gim_logic::{Logic, LogicSettings};
 use gim_proto::{
     business::{SignInReply, SignInRequest, user_ext_service_client::UserExtServiceClient},
@@ -47,6 +48,9 @@ const LOGIC_ADMIN: u16 = 8011;
 const LOGIC_CLIENTS: u16 = 8012;
 const BUSINESS_GRPC: u16 = 8020;
 const BUSINESS_ADMIN: u16 = 8021;
+/// TCP, WebSocket and gRPC of the first dialect; those of each further one are [`OLDER_STEP`] above.
+const OLDER: [u16; 3] = [8102, 8103, 8104];
+const OLDER_STEP: u16 = 10;
 
 /// Starts everything on one host name.
 pub struct Server {
@@ -58,6 +62,8 @@ pub struct Server {
     /// What services show each other; empty for nothing.
     internal_token: &'static str,
     wrong_codes_per_address_max: u32,
+    /// Whether every older dialect is spoken, too.
+    has_older_clients: bool,
     /// Where services show each other certificates.
     pub certificates: Option<CertificateFiles>,
     services: Option<Services>,
@@ -112,6 +118,15 @@ impl Server {
         server
     }
 
+    /// All three services, which speak every older dialect as well.
+    #[allow(dead_code, reason = "only the system tests have older clients")]
+    pub fn start_for_older_clients() -> Self {
+        let mut server = Self::prepare();
+        server.has_older_clients = true;
+        server.up();
+        server
+    }
+
     /// All three services, which speak TLS with each other and show their certificates; clients may come in TLS, too.
     pub fn start_certified() -> Self {
         let mut server = Self::prepare();
@@ -149,6 +164,7 @@ impl Server {
             has_business: true,
             internal_token: "",
             wrong_codes_per_address_max: BusinessSettings::default().sign_in.wrong_codes_per_address_max,
+            has_older_clients: false,
             certificates: None,
             services: None,
             runtime: Runtime::new().unwrap(),
@@ -196,6 +212,13 @@ impl Server {
         settings.grpc = self.grpc_settings(CONN_GRPC);
         settings.admin.listen = self.endpoint(CONN_ADMIN);
         settings.session.sign_in_timeout_ms = self.sign_in_timeout_ms;
+        settings.legacy = self
+            .dialects()
+            .map(|dialect| {
+                let [tcp, websocket, _] = older_ports(dialect).map(|port| self.endpoint(port));
+                gim_conn::settings::LegacySettings { dialect, tcp, websocket }
+            })
+            .collect();
         if let Some(CertificateFiles { certificate, key, .. }) = self.certificates.clone() {
             settings.tls.listen = self.endpoint(CONN_TLS);
             settings.tls.websocket_listen = self.endpoint(CONN_TLS_WEB_SOCKET);
@@ -211,6 +234,13 @@ impl Server {
         settings.clients.listen = self.endpoint(LOGIC_CLIENTS);
         settings.admin.listen = self.endpoint(LOGIC_ADMIN);
         settings.business.endpoint = self.url(BUSINESS_GRPC).into();
+        settings.legacy = self
+            .dialects()
+            .map(|dialect| {
+                let listen = self.endpoint(older_ports(dialect)[2]);
+                gim_logic::settings::LegacySettings { dialect, listen }
+            })
+            .collect();
         settings
     }
 
@@ -233,6 +263,22 @@ impl Server {
                 GrpcSettings { certificate, key, client_ca: ca.clone(), server_ca: ca, ..settings }
             }
         }
+    }
+
+    fn dialects(&self) -> impl Iterator<Item = Dialect> {
+        Dialect::all().filter(|_| self.has_older_clients)
+    }
+
+    /// Where clients of a dialect connect.
+    #[allow(dead_code, reason = "only the system tests have older clients")]
+    pub fn older_address(&self, dialect: &str, is_web_socket: bool) -> SocketAddr {
+        self.address(older_ports(Dialect::named(dialect).unwrap())[usize::from(is_web_socket)])
+    }
+
+    /// Where they call.
+    #[allow(dead_code, reason = "only the system tests have older clients")]
+    pub fn older_channel(&self, dialect: &str) -> Channel {
+        self.channel(self.address(older_ports(Dialect::named(dialect).unwrap())[2]))
     }
 
     fn address(&self, port: u16) -> SocketAddr {
@@ -365,6 +411,10 @@ impl Drop for Server {
             self.down();
         }
     }
+}
+
+fn older_ports(dialect: Dialect) -> [u16; 3] {
+    OLDER.map(|port| port + OLDER_STEP * dialect.index() as u16)
 }
 
 fn pem(path: &PathBuf) -> Certificate {

@@ -22,6 +22,7 @@ use super::{
     answers, bodies,
     connection::{CallPlace, Connection},
     costs::cost_of,
+    older_methods::OlderMethods,
     peers::Address,
     retry_after,
     settings::GrpcSettings,
@@ -56,14 +57,21 @@ pub(super) struct Vouched;
 #[derive(Debug, Clone)]
 pub(super) struct CallLayer {
     settings: Arc<GrpcSettings>,
+    /// Where there are others than today's.
+    older: Option<OlderMethods>,
     /// Whether only services of clients are here, for whoever calls.
     is_for_clients: bool,
     refused_peers: Arc<RefusedPeers<IpAddr>>,
 }
 
 impl CallLayer {
-    pub(super) fn new(settings: &GrpcSettings, is_for_clients: bool) -> Self {
-        Self { settings: Arc::new(settings.clone()), is_for_clients, refused_peers: Arc::default() }
+    pub(super) fn new(settings: &GrpcSettings, is_for_clients: bool, older: Option<OlderMethods>) -> Self {
+        Self { settings: Arc::new(settings.clone()), older, is_for_clients, refused_peers: Arc::default() }
+    }
+
+    /// The method by which a call is judged: an older client's counts as today's.
+    fn judged_as<'a>(&self, path: &'a str) -> &'a str {
+        self.older.and_then(|older| older.of_today(path)).unwrap_or(path)
     }
 
     /// The place of a call that may begin, or the refusal.
@@ -74,7 +82,7 @@ impl CallLayer {
         client: Option<Arc<Address>>,
     ) -> Result<CallPlace, Status> {
         let now = Instant::now();
-        let path = request.uri().path();
+        let path = self.judged_as(request.uri().path());
         if self.is_for_clients && is_internal(path) {
             return Err(refusal("internal", ResultCode::UnknownCommand, "there is no such method for clients"));
         }
@@ -103,7 +111,7 @@ impl CallLayer {
             }
             connection.admit_as_service();
         } else {
-            check_headers(request, &self.settings)?;
+            check_headers(request, path, &self.settings)?;
         }
         let user_id = (!is_internal(request.uri().path())).then(|| user_of(request));
         connection
@@ -239,7 +247,8 @@ where
                 request.extensions_mut().insert(room.clone());
             }
         }
-        let method = request.uri().path().to_owned();
+        let path = request.uri().path();
+        let method = self.layer.older.map_or_else(|| path.to_owned(), |older| format!("{path} ({})", older.dialect));
         let is_trusted = is_internal(&method) || connection.is_trusted();
         let mut trace = trace(&request, &id, is_trusted);
         let span = tracing::info_span!("grpc", %method, request_id = %id, trace_id = trace.trace_id());
@@ -347,8 +356,8 @@ pub(super) fn check_trust(
 }
 
 /// What can be said of a stranger's call before its request is received.
-fn check_headers(request: &http::Request<Body>, settings: &GrpcSettings) -> Result<(), Status> {
-    let (path, headers) = (request.uri().path(), request.headers());
+fn check_headers(request: &http::Request<Body>, path: &str, settings: &GrpcSettings) -> Result<(), Status> {
+    let headers = request.headers();
     if headers.len() > settings.header_lines_max {
         let problem = format!("the metadata has more than {} lines", settings.header_lines_max);
         return Err(refusal("headers", ResultCode::TooLarge, &problem));
@@ -446,9 +455,8 @@ mod tests {
             for name in names {
                 builder = builder.header(*name, "1");
             }
-            check_headers(&builder.body(Body::empty()).unwrap(), &settings)
-                .err()
-                .map(|status| status.message().to_owned())
+            let request = builder.body(Body::empty()).unwrap();
+            check_headers(&request, request.uri().path(), &settings).err().map(|status| status.message().to_owned())
         };
         let send = "/logic.MessageExtService/Send";
         assert_eq!(problem(send, &["user_id", "device_id"]).unwrap(), "token: is missing in the metadata");

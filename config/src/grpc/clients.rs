@@ -10,8 +10,10 @@ use tonic::service::RoutesBuilder;
 
 use super::{
     Entrance, GrpcServer, GrpcSettings,
+    older_methods::OlderMethods,
     peer_tls::{self, Shown},
     reflection,
+    status_codes::StatusCodes,
     web::{Door, Origins, Pages},
 };
 use crate::{
@@ -83,6 +85,28 @@ pub async fn serve_clients(
     pages: Pages,
 ) -> Result<GrpcServer, ListenError> {
     reflection::add_for_clients(&mut routes);
+    serve_methods(clients, settings, routes, pages, None).await
+}
+
+/// Serves the methods of older clients, and nothing else, within the same bounds. Refusals have the result code as their number.
+pub async fn serve_older_clients(
+    clients: &ClientsSettings,
+    settings: &GrpcSettings,
+    routes: RoutesBuilder,
+    methods: OlderMethods,
+) -> Result<GrpcServer, ListenError> {
+    // As gim answered at all times.
+    let settings = GrpcSettings { status_codes: StatusCodes::Gim, ..settings.clone() };
+    serve_methods(clients, &settings, routes, Arc::new(|_| None), Some(methods)).await
+}
+
+async fn serve_methods(
+    clients: &ClientsSettings,
+    settings: &GrpcSettings,
+    routes: RoutesBuilder,
+    pages: Pages,
+    older: Option<OlderMethods>,
+) -> Result<GrpcServer, ListenError> {
     let ClientsSettings { address_calls_per_s, address_calls_burst, .. } = *clients;
     let settings = &GrpcSettings { address_calls_per_s, address_calls_burst, ..settings.clone() };
     let is_open = clients.certificate.as_os_str().is_empty();
@@ -97,7 +121,8 @@ pub async fn serve_clients(
         shown,
         door: Door::Clients { origins: Origins::new(&clients.origins) },
         pages,
-        descriptors: gim_proto::CLIENT_FILE_DESCRIPTOR_SET,
+        descriptors: older.map_or(gim_proto::CLIENT_FILE_DESCRIPTOR_SET, |older| older.descriptors),
+        older,
     };
     entrance.open(routes).await
 }

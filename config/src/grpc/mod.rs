@@ -12,6 +12,7 @@ mod costs;
 mod frames;
 mod incoming;
 mod nodes;
+mod older_methods;
 mod peer_tls;
 mod peers;
 mod reflection;
@@ -59,8 +60,9 @@ use crate::{
     traces,
 };
 
-pub use clients::{ClientsSettings, serve_clients};
+pub use clients::{ClientsSettings, serve_clients, serve_older_clients};
 pub use costs::cost_of;
+pub use older_methods::OlderMethods;
 pub use settings::GrpcSettings;
 pub use status_codes::StatusCodes;
 pub use web::{Page, Pages, Schema, SchemaError};
@@ -172,6 +174,8 @@ struct Entrance<'a> {
     door: Door,
     pages: Pages,
     descriptors: &'a [u8],
+    /// Where the methods are those of older clients.
+    older: Option<OlderMethods>,
 }
 
 impl<'a> Entrance<'a> {
@@ -186,6 +190,7 @@ impl<'a> Entrance<'a> {
             door: Door::Services { names: settings.names.clone().into() },
             pages: Arc::new(|_| None),
             descriptors,
+            older: None,
         }
     }
 
@@ -215,7 +220,7 @@ impl<'a> Entrance<'a> {
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
             .layer(RestLayer { bytes_max: settings.header_bytes_max as usize })
             .layer(DoorLayer(self.door))
-            .layer(CallLayer::new(settings, is_for_clients))
+            .layer(CallLayer::new(settings, is_for_clients, self.older))
             .layer(WebLayer::new(schema, self.pages))
             .add_routes(routes.routes());
         let incoming = incoming::accept(listener, peers.clone(), self.tls);

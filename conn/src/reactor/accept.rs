@@ -5,6 +5,7 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
+use gim_legacy::Dialect;
 use gim_proto::CloseReason;
 use mio::{
     Interest,
@@ -19,6 +20,7 @@ use crate::{
     quota::{self, Full, IpSlot},
     session::Session,
     wire::{
+        outbound::Kind,
         packet,
         tls::Tls,
         transport::{self, Entrance, Transport},
@@ -29,6 +31,8 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Acceptor {
     entrance: Entrance,
+    /// What is spoken there, where that is not today's.
+    dialect: Option<Dialect>,
     listener: TcpListener,
     ready: bool,
     paused_until_ms: Option<u64>,
@@ -37,8 +41,8 @@ pub(super) struct Acceptor {
 }
 
 impl Acceptor {
-    pub(super) fn new(entrance: Entrance, listener: TcpListener) -> Self {
-        Self { entrance, listener, ready: true, paused_until_ms: None, waiting: None }
+    pub(super) fn new(entrance: Entrance, dialect: Option<Dialect>, listener: TcpListener) -> Self {
+        Self { entrance, dialect, listener, ready: true, paused_until_ms: None, waiting: None }
     }
 
     pub(super) fn on_ready(&mut self) {
@@ -70,11 +74,11 @@ impl Reactor {
                 return;
             }
             acceptor.paused_until_ms = None;
-            let entrance = acceptor.entrance;
+            let (entrance, dialect) = (acceptor.entrance, acceptor.dialect);
             let accepted = acceptor.waiting.take().map(|(stream, peer)| AcceptOutcome::Accepted(stream, peer));
             match accepted.unwrap_or_else(|| socket::accept(&acceptor.listener)) {
                 AcceptOutcome::Accepted(stream, peer) => {
-                    let waiting = self.admit(entrance, stream, peer);
+                    let waiting = self.admit(entrance, dialect, stream, peer);
                     if waiting.is_some() {
                         self.acceptors[index].waiting = waiting;
                         return;
@@ -100,11 +104,12 @@ impl Reactor {
     fn admit(
         &mut self,
         entrance: Entrance,
+        dialect: Option<Dialect>,
         mut stream: TcpStream,
         peer: SocketAddr,
     ) -> Option<(TcpStream, SocketAddr)> {
         if self.context.drain.is_draining() {
-            self.turn_away(entrance, &mut stream, peer, CloseReason::CrServerDraining);
+            self.turn_away(entrance, dialect, &mut stream, peer, CloseReason::CrServerDraining);
             return None;
         }
         // A proxy's own address is not counted; its client's is when that is told.
@@ -117,7 +122,7 @@ impl Reactor {
                 if self.evict_unsigned(address) {
                     return Some((stream, peer));
                 }
-                self.turn_away(entrance, &mut stream, peer, full.into());
+                self.turn_away(entrance, dialect, &mut stream, peer, full.into());
                 return None;
             }
         };
@@ -127,7 +132,10 @@ impl Reactor {
         }
         let tls = self.context.handshakes.config_of(entrance).map(Tls::new).transpose();
         match tls {
-            Ok(tls) => self.install(stream, quota::holder(peer.ip()), ip_slot, Transport::new(entrance, tls, is_proxy)),
+            Ok(tls) => {
+                let transport = Transport::new(entrance, tls, is_proxy);
+                self.install(stream, quota::holder(peer.ip()), ip_slot, transport, dialect);
+            }
             Err(error) => {
                 tracing::error!(%error, "a TLS connection could not begin");
                 self.context.quota.give_back(ip_slot);
@@ -136,19 +144,28 @@ impl Reactor {
         None
     }
 
-    fn install(&mut self, stream: TcpStream, address: IpAddr, ip_slot: IpSlot, transport: Option<Box<Transport>>) {
+    fn install(
+        &mut self,
+        stream: TcpStream,
+        address: IpAddr,
+        ip_slot: IpSlot,
+        transport: Option<Box<Transport>>,
+        dialect: Option<Dialect>,
+    ) {
         let session = Session::new(self.context.clock.now_ms(), &self.context.rules);
         let registry = self.poll.registry();
         let installed = self.table.insert_with(|slot, generation| {
             let mut stream = stream;
             let token = Source::Connection { slot, generation }.token();
             registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
-            Ok::<_, std::io::Error>(Connection { transport, ..Connection::new(stream, generation, session, ip_slot) })
+            let connection = Connection::new(stream, generation, session, ip_slot);
+            Ok::<_, std::io::Error>(Connection { transport, dialect, ..connection })
         });
         match installed {
             Some(Ok(slot)) => {
                 self.context.unsigned.add(slot, address);
                 self.context.metrics.counts.accepted += 1;
+                self.context.metrics.opened(dialect);
                 if let Some(mut peer) = self.peer(slot) {
                     peer.reschedule();
                 }
@@ -165,11 +182,19 @@ impl Reactor {
     }
 
     /// Says why, as far as an empty socket buffer takes it, and closes.
-    fn turn_away(&mut self, entrance: Entrance, stream: &mut TcpStream, peer: SocketAddr, reason: CloseReason) {
+    fn turn_away(
+        &mut self,
+        entrance: Entrance,
+        dialect: Option<Dialect>,
+        stream: &mut TcpStream,
+        peer: SocketAddr,
+        reason: CloseReason,
+    ) {
         self.context.metrics.counts.refused_connections += 1;
         self.context.metrics.closed(reason);
         let (reconnect_after_ms, endpoint) = self.context.drain.advice(reason, None, entrance, u64::from(peer.port()));
         let goodbye = packet::goodbye(reason, "", reconnect_after_ms, endpoint);
+        let goodbye = self.context.worded(dialect, goodbye, Kind::Reply);
         let words = transport::turned_away(entrance, goodbye, reason);
         let told = words.map(|words| socket::write(stream, &words.parts().concat()));
         let rule = reason.rule();

@@ -17,7 +17,7 @@ use crate::{
     connection::Ending,
     net::socket,
     session::Identity,
-    wire::{encoded::Piece, packet, transport::Entrance},
+    wire::{encoded::Piece, outbound::Kind, packet, transport::Entrance},
 };
 
 /// Why a client was too slow.
@@ -47,8 +47,9 @@ impl Peer<'_> {
             let advice = self.context.drain.advice(reason, self.app(), entrance, identity.device_id);
             let (reconnect_after_ms, endpoint) = advice;
             let goodbye = packet::goodbye(reason, message, reconnect_after_ms, endpoint);
+            let goodbye = self.worded(goodbye, Kind::Reply);
             let words = match &self.connection.transport {
-                None => [Some(goodbye.piece(Default::default())), None],
+                None => [goodbye.map(|goodbye| goodbye.piece(Default::default())), None],
                 Some(transport) => transport.last_words(goodbye, reason, code),
             };
             self.say_goodbye(words, reason);
@@ -192,6 +193,7 @@ impl Reactor {
             if let Some(app) = connection.app {
                 self.context.apps[app.get()].give_back();
             }
+            self.context.metrics.gone(connection.dialect);
             self.context.quota.give_back(connection.ip_slot);
             if let Some(address) = connection.transport.and_then(|transport| transport.handshake.address()) {
                 self.context.handshakes.end(address);

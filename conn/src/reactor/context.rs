@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{
     apps::Apps, drain::Drain, flush::Writer, handshakes::Handshakes, log_limiter::LogLimiter, packets::ReplyArena,
-    read::Reader, unsigned::Unsigned,
+    read::Reader, renditions::Renditions, unsigned::Unsigned,
 };
 use crate::{
     clock::Clock,
@@ -37,6 +37,7 @@ pub(super) struct Context {
     pub(super) reader: Reader,
     pub(super) writer: Writer,
     pub(super) replies: ReplyArena,
+    pub(super) renditions: Renditions,
     pub(super) drain: Drain,
     /// Members of rooms, and the places that they moved to in this look-up's time.
     pub(super) moved_members: Vec<(usize, u32)>,

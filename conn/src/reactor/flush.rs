@@ -85,6 +85,7 @@ impl Reactor {
 impl Peer<'_> {
     /// The one way to write to a connection: queues a frame and marks the connection for this turn's flush.
     pub(super) fn send(&mut self, frame: Encoded, kind: Kind) {
+        let Some(frame) = self.worded(frame, kind) else { return };
         let piece = frame.piece(self.connection.framing());
         self.send_piece(piece, kind);
     }

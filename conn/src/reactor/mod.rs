@@ -30,6 +30,7 @@ mod log_limiter;
 mod packets;
 mod peer;
 mod read;
+mod renditions;
 mod rooms;
 mod seal;
 #[cfg(test)]
@@ -44,6 +45,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use gim_legacy::Dialect;
 use mio::{Events, Interest, Poll, Token, net::TcpListener};
 
 use crate::{
@@ -69,6 +71,7 @@ use handshakes::Handshakes;
 use log_limiter::LogLimiter;
 use packets::ReplyArena;
 use read::Reader;
+use renditions::Renditions;
 use table::Table;
 use unsigned::Unsigned;
 use wake::WakeFlag;
@@ -93,8 +96,8 @@ pub struct Parts {
     pub index: usize,
     /// Its epoll, on which `wake` is registered.
     pub poll: Poll,
-    /// Its own listeners, one per entrance.
-    pub listeners: Vec<(Entrance, TcpListener)>,
+    /// Its own listeners, one per entrance and dialect.
+    pub listeners: Vec<ListenerParts>,
     /// The apps that its connections may be of, at least one; what they ask of it comes through their command queues.
     pub apps: Vec<AppParts>,
     /// How they wake it.
@@ -125,6 +128,17 @@ pub struct Parts {
     pub log_lines_per_s: u64,
 }
 
+/// What an [`Acceptor`] is built from.
+#[derive(Debug)]
+pub struct ListenerParts {
+    /// What its connections begin with.
+    pub entrance: Entrance,
+    /// What is spoken there, where that is not today's.
+    pub dialect: Option<Dialect>,
+    /// The socket.
+    pub listener: TcpListener,
+}
+
 /// See the module's documentation.
 #[derive(Debug)]
 pub struct Reactor {
@@ -141,10 +155,10 @@ impl Reactor {
     /// Registers the listeners and is ready to run.
     pub fn new(parts: Parts) -> io::Result<Self> {
         let mut acceptors = Vec::new();
-        for (index, (entrance, mut listener)) in parts.listeners.into_iter().enumerate() {
+        for (index, ListenerParts { entrance, dialect, mut listener }) in parts.listeners.into_iter().enumerate() {
             debug_assert!(index < LISTENERS_MAX);
             parts.poll.registry().register(&mut listener, Source::Listener(index).token(), Interest::READABLE)?;
-            acceptors.push(Acceptor::new(entrance, listener));
+            acceptors.push(Acceptor::new(entrance, dialect, listener));
         }
         let context = Context {
             index: parts.index,
@@ -160,6 +174,7 @@ impl Reactor {
             reader: Reader::new(parts.turn.read_bytes),
             writer: Writer::new(&parts.limits, parts.turn.write_bytes),
             replies: ReplyArena::new(),
+            renditions: Renditions::default(),
             drain: Drain::new(parts.drain),
             moved_members: Vec::new(),
             dead: Vec::new(),
@@ -216,6 +231,7 @@ impl Reactor {
         self.end_evicted();
         self.context.apps.flush();
         self.reap();
+        self.forget_renditions();
         self.context.metrics.publish(self.table.len());
         self.context.apps.publish();
         Ok(())

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     session::{Action, Phase},
     wire::{
-        encoded::Encoded,
+        encoded::{self, Encoded},
         intake::Flow,
         outbound::Kind,
         packet::{self, PacketView},
@@ -35,6 +35,17 @@ impl ReplyArena {
     /// The answer to a packet, without content.
     fn encode(&mut self, packet: &PacketView<'_>, seq: u64) -> Encoded {
         packet::encode_into(packet.request_id, packet.command, &[], seq, &mut self.0);
+        self.cut()
+    }
+
+    /// A packet that is there already.
+    pub(super) fn copy(&mut self, packet: &[u8]) -> Encoded {
+        encoded::put_headers(packet.len(), &mut self.0);
+        self.0.extend_from_slice(packet);
+        self.cut()
+    }
+
+    fn cut(&mut self) -> Encoded {
         let frame = Encoded::from_headed(self.0.split().freeze());
         if self.0.capacity() < REPLY_ARENA_BYTES_MIN {
             // Reuses the piece before, if none of its replies waits any more.
@@ -48,15 +59,26 @@ impl Peer<'_> {
     // path 3/9: dispatch, command → action
     pub(super) fn on_frame(&mut self, frame: &[u8]) -> Flow {
         self.context.metrics.counts.packets_in += 1;
-        let Ok(packet) = PacketView::decode(frame) else {
-            self.close(CloseReason::CrBadFrame);
-            return Flow::Stop;
-        };
-        match self.connection.session.on_packet(&packet, self.context.clock.now_ms(), &self.context.rules) {
-            Action::Heartbeat => self.answer_heartbeat(&packet),
-            Action::Forward => self.forward(&packet),
-            Action::Call => self.forward_call(&packet),
-            Action::Refuse(code) => self.refuse(&packet, code),
+        if let Some(dialect) = self.connection.dialect {
+            return self.on_worded_frame(dialect, frame);
+        }
+        match PacketView::decode(frame) {
+            Ok(packet) => self.on_packet(&packet),
+            Err(_) => self.on_bad_frame(),
+        }
+    }
+
+    pub(super) fn on_bad_frame(&mut self) -> Flow {
+        self.close(CloseReason::CrBadFrame);
+        Flow::Stop
+    }
+
+    pub(super) fn on_packet(&mut self, packet: &PacketView<'_>) -> Flow {
+        match self.connection.session.on_packet(packet, self.context.clock.now_ms(), &self.context.rules) {
+            Action::Heartbeat => self.answer_heartbeat(packet),
+            Action::Forward => self.forward(packet),
+            Action::Call => self.forward_call(packet),
+            Action::Refuse(code) => self.refuse(packet, code),
             Action::Close(reason) => self.close(reason),
         }
         if self.is_paused() { Flow::Stop } else { Flow::Continue }

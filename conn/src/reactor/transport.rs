@@ -12,7 +12,7 @@ use crate::{
     wire::{
         frame::Step,
         intake::{Decode, Fed, Flow},
-        packet,
+        packet::{self, PacketView},
         proxy::{self, Problem, Proxied},
         tls::Received,
         transport::{Entrance, Handshake, Web},
@@ -81,6 +81,7 @@ impl Peer<'_> {
     }
 
     fn take_proxied(&mut self, bytes: &mut [u8], frames_left: &mut usize) -> bool {
+        let keys = self.connection.dialect.map_or(&packet::KEYS[..], |dialect| dialect.packets().keys());
         let intake = &mut self.connection.intake;
         intake.append(bytes);
         let entrance = Entrance::of(self.connection.transport.as_deref());
@@ -94,7 +95,7 @@ impl Peer<'_> {
                 self.name_proxy(Problem::Silent);
                 (0, None)
             }
-            (Proxied::Absent, Entrance::Tcp) => match packet::may_begin(intake.tail()) {
+            (Proxied::Absent, Entrance::Tcp) => match packet::may_begin(intake.tail(), keys) {
                 None => return true,
                 Some(false) => return self.refuse_proxy(),
                 Some(true) => {
@@ -256,10 +257,13 @@ impl Peer<'_> {
         self.context.metrics.counts.upgrades += 1;
         self.reschedule();
         self.send_raw(response.into());
-        if let Some(packet) = sign_in
-            && self.on_frame(&packet) == Flow::Stop
-        {
-            return false;
+        // It is today's packet, whatever the client speaks.
+        if let Some(packet) = sign_in {
+            self.context.metrics.counts.packets_in += 1;
+            let flow = PacketView::decode(&packet).map_or(Flow::Stop, |packet| self.on_packet(&packet));
+            if flow == Flow::Stop {
+                return false;
+            }
         }
         self.feed_web(&[], frames_left)
     }

@@ -2,6 +2,7 @@
 
 mod apps;
 mod entrances;
+mod legacy;
 
 use gim_config::{
     RenamedKey, Settings, admin::AdminSettings, file_watch::WatchedFiles, grpc::GrpcSettings, listen::Endpoint,
@@ -18,6 +19,7 @@ use crate::{
 
 pub use apps::{App, AppSettings};
 pub use entrances::{CertificateSettings, PublicSettings, TcpSettings, TlsSettings, WebSocketSettings};
+pub use legacy::LegacySettings;
 
 /// All of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,6 +32,7 @@ pub struct ConnSettings {
     pub busy_poll_us: u64,
     pub logic: Vec<Endpoint>,
     pub apps: Vec<AppSettings>,
+    pub legacy: Vec<LegacySettings>,
     pub proxies: Networks,
     pub tcp: TcpSettings,
     pub websocket: WebSocketSettings,
@@ -177,6 +180,7 @@ impl Default for ConnSettings {
             busy_poll_us: 0,
             logic: vec![Endpoint::new("http://127.0.0.1:8010")],
             apps: Vec::new(),
+            legacy: Vec::new(),
             proxies: Networks::default(),
             tcp: TcpSettings::default(),
             websocket: WebSocketSettings::default(),
@@ -306,7 +310,8 @@ impl Settings for ConnSettings {
     const RENAMED: &'static [RenamedKey] = &[("link.inbox_commands_max", "link.commands_max")];
 
     fn listeners(&mut self) -> Vec<&mut Endpoint> {
-        vec![
+        let legacy = self.legacy.iter_mut().flat_map(|legacy| [&mut legacy.tcp, &mut legacy.websocket]);
+        [
             &mut self.tcp.listen,
             &mut self.websocket.listen,
             &mut self.tls.listen,
@@ -314,6 +319,9 @@ impl Settings for ConnSettings {
             &mut self.grpc.listen,
             &mut self.admin.listen,
         ]
+        .into_iter()
+        .chain(legacy)
+        .collect()
     }
 
     fn admin(&self) -> &Endpoint {
@@ -342,6 +350,7 @@ impl Settings for ConnSettings {
         self.traces.validate()?;
         at_least("node", self.node.len(), 1)?;
         self.validate_apps()?;
+        legacy::validate(&self.legacy)?;
         self.public.validate()?;
         at_most("reactors", self.reactors, REACTORS_MAX)?;
         at_most("busy_poll_us", self.busy_poll_us as usize, 1_000_000)?;

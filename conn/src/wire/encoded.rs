@@ -101,6 +101,16 @@ impl Encoded {
         }
     }
 
+    /// Whether both are clones of one.
+    pub fn shares_bytes_with(&self, other: &Self) -> bool {
+        std::ptr::eq(&raw const *self.0, &raw const *other.0)
+    }
+
+    /// Where the bytes are, which is the same for clones.
+    pub fn address(&self) -> usize {
+        self.0.as_ptr().addr()
+    }
+
     /// The packet without any header.
     pub fn packet(&self) -> Bytes {
         let (web, prefix) = self.headers();

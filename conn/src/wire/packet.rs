@@ -3,7 +3,7 @@
 //! Called on a reactor's thread, and on Tokio by the bridge; nothing is kept between calls. Always holds: a view points into the frame and
 //! copies nothing, and the content is never looked into.
 //!
-//! This is the seam where the dialect of an older client would be decoded into the same [`PacketView`].
+//! What an older client says comes here as the same [`PacketView`], out of `gim_legacy`.
 
 use bytes::{Buf, Bytes, BytesMut};
 use gim_proto::{
@@ -55,6 +55,13 @@ pub enum PacketError {
     RequestId,
 }
 
+impl<'a> From<gim_legacy::packets::Packet<'a>> for PacketView<'a> {
+    fn from(packet: gim_legacy::packets::Packet<'a>) -> Self {
+        let gim_legacy::packets::Packet { request_id, command, content } = packet;
+        Self { request_id, command, content }
+    }
+}
+
 impl<'a> PacketView<'a> {
     /// Decodes the body of a frame, as prost would decode a `Packet`, without copying.
     pub fn decode(mut body: &'a [u8]) -> Result<Self, PacketError> {
@@ -77,8 +84,13 @@ impl<'a> PacketView<'a> {
     }
 }
 
-/// Whether the front of a TCP connection is that of a frame with a packet; `None` as long as it does not show.
-pub fn may_begin(input: &[u8]) -> Option<bool> {
+/// The first bytes that a packet may have.
+pub const KEYS: [u8; 4] =
+    [(REQUEST_ID << 3 | 2) as u8, (COMMAND << 3) as u8, (CONTENT << 3 | 2) as u8, (SEQ << 3) as u8];
+
+/// Whether the front of a TCP connection is that of a frame with a packet, which begins with one of these bytes; `None` as long as it
+/// does not show.
+pub fn may_begin(input: &[u8], keys: &[u8]) -> Option<bool> {
     let prefix = &input[..input.len().min(frame::PREFIX_BYTES_MAX)];
     let Some(last) = prefix.iter().position(|byte| byte & 0x80 == 0) else {
         return (prefix.len() == frame::PREFIX_BYTES_MAX).then_some(false);
@@ -86,9 +98,7 @@ pub fn may_begin(input: &[u8]) -> Option<bool> {
     if input[..=last] == [0] {
         return Some(true);
     }
-    let key = input.get(last + 1)?;
-    let fields = [(REQUEST_ID, 2), (COMMAND, 0), (CONTENT, 2), (SEQ, 0)];
-    Some(fields.iter().any(|(tag, wire_type)| u32::from(*key) == tag << 3 | wire_type))
+    Some(keys.contains(input.get(last + 1)?))
 }
 
 /// What of a sign-in a reactor reads; everything else in it is for the bridge and logic. Decoding it allocates nothing.
@@ -238,11 +248,11 @@ mod tests {
     fn what_begins_no_packet_shows_at_its_first_field() {
         for packet in [Packet::default(), Packet { request_id: "r".repeat(200), ..Packet::default() }] {
             let bytes = packet.encode_length_delimited_to_vec();
-            assert_eq!(may_begin(&bytes), Some(true));
-            assert!((0..bytes.len()).all(|cut| may_begin(&bytes[..cut]) != Some(false)));
+            assert_eq!(may_begin(&bytes, &KEYS), Some(true));
+            assert!((0..bytes.len()).all(|cut| may_begin(&bytes[..cut], &KEYS) != Some(false)));
         }
         for other in [&b"GET / HTTP/1.1"[..], b"EHLO a", &[0x16, 3, 1], &[0xff; 5], &[0x81, 0x01, 0x2a]] {
-            assert_eq!(may_begin(other), Some(false), "{other:?}");
+            assert_eq!(may_begin(other, &KEYS), Some(false), "{other:?}");
         }
     }
 

@@ -158,25 +158,25 @@ impl Transport {
     }
 
     /// The last words to a peer: the packet, and what the layers say besides.
-    pub fn last_words(&self, packet: Encoded, reason: CloseReason, code: Option<u16>) -> [Option<Piece>; 2] {
+    pub fn last_words(&self, packet: Option<Encoded>, reason: CloseReason, code: Option<u16>) -> [Option<Piece>; 2] {
         if self.expects_proxy || self.in_handshake() {
             return [None, None];
         }
         match self.web {
-            Web::None => [Some(packet.piece(Framing::LengthValue)), None],
+            Web::None => [packet.map(|packet| packet.piece(Framing::LengthValue)), None],
             Web::Opening => [Some(http_refusal(reason).into()), None],
             Web::Open => {
                 let close = close::frame(code.unwrap_or_else(|| close::code_of(reason)), reason.rule().text);
-                [Some(packet.piece(Framing::WebSocket)), Some(close.into())]
+                [packet.map(|packet| packet.piece(Framing::WebSocket)), Some(close.into())]
             }
         }
     }
 }
 
 /// What is said through an entrance to somebody who is not let in; nothing where TLS would have to come first.
-pub fn turned_away(entrance: Entrance, packet: Encoded, reason: CloseReason) -> Option<Piece> {
+pub fn turned_away(entrance: Entrance, packet: Option<Encoded>, reason: CloseReason) -> Option<Piece> {
     match entrance {
-        Entrance::Tcp => Some(packet.piece(Framing::LengthValue)),
+        Entrance::Tcp => packet.map(|packet| packet.piece(Framing::LengthValue)),
         Entrance::WebSocket => Some(http_refusal(reason).into()),
         Entrance::Tls | Entrance::WebSocketTls => None,
     }

@@ -10,10 +10,12 @@ mod offline;
 mod reload;
 
 use std::{
+    future,
     net::SocketAddr,
     path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
+    task::Poll,
     time::Duration,
 };
 
@@ -46,7 +48,7 @@ use crate::{
     delivery::{catch_up::CatchUp, fanout::Fanout, nodes::Nodes},
     dispatch::Dispatch,
     domain::{clock, short_id::ShortIds},
-    http,
+    http, legacy,
     link::{LinkParts, calls::Calls, service as link},
     metrics, rpc,
     settings::LogicSettings,
@@ -124,6 +126,7 @@ pub struct Logic {
     readiness: Readiness,
     grpc: GrpcServer,
     clients: Option<GrpcServer>,
+    legacy: Vec<GrpcServer>,
     reloadable: Reloadable,
     admin: Admin,
     database: Database,
@@ -190,10 +193,9 @@ pub async fn start(settings: LogicSettings) -> Result<Logic, StartError> {
     let use_cases = Arc::new(UseCases::new(&settings, parts));
     let catch_up = CatchUp::new(&store, fanout.clone());
 
-    let dispatch = dispatch(&settings, &use_cases, &business);
-    let listeners = listen(&settings, dispatch, &use_cases, (&nodes, companions_part), &catch_up).await;
+    let listeners = listen(&settings, &use_cases, &business, (&nodes, companions_part), &catch_up).await;
     let listeners = listeners.inspect_err(|_| writer.close()).map_err(StartError::from);
-    let (clients, grpc) = or_leave(&*shared, listeners).await?;
+    let Listeners { clients, legacy, grpc } = or_leave(&*shared, listeners).await?;
     grpc_part.set(true);
     let reads = use_cases.reads.clone();
     let lease = Duration::from_millis(settings.link.lease_ms);
@@ -205,6 +207,7 @@ pub async fn start(settings: LogicSettings) -> Result<Logic, StartError> {
         readiness,
         grpc,
         clients,
+        legacy,
         reloadable,
         admin,
         database: store.database,
@@ -256,13 +259,21 @@ fn dispatch(settings: &LogicSettings, use_cases: &Arc<UseCases>, business: &Busi
     Dispatch::new(own.routes(), business.channel(), timeout)
 }
 
+/// All that is open.
+struct Listeners {
+    clients: Option<GrpcServer>,
+    legacy: Vec<GrpcServer>,
+    grpc: GrpcServer,
+}
+
 async fn listen(
     settings: &LogicSettings,
-    dispatch: Dispatch,
     use_cases: &Arc<UseCases>,
+    business: &Arc<Business>,
     (nodes, companions): (&Arc<Nodes>, ReadyPart),
     catch_up: &CatchUp,
-) -> Result<(Option<GrpcServer>, GrpcServer), ListenError> {
+) -> Result<Listeners, ListenError> {
+    let dispatch = dispatch(settings, use_cases, business);
     let mut routes = RoutesBuilder::default();
     rpc::add_to(&mut routes, use_cases.clone());
     let parts = LinkParts {
@@ -275,8 +286,9 @@ async fn listen(
         use_cases: use_cases.clone(),
     };
     link::add_to(&mut routes, parts);
+    let legacy = legacy::start(settings, &dispatch, business).await?;
     let clients = http::start(&settings.clients, &settings.grpc, dispatch, use_cases.clone()).await?;
-    Ok((clients, grpc::serve(&settings.grpc, routes, &rpc::SERVICE_NAMES).await?))
+    Ok(Listeners { clients, legacy, grpc: grpc::serve(&settings.grpc, routes, &rpc::SERVICE_NAMES).await? })
 }
 
 /// Also returns what this node has for itself at the server of the database, and the ids that it makes.
@@ -321,6 +333,11 @@ impl Logic {
         self.clients.as_ref().map(GrpcServer::address)
     }
 
+    /// Where those call who speak older dialects, in the order of the settings.
+    pub fn legacy_addresses(&self) -> Vec<SocketAddr> {
+        self.legacy.iter().map(GrpcServer::address).collect()
+    }
+
     /// Where metrics and health are, if anywhere.
     pub fn admin_address(&self) -> Option<SocketAddr> {
         self.admin.address()
@@ -353,8 +370,8 @@ impl Running for Logic {
     async fn reload(&mut self, settings: Option<&LogicSettings>) -> Result<(), String> {
         let applied = settings.map_or(Ok(()), |settings| self.reloadable.apply(settings));
         let origins = settings.filter(|_| applied.is_ok()).map(|settings| settings.clients.origins.as_slice());
-        let certificate = self.clients.as_ref().map_or(Ok(()), |clients| clients.reload(origins));
-        applied.and(certificate)
+        let mut servers = self.clients.iter().chain(&self.legacy);
+        applied.and(servers.try_for_each(|server| server.reload(origins)))
     }
 
     fn admin(&mut self) -> &mut Admin {
@@ -364,7 +381,7 @@ impl Running for Logic {
     async fn failed(&mut self) -> String {
         tokio::select! {
             problem = self.grpc.failed() => problem,
-            problem = clients_failed(&mut self.clients) => problem,
+            problem = any_failed(self.clients.iter_mut().chain(&mut self.legacy)) => problem,
             ended = &mut self.writer_task => describe("the inbox writer", ended),
             ended = &mut self.fanout_task => describe("the fan-out", ended),
             ended = &mut self.lease_renewal => ended.unwrap_or_else(|error| describe("the renewal of leases", Err(error))),
@@ -379,7 +396,7 @@ impl Running for Logic {
         for task in &self.housekeeping {
             task.abort();
         }
-        self.clients.iter().for_each(GrpcServer::refuse);
+        self.clients.iter().chain(&self.legacy).for_each(GrpcServer::refuse);
         self.nodes.leave().await;
         self.lease_renewal.abort();
         self.grpc.refuse();
@@ -391,7 +408,7 @@ impl Running for Logic {
             telling.end().await;
         }
         self.nodes.stop();
-        if let Some(clients) = self.clients {
+        for clients in self.clients.into_iter().chain(self.legacy) {
             clients.stop(STOP_TIMEOUT).await;
         }
         self.grpc.stop(STOP_TIMEOUT).await;
@@ -402,11 +419,16 @@ impl Running for Logic {
     }
 }
 
-async fn clients_failed(clients: &mut Option<GrpcServer>) -> String {
-    match clients {
-        Some(clients) => clients.failed().await,
-        None => std::future::pending().await,
-    }
+async fn any_failed(servers: impl Iterator<Item = &mut GrpcServer>) -> String {
+    let mut all: Vec<_> = servers.map(|server| Box::pin(server.failed())).collect();
+    future::poll_fn(|context| {
+        let failed = all.iter_mut().find_map(|server| match server.as_mut().poll(context) {
+            Poll::Ready(problem) => Some(problem),
+            Poll::Pending => None,
+        });
+        failed.map_or(Poll::Pending, Poll::Ready)
+    })
+    .await
 }
 
 /// Gives the name of this node back where it does not start.

@@ -1,5 +1,6 @@
 //! The settings of logic: `config/logic.toml` documents every key with its default. Plain data, read once at start.
 
+mod legacy;
 mod messages;
 mod nodes;
 mod ranges;
@@ -20,6 +21,7 @@ use gim_config::{
 use serde::{Deserialize, Serialize};
 
 pub use self::{
+    legacy::LegacySettings,
     messages::{
         ConversationSettings, GroupSettings, InboxSettings, LimitSettings, MessageSettings, RetentionSettings,
         RoomSettings, WordFilterSettings,
@@ -48,6 +50,8 @@ pub struct LogicSettings {
     pub grpc: GrpcSettings,
     /// Where apps and pages call.
     pub clients: ClientsSettings,
+    /// Where clients call that speak an older dialect.
+    pub legacy: Vec<LegacySettings>,
     /// Metrics and health.
     pub admin: AdminSettings,
     /// Logs.
@@ -96,6 +100,7 @@ impl Default for LogicSettings {
             data_dir: "data".into(),
             grpc: GrpcSettings { listen: Endpoint::new("127.0.0.1:8010"), ..GrpcSettings::default() },
             clients: ClientsSettings::default(),
+            legacy: Vec::new(),
             admin: AdminSettings { listen: Endpoint::new("127.0.0.1:8011") },
             log: LogSettings::default(),
             traces: TracesSettings::default(),
@@ -147,7 +152,8 @@ impl Settings for LogicSettings {
     ];
 
     fn listeners(&mut self) -> Vec<&mut Endpoint> {
-        vec![&mut self.grpc.listen, &mut self.admin.listen, &mut self.clients.listen]
+        let legacy = self.legacy.iter_mut().map(|legacy| &mut legacy.listen);
+        [&mut self.grpc.listen, &mut self.admin.listen, &mut self.clients.listen].into_iter().chain(legacy).collect()
     }
 
     fn admin(&self) -> &Endpoint {
@@ -187,6 +193,7 @@ impl Settings for LogicSettings {
         self.jwt.validate()?;
         self.grpc.validate()?;
         self.clients.validate()?;
+        legacy::validate(&self.legacy)?;
         self.log.validate()?;
         self.traces.validate()?;
         self.database.validate()?;

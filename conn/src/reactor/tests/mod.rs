@@ -26,7 +26,7 @@ use mio::Events;
 use prost::Message as _;
 
 use super::{
-    LOG_LINES_PER_S_MAX, Parts, Reactor,
+    LOG_LINES_PER_S_MAX, ListenerParts, Parts, Reactor,
     apps::AppParts,
     command_queue::{Command, PushItem, TellFound},
     open_poll,
@@ -70,7 +70,7 @@ impl Harness {
         let parts = Parts {
             index: 0,
             poll,
-            listeners: vec![(Entrance::Tcp, listener)],
+            listeners: vec![ListenerParts { entrance: Entrance::Tcp, dialect: None, listener }],
             apps,
             wake: wake.clone(),
             rules: settings.rules(),

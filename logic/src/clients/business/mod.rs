@@ -14,6 +14,7 @@ mod room_writers;
 mod while_away;
 
 use std::{
+    collections::HashMap,
     sync::atomic::{AtomicU64, Ordering},
     time::{Duration, Instant},
 };
@@ -274,6 +275,25 @@ impl Business {
             }
         }
         Ok(())
+    }
+
+    /// Those of the users whom the business knows, as far as it tells.
+    pub async fn users(&self, user_ids: &[u64]) -> HashMap<u64, gim_proto::business::User> {
+        let mut known = HashMap::new();
+        let Some(clients) = &self.clients else { return known };
+        for user_ids in user_ids.chunks(USERS_PER_CALL_MAX) {
+            let message = GetUsersRequest { user_ids: user_ids.iter().map(|&user_id| (user_id, 0)).collect() };
+            let mut users = clients.users.clone();
+            match self.ask(&self.calls_in_flight, None, users.get_users(request(message, ""))).await {
+                Ok(reply) => known.extend(reply.users),
+                // Members are listed without their names then.
+                Err(status) => {
+                    tracing::debug!(%status, "users cannot be looked up");
+                    break;
+                }
+            }
+        }
+        known
     }
 
     /// Lets the business answer a packet with a command of its own.

@@ -1,0 +1,233 @@
+//! A client of August 2025.
+
+use gim_legacy::d2025_08::wire::{
+    connect::{Command, Message, SignInRequest, SubscribeRoomRequest},
+    logic::{
+        FriendAddRequest, GetMembersRequest, GroupCreateRequest, GroupMessagePush, PushRoomRequest,
+        RegisterDeviceRequest, SendFriendMessageRequest, SendGroupMessageRequest, SyncRequest, UserMessagePush,
+        device_ext_service_client::DeviceExtServiceClient, friend_ext_service_client::FriendExtServiceClient,
+        group_ext_service_client::GroupExtServiceClient, message_ext_service_client::MessageExtServiceClient,
+        room_ext_service_client::RoomExtServiceClient,
+    },
+    user::{SignInRequest as UserSignInRequest, user_ext_service_client::UserExtServiceClient},
+};
+use gim_proto::metadata;
+use prost::Message as _;
+use tonic::Request;
+
+use super::{
+    OlderClient, Place, ROOM, Shown, chat_beside_a_new_client, text,
+    wire::{Framed, Way},
+};
+use crate::server::Server;
+
+const NAME: &str = "2025-08";
+
+struct Older {
+    user_id: u64,
+    device_id: u64,
+    token: String,
+    connection: Option<Framed>,
+    requests: u32,
+    seq: u64,
+    shown: Vec<Shown>,
+}
+
+impl Older {
+    fn signed<T>(&self, message: T) -> Request<T> {
+        metadata::signed(message, self.user_id, self.device_id, &self.token)
+    }
+
+    /// Asks, and waits for the answer; what is pushed meanwhile is taken.
+    fn ask(&mut self, command: Command, content: Vec<u8>) -> Message {
+        self.requests += 1;
+        let request_id = self.requests.to_string();
+        let asked = Message {
+            request_id: request_id.clone(),
+            command: command as i32,
+            content: content.into(),
+            ..Message::default()
+        };
+        self.connection.as_mut().unwrap().send(&asked);
+        loop {
+            let message: Message = self.connection.as_mut().unwrap().receive().unwrap();
+            if message.command == command as i32 && message.request_id == request_id {
+                return message;
+            }
+            self.take(message);
+        }
+    }
+
+    fn take(&mut self, message: Message) {
+        if message.seq != 0 {
+            if message.seq <= self.seq {
+                return;
+            }
+            self.seq = message.seq;
+        }
+        match message.command() {
+            _ if message.room_id != 0 => {
+                self.shown.push(Shown { place: Place::Room, text: text(&message.content) });
+            }
+            Command::UserMessage => {
+                let push = UserMessagePush::decode(message.content).unwrap();
+                let place = Place::User(push.from_user.unwrap().user_id);
+                self.shown.push(Shown { place, text: text(&push.content) });
+            }
+            Command::GroupMessage => {
+                let push = GroupMessagePush::decode(message.content).unwrap();
+                self.shown.push(Shown { place: Place::Group(push.group_id), text: text(&push.content) });
+            }
+            _ => {}
+        }
+    }
+
+    fn sync(&mut self, server: &Server) {
+        loop {
+            let mut service = MessageExtServiceClient::new(server.older_channel(NAME));
+            let request = self.signed(SyncRequest { seq: self.seq });
+            let reply = server.call(service.sync(request)).unwrap();
+            reply.messages.into_iter().for_each(|message| self.take(message));
+            if !reply.has_more {
+                return;
+            }
+        }
+    }
+}
+
+impl OlderClient for Older {
+    fn sign_in(server: &Server, phone_number: &str) -> Self {
+        let device = RegisterDeviceRequest { r#type: 1, brand: "old".into(), ..RegisterDeviceRequest::default() };
+        let mut devices = DeviceExtServiceClient::new(server.older_channel(NAME));
+        let device_id = server.call(devices.register_device(device)).unwrap().device_id;
+        let request = UserSignInRequest { phone_number: phone_number.into(), code: "123456".into(), device_id };
+        let reply = server.call(UserExtServiceClient::new(server.older_channel(NAME)).sign_in(request)).unwrap();
+        let (user_id, token) = (reply.user_id, reply.token);
+        Self { user_id, device_id, token, connection: None, requests: 0, seq: 0, shown: Vec::new() }
+    }
+
+    fn user_id(&self) -> u64 {
+        self.user_id
+    }
+
+    fn connect(&mut self, server: &Server, way: Way) {
+        let Self { user_id, device_id, token, .. } = &*self;
+        let address = server.older_address(NAME, way == Way::WebSocket);
+        if way == Way::WebSocket {
+            let query = format!("?user_id={user_id}&device_id={device_id}&token={token}");
+            let mut connection = Framed::web_socket(address, &query);
+            let answer: Message = connection.receive().unwrap();
+            assert_eq!((answer.command(), answer.code), (Command::SignIn, 0));
+            self.connection = Some(connection);
+        } else {
+            let request = SignInRequest { device_id: *device_id, user_id: *user_id, token: token.clone() };
+            self.connection = Some(Framed::tcp(address));
+            let answer = self.ask(Command::SignIn, request.encode_to_vec());
+            assert_eq!((answer.code, answer.message.as_str()), (0, ""));
+        }
+        assert_eq!(self.ask(Command::SubscribeRoom, SubscribeRoomRequest { room_id: ROOM }.encode_to_vec()).code, 0);
+        assert_eq!(self.ask(Command::Heartbeat, Vec::new()).seq, 0);
+        self.sync(server);
+    }
+
+    fn disconnect(&mut self) {
+        self.connection = None;
+    }
+
+    fn add_friend(&self, server: &Server, friend_id: u64) {
+        let request = self.signed(FriendAddRequest { friend_id, ..FriendAddRequest::default() });
+        server.call(FriendExtServiceClient::new(server.older_channel(NAME)).add(request)).unwrap();
+    }
+
+    fn friends(&self, server: &Server) -> Vec<u64> {
+        let reply = server.call(FriendExtServiceClient::new(server.older_channel(NAME)).get_friends(self.signed(())));
+        reply.unwrap().friends.iter().map(|friend| friend.user_id).collect()
+    }
+
+    fn make_group(&self, server: &Server, member_id: u64) -> u64 {
+        let request = GroupCreateRequest { name: "group".into(), member_ids: vec![member_id], ..Default::default() };
+        let mut groups = GroupExtServiceClient::new(server.older_channel(NAME));
+        let group_id = server.call(groups.create(self.signed(request))).unwrap().group_id;
+        let listed = server.call(groups.list(self.signed(()))).unwrap().groups;
+        assert_eq!(listed.iter().map(|group| (group.group_id, group.user_mum)).collect::<Vec<_>>(), [(group_id, 2)]);
+        group_id
+    }
+
+    fn members(&self, server: &Server, group_id: u64) -> Vec<u64> {
+        let request = self.signed(GetMembersRequest { group_id });
+        let reply = server.call(GroupExtServiceClient::new(server.older_channel(NAME)).get_members(request)).unwrap();
+        reply.members.iter().map(|member| member.user_id).collect()
+    }
+
+    fn send_to_friend(&self, server: &Server, user_id: u64, text: &str) {
+        let request = self.signed(SendFriendMessageRequest { user_id, content: text.to_owned().into() });
+        let reply = server.call(FriendExtServiceClient::new(server.older_channel(NAME)).send_message(request));
+        assert_ne!(reply.unwrap().message_id, 0);
+    }
+
+    fn send_to_group(&self, server: &Server, group_id: u64, text: &str) {
+        let request = self.signed(SendGroupMessageRequest { group_id, content: text.to_owned().into() });
+        let reply = server.call(GroupExtServiceClient::new(server.older_channel(NAME)).send_message(request));
+        assert_ne!(reply.unwrap().message_id, 0);
+    }
+
+    fn push_to_room(&self, server: &Server, text: &str) {
+        let (command, content) = (Command::UserMessage as i32, text.to_owned().into());
+        let request = self.signed(PushRoomRequest { room_id: ROOM, command, content, ..PushRoomRequest::default() });
+        server.call(RoomExtServiceClient::new(server.older_channel(NAME)).push_room(request)).unwrap();
+    }
+
+    fn take_push(&mut self) {
+        let message = self.connection.as_mut().unwrap().receive().unwrap();
+        self.take(message);
+    }
+
+    fn shown(&self) -> &[Shown] {
+        &self.shown
+    }
+}
+
+#[test]
+fn a_client_of_august_2025_chats_beside_a_new_one() {
+    chat_beside_a_new_client::<Older>([Way::Tcp, Way::WebSocket]);
+    chat_beside_a_new_client::<Older>([Way::WebSocket, Way::Tcp]);
+}
+
+#[test]
+fn what_a_client_of_august_2025_does_wrong_is_answered_in_its_form() {
+    let server = Server::start_for_older_clients();
+    let address = server.older_address(NAME, false);
+    let ask = |connection: &mut Framed, command: i32, content: Vec<u8>| -> Message {
+        let asked = Message { request_id: "x".into(), command, content: content.into(), ..Message::default() };
+        connection.send(&asked);
+        connection.receive().unwrap()
+    };
+    let mut connection = Framed::tcp(address);
+    let answer = ask(&mut connection, Command::Heartbeat as i32, Vec::new());
+    assert_eq!((answer.request_id.as_str(), answer.command(), answer.code), ("x", Command::Heartbeat, 10000));
+    for (user_id, code) in [(u64::MAX, 10001), (1, 10000)] {
+        let request = SignInRequest { device_id: 2, user_id, token: "wrong".into() };
+        let answer = ask(&mut connection, Command::SignIn as i32, request.encode_to_vec());
+        assert_eq!((answer.command(), answer.code), (Command::SignIn, code), "{}", answer.message);
+        assert!(!answer.message.is_empty());
+    }
+
+    let client = Older::sign_in(&server, "13800000003");
+    let request = SignInRequest { device_id: client.device_id, user_id: client.user_id, token: client.token.clone() };
+    assert_eq!(ask(&mut connection, Command::SignIn as i32, request.encode_to_vec()).code, 0);
+    for unknown in [5, 7, 10, 77, 2000, -5] {
+        let answer = ask(&mut connection, unknown, Vec::new());
+        assert_eq!((answer.request_id.as_str(), answer.command.abs(), answer.code), ("x", unknown.abs(), 10005));
+    }
+
+    // A newer client signs in here with its own numbers, and is told in its own form, too.
+    let mut newer = gim_proto::client::Client::connect(address, crate::server::DEADLINE).unwrap();
+    assert_eq!(newer.sign_in(client.user_id, client.device_id, &client.token).unwrap().code, 10000);
+    // What is no frame of the dialect is refused in its form, and the connection ends.
+    newer.send_raw(&[2, 0x08, 1]).unwrap();
+    let mut connection = Framed::tcp(address);
+    connection.send(&gim_proto::logic::SignInRequest { user_id: 1, ..Default::default() });
+    let goodbye: Message = connection.receive().unwrap();
+    assert_eq!((goodbye.command(), goodbye.code), (Command::Unknown, 10001));
+    assert_eq!(connection.receive::<Message>(), None);
+}

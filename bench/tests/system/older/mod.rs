@@ -1,0 +1,215 @@
+//! Clients that speak older dialects, beside a new client of the same user on a second device, and a friend with a new client: each sees
+//! all that is said one-to-one, in a group and in a room, in order and once, over reconnects of either.
+
+mod d2025_08;
+mod wire;
+
+use gim_proto::{
+    business::{FriendAgreeRequest, SignInReply, friend_ext_service_client::FriendExtServiceClient},
+    client::Client,
+    connect::{Message, MessageCommand, PacketCommand, SendRequest, SubscribeRoomRequest, send_request::Target},
+    logic::{GroupMessagePush, SyncReply, SyncRequest, UserMessagePush},
+    metadata,
+};
+use prost::Message as _;
+
+use self::wire::Way;
+use crate::server::{Server, receive_message};
+
+const ROOM: u64 = 77;
+
+/// What a client showed: where it was said, and what.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shown {
+    place: Place,
+    text: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// By this user.
+    User(u64),
+    Group(u64),
+    Room,
+}
+
+/// A client of an older dialect, as the READMEs of its time have it.
+pub trait OlderClient {
+    /// Registers a device and signs a phone number in on it.
+    fn sign_in(server: &Server, phone_number: &str) -> Self;
+    fn user_id(&self) -> u64;
+    /// Connects, enters the room, and syncs to the end.
+    fn connect(&mut self, server: &Server, way: Way);
+    fn disconnect(&mut self);
+    fn add_friend(&self, server: &Server, user_id: u64);
+    fn friends(&self, server: &Server) -> Vec<u64>;
+    fn make_group(&self, server: &Server, member_id: u64) -> u64;
+    fn members(&self, server: &Server, group_id: u64) -> Vec<u64>;
+    fn send_to_friend(&self, server: &Server, user_id: u64, text: &str);
+    fn send_to_group(&self, server: &Server, group_id: u64, text: &str);
+    fn push_to_room(&self, server: &Server, text: &str);
+    /// Waits for the next push, and shows it if it says something.
+    fn take_push(&mut self);
+    fn shown(&self) -> &[Shown];
+}
+
+/// A client of today.
+struct NewClient {
+    identity: SignInReply,
+    connection: Option<Client>,
+    seq: u64,
+    shown: Vec<Shown>,
+    sends: u32,
+}
+
+impl NewClient {
+    fn sign_in(server: &Server, phone_number: &str) -> Self {
+        let identity = server.business_sign_in(phone_number);
+        Self { identity, connection: None, seq: 0, shown: Vec::new(), sends: 0 }
+    }
+
+    fn connect(&mut self, server: &Server) {
+        let mut connection = server.connect_as(&self.identity);
+        let room = SubscribeRoomRequest { room_id: ROOM, ..SubscribeRoomRequest::default() };
+        assert_eq!(connection.request(PacketCommand::PcSubscribeRoom as i32, room.encode_to_vec()).unwrap().code, 0);
+        let request = SyncRequest { seq: self.seq, from_start: true, ..SyncRequest::default() };
+        let reply = connection.request(PacketCommand::PcSync as i32, request.encode_to_vec()).unwrap();
+        self.connection = Some(connection);
+        SyncReply::decode(reply.data).unwrap().messages.into_iter().for_each(|message| self.take(message));
+    }
+
+    fn send(&mut self, target: Target, text: &str) {
+        self.sends += 1;
+        let command = match target {
+            Target::GroupId(_) => MessageCommand::McGroupMessage,
+            Target::UserId(_) | Target::RoomId(_) => MessageCommand::McUserMessage,
+        };
+        let (client_msg_id, content) = (self.sends.to_string(), text.to_owned().into());
+        let request = SendRequest { target: Some(target), command: command as i32, content, client_msg_id };
+        let connection = self.connection.as_mut().unwrap();
+        let reply = connection.request(PacketCommand::PcSend as i32, request.encode_to_vec()).unwrap();
+        assert_eq!((reply.code, reply.message.as_str()), (0, ""));
+    }
+
+    fn read_until(&mut self, text: &str) {
+        while self.shown.last().is_none_or(|shown| shown.text != text) {
+            let message = receive_message(self.connection.as_mut().unwrap());
+            self.take(message);
+        }
+    }
+
+    fn take(&mut self, message: Message) {
+        if message.seq != 0 {
+            assert_eq!(message.prev_seq + 1, message.seq);
+            // A push and a page may bring the same message, which is known by its seq.
+            if message.seq <= self.seq {
+                return;
+            }
+            self.seq = message.seq;
+        }
+        if !message.is_from_user {
+            return;
+        }
+        let user = UserMessagePush::decode(message.content.clone()).unwrap();
+        let shown = if message.room_id != 0 {
+            Shown { place: Place::Room, text: text(&user.content) }
+        } else if message.group_id != 0 {
+            let group = GroupMessagePush::decode(message.content).unwrap();
+            Shown { place: Place::Group(group.group_id), text: text(&group.content) }
+        } else {
+            Shown { place: Place::User(user.from_user.unwrap().user_id), text: text(&user.content) }
+        };
+        self.shown.push(shown);
+    }
+}
+
+fn text(content: &[u8]) -> String {
+    String::from_utf8(content.to_vec()).unwrap()
+}
+
+fn read_until(client: &mut impl OlderClient, text: &str) {
+    while client.shown().last().is_none_or(|shown| shown.text != text) {
+        client.take_push();
+    }
+}
+
+/// Lives through everything, connecting by `ways` in turn.
+pub fn chat_beside_a_new_client<C: OlderClient>(ways: [Way; 2]) {
+    let server = Server::start_for_older_clients();
+    let mut old = C::sign_in(&server, "13800000001");
+    let mut second = NewClient::sign_in(&server, "13800000001");
+    let mut friend = NewClient::sign_in(&server, "13800000002");
+    let (user_id, friend_id) = (old.user_id(), friend.identity.user_id);
+    assert_eq!(user_id, second.identity.user_id);
+
+    old.add_friend(&server, friend_id);
+    let agreed = FriendAgreeRequest { user_id, remarks: String::new() };
+    let SignInReply { device_id, token, .. } = &friend.identity;
+    let agreed = metadata::signed(agreed, friend_id, *device_id, token);
+    server.call(FriendExtServiceClient::new(server.business()).agree(agreed)).unwrap();
+    assert_eq!(old.friends(&server), [friend_id]);
+
+    old.connect(&server, ways[0]);
+    [&mut second, &mut friend].into_iter().for_each(|client| client.connect(&server));
+    friend.send(Target::UserId(user_id), "one");
+    read_until(&mut old, "one");
+    second.read_until("one");
+    old.send_to_friend(&server, friend_id, "two");
+    second.read_until("two");
+    friend.read_until("two");
+    let group_id = old.make_group(&server, friend_id);
+    let mut members = old.members(&server, group_id);
+    members.sort_unstable();
+    let mut both = [user_id, friend_id];
+    both.sort_unstable();
+    assert_eq!(members, both);
+    friend.send(Target::GroupId(group_id), "three");
+    read_until(&mut old, "three");
+    second.read_until("three");
+    old.send_to_group(&server, group_id, "four");
+    second.read_until("four");
+    friend.read_until("four");
+    friend.send(Target::RoomId(ROOM), "five");
+    read_until(&mut old, "five");
+    second.read_until("five");
+    old.push_to_room(&server, "six");
+    second.read_until("six");
+    friend.read_until("six");
+
+    old.disconnect();
+    friend.send(Target::UserId(user_id), "seven");
+    second.read_until("seven");
+    old.connect(&server, ways[1]);
+    second.connection = None;
+    friend.send(Target::GroupId(group_id), "eight");
+    read_until(&mut old, "eight");
+    second.connect(&server);
+    second.send(Target::UserId(friend_id), "nine");
+    read_until(&mut old, "nine");
+    old.disconnect();
+    old.connect(&server, ways[0]);
+
+    let shown = |place: Place, text: &str| Shown { place, text: text.to_owned() };
+    let (of_friend, of_user, of_group) = (Place::User(friend_id), Place::User(user_id), Place::Group(group_id));
+    let all = [
+        shown(of_friend, "one"),
+        shown(of_user, "two"),
+        shown(of_group, "three"),
+        shown(of_group, "four"),
+        shown(Place::Room, "five"),
+        shown(Place::Room, "six"),
+        shown(of_friend, "seven"),
+        shown(of_group, "eight"),
+        shown(of_user, "nine"),
+    ];
+    // What a device itself says it knows, and does not hear.
+    let without = |texts: &[&str]| -> Vec<_> {
+        all.iter().filter(|shown| !texts.contains(&shown.text.as_str())).cloned().collect()
+    };
+    let heard = |shown: &[Shown], own: &[&str]| -> Vec<_> {
+        shown.iter().filter(|shown| !own.contains(&shown.text.as_str())).cloned().collect()
+    };
+    let own_of_old = ["two", "four", "six"];
+    assert_eq!(heard(old.shown(), &own_of_old), without(&own_of_old));
+    assert_eq!(heard(&second.shown, &["nine"]), without(&["nine"]));
+}

@@ -1,0 +1,113 @@
+//! What connections say and hear whose clients speak an older dialect: rewritten on the way in and out, by what the dialect itself brings.
+//! Owned by one reactor. Other connections pass by here with one comparison.
+//!
+//! Always holds: a frame that goes to many is rewritten once for all who speak a dialect, as long as no more than [`RECENT_MAX`] others
+//! go around with it.
+
+use gim_legacy::{
+    Dialect,
+    packets::{Packet, Scratch},
+};
+
+use super::{Reactor, context::Context, peer::Peer};
+use crate::wire::{encoded::Encoded, intake::Flow, outbound::Kind, packet::PacketView};
+
+/// Frames of which the rendition is remembered: more than a burst in a room is long.
+const RECENT_MAX: usize = 256;
+
+/// What one reactor rewrites with.
+#[derive(Debug, Default)]
+pub(super) struct Renditions {
+    /// What is read of a frame. Lent out while its packet is handled.
+    scratch: Scratch,
+    /// What is written.
+    frame: Vec<u8>,
+    /// By the address of the frame; none as long as nobody speaks a dialect.
+    recent: Vec<Option<Rendition>>,
+    has_recent: bool,
+}
+
+/// A frame, and what a dialect makes of it. The frame is held, so that no other one can have its address.
+#[derive(Debug)]
+struct Rendition {
+    dialect: Dialect,
+    of: Encoded,
+    frame: Option<Encoded>,
+}
+
+impl Peer<'_> {
+    /// A frame in a dialect.
+    #[cold]
+    pub(super) fn on_worded_frame(&mut self, dialect: Dialect, frame: &[u8]) -> Flow {
+        self.context.metrics.heard(dialect);
+        let mut scratch = std::mem::take(&mut self.context.renditions.scratch);
+        let flow = match dialect.packets().read(frame, &mut scratch) {
+            Ok(packet) => self.on_packet(&packet.into()),
+            Err(_) => self.on_bad_frame(),
+        };
+        self.context.renditions.scratch = scratch;
+        flow
+    }
+
+    /// The frame as the client understands it; none where its dialect has no word for it.
+    pub(super) fn worded(&mut self, frame: Encoded, kind: Kind) -> Option<Encoded> {
+        self.context.worded(self.connection.dialect, frame, kind)
+    }
+}
+
+impl Context {
+    /// The same for a client that has no connection yet.
+    pub(super) fn worded(&mut self, dialect: Option<Dialect>, frame: Encoded, kind: Kind) -> Option<Encoded> {
+        match dialect {
+            None => Some(frame),
+            Some(dialect) => self.render(dialect, frame, kind),
+        }
+    }
+
+    #[cold]
+    fn render(&mut self, dialect: Dialect, frame: Encoded, kind: Kind) -> Option<Encoded> {
+        let renditions = &mut self.renditions;
+        if kind == Kind::Reply {
+            return renditions.write(dialect, &frame).map(|packet| self.replies.copy(packet));
+        }
+        if renditions.recent.is_empty() {
+            renditions.recent.resize_with(RECENT_MAX, || None);
+        }
+        let place = place_of(&frame, dialect);
+        match &renditions.recent[place] {
+            Some(known) if known.dialect == dialect && known.of.shares_bytes_with(&frame) => known.frame.clone(),
+            _ => {
+                let rendered = renditions.write(dialect, &frame).map(Encoded::of);
+                renditions.recent[place] = Some(Rendition { dialect, of: frame, frame: rendered.clone() });
+                renditions.has_recent = true;
+                rendered
+            }
+        }
+    }
+}
+
+impl Renditions {
+    /// What a dialect says in the place of a packet.
+    fn write(&mut self, dialect: Dialect, frame: &Encoded) -> Option<&[u8]> {
+        let packet = frame.packet();
+        let PacketView { request_id, command, content } = PacketView::decode(&packet).ok()?;
+        self.frame.clear();
+        dialect.packets().write(&Packet { request_id, command, content }, &mut self.frame).then_some(&self.frame)
+    }
+}
+
+impl Reactor {
+    /// Lets go of frames that went to everybody.
+    pub(super) fn forget_renditions(&mut self) {
+        if self.context.renditions.has_recent && !self.context.apps.have_leftovers() {
+            self.context.renditions.recent.fill_with(|| None);
+            self.context.renditions.has_recent = false;
+        }
+    }
+}
+
+/// Allocations begin at multiples of 16, and those of one burst beside each other.
+fn place_of(frame: &Encoded, dialect: Dialect) -> usize {
+    let address = frame.address() >> 4;
+    (address ^ address >> 8 ^ address >> 16 ^ dialect.index()) % RECENT_MAX
+}

@@ -1,0 +1,143 @@
+//! The seam of gRPC: the services of an older client, each of whose methods asks one of today's.
+//!
+//! On the tasks of calls. Always holds: what a caller says of itself is passed on with every question and judged there, as if it had asked
+//! itself; nothing is answered that a today's method did not.
+
+use std::{collections::HashMap, sync::Arc};
+
+use bytes::Bytes;
+use gim_proto::{
+    ResultCode,
+    business::User,
+    connect::{MessageCommand, SendReply, SendRequest, send_request::Target},
+    logic::{
+        Group, GroupGetMembersReply, GroupGetMembersRequest, GroupListMineReply, GroupListMineRequest, GroupMember,
+    },
+};
+use prost::Message;
+use tonic::{Extensions, Request, Status, async_trait, metadata::MetadataMap, service::RoutesBuilder};
+
+/// Pages of a list that was whole in a dialect: far more than anybody may have.
+const PAGES_MAX: usize = 1_000;
+
+/// Entries of a page, of which the server sends fewer where it likes to.
+const PAGE_ENTRIES: u32 = 1_000;
+
+/// The services of a dialect.
+#[derive(Debug, Clone, Copy)]
+pub struct Calls {
+    /// Each of its methods, and the one of today's that it counts as: `package.Service/Method`.
+    pub methods: &'static [(&'static str, &'static str)],
+    /// Its services as an encoded `FileDescriptorSet`.
+    pub descriptors: &'static [u8],
+    /// Adds them.
+    pub add_to: fn(&mut RoutesBuilder, Today),
+}
+
+/// What today's methods are reached through.
+#[async_trait]
+pub trait Upstream: Send + Sync + 'static {
+    /// Calls one of today's methods of clients for whoever says this about itself.
+    async fn call(
+        &self,
+        method: &'static str,
+        message: Vec<u8>,
+        metadata: MetadataMap,
+        extensions: Extensions,
+    ) -> Result<Bytes, Status>;
+
+    /// Those of the users that the business knows.
+    async fn users(&self, user_ids: &[u64]) -> HashMap<u64, User>;
+}
+
+/// Today's server. Clones share it.
+#[derive(Clone)]
+pub struct Today(Arc<dyn Upstream>);
+
+/// One call of a client.
+pub struct Call<'a> {
+    upstream: &'a dyn Upstream,
+    metadata: MetadataMap,
+    extensions: Extensions,
+}
+
+impl Today {
+    /// Reached through this.
+    pub fn new(upstream: impl Upstream) -> Self {
+        Self(Arc::new(upstream))
+    }
+
+    /// A call that came, and what it asks.
+    pub fn begin<T>(&self, request: Request<T>) -> (Call<'_>, T) {
+        let (metadata, extensions, asked) = request.into_parts();
+        (Call { upstream: &*self.0, metadata, extensions }, asked)
+    }
+}
+
+impl Call<'_> {
+    /// Asks today's method. What has the same numbers in both can be asked and answered as the dialect's own message.
+    ///
+    /// # Errors
+    /// As it refuses.
+    pub async fn ask<R: Message + Default>(&self, method: &'static str, message: &impl Message) -> Result<R, Status> {
+        let (metadata, extensions) = (self.metadata.clone(), self.extensions.clone());
+        let answer = self.upstream.call(method, message.encode_to_vec(), metadata, extensions).await?;
+        R::decode(answer).map_err(|error| ResultCode::Internal.status(error.to_string()))
+    }
+
+    /// Sends a message, for which the dialects have no key.
+    ///
+    /// # Errors
+    /// As today's method refuses.
+    pub async fn send(&self, target: Target, command: i32, content: Bytes) -> Result<SendReply, Status> {
+        let client_msg_id = format!("{:032x}", rand::random::<u128>());
+        let request = SendRequest { target: Some(target), command, content, client_msg_id };
+        self.ask("logic.MessageExtService/Send", &request).await
+    }
+
+    /// Sends to a group what users say there.
+    ///
+    /// # Errors
+    /// As today's method refuses.
+    pub async fn send_to_group(&self, group_id: u64, content: Bytes) -> Result<SendReply, Status> {
+        self.send(Target::GroupId(group_id), MessageCommand::McGroupMessage as i32, content).await
+    }
+
+    /// All groups of the caller.
+    ///
+    /// # Errors
+    /// As today's method refuses.
+    pub async fn groups(&self) -> Result<Vec<Group>, Status> {
+        let mut groups: Vec<Group> = Vec::new();
+        for _ in 0..PAGES_MAX {
+            let after_group_id = groups.last().map_or(0, |group| group.id);
+            let request = GroupListMineRequest { after_group_id, limit: PAGE_ENTRIES };
+            let page: GroupListMineReply = self.ask("logic.GroupExtService/ListMine", &request).await?;
+            groups.extend(page.groups);
+            if !page.has_more {
+                break;
+            }
+        }
+        Ok(groups)
+    }
+
+    /// All members of a group, and who of them the business knows.
+    ///
+    /// # Errors
+    /// As today's method refuses.
+    pub async fn members(&self, group_id: u64) -> Result<(Vec<GroupMember>, HashMap<u64, User>), Status> {
+        let mut members: Vec<GroupMember> = Vec::new();
+        for _ in 0..PAGES_MAX {
+            let after_user_id = members.last().map_or(0, |member| member.user_id);
+            let request = GroupGetMembersRequest { group_id, after_user_id, limit: PAGE_ENTRIES };
+            let page: GroupGetMembersReply = self.ask("logic.GroupExtService/GetMembers", &request).await?;
+            members.extend(page.members);
+            if !page.has_more {
+                break;
+            }
+        }
+        let user_ids: Vec<u64> = members.iter().map(|member| member.user_id).collect();
+        let users = self.upstream.users(&user_ids).await;
+        Ok((members, users))
+    }
+}

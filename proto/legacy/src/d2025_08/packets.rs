@@ -1,0 +1,106 @@
+//! The frames of the long connection: `connect.Message` in both directions. Called on a reactor's thread.
+
+use gim_proto::connect::PacketCommand;
+
+use super::{pushes, wire::connect::Command};
+use crate::{
+    fields::{Malformed, put_bytes, put_number, visit},
+    packets::{Packet, Packets, Scratch},
+    today::{Message, Reply},
+};
+
+/// The numbers of `connect.Message`, and how each begins.
+const REQUEST_ID: u32 = 1;
+const COMMAND: u32 = 2;
+const CONTENT: u32 = 3;
+const SEQ: u32 = 4;
+const CREATED_AT: u32 = 5;
+const ROOM_ID: u32 = 6;
+const CODE: u32 = 100;
+const MESSAGE: u32 = 101;
+
+/// See the module.
+pub(super) struct Frames;
+
+impl Packets for Frames {
+    fn keys(&self) -> &'static [u8] {
+        &[0x0a, 0x10, 0x1a, 0x20, 0x28, 0x30]
+    }
+
+    fn read<'a>(&self, frame: &'a [u8], scratch: &'a mut Scratch) -> Result<Packet<'a>, Malformed> {
+        let mut packet = Packet::default();
+        visit(frame, |field| {
+            match field.tag {
+                REQUEST_ID => packet.request_id = field.text()?,
+                COMMAND => packet.command = field.number()? as i32,
+                CONTENT => packet.content = field.bytes()?,
+                SEQ | CREATED_AT | ROOM_ID | CODE => drop(field.number()?),
+                MESSAGE => drop(field.text()?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        packet.command = match Command::try_from(packet.command) {
+            Ok(Command::SignIn) => {
+                packet.content = sign_in(packet.content, &mut scratch.content);
+                PacketCommand::PcSignIn as i32
+            }
+            Ok(Command::Heartbeat) => PacketCommand::PcHeartbeat as i32,
+            Ok(Command::SubscribeRoom) => PacketCommand::PcSubscribeRoom as i32,
+            _ => packet.command.saturating_abs().wrapping_neg(),
+        };
+        Ok(packet)
+    }
+
+    fn write(&self, said: &Packet<'_>, frame: &mut Vec<u8>) -> bool {
+        match PacketCommand::try_from(said.command) {
+            Ok(PacketCommand::PcMessage) => match Message::read(said.content) {
+                Ok(message) => pushes::put(frame, &message),
+                Err(_) => false,
+            },
+            Ok(PacketCommand::PcSyncHint) => false,
+            Ok(PacketCommand::PcClose) => {
+                put_answer(frame, said, Command::Unknown as i32, Reply::of_close(said.content));
+                true
+            }
+            // Today's numbers of what can be asked are those of the dialect; what is unknown comes back as it was.
+            _ => {
+                let command = if said.command < 0 { said.command.wrapping_neg() } else { said.command };
+                put_answer(frame, said, command, Reply::read(said.content));
+                true
+            }
+        }
+    }
+}
+
+/// The content of a sign-in, whose first two fields have changed places since; as it is, where it is none.
+fn sign_in<'a>(content: &'a [u8], scratch: &'a mut Vec<u8>) -> &'a [u8] {
+    let (mut device_id, mut user_id, mut token) = (0, 0, "");
+    let read = visit(content, |field| {
+        match field.tag {
+            1 => device_id = field.number()?,
+            2 => user_id = field.number()?,
+            3 => token = field.text()?,
+            _ => {}
+        }
+        Ok(())
+    });
+    if read.is_err() {
+        return content;
+    }
+    scratch.clear();
+    put_number(scratch, 1, user_id);
+    put_number(scratch, 2, device_id);
+    put_bytes(scratch, 3, token);
+    scratch
+}
+
+/// An answer. What is refused says so in today's form, too, for a newer client that came to the wrong port.
+fn put_answer(frame: &mut Vec<u8>, said: &Packet<'_>, command: i32, reply: Result<Reply<'_>, Malformed>) {
+    let reply = reply.unwrap_or_default();
+    put_bytes(frame, REQUEST_ID, said.request_id);
+    put_number(frame, COMMAND, command as u64);
+    put_bytes(frame, CONTENT, if reply.code == 0 { reply.data } else { said.content });
+    put_number(frame, CODE, reply.code as u64);
+    put_bytes(frame, MESSAGE, reply.message);
+}

@@ -1,0 +1,103 @@
+//! What is pushed and synced: today's message as the dialect's. Pure.
+//!
+//! The contents of its own commands have other numbers than today's where a user stands in them. In a room content is what was said and
+//! nothing around it, as rooms were then.
+
+use gim_proto::connect::MessageCommand;
+
+use super::wire::connect::Command;
+use crate::{
+    fields::{Malformed, put_bytes, put_content, put_message, put_number, visit},
+    today::{Card, Member, Message, Wrapped},
+};
+
+/// Today's numbers from 110 on that are the dialect's, too.
+const KNOWN: [i32; 5] = [
+    Command::AddFriend as i32,
+    Command::AgreeAddFriend as i32,
+    Command::UpdateGroup as i32,
+    Command::AddGroupMembers as i32,
+    Command::RemoveGroupMember as i32,
+];
+
+/// Appends a `connect.Message`. False, and nothing is appended, where the dialect has no word for it.
+pub(super) fn put(frame: &mut Vec<u8>, message: &Message<'_>) -> bool {
+    if message.is_unheard_of(&KNOWN) {
+        return false;
+    }
+    let command = if message.is_gone() { Command::Unknown as i32 } else { command(message.command) };
+    put_number(frame, 2, command as u64);
+    put_content(frame, 3, |out| {
+        let before = out.len();
+        if !message.is_gone() && put_rewritten(out, message).is_err() {
+            // A backend may say with any command what it wants.
+            out.truncate(before);
+            out.extend_from_slice(message.content);
+        }
+    });
+    put_number(frame, 4, message.seq);
+    put_number(frame, 5, message.created_at as u64);
+    put_number(frame, 6, message.room_id);
+    true
+}
+
+fn command(command: i32) -> i32 {
+    match MessageCommand::try_from(command) {
+        Ok(MessageCommand::McUserMessage) => Command::UserMessage as i32,
+        Ok(MessageCommand::McGroupMessage) => Command::GroupMessage as i32,
+        _ => command,
+    }
+}
+
+fn put_rewritten(out: &mut Vec<u8>, message: &Message<'_>) -> Result<(), Malformed> {
+    let command = MessageCommand::try_from(message.command).unwrap_or_default();
+    let is_to_group = command == MessageCommand::McGroupMessage || message.is_from_user && message.group_id != 0;
+    if message.is_from_user && message.room_id != 0 {
+        out.extend_from_slice(Wrapped::read(message.content)?.content);
+    } else if is_to_group {
+        let Wrapped { from_user, to: group_id, content } = Wrapped::read(message.content)?;
+        put_message(out, 1, |out| put_card(out, &from_user));
+        put_number(out, 2, group_id);
+        put_bytes(out, 3, content);
+    } else if message.is_from_user || command == MessageCommand::McUserMessage {
+        let Wrapped { from_user, content, .. } = Wrapped::read(message.content)?;
+        put_message(out, 1, |out| put_card(out, &from_user));
+        put_bytes(out, 2, content);
+    } else if command == MessageCommand::McAddGroupMembers {
+        put_added_members(out, message.content)?;
+    } else {
+        out.extend_from_slice(message.content);
+    }
+    Ok(())
+}
+
+fn put_card(out: &mut Vec<u8>, card: &Card<'_>) {
+    put_number(out, 2, card.user_id);
+    put_number(out, 3, card.device_id);
+    put_bytes(out, 4, card.avatar_url);
+    put_bytes(out, 5, card.nickname);
+    put_bytes(out, 6, card.extra);
+}
+
+fn put_added_members(out: &mut Vec<u8>, content: &[u8]) -> Result<(), Malformed> {
+    visit(content, |field| {
+        match field.tag {
+            1 => put_number(out, 1, field.number()?),
+            2 => put_bytes(out, 2, field.bytes()?),
+            3 => {
+                let member = Member::read(field.bytes()?)?;
+                put_message(out, 3, |out| put_member(out, &member));
+            }
+            _ => {}
+        }
+        Ok(())
+    })
+}
+
+/// A member's own name in the group was called its remarks.
+fn put_member(out: &mut Vec<u8>, member: &Member<'_>) {
+    put_number(out, 1, member.user_id);
+    put_number(out, 6, member.member_type);
+    put_bytes(out, 7, member.nickname);
+    put_bytes(out, 8, member.extra);
+}

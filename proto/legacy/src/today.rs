@@ -1,0 +1,211 @@
+//! What today's server says on a long connection, as views: what a dialect rewrites. Pure data.
+
+use gim_proto::{CloseReason, ResultCode, connect::MessageStatus};
+
+use crate::fields::{Malformed, visit};
+
+/// The numbers of messages that are the server's own, and that no dialect knows.
+const OF_THE_SERVER: std::ops::RangeInclusive<i32> = 112..=199;
+
+/// A `connect.Message`.
+#[derive(Debug, Clone, Copy, Default)]
+#[allow(missing_docs, reason = "each is the field of its name")]
+pub struct Message<'a> {
+    pub command: i32,
+    pub content: &'a [u8],
+    pub seq: u64,
+    pub created_at: i64,
+    pub room_id: u64,
+    pub created_at_ms: i64,
+    pub status: i32,
+    pub group_id: u64,
+    pub is_from_user: bool,
+}
+
+/// A `logic.UserMessagePush` or a `logic.GroupMessagePush`, which have the same numbers.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Wrapped<'a> {
+    /// Who says it.
+    pub from_user: Card<'a>,
+    /// The user or the group that it is for.
+    pub to: u64,
+    /// What is said.
+    pub content: &'a [u8],
+}
+
+/// A `logic.User`.
+#[derive(Debug, Clone, Copy, Default)]
+#[allow(missing_docs, reason = "each is the field of its name")]
+pub struct Card<'a> {
+    pub user_id: u64,
+    pub device_id: u64,
+    pub nickname: &'a [u8],
+    pub avatar_url: &'a [u8],
+    pub extra: &'a [u8],
+}
+
+/// A `logic.GroupMember`.
+#[derive(Debug, Clone, Copy, Default)]
+#[allow(missing_docs, reason = "each is the field of its name")]
+pub struct Member<'a> {
+    pub user_id: u64,
+    pub nickname: &'a [u8],
+    pub member_type: u64,
+    pub extra: &'a [u8],
+}
+
+/// The content of an answer: a `connect.Reply`.
+#[derive(Debug, Clone, Copy, Default)]
+#[allow(missing_docs, reason = "each is the field of its name")]
+pub struct Reply<'a> {
+    pub code: i32,
+    pub message: &'a [u8],
+    pub data: &'a [u8],
+}
+
+impl<'a> Message<'a> {
+    /// Reads one.
+    ///
+    /// # Errors
+    /// Where the bytes are none.
+    pub fn read(bytes: &'a [u8]) -> Result<Self, Malformed> {
+        let mut message = Self::default();
+        visit(bytes, |field| {
+            match field.tag {
+                2 => message.command = field.number()? as i32,
+                3 => message.content = field.bytes()?,
+                4 => message.seq = field.number()?,
+                5 => message.created_at = field.number()? as i64,
+                6 => message.room_id = field.number()?,
+                17 => message.created_at_ms = field.number()? as i64,
+                19 => message.status = field.number()? as i32,
+                20 => message.group_id = field.number()?,
+                24 => message.is_from_user = field.number()? != 0,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(message)
+    }
+
+    /// Whether its content was taken back, or is kept no longer.
+    pub fn is_gone(&self) -> bool {
+        self.status != MessageStatus::MsNormal as i32
+    }
+
+    /// Whether it is news of the server's own, stored nowhere, that no dialect has a word for. (What is stored has to be told, because
+    /// it has a seq.)
+    pub fn is_unheard_of(&self, known: &[i32]) -> bool {
+        self.seq == 0 && OF_THE_SERVER.contains(&self.command) && !known.contains(&self.command)
+    }
+}
+
+impl<'a> Wrapped<'a> {
+    /// Reads one.
+    ///
+    /// # Errors
+    /// Where the bytes are none.
+    pub fn read(bytes: &'a [u8]) -> Result<Self, Malformed> {
+        let mut wrapped = Self::default();
+        visit(bytes, |field| {
+            match field.tag {
+                1 => wrapped.from_user = Card::read(field.bytes()?)?,
+                2 => wrapped.to = field.number()?,
+                3 => wrapped.content = field.bytes()?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(wrapped)
+    }
+}
+
+impl<'a> Card<'a> {
+    fn read(bytes: &'a [u8]) -> Result<Self, Malformed> {
+        let mut card = Self::default();
+        visit(bytes, |field| {
+            match field.tag {
+                1 => card.user_id = field.number()?,
+                2 => card.device_id = field.number()?,
+                3 => card.nickname = field.bytes()?,
+                4 => card.avatar_url = field.bytes()?,
+                5 => card.extra = field.bytes()?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(card)
+    }
+}
+
+impl<'a> Member<'a> {
+    /// Reads one.
+    ///
+    /// # Errors
+    /// Where the bytes are none.
+    pub fn read(bytes: &'a [u8]) -> Result<Self, Malformed> {
+        let mut member = Self::default();
+        visit(bytes, |field| {
+            match field.tag {
+                1 => member.user_id = field.number()?,
+                2 => member.nickname = field.bytes()?,
+                3 => member.member_type = field.number()?,
+                5 => member.extra = field.bytes()?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(member)
+    }
+}
+
+impl<'a> Reply<'a> {
+    /// Reads one.
+    ///
+    /// # Errors
+    /// Where the bytes are none.
+    pub fn read(bytes: &'a [u8]) -> Result<Self, Malformed> {
+        let mut reply = Self::default();
+        visit(bytes, |field| {
+            match field.tag {
+                1 => reply.code = field.number()? as i32,
+                2 => reply.message = field.bytes()?,
+                3 => reply.data = field.bytes()?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(reply)
+    }
+
+    /// A `connect.CloseNotice`, as a dialect without one says it: a code, and the sentence.
+    ///
+    /// # Errors
+    /// Where the bytes are none.
+    pub fn of_close(bytes: &'a [u8]) -> Result<Self, Malformed> {
+        let (mut reason, mut message) = (CloseReason::CrUnknown, &b""[..]);
+        visit(bytes, |field| {
+            match field.tag {
+                1 => reason = CloseReason::try_from(field.number()? as i32).unwrap_or(CloseReason::CrUnknown),
+                2 => message = field.bytes()?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(Self { code: code_of(reason).number(), message, data: b"" })
+    }
+}
+
+/// What a client shall do whose connection ends so.
+fn code_of(reason: CloseReason) -> ResultCode {
+    match reason {
+        CloseReason::CrSignInDeadline
+        | CloseReason::CrReplaced
+        | CloseReason::CrKicked
+        | CloseReason::CrTokenRevoked => ResultCode::SignInAgain,
+        CloseReason::CrBadFrame => ResultCode::BadRequest,
+        CloseReason::CrFrameTooLarge => ResultCode::TooLarge,
+        CloseReason::CrRateLimited => ResultCode::TooManyRequests,
+        _ => ResultCode::TryAgainLater,
+    }
+}
