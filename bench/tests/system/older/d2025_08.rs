@@ -16,7 +16,7 @@ use prost::Message as _;
 use tonic::Request;
 
 use super::{
-    OlderClient, Place, ROOM, Shown, chat_beside_a_new_client, text,
+    OlderClient, ROOM, Shown, Spot, chat_beside_a_new_client, text,
     wire::{Framed, Way},
 };
 use crate::server::Server;
@@ -67,16 +67,16 @@ impl Older {
         }
         match message.command() {
             _ if message.room_id != 0 => {
-                self.shown.push(Shown { place: Place::Room, text: text(&message.content) });
+                self.shown.push(Shown { spot: Spot::Room, text: text(&message.content) });
             }
             Command::UserMessage => {
                 let push = UserMessagePush::decode(message.content).unwrap();
-                let place = Place::User(push.from_user.unwrap().user_id);
-                self.shown.push(Shown { place, text: text(&push.content) });
+                let spot = Spot::User(push.from_user.unwrap().user_id);
+                self.shown.push(Shown { spot, text: text(&push.content) });
             }
             Command::GroupMessage => {
                 let push = GroupMessagePush::decode(message.content).unwrap();
-                self.shown.push(Shown { place: Place::Group(push.group_id), text: text(&push.content) });
+                self.shown.push(Shown { spot: Spot::Group(push.group_id), text: text(&push.content) });
             }
             _ => {}
         }

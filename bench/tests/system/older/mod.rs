@@ -21,12 +21,12 @@ const ROOM: u64 = 77;
 /// What a client showed: where it was said, and what.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shown {
-    place: Place,
+    spot: Spot,
     text: String,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
+pub enum Spot {
     /// By this user.
     User(u64),
     Group(u64),
@@ -112,12 +112,12 @@ impl NewClient {
         }
         let user = UserMessagePush::decode(message.content.clone()).unwrap();
         let shown = if message.room_id != 0 {
-            Shown { place: Place::Room, text: text(&user.content) }
+            Shown { spot: Spot::Room, text: text(&user.content) }
         } else if message.group_id != 0 {
             let group = GroupMessagePush::decode(message.content).unwrap();
-            Shown { place: Place::Group(group.group_id), text: text(&group.content) }
+            Shown { spot: Spot::Group(group.group_id), text: text(&group.content) }
         } else {
-            Shown { place: Place::User(user.from_user.unwrap().user_id), text: text(&user.content) }
+            Shown { spot: Spot::User(user.from_user.unwrap().user_id), text: text(&user.content) }
         };
         self.shown.push(shown);
     }
@@ -189,15 +189,15 @@ pub fn chat_beside_a_new_client<C: OlderClient>(ways: [Way; 2]) {
     old.disconnect();
     old.connect(&server, ways[0]);
 
-    let shown = |place: Place, text: &str| Shown { place, text: text.to_owned() };
-    let (of_friend, of_user, of_group) = (Place::User(friend_id), Place::User(user_id), Place::Group(group_id));
+    let shown = |spot: Spot, text: &str| Shown { spot, text: text.to_owned() };
+    let (of_friend, of_user, of_group) = (Spot::User(friend_id), Spot::User(user_id), Spot::Group(group_id));
     let all = [
         shown(of_friend, "one"),
         shown(of_user, "two"),
         shown(of_group, "three"),
         shown(of_group, "four"),
-        shown(Place::Room, "five"),
-        shown(Place::Room, "six"),
+        shown(Spot::Room, "five"),
+        shown(Spot::Room, "six"),
         shown(of_friend, "seven"),
         shown(of_group, "eight"),
         shown(of_user, "nine"),

@@ -70,7 +70,7 @@ fn what_was_never_asked_then_cannot_be_asked_now() {
 }
 
 #[test]
-fn an_answer_repeats_the_request_and_a_refusal_is_read_by_newer_clients_too() {
+fn an_answer_repeats_the_request_and_newer_clients_read_refusals_too() {
     let reply = |code| Reply { code, message: "m".into(), data: "d".into() }.encode_to_vec();
     let done = written(PacketCommand::PcSubscribeRoom, "r", &reply(0)).unwrap();
     assert_eq!((done.request_id.as_str(), done.command(), done.code), ("r", Command::SubscribeRoom, 0));
