@@ -108,6 +108,7 @@ impl Files {
         };
         match content.state {
             ContentState::Good => {}
+            ContentState::Unchecked if variant == Variant::Check => {}
             ContentState::Unchecked => return Err(FileRefusal::unchecked()),
             ContentState::Refused => return Err(FileRefusal::refused_content()),
         }
@@ -152,24 +153,24 @@ impl Files {
 impl Readable {
     fn length(&self) -> u64 {
         match self.variant {
-            Variant::Whole => self.content.size_bytes,
+            Variant::Whole | Variant::Check => self.content.size_bytes,
             Variant::Thumbnail => self.content.thumbnail_bytes,
         }
     }
 
     fn etag(&self) -> String {
         match self.variant {
-            Variant::Whole => format!("\"{}\"", self.content.hash),
+            Variant::Whole | Variant::Check => format!("\"{}\"", self.content.hash),
             Variant::Thumbnail => format!("\"{}-thumbnail\"", self.content.hash),
         }
     }
 
     fn describe(&self, etag: &str, headers: &mut HeaderMap) {
         let kind = match self.variant {
-            Variant::Whole => self.content.kind.as_str(),
+            Variant::Whole | Variant::Check => self.content.kind.as_str(),
             Variant::Thumbnail => THUMBNAIL_KIND,
         };
-        let is_inline = kind::is_inline(kind) && !self.is_saved;
+        let is_inline = kind::is_inline(kind, self.content.width > 0) && !self.is_saved;
         put(headers, header::CONTENT_TYPE, kind::content_type(kind));
         headers.insert(header::CONTENT_DISPOSITION, content_disposition(is_inline, &self.name));
         put(headers, header::ETAG, etag);

@@ -2,18 +2,19 @@
 //!
 //! Always holds: until the row says so nothing was changed but the folder, and the upload is still there; so the same may be done again.
 
-use std::io;
+use std::{io, path::PathBuf};
 
 use super::{
     Files,
-    kind::{HEAD_BYTES, kind_of},
+    kind::{HEAD_BYTES, PICTURES, UNKNOWN, kind_of},
+    picture::{Picture, PictureProblem},
     refusal::FileRefusal,
     signed_url::Variant,
     staged::Staged,
 };
 use crate::{
     clock,
-    domain::file::{FileHash, FileId},
+    domain::file::FileId,
     store::{Content, ContentState, StoredFile, Upload},
 };
 
@@ -27,11 +28,74 @@ impl Files {
             Ok((staged, hash, kind_of(&head)))
         };
         let (staged, hash, kind) = self.disk.run(sealed).await?;
-        let content = match self.store.content(hash).await? {
-            Some(known) => known,
-            None => self.keep(file_id, hash, staged.length(), kind).await?,
+        let whole = Content {
+            hash,
+            content_id: file_id,
+            size_bytes: staged.length(),
+            kind: kind.to_owned(),
+            state: if self.scanner.is_some() { ContentState::Unchecked } else { ContentState::Good },
+            width: 0,
+            height: 0,
+            thumbnail_bytes: 0,
         };
-        let finished = self.store.finish_upload(file_id, staged.length(), &content, clock::now_ms()).await?;
+        let (content, path) = match self.picture(file_id, kind).await {
+            None => (whole, self.folder.upload(file_id)),
+            Some(Ok(picture)) => (picture.content(whole), self.folder.clean(file_id)),
+            Some(Err(PictureProblem::TooManyBytes)) => (whole, self.folder.upload(file_id)),
+            Some(Err(PictureProblem::NotOne)) => {
+                (Content { kind: UNKNOWN.to_owned(), ..whole }, self.folder.upload(file_id))
+            }
+            Some(Err(problem @ PictureProblem::TooManyPixels(_))) => {
+                self.give_up(file_id).await;
+                return Err(FileRefusal::too_many_pixels(&problem));
+            }
+            Some(Err(PictureProblem::Disk(error))) => return Err(error.into()),
+        };
+        let kept = self.commit(file_id, staged.length(), content, path).await?;
+        let (folder, uploaded_bytes) = (self.folder.clone(), staged.length());
+        self.disk.run(move || folder.remove_upload(file_id)).await?;
+        drop(staged);
+        if let Some(scanner) = &self.scanner {
+            scanner.wake();
+        }
+        if kept.state == ContentState::Refused {
+            return Err(FileRefusal::refused_content());
+        }
+        Ok(StoredFile { user_id: upload.user_id, name: upload.name.clone(), uploaded_bytes, content: kept })
+    }
+
+    /// What a picture is, if it is one.
+    async fn picture(&self, file_id: FileId, kind: &'static str) -> Option<Result<Picture, PictureProblem>> {
+        if !PICTURES.contains(&kind) {
+            return None;
+        }
+        let (from, clean) = (self.folder.upload(file_id), self.folder.clean(file_id));
+        Some(self.pictures.prepare(kind, &from, &clean, &self.folder.thumbnail(file_id)).await)
+    }
+
+    /// Keeps the bytes at `path` unless the same are kept, and writes the row.
+    async fn commit(
+        &self,
+        file_id: FileId,
+        uploaded_bytes: u64,
+        content: Content,
+        path: PathBuf,
+    ) -> Result<Content, FileRefusal> {
+        let content = match self.store.content(content.hash).await? {
+            Some(known) => known,
+            None => {
+                let (folder, has_thumbnail) = (self.folder.clone(), content.thumbnail_bytes > 0);
+                let keep = move || {
+                    if has_thumbnail {
+                        folder.keep(&folder.thumbnail(file_id), file_id, Variant::Thumbnail)?;
+                    }
+                    folder.keep(&path, file_id, Variant::Whole)
+                };
+                self.disk.run(keep).await?;
+                content
+            }
+        };
+        let finished = self.store.finish_upload(file_id, uploaded_bytes, &content, clock::now_ms()).await?;
         let Some(kept) = finished else {
             self.discard(file_id).await?;
             return Err(FileRefusal::not_found());
@@ -39,33 +103,19 @@ impl Files {
         if kept.content_id != content.content_id {
             self.discard(file_id).await?;
         }
-        let (folder, uploaded_bytes) = (self.folder.clone(), staged.length());
-        self.disk.run(move || folder.remove_upload(file_id)).await?;
-        drop(staged);
-        if kept.state == ContentState::Refused {
-            return Err(FileRefusal::refused_content());
-        }
-        Ok(StoredFile { user_id: upload.user_id, name: upload.name.clone(), uploaded_bytes, content: kept })
-    }
-
-    async fn keep(&self, file_id: FileId, hash: FileHash, size_bytes: u64, kind: &str) -> Result<Content, FileRefusal> {
-        let folder = self.folder.clone();
-        self.disk.run(move || folder.keep(&folder.upload(file_id), file_id, Variant::Whole)).await?;
-        Ok(Content {
-            hash,
-            content_id: file_id,
-            size_bytes,
-            kind: kind.to_owned(),
-            state: ContentState::Good,
-            width: 0,
-            height: 0,
-            thumbnail_bytes: 0,
-        })
+        Ok(kept)
     }
 
     /// Removes bytes that were kept for nothing.
     async fn discard(&self, file_id: FileId) -> io::Result<()> {
         let folder = self.folder.clone();
         self.disk.run(move || folder.remove_content(file_id)).await
+    }
+}
+
+impl Picture {
+    fn content(self, whole: Content) -> Content {
+        let Self { hash, size_bytes, width, height, thumbnail_bytes } = self;
+        Content { hash, size_bytes, width, height, thumbnail_bytes, ..whole }
     }
 }

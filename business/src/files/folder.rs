@@ -1,4 +1,5 @@
-//! The folder in which files are kept: `uploads/ID` grows as bytes come, `contents/xx/ID` is whole and never changes.
+//! The folder in which files are kept: `uploads/ID` grows as bytes come (beside it stand `ID.clean` and `ID.thumbnail`, while a picture is
+//! prepared), `contents/xx/ID` is whole and never changes.
 //!
 //! Blocking; called on the threads of [`Disk`](super::disk::Disk). Always holds: what is under `contents` was written to the disk before
 //! it got its name there; nobody else on this host can read any of it.
@@ -53,6 +54,16 @@ impl Folder {
         self.uploads().join(file_id.to_string())
     }
 
+    /// Where the picture of an upload is written without what it tells.
+    pub fn clean(&self, file_id: FileId) -> PathBuf {
+        self.upload(file_id).with_extension("clean")
+    }
+
+    /// Where the small picture of an upload is written.
+    pub fn thumbnail(&self, file_id: FileId) -> PathBuf {
+        self.upload(file_id).with_extension("thumbnail")
+    }
+
     /// Gives bytes that are on the disk their place among the contents; where they were they are as well.
     pub fn keep(&self, from: &Path, content_id: FileId, variant: Variant) -> io::Result<()> {
         let path = self.content(content_id, variant);
@@ -72,8 +83,10 @@ impl Folder {
         File::open(self.content(content_id, variant))
     }
 
-    /// Removes an upload, if it is there.
+    /// Removes an upload, if it is there, and what was made of it.
     pub fn remove_upload(&self, file_id: FileId) -> io::Result<()> {
+        remove(&self.clean(file_id))?;
+        remove(&self.thumbnail(file_id))?;
         remove(&self.upload(file_id))
     }
 
@@ -89,7 +102,9 @@ impl Folder {
         let mut resting = Vec::new();
         for entry in fs::read_dir(self.uploads())? {
             let entry = entry?;
-            let Some(file_id) = entry.file_name().to_str().and_then(FileId::parse) else { continue };
+            let name = entry.file_name();
+            let id = name.to_str().map(|name| name.split_once('.').map_or(name, |(id, _)| id));
+            let Some(file_id) = id.and_then(FileId::parse) else { continue };
             let written_at = match entry.metadata().and_then(|metadata| metadata.modified()) {
                 Ok(written_at) => written_at,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
@@ -114,7 +129,7 @@ impl Folder {
         let name = content_id.to_string();
         let folder = self.contents().join(&name[..2]);
         match variant {
-            Variant::Whole => folder.join(name),
+            Variant::Whole | Variant::Check => folder.join(name),
             Variant::Thumbnail => folder.join(name + ".thumbnail"),
         }
     }

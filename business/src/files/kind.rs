@@ -42,9 +42,9 @@ pub fn kind_of(head: &[u8]) -> &'static str {
     }
 }
 
-/// Whether a browser may show it in a page of ours; all else is only saved.
-pub fn is_inline(kind: &str) -> bool {
-    PICTURES.contains(&kind) || PLAYED.contains(&kind)
+/// Whether a browser may show it in a page of ours: a picture that was decoded, sound and film. All else is only saved.
+pub fn is_inline(kind: &str, is_decoded: bool) -> bool {
+    is_decoded && PICTURES.contains(&kind) || PLAYED.contains(&kind)
 }
 
 /// What a download says that it is: nothing that could run, also where somebody leaves the other headers out of account.
@@ -118,12 +118,12 @@ mod tests {
         ];
         for (head, kind) in markup {
             assert_eq!(kind_of(head), kind);
-            assert!(!is_inline(kind));
+            assert!(!is_inline(kind, true));
             assert_eq!(content_type(kind), UNKNOWN);
         }
         for kind in [TEXT, UNKNOWN, "application/pdf", "application/zip"] {
-            assert!(!is_inline(kind), "{kind}");
+            assert!(!is_inline(kind, true), "{kind}");
         }
-        assert!(PICTURES.into_iter().all(is_inline));
+        assert!(PICTURES.into_iter().all(|kind| is_inline(kind, true) && !is_inline(kind, false)));
     }
 }

@@ -5,6 +5,8 @@
 //! - `listener`: connections, HTTP/1.1 and 2, and their bounds. `routes`: which request is whose; pages (`cors`).
 //! - `upload`: a file in one request. `tus`: one that goes on where it broke off. `download`: a file, or a part of it. `about`: what a file is, and where it is read.
 //! - `staged`, `writers`, `checksum`: bytes as they come in. `finish`: an upload becomes a file. `sweep`: or is given up.
+//! - `scan`: somebody looks at it first.
+//! - `picture`: sizes and thumbnails; `metadata`: what pictures tell of their makers.
 //! - `folder`: where bytes are kept. `kind`, `disposition`, `range`, `signed_url`: pure.
 //!
 //! Always holds: a file can be read after its bytes and its row are on the disk, and not before; who reads has a URL that was signed here;
@@ -20,9 +22,12 @@ mod finish;
 mod folder;
 mod kind;
 mod listener;
+mod metadata;
+mod picture;
 mod range;
 mod refusal;
 mod routes;
+mod scan;
 mod signed_url;
 mod staged;
 mod sweep;
@@ -33,9 +38,12 @@ mod writers;
 use std::{net::SocketAddr, path::Path, sync::Arc};
 
 use gim_config::{listen::ListenError, sql::persevere};
-use tokio::task::AbortHandle;
+use tokio::task::JoinSet;
 
-use self::{disk::Disk, folder::Folder, listener::FileListener, signed_url::Signer, writers::Writers};
+use self::{
+    disk::Disk, folder::Folder, listener::FileListener, picture::Pictures, scan::Scanner, signed_url::Signer,
+    writers::Writers,
+};
 use crate::{
     rpc::Callers,
     settings::FilesSettings,
@@ -46,7 +54,8 @@ use crate::{
 #[derive(Debug, Default)]
 pub struct FileServer {
     listener: Option<FileListener>,
-    sweep: Option<AbortHandle>,
+    /// What goes on beside the requests; ends with them.
+    tasks: JoinSet<()>,
 }
 
 /// Why it did not start.
@@ -76,6 +85,8 @@ struct Shared {
     folder: Folder,
     writers: Writers,
     disk: Disk,
+    pictures: Pictures,
+    scanner: Option<Scanner>,
 }
 
 impl std::ops::Deref for Files {
@@ -111,11 +122,15 @@ impl FileServer {
             folder,
             writers: Writers::default(),
             disk: Disk::new(settings.disk_tasks_max),
+            pictures: Pictures::new(settings),
+            scanner: Scanner::new(settings).map_err(FilesError::Settings)?,
             settings: settings.clone(),
         }));
         let listener = FileListener::start(settings, routes::routes(files.clone())).await?;
-        let sweep = tokio::spawn(sweep::run(files)).abort_handle();
-        Ok(Self { listener: Some(listener), sweep: Some(sweep) })
+        let mut tasks = JoinSet::new();
+        tasks.spawn(sweep::run(files.clone()));
+        tasks.spawn(scan::run(files, listener.address()));
+        Ok(Self { listener: Some(listener), tasks })
     }
 
     /// Where it listens, if it does.
@@ -128,13 +143,6 @@ impl FileServer {
         if let Some(listener) = self.listener.take() {
             listener.stop().await;
         }
-    }
-}
-
-impl Drop for FileServer {
-    fn drop(&mut self) {
-        if let Some(sweep) = &self.sweep {
-            sweep.abort();
-        }
+        self.tasks.shutdown().await;
     }
 }

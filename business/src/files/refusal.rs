@@ -13,7 +13,7 @@ use gim_config::page_json::Problem;
 use gim_proto::ResultCode;
 use tonic::{Code, Status};
 
-use super::staged::ReceiveError;
+use super::{picture::PictureProblem, staged::ReceiveError};
 use crate::{
     error::UseCaseError,
     store::{BeyondQuota, StoreError},
@@ -58,6 +58,11 @@ impl FileRefusal {
     pub fn too_large(bytes_max: u64) -> Self {
         let message = format!("a file may have no more than {bytes_max} bytes");
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, ResultCode::TooLarge, message)
+    }
+
+    /// A picture that would take too much to decode.
+    pub fn too_many_pixels(problem: &PictureProblem) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, ResultCode::TooLarge, problem.to_string())
     }
 
     /// A file without bytes.

@@ -13,6 +13,8 @@ pub enum Variant {
     Whole,
     /// A small picture of it.
     Thumbnail,
+    /// The file, for whoever checks it before others may read it.
+    Check,
 }
 
 /// What a URL shows.
@@ -45,6 +47,7 @@ impl Variant {
         match text {
             "" => Some(Self::Whole),
             "thumbnail" => Some(Self::Thumbnail),
+            "check" => Some(Self::Check),
             _ => None,
         }
     }
@@ -53,6 +56,7 @@ impl Variant {
         match self {
             Self::Whole => "",
             Self::Thumbnail => "/thumbnail",
+            Self::Check => "/check",
         }
     }
 }

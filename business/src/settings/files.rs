@@ -2,7 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use gim_config::{listen::Endpoint, webhook};
+use gim_config::{
+    listen::Endpoint,
+    webhook::{self, Secret},
+};
 use serde::{Deserialize, Serialize};
 
 use super::within;
@@ -43,6 +46,22 @@ pub struct FilesSettings {
     pub idle_timeout_ms: u64,
     /// Reads and writes of the disk that are under way at the same time.
     pub disk_tasks_max: usize,
+    /// Pictures that are decoded at the same time.
+    pub picture_tasks_max: usize,
+    /// Bytes of a picture that is decoded.
+    pub picture_bytes_max: u64,
+    /// Pixels of a picture; four bytes of memory for each.
+    pub picture_pixels_max: u64,
+    /// The longer side of a thumbnail.
+    pub thumbnail_pixels: u32,
+    /// Who says whether a file may be read; empty for nobody.
+    pub check_webhook: String,
+    /// What the calls there are signed with.
+    pub check_webhook_secret: String,
+    /// A file that holds it.
+    pub check_webhook_secret_file: PathBuf,
+    /// A call that lasts longer has failed.
+    pub check_webhook_timeout_ms: u64,
 }
 
 impl FilesSettings {
@@ -69,7 +88,22 @@ impl FilesSettings {
         within("files.connections_max", self.connections_max as u64, 1, 65_536)?;
         within("files.connections_per_address_max", self.connections_per_address_max as u64, 1, 65_536)?;
         within("files.idle_timeout_ms", self.idle_timeout_ms, 100, 3_600_000)?;
-        within("files.disk_tasks_max", self.disk_tasks_max as u64, 1, 256)
+        within("files.disk_tasks_max", self.disk_tasks_max as u64, 1, 256)?;
+        within("files.picture_tasks_max", self.picture_tasks_max as u64, 1, 64)?;
+        within("files.picture_bytes_max", self.picture_bytes_max, 1, 1 << 30)?;
+        within("files.picture_pixels_max", self.picture_pixels_max, 1, 1 << 30)?;
+        within("files.thumbnail_pixels", self.thumbnail_pixels, 16, 2_048)?;
+        self.validate_webhook()
+    }
+
+    fn validate_webhook(&self) -> Result<(), String> {
+        if self.check_webhook.is_empty() {
+            return Ok(());
+        }
+        webhook::checked(&self.check_webhook).map_err(|problem| format!("files.check_webhook: {problem}"))?;
+        Secret::new(&self.check_webhook_secret)
+            .map_err(|problem| format!("files.check_webhook_secret: {problem}, because calls are signed with it"))?;
+        within("files.check_webhook_timeout_ms", self.check_webhook_timeout_ms, 1, 600_000)
     }
 
     /// Where files are kept.
@@ -103,6 +137,14 @@ impl Default for FilesSettings {
             connections_per_address_max: 256,
             idle_timeout_ms: 60_000,
             disk_tasks_max: 16,
+            picture_tasks_max: 1,
+            picture_bytes_max: 32 << 20,
+            picture_pixels_max: 50_000_000,
+            thumbnail_pixels: 320,
+            check_webhook: String::new(),
+            check_webhook_secret: String::new(),
+            check_webhook_secret_file: PathBuf::new(),
+            check_webhook_timeout_ms: 60_000,
         }
     }
 }

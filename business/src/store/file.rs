@@ -172,6 +172,21 @@ impl Store {
         self.database.writer.transact(work).await
     }
 
+    /// Says what came of looking at a content.
+    pub async fn judge_content(&self, hash: FileHash, state: ContentState) -> Result<(), StoreError> {
+        let sql = "UPDATE file_content SET state = ? WHERE sha256 = ? AND state = 0";
+        let query = sqlx::query(sql).bind(state.number()).bind(&hash.0[..]);
+        query.execute(&self.database.writer).await?;
+        Ok(())
+    }
+
+    /// Contents that nobody has looked at, the oldest first.
+    pub async fn unchecked_contents(&self, most: u32) -> Result<Vec<Content>, StoreError> {
+        let sql = "SELECT sha256, content_id, size_bytes, kind, state, width, height, thumbnail_bytes FROM file_content \
+                   WHERE state = 0 ORDER BY created_at_ms LIMIT ?";
+        Ok(sqlx::query_as(sql).bind(i64::from(most)).fetch_all(&self.database.reader).await?)
+    }
+
     /// Notes that an upload goes on, so that it is not given up before then.
     pub async fn extend_upload(&self, file_id: FileId, expires_at_ms: i64) -> Result<(), StoreError> {
         let sql = "UPDATE file SET expires_at_ms = ? WHERE file_id = ? AND expires_at_ms > 0";
@@ -303,6 +318,7 @@ mod tests {
         equal_bytes_have_one_content,
         a_user_has_a_quota_and_others_have_their_own,
         uploads_that_rest_too_long_are_found_and_forgotten,
+        a_content_is_judged_once,
         the_secret_is_made_once,
     }
 
@@ -381,6 +397,18 @@ mod tests {
         assert!(store.forget_upload(resting.file_id).await.unwrap());
         assert!(!store.forget_upload(resting.file_id).await.unwrap());
         assert_eq!(store.expired_uploads(899, 10).await.unwrap(), []);
+    }
+
+    async fn a_content_is_judged_once(store: Store) {
+        let begun = upload(user(&store, "1").await, 9);
+        store.begin_upload(&begun, QUOTA, 100).await.unwrap().unwrap();
+        let content = content(begun.file_id, 1);
+        store.finish_upload(begun.file_id, 9, &content, 200).await.unwrap();
+        assert_eq!(store.unchecked_contents(10).await.unwrap(), std::slice::from_ref(&content));
+        store.judge_content(content.hash, ContentState::Refused).await.unwrap();
+        store.judge_content(content.hash, ContentState::Good).await.unwrap();
+        assert_eq!(store.content(content.hash).await.unwrap().unwrap().state, ContentState::Refused);
+        assert_eq!(store.unchecked_contents(10).await.unwrap(), []);
     }
 
     async fn the_secret_is_made_once(store: Store) {

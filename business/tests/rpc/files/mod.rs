@@ -1,8 +1,10 @@
 //! Files as clients see them: over HTTP, against a running service with a folder of its own.
 
 mod bad_input;
+mod checked;
 mod http;
 mod one_request;
+mod pictures;
 mod resumed;
 
 use std::{fs, net::SocketAddr, path::Path};

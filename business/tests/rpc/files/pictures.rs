@@ -1,0 +1,118 @@
+//! Pictures: what is told of them, and what they no longer tell.
+
+use std::io::Cursor;
+
+use image::{DynamicImage, ImageFormat, Rgb, RgbImage, RgbaImage};
+
+use super::*;
+
+/// A picture whose left half is red, and the other blue.
+fn halves(width: u32, height: u32) -> DynamicImage {
+    let colour = |x, _| if x < width / 2 { Rgb([255, 0, 0]) } else { Rgb([0, 0, 255]) };
+    RgbImage::from_fn(width, height, colour).into()
+}
+
+fn encoded(picture: &DynamicImage, format: ImageFormat) -> Vec<u8> {
+    let mut bytes = Cursor::new(Vec::new());
+    picture.write_to(&mut bytes, format).unwrap();
+    bytes.into_inner()
+}
+
+/// EXIF with an orientation, and the place where the picture was taken.
+fn with_exif(jpeg: &[u8], orientation: u8) -> Vec<u8> {
+    let mut exif = b"Exif\0\0MM\0\x2a\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0".to_vec();
+    exif.extend_from_slice(&[orientation, 0, 0, 0, 0, 0, 0]);
+    exif.extend_from_slice(b"GPS 48.8584 N");
+    let length = u16::try_from(exif.len() + 2).unwrap().to_be_bytes();
+    [&jpeg[..2], &[0xff, 0xe1], &length, &exif, &jpeg[2..], b"a film with GPS"].concat()
+}
+
+fn holds(bytes: &[u8], text: &[u8]) -> bool {
+    bytes.windows(text.len()).any(|window| window == text)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_photo_loses_its_place_and_has_a_thumbnail_as_it_is_seen() {
+    let (server, address) = start().await;
+    let phone = server.sign_in("1").await;
+    let photo = with_exif(&encoded(&halves(800, 400), ImageFormat::Jpeg), 6);
+    let about = uploaded(address, &phone, "photo.jpg", &photo);
+    assert_eq!(
+        (about["kind"].as_str(), about["width"].as_u64(), about["height"].as_u64()),
+        (Some("image/jpeg"), Some(400), Some(800))
+    );
+    let file = read(address, about["url"].as_str().unwrap());
+    assert!(holds(&photo, b"GPS") && !holds(&file.body, b"GPS") && holds(&file.body, b"Exif"));
+    assert_eq!(file.body.len() as u64, about["size_bytes"].as_u64().unwrap());
+    assert!(file.header("content-disposition").starts_with("inline; "));
+    let thumbnail = read(address, about["thumbnail_url"].as_str().unwrap());
+    assert_eq!((thumbnail.status, thumbnail.header("content-type")), (200, "image/jpeg"));
+    let small = image::load_from_memory(&thumbnail.body).unwrap().to_rgb8();
+    assert_eq!((small.width(), small.height()), (160, 320));
+    let (top, bottom) = (small.get_pixel(80, 40), small.get_pixel(80, 280));
+    assert!(top[0] > 200 && bottom[2] > 200, "turned to the right: {top:?} {bottom:?}");
+    assert_eq!(kept(&server), (0, 2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pictures_of_all_kinds_have_a_size_and_a_thumbnail() {
+    let (server, address) = start().await;
+    let phone = server.sign_in("1").await;
+    let clear = DynamicImage::from(RgbaImage::new(40, 30));
+    for (format, kind) in
+        [(ImageFormat::Png, "image/png"), (ImageFormat::Gif, "image/gif"), (ImageFormat::WebP, "image/webp")]
+    {
+        let about = uploaded(address, &phone, "a", &encoded(&clear, format));
+        assert_eq!(
+            (about["kind"].as_str(), about["width"].as_u64(), about["height"].as_u64()),
+            (Some(kind), Some(40), Some(30))
+        );
+        let thumbnail = read(address, about["thumbnail_url"].as_str().unwrap());
+        let small = image::load_from_memory(&thumbnail.body).unwrap().to_rgb8();
+        assert!(small.pixels().all(|pixel| pixel.0.iter().all(|colour| *colour > 250)), "{kind}: on white");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_photo_from_two_places_is_kept_once() {
+    let (server, address) = start().await;
+    let phone = server.sign_in("1").await;
+    let plain = encoded(&halves(80, 40), ImageFormat::Jpeg);
+    let first = uploaded(address, &phone, "a.jpg", &with_exif(&plain, 1));
+    let second = uploaded(address, &phone, "b.jpg", &plain);
+    assert_eq!((first["sha256"].as_str(), kept(&server)), (second["sha256"].as_str(), (0, 2)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bomb_is_refused_and_leaves_nothing() {
+    let (server, address) = start_with(|files| files.picture_pixels_max = 10_000).await;
+    let phone = server.sign_in("1").await;
+    let bomb = encoded(&DynamicImage::new_luma8(101, 100), ImageFormat::Png);
+    assert_eq!(upload(address, &phone, "a.png", &bomb).refusal(422), "a picture may have no more than 10000 pixels");
+    // One that says that it is larger than any memory.
+    let mut huge = encoded(&DynamicImage::new_luma8(1, 1), ImageFormat::Gif);
+    huge[6..10].copy_from_slice(&[0xff; 4]);
+    upload(address, &phone, "a.gif", &huge).refusal(422);
+    assert_eq!(kept(&server), (0, 0));
+    uploaded(address, &phone, "a.png", &encoded(&DynamicImage::new_luma8(100, 100), ImageFormat::Png));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_only_begins_as_a_picture_is_not_shown() {
+    let (server, address) = start_with(|files| files.picture_bytes_max = 1_000).await;
+    let phone = server.sign_in("1").await;
+    let polyglot = b"GIF89a/*\x01\0\x01\0*/=1;alert(1)//<script>alert(1)</script>";
+    let about = uploaded(address, &phone, "a.gif", polyglot);
+    assert_eq!((about["kind"].as_str(), about.get("thumbnail_url")), (Some("application/octet-stream"), None));
+    let file = read(address, about["url"].as_str().unwrap());
+    assert!(file.header("content-disposition").starts_with("attachment; ") && file.body == polyglot);
+    let cut = &encoded(&halves(16, 16), ImageFormat::Png)[..60];
+    assert_eq!(uploaded(address, &phone, "a.png", cut)["kind"].as_str(), Some("application/octet-stream"));
+    // One with more bytes than are looked at is what its bytes say, and saved.
+    let noise = RgbImage::from_fn(64, 64, |x, y| Rgb([(x * 37 + y * 91) as u8, (x * y) as u8, (x * 11) as u8]));
+    let large = encoded(&noise.into(), ImageFormat::Png);
+    assert!(large.len() > 1_000);
+    let about = uploaded(address, &phone, "a.png", &large);
+    assert_eq!((about["kind"].as_str(), about.get("width")), (Some("image/png"), None));
+    assert!(read(address, about["url"].as_str().unwrap()).header("content-disposition").starts_with("attachment; "));
+}
