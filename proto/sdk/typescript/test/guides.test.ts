@@ -12,10 +12,12 @@ const GUIDES = join(ROOT, "../guides");
 
 // What a block may use without saying where it comes from.
 const KNOWN = `import { Client as ClientType, type Message } from "../../src/index.js";
+import { Files } from "../../src/files.js";
 declare const client: ClientType;
 declare const message: Message;
 declare const target: { kind: "user"; id: string };
-declare const bytes: Uint8Array;
+declare const bytes: Uint8Array<ArrayBuffer>;
+declare const picture: File;
 declare const getToken: () => string;
 `;
 

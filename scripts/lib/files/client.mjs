@@ -1,0 +1,76 @@
+// tus-js-client from npm against a business of its own, which is killed in the middle of an upload and started again.
+// usage: client.mjs GIM_BUSINESS CONFIG DATA PORT_OFFSET LOGIC_URL
+
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { createHash, randomBytes } from "node:crypto";
+import { once } from "node:events";
+import { setTimeout as sleep } from "node:timers/promises";
+import { Upload } from "tus-js-client";
+
+const [program, config, data, offset, logic] = process.argv.slice(2);
+const business = `http://127.0.0.1:${8020 + Number(offset)}`;
+const files = `http://127.0.0.1:${8023 + Number(offset)}`;
+const DEADLINE_MS = 60_000;
+const BYTES = 40_000_000;
+
+let service;
+process.on("exit", () => service?.kill("SIGKILL"));
+
+async function start() {
+  const env = { ...process.env, GIM_BUSINESS_FILES__LISTEN: "127.0.0.1:8023", GIM_BUSINESS_LOGIC__ENDPOINT: logic };
+  service = spawn(program, ["--config", config, "--data", data, "--port-offset", offset], { stdio: "ignore", env });
+  for (const from = Date.now(); ; await sleep(50)) {
+    assert.ok(Date.now() - from < DEADLINE_MS && service.exitCode === null, "business does not start");
+    if (await fetch(`${files}/uploads`, { method: "OPTIONS" }).then((answer) => answer.ok, () => false)) return;
+  }
+}
+
+async function signIn(phoneNumber) {
+  const body = JSON.stringify({ phoneNumber, code: "123456", device: { type: "DT_WEB" } });
+  const answer = await fetch(`${business}/business.UserExtService/SignIn`, { method: "POST", headers: { "content-type": "application/json" }, body });
+  const { userId, deviceId, token } = await answer.json();
+  return { user_id: userId, device_id: deviceId, token };
+}
+
+// Uploads; `onFirst` is called once, after some of it was sent.
+function upload(bytes, headers, onFirst = () => {}) {
+  return new Promise((resolve, reject) => {
+    let isFirst = true;
+    const upload = new Upload(bytes, {
+      endpoint: `${files}/uploads`, headers, metadata: { filename: "sea & 度假.bin", filetype: "application/octet-stream" },
+      retryDelays: [100, 200, 500, 1000, 2000, 3000, 5000, 10_000],
+      onProgress: (sent) => { if (isFirst && sent > bytes.length / 3) { isFirst = false; onFirst(); } },
+      onError: reject,
+      onSuccess: () => resolve(upload.url),
+    });
+    upload.start();
+  });
+}
+
+async function check(url, headers, bytes) {
+  const about = await (await fetch(`${files}/files/${url.split("/").pop()}/about`, { headers })).json();
+  const hash = createHash("sha256").update(bytes).digest("hex");
+  assert.deepEqual([about.name, about.size_bytes, about.sha256], ["sea & 度假.bin", bytes.length, hash]);
+  const read = Buffer.from(await (await fetch(about.url)).arrayBuffer());
+  assert.ok(read.equals(bytes), "what comes back is what was sent");
+}
+
+await start();
+const headers = await signIn("+8613900000001");
+const small = Buffer.from("hello");
+await check(await upload(small, headers), headers, small);
+
+const bytes = randomBytes(BYTES);
+let restarted;
+const url = await upload(bytes, headers, () => {
+  service.kill("SIGKILL");
+  restarted = once(service, "exit").then(start);
+});
+assert.ok(restarted, "it was killed in the middle");
+await restarted;
+await check(url, headers, bytes);
+
+await assert.rejects(upload(bytes, { ...headers, token: "wrong" }), /401/);
+console.log("tus-js-client: uploads, over a kill of the server as well");
+process.exit(0);
