@@ -8,7 +8,8 @@ use crate::settings::Settings;
 pub const HIDDEN: &str = "(hidden)";
 
 /// Keys whose values are secrets.
-const SECRET_KEYS: [&str; 4] = ["internal_token", "accepted_tokens", "development_code", "code_webhook_secret"];
+const SECRET_KEYS: [&str; 5] =
+    ["internal_token", "accepted_tokens", "development_code", "code_webhook_secret", "webhook_secret"];
 
 /// In the query of a URL: values of these are secrets.
 const SECRET_PARAMETERS: [&str; 2] = ["password", "sentinel-password"];

@@ -15,6 +15,7 @@
 //! - [`delivery`]: the attached conn nodes, their queues, and the way of a message into them
 //! - [`error`]: what can go wrong with a request, and what the caller is told
 //! - [`usecase`]: the use cases, one per file
+//! - [`offline_push`]: what is handed out, after it was stored, for people who are away
 //! - [`dispatch`]: the one way from every door to what clients may call
 //! - [`link`]: the streams of conn nodes; [`rpc`]: the gRPC services; [`http`]: the clients' listener;
 //!   [`legacy`]: those of older clients
@@ -34,6 +35,7 @@ pub mod http;
 pub mod legacy;
 pub mod link;
 pub mod metrics;
+pub mod offline_push;
 pub mod rpc;
 pub mod service;
 pub mod settings;

@@ -30,6 +30,23 @@ gim_config::metric_names! {
     Counter SEND_DUPLICATES = "logic_send_duplicates_total";
     /// Messages of users that had a word of a list, by what became of them: `refuse` or `mask`.
     Counter MESSAGES_FILTERED = "logic_messages_filtered_total" by action ["mask", "refuse"];
+    /// Pushes for devices that are away, by sender and what became of them: `taken`, `unregistered` (nobody is reached under its push
+    /// id), `refused`, or `late` (too old by the time that the sender could be reached).
+    Counter OFFLINE_PUSHES = "logic_offline_pushes_total" of sender, result;
+    /// Those that wait for their sender.
+    Gauge OFFLINE_PUSHES_QUEUED = "logic_offline_pushes_queued" of sender;
+    /// Messages and pushes for which there was no place, by bound: `messages` that were stored, devices that are `awaited`, the `queue` of
+    /// a sender; or no `sender` for such a push id.
+    Counter OFFLINE_PUSHES_DROPPED = "logic_offline_pushes_dropped_total" by bound ["awaited", "messages", "queue", "sender"];
+    /// Seconds from storing a message until its push was taken, or refused.
+    Histogram OFFLINE_PUSH_SECONDS = "logic_offline_push_seconds";
+    /// Devices with a push id for which a message was stored and nothing handed out, because they have `acknowledged` it, or are
+    /// `connected` and given time to.
+    Counter OFFLINE_PUSHES_SPARED = "logic_offline_pushes_spared_total" by why ["acknowledged", "connected"];
+    /// Devices that are connected and have not acknowledged a message yet.
+    Gauge OFFLINE_PUSHES_AWAITED = "logic_offline_pushes_awaited";
+    /// Push ids that were forgotten, because nobody is reached under them.
+    Counter PUSH_IDS_FORGOTTEN = "logic_push_ids_forgotten_total";
     /// Deliveries that could not be routed, because the shared state did not answer.
     Counter FANOUT_FAILED = "logic_fanout_failed_total";
     /// Reads of users that were refused, because too much of one user waited, or nothing could be read in time.
@@ -86,7 +103,7 @@ gim_config::metric_names! {
     Counter ROOMS_FULL = "logic_rooms_full_total";
     /// Calls of the business service that did not succeed, by call.
     Counter BUSINESS_FAILED = "logic_business_failed_total"
-        by call ["Auth", "GetBlockers", "GetUser", "GetUsers", "Handle", "MayAdd", "MayWrite", "MayWriteToRoom"];
+        by call ["Auth", "GetBlockers", "GetUser", "GetUsers", "HandOut", "Handle", "MayAdd", "MayWrite", "MayWriteToRoom"];
     /// Questions of who may write that were answered by `business.while_away`.
     Counter MAY_WRITE_WHILE_AWAY = "logic_may_write_while_away_total";
     /// Round trips to Redis, by result: `ok`, or `failed`.

@@ -10,7 +10,7 @@ use gim_config::testing::layers::{assert_layers, sources, upwards, words};
 ///
 /// The shared state stands above the store, because it reserves the seqs of rooms there. Errors stand below the use cases: they
 /// gather what all of the lower layers may answer.
-const ORDER: [&[&str]; 10] = [
+const ORDER: [&[&str]; 11] = [
     &["domain", "metrics"],
     &["settings"],
     &["store", "clients"],
@@ -18,6 +18,7 @@ const ORDER: [&[&str]; 10] = [
     &["delivery"],
     &["error"],
     &["usecase"],
+    &["offline_push"],
     &["dispatch"],
     &["link", "rpc", "http", "legacy"],
     &["service"],
@@ -35,6 +36,7 @@ const ORDER_IN_THE_STORE: [&[&str]; 12] = [
         "inbox",
         "left_member",
         "logic_nodes",
+        "push_targets",
         "read_position",
         "retention",
         "revocation",
@@ -57,7 +59,7 @@ const ORDER_IN_THE_STORE: [&[&str]; 12] = [
 /// The same for the files of delivery.
 const ORDER_IN_DELIVERY: [&[&str]; 7] = [
     &["domain", "metrics", "settings", "store", "shared_state"],
-    &["item_batch", "node_report"],
+    &["item_batch", "node_report", "stored_tap"],
     &["owed_news"],
     &["node_queue"],
     &["nodes"],

@@ -12,6 +12,7 @@ pub mod message;
 pub mod message_id;
 pub mod out_of_date;
 pub mod preview;
+pub mod push_device;
 pub mod reading;
 pub mod refusal;
 pub mod registrations;

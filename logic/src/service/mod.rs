@@ -45,12 +45,14 @@ use self::{
 };
 use crate::{
     clients::business::Business,
-    delivery::{catch_up::CatchUp, fanout::Fanout, nodes::Nodes},
+    delivery::{catch_up::CatchUp, fanout::Fanout, nodes::Nodes, stored_tap::StoredTap},
     dispatch::Dispatch,
     domain::{clock, short_id::ShortIds},
     http, legacy,
     link::{LinkParts, calls::Calls, service as link},
-    metrics, rpc,
+    metrics,
+    offline_push::{self, OfflinePushes, PreparedPushes, PushParts},
+    rpc,
     settings::LogicSettings,
     shared_state::{SharedState, SharedStateError, local::LocalState, redis::RedisState},
     store::{self, Store, StoreError, seqs::RaiseError, writer::Writer},
@@ -66,6 +68,9 @@ const COMMITTED_BATCHES_MAX: usize = 16;
 
 /// How long calls and streams may take to end after a stop was asked for.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long whoever wakes devices may take for what is left then.
+const PUSH_STOP_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Why the service did not start.
 #[derive(Debug, thiserror::Error)]
@@ -140,6 +145,7 @@ pub struct Logic {
     fanout_task: JoinHandle<()>,
     settled: Settled,
     telling: Option<FloorTelling>,
+    offline_pushes: Option<OfflinePushes>,
     lease_renewal: JoinHandle<String>,
     claim: Option<JoinHandle<Taken>>,
     housekeeping: Vec<JoinHandle<()>>,
@@ -173,10 +179,11 @@ pub async fn start(settings: LogicSettings) -> Result<Logic, StartError> {
 
     let nodes = Arc::new(Nodes::new(settings.link.clone(), shared.clone()));
     let fanout = Fanout::new(shared.clone(), nodes.clone());
+    let (tap, pushes) = or_leave(&*shared, pushes(&settings, &store, &shared, &business)).await?.unzip();
     let (deliveries, committed) = mpsc::channel(COMMITTED_BATCHES_MAX);
     let shares = reloadable.request_shares.clone();
     let (writer, writer_task) = Writer::start(&store.database, &settings.inbox, shares, numbers.numbering, deliveries);
-    let fanout_task = tokio::spawn(fanout.clone().run(committed));
+    let fanout_task = tokio::spawn(fanout.clone().run(committed, tap));
     let parts = Parts {
         ids: numbers.ids,
         short_ids: Arc::new(ShortIds::new(settings.node_number, numbers.newest_id, clock::now_ms())),
@@ -192,6 +199,7 @@ pub async fn start(settings: LogicSettings) -> Result<Logic, StartError> {
     };
     let use_cases = Arc::new(UseCases::new(&settings, parts));
     let catch_up = CatchUp::new(&store, fanout.clone());
+    let offline_pushes = pushes.map(|pushes| pushes.start(use_cases.clone()));
 
     let listeners = listen(&settings, &use_cases, &business, (&nodes, companions_part), &catch_up).await;
     let listeners = listeners.inspect_err(|_| writer.close()).map_err(StartError::from);
@@ -220,9 +228,21 @@ pub async fn start(settings: LogicSettings) -> Result<Logic, StartError> {
         fanout_task,
         settled: numbers.settled,
         telling: numbers.telling,
+        offline_pushes,
         lease_renewal: tokio::spawn(renewal.run(lease)),
         claim: claim.map(|claim| tokio::spawn(claim.keep())),
     })
+}
+
+/// Who is woken, and where what is stored goes for that.
+fn pushes(
+    settings: &LogicSettings,
+    store: &Store,
+    shared: &Arc<dyn SharedState>,
+    business: &Arc<Business>,
+) -> Result<Option<(StoredTap, PreparedPushes)>, StartError> {
+    let parts = PushParts { store: store.clone(), shared: shared.clone(), business: business.clone() };
+    offline_push::prepare(&settings.offline_push, parts).map_err(StartError::Files)
 }
 
 /// Only what is kept there has to be ours: nodes of one host share a database server in any folder.
@@ -408,6 +428,9 @@ impl Running for Logic {
             telling.end().await;
         }
         self.nodes.stop();
+        if let Some(pushes) = self.offline_pushes {
+            pushes.stop(PUSH_STOP_TIMEOUT).await;
+        }
         for clients in self.clients.into_iter().chain(self.legacy) {
             clients.stop(STOP_TIMEOUT).await;
         }

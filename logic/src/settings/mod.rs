@@ -3,6 +3,7 @@
 mod legacy;
 mod messages;
 mod nodes;
+mod offline_push;
 mod ranges;
 mod redis_url;
 mod users;
@@ -27,6 +28,7 @@ pub use self::{
         RoomSettings, WordFilterSettings,
     },
     nodes::{CallSettings, GatewaySettings, LinkSettings, SharedStateSettings},
+    offline_push::OfflinePushSettings,
     redis_url::{Credentials, RedisTarget, RedisWay, TlsFiles},
     users::{BusinessSettings, JwtKey, JwtSettings, KickSettings, WhileAway},
 };
@@ -88,6 +90,8 @@ pub struct LogicSettings {
     pub group: GroupSettings,
     /// What a sign-in does to the user's other devices.
     pub kick: KickSettings,
+    /// Who wakes the devices of people who are away.
+    pub offline_push: OfflinePushSettings,
     /// How long messages are kept.
     pub retention: RetentionSettings,
 }
@@ -119,6 +123,7 @@ impl Default for LogicSettings {
             room: RoomSettings::default(),
             group: GroupSettings::default(),
             kick: KickSettings::default(),
+            offline_push: OfflinePushSettings::default(),
             retention: RetentionSettings::default(),
         }
     }
@@ -204,6 +209,7 @@ impl Settings for LogicSettings {
             ));
         }
         self.shared_state.validate()?;
+        self.offline_push.validate()?;
         ranges::validate(self)?;
         if self.group.normal_members_max > self.inbox.batch_rows_max {
             return Err("group.normal_members_max: must be at most inbox.batch_rows_max".into());

@@ -11,7 +11,7 @@ type Range = (&'static str, u64, u64, u64);
 
 /// Names the first key whose value is out of its range.
 pub(super) fn validate(settings: &LogicSettings) -> Result<(), String> {
-    let ranges = [users(settings), messages(settings), nodes(settings)];
+    let ranges = [users(settings), messages(settings), nodes(settings), offline_pushes(settings)];
     match ranges.into_iter().flatten().find(|&(_, value, least, most)| value < least || value > most) {
         Some((key, _, least, most)) => Err(format!("{key}: must be between {least} and {most}")),
         None => Ok(()),
@@ -52,6 +52,19 @@ fn users(settings: &LogicSettings) -> Vec<Range> {
             1,
             10_000_000,
         ),
+    ]
+}
+
+/// What those take who are away.
+fn offline_pushes(settings: &LogicSettings) -> Vec<Range> {
+    let settings = &settings.offline_push;
+    vec![
+        ("offline_push.timeout_ms", settings.timeout_ms, 1, 60_000),
+        ("offline_push.coalesce_ms", settings.coalesce_ms, 10, 60_000),
+        ("offline_push.unacknowledged_s", settings.unacknowledged_s, 0, 3_600),
+        ("offline_push.awaited_max", settings.awaited_max as u64, 1, 10_000_000),
+        ("offline_push.group_members_max", settings.group_members_max.into(), 0, 100_000),
+        ("offline_push.queue_max", settings.queue_max as u64, 1, 10_000_000),
     ]
 }
 

@@ -37,6 +37,12 @@ pub(super) struct Sql {
     pub raise_inboxes: MultiRow,
     /// Raises acks (`user_id, device_id, seq` per row).
     pub raise_acks: MultiRow,
+    /// Finds acks (`user_id, device_id` per row).
+    pub find_acks: MultiRow,
+    /// Finds cursors in large groups (`user_id, group_id` per row).
+    pub find_group_cursors: MultiRow,
+    /// Finds conversations that are muted (`user_id, is_group, peer_id` per row).
+    pub find_muted: MultiRow,
     /// Finds sends by key (`sender_id, client_msg_id` per row). Keys come back as bytes, whatever a connection takes for text.
     pub find_sent: MultiRow,
     /// What makes one text of the rows `kind, id, value, extra` of a statement, around it; none where rows cost nothing.
@@ -162,6 +168,22 @@ static SQLITE: Sql = Sql {
         // A bare list of VALUES would make SQLite read the whole table.
         tail: "))",
     },
+    find_acks: MultiRow {
+        head: "SELECT user_id, device_id, seq FROM device_ack WHERE (user_id, device_id) IN (SELECT * FROM (VALUES ",
+        row: "(?,?)",
+        tail: "))",
+    },
+    find_group_cursors: MultiRow {
+        head: "SELECT user_id, group_id, seq FROM group_cursor WHERE (user_id, group_id) IN (SELECT * FROM (VALUES ",
+        row: "(?,?)",
+        tail: "))",
+    },
+    find_muted: MultiRow {
+        head: "SELECT user_id, is_group, peer_id FROM conversation_setting \
+               WHERE is_muted = 1 AND (user_id, is_group, peer_id) IN (SELECT * FROM (VALUES ",
+        row: "(?,?,?)",
+        tail: "))",
+    },
     // Each row would be handed from thread to thread by itself.
     in_one_text: Some(("SELECT group_concat(kind || ' ' || id || ' ' || value || ' ' || extra) FROM (", ")")),
     purge_sent: "DELETE FROM sent WHERE (sender_id, client_msg_id) IN \
@@ -257,6 +279,22 @@ static MYSQL: Sql = Sql {
         head: "SELECT sender_id, client_msg_id, message_id, seq, created_at_ms FROM sent \
                WHERE (sender_id, client_msg_id) IN (",
         row: "(?,?)",
+        tail: ")",
+    },
+    find_acks: MultiRow {
+        head: "SELECT user_id, device_id, seq FROM device_ack WHERE (user_id, device_id) IN (",
+        row: "(?,?)",
+        tail: ")",
+    },
+    find_group_cursors: MultiRow {
+        head: "SELECT user_id, group_id, seq FROM group_cursor WHERE (user_id, group_id) IN (",
+        row: "(?,?)",
+        tail: ")",
+    },
+    find_muted: MultiRow {
+        head: "SELECT user_id, is_group, peer_id FROM conversation_setting \
+               WHERE is_muted = 1 AND (user_id, is_group, peer_id) IN (",
+        row: "(?,?,?)",
         tail: ")",
     },
     in_one_text: None,

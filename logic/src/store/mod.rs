@@ -7,8 +7,8 @@
 //! Each file knows only those above it, which `tests/source.rs` checks:
 //!
 //! - `error`, `columns`, `statement`, `script`, `opening`, [`dialect`]: errors, values, and statements, alone and sent together
-//! - [`device`], [`import`], [`inbox`], `left_member`, [`logic_nodes`], [`read_position`], [`retention`], [`revocation`], [`room`],
-//!   [`sent`], then [`conversation`], [`conversation_heads`], [`conversation_places`], [`group`], [`sign_in`]: the repositories
+//! - [`device`], [`import`], [`inbox`], `left_member`, [`logic_nodes`], [`push_targets`], [`read_position`], [`retention`],
+//!   [`revocation`], [`room`], [`sent`], then [`conversation`], [`conversation_heads`], [`conversation_places`], [`group`], [`sign_in`]: the repositories
 //! - [`floors`], [`walks`], [`stored_events`]: who walks over what is stored, and what is found there
 //! - [`seqs`]: what is done where a database went back
 //! - `user_reads`: in whose turn users read
@@ -41,6 +41,7 @@ pub mod logic_nodes;
 mod opening;
 #[cfg(test)]
 mod plans;
+pub mod push_targets;
 mod queue;
 pub mod read_position;
 mod recall;
@@ -76,6 +77,7 @@ pub use group::Groups;
 pub use import::Imports;
 pub use inbox::{HistoryPart, Inboxes, Limit};
 pub use logic_nodes::{LogicNode, LogicNodes};
+pub use push_targets::PushTargets;
 pub use read_position::ReadPositions;
 pub use retention::Retention;
 pub use revocation::Revocations;
@@ -124,6 +126,8 @@ pub struct Store {
     pub inboxes: Inboxes,
     /// Which nodes there are.
     pub logic_nodes: LogicNodes,
+    /// Who can be woken about a message.
+    pub push_targets: PushTargets,
     /// How far users have read.
     pub read_positions: ReadPositions,
     /// What sign-ins have to know.
@@ -163,6 +167,7 @@ impl Store {
             imports: Imports::new(&database),
             inboxes: Inboxes::new(&database),
             logic_nodes: LogicNodes::new(&database),
+            push_targets: PushTargets::new(&database),
             read_positions: ReadPositions::new(&database),
             revocations: Revocations::new(&database),
             room_seqs: RoomSeqs::new(&database),

@@ -98,6 +98,18 @@ impl Conversations {
         Ok(reply)
     }
 
+    /// How much is unread in the conversations that the first page of a list has.
+    pub async fn unread_total(&self, user_id: u64) -> Result<u32, Error> {
+        let limit = self.settings.page_max;
+        let _turn = self.reads.turn(user_id).await?;
+        let users = async { Ok::<_, Error>(self.heads.users(user_id, Cursor::START.before_seq, limit + 1).await?) };
+        let groups = async { Ok(self.heads.groups(user_id).await?) };
+        let (direct, groups) = try_join!(users, groups)?;
+        let (page, _) = merge(direct, groups, Cursor::START, limit as usize);
+        let described = self.describe(user_id, &page, false).await?;
+        Ok(described.values().map(|conversation| conversation.unread).sum())
+    }
+
     /// The caller's groups, and what the caller pinned, in that order.
     async fn groups_and_pinned(&self, user_id: u64) -> Result<(Vec<Head>, Vec<Head>), Error> {
         let groups = self.heads.groups(user_id).await?;

@@ -16,6 +16,7 @@ mod gateway;
 mod group;
 mod guarantees;
 mod link;
+mod offline_push;
 mod outages;
 mod presence;
 mod repeated_pushes;

@@ -10,9 +10,10 @@ use gim_proto::{
     ResultCode,
     business::{
         AuthRequest, GetBlockersReply, GetBlockersRequest, GetUserReply, GetUserRequest, GetUsersReply,
-        GetUsersRequest, HandleCommandReply, HandleCommandRequest, MayAddReply, MayAddRequest, MayWriteReply,
-        MayWriteRequest, MayWriteToRoomRequest, RevokeTokensRequest, User,
+        GetUsersRequest, HandOutReply, HandOutRequest, HandleCommandReply, HandleCommandRequest, MayAddReply,
+        MayAddRequest, MayWriteReply, MayWriteRequest, MayWriteToRoomRequest, OfflinePush, RevokeTokensRequest, User,
         command_int_service_server::{CommandIntService, CommandIntServiceServer},
+        push_int_service_server::{PushIntService, PushIntServiceServer},
         user_int_service_server::{UserIntService, UserIntServiceServer},
     },
     metadata,
@@ -64,6 +65,13 @@ pub struct State {
     pub card_calls: AtomicU64,
     /// Told when an Auth call arrived.
     pub arrived: Notify,
+    /// Whether devices are woken.
+    pub wakes_devices: bool,
+    /// What for.
+    pub pushes: Mutex<Vec<OfflinePush>>,
+    /// While set, nobody is reached under any push id.
+    pub reaches_nobody: std::sync::atomic::AtomicBool,
+    pub hand_out_calls: AtomicU64,
 }
 
 impl StubBusiness {
@@ -82,6 +90,11 @@ impl StubBusiness {
         Self::with(State { no_may_add: true, ..State::default() }).await
     }
 
+    /// One that wakes devices.
+    pub async fn that_wakes() -> Self {
+        Self::with(State { wakes_devices: true, ..State::default() }).await
+    }
+
     async fn with(state: State) -> Self {
         let state = Arc::new(state);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -89,6 +102,7 @@ impl StubBusiness {
         let mut server = Server::builder().add_service(UserIntServiceServer::new(Stub(state.clone())));
         if !state.only_auth {
             server = server.add_service(CommandIntServiceServer::new(Stub(state.clone())));
+            server = server.add_service(PushIntServiceServer::new(Stub(state.clone())));
         }
         let task = tokio::spawn(async move {
             server.serve_with_incoming(TcpListenerStream::new(listener)).await.unwrap();
@@ -244,5 +258,20 @@ impl CommandIntService for Stub {
         let request = request.into_inner();
         let message = format!("command {} of user {}", request.command, request.user_id);
         Ok(Response::new(HandleCommandReply { code: 42, message, data: request.content }))
+    }
+}
+
+#[async_trait]
+impl PushIntService for Stub {
+    async fn hand_out(&self, request: Request<HandOutRequest>) -> Result<Response<HandOutReply>, Status> {
+        self.0.hand_out_calls.fetch_add(1, Ordering::SeqCst);
+        if !self.0.wakes_devices {
+            return Err(Status::unimplemented("wakes nobody"));
+        }
+        let pushes = request.into_inner().pushes;
+        let ids = pushes.iter().map(|push| push.id.clone());
+        let unregistered_ids = if self.0.reaches_nobody.load(Ordering::SeqCst) { ids.collect() } else { Vec::new() };
+        self.0.pushes.lock().unwrap().extend(pushes);
+        Ok(Response::new(HandOutReply { unregistered_ids }))
     }
 }

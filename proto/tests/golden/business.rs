@@ -99,6 +99,13 @@ fn user_samples() -> Vec<Sample> {
             "business.HandleCommandReply",
             HandleCommandReply { code: 10001, message: "message".into(), data: "data".into() },
         ),
+        sample(
+            "business.HandOutRequest",
+            HandOutRequest { pushes: vec![offline_push(offline_push::Peer::PeerUserId(105))] },
+        ),
+        sample("business.HandOutReply", HandOutReply { unregistered_ids: vec!["a".into(), "b".into()] }),
+        sample("business.OfflinePush.peer_user_id", offline_push(offline_push::Peer::PeerUserId(105))),
+        sample("business.OfflinePush.group_id", offline_push(offline_push::Peer::GroupId(106))),
     ]
 }
 
@@ -158,4 +165,22 @@ fn friend_samples() -> Vec<Sample> {
             AgreeAddFriendPush { friend_id: 101, nickname: "nickname".into(), avatar_url: "avatar".into() },
         ),
     ]
+}
+
+fn offline_push(peer: offline_push::Peer) -> OfflinePush {
+    OfflinePush {
+        id: "id".into(),
+        user_id: 101,
+        device_id: 102,
+        device_type: 2,
+        push_id: "push id".into(),
+        peer: Some(peer),
+        message_id: 107,
+        command: 200,
+        title: "title".into(),
+        preview: "preview".into(),
+        badge: 3,
+        messages: 2,
+        stored_at_ms: 1_700_000_000_123,
+    }
 }

@@ -7,6 +7,7 @@
 mod asking;
 mod blockers;
 mod breaker;
+mod hand_out;
 mod may_add;
 mod out_of_date;
 mod permissions;
@@ -27,7 +28,8 @@ use gim_proto::{
     ResultCode,
     business::{
         AuthRequest, GetUserRequest, GetUsersRequest, HandleCommandReply, HandleCommandRequest, MayWriteRequest,
-        command_int_service_client::CommandIntServiceClient, user_int_service_client::UserIntServiceClient,
+        command_int_service_client::CommandIntServiceClient, push_int_service_client::PushIntServiceClient,
+        user_int_service_client::UserIntServiceClient,
     },
     logic, metadata,
 };
@@ -35,6 +37,7 @@ use metrics::counter;
 use tokio::sync::Semaphore;
 use tonic::{Code, Request, Status};
 
+pub use self::hand_out::HandOutAnswer;
 use self::{
     breaker::Breaker,
     permissions::{Permission, Permissions},
@@ -132,6 +135,7 @@ pub struct Business {
 struct Clients {
     users: UserIntServiceClient<PeerChannel>,
     commands: CommandIntServiceClient<PeerChannel>,
+    pushes: PushIntServiceClient<PeerChannel>,
 }
 
 /// What the business knows of a user.
@@ -151,7 +155,8 @@ impl Business {
         let channel = (!settings.endpoint.is_off()).then(open).transpose()?;
         let clients = channel.clone().map(|channel| Clients {
             users: UserIntServiceClient::new(channel.clone()),
-            commands: CommandIntServiceClient::new(channel),
+            commands: CommandIntServiceClient::new(channel.clone()),
+            pushes: PushIntServiceClient::new(channel),
         });
         let ttl = Duration::from_millis;
         Ok(Self {
@@ -173,6 +178,11 @@ impl Business {
             no_may_add: TtlCache::new(ttl(settings.may_write_cache_ms), 1),
             no_blockers: TtlCache::new(ttl(settings.may_write_cache_ms), 1),
         })
+    }
+
+    /// Whether there is one.
+    pub fn is_there(&self) -> bool {
+        self.clients.is_some()
     }
 
     /// The way to it, where there is one.
