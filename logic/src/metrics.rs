@@ -28,8 +28,8 @@ gim_config::metric_names! {
     Counter INBOX_COMMIT_RETRIED = "logic_inbox_commit_retried_total";
     /// Sends that were answered from an earlier one.
     Counter SEND_DUPLICATES = "logic_send_duplicates_total";
-    /// Messages of users that had a word of a list, by what became of them: `refuse` or `mask`.
-    Counter MESSAGES_FILTERED = "logic_messages_filtered_total" by action ["mask", "refuse"];
+    /// Messages that had a word of a list, by the severest that became of them: `refuse`, `mask` or `flag`.
+    Counter MESSAGES_FILTERED = "logic_messages_filtered_total" by action ["flag", "mask", "refuse"];
     /// Pushes for devices that are away, by sender and what became of them: `taken`, `unregistered` (nobody is reached under its push
     /// id), `refused`, or `late` (too old by the time that the sender could be reached).
     Counter OFFLINE_PUSHES = "logic_offline_pushes_total" of sender, result;

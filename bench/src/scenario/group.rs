@@ -54,6 +54,7 @@ impl Measurement for Arguments {
             "groups": self.groups,
             "rate": self.sending.rate,
             "size": self.sending.size,
+            "text": self.sending.text,
             "baseline_batch": self.batch(),
             "baseline_database": self.sending.database.kind(),
         })

@@ -43,6 +43,7 @@ impl Measurement for Arguments {
             "senders": self.senders,
             "rate": self.sending.rate,
             "size": self.sending.size,
+            "text": self.sending.text,
             "baseline_batch": self.batch(),
             "baseline_database": self.sending.database.kind(),
         })

@@ -2,7 +2,7 @@
 //!
 //! - [`answer`]: what a command found, for people and for programs; [`report`], [`progress`]: what people read of long ones.
 //! - [`remote`], [`service_files`]: the running services, and their settings files.
-//! - [`status`], `top`, [`nodes`], [`drain`], [`reload`], [`users`], [`groups`], [`rooms`], [`push`], [`config_check`], [`config_show`]: one command each.
+//! - [`status`], `top`, [`nodes`], [`drain`], [`reload`], [`users`], [`groups`], [`rooms`], [`words`], [`push`], [`config_check`], [`config_show`]: one command each.
 //! - [`databases`], [`manifest`]: what logic and business keep, and what a backup of it holds; [`db`], [`backup`], [`restore`]: one command
 //!   each.
 //! - [`import_gim`]: takes over what the Go server gim kept.
@@ -34,6 +34,7 @@ mod status;
 #[cfg(feature = "top")]
 mod top;
 mod users;
+mod words;
 
 use std::{fmt::Display, io::Write as _, process::ExitCode};
 
@@ -82,6 +83,9 @@ enum Command {
     Groups(groups::GroupsArguments),
     /// How many connections are in rooms
     Rooms(rooms::RoomsArguments),
+    /// The lists of words that users may not say, of those that are put by calls
+    #[command(subcommand)]
+    Words(words::WordsCommand),
     /// A message to the users in a file; stopped, it goes on where it was
     Push(push::PushArguments),
     /// Settings files: what is wrong with them, and what they say
@@ -178,6 +182,7 @@ async fn run(command: Command) -> Result<Said, Box<dyn Display>> {
         Command::Drain(arguments) => drain::run(&arguments).await.map_err(boxed)?,
         Command::Reload(arguments) => reload::run(&arguments).map_err(boxed)?,
         Command::Users(command) => users::run(command).await.map_err(boxed)?,
+        Command::Words(command) => words::run(command).await.map_err(boxed)?,
         Command::Groups(arguments) => groups::run(&arguments).await.map_err(boxed)?,
         Command::Rooms(arguments) => rooms::run(&arguments).await.map_err(boxed)?,
         Command::Push(arguments) => push::run(&arguments).await.map_err(boxed)?,

@@ -65,6 +65,14 @@ pub enum RemoteError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// A file that is to be sent is of no use.
+    #[error("cannot read {}: {source}", .path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// Nobody is there, or something else is.
     #[error("nobody answers at {address}: {problem}")]
     Away {

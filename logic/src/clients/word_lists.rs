@@ -1,12 +1,12 @@
-//! The lists of words that users may not say, as the files of the settings have them. Any task.
+//! The lists of words that users may not say, as the files of the settings have them and as calls put them. Any task.
 //!
-//! Always holds: files that are of no use change nothing, and a message is judged by one state of all lists.
+//! Always holds: lists that are of no use change nothing, and a message is judged by one state of all lists.
 
 use std::{
     fs::File,
     io::Read as _,
     path::Path,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
 };
 
 use crate::{
@@ -16,51 +16,126 @@ use crate::{
 
 /// Clones share the lists, which may become others while it runs.
 #[derive(Debug, Clone)]
-pub struct WordLists(Arc<RwLock<Option<Arc<WordFilter>>>>);
+pub struct WordLists(Arc<SharedWords>);
 
-/// Lists that were read, and by which nothing is judged yet.
 #[derive(Debug)]
-pub struct NextWords(Option<Arc<WordFilter>>);
+struct SharedWords {
+    filter: RwLock<Option<Arc<WordFilter>>>,
+    /// Locked while a filter is made, so that none is made of what is old.
+    sources: Mutex<WordSources>,
+}
+
+/// What a filter is made of.
+#[derive(Debug, Default)]
+struct WordSources {
+    of_files: Words,
+    /// As they were put.
+    of_calls: Vec<(WordAction, Words)>,
+    words_max: usize,
+}
+
+/// Files that were read, and by which nothing is judged yet.
+#[derive(Debug)]
+pub struct NextWords {
+    of_files: Words,
+    words_max: usize,
+}
 
 impl WordLists {
     /// Reads the files of the settings.
     pub fn new(settings: &WordFilterSettings) -> Result<Self, String> {
-        Ok(Self(Arc::new(RwLock::new(read(settings)?))))
+        let lists = Self(Arc::new(SharedWords { filter: RwLock::default(), sources: Mutex::default() }));
+        let next = lists.read_files(settings)?;
+        lists.take_over(next)?;
+        Ok(lists)
     }
 
     /// Reads the files of the settings, for [`WordLists::take_over`].
     ///
     /// # Errors
-    /// Where one is of no use.
-    pub fn read_files(settings: &WordFilterSettings) -> Result<NextWords, String> {
-        read(settings).map(NextWords)
+    /// Where one is of no use, or there are too many words with those that calls put.
+    pub fn read_files(&self, settings: &WordFilterSettings) -> Result<NextWords, String> {
+        let next = NextWords { of_files: words(settings)?, words_max: settings.words_max };
+        let sources = self.sources();
+        let of_calls: usize = sources.of_calls.iter().map(|(_, words)| words.count()).sum();
+        check_count(next.of_files.count() + of_calls, settings.words_max)?;
+        Ok(next)
     }
 
     /// Judges by these from now on.
-    pub fn take_over(&self, NextWords(next): NextWords) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = next;
+    pub fn take_over(&self, NextWords { of_files, words_max }: NextWords) -> Result<(), String> {
+        let mut sources = self.sources();
+        let next = WordSources { of_files, of_calls: sources.of_calls.clone(), words_max };
+        self.judge_by(&mut sources, next)
+    }
+
+    /// What a list says, and how many words there are in it.
+    ///
+    /// # Errors
+    /// Where it is of no use, or would be too much with the others.
+    pub fn check(&self, action: WordAction, list: &str) -> Result<usize, String> {
+        let words = listed(action, list)?;
+        let sources = self.sources();
+        let others = sources.of_calls.iter().filter(|(other, _)| *other != action).map(|(_, words)| words.count());
+        check_count(words.count() + sources.of_files.count() + others.sum::<usize>(), sources.words_max)?;
+        Ok(words.count())
+    }
+
+    /// Judges by these lists, and by those of the files, from now on.
+    ///
+    /// # Errors
+    /// As [`WordLists::check`].
+    pub fn put(&self, lists: &[(WordAction, String)]) -> Result<(), String> {
+        let read = lists.iter().map(|(action, list)| Ok((*action, listed(*action, list)?)));
+        let of_calls = read.collect::<Result<Vec<_>, String>>()?;
+        let mut sources = self.sources();
+        let next = WordSources { of_files: sources.of_files.clone(), of_calls, words_max: sources.words_max };
+        self.judge_by(&mut sources, next)
     }
 
     /// Those of this moment; none where there is no word at all.
     pub fn now(&self) -> Option<Arc<WordFilter>> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0.filter.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn sources(&self) -> MutexGuard<'_, WordSources> {
+        self.0.sources.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn judge_by(&self, sources: &mut WordSources, next: WordSources) -> Result<(), String> {
+        let mut all = next.of_files.clone();
+        next.of_calls.iter().for_each(|(_, words)| all.append(words.clone()));
+        check_count(all.count(), next.words_max)?;
+        let filter = match all.count() {
+            0 => None,
+            _ => Some(Arc::new(all.build().map_err(|error| format!("word_filter: {error}"))?)),
+        };
+        *sources = next;
+        *self.0.filter.write().unwrap_or_else(PoisonError::into_inner) = filter;
+        Ok(())
     }
 }
 
-fn read(settings: &WordFilterSettings) -> Result<Option<Arc<WordFilter>>, String> {
-    let words = words(settings)?;
-    if words.count() == 0 {
-        return Ok(None);
+fn listed(action: WordAction, list: &str) -> Result<Words, String> {
+    let mut words = Words::default();
+    words.add(list, action).map_err(|line| line.to_string())?;
+    Ok(words)
+}
+
+fn check_count(count: usize, words_max: usize) -> Result<(), String> {
+    if count > words_max {
+        return Err(format!("there are more than {words_max} words (word_filter.words_max)"));
     }
-    let filter = words.build().map_err(|error| format!("word_filter: {error}"))?;
-    Ok(Some(Arc::new(filter)))
+    Ok(())
 }
 
 fn words(settings: &WordFilterSettings) -> Result<Words, String> {
     let mut words = Words::default();
-    for (key, files, action) in
-        [("refuse", &settings.refuse, WordAction::Refuse), ("mask", &settings.mask, WordAction::Mask)]
-    {
+    for (key, files, action) in [
+        ("refuse", &settings.refuse, WordAction::Refuse),
+        ("mask", &settings.mask, WordAction::Mask),
+        ("flag", &settings.flag, WordAction::Flag),
+    ] {
         for (index, file) in files.iter().enumerate() {
             add(&mut words, settings, file, action)
                 .map_err(|problem| format!("word_filter.{key}[{index}]: {}: {problem}", file.display()))?;
@@ -72,12 +147,8 @@ fn words(settings: &WordFilterSettings) -> Result<Words, String> {
 fn add(words: &mut Words, settings: &WordFilterSettings, file: &Path, action: WordAction) -> Result<(), String> {
     let list = read_text(file, settings.file_bytes_max)?;
     words.add(&list, action).map_err(|line| line.to_string())?;
-    if words.count() > settings.words_max {
-        return Err(format!("there are more than {} words (word_filter.words_max)", settings.words_max));
-    }
-    Ok(())
+    check_count(words.count(), settings.words_max)
 }
-
 fn read_text(file: &Path, bytes_max: u64) -> Result<String, String> {
     let mut text = String::new();
     let opened = File::open(file).map_err(|error| error.to_string())?;
@@ -105,14 +176,16 @@ mod tests {
         let mut settings = WordFilterSettings { refuse: vec![file.clone()], ..WordFilterSettings::default() };
         let lists = WordLists::new(&settings).unwrap();
         assert_eq!(judge(&lists, "a bad-word, a badword"), Verdict::Refused);
-        let problem = |settings: &WordFilterSettings| WordLists::read_files(settings).unwrap_err();
+        let problem = |settings: &WordFilterSettings| lists.read_files(settings).unwrap_err();
         std::fs::write(&file, "other\n***\n").unwrap();
         assert_eq!(
             problem(&settings),
             format!("word_filter.refuse[0]: {}: line 2: `***` has no letter", file.display())
         );
-        std::fs::write(&file, b"\xff\n").unwrap();
-        assert!(problem(&settings).contains("UTF-8"));
+        for cut in [&b"\xff\n"[..], &"badword\n骗子".as_bytes()[..13]] {
+            std::fs::write(&file, cut).unwrap();
+            assert!(problem(&settings).contains("UTF-8"), "{cut:?}");
+        }
         std::fs::write(&file, "one\ntwo\nthree\n").unwrap();
         settings.words_max = 2;
         assert!(problem(&settings).ends_with("more than 2 words (word_filter.words_max)"));
@@ -123,9 +196,40 @@ mod tests {
         assert!(problem(&settings).starts_with("word_filter.mask[0]: "));
         assert_eq!(judge(&lists, "badword"), Verdict::Refused, "what was good holds");
         settings.mask.clear();
-        lists.take_over(WordLists::read_files(&settings).unwrap());
+        lists.take_over(lists.read_files(&settings).unwrap()).unwrap();
         assert_eq!((judge(&lists, "badword"), judge(&lists, "two")), (Verdict::Clean, Verdict::Refused));
-        lists.take_over(WordLists::read_files(&WordFilterSettings::default()).unwrap());
+        lists.take_over(lists.read_files(&WordFilterSettings::default()).unwrap()).unwrap();
+        assert!(lists.now().is_none());
+    }
+
+    #[test]
+    fn lists_of_calls_come_to_those_of_files_and_share_their_bound() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("words.txt");
+        std::fs::write(&file, "one\n").unwrap();
+        let settings = WordFilterSettings { refuse: vec![file.clone()], words_max: 3, ..WordFilterSettings::default() };
+        let lists = WordLists::new(&settings).unwrap();
+        assert_eq!(lists.check(WordAction::Mask, "two\nthree\n"), Ok(2));
+        let too_many = Err("there are more than 3 words (word_filter.words_max)".to_owned());
+        assert_eq!(lists.check(WordAction::Mask, "two\nthree\nfour\n"), too_many);
+        assert_eq!(lists.check(WordAction::Mask, "two\n*\n"), Err("line 2: `*` has no letter".into()));
+        lists.put(&[(WordAction::Mask, "two".into()), (WordAction::Flag, "three".into())]).unwrap();
+        let judged = ["one", "two", "three"].map(|text| judge(&lists, text));
+        assert_eq!(judged, [Verdict::Refused, Verdict::Masked("***".into()), Verdict::Flagged]);
+        assert_eq!(lists.now().unwrap().flagged("one two three").into_iter().collect::<Vec<_>>(), ["three"]);
+        std::fs::write(&file, "one\nfour\n").unwrap();
+        assert_eq!(lists.read_files(&settings).map(|_| ()), too_many.map(|_| ()));
+        lists.put(&[]).unwrap();
+        lists.take_over(lists.read_files(&settings).unwrap()).unwrap();
+        assert_eq!(["two", "four"].map(|text| judge(&lists, text)), [Verdict::Clean, Verdict::Refused]);
+    }
+
+    #[test]
+    fn a_million_words_are_too_many_and_the_bound_says_so() {
+        let list: String = (0..1_000_000).map(|number| format!("w{number}\n")).collect();
+        let lists = WordLists::new(&WordFilterSettings::default()).unwrap();
+        let problem = lists.check(WordAction::Refuse, &list).unwrap_err();
+        assert_eq!(problem, "there are more than 200000 words (word_filter.words_max)");
         assert!(lists.now().is_none());
     }
 }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use gim_proto::{
     ResultCode, check, connect,
     logic::{GroupMessagePush, UserMessagePush},
-    typed_content,
+    typed_content::{self, TypedContent},
 };
 use prost::Message as _;
 use serde::{Deserialize, Serialize};
@@ -229,8 +229,8 @@ pub fn check_command(command: i32) -> Result<i32, Refusal> {
     Ok(command)
 }
 
-/// Checks what is said: not too long, and what the command says where that is of a typed content.
-pub fn check_content(command: i32, content: &Bytes, bytes_max: usize) -> Result<(), Refusal> {
+/// Checks what is said: not too long, and what the command says where that is of a typed content, which is returned.
+pub fn check_content(command: i32, content: &Bytes, bytes_max: usize) -> Result<Option<TypedContent>, Refusal> {
     check::size("content", content, bytes_max)?;
     Ok(typed_content::check(command, content)?)
 }

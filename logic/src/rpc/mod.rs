@@ -9,6 +9,7 @@ mod group;
 mod message;
 mod operator;
 mod room;
+mod words;
 
 use std::sync::Arc;
 
@@ -25,13 +26,14 @@ use gim_proto::logic::{
     operator_int_service_server::{self as operator_int, OperatorIntServiceServer},
     room_ext_service_server::{self as room_ext, RoomExtServiceServer},
     room_int_service_server::{self as room_int, RoomIntServiceServer},
+    word_int_service_server::{self as word_int, WordIntServiceServer},
 };
 use tonic::service::RoutesBuilder;
 
 use crate::usecase::UseCases;
 
 /// What health checks may ask for by name.
-pub const SERVICE_NAMES: [&str; 12] = [
+pub const SERVICE_NAMES: [&str; 13] = [
     access_int::SERVICE_NAME,
     conversation_ext::SERVICE_NAME,
     message_ext::SERVICE_NAME,
@@ -44,6 +46,7 @@ pub const SERVICE_NAMES: [&str; 12] = [
     operator_int::SERVICE_NAME,
     room_ext::SERVICE_NAME,
     room_int::SERVICE_NAME,
+    word_int::SERVICE_NAME,
 ];
 
 /// The services over the use cases.
@@ -67,5 +70,6 @@ pub fn add_to(routes: &mut RoutesBuilder, use_cases: Arc<UseCases>) {
         .add_service(GroupIntServiceServer::new(services.clone()))
         .add_service(OperatorIntServiceServer::new(services.clone()))
         .add_service(RoomExtServiceServer::new(services.clone()))
-        .add_service(RoomIntServiceServer::new(services));
+        .add_service(RoomIntServiceServer::new(services.clone()))
+        .add_service(WordIntServiceServer::new(services));
 }

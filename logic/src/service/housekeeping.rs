@@ -10,6 +10,7 @@ use crate::{
     settings::{LogicSettings, RetentionSettings},
     shared_state::SharedState,
     store::{Retention, Revocations, SentKeys, Store, retention::Steps, sent::PURGE_STEP_ROWS},
+    usecase::listed_words::ListedWords,
 };
 
 /// How often keys of sends are looked through for those past their retention.
@@ -24,8 +25,10 @@ pub(super) fn start(
     store: &Store,
     shared: &Arc<dyn SharedState>,
     lease: Duration,
+    words: ListedWords,
 ) -> Vec<JoinHandle<()>> {
     vec![
+        tokio::spawn(follow_words(words, settings.word_filter.refresh_ms)),
         tokio::spawn(sweep(shared.clone(), lease / 3)),
         tokio::spawn(purge_sent_keys(store.sent_keys.clone(), settings.inbox.idempotency_s)),
         tokio::spawn(purge_revocations(store.revocations.clone(), settings.jwt.lifetime_max_s)),
@@ -40,6 +43,17 @@ async fn sweep(shared: Arc<dyn SharedState>, interval: Duration) {
         interval.tick().await;
         if let Err(error) = shared.sweep().await {
             tracing::warn!(%error, "housekeeping of routes and rooms is put off");
+        }
+    }
+}
+
+/// Judges by lists that were put through other nodes.
+async fn follow_words(words: ListedWords, refresh_ms: u64) {
+    let mut interval = tokio::time::interval(Duration::from_millis(refresh_ms));
+    loop {
+        interval.tick().await;
+        if let Err(error) = words.refresh().await {
+            tracing::warn!(%error, "the look for lists of words is put off");
         }
     }
 }

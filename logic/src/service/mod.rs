@@ -198,6 +198,10 @@ pub async fn start(settings: LogicSettings) -> Result<Logic, StartError> {
         fanout: fanout.clone(),
     };
     let use_cases = Arc::new(UseCases::new(&settings, parts));
+    // Before anything is said.
+    let listed = use_cases.listed_words.refresh().await;
+    let listed = listed.map_err(|source| StartError::Store { database: store.database.name().to_owned(), source });
+    or_leave(&*shared, listed.inspect_err(|_| writer.close())).await?;
     let catch_up = CatchUp::new(&store, fanout.clone());
     let offline_pushes = pushes.map(|pushes| pushes.start(use_cases.clone()));
 
@@ -205,10 +209,10 @@ pub async fn start(settings: LogicSettings) -> Result<Logic, StartError> {
     let listeners = listeners.inspect_err(|_| writer.close()).map_err(StartError::from);
     let Listeners { clients, legacy, grpc } = or_leave(&*shared, listeners).await?;
     grpc_part.set(true);
-    let reads = use_cases.reads.clone();
+    let (reads, listed_words) = (use_cases.reads.clone(), use_cases.listed_words.clone());
     let lease = Duration::from_millis(settings.link.lease_ms);
     let renewal = LeaseRenewal { joined, nodes: nodes.clone(), fanout, catch_up, use_cases };
-    let housekeeping = housekeeping::start(&settings, &store, &shared, lease);
+    let housekeeping = housekeeping::start(&settings, &store, &shared, lease, listed_words);
     Ok(Logic {
         housekeeping: housekeeping.into_iter().chain([database_watch]).collect(),
         node: settings.node,

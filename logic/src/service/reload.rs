@@ -33,8 +33,8 @@ struct Files {
 }
 
 impl Files {
-    fn read(settings: &LogicSettings) -> Result<Self, String> {
-        Ok(Self { keys: JwtCheck::read_files(&settings.jwt)?, words: WordLists::read_files(&settings.word_filter)? })
+    fn read(settings: &LogicSettings, words: &WordLists) -> Result<Self, String> {
+        Ok(Self { keys: JwtCheck::read_files(&settings.jwt)?, words: words.read_files(&settings.word_filter)? })
     }
 }
 
@@ -50,7 +50,7 @@ impl Reloadable {
     /// Whether the files that they name are of use.
     pub(super) fn check(&self, settings: &LogicSettings) -> Result<(), String> {
         self.grpc.check_tokens(&settings.grpc)?;
-        let files = Files::read(settings)?;
+        let files = Files::read(settings, &self.words)?;
         *self.checked.lock().unwrap_or_else(PoisonError::into_inner) = Some(files);
         Ok(())
     }
@@ -58,9 +58,9 @@ impl Reloadable {
     /// As they say now. An error says why nothing changed.
     pub(super) fn apply(&self, settings: &LogicSettings) -> Result<(), String> {
         let checked = self.checked.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let files = checked.map_or_else(|| Files::read(settings), Ok)?;
+        let files = checked.map_or_else(|| Files::read(settings, &self.words), Ok)?;
+        self.words.take_over(files.words)?;
         self.jwt.take_over(files.keys);
-        self.words.take_over(files.words);
         self.grpc.set_tokens(&settings.grpc);
         self.request_shares.set(settings.limits.user_requests_per_s, settings.limits.user_requests_burst);
         Ok(())

@@ -75,15 +75,26 @@ pub struct WordFilterSettings {
     pub refuse: Vec<PathBuf>,
     /// Files of words that are covered by asterisks.
     pub mask: Vec<PathBuf>,
+    /// Files of words of which the business is told.
+    pub flag: Vec<PathBuf>,
     /// Words of all files together.
     pub words_max: usize,
-    /// Bytes of a file.
+    /// Bytes of a file, and of a list that a call puts.
     pub file_bytes_max: u64,
+    /// How often it is looked whether a list was put on another node.
+    pub refresh_ms: u64,
 }
 
 impl Default for WordFilterSettings {
     fn default() -> Self {
-        Self { refuse: Vec::new(), mask: Vec::new(), words_max: 200_000, file_bytes_max: 16 * 1024 * 1024 }
+        Self {
+            refuse: Vec::new(),
+            mask: Vec::new(),
+            flag: Vec::new(),
+            words_max: 200_000,
+            file_bytes_max: 16 * 1024 * 1024,
+            refresh_ms: 5_000,
+        }
     }
 }
 

@@ -152,6 +152,7 @@ impl Settings for LogicSettings {
         "limits.user_requests_burst",
         "word_filter.refuse",
         "word_filter.mask",
+        "word_filter.flag",
         "word_filter.words_max",
         "word_filter.file_bytes_max",
     ];

@@ -74,6 +74,7 @@ fn messages(settings: &LogicSettings) -> Vec<Range> {
         ("message.recall_window_s", settings.message.recall_window_s, 0, 30 * 86_400),
         ("message.history_page_max", settings.message.history_page_max.into(), 1, 1_000),
         ("word_filter.words_max", settings.word_filter.words_max as u64, 0, 2_000_000),
+        ("word_filter.refresh_ms", settings.word_filter.refresh_ms, 100, 3_600_000),
         ("word_filter.file_bytes_max", settings.word_filter.file_bytes_max, 0, 256 * MIB),
         ("conversation.page_max", settings.conversation.page_max.into(), 1, 100),
         ("conversation.pinned_max", settings.conversation.pinned_max.into(), 0, 100),

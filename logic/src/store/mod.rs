@@ -8,7 +8,7 @@
 //!
 //! - `error`, `columns`, `statement`, `script`, `opening`, [`dialect`]: errors, values, and statements, alone and sent together
 //! - [`device`], [`import`], [`inbox`], `left_member`, [`logic_nodes`], [`push_targets`], [`read_position`], [`retention`],
-//!   [`revocation`], [`room`], [`sent`], then [`conversation`], [`conversation_heads`], [`conversation_places`], [`group`], [`sign_in`]: the repositories
+//!   [`revocation`], [`room`], [`sent`], [`word_list`], then [`conversation`], [`conversation_heads`], [`conversation_places`], [`group`], [`sign_in`]: the repositories
 //! - [`floors`], [`walks`], [`stored_events`]: who walks over what is stored, and what is found there
 //! - [`seqs`]: what is done where a database went back
 //! - `user_reads`: in whose turn users read
@@ -60,6 +60,7 @@ mod turns;
 mod unread;
 mod user_reads;
 pub mod walks;
+pub mod word_list;
 pub mod work;
 pub mod writer;
 
@@ -87,6 +88,7 @@ pub use sign_in::SignInReads;
 pub use stored_events::StoredEvents;
 pub use user_reads::UserReads;
 pub use walks::Walks;
+pub use word_list::StoredWordLists;
 
 /// The tables, for each dialect, in files that the program carries.
 pub fn migrations() -> [(Dialect, Migrator); 2] {
@@ -146,6 +148,8 @@ pub struct Store {
     pub stored_events: StoredEvents,
     /// Who walks over it.
     pub walks: Walks,
+    /// Lists of words that were put by calls.
+    pub word_lists: StoredWordLists,
 }
 
 impl Store {
@@ -177,6 +181,7 @@ impl Store {
             retention: Retention::new(&database),
             stored_events: StoredEvents::new(&database),
             walks: Walks::new(&database),
+            word_lists: StoredWordLists::new(&database),
             database,
         }
     }

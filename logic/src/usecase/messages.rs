@@ -25,7 +25,7 @@ use crate::{
     domain::{
         caller::{Caller, log_id},
         group::{GroupAction, MemberLimits},
-        message::{Audience, ClientCommands, Message, Sent, check_client_command, check_content, key_is_used},
+        message::{Audience, ClientCommands, Message, Sent, check_client_command, key_is_used},
     },
     error::Error,
     metrics as names,
@@ -70,8 +70,7 @@ impl Messages {
             Target::UserId(_) | Target::RoomId(_) => Audience::People,
         };
         let command = check_client_command(request.command, audience, &self.client_commands)?;
-        check_content(command, &request.content, self.content_bytes_max)?;
-        let content = judged(&self.words, command, request.content)?;
+        let content = judged(&self.words, command, request.content, self.content_bytes_max)?;
         match target {
             Target::UserId(to_user_id) => {
                 check::id("user_id", to_user_id)?;
@@ -116,8 +115,7 @@ impl Messages {
         check::id("device_id", device_id)?;
         check::id("to_user_id", to_user_id)?;
         let command = check_client_command(command, Audience::People, &self.client_commands)?;
-        check_content(command, &content, self.content_bytes_max)?;
-        let content = judged(&self.words, command, content)?;
+        let content = judged(&self.words, command, content, self.content_bytes_max)?;
         check::filled("client_msg_id", &client_msg_id, check::CLIENT_MSG_ID_BYTES_MAX)?;
         let card = self.business.sender_card(Caller { user_id, device_id }, request_id).await;
         let content = wrap(card, to_user_id, content);

@@ -13,6 +13,7 @@ mod events;
 mod group_pages;
 pub mod groups;
 pub mod histories;
+pub mod listed_words;
 pub mod messages;
 pub mod operators;
 pub mod pushes;
@@ -26,7 +27,7 @@ pub mod rooms;
 pub mod sign_ins;
 pub mod syncs;
 pub mod under_way;
-mod words;
+pub mod words;
 
 use std::sync::{Arc, Mutex};
 
@@ -44,6 +45,7 @@ use self::{
     events::Events,
     groups::Groups,
     histories::Histories,
+    listed_words::ListedWords,
     messages::Messages,
     operators::Operators,
     pushes::Pushes,
@@ -83,6 +85,7 @@ pub struct UseCases {
     pub directory: Directory,
     pub groups: Groups,
     pub histories: Histories,
+    pub listed_words: ListedWords,
     pub messages: Messages,
     pub operators: Operators,
     pub pushes: Pushes,
@@ -134,6 +137,8 @@ impl UseCases {
         let reads = Arc::new(Reads::new(&settings.conversation, read_marks(settings, &parts)));
         let recalls = recalls(settings, &parts);
         let devices = devices(settings, &parts);
+        let words = &settings.word_filter;
+        let listed_words = ListedWords::new(parts.words.clone(), parts.store.word_lists.clone(), words.file_bytes_max);
         let Parts { store, writer, request_shares, business, jwt, shared, nodes, fanout, .. } = parts;
         Self {
             operators: Operators { node: settings.node.clone(), nodes: nodes.clone(), shared: shared.clone() },
@@ -164,6 +169,7 @@ impl UseCases {
                 places: store.conversation_places,
                 shares: request_shares.clone(),
             },
+            listed_words,
             messages,
             pushes,
             reads,
@@ -319,5 +325,6 @@ fn pushes(settings: &LogicSettings, parts: &Parts) -> Pushes {
         writer: parts.writer.clone(),
         fanout: parts.fanout.clone(),
         nodes: parts.nodes.clone(),
+        words: parts.words.clone(),
     }
 }

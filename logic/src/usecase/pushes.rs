@@ -10,7 +10,9 @@ use gim_proto::{
 };
 use prost::Message as _;
 
+use super::words::judged;
 use crate::{
+    clients::word_lists::WordLists,
     delivery::{fanout::Fanout, nodes::Nodes},
     domain::{
         group::{GroupAction, GroupRefusal, Kind},
@@ -40,6 +42,7 @@ pub struct Pushes {
     pub(super) writer: Writer,
     pub(super) fanout: Fanout,
     pub(super) nodes: Arc<Nodes>,
+    pub(super) words: WordLists,
 }
 
 impl Pushes {
@@ -47,7 +50,7 @@ impl Pushes {
     pub async fn to_users(&self, request: PushToUsersRequest, request_id: &str) -> Result<u64, Error> {
         check::ids("user_ids", &request.user_ids, self.limits.push_users_max)?;
         let client_msg_id = key(request.client_msg_id)?;
-        let mut message = self.service_message(request.command, request.content)?;
+        let mut message = self.service_message(request.command, request.content, request.filter_words)?;
         let mut user_ids = request.user_ids;
         user_ids.sort_unstable();
         user_ids.dedup();
@@ -99,7 +102,7 @@ impl Pushes {
 
     /// Pushes a message to every connection of every attached node, as many at a time as the nodes are set to.
     pub fn to_all(&self, request: PushToAllRequest) -> Result<(), Error> {
-        let message = self.numbered(self.service_message(request.command, request.content)?);
+        let message = self.numbered(self.service_message(request.command, request.content, request.filter_words)?);
         let under_way_max = self.limits.push_all_max;
         if !self.nodes.push_to_all(message.id, &message.encode(), under_way_max) {
             let problem = format!("{under_way_max} pushes to all are under way; try again when one is done");
@@ -113,7 +116,8 @@ impl Pushes {
     pub async fn to_group(&self, request: GroupPushRequest, request_id: &str) -> Result<u64, Error> {
         let group_id = check::id("group_id", request.group_id)?;
         let client_msg_id = key(request.client_msg_id)?;
-        let message = Message { group_id, ..self.service_message(request.command, request.content)? };
+        let message =
+            Message { group_id, ..self.service_message(request.command, request.content, request.filter_words)? };
         if !request.is_persist {
             let message = self.numbered(message);
             let message_id = message.id;
@@ -158,9 +162,14 @@ impl Pushes {
         Ok(self.fanout.deliver(&[delivery]).await?)
     }
 
-    fn service_message(&self, command: i32, content: Bytes) -> Result<Message, Error> {
+    /// Words count in what a service says where it asks for that.
+    fn service_message(&self, command: i32, mut content: Bytes, is_filtered: bool) -> Result<Message, Error> {
         check_command(command)?;
-        check_content(command, &content, self.limits.content_bytes_max)?;
+        if is_filtered {
+            content = judged(&self.words, command, content, self.limits.content_bytes_max)?;
+        } else {
+            check_content(command, &content, self.limits.content_bytes_max)?;
+        }
         Ok(Message::unnumbered(command, content, 0))
     }
 

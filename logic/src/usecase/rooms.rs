@@ -106,15 +106,15 @@ impl Rooms {
     /// Pushes a message of a trusted service into a room.
     pub async fn push(&self, request: PushRoomRequest) -> Result<(), Error> {
         let command = check_command(request.command)?;
-        let push = self.checked_room_push(request, command)?;
+        let is_filtered = request.filter_words;
+        let push = self.checked_room_push(request, command, is_filtered)?;
         self.publish(self.ids.next_id(), push).await
     }
 
     /// Pushes a message of a client into a room, wrapped like a send, so that the sender inside is the real one.
     pub async fn push_as(&self, caller: Caller, request: PushRoomRequest, request_id: &str) -> Result<(), Error> {
         let command = check_client_command(request.command, Audience::People, &self.client_commands)?;
-        let mut push = self.checked_room_push(request, command)?;
-        push.content = judged(&self.words, command, push.content)?;
+        let mut push = self.checked_room_push(request, command, true)?;
         self.business.check_may_write_to_room(caller.user_id, push.room_id, request_id).await?;
         // To overtake is the services' alone, and nobody tells us the time.
         (push.is_priority, push.created_at_ms) = (false, clock::now_ms());
@@ -286,13 +286,18 @@ impl Rooms {
         })
     }
 
-    fn checked_room_push(&self, request: PushRoomRequest, command: i32) -> Result<RoomPush, Error> {
+    fn checked_room_push(&self, request: PushRoomRequest, command: i32, is_filtered: bool) -> Result<RoomPush, Error> {
         check::id("room_id", request.room_id)?;
-        check_content(command, &request.content, self.content_bytes_max)?;
+        let content = if is_filtered {
+            judged(&self.words, command, request.content, self.content_bytes_max)?
+        } else {
+            check_content(command, &request.content, self.content_bytes_max)?;
+            request.content
+        };
         Ok(RoomPush {
             room_id: request.room_id,
             command,
-            content: request.content,
+            content,
             sender_id: 0,
             created_at_ms: sent_at_ms(request.send_time, clock::now_ms()),
             is_retained: request.is_persist,

@@ -332,7 +332,11 @@ async fn only_nodes_with_subscribers_get_a_rooms_messages() {
     conn.send(vec![up_item::Item::RoomRelease(RoomRelease { room_id: 9 })]).await;
     assert_eq!(conn.subscribe(7, 0, 0).await.subscribed.unwrap().room_id, 0, "leaving is answered too");
     rooms.push_room(room_push(9, "to nobody")).await.unwrap();
-    server.message_int().push_to_all(PushToAllRequest { command: 5000, content: b"all"[..].into() }).await.unwrap();
+    server
+        .message_int()
+        .push_to_all(PushToAllRequest { command: 5000, content: b"all"[..].into(), ..Default::default() })
+        .await
+        .unwrap();
     let Item::PushAll(all) = conn.next().await else { panic!("a room push came to a node without subscribers") };
     assert_eq!(&connect::Message::decode(all.message).unwrap().content[..], b"all");
 }

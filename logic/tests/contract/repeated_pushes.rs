@@ -18,6 +18,7 @@ fn to_users(user_ids: &[u64], content: &[u8], key: &str) -> PushToUsersRequest {
         content: content.to_vec().into(),
         is_persist: true,
         client_msg_id: key.into(),
+        filter_words: false,
     }
 }
 
@@ -28,6 +29,7 @@ fn to_group(group_id: u64, content: &[u8], key: &str) -> GroupPushRequest {
         content: content.to_vec().into(),
         is_persist: true,
         client_msg_id: key.into(),
+        filter_words: false,
     }
 }
 

@@ -327,7 +327,7 @@ async fn pushes_to_all_beyond_what_nodes_may_be_busy_with_are_refused() {
     let server = server_with(StubBusiness::start().await, change).await;
     let mut conn = Conn::attach(&server, "conn-1", 1).await;
     let push = async || {
-        let request = PushToAllRequest { command: 5000, content: b"all"[..].into() };
+        let request = PushToAllRequest { command: 5000, content: b"all"[..].into(), ..Default::default() };
         server.message_int().push_to_all(request).await
     };
     let mut message_ids = Vec::new();

@@ -297,7 +297,10 @@ async fn push_to_users_names_the_bad_field() {
     assert_names(push(PushToUsersRequest { command: -1, ..request.clone() }).await, "command");
     assert_names(push(PushToUsersRequest { content: vec![0; 61_441].into(), ..request.clone() }).await, "content");
     assert!(sync(&server, 0).await.unwrap().0.is_empty(), "nothing of all that was stored");
-    let all = server.message_int().push_to_all(PushToAllRequest { command: -1, content: b""[..].into() }).await;
+    let all = server
+        .message_int()
+        .push_to_all(PushToAllRequest { command: -1, content: b""[..].into(), ..Default::default() })
+        .await;
     assert_names(all, "command");
 }
 

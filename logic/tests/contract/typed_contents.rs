@@ -1,14 +1,17 @@
 //! Typed contents on every way into logic: what is not what its command says is refused by name, and stored nowhere.
 
 use bytes::Bytes;
-use gim_logic::LogicSettings;
+use gim_logic::{
+    LogicSettings, clients::word_lists::WordLists, settings::WordFilterSettings, store::Store,
+    usecase::listed_words::ListedWords,
+};
 use gim_proto::{
     ResultCode,
     connect::{Message, MessageCommand, SendRequest, send_request::Target},
     content::Text,
     logic::{
-        GroupKind, GroupMessagePush, GroupPushRequest, PushRoomRequest, PushToAllRequest, PushToUsersRequest,
-        SendAsRequest, UserMessagePush,
+        GetWordsRequest, GroupKind, GroupMessagePush, GroupPushRequest, PushRoomRequest, PushToAllRequest,
+        PushToUsersRequest, PutWordsRequest, SendAsRequest, UserMessagePush, WordListKind,
     },
 };
 use prost::Message as _;
@@ -66,7 +69,10 @@ async fn answers(
     ask!("to a room", client.send(to(Target::RoomId(9))));
     ask!("for a user", service.send_as(send_as));
     ask!("of a service to users", service.push_to_users(users));
-    ask!("of a service to all", service.push_to_all(PushToAllRequest { command, content: content() }));
+    ask!(
+        "of a service to all",
+        service.push_to_all(PushToAllRequest { command, content: content(), ..Default::default() })
+    );
     ask!("of a service to a room", server.room_int().push_room(room.clone()));
     ask!("into a room", server.room_ext().push_room(signed(7, room)));
     ask!("of a service to a group", server.group_int().push(group));
@@ -140,5 +146,70 @@ async fn words_of_a_list_are_refused_or_covered_for_users_and_for_no_service() {
     // Bytes of an app's own are not looked into.
     for (way, answer) in answers(&server, group_id, 5000, &Bytes::from_static(b"worstword")).await {
         assert_eq!(answer.0, ResultCode::Ok, "{way}");
+    }
+}
+
+/// What a send of a text to user 8 is answered.
+async fn said_text(server: &Server, text: &str) -> ResultCode {
+    let content = Bytes::from(Text { text: text.into(), ..Text::default() }.encode_to_vec());
+    let request = send(Target::UserId(8), MessageCommand::McText as i32, &content);
+    match server.message_ext().send(signed(7, request)).await {
+        Ok(_) => ResultCode::Ok,
+        refused => refusal(refused).0,
+    }
+}
+
+fn put(kind: WordListKind, words: &str) -> PutWordsRequest {
+    PutWordsRequest { kind: kind.into(), words: words.into() }
+}
+
+#[tokio::test]
+async fn a_list_that_is_put_holds_until_another_one_takes_its_place() {
+    let server = server_with(StubBusiness::start().await, |settings| settings.word_filter.words_max = 3).await;
+    let mut words = server.word_int();
+    assert_eq!(said_text(&server, "a badword 1").await, ResultCode::Ok);
+    let count = words.put(put(WordListKind::WlkRefuse, "badword\n# a remark\n")).await.unwrap().into_inner().count;
+    assert_eq!((count, said_text(&server, "a badword 2").await), (1, ResultCode::NotAllowed));
+    for (request, problem) in [
+        (put(WordListKind::WlkRefuse, "good\n***"), "words: line 2: `***` has no letter"),
+        (put(WordListKind::WlkMask, "a\nb\nc"), "words: there are more than 3 words (word_filter.words_max)"),
+        (put(WordListKind::WlkUnknown, "a"), "kind: must be set"),
+    ] {
+        assert_eq!(refusal(words.put(request).await), (ResultCode::BadRequest, problem.to_owned()));
+    }
+    assert_eq!(said_text(&server, "a badword 3").await, ResultCode::NotAllowed, "the old list holds");
+    let kept = words.get(GetWordsRequest { kind: WordListKind::WlkRefuse.into() }).await.unwrap().into_inner();
+    assert!(kept.words == "badword\n# a remark\n" && kept.changed_at_ms > 0, "{kept:?}");
+    let lists = WordLists::new(&WordFilterSettings::default()).unwrap();
+    let database = server.database().await;
+    // As another node of the same database has it.
+    let elsewhere = ListedWords::new(lists.clone(), Store::new(database).word_lists, 1_000);
+    elsewhere.refresh().await.unwrap();
+    assert!(lists.now().is_some());
+    words.put(put(WordListKind::WlkRefuse, "")).await.unwrap();
+    assert_eq!(said_text(&server, "a badword 4").await, ResultCode::Ok);
+    elsewhere.refresh().await.unwrap();
+    assert!(lists.now().is_none());
+}
+
+#[tokio::test]
+async fn words_count_in_what_a_service_says_where_it_asks_for_that() {
+    let server = server().await;
+    server.word_int().put(put(WordListKind::WlkMask, "badword")).await.unwrap();
+    server.word_int().put(put(WordListKind::WlkFlag, "casino")).await.unwrap();
+    let content = Bytes::from(Text { text: "badword casino".into(), ..Text::default() }.encode_to_vec());
+    for (filter_words, text) in [(false, "badword casino"), (true, "******* casino")] {
+        let content = content.clone();
+        let request = PushToUsersRequest {
+            user_ids: vec![8],
+            command: 200,
+            content,
+            is_persist: true,
+            filter_words,
+            ..Default::default()
+        };
+        server.message_int().push_to_users(request).await.unwrap();
+        let last = server.inbox(8).await.pop().unwrap();
+        assert_eq!(Text::decode(last.content).unwrap().text, text);
     }
 }

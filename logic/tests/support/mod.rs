@@ -20,6 +20,7 @@ use gim_proto::{
         group_ext_service_client::GroupExtServiceClient, group_int_service_client::GroupIntServiceClient,
         message_ext_service_client::MessageExtServiceClient, message_int_service_client::MessageIntServiceClient,
         room_ext_service_client::RoomExtServiceClient, room_int_service_client::RoomIntServiceClient,
+        word_int_service_client::WordIntServiceClient,
     },
     metadata,
 };
@@ -129,6 +130,10 @@ impl Server {
 
     pub fn group_ext(&self) -> GroupExtServiceClient<Channel> {
         GroupExtServiceClient::new(self.channel.clone())
+    }
+
+    pub fn word_int(&self) -> WordIntServiceClient<Channel> {
+        WordIntServiceClient::new(self.channel.clone())
     }
 
     pub fn room_int(&self) -> RoomIntServiceClient<Channel> {

@@ -93,12 +93,12 @@ typed_contents! {
     McCustom Custom
 }
 
-/// Fails where a content is not what its command says. Contents of other commands are anything.
-pub fn check(command: i32, content: &Bytes) -> Result<(), Violation> {
+/// What a content says; fails where it is not what its command says. None of other commands, whose contents are anything.
+pub fn check(command: i32, content: &Bytes) -> Result<Option<TypedContent>, Violation> {
     if !COMMANDS.contains(&command) {
-        return Ok(());
+        return Ok(None);
     }
-    check_at_depth(command, content, 1)
+    check_at_depth(command, content, 1).map(Some)
 }
 
 /// What a content says, without a look at whether its fields are as they should be. None where the command is not that of a typed
@@ -107,55 +107,62 @@ pub fn read(command: i32, content: Bytes) -> Option<TypedContent> {
     decode(command, content)?.ok()
 }
 
-fn check_at_depth(command: i32, content: &Bytes, depth: usize) -> Result<(), Violation> {
+fn check_at_depth(command: i32, content: &Bytes, depth: usize) -> Result<TypedContent, Violation> {
     let Some(content) = decode(command, content.clone()) else {
         let problem =
             format!("{command} names no content; numbers of your own begin with {}", crate::BUSINESS_COMMAND_MIN);
         return Err(invalid("command", problem));
     };
-    match content.map_err(|error| invalid("content", format!("is not what the command {command} says: {error}")))? {
-        TypedContent::Text(text) => check_text("content", &text),
+    let content =
+        content.map_err(|error| invalid("content", format!("is not what the command {command} says: {error}")))?;
+    check_fields(&content, depth)?;
+    Ok(content)
+}
+
+fn check_fields(content: &TypedContent, depth: usize) -> Result<(), Violation> {
+    match content {
+        TypedContent::Text(text) => check_text("content", text),
         TypedContent::Sticker(Sticker { pack_id, sticker_id, emoji, media }) => {
             check::size("content.pack_id", pack_id, NAME_BYTES_MAX)?;
-            check::size("content.sticker_id", &sticker_id, NAME_BYTES_MAX)?;
-            check::size("content.emoji", &emoji, NAME_BYTES_MAX)?;
+            check::size("content.sticker_id", sticker_id, NAME_BYTES_MAX)?;
+            check::size("content.emoji", emoji, NAME_BYTES_MAX)?;
             if sticker_id.is_empty() && emoji.is_empty() && media.is_none() {
                 return Err(invalid("content", "must have a sticker_id, an emoji or a media"));
             }
-            media.map_or(Ok(()), |media| check_media(Some(media)))
+            if media.is_some() { check_media(media.as_ref()) } else { Ok(()) }
         }
         TypedContent::Gif(Gif { media, thumbnail, .. }) => {
             check::size("content.thumbnail", thumbnail, THUMBNAIL_BYTES_MAX)?;
-            check_media(media)
+            check_media(media.as_ref())
         }
         TypedContent::Image(Image { media, thumbnail, caption, .. })
         | TypedContent::Video(Video { media, thumbnail, caption, .. }) => {
             check::size("content.thumbnail", thumbnail, THUMBNAIL_BYTES_MAX)?;
             check::size("content.caption", caption, LINE_BYTES_MAX)?;
-            check_media(media)
+            check_media(media.as_ref())
         }
         TypedContent::Voice(Voice { media, duration_ms, waveform }) => {
-            if duration_ms == 0 {
+            if *duration_ms == 0 {
                 return Err(invalid("content.duration_ms", "must be set"));
             }
             check::size("content.waveform", waveform, WAVEFORM_BYTES_MAX)?;
-            check_media(media)
+            check_media(media.as_ref())
         }
         TypedContent::File(File { media, name }) => {
-            check::filled("content.name", &name, LINE_BYTES_MAX)?;
-            check_media(media)
+            check::filled("content.name", name, LINE_BYTES_MAX)?;
+            check_media(media.as_ref())
         }
-        TypedContent::Location(place) => check_location(&place),
+        TypedContent::Location(place) => check_location(place),
         TypedContent::ContactCard(ContactCard { user_id, nickname, avatar_url }) => {
-            check::id("content.user_id", user_id)?;
+            check::id("content.user_id", *user_id)?;
             check::size("content.nickname", nickname, LINE_BYTES_MAX)?;
-            if avatar_url.is_empty() { Ok(()) } else { check_url("content.avatar_url", &avatar_url) }
+            if avatar_url.is_empty() { Ok(()) } else { check_url("content.avatar_url", avatar_url) }
         }
-        TypedContent::MergedForward(forward) => check_forward(&forward, depth),
+        TypedContent::MergedForward(forward) => check_forward(forward, depth),
         TypedContent::Reply(Reply { message_id, sender_id: _, quote, text }) => {
-            check::id("content.message_id", message_id)?;
+            check::id("content.message_id", *message_id)?;
             check::size("content.quote", quote, LINE_BYTES_MAX)?;
-            check_text("content.text", &text.unwrap_or_default())
+            check_text("content.text", text.as_ref().unwrap_or(&Text::default()))
         }
         TypedContent::Custom(Custom { r#type, data: _, preview }) => {
             check::filled("content.type", r#type, NAME_BYTES_MAX)?;
@@ -187,12 +194,14 @@ fn check_text(field: &str, text: &Text) -> Result<(), Violation> {
     Ok(())
 }
 
-fn check_media(media: Option<Media>) -> Result<(), Violation> {
-    let Media { url, file_id, media_type, sha256, size_bytes: _ } = media.unwrap_or_default();
+fn check_media(media: Option<&Media>) -> Result<(), Violation> {
+    let Some(Media { url, file_id, media_type, sha256, size_bytes: _ }) = media else {
+        return Err(invalid("content.media", "must have a url or a file_id"));
+    };
     match (url.is_empty(), file_id.is_empty()) {
         (true, true) => return Err(invalid("content.media", "must have a url or a file_id")),
         (false, false) => return Err(invalid("content.media", "must have a url or a file_id, not both")),
-        (false, true) => check_url("content.media.url", &url)?,
+        (false, true) => check_url("content.media.url", url)?,
         (true, false) => check::size("content.media.file_id", file_id, NAME_BYTES_MAX)?,
     }
     check::size("content.media.media_type", media_type, NAME_BYTES_MAX)?;
@@ -255,7 +264,7 @@ mod tests {
 
     fn refusal(command: MessageCommand, content: &impl prost::Message) -> String {
         check(command as i32, &content.encode_to_vec().into())
-            .map_or_else(|problem| problem.to_string(), |()| String::new())
+            .map_or_else(|problem| problem.to_string(), |_| String::new())
     }
 
     fn media() -> Option<Media> {
@@ -313,7 +322,7 @@ mod tests {
         assert_eq!((problem.code, &problem.field[..]), (ResultCode::BadRequest, "content"));
         assert_eq!(check(299, &Bytes::new()).unwrap_err().field, "command");
         for command in [0, 1, 2, 199, 300, 1000, i32::MAX] {
-            assert_eq!(check(command, &Bytes::from_static(b"\xff")), Ok(()));
+            assert_eq!(check(command, &Bytes::from_static(b"\xff")), Ok(None));
         }
     }
 

@@ -65,6 +65,10 @@ fn operator_samples() -> Vec<Sample> {
         sample("logic.KickUserRequest", KickUserRequest { user_id: 101, device_id: 102 }),
         sample("logic.KickUserReply", KickUserReply { connections: 101 }),
         sample("logic.DrainNodeRequest", DrainNodeRequest { node: "node".into() }),
+        sample("logic.PutWordsRequest", PutWordsRequest { kind: 1, words: "words".into() }),
+        sample("logic.PutWordsReply", PutWordsReply { count: 101 }),
+        sample("logic.GetWordsRequest", GetWordsRequest { kind: 2 }),
+        sample("logic.GetWordsReply", GetWordsReply { words: "words".into(), changed_at_ms: 1_700_000_000_102 }),
     ]
 }
 

@@ -124,10 +124,14 @@ fn message_samples() -> Vec<Sample> {
                 content: "content".into(),
                 is_persist: true,
                 client_msg_id: "client_msg_id".into(),
+                filter_words: true,
             },
         ),
         sample("logic.PushToUsersReply", PushToUsersReply { message_id: 101 }),
-        sample("logic.PushToAllRequest", PushToAllRequest { command: 101, content: "content".into() }),
+        sample(
+            "logic.PushToAllRequest",
+            PushToAllRequest { command: 101, content: "content".into(), filter_words: true },
+        ),
         sample(
             "logic.SendAsRequest",
             SendAsRequest {
@@ -300,6 +304,7 @@ fn group_samples() -> Vec<Sample> {
                 content: "content".into(),
                 is_persist: true,
                 client_msg_id: "client_msg_id".into(),
+                filter_words: true,
             },
         ),
         sample("logic.GroupPushReply", GroupPushReply { message_id: 101 }),
@@ -349,6 +354,7 @@ fn room_samples() -> Vec<Sample> {
                 send_time: 1_700_000_000_104,
                 is_persist: true,
                 is_priority: true,
+                filter_words: true,
             },
         ),
         sample(

@@ -11,7 +11,10 @@ use std::{
 };
 
 use anyhow::ensure;
-use gim_proto::connect::{MessageCommand, Packet as Envelope, PacketCommand, SendRequest, send_request::Target};
+use gim_proto::{
+    connect::{MessageCommand, Packet as Envelope, PacketCommand, SendRequest, send_request::Target},
+    content::Text,
+};
 use prost::Message as _;
 
 pub use self::sending::{BASELINE_BATCH_MAX, SendingArguments};
@@ -38,6 +41,9 @@ const PUSHED_CONTENT: u64 = 3;
 /// What a message carries in front: its number with its sender, the sender's number in the conversation, when it was meant to
 /// leave. No message is shorter.
 const HEAD_BYTES: usize = 20;
+
+/// In front of what a message carries where it is a typed text: a field that `content.Text` does not have, of as many bytes.
+const HEAD_FIELD: [u8; 2] = [15 << 3 | 2, HEAD_BYTES as u8];
 
 /// What is sent on time and not answered may take so much memory, before an open loop ends: its server does not keep up.
 const BEHIND_BYTES_MAX: u64 = 1 << 30;
@@ -126,6 +132,8 @@ pub struct Conversations {
     members: usize,
     senders: usize,
     size: usize,
+    /// What a message says where it is a typed text.
+    text: Option<Vec<u8>>,
     rate: Option<f64>,
     epoch: Instant,
     durable: Score,
@@ -155,6 +163,7 @@ impl Conversations {
             members,
             senders,
             size: size as usize,
+            text: None,
             rate,
             epoch: Instant::now(),
             durable: Score::default(),
@@ -171,6 +180,12 @@ impl Conversations {
             duplicates: 0,
             reordered: 0,
         }
+    }
+
+    /// Of typed texts with as many bytes.
+    pub fn of_texts(mut self) -> Self {
+        self.text = Some(Text { text: words(self.size), ..Text::default() }.encode_to_vec());
+        self
     }
 
     /// How many clients they are.
@@ -212,6 +227,10 @@ impl Conversations {
         (self.answered * (self.members as u64 - 1)).saturating_sub(self.received)
     }
 
+    fn command(&self) -> i32 {
+        if self.text.is_some() { MessageCommand::McText as i32 } else { self.participants.command() }
+    }
+
     /// The sender that a client is.
     fn sender(&self, client: usize) -> usize {
         client / self.members * self.senders + client % self.members
@@ -229,13 +248,15 @@ impl Conversations {
         sending.unanswered.insert(number, intended);
         self.unanswered += 1;
         let since_epoch = u64::try_from((intended - self.epoch).as_nanos()).unwrap_or(u64::MAX);
-        let mut content = vec![b'.'; self.size];
-        content[..8].copy_from_slice(&number.to_le_bytes());
-        content[8..12].copy_from_slice(&((sender % self.senders) as u32).to_le_bytes());
-        content[12..HEAD_BYTES].copy_from_slice(&since_epoch.to_le_bytes());
+        let number_of_sender = ((sender % self.senders) as u32).to_le_bytes();
+        let head = [&number.to_le_bytes()[..], &number_of_sender, &since_epoch.to_le_bytes()].concat();
+        let content = match &self.text {
+            Some(text) => [&HEAD_FIELD[..], &head, text].concat(),
+            None => [head, vec![b'.'; self.size - HEAD_BYTES]].concat(),
+        };
         let request = SendRequest {
             target: Some(self.participants.target(sender)),
-            command: self.participants.command(),
+            command: self.command(),
             content: content.into(),
             client_msg_id: format!("{number:016x}"),
         };
@@ -261,11 +282,12 @@ impl Conversations {
 
     fn take_message(&mut self, client: usize, packet: &Packet<'_>, now: Instant) -> anyhow::Result<()> {
         let message = Message::read(packet.content)?;
-        if message.command != self.participants.command() {
+        if message.command != self.command() {
             return Ok(());
         }
         let content = bytes_of(message.content, PUSHED_CONTENT)?;
-        let Some((number, sender, since_epoch)) = read_head(content) else { return Ok(()) };
+        let head = if self.text.is_some() { content.get(HEAD_FIELD.len()..).unwrap_or_default() } else { content };
+        let Some((number, sender, since_epoch)) = read_head(head) else { return Ok(()) };
         let Some(got) = self.got.get_mut(client * self.senders + sender) else { return Ok(()) };
         match got.take(number) {
             Arrival::Next => {}
@@ -281,6 +303,15 @@ impl Conversations {
         }
         Ok(())
     }
+}
+
+/// So many bytes of words that differ, in letters that any list of words may have.
+fn words(bytes: usize) -> String {
+    let syllable = |number: usize| ["ka", "lo", "mi", "ren", "su", "ta", "vel", "no"][number % 8];
+    let word = |number: usize| [number, number / 3, number / 7].map(syllable).concat();
+    let mut text = (0..bytes).map(word).take(bytes / 6 + 1).collect::<Vec<_>>().join(" ");
+    text.truncate(bytes);
+    text
 }
 
 fn read_head(content: &[u8]) -> Option<(u64, usize, Duration)> {

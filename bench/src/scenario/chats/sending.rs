@@ -22,6 +22,9 @@ pub struct SendingArguments {
     /// Bytes of a message
     #[arg(long, value_name = "BYTES", default_value_t = 100, value_parser = clap::value_parser!(u32).range(20..=60_000))]
     pub size: u32,
+    /// Sends typed texts of so many bytes (content.Text), which the server checks and looks for words
+    #[arg(long)]
+    pub text: bool,
     /// Messages in one transaction of the bare insert [default: as many as there are senders, within a bound]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(BASELINE_BATCH_MAX)))]
     pub baseline_batch: Option<u32>,
@@ -49,6 +52,9 @@ impl SendingArguments {
         let users = run.sign_up(clients)?;
         let participants = participants(&run.target, &users)?;
         let mut conversations = Conversations::new(participants, self.size, run.rate_share(self.rate));
+        if self.text {
+            conversations = conversations.of_texts();
+        }
         let greetings = users.into_iter().map(|user| user.greeting);
         let in_flight = run.in_flight(CONNECTS_IN_FLIGHT);
         swarm.gather(&mut conversations, run.target.endpoints(), greetings, in_flight)?;

@@ -78,7 +78,7 @@ fn check_room(checks: &mut Checks, device: &Device, how: &str, room_id: u64, exp
 
 fn all(stage: &Stage, cast: &mut Cast, checks: &mut Checks) -> anyhow::Result<()> {
     let content = stage.content("to all");
-    let request = PushToAllRequest { command: APP_COMMAND, content: content.clone().into() };
+    let request = PushToAllRequest { command: APP_COMMAND, content: content.clone().into(), ..Default::default() };
     let mut client = MessageIntServiceClient::new(stage.target.logic());
     stage.target.call("PushToAll", client.push_to_all(stage.target.internal(request)))?;
     for device in cast.all() {

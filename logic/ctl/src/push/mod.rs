@@ -128,6 +128,7 @@ pub async fn run(arguments: &PushArguments) -> Result<Answer, PushError> {
             content: content.clone(),
             is_persist: !arguments.live,
             client_msg_id: if arguments.live { String::new() } else { journal.key() },
+            filter_words: false,
         };
         push(&logic, &request, Duration::from_secs(arguments.patience_s))
             .await

@@ -6,7 +6,10 @@
 
 pub mod fold;
 
-use std::ops::Range;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Range,
+};
 
 use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 use serde::{Deserialize, Serialize};
@@ -21,6 +24,8 @@ pub const WORD_BYTES_MAX: usize = 256;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WordAction {
+    /// The business is told.
+    Flag,
     /// The word is covered by asterisks.
     Mask,
     /// The message is refused.
@@ -45,6 +50,8 @@ pub struct TooMuch(String);
 pub enum Verdict {
     /// It has none of the words.
     Clean,
+    /// It has some of which the business is told, and no others.
+    Flagged,
     /// It has some, which are covered here.
     Masked(String),
     /// It has one with which it is refused.
@@ -52,10 +59,11 @@ pub enum Verdict {
 }
 
 /// The words of some lists.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Words {
     patterns: Vec<String>,
     facts: Vec<Pattern>,
+    flagged: BTreeMap<usize, String>,
 }
 
 /// What there is to know of a word beside its letters.
@@ -73,6 +81,8 @@ struct Pattern {
 pub struct WordFilter {
     automaton: AhoCorasick,
     facts: Vec<Pattern>,
+    /// Those of which the business is told, as they stand in the list, by the number of their pattern.
+    flagged: BTreeMap<usize, String>,
 }
 
 /// A letter of a folded text.
@@ -104,6 +114,14 @@ impl Words {
         self.patterns.len()
     }
 
+    /// Adds those of other lists.
+    pub fn append(&mut self, other: Self) {
+        let before = self.patterns.len();
+        self.patterns.extend(other.patterns);
+        self.facts.extend(other.facts);
+        self.flagged.extend(other.flagged.into_iter().map(|(number, word)| (before + number, word)));
+    }
+
     fn add_word(&mut self, word: &str, action: WordAction) -> Result<(), String> {
         if word.len() > WORD_BYTES_MAX {
             return Err(format!("a word has {} bytes, at most {WORD_BYTES_MAX} are allowed", word.len()));
@@ -122,6 +140,9 @@ impl Words {
             .skip(1)
             .filter(|(_, letter)| letter.is_apart)
             .fold(0, |bits, (at, _)| bits | 1 << at);
+        if action == WordAction::Flag {
+            self.flagged.insert(self.patterns.len(), word.to_owned());
+        }
         self.patterns.push(folded);
         self.facts.push(Pattern { action, is_open, gaps });
         Ok(())
@@ -133,7 +154,7 @@ impl Words {
         // With a hundred thousand words the others take a gigabyte, or run through a list at each step.
         builder.match_kind(MatchKind::Standard).kind(Some(AhoCorasickKind::ContiguousNFA));
         let automaton = builder.build(&self.patterns).map_err(|error| TooMuch(error.to_string()))?;
-        Ok(WordFilter { automaton, facts: self.facts })
+        Ok(WordFilter { automaton, facts: self.facts, flagged: self.flagged })
     }
 }
 
@@ -141,20 +162,47 @@ impl WordFilter {
     /// What it says of a text.
     pub fn check(&self, text: &str) -> Verdict {
         let (folded, letters) = folded(text);
-        let mut covered: Vec<Range<usize>> = Vec::new();
-        for found in self.automaton.find_overlapping_iter(&folded) {
-            let Some(pattern) = self.facts.get(found.pattern().as_usize()) else { continue };
-            let index = |at: usize| letters.partition_point(|letter| letter.at < at);
-            let (first, end) = (index(found.start()), index(found.end()));
-            if !pattern.is_written_as(&letters, first..end) {
-                continue;
+        let (mut covered, mut is_flagged) = (Vec::<Range<usize>>::new(), false);
+        for (number, found) in self.written(&folded, &letters) {
+            match self.facts[number].action {
+                WordAction::Refuse => return Verdict::Refused,
+                WordAction::Mask => covered.push(letters[found.start].source.0..letters[found.end - 1].source.1),
+                WordAction::Flag => is_flagged = true,
             }
-            if pattern.action == WordAction::Refuse {
-                return Verdict::Refused;
-            }
-            covered.push(letters[first].source.0..letters[end - 1].source.1);
         }
-        if covered.is_empty() { Verdict::Clean } else { Verdict::Masked(mask(text, &mut covered)) }
+        match (covered.is_empty(), is_flagged) {
+            (false, _) => Verdict::Masked(mask(text, &mut covered)),
+            (true, true) => Verdict::Flagged,
+            (true, false) => Verdict::Clean,
+        }
+    }
+
+    /// Whether it has words of which the business is told.
+    pub fn flags(&self) -> bool {
+        !self.flagged.is_empty()
+    }
+
+    /// Those of them that a text has, as they stand in the list, each once.
+    pub fn flagged(&self, text: &str) -> BTreeSet<&str> {
+        let (folded, letters) = folded(text);
+        self.written(&folded, &letters)
+            .filter_map(|(number, _)| self.flagged.get(&number))
+            .map(String::as_str)
+            .collect()
+    }
+
+    /// What is written in a text as a word of the lists: the number of its pattern, and its letters.
+    fn written<'a>(
+        &'a self,
+        folded: &'a str,
+        letters: &'a [Letter],
+    ) -> impl Iterator<Item = (usize, Range<usize>)> + 'a {
+        let index = |at: usize| letters.partition_point(|letter| letter.at < at);
+        self.automaton.find_overlapping_iter(folded).filter_map(move |found| {
+            let number = found.pattern().as_usize();
+            let place = index(found.start())..index(found.end());
+            self.facts.get(number)?.is_written_as(letters, place.clone()).then_some((number, place))
+        })
     }
 }
 

@@ -102,6 +102,19 @@ fn the_severest_action_holds_and_no_list_says_nothing() {
 }
 
 #[test]
+fn flagged_words_are_named_as_the_list_has_them_and_change_no_text() {
+    let mut words = Words::default();
+    words.add("Casino\nfree money\n", WordAction::Flag).unwrap();
+    words.add("mild", WordAction::Mask).unwrap();
+    let filter = words.build().unwrap();
+    assert_eq!(filter.check("FREE  money at the c.a.s.i.n.o"), Verdict::Flagged);
+    let all = filter.flagged("FREE  money at the c.a.s.i.n.o, casino");
+    assert_eq!(all.into_iter().collect::<Vec<_>>(), ["Casino", "free money"]);
+    assert_eq!(filter.check("a mild casino"), Verdict::Masked("a **** casino".into()));
+    assert_eq!((filter.flagged("nothing").len(), filter.flags()), (0, true));
+}
+
+#[test]
 fn a_line_that_is_no_word_is_named() {
     let problem = |list: &str| Words::default().add(list, WordAction::Mask).unwrap_err().to_string();
     assert_eq!(problem("good\n\n***\n"), "line 3: `***` has no letter");

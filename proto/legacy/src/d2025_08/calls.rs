@@ -211,7 +211,15 @@ impl room::RoomExtService for Services {
             Ok(Command::GroupMessage) => MessageCommand::McGroupMessage as i32,
             _ => command,
         };
-        let request = TodaysPushRoom { room_id, command, content, send_time, is_priority, is_persist: false };
+        let request = TodaysPushRoom {
+            room_id,
+            command,
+            content,
+            send_time,
+            is_priority,
+            is_persist: false,
+            filter_words: false,
+        };
         Ok(Response::new(call.ask("logic.RoomExtService/PushRoom", &request).await?))
     }
 }
