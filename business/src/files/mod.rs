@@ -4,6 +4,7 @@
 //!
 //! - `listener`: connections, HTTP/1.1 and 2, and their bounds. `routes`: which request is whose; pages (`cors`).
 //! - `upload`: a file in one request. `tus`: one that goes on where it broke off. `download`: a file, or a part of it. `about`: what a file is, and where it is read.
+//! - `old_upload`: as to gim in Go, by a `form`.
 //! - `staged`, `writers`, `checksum`: bytes as they come in. `finish`: an upload becomes a file. `sweep`: or is given up.
 //! - `scan`: somebody looks at it first.
 //! - `picture`: sizes and thumbnails; `metadata`: what pictures tell of their makers.
@@ -20,9 +21,11 @@ mod disposition;
 mod download;
 mod finish;
 mod folder;
+mod form;
 mod kind;
 mod listener;
 mod metadata;
+mod old_upload;
 mod picture;
 mod range;
 mod refusal;

@@ -54,6 +54,12 @@ impl FileRefusal {
         Self::new(StatusCode::NOT_FOUND, ResultCode::NotAllowed, "there is no such file")
     }
 
+    /// Nobody may upload without a user.
+    pub fn no_old_upload() -> Self {
+        let message = "uploads without a user are not taken here: files.old_upload is off";
+        Self::new(StatusCode::NOT_FOUND, ResultCode::NotAllowed, message)
+    }
+
     /// More bytes than a file may have.
     pub fn too_large(bytes_max: u64) -> Self {
         let message = format!("a file may have no more than {bytes_max} bytes");
@@ -200,5 +206,22 @@ impl From<BeyondQuota> for FileRefusal {
             BeyondQuota::Bytes => "you have uploaded as many bytes as a day allows",
         };
         Self::new(StatusCode::TOO_MANY_REQUESTS, ResultCode::TooManyRequests, message)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_told_and_any_other_trouble_of_it_is_not() {
+        let full = FileRefusal::from(io::Error::from(io::ErrorKind::StorageFull)).into_response();
+        assert_eq!(
+            (full.status(), full.headers()[header::RETRY_AFTER].to_str()),
+            (StatusCode::INSUFFICIENT_STORAGE, Ok("1"))
+        );
+        let error = io::Error::other("/var/lib/gim/files: Input/output error");
+        let broken = FileRefusal::from(error);
+        assert_eq!((broken.status, broken.message.as_str()), (StatusCode::INTERNAL_SERVER_ERROR, "internal error"));
     }
 }

@@ -8,7 +8,7 @@ use axum::{
 };
 use tonic::metadata::MetadataMap;
 
-use super::{Files, about, cors, download, refusal::FileRefusal, tus, upload};
+use super::{Files, about, cors, download, old_upload, refusal::FileRefusal, tus, upload};
 use crate::usecase::Caller;
 
 /// All requests.
@@ -18,6 +18,7 @@ pub fn routes(files: Files) -> Router {
         .route("/files/{file_id}", get(download::whole))
         .route("/files/{file_id}/{variant}", get(download::variant))
         .route("/files/{file_id}/about", get(about::about))
+        .route("/upload", post(old_upload::upload))
         .route("/uploads", post(tus::create).options(tus::options))
         .route("/uploads/{file_id}", head(tus::offset).patch(tus::append).delete(tus::terminate).options(tus::options))
         .layer(middleware::from_fn_with_state(files.clone(), cors::let_in))

@@ -6,6 +6,8 @@ use ring::hmac;
 
 use crate::domain::file::FileId;
 
+const CENTURY_S: i64 = 36_525 * 86_400;
+
 /// Which bytes of a file a URL reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Variant {
@@ -70,7 +72,15 @@ impl Signer {
     /// The URL of a file. It stays the same for a while (a quarter of what it is good for), so that browsers find it in their caches.
     pub fn sign(&self, file_id: FileId, variant: Variant, now_ms: i64) -> Signed {
         let step_s = (self.ttl_s / 4).max(1);
-        let expires_s = (now_ms / 1_000 / step_s + 1) * step_s + self.ttl_s;
+        self.sign_until(file_id, variant, (now_ms / 1_000 / step_s + 1) * step_s + self.ttl_s)
+    }
+
+    /// A URL that nobody will see expire, for clients who cannot ask for another one.
+    pub fn sign_for_good(&self, file_id: FileId, variant: Variant, now_ms: i64) -> Signed {
+        self.sign_until(file_id, variant, now_ms / 1_000 + CENTURY_S)
+    }
+
+    fn sign_until(&self, file_id: FileId, variant: Variant, expires_s: i64) -> Signed {
         let tag = hmac::sign(&self.key, signed_text(file_id, variant, expires_s).as_bytes());
         let signature = BASE64_URL_SAFE_NO_PAD.encode(tag);
         let path = format!("/files/{file_id}{}?expires={expires_s}&signature={signature}", variant.suffix());

@@ -201,8 +201,12 @@ impl Files {
             return stored.map(|_| (offset, upload.expires_at_ms));
         }
         let staged = self.disk.run(move || staged.sync().map(|()| staged)).await?;
-        let expires_at_ms = self.expires_at_ms(clock::now_ms());
-        self.store.extend_upload(upload.file_id, expires_at_ms).await?;
+        let (now_ms, mut expires_at_ms) = (clock::now_ms(), upload.expires_at_ms);
+        // Not for each part: a write of the database costs as much as one of a part.
+        if expires_at_ms - now_ms < i64::from(self.settings.upload_ttl_s) * 500 {
+            expires_at_ms = self.expires_at_ms(now_ms);
+            self.store.extend_upload(upload.file_id, expires_at_ms).await?;
+        }
         drop(staged);
         match received {
             // What came before is there.

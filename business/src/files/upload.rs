@@ -125,6 +125,11 @@ impl Files {
     /// A new upload of whoever asks, of so many bytes, if that is allowed.
     pub async fn begin_upload(&self, headers: &HeaderMap, name: &str, size_bytes: u64) -> Result<Upload, FileRefusal> {
         let caller = self.caller(headers).await?;
+        self.begin_upload_of(caller.user_id, name, size_bytes).await
+    }
+
+    /// A new upload of this user, of so many bytes, if that is allowed.
+    pub async fn begin_upload_of(&self, user_id: u64, name: &str, size_bytes: u64) -> Result<Upload, FileRefusal> {
         let settings = &self.settings;
         let name = clean_name(name).ok_or_else(|| FileRefusal::bad_request("name: has more than 4096 bytes"))?;
         if size_bytes > settings.file_bytes_max {
@@ -134,13 +139,8 @@ impl Files {
             return Err(FileRefusal::empty());
         }
         let now_ms = clock::now_ms();
-        let upload = Upload {
-            file_id: FileId::random(),
-            user_id: caller.user_id,
-            name,
-            size_bytes,
-            expires_at_ms: self.expires_at_ms(now_ms),
-        };
+        let upload =
+            Upload { file_id: FileId::random(), user_id, name, size_bytes, expires_at_ms: self.expires_at_ms(now_ms) };
         let quota = UploadQuota {
             uploads_max: settings.uploads_per_user_max,
             files_max: settings.files_per_day_max,
@@ -190,7 +190,8 @@ impl Files {
         }
     }
 
-    async fn receive_whole(
+    /// Takes the bytes of an upload, all in one request, and makes it a file.
+    pub async fn receive_whole(
         &self,
         upload: Upload,
         length: Option<u64>,

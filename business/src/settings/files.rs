@@ -20,6 +20,8 @@ pub struct FilesSettings {
     pub public_url: String,
     /// Where files are kept; empty for `files` in the data folder.
     pub folder: PathBuf,
+    /// Whether anybody may upload by `POST /upload`, as to gim in Go.
+    pub old_upload: bool,
     /// Pages that may upload and read, beside that of `[web]` on the same host.
     pub origins: Vec<String>,
     /// What URLs are signed with; empty for a secret that is made once and kept in the database.
@@ -124,6 +126,7 @@ impl Default for FilesSettings {
             listen: Endpoint::default(),
             public_url: String::new(),
             folder: PathBuf::new(),
+            old_upload: false,
             origins: Vec::new(),
             url_secret: String::new(),
             url_secret_file: PathBuf::new(),

@@ -3,7 +3,7 @@
 //! Part of [`Store`], used by tasks of Tokio. Always holds: equal bytes have one content, whose id was the id of the file that brought
 //! them first; a file that is not whole counts in the quota of its user with what was announced.
 
-use gim_config::sql::{self, Dialect};
+use gim_config::sql::{self, Database, Dialect};
 use sqlx::{AnyConnection, FromRow, Row as _, any::AnyRow};
 
 use super::{Store, StoreError, dialect, id, key};
@@ -11,6 +11,9 @@ use crate::domain::file::{FileHash, FileId};
 
 /// The only row of `file_secret`.
 const SECRET_ID: i64 = 1;
+
+/// Uploads that begin, or end, in one transaction: each waits for the disk, which is busy with their bytes.
+pub(super) const UPLOADS_TOGETHER_MAX: usize = 64;
 
 /// A file of which not all bytes are there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,6 +79,21 @@ pub enum BeyondQuota {
     Bytes,
 }
 
+/// An upload that is to begin.
+pub(super) struct UploadBegin {
+    upload: Upload,
+    quota: UploadQuota,
+    now_ms: i64,
+}
+
+/// An upload that is whole.
+pub(super) struct UploadEnd {
+    file_id: FileId,
+    uploaded_bytes: u64,
+    content: Content,
+    now_ms: i64,
+}
+
 /// What is known under an id.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FoundFile {
@@ -84,38 +102,15 @@ pub enum FoundFile {
 }
 
 impl Store {
-    /// Notes that a user begins to upload a file, unless that is more than the user may.
+    /// Notes that a user begins to upload a file, unless that is more than the user may. Those that begin together share a transaction.
     pub async fn begin_upload(
         &self,
         upload: &Upload,
         quota: UploadQuota,
         now_ms: i64,
     ) -> Result<Result<(), BeyondQuota>, StoreError> {
-        let work = || {
-            async |connection: &mut AnyConnection| {
-                let mut transaction = sql::begin(connection).await?;
-                lock_user(&mut transaction, upload.user_id).await?;
-                if let Some(beyond) = beyond_quota(&mut transaction, upload, quota).await? {
-                    transaction.rollback().await?;
-                    return Ok(Err(beyond));
-                }
-                let sql = "INSERT INTO file (file_id, user_id, name, size_bytes, sha256, created_at_ms, expires_at_ms) \
-                           VALUES (?, ?, ?, ?, ?, ?, ?)";
-                sqlx::query(sql)
-                    .bind(upload.file_id.as_bytes())
-                    .bind(key(upload.user_id))
-                    .bind(upload.name.as_str())
-                    .bind(number(upload.size_bytes))
-                    .bind(&[][..])
-                    .bind(now_ms)
-                    .bind(upload.expires_at_ms)
-                    .execute(&mut *transaction)
-                    .await?;
-                transaction.commit().await?;
-                Ok(Ok(()))
-            }
-        };
-        self.database.writer.transact(work).await
+        let answer = self.upload_begins.ask(UploadBegin { upload: upload.clone(), quota, now_ms }).await;
+        answer.unwrap_or_else(|| Err(sqlx::Error::PoolClosed.into()))
     }
 
     /// The file with this id.
@@ -140,7 +135,7 @@ impl Store {
     }
 
     /// Makes an upload a file with this content, or with the one of the same bytes that was there before, which is returned: then the
-    /// bytes of this upload are needed no more. `None` where the upload is gone.
+    /// bytes of this upload are needed no more. `None` where the upload is gone. Those that end together share a transaction.
     pub async fn finish_upload(
         &self,
         file_id: FileId,
@@ -148,28 +143,9 @@ impl Store {
         content: &Content,
         now_ms: i64,
     ) -> Result<Option<Content>, StoreError> {
-        let work = || {
-            async |connection: &mut AnyConnection| {
-                let mut transaction = sql::begin(connection).await?;
-                insert_content(&mut transaction, self.database.dialect, content, now_ms).await?;
-                let sql = "UPDATE file SET sha256 = ?, size_bytes = ?, expires_at_ms = 0 WHERE file_id = ?";
-                let updated = sqlx::query(sql)
-                    .bind(&content.hash.0[..])
-                    .bind(number(uploaded_bytes))
-                    .bind(file_id.as_bytes())
-                    .execute(&mut *transaction)
-                    .await?;
-                if updated.rows_affected() == 0 {
-                    transaction.rollback().await?;
-                    return Ok(None);
-                }
-                let query = sqlx::query_as(SELECT_CONTENT).bind(&content.hash.0[..]);
-                let kept: Content = query.fetch_one(&mut *transaction).await?;
-                transaction.commit().await?;
-                Ok(Some(kept))
-            }
-        };
-        self.database.writer.transact(work).await
+        let answer =
+            self.upload_ends.ask(UploadEnd { file_id, uploaded_bytes, content: content.clone(), now_ms }).await;
+        answer.unwrap_or_else(|| Err(sqlx::Error::PoolClosed.into()))
     }
 
     /// Says what came of looking at a content.
@@ -255,6 +231,83 @@ impl FromRow<'_, AnyRow> for Content {
             thumbnail_bytes: row.try_get::<i64, _>("thumbnail_bytes")?.unsigned_abs(),
         })
     }
+}
+
+/// Begins uploads in one transaction.
+pub(super) async fn begin_uploads(
+    database: Database,
+    begins: Vec<UploadBegin>,
+) -> Result<Vec<Result<(), BeyondQuota>>, StoreError> {
+    let work = || {
+        async |connection: &mut AnyConnection| {
+            let mut transaction = sql::begin(connection).await?;
+            let mut begun = Vec::with_capacity(begins.len());
+            for begin in &begins {
+                begun.push(begin_one(&mut transaction, begin).await?);
+            }
+            transaction.commit().await?;
+            Ok(begun)
+        }
+    };
+    database.writer.transact(work).await
+}
+
+/// Makes uploads files in one transaction.
+pub(super) async fn end_uploads(database: Database, ends: Vec<UploadEnd>) -> Result<Vec<Option<Content>>, StoreError> {
+    let work = || {
+        async |connection: &mut AnyConnection| {
+            let mut transaction = sql::begin(connection).await?;
+            let mut ended = Vec::with_capacity(ends.len());
+            for end in &ends {
+                ended.push(end_one(&mut transaction, database.dialect, end).await?);
+            }
+            transaction.commit().await?;
+            Ok(ended)
+        }
+    };
+    database.writer.transact(work).await
+}
+
+async fn begin_one(connection: &mut AnyConnection, begin: &UploadBegin) -> Result<Result<(), BeyondQuota>, StoreError> {
+    let UploadBegin { upload, quota, now_ms } = begin;
+    lock_user(connection, upload.user_id).await?;
+    if let Some(beyond) = beyond_quota(connection, upload, *quota).await? {
+        return Ok(Err(beyond));
+    }
+    let sql = "INSERT INTO file (file_id, user_id, name, size_bytes, sha256, created_at_ms, expires_at_ms) \
+               VALUES (?, ?, ?, ?, ?, ?, ?)";
+    sqlx::query(sql)
+        .bind(upload.file_id.as_bytes())
+        .bind(key(upload.user_id))
+        .bind(upload.name.as_str())
+        .bind(number(upload.size_bytes))
+        .bind(&[][..])
+        .bind(*now_ms)
+        .bind(upload.expires_at_ms)
+        .execute(connection)
+        .await?;
+    Ok(Ok(()))
+}
+
+async fn end_one(
+    connection: &mut AnyConnection,
+    dialect: Dialect,
+    end: &UploadEnd,
+) -> Result<Option<Content>, StoreError> {
+    let UploadEnd { file_id, uploaded_bytes, content, now_ms } = end;
+    let sql = "UPDATE file SET sha256 = ?, size_bytes = ?, expires_at_ms = 0 WHERE file_id = ?";
+    let updated = sqlx::query(sql)
+        .bind(&content.hash.0[..])
+        .bind(number(*uploaded_bytes))
+        .bind(file_id.as_bytes())
+        .execute(&mut *connection)
+        .await?;
+    if updated.rows_affected() == 0 {
+        return Ok(None);
+    }
+    insert_content(connection, dialect, content, *now_ms).await?;
+    let query = sqlx::query_as(SELECT_CONTENT).bind(&content.hash.0[..]);
+    Ok(Some(query.fetch_one(connection).await?))
 }
 
 /// No other transaction counts what this user has until this one ends. (SQLite has one writer in any case.)

@@ -33,7 +33,10 @@ use sqlx::migrate::Migrator;
 
 use tokio::sync::Semaphore;
 
-use self::user::{SignIn, SignInOutcome};
+use self::{
+    file::{UploadBegin, UploadEnd},
+    user::{SignIn, SignInOutcome},
+};
 use crate::domain::{contact::Standing, token::StoredToken};
 
 /// Sign-ins that one transaction writes, and those that wait or are under way.
@@ -55,6 +58,8 @@ pub struct Store {
     sign_ins: Gatherer<SignIn, SignInOutcome, StoreError>,
     sign_in_places: Arc<Semaphore>,
     searches: Places,
+    upload_begins: Gatherer<UploadBegin, Result<(), BeyondQuota>, StoreError>,
+    upload_ends: Gatherer<UploadEnd, Option<Content>, StoreError>,
 }
 
 pub use file::{BeyondQuota, Content, ContentState, FoundFile, StoredFile, Upload, UploadQuota};
@@ -93,7 +98,15 @@ impl Store {
         let standings = Gatherer::start(contact::READ_MAX, move |pairs| contact::read(for_standings.clone(), pairs));
         let for_sign_ins = database.clone();
         let sign_ins = Gatherer::start(SIGN_INS_TOGETHER_MAX, move |all| user::sign_in(for_sign_ins.clone(), all));
+        let for_begins = database.clone();
+        let upload_begins =
+            Gatherer::start(file::UPLOADS_TOGETHER_MAX, move |begins| file::begin_uploads(for_begins.clone(), begins));
+        let for_ends = database.clone();
+        let upload_ends =
+            Gatherer::start(file::UPLOADS_TOGETHER_MAX, move |ends| file::end_uploads(for_ends.clone(), ends));
         Self {
+            upload_begins,
+            upload_ends,
             database,
             tokens,
             standings,

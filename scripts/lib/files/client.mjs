@@ -29,6 +29,7 @@ async function start() {
 async function signIn(phoneNumber) {
   const body = JSON.stringify({ phoneNumber, code: "123456", device: { type: "DT_WEB" } });
   const answer = await fetch(`${business}/business.UserExtService/SignIn`, { method: "POST", headers: { "content-type": "application/json" }, body });
+  assert.ok(answer.ok, `the sign-in is answered ${answer.status}`);
   const { userId, deviceId, token } = await answer.json();
   return { user_id: userId, device_id: deviceId, token };
 }

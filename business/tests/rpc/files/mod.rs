@@ -3,6 +3,7 @@
 mod bad_input;
 mod checked;
 mod http;
+mod old;
 mod one_request;
 mod pictures;
 mod resumed;

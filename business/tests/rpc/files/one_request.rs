@@ -172,3 +172,20 @@ async fn a_body_without_a_length_is_taken_to_its_end() {
     let about = answer(stream).json();
     assert_eq!((about["size_bytes"].as_u64(), about["kind"].as_str()), (Some(11), Some("text/plain")));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_uploads_at_once_are_all_stored() {
+    const UPLOADS: u8 = 100;
+    let (server, address) = start_with(|files| files.uploads_per_user_max = 1_000).await;
+    let phone = server.sign_in("1").await;
+    let send = |number: u8| {
+        let phone = phone.clone();
+        std::thread::spawn(move || {
+            let about = uploaded(address, &phone, "a", &[number; 100_000]);
+            assert!(read(address, about["url"].as_str().unwrap()).body == [number; 100_000]);
+        })
+    };
+    let sending: Vec<_> = (0..UPLOADS).map(send).collect();
+    sending.into_iter().for_each(|thread| thread.join().unwrap());
+    assert_eq!(kept(&server), (0, UPLOADS.into()));
+}
