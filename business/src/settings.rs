@@ -325,8 +325,18 @@ impl WebSettings {
 /// As browsers write one: in lower case, without a path and without the port that goes without saying.
 fn is_origin(text: &str) -> bool {
     let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
-    let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b":.-[]".contains(&byte);
-    text == "*" || host.is_some_and(|host| !host.is_empty() && host.bytes().all(is_plain))
+    let goes_without_saying = if text.starts_with("https:") { "443" } else { "80" };
+    let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-".contains(&byte);
+    let is_host = |host: &str| {
+        let is_ipv6 = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        let is_ipv6 = is_ipv6.is_some_and(|address| address.parse::<std::net::Ipv6Addr>().is_ok());
+        is_ipv6 || (host.bytes().all(is_plain) && host.starts_with(|first: char| first.is_ascii_alphanumeric()))
+    };
+    let is_host_and_port = |host: &str| match host.rsplit_once(':').filter(|(_, port)| !port.ends_with(']')) {
+        Some((name, port)) => is_host(name) && port != goes_without_saying && port.parse::<u16>().is_ok(),
+        None => is_host(host),
+    };
+    text == "*" || host.is_some_and(is_host_and_port)
 }
 
 /// What stands around the texts of a request.
@@ -422,6 +432,18 @@ mod tests {
         );
         assert!(problem(|s| s.limits.content_bytes_max = 0).starts_with("limits.content_bytes_max: "));
         assert!(problem(|s| s.grpc.listen = Endpoint::default()).starts_with("grpc.listen: "));
+    }
+
+    #[test]
+    fn an_origin_is_written_as_browsers_write_it() {
+        for origin in ["*", "https://cdn.example.com", "http://10.0.0.1:8080", "https://[::1]:8443", "http://[::1]"] {
+            assert!(is_origin(origin), "{origin}");
+        }
+        for origin in
+            ["https://a:443", "http://a:80", "https://a:b", "https://.", "https://", "https://A", "a", "https://a/"]
+        {
+            assert!(!is_origin(origin), "{origin}");
+        }
     }
 
     #[test]

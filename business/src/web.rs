@@ -207,6 +207,8 @@ impl Page {
             (header::CONTENT_SECURITY_POLICY, &self.policy),
             (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
             (header::REFERRER_POLICY, "no-referrer"),
+            // Names in links of strangers are looked up when somebody follows them.
+            (header::X_DNS_PREFETCH_CONTROL, "off"),
             (header::VARY, "accept-encoding"),
             CHECKED_EACH_TIME,
         ];

@@ -86,7 +86,11 @@ async fn the_page_is_told_where_to_connect_and_may_go_nowhere_else() {
     let config = get(address, "/config.json");
     let expected = r#"{"connect":"","is_for_development":true,"sends_codes":false,"media_origins":[],"files":""}"#;
     assert!(config.ends_with(expected), "{config}");
-    assert!(get(address, "/").contains("connect-src 'self' ws: wss:\r\n"));
+    let page = get(address, "/");
+    assert!(
+        page.contains("connect-src 'self' ws: wss:\r\n") && page.contains("x-dns-prefetch-control: off\r\n"),
+        "{page}"
+    );
 
     let proxied = Server::start_with(|settings| {
         settings.web.listen = Endpoint::new("127.0.0.1:0");

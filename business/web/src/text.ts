@@ -21,7 +21,7 @@ const ENGLISH = {
   today: "Today", yesterday: "Yesterday", refused: "You cannot enter this room: ", addedBy: "Who may add you to groups", default: "As the server has it", everybody: "Everybody",
   onlyFriends: "Friends", nobody: "Nobody",
   reply: "Reply", noReply: "Do not reply", forward: "Forward", forwardTo: "Forward to", cancel: "Cancel", goToAnswered: "To the message that is answered", mention: "Who is meant", meant: "@you",
-  notHere: "not to be found here", notFoundHere: "That message is not to be found here.", tooMuch: "This is too much to be forwarded at once.", unproved: "As whoever forwarded it has it: nothing proves that it was said so.",
+  notHere: "not to be found here", notFoundHere: "That message is not to be found here.", tooMuch: "This is too much to be forwarded at once.", unprovedQuote: "As whoever replies quotes it: that message is not here.", unproved: "As whoever forwarded it has it: nothing proves that it was said so.",
   attach: "Send something else", image: "Picture", gif: "GIF", video: "Video", voice: "Voice message", file: "File", place: "Place", contact: "Contact", sticker: "Sticker", caption: "Caption",
   address: "Address on the web", noAddress: "This is no address of the web.", notLoaded: "Nothing could be loaded from there.", showPicture: "Show the picture", play: "Play", pause: "Pause", position: "Position",
   fromDevice: "From this device", record: "Record", noMicrophone: "This browser does not let the page hear.", tooManyUploads: "Too many files are on their way.",
@@ -63,7 +63,7 @@ const CHINESE: typeof ENGLISH = {
   today: "今天", yesterday: "昨天", refused: "无法进入直播间：", addedBy: "谁可以拉我进群", default: "按服务器设置", everybody: "所有人",
   onlyFriends: "好友", nobody: "任何人都不可以",
   reply: "回复", noReply: "取消回复", forward: "转发", forwardTo: "转发给", cancel: "取消", goToAnswered: "查看被回复的消息", mention: "提醒谁看", meant: "[有人@我]",
-  notHere: "此处找不到", notFoundHere: "找不到那条消息。", tooMuch: "一次转发的内容过多。", unproved: "内容由转发者提供，未经核实。",
+  notHere: "此处找不到", notFoundHere: "找不到那条消息。", tooMuch: "一次转发的内容过多。", unprovedQuote: "引用内容由回复者提供，原消息不在此处。", unproved: "内容由转发者提供，未经核实。",
   attach: "发送其他内容", image: "图片", gif: "动图", video: "视频", voice: "语音", file: "文件", place: "位置", contact: "名片", sticker: "贴纸", caption: "说明",
   address: "网址", noAddress: "这不是有效的网址。", notLoaded: "无法从该网址加载。", showPicture: "显示图片", play: "播放", pause: "暂停", position: "播放位置",
   fromDevice: "从本设备选择", record: "录音", noMicrophone: "浏览器未允许使用麦克风。", tooManyUploads: "正在上传的文件过多。",
@@ -92,16 +92,26 @@ const clock = new Intl.DateTimeFormat(locale, { hour: "2-digit", minute: "2-digi
 const shortDay = new Intl.DateTimeFormat(locale, { month: "short", day: "numeric" });
 const longDay = new Intl.DateTimeFormat(locale, { weekday: "long", month: "long", day: "numeric" });
 
+// What a browser takes for a time; others may say any number.
+const DATE_MS_MAX = 8.64e15;
+
+export function isDate(ms: number): boolean {
+  return ms > 0 && ms <= DATE_MS_MAX;
+}
+
 // The time of day, or of what was earlier the day.
 export function when(ms: number): string {
+  if (!isDate(ms)) return "";
   return isSameDay(ms, Date.now()) ? timeOf(ms) : shortDay.format(ms);
 }
 
 export function timeOf(ms: number): string {
+  if (!isDate(ms)) return "";
   return clock.format(ms);
 }
 
 export function dayOf(ms: number): string {
+  if (!isDate(ms)) return "";
   if (isSameDay(ms, Date.now())) return text.today;
   return isSameDay(ms, Date.now() - 86_400_000) ? text.yesterday : longDay.format(ms);
 }

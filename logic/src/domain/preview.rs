@@ -46,7 +46,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_stands_for_what_a_user_or_a_backend_says_and_for_nothing_that_is_gone() {
+    fn a_line_stands_for_what_is_said_and_for_nothing_that_is_gone() {
         let text = Text { text: "Hello".into(), ..Text::default() }.encode_to_vec();
         let normal = |message| Message { status: MessageStatus::MsNormal as i32, ..message };
         let mut typed = normal(said(MessageCommand::McText, text.clone()));

@@ -1,6 +1,7 @@
 // The list of conversations: from this browser at once, then as the server has it, then as messages change it.
 
 import type { Conversation, ConversationChange, ConversationFields, Message, Peer, ReadMark, Target } from "gim-client";
+import { text } from "../text";
 import type { Chat } from "./chat";
 import { isMeant, isNote, numberOf } from "./lines";
 import { keyOf } from "./route";
@@ -208,7 +209,7 @@ export class Entries {
     if (newest && !entry.newest) {
       this.chat.people.learn(newest);
       entry.newest = newest;
-      entry.preview = conversation.isContentLeftOut ? conversation.preview : "";
+      entry.preview = conversation.isContentLeftOut ? conversation.preview || text.unknown : "";
     }
     if (!entry.newest || activeAtMs > entry.activeAtMs) entry.activeAtMs = activeAtMs;
     Object.assign(entry, { isMuted, isMarkedUnread, pinnedRank: isPinned ? rank : 0 });

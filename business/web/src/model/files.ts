@@ -43,7 +43,8 @@ export class Files {
   }
 
   // Fails with the words of the server. `onPart` is told from 0 to 1 how much is there.
-  upload(file: Blob, name: string, onPart: (part: number) => void, signal: AbortSignal): Promise<StoredFile> {
+  async upload(file: Blob, name: string, onPart: (part: number) => void, signal: AbortSignal): Promise<StoredFile> {
+    signal.throwIfAborted();
     return new Promise((resolve, reject) => {
       const request = new XMLHttpRequest();
       request.open("POST", `${this.base}/files?name=${encodeURIComponent(name)}`);

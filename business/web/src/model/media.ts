@@ -11,14 +11,15 @@ export function webAddress(url: string): URL | null {
 }
 
 // Pictures that come from where the operator says are shown at once; whoever sends another one would learn the reader's address, so
-// that is shown when it is asked for.
+// that is shown when it is asked for. The page's own site is no exception: it may have other applications, to which one is signed in.
 export class Shown {
   private readonly asked = new Set<string>();
 
   constructor(private readonly config: Config) {}
 
   has(address: URL): boolean {
-    return address.origin === location.origin || this.config.media_origins.some((origin) => origin === "*" || origin === address.origin) || this.asked.has(address.href);
+    const isTrusted = address.origin !== location.origin && this.config.media_origins.some((origin) => origin === "*" || origin === address.origin);
+    return isTrusted || this.asked.has(address.href);
   }
 
   ask(address: URL): void {
@@ -26,10 +27,30 @@ export class Shown {
   }
 }
 
-// A small picture that came with a message. It is drawn as a picture of bits whatever it is: nothing in it runs.
+const THUMBNAIL_BYTES_MAX = 16 * 1024;
+const THUMBNAIL_PX_MAX = 512;
+const thumbnails = new WeakMap<Uint8Array, string>();
+
+// A small picture that came with a message: a JPEG that is as small as it looks. Others may have few bytes and fill the memory.
 export function thumbnailOf(bytes: Uint8Array): string | undefined {
-  if (bytes.length === 0) return undefined;
-  return `data:image/jpeg;base64,${btoa(Array.from(bytes, (byte) => String.fromCharCode(byte)).join(""))}`;
+  const known = thumbnails.get(bytes);
+  if (known !== undefined) return known || undefined;
+  const url = isSmallJpeg(bytes) ? `data:image/jpeg;base64,${btoa(Array.from(bytes, (byte) => String.fromCharCode(byte)).join(""))}` : "";
+  thumbnails.set(bytes, url);
+  return url || undefined;
+}
+
+// By the first frame header, from marker to marker.
+function isSmallJpeg(bytes: Uint8Array): boolean {
+  if (bytes.length > THUMBNAIL_BYTES_MAX || bytes[0] !== 0xff || bytes[1] !== 0xd8) return false;
+  for (let at = 2; at + 9 < bytes.length && bytes[at] === 0xff; ) {
+    const marker = bytes[at + 1]!;
+    const word = (place: number) => bytes[place]! * 256 + bytes[place + 1]!;
+    if (marker >= 0xc0 && marker <= 0xc2) return word(at + 5) <= THUMBNAIL_PX_MAX && word(at + 7) <= THUMBNAIL_PX_MAX;
+    if (marker === 0xda || marker < 0xc0) return false;
+    at += 2 + word(at + 2);
+  }
+  return false;
 }
 
 // Fails where there is no picture.

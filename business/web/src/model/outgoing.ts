@@ -11,6 +11,8 @@ export type Sent = Line & { target: Target; said: Said };
 type Failed = Pick<Sent, "key" | "target" | "createdAtMs" | "problem"> & { command: number; content: string };
 
 const FAILED_MAX = 50;
+// The browser has little room, and what was read has to be noted there as well.
+const FAILED_CHARS_MAX = 500_000;
 
 export class Outgoing {
   private readonly lines = new Map<string, Sent>();
@@ -19,10 +21,12 @@ export class Outgoing {
 
   async load(): Promise<void> {
     for (const { key, target, createdAtMs, problem, command, content } of this.readFailed()) {
-      // A former version of the page kept them otherwise.
-      if (typeof content !== "string") continue;
-      const said = { command, content: Uint8Array.from(atob(content), (character) => character.charCodeAt(0)) };
-      Object.assign(this.put(key, target, said, createdAtMs), { state: "failed", problem });
+      try {
+        const said = { command, content: Uint8Array.from(atob(content), (character) => character.charCodeAt(0)) };
+        Object.assign(this.put(key, target, said, createdAtMs), { state: "failed", problem });
+      } catch (error) {
+        console.warn("what was not sent", error);
+      }
     }
     const { outbox } = await this.chat.store.load();
     for (const send of outbox) this.put(send.clientMsgId, send.target, send, send.createdAtMs);
@@ -88,7 +92,9 @@ export class Outgoing {
 
   private readFailed(): Failed[] {
     try {
-      return JSON.parse(localStorage.getItem(this.failedKey) ?? "[]");
+      const kept: unknown = JSON.parse(localStorage.getItem(this.failedKey) ?? "[]");
+      // A former version of the page kept them otherwise.
+      return Array.isArray(kept) ? kept.filter((one) => typeof one?.content === "string" && typeof one.target?.id === "string") : [];
     } catch {
       return [];
     }
@@ -100,6 +106,8 @@ export class Outgoing {
       const content = btoa(Array.from(said.content, (byte) => String.fromCharCode(byte)).join(""));
       return { key, target, createdAtMs, problem, command: said.command, content };
     });
+    // The newest ones.
+    for (let chars = kept.reduce((sum, { content }) => sum + content.length, 0); chars > FAILED_CHARS_MAX; ) chars -= kept.shift()!.content.length;
     try {
       localStorage.setItem(this.failedKey, JSON.stringify(kept));
     } catch {

@@ -25,6 +25,11 @@ export class People {
     return known || `${kind === "user" ? text.user : text.group} ${id}`;
   }
 
+  // "" where this page has heard of none.
+  knownName(userId: string): string {
+    return this.friends.find((friend) => friend.userId === userId)?.remarks || this.names.get(userId) || "";
+  }
+
   isFriend(userId: string): boolean {
     return this.friends.some((friend) => friend.userId === userId);
   }
@@ -54,8 +59,8 @@ export class People {
     this.chat.changed();
   }
 
-  // Whom this user may mean in a group.
-  async membersOf(groupId: string): Promise<Member[]> {
+  // Whom this user may mean in a group; null where they cannot be had now.
+  async membersOf(groupId: string): Promise<Member[] | null> {
     const found: Member[] = [];
     try {
       for await (const member of this.chat.client.groups.members(groupId)) {
@@ -64,6 +69,7 @@ export class People {
       }
     } catch (error) {
       console.warn("members", error);
+      return null;
     }
     return found;
   }

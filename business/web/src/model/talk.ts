@@ -83,7 +83,11 @@ export class Talk {
   // Whom a message here may mean, asked for once.
   namesToMention(): Promise<Member[]> {
     if (this.target.kind !== "group") return Promise.resolve([]);
-    this.mentionable ??= this.chat.people.membersOf(this.target.id);
+    const { id } = this.target;
+    this.mentionable ??= this.chat.people.membersOf(id).then((members) => {
+      if (!members) this.mentionable = null;
+      return members ?? [];
+    });
     return this.mentionable;
   }
 

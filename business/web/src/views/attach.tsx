@@ -41,6 +41,13 @@ export function Attach({ chat, target, onDone, onClose }: { chat: Chat; target: 
   );
 }
 
+// Whether what asked is no longer in the page.
+function useGone() {
+  const isGone = useRef(false);
+  useEffect(() => () => { isGone.current = true; }, []);
+  return isGone;
+}
+
 const ACCEPTED = { image: "image/*", gif: "image/gif", video: "video/*", voice: "audio/*", file: "" };
 
 // What is on this device, or said into it.
@@ -63,6 +70,8 @@ function Recording({ chat, target, send }: { chat: Chat; target: Target; send: S
   const [recorder, setRecorder] = useState<Recorder | null>(null);
   const [seconds, setSeconds] = useState(0);
   const [problem, setProblem] = useState("");
+  const [isAsking, setAsking] = useState(false);
+  const isGone = useGone();
   useEffect(() => {
     if (!recorder) return;
     const timer = setInterval(() => setSeconds(Math.floor((Date.now() - recorder.fromMs) / 1000)), 250);
@@ -70,19 +79,24 @@ function Recording({ chat, target, send }: { chat: Chat; target: Target; send: S
   }, [recorder]);
   const end = async (ended: Recorder) => {
     const file = await ended.end();
-    send(() => chat.uploads.begin(target, [file], true));
+    // Nothing is sent that nobody sees.
+    if (!isGone.current) send(() => chat.uploads.begin(target, [file], true));
   };
   const begin = async () => {
+    setAsking(true);
     try {
       const begun: Recorder = await Recorder.begin(() => void end(begun));
+      // Allowed when the panel was closed already.
+      if (isGone.current) return begun.leave();
       setRecorder(begun);
     } catch {
       setProblem(text.noMicrophone);
+      setAsking(false);
     }
   };
   return (
     <p class="from-here">
-      {recorder ? <button type="button" class="primary" onClick={() => void end(recorder)}>{text.send} · {durationOf(1000 * seconds)}</button> : <button type="button" class="primary" onClick={() => void begin()}>{text.record}</button>}
+      {recorder ? <button type="button" class="primary" onClick={() => void end(recorder)}>{text.send} · {durationOf(1000 * seconds)}</button> : <button type="button" class="primary" disabled={isAsking} onClick={() => void begin()}>{text.record}</button>}
       <span class="problem" role="alert">{problem}</span>
     </p>
   );
@@ -92,6 +106,7 @@ function MediaForm({ chat, target, kind, send }: { chat: Chat; target: Target; k
   const [problem, setProblem] = useState("");
   const [isBusy, setBusy] = useState(false);
   const input = useRef<HTMLInputElement>(null);
+  const isGone = useGone();
   const submit = async (event: SubmitEvent) => {
     event.preventDefault();
     const fields = new FormData(event.target as HTMLFormElement);
@@ -102,6 +117,9 @@ function MediaForm({ chat, target, kind, send }: { chat: Chat; target: Target; k
     setBusy(true);
     try {
       const step = await stepOf(chat, target, kind, url, words);
+      if (isGone.current) return;
+      // It was loaded here just now.
+      chat.shown.ask(address);
       send(step);
     } catch {
       setProblem(text.notLoaded);
@@ -154,6 +172,7 @@ function PlaceForm({ chat, target, send }: { chat: Chat; target: Target; send: S
     send(() => chat.outgoing.send(target, "location", { latitude, longitude, title: String(fields.get("title")).trim() }));
   };
   const here = () => navigator.geolocation.getCurrentPosition(({ coords }) => {
+    if (!form.current) return;
     form.current!.latitude.value = coords.latitude.toFixed(6);
     form.current!.longitude.value = coords.longitude.toFixed(6);
   }, () => setProblem(text.noPlace), { enableHighAccuracy: true, timeout: 15_000 });

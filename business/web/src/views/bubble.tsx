@@ -8,7 +8,7 @@ import type { Line } from "../model/lines";
 import type { Talk } from "../model/talk";
 import { text, timeOf } from "../text";
 import { Content, isBig } from "./content";
-import { Face, Icon } from "./parts";
+import { Face, Icon, Safe } from "./parts";
 
 const RECALL_MS = 120_000;
 // Readers that are named where the pointer rests on a tick.
@@ -24,7 +24,7 @@ export function Bubble({ chat, talk, line, isFirst }: { chat: Chat; talk: Talk; 
       {sender && (isFirst ? <Face name={name!} id={sender.userId} /> : <span class="face-place" />)}
       <div class={`bubble${isBig(line) ? " big" : ""}${line.state === "failed" ? " failed" : ""}${isRevealed ? " revealed" : ""}`} key={isRevealed ? talk.revealed.count : 0}>
         {sender && isFirst && <span class="sender" dir="auto">{name}</span>}
-        <Content chat={chat} content={line.content} words={line.text} talk={talk} isTrusted={line.isOwn} />
+        <Safe><Content chat={chat} content={line.content} words={line.text} talk={talk} /></Safe>
         <Status chat={chat} line={line} talk={talk} />
       </div>
     </div>

@@ -50,7 +50,8 @@ export function Composer({ chat, talk, onSend }: { chat: Chat; talk: Talk; onSen
   };
   const mean = (named: Named) => {
     const area = input.current!;
-    const started = startedMention(area)!;
+    const started = startedMention(area);
+    if (!started) return mentions.look(null);
     area.setRangeText(`${named.label} `, started.from, area.selectionStart, "end");
     keep(named);
     mentions.look(null);
@@ -58,7 +59,10 @@ export function Composer({ chat, talk, onSend }: { chat: Chat; talk: Talk; onSen
   };
   // Not while an input method is at work, whose Enter chooses a word.
   const pressed = (event: KeyboardEvent) => {
-    if (event.isComposing || mentions.pressed(event, mean)) return;
+    if (event.isComposing) return;
+    // The cursor may have left the name meanwhile.
+    if (mentions.found.length > 0 && !startedMention(input.current!)) mentions.look(null);
+    else if (mentions.pressed(event, mean)) return;
     if (event.key === "Enter" && !event.shiftKey) send(event);
     if (event.key === "Escape" && answered) endAnswer();
   };

@@ -12,23 +12,23 @@ import { Face, Icon } from "./parts";
 import { Words } from "./words";
 
 const STICKER_PX = 128;
+const QUOTE_CHARS = 200;
 
 type Place = Extract<TypedContent, { kind: "location" }>["value"];
 type Card = Extract<TypedContent, { kind: "contactCard" }>["value"];
 type Answer = Extract<TypedContent, { kind: "reply" }>["value"];
 
 // `talk` is where the message stands; none for what was forwarded.
-export function Content({ chat, content, words, talk, isTrusted }: { chat: Chat; content: TypedContent | null; words: string; talk: Talk | null; isTrusted: boolean }) {
-  const shared = { chat, isTrusted };
+export function Content({ chat, content, words, talk }: { chat: Chat; content: TypedContent | null; words: string; talk: Talk | null }) {
   switch (content?.kind) {
     case "text": return <Words chat={chat} words={words} mentions={content.value.mentions} mentionsAll={content.value.mentionsAll} />;
     case "reply": return <Reply chat={chat} answer={content.value} talk={talk} />;
     case "sticker": {
       const { media, emoji } = content.value;
-      return media ? <Picture {...shared} media={media} width={STICKER_PX} height={STICKER_PX} label={emoji || text.sticker} /> : <p class="sticker">{isEmoji(emoji) ? emoji : "🙂"}</p>;
+      return media ? <Picture chat={chat} media={media} width={STICKER_PX} height={STICKER_PX} label={emoji || text.sticker} /> : <p class="sticker">{isEmoji(emoji) ? emoji : "🙂"}</p>;
     }
-    case "gif": return <Picture {...shared} {...content.value} label={text.gif} />;
-    case "image": return <><Picture {...shared} {...content.value} label={content.value.caption || text.image} /><Caption chat={chat} words={content.value.caption} /></>;
+    case "gif": return <Picture chat={chat} {...content.value} label={text.gif} />;
+    case "image": return <><Picture chat={chat} {...content.value} label={content.value.caption || text.image} /><Caption chat={chat} words={content.value.caption} /></>;
     case "video": return <><Video chat={chat} {...content.value} /><Caption chat={chat} words={content.value.caption} /></>;
     case "voice": return <Sound chat={chat} {...content.value} />;
     case "file": return <FileLink chat={chat} {...content.value} />;
@@ -50,11 +50,15 @@ function Caption({ chat, words }: { chat: Chat; words: string }) {
 }
 
 function Reply({ chat, answer: { messageId, senderId, quote, text: said }, talk }: { chat: Chat; answer: Answer; talk: Talk | null }) {
-  const name = senderId > 0n ? chat.people.nameOf({ kind: "user", id: String(senderId) }) : "";
-  const quoted = <>{name && <strong dir="auto">{name}</strong>}<span dir="auto">{quote || text.message}</span></>;
+  // The message itself, where it is here: a quote says what whoever replies wants it to.
+  const answered = talk?.lines.find(({ key }) => key === String(messageId));
+  const id = answered ? answered.message?.from?.userId ?? "" : senderId > 0n ? String(senderId) : "";
+  const name = id && chat.people.nameOf({ kind: "user", id });
+  const words = answered ? answered.text.slice(0, QUOTE_CHARS) : quote || text.message;
+  const quoted = <>{name && <strong dir="auto">{name}{answered ? "" : " ?"}</strong>}<span dir="auto">{words}</span></>;
   return (
     <>
-      {talk ? <button class="quote" title={text.goToAnswered} onClick={() => void talk.reveal(String(messageId))}>{quoted}</button> : <span class="quote">{quoted}</span>}
+      {talk ? <button class="quote" title={answered ? text.goToAnswered : text.unprovedQuote} onClick={() => void talk.reveal(String(messageId))}>{quoted}</button> : <span class="quote" title={text.unprovedQuote}>{quoted}</span>}
       <Words chat={chat} words={said?.text ?? ""} mentions={said?.mentions ?? []} mentionsAll={said?.mentionsAll ?? false} />
     </>
   );
@@ -72,7 +76,7 @@ function Location({ place: { latitude, longitude, title, address } }: { place: P
 
 function Contact({ chat, card: { userId, nickname } }: { chat: Chat; card: Card }) {
   const id = String(userId);
-  const name = nickname || chat.people.nameOf({ kind: "user", id });
+  const name = chat.people.knownName(id) || nickname || chat.people.nameOf({ kind: "user", id });
   return (
     <a class="card-link" href={linkTo({ kind: "user", id })}>
       <Face name={name} id={id} />

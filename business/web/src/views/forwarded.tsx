@@ -3,9 +3,9 @@
 import { contentOf } from "gim-client";
 import type { Chat, Merged } from "../model/chat";
 import { wordsSaid } from "../model/lines";
-import { dayOf, text, timeOf } from "../text";
+import { dayOf, isDate, text, timeOf } from "../text";
 import { Content } from "./content";
-import { Dialog, Face, Icon } from "./parts";
+import { Dialog, Face, Icon, Safe } from "./parts";
 
 const SHOWN_MAX = 3;
 const WORDS_CHARS = 60;
@@ -47,8 +47,8 @@ function Said({ chat, message }: { chat: Chat; message: Merged["messages"][numbe
     <div class="said">
       <Face name={name || "·"} id={id} />
       <div class="bubble">
-        <span class="sender" dir="auto">{name} {at > 0 && <time class="note">{dayOf(at)}, {timeOf(at)}</time>}</span>
-        <Content chat={chat} content={contentOf(message)} words={wordsSaid(message)} talk={null} isTrusted={false} />
+        <span class="sender" dir="auto">{name} {isDate(at) && <time class="note">{dayOf(at)}, {timeOf(at)}</time>}</span>
+        <Safe><Content chat={chat} content={contentOf(message)} words={wordsSaid(message)} talk={null} /></Safe>
       </div>
     </div>
   );

@@ -3,6 +3,7 @@
 
 import { useEffect, useReducer, useRef, useState } from "preact/hooks";
 import type { Chat } from "../model/chat";
+import type { StoredFile } from "../model/files";
 import { thumbnailOf, webAddress } from "../model/media";
 import { bytesOf, durationOf, text } from "../text";
 import { Icon } from "./parts";
@@ -22,42 +23,55 @@ interface Place {
   isAsking: boolean;
   // Of the operator's own.
   isOurs: boolean;
+  // What may be shown of a picture of ours at once: it is small, and the server has looked into it.
+  small: URL | null;
 }
+
+// Beyond these a picture is loaded when it is asked for.
+const SMALL_BYTES = 512 * 1024;
+const SMALL_PIXELS = 4_000_000;
 
 function usePlace(chat: Chat, media: Media | undefined): Place {
   const fileId = media?.url ? "" : media?.fileId ?? "";
-  const [found, setFound] = useState<{ fileId: string; url: string } | null>(null);
+  const [found, setFound] = useState<{ fileId: string; file: StoredFile | null } | null>(null);
   useEffect(() => {
     let isWanted = true;
-    if (fileId) void chat.files.about(fileId).then((file) => { if (isWanted) setFound({ fileId, url: file?.url ?? "" }); });
+    if (fileId) void chat.files.about(fileId).then((file) => { if (isWanted) setFound({ fileId, file }); });
     return () => { isWanted = false; };
   }, [chat, fileId]);
-  if (!fileId) return { address: webAddress(media?.url ?? ""), isAsking: false, isOurs: false };
+  if (!fileId) return { address: webAddress(media?.url ?? ""), isAsking: false, isOurs: false, small: null };
   const isFound = found?.fileId === fileId;
-  return { address: isFound ? webAddress(found.url) : null, isAsking: !isFound, isOurs: true };
+  const file = isFound ? found.file : null;
+  return { address: webAddress(file?.url ?? ""), isAsking: !isFound, isOurs: true, small: file && webAddress(smallOf(file)) };
 }
 
-export function Picture({ chat, media, width = 0, height = 0, thumbnail, label, isTrusted }: { chat: Chat; media?: Media | undefined; width?: number; height?: number; thumbnail?: Uint8Array; label: string; isTrusted: boolean }) {
+function smallOf({ url, thumbnail_url, size_bytes, width = 0, height = 0 }: StoredFile): string {
+  const isSmall = width > 0 && height > 0 && width * height <= SMALL_PIXELS && size_bytes <= SMALL_BYTES;
+  return thumbnail_url ?? (isSmall ? url : "");
+}
+
+export function Picture({ chat, media, width = 0, height = 0, thumbnail, label }: { chat: Chat; media?: Media | undefined; width?: number; height?: number; thumbnail?: Uint8Array; label: string }) {
   const [, again] = useReducer<number, void>((count) => count + 1, 0);
   const [isBroken, setBroken] = useState(false);
-  const { address, isAsking, isOurs } = usePlace(chat, media);
+  const { address, isAsking, isOurs, small: ours } = usePlace(chat, media);
   const style = boxOf(width, height);
   if (isAsking) return <span class="picture" style={style} />;
   if (!address) return <Missing label={label} />;
   if (isBroken) return <span class="picture broken" style={style}>{text.notLoaded}</span>;
-  if (!isOurs && !isTrusted && !chat.shown.has(address)) {
+  const isShown = chat.shown.has(address);
+  if (!ours && !isShown) {
     const ask = () => { chat.shown.ask(address); again(); };
     const small = thumbnail && thumbnailOf(thumbnail);
     return (
       <button class="picture ask" style={style} onClick={ask}>
         {small && <img src={small} alt="" />}
-        <span><strong>{text.showPicture}</strong><span class="host">{address.host}</span></span>
+        <span><strong>{text.showPicture}</strong><span class="host">{isOurs ? bytesOf(Number(media?.sizeBytes ?? 0)) : address.host}</span></span>
       </button>
     );
   }
   return (
     <a class="picture" style={style} href={address.href} target="_blank" rel="noopener noreferrer">
-      <img src={address.href} alt={label} referrerpolicy="no-referrer" decoding="async" onError={() => setBroken(true)} />
+      <img src={(isShown ? address : ours ?? address).href} alt={label} referrerpolicy="no-referrer" decoding="async" onError={() => setBroken(true)} />
     </a>
   );
 }
@@ -84,7 +98,7 @@ export function Sound({ chat, media, durationMs, waveform }: { chat: Chat; media
   const [state, setState] = useState<"quiet" | "playing" | "broken">("quiet");
   const [played, setPlayed] = useState(0);
   useEffect(() => () => audio.current?.pause(), []);
-  const { address, isAsking } = usePlace(chat, media);
+  const { address, isAsking, isOurs } = usePlace(chat, media);
   if (!address) return isAsking ? <span class="sound" /> : <Missing label={text.voice} />;
   const lengthMs = () => { const known = audio.current?.duration ?? NaN; return Number.isFinite(known) ? 1000 * known : durationMs; };
   const element = (): HTMLAudioElement => {
@@ -103,7 +117,8 @@ export function Sound({ chat, media, durationMs, waveform }: { chat: Chat; media
   };
   const seek = (event: Event) => {
     const part = Number((event.target as HTMLInputElement).value) / 100;
-    element().currentTime = (part * lengthMs()) / 1000;
+    if (!audio.current) return;
+    audio.current.currentTime = (part * lengthMs()) / 1000;
     setPlayed(part);
   };
   return (
@@ -111,9 +126,9 @@ export function Sound({ chat, media, durationMs, waveform }: { chat: Chat; media
       <button class="round" aria-label={state === "playing" ? text.pause : text.play} onClick={press}><Icon name={state === "playing" ? "pause" : "play"} /></button>
       <span class="wave">
         <span class="bars" aria-hidden="true">{barsOf(waveform).map((height, index) => <i key={index} class={index < played * BARS ? "past" : undefined} style={{ height: `${height}%` }} />)}</span>
-        <input type="range" min="0" max="100" value={Math.round(100 * played)} aria-label={text.position} onInput={seek} />
+        <input type="range" disabled={!audio.current} min="0" max="100" value={Math.round(100 * played)} aria-label={text.position} onInput={seek} />
       </span>
-      <span class="note">{state === "broken" ? text.notLoaded : durationOf(played > 0 ? played * durationMs : durationMs)}</span>
+      <span class="note">{state === "broken" ? text.notLoaded : durationOf(played > 0 ? played * durationMs : durationMs)}{!isOurs && <span class="host"> {address.host}</span>}</span>
     </span>
   );
 }

@@ -1,6 +1,6 @@
 // Members to choose from while "@" and the beginning of a name are written in a group.
 
-import { useState } from "preact/hooks";
+import { useRef, useState } from "preact/hooks";
 import type { Chat } from "../model/chat";
 import type { Named } from "../model/drafts";
 import type { Talk } from "../model/talk";
@@ -33,12 +33,16 @@ export function startedMention(area: HTMLTextAreaElement): Started | null {
 export function useMentions(chat: Chat, talk: Talk): Mentions {
   const [found, setFound] = useState<Named[]>([]);
   const [at, setAt] = useState(0);
+  // Rises with each look: an answer to an earlier one counts no more.
+  const looks = useRef(0);
   const look = (started: Started | null) => {
+    const number = ++looks.current;
     if (!started) {
       if (found.length > 0) setFound([]);
       return;
     }
     void talk.namesToMention().then((members) => {
+      if (looks.current !== number) return;
       const named = members.map(({ userId, nickname }): Named => ({ userId, label: `@${nickname || chat.people.nameOf({ kind: "user", id: userId })}` }));
       const all: Named[] = members.length > 0 ? [{ userId: "everybody", label: `@${text.everybody}` }, ...named] : [];
       setFound(all.filter(({ userId, label }) => label.slice(1).toLowerCase().includes(started.query) || userId === started.query).slice(0, SHOWN_MAX));

@@ -1,7 +1,7 @@
 // What several views are made of.
 
 import type { ComponentChildren } from "preact";
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useErrorBoundary, useRef, useState } from "preact/hooks";
 import type { Chat } from "../model/chat";
 import { linkTo } from "../model/route";
 import { text } from "../text";
@@ -62,6 +62,12 @@ export function Sheet({ title, children }: { title: string; children: ComponentC
       <div class="sheet-body">{children}</div>
     </main>
   );
+}
+
+// What cannot be drawn takes nothing else with it.
+export function Safe({ children }: { children: ComponentChildren }) {
+  const [error] = useErrorBoundary((problem) => console.warn("content", String(problem)));
+  return error ? <p class="hint">{text.unknown}</p> : <>{children}</>;
 }
 
 // Above the page, until it is closed. The browser keeps the focus in it, and takes it back afterwards.

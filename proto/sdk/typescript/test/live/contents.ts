@@ -157,6 +157,25 @@ async function uploads(ada: Desk, ben: Desk): Promise<void> {
   await sounds.nth(before).getByRole("button", { name: "Play" }).click();
   await ben.page.waitForFunction(() => document.querySelector(".bars .past") !== null);
   await ada.page.locator(".uploading").waitFor({ state: "detached" });
+  await allowedTooLate(ada);
+}
+
+// The browser is allowed to hear when the panel is closed already: it hears nothing.
+async function allowedTooLate(ada: Desk): Promise<void> {
+  await ada.page.evaluate(() => {
+    const ask = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+    navigator.mediaDevices.getUserMedia = async (wanted) => {
+      await new Promise((resolve) => { (globalThis as any).allow = resolve; });
+      return ((globalThis as any).stream = await ask(wanted));
+    };
+  });
+  await ada.page.getByRole("button", { name: "Send something else" }).click();
+  await ada.page.getByRole("button", { name: "Voice message", exact: true }).click();
+  await ada.page.getByRole("button", { name: "Record" }).click();
+  await ada.page.locator(".lines").click({ position: { x: 5, y: 5 } });
+  await ada.page.locator(".attach").waitFor({ state: "detached" });
+  await ada.page.evaluate(() => { (globalThis as any).allow(); });
+  await ada.page.waitForFunction(() => (globalThis as any).stream?.getTracks().every((track: MediaStreamTrack) => track.readyState === "ended"));
 }
 
 // Runs in the page: what the browser does when a file is pasted or dropped.
@@ -234,13 +253,14 @@ async function hostile(ada: Desk, fay: Watched, site: Site): Promise<void> {
   await ada.goTo(`user/${fay.client.userId}`);
   const before = site.asked.length;
   const send = <K extends ContentKind>(kind: K, fields: ContentFields<K>) => fay.client.sendContent({ kind: "user", id: ada.userId }, kind, fields);
-  const at = { url: `${site.origin}/a.png` };
+  // None that she has seen.
+  const at = { url: `${site.origin}/e.png` };
   send("text", { text: HOSTILE, mentions: [{ userId: 7n, offset: 0, length: 5 }] });
   send("image", { media: at, width: 1, height: 4_000_000_000, caption: HOSTILE, thumbnail: Buffer.from(`<svg xmlns="http://www.w3.org/2000/svg" onload="window.hurt=1"/>`) });
   send("file", { media: at, name: `invoice\u202egpj.exe` });
   send("location", { latitude: 1, longitude: 2, title: HOSTILE, address: "a".repeat(1000) });
   send("contactCard", { userId: 5n, nickname: HOSTILE, avatarUrl: at.url });
-  send("mergedForward", { title: HOSTILE, messages: [{ nickname: HOSTILE, command: 1, content: Buffer.from(HOSTILE) }] });
+  send("mergedForward", { title: HOSTILE, messages: [{ nickname: HOSTILE, command: 1, content: Buffer.from(HOSTILE), createdAtMs: 2n ** 62n }] });
   send("reply", { messageId: 1n, quote: HOSTILE, text: { text: "an answer to nothing" } });
   send("custom", { type: "game", preview: "a game of chess" });
   send("custom", { type: "secret" });
@@ -255,6 +275,20 @@ async function hostile(ada: Desk, fay: Watched, site: Site): Promise<void> {
   await ada.page.locator(".forwarded").click();
   await ada.page.locator("dialog .said", { hasText: "onerror" }).waitFor();
   await ada.page.keyboard.press("Escape");
+  await ada.page.locator("dialog").waitFor({ state: "detached" });
+  // A picture that was not shown is not shown for being handed on.
+  const picture = ada.page.locator(".row", { has: ada.page.locator(".picture.ask") }).first();
+  await ada.page.evaluate(() => { document.querySelector(".lines")!.scrollTop = 0; });
+  await picture.hover();
+  await picture.getByRole("button", { name: "More" }).click();
+  await picture.getByRole("button", { name: "Forward" }).click();
+  await ada.page.locator(".forwarding").getByRole("button", { name: "Forward" }).click();
+  await ada.page.locator("dialog .pick", { hasText: "Lunch on Friday" }).click();
+  await ada.page.locator("h2", { hasText: "Lunch on Friday" }).waitFor();
+  await ada.page.locator(".row.own .picture.ask").waitFor();
+  await ada.goTo(`user/${fay.client.userId}`);
+  fay.client.send({ kind: "user", id: ada.userId }, "and an ordinary one");
+  await ada.hears("and an ordinary one");
   assert.equal(await ada.page.evaluate(() => (globalThis as any).hurt), undefined, "nothing runs");
   assert.equal(await ada.page.locator(".lines script, .lines img[src=x], .lines iframe").count(), 0);
   assert.equal(site.asked.length, before, "nothing is asked of another site");
