@@ -44,6 +44,8 @@ pub mod file_watch;
 pub mod files;
 pub mod gather;
 pub mod grpc;
+#[cfg(feature = "webhook")]
+pub mod https_client;
 pub mod in_gauge;
 #[cfg(feature = "jwt")]
 pub mod jwt;

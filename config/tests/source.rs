@@ -31,6 +31,7 @@ const ORDER: [&[&str]; 10] = [
         "service_links",
         "shutdown",
         "supervisor",
+        "https_client",
         "webhook",
     ],
     &["dns_name", "process_metrics", "traces"],

@@ -17,6 +17,7 @@ mod group;
 mod guarantees;
 mod link;
 mod offline_push;
+mod offline_push_services;
 mod outages;
 mod presence;
 mod repeated_pushes;

@@ -31,7 +31,7 @@ async fn waking_server(change: impl FnOnce(&mut LogicSettings)) -> Server {
 
 impl Server {
     /// A user says where one of her devices is reached.
-    async fn give_push_id(&self, user_id: u64, device_id: u64, push_id: &str) {
+    pub(super) async fn give_push_id(&self, user_id: u64, device_id: u64, push_id: &str) {
         let device = Some(Device { id: device_id, r#type: 2, branch_push_id: push_id.into(), ..Device::default() });
         self.device_int().save(DeviceSaveRequest { device, user_id }).await.unwrap();
     }
@@ -46,7 +46,7 @@ impl Server {
         self.message_ext().send(signed(from, request)).await.unwrap().into_inner()
     }
 
-    async fn say_to(&self, from: u64, to: u64, text: &str) -> SendReply {
+    pub(super) async fn say_to(&self, from: u64, to: u64, text: &str) -> SendReply {
         self.text(from, Target::UserId(to), words(text), text).await
     }
 

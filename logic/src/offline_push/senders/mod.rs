@@ -4,11 +4,16 @@
 //! ([`PushService`](crate::domain::push_device::PushService)); where the settings have nothing for that service, or there is no push id, it goes
 //! to the webhook, else into the log, else to the business.
 
+mod apns;
 mod business;
+mod each;
+mod fcm;
 mod log;
+mod signing;
+mod web_push;
 mod webhook;
 
-use std::{sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use gim_proto::business::OfflinePush;
 use tonic::async_trait;
@@ -19,7 +24,10 @@ use crate::{
 };
 
 pub(super) use self::business::Offer;
-use self::{business::BusinessSender, log::LogSender, webhook::WebhookSender};
+use self::{
+    apns::ApnsSender, business::BusinessSender, fcm::FcmSender, log::LogSender, web_push::WebPushSender,
+    webhook::WebhookSender,
+};
 
 /// What became of a push.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,6 +73,16 @@ impl Senders {
     ) -> Result<Self, String> {
         let start = |sender: Arc<dyn PushSender>| SenderQueue::start(sender, settings.queue_max, targets.clone());
         let mut senders = Self::default();
+        let is_set = |file: &Path| !file.as_os_str().is_empty();
+        if is_set(&settings.fcm_account_file) {
+            senders.by_service.push((PushService::Fcm, start(Arc::new(FcmSender::new(settings)?))));
+        }
+        if is_set(&settings.apns_key_file) {
+            senders.by_service.push((PushService::Apns, start(Arc::new(ApnsSender::new(settings)?))));
+        }
+        if is_set(&settings.web_push_key_file) {
+            senders.by_service.push((PushService::WebPush, start(Arc::new(WebPushSender::new(settings)?))));
+        }
         if !settings.webhook.is_empty() {
             senders.for_others = Some(start(Arc::new(WebhookSender::new(settings)?)));
         } else if settings.log {

@@ -1,0 +1,63 @@
+//! Services that take one push with each call: many calls at the same time, and how their answers are read.
+
+use std::pin::Pin;
+
+use futures_util::{StreamExt as _, stream};
+use gim_config::https_client::{HttpsAnswer, NoHttpsAnswer};
+use gim_proto::business::{OfflinePush, offline_push::Peer};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+
+use super::Outcome;
+
+/// Pushes that are handed over together.
+pub(super) const BATCH_MAX: usize = 256;
+
+/// Calls that are under way at the same time.
+const CALLS_MAX: usize = 64;
+
+/// After so long nobody is woken any more by a push that the service still has.
+pub(super) const TTL_S: u64 = 24 * 60 * 60;
+
+/// A call about one push.
+pub(super) type PushCall<'a> = Pin<Box<dyn Future<Output = Outcome> + Send + 'a>>;
+
+/// Makes these calls; what became of them is in their order.
+pub(super) async fn outcomes(calls: Vec<PushCall<'_>>) -> Vec<Outcome> {
+    stream::iter(calls).buffered(CALLS_MAX).collect().await
+}
+
+/// What an answer says that is neither success nor about the device.
+pub(super) fn of_answer(answer: &HttpsAnswer) -> Outcome {
+    match answer.status {
+        status if status.is_success() => Outcome::Taken,
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT => Outcome::Later(answer.retry_after),
+        status if status.is_server_error() => Outcome::Later(answer.retry_after),
+        status => Outcome::Refused(format!("{status}: {}", excerpt(&answer.body))),
+    }
+}
+
+pub(super) fn of_no_answer(error: &NoHttpsAnswer) -> Outcome {
+    tracing::debug!(%error, "a push is handed out again");
+    Outcome::Later(None)
+}
+
+/// The conversation, by which a newer push takes the place of an older one.
+pub(super) fn conversation(push: &OfflinePush) -> String {
+    match push.peer {
+        Some(Peer::PeerUserId(user_id)) => format!("u{user_id}"),
+        Some(Peer::GroupId(group_id)) => format!("g{group_id}"),
+        None => format!("m{}", push.message_id),
+    }
+}
+
+/// Headers, of which those are left out that cannot be sent.
+pub(super) fn headers<const N: usize>(entries: [(&'static str, String); N]) -> HeaderMap {
+    let entry = |(name, value): (&'static str, String)| {
+        Some((HeaderName::from_static(name), HeaderValue::try_from(value).ok()?))
+    };
+    entries.into_iter().filter_map(entry).collect()
+}
+
+fn excerpt(body: &[u8]) -> String {
+    String::from_utf8_lossy(&body[..body.len().min(300)]).into_owned()
+}
