@@ -11,7 +11,7 @@ use std::{
     io,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     time::{Duration, Instant},
 };
@@ -96,6 +96,8 @@ pub struct Pool {
     /// As many as there may be connections, but for those that the server just refused.
     places: Arc<Semaphore>,
     metrics: PoolMetrics,
+    /// Who waits for one.
+    waiting: Arc<AtomicUsize>,
     renewal: Renewal,
     acquire_timeout: Duration,
     timeout: Duration,
@@ -142,6 +144,7 @@ impl Pool {
             connections: options.connect(url).await?,
             places: Arc::new(Semaphore::new(count as usize)),
             metrics: PoolMetrics::new(access.label(), count as usize),
+            waiting: Arc::default(),
             renewal,
             acquire_timeout,
             timeout: Duration::from_millis(settings.statement_timeout_ms),
@@ -251,6 +254,11 @@ impl Pool {
         self.dialect
     }
 
+    /// Whether somebody waits for a connection, or the next one who comes would have to.
+    pub(super) fn is_wanted(&self) -> bool {
+        self.waiting.load(Relaxed) > 0 || self.free_places() == 0
+    }
+
     /// Whether connections that were lent at a time were found to be useless since.
     pub(super) fn is_useless_since(&self, lent_at: Instant) -> bool {
         self.renewal.is_before(lent_at.elapsed())
@@ -258,7 +266,7 @@ impl Pool {
 
     /// Borrows a connection.
     pub(super) async fn lend(&self) -> Result<Lent, sqlx::Error> {
-        let _waiting = self.metrics.wait();
+        let _waiting = (self.metrics.wait(), Waiting::one(&self.waiting));
         timeout(self.acquire_timeout, self.lend_in_time()).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
     }
 
@@ -341,6 +349,22 @@ fn cannot_connect(error: sqlx::Error) -> sqlx::Error {
         return error;
     }
     sqlx::Error::Io(io::Error::other(format!("cannot connect: {error}")))
+}
+
+/// Somebody who waits, until this is dropped.
+struct Waiting(Arc<AtomicUsize>);
+
+impl Waiting {
+    fn one(all: &Arc<AtomicUsize>) -> Self {
+        all.fetch_add(1, Relaxed);
+        Self(all.clone())
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
 }
 
 /// A connection that goes back to its pool, or is closed where it does not answer within the limit.
