@@ -22,6 +22,7 @@ const ORDER: [&[&str]; 3] = [
         "rooms",
         "top",
         "users",
+        "words",
     ],
 ];
 
