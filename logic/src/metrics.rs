@@ -31,7 +31,7 @@ gim_config::metric_names! {
     /// Messages that had a word of a list, by the severest that became of them: `refuse`, `mask` or `flag`.
     Counter MESSAGES_FILTERED = "logic_messages_filtered_total" by action ["flag", "mask", "refuse"];
     /// Pushes for devices that are away, by sender and what became of them: `taken`, `unregistered` (nobody is reached under its push
-    /// id), `refused`, or `late` (too old by the time that the sender could be reached).
+    /// id), `refused`, `unwanted` (the business wakes nobody), or `late` (too old by the time that the sender could be reached).
     Counter OFFLINE_PUSHES = "logic_offline_pushes_total" of sender, result;
     /// Those that wait for their sender.
     Gauge OFFLINE_PUSHES_QUEUED = "logic_offline_pushes_queued" of sender;

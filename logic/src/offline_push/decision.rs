@@ -143,8 +143,13 @@ impl Decided {
         }
         let candidate = Candidate { key: ((user_id, device_id), peer), push: words.push(device, peer), seq, is_large };
         let is_connected = facts.connected.get(&user_id).is_some_and(|devices| devices.contains(&device_id));
-        let list = if is_connected { &mut self.unless_acknowledged } else { &mut self.now };
-        list.push(candidate);
+        if !is_connected {
+            self.now.push(candidate);
+        } else if acknowledges(facts, (user_id, device_id), peer, is_large) {
+            self.unless_acknowledged.push(candidate);
+        } else {
+            self.synced += 1;
+        }
     }
 }
 
@@ -155,6 +160,11 @@ pub(super) fn has_it(facts: &Facts, device: DeviceKey, peer: Option<Peer>, seq: 
         _ => facts.acks.get(&device),
     };
     acknowledged.is_some_and(|&acknowledged| acknowledged >= seq)
+}
+
+/// Whether a device, or in a large group its user, ever acknowledged something. Of others nothing can be told by that they do not.
+fn acknowledges(facts: &Facts, device: DeviceKey, peer: Option<Peer>, is_large: bool) -> bool {
+    has_it(facts, device, peer, 0, is_large)
 }
 
 /// Of several pushes of a device and a conversation the newest, which says of how many it is.

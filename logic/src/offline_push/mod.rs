@@ -37,7 +37,7 @@ use self::{
 use crate::{
     clients::business::Business,
     delivery::stored_tap::{StoredTap, TapValve},
-    domain::{conversation::Peer, message::Delivery},
+    domain::{clock, conversation::Peer, message::Delivery},
     error::Error,
     metrics as names,
     settings::OfflinePushSettings,
@@ -47,10 +47,16 @@ use crate::{
 };
 
 /// Batches of the inbox writer on their way here.
-const TAP_BATCHES_MAX: usize = 64;
+const TAP_BATCHES_MAX: usize = 1_024;
 
 /// Messages that are gathered, or kept while nothing can be read about their receivers.
 const MESSAGES_MAX: usize = 50_000;
+
+/// Receivers who are looked up together; one message may have more.
+const RECEIVERS_MAX: usize = 2_000;
+
+/// Messages that are older are looked at no more.
+const AGE_MAX_MS: i64 = 10 * 60 * 1000;
 
 /// Devices that are looked at again at once, after they were waited for.
 const DUE_MAX: usize = 4_096;
@@ -178,16 +184,24 @@ impl Gatherer {
         self.gathered.extend(batch.into_iter().take(room));
     }
 
-    /// Decides about what was gathered, and about those who were waited for.
+    /// Decides about what was gathered, part by part, and about those who were waited for.
     async fn look(&mut self) {
+        while self.look_at_part().await && !self.gathered.is_empty() {}
+    }
+
+    /// Returns whether that could be decided.
+    async fn look_at_part(&mut self) -> bool {
         self.valve.set(self.senders.want_any());
-        let stored = std::mem::take(&mut self.gathered);
+        let oldest_ms = clock::now_ms() - AGE_MAX_MS;
+        self.gathered.retain(|delivery| delivery.message.created_at_ms >= oldest_ms);
+        let rest = self.gathered.split_off(first_part(&self.gathered));
+        let stored = std::mem::replace(&mut self.gathered, rest);
         let mut candidates = match self.decided(&stored).await {
             Ok(candidates) => candidates,
             Err(error) => {
                 tracing::debug!(%error, messages = stored.len(), "who is away is looked at later");
-                self.gathered = stored;
-                return;
+                self.gathered.splice(..0, stored);
+                return false;
             }
         };
         match self.vanished().await {
@@ -205,6 +219,7 @@ impl Gatherer {
                 counter!(names::OFFLINE_PUSHES_DROPPED, "bound" => "sender").increment(1);
             }
         }
+        true
     }
 
     async fn decided(&mut self, stored: &[Delivery]) -> Result<Vec<Candidate>, Error> {
@@ -249,6 +264,16 @@ impl Gatherer {
         }
         Ok(away)
     }
+}
+
+/// How many of the first messages have few enough receivers together.
+fn first_part(gathered: &[Delivery]) -> usize {
+    let mut receivers = 0;
+    let is_beyond = |delivery: &Delivery| {
+        receivers += delivery.receivers.len();
+        receivers > RECEIVERS_MAX
+    };
+    gathered.iter().position(is_beyond).map_or(gathered.len(), |place| place.max(1))
 }
 
 fn member(candidate: &Candidate) -> Option<(u64, u64)> {

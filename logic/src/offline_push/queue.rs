@@ -84,6 +84,9 @@ impl Handing {
             }
             gauge!(names::OFFLINE_PUSHES_QUEUED, "sender" => self.sender.name()).set(self.waiting.len() as f64);
             self.give_up_old(&mut batch, clock::now_ms());
+            if batch.is_empty() {
+                continue;
+            }
             let outcomes = self.sender.hand_out(&batch).await;
             let pause = self.note(&mut batch, outcomes).await;
             if let Some(pause) = pause {
@@ -108,10 +111,11 @@ impl Handing {
                     self.done("unregistered", &push);
                     self.forget(push).await;
                 }
+                Outcome::NotWanted => self.count("unwanted", 1),
                 Outcome::Refused(problem) => {
                     self.done("refused", &push);
                     if let Some(untold) = self.told.due(Instant::now()) {
-                        tracing::warn!(sender = self.sender.name(), untold, "a push was refused: {problem}");
+                        tracing::warn!(sender = self.sender.name(), untold, ?problem, "a push was refused");
                     }
                 }
                 Outcome::Later(wait) => {

@@ -19,6 +19,9 @@ const REVOKED_AT: MultiRow = MultiRow {
     tail: ")",
 };
 
+/// Whoever signed out is not woken there any more: somebody else may have the device by now.
+const FORGET_PUSH_ID: &str = "UPDATE device SET branch_push_id = '' WHERE user_id = ? AND (id = ? OR ? = 0)";
+
 /// In place of a device: all of them.
 pub const ALL_DEVICES: u64 = 0;
 
@@ -40,10 +43,12 @@ impl Revocations {
     }
 
     /// Revokes what was issued to a device (or to [`ALL_DEVICES`]) before a moment. An earlier moment than one that is
-    /// stored changes no token; who was let in before `now_ms` has to go in any case.
+    /// stored changes no token; who was let in before `now_ms` has to go in any case, and their push ids with them.
     pub async fn raise(&self, user_id: u64, device_id: u64, not_before_ms: i64, now_ms: i64) -> Result<(), StoreError> {
         let query = sqlx::query(self.sql.raise_revocation).bind(to_sql(user_id)).bind(to_sql(device_id));
         query.bind(not_before_ms).bind(now_ms).execute(&self.writer).await?;
+        let query = sqlx::query(FORGET_PUSH_ID).bind(to_sql(user_id)).bind(to_sql(device_id)).bind(to_sql(device_id));
+        query.execute(&self.writer).await?;
         Ok(())
     }
 

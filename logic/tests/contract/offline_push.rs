@@ -11,8 +11,8 @@ use gim_proto::{
     connect::{MessageCommand, SendReply, SendRequest, send_request::Target},
     content::{Mention, Text},
     logic::{
-        ConversationSetRequest, Device, DeviceSaveRequest, GroupKind, MessageAckRequest, RecallRequest,
-        conversation_set_request,
+        ConversationSetRequest, Device, DeviceSaveRequest, GroupKind, MessageAckRequest, RecallRequest, RevokeRequest,
+        access_int_service_client::AccessIntServiceClient, conversation_set_request,
     },
 };
 use prost::Message as _;
@@ -51,7 +51,7 @@ impl Server {
     }
 
     /// What was handed out once a push that says so has come; without that one.
-    async fn handed_out_until(&self, preview: &str) -> Vec<OfflinePush> {
+    pub(super) async fn handed_out_until(&self, preview: &str) -> Vec<OfflinePush> {
         let begun = Instant::now();
         loop {
             let mut pushes = self.business.state.pushes.lock().unwrap().clone();
@@ -164,8 +164,15 @@ async fn a_connected_device_that_acknowledges_nothing_is_woken_later() {
     let mut conn = Conn::attach(&server, "conn-1", 1).await;
     conn.sign_in(8, 80, 1).await;
     conn.sign_in(9, 90, 2).await;
-    // Only a business that took a push before is worth looking devices up.
+    // Only a business that took a push before is worth looking devices up, and only devices that acknowledge are waited for.
     server.handed_out().await;
+    server.say_to(7, 8, "before it vanished").await;
+    let device_ack = server.store_newest_seq(8).await;
+    server
+        .message_ext()
+        .message_ack(signed(8, MessageAckRequest { device_ack, group_acks: Vec::new() }))
+        .await
+        .unwrap();
     server.say_to(7, 8, "to one who vanished").await;
     server.say_to(7, 9, "to one who is there").await;
     let device_ack = server.store_newest_seq(9).await;
@@ -234,4 +241,16 @@ async fn what_was_handed_out_is_not_again_after_a_restart_nor_for_a_repeated_sen
     stop(server).await;
     let last = business.pushes.lock().unwrap().last().cloned().unwrap();
     assert_eq!(last.preview, "while it stops", "what is stored before a stop is handed out");
+}
+
+#[tokio::test]
+async fn whoever_signed_out_of_a_device_is_woken_there_no_more() {
+    let server = waking_server(|_| ()).await;
+    server.give_push_id(8, 80, "phone").await;
+    let revoked = RevokeRequest { user_id: 8, device_id: 80, not_before_ms: 0 };
+    AccessIntServiceClient::new(server.channel.clone()).revoke(revoked).await.unwrap();
+    server.say_to(7, 8, "to who signed out").await;
+    let pushes = server.handed_out().await;
+    assert_eq!(pushes.iter().map(|push| (push.device_id, push.push_id.as_str())).collect::<Vec<_>>(), [(0, "")]);
+    stop(server).await;
 }

@@ -356,7 +356,9 @@ async fn web_push_is_encrypted_for_the_page_and_goes_to_known_hosts_alone() {
     server.say_to(7, 8, "two").await;
     server.is_forgotten(8).await;
     server.say_to(7, 9, "to a host that nobody allowed").await;
-    server.is_forgotten(9).await;
+    server.say_to(7, 10, "to the business").await;
+    server.handed_out_until("to the business").await;
     assert_eq!(service.calls("", 0).await.len(), 2);
+    assert!(!server.push_id_of(9).await.is_empty(), "what the settings do not allow is not forgotten");
     stop(server).await;
 }

@@ -80,6 +80,9 @@ impl PushSender for BusinessSender {
     }
 
     async fn hand_out(&self, pushes: &[OfflinePush]) -> Vec<Outcome> {
+        if !self.offer.is_worth_a_try() {
+            return vec![Outcome::NotWanted; pushes.len()];
+        }
         match self.business.hand_out(pushes).await {
             Ok(HandOutAnswer::Taken(unregistered_ids)) => {
                 self.offer.note(Known::TakenUp);
@@ -92,7 +95,8 @@ impl PushSender for BusinessSender {
             }
             Ok(HandOutAnswer::NotOffered) => {
                 self.offer.note(Known::NotBefore(Instant::now() + RETRY_INTERVAL));
-                vec![Outcome::Refused("the business does not implement PushIntService/HandOut".into()); pushes.len()]
+                tracing::info!("the business does not implement PushIntService/HandOut: nobody is woken");
+                vec![Outcome::NotWanted; pushes.len()]
             }
             Err(BusinessError::Away) => vec![Outcome::Later(None); pushes.len()],
             Err(error) => vec![Outcome::Refused(error.to_string()); pushes.len()],

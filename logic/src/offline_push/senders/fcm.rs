@@ -32,8 +32,11 @@ const GRANT: &str = "grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Ajwt-b
 /// For how long an assertion is good, which is needed once.
 const ASSERTION_S: i64 = 600;
 
-/// So long before it ends a token is not used any more.
+/// So long before it ends a token is not used any more; of one that is good for a short time, the half of that.
 const TOKEN_MARGIN: Duration = Duration::from_secs(300);
+
+/// After it could not be had it is not asked for, for so long.
+const TOKEN_PAUSE: Duration = Duration::from_secs(5);
 
 /// See the module's documentation.
 #[derive(Debug)]
@@ -43,7 +46,23 @@ pub(super) struct FcmSender {
     account: Account,
     key: SigningKey,
     token_url: Uri,
-    token: Mutex<Option<(String, Instant)>>,
+    token: Mutex<KnownToken>,
+}
+
+/// What was answered last to who asked for an access token.
+#[derive(Default)]
+enum KnownToken {
+    #[default]
+    None,
+    Good(String, Instant),
+    /// Nobody asks again before this time.
+    Failed(Outcome, Instant),
+}
+
+impl std::fmt::Debug for KnownToken {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("KnownToken")
+    }
 }
 
 /// What a file of a service account says.
@@ -92,9 +111,7 @@ impl FcmSender {
             headers([("authorization", format!("Bearer {token}")), ("content-type", "application/json".into())]);
         match self.client.post(self.url.clone(), headers, body.into()).await {
             Err(error) => of_no_answer(&error),
-            Ok(answer) if answer.status == StatusCode::NOT_FOUND || is_unregistered(&answer.body) => {
-                Outcome::Unregistered
-            }
+            Ok(answer) if is_unregistered(&answer.body) => Outcome::Unregistered,
             Ok(answer) if answer.status == StatusCode::UNAUTHORIZED => {
                 self.forget(&token).await;
                 Outcome::Later(None)
@@ -103,14 +120,24 @@ impl FcmSender {
         }
     }
 
-    /// The access token; who waits for a new one waits for that of another push.
+    /// The access token; who waits for a new one waits for that of another push, and fails with it.
     async fn token(&self) -> Result<String, Outcome> {
         let mut known = self.token.lock().await;
-        if let Some((token, until)) = &*known
-            && Instant::now() < *until
-        {
-            return Ok(token.clone());
+        match &*known {
+            KnownToken::Good(token, until) if Instant::now() < *until => return Ok(token.clone()),
+            KnownToken::Failed(outcome, until) if Instant::now() < *until => return Err(outcome.clone()),
+            _ => {}
         }
+        let asked = self.ask_for_token().await;
+        let now = Instant::now();
+        *known = match &asked {
+            Ok((token, lifetime)) => KnownToken::Good(token.clone(), now + *lifetime),
+            Err(outcome) => KnownToken::Failed(outcome.clone(), now + TOKEN_PAUSE),
+        };
+        asked.map(|(token, _)| token)
+    }
+
+    async fn ask_for_token(&self) -> Result<(String, Duration), Outcome> {
         let now_s = clock::now_ms() / 1000;
         let claims = json!({
             "iss": self.account.client_email,
@@ -128,15 +155,14 @@ impl FcmSender {
         }
         let given: AccessToken = serde_json::from_slice(&answer.body)
             .map_err(|error| Outcome::Refused(format!("the token of the service account: {error}")))?;
-        let lifetime = Duration::from_secs(given.expires_in).saturating_sub(TOKEN_MARGIN);
-        *known = Some((given.access_token.clone(), Instant::now() + lifetime));
-        Ok(given.access_token)
+        let lifetime = Duration::from_secs(given.expires_in);
+        Ok((given.access_token, lifetime.saturating_sub(TOKEN_MARGIN.min(lifetime / 2))))
     }
 
     async fn forget(&self, token: &str) {
         let mut known = self.token.lock().await;
-        if known.as_ref().is_some_and(|(other, _)| other == token) {
-            *known = None;
+        if matches!(&*known, KnownToken::Good(other, _) if other == token) {
+            *known = KnownToken::None;
         }
     }
 }

@@ -36,6 +36,8 @@ pub(super) enum Outcome {
     Taken,
     /// The service knows nobody under this push id.
     Unregistered,
+    /// Nobody wakes anybody.
+    NotWanted,
     /// It is to be handed out again, not before this time has passed where the service says one.
     Later(Option<Duration>),
     /// It is of no use to try again.

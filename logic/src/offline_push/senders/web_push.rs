@@ -92,7 +92,9 @@ impl WebPushSender {
 
     async fn hand_out_one(&self, push: &OfflinePush) -> Outcome {
         let (_, subscription) = PushService::of(&push.push_id);
-        let Some(page) = self.page(subscription) else { return Outcome::Unregistered };
+        let Some(page) = self.page(subscription) else {
+            return Outcome::Refused("the push id is no subscription with a service of web_push_hosts".into());
+        };
         let text = json!({
             "id": push.id,
             "conversation": conversation(push),
@@ -102,7 +104,9 @@ impl WebPushSender {
             "messages": push.messages,
         });
         let body = encrypted(&page.public, &page.auth, text.to_string().as_bytes());
-        let (Ok(body), Ok(token)) = (body, self.token(&page.service)) else { return Outcome::Unregistered };
+        let (Ok(body), Ok(token)) = (body, self.token(&page.service)) else {
+            return Outcome::Refused("the keys of the subscription, or those of the settings, are none".into());
+        };
         let public = BASE64_URL_SAFE_NO_PAD.encode(self.key.public());
         let headers = headers([
             ("authorization", format!("vapid t={token}, k={public}")),

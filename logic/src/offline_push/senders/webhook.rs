@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use gim_config::webhook::{Secret, Webhook, WebhookError};
 use gim_proto::business::{OfflinePush, offline_push::Peer};
+use ring::digest::{Context, SHA256};
 use serde::Serialize;
 use tonic::async_trait;
 
@@ -96,11 +97,10 @@ impl PushSender for WebhookSender {
     }
 
     async fn hand_out(&self, pushes: &[OfflinePush]) -> Vec<Outcome> {
-        let Some(first) = pushes.first() else { return Vec::new() };
         let data = pushes.iter().map(PushJson::from).collect();
         let call = Call { r#type: "push.handed_out", timestamp_ms: clock::now_ms(), data };
         let outcome = match (serde_json::to_vec(&call), self.webhook.place()) {
-            (Ok(body), Ok(place)) => match self.webhook.call(place, &first.id, Bytes::from(body)).await {
+            (Ok(body), Ok(place)) => match self.webhook.call(place, &id_of(pushes), Bytes::from(body)).await {
                 Ok(()) => Outcome::Taken,
                 Err(WebhookError::Refused(status)) if status.is_client_error() && status.as_u16() != 429 => {
                     Outcome::Refused(format!("the webhook answered {status}"))
@@ -112,4 +112,11 @@ impl PushSender for WebhookSender {
         };
         vec![outcome; pushes.len()]
     }
+}
+
+/// The same for the same pushes, and for no others: a receiver may pass over a call whose id it knows.
+fn id_of(pushes: &[OfflinePush]) -> String {
+    let mut hash = Context::new(&SHA256);
+    pushes.iter().for_each(|push| hash.update(format!("{} ", push.id).as_bytes()));
+    hash.finish().as_ref()[..16].iter().fold("push_".to_owned(), |id, byte| id + &format!("{byte:02x}"))
 }
