@@ -3,22 +3,22 @@
 //! On tasks of Tokio. Always holds: a transfer keeps one chunk and what its connection has not taken yet; what could run in a browser is
 //! only saved by it, never shown.
 
-use std::{fs::File, io, ops::Range, os::unix::fs::FileExt as _};
+use std::time::Duration;
 
 use axum::{
-    body::{Body, Bytes},
+    body::Body,
     extract::{Path, Query, State},
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use futures_util::stream;
+use futures_util::StreamExt as _;
 use gim_config::in_gauge::InGauge;
 use metrics::gauge;
 use serde::Deserialize;
 
 use super::{
     Files,
-    disk::Disk,
+    contents::{FileBytes, ReadAs},
     disposition::content_disposition,
     kind,
     range::{Asked, asked},
@@ -32,8 +32,8 @@ use crate::{
     store::{Content, ContentState, FoundFile, StoredFile},
 };
 
-/// Bytes that are read at once.
-const CHUNK_BYTES: u64 = 64 * 1_024;
+/// S3 signs for no longer than a week.
+const PRESIGNED_S_MAX: i64 = 7 * 86_400;
 
 /// Nothing of a file may do anything in a browser, or be shown in a page of somebody else.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; sandbox";
@@ -124,6 +124,12 @@ impl Files {
             readable.describe(&etag, answer.headers_mut());
             return Ok(answer);
         }
+        if let Some(url) = self.redirect(readable).await? {
+            let mut answer = StatusCode::TEMPORARY_REDIRECT.into_response();
+            put(answer.headers_mut(), header::LOCATION, &url);
+            put(answer.headers_mut(), header::CACHE_CONTROL, "no-store");
+            return Ok(answer);
+        }
         let length = readable.length();
         let is_same = text_of(header::IF_RANGE).is_none_or(|known| known == etag);
         let part = match text_of(header::RANGE).filter(|_| is_same).map(|range| asked(range, length)) {
@@ -135,10 +141,9 @@ impl Files {
                 return Ok(answer);
             }
         };
-        let (folder, id, variant) = (self.folder.clone(), readable.content.content_id, readable.variant);
-        let file = self.disk.run(move || folder.open_content(id, variant)).await?;
+        let (content_id, variant) = (readable.content.content_id, readable.variant);
         let bytes = part.clone().unwrap_or(0..length);
-        let mut answer = Response::new(body(self.disk.clone(), file, bytes.clone()));
+        let mut answer = Response::new(body(self.contents.read(content_id, variant, bytes.clone()).await?));
         readable.describe(&etag, answer.headers_mut());
         answer.headers_mut().insert(header::CONTENT_LENGTH, (bytes.end - bytes.start).into());
         if part.is_some() {
@@ -147,6 +152,21 @@ impl Files {
             put(answer.headers_mut(), header::CONTENT_RANGE, &range);
         }
         Ok(answer)
+    }
+}
+
+impl Files {
+    /// Where the client reads it from the bucket, if that is meant.
+    async fn redirect(&self, readable: &Readable) -> Result<Option<String>, FileRefusal> {
+        let mut headers = HeaderMap::new();
+        readable.describe("", &mut headers);
+        let text_of = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok()).unwrap_or_default();
+        let read_as = ReadAs {
+            kind: text_of(header::CONTENT_TYPE),
+            disposition: text_of(header::CONTENT_DISPOSITION),
+            good_for: Duration::from_secs(readable.good_for_s.clamp(1, PRESIGNED_S_MAX).unsigned_abs()),
+        };
+        Ok(self.contents.redirect(readable.content.content_id, readable.variant, &read_as).await?)
     }
 }
 
@@ -193,25 +213,16 @@ fn names(list: &str, etag: &str) -> bool {
     list.trim() == "*" || list.split(',').any(|known| known.trim().trim_start_matches("W/") == etag)
 }
 
-/// The bytes of a file, as they are taken.
-fn body(disk: Disk, file: File, bytes: Range<u64>) -> Body {
+/// The bytes of a file, counted as they are taken.
+fn body(bytes: FileBytes) -> Body {
     let transfer = InGauge::one(&gauge!(FILE_TRANSFERS, "direction" => "down"));
-    Body::from_stream(stream::try_unfold((disk, file, bytes, transfer), async |(disk, file, left, transfer)| {
-        if left.is_empty() {
-            return Ok::<_, io::Error>(None);
+    Body::from_stream(bytes.inspect(move |read| {
+        let _as_long_as_this = &transfer;
+        match read {
+            Ok(chunk) => metrics::counter!(FILE_BYTES_TOTAL, "direction" => "down").increment(chunk.len() as u64),
+            Err(error) => tracing::error!(%error, "a file cannot be read"),
         }
-        let count = CHUNK_BYTES.min(left.end - left.start);
-        let read = disk.run(move || read_chunk(&file, left.start, count as usize).map(|chunk| (file, chunk))).await;
-        let (file, chunk) = read.inspect_err(|error| tracing::error!(%error, "a file cannot be read"))?;
-        metrics::counter!(FILE_BYTES_TOTAL, "direction" => "down").increment(count);
-        Ok(Some((chunk, (disk, file, left.start + count..left.end, transfer))))
     }))
-}
-
-fn read_chunk(file: &File, offset: u64, count: usize) -> io::Result<Bytes> {
-    let mut chunk = vec![0; count];
-    file.read_exact_at(&mut chunk, offset)?;
-    Ok(chunk.into())
 }
 
 #[cfg(test)]

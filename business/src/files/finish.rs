@@ -2,7 +2,7 @@
 //!
 //! Always holds: until the row says so nothing was changed but the folder, and the upload is still there; so the same may be done again.
 
-use std::{io, path::PathBuf};
+use std::path::PathBuf;
 
 use super::{
     Files,
@@ -84,32 +84,23 @@ impl Files {
         let content = match self.store.content(content.hash).await? {
             Some(known) => known,
             None => {
-                let (folder, has_thumbnail) = (self.folder.clone(), content.thumbnail_bytes > 0);
-                let keep = move || {
-                    if has_thumbnail {
-                        folder.keep(&folder.thumbnail(file_id), file_id, Variant::Thumbnail)?;
-                    }
-                    folder.keep(&path, file_id, Variant::Whole)
-                };
-                self.disk.run(keep).await?;
+                if content.thumbnail_bytes > 0 {
+                    let thumbnail = self.folder.thumbnail(file_id);
+                    self.contents.keep(thumbnail, file_id, Variant::Thumbnail).await?;
+                }
+                self.contents.keep(path, file_id, Variant::Whole).await?;
                 content
             }
         };
         let finished = self.store.finish_upload(file_id, uploaded_bytes, &content, clock::now_ms()).await?;
         let Some(kept) = finished else {
-            self.discard(file_id).await?;
+            self.contents.remove(file_id).await?;
             return Err(FileRefusal::not_found());
         };
         if kept.content_id != content.content_id {
-            self.discard(file_id).await?;
+            self.contents.remove(file_id).await?;
         }
         Ok(kept)
-    }
-
-    /// Removes bytes that were kept for nothing.
-    async fn discard(&self, file_id: FileId) -> io::Result<()> {
-        let folder = self.folder.clone();
-        self.disk.run(move || folder.remove_content(file_id)).await
     }
 }
 

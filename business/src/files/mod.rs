@@ -8,13 +8,16 @@
 //! - `staged`, `writers`, `checksum`: bytes as they come in. `finish`: an upload becomes a file. `sweep`: or is given up.
 //! - `scan`: somebody looks at it first.
 //! - `picture`: sizes and thumbnails; `metadata`: what pictures tell of their makers.
-//! - `folder`: where bytes are kept. `kind`, `disposition`, `range`, `signed_url`: pure.
+//! - `folder`: where bytes are kept; `contents`: those of whole files, also in a `bucket`. `kind`, `disposition`, `range`, `signed_url`: pure.
 //!
 //! Always holds: a file can be read after its bytes and its row are on the disk, and not before; who reads has a URL that was signed here;
 //! a transfer keeps no more than a few chunks in memory.
 
 mod about;
+#[cfg(feature = "s3")]
+mod bucket;
 mod checksum;
+mod contents;
 mod cors;
 mod disk;
 mod disposition;
@@ -44,8 +47,8 @@ use gim_config::{listen::ListenError, sql::persevere};
 use tokio::task::JoinSet;
 
 use self::{
-    disk::Disk, folder::Folder, listener::FileListener, picture::Pictures, scan::Scanner, signed_url::Signer,
-    writers::Writers,
+    contents::Contents, disk::Disk, folder::Folder, listener::FileListener, picture::Pictures, scan::Scanner,
+    signed_url::Signer, writers::Writers,
 };
 use crate::{
     rpc::Callers,
@@ -86,6 +89,7 @@ struct Shared {
     callers: Callers,
     signer: Signer,
     folder: Folder,
+    contents: Contents,
     writers: Writers,
     disk: Disk,
     pictures: Pictures,
@@ -117,14 +121,17 @@ impl FileServer {
             [] => persevere(async || store.file_secret(rand::random()).await).await?,
             given => given.to_vec(),
         };
+        let disk = Disk::new(settings.disk_tasks_max);
+        let contents = Contents::open(settings, &folder, &disk).map_err(FilesError::Settings)?;
         let files = Files(Arc::new(Shared {
             page_port,
             store,
             callers,
             signer: Signer::new(&secret, settings.url_ttl_s),
             folder,
+            contents,
             writers: Writers::default(),
-            disk: Disk::new(settings.disk_tasks_max),
+            disk,
             pictures: Pictures::new(settings),
             scanner: Scanner::new(settings).map_err(FilesError::Settings)?,
             settings: settings.clone(),

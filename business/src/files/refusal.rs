@@ -176,6 +176,11 @@ impl From<io::Error> for FileRefusal {
             let message = "the server has no room for the file: try again later";
             return Self::later(StatusCode::INSUFFICIENT_STORAGE, ResultCode::TryAgainLater, message);
         }
+        if error.kind() == io::ErrorKind::HostUnreachable {
+            tracing::warn!(%error, "the bucket of files does not do what it is asked for");
+            let message = "the store of files does not answer: try again later";
+            return Self::later(StatusCode::SERVICE_UNAVAILABLE, ResultCode::TryAgainLater, message);
+        }
         tracing::error!(%error, "the folder of files fails");
         ResultCode::Internal.status(ResultCode::Internal.text()).into()
     }

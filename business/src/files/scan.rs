@@ -125,8 +125,7 @@ async fn ask_about(files: &Files, scanner: &Scanner, base_url: &str, content: Co
     }
     count("refused");
     tracing::warn!(sha256 = %content.hash, "a file was checked and refused; its bytes are removed");
-    let folder = files.folder.clone();
-    if let Err(error) = files.disk.run(move || folder.remove_content(content.content_id)).await {
+    if let Err(error) = files.contents.remove(content.content_id).await {
         tracing::warn!(%error, "the bytes of a refused file could not be removed; nobody can read them");
     }
     Ok(())

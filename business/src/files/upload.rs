@@ -181,7 +181,11 @@ impl Files {
     pub async fn give_up(&self, file_id: FileId) {
         let folder = self.folder.clone();
         let forgotten = match self.store.forget_upload(file_id).await {
-            Ok(true) => self.disk.run(move || folder.remove_upload(file_id).and(folder.remove_content(file_id))).await,
+            Ok(true) => match self.disk.run(move || folder.remove_upload(file_id)).await {
+                // It may have come so far.
+                Ok(()) => self.contents.remove(file_id).await,
+                failed => failed,
+            },
             Ok(false) => Ok(()),
             Err(error) => Err(std::io::Error::other(error)),
         };

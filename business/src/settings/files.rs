@@ -20,6 +20,20 @@ pub struct FilesSettings {
     pub public_url: String,
     /// Where files are kept; empty for `files` in the data folder.
     pub folder: PathBuf,
+    /// A bucket of S3 in which files are kept in the folder's place; empty for none.
+    pub bucket: String,
+    /// Where that is, if not at Amazon's.
+    pub bucket_endpoint: String,
+    /// Its region.
+    pub bucket_region: String,
+    /// Who asks there.
+    pub bucket_access_key_id: String,
+    /// What shows that.
+    pub bucket_secret_access_key: String,
+    /// A file that holds it.
+    pub bucket_secret_access_key_file: PathBuf,
+    /// Whether clients read from the bucket themselves.
+    pub bucket_redirects: bool,
     /// Whether anybody may upload by `POST /upload`, as to gim in Go.
     pub old_upload: bool,
     /// Pages that may upload and read, beside that of `[web]` on the same host.
@@ -126,6 +140,13 @@ impl Default for FilesSettings {
             listen: Endpoint::default(),
             public_url: String::new(),
             folder: PathBuf::new(),
+            bucket: String::new(),
+            bucket_endpoint: String::new(),
+            bucket_region: "us-east-1".into(),
+            bucket_access_key_id: String::new(),
+            bucket_secret_access_key: String::new(),
+            bucket_secret_access_key_file: PathBuf::new(),
+            bucket_redirects: false,
             old_upload: false,
             origins: Vec::new(),
             url_secret: String::new(),

@@ -1,0 +1,211 @@
+//! A bucket of S3, or of whatever speaks like it.
+//!
+//! On tasks of Tokio. Always holds: of a file that is sent there one part at a time is in memory, and so many files are sent at once; a call
+//! that is not answered in time has failed, and is told as a store that does not answer.
+
+use std::{fs::File, io, ops::Range, os::unix::fs::FileExt as _, path::PathBuf, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use http_body_util::BodyExt as _;
+use hyper_rustls::{ConfigBuilderExt as _, HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::{
+    client::legacy::{Client, connect::HttpConnector as TcpConnector},
+    rt::TokioExecutor,
+};
+use object_store::{
+    ClientOptions, GetOptions, GetRange, ObjectStore as _, ObjectStoreExt as _, PutPayload, RetryConfig,
+    aws::{AmazonS3, AmazonS3Builder},
+    client::{
+        HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpRequestBody, HttpResponse,
+        HttpResponseBody, HttpService,
+    },
+    path::Path,
+    signer::{SignedUrlOptions, Signer as _},
+};
+use rustls::{ClientConfig, crypto::ring as provider};
+use tokio::sync::Semaphore;
+
+use super::{
+    contents::{FileBytes, ReadAs},
+    disk::Disk,
+    signed_url::Variant,
+};
+use crate::{domain::file::FileId, settings::FilesSettings};
+
+/// Bytes of a part; S3 takes none that is smaller than 5 MiB, but for the last.
+const PART_BYTES: u64 = 8 << 20;
+
+/// Files that are sent there at the same time.
+const SENDS_MAX: usize = 4;
+
+/// How long the head of an answer may take, and all tries of a call together.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
+const RETRY_TIMEOUT: Duration = Duration::from_secs(20);
+const RETRIES_MAX: usize = 2;
+
+/// The bucket. Clones share its connections.
+#[derive(Debug, Clone)]
+pub struct Bucket {
+    store: Arc<AmazonS3>,
+    redirects: bool,
+    sends: Arc<Semaphore>,
+    disk: Disk,
+}
+
+/// Calls by the client of HTTP and the TLS that the rest of gim has.
+#[derive(Debug)]
+struct Connector(HttpsClient);
+
+#[derive(Debug, Clone)]
+struct HttpsClient(Client<HttpsConnector<TcpConnector>, HttpRequestBody>);
+
+impl Bucket {
+    /// The bucket of the settings.
+    ///
+    /// # Errors
+    /// A sentence that names the key.
+    pub fn open(settings: &FilesSettings, disk: &Disk) -> Result<Self, String> {
+        let client = HttpsClient::new().map_err(|problem| format!("files.bucket: {problem}"))?;
+        let mut builder = AmazonS3Builder::new()
+            .with_bucket_name(&settings.bucket)
+            .with_region(&settings.bucket_region)
+            .with_access_key_id(&settings.bucket_access_key_id)
+            .with_secret_access_key(&settings.bucket_secret_access_key)
+            .with_allow_http(true)
+            .with_retry(RetryConfig {
+                max_retries: RETRIES_MAX,
+                retry_timeout: RETRY_TIMEOUT,
+                ..RetryConfig::default()
+            })
+            .with_http_connector(Connector(client));
+        if !settings.bucket_endpoint.is_empty() {
+            builder = builder.with_endpoint(&settings.bucket_endpoint);
+        }
+        let store = builder.build().map_err(|error| format!("files.bucket: {error}"))?;
+        let (redirects, sends) = (settings.bucket_redirects, Arc::new(Semaphore::new(SENDS_MAX)));
+        Ok(Self { store: Arc::new(store), redirects, sends, disk: disk.clone() })
+    }
+
+    /// Sends a file, in parts where it is large; what was sent of one that failed is taken back.
+    pub async fn keep(&self, from: PathBuf, content_id: FileId, variant: Variant) -> io::Result<()> {
+        let _send = self.sends.acquire().await.map_err(io::Error::other)?;
+        let opened = move || {
+            let file = File::open(from)?;
+            let length = file.metadata()?.len();
+            Ok((Arc::new(file), length))
+        };
+        let (file, length) = self.disk.run(opened).await?;
+        let path = path_of(content_id, variant);
+        if length <= PART_BYTES {
+            let bytes = self.part(&file, 0..length).await?;
+            return self.store.put(&path, PutPayload::from(bytes)).await.map(drop).map_err(problem);
+        }
+        let mut sending = self.store.put_multipart(&path).await.map_err(problem)?;
+        let sent = async {
+            let mut offset = 0;
+            while offset < length {
+                let end = (offset + PART_BYTES).min(length);
+                let bytes = self.part(&file, offset..end).await?;
+                sending.put_part(PutPayload::from(bytes)).await.map_err(problem)?;
+                offset = end;
+            }
+            sending.complete().await.map(drop).map_err(problem)
+        };
+        let sent = sent.await;
+        if sent.is_err()
+            && let Err(error) = sending.abort().await
+        {
+            tracing::warn!(%error, "parts of a file that were sent to the bucket could not be taken back");
+        }
+        sent
+    }
+
+    /// Reads a part of a file.
+    pub async fn read(&self, content_id: FileId, variant: Variant, bytes: Range<u64>) -> io::Result<FileBytes> {
+        let options = GetOptions { range: Some(GetRange::Bounded(bytes)), ..GetOptions::default() };
+        let found = self.store.get_opts(&path_of(content_id, variant), options).await.map_err(problem)?;
+        Ok(found.into_stream().map(|bytes| bytes.map_err(problem)).boxed())
+    }
+
+    /// A URL of the bucket's own, where clients are to read by themselves.
+    pub async fn redirect(
+        &self,
+        content_id: FileId,
+        variant: Variant,
+        read_as: &ReadAs<'_>,
+    ) -> io::Result<Option<String>> {
+        if !self.redirects {
+            return Ok(None);
+        }
+        let said = [("response-content-type", read_as.kind), ("response-content-disposition", read_as.disposition)];
+        let options = SignedUrlOptions::new().with_query(said);
+        let path = path_of(content_id, variant);
+        let signed = self.store.signed_url_opts(http::Method::GET, &path, read_as.good_for, &options).await;
+        signed.map(|url| Some(url.into())).map_err(problem)
+    }
+
+    /// Removes a file with its thumbnail, if it is there.
+    pub async fn remove(&self, content_id: FileId) -> io::Result<()> {
+        for variant in [Variant::Thumbnail, Variant::Whole] {
+            match self.store.delete(&path_of(content_id, variant)).await {
+                Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
+                Err(error) => return Err(problem(error)),
+            }
+        }
+        Ok(())
+    }
+
+    async fn part(&self, file: &Arc<File>, bytes: Range<u64>) -> io::Result<Bytes> {
+        let file = file.clone();
+        let read = move || {
+            let mut part = vec![0; (bytes.end - bytes.start) as usize];
+            file.read_exact_at(&mut part, bytes.start)?;
+            Ok(part.into())
+        };
+        self.disk.run(read).await
+    }
+}
+
+fn path_of(content_id: FileId, variant: Variant) -> Path {
+    match variant {
+        Variant::Whole | Variant::Check => Path::from(format!("contents/{content_id}")),
+        Variant::Thumbnail => Path::from(format!("contents/{content_id}.thumbnail")),
+    }
+}
+
+/// Whatever a bucket says, it does not do what it was asked for now.
+fn problem(error: object_store::Error) -> io::Error {
+    io::Error::new(io::ErrorKind::HostUnreachable, error)
+}
+
+impl HttpsClient {
+    fn new() -> Result<Self, String> {
+        let builder = ClientConfig::builder_with_provider(Arc::new(provider::default_provider()));
+        let builder = builder.with_safe_default_protocol_versions().map_err(|error| error.to_string())?;
+        let tls = builder.with_native_roots().map_err(|error| format!("no authorities on this host: {error}"))?;
+        let tls = tls.with_no_client_auth();
+        let connector = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().build();
+        Ok(Self(Client::builder(TokioExecutor::new()).build(connector)))
+    }
+}
+
+impl HttpConnector for Connector {
+    fn connect(&self, _: &ClientOptions) -> object_store::Result<HttpClient> {
+        Ok(HttpClient::new(self.0.clone()))
+    }
+}
+
+#[tonic::async_trait]
+impl HttpService for HttpsClient {
+    async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+        let answered = tokio::time::timeout(ANSWER_TIMEOUT, self.0.request(request)).await;
+        let answer = answered.map_err(|late| HttpError::new(HttpErrorKind::Timeout, late))?;
+        let answer = answer.map_err(|error| {
+            let kind = if error.is_connect() { HttpErrorKind::Connect } else { HttpErrorKind::Request };
+            HttpError::new(kind, error)
+        })?;
+        let body = |error| HttpError::new(HttpErrorKind::Interrupted, error);
+        Ok(answer.map(|incoming| HttpResponseBody::new(incoming.map_err(body))))
+    }
+}
