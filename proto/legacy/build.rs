@@ -5,6 +5,8 @@ use std::{env, fs, path::PathBuf};
 use prost::Message as _;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
+    // A folder that comes or goes counts, too.
+    println!("cargo::rerun-if-changed=src");
     let out_dir = PathBuf::from(env::var("OUT_DIR")?);
     for entry in fs::read_dir("src")? {
         let folder = entry?.path();
@@ -12,7 +14,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         if !proto.is_dir() {
             continue;
         }
-        println!("cargo::rerun-if-changed={}", proto.display());
         let files = fs::read_dir(&proto)?.map(|entry| entry.map(|entry| entry.file_name().into()));
         let files: Vec<PathBuf> = files.collect::<Result<_, _>>()?;
         let descriptors = protox::compile(files, [&proto])?;

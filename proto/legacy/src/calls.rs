@@ -8,10 +8,11 @@ use std::{collections::HashMap, sync::Arc};
 use bytes::Bytes;
 use gim_proto::{
     ResultCode,
-    business::User,
+    business::{SignInReply, SignInRequest, User},
     connect::{MessageCommand, SendReply, SendRequest, send_request::Target},
     logic::{
-        Group, GroupGetMembersReply, GroupGetMembersRequest, GroupListMineReply, GroupListMineRequest, GroupMember,
+        Device, Group, GroupGetMembersReply, GroupGetMembersRequest, GroupListMineReply, GroupListMineRequest,
+        GroupMember,
     },
 };
 use prost::Message;
@@ -83,6 +84,21 @@ impl Call<'_> {
         let (metadata, extensions) = (self.metadata.clone(), self.extensions.clone());
         let answer = self.upstream.call(method, message.encode_to_vec(), metadata, extensions).await?;
         R::decode(answer).map_err(|error| ResultCode::Internal.status(error.to_string()))
+    }
+
+    /// Signs a phone number in on a device that was registered.
+    ///
+    /// # Errors
+    /// As today's method refuses; and where the device is somebody else's, as no dialect can be told the id of another one.
+    pub async fn sign_in(&self, phone_number: String, code: String, device_id: u64) -> Result<SignInReply, Status> {
+        let device = Some(Device { id: device_id, ..Device::default() });
+        let request = SignInRequest { phone_number, code, device };
+        let reply: SignInReply = self.ask("business.UserExtService/SignIn", &request).await?;
+        if reply.device_id != device_id {
+            let problem = "device_id: somebody else is signed in on this device, or it was not registered: register it";
+            return Err(ResultCode::DeviceNotFound.status(problem));
+        }
+        Ok(reply)
     }
 
     /// Sends a message, for which the dialects have no key.

@@ -112,6 +112,11 @@ pub fn put_bytes(out: &mut Vec<u8>, tag: u32, bytes: impl AsRef<[u8]>) {
     }
 }
 
+/// Appends numbers one after the other, unless there is none.
+pub fn put_numbers(out: &mut Vec<u8>, tag: u32, numbers: &[u64]) {
+    put_content(out, tag, |out| numbers.iter().for_each(|&number| encode_varint(number, out)));
+}
+
 /// Appends a message that is there, even where it is empty.
 pub fn put_message(out: &mut Vec<u8>, tag: u32, put: impl FnOnce(&mut Vec<u8>)) {
     encode_key(tag, WireType::LengthDelimited, out);

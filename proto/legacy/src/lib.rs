@@ -10,6 +10,12 @@ pub mod fields;
 pub mod packets;
 pub mod today;
 
+mod input_output;
+mod notices;
+mod sign_in;
+
+pub mod d2020_12;
+pub mod d2024_01;
 pub mod d2025_08;
 
 use std::{fmt, num::NonZeroU8};
@@ -19,7 +25,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use self::{calls::Calls, packets::Packets};
 
 /// All of them.
-const ALL: [&Spoken; 1] = [&d2025_08::SPOKEN];
+const ALL: [&Spoken; 3] = [&d2025_08::SPOKEN, &d2024_01::SPOKEN, &d2020_12::SPOKEN];
 
 /// How much a name has to be like a dialect's for that to be meant.
 const ALIKE_MIN: f64 = 0.5;

@@ -19,6 +19,7 @@ pub struct Message<'a> {
     pub created_at_ms: i64,
     pub status: i32,
     pub group_id: u64,
+    pub group_seq: u64,
     pub is_from_user: bool,
 }
 
@@ -80,6 +81,7 @@ impl<'a> Message<'a> {
                 17 => message.created_at_ms = field.number()? as i64,
                 19 => message.status = field.number()? as i32,
                 20 => message.group_id = field.number()?,
+                22 => message.group_seq = field.number()?,
                 24 => message.is_from_user = field.number()? != 0,
                 _ => {}
             }

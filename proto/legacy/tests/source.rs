@@ -30,7 +30,7 @@ fn nothing_but_its_folder_and_the_list_of_dialects_names_a_dialect() {
         let module = format!("d{}", dialect.name().replace('-', "_"));
         let names = |file: &PathBuf| {
             let text = fs::read_to_string(file).unwrap();
-            text.contains(&module) || text.contains(dialect.name())
+            text.contains(&module) || text.contains(&format!("\"{}\"", dialect.name()))
         };
         let inside = root.join("proto/legacy/src").join(&module);
         let others: Vec<_> = files.iter().filter(|file| !file.starts_with(&inside) && names(file)).collect();

@@ -171,10 +171,11 @@ impl OlderClient for Older {
         assert_ne!(reply.unwrap().message_id, 0);
     }
 
-    fn push_to_room(&self, server: &Server, text: &str) {
+    fn push_to_room(&self, server: &Server, text: &str) -> bool {
         let (command, content) = (Command::UserMessage as i32, text.to_owned().into());
         let request = self.signed(PushRoomRequest { room_id: ROOM, command, content, ..PushRoomRequest::default() });
         server.call(RoomExtServiceClient::new(server.older_channel(NAME)).push_room(request)).unwrap();
+        true
     }
 
     fn take_push(&mut self) {

@@ -3,6 +3,7 @@
 mod allocations;
 mod apps;
 mod closes;
+mod dialects;
 mod drain;
 mod memberships;
 mod owners;

@@ -229,15 +229,7 @@ impl users::UserExtService for Services {
     async fn sign_in(&self, request: Request<user::SignInRequest>) -> Answer<user::SignInReply> {
         let (call, asked) = self.today.begin(request);
         let user::SignInRequest { phone_number, code, device_id } = asked;
-        let device = Some(Device { id: device_id, ..Device::default() });
-        let request = business::SignInRequest { phone_number, code, device };
-        let reply: business::SignInReply = call.ask("business.UserExtService/SignIn", &request).await?;
-        if reply.device_id != device_id {
-            return Err(
-                ResultCode::DeviceNotFound.status("device_id: register the device before somebody signs in on it")
-            );
-        }
-        let business::SignInReply { is_new, user_id, token, .. } = reply;
+        let business::SignInReply { is_new, user_id, token, .. } = call.sign_in(phone_number, code, device_id).await?;
         Ok(Response::new(user::SignInReply { is_new, user_id, token }))
     }
 

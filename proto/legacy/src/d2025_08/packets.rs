@@ -6,6 +6,7 @@ use super::{pushes, wire::connect::Command};
 use crate::{
     fields::{Malformed, put_bytes, put_number, visit},
     packets::{Packet, Packets, Scratch},
+    sign_in,
     today::{Message, Reply},
 };
 
@@ -42,7 +43,7 @@ impl Packets for Frames {
         })?;
         packet.command = match Command::try_from(packet.command) {
             Ok(Command::SignIn) => {
-                packet.content = sign_in(packet.content, &mut scratch.content);
+                packet.content = sign_in::todays(packet.content, &mut scratch.content);
                 PacketCommand::PcSignIn as i32
             }
             Ok(Command::Heartbeat) => PacketCommand::PcHeartbeat as i32,
@@ -71,28 +72,6 @@ impl Packets for Frames {
             }
         }
     }
-}
-
-/// The content of a sign-in, whose first two fields have changed places since; as it is, where it is none.
-fn sign_in<'a>(content: &'a [u8], scratch: &'a mut Vec<u8>) -> &'a [u8] {
-    let (mut device_id, mut user_id, mut token) = (0, 0, "");
-    let read = visit(content, |field| {
-        match field.tag {
-            1 => device_id = field.number()?,
-            2 => user_id = field.number()?,
-            3 => token = field.text()?,
-            _ => {}
-        }
-        Ok(())
-    });
-    if read.is_err() {
-        return content;
-    }
-    scratch.clear();
-    put_number(scratch, 1, user_id);
-    put_number(scratch, 2, device_id);
-    put_bytes(scratch, 3, token);
-    scratch
 }
 
 /// An answer. What is refused says so in today's form, too, for a newer client that came to the wrong port.

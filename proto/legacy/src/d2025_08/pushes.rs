@@ -7,8 +7,9 @@ use gim_proto::connect::MessageCommand;
 
 use super::wire::connect::Command;
 use crate::{
-    fields::{Malformed, put_bytes, put_content, put_message, put_number, visit},
-    today::{Card, Member, Message, Wrapped},
+    fields::{Malformed, put_bytes, put_content, put_message, put_number},
+    notices,
+    today::{Message, Wrapped},
 };
 
 /// Today's numbers from 110 on that are the dialect's, too.
@@ -56,48 +57,17 @@ fn put_rewritten(out: &mut Vec<u8>, message: &Message<'_>) -> Result<(), Malform
         out.extend_from_slice(Wrapped::read(message.content)?.content);
     } else if is_to_group {
         let Wrapped { from_user, to: group_id, content } = Wrapped::read(message.content)?;
-        put_message(out, 1, |out| put_card(out, &from_user));
+        put_message(out, 1, |out| notices::put_card(out, &from_user));
         put_number(out, 2, group_id);
         put_bytes(out, 3, content);
     } else if message.is_from_user || command == MessageCommand::McUserMessage {
         let Wrapped { from_user, content, .. } = Wrapped::read(message.content)?;
-        put_message(out, 1, |out| put_card(out, &from_user));
+        put_message(out, 1, |out| notices::put_card(out, &from_user));
         put_bytes(out, 2, content);
     } else if command == MessageCommand::McAddGroupMembers {
-        put_added_members(out, message.content)?;
+        notices::put_added_members(out, message.content)?;
     } else {
         out.extend_from_slice(message.content);
     }
     Ok(())
-}
-
-fn put_card(out: &mut Vec<u8>, card: &Card<'_>) {
-    put_number(out, 2, card.user_id);
-    put_number(out, 3, card.device_id);
-    put_bytes(out, 4, card.avatar_url);
-    put_bytes(out, 5, card.nickname);
-    put_bytes(out, 6, card.extra);
-}
-
-fn put_added_members(out: &mut Vec<u8>, content: &[u8]) -> Result<(), Malformed> {
-    visit(content, |field| {
-        match field.tag {
-            1 => put_number(out, 1, field.number()?),
-            2 => put_bytes(out, 2, field.bytes()?),
-            3 => {
-                let member = Member::read(field.bytes()?)?;
-                put_message(out, 3, |out| put_member(out, &member));
-            }
-            _ => {}
-        }
-        Ok(())
-    })
-}
-
-/// A member's own name in the group was called its remarks.
-fn put_member(out: &mut Vec<u8>, member: &Member<'_>) {
-    put_number(out, 1, member.user_id);
-    put_number(out, 6, member.member_type);
-    put_bytes(out, 7, member.nickname);
-    put_bytes(out, 8, member.extra);
 }

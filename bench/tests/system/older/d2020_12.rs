@@ -1,0 +1,253 @@
+//! A client of December 2020.
+
+use gim_legacy::d2020_12::wire::{
+    AddFriendReq, CreateGroupReq, Custom, GetFriendsReq, GetGroupMembersReq, GetGroupsReq, Input, Message, MessageAck,
+    MessageSend, MessageType, Output, PackageType, ReceiverType, RegisterDeviceReq, SendMessageReq, SenderType,
+    SignInInput, SignInReq, SyncInput, SyncOutput, Text, business_ext_client::BusinessExtClient,
+    logic_ext_client::LogicExtClient,
+};
+use gim_proto::metadata;
+use prost::Message as _;
+use tonic::{Request, transport::Channel};
+
+use super::{
+    OlderClient, Shown, Spot, chat_beside_a_new_client,
+    wire::{Framed, Way},
+};
+use crate::server::Server;
+
+const NAME: &str = "2020-12";
+
+struct Older {
+    user_id: i64,
+    device_id: i64,
+    token: String,
+    connection: Option<Framed>,
+    requests: i64,
+    seq: i64,
+    shown: Vec<Shown>,
+}
+
+fn logic(server: &Server) -> LogicExtClient<Channel> {
+    LogicExtClient::new(server.older_channel(NAME))
+}
+
+fn input(r#type: PackageType, request_id: i64, data: Vec<u8>) -> Input {
+    Input { r#type: r#type as i32, request_id, data: data.into() }
+}
+
+impl Older {
+    fn signed<T>(&self, message: T) -> Request<T> {
+        metadata::signed(message, self.user_id as u64, self.device_id as u64, &self.token)
+    }
+
+    fn connection(&mut self) -> &mut Framed {
+        self.connection.as_mut().unwrap()
+    }
+
+    /// Asks, and waits for the answer; what is pushed meanwhile is taken.
+    fn ask(&mut self, r#type: PackageType, data: Vec<u8>) -> Output {
+        self.requests += 1;
+        let request_id = self.requests;
+        self.connection().send(&input(r#type, request_id, data));
+        loop {
+            let output: Output = self.connection().receive().unwrap();
+            if output.r#type() == r#type && output.request_id == request_id {
+                return output;
+            }
+            self.take_output(output);
+        }
+    }
+
+    fn sync(&mut self) {
+        loop {
+            let seq = self.seq;
+            let answer = self.ask(PackageType::PtSync, SyncInput { seq }.encode_to_vec());
+            assert_eq!((answer.code, answer.message.as_str()), (0, ""));
+            let page = SyncOutput::decode(answer.data).unwrap();
+            page.messages.into_iter().for_each(|message| self.take(message));
+            if !page.has_more {
+                return;
+            }
+        }
+    }
+
+    fn send(&self, server: &Server, receiver_type: ReceiverType, receiver_id: u64, text: &str) {
+        let request = SendMessageReq {
+            receiver_type: receiver_type as i32,
+            receiver_id: receiver_id as i64,
+            message_type: MessageType::MtText as i32,
+            message_content: Text { text: text.to_owned() }.encode_to_vec().into(),
+            is_persist: true,
+            ..SendMessageReq::default()
+        };
+        assert_ne!(server.call(logic(server).send_message(self.signed(request))).unwrap().seq, 0);
+    }
+
+    fn take_output(&mut self, output: Output) {
+        match output.r#type() {
+            PackageType::PtMessage => {
+                self.take(MessageSend::decode(output.data).unwrap().message.unwrap());
+                let device_ack = self.seq;
+                let ack = MessageAck { device_ack, receive_time: 1 }.encode_to_vec();
+                self.connection().send(&input(PackageType::PtMessage, 0, ack));
+            }
+            // There is more to sync.
+            PackageType::PtSync => self.sync(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn take(&mut self, message: Message) {
+        if message.seq != 0 {
+            if message.seq <= self.seq {
+                return;
+            }
+            self.seq = message.seq;
+        }
+        let sender = message.sender.clone().unwrap();
+        let text = match message.message_type() {
+            MessageType::MtText => Text::decode(message.message_content.clone()).unwrap().text,
+            // What newer clients say in a form of their own.
+            MessageType::MtCustom => Custom::decode(message.message_content.clone()).unwrap().data,
+            _ => return,
+        };
+        assert_eq!(sender.sender_type(), SenderType::StUser);
+        let spot = match message.receiver_type() {
+            ReceiverType::RtUser => Spot::User(sender.sender_id as u64),
+            _ => Spot::Group(message.receiver_id as u64),
+        };
+        let shown = Shown { spot, text };
+        self.shown.push(shown);
+    }
+}
+
+impl OlderClient for Older {
+    fn sign_in(server: &Server, phone_number: &str) -> Self {
+        let device = RegisterDeviceReq { r#type: 1, brand: "old".into(), ..RegisterDeviceReq::default() };
+        let device_id = server.call(logic(server).register_device(device)).unwrap().device_id;
+        let request = SignInReq { phone_number: phone_number.into(), code: "123456".into(), device_id };
+        let reply = server.call(BusinessExtClient::new(server.older_channel(NAME)).sign_in(request)).unwrap();
+        let (user_id, token) = (reply.user_id, reply.token);
+        Self { user_id, device_id, token, connection: None, requests: 0, seq: 0, shown: Vec::new() }
+    }
+
+    fn user_id(&self) -> u64 {
+        self.user_id as u64
+    }
+
+    fn connect(&mut self, server: &Server, way: Way) {
+        let (user_id, device_id, token) = (self.user_id, self.device_id, self.token.clone());
+        let address = server.older_address(NAME, way == Way::WebSocket);
+        if way == Way::WebSocket {
+            let query = format!("?user_id={user_id}&device_id={device_id}&token={token}");
+            self.connection = Some(Framed::web_socket(address, &query));
+            let answer: Output = self.connection().receive().unwrap();
+            assert_eq!((answer.r#type(), answer.request_id, answer.code), (PackageType::PtSignIn, 0, 0));
+        } else {
+            self.connection = Some(Framed::tcp(address));
+            let request = SignInInput { device_id, user_id, token };
+            let answer = self.ask(PackageType::PtSignIn, request.encode_to_vec());
+            assert_eq!((answer.code, answer.message.as_str()), (0, ""));
+        }
+        assert_eq!(self.ask(PackageType::PtHeartbeat, Vec::new()).code, 0);
+        self.sync();
+    }
+
+    fn disconnect(&mut self) {
+        self.connection = None;
+    }
+
+    fn add_friend(&self, server: &Server, friend_id: u64) {
+        let request = AddFriendReq { friend_id: friend_id as i64, ..AddFriendReq::default() };
+        server.call(logic(server).add_friend(self.signed(request))).unwrap();
+    }
+
+    fn friends(&self, server: &Server) -> Vec<u64> {
+        let reply = server.call(logic(server).get_friends(self.signed(GetFriendsReq {}))).unwrap();
+        reply.friends.iter().map(|friend| friend.user_id as u64).collect()
+    }
+
+    fn make_group(&self, server: &Server, member_id: u64) -> u64 {
+        let member_ids = vec![member_id as i64];
+        let request = CreateGroupReq { name: "group".into(), member_ids, ..CreateGroupReq::default() };
+        let group_id = server.call(logic(server).create_group(self.signed(request))).unwrap().group_id;
+        let listed = server.call(logic(server).get_groups(self.signed(GetGroupsReq {}))).unwrap().groups;
+        assert_eq!(listed.iter().map(|group| (group.group_id, group.user_mum)).collect::<Vec<_>>(), [(group_id, 2)]);
+        group_id as u64
+    }
+
+    fn members(&self, server: &Server, group_id: u64) -> Vec<u64> {
+        let request = self.signed(GetGroupMembersReq { group_id: group_id as i64 });
+        let reply = server.call(logic(server).get_group_members(request)).unwrap();
+        reply.members.iter().map(|member| member.user_id as u64).collect()
+    }
+
+    fn send_to_friend(&self, server: &Server, user_id: u64, text: &str) {
+        self.send(server, ReceiverType::RtUser, user_id, text);
+    }
+
+    fn send_to_group(&self, server: &Server, group_id: u64, text: &str) {
+        self.send(server, ReceiverType::RtSmallGroup, group_id, text);
+    }
+
+    fn push_to_room(&self, _server: &Server, _text: &str) -> bool {
+        false
+    }
+
+    fn take_push(&mut self) {
+        let output = self.connection().receive().unwrap();
+        self.take_output(output);
+    }
+
+    fn shown(&self) -> &[Shown] {
+        &self.shown
+    }
+}
+
+#[test]
+fn a_client_of_december_2020_chats_beside_a_new_one() {
+    chat_beside_a_new_client::<Older>([Way::Tcp, Way::WebSocket]);
+    chat_beside_a_new_client::<Older>([Way::WebSocket, Way::Tcp]);
+}
+
+#[test]
+fn what_a_client_of_december_2020_does_wrong_is_answered_in_its_form() {
+    let server = Server::start_for_older_clients();
+    let address = server.older_address(NAME, false);
+    let ask = |connection: &mut Framed, asked: Input| -> Output {
+        connection.send(&asked);
+        connection.receive().unwrap()
+    };
+    let mut connection = Framed::tcp(address);
+    let answer = ask(&mut connection, input(PackageType::PtSync, -9, Vec::new()));
+    assert_eq!((answer.request_id, answer.r#type(), answer.code), (-9, PackageType::PtSync, 10000));
+    for (user_id, code) in [(-1, 10001), (i64::MIN, 10001), (1, 10000)] {
+        let request = SignInInput { device_id: 2, user_id, token: "wrong".into() };
+        let answer = ask(&mut connection, input(PackageType::PtSignIn, 3, request.encode_to_vec()));
+        assert_eq!((answer.r#type(), answer.code), (PackageType::PtSignIn, code), "{}", answer.message);
+        assert!(!answer.message.is_empty());
+    }
+    let client = Older::sign_in(&server, "13800000003");
+    let request = SignInInput { device_id: client.device_id, user_id: client.user_id, token: client.token.clone() };
+    assert_eq!(ask(&mut connection, input(PackageType::PtSignIn, 4, request.encode_to_vec())).code, 0);
+    for unknown in [5, 6, 7, 10, 77, 2000] {
+        let asked = Input { r#type: unknown, request_id: 5, ..Input::default() };
+        let answer = ask(&mut connection, asked);
+        assert_eq!((answer.request_id, answer.r#type, answer.code), (5, unknown, 10005));
+    }
+    let answer = ask(&mut connection, input(PackageType::PtSync, 6, SyncInput { seq: -1 }.encode_to_vec()));
+    assert_ne!((answer.code, answer.message.as_str()), (0, ""));
+
+    let member_id = client.signed(GetGroupMembersReq { group_id: -5 });
+    let refused = server.call(logic(&server).get_group_members(member_id)).unwrap_err();
+    assert!(refused.message().contains("group_id"), "{refused}");
+
+    // A newer client signs in here: its packet is none of the dialect's, and is told so in the dialect's form.
+    let mut connection = Framed::tcp(address);
+    let request_id = "1".to_owned();
+    connection.send(&gim_proto::connect::Packet { request_id, command: 1, ..Default::default() });
+    let goodbye: Output = connection.receive().unwrap();
+    assert_eq!((goodbye.r#type(), goodbye.code), (PackageType::PtUnknown, 10001));
+    assert_eq!(connection.receive::<Output>(), None);
+}

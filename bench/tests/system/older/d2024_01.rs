@@ -1,0 +1,247 @@
+//! A client of January 2024.
+
+use gim_legacy::d2024_01::wire::{
+    AddFriendReq, CreateGroupReq, GetGroupMembersReq, Input, Message, MessageAck, Output, PackageType, PushCode,
+    PushRoomReq, RegisterDeviceReq, SendMessageReq, SignInInput, SignInReq, SubscribeRoomInput, SyncInput, SyncOutput,
+    UserMessagePush, business_ext_client::BusinessExtClient, logic_ext_client::LogicExtClient,
+};
+use gim_proto::metadata;
+use prost::Message as _;
+use tonic::{Request, transport::Channel};
+
+use super::{
+    OlderClient, ROOM, Shown, Spot, chat_beside_a_new_client, text,
+    wire::{Framed, Way},
+};
+use crate::server::Server;
+
+const NAME: &str = "2024-01";
+
+struct Older {
+    user_id: i64,
+    device_id: i64,
+    token: String,
+    connection: Option<Framed>,
+    requests: i64,
+    seq: i64,
+    shown: Vec<Shown>,
+}
+
+fn logic(server: &Server) -> LogicExtClient<Channel> {
+    LogicExtClient::new(server.older_channel(NAME))
+}
+
+fn input(r#type: PackageType, request_id: i64, data: Vec<u8>) -> Input {
+    Input { r#type: r#type as i32, request_id, data: data.into() }
+}
+
+impl Older {
+    fn signed<T>(&self, message: T) -> Request<T> {
+        metadata::signed(message, self.user_id as u64, self.device_id as u64, &self.token)
+    }
+
+    fn connection(&mut self) -> &mut Framed {
+        self.connection.as_mut().unwrap()
+    }
+
+    /// Asks, and waits for the answer; what is pushed meanwhile is taken.
+    fn ask(&mut self, r#type: PackageType, data: Vec<u8>) -> Output {
+        self.requests += 1;
+        let request_id = self.requests;
+        self.connection().send(&input(r#type, request_id, data));
+        loop {
+            let output: Output = self.connection().receive().unwrap();
+            if output.r#type() == r#type && output.request_id == request_id {
+                return output;
+            }
+            self.take_output(output);
+        }
+    }
+
+    fn sync(&mut self) {
+        loop {
+            let seq = self.seq;
+            let answer = self.ask(PackageType::PtSync, SyncInput { seq }.encode_to_vec());
+            assert_eq!((answer.code, answer.message.as_str()), (0, ""));
+            let page = SyncOutput::decode(answer.data).unwrap();
+            page.messages.into_iter().for_each(|message| self.take(message));
+            if !page.has_more {
+                return;
+            }
+        }
+    }
+
+    fn take_output(&mut self, output: Output) {
+        match output.r#type() {
+            PackageType::PtMessage => {
+                self.take(Message::decode(output.data).unwrap());
+                let device_ack = self.seq;
+                let ack = MessageAck { device_ack, receive_time: 1 }.encode_to_vec();
+                self.connection().send(&input(PackageType::PtMessage, 0, ack));
+            }
+            // There is more to sync.
+            PackageType::PtSync => self.sync(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn take(&mut self, message: Message) {
+        if message.seq != 0 {
+            if message.seq <= self.seq {
+                return;
+            }
+            self.seq = message.seq;
+        }
+        let push = || UserMessagePush::decode(message.content.clone()).unwrap();
+        let shown = match (PushCode::try_from(message.code), message.seq) {
+            (Ok(PushCode::PcUserMessage), 0) => Shown { spot: Spot::Room, text: text(&message.content) },
+            (Ok(PushCode::PcUserMessage), _) => {
+                Shown { spot: Spot::User(push().sender.unwrap().user_id as u64), text: text(&push().content) }
+            }
+            (Ok(PushCode::PcGroupMessage), _) => {
+                Shown { spot: Spot::Group(push().receiver_id as u64), text: text(&push().content) }
+            }
+            _ => return,
+        };
+        self.shown.push(shown);
+    }
+}
+
+impl OlderClient for Older {
+    fn sign_in(server: &Server, phone_number: &str) -> Self {
+        let device = RegisterDeviceReq { r#type: 1, brand: "old".into(), ..RegisterDeviceReq::default() };
+        let device_id = server.call(logic(server).register_device(device)).unwrap().device_id;
+        let request = SignInReq { phone_number: phone_number.into(), code: "123456".into(), device_id };
+        let reply = server.call(BusinessExtClient::new(server.older_channel(NAME)).sign_in(request)).unwrap();
+        let (user_id, token) = (reply.user_id, reply.token);
+        Self { user_id, device_id, token, connection: None, requests: 0, seq: 0, shown: Vec::new() }
+    }
+
+    fn user_id(&self) -> u64 {
+        self.user_id as u64
+    }
+
+    fn connect(&mut self, server: &Server, way: Way) {
+        let (user_id, device_id, token) = (self.user_id, self.device_id, self.token.clone());
+        let address = server.older_address(NAME, way == Way::WebSocket);
+        if way == Way::WebSocket {
+            let query = format!("?user_id={user_id}&device_id={device_id}&token={token}");
+            self.connection = Some(Framed::web_socket(address, &query));
+            let answer: Output = self.connection().receive().unwrap();
+            assert_eq!((answer.r#type(), answer.request_id, answer.code), (PackageType::PtSignIn, 0, 0));
+        } else {
+            self.connection = Some(Framed::tcp(address));
+            let request = SignInInput { device_id, user_id, token };
+            let answer = self.ask(PackageType::PtSignIn, request.encode_to_vec());
+            assert_eq!((answer.code, answer.message.as_str()), (0, ""));
+        }
+        let room = SubscribeRoomInput { room_id: ROOM as i64, seq: 0 };
+        assert_eq!(self.ask(PackageType::PtSubscribeRoom, room.encode_to_vec()).code, 0);
+        assert_eq!(self.ask(PackageType::PtHeartbeat, Vec::new()).code, 0);
+        self.sync();
+    }
+
+    fn disconnect(&mut self) {
+        self.connection = None;
+    }
+
+    fn add_friend(&self, server: &Server, friend_id: u64) {
+        let request = AddFriendReq { friend_id: friend_id as i64, ..AddFriendReq::default() };
+        server.call(logic(server).add_friend(self.signed(request))).unwrap();
+    }
+
+    fn friends(&self, server: &Server) -> Vec<u64> {
+        let reply = server.call(logic(server).get_friends(self.signed(()))).unwrap();
+        reply.friends.iter().map(|friend| friend.user_id as u64).collect()
+    }
+
+    fn make_group(&self, server: &Server, member_id: u64) -> u64 {
+        let member_ids = vec![member_id as i64];
+        let request = CreateGroupReq { name: "group".into(), member_ids, ..CreateGroupReq::default() };
+        let group_id = server.call(logic(server).create_group(self.signed(request))).unwrap().group_id;
+        let listed = server.call(logic(server).get_groups(self.signed(()))).unwrap().groups;
+        assert_eq!(listed.iter().map(|group| (group.group_id, group.user_mum)).collect::<Vec<_>>(), [(group_id, 2)]);
+        group_id as u64
+    }
+
+    fn members(&self, server: &Server, group_id: u64) -> Vec<u64> {
+        let request = self.signed(GetGroupMembersReq { group_id: group_id as i64 });
+        let reply = server.call(logic(server).get_group_members(request)).unwrap();
+        reply.members.iter().map(|member| member.user_id as u64).collect()
+    }
+
+    fn send_to_friend(&self, server: &Server, user_id: u64, text: &str) {
+        let (receiver_id, content) = (user_id as i64, text.to_owned().into());
+        let request = self.signed(SendMessageReq { receiver_id, content, send_time: 1 });
+        assert_ne!(server.call(logic(server).send_message_to_friend(request)).unwrap().seq, 0);
+    }
+
+    fn send_to_group(&self, server: &Server, group_id: u64, text: &str) {
+        let (receiver_id, content) = (group_id as i64, text.to_owned().into());
+        let request = self.signed(SendMessageReq { receiver_id, content, send_time: 1 });
+        assert_ne!(server.call(logic(server).send_message_to_group(request)).unwrap().seq, 0);
+    }
+
+    fn push_to_room(&self, server: &Server, text: &str) -> bool {
+        let (code, content) = (PushCode::PcUserMessage as i32, text.to_owned().into());
+        let request = self.signed(PushRoomReq { room_id: ROOM as i64, code, content, ..PushRoomReq::default() });
+        server.call(logic(server).push_room(request)).unwrap();
+        true
+    }
+
+    fn take_push(&mut self) {
+        let output = self.connection().receive().unwrap();
+        self.take_output(output);
+    }
+
+    fn shown(&self) -> &[Shown] {
+        &self.shown
+    }
+}
+
+#[test]
+fn a_client_of_january_2024_chats_beside_a_new_one() {
+    chat_beside_a_new_client::<Older>([Way::Tcp, Way::WebSocket]);
+    chat_beside_a_new_client::<Older>([Way::WebSocket, Way::Tcp]);
+}
+
+#[test]
+fn what_a_client_of_january_2024_does_wrong_is_answered_in_its_form() {
+    let server = Server::start_for_older_clients();
+    let address = server.older_address(NAME, false);
+    let ask = |connection: &mut Framed, asked: Input| -> Output {
+        connection.send(&asked);
+        connection.receive().unwrap()
+    };
+    let mut connection = Framed::tcp(address);
+    let answer = ask(&mut connection, input(PackageType::PtSync, -9, Vec::new()));
+    assert_eq!((answer.request_id, answer.r#type(), answer.code), (-9, PackageType::PtSync, 10000));
+    for (user_id, code) in [(-1, 10001), (i64::MIN, 10001), (1, 10000)] {
+        let request = SignInInput { device_id: 2, user_id, token: "wrong".into() };
+        let answer = ask(&mut connection, input(PackageType::PtSignIn, 3, request.encode_to_vec()));
+        assert_eq!((answer.r#type(), answer.code), (PackageType::PtSignIn, code), "{}", answer.message);
+        assert!(!answer.message.is_empty());
+    }
+    let client = Older::sign_in(&server, "13800000003");
+    let request = SignInInput { device_id: client.device_id, user_id: client.user_id, token: client.token.clone() };
+    assert_eq!(ask(&mut connection, input(PackageType::PtSignIn, 4, request.encode_to_vec())).code, 0);
+    for unknown in [6, 7, 10, 77, 2000] {
+        let asked = Input { r#type: unknown, request_id: 5, ..Input::default() };
+        let answer = ask(&mut connection, asked);
+        assert_eq!((answer.request_id, answer.r#type, answer.code), (5, unknown, 10005));
+    }
+    let answer = ask(&mut connection, input(PackageType::PtSync, 6, SyncInput { seq: -1 }.encode_to_vec()));
+    assert_ne!((answer.code, answer.message.as_str()), (0, ""));
+
+    let member_id = client.signed(GetGroupMembersReq { group_id: -5 });
+    let refused = server.call(logic(&server).get_group_members(member_id)).unwrap_err();
+    assert!(refused.message().contains("group_id"), "{refused}");
+
+    // A newer client signs in here: its packet is none of the dialect's, and is told so in the dialect's form.
+    let mut connection = Framed::tcp(address);
+    let request_id = "1".to_owned();
+    connection.send(&gim_proto::connect::Packet { request_id, command: 1, ..Default::default() });
+    let goodbye: Output = connection.receive().unwrap();
+    assert_eq!((goodbye.r#type(), goodbye.code), (PackageType::PtUnknown, 10001));
+    assert_eq!(connection.receive::<Output>(), None);
+}
