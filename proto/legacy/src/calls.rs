@@ -14,15 +14,13 @@ use gim_proto::{
         Device, Group, GroupGetMembersReply, GroupGetMembersRequest, GroupListMineReply, GroupListMineRequest,
         GroupMember,
     },
+    page::ENTRIES_MAX,
 };
 use prost::Message;
 use tonic::{Extensions, Request, Status, async_trait, metadata::MetadataMap, service::RoutesBuilder};
 
-/// Pages of a list that was whole in a dialect: far more than anybody may have.
-const PAGES_MAX: usize = 1_000;
-
-/// Entries of a page, of which the server sends fewer where it likes to.
-const PAGE_ENTRIES: u32 = 1_000;
+/// Pages of a list that was whole in a dialect: each is a call of its own towards the share of the caller.
+const PAGES_MAX: usize = 20;
 
 /// The services of a dialect.
 #[derive(Debug, Clone, Copy)]
@@ -95,7 +93,7 @@ impl Call<'_> {
         let request = SignInRequest { phone_number, code, device };
         let reply: SignInReply = self.ask("business.UserExtService/SignIn", &request).await?;
         if reply.device_id != device_id {
-            let problem = "device_id: somebody else is signed in on this device, or it was not registered: register it";
+            let problem = "device_id: somebody else is signed in on this device: register it anew";
             return Err(ResultCode::DeviceNotFound.status(problem));
         }
         Ok(reply)
@@ -127,14 +125,14 @@ impl Call<'_> {
         let mut groups: Vec<Group> = Vec::new();
         for _ in 0..PAGES_MAX {
             let after_group_id = groups.last().map_or(0, |group| group.id);
-            let request = GroupListMineRequest { after_group_id, limit: PAGE_ENTRIES };
+            let request = GroupListMineRequest { after_group_id, limit: ENTRIES_MAX };
             let page: GroupListMineReply = self.ask("logic.GroupExtService/ListMine", &request).await?;
             groups.extend(page.groups);
             if !page.has_more {
-                break;
+                return Ok(groups);
             }
         }
-        Ok(groups)
+        Err(too_long())
     }
 
     /// All members of a group, and who of them the business knows.
@@ -142,18 +140,22 @@ impl Call<'_> {
     /// # Errors
     /// As today's method refuses.
     pub async fn members(&self, group_id: u64) -> Result<(Vec<GroupMember>, HashMap<u64, User>), Status> {
-        let mut members: Vec<GroupMember> = Vec::new();
+        let (mut members, mut users): (Vec<GroupMember>, _) = (Vec::new(), HashMap::new());
         for _ in 0..PAGES_MAX {
             let after_user_id = members.last().map_or(0, |member| member.user_id);
-            let request = GroupGetMembersRequest { group_id, after_user_id, limit: PAGE_ENTRIES };
+            let request = GroupGetMembersRequest { group_id, after_user_id, limit: ENTRIES_MAX };
             let page: GroupGetMembersReply = self.ask("logic.GroupExtService/GetMembers", &request).await?;
+            let user_ids: Vec<u64> = page.members.iter().map(|member| member.user_id).collect();
+            users.extend(self.upstream.users(&user_ids).await);
             members.extend(page.members);
             if !page.has_more {
-                break;
+                return Ok((members, users));
             }
         }
-        let user_ids: Vec<u64> = members.iter().map(|member| member.user_id).collect();
-        let users = self.upstream.users(&user_ids).await;
-        Ok((members, users))
+        Err(too_long())
     }
+}
+
+fn too_long() -> Status {
+    ResultCode::TooLarge.status(format!("the list has more than {} entries", PAGES_MAX * ENTRIES_MAX as usize))
 }

@@ -5,10 +5,10 @@
 //!   Output  type = 1   request_id = 2   code = 3   message = 4   data = 5
 //! ```
 
-use gim_proto::connect::PacketCommand;
+use gim_proto::{ResultCode, connect::PacketCommand};
 
 use crate::{
-    fields::{Field, Malformed, put_bytes, put_content, put_message, put_number, visit},
+    fields::{Malformed, put_bytes, put_content, put_message, put_number, visit},
     packets::{Packet, Packets, Scratch},
     sign_in,
     today::{Message, Reply},
@@ -102,10 +102,18 @@ impl Packets for InputOutput {
             _ => said.command.wrapping_neg(),
         };
         let reply = Reply::read(said.content).unwrap_or_default();
+        let before = frame.len();
+        let mut is_whole = Ok(());
         put_output(frame, package_type, said.request_id, &reply, |out| match package_type {
-            SYNC => self.put_page(out, reply.data),
+            SYNC => is_whole = self.put_page(out, reply.data),
             _ => out.extend_from_slice(reply.data),
         });
+        if is_whole.is_err() {
+            // A page with a gap would be taken for the inbox.
+            frame.truncate(before);
+            let reply = Reply { code: ResultCode::Internal.number(), ..Reply::default() };
+            put_output(frame, package_type, said.request_id, &reply, |_| {});
+        }
         true
     }
 }
@@ -130,8 +138,8 @@ impl InputOutput {
     }
 
     /// A page of the inbox. What is stored is always told, as it has a seq.
-    fn put_page(&self, out: &mut Vec<u8>, page: &[u8]) {
-        let put = |out: &mut Vec<u8>, field: Field<'_>| {
+    fn put_page(&self, out: &mut Vec<u8>, page: &[u8]) -> Result<(), Malformed> {
+        visit(page, |field| {
             match field.tag {
                 1 => {
                     let message = Message::read(field.bytes()?)?;
@@ -143,10 +151,7 @@ impl InputOutput {
                 _ => {}
             }
             Ok(())
-        };
-        if let Err(error) = visit(page, |field| put(out, field)) {
-            debug_assert!(false, "the server's own page: {error}");
-        }
+        })
     }
 }
 

@@ -95,10 +95,11 @@ impl<'a> Message<'a> {
         self.status != MessageStatus::MsNormal as i32
     }
 
-    /// Whether it is news of the server's own, stored nowhere, that no dialect has a word for. (What is stored has to be told, because
+    /// Whether it is news of the server's own, or of a message that is gone, that no dialect has a word for. (What is stored has to be told, because
     /// it has a seq.)
     pub fn is_unheard_of(&self, known: &[i32]) -> bool {
-        self.seq == 0 && OF_THE_SERVER.contains(&self.command) && !known.contains(&self.command)
+        let is_news = OF_THE_SERVER.contains(&self.command) && !known.contains(&self.command);
+        self.seq == 0 && (is_news || self.is_gone())
     }
 }
 

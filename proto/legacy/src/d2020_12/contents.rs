@@ -1,13 +1,13 @@
 //! What messages say: the contents of then as the typed contents of today, and back. Pure.
 //!
-//! Whatever was said then can be said today and comes back as it was, but for the second address of a picture. What only today's clients say
-//! comes as what is nearest, or as the line of text that stands for it.
+//! What was said then comes back as it was, but for what the table in ARCHITECTURE.md names. What only today's clients say comes as what is
+//! nearest, or as the line of text that stands for it.
 
 use bytes::Bytes;
 use gim_proto::{
     check::{Violation, invalid},
     content::{self, Media, Mention},
-    typed_content::{self, TypedContent},
+    typed_content::{self, MENTIONS_MAX, TypedContent},
 };
 use prost::Message as _;
 
@@ -16,6 +16,12 @@ use super::wire::{self, MessageType};
 /// Kinds of today's own contents that were kinds of their own.
 const COMMAND: &str = "command";
 const CUSTOM: &str = "custom";
+
+/// Codes of commands that are no user's: those of news.
+const OF_THE_SERVER: std::ops::RangeInclusive<i32> = 100..=199;
+
+/// The name of a file that has none, which today's have to have.
+const NAMELESS: &str = "file";
 
 /// What a content of today is in the words of then.
 pub(super) struct Told {
@@ -46,6 +52,9 @@ pub(super) fn todays(
         }
         MessageType::MtCommand => {
             let command: wire::Command = read(content)?;
+            if OF_THE_SERVER.contains(&command.code) {
+                return Err(invalid("message_content", format!("the code {} is the server's own", command.code)));
+            }
             custom(COMMAND, command.encode_to_vec().into()).into()
         }
         MessageType::MtCustom => custom(CUSTOM, read::<wire::Custom>(content)?.data.into()).into(),
@@ -63,10 +72,15 @@ pub(super) fn told(command: i32, content: Bytes) -> Option<Told> {
             to_user_ids = mentions.iter().map(|mention| mention.user_id).collect();
             of_text(text)
         }
-        TypedContent::Reply(content::Reply { text, .. }) => of_text(text.unwrap_or_default().text),
+        TypedContent::Reply(content::Reply { text, .. }) => {
+            let content::Text { text, mentions, .. } = text.unwrap_or_default();
+            to_user_ids = mentions.iter().map(|mention| mention.user_id).collect();
+            of_text(text)
+        }
         TypedContent::Sticker(content::Sticker { sticker_id, emoji, media, .. }) => {
             let (face_id, face_url) = (sticker_id.parse().unwrap_or_default(), media.unwrap_or_default().url);
             match (face_id, face_url.is_empty()) {
+                (0, true) if emoji.is_empty() => of_text(typed_content::preview(command, content)),
                 (0, true) => of_text(emoji),
                 _ => (MessageType::MtFace, wire::Face { face_id, face_url }.encode_to_vec()),
             }
@@ -90,7 +104,7 @@ pub(super) fn told(command: i32, content: Bytes) -> Option<Told> {
             let desc = if title.is_empty() { address } else { title };
             (MessageType::MtLocation, wire::Location { desc, latitude, longitude }.encode_to_vec())
         }
-        TypedContent::Custom(content::Custom { r#type, data, .. }) if r#type == COMMAND => {
+        TypedContent::Custom(content::Custom { r#type, data, .. }) if r#type == COMMAND && is_command(&data) => {
             (MessageType::MtCommand, data.into())
         }
         TypedContent::Custom(content::Custom { data, .. }) => of_bytes(&data),
@@ -116,10 +130,15 @@ fn read<M: prost::Message + Default>(content: Bytes) -> Result<M, Violation> {
     M::decode(content).map_err(|error| invalid("message_content", format!("is not what message_type says: {error}")))
 }
 
+/// Whether bytes are a command that a user may give: anybody could send others, at which an app would stop.
+fn is_command(data: &[u8]) -> bool {
+    wire::Command::decode(data).is_ok_and(|command| !OF_THE_SERVER.contains(&command.code))
+}
+
 fn text(text: String, to_user_ids: &[i64]) -> content::Text {
     let length = u32::try_from(text.encode_utf16().count()).unwrap_or(u32::MAX);
     let mention = |&user_id: &i64| Mention { user_id: user_id as u64, offset: 0, length };
-    content::Text { mentions: to_user_ids.iter().map(mention).collect(), text, mentions_all: false }
+    content::Text { mentions: to_user_ids.iter().take(MENTIONS_MAX).map(mention).collect(), text, mentions_all: false }
 }
 
 fn face(wire::Face { face_id, face_url: url }: wire::Face) -> content::Sticker {
@@ -140,6 +159,7 @@ fn image(wire::Image { id, width, height, url, .. }: wire::Image) -> content::Im
 
 fn file(wire::File { id, name, size, url }: wire::File) -> content::File {
     let id = if id == 0 { String::new() } else { id.to_string() };
+    let name = if name.is_empty() { NAMELESS.to_owned() } else { name };
     content::File { media: media(id, size, url), name }
 }
 

@@ -116,6 +116,41 @@ fn what_only_todays_clients_say_comes_as_what_is_nearest() {
 }
 
 #[test]
+fn nobody_says_in_a_command_what_an_app_cannot_read_or_the_server_alone_says() {
+    let refused = |code: i32| {
+        let content = Command { code, ..Command::default() }.encode_to_vec();
+        contents::todays(MessageType::MtCommand, content.into(), &[]).is_err()
+    };
+    assert!([100, 121, 199].into_iter().all(refused) && ![99, 200, 1_001].into_iter().any(refused));
+    for data in [b"\xff".to_vec(), Command { code: PushCode::PcAddFriend as i32, ..Command::default() }.encode_to_vec()]
+    {
+        let custom = content::Custom { r#type: "command".into(), data: data.into(), preview: String::new() };
+        let message = pushed(&said(MessageCommand::McCustom as i32, custom.encode_to_vec().into())).unwrap();
+        assert_eq!(message.message_type(), MessageType::MtCustom);
+        Custom::decode(message.message_content).unwrap();
+    }
+}
+
+#[test]
+fn a_sticker_without_a_number_or_a_picture_is_a_line_of_text() {
+    let sticker = content::Sticker { pack_id: "p".into(), sticker_id: "smile".into(), ..content::Sticker::default() };
+    let message = pushed(&said(MessageCommand::McSticker as i32, sticker.encode_to_vec().into())).unwrap();
+    let text = Text::decode(message.message_content).unwrap().text;
+    assert_eq!((message.message_type, text.as_str()), (MessageType::MtText as i32, "🙂"));
+}
+
+#[test]
+fn a_file_without_a_name_gets_one_and_too_many_who_are_meant_are_cut() {
+    let file = File { id: 12, ..File::default() }.encode_to_vec();
+    let (command, content) = contents::todays(MessageType::MtFile, file.into(), &[]).unwrap();
+    typed_content::check(command, &content).unwrap();
+    let text = Text { text: "hi".into() }.encode_to_vec();
+    let meant: Vec<i64> = (1..=101).collect();
+    let (command, content) = contents::todays(MessageType::MtText, text.into(), &meant).unwrap();
+    typed_content::check(command, &content).unwrap();
+}
+
+#[test]
 fn news_are_commands_under_the_numbers_of_then() {
     let push = todays::RemoveGroupMemberPush { opt_id: 1, deleted_user_id: 2, ..Default::default() };
     let (command, content) = (MessageCommand::McRemoveGroupMember as i32, Bytes::from(push.encode_to_vec()));

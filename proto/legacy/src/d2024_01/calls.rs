@@ -72,7 +72,15 @@ impl LogicExt for Services {
         let (call, asked) = self.today.begin(request);
         let wire::PushRoomReq { room_id, code, content, send_time, is_persist, is_priority } = asked;
         let (room_id, command) = (room_id as u64, command(code));
-        let request = PushRoomRequest { room_id, command, content, send_time, is_persist, is_priority };
+        let request = PushRoomRequest {
+            room_id,
+            command,
+            content,
+            send_time,
+            is_persist,
+            is_priority,
+            ..PushRoomRequest::default()
+        };
         Ok(Response::new(call.ask("logic.RoomExtService/PushRoom", &request).await?))
     }
 

@@ -111,6 +111,16 @@ fn a_page_is_of_messages_as_they_are_pushed() {
 }
 
 #[test]
+fn a_page_that_cannot_be_read_is_refused_as_a_whole() {
+    let page =
+        SyncReply { messages: vec![said(MessageCommand::McUserMessage)], has_more: true, ..SyncReply::default() };
+    let data = [page.encode_to_vec(), vec![0x0a, 1, 0xff]].concat().into();
+    let output = written(PacketCommand::PcSync, "9", &Reply { data, ..Reply::default() }.encode_to_vec()).unwrap();
+    assert_eq!((output.r#type(), output.request_id, output.code), (PackageType::PtSync, 9, 2));
+    assert!(output.data.is_empty());
+}
+
+#[test]
 fn a_hint_is_an_empty_page_that_is_not_the_last() {
     let output = written(PacketCommand::PcSyncHint, "", b"").unwrap();
     assert_eq!((output.r#type(), output.request_id, output.code), (PackageType::PtSync, 0, 0));
@@ -135,6 +145,8 @@ fn a_recall_has_its_word_and_what_has_none_keeps_its_seq() {
     let recalled = gone(TodaysStatus::MsRecalled);
     assert_eq!((recalled.code, recalled.seq, recalled.status()), (0, 8, MessageStatus::MsRecall));
     assert_eq!(gone(TodaysStatus::MsExpired), Message { seq: 8, ..Message::default() });
+    let in_no_inbox = Today { status: TodaysStatus::MsRecalled as i32, group_id: 8, group_seq: 3, ..Today::default() };
+    assert_eq!(pushed(&in_no_inbox), None);
     assert_eq!(pushed(&Today { command: MessageCommand::McRead as i32, ..Today::default() }), None);
     assert_eq!(pushed(&said(MessageCommand::McText)).unwrap().code, MessageCommand::McText as i32);
 }
