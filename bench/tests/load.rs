@@ -202,6 +202,22 @@ fn mixed_has_its_keys_and_loses_nothing() {
     }
 }
 
+#[test]
+fn mixed_follows_a_drain_as_clients_do_and_loses_nothing() {
+    let mut server = Server::start();
+    let child = start(&server, "mixed", &[&MIXED_IN_SMALL[..], &["--seconds", "5"]].concat());
+    let address = server.tcp_address();
+    server::eventually("all clients are connected", || established(address) >= 60);
+    server.restart_conn();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let result: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(result["sent_away"].as_f64().is_some_and(|sent_away| sent_away >= 60.0), "{result:#}");
+    for fault in ["still_away", "failed", "lost", "duplicates", "reordered", "unanswered"] {
+        assert_eq!(result[fault], 0, "{fault}: {result:#}");
+    }
+}
+
 const MIXED_IN_SMALL: [&str; 8] = ["--connections", "60", "--chatting", "20", "--members", "10", "--heartbeat", "1"];
 
 #[test]

@@ -4,7 +4,11 @@
 //! frames of `uvarint(len) ‖ Packet` on the other, whatever the transport makes of them in between. So the scenarios know
 //! one kind of frame, and TCP pays nothing for the others.
 
-use std::{fmt, net::SocketAddr, sync::Arc};
+use std::{
+    fmt,
+    net::{SocketAddr, ToSocketAddrs as _},
+    sync::Arc,
+};
 
 use anyhow::Context as _;
 use clap::ValueEnum;
@@ -82,6 +86,14 @@ impl ServerEndpoint {
     /// A door for plain TCP.
     pub fn tcp(address: SocketAddr) -> Self {
         Self { address, transport: Transport::Tcp, host: Arc::default(), path: Arc::default(), is_bare: false }
+    }
+
+    /// The door that a server names in its place; nothing where that is no address.
+    pub fn moved_to(&self, name: &str) -> Option<Self> {
+        let name = name.split_once("://").map_or(name, |(_, rest)| rest);
+        let host = name.find('/').map_or(name, |at| &name[..at]);
+        let address = host.to_socket_addrs().ok()?.next()?;
+        Some(Self { address, host: host.into(), ..self.clone() })
     }
 
     /// A door of a baseline whose bytes look as those of this one, without handshakes and encryption: so that clients have the

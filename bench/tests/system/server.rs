@@ -177,6 +177,21 @@ impl Server {
         self.up();
     }
 
+    /// conn alone, as at a rolling restart: it drains, and its clients come back to it.
+    #[allow(dead_code, reason = "only the tests of loads ask for it")]
+    pub fn restart_conn(&mut self) {
+        let settings = self.conn_settings();
+        let Services { conn, logic, business } = self.services.take().expect("it is up");
+        let again = async {
+            conn.stop().await;
+            let conn = gim_conn::start(settings).await.unwrap();
+            conn.readiness().wait().await;
+            conn
+        };
+        let again = self.runtime.block_on(async { tokio::time::timeout(DEADLINE, again).await });
+        self.services = Some(Services { conn: again.expect("ready within the deadline"), logic, business });
+    }
+
     fn up(&mut self) {
         let (conn, logic, business) = (self.conn_settings(), self.logic_settings(), self.business_settings());
         let has_business = self.has_business;
@@ -219,6 +234,7 @@ impl Server {
                 gim_conn::settings::LegacySettings { dialect, tcp, websocket }
             })
             .collect();
+        settings.drain.reconnect_spread_ms = 500;
         if let Some(CertificateFiles { certificate, key, .. }) = self.certificates.clone() {
             settings.tls.listen = self.endpoint(CONN_TLS);
             settings.tls.websocket_listen = self.endpoint(CONN_TLS_WEB_SOCKET);

@@ -3,6 +3,8 @@
 //!
 //! Always holds: whatever was answered had been sent, and a copy that comes twice is received once.
 
+mod got;
+mod resuming;
 mod sending;
 
 use std::{
@@ -17,6 +19,8 @@ use gim_proto::{
 };
 use prost::Message as _;
 
+pub use self::got::{Arrival, Got};
+use self::resuming::Resumed;
 pub use self::sending::{BASELINE_BATCH_MAX, SendingArguments};
 use super::paired_with_database::PairedClients;
 use crate::{
@@ -92,40 +96,6 @@ struct Sender {
     unanswered: HashMap<u64, Instant>,
 }
 
-/// How a message arrived.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Arrival {
-    /// After all that came before.
-    Next,
-    /// After a newer one.
-    Late,
-    /// Not for the first time.
-    Again,
-}
-
-/// What a member has of a sender.
-#[derive(Debug, Default)]
-pub struct Got {
-    newest: u64,
-    /// Lower numbers that did not come yet.
-    missing: HashSet<u64>,
-}
-
-impl Got {
-    /// Takes the message with this number, the first of which is 1.
-    pub fn take(&mut self, number: u64) -> Arrival {
-        if number > self.newest {
-            self.missing.extend(self.newest + 1..number);
-            self.newest = number;
-            Arrival::Next
-        } else if self.missing.remove(&number) {
-            Arrival::Late
-        } else {
-            Arrival::Again
-        }
-    }
-}
-
 /// All conversations.
 pub struct Conversations {
     participants: Participants,
@@ -152,6 +122,10 @@ pub struct Conversations {
     received: u64,
     duplicates: u64,
     reordered: u64,
+    /// What clients that came back have of their inbox.
+    resumed: HashMap<usize, Resumed>,
+    /// The newest seq of each client.
+    cursors: Vec<u64>,
 }
 
 impl Conversations {
@@ -179,6 +153,8 @@ impl Conversations {
             received: 0,
             duplicates: 0,
             reordered: 0,
+            resumed: HashMap::new(),
+            cursors: vec![0; count * members],
         }
     }
 
@@ -238,15 +214,28 @@ impl Conversations {
 
     fn send(&mut self, swarm: &mut Swarm, sender: usize, intended: Instant) {
         let client = sender / self.senders * self.members + sender % self.senders;
-        self.send_on(swarm.connection(client), sender, intended);
+        let number = self.note(sender, intended);
+        // Who is on the way back says it there.
+        if swarm.is_ready(client) {
+            self.say(swarm.connection(client), sender, number, intended);
+        }
     }
 
     fn send_on(&mut self, connection: &mut Connection, sender: usize, intended: Instant) {
+        let number = self.note(sender, intended);
+        self.say(connection, sender, number, intended);
+    }
+
+    /// One more message, and its number.
+    fn note(&mut self, sender: usize, intended: Instant) -> u64 {
         let sending = &mut self.sending[sender];
         sending.sent += 1;
-        let number = sending.sent;
-        sending.unanswered.insert(number, intended);
+        sending.unanswered.insert(sending.sent, intended);
         self.unanswered += 1;
+        sending.sent
+    }
+
+    fn say(&self, connection: &mut Connection, sender: usize, number: u64, intended: Instant) {
         let since_epoch = u64::try_from((intended - self.epoch).as_nanos()).unwrap_or(u64::MAX);
         let number_of_sender = ((sender % self.senders) as u32).to_le_bytes();
         let head = [&number.to_le_bytes()[..], &number_of_sender, &since_epoch.to_le_bytes()].concat();
@@ -280,18 +269,28 @@ impl Conversations {
         Ok(())
     }
 
-    fn take_message(&mut self, client: usize, packet: &Packet<'_>, now: Instant) -> anyhow::Result<()> {
-        let message = Message::read(packet.content)?;
-        if message.command != self.command() {
+    fn take_message(
+        &mut self,
+        client: usize,
+        message: &Message<'_>,
+        is_synced: bool,
+        now: Instant,
+    ) -> anyhow::Result<()> {
+        if message.command != self.command() || !self.is_new(client, message.seq) {
             return Ok(());
         }
         let content = bytes_of(message.content, PUSHED_CONTENT)?;
         let head = if self.text.is_some() { content.get(HEAD_FIELD.len()..).unwrap_or_default() } else { content };
         let Some((number, sender, since_epoch)) = read_head(head) else { return Ok(()) };
+        if is_synced && sender == client % self.members {
+            // Its own ones are in its inbox, too.
+            return Ok(());
+        }
         let Some(got) = self.got.get_mut(client * self.senders + sender) else { return Ok(()) };
         match got.take(number) {
             Arrival::Next => {}
-            Arrival::Late => self.reordered += 1,
+            // A client shows what it synced in the order of the seqs.
+            Arrival::Late => self.reordered += u64::from(!is_synced),
             Arrival::Again => {
                 self.duplicates += 1;
                 return Ok(());
@@ -373,7 +372,7 @@ impl Behaviour for Conversations {
                 }
                 Ok(())
             }
-            MESSAGE => self.take_message(connection.id(), packet, now),
+            MESSAGE => self.take_message(connection.id(), &Message::read(packet.content)?, false, now),
             _ => Ok(()),
         }
     }
@@ -436,7 +435,7 @@ mod tests {
         let (content, command) = (content.encode_to_vec().into(), MessageCommand::McUserMessage as i32);
         let message = gim_proto::connect::Message { command, content, ..Default::default() }.encode_to_vec();
         let packet = Packet { command: MESSAGE, content: &message, ..Packet::default() };
-        pair.take_message(0, &packet, Instant::now()).unwrap();
+        pair.take_message(0, &Message::read(packet.content).unwrap(), false, Instant::now()).unwrap();
     }
 
     fn counts(pair: &Conversations) -> Counts {

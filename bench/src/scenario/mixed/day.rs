@@ -10,7 +10,7 @@ use gim_proto::{
 };
 use prost::Message as _;
 
-use super::{Audience, Conversations};
+use super::{Audience, Conversations, sent_away::SentAway};
 use crate::{
     counts::Counts,
     paired_run::Slice,
@@ -66,6 +66,9 @@ pub struct Day {
     beating: u64,
     /// Since when those who come back are on their way.
     returning: HashMap<usize, Instant>,
+    /// Those whom the server sent away.
+    sent_away: SentAway,
+    reconnects: Score,
     next_return: usize,
     sign_ins: Score,
     failed: u64,
@@ -96,6 +99,8 @@ impl Day {
             heartbeats: Score::default(),
             beating: 0,
             returning: HashMap::new(),
+            sent_away: SentAway::default(),
+            reconnects: Score::default(),
             next_return: 0,
             sign_ins: Score::default(),
             failed: 0,
@@ -117,7 +122,9 @@ impl Day {
         self.pairs.end();
         let Some(plan) = self.plan.take() else { return };
         let of_rooms = self.rooms.iter_mut().map(|room| &mut room.audience.score);
-        of_rooms.chain([&mut self.heartbeats, &mut self.sign_ins]).for_each(|score| score.end(&plan.slice));
+        of_rooms
+            .chain([&mut self.heartbeats, &mut self.sign_ins, &mut self.reconnects])
+            .for_each(|score| score.end(&plan.slice));
         let all = [self.beats.sent(), plan.rooms.sent(), plan.reconnects.sent(), self.pairs.scheduled()];
         self.scheduled = all.iter().fold((0, 0), |sum, next| (sum.0 + next.0, sum.1 + next.1));
     }
@@ -141,7 +148,10 @@ impl Day {
     /// Whether all that was meant to be sent has been, and has arrived.
     pub fn is_settled(&self) -> bool {
         let is_due = |plan: &Plan| plan.rooms.next().or(plan.reconnects.next()).is_some();
-        let is_under_way = self.beating > 0 || !self.returning.is_empty() || self.plan.as_ref().is_some_and(is_due);
+        let is_under_way = self.beating > 0
+            || !self.returning.is_empty()
+            || self.sent_away.absent() > 0
+            || self.plan.as_ref().is_some_and(is_due);
         !is_under_way && self.pairs.is_settled() && self.rooms.iter().all(|room| room.audience.has_all())
     }
 
@@ -154,12 +164,16 @@ impl Day {
     pub fn count(&self, counts: &mut Counts) {
         self.pairs.count(counts);
         counts.add("unanswered", self.beating as f64 + self.returning.len() as f64);
+        counts.add("sent_away", self.sent_away.count() as f64);
+        counts.add("still_away", self.sent_away.absent() as f64);
+        counts.add_latencies("reconnects", self.reconnects.latencies());
         counts.add("failed", self.failed as f64);
         counts.add_score("heartbeats", &self.heartbeats);
         counts.add_score("sign_ins", &self.sign_ins);
         for Room { audience, .. } in &self.rooms {
             counts.add_score("rooms", &audience.score);
             counts.add("lost", audience.lost() as f64);
+            counts.add("missed", audience.missed() as f64);
             counts.add("reordered", audience.reordered as f64);
         }
     }
@@ -213,6 +227,9 @@ impl Day {
         let idle = self.greetings.len() - self.first_idle();
         let id = self.first_idle() + self.next_return;
         self.next_return = (self.next_return + 1) % idle;
+        if self.sent_away.contains(id) {
+            return Ok(());
+        }
         ensure!(
             self.returning.insert(id, intended).is_none(),
             "of {idle} devices that come and go, one was to leave again before it was back: the server does not answer, or \
@@ -226,6 +243,15 @@ impl Day {
 
 impl Behaviour for Day {
     fn on_ready(&mut self, connection: &mut Connection, now: Instant) -> anyhow::Result<()> {
+        if let Some(since) = self.sent_away.back(connection.id()) {
+            self.returned += 1;
+            if let Some(plan) = &self.plan {
+                self.reconnects.record(&plan.slice, since, now);
+            }
+            if connection.id() < self.chatting() {
+                self.pairs.resume(connection);
+            }
+        }
         if let Some((room, _)) = self.place(connection.id()) {
             connection.send(&self.rooms[room].subscription);
         } else if let Some(intended) = self.returning.remove(&connection.id()) {
@@ -253,8 +279,13 @@ impl Behaviour for Day {
             }
             SUBSCRIBE => {
                 self.entered += 1;
+                if let Some((room, member)) = self.place(id) {
+                    let attendance = self.rooms[room].audience.attendance();
+                    attendance.into_iter().for_each(|attendance| attendance.entered(member, now));
+                }
                 Reply::read(packet.content)?.accepted("a subscription").map(drop)
             }
+            SYNC if id < self.chatting() => self.pairs.take_synced(connection, packet, now),
             SYNC => Reply::read(packet.content)?.accepted("a sync").map(drop),
             _ if id < self.chatting() => self.pairs.on_packet(connection, packet, now),
             MESSAGE => {
@@ -270,7 +301,8 @@ impl Behaviour for Day {
 
     fn next_due(&self) -> Option<Instant> {
         let plan = self.plan.as_ref()?;
-        let all = [self.beats.next(), plan.rooms.next(), plan.reconnects.next(), self.pairs.next_due()];
+        let away = self.sent_away.next_due();
+        let all = [self.beats.next(), plan.rooms.next(), plan.reconnects.next(), self.pairs.next_due(), away];
         all.into_iter().flatten().min()
     }
 
@@ -287,10 +319,26 @@ impl Behaviour for Day {
         while let Some(intended) = self.plan.as_mut().and_then(|plan| plan.reconnects.due(now)) {
             self.come_back(swarm, intended)?;
         }
+        while let Some((id, tries, endpoint)) = self.sent_away.due(now) {
+            let known = &self.endpoints[(id + tries) % self.endpoints.len()];
+            let to = known.moved_to(&endpoint).unwrap_or_else(|| known.clone());
+            swarm.reopen(id, &to, self.greetings[id].clone())?;
+        }
         Ok(())
     }
 
     fn on_closed(&mut self, id: usize, why: Closed) -> anyhow::Result<()> {
+        let was_there = !self.sent_away.contains(id);
+        if self.sent_away.take(id, &why, Instant::now()) {
+            if was_there {
+                self.take_beat(id);
+                if let Some((room, member)) = self.place(id) {
+                    let attendance = self.rooms[room].audience.attendance();
+                    attendance.into_iter().for_each(|attendance| attendance.left(member, Instant::now()));
+                }
+            }
+            return Ok(());
+        }
         self.failed += u64::from(self.returning.contains_key(&id));
         Err(anyhow!("{why}"))
     }

@@ -2,9 +2,11 @@
 //!
 //! A day in a minute. Most connections are idle and send heartbeats. Some users chat in pairs, some are in rooms that messages are pushed to,
 //! and some of the idle ones drop their connection and come back, as phones do, and sync. All of it leaves on time whatever
-//! the server does (an open loop), latencies count from the time it was meant to leave, and memory is recorded meanwhile.
+//! the server does (an open loop), latencies count from the time it was meant to leave, and memory is recorded meanwhile. Whom a server
+//! sends away because it drains comes back as clients do, so that a rolling restart can be judged.
 
 mod day;
+mod sent_away;
 
 use std::time::{Duration, Instant};
 
@@ -30,7 +32,8 @@ use crate::{
 const WARM_UP: f64 = 0.1;
 
 /// What must not happen, in words.
-const FAULTS: [(&str, &str); 5] = [
+const FAULTS: [(&str, &str); 6] = [
+    ("still_away", "clients that were sent away and did not get back"),
     ("failed", "sign-ins that failed"),
     ("lost", "messages and deliveries lost"),
     ("duplicates", "messages that came twice"),
@@ -178,6 +181,9 @@ impl Measurement for Arguments {
         );
         figures.measure("deliveries_per_second", counts.get("rooms"), "deliveries in rooms per second");
         figures.within("room_p99_ms", &counts.latencies("rooms"), 0.99, "99 % of the deliveries within (ms)");
+        figures.measure("sent_away", counts.get("sent_away"), "connections that the server sent away, as it drained");
+        figures.within("reconnect_p99_ms", &counts.latencies("reconnects"), 0.99, "99 % of them back within (ms)");
+        figures.measure("missed", counts.get("missed"), "deliveries in rooms to members who were on their way back");
         let (sends, durable) = (counts.get("durable"), counts.latencies("durable"));
         figures.measure("offered_per_second", self.chat_rate, "chat messages per second that were offered");
         figures.measure("achieved_per_second", sends, "chat messages per second that were achieved");
@@ -195,7 +201,7 @@ impl Arguments {
     fn audience(&self, run: &Run<'_>) -> anyhow::Result<Room> {
         let room_id = random_id();
         let pusher = Pusher::to_room(&run.target, room_id, self.size as usize)?;
-        let audience = Audience::new(self.members as usize, 1, pusher);
+        let audience = Audience::new(self.members as usize, 1, pusher).with_attendance();
         Ok(Room { subscription: subscription(room_id), audience })
     }
 }

@@ -6,7 +6,7 @@ use anyhow::ensure;
 use gim_proto::connect::{PacketCommand, Reply};
 use prost::Message as _;
 
-use super::{WINDOW, pusher::Pusher};
+use super::{WINDOW, attendance::Attendance, pusher::Pusher};
 use crate::{
     counts::Counts,
     paired_run::{Side, Slice},
@@ -29,6 +29,8 @@ pub struct Audience {
     /// Newest seq of each member.
     seqs: Vec<u64>,
     received: u64,
+    /// Where members may come and go.
+    attendance: Option<Attendance>,
 }
 
 impl Audience {
@@ -42,11 +44,27 @@ impl Audience {
             pusher,
             seqs: vec![0; members],
             received: 0,
+            attendance: None,
         }
     }
 
+    /// Members may be sent away and come back, which [`Attendance`] is told.
+    pub fn with_attendance(mut self) -> Self {
+        self.attendance = Some(Attendance::default());
+        self
+    }
+
+    pub fn attendance(&mut self) -> Option<&mut Attendance> {
+        self.attendance.as_mut()
+    }
+
+    /// Deliveries that nobody can expect, as a member was away.
+    pub fn missed(&self) -> u64 {
+        self.attendance.as_ref().map_or(0, |attendance| attendance.missing(self.members, true))
+    }
+
     pub fn has_all(&self) -> bool {
-        self.received >= self.expected()
+        self.lost() == 0
     }
 
     pub fn received(&self) -> u64 {
@@ -54,7 +72,10 @@ impl Audience {
     }
 
     pub fn lost(&self) -> u64 {
-        self.expected().saturating_sub(self.received)
+        match &self.attendance {
+            Some(attendance) => attendance.missing(self.members, false),
+            None => self.expected().saturating_sub(self.received),
+        }
     }
 
     fn expected(&self) -> u64 {
@@ -64,6 +85,9 @@ impl Audience {
     /// Has one burst pushed.
     pub fn push(&mut self, intended: Instant) -> anyhow::Result<()> {
         self.pusher.push(intended, self.burst)?;
+        if let Some(attendance) = &mut self.attendance {
+            attendance.pushed(intended);
+        }
         self.pushed += u64::from(self.burst);
         Ok(())
     }
@@ -89,9 +113,11 @@ impl Audience {
         let seq = message.room_seq.max(message.seq);
         self.reordered += u64::from(seq <= self.seqs[member]);
         self.seqs[member] = seq;
-        if let Some(slice) = slice
-            && let Some(intended) = self.pusher.intended(message.content)
-        {
+        let Some(intended) = self.pusher.intended(message.content) else { return };
+        if let Some(attendance) = &mut self.attendance {
+            attendance.delivered(intended);
+        }
+        if let Some(slice) = slice {
             self.score.record(slice, intended, now);
         }
     }

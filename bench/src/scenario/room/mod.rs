@@ -5,6 +5,7 @@
 //! they were meant to leave. With several processes, each has a room of its share of the members. The same clients then get the
 //! same messages from a bare write loop, second by second in turns.
 
+mod attendance;
 mod audience;
 mod pusher;
 
