@@ -25,7 +25,7 @@
 //! - [`jwt`] and [`jwt_crypto`] (feature `jwt`): JSON Web Tokens, their key files and what signs them
 //! - [`shutdown`]: the first signal drains, the second stops, and SIGHUP reads again (`reload`), as [`reload_requests`] does; [`supervisor`]: what systemd is told of it
 //! - [`sql`] (feature `sql`): opening and migrating a database
-//! - [`webhook`] (feature `webhook`): signed calls to an endpoint of the operator's
+//! - [`webhook`] (feature `webhook`): signed calls to an endpoint of the operator's; [`public_addresses`]: where they may go
 //! - `testing` (feature `testing`): the databases that tests run against, and the check of a crate's layers
 //! - [`service`]: the frame of `main` that ties these together and turns any failure into one sentence and exit code 1
 //!
@@ -62,6 +62,8 @@ pub mod page_json;
 pub mod patience;
 pub mod places;
 mod process_metrics;
+#[cfg(feature = "webhook")]
+pub mod public_addresses;
 pub mod rations;
 pub mod ready;
 pub mod ready_check;

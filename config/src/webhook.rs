@@ -1,10 +1,11 @@
 //! Calls to an HTTP endpoint of the operator's (a webhook): one JSON body each, signed as Standard Webhooks 1.0 says
 //! (<https://www.standardwebhooks.com>): the headers `webhook-id`, `webhook-timestamp` and `webhook-signature`.
 //!
-//! On Tokio. Always holds: a call ends within its deadline, follows no redirect, and keeps nothing of the answer but its status; at most
-//! [`CALLS_MAX`] are under way, and one beyond is refused at once.
+//! On Tokio. Always holds: a call ends within its deadline, follows no redirect, goes to no address beyond its [`Reach`], and keeps nothing
+//! of the answer but its status; at most [`CALLS_MAX`] are under way, and one beyond is refused at once.
 
 use std::{
+    net::IpAddr,
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -12,7 +13,7 @@ use std::{
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 use http::{Method, Request, StatusCode, Uri, header, uri::Scheme};
-use http_body_util::Full;
+use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_rustls::{ConfigBuilderExt as _, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
@@ -22,8 +23,14 @@ use ring::hmac;
 use rustls::{ClientConfig, crypto::ring as provider};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
+use crate::public_addresses::{Reach, Resolver};
+
 /// Calls to one webhook that are under way at the same time.
 pub const CALLS_MAX: usize = 64;
+
+/// An answer that is no longer, and comes at once, leaves its connection open for the next call.
+const ANSWER_BYTES_MAX: usize = 4 * 1024;
+const ANSWER_WAIT: Duration = Duration::from_millis(100);
 
 /// What stands before a secret that is written in base64.
 const BASE64_PREFIX: &str = "whsec_";
@@ -32,7 +39,7 @@ const SECRET_BYTES_MIN: usize = 16;
 /// One endpoint. Clones share its connections.
 #[derive(Debug, Clone)]
 pub struct Webhook {
-    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    client: Client<HttpsConnector<HttpConnector<Resolver>>, Full<Bytes>>,
     url: Uri,
     secret: Secret,
     timeout: Duration,
@@ -65,14 +72,26 @@ pub enum WebhookError {
 }
 
 impl Webhook {
-    /// The endpoint at `url`.
+    /// The endpoint at `url`, wherever that leads.
     ///
     /// # Errors
     /// A sentence about the URL, or about the authorities of this host where it is https.
     pub fn new(url: &str, secret: Secret, timeout: Duration) -> Result<Self, String> {
+        Self::within(url, secret, timeout, Reach::Anywhere)
+    }
+
+    /// The same, as long as it leads to nowhere else.
+    ///
+    /// # Errors
+    /// As [`Webhook::new`], or that the URL names an address beyond this reach.
+    pub fn within(url: &str, secret: Secret, timeout: Duration, reach: Reach) -> Result<Self, String> {
         let url = checked(url)?;
+        check_reach(&url, reach)?;
         let tls = if url.scheme() == Some(&Scheme::HTTPS) { with_authorities()? } else { without_authorities()? };
-        let connector = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().build();
+        let mut http = HttpConnector::new_with_resolver(Resolver(reach));
+        http.enforce_http(false);
+        let connector =
+            HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().wrap_connector(http);
         let client = Client::builder(TokioExecutor::new()).build(connector);
         Ok(Self { client, url, secret, timeout, places: Arc::new(Semaphore::new(CALLS_MAX)) })
     }
@@ -100,9 +119,13 @@ impl Webhook {
             .header("webhook-signature", self.secret.signature(id, timestamp_s, &body))
             .body(Full::new(body))
             .map_err(|error| WebhookError::Away(error.to_string()))?;
-        // The body of the answer is dropped unread, and its connection with it unless it was empty.
         match tokio::time::timeout(self.timeout, self.client.request(request)).await {
-            Ok(Ok(answer)) if answer.status().is_success() => Ok(()),
+            Ok(Ok(answer)) if answer.status().is_success() => {
+                // Whatever else it says is of no use; where it is much, or late, its connection is closed with it.
+                let rest = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect();
+                drop(tokio::time::timeout(ANSWER_WAIT.min(self.timeout), rest).await);
+                Ok(())
+            }
             Ok(Ok(answer)) => Err(WebhookError::Refused(answer.status())),
             Ok(Err(error)) if error.is_connect() => Err(WebhookError::Away(with_causes(&error))),
             Ok(Err(error)) => Err(WebhookError::Unanswered(with_causes(&error))),
@@ -159,6 +182,18 @@ pub fn checked(url: &str) -> Result<Uri, String> {
     Ok(uri)
 }
 
+/// Fails where a URL names an address beyond a reach. What a name leads to is looked at when it is called.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check_reach(url: &Uri, reach: Reach) -> Result<(), String> {
+    let host = url.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+    match host.parse::<IpAddr>() {
+        Ok(address) if !reach.has(address) => Err(format!("must not name the address of a private network, {address}")),
+        _ => Ok(()),
+    }
+}
+
 fn with_authorities() -> Result<ClientConfig, String> {
     let authorities =
         builder()?.with_native_roots().map_err(|error| format!("no authorities on this host: {error}"))?;
@@ -188,6 +223,8 @@ fn with_causes(error: &dyn std::error::Error) -> String {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
     use super::*;
 
     /// The example of the specification's own libraries.
@@ -203,6 +240,49 @@ mod tests {
         assert!(Secret::new("fifteen-bytes-1").is_err() && Secret::new("sixteen-bytes-16").is_ok());
         assert!(Secret::new("whsec_c2hvcnQ=").is_err() && Secret::new("whsec_not base64").is_err());
         assert!(Secret::new("").is_err());
+    }
+
+    /// A receiver that writes this to each who calls, or without an end.
+    async fn answers(text: &'static str, is_endless: bool) -> Webhook {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                tokio::spawn(async move {
+                    let mut request = [0; 4096];
+                    let read = stream.read(&mut request).await;
+                    while read.is_ok() && stream.write_all(text.as_bytes()).await.is_ok() && is_endless {}
+                });
+            }
+        });
+        let secret = Secret::new("sixteen-bytes-16").unwrap();
+        Webhook::new(&url, secret, Duration::from_millis(500)).unwrap()
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_redirects_or_never_ends_costs_no_more_than_its_deadline() {
+        let call =
+            async |webhook: &Webhook| webhook.call(webhook.place().unwrap(), "1", Bytes::from_static(b"{}")).await;
+        let redirect = answers("HTTP/1.1 307 Elsewhere\r\nlocation: /\r\ncontent-length: 0\r\n\r\n", false).await;
+        assert!(matches!(call(&redirect).await, Err(WebhookError::Refused(StatusCode::TEMPORARY_REDIRECT))));
+        let gigabyte =
+            answers("HTTP/1.1 200 OK\r\ncontent-length: 1000000000\r\n\r\nxxxxxxxxxxxxxxxxxxxxxxxx", true).await;
+        call(&gigabyte).await.unwrap();
+        let endless_head = answers("HTTP/1.1 200 OK\r\nx: ", true).await;
+        assert!(matches!(call(&endless_head).await, Err(WebhookError::Unanswered(_))));
+        let silent = answers("", false).await;
+        assert!(call(&silent).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_private_address_is_not_called_unless_that_is_allowed() {
+        let secret = || Secret::new("sixteen-bytes-16").unwrap();
+        let reach = Reach::PublicAddresses;
+        assert!(Webhook::within("http://127.0.0.1:9/", secret(), Duration::from_secs(1), reach).is_err());
+        let by_name = Webhook::within("http://localhost:9/", secret(), Duration::from_secs(1), reach).unwrap();
+        let refused = by_name.call(by_name.place().unwrap(), "1", Bytes::new()).await.unwrap_err();
+        assert!(matches!(&refused, WebhookError::Away(why) if why.contains("private networks")), "{refused}");
     }
 
     #[test]

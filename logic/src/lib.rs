@@ -13,6 +13,7 @@
 //! - [`shared_state`]: who is where, rooms and leases, in this process or in Redis
 //! - [`clients`]: the service that knows users and tokens; tokens that are checked here
 //! - [`delivery`]: the attached conn nodes, their queues, and the way of a message into them
+//! - [`events`]: what happened, told to a webhook
 //! - [`error`]: what can go wrong with a request, and what the caller is told
 //! - [`usecase`]: the use cases, one per file
 //! - [`offline_push`]: what is handed out, after it was stored, for people who are away
@@ -31,6 +32,7 @@ pub mod delivery;
 pub mod dispatch;
 pub mod domain;
 pub mod error;
+pub mod events;
 pub mod http;
 pub mod legacy;
 pub mod link;

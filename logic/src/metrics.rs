@@ -118,6 +118,16 @@ gim_config::metric_names! {
     Counter JWT_CHECKS = "logic_jwt_checks_total" by result ["ok", "refused", "revoked"];
     /// Revocations that were stored.
     Counter REVOCATIONS = "logic_revocations_total";
+    /// How far behind a walk over what is stored is, in seconds; 0 where another node holds it.
+    Gauge WALK_LAG_SECONDS = "logic_walk_lag_seconds" by walk ["events"];
+    /// Events that the webhook took.
+    Counter EVENTS_DELIVERED = "logic_events_delivered_total";
+    /// Calls of the webhook that were not taken, and are made again.
+    Counter EVENT_CALLS_FAILED = "logic_event_calls_failed_total";
+    /// Events that nobody took, and that are in the dead-letter file.
+    Counter EVENTS_DEAD_LETTERED = "logic_events_dead_lettered_total";
+    /// By how many seconds more is kept than `retention.keep_s` says, because a walk has not passed it.
+    Gauge RETENTION_HELD_SECONDS = "logic_retention_held_seconds";
 }
 
 /// Begins to count what is counted by result code, for every code there is.

@@ -15,7 +15,7 @@ const ORDER: [&[&str]; 11] = [
     &["settings"],
     &["store", "clients"],
     &["shared_state", "walk"],
-    &["delivery"],
+    &["delivery", "events"],
     &["error"],
     &["usecase"],
     &["offline_push"],

@@ -2,7 +2,7 @@
 //!
 //! - [`answer`]: what a command found, for people and for programs; [`report`], [`progress`]: what people read of long ones.
 //! - [`remote`], [`service_files`]: the running services, and their settings files.
-//! - [`status`], `top`, [`nodes`], [`drain`], [`reload`], [`users`], [`groups`], [`rooms`], [`words`], [`push`], [`config_check`], [`config_show`]: one command each.
+//! - [`status`], `top`, [`nodes`], [`drain`], [`reload`], [`users`], [`groups`], [`rooms`], [`words`], [`push`], [`events`], [`config_check`], [`config_show`]: one command each.
 //! - [`databases`], [`manifest`]: what logic and business keep, and what a backup of it holds; [`db`], [`backup`], [`restore`]: one command
 //!   each.
 //! - [`import_gim`]: takes over what the Go server gim kept.
@@ -17,6 +17,7 @@ mod config_show;
 mod databases;
 mod db;
 mod drain;
+mod events;
 mod groups;
 mod import_gim;
 mod manifest;
@@ -88,6 +89,9 @@ enum Command {
     Words(words::WordsCommand),
     /// A message to the users in a file; stopped, it goes on where it was
     Push(push::PushArguments),
+    /// How far the telling of events is; has it stand still, go on, or tell once more
+    #[command(subcommand)]
+    Events(events::EventsCommand),
     /// Settings files: what is wrong with them, and what they say
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -186,6 +190,7 @@ async fn run(command: Command) -> Result<Said, Box<dyn Display>> {
         Command::Groups(arguments) => groups::run(&arguments).await.map_err(boxed)?,
         Command::Rooms(arguments) => rooms::run(&arguments).await.map_err(boxed)?,
         Command::Push(arguments) => push::run(&arguments).await.map_err(boxed)?,
+        Command::Events(command) => events::run(command).await.map_err(boxed)?,
         Command::Config(ConfigCommand::Check(arguments)) => config_check::run(&arguments).map_err(boxed)?,
         Command::Config(ConfigCommand::Show(arguments)) => config_show::run(&arguments).map_err(boxed)?,
         Command::Db(command) => db::run(command).await.map_err(boxed)?,

@@ -139,7 +139,7 @@ impl Message {
     }
 
     /// What the sender said, without the card around it: that is not the same for ever. A service has none.
-    fn said(&self) -> Bytes {
+    pub fn said(&self) -> Bytes {
         let content = self.content.clone();
         if self.sender_id == 0 {
             return content;

@@ -1,6 +1,6 @@
 //! What happened and is stored, and how a walk over it is cut into pages. Pure.
 
-use super::{conversation::Peer, message::Message};
+use super::{conversation::Peer, group::Kind, message::Message};
 
 /// Something that happened, in its place among the ids of messages.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,6 +11,8 @@ pub enum StoredEvent {
         message: Message,
         /// Whom it is for, as far as that is stored, the sender first; of groups, their members.
         receivers: Option<Vec<u64>>,
+        /// Of which kind the group is that it is for.
+        group_kind: Option<Kind>,
     },
     /// A message was recalled.
     Recall(Recall),

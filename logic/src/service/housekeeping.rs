@@ -3,13 +3,15 @@
 
 use std::{sync::Arc, time::Duration};
 
+use metrics::gauge;
 use tokio::task::JoinHandle;
 
 use crate::{
     domain::{clock, message_id},
+    metrics as names,
     settings::{LogicSettings, RetentionSettings},
     shared_state::SharedState,
-    store::{Retention, Revocations, SentKeys, Store, retention::Steps, sent::PURGE_STEP_ROWS},
+    store::{Retention, Revocations, SentKeys, Store, Walks, retention::Steps, sent::PURGE_STEP_ROWS},
     usecase::listed_words::ListedWords,
 };
 
@@ -32,7 +34,7 @@ pub(super) fn start(
         tokio::spawn(sweep(shared.clone(), lease / 3)),
         tokio::spawn(purge_sent_keys(store.sent_keys.clone(), settings.inbox.idempotency_s)),
         tokio::spawn(purge_revocations(store.revocations.clone(), settings.jwt.lifetime_max_s)),
-        tokio::spawn(delete_old(store.retention.clone(), settings.retention.clone())),
+        tokio::spawn(delete_old(store.retention.clone(), store.walks.clone(), settings.retention.clone())),
     ]
 }
 
@@ -58,8 +60,8 @@ async fn follow_words(words: ListedWords, refresh_ms: u64) {
     }
 }
 
-/// Deletes messages that are kept no longer.
-async fn delete_old(retention: Retention, settings: RetentionSettings) {
+/// Deletes messages that are kept no longer, and that no walk has yet to pass.
+async fn delete_old(retention: Retention, walks: Walks, settings: RetentionSettings) {
     if settings.keep_s == 0 {
         return;
     }
@@ -68,12 +70,36 @@ async fn delete_old(retention: Retention, settings: RetentionSettings) {
     let steps = Steps { rows: settings.step_rows, pause: Duration::from_millis(settings.step_pause_ms) };
     loop {
         interval.tick().await;
-        let before_id = message_id::least_at(clock::now_ms().saturating_sub(keep_ms));
+        let due_ms = clock::now_ms().saturating_sub(keep_ms);
+        let Some(before_id) = not_held(&walks, due_ms, &settings).await else { continue };
         match retention.sweep(before_id, steps).await {
             Ok(swept) => tracing::info!(rows = swept.rows, messages = swept.messages, "deleted what is kept no longer"),
             Err(error) => tracing::warn!(%error, "the deletion of old messages is put off"),
         }
     }
+}
+
+/// Up to where messages may go that are due: no further than the slowest walk, but for one that is too far behind.
+async fn not_held(walks: &Walks, due_ms: i64, settings: &RetentionSettings) -> Option<u64> {
+    let slowest = match walks.slowest().await {
+        Ok(slowest) => slowest,
+        Err(error) => {
+            tracing::warn!(%error, "the deletion of old messages is put off");
+            return None;
+        }
+    };
+    let at_least_ms = due_ms.saturating_sub(i64::try_from(settings.held_s.saturating_mul(1_000)).unwrap_or(i64::MAX));
+    let (due_id, at_least_id) = (message_id::least_at(due_ms), message_id::least_at(at_least_ms));
+    let held_id = slowest.map_or(due_id, |cursor_id| due_id.min(cursor_id + 1));
+    if held_id < at_least_id {
+        tracing::warn!(
+            "messages are deleted that nobody was told of: events or offline pushes are further behind than retention.held_s"
+        );
+    }
+    let before_id = held_id.max(at_least_id);
+    let held_ms = due_ms.saturating_sub(message_id::time_ms(before_id)).max(0);
+    gauge!(names::RETENTION_HELD_SECONDS).set(held_ms as f64 / 1_000.0);
+    Some(before_id)
 }
 
 /// Forgets keys of sends after their retention, a step at a time.

@@ -30,7 +30,7 @@ use gim_config::{
     sql::{self, Claim, Database, DatabaseError, DatabaseSettings, Taken},
 };
 use tokio::{
-    sync::mpsc,
+    sync::{mpsc, oneshot},
     task::{JoinError, JoinHandle},
 };
 use tonic::service::RoutesBuilder;
@@ -48,6 +48,7 @@ use crate::{
     delivery::{catch_up::CatchUp, fanout::Fanout, nodes::Nodes, stored_tap::StoredTap},
     dispatch::Dispatch,
     domain::{clock, short_id::ShortIds},
+    events::EventOutlet,
     http, legacy,
     link::{LinkParts, calls::Calls, service as link},
     metrics,
@@ -149,6 +150,7 @@ pub struct Logic {
     lease_renewal: JoinHandle<String>,
     claim: Option<JoinHandle<Taken>>,
     housekeeping: Vec<JoinHandle<()>>,
+    event_outlet: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
 }
 
 /// Runs the service from its command line to its exit code.
@@ -174,6 +176,8 @@ pub async fn start(settings: LogicSettings) -> Result<Logic, StartError> {
     let store = open_store(&settings).await?;
     let (joined, claim, numbers) = join_others(&settings, &store, redis_part, companions_part.clone()).await?;
     let shared = joined.shared.clone();
+    let event_outlet = EventOutlet::new(&settings, &store, numbers.settled.clone()).map_err(StartError::Files);
+    let event_outlet = or_leave(&*shared, event_outlet).await?;
     database_part.set(true);
     let database_watch = store.database.watch(database_part);
 
@@ -214,6 +218,10 @@ pub async fn start(settings: LogicSettings) -> Result<Logic, StartError> {
     let renewal = LeaseRenewal { joined, nodes: nodes.clone(), fanout, catch_up, use_cases };
     let housekeeping = housekeeping::start(&settings, &store, &shared, lease, listed_words);
     Ok(Logic {
+        event_outlet: event_outlet.map(|outlet| {
+            let (stop, stopped) = oneshot::channel();
+            (stop, tokio::spawn(outlet.run(stopped)))
+        }),
         housekeeping: housekeeping.into_iter().chain([database_watch]).collect(),
         node: settings.node,
         readiness,
@@ -428,6 +436,10 @@ impl Running for Logic {
         self.writer.close();
         join("the inbox writer", self.writer_task).await;
         join("the fan-out", self.fanout_task).await;
+        if let Some((stop, task)) = self.event_outlet {
+            drop(stop);
+            join("the telling of events", task).await;
+        }
         if let Some(telling) = self.telling {
             telling.end().await;
         }

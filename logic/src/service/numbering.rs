@@ -67,7 +67,7 @@ pub(super) async fn begin(settings: &LogicSettings, store: &Store) -> Result<Mes
     let floor = IdFloor::new(ids.clone());
     let numbering = Numbering {
         floor: floor.clone(),
-        keeps_receivers: false,
+        keeps_receivers: settings.events.is_on(),
         unresolved: Duration::from_millis(settings.database.statement_timeout_ms),
     };
     let (settled, telling) = if has_others {

@@ -19,11 +19,13 @@ pub struct RetentionSettings {
     pub step_rows: u32,
     /// Between two transactions.
     pub step_pause_ms: u64,
+    /// How much longer is kept, at most, what a walk has not passed.
+    pub held_s: u64,
 }
 
 impl Default for RetentionSettings {
     fn default() -> Self {
-        Self { keep_s: 0, interval_s: 3_600, step_rows: 500, step_pause_ms: 20 }
+        Self { keep_s: 0, interval_s: 3_600, step_rows: 500, step_pause_ms: 20, held_s: 604_800 }
     }
 }
 

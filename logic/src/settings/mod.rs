@@ -1,5 +1,6 @@
 //! The settings of logic: `config/logic.toml` documents every key with its default. Plain data, read once at start.
 
+mod events;
 mod legacy;
 mod messages;
 mod nodes;
@@ -22,6 +23,7 @@ use gim_config::{
 use serde::{Deserialize, Serialize};
 
 pub use self::{
+    events::{EventGroups, EventKind, EventSettings},
     legacy::LegacySettings,
     messages::{
         ConversationSettings, GroupSettings, InboxSettings, LimitSettings, MessageSettings, RetentionSettings,
@@ -94,6 +96,8 @@ pub struct LogicSettings {
     pub offline_push: OfflinePushSettings,
     /// How long messages are kept.
     pub retention: RetentionSettings,
+    /// Who is told what happened.
+    pub events: EventSettings,
 }
 
 impl Default for LogicSettings {
@@ -125,6 +129,7 @@ impl Default for LogicSettings {
             kick: KickSettings::default(),
             offline_push: OfflinePushSettings::default(),
             retention: RetentionSettings::default(),
+            events: EventSettings::default(),
         }
     }
 }
@@ -210,6 +215,10 @@ impl Settings for LogicSettings {
             ));
         }
         self.shared_state.validate()?;
+        self.events.validate([&self.grpc.listen, &self.clients.listen, &self.admin.listen])?;
+        if self.events.is_on() && !self.shared_state.url.is_empty() && self.database.writers_max < 2 {
+            return Err("database.writers_max: must be at least 2 where events.webhook is set".into());
+        }
         self.offline_push.validate()?;
         ranges::validate(self)?;
         if self.group.normal_members_max > self.inbox.batch_rows_max {

@@ -52,6 +52,11 @@ const GROUPS: Holder = Holder {
     delete_after: &[],
 };
 
+const MESSAGES: [&str; 2] =
+    ["SELECT id FROM message WHERE id < ? ORDER BY id LIMIT ?", "DELETE FROM message WHERE id <= ?"];
+const RECALLS: [&str; 2] =
+    ["SELECT id FROM message_recall WHERE id < ? ORDER BY id LIMIT ?", "DELETE FROM message_recall WHERE id <= ?"];
+
 /// How gently to go about it.
 #[derive(Debug, Clone, Copy)]
 pub struct Steps {
@@ -151,14 +156,22 @@ impl Retention {
     }
 
     async fn sweep_messages(&self, before_id: u64, steps: Steps) -> Result<u64, StoreError> {
+        self.sweep_table(&RECALLS, before_id, steps).await?;
+        self.sweep_table(&MESSAGES, before_id, steps).await
+    }
+
+    async fn sweep_table(
+        &self,
+        [oldest, delete]: &[&'static str; 2],
+        before_id: u64,
+        steps: Steps,
+    ) -> Result<u64, StoreError> {
         let mut deleted = 0;
         loop {
-            let query = sqlx::query_scalar("SELECT id FROM message WHERE id < ? ORDER BY id LIMIT ?")
-                .bind(to_sql(before_id))
-                .bind(i64::from(steps.rows));
+            let query = sqlx::query_scalar(*oldest).bind(to_sql(before_id)).bind(i64::from(steps.rows));
             let ids: Vec<i64> = query.fetch_all(&self.reader).await?;
             let Some(&last) = ids.last() else { return Ok(deleted) };
-            let query = sqlx::query("DELETE FROM message WHERE id <= ?").bind(last);
+            let query = sqlx::query(*delete).bind(last);
             deleted += query.execute(&self.writer).await?.rows_affected();
             tokio::time::sleep(steps.pause).await;
         }

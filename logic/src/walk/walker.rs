@@ -6,14 +6,17 @@ use std::{
 };
 
 use gim_proto::check::ID_MAX;
+use metrics::gauge;
 use tokio::time::sleep;
 
 use super::settling::Settled;
 use crate::{
     domain::{
+        clock, message_id,
         settled_ids::LEASE,
         stored_event::{EventPage, WalkPart},
     },
+    metrics as names,
     store::{Store, StoreError, StoredEvents, Walks, walks::WalkRow},
 };
 
@@ -120,6 +123,7 @@ impl Walk {
     /// # Errors
     /// [`WalkLost`].
     pub async fn keep(&mut self) -> Result<(), WalkLost> {
+        self.show_lag();
         let Some(held) = &mut self.held else { return Err(WalkLost) };
         if held.shown_at.elapsed() < BEAT_INTERVAL {
             return Ok(());
@@ -136,6 +140,17 @@ impl Walk {
             _ => self.held = None,
         }
         self.held.as_ref().map(drop).ok_or(WalkLost)
+    }
+
+    /// Whether it is to stand still.
+    pub fn is_paused(&self) -> bool {
+        self.held.as_ref().is_some_and(|held| held.is_paused)
+    }
+
+    /// Shows how far behind it is; of a walk that another node holds, nothing.
+    fn show_lag(&self) {
+        let behind_ms = self.held.as_ref().map_or(0, |held| clock::now_ms() - message_id::time_ms(held.cursor_id));
+        gauge!(names::WALK_LAG_SECONDS, "walk" => self.name).set(behind_ms.max(0) as f64 / 1_000.0);
     }
 
     /// Up to which id it is done, as far as this process holds it.

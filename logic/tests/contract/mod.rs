@@ -12,6 +12,7 @@ mod conversation;
 pub mod conversations;
 mod crash;
 mod devices;
+pub mod events;
 mod gateway;
 mod group;
 mod guarantees;

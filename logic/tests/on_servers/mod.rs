@@ -1,6 +1,7 @@
 //! What only several logic nodes, Redis and MariaDB can get into.
 
 mod between;
+mod events;
 mod eviction;
 mod full;
 mod late_commits;

@@ -6,6 +6,7 @@
 pub mod backend;
 pub mod business;
 pub mod conn;
+pub mod receiver;
 
 use std::{path::Path, time::Duration};
 

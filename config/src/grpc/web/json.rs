@@ -45,6 +45,12 @@ impl Schema {
         Ok(Self(DescriptorPool::decode(file_descriptor_set)?))
     }
 
+    /// A message of this full name in JSON; none where there is no such message, or the bytes are not one.
+    pub fn message_json(&self, name: &str, bytes: &[u8]) -> Option<serde_json::Value> {
+        let parsed = DynamicMessage::decode(self.0.get_message_by_name(name)?, bytes).ok()?;
+        parsed.serialize_with_options(serde_json::value::Serializer, &SerializeOptions::new()).ok()
+    }
+
     /// The method at `/package.Service/Method`, if it has one message each way.
     pub(super) fn unary(&self, path: &str) -> Option<MethodDescriptor> {
         let (service, name) = path.strip_prefix('/')?.split_once('/')?;

@@ -70,7 +70,7 @@ async fn a_walk_finds_messages_recalls_and_reads_once_and_in_order() {
     assert!(events.is_sorted_by_key(StoredEvent::id));
     let [
         made,
-        StoredEvent::Message { message, receivers },
+        StoredEvent::Message { message, receivers, .. },
         group,
         StoredEvent::Read(read),
         StoredEvent::Recall(recall),
@@ -86,7 +86,7 @@ async fn a_walk_finds_messages_recalls_and_reads_once_and_in_order() {
     assert!(matches!(group, StoredEvent::Message { message, .. } if message.id == in_group.message_id));
     assert_eq!((read.user_id, read.peer, read.message_id), (8, Peer::User(7), direct.message_id));
     assert_eq!((recall.message_id, recall.sender_id, &recall.receivers[..]), (direct.message_id, 7, &[7, 8][..]));
-    let StoredEvent::Message { message, receivers } = last else { panic!("{last:?}") };
+    let StoredEvent::Message { message, receivers, .. } = last else { panic!("{last:?}") };
     assert_eq!((message.id, receivers.as_deref()), (push.message_id, Some(&[7, 9][..])), "nobody can recall it");
 
     walk.leave().await;

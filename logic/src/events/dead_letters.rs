@@ -1,0 +1,71 @@
+//! The file of what nobody took: a line of JSON for each call that was given up, with the body that it had. Written by the task that hands
+//! events out, and synced before the walk goes on; bounded, and where it is full nothing is given up.
+
+use std::{
+    fs::{self, OpenOptions},
+    io::{self, Write as _},
+    path::PathBuf,
+};
+
+/// The file. Its name is that of nobody else in the data folder.
+#[derive(Debug, Clone)]
+pub struct DeadLetters {
+    path: PathBuf,
+    bytes_max: u64,
+}
+
+impl DeadLetters {
+    /// In a folder, of at most so many bytes.
+    pub fn new(folder: PathBuf, bytes_max: u64) -> Self {
+        Self { path: folder.join("events-dead-letters.jsonl"), bytes_max }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &PathBuf {
+        &self.path
+    }
+
+    /// Adds a line, which is on the disk when this returns.
+    ///
+    /// # Errors
+    /// Where the file would be longer than it may be, or cannot be written.
+    pub async fn add(&self, line: String) -> io::Result<()> {
+        let this = self.clone();
+        tokio::task::spawn_blocking(move || this.add_now(&line))
+            .await
+            .unwrap_or_else(|error| Err(io::Error::other(error)))
+    }
+
+    fn add_now(&self, line: &str) -> io::Result<()> {
+        self.path.parent().map_or(Ok(()), fs::create_dir_all)?;
+        let mut file = OpenOptions::new().create(true).append(true).open(&self.path)?;
+        let length = file.metadata()?.len();
+        if length + line.len() as u64 + 1 > self.bytes_max {
+            return Err(io::Error::new(
+                io::ErrorKind::StorageFull,
+                "the dead-letter file has events.dead_letter_bytes_max",
+            ));
+        }
+        let written = file.write_all(format!("{line}\n").as_bytes()).and_then(|()| file.sync_all());
+        if written.is_err() {
+            // Half a line would be taken for the beginning of the next one.
+            file.set_len(length)?;
+        }
+        written
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn lines_are_added_until_the_file_is_as_long_as_it_may_be() {
+        let folder = tempfile::tempdir().unwrap();
+        let letters = DeadLetters::new(folder.path().to_owned(), 10);
+        letters.add("1234".into()).await.unwrap();
+        letters.add("5678".into()).await.unwrap();
+        assert_eq!(letters.add(String::new()).await.unwrap_err().kind(), io::ErrorKind::StorageFull);
+        assert_eq!(std::fs::read_to_string(letters.path()).unwrap(), "1234\n5678\n");
+    }
+}

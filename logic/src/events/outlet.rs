@@ -1,0 +1,174 @@
+//! The task that hands events out to the webhook: one call at a time, tried until it is taken, so that what comes after it waits.
+//!
+//! On Tokio. Always holds: the walk is moved on after a call was answered with 2xx, or its body is in the dead-letter file on the disk; the
+//! same call has the same `webhook-id` and body however often it is tried. Nobody waits for it.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use gim_config::{
+    seldom::Seldom,
+    webhook::{Secret, Webhook},
+};
+use metrics::counter;
+use serde_json::{Value, json};
+use tokio::sync::oneshot;
+
+use super::{dead_letters::DeadLetters, told::Teller};
+use crate::{
+    domain::clock,
+    metrics as names,
+    settings::{EventSettings, LogicSettings},
+    store::Store,
+    walk::{PageLimits, Settled, Walk, WalkLost},
+};
+
+/// The name of the walk.
+pub const WALK: &str = "events";
+
+/// While it waits for the next try, it looks so often whether the walk is still to be held.
+const WAIT_STEP: Duration = Duration::from_secs(1);
+
+/// The task.
+#[derive(Debug)]
+pub struct EventOutlet {
+    walk: Walk,
+    teller: Teller,
+    webhook: Webhook,
+    dead_letters: DeadLetters,
+    settings: EventSettings,
+    failures: Seldom,
+}
+
+/// A call of the webhook.
+struct EventCall {
+    id: String,
+    count: u64,
+    body: Bytes,
+}
+
+impl EventOutlet {
+    /// As the settings say; none where they name no webhook.
+    ///
+    /// # Errors
+    /// A sentence that names the key.
+    pub fn new(settings: &LogicSettings, store: &Store, settled: Settled) -> Result<Option<Self>, String> {
+        let events = settings.events.clone();
+        if !events.is_on() {
+            return Ok(None);
+        }
+        let secret =
+            Secret::new(&events.webhook_secret).map_err(|problem| format!("events.webhook_secret: {problem}"))?;
+        let timeout = Duration::from_millis(events.webhook_timeout_ms);
+        let webhook = Webhook::within(&events.webhook, secret, timeout, events.reach())
+            .map_err(|problem| format!("events.webhook: {problem}"))?;
+        Ok(Some(Self {
+            walk: Walk::new(WALK, store, settled),
+            teller: Teller::new(&events).map_err(|error| error.to_string())?,
+            webhook,
+            dead_letters: DeadLetters::new(settings.data_dir.clone(), events.dead_letter_bytes_max),
+            settings: events,
+            failures: Seldom::default(),
+        }))
+    }
+
+    /// Hands out until it is asked to stop; then another node may go on at once.
+    pub async fn run(mut self, stop: oneshot::Receiver<()>) {
+        tokio::select! {
+            () = self.hand_out() => {}
+            _ = stop => {}
+        }
+        self.walk.leave().await;
+    }
+
+    async fn hand_out(&mut self) {
+        let limits = PageLimits { events: self.settings.batch_events_max, bytes: self.settings.batch_bytes_max };
+        loop {
+            let page = self.walk.next(limits).await;
+            let events: Vec<Value> = page.events.iter().filter_map(|event| self.teller.tell(event)).collect();
+            if events.is_empty() {
+                self.walk.pass(page.up_to);
+                continue;
+            }
+            let call = EventCall::new(&events);
+            // Where it is lost, whoever holds the walk goes on where it was.
+            if self.deliver(&call).await.is_ok() && self.walk.advance(page.up_to).await.is_err() {
+                tracing::debug!(id = call.id, "these events are told once more");
+            }
+        }
+    }
+
+    /// Tries until the call is taken or given up.
+    async fn deliver(&mut self, call: &EventCall) -> Result<(), WalkLost> {
+        let began = Instant::now();
+        let mut pause = Duration::from_millis(self.settings.backoff_first_ms);
+        let given_up_after = Duration::from_secs(self.settings.dead_letter_after_s);
+        loop {
+            self.walk.keep().await?;
+            let error = match self.try_once(call).await {
+                Ok(()) => {
+                    counter!(names::EVENTS_DELIVERED).increment(call.count);
+                    return Ok(());
+                }
+                Err(error) => error,
+            };
+            counter!(names::EVENT_CALLS_FAILED).increment(1);
+            if let Some(left_out) = self.failures.due(Instant::now()) {
+                tracing::warn!(error, events = call.count, left_out, "events were not taken and are told again");
+            }
+            if !given_up_after.is_zero() && began.elapsed() >= given_up_after && self.give_up(call, &error).await {
+                return Ok(());
+            }
+            self.wait(pause).await?;
+            pause = (pause * 2).min(Duration::from_millis(self.settings.backoff_max_ms));
+        }
+    }
+
+    async fn try_once(&self, call: &EventCall) -> Result<(), String> {
+        let place = self.webhook.place().map_err(|error| error.to_string())?;
+        self.webhook.call(place, &call.id, call.body.clone()).await.map_err(|error| error.to_string())
+    }
+
+    /// Between half of a pause and all of it, so that nodes and services do not come back at once; longer while the walk is to stand still.
+    async fn wait(&mut self, pause: Duration) -> Result<(), WalkLost> {
+        let until = Instant::now() + pause.mul_f64(0.5 + rand::random::<f64>() / 2.0);
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() && !self.walk.is_paused() {
+                return Ok(());
+            }
+            tokio::time::sleep(if left.is_zero() { WAIT_STEP } else { left.min(WAIT_STEP) }).await;
+            self.walk.keep().await?;
+        }
+    }
+
+    /// Whether the call is in the file.
+    async fn give_up(&self, call: &EventCall, error: &str) -> bool {
+        let body = String::from_utf8_lossy(&call.body);
+        let failed_at = clock::rfc3339(clock::now_ms());
+        let head = json!({ "webhook_id": call.id, "failed_at": failed_at, "error": error }).to_string();
+        let line = format!("{},\"body\":{body}}}", head.trim_end_matches('}'));
+        match self.dead_letters.add(line).await {
+            Ok(()) => {
+                counter!(names::EVENTS_DEAD_LETTERED).increment(call.count);
+                let file = self.dead_letters.path().display();
+                tracing::warn!(events = call.count, id = call.id, %file, "nobody took these events: they are in the dead-letter file");
+                true
+            }
+            Err(error) => {
+                tracing::error!(%error, events = call.count, "the dead-letter file takes nothing, so events are tried on");
+                false
+            }
+        }
+    }
+}
+
+impl EventCall {
+    fn new(events: &[Value]) -> Self {
+        let id_of = |event: Option<&Value>| event.and_then(|event| event["id"].as_str()).unwrap_or_default().to_owned();
+        let id = format!("events-{}-{}", id_of(events.first()), id_of(events.last()));
+        let timestamp = events.last().map_or(Value::Null, |event| event["timestamp"].clone());
+        let body = json!({ "type": "events", "timestamp": timestamp, "data": { "events": events } });
+        Self { id, count: events.len() as u64, body: body.to_string().into() }
+    }
+}
