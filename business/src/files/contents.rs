@@ -20,6 +20,7 @@ pub type FileBytes = BoxStream<'static, io::Result<Bytes>>;
 
 /// How a browser is to take a file that it reads straight from the bucket.
 #[derive(Debug)]
+#[cfg_attr(not(feature = "s3"), expect(dead_code, reason = "a bucket is told so"))]
 pub struct ReadAs<'a> {
     pub kind: &'a str,
     pub disposition: &'a str,

@@ -221,10 +221,8 @@ mod tests {
     #[test]
     fn a_full_disk_is_told_and_any_other_trouble_of_it_is_not() {
         let full = FileRefusal::from(io::Error::from(io::ErrorKind::StorageFull)).into_response();
-        assert_eq!(
-            (full.status(), full.headers()[header::RETRY_AFTER].to_str()),
-            (StatusCode::INSUFFICIENT_STORAGE, Ok("1"))
-        );
+        assert_eq!(full.status(), StatusCode::INSUFFICIENT_STORAGE);
+        assert_eq!(full.headers()[header::RETRY_AFTER], "1");
         let error = io::Error::other("/var/lib/gim/files: Input/output error");
         let broken = FileRefusal::from(error);
         assert_eq!((broken.status, broken.message.as_str()), (StatusCode::INTERNAL_SERVER_ERROR, "internal error"));
