@@ -24,6 +24,9 @@ use crate::{
 /// Comparisons per lease.
 const LOOKS_PER_LEASE: u32 = 5;
 
+/// How long a comparison may take.
+const LOOK_MAX: Duration = Duration::from_millis(500);
+
 /// Why it cannot be told.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum CompareError {
@@ -78,8 +81,13 @@ impl Belonging {
             return;
         }
         self.looked = Some(now);
-        if let Err(error) = self.compare(now).await {
-            tracing::debug!(%error, "whether the logic nodes of the database share one Redis is looked at later");
+        // A database that hangs must not hold the leases up.
+        match tokio::time::timeout(LOOK_MAX, self.compare(now)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "whether the logic nodes of the database share one Redis is looked at later");
+            }
+            Err(_) => tracing::debug!("the database does not say in time which logic nodes there are"),
         }
     }
 
