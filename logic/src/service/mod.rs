@@ -162,6 +162,7 @@ pub fn run(arguments: &ServiceArguments) -> ExitCode {
 }
 
 /// Starts the service: database, writer, fan-out, then gRPC.
+#[expect(clippy::too_many_lines, reason = "one line for each part, in the order in which they start")]
 pub async fn start(settings: LogicSettings) -> Result<Logic, StartError> {
     let data_folder = take_folder(&settings.database, &settings.data_dir)?;
     let readiness = Readiness::default();
