@@ -187,6 +187,15 @@ async fn heard_of(server: &Server, targets: [Target; 3]) -> (Cost, RoundTrips) {
     (all, round_trips)
 }
 
+fn texts(statements: &[&str]) -> Vec<String> {
+    statements.iter().map(|&statement| statement.to_owned()).collect()
+}
+
+fn sorted(mut statements: Vec<String>) -> Vec<String> {
+    statements.sort_unstable();
+    statements
+}
+
 #[tokio::test]
 async fn a_send_is_as_many_statements_as_ever_and_a_list_few() {
     tracing::subscriber::set_global_default(Listener).unwrap();
@@ -197,7 +206,6 @@ async fn a_send_is_as_many_statements_as_ever_and_a_list_few() {
         (settings.shared_state.url, settings.shared_state.key_prefix) = (url, key_prefix);
     })
     .await;
-    let texts = |statements: &[&str]| statements.iter().map(|&statement| statement.to_owned()).collect::<Vec<_>>();
     let to_large = texts(&[
         "SELECT chat_group",
         "SELECT sent",
@@ -258,10 +266,6 @@ async fn a_send_is_as_many_statements_as_ever_and_a_list_few() {
         "SELECT read_position",
         "SELECT user_message",
     ]);
-    let sorted = |mut statements: Vec<String>| {
-        statements.sort_unstable();
-        statements
-    };
     let unread = |verb: &str| [format!("{verb} direct_message"), format!("{verb} group_message")];
     assert_eq!(list_of_sqlite, sorted([&of_list[..], &unread("WITH")].concat()));
     assert_eq!(list_of_mariadb, sorted([&of_list[..], &unread("SELECT")].concat()));

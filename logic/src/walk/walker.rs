@@ -53,13 +53,13 @@ pub struct Walk {
     settled: Settled,
     /// Whether there is no other node that could hold it.
     is_alone: bool,
-    held: Option<Held>,
+    held: Option<HeldWalk>,
     /// What another one holds, and since when it was seen like that.
     seen: Option<(WalkRow, Instant)>,
 }
 
 #[derive(Debug)]
-struct Held {
+struct HeldWalk {
     holder: u64,
     /// How far it is by now: beyond what is stored of it where nothing was found.
     cursor_id: u64,
@@ -160,7 +160,7 @@ impl Walk {
 
     /// Gives it back, so that another node goes on at once.
     pub async fn leave(&mut self) {
-        let Some(Held { holder, cursor_id, .. }) = self.held.take() else { return };
+        let Some(HeldWalk { holder, cursor_id, .. }) = self.held.take() else { return };
         let left = async {
             self.walks.advance(self.name, holder, cursor_id).await?;
             self.walks.leave(self.name, holder).await
@@ -204,7 +204,7 @@ impl Walk {
         if is_free && self.walks.take(self.name, row, holder).await? {
             self.seen = None;
             let WalkRow { cursor_id, is_paused, .. } = row;
-            self.held = Some(Held { holder, cursor_id, is_paused, shown_at });
+            self.held = Some(HeldWalk { holder, cursor_id, is_paused, shown_at });
         }
         Ok(())
     }

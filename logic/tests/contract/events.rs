@@ -74,7 +74,8 @@ pub async fn send_many(server: &Server, user_ids: &[u64], numbers: std::ops::Ran
 }
 
 pub fn message_ids(events: &[Value], sender_id: u64) -> Vec<u64> {
-    let of_sender = |event: &&Value| event["data"]["sender_id"] == sender_id.to_string();
+    let sender_id = sender_id.to_string();
+    let of_sender = |event: &&Value| event["data"]["sender_id"] == *sender_id;
     events
         .iter()
         .filter(of_sender)

@@ -72,6 +72,7 @@ fn history_request(peer: history_request::Peer) -> HistoryRequest {
 pub fn samples() -> Vec<Sample> {
     let parts = [
         message_samples(),
+        access_samples(),
         conversation_samples(),
         read_samples(),
         device_samples(),
@@ -150,6 +151,11 @@ fn message_samples() -> Vec<Sample> {
             SendManyAsReply { results: vec![many_as_result(), SendManyAsResult::default()] },
         ),
         sample("logic.SendManyAsResult", many_as_result()),
+    ]
+}
+
+fn access_samples() -> Vec<Sample> {
+    vec![
         sample("logic.RevokeRequest", RevokeRequest { user_id: 101, device_id: 102, not_before_ms: 1_700_000_000_123 }),
         sample("logic.ForgetRequest", ForgetRequest { user_id: 101, peer_id: 102, room_id: 0 }),
         sample(

@@ -8,7 +8,7 @@ mod resuming;
 mod sending;
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     time::{Duration, Instant},
 };
 

@@ -142,6 +142,26 @@ fn read_until(client: &mut impl OlderClient, text: &str) {
     }
 }
 
+fn befriend(server: &Server, old: &mut impl OlderClient, friend: &SignInReply) {
+    let SignInReply { user_id: friend_id, device_id, token, .. } = friend;
+    old.add_friend(server, *friend_id);
+    let agreed = FriendAgreeRequest { user_id: old.user_id(), remarks: String::new() };
+    let agreed = metadata::signed(agreed, *friend_id, *device_id, token);
+    server.call(FriendExtServiceClient::new(server.business()).agree(agreed)).unwrap();
+    assert_eq!(old.friends(server), [*friend_id]);
+}
+
+/// A group of the two.
+fn make_group(server: &Server, old: &mut impl OlderClient, friend_id: u64) -> u64 {
+    let group_id = old.make_group(server, friend_id);
+    let mut members = old.members(server, group_id);
+    members.sort_unstable();
+    let mut both = [old.user_id(), friend_id];
+    both.sort_unstable();
+    assert_eq!(members, both);
+    group_id
+}
+
 /// Lives through everything, connecting by `ways` in turn.
 pub fn chat_beside_a_new_client<C: OlderClient>(ways: [Way; 2]) {
     let server = Server::start_for_older_clients();
@@ -151,13 +171,7 @@ pub fn chat_beside_a_new_client<C: OlderClient>(ways: [Way; 2]) {
     let (user_id, friend_id) = (old.user_id(), friend.identity.user_id);
     assert_eq!(user_id, second.identity.user_id);
 
-    old.add_friend(&server, friend_id);
-    let agreed = FriendAgreeRequest { user_id, remarks: String::new() };
-    let SignInReply { device_id, token, .. } = &friend.identity;
-    let agreed = metadata::signed(agreed, friend_id, *device_id, token);
-    server.call(FriendExtServiceClient::new(server.business()).agree(agreed)).unwrap();
-    assert_eq!(old.friends(&server), [friend_id]);
-
+    befriend(&server, &mut old, &friend.identity);
     old.connect(&server, ways[0]);
     [&mut second, &mut friend].into_iter().for_each(|client| client.connect(&server));
     friend.send(Target::UserId(user_id), "one");
@@ -166,12 +180,7 @@ pub fn chat_beside_a_new_client<C: OlderClient>(ways: [Way; 2]) {
     old.send_to_friend(&server, friend_id, "two");
     second.read_until("two");
     friend.read_until("two");
-    let group_id = old.make_group(&server, friend_id);
-    let mut members = old.members(&server, group_id);
-    members.sort_unstable();
-    let mut both = [user_id, friend_id];
-    both.sort_unstable();
-    assert_eq!(members, both);
+    let group_id = make_group(&server, &mut old, friend_id);
     friend.send(Target::GroupId(group_id), "three");
     read_until(&mut old, "three");
     second.read_until("three");

@@ -58,7 +58,7 @@ fn contents_are_read_checked_and_shown_in_a_line_as_the_vectors_say() {
             Message { command, content: content.clone(), from: Some(Sender::default()), ..Message::default() };
         assert_eq!(content_of(&message).is_some(), one["kind"].is_string(), "{name}");
         assert_eq!(preview_of(&message), one["preview"].as_str().unwrap(), "{name}");
-        let refused = typed_content::check(command, &content).map_or_else(|problem| problem.field, |()| String::new());
+        let refused = typed_content::check(command, &content).map_or_else(|problem| problem.field, |_| String::new());
         assert_eq!(refused.split(": ").next(), one["refused"].as_str(), "{name}");
     }
 }
