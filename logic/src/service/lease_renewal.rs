@@ -1,12 +1,12 @@
 //! Keeps this node's part of the shared state alive: leases are renewed many times per lease, nodes that were forgotten are
-//! asked to announce themselves again, what other logic nodes told is heard, whether they share a Redis is compared, and users whose pushes could not be routed are told to
+//! asked to announce themselves again, what other logic nodes told is heard, and users whose pushes could not be routed are told to
 //! sync. One task, which also runs at once when a node attaches.
 
 use std::{sync::Arc, time::Duration};
 
 use gim_config::ready::ReadyPart;
+use tokio::sync::watch;
 
-use super::belonging::Belonging;
 use crate::{
     delivery::{catch_up::CatchUp, fanout::Fanout, nodes::Nodes},
     shared_state::{SharedState, SharedStateError},
@@ -22,8 +22,8 @@ pub(super) struct Joined {
     pub shared: Arc<dyn SharedState>,
     /// Ready while Redis takes the renewals, if there is one.
     pub redis_part: Option<ReadyPart>,
-    /// Where other logic nodes may be on the same database.
-    pub belonging: Option<Belonging>,
+    /// Told whenever the leases were renewed.
+    pub renewed: watch::Sender<()>,
 }
 
 /// What the task works with.
@@ -37,7 +37,7 @@ pub(super) struct LeaseRenewal {
 
 impl LeaseRenewal {
     /// Runs until this process may not go on; returns why.
-    pub(super) async fn run(mut self, lease: Duration) -> String {
+    pub(super) async fn run(self, lease: Duration) -> String {
         let mut interval = tokio::time::interval((lease / RENEWALS_PER_LEASE).min(RENEW_INTERVAL_MAX));
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -50,9 +50,7 @@ impl LeaseRenewal {
             self.joined.redis_part.iter().for_each(|part| part.set(renewed.is_ok()));
             match renewed {
                 Ok(forgotten) => {
-                    if let Some(belonging) = &mut self.joined.belonging {
-                        belonging.look().await;
-                    }
+                    self.joined.renewed.send_replace(());
                     for node in forgotten {
                         tracing::warn!(
                             node = node.name,

@@ -1,9 +1,11 @@
-//! The service as a whole: what starts after what, and what stops before what. [`lease_renewal`] and [`housekeeping`] are what it
-//! does by itself, [`offline`] what is done while it does not run, [`reload`] what SIGHUP changes.
+//! The service as a whole: what starts after what, and what stops before what. [`joining`] is how it comes to
+//! the other logic nodes, [`lease_renewal`] and [`housekeeping`] are what it does by itself, [`offline`] what is done while it does not
+//! run, [`reload`] what SIGHUP changes.
 
 mod belonging;
 mod claims;
 mod housekeeping;
+mod joining;
 mod lease_renewal;
 mod numbering;
 mod offline;
@@ -27,7 +29,7 @@ use gim_config::{
     listen::ListenError,
     ready::ReadyPart,
     service::Running,
-    sql::{self, Claim, Database, DatabaseError, DatabaseSettings, Taken},
+    sql::{self, Database, DatabaseError, DatabaseSettings, Taken},
 };
 use tokio::{
     sync::{mpsc, oneshot},
@@ -38,9 +40,9 @@ use tonic::service::RoutesBuilder;
 pub use self::claims::claimed_names;
 pub use self::offline::{Offline, open_offline, raise_seqs, run_raising_seqs};
 use self::{
-    belonging::Belonging,
-    lease_renewal::{Joined, LeaseRenewal},
-    numbering::{FloorTelling, MessageNumbers},
+    joining::{join_others, leave, or_leave},
+    lease_renewal::LeaseRenewal,
+    numbering::FloorTelling,
     reload::Reloadable,
 };
 use crate::{
@@ -55,7 +57,7 @@ use crate::{
     offline_push::{self, OfflinePushes, PreparedPushes, PushParts},
     rpc,
     settings::LogicSettings,
-    shared_state::{SharedState, SharedStateError, local::LocalState, redis::RedisState},
+    shared_state::{SharedState, SharedStateError},
     store::{self, Store, StoreError, seqs::RaiseError, writer::Writer},
     usecase::{Parts, UseCases, reads::Reads},
     walk::Settled,
@@ -149,6 +151,7 @@ pub struct Logic {
     offline_pushes: Option<OfflinePushes>,
     lease_renewal: JoinHandle<String>,
     claim: Option<JoinHandle<Taken>>,
+    belonging: Option<JoinHandle<()>>,
     housekeeping: Vec<JoinHandle<()>>,
     event_outlet: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
 }
@@ -175,7 +178,8 @@ pub async fn start(settings: LogicSettings) -> Result<Logic, StartError> {
     let reloadable = Reloadable::new(&settings).map_err(StartError::Files)?;
     let business = Arc::new(Business::new(&settings.business, &settings.grpc).map_err(StartError::Business)?);
     let store = open_store(&settings).await?;
-    let (joined, claim, numbers) = join_others(&settings, &store, redis_part, companions_part.clone()).await?;
+    let (joined, belonging, claim, numbers) =
+        join_others(&settings, &store, redis_part, companions_part.clone()).await?;
     let shared = joined.shared.clone();
     let event_outlet = EventOutlet::new(&settings, &store, numbers.settled.clone()).map_err(StartError::Files);
     let event_outlet = or_leave(&*shared, event_outlet).await?;
@@ -244,6 +248,7 @@ pub async fn start(settings: LogicSettings) -> Result<Logic, StartError> {
         offline_pushes,
         lease_renewal: tokio::spawn(renewal.run(lease)),
         claim: claim.map(|claim| tokio::spawn(claim.keep())),
+        belonging,
     })
 }
 
@@ -322,37 +327,6 @@ async fn listen(
     let legacy = legacy::start(settings, &dispatch, business).await?;
     let clients = http::start(&settings.clients, &settings.grpc, dispatch, use_cases.clone()).await?;
     Ok(Listeners { clients, legacy, grpc: grpc::serve(&settings.grpc, routes, &rpc::SERVICE_NAMES).await? })
-}
-
-/// Also returns what this node has for itself at the server of the database, and the ids that it makes.
-async fn join_others(
-    settings: &LogicSettings,
-    store: &Store,
-    redis_part: Option<ReadyPart>,
-    companions: ReadyPart,
-) -> Result<(Joined, Option<Claim>, MessageNumbers), StartError> {
-    let lease = Duration::from_millis(settings.link.lease_ms);
-    let shared = shared_state(settings, lease, store).await?;
-    redis_part.iter().for_each(|part| part.set(true));
-    let claim = or_leave(&*shared, claims::take(settings, &store.database, lease).await).await?;
-    let belonging = Belonging::begin(settings, store, &shared, companions).await;
-    // Only now: a former process with this node number may have made ids until its lease was over.
-    let numbers = or_leave(&*shared, numbering::begin(settings, store).await).await?;
-    Ok((Joined { shared, redis_part, belonging }, claim, numbers))
-}
-
-async fn shared_state(
-    settings: &LogicSettings,
-    lease: Duration,
-    store: &Store,
-) -> Result<Arc<dyn SharedState>, SharedStateError> {
-    let (room, seqs) = (settings.room.clone(), store.room_seqs.clone());
-    if settings.shared_state.url.is_empty() {
-        return Ok(Arc::new(LocalState::new(lease, room, seqs)));
-    }
-    let node = (settings.node.as_str(), settings.node_number);
-    let deployment = sql::persevere(async || store.deployment_id().await).await.map_err(StoreError::from)?;
-    Ok(Arc::new(RedisState::start(&settings.shared_state, node, deployment, lease, room, seqs).await?))
 }
 
 impl Logic {
@@ -452,6 +426,9 @@ impl Running for Logic {
             clients.stop(STOP_TIMEOUT).await;
         }
         self.grpc.stop(STOP_TIMEOUT).await;
+        if let Some(belonging) = self.belonging {
+            join("what this node says to others of its database", belonging).await;
+        }
         leave(&*self.shared).await;
         self.claim.iter().for_each(JoinHandle::abort);
         self.database.close().await;
@@ -469,20 +446,6 @@ async fn any_failed(servers: impl Iterator<Item = &mut GrpcServer>) -> String {
         failed.map_or(Poll::Pending, Poll::Ready)
     })
     .await
-}
-
-/// Gives the name of this node back where it does not start.
-async fn or_leave<T>(shared: &dyn SharedState, started: Result<T, StartError>) -> Result<T, StartError> {
-    if started.is_err() {
-        leave(shared).await;
-    }
-    started
-}
-
-async fn leave(shared: &dyn SharedState) {
-    if let Err(error) = shared.close().await {
-        tracing::error!(%error, "the shared state was not left in order");
-    }
 }
 
 fn describe(name: &str, ended: Result<(), JoinError>) -> String {

@@ -73,7 +73,7 @@ pub(super) struct Sql {
     pub purge_revocations: &'static str,
     /// Notes that a logic node is up (`number, name`).
     pub say_logic_node: &'static str,
-    /// Finds the others that did (`number`) within so many milliseconds.
+    /// Finds the others (`number`) that did within so many milliseconds before and, for the same once more, after now.
     pub other_logic_nodes: &'static str,
 }
 
@@ -209,7 +209,8 @@ static SQLITE: Sql = Sql {
     say_logic_node: "REPLACE INTO logic_node (number, name, said_at_ms) \
                      VALUES (?, ?, CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER))",
     other_logic_nodes: "SELECT number, name FROM logic_node WHERE number <> ? \
-                        AND said_at_ms > CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER) - ? ORDER BY number",
+                        AND said_at_ms > CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER) - ? \
+                        AND said_at_ms < CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER) + ? ORDER BY number",
 };
 
 // No RETURNING, which only MariaDB has; VALUES(), which all of them still take.
@@ -317,5 +318,6 @@ static MYSQL: Sql = Sql {
     say_logic_node: "REPLACE INTO logic_node (number, name, said_at_ms) \
                      VALUES (?, ?, CAST(UNIX_TIMESTAMP(NOW(3)) * 1000 AS SIGNED))",
     other_logic_nodes: "SELECT number, name FROM logic_node WHERE number <> ? \
-                        AND said_at_ms > CAST(UNIX_TIMESTAMP(NOW(3)) * 1000 AS SIGNED) - ? ORDER BY number",
+                        AND said_at_ms > CAST(UNIX_TIMESTAMP(NOW(3)) * 1000 AS SIGNED) - ? \
+                        AND said_at_ms < CAST(UNIX_TIMESTAMP(NOW(3)) * 1000 AS SIGNED) + ? ORDER BY number",
 };

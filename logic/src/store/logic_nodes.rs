@@ -24,15 +24,13 @@ pub struct LogicNode {
 /// The repository.
 #[derive(Debug, Clone)]
 pub struct LogicNodes {
-    reader: Pool,
     writer: Pool,
     sql: &'static Sql,
 }
 
 impl LogicNodes {
     pub(super) fn new(database: &Database) -> Self {
-        let (reader, writer) = (database.reader.clone(), database.writer.clone());
-        Self { reader, writer, sql: dialect::sql(database.dialect) }
+        Self { writer: database.writer.clone(), sql: dialect::sql(database.dialect) }
     }
 
     /// A node says that it is up.
@@ -42,11 +40,19 @@ impl LogicNodes {
         Ok(())
     }
 
-    /// The others that said so within a time, by their numbers.
+    /// It ends.
+    pub async fn forget(&self, number: u16) -> Result<(), StoreError> {
+        let query = sqlx::query("DELETE FROM logic_node WHERE number = ?").bind(i64::from(number));
+        query.execute(&self.writer).await?;
+        Ok(())
+    }
+
+    /// The others that said so within a time, by their numbers. A clock that was set back makes no old ones new.
     pub async fn others(&self, number: u16, within: Duration) -> Result<Vec<LogicNode>, StoreError> {
         let within_ms = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
-        let query = sqlx::query(self.sql.other_logic_nodes).bind(i64::from(number)).bind(to_sql(within_ms));
-        let rows = query.fetch_all(&self.reader).await?;
+        let query = sqlx::query(self.sql.other_logic_nodes).bind(i64::from(number));
+        let query = query.bind(to_sql(within_ms)).bind(to_sql(within_ms));
+        let rows = query.fetch_all(&self.writer).await?;
         let node = |row: &sqlx::any::AnyRow| {
             let number = u16::try_from(from_sql(row.try_get(0)?)).unwrap_or(u16::MAX);
             Ok(LogicNode { number, name: row.try_get(1)? })

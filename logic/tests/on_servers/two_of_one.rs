@@ -8,14 +8,20 @@ use gim_proto::{
     LINK_VERSION,
     logic::{Hello, Up},
 };
+use sqlx::{AnyConnection, Connection as _, Executor as _};
 
 use super::beside_with;
 use crate::support::{Server, backend, business::StubBusiness, conn::Conn, server, server_with, soon};
 
-const SHORT_LEASE: Duration = Duration::from_millis(600);
+const SHORT_LEASE: Duration = Duration::from_millis(1500);
 
 fn with_a_short_lease(settings: &mut LogicSettings) {
-    settings.link.lease_ms = 600;
+    settings.link.lease_ms = 1500;
+}
+
+async fn database_of(server: &Server) -> AnyConnection {
+    sqlx::any::install_default_drivers();
+    AnyConnection::connect(&server.settings.database.url).await.unwrap()
 }
 
 async fn has_problems(server: &Server, problems: &[&str]) {
@@ -140,7 +146,7 @@ async fn a_redis_that_forgot_everything_makes_no_logic_node_odd() {
     let leases = [1, 2].map(|number| format!("{}:logic:number:{number}", shared_state.key_prefix));
     redis::cmd("DEL").arg(&leases).query_async::<()>(&mut redis).await.unwrap();
     let began = Instant::now();
-    while began.elapsed() < 3 * SHORT_LEASE {
+    while began.elapsed() < 2 * SHORT_LEASE {
         for server in [&first, &second] {
             assert!(!server.logic.readiness().missing().contains(&"companions"));
         }
@@ -148,4 +154,48 @@ async fn a_redis_that_forgot_everything_makes_no_logic_node_odd() {
     }
     let held: usize = redis::cmd("EXISTS").arg(&leases).query_async(&mut redis).await.unwrap();
     assert_eq!(held, leases.len());
+}
+
+#[tokio::test]
+async fn where_all_have_stopped_a_logic_node_with_another_redis_begins_at_once() {
+    let first = server().await;
+    let second = beside_with(&first, |_| ()).await;
+    let (settings, elsewhere) = (second.settings.clone(), backend::shared_state());
+    for server in [first, second] {
+        soon(server.logic.stop()).await;
+    }
+    let settings = LogicSettings { node: "logic-9".into(), node_number: 9, shared_state: elsewhere, ..settings };
+    let logic = soon(gim_logic::start(settings)).await.unwrap();
+    assert_eq!(logic.readiness().missing(), [""; 0]);
+    soon(logic.stop()).await;
+}
+
+#[tokio::test]
+async fn a_clock_of_the_database_that_was_set_back_makes_no_logic_node_odd() {
+    let first = server().await;
+    let mut database = database_of(&first).await;
+    let in_an_hour =
+        "INSERT INTO logic_node VALUES (5, 'logic-5', CAST(UNIX_TIMESTAMP(NOW(3)) * 1000 AS SIGNED) + 3600000)";
+    database.execute(in_an_hour).await.unwrap();
+    let first = first.restart().await;
+    assert_eq!(first.logic.readiness().missing(), [""; 0]);
+    soon(database.close()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_database_that_hangs_takes_no_lease_of_a_logic_node() {
+    let first = server_with(StubBusiness::start().await, with_a_short_lease).await;
+    let mut database = database_of(&first).await;
+    database.execute("LOCK TABLES logic_node WRITE").await.unwrap();
+    let shared_state = &first.settings.shared_state;
+    let client = redis::Client::open(shared_state.url.as_str()).unwrap();
+    let mut redis = client.get_multiplexed_async_connection().await.unwrap();
+    let lease = format!("{}:logic:number:1", shared_state.key_prefix);
+    let began = Instant::now();
+    while began.elapsed() < 3 * SHORT_LEASE {
+        let is_held: bool = redis::cmd("EXISTS").arg(&lease).query_async(&mut redis).await.unwrap();
+        assert!(is_held, "after {:?}", began.elapsed());
+        tokio::task::yield_now().await;
+    }
+    soon(database.close()).await.unwrap();
 }
