@@ -214,6 +214,11 @@ pub(super) fn meaning(error: &sqlx::Error) -> Option<Meaning> {
     }
 }
 
+/// Whether a statement computed something that is beyond all numbers of MySQL.
+pub fn is_out_of_range(error: &sqlx::Error) -> bool {
+    mysql_number(error) == Some(1690)
+}
+
 /// The number of an error of MySQL.
 pub(super) fn mysql_number(error: &sqlx::Error) -> Option<u16> {
     Some(error.as_database_error()?.try_downcast_ref::<MySqlDatabaseError>()?.number())

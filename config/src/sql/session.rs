@@ -16,8 +16,10 @@ const MYSQL: [(&str, &str); 4] = [
 
 /// Variables that some servers do not have, and then need not be set. `sql_safe_updates` and `sql_big_selects` refuse statements
 /// that we make, `sql_select_limit` cuts what they find.
-const MYSQL_WHERE_KNOWN: [(&str, &str); 10] = [
+const MYSQL_WHERE_KNOWN: [(&str, &str); 11] = [
     ("completion_type", "'NO_CHAIN'"),
+    // What a process began and does not go on with keeps others from writing for so long, and is not committed after it.
+    ("idle_write_transaction_timeout", "5"),
     ("default_storage_engine", "'InnoDB'"),
     ("foreign_key_checks", "1"),
     ("unique_checks", "1"),
@@ -138,11 +140,12 @@ mod tests {
         ["SET GLOBAL foreign_key_checks = 0", "SET GLOBAL unique_checks = 0", "SET GLOBAL sql_select_limit = 1"];
 
     /// Each setting, as the server shows it.
-    const EXPECTED: [(&str, &str); 19] = [
+    const EXPECTED: [(&str, &str); 20] = [
         ("autocommit", "1"),
         ("sql_mode", "STRICT_ALL_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION"),
         ("time_zone", "+00:00"),
         ("wait_timeout", "600"),
+        ("idle_write_transaction_timeout", "5"),
         ("innodb_lock_wait_timeout", "5"),
         ("lock_wait_timeout", "5"),
         ("completion_type", "NO_CHAIN"),

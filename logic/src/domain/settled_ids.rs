@@ -1,21 +1,34 @@
 //! Up to where the message ids of all logic nodes are settled, from what they told and when it was seen here.
 //!
 //! Always holds: no clock of another node is believed. A node counts as gone when what it told stays the same for a lease, as it is seen
-//! here; a node that was gone commits nothing before it has told its floor anew ([`crate::store::id_floor`]).
+//! here, between the end of one look and the beginning of another; it is passed over only when its row is deleted, and commits nothing of
+//! what it had under way then ([`crate::store::id_floor`]).
 
 use std::{
     collections::BTreeMap,
+    hash::{BuildHasher as _, Hasher as _, RandomState},
     time::{Duration, Instant},
 };
+
+use gim_proto::check::ID_MAX;
 
 /// For how long what a node told last is believed, and the node waited for.
 pub const LEASE: Duration = Duration::from_secs(10);
 
+/// Where a node tells its floor: another row with each joining.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FloorRow {
+    /// Which node.
+    pub node_number: i64,
+    /// Which joining of it.
+    pub epoch: u64,
+}
+
 /// What a node told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ToldFloor {
-    /// Which node.
-    pub node_number: i64,
+    /// Who told it.
+    pub row: FloorRow,
     /// No id below it is going to be committed there.
     pub floor_id: u64,
     /// Whether it commits nothing where it cannot tell its floor.
@@ -24,43 +37,58 @@ pub struct ToldFloor {
     pub beat: i64,
 }
 
+impl FloorRow {
+    /// Of a node that joins.
+    pub fn of_joining(node_number: i64) -> Self {
+        Self { node_number, epoch: new_epoch() }
+    }
+}
+
+/// A number that no other joining, or taking of a walk, has.
+pub fn new_epoch() -> u64 {
+    (RandomState::new().build_hasher().finish() & ID_MAX).max(1)
+}
+
 /// What was seen of the nodes.
 #[derive(Debug, Default)]
 pub struct SettledIds {
     /// The last beat of each, and since when it is that.
-    seen: BTreeMap<i64, (i64, Instant)>,
+    seen: BTreeMap<FloorRow, (i64, Instant)>,
 }
 
 /// What follows from it.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Settlement {
-    /// Nothing below is going to be committed; `None` as long as a node does not know that others count on its floor.
+    /// Nothing below is going to be committed; `None` as long as a node does not know that others count on its floor, or one that is gone
+    /// has its row.
     pub settled: Option<u64>,
     /// The highest floor, below which no node needs to make ids any more.
     pub highest: u64,
-    /// Nodes that are waited for no longer.
+    /// Nodes that need not be waited for any longer than it takes to delete their rows.
     pub gone: Vec<ToldFloor>,
 }
 
 impl SettledIds {
-    /// Looks at what all nodes told by `now`; `own` node's row stands for itself, however old it is.
-    pub fn settle(&mut self, told: &[ToldFloor], own: i64, now: Instant) -> Settlement {
-        self.seen.retain(|number, _| told.iter().any(|floor| floor.node_number == *number));
+    /// Looks at what all nodes told, which was `asked` for and seen at these moments: however long that took, nobody is gone for it.
+    /// The `own` row stands for itself, however old it is.
+    pub fn settle(&mut self, told: &[ToldFloor], own: FloorRow, (asked, seen): (Instant, Instant)) -> Settlement {
+        self.seen.retain(|row, _| told.iter().any(|floor| floor.row == *row));
         let mut settlement = Settlement { settled: Some(u64::MAX), highest: 0, gone: Vec::new() };
         for floor in told {
-            let (beat, since) = self.seen.entry(floor.node_number).or_insert((floor.beat, now));
+            let (beat, since) = self.seen.entry(floor.row).or_insert((floor.beat, seen));
             if *beat != floor.beat {
-                (*beat, *since) = (floor.beat, now);
+                (*beat, *since) = (floor.beat, seen);
             }
-            if floor.node_number != own && now.saturating_duration_since(*since) >= LEASE {
+            if floor.row != own && asked.saturating_duration_since(*since) >= LEASE {
                 settlement.gone.push(*floor);
+                settlement.settled = None;
                 continue;
             }
             settlement.highest = settlement.highest.max(floor.floor_id);
             let may_go_on = if floor.is_strict { settlement.settled } else { None };
             settlement.settled = may_go_on.map(|settled| settled.min(floor.floor_id));
         }
-        settlement.settled = settlement.settled.filter(|_| told.iter().any(|floor| floor.node_number == own));
+        settlement.settled = settlement.settled.filter(|_| told.iter().any(|floor| floor.row == own));
         settlement
     }
 }
@@ -69,19 +97,27 @@ impl SettledIds {
 mod tests {
     use super::*;
 
+    const OWN: FloorRow = FloorRow { node_number: 1, epoch: 1 };
+
     fn told(node_number: i64, floor_id: u64, beat: i64) -> ToldFloor {
-        ToldFloor { node_number, floor_id, is_strict: true, beat }
+        ToldFloor { row: FloorRow { node_number, epoch: 1 }, floor_id, is_strict: true, beat }
     }
 
     #[test]
     fn ids_are_settled_up_to_the_lowest_floor_of_the_nodes_that_are_there() {
         let (mut ids, now) = (SettledIds::default(), Instant::now());
-        let settlement = ids.settle(&[told(1, 100, 1), told(2, 70, 1)], 1, now);
+        let settlement = ids.settle(&[told(1, 100, 1), told(2, 70, 1)], OWN, (now, now));
         assert_eq!(settlement, Settlement { settled: Some(70), highest: 100, gone: vec![] });
         let unaware = ToldFloor { is_strict: false, ..told(3, 90, 1) };
-        assert_eq!(ids.settle(&[told(1, 110, 2), unaware], 1, now).settled, None);
-        assert_eq!(ids.settle(&[told(2, 110, 2)], 1, now).settled, None, "the own floor is not known to others");
-        assert_eq!(ids.settle(&[], 1, now).settled, None);
+        assert_eq!(ids.settle(&[told(1, 110, 2), unaware], OWN, (now, now)).settled, None);
+        assert_eq!(
+            ids.settle(&[told(2, 110, 2)], OWN, (now, now)).settled,
+            None,
+            "the own floor is not known to others"
+        );
+        assert_eq!(ids.settle(&[], OWN, (now, now)).settled, None);
+        let of_another_process = FloorRow { epoch: 2, ..OWN };
+        assert_eq!(ids.settle(&[told(1, 100, 1)], of_another_process, (now, now)).settled, None);
     }
 
     #[test]
@@ -89,22 +125,38 @@ mod tests {
         let (mut ids, now) = (SettledIds::default(), Instant::now());
         let dead = told(2, 70, 9);
         let mut settled_after = |passed: Duration, beat| {
-            let settlement = ids.settle(&[told(1, 100 + passed.as_secs(), beat), dead], 1, now + passed);
+            let at = now + passed;
+            let settlement = ids.settle(&[told(1, 100 + passed.as_secs(), beat), dead], OWN, (at, at));
             (settlement.settled, settlement.gone)
         };
         assert_eq!(settled_after(Duration::ZERO, 1), (Some(70), vec![]));
         assert_eq!(settled_after(LEASE - Duration::from_millis(1), 2), (Some(70), vec![]));
-        assert_eq!(settled_after(LEASE, 3), (Some(100 + LEASE.as_secs()), vec![dead]));
-        let back = [told(1, 200, 4), told(2, 150, 10)];
-        assert_eq!(ids.settle(&back, 1, now + LEASE).settled, Some(150), "it is back and told something");
+        assert_eq!(settled_after(LEASE, 3), (None, vec![dead]), "nothing is passed before its row is deleted");
+        let after = now + LEASE;
+        assert_eq!(ids.settle(&[told(1, 110, 4)], OWN, (after, after)).settled, Some(110));
+        let back = ToldFloor { row: FloorRow { node_number: 2, epoch: 2 }, ..told(2, 150, 9) };
+        let settlement = ids.settle(&[told(1, 200, 5), back], OWN, (after, after));
+        assert_eq!((settlement.settled, settlement.gone), (Some(150), vec![]), "it is back and told something");
+    }
+
+    #[test]
+    fn a_look_that_took_long_makes_nobody_gone() {
+        let (mut ids, now) = (SettledIds::default(), Instant::now());
+        let both = [told(1, 100, 1), told(2, 70, 1)];
+        let slow = ids.settle(&both, OWN, (now, now + LEASE));
+        let next = ids.settle(&both, OWN, (now + LEASE, now + 3 * LEASE));
+        assert_eq!((slow.settled, next.settled, next.gone), (Some(70), Some(70), vec![]));
+        let at = now + 2 * LEASE;
+        assert_eq!(ids.settle(&both, OWN, (at, at)).gone, [both[1]]);
     }
 
     #[test]
     fn the_own_floor_counts_however_long_it_could_not_be_told() {
         let (mut ids, now) = (SettledIds::default(), Instant::now());
         let both = [told(1, 100, 1), told(2, 300, 1)];
-        ids.settle(&both, 1, now);
-        let settlement = ids.settle(&[both[0], told(2, 400, 2)], 1, now + 2 * LEASE);
+        ids.settle(&both, OWN, (now, now));
+        let later = now + 2 * LEASE;
+        let settlement = ids.settle(&[both[0], told(2, 400, 2)], OWN, (later, later));
         assert_eq!((settlement.settled, settlement.gone), (Some(100), vec![]));
     }
 }

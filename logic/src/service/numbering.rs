@@ -1,13 +1,19 @@
 //! Message ids of this node: begun after every id that was ever made or passed, and told to the other nodes, if there may be any.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use gim_config::sql;
 use tokio::task::{JoinError, JoinHandle};
 
 use super::StartError;
 use crate::{
-    domain::message_id::MessageIds,
+    domain::{
+        message_id::MessageIds,
+        settled_ids::{FloorRow, LEASE},
+    },
     settings::LogicSettings,
     store::{Floors, Store, StoreError, id_floor::IdFloor, writer::Numbering},
     walk::{Settled, Settling},
@@ -28,7 +34,7 @@ pub(super) struct MessageNumbers {
 pub(super) struct FloorTelling {
     task: JoinHandle<()>,
     floors: Floors,
-    node_number: u16,
+    floor: IdFloor,
 }
 
 impl FloorTelling {
@@ -43,7 +49,8 @@ impl FloorTelling {
     /// Ends it, and takes this node out, which has nothing under way any more.
     pub(super) async fn end(self) {
         self.task.abort();
-        if let Err(error) = self.floors.leave(self.node_number).await {
+        let Some(row) = self.floor.row() else { return };
+        if let Err(error) = self.floors.leave(row).await {
             tracing::debug!(%error, "the other nodes wait for this one as long as its lease");
         }
     }
@@ -56,10 +63,12 @@ pub(super) async fn begin(settings: &LogicSettings, store: &Store) -> Result<Mes
     store.imports.end().await.map_err(problem)?;
     let node_number = settings.node_number;
     let has_others = !settings.shared_state.url.is_empty();
+    let (row, at) = (FloorRow::of_joining(node_number.into()), Instant::now());
+    let mut has_fence = false;
     if has_others {
         // Nobody goes on before it is known where these ids begin: after what others told by now.
-        let told = sql::persevere(async || store.floors.tell(node_number, 0, true).await).await;
-        told.map_err(|error| problem(StoreError::from(error)))?;
+        let joined = sql::persevere(async || store.floors.join(row).await).await;
+        has_fence = joined.map_err(|error| problem(StoreError::from(error)))?;
     }
     let newest_id = sql::persevere(async || store.inboxes.newest_message_id().await).await;
     let newest_id = newest_id.map_err(|error| problem(StoreError::from(error)))?;
@@ -68,12 +77,14 @@ pub(super) async fn begin(settings: &LogicSettings, store: &Store) -> Result<Mes
     let numbering = Numbering {
         floor: floor.clone(),
         keeps_receivers: settings.events.is_on(),
-        unresolved: Duration::from_millis(settings.database.statement_timeout_ms),
+        // As long as the database may wait for the rest of a transaction, too, where that has a limit.
+        unresolved: Duration::from_millis(settings.database.statement_timeout_ms).max(LEASE),
     };
     let (settled, telling) = if has_others {
+        floor.joined(row, has_fence, at);
         let floors = store.floors.clone();
-        let (settling, settled) = Settling::new(floor, floors.clone(), node_number);
-        (settled, Some(FloorTelling { task: tokio::spawn(settling.run()), floors, node_number }))
+        let (settling, settled) = Settling::new(floor.clone(), floors.clone(), row);
+        (settled, Some(FloorTelling { task: tokio::spawn(settling.run()), floors, floor }))
     } else {
         (Settled::Alone(floor), None)
     };

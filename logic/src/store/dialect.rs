@@ -60,8 +60,8 @@ pub(super) struct Sql {
     pub add_conversation_setting: &'static str,
     /// The same with nothing read.
     pub add_read_position: &'static str,
-    /// Tells the floor of a node (`node_number, floor_id, is_strict`).
-    pub tell_floor: &'static str,
+    /// Takes a node in among those that tell their floors (`node_number, epoch`).
+    pub join_floors: &'static str,
     /// What makes a SELECT wait for what is not committed yet of the rows that it reads: where one that writes keeps others from writing,
     /// there is nothing to wait for.
     pub waits_for_commits: &'static str,
@@ -194,9 +194,8 @@ static SQLITE: Sql = Sql {
     add_read_position: "INSERT INTO read_position \
                         (user_id, is_group, peer_id, seq, message_id, peer_seq, is_marked_unread) \
                         VALUES (?, ?, ?, 0, 0, 0, 0) ON CONFLICT DO NOTHING",
-    tell_floor: "INSERT INTO id_floor (node_number, floor_id, is_strict, beat) VALUES (?, ?, ?, 1) \
-                 ON CONFLICT (node_number) DO UPDATE SET floor_id = excluded.floor_id, is_strict = excluded.is_strict, \
-                 beat = beat + 1",
+    join_floors: "INSERT INTO id_floor (node_number, floor_id, is_strict, beat, epoch) VALUES (?, 0, 1, 1, ?) \
+                  ON CONFLICT (node_number) DO UPDATE SET floor_id = 0, is_strict = 1, beat = 1, epoch = excluded.epoch",
     waits_for_commits: "",
     reserve_room_seqs: "INSERT INTO room_seq (room_id, reserved_until) VALUES (?, ?) \
                         ON CONFLICT (room_id) DO UPDATE SET reserved_until = reserved_until + excluded.reserved_until",
@@ -306,8 +305,8 @@ static MYSQL: Sql = Sql {
     add_read_position: "INSERT INTO read_position \
                         (user_id, is_group, peer_id, seq, message_id, peer_seq, is_marked_unread) \
                         VALUES (?, ?, ?, 0, 0, 0, 0) ON DUPLICATE KEY UPDATE user_id = user_id",
-    tell_floor: "INSERT INTO id_floor (node_number, floor_id, is_strict, beat) VALUES (?, ?, ?, 1) \
-                 ON DUPLICATE KEY UPDATE floor_id = VALUES(floor_id), is_strict = VALUES(is_strict), beat = beat + 1",
+    join_floors: "INSERT INTO id_floor (node_number, floor_id, is_strict, beat, epoch) VALUES (?, 0, 1, 1, ?) \
+                  ON DUPLICATE KEY UPDATE floor_id = 0, is_strict = 1, beat = 1, epoch = VALUES(epoch)",
     waits_for_commits: " LOCK IN SHARE MODE",
     reserve_room_seqs: "INSERT INTO room_seq (room_id, reserved_until) VALUES (?, ?) \
                         ON DUPLICATE KEY UPDATE reserved_until = reserved_until + VALUES(reserved_until)",

@@ -6,11 +6,23 @@
 
 use sqlx::AnyConnection;
 
-use super::script::Script;
+use super::{
+    script::{Row, Script},
+    statement::MultiRow,
+};
+use crate::domain::settled_ids::FloorRow;
 
 const BEGIN: &str = "BEGIN";
 const COMMIT: &str = "COMMIT";
 const ROLLBACK: &str = "ROLLBACK";
+
+/// Has the transaction that it stands in go on only while the row of a node stands, and that stay until the commit. Without it the sum is
+/// beyond all numbers, which ends a text.
+pub(super) const FENCE: MultiRow = MultiRow {
+    head: "SELECT 9223372036854775807 + (COUNT(*) = 0) FROM id_floor WHERE ",
+    row: "node_number = ? AND epoch = ?",
+    tail: " LOCK IN SHARE MODE",
+};
 
 /// What is still to be said to the database before anything else.
 #[derive(Debug)]
@@ -45,8 +57,10 @@ impl Opening {
     }
 }
 
-/// Commits with the last script of a transaction.
-pub(super) fn commit_with(script: &mut Script) {
+/// Commits with the last script of a transaction; only as long as this row of the node stands, if there is one.
+pub(super) fn commit_with(script: &mut Script, fence: Option<FloorRow>) {
+    let put = |row: Row, fence: &FloorRow| row.number(fence.node_number).id(fence.epoch);
+    script.add(FENCE, fence.as_slice(), put);
     script.add_plain(COMMIT);
 }
 

@@ -19,6 +19,7 @@ use super::{
     dialect::Sql,
     held_group::{ApplyError, GroupPost},
     held_groups::{BatchLimits, HeldGroups},
+    id_floor::Permit,
     inbox::{NEWEST_SEQS, NOBODY},
     opening::{self, Opening},
     recall::{self, Recalled},
@@ -125,12 +126,12 @@ pub(super) async fn prepare<'a>(
 }
 
 impl PreparedTransaction<'_> {
-    /// Stores all of it; where that is sent as texts, it is committed with it.
+    /// Stores all of it; where that is sent as texts, it is committed with it, within the fence of the permit.
     pub(super) async fn store(
         self,
         connection: &mut AnyConnection,
         sql: &Sql,
-        keeps_receivers: bool,
+        (keeps_receivers, permit): (bool, Permit),
     ) -> Result<Written, sqlx::Error> {
         let Self { works, fates, groups, posts, recalled, device_count, has_repeats } = self;
         let newest_seqs = newest_seqs(connection, sql, works).await?;
@@ -145,7 +146,7 @@ impl PreparedTransaction<'_> {
         add_reads(&mut script, sql, works);
         recall::add_moments(&mut script, &recalled);
         if sql.sends_text {
-            opening::commit_with(&mut script);
+            opening::commit_with(&mut script, permit.fence);
         }
         script.run(connection).await?;
 

@@ -38,7 +38,7 @@ use super::{
     dialect::{self, Sql},
     error::StoreError,
     held_groups::BatchLimits,
-    id_floor::IdFloor,
+    id_floor::{IdFloor, Permit},
     opening::{self, Opening},
     queue::{Job, Queue},
     transaction::{self, KeyLookup, Written},
@@ -365,9 +365,13 @@ impl WriterTask {
     ) -> Result<Committed, sqlx::Error> {
         let started = Instant::now();
         let works: Vec<&Work> = jobs.iter().map(|job| &job.work).collect();
+        let permit = || {
+            let holds = jobs.iter().filter_map(|job| job.floor.as_deref());
+            self.numbering.floor.permit(holds, Instant::now()).ok_or_else(too_late)
+        };
         let mut span = traces::batch("transaction", works.iter().map(|work| work.trace()));
         span.note("gim.requests", works.len() as i64);
-        let work = async |connection: &mut AnyConnection| self.transact(connection, &works, lookup).await;
+        let work = async |connection: &mut AnyConnection| self.transact(connection, &works, lookup, &permit).await;
         let committed = connection.run(work).await.inspect_err(|error| span.fail(|| error.to_string()))?;
         drop(span);
 
@@ -383,14 +387,15 @@ impl WriterTask {
         connection: &mut AnyConnection,
         works: &[&Work],
         lookup: KeyLookup,
+        permit: &(impl Fn() -> Result<Permit, sqlx::Error> + Sync),
     ) -> Result<Committed, sqlx::Error> {
         if !self.sql.sends_text {
             let mut transaction = sql::begin(connection).await?;
-            let committed = self.decide_and_store(&mut transaction, works, lookup, Opening::done()).await?;
+            let committed = self.decide_and_store(&mut transaction, works, (lookup, permit), Opening::done()).await?;
             transaction.commit().await?;
             return Ok(committed);
         }
-        let done = self.decide_and_store(connection, works, lookup, Opening::with_first_text()).await;
+        let done = self.decide_and_store(connection, works, (lookup, permit), Opening::with_first_text()).await;
         if done.as_ref().is_err_and(met_another) {
             opening::roll_back(connection).await?;
         }
@@ -401,17 +406,17 @@ impl WriterTask {
         &self,
         connection: &mut AnyConnection,
         works: &[&Work],
-        lookup: KeyLookup,
+        (lookup, permit): (KeyLookup, &(impl Fn() -> Result<Permit, sqlx::Error> + Sync)),
         mut opening: Opening,
     ) -> Result<Committed, sqlx::Error> {
         let prepared = transaction::prepare(connection, self.sql, works, (self.limits, lookup), &mut opening).await?;
         // All counters are held from here on.
         let turn = self.turns.take();
         // The commit comes with what is stored.
-        if !self.numbering.floor.may_commit(Instant::now()) {
-            return Err(too_late());
-        }
-        let written = prepared.store(connection, self.sql, self.numbering.keeps_receivers).await?;
+        let permit = permit()?;
+        let stored = prepared.store(connection, self.sql, (self.numbering.keeps_receivers, permit)).await;
+        let is_fenced_off = |error: &sqlx::Error| permit.fence.is_some() && sql::is_out_of_range(error);
+        let written = stored.map_err(|error| if is_fenced_off(&error) { too_late() } else { error })?;
         Ok(Committed { written, turn })
     }
 }
@@ -440,7 +445,7 @@ struct Committed {
     turn: Turn,
 }
 
-/// Other nodes count on this one's floor, and could not hear of it.
+/// Other nodes count on this one's floor, and could not hear of it, or went on without it.
 fn too_late() -> sqlx::Error {
     let problem = "the other nodes have not been told for too long what this one has under way";
     sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, problem))

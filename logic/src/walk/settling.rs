@@ -12,7 +12,7 @@ use std::{
 use tokio::sync::{Notify, watch};
 
 use crate::{
-    domain::settled_ids::SettledIds,
+    domain::settled_ids::{FloorRow, SettledIds},
     store::{Floors, StoreError, id_floor::IdFloor},
 };
 
@@ -61,7 +61,7 @@ impl Settled {
 pub struct Settling {
     floor: IdFloor,
     floors: Floors,
-    node_number: u16,
+    row: FloorRow,
     found: watch::Sender<u64>,
     needed: Arc<Notify>,
     ids: SettledIds,
@@ -70,13 +70,13 @@ pub struct Settling {
 }
 
 impl Settling {
-    /// Of a node whose floor was told for the first time.
-    pub fn new(floor: IdFloor, floors: Floors, node_number: u16) -> (Self, Settled) {
+    /// Of a node that has joined with this row.
+    pub fn new(floor: IdFloor, floors: Floors, row: FloorRow) -> (Self, Settled) {
         let (sender, found) = watch::channel(0);
         let needed = Arc::new(Notify::new());
         let settled = Settled::Among { found, needed: needed.clone() };
         let walked = (None, Instant::now());
-        (Self { floor, floors, node_number, found: sender, needed, ids: SettledIds::default(), walked }, settled)
+        (Self { floor, floors, row, found: sender, needed, ids: SettledIds::default(), walked }, settled)
     }
 
     /// Goes on until it is aborted.
@@ -100,24 +100,47 @@ impl Settling {
         if is_strict {
             self.floor.expect_telling(at);
         }
-        self.floors.tell(self.node_number, floor_id, is_strict).await?;
-        self.floor.told(is_strict.then_some(at));
-        let (told, beats) = self.floors.all().await?;
-        let now = Instant::now();
-        if self.walked.0 != Some(beats) {
-            self.walked = (Some(beats), now);
+        if !self.floors.tell(self.row, floor_id, is_strict).await? {
+            return self.come_back().await;
         }
-        let settlement = self.ids.settle(&told, self.node_number.into(), now);
+        self.floor.told(at, is_strict);
+        self.look().await
+    }
+
+    /// Others went on without this node, or another process has its number: what is under way is void, and the ids to come begin after
+    /// what they passed.
+    async fn come_back(&mut self) -> Result<(), StoreError> {
+        self.floor.forgotten();
+        self.look().await?;
+        let (row, at) = (FloorRow::of_joining(self.row.node_number), Instant::now());
+        let has_fence = self.floors.join_again(row).await?;
+        self.floor.ids().raise(self.floors.passed().await?);
+        self.floor.ids().pass_all();
+        self.floor.joined(row, has_fence, at);
+        self.row = row;
+        tracing::warn!("the other logic nodes went on without this one: what it had under way is to be sent again");
+        Ok(())
+    }
+
+    /// Sees what all nodes told. Nothing is passed before who is gone is taken out.
+    async fn look(&mut self) -> Result<(), StoreError> {
+        let asked = Instant::now();
+        let (told, beats) = self.floors.all().await?;
+        let seen = Instant::now();
+        if self.walked.0 != Some(beats) {
+            self.walked = (Some(beats), seen);
+        }
+        let settlement = self.ids.settle(&told, self.row, (asked, seen));
         self.floor.ids().raise(settlement.highest);
         if let Some(settled) = settlement.settled {
             self.found.send_if_modified(|found| settled > std::mem::replace(found, settled.max(*found)));
         }
         for gone in settlement.gone {
+            self.floors.forget(&gone).await?;
             tracing::warn!(
-                node_number = gone.node_number,
+                node_number = gone.row.node_number,
                 "a logic node told nothing for a lease: its messages are waited for no longer"
             );
-            self.floors.forget(&gone).await?;
         }
         Ok(())
     }

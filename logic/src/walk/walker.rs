@@ -1,11 +1,7 @@
 //! One walk, as the process sees it that would like to hold it: taken where nobody holds it, shown to be held while it is, and moved on.
 
-use std::{
-    hash::{BuildHasher as _, Hasher as _, RandomState},
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
-use gim_proto::check::ID_MAX;
 use metrics::gauge;
 use tokio::time::sleep;
 
@@ -13,7 +9,7 @@ use super::settling::Settled;
 use crate::{
     domain::{
         clock, message_id,
-        settled_ids::LEASE,
+        settled_ids::{self, LEASE},
         stored_event::{EventPage, WalkPart},
     },
     metrics as names,
@@ -198,9 +194,10 @@ impl Walk {
             let settled = self.settled.get();
             return if settled == 0 { Ok(()) } else { self.walks.begin(self.name, settled - 1).await };
         };
-        let (_, since) = *self.seen.insert(self.seen.filter(|(seen, _)| *seen == row).unwrap_or((row, shown_at)));
-        let is_free = row.holder == 0 || self.is_alone || shown_at.duration_since(since) >= LEASE;
-        let holder = new_holder();
+        let seen = self.seen.filter(|(seen, _)| *seen == row).unwrap_or_else(|| (row, Instant::now()));
+        let (_, since) = *self.seen.insert(seen);
+        let is_free = row.holder == 0 || self.is_alone || shown_at.saturating_duration_since(since) >= LEASE;
+        let holder = settled_ids::new_epoch();
         if is_free && self.walks.take(self.name, row, holder).await? {
             self.seen = None;
             let WalkRow { cursor_id, is_paused, .. } = row;
@@ -208,9 +205,4 @@ impl Walk {
         }
         Ok(())
     }
-}
-
-/// A number that no other taking has.
-fn new_holder() -> u64 {
-    (RandomState::new().build_hasher().finish() & ID_MAX).max(1)
 }

@@ -1,10 +1,14 @@
 //! Walks over what several logic nodes store: a transaction that is committed late, and a node that is killed.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use gim_logic::{
-    domain::stored_event::StoredEvent,
+    domain::{
+        settled_ids::{FloorRow, ToldFloor},
+        stored_event::StoredEvent,
+    },
     settings::InboxSettings,
+    store::StoreError,
     walk::{Settled, Settling},
 };
 use tokio::{task::JoinHandle, time::timeout};
@@ -27,8 +31,11 @@ async fn nodes() -> [Node; 2] {
     let node = async |number: u16| {
         let settings = InboxSettings { transaction_rows_min: 1, ..InboxSettings::default() };
         let harness = start_node(number, tempfile::tempdir().unwrap(), database.clone(), settings).await;
-        harness.store.floors.tell(number, 0, true).await.unwrap();
-        let (settling, settled) = Settling::new(harness.floor.clone(), harness.store.floors.clone(), number);
+        let row = FloorRow::of_joining(number.into());
+        let has_fence = harness.store.floors.join(row).await.unwrap();
+        assert!(has_fence);
+        harness.floor.joined(row, has_fence, Instant::now());
+        let (settling, settled) = Settling::new(harness.floor.clone(), harness.store.floors.clone(), row);
         Node { harness, settled, telling: tokio::spawn(settling.run()) }
     };
     [node(1).await, node(2).await]
@@ -94,7 +101,7 @@ async fn a_node_that_is_killed_is_waited_for_as_long_as_its_lease() {
     assert!(one.settled.get() <= stays_at.max(after.message_id));
     assert_eq!(ids(&next(&mut walk, 1).await), [after.message_id], "after the lease");
     let (floors, _) = one.harness.store.floors.all().await.unwrap();
-    assert_eq!(floors.iter().map(|floor| floor.node_number).collect::<Vec<_>>(), [1], "it is forgotten");
+    assert_eq!(floors.iter().map(|floor| floor.row.node_number).collect::<Vec<_>>(), [1], "it is forgotten");
 }
 
 #[tokio::test]
@@ -106,4 +113,70 @@ async fn a_node_whose_clock_is_behind_makes_no_ids_behind_those_of_others() {
     settled_beyond(&one, ahead).await;
     let next = two.harness.push(&[9]).await;
     assert!(next.message_id > ahead);
+}
+
+/// What node 2 told, as node 1 reads it.
+async fn told_by_the_second(one: &Node) -> Option<ToldFloor> {
+    let (floors, _) = one.harness.store.floors.all().await.unwrap();
+    floors.into_iter().find(|floor| floor.row.node_number == 2)
+}
+
+#[tokio::test]
+async fn the_database_commits_nothing_of_a_node_whose_row_is_gone() {
+    let [one, two] = nodes().await;
+    let first = two.harness.push(&[9]).await;
+    two.telling.abort();
+    assert!(two.telling.await.is_err());
+    two.harness.floor.told(Instant::now(), true);
+    one.harness.store.floors.forget(&told_by_the_second(&one).await.unwrap()).await.unwrap();
+    assert_eq!(told_by_the_second(&one).await, None);
+    // By its own clock it might commit.
+    let holds = [two.harness.floor.hold()];
+    assert!(two.harness.floor.permit(holds.iter(), Instant::now()).is_some());
+    for _ in 0..2 {
+        let refused = two.harness.submit_push(&[9]).committed().await.unwrap_err();
+        assert!(matches!(refused, StoreError::PutOff(_)), "{refused}");
+    }
+    assert_eq!(one.harness.push(&[9]).await.seq, first.seq + 1, "nothing is left of them");
+}
+
+#[tokio::test]
+async fn a_node_that_was_forgotten_comes_back_with_ids_behind_what_was_passed() {
+    let [one, two] = nodes().await;
+    let hour = 3_600_000 << 22;
+    let before = two.harness.floor.row();
+    one.harness
+        .store
+        .floors
+        .tell(one.harness.floor.row().unwrap(), one.harness.floor.get() + hour, true)
+        .await
+        .unwrap();
+    let passed = one.harness.store.floors.passed().await.unwrap();
+    let back = async {
+        while two.harness.floor.row() == before {
+            // It may tell something between the look and this.
+            if let Some(told) = told_by_the_second(&one).await.filter(|told| Some(told.row) == before) {
+                one.harness.store.floors.forget(&told).await.unwrap();
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(DEADLINE, back).await.expect("it joins again");
+    assert!(two.harness.push(&[9]).await.message_id > passed);
+}
+
+#[tokio::test]
+async fn a_former_process_of_a_node_is_not_believed() {
+    let [one, two] = nodes().await;
+    let former = two.harness.floor.row().unwrap();
+    let floors = &one.harness.store.floors;
+    let row = FloorRow::of_joining(2);
+    floors.join(row).await.unwrap();
+    assert!(!floors.tell(former, u64::MAX >> 1, true).await.unwrap());
+    assert!(floors.join_again(FloorRow::of_joining(2)).await.is_err());
+    assert_eq!(told_by_the_second(&one).await.unwrap().row, row);
+    let refused = two.harness.submit_push(&[9]).committed().await.unwrap_err();
+    assert!(matches!(refused, StoreError::PutOff(_)), "{refused}");
+    floors.leave(former).await.unwrap();
+    assert_eq!(told_by_the_second(&one).await.unwrap().row, row, "it takes only itself out");
 }

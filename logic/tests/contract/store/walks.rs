@@ -7,6 +7,7 @@ use gim_logic::{
         conversation::Peer,
         group::{Kind, Profile},
         message::{Message, Sent},
+        settled_ids::FloorRow,
         stored_event::StoredEvent,
     },
     store::{StoreError, read_position::ReadPosition, work::ReadMark},
@@ -142,10 +143,35 @@ async fn nothing_is_passed_that_is_still_under_way() {
 async fn a_node_that_could_not_tell_its_floor_commits_nothing() {
     let harness = harness().await;
     harness.push(&[7]).await;
-    harness.floor.told(Instant::now().checked_sub(Duration::from_secs(6)));
+    harness.floor.told(Instant::now().checked_sub(Duration::from_secs(6)).unwrap(), true);
     let refused = harness.submit_push(&[7]).committed().await.unwrap_err();
     assert!(matches!(refused, StoreError::PutOff(_)), "{refused}");
-    harness.floor.told(Some(Instant::now()));
+    harness.floor.told(Instant::now(), true);
+    assert_eq!(harness.push(&[7]).await.seq, 2, "nothing is left of it");
+}
+
+#[tokio::test]
+async fn what_a_node_had_under_way_when_it_was_forgotten_is_not_committed() {
+    let harness = harness().await;
+    harness.push(&[7]).await;
+    let held = harness.hold_up(7).await;
+    let late = harness.submit_push(&[7]);
+    let taken = async {
+        loop {
+            let floor = harness.floor.get();
+            harness.floor.ids().raise(harness.floor.ids().next_id() + (1 << 32));
+            if harness.floor.get() == floor {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(DEADLINE, taken).await.unwrap();
+    harness.floor.forgotten();
+    harness.floor.joined(FloorRow::of_joining(1), false, Instant::now());
+    held.release().await;
+    let refused = late.committed().await.unwrap_err();
+    assert!(matches!(refused, StoreError::PutOff(_)), "{refused}");
     assert_eq!(harness.push(&[7]).await.seq, 2, "nothing is left of it");
 }
 
