@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_answer_that_redirects_or_never_ends_costs_no_more_than_its_deadline() {
+    async fn an_answer_that_redirects_or_never_ends_ends_within_its_deadline() {
         let call =
             async |webhook: &Webhook| webhook.call(webhook.place().unwrap(), "1", Bytes::from_static(b"{}")).await;
         let redirect = answers("HTTP/1.1 307 Elsewhere\r\nlocation: /\r\ncontent-length: 0\r\n\r\n", false).await;

@@ -14,6 +14,7 @@ const ORDER: [&[&str]; 3] = [
         "config_show",
         "db",
         "drain",
+        "events",
         "groups",
         "import_gim",
         "push",
