@@ -136,7 +136,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_webhook_that_leads_inside_or_back_or_is_not_signed_is_refused_by_its_key() {
+    fn a_webhook_that_leads_inside_or_back_or_is_unsigned_is_refused() {
         let own = Endpoint::new("127.0.0.1:8010");
         let off = Endpoint::default();
         let refusal = |webhook: &str, secret: &str, private_addresses: bool| {

@@ -174,7 +174,8 @@ mod tests {
         assert!(early < floor.get() && floor.get() <= late);
         drop(second);
         assert!(late < floor.get(), "the clock is behind");
-        assert!(floor.ids().next_id() >= floor.get());
+        let passed = floor.get();
+        assert!(floor.ids().next_id() >= passed);
     }
 
     #[test]

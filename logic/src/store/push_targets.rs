@@ -148,13 +148,23 @@ mod tests {
         *,
     };
 
+    /// With another value at each place: of rows that are all alike MariaDB sees at once that there is none.
+    fn numbered(statement: &str) -> String {
+        let (parts, mut number) = (statement.split('?').collect::<Vec<_>>(), 0);
+        let join = |sql: String, part: &&str| {
+            number += 1;
+            format!("{sql}{number}{part}")
+        };
+        parts.iter().skip(1).fold(parts[0].to_owned(), join)
+    }
+
     #[tokio::test]
     async fn who_can_be_woken_is_found_by_index_alone() {
         let of_many = [OF_USERS, OF_MEMBERS, GROUPS].map(|statement| statement.sql(4).0);
         assert_by_index(&[&[OF_GROUP.to_owned(), FORGET.to_owned()], &of_many[..]].concat(), &[]).await;
         for dialect in [Dialect::Sqlite, Dialect::Mysql] {
             let sql = dialect::sql(dialect);
-            let statements = [sql.find_acks, sql.find_group_cursors, sql.find_muted].map(|one| one.sql(4).0);
+            let statements = [sql.find_acks, sql.find_group_cursors, sql.find_muted].map(|one| numbered(&one.sql(4).0));
             assert_by_index_in(&[dialect], &statements, &["4-ROW VALUES CLAUSE"]).await;
         }
     }

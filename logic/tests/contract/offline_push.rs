@@ -226,7 +226,7 @@ async fn a_business_that_wakes_nobody_is_asked_once() {
 }
 
 #[tokio::test]
-async fn what_was_handed_out_is_not_again_after_a_restart_nor_for_a_repeated_send() {
+async fn nothing_is_handed_out_again_after_a_restart_or_for_a_repeated_send() {
     let server = waking_server(|_| ()).await;
     server.say_to(7, 8, "once").await;
     server.say_to(7, 8, "once").await;
