@@ -116,7 +116,7 @@ fn what_only_todays_clients_say_comes_as_what_is_nearest() {
 }
 
 #[test]
-fn nobody_says_in_a_command_what_an_app_cannot_read_or_the_server_alone_says() {
+fn a_command_says_nothing_that_apps_cannot_read_or_the_server_alone_says() {
     let refused = |code: i32| {
         let content = Command { code, ..Command::default() }.encode_to_vec();
         contents::todays(MessageType::MtCommand, content.into(), &[]).is_err()
