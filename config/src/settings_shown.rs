@@ -8,8 +8,10 @@ use crate::settings::Settings;
 pub const HIDDEN: &str = "(hidden)";
 
 /// Keys whose values are secrets.
-const SECRET_KEYS: [&str; 5] =
-    ["internal_token", "accepted_tokens", "development_code", "code_webhook_secret", "webhook_secret"];
+const SECRET_KEYS: [&str; 3] = ["internal_token", "accepted_tokens", "development_code"];
+
+/// How the names of others end.
+const SECRET_ENDS: [&str; 2] = ["_secret", "_secret_access_key"];
 
 /// In the query of a URL: values of these are secrets.
 const SECRET_PARAMETERS: [&str; 2] = ["password", "sentinel-password"];
@@ -22,6 +24,11 @@ pub fn shown<S: Settings>(settings: &S, only_changed: bool) -> Result<Table, tom
     }
     table.iter_mut().for_each(|(key, value)| hide(key, value));
     Ok(table)
+}
+
+/// Whether what stands under a key is for nobody's eyes.
+pub fn is_secret(key: &str) -> bool {
+    SECRET_KEYS.contains(&key) || SECRET_ENDS.iter().any(|end| key.ends_with(end))
 }
 
 fn take_away(table: &mut Table, defaults: &Table) {
@@ -42,7 +49,7 @@ fn take_away(table: &mut Table, defaults: &Table) {
 
 fn hide(key: &str, value: &mut Value) {
     match value {
-        Value::String(text) if SECRET_KEYS.contains(&key) && !text.is_empty() => HIDDEN.clone_into(text),
+        Value::String(text) if is_secret(key) && !text.is_empty() => HIDDEN.clone_into(text),
         Value::String(text) => *text = without_password(text),
         Value::Array(entries) => entries.iter_mut().for_each(|entry| hide(key, entry)),
         Value::Table(table) => table.iter_mut().for_each(|(key, value)| hide(key, value)),

@@ -9,6 +9,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use gim_config::settings_shown::is_secret;
+
 /// Lines that the README may have.
 const README_LINES_MAX: usize = 200;
 
@@ -159,6 +161,23 @@ fn settings_that_the_pages_name_are_there() {
             assert!(is_there, "{page} names `{span}`, which is no setting");
         }
     }
+}
+
+#[test]
+fn what_may_stand_in_a_file_of_its_own_is_never_shown() {
+    let mut secrets = 0;
+    for service in ["conn", "logic", "business"] {
+        let settings: toml::Table = read(&format!("config/{service}.toml")).parse().unwrap();
+        for table in settings.values().filter_map(toml::Value::as_table) {
+            let is_kept_apart = |key: &&String| table.contains_key(&format!("{key}_file"));
+            // Of URLs the password alone is hidden.
+            for key in table.keys().filter(is_kept_apart).filter(|key| key.as_str() != "url") {
+                assert!(is_secret(key), "{service}: gim-ctl config show would show {key}");
+                secrets += 1;
+            }
+        }
+    }
+    assert!(secrets >= 10, "only {secrets} secrets were found");
 }
 
 /// The texts in quotes of a source that are names of metrics.

@@ -1,8 +1,8 @@
 //! What connections say and hear whose clients speak an older dialect: rewritten on the way in and out, by what the dialect itself brings.
 //! Owned by one reactor. Other connections pass by here with one comparison.
 //!
-//! Always holds: a frame that goes to many is rewritten once for all who speak a dialect, as long as no more than [`RECENT_MAX`] others
-//! go around with it.
+//! Always holds: a frame that goes to many is rewritten once for all who speak a dialect, as long as no more than [`SET_FRAMES`] of those
+//! that go around with it fall into one set.
 
 use gim_legacy::{
     Dialect,
@@ -14,6 +14,9 @@ use crate::wire::{encoded::Encoded, intake::Flow, outbound::Kind, packet::Packet
 
 /// Frames of which the rendition is remembered: more than a burst in a room is long.
 const RECENT_MAX: usize = 256;
+/// They are remembered in sets of so many. With one place for an address, two frames of a burst that share it would be rewritten anew for
+/// each receiver, by turns.
+const SET_FRAMES: usize = 4;
 
 /// What one reactor rewrites with.
 #[derive(Debug, Default)]
@@ -22,7 +25,7 @@ pub(super) struct Renditions {
     scratch: Scratch,
     /// What is written.
     frame: Vec<u8>,
-    /// By the address of the frame; none as long as nobody speaks a dialect.
+    /// By the address of the frame, the newest of each set first; none as long as nobody speaks a dialect.
     recent: Vec<Option<Rendition>>,
     has_recent: bool,
 }
@@ -73,16 +76,18 @@ impl Context {
         if renditions.recent.is_empty() {
             renditions.recent.resize_with(RECENT_MAX, || None);
         }
-        let place = place_of(&frame, dialect);
-        match &renditions.recent[place] {
-            Some(known) if known.dialect == dialect && known.of.shares_bytes_with(&frame) => known.frame.clone(),
-            _ => {
-                let rendered = renditions.write(dialect, &frame).map(Encoded::of);
-                renditions.recent[place] = Some(Rendition { dialect, of: frame, frame: rendered.clone() });
-                renditions.has_recent = true;
-                rendered
-            }
+        let first = SET_FRAMES * set_of(&frame, dialect);
+        let set = first..first + SET_FRAMES;
+        let is_it = |known: &&Rendition| known.dialect == dialect && known.of.shares_bytes_with(&frame);
+        if let Some(known) = renditions.recent[set.clone()].iter().flatten().find(is_it) {
+            return known.frame.clone();
         }
+        let rendered = renditions.write(dialect, &frame).map(Encoded::of);
+        let set = &mut renditions.recent[set];
+        set.rotate_right(1);
+        set[0] = Some(Rendition { dialect, of: frame, frame: rendered.clone() });
+        renditions.has_recent = true;
+        rendered
     }
 }
 
@@ -107,7 +112,7 @@ impl Reactor {
 }
 
 /// Allocations begin at multiples of 16, and those of one burst beside each other.
-fn place_of(frame: &Encoded, dialect: Dialect) -> usize {
+fn set_of(frame: &Encoded, dialect: Dialect) -> usize {
     let address = frame.address() >> 4;
-    (address ^ address >> 8 ^ address >> 16 ^ dialect.index()) % RECENT_MAX
+    (address ^ address >> 6 ^ address >> 12 ^ dialect.index()) % (RECENT_MAX / SET_FRAMES)
 }
