@@ -26,15 +26,13 @@ use tokio::{
 use tower::ServiceExt as _;
 
 use crate::{
+    acceptor::Acceptor,
     listen::{Endpoint, ListenError},
     metrics as metric,
 };
 
 /// Bytes of a request line and headers; hyper takes nothing smaller.
 const REQUEST_BYTES_MAX: usize = 8 * 1024;
-
-/// How long accepting pauses when the process is out of files.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// What a server may take.
 #[derive(Debug, Clone, Copy)]
@@ -101,21 +99,9 @@ impl Drop for HttpServer {
 /// Answers questions until it is aborted.
 async fn serve(listener: TcpListener, routes: Router, bounds: HttpBounds, name: &'static str) {
     let places = Arc::new(Semaphore::new(bounds.connections_max));
-    let (mut is_failing, mut connections) = (false, Connections::default());
+    let (mut acceptor, mut connections) = (Acceptor::new(listener, name), Connections::default());
     loop {
-        let (stream, peer) = match listener.accept().await {
-            Ok(accepted) => {
-                is_failing = false;
-                accepted
-            }
-            Err(error) => {
-                if !std::mem::replace(&mut is_failing, true) {
-                    tracing::warn!(%error, name, "connections cannot be accepted; tried again and again");
-                }
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-                continue;
-            }
-        };
+        let (stream, peer) = acceptor.next().await;
         if places.available_permits() == 0 {
             connections.end_one(name);
         }

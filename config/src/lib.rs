@@ -14,6 +14,7 @@
 //! - [`refused_peers`]: what is said once about callers that come again and again; [`seldom`]: what is said at times
 //! - [`certificate`]: certificates and keys, checked at start
 //! - [`in_gauge`]: what a gauge counts while it is there
+//! - [`acceptor`]: connections as they come to a listener for HTTP
 //! - [`networks`]: whose word about a client's address counts
 //! - [`data_folder`]: the lock on what a service keeps
 //! - [`file_watch`]: whether files that others renew have changed
@@ -32,6 +33,7 @@
 //! All of it runs on Tokio or at start-up, nothing on the thread of a reactor: no byte of a long connection passes through here.
 //! What a service serves and reads does: [`grpc`], [`gather`] and [`sql`] are on the path of a call.
 
+pub mod acceptor;
 pub mod admin;
 pub mod admin_page;
 pub mod arguments;

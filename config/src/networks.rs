@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv6Addr, SocketAddr},
     str::FromStr,
 };
 
@@ -24,6 +24,14 @@ pub struct Networks(Vec<Network>);
 #[derive(Debug, thiserror::Error)]
 #[error("`{0}` is no network: it needs the form 10.0.0.0/8, or that of an address")]
 pub struct NetworkError(String);
+
+/// Who an address counts for: itself or, with IPv6, its network of 64 bits, of which one client has all addresses.
+pub fn holder_of(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)).into(),
+        address => address,
+    }
+}
 
 impl Network {
     fn contains(self, address: IpAddr) -> bool {

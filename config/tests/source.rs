@@ -6,7 +6,7 @@ use gim_config::testing::layers::assert_layers;
 
 /// The layers, the lowest first. Nobody names a module of the same layer, or of one above.
 const ORDER: [&[&str]; 10] = [
-    &["in_gauge", "log_origin", "metric_names", "seldom"],
+    &["acceptor", "in_gauge", "log_origin", "metric_names", "seldom"],
     &["public_addresses", "refused_peers", "slow"],
     &[
         "admin_page",

@@ -6,10 +6,11 @@
 
 use std::{
     hash::{BuildHasher as _, RandomState},
-    net::{IpAddr, Ipv6Addr},
+    net::IpAddr,
     num::NonZeroU32,
 };
 
+pub use gim_config::networks::holder_of;
 use gim_proto::CloseReason;
 
 #[cfg(feature = "loom")]
@@ -169,7 +170,7 @@ impl Addresses {
     /// One more connection of an address. `None` where it is at its cap, or where not even a spare counter is free: nobody is
     /// let in without being counted.
     fn take(&self, address: IpAddr) -> Option<IpSlot> {
-        let hash = self.hasher.hash_one(holder(address));
+        let hash = self.hasher.hash_one(holder_of(address));
         // The upper bits choose the set, the lower forty tell its addresses apart.
         self.take_in((hash >> COUNT_BITS) as usize % self.sets, hash << COUNT_BITS)
     }
@@ -228,14 +229,6 @@ impl Addresses {
         let spare = self.sets * WAYS;
         let places = (set * WAYS..(set + 1) * WAYS).chain(spare..spare + SPARE);
         places.map(|index| (index, self.counters[index].load(Ordering::Relaxed)))
-    }
-}
-
-/// Who an address counts for: itself or, with IPv6, its network, of which one client has all 2^64 addresses.
-pub fn holder(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)).into(),
-        address => address,
     }
 }
 

@@ -23,7 +23,7 @@ use tonic::transport::server::Connected;
 
 use super::{connection::Connection, frames::FrameWatch, peers::Peers};
 
-use crate::{metrics as names, refused_peers::RefusedPeers};
+use crate::{acceptor::is_gone, metrics as names, refused_peers::RefusedPeers};
 
 /// What was said of callers with which TLS fails.
 static TLS_FAILURES: LazyLock<RefusedPeers<IpAddr>> = LazyLock::new(RefusedPeers::default);
@@ -83,12 +83,6 @@ pub(super) fn accept(
         }
     });
     ReceiverStream::new(accepted)
-}
-
-/// The connection left before it was accepted.
-fn is_gone(error: &io::Error) -> bool {
-    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
-    [ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted].contains(&error.kind())
 }
 
 /// Whatever becomes of a connection, its place is given back.

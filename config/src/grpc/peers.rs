@@ -22,9 +22,10 @@ use super::{
     connection::Connection,
     settings::{Bound, GrpcSettings, Kind},
 };
-use crate::networks::Networks;
-
-use crate::metrics as names;
+use crate::{
+    metrics as names,
+    networks::{Networks, holder_of},
+};
 
 /// Addresses beyond these are forgotten as soon as they have no connection.
 const ADDRESSES_MAX: usize = 16_384;
@@ -116,7 +117,7 @@ impl Peers {
     /// A connection from there, unless the address is refused for a while.
     pub(super) fn admit(self: &Arc<Self>, ip: IpAddr, now: Instant) -> Option<Arc<Connection>> {
         let is_proxy = self.proxies.contains(ip);
-        let ip = network_of(ip);
+        let ip = holder_of(ip);
         let mut table = self.lock();
         if table.stopping_since.is_some() {
             return None;
@@ -159,7 +160,7 @@ impl Peers {
 
     /// An address for which a proxy or a trusted service calls.
     pub(super) fn client(&self, ip: IpAddr, now: Instant) -> Arc<Address> {
-        let ip = network_of(ip);
+        let ip = holder_of(ip);
         let mut table = self.lock();
         table.addresses.entry(ip).or_insert_with(|| Peer::new(self.new_address(ip, now))).address.clone()
     }
@@ -346,13 +347,5 @@ impl Peer {
 
     fn is_empty(&self) -> bool {
         self.strangers.is_empty() && self.trusted.is_empty()
-    }
-}
-
-/// A host has as many addresses of IPv6 as it likes in its network.
-fn network_of(ip: IpAddr) -> IpAddr {
-    match ip.to_canonical() {
-        IpAddr::V6(address) => IpAddr::V6((u128::from(address) >> 64 << 64).into()),
-        address => address,
     }
 }

@@ -118,7 +118,7 @@ impl Reactor {
         let ip_slot = match ip_slot {
             Ok(ip_slot) => ip_slot,
             Err(full) => {
-                let address = (full == Full::Address).then(|| quota::holder(peer.ip()));
+                let address = (full == Full::Address).then(|| quota::holder_of(peer.ip()));
                 if self.evict_unsigned(address) {
                     return Some((stream, peer));
                 }
@@ -134,7 +134,7 @@ impl Reactor {
         match tls {
             Ok(tls) => {
                 let transport = Transport::new(entrance, tls, is_proxy);
-                self.install(stream, quota::holder(peer.ip()), ip_slot, transport, dialect);
+                self.install(stream, quota::holder_of(peer.ip()), ip_slot, transport, dialect);
             }
             Err(error) => {
                 tracing::error!(%error, "a TLS connection could not begin");

@@ -164,7 +164,7 @@ impl Peer<'_> {
             Handshake::Waiting => (Handshake::Waiting, false),
             Handshake::Silent => {
                 let client = self.connection.client_address();
-                let address = quota::holder(client.map_or(Ipv4Addr::UNSPECIFIED.into(), |client| client.ip()));
+                let address = quota::holder_of(client.map_or(Ipv4Addr::UNSPECIFIED.into(), |client| client.ip()));
                 let may = self.context.handshakes.ask(address, self.slot, self.connection.generation);
                 self.context.metrics.counts.handshakes_waited += u64::from(!may);
                 (if may { Handshake::UnderWay(address) } else { Handshake::Waiting }, may)
@@ -334,7 +334,7 @@ impl Peer<'_> {
                 return false;
             }
         }
-        self.context.unsigned.add(self.slot, quota::holder(client.ip()));
+        self.context.unsigned.add(self.slot, quota::holder_of(client.ip()));
         true
     }
 }

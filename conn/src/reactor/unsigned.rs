@@ -164,12 +164,12 @@ impl Peer<'_> {
             return;
         }
         let client = self.connection.client_address().map_or(Ipv4Addr::UNSPECIFIED.into(), |client| client.ip());
-        self.context.unsigned.add(self.slot, quota::holder(client));
+        self.context.unsigned.add(self.slot, quota::holder_of(client));
     }
 
     /// Its address has as many connections as it may have; it goes itself, and so does one that was there before.
     pub(super) fn report_full(&mut self, address: IpAddr) {
-        self.context.unsigned.full.push(quota::holder(address));
+        self.context.unsigned.full.push(quota::holder_of(address));
     }
 }
 
