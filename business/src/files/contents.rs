@@ -72,6 +72,18 @@ impl Contents {
         }
     }
 
+    /// Whether a file that was kept is still there; of a bucket that is believed.
+    pub async fn has(&self, content_id: FileId, size_bytes: u64) -> io::Result<bool> {
+        match self {
+            Self::Folder(folder, disk) => {
+                let folder = folder.clone();
+                disk.run(move || Ok(folder.has_content(content_id, size_bytes))).await
+            }
+            #[cfg(feature = "s3")]
+            Self::Bucket(_) => Ok(true),
+        }
+    }
+
     /// Reads a part of a file.
     pub async fn read(&self, content_id: FileId, variant: Variant, bytes: Range<u64>) -> io::Result<FileBytes> {
         match self {

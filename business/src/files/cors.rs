@@ -25,7 +25,7 @@ const ALLOWED_FOR_S: &str = "7200";
 
 /// Lets a request through, or refuses it.
 pub async fn let_in(State(files): State<Files>, request: Request, next: Next) -> Response {
-    let Some(origin) = request.headers().get(header::ORIGIN).cloned() else { return next.run(request).await };
+    let Some(origin) = request.headers().get(header::ORIGIN).cloned() else { return told(next.run(request).await) };
     let is_let_in = is_listed(&origin, &files.settings.origins)
         || is_own_page(&origin, host_of(request.uri(), request.headers()), files.page_port);
     // Who has a URL may read by it; there is nothing else that a page could borrow from its reader.
@@ -40,6 +40,13 @@ pub async fn let_in(State(files): State<Files>, request: Request, next: Next) ->
     let headers = answer.headers_mut();
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
     headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED_HEADERS));
+    told(answer)
+}
+
+/// What every answer says, as a picture that a page embeds is asked for without an origin, and the same answer is used again for a page
+/// that reads it.
+fn told(mut answer: Response) -> Response {
+    let headers = answer.headers_mut();
     // A page that is shown under other rules may embed what it may read.
     headers.insert(HeaderName::from_static("cross-origin-resource-policy"), HeaderValue::from_static("cross-origin"));
     headers.append(header::VARY, HeaderValue::from_static("origin"));

@@ -73,7 +73,8 @@ impl Files {
         Some(self.pictures.prepare(kind, &from, &clean, &self.folder.thumbnail(file_id)).await)
     }
 
-    /// Keeps the bytes at `path` unless the same are kept, and writes the row.
+    /// Keeps the bytes at `path` unless the same are kept, and writes the row. What was lost since (a folder that was restored from before,
+    /// say) is kept anew under its own id.
     async fn commit(
         &self,
         file_id: FileId,
@@ -81,17 +82,20 @@ impl Files {
         content: Content,
         path: PathBuf,
     ) -> Result<Content, FileRefusal> {
-        let content = match self.store.content(content.hash).await? {
-            Some(known) => known,
-            None => {
-                if content.thumbnail_bytes > 0 {
-                    let thumbnail = self.folder.thumbnail(file_id);
-                    self.contents.keep(thumbnail, file_id, Variant::Thumbnail).await?;
-                }
-                self.contents.keep(path, file_id, Variant::Whole).await?;
-                content
-            }
+        let known = self.store.content(content.hash).await?;
+        let is_kept = match &known {
+            Some(known) if known.state == ContentState::Refused => true,
+            Some(known) => self.contents.has(known.content_id, known.size_bytes).await?,
+            None => false,
         };
+        let content = known.unwrap_or(content);
+        if !is_kept {
+            if content.thumbnail_bytes > 0 {
+                let thumbnail = self.folder.thumbnail(file_id);
+                self.contents.keep(thumbnail, content.content_id, Variant::Thumbnail).await?;
+            }
+            self.contents.keep(path, content.content_id, Variant::Whole).await?;
+        }
         let finished = self.store.finish_upload(file_id, uploaded_bytes, &content, clock::now_ms()).await?;
         let Some(kept) = finished else {
             self.contents.remove(file_id).await?;

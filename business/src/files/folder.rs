@@ -31,7 +31,8 @@ impl Folder {
         let try_out = || {
             make_folder(&folder.uploads())?;
             make_folder(&folder.contents())?;
-            let probe = folder.uploads().join("probe");
+            // Of its own, as several nodes may have the folder.
+            let probe = folder.uploads().join(format!("probe-{}", FileId::random()));
             private().create(true).truncate(true).write(true).open(&probe)?;
             fs::remove_file(probe)
         };
@@ -76,6 +77,11 @@ impl Folder {
             File::open(&path)?.sync_all()?;
         }
         File::open(parent)?.sync_all()
+    }
+
+    /// Whether a content is there, whole.
+    pub fn has_content(&self, content_id: FileId, size_bytes: u64) -> bool {
+        fs::metadata(self.content(content_id, Variant::Whole)).is_ok_and(|metadata| metadata.len() == size_bytes)
     }
 
     /// Opens a content for reading.
@@ -142,8 +148,13 @@ pub fn private() -> OpenOptions {
     options
 }
 
+/// A folder that is not there yet has its own place in the one above synced, or its files could be gone with it after a loss of power.
 fn make_folder(path: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(path)
+    if path.is_dir() {
+        return Ok(());
+    }
+    DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    path.parent().map_or(Ok(()), |parent| File::open(parent)?.sync_all())
 }
 
 fn remove(path: &Path) -> io::Result<()> {

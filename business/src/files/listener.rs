@@ -18,7 +18,7 @@ use std::{
 };
 
 use axum::Router;
-use gim_config::listen::ListenError;
+use gim_config::{acceptor::Acceptor, listen::ListenError, networks::holder_of};
 use hyper::{Request, body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
@@ -35,14 +35,13 @@ use crate::{metrics::FILE_CONNECTIONS_ENDED_TOTAL, settings::FilesSettings};
 
 /// What hyper keeps of a connection of HTTP/1.1 in each direction. A name of 4 KiB has three times as many bytes in a URL.
 const BUFFER_BYTES: usize = 64 * 1_024;
-/// The same for one of HTTP/2, and for each of its transfers.
+/// What may come over one of HTTP/2 before it is taken, for each of its transfers; twice as much for all.
 const WINDOW_BYTES: u32 = 128 * 1_024;
+/// What waits to go, for each transfer of HTTP/2: a client may open them all and take nothing.
+const SEND_BUFFER_BYTES: usize = 32 * 1_024;
 /// Transfers of one connection of HTTP/2.
 const STREAMS_MAX: u32 = 16;
 const HEADER_BYTES_MAX: u32 = 32 * 1_024;
-
-/// How long accepting pauses when the process is out of files.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// The running listener. Dropping it ends all connections a little later.
 #[derive(Debug)]
@@ -135,30 +134,18 @@ impl Drop for Counted {
 
 /// Accepts until it is aborted.
 async fn serve(listener: TcpListener, routes: Router, settings: FilesSettings) {
-    let (mut is_failing, mut connections) = (false, Connections::default());
+    let (mut acceptor, mut connections) = (Acceptor::new(listener, "files"), Connections::default());
     loop {
-        let (stream, peer) = match listener.accept().await {
-            Ok(accepted) => {
-                is_failing = false;
-                accepted
-            }
-            Err(error) => {
-                if !is_failing {
-                    tracing::warn!(%error, "no connection is accepted for files");
-                }
-                is_failing = true;
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-                continue;
-            }
-        };
-        if !connections.make_place(peer.ip(), &settings) {
+        let (stream, peer) = acceptor.next().await;
+        let ip = holder_of(peer.ip());
+        if !connections.make_place(ip, &settings) {
             count_ended("full");
             continue;
         }
         let activity = Activity::default();
         let idle_timeout = Duration::from_millis(settings.idle_timeout_ms);
         let task = tokio::spawn(answer(stream, routes.clone(), activity.clone(), idle_timeout));
-        connections.0.push(Connection { ip: peer.ip(), activity, task: EndsWhenDropped(task.abort_handle()) });
+        connections.0.push(Connection { ip, activity, task: EndsWhenDropped(task.abort_handle()) });
     }
 }
 
@@ -182,7 +169,7 @@ async fn answer(stream: TcpStream, routes: Router, activity: Activity, idle_time
         .max_concurrent_streams(STREAMS_MAX)
         .initial_stream_window_size(WINDOW_BYTES)
         .initial_connection_window_size(2 * WINDOW_BYTES)
-        .max_send_buf_size(WINDOW_BYTES as usize)
+        .max_send_buf_size(SEND_BUFFER_BYTES)
         .max_header_list_size(HEADER_BYTES_MAX);
     let stream = TokioIo::new(Watched { stream, activity: activity.clone() });
     let mut served = std::pin::pin!(http.serve_connection(stream, service));
@@ -208,6 +195,7 @@ struct Connections(Vec<Connection>);
 
 #[derive(Debug)]
 struct Connection {
+    /// Who it counts for.
     ip: IpAddr,
     activity: Activity,
     task: EndsWhenDropped,
@@ -228,21 +216,23 @@ impl Connections {
         self.0.retain(|connection| !connection.task.0.is_finished());
         let of_address = self.0.iter().filter(|connection| connection.ip == ip).count();
         if of_address >= settings.connections_per_address_max {
-            return self.end_idle(|connection, _| connection.ip == ip);
+            return self.end_idle(|connection, _, _| connection.ip == ip);
         }
         if self.0.len() < settings.connections_max {
             return true;
         }
-        self.end_idle(|connection, counts| counts.get(&connection.ip) == counts.values().max())
+        self.end_idle(|connection, counts, most| counts.get(&connection.ip) == Some(&most))
     }
 
     /// Ends the oldest idle connection that may go; whether there was one.
-    fn end_idle(&mut self, may_go: impl Fn(&Connection, &HashMap<IpAddr, usize>) -> bool) -> bool {
+    fn end_idle(&mut self, may_go: impl Fn(&Connection, &HashMap<IpAddr, usize>, usize) -> bool) -> bool {
         let mut counts: HashMap<IpAddr, usize> = HashMap::new();
         for connection in self.0.iter().filter(|connection| connection.activity.is_idle()) {
             *counts.entry(connection.ip).or_default() += 1;
         }
-        let idle = self.0.iter().position(|connection| connection.activity.is_idle() && may_go(connection, &counts));
+        let most = counts.values().copied().max().unwrap_or_default();
+        let mut all = self.0.iter();
+        let idle = all.position(|connection| connection.activity.is_idle() && may_go(connection, &counts, most));
         let Some(index) = idle else { return false };
         self.0.remove(index);
         count_ended("evicted");

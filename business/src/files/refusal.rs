@@ -129,6 +129,11 @@ impl FileRefusal {
         Self::new(StatusCode::FORBIDDEN, ResultCode::NotAllowed, message)
     }
 
+    /// Whether it is because there is no such file.
+    pub fn is_of_absence(&self) -> bool {
+        self.status == StatusCode::NOT_FOUND
+    }
+
     /// Whether it is because another request writes to the upload.
     pub fn is_of_writer(&self) -> bool {
         self.status == StatusCode::LOCKED

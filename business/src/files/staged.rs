@@ -159,7 +159,7 @@ pub async fn receive(
             let written;
             (staged, chunk, digest, written) = write_chunk(disk, staged, chunk, digest).await?;
             if let Err(error) = written {
-                return Ok((staged, Err(error.into())));
+                break Err(error.into());
             }
         }
     };

@@ -4,8 +4,8 @@
 
 use std::{io, time::Duration};
 
-use super::Files;
-use crate::{clock, domain::file::FileId, metrics::FILE_UPLOADS_EXPIRED_TOTAL, store::FoundFile};
+use super::{Files, upload::WRITTEN_TO_FOR_MS};
+use crate::{clock, metrics::FILE_UPLOADS_EXPIRED_TOTAL, store::FoundFile};
 
 /// How often.
 const INTERVAL: Duration = Duration::from_secs(60);
@@ -38,11 +38,19 @@ pub(super) enum SweepError {
 /// Removes uploads that expired, and files that belong to none.
 pub(super) async fn sweep(files: &Files, now_ms: i64, orphan_after: Duration) -> Result<(), SweepError> {
     for file_id in files.store.expired_uploads(now_ms, STEP_MAX).await? {
-        if is_written_to(files, file_id, now_ms).await {
-            continue;
+        // Its writer's place is held until it is gone, so that nobody begins to write meanwhile.
+        match files.staged_if_free(file_id).await {
+            Err(refusal) if refusal.is_of_writer() => {
+                files.store.extend_upload(file_id, now_ms + WRITTEN_TO_FOR_MS).await?;
+            }
+            Err(refusal) if !refusal.is_of_absence() => {
+                tracing::warn!(%file_id, ?refusal, "an upload that was given up cannot be looked at; it is tried again");
+            }
+            _held_or_absent => {
+                files.give_up(file_id).await;
+                metrics::counter!(FILE_UPLOADS_EXPIRED_TOTAL).increment(1);
+            }
         }
-        files.give_up(file_id).await;
-        metrics::counter!(FILE_UPLOADS_EXPIRED_TOTAL).increment(1);
     }
     let folder = files.folder.clone();
     let resting = files.disk.run(move || folder.resting_uploads(orphan_after)).await?;
@@ -54,16 +62,4 @@ pub(super) async fn sweep(files: &Files, now_ms: i64, orphan_after: Duration) ->
         files.disk.run(move || folder.remove_upload(file_id)).await?;
     }
     Ok(())
-}
-
-/// Somebody writes to it, here or elsewhere on this host: then it lives a little longer.
-async fn is_written_to(files: &Files, file_id: FileId, now_ms: i64) -> bool {
-    let is_written_to = match files.staged(file_id).await {
-        Ok(_) => false,
-        Err(refusal) => refusal.is_of_writer(),
-    };
-    if is_written_to && let Err(error) = files.store.extend_upload(file_id, files.expires_at_ms(now_ms)).await {
-        tracing::warn!(%file_id, %error, "an upload that is written to could not be extended");
-    }
-    is_written_to
 }

@@ -62,7 +62,7 @@ pub async fn create(State(files): State<Files>, uri: Uri, headers: HeaderMap, bo
         check_version(&headers)?;
         let length = number(&headers, &UPLOAD_LENGTH)?;
         let name = name_of(headers.get(&UPLOAD_METADATA))?;
-        files.begin_upload(&headers, &name, length).await
+        files.begin_upload(&headers, &name, length, files.rest_ms()).await
     };
     let upload = match created.await {
         Ok(upload) => upload,
@@ -190,6 +190,7 @@ impl Files {
         body: Body,
         activity: &Activity,
     ) -> Result<(u64, i64), FileRefusal> {
+        let begin = staged.length();
         let transfer = InGauge::one(&gauge!(FILE_TRANSFERS, "direction" => "up"));
         let (staged, received) = receive(&self.disk, body, staged, upload.size_bytes, checksum).await?;
         drop(transfer);
@@ -202,9 +203,9 @@ impl Files {
         }
         let staged = self.disk.run(move || staged.sync().map(|()| staged)).await?;
         let (now_ms, mut expires_at_ms) = (clock::now_ms(), upload.expires_at_ms);
-        // Not for each part: a write of the database costs as much as one of a part.
-        if expires_at_ms - now_ms < i64::from(self.settings.upload_ttl_s) * 500 {
-            expires_at_ms = self.expires_at_ms(now_ms);
+        // Not for each part: a write of the database costs as much as one of a part. And not for nothing, or it may rest for ever.
+        if offset > begin && expires_at_ms - now_ms < self.rest_ms() / 2 {
+            expires_at_ms = now_ms + self.rest_ms();
             self.store.extend_upload(upload.file_id, expires_at_ms).await?;
         }
         drop(staged);

@@ -22,6 +22,7 @@ use super::{
     listener::Activity,
     refusal::FileRefusal,
     staged::{Staged, receive},
+    writers::{HasWriter, WriterPlace},
 };
 use crate::{
     clock,
@@ -43,6 +44,10 @@ pub struct UploadQuery {
     name: String,
 }
 
+/// An upload in one request, of which nothing is left but its row (the process ended, say), is given up after so long. As long as somebody
+/// writes to it, the sweep prolongs it.
+pub const WRITTEN_TO_FOR_MS: i64 = 180_000;
+
 /// Answers `POST /files`.
 pub async fn upload(
     State(files): State<Files>,
@@ -55,7 +60,8 @@ pub async fn upload(
     let begun = async {
         let checksum = Checksum::of(&headers).map_err(FileRefusal::bad_request)?;
         let length = content_length(&headers);
-        let upload = files.begin_upload(&headers, &query.name, length.unwrap_or(files.settings.file_bytes_max)).await?;
+        let length_max = length.unwrap_or(files.settings.file_bytes_max);
+        let upload = files.begin_upload(&headers, &query.name, length_max, WRITTEN_TO_FOR_MS).await?;
         Ok((upload, length, checksum))
     };
     let (upload, length, checksum) = match begun.await {
@@ -122,14 +128,26 @@ pub fn content_length(headers: &HeaderMap) -> Option<u64> {
 }
 
 impl Files {
-    /// A new upload of whoever asks, of so many bytes, if that is allowed.
-    pub async fn begin_upload(&self, headers: &HeaderMap, name: &str, size_bytes: u64) -> Result<Upload, FileRefusal> {
+    /// A new upload of whoever asks, of so many bytes, which may rest for so long; if that is allowed.
+    pub async fn begin_upload(
+        &self,
+        headers: &HeaderMap,
+        name: &str,
+        size_bytes: u64,
+        rest_ms: i64,
+    ) -> Result<Upload, FileRefusal> {
         let caller = self.caller(headers).await?;
-        self.begin_upload_of(caller.user_id, name, size_bytes).await
+        self.begin_upload_of(caller.user_id, name, size_bytes, rest_ms).await
     }
 
-    /// A new upload of this user, of so many bytes, if that is allowed.
-    pub async fn begin_upload_of(&self, user_id: u64, name: &str, size_bytes: u64) -> Result<Upload, FileRefusal> {
+    /// The same for this user.
+    pub async fn begin_upload_of(
+        &self,
+        user_id: u64,
+        name: &str,
+        size_bytes: u64,
+        rest_ms: i64,
+    ) -> Result<Upload, FileRefusal> {
         let settings = &self.settings;
         let name = clean_name(name).ok_or_else(|| FileRefusal::bad_request("name: has more than 4096 bytes"))?;
         if size_bytes > settings.file_bytes_max {
@@ -139,8 +157,7 @@ impl Files {
             return Err(FileRefusal::empty());
         }
         let now_ms = clock::now_ms();
-        let upload =
-            Upload { file_id: FileId::random(), user_id, name, size_bytes, expires_at_ms: self.expires_at_ms(now_ms) };
+        let upload = Upload { file_id: FileId::random(), user_id, name, size_bytes, expires_at_ms: now_ms + rest_ms };
         let quota = UploadQuota {
             uploads_max: settings.uploads_per_user_max,
             files_max: settings.files_per_day_max,
@@ -157,9 +174,9 @@ impl Files {
         Ok(upload)
     }
 
-    /// When an upload is given up to which nothing comes from now on.
-    pub fn expires_at_ms(&self, now_ms: i64) -> i64 {
-        now_ms + i64::from(self.settings.upload_ttl_s) * 1_000
+    /// How long an upload may rest that goes on by further requests.
+    pub fn rest_ms(&self) -> i64 {
+        i64::from(self.settings.upload_ttl_s) * 1_000
     }
 
     /// The upload, for whoever writes to it now.
@@ -167,7 +184,21 @@ impl Files {
     /// # Errors
     /// Somebody else does.
     pub async fn staged(&self, file_id: FileId) -> Result<Staged, FileRefusal> {
-        let place = self.writers.take(file_id, clock::now_ms()).map_err(|_| FileRefusal::has_writer())?;
+        let place = self.writers.take(file_id, clock::now_ms());
+        self.open_staged(file_id, place).await
+    }
+
+    /// The same for who can wait for whoever writes to it: nobody is sent away.
+    ///
+    /// # Errors
+    /// Somebody else does.
+    pub async fn staged_if_free(&self, file_id: FileId) -> Result<Staged, FileRefusal> {
+        let place = self.writers.take_if_free(file_id, clock::now_ms());
+        self.open_staged(file_id, place).await
+    }
+
+    async fn open_staged(&self, file_id: FileId, place: Result<WriterPlace, HasWriter>) -> Result<Staged, FileRefusal> {
+        let place = place.map_err(|_| FileRefusal::has_writer())?;
         let folder = self.folder.clone();
         let opened = self.disk.run(move || Staged::open(folder.open_upload(file_id)?, place)).await;
         opened.map_err(|error| match error.kind() {

@@ -62,6 +62,15 @@ impl Writers {
         Ok(WriterPlace { writers: self.clone(), file_id, writing })
     }
 
+    /// The same for who can wait: nobody is sent away.
+    ///
+    /// # Errors
+    /// It is taken.
+    pub fn take_if_free(&self, file_id: FileId, now_ms: i64) -> Result<WriterPlace, HasWriter> {
+        let is_taken = self.lock().contains_key(&file_id);
+        if is_taken { Err(HasWriter) } else { self.take(file_id, now_ms) }
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<FileId, Arc<Writing>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -107,6 +116,9 @@ mod tests {
         assert!(progress.displaced().now_or_never().is_none());
         assert_eq!(writers.take(file_id, 15_001).err(), Some(HasWriter), "it has yet to go");
         assert!(progress.displaced().now_or_never().is_some());
+        assert_eq!(writers.take_if_free(file_id, 90_000).err(), Some(HasWriter));
+        assert!(progress.displaced().now_or_never().is_none(), "who can wait sends nobody away");
+        writers.take_if_free(FileId::random(), 0).unwrap();
         writers.take(FileId::random(), 0).unwrap();
         drop(place);
         writers.take(file_id, 15_002).unwrap();

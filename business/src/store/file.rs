@@ -322,11 +322,12 @@ async fn beyond_quota(
     upload: &Upload,
     quota: UploadQuota,
 ) -> Result<Option<BeyondQuota>, StoreError> {
-    let sql = "SELECT COUNT(*), CAST(COALESCE(SUM(size_bytes), 0) AS SIGNED), \
-               CAST(COALESCE(SUM(CASE WHEN expires_at_ms > 0 THEN 1 ELSE 0 END), 0) AS SIGNED) \
-               FROM file WHERE user_id = ? AND created_at_ms > ?";
+    // Whatever their age: one that is prolonged again and again takes a place as long as it is there.
+    let sql = "SELECT COUNT(*) FROM file WHERE user_id = ? AND expires_at_ms > 0";
+    let (uploads,): (i64,) = sqlx::query_as(sql).bind(key(upload.user_id)).fetch_one(&mut *connection).await?;
+    let sql = "SELECT COUNT(*), CAST(COALESCE(SUM(size_bytes), 0) AS SIGNED) FROM file WHERE user_id = ? AND created_at_ms > ?";
     let query = sqlx::query_as(sql).bind(key(upload.user_id)).bind(quota.since_ms);
-    let (files, bytes, uploads): (i64, i64, i64) = query.fetch_one(connection).await?;
+    let (files, bytes): (i64, i64) = query.fetch_one(connection).await?;
     Ok(match () {
         () if uploads >= i64::from(quota.uploads_max) => Some(BeyondQuota::Uploads),
         () if files >= i64::from(quota.files_max) => Some(BeyondQuota::Files),
@@ -436,6 +437,8 @@ mod tests {
         assert_eq!(begin(alice, 1, UploadQuota { files_max: 2, ..roomy }).await, Err(BeyondQuota::Files));
         assert_eq!(begin(alice, u64::MAX, roomy).await, Err(BeyondQuota::Bytes));
         begin(alice, 1_000, UploadQuota { since_ms: 100, ..QUOTA }).await.unwrap();
+        let later = UploadQuota { since_ms: 1_000_000, uploads_max: 3, ..QUOTA };
+        assert_eq!(begin(alice, 1, later).await, Err(BeyondQuota::Uploads), "they are as old as they like");
     }
 
     async fn uploads_that_rest_too_long_are_found_and_forgotten(store: Store) {

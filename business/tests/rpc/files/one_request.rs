@@ -77,6 +77,32 @@ async fn equal_bytes_are_kept_once_and_told_of_to_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn bytes_that_were_lost_come_back_with_who_brings_them_again() {
+    let (server, address) = start().await;
+    let phone = server.sign_in("1").await;
+    let first = uploaded(address, &phone, "a.png", DOT);
+    let url = first["url"].as_str().unwrap();
+    let contents = server.settings.data_dir.join("files/contents");
+    fs::remove_dir_all(&contents).unwrap();
+    assert_eq!(read(address, url).status, 500);
+    uploaded(address, &phone, "b.png", DOT);
+    assert_eq!(read(address, url).body, DOT, "it is the same content");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_is_used_again_fits_pages_that_embed_and_that_read() {
+    let (server, address) = start().await;
+    let phone = server.sign_in("1").await;
+    let about = uploaded(address, &phone, "a.gif", DOT);
+    for origin in [None, Some("https://app.example.com")] {
+        let ask = Ask::new("GET", about["url"].as_str().unwrap());
+        let file = origin.into_iter().fold(ask, |ask, origin| ask.header("origin", origin)).send(address);
+        assert_eq!((file.status, file.header("vary")), (200, "origin"), "{origin:?}");
+        assert_eq!(file.header("cross-origin-resource-policy"), "cross-origin", "{origin:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_app_asks_for_a_new_url_by_the_id() {
     let (server, address) = start().await;
     let [alice, bob] = [server.sign_in("1").await, server.sign_in("2").await];
