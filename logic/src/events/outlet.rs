@@ -12,7 +12,7 @@ use gim_config::{
 };
 use metrics::counter;
 use serde_json::{Value, json};
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, task::JoinHandle};
 
 use super::{dead_letters::DeadLetters, told::Teller};
 use crate::{
@@ -72,8 +72,14 @@ impl EventOutlet {
         }))
     }
 
+    /// Starts to hand out, on a task that ends after the sender says so or is gone.
+    pub fn start(self) -> (oneshot::Sender<()>, JoinHandle<()>) {
+        let (stop, stopped) = oneshot::channel();
+        (stop, tokio::spawn(self.run(stopped)))
+    }
+
     /// Hands out until it is asked to stop; then another node may go on at once.
-    pub async fn run(mut self, stop: oneshot::Receiver<()>) {
+    async fn run(mut self, stop: oneshot::Receiver<()>) {
         tokio::select! {
             () = self.hand_out() => {}
             _ = stop => {}

@@ -21,7 +21,7 @@ use super::{
 use crate::{
     settings::LogicSettings,
     shared_state::{SharedState, SharedStateError, local::LocalState, redis::RedisState},
-    store::{Store, StoreError},
+    store::{Store, StoreError, writer::Writer},
 };
 
 /// Also returns what this node has for itself at the server of the database, and the ids that it makes.
@@ -49,6 +49,15 @@ pub(super) async fn or_leave<T>(shared: &dyn SharedState, started: Result<T, Sta
         leave(shared).await;
     }
     started
+}
+
+/// The same where the writer is there already.
+pub(super) async fn or_stop<T>(
+    shared: &dyn SharedState,
+    writer: &Writer,
+    started: Result<T, StartError>,
+) -> Result<T, StartError> {
+    or_leave(shared, started.inspect_err(|_| writer.close())).await
 }
 
 pub(super) async fn leave(shared: &dyn SharedState) {

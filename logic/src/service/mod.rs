@@ -10,6 +10,7 @@ mod lease_renewal;
 mod numbering;
 mod offline;
 mod reload;
+mod writing;
 
 use std::{
     future,
@@ -32,7 +33,7 @@ use gim_config::{
     sql::{self, Database, DatabaseError, DatabaseSettings, Taken},
 };
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::oneshot,
     task::{JoinError, JoinHandle},
 };
 use tonic::service::RoutesBuilder;
@@ -40,14 +41,15 @@ use tonic::service::RoutesBuilder;
 pub use self::claims::claimed_names;
 pub use self::offline::{Offline, open_offline, raise_seqs, run_raising_seqs};
 use self::{
-    joining::{join_others, leave, or_leave},
+    joining::{join_others, leave, or_leave, or_stop},
     lease_renewal::LeaseRenewal,
     numbering::FloorTelling,
     reload::Reloadable,
+    writing::Writing,
 };
 use crate::{
     clients::business::Business,
-    delivery::{catch_up::CatchUp, fanout::Fanout, nodes::Nodes, stored_tap::StoredTap},
+    delivery::{catch_up::CatchUp, nodes::Nodes, stored_tap::StoredTap},
     dispatch::Dispatch,
     domain::{clock, short_id::ShortIds},
     events::EventOutlet,
@@ -65,9 +67,6 @@ use crate::{
 
 /// In the data folder, where no server keeps the database.
 pub const DATABASE_FILE: &str = "logic.db";
-
-/// Committed batches that wait for the fan-out; a full queue holds the writer up.
-const COMMITTED_BATCHES_MAX: usize = 16;
 
 /// How long calls and streams may take to end after a stop was asked for.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -165,13 +164,10 @@ pub fn run(arguments: &ServiceArguments) -> ExitCode {
 }
 
 /// Starts the service: database, writer, fan-out, then gRPC.
-#[expect(clippy::too_many_lines, reason = "one line for each part, in the order in which they start")]
 pub async fn start(settings: LogicSettings) -> Result<Logic, StartError> {
     let data_folder = take_folder(&settings.database, &settings.data_dir)?;
     let readiness = Readiness::default();
-    let (database_part, grpc_part) = (readiness.part("database"), readiness.part("grpc"));
-    let companions_part = readiness.part("companions");
-    let redis_part = (!settings.shared_state.url.is_empty()).then(|| readiness.part("redis"));
+    let ready = ReadyParts::new(&readiness, &settings);
     let admin = admin::start(&settings.admin, metrics::DESCRIPTIONS, readiness.clone()).await?;
     metrics::begin_codes();
     // What is wrong with the settings is found before other nodes hear of this one.
@@ -179,20 +175,17 @@ pub async fn start(settings: LogicSettings) -> Result<Logic, StartError> {
     let business = Arc::new(Business::new(&settings.business, &settings.grpc).map_err(StartError::Business)?);
     let store = open_store(&settings).await?;
     let (joined, belonging, claim, numbers) =
-        join_others(&settings, &store, redis_part, companions_part.clone()).await?;
+        join_others(&settings, &store, ready.redis, ready.companions.clone()).await?;
     let shared = joined.shared.clone();
     let event_outlet = EventOutlet::new(&settings, &store, numbers.settled.clone()).map_err(StartError::Files);
     let event_outlet = or_leave(&*shared, event_outlet).await?;
-    database_part.set(true);
-    let database_watch = store.database.watch(database_part);
+    ready.database.set(true);
+    let database_watch = store.database.watch(ready.database);
 
-    let nodes = Arc::new(Nodes::new(settings.link.clone(), shared.clone()));
-    let fanout = Fanout::new(shared.clone(), nodes.clone());
     let (tap, pushes) = or_leave(&*shared, pushes(&settings, &store, &shared, &business)).await?.unzip();
-    let (deliveries, committed) = mpsc::channel(COMMITTED_BATCHES_MAX);
     let shares = reloadable.request_shares.clone();
-    let (writer, writer_task) = Writer::start(&store.database, &settings.inbox, shares, numbers.numbering, deliveries);
-    let fanout_task = tokio::spawn(fanout.clone().run(committed, tap));
+    let Writing { nodes, fanout, fanout_task, writer, writer_task } =
+        Writing::start(&settings, &store, &shared, (shares, numbers.numbering), tap);
     let parts = Parts {
         ids: numbers.ids,
         short_ids: Arc::new(ShortIds::new(settings.node_number, numbers.newest_id, clock::now_ms())),
@@ -208,25 +201,19 @@ pub async fn start(settings: LogicSettings) -> Result<Logic, StartError> {
     };
     let use_cases = Arc::new(UseCases::new(&settings, parts));
     // Before anything is said.
-    let listed = use_cases.listed_words.refresh().await;
-    let listed = listed.map_err(|source| StartError::Store { database: store.database.name().to_owned(), source });
-    or_leave(&*shared, listed.inspect_err(|_| writer.close())).await?;
+    or_stop(&*shared, &writer, read_words(&use_cases, &store).await).await?;
     let catch_up = CatchUp::new(&store, fanout.clone());
     let offline_pushes = pushes.map(|pushes| pushes.start(use_cases.clone()));
 
-    let listeners = listen(&settings, &use_cases, &business, (&nodes, companions_part), &catch_up).await;
-    let listeners = listeners.inspect_err(|_| writer.close()).map_err(StartError::from);
-    let Listeners { clients, legacy, grpc } = or_leave(&*shared, listeners).await?;
-    grpc_part.set(true);
+    let listeners = listen(&settings, &use_cases, &business, (&nodes, ready.companions), &catch_up).await;
+    let Listeners { clients, legacy, grpc } = or_stop(&*shared, &writer, listeners.map_err(StartError::from)).await?;
+    ready.grpc.set(true);
     let (reads, listed_words) = (use_cases.reads.clone(), use_cases.listed_words.clone());
     let lease = Duration::from_millis(settings.link.lease_ms);
     let renewal = LeaseRenewal { joined, nodes: nodes.clone(), fanout, catch_up, use_cases };
     let housekeeping = housekeeping::start(&settings, &store, &shared, lease, listed_words);
     Ok(Logic {
-        event_outlet: event_outlet.map(|outlet| {
-            let (stop, stopped) = oneshot::channel();
-            (stop, tokio::spawn(outlet.run(stopped)))
-        }),
+        event_outlet: event_outlet.map(EventOutlet::start),
         housekeeping: housekeeping.into_iter().chain([database_watch]).collect(),
         node: settings.node,
         readiness,
@@ -250,6 +237,31 @@ pub async fn start(settings: LogicSettings) -> Result<Logic, StartError> {
         claim: claim.map(|claim| tokio::spawn(claim.keep())),
         belonging,
     })
+}
+
+/// What `/readyz` waits for.
+struct ReadyParts {
+    database: ReadyPart,
+    grpc: ReadyPart,
+    companions: ReadyPart,
+    redis: Option<ReadyPart>,
+}
+
+impl ReadyParts {
+    fn new(readiness: &Readiness, settings: &LogicSettings) -> Self {
+        let has_redis = !settings.shared_state.url.is_empty();
+        Self {
+            database: readiness.part("database"),
+            grpc: readiness.part("grpc"),
+            companions: readiness.part("companions"),
+            redis: has_redis.then(|| readiness.part("redis")),
+        }
+    }
+}
+
+async fn read_words(use_cases: &UseCases, store: &Store) -> Result<(), StartError> {
+    let read = use_cases.listed_words.refresh().await;
+    read.map_err(|source| StartError::Store { database: store.database.name().to_owned(), source })
 }
 
 /// Who is woken, and where what is stored goes for that.
