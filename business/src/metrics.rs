@@ -32,6 +32,6 @@ gim_config::metric_names! {
     Counter FILE_UPLOADS_EXPIRED_TOTAL = "business_file_uploads_expired_total";
     /// Answers of the webhook that checks files, by `result`: `good`, `refused`, `failed` (it is asked again).
     Counter FILE_CHECKS_TOTAL = "business_file_checks_total" by result ["good", "refused", "failed"];
-    /// Connections for files that were ended, by `why`: `silent`, `evicted` (for a new one), `full` (there was no place for it).
-    Counter FILE_CONNECTIONS_ENDED_TOTAL = "business_file_connections_ended_total" by why ["silent", "evicted", "full"];
+    /// Connections for files that were ended, by `why`: `silent`, `slow`, `evicted` (for a new one), `full` (there was no place for it).
+    Counter FILE_CONNECTIONS_ENDED_TOTAL = "business_file_connections_ended_total" by why ["silent", "slow", "evicted", "full"];
 }

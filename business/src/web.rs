@@ -184,7 +184,7 @@ impl Page {
         let connect = &settings.connect;
         let nodes = if connect.is_empty() { ALL_NODES } else { connect };
         Self {
-            policy: format!("{CONTENT_SECURITY_POLICY}{nodes}{}", files.in_policy()),
+            policy: format!("{CONTENT_SECURITY_POLICY}{nodes}"),
             config: Config {
                 connect: connect.clone(),
                 is_for_development: sign_in_by == SignInBy::Development,
@@ -201,10 +201,19 @@ impl Page {
         Config { files: self.files.url_at(host), ..self.config.clone() }
     }
 
-    fn answer(&self, file: &File, accepts_gzip: bool) -> Response {
+    /// Where a page may connect that was asked for at this host.
+    fn policy_at(&self, host: &str) -> String {
+        match self.files.url_at(host) {
+            url if url.is_empty() || !is_host(host) => self.policy.clone(),
+            url => format!("{} {}", self.policy, origin_of(&url)),
+        }
+    }
+
+    fn answer(&self, file: &File, host: &str, accepts_gzip: bool) -> Response {
+        let policy = self.policy_at(host);
         let headers = [
             (header::CONTENT_TYPE, file.kind),
-            (header::CONTENT_SECURITY_POLICY, &self.policy),
+            (header::CONTENT_SECURITY_POLICY, &policy),
             (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
             (header::REFERRER_POLICY, "no-referrer"),
             // Names in links of strangers are looked up when somebody follows them.
@@ -221,15 +230,6 @@ impl Page {
 }
 
 impl FilesAt {
-    /// What stands in the policy of the page, after a space.
-    fn in_policy(&self) -> String {
-        match self {
-            Self::Nowhere => String::new(),
-            Self::Url(url) => format!(" {}", origin_of(url)),
-            Self::Port(port) => format!(" http://*:{port}"),
-        }
-    }
-
     fn url_at(&self, host: &str) -> String {
         match self {
             Self::Nowhere => String::new(),
@@ -241,6 +241,12 @@ impl FilesAt {
             }
         }
     }
+}
+
+/// Whether it can stand in a policy: a name or an address, and perhaps a port.
+fn is_host(text: &str) -> bool {
+    let is_of_host = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b':' | b'[' | b']');
+    !text.is_empty() && text.bytes().all(is_of_host)
 }
 
 /// A URL without its path.
@@ -272,7 +278,7 @@ fn routes(services: Services) -> Router {
     let file = |kind, text| {
         let file = File::new(kind, text);
         get(async move |State(services): State<Services>, headers: HeaderMap| {
-            services.page.answer(&file, accepts_gzip(&headers))
+            services.page.answer(&file, host_of(&headers), accepts_gzip(&headers))
         })
     };
     Router::new()
@@ -288,8 +294,12 @@ fn routes(services: Services) -> Router {
 }
 
 async fn config(State(services): State<Services>, headers: HeaderMap) -> Response {
-    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-    ([NOT_STORED], Json(services.page.config_at(host))).into_response()
+    ([NOT_STORED], Json(services.page.config_at(host_of(&headers)))).into_response()
+}
+
+/// At which host a page was asked for.
+fn host_of(headers: &HeaderMap) -> &str {
+    headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default()
 }
 
 async fn send_code(

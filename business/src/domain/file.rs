@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use ring::digest::Context;
+
 /// 128 random bits that nobody can guess. Whoever knows it may read the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct FileId([u8; 16]);
@@ -44,6 +46,11 @@ impl fmt::Display for FileId {
 }
 
 impl FileHash {
+    /// Of all that was hashed.
+    pub fn of(hash: Context) -> Self {
+        Self(hash.finish().as_ref().try_into().expect("SHA-256 has 32 bytes"))
+    }
+
     /// As it is stored.
     pub fn of_bytes(bytes: &[u8]) -> Option<Self> {
         bytes.try_into().ok().map(Self)
@@ -63,8 +70,10 @@ pub fn clean_name(name: &str) -> Option<String> {
         return None;
     }
     let last = name.rsplit(['/', '\\']).next().unwrap_or_default();
-    let is_shown =
-        |letter: &char| !letter.is_control() && !matches!(letter, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let is_shown = |letter: &char| {
+        !letter.is_control()
+            && !matches!(letter, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
     let shown: String = last.chars().filter(is_shown).collect();
     let shown = shown.trim();
     Some(if shown.trim_matches('.').is_empty() { UNNAMED.into() } else { shown.to_owned() })
@@ -117,6 +126,7 @@ mod tests {
         assert_eq!(cleaned(r"C:\holiday\sea.jpg"), "sea.jpg");
         assert_eq!(cleaned("a\0b\r\nc.txt"), "abc.txt");
         assert_eq!(cleaned("invoice\u{202e}gpj.exe"), "invoicegpj.exe", "what turns the reading direction");
+        assert_eq!(cleaned("a\u{2028}b\u{200f}c\u{61c}.txt"), "abc.txt", "lines, and marks of direction");
         assert_eq!(cleaned("\"quoted\" & <b>.txt"), "\"quoted\" & <b>.txt");
         assert_eq!(cleaned("度假 🏖.jpg"), "度假 🏖.jpg");
         for nothing in ["", "/", "..", " ", "a/", "\0"] {

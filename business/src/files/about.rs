@@ -45,7 +45,7 @@ pub async fn about(
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, FileRefusal> {
-    let caller = files.caller(&headers).await?;
+    let (caller, _turn) = files.reader(&headers).await?;
     let file_id = FileId::parse(&file_id).ok_or_else(FileRefusal::not_found)?;
     match files.store.file(file_id).await? {
         Some(FoundFile::Stored(file)) => Ok(answer(&files, file_id, &file, &files.base_url(&uri, &headers))),

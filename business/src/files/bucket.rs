@@ -3,10 +3,18 @@
 //! On tasks of Tokio. Always holds: of a file that is sent there one part at a time is in memory, and so many files are sent at once; a call
 //! that is not answered in time has failed, and is told as a store that does not answer.
 
-use std::{fs::File, io, ops::Range, os::unix::fs::FileExt as _, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    fs::File,
+    io,
+    ops::Range,
+    os::unix::fs::FileExt as _,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use bytes::Bytes;
-use futures_util::StreamExt as _;
+use futures_util::{StreamExt as _, TryStreamExt as _};
 use http_body_util::BodyExt as _;
 use hyper_rustls::{ConfigBuilderExt as _, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
@@ -32,6 +40,9 @@ use super::{
     signed_url::Variant,
 };
 use crate::{domain::file::FileId, settings::FilesSettings};
+
+/// The folder of the bucket in which files are.
+const CONTENTS: &str = "contents";
 
 /// Bytes of a part; S3 takes none that is smaller than 5 MiB, but for the last.
 const PART_BYTES: u64 = 8 << 20;
@@ -156,6 +167,25 @@ impl Bucket {
         Ok(())
     }
 
+    /// What came into this part of the bucket so long ago.
+    pub async fn older(&self, part: u8, age: Duration) -> io::Result<Vec<FileId>> {
+        let prefix = format!("{part:02x}");
+        let listed =
+            self.store.list_with_offset(Some(&Path::from(CONTENTS)), &Path::from(format!("{CONTENTS}/{prefix}")));
+        let mut listed = listed.map_err(problem);
+        let mut older = Vec::new();
+        while let Some(object) = listed.try_next().await? {
+            let Some(name) = object.location.filename().filter(|name| name.starts_with(&prefix)) else { break };
+            let Some(file_id) = FileId::parse(name.split_once('.').map_or(name, |(id, _)| id)) else { continue };
+            let came_at = SystemTime::from(object.last_modified);
+            if SystemTime::now().duration_since(came_at).is_ok_and(|passed| passed >= age) {
+                older.push(file_id);
+            }
+        }
+        older.dedup();
+        Ok(older)
+    }
+
     async fn part(&self, file: &Arc<File>, bytes: Range<u64>) -> io::Result<Bytes> {
         let file = file.clone();
         let read = move || {
@@ -169,8 +199,8 @@ impl Bucket {
 
 fn path_of(content_id: FileId, variant: Variant) -> Path {
     match variant {
-        Variant::Whole | Variant::Check => Path::from(format!("contents/{content_id}")),
-        Variant::Thumbnail => Path::from(format!("contents/{content_id}.thumbnail")),
+        Variant::Whole | Variant::Check => Path::from(format!("{CONTENTS}/{content_id}")),
+        Variant::Thumbnail => Path::from(format!("{CONTENTS}/{content_id}.thumbnail")),
     }
 }
 

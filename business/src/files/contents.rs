@@ -84,6 +84,18 @@ impl Contents {
         }
     }
 
+    /// Those that came into this part of all of them so long ago (a part for each value of the first byte of an id).
+    pub async fn older(&self, part: u8, age: Duration) -> io::Result<Vec<FileId>> {
+        match self {
+            Self::Folder(folder, disk) => {
+                let folder = folder.clone();
+                disk.run(move || folder.older_contents(part, age)).await
+            }
+            #[cfg(feature = "s3")]
+            Self::Bucket(bucket) => bucket.older(part, age).await,
+        }
+    }
+
     /// Reads a part of a file.
     pub async fn read(&self, content_id: FileId, variant: Variant, bytes: Range<u64>) -> io::Result<FileBytes> {
         match self {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use axum::{
     body::Body,
-    extract::{Path, Query, State},
+    extract::{Path, Query, State, rejection::QueryRejection},
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
@@ -29,7 +29,7 @@ use crate::{
     clock,
     domain::file::FileId,
     metrics::{FILE_BYTES_TOTAL, FILE_DOWNLOADS_TOTAL, FILE_TRANSFERS},
-    store::{Content, ContentState, FoundFile, StoredFile},
+    store::{ContentState, StoredFile},
 };
 
 /// S3 signs for no longer than a week.
@@ -55,21 +55,21 @@ pub struct DownloadQuery {
 pub async fn whole(
     State(files): State<Files>,
     Path(file_id): Path<String>,
-    Query(query): Query<DownloadQuery>,
+    query: Result<Query<DownloadQuery>, QueryRejection>,
     headers: HeaderMap,
 ) -> Response {
-    counted(files.read(&file_id, Variant::Whole, &query, &headers).await)
+    counted(files.read(&file_id, Variant::Whole, query, &headers).await)
 }
 
 /// Answers `GET /files/ID/thumbnail`.
 pub async fn variant(
     State(files): State<Files>,
     Path((file_id, variant)): Path<(String, String)>,
-    Query(query): Query<DownloadQuery>,
+    query: Result<Query<DownloadQuery>, QueryRejection>,
     headers: HeaderMap,
 ) -> Response {
     let Some(variant) = Variant::of_path(&variant) else { return FileRefusal::not_found().into_response() };
-    counted(files.read(&file_id, variant, &query, &headers).await)
+    counted(files.read(&file_id, variant, query, &headers).await)
 }
 
 fn counted(answer: Result<Response, FileRefusal>) -> Response {
@@ -79,9 +79,8 @@ fn counted(answer: Result<Response, FileRefusal>) -> Response {
 }
 
 /// What a request reads, after its URL was found to be good.
-struct Readable {
-    name: String,
-    content: Content,
+struct Readable<'a> {
+    file: &'a StoredFile,
     variant: Variant,
     is_saved: bool,
     /// For how many seconds more the URL is good.
@@ -93,9 +92,10 @@ impl Files {
         &self,
         file_id: &str,
         variant: Variant,
-        query: &DownloadQuery,
+        query: Result<Query<DownloadQuery>, QueryRejection>,
         headers: &HeaderMap,
     ) -> Result<Response, FileRefusal> {
+        let Query(query) = query.map_err(|_| FileRefusal::wrong_url())?;
         let file_id = FileId::parse(file_id).ok_or_else(FileRefusal::wrong_url)?;
         let now_ms = clock::now_ms();
         let checked = self.signer.check(file_id, variant, &query.expires, &query.signature, now_ms);
@@ -103,9 +103,8 @@ impl Files {
             UrlProblem::Wrong => FileRefusal::wrong_url(),
             UrlProblem::Expired => FileRefusal::expired_url(),
         })?;
-        let Some(FoundFile::Stored(StoredFile { name, content, .. })) = self.store.file(file_id).await? else {
-            return Err(FileRefusal::not_found());
-        };
+        let file = self.lookup.stored(file_id).await?.ok_or_else(FileRefusal::not_found)?;
+        let content = &file.content;
         match content.state {
             ContentState::Good => {}
             ContentState::Unchecked if variant == Variant::Check => {}
@@ -113,10 +112,10 @@ impl Files {
             ContentState::Refused => return Err(FileRefusal::refused_content()),
         }
         let (is_saved, good_for_s) = (query.download == "1", (expires_at_ms - now_ms) / 1_000);
-        self.answer(&Readable { name, content, variant, is_saved, good_for_s }, headers).await
+        self.answer(&Readable { file: &file, variant, is_saved, good_for_s }, headers).await
     }
 
-    async fn answer(&self, readable: &Readable, headers: &HeaderMap) -> Result<Response, FileRefusal> {
+    async fn answer(&self, readable: &Readable<'_>, headers: &HeaderMap) -> Result<Response, FileRefusal> {
         let etag = readable.etag();
         let text_of = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
         if text_of(header::IF_NONE_MATCH).is_some_and(|known| names(known, &etag)) {
@@ -141,7 +140,7 @@ impl Files {
                 return Ok(answer);
             }
         };
-        let (content_id, variant) = (readable.content.content_id, readable.variant);
+        let (content_id, variant) = (readable.file.content.content_id, readable.variant);
         let bytes = part.clone().unwrap_or(0..length);
         let mut answer = Response::new(body(self.contents.read(content_id, variant, bytes.clone()).await?));
         readable.describe(&etag, answer.headers_mut());
@@ -157,7 +156,7 @@ impl Files {
 
 impl Files {
     /// Where the client reads it from the bucket, if that is meant.
-    async fn redirect(&self, readable: &Readable) -> Result<Option<String>, FileRefusal> {
+    async fn redirect(&self, readable: &Readable<'_>) -> Result<Option<String>, FileRefusal> {
         let mut headers = HeaderMap::new();
         readable.describe("", &mut headers);
         let text_of = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok()).unwrap_or_default();
@@ -166,33 +165,33 @@ impl Files {
             disposition: text_of(header::CONTENT_DISPOSITION),
             good_for: Duration::from_secs(readable.good_for_s.clamp(1, PRESIGNED_S_MAX).unsigned_abs()),
         };
-        Ok(self.contents.redirect(readable.content.content_id, readable.variant, &read_as).await?)
+        Ok(self.contents.redirect(readable.file.content.content_id, readable.variant, &read_as).await?)
     }
 }
 
-impl Readable {
+impl Readable<'_> {
     fn length(&self) -> u64 {
         match self.variant {
-            Variant::Whole | Variant::Check => self.content.size_bytes,
-            Variant::Thumbnail => self.content.thumbnail_bytes,
+            Variant::Whole | Variant::Check => self.file.content.size_bytes,
+            Variant::Thumbnail => self.file.content.thumbnail_bytes,
         }
     }
 
     fn etag(&self) -> String {
         match self.variant {
-            Variant::Whole | Variant::Check => format!("\"{}\"", self.content.hash),
-            Variant::Thumbnail => format!("\"{}-thumbnail\"", self.content.hash),
+            Variant::Whole | Variant::Check => format!("\"{}\"", self.file.content.hash),
+            Variant::Thumbnail => format!("\"{}-thumbnail\"", self.file.content.hash),
         }
     }
 
     fn describe(&self, etag: &str, headers: &mut HeaderMap) {
         let kind = match self.variant {
-            Variant::Whole | Variant::Check => self.content.kind.as_str(),
+            Variant::Whole | Variant::Check => self.file.content.kind.as_str(),
             Variant::Thumbnail => THUMBNAIL_KIND,
         };
-        let is_inline = kind::is_inline(kind, self.content.width > 0) && !self.is_saved;
+        let is_inline = kind::is_inline(kind, self.file.content.width > 0) && !self.is_saved;
         put(headers, header::CONTENT_TYPE, kind::content_type(kind));
-        headers.insert(header::CONTENT_DISPOSITION, content_disposition(is_inline, &self.name));
+        headers.insert(header::CONTENT_DISPOSITION, content_disposition(is_inline, &self.file.name));
         put(headers, header::ETAG, etag);
         put(headers, header::CACHE_CONTROL, &format!("private, max-age={}, immutable", self.good_for_s));
         put(headers, header::ACCEPT_RANGES, "bytes");

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use super::{
     Files,
+    blank::BLANKED,
     kind::{HEAD_BYTES, PICTURES, UNKNOWN, kind_of},
     picture::{Picture, PictureProblem},
     refusal::FileRefusal,
@@ -15,7 +16,7 @@ use super::{
 use crate::{
     clock,
     domain::file::FileId,
-    store::{Content, ContentState, StoredFile, Upload},
+    store::{Content, ContentState, StoreError, StoredFile, Upload},
 };
 
 impl Files {
@@ -38,10 +39,9 @@ impl Files {
             height: 0,
             thumbnail_bytes: 0,
         };
-        let (content, path) = match self.picture(file_id, kind).await {
+        let (content, path) = match self.picture(upload, kind).await {
             None => (whole, self.folder.upload(file_id)),
             Some(Ok(picture)) => (picture.content(whole), self.folder.clean(file_id)),
-            Some(Err(PictureProblem::TooManyBytes)) => (whole, self.folder.upload(file_id)),
             Some(Err(PictureProblem::NotOne)) => {
                 (Content { kind: UNKNOWN.to_owned(), ..whole }, self.folder.upload(file_id))
             }
@@ -49,11 +49,15 @@ impl Files {
                 self.give_up(file_id).await;
                 return Err(FileRefusal::too_many_pixels(&problem));
             }
+            Some(Err(PictureProblem::NoTurn(why))) => return Err(StoreError::from(why).into()),
             Some(Err(PictureProblem::Disk(error))) => return Err(error.into()),
         };
         let kept = self.commit(file_id, staged.length(), content, path).await?;
         let (folder, uploaded_bytes) = (self.folder.clone(), staged.length());
-        self.disk.run(move || folder.remove_upload(file_id)).await?;
+        // It is a file: what is left is only lost space, until the sweep comes.
+        if let Err(error) = self.disk.run(move || folder.remove_upload(file_id)).await {
+            tracing::warn!(%file_id, %error, "what a file was made of could not be removed; it will be later");
+        }
         drop(staged);
         if let Some(scanner) = &self.scanner {
             scanner.wake();
@@ -65,12 +69,14 @@ impl Files {
     }
 
     /// What a picture is, if it is one.
-    async fn picture(&self, file_id: FileId, kind: &'static str) -> Option<Result<Picture, PictureProblem>> {
-        if !PICTURES.contains(&kind) {
+    async fn picture(&self, upload: &Upload, kind: &'static str) -> Option<Result<Picture, PictureProblem>> {
+        if !PICTURES.contains(&kind) && !BLANKED.contains(&kind) {
             return None;
         }
-        let (from, clean) = (self.folder.upload(file_id), self.folder.clean(file_id));
-        Some(self.pictures.prepare(kind, &from, &clean, &self.folder.thumbnail(file_id)).await)
+        let folder = &self.folder;
+        let (from, clean) = (folder.upload(upload.file_id), folder.clean(upload.file_id));
+        let thumbnail = folder.thumbnail(upload.file_id);
+        Some(self.pictures.prepare(upload.user_id, kind, &from, &clean, &thumbnail).await)
     }
 
     /// Keeps the bytes at `path` unless the same are kept, and writes the row. What was lost since (a folder that was restored from before,
@@ -101,8 +107,10 @@ impl Files {
             self.contents.remove(file_id).await?;
             return Err(FileRefusal::not_found());
         };
-        if kept.content_id != content.content_id {
-            self.contents.remove(file_id).await?;
+        if kept.content_id != content.content_id
+            && let Err(error) = self.contents.remove(file_id).await
+        {
+            tracing::warn!(%file_id, %error, "bytes that were there before could not be removed; they will be later");
         }
         Ok(kept)
     }
@@ -110,7 +118,7 @@ impl Files {
 
 impl Picture {
     fn content(self, whole: Content) -> Content {
-        let Self { hash, size_bytes, width, height, thumbnail_bytes } = self;
-        Content { hash, size_bytes, width, height, thumbnail_bytes, ..whole }
+        let Self { kind, hash, size_bytes, width, height, thumbnail_bytes } = self;
+        Content { kind: kind.to_owned(), hash, size_bytes, width, height, thumbnail_bytes, ..whole }
     }
 }

@@ -5,12 +5,15 @@
 //! it got its name there; nobody else on this host can read any of it.
 
 use std::{
+    ffi::OsStr,
     fs::{self, DirBuilder, File, OpenOptions},
     io,
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
+
+use nix::sys::statvfs::statvfs;
 
 use super::signed_url::Variant;
 use crate::domain::file::FileId;
@@ -19,6 +22,8 @@ use crate::domain::file::FileId;
 #[derive(Debug, Clone)]
 pub struct Folder {
     root: PathBuf,
+    /// What uploads leave to others on the file system.
+    free_bytes_min: u64,
 }
 
 impl Folder {
@@ -26,8 +31,8 @@ impl Folder {
     ///
     /// # Errors
     /// A sentence for the operator.
-    pub fn open(root: &Path) -> Result<Self, String> {
-        let folder = Self { root: root.to_owned() };
+    pub fn open(root: &Path, free_bytes_min: u64) -> Result<Self, String> {
+        let folder = Self { root: root.to_owned(), free_bytes_min };
         let try_out = || {
             make_folder(&folder.uploads())?;
             make_folder(&folder.contents())?;
@@ -38,6 +43,19 @@ impl Folder {
         };
         try_out().map_err(|error| format!("files.folder: cannot write into {}: {error}", root.display()))?;
         Ok(folder)
+    }
+
+    /// Whether so many bytes more would leave enough to others.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::StorageFull`] where they would not.
+    pub fn check_room(&self, bytes: u64) -> io::Result<()> {
+        let found = statvfs(&self.uploads())?;
+        let free_bytes = found.blocks_available().saturating_mul(found.fragment_size());
+        if free_bytes >= self.free_bytes_min.saturating_add(bytes) {
+            return Ok(());
+        }
+        Err(io::Error::new(io::ErrorKind::StorageFull, format!("{free_bytes} bytes are free")))
     }
 
     /// Makes the file of a new upload.
@@ -89,6 +107,14 @@ impl Folder {
         File::open(self.content(content_id, variant))
     }
 
+    /// How many bytes of an upload are there.
+    pub fn upload_bytes(&self, file_id: FileId) -> io::Result<u64> {
+        match fs::metadata(self.upload(file_id)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
+            found => Ok(found?.len()),
+        }
+    }
+
     /// Removes an upload, if it is there, and what was made of it.
     pub fn remove_upload(&self, file_id: FileId) -> io::Result<()> {
         remove(&self.clean(file_id))?;
@@ -108,9 +134,7 @@ impl Folder {
         let mut resting = Vec::new();
         for entry in fs::read_dir(self.uploads())? {
             let entry = entry?;
-            let name = entry.file_name();
-            let id = name.to_str().map(|name| name.split_once('.').map_or(name, |(id, _)| id));
-            let Some(file_id) = id.and_then(FileId::parse) else { continue };
+            let Some(file_id) = id_of(&entry.file_name()) else { continue };
             let written_at = match entry.metadata().and_then(|metadata| metadata.modified()) {
                 Ok(written_at) => written_at,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
@@ -121,6 +145,26 @@ impl Folder {
             }
         }
         Ok(resting)
+    }
+
+    /// Contents that came into this part of the folder so long ago (a part for each value of the first byte of an id).
+    pub fn older_contents(&self, part: u8, age: Duration) -> io::Result<Vec<FileId>> {
+        let entries = match fs::read_dir(self.contents().join(format!("{part:02x}"))) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries?,
+        };
+        let before_s = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().saturating_sub(age);
+        let mut older = Vec::new();
+        for entry in entries {
+            let entry = entry?;
+            let Some(file_id) = id_of(&entry.file_name()) else { continue };
+            // Not when it was written: an upload may have been resting for long before it was whole.
+            if entry.metadata()?.ctime() <= before_s.as_secs() as i64 {
+                older.push(file_id);
+            }
+        }
+        older.dedup();
+        Ok(older)
     }
 
     fn uploads(&self) -> PathBuf {
@@ -139,6 +183,12 @@ impl Folder {
             Variant::Thumbnail => folder.join(name + ".thumbnail"),
         }
     }
+}
+
+/// Whose a file is, with or without an ending.
+fn id_of(name: &OsStr) -> Option<FileId> {
+    let name = name.to_str()?;
+    FileId::parse(name.split_once('.').map_or(name, |(id, _)| id))
 }
 
 /// What is made is for this user of the host alone.

@@ -1,18 +1,15 @@
 //! Connections that carry files, by HTTP/1.1 or 2, as long as their transfers go on.
 //!
-//! One task of Tokio accepts, one more serves each connection. Always holds: a connection over which nothing goes for a while is ended,
-//! unless something is done for it here; where there are too many, one that is idle gives its place to the new one, and else the new one
-//! is refused. What hyper keeps of a connection is bounded below.
+//! One task of Tokio accepts, one more serves each connection. Always holds: a connection over which nothing goes for a while, or too
+//! little, is ended, unless something is done for it here; where there are too many, one that is idle gives its place to the new one, and
+//! else the new one is refused. What hyper keeps of a connection is bounded below.
 
 use std::{
     collections::HashMap,
+    convert::Infallible,
     io,
     net::{IpAddr, SocketAddr},
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
-    },
     task::{Context, Poll},
     time::Duration,
 };
@@ -31,6 +28,7 @@ use tokio::{
 };
 use tower::ServiceExt as _;
 
+use super::activity::{Activity, Watched};
 use crate::{metrics::FILE_CONNECTIONS_ENDED_TOTAL, settings::FilesSettings};
 
 /// What hyper keeps of a connection of HTTP/1.1 in each direction. A name of 4 KiB has three times as many bytes in a URL.
@@ -49,24 +47,6 @@ pub struct FileListener {
     address: SocketAddr,
     task: Option<JoinHandle<()>>,
 }
-
-/// What goes on at a connection: it stands in the extensions of every request.
-#[derive(Debug, Clone, Default)]
-pub struct Activity(Arc<Counts>);
-
-#[derive(Debug, Default)]
-struct Counts {
-    bytes: AtomicU64,
-    /// Requests that are not answered to their end.
-    requests: AtomicUsize,
-    /// Of those, the ones for which something is done here.
-    working: AtomicUsize,
-}
-
-/// Counts while it is held.
-#[must_use = "it counts only while it is held"]
-#[derive(Debug)]
-pub struct Counted(Arc<Counts>, fn(&Counts) -> &AtomicUsize);
 
 impl FileListener {
     /// Answers by `routes`.
@@ -104,34 +84,6 @@ impl Drop for FileListener {
     }
 }
 
-impl Activity {
-    /// Something is done for a request, so that its connection is silent for good reason.
-    pub fn working(&self) -> Counted {
-        Counted::one(self.0.clone(), |counts| &counts.working)
-    }
-
-    fn request(&self) -> Counted {
-        Counted::one(self.0.clone(), |counts| &counts.requests)
-    }
-
-    fn is_idle(&self) -> bool {
-        self.0.requests.load(Relaxed) == 0
-    }
-}
-
-impl Counted {
-    fn one(counts: Arc<Counts>, of: fn(&Counts) -> &AtomicUsize) -> Self {
-        of(&counts).fetch_add(1, Relaxed);
-        Self(counts, of)
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.1(&self.0).fetch_sub(1, Relaxed);
-    }
-}
-
 /// Accepts until it is aborted.
 async fn serve(listener: TcpListener, routes: Router, settings: FilesSettings) {
     let (mut acceptor, mut connections) = (Acceptor::new(listener, "files"), Connections::default());
@@ -153,13 +105,15 @@ async fn serve(listener: TcpListener, routes: Router, settings: FilesSettings) {
 async fn answer(stream: TcpStream, routes: Router, activity: Activity, idle_timeout: Duration) {
     let for_requests = activity.clone();
     let service = service_fn(move |mut request: Request<Incoming>| {
-        let counted = for_requests.request();
-        request.extensions_mut().insert(for_requests.clone());
+        let activity = for_requests.clone();
+        let (counted, working) = (activity.request(), activity.working());
+        request.extensions_mut().insert(activity.clone());
+        let request = request.map(|body| Watched::of_request(body, &activity));
         let answered = routes.clone().oneshot(request);
         async move {
             let answer = answered.await?;
-            // Until the last byte of it is taken.
-            Ok::<_, std::convert::Infallible>(answer.map(|body| CountedBody { body, _counted: counted }))
+            drop(working);
+            Ok::<_, Infallible>(answer.map(|body| Watched::of_answer(body, &activity, counted)))
         }
     });
     let mut http = auto::Builder::new(TokioExecutor::new());
@@ -171,15 +125,18 @@ async fn answer(stream: TcpStream, routes: Router, activity: Activity, idle_time
         .initial_connection_window_size(2 * WINDOW_BYTES)
         .max_send_buf_size(SEND_BUFFER_BYTES)
         .max_header_list_size(HEADER_BYTES_MAX);
-    let stream = TokioIo::new(Watched { stream, activity: activity.clone() });
+    let stream = TokioIo::new(CountedStream { stream, activity: activity.clone() });
     let mut served = std::pin::pin!(http.serve_connection(stream, service));
     loop {
-        let bytes = activity.0.bytes.load(Relaxed);
+        let before = activity.mark();
         match tokio::time::timeout(idle_timeout, served.as_mut()).await {
             Ok(Ok(())) => return,
             Ok(Err(error)) => return tracing::debug!(%error, "a connection for files broke off"),
-            Err(_) if activity.0.working.load(Relaxed) > 0 || activity.0.bytes.load(Relaxed) != bytes => {}
-            Err(_) => return count_ended("silent"),
+            Err(_) => {
+                if let Some(why) = activity.fault_since(before) {
+                    return count_ended(why);
+                }
+            }
         }
     }
 }
@@ -241,18 +198,12 @@ impl Connections {
 }
 
 /// A stream that tells what goes over it.
-struct Watched {
+struct CountedStream {
     stream: TcpStream,
     activity: Activity,
 }
 
-impl Watched {
-    fn note(&self, count: usize) {
-        self.activity.0.bytes.fetch_add(count as u64, Relaxed);
-    }
-}
-
-impl AsyncRead for Watched {
+impl AsyncRead for CountedStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -260,16 +211,16 @@ impl AsyncRead for Watched {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let polled = Pin::new(&mut self.stream).poll_read(context, buffer);
-        self.note(buffer.filled().len() - before);
+        self.activity.note(buffer.filled().len() - before);
         polled
     }
 }
 
-impl AsyncWrite for Watched {
+impl AsyncWrite for CountedStream {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.stream).poll_write(context, bytes);
         if let Poll::Ready(Ok(count)) = polled {
-            self.note(count);
+            self.activity.note(count);
         }
         polled
     }
@@ -281,7 +232,7 @@ impl AsyncWrite for Watched {
     ) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
         if let Poll::Ready(Ok(count)) = polled {
-            self.note(count);
+            self.activity.note(count);
         }
         polled
     }
@@ -296,31 +247,5 @@ impl AsyncWrite for Watched {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(context)
-    }
-}
-
-/// The body of an answer, with which its request ends.
-struct CountedBody {
-    body: axum::body::Body,
-    _counted: Counted,
-}
-
-impl hyper::body::Body for CountedBody {
-    type Data = bytes::Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<hyper::body::Frame<Self::Data>, Self::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> hyper::body::SizeHint {
-        self.body.size_hint()
     }
 }

@@ -5,15 +5,18 @@
 //! - `listener`: connections, HTTP/1.1 and 2, and their bounds. `routes`: which request is whose; pages (`cors`).
 //! - `upload`: a file in one request. `tus`: one that goes on where it broke off. `download`: a file, or a part of it. `about`: what a file is, and where it is read.
 //! - `old_upload`: as to gim in Go, by a `form`.
+//! - `activity`: what goes on at a connection. `lookup`: what downloads ask the database for.
 //! - `staged`, `writers`, `checksum`: bytes as they come in. `finish`: an upload becomes a file. `sweep`: or is given up.
 //! - `scan`: somebody looks at it first.
-//! - `picture`: sizes and thumbnails; `metadata`: what pictures tell of their makers.
+//! - `picture`: sizes and thumbnails; `metadata`, `blank`: what pictures tell of their makers.
 //! - `folder`: where bytes are kept; `contents`: those of whole files, also in a `bucket`. `kind`, `disposition`, `range`, `signed_url`: pure.
 //!
 //! Always holds: a file can be read after its bytes and its row are on the disk, and not before; who reads has a URL that was signed here;
 //! a transfer keeps no more than a few chunks in memory.
 
 mod about;
+mod activity;
+mod blank;
 #[cfg(feature = "s3")]
 mod bucket;
 mod checksum;
@@ -27,6 +30,7 @@ mod folder;
 mod form;
 mod kind;
 mod listener;
+mod lookup;
 mod metadata;
 mod old_upload;
 mod picture;
@@ -47,8 +51,8 @@ use gim_config::{listen::ListenError, sql::persevere};
 use tokio::task::JoinSet;
 
 use self::{
-    contents::Contents, disk::Disk, folder::Folder, listener::FileListener, picture::Pictures, scan::Scanner,
-    signed_url::Signer, writers::Writers,
+    contents::Contents, disk::Disk, folder::Folder, listener::FileListener, lookup::Lookup, picture::Pictures,
+    scan::Scanner, signed_url::Signer, writers::Writers,
 };
 use crate::{
     rpc::Callers,
@@ -86,6 +90,7 @@ struct Shared {
     /// The port of the chat page, 0 for none.
     page_port: u16,
     store: Store,
+    lookup: Lookup,
     callers: Callers,
     signer: Signer,
     folder: Folder,
@@ -116,7 +121,8 @@ impl FileServer {
         if settings.listen.is_off() {
             return Ok(Self::default());
         }
-        let folder = Folder::open(&settings.folder_in(data_dir)).map_err(FilesError::Settings)?;
+        let folder = Folder::open(&settings.folder_in(data_dir), settings.folder_free_bytes_min)
+            .map_err(FilesError::Settings)?;
         let secret = match settings.url_secret.as_bytes() {
             [] => persevere(async || store.file_secret(rand::random()).await).await?,
             given => given.to_vec(),
@@ -125,6 +131,7 @@ impl FileServer {
         let contents = Contents::open(settings, &folder, &disk).map_err(FilesError::Settings)?;
         let files = Files(Arc::new(Shared {
             page_port,
+            lookup: Lookup::new(store.clone()),
             store,
             callers,
             signer: Signer::new(&secret, settings.url_ttl_s),

@@ -15,8 +15,8 @@ use serde::Serialize;
 
 use super::{
     Files,
+    activity::Activity,
     form::{FormFile, delimiter, file_of},
-    listener::Activity,
     refusal::FileRefusal,
     signed_url::Variant,
     upload::{WRITTEN_TO_FOR_MS, content_length, count, refuse},
@@ -47,10 +47,10 @@ pub async fn upload(
     body: Body,
 ) -> Response {
     if !files.settings.old_upload {
-        return refuse(FileRefusal::no_old_upload(), body).await;
+        return refuse(FileRefusal::no_old_upload(), body, &activity).await;
     }
     let base_url = files.base_url(&uri, &headers);
-    let task = tokio::spawn(async move { files.old_upload(&headers, body, &activity, &base_url).await });
+    let task = tokio::spawn(async move { files.old_upload(&headers, body, &base_url).await });
     match task.await {
         Ok(answer) => answer.into_response(),
         Err(error) => {
@@ -65,7 +65,6 @@ impl Files {
         &self,
         headers: &HeaderMap,
         body: Body,
-        activity: &Activity,
         base_url: &str,
     ) -> Result<Json<OldAnswer>, FileRefusal> {
         let delimiter = delimiter(headers).map_err(|problem| FileRefusal::bad_request(problem.to_string()))?;
@@ -74,7 +73,7 @@ impl Files {
         let length_max = content_length(headers).unwrap_or(u64::MAX).min(self.settings.file_bytes_max);
         let upload = self.begin_upload_of(NOBODY, &name, length_max, WRITTEN_TO_FOR_MS).await?;
         let file_id = upload.file_id;
-        let stored = self.receive_whole(upload, None, None, body, activity).await;
+        let stored = self.receive_whole(upload, None, None, body).await;
         if stored.is_err() {
             self.give_up(file_id).await;
         }

@@ -1,32 +1,42 @@
 //! Pictures: what they tell is taken out, then they are decoded for their size and a thumbnail, under limits of bytes, pixels and memory.
 //!
-//! On threads that may wait, so many at a time as the settings say. Always holds: what is not decoded is not shown as a picture.
+//! On threads that may wait, so many at a time as the settings say, by turns between users. Always holds: what is not decoded is not shown
+//! as a picture.
 
 use std::{
     fs::File,
     io::{self, BufReader, BufWriter, Cursor, Write},
     path::Path,
-    sync::Arc,
+    time::Duration,
 };
 
+use gim_config::places::{NoPlace, Places};
 use image::{
     DynamicImage, ImageDecoder as _, ImageError, ImageFormat, ImageReader, Limits, Rgb, RgbImage,
     codecs::jpeg::JpegEncoder, metadata::Orientation,
 };
 use ring::digest::{Context, SHA256};
-use tokio::sync::Semaphore;
 
-use super::{folder::private, metadata};
+use super::{
+    blank::{BLANKED, blank},
+    folder::private,
+    kind::UNKNOWN,
+    metadata,
+    staged::hash_of,
+};
 use crate::{domain::file::FileHash, settings::FilesSettings};
 
 const THUMBNAIL_QUALITY: u8 = 80;
 /// What stands behind a picture that lets it through.
 const PAPER: u32 = 255;
 
+/// How long a picture waits for its turn: for large ones of many users.
+const TURN_WAIT: Duration = Duration::from_secs(600);
+
 /// The places for decoding, and the limits. Clones share them.
 #[derive(Debug, Clone)]
 pub struct Pictures {
-    places: Arc<Semaphore>,
+    places: Places,
     limits: PictureLimits,
 }
 
@@ -37,13 +47,15 @@ struct PictureLimits {
     thumbnail_pixels: u32,
 }
 
-/// A picture that can be shown.
+/// A picture without what it told.
 #[derive(Debug)]
 pub struct Picture {
+    /// The media type; another one where it is none that can be decoded.
+    pub kind: &'static str,
     /// Of the bytes without what they told.
     pub hash: FileHash,
     pub size_bytes: u64,
-    /// As it is shown.
+    /// As it is shown; 0 of what is not decoded.
     pub width: u32,
     pub height: u32,
     pub thumbnail_bytes: u64,
@@ -55,12 +67,12 @@ pub enum PictureProblem {
     /// It has more pixels than are decoded.
     #[error("a picture may have no more than {0} pixels")]
     TooManyPixels(u64),
-    /// It has more bytes than are looked at.
-    #[error("it has too many bytes to be decoded")]
-    TooManyBytes,
     /// It is none, whatever its first bytes say.
     #[error("it is no picture that can be decoded")]
     NotOne,
+    /// Too many others are looked at.
+    #[error(transparent)]
+    NoTurn(#[from] NoPlace),
     #[error(transparent)]
     Disk(io::Error),
 }
@@ -72,18 +84,20 @@ impl Pictures {
             pixels_max: settings.picture_pixels_max,
             thumbnail_pixels: settings.thumbnail_pixels,
         };
-        Self { places: Arc::new(Semaphore::new(settings.picture_tasks_max)), limits }
+        let of_user_max = settings.uploads_per_user_max as usize;
+        Self { places: Places::new(settings.picture_tasks_max, of_user_max, TURN_WAIT), limits }
     }
 
-    /// Writes the picture at `from` without what it tells to `clean`, and a small one to `thumbnail`.
+    /// Writes the picture of a user at `from` without what it tells to `clean`, and a small one to `thumbnail`, where it can be decoded.
     pub async fn prepare(
         &self,
+        user_id: u64,
         kind: &'static str,
         from: &Path,
         clean: &Path,
         thumbnail: &Path,
     ) -> Result<Picture, PictureProblem> {
-        let place = self.places.clone().acquire_owned().await.map_err(|_| PictureProblem::NotOne)?;
+        let place = self.places.take(user_id).await?;
         let (limits, from, clean, thumbnail) = (self.limits, from.to_owned(), clean.to_owned(), thumbnail.to_owned());
         let task = tokio::task::spawn_blocking(move || {
             let _place = place;
@@ -95,32 +109,54 @@ impl Pictures {
 }
 
 fn prepare(
-    kind: &str,
+    kind: &'static str,
     limits: PictureLimits,
     from: &Path,
     clean: &Path,
     thumbnail: &Path,
 ) -> Result<Picture, PictureProblem> {
     let from = File::open(from).map_err(PictureProblem::Disk)?;
-    if from.metadata().map_err(PictureProblem::Disk)?.len() > limits.bytes_max {
-        return Err(PictureProblem::TooManyBytes);
+    let (hash, size_bytes) = cleaned(kind, from, clean)?;
+    let not_shown = Picture { kind, hash, size_bytes, width: 0, height: 0, thumbnail_bytes: 0 };
+    if BLANKED.contains(&kind) || size_bytes > limits.bytes_max {
+        return Ok(not_shown);
     }
-    let create = |path: &Path| private().create(true).truncate(true).write(true).open(path);
+    let small = decode(kind, limits, clean).and_then(|(small, width, height)| Ok((encoded(&small)?, width, height)));
+    let (jpeg, width, height) = match small {
+        Ok(small) => small,
+        Err(PictureProblem::NotOne) => return Ok(Picture { kind: UNKNOWN, ..not_shown }),
+        Err(problem) => return Err(problem),
+    };
+    let mut file = create(thumbnail).map_err(PictureProblem::Disk)?;
+    file.write_all(&jpeg).and_then(|()| file.sync_all()).map_err(PictureProblem::Disk)?;
+    Ok(Picture { width, height, thumbnail_bytes: jpeg.len() as u64, ..not_shown })
+}
+
+/// Writes a picture without what it tells, and says what that is.
+fn cleaned(kind: &str, from: File, clean: &Path) -> Result<(FileHash, u64), PictureProblem> {
+    let problem = |error: io::Error| match error.kind() {
+        io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => PictureProblem::NotOne,
+        _ => PictureProblem::Disk(error),
+    };
     let mut to = Hashing {
         file: BufWriter::new(create(clean).map_err(PictureProblem::Disk)?),
         hash: Context::new(&SHA256),
         length: 0,
     };
-    metadata::strip(kind, &mut BufReader::new(from), &mut to).map_err(|error| match error.kind() {
-        io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => PictureProblem::NotOne,
-        _ => PictureProblem::Disk(error),
-    })?;
+    metadata::strip(kind, &mut BufReader::new(from), &mut to).map_err(problem)?;
     let (hash, size_bytes) = to.finish().map_err(PictureProblem::Disk)?;
-    let (small, width, height) = decode(kind, limits, clean)?;
-    let jpeg = encoded(&small)?;
-    let mut file = create(thumbnail).map_err(PictureProblem::Disk)?;
-    file.write_all(&jpeg).and_then(|()| file.sync_all()).map_err(PictureProblem::Disk)?;
-    Ok(Picture { hash, size_bytes, width, height, thumbnail_bytes: jpeg.len() as u64 })
+    if !BLANKED.contains(&kind) {
+        return Ok((hash, size_bytes));
+    }
+    // It was copied as it is.
+    let mut file = File::options().read(true).write(true).open(clean).map_err(PictureProblem::Disk)?;
+    blank(kind, &file).map_err(problem)?;
+    file.sync_all().map_err(PictureProblem::Disk)?;
+    Ok((FileHash::of(hash_of(&mut file).map_err(PictureProblem::Disk)?), size_bytes))
+}
+
+fn create(path: &Path) -> io::Result<File> {
+    private().create(true).truncate(true).write(true).open(path)
 }
 
 /// A small picture, and the size of the large one as it is shown.
@@ -179,8 +215,7 @@ impl Hashing {
     fn finish(self) -> io::Result<(FileHash, u64)> {
         let file = self.file.into_inner().map_err(io::IntoInnerError::into_error)?;
         file.sync_all()?;
-        let hash = self.hash.finish();
-        Ok((FileHash(hash.as_ref().try_into().expect("SHA-256 has 32 bytes")), self.length))
+        Ok((FileHash::of(self.hash), self.length))
     }
 }
 
@@ -194,5 +229,22 @@ impl Write for Hashing {
 
     fn flush(&mut self) -> io::Result<()> {
         self.file.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_user_waits_for_a_turn_of_her_own() {
+        let settings = FilesSettings { picture_tasks_max: 2, uploads_per_user_max: 1, ..FilesSettings::default() };
+        let pictures = Pictures::new(&settings);
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let prepared = async |user_id| pictures.prepare(user_id, "image/gif", &at("a"), &at("b"), &at("c")).await;
+        let _turn = pictures.places.take(7).await.unwrap();
+        assert!(matches!(prepared(7).await, Err(PictureProblem::NoTurn(NoPlace::TooMany))));
+        assert!(matches!(prepared(8).await, Err(PictureProblem::Disk(_))), "there is no such file, but a turn");
     }
 }

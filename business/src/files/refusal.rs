@@ -199,7 +199,7 @@ impl From<ReceiveError> for FileRefusal {
             }
             ReceiveError::BrokenOff(_) => Self::bad_request("the upload broke off"),
             ReceiveError::Displaced => Self::has_writer(),
-            ReceiveError::WrongChecksum => {
+            ReceiveError::WrongChecksum { .. } => {
                 let status = StatusCode::from_u16(CHECKSUM_MISMATCH).unwrap_or(StatusCode::BAD_REQUEST);
                 Self::new(status, ResultCode::BadRequest, "upload-checksum: other bytes came; they were not kept")
             }

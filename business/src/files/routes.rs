@@ -6,6 +6,7 @@ use axum::{
     middleware,
     routing::{get, head, post},
 };
+use gim_config::places::Place;
 use tonic::metadata::MetadataMap;
 
 use super::{Files, about, cors, download, old_upload, refusal::FileRefusal, tus, upload};
@@ -28,9 +29,12 @@ pub fn routes(files: Files) -> Router {
 impl Files {
     /// Who asks: the same headers as in every other call of a client.
     pub async fn caller(&self, headers: &HeaderMap) -> Result<Caller, FileRefusal> {
-        let mut request = tonic::Request::new(());
-        *request.metadata_mut() = MetadataMap::from_headers(headers.clone());
-        Ok(self.callers.identify(&request).await?)
+        Ok(self.callers.identify(&request_of(headers)).await?)
+    }
+
+    /// The same for who reads a row, and the turn to do so.
+    pub async fn reader(&self, headers: &HeaderMap) -> Result<(Caller, Place), FileRefusal> {
+        Ok(self.callers.identify_reader(&request_of(headers)).await?)
     }
 
     /// What URLs for this client begin with.
@@ -42,4 +46,10 @@ impl Files {
         let host = uri.authority().map(|authority| authority.as_str()).or_else(of_header).unwrap_or_default();
         format!("http://{host}")
     }
+}
+
+fn request_of(headers: &HeaderMap) -> tonic::Request<()> {
+    let mut request = tonic::Request::new(());
+    *request.metadata_mut() = MetadataMap::from_headers(headers.clone());
+    request
 }

@@ -1,7 +1,7 @@
 //! Asks a webhook of the operator's (a virus scanner, a person) whether what was uploaded may be read.
 //!
 //! One task of Tokio, woken by each upload, and now and then for what could not be asked. Always holds: a content that nobody has said
-//! anything about cannot be read; it is asked about again until somebody does, by the same id.
+//! anything about cannot be read; it is asked about again until somebody does, by the same id, after those that wait for longer.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -23,7 +23,7 @@ use crate::{
 const RETRY: Duration = Duration::from_secs(15);
 
 /// Contents that are asked about together, and at the same time.
-const STEP_MAX: u32 = 64;
+const STEP_MAX: usize = 64;
 const CALLS_AT_ONCE: usize = 8;
 
 /// The webhook of the settings.
@@ -88,15 +88,32 @@ pub(super) async fn run(files: Files, address: SocketAddr) {
     }
 }
 
+/// Asks once about each; about those that come meanwhile before those that were asked about in vain.
 async fn ask_about_all(files: &Files, scanner: &Scanner, base_url: &str) -> Result<(), StoreError> {
-    let contents = files.store.unchecked_contents(STEP_MAX).await?;
+    let begun_at_ms = clock::now_ms();
+    while ask_about_some(files, scanner, base_url, begun_at_ms).await? == STEP_MAX {}
+    Ok(())
+}
+
+/// Asks about those that wait for longest; how many that were.
+async fn ask_about_some(
+    files: &Files,
+    scanner: &Scanner,
+    base_url: &str,
+    begun_at_ms: i64,
+) -> Result<usize, StoreError> {
+    let contents = files.store.unchecked_contents(begun_at_ms, STEP_MAX as u32).await?;
+    let count = contents.len();
     let asked = contents.into_iter().map(|content| ask_about(files, scanner, base_url, content));
     let results: Vec<_> = stream::iter(asked).buffer_unordered(CALLS_AT_ONCE).collect().await;
-    results.into_iter().collect()
+    results.into_iter().collect::<Result<(), _>>()?;
+    Ok(count)
 }
 
 async fn ask_about(files: &Files, scanner: &Scanner, base_url: &str, content: Content) -> Result<(), StoreError> {
-    let signed = files.signer.sign(content.content_id, Variant::Check, clock::now_ms());
+    let now_ms = clock::now_ms();
+    files.store.note_asked(content.hash, now_ms).await?;
+    let signed = files.signer.sign(content.content_id, Variant::Check, now_ms);
     let data = CheckData {
         sha256: content.hash.to_string(),
         size_bytes: content.size_bytes,

@@ -15,15 +15,21 @@ use ring::digest::{Context, SHA256};
 use super::{
     checksum::{Checksum, Digest},
     disk::Disk,
+    folder::Folder,
     writers::WriterPlace,
 };
-use crate::{clock, domain::file::FileHash, metrics::FILE_BYTES_TOTAL};
+use crate::{
+    clock,
+    domain::file::{FileHash, FileId},
+    metrics::FILE_BYTES_TOTAL,
+};
 
 /// Bytes that are written at once.
-const CHUNK_BYTES: usize = 64 * 1_024;
+pub const CHUNK_BYTES: usize = 64 * 1_024;
 
 /// See the module's documentation.
 pub struct Staged {
+    folder: Folder,
     file: File,
     length: u64,
     /// Of all bytes; nothing where some of them were written earlier.
@@ -45,7 +51,7 @@ pub enum ReceiveError {
     Displaced,
     /// Other bytes came than those of the checksum, and were taken back.
     #[error("the checksum is that of other bytes")]
-    WrongChecksum,
+    WrongChecksum { taken_back_bytes: u64 },
     #[error(transparent)]
     Disk(#[from] io::Error),
 }
@@ -55,11 +61,12 @@ impl Staged {
     ///
     /// # Errors
     /// [`io::ErrorKind::WouldBlock`] where another process writes to it.
-    pub fn open(file: File, place: WriterPlace) -> io::Result<Self> {
+    pub fn open(folder: Folder, file_id: FileId, place: WriterPlace) -> io::Result<Self> {
+        let file = folder.open_upload(file_id)?;
         file.try_lock().map_err(io::Error::from)?;
         let length = file.metadata()?.len();
         let hash = (length == 0).then(|| Context::new(&SHA256));
-        Ok(Self { file, length, hash, place })
+        Ok(Self { folder, file, length, hash, place })
     }
 
     /// How many bytes are there.
@@ -86,12 +93,12 @@ impl Staged {
             Some(hash) => hash.clone(),
             None => hash_of(&mut self.file)?,
         };
-        let bytes = whole.finish();
-        Ok(FileHash(bytes.as_ref().try_into().expect("SHA-256 has 32 bytes")))
+        Ok(FileHash::of(whole))
     }
 
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let written = self.file.write_all(bytes);
+        let has_room = self.folder.check_room(bytes.len() as u64);
+        let written = has_room.and_then(|()| self.file.write_all(bytes));
         if written.is_err() {
             // Of a disk that became full a part may be there.
             self.length = self.file.metadata()?.len();
@@ -173,8 +180,9 @@ pub async fn receive(
     if is_right {
         return Ok((staged, outcome));
     }
+    let taken_back_bytes = staged.length - begin;
     let cut = disk.run(move || staged.cut(begin).map(|()| staged)).await?;
-    Ok((cut, outcome.and(Err(ReceiveError::WrongChecksum))))
+    Ok((cut, outcome.and(Err(ReceiveError::WrongChecksum { taken_back_bytes }))))
 }
 
 type Written = (Staged, Vec<u8>, Option<Digest>, io::Result<()>);

@@ -1,11 +1,19 @@
-//! Removes what is left of uploads that were given up: one task of Tokio, once a minute.
+//! Removes what is left of uploads that were given up, and bytes that belong to no file: one task of Tokio, once a minute.
 //!
 //! Always holds: nothing is removed that somebody writes to, or that is whole.
 
 use std::{io, time::Duration};
 
-use super::{Files, upload::WRITTEN_TO_FOR_MS};
-use crate::{clock, metrics::FILE_UPLOADS_EXPIRED_TOTAL, store::FoundFile};
+use super::{
+    Files,
+    contents::Contents,
+    upload::{DAY_MS, WRITTEN_TO_FOR_MS},
+};
+use crate::{
+    clock,
+    metrics::FILE_UPLOADS_EXPIRED_TOTAL,
+    store::{FoundFile, Store},
+};
 
 /// How often.
 const INTERVAL: Duration = Duration::from_secs(60);
@@ -16,10 +24,17 @@ const STEP_MAX: u32 = 256;
 /// A file of an upload of which the database knows nothing is removed after so long: its row may be about to be written.
 const ORPHAN_AFTER: Duration = Duration::from_secs(3_600);
 
+/// Whole bytes of which the database knows nothing, for the same reason. A part of them is looked at each time, so all are within hours.
+const ORPHANED_CONTENT_AFTER: Duration = Duration::from_secs(86_400);
+
 /// Sweeps until it is aborted.
 pub(super) async fn run(files: Files) {
-    loop {
-        if let Err(error) = sweep(&files, clock::now_ms(), ORPHAN_AFTER).await {
+    for part in (0..=u8::MAX).cycle() {
+        let swept = async {
+            sweep(&files, clock::now_ms(), ORPHAN_AFTER).await?;
+            sweep_contents(&files.store, &files.contents, part, ORPHANED_CONTENT_AFTER).await
+        };
+        if let Err(error) = swept.await {
             tracing::warn!(%error, "uploads that were given up could not be removed; it is tried again");
         }
         tokio::time::sleep(INTERVAL).await;
@@ -37,6 +52,7 @@ pub(super) enum SweepError {
 
 /// Removes uploads that expired, and files that belong to none.
 pub(super) async fn sweep(files: &Files, now_ms: i64, orphan_after: Duration) -> Result<(), SweepError> {
+    files.store.forget_given_up(now_ms - DAY_MS).await?;
     for file_id in files.store.expired_uploads(now_ms, STEP_MAX).await? {
         // Its writer's place is held until it is gone, so that nobody begins to write meanwhile.
         match files.staged_if_free(file_id).await {
@@ -62,4 +78,71 @@ pub(super) async fn sweep(files: &Files, now_ms: i64, orphan_after: Duration) ->
         files.disk.run(move || folder.remove_upload(file_id)).await?;
     }
     Ok(())
+}
+
+/// Removes bytes that belong to nothing: a process ended before it could, say.
+async fn sweep_contents(store: &Store, contents: &Contents, part: u8, age: Duration) -> Result<(), SweepError> {
+    for content_id in contents.older(part, age).await? {
+        // An upload that is about to be a file has a row until it is one.
+        let is_upload = matches!(store.file(content_id).await?, Some(FoundFile::Upload(_)));
+        if is_upload || store.is_content(content_id).await? {
+            continue;
+        }
+        contents.remove(content_id).await?;
+        tracing::info!(%content_id, "bytes that belonged to no file were removed");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::{
+        domain::file::{FileHash, FileId},
+        files::{disk::Disk, folder::Folder, signed_url::Variant},
+        store::{Content, ContentState, Upload, UploadQuota, testing},
+    };
+
+    const AT_ONCE: Duration = Duration::ZERO;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn bytes_that_belong_to_no_file_are_removed_after_a_while() {
+        let (data, store) = testing::temporary().await;
+        let folder = Folder::open(data.path(), 0).unwrap();
+        let contents = Contents::Folder(folder.clone(), Disk::new(1));
+        let [lost, stored, whole] = [FileId::random(), FileId::random(), FileId::random()];
+        for content_id in [lost, stored, whole] {
+            fs::write(data.path().join("bytes"), b"bytes").unwrap();
+            for variant in [Variant::Whole, Variant::Thumbnail] {
+                contents.keep(data.path().join("bytes"), content_id, variant).await.unwrap();
+            }
+        }
+        let quota = UploadQuota { uploads_max: 9, files_max: 9, bytes_max: 99, since_ms: 0 };
+        let user_id = testing::user(&store, "1").await;
+        for file_id in [stored, whole] {
+            let upload = Upload { file_id, user_id, name: "a".into(), size_bytes: 5, expires_at_ms: 500 };
+            store.begin_upload(&upload, quota, 100).await.unwrap().unwrap();
+        }
+        let content = Content {
+            hash: FileHash([1; 32]),
+            content_id: stored,
+            size_bytes: 5,
+            kind: "text/plain".into(),
+            state: ContentState::Good,
+            width: 0,
+            height: 0,
+            thumbnail_bytes: 0,
+        };
+        store.finish_upload(stored, 5, &content, 200).await.unwrap().unwrap();
+        let left = |content_id| folder.has_content(content_id, 5);
+        for (age, is_left) in [(ORPHANED_CONTENT_AFTER, true), (AT_ONCE, false)] {
+            for part in 0..=u8::MAX {
+                sweep_contents(&store, &contents, part, age).await.unwrap();
+            }
+            assert_eq!([lost, stored, whole].map(left), [is_left, true, true], "a file, and one that is about to be");
+        }
+        folder.open_content(lost, Variant::Thumbnail).unwrap_err();
+    }
 }

@@ -4,7 +4,10 @@
 //! Each `PATCH` is a task of its own, which goes on to its end where the client is gone. Always holds: the offset is what is in the file,
 //! and was on the disk before it was told; the id of an upload is that of the file that it becomes.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    io,
+    time::{Duration, SystemTime},
+};
 
 use axum::{
     Extension,
@@ -19,8 +22,8 @@ use metrics::gauge;
 
 use super::{
     Files,
+    activity::Activity,
     checksum::{ALGORITHMS, Checksum},
-    listener::Activity,
     refusal::FileRefusal,
     staged::{ReceiveError, Staged, receive},
     upload::{count, refuse},
@@ -57,7 +60,13 @@ pub async fn options(State(files): State<Files>) -> Response {
 }
 
 /// Answers `POST /uploads`: an upload begins.
-pub async fn create(State(files): State<Files>, uri: Uri, headers: HeaderMap, body: Body) -> Response {
+pub async fn create(
+    State(files): State<Files>,
+    uri: Uri,
+    headers: HeaderMap,
+    Extension(activity): Extension<Activity>,
+    body: Body,
+) -> Response {
     let created = async {
         check_version(&headers)?;
         let length = number(&headers, &UPLOAD_LENGTH)?;
@@ -66,7 +75,7 @@ pub async fn create(State(files): State<Files>, uri: Uri, headers: HeaderMap, bo
     };
     let upload = match created.await {
         Ok(upload) => upload,
-        Err(refusal) => return spoken(refuse(refusal, body).await),
+        Err(refusal) => return spoken(refuse(refusal, body, &activity).await),
     };
     let location = format!("{}/uploads/{}", files.base_url(&uri, &headers), upload.file_id);
     let mut answer = StatusCode::CREATED.into_response();
@@ -87,10 +96,14 @@ pub async fn offset(State(files): State<Files>, Path(file_id): Path<String>, hea
                 let staged = files.staged(upload.file_id).await?;
                 let offset = staged.length();
                 if offset == upload.size_bytes {
-                    // All bytes had come, and something went wrong then.
-                    let stored = files.finish(&upload, staged).await;
-                    count(&stored);
-                    stored?;
+                    // All bytes had come, and something went wrong then. It goes on to its end where the client is gone.
+                    let (files, upload) = (files.clone(), upload.clone());
+                    let task = tokio::spawn(async move {
+                        let stored = files.finish(&upload, staged).await;
+                        count(&stored);
+                        stored
+                    });
+                    task.await.map_err(|error| FileRefusal::from(io::Error::other(error)))??;
                 }
                 (upload.name, offset, upload.size_bytes, Some(upload.expires_at_ms))
             }
@@ -134,9 +147,9 @@ pub async fn append(
     };
     let (upload, staged, checksum) = match begun.await {
         Ok(begun) => begun,
-        Err(refusal) => return spoken(refuse(refusal, body).await),
+        Err(refusal) => return spoken(refuse(refusal, body, &activity).await),
     };
-    let task = tokio::spawn(async move { files.append(upload, staged, checksum.as_ref(), body, &activity).await });
+    let task = tokio::spawn(async move { files.append(upload, staged, checksum.as_ref(), body).await });
     spoken(match task.await {
         Ok(Ok((offset, expires_at_ms))) => {
             let mut answer = StatusCode::NO_CONTENT.into_response();
@@ -171,7 +184,7 @@ impl Files {
     /// What whoever asks began to upload under this id.
     async fn upload_of(&self, file_id: &str, headers: &HeaderMap) -> Result<FoundFile, FileRefusal> {
         check_version(headers)?;
-        let caller = self.caller(headers).await?;
+        let (caller, _turn) = self.reader(headers).await?;
         let file_id = FileId::parse(file_id).ok_or_else(FileRefusal::not_found)?;
         let found = self.store.file(file_id).await?.ok_or_else(FileRefusal::not_found)?;
         let user_id = match &found {
@@ -188,13 +201,11 @@ impl Files {
         staged: Staged,
         checksum: Option<&Checksum>,
         body: Body,
-        activity: &Activity,
     ) -> Result<(u64, i64), FileRefusal> {
         let begin = staged.length();
         let transfer = InGauge::one(&gauge!(FILE_TRANSFERS, "direction" => "up"));
         let (staged, received) = receive(&self.disk, body, staged, upload.size_bytes, checksum).await?;
         drop(transfer);
-        let _working = activity.working();
         let offset = staged.length();
         if received.is_ok() && offset == upload.size_bytes {
             let stored = self.finish(&upload, staged).await;
@@ -212,7 +223,10 @@ impl Files {
         match received {
             // What came before is there.
             Ok(()) | Err(ReceiveError::BrokenOff(_)) => Ok((offset, expires_at_ms)),
-            Err(error) => Err(error.into()),
+            Err(error) => {
+                self.count_taken_back(upload.user_id, &error).await;
+                Err(error.into())
+            }
         }
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::{
     Extension,
     body::Body,
-    extract::{Query, State},
+    extract::{Query, State, rejection::QueryRejection},
     http::{HeaderMap, StatusCode, Uri, header},
     response::{IntoResponse, Response},
 };
@@ -18,10 +18,10 @@ use serde::Deserialize;
 
 use super::{
     Files, about,
+    activity::Activity,
     checksum::Checksum,
-    listener::Activity,
     refusal::FileRefusal,
-    staged::{Staged, receive},
+    staged::{CHUNK_BYTES, ReceiveError, Staged, receive},
     writers::{HasWriter, WriterPlace},
 };
 use crate::{
@@ -35,7 +35,8 @@ use crate::{
 const REFUSED_BYTES_MAX: usize = 4 << 20;
 const REFUSED_TIMEOUT: Duration = Duration::from_secs(5);
 
-const DAY_MS: i64 = 86_400_000;
+/// Quotas are by it.
+pub const DAY_MS: i64 = 86_400_000;
 
 /// What stands behind the question mark.
 #[derive(Debug, Default, Deserialize)]
@@ -51,13 +52,14 @@ pub const WRITTEN_TO_FOR_MS: i64 = 180_000;
 /// Answers `POST /files`.
 pub async fn upload(
     State(files): State<Files>,
-    Query(query): Query<UploadQuery>,
+    query: Result<Query<UploadQuery>, QueryRejection>,
     uri: Uri,
     headers: HeaderMap,
     Extension(activity): Extension<Activity>,
     body: Body,
 ) -> Response {
     let begun = async {
+        let Query(query) = query.map_err(|problem| FileRefusal::bad_request(problem.body_text()))?;
         let checksum = Checksum::of(&headers).map_err(FileRefusal::bad_request)?;
         let length = content_length(&headers);
         let length_max = length.unwrap_or(files.settings.file_bytes_max);
@@ -66,12 +68,12 @@ pub async fn upload(
     };
     let (upload, length, checksum) = match begun.await {
         Ok(begun) => begun,
-        Err(refusal) => return refuse(refusal, body).await,
+        Err(refusal) => return refuse(refusal, body, &activity).await,
     };
     let base_url = files.base_url(&uri, &headers);
     let task = tokio::spawn(async move {
         let file_id = upload.file_id;
-        let stored = files.receive_whole(upload, length, checksum.as_ref(), body, &activity).await;
+        let stored = files.receive_whole(upload, length, checksum.as_ref(), body).await;
         if stored.is_err() {
             files.give_up(file_id).await;
         }
@@ -89,7 +91,8 @@ pub async fn upload(
 }
 
 /// Tells a client why, after some of what it sends all the same.
-pub async fn refuse(refusal: FileRefusal, body: Body) -> Response {
+pub async fn refuse(refusal: FileRefusal, body: Body, activity: &Activity) -> Response {
+    let _refused = activity.refused();
     let mut left = REFUSED_BYTES_MAX;
     let rest = async {
         let mut body = body.into_data_stream();
@@ -166,7 +169,11 @@ impl Files {
         };
         self.store.begin_upload(&upload, quota, now_ms).await??;
         let (folder, file_id) = (self.folder.clone(), upload.file_id);
-        let created = self.disk.run(move || folder.create_upload(file_id).map(drop)).await;
+        let create = move || {
+            folder.check_room(CHUNK_BYTES as u64)?;
+            folder.create_upload(file_id).map(drop)
+        };
+        let created = self.disk.run(create).await;
         if let Err(error) = created {
             self.give_up(file_id).await;
             return Err(error.into());
@@ -200,7 +207,7 @@ impl Files {
     async fn open_staged(&self, file_id: FileId, place: Result<WriterPlace, HasWriter>) -> Result<Staged, FileRefusal> {
         let place = place.map_err(|_| FileRefusal::has_writer())?;
         let folder = self.folder.clone();
-        let opened = self.disk.run(move || Staged::open(folder.open_upload(file_id)?, place)).await;
+        let opened = self.disk.run(move || Staged::open(folder, file_id, place)).await;
         opened.map_err(|error| match error.kind() {
             std::io::ErrorKind::WouldBlock => FileRefusal::has_writer(),
             std::io::ErrorKind::NotFound => FileRefusal::not_found(),
@@ -211,7 +218,13 @@ impl Files {
     /// Forgets an upload with all that came of it.
     pub async fn give_up(&self, file_id: FileId) {
         let folder = self.folder.clone();
-        let forgotten = match self.store.forget_upload(file_id).await {
+        let counted = self.disk.run(move || folder.upload_bytes(file_id)).await;
+        let came_bytes = counted.unwrap_or_else(|error| {
+            tracing::warn!(%file_id, %error, "nobody knows how much came of an upload that ended");
+            0
+        });
+        let folder = self.folder.clone();
+        let forgotten = match self.store.forget_upload(file_id, came_bytes).await {
             Ok(true) => match self.disk.run(move || folder.remove_upload(file_id)).await {
                 // It may have come so far.
                 Ok(()) => self.contents.remove(file_id).await,
@@ -225,6 +238,14 @@ impl Files {
         }
     }
 
+    /// Counts what was sent in vain in its user's day: else the disk could be written to without end.
+    pub async fn count_taken_back(&self, user_id: u64, error: &ReceiveError) {
+        let ReceiveError::WrongChecksum { taken_back_bytes } = error else { return };
+        if let Err(error) = self.store.count_taken_back(user_id, *taken_back_bytes, clock::now_ms()).await {
+            tracing::warn!(%error, user_id, "what was sent in vain does not count in its user's quota");
+        }
+    }
+
     /// Takes the bytes of an upload, all in one request, and makes it a file.
     pub async fn receive_whole(
         &self,
@@ -232,19 +253,20 @@ impl Files {
         length: Option<u64>,
         checksum: Option<&Checksum>,
         body: Body,
-        activity: &Activity,
     ) -> Result<StoredFile, FileRefusal> {
         let staged = self.staged(upload.file_id).await?;
         let _transfer = InGauge::one(&gauge!(FILE_TRANSFERS, "direction" => "up"));
         let (staged, received) = receive(&self.disk, body, staged, upload.size_bytes, checksum).await?;
-        received?;
+        if let Err(error) = received {
+            self.count_taken_back(upload.user_id, &error).await;
+            return Err(error.into());
+        }
         if staged.length() == 0 {
             return Err(FileRefusal::empty());
         }
         if length.is_some_and(|length| length != staged.length()) {
             return Err(FileRefusal::bad_request("the upload broke off"));
         }
-        let _working = activity.working();
         self.finish(&upload, staged).await
     }
 }

@@ -20,6 +20,8 @@ pub struct FilesSettings {
     pub public_url: String,
     /// Where files are kept; empty for `files` in the data folder.
     pub folder: PathBuf,
+    /// What uploads leave free on its file system.
+    pub folder_free_bytes_min: u64,
     /// A bucket of S3 in which files are kept in the folder's place; empty for none.
     pub bucket: String,
     /// Where that is, if not at Amazon's.
@@ -95,6 +97,7 @@ impl FilesSettings {
         if !self.url_secret.is_empty() && self.url_secret.len() < 32 {
             return Err("files.url_secret: must have at least 32 bytes".into());
         }
+        within("files.folder_free_bytes_min", self.folder_free_bytes_min, 0, 1 << 50)?;
         within("files.url_ttl_s", self.url_ttl_s, 60, 31_536_000)?;
         within("files.file_bytes_max", self.file_bytes_max, 1, 1 << 40)?;
         within("files.files_per_day_max", self.files_per_day_max, 1, 1_000_000_000)?;
@@ -140,6 +143,7 @@ impl Default for FilesSettings {
             listen: Endpoint::default(),
             public_url: String::new(),
             folder: PathBuf::new(),
+            folder_free_bytes_min: 256 << 20,
             bucket: String::new(),
             bucket_endpoint: String::new(),
             bucket_region: "us-east-1".into(),

@@ -1,19 +1,23 @@
 //! Files that users upload: who brought them, what they are, and where their bytes are. The bytes are elsewhere.
 //!
 //! Part of [`Store`], used by tasks of Tokio. Always holds: equal bytes have one content, whose id was the id of the file that brought
-//! them first; a file that is not whole counts in the quota of its user with what was announced.
+//! them first; a file that is not whole counts in the quota of its user with what was announced, and one that was given up, for a day, with
+//! what had come of it.
 
-use gim_config::sql::{self, Database, Dialect};
-use sqlx::{AnyConnection, FromRow, Row as _, any::AnyRow};
+use sqlx::{FromRow, Row as _, any::AnyRow};
 
-use super::{Store, StoreError, dialect, id, key};
+use super::{
+    Store, StoreError, dialect,
+    file_writes::{UploadBegin, UploadEnd},
+    id, key,
+};
 use crate::domain::file::{FileHash, FileId};
 
 /// The only row of `file_secret`.
 const SECRET_ID: i64 = 1;
 
-/// Uploads that begin, or end, in one transaction: each waits for the disk, which is busy with their bytes.
-pub(super) const UPLOADS_TOGETHER_MAX: usize = 64;
+/// Stands in the place of the end of an upload that was given up.
+const GIVEN_UP: i64 = -1;
 
 /// A file of which not all bytes are there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,21 +83,6 @@ pub enum BeyondQuota {
     Bytes,
 }
 
-/// An upload that is to begin.
-pub(super) struct UploadBegin {
-    upload: Upload,
-    quota: UploadQuota,
-    now_ms: i64,
-}
-
-/// An upload that is whole.
-pub(super) struct UploadEnd {
-    file_id: FileId,
-    uploaded_bytes: u64,
-    content: Content,
-    now_ms: i64,
-}
-
 /// What is known under an id.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FoundFile {
@@ -115,7 +104,7 @@ impl Store {
 
     /// The file with this id.
     pub async fn file(&self, file_id: FileId) -> Result<Option<FoundFile>, StoreError> {
-        let sql = "SELECT user_id, name, size_bytes, sha256, expires_at_ms FROM file WHERE file_id = ?";
+        let sql = "SELECT user_id, name, size_bytes, sha256, expires_at_ms FROM file WHERE file_id = ? AND expires_at_ms >= 0";
         let query = sqlx::query_as(sql).bind(file_id.as_bytes());
         let row: Option<(i64, String, i64, Vec<u8>, i64)> = query.fetch_optional(&self.database.reader).await?;
         let Some((user_key, name, size_bytes, sha256, expires_at_ms)) = row else { return Ok(None) };
@@ -156,11 +145,28 @@ impl Store {
         Ok(())
     }
 
-    /// Contents that nobody has looked at, the oldest first.
-    pub async fn unchecked_contents(&self, most: u32) -> Result<Vec<Content>, StoreError> {
+    /// Contents that nobody has looked at, and about which nobody was asked from then on: those first that were never asked about, then
+    /// by when that was last.
+    pub async fn unchecked_contents(&self, asked_before_ms: i64, most: u32) -> Result<Vec<Content>, StoreError> {
         let sql = "SELECT sha256, content_id, size_bytes, kind, state, width, height, thumbnail_bytes FROM file_content \
-                   WHERE state = 0 ORDER BY created_at_ms LIMIT ?";
-        Ok(sqlx::query_as(sql).bind(i64::from(most)).fetch_all(&self.database.reader).await?)
+                   WHERE state = 0 AND asked_at_ms < ? ORDER BY asked_at_ms LIMIT ?";
+        let query = sqlx::query_as(sql).bind(asked_before_ms).bind(i64::from(most));
+        Ok(query.fetch_all(&self.database.reader).await?)
+    }
+
+    /// Notes that somebody is asked about a content.
+    pub async fn note_asked(&self, hash: FileHash, now_ms: i64) -> Result<(), StoreError> {
+        let sql = "UPDATE file_content SET asked_at_ms = ? WHERE sha256 = ?";
+        sqlx::query(sql).bind(now_ms).bind(&hash.0[..]).execute(&self.database.writer).await?;
+        Ok(())
+    }
+
+    /// Whether bytes that are kept under this id belong to anything.
+    pub async fn is_content(&self, content_id: FileId) -> Result<bool, StoreError> {
+        let sql = "SELECT COUNT(*) FROM file_content WHERE content_id = ?";
+        let query = sqlx::query_as(sql).bind(content_id.as_bytes());
+        let (count,): (i64,) = query.fetch_one(&self.database.reader).await?;
+        Ok(count > 0)
     }
 
     /// Notes that an upload goes on, so that it is not given up before then.
@@ -170,11 +176,34 @@ impl Store {
         Ok(())
     }
 
-    /// Forgets an upload that is not whole; whether there was one.
-    pub async fn forget_upload(&self, file_id: FileId) -> Result<bool, StoreError> {
-        let sql = "DELETE FROM file WHERE file_id = ? AND expires_at_ms > 0";
-        let deleted = sqlx::query(sql).bind(file_id.as_bytes()).execute(&self.database.writer).await?;
-        Ok(deleted.rows_affected() > 0)
+    /// Forgets an upload that is not whole, but for what had come of it, which counts on in its user's day; whether there was one.
+    pub async fn forget_upload(&self, file_id: FileId, came_bytes: u64) -> Result<bool, StoreError> {
+        let query = if came_bytes == 0 {
+            sqlx::query("DELETE FROM file WHERE file_id = ? AND expires_at_ms > 0").bind(file_id.as_bytes())
+        } else {
+            let sql =
+                "UPDATE file SET expires_at_ms = ?, name = '', size_bytes = ? WHERE file_id = ? AND expires_at_ms > 0";
+            sqlx::query(sql).bind(GIVEN_UP).bind(number(came_bytes)).bind(file_id.as_bytes())
+        };
+        let forgotten = query.execute(&self.database.writer).await?;
+        Ok(forgotten.rows_affected() > 0)
+    }
+
+    /// Counts bytes that came and were taken back in their user's day.
+    pub async fn count_taken_back(&self, user_id: u64, bytes: u64, now_ms: i64) -> Result<(), StoreError> {
+        let sql = "INSERT INTO file (file_id, user_id, name, size_bytes, sha256, created_at_ms, expires_at_ms) \
+                   VALUES (?, ?, '', ?, ?, ?, ?)";
+        let id = FileId::random();
+        let query = sqlx::query(sql).bind(id.as_bytes()).bind(key(user_id)).bind(number(bytes)).bind(&[][..]);
+        query.bind(now_ms).bind(GIVEN_UP).execute(&self.database.writer).await?;
+        Ok(())
+    }
+
+    /// Forgets what counted for so long.
+    pub async fn forget_given_up(&self, since_ms: i64) -> Result<(), StoreError> {
+        let sql = "DELETE FROM file WHERE expires_at_ms < 0 AND created_at_ms <= ?";
+        sqlx::query(sql).bind(since_ms).execute(&self.database.writer).await?;
+        Ok(())
     }
 
     /// Uploads that were given up.
@@ -196,10 +225,10 @@ impl Store {
     }
 }
 
-const SELECT_CONTENT: &str = "SELECT sha256, content_id, size_bytes, kind, state, width, height, thumbnail_bytes FROM file_content WHERE sha256 = ?";
+pub(super) const SELECT_CONTENT: &str = "SELECT sha256, content_id, size_bytes, kind, state, width, height, thumbnail_bytes FROM file_content WHERE sha256 = ?";
 
 impl ContentState {
-    fn number(self) -> i64 {
+    pub(super) fn number(self) -> i64 {
         match self {
             Self::Unchecked => 0,
             Self::Good => 1,
@@ -233,132 +262,8 @@ impl FromRow<'_, AnyRow> for Content {
     }
 }
 
-/// Begins uploads in one transaction.
-pub(super) async fn begin_uploads(
-    database: Database,
-    begins: Vec<UploadBegin>,
-) -> Result<Vec<Result<(), BeyondQuota>>, StoreError> {
-    let work = || {
-        async |connection: &mut AnyConnection| {
-            let mut transaction = sql::begin(connection).await?;
-            let mut begun = Vec::with_capacity(begins.len());
-            for begin in &begins {
-                begun.push(begin_one(&mut transaction, begin).await?);
-            }
-            transaction.commit().await?;
-            Ok(begun)
-        }
-    };
-    database.writer.transact(work).await
-}
-
-/// Makes uploads files in one transaction.
-pub(super) async fn end_uploads(database: Database, ends: Vec<UploadEnd>) -> Result<Vec<Option<Content>>, StoreError> {
-    let work = || {
-        async |connection: &mut AnyConnection| {
-            let mut transaction = sql::begin(connection).await?;
-            let mut ended = Vec::with_capacity(ends.len());
-            for end in &ends {
-                ended.push(end_one(&mut transaction, database.dialect, end).await?);
-            }
-            transaction.commit().await?;
-            Ok(ended)
-        }
-    };
-    database.writer.transact(work).await
-}
-
-async fn begin_one(connection: &mut AnyConnection, begin: &UploadBegin) -> Result<Result<(), BeyondQuota>, StoreError> {
-    let UploadBegin { upload, quota, now_ms } = begin;
-    lock_user(connection, upload.user_id).await?;
-    if let Some(beyond) = beyond_quota(connection, upload, *quota).await? {
-        return Ok(Err(beyond));
-    }
-    let sql = "INSERT INTO file (file_id, user_id, name, size_bytes, sha256, created_at_ms, expires_at_ms) \
-               VALUES (?, ?, ?, ?, ?, ?, ?)";
-    sqlx::query(sql)
-        .bind(upload.file_id.as_bytes())
-        .bind(key(upload.user_id))
-        .bind(upload.name.as_str())
-        .bind(number(upload.size_bytes))
-        .bind(&[][..])
-        .bind(*now_ms)
-        .bind(upload.expires_at_ms)
-        .execute(connection)
-        .await?;
-    Ok(Ok(()))
-}
-
-async fn end_one(
-    connection: &mut AnyConnection,
-    dialect: Dialect,
-    end: &UploadEnd,
-) -> Result<Option<Content>, StoreError> {
-    let UploadEnd { file_id, uploaded_bytes, content, now_ms } = end;
-    let sql = "UPDATE file SET sha256 = ?, size_bytes = ?, expires_at_ms = 0 WHERE file_id = ?";
-    let updated = sqlx::query(sql)
-        .bind(&content.hash.0[..])
-        .bind(number(*uploaded_bytes))
-        .bind(file_id.as_bytes())
-        .execute(&mut *connection)
-        .await?;
-    if updated.rows_affected() == 0 {
-        return Ok(None);
-    }
-    insert_content(connection, dialect, content, *now_ms).await?;
-    let query = sqlx::query_as(SELECT_CONTENT).bind(&content.hash.0[..]);
-    Ok(Some(query.fetch_one(connection).await?))
-}
-
-/// No other transaction counts what this user has until this one ends. (SQLite has one writer in any case.)
-async fn lock_user(connection: &mut AnyConnection, user_id: u64) -> Result<(), StoreError> {
-    let sql = "UPDATE user SET updated_at_ms = updated_at_ms WHERE user_id = ?";
-    sqlx::query(sql).bind(key(user_id)).execute(connection).await?;
-    Ok(())
-}
-
-async fn beyond_quota(
-    connection: &mut AnyConnection,
-    upload: &Upload,
-    quota: UploadQuota,
-) -> Result<Option<BeyondQuota>, StoreError> {
-    // Whatever their age: one that is prolonged again and again takes a place as long as it is there.
-    let sql = "SELECT COUNT(*) FROM file WHERE user_id = ? AND expires_at_ms > 0";
-    let (uploads,): (i64,) = sqlx::query_as(sql).bind(key(upload.user_id)).fetch_one(&mut *connection).await?;
-    let sql = "SELECT COUNT(*), CAST(COALESCE(SUM(size_bytes), 0) AS SIGNED) FROM file WHERE user_id = ? AND created_at_ms > ?";
-    let query = sqlx::query_as(sql).bind(key(upload.user_id)).bind(quota.since_ms);
-    let (files, bytes): (i64, i64) = query.fetch_one(connection).await?;
-    Ok(match () {
-        () if uploads >= i64::from(quota.uploads_max) => Some(BeyondQuota::Uploads),
-        () if files >= i64::from(quota.files_max) => Some(BeyondQuota::Files),
-        () if bytes.unsigned_abs().saturating_add(upload.size_bytes) > quota.bytes_max => Some(BeyondQuota::Bytes),
-        () => None,
-    })
-}
-
-async fn insert_content(
-    connection: &mut AnyConnection,
-    dialect: Dialect,
-    content: &Content,
-    now_ms: i64,
-) -> Result<(), StoreError> {
-    sqlx::query(dialect::insert_file_content(dialect))
-        .bind(&content.hash.0[..])
-        .bind(content.content_id.as_bytes())
-        .bind(number(content.size_bytes))
-        .bind(content.kind.as_str())
-        .bind(content.state.number())
-        .bind(i64::from(content.width))
-        .bind(i64::from(content.height))
-        .bind(number(content.thumbnail_bytes))
-        .bind(now_ms)
-        .execute(connection)
-        .await?;
-    Ok(())
-}
-
 /// A count of bytes as it is stored.
-fn number(bytes: u64) -> i64 {
+pub(super) fn number(bytes: u64) -> i64 {
     i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
@@ -373,6 +278,8 @@ mod tests {
         a_user_has_a_quota_and_others_have_their_own,
         uploads_that_rest_too_long_are_found_and_forgotten,
         a_content_is_judged_once,
+        who_is_asked_in_vain_about_a_content_is_asked_about_others_first,
+        what_was_given_up_counts_for_a_day,
         the_secret_is_made_once,
     }
 
@@ -405,7 +312,7 @@ mod tests {
         assert_eq!(store.finish_upload(begun.file_id, 9, &content, 200).await.unwrap(), Some(content.clone()));
         let stored = StoredFile { user_id: begun.user_id, name: begun.name, uploaded_bytes: 9, content };
         assert_eq!(store.file(begun.file_id).await.unwrap(), Some(FoundFile::Stored(stored)));
-        assert!(!store.forget_upload(begun.file_id).await.unwrap(), "it is whole");
+        assert!(!store.forget_upload(begun.file_id, 9).await.unwrap(), "it is whole");
         let gone = self::content(FileId::random(), 2);
         assert_eq!(store.finish_upload(gone.content_id, 9, &gone, 200).await.unwrap(), None);
         assert_eq!(store.content(gone.hash).await.unwrap(), None);
@@ -450,8 +357,8 @@ mod tests {
         store.extend_upload(going_on.file_id, 900).await.unwrap();
         assert_eq!(store.expired_uploads(499, 10).await.unwrap(), []);
         assert_eq!(store.expired_uploads(500, 10).await.unwrap(), [resting.file_id]);
-        assert!(store.forget_upload(resting.file_id).await.unwrap());
-        assert!(!store.forget_upload(resting.file_id).await.unwrap());
+        assert!(store.forget_upload(resting.file_id, 0).await.unwrap());
+        assert!(!store.forget_upload(resting.file_id, 0).await.unwrap());
         assert_eq!(store.expired_uploads(899, 10).await.unwrap(), []);
     }
 
@@ -460,11 +367,49 @@ mod tests {
         store.begin_upload(&begun, QUOTA, 100).await.unwrap().unwrap();
         let content = content(begun.file_id, 1);
         store.finish_upload(begun.file_id, 9, &content, 200).await.unwrap();
-        assert_eq!(store.unchecked_contents(10).await.unwrap(), std::slice::from_ref(&content));
+        assert_eq!(store.unchecked_contents(1, 10).await.unwrap(), std::slice::from_ref(&content));
         store.judge_content(content.hash, ContentState::Refused).await.unwrap();
         store.judge_content(content.hash, ContentState::Good).await.unwrap();
         assert_eq!(store.content(content.hash).await.unwrap().unwrap().state, ContentState::Refused);
-        assert_eq!(store.unchecked_contents(10).await.unwrap(), []);
+        assert_eq!(store.unchecked_contents(1, 10).await.unwrap(), []);
+    }
+
+    async fn who_is_asked_in_vain_about_a_content_is_asked_about_others_first(store: Store) {
+        let user_id = user(&store, "1").await;
+        for byte in 1..=3 {
+            let begun = upload(user_id, 9);
+            store.begin_upload(&begun, QUOTA, 100).await.unwrap().unwrap();
+            store.finish_upload(begun.file_id, 9, &content(begun.file_id, byte), 200).await.unwrap();
+        }
+        store.note_asked(FileHash([1; 32]), 1_000).await.unwrap();
+        store.note_asked(FileHash([2; 32]), 900).await.unwrap();
+        let asked = async |before_ms, most| -> Vec<u8> {
+            let contents = store.unchecked_contents(before_ms, most).await.unwrap();
+            contents.iter().map(|content| content.hash.0[0]).collect()
+        };
+        assert_eq!(asked(1_001, 10).await, [3, 2, 1]);
+        assert_eq!(asked(1_001, 2).await, [3, 2]);
+        assert_eq!(asked(900, 10).await, [3]);
+    }
+
+    async fn what_was_given_up_counts_for_a_day(store: Store) {
+        let user_id = user(&store, "1").await;
+        let begun = upload(user_id, 900);
+        store.begin_upload(&begun, QUOTA, 100).await.unwrap().unwrap();
+        assert!(store.forget_upload(begun.file_id, 600).await.unwrap());
+        assert!(!store.forget_upload(begun.file_id, 600).await.unwrap());
+        assert_eq!(store.file(begun.file_id).await.unwrap(), None);
+        let gone = content(begun.file_id, 1);
+        assert_eq!(store.finish_upload(begun.file_id, 9, &gone, 200).await.unwrap(), None);
+        store.count_taken_back(user_id, 300, 100).await.unwrap();
+        let one = UploadQuota { uploads_max: 1, ..QUOTA };
+        assert_eq!(store.begin_upload(&upload(user_id, 101), one, 100).await.unwrap(), Err(BeyondQuota::Bytes));
+        store.begin_upload(&upload(user_id, 100), one, 100).await.unwrap().unwrap();
+        store.forget_given_up(99).await.unwrap();
+        assert_eq!(store.begin_upload(&upload(user_id, 1), QUOTA, 100).await.unwrap(), Err(BeyondQuota::Bytes));
+        store.forget_given_up(100).await.unwrap();
+        store.begin_upload(&upload(user_id, 900), QUOTA, 100).await.unwrap().unwrap();
+        assert_eq!(store.expired_uploads(499, 10).await.unwrap(), []);
     }
 
     async fn the_secret_is_made_once(store: Store) {

@@ -13,6 +13,7 @@ mod code;
 mod contact;
 mod dialect;
 mod file;
+mod file_writes;
 mod friend;
 mod import;
 mod token;
@@ -34,7 +35,7 @@ use sqlx::migrate::Migrator;
 use tokio::sync::Semaphore;
 
 use self::{
-    file::{UploadBegin, UploadEnd},
+    file_writes::{UploadBegin, UploadEnd},
     user::{SignIn, SignInOutcome},
 };
 use crate::domain::{contact::Standing, token::StoredToken};
@@ -99,11 +100,13 @@ impl Store {
         let for_sign_ins = database.clone();
         let sign_ins = Gatherer::start(SIGN_INS_TOGETHER_MAX, move |all| user::sign_in(for_sign_ins.clone(), all));
         let for_begins = database.clone();
-        let upload_begins =
-            Gatherer::start(file::UPLOADS_TOGETHER_MAX, move |begins| file::begin_uploads(for_begins.clone(), begins));
+        let upload_begins = Gatherer::start(file_writes::UPLOADS_TOGETHER_MAX, move |begins| {
+            file_writes::begin_uploads(for_begins.clone(), begins)
+        });
         let for_ends = database.clone();
-        let upload_ends =
-            Gatherer::start(file::UPLOADS_TOGETHER_MAX, move |ends| file::end_uploads(for_ends.clone(), ends));
+        let upload_ends = Gatherer::start(file_writes::UPLOADS_TOGETHER_MAX, move |ends| {
+            file_writes::end_uploads(for_ends.clone(), ends)
+        });
         Self {
             upload_begins,
             upload_ends,

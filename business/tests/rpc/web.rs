@@ -113,7 +113,7 @@ async fn the_page_is_told_where_files_are() {
     let (address, port) = (server.business.web_address().unwrap(), server.business.files_address().unwrap().port());
     let config = get(address, "/config.json");
     assert!(config.contains(&format!(r#""files":"http://x:{port}""#)), "{config}");
-    assert!(get(address, "/").contains(&format!("connect-src 'self' ws: wss: http://*:{port}\r\n")));
+    assert!(get(address, "/").contains(&format!("connect-src 'self' ws: wss: http://x:{port}\r\n")));
 
     let proxied = Server::start_with(|settings| {
         settings.web.listen = Endpoint::new("127.0.0.1:0");

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod checked;
+mod full_disk;
 mod http;
 mod old;
 mod one_request;

@@ -71,6 +71,8 @@ async fn equal_bytes_are_kept_once_and_told_of_to_nobody() {
     assert_eq!(first["sha256"], second["sha256"]);
     assert_ne!(first["file_id"], second["file_id"]);
     assert_eq!((second["name"].as_str(), kept(&server)), (Some("his.txt"), (0, 1)));
+    let fields = |about: &Value| about.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    assert_eq!((fields(&first), &first["state"]), (fields(&second), &second["state"]), "nothing tells the second");
     for about in [&first, &second] {
         assert_eq!(read(address, about["url"].as_str().unwrap()).body, b"the same bytes");
     }
@@ -164,6 +166,50 @@ async fn a_connection_that_is_silent_is_ended() {
         tokio::task::yield_now().await;
     }
     uploaded(address, &phone, "a", b"a");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_trickles_is_ended() {
+    let (server, address) = start_with(|files| files.idle_timeout_ms = 300).await;
+    let phone = server.sign_in("1").await;
+    let mut begun = Ask::new("POST", "/files?name=a").by(&phone).length(1_000_000).begin(address);
+    begun.set_read_timeout(Some(std::time::Duration::from_millis(50))).unwrap();
+    let mut nothing = [0; 100];
+    // A byte now and then is never silence, and far from the least rate.
+    let ended = loop {
+        if begun.write_all(b"a").is_err() {
+            break true;
+        }
+        match begun.read(&mut nothing) {
+            Err(error) if matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) => {}
+            Ok(0) | Err(_) => break true,
+            Ok(_) => break false,
+        }
+    };
+    assert!(ended, "it was not answered");
+    while kept(&server) != (0, 0) {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_is_almost_full_is_left_to_others() {
+    let (server, address) = start_with(|files| files.folder_free_bytes_min = 1 << 50).await;
+    let phone = server.sign_in("1").await;
+    for _ in 0..2 {
+        assert!(upload(address, &phone, "a", b"a").refusal(507).contains("no room for the file"));
+    }
+    assert_eq!(kept(&server), (0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_question_is_refused_as_everything_else() {
+    let (server, address) = start().await;
+    let phone = server.sign_in("1").await;
+    let answer = Ask::new("POST", "/files?name=a&name=b").by(&phone).body(vec![0; 100_000]).send(address);
+    assert!(answer.refusal(400).contains("duplicate field `name`"));
+    Ask::new("GET", "/files/0123456789abcdef0123456789abcdef?expires=1&expires=2").send(address).refusal(403);
+    assert_eq!(kept(&server), (0, 0));
 }
 
 #[tokio::test(flavor = "multi_thread")]

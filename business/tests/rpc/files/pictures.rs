@@ -116,3 +116,22 @@ async fn what_only_begins_as_a_picture_is_not_shown() {
     assert_eq!((about["kind"].as_str(), about.get("width")), (Some("image/png"), None));
     assert!(read(address, about["url"].as_str().unwrap()).header("content-disposition").starts_with("attachment; "));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_photo_that_is_not_decoded_loses_its_place_as_well() {
+    let (server, address) = start_with(|files| files.picture_bytes_max = 100).await;
+    let phone = server.sign_in("1").await;
+    let large = with_exif(&encoded(&halves(80, 40), ImageFormat::Jpeg), 6);
+    let wrong = with_exif(b"\xff\xd8\xff\xda\0\x02\x12\xff\xd9", 6);
+    // EXIF of a TIFF: the directory has a camera's name, which stands behind it.
+    let tiff = b"II\x2a\0\x08\0\0\0\x01\0\x10\x01\x02\0\x0d\0\0\0\x1a\0\0\0\0\0\0\0GPS 48.8584 N".to_vec();
+    for (bytes, kind) in [(large, "image/jpeg"), (wrong, "application/octet-stream"), (tiff, "image/tiff")] {
+        let about = uploaded(address, &phone, "a", &bytes);
+        assert_eq!((about["kind"].as_str(), about.get("width")), (Some(kind), None));
+        let file = read(address, about["url"].as_str().unwrap());
+        assert!(holds(&bytes, b"GPS") && !holds(&file.body, b"GPS"), "{kind}");
+        assert!(file.header("content-disposition").starts_with("attachment; "));
+        assert_eq!(file.body.len() as u64, about["size_bytes"].as_u64().unwrap());
+    }
+    assert_eq!(kept(&server), (0, 3));
+}

@@ -12,7 +12,7 @@ fn ask(method: &'static str, target: &str, phone: &Phone) -> Ask {
 
 /// Begins an upload; its URL.
 #[track_caller]
-fn begin(address: SocketAddr, phone: &Phone, length: usize) -> String {
+pub fn begin(address: SocketAddr, phone: &Phone, length: usize) -> String {
     let metadata = "filename c2VhLmJpbg==,filetype YQ==";
     let ask =
         ask("POST", "/uploads", phone).header("upload-length", length).header("upload-metadata", metadata).body("");
@@ -22,12 +22,12 @@ fn begin(address: SocketAddr, phone: &Phone, length: usize) -> String {
     answer.header("location").to_owned()
 }
 
-fn patch(url: &str, phone: &Phone, offset: usize) -> Ask {
+pub fn patch(url: &str, phone: &Phone, offset: usize) -> Ask {
     ask("PATCH", url, phone).header("upload-offset", offset).header("content-type", OFFSET_BYTES)
 }
 
 #[track_caller]
-fn offset(address: SocketAddr, url: &str, phone: &Phone) -> usize {
+pub fn offset(address: SocketAddr, url: &str, phone: &Phone) -> usize {
     let answer = ask("HEAD", url, phone).send(address);
     assert_eq!((answer.status, answer.header("cache-control")), (200, "no-store"));
     answer.header("upload-offset").parse().unwrap()
@@ -35,7 +35,7 @@ fn offset(address: SocketAddr, url: &str, phone: &Phone) -> usize {
 
 /// What the upload became.
 #[track_caller]
-fn file(address: SocketAddr, url: &str, phone: &Phone) -> Vec<u8> {
+pub fn file(address: SocketAddr, url: &str, phone: &Phone) -> Vec<u8> {
     let file_id = url.rsplit('/').next().unwrap();
     let about = Ask::new("GET", &format!("/files/{file_id}/about")).by(phone).send(address).json();
     assert_eq!(about["name"].as_str(), Some("sea.bin"));
@@ -163,4 +163,24 @@ async fn an_upload_of_no_or_too_many_bytes_does_not_begin() {
     create("99999999999999999999").refusal(400);
     ask("POST", "/uploads", &phone).header("upload-defer-length", 1).body("").send(address).refusal(400);
     assert_eq!(kept(&server), (0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_came_of_an_upload_counts_also_when_it_is_given_up() {
+    let (server, address) = start_with(|files| files.bytes_per_day_max = 1_000).await;
+    let phone = server.sign_in("1").await;
+    let url = begin(address, &phone, 900);
+    assert_eq!(patch(&url, &phone, 0).body(vec![0; 500]).send(address).status, 204);
+    assert_eq!(ask("DELETE", &url, &phone).send(address).status, 204);
+    assert!(upload(address, &phone, "a", &[0; 501]).refusal(429).contains("as many bytes as a day allows"));
+    // What a checksum was wrong for was sent all the same.
+    let wrong = "sha1 2jmj7l5rSw0yVb/vlWAYkK/YBwk=";
+    let post = Ask::new("POST", "/files?name=a").by(&phone).header("upload-checksum", wrong).body(vec![0; 300]);
+    post.send(address).refusal(460);
+    let url = begin(address, &phone, 150);
+    patch(&url, &phone, 0).header("upload-checksum", wrong).body(vec![0; 50]).send(address).refusal(460);
+    assert_eq!(ask("DELETE", &url, &phone).send(address).status, 204);
+    upload(address, &phone, "a", &[0; 151]).refusal(429);
+    uploaded(address, &phone, "a", &[0; 150]);
+    assert_eq!(kept(&server), (0, 1));
 }
