@@ -141,6 +141,8 @@ pub struct InboxSettings {
     pub transactions_max: u32,
     /// Inbox rows that wait before another transaction begins beside one that is under way.
     pub transaction_rows_min: usize,
+    /// How long a few requests wait for others, soon after a transaction that several shared; 0 for not at all.
+    pub transaction_interval_ms_max: u64,
     /// Requests that wait for the writer; beyond it the answer is "try again later".
     pub queue_jobs_max: usize,
     /// Bytes that wait for the writer; beyond it the answer is "try again later".
@@ -233,6 +235,7 @@ impl Default for InboxSettings {
             batch_rows_max: 8_192,
             transactions_max: 2,
             transaction_rows_min: 1024,
+            transaction_interval_ms_max: 5,
             queue_jobs_max: 65_536,
             queue_bytes_max: 64 << 20,
             batch_user_rows_max: 1_024,

@@ -39,6 +39,7 @@ pub mod inbox;
 mod left_member;
 pub mod logic_nodes;
 mod opening;
+mod pace;
 #[cfg(test)]
 mod plans;
 pub mod push_targets;

@@ -3,7 +3,7 @@
 //! Whoever waits is taken by turns between those who pay ([`super::fair_queue`]), counted in rows, and has a share of the queue and of each
 //! transaction. Always holds: of two requests that somebody pays for, the one that was submitted first is taken first; what
 //! concerns a user or group that a batch is busy with waits for that batch, and is not overtaken by what concerns the same ones and
-//! whose turn comes later.
+//! whose turn comes later. Few requests wait for more, as long as their transaction would cost more than it is worth ([`super::pace`]).
 
 use std::{
     collections::BTreeMap,
@@ -23,6 +23,7 @@ use super::{
     error::StoreError,
     fair_queue::{Cost, FairQueue, Waiting},
     id_floor::FloorHold,
+    pace::Pace,
     work::{LockKey, Outcomes, Payer, Work},
 };
 use crate::{metrics as names, settings::InboxSettings};
@@ -93,6 +94,7 @@ struct State {
     waiting: FairQueue<Job>,
     /// The batches under way by their numbers, and since when they are: the first one is the oldest.
     under_way: BTreeMap<u64, Instant>,
+    pace: Pace,
     /// What the batches under way lock.
     locked: HashSet<LockKey>,
     /// How many batches there were.
@@ -106,7 +108,9 @@ struct State {
 
 impl Queue {
     pub(super) fn new(settings: InboxSettings) -> Self {
-        Self { settings, state: Mutex::default(), changed: Notify::new() }
+        let pace = Pace::new(Duration::from_millis(settings.transaction_interval_ms_max));
+        let state = Mutex::new(State { pace, ..State::default() });
+        Self { settings, state, changed: Notify::new() }
     }
 
     /// Takes a job on, or refuses it where too much waits: of whoever pays for it, or of all.
@@ -115,7 +119,7 @@ impl Queue {
         let waiting = Waiting { payer: job.work.payer(), cost: state.cost_of(&job.work), what: job };
         self.admit(&state, &waiting)?;
         // What waits for a batch that is under way is looked at when that is done, and by nobody before.
-        let would_wake = !state.is_announced || self.is_worth_a_batch(&state, waiting.cost);
+        let would_wake = !state.is_announced || self.is_worth_a_batch(&state, waiting.cost, Instant::now());
         let is_news = would_wake && !state.must_wait(&waiting.what);
         state.is_announced |= is_news;
         state.waiting.push_back(waiting);
@@ -168,16 +172,17 @@ impl Queue {
         self.changed.notify_one();
     }
 
-    /// The next batch: at least one job, and no more rows than the settings allow. Beside another batch that is under way it
-    /// is not a small one: each costs a transaction. `None` once closed and empty.
+    /// The next batch: at least one job, and no more rows than the settings allow. Beside another batch that is under way, or
+    /// soon after one, it is not a small one: each costs a transaction. `None` once closed and empty.
     pub(super) async fn take(&self) -> Option<Batch> {
-        let mut patient_until = None;
+        let mut patient_until: Option<Instant> = None;
         loop {
-            {
+            let until = {
                 let mut state = self.lock();
-                let is_patient = patient_until.is_none_or(|until| Instant::now() < until);
-                if self.is_worth_a_batch(&state, Cost::default()) || !is_patient {
-                    let batch = state.take(&self.settings);
+                let now = Instant::now();
+                let is_impatient = patient_until.is_some_and(|until| now >= until);
+                if self.is_worth_a_batch(&state, Cost::default(), now) || is_impatient {
+                    let batch = state.take(&self.settings, now);
                     if !batch.jobs.is_empty() {
                         if !state.waiting.is_empty() {
                             self.changed.notify_one();
@@ -185,25 +190,28 @@ impl Queue {
                         return Some(batch);
                     }
                     // Those that wait are waiting for a batch that is under way; others may come meanwhile.
-                    patient_until = (!state.waiting.is_empty()).then(|| Instant::now() + PATIENCE);
+                    patient_until = (!state.waiting.is_empty()).then(|| now + PATIENCE);
                 } else if !state.waiting.is_empty() && patient_until.is_none() {
-                    patient_until = Some(Instant::now() + PATIENCE);
+                    patient_until = Some(now + PATIENCE);
                 }
                 if state.is_closed && state.waiting.is_empty() {
                     self.changed.notify_one();
                     return None;
                 }
-            }
-            match patient_until {
+                let paced_until = state.pace.due_at().filter(|_| state.under_way.is_empty());
+                patient_until.map(|until| paced_until.unwrap_or(until).min(until))
+            };
+            match until {
                 None => self.changed.notified().await,
                 Some(until) => drop(timeout_at(until, self.changed.notified()).await),
             }
         }
     }
 
-    fn is_worth_a_batch(&self, state: &State, more: Cost) -> bool {
+    fn is_worth_a_batch(&self, state: &State, more: Cost, now: Instant) -> bool {
         let rows = state.waiting.total().rows + more.rows;
-        state.under_way.is_empty() || rows >= self.settings.transaction_rows_min || state.is_closed
+        let is_due = || state.under_way.is_empty() && state.pace.due_at().is_none_or(|due_at| now >= due_at);
+        rows >= self.settings.transaction_rows_min || state.is_closed || is_due()
     }
 
     /// A batch is done: what it locked may be written to again. Jobs that did not fit are first in their flows again.
@@ -216,7 +224,9 @@ impl Queue {
             let waiting = Waiting { payer: job.work.payer(), cost: state.cost_of(&job.work), what: job };
             state.waiting.push_front(waiting);
         }
-        state.under_way.remove(&held.batch);
+        if let Some(begun_at) = state.under_way.remove(&held.batch) {
+            state.pace.end(begun_at.elapsed());
+        }
         drop(state);
         self.changed.notify_one();
     }
@@ -270,7 +280,7 @@ impl State {
         lock_keys.iter().any(|key| self.locked.contains(key))
     }
 
-    fn take(&mut self, settings: &InboxSettings) -> Batch {
+    fn take(&mut self, settings: &InboxSettings, now: Instant) -> Batch {
         self.is_announced = false;
         self.batches += 1;
         let (mut jobs, mut lock_keys, mut passed_over) = (Vec::new(), Vec::new(), Vec::new());
@@ -303,7 +313,8 @@ impl State {
         passed_over.into_iter().for_each(|turn| self.waiting.put_back(turn));
         self.locked.extend(lock_keys.iter().copied());
         if !jobs.is_empty() {
-            self.under_way.insert(self.batches, Instant::now());
+            self.under_way.insert(self.batches, now);
+            self.pace.begin(jobs.len(), now);
         }
         gauge!(names::INBOX_QUEUE_JOBS).set(self.waiting.len() as f64);
         Batch { jobs, held: BatchHold { batch: self.batches, lock_keys } }

@@ -47,7 +47,7 @@ async fn what_concerns_a_user_keeps_its_order_and_the_rest_overtakes() {
     assert_eq!(seqs(&first), [1, 2]);
     let second = queue.take().await.unwrap();
     assert_eq!(seqs(&second), [4, 6], "those of 7 wait for the first batch");
-    assert!(queue.lock().take(&queue.settings).jobs.is_empty());
+    assert!(queue.lock().take(&queue.settings, Instant::now()).jobs.is_empty());
     queue.release(&first.into_parts().1, Vec::new());
     assert_eq!(seqs(&queue.take().await.unwrap()), [3, 5]);
 }
@@ -63,10 +63,10 @@ async fn few_requests_wait_for_more_beside_a_batch_but_not_for_long() {
     assert!(before.elapsed() >= PATIENCE, "it waited");
 
     for user_id in 3..6 {
-        assert!(!queue.is_worth_a_batch(&queue.lock(), Cost::default()));
+        assert!(!queue.is_worth_a_batch(&queue.lock(), Cost::default(), Instant::now()));
         push(&queue, user_id, user_id);
     }
-    assert!(queue.is_worth_a_batch(&queue.lock(), Cost::default()), "enough are taken at once");
+    assert!(queue.is_worth_a_batch(&queue.lock(), Cost::default(), Instant::now()), "enough are taken at once");
     assert_eq!(seqs(&queue.take().await.unwrap()), [3, 4, 5]);
 
     push(&queue, 1, 6);
@@ -140,6 +140,39 @@ async fn a_few_requests_that_wait_for_nothing_are_not_held_up_by_those_that_do()
         push(&queue, 8, 3);
     });
     assert_eq!(seqs(&batch.unwrap()), [3]);
+}
+
+#[tokio::test]
+async fn those_who_come_soon_after_a_shared_batch_wait_for_more() {
+    let settings =
+        InboxSettings { transaction_rows_min: 3, transaction_interval_ms_max: 60_000, ..InboxSettings::default() };
+    let queue = Queue::new(settings);
+    let now = Instant::now();
+    let is_taken = || queue.is_worth_a_batch(&queue.lock(), Cost::default(), now);
+    push(&queue, 1, 1);
+    push(&queue, 2, 2);
+    let shared = queue.take().await.unwrap();
+    queue.lock().under_way.values_mut().for_each(|begun_at| *begun_at = now - Duration::from_secs(60));
+    queue.release(&shared.into_parts().1, Vec::new());
+    push(&queue, 1, 3);
+    assert!(!is_taken(), "its transaction would cost as much as one of many");
+    push(&queue, 2, 4);
+    push(&queue, 3, 5);
+    assert!(is_taken(), "enough are taken at once");
+    assert_eq!(seqs(&queue.take().await.unwrap()), [3, 4, 5]);
+}
+
+#[tokio::test]
+async fn a_pace_that_is_over_is_noticed_by_who_waits() {
+    let settings = InboxSettings { transaction_interval_ms_max: 1, ..InboxSettings::default() };
+    let queue = Queue::new(settings);
+    for seq in (1..200).step_by(2) {
+        push(&queue, 1, seq);
+        push(&queue, 2, seq + 1);
+        let batch = timeout(DEADLINE, queue.take()).await.expect("it is taken").unwrap();
+        assert_eq!(seqs(&batch), [seq, seq + 1]);
+        queue.release(&batch.into_parts().1, Vec::new());
+    }
 }
 
 #[derive(Default)]
