@@ -3,6 +3,7 @@
 //! the one `dialect` module of each service.
 
 pub mod at_rest;
+mod checkpoint;
 mod claim;
 mod errors;
 mod held;
@@ -20,7 +21,7 @@ use std::{
     fmt::Display,
     fs, io,
     path::{Path, PathBuf},
-    sync::Once,
+    sync::{Arc, Once},
     time::Duration,
 };
 
@@ -38,6 +39,7 @@ pub use settings::DatabaseSettings;
 pub use sqlx::migrate::Migrator;
 
 use self::{
+    checkpoint::Checkpoints,
     pool::Renewal,
     session::Access,
     settings::{database_name, percent_decoded, without_password},
@@ -83,6 +85,7 @@ pub struct Database {
     storage: Storage,
     /// Of a SQLite.
     kept_open: Option<AnyPool>,
+    _checkpoints: Option<Arc<Checkpoints>>,
 }
 
 /// Why the database could not be opened.
@@ -248,7 +251,20 @@ impl Database {
         let wait = Duration::from_millis(settings.acquire_timeout_ms);
         let user_reads = Places::new(reader.free_places(), settings.reads_per_user_max, wait);
         let source = watch::Source::new(&url, &shown, migrator);
-        Ok(Self { reader, sign_in_reader, user_reads, writer, writers, dialect, source, storage, kept_open })
+        let checkpoints =
+            kept_open.clone().map(|own| Arc::new(Checkpoints::start(own, writer.clone(), storage.clone(), settings)));
+        Ok(Self {
+            reader,
+            sign_in_reader,
+            user_reads,
+            writer,
+            writers,
+            dialect,
+            source,
+            storage,
+            kept_open,
+            _checkpoints: checkpoints,
+        })
     }
 
     /// Which one it is, for people.

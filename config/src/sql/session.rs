@@ -41,10 +41,9 @@ const MYSQL_NAMES: &str = "NAMES utf8mb4 COLLATE utf8mb4_bin";
 const MYSQL_TRANSACTIONS: [&str; 2] =
     ["SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED", "SET SESSION TRANSACTION READ WRITE"];
 
-/// Pages in the log of SQLite (of 4 KiB) after which they are written to the database itself. A commit of many inboxes has
-/// hundreds of them: after the usual thousand every third one would wait for the disk twice more, and pages that many of
-/// them write would be written again and again. (`gim-bench send`: 0.74 of the bare insert instead of 0.67.)
-const CHECKPOINT_PAGES: u32 = 8192;
+/// Pages in the log of SQLite (of 4 KiB) after which the commit that made it so long writes them to the database itself, where nobody
+/// else did ([`super::checkpoint`]).
+pub(super) const CHECKPOINT_AT_LATEST_PAGES: u32 = 65_536;
 
 /// What a connection is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,7 +111,7 @@ async fn prepare_sqlite(
     connection.execute(AssertSqlSafe(format!("PRAGMA busy_timeout = {}", settings.lock_timeout_ms))).await?;
     connection.execute("PRAGMA journal_mode = WAL; PRAGMA foreign_keys = ON").await?;
     connection.execute("PRAGMA temp_store = MEMORY; PRAGMA cache_size = -16384").await?;
-    connection.execute(AssertSqlSafe(format!("PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}"))).await?;
+    connection.execute(AssertSqlSafe(format!("PRAGMA wal_autocheckpoint = {CHECKPOINT_AT_LATEST_PAGES}"))).await?;
     match access {
         Access::Read => connection.execute("PRAGMA query_only = ON").await?,
         Access::Write if settings.sync_commits => connection.execute("PRAGMA synchronous = FULL").await?,
@@ -207,7 +206,7 @@ mod tests {
             ("foreign_keys", 1, 1),
             ("temp_store", 2, 2),
             ("cache_size", -16384, -16384),
-            ("wal_autocheckpoint", 8192, 8192),
+            ("wal_autocheckpoint", 65_536, 65_536),
             ("query_only", 1, 0),
         ];
         for (pragma, of_reader, of_writer) in expected {

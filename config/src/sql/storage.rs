@@ -190,6 +190,11 @@ impl Storage {
         }
     }
 
+    /// When something was written last; it is the same as long as nothing is.
+    pub(super) fn written_ms(&self) -> u64 {
+        self.shared.written_ms.load(Relaxed)
+    }
+
     /// Whether it is not known any more that something can be written.
     pub(super) fn is_doubtful(&self, after: Duration) -> bool {
         let idle_ms = self.now_ms().saturating_sub(self.shared.written_ms.load(Relaxed));
