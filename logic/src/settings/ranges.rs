@@ -90,7 +90,7 @@ fn messages(settings: &LogicSettings) -> Vec<Range> {
         ("inbox.batch_rows_max", settings.inbox.batch_rows_max as u64, 1, 1_000_000),
         ("inbox.transactions_max", u64::from(settings.inbox.transactions_max), 1, 64),
         ("inbox.transaction_rows_min", settings.inbox.transaction_rows_min as u64, 1, 65_536),
-        ("inbox.transaction_interval_ms_max", settings.inbox.transaction_interval_ms_max, 0, 1_000),
+        ("inbox.transaction_interval_ms_max", settings.inbox.transaction_interval_ms_max, 0, 20),
         ("inbox.queue_jobs_max", settings.inbox.queue_jobs_max as u64, 1, 10_000_000),
         ("inbox.queue_bytes_max", settings.inbox.queue_bytes_max as u64, MIB, 64 << 30),
         ("inbox.batch_user_rows_max", settings.inbox.batch_user_rows_max as u64, 1, 1_000_000),
