@@ -49,7 +49,7 @@ const ORDER_IN_THE_STORE: [&[&str]; 12] = [
         "word_list",
     ],
     &["conversation", "conversation_heads", "conversation_places", "group", "import", "sign_in", "stored_events"],
-    &["work", "turns"],
+    &["work", "turns", "pace"],
     &["fair_queue"],
     &["queue", "held_group"],
     &["held_groups", "acks", "device_saves", "recall", "repeats"],
