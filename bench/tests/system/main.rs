@@ -6,6 +6,7 @@ mod bad_packets;
 mod calls;
 mod certified;
 mod client_flow;
+mod files;
 mod from_outside;
 mod gim_client;
 mod misfits;

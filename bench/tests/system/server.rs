@@ -48,6 +48,7 @@ const LOGIC_ADMIN: u16 = 8011;
 const LOGIC_CLIENTS: u16 = 8012;
 const BUSINESS_GRPC: u16 = 8020;
 const BUSINESS_ADMIN: u16 = 8021;
+const BUSINESS_FILES: u16 = 8023;
 /// TCP, WebSocket and gRPC of the first dialect; those of each further one are [`OLDER_STEP`] above.
 const OLDER: [u16; 3] = [8102, 8103, 8104];
 const OLDER_STEP: u16 = 10;
@@ -265,6 +266,7 @@ impl Server {
         let mut settings = BusinessSettings { data_dir, ..BusinessSettings::default() };
         settings.grpc = self.grpc_settings(BUSINESS_GRPC);
         settings.admin.listen = self.endpoint(BUSINESS_ADMIN);
+        settings.files.listen = self.endpoint(BUSINESS_FILES);
         settings.logic.endpoint = self.url(LOGIC_GRPC).into();
         settings.sign_in.wrong_codes_per_address_max = self.wrong_codes_per_address_max;
         settings
@@ -325,6 +327,12 @@ impl Server {
     #[allow(dead_code, reason = "only load.rs calls there")]
     pub fn clients_address(&self) -> SocketAddr {
         self.address(LOGIC_CLIENTS)
+    }
+
+    /// Where files are.
+    #[allow(dead_code, reason = "only the system tests have files")]
+    pub fn files_url(&self) -> String {
+        format!("http://{}", self.address(BUSINESS_FILES))
     }
 
     /// gRPC and admin address of each service.

@@ -1,13 +1,15 @@
 //! The code of the guides, which thereby compiles: a test holds each block of theirs against these lines.
 #![allow(clippy::print_stdout, clippy::needless_pass_by_value, reason = "it is to be read, in pieces")]
 
-use std::{error::Error, time::Duration};
+use std::{error::Error, io::Cursor, time::Duration};
 
 use gim_client::{
     Client, Event, Events, GimError, Message, Notice, Options, OptionsError, RequestOptions, SendOptions, SqliteStore,
     State, Target, TokenError, TypedContent,
-    content::{Mention, Text},
-    content_of, conversation_of, local_code, notice_of, preview_of,
+    content::{Image, Media, Mention, Text},
+    content_of, conversation_of,
+    files::{Files, FilesOptions, UploadOptions},
+    local_code, notice_of, preview_of,
     proto::{
         business::AddedBy,
         logic::{Group, GroupKind, GroupMember, MemberType},
@@ -148,6 +150,24 @@ async fn rooms(client: Client, event: Event) -> Done {
     Ok(())
 }
 
+async fn files(client: Client, picture: Cursor<Vec<u8>>) -> Done {
+    let options = FilesOptions::new("https://files.example.com", 7, 70);
+    let files = Files::new(options.get_token(async |request| chat_token(request.was_refused).await))?;
+    let mut begun = String::new(); // kept, the upload goes on after a restart: `resume(begun)`
+    let options = UploadOptions::named("sea.jpg")
+        .on_begun(|url| url.clone_into(&mut begun))
+        .on_progress(|sent, total| println!("{sent} of {total}"));
+    let info = files.upload(picture, options).await?; // dropping it stops it
+    let media = Media { url: info.url.clone(), media_type: info.kind, size_bytes: info.size_bytes, ..Media::default() };
+    let (width, height) = (info.width, info.height);
+    client.send_content(Target::User(8), Image { media: Some(media), width, height, ..Image::default() }).await?;
+    let again = files.about(&info.url).await?; // the same file, by URLs that are good from now on
+    let mut copy = Cursor::new(Vec::new());
+    files.download(&again.url, &mut copy, |done, total| println!("{done} of {total}")).await?;
+    println!("{begun}");
+    Ok(())
+}
+
 fn states(event: Event) {
     match event {
         Event::State(State::Waiting { until_ms }) => println!("offline, tries again at {until_ms}"),
@@ -171,6 +191,19 @@ async fn errors(client: Client) -> Result<(), GimError> {
 
 fn main() {
     // Nothing runs: they are pieces.
-    let _ =
-        (users, messages, sending, contents, storage, conversations, history, groups, contacts, rooms, states, errors);
+    let _ = (
+        users,
+        messages,
+        sending,
+        contents,
+        storage,
+        conversations,
+        history,
+        groups,
+        contacts,
+        rooms,
+        files,
+        states,
+        errors,
+    );
 }

@@ -33,6 +33,7 @@
 pub mod changes;
 pub mod content;
 pub mod core;
+pub mod files;
 pub mod message;
 pub mod notices;
 pub mod services;

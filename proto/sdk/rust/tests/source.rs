@@ -12,7 +12,7 @@ const ORDER: [&[&str]; 10] = [
     &["core"],
     &["storage", "transport", "error"],
     &["locate", "options"],
-    &["teller"],
+    &["teller", "files"],
     &["engine"],
     &["client"],
     &["services"],
