@@ -1,5 +1,6 @@
 // Files on the server: what is uploaded, and addresses by which it can be read for a while. A message has the id of a file.
 
+import { Files as Uploading } from "gim-client/files";
 import type { Account } from "./app";
 
 // As the server tells it.
@@ -18,6 +19,9 @@ export interface StoredFile {
 // Before an address ends, a new one is asked for.
 const EARLY_MS = 60_000;
 const KNOWN_MAX = 1000;
+
+// So often a reader sees how far it is, and so much at most is sent again after a break.
+const PART_BYTES = 1024 * 1024;
 
 export class Files {
   private readonly known = new Map<string, Promise<StoredFile | null>>();
@@ -42,24 +46,20 @@ export class Files {
     return asked;
   }
 
-  // Fails with the words of the server. `onPart` is told from 0 to 1 how much is there.
+  // Over as many breaks as it takes; fails with the words of the server. `onPart` is told from 0 to 1 how much is there.
   async upload(file: Blob, name: string, onPart: (part: number) => void, signal: AbortSignal): Promise<StoredFile> {
     signal.throwIfAborted();
-    return new Promise((resolve, reject) => {
-      const request = new XMLHttpRequest();
-      request.open("POST", `${this.base}/files?name=${encodeURIComponent(name)}`);
-      for (const [header, value] of Object.entries(this.headers)) request.setRequestHeader(header, value);
-      request.upload.onprogress = ({ loaded, total }) => onPart(total > 0 ? loaded / total : 0);
-      request.onload = () => {
-        const answer = readJson(request.responseText);
-        if (request.status < 300 && answer) resolve(answer as StoredFile);
-        else reject(new Error(String((answer as { message?: string } | null)?.message ?? request.status)));
-      };
-      request.onerror = () => reject(new Error("no connection"));
-      request.onabort = () => reject(signal.reason);
-      signal.addEventListener("abort", () => request.abort());
-      request.send(file);
-    });
+    const { user_id: userId, device_id: deviceId, token } = this.account;
+    const files = new Uploading({ url: this.base, userId, deviceId, getToken: () => token, chunkBytes: PART_BYTES });
+    let begun = "";
+    try {
+      const info = await files.upload(file, { name, signal, onBegun: (url) => { begun = url; }, onProgress: (sent, total) => onPart(sent / total) });
+      return { ...info, file_id: info.fileId, size_bytes: info.sizeBytes, expires_at_ms: info.expiresAtMs };
+    } catch (error) {
+      // Nobody goes on with it: it takes no place among those of this user. Where that fails, too, the server gives it up after a while.
+      if (begun !== "") void files.giveUp(begun).catch(() => undefined);
+      throw error;
+    }
   }
 
   private get headers(): Record<string, string> {
@@ -77,13 +77,5 @@ export class Files {
       this.known.delete(fileId);
       return null;
     }
-  }
-}
-
-function readJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return null;
   }
 }

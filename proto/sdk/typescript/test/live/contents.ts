@@ -2,9 +2,13 @@
 // runs, or is asked of another site before the reader wants it, and no site learns where it was shown.
 
 import assert from "node:assert/strict";
+import { createHash, randomBytes } from "node:crypto";
+import { appendFileSync, createReadStream, mkdtempSync, rmSync } from "node:fs";
 import { createServer, type IncomingMessage } from "node:http";
 import { once } from "node:events";
 import type { AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import type { Locator } from "playwright-core";
 import type { ContentFields, ContentKind } from "../../src/index.js";
 import type { Desk } from "./desk.js";
@@ -53,6 +57,8 @@ export async function contents(services: Services, gate: Gate, ada: Desk, ben: D
     await stickers(ada, ben);
     await media(ada, ben, site);
     await uploads(ada, ben);
+    await largeUpload(services, ada, ben);
+    await fullDisk(services, ada);
     await placesAndPeople(ada, ben);
     await answered(ada, ben);
     await forwarded(ada, ben, group);
@@ -158,6 +164,53 @@ async function uploads(ada: Desk, ben: Desk): Promise<void> {
   await ben.page.waitForFunction(() => document.querySelector(".bars .past") !== null);
   await ada.page.locator(".uploading").waitFor({ state: "detached" });
   await allowedTooLate(ada);
+}
+
+// A file of 200 MB, in the middle of which the server is killed and comes back.
+async function largeUpload(services: Services, ada: Desk, ben: Desk): Promise<void> {
+  const folder = mkdtempSync(join(tmpdir(), "gim-file-"));
+  try {
+    const path = join(folder, "film.bin");
+    const block = randomBytes(1_000_000);
+    const hash = createHash("sha256");
+    for (let count = 0; count < 200; count++) {
+      appendFileSync(path, block);
+      hash.update(block);
+    }
+    await ada.page.getByRole("button", { name: "Send something else" }).click();
+    await ada.page.getByRole("button", { name: "File", exact: true }).click();
+    await ada.page.locator(".from-here input").setInputFiles(path);
+    await ada.page.waitForFunction(() => (document.querySelector<HTMLProgressElement>(".uploading progress")?.value ?? 0) > 0.05);
+    await services.kill("business");
+    services.start("business");
+    await services.listens(8023);
+    const file = ben.page.locator("a.card-link", { hasText: "film.bin" });
+    await file.waitFor({ timeout: 120_000 });
+    const [saved] = await Promise.all([ben.page.waitForEvent("download", { timeout: 120_000 }), file.click()]);
+    const read = createHash("sha256");
+    for await (const chunk of createReadStream(await saved.path())) read.update(chunk as Buffer);
+    assert.equal(read.digest("hex"), hash.digest("hex"), "what comes back is what was sent");
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}
+
+// The page says what the server says of a disk that is full, and what is tried again later goes through.
+async function fullDisk(services: Services, ada: Desk): Promise<void> {
+  const restart = async (settings: Record<string, string>) => {
+    await services.kill("business");
+    services.start("business", settings);
+    await services.listens(8023);
+  };
+  const paste = (name: string) => ada.page.evaluate(give, { event: "paste", on: "textarea", name, type: "text/plain", base64: btoa("some notes more") });
+  await restart({ GIM_BUSINESS_FILES__FOLDER_FREE_BYTES_MIN: String(2 ** 50) });
+  await paste("full.txt");
+  const problem = ada.page.locator(".uploading .problem", { hasText: "no room for the file" });
+  await problem.waitFor();
+  await restart({});
+  await ada.page.locator(".uploading", { has: problem }).getByRole("button").click();
+  await paste("again.txt");
+  await ada.page.locator("a.card-link", { hasText: "again.txt" }).waitFor();
 }
 
 // The browser is allowed to hear when the panel is closed already: it hears nothing.

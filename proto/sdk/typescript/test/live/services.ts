@@ -42,11 +42,12 @@ export class Services {
     await this.listens(8012);
   }
 
-  start(name: string): void {
+  // With more settings, as variables, than it has in any case.
+  start(name: string, settings: Record<string, string> = {}): void {
     const log = openSync(join(this.folder, `${name}.log`), "a");
     const data = name === "conn" ? [] : ["--data", this.folder];
     const args = ["--config", join(this.config, `${name}.toml`), ...data, "--port-offset", String(this.offset)];
-    const env = { ...process.env, GIM_LOGIC_CLIENTS__ORIGINS: `["${this.pageOrigin}"]`, GIM_BUSINESS_WEB__LISTEN: "127.0.0.1:8022", GIM_BUSINESS_FILES__LISTEN: "127.0.0.1:8023", GIM_BUSINESS_WEB__CONNECT: this.connect() };
+    const env = { ...process.env, GIM_LOGIC_CLIENTS__ORIGINS: `["${this.pageOrigin}"]`, GIM_BUSINESS_WEB__LISTEN: "127.0.0.1:8022", GIM_BUSINESS_FILES__LISTEN: "127.0.0.1:8023", GIM_BUSINESS_WEB__CONNECT: this.connect(), ...settings };
     this.processes.set(name, spawn(join(this.programs, `gim-${name}`), args, { stdio: ["ignore", log, log], env }));
   }
 
