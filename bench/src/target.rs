@@ -7,7 +7,7 @@ use std::{
     error::Error,
     fs,
     future::Future,
-    net::{SocketAddr, TcpStream, ToSocketAddrs as _},
+    net::{Ipv4Addr, SocketAddr, TcpStream, ToSocketAddrs as _},
     path::PathBuf,
 };
 
@@ -33,6 +33,7 @@ const WSS_PORT: u16 = 8005;
 const LOGIC_PORT: u16 = 8010;
 const CLIENTS_PORT: u16 = 8012;
 const BUSINESS_PORT: u16 = 8020;
+const FILES_PORT: u16 = 8023;
 
 /// Where the server is.
 #[derive(Debug, Clone, clap::Args)]
@@ -59,7 +60,7 @@ pub struct TargetArguments {
     #[arg(long, value_name = "ID", default_value_t = 0)]
     app: u32,
     /// Added to the default ports, as in `scripts/up --port-offset`
-    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u16).range(..=(u16::MAX - BUSINESS_PORT) as i64))]
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u16).range(..=(u16::MAX - FILES_PORT) as i64))]
     port_offset: u16,
     /// What internal services beyond loopback ask their callers for
     #[arg(long, value_name = "TOKEN", env = "GIM_BENCH_INTERNAL_TOKEN", hide_env_values = true, default_value = "")]
@@ -118,6 +119,11 @@ impl TargetArguments {
 
     fn business(&self) -> String {
         self.business.clone().unwrap_or_else(|| format!("http://{HOST}:{}", BUSINESS_PORT + self.port_offset))
+    }
+
+    /// Where business takes files on this machine.
+    pub fn files(&self) -> SocketAddr {
+        SocketAddr::from((Ipv4Addr::LOCALHOST, FILES_PORT + self.port_offset))
     }
 
     /// What trusted callers show; empty for nothing.

@@ -3,11 +3,13 @@
 
 pub mod database;
 mod echo;
+mod files;
 mod writes;
 
 use std::{
     io::{self, BufRead as _, BufReader, Write as _},
     net::{Ipv4Addr, SocketAddr, TcpListener},
+    path::PathBuf,
     process::{Child, ChildStdin, Command, Stdio},
 };
 
@@ -25,7 +27,7 @@ pub struct Arguments {
 }
 
 /// Which bare server.
-#[derive(Debug, Clone, Copy, clap::Subcommand)]
+#[derive(Debug, Clone, clap::Subcommand)]
 pub enum Kind {
     /// Writes back what it reads
     Echo {
@@ -37,6 +39,11 @@ pub enum Kind {
         /// So many sockets
         sockets: usize,
     },
+    /// Keeps files in a folder, and gives them back
+    Files {
+        /// The folder
+        folder: PathBuf,
+    },
 }
 
 /// Is the child: serves until standard input ends.
@@ -44,7 +51,7 @@ pub fn serve(arguments: &Arguments) -> anyhow::Result<()> {
     crate::host::take_files(0)?;
     let first = listen(0).context("a baseline cannot listen")?;
     let address = first.local_addr()?;
-    match arguments.kind {
+    match arguments.kind.clone() {
         Kind::Echo { threads } => {
             let others = (1..threads).map(|_| listen(address.port()));
             let listeners = std::iter::once(Ok(first)).chain(others).collect::<io::Result<_>>();
@@ -55,6 +62,10 @@ pub fn serve(arguments: &Arguments) -> anyhow::Result<()> {
         Kind::Writes { sockets } => {
             writeln!(io::stdout(), "{address}")?;
             writes::serve(&first, sockets)
+        }
+        Kind::Files { folder } => {
+            writeln!(io::stdout(), "{address}")?;
+            files::serve(first, folder)
         }
     }
 }
@@ -83,6 +94,7 @@ impl Baseline {
         match kind {
             Kind::Echo { threads } => command.arg("echo").arg(threads.to_string()),
             Kind::Writes { sockets } => command.arg("writes").arg(sockets.to_string()),
+            Kind::Files { folder } => command.arg("files").arg(folder),
         };
         let mut child = command.spawn().context("cannot start a baseline")?;
         let mut line = String::new();
@@ -95,6 +107,11 @@ impl Baseline {
     /// Where it listens.
     pub fn endpoint(&self) -> ServerEndpoint {
         ServerEndpoint::tcp(self.address)
+    }
+
+    /// The same, for clients that are no swarm.
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// Where it listens, for clients that have the same work with it as at the door of a server.

@@ -1,6 +1,6 @@
 //! The arguments of every scenario that measures, and whether they go with each other.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use anyhow::ensure;
 
@@ -52,6 +52,11 @@ impl LoadArguments {
     /// How clients connect.
     pub fn transport(&self) -> Transport {
         self.target.transport()
+    }
+
+    /// Where business takes files on this machine.
+    pub fn files(&self) -> SocketAddr {
+        self.target.files()
     }
 
     /// Client processes of the run.

@@ -5,6 +5,7 @@ mod chats;
 mod conversations;
 mod echo;
 mod fairness;
+mod files;
 mod group;
 mod idle;
 mod mixed;
@@ -34,6 +35,8 @@ pub enum Scenario {
     Conversations(conversations::Arguments),
     /// Does one user who takes all that can be had cost the others anything?
     Fairness(fairness::Arguments),
+    /// How fast do files come and go, and what do many at once cost?
+    Files(files::Arguments),
     /// How fast does a message reach the inbox of everybody in a group?
     Group(group::Arguments),
     /// What does a connection cost that says nothing?
@@ -70,6 +73,7 @@ impl Scenario {
             Self::Call(arguments) => load::run(arguments),
             Self::Conversations(arguments) => load::run(arguments),
             Self::Fairness(arguments) => load::run(arguments),
+            Self::Files(arguments) => load::run(arguments),
             Self::Group(arguments) => load::run(arguments),
             Self::Mixed(arguments) => load::run(arguments),
             Self::Idle(arguments) => load::run(arguments),
