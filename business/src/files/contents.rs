@@ -146,8 +146,9 @@ fn bytes_of_file(disk: Disk, file: File, bytes: Range<u64>) -> FileBytes {
             return Ok(None);
         }
         let count = CHUNK_BYTES.min(left.end - left.start);
+        // Made here and not on one of the many threads that may wait, or an allocator would keep memory for each of these.
+        let mut chunk = vec![0; count as usize];
         let read = move || {
-            let mut chunk = vec![0; count as usize];
             file.read_exact_at(&mut chunk, left.start)?;
             Ok((file, Bytes::from(chunk)))
         };

@@ -24,8 +24,10 @@ use crate::{
     metrics::FILE_BYTES_TOTAL,
 };
 
-/// Bytes that are written at once.
+/// Bytes that are written at once, or a few more: what one read of the connection brings is not cut.
 pub const CHUNK_BYTES: usize = 64 * 1_024;
+/// What it brings at most.
+pub const READ_BYTES: usize = 32 * 1_024;
 
 /// See the module's documentation.
 pub struct Staged {
@@ -144,7 +146,7 @@ pub async fn receive(
     let (begin, progress) = (staged.length, staged.place.progress());
     let mut digest = checksum.map(Checksum::digest);
     let (mut staged, mut body) = (staged, body.into_data_stream());
-    let mut chunk = Vec::with_capacity(CHUNK_BYTES);
+    let mut chunk = Vec::with_capacity(CHUNK_BYTES + READ_BYTES);
     let outcome = loop {
         let next = tokio::select! {
             next = body.next() => next,

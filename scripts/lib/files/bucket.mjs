@@ -3,7 +3,7 @@
 
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
-import { randomBytes } from "node:crypto";
+import { createHash, randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Upload } from "tus-js-client";
@@ -66,10 +66,12 @@ async function signIn() {
 
 const send = (name, body) => fetch(`${files}/files?name=${name}`, { method: "POST", headers, body });
 
-async function objects() {
-  const listed = await (await fetch(`${s3}/gim-files?list-type=2`)).text();
-  return [...listed.matchAll(/<Key>(.*?)<\/Key>/g)].length;
+async function listed(what) {
+  const list = await (await fetch(`${s3}/gim-files?list-type=2`)).text();
+  return [...list.matchAll(new RegExp(`<${what}>(.*?)</${what}>`, "g"))].map(([, value]) => value);
 }
+
+const objects = async () => (await listed("Key")).length;
 
 let bucket = await startBucket();
 let service = await startBusiness(false);
@@ -95,6 +97,27 @@ const direct = await fetch(about.url);
 assert.equal(direct.headers.get("content-disposition"), 'attachment; filename="sea.bin"');
 assert.ok(Buffer.from(await direct.arrayBuffer()).equals(bytes));
 
+// An upload whose server is killed in its middle goes on, and comes into the bucket by S3's own multipart: the tag of such an object
+// ends with how many parts it had.
+await stop(service);
+service = await startBusiness(false);
+const large = randomBytes(BYTES);
+let killed;
+const resumed = await new Promise((resolve, reject) => {
+  const upload = new Upload(large, {
+    endpoint: `${files}/uploads`, headers, metadata: { filename: "large.bin" }, retryDelays: [100, 500, 1000, 2000, 3000, 5000],
+    onProgress: (sent) => { if (sent > BYTES / 3) killed ??= stop(service).then(() => startBusiness(false)); },
+    onError: reject, onSuccess: () => resolve(upload.url),
+  });
+  upload.start();
+});
+assert.ok(killed, "it was killed in the middle");
+service = await killed;
+const whole = await (await fetch(`${files}/files/${resumed.split("/").pop()}/about`, { headers })).json();
+assert.equal(whole.sha256, createHash("sha256").update(large).digest("hex"));
+assert.ok(Buffer.from(await (await fetch(whole.url)).arrayBuffer()).equals(large));
+assert.deepEqual((await listed("ETag")).filter((tag) => /-3(&quot;|")$/.test(tag)).length, 2, "both files came in three parts");
+
 // While the bucket is away nothing is half stored, and an upload by tus waits for it.
 await stop(service);
 service = await startBusiness(false);
@@ -115,5 +138,5 @@ bucket = await comesBack;
 const waited = await (await fetch(`${files}/files/${url.split("/").pop()}/about`, { headers })).json();
 assert.equal(await (await fetch(waited.url)).text(), "waits");
 assert.equal(await objects(), 1, "of what was refused nothing is there");
-console.log("a bucket: parts, ranges, URLs of its own, and an outage");
+console.log("a bucket: parts, ranges, URLs of its own, an upload over a kill of the server, and an outage");
 process.exit(0);

@@ -1,10 +1,11 @@
-// tus-js-client from npm against a business of its own, which is killed in the middle of an upload and started again.
+// tus-js-client from npm, and Node's HTTP/2, against a business of its own, which is killed in the middle of an upload and started again.
 // usage: client.mjs GIM_BUSINESS CONFIG DATA PORT_OFFSET LOGIC_URL
 
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { createHash, randomBytes } from "node:crypto";
 import { once } from "node:events";
+import { connect } from "node:http2";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Upload } from "tus-js-client";
 
@@ -57,8 +58,32 @@ async function check(url, headers, bytes) {
   assert.ok(read.equals(bytes), "what comes back is what was sent");
 }
 
+// Over HTTP/2, several at a time on one connection.
+async function overHttp2(headers) {
+  const session = connect(files);
+  const ask = async (head, body) => {
+    const stream = session.request(head);
+    const answered = once(stream, "response");
+    stream.end(body);
+    const [answer] = await answered;
+    const chunks = [];
+    for await (const chunk of stream) chunks.push(chunk);
+    return { status: answer[":status"], body: Buffer.concat(chunks) };
+  };
+  const sent = [1, 2, 3].map((byte) => Buffer.alloc(3_000_000, byte));
+  await Promise.all(sent.map(async (bytes, number) => {
+    const stored = await ask({ ...headers, ":method": "POST", ":path": `/files?name=${number}` }, bytes);
+    assert.equal(stored.status, 201);
+    const url = new URL(JSON.parse(stored.body).url);
+    const read = await ask({ ":path": url.pathname + url.search });
+    assert.deepEqual([read.status, read.body.equals(bytes)], [200, true]);
+  }));
+  session.close();
+}
+
 await start();
 const headers = await signIn("+8613900000001");
+await overHttp2(headers);
 const small = Buffer.from("hello");
 await check(await upload(small, headers), headers, small);
 
@@ -73,5 +98,5 @@ await restarted;
 await check(url, headers, bytes);
 
 await assert.rejects(upload(bytes, { ...headers, token: "wrong" }), /401/);
-console.log("tus-js-client: uploads, over a kill of the server as well");
+console.log("tus-js-client: uploads, over a kill of the server as well; and files over HTTP/2");
 process.exit(0);
