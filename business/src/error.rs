@@ -3,9 +3,9 @@
 //! Refusals go to the client as they are. Anything else is logged here, once, inside the span that carries the request
 //! id, and the client gets a code and a sentence that tell nothing about our insides.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use gim_config::places::NoPlace;
+use gim_config::{places::NoPlace, seldom::Seldom};
 use gim_proto::{ResultCode, check};
 use tonic::Status;
 
@@ -15,6 +15,9 @@ use crate::{
     metrics::READS_REFUSED_TOTAL,
     store::StoreError,
 };
+
+/// While something is away, every request would say so.
+static PUT_OFF: Seldom = Seldom::every(Duration::from_secs(10));
 
 /// Why a use case was not done.
 #[derive(Debug, thiserror::Error)]
@@ -79,7 +82,10 @@ impl From<UseCaseError> for Status {
             | UseCaseError::Logic(LogicError::Away(_))
             | UseCaseError::CodeCheck(_)
             | UseCaseError::CodeSend(CodeSendError::Away(_) | CodeSendError::Unknown(_)) => {
-                tracing::warn!(%error, "answered: try again later");
+                match PUT_OFF.due(Instant::now()) {
+                    Some(left_out) => tracing::warn!(%error, left_out, "answered: try again later"),
+                    None => tracing::debug!(%error, "answered: try again later"),
+                }
                 ResultCode::TryAgainLater.into()
             }
             UseCaseError::Store(StoreError::NoPlace(why)) => {

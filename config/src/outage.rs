@@ -22,6 +22,7 @@ const QUIET: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Outage {
     server: &'static str,
+    words: Words,
     /// So that a healthy server costs no lock.
     is_under_way: AtomicBool,
     state: Mutex<Option<UnderWay>>,
@@ -35,6 +36,14 @@ struct UnderWay {
     failures: u64,
 }
 
+/// What follows the name of the server.
+#[derive(Debug)]
+struct Words {
+    begins: &'static str,
+    goes_on: &'static str,
+    ends: &'static str,
+}
+
 /// What is to be told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct News {
@@ -45,15 +54,29 @@ struct News {
 impl Outage {
     /// Of `server`, as "the business service"; there is none yet.
     pub fn of(server: &'static str) -> Self {
-        Self { server, is_under_way: AtomicBool::new(false), state: Mutex::default() }
+        Self::with_words(server, Words { begins: "is away", goes_on: "is still away", ends: "answers again" })
+    }
+
+    /// The same of a server that is there, and says that it cannot do its part now.
+    pub fn of_put_off_calls(server: &'static str) -> Self {
+        let words = Words {
+            begins: "puts calls off: its log says why",
+            goes_on: "still puts calls off: its log says why",
+            ends: "puts no calls off any more",
+        };
+        Self::with_words(server, words)
+    }
+
+    fn with_words(server: &'static str, words: Words) -> Self {
+        Self { server, words, is_under_way: AtomicBool::new(false), state: Mutex::default() }
     }
 
     /// A call failed, which the log tells if it is time.
     pub fn failed(&self, error: &impl Display, now: Instant) {
         match self.note_failure(now) {
-            Some(News { failures: 1, .. }) => tracing::warn!(%error, "{} is away", self.server),
+            Some(News { failures: 1, .. }) => tracing::warn!(%error, "{} {}", self.server, self.words.begins),
             Some(News { failures, lasted }) => {
-                tracing::warn!(%error, failures, for_s = lasted.as_secs(), "{} is still away", self.server);
+                tracing::warn!(%error, failures, for_s = lasted.as_secs(), "{} {}", self.server, self.words.goes_on);
             }
             None => {}
         }
@@ -64,7 +87,7 @@ impl Outage {
         if self.is_under_way.load(Ordering::Relaxed)
             && let Some(News { failures, lasted }) = self.note_answer(now)
         {
-            tracing::info!(failures, for_s = lasted.as_secs(), "{} answers again", self.server);
+            tracing::info!(failures, for_s = lasted.as_secs(), "{} {}", self.server, self.words.ends);
         }
     }
 

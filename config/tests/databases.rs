@@ -233,3 +233,26 @@ async fn a_password_that_mysql_8_forgot_is_sent_encrypted_for_its_key() {
     connection.close().await.unwrap();
     assert_eq!(server.await.unwrap(), b"secret!\0");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_waits_for_a_stopped_server_is_told_its_address_and_why() {
+    let mut private = tokio::task::spawn_blocking(PrivateServer::mysql).await.unwrap();
+    let url = format!("{}/gim", private.url);
+    let address = private.url.rsplit_once('@').unwrap().1.to_owned();
+    let database = open(&url).await.unwrap();
+    let watch = database.watch(Readiness::default().part("database"));
+    private.stop();
+    let is_said = async {
+        loop {
+            let said = database.reader.execute("SELECT 1").await.unwrap_err().to_string();
+            if said.contains(&address) && said.contains("Connection refused") {
+                break;
+            }
+        }
+    };
+    tokio::time::timeout(DEADLINE, is_said).await.expect("it is said");
+    tokio::task::block_in_place(|| private.start_again());
+    let is_back = async { while database.reader.execute("SELECT 1").await.is_err() {} };
+    tokio::time::timeout(DEADLINE, is_back).await.expect("it is back");
+    watch.abort();
+}

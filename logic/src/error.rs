@@ -1,7 +1,8 @@
 //! What can go wrong with a request, and the one place where that becomes a result code and a sentence for the caller.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use gim_config::seldom::Seldom;
 use gim_proto::{
     ResultCode,
     check::Violation,
@@ -20,6 +21,9 @@ use crate::{
     shared_state::SharedStateError,
     store::StoreError,
 };
+
+/// While something is away, every request would say so.
+static PUT_OFF: Seldom = Seldom::every(Duration::from_secs(10));
 
 /// Why a request was not done.
 #[derive(Debug, thiserror::Error)]
@@ -87,7 +91,10 @@ impl Error {
                 code.into()
             }
             error if code == ResultCode::TryAgainLater => {
-                tracing::warn!(%error, "a request was put off");
+                match PUT_OFF.due(Instant::now()) {
+                    Some(left_out) => tracing::warn!(%error, left_out, "a request was put off"),
+                    None => tracing::debug!(%error, "a request was put off"),
+                }
                 code.into()
             }
             error => {

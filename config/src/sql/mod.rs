@@ -3,6 +3,7 @@
 //! the one `dialect` module of each service.
 
 pub mod at_rest;
+mod away;
 mod checkpoint;
 mod claim;
 mod errors;
@@ -39,6 +40,7 @@ pub use settings::DatabaseSettings;
 pub use sqlx::migrate::Migrator;
 
 use self::{
+    away::Away,
     checkpoint::Checkpoints,
     pool::Renewal,
     session::Access,
@@ -235,9 +237,9 @@ impl Database {
         let url = if file.is_some() { existing(url).await.map_err(open_error)? } else { url };
         let renewal = Renewal::default();
         let writers = if dialect == Dialect::Mysql { settings.writers_max } else { 1 };
-        let storage = Storage::default();
+        let (storage, away) = (Storage::default(), Away::of(&shown));
         let kind = (dialect, Access::Write, writers);
-        let opened = Pool::open(&url, settings, kind, renewal.clone(), storage.clone()).await;
+        let opened = Pool::open(&url, settings, kind, renewal.clone(), (storage.clone(), away.clone())).await;
         let writer = opened.map_err(open_error)?;
         let mut kept_open = None;
         if let Some(path) = &file {
@@ -246,11 +248,11 @@ impl Database {
             writer.migrate(migrator).await.map_err(migrate_error)?;
         }
         let kind = (dialect, Access::Read, settings.connections_max);
-        let opened = Pool::open(&url, settings, kind, renewal, storage.clone()).await;
+        let opened = Pool::open(&url, settings, kind, renewal, (storage.clone(), away.clone())).await;
         let (reader, sign_in_reader) = opened.map_err(open_error)?.split(settings.connections_max);
         let wait = Duration::from_millis(settings.acquire_timeout_ms);
         let user_reads = Places::new(reader.free_places(), settings.reads_per_user_max, wait);
-        let source = watch::Source::new(&url, &shown, migrator);
+        let source = watch::Source::new(&url, away, migrator);
         let checkpoints =
             kept_open.clone().map(|own| Arc::new(Checkpoints::start(own, writer.clone(), storage.clone(), settings)));
         Ok(Self {

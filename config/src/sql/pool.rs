@@ -31,6 +31,7 @@ use tokio::{
 
 use super::{
     DatabaseSettings, Dialect,
+    away::Away,
     errors::{self, Meaning},
     pool_metrics::{CountedPlace, PoolMetrics},
     session::{self, Access},
@@ -104,6 +105,7 @@ pub struct Pool {
     dialect: Dialect,
     access: Access,
     storage: Storage,
+    away: Away,
 }
 
 impl Pool {
@@ -113,7 +115,7 @@ impl Pool {
         settings: &DatabaseSettings,
         (dialect, access, count): (Dialect, Access, u32),
         renewal: Renewal,
-        storage: Storage,
+        (storage, away): (Storage, Away),
     ) -> Result<Self, sqlx::Error> {
         let acquire_timeout = Duration::from_millis(settings.acquire_timeout_ms);
         let options = AnyPoolOptions::new()
@@ -151,6 +153,7 @@ impl Pool {
             dialect,
             access,
             storage,
+            away,
         })
     }
 
@@ -267,7 +270,8 @@ impl Pool {
     /// Borrows a connection.
     pub(super) async fn lend(&self) -> Result<Lent, sqlx::Error> {
         let _waiting = (self.metrics.wait(), Waiting::one(&self.waiting));
-        timeout(self.acquire_timeout, self.lend_in_time()).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
+        let lent = timeout(self.acquire_timeout, self.lend_in_time()).await.unwrap_or(Err(sqlx::Error::PoolTimedOut));
+        lent.map_err(|error| self.away.explained(error))
     }
 
     async fn lend_in_time(&self) -> Result<Lent, sqlx::Error> {

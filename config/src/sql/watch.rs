@@ -10,7 +10,11 @@ use tokio::{
     time::{MissedTickBehavior, interval, timeout},
 };
 
-use super::{Database, Dialect, is_transient, pool};
+use super::{
+    Database, Dialect,
+    away::{self, Away},
+    is_transient, pool,
+};
 use crate::{metrics as names, ready::ReadyPart};
 
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -31,19 +35,20 @@ const PROBLEMS_SAID_MAX: usize = 4;
 #[derive(Debug, Clone)]
 pub(super) struct Source {
     url: String,
-    name: String,
+    /// What is told of it.
+    away: Away,
     /// The newest migration that we need.
     version: i64,
 }
 
 impl Source {
-    pub(super) fn new(url: &str, name: &str, migrator: &Migrator) -> Self {
+    pub(super) fn new(url: &str, away: Away, migrator: &Migrator) -> Self {
         let version = migrator.iter().map(|migration| migration.version).max().unwrap_or_default();
-        Self { url: url.to_owned(), name: name.to_owned(), version }
+        Self { url: url.to_owned(), away, version }
     }
 
     pub(super) fn name(&self) -> &str {
-        &self.name
+        self.away.name()
     }
 
     /// Of the driver.
@@ -72,6 +77,7 @@ impl Database {
             loop {
                 interval.tick().await;
                 let problem = database.problem(&mut looks).await;
+                database.source.away.found(problem.as_deref());
                 let is_usable = problem.is_none();
                 gauge!(names::DATABASE_USABLE).set(f64::from(u8::from(is_usable)));
                 match problem {
@@ -107,7 +113,7 @@ impl Database {
                 }
                 Err(error) => {
                     looks.connection = None;
-                    return Some(error.to_string());
+                    return Some(away::in_words(&error));
                 }
             }
         }

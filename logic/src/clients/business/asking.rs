@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use gim_proto::ResultCode;
 use tokio::{sync::Semaphore, time::timeout_at};
 use tonic::{Response, Status};
 
@@ -36,17 +37,28 @@ impl Business {
         let now = Instant::now();
         match failure {
             Some(status) => {
-                self.outage.failed(status, now);
+                if has_answered(status) {
+                    self.outage.answered(now);
+                    self.put_off.failed(&status.message(), now);
+                } else {
+                    self.outage.failed(status, now);
+                }
                 if let Some(breaker) = breaker {
                     breaker.failed(now);
                 }
             }
             None => {
                 self.outage.answered(now);
+                self.put_off.answered(now);
                 if let Some(breaker) = breaker {
                     breaker.answered(now);
                 }
             }
         }
     }
+}
+
+/// Whether the business itself says that it cannot, and not that it does not trust us.
+fn has_answered(status: &Status) -> bool {
+    ResultCode::number_in_details(status).is_some() && !ResultCode::is_untrusted(status)
 }

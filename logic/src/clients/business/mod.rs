@@ -111,6 +111,8 @@ pub struct Business {
     call_timeout: Duration,
     /// As the log tells of it, whichever call fails.
     outage: Outage,
+    /// The same of what it says itself that it cannot do now: its database may be away.
+    put_off: Outage,
     auth_in_flight: Semaphore,
     calls_in_flight: Semaphore,
     commands_in_flight: Semaphore,
@@ -164,6 +166,7 @@ impl Business {
             channel,
             call_timeout,
             outage: Outage::of("the business service"),
+            put_off: Outage::of_put_off_calls("the business service"),
             auth_in_flight: Semaphore::new(settings.auth_in_flight_max),
             calls_in_flight: Semaphore::new(settings.calls_in_flight_max),
             commands_in_flight: Semaphore::new(settings.commands_in_flight_max),

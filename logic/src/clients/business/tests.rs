@@ -1,3 +1,5 @@
+use std::io::{Read as _, Seek as _};
+
 use gim_proto::business::MayWriteReply;
 
 use super::{permissions::to_permission, *};
@@ -109,4 +111,28 @@ async fn what_never_had_a_place_says_nothing_about_the_business() {
         breaker.failed(much_later);
         assert_eq!(breaker.is_worth_a_try(much_later), !counts, "it has failed for a minute, or for the first time");
     }
+}
+
+#[tokio::test]
+async fn a_business_that_puts_calls_off_is_not_blamed_for_what_it_lacks() {
+    let mut log = tempfile::tempfile().unwrap();
+    let writer = std::sync::Arc::new(log.try_clone().unwrap());
+    let subscriber = tracing_subscriber::fmt().with_writer(writer).with_ansi(false).finish();
+    let _for_this_test = tracing::subscriber::set_default(subscriber);
+    let business = Business::new(&BusinessSettings::default(), &GrpcSettings::default()).unwrap();
+    let places = Semaphore::new(1);
+    let mut said_of = async |status: Status| {
+        business.ask::<()>(&places, None, std::future::ready(Err(status))).await.unwrap_err();
+        let mut said = String::new();
+        log.rewind().unwrap();
+        log.read_to_string(&mut said).unwrap();
+        log.set_len(0).unwrap();
+        log.rewind().unwrap();
+        said
+    };
+    let put_off = said_of(ResultCode::TryAgainLater.into()).await;
+    assert!(put_off.contains("the business service puts calls off") && !put_off.contains("away"), "{put_off}");
+    let away = said_of(Status::unavailable("http://business:8020: Connection refused")).await;
+    assert!(away.contains("is away") && away.contains("http://business:8020: Connection refused"), "{away}");
+    assert_eq!(said_of(ResultCode::TryAgainLater.into()).await, "", "it is said once");
 }
