@@ -50,13 +50,14 @@ def problems_of_promises(file, resources):
     for resource in resources:
         if resource["kind"] in ("StatefulSet", "Deployment"):
             yield from problems_of_variables(file, resource)
+            yield from problems_of_volumes(file, resource, resources)
         if resource["kind"] == "NetworkPolicy":
             service = resource["metadata"]["labels"]["app.kubernetes.io/component"]
             for rule in resource["spec"]["ingress"]:
                 ports = {port["port"] for port in rule["ports"]}
                 if not rule.get("from") and not ports <= {8002, 8003, 8004, 8005}:
                     yield f"{file}: everybody reaches {ports} of {service}"
-        if resource["kind"] == "Ingress":
+        if resource["kind"] == "Ingress" and not resource["metadata"]["name"].endswith("-files"):
             yield from problems_of_paths(file, resource)
 
 
@@ -75,6 +76,24 @@ def problems_of_variables(file, resource):
             text = settings.split(f"\n[{section}]\n", 1)[-1].split("\n[", 1)[0] if section else settings.split("\n[", 1)[0]
             if not re.search(rf"^{key} = ", text, re.MULTILINE):
                 yield f"{file}: {variable['name']} is no setting"
+
+
+def problems_of_volumes(file, resource, resources):
+    """What is mounted is a volume of the pod, and a claim that nobody else makes is made; a file that settings name is in the Secret's folder."""
+    pod = resource["spec"]["template"]["spec"]
+    volumes = {volume["name"]: volume for volume in pod["volumes"]}
+    mounts = pod["containers"][0]["volumeMounts"]
+    for mount in mounts:
+        if mount["name"] not in volumes:
+            yield f"{file}: {resource['metadata']['name']} mounts {mount['name']}, which is no volume of the pod"
+    for volume in volumes.values():
+        if claim := volume.get("persistentVolumeClaim", {}).get("claimName"):
+            one(resources, "PersistentVolumeClaim", claim)
+    settings = "".join(one(resources, "ConfigMap", resource["metadata"]["name"])["data"].values())
+    folders = tuple(mount["mountPath"] + "/" for mount in mounts)
+    for named in re.findall(r'_file = "([^"]+)"', settings):
+        if not named.startswith(folders):
+            yield f"{file}: {resource['metadata']['name']}: nobody puts {named} there"
 
 
 def problems_of_paths(file, ingress):

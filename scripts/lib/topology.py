@@ -3,24 +3,31 @@
 
 Each service of ours has a loopback address of its own, as all share the network of the host; names are told to each container as
 compose tells them. The databases are those of the caller. Every container is waited for by the health check of its image, in the
-order of depends_on; then gim-bench checks that every message arrives, and all are stopped in order. Exit code 1 where anything
-is not as it should be."""
+order of depends_on; then gim-bench checks that every message arrives, a Prometheus that scraped it all is asked every query of the
+dashboards, and all are stopped in order. Where GIM_PICTURES names a folder, what the dashboards show is left there. Exit code 1 where
+anything is not as it should be."""
 
 import json
 import os
 import pathlib
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 
 import yaml
 
+import dashboards
+
 DEPLOY = pathlib.Path(__file__).resolve().parents[2] / "config" / "deploy"
 HEALTHY_WITHIN_S = 60
 STOPPED_WITHIN_S = 45
+# How long messages are sent for the dashboards, and how often they are scraped meanwhile.
+SHOWN_S, SCRAPE_S = 20, 1
 ENVIRONMENT = {
     "GIM_INTERNAL_TOKEN": "a-secret-for-this-run-alone",
     "GIM_DATABASE_PASSWORD": "password",
@@ -157,30 +164,81 @@ def in_order(containers):
     return ordered
 
 
-def refused_without_token(container):
-    """A node that others reach, and that asks nobody for a token, does not start: the sentence that it ends with."""
+def check_refused_without_token(container):
+    """A node that others reach, and that asks nobody for a token, does not start, and says why."""
     del container.environment["GIM_CONN_GRPC__INTERNAL_TOKEN"]
     container.environment["GIM_CONN_GRPC__LISTEN"] = "0.0.0.0:8000"  # which a loopback address is not
     end = subprocess.run(container.run(container.command), capture_output=True, text=True, timeout=HEALTHY_WITHIN_S)
-    return "internal_token" in end.stderr
+    assert "internal_token" in end.stderr, f"a conn node that others reach, without a token, says: {end.stdout}{end.stderr}"
 
 
-def smoke(containers, hosts):
+def bench(containers, hosts, *command):
+    """The last line of gim-bench, which has to pass."""
     tools = buildah("from", "--pull-never", *[w for n, a in hosts.items() for w in ("--add-host", f"{n}:{a}")], "localhost/gim-tools")
     conns = [c.name for c in containers if c.name.startswith("conn-")]
     arguments = [
         *("--tcp", ",".join(f"{name}:8002" for name in conns)),
-        *("--ws", ",".join(f"ws://{name}:8003/ws" for name in conns)),
         *("--logic", "http://logic-1:8010", "--business", "http://business:8020"),
         *("--internal-token", ENVIRONMENT["GIM_INTERNAL_TOKEN"]),
     ]
+    if command[0] == "smoke":
+        arguments += ["--ws", ",".join(f"ws://{name}:8003/ws" for name in conns)]
     try:
-        command = ["buildah", "run", tools, "--", "/gim-bench", "smoke", *arguments]
-        end = subprocess.run(command, capture_output=True, text=True, timeout=120)
-        assert end.returncode == 0, f"gim-bench smoke ended with {end.returncode}: {end.stdout}{end.stderr}"
-        print(end.stdout.splitlines()[-1], flush=True)
+        run = ["buildah", "run", tools, "--", "/gim-bench", *command, *arguments]
+        end = subprocess.run(run, capture_output=True, text=True, timeout=120)
+        assert end.returncode == 0, f"gim-bench {command[0]} ended with {end.returncode}: {end.stdout}{end.stderr}"
+        return end.stdout.splitlines()[-1]
     finally:
         buildah("rm", tools)
+
+
+class Prometheus:
+    """The one of compose.yaml, with its settings, but that it asks more often."""
+
+    def __init__(self, hosts, address):
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="gim-prometheus."))
+        shutil.copy(DEPLOY / "prometheus" / "alerts.yml", self.folder)
+        settings = (DEPLOY / "prometheus" / "prometheus.yml").read_text()
+        for name, host in hosts.items():
+            settings = settings.replace(f'"{name}:', f'"{host}:')
+        settings = settings.replace("scrape_interval: 15s", f"scrape_interval: {SCRAPE_S}s")
+        (self.folder / "prometheus.yml").write_text(settings)
+        self.hosts = hosts
+        self.url, self.since = f"http://{address}:9090", time.time()
+        options = [f"--config.file={self.folder}/prometheus.yml", f"--storage.tsdb.path={self.folder}/data"]
+        log = open(f"{os.environ['GIM_LOGS']}/prometheus.log", "wb")
+        self.process = subprocess.Popen(
+            ["prometheus", *options, f"--web.listen-address={address}:9090"], stdout=log, stderr=subprocess.STDOUT
+        )
+
+    def targets(self):
+        return [target["health"] for target in dashboards.ask(self.url, "targets")["activeTargets"]]
+
+    def await_targets(self, count):
+        deadline = time.monotonic() + HEALTHY_WITHIN_S
+        while True:
+            try:
+                healths = self.targets()
+            except OSError:
+                healths = []
+            if healths.count("up") == count:
+                return
+            assert time.monotonic() < deadline, f"Prometheus reaches {healths.count('up')} of {count} services"
+            time.sleep(0.2)
+
+    def show(self):
+        """Asks every query; draws what they find where somebody wants to see it."""
+        found = dashboards.look(self.url, self.since, f"{4 * SCRAPE_S}s", self.hosts)
+        shown = sum(1 for _, series in found if series)
+        print(f"{len(found)} panels of the dashboards are asked for, {shown} of them show something", flush=True)
+        if folder := os.environ.get("GIM_PICTURES"):
+            pathlib.Path(folder).mkdir(parents=True, exist_ok=True)
+            dashboards.draw(found, pathlib.Path(folder) / "gim.svg")
+
+    def stop(self):
+        self.process.terminate()
+        self.process.wait()
+        shutil.rmtree(self.folder)
 
 
 def main():
@@ -190,6 +248,7 @@ def main():
     network = f"127.{random.randint(64, 250)}.{random.randint(0, 250)}"
     hosts = {name: f"{network}.{number}" for number, name in enumerate(ours, 1)}
     containers = in_order([Container(name, service, hosts[name], mysql, redis) for name, service in ours.items()])
+    prometheus = None
     try:
         for container in containers:
             container.make(hosts)
@@ -197,14 +256,21 @@ def main():
             container.start()
             container.await_health()
             print(f"{container.name} is healthy", flush=True)
-        smoke(containers, hosts)
+        prometheus = Prometheus(hosts, f"{network}.250")
+        prometheus.await_targets(len(containers))
+        print(bench(containers, hosts, "smoke"), flush=True)
+        day = ["--connections", "500", "--seconds", str(SHOWN_S)]
+        print(bench(containers, hosts, "mixed", *day), flush=True)
+        prometheus.show()
         for container in reversed(containers):
             container.stop()
             changed = container.changed_files()
             assert not changed, f"{container.name} wrote into its root: {changed}"
         print("all have stopped in order, and wrote nothing into their images")
-        assert refused_without_token(containers[-1]), "a conn node that others reach starts without a token"
+        check_refused_without_token(containers[-1])
     finally:
+        if prometheus:
+            prometheus.stop()
         for container in reversed(containers):
             container.remove()
 

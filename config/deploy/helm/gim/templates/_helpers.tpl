@@ -90,6 +90,21 @@ readinessProbe:
   valueFrom: { fieldRef: { fieldPath: "metadata.labels['apps.kubernetes.io/pod-index']" } }
 {{- end }}
 
+{{- /* The settings file, and a Secret whose keys are files. */ -}}
+{{- define "gim.mounts" -}}
+- { name: settings, mountPath: /etc/gim, readOnly: true }
+{{- if (get .root.Values .service).secretFiles }}
+- { name: secrets, mountPath: /etc/gim-secrets, readOnly: true }
+{{- end }}
+{{- end }}
+
+{{- define "gim.volumes" -}}
+- { name: settings, configMap: { name: {{ include "gim.name" . }} } }
+{{- with (get .root.Values .service).secretFiles }}
+- { name: secrets, secret: { secretName: {{ . }} } }
+{{- end }}
+{{- end }}
+
 {{- /* A change of the settings starts the pods anew, one by one. */ -}}
 {{- define "gim.annotations" -}}
 checksum/settings: {{ (get .root.Values .service).settings | sha256sum }}
