@@ -130,7 +130,7 @@ pub fn phone_number() -> String {
 
 fn request(phone_number: String, code: &str) -> SignInRequest {
     let device = logic::Device { brand: "gim-bench".into(), ..logic::Device::default() };
-    SignInRequest { phone_number, code: code.to_owned(), device: Some(device) }
+    SignInRequest { phone_number, code: code.to_owned(), device: Some(device), ..SignInRequest::default() }
 }
 
 async fn ask(business: Channel, request: Request<SignInRequest>) -> anyhow::Result<SignInReply> {

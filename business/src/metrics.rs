@@ -2,8 +2,10 @@
 //! method already.)
 
 gim_config::metric_names! {
-    /// Sign-ins by `result`: `new_user`, `known_user`, `wrong_code`, `too_many_attempts`.
-    Counter SIGN_INS_TOTAL = "business_sign_ins_total" by result ["new_user", "known_user", "wrong_code", "too_many_attempts"];
+    /// Sign-ins by `result`: `new_user`, `known_user`, `wrong_code`, `too_many_attempts`, and `other_device`, where somebody else is signed in
+    /// on the device.
+    Counter SIGN_INS_TOTAL = "business_sign_ins_total" by result
+        ["new_user", "known_user", "wrong_code", "too_many_attempts", "other_device"];
     /// Sign-in codes that were asked for, by `result`: `sent`, `too_many`, `refused`, `failed`.
     Counter SIGN_IN_CODES_TOTAL = "business_sign_in_codes_total" by result ["sent", "too_many", "refused", "failed"];
     /// Phone numbers and addresses whose codes were forgotten early, because the table of attempts was full.

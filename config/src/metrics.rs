@@ -13,10 +13,10 @@ crate::metric_names! {
     Gauge PROCESS_MAX_FDS = "process_max_fds";
     /// How often settings and files were read again, by SIGHUP or `gim-ctl reload`: `ok`, or `refused`, where something stays as it was.
     Counter RELOADS = "gim_reloads_total" by result ["ok", "refused"];
-    /// GRPC calls, by status code; 0 is success, 14 is "try again later".
-    Counter GRPC_CALLS = "grpc_calls_total" of method, code;
+    /// GRPC calls, by status code; 0 is success, 14 is "try again later". Those of older clients say their dialect.
+    Counter GRPC_CALLS = "grpc_calls_total" of method, code, dialect;
     /// How long they took.
-    Histogram GRPC_CALL_SECONDS = "grpc_call_seconds" of method;
+    Histogram GRPC_CALL_SECONDS = "grpc_call_seconds" of method, dialect;
     /// Calls of internal services by callers that showed no token (`absent`), a wrong one (`wrong`) or no certificate
     /// (`uncertified`).
     Counter GRPC_REFUSED = "grpc_refused_total" by why ["absent", "wrong", "uncertified"];

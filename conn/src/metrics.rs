@@ -7,8 +7,8 @@ use gim_proto::CloseReason;
 use metrics::{Counter, Gauge, counter, gauge};
 
 gim_config::metric_names! {
-    /// Open connections.
-    Gauge CONNECTIONS = "conn_connections" of reactor;
+    /// Open connections. Here and where else it may be said, `dialect` names what older clients speak; others have none.
+    Gauge CONNECTIONS = "conn_connections" of reactor, dialect;
     /// As many as there may be: `limits.connections_max`, or as the files of the process allow.
     Gauge CONNECTIONS_MAX = "conn_connections_max";
     /// Connections that are signed in.
@@ -28,17 +28,13 @@ gim_config::metric_names! {
     /// Sign-ins that were refused because their app has `connections_max` connections.
     Counter APPS_FULL = "conn_apps_full_total" of reactor;
     /// Connections that ended, by close reason.
-    Counter CLOSED = "conn_closed_total" of reactor, reason;
-    /// Of the open connections, those whose clients speak an older dialect.
-    Gauge DIALECT_CONNECTIONS = "conn_dialect_connections" of reactor, dialect;
-    /// Of the packets that clients sent, those in an older dialect.
-    Counter DIALECT_PACKETS_IN = "conn_dialect_packets_in_total" of reactor, dialect;
+    Counter CLOSED = "conn_closed_total" of reactor, reason, dialect;
     /// Bytes that clients sent.
     Counter BYTES_IN = "conn_bytes_in_total" of reactor;
     /// Bytes that were written to clients.
     Counter BYTES_OUT = "conn_bytes_out_total" of reactor;
     /// Packets that clients sent.
-    Counter PACKETS_IN = "conn_packets_in_total" of reactor;
+    Counter PACKETS_IN = "conn_packets_in_total" of reactor, dialect;
     /// Frames that were written to clients.
     Counter FRAMES_OUT = "conn_frames_out_total" of reactor;
     /// Calls of the kernel that wrote them.
@@ -46,7 +42,7 @@ gim_config::metric_names! {
     /// Heartbeats that were answered.
     Counter HEARTBEATS = "conn_heartbeats_total" of reactor;
     /// Packets that conn itself refused, as over the rate or not understood.
-    Counter REFUSED_PACKETS = "conn_refused_packets_total" of reactor;
+    Counter REFUSED_PACKETS = "conn_refused_packets_total" of reactor, dialect;
     /// Times that a connection was not read further because `session.in_flight_max` packets of it were with logic.
     Counter READ_PAUSES = "conn_read_pauses_total" of reactor;
     /// Times that a connection had more to read than its share of a turn.
@@ -148,6 +144,8 @@ pub struct ReactorMetrics {
     connections: Gauge,
     /// In the order of all dialects; none as long as nobody speaks one.
     dialects: Vec<DialectMetrics>,
+    /// Of the open connections, those whose clients speak one.
+    worded_connections: usize,
     reactor: usize,
     /// Those of the turn under way.
     pub counts: TurnCounts,
@@ -202,6 +200,7 @@ impl ReactorMetrics {
             closed: closed.collect(),
             connections: gauge!(CONNECTIONS, "reactor" => label.clone()),
             dialects: Vec::new(),
+            worded_connections: 0,
             reactor,
             counts: TurnCounts::default(),
             published: TurnCounts::default(),
@@ -209,9 +208,11 @@ impl ReactorMetrics {
     }
 
     /// Counts the end of a connection.
-    pub fn closed(&self, reason: CloseReason) {
-        if let Some(index) = CloseReason::ALL.iter().position(|known| *known == reason) {
-            self.closed[index].increment(1);
+    pub fn closed(&mut self, dialect: Option<Dialect>, reason: CloseReason) {
+        let Some(index) = CloseReason::ALL.iter().position(|known| *known == reason) else { return };
+        match dialect {
+            None => self.closed[index].increment(1),
+            Some(dialect) => self.of(dialect).closed[index].increment(1),
         }
     }
 
@@ -219,6 +220,7 @@ impl ReactorMetrics {
     pub fn opened(&mut self, dialect: Option<Dialect>) {
         if let Some(dialect) = dialect {
             self.of(dialect).connections.increment(1.0);
+            self.worded_connections += 1;
         }
     }
 
@@ -226,12 +228,21 @@ impl ReactorMetrics {
     pub fn gone(&mut self, dialect: Option<Dialect>) {
         if let Some(dialect) = dialect {
             self.of(dialect).connections.decrement(1.0);
+            self.worded_connections -= 1;
         }
     }
 
-    /// Counts a packet in a dialect.
+    /// Counts a packet in a dialect. Those of others are among the numbers of the turn.
     pub fn heard(&mut self, dialect: Dialect) {
         self.of(dialect).packets_in.increment(1);
+    }
+
+    /// Counts a packet that is refused.
+    pub fn refused(&mut self, dialect: Option<Dialect>) {
+        match dialect {
+            None => self.counts.refused_packets += 1,
+            Some(dialect) => self.of(dialect).refused_packets.increment(1),
+        }
     }
 
     #[cold]
@@ -251,7 +262,7 @@ impl ReactorMetrics {
             }
         }
         self.published = std::mem::take(&mut self.counts);
-        self.connections.set(connections as f64);
+        self.connections.set(connections.saturating_sub(self.worded_connections) as f64);
     }
 }
 
@@ -259,14 +270,23 @@ impl ReactorMetrics {
 struct DialectMetrics {
     connections: Gauge,
     packets_in: Counter,
+    refused_packets: Counter,
+    closed: Vec<Counter>,
 }
 
 impl DialectMetrics {
     fn new(reactor: usize, dialect: Dialect) -> Self {
         let (reactor, name) = (reactor.to_string(), dialect.name());
+        let named = |metric: &'static str| counter!(metric, "reactor" => reactor.clone(), "dialect" => name);
+        let closed = |reason: &CloseReason| {
+            let reason = reason.rule().label;
+            counter!(CLOSED, "reactor" => reactor.clone(), "reason" => reason, "dialect" => name)
+        };
         Self {
-            connections: gauge!(DIALECT_CONNECTIONS, "reactor" => reactor.clone(), "dialect" => name),
-            packets_in: counter!(DIALECT_PACKETS_IN, "reactor" => reactor, "dialect" => name),
+            connections: gauge!(CONNECTIONS, "reactor" => reactor.clone(), "dialect" => name),
+            packets_in: named(PACKETS_IN),
+            refused_packets: named(REFUSED_PACKETS),
+            closed: CloseReason::ALL.iter().map(closed).collect(),
         }
     }
 }

@@ -5,10 +5,16 @@
 
 mod common;
 
-use std::time::Instant;
+use std::{
+    io::{Read as _, Write as _},
+    net::TcpStream,
+    time::Instant,
+};
 
 use common::{Harness, PATIENCE, Script, assert_closed_for, goodbye, inbox_push, room_push, subscribe};
-use gim_conn::ConnSettings;
+use gim_config::listen::Endpoint;
+use gim_conn::{ConnSettings, settings::LegacySettings};
+use gim_legacy::{Dialect, packets::Scratch};
 use gim_proto::{
     CloseReason,
     connect::{Packet, PacketCommand, Reply},
@@ -223,4 +229,68 @@ fn a_peer_that_leaves_is_an_end_like_others_and_counted() {
     drop(harness.sign_in(1, 1));
     assert_eq!(harness.logic.next_sign_out().device_id, 1);
     assert_grows("conn_closed_total", "peer_closed", before);
+}
+
+fn speak(dialect: Dialect) -> impl FnOnce(&mut ConnSettings) {
+    move |settings| {
+        let (tcp, websocket) = (Endpoint::new("127.0.0.1:0"), Endpoint::default());
+        settings.legacy = vec![LegacySettings { dialect, tcp, websocket }];
+    }
+}
+
+/// Opens a connection of an older client, which says this; what it hears until the end.
+fn hear(harness: &Harness, dialect: Dialect, frame: &[u8]) -> Vec<u8> {
+    let mut stream = TcpStream::connect(harness.older_address(dialect)).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    // Who was turned away may have closed already.
+    let _told = stream.write_all(frame);
+    let mut heard = Vec::new();
+    // The end may be a reset where something was said that nobody read.
+    let _ended = stream.read_to_end(&mut heard);
+    heard
+}
+
+/// The dialect's own frame of one, which is refused before a sign-in: a number that is its command or its type.
+fn heartbeat(dialect: Dialect) -> Vec<u8> {
+    let mut frames = [0x08, 0x10].into_iter().flat_map(|key| (0..8).map(move |number| [key, number]));
+    let is_it = |frame: &[u8; 2]| {
+        let mut scratch = Scratch::default();
+        let read = dialect.packets().read(frame, &mut scratch);
+        read.is_ok_and(|packet| packet.command == PacketCommand::PcHeartbeat as i32)
+    };
+    [&[2], &frames.find(is_it).unwrap()[..]].concat()
+}
+
+#[test]
+fn the_door_of_a_dialect_counts_connections_as_the_others_do() {
+    for dialect in Dialect::all() {
+        let harness = Harness::start_with(Script::SignInsOnly, |settings| {
+            speak(dialect)(settings);
+            settings.limits.connections_per_ip_max = 1;
+        });
+        let _the_only_one = harness.sign_in(1, 2);
+        let label = format!("reason=\"address_full\",dialect=\"{}\"", dialect.name());
+        let before = counted("conn_closed_total", &label);
+        let heard = hear(&harness, dialect, &[]);
+        assert!(!heard.is_empty(), "{dialect:?} says why");
+        assert_grows("conn_closed_total", &label, before);
+    }
+}
+
+#[test]
+fn what_an_older_client_says_is_counted_under_its_dialect_and_bounded() {
+    for dialect in Dialect::all() {
+        let harness = Harness::start_with(Script::SignInsOnly, |settings| {
+            speak(dialect)(settings);
+            settings.session.sign_in_timeout_ms = 200;
+        });
+        let label = format!("dialect=\"{}\"", dialect.name());
+        let (said, refused) = (counted("conn_packets_in_total", &label), counted("conn_refused_packets_total", &label));
+        let heard = hear(&harness, dialect, &heartbeat(dialect));
+        assert!(!heard.is_empty());
+        assert_grows("conn_packets_in_total", &label, said);
+        assert_grows("conn_refused_packets_total", &label, refused);
+        let closed = format!("reason=\"sign_in_deadline\",{label}");
+        assert_grows("conn_closed_total", &closed, 0);
+    }
 }

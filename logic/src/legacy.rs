@@ -65,6 +65,10 @@ impl Upstream for Upward {
         self.dispatch.call_for(method, &message, &metadata.into_headers(), extensions).await
     }
 
+    fn take_share(&self, method: &str, extensions: &Extensions) -> Result<(), Status> {
+        grpc::take_share(extensions, method)
+    }
+
     async fn users(&self, user_ids: &[u64]) -> HashMap<u64, User> {
         self.business.users(user_ids).await
     }

@@ -85,6 +85,7 @@ async fn sign_up(cluster: &Cluster) -> Vec<Identity> {
                     phone_number: format!("+1555{user:06}"),
                     code: "123456".into(),
                     device: Some(logic::Device { brand: format!("checker {device}"), ..logic::Device::default() }),
+                    ..SignInRequest::default()
                 };
                 let reply = business.sign_in(request).await.unwrap().into_inner();
                 devices.push(Identity { user_id: reply.user_id, device_id: reply.device_id, token: reply.token });

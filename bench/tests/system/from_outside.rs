@@ -70,7 +70,7 @@ fn reflected_services(server: &Server, grpc: SocketAddr) -> Vec<String> {
 }
 
 /// Status and body.
-fn get(address: SocketAddr, path: &str) -> (String, String) {
+pub fn get(address: SocketAddr, path: &str) -> (String, String) {
     let mut stream = TcpStream::connect_timeout(&address, DEADLINE).unwrap();
     stream.set_read_timeout(Some(DEADLINE)).unwrap();
     write!(stream, "GET {path} HTTP/1.0\r\n\r\n").unwrap();

@@ -29,7 +29,7 @@ use gim_proto::{
 use prost::Message as _;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tempfile::TempDir;
-use tokio::runtime::Runtime;
+use tokio::{runtime::Runtime, task::JoinSet};
 use tonic::{
     Response, Status,
     transport::{Certificate, Channel, ClientTlsConfig, Identity},
@@ -387,12 +387,27 @@ impl Server {
         answer.expect("answered within the deadline").map(Response::into_inner)
     }
 
+    /// The same for many at once.
+    #[allow(dead_code, reason = "only the system tests ask for it")]
+    pub fn call_all<T>(
+        &self,
+        answers: impl Iterator<Item = impl Future<Output = Result<Response<T>, Status>> + Send + 'static>,
+    ) -> Vec<Result<T, Status>>
+    where
+        T: Send + 'static,
+    {
+        let all = async { tokio::time::timeout(DEADLINE, answers.collect::<JoinSet<_>>().join_all()).await };
+        let answers = self.runtime.block_on(all).expect("answered within the deadline");
+        answers.into_iter().map(|answer| answer.map(Response::into_inner)).collect()
+    }
+
     /// Signs a phone number in over business.
     pub fn business_sign_in(&self, phone_number: &str) -> SignInReply {
         let request = SignInRequest {
             phone_number: phone_number.to_owned(),
             code: "123456".into(),
             device: Some(Device { brand: "test".into(), ..Device::default() }),
+            ..SignInRequest::default()
         };
         self.call(UserExtServiceClient::new(self.business()).sign_in(request)).unwrap()
     }

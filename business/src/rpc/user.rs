@@ -50,12 +50,12 @@ impl UserExt {
         request: SignInRequest,
         request_id: &str,
     ) -> Result<SignInReply, Status> {
-        let SignInRequest { phone_number, code, device } = request;
+        let SignInRequest { phone_number, code, device, on_this_device_only } = request;
         self.check_phone_number(&phone_number)?;
         check::filled("code", &code, CODE_BYTES_MAX)?;
         let device = device.ok_or_else(|| check::invalid("device", "is missing"))?;
         self.check_device(&device)?;
-        let applicant = Applicant { phone_number: &phone_number, code: &code, origin };
+        let applicant = Applicant { phone_number: &phone_number, code: &code, origin, on_this_device_only };
         let SignedIn { is_new, user_id, device_id, token } =
             self.sign_ins.sign_in(applicant, device, request_id, clock::now_ms()).await?;
         Ok(SignInReply { is_new, user_id, device_id, token })

@@ -38,6 +38,8 @@ pub struct Applicant<'a> {
     pub code: &'a str,
     /// Where it is known.
     pub origin: Option<Origin>,
+    /// Whether a device that somebody else is signed in on is refused, and not given another id.
+    pub on_this_device_only: bool,
 }
 
 /// What a user gets for the right code.
@@ -79,8 +81,15 @@ impl SignIns {
         request_id: &str,
         now_ms: i64,
     ) -> Result<SignedIn, UseCaseError> {
-        self.check_code(applicant, now_ms).await?;
         let phone_number = applicant.phone_number;
+        self.begin(applicant, now_ms)?;
+        if applicant.on_this_device_only && self.is_of_other(&device, phone_number, now_ms).await? {
+            // As the attempt goes on counting, nobody finds out about devices any faster than about codes.
+            count("other_device");
+            let message = "device_id: somebody else is signed in on this device: register it anew";
+            return Err(UseCaseError::refused(ResultCode::DeviceNotFound, message));
+        }
+        self.check_code(applicant).await?;
         let device = self.own_device(device, phone_number, now_ms).await?;
         let device_id = self.logic.save_device(device, request_id).await?;
         let (jwt, token_ttl_ms) = (self.jwt.clone(), self.token_ttl_ms);
@@ -120,12 +129,17 @@ impl SignIns {
     /// A device that somebody else is signed in on gets an id of its own for this user, which the reply tells: ids can be
     /// guessed, and nobody shall take over what is known of, or pushed to, another one's device.
     async fn own_device(&self, device: Device, phone_number: &str, now_ms: i64) -> Result<Device, UseCaseError> {
-        let is_taken = device.id != 0 && self.store.is_device_of_other(device.id, phone_number, now_ms).await?;
+        let is_taken = self.is_of_other(&device, phone_number, now_ms).await?;
         Ok(if is_taken { Device { id: 0, ..device } } else { device })
     }
 
-    async fn check_code(&self, applicant: Applicant<'_>, now_ms: i64) -> Result<(), UseCaseError> {
-        let Applicant { phone_number, code, origin } = applicant;
+    async fn is_of_other(&self, device: &Device, phone_number: &str, now_ms: i64) -> Result<bool, UseCaseError> {
+        Ok(device.id != 0 && self.store.is_device_of_other(device.id, phone_number, now_ms).await?)
+    }
+
+    /// Counts an attempt that is within the bounds.
+    fn begin(&self, applicant: Applicant<'_>, now_ms: i64) -> Result<(), UseCaseError> {
+        let Applicant { phone_number, origin, .. } = applicant;
         if let Err(too_many) = self.attempts.begin(phone_number, origin, now_ms) {
             count("too_many_attempts");
             let (message, wait) = match too_many {
@@ -134,6 +148,11 @@ impl SignIns {
             };
             return Err(UseCaseError::Later { message, wait });
         }
+        Ok(())
+    }
+
+    async fn check_code(&self, applicant: Applicant<'_>) -> Result<(), UseCaseError> {
+        let Applicant { phone_number, code, origin, .. } = applicant;
         if !self.code_check.check(phone_number, code).await? {
             count("wrong_code");
             return Err(ResultCode::WrongCode.into());

@@ -124,7 +124,12 @@ pub fn channel(address: SocketAddr) -> Channel {
 
 pub fn sign_in_request(phone_number: &str) -> SignInRequest {
     let device = Device { r#type: 1, brand: "brand".into(), ..Device::default() };
-    SignInRequest { phone_number: phone_number.into(), code: CODE.into(), device: Some(device) }
+    SignInRequest {
+        phone_number: phone_number.into(),
+        code: CODE.into(),
+        device: Some(device),
+        ..SignInRequest::default()
+    }
 }
 
 /// The result code of an answer.

@@ -59,6 +59,22 @@ async fn a_device_of_somebody_else_is_not_taken_over() {
 }
 
 #[tokio::test]
+async fn who_wants_this_device_or_none_is_refused_before_anything_is_used() {
+    let server = Server::start().await;
+    let owner = server.sign_in("1").await;
+    let ask = |phone_number: &str, code: &str| {
+        let device = Some(Device { id: owner.device_id, ..Device::default() });
+        let request = sign_in_request(phone_number);
+        let code = if code.is_empty() { request.code.clone() } else { code.to_owned() };
+        server.try_sign_in(SignInRequest { code, device, on_this_device_only: true, ..request })
+    };
+    assert_eq!(of(ask("2", "not looked at").await), ResultCode::DeviceNotFound);
+    assert_eq!(of(ask("2", "").await), ResultCode::DeviceNotFound);
+    assert_eq!(server.logic.saved().len(), 1, "no other device was made");
+    assert_eq!(ask("1", "").await.unwrap().device_id, owner.device_id);
+}
+
+#[tokio::test]
 async fn a_device_that_signs_in_again_keeps_its_id_and_gets_another_token() {
     let server = Server::start().await;
     let old = server.sign_in("1").await;

@@ -3,13 +3,7 @@
 //! On the tasks of calls. Always holds: a call has a place from its headers until its answer was taken, and what a stranger's call costs
 //! beside that is counted by [`super::bodies`] and [`super::answers`].
 
-use std::{
-    net::IpAddr,
-    pin::Pin,
-    sync::Arc,
-    task,
-    time::{Duration, Instant},
-};
+use std::{net::IpAddr, pin::Pin, sync::Arc, task, time::Instant};
 
 use bytes::Bytes;
 use gim_proto::{ResultCode, check, metadata, methods, trace::TraceContext};
@@ -24,10 +18,12 @@ use super::{
     costs::cost_of,
     older_methods::OlderMethods,
     peers::Address,
+    record::record,
     retry_after,
     settings::GrpcSettings,
+    share::{CallShare, too_many},
     unary,
-    web::{Protocol, RefusedWith},
+    web::Protocol,
 };
 use crate::{
     metrics as names,
@@ -91,10 +87,7 @@ impl CallLayer {
         if is_counted && (client.is_some() || !self.is_of_service(request, connection, now)) {
             let address = client.as_ref().unwrap_or(&connection.address);
             let cost = cost_of(path.trim_start_matches('/'));
-            address.take_calls(cost, &self.settings, now).map_err(|wait| {
-                count_refusal("rate");
-                ResultCode::TooManyRequests.status_after("too many calls come from this address", wait)
-            })?;
+            address.take_calls(cost, &self.settings, now).map_err(too_many)?;
         }
         if is_external(path) && !self.is_for_clients && !self.settings.serves_clients {
             // Our own services still do for clients what these ask of them.
@@ -223,6 +216,10 @@ where
         let client = self.layer.client(&request, &connection, Instant::now());
         let address = client.as_ref().unwrap_or(&connection.address).ip;
         request.extensions_mut().insert(CallerAddress(address));
+        if self.layer.older.is_some() {
+            let address = client.as_ref().unwrap_or(&connection.address).clone();
+            request.extensions_mut().insert(CallShare::new(address, self.layer.settings.clone()));
+        }
         let place = match self.layer.admit(&request, &connection, client) {
             Ok(place) => place,
             Err(status) => return Box::pin(std::future::ready(Ok(codes.write(protocol.refuse(status, &id))))),
@@ -248,7 +245,7 @@ where
             }
         }
         let path = request.uri().path();
-        let method = self.layer.older.map_or_else(|| path.to_owned(), |older| format!("{path} ({})", older.dialect));
+        let (method, dialect) = (path.to_owned(), self.layer.older.map(|older| older.dialect));
         let is_trusted = is_internal(&method) || connection.is_trusted();
         let mut trace = trace(&request, &id, is_trusted);
         let span = tracing::info_span!("grpc", %method, request_id = %id, trace_id = trace.trace_id());
@@ -264,7 +261,7 @@ where
                 slow::tell("call", &id, whole_at.elapsed());
             }
             drop(room);
-            let code = record(protocol, method, &result, started.elapsed());
+            let code = record(protocol, method, dialect, &result, started.elapsed());
             trace.note("rpc.response.status_code", code);
             drop(trace);
             let answer = result?;
@@ -305,29 +302,6 @@ fn trace(request: &http::Request<Body>, id: &str, is_trusted: bool) -> Span {
         span.note("gim.request_id", id.to_owned());
     }
     span
-}
-
-/// Counts a call, and returns its code.
-fn record<E>(
-    protocol: Protocol,
-    method: String,
-    result: &Result<http::Response<Body>, E>,
-    elapsed: Duration,
-) -> String {
-    let response = result.as_ref().ok();
-    let refused =
-        response.and_then(|response| response.extensions().get()).map(|RefusedWith(code)| (*code as i32).to_string());
-    let status = response.and_then(|response| response.headers().get(Status::GRPC_STATUS));
-    let code = refused.or_else(|| Some(status?.to_str().ok()?.to_owned())).unwrap_or_else(|| "0".to_owned());
-    // An unknown path is the caller's text: it must not become a label.
-    let method = match code.as_str() {
-        _ if protocol == Protocol::Plain => "page".to_owned(),
-        "12" => "unimplemented".to_owned(),
-        _ => method,
-    };
-    metrics::counter!(names::GRPC_CALLS, "method" => method.clone(), "code" => code.clone()).increment(1);
-    metrics::histogram!(names::GRPC_CALL_SECONDS, "method" => method).record(elapsed.as_secs_f64());
-    code
 }
 
 /// The id under which the call is found in every log: the caller's, or a new one that the handler passes on like the caller's.
@@ -384,7 +358,7 @@ fn refusal(why: &'static str, code: ResultCode, problem: &str) -> Status {
     code.status(problem)
 }
 
-fn count_refusal(why: &'static str) {
+pub(super) fn count_refusal(why: &'static str) {
     metrics::counter!(names::GRPC_CALLS_REFUSED, "why" => why).increment(1);
 }
 

@@ -15,10 +15,12 @@ mod nodes;
 mod older_methods;
 mod peer_tls;
 mod peers;
+mod record;
 mod reflection;
 mod rests;
 mod retry_after;
 mod settings;
+mod share;
 mod status_codes;
 mod tokens;
 pub mod unary;
@@ -49,6 +51,7 @@ use self::{
     peer_tls::Shown,
     peers::Peers,
     rests::RestLayer,
+    share::CallShare,
     status_codes::ReadResultCodes,
     web::{Door, DoorLayer, Origins, WebLayer},
 };
@@ -259,6 +262,11 @@ pub fn caller_address<T>(request: &Request<T>) -> Option<IpAddr> {
 /// [`caller_address`] by the extensions of a request that is not read yet.
 pub fn address_in(extensions: &http::Extensions) -> Option<IpAddr> {
     extensions.get().map(|CallerAddress(ip)| *ip)
+}
+
+/// Takes one more call, of a method of today's, from the share of an older client whose call takes it. Others have no such share.
+pub fn take_share(extensions: &http::Extensions, method: &str) -> Result<(), Status> {
+    extensions.get().map_or(Ok(()), |share: &CallShare| share.take(method))
 }
 
 /// Whether a trusted service vouches for the user and the device in the metadata of a call: it showed what callers of internal

@@ -191,7 +191,7 @@ impl Reactor {
         reason: CloseReason,
     ) {
         self.context.metrics.counts.refused_connections += 1;
-        self.context.metrics.closed(reason);
+        self.context.metrics.closed(dialect, reason);
         let (reconnect_after_ms, endpoint) = self.context.drain.advice(reason, None, entrance, u64::from(peer.port()));
         let goodbye = packet::goodbye(reason, "", reconnect_after_ms, endpoint);
         let goodbye = self.context.worded(dialect, goodbye, Kind::Reply);

@@ -256,8 +256,8 @@ impl Peer<'_> {
     }
 
     fn refuse_sign_in(&mut self, packet: &PacketView<'_>, refusal: &SignInRefusal) {
+        self.context.metrics.refused(self.connection.dialect);
         let counts = &mut self.context.metrics.counts;
-        counts.refused_packets += 1;
         let (code, sentence) = match refusal {
             SignInRefusal::Unreadable => (ResultCode::BadRequest, ResultCode::BadRequest.text().to_owned()),
             SignInRefusal::Unknown(id) => (ResultCode::BadRequest, format!("app_id: there is no app {id} here")),

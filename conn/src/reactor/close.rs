@@ -169,7 +169,7 @@ impl Peer<'_> {
     }
 
     fn log_end(&mut self, Identity { user_id, device_id }: Identity, reason: CloseReason, slowness: Option<Slowness>) {
-        self.context.metrics.closed(reason);
+        self.context.metrics.closed(self.connection.dialect, reason);
         let rule = reason.rule();
         let connection = self.id();
         let Some(left_out) = self.context.log_limiter.grant(rule, self.context.clock.now_ms()) else {

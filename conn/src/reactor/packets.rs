@@ -58,10 +58,10 @@ impl ReplyArena {
 impl Peer<'_> {
     // path 3/9: dispatch, command → action
     pub(super) fn on_frame(&mut self, frame: &[u8]) -> Flow {
-        self.context.metrics.counts.packets_in += 1;
         if let Some(dialect) = self.connection.dialect {
             return self.on_worded_frame(dialect, frame);
         }
+        self.context.metrics.counts.packets_in += 1;
         match PacketView::decode(frame) {
             Ok(packet) => self.on_packet(&packet),
             Err(_) => self.on_bad_frame(),
@@ -139,7 +139,7 @@ impl Peer<'_> {
     }
 
     fn refuse(&mut self, packet: &PacketView<'_>, code: ResultCode) {
-        self.context.metrics.counts.refused_packets += 1;
+        self.context.metrics.refused(self.connection.dialect);
         if packet::is_silent(packet.command, packet.request_id) {
             return;
         }

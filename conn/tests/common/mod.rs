@@ -21,6 +21,7 @@ use gim_conn::{
     settings::AppSettings,
     wire::transport::Entrance,
 };
+use gim_legacy::Dialect;
 use gim_proto::{
     CloseReason, LINK_VERSION,
     client::{Client, ClientError},
@@ -183,6 +184,11 @@ impl Harness {
     /// Where an entrance is.
     pub fn address(&self, entrance: Entrance) -> SocketAddr {
         self.conn.as_ref().and_then(|conn| conn.address(entrance)).expect("the entrance is open")
+    }
+
+    /// Where clients of a dialect connect, of which there is an entry in the settings.
+    pub fn older_address(&self, dialect: Dialect) -> SocketAddr {
+        self.conn.as_ref().unwrap().legacy_address(Entrance::Tcp, dialect).unwrap()
     }
 
     /// What SIGHUP does.

@@ -22,6 +22,9 @@ use tonic::{Extensions, Request, Status, async_trait, metadata::MetadataMap, ser
 /// Pages of a list that was whole in a dialect: each is a call of its own towards the share of the caller.
 const PAGES_MAX: usize = 20;
 
+const LIST_MINE: &str = "logic.GroupExtService/ListMine";
+const GET_MEMBERS: &str = "logic.GroupExtService/GetMembers";
+
 /// The services of a dialect.
 #[derive(Debug, Clone, Copy)]
 pub struct Calls {
@@ -44,6 +47,12 @@ pub trait Upstream: Send + Sync + 'static {
         metadata: MetadataMap,
         extensions: Extensions,
     ) -> Result<Bytes, Status>;
+
+    /// Takes a further call of a method from the share of whoever says this about itself.
+    ///
+    /// # Errors
+    /// Where nothing is left of it.
+    fn take_share(&self, method: &str, extensions: &Extensions) -> Result<(), Status>;
 
     /// Those of the users that the business knows.
     async fn users(&self, user_ids: &[u64]) -> HashMap<u64, User>;
@@ -90,13 +99,8 @@ impl Call<'_> {
     /// As today's method refuses; and where the device is somebody else's, as no dialect can be told the id of another one.
     pub async fn sign_in(&self, phone_number: String, code: String, device_id: u64) -> Result<SignInReply, Status> {
         let device = Some(Device { id: device_id, ..Device::default() });
-        let request = SignInRequest { phone_number, code, device };
-        let reply: SignInReply = self.ask("business.UserExtService/SignIn", &request).await?;
-        if reply.device_id != device_id {
-            let problem = "device_id: somebody else is signed in on this device: register it anew";
-            return Err(ResultCode::DeviceNotFound.status(problem));
-        }
-        Ok(reply)
+        let request = SignInRequest { phone_number, code, device, on_this_device_only: true };
+        self.ask("business.UserExtService/SignIn", &request).await
     }
 
     /// Sends a message, for which the dialects have no key.
@@ -123,10 +127,10 @@ impl Call<'_> {
     /// As today's method refuses.
     pub async fn groups(&self) -> Result<Vec<Group>, Status> {
         let mut groups: Vec<Group> = Vec::new();
-        for _ in 0..PAGES_MAX {
+        for page in 0..PAGES_MAX {
             let after_group_id = groups.last().map_or(0, |group| group.id);
             let request = GroupListMineRequest { after_group_id, limit: ENTRIES_MAX };
-            let page: GroupListMineReply = self.ask("logic.GroupExtService/ListMine", &request).await?;
+            let page: GroupListMineReply = self.ask_page(page, LIST_MINE, &request).await?;
             groups.extend(page.groups);
             if !page.has_more {
                 return Ok(groups);
@@ -141,10 +145,10 @@ impl Call<'_> {
     /// As today's method refuses.
     pub async fn members(&self, group_id: u64) -> Result<(Vec<GroupMember>, HashMap<u64, User>), Status> {
         let (mut members, mut users): (Vec<GroupMember>, _) = (Vec::new(), HashMap::new());
-        for _ in 0..PAGES_MAX {
+        for page in 0..PAGES_MAX {
             let after_user_id = members.last().map_or(0, |member| member.user_id);
             let request = GroupGetMembersRequest { group_id, after_user_id, limit: ENTRIES_MAX };
-            let page: GroupGetMembersReply = self.ask("logic.GroupExtService/GetMembers", &request).await?;
+            let page: GroupGetMembersReply = self.ask_page(page, GET_MEMBERS, &request).await?;
             let user_ids: Vec<u64> = page.members.iter().map(|member| member.user_id).collect();
             users.extend(self.upstream.users(&user_ids).await);
             members.extend(page.members);
@@ -154,8 +158,68 @@ impl Call<'_> {
         }
         Err(too_long())
     }
+
+    /// A page of a list; the first is the call itself, which counted when it came.
+    async fn ask_page<R: Message + Default>(
+        &self,
+        page: usize,
+        method: &'static str,
+        message: &impl Message,
+    ) -> Result<R, Status> {
+        if page > 0 {
+            self.upstream.take_share(method, &self.extensions)?;
+        }
+        self.ask(method, message).await
+    }
 }
 
 fn too_long() -> Status {
     ResultCode::TooLarge.status(format!("the list has more than {} entries", PAGES_MAX * ENTRIES_MAX as usize))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    /// Groups that never end, for somebody whose share is this many further calls.
+    struct Endless {
+        share: usize,
+        taken: AtomicUsize,
+        pages: AtomicUsize,
+    }
+
+    #[async_trait]
+    impl Upstream for Arc<Endless> {
+        async fn call(&self, _: &'static str, _: Vec<u8>, _: MetadataMap, _: Extensions) -> Result<Bytes, Status> {
+            let page = self.pages.fetch_add(1, Ordering::Relaxed) as u64;
+            let members = vec![GroupMember { user_id: page + 1, ..GroupMember::default() }];
+            Ok(GroupGetMembersReply { members, has_more: true }.encode_to_vec().into())
+        }
+
+        fn take_share(&self, method: &str, _: &Extensions) -> Result<(), Status> {
+            assert_eq!(method, GET_MEMBERS);
+            let taken = self.taken.fetch_add(1, Ordering::Relaxed);
+            if taken < self.share { Ok(()) } else { Err(ResultCode::TooManyRequests.into()) }
+        }
+
+        async fn users(&self, user_ids: &[u64]) -> HashMap<u64, User> {
+            user_ids.iter().map(|&user_id| (user_id, User::default())).collect()
+        }
+    }
+
+    async fn refusal(share: usize) -> (ResultCode, usize) {
+        let endless = Arc::new(Endless { share, taken: AtomicUsize::new(0), pages: AtomicUsize::new(0) });
+        let today = Today::new(endless.clone());
+        let (call, ()) = today.begin(Request::new(()));
+        let refused = call.members(5).await.unwrap_err();
+        (ResultCode::of_status(&refused), endless.pages.load(Ordering::Relaxed))
+    }
+
+    #[tokio::test]
+    async fn a_list_that_was_whole_ends_and_each_page_counts() {
+        assert_eq!(refusal(usize::MAX).await, (ResultCode::TooLarge, PAGES_MAX));
+        assert_eq!(refusal(3).await, (ResultCode::TooManyRequests, 4), "the first page is the call itself");
+    }
 }

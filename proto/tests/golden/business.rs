@@ -49,7 +49,16 @@ fn user_samples() -> Vec<Sample> {
     vec![
         sample(
             "business.SignInRequest",
-            SignInRequest { phone_number: "phone".into(), code: "code".into(), device: Some(logic::device()) },
+            SignInRequest {
+                phone_number: "phone".into(),
+                code: "code".into(),
+                device: Some(logic::device()),
+                on_this_device_only: false,
+            },
+        ),
+        sample(
+            "business.SignInRequest.on_this_device_only",
+            SignInRequest { on_this_device_only: true, ..SignInRequest::default() },
         ),
         sample(
             "business.SignInReply",

@@ -180,6 +180,7 @@ fn ask_business(
             brand: "gim-bench".into(),
             ..logic::Device::default()
         }),
+        ..business::SignInRequest::default()
     };
     let mut client = business::user_ext_service_client::UserExtServiceClient::new(target.business());
     target.call("business.UserExtService/SignIn", client.sign_in(target.named(tonic::Request::new(request))))

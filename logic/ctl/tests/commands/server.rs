@@ -116,7 +116,12 @@ impl Server {
 
     pub fn sign_up(&self, phone_number: &str) -> SignInReply {
         let device = Some(Device { r#type: DeviceType::DtWeb as i32, ..Device::default() });
-        let request = SignInRequest { phone_number: phone_number.into(), code: "123456".into(), device };
+        let request = SignInRequest {
+            phone_number: phone_number.into(),
+            code: "123456".into(),
+            device,
+            ..SignInRequest::default()
+        };
         let address = format!("http://{}", self.address(8020));
         self.runtime.block_on(async {
             let mut client = UserExtServiceClient::connect(address).await.unwrap();

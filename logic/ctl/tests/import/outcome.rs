@@ -150,6 +150,7 @@ async fn signs_in_with_a_code(to_business: Channel) {
         phone_number: fixture::phone_number(user_id),
         code: "123456".into(),
         device: Some(Device { id: device_id, ..Device::default() }),
+        ..SignInRequest::default()
     };
     let signed_in = UserExtServiceClient::new(to_business.clone()).sign_in(request).await.unwrap().into_inner();
     assert_eq!((signed_in.is_new, signed_in.user_id, signed_in.device_id), (false, user_id, device_id));
