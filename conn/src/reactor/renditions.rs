@@ -94,8 +94,7 @@ impl Context {
 impl Renditions {
     /// What a dialect says in the place of a packet.
     fn write(&mut self, dialect: Dialect, frame: &Encoded) -> Option<&[u8]> {
-        let packet = frame.packet();
-        let PacketView { request_id, command, content } = PacketView::decode(&packet).ok()?;
+        let PacketView { request_id, command, content } = PacketView::decode(frame.packet()).ok()?;
         self.frame.clear();
         dialect.packets().write(&Packet { request_id, command, content }, &mut self.frame).then_some(&self.frame)
     }

@@ -112,9 +112,9 @@ impl Encoded {
     }
 
     /// The packet without any header.
-    pub fn packet(&self) -> Bytes {
+    pub fn packet(&self) -> &[u8] {
         let (web, prefix) = self.headers();
-        self.0.slice(web + prefix..)
+        &self.0[web + prefix..]
     }
 
     /// Lengths of the WebSocket header, and of the prefix after it.

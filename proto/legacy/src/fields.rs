@@ -20,16 +20,18 @@ pub enum Malformed {
 }
 
 /// One field.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Field<'a> {
     /// Its number.
     pub tag: u32,
     value: Value<'a>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 enum Value<'a> {
+    Missing,
     Number(u64),
+    Double(f64),
     Bytes(&'a [u8]),
     Other,
 }
@@ -52,6 +54,11 @@ pub fn visit<'a>(
                 body = rest;
                 Value::Bytes(bytes)
             }
+            WireType::SixtyFourBit => {
+                let (bytes, rest) = body.split_first_chunk().ok_or(Malformed::Field(tag))?;
+                body = rest;
+                Value::Double(f64::from_le_bytes(*bytes))
+            }
             _ => {
                 skip_field(wire_type, tag, &mut body, DecodeContext::default())?;
                 Value::Other
@@ -62,6 +69,21 @@ pub fn visit<'a>(
     Ok(())
 }
 
+/// The last field of each of these numbers, in their order. One that is missing is 0, or empty.
+///
+/// # Errors
+/// Where the bytes are no message.
+pub fn last_of<const COUNT: usize>(body: &[u8], tags: [u32; COUNT]) -> Result<[Field<'_>; COUNT], Malformed> {
+    let mut found = tags.map(|tag| Field { tag, value: Value::Missing });
+    visit(body, |field| {
+        if let Some(place) = found.iter_mut().find(|place| place.tag == field.tag) {
+            *place = field;
+        }
+        Ok(())
+    })?;
+    Ok(found)
+}
+
 impl<'a> Field<'a> {
     /// A number of whatever width.
     ///
@@ -70,7 +92,8 @@ impl<'a> Field<'a> {
     pub fn number(self) -> Result<u64, Malformed> {
         match self.value {
             Value::Number(number) => Ok(number),
-            Value::Bytes(_) | Value::Other => Err(Malformed::Field(self.tag)),
+            Value::Missing => Ok(0),
+            Value::Double(_) | Value::Bytes(_) | Value::Other => Err(Malformed::Field(self.tag)),
         }
     }
 
@@ -81,7 +104,20 @@ impl<'a> Field<'a> {
     pub fn bytes(self) -> Result<&'a [u8], Malformed> {
         match self.value {
             Value::Bytes(bytes) => Ok(bytes),
-            Value::Number(_) | Value::Other => Err(Malformed::Field(self.tag)),
+            Value::Missing => Ok(&[]),
+            Value::Number(_) | Value::Double(_) | Value::Other => Err(Malformed::Field(self.tag)),
+        }
+    }
+
+    /// A number with a fraction.
+    ///
+    /// # Errors
+    /// Where it is none.
+    pub fn double(self) -> Result<f64, Malformed> {
+        match self.value {
+            Value::Double(number) => Ok(number),
+            Value::Missing => Ok(0.0),
+            Value::Number(_) | Value::Bytes(_) | Value::Other => Err(Malformed::Field(self.tag)),
         }
     }
 
@@ -112,9 +148,27 @@ pub fn put_bytes(out: &mut Vec<u8>, tag: u32, bytes: impl AsRef<[u8]>) {
     }
 }
 
-/// Appends numbers one after the other, unless there is none.
-pub fn put_numbers(out: &mut Vec<u8>, tag: u32, numbers: &[u64]) {
-    put_content(out, tag, |out| numbers.iter().for_each(|&number| encode_varint(number, out)));
+/// Appends a number with a fraction, unless it is 0.
+pub fn put_double(out: &mut Vec<u8>, tag: u32, number: f64) {
+    if number != 0.0 {
+        encode_key(tag, WireType::SixtyFourBit, out);
+        out.extend_from_slice(&number.to_le_bytes());
+    }
+}
+
+/// Appends one of several numbers that stand one after the other in a field.
+pub fn put_packed(out: &mut Vec<u8>, number: u64) {
+    encode_varint(number, out);
+}
+
+/// Whether bytes are numbers that stand one after the other.
+pub fn is_packed(mut bytes: &[u8]) -> bool {
+    while !bytes.is_empty() {
+        if decode_varint(&mut bytes).is_err() {
+            return false;
+        }
+    }
+    true
 }
 
 /// Appends a message that is there, even where it is empty.

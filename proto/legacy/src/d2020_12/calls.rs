@@ -13,7 +13,7 @@ use gim_proto::{
 use tonic::{Request, Response, Status, async_trait, service::RoutesBuilder};
 
 use super::{
-    contents,
+    said,
     wire::{
         self, GroupType, ReceiverType,
         business_ext_server::{BusinessExt, BusinessExtServer},
@@ -77,7 +77,7 @@ impl LogicExt for Services {
             ReceiverType::RtSmallGroup | ReceiverType::RtLargeGroup => Target::GroupId(receiver_id),
             ReceiverType::RtUnknown => return Err(check::invalid("receiver_type", "must be a user or a group").into()),
         };
-        let (command, content) = contents::todays(asked.message_type(), asked.message_content, &asked.to_user_ids)?;
+        let (command, content) = said::todays(asked.message_type(), asked.message_content, &asked.to_user_ids)?;
         let reply = call.send(target, command, content).await?;
         Ok(Response::new(wire::SendMessageResp { seq: reply.seq as i64 }))
     }

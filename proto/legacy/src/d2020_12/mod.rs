@@ -2,8 +2,10 @@
 //! were no rooms.
 
 mod calls;
-mod contents;
+mod kept;
 mod pushes;
+mod said;
+mod told;
 
 use crate::{Spoken, input_output::InputOutput};
 
