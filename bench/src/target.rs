@@ -11,7 +11,7 @@ use std::{
     path::PathBuf,
 };
 
-use anyhow::{Context as _, anyhow};
+use anyhow::{Context as _, anyhow, ensure};
 use gim_proto::{ResultCode, client::Client, metadata};
 use serde_json::{Value, json};
 use tokio::runtime::{Handle, Runtime};
@@ -22,6 +22,7 @@ use tonic::{
 
 use crate::swarm::{
     DEADLINE,
+    older::Dialect,
     transport::{ServerEndpoint, Transport},
 };
 
@@ -34,6 +35,9 @@ const LOGIC_PORT: u16 = 8010;
 const CLIENTS_PORT: u16 = 8012;
 const BUSINESS_PORT: u16 = 8020;
 const FILES_PORT: u16 = 8023;
+/// The listeners of the newest dialect for TCP and WebSocket, and how far from them those of the one before are.
+const OLDER_PORTS: (u16, u16) = (8102, 8103);
+const OLDER_STEP: u16 = 10;
 
 /// Where the server is.
 #[derive(Debug, Clone, clap::Args)]
@@ -47,6 +51,10 @@ pub struct TargetArguments {
     /// How clients connect
     #[arg(long, value_enum, default_value_t = Transport::Tcp)]
     transport: Transport,
+    /// Where clients of the older dialect of a scenario connect; several likewise [default: 8102 on loopback for 2025-08, 8112 for
+    /// 2024-01, 8122 for 2020-12; a WebSocket one above]
+    #[arg(long, value_name = "ADDR", value_delimiter = ',')]
+    older: Vec<String>,
     /// gRPC of logic [default: http://127.0.0.1:8010]
     #[arg(long, value_name = "URL")]
     logic: Option<String>,
@@ -96,6 +104,17 @@ impl TargetArguments {
     fn endpoints(&self) -> anyhow::Result<Vec<ServerEndpoint>> {
         let endpoint = |name: String| ServerEndpoint::new(self.transport, resolve(&name)?, &name);
         self.endpoint_names().into_iter().map(endpoint).collect()
+    }
+
+    /// The doors for clients of a dialect, with this transport.
+    fn older_endpoints(&self, dialect: Dialect) -> anyhow::Result<Vec<ServerEndpoint>> {
+        ensure!(!self.transport.is_encrypted(), "--dialect: the listeners of older clients speak no TLS by themselves");
+        let (tcp, web) = OLDER_PORTS;
+        let port = if self.transport == Transport::Tcp { tcp } else { web };
+        let default = format!("{HOST}:{}", port + OLDER_STEP * dialect.place() + self.port_offset);
+        let names = if self.older.is_empty() { vec![default] } else { self.older.clone() };
+        let endpoint = |name: String| ServerEndpoint::new(self.transport, resolve(&name)?, &name);
+        names.into_iter().map(|name| Ok(endpoint(name)?.speaking(dialect))).collect()
     }
 
     /// How clients connect.
@@ -160,6 +179,7 @@ impl TargetArguments {
 /// The server, reached.
 #[derive(Debug)]
 pub struct Target {
+    arguments: TargetArguments,
     endpoints: Vec<ServerEndpoint>,
     tcp_names: Vec<String>,
     logic: Channel,
@@ -183,6 +203,7 @@ impl Target {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let (endpoints, tls) = (arguments.endpoints()?, arguments.tls()?);
         let target = Self {
+            arguments: arguments.clone(),
             tcp_names: arguments.tcp(),
             endpoints,
             logic: runtime.block_on(channel("logic", &arguments.logic(), &tls))?,
@@ -208,6 +229,11 @@ impl Target {
     /// Where the clients of a swarm connect, by turns.
     pub fn endpoints(&self) -> &[ServerEndpoint] {
         &self.endpoints
+    }
+
+    /// Where the clients of a swarm connect that speak a dialect, by turns.
+    pub fn older_endpoints(&self, dialect: Dialect) -> anyhow::Result<Vec<ServerEndpoint>> {
+        self.arguments.older_endpoints(dialect)
     }
 
     /// What trusted callers show; empty for nothing.

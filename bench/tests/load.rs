@@ -127,6 +127,33 @@ fn measure(server: &Server, scenario: &str, options: &[&str]) -> Value {
 }
 
 #[test]
+fn clients_of_a_dialect_are_measured_beside_those_of_today() {
+    let server = Server::start_for_older_clients();
+    for dialect in ["2025-08", "2024-01", "2020-12"] {
+        for (transport, is_web_socket) in [("tcp", false), ("ws", true)] {
+            let older = server.older_address(dialect, is_web_socket).to_string();
+            let todays = format!("ws://{older}/ws");
+            let options = ["--dialect", dialect, "--older", &older, "--transport", transport, "--ws", &todays];
+            let few = ["--connections", "20", "--heartbeat", "1"];
+            let idle = result(&gim_bench(&server, "idle", &[&options[..], &few].concat()));
+            assert!(idle["connections"] == 20 && idle["config"]["dialect"] == dialect, "{idle:#}");
+            assert!(idle["heartbeats"].as_u64().is_some_and(|beats| beats > 0), "{idle:#}");
+        }
+    }
+    for dialect in ["2025-08", "2024-01"] {
+        let older = server.older_address(dialect, false).to_string();
+        let room = result(&gim_bench(&server, "room", &["--dialect", dialect, "--older", &older, "--members", "20"]));
+        for key in ["deliveries_per_second", "todays_deliveries_per_second", "ratio", "p99_ms", "todays_p99_ms"] {
+            assert!(room[key].as_f64().is_some_and(|value| value > 0.0), "{key}: {room:#}");
+        }
+        assert!(room["lost"] == 0 && room["reordered"] == 0, "{room:#}");
+    }
+    let refused = gim_bench(&server, "room", &["--dialect", "2020-12"]);
+    let problem = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && problem.contains("there were no rooms then"), "{problem}");
+}
+
+#[test]
 fn echo_has_its_keys() {
     measure(&Server::start(), "echo", &["--connections", "128"]);
 }

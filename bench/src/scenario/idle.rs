@@ -17,7 +17,7 @@ use crate::{
     progress::Progress,
     result::Figures,
     stats::ratio,
-    swarm::{Behaviour, Connection, DEADLINE, Packet, Swarm},
+    swarm::{Behaviour, Connection, DEADLINE, Packet, Swarm, older::Dialect},
 };
 
 /// Arguments of `idle`.
@@ -37,6 +37,9 @@ pub struct Arguments {
     /// Seconds to hold them all [default: --seconds]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     hold: Option<u64>,
+    /// What the clients speak, where that is older than today's
+    #[arg(long, value_enum, value_name = "DIALECT")]
+    dialect: Option<Dialect>,
 }
 
 impl Measurement for Arguments {
@@ -56,6 +59,7 @@ impl Measurement for Arguments {
             "in_flight": self.in_flight,
             "heartbeat_s": self.heartbeat,
             "hold_s": self.hold().as_secs(),
+            "dialect": self.dialect.map(Dialect::name),
         })
     }
 
@@ -71,7 +75,11 @@ impl Measurement for Arguments {
         run.meet("before", &mut swarm, &mut idle)?;
         let in_flight = run.in_flight(self.in_flight as usize);
         let own_cpu = OwnCpu::start();
-        let ended = swarm.gather(&mut idle, run.target.endpoints(), greetings, in_flight);
+        let endpoints = match self.dialect {
+            None => run.target.endpoints().to_vec(),
+            Some(dialect) => run.target.older_endpoints(dialect)?,
+        };
+        let ended = swarm.gather(&mut idle, &endpoints, greetings, in_flight);
         own_cpu.check(run);
         run.counts.add("connections", swarm.ready() as f64);
         ended?;

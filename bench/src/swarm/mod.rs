@@ -4,6 +4,7 @@
 //! A scenario is a [`Behaviour`]: it is told what happens to each client and answers through the client's [`Connection`].
 
 mod connection;
+pub mod older;
 pub mod packet;
 mod session;
 mod tls;

@@ -137,6 +137,19 @@ pub fn bytes_of(message: &[u8], wanted: u64) -> Result<&[u8], Malformed> {
     Ok(found)
 }
 
+/// One field's number in a message, the last if there are several; 0 where there is none.
+pub fn number_of(message: &[u8], wanted: u64) -> Result<u64, Malformed> {
+    let mut found = 0;
+    for field in Fields(message) {
+        if let (number, Field::Number(value)) = field?
+            && number == wanted
+        {
+            found = value;
+        }
+    }
+    Ok(found)
+}
+
 /// A frame and what follows it.
 type Split<'a> = (&'a [u8], &'a [u8]);
 

@@ -14,6 +14,7 @@ use anyhow::Context as _;
 use clap::ValueEnum;
 
 use super::{
+    older::{Dialect, Reworded},
     tls::Tls,
     web::{self, WebSocket},
 };
@@ -80,12 +81,26 @@ pub struct ServerEndpoint {
     path: Arc<str>,
     /// Of a baseline, where no handshake comes first.
     is_bare: bool,
+    /// What clients speak there, where that is not today's.
+    dialect: Option<Dialect>,
 }
 
 impl ServerEndpoint {
     /// A door for plain TCP.
     pub fn tcp(address: SocketAddr) -> Self {
-        Self { address, transport: Transport::Tcp, host: Arc::default(), path: Arc::default(), is_bare: false }
+        Self {
+            address,
+            transport: Transport::Tcp,
+            host: Arc::default(),
+            path: Arc::default(),
+            is_bare: false,
+            dialect: None,
+        }
+    }
+
+    /// The same door, for clients that speak this.
+    pub fn speaking(self, dialect: Dialect) -> Self {
+        Self { dialect: Some(dialect), ..self }
     }
 
     /// The door that a server names in its place; nothing where that is no address.
@@ -116,7 +131,7 @@ impl ServerEndpoint {
     pub fn new(transport: Transport, address: SocketAddr, name: &str) -> anyhow::Result<Self> {
         let name = name.split_once("://").map_or(name, |(_, rest)| rest);
         let (host, path) = name.find('/').map_or((name, "/ws"), |at| name.split_at(at));
-        let endpoint = Self { address, transport, host: host.into(), path: path.into(), is_bare: false };
+        let endpoint = Self { address, transport, host: host.into(), path: path.into(), is_bare: false, dialect: None };
         endpoint.layer().with_context(|| format!("--transport {transport} to {name}"))?;
         Ok(endpoint)
     }
@@ -124,12 +139,16 @@ impl ServerEndpoint {
     /// A layer for one more client; none for plain TCP.
     pub(super) fn layer(&self) -> Result<Option<Box<dyn TransportLayer>>, TransportError> {
         let web = || WebSocket::new(&self.host, &self.path);
-        Ok(match self.transport {
+        let layer: Option<Box<dyn TransportLayer>> = match self.transport {
             Transport::Tcp => None,
             Transport::Ws if self.is_bare => Some(Box::new(WebSocket::opened())),
             Transport::Ws => Some(Box::new(web())),
             Transport::Tls => Some(Box::new(Tls::new(&self.host, None)?)),
             Transport::Wss => Some(Box::new(Tls::new(&self.host, Some(web()))?)),
+        };
+        Ok(match self.dialect {
+            None => layer,
+            Some(dialect) => Some(Box::new(Reworded::new(dialect, layer))),
         })
     }
 }

@@ -139,8 +139,13 @@ impl Pusher {
 
     /// When the message with this content was meant to leave.
     pub fn intended(&self, content: &[u8]) -> Option<Instant> {
-        let at = u64::from_le_bytes(*content.first_chunk()?);
-        self.epoch.checked_add(Duration::from_nanos(at))
+        content.first_chunk::<8>()?;
+        self.epoch.checked_add(Duration::from_nanos(Self::time_in(content)))
+    }
+
+    /// The same as the number that stands in it; 0 where none does.
+    pub fn time_in(content: &[u8]) -> u64 {
+        content.first_chunk().map_or(0, |at| u64::from_le_bytes(*at))
     }
 }
 
