@@ -1,24 +1,25 @@
 //! A client of December 2020.
 
 use gim_legacy::d2020_12::wire::{
-    AddFriendReq, CreateGroupReq, Custom, GetFriendsReq, GetGroupMembersReq, GetGroupsReq, Input, Message, MessageAck,
-    MessageSend, MessageType, Output, PackageType, ReceiverType, RegisterDeviceReq, SendMessageReq, SenderType,
-    SignInInput, SignInReq, SyncInput, SyncOutput, Text, business_ext_client::BusinessExtClient,
-    logic_ext_client::LogicExtClient,
+    AddFriendReq, AddGroupMembersReq, AgreeAddFriendReq, CreateGroupReq, Custom, DeleteGroupMemberReq, GetFriendsReq,
+    GetGroupMembersReq, GetGroupReq, GetGroupsReq, GetUserReq, Input, Message, MessageAck, MessageSend, MessageType,
+    Output, PackageType, ReceiverType, RegisterDeviceReq, SearchUserReq, SendMessageReq, SenderType, SetFriendReq,
+    SignInInput, SignInReq, SyncInput, SyncOutput, Text, UpdateGroupMemberReq, UpdateGroupReq, UpdateUserReq,
+    business_ext_client::BusinessExtClient, logic_ext_client::LogicExtClient,
 };
 use gim_proto::metadata;
 use prost::Message as _;
-use tonic::{Request, transport::Channel};
+use tonic::{Request, Status, transport::Channel};
 
 use super::{
-    OlderClient, Shown, Spot, chat_beside_a_new_client,
-    wire::{Framed, Way},
+    OlderClient, Shown, Spot, chat_among_themselves, chat_beside_a_new_client,
+    wire::{Framed, WAYS, Way},
 };
 use crate::server::Server;
 
-const NAME: &str = "2020-12";
+pub const NAME: &str = "2020-12";
 
-struct Older {
+pub struct Older {
     user_id: i64,
     device_id: i64,
     token: String,
@@ -124,8 +125,7 @@ impl Older {
 
 impl OlderClient for Older {
     fn sign_in(server: &Server, phone_number: &str) -> Self {
-        let device = RegisterDeviceReq { r#type: 1, brand: "old".into(), ..RegisterDeviceReq::default() };
-        let device_id = server.call(logic(server).register_device(device)).unwrap().device_id;
+        let device_id = Self::register_at(server, server.older_channel(NAME)).unwrap() as i64;
         let request = SignInReq { phone_number: phone_number.into(), code: "123456".into(), device_id };
         let reply = server.call(BusinessExtClient::new(server.older_channel(NAME)).sign_in(request)).unwrap();
         let (user_id, token) = (reply.user_id, reply.token);
@@ -163,6 +163,11 @@ impl OlderClient for Older {
         server.call(logic(server).add_friend(self.signed(request))).unwrap();
     }
 
+    fn agree(&self, server: &Server, user_id: u64) {
+        let request = AgreeAddFriendReq { user_id: user_id as i64, ..AgreeAddFriendReq::default() };
+        server.call(logic(server).agree_add_friend(self.signed(request))).unwrap();
+    }
+
     fn friends(&self, server: &Server) -> Vec<u64> {
         let reply = server.call(logic(server).get_friends(self.signed(GetFriendsReq {}))).unwrap();
         reply.friends.iter().map(|friend| friend.user_id as u64).collect()
@@ -195,6 +200,63 @@ impl OlderClient for Older {
         false
     }
 
+    fn call_the_rest(&self, server: &Server, friend_id: u64, group_id: u64) {
+        let (mut logic, mut business) = (logic(server), BusinessExtClient::new(server.older_channel(NAME)));
+        let (friend_id, group_id) = (friend_id as i64, group_id as i64);
+        let request = SetFriendReq { friend_id, remarks: "r".into(), extra: "e".into() };
+        let set = server.call(logic.set_friend(self.signed(request))).unwrap();
+        assert_eq!((set.friend_id, set.remarks.as_str(), set.extra.as_str()), (friend_id, "r", "e"));
+        let request = UpdateGroupReq { group_id, name: "new".into(), ..UpdateGroupReq::default() };
+        server.call(logic.update_group(self.signed(request))).unwrap();
+        let group = server.call(logic.get_group(self.signed(GetGroupReq { group_id }))).unwrap().group.unwrap();
+        assert_eq!((group.group_id, group.name.as_str(), group.user_mum), (group_id, "new", 2));
+        let request = UpdateGroupMemberReq {
+            group_id,
+            user_id: friend_id,
+            member_type: 1,
+            remarks: "m".into(),
+            ..Default::default()
+        };
+        server.call(logic.update_group_member(self.signed(request))).unwrap();
+        let members =
+            server.call(logic.get_group_members(self.signed(GetGroupMembersReq { group_id }))).unwrap().members;
+        let member = members.into_iter().find(|member| member.user_id == friend_id).unwrap();
+        assert_eq!((member.member_type, member.remarks.as_str()), (1, "m"));
+        let request = DeleteGroupMemberReq { group_id, user_id: friend_id };
+        server.call(logic.delete_group_member(self.signed(request))).unwrap();
+        let request = AddGroupMembersReq { group_id, user_ids: vec![friend_id] };
+        assert_eq!(server.call(logic.add_group_members(self.signed(request))).unwrap().user_ids, [friend_id]);
+        let request = DeleteGroupMemberReq { group_id, user_id: friend_id };
+        server.call(logic.delete_group_member(self.signed(request))).unwrap();
+
+        let request = UpdateUserReq { nickname: "Ada".into(), sex: 2, ..UpdateUserReq::default() };
+        server.call(business.update_user(self.signed(request))).unwrap();
+        let request = GetUserReq { user_id: self.user_id };
+        let user = server.call(business.get_user(self.signed(request))).unwrap().user.unwrap();
+        assert_eq!((user.user_id, user.nickname.as_str(), user.sex), (self.user_id, "Ada", 2));
+        let users = server.call(business.search_user(self.signed(SearchUserReq { key: "Ada".into() }))).unwrap().users;
+        assert!(users.iter().any(|found| found.user_id == self.user_id));
+    }
+
+    fn sign_in_wrongly(server: &Server, phone_number: &str) -> Status {
+        let request = SignInReq { phone_number: phone_number.into(), code: "1".into(), device_id: 1 };
+        server.call(BusinessExtClient::new(server.older_channel(NAME)).sign_in(request)).unwrap_err()
+    }
+
+    fn register(server: &Server, count: usize) -> Vec<Status> {
+        let client = logic(server);
+        let calls = (0..count)
+            .map(|_| client.clone())
+            .map(async |mut client| client.register_device(RegisterDeviceReq::default()).await);
+        server.call_all(calls).into_iter().filter_map(Result::err).collect()
+    }
+
+    fn register_at(server: &Server, channel: Channel) -> Result<u64, Status> {
+        let device = RegisterDeviceReq { r#type: 1, brand: "old".into(), ..RegisterDeviceReq::default() };
+        let registered = server.call(LogicExtClient::new(channel).register_device(device));
+        registered.map(|reply| reply.device_id as u64)
+    }
+
     fn take_push(&mut self) {
         let output = self.connection().receive().unwrap();
         self.take_output(output);
@@ -212,14 +274,23 @@ fn a_client_of_december_2020_chats_beside_a_new_one() {
 }
 
 #[test]
+fn clients_of_december_2020_chat_among_themselves() {
+    chat_among_themselves::<Older>([Way::Tcp, Way::WebSocket]);
+    chat_among_themselves::<Older>([Way::WebSocket, Way::Tcp]);
+}
+
+#[test]
 fn what_a_client_of_december_2020_does_wrong_is_answered_in_its_form() {
     let server = Server::start_for_older_clients();
-    let address = server.older_address(NAME, false);
+    WAYS.into_iter().for_each(|way| does_wrong(&server, way));
+}
+
+fn does_wrong(server: &Server, way: Way) {
     let ask = |connection: &mut Framed, asked: Input| -> Output {
         connection.send(&asked);
         connection.receive().unwrap()
     };
-    let mut connection = Framed::tcp(address);
+    let mut connection = Framed::open(server, NAME, way);
     let answer = ask(&mut connection, input(PackageType::PtSync, -9, Vec::new()));
     assert_eq!((answer.request_id, answer.r#type(), answer.code), (-9, PackageType::PtSync, 10000));
     for (user_id, code) in [(-1, 10001), (i64::MIN, 10001), (1, 10000)] {
@@ -228,7 +299,7 @@ fn what_a_client_of_december_2020_does_wrong_is_answered_in_its_form() {
         assert_eq!((answer.r#type(), answer.code), (PackageType::PtSignIn, code), "{}", answer.message);
         assert!(!answer.message.is_empty());
     }
-    let client = Older::sign_in(&server, "13800000003");
+    let client = Older::sign_in(server, "13800000003");
     let request = SignInInput { device_id: client.device_id, user_id: client.user_id, token: client.token.clone() };
     assert_eq!(ask(&mut connection, input(PackageType::PtSignIn, 4, request.encode_to_vec())).code, 0);
     for unknown in [5, 6, 7, 10, 77, 2000] {
@@ -240,11 +311,11 @@ fn what_a_client_of_december_2020_does_wrong_is_answered_in_its_form() {
     assert_ne!((answer.code, answer.message.as_str()), (0, ""));
 
     let member_id = client.signed(GetGroupMembersReq { group_id: -5 });
-    let refused = server.call(logic(&server).get_group_members(member_id)).unwrap_err();
+    let refused = server.call(logic(server).get_group_members(member_id)).unwrap_err();
     assert!(refused.message().contains("group_id"), "{refused}");
 
     // A newer client signs in here: its packet is none of the dialect's, and is told so in the dialect's form.
-    let mut connection = Framed::tcp(address);
+    let mut connection = Framed::open(server, NAME, way);
     let request_id = "1".to_owned();
     connection.send(&gim_proto::connect::Packet { request_id, command: 1, ..Default::default() });
     let goodbye: Output = connection.receive().unwrap();

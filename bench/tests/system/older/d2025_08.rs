@@ -3,27 +3,31 @@
 use gim_legacy::d2025_08::wire::{
     connect::{Command, Message, SignInRequest, SubscribeRoomRequest},
     logic::{
-        FriendAddRequest, GetMembersRequest, GroupCreateRequest, GroupMessagePush, PushRoomRequest,
-        RegisterDeviceRequest, SendFriendMessageRequest, SendGroupMessageRequest, SyncRequest, UserMessagePush,
-        device_ext_service_client::DeviceExtServiceClient, friend_ext_service_client::FriendExtServiceClient,
-        group_ext_service_client::GroupExtServiceClient, message_ext_service_client::MessageExtServiceClient,
-        room_ext_service_client::RoomExtServiceClient,
+        AddMembersRequest, DeleteMemberRequest, FriendAddRequest, FriendAgreeRequest, FriendSetRequest,
+        GetMembersRequest, GroupCreateRequest, GroupGetRequest, GroupMessagePush, GroupUpdateRequest, PushRoomRequest,
+        RegisterDeviceRequest, SendFriendMessageRequest, SendGroupMessageRequest, SyncRequest, UpdateMemberRequest,
+        UserMessagePush, device_ext_service_client::DeviceExtServiceClient,
+        friend_ext_service_client::FriendExtServiceClient, group_ext_service_client::GroupExtServiceClient,
+        message_ext_service_client::MessageExtServiceClient, room_ext_service_client::RoomExtServiceClient,
     },
-    user::{SignInRequest as UserSignInRequest, user_ext_service_client::UserExtServiceClient},
+    user::{
+        GetUserRequest, SearchUserRequest, SignInRequest as UserSignInRequest, UpdateUserRequest,
+        user_ext_service_client::UserExtServiceClient,
+    },
 };
 use gim_proto::metadata;
 use prost::Message as _;
-use tonic::Request;
+use tonic::{Request, Status, transport::Channel};
 
 use super::{
-    OlderClient, ROOM, Shown, Spot, chat_beside_a_new_client, text,
-    wire::{Framed, Way},
+    OlderClient, ROOM, Shown, Spot, chat_among_themselves, chat_beside_a_new_client, text,
+    wire::{Framed, WAYS, Way},
 };
 use crate::server::Server;
 
-const NAME: &str = "2025-08";
+pub const NAME: &str = "2025-08";
 
-struct Older {
+pub struct Older {
     user_id: u64,
     device_id: u64,
     token: String,
@@ -97,9 +101,7 @@ impl Older {
 
 impl OlderClient for Older {
     fn sign_in(server: &Server, phone_number: &str) -> Self {
-        let device = RegisterDeviceRequest { r#type: 1, brand: "old".into(), ..RegisterDeviceRequest::default() };
-        let mut devices = DeviceExtServiceClient::new(server.older_channel(NAME));
-        let device_id = server.call(devices.register_device(device)).unwrap().device_id;
+        let device_id = Self::register_at(server, server.older_channel(NAME)).unwrap();
         let request = UserSignInRequest { phone_number: phone_number.into(), code: "123456".into(), device_id };
         let reply = server.call(UserExtServiceClient::new(server.older_channel(NAME)).sign_in(request)).unwrap();
         let (user_id, token) = (reply.user_id, reply.token);
@@ -137,6 +139,11 @@ impl OlderClient for Older {
     fn add_friend(&self, server: &Server, friend_id: u64) {
         let request = self.signed(FriendAddRequest { friend_id, ..FriendAddRequest::default() });
         server.call(FriendExtServiceClient::new(server.older_channel(NAME)).add(request)).unwrap();
+    }
+
+    fn agree(&self, server: &Server, user_id: u64) {
+        let request = self.signed(FriendAgreeRequest { user_id, ..FriendAgreeRequest::default() });
+        server.call(FriendExtServiceClient::new(server.older_channel(NAME)).agree(request)).unwrap();
     }
 
     fn friends(&self, server: &Server) -> Vec<u64> {
@@ -178,6 +185,57 @@ impl OlderClient for Older {
         true
     }
 
+    fn call_the_rest(&self, server: &Server, friend_id: u64, group_id: u64) {
+        let mut friends = FriendExtServiceClient::new(server.older_channel(NAME));
+        let request = FriendSetRequest { friend_id, remarks: "r".into(), extra: "e".into() };
+        let set = server.call(friends.set(self.signed(request))).unwrap();
+        assert_eq!((set.friend_id, set.remarks.as_str(), set.extra.as_str()), (friend_id, "r", "e"));
+        let mut groups = GroupExtServiceClient::new(server.older_channel(NAME));
+        let request = GroupUpdateRequest { group_id, name: "new".into(), ..GroupUpdateRequest::default() };
+        server.call(groups.update(self.signed(request))).unwrap();
+        let group = server.call(groups.get(self.signed(GroupGetRequest { group_id }))).unwrap().group.unwrap();
+        assert_eq!((group.group_id, group.name.as_str(), group.user_mum), (group_id, "new", 2));
+        let (remarks, user_id) = ("m".to_owned(), friend_id);
+        let request = UpdateMemberRequest { group_id, user_id, member_type: 1, remarks, ..Default::default() };
+        server.call(groups.update_member(self.signed(request))).unwrap();
+        let members = server.call(groups.get_members(self.signed(GetMembersRequest { group_id }))).unwrap().members;
+        let member = members.into_iter().find(|member| member.user_id == friend_id).unwrap();
+        assert_eq!((member.member_type, member.remarks.as_str()), (1, "m"));
+        server.call(groups.delete_member(self.signed(DeleteMemberRequest { group_id, user_id }))).unwrap();
+        let request = AddMembersRequest { group_id, user_ids: vec![friend_id] };
+        server.call(groups.add_members(self.signed(request))).unwrap();
+        server.call(groups.delete_member(self.signed(DeleteMemberRequest { group_id, user_id }))).unwrap();
+
+        let mut users = UserExtServiceClient::new(server.older_channel(NAME));
+        let request = UpdateUserRequest { nickname: "Ada".into(), sex: 2, ..UpdateUserRequest::default() };
+        server.call(users.update_user(self.signed(request))).unwrap();
+        let request = self.signed(GetUserRequest { user_id: self.user_id });
+        let user = server.call(users.get_user(request)).unwrap().user.unwrap();
+        assert_eq!((user.user_id, user.nickname.as_str(), user.sex), (self.user_id, "Ada", 2));
+        let request = self.signed(SearchUserRequest { key: "Ada".into() });
+        let found = server.call(users.search_user(request)).unwrap().users;
+        assert!(found.iter().any(|found| found.user_id == self.user_id));
+    }
+
+    fn sign_in_wrongly(server: &Server, phone_number: &str) -> Status {
+        let request = UserSignInRequest { phone_number: phone_number.into(), code: "1".into(), device_id: 1 };
+        server.call(UserExtServiceClient::new(server.older_channel(NAME)).sign_in(request)).unwrap_err()
+    }
+
+    fn register(server: &Server, count: usize) -> Vec<Status> {
+        let client = DeviceExtServiceClient::new(server.older_channel(NAME));
+        let calls = (0..count)
+            .map(|_| client.clone())
+            .map(async |mut client| client.register_device(RegisterDeviceRequest::default()).await);
+        server.call_all(calls).into_iter().filter_map(Result::err).collect()
+    }
+
+    fn register_at(server: &Server, channel: Channel) -> Result<u64, Status> {
+        let device = RegisterDeviceRequest { r#type: 1, brand: "old".into(), ..RegisterDeviceRequest::default() };
+        let registered = server.call(DeviceExtServiceClient::new(channel).register_device(device));
+        registered.map(|reply| reply.device_id)
+    }
+
     fn take_push(&mut self) {
         let message = self.connection.as_mut().unwrap().receive().unwrap();
         self.take(message);
@@ -195,15 +253,29 @@ fn a_client_of_august_2025_chats_beside_a_new_one() {
 }
 
 #[test]
+fn clients_of_august_2025_chat_among_themselves() {
+    chat_among_themselves::<Older>([Way::Tcp, Way::WebSocket]);
+    chat_among_themselves::<Older>([Way::WebSocket, Way::Tcp]);
+}
+
+#[test]
 fn what_a_client_of_august_2025_does_wrong_is_answered_in_its_form() {
     let server = Server::start_for_older_clients();
+    WAYS.into_iter().for_each(|way| does_wrong(&server, way));
+    // A newer client signs in here with its own numbers, and is told in its own form, too.
+    let client = Older::sign_in(&server, "13800000003");
     let address = server.older_address(NAME, false);
+    let mut newer = gim_proto::client::Client::connect(address, crate::server::DEADLINE).unwrap();
+    assert_eq!(newer.sign_in(client.user_id, client.device_id, &client.token).unwrap().code, 10000);
+}
+
+fn does_wrong(server: &Server, way: Way) {
     let ask = |connection: &mut Framed, command: i32, content: Vec<u8>| -> Message {
         let asked = Message { request_id: "x".into(), command, content: content.into(), ..Message::default() };
         connection.send(&asked);
         connection.receive().unwrap()
     };
-    let mut connection = Framed::tcp(address);
+    let mut connection = Framed::open(server, NAME, way);
     let answer = ask(&mut connection, Command::Heartbeat as i32, Vec::new());
     assert_eq!((answer.request_id.as_str(), answer.command(), answer.code), ("x", Command::Heartbeat, 10000));
     for (user_id, code) in [(u64::MAX, 10001), (1, 10000)] {
@@ -213,7 +285,7 @@ fn what_a_client_of_august_2025_does_wrong_is_answered_in_its_form() {
         assert!(!answer.message.is_empty());
     }
 
-    let client = Older::sign_in(&server, "13800000003");
+    let client = Older::sign_in(server, "13800000003");
     let request = SignInRequest { device_id: client.device_id, user_id: client.user_id, token: client.token.clone() };
     assert_eq!(ask(&mut connection, Command::SignIn as i32, request.encode_to_vec()).code, 0);
     for unknown in [5, 7, 10, 77, 2000, -5] {
@@ -221,12 +293,13 @@ fn what_a_client_of_august_2025_does_wrong_is_answered_in_its_form() {
         assert_eq!((answer.request_id.as_str(), answer.command.abs(), answer.code), ("x", unknown.abs(), 10005));
     }
 
-    // A newer client signs in here with its own numbers, and is told in its own form, too.
-    let mut newer = gim_proto::client::Client::connect(address, crate::server::DEADLINE).unwrap();
-    assert_eq!(newer.sign_in(client.user_id, client.device_id, &client.token).unwrap().code, 10000);
+    let request = client.signed(GetMembersRequest { group_id: u64::MAX });
+    let mut groups = GroupExtServiceClient::new(server.older_channel(NAME));
+    let refused = server.call(groups.get_members(request)).unwrap_err();
+    assert!(refused.message().contains("group_id"), "{refused}");
+
     // What is no frame of the dialect is refused in its form, and the connection ends.
-    newer.send_raw(&[2, 0x08, 1]).unwrap();
-    let mut connection = Framed::tcp(address);
+    let mut connection = Framed::open(server, NAME, way);
     connection.send(&gim_proto::logic::SignInRequest { user_id: 1, ..Default::default() });
     let goodbye: Message = connection.receive().unwrap();
     assert_eq!((goodbye.command(), goodbye.code), (Command::Unknown, 10001));

@@ -4,6 +4,7 @@
 mod d2020_12;
 mod d2024_01;
 mod d2025_08;
+mod doors;
 mod wire;
 
 use gim_proto::{
@@ -15,6 +16,7 @@ use gim_proto::{
     metadata,
 };
 use prost::Message as _;
+use tonic::{Status, transport::Channel};
 
 use self::wire::Way;
 use crate::server::{Server, receive_message};
@@ -45,6 +47,7 @@ pub trait OlderClient {
     fn connect(&mut self, server: &Server, way: Way);
     fn disconnect(&mut self);
     fn add_friend(&self, server: &Server, user_id: u64);
+    fn agree(&self, server: &Server, user_id: u64);
     fn friends(&self, server: &Server) -> Vec<u64>;
     fn make_group(&self, server: &Server, member_id: u64) -> u64;
     fn members(&self, server: &Server, group_id: u64) -> Vec<u64>;
@@ -52,6 +55,14 @@ pub trait OlderClient {
     fn send_to_group(&self, server: &Server, group_id: u64, text: &str);
     /// False where there are no rooms.
     fn push_to_room(&self, server: &Server, text: &str) -> bool;
+    /// Calls all methods that nothing above calls; the caller made the group, and the user is in it no longer then.
+    fn call_the_rest(&self, server: &Server, friend_id: u64, group_id: u64);
+    /// What somebody hears who has no right code.
+    fn sign_in_wrongly(server: &Server, phone_number: &str) -> Status;
+    /// Registers so many devices, all at once; how often it is refused, and why.
+    fn register(server: &Server, count: usize) -> Vec<Status>;
+    /// Registers a device over this channel.
+    fn register_at(server: &Server, channel: Channel) -> Result<u64, Status>;
     /// Waits for the next push, and shows it if it says something.
     fn take_push(&mut self);
     fn shown(&self) -> &[Shown];
@@ -140,6 +151,53 @@ fn read_until(client: &mut impl OlderClient, text: &str) {
     while client.shown().last().is_none_or(|shown| shown.text != text) {
         client.take_push();
     }
+}
+
+/// Two clients of a dialect among themselves, who connect by `ways` in turn: each sees all that the other says, in order and once.
+pub fn chat_among_themselves<C: OlderClient>(ways: [Way; 2]) {
+    let server = Server::start_for_older_clients();
+    let (mut ada, mut bob) = (C::sign_in(&server, "13800000001"), C::sign_in(&server, "13800000002"));
+    let (ada_id, bob_id) = (ada.user_id(), bob.user_id());
+    ada.add_friend(&server, bob_id);
+    bob.agree(&server, ada_id);
+    assert_eq!((ada.friends(&server), bob.friends(&server)), (vec![bob_id], vec![ada_id]));
+    ada.connect(&server, ways[0]);
+    bob.connect(&server, ways[1]);
+    ada.send_to_friend(&server, bob_id, "one");
+    read_until(&mut bob, "one");
+    bob.send_to_friend(&server, ada_id, "two");
+    read_until(&mut ada, "two");
+    let group_id = make_group(&server, &mut ada, bob_id);
+    ada.send_to_group(&server, group_id, "three");
+    read_until(&mut bob, "three");
+    bob.send_to_group(&server, group_id, "four");
+    read_until(&mut ada, "four");
+    let has_rooms = ada.push_to_room(&server, "five");
+    if has_rooms {
+        read_until(&mut bob, "five");
+    }
+    ada.disconnect();
+    bob.send_to_friend(&server, ada_id, "six");
+    bob.send_to_group(&server, group_id, "seven");
+    ada.connect(&server, ways[1]);
+    bob.disconnect();
+    ada.send_to_friend(&server, bob_id, "eight");
+    bob.connect(&server, ways[0]);
+    ada.send_to_group(&server, group_id, "nine");
+    read_until(&mut bob, "nine");
+
+    let (by_ada, by_bob, in_group) = (Spot::User(ada_id), Spot::User(bob_id), Spot::Group(group_id));
+    let shown = |(spot, text): &(Spot, &str)| Shown { spot: *spot, text: (*text).to_owned() };
+    // What a client itself says it knows; when it comes back it may hear it once more.
+    let heard = |client: &C, own: &[&str]| -> Vec<Shown> {
+        client.shown().iter().filter(|shown| !own.contains(&shown.text.as_str())).cloned().collect()
+    };
+    let to_ada = [(by_bob, "two"), (in_group, "four"), (by_bob, "six"), (in_group, "seven")];
+    assert_eq!(heard(&ada, &["one", "three", "five", "eight", "nine"]), to_ada.iter().map(shown).collect::<Vec<_>>());
+    let mut to_bob =
+        vec![(by_ada, "one"), (in_group, "three"), (Spot::Room, "five"), (by_ada, "eight"), (in_group, "nine")];
+    to_bob.retain(|(spot, _)| *spot != Spot::Room || has_rooms);
+    assert_eq!(heard(&bob, &["two", "four", "six", "seven"]), to_bob.iter().map(shown).collect::<Vec<_>>());
 }
 
 fn befriend(server: &Server, old: &mut impl OlderClient, friend: &SignInReply) {

@@ -8,7 +8,10 @@ use std::{
 use bytes::{Buf as _, BytesMut};
 use tungstenite::{Message, WebSocket};
 
-use crate::server::DEADLINE;
+use crate::server::{DEADLINE, Server};
+
+/// Every [`Way`].
+pub const WAYS: [Way; 2] = [Way::Tcp, Way::WebSocket];
 
 /// How a client connects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,15 +37,39 @@ impl Framed {
         Self::WebSocket(Box::new(tungstenite::client(url, stream(address)).unwrap().0))
     }
 
+    /// By either way.
+    pub fn open(server: &Server, dialect: &str, way: Way) -> Self {
+        let address = server.older_address(dialect, way == Way::WebSocket);
+        match way {
+            Way::Tcp => Self::tcp(address),
+            Way::WebSocket => Self::web_socket(address, ""),
+        }
+    }
+
     pub fn send(&mut self, frame: &impl prost::Message) {
+        self.send_bytes(&frame.encode_to_vec());
+    }
+
+    /// A frame of these bytes.
+    pub fn send_bytes(&mut self, frame: &[u8]) {
         match self {
-            Self::Tcp(stream, _) => stream.write_all(&frame.encode_length_delimited_to_vec()).unwrap(),
-            Self::WebSocket(socket) => socket.send(Message::binary(frame.encode_to_vec())).unwrap(),
+            Self::Tcp(stream, _) => {
+                let mut bytes = Vec::new();
+                prost::encode_length_delimiter(frame.len(), &mut bytes).unwrap();
+                bytes.extend_from_slice(frame);
+                stream.write_all(&bytes).unwrap();
+            }
+            Self::WebSocket(socket) => socket.send(Message::binary(frame.to_vec())).unwrap(),
         }
     }
 
     /// The next frame; none where the server ended the connection.
     pub fn receive<M: prost::Message + Default>(&mut self) -> Option<M> {
+        self.receive_bytes().map(|frame| M::decode(&frame[..]).unwrap())
+    }
+
+    /// The same as bytes.
+    pub fn receive_bytes(&mut self) -> Option<Vec<u8>> {
         match self {
             Self::Tcp(stream, received) => loop {
                 let mut front = &received[..];
@@ -50,7 +77,7 @@ impl Framed {
                     && front.len() >= length
                 {
                     received.advance(received.len() - front.len());
-                    return Some(M::decode(received.split_to(length)).unwrap());
+                    return Some(received.split_to(length).to_vec());
                 }
                 let mut chunk = [0; 4096];
                 match stream.read(&mut chunk).unwrap() {
@@ -60,7 +87,7 @@ impl Framed {
             },
             Self::WebSocket(socket) => loop {
                 match socket.read() {
-                    Ok(Message::Binary(bytes)) => return Some(M::decode(bytes).unwrap()),
+                    Ok(Message::Binary(bytes)) => return Some(bytes.to_vec()),
                     Ok(Message::Close(_)) | Err(tungstenite::Error::ConnectionClosed) => return None,
                     other => drop(other.unwrap()),
                 }
