@@ -1,6 +1,6 @@
 //! The dialects of older clients: what they say in today's words, and what today's server says in theirs.
 //!
-//! A dialect is a folder beside this file and a line of [`ALL`]; nothing else names it. It has two sides: [`packets`] for long
+//! A dialect is a folder beside this file; nothing but the list of them here names it, and it is gone where its folder is. It has two sides: [`packets`] for long
 //! connections, which conn asks on the threads of its reactors, and [`calls`] for gRPC, which logic asks on the tasks of calls. Always
 //! holds: nothing here decides, keeps or waits for anything; a dialect only rewrites, and who has no word for something says nothing
 //! of it.
@@ -14,8 +14,11 @@ mod input_output;
 mod notices;
 mod sign_in;
 
+#[cfg(dialect = "d2020_12")]
 pub mod d2020_12;
+#[cfg(dialect = "d2024_01")]
 pub mod d2024_01;
+#[cfg(dialect = "d2025_08")]
 pub mod d2025_08;
 
 use std::{fmt, num::NonZeroU8};
@@ -24,8 +27,15 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use self::{calls::Calls, packets::Packets};
 
-/// All of them.
-const ALL: [&Spoken; 3] = [&d2025_08::SPOKEN, &d2024_01::SPOKEN, &d2020_12::SPOKEN];
+/// All of them whose folders are there, as `build.rs` says.
+const ALL: &[&Spoken] = &[
+    #[cfg(dialect = "d2025_08")]
+    &d2025_08::SPOKEN,
+    #[cfg(dialect = "d2024_01")]
+    &d2024_01::SPOKEN,
+    #[cfg(dialect = "d2020_12")]
+    &d2020_12::SPOKEN,
+];
 
 /// How much a name has to be like a dialect's for that to be meant.
 const ALIKE_MIN: f64 = 0.5;
