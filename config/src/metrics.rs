@@ -53,7 +53,7 @@ crate::metric_names! {
     Counter LOG_LINES_DROPPED = "log_lines_dropped_total";
     /// 1 while what is written to the database is kept, otherwise 0; looked at every second.
     Gauge DATABASE_USABLE = "database_usable";
-    /// Length of what a SQLite wrote and did not take into its file yet, or may overwrite.
+    /// What a SQLite uses of the log beside its file, in bytes.
     Gauge DATABASE_LOG_BYTES = "database_log_bytes";
     /// Connections to the database that there may be, by pool: `read`, `sign_in` (what sign-ins read) and `write`.
     Gauge DATABASE_POOL_PLACES = "database_pool_places" of pool;

@@ -67,6 +67,12 @@ impl Outage {
         Self::with_words(server, words)
     }
 
+    /// The same of work that goes on in the background, and that the next try may do.
+    pub fn of_work(what: &'static str) -> Self {
+        let words = Words { begins: "fails", goes_on: "still fails", ends: "succeeds again" };
+        Self::with_words(what, words)
+    }
+
     fn with_words(server: &'static str, words: Words) -> Self {
         Self { server, words, is_under_way: AtomicBool::new(false), state: Mutex::default() }
     }

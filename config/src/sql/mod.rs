@@ -28,7 +28,7 @@ use std::{
 
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use sqlx::{AnyConnection, AnyPool, AssertSqlSafe, Connection as _, Executor as _, migrate::MigrateError};
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, time::timeout};
 
 pub use claim::{Claim, Taken};
 pub use errors::{gave_way, is_out_of_range, is_transient};
@@ -52,6 +52,9 @@ use crate::{patience::Patience, places::Places, shutdown};
 
 /// A statement of a migration waits that long for the locks of others.
 const MIGRATION_LOCK_TIMEOUT_S: u64 = 600;
+
+/// A stop waits that long for the log of a SQLite that is being moved into it.
+const LOG_MOVED_WITHIN: Duration = Duration::from_secs(10);
 
 const LOG_OF_STATEMENTS: &str =
     "its binlog_format is STATEMENT, with which it refuses what is READ COMMITTED: set ROW or MIXED";
@@ -229,7 +232,7 @@ impl Database {
 
         if dialect == Dialect::Mysql {
             let limit = Duration::from_millis(settings.statement_timeout_ms);
-            let connected = tokio::time::timeout(limit, connect_mysql(&url, settings.sync_commits)).await;
+            let connected = timeout(limit, connect_mysql(&url, settings.sync_commits)).await;
             let connection = connected.unwrap_or_else(|_| Err(pool::no_answer(limit))).map_err(open_error)?;
             let name = percent_decoded(database_name(&url));
             migrate_to_the_end(connection, migrator, name).await.map_err(migrate_error)?;
@@ -287,8 +290,10 @@ impl Database {
     /// Waits for what is under way and closes both pools.
     pub async fn close(&self) {
         self.reader.close().await;
-        if let Some(connection) = &self.kept_open {
-            connection.close().await;
+        if let Some(connection) = &self.kept_open
+            && timeout(LOG_MOVED_WITHIN, connection.close()).await.is_err()
+        {
+            tracing::warn!("the log of the database is still being moved into it: the next start goes on with that");
         }
         self.writer.close().await;
     }

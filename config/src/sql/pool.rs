@@ -189,23 +189,45 @@ impl Pool {
         if self.access == Access::Write { self.storage.check() } else { Ok(()) }
     }
 
+    /// Does work that stores nothing of anybody: that it succeeds does not say that writes do.
+    pub(super) async fn run_aside<T>(
+        &self,
+        work: impl AsyncFnOnce(&mut AnyConnection) -> Result<T, sqlx::Error>,
+    ) -> Result<T, sqlx::Error> {
+        self.check_storage()?;
+        let mut lent = self.lend().await?;
+        self.attempt(&mut lent, work).await.unwrap_or_else(|| Err(no_answer(self.timeout)))
+    }
+
     /// Does it on a connection that was lent.
     pub(super) async fn run_on<T, E: Failure>(
         &self,
         lent: &mut Lent,
         work: impl AsyncFnOnce(&mut AnyConnection) -> Result<T, E>,
     ) -> Result<T, E> {
-        let Some(connection) = lent.connection.as_deref_mut() else { return Err(sqlx::Error::PoolClosed.into()) };
+        match self.attempt(lent, work).await {
+            Some(result) => self.noted(result),
+            None => Err(no_answer(self.timeout).into()),
+        }
+    }
+
+    /// What came of it, within the limit.
+    async fn attempt<T, E: Failure>(
+        &self,
+        lent: &mut Lent,
+        work: impl AsyncFnOnce(&mut AnyConnection) -> Result<T, E>,
+    ) -> Option<Result<T, E>> {
+        let Some(connection) = lent.connection.as_deref_mut() else { return Some(Err(sqlx::Error::PoolClosed.into())) };
         match timeout(self.timeout, work(connection)).await {
             Ok(result) => {
                 lent.is_spent = result.as_ref().err().is_some_and(|error| self.is_spent_by(error.cause()));
-                self.noted(result)
+                Some(result)
             }
             Err(_) => {
                 self.renewal.renew();
                 // Without a goodbye, which would wait too.
                 drop(lent.connection.take().map(PoolConnection::detach));
-                Err(no_answer(self.timeout).into())
+                None
             }
         }
     }

@@ -1,9 +1,10 @@
 //! When the inbox writer begins its next transaction, where nothing but a few requests waits for it.
 //!
 //! A transaction has a price of its own, however few share it. Whoever is alone is written at once; as soon as several come within one
-//! commit, the next one waits until it is worth its price: some commits long, and never longer than the settings allow. So a database that
-//! is slow anyway is never waited for. Belongs to the queue, under its lock; knows the time only from what it is told. Always holds: a
-//! request waits for a paced transaction at most as long as `interval_max`.
+//! commit, the next one waits until it is worth its price: some commits long, and never longer than the settings allow, so a database that
+//! is slow anyway is never waited for. Those who send again only after their answer are not waited for in vain: once as many are there as
+//! the last transaction answered, beside those who waited already, it begins. Belongs to the queue, under its lock; knows the time only
+//! from what it is told. Always holds: a request waits for a paced transaction at most as long as `interval_max`.
 
 use std::time::Duration;
 
@@ -22,8 +23,10 @@ pub(super) struct Pace {
     /// How long a transaction takes, in the mean of the last ones.
     commit: Duration,
     begun_at: Option<Instant>,
-    /// Whether the last one was of several requests.
-    was_shared: bool,
+    /// Requests of the last one.
+    requests: usize,
+    /// As many as there are once all whom the last one answered have asked again.
+    refilled: usize,
 }
 
 impl Pace {
@@ -34,18 +37,21 @@ impl Pace {
     /// A transaction of so many requests begins.
     pub(super) fn begin(&mut self, requests: usize, now: Instant) {
         self.begun_at = Some(now);
-        self.was_shared = requests > 1;
+        self.requests = requests;
+        self.refilled = usize::MAX;
     }
 
-    /// One ended that took so long.
-    pub(super) fn end(&mut self, took: Duration) {
+    /// One ended that took so long, while so many wait.
+    pub(super) fn end(&mut self, took: Duration, waiting: usize) {
         self.commit = if self.commit.is_zero() { took } else { (self.commit * (SMOOTHING - 1) + took) / SMOOTHING };
+        self.refilled = waiting + self.requests;
     }
 
-    /// When the next one may begin with whatever waits; `None` for at once.
-    pub(super) fn due_at(&self) -> Option<Instant> {
+    /// When the next one may begin with the so many that wait; `None` for at once.
+    pub(super) fn due_at(&self, waiting: usize) -> Option<Instant> {
         let interval = (self.commit * COMMITS).min(self.interval_max);
-        self.begun_at.filter(|_| self.was_shared).map(|begun_at| begun_at + interval)
+        let is_shared = self.requests > 1 && waiting < self.refilled;
+        self.begun_at.filter(|_| is_shared).map(|begun_at| begun_at + interval)
     }
 }
 
@@ -59,14 +65,25 @@ mod tests {
     fn several_requests_set_a_pace_and_one_alone_none() {
         let start = Instant::now();
         let mut pace = Pace::new(5 * MS);
-        assert_eq!(pace.due_at(), None);
+        assert_eq!(pace.due_at(1), None);
         pace.begin(1, start);
-        pace.end(MS);
-        assert_eq!(pace.due_at(), None, "whoever sends one after the other waits for nothing");
+        pace.end(MS, 0);
+        assert_eq!(pace.due_at(0), None, "whoever sends one after the other waits for nothing");
         pace.begin(2, start);
-        assert_eq!(pace.due_at(), Some(start + COMMITS * MS));
+        pace.end(MS, 0);
+        assert_eq!(pace.due_at(1), Some(start + COMMITS * MS));
         pace.begin(1, start + 4 * MS);
-        assert_eq!(pace.due_at(), None, "nobody came with it");
+        assert_eq!(pace.due_at(0), None, "nobody came with it");
+    }
+
+    #[test]
+    fn those_who_were_answered_and_are_back_wait_for_nobody() {
+        let start = Instant::now();
+        let mut pace = Pace::new(5 * MS);
+        pace.begin(4, start);
+        pace.end(MS, 3);
+        assert!(pace.due_at(6).is_some(), "one of the four is missing");
+        assert_eq!(pace.due_at(7), None);
     }
 
     #[test]
@@ -75,13 +92,13 @@ mod tests {
         let mut pace = Pace::new(5 * MS);
         pace.begin(9, start);
         for _ in 0..100 {
-            pace.end(MS / 2);
+            pace.end(MS / 2, 0);
         }
-        assert!(pace.due_at().unwrap() - start < 2 * MS);
+        assert!(pace.due_at(1).unwrap() - start < 2 * MS);
         for _ in 0..100 {
-            pace.end(40 * MS);
+            pace.end(40 * MS, 0);
         }
-        assert_eq!(pace.due_at(), Some(start + 5 * MS));
-        assert_eq!(Pace { interval_max: Duration::ZERO, ..pace }.due_at(), Some(start), "switched off");
+        assert_eq!(pace.due_at(1), Some(start + 5 * MS));
+        assert_eq!(Pace { interval_max: Duration::ZERO, ..pace }.due_at(1), Some(start), "switched off");
     }
 }

@@ -198,7 +198,7 @@ impl Queue {
                     self.changed.notify_one();
                     return None;
                 }
-                let paced_until = state.pace.due_at().filter(|_| state.under_way.is_empty());
+                let paced_until = state.pace.due_at(state.waiting.len()).filter(|_| state.under_way.is_empty());
                 patient_until.map(|until| paced_until.unwrap_or(until).min(until))
             };
             match until {
@@ -210,7 +210,8 @@ impl Queue {
 
     fn is_worth_a_batch(&self, state: &State, more: Cost, now: Instant) -> bool {
         let rows = state.waiting.total().rows + more.rows;
-        let is_due = || state.under_way.is_empty() && state.pace.due_at().is_none_or(|due_at| now >= due_at);
+        let waiting = state.waiting.len() + usize::from(more.rows > 0);
+        let is_due = || state.under_way.is_empty() && state.pace.due_at(waiting).is_none_or(|due_at| now >= due_at);
         rows >= self.settings.transaction_rows_min || state.is_closed || is_due()
     }
 
@@ -225,7 +226,8 @@ impl Queue {
             state.waiting.push_front(waiting);
         }
         if let Some(begun_at) = state.under_way.remove(&held.batch) {
-            state.pace.end(begun_at.elapsed());
+            let waiting = state.waiting.len();
+            state.pace.end(begun_at.elapsed(), waiting);
         }
         drop(state);
         self.changed.notify_one();

@@ -142,37 +142,38 @@ async fn a_few_requests_that_wait_for_nothing_are_not_held_up_by_those_that_do()
     assert_eq!(seqs(&batch.unwrap()), [3]);
 }
 
-#[tokio::test]
-async fn those_who_come_soon_after_a_shared_batch_wait_for_more() {
-    let settings =
-        InboxSettings { transaction_rows_min: 3, transaction_interval_ms_max: 60_000, ..InboxSettings::default() };
-    let queue = Queue::new(settings);
-    let now = Instant::now();
-    let is_taken = || queue.is_worth_a_batch(&queue.lock(), Cost::default(), now);
+/// A queue whose last batch was shared by users 1 and 2 and took very long; user 3 waited meanwhile.
+async fn paced_queue(settings: InboxSettings) -> Queue {
+    let queue = Queue::new(InboxSettings { transaction_rows_min: 50, ..settings });
     push(&queue, 1, 1);
     push(&queue, 2, 2);
     let shared = queue.take().await.unwrap();
-    queue.lock().under_way.values_mut().for_each(|begun_at| *begun_at = now - Duration::from_secs(60));
+    push(&queue, 3, 3);
+    queue.lock().under_way.values_mut().for_each(|begun_at| *begun_at -= Duration::from_secs(60));
     queue.release(&shared.into_parts().1, Vec::new());
-    push(&queue, 1, 3);
+    queue
+}
+
+#[tokio::test]
+async fn those_who_come_soon_after_a_shared_batch_wait_for_more() {
+    let queue = paced_queue(InboxSettings { transaction_interval_ms_max: 60_000, ..InboxSettings::default() }).await;
+    let now = Instant::now();
+    let is_taken = || queue.is_worth_a_batch(&queue.lock(), Cost::default(), now);
     assert!(!is_taken(), "its transaction would cost as much as one of many");
-    push(&queue, 2, 4);
-    push(&queue, 3, 5);
-    assert!(is_taken(), "enough are taken at once");
+    push(&queue, 1, 4);
+    assert!(!is_taken(), "user 2 was answered too, and is not back");
+    push(&queue, 2, 5);
+    assert!(is_taken());
     assert_eq!(seqs(&queue.take().await.unwrap()), [3, 4, 5]);
 }
 
 #[tokio::test]
-async fn a_pace_that_is_over_is_noticed_by_who_waits() {
-    let settings = InboxSettings { transaction_interval_ms_max: 1, ..InboxSettings::default() };
-    let queue = Queue::new(settings);
-    for seq in (1..200).step_by(2) {
-        push(&queue, 1, seq);
-        push(&queue, 2, seq + 1);
-        let batch = timeout(DEADLINE, queue.take()).await.expect("it is taken").unwrap();
-        assert_eq!(seqs(&batch), [seq, seq + 1]);
-        queue.release(&batch.into_parts().1, Vec::new());
-    }
+async fn whoever_waits_for_more_does_so_as_long_as_the_settings_say() {
+    let queue = paced_queue(InboxSettings { transaction_interval_ms_max: 10, ..InboxSettings::default() }).await;
+    let begun_at = queue.lock().pace.due_at(1).unwrap() - Duration::from_millis(10);
+    let batch = timeout(DEADLINE, queue.take()).await.expect("it is taken").unwrap();
+    assert_eq!(seqs(&batch), [3]);
+    assert!(begun_at.elapsed() >= Duration::from_millis(10), "it waited");
 }
 
 #[derive(Default)]
