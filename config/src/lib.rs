@@ -96,5 +96,5 @@ pub mod webhook;
 
 pub use arguments::ServiceArguments;
 pub use ready::Readiness;
-pub use renamed_keys::RenamedKey;
+pub use renamed_keys::{RemovedKey, RenamedKey};
 pub use settings::{Settings, SettingsError};

@@ -16,7 +16,7 @@ use crate::{
     arguments::ServiceArguments,
     file_watch::WatchedFiles,
     listen::Endpoint,
-    renamed_keys::{self, RenamedKey},
+    renamed_keys::{self, FormerKeys, RemovedKey, RenamedKey},
     secret_files, service_links,
     traces::TracesSettings,
 };
@@ -32,6 +32,9 @@ pub trait Settings: Default + Serialize + DeserializeOwned {
 
     /// Keys of former versions: whoever still uses one is told its new name.
     const RENAMED: &'static [RenamedKey] = &[];
+
+    /// Keys of former versions that are gone: whoever still uses one is told why.
+    const REMOVED: &'static [RemovedKey] = &[];
 
     /// Keys that SIGHUP applies; others need a restart.
     const RELOADED: &'static [&'static str] = &["log.filter"];
@@ -181,6 +184,9 @@ pub fn assert_documents_defaults<S: Settings>(text: &str) {
         assert_ne!(is_key(&defaults, new), Some(false), "`{old}` is said to be `{new}` now, which is no key");
         assert_ne!(is_key(&defaults, old), Some(true), "`{old}` is said to be `{new}` now, but is still a key");
     }
+    for (old, _) in S::REMOVED {
+        assert_ne!(is_key(&defaults, old), Some(true), "`{old}` is said to be gone, but is still a key");
+    }
 }
 
 /// Whether there is such a key; none where it is one of a list, which is empty by default.
@@ -191,6 +197,11 @@ fn is_key(table: &Table, key: &str) -> Option<bool> {
         Some(Value::Array(_)) => None,
         _ => Some(false),
     }
+}
+
+/// Keys that a service had.
+pub(crate) fn former<S: Settings>() -> FormerKeys {
+    FormerKeys { renamed: S::RENAMED, removed: S::REMOVED }
 }
 
 fn utf8_pair((name, value): (std::ffi::OsString, std::ffi::OsString)) -> Option<(String, String)> {
@@ -204,7 +215,7 @@ fn read_file<S: Settings>(path: &Path) -> Result<S, SettingsError> {
         SettingsError::File { path: path.to_owned(), line, problem }
     };
     let fail = |error: toml::de::Error| fail_at(error.span().map_or(0, |span| span.start), one_line(error.message()));
-    if let Some(found) = renamed_keys::find_in_file(S::RENAMED, &text) {
+    if let Some(found) = renamed_keys::find_in_file(former::<S>(), &text) {
         return Err(fail_at(found.start, found.problem));
     }
     // Read once for errors that know their line, and once over the defaults: a section that is given in part keeps this
@@ -241,7 +252,11 @@ pub(crate) fn with_environment<S: Settings>(
     for (variable, text) in overrides {
         let path = variable[prefix.len()..].to_lowercase();
         let fail = |problem: String| SettingsError::Environment { variable: variable.clone(), problem };
-        if let Some(key) = renamed_keys::new_name(S::RENAMED, &path.replace("__", ".")) {
+        let key = path.replace("__", ".");
+        if let Some(why) = renamed_keys::why_removed(S::REMOVED, &key) {
+            return Err(fail(format!("is gone: {why}")));
+        }
+        if let Some(key) = renamed_keys::new_name(S::RENAMED, &key) {
             return Err(fail(format!("is now {prefix}{}", key.replace('.', "__").to_uppercase())));
         }
         apply(&mut table, &path, &text).map_err(fail)?;

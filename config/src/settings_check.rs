@@ -75,7 +75,7 @@ impl<'t> Check<'t> {
             self.broken.push(self.line(start));
             self.report(start, settings::one_line(mistake.message()));
         }
-        for renamed in renamed_keys::find_in_table(S::RENAMED, document.get_ref()) {
+        for renamed in renamed_keys::find_in_table(settings::former::<S>(), document.get_ref()) {
             self.renamed.push(renamed.start);
             self.report(renamed.start, renamed.problem);
         }

@@ -34,6 +34,7 @@ impl Default for Sample {
 impl Settings for Sample {
     const SERVICE: &'static str = "sample";
     const RENAMED: &'static [RenamedKey] = &[("limits.size", "limits.frame_bytes_max"), ("folder", "data_dir")];
+    const REMOVED: &'static [RemovedKey] = &[("limits.age", "nothing grows old any more")];
 
     fn listeners(&mut self) -> Vec<&mut Endpoint> {
         vec![&mut self.listen]
@@ -144,6 +145,14 @@ fn renamed_keys_are_refused_with_their_new_name() {
         "environment variable GIM_SAMPLE_LIMITS__SIZE: is now GIM_SAMPLE_LIMITS__FRAME_BYTES_MAX"
     );
     assert!(error("GIM_SAMPLE_FOLDER").ends_with("is now GIM_SAMPLE_DATA_DIR"));
+}
+
+#[test]
+fn keys_that_are_gone_are_refused_with_a_sentence() {
+    let error = file_error("[limits]\nage = 3\n");
+    assert_eq!(error, "settings file FILE, line 2: `limits.age` is gone: nothing grows old any more");
+    let error = load::<Sample>(None, pairs(&[("GIM_SAMPLE_LIMITS__AGE", "1")])).unwrap_err().to_string();
+    assert_eq!(error, "environment variable GIM_SAMPLE_LIMITS__AGE: is gone: nothing grows old any more");
 }
 
 #[test]

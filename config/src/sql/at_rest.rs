@@ -17,12 +17,6 @@ use super::{
     settings::{database_name, percent_decoded, without_password},
 };
 
-/// The server has no table of this name.
-const NO_SUCH_TABLE: u16 = 1146;
-
-/// The same of SQLite.
-const NO_SUCH_TABLE_OF_SQLITE: &str = "no such table";
-
 /// A statement that only reads may wait so long for locks.
 const LOCK_TIMEOUT_S: u64 = 10;
 
@@ -100,7 +94,7 @@ impl Location {
         let (_, migrator) = migrations.iter().find(|(of, _)| *of == dialect).ok_or_else(unsupported)?;
         let versions = match self.versions().await {
             Err(error) if errors::mysql_number(&error) == Some(UNKNOWN_DATABASE) => return Ok(None),
-            Err(error) if is_without_table(&error) => Vec::new(),
+            Err(error) if errors::is_without_table(&error) => Vec::new(),
             versions => versions.map_err(|source| DatabaseError::Open { url: self.name(), source })?,
         };
         let newest = migrator.iter().map(|migration| migration.version).max().unwrap_or(0);
@@ -120,7 +114,9 @@ impl Location {
             number
         };
         match asked.await {
-            Err(error) if errors::mysql_number(&error) == Some(UNKNOWN_DATABASE) || is_without_table(&error) => {
+            Err(error)
+                if errors::mysql_number(&error) == Some(UNKNOWN_DATABASE) || errors::is_without_table(&error) =>
+            {
                 Ok(None)
             }
             number => number.map_err(|source| DatabaseError::Open { url: self.name(), source }),
@@ -200,9 +196,4 @@ fn url_of(path: &Path) -> Result<String, sqlx::Error> {
 
 fn not_utf8() -> sqlx::Error {
     sqlx::Error::Io(io::Error::new(io::ErrorKind::InvalidInput, "its name is not UTF-8"))
-}
-
-fn is_without_table(error: &sqlx::Error) -> bool {
-    errors::mysql_number(error) == Some(NO_SUCH_TABLE)
-        || error.as_database_error().is_some_and(|error| error.message().contains(NO_SUCH_TABLE_OF_SQLITE))
 }

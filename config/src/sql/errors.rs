@@ -219,6 +219,12 @@ pub fn is_out_of_range(error: &sqlx::Error) -> bool {
     mysql_number(error) == Some(1690)
 }
 
+/// Whether a statement named a table that is not there.
+pub fn is_without_table(error: &sqlx::Error) -> bool {
+    let of_sqlite = || error.as_database_error().is_some_and(|error| error.message().contains("no such table"));
+    mysql_number(error) == Some(1146) || of_sqlite()
+}
+
 /// The number of an error of MySQL.
 pub(super) fn mysql_number(error: &sqlx::Error) -> Option<u16> {
     Some(error.as_database_error()?.try_downcast_ref::<MySqlDatabaseError>()?.number())

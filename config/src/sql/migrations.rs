@@ -28,8 +28,6 @@ const TABLE: &str = "CREATE TABLE IF NOT EXISTS _sqlx_migrations (version BIGINT
                      installed_on TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP, success BOOLEAN NOT NULL, \
                      checksum BLOB NOT NULL, execution_time BIGINT NOT NULL)";
 
-const NO_SUCH_TABLE: u16 = 1146;
-
 /// The migrations in these files, by their number.
 ///
 /// # Panics
@@ -91,7 +89,7 @@ async fn pending<'m>(
     let sql =
         "SELECT version, checksum, CAST(success AS SIGNED), execution_time FROM _sqlx_migrations ORDER BY version";
     let rows: Vec<(i64, Vec<u8>, i64, i64)> = match sqlx::query_as(sql).fetch_all(&mut *connection).await {
-        Err(error) if errors::mysql_number(&error) == Some(NO_SUCH_TABLE) => Vec::new(),
+        Err(error) if errors::is_without_table(&error) => Vec::new(),
         rows => rows?,
     };
     if let Some((version, ..)) = rows.iter().find(|(version, ..)| !migrator.version_exists(*version)) {

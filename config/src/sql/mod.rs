@@ -31,7 +31,7 @@ use sqlx::{AnyConnection, AnyPool, AssertSqlSafe, Connection as _, Executor as _
 use tokio::{sync::oneshot, time::timeout};
 
 pub use claim::{Claim, Taken};
-pub use errors::{gave_way, is_out_of_range, is_transient};
+pub use errors::{gave_way, is_out_of_range, is_transient, is_without_table};
 pub use held::HeldConnection;
 pub use insert_new::InsertNew;
 pub use migrations::migrator;

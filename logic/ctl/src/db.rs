@@ -58,9 +58,15 @@ async fn status(arguments: &DatabaseArguments) -> Result<Answer, DbError> {
     let (mut rows, mut told, mut is_good) = (Vec::new(), Vec::new(), true);
     for database in arguments.databases()? {
         let progress = database.location.progress(&database.migrations).await?;
-        let words = words(progress.as_ref());
-        is_good &=
-            progress.as_ref().is_some_and(|progress| progress.unknown.is_none() && progress.applied == progress.newest);
+        let rows_left = match database.rows_left {
+            Some(statement) => database.location.number(statement).await?,
+            None => None,
+        };
+        let words = words(progress.as_ref(), rows_left);
+        is_good &= rows_left.is_none()
+            && progress
+                .as_ref()
+                .is_some_and(|progress| progress.unknown.is_none() && progress.applied == progress.newest);
         let [applied, newest] =
             [progress.as_ref().map(|progress| progress.applied), progress.as_ref().map(|progress| progress.newest)];
         let number = |number: Option<i64>| number.map(|number| number.to_string()).unwrap_or_default();
@@ -69,22 +75,44 @@ async fn status(arguments: &DatabaseArguments) -> Result<Answer, DbError> {
             database.location.name(),
             number(applied),
             number(newest),
-            words.to_owned(),
+            words.clone(),
         ]);
         told.push(json!({
             "service": database.owner.name(), "database": database.location.name(),
-            "applied": applied, "newest": newest, "is": words,
+            "applied": applied, "newest": newest, "rows_left": rows_left, "is": words,
         }));
     }
     let text = table(&["service", "database", "has", "newest", "is"], &rows);
     Ok(Answer { text, json: json!({ "databases": told }), is_good })
 }
 
-fn words(progress: Option<&TableProgress>) -> &'static str {
-    match progress {
-        None => "not there yet: the service makes it when it starts",
-        Some(TableProgress { unknown: Some(_), .. }) => "of a newer version than this gim-ctl",
-        Some(TableProgress { applied, newest, .. }) if applied == newest => "up to date",
-        Some(_) => "behind: the next start, or `gim-ctl db migrate`, brings it up to date",
+/// `rows_left` are where an earlier version had them.
+fn words(progress: Option<&TableProgress>, rows_left: Option<i64>) -> String {
+    let words = match (progress, rows_left) {
+        (None, _) => "not there yet: the service makes it when it starts",
+        (Some(TableProgress { unknown: Some(_), .. }), _) => "of a newer version than this gim-ctl",
+        (Some(TableProgress { applied, newest, .. }), Some(rows)) if applied == newest => {
+            return format!(
+                "behind: {rows} rows are where an earlier version had them; the next start, or `gim-ctl db migrate`, puts them in place"
+            );
+        }
+        (Some(TableProgress { applied, newest, .. }), None) if applied == newest => "up to date",
+        (Some(_), _) => "behind: the next start, or `gim-ctl db migrate`, brings it up to date",
+    };
+    words.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_to_be_done_is_told() {
+        let progress = |applied, unknown| TableProgress { applied, newest: 150, unknown };
+        assert_eq!(words(Some(&progress(150, None)), None), "up to date");
+        assert!(words(Some(&progress(150, None)), Some(12)).starts_with("behind: 12 rows are where"));
+        assert!(words(Some(&progress(145, None)), Some(12)).starts_with("behind: the next start"));
+        assert!(words(Some(&progress(151, Some(151))), None).contains("newer"));
+        assert!(words(None, None).starts_with("not there yet"));
     }
 }

@@ -1,4 +1,4 @@
-//! What goes after a time, each in a task of its own: leases, keys of sends, revocations, messages. A step at a time, so that
+//! What goes after a time, each in a task of its own: leases, revocations, messages. A step at a time, so that
 //! nothing else is held up.
 
 use std::{sync::Arc, time::Duration};
@@ -11,15 +11,12 @@ use crate::{
     metrics as names,
     settings::{LogicSettings, RetentionSettings},
     shared_state::SharedState,
-    store::{Retention, Revocations, SentKeys, Store, Walks, retention::Steps, sent::PURGE_STEP_ROWS},
+    store::{Retention, Revocations, Store, Walks, retention::Steps},
     usecase::listed_words::ListedWords,
 };
 
-/// How often keys of sends are looked through for those past their retention.
+/// How often revocations are looked through for those that no token can outlive.
 const PURGE_INTERVAL: Duration = Duration::from_secs(60);
-
-/// Between two steps of a purge, so that it never holds the writer up.
-const PURGE_PAUSE: Duration = Duration::from_millis(50);
 
 /// Starts the tasks; they end when they are aborted.
 pub(super) fn start(
@@ -32,7 +29,6 @@ pub(super) fn start(
     vec![
         tokio::spawn(follow_words(words, settings.word_filter.refresh_ms)),
         tokio::spawn(sweep(shared.clone(), lease / 3)),
-        tokio::spawn(purge_sent_keys(store.sent_keys.clone(), settings.inbox.idempotency_s)),
         tokio::spawn(purge_revocations(store.revocations.clone(), settings.jwt.lifetime_max_s)),
         tokio::spawn(delete_old(store.retention.clone(), store.walks.clone(), settings.retention.clone())),
     ]
@@ -100,26 +96,6 @@ async fn not_held(walks: &Walks, due_ms: i64, settings: &RetentionSettings) -> O
     let held_ms = due_ms.saturating_sub(message_id::time_ms(before_id)).max(0);
     gauge!(names::RETENTION_HELD_SECONDS).set(held_ms as f64 / 1_000.0);
     Some(before_id)
-}
-
-/// Forgets keys of sends after their retention, a step at a time.
-async fn purge_sent_keys(sent_keys: SentKeys, idempotency_s: u64) {
-    let mut interval = tokio::time::interval(PURGE_INTERVAL);
-    let retention_ms = i64::try_from(idempotency_s.saturating_mul(1000)).unwrap_or(i64::MAX);
-    loop {
-        interval.tick().await;
-        let before_ms = clock::now_ms().saturating_sub(retention_ms);
-        loop {
-            match sent_keys.purge_step(before_ms).await {
-                Ok(purged) if purged == u64::from(PURGE_STEP_ROWS) => tokio::time::sleep(PURGE_PAUSE).await,
-                Ok(_) => break,
-                Err(error) => {
-                    tracing::warn!(%error, "the purge of send keys is put off");
-                    break;
-                }
-            }
-        }
-    }
 }
 
 /// Forgets revocations that no token can outlive, a step at a time.

@@ -1,6 +1,6 @@
 //! The service as a whole: what starts after what, and what stops before what. [`joining`] is how it comes to
 //! the other logic nodes, [`lease_renewal`] and [`housekeeping`] are what it does by itself, [`offline`] what is done while it does not
-//! run, [`reload`] what SIGHUP changes.
+//! run, [`reload`] what SIGHUP changes, [`upgrading`] what a start does about rows of an earlier version.
 
 mod belonging;
 mod claims;
@@ -10,6 +10,7 @@ mod lease_renewal;
 mod numbering;
 mod offline;
 mod reload;
+mod upgrading;
 mod writing;
 
 use std::{
@@ -283,6 +284,7 @@ fn take_folder(database: &DatabaseSettings, data_dir: &Path) -> Result<Option<Da
 
 async fn open_store(settings: &LogicSettings) -> Result<Store, StartError> {
     let database = Database::open(&settings.database, &settings.data_dir, DATABASE_FILE, &store::migrations()).await?;
+    upgrading::upgrade(&database).await?;
     let store = Store::new(database);
     check_statements(settings, &store.database).await?;
     Ok(store)

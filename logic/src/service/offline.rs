@@ -8,7 +8,7 @@ use gim_config::{
     sql::{Claim, Database, at_rest::Location},
 };
 
-use super::{DATABASE_FILE, StartError, claims, take_folder};
+use super::{DATABASE_FILE, StartError, claims, take_folder, upgrading};
 use crate::{
     settings::LogicSettings,
     store::{
@@ -64,5 +64,6 @@ pub async fn open_offline(settings: LogicSettings) -> Result<Offline, StartError
     database.statement_timeout_ms = STATEMENT_TIMEOUT_MS;
     let database = Database::open(&database, &data_dir, DATABASE_FILE, &store::migrations()).await?;
     let claim = claims::take_offline(&database).await?;
+    upgrading::run(&database).await?;
     Ok(Offline { store: Store::new(database), _data_folder: data_folder, _claim: claim })
 }

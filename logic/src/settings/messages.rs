@@ -153,8 +153,6 @@ pub struct InboxSettings {
     pub queue_user_rows_max: usize,
     /// Bytes of one user's requests that wait for the writer; beyond it the answer is "too many requests".
     pub queue_user_bytes_max: usize,
-    /// How long a repeated send is recognised by its client_msg_id.
-    pub idempotency_s: u64,
     /// Bytes that one user has stored within an hour; 0 for no bound.
     pub user_bytes_per_hour_max: u64,
 }
@@ -241,7 +239,6 @@ impl Default for InboxSettings {
             batch_user_rows_max: 1_024,
             queue_user_rows_max: 4_096,
             queue_user_bytes_max: 16 << 20,
-            idempotency_s: 7 * 24 * 3600,
             user_bytes_per_hour_max: 512 << 20,
         }
     }

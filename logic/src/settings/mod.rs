@@ -12,7 +12,7 @@ mod users;
 use std::path::{Path, PathBuf};
 
 use gim_config::{
-    RenamedKey, Settings,
+    RemovedKey, RenamedKey, Settings,
     admin::AdminSettings,
     grpc::{ClientsSettings, GrpcSettings},
     listen::Endpoint,
@@ -141,6 +141,9 @@ impl Settings for LogicSettings {
         ("gateway.connections_max", "grpc.connections_max"),
         ("gateway.connection_timeout_ms", "grpc.request_timeout_ms"),
     ];
+
+    const REMOVED: &'static [RemovedKey] =
+        &[("inbox.idempotency_s", "a client_msg_id is recognised as long as its message is kept (retention.keep_s)")];
 
     const RELOADED: &'static [&'static str] = &[
         "log.filter",

@@ -96,7 +96,6 @@ fn messages(settings: &LogicSettings) -> Vec<Range> {
         ("inbox.batch_user_rows_max", settings.inbox.batch_user_rows_max as u64, 1, 1_000_000),
         ("inbox.queue_user_rows_max", settings.inbox.queue_user_rows_max as u64, 1, 10_000_000),
         ("inbox.queue_user_bytes_max", settings.inbox.queue_user_bytes_max as u64, 65_536, 64 << 30),
-        ("inbox.idempotency_s", settings.inbox.idempotency_s, 60, 366 * 86_400),
         ("inbox.user_bytes_per_hour_max", settings.inbox.user_bytes_per_hour_max, 0, 1 << 50),
         ("room.retained_bytes_max", settings.room.retained_bytes_max as u64, 0, 2 * MIB),
         ("room.user_replay_bytes_max", settings.room.user_replay_bytes_max as u64, 1024, 1 << 30),

@@ -43,12 +43,11 @@ pub(super) struct Sql {
     pub find_group_cursors: MultiRow,
     /// Finds conversations that are muted (`user_id, is_group, peer_id` per row).
     pub find_muted: MultiRow,
-    /// Finds sends by key (`sender_id, client_msg_id` per row). Keys come back as bytes, whatever a connection takes for text.
-    pub find_sent: MultiRow,
+    /// Finds some of the keys of sends that an earlier version kept apart (how many at most), as bytes, whatever a connection takes for
+    /// text.
+    pub older_sends: &'static str,
     /// What makes one text of the rows `kind, id, value, extra` of a statement, around it; none where rows cost nothing.
     pub in_one_text: Option<(&'static str, &'static str)>,
-    /// Deletes some sends (`created_at_ms` before, how many at most).
-    pub purge_sent: &'static str,
     /// Raises cursors in large groups (`user_id, group_id, seq` per row).
     pub raise_group_cursors: MultiRow,
     /// Raises how far users have read, and takes marks away (`user_id, is_group, peer_id, seq, message_id, peer_seq, peer_message_id,
@@ -161,13 +160,6 @@ static SQLITE: Sql = Sql {
         row: "?",
         tail: ") ORDER BY id",
     },
-    find_sent: MultiRow {
-        head: "SELECT sender_id, CAST(client_msg_id AS BLOB), message_id, seq, created_at_ms FROM sent \
-               WHERE (sender_id, client_msg_id) IN (SELECT * FROM (VALUES ",
-        row: "(?,?)",
-        // A bare list of VALUES would make SQLite read the whole table.
-        tail: "))",
-    },
     find_acks: MultiRow {
         head: "SELECT user_id, device_id, seq FROM device_ack WHERE (user_id, device_id) IN (SELECT * FROM (VALUES ",
         row: "(?,?)",
@@ -184,10 +176,10 @@ static SQLITE: Sql = Sql {
         row: "(?,?,?)",
         tail: "))",
     },
+    older_sends: "SELECT sender_id, CAST(client_msg_id AS BLOB), message_id, seq FROM sent \
+                  ORDER BY sender_id, client_msg_id LIMIT ?",
     // Each row would be handed from thread to thread by itself.
     in_one_text: Some(("SELECT group_concat(kind || ' ' || id || ' ' || value || ' ' || extra) FROM (", ")")),
-    purge_sent: "DELETE FROM sent WHERE (sender_id, client_msg_id) IN \
-                 (SELECT sender_id, client_msg_id FROM sent WHERE created_at_ms < ? ORDER BY created_at_ms LIMIT ?)",
     add_conversation_setting: "INSERT INTO conversation_setting \
                                (user_id, is_group, peer_id, pinned_at_ms, is_muted, hidden_before_seq, cleared_seq) \
                                VALUES (?, ?, ?, 0, 0, 0, 0) ON CONFLICT DO NOTHING",
@@ -275,12 +267,6 @@ static MYSQL: Sql = Sql {
         row: "?",
         tail: ") ORDER BY id FOR UPDATE",
     },
-    find_sent: MultiRow {
-        head: "SELECT sender_id, client_msg_id, message_id, seq, created_at_ms FROM sent \
-               WHERE (sender_id, client_msg_id) IN (",
-        row: "(?,?)",
-        tail: ")",
-    },
     find_acks: MultiRow {
         head: "SELECT user_id, device_id, seq FROM device_ack WHERE (user_id, device_id) IN (",
         row: "(?,?)",
@@ -297,8 +283,8 @@ static MYSQL: Sql = Sql {
         row: "(?,?,?)",
         tail: ")",
     },
+    older_sends: "SELECT sender_id, client_msg_id, message_id, seq FROM sent ORDER BY sender_id, client_msg_id LIMIT ?",
     in_one_text: None,
-    purge_sent: "DELETE FROM sent WHERE created_at_ms < ? ORDER BY created_at_ms LIMIT ?",
     add_conversation_setting: "INSERT INTO conversation_setting \
                                (user_id, is_group, peer_id, pinned_at_ms, is_muted, hidden_before_seq, cleared_seq) \
                                VALUES (?, ?, ?, 0, 0, 0, 0) ON DUPLICATE KEY UPDATE user_id = user_id",

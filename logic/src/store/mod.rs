@@ -8,11 +8,12 @@
 //!
 //! - `error`, `columns`, `statement`, `script`, `opening`, [`dialect`]: errors, values, and statements, alone and sent together
 //! - [`device`], [`import`], [`inbox`], `left_member`, [`logic_nodes`], [`push_targets`], [`read_position`], [`retention`],
-//!   [`revocation`], [`room`], [`sent`], [`word_list`], then [`conversation`], [`conversation_heads`], [`conversation_places`], [`group`], [`sign_in`]: the repositories
+//!   [`revocation`], [`room`], [`word_list`], then [`conversation`], [`conversation_heads`], [`conversation_places`], [`group`], [`sign_in`]: the repositories
 //! - [`floors`], [`walks`], [`stored_events`]: who walks over what is stored, and what is found there
 //! - [`seqs`]: what is done where a database went back
 //! - `user_reads`: in whose turn users read
 //! - [`work`]: what requests want of the inbox writer, and what becomes of it
+//! - `send_key`: by what a repeated send is recognised, and [`upgrade`]: rows of earlier versions, put where this one has them
 //! - `turns`, `fair_queue`, `queue`: in which order the writer takes what waits, and hands over what it wrote
 //! - [`id_floor`]: how far this node's message ids are settled
 //! - `held_group`, `held_groups`: the groups that a transaction holds
@@ -51,7 +52,7 @@ pub mod retention;
 pub mod revocation;
 pub mod room;
 mod script;
-pub mod sent;
+mod send_key;
 pub mod seqs;
 pub mod sign_in;
 mod statement;
@@ -59,6 +60,7 @@ pub mod stored_events;
 mod transaction;
 mod turns;
 mod unread;
+pub mod upgrade;
 mod user_reads;
 pub mod walks;
 pub mod word_list;
@@ -84,7 +86,6 @@ pub use read_position::ReadPositions;
 pub use retention::Retention;
 pub use revocation::Revocations;
 pub use room::RoomSeqs;
-pub use sent::SentKeys;
 pub use sign_in::SignInReads;
 pub use stored_events::StoredEvents;
 pub use user_reads::UserReads;
@@ -141,8 +142,6 @@ pub struct Store {
     pub revocations: Revocations,
     /// Seqs of rooms.
     pub room_seqs: RoomSeqs,
-    /// Keys of sends.
-    pub sent_keys: SentKeys,
     /// What goes after a time.
     pub retention: Retention,
     /// What happened.
@@ -176,7 +175,6 @@ impl Store {
             read_positions: ReadPositions::new(&database),
             revocations: Revocations::new(&database),
             room_seqs: RoomSeqs::new(&database),
-            sent_keys: SentKeys::new(&database),
             sign_in_reads: SignInReads::new(&database),
             user_reads: UserReads::new(&database),
             retention: Retention::new(&database),

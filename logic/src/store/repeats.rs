@@ -1,41 +1,41 @@
 //! Repeated sends: found by their keys, and held against the messages that these stand for.
 //!
-//! Runs in the transaction, on the writer's task. Always holds: a message is read for a key that was used before, and for no
-//! other one; what cannot be told any more (the message is recalled, or gone) counts as equal.
+//! Runs in the transaction, on the writer's task. Always holds: a key is known as long as its message is kept; what cannot be told any
+//! more, because the message is recalled, counts as equal.
 
 use foldhash::{HashMap, HashMapExt as _};
 use sqlx::{AnyConnection, Row as _, any::AnyRow};
 
 use super::{
-    columns::{decode_receivers, from_sql},
+    columns::decode_receivers,
     dialect::Sql,
     inbox::read_message,
     script::Script,
+    send_key::SendKey,
     statement::MultiRow,
     work::{Key, Post, Work},
 };
 use crate::domain::message::{Message, Sent};
 
 const MESSAGES: MultiRow = MultiRow {
-    head: "SELECT 0, id, command, content, sender_id, created_at_ms, status, group_id, receivers \
-           FROM message WHERE id IN (",
+    head: "SELECT sender_seq, id, command, content, sender_id, created_at_ms, status, group_id, receivers, send_key \
+           FROM message WHERE send_key IN (",
     row: "?",
     tail: ")",
 };
 
 /// A send of an earlier transaction.
 pub(super) struct KnownSend {
-    pub sent: Sent,
-    /// Its message and who got it, where they are still there.
-    stored: Option<(Message, Option<Vec<u64>>)>,
+    sent: Sent,
+    message: Message,
+    /// Who got it, where that is known.
+    receivers: Option<Vec<u64>>,
 }
 
 impl KnownSend {
     /// The answer to a send that repeats its key.
     pub(super) fn answer(&self, work: &Work) -> Sent {
-        let differs_in =
-            self.stored.as_ref().and_then(|(message, user_ids)| differs(work, message, user_ids.as_deref()));
-        Sent { differs_in, ..self.sent }
+        Sent { differs_in: differs(work, &self.message, self.receivers.as_deref()), ..self.sent }
     }
 }
 
@@ -61,44 +61,38 @@ pub(super) async fn find(
     connection: &mut AnyConnection,
     sql: &Sql,
     keys: &[Key<'_>],
-) -> Result<HashMap<(u64, Vec<u8>), KnownSend>, sqlx::Error> {
+) -> Result<HashMap<SendKey, KnownSend>, sqlx::Error> {
+    let keys: Vec<SendKey> = keys.iter().map(|key| SendKey::of(*key)).collect();
     let mut script = Script::new(sql.sends_text);
-    script.add(sql.find_sent, keys, |row, key| row.id(key.0).text(key.1));
-    let rows = script.fetch(connection).await?;
-    let read = |row: &AnyRow| {
-        let sent = Sent {
-            message_id: from_sql(row.try_get(2)?),
-            seq: from_sql(row.try_get(3)?),
-            inbox_seq: 0,
-            created_at_ms: row.try_get(4)?,
-            is_duplicate: true,
-            differs_in: None,
-        };
-        Ok(((from_sql(row.try_get(0)?), row.try_get(1)?), KnownSend { sent, stored: None }))
-    };
-    let mut known: HashMap<(u64, Vec<u8>), KnownSend> = rows.iter().map(read).collect::<Result<_, sqlx::Error>>()?;
-    if !known.is_empty() {
-        read_messages(connection, sql, &mut known).await?;
+    script.add(MESSAGES, &keys, |row, key| row.bytes(key.bytes()));
+    let mut known = HashMap::new();
+    for row in script.fetch(connection).await? {
+        let key: Vec<u8> = row.try_get(9)?;
+        known.extend(SendKey::from_column(&key).zip(Some(read(&row)?)));
     }
     Ok(known)
 }
 
-async fn read_messages(
-    connection: &mut AnyConnection,
-    sql: &Sql,
-    known: &mut HashMap<(u64, Vec<u8>), KnownSend>,
-) -> Result<(), sqlx::Error> {
-    let ids: Vec<u64> = known.values().map(|known| known.sent.message_id).collect();
-    let mut script = Script::new(sql.sends_text);
-    script.add(MESSAGES, &ids, |row, id| row.id(*id));
-    let mut stored = HashMap::with_capacity(ids.len());
-    for row in script.fetch(connection).await? {
-        let (_, message) = read_message(&row)?;
-        let receivers: Option<Vec<u8>> = row.try_get(8)?;
-        stored.insert(message.id, (message, receivers.as_deref().map(decode_receivers)));
+fn read(row: &AnyRow) -> Result<KnownSend, sqlx::Error> {
+    let (seq, message) = read_message(row)?;
+    let receivers: Option<Vec<u8>> = row.try_get(8)?;
+    let sent = Sent {
+        message_id: message.id,
+        seq,
+        inbox_seq: 0,
+        created_at_ms: message.created_at_ms,
+        is_duplicate: true,
+        differs_in: None,
+    };
+    Ok(KnownSend { sent, message, receivers: receivers.as_deref().map(decode_receivers) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::plans::assert_by_index, *};
+
+    #[tokio::test]
+    async fn keys_are_found_by_index_alone() {
+        assert_by_index(&[MESSAGES.sql(4).0], &[]).await;
     }
-    for known in known.values_mut() {
-        known.stored = stored.remove(&known.sent.message_id);
-    }
-    Ok(())
 }

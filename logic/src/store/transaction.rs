@@ -1,7 +1,7 @@
 //! One transaction of the inbox writer: many sends, pushes and acks decided, numbered and stored together.
 //!
 //! Always holds: within a transaction the seqs of a user are gap-free and follow the order of the requests; a key that was
-//! sent before, in the table or earlier in the batch, stores nothing: it is looked up, or the transaction fails at it. Runs
+//! sent before, in an earlier transaction or earlier in the batch, stores nothing: it is looked up, or the transaction fails at it. Runs
 //! on the writer's task.
 
 use std::{
@@ -25,6 +25,7 @@ use super::{
     recall::{self, Recalled},
     repeats::{self, KnownSend},
     script::Script,
+    send_key::SendKey,
     statement::MultiRow,
     work::{Key, Outcomes, Post, Work},
 };
@@ -34,8 +35,9 @@ use crate::domain::{
 };
 
 const INSERT_MESSAGES: MultiRow = MultiRow {
-    head: "INSERT INTO message (id, command, content, sender_id, created_at_ms, status, group_id, receivers) VALUES ",
-    row: "(?,?,?,?,?,?,?,?)",
+    head: "INSERT INTO message (id, command, content, sender_id, created_at_ms, status, group_id, receivers, send_key, \
+           sender_seq) VALUES ",
+    row: "(?,?,?,?,?,?,?,?,?,?)",
     tail: "",
 };
 const INSERT_USER_MESSAGES: MultiRow =
@@ -50,12 +52,6 @@ const INSERT_GROUP_MESSAGES: MultiRow = MultiRow {
     row: "(?,?,?,?)",
     tail: "",
 };
-const INSERT_SENT: MultiRow = MultiRow {
-    head: "INSERT INTO sent (sender_id, client_msg_id, message_id, seq, created_at_ms) VALUES ",
-    row: "(?,?,?,?,?)",
-    tail: "",
-};
-
 /// What a transaction did, once it is committed.
 #[derive(Debug)]
 pub(super) struct Written {
@@ -139,7 +135,7 @@ impl PreparedTransaction<'_> {
         let mut script = Script::new(sql.sends_text);
         add_messages(&mut script, &posts, keeps_receivers);
         add_inbox_rows(&mut script, &posts);
-        add_places_and_keys(&mut script, &posts);
+        add_places(&mut script, &posts);
         groups.add_seqs(&mut script);
         add_acks(&mut script, sql, works, &newest_seqs);
         add_group_acks(&mut script, sql, works);
@@ -224,8 +220,8 @@ struct Plan<'a> {
 /// The newest seqs of users who acked something.
 type NewestSeqs = std::collections::HashMap<u64, u64>;
 
-/// Sends of earlier transactions, by sender and key.
-type KnownSends = HashMap<(u64, Vec<u8>), KnownSend>;
+/// Sends of earlier transactions.
+type KnownSends = HashMap<SendKey, KnownSend>;
 
 impl<'a> Plan<'a> {
     /// Decides about the works in their order: what one does to a group, the next one sees.
@@ -235,10 +231,9 @@ impl<'a> Plan<'a> {
         works: &[&'a Work],
         known: &KnownSends,
     ) -> Result<Self, sqlx::Error> {
-        let known = known.iter().map(|(key, sent)| ((key.0, &key.1[..]), sent)).collect();
         let mut plan = Self::default();
         for &work in works {
-            let earlier = plan.earlier(work, &known);
+            let earlier = plan.earlier(work, known);
             match work {
                 Work::Ack(_) | Work::GroupAcks(_) | Work::Read(_) | Work::Recall(_) | Work::Device(_) => {}
                 Work::Post(request) => {
@@ -263,9 +258,11 @@ impl<'a> Plan<'a> {
         Ok(plan)
     }
 
-    fn earlier(&self, work: &Work, known: &HashMap<(u64, &[u8]), &KnownSend>) -> Option<Fate> {
+    fn earlier(&self, work: &Work, known: &KnownSends) -> Option<Fate> {
         let key = work.key()?;
-        if let Some(known) = known.get(&(key.0, key.1.as_bytes())) {
+        if !known.is_empty()
+            && let Some(known) = known.get(&SendKey::of(key))
+        {
             return Some(Fate::Known(known.answer(work)));
         }
         let index = *self.keys.get(&key)?;
@@ -393,9 +390,11 @@ async fn begin_after_floor(
 fn add_messages(script: &mut Script, posts: &[NumberedPost<'_>], keeps_receivers: bool) {
     // What is recalled is stored already, too.
     let is_new = |post: &&Post| !post.is_stored && !post.message.is_recalled();
-    let messages: Vec<&Post> = posts.iter().map(|numbered| &*numbered.post).filter(is_new).collect();
-    script.add(INSERT_MESSAGES, &messages, |row, post| {
+    let messages: Vec<&NumberedPost<'_>> = posts.iter().filter(|numbered| is_new(&&*numbered.post)).collect();
+    script.add(INSERT_MESSAGES, &messages, |row, numbered| {
+        let post = &*numbered.post;
         let message = &post.message;
+        let key = post.key().map(SendKey::of);
         // Whom a recall has to reach; a service recalls nothing, but may repeat a push under its key.
         let is_asked_for = message.sender_id != 0 || post.client_msg_id.is_some();
         let is_kept = is_asked_for || keeps_receivers && message.group_id == 0;
@@ -408,6 +407,8 @@ fn add_messages(script: &mut Script, posts: &[NumberedPost<'_>], keeps_receivers
             .number(message.status.into())
             .id(message.group_id)
             .bytes_if_any(receivers.as_deref())
+            .bytes_if_any(key.as_ref().map(SendKey::bytes))
+            .id(if key.is_some() { numbered.sent(false).seq } else { 0 })
     });
 }
 
@@ -433,18 +434,11 @@ fn add_inbox_rows(script: &mut Script, posts: &[NumberedPost<'_>]) {
     });
 }
 
-/// The places of messages in the timelines of groups, and the keys of sends.
-fn add_places_and_keys(script: &mut Script, posts: &[NumberedPost<'_>]) {
+/// The places of messages in the timelines of groups.
+fn add_places(script: &mut Script, posts: &[NumberedPost<'_>]) {
     let places: Vec<(&GroupDelivery, &Message)> =
         posts.iter().filter_map(|numbered| Some((numbered.group.as_ref()?, &numbered.post.message))).collect();
     script.add(INSERT_GROUP_MESSAGES, &places, |row, (group, message)| {
         row.id(group.group_id).id(group.seq).id(message.id).number(message.is_recalled().into())
-    });
-
-    let mut keyed: Vec<(Key<'_>, Sent)> =
-        posts.iter().filter_map(|numbered| Some((numbered.post.key()?, numbered.sent(false)))).collect();
-    keyed.sort_unstable_by_key(|(key, _)| *key);
-    script.add(INSERT_SENT, &keyed, |row, ((sender_id, client_msg_id), sent)| {
-        row.id(*sender_id).text(client_msg_id).id(sent.message_id).id(sent.seq).number(sent.created_at_ms)
     });
 }

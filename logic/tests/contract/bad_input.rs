@@ -20,13 +20,12 @@ use tonic::Request;
 
 use crate::support::{Server, business::StubBusiness, conn::Conn, refusal, server, server_with};
 
-const TABLES: [&str; 15] = [
+const TABLES: [&str; 14] = [
     "device",
     "inbox",
     "message",
     "user_message",
     "direct_message",
-    "sent",
     "device_ack",
     "room_seq",
     "chat_group",

@@ -19,12 +19,11 @@ use super::{
 };
 use crate::support::{self, Server, backend, conn::Conn, server, soon};
 
-const TABLES: [&str; 11] = [
+const TABLES: [&str; 10] = [
     "inbox",
     "user_message",
     "direct_message",
     "message",
-    "sent",
     "device_ack",
     "room_seq",
     "chat_group",

@@ -4,7 +4,7 @@
 //! - [`journal`]: what was pushed already.
 //!
 //! Always holds: before the first message goes out the whole file was read and found good; and of what is stored nobody gets anything
-//! twice, however often it was stopped, as long as logic remembers the keys (`inbox.idempotency_s`).
+//! twice, however often it was stopped, as long as logic keeps the message.
 
 mod journal;
 mod user_list;

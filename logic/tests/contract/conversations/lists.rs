@@ -24,7 +24,6 @@ async fn rows(server: &Server) -> Vec<i64> {
         "user_message",
         "direct_message",
         "group_message",
-        "sent",
         "inbox",
         "device_ack",
         "group_cursor",

@@ -25,6 +25,7 @@ use gim_logic::{
     store::{
         self, Limit, Store, StoreError,
         id_floor::IdFloor,
+        upgrade::Upgrade,
         work::{Ack, AckOutcome, GroupOutcome, GroupWork, Post},
         writer::{Numbering, PendingCommit, Writer},
     },
@@ -69,6 +70,7 @@ pub async fn start_node(
 ) -> StoreHarness {
     let opened = Database::open(&database, data.path(), "logic.db", &store::migrations()).await;
     let store = Store::new(opened.unwrap());
+    Upgrade::of(&store.database).run().await.unwrap();
     let (deliveries, committed) = mpsc::channel(10_000);
     let newest_id = store.inboxes.newest_message_id().await.unwrap();
     let ids = Arc::new(MessageIds::new(number, newest_id));

@@ -3,7 +3,6 @@
 use gim_logic::{
     domain::{
         caller::Caller,
-        clock,
         message::{Message, Sent},
     },
     store::{
@@ -51,21 +50,6 @@ async fn of_what_is_beyond_the_bytes_of_a_page_nothing_is_read() {
     assert_eq!(lengths(history), [(4, 60), (3, 60), (2, 0), (1, 0)]);
     let small = Limit { bytes: 1, ..limit };
     assert_eq!(lengths(harness.store.inboxes.page(8, 2, small).await.unwrap()), [(3, 60), (4, 0)]);
-}
-
-#[tokio::test]
-async fn keys_past_their_retention_are_forgotten_in_small_steps() {
-    let harness = harness().await;
-    let pending: Vec<PendingCommit<Sent>> =
-        (0..700).map(|number| harness.submit_send(7, 8, &number.to_string())).collect();
-    for pending in pending {
-        sent(pending).await;
-    }
-    let later = clock::now_ms() + 1;
-    assert_eq!(harness.store.sent_keys.purge_step(0).await.unwrap(), 0);
-    assert_eq!(harness.store.sent_keys.purge_step(later).await.unwrap(), 500);
-    assert_eq!(harness.store.sent_keys.purge_step(later).await.unwrap(), 200);
-    assert!(!sent(harness.submit_send(7, 8, "1")).await.is_duplicate);
 }
 
 #[tokio::test]

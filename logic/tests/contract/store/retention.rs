@@ -6,6 +6,7 @@ use gim_logic::{
     domain::{
         conversation::Peer,
         group::{Kind, Profile},
+        message::Sent,
     },
     store::{
         HistoryPart, Limit,
@@ -51,6 +52,9 @@ async fn retention_takes_the_oldest_in_small_steps_and_leaves_no_gap() {
     assert_eq!(harness.push(&[7, 9]).await.seq, 7, "seqs go on");
     assert_eq!(harness.store.retention.sweep(before_id, steps).await.unwrap(), Swept { rows: 1, messages: 0 });
     assert_eq!(harness.seqs(9).await, [2]);
+    let again = async |key| sent(harness.submit_send(7, 8, key)).await;
+    assert_eq!(again("kept").await, Sent { is_duplicate: true, inbox_seq: 0, ..kept });
+    assert!(!again("old 1").await.is_duplicate, "a key is known as long as its message is kept");
 }
 
 #[tokio::test]

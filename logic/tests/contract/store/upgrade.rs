@@ -5,18 +5,21 @@ use std::collections::BTreeSet;
 use gim_config::sql::{Database, Dialect};
 use gim_logic::{
     settings::InboxSettings,
-    store::{self, HistoryPart, Inboxes, Limit},
+    store::{self, HistoryPart, Inboxes, Limit, upgrade::Upgrade},
 };
 use gim_proto::check::ID_MAX;
-use sqlx::{Executor as _, migrate::Migrator};
+use sqlx::{AssertSqlSafe, Executor as _, migrate::Migrator};
 
-use super::start;
+use super::{sent, start};
 use crate::support::backend;
 
 /// From which versions on there are groups, conversations, and devices that somebody owns.
 const GROUPS: i64 = 20;
 const CONVERSATIONS: i64 = 30;
 const OWNED_DEVICES: i64 = 95;
+
+/// The last one that had the keys of sends in a table of their own.
+const BEFORE_SEND_KEYS: i64 = 145;
 
 const OTHER: u64 = ID_MAX;
 
@@ -101,6 +104,8 @@ async fn tables_of_every_version_are_brought_up_to_date_with_what_is_in_them() {
         let seqs = if version >= GROUPS { vec![1, 2, 3, 4, 5] } else { vec![1, 2, 3, 4] };
         assert_eq!(harness.seqs(7).await, seqs, "{version}");
         assert_eq!(harness.push(&[7, OTHER]).await.seq, 6, "{version}: what comes now comes behind it");
+        let repeated = sent(harness.submit_send(7, OTHER, "a")).await;
+        assert_eq!((repeated.message_id, repeated.seq, repeated.is_duplicate), (1, 1, true), "{version}");
         let harness = harness.restart().await;
         assert_eq!(history(&harness.store.inboxes, 7, OTHER).await, [(2, 2), (1, 1)], "{version}");
     }
@@ -118,4 +123,60 @@ async fn the_tables_of_a_newer_version_are_refused_in_one_sentence() {
         Database::open(&settings, data.path(), "logic.db", &store::migrations()).await.unwrap_err().to_string();
     assert!(refused.starts_with("cannot migrate the database "), "{refused}");
     assert!(refused.ends_with("(a newer version of this service was here)") && !refused.contains('\n'), "{refused}");
+}
+
+/// Messages from 7 to 8 as the version before 0150 stored them, with the keys `key 1` and so on.
+async fn fill_before_send_keys(database: &Database, count: u64) {
+    for id in 1..=count {
+        let statements = [
+            format!(
+                "INSERT INTO message (id, command, content, sender_id, created_at_ms, status, receivers) \
+                 VALUES ({id}, 1, X'68656C6C6F', 7, {id}, 0, X'0708')"
+            ),
+            format!("INSERT INTO user_message (user_id, seq, message_id) VALUES (7, {id}, {id}), (8, {id}, {id})"),
+            format!(
+                "INSERT INTO direct_message (user_id, peer_id, seq, message_id) VALUES (7, 8, {id}, {id}), (8, 7, {id}, {id})"
+            ),
+            format!(
+                "INSERT INTO sent (sender_id, client_msg_id, message_id, seq, created_at_ms) \
+                 VALUES (7, 'key {id}', {id}, {id}, {id})"
+            ),
+        ];
+        for statement in statements {
+            database.writer.execute(AssertSqlSafe(statement)).await.unwrap();
+        }
+    }
+    database
+        .writer
+        .execute(AssertSqlSafe(format!("INSERT INTO inbox VALUES (7, {count}), (8, {count})")))
+        .await
+        .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upgrade_that_is_killed_goes_on_and_keys_are_known_as_before() {
+    const COUNT: u64 = 1_203;
+    let (data, settings) = (tempfile::tempdir().unwrap(), backend::database());
+    let old = Database::open(&settings, data.path(), "logic.db", &older(BEFORE_SEND_KEYS)).await.unwrap();
+    fill_before_send_keys(&old, COUNT).await;
+    old.close().await;
+
+    let killed = Database::open(&settings, data.path(), "logic.db", &store::migrations()).await.unwrap();
+    let upgrade = Upgrade::of(&killed);
+    assert_eq!(upgrade.left().await.unwrap(), Some(COUNT));
+    upgrade.step().await.unwrap();
+    assert_eq!(upgrade.left().await.unwrap(), Some(COUNT - 500), "a step puts some of them elsewhere");
+    killed.close().await;
+
+    let harness = start(data, settings, InboxSettings::default()).await;
+    assert_eq!(Upgrade::of(&harness.store.database).left().await.unwrap(), None);
+    for id in [1, 2, 499, 500, 501, 999, 1_000, COUNT] {
+        let again = sent(harness.submit_send(7, 8, &format!("key {id}"))).await;
+        assert_eq!((again.message_id, again.seq, again.created_at_ms), (id, id, id.cast_signed()));
+        assert_eq!((again.is_duplicate, again.differs_in), (true, None));
+        let other = sent(harness.submit_content(b"other", &format!("key {id}"))).await;
+        assert_eq!(other.differs_in, Some("content"), "{id}");
+    }
+    assert_eq!(harness.seqs(8).await, (1..=COUNT).collect::<Vec<_>>());
+    assert!(!sent(harness.submit_send(7, 8, "key 0")).await.is_duplicate);
 }

@@ -1,0 +1,47 @@
+//! Rows of an earlier version are put where this one has them before a node serves anybody.
+//!
+//! Runs at the start. Always holds: no other logic node runs meanwhile, neither one of the earlier version, which would go on storing
+//! rows where they were, nor a second one that does the same; both are waited for.
+
+use std::time::Duration;
+
+use gim_config::sql::{self, Database};
+
+use super::{StartError, claims};
+use crate::store::{StoreError, upgrade::Upgrade};
+
+/// Between two looks at what is waited for.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Does it, if it was not done.
+pub(super) async fn upgrade(database: &Database) -> Result<(), StartError> {
+    let mut is_told = false;
+    while left(database).await?.is_some() {
+        let Ok(_alone) = claims::take_offline(database).await else {
+            if !std::mem::replace(&mut is_told, true) {
+                tracing::warn!(
+                    "this version puts rows of the earlier one elsewhere, for which no other gim-logic may run: stop all of them"
+                );
+            }
+            tokio::time::sleep(LOOK_INTERVAL).await;
+            continue;
+        };
+        run(database).await?;
+    }
+    Ok(())
+}
+
+/// Does it where it is known that no logic node runs.
+pub(super) async fn run(database: &Database) -> Result<(), StartError> {
+    let done = sql::persevere(async || Upgrade::of(database).run().await).await;
+    done.map_err(|error| failed(database, error))
+}
+
+async fn left(database: &Database) -> Result<Option<u64>, StartError> {
+    let left = sql::persevere(async || Upgrade::of(database).left().await).await;
+    left.map_err(|error| failed(database, error))
+}
+
+fn failed(database: &Database, error: sqlx::Error) -> StartError {
+    StartError::Store { database: database.name().to_owned(), source: StoreError::from(error) }
+}
