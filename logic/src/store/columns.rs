@@ -5,6 +5,8 @@
 use prost::encoding::{decode_varint, encode_varint};
 use sqlx::{Row as _, any::AnyRow};
 
+use crate::domain::message::Message;
+
 pub(super) fn to_sql(value: u64) -> i64 {
     value.cast_signed()
 }
@@ -28,6 +30,15 @@ pub(super) fn encode_receivers(user_ids: &[u64]) -> Vec<u8> {
     encoded
 }
 
+/// Those of a message, its sender first, as they are for whoever recalls it; they may be from a list of its group.
+pub(super) fn receivers_of(message: &Message, encoded: &[u8]) -> Vec<u64> {
+    let mut user_ids = decode_receivers(encoded);
+    if let Some(place) = user_ids.iter().position(|&user_id| user_id == message.sender_id) {
+        user_ids[..=place].rotate_right(1);
+    }
+    user_ids
+}
+
 pub(super) fn decode_receivers(mut encoded: &[u8]) -> Vec<u64> {
     std::iter::from_fn(|| decode_varint(&mut encoded).ok()).collect()
 }
@@ -41,5 +52,7 @@ mod tests {
         for user_ids in [&[][..], &[7], &[1, u64::MAX >> 1, 300]] {
             assert_eq!(decode_receivers(&encode_receivers(user_ids)), user_ids);
         }
+        let of_sender = |sender_id| receivers_of(&Message::unnumbered(1, "".into(), sender_id), &[1, 2, 3]);
+        assert_eq!([of_sender(1), of_sender(3), of_sender(9)], [[1, 2, 3], [3, 1, 2], [1, 2, 3]]);
     }
 }

@@ -53,7 +53,8 @@ pub(super) struct Sql {
     /// Raises how far users have read, and takes marks away (`user_id, is_group, peer_id, seq, message_id, peer_seq, peer_message_id,
     /// moved_id` per row).
     pub raise_read_positions: MultiRow,
-    /// Reads groups and holds their rows until the end of the transaction (`id` per row), in the order of their ids.
+    /// Reads groups and holds their rows until the end of the transaction (`id` per row), in the order of their ids. Last, the newest
+    /// version of which the receivers are listed.
     pub hold_groups: MultiRow,
     /// Adds the row of a conversation that has none (`user_id, is_group, peer_id`), with nothing set.
     pub add_conversation_setting: &'static str,
@@ -156,7 +157,7 @@ static SQLITE: Sql = Sql {
     // A transaction that is going to write has the whole database to itself.
     hold_groups: MultiRow {
         head: "SELECT id, kind, name, avatar_url, introduction, extra, member_count, admin_count, version, seq, \
-               large_after_seq FROM chat_group WHERE id IN (",
+               large_after_seq, (SELECT MAX(version) FROM group_receivers WHERE group_id = chat_group.id) FROM chat_group WHERE id IN (",
         row: "?",
         tail: ") ORDER BY id",
     },
@@ -263,7 +264,7 @@ static MYSQL: Sql = Sql {
     // By the primary key, or a small table would be read, and held, as a whole.
     hold_groups: MultiRow {
         head: "SELECT id, kind, name, avatar_url, introduction, extra, member_count, admin_count, version, seq, \
-               large_after_seq FROM chat_group FORCE INDEX (PRIMARY) WHERE id IN (",
+               large_after_seq, (SELECT MAX(version) FROM group_receivers WHERE group_id = chat_group.id) FROM chat_group FORCE INDEX (PRIMARY) WHERE id IN (",
         row: "?",
         tail: ") ORDER BY id FOR UPDATE",
     },

@@ -59,6 +59,10 @@ pub(super) struct HeldGroup {
     pub member_ids: Option<Vec<u64>>,
     /// Whether it is numbered anew, at least.
     pub is_numbered: bool,
+    /// Receivers that are listed now.
+    pub new_lists: Vec<ReceiverList>,
+    /// The newest version of which they are.
+    listed_version: Option<u64>,
     is_new: bool,
     is_changed: bool,
 }
@@ -67,6 +71,16 @@ pub(super) struct HeldGroup {
 pub(super) struct GroupPost {
     pub post: Post,
     pub delivery: GroupDelivery,
+    /// Of which version of the group its receivers are listed, where they are.
+    pub receivers_version: Option<u64>,
+}
+
+/// The members of a version of a group, all of whom get what is sent to it.
+pub(super) struct ReceiverList {
+    pub group_id: u64,
+    pub version: u64,
+    pub first_message_id: u64,
+    pub user_ids: Vec<u64>,
 }
 
 /// Why a work was not done.
@@ -95,14 +109,15 @@ impl GroupWork {
 }
 
 impl HeldGroup {
-    /// One that is stored already.
-    pub(super) fn stored(group: Group) -> Self {
-        Self { group, member_ids: None, is_numbered: false, is_new: false, is_changed: false }
+    /// One that is stored already, and the newest version of which the receivers are listed.
+    pub(super) fn stored(group: Group, listed_version: Option<u64>) -> Self {
+        let (member_ids, new_lists) = (None, Vec::new());
+        Self { group, member_ids, is_numbered: false, new_lists, listed_version, is_new: false, is_changed: false }
     }
 
     /// One that is new, and empty until the work that creates it is done.
     pub(super) fn new(group: Group) -> Self {
-        Self { is_new: true, ..Self::stored(group) }
+        Self { is_new: true, ..Self::stored(group, None) }
     }
 
     /// Whether all of it has to be stored, and not its seq alone.
@@ -311,6 +326,9 @@ impl HeldGroup {
         let mut posts: Vec<GroupPost> =
             work.messages.iter().map(|message| self.number_one(work, message, user_ids)).collect();
         match *change {
+            Change::Message => {
+                posts.iter_mut().for_each(|post| post.receivers_version = self.list_receivers(&post.post))
+            }
             Change::Describe { notice, .. } => {
                 let Profile { name, avatar_url, introduction, extra } = self.group.profile.clone();
                 let notice = UpdateGroupPush { name, avatar_url, introduction, extra, ..notice.clone() };
@@ -361,7 +379,21 @@ impl HeldGroup {
             joined: Vec::new(),
             left: Vec::new(),
         };
-        GroupPost { post, delivery }
+        GroupPost { post, delivery, receivers_version: None }
+    }
+
+    /// Where somebody may ask for the receivers of a message later, sees to it that they are listed.
+    fn list_receivers(&mut self, post: &Post) -> Option<u64> {
+        if self.group.kind == Kind::Large || !post.is_asked_for() {
+            return None;
+        }
+        let (group_id, version) = (self.group.id, self.group.version);
+        if self.listed_version != Some(version) {
+            self.listed_version = Some(version);
+            let user_ids = self.member_ids.clone().unwrap_or_default();
+            self.new_lists.push(ReceiverList { group_id, version, first_message_id: post.message.id, user_ids });
+        }
+        Some(version)
     }
 
     /// Stores the group itself.

@@ -6,10 +6,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use sqlx::{AnyConnection, Row as _};
 
 use super::{
-    columns::from_sql,
+    columns::{encode_receivers, from_sql},
     dialect::Sql,
     group::read_group,
-    held_group::{ApplyError, GroupPost, HeldGroup},
+    held_group::{ApplyError, GroupPost, HeldGroup, ReceiverList},
     opening::Opening,
     script::Script,
     statement::MultiRow,
@@ -24,6 +24,11 @@ const MEMBER_IDS_OF: MultiRow = MultiRow {
     head: "SELECT group_id, user_id FROM group_member WHERE group_id IN (",
     row: "?",
     tail: ") ORDER BY group_id, user_id",
+};
+const INSERT_LISTS: MultiRow = MultiRow {
+    head: "INSERT INTO group_receivers (group_id, version, first_message_id, user_ids) VALUES ",
+    row: "(?,?,?,?)",
+    tail: "",
 };
 const UPDATE_SEQ: MultiRow = MultiRow { head: "UPDATE chat_group SET seq = ", row: "? WHERE id = ?", tail: "" };
 
@@ -58,7 +63,8 @@ impl HeldGroups {
         let mut groups = BTreeMap::new();
         for row in script.fetch(connection).await? {
             let group = read_group(&row)?;
-            groups.insert(group.id, HeldGroup::stored(group));
+            let listed_version: Option<i64> = row.try_get(11)?;
+            groups.insert(group.id, HeldGroup::stored(group, listed_version.map(from_sql)));
         }
         Ok(Self { groups })
     }
@@ -154,6 +160,14 @@ impl HeldGroups {
             held.store_all(connection).await?;
         }
         Ok(())
+    }
+
+    /// Stores whose inboxes get what is sent to a version that had no message before.
+    pub(super) fn add_lists(&self, script: &mut Script) {
+        let lists: Vec<&ReceiverList> = self.groups.values().flat_map(|held| &held.new_lists).collect();
+        script.add(INSERT_LISTS, &lists, |row, list| {
+            row.id(list.group_id).id(list.version).id(list.first_message_id).bytes(&encode_receivers(&list.user_ids))
+        });
     }
 
     /// Stores the seqs of those that only got messages.

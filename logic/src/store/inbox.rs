@@ -7,7 +7,7 @@ use gim_proto::check::ID_MAX;
 use sqlx::{Row as _, any::AnyRow};
 
 use super::{
-    columns::{decode_receivers, from_sql, small, to_sql},
+    columns::{from_sql, receivers_of, small, to_sql},
     error::StoreError,
     statement::{AnyQuery, MultiRow},
 };
@@ -58,8 +58,9 @@ const HISTORY_FORTH: &str = up_to_bytes!(
      FROM direct_message dm JOIN message b ON b.id = dm.message_id \
      WHERE dm.user_id = ? AND dm.peer_id = ? AND dm.seq > ? AND dm.seq < ? ORDER BY dm.seq"
 );
-const MESSAGE: &str =
-    "SELECT 0, id, command, content, sender_id, created_at_ms, status, group_id, receivers FROM message WHERE id = ?";
+const MESSAGE: &str = "SELECT 0, m.id, m.command, m.content, m.sender_id, m.created_at_ms, m.status, m.group_id, \
+                       COALESCE(m.receivers, l.user_ids) FROM message m LEFT JOIN group_receivers l \
+                       ON l.group_id = m.group_id AND l.version = m.receivers_version WHERE m.id = ?";
 
 /// Everything that is numbered by the ids of messages.
 const NEWEST_ID: &str = "SELECT MAX(id) FROM (\
@@ -189,7 +190,8 @@ impl Inboxes {
         let Some(row) = row else { return Ok(None) };
         let (_, message) = read_message(&row)?;
         let receivers: Option<Vec<u8>> = row.try_get(8)?;
-        Ok(Some(StoredMessage { message, receivers: receivers.as_deref().map(decode_receivers) }))
+        let receivers = receivers.map(|encoded| receivers_of(&message, &encoded));
+        Ok(Some(StoredMessage { message, receivers }))
     }
 
     /// The greatest id among those of messages that is stored anywhere, or that a walk over them has passed; 0 for none.
@@ -229,6 +231,6 @@ mod tests {
 
     #[tokio::test]
     async fn history_is_read_by_index_alone() {
-        assert_by_index(&[HISTORY_BACK, HISTORY_FORTH, NEWEST_SEQ], &["h", "p"]).await;
+        assert_by_index(&[HISTORY_BACK, HISTORY_FORTH, NEWEST_SEQ, MESSAGE], &["h", "p"]).await;
     }
 }

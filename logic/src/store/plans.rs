@@ -15,7 +15,7 @@ const NUMBERS: &str =
 
 /// Rows of 25 users and more, in 50 groups and more: so many that to read all of them is dear. For whatever is asked for there is the
 /// number 7: also whether it is a group.
-const FILL: [&str; 14] = [
+const FILL: [&str; 15] = [
     "CREATE TABLE digit (d BIGINT NOT NULL PRIMARY KEY)",
     "INSERT INTO digit (d) VALUES (0), (1), (2), (3), (4), (5), (6), (7), (8), (9)",
     "INSERT INTO inbox (user_id, seq) SELECT n + 1, 10000 FROM",
@@ -27,6 +27,7 @@ const FILL: [&str; 14] = [
     "INSERT INTO group_member (group_id, user_id, type, status, nickname, extra, joined_after_seq, joined_at_ms) \
      SELECT n % 50, n DIV 50, 0, 0, '', '', 0, 0 FROM",
     "INSERT INTO group_message (group_id, seq, message_id) SELECT n % 50, n + 1, n + 1 FROM",
+    "INSERT INTO group_receivers (group_id, version, first_message_id, user_ids) SELECT n % 50, n, n, '' FROM",
     "INSERT INTO read_position (user_id, is_group, peer_id, seq, message_id, peer_seq, is_marked_unread) \
      SELECT n DIV 100, n DIV 50 % 2 * 7, n % 50, n, n, 0, 0 FROM",
     "INSERT INTO conversation_setting (user_id, is_group, peer_id, pinned_at_ms, is_muted, hidden_before_seq, cleared_seq) \
@@ -36,7 +37,7 @@ const FILL: [&str; 14] = [
     "INSERT INTO device_ack (user_id, device_id, seq) SELECT n % 25, n DIV 25, n FROM",
     "INSERT INTO group_cursor (user_id, group_id, seq) SELECT n % 25, n DIV 25, n FROM",
 ];
-const COUNT: &str = "ANALYZE TABLE inbox, message, user_message, direct_message, chat_group, group_member, group_message, read_position, \
+const COUNT: &str = "ANALYZE TABLE inbox, message, user_message, direct_message, chat_group, group_member, group_message, group_receivers, read_position, \
                      conversation_setting, device, device_ack, group_cursor";
 
 /// Fails where one of these would read a table from one end to the other. What a statement makes itself, as `made` names it, it may.

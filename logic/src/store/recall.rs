@@ -18,8 +18,8 @@ use super::{
 const INSERT_RECALLS: MultiRow =
     MultiRow { head: "INSERT INTO message_recall (id, message_id) VALUES ", row: "(?,?)", tail: "" };
 
-const MARK: &str = "UPDATE message SET status = ?, content = ?, receivers = CASE WHEN group_id = 0 THEN receivers END \
-                    WHERE id = ? AND status = ?";
+const MARK: &str = "UPDATE message SET status = ?, content = ?, receivers = CASE WHEN group_id = 0 THEN receivers END, \
+                    receivers_version = NULL WHERE id = ? AND status = ?";
 
 /// A message that was recalled just now.
 pub(super) struct Recalled<'a> {

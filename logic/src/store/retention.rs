@@ -3,7 +3,7 @@
 //! Always holds: an inbox, and the timeline of a group, loses its oldest rows only and never its newest one, so that what is
 //! left has no gap and still says how far it got. A device that is behind what is left syncs from there: the `prev_seq` of the
 //! first message shows it. A row whose message is gone (it is the newest, or stands behind a younger one) is synced as an
-//! expired message without content. Runs on its own task, in short transactions beside the inbox writer's.
+//! expired message without content. Of the lists of a group's receivers the newest stays, and those that a message may name. Runs on its own task, in short transactions beside the inbox writer's.
 
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use super::{
     columns::{from_sql, to_sql},
     error::StoreError,
 };
+use crate::domain::message_id;
 
 /// Inboxes or groups that are looked at between two pauses.
 const OWNERS_PER_STEP: i64 = 200;
@@ -57,6 +58,14 @@ const MESSAGES: [&str; 2] =
 const RECALLS: [&str; 2] =
     ["SELECT id FROM message_recall WHERE id < ? ORDER BY id LIMIT ?", "DELETE FROM message_recall WHERE id <= ?"];
 
+/// Groups after an id, with the newest list of receivers that was in use before an id; those that have older ones.
+const LISTED: &str = "SELECT group_id, MAX(version) FROM group_receivers WHERE group_id > ? AND first_message_id < ? \
+                      GROUP BY group_id HAVING COUNT(*) > 1 ORDER BY group_id LIMIT ?";
+const DELETE_LISTS: &str = "DELETE FROM group_receivers WHERE group_id = ? AND version < ?";
+
+/// Ids of messages from several nodes follow each other as their clocks do, and after what waited: they are no further apart.
+const IDS_APART_MAX_MS: i64 = 86_400_000;
+
 /// How gently to go about it.
 #[derive(Debug, Clone, Copy)]
 pub struct Steps {
@@ -92,6 +101,7 @@ impl Retention {
         let rows = self.sweep_holders(&INBOXES, before_id, steps).await?
             + self.sweep_holders(&GROUPS, before_id, steps).await?;
         let messages = self.sweep_messages(before_id, steps).await?;
+        self.sweep_lists(before_id, steps).await?;
         Ok(Swept { rows, messages })
     }
 
@@ -158,6 +168,23 @@ impl Retention {
     async fn sweep_messages(&self, before_id: u64, steps: Steps) -> Result<u64, StoreError> {
         self.sweep_table(&RECALLS, before_id, steps).await?;
         self.sweep_table(&MESSAGES, before_id, steps).await
+    }
+
+    /// A list is for the messages up to the first one of the list after it.
+    async fn sweep_lists(&self, before_id: u64, steps: Steps) -> Result<(), StoreError> {
+        let before_id = message_id::least_at(message_id::time_ms(before_id) - IDS_APART_MAX_MS);
+        let mut last_id = 0_i64;
+        loop {
+            let query = sqlx::query(LISTED).bind(last_id).bind(to_sql(before_id)).bind(OWNERS_PER_STEP);
+            let listed = query.fetch_all(&self.reader).await?;
+            let Some(last) = listed.last() else { return Ok(()) };
+            last_id = last.try_get(0)?;
+            for row in &listed {
+                let (group_id, version): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
+                sqlx::query(DELETE_LISTS).bind(group_id).bind(version).execute(&self.writer).await?;
+            }
+            tokio::time::sleep(steps.pause).await;
+        }
     }
 
     async fn sweep_table(

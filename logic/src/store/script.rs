@@ -125,6 +125,14 @@ impl Row {
         self.number(to_sql(value))
     }
 
+    /// An id or a seq, or NULL.
+    pub(super) fn id_if_any(self, value: Option<u64>) -> Self {
+        match value {
+            Some(value) => self.id(value),
+            None => self.put(|query| query.bind(None::<i64>), |sql| sql.push_str("NULL")),
+        }
+    }
+
     /// A number.
     pub(super) fn number(self, value: i64) -> Self {
         self.put(|query| query.bind(value), |sql| write!(sql, "{value}").expect("strings take everything"))

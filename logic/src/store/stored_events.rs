@@ -8,7 +8,7 @@ use gim_config::sql::{Database, Pool};
 use sqlx::{AssertSqlSafe, Row as _, any::AnyRow};
 
 use super::{
-    columns::{decode_receivers, from_sql, to_sql},
+    columns::{decode_receivers, from_sql, receivers_of, to_sql},
     dialect::{self, Sql},
     error::StoreError,
     inbox::read_message,
@@ -20,14 +20,16 @@ use crate::domain::{
 };
 
 /// What stands in a range of ids, and how long it is.
-const MESSAGE_HEADS: &str = "SELECT id, LENGTH(content) + COALESCE(LENGTH(receivers), 0) FROM message \
-                             WHERE id >= ? AND id <= ? ORDER BY id LIMIT ?";
+const MESSAGE_HEADS: &str = "SELECT m.id, LENGTH(m.content) + COALESCE(LENGTH(m.receivers), LENGTH(l.user_ids), 0) FROM message m \
+                             LEFT JOIN group_receivers l ON l.group_id = m.group_id AND l.version = m.receivers_version \
+                             WHERE m.id >= ? AND m.id <= ? ORDER BY m.id LIMIT ?";
 const RECALL_HEADS: &str = "SELECT id, 0 FROM message_recall WHERE id >= ? AND id <= ? ORDER BY id LIMIT ?";
 const READ_HEADS: &str =
     "SELECT moved_id, 0 FROM read_position WHERE moved_id >= ? AND moved_id <= ? ORDER BY moved_id LIMIT ?";
 
-const MESSAGES: &str = "SELECT 0, m.id, m.command, m.content, m.sender_id, m.created_at_ms, m.status, m.group_id, m.receivers, g.kind \
-                        FROM message m LEFT JOIN chat_group g ON g.id = m.group_id AND m.group_id > 0 \
+const MESSAGES: &str = "SELECT 0, m.id, m.command, m.content, m.sender_id, m.created_at_ms, m.status, m.group_id, \
+                        COALESCE(m.receivers, l.user_ids), g.kind FROM message m \
+                        LEFT JOIN group_receivers l ON l.group_id = m.group_id AND l.version = m.receivers_version LEFT JOIN chat_group g ON g.id = m.group_id AND m.group_id > 0 \
                         WHERE m.id >= ? AND m.id <= ? ORDER BY m.id";
 const RECALLS: &str = "SELECT r.id, r.message_id, COALESCE(m.sender_id, 0), COALESCE(m.group_id, 0), m.receivers \
                        FROM message_recall r LEFT JOIN message m ON m.id = r.message_id \
@@ -93,7 +95,8 @@ fn message(row: &AnyRow) -> Result<StoredEvent, sqlx::Error> {
     let (_, message) = read_message(row)?;
     let receivers: Option<Vec<u8>> = row.try_get(8)?;
     let group_kind = row.try_get::<Option<i64>, _>(9)?.map(|kind| if kind == 0 { Kind::Normal } else { Kind::Large });
-    Ok(StoredEvent::Message { message, receivers: receivers.as_deref().map(decode_receivers), group_kind })
+    let receivers = receivers.map(|encoded| receivers_of(&message, &encoded));
+    Ok(StoredEvent::Message { message, receivers, group_kind })
 }
 
 fn recall(row: &AnyRow) -> Result<StoredEvent, sqlx::Error> {

@@ -36,8 +36,8 @@ use crate::domain::{
 
 const INSERT_MESSAGES: MultiRow = MultiRow {
     head: "INSERT INTO message (id, command, content, sender_id, created_at_ms, status, group_id, receivers, send_key, \
-           sender_seq) VALUES ",
-    row: "(?,?,?,?,?,?,?,?,?,?)",
+           sender_seq, receivers_version) VALUES ",
+    row: "(?,?,?,?,?,?,?,?,?,?,?)",
     tail: "",
 };
 const INSERT_USER_MESSAGES: MultiRow =
@@ -114,8 +114,7 @@ pub(super) async fn prepare<'a>(
     let device_count = device_saves::save(connection, sql, works).await?;
     let known = find_sent(connection, sql, works, lookup).await?;
     let Plan { fates, mut fresh, .. } = Plan::new(connection, &mut groups, works, &known).await?;
-    let recall =
-        |&Recalled { post, .. }: &Recalled<'a>| Fresh { post: Cow::Borrowed(post), group: groups.recall(post) };
+    let recall = |&Recalled { post, .. }: &Recalled<'a>| Fresh { group: groups.recall(post), ..Fresh::of(post) };
     fresh.extend(recalled.iter().map(recall));
     let posts = bump(connection, sql, fresh, opening).await?;
     Ok(PreparedTransaction { works, fates, groups, posts, recalled, device_count, has_repeats: !known.is_empty() })
@@ -136,6 +135,7 @@ impl PreparedTransaction<'_> {
         add_messages(&mut script, &posts, keeps_receivers);
         add_inbox_rows(&mut script, &posts);
         add_places(&mut script, &posts);
+        groups.add_lists(&mut script);
         groups.add_seqs(&mut script);
         add_acks(&mut script, sql, works, &newest_seqs);
         add_group_acks(&mut script, sql, works);
@@ -208,6 +208,8 @@ impl Fates {
 struct Fresh<'a> {
     post: Cow<'a, Post>,
     group: Option<GroupDelivery>,
+    /// As in [`GroupPost`].
+    receivers_version: Option<u64>,
 }
 
 #[derive(Default)]
@@ -237,8 +239,7 @@ impl<'a> Plan<'a> {
             match work {
                 Work::Ack(_) | Work::GroupAcks(_) | Work::Read(_) | Work::Recall(_) | Work::Device(_) => {}
                 Work::Post(request) => {
-                    let fresh = Fresh { post: Cow::Borrowed(&request.wants), group: None };
-                    let fate = earlier.unwrap_or_else(|| plan.add(work.key(), [fresh]));
+                    let fate = earlier.unwrap_or_else(|| plan.add(work.key(), [Fresh::of(&request.wants)]));
                     plan.fates.posts.push(fate);
                 }
                 Work::Group(request) => {
@@ -278,9 +279,15 @@ impl<'a> Plan<'a> {
     }
 }
 
+impl<'a> Fresh<'a> {
+    fn of(post: &'a Post) -> Self {
+        Self { post: Cow::Borrowed(post), group: None, receivers_version: None }
+    }
+}
+
 impl From<GroupPost> for Fresh<'_> {
-    fn from(group_post: GroupPost) -> Self {
-        Self { post: Cow::Owned(group_post.post), group: Some(group_post.delivery) }
+    fn from(GroupPost { post, delivery, receivers_version }: GroupPost) -> Self {
+        Self { post: Cow::Owned(post), group: Some(delivery), receivers_version }
     }
 }
 
@@ -288,6 +295,7 @@ impl From<GroupPost> for Fresh<'_> {
 struct NumberedPost<'a> {
     post: Cow<'a, Post>,
     group: Option<GroupDelivery>,
+    receivers_version: Option<u64>,
     receivers: Vec<Receiver>,
 }
 
@@ -357,9 +365,9 @@ async fn bump<'a>(
         *seq += 1;
         Receiver { user_id, seq: *seq }
     };
-    let number = |Fresh { post, group }: Fresh<'a>| {
+    let number = |Fresh { post, group, receivers_version }: Fresh<'a>| {
         let receivers = post.user_ids.iter().map(&mut next).collect();
-        NumberedPost { post, group, receivers }
+        NumberedPost { post, group, receivers_version, receivers }
     };
     Ok(posts.into_iter().map(number).collect())
 }
@@ -395,9 +403,8 @@ fn add_messages(script: &mut Script, posts: &[NumberedPost<'_>], keeps_receivers
         let post = &*numbered.post;
         let message = &post.message;
         let key = post.key().map(SendKey::of);
-        // Whom a recall has to reach; a service recalls nothing, but may repeat a push under its key.
-        let is_asked_for = message.sender_id != 0 || post.client_msg_id.is_some();
-        let is_kept = is_asked_for || keeps_receivers && message.group_id == 0;
+        let is_kept = post.is_asked_for() || keeps_receivers && message.group_id == 0;
+        let is_kept = is_kept && numbered.receivers_version.is_none();
         let receivers = is_kept.then(|| encode_receivers(post.receivers()));
         row.id(message.id)
             .number(message.command.into())
@@ -409,6 +416,7 @@ fn add_messages(script: &mut Script, posts: &[NumberedPost<'_>], keeps_receivers
             .bytes_if_any(receivers.as_deref())
             .bytes_if_any(key.as_ref().map(SendKey::bytes))
             .id(if key.is_some() { numbered.sent(false).seq } else { 0 })
+            .id_if_any(numbered.receivers_version)
     });
 }
 

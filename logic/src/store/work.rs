@@ -438,6 +438,11 @@ impl Post {
         self.client_msg_id.as_deref().map(|client_msg_id| (sender_id, client_msg_id))
     }
 
+    /// Whether somebody may ask for whom it was: a recall has to reach them. A service recalls nothing, but may repeat a push under its key.
+    pub(super) fn is_asked_for(&self) -> bool {
+        self.message.sender_id != 0 || self.client_msg_id.is_some()
+    }
+
     /// The large group of a message that is in no inbox.
     pub(super) fn timeline_alone(&self) -> Option<u64> {
         (self.user_ids.is_empty() && self.message.group_id != 0).then_some(self.message.group_id)

@@ -20,7 +20,7 @@ use tonic::Request;
 
 use crate::support::{Server, business::StubBusiness, conn::Conn, refusal, server, server_with};
 
-const TABLES: [&str; 14] = [
+const TABLES: [&str; 15] = [
     "device",
     "inbox",
     "message",
@@ -31,6 +31,7 @@ const TABLES: [&str; 14] = [
     "chat_group",
     "group_member",
     "group_message",
+    "group_receivers",
     "group_cursor",
     "token_revocation",
     "read_position",

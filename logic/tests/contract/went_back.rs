@@ -19,7 +19,7 @@ use super::{
 };
 use crate::support::{self, Server, backend, conn::Conn, server, soon};
 
-const TABLES: [&str; 10] = [
+const TABLES: [&str; 11] = [
     "inbox",
     "user_message",
     "direct_message",
@@ -29,6 +29,7 @@ const TABLES: [&str; 10] = [
     "chat_group",
     "group_member",
     "group_message",
+    "group_receivers",
     "group_cursor",
 ];
 

@@ -3,6 +3,7 @@
 mod hostile;
 mod mixture;
 mod numbering;
+mod receiver_lists;
 mod repositories;
 mod retention;
 mod upgrade;

@@ -1,6 +1,6 @@
 //! A database of an older version, brought up to date.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Instant};
 
 use gim_config::sql::{Database, Dialect};
 use gim_logic::{
@@ -10,7 +10,7 @@ use gim_logic::{
 use gim_proto::check::ID_MAX;
 use sqlx::{AssertSqlSafe, Executor as _, migrate::Migrator};
 
-use super::{sent, start};
+use super::{StoreHarness, sent, start};
 use crate::support::backend;
 
 /// From which versions on there are groups, conversations, and devices that somebody owns.
@@ -125,58 +125,94 @@ async fn the_tables_of_a_newer_version_are_refused_in_one_sentence() {
     assert!(refused.ends_with("(a newer version of this service was here)") && !refused.contains('\n'), "{refused}");
 }
 
-/// Messages from 7 to 8 as the version before 0150 stored them, with the keys `key 1` and so on.
+/// So many messages from 7 to 8 as the version before 0150 stored them, with the keys `key 1` and so on.
 async fn fill_before_send_keys(database: &Database, count: u64) {
-    for id in 1..=count {
-        let statements = [
-            format!(
-                "INSERT INTO message (id, command, content, sender_id, created_at_ms, status, receivers) \
-                 VALUES ({id}, 1, X'68656C6C6F', 7, {id}, 0, X'0708')"
-            ),
-            format!("INSERT INTO user_message (user_id, seq, message_id) VALUES (7, {id}, {id}), (8, {id}, {id})"),
-            format!(
-                "INSERT INTO direct_message (user_id, peer_id, seq, message_id) VALUES (7, 8, {id}, {id}), (8, 7, {id}, {id})"
-            ),
-            format!(
-                "INSERT INTO sent (sender_id, client_msg_id, message_id, seq, created_at_ms) \
-                 VALUES (7, 'key {id}', {id}, {id}, {id})"
-            ),
-        ];
-        for statement in statements {
-            database.writer.execute(AssertSqlSafe(statement)).await.unwrap();
+    let numbers: Vec<u64> = (1..=count).collect();
+    for ids in numbers.chunks(1_000) {
+        let rows = |row: &dyn Fn(&u64) -> String| ids.iter().map(row).collect::<Vec<_>>().join(",");
+        let message = |id: &u64| format!("({id},1,X'68656C6C6F',7,{id},0,X'0708')");
+        let inbox = |id: &u64| format!("(7,{id},{id}),(8,{id},{id})");
+        let direct = |id: &u64| format!("(7,8,{id},{id}),(8,7,{id},{id})");
+        let sent = |id: &u64| format!("(7,'key {id}',{id},{id},{id})");
+        for (into, rows) in [
+            ("message (id, command, content, sender_id, created_at_ms, status, receivers)", rows(&message)),
+            ("user_message (user_id, seq, message_id)", rows(&inbox)),
+            ("direct_message (user_id, peer_id, seq, message_id)", rows(&direct)),
+            ("sent (sender_id, client_msg_id, message_id, seq, created_at_ms)", rows(&sent)),
+        ] {
+            database.writer.execute(AssertSqlSafe(format!("INSERT INTO {into} VALUES {rows}"))).await.unwrap();
         }
     }
-    database
-        .writer
-        .execute(AssertSqlSafe(format!("INSERT INTO inbox VALUES (7, {count}), (8, {count})")))
-        .await
-        .unwrap();
+    let counters = format!("INSERT INTO inbox (user_id, seq) VALUES (7, {count}), (8, {count})");
+    database.writer.execute(AssertSqlSafe(counters)).await.unwrap();
+}
+
+/// How many messages an upgrade is tried with: a few, or what `scripts/upgrade` asks for.
+fn message_count() -> u64 {
+    std::env::var("GIM_TEST_UPGRADE_MESSAGES").map_or(1_203, |count| count.parse().unwrap())
+}
+
+/// Begins the upgrade, and ends with it as a killed process does.
+async fn kill_in_the_middle(database: &Database, count: u64) {
+    let running = tokio::spawn({
+        let database = database.clone();
+        async move { Upgrade::of(&database).run().await }
+    });
+    while Upgrade::of(database).left().await.unwrap().is_some_and(|left| left > count / 2) {
+        tokio::task::yield_now().await;
+    }
+    running.abort();
+    drop(running.await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upgrade_that_is_killed_goes_on_and_keys_are_known_as_before() {
-    const COUNT: u64 = 1_203;
+    let count = message_count();
     let (data, settings) = (tempfile::tempdir().unwrap(), backend::database());
     let old = Database::open(&settings, data.path(), "logic.db", &older(BEFORE_SEND_KEYS)).await.unwrap();
-    fill_before_send_keys(&old, COUNT).await;
+    fill_before_send_keys(&old, count).await;
     old.close().await;
 
+    let began = Instant::now();
     let killed = Database::open(&settings, data.path(), "logic.db", &store::migrations()).await.unwrap();
-    let upgrade = Upgrade::of(&killed);
-    assert_eq!(upgrade.left().await.unwrap(), Some(COUNT));
-    upgrade.step().await.unwrap();
-    assert_eq!(upgrade.left().await.unwrap(), Some(COUNT - 500), "a step puts some of them elsewhere");
+    assert_eq!(Upgrade::of(&killed).left().await.unwrap(), Some(count));
+    Upgrade::of(&killed).step().await.unwrap();
+    assert_eq!(Upgrade::of(&killed).left().await.unwrap(), Some(count - 500), "a step puts some of them elsewhere");
+    kill_in_the_middle(&killed, count).await;
     killed.close().await;
 
     let harness = start(data, settings, InboxSettings::default()).await;
+    println!("{count} messages were brought up to date in {:?}", began.elapsed());
     assert_eq!(Upgrade::of(&harness.store.database).left().await.unwrap(), None);
-    for id in [1, 2, 499, 500, 501, 999, 1_000, COUNT] {
+    for id in [1, 2, 499, 500, 501, 999, 1_000, count] {
         let again = sent(harness.submit_send(7, 8, &format!("key {id}"))).await;
         assert_eq!((again.message_id, again.seq, again.created_at_ms), (id, id, id.cast_signed()));
         assert_eq!((again.is_duplicate, again.differs_in), (true, None));
         let other = sent(harness.submit_content(b"other", &format!("key {id}"))).await;
         assert_eq!(other.differs_in, Some("content"), "{id}");
     }
-    assert_eq!(harness.seqs(8).await, (1..=COUNT).collect::<Vec<_>>());
+    for user_id in [7, 8] {
+        let peer_id = 15 - user_id;
+        let expected: Vec<_> = (1..=count).rev().take(100).map(|id| (id, id)).collect();
+        assert_eq!(history(&harness.store.inboxes, user_id, peer_id).await, expected);
+        assert_eq!(all_seqs(&harness, user_id).await, count);
+    }
     assert!(!sent(harness.submit_send(7, 8, "key 0")).await.is_duplicate);
+    let stored = harness.store.inboxes.find(count).await.unwrap().unwrap();
+    assert_eq!(stored.receivers.unwrap(), [7, 8], "a recall reaches whom it did");
+}
+
+/// Syncs an inbox page by page: how many messages it has, one after the other from 1 on.
+async fn all_seqs(harness: &StoreHarness, user_id: u64) -> u64 {
+    let mut seq = 0;
+    loop {
+        let page = harness.store.inboxes.page(user_id, seq, Limit::messages(10_000)).await.unwrap();
+        if page.is_empty() {
+            return seq;
+        }
+        for (next, _) in page {
+            assert_eq!(next, seq + 1);
+            seq = next;
+        }
+    }
 }
