@@ -36,7 +36,7 @@ const TABLES: [&str; 8] = [
     "inbox",
     "message",
     "user_message",
-    "direct_message",
+    "direct_inbox",
     "group_message",
     "chat_group",
     "read_position",
@@ -207,7 +207,7 @@ async fn a_send_is_as_many_statements_as_ever_and_a_list_few() {
     .await;
     let to_large =
         texts(&["SELECT chat_group", "SELECT message", "INSERT message", "INSERT group_message", "UPDATE chat_group"]);
-    let to_user = texts(&["INSERT inbox", "INSERT message", "INSERT user_message", "INSERT direct_message"]);
+    let to_user = texts(&["INSERT inbox", "INSERT message", "INSERT direct_inbox"]);
     // Three members are two and one.
     let to_normal = texts(&[
         "SELECT chat_group",
@@ -222,8 +222,7 @@ async fn a_send_is_as_many_statements_as_ever_and_a_list_few() {
     ]);
     assert_eq!(of_sqlite, [to_user, to_normal, to_large.clone()]);
     // MariaDB does not return what it counted, and takes all members at once.
-    let to_user =
-        texts(&["INSERT inbox", "SELECT inbox", "INSERT message", "INSERT user_message", "INSERT direct_message"]);
+    let to_user = texts(&["INSERT inbox", "SELECT inbox", "INSERT message", "INSERT direct_inbox"]);
     let to_normal = texts(&[
         "SELECT chat_group",
         "SELECT message",
@@ -243,14 +242,14 @@ async fn a_send_is_as_many_statements_as_ever_and_a_list_few() {
         "SELECT conversation_setting",
         "SELECT conversation_setting",
         "SELECT conversation_setting",
+        "SELECT direct_inbox",
         "SELECT group_message",
         "SELECT message",
         "SELECT read_position",
         "SELECT read_position",
         "SELECT read_position",
-        "SELECT user_message",
     ]);
-    let unread = |verb: &str| [format!("{verb} direct_message"), format!("{verb} group_message")];
+    let unread = |verb: &str| [format!("{verb} direct_inbox"), format!("{verb} group_message")];
     assert_eq!(list_of_sqlite, sorted([&of_list[..], &unread("WITH")].concat()));
     assert_eq!(list_of_mariadb, sorted([&of_list[..], &unread("SELECT")].concat()));
 }

@@ -36,8 +36,8 @@ pub struct OwnDatabase {
     pub location: Location,
     /// Of its service.
     pub migrations: Vec<(Dialect, Migrator)>,
-    /// Tells how many rows are still where an earlier version had them; nothing where there are none.
-    pub rows_left: Option<&'static str>,
+    /// Each tells how many rows are still where an earlier version had them; nothing where there is no such table any more.
+    pub rows_left: &'static [&'static str],
     /// Of its service.
     pub settings: OwnSettings,
 }
@@ -59,7 +59,7 @@ impl DatabaseArguments {
                 owner: Owner::Logic,
                 location: location(&settings.database, &settings.data_dir, Owner::Logic)?,
                 migrations: gim_logic::store::migrations().into(),
-                rows_left: Some(gim_logic::store::upgrade::LEFT),
+                rows_left: &gim_logic::store::upgrade::LEFT,
                 settings: OwnSettings::Logic(Box::new(settings)),
             });
         }
@@ -69,7 +69,7 @@ impl DatabaseArguments {
                 owner: Owner::Business,
                 location: location(&settings.database, &settings.data_dir, Owner::Business)?,
                 migrations: gim_business::migrations().into(),
-                rows_left: None,
+                rows_left: &[],
                 settings: OwnSettings::Business(Box::new(settings)),
             });
         }

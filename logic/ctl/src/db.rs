@@ -58,10 +58,11 @@ async fn status(arguments: &DatabaseArguments) -> Result<Answer, DbError> {
     let (mut rows, mut told, mut is_good) = (Vec::new(), Vec::new(), true);
     for database in arguments.databases()? {
         let progress = database.location.progress(&database.migrations).await?;
-        let rows_left = match database.rows_left {
-            Some(statement) => database.location.number(statement).await?,
-            None => None,
-        };
+        let mut rows_left: Option<i64> = None;
+        for statement in database.rows_left {
+            let rows = database.location.number(statement).await?;
+            rows_left = rows.map(|rows| rows + rows_left.unwrap_or(0)).or(rows_left);
+        }
         let words = words(progress.as_ref(), rows_left);
         is_good &= rows_left.is_none()
             && progress

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use gim_config::sql::{self, Database};
+use gim_config::sql::Database;
 
 use super::{StartError, claims};
 use crate::store::{StoreError, upgrade::Upgrade};
@@ -33,15 +33,13 @@ pub(super) async fn upgrade(database: &Database) -> Result<(), StartError> {
 
 /// Does it where it is known that no logic node runs.
 pub(super) async fn run(database: &Database) -> Result<(), StartError> {
-    let done = sql::persevere(async || Upgrade::of(database).run().await).await;
-    done.map_err(|error| failed(database, error))
+    Upgrade::of(database).run().await.map_err(|source| failed(database, source))
 }
 
 async fn left(database: &Database) -> Result<Option<u64>, StartError> {
-    let left = sql::persevere(async || Upgrade::of(database).left().await).await;
-    left.map_err(|error| failed(database, error))
+    Upgrade::of(database).left().await.map_err(|source| failed(database, source))
 }
 
-fn failed(database: &Database, error: sqlx::Error) -> StartError {
-    StartError::Store { database: database.name().to_owned(), source: StoreError::from(error) }
+fn failed(database: &Database, source: StoreError) -> StartError {
+    StartError::Store { database: database.name().to_owned(), source }
 }

@@ -48,7 +48,7 @@ const CHANGE_SETTING: &str = "UPDATE conversation_setting SET pinned_at_ms = COA
                               cleared_seq = COALESCE(?, cleared_seq) WHERE user_id = ? AND is_group = ? AND peer_id = ?";
 /// What a user pinned (`is_group, peer_id`), and whether it can be shown: a group that the user is in, and a user with whom
 /// something was written that is kept.
-const PINS: &str = "SELECT s.is_group, s.peer_id, CASE WHEN (s.is_group = 0 AND EXISTS (SELECT 1 FROM direct_message d \
+const PINS: &str = "SELECT s.is_group, s.peer_id, CASE WHEN (s.is_group = 0 AND EXISTS (SELECT 1 FROM direct_inbox d \
      WHERE d.user_id = s.user_id AND d.peer_id = s.peer_id)) OR (s.is_group = 1 AND EXISTS (SELECT 1 FROM group_member m \
      WHERE m.group_id = s.peer_id AND m.user_id = s.user_id)) THEN 1 ELSE 0 END \
      FROM conversation_setting s WHERE s.user_id = ? AND s.pinned_at_ms > 0";

@@ -8,11 +8,10 @@
 use std::{cmp::Reverse, collections::HashSet};
 
 use gim_config::sql::{Database, Pool};
-use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
 use sqlx::{AssertSqlSafe, Row as _, any::AnyRow};
 
 use super::{
-    columns::{decode_receivers, from_sql, small, to_sql},
+    columns::{from_sql, small, to_sql},
     dialect::{self, Sql},
     error::StoreError,
     statement::AnyQuery,
@@ -37,26 +36,20 @@ const HEADS_PER_STATEMENT: usize = 64;
 /// Groups of one user that a list knows.
 const GROUPS_MAX: u32 = 5_000;
 
-/// The inbox back from a place. Of the user's own message to another user, to whom: by the receivers, else by how what it says begins:
-/// with the sender's card, which is shorter than that, and to whom it is. Last, whether it is part of what the sender and the user wrote
-/// to each other, which can only be told at once of what somebody else sent.
-const WALK: &str = "SELECT um.seq, um.message_id, COALESCE(m.sender_id, 0), \
-                    CASE WHEN m.sender_id = ? THEN m.receivers END, \
-                    CASE WHEN m.sender_id = ? AND m.receivers IS NULL THEN SUBSTR(m.content, 1, 4096) END, \
-                    CASE WHEN dm.seq IS NULL THEN 0 ELSE 1 END \
-                    FROM user_message um LEFT JOIN message m ON m.id = um.message_id AND m.group_id = 0 \
-                    LEFT JOIN direct_message dm ON dm.user_id = um.user_id AND dm.peer_id = m.sender_id AND dm.seq = um.seq \
-                    WHERE um.user_id = ? AND um.seq < ? ORDER BY um.seq DESC LIMIT ?";
-const HEAD: &str = "SELECT peer_id, seq, message_id FROM direct_message \
+/// What the user and others said to each other, back from a place. Nothing says with whom where the message is kept no longer.
+const WALK: &str = "SELECT d.seq, d.message_id, CASE WHEN m.id IS NULL THEN 0 ELSE d.peer_id END \
+                    FROM direct_inbox d LEFT JOIN message m ON m.id = d.message_id \
+                    WHERE d.user_id = ? AND d.seq < ? ORDER BY d.seq DESC LIMIT ?";
+const HEAD: &str = "SELECT peer_id, seq, message_id FROM direct_inbox \
                     WHERE user_id = ? AND peer_id = ? ORDER BY seq DESC LIMIT 1";
 /// Each step is one look into the index. The last column tells how many there were.
 const SCAN: &str = "WITH RECURSIVE peers (id, number) AS ( \
-                    SELECT (SELECT peer_id FROM direct_message WHERE user_id = ? ORDER BY peer_id LIMIT 1), 1 \
-                    UNION ALL SELECT (SELECT d.peer_id FROM direct_message d \
+                    SELECT (SELECT peer_id FROM direct_inbox WHERE user_id = ? ORDER BY peer_id LIMIT 1), 1 \
+                    UNION ALL SELECT (SELECT d.peer_id FROM direct_inbox d \
                     WHERE d.user_id = ? AND d.peer_id > peers.id ORDER BY d.peer_id LIMIT 1), peers.number + 1 \
                     FROM peers WHERE peers.id IS NOT NULL AND peers.number < ?) \
                     SELECT id, number FROM ( \
-                    SELECT peers.id AS id, MAX(peers.number) OVER () AS number, (SELECT d.seq FROM direct_message d \
+                    SELECT peers.id AS id, MAX(peers.number) OVER () AS number, (SELECT d.seq FROM direct_inbox d \
                     WHERE d.user_id = ? AND d.peer_id = peers.id ORDER BY d.seq DESC LIMIT 1) AS seq \
                     FROM peers WHERE peers.id IS NOT NULL) head WHERE seq < ? ORDER BY seq DESC LIMIT ?";
 const GROUPS: &str = "SELECT g.id, g.kind, m.joined_at_ms, \
@@ -78,12 +71,8 @@ pub struct ConversationHeads {
 struct InboxPlace {
     seq: u64,
     message_id: u64,
-    /// With whom, where it is part of what two users wrote to each other and that can be told.
+    /// With whom, where that can be told.
     peer_id: Option<u64>,
-    /// Whether it is known to be part of it.
-    is_direct: bool,
-    /// Whether it may be part of what the user and somebody else wrote to each other, though it does not tell of whom.
-    is_unclear: bool,
 }
 
 impl InboxPlace {
@@ -169,23 +158,23 @@ impl ConversationHeads {
     }
 
     async fn walk(&self, user_id: u64, before_seq: u64, limit: u32) -> Result<Vec<InboxPlace>, StoreError> {
-        let own = to_sql(user_id);
-        let query = sqlx::query(WALK).bind(own).bind(own).bind(own).bind(to_sql(before_seq)).bind(i64::from(limit));
+        let query = sqlx::query(WALK).bind(to_sql(user_id)).bind(to_sql(before_seq)).bind(i64::from(limit));
         let rows = query.fetch_all(&self.reader).await?;
-        Ok(rows.iter().map(|row| read_place(row, user_id)).collect::<Result<_, sqlx::Error>>()?)
+        Ok(rows.iter().map(read_place).collect::<Result<_, sqlx::Error>>()?)
     }
 
     /// Those whose newest message is among places that were walked, from `before_seq` on, down to the last of these.
     async fn users_at(&self, user_id: u64, before_seq: u64, walked: &[InboxPlace]) -> Result<DirectHeads, StoreError> {
         let mut met = HashSet::new();
         let is_first = |place: &&InboxPlace| place.peer_id.is_some_and(|peer_id| met.insert(peer_id));
+        let first = walked.iter().filter(is_first);
         // From the newest message of all, the first one with somebody is the newest one with somebody.
-        let is_from_newest = before_seq == Cursor::START.before_seq && !walked.iter().any(|place| place.is_unclear);
-        let is_newest = |place: &&InboxPlace| place.is_direct && is_from_newest;
-        let (newest, others): (Vec<_>, Vec<_>) = walked.iter().filter(is_first).partition(is_newest);
-        let peer_ids: Vec<u64> = others.into_iter().filter_map(|place| place.peer_id).collect();
-        let mut heads = self.users_named(user_id, &peer_ids).await?;
-        heads.extend(newest.into_iter().filter_map(InboxPlace::head));
+        let mut heads: Vec<Head> = if before_seq == Cursor::START.before_seq {
+            first.filter_map(InboxPlace::head).collect()
+        } else {
+            let peer_ids: Vec<u64> = first.filter_map(|place| place.peer_id).collect();
+            self.users_named(user_id, &peer_ids).await?
+        };
         let down_to = walked.last().map(|place| (place.seq, place.message_id));
         let least = down_to.map_or(0, |(seq, _)| seq);
         heads.retain(|head| (least..before_seq).contains(&head.seq));
@@ -237,46 +226,14 @@ fn read_group(row: &AnyRow) -> Result<Head, sqlx::Error> {
     })
 }
 
-fn read_place(row: &AnyRow, user_id: u64) -> Result<InboxPlace, sqlx::Error> {
-    let receivers: Option<Vec<u8>> = row.try_get(3)?;
-    let content: Option<Vec<u8>> = row.try_get(4)?;
-    let sender_id = from_sql(row.try_get(2)?);
-    let peer_id = match (sender_id, receivers, content) {
-        (0, ..) => 0,
-        (sender_id, ..) if sender_id != user_id => sender_id,
-        (_, Some(receivers), _) => {
-            let receivers = decode_receivers(&receivers);
-            receivers.iter().copied().find(|&receiver| receiver != user_id).unwrap_or(user_id)
-        }
-        (_, None, content) => content.as_deref().map_or(0, said_to),
-    };
-    let (seq, message_id) = (from_sql(row.try_get(0)?), from_sql(row.try_get(1)?));
-    let is_direct = row.try_get::<i64, _>(5)? != 0;
-    // A service may send in the user's name what the user alone gets.
-    let is_unclear = sender_id == user_id && !is_direct && (peer_id == 0 || peer_id == user_id);
-    Ok(InboxPlace { seq, message_id, peer_id: (peer_id != 0).then_some(peer_id), is_direct, is_unclear })
-}
-
-/// To whom a message of a user says that it is, by its first bytes: the `to_user_id` of a [`gim_proto::logic::UserMessagePush`].
-fn said_to(mut beginning: &[u8]) -> u64 {
-    const TO_USER_ID: u32 = 2;
-    const CONTENT: u32 = 3;
-    while let Ok((tag, wire_type)) = decode_key(&mut beginning) {
-        match (tag, wire_type) {
-            (TO_USER_ID, WireType::Varint) => return decode_varint(&mut beginning).unwrap_or(0),
-            (CONTENT, _) => return 0,
-            _ if skip_field(wire_type, tag, &mut beginning, DecodeContext::default()).is_err() => return 0,
-            _ => {}
-        }
-    }
-    0
+fn read_place(row: &AnyRow) -> Result<InboxPlace, sqlx::Error> {
+    let number = |index: usize| Ok::<u64, sqlx::Error>(from_sql(row.try_get(index)?));
+    let peer_id = number(2)?;
+    Ok(InboxPlace { seq: number(0)?, message_id: number(1)?, peer_id: (peer_id != 0).then_some(peer_id) })
 }
 
 #[cfg(test)]
 mod tests {
-    use gim_proto::logic::{User, UserMessagePush};
-    use prost::Message as _;
-
     use super::{super::plans::assert_by_index, *};
 
     #[tokio::test]
@@ -286,18 +243,9 @@ mod tests {
 
     #[test]
     fn no_more_places_are_looked_at_than_it_takes_to_meet_enough_others() {
-        let place = |peer_id| InboxPlace { seq: 1, message_id: 1, peer_id, is_direct: true, is_unclear: false };
+        let place = |peer_id| InboxPlace { seq: 1, message_id: 1, peer_id };
         let walked = [Some(8), None, Some(8), Some(9), None, Some(8), Some(10), Some(11)].map(place);
         let counts = [1, 2, 3, 4, 5].map(|wanted| places_of(&walked, wanted));
         assert_eq!(counts, [3, 6, 7, 8, 8]);
-    }
-
-    #[test]
-    fn to_whom_a_message_is_stands_in_its_first_bytes() {
-        let card = User { user_id: 7, extra: "x".repeat(2_000), ..User::default() };
-        let said = UserMessagePush { from_user: Some(card), to_user_id: 8, content: vec![9; 50_000].into() };
-        assert_eq!(said_to(&said.encode_to_vec()[..4_096]), 8);
-        let nobody = UserMessagePush { to_user_id: 0, ..said };
-        assert_eq!((said_to(&nobody.encode_to_vec()[..4_096]), said_to(b""), said_to(b"\xff\xff")), (0, 0, 0));
     }
 }

@@ -70,7 +70,7 @@ struct Statements {
     near: &'static str,
 }
 
-static DIRECT: Statements = statements!("direct_message p WHERE p.user_id = ? AND p.peer_id = ?");
+static DIRECT: Statements = statements!("direct_inbox p WHERE p.user_id = ? AND p.peer_id = ?");
 static IN_GROUP: Statements = statements!("group_message p WHERE p.group_id = ? AND p.is_recall = 0");
 
 /// The repository. Whose inbox a place is in matters for what users write to each other, and not in groups.

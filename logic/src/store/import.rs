@@ -54,8 +54,7 @@ const MESSAGES: InsertNew = InsertNew {
     row: "(?,?,?,?,?,?,?)",
 };
 const USER_MESSAGES: InsertNew = InsertNew { into: "user_message (user_id, seq, message_id)", row: "(?,?,?)" };
-const DIRECT_MESSAGES: InsertNew =
-    InsertNew { into: "direct_message (user_id, peer_id, seq, message_id)", row: "(?,?,?,?)" };
+const DIRECT_ROWS: InsertNew = InsertNew { into: "direct_inbox (user_id, seq, peer_id, message_id)", row: "(?,?,?,?)" };
 
 /// When something was made and changed, Unix milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -201,13 +200,13 @@ impl Imports {
         let raise = dialect::sql(dialect).raise_inboxes;
         let newest: Vec<(u64, u64)> =
             rows.iter().map(|row| (row.user_id, row.seq)).collect::<HashMap<_, _>>().into_iter().collect();
-        let direct: Vec<InboxRow> = rows.iter().filter(|row| row.peer_id != 0).copied().collect();
-        let (newest, direct) = (&newest[..], &direct[..]);
+        let (direct, others): (Vec<InboxRow>, Vec<InboxRow>) = rows.iter().partition(|row| row.peer_id != 0);
+        let (newest, direct, others) = (&newest[..], &direct[..], &others[..]);
         let work = || {
             async move |connection: &mut AnyConnection| {
                 let mut transaction = sql::begin(connection).await?;
-                let inserted = USER_MESSAGES.run(&mut transaction, dialect, rows, bind_inbox_row).await?;
-                DIRECT_MESSAGES.run(&mut transaction, dialect, direct, bind_direct_row).await?;
+                let inserted = USER_MESSAGES.run(&mut transaction, dialect, others, bind_inbox_row).await?
+                    + DIRECT_ROWS.run(&mut transaction, dialect, direct, bind_direct_row).await?;
                 let bind =
                     |query: AnyQuery, &(user_id, seq): &(u64, u64)| query.bind(to_sql(user_id)).bind(to_sql(seq));
                 raise.execute(&mut transaction, newest, bind).await?;
@@ -305,5 +304,5 @@ fn bind_inbox_row(query: AnyQuery, row: &InboxRow) -> AnyQuery {
 }
 
 fn bind_direct_row(query: AnyQuery, row: &InboxRow) -> AnyQuery {
-    query.bind(to_sql(row.user_id)).bind(to_sql(row.peer_id)).bind(to_sql(row.seq)).bind(to_sql(row.message_id))
+    query.bind(to_sql(row.user_id)).bind(to_sql(row.seq)).bind(to_sql(row.peer_id)).bind(to_sql(row.message_id))
 }

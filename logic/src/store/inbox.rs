@@ -42,20 +42,21 @@ pub(super) use up_to_bytes;
 
 const PAGE: &str = up_to_bytes!(
     "ASC",
-    "SELECT um.seq, um.message_id, COALESCE(LENGTH(b.content), 0) AS bytes \
-     FROM user_message um LEFT JOIN message b ON b.id = um.message_id \
-     WHERE um.user_id = ? AND um.seq > ? ORDER BY um.seq"
+    "SELECT place.seq, place.message_id, COALESCE(LENGTH(b.content), 0) AS bytes \
+     FROM (SELECT * FROM (SELECT seq, message_id FROM direct_inbox WHERE user_id = ? AND seq > ? ORDER BY seq LIMIT ?) direct \
+     UNION ALL SELECT * FROM (SELECT seq, message_id FROM user_message WHERE user_id = ? AND seq > ? ORDER BY seq LIMIT ?) other \
+     ORDER BY seq LIMIT ?) place LEFT JOIN message b ON b.id = place.message_id ORDER BY place.seq"
 );
 const HISTORY_BACK: &str = up_to_bytes!(
     "DESC",
     "SELECT dm.seq, dm.message_id, LENGTH(b.content) AS bytes \
-     FROM direct_message dm JOIN message b ON b.id = dm.message_id \
+     FROM direct_inbox dm JOIN message b ON b.id = dm.message_id \
      WHERE dm.user_id = ? AND dm.peer_id = ? AND dm.seq > ? AND dm.seq < ? ORDER BY dm.seq DESC"
 );
 const HISTORY_FORTH: &str = up_to_bytes!(
     "ASC",
     "SELECT dm.seq, dm.message_id, LENGTH(b.content) AS bytes \
-     FROM direct_message dm JOIN message b ON b.id = dm.message_id \
+     FROM direct_inbox dm JOIN message b ON b.id = dm.message_id \
      WHERE dm.user_id = ? AND dm.peer_id = ? AND dm.seq > ? AND dm.seq < ? ORDER BY dm.seq"
 );
 const MESSAGE: &str = "SELECT 0, m.id, m.command, m.content, m.sender_id, m.created_at_ms, m.status, m.group_id, \
@@ -164,7 +165,9 @@ impl Inboxes {
 
     /// At most `limit` messages after `seq`, ascending, each with its seq.
     pub async fn page(&self, user_id: u64, seq: u64, limit: Limit) -> Result<Vec<(u64, Message)>, StoreError> {
-        let query = sqlx::query(PAGE).bind(to_sql(user_id)).bind(to_sql(seq)).bind(i64::from(limit.messages));
+        let messages = i64::from(limit.messages);
+        let of_table = |query: AnyQuery| query.bind(to_sql(user_id)).bind(to_sql(seq)).bind(messages);
+        let query = of_table(of_table(sqlx::query(PAGE))).bind(messages).bind(messages);
         let rows = query.bind(limit.bytes()).fetch_all(&self.reader).await?;
         Ok(rows.iter().map(read_message).collect::<Result<_, sqlx::Error>>()?)
     }
@@ -230,7 +233,11 @@ mod tests {
     use super::{super::plans::assert_by_index, *};
 
     #[tokio::test]
-    async fn history_is_read_by_index_alone() {
-        assert_by_index(&[HISTORY_BACK, HISTORY_FORTH, NEWEST_SEQ, MESSAGE], &["h", "p"]).await;
+    async fn pages_and_histories_are_read_by_index_alone() {
+        assert_by_index(
+            &[PAGE, HISTORY_BACK, HISTORY_FORTH, NEWEST_SEQ, MESSAGE],
+            &["h", "p", "place", "direct", "other"],
+        )
+        .await;
     }
 }

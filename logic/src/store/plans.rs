@@ -21,7 +21,7 @@ const FILL: [&str; 15] = [
     "INSERT INTO inbox (user_id, seq) SELECT n + 1, 10000 FROM",
     "INSERT INTO message (id, command, content, sender_id, created_at_ms, status) SELECT n + 1, n % 300, '', n % 25, n, 0 FROM",
     "INSERT INTO user_message (user_id, seq, message_id) SELECT n % 25, n + 1, n + 1 FROM",
-    "INSERT INTO direct_message (user_id, peer_id, seq, message_id) SELECT n % 25, n % 49, n + 1, n + 1 FROM",
+    "INSERT INTO direct_inbox (user_id, peer_id, seq, message_id) SELECT n % 25, n % 49, n + 1, n + 1 FROM",
     "INSERT INTO chat_group (id, kind, name, avatar_url, introduction, extra, member_count, admin_count, version, seq, \
      large_after_seq, created_at_ms, updated_at_ms) SELECT n + 1, n % 2, '', '', '', '', 1, 1, 1, 1, 0, 0, 0 FROM",
     "INSERT INTO group_member (group_id, user_id, type, status, nickname, extra, joined_after_seq, joined_at_ms) \
@@ -37,7 +37,7 @@ const FILL: [&str; 15] = [
     "INSERT INTO device_ack (user_id, device_id, seq) SELECT n % 25, n DIV 25, n FROM",
     "INSERT INTO group_cursor (user_id, group_id, seq) SELECT n % 25, n DIV 25, n FROM",
 ];
-const COUNT: &str = "ANALYZE TABLE inbox, message, user_message, direct_message, chat_group, group_member, group_message, group_receivers, read_position, \
+const COUNT: &str = "ANALYZE TABLE inbox, message, user_message, direct_inbox, chat_group, group_member, group_message, group_receivers, read_position, \
                      conversation_setting, device, device_ack, group_cursor";
 
 /// Fails where one of these would read a table from one end to the other. What a statement makes itself, as `made` names it, it may.

@@ -89,10 +89,13 @@ fn read(row: &AnyRow) -> Result<KnownSend, sqlx::Error> {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::plans::assert_by_index, *};
+    use gim_config::sql::Dialect;
+
+    use super::{super::plans::assert_by_index_in, *};
 
     #[tokio::test]
     async fn keys_are_found_by_index_alone() {
-        assert_by_index(&[MESSAGES.sql(4).0], &[]).await;
+        // For the plans of MariaDB a number stands for each value, and no index of bytes is for numbers.
+        assert_by_index_in(&[Dialect::Sqlite], &[MESSAGES.sql(4).0], &[]).await;
     }
 }

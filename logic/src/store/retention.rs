@@ -13,6 +13,7 @@ use sqlx::{AnyConnection, Row as _};
 use super::{
     columns::{from_sql, to_sql},
     error::StoreError,
+    statement::AnyQuery,
 };
 use crate::domain::message_id;
 
@@ -21,35 +22,38 @@ const OWNERS_PER_STEP: i64 = 200;
 
 /// Something that holds messages in the order of their seqs.
 struct Holder {
-    /// Those after an id, with their newest seqs and what their oldest row names.
+    /// Those after an id, with their newest seqs and what their oldest rows name, in either table.
     owners: &'static str,
-    /// The oldest rows before a seq.
+    /// The oldest rows before a seq, of each of its tables so many.
     oldest: &'static str,
-    /// Deletes rows up to a seq.
-    delete: &'static str,
+    /// Deletes rows up to a seq, from each of its tables.
+    delete: &'static [&'static str],
     /// Deletes what rows up to a seq left behind.
     delete_after: &'static [&'static str],
 }
 
 const INBOXES: Holder = Holder {
-    owners: "SELECT i.user_id, i.seq, COALESCE((SELECT um.message_id FROM user_message um \
-             WHERE um.user_id = i.user_id ORDER BY um.seq LIMIT 1), 0) \
+    owners: "SELECT i.user_id, i.seq, (SELECT um.message_id FROM user_message um \
+             WHERE um.user_id = i.user_id ORDER BY um.seq LIMIT 1), (SELECT d.message_id FROM direct_inbox d \
+             WHERE d.user_id = i.user_id ORDER BY d.seq LIMIT 1) \
              FROM inbox i WHERE i.user_id > ? ORDER BY i.user_id LIMIT ?",
-    oldest: "SELECT seq, message_id FROM user_message WHERE user_id = ? AND seq < ? ORDER BY seq LIMIT ?",
-    delete: "DELETE FROM user_message WHERE user_id = ? AND seq <= ?",
-    // An ack below what is left says no more than none: both are synced from the oldest message that is left.
-    delete_after: &[
-        "DELETE FROM direct_message WHERE user_id = ? AND seq <= ?",
-        "DELETE FROM device_ack WHERE user_id = ? AND seq < ?",
+    oldest: "SELECT * FROM (SELECT seq, message_id FROM user_message WHERE user_id = ? AND seq < ? ORDER BY seq LIMIT ?) other \
+             UNION ALL SELECT * FROM (SELECT seq, message_id FROM direct_inbox WHERE user_id = ? AND seq < ? ORDER BY seq LIMIT ?) \
+             direct ORDER BY seq",
+    delete: &[
+        "DELETE FROM user_message WHERE user_id = ? AND seq <= ?",
+        "DELETE FROM direct_inbox WHERE user_id = ? AND seq <= ?",
     ],
+    // An ack below what is left says no more than none: both are synced from the oldest message that is left.
+    delete_after: &["DELETE FROM device_ack WHERE user_id = ? AND seq < ?"],
 };
 
 const GROUPS: Holder = Holder {
-    owners: "SELECT g.id, g.seq, COALESCE((SELECT gm.message_id FROM group_message gm \
-             WHERE gm.group_id = g.id ORDER BY gm.seq LIMIT 1), 0) \
+    owners: "SELECT g.id, g.seq, (SELECT gm.message_id FROM group_message gm \
+             WHERE gm.group_id = g.id ORDER BY gm.seq LIMIT 1), NULL \
              FROM chat_group g WHERE g.id > ? ORDER BY g.id LIMIT ?",
     oldest: "SELECT seq, message_id FROM group_message WHERE group_id = ? AND seq < ? ORDER BY seq LIMIT ?",
-    delete: "DELETE FROM group_message WHERE group_id = ? AND seq <= ?",
+    delete: &["DELETE FROM group_message WHERE group_id = ? AND seq <= ?"],
     delete_after: &[],
 };
 
@@ -114,7 +118,8 @@ impl Retention {
             last_owner = last.try_get(0)?;
             for owner in &owners {
                 let (id, newest_seq): (i64, i64) = (owner.try_get(0)?, owner.try_get(1)?);
-                if from_sql(owner.try_get(2)?) < before_id {
+                let oldest: [Option<i64>; 2] = [owner.try_get(2)?, owner.try_get(3)?];
+                if oldest.into_iter().flatten().any(|message_id| from_sql(message_id) < before_id) {
                     deleted += self.trim(holder, id, newest_seq, before_id, steps).await?;
                 }
             }
@@ -133,10 +138,12 @@ impl Retention {
     ) -> Result<u64, StoreError> {
         let (mut deleted, mut up_to) = (0, 0_i64);
         loop {
-            let query = sqlx::query(holder.oldest).bind(owner_id).bind(newest_seq).bind(i64::from(steps.rows));
+            let of_table =
+                |query: AnyQuery, _: &&str| query.bind(owner_id).bind(newest_seq).bind(i64::from(steps.rows));
+            let query = holder.delete.iter().fold(sqlx::query(holder.oldest), of_table);
             let rows = query.fetch_all(&self.reader).await?;
             let mut old = 0;
-            for row in &rows {
+            for row in rows.iter().take(steps.rows as usize) {
                 if from_sql(row.try_get(1)?) >= before_id {
                     break;
                 }
@@ -144,7 +151,7 @@ impl Retention {
                 old += 1;
             }
             if old > 0 {
-                sqlx::query(holder.delete).bind(owner_id).bind(up_to).execute(&self.writer).await?;
+                self.delete(holder.delete, owner_id, up_to).await?;
                 deleted += old;
                 tokio::time::sleep(steps.pause).await;
             }
@@ -153,16 +160,21 @@ impl Retention {
             }
         }
         if deleted > 0 {
-            let work = async |connection: &mut AnyConnection| {
-                let mut transaction = sql::begin(connection).await?;
-                for &sql in holder.delete_after {
-                    sqlx::query(sql).bind(owner_id).bind(up_to).execute(&mut *transaction).await?;
-                }
-                transaction.commit().await
-            };
-            self.writer.run(work).await?;
+            self.delete(holder.delete_after, owner_id, up_to).await?;
         }
         Ok(deleted)
+    }
+
+    /// By all of these statements, or by none.
+    async fn delete(&self, statements: &[&'static str], owner_id: i64, up_to: i64) -> Result<(), StoreError> {
+        let work = async |connection: &mut AnyConnection| {
+            let mut transaction = sql::begin(connection).await?;
+            for &sql in statements {
+                sqlx::query(sql).bind(owner_id).bind(up_to).execute(&mut *transaction).await?;
+            }
+            transaction.commit().await
+        };
+        Ok(self.writer.run(work).await?)
     }
 
     async fn sweep_messages(&self, before_id: u64, steps: Steps) -> Result<u64, StoreError> {

@@ -42,8 +42,8 @@ const INSERT_MESSAGES: MultiRow = MultiRow {
 };
 const INSERT_USER_MESSAGES: MultiRow =
     MultiRow { head: "INSERT INTO user_message (user_id, seq, message_id) VALUES ", row: "(?,?,?)", tail: "" };
-const INSERT_DIRECT_MESSAGES: MultiRow = MultiRow {
-    head: "INSERT INTO direct_message (user_id, peer_id, seq, message_id) VALUES ",
+const INSERT_DIRECT_ROWS: MultiRow = MultiRow {
+    head: "INSERT INTO direct_inbox (user_id, seq, peer_id, message_id) VALUES ",
     row: "(?,?,?,?)",
     tail: "",
 };
@@ -422,23 +422,22 @@ fn add_messages(script: &mut Script, posts: &[NumberedPost<'_>], keeps_receivers
 
 /// In the order of the primary keys, which a b-tree likes.
 fn add_inbox_rows(script: &mut Script, posts: &[NumberedPost<'_>]) {
-    let mut rows: Vec<(Receiver, u64)> = posts
-        .iter()
-        .flat_map(|numbered| numbered.receivers.iter().map(|&receiver| (receiver, numbered.post.message.id)))
-        .collect();
-    rows.sort_unstable_by_key(|(receiver, _)| (receiver.user_id, receiver.seq));
-    script.add(INSERT_USER_MESSAGES, &rows, |row, (receiver, message_id)| {
+    let (mut direct, mut others) = (Vec::new(), Vec::new());
+    for NumberedPost { post, receivers, .. } in posts {
+        for receiver in receivers {
+            match post.peer_of(receiver.user_id) {
+                Some(peer_id) => direct.push((*receiver, peer_id, post.message.id)),
+                None => others.push((*receiver, post.message.id)),
+            }
+        }
+    }
+    others.sort_unstable_by_key(|(receiver, _)| (receiver.user_id, receiver.seq));
+    script.add(INSERT_USER_MESSAGES, &others, |row, (receiver, message_id)| {
         row.id(receiver.user_id).id(receiver.seq).id(*message_id)
     });
-
-    let mut direct: Vec<(Receiver, u64, u64)> = Vec::new();
-    for NumberedPost { post, receivers, .. } in posts {
-        let found_under = |receiver: &Receiver| Some((*receiver, post.peer_of(receiver.user_id)?, post.message.id));
-        direct.extend(receivers.iter().filter_map(found_under));
-    }
-    direct.sort_unstable_by_key(|(receiver, peer_id, _)| (receiver.user_id, *peer_id, receiver.seq));
-    script.add(INSERT_DIRECT_MESSAGES, &direct, |row, (receiver, peer_id, message_id)| {
-        row.id(receiver.user_id).id(*peer_id).id(receiver.seq).id(*message_id)
+    direct.sort_unstable_by_key(|(receiver, ..)| (receiver.user_id, receiver.seq));
+    script.add(INSERT_DIRECT_ROWS, &direct, |row, (receiver, peer_id, message_id)| {
+        row.id(receiver.user_id).id(receiver.seq).id(*peer_id).id(*message_id)
     });
 }
 

@@ -26,7 +26,7 @@ const STATEMENTS_MAX: usize = 2;
 
 /// The newest places of one that was `asked` about. There is no index of what counts, and nobody who changes a group's name again and
 /// again shall make lists slow.
-const WITH_USER: &str = "SELECT dm.peer_id, dm.seq, dm.message_id, 0 AS is_recall FROM direct_message dm \
+const WITH_USER: &str = "SELECT dm.peer_id, dm.seq, dm.message_id, 0 AS is_recall FROM direct_inbox dm \
      WHERE dm.user_id = ? AND dm.peer_id = asked.peer_id AND dm.seq > asked.after_seq ORDER BY dm.seq DESC LIMIT 200";
 const IN_GROUP: &str = "SELECT own.group_id AS peer_id, gm.seq, gm.message_id, gm.is_recall \
      FROM group_member own JOIN group_message gm ON gm.group_id = own.group_id \

@@ -2,7 +2,7 @@
 //!
 //! Runs at the start of a service, before it serves anybody, while no other logic node runs. Always holds: a step is one transaction
 //! over a bounded number of rows, and what it put elsewhere is gone from where it was, so that whoever was killed goes on where he was;
-//! the table of before is dropped when it is empty, and where it is missing there is nothing to do.
+//! a table of before is dropped when it is empty, and where it is missing there is nothing to do.
 
 use std::time::{Duration, Instant};
 
@@ -12,6 +12,7 @@ use sqlx::{AnyConnection, Row as _, any::AnyRow};
 use super::{
     columns::from_sql,
     dialect::{self, Sql},
+    error::StoreError,
     script::Script,
     send_key::SendKey,
     statement::MultiRow,
@@ -23,14 +24,36 @@ const STEP_ROWS: i64 = 500;
 /// How often it is told how far it is.
 const TELL_INTERVAL: Duration = Duration::from_secs(5);
 
-/// How many rows are still where an earlier version had them; nothing says where there is no such table.
-pub const LEFT: &str = "SELECT COUNT(*) FROM sent";
+/// How many rows are still in each table of an earlier version; nothing says where there is no such table.
+pub const LEFT: [&str; 2] = ["SELECT COUNT(*) FROM sent", "SELECT COUNT(*) FROM direct_message"];
+
+const TABLES: [OlderTable; 2] = [OlderTable::Sends, OlderTable::Conversations];
 
 const PUT_SEND_KEY: MultiRow =
     MultiRow { head: "UPDATE message SET ", row: "send_key = ?, sender_seq = ? WHERE id = ?", tail: "" };
 const DELETE_SENT: MultiRow =
     MultiRow { head: "DELETE FROM sent WHERE ", row: "sender_id = ? AND client_msg_id = ?", tail: "" };
-const DROP_SENT: &str = "DROP TABLE sent";
+
+const PLACES: &str =
+    "SELECT user_id, seq, peer_id, message_id FROM direct_message ORDER BY user_id, peer_id, seq LIMIT ?";
+const PUT_PLACES: MultiRow = MultiRow {
+    head: "INSERT INTO direct_inbox (user_id, seq, peer_id, message_id) VALUES ",
+    row: "(?,?,?,?)",
+    tail: "",
+};
+const DELETE_INBOX_ROW: MultiRow =
+    MultiRow { head: "DELETE FROM user_message WHERE ", row: "user_id = ? AND seq = ?", tail: "" };
+const DELETE_PLACE: MultiRow =
+    MultiRow { head: "DELETE FROM direct_message WHERE ", row: "user_id = ? AND peer_id = ? AND seq = ?", tail: "" };
+
+/// A table that this version does not have.
+#[derive(Debug, Clone, Copy)]
+enum OlderTable {
+    /// Keys of sends.
+    Sends,
+    /// What two users said to each other, which was in their inboxes as well.
+    Conversations,
+}
 
 /// The upgrade of one database.
 #[derive(Debug)]
@@ -45,74 +68,131 @@ impl<'a> Upgrade<'a> {
         Self { database, sql: dialect::sql(database.dialect) }
     }
 
-    /// Rows that are still to be put elsewhere; none where it was done.
-    pub async fn left(&self) -> Result<Option<u64>, sqlx::Error> {
-        match sqlx::query_scalar(LEFT).fetch_one(&self.database.reader).await {
+    /// Rows that are still to be put elsewhere; none where it was done. Waits where the database is away.
+    pub async fn left(&self) -> Result<Option<u64>, StoreError> {
+        Ok(sql::persevere(async || self.left_in_all().await).await?)
+    }
+
+    /// Does all that is left. Waits where the database is away, and goes on.
+    pub async fn run(&self) -> Result<(), StoreError> {
+        Ok(sql::persevere(async || self.move_all().await).await?)
+    }
+
+    /// Puts some rows where they belong; returns how many.
+    pub async fn step(&self) -> Result<usize, StoreError> {
+        for table in TABLES {
+            if self.left_in(table).await?.is_some_and(|rows| rows > 0) {
+                return Ok(self.step_of(table).await?);
+            }
+        }
+        Ok(0)
+    }
+
+    async fn left_in_all(&self) -> Result<Option<u64>, sqlx::Error> {
+        let mut left = None;
+        for table in TABLES {
+            left = self.left_in(table).await?.map(|rows| rows + left.unwrap_or(0)).or(left);
+        }
+        Ok(left)
+    }
+
+    async fn move_all(&self) -> Result<(), sqlx::Error> {
+        for table in TABLES {
+            let Some(left) = self.left_in(table).await? else { continue };
+            let (mut moved, mut told) = (0, Instant::now());
+            loop {
+                let rows = self.step_of(table).await?;
+                if rows == 0 {
+                    break;
+                }
+                moved += rows;
+                if told.elapsed() >= TELL_INTERVAL {
+                    told = Instant::now();
+                    tracing::info!(
+                        ?table,
+                        moved,
+                        of = left,
+                        "rows of an earlier version are put where this one has them"
+                    );
+                }
+            }
+            sqlx::query(table.drop()).execute(&self.database.writer).await?;
+            tracing::info!(?table, moved, "rows of an earlier version are where this one has them");
+        }
+        Ok(())
+    }
+
+    async fn left_in(&self, table: OlderTable) -> Result<Option<u64>, sqlx::Error> {
+        match sqlx::query_scalar(table.count()).fetch_one(&self.database.reader).await {
             Err(error) if sql::is_without_table(&error) => Ok(None),
             left => Ok(Some(from_sql(left?))),
         }
     }
 
-    /// Does all that is left.
-    pub async fn run(&self) -> Result<(), sqlx::Error> {
-        let Some(left) = self.left().await? else { return Ok(()) };
-        let mut told = Instant::now();
-        let mut moved = 0;
-        loop {
-            let rows = self.step().await?;
-            if rows == 0 {
-                break;
-            }
-            moved += rows;
-            if told.elapsed() >= TELL_INTERVAL {
-                told = Instant::now();
-                tracing::info!(moved, of = left, "what an earlier version stored is put where this one has it");
-            }
-        }
-        sqlx::query(DROP_SENT).execute(&self.database.writer).await?;
-        tracing::info!(moved, "what an earlier version stored is where this one has it");
-        Ok(())
-    }
-
-    /// Puts some rows where they belong; returns how many.
-    pub async fn step(&self) -> Result<usize, sqlx::Error> {
-        let rows = sqlx::query(self.sql.older_sends).bind(STEP_ROWS).fetch_all(&self.database.reader).await?;
-        let sends: Vec<OlderSend> = rows.iter().map(OlderSend::read).collect::<Result<_, sqlx::Error>>()?;
-        let (sends, sends_text) = (&sends, self.sql.sends_text);
+    async fn step_of(&self, table: OlderTable) -> Result<usize, sqlx::Error> {
+        let select = match table {
+            OlderTable::Sends => self.sql.older_sends,
+            OlderTable::Conversations => PLACES,
+        };
+        let rows = sqlx::query(select).bind(STEP_ROWS).fetch_all(&self.database.reader).await?;
+        let (rows, sends_text) = (&rows, self.sql.sends_text);
         let work = || {
             async move |connection: &mut AnyConnection| {
+                let script = match table {
+                    OlderTable::Sends => put_send_keys(rows, sends_text),
+                    OlderTable::Conversations => put_places(rows, sends_text),
+                };
                 let mut transaction = sql::begin(connection).await?;
-                put(sends, sends_text).run(&mut transaction).await?;
+                script?.run(&mut transaction).await?;
                 transaction.commit().await
             }
         };
         self.database.writer.transact(work).await?;
-        Ok(sends.len())
+        Ok(rows.len())
     }
 }
 
-/// A row of the table `sent`.
-struct OlderSend {
-    sender_id: u64,
-    client_msg_id: String,
-    message_id: u64,
-    seq: u64,
-}
+impl OlderTable {
+    fn count(self) -> &'static str {
+        let [sends, conversations] = LEFT;
+        match self {
+            Self::Sends => sends,
+            Self::Conversations => conversations,
+        }
+    }
 
-impl OlderSend {
-    fn read(row: &AnyRow) -> Result<Self, sqlx::Error> {
-        let client_msg_id = String::from_utf8(row.try_get(1)?).map_err(|error| sqlx::Error::Decode(error.into()))?;
-        let (sender_id, message_id) = (from_sql(row.try_get(0)?), from_sql(row.try_get(2)?));
-        Ok(Self { sender_id, client_msg_id, message_id, seq: from_sql(row.try_get(3)?) })
+    fn drop(self) -> &'static str {
+        match self {
+            Self::Sends => "DROP TABLE sent",
+            Self::Conversations => "DROP TABLE direct_message",
+        }
     }
 }
 
-fn put(sends: &[OlderSend], sends_text: bool) -> Script {
+fn put_send_keys(rows: &[AnyRow], sends_text: bool) -> Result<Script, sqlx::Error> {
     let mut script = Script::new(sends_text);
-    for send in sends {
-        let key = SendKey::of((send.sender_id, &send.client_msg_id));
-        script.add(PUT_SEND_KEY, &[send], |row, send| row.bytes(key.bytes()).id(send.seq).id(send.message_id));
-        script.add(DELETE_SENT, &[send], |row, send| row.id(send.sender_id).text(&send.client_msg_id));
+    for row in rows {
+        let (sender_id, message_id, seq) = (number(row, 0)?, number(row, 2)?, number(row, 3)?);
+        let client_msg_id = String::from_utf8(row.try_get(1)?).map_err(|error| sqlx::Error::Decode(error.into()))?;
+        let key = SendKey::of((sender_id, &client_msg_id));
+        script.add(PUT_SEND_KEY, &[key], |row, key| row.bytes(key.bytes()).id(seq).id(message_id));
+        script.add(DELETE_SENT, &[sender_id], |row, sender_id| row.id(*sender_id).text(&client_msg_id));
     }
-    script
+    Ok(script)
+}
+
+fn put_places(rows: &[AnyRow], sends_text: bool) -> Result<Script, sqlx::Error> {
+    let place = |row: &AnyRow| Ok([number(row, 0)?, number(row, 1)?, number(row, 2)?, number(row, 3)?]);
+    let places: Vec<[u64; 4]> = rows.iter().map(place).collect::<Result<_, sqlx::Error>>()?;
+    let mut script = Script::new(sends_text);
+    script.add(PUT_PLACES, &places, |row, place| place.iter().fold(row, |row, value| row.id(*value)));
+    for place in &places {
+        script.add(DELETE_INBOX_ROW, &[place], |row, [user_id, seq, ..]| row.id(*user_id).id(*seq));
+        script.add(DELETE_PLACE, &[place], |row, [user_id, seq, peer_id, _]| row.id(*user_id).id(*peer_id).id(*seq));
+    }
+    Ok(script)
+}
+
+fn number(row: &AnyRow, index: usize) -> Result<u64, sqlx::Error> {
+    row.try_get(index).map(from_sql)
 }

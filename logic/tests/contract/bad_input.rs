@@ -25,7 +25,7 @@ const TABLES: [&str; 15] = [
     "inbox",
     "message",
     "user_message",
-    "direct_message",
+    "direct_inbox",
     "device_ack",
     "room_seq",
     "chat_group",

@@ -22,7 +22,7 @@ use crate::support::{self, Server, backend, conn::Conn, server, soon};
 const TABLES: [&str; 11] = [
     "inbox",
     "user_message",
-    "direct_message",
+    "direct_inbox",
     "message",
     "device_ack",
     "room_seq",

@@ -17,10 +17,10 @@ const NOW_MS: i64 = 1_700_000_000_000;
 
 /// Those whom one has heard of among the newest places of the inbox, the newest message of each, and how much is unread there.
 const LIST: &str = "SELECT h.peer_id, h.seq, m.id, m.command, m.content, m.created_at_ms, m.status, \
-                    COALESCE(r.seq, 0), (SELECT COUNT(*) FROM direct_message d \
+                    COALESCE(r.seq, 0), (SELECT COUNT(*) FROM direct_inbox d \
                     WHERE d.user_id = ? AND d.peer_id = h.peer_id AND d.seq > COALESCE(r.seq, 0)) \
                     FROM (SELECT m.sender_id AS peer_id, MAX(p.seq) AS seq, MAX(p.message_id) AS message_id \
-                    FROM (SELECT seq, message_id FROM user_message WHERE user_id = ? ORDER BY seq DESC LIMIT 512) p \
+                    FROM (SELECT seq, message_id FROM direct_inbox WHERE user_id = ? ORDER BY seq DESC LIMIT 512) p \
                     JOIN message m ON m.id = p.message_id GROUP BY m.sender_id ORDER BY seq DESC LIMIT ?) h \
                     JOIN message m ON m.id = h.message_id \
                     LEFT JOIN read_position r ON r.user_id = ? AND r.is_group = 0 AND r.peer_id = h.peer_id \
@@ -88,12 +88,7 @@ where
             row.push_bind(peer(seq)).push_bind(NOW_MS + seq).push_bind(0_i64);
         });
         insert.build().execute(&mut *transaction).await?;
-        let mut insert = QueryBuilder::<D>::new("INSERT INTO user_message (user_id, seq, message_id) ");
-        insert.push_values(seqs, |mut row, &seq| {
-            row.push_bind(USER_ID).push_bind(seq).push_bind(seq);
-        });
-        insert.build().execute(&mut *transaction).await?;
-        let mut insert = QueryBuilder::<D>::new("INSERT INTO direct_message (user_id, peer_id, seq, message_id) ");
+        let mut insert = QueryBuilder::<D>::new("INSERT INTO direct_inbox (user_id, peer_id, seq, message_id) ");
         insert.push_values(seqs, |mut row, &seq| {
             row.push_bind(USER_ID).push_bind(peer(seq)).push_bind(seq).push_bind(seq);
         });

@@ -22,7 +22,7 @@ async fn rows(server: &Server) -> Vec<i64> {
     for table in [
         "message",
         "user_message",
-        "direct_message",
+        "direct_inbox",
         "group_message",
         "inbox",
         "device_ack",
@@ -51,7 +51,7 @@ async fn a_message_writes_no_row_for_conversations() {
         written
     };
     send(&server, 7, 8).await;
-    assert_eq!(written().await, [1, 2, 2, 0, 0, 0, 0, 0, 0]);
+    assert_eq!(written().await, [1, 0, 2, 0, 0, 0, 0, 0, 0]);
     say(&server, 7, group_id).await;
     assert_eq!(written().await, [1, 3, 0, 1, 0, 0, 0, 0, 0]);
     say(&server, 7, large).await;

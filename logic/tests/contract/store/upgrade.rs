@@ -152,13 +152,13 @@ fn message_count() -> u64 {
     std::env::var("GIM_TEST_UPGRADE_MESSAGES").map_or(1_203, |count| count.parse().unwrap())
 }
 
-/// Begins the upgrade, and ends with it as a killed process does.
-async fn kill_in_the_middle(database: &Database, count: u64) {
+/// Begins the upgrade, or goes on with it, and ends as a killed process does.
+async fn kill_when_left(database: &Database, rows: u64) {
     let running = tokio::spawn({
         let database = database.clone();
         async move { Upgrade::of(&database).run().await }
     });
-    while Upgrade::of(database).left().await.unwrap().is_some_and(|left| left > count / 2) {
+    while Upgrade::of(database).left().await.unwrap().is_some_and(|left| left > rows) {
         tokio::task::yield_now().await;
     }
     running.abort();
@@ -175,10 +175,13 @@ async fn an_upgrade_that_is_killed_goes_on_and_keys_are_known_as_before() {
 
     let began = Instant::now();
     let killed = Database::open(&settings, data.path(), "logic.db", &store::migrations()).await.unwrap();
-    assert_eq!(Upgrade::of(&killed).left().await.unwrap(), Some(count));
+    // A key, and a place in either conversation.
+    let rows = 3 * count;
+    assert_eq!(Upgrade::of(&killed).left().await.unwrap(), Some(rows));
     Upgrade::of(&killed).step().await.unwrap();
-    assert_eq!(Upgrade::of(&killed).left().await.unwrap(), Some(count - 500), "a step puts some of them elsewhere");
-    kill_in_the_middle(&killed, count).await;
+    assert_eq!(Upgrade::of(&killed).left().await.unwrap(), Some(rows - 500), "a step puts some of them elsewhere");
+    kill_when_left(&killed, rows * 5 / 6).await;
+    kill_when_left(&killed, rows / 3).await;
     killed.close().await;
 
     let harness = start(data, settings, InboxSettings::default()).await;
