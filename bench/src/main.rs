@@ -9,7 +9,7 @@
 //! 1. What is counted and how, without IO: [`stats`], [`paired_run`], [`score`], [`counts`].
 //! 2. This process and its machine: [`host`], [`part`], [`progress`], [`watch`].
 //! 3. What a run ends in, and where it is kept: [`result`], [`costs`], [`kept`].
-//! 4. The server and its clients: [`swarm`], [`target`], [`servers`], [`backend`], [`users`].
+//! 4. The server and its clients: [`swarm`], [`target`], [`servers`], [`backend`], [`receiver`], [`users`].
 //! 5. What the server is compared with: [`baseline`].
 //! 6. What all scenarios have in common, and the scenarios: [`load`], [`scenario`].
 //! 7. What kept results say: [`compare`], [`report`].
@@ -25,6 +25,7 @@ mod load;
 mod paired_run;
 mod part;
 mod progress;
+mod receiver;
 mod report;
 mod result;
 mod scenario;
@@ -68,6 +69,8 @@ enum Command {
     Report(report::Arguments),
     /// Be a customer's backend that lets in the users of `--token backend`
     Backend(backend::Arguments),
+    /// Be a receiver of traces that keeps none
+    Receiver(receiver::Arguments),
     #[command(hide = true)]
     Baseline(baseline::Arguments),
 }
@@ -93,6 +96,7 @@ fn main() -> ExitCode {
         Command::Compare(subject) => subject.run(),
         Command::Report(arguments) => return result::say(report::write(&arguments)),
         Command::Backend(arguments) => return result::end(backend::serve(&arguments)),
+        Command::Receiver(arguments) => return result::end(receiver::serve(&arguments)),
         Command::Baseline(arguments) => return result::end(baseline::serve(&arguments)),
     };
     if let Some(folder) = &arguments.keep
