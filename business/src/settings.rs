@@ -412,6 +412,13 @@ mod tests {
     }
 
     #[test]
+    fn a_change_of_each_key_is_applied_at_once_or_named() {
+        gim_config::testing::assert_each_key_is_applied_or_named::<BusinessSettings>(include_str!(
+            "../../config/business.toml"
+        ));
+    }
+
+    #[test]
     fn the_defaults_are_valid() {
         assert_eq!(BusinessSettings::default().validate(), Ok(()));
     }

@@ -74,19 +74,19 @@ impl<S: Settings> Reload<S> {
 }
 
 /// Whether a setting holds at once, or names the file of one that does.
-fn is_reloaded<S: Settings>(key: &str) -> bool {
+pub(crate) fn is_reloaded<S: Settings>(key: &str) -> bool {
     [key, key.strip_suffix("_file").unwrap_or(key)].iter().any(|key| S::RELOADED.contains(key))
 }
 
 /// Settings that are others than those that hold.
-fn changed(held: &Table, now: &Table) -> Vec<String> {
+pub(crate) fn changed(held: &Table, now: &Table) -> Vec<String> {
     let (held, now) = (leaves(held), leaves(now));
     let keys = held.keys().chain(now.keys().filter(|key| !held.contains_key(*key)));
     keys.filter(|key| held.get(*key) != now.get(*key)).cloned().collect()
 }
 
 /// Takes one setting over.
-fn copy(into: &mut Table, from: &Table, key: &str) {
+pub(crate) fn copy(into: &mut Table, from: &Table, key: &str) {
     match key.split_once('.') {
         Some((section, rest)) => {
             if let (Some(Value::Table(into)), Some(Value::Table(from))) = (into.get_mut(section), from.get(section)) {
@@ -98,7 +98,7 @@ fn copy(into: &mut Table, from: &Table, key: &str) {
 }
 
 /// Every setting by its name, as in `limits.frame_bytes_max`.
-fn leaves(table: &Table) -> BTreeMap<String, &Value> {
+pub(crate) fn leaves(table: &Table) -> BTreeMap<String, &Value> {
     let mut found = BTreeMap::new();
     for (key, value) in table {
         match value {

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that fails says where")]
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use gim_config::{
     grpc::{self, GrpcServer, GrpcSettings},
@@ -82,6 +82,44 @@ async fn a_token_that_is_set_counts_besides_the_certificate() {
     assert_eq!(call(&server, "https", &settings).await, Ok(()));
     let without = GrpcSettings { internal_token: String::new(), ..settings.clone() };
     assert_eq!(call(&server, "https", &without).await, Err(Code::PermissionDenied));
+}
+
+#[tokio::test]
+async fn files_are_read_again_on_both_sides_and_those_of_no_use_change_nothing() {
+    let (old, new) = (Authority::new(), Authority::new());
+    let (certificate, key) = old.issue();
+    let settings = GrpcSettings {
+        listen: Endpoint::new("127.0.0.1:0"),
+        certificate,
+        key,
+        client_ca: old.ca(),
+        server_ca: old.ca(),
+        ..GrpcSettings::default()
+    };
+    let server = serve(&settings).await;
+    assert_eq!(call(&server, "https", &settings).await, Ok(()));
+
+    let replace = |with: &(PathBuf, PathBuf)| {
+        std::fs::copy(&with.0, &settings.certificate).unwrap();
+        std::fs::copy(&with.1, &settings.key).unwrap();
+    };
+    let expired = new.issue_with("expired", |params| params.not_after = rcgen::date_time_ymd(2020, 1, 1));
+    replace(&expired);
+    for problem in [server.reload(None), settings.reload_caller_tls()] {
+        let problem = problem.unwrap_err();
+        assert!(problem.starts_with("grpc.certificate: ") && problem.contains("expired at"), "{problem}");
+    }
+    replace(&(old.issue_with("other", |_| ()).0, expired.1.clone()));
+    assert!(server.reload(None).unwrap_err().contains("does not belong to"));
+    assert_eq!(call(&server, "https", &settings).await, Ok(()), "the old ones stay");
+
+    // Of another authority, which the caller believes only once it reads its own files again.
+    replace(&new.issue());
+    std::fs::copy(new.ca(), old.ca()).unwrap();
+    server.reload(None).unwrap();
+    call(&server, "https", &settings).await.unwrap_err();
+    settings.reload_caller_tls().unwrap();
+    assert_eq!(call(&server, "https", &settings).await, Ok(()));
 }
 
 /// What a server and a caller with these settings say instead of beginning.

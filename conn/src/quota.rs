@@ -1,7 +1,7 @@
 //! How many connections the process, each app and each address may have. The one thing that reactors share: counters, touched
 //! when a connection comes or goes, so that a cap means what it says however the kernel spreads the connects.
 //!
-//! Always holds: what was taken is given back once, by the reactor that took it; no counter goes beyond its cap; an address is
+//! Always holds: what was taken is given back once, by the reactor that took it; no counter grows beyond its cap; an address is
 //! counted in one place, whatever other reactors do meanwhile. (Addresses are told apart by forty bits of a keyed hash.)
 
 use std::{
@@ -68,7 +68,7 @@ pub struct IpSlot(Option<NonZeroU32>);
 #[derive(Debug)]
 struct Cap {
     taken: AtomicUsize,
-    taken_max: usize,
+    taken_max: AtomicUsize,
 }
 
 /// Connections per address, in sets of [`WAYS`] counters, followed by [`SPARE`] ones that belong to every set. An address'
@@ -93,7 +93,13 @@ impl Quota {
 
     /// How many connections there are, and may be.
     pub fn usage(&self) -> (usize, usize) {
-        (self.connections.taken.load(Ordering::Relaxed), self.connections.taken_max)
+        let Cap { taken, taken_max } = &self.connections;
+        (taken.load(Ordering::Relaxed), taken_max.load(Ordering::Relaxed))
+    }
+
+    /// So many there may be from now on. Those that are there stay, also where they are more.
+    pub fn set_connections_max(&self, connections_max: usize) {
+        self.connections.taken_max.store(connections_max, Ordering::Relaxed);
     }
 
     /// Takes a connection of the process and of its address. Where either is at its cap, nothing is taken.
@@ -148,11 +154,12 @@ impl AppQuota {
 
 impl Cap {
     fn new(taken_max: usize) -> Self {
-        Self { taken: AtomicUsize::new(0), taken_max }
+        Self { taken: AtomicUsize::new(0), taken_max: AtomicUsize::new(taken_max) }
     }
 
     fn take(&self) -> bool {
-        let one_more = |taken| (taken < self.taken_max).then_some(taken + 1);
+        let taken_max = self.taken_max.load(Ordering::Relaxed);
+        let one_more = |taken| (taken < taken_max).then_some(taken + 1);
         self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).is_ok()
     }
 

@@ -81,6 +81,7 @@ pub struct Conn {
     admin: admin::Admin,
     grpc: GrpcServer,
     grpc_settings: GrpcSettings,
+    quota: Arc<Quota>,
     node: NodeState,
     bridges: Vec<Bridge>,
     problems: mpsc::Receiver<String>,
@@ -110,7 +111,8 @@ pub async fn start_with(settings: ConnSettings, resolver: Arc<dyn Resolve>) -> R
     let link_ready = readiness.part("link to logic");
     let admin = admin::start(&settings.admin, metrics::DESCRIPTIONS, readiness.clone()).await?;
     affinity::check(&settings.reactor_cores)?;
-    let quota = Arc::new(quota(&settings.limits));
+    let limits = &settings.limits;
+    let quota = Arc::new(Quota::new(connections_max(limits), limits.connections_per_ip_max));
     let mut certificates = Certificates::new(&settings.tls)?;
     let tls = certificates.as_mut().map(Certificates::load).transpose()?;
     let (addresses, listeners) = open_listeners(&settings)?;
@@ -149,7 +151,7 @@ pub async fn start_with(settings: ConnSettings, resolver: Arc<dyn Resolve>) -> R
     routes.add_service(PushCalls::server(by_app, settings.limits.frame_bytes_max));
     let grpc = grpc::serve(&settings.grpc, routes, &["connect.ConnectIntService"]).await?;
     let public = public_addresses(&settings.public, &addresses);
-    let node = NodeState::new(settings.node.clone(), public, &settings.limits, quota);
+    let node = NodeState::new(settings.node.clone(), public, &settings.limits, quota.clone());
     let (problem_sender, problems) = mpsc::channel(apps.len());
     let ready = link_ready.any_of(apps.len());
     let mut bridges = Vec::new();
@@ -165,6 +167,7 @@ pub async fn start_with(settings: ConnSettings, resolver: Arc<dyn Resolve>) -> R
         admin,
         grpc,
         grpc_settings: settings.grpc,
+        quota,
         node,
         bridges,
         problems,
@@ -223,15 +226,17 @@ impl Running for Conn {
     async fn reload(&mut self, settings: Option<&ConnSettings>) -> Result<(), String> {
         if let Some(settings) = settings {
             self.grpc_settings.set_tokens(&settings.grpc);
+            self.quota.set_connections_max(connections_max(&settings.limits));
             let (rules, origins) = (settings.rules(), &settings.websocket.origins);
             let outbound = settings.limits.outbound();
             self.reactors.send_all(|| Command::Rules { rules, outbound, origins: origins.clone() }).await;
         }
-        let Some(certificates) = &mut self.certificates else { return Ok(()) };
+        let of_services = self.grpc.reload(None).and_then(|()| self.grpc_settings.reload_caller_tls());
+        let Some(certificates) = &mut self.certificates else { return of_services };
         let configs = certificates.load().map_err(|error| format!("tls.certificates: {error}"))?;
         self.reactors.send_all(|| Command::Tls(configs.clone())).await;
         tracing::info!("the certificates were read again");
-        Ok(())
+        of_services
     }
 
     fn admin(&mut self) -> &mut admin::Admin {
@@ -434,8 +439,8 @@ fn spawn(
     })
 }
 
-/// What the process may hold, after it took as many files as it can get.
-fn quota(limits: &LimitSettings) -> Quota {
+/// As many connections as the process may have, after it took as many files as it can get.
+fn connections_max(limits: &LimitSettings) -> usize {
     let files = files::raise_limit();
     let possible = files.saturating_sub(limits.files_reserved).max(1);
     if possible < limits.connections_max {
@@ -448,7 +453,7 @@ fn quota(limits: &LimitSettings) -> Quota {
     }
     let connections_max = limits.connections_max.min(possible);
     ::metrics::gauge!(metrics::CONNECTIONS_MAX).set(connections_max as f64);
-    Quota::new(connections_max, limits.connections_per_ip_max)
+    connections_max
 }
 
 /// What one reactor may hold.

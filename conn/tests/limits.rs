@@ -189,6 +189,21 @@ fn rules_that_change_while_it_runs_hold_for_connections_that_are_there() {
 }
 
 #[test]
+fn the_cap_of_connections_changes_while_it_runs() {
+    let mut harness = Harness::start_with(Script::Obliging, |settings| settings.limits.connections_max = 1);
+    let first = harness.sign_in(1, 1);
+    assert_closed_for(&mut harness.connect(), CloseReason::CrServerOverloaded);
+    let mut settings = ConnSettings::default();
+    settings.limits.connections_max = 2;
+    harness.reload(Some(&settings)).unwrap();
+    let _second = harness.sign_in(2, 2);
+    settings.limits.connections_max = 1;
+    harness.reload(Some(&settings)).unwrap();
+    drop(first);
+    assert_closed_for(&mut harness.connect(), CloseReason::CrServerOverloaded);
+}
+
+#[test]
 fn the_caps_are_exact_however_the_kernel_spreads_the_connects() {
     let before = counted("conn_refused_connections_total", "");
     for cap_addresses in [false, true] {

@@ -9,19 +9,21 @@ use std::{
     },
 };
 
-use gim_config::{admin, listen::Endpoint, service::Running as _, testing::Authority};
+use gim_config::{admin, endpoints::Endpoints, listen::Endpoint, service::Running as _, testing::Authority};
 use gim_conn::{
     Conn, ConnSettings,
     bridge::discovery::{Resolve, SystemResolver},
 };
 use gim_logic::{Logic, LogicSettings};
 use gim_proto::{
-    LINK_VERSION,
+    LINK_VERSION, ResultCode,
     logic::{
-        Down, Hello, Up, Welcome,
+        Down, Hello, SyncRequest, Up, Welcome,
         link_service_client::LinkServiceClient,
         link_service_server::{LinkService, LinkServiceServer},
+        message_ext_service_client::MessageExtServiceClient,
     },
+    metadata,
 };
 use tempfile::TempDir;
 use tokio::{net::TcpListener, runtime::Runtime};
@@ -175,6 +177,36 @@ fn http_spoken_to_https_and_a_strange_authority_are_named_on_both_sides() {
         eventually("logic says it", || !warnings(&["TLS with a caller fails", "127.0.0.1", at_logic]).is_empty());
         runtime.block_on(stop(conn));
     }
+}
+
+/// Has logic ask its business, by a call of somebody who claims to be signed in.
+async fn ask_for_its_business(logic: &Logic) {
+    let channel = Channel::from_shared(format!("http://{}", logic.grpc_address())).unwrap().connect_lazy();
+    let request = metadata::signed(SyncRequest::default(), 7, 1, "some token");
+    let refused = MessageExtServiceClient::new(channel).sync(request).await.unwrap_err();
+    assert_eq!(ResultCode::of_status(&refused), ResultCode::TryAgainLater, "{refused}");
+}
+
+#[test]
+fn https_spoken_to_http_is_named_by_conn_and_by_logic_with_the_address() {
+    keep_lines();
+    let (runtime, data, ours) =
+        (Runtime::new().unwrap(), [TempDir::new().unwrap(), TempDir::new().unwrap()], Authority::new());
+    let plain = runtime.block_on(start_logic(&data[0], ""));
+    let peer = format!("https://localhost:{}", plain.grpc_address().port());
+    let with_ca = |settings: &mut ConnSettings| settings.grpc.server_ca = ours.ca();
+    let conn = runtime.block_on(start_conn_with("conn-https", &peer, "", Arc::new(SystemResolver), with_ca));
+    let hint = "it speaks no TLS: does http:// belong here?";
+    eventually("conn says it", || !warnings(&["cannot attach", &peer, hint]).is_empty());
+    eventually("logic says it", || !warnings(&["127.0.0.1", "it speaks TLS, and there is no certificate"]).is_empty());
+    runtime.block_on(stop(conn));
+    // To a logic node, the first one is a business whose address has the wrong scheme.
+    let asking = runtime.block_on(start_logic_with(&data[1], "", |settings| {
+        settings.grpc.server_ca = ours.ca();
+        settings.business.endpoint = Endpoints::new(&peer);
+    }));
+    runtime.block_on(ask_for_its_business(&asking));
+    eventually("logic says it", || !warnings(&["the business service is away", &peer, hint]).is_empty());
 }
 
 #[test]

@@ -11,7 +11,7 @@ use tonic::service::RoutesBuilder;
 use super::{
     Entrance, GrpcServer, GrpcSettings,
     older_methods::OlderMethods,
-    peer_tls::{self, Shown},
+    peer_tls::ListenerTls,
     reflection,
     status_codes::StatusCodes,
     web::{Door, Origins, Pages},
@@ -109,16 +109,12 @@ async fn serve_methods(
 ) -> Result<GrpcServer, ListenError> {
     let ClientsSettings { address_calls_per_s, address_calls_burst, .. } = *clients;
     let settings = &GrpcSettings { address_calls_per_s, address_calls_burst, ..settings.clone() };
-    let is_open = clients.certificate.as_os_str().is_empty();
-    let shown = (!is_open).then(|| Shown::new(&clients.certificate, &clients.key).map(Arc::new)).transpose();
-    let shown = shown.map_err(ListenError::Settings)?;
-    let tls = shown.clone().map(peer_tls::for_clients).transpose().map_err(ListenError::Settings)?;
+    let tls = ListenerTls::of_clients(clients).map_err(ListenError::Settings)?;
     let entrance = Entrance {
         listen: &clients.listen,
         settings,
         proxies: clients.proxies.clone(),
         tls,
-        shown,
         door: Door::Clients { origins: Origins::new(&clients.origins) },
         pages,
         descriptors: older.map_or(gim_proto::CLIENT_FILE_DESCRIPTOR_SET, |older| older.descriptors),

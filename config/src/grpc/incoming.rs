@@ -13,7 +13,7 @@ use std::{
 };
 
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf},
     net::{TcpListener, TcpStream},
     sync::mpsc,
 };
@@ -21,12 +21,32 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::server::Connected;
 
-use super::{connection::Connection, frames::FrameWatch, peers::Peers};
+use super::{connection::Connection, frames::FrameWatch, peer_tls::ListenerTls, peers::Peers};
 
 use crate::{acceptor::is_gone, metrics as names, refused_peers::RefusedPeers};
 
+/// How a handshake of TLS begins, and no call without it.
+const TLS_RECORD: u8 = 0x16;
+
 /// What was said of callers with which TLS fails.
 static TLS_FAILURES: LazyLock<RefusedPeers<IpAddr>> = LazyLock::new(RefusedPeers::default);
+
+/// No handshake begins with more.
+const HELLO_BYTES: usize = 16 * 1024;
+
+const NO_TLS_HERE: &[u8] = b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+const UNASKED_TLS: &str = "it speaks TLS, and there is no certificate here: is it told https:// and not http://?";
+
+const STRANGE_CALLER: &str = "its certificate is of no authority in our client_ca";
+
+/// What may be wrong in the settings, by what the library says.
+const HINTS: [(&str, &str); 4] = [
+    ("InvalidContentType", "it speaks no TLS: is it told http:// and not https://?"),
+    ("UnknownIssuer", STRANGE_CALLER),
+    // Another authority of the same name signed it.
+    ("BadSignature", STRANGE_CALLER),
+    ("received fatal alert", "it does not take our certificate: is that of an authority in its server_ca?"),
+];
 
 /// Connections that wait to be served.
 const SERVE_QUEUE_MAX: usize = 64;
@@ -50,7 +70,7 @@ enum Io {
 pub(super) fn accept(
     listener: TcpListener,
     peers: Arc<Peers>,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Arc<ListenerTls>>,
 ) -> ReceiverStream<io::Result<Watched>> {
     let (sender, accepted) = mpsc::channel(SERVE_QUEUE_MAX);
     tokio::spawn(async move {
@@ -64,7 +84,8 @@ pub(super) fn accept(
                 Ok((stream, address)) => {
                     is_paused = false;
                     let Some(connection) = peers.admit(address.ip(), Instant::now()) else { continue };
-                    let let_in = let_in(stream, LeavesAtDrop(connection), tls.clone(), sender.clone());
+                    let tls = tls.as_ref().map(|tls| tls.acceptor());
+                    let let_in = let_in(stream, LeavesAtDrop(connection), tls, sender.clone());
                     tokio::spawn(let_in);
                 }
                 Err(error) if is_gone(&error) => {}
@@ -107,11 +128,19 @@ async fn let_in(
     }
     let handshake = async {
         // A silent one costs no HTTP/2 and no TLS, is told nothing, and goes first where there are too many.
-        if stream.peek(&mut [0]).await? == 0 {
+        let mut first = [0];
+        if stream.peek(&mut first).await? == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         connection.speak();
-        let Some(tls) = tls else { return Ok(Io::Plain(stream)) };
+        let Some(tls) = tls else {
+            if first == [TLS_RECORD] {
+                answer_in_plain(stream).await?;
+                return Err(told(&connection, io::Error::new(io::ErrorKind::InvalidData, UNASKED_TLS)));
+            }
+            TLS_FAILURES.forget(&connection.address.ip);
+            return Ok(Io::Plain(stream));
+        };
         let stream = tls.accept(stream).await.map_err(|error| told(&connection, error))?;
         if stream.get_ref().1.peer_certificates().is_some_and(|chain| !chain.is_empty()) {
             connection.certify();
@@ -136,15 +165,20 @@ async fn let_in(
     }
 }
 
+/// Has whoever speaks TLS find out that nobody does here, rather than only that the connection broke.
+async fn answer_in_plain(mut stream: TcpStream) -> io::Result<()> {
+    // What is not taken would destroy the answer on its way.
+    let _count = stream.read(&mut vec![0; HELLO_BYTES]).await?;
+    stream.write_all(NO_TLS_HERE).await?;
+    stream.shutdown().await
+}
+
 /// Says once of each caller why TLS with it fails, until it succeeds: otherwise both sides would only try again.
 fn told(connection: &Connection, error: io::Error) -> io::Error {
     if error.kind() == io::ErrorKind::InvalidData {
-        let problem = match error.to_string() {
-            said if said.contains("InvalidContentType") => {
-                "it speaks no TLS: is it told http:// and not https://?".to_owned()
-            }
-            said => said,
-        };
+        let said = error.to_string();
+        let hint = HINTS.iter().find(|(of, _)| said.contains(of)).map(|(_, hint)| *hint);
+        let problem = hint.map_or_else(|| said.clone(), |hint| format!("{hint} ({said})"));
         let ip = connection.address.ip;
         if let Some(left_out) = TLS_FAILURES.due(&ip, &problem, Instant::now()) {
             tracing::warn!(caller = %ip, problem, left_out, "TLS with a caller fails; it is told of once");

@@ -5,6 +5,7 @@
 
 mod answers;
 mod bodies;
+mod called_peer;
 mod calls;
 mod clients;
 mod connection;
@@ -22,6 +23,7 @@ mod retry_after;
 mod settings;
 mod share;
 mod status_codes;
+mod tls_way;
 mod tokens;
 pub mod unary;
 mod web;
@@ -38,7 +40,6 @@ use tokio::{
     task::JoinHandle,
     time::{MissedTickBehavior, interval},
 };
-use tokio_rustls::TlsAcceptor;
 use tonic::{
     Request, Status,
     service::{Interceptor, RoutesBuilder, interceptor::InterceptedService},
@@ -48,11 +49,12 @@ use tonic::{
 use self::{
     calls::{CallLayer, CallerAddress},
     nodes::NodesChannel,
-    peer_tls::Shown,
+    peer_tls::ListenerTls,
     peers::Peers,
     rests::RestLayer,
     share::CallShare,
     status_codes::ReadResultCodes,
+    tls_way::TlsWay,
     web::{Door, DoorLayer, Origins, WebLayer},
 };
 use crate::{
@@ -68,6 +70,7 @@ pub use costs::cost_of;
 pub use older_methods::OlderMethods;
 pub use settings::GrpcSettings;
 pub use status_codes::StatusCodes;
+pub use tls_way::CallerTls;
 pub use web::{Page, Pages, Schema, SchemaError};
 
 /// How long a connection attempt of a channel may last; the next call tries again.
@@ -91,7 +94,7 @@ pub struct GrpcServer {
     stop: watch::Sender<bool>,
     peers: Arc<Peers>,
     /// What may be read again.
-    shown: Option<Arc<Shown>>,
+    tls: Option<Arc<ListenerTls>>,
     /// Which pages may call, at a clients' listener.
     origins: Option<Origins>,
     task: JoinHandle<()>,
@@ -103,7 +106,7 @@ impl GrpcServer {
         self.address
     }
 
-    /// Reads the certificate of a clients' listener again, and lets these pages call, where `origins` are given.
+    /// Reads the files of its certificate again, and lets these pages call, where `origins` are given for a clients' listener.
     ///
     /// # Errors
     /// Why the certificate stays as it was.
@@ -111,9 +114,9 @@ impl GrpcServer {
         if let (Some(shown), Some(origins)) = (&self.origins, origins) {
             shown.set(origins);
         }
-        let Some(shown) = &self.shown else { return Ok(()) };
-        shown.load().map_err(|error| format!("the certificate of the clients' listener: {error}"))?;
-        tracing::info!("the certificate of the clients' listener was read again");
+        let Some(tls) = &self.tls else { return Ok(()) };
+        tls.load()?;
+        tracing::info!(listener = %self.address, "the certificate of a gRPC listener was read again");
         Ok(())
     }
 
@@ -148,7 +151,7 @@ pub async fn serve(
     mut routes: RoutesBuilder,
     service_names: &[&str],
 ) -> Result<GrpcServer, ListenError> {
-    let tls = peer_tls::server(settings).map_err(ListenError::Settings)?;
+    let tls = ListenerTls::of_services(settings).map_err(ListenError::Settings)?;
     let (health, health_service) = tonic_health::server::health_reporter();
     for name in service_names {
         health.set_service_status(*name, tonic_health::ServingStatus::Serving).await;
@@ -172,8 +175,7 @@ struct Entrance<'a> {
     listen: &'a Endpoint,
     settings: &'a GrpcSettings,
     proxies: Networks,
-    tls: Option<TlsAcceptor>,
-    shown: Option<Arc<Shown>>,
+    tls: Option<Arc<ListenerTls>>,
     door: Door,
     pages: Pages,
     descriptors: &'a [u8],
@@ -189,7 +191,6 @@ impl<'a> Entrance<'a> {
             settings,
             proxies: Networks::default(),
             tls: None,
-            shown: None,
             door: Door::Services { names: settings.names.clone().into() },
             pages: Arc::new(|_| None),
             descriptors,
@@ -226,7 +227,7 @@ impl<'a> Entrance<'a> {
             .layer(CallLayer::new(settings, is_for_clients, self.older))
             .layer(WebLayer::new(schema, self.pages))
             .add_routes(routes.routes());
-        let incoming = incoming::accept(listener, peers.clone(), self.tls);
+        let incoming = incoming::accept(listener, peers.clone(), self.tls.clone());
         let swept = peers.clone();
         let task = tokio::spawn(async move {
             let stop = async move {
@@ -240,7 +241,7 @@ impl<'a> Entrance<'a> {
                 () = sweep(&swept) => {}
             }
         });
-        Ok(GrpcServer { address, stop, peers, shown: self.shown, origins, task })
+        Ok(GrpcServer { address, stop, peers, tls: self.tls, origins, task })
     }
 }
 
@@ -303,7 +304,7 @@ pub fn named_channel(
     settings: &GrpcSettings,
     call_timeout: Option<Duration>,
 ) -> Result<PeerChannel, String> {
-    Ok(showing_token(NodesChannel::one(connect(peer, server_name, settings, call_timeout)?), settings))
+    Ok(showing_token(NodesChannel::one(peer, connect(peer, server_name, settings, call_timeout)?), settings))
 }
 
 /// Connects at the first call.
@@ -313,10 +314,13 @@ fn connect(
     settings: &GrpcSettings,
     call_timeout: Option<Duration>,
 ) -> Result<Channel, String> {
-    let endpoint = TonicEndpoint::from_shared(peer.to_string()).map_err(|error| format!("{peer}: {error}"))?;
-    let mut endpoint = endpoint
-        .connect_timeout(CONNECT_TIMEOUT)
-        .tcp_nodelay(true)
+    let named = |error: tonic::transport::Error| format!("{peer}: {}", root_cause(&error));
+    let text = peer.to_string();
+    let in_tls = text.strip_prefix("https://");
+    // What goes through [`TlsWay`] is no business of the library's.
+    let called = in_tls.map_or_else(|| text.clone(), |address| format!("http://{address}"));
+    let mut endpoint = TonicEndpoint::from_shared(called)
+        .map_err(named)?
         .http2_keep_alive_interval(settings.keep_alive_interval())
         .keep_alive_timeout(settings.keep_alive_timeout())
         .keep_alive_while_idle(true)
@@ -325,14 +329,12 @@ fn connect(
     if let Some(timeout) = call_timeout {
         endpoint = endpoint.timeout(timeout);
     }
-    if peer.to_string().starts_with("https://") {
-        let mut tls = peer_tls::client(settings)?;
-        if let Some(name) = server_name {
-            tls = tls.domain_name(name);
-        }
-        endpoint = endpoint.tls_config(tls).map_err(|error| format!("{peer}: {}", root_cause(&error)))?;
+    if in_tls.is_none() {
+        return Ok(endpoint.connect_timeout(CONNECT_TIMEOUT).tcp_nodelay(true).connect_lazy());
     }
-    Ok(endpoint.connect_lazy())
+    let way = TlsWay::new(peer, server_name, settings)?;
+    let origin = text.parse().map_err(|error| format!("{peer}: {error}"))?;
+    Ok(endpoint.origin(origin).connect_with_connector_lazy(way))
 }
 
 fn showing_token(channel: NodesChannel, settings: &GrpcSettings) -> PeerChannel {

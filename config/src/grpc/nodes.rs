@@ -17,20 +17,12 @@ use std::{
     time::Duration,
 };
 
-use futures_util::{
-    TryFutureExt as _,
-    future::{Either, ErrInto},
-};
 use http_body_util::{BodyExt as _, Full};
 use tokio::{net::TcpStream, sync::watch};
-use tonic::{
-    Status,
-    body::Body,
-    transport::{Channel, channel::ResponseFuture},
-};
+use tonic::{Status, body::Body, transport::Channel};
 use tower::{Service, ServiceExt as _};
 
-use super::CONNECT_TIMEOUT;
+use super::{CONNECT_TIMEOUT, called_peer::CalledPeer};
 use crate::{
     dns_name::{self, DnsName},
     listen::Endpoint,
@@ -57,7 +49,7 @@ pub struct NodesChannel(Way);
 
 #[derive(Debug, Clone)]
 enum Way {
-    One(Channel),
+    One(Channel, Arc<CalledPeer>),
     Several(Arc<Several>),
 }
 
@@ -75,6 +67,7 @@ struct Node {
     /// The name that it was found by.
     name: Option<DnsName>,
     channel: Channel,
+    peer: CalledPeer,
     is_away: AtomicBool,
     /// In how many answers in a row it was missing.
     missing: AtomicUsize,
@@ -85,8 +78,8 @@ pub(super) type Connect = Arc<dyn Fn(&Endpoint, Option<&str>) -> Result<Channel,
 
 impl NodesChannel {
     /// To the one node that there is.
-    pub(super) fn one(channel: Channel) -> Self {
-        Self(Way::One(channel))
+    pub(super) fn one(endpoint: &Endpoint, channel: Channel) -> Self {
+        Self(Way::One(channel, Arc::new(CalledPeer::new(endpoint))))
     }
 
     /// To each of these. Must be called on a Tokio runtime.
@@ -99,7 +92,7 @@ impl NodesChannel {
             }
         }
         if let ([node], []) = (&nodes[..], &dns_names[..]) {
-            return Ok(Self::one(node.channel.clone()));
+            return Ok(Self::one(&node.endpoint, node.channel.clone()));
         }
         let several = Arc::new(Several { nodes: watch::Sender::new(nodes), next: AtomicUsize::new(0) });
         for name in dns_names {
@@ -112,19 +105,22 @@ impl NodesChannel {
 impl Service<http::Request<Body>> for NodesChannel {
     type Response = http::Response<Body>;
     type Error = BoxError;
-    type Future = Either<ErrInto<ResponseFuture, BoxError>, Pin<Box<dyn Future<Output = Answer> + Send>>>;
+    type Future = Pin<Box<dyn Future<Output = Answer> + Send>>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         match &mut self.0 {
-            Way::One(channel) => channel.poll_ready(context).map_err(Into::into),
+            Way::One(channel, _) => channel.poll_ready(context).map_err(Into::into),
             Way::Several(_) => Poll::Ready(Ok(())),
         }
     }
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         match &mut self.0 {
-            Way::One(channel) => Either::Left(channel.call(request).err_into()),
-            Way::Several(several) => Either::Right(Box::pin(several.clone().call(request))),
+            Way::One(channel, peer) => {
+                let (answer, peer) = (channel.call(request), peer.clone());
+                Box::pin(async move { peer.noted(answer.await).map_err(|error| peer.named(error.into())) })
+            }
+            Way::Several(several) => Box::pin(several.clone().call(request)),
         }
     }
 }
@@ -140,9 +136,9 @@ impl Several {
             match node.call(http::Request::from_parts(parts.clone(), body)).await {
                 Err(error) if never_left(&*error) => {
                     node.pass_over(&*error);
-                    problem = Some(error);
+                    problem = Some(node.peer.named(error));
                 }
-                answer => return answer,
+                answer => return answer.map_err(|error| node.peer.named(error)),
             }
         }
         Err(problem.unwrap_or_else(|| Status::unavailable("no node is known yet").into()))
@@ -187,7 +183,8 @@ impl Several {
 
 impl Node {
     fn new(endpoint: Endpoint, name: Option<DnsName>, channel: Channel) -> Arc<Self> {
-        Arc::new(Self { endpoint, name, channel, is_away: AtomicBool::new(false), missing: AtomicUsize::new(0) })
+        let peer = CalledPeer::new(&endpoint);
+        Arc::new(Self { endpoint, name, channel, peer, is_away: AtomicBool::new(false), missing: AtomicUsize::new(0) })
     }
 
     /// Whether it is one of its name still, after an answer in which it is or is not.
@@ -199,7 +196,7 @@ impl Node {
 
     async fn call(&self, request: http::Request<Body>) -> Answer {
         let mut channel = self.channel.clone();
-        Ok(channel.ready().await?.call(request).await?)
+        Ok(self.peer.noted(channel.ready().await?.call(request).await)?)
     }
 
     /// Others are asked until somebody listens there again.

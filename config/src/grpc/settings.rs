@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::{status_codes::StatusCodes, tokens::ChangedTokens};
+use super::{status_codes::StatusCodes, tls_way::CallerTls, tokens::ChangedTokens};
 use crate::listen::Endpoint;
 
 /// Shorter ones would end connections of hosts that are only busy.
@@ -39,6 +39,9 @@ pub struct GrpcSettings {
     /// What SIGHUP made of the tokens.
     #[serde(skip)]
     pub changed_tokens: ChangedTokens,
+    /// What was read of the files for callers.
+    #[serde(skip)]
+    pub caller_tls: CallerTls,
     /// Names, beside `localhost` and addresses, by which callers in JSON address the service.
     pub names: Vec<String>,
     /// Whether `*ExtService` is served here to those who do not show what callers of internal services must.
@@ -142,6 +145,7 @@ impl Default for GrpcSettings {
             accepted_tokens: Vec::new(),
             accepted_tokens_file: PathBuf::new(),
             changed_tokens: ChangedTokens::default(),
+            caller_tls: CallerTls::default(),
             names: Vec::new(),
             serves_clients: true,
             status_codes: StatusCodes::Standard,

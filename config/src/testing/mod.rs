@@ -5,6 +5,7 @@
 //! server fail and say which. Any thread. [`layers`] looks at the sources of a crate.
 
 mod authority;
+mod each_key;
 pub mod layers;
 mod proxy;
 
@@ -21,6 +22,7 @@ use std::{
 };
 
 pub use authority::Authority;
+pub use each_key::assert_each_key_is_applied_or_named;
 pub use proxy::Proxy;
 
 /// Where the shared MariaDB is, for this process's tests.

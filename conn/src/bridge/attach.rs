@@ -64,7 +64,7 @@ impl AttachRefusal {
         if is_said || self.said.len() >= REASONS_MAX {
             tracing::debug!(logic, %status, "still cannot attach");
         } else {
-            tracing::warn!(logic, hint = hint(logic, status), %status, "cannot attach; tried again and again");
+            tracing::warn!(logic, %status, "cannot attach; tried again and again");
             self.said.push(status.message().to_owned());
         }
         if status.code() != Code::AlreadyExists {
@@ -72,17 +72,6 @@ impl AttachRefusal {
             return false;
         }
         self.taken_since.get_or_insert_with(Instant::now).elapsed() >= name_timeout
-    }
-}
-
-/// What a failure of TLS may mean, where it can be guessed.
-fn hint(logic: &str, status: &Status) -> Option<&'static str> {
-    let said = status.to_string();
-    if logic.starts_with("https://") {
-        said.contains("InvalidContentType").then_some("it speaks no TLS: does http:// belong here?")
-    } else {
-        let is_strange = said.contains("h2 protocol error") || said.contains("connection closed");
-        is_strange.then_some("it may speak TLS: does https:// belong here?")
     }
 }
 

@@ -2,7 +2,11 @@
 
 use std::{collections::HashSet, path::PathBuf};
 
-use gim_config::{dns_name::DnsName, grpc::GrpcSettings, listen::Endpoint};
+use gim_config::{
+    dns_name::DnsName,
+    grpc::{CallerTls, GrpcSettings},
+    listen::Endpoint,
+};
 use serde::{Deserialize, Serialize};
 
 use super::{ConnSettings, LinkSettings};
@@ -57,7 +61,7 @@ impl ConnSettings {
             connections_max: 0,
         };
         let has_first = !self.logic.is_empty() && self.apps.iter().all(|app| app.id != 0);
-        let others = self.apps.iter().map(|app| app.with(&self.link));
+        let others = self.apps.iter().map(|app| app.with(&self.link, &self.grpc.caller_tls));
         has_first.then_some(first).into_iter().chain(others).collect()
     }
 
@@ -87,13 +91,14 @@ impl ConnSettings {
 }
 
 impl AppSettings {
-    fn with(&self, link: &LinkSettings) -> App {
+    fn with(&self, link: &LinkSettings, caller_tls: &CallerTls) -> App {
         // Nothing of [grpc] is shown to another app: with its token one could call this node for all of them.
         let grpc = GrpcSettings {
             internal_token: self.internal_token.clone(),
             certificate: self.certificate.clone(),
             key: self.key.clone(),
             server_ca: self.server_ca.clone(),
+            caller_tls: caller_tls.clone(),
             ..GrpcSettings::default()
         };
         let requests_max = if self.requests_max == 0 { link.requests_max } else { self.requests_max };

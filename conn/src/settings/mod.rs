@@ -294,6 +294,7 @@ impl Settings for ConnSettings {
         "grpc.internal_token",
         "grpc.accepted_tokens",
         "websocket.origins",
+        "limits.connections_max",
         "limits.outbound_hard_bytes",
         "limits.outbound_soft_bytes",
         "limits.outbound_soft_timeout_ms",
@@ -469,6 +470,13 @@ mod tests {
     #[test]
     fn the_file_documents_every_default() {
         gim_config::settings::assert_documents_defaults::<ConnSettings>(include_str!("../../../config/conn.toml"));
+    }
+
+    #[test]
+    fn a_change_of_each_key_is_applied_at_once_or_named() {
+        gim_config::testing::assert_each_key_is_applied_or_named::<ConnSettings>(include_str!(
+            "../../../config/conn.toml"
+        ));
     }
 
     #[test]

@@ -178,7 +178,9 @@ impl Remote {
             Code::Unavailable | Code::Cancelled | Code::DeadlineExceeded | Code::Unknown | Code::Internal
                 if !has_judged =>
             {
-                RemoteError::Away { address, problem: cause(status) }
+                let problem = cause(status);
+                let said = problem.strip_prefix(&format!("{address}: ")).map(str::to_owned);
+                RemoteError::Away { address, problem: said.unwrap_or(problem) }
             }
             _ => {
                 let is_retryable = ResultCode::of_status(status).is_retryable();

@@ -391,8 +391,9 @@ impl Running for Logic {
     async fn reload(&mut self, settings: Option<&LogicSettings>) -> Result<(), String> {
         let applied = settings.map_or(Ok(()), |settings| self.reloadable.apply(settings));
         let origins = settings.filter(|_| applied.is_ok()).map(|settings| settings.clients.origins.as_slice());
-        let mut servers = self.clients.iter().chain(&self.legacy);
-        applied.and(servers.try_for_each(|server| server.reload(origins)))
+        let mut servers = self.clients.iter().chain(&self.legacy).chain([&self.grpc]);
+        let of_files = servers.try_for_each(|server| server.reload(origins));
+        applied.and(of_files).and_then(|()| self.reloadable.grpc.reload_caller_tls())
     }
 
     fn admin(&mut self) -> &mut Admin {

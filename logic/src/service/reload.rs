@@ -20,7 +20,7 @@ pub(super) struct Reloadable {
     pub(super) jwt: JwtCheck,
     pub(super) words: WordLists,
     pub(super) request_shares: Arc<RequestShares>,
-    grpc: GrpcSettings,
+    pub(super) grpc: GrpcSettings,
     /// Read by the check, for what follows on it.
     checked: Arc<Mutex<Option<Files>>>,
 }

@@ -257,6 +257,13 @@ mod tests {
     }
 
     #[test]
+    fn a_change_of_each_key_is_applied_at_once_or_named() {
+        gim_config::testing::assert_each_key_is_applied_or_named::<LogicSettings>(include_str!(
+            "../../../config/logic.toml"
+        ));
+    }
+
+    #[test]
     fn a_request_has_room_for_the_longest_content() {
         let mut settings = LogicSettings::default();
         settings.limits.content_bytes_max = settings.grpc.request_bytes_max - ENVELOPE_BYTES;
