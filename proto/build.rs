@@ -11,6 +11,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "content.proto",
         "logic.proto",
         "conversation.proto",
+        "event.proto",
         "link.proto",
         "operator.proto",
         "business.proto",

@@ -138,6 +138,7 @@ fn to_status(refusal: Refusal) -> Status {
     match refusal {
         Refusal::Field(violation) => violation.into(),
         Refusal::BeyondNewest { newest_seq, .. } => ResultCode::beyond_newest(refusal.to_string(), newest_seq),
+        Refusal::BehindOldest { oldest_cursor } => ResultCode::behind_oldest(refusal.to_string(), oldest_cursor),
         Refusal::Later { ref reason, wait } => refusal.code().status_after(reason, wait),
         refusal => refusal.code().status(refusal.to_string()),
     }

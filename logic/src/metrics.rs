@@ -118,6 +118,9 @@ gim_config::metric_names! {
     Counter JWT_CHECKS = "logic_jwt_checks_total" by result ["ok", "refused", "revoked"];
     /// Revocations that were stored.
     Counter REVOCATIONS = "logic_revocations_total";
+    /// Transactions that were not committed, because the other nodes could not be told for too long what this one has under way, or went
+    /// on without it.
+    Counter INBOX_COMMITS_TOO_LATE = "logic_inbox_commits_too_late_total";
     /// How far behind a walk over what is stored is, in seconds; 0 where another node holds it.
     Gauge WALK_LAG_SECONDS = "logic_walk_lag_seconds" by walk ["events"];
     /// Events that the webhook took.
@@ -126,6 +129,14 @@ gim_config::metric_names! {
     Counter EVENT_CALLS_FAILED = "logic_event_calls_failed_total";
     /// Events that nobody took, and that are in the dead-letter file.
     Counter EVENTS_DEAD_LETTERED = "logic_events_dead_lettered_total";
+    /// Events that are told at most once and were not, by way: to the `webhook`, or to a `stream`.
+    Counter LIVE_EVENTS_DROPPED = "logic_live_events_dropped_total" by way ["webhook", "stream"];
+    /// Events that went to streams.
+    Counter EVENTS_STREAMED = "logic_events_streamed_total";
+    /// Streams of events that are open.
+    Gauge EVENT_STREAMS = "logic_event_streams";
+    /// Streams that were ended, because their subscriber took nothing for `events.stream_patience_ms`.
+    Counter EVENT_STREAMS_TOO_SLOW = "logic_event_streams_too_slow_total";
     /// By how many seconds more is kept than `retention.keep_s` says, because a walk has not passed it.
     Gauge RETENTION_HELD_SECONDS = "logic_retention_held_seconds";
 }

@@ -69,14 +69,14 @@ const ORDER_IN_DELIVERY: [&[&str]; 7] = [
 
 /// The same for the use cases.
 const ORDER_OF_THE_USE_CASES: [&[&str]; 5] = [
-    &["clients", "delivery", "domain", "error", "metrics", "settings", "shared_state", "store"],
+    &["clients", "delivery", "domain", "error", "events", "metrics", "settings", "shared_state", "store"],
     &[
         "additions",
         "connections",
         "devices",
         "directory",
+        "device_news",
         "envelope",
-        "events",
         "listed_words",
         "operators",
         "room_counts",

@@ -17,6 +17,9 @@ const UNTRUSTED: &str = "untrusted";
 /// In the metadata of an `ErrorInfo`: the newest seq, which the request was beyond.
 const NEWEST_SEQ: &str = "newest_seq";
 
+/// In the metadata of an `ErrorInfo`: the oldest cursor, which the request was behind.
+const OLDEST_CURSOR: &str = "oldest_cursor";
+
 /// Numbers that are kept for codes of gim. A business takes its own from the positive numbers outside.
 const KEPT_FOR_GIM: RangeInclusive<i32> = 10_000..=10_999;
 
@@ -137,6 +140,19 @@ impl ResultCode {
         let newest = [(NEWEST_SEQ.to_owned(), newest_seq.to_string())];
         details.set_error_info(Self::BeyondNewest.number().to_string(), ERROR_DOMAIN, newest);
         Status::with_error_details(Self::BeyondNewest.grpc(), message, details)
+    }
+
+    /// The refusal of a cursor behind which something was deleted; the oldest one is named for programs as well.
+    pub fn behind_oldest(message: impl Into<String>, oldest_cursor: u64) -> Status {
+        let mut details = ErrorDetails::new();
+        let oldest = [(OLDEST_CURSOR.to_owned(), oldest_cursor.to_string())];
+        details.set_error_info(Self::BadRequest.number().to_string(), ERROR_DOMAIN, oldest);
+        Status::with_error_details(Self::BadRequest.grpc(), message, details)
+    }
+
+    /// The oldest cursor that a status names, if it does.
+    pub fn oldest_cursor(status: &Status) -> Option<u64> {
+        status.get_details_error_info()?.metadata.get(OLDEST_CURSOR)?.parse().ok()
     }
 
     /// Whether a status is the refusal of an untrusted caller.

@@ -9,10 +9,18 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
 };
 
+use gim_proto::typed_content;
+
 use crate::{
-    domain::word_filter::{WordAction, WordFilter, Words},
+    domain::{
+        message::Message,
+        word_filter::{WordAction, WordFilter, Words},
+    },
     settings::WordFilterSettings,
 };
+
+/// Words that are named of one message.
+const FLAGGED_WORDS_MAX: usize = 16;
 
 /// Clones share the lists, which may become others while it runs.
 #[derive(Debug, Clone)]
@@ -96,6 +104,27 @@ impl WordLists {
     /// Those of this moment; none where there is no word at all.
     pub fn now(&self) -> Option<Arc<WordFilter>> {
         self.0.filter.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The words for which the business is told of a stored message of a user, as the lists have them, up to [`FLAGGED_WORDS_MAX`]. Judged
+    /// when it is asked, by the lists of that moment: a send stores nothing for it.
+    pub fn flagged(&self, message: &Message) -> Vec<String> {
+        let is_typed = message.sender_id != 0 && typed_content::COMMANDS.contains(&message.command);
+        let Some(filter) = self.now().filter(|filter| is_typed && filter.flags()) else { return Vec::new() };
+        let Some(mut typed) = typed_content::read(message.command, message.said()) else { return Vec::new() };
+        let mut found = Vec::new();
+        let looked: Result<(), ()> = typed_content::try_for_each_text(&mut typed, &mut |text| {
+            for word in filter.flagged(text) {
+                if !found.iter().any(|other| other == word) {
+                    found.push(word.to_owned());
+                }
+            }
+            if found.len() < FLAGGED_WORDS_MAX { Ok(()) } else { Err(()) }
+        });
+        if looked.is_err() {
+            found.truncate(FLAGGED_WORDS_MAX);
+        }
+        found
     }
 
     fn sources(&self) -> MutexGuard<'_, WordSources> {
@@ -200,6 +229,20 @@ mod tests {
         assert_eq!((judge(&lists, "badword"), judge(&lists, "two")), (Verdict::Clean, Verdict::Refused));
         lists.take_over(lists.read_files(&WordFilterSettings::default()).unwrap()).unwrap();
         assert!(lists.now().is_none());
+    }
+
+    #[test]
+    fn a_list_of_a_million_words_is_refused_and_changes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("words.txt");
+        std::fs::write(&file, "badword\n").unwrap();
+        let settings = WordFilterSettings { refuse: vec![file.clone()], ..WordFilterSettings::default() };
+        let lists = WordLists::new(&settings).unwrap();
+        let million: String = (0..1_000_000).map(|number| format!("w{number}\n")).collect();
+        std::fs::write(&file, &million).unwrap();
+        assert!(lists.read_files(&settings).unwrap_err().ends_with("more than 200000 words (word_filter.words_max)"));
+        assert!(lists.check(WordAction::Mask, &million).is_err() && lists.put(&[(WordAction::Mask, million)]).is_err());
+        assert_eq!((judge(&lists, "badword"), judge(&lists, "w77")), (Verdict::Refused, Verdict::Clean));
     }
 
     #[test]

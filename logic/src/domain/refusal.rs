@@ -27,6 +27,12 @@ pub enum Refusal {
         /// Up to where there are messages.
         newest_seq: u64,
     },
+    /// A cursor behind which something was deleted.
+    #[error("what happened after this cursor is deleted, at least in part; the oldest cursor is {oldest_cursor}")]
+    BehindOldest {
+        /// Nothing after it is deleted.
+        oldest_cursor: u64,
+    },
     /// More than anybody may have for now.
     #[error("{reason}")]
     Later {
@@ -75,6 +81,7 @@ impl Refusal {
             Self::Field(violation) => violation.code,
             Self::Group(refusal) => refusal.code(),
             Self::BeyondNewest { .. } => ResultCode::BeyondNewest,
+            Self::BehindOldest { .. } => ResultCode::BadRequest,
             Self::Later { .. } => ResultCode::TooManyRequests,
             Self::Other { code, .. } => *code,
         }

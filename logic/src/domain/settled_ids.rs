@@ -12,6 +12,8 @@ use std::{
 
 use gim_proto::check::ID_MAX;
 
+use super::message_id;
+
 /// For how long what a node told last is believed, and the node waited for.
 pub const LEASE: Duration = Duration::from_secs(10);
 
@@ -47,6 +49,14 @@ impl FloorRow {
 /// A number that no other joining, or taking of a walk, has.
 pub fn new_epoch() -> u64 {
     (RandomState::new().build_hasher().finish() & ID_MAX).max(1)
+}
+
+/// A node whose clock is further ahead has nobody follow it: what it told may be of another year.
+const AHEAD_MAX_MS: i64 = 60_000;
+
+/// Up to where ids of a node may be raised at a time of its clock, for the highest floor of all.
+pub fn raised(highest: u64, now_ms: i64) -> u64 {
+    highest.min(message_id::least_at(now_ms.saturating_add(AHEAD_MAX_MS)))
 }
 
 /// What was seen of the nodes.
@@ -137,6 +147,14 @@ mod tests {
         let back = ToldFloor { row: FloorRow { node_number: 2, epoch: 2 }, ..told(2, 150, 9) };
         let settlement = ids.settle(&[told(1, 200, 5), back], OWN, (after, after));
         assert_eq!((settlement.settled, settlement.gone), (Some(150), vec![]), "it is back and told something");
+    }
+
+    #[test]
+    fn nobody_follows_a_clock_that_is_wrong_by_more_than_a_minute() {
+        let now_ms = 1_800_000_000_000;
+        let at = |passed_ms: i64| message_id::least_at(now_ms + passed_ms);
+        assert_eq!([-5_000, 5_000].map(|passed_ms| raised(at(passed_ms), now_ms)), [at(-5_000), at(5_000)]);
+        assert_eq!(raised(at(15 * 365 * 86_400_000), now_ms), at(60_000));
     }
 
     #[test]

@@ -11,10 +11,13 @@ use gim_config::{
     webhook::{Secret, Webhook},
 };
 use metrics::counter;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::{sync::oneshot, task::JoinHandle};
 
-use super::{dead_letters::DeadLetters, told::Teller};
+use super::{
+    dead_letters::DeadLetters,
+    told::{Teller, ToldEvent},
+};
 use crate::{
     domain::clock,
     metrics as names,
@@ -47,24 +50,41 @@ struct EventCall {
     body: Bytes,
 }
 
+/// Where the settings say that events go.
+///
+/// # Errors
+/// A sentence that names the key.
+fn webhook(events: &EventSettings) -> Result<Option<Webhook>, String> {
+    if !events.has_webhook() {
+        return Ok(None);
+    }
+    let secret = Secret::new(&events.webhook_secret).map_err(|problem| format!("events.webhook_secret: {problem}"))?;
+    let timeout = Duration::from_millis(events.webhook_timeout_ms);
+    let webhook = Webhook::within(&events.webhook, secret, timeout, events.reach());
+    Ok(Some(webhook.map_err(|problem| format!("events.webhook: {problem}"))?))
+}
+
 impl EventOutlet {
+    /// Where it goes.
+    pub fn webhook(&self) -> Webhook {
+        self.webhook.clone()
+    }
+
     /// As the settings say; none where they name no webhook.
     ///
     /// # Errors
     /// A sentence that names the key.
-    pub fn new(settings: &LogicSettings, store: &Store, settled: Settled) -> Result<Option<Self>, String> {
+    pub fn new(
+        settings: &LogicSettings,
+        store: &Store,
+        settled: Settled,
+        teller: &Teller,
+    ) -> Result<Option<Self>, String> {
         let events = settings.events.clone();
-        if !events.is_on() {
-            return Ok(None);
-        }
-        let secret =
-            Secret::new(&events.webhook_secret).map_err(|problem| format!("events.webhook_secret: {problem}"))?;
-        let timeout = Duration::from_millis(events.webhook_timeout_ms);
-        let webhook = Webhook::within(&events.webhook, secret, timeout, events.reach())
-            .map_err(|problem| format!("events.webhook: {problem}"))?;
+        let Some(webhook) = webhook(&events)? else { return Ok(None) };
         Ok(Some(Self {
             walk: Walk::new(WALK, store, settled),
-            teller: Teller::new(&events).map_err(|error| error.to_string())?,
+            teller: teller.choosing(events.kinds.clone(), events.group_kinds.clone()),
             webhook,
             dead_letters: DeadLetters::new(settings.data_dir.clone(), events.dead_letter_bytes_max),
             settings: events,
@@ -91,12 +111,13 @@ impl EventOutlet {
         let limits = PageLimits { events: self.settings.batch_events_max, bytes: self.settings.batch_bytes_max };
         loop {
             let page = self.walk.next(limits).await;
-            let events: Vec<Value> = page.events.iter().filter_map(|event| self.teller.tell(event)).collect();
+            let events: Vec<_> = page.events.iter().filter_map(|event| self.teller.tell(event)).collect();
             if events.is_empty() {
                 self.walk.pass(page.up_to);
                 continue;
             }
-            let call = EventCall::new(&events);
+            let (id, body) = ToldEvent::call("events", events.iter());
+            let call = EventCall { id, count: events.len() as u64, body };
             // Where it is lost, whoever holds the walk goes on where it was.
             if self.deliver(&call).await.is_ok() && self.walk.advance(page.up_to).await.is_err() {
                 tracing::debug!(id = call.id, "these events are told once more");
@@ -166,15 +187,5 @@ impl EventOutlet {
                 false
             }
         }
-    }
-}
-
-impl EventCall {
-    fn new(events: &[Value]) -> Self {
-        let id_of = |event: Option<&Value>| event.and_then(|event| event["id"].as_str()).unwrap_or_default().to_owned();
-        let id = format!("events-{}-{}", id_of(events.first()), id_of(events.last()));
-        let timestamp = events.last().map_or(Value::Null, |event| event["timestamp"].clone());
-        let body = json!({ "type": "events", "timestamp": timestamp, "data": { "events": events } });
-        Self { id, count: events.len() as u64, body: body.to_string().into() }
     }
 }

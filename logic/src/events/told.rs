@@ -3,11 +3,13 @@
 //! Ids are strings, as JSON has no numbers of 64 bits. Part 15 of the protocol has the table.
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
+use bytes::Bytes;
 use gim_config::grpc::{Schema, SchemaError};
-use gim_proto::{connect::MessageCommand, typed_content};
+use gim_proto::{connect::MessageCommand, logic::Event, typed_content};
 use serde_json::{Map, Value, json};
 
 use crate::{
+    clients::word_lists::WordLists,
     domain::{
         clock,
         conversation::Peer,
@@ -16,8 +18,42 @@ use crate::{
         message_id,
         stored_event::{Recall, StoredEvent, StoredRead},
     },
-    settings::{EventGroups, EventKind, EventSettings},
+    settings::{EventGroups, EventKind},
 };
+
+/// What happened, as it is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ToldEvent {
+    /// As that of a message.
+    pub id: u64,
+    /// Which kind.
+    pub kind: EventKind,
+    /// What the table of the protocol says of it.
+    pub data: Value,
+}
+
+impl ToldEvent {
+    /// A call of the webhook with these: its id, and its body.
+    pub fn call<'a>(name: &str, events: impl ExactSizeIterator<Item = &'a Self>) -> (String, Bytes) {
+        let events: Vec<Value> = events.map(Self::json).collect();
+        let id_of = |event: Option<&Value>| event.and_then(|event| event["id"].as_str()).unwrap_or_default().to_owned();
+        let id = format!("{name}-{}-{}", id_of(events.first()), id_of(events.last()));
+        let timestamp = events.last().map_or(Value::Null, |event| event["timestamp"].clone());
+        let body = json!({ "type": "events", "timestamp": timestamp, "data": { "events": events } });
+        (id, body.to_string().into())
+    }
+
+    /// As streams get it.
+    pub fn to_wire(&self) -> Event {
+        let timestamp_ms = message_id::time_ms(self.id);
+        Event { id: self.id, r#type: self.kind.name().into(), timestamp_ms, data: self.data.to_string() }
+    }
+
+    fn json(&self) -> Value {
+        let timestamp = clock::rfc3339(message_id::time_ms(self.id));
+        json!({ "id": self.id.to_string(), "type": self.kind.name(), "timestamp": timestamp, "data": self.data })
+    }
+}
 
 /// Says what happened.
 #[derive(Debug, Clone)]
@@ -25,19 +61,30 @@ pub struct Teller {
     kinds: Vec<EventKind>,
     group_kinds: Vec<EventGroups>,
     schema: Schema,
+    words: WordLists,
 }
 
 impl Teller {
-    /// Of what the settings want.
-    pub fn new(settings: &EventSettings) -> Result<Self, SchemaError> {
-        let EventSettings { kinds, group_kinds, .. } = settings.clone();
-        Ok(Self { kinds, group_kinds, schema: Schema::new(gim_proto::FILE_DESCRIPTOR_SET)? })
+    /// Of everything, and of the words for which these lists flag a message.
+    pub fn new(words: WordLists) -> Result<Self, SchemaError> {
+        let (kinds, group_kinds) = (EventKind::all().collect(), EventGroups::ALL.to_vec());
+        Ok(Self { kinds, group_kinds, schema: Schema::new(gim_proto::FILE_DESCRIPTOR_SET)?, words })
+    }
+
+    /// The same of these kinds alone, and of groups of these kinds.
+    pub fn choosing(&self, kinds: Vec<EventKind>, group_kinds: Vec<EventGroups>) -> Self {
+        Self { kinds, group_kinds, ..self.clone() }
+    }
+
+    /// Whether this kind is wanted.
+    pub fn wants(&self, kind: EventKind) -> bool {
+        self.kinds.contains(&kind)
     }
 
     /// The event, if it is wanted.
-    pub fn tell(&self, event: &StoredEvent) -> Option<Value> {
+    pub fn tell(&self, event: &StoredEvent) -> Option<ToldEvent> {
         let kind = kind(event);
-        if !self.kinds.contains(&kind) || !self.wants_group(event) {
+        if !self.wants(kind) || !self.wants_group(event) {
             return None;
         }
         let data = match event {
@@ -46,8 +93,7 @@ impl Teller {
             StoredEvent::Recall(recall) => recalled(recall),
             StoredEvent::Read(read) => position(read),
         };
-        let timestamp = clock::rfc3339(message_id::time_ms(event.id()));
-        Some(json!({ "id": event.id().to_string(), "type": kind.name(), "timestamp": timestamp, "data": data }))
+        Some(ToldEvent { id: event.id(), kind, data })
     }
 
     /// What is known of no group is wanted.
@@ -82,6 +128,10 @@ impl Teller {
             && let Some(typed) = self.schema.message_json(name, &content)
         {
             data.insert("typed_content".into(), typed);
+        }
+        let words = self.words.flagged(message);
+        if !words.is_empty() {
+            data.insert("words".into(), words.into());
         }
         if typed_content::COMMANDS.contains(&message.command) {
             data.insert("preview".into(), typed_content::preview(message.command, content.clone()).into());
@@ -182,6 +232,11 @@ mod tests {
     use prost::Message as _;
 
     use super::*;
+    use crate::{domain::word_filter::WordAction, settings::WordFilterSettings};
+
+    fn teller() -> Teller {
+        Teller::new(WordLists::new(&WordFilterSettings::default()).unwrap()).unwrap()
+    }
 
     fn stored(message: Message, receivers: &[u64]) -> StoredEvent {
         let group_kind = (message.group_id != 0).then_some(Kind::Large);
@@ -196,36 +251,42 @@ mod tests {
 
     #[test]
     fn a_message_is_told_with_ids_as_strings_and_what_it_says() {
-        let teller = Teller::new(&EventSettings::default()).unwrap();
-        let event = teller.tell(&stored(text(7, 0), &[7, u64::MAX >> 1])).unwrap();
+        let teller = teller();
+        let event = teller.tell(&stored(text(7, 0), &[7, u64::MAX >> 1])).unwrap().json();
         assert_eq!((&event["type"], &event["id"]), (&json!("message.stored"), &json!("1099511627776")));
         assert_eq!(event["timestamp"], "2024-01-01T00:04:22.144Z");
         let data = &event["data"];
         assert_eq!((&data["sender_id"], &data["user_ids"]), (&json!("7"), &json!(["9223372036854775807"])));
         assert_eq!((&data["typed_content"], &data["preview"]), (&json!({ "text": "hello" }), &json!("hello")));
         assert_eq!(data["content"], BASE64_STANDARD.encode(b"\x0a\x05hello"));
-        let recalled = teller.tell(&stored(text(7, 0).recalled(), &[7])).unwrap();
+        let recalled = teller.tell(&stored(text(7, 0).recalled(), &[7])).unwrap().json();
         assert_eq!((&recalled["data"]["is_recalled"], &recalled["data"]["user_ids"]), (&json!(true), &json!(["7"])));
         assert!(recalled["data"].get("content").is_none());
     }
 
     #[test]
+    fn a_message_that_a_list_flags_names_the_words_as_the_list_has_them() {
+        let teller = teller();
+        teller.words.put(&[(WordAction::Flag, "Hello\n".into())]).unwrap();
+        assert_eq!(teller.tell(&stored(text(7, 0), &[7, 8])).unwrap().data["words"], json!(["Hello"]));
+        let of_a_service = teller.tell(&stored(text(0, 0), &[8])).unwrap();
+        assert!(of_a_service.data.get("words").is_none(), "nobody filters it");
+        teller.words.put(&[(WordAction::Mask, "hello\n".into())]).unwrap();
+        assert!(teller.tell(&stored(text(7, 0), &[7, 8])).unwrap().data.get("words").is_none());
+    }
+
+    #[test]
     fn only_what_the_settings_want_is_told() {
-        let settings = EventSettings {
-            kinds: vec![EventKind::MessageStored],
-            group_kinds: vec![EventGroups::Normal],
-            ..EventSettings::default()
-        };
-        let teller = Teller::new(&settings).unwrap();
+        let all = teller();
+        let teller = all.choosing(vec![EventKind::MessageStored], vec![EventGroups::Normal]);
         assert!(teller.tell(&stored(text(7, 9), &[])).is_none(), "a large group");
         assert!(teller.tell(&stored(text(7, 0), &[8])).is_some());
         let read = StoredRead { id: 3, user_id: 7, peer: Peer::Group(9), seq: 4, message_id: 2 };
         assert!(teller.tell(&StoredEvent::Read(read)).is_none());
-        let all = Teller::new(&EventSettings::default()).unwrap();
-        let data = &all.tell(&StoredEvent::Read(read)).unwrap()["data"];
-        assert_eq!(*data, json!({ "user_id": "7", "group_id": "9", "seq": "4", "message_id": "2" }));
+        let data = all.tell(&StoredEvent::Read(read)).unwrap().data;
+        assert_eq!(data, json!({ "user_id": "7", "group_id": "9", "seq": "4", "message_id": "2" }));
         let command = MessageCommand::McRemoveGroupMember as i32;
         let change = all.tell(&stored(Message { command, content: [][..].into(), ..text(0, 9) }, &[])).unwrap();
-        assert_eq!((&change["type"], &change["data"]["change"]), (&json!("group.changed"), &json!("members_removed")));
+        assert_eq!((change.kind, &change.data["change"]), (EventKind::GroupChanged, &json!("members_removed")));
     }
 }

@@ -4,6 +4,7 @@ mod access;
 mod caller;
 mod conversation;
 mod device;
+mod event;
 mod gateway;
 mod group;
 mod message;
@@ -18,6 +19,7 @@ use gim_proto::logic::{
     conversation_ext_service_server::{self as conversation_ext, ConversationExtServiceServer},
     device_ext_service_server::{self as device_ext, DeviceExtServiceServer},
     device_int_service_server::{self as device_int, DeviceIntServiceServer},
+    event_int_service_server::{self as event_int, EventIntServiceServer},
     gateway_ext_service_server::{self as gateway_ext, GatewayExtServiceServer},
     group_ext_service_server::{self as group_ext, GroupExtServiceServer},
     group_int_service_server::{self as group_int, GroupIntServiceServer},
@@ -33,13 +35,14 @@ use tonic::service::RoutesBuilder;
 use crate::usecase::UseCases;
 
 /// What health checks may ask for by name.
-pub const SERVICE_NAMES: [&str; 13] = [
+pub const SERVICE_NAMES: [&str; 14] = [
     access_int::SERVICE_NAME,
     conversation_ext::SERVICE_NAME,
     message_ext::SERVICE_NAME,
     message_int::SERVICE_NAME,
     device_ext::SERVICE_NAME,
     device_int::SERVICE_NAME,
+    event_int::SERVICE_NAME,
     gateway_ext::SERVICE_NAME,
     group_ext::SERVICE_NAME,
     group_int::SERVICE_NAME,
@@ -65,6 +68,7 @@ pub fn add_to(routes: &mut RoutesBuilder, use_cases: Arc<UseCases>) {
         .add_service(MessageIntServiceServer::new(services.clone()))
         .add_service(DeviceExtServiceServer::new(services.clone()))
         .add_service(DeviceIntServiceServer::new(services.clone()))
+        .add_service(EventIntServiceServer::new(services.clone()))
         .add_service(GatewayExtServiceServer::new(services.clone()))
         .add_service(GroupExtServiceServer::new(services.clone()))
         .add_service(GroupIntServiceServer::new(services.clone()))

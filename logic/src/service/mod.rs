@@ -4,6 +4,7 @@
 
 mod belonging;
 mod claims;
+mod event_telling;
 mod housekeeping;
 mod joining;
 mod lease_renewal;
@@ -33,15 +34,13 @@ use gim_config::{
     service::Running,
     sql::{self, Database, DatabaseError, DatabaseSettings, Taken},
 };
-use tokio::{
-    sync::oneshot,
-    task::{JoinError, JoinHandle},
-};
+use tokio::task::{JoinError, JoinHandle};
 use tonic::service::RoutesBuilder;
 
 pub use self::claims::claimed_names;
 pub use self::offline::{Offline, open_offline, raise_seqs, run_raising_seqs};
 use self::{
+    event_telling::{EventTelling, RunningTelling},
     joining::{join_others, leave, or_leave, or_stop},
     lease_renewal::LeaseRenewal,
     numbering::FloorTelling,
@@ -53,7 +52,6 @@ use crate::{
     delivery::{catch_up::CatchUp, nodes::Nodes, stored_tap::StoredTap},
     dispatch::Dispatch,
     domain::{clock, short_id::ShortIds},
-    events::EventOutlet,
     http, legacy,
     link::{LinkParts, calls::Calls, service as link},
     metrics,
@@ -153,7 +151,7 @@ pub struct Logic {
     claim: Option<JoinHandle<Taken>>,
     belonging: Option<JoinHandle<()>>,
     housekeeping: Vec<JoinHandle<()>>,
-    event_outlet: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
+    events: RunningTelling,
 }
 
 /// Runs the service from its command line to its exit code.
@@ -178,8 +176,8 @@ pub async fn start(settings: LogicSettings) -> Result<Logic, StartError> {
     let (joined, belonging, claim, numbers) =
         join_others(&settings, &store, ready.redis, ready.companions.clone()).await?;
     let shared = joined.shared.clone();
-    let event_outlet = EventOutlet::new(&settings, &store, numbers.settled.clone()).map_err(StartError::Files);
-    let event_outlet = or_leave(&*shared, event_outlet).await?;
+    let events = EventTelling::new(&settings, &store, &numbers.settled, &reloadable.words, numbers.ids.clone());
+    let events = or_leave(&*shared, events).await?;
     ready.database.set(true);
     let database_watch = store.database.watch(ready.database);
 
@@ -199,6 +197,8 @@ pub async fn start(settings: LogicSettings) -> Result<Logic, StartError> {
         shared: shared.clone(),
         nodes: nodes.clone(),
         fanout: fanout.clone(),
+        event_streams: events.streams.clone(),
+        live_events: events.live_events.clone(),
     };
     let use_cases = Arc::new(UseCases::new(&settings, parts));
     // Before anything is said.
@@ -214,7 +214,7 @@ pub async fn start(settings: LogicSettings) -> Result<Logic, StartError> {
     let renewal = LeaseRenewal { joined, nodes: nodes.clone(), fanout, catch_up, use_cases };
     let housekeeping = housekeeping::start(&settings, &store, &shared, lease, listed_words);
     Ok(Logic {
-        event_outlet: event_outlet.map(EventOutlet::start),
+        events: events.start(),
         housekeeping: housekeeping.into_iter().chain([database_watch]).collect(),
         node: settings.node,
         readiness,
@@ -426,10 +426,7 @@ impl Running for Logic {
         self.writer.close();
         join("the inbox writer", self.writer_task).await;
         join("the fan-out", self.fanout_task).await;
-        if let Some((stop, task)) = self.event_outlet {
-            drop(stop);
-            join("the telling of events", task).await;
-        }
+        self.events.stop().await;
         if let Some(telling) = self.telling {
             telling.end().await;
         }

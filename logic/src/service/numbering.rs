@@ -19,6 +19,12 @@ use crate::{
     walk::{Settled, Settling},
 };
 
+/// A node that stops waits so long for what the database may be committing.
+const LEAVE_MAX: Duration = Duration::from_secs(2);
+
+/// Between two looks whether it is.
+const LEAVE_INTERVAL: Duration = Duration::from_millis(20);
+
 /// What ids are made of, and who counts on them.
 pub(super) struct MessageNumbers {
     pub ids: Arc<MessageIds>,
@@ -46,10 +52,25 @@ impl FloorTelling {
         }
     }
 
-    /// Ends it, and takes this node out, which has nothing under way any more.
-    pub(super) async fn end(self) {
+    /// Ends it, and takes this node out, as soon as it has nothing under way any more. Where nobody knows what became of something, the others
+    /// wait for it as long as the lease.
+    pub(super) async fn end(mut self) {
         self.task.abort();
+        if !self.task.is_finished() {
+            // What it does at this moment might put the row back.
+            drop((&mut self.task).await);
+        }
         let Some(row) = self.floor.row() else { return };
+        let until = Instant::now() + LEAVE_MAX;
+        while self.floor.is_held() {
+            if Instant::now() >= until {
+                tracing::debug!(
+                    "something may be committed yet: the other nodes wait for this one as long as its lease"
+                );
+                return;
+            }
+            tokio::time::sleep(LEAVE_INTERVAL).await;
+        }
         if let Err(error) = self.floors.leave(row).await {
             tracing::debug!(%error, "the other nodes wait for this one as long as its lease");
         }

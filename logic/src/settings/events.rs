@@ -10,7 +10,7 @@ use gim_config::{
 use serde::{Deserialize, Serialize};
 
 /// What is told of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "the names in the events are the documentation")]
 pub enum EventKind {
     #[serde(rename = "message.stored")]
@@ -21,11 +21,33 @@ pub enum EventKind {
     ConversationRead,
     #[serde(rename = "group.changed")]
     GroupChanged,
+    #[serde(rename = "user.online")]
+    UserOnline,
+    #[serde(rename = "user.offline")]
+    UserOffline,
+    #[serde(rename = "sign_in.refused")]
+    SignInRefused,
+    #[serde(rename = "device.registered")]
+    DeviceRegistered,
 }
 
 impl EventKind {
+    /// Those of what is stored, which are told at least once.
+    pub const STORED: [Self; 4] =
+        [Self::MessageStored, Self::MessageRecalled, Self::ConversationRead, Self::GroupChanged];
+
+    /// Those of what is not, which are told at most once.
+    pub const LIVE: [Self; 4] = [Self::UserOnline, Self::UserOffline, Self::SignInRefused, Self::DeviceRegistered];
+
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::MessageStored, Self::MessageRecalled, Self::ConversationRead, Self::GroupChanged];
+    pub fn all() -> impl Iterator<Item = Self> {
+        Self::STORED.into_iter().chain(Self::LIVE)
+    }
+
+    /// Whether it is one of [`EventKind::STORED`].
+    pub fn is_stored(self) -> bool {
+        Self::STORED.contains(&self)
+    }
 
     /// Its name in events, settings and metrics.
     pub fn name(self) -> &'static str {
@@ -34,6 +56,10 @@ impl EventKind {
             Self::MessageRecalled => "message.recalled",
             Self::ConversationRead => "conversation.read",
             Self::GroupChanged => "group.changed",
+            Self::UserOnline => "user.online",
+            Self::UserOffline => "user.offline",
+            Self::SignInRefused => "sign_in.refused",
+            Self::DeviceRegistered => "device.registered",
         }
     }
 }
@@ -45,6 +71,11 @@ impl EventKind {
 pub enum EventGroups {
     Normal,
     Large,
+}
+
+impl EventGroups {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Normal, Self::Large];
 }
 
 /// The section `[events]`.
@@ -69,6 +100,8 @@ pub struct EventSettings {
     pub batch_events_max: u32,
     /// About the most bytes of what messages say in one call.
     pub batch_bytes_max: usize,
+    /// Most events that wait to be told at most once, for the webhook, and for each stream.
+    pub live_queue_max: usize,
     /// How long it is waited after a first call that failed.
     pub backoff_first_ms: u64,
     /// And at most.
@@ -77,6 +110,10 @@ pub struct EventSettings {
     pub dead_letter_after_s: u64,
     /// Most bytes of that file.
     pub dead_letter_bytes_max: u64,
+    /// Most streams of events of this node; 0 for none.
+    pub streams_max: usize,
+    /// For so long a subscriber may leave a batch where it is.
+    pub stream_patience_ms: u64,
 }
 
 impl Default for EventSettings {
@@ -87,22 +124,30 @@ impl Default for EventSettings {
             webhook_secret_file: PathBuf::new(),
             webhook_timeout_ms: 5_000,
             private_addresses: false,
-            kinds: EventKind::ALL.to_vec(),
-            group_kinds: vec![EventGroups::Normal, EventGroups::Large],
+            kinds: EventKind::STORED.to_vec(),
+            group_kinds: EventGroups::ALL.to_vec(),
             batch_events_max: 500,
             batch_bytes_max: 1 << 20,
+            live_queue_max: 10_000,
             backoff_first_ms: 500,
             backoff_max_ms: 30_000,
             dead_letter_after_s: 86_400,
             dead_letter_bytes_max: 256 << 20,
+            streams_max: 0,
+            stream_patience_ms: 30_000,
         }
     }
 }
 
 impl EventSettings {
-    /// Whether anybody is told anything.
-    pub fn is_on(&self) -> bool {
+    /// Whether there is a webhook.
+    pub fn has_webhook(&self) -> bool {
         !self.webhook.is_empty()
+    }
+
+    /// Whether anybody may be told of what is stored.
+    pub fn is_on(&self) -> bool {
+        self.has_webhook() || self.streams_max > 0
     }
 
     /// Where calls may go.
@@ -112,7 +157,7 @@ impl EventSettings {
 
     /// Names the key that is wrong. `own` are the listeners of this service.
     pub(super) fn validate(&self, own: [&Endpoint; 3]) -> Result<(), String> {
-        if !self.is_on() {
+        if !self.has_webhook() {
             return Ok(());
         }
         let url = webhook::checked(&self.webhook).map_err(|problem| format!("events.webhook: {problem}"))?;
@@ -158,7 +203,7 @@ mod tests {
         assert!(refusal("ftp://hooks.example.com/", secret, false).starts_with("events.webhook: must be a URL"));
         assert!(EventSettings::default().validate([&own, &off, &off]).is_ok());
         let named: Vec<String> =
-            EventKind::ALL.iter().map(|kind| serde_json::to_string(kind).unwrap().replace('"', "")).collect();
-        assert_eq!(named, EventKind::ALL.map(EventKind::name), "one name everywhere");
+            EventKind::all().map(|kind| serde_json::to_string(&kind).unwrap().replace('"', "")).collect();
+        assert_eq!(named, EventKind::all().map(EventKind::name).collect::<Vec<_>>(), "one name everywhere");
     }
 }

@@ -220,7 +220,9 @@ impl Settings for LogicSettings {
         self.shared_state.validate()?;
         self.events.validate([&self.grpc.listen, &self.clients.listen, &self.admin.listen])?;
         if self.events.is_on() && !self.shared_state.url.is_empty() && self.database.writers_max < 2 {
-            return Err("database.writers_max: must be at least 2 where events.webhook is set".into());
+            return Err(
+                "database.writers_max: must be at least 2 where events.webhook or events.streams_max is set".into()
+            );
         }
         self.offline_push.validate()?;
         ranges::validate(self)?;

@@ -107,9 +107,8 @@ impl SharedState for LocalState {
         Ok(put)
     }
 
-    async fn remove_route(&self, route: &Route) -> Result<(), SharedStateError> {
-        self.presence().remove(route);
-        Ok(())
+    async fn remove_route(&self, route: &Route) -> Result<bool, SharedStateError> {
+        Ok(self.presence().remove(route))
     }
 
     async fn remove_connections(&self, node: &Arc<NodeKey>, connection_ids: &[u64]) -> Result<(), SharedStateError> {

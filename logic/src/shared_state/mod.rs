@@ -147,8 +147,8 @@ pub trait SharedState: std::fmt::Debug + Send + Sync + 'static {
     /// Puts connections in.
     async fn put_routes(&self, routes: Vec<Route>) -> Result<PutRoutes, SharedStateError>;
 
-    /// Takes a connection out, where it is still the one of its device.
-    async fn remove_route(&self, route: &Route) -> Result<(), SharedStateError>;
+    /// Takes a connection out, where it is still the one of its device; whether it was.
+    async fn remove_route(&self, route: &Route) -> Result<bool, SharedStateError>;
 
     /// Takes connections of a node out by their ids alone.
     async fn remove_connections(&self, node: &Arc<NodeKey>, connection_ids: &[u64]) -> Result<(), SharedStateError>;

@@ -122,12 +122,12 @@ impl Presence {
     }
 
     /// Takes a connection out, where it is still the one of its device.
-    pub fn remove(&mut self, route: &Route) {
-        let Some(routes) = self.routes.get_mut(&route.user_id) else { return };
+    pub fn remove(&mut self, route: &Route) -> bool {
+        let Some(routes) = self.routes.get_mut(&route.user_id) else { return false };
         let count = routes.len();
         routes.retain(|other| !(other.device_id == route.device_id && other.is_same_connection(route)));
         if routes.len() == count {
-            return;
+            return false;
         }
         if routes.is_empty() {
             self.routes.remove(&route.user_id);
@@ -138,6 +138,7 @@ impl Presence {
         if let Some(node) = self.node_mut(&route.node) {
             node.connections.remove(&route.connection_id);
         }
+        true
     }
 
     /// Takes a connection of a node out by its id alone.

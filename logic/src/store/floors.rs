@@ -2,7 +2,7 @@
 //! ([`super::id_floor`]). Small rows, one for each node, written by its own node several times a second while somebody walks.
 
 use gim_config::sql::{self, Database, Pool};
-use sqlx::{AssertSqlSafe, Row as _};
+use sqlx::{AnyConnection, AssertSqlSafe, Connection as _, Row as _};
 
 use super::{
     columns::{from_sql, to_sql},
@@ -67,10 +67,18 @@ impl Floors {
         Ok(told.rows_affected() > 0)
     }
 
-    /// What all nodes told, and the sum of the beats of all walks: it changes as long as somebody walks.
+    /// In a transaction, which a proxy leaves with the server that is written to: what all nodes told, and the sum of the beats of all walks: it changes as long as somebody walks.
     pub async fn all(&self) -> Result<(Vec<ToldFloor>, u64), StoreError> {
-        let query = sqlx::query("SELECT node_number, epoch, floor_id, is_strict, beat FROM id_floor");
-        let rows = query.fetch_all(&self.reader).await?;
+        let look = async |connection: &mut AnyConnection| {
+            let mut transaction = connection.begin().await?;
+            let query = sqlx::query("SELECT node_number, epoch, floor_id, is_strict, beat FROM id_floor");
+            let rows = query.fetch_all(&mut *transaction).await?;
+            let beats = sqlx::query_scalar("SELECT CAST(COALESCE(SUM(beat), 0) AS SIGNED) FROM message_walk");
+            let beats: i64 = beats.fetch_one(&mut *transaction).await?;
+            transaction.commit().await?;
+            Ok::<_, sqlx::Error>((rows, beats))
+        };
+        let (rows, beats) = self.reader.run(look).await?;
         let read = |row: &sqlx::any::AnyRow| {
             Ok::<_, sqlx::Error>(ToldFloor {
                 row: FloorRow { node_number: row.try_get(0)?, epoch: from_sql(row.try_get(1)?) },
@@ -80,8 +88,7 @@ impl Floors {
             })
         };
         let floors = rows.iter().map(read).collect::<Result<_, _>>()?;
-        let beats = sqlx::query_scalar("SELECT CAST(COALESCE(SUM(beat), 0) AS SIGNED) FROM message_walk");
-        Ok((floors, from_sql(beats.fetch_one(&self.reader).await?)))
+        Ok((floors, from_sql(beats)))
     }
 
     /// What may have been passed by now.
@@ -90,7 +97,7 @@ impl Floors {
             "SELECT COALESCE(MAX(id), 0) FROM (SELECT MAX(floor_id) AS id FROM id_floor \
              UNION ALL SELECT MAX(cursor_id) FROM message_walk) passed",
         );
-        Ok(from_sql(passed.fetch_one(&self.reader).await?))
+        Ok(from_sql(passed.fetch_one(&self.writer).await?))
     }
 
     /// Takes a node out that told nothing more since: waits for what it commits at this moment, and nothing comes after.

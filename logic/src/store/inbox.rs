@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use gim_config::sql::{Database, Pool};
 use gim_proto::check::ID_MAX;
-use sqlx::{Row as _, any::AnyRow};
+use sqlx::{AnyConnection, Connection as _, Row as _, any::AnyRow};
 
 use super::{
     columns::{from_sql, receivers_of, small, to_sql},
@@ -199,8 +199,14 @@ impl Inboxes {
 
     /// The greatest id among those of messages that is stored anywhere, or that a walk over them has passed; 0 for none.
     pub async fn newest_message_id(&self) -> Result<u64, sqlx::Error> {
-        let id: Option<i64> = sqlx::query_scalar(NEWEST_ID).fetch_one(&self.reader).await?;
-        Ok(id.map_or(0, from_sql))
+        // In a transaction, which a proxy leaves with the server that is written to: a replica may not have it yet.
+        let look = async |connection: &mut AnyConnection| {
+            let mut transaction = connection.begin().await?;
+            let id: Option<i64> = sqlx::query_scalar(NEWEST_ID).fetch_one(&mut *transaction).await?;
+            transaction.commit().await?;
+            Ok::<_, sqlx::Error>(id.map_or(0, from_sql))
+        };
+        self.reader.run(look).await
     }
 }
 

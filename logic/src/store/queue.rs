@@ -60,6 +60,12 @@ impl Job {
         Some(Self { work: left, span, since, floor })
     }
 
+    /// Has it numbered anew when it is taken again: others may overtake it until then, and nobody has to wait for what it was to get.
+    pub(super) fn unnumbered(mut self) -> Self {
+        self.work.unnumber();
+        Self { floor: None, ..self }
+    }
+
     /// Tells the caller that nothing was done.
     pub(super) fn refuse(self, error: StoreError) {
         let Self { work, span, .. } = self;

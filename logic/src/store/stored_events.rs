@@ -2,16 +2,18 @@
 //! have read. Nothing is written for it; a position that moved on is found where it is by then.
 //!
 //! Always holds: a page leaves nothing out between where it begins and where it ends, as long as nothing below its bound is committed any
-//! more ([`crate::walk`]). What the database may be committing at this moment it waits for.
+//! more ([`crate::walk`]). What the database may be committing at this moment it waits for. It is read in transactions, which a proxy that
+//! sends reads to replicas leaves with the server that is written to: a replica that lags has gaps.
 
 use gim_config::sql::{Database, Pool};
-use sqlx::{AssertSqlSafe, Row as _, any::AnyRow};
+use sqlx::{AnyConnection, AssertSqlSafe, Connection as _, Row as _, any::AnyRow};
 
 use super::{
     columns::{decode_receivers, from_sql, receivers_of, to_sql},
     dialect::{self, Sql},
     error::StoreError,
     inbox::read_message,
+    walks::DELETED_UP_TO,
 };
 use crate::domain::{
     conversation::Peer,
@@ -51,44 +53,85 @@ impl StoredEvents {
 
     /// What happened in a part of all ids, from its beginning on, up to as much as it says.
     pub async fn page(&self, part: WalkPart) -> Result<EventPage, StoreError> {
-        let messages = self.heads(MESSAGE_HEADS, part).await?;
-        let recalls = self.heads(RECALL_HEADS, part).await?;
-        let reads = self.heads(READ_HEADS, part).await?;
+        Ok(self.page_and_deleted(part).await?.0)
+    }
+
+    /// The same, and up to where retention may have deleted when that was read.
+    pub async fn page_and_deleted(&self, part: WalkPart) -> Result<(EventPage, u64), StoreError> {
+        let read = async |connection: &mut AnyConnection| {
+            let mut transaction = connection.begin().await?;
+            let page = self.read_page(&mut transaction, part).await?;
+            // Only now: what it takes away, it has told before.
+            let deleted: Option<i64> = sqlx::query_scalar(DELETED_UP_TO).fetch_optional(&mut *transaction).await?;
+            transaction.commit().await?;
+            Ok::<_, sqlx::Error>((page, deleted.map_or(0, from_sql)))
+        };
+        Ok(self.reader.run(read).await?)
+    }
+
+    /// Whether anything happened in it.
+    pub async fn has_any(&self, part: WalkPart) -> Result<bool, StoreError> {
+        let part = WalkPart { events_max: 1, ..part };
+        let read = async |connection: &mut AnyConnection| {
+            let mut transaction = connection.begin().await?;
+            let mut has_any = false;
+            for statement in [MESSAGE_HEADS, RECALL_HEADS, READ_HEADS] {
+                has_any = has_any || !self.heads(&mut transaction, statement, part).await?.is_empty();
+            }
+            transaction.commit().await?;
+            Ok::<_, sqlx::Error>(has_any)
+        };
+        Ok(self.reader.run(read).await?)
+    }
+
+    async fn read_page(&self, connection: &mut AnyConnection, part: WalkPart) -> Result<EventPage, sqlx::Error> {
+        let messages = self.heads(connection, MESSAGE_HEADS, part).await?;
+        let recalls = self.heads(connection, RECALL_HEADS, part).await?;
+        let reads = self.heads(connection, READ_HEADS, part).await?;
         let up_to = part.end_of([&messages, &recalls, &reads]);
         let mut events = Vec::new();
         let has_any = |heads: &[(u64, usize)]| heads.first().is_some_and(|(id, _)| *id <= up_to);
         if has_any(&messages) {
-            let rows = self.bodies(MESSAGES, part.after_id, up_to).await?;
+            let rows = bodies(connection, MESSAGES, part.after_id, up_to).await?;
             events.extend(rows.iter().map(message).collect::<Result<Vec<_>, _>>()?);
         }
         if has_any(&recalls) {
-            let rows = self.bodies(RECALLS, part.after_id, up_to).await?;
+            let rows = bodies(connection, RECALLS, part.after_id, up_to).await?;
             events.extend(rows.iter().map(recall).collect::<Result<Vec<_>, _>>()?);
         }
         if has_any(&reads) {
-            let rows = self.bodies(READS, part.after_id, up_to).await?;
+            let rows = bodies(connection, READS, part.after_id, up_to).await?;
             events.extend(rows.iter().map(read).collect::<Result<Vec<_>, _>>()?);
         }
         events.sort_by_key(StoredEvent::id);
         Ok(EventPage { events, up_to })
     }
 
-    async fn heads(&self, statement: &str, part: WalkPart) -> Result<Vec<(u64, usize)>, StoreError> {
+    async fn heads(
+        &self,
+        connection: &mut AnyConnection,
+        statement: &str,
+        part: WalkPart,
+    ) -> Result<Vec<(u64, usize)>, sqlx::Error> {
         let statement = AssertSqlSafe(format!("{statement}{}", self.sql.waits_for_commits));
         let query =
             sqlx::query(statement).bind(to_sql(part.after_id + 1)).bind(to_sql(part.before_id.saturating_sub(1)));
-        let rows = query.bind(i64::from(part.events_max)).fetch_all(&self.reader).await?;
+        let rows = query.bind(i64::from(part.events_max)).fetch_all(connection).await?;
         let head = |row: &AnyRow| {
             let bytes: i64 = row.try_get(1)?;
             Ok::<_, sqlx::Error>((from_sql(row.try_get(0)?), usize::try_from(bytes).unwrap_or(0)))
         };
-        Ok(rows.iter().map(head).collect::<Result<_, _>>()?)
+        rows.iter().map(head).collect()
     }
+}
 
-    async fn bodies(&self, statement: &'static str, after_id: u64, up_to: u64) -> Result<Vec<AnyRow>, StoreError> {
-        let query = sqlx::query(statement).bind(to_sql(after_id + 1)).bind(to_sql(up_to));
-        Ok(query.fetch_all(&self.reader).await?)
-    }
+async fn bodies(
+    connection: &mut AnyConnection,
+    statement: &'static str,
+    after_id: u64,
+    up_to: u64,
+) -> Result<Vec<AnyRow>, sqlx::Error> {
+    sqlx::query(statement).bind(to_sql(after_id + 1)).bind(to_sql(up_to)).fetch_all(connection).await
 }
 
 fn message(row: &AnyRow) -> Result<StoredEvent, sqlx::Error> {

@@ -3,7 +3,7 @@
 //! Always holds: where a walk is moved by whoever does not hold it any more, nothing happens. Who holds it shows that by beats; when they
 //! stop is for others to see ([`crate::walk`]).
 
-use gim_config::sql::{Database, Pool};
+use gim_config::sql::{Database, Dialect, Pool};
 use sqlx::{Row as _, any::AnyRow};
 
 use super::{
@@ -11,7 +11,16 @@ use super::{
     error::StoreError,
 };
 
+/// Up to where retention may have deleted.
+pub(super) const DELETED_UP_TO: &str = "SELECT cursor_id FROM message_walk WHERE name = 'retention'";
+
 const GET: &str = "SELECT cursor_id, holder, is_paused, beat FROM message_walk WHERE name = ?";
+
+/// The row of all streams of events: how far ids were settled when one was open.
+pub const STREAMS: &str = "streams";
+
+/// The row of retention: what stands up to there may be deleted.
+pub const RETENTION: &str = "retention";
 
 /// A walk, as it stands in the database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,18 +38,23 @@ pub struct WalkRow {
 /// The repository.
 #[derive(Debug, Clone)]
 pub struct Walks {
-    reader: Pool,
+    /// Asked where it is written, where that may be another server: a replica may not know yet who holds a walk.
+    asked: Pool,
     writer: Pool,
 }
 
 impl Walks {
     pub(super) fn new(database: &Database) -> Self {
-        Self { reader: database.reader.clone(), writer: database.writer.clone() }
+        let asked = match database.dialect {
+            Dialect::Sqlite => database.reader.clone(),
+            Dialect::Mysql => database.writer.clone(),
+        };
+        Self { asked, writer: database.writer.clone() }
     }
 
     /// A walk, if it was ever begun.
     pub async fn get(&self, name: &str) -> Result<Option<WalkRow>, StoreError> {
-        let row = sqlx::query(GET).bind(name.to_owned()).fetch_optional(&self.reader).await?;
+        let row = sqlx::query(GET).bind(name.to_owned()).fetch_optional(&self.asked).await?;
         Ok(row.as_ref().map(read_walk).transpose()?)
     }
 
@@ -91,10 +105,35 @@ impl Walks {
         Ok(query.execute(&self.writer).await?.rows_affected() > 0)
     }
 
-    /// Up to which id all walks are done that keep their place here; `None` without any.
+    /// Notes that the streams of this node are open, and how far ids are settled.
+    pub async fn show_streams(&self, settled_id: u64) -> Result<(), StoreError> {
+        self.note(STREAMS, settled_id, 1).await
+    }
+
+    /// Notes, before it is done, up to where retention deletes.
+    pub async fn delete_up_to(&self, id: u64) -> Result<(), StoreError> {
+        self.note(RETENTION, id, 0).await
+    }
+
+    /// Moves a row on that nobody holds, never back.
+    async fn note(&self, name: &str, id: u64, beats: i64) -> Result<(), StoreError> {
+        let query = sqlx::query(
+            "UPDATE message_walk SET cursor_id = CASE WHEN cursor_id < ? THEN ? ELSE cursor_id END, beat = beat + ? \
+             WHERE name = ?",
+        );
+        let query = query.bind(to_sql(id)).bind(to_sql(id)).bind(beats).bind(name.to_owned());
+        match query.execute(&self.writer).await?.rows_affected() {
+            0 => self.begin(name, id).await,
+            _ => Ok(()),
+        }
+    }
+
+    /// Up to which id all walks are done that retention waits for; `None` without any.
     pub async fn slowest(&self) -> Result<Option<u64>, StoreError> {
-        let query = sqlx::query_scalar("SELECT MIN(cursor_id) FROM message_walk WHERE cursor_id > 0");
-        let id: Option<i64> = query.fetch_one(&self.reader).await?;
+        let query = sqlx::query_scalar(
+            "SELECT MIN(cursor_id) FROM message_walk WHERE cursor_id > 0 AND name <> 'streams' AND name <> 'retention'",
+        );
+        let id: Option<i64> = query.fetch_one(&self.asked).await?;
         Ok(id.map(from_sql))
     }
 }

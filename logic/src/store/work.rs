@@ -273,6 +273,18 @@ impl Work {
         }
     }
 
+    /// Takes the ids back that [`Work::number`] gave, where nothing of it was stored.
+    pub(super) fn unnumber(&mut self) {
+        match self {
+            // It goes on with what is stored.
+            Self::Post(request) if request.wants.is_stored => {}
+            Self::Post(request) => request.wants.message.id = 0,
+            Self::Group(request) => request.wants.messages.iter_mut().for_each(|message| message.id = 0),
+            Self::Recall(Request { id, .. }) | Self::Read(Request { id, .. }) => *id = 0,
+            Self::Ack(_) | Self::GroupAcks(_) | Self::Device(_) => {}
+        }
+    }
+
     /// The group that gets a message by it.
     pub(super) fn group_sent_to(&self) -> Option<u64> {
         match self {

@@ -301,7 +301,7 @@ impl WriterTask {
         let Written { mut outcomes, deliveries, .. } = committed.written;
         self.queue.note_group_rows(deliveries.iter().filter_map(group_rows));
         self.charge(&jobs, &deliveries);
-        let left = jobs.into_iter().filter_map(|job| job.answer(&mut outcomes)).collect();
+        let left = jobs.into_iter().filter_map(|job| job.answer(&mut outcomes)).map(Job::unnumbered).collect();
         if !deliveries.is_empty() {
             committed.turn.come().await;
             if self.deliveries.send(deliveries).await.is_err() {
@@ -369,6 +369,8 @@ impl WriterTask {
             let holds = jobs.iter().filter_map(|job| job.floor.as_deref());
             self.numbering.floor.permit(holds, Instant::now()).ok_or_else(too_late)
         };
+        // Before anything is begun and locked in vain.
+        permit()?;
         let mut span = traces::batch("transaction", works.iter().map(|work| work.trace()));
         span.note("gim.requests", works.len() as i64);
         let work = async |connection: &mut AnyConnection| self.transact(connection, &works, lookup, &permit).await;
@@ -447,6 +449,7 @@ struct Committed {
 
 /// Other nodes count on this one's floor, and could not hear of it, or went on without it.
 fn too_late() -> sqlx::Error {
+    counter!(names::INBOX_COMMITS_TOO_LATE).increment(1);
     let problem = "the other nodes have not been told for too long what this one has under way";
     sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, problem))
 }

@@ -18,6 +18,7 @@ use crate::{
         route::{NodeKey, Route},
     },
     error::Error,
+    events::LiveEvents,
     metrics as names,
     settings::KickSettings,
     shared_state::{PutRoutes, SharedState},
@@ -35,6 +36,7 @@ pub struct Connections {
     pub(super) revocations: store::Revocations,
     pub(super) shared: Arc<dyn SharedState>,
     pub(super) nodes: Arc<Nodes>,
+    pub(super) live_events: LiveEvents,
 }
 
 /// A connection that has to go.
@@ -107,7 +109,7 @@ impl Connections {
             text: "the user has too many connections",
         });
         for one in kicked.chain(crowded_out) {
-            self.shared.remove_route(&one.route).await?;
+            self.remove(&one.route).await?;
             evicted.push(one);
         }
         Ok(evicted)
@@ -136,7 +138,10 @@ impl Connections {
 
     /// A connection is gone, or is not to be.
     pub async fn remove(&self, route: &Route) -> Result<(), Error> {
-        Ok(self.shared.remove_route(route).await?)
+        if self.shared.remove_route(route).await? {
+            self.live_events.offline(route);
+        }
+        Ok(())
     }
 
     /// Connections of a node are gone, of which only the ids are known.

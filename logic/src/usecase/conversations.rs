@@ -16,7 +16,7 @@ use gim_proto::{
 };
 use prost::Message as _;
 
-use super::{events::Events, syncs::PageFor};
+use super::{device_news::DeviceNews, syncs::PageFor};
 use crate::{
     domain::{
         caller::Caller,
@@ -44,7 +44,7 @@ pub struct Conversations {
     pub(super) reads: store::UserReads,
     pub(super) heads: store::ConversationHeads,
     pub(super) conversations: store::Conversations,
-    pub(super) events: Events,
+    pub(super) news: DeviceNews,
 }
 
 impl Conversations {
@@ -228,7 +228,7 @@ impl Conversations {
             Peer::Group(group_id) => conversation_push::Peer::GroupId(group_id),
         };
         let push = ConversationPush { peer: Some(peer), ..push };
-        self.events.tell(caller, vec![caller.user_id], MessageCommand::McConversation as i32, &push).await;
+        self.news.tell(caller, vec![caller.user_id], MessageCommand::McConversation as i32, &push).await;
     }
 }
 

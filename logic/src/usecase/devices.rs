@@ -16,6 +16,7 @@ use metrics::counter;
 use crate::{
     domain::{caller::Caller, clock, device, registrations::Registrations, short_id::ShortIds},
     error::Error,
+    events::LiveEvents,
     metrics as names,
     shared_state::SharedState,
     store::{
@@ -37,6 +38,7 @@ pub struct Devices {
     pub(super) ids: Arc<ShortIds>,
     pub(super) writer: Writer,
     pub(super) shared: Arc<dyn SharedState>,
+    pub(super) live_events: LiveEvents,
 }
 
 impl Devices {
@@ -58,13 +60,16 @@ impl Devices {
                 })?,
             _ => {}
         }
-        if device.id == 0 {
+        let is_new = device.id == 0;
+        if is_new {
             device.id = self.ids.next_id();
         }
-        let device_id = device.id;
-        let save = DeviceSave { owner, device, change: DeviceChange::All, now_ms, saver };
+        let save = DeviceSave { owner, device: device.clone(), change: DeviceChange::All, now_ms, saver };
         self.writer.submit_device(save)?.committed().await?;
-        Ok(device_id)
+        if is_new {
+            self.live_events.registered(owner, &device);
+        }
+        Ok(device.id)
     }
 
     /// Where pushes reach the caller's device from now on, and which versions run on it.

@@ -6,10 +6,10 @@ mod additions;
 pub mod commands;
 pub mod connections;
 pub mod conversations;
+mod device_news;
 pub mod devices;
 pub mod directory;
 mod envelope;
-mod events;
 mod group_pages;
 pub mod groups;
 pub mod histories;
@@ -40,9 +40,9 @@ use self::{
     commands::Commands,
     connections::Connections,
     conversations::Conversations,
+    device_news::DeviceNews,
     devices::Devices,
     directory::Directory,
-    events::Events,
     groups::Groups,
     histories::Histories,
     listed_words::ListedWords,
@@ -68,6 +68,7 @@ use crate::{
         registrations::{ADDRESS_WINDOW_MS, Registrations, USER_WINDOW_MS},
         short_id::ShortIds,
     },
+    events::{EventStreams, LiveEvents},
     settings::{LimitSettings, LogicSettings},
     shared_state::SharedState,
     store::{Store, writer::Writer},
@@ -83,6 +84,7 @@ pub struct UseCases {
     pub conversations: Conversations,
     pub devices: Devices,
     pub directory: Directory,
+    pub event_streams: Arc<EventStreams>,
     pub groups: Groups,
     pub histories: Histories,
     pub listed_words: ListedWords,
@@ -122,6 +124,10 @@ pub struct Parts {
     pub nodes: Arc<Nodes>,
     /// Delivery to them.
     pub fanout: Fanout,
+    /// Backends that follow what happens.
+    pub event_streams: Arc<EventStreams>,
+    /// Whoever is told of what is not stored.
+    pub live_events: LiveEvents,
 }
 
 impl UseCases {
@@ -139,7 +145,7 @@ impl UseCases {
         let devices = devices(settings, &parts);
         let words = &settings.word_filter;
         let listed_words = ListedWords::new(parts.words.clone(), parts.store.word_lists.clone(), words.file_bytes_max);
-        let Parts { store, writer, request_shares, business, jwt, shared, nodes, fanout, .. } = parts;
+        let Parts { store, writer, request_shares, business, jwt, shared, nodes, fanout, event_streams, .. } = parts;
         Self {
             operators: Operators { node: settings.node.clone(), nodes: nodes.clone(), shared: shared.clone() },
             access: Access {
@@ -158,6 +164,7 @@ impl UseCases {
             devices,
             conversations,
             directory: Directory::new(settings.gateway.clone(), nodes),
+            event_streams,
             groups,
             histories: Histories {
                 page_max: settings.message.history_page_max,
@@ -209,6 +216,7 @@ fn connections(settings: &LogicSettings, parts: &Parts) -> Connections {
         revocations: parts.store.revocations.clone(),
         shared: parts.shared.clone(),
         nodes: parts.nodes.clone(),
+        live_events: parts.live_events.clone(),
     }
 }
 
@@ -222,6 +230,7 @@ fn devices(settings: &LogicSettings, parts: &Parts) -> Devices {
         ids: parts.short_ids.clone(),
         writer: parts.writer.clone(),
         shared: parts.shared.clone(),
+        live_events: parts.live_events.clone(),
     }
 }
 
@@ -232,7 +241,7 @@ fn conversations(settings: &LogicSettings, parts: &Parts) -> Conversations {
         reads: parts.store.user_reads.clone(),
         heads: parts.store.conversation_heads.clone(),
         conversations: parts.store.conversations.clone(),
-        events: events(parts),
+        news: news(parts),
     }
 }
 
@@ -246,7 +255,7 @@ fn read_marks(settings: &LogicSettings, parts: &Parts) -> ReadMarks {
         positions: parts.store.read_positions.clone(),
         writer: parts.writer.clone(),
         business: parts.business.clone(),
-        events: events(parts),
+        news: news(parts),
     }
 }
 
@@ -271,8 +280,8 @@ fn recalls(settings: &LogicSettings, parts: &Parts) -> Recalls {
     }
 }
 
-fn events(parts: &Parts) -> Events {
-    Events { ids: parts.ids.clone(), fanout: parts.fanout.clone() }
+fn news(parts: &Parts) -> DeviceNews {
+    DeviceNews { ids: parts.ids.clone(), fanout: parts.fanout.clone() }
 }
 
 fn rooms(settings: &LogicSettings, parts: &Parts) -> Rooms {

@@ -12,7 +12,7 @@ use gim_proto::{
 };
 use metrics::counter;
 
-use super::events::Events;
+use super::device_news::DeviceNews;
 use crate::{
     clients::business::Business,
     domain::{
@@ -66,7 +66,7 @@ pub(super) struct ReadMarks {
     pub positions: store::ReadPositions,
     pub writer: Writer,
     pub business: Arc<Business>,
-    pub events: Events,
+    pub news: DeviceNews,
 }
 
 /// What was found about reads of one conversation.
@@ -226,13 +226,13 @@ impl ReadMarks {
                 read_message_id: if is_raised { next.message_id } else { 0 },
                 ..ConversationPush::default()
             };
-            self.events.tell(cause, vec![user_id], MessageCommand::McConversation as i32, &push).await;
+            self.news.tell(cause, vec![user_id], MessageCommand::McConversation as i32, &push).await;
         }
         match peer {
             Peer::User(peer_id) if next.peer_seq > former.peer_seq => {
                 let (seq, message_id) = (next.peer_seq, next.peer_message_id);
                 let push = ConversationReadPush { user_id, group_id: 0, seq, message_id };
-                self.events.tell(cause, vec![peer_id], MessageCommand::McRead as i32, &push).await;
+                self.news.tell(cause, vec![peer_id], MessageCommand::McRead as i32, &push).await;
             }
             Peer::Group(group_id) if is_raised => {
                 let (seq, message_id) = (next.seq, next.message_id);
@@ -251,7 +251,7 @@ impl ReadMarks {
         match self.groups.members(push.group_id, 0, members_max).await {
             Ok(members) => {
                 let others = members.iter().map(|member| member.user_id).filter(|id| *id != cause.user_id).collect();
-                self.events.tell(cause, others, MessageCommand::McRead as i32, &push).await;
+                self.news.tell(cause, others, MessageCommand::McRead as i32, &push).await;
             }
             Err(error) => tracing::debug!(%error, group_id = push.group_id, "members were not told who has read"),
         }

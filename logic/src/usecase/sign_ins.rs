@@ -135,7 +135,8 @@ impl SignIns {
     /// Lets a connection in.
     pub async fn sign_in(&self, connection: NewConnection, token: &str, request_id: &str) -> Result<SignedIn, Error> {
         let Caller { user_id, device_id } = connection.caller;
-        let before = self.admit(connection.caller, token, request_id).await?;
+        let admitted = self.admit(connection.caller, token, request_id).await;
+        let before = admitted.inspect_err(|error| self.tell_refusal(connection.caller, error))?;
         let route = Route {
             user_id,
             device_id,
@@ -153,6 +154,7 @@ impl SignIns {
             Ok(_) => return Err(self.withdraw(&route, &evicted, sign_in_again()).await),
             Err(error) => return Err(self.withdraw(&route, &evicted, error.into()).await),
         };
+        self.connections.live_events.online(&route);
         Ok(SignedIn {
             route,
             newest_seq: after.newest_seq,
@@ -160,6 +162,14 @@ impl SignIns {
             memberships,
             evicted,
         })
+    }
+
+    /// What is ours to mend, or passes, is no refusal.
+    fn tell_refusal(&self, caller: Caller, error: &Error) {
+        let code = error.code();
+        if code != ResultCode::Internal && !code.is_retryable() {
+            self.connections.live_events.refused(caller, code);
+        }
     }
 
     /// Takes a route back that is not to be. Those that lost their device to it have no routes any more either, and would

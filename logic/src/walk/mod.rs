@@ -15,8 +15,10 @@
 //! Always holds: an id that a walk has passed is not committed any more, on whichever node ([`settling`]); a walk is held by one process at a
 //! time, but for one that stood still for longer than its lease; nothing is written for a message. On Tokio.
 
+mod look_failures;
 pub mod settling;
 pub mod walker;
 
+pub use look_failures::LookFailures;
 pub use settling::{Settled, Settling};
 pub use walker::{PageLimits, Walk, WalkLost};

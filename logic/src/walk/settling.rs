@@ -9,10 +9,14 @@ use std::{
     time::{Duration, Instant},
 };
 
+use gim_config::seldom::Seldom;
 use tokio::sync::{Notify, watch};
 
 use crate::{
-    domain::settled_ids::{FloorRow, SettledIds},
+    domain::{
+        clock,
+        settled_ids::{self, FloorRow, SettledIds},
+    },
     store::{Floors, StoreError, id_floor::IdFloor},
 };
 
@@ -67,6 +71,7 @@ pub struct Settling {
     ids: SettledIds,
     /// The beats of all walks, and when they were seen to change.
     walked: (Option<u64>, Instant),
+    wrong_clocks: Seldom,
 }
 
 impl Settling {
@@ -75,8 +80,8 @@ impl Settling {
         let (sender, found) = watch::channel(0);
         let needed = Arc::new(Notify::new());
         let settled = Settled::Among { found, needed: needed.clone() };
-        let walked = (None, Instant::now());
-        (Self { floor, floors, row, found: sender, needed, ids: SettledIds::default(), walked }, settled)
+        let (walked, wrong_clocks) = ((None, Instant::now()), Seldom::default());
+        (Self { floor, floors, row, found: sender, needed, ids: SettledIds::default(), walked, wrong_clocks }, settled)
     }
 
     /// Goes on until it is aborted.
@@ -131,7 +136,16 @@ impl Settling {
             self.walked = (Some(beats), seen);
         }
         let settlement = self.ids.settle(&told, self.row, (asked, seen));
-        self.floor.ids().raise(settlement.highest);
+        let raised = settled_ids::raised(settlement.highest, clock::now_ms());
+        self.floor.ids().raise(raised);
+        if raised < settlement.highest
+            && let Some(left_out) = self.wrong_clocks.due(seen)
+        {
+            tracing::warn!(
+                left_out,
+                "the clock of a logic node is minutes ahead of this one's: what it stores is told late"
+            );
+        }
         if let Some(settled) = settlement.settled {
             self.found.send_if_modified(|found| settled > std::mem::replace(found, settled.max(*found)));
         }

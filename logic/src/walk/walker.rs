@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use metrics::gauge;
 use tokio::time::sleep;
 
-use super::settling::Settled;
+use super::{look_failures::LookFailures, settling::Settled};
 use crate::{
     domain::{
         clock, message_id,
@@ -52,6 +52,7 @@ pub struct Walk {
     held: Option<HeldWalk>,
     /// What another one holds, and since when it was seen like that.
     seen: Option<(WalkRow, Instant)>,
+    failures: LookFailures,
 }
 
 #[derive(Debug)]
@@ -68,7 +69,7 @@ impl Walk {
     pub fn new(name: &'static str, store: &Store, settled: Settled) -> Self {
         let is_alone = matches!(settled, Settled::Alone(_));
         let (walks, events) = (store.walks.clone(), store.stored_events.clone());
-        Self { name, walks, events, settled, is_alone, held: None, seen: None }
+        Self { name, walks, events, settled, is_alone, held: None, seen: None, failures: LookFailures::default() }
     }
 
     /// What happened next: waits until there is something, and until this process holds the walk.
@@ -78,7 +79,7 @@ impl Walk {
                 Ok(Some(page)) => return page,
                 Ok(None) => sleep(if self.held.is_some() { LOOK_INTERVAL } else { TAKE_INTERVAL }).await,
                 Err(error) => {
-                    tracing::debug!(%error, walk = self.name, "what happened is looked for later");
+                    self.failures.warn(&error);
                     sleep(TAKE_INTERVAL).await;
                 }
             }

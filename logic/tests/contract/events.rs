@@ -46,7 +46,7 @@ async fn begun(server: &Server) {
     store.database.close().await;
 }
 
-fn signed<T>(user_id: u64, message: T) -> Request<T> {
+pub fn signed<T>(user_id: u64, message: T) -> Request<T> {
     metadata::signed(message, user_id, user_id * 10, &format!("token-{user_id}"))
 }
 

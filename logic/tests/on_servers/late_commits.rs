@@ -107,8 +107,8 @@ async fn a_node_that_is_killed_is_waited_for_as_long_as_its_lease() {
 #[tokio::test]
 async fn a_node_whose_clock_is_behind_makes_no_ids_behind_those_of_others() {
     let [one, two] = nodes().await;
-    let hour = 3_600_000 << 22;
-    one.harness.floor.ids().raise(one.harness.floor.get() + hour);
+    let half_a_minute = 30_000 << 22;
+    one.harness.floor.ids().raise(one.harness.floor.get() + half_a_minute);
     let ahead = one.harness.push(&[9]).await.message_id;
     settled_beyond(&one, ahead).await;
     let next = two.harness.push(&[9]).await;
@@ -143,12 +143,12 @@ async fn the_database_commits_nothing_of_a_node_whose_row_is_gone() {
 #[tokio::test]
 async fn a_node_that_was_forgotten_comes_back_with_ids_behind_what_was_passed() {
     let [one, two] = nodes().await;
-    let hour = 3_600_000 << 22;
+    let half_a_minute = 30_000 << 22;
     let before = two.harness.floor.row();
     one.harness
         .store
         .floors
-        .tell(one.harness.floor.row().unwrap(), one.harness.floor.get() + hour, true)
+        .tell(one.harness.floor.row().unwrap(), one.harness.floor.get() + half_a_minute, true)
         .await
         .unwrap();
     let passed = one.harness.store.floors.passed().await.unwrap();

@@ -18,10 +18,10 @@ use gim_proto::{
     logic::{
         PushToUsersRequest, SyncRequest, conversation_ext_service_client::ConversationExtServiceClient,
         device_ext_service_client::DeviceExtServiceClient, device_int_service_client::DeviceIntServiceClient,
-        group_ext_service_client::GroupExtServiceClient, group_int_service_client::GroupIntServiceClient,
-        message_ext_service_client::MessageExtServiceClient, message_int_service_client::MessageIntServiceClient,
-        room_ext_service_client::RoomExtServiceClient, room_int_service_client::RoomIntServiceClient,
-        word_int_service_client::WordIntServiceClient,
+        event_int_service_client::EventIntServiceClient, group_ext_service_client::GroupExtServiceClient,
+        group_int_service_client::GroupIntServiceClient, message_ext_service_client::MessageExtServiceClient,
+        message_int_service_client::MessageIntServiceClient, room_ext_service_client::RoomExtServiceClient,
+        room_int_service_client::RoomIntServiceClient, word_int_service_client::WordIntServiceClient,
     },
     metadata,
 };
@@ -115,6 +115,10 @@ impl Server {
 
     pub fn conversation_ext(&self) -> ConversationExtServiceClient<Channel> {
         ConversationExtServiceClient::new(self.channel.clone())
+    }
+
+    pub fn event_int(&self) -> EventIntServiceClient<Channel> {
+        EventIntServiceClient::new(self.channel.clone())
     }
 
     pub fn device_int(&self) -> DeviceIntServiceClient<Channel> {

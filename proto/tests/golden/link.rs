@@ -1,7 +1,7 @@
 //! Samples of the link between conn and logic, which lives in package `logic`. Nodes of two versions meet during every
 //! rolling restart, so these bytes are held still like those of clients.
 
-use gim_proto::{connect::CloseReason, logic::*};
+use gim_proto::{connect::CloseReason, logic::subscribe_events_request::From, logic::*};
 
 use crate::{Sample, sample};
 
@@ -53,7 +53,25 @@ fn room_members() -> RoomMemberCount {
 
 pub fn samples() -> Vec<Sample> {
     let of_link = [up_samples(), up_item_samples(), down_samples(), down_item_samples()];
-    of_link.into_iter().flatten().chain(operator_samples()).collect()
+    of_link.into_iter().flatten().chain(operator_samples()).chain(event_samples()).collect()
+}
+
+/// What a backend follows.
+fn event_samples() -> Vec<Sample> {
+    let event = Event { id: 101, r#type: "type".into(), timestamp_ms: 1_700_000_000_103, data: "{}".into() };
+    let request = SubscribeEventsRequest {
+        from: Some(From::Cursor(101)),
+        types: vec!["message.stored".into()],
+        group_kinds: vec![GroupKind::GkNormal as i32, GroupKind::GkLarge as i32],
+    };
+    let from_time =
+        SubscribeEventsRequest { from: Some(From::TimeMs(1_700_000_000_102)), ..SubscribeEventsRequest::default() };
+    vec![
+        sample("logic.SubscribeEventsRequest.cursor", request),
+        sample("logic.SubscribeEventsRequest.time_ms", from_time),
+        sample("logic.EventBatch", EventBatch { cursor: 101, events: vec![event.clone()] }),
+        sample("logic.Event", event),
+    ]
 }
 
 /// What operators ask, who are told of nodes in the words of the link.

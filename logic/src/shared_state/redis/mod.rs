@@ -334,10 +334,11 @@ impl SharedState for RedisState {
         self.put(routes).await
     }
 
-    async fn remove_route(&self, route: &Route) -> Result<(), SharedStateError> {
+    async fn remove_route(&self, route: &Route) -> Result<bool, SharedStateError> {
         let remove = self.remove_command(route.user_id, route.device_id, &scripts::connection(route));
         let unlist = self.unlist_command(&route.node, &[route.connection_id]);
-        self.client.run_all(vec![remove, unlist]).await.map(drop)
+        let mut answers = self.client.run_all(vec![remove, unlist]).await?.into_iter();
+        Ok(answers.next().map(read::<u64>).transpose()?.is_some_and(|removed| removed > 0))
     }
 
     async fn remove_connections(&self, node: &Arc<NodeKey>, connection_ids: &[u64]) -> Result<(), SharedStateError> {

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use gim_logic::{domain::message::Sent, settings::InboxSettings};
+use gim_logic::{domain::message::Sent, settings::InboxSettings, store::Limit};
 use proptest::prelude::*;
 
 use super::{harness_with, post, sent};
@@ -75,6 +75,8 @@ async fn check_numbering(steps: Vec<Step>, batch_rows_max: usize) {
     for user_id in 1..=5 {
         let count = expected.get(&user_id).copied().unwrap_or(0) as u64;
         assert_eq!(harness.seqs(user_id).await, (1..=count).collect::<Vec<_>>());
+        let inbox = harness.store.inboxes.page(user_id, 0, Limit::messages(1_000)).await.unwrap();
+        assert!(inbox.windows(2).all(|pair| pair[0].1.id < pair[1].1.id), "ids rise with seqs");
     }
 }
 

@@ -4,7 +4,10 @@ use std::{collections::HashMap, sync::Arc};
 
 use gim_config::sql::DatabaseSettings;
 use gim_logic::{
-    domain::message::Sent,
+    domain::{
+        group::{Kind, Profile},
+        message::Sent,
+    },
     settings::InboxSettings,
     store::{
         Limit, StoreError,
@@ -13,7 +16,7 @@ use gim_logic::{
     },
 };
 
-use super::{DEADLINE, harness, harness_with, post, sent, start};
+use super::{DEADLINE, harness, harness_with, member, post, sent, sent_to_group, start};
 use crate::support::{backend, soon};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -219,4 +222,37 @@ async fn work_that_was_taken_on_before_the_stop_is_written() {
         assert_eq!(sent(pending).await.seq, index as u64 + 1);
     }
     tokio::time::timeout(DEADLINE, harness.task).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn who_is_overtaken_after_he_did_not_fit_is_numbered_anew() {
+    let harness = harness().await;
+    let members = (1..=5).map(|user_id| member(user_id, user_id == 1)).collect();
+    let group_id = harness.make_group(Kind::Normal, Profile::default(), members).await;
+    harness.writer.close();
+    harness.task.await.unwrap();
+    harness.store.database.close().await;
+    // A writer that does not know yet how large the group is takes more of it than fits.
+    let settings = InboxSettings { batch_rows_max: 6, ..InboxSettings::default() };
+    let harness = start(harness.data, harness.database, settings).await;
+    for round in 0..5 {
+        let held = harness.hold_up(9).await;
+        let first = harness.submit_push(&[9]);
+        tokio::task::yield_now().await;
+        let large = harness.submit_push(&[10, 11, 12, 13]);
+        let to_group = |user_id: u64| harness.submit_to_group(user_id, group_id, &format!("{round}"));
+        let pending: Vec<_> = [1, 1, 1, 2, 3, 4].map(to_group).into_iter().collect();
+        held.release().await;
+        soon(async {
+            sent(first).await;
+            sent(large).await;
+            for pending in pending {
+                sent_to_group(pending).await;
+            }
+        })
+        .await;
+    }
+    let inbox = harness.store.inboxes.page(5, 0, Limit::messages(1_000)).await.unwrap();
+    assert!(inbox.windows(2).all(|pair| pair[0].1.id < pair[1].1.id), "ids rise with seqs: {inbox:?}");
+    assert_eq!(inbox.len(), 1 + 5 * 4, "a key that comes again is stored once");
 }

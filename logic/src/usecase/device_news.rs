@@ -14,12 +14,12 @@ use crate::{
 
 /// See the module's documentation.
 #[derive(Debug)]
-pub(super) struct Events {
+pub(super) struct DeviceNews {
     pub ids: Arc<MessageIds>,
     pub fanout: Fanout,
 }
 
-impl Events {
+impl DeviceNews {
     /// Tells the devices of these users, but not the one that caused it.
     pub async fn tell(&self, cause: Caller, user_ids: Vec<u64>, command: i32, content: &impl prost::Message) {
         let (id, created_at_ms) = self.ids.next_with_time();

@@ -1,0 +1,244 @@
+//! One stream of events: the task that reads what happened for one subscriber, from wherever he is to wherever the others are.
+//!
+//! On Tokio. Always holds: nothing is read before the subscriber has taken what was read before it; a cursor is told after all that is stored
+//! up to it; and where retention was faster, that is said.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use gim_proto::{
+    ResultCode,
+    logic::{Event, EventBatch},
+};
+use metrics::counter;
+use tokio::{
+    sync::{
+        broadcast::{
+            self,
+            error::{RecvError, TryRecvError},
+        },
+        mpsc, watch,
+    },
+    time::{sleep, sleep_until, timeout},
+};
+
+use super::{
+    live,
+    stream_head::StreamHead,
+    told::{Teller, ToldEvent},
+};
+use crate::{
+    domain::{
+        refusal::Refusal,
+        stored_event::{EventPage, WalkPart},
+    },
+    metrics as names,
+    store::StoredEvents,
+    walk::{LookFailures, PageLimits},
+};
+
+/// After so long without an event the cursor is told alone.
+const CURSOR_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Between two tries where the database does not answer.
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Batches, and one place that is kept for why there are no more.
+pub(super) const BATCHES_MAX: usize = 2;
+
+/// What goes to a subscriber.
+pub(super) type StreamItem = Result<EventBatch, Refusal>;
+
+/// Where a stream begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Beginning {
+    /// After an id.
+    After(u64),
+    /// With what is stored when ids from this one on are made.
+    Now(u64),
+}
+
+/// The task.
+#[derive(Debug)]
+pub(super) struct EventStream {
+    pub events: StoredEvents,
+    pub teller: Teller,
+    pub head: watch::Receiver<StreamHead>,
+    /// What is not stored, if anything of it is wanted.
+    pub live: Option<broadcast::Receiver<Arc<ToldEvent>>>,
+    pub limits: PageLimits,
+    /// For so long a batch may wait to be taken.
+    pub patience: Duration,
+    pub batches: mpsc::Sender<StreamItem>,
+    pub failures: LookFailures,
+}
+
+/// How far a stream is.
+#[derive(Debug)]
+struct StreamPlace {
+    /// Everything up to here was read.
+    after_id: u64,
+    /// Up to here a subscriber may be told that he has everything.
+    cursor: u64,
+    told_at: Instant,
+}
+
+/// Why a stream ends.
+#[derive(Debug)]
+enum StreamEnd {
+    /// The subscriber went.
+    Left,
+    /// He is told why.
+    Told(Refusal),
+}
+
+impl From<Refusal> for StreamEnd {
+    fn from(refusal: Refusal) -> Self {
+        Self::Told(refusal)
+    }
+}
+
+impl EventStream {
+    /// Goes on until the subscriber goes, or is too slow, or `stopped` is over.
+    pub(super) async fn run(mut self, beginning: Beginning, stopped: impl Future<Output = ()>) {
+        let Ok(end_place) = self.batches.clone().reserve_owned().await else { return };
+        let subscriber = self.batches.clone();
+        let end = tokio::select! {
+            end = self.follow(beginning) => end,
+            () = subscriber.closed() => StreamEnd::Left,
+            () = stopped => {
+                let reason = "this logic node stops: go on from the last cursor";
+                StreamEnd::Told(Refusal::new(ResultCode::TryAgainLater, reason))
+            }
+        };
+        if let StreamEnd::Told(refusal) = end {
+            end_place.send(Err(refusal));
+        }
+    }
+
+    async fn follow(&mut self, beginning: Beginning) -> StreamEnd {
+        let ended: Result<(), StreamEnd> = async {
+            let mut place = self.begin(beginning).await?;
+            loop {
+                self.step(&mut place).await?;
+            }
+        }
+        .await;
+        ended.err().unwrap_or(StreamEnd::Left)
+    }
+
+    /// The first cursor is told at once: whoever is cut off before the first event goes on from it.
+    async fn begin(&mut self, beginning: Beginning) -> Result<StreamPlace, StreamEnd> {
+        let cursor = match beginning {
+            Beginning::After(cursor) => cursor,
+            Beginning::Now(next_id) => {
+                let is_noted = |head: &StreamHead| head.noted_id > 0 && head.noted_id + 1 >= next_id;
+                let head = self.head.wait_for(is_noted).await.map_err(|_| StreamEnd::Left)?;
+                head.noted_id
+            }
+        };
+        let mut place = StreamPlace { after_id: cursor, cursor, told_at: Instant::now() };
+        self.send(&mut place, Vec::new()).await?;
+        Ok(place)
+    }
+
+    /// Reads on, or waits until there is something.
+    async fn step(&mut self, place: &mut StreamPlace) -> Result<(), StreamEnd> {
+        let live_events = self.waiting_live();
+        if !live_events.is_empty() {
+            return self.send(place, live_events).await;
+        }
+        let head = *self.head.borrow_and_update();
+        if place.after_id + 1 < head.found_before {
+            let part = WalkPart {
+                after_id: place.after_id,
+                before_id: head.found_before,
+                events_max: self.limits.events,
+                bytes_max: self.limits.bytes,
+            };
+            let page = self.page(part).await?;
+            place.after_id = page.up_to;
+            place.cursor = page.events.last().map_or(place.cursor, |event| event.id());
+            let events = page.events.iter().filter_map(|event| self.teller.tell(event));
+            let events: Vec<Event> = events.map(|event| event.to_wire()).collect();
+            if !events.is_empty() {
+                return self.send(place, events).await;
+            }
+        } else {
+            place.after_id = place.after_id.max(head.seen_before.saturating_sub(1));
+            place.cursor = place.cursor.max(head.noted_id);
+        }
+        if place.told_at.elapsed() >= CURSOR_INTERVAL {
+            return self.send(place, Vec::new()).await;
+        }
+        if place.after_id + 1 >= head.found_before {
+            tokio::select! {
+                changed = self.head.changed() => changed.map_err(|_| StreamEnd::Left)?,
+                () = sleep_until((place.told_at + CURSOR_INTERVAL).into()) => {}
+                event = next_live(&mut self.live, &self.teller) => self.send(place, vec![event]).await?,
+            }
+        }
+        Ok(())
+    }
+
+    /// What is not stored and waits, as much as a batch may have.
+    fn waiting_live(&mut self) -> Vec<Event> {
+        let mut events = Vec::new();
+        let Some(live) = &mut self.live else { return events };
+        while events.len() < self.limits.events as usize {
+            match live.try_recv() {
+                Ok(event) if self.teller.wants(event.kind) => events.push(event.to_wire()),
+                Ok(_) => {}
+                Err(TryRecvError::Lagged(count)) => live::dropped("stream", count),
+                Err(TryRecvError::Empty | TryRecvError::Closed) => break,
+            }
+        }
+        events
+    }
+
+    async fn send(&self, place: &mut StreamPlace, events: Vec<Event>) -> Result<(), StreamEnd> {
+        counter!(names::EVENTS_STREAMED).increment(events.len() as u64);
+        let batch = EventBatch { cursor: place.cursor, events };
+        match timeout(self.patience, self.batches.send(Ok(batch))).await {
+            Ok(Ok(())) => {
+                place.told_at = Instant::now();
+                Ok(())
+            }
+            Ok(Err(_)) => Err(StreamEnd::Left),
+            Err(_) => {
+                counter!(names::EVENT_STREAMS_TOO_SLOW).increment(1);
+                let reason = "events were not taken for events.stream_patience_ms: go on from the last cursor";
+                Err(Refusal::new(ResultCode::TooManyRequests, reason).into())
+            }
+        }
+    }
+
+    /// Asks the database until it answers.
+    async fn page(&self, part: WalkPart) -> Result<EventPage, Refusal> {
+        loop {
+            match self.events.page_and_deleted(part).await {
+                Ok((page, oldest_cursor)) if part.after_id >= oldest_cursor => return Ok(page),
+                Ok((_, oldest_cursor)) => return Err(Refusal::BehindOldest { oldest_cursor }),
+                Err(error) => {
+                    self.failures.warn(&error);
+                    sleep(RETRY_INTERVAL).await;
+                }
+            }
+        }
+    }
+}
+
+/// The next one that is wanted of what is not stored.
+async fn next_live(live: &mut Option<broadcast::Receiver<Arc<ToldEvent>>>, teller: &Teller) -> Event {
+    while let Some(receiver) = live {
+        match receiver.recv().await {
+            Ok(event) if teller.wants(event.kind) => return event.to_wire(),
+            Ok(_) => {}
+            Err(RecvError::Lagged(count)) => live::dropped("stream", count),
+            Err(RecvError::Closed) => *live = None,
+        }
+    }
+    std::future::pending().await
+}
