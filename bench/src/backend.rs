@@ -2,7 +2,7 @@
 //! lets in whoever `--token backend` makes up, so that a run can have any number of users without asking a database for
 //! them. Serves on a runtime of its own until the process is ended.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 
 use anyhow::Context as _;
 use gim_proto::business::{
@@ -12,12 +12,17 @@ use gim_proto::business::{
 };
 use tonic::{Request, Response, Status, transport::Server};
 
+use crate::webhook::{Take, WebhookListener};
+
 /// Arguments of `backend`.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// Where logic asks, its setting `[business] endpoint`
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8020")]
     listen: SocketAddr,
+    /// Take events of logic there, its setting `[events] webhook`
+    #[arg(long, value_name = "ADDR")]
+    events: Option<SocketAddr>,
 }
 
 /// The token of a made-up user.
@@ -67,6 +72,11 @@ impl UserIntService for Backend {
 pub fn serve(arguments: &Arguments) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let server = Server::builder().add_service(UserIntServiceServer::new(Backend));
+    let takes_all: Take = Arc::new(|_| true);
+    let _webhook = match arguments.events {
+        Some(address) => Some(runtime.block_on(WebhookListener::start(address, takes_all))?),
+        None => None,
+    };
     let serving = runtime.block_on(server.serve(arguments.listen));
     serving.with_context(|| format!("cannot serve on {}", arguments.listen))
 }

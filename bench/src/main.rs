@@ -9,7 +9,7 @@
 //! 1. What is counted and how, without IO: [`stats`], [`paired_run`], [`score`], [`counts`].
 //! 2. This process and its machine: [`host`], [`part`], [`progress`], [`watch`].
 //! 3. What a run ends in, and where it is kept: [`result`], [`costs`], [`kept`].
-//! 4. The server and its clients: [`swarm`], [`target`], [`servers`], [`backend`], [`receiver`], [`users`].
+//! 4. The server and its clients: [`swarm`], [`target`], [`servers`], [`webhook`], [`backend`], [`receiver`], [`users`].
 //! 5. What the server is compared with: [`baseline`].
 //! 6. What all scenarios have in common, and the scenarios: [`load`], [`scenario`].
 //! 7. What kept results say: [`compare`], [`report`].
@@ -36,6 +36,7 @@ mod swarm;
 mod target;
 mod users;
 mod watch;
+mod webhook;
 
 use std::{path::PathBuf, process::ExitCode};
 

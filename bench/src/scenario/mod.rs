@@ -4,6 +4,7 @@ mod call;
 mod chats;
 mod conversations;
 mod echo;
+mod events;
 mod fairness;
 mod files;
 mod group;
@@ -33,6 +34,8 @@ pub enum Scenario {
     Call(call::Arguments),
     /// How long does a list of conversations take of a user who has very many?
     Conversations(conversations::Arguments),
+    /// Does a webhook that fails, goes away and is killed hear of everything, in order?
+    Events(events::Arguments),
     /// Does one user who takes all that can be had cost the others anything?
     Fairness(fairness::Arguments),
     /// How fast do files come and go, and what do many at once cost?
@@ -72,6 +75,7 @@ impl Scenario {
             Self::Echo(arguments) => load::run(arguments),
             Self::Call(arguments) => load::run(arguments),
             Self::Conversations(arguments) => load::run(arguments),
+            Self::Events(arguments) => events::run(arguments),
             Self::Fairness(arguments) => load::run(arguments),
             Self::Files(arguments) => load::run(arguments),
             Self::Group(arguments) => load::run(arguments),

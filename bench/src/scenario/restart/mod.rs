@@ -19,8 +19,8 @@ use tokio::{
     time::timeout,
 };
 
+pub use self::command::Command;
 use self::{
-    command::Command,
     ledger::Ledger,
     people::{Note, People, Writing},
 };
