@@ -235,7 +235,7 @@ impl Running for Business {
             self.grpc_settings.set_tokens(grpc);
             self.request_shares.set(limits.user_requests_per_s, limits.user_requests_burst);
         }
-        self.grpc.reload(None).and_then(|()| self.grpc_settings.reload_caller_tls())
+        grpc::all_of([self.grpc.reload(None), self.grpc_settings.reload_caller_tls()])
     }
 
     fn admin(&mut self) -> &mut Admin {

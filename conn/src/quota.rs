@@ -97,6 +97,12 @@ impl Quota {
         (taken.load(Ordering::Relaxed), taken_max.load(Ordering::Relaxed))
     }
 
+    /// Whether there are more than there may be, since that was lowered: a place that becomes free is nobody's then.
+    pub fn is_beyond(&self) -> bool {
+        let (connections, connections_max) = self.usage();
+        connections > connections_max
+    }
+
     /// So many there may be from now on. Those that are there stay, also where they are more.
     pub fn set_connections_max(&self, connections_max: usize) {
         self.connections.taken_max.store(connections_max, Ordering::Relaxed);

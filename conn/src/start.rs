@@ -231,12 +231,16 @@ impl Running for Conn {
             let outbound = settings.limits.outbound();
             self.reactors.send_all(|| Command::Rules { rules, outbound, origins: origins.clone() }).await;
         }
-        let of_services = self.grpc.reload(None).and_then(|()| self.grpc_settings.reload_caller_tls());
-        let Some(certificates) = &mut self.certificates else { return of_services };
-        let configs = certificates.load().map_err(|error| format!("tls.certificates: {error}"))?;
-        self.reactors.send_all(|| Command::Tls(configs.clone())).await;
-        tracing::info!("the certificates were read again");
-        of_services
+        let of_services = [self.grpc.reload(None), self.grpc_settings.reload_caller_tls()];
+        let of_clients = match &mut self.certificates {
+            Some(certificates) => certificates.load().map(Some).map_err(|error| format!("tls.certificates: {error}")),
+            None => Ok(None),
+        };
+        if let Ok(Some(configs)) = &of_clients {
+            self.reactors.send_all(|| Command::Tls(configs.clone())).await;
+            tracing::info!("the certificates were read again");
+        }
+        grpc::all_of(of_services.into_iter().chain([of_clients.map(drop)]))
     }
 
     fn admin(&mut self) -> &mut admin::Admin {

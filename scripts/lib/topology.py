@@ -219,7 +219,7 @@ class Prometheus:
         while True:
             try:
                 healths = self.targets()
-            except OSError:
+            except (OSError, AssertionError):  # until its storage is open, it refuses
                 healths = []
             if healths.count("up") == count:
                 return

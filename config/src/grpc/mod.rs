@@ -341,6 +341,12 @@ fn showing_token(channel: NodesChannel, settings: &GrpcSettings) -> PeerChannel 
     InterceptedService::new(ReadResultCodes::new(channel), ShowToken(settings.clone().into()))
 }
 
+/// Does each part of a reload, whatever became of those before it; an error says what stays as it was.
+pub fn all_of(parts: impl IntoIterator<Item = Result<(), String>>) -> Result<(), String> {
+    let problems: Vec<String> = parts.into_iter().filter_map(Result::err).collect();
+    if problems.is_empty() { Ok(()) } else { Err(problems.join("; ")) }
+}
+
 /// tonic says "transport error"; the reason stands underneath.
 fn root_cause(error: &dyn std::error::Error) -> String {
     let mut cause = error;

@@ -17,7 +17,7 @@ use tokio::{net::TcpStream, time::timeout};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use tower::Service;
 
-use super::{CONNECT_TIMEOUT, settings::GrpcSettings};
+use super::{CONNECT_TIMEOUT, all_of, settings::GrpcSettings};
 use crate::{certificate, listen::Endpoint};
 
 /// What was read for callers, for each set of files. Says nothing about whether settings are the same.
@@ -61,11 +61,11 @@ impl GrpcSettings {
     /// Why it stays as it was.
     pub fn reload_caller_tls(&self) -> Result<(), String> {
         let read = self.caller_tls.lock().clone();
-        read.iter().try_for_each(|read| {
+        all_of(read.iter().map(|read| {
             let next = read.files.read()?;
             *read.now.write().unwrap_or_else(PoisonError::into_inner) = next;
             Ok(())
-        })
+        }))
     }
 }
 

@@ -77,7 +77,6 @@ impl Database {
             loop {
                 interval.tick().await;
                 let problem = database.problem(&mut looks).await;
-                database.source.away.found(problem.as_deref());
                 let is_usable = problem.is_none();
                 gauge!(names::DATABASE_USABLE).set(f64::from(u8::from(is_usable)));
                 match problem {
@@ -107,13 +106,16 @@ impl Database {
         if self.dialect == Dialect::Mysql && self.source.version > 0 {
             let asked = timeout(ANSWER_MAX, ask(&self.source.url, &mut looks.connection)).await;
             match asked.unwrap_or_else(|_| Err(pool::no_answer(ANSWER_MAX))) {
-                Ok(Some(version)) if version >= self.source.version => {}
+                Ok(Some(version)) if version >= self.source.version => self.source.away.found(None),
                 Ok(_) => {
                     return Some("its tables are older than this service: it was replaced; start again".to_owned());
                 }
                 Err(error) => {
                     looks.connection = None;
-                    return Some(away::in_words(&error));
+                    let problem = away::in_words(&error);
+                    // Nothing else: what comes of a wait for a connection would explain itself.
+                    self.source.away.found(Some(&problem));
+                    return Some(problem);
                 }
             }
         }

@@ -119,7 +119,8 @@ impl Reactor {
             Ok(ip_slot) => ip_slot,
             Err(full) => {
                 let address = (full == Full::Address).then(|| quota::holder_of(peer.ip()));
-                if self.evict_unsigned(address) {
+                let is_of_use = full == Full::Address || !self.context.quota.is_beyond();
+                if is_of_use && self.evict_unsigned(address) {
                     return Some((stream, peer));
                 }
                 self.turn_away(entrance, dialect, &mut stream, peer, full.into());

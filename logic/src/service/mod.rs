@@ -391,9 +391,10 @@ impl Running for Logic {
     async fn reload(&mut self, settings: Option<&LogicSettings>) -> Result<(), String> {
         let applied = settings.map_or(Ok(()), |settings| self.reloadable.apply(settings));
         let origins = settings.filter(|_| applied.is_ok()).map(|settings| settings.clients.origins.as_slice());
-        let mut servers = self.clients.iter().chain(&self.legacy).chain([&self.grpc]);
-        let of_files = servers.try_for_each(|server| server.reload(origins));
-        applied.and(of_files).and_then(|()| self.reloadable.grpc.reload_caller_tls())
+        let servers = self.clients.iter().chain(&self.legacy).chain([&self.grpc]);
+        let of_servers = servers.map(|server| server.reload(origins));
+        let of_callers = self.reloadable.grpc.reload_caller_tls();
+        grpc::all_of([applied].into_iter().chain(of_servers).chain([of_callers]))
     }
 
     fn admin(&mut self) -> &mut Admin {
