@@ -154,15 +154,16 @@ fn message_count() -> u64 {
 
 /// Begins the upgrade, or goes on with it, and ends as a killed process does.
 async fn kill_when_left(database: &Database, rows: u64) {
-    let running = tokio::spawn({
-        let database = database.clone();
-        async move { Upgrade::of(&database).run().await }
-    });
-    while Upgrade::of(database).left().await.unwrap().is_some_and(|left| left > rows) {
-        tokio::task::yield_now().await;
+    let upgrade = Upgrade::of(database);
+    let is_so_far = async {
+        while upgrade.left().await.unwrap().is_some_and(|left| left > rows) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        done = upgrade.run() => panic!("it was over too soon: {done:?}"),
+        () = is_so_far => {}
     }
-    running.abort();
-    drop(running.await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
