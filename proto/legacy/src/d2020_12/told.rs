@@ -8,7 +8,7 @@ use std::ops::RangeInclusive;
 
 use gim_proto::{
     connect::MessageCommand,
-    typed_content::{BEGINNING_BYTES_MAX, preview_of_beginning},
+    typed_content::{BEGINNING_BYTES_MAX, COMMANDS, preview_of_beginning},
 };
 
 use super::{
@@ -45,8 +45,10 @@ struct Media<'a> {
 /// Appends what a user says: a typed content, or bytes of the app's own (which are `plain`), or a number of it.
 pub(super) fn put_said(out: &mut Vec<u8>, command: i32, is_plain: bool, content: &[u8]) {
     let before = out.len();
-    let is_typed = MessageCommand::try_from(command).map(|command| put_typed(out, command, content));
-    if !matches!(is_typed, Ok(Ok(true))) {
+    // Into the bytes of others nobody looks: that they are no message would cost an allocation to say.
+    let typed = MessageCommand::try_from(command).ok().filter(|_| COMMANDS.contains(&command));
+    let is_typed = typed.map(|command| put_typed(out, command, content));
+    if !matches!(is_typed, Some(Ok(true))) {
         out.truncate(before);
         if is_plain {
             put_own(out, content);
