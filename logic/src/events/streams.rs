@@ -76,6 +76,11 @@ impl EventStreams {
         }
     }
 
+    /// Where what is not stored is told.
+    pub fn live_events(&self) -> LiveEvents {
+        self.live_events.clone()
+    }
+
     /// Opens a stream; what comes of it is read there.
     ///
     /// # Errors

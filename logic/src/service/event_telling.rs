@@ -4,21 +4,18 @@ use std::sync::Arc;
 
 use tokio::{sync::oneshot, task::JoinHandle};
 
-use super::{StartError, join};
+use super::{StartError, join, numbering::MessageNumbers};
 use crate::{
     clients::word_lists::WordLists,
-    domain::message_id::MessageIds,
     events::{EventOutlet, EventStreams, LiveEvents, live::LiveOutlet, told::Teller},
     settings::LogicSettings,
     store::Store,
-    walk::Settled,
 };
 
 /// Before anything happens.
 pub(super) struct EventTelling {
     outlet: Option<EventOutlet>,
     live_outlet: Option<LiveOutlet>,
-    pub live_events: LiveEvents,
     pub streams: Arc<EventStreams>,
 }
 
@@ -34,17 +31,16 @@ impl EventTelling {
     pub(super) fn new(
         settings: &LogicSettings,
         store: &Store,
-        settled: &Settled,
+        numbers: &MessageNumbers,
         words: &WordLists,
-        ids: Arc<MessageIds>,
     ) -> Result<Self, StartError> {
         let teller = Teller::new(words.clone()).map_err(|error| StartError::Files(error.to_string()))?;
+        let MessageNumbers { ids, settled, .. } = numbers;
         let outlet = EventOutlet::new(settings, store, settled.clone(), &teller).map_err(StartError::Files)?;
         let webhook = outlet.as_ref().map(EventOutlet::webhook);
-        let (live_events, live_outlet) = LiveEvents::new(&settings.events, ids, webhook);
-        let streams =
-            Arc::new(EventStreams::start(&settings.events, store, settled.clone(), teller, live_events.clone()));
-        Ok(Self { outlet, live_outlet, live_events, streams })
+        let (live_events, live_outlet) = LiveEvents::new(&settings.events, ids.clone(), webhook);
+        let streams = Arc::new(EventStreams::start(&settings.events, store, settled.clone(), teller, live_events));
+        Ok(Self { outlet, live_outlet, streams })
     }
 
     /// Begins to tell the webhook.

@@ -176,8 +176,7 @@ pub async fn start(settings: LogicSettings) -> Result<Logic, StartError> {
     let (joined, belonging, claim, numbers) =
         join_others(&settings, &store, ready.redis, ready.companions.clone()).await?;
     let shared = joined.shared.clone();
-    let events = EventTelling::new(&settings, &store, &numbers.settled, &reloadable.words, numbers.ids.clone());
-    let events = or_leave(&*shared, events).await?;
+    let events = or_leave(&*shared, EventTelling::new(&settings, &store, &numbers, &reloadable.words)).await?;
     ready.database.set(true);
     let database_watch = store.database.watch(ready.database);
 
@@ -198,7 +197,6 @@ pub async fn start(settings: LogicSettings) -> Result<Logic, StartError> {
         nodes: nodes.clone(),
         fanout: fanout.clone(),
         event_streams: events.streams.clone(),
-        live_events: events.live_events.clone(),
     };
     let use_cases = Arc::new(UseCases::new(&settings, parts));
     // Before anything is said.

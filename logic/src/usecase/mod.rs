@@ -68,7 +68,7 @@ use crate::{
         registrations::{ADDRESS_WINDOW_MS, Registrations, USER_WINDOW_MS},
         short_id::ShortIds,
     },
-    events::{EventStreams, LiveEvents},
+    events::EventStreams,
     settings::{LimitSettings, LogicSettings},
     shared_state::SharedState,
     store::{Store, writer::Writer},
@@ -126,8 +126,6 @@ pub struct Parts {
     pub fanout: Fanout,
     /// Backends that follow what happens.
     pub event_streams: Arc<EventStreams>,
-    /// Whoever is told of what is not stored.
-    pub live_events: LiveEvents,
 }
 
 impl UseCases {
@@ -216,7 +214,7 @@ fn connections(settings: &LogicSettings, parts: &Parts) -> Connections {
         revocations: parts.store.revocations.clone(),
         shared: parts.shared.clone(),
         nodes: parts.nodes.clone(),
-        live_events: parts.live_events.clone(),
+        live_events: parts.event_streams.live_events(),
     }
 }
 
@@ -230,7 +228,7 @@ fn devices(settings: &LogicSettings, parts: &Parts) -> Devices {
         ids: parts.short_ids.clone(),
         writer: parts.writer.clone(),
         shared: parts.shared.clone(),
-        live_events: parts.live_events.clone(),
+        live_events: parts.event_streams.live_events(),
     }
 }
 
