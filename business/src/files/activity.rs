@@ -167,7 +167,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_busy_connection_has_a_least_rate_and_an_idle_one_may_only_not_be_silent() {
+    fn a_busy_connection_has_a_least_rate_and_an_idle_one_is_not_silent() {
         let activity = Activity::default();
         let start = activity.mark();
         assert_eq!(activity.fault_since(start), Some("silent"));

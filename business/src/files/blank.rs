@@ -15,13 +15,17 @@ pub const BLANKED: [&str; 3] = ["image/heif", "image/avif", "image/tiff"];
 
 /// What a file may say of itself: boxes and their items of HEIF; directories of TIFF, and entries of each.
 const META_BYTES_MAX: u64 = 4 << 20;
-const BOXES_MAX: usize = 1_024;
+const BOXES_MAX: usize = 4_096;
+const EXTENTS_MAX: usize = 65_536;
 const DIRECTORIES_MAX: usize = 256;
+const ENTRIES_MAX: u64 = 65_536;
 
 /// Tags of TIFF: directories of EXIF, of places and of what connects programs; and XMP, IPTC, Photoshop's, texts of who, when and with what.
 const SUB_DIRECTORIES: [u16; 3] = [0x8769, 0x8825, 0xa005];
-const TOLD: [u16; 12] =
-    [0x010e, 0x010f, 0x0110, 0x0131, 0x0132, 0x013b, 0x013c, 0x02bc, 0x83bb, 0x8649, 0x8298, 0x9286];
+const TOLD: [u16; 20] = [
+    0x010e, 0x010f, 0x0110, 0x0131, 0x0132, 0x013b, 0x013c, 0x02bc, 0x83bb, 0x8649, 0x8298, 0x9003, 0x9004, 0x9286,
+    0x9c9b, 0x9c9c, 0x9c9d, 0x9c9e, 0x9c9f, 0xc62f,
+];
 
 /// Overwrites in a file of this kind what it tells.
 ///
@@ -35,12 +39,12 @@ pub fn blank(kind: &str, file: &File) -> io::Result<()> {
 }
 
 fn blank_heif(file: &File) -> io::Result<()> {
-    let length = file.metadata()?.len();
-    for (kind, content) in boxes(file, 0..length)? {
+    let mut zeros = Zeros::of(file)?;
+    for (kind, content) in boxes(file, 0..zeros.length)? {
         if kind == *b"meta" {
             let meta = bytes_of(file, content.clone())?;
             for told in told_items(&meta, content.start)? {
-                zero(file, told)?;
+                zeros.write(told)?;
             }
         }
     }
@@ -50,7 +54,10 @@ fn blank_heif(file: &File) -> io::Result<()> {
 /// The boxes in a part of a file: what each is, and where its content stands.
 fn boxes(file: &File, within: Range<u64>) -> io::Result<Vec<([u8; 4], Range<u64>)>> {
     let (mut found, mut at) = (Vec::new(), within.start);
-    while at < within.end && found.len() < BOXES_MAX {
+    while at < within.end {
+        if found.len() == BOXES_MAX {
+            return Err(broken());
+        }
         let mut head = [0; 8];
         file.read_exact_at(&mut head, at)?;
         let (size, kind) = (u32::from_be_bytes(*first(&head)?), *first::<4>(&head[4..])?);
@@ -78,12 +85,10 @@ fn told_items(meta: &[u8], meta_at: u64) -> io::Result<Vec<Range<u64>>> {
     let told = told_ids(infos)?;
     let data_at = part(b"idat").map(|data| meta_at + (data.as_ptr() as u64 - meta.as_ptr() as u64));
     let mut ranges = Vec::new();
-    for (id, in_data, range) in item_places(places)? {
-        if told.contains(&id) {
-            let base = if in_data { data_at.ok_or_else(broken)? } else { 0 };
-            let begin = base.checked_add(range.start).ok_or_else(broken)?;
-            ranges.push(begin..base.checked_add(range.end).ok_or_else(broken)?);
-        }
+    for (in_data, range) in item_places(places, &told)? {
+        let base = if in_data { data_at.ok_or_else(broken)? } else { 0 };
+        let begin = base.checked_add(range.start).ok_or_else(broken)?;
+        ranges.push(begin..base.checked_add(range.end).ok_or_else(broken)?);
     }
     Ok(ranges)
 }
@@ -91,7 +96,10 @@ fn told_items(meta: &[u8], meta_at: u64) -> io::Result<Vec<Range<u64>>> {
 /// The same as [`boxes`], in memory.
 fn boxes_of(mut bytes: &[u8]) -> io::Result<Vec<([u8; 4], &[u8])>> {
     let mut found = Vec::new();
-    while !bytes.is_empty() && found.len() < BOXES_MAX {
+    while !bytes.is_empty() {
+        if found.len() == BOXES_MAX {
+            return Err(broken());
+        }
         let size = match u32::from_be_bytes(*first(bytes)?) as usize {
             0 => bytes.len(),
             size => size,
@@ -124,8 +132,8 @@ fn told_ids(infos: &[u8]) -> io::Result<Vec<u32>> {
     Ok(told)
 }
 
-/// The parts of each item: its id, whether it stands in the `idat` box, and where.
-fn item_places(places: &[u8]) -> io::Result<Vec<(u32, bool, Range<u64>)>> {
+/// The parts of these items: whether each stands in the `idat` box, and where. Parts may take no byte to be told of, so all are counted.
+fn item_places(places: &[u8], told: &[u32]) -> io::Result<Vec<(bool, Range<u64>)>> {
     let mut places = Reader(places);
     let version = places.number(1)?;
     places.number(3)?;
@@ -133,19 +141,25 @@ fn item_places(places: &[u8]) -> io::Result<Vec<(u32, bool, Range<u64>)>> {
     let size_at = |shift: u32| ((sizes >> shift) & 0xf) as usize;
     let (offset, length, base, index) = (size_at(12), size_at(8), size_at(4), size_at(0));
     let id_bytes = if version < 2 { 2 } else { 4 };
-    let mut found = Vec::new();
+    let (mut found, mut extents) = (Vec::new(), 0);
     for _ in 0..places.number(id_bytes)? {
         let id = places.number(id_bytes)? as u32;
         let method = if version == 0 { 0 } else { places.number(2)? & 0xf };
         places.number(2)?;
         let from = places.number(base)?;
         for _ in 0..places.number(2)? {
+            extents += 1;
+            if extents > EXTENTS_MAX {
+                return Err(broken());
+            }
             if version > 0 {
                 places.number(index)?;
             }
             let begin = from.checked_add(places.number(offset)?).ok_or_else(broken)?;
             let end = begin.checked_add(places.number(length)?).ok_or_else(broken)?;
-            found.push((id, method == 1, begin..end));
+            if told.contains(&id) {
+                found.push((method == 1, begin..end));
+            }
         }
     }
     Ok(found)
@@ -165,8 +179,10 @@ impl Reader<'_> {
 /// A file of TIFF.
 struct Tiff<'a> {
     file: &'a File,
+    zeros: Zeros<'a>,
     is_big_endian: bool,
     directories: usize,
+    entries: u64,
 }
 
 impl<'a> Tiff<'a> {
@@ -178,7 +194,7 @@ impl<'a> Tiff<'a> {
             b"MM\0\x2a" => true,
             _ => return Err(broken()),
         };
-        Ok(Self { file, is_big_endian, directories: 0 })
+        Ok(Self { file, zeros: Zeros::of(file)?, is_big_endian, directories: 0, entries: 0 })
     }
 
     fn blank(mut self) -> io::Result<()> {
@@ -191,11 +207,12 @@ impl<'a> Tiff<'a> {
 
     /// Overwrites what a directory tells, or all of it; where the next one is.
     fn blank_directory(&mut self, at: u64, is_told: bool) -> io::Result<u64> {
+        let count = u64::from(self.number16(at)?);
         self.directories += 1;
-        if self.directories > DIRECTORIES_MAX {
+        self.entries += count;
+        if self.directories > DIRECTORIES_MAX || self.entries > ENTRIES_MAX {
             return Err(broken());
         }
-        let count = u64::from(self.number16(at)?);
         let end = at + 2 + count * 12;
         let next = u64::from(self.number32(end)?);
         for index in 0..count {
@@ -210,12 +227,12 @@ impl<'a> Tiff<'a> {
         }
         if is_told {
             // It is a directory without entries from now on.
-            zero(self.file, at..end + 4)?;
+            self.zeros.write(at..end + 4)?;
         }
         Ok(next)
     }
 
-    fn blank_value(&self, entry: u64) -> io::Result<()> {
+    fn blank_value(&mut self, entry: u64) -> io::Result<()> {
         let unit: u64 = match self.number16(entry + 2)? {
             3 | 8 => 2,
             4 | 9 | 11 | 13 => 4,
@@ -224,7 +241,7 @@ impl<'a> Tiff<'a> {
         };
         let bytes = unit * u64::from(self.number32(entry + 4)?);
         let begin = if bytes <= 4 { entry + 8 } else { u64::from(self.number32(entry + 8)?) };
-        zero(self.file, begin..begin + bytes)
+        self.zeros.write(begin..begin + bytes)
     }
 
     fn number16(&self, at: u64) -> io::Result<u16> {
@@ -240,17 +257,32 @@ impl<'a> Tiff<'a> {
     }
 }
 
-/// Overwrites what of these bytes a file has.
-fn zero(file: &File, bytes: Range<u64>) -> io::Result<()> {
-    const ZEROS: [u8; 4_096] = [0; 4_096];
-    let end = bytes.end.min(file.metadata()?.len());
-    let mut at = bytes.start;
-    while at < end {
-        let count = (end - at).min(ZEROS.len() as u64);
-        file.write_all_at(&ZEROS[..count as usize], at)?;
-        at += count;
+/// Overwrites parts of a file, no more of them than it is long: what a file tells of stands in it once.
+struct Zeros<'a> {
+    file: &'a File,
+    length: u64,
+    left: u64,
+}
+
+impl<'a> Zeros<'a> {
+    fn of(file: &'a File) -> io::Result<Self> {
+        let length = file.metadata()?.len();
+        Ok(Self { file, length, left: length })
     }
-    Ok(())
+
+    /// Overwrites what of these bytes the file has.
+    fn write(&mut self, bytes: Range<u64>) -> io::Result<()> {
+        const ZEROS: [u8; 4_096] = [0; 4_096];
+        let end = bytes.end.min(self.length);
+        self.left = self.left.checked_sub(end.saturating_sub(bytes.start)).ok_or_else(broken)?;
+        let mut at = bytes.start;
+        while at < end {
+            let count = (end - at).min(ZEROS.len() as u64);
+            self.file.write_all_at(&ZEROS[..count as usize], at)?;
+            at += count;
+        }
+        Ok(())
+    }
 }
 
 fn bytes_of(file: &File, range: Range<u64>) -> io::Result<Vec<u8>> {
@@ -345,5 +377,33 @@ mod tests {
         }
         let circle = [&b"II\x2a\0\x08\0\0\0"[..], &[0, 0], &8_u32.to_le_bytes()].concat();
         blanked("image/tiff", &circle).unwrap_err();
+    }
+
+    /// A box of HEIF.
+    fn boxed(kind: &[u8; 4], content: &[u8]) -> Vec<u8> {
+        [&(content.len() as u32 + 8).to_be_bytes()[..], kind, content].concat()
+    }
+
+    #[test]
+    fn a_file_that_tells_of_the_same_bytes_again_and_again_is_given_up() {
+        // One item of EXIF; 65,535 items of as many parts, none of which takes a byte to be told of.
+        let info = boxed(b"infe", &[&[2, 0, 0, 0, 0, 1, 0, 0][..], b"Exif"].concat());
+        let infos = boxed(b"iinf", &[&[0, 0, 0, 0, 0, 1][..], &info].concat());
+        let item = [0, 1, 0, 0, 0xff, 0xff];
+        let endless = [&[0, 0, 0, 0, 0, 0, 0xff, 0xff][..], &item.repeat(0xffff)].concat();
+        // Two parts of one item, each of which is the whole file.
+        let whole =
+            [&[0, 0, 0, 0, 0x44, 0, 0, 1, 0, 1, 0, 0, 0, 2][..], &[0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff].repeat(2)];
+        for places in [endless, whole.concat()] {
+            let meta = [&[0; 4][..], &infos, &boxed(b"iloc", &places)].concat();
+            let error = blanked("image/heif", &boxed(b"meta", &meta)).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidData);
+        }
+        // A directory of texts, each of which is the same one behind it.
+        let behind = 8_u32 + 2 + 0xffff * 12 + 4;
+        let entry = [&[0x0e, 0x01, 2, 0, 0, 0x20, 0, 0][..], &behind.to_le_bytes()].concat();
+        let directory = [&[0xff, 0xff][..], &entry.repeat(0xffff), &[0; 4], &[b'a'; 0x2000]].concat();
+        let error = blanked("image/tiff", &[&b"II\x2a\0\x08\0\0\0"[..], &directory].concat()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidData);
     }
 }

@@ -14,7 +14,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures_util::{StreamExt as _, TryStreamExt as _};
+use futures_util::{Stream, StreamExt as _, TryStreamExt as _, stream};
 use http_body_util::BodyExt as _;
 use hyper_rustls::{ConfigBuilderExt as _, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
@@ -136,7 +136,8 @@ impl Bucket {
     pub async fn read(&self, content_id: FileId, variant: Variant, bytes: Range<u64>) -> io::Result<FileBytes> {
         let options = GetOptions { range: Some(GetRange::Bounded(bytes)), ..GetOptions::default() };
         let found = self.store.get_opts(&path_of(content_id, variant), options).await.map_err(problem)?;
-        Ok(found.into_stream().map(|bytes| bytes.map_err(problem)).boxed())
+        let bytes = found.into_stream().map(|bytes| bytes.map_err(problem));
+        Ok(stream::unfold(Some(bytes), next_in_time).boxed())
     }
 
     /// A URL of the bucket's own, where clients are to read by themselves.
@@ -194,6 +195,17 @@ impl Bucket {
             Ok(part.into())
         };
         self.disk.run(read).await
+    }
+}
+
+/// The next bytes of an answer, and what is behind them: a bucket that falls silent in the middle has failed as well.
+async fn next_in_time<S: Stream<Item = io::Result<Bytes>> + Unpin>(
+    answer: Option<S>,
+) -> Option<(io::Result<Bytes>, Option<S>)> {
+    let mut answer = answer?;
+    match tokio::time::timeout(ANSWER_TIMEOUT, answer.next()).await {
+        Ok(bytes) => bytes.map(|bytes| (bytes, Some(answer))),
+        Err(late) => Some((Err(late.into()), None)),
     }
 }
 

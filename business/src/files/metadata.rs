@@ -3,7 +3,7 @@
 //!
 //! Pure: bytes come from a reader and go to a writer, a segment at a time. What follows the end of a picture is left out.
 
-use std::io::{self, BufRead, ErrorKind, Read, Write};
+use std::io::{self, BufRead, ErrorKind, Read, Seek, SeekFrom, Write};
 
 const PNG_SIGNATURE: &[u8; 8] = b"\x89PNG\r\n\x1a\n";
 /// Texts, times and EXIF.
@@ -32,7 +32,7 @@ const COMMENT: u8 = 0xfe;
 ///
 /// # Errors
 /// It is cut, or none.
-pub fn strip(kind: &str, from: &mut impl BufRead, to: &mut impl Write) -> io::Result<()> {
+pub fn strip(kind: &str, from: &mut (impl BufRead + Seek), to: &mut impl Write) -> io::Result<()> {
     match kind {
         "image/jpeg" => strip_jpeg(from, to),
         "image/png" => strip_png(from, to),
@@ -184,35 +184,51 @@ fn strip_png(from: &mut impl BufRead, to: &mut impl Write) -> io::Result<()> {
     }
 }
 
-/// A WebP says at its beginning how long it is, so its chunks are looked at before any is written; few and small ones are kept in memory.
-fn strip_webp(from: &mut impl BufRead, to: &mut impl Write) -> io::Result<()> {
+/// A WebP says at its beginning how long it is, so its chunks are counted before any is written.
+fn strip_webp(from: &mut (impl BufRead + Seek), to: &mut impl Write) -> io::Result<()> {
     let (riff, length, webp): ([u8; 4], [u8; 4], [u8; 4]) = (array(from)?, array(from)?, array(from)?);
     if riff != *b"RIFF" || webp != *b"WEBP" {
         return Err(no_picture());
     }
-    let mut left = u64::from(u32::from_le_bytes(length)).checked_sub(4).ok_or_else(no_picture)?;
-    let mut kept = b"WEBP".to_vec();
+    let length = u64::from(u32::from_le_bytes(length)).checked_sub(4).ok_or_else(no_picture)?;
+    let first_chunk = from.stream_position()?;
+    let kept = webp_chunks(from, length, |from, _, rest| from.seek_relative(rest as i64))?;
+    from.seek(SeekFrom::Start(first_chunk))?;
+    to.write_all(b"RIFF")?;
+    to.write_all(&u32::try_from(4 + kept).map_err(|_| no_picture())?.to_le_bytes())?;
+    to.write_all(b"WEBP")?;
+    webp_chunks(from, length, |from, (kind, length), rest| {
+        to.write_all(kind)?;
+        to.write_all(length)?;
+        let mut copied = 0;
+        if kind == b"VP8X" && rest > 0 {
+            to.write_all(&[byte(from)? & !WEBP_FLAGS])?;
+            copied = 1;
+        }
+        copy_exactly(from, to, rest - copied)
+    })
+    .map(drop)
+}
+
+/// Hands out each chunk that is kept: its head, and how many bytes follow. Returns the bytes of all these.
+fn webp_chunks<R: BufRead + Seek>(
+    from: &mut R,
+    length: u64,
+    mut keep: impl FnMut(&mut R, (&[u8; 4], &[u8; 4]), u64) -> io::Result<()>,
+) -> io::Result<u64> {
+    let (mut left, mut kept) = (length, 0);
     while left >= 8 {
         let (kind, length): ([u8; 4], [u8; 4]) = (array(from)?, array(from)?);
         let padded = u64::from(u32::from_le_bytes(length)).next_multiple_of(2);
         left = left.checked_sub(8 + padded).ok_or_else(no_picture)?;
         if WEBP_LEFT_OUT.contains(&&kind) {
-            copy_exactly(from, &mut io::sink(), padded)?;
+            from.seek_relative(padded as i64)?;
             continue;
         }
-        let begin = kept.len();
-        kept.extend_from_slice(&kind);
-        kept.extend_from_slice(&length);
-        copy_exactly(from, &mut kept, padded)?;
-        if kind == *b"VP8X"
-            && let Some(flags) = kept.get_mut(begin + 8)
-        {
-            *flags &= !WEBP_FLAGS;
-        }
+        keep(from, (&kind, &length), padded)?;
+        kept += 8 + padded;
     }
-    to.write_all(b"RIFF")?;
-    to.write_all(&u32::try_from(kept.len()).map_err(|_| no_picture())?.to_le_bytes())?;
-    to.write_all(&kept)
+    Ok(kept)
 }
 
 fn copy_exactly(from: &mut impl Read, to: &mut impl Write, count: u64) -> io::Result<()> {
@@ -239,9 +255,9 @@ fn no_picture() -> io::Error {
 mod tests {
     use super::*;
 
-    fn stripped(kind: &str, mut bytes: &[u8]) -> io::Result<Vec<u8>> {
+    fn stripped(kind: &str, bytes: &[u8]) -> io::Result<Vec<u8>> {
         let mut to = Vec::new();
-        strip(kind, &mut bytes, &mut to).map(|()| to)
+        strip(kind, &mut io::Cursor::new(bytes), &mut to).map(|()| to)
     }
 
     fn segment(marker: u8, content: &[u8]) -> Vec<u8> {

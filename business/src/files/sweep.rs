@@ -21,6 +21,9 @@ const INTERVAL: Duration = Duration::from_secs(60);
 /// Uploads that are looked at in one go.
 const STEP_MAX: u32 = 256;
 
+/// An upload of which there is no file here may be written to at another node, which prolongs it once a minute: it is given up after so long.
+const ELSEWHERE_FOR_MS: i64 = 600_000;
+
 /// A file of an upload of which the database knows nothing is removed after so long: its row may be about to be written.
 const ORPHAN_AFTER: Duration = Duration::from_secs(3_600);
 
@@ -53,6 +56,7 @@ pub(super) enum SweepError {
 /// Removes uploads that expired, and files that belong to none.
 pub(super) async fn sweep(files: &Files, now_ms: i64, orphan_after: Duration) -> Result<(), SweepError> {
     files.store.forget_given_up(now_ms - DAY_MS).await?;
+    let long_expired = files.store.expired_uploads(now_ms - ELSEWHERE_FOR_MS, STEP_MAX).await?;
     for file_id in files.store.expired_uploads(now_ms, STEP_MAX).await? {
         // Its writer's place is held until it is gone, so that nobody begins to write meanwhile.
         match files.staged_if_free(file_id).await {
@@ -62,6 +66,7 @@ pub(super) async fn sweep(files: &Files, now_ms: i64, orphan_after: Duration) ->
             Err(refusal) if !refusal.is_of_absence() => {
                 tracing::warn!(%file_id, ?refusal, "an upload that was given up cannot be looked at; it is tried again");
             }
+            Err(_) if !long_expired.contains(&file_id) => {}
             _held_or_absent => {
                 files.give_up(file_id).await;
                 metrics::counter!(FILE_UPLOADS_EXPIRED_TOTAL).increment(1);
