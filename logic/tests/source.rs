@@ -48,7 +48,7 @@ const ORDER_IN_THE_STORE: [&[&str]; 12] = [
         "word_list",
     ],
     &["conversation", "conversation_heads", "conversation_places", "group", "import", "sign_in", "stored_events"],
-    &["work", "turns", "pace"],
+    &["work", "transaction_interval", "turns"],
     &["fair_queue", "send_key"],
     &["queue", "held_group", "upgrade"],
     &["held_groups", "acks", "device_saves", "recall", "repeats"],

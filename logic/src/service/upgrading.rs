@@ -16,7 +16,7 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// Does it, if it was not done.
 pub(super) async fn upgrade(database: &Database) -> Result<(), StartError> {
     let mut is_told = false;
-    while left(database).await?.is_some() {
+    while is_due(database).await? {
         let Ok(_alone) = claims::take_offline(database).await else {
             if !std::mem::replace(&mut is_told, true) {
                 tracing::warn!(
@@ -36,8 +36,8 @@ pub(super) async fn run(database: &Database) -> Result<(), StartError> {
     Upgrade::of(database).run().await.map_err(|source| failed(database, source))
 }
 
-async fn left(database: &Database) -> Result<Option<u64>, StartError> {
-    Upgrade::of(database).left().await.map_err(|source| failed(database, source))
+async fn is_due(database: &Database) -> Result<bool, StartError> {
+    Upgrade::of(database).is_due().await.map_err(|source| failed(database, source))
 }
 
 fn failed(database: &Database, source: StoreError) -> StartError {

@@ -40,7 +40,6 @@ pub mod inbox;
 mod left_member;
 pub mod logic_nodes;
 mod opening;
-mod pace;
 #[cfg(test)]
 mod plans;
 pub mod push_targets;
@@ -58,6 +57,7 @@ pub mod sign_in;
 mod statement;
 pub mod stored_events;
 mod transaction;
+mod transaction_interval;
 mod turns;
 mod unread;
 pub mod upgrade;

@@ -3,7 +3,7 @@
 //! Whoever waits is taken by turns between those who pay ([`super::fair_queue`]), counted in rows, and has a share of the queue and of each
 //! transaction. Always holds: of two requests that somebody pays for, the one that was submitted first is taken first; what
 //! concerns a user or group that a batch is busy with waits for that batch, and is not overtaken by what concerns the same ones and
-//! whose turn comes later. Few requests wait for more, as long as their transaction would cost more than it is worth ([`super::pace`]).
+//! whose turn comes later. Few requests wait for more, as long as their transaction would cost more than it is worth ([`super::transaction_interval`]).
 
 use std::{
     collections::BTreeMap,
@@ -23,7 +23,7 @@ use super::{
     error::StoreError,
     fair_queue::{Cost, FairQueue, Waiting},
     id_floor::FloorHold,
-    pace::Pace,
+    transaction_interval::TransactionInterval,
     work::{LockKey, Outcomes, Payer, Work},
 };
 use crate::{metrics as names, settings::InboxSettings};
@@ -100,7 +100,7 @@ struct State {
     waiting: FairQueue<Job>,
     /// The batches under way by their numbers, and since when they are: the first one is the oldest.
     under_way: BTreeMap<u64, Instant>,
-    pace: Pace,
+    interval: TransactionInterval,
     /// What the batches under way lock.
     locked: HashSet<LockKey>,
     /// How many batches there were.
@@ -114,8 +114,8 @@ struct State {
 
 impl Queue {
     pub(super) fn new(settings: InboxSettings) -> Self {
-        let pace = Pace::new(Duration::from_millis(settings.transaction_interval_ms_max));
-        let state = Mutex::new(State { pace, ..State::default() });
+        let interval = TransactionInterval::new(Duration::from_millis(settings.transaction_interval_ms_max));
+        let state = Mutex::new(State { interval, ..State::default() });
         Self { settings, state, changed: Notify::new() }
     }
 
@@ -204,8 +204,8 @@ impl Queue {
                     self.changed.notify_one();
                     return None;
                 }
-                let paced_until = state.pace.due_at(state.waiting.len()).filter(|_| state.under_way.is_empty());
-                patient_until.map(|until| paced_until.unwrap_or(until).min(until))
+                let interval_until = state.interval.due_at(state.waiting.len()).filter(|_| state.under_way.is_empty());
+                patient_until.map(|until| interval_until.unwrap_or(until).min(until))
             };
             match until {
                 None => self.changed.notified().await,
@@ -217,7 +217,7 @@ impl Queue {
     fn is_worth_a_batch(&self, state: &State, more: Cost, now: Instant) -> bool {
         let rows = state.waiting.total().rows + more.rows;
         let waiting = state.waiting.len() + usize::from(more.rows > 0);
-        let is_due = || state.under_way.is_empty() && state.pace.due_at(waiting).is_none_or(|due_at| now >= due_at);
+        let is_due = || state.under_way.is_empty() && state.interval.due_at(waiting).is_none_or(|due_at| now >= due_at);
         rows >= self.settings.transaction_rows_min || state.is_closed || is_due()
     }
 
@@ -233,7 +233,7 @@ impl Queue {
         }
         if let Some(begun_at) = state.under_way.remove(&held.batch) {
             let waiting = state.waiting.len();
-            state.pace.end(begun_at.elapsed(), waiting);
+            state.interval.end(begun_at.elapsed(), waiting);
         }
         drop(state);
         self.changed.notify_one();
@@ -322,7 +322,7 @@ impl State {
         self.locked.extend(lock_keys.iter().copied());
         if !jobs.is_empty() {
             self.under_way.insert(self.batches, now);
-            self.pace.begin(jobs.len(), now);
+            self.interval.begin(jobs.len(), now);
         }
         gauge!(names::INBOX_QUEUE_JOBS).set(self.waiting.len() as f64);
         Batch { jobs, held: BatchHold { batch: self.batches, lock_keys } }

@@ -29,8 +29,6 @@ pub const LEFT: [&str; 2] = ["SELECT COUNT(*) FROM sent", "SELECT COUNT(*) FROM 
 
 const TABLES: [OlderTable; 2] = [OlderTable::Sends, OlderTable::Conversations];
 
-const PUT_SEND_KEY: MultiRow =
-    MultiRow { head: "UPDATE message SET ", row: "send_key = ?, sender_seq = ? WHERE id = ?", tail: "" };
 const DELETE_SENT: MultiRow =
     MultiRow { head: "DELETE FROM sent WHERE ", row: "sender_id = ? AND client_msg_id = ?", tail: "" };
 
@@ -68,7 +66,13 @@ impl<'a> Upgrade<'a> {
         Self { database, sql: dialect::sql(database.dialect) }
     }
 
-    /// Rows that are still to be put elsewhere; none where it was done. Waits where the database is away.
+    /// Whether there is something to do. Waits where the database is away.
+    pub async fn is_due(&self) -> Result<bool, StoreError> {
+        Ok(sql::persevere(async || self.has_older_table().await).await?)
+    }
+
+    /// Rows that are still to be put elsewhere; none where it was done. All are counted, which may take long. Waits where the database is
+    /// away.
     pub async fn left(&self) -> Result<Option<u64>, StoreError> {
         Ok(sql::persevere(async || self.left_in_all().await).await?)
     }
@@ -81,11 +85,20 @@ impl<'a> Upgrade<'a> {
     /// Puts some rows where they belong; returns how many.
     pub async fn step(&self) -> Result<usize, StoreError> {
         for table in TABLES {
-            if self.left_in(table).await?.is_some_and(|rows| rows > 0) {
+            if self.first_of(table).await? == Some(true) {
                 return Ok(self.step_of(table).await?);
             }
         }
         Ok(0)
+    }
+
+    async fn has_older_table(&self) -> Result<bool, sqlx::Error> {
+        for table in TABLES {
+            if self.first_of(table).await?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     async fn left_in_all(&self) -> Result<Option<u64>, sqlx::Error> {
@@ -98,7 +111,9 @@ impl<'a> Upgrade<'a> {
 
     async fn move_all(&self) -> Result<(), sqlx::Error> {
         for table in TABLES {
-            let Some(left) = self.left_in(table).await? else { continue };
+            if self.first_of(table).await?.is_none() {
+                continue;
+            }
             let (mut moved, mut told) = (0, Instant::now());
             loop {
                 let rows = self.step_of(table).await?;
@@ -108,18 +123,21 @@ impl<'a> Upgrade<'a> {
                 moved += rows;
                 if told.elapsed() >= TELL_INTERVAL {
                     told = Instant::now();
-                    tracing::info!(
-                        ?table,
-                        moved,
-                        of = left,
-                        "rows of an earlier version are put where this one has them"
-                    );
+                    tracing::info!(?table, moved, "rows of an earlier version are put where this one has them");
                 }
             }
             sqlx::query(table.drop()).execute(&self.database.writer).await?;
             tracing::info!(?table, moved, "rows of an earlier version are where this one has them");
         }
         Ok(())
+    }
+
+    /// Whether the table has a row; nothing where there is no such table. Counting millions would take longer than a statement may.
+    async fn first_of(&self, table: OlderTable) -> Result<Option<bool>, sqlx::Error> {
+        match sqlx::query(table.first()).fetch_optional(&self.database.reader).await {
+            Err(error) if sql::is_without_table(&error) => Ok(None),
+            first => Ok(Some(first?.is_some())),
+        }
     }
 
     async fn left_in(&self, table: OlderTable) -> Result<Option<u64>, sqlx::Error> {
@@ -139,7 +157,7 @@ impl<'a> Upgrade<'a> {
         let work = || {
             async move |connection: &mut AnyConnection| {
                 let script = match table {
-                    OlderTable::Sends => put_send_keys(rows, sends_text),
+                    OlderTable::Sends => put_send_keys(rows, self.sql.put_send_key, sends_text),
                     OlderTable::Conversations => put_places(rows, sends_text),
                 };
                 let mut transaction = sql::begin(connection).await?;
@@ -161,6 +179,13 @@ impl OlderTable {
         }
     }
 
+    fn first(self) -> &'static str {
+        match self {
+            Self::Sends => "SELECT 1 FROM sent LIMIT 1",
+            Self::Conversations => "SELECT 1 FROM direct_message LIMIT 1",
+        }
+    }
+
     fn drop(self) -> &'static str {
         match self {
             Self::Sends => "DROP TABLE sent",
@@ -169,13 +194,13 @@ impl OlderTable {
     }
 }
 
-fn put_send_keys(rows: &[AnyRow], sends_text: bool) -> Result<Script, sqlx::Error> {
+fn put_send_keys(rows: &[AnyRow], put_send_key: MultiRow, sends_text: bool) -> Result<Script, sqlx::Error> {
     let mut script = Script::new(sends_text);
     for row in rows {
         let (sender_id, message_id, seq) = (number(row, 0)?, number(row, 2)?, number(row, 3)?);
         let client_msg_id = String::from_utf8(row.try_get(1)?).map_err(|error| sqlx::Error::Decode(error.into()))?;
         let key = SendKey::of((sender_id, &client_msg_id));
-        script.add(PUT_SEND_KEY, &[key], |row, key| row.bytes(key.bytes()).id(seq).id(message_id));
+        script.add(put_send_key, &[key], |row, key| row.bytes(key.bytes()).id(seq).id(message_id));
         script.add(DELETE_SENT, &[sender_id], |row, sender_id| row.id(*sender_id).text(&client_msg_id));
     }
     Ok(script)

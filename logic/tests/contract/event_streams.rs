@@ -135,7 +135,7 @@ async fn a_follower_gets_the_types_that_were_asked_for() {
 async fn who_takes_nothing_is_ended_and_goes_on_from_the_last_cursor() {
     let server = streaming(|settings| {
         settings.events.streams_max = 1;
-        settings.events.stream_patience_ms = 100;
+        settings.events.stream_patience_ms = 2_000;
         settings.events.batch_events_max = 1;
     })
     .await;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use gim_logic::{domain::message::Sent, settings::InboxSettings};
 use sqlx::{AnyConnection, Executor as _};
 
@@ -74,14 +75,11 @@ async fn a_key_sent_through_two_nodes_at_once_stores_one_message() {
 #[tokio::test]
 async fn nodes_that_start_on_an_empty_database_take_turns_to_migrate_it() {
     let database = backend::database();
-    let nodes = (1..=4).map(|number| {
-        let database = database.clone();
-        tokio::spawn(async move {
-            let data = tempfile::tempdir().unwrap();
-            start_node(number, data, database, InboxSettings::default()).await.push(&[u64::from(number)]).await
-        })
+    let nodes = (1..=4).map(async |number| {
+        let data = tempfile::tempdir().unwrap();
+        start_node(number, data, database.clone(), InboxSettings::default()).await.push(&[u64::from(number)]).await
     });
-    for node in nodes.collect::<Vec<_>>() {
-        assert_eq!(soon(node).await.unwrap().seq, 1);
+    for sent in soon(join_all(nodes)).await {
+        assert_eq!(sent.seq, 1);
     }
 }

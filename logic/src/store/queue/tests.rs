@@ -143,7 +143,7 @@ async fn a_few_requests_that_wait_for_nothing_are_not_held_up_by_those_that_do()
 }
 
 /// A queue whose last batch was shared by users 1 and 2 and took very long; user 3 waited meanwhile.
-async fn paced_queue(settings: InboxSettings) -> Queue {
+async fn queue_after_a_shared_batch(settings: InboxSettings) -> Queue {
     let queue = Queue::new(InboxSettings { transaction_rows_min: 50, ..settings });
     push(&queue, 1, 1);
     push(&queue, 2, 2);
@@ -156,7 +156,9 @@ async fn paced_queue(settings: InboxSettings) -> Queue {
 
 #[tokio::test]
 async fn those_who_come_soon_after_a_shared_batch_wait_for_more() {
-    let queue = paced_queue(InboxSettings { transaction_interval_ms_max: 60_000, ..InboxSettings::default() }).await;
+    let queue =
+        queue_after_a_shared_batch(InboxSettings { transaction_interval_ms_max: 60_000, ..InboxSettings::default() })
+            .await;
     let now = Instant::now();
     let is_taken = || queue.is_worth_a_batch(&queue.lock(), Cost::default(), now);
     assert!(!is_taken(), "its transaction would cost as much as one of many");
@@ -169,8 +171,9 @@ async fn those_who_come_soon_after_a_shared_batch_wait_for_more() {
 
 #[tokio::test]
 async fn whoever_waits_for_more_does_so_as_long_as_the_settings_say() {
-    let queue = paced_queue(InboxSettings { transaction_interval_ms_max: 10, ..InboxSettings::default() }).await;
-    let begun_at = queue.lock().pace.due_at(1).unwrap() - Duration::from_millis(10);
+    let queue =
+        queue_after_a_shared_batch(InboxSettings { transaction_interval_ms_max: 10, ..InboxSettings::default() }).await;
+    let begun_at = queue.lock().interval.due_at(1).unwrap() - Duration::from_millis(10);
     let batch = timeout(DEADLINE, queue.take()).await.expect("it is taken").unwrap();
     assert_eq!(seqs(&batch), [3]);
     assert!(begun_at.elapsed() >= Duration::from_millis(10), "it waited");

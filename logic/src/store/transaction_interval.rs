@@ -4,7 +4,7 @@
 //! commit, the next one waits until it is worth its price: some commits long, and never longer than the settings allow, so a database that
 //! is slow anyway is never waited for. Those who send again only after their answer are not waited for in vain: once as many are there as
 //! the last transaction answered, beside those who waited already, it begins. Belongs to the queue, under its lock; knows the time only
-//! from what it is told. Always holds: a request waits for a paced transaction at most as long as `interval_max`.
+//! from what it is told. Always holds: a request waits for such a transaction at most as long as `interval_max`.
 
 use std::time::Duration;
 
@@ -16,9 +16,9 @@ const COMMITS: u32 = 3;
 /// A new measurement counts so much in the mean.
 const SMOOTHING: u32 = 8;
 
-/// The pace of small transactions.
+/// The interval of small transactions.
 #[derive(Debug, Default)]
-pub(super) struct Pace {
+pub(super) struct TransactionInterval {
     interval_max: Duration,
     /// How long a transaction takes, in the mean of the last ones.
     commit: Duration,
@@ -29,7 +29,7 @@ pub(super) struct Pace {
     refilled: usize,
 }
 
-impl Pace {
+impl TransactionInterval {
     pub(super) fn new(interval_max: Duration) -> Self {
         Self { interval_max, ..Self::default() }
     }
@@ -62,43 +62,47 @@ mod tests {
     const MS: Duration = Duration::from_millis(1);
 
     #[test]
-    fn several_requests_set_a_pace_and_one_alone_none() {
+    fn several_requests_keep_an_interval_and_one_alone_does_not() {
         let start = Instant::now();
-        let mut pace = Pace::new(5 * MS);
-        assert_eq!(pace.due_at(1), None);
-        pace.begin(1, start);
-        pace.end(MS, 0);
-        assert_eq!(pace.due_at(0), None, "whoever sends one after the other waits for nothing");
-        pace.begin(2, start);
-        pace.end(MS, 0);
-        assert_eq!(pace.due_at(1), Some(start + COMMITS * MS));
-        pace.begin(1, start + 4 * MS);
-        assert_eq!(pace.due_at(0), None, "nobody came with it");
+        let mut interval = TransactionInterval::new(5 * MS);
+        assert_eq!(interval.due_at(1), None);
+        interval.begin(1, start);
+        interval.end(MS, 0);
+        assert_eq!(interval.due_at(0), None, "whoever sends one after the other waits for nothing");
+        interval.begin(2, start);
+        interval.end(MS, 0);
+        assert_eq!(interval.due_at(1), Some(start + COMMITS * MS));
+        interval.begin(1, start + 4 * MS);
+        assert_eq!(interval.due_at(0), None, "nobody came with it");
     }
 
     #[test]
     fn those_who_were_answered_and_are_back_wait_for_nobody() {
         let start = Instant::now();
-        let mut pace = Pace::new(5 * MS);
-        pace.begin(4, start);
-        pace.end(MS, 3);
-        assert!(pace.due_at(6).is_some(), "one of the four is missing");
-        assert_eq!(pace.due_at(7), None);
+        let mut interval = TransactionInterval::new(5 * MS);
+        interval.begin(4, start);
+        interval.end(MS, 3);
+        assert!(interval.due_at(6).is_some(), "one of the four is missing");
+        assert_eq!(interval.due_at(7), None);
     }
 
     #[test]
-    fn the_pace_follows_the_commits_and_is_bounded() {
+    fn the_interval_follows_the_commits_and_is_bounded() {
         let start = Instant::now();
-        let mut pace = Pace::new(5 * MS);
-        pace.begin(9, start);
+        let mut interval = TransactionInterval::new(5 * MS);
+        interval.begin(9, start);
         for _ in 0..100 {
-            pace.end(MS / 2, 0);
+            interval.end(MS / 2, 0);
         }
-        assert!(pace.due_at(1).unwrap() - start < 2 * MS);
+        assert!(interval.due_at(1).unwrap() - start < 2 * MS);
         for _ in 0..100 {
-            pace.end(40 * MS, 0);
+            interval.end(40 * MS, 0);
         }
-        assert_eq!(pace.due_at(1), Some(start + 5 * MS));
-        assert_eq!(Pace { interval_max: Duration::ZERO, ..pace }.due_at(1), Some(start), "switched off");
+        assert_eq!(interval.due_at(1), Some(start + 5 * MS));
+        assert_eq!(
+            TransactionInterval { interval_max: Duration::ZERO, ..interval }.due_at(1),
+            Some(start),
+            "switched off"
+        );
     }
 }
