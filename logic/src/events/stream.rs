@@ -45,6 +45,9 @@ const CURSOR_INTERVAL: Duration = Duration::from_secs(10);
 /// Between two tries where the database does not answer.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
+/// What is told in one batch, in JSON: clients of gRPC take 4 MiB.
+const BATCH_DATA_BYTES_MAX: usize = 2 << 20;
+
 /// Batches, and one place that is kept for why there are no more.
 pub(super) const BATCHES_MAX: usize = 2;
 
@@ -148,7 +151,8 @@ impl EventStream {
     async fn step(&mut self, place: &mut StreamPlace) -> Result<(), StreamEnd> {
         let live_events = self.waiting_live();
         if !live_events.is_empty() {
-            return self.send(place, live_events).await;
+            // What is stored is read all the same, however much of this there is.
+            self.send(place, live_events).await?;
         }
         let head = *self.head.borrow_and_update();
         if place.after_id + 1 < head.found_before {
@@ -159,13 +163,7 @@ impl EventStream {
                 bytes_max: self.limits.bytes,
             };
             let page = self.page(part).await?;
-            place.after_id = page.up_to;
-            place.cursor = page.events.last().map_or(place.cursor, |event| event.id());
-            let events = page.events.iter().filter_map(|event| self.teller.tell(event));
-            let events: Vec<Event> = events.map(|event| event.to_wire()).collect();
-            if !events.is_empty() {
-                return self.send(place, events).await;
-            }
+            return self.send_page(place, &page).await;
         } else {
             place.after_id = place.after_id.max(head.seen_before.saturating_sub(1));
             place.cursor = place.cursor.max(head.noted_id);
@@ -181,6 +179,25 @@ impl EventStream {
             }
         }
         Ok(())
+    }
+
+    /// Sends what is told of a page, in batches that every client of gRPC takes.
+    async fn send_page(&self, place: &mut StreamPlace, page: &EventPage) -> Result<(), StreamEnd> {
+        let (mut batch, mut bytes) = (Vec::new(), 0);
+        for stored in &page.events {
+            if let Some(told) = self.teller.tell(stored) {
+                let event = told.to_wire();
+                bytes += event.data.len();
+                if bytes > BATCH_DATA_BYTES_MAX && !batch.is_empty() {
+                    bytes = event.data.len();
+                    self.send(place, std::mem::take(&mut batch)).await?;
+                }
+                batch.push(event);
+            }
+            place.cursor = stored.id();
+        }
+        place.after_id = page.up_to;
+        if batch.is_empty() { Ok(()) } else { self.send(place, batch).await }
     }
 
     /// What is not stored and waits, as much as a batch may have.
