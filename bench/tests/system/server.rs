@@ -65,6 +65,8 @@ pub struct Server {
     wrong_codes_per_address_max: u32,
     /// Whether every older dialect is spoken, too.
     has_older_clients: bool,
+    /// Calls that one address may make at once, and no more in the next seconds; by default what the settings say.
+    address_calls: Option<u32>,
     /// Where services show each other certificates.
     pub certificates: Option<CertificateFiles>,
     services: Option<Services>,
@@ -128,6 +130,15 @@ impl Server {
         server
     }
 
+    /// The same; one address may make so many calls, and one more in each second.
+    #[allow(dead_code, reason = "only the system tests have older clients")]
+    pub fn start_for_few_older_calls(address_calls: u32) -> Self {
+        let mut server = Self::prepare();
+        (server.has_older_clients, server.address_calls) = (true, Some(address_calls));
+        server.up();
+        server
+    }
+
     /// All three services, which speak TLS with each other and show their certificates; clients may come in TLS, too.
     pub fn start_certified() -> Self {
         let mut server = Self::prepare();
@@ -166,6 +177,7 @@ impl Server {
             internal_token: "",
             wrong_codes_per_address_max: BusinessSettings::default().sign_in.wrong_codes_per_address_max,
             has_older_clients: false,
+            address_calls: None,
             certificates: None,
             services: None,
             runtime: Runtime::new().unwrap(),
@@ -247,6 +259,9 @@ impl Server {
     fn logic_settings(&self) -> LogicSettings {
         let data_dir = self.data.path().to_owned();
         let mut settings = LogicSettings { data_dir, ..LogicSettings::default() };
+        if let Some(calls) = self.address_calls {
+            (settings.clients.address_calls_burst, settings.clients.address_calls_per_s) = (calls, 1);
+        }
         settings.grpc = self.grpc_settings(LOGIC_GRPC);
         settings.clients.listen = self.endpoint(LOGIC_CLIENTS);
         settings.admin.listen = self.endpoint(LOGIC_ADMIN);

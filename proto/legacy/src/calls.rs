@@ -98,9 +98,19 @@ impl Call<'_> {
     /// # Errors
     /// As today's method refuses; and where the device is somebody else's, as no dialect can be told the id of another one.
     pub async fn sign_in(&self, phone_number: String, code: String, device_id: u64) -> Result<SignInReply, Status> {
+        let of_another = || {
+            let problem =
+                "device_id: somebody else is signed in on this device, or it was not registered: register it anew";
+            ResultCode::DeviceNotFound.status(problem)
+        };
+        if device_id == 0 {
+            return Err(of_another());
+        }
         let device = Some(Device { id: device_id, ..Device::default() });
         let request = SignInRequest { phone_number, code, device, on_this_device_only: true };
-        self.ask("business.UserExtService/SignIn", &request).await
+        let reply: SignInReply = self.ask("business.UserExtService/SignIn", &request).await?;
+        // A business that knows no such wish, and somebody who was faster.
+        if reply.device_id == device_id { Ok(reply) } else { Err(of_another()) }
     }
 
     /// Sends a message, for which the dialects have no key.

@@ -108,12 +108,12 @@ impl AsyncPause for Middle {
 }
 
 /// Has a transfer take no more than so many bytes per second.
-struct Pace {
+struct RatePause {
     begun: Instant,
     bytes_per_s: u64,
 }
 
-impl AsyncPause for Pace {
+impl AsyncPause for RatePause {
     fn after<'a>(&'a self, done: u64) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
         let at = self.begun + Duration::from_secs_f64(done as f64 / self.bytes_per_s as f64);
         Box::pin(sleep_until(at.into()))
@@ -137,7 +137,7 @@ pub async fn keep_going(
             let path = if number % 2 == 0 { None } else { Some(client.upload(&user, bytes, None).await?) };
             let mut went = 0;
             while Instant::now() < end {
-                let pace = pace.map(|bytes_per_s| Pace { begun: Instant::now(), bytes_per_s });
+                let pace = pace.map(|bytes_per_s| RatePause { begun: Instant::now(), bytes_per_s });
                 let pause = pace.as_ref().map(|pace| pace as &(dyn AsyncPause + Sync)) as Pause<'_>;
                 match &path {
                     None => drop(client.upload(&user, bytes, pause).await?),
