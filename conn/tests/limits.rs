@@ -297,7 +297,7 @@ fn what_an_older_client_says_is_counted_under_its_dialect_and_bounded() {
     for dialect in Dialect::all() {
         let harness = Harness::start_with(Script::SignInsOnly, |settings| {
             speak(dialect)(settings);
-            settings.session.sign_in_timeout_ms = 200;
+            settings.session.sign_in_timeout_ms = 2_000;
         });
         let label = format!("dialect=\"{}\"", dialect.name());
         let (said, refused) = (counted("conn_packets_in_total", &label), counted("conn_refused_packets_total", &label));

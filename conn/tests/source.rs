@@ -160,9 +160,9 @@ fn findings(source: &str, module: &str, depth: usize) -> Vec<String> {
     let tokens: TokenStream = source.parse().unwrap();
     let words: Vec<String> = tokens.clone().into_iter().map(|token| token.to_string()).collect();
     let own_modules = words.windows(2).filter(|pair| pair[0] == "mod").map(|pair| pair[1].clone());
-    // Networks are plain data, which the upgrade of a WebSocket looks at.
+    // Networks are plain data, which the upgrade of a WebSocket and the counts of addresses look at.
     let is_of_networks = source.matches("gim_config").count() == source.matches("gim_config::networks").count();
-    let may_name_config = module == "settings" || (module == "wire" && is_of_networks);
+    let may_name_config = module == "settings" || (["wire", "quota"].contains(&module) && is_of_networks);
     let of_config = may_name_config.then(|| "gim_config".to_owned());
     let origins: Vec<String> = own_modules.chain(CRATES.map(str::to_owned)).chain(of_config).collect();
     let origins = BELOW_THE_BRIDGE.contains(&module).then_some(&origins[..]);

@@ -23,7 +23,7 @@ pub fn assert_each_key_is_applied_or_named<S: Settings>(file: &str) {
     let (keys, mut applied, mut unchanged) = (leaves(&documented), 0, Vec::new());
     for (key, value) in &keys {
         match others(value).iter().find_map(|other| settings_with::<S>(key, other)) {
-            Some(now) => assert_eq!(changed(&held, &now), [key.clone()], "its change is seen"),
+            Some(now) => assert_eq!(changed(&held, &now), std::slice::from_ref(key), "its change is seen"),
             None => unchanged.push(key),
         }
         applied += usize::from(is_reloaded::<S>(key));

@@ -14,13 +14,19 @@ use super::{
 };
 use crate::{core::local_code, error::GimError};
 
+/// Hears of bytes that are there, and of all that there are to be.
+type OnProgress<'a> = Box<dyn FnMut(u64, u64) + Send + 'a>;
+
+/// Hears the URL of an upload.
+type OnBegun<'a> = Box<dyn FnMut(&str) + Send + 'a>;
+
 /// What an app says of an upload, and hears of it.
 #[derive(Default)]
 pub struct UploadOptions<'a> {
     name: String,
     resume: Option<String>,
-    on_begun: Option<Box<dyn FnMut(&str) + Send + 'a>>,
-    on_progress: Option<Box<dyn FnMut(u64, u64) + Send + 'a>>,
+    on_begun: Option<OnBegun<'a>>,
+    on_progress: Option<OnProgress<'a>>,
 }
 
 impl<'a> UploadOptions<'a> {
