@@ -161,7 +161,7 @@ fn a_message_of_a_large_group_is_rewritten_once_for_all() {
 }
 
 #[test]
-fn a_message_that_each_receiver_has_under_its_own_seq_costs_one_allocation_more() {
+fn a_message_under_a_seq_of_each_receiver_costs_one_allocation_more() {
     // What a reactor allocates to push the same to clients of today, or of a dialect.
     let cost = |dialect: Option<Dialect>, body: &gim_proto::connect::Message| {
         let mut harness = Harness::new(|_| {});
