@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_differ_by_sender_and_by_every_byte_and_those_of_one_sender_stand_together() {
+    fn keys_differ_by_every_byte_and_those_of_a_sender_stand_together() {
         let key = |sender_id, client_msg_id| SendKey::of((sender_id, client_msg_id));
         let (first, far) = (key(7, "a"), key(7 + (1 << 32), "a"));
         assert_eq!(first, key(7, "a"));

@@ -39,7 +39,7 @@ impl StoreHarness {
 }
 
 #[tokio::test]
-async fn members_are_listed_once_until_they_change_and_each_message_knows_its_own() {
+async fn members_are_listed_once_until_they_change() {
     let harness = harness().await;
     let members = [7, 8, 9].map(|user_id| member(user_id, user_id == 7)).to_vec();
     let group_id = harness.make_group(Kind::Normal, Profile::default(), members).await;

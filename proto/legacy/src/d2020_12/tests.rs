@@ -106,7 +106,7 @@ fn who_is_meant_by_a_text_is_meant_in_both() {
 }
 
 #[test]
-fn who_is_meant_by_more_than_a_text_is_meant_by_those_who_speak_the_dialect() {
+fn who_is_meant_by_more_than_a_text_comes_back() {
     let meant: Vec<i64> = (1..=200).collect();
     for (message_type, content) in one_of_each() {
         let (command, todays) = said::todays(message_type, content.into(), &meant).unwrap();
