@@ -64,7 +64,7 @@ impl PrivateServer {
         Self::start_with("mysql", MYSQL_URL, &[("GIM_TEST_MYSQL_OPTIONS", options)])
     }
 
-    /// A MariaDB whose tables share one file of at most 24 MB.
+    /// A MariaDB whose tables share one file of at most 25 MB.
     pub fn small_mysql() -> Self {
         let options = "--innodb-file-per-table=0 --innodb-data-file-path=ibdata1:12M:autoextend:max:25M";
         Self::mysql_with(options)

@@ -188,8 +188,8 @@ impl OlderTable {
 
     fn drop(self) -> &'static str {
         match self {
-            Self::Sends => "DROP TABLE sent",
-            Self::Conversations => "DROP TABLE direct_message",
+            Self::Sends => "DROP TABLE IF EXISTS sent",
+            Self::Conversations => "DROP TABLE IF EXISTS direct_message",
         }
     }
 }
