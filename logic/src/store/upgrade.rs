@@ -152,7 +152,14 @@ impl<'a> Upgrade<'a> {
             OlderTable::Sends => self.sql.older_sends,
             OlderTable::Conversations => PLACES,
         };
-        let rows = sqlx::query(select).bind(STEP_ROWS).fetch_all(&self.database.reader).await?;
+        let rows = match sqlx::query(select).bind(STEP_ROWS).fetch_all(&self.database.reader).await {
+            // Somebody else did the last step.
+            Err(error) if sql::is_without_table(&error) => return Ok(0),
+            rows => rows?,
+        };
+        if rows.is_empty() {
+            return Ok(0);
+        }
         let (rows, sends_text) = (&rows, self.sql.sends_text);
         let work = || {
             async move |connection: &mut AnyConnection| {
