@@ -28,7 +28,8 @@ pub(super) async fn upgrade(database: &Database) -> Result<(), StartError> {
         };
         run(database).await?;
     }
-    Ok(())
+    // Tables without a row go at once: nobody has to be waited for at an empty database.
+    run(database).await
 }
 
 /// Does it where it is known that no logic node runs.

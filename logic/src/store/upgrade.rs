@@ -66,9 +66,9 @@ impl<'a> Upgrade<'a> {
         Self { database, sql: dialect::sql(database.dialect) }
     }
 
-    /// Whether there is something to do. Waits where the database is away.
+    /// Whether there are rows to put elsewhere. Waits where the database is away.
     pub async fn is_due(&self) -> Result<bool, StoreError> {
-        Ok(sql::persevere(async || self.has_older_table().await).await?)
+        Ok(sql::persevere(async || self.has_older_rows().await).await?)
     }
 
     /// Rows that are still to be put elsewhere; none where it was done. All are counted, which may take long. Waits where the database is
@@ -92,9 +92,9 @@ impl<'a> Upgrade<'a> {
         Ok(0)
     }
 
-    async fn has_older_table(&self) -> Result<bool, sqlx::Error> {
+    async fn has_older_rows(&self) -> Result<bool, sqlx::Error> {
         for table in TABLES {
-            if self.first_of(table).await?.is_some() {
+            if self.first_of(table).await? == Some(true) {
                 return Ok(true);
             }
         }
