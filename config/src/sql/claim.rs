@@ -83,6 +83,11 @@ impl Database {
 }
 
 impl Claim {
+    /// Whether the server said that it is ours, and not only that it is away.
+    pub fn is_held(&self) -> bool {
+        self.connection.is_some()
+    }
+
     /// Holds it, and returns once another process has it for longer than a lease.
     pub async fn keep(mut self) -> Taken {
         let mut lost: Option<Instant> = None;

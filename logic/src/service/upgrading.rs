@@ -1,11 +1,12 @@
 //! Rows of an earlier version are put where this one has them before a node serves anybody.
 //!
-//! Runs at the start. Always holds: no other logic node runs meanwhile, neither one of the earlier version, which would go on storing
-//! rows where they were, nor a second one that does the same; both are waited for.
+//! Runs at the start. Always holds: as long as there are such rows no other logic node runs, neither one of the earlier version, which
+//! would go on storing rows where they were, nor a second one that does the same; both are waited for, as is a server that does not say
+//! whether there are any.
 
 use std::time::Duration;
 
-use gim_config::sql::Database;
+use gim_config::sql::{Claim, Database};
 
 use super::{StartError, claims};
 use crate::store::{StoreError, upgrade::Upgrade};
@@ -17,7 +18,8 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 pub(super) async fn upgrade(database: &Database) -> Result<(), StartError> {
     let mut is_told = false;
     while is_due(database).await? {
-        let Ok(_alone) = claims::take_offline(database).await else {
+        let alone = claims::take_offline(database).await;
+        if !alone.as_ref().is_ok_and(|claim| claim.as_ref().is_none_or(Claim::is_held)) {
             if !std::mem::replace(&mut is_told, true) {
                 tracing::warn!(
                     "this version puts rows of the earlier one elsewhere, for which no other gim-logic may run: stop all of them"
@@ -25,7 +27,7 @@ pub(super) async fn upgrade(database: &Database) -> Result<(), StartError> {
             }
             tokio::time::sleep(LOOK_INTERVAL).await;
             continue;
-        };
+        }
         run(database).await?;
     }
     // Tables without a row go at once: nobody has to be waited for at an empty database.

@@ -32,8 +32,11 @@ const TABLES: [OlderTable; 2] = [OlderTable::Sends, OlderTable::Conversations];
 const DELETE_SENT: MultiRow =
     MultiRow { head: "DELETE FROM sent WHERE ", row: "sender_id = ? AND client_msg_id = ?", tail: "" };
 
-const PLACES: &str =
-    "SELECT user_id, seq, peer_id, message_id FROM direct_message ORDER BY user_id, peer_id, seq LIMIT ?";
+/// Last, whether the inbox has the place: a sweep that was broken off may have left one of what it deleted.
+const PLACES: &str = "SELECT user_id, seq, peer_id, message_id, \
+                      EXISTS (SELECT 1 FROM user_message \
+                              WHERE user_message.user_id = direct_message.user_id AND user_message.seq = direct_message.seq) \
+                      FROM direct_message ORDER BY user_id, peer_id, seq LIMIT ?";
 const PUT_PLACES: MultiRow = MultiRow {
     head: "INSERT INTO direct_inbox (user_id, seq, peer_id, message_id) VALUES ",
     row: "(?,?,?,?)",
@@ -217,7 +220,11 @@ fn put_places(rows: &[AnyRow], sends_text: bool) -> Result<Script, sqlx::Error> 
     let place = |row: &AnyRow| Ok([number(row, 0)?, number(row, 1)?, number(row, 2)?, number(row, 3)?]);
     let places: Vec<[u64; 4]> = rows.iter().map(place).collect::<Result<_, sqlx::Error>>()?;
     let mut script = Script::new(sends_text);
-    script.add(PUT_PLACES, &places, |row, place| place.iter().fold(row, |row, value| row.id(*value)));
+    let kept: Vec<[u64; 4]> = std::iter::zip(rows, &places)
+        .map(|(row, place)| Ok((number(row, 4)? != 0).then_some(*place)))
+        .filter_map(Result::transpose)
+        .collect::<Result<_, sqlx::Error>>()?;
+    script.add(PUT_PLACES, &kept, |row, place| place.iter().fold(row, |row, value| row.id(*value)));
     for place in &places {
         script.add(DELETE_INBOX_ROW, &[place], |row, [user_id, seq, ..]| row.id(*user_id).id(*seq));
         script.add(DELETE_PLACE, &[place], |row, [user_id, seq, peer_id, _]| row.id(*user_id).id(*peer_id).id(*seq));

@@ -172,12 +172,15 @@ async fn an_upgrade_that_is_killed_goes_on_and_keys_are_known_as_before() {
     let (data, settings) = (tempfile::tempdir().unwrap(), backend::database());
     let old = Database::open(&settings, data.path(), "logic.db", &older(BEFORE_SEND_KEYS)).await.unwrap();
     fill_before_send_keys(&old, count).await;
+    // What a sweep left of a conversation whose inbox it had swept.
+    let remnant = "INSERT INTO direct_message (user_id, peer_id, seq, message_id) VALUES (9, 8, 1, 1)";
+    old.writer.execute(remnant).await.unwrap();
     old.close().await;
 
     let began = Instant::now();
     let killed = Database::open(&settings, data.path(), "logic.db", &store::migrations()).await.unwrap();
-    // A key, and a place in either conversation.
-    let rows = 3 * count;
+    // A key, and a place in either conversation; and the remnant.
+    let rows = 3 * count + 1;
     assert_eq!(Upgrade::of(&killed).left().await.unwrap(), Some(rows));
     Upgrade::of(&killed).step().await.unwrap();
     assert_eq!(Upgrade::of(&killed).left().await.unwrap(), Some(rows - 500), "a step puts some of them elsewhere");
@@ -188,6 +191,7 @@ async fn an_upgrade_that_is_killed_goes_on_and_keys_are_known_as_before() {
     let harness = start(data, settings, InboxSettings::default()).await;
     println!("{count} messages were brought up to date in {:?}", began.elapsed());
     assert_eq!(Upgrade::of(&harness.store.database).left().await.unwrap(), None);
+    assert_eq!(harness.seqs(9).await, [0; 0], "what was deleted stays so");
     for id in [1, 2, 499, 500, 501, 999, 1_000, count] {
         let again = sent(harness.submit_send(7, 8, &format!("key {id}"))).await;
         assert_eq!((again.message_id, again.seq, again.created_at_ms), (id, id, id.cast_signed()));
