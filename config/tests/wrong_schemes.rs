@@ -4,9 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that fails says where")]
 
 use std::{
-    io,
     path::PathBuf,
-    sync::Mutex,
     time::{Duration, Instant},
 };
 
@@ -14,7 +12,7 @@ use gim_config::{
     endpoints::Endpoints,
     grpc::{self, GrpcServer, GrpcSettings},
     listen::Endpoint,
-    testing::Authority,
+    testing::{Authority, keep_log_lines, logged_warnings},
 };
 use gim_proto::{
     ResultCode,
@@ -27,28 +25,6 @@ const TRIES: usize = 10;
 
 /// Longer than anything takes that works.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-static LINES: Mutex<Vec<String>> = Mutex::new(Vec::new());
-
-/// Keeps what this process logs.
-struct Lines;
-
-impl io::Write for Lines {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        LINES.lock().unwrap().push(String::from_utf8_lossy(bytes).into_owned());
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// The warnings so far in which this is said.
-fn warnings(problem: &str) -> Vec<String> {
-    let is_wanted = |line: &&String| line.contains("WARN") && line.contains(problem);
-    LINES.lock().unwrap().iter().filter(is_wanted).cloned().collect()
-}
 
 async fn serve(settings: GrpcSettings) -> GrpcServer {
     let settings = GrpcSettings { listen: Endpoint::new("127.0.0.1:0"), ..settings };
@@ -71,17 +47,17 @@ async fn both_sides_name_it(server: &GrpcServer, scheme: &str, settings: GrpcSet
         assert!(is_named && ResultCode::of_status(&status) == ResultCode::TryAgainLater, "{status}");
     }
     let deadline = Instant::now() + PATIENCE;
-    while warnings(said[1]).is_empty() {
+    while logged_warnings(&[said[1]]).is_empty() {
         assert!(Instant::now() < deadline, "the server does not say: {}", said[1]);
         tokio::task::yield_now().await;
     }
-    let lines = warnings(said[1]);
+    let lines = logged_warnings(&[said[1]]);
     assert!(matches!(&lines[..], [line] if line.contains("caller=127.0.0.1")), "{lines:?}");
 }
 
 #[tokio::test]
 async fn whoever_speaks_another_scheme_or_trusts_others_is_named_on_both_sides() {
-    tracing_subscriber::fmt().with_ansi(false).with_writer(|| Lines).init();
+    keep_log_lines();
     let (ours, other) = (Authority::new(), Authority::new());
     let with = |(certificate, key): (PathBuf, PathBuf), server_ca: PathBuf| GrpcSettings {
         certificate,

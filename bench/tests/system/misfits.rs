@@ -4,12 +4,18 @@ use std::{
     io,
     net::SocketAddr,
     sync::{
-        Arc, Mutex, Once,
+        Arc,
         atomic::{AtomicUsize, Ordering},
     },
 };
 
-use gim_config::{admin, endpoints::Endpoints, listen::Endpoint, service::Running as _, testing::Authority};
+use gim_config::{
+    admin,
+    endpoints::Endpoints,
+    listen::Endpoint,
+    service::Running as _,
+    testing::{Authority, keep_log_lines, logged_warnings},
+};
 use gim_conn::{
     Conn, ConnSettings,
     bridge::discovery::{Resolve, SystemResolver},
@@ -34,35 +40,6 @@ use crate::server::{DEADLINE, eventually};
 
 /// How often it is tried at least.
 const TRIES: usize = 20;
-
-static LINES: Mutex<Vec<String>> = Mutex::new(Vec::new());
-
-/// Keeps what this process logs, of all its tests.
-struct Lines;
-
-impl io::Write for Lines {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        LINES.lock().unwrap().push(String::from_utf8_lossy(bytes).into_owned());
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-fn keep_lines() {
-    static STARTED: Once = Once::new();
-    STARTED.call_once(|| tracing_subscriber::fmt().with_ansi(false).with_writer(|| Lines).init());
-}
-
-/// The warnings and errors so far in which all of these words are.
-fn warnings(words: &[&str]) -> Vec<String> {
-    let is_wanted = |line: &&String| {
-        (line.contains("WARN") || line.contains("ERROR")) && words.iter().all(|word| line.contains(word))
-    };
-    LINES.lock().unwrap().iter().filter(is_wanted).cloned().collect()
-}
 
 fn any_port() -> Endpoint {
     Endpoint::new("127.0.0.1:0")
@@ -124,7 +101,7 @@ fn refused_calls() -> usize {
 
 #[test]
 fn a_node_with_the_wrong_token_is_told_of_in_one_line_on_each_side() {
-    keep_lines();
+    keep_log_lines();
     let (runtime, data) = (Runtime::new().unwrap(), TempDir::new().unwrap());
     let logic = runtime.block_on(start_logic(&data, "right"));
     let peer = format!("http://{}", logic.grpc_address());
@@ -133,27 +110,27 @@ fn a_node_with_the_wrong_token_is_told_of_in_one_line_on_each_side() {
     eventually("it tries again and again", || refused_calls() >= before + TRIES);
     runtime.block_on(stop(conn));
     for words in [["cannot attach", &peer, "internal token"], ["are refused", "127.0.0.1", "internal token"]] {
-        let lines = warnings(&words);
+        let lines = logged_warnings(&words);
         assert_eq!(lines.len(), 1, "{words:?}: {lines:?}");
     }
 }
 
 #[test]
 fn two_logic_nodes_that_share_nothing_are_named_and_one_is_left_out() {
-    keep_lines();
+    keep_log_lines();
     let (runtime, data) = (Runtime::new().unwrap(), [TempDir::new().unwrap(), TempDir::new().unwrap()]);
     let logic = [0, 1].map(|index| runtime.block_on(start_logic(&data[index], "")));
     let peers = logic.each_ref().map(|logic| format!("http://{}", logic.grpc_address())).join(",");
     let conn = runtime.block_on(start_conn("conn-between", &peers, "", Arc::new(SystemResolver)));
     let words = ["cannot attach", "does not belong to", "shared_state.url"];
-    eventually("one of them is left out", || !warnings(&words).is_empty());
+    eventually("one of them is left out", || !logged_warnings(&words).is_empty());
     runtime.block_on(stop(conn));
-    assert_eq!(warnings(&words).len(), 1, "{:?}", warnings(&words));
+    assert_eq!(logged_warnings(&words).len(), 1, "{:?}", logged_warnings(&words));
 }
 
 #[test]
 fn http_spoken_to_https_and_a_strange_authority_are_named_on_both_sides() {
-    keep_lines();
+    keep_log_lines();
     let (runtime, data, ours, other) =
         (Runtime::new().unwrap(), TempDir::new().unwrap(), Authority::new(), Authority::new());
     let (certificate, key) = ours.issue();
@@ -173,8 +150,10 @@ fn http_spoken_to_https_and_a_strange_authority_are_named_on_both_sides() {
     ] {
         let with_ca = |settings: &mut ConnSettings| settings.grpc.server_ca = ca.unwrap_or_default();
         let conn = runtime.block_on(start_conn_with(node, &peer, "", Arc::new(SystemResolver), with_ca));
-        eventually("conn says it", || !warnings(&["cannot attach", &peer, at_conn]).is_empty());
-        eventually("logic says it", || !warnings(&["TLS with a caller fails", "127.0.0.1", at_logic]).is_empty());
+        eventually("conn says it", || !logged_warnings(&["cannot attach", &peer, at_conn]).is_empty());
+        eventually("logic says it", || {
+            !logged_warnings(&["TLS with a caller fails", "127.0.0.1", at_logic]).is_empty()
+        });
         runtime.block_on(stop(conn));
     }
 }
@@ -189,7 +168,7 @@ async fn ask_for_its_business(logic: &Logic) {
 
 #[test]
 fn https_spoken_to_http_is_named_by_conn_and_by_logic_with_the_address() {
-    keep_lines();
+    keep_log_lines();
     let (runtime, data, ours) =
         (Runtime::new().unwrap(), [TempDir::new().unwrap(), TempDir::new().unwrap()], Authority::new());
     let plain = runtime.block_on(start_logic(&data[0], ""));
@@ -197,8 +176,10 @@ fn https_spoken_to_http_is_named_by_conn_and_by_logic_with_the_address() {
     let with_ca = |settings: &mut ConnSettings| settings.grpc.server_ca = ours.ca();
     let conn = runtime.block_on(start_conn_with("conn-https", &peer, "", Arc::new(SystemResolver), with_ca));
     let hint = "it speaks no TLS: does http:// belong here?";
-    eventually("conn says it", || !warnings(&["cannot attach", &peer, hint]).is_empty());
-    eventually("logic says it", || !warnings(&["127.0.0.1", "it speaks TLS, and there is no certificate"]).is_empty());
+    eventually("conn says it", || !logged_warnings(&["cannot attach", &peer, hint]).is_empty());
+    eventually("logic says it", || {
+        !logged_warnings(&["127.0.0.1", "it speaks TLS, and there is no certificate"]).is_empty()
+    });
     runtime.block_on(stop(conn));
     // To a logic node, the first one is a business whose address has the wrong scheme.
     let asking = runtime.block_on(start_logic_with(&data[1], "", |settings| {
@@ -206,12 +187,12 @@ fn https_spoken_to_http_is_named_by_conn_and_by_logic_with_the_address() {
         settings.business.endpoint = Endpoints::new(&peer);
     }));
     runtime.block_on(ask_for_its_business(&asking));
-    eventually("logic says it", || !warnings(&["the business service is away", &peer, hint]).is_empty());
+    eventually("logic says it", || !logged_warnings(&["the business service is away", &peer, hint]).is_empty());
 }
 
 #[test]
 fn a_conn_node_of_an_older_version_is_told_of_in_one_line_by_logic() {
-    keep_lines();
+    keep_log_lines();
     let (runtime, data) = (Runtime::new().unwrap(), TempDir::new().unwrap());
     runtime.block_on(async {
         let logic = start_logic(&data, "").await;
@@ -224,7 +205,7 @@ fn a_conn_node_of_an_older_version_is_told_of_in_one_line_by_logic() {
                 assert_eq!(refused.unwrap_err().code(), Code::FailedPrecondition);
             }
             let node = format!("conn-{version}");
-            let lines = warnings(&[&node, "the same release"]);
+            let lines = logged_warnings(&[&node, "the same release"]);
             assert_eq!(lines.len(), 1, "{lines:?}");
         }
     });
@@ -247,7 +228,7 @@ impl LinkService for OlderLogic {
 
 #[test]
 fn a_logic_node_of_an_older_version_is_told_of_in_one_line_by_conn() {
-    keep_lines();
+    keep_log_lines();
     let (runtime, tries) = (Runtime::new().unwrap(), Arc::new(AtomicUsize::new(0)));
     let logic = OlderLogic(tries.clone());
     let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
@@ -257,7 +238,7 @@ fn a_logic_node_of_an_older_version_is_told_of_in_one_line_by_conn() {
     let conn = runtime.block_on(start_conn("conn-newer", &peer, "", Arc::new(SystemResolver)));
     eventually("it tries again and again", || tries.load(Ordering::SeqCst) >= TRIES);
     runtime.block_on(stop(conn));
-    let lines = warnings(&[&peer]);
+    let lines = logged_warnings(&[&peer]);
     assert!(matches!(&lines[..], [line] if line.contains("the peer speaks link version")), "{lines:?}");
 }
 
@@ -274,12 +255,12 @@ impl Resolve for NoAddresses {
 
 #[test]
 fn a_name_without_addresses_is_told_of_in_one_line() {
-    keep_lines();
+    keep_log_lines();
     let (runtime, tries) = (Runtime::new().unwrap(), Arc::new(AtomicUsize::new(0)));
     let resolver = Arc::new(NoAddresses(tries.clone()));
     let conn = runtime.block_on(start_conn("conn-no-name", "dns+http://empty.test:8010", "", resolver));
     eventually("it asks again and again", || tries.load(Ordering::SeqCst) >= TRIES);
     runtime.block_on(stop(conn));
-    let lines = warnings(&["empty.test"]);
+    let lines = logged_warnings(&["empty.test"]);
     assert!(matches!(&lines[..], [line] if line.contains("the name has no addresses")), "{lines:?}");
 }

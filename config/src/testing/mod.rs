@@ -7,6 +7,7 @@
 mod authority;
 mod each_key;
 pub mod layers;
+mod log_lines;
 mod proxy;
 
 use std::{
@@ -23,6 +24,7 @@ use std::{
 
 pub use authority::Authority;
 pub use each_key::assert_each_key_is_applied_or_named;
+pub use log_lines::{keep_log_lines, logged_warnings};
 pub use proxy::Proxy;
 
 /// Where the shared MariaDB is, for this process's tests.
