@@ -5,11 +5,11 @@ use std::{path::PathBuf, time::Instant};
 
 use anyhow::{Context as _, ensure};
 use clap::{Subcommand, builder::StyledStr};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::{
     kept::{self, KeptResult},
-    result::{Checks, Figures, Outcome},
+    result::Outcome,
     stats::{median, ratio},
 };
 
@@ -119,18 +119,7 @@ impl Subject {
     /// Compares.
     pub fn run(&self) -> Outcome {
         let started = Instant::now();
-        let mut outcome = Outcome {
-            scenario: self.name(),
-            config: json!({}),
-            checks: Checks::default(),
-            figures: Figures::default(),
-            warnings: Vec::new(),
-            error: None,
-            elapsed: started.elapsed(),
-            curves: Value::Null,
-            timeline: Value::Null,
-            counts: None,
-        };
+        let mut outcome = Outcome::of(self.name(), json!({}), started, Ok(()));
         let ended = self.compare(&mut outcome);
         outcome.error = ended.err().map(|error| format!("{error:#}"));
         outcome.elapsed = started.elapsed();

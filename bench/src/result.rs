@@ -5,7 +5,7 @@ use std::{
     fmt::Debug,
     io::{self, Write as _},
     process::ExitCode,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::anyhow;
@@ -151,6 +151,22 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// Of a run that began then and ended so; what it found goes beside it.
+    pub fn of(scenario: &'static str, config: Value, began: Instant, ended: anyhow::Result<()>) -> Self {
+        Self {
+            scenario,
+            config,
+            checks: Checks::default(),
+            figures: Figures::default(),
+            warnings: Vec::new(),
+            error: ended.err().map(|error| format!("{error:#}")),
+            elapsed: began.elapsed(),
+            curves: Value::Null,
+            timeline: Value::Null,
+            counts: None,
+        }
+    }
+
     /// Whether everything was done and came out as expected.
     pub fn passed(&self) -> bool {
         self.error.is_none() && self.checks.failed() == 0

@@ -20,14 +20,14 @@ use std::{
 };
 
 use anyhow::ensure;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::task::JoinSet;
 
 use self::{ledger::EventLedger, receiver::ReceiverBook, sending::Senders};
 use super::restart::Command;
 use crate::{
     progress::Progress,
-    result::{Checks, Figures, Outcome},
+    result::{Figures, Outcome},
     target::{Target, TargetArguments},
     users::{self, TokenSource},
     webhook::WebhookListener,
@@ -90,18 +90,7 @@ pub fn run(arguments: &Arguments) -> Outcome {
     config["fail_each"] = arguments.fail_each.into();
     config["away"] = arguments.away.into();
     config["command"] = json!(arguments.command);
-    Outcome {
-        scenario: "events",
-        config,
-        checks: Checks::default(),
-        figures,
-        warnings: Vec::new(),
-        error: ended.err().map(|error| format!("{error:#}")),
-        elapsed: started.elapsed(),
-        curves: Value::Null,
-        timeline: Value::Null,
-        counts: None,
-    }
+    Outcome { figures, ..Outcome::of("events", config, started, ended) }
 }
 
 fn go(arguments: &Arguments, figures: &mut Figures) -> anyhow::Result<()> {

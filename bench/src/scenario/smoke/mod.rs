@@ -20,11 +20,10 @@ use std::time::Instant;
 
 use anyhow::Context as _;
 use gim_proto::{ResultCode, business, logic, metadata};
-use serde_json::Value;
 
 use self::device::Device;
 use crate::{
-    result::{Checks, Figures, Outcome},
+    result::{Checks, Outcome},
     target::{Target, TargetArguments},
     users::phone_number,
 };
@@ -44,18 +43,7 @@ pub fn run(arguments: &Arguments) -> Outcome {
     let started = Instant::now();
     let mut checks = Checks::default();
     let ended = go(arguments, &mut checks);
-    Outcome {
-        scenario: "smoke",
-        config: arguments.target.to_json(),
-        checks,
-        figures: Figures::default(),
-        warnings: Vec::new(),
-        error: ended.err().map(|error| format!("{error:#}")),
-        elapsed: started.elapsed(),
-        curves: Value::Null,
-        timeline: Value::Null,
-        counts: None,
-    }
+    Outcome { checks, ..Outcome::of("smoke", arguments.target.to_json(), started, ended) }
 }
 
 fn go(arguments: &Arguments, checks: &mut Checks) -> anyhow::Result<()> {

@@ -16,6 +16,15 @@ pub type TokenError = Box<dyn Error + Send + Sync>;
 pub(crate) type TokenFuture = Pin<Box<dyn Future<Output = Result<Option<String>, TokenError>> + Send>>;
 pub(crate) type TokenProvider = Arc<dyn Fn(TokenRequest) -> TokenFuture + Send + Sync>;
 
+/// What an app gives, as it is kept.
+pub(crate) fn token_provider<F, Answer>(provider: F) -> TokenProvider
+where
+    F: Fn(TokenRequest) -> Answer + Send + Sync + 'static,
+    Answer: Future<Output = Result<Option<String>, TokenError>> + Send + 'static,
+{
+    Arc::new(move |request| -> TokenFuture { Box::pin(provider(request)) })
+}
+
 /// What the client asks the app for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TokenRequest {
@@ -80,8 +89,7 @@ impl Options {
         F: Fn(TokenRequest) -> Answer + Send + Sync + 'static,
         Answer: Future<Output = Result<Option<String>, TokenError>> + Send + 'static,
     {
-        let provider = move |request| -> TokenFuture { Box::pin(provider(request)) };
-        Self { token_provider: Some(Arc::new(provider)), ..self }
+        Self { token_provider: Some(token_provider(provider)), ..self }
     }
 
     /// What the client remembers between two runs; nothing without it.

@@ -20,7 +20,7 @@ pub use self::{
 };
 use crate::{
     error::GimError,
-    options::{TokenError, TokenFuture, TokenProvider, TokenRequest},
+    options::{TokenError, TokenProvider, TokenRequest, token_provider},
     transport::{Address, Scheme, Tls},
 };
 
@@ -76,8 +76,7 @@ impl FilesOptions {
         F: Fn(TokenRequest) -> Answer + Send + Sync + 'static,
         Answer: Future<Output = Result<Option<String>, TokenError>> + Send + 'static,
     {
-        let provider = move |request| -> TokenFuture { Box::pin(provider(request)) };
-        Self { token_provider: Some(Arc::new(provider)), ..self }
+        Self { token_provider: Some(token_provider(provider)), ..self }
     }
 
     /// Bytes of one request of an upload: 4 MiB, unless this says otherwise.
