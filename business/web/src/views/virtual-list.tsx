@@ -88,7 +88,9 @@ export function VirtualList<Row extends AnyRow>({ rows, startAt, stick, reveal, 
   }, []);
 
   const scrolled = () => {
-    const element = list.current!;
+    // The browser tells of a scroll later, and the list may have gone from the page meanwhile.
+    const element = list.current;
+    if (!element) return;
     place.isAtEnd = isNearEnd(element);
     let index = indexAt(tops, element.scrollTop);
     while (index < rows.length - 1 && !rows[index]!.isFixed) index++;

@@ -46,6 +46,7 @@ export async function onThePage(services: Services, gate: Gate, pictures = ""): 
     for (const desk of all) assert.deepEqual(await desk.obstacles(), [], "what hinders people who cannot see or use a mouse");
     await byKeyboard(ben);
     await longTalk(ada, ben);
+    await leftWhileScrolling(ben, ada);
     await beyondTheStore(ben, [`user/${ada.userId}`, group]);
     await twoTabs(ben, ada);
     await misfits(services, gate, (phone) => open(390, 844, "light", phone));
@@ -205,6 +206,18 @@ async function longTalk(ada: Desk, ben: Desk): Promise<void> {
   await ben.hears(said.at(-1)!);
   assert.ok((await ben.page.locator(".bubble").count()) < 200, "only what is in view is in the page");
   await ben.sees([...before, ...said]);
+}
+
+// The browser tells of a scroll in its next frame, when the list may be gone from the page: nothing fails then.
+async function leftWhileScrolling(desk: Desk, other: Desk): Promise<void> {
+  for (let round = 0; round < 5; round++) {
+    await desk.goTo(`user/${other.userId}`);
+    await desk.page.evaluate(() => {
+      document.querySelector(".lines")!.scrollTop -= 200;
+      location.hash = "#contacts";
+    });
+    await desk.page.locator(".lines-frame").waitFor({ state: "detached" });
+  }
 }
 
 // A browser that has lost its older messages, or all of a conversation, gets them from the server.
