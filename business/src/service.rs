@@ -84,6 +84,7 @@ impl StartError {
         match error {
             FilesError::Settings(problem) => Self::Settings(problem),
             FilesError::Listen(error) => error.into(),
+            FilesError::Threads(error) => Self::Settings(error.to_string()),
             FilesError::Store(source) => Self::Store { database: database.name().to_owned(), source },
         }
     }

@@ -6,8 +6,8 @@
 use std::{
     pin::Pin,
     sync::{
-        Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+        Arc, Mutex, PoisonError, Weak,
+        atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     task::{Context, Poll},
 };
@@ -16,8 +16,14 @@ use axum::body::Body;
 use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
 
-/// What has to go over a busy connection within the timeout of an idle one.
+use super::request_places::RequestPlace;
+
+/// What has to go over a busy connection within the timeout of an idle one, and in each of its bodies for which the client is waited.
 const BYTES_MIN: u64 = 16 * 1_024;
+/// What counts of more than that for later: a body is taken by chunks, which the client may be long in reading.
+const AHEAD_MAX: i64 = 128 * 1_024;
+/// So many bodies are remembered before those that ended are looked for.
+const BODIES_KEPT: usize = 64;
 
 /// It stands in the extensions of every request. Clones mean the same connection.
 #[derive(Debug, Clone, Default)]
@@ -36,6 +42,16 @@ struct Counts {
     awaiting: AtomicUsize,
     /// How often a request came while there was no other one.
     beginnings: AtomicU64,
+    bodies: Mutex<Vec<Weak<BodyCounts>>>,
+}
+
+/// Of one body, in either direction.
+#[derive(Debug)]
+struct BodyCounts {
+    /// What went, less what had to go, since it began.
+    ahead: AtomicI64,
+    /// Its client has to do something: bring bytes, or take what is there.
+    waits_for_client: AtomicBool,
 }
 
 /// Counts while it is held.
@@ -75,6 +91,11 @@ impl Activity {
         self.0.bytes.fetch_add(count as u64, Relaxed);
     }
 
+    /// All that went.
+    pub fn bytes(&self) -> u64 {
+        self.0.bytes.load(Relaxed)
+    }
+
     /// Whether nobody misses the connection if it ends.
     pub fn is_idle(&self) -> bool {
         self.0.requests.load(Relaxed) <= self.0.refused.load(Relaxed)
@@ -99,6 +120,30 @@ impl Activity {
         }
     }
 
+    /// Whether one of the bodies goes too slowly, whatever else went over the connection; asked once within each timeout.
+    pub fn has_slow_body(&self) -> bool {
+        let mut bodies = self.0.bodies.lock().unwrap_or_else(PoisonError::into_inner);
+        bodies.retain(|body| body.strong_count() > 0);
+        let bodies = bodies.iter().filter_map(Weak::upgrade).filter(|body| body.waits_for_client.load(Relaxed));
+        bodies.fold(false, |is_slow, body| {
+            let ahead = body.ahead.load(Relaxed).min(AHEAD_MAX) - BYTES_MIN as i64;
+            body.ahead.store(ahead, Relaxed);
+            is_slow || ahead < 0
+        })
+    }
+
+    fn body(&self) -> Arc<BodyCounts> {
+        // The first timeout is over soon for a body that begins late in it.
+        let body = BodyCounts { ahead: AtomicI64::new(BYTES_MIN as i64), waits_for_client: AtomicBool::new(false) };
+        let body = Arc::new(body);
+        let mut bodies = self.0.bodies.lock().unwrap_or_else(PoisonError::into_inner);
+        if bodies.len() >= BODIES_KEPT {
+            bodies.retain(|body| body.strong_count() > 0);
+        }
+        bodies.push(Arc::downgrade(&body));
+        body
+    }
+
     fn counted(&self, of: fn(&Counts) -> &AtomicUsize) -> Counted {
         of(&self.0).fetch_add(1, Relaxed);
         Counted(self.0.clone(), of)
@@ -118,21 +163,26 @@ pub struct Watched<B> {
     /// Held while the next bytes are not there.
     count_waits: fn(&Activity) -> Counted,
     waits: Option<Counted>,
-    _request: Option<Counted>,
+    counts: Arc<BodyCounts>,
+    /// Its client is waited for as long as the next bytes are not there, or as soon as they are.
+    is_of_request: bool,
+    _held: Option<(Counted, RequestPlace)>,
 }
 
 impl<B> Watched<B> {
     /// The body of a request: its client is waited for.
     pub fn of_request(body: B, activity: &Activity) -> Self {
         let count_waits = |activity: &Activity| activity.counted(|counts| &counts.awaiting);
-        Self { body, activity: activity.clone(), count_waits, waits: None, _request: None }
+        let (counts, activity) = (activity.body(), activity.clone());
+        Self { body, activity, count_waits, waits: None, counts, is_of_request: true, _held: None }
     }
 }
 
 impl Watched<Body> {
     /// The body of an answer, with which its request ends: the disk or the bucket is waited for.
-    pub fn of_answer(body: Body, activity: &Activity, request: Counted) -> Self {
-        Self { body, activity: activity.clone(), count_waits: Activity::working, waits: None, _request: Some(request) }
+    pub fn of_answer(body: Body, activity: &Activity, request: Counted, place: RequestPlace) -> Self {
+        let (counts, activity, _held) = (activity.body(), activity.clone(), Some((request, place)));
+        Self { body, activity, count_waits: Activity::working, waits: None, counts, is_of_request: false, _held }
     }
 }
 
@@ -149,6 +199,11 @@ impl<B: hyper::body::Body<Data = Bytes> + Unpin> hyper::body::Body for Watched<B
             self.waits = None;
         } else if self.waits.is_none() {
             self.waits = Some((self.count_waits)(&self.activity));
+        }
+        self.counts.waits_for_client.store(self.is_of_request == polled.is_pending(), Relaxed);
+        if let Poll::Ready(Some(Ok(frame))) = &polled {
+            let bytes = frame.data_ref().map_or(0, Bytes::len);
+            self.counts.ahead.fetch_add(bytes as i64, Relaxed);
         }
         polled
     }
@@ -196,6 +251,26 @@ mod tests {
         assert_eq!(activity.fault_since(begun), None);
         drop(working);
         assert_eq!(activity.fault_since(begun), Some("silent"), "an answer that nobody takes");
+    }
+
+    #[test]
+    fn a_body_that_its_client_lets_wait_is_slow_whatever_else_goes() {
+        let activity = Activity::default();
+        let (stalled, ended) = (activity.body(), activity.body());
+        drop(ended);
+        assert!(!activity.has_slow_body() && !activity.has_slow_body(), "something is done for it here");
+        stalled.waits_for_client.store(true, Relaxed);
+        assert!(!activity.has_slow_body(), "it began meanwhile");
+        activity.note(1_000_000);
+        assert!(activity.has_slow_body());
+        stalled.ahead.store(1_000_000, Relaxed);
+        let timeouts = AHEAD_MAX as u64 / BYTES_MIN;
+        assert!((0..timeouts).all(|_| !activity.has_slow_body()), "a chunk is read for long");
+        assert!(activity.has_slow_body());
+        for _ in 0..2 * BODIES_KEPT {
+            activity.body();
+        }
+        assert!(activity.0.bodies.lock().unwrap().len() <= BODIES_KEPT);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! A bucket of S3, or of whatever speaks like it.
 //!
-//! On tasks of Tokio. Always holds: of a file that is sent there one part at a time is in memory, and so many files are sent at once; a call
-//! that is not answered in time has failed, and is told as a store that does not answer.
+//! On tasks of Tokio. Always holds: of a file that is sent there one part at a time is in memory, and so many files are sent at once, by
+//! turns between users; a call that fails is told as a store that does not answer.
 
 use std::{
     fs::File,
@@ -15,29 +15,20 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _, TryStreamExt as _, stream};
-use http_body_util::BodyExt as _;
-use hyper_rustls::{ConfigBuilderExt as _, HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector as TcpConnector},
-    rt::TokioExecutor,
-};
+use gim_config::places::Places;
 use object_store::{
-    ClientOptions, GetOptions, GetRange, ObjectStore as _, ObjectStoreExt as _, PutPayload, RetryConfig,
+    GetOptions, GetRange, ObjectStore as _, ObjectStoreExt as _, PutPayload, RetryConfig,
     aws::{AmazonS3, AmazonS3Builder},
-    client::{
-        HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpRequestBody, HttpResponse,
-        HttpResponseBody, HttpService,
-    },
     path::Path,
     signer::{SignedUrlOptions, Signer as _},
 };
-use rustls::{ClientConfig, crypto::ring as provider};
-use tokio::sync::Semaphore;
 
 use super::{
+    bucket_client::{BucketClient, SILENCE_MAX},
     contents::{FileBytes, ReadAs},
     disk::Disk,
     signed_url::Variant,
+    threads::Threads,
 };
 use crate::{domain::file::FileId, settings::FilesSettings};
 
@@ -50,57 +41,55 @@ const PART_BYTES: u64 = 8 << 20;
 /// Files that are sent there at the same time.
 const SENDS_MAX: usize = 4;
 
-/// How long the head of an answer may take, and all tries of a call together.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
-const RETRY_TIMEOUT: Duration = Duration::from_secs(20);
+/// Of a call that was refused at once; one that was answered by silence is not repeated.
 const RETRIES_MAX: usize = 2;
+
+/// Bytes that are handed to a connection at once, so that it can be seen whether the bucket takes them.
+const SLICE_BYTES: usize = 64 * 1_024;
+
+/// How long a file waits for its turn to be sent.
+const SEND_WAIT: Duration = Duration::from_secs(60);
 
 /// The bucket. Clones share its connections.
 #[derive(Debug, Clone)]
 pub struct Bucket {
     store: Arc<AmazonS3>,
     redirects: bool,
-    sends: Arc<Semaphore>,
+    sends: Places,
     disk: Disk,
+    threads: Threads,
 }
-
-/// Calls by the client of HTTP and the TLS that the rest of gim has.
-#[derive(Debug)]
-struct Connector(HttpsClient);
-
-#[derive(Debug, Clone)]
-struct HttpsClient(Client<HttpsConnector<TcpConnector>, HttpRequestBody>);
 
 impl Bucket {
     /// The bucket of the settings.
     ///
     /// # Errors
     /// A sentence that names the key.
-    pub fn open(settings: &FilesSettings, disk: &Disk) -> Result<Self, String> {
-        let client = HttpsClient::new().map_err(|problem| format!("files.bucket: {problem}"))?;
+    pub fn open(settings: &FilesSettings, disk: &Disk, threads: &Threads) -> Result<Self, String> {
+        let client = BucketClient::new(threads).map_err(|problem| format!("files.bucket: {problem}"))?;
         let mut builder = AmazonS3Builder::new()
             .with_bucket_name(&settings.bucket)
             .with_region(&settings.bucket_region)
             .with_access_key_id(&settings.bucket_access_key_id)
             .with_secret_access_key(&settings.bucket_secret_access_key)
             .with_allow_http(true)
-            .with_retry(RetryConfig {
-                max_retries: RETRIES_MAX,
-                retry_timeout: RETRY_TIMEOUT,
-                ..RetryConfig::default()
-            })
-            .with_http_connector(Connector(client));
+            .with_retry(RetryConfig { max_retries: RETRIES_MAX, retry_timeout: SILENCE_MAX, ..RetryConfig::default() })
+            .with_http_connector(client);
         if !settings.bucket_endpoint.is_empty() {
             builder = builder.with_endpoint(&settings.bucket_endpoint);
         }
         let store = builder.build().map_err(|error| format!("files.bucket: {error}"))?;
-        let (redirects, sends) = (settings.bucket_redirects, Arc::new(Semaphore::new(SENDS_MAX)));
-        Ok(Self { store: Arc::new(store), redirects, sends, disk: disk.clone() })
+        // A picture has a thumbnail.
+        let of_user_max = 2 * settings.uploads_per_user_max as usize;
+        let sends = Places::new(SENDS_MAX, of_user_max, SEND_WAIT);
+        let (redirects, disk, threads) = (settings.bucket_redirects, disk.clone(), threads.clone());
+        Ok(Self { store: Arc::new(store), redirects, sends, disk, threads })
     }
 
-    /// Sends a file, in parts where it is large; what was sent of one that failed is taken back.
-    pub async fn keep(&self, from: PathBuf, content_id: FileId, variant: Variant) -> io::Result<()> {
-        let _send = self.sends.acquire().await.map_err(io::Error::other)?;
+    /// Sends a file of a user when it is her turn, in parts where it is large; what was sent of one that failed is taken back.
+    pub async fn keep(&self, user_id: u64, from: PathBuf, content_id: FileId, variant: Variant) -> io::Result<()> {
+        let turn = self.sends.take(user_id).await;
+        let _turn = turn.map_err(|why| io::Error::new(io::ErrorKind::HostUnreachable, why))?;
         let opened = move || {
             let file = File::open(from)?;
             let length = file.metadata()?.len();
@@ -110,7 +99,7 @@ impl Bucket {
         let path = path_of(content_id, variant);
         if length <= PART_BYTES {
             let bytes = self.part(&file, 0..length).await?;
-            return self.store.put(&path, PutPayload::from(bytes)).await.map(drop).map_err(problem);
+            return self.store.put(&path, payload(&bytes)).await.map(drop).map_err(problem);
         }
         let mut sending = self.store.put_multipart(&path).await.map_err(problem)?;
         let sent = async {
@@ -118,18 +107,30 @@ impl Bucket {
             while offset < length {
                 let end = (offset + PART_BYTES).min(length);
                 let bytes = self.part(&file, offset..end).await?;
-                sending.put_part(PutPayload::from(bytes)).await.map_err(problem)?;
+                sending.put_part(payload(&bytes)).await.map_err(problem)?;
                 offset = end;
             }
             sending.complete().await.map(drop).map_err(problem)
         };
         let sent = sent.await;
-        if sent.is_err()
-            && let Err(error) = sending.abort().await
-        {
-            tracing::warn!(%error, "parts of a file that were sent to the bucket could not be taken back");
+        if sent.is_err() {
+            // Nobody waits for what may take as long again.
+            self.threads.spawn(async move {
+                if let Err(error) = sending.abort().await {
+                    tracing::warn!(%error, "parts of a file that were sent to the bucket could not be taken back");
+                }
+            });
         }
         sent
+    }
+
+    /// Whether a file is there, whole.
+    pub async fn has(&self, content_id: FileId, variant: Variant, size_bytes: u64) -> io::Result<bool> {
+        match self.store.head(&path_of(content_id, variant)).await {
+            Ok(found) => Ok(found.size == size_bytes),
+            Err(object_store::Error::NotFound { .. }) => Ok(false),
+            Err(error) => Err(problem(error)),
+        }
     }
 
     /// Reads a part of a file.
@@ -203,10 +204,16 @@ async fn next_in_time<S: Stream<Item = io::Result<Bytes>> + Unpin>(
     answer: Option<S>,
 ) -> Option<(io::Result<Bytes>, Option<S>)> {
     let mut answer = answer?;
-    match tokio::time::timeout(ANSWER_TIMEOUT, answer.next()).await {
+    match tokio::time::timeout(SILENCE_MAX, answer.next()).await {
         Ok(bytes) => bytes.map(|bytes| (bytes, Some(answer))),
         Err(late) => Some((Err(late.into()), None)),
     }
+}
+
+/// A part, in slices of it.
+fn payload(bytes: &Bytes) -> PutPayload {
+    let slice = |at| bytes.slice(at..bytes.len().min(at + SLICE_BYTES));
+    (0..bytes.len()).step_by(SLICE_BYTES).map(slice).collect()
 }
 
 fn path_of(content_id: FileId, variant: Variant) -> Path {
@@ -216,38 +223,11 @@ fn path_of(content_id: FileId, variant: Variant) -> Path {
     }
 }
 
-/// Whatever a bucket says, it does not do what it was asked for now.
+/// Whatever else a bucket says, it does not do what it was asked for now.
 fn problem(error: object_store::Error) -> io::Error {
-    io::Error::new(io::ErrorKind::HostUnreachable, error)
-}
-
-impl HttpsClient {
-    fn new() -> Result<Self, String> {
-        let builder = ClientConfig::builder_with_provider(Arc::new(provider::default_provider()));
-        let builder = builder.with_safe_default_protocol_versions().map_err(|error| error.to_string())?;
-        let tls = builder.with_native_roots().map_err(|error| format!("no authorities on this host: {error}"))?;
-        let tls = tls.with_no_client_auth();
-        let connector = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().build();
-        Ok(Self(Client::builder(TokioExecutor::new()).build(connector)))
-    }
-}
-
-impl HttpConnector for Connector {
-    fn connect(&self, _: &ClientOptions) -> object_store::Result<HttpClient> {
-        Ok(HttpClient::new(self.0.clone()))
-    }
-}
-
-#[tonic::async_trait]
-impl HttpService for HttpsClient {
-    async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
-        let answered = tokio::time::timeout(ANSWER_TIMEOUT, self.0.request(request)).await;
-        let answer = answered.map_err(|late| HttpError::new(HttpErrorKind::Timeout, late))?;
-        let answer = answer.map_err(|error| {
-            let kind = if error.is_connect() { HttpErrorKind::Connect } else { HttpErrorKind::Request };
-            HttpError::new(kind, error)
-        })?;
-        let body = |error| HttpError::new(HttpErrorKind::Interrupted, error);
-        Ok(answer.map(|incoming| HttpResponseBody::new(incoming.map_err(body))))
-    }
+    let kind = match &error {
+        object_store::Error::NotFound { .. } => io::ErrorKind::NotFound,
+        _ => io::ErrorKind::HostUnreachable,
+    };
+    io::Error::new(kind, error)
 }

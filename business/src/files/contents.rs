@@ -2,18 +2,15 @@
 //!
 //! Always holds: what is kept is there before the call returns, and the same may be kept again.
 
-use std::{fs::File, io, ops::Range, os::unix::fs::FileExt as _, path::PathBuf, time::Duration};
+use std::{io, ops::Range, path::PathBuf, time::Duration};
 
 use bytes::Bytes;
-use futures_util::{StreamExt as _, stream, stream::BoxStream};
+use futures_util::stream::BoxStream;
 
 #[cfg(feature = "s3")]
 use super::bucket::Bucket;
-use super::{disk::Disk, folder::Folder, signed_url::Variant};
-use crate::{domain::file::FileId, settings::FilesSettings};
-
-/// Bytes that are read at once.
-const CHUNK_BYTES: u64 = 64 * 1_024;
+use super::{disk::Disk, folder::Folder, reading, signed_url::Variant, threads::Threads};
+use crate::{domain::file::FileId, settings::FilesSettings, store::Content};
 
 /// The bytes of a file, as they are taken.
 pub type FileBytes = BoxStream<'static, io::Result<Bytes>>;
@@ -41,11 +38,11 @@ impl Contents {
     /// # Errors
     /// A sentence that names the key.
     #[cfg(feature = "s3")]
-    pub fn open(settings: &FilesSettings, folder: &Folder, disk: &Disk) -> Result<Self, String> {
+    pub fn open(settings: &FilesSettings, folder: &Folder, disk: &Disk, threads: &Threads) -> Result<Self, String> {
         if settings.bucket.is_empty() {
             return Ok(Self::Folder(folder.clone(), disk.clone()));
         }
-        Ok(Self::Bucket(Bucket::open(settings, disk)?))
+        Ok(Self::Bucket(Bucket::open(settings, disk, threads)?))
     }
 
     /// The place that the settings name.
@@ -53,34 +50,48 @@ impl Contents {
     /// # Errors
     /// A sentence that names the key.
     #[cfg(not(feature = "s3"))]
-    pub fn open(settings: &FilesSettings, folder: &Folder, disk: &Disk) -> Result<Self, String> {
+    pub fn open(settings: &FilesSettings, folder: &Folder, disk: &Disk, threads: &Threads) -> Result<Self, String> {
         if settings.bucket.is_empty() {
             return Ok(Self::Folder(folder.clone(), disk.clone()));
         }
+        let _of_a_bucket = threads;
         Err("files.bucket: this program was built without S3 (the feature `s3`, which packages have)".into())
     }
 
-    /// Keeps the bytes of a file that is on the disk.
-    pub async fn keep(&self, from: PathBuf, content_id: FileId, variant: Variant) -> io::Result<()> {
+    /// Keeps the bytes of a file of this user that is on the disk.
+    pub async fn keep(&self, user_id: u64, from: PathBuf, content_id: FileId, variant: Variant) -> io::Result<()> {
         match self {
             Self::Folder(folder, disk) => {
-                let folder = folder.clone();
+                let (folder, _turns_are_of_the_disk) = (folder.clone(), user_id);
                 disk.run(move || folder.keep(&from, content_id, variant)).await
             }
             #[cfg(feature = "s3")]
-            Self::Bucket(bucket) => bucket.keep(from, content_id, variant).await,
+            Self::Bucket(bucket) => bucket.keep(user_id, from, content_id, variant).await,
         }
     }
 
-    /// Whether a file that was kept is still there; of a bucket that is believed.
-    pub async fn has(&self, content_id: FileId, size_bytes: u64) -> io::Result<bool> {
+    /// Whether a file that was kept is still there, with its thumbnail.
+    pub async fn has(&self, content: &Content) -> io::Result<bool> {
+        let mut parts = vec![(Variant::Whole, content.size_bytes)];
+        if content.thumbnail_bytes > 0 {
+            parts.push((Variant::Thumbnail, content.thumbnail_bytes));
+        }
+        let content_id = content.content_id;
         match self {
             Self::Folder(folder, disk) => {
                 let folder = folder.clone();
-                disk.run(move || Ok(folder.has_content(content_id, size_bytes))).await
+                let has = move |(variant, bytes)| folder.has_content(content_id, variant, bytes);
+                disk.run(move || Ok(parts.into_iter().all(has))).await
             }
             #[cfg(feature = "s3")]
-            Self::Bucket(_) => Ok(true),
+            Self::Bucket(bucket) => {
+                for (variant, bytes) in parts {
+                    if !bucket.has(content_id, variant, bytes).await? {
+                        return Ok(false);
+                    }
+                }
+                Ok(true)
+            }
         }
     }
 
@@ -102,7 +113,7 @@ impl Contents {
             Self::Folder(folder, disk) => {
                 let folder = folder.clone();
                 let file = disk.run(move || folder.open_content(content_id, variant)).await?;
-                Ok(bytes_of_file(disk.clone(), file, bytes))
+                Ok(reading::bytes_of_file(disk.clone(), file, bytes))
             }
             #[cfg(feature = "s3")]
             Self::Bucket(bucket) => bucket.read(content_id, variant, bytes).await,
@@ -127,6 +138,16 @@ impl Contents {
         }
     }
 
+    /// Removes what may have come of an upload that ends. Of a bucket it is removed later, with all else there that belongs to nothing: it may
+    /// be why the upload ends.
+    pub async fn remove_of_upload(&self, file_id: FileId) -> io::Result<()> {
+        match self {
+            Self::Folder(..) => self.remove(file_id).await,
+            #[cfg(feature = "s3")]
+            Self::Bucket(_) => Ok(()),
+        }
+    }
+
     /// Removes a file with its thumbnail, if it is there.
     pub async fn remove(&self, content_id: FileId) -> io::Result<()> {
         match self {
@@ -138,22 +159,4 @@ impl Contents {
             Self::Bucket(bucket) => bucket.remove(content_id).await,
         }
     }
-}
-
-fn bytes_of_file(disk: Disk, file: File, bytes: Range<u64>) -> FileBytes {
-    stream::try_unfold((disk, file, bytes), async |(disk, file, left)| {
-        if left.is_empty() {
-            return Ok(None);
-        }
-        let count = CHUNK_BYTES.min(left.end - left.start);
-        // Made here and not on one of the many threads that may wait, or an allocator would keep memory for each of these.
-        let mut chunk = vec![0; count as usize];
-        let read = move || {
-            file.read_exact_at(&mut chunk, left.start)?;
-            Ok((file, Bytes::from(chunk)))
-        };
-        let (file, chunk) = disk.run(read).await?;
-        Ok(Some((chunk, (disk, file, left.start + count..left.end))))
-    })
-    .boxed()
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use axum::{
     body::Body,
     extract::{Path, Query, State, rejection::QueryRejection},
-    http::{HeaderMap, HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use futures_util::StreamExt as _;
@@ -56,9 +56,10 @@ pub async fn whole(
     State(files): State<Files>,
     Path(file_id): Path<String>,
     query: Result<Query<DownloadQuery>, QueryRejection>,
+    method: Method,
     headers: HeaderMap,
 ) -> Response {
-    counted(files.read(&file_id, Variant::Whole, query, &headers).await)
+    counted(files.read(&file_id, Variant::Whole, query, &method, &headers).await)
 }
 
 /// Answers `GET /files/ID/thumbnail`.
@@ -66,10 +67,11 @@ pub async fn variant(
     State(files): State<Files>,
     Path((file_id, variant)): Path<(String, String)>,
     query: Result<Query<DownloadQuery>, QueryRejection>,
+    method: Method,
     headers: HeaderMap,
 ) -> Response {
     let Some(variant) = Variant::of_path(&variant) else { return FileRefusal::not_found().into_response() };
-    counted(files.read(&file_id, variant, query, &headers).await)
+    counted(files.read(&file_id, variant, query, &method, &headers).await)
 }
 
 fn counted(answer: Result<Response, FileRefusal>) -> Response {
@@ -83,6 +85,8 @@ struct Readable<'a> {
     file: &'a StoredFile,
     variant: Variant,
     is_saved: bool,
+    /// Whether only the head of the answer is asked for.
+    is_head: bool,
     /// For how many seconds more the URL is good.
     good_for_s: i64,
 }
@@ -93,6 +97,7 @@ impl Files {
         file_id: &str,
         variant: Variant,
         query: Result<Query<DownloadQuery>, QueryRejection>,
+        method: &Method,
         headers: &HeaderMap,
     ) -> Result<Response, FileRefusal> {
         let Query(query) = query.map_err(|_| FileRefusal::wrong_url())?;
@@ -112,7 +117,8 @@ impl Files {
             ContentState::Refused => return Err(FileRefusal::refused_content()),
         }
         let (is_saved, good_for_s) = (query.download == "1", (expires_at_ms - now_ms) / 1_000);
-        self.answer(&Readable { file: &file, variant, is_saved, good_for_s }, headers).await
+        let is_head = method == Method::HEAD;
+        self.answer(&Readable { file: &file, variant, is_saved, is_head, good_for_s }, headers).await
     }
 
     async fn answer(&self, readable: &Readable<'_>, headers: &HeaderMap) -> Result<Response, FileRefusal> {
@@ -142,7 +148,10 @@ impl Files {
         };
         let (content_id, variant) = (readable.file.content.content_id, readable.variant);
         let bytes = part.clone().unwrap_or(0..length);
-        let mut answer = Response::new(body(self.contents.read(content_id, variant, bytes.clone()).await?));
+        let mut answer = Response::new(Body::empty());
+        if !readable.is_head {
+            *answer.body_mut() = body(self.contents.read(content_id, variant, bytes.clone()).await?);
+        }
         readable.describe(&etag, answer.headers_mut());
         answer.headers_mut().insert(header::CONTENT_LENGTH, (bytes.end - bytes.start).into());
         if part.is_some() {
@@ -215,10 +224,11 @@ fn names(list: &str, etag: &str) -> bool {
 /// The bytes of a file, counted as they are taken.
 fn body(bytes: FileBytes) -> Body {
     let transfer = InGauge::one(&gauge!(FILE_TRANSFERS, "direction" => "down"));
+    let taken_bytes = metrics::counter!(FILE_BYTES_TOTAL, "direction" => "down");
     Body::from_stream(bytes.inspect(move |read| {
         let _as_long_as_this = &transfer;
         match read {
-            Ok(chunk) => metrics::counter!(FILE_BYTES_TOTAL, "direction" => "down").increment(chunk.len() as u64),
+            Ok(chunk) => taken_bytes.increment(chunk.len() as u64),
             Err(error) => tracing::error!(%error, "a file cannot be read"),
         }
     }))

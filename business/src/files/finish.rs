@@ -15,7 +15,6 @@ use super::{
 };
 use crate::{
     clock,
-    domain::file::FileId,
     store::{Content, ContentState, StoreError, StoredFile, Upload},
 };
 
@@ -39,7 +38,7 @@ impl Files {
             height: 0,
             thumbnail_bytes: 0,
         };
-        let (content, path) = match self.picture(upload, kind).await {
+        let (content, path) = match self.picture(upload, kind, staged.length()).await {
             None => (whole, self.folder.upload(file_id)),
             Some(Ok(picture)) => (picture.content(whole), self.folder.clean(file_id)),
             Some(Err(PictureProblem::NotOne)) => {
@@ -52,7 +51,7 @@ impl Files {
             Some(Err(PictureProblem::NoTurn(why))) => return Err(StoreError::from(why).into()),
             Some(Err(PictureProblem::Disk(error))) => return Err(error.into()),
         };
-        let kept = self.commit(file_id, staged.length(), content, path).await?;
+        let kept = self.commit(upload, staged.length(), content, path).await?;
         let (folder, uploaded_bytes) = (self.folder.clone(), staged.length());
         // It is a file: what is left is only lost space, until the sweep comes.
         if let Err(error) = self.disk.run(move || folder.remove_upload(file_id)).await {
@@ -69,40 +68,56 @@ impl Files {
     }
 
     /// What a picture is, if it is one.
-    async fn picture(&self, upload: &Upload, kind: &'static str) -> Option<Result<Picture, PictureProblem>> {
+    async fn picture(
+        &self,
+        upload: &Upload,
+        kind: &'static str,
+        uploaded_bytes: u64,
+    ) -> Option<Result<Picture, PictureProblem>> {
         if !PICTURES.contains(&kind) && !BLANKED.contains(&kind) {
             return None;
         }
-        let folder = &self.folder;
-        let (from, clean) = (folder.upload(upload.file_id), folder.clean(upload.file_id));
-        let thumbnail = folder.thumbnail(upload.file_id);
-        Some(self.pictures.prepare(upload.user_id, kind, &from, &clean, &thumbnail).await)
+        Some(self.pictures.prepare(upload.user_id, kind, &self.folder, upload.file_id, uploaded_bytes).await)
     }
 
     /// Keeps the bytes at `path` unless the same are kept, and writes the row. What was lost since (a folder that was restored from before,
-    /// say) is kept anew under its own id.
+    /// say), or its thumbnail, is kept anew under its own id.
     async fn commit(
         &self,
-        file_id: FileId,
+        upload: &Upload,
         uploaded_bytes: u64,
         content: Content,
         path: PathBuf,
     ) -> Result<Content, FileRefusal> {
+        let (file_id, user_id) = (upload.file_id, upload.user_id);
         let known = self.store.content(content.hash).await?;
         let is_kept = match &known {
             Some(known) if known.state == ContentState::Refused => true,
-            Some(known) => self.contents.has(known.content_id, known.size_bytes).await?,
+            Some(known) => self.contents.has(known).await?,
             None => false,
         };
-        let content = known.unwrap_or(content);
+        let is_kept_anew = known.is_some() && !is_kept;
+        let content = match known {
+            Some(known) if is_kept_anew => Content { content_id: known.content_id, state: known.state, ..content },
+            Some(known) => known,
+            None => content,
+        };
         if !is_kept {
             if content.thumbnail_bytes > 0 {
                 let thumbnail = self.folder.thumbnail(file_id);
-                self.contents.keep(thumbnail, content.content_id, Variant::Thumbnail).await?;
+                self.contents.keep(user_id, thumbnail, content.content_id, Variant::Thumbnail).await?;
             }
-            self.contents.keep(path, content.content_id, Variant::Whole).await?;
+            self.contents.keep(user_id, path, content.content_id, Variant::Whole).await?;
         }
-        let finished = self.store.finish_upload(file_id, uploaded_bytes, &content, clock::now_ms()).await?;
+        let now_ms = clock::now_ms();
+        let finished = if is_kept_anew {
+            self.store.finish_upload_anew(file_id, uploaded_bytes, &content, now_ms).await?
+        } else {
+            self.store.finish_upload(file_id, uploaded_bytes, &content, now_ms).await?
+        };
+        if is_kept_anew {
+            self.lookup.forget(content.content_id);
+        }
         let Some(kept) = finished else {
             self.contents.remove(file_id).await?;
             return Err(FileRefusal::not_found());

@@ -91,6 +91,7 @@ impl Folder {
         remove(&path)?;
         if fs::hard_link(from, &path).is_err() {
             // Not every file system has links. A copy has its name before it is whole, but the database does not know it yet.
+            self.check_room(fs::metadata(from)?.len())?;
             fs::copy(from, &path)?;
             File::open(&path)?.sync_all()?;
         }
@@ -98,8 +99,8 @@ impl Folder {
     }
 
     /// Whether a content is there, whole.
-    pub fn has_content(&self, content_id: FileId, size_bytes: u64) -> bool {
-        fs::metadata(self.content(content_id, Variant::Whole)).is_ok_and(|metadata| metadata.len() == size_bytes)
+    pub fn has_content(&self, content_id: FileId, variant: Variant, size_bytes: u64) -> bool {
+        fs::metadata(self.content(content_id, variant)).is_ok_and(|metadata| metadata.len() == size_bytes)
     }
 
     /// Opens a content for reading.
@@ -117,9 +118,14 @@ impl Folder {
 
     /// Removes an upload, if it is there, and what was made of it.
     pub fn remove_upload(&self, file_id: FileId) -> io::Result<()> {
-        remove(&self.clean(file_id))?;
-        remove(&self.thumbnail(file_id))?;
+        self.remove_copies(file_id)?;
         remove(&self.upload(file_id))
+    }
+
+    /// Removes what was made of the picture of an upload.
+    pub fn remove_copies(&self, file_id: FileId) -> io::Result<()> {
+        remove(&self.clean(file_id))?;
+        remove(&self.thumbnail(file_id))
     }
 
     /// Removes a content with all that belongs to it, if it is there.

@@ -1,8 +1,9 @@
 //! Connections that carry files, by HTTP/1.1 or 2, as long as their transfers go on.
 //!
-//! One task of Tokio accepts, one more serves each connection. Always holds: a connection over which nothing goes for a while, or too
-//! little, is ended, unless something is done for it here; where there are too many, one that is idle gives its place to the new one, and
-//! else the new one is refused. What hyper keeps of a connection is bounded below.
+//! One task accepts, one more serves each connection, on the [`Threads`] of files. Always holds: a connection over which nothing goes for a while, or too
+//! little, is ended, unless something is done for it here; where there are too many, one that is idle gives its place to the new one, or
+//! the slowest of an address that has more than the new one's, and else the new one is refused. What hyper keeps of a connection is bounded
+//! below.
 
 use std::{
     collections::HashMap,
@@ -11,10 +12,10 @@ use std::{
     net::{IpAddr, SocketAddr},
     pin::Pin,
     task::{Context, Poll},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use axum::Router;
+use axum::{Router, body::Body, response::IntoResponse as _};
 use gim_config::{acceptor::Acceptor, listen::ListenError, networks::holder_of};
 use hyper::{Request, body::Incoming, service::service_fn};
 use hyper_util::{
@@ -30,7 +31,10 @@ use tower::ServiceExt as _;
 
 use super::{
     activity::{Activity, Watched},
+    refusal::FileRefusal,
+    request_places::RequestPlaces,
     staged::READ_BYTES,
+    threads::Threads,
 };
 use crate::{metrics::FILE_CONNECTIONS_ENDED_TOTAL, settings::FilesSettings};
 
@@ -53,12 +57,12 @@ pub struct FileListener {
 
 impl FileListener {
     /// Answers by `routes`.
-    pub async fn start(settings: &FilesSettings, routes: Router) -> Result<Self, ListenError> {
+    pub async fn start(settings: FilesSettings, routes: Router, threads: Threads) -> Result<Self, ListenError> {
         let listener = settings.listen.listen().await?;
         let address = listener
             .local_addr()
             .map_err(|source| ListenError::Refused { address: settings.listen.to_string(), source })?;
-        let task = tokio::spawn(serve(listener, routes, settings.clone()));
+        let task = tokio::spawn(serve(listener, routes, settings, threads));
         Ok(Self { address, task: Some(task) })
     }
 
@@ -88,8 +92,10 @@ impl Drop for FileListener {
 }
 
 /// Accepts until it is aborted.
-async fn serve(listener: TcpListener, routes: Router, settings: FilesSettings) {
+async fn serve(listener: TcpListener, routes: Router, settings: FilesSettings, threads: Threads) {
     let (mut acceptor, mut connections) = (Acceptor::new(listener, "files"), Connections::default());
+    let places = RequestPlaces::new(settings.connections_max, settings.connections_per_address_max);
+    let idle_timeout = Duration::from_millis(settings.idle_timeout_ms);
     loop {
         let (stream, peer) = acceptor.next().await;
         let ip = holder_of(peer.ip());
@@ -98,25 +104,39 @@ async fn serve(listener: TcpListener, routes: Router, settings: FilesSettings) {
             continue;
         }
         let activity = Activity::default();
-        let idle_timeout = Duration::from_millis(settings.idle_timeout_ms);
-        let task = tokio::spawn(answer(stream, routes.clone(), activity.clone(), idle_timeout));
-        connections.0.push(Connection { ip, activity, task: EndsWhenDropped(task.abort_handle()) });
+        let peer = Peer { ip, activity: activity.clone(), places: places.clone() };
+        let task = tokio::spawn(answer(stream, routes.clone(), threads.clone(), peer, idle_timeout));
+        let task = EndsWhenDropped(task.abort_handle());
+        connections.0.push(Connection { ip, activity, since: Instant::now(), task });
     }
 }
 
+/// Whose a connection is, and what goes on at it.
+struct Peer {
+    ip: IpAddr,
+    activity: Activity,
+    places: RequestPlaces,
+}
+
 /// Answers all requests of a connection.
-async fn answer(stream: TcpStream, routes: Router, activity: Activity, idle_timeout: Duration) {
+async fn answer(stream: TcpStream, routes: Router, threads: Threads, peer: Peer, idle_timeout: Duration) {
+    let Peer { ip, activity, places } = peer;
     let for_requests = activity.clone();
     let service = service_fn(move |mut request: Request<Incoming>| {
         let activity = for_requests.clone();
+        let place = places.take(ip);
         let (counted, working) = (activity.request(), activity.working());
         request.extensions_mut().insert(activity.clone());
         let request = request.map(|body| Watched::of_request(body, &activity));
-        let answered = routes.clone().oneshot(request);
+        let (answered, threads) = (routes.clone().oneshot(request), threads.clone());
         async move {
-            let answer = answered.await?;
+            let Some(place) = place else {
+                return Ok(FileRefusal::too_many_requests().into_response());
+            };
+            let answer = threads.for_others(answered).await?;
             drop(working);
-            Ok::<_, Infallible>(answer.map(|body| Watched::of_answer(body, &activity, counted)))
+            let watched = |body| Body::new(Watched::of_answer(body, &activity, counted, place));
+            Ok::<_, Infallible>(answer.map(watched))
         }
     });
     let mut http = auto::Builder::new(TokioExecutor::new());
@@ -136,7 +156,8 @@ async fn answer(stream: TcpStream, routes: Router, activity: Activity, idle_time
             Ok(Ok(())) => return,
             Ok(Err(error)) => return tracing::debug!(%error, "a connection for files broke off"),
             Err(_) => {
-                if let Some(why) = activity.fault_since(before) {
+                let slow = activity.has_slow_body().then_some("slow");
+                if let Some(why) = activity.fault_since(before).or(slow) {
                     return count_ended(why);
                 }
             }
@@ -158,6 +179,7 @@ struct Connection {
     /// Who it counts for.
     ip: IpAddr,
     activity: Activity,
+    since: Instant,
     task: EndsWhenDropped,
 }
 
@@ -182,6 +204,26 @@ impl Connections {
             return true;
         }
         self.end_idle(|connection, counts, most| counts.get(&connection.ip) == Some(&most))
+            || self.end_slowest(of_address)
+    }
+
+    /// Ends the slowest connection of the address that has most, unless that is not more than an address has that gets one more; whether
+    /// there was one.
+    fn end_slowest(&mut self, of_address: usize) -> bool {
+        let mut counts: HashMap<IpAddr, usize> = HashMap::new();
+        for connection in &self.0 {
+            *counts.entry(connection.ip).or_default() += 1;
+        }
+        let most = counts.values().copied().max().unwrap_or_default();
+        if most <= of_address + 1 {
+            return false;
+        }
+        let of_fullest = |(_, connection): &(usize, &Connection)| counts.get(&connection.ip) == Some(&most);
+        let slowest = self.0.iter().enumerate().filter(of_fullest).min_by_key(|(_, connection)| connection.rate());
+        let Some((index, _)) = slowest else { return false };
+        self.0.remove(index);
+        count_ended("evicted");
+        true
     }
 
     /// Ends the oldest idle connection that may go; whether there was one.
@@ -197,6 +239,13 @@ impl Connections {
         self.0.remove(index);
         count_ended("evicted");
         true
+    }
+}
+
+impl Connection {
+    /// Bytes per second.
+    fn rate(&self) -> u64 {
+        self.activity.bytes() / self.since.elapsed().as_secs().max(1)
     }
 }
 

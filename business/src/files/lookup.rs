@@ -1,6 +1,6 @@
 //! What downloads ask the database for: which file stands behind an id. Whoever has a URL may ask, and as often as she likes.
 //!
-//! Any task. Always holds: what is remembered never changes any more; so many reads of downloads are under way at once, by turns between
+//! Any task. Always holds: what is remembered never changes any more, but for what was lost and is kept anew; so many reads of downloads are under way at once, by turns between
 //! files, and the other readers of the database are for everybody else.
 
 use std::{
@@ -61,6 +61,11 @@ impl Lookup {
             self.remember(file_id, file.clone());
         }
         Ok(Some(file))
+    }
+
+    /// What is told of this content has changed.
+    pub fn forget(&self, content_id: FileId) {
+        self.lock().retain(|_, remembered| remembered.file.content.content_id != content_id);
     }
 
     fn remembered(&self, file_id: FileId) -> Option<Arc<StoredFile>> {

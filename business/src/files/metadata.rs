@@ -1,5 +1,5 @@
 //! Takes out of pictures what they tell of their makers: where and when, with which camera, thumbnails of what was cut off. Pixels and colour
-//! profiles stay as they are, byte for byte; of EXIF only the orientation stays.
+//! profiles stay as they are, byte for byte; of the EXIF of JPEG only the orientation stays, which is how cameras say it.
 //!
 //! Pure: bytes come from a reader and go to a writer, a segment at a time. What follows the end of a picture is left out.
 
@@ -12,7 +12,19 @@ const WEBP_LEFT_OUT: [&[u8; 4]; 2] = [b"EXIF", b"XMP "];
 /// What a WebP says that it has: EXIF, XMP.
 const WEBP_FLAGS: u8 = 0x08 | 0x04;
 
+/// What programs say in a GIF that is kept: how often it is played.
+const GIF_LOOPS: [&[u8; 11]; 2] = [b"NETSCAPE2.0", b"ANIMEXTS1.0"];
+const GIF_EXTENSION: u8 = 0x21;
+const GIF_IMAGE: u8 = 0x2c;
+const GIF_TRAILER: u8 = 0x3b;
+/// How the next picture of a GIF is shown.
+const GIF_CONTROL: u8 = 0xf9;
+const GIF_PROGRAM: u8 = 0xff;
+
 const ICC_PROFILE: &[u8] = b"ICC_PROFILE\0";
+const JFIF: &[u8] = b"JFIF\0";
+/// Of the segment of JFIF, without the thumbnail.
+const JFIF_BYTES: usize = 12;
 const EXIF: &[u8] = b"Exif\0\0";
 const ORIENTATION: u16 = 0x0112;
 /// As a picture lies that was not turned.
@@ -21,7 +33,9 @@ const UPRIGHT: u16 = 1;
 /// Segments of JPEG: the beginning and the end of a picture, pixels, and those of programs.
 const SOI: u8 = 0xd8;
 const EOI: u8 = 0xd9;
+const PROGRESSIVE: u8 = 0xc2;
 const SOS: u8 = 0xda;
+const APP0: u8 = 0xe0;
 const APP1: u8 = 0xe1;
 const APP2: u8 = 0xe2;
 const APP15: u8 = 0xef;
@@ -35,6 +49,7 @@ const COMMENT: u8 = 0xfe;
 pub fn strip(kind: &str, from: &mut (impl BufRead + Seek), to: &mut impl Write) -> io::Result<()> {
     match kind {
         "image/jpeg" => strip_jpeg(from, to),
+        "image/gif" => strip_gif(from, to),
         "image/png" => strip_png(from, to),
         "image/webp" => strip_webp(from, to),
         _ => io::copy(from, to).map(drop),
@@ -97,6 +112,10 @@ fn copy_segment(marker: u8, from: &mut impl Read, to: &mut impl Write) -> io::Re
 /// Nothing of comments, nor of what programs put beside the picture, but for colours and the orientation.
 fn kept_of_segment(marker: u8, segment: Vec<u8>) -> Option<Vec<u8>> {
     match marker {
+        APP0 => {
+            let jfif = segment.get(..JFIF_BYTES).filter(|jfif| jfif.starts_with(JFIF))?;
+            Some([jfif, &[0, 0]].concat())
+        }
         APP1 => {
             let orientation = orientation(segment.strip_prefix(EXIF)?)?;
             (orientation != UPRIGHT).then(|| exif_of(orientation))
@@ -126,6 +145,36 @@ fn copy_scan(from: &mut impl BufRead, to: &mut impl Write) -> io::Result<u8> {
             }
         }
     }
+}
+
+/// Bytes that a decoder keeps beside each pixel of a JPEG until all of it has come: coefficients of two bytes of a progressive one; 0 of any
+/// other.
+pub fn coefficient_bytes(from: &mut impl BufRead) -> io::Result<u64> {
+    let _begin: [u8; 2] = array(from)?;
+    loop {
+        let marker = next_marker(from)?;
+        let length = u16::from_be_bytes(array(from)?).checked_sub(2).ok_or_else(no_picture)?;
+        match marker {
+            PROGRESSIVE => {
+                let mut frame = vec![0; usize::from(length)];
+                from.read_exact(&mut frame)?;
+                return coefficients_of_frame(&frame).ok_or_else(no_picture);
+            }
+            SOS => return Ok(0),
+            _ => copy_exactly(from, &mut io::sink(), u64::from(length))?,
+        }
+    }
+}
+
+/// Each component has as many samples as its factors say, of the largest ones.
+fn coefficients_of_frame(frame: &[u8]) -> Option<u64> {
+    let factors = frame.get(6..)?.chunks_exact(3).map(|component| (component[1] >> 4, component[1] & 0x0f));
+    let (mut samples, mut across, mut down) = (0, 0, 0);
+    for (horizontal, vertical) in factors {
+        samples += u64::from(horizontal) * u64::from(vertical);
+        (across, down) = (across.max(u64::from(horizontal)), down.max(u64::from(vertical)));
+    }
+    (across * down > 0).then(|| (2 * samples).div_ceil(across * down))
 }
 
 /// How the picture is to be turned, by the TIFF in its EXIF.
@@ -160,6 +209,73 @@ fn exif_of(orientation: u16) -> Vec<u8> {
     exif.extend_from_slice(&[tag_high, tag_low, 0, 3, 0, 0, 0, 1, high, low, 0, 0]);
     exif.extend_from_slice(&[0; 4]);
     exif
+}
+
+fn strip_gif(from: &mut impl BufRead, to: &mut impl Write) -> io::Result<()> {
+    let head: [u8; 13] = array(from)?;
+    if !head.starts_with(b"GIF8") {
+        return Err(no_picture());
+    }
+    to.write_all(&head)?;
+    copy_colours(head[10], from, to)?;
+    loop {
+        // Many end without saying so.
+        if from.fill_buf()?.is_empty() {
+            return to.write_all(&[GIF_TRAILER]);
+        }
+        match byte(from)? {
+            GIF_TRAILER => return to.write_all(&[GIF_TRAILER]),
+            GIF_EXTENSION => copy_extension(from, to)?,
+            GIF_IMAGE => {
+                let place: [u8; 9] = array(from)?;
+                to.write_all(&[GIF_IMAGE])?;
+                to.write_all(&place)?;
+                copy_colours(place[8], from, to)?;
+                to.write_all(&[byte(from)?])?;
+                copy_blocks(from, to)?;
+            }
+            _ => return Err(no_picture()),
+        }
+    }
+}
+
+/// Copies the table of colours, if the flags say that there is one.
+fn copy_colours(flags: u8, from: &mut impl Read, to: &mut impl Write) -> io::Result<()> {
+    let has_colours = flags & 0x80 != 0;
+    if has_colours { copy_exactly(from, to, 3 << ((flags & 0x07) + 1)) } else { Ok(()) }
+}
+
+/// Copies how a picture is shown and how often all are, and leaves out comments, texts and what else programs say.
+fn copy_extension(from: &mut impl BufRead, to: &mut impl Write) -> io::Result<()> {
+    let label = byte(from)?;
+    if label == GIF_CONTROL {
+        to.write_all(&[GIF_EXTENSION, label])?;
+        return copy_blocks(from, to);
+    }
+    if label != GIF_PROGRAM {
+        return copy_blocks(from, &mut io::sink());
+    }
+    let length = byte(from)?;
+    let mut program = vec![0; usize::from(length)];
+    from.read_exact(&mut program)?;
+    if length == 0 || !GIF_LOOPS.iter().any(|loops| loops[..] == program) {
+        return if length == 0 { Ok(()) } else { copy_blocks(from, &mut io::sink()) };
+    }
+    to.write_all(&[GIF_EXTENSION, label, length])?;
+    to.write_all(&program)?;
+    copy_blocks(from, to)
+}
+
+/// Copies blocks with their lengths, up to an empty one.
+fn copy_blocks(from: &mut impl Read, to: &mut impl Write) -> io::Result<()> {
+    loop {
+        let length = byte(from)?;
+        to.write_all(&[length])?;
+        if length == 0 {
+            return Ok(());
+        }
+        copy_exactly(from, to, u64::from(length))?;
+    }
 }
 
 fn strip_png(from: &mut impl BufRead, to: &mut impl Write) -> io::Result<()> {
@@ -298,6 +414,45 @@ mod tests {
     }
 
     #[test]
+    fn a_jpeg_loses_the_small_picture_of_its_first_segment() {
+        let picture = |first: &[Vec<u8>]| [&[0xff, SOI], &first.concat()[..], &[0xff, EOI]].concat();
+        let jfif = |thumbnail: &[u8]| segment(APP0, &[&b"JFIF\0\x01\x02\0\0\x01\0\x01"[..], thumbnail].concat());
+        let told = [jfif(b"\x01\x01rgb"), segment(APP0, b"JFXX\0\x10small")];
+        assert_eq!(stripped("image/jpeg", &picture(&told)).unwrap(), picture(&[jfif(b"\0\0")]));
+        assert_eq!(stripped("image/jpeg", &picture(&[segment(APP0, b"JFIF\0")])).unwrap(), picture(&[]));
+    }
+
+    #[test]
+    fn a_gif_loses_what_is_said_in_it_and_behind_it() {
+        let head = b"GIF89a\x02\0\x01\0\x80\0\0\xff\xff\xff\0\0\0";
+        let shown = [&b"\x21\xff\x0bNETSCAPE2.0\x03\x01\0\0\0"[..], b"\x21\xf9\x04\0\0\0\0\0"].concat();
+        let pixels = b"\x2c\0\0\0\0\x02\0\x01\0\x80\x01\x02\x03\x04\x05\x06\x02\x02D\x01\0";
+        let clean = [&head[..], &shown, pixels, b";"].concat();
+        let said = [&b"\x21\xfe\x03GPS\0"[..], b"\x21\xff\x0bXMP DataXMP\x05place\0", b"\x21\x01\x01a\x01b\0"].concat();
+        let said = [&said[..], b"\x21\xff\0"].concat();
+        let bytes = [&head[..], &said, &shown, &said, pixels, &said, b";PK\x03\x04"].concat();
+        assert_eq!(stripped("image/gif", &bytes).unwrap(), clean);
+        assert_eq!(stripped("image/gif", &clean).unwrap(), clean, "there is nothing left");
+        assert_eq!(stripped("image/gif", &clean[..clean.len() - 1]).unwrap(), clean, "its end is missing");
+        stripped("image/gif", &clean[..clean.len() - 3]).unwrap_err();
+        stripped("image/gif", b"GIF89a/*\x01\0\x01\0*/=1;alert(1)").unwrap_err();
+    }
+
+    #[test]
+    fn a_progressive_jpeg_is_known_by_what_its_decoder_keeps() {
+        let bytes_of = |marker, components: &[u8]| {
+            let frame = segment(marker, &[&[8, 0, 9, 0, 9, 3], components].concat());
+            let bytes = [&[0xff, SOI], &segment(COMMENT, b"a")[..], &frame, &segment(SOS, b"1")].concat();
+            coefficient_bytes(&mut io::Cursor::new(bytes))
+        };
+        let (whole, halved) = ([1, 0x11, 0, 2, 0x11, 0, 3, 0x11, 0], [1, 0x22, 0, 2, 0x11, 0, 3, 0x11, 0]);
+        assert_eq!(bytes_of(PROGRESSIVE, &whole).unwrap(), 6);
+        assert_eq!(bytes_of(PROGRESSIVE, &halved).unwrap(), 3);
+        assert_eq!(bytes_of(0xc0, &whole).unwrap(), 0);
+        bytes_of(PROGRESSIVE, &[1, 0, 0]).unwrap_err();
+    }
+
+    #[test]
     fn a_png_and_a_webp_lose_their_texts() {
         let chunk = |kind: &[u8; 4], data: &[u8]| {
             [&u32::try_from(data.len()).unwrap().to_be_bytes()[..], kind, data, b"crc."].concat()
@@ -324,7 +479,7 @@ mod tests {
 
     #[test]
     fn what_is_cut_or_no_picture_is_refused() {
-        for kind in ["image/jpeg", "image/png", "image/webp"] {
+        for kind in ["image/jpeg", "image/png", "image/gif", "image/webp"] {
             stripped(kind, b"").unwrap_err();
             stripped(kind, b"<html>no picture at all").unwrap_err();
         }

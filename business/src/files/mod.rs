@@ -1,15 +1,15 @@
 //! Files that users upload: pictures, voice, documents. A listener of its own, off by default.
 //!
-//! On tasks of Tokio; the disk is read and written on threads that may wait, [`disk`] says how many. What each part does:
+//! On threads of its own (`threads`); the disk is read and written on those that may wait, [`disk`] says how many. What each part does:
 //!
 //! - `listener`: connections, HTTP/1.1 and 2, and their bounds. `routes`: which request is whose; pages (`cors`).
 //! - `upload`: a file in one request. `tus`: one that goes on where it broke off. `download`: a file, or a part of it. `about`: what a file is, and where it is read.
 //! - `old_upload`: as to gim in Go, by a `form`.
-//! - `activity`: what goes on at a connection. `lookup`: what downloads ask the database for.
+//! - `activity`: what goes on at a connection; `request_places`: at all of them. `lookup`: what downloads ask the database for.
 //! - `staged`, `writers`, `checksum`: bytes as they come in. `finish`: an upload becomes a file. `sweep`: or is given up.
 //! - `scan`: somebody looks at it first.
 //! - `picture`: sizes and thumbnails; `metadata`, `blank`: what pictures tell of their makers.
-//! - `folder`: where bytes are kept; `contents`: those of whole files, also in a `bucket`. `kind`, `disposition`, `range`, `signed_url`: pure.
+//! - `folder`: where bytes are kept; `contents`: those of whole files, also in a `bucket`; `reading`: of one in the folder. `kind`, `disposition`, `range`, `signed_url`: pure.
 //!
 //! Always holds: a file can be read after its bytes and its row are on the disk, and not before; who reads has a URL that was signed here;
 //! a transfer keeps no more than a few chunks in memory.
@@ -19,6 +19,8 @@ mod activity;
 mod blank;
 #[cfg(feature = "s3")]
 mod bucket;
+#[cfg(feature = "s3")]
+mod bucket_client;
 mod checksum;
 mod contents;
 mod cors;
@@ -35,24 +37,35 @@ mod metadata;
 mod old_upload;
 mod picture;
 mod range;
+mod reading;
 mod refusal;
+mod request_places;
 mod routes;
 mod scan;
 mod signed_url;
 mod staged;
 mod sweep;
+mod threads;
 mod tus;
 mod upload;
 mod writers;
 
-use std::{net::SocketAddr, path::Path, sync::Arc};
+use std::{io, net::SocketAddr, path::Path, sync::Arc};
 
 use gim_config::{listen::ListenError, sql::persevere};
 use tokio::task::JoinSet;
 
 use self::{
-    contents::Contents, disk::Disk, folder::Folder, listener::FileListener, lookup::Lookup, picture::Pictures,
-    scan::Scanner, signed_url::Signer, writers::Writers,
+    contents::Contents,
+    disk::Disk,
+    folder::Folder,
+    listener::FileListener,
+    lookup::Lookup,
+    picture::Pictures,
+    scan::Scanner,
+    signed_url::Signer,
+    threads::{RunningThreads, Threads},
+    writers::Writers,
 };
 use crate::{
     rpc::Callers,
@@ -66,6 +79,7 @@ pub struct FileServer {
     listener: Option<FileListener>,
     /// What goes on beside the requests; ends with them.
     tasks: JoinSet<()>,
+    threads: Option<RunningThreads>,
 }
 
 /// Why it did not start.
@@ -78,6 +92,8 @@ pub enum FilesError {
     Listen(#[from] ListenError),
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error("files have no threads: {0}")]
+    Threads(#[from] io::Error),
 }
 
 /// What all requests share. Clones mean the same.
@@ -99,6 +115,7 @@ struct Shared {
     disk: Disk,
     pictures: Pictures,
     scanner: Option<Scanner>,
+    threads: Threads,
 }
 
 impl std::ops::Deref for Files {
@@ -127,8 +144,9 @@ impl FileServer {
             [] => persevere(async || store.file_secret(rand::random()).await).await?,
             given => given.to_vec(),
         };
-        let disk = Disk::new(settings.disk_tasks_max);
-        let contents = Contents::open(settings, &folder, &disk).map_err(FilesError::Settings)?;
+        let (threads, running) = Threads::start()?;
+        let disk = Disk::new(settings.disk_tasks_max, threads.clone());
+        let contents = Contents::open(settings, &folder, &disk, &threads).map_err(FilesError::Settings)?;
         let files = Files(Arc::new(Shared {
             page_port,
             lookup: Lookup::new(store.clone()),
@@ -139,15 +157,17 @@ impl FileServer {
             contents,
             writers: Writers::default(),
             disk,
-            pictures: Pictures::new(settings),
+            pictures: Pictures::new(settings, threads.clone()),
             scanner: Scanner::new(settings).map_err(FilesError::Settings)?,
             settings: settings.clone(),
+            threads: threads.clone(),
         }));
-        let listener = FileListener::start(settings, routes::routes(files.clone())).await?;
+        let routes = routes::routes(files.clone());
+        let listener = threads.for_own(FileListener::start(settings.clone(), routes, threads.clone())).await?;
         let mut tasks = JoinSet::new();
         tasks.spawn(sweep::run(files.clone()));
         tasks.spawn(scan::run(files, listener.address()));
-        Ok(Self { listener: Some(listener), tasks })
+        Ok(Self { listener: Some(listener), tasks, threads: Some(running) })
     }
 
     /// Where it listens, if it does.
@@ -161,5 +181,6 @@ impl FileServer {
             listener.stop().await;
         }
         self.tasks.shutdown().await;
+        drop(self.threads.take());
     }
 }

@@ -50,7 +50,8 @@ pub async fn upload(
         return refuse(FileRefusal::no_old_upload(), body, &activity).await;
     }
     let base_url = files.base_url(&uri, &headers);
-    let task = tokio::spawn(async move { files.old_upload(&headers, body, &base_url).await });
+    let threads = files.threads.clone();
+    let task = threads.spawn(async move { files.old_upload(&headers, body, &base_url).await });
     match task.await {
         Ok(answer) => answer.into_response(),
         Err(error) => {

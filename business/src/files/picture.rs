@@ -12,19 +12,23 @@ use std::{
 
 use gim_config::places::{NoPlace, Places};
 use image::{
-    DynamicImage, ImageDecoder as _, ImageError, ImageFormat, ImageReader, Limits, Rgb, RgbImage,
-    codecs::jpeg::JpegEncoder, metadata::Orientation,
+    DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, Rgb, RgbImage, codecs::jpeg::JpegEncoder,
+    metadata::Orientation,
 };
 use ring::digest::{Context, SHA256};
 
 use super::{
     blank::{BLANKED, blank},
-    folder::private,
+    folder::{Folder, private},
     kind::UNKNOWN,
     metadata,
     staged::hash_of,
+    threads::Threads,
 };
-use crate::{domain::file::FileHash, settings::FilesSettings};
+use crate::{
+    domain::file::{FileHash, FileId},
+    settings::FilesSettings,
+};
 
 const THUMBNAIL_QUALITY: u8 = 80;
 /// What stands behind a picture that lets it through.
@@ -37,6 +41,9 @@ const TURN_WAIT: Duration = Duration::from_secs(600);
 #[derive(Debug, Clone)]
 pub struct Pictures {
     places: Places,
+    /// For those that are only copied, which takes as long as they are large.
+    copying: Places,
+    threads: Threads,
     limits: PictureLimits,
 }
 
@@ -64,8 +71,8 @@ pub struct Picture {
 /// Why a file is not shown as a picture.
 #[derive(Debug, thiserror::Error)]
 pub enum PictureProblem {
-    /// It has more pixels than are decoded.
-    #[error("a picture may have no more than {0} pixels")]
+    /// It has more pixels than are decoded: as many of its kind as memory is for.
+    #[error("a picture of this kind may have no more than {0} pixels")]
     TooManyPixels(u64),
     /// It is none, whatever its first bytes say.
     #[error("it is no picture that can be decoded")]
@@ -78,56 +85,64 @@ pub enum PictureProblem {
 }
 
 impl Pictures {
-    pub fn new(settings: &FilesSettings) -> Self {
+    pub fn new(settings: &FilesSettings, threads: Threads) -> Self {
         let limits = PictureLimits {
             bytes_max: settings.picture_bytes_max,
             pixels_max: settings.picture_pixels_max,
             thumbnail_pixels: settings.thumbnail_pixels,
         };
         let of_user_max = settings.uploads_per_user_max as usize;
-        Self { places: Places::new(settings.picture_tasks_max, of_user_max, TURN_WAIT), limits }
+        let places = || Places::new(settings.picture_tasks_max, of_user_max, TURN_WAIT);
+        Self { places: places(), copying: places(), threads, limits }
     }
 
-    /// Writes the picture of a user at `from` without what it tells to `clean`, and a small one to `thumbnail`, where it can be decoded.
+    /// Writes the uploaded picture of a user without what it tells, and a small one where it can be decoded; of a failure nothing is left.
     pub async fn prepare(
         &self,
         user_id: u64,
         kind: &'static str,
-        from: &Path,
-        clean: &Path,
-        thumbnail: &Path,
+        folder: &Folder,
+        file_id: FileId,
+        uploaded_bytes: u64,
     ) -> Result<Picture, PictureProblem> {
-        let place = self.places.take(user_id).await?;
-        let (limits, from, clean, thumbnail) = (self.limits, from.to_owned(), clean.to_owned(), thumbnail.to_owned());
-        let task = tokio::task::spawn_blocking(move || {
+        let is_decoded = !BLANKED.contains(&kind) && uploaded_bytes <= self.limits.bytes_max;
+        let places = if is_decoded { &self.places } else { &self.copying };
+        let place = places.take(user_id).await?;
+        let (limits, folder) = (is_decoded.then_some(self.limits), folder.clone());
+        let task = self.threads.spawn_blocking(move || {
             let _place = place;
-            prepare(kind, limits, &from, &clean, &thumbnail)
+            let prepared = prepare(kind, limits, &folder, file_id);
+            if prepared.is_err() {
+                folder.remove_copies(file_id).map_err(PictureProblem::Disk)?;
+            }
+            prepared
         });
         // A decoder that panics has met what is no picture.
         task.await.unwrap_or(Err(PictureProblem::NotOne))
     }
 }
 
+/// Decodes it only where there are limits.
 fn prepare(
     kind: &'static str,
-    limits: PictureLimits,
-    from: &Path,
-    clean: &Path,
-    thumbnail: &Path,
+    limits: Option<PictureLimits>,
+    folder: &Folder,
+    file_id: FileId,
 ) -> Result<Picture, PictureProblem> {
-    let from = File::open(from).map_err(PictureProblem::Disk)?;
+    let from = File::open(folder.upload(file_id)).map_err(PictureProblem::Disk)?;
+    let copied_bytes = from.metadata().map_err(PictureProblem::Disk)?.len();
+    folder.check_room(copied_bytes).map_err(PictureProblem::Disk)?;
+    let clean = &folder.clean(file_id);
     let (hash, size_bytes) = cleaned(kind, from, clean)?;
     let not_shown = Picture { kind, hash, size_bytes, width: 0, height: 0, thumbnail_bytes: 0 };
-    if BLANKED.contains(&kind) || size_bytes > limits.bytes_max {
-        return Ok(not_shown);
-    }
+    let Some(limits) = limits else { return Ok(not_shown) };
     let small = decode(kind, limits, clean).and_then(|(small, width, height)| Ok((encoded(&small)?, width, height)));
     let (jpeg, width, height) = match small {
         Ok(small) => small,
         Err(PictureProblem::NotOne) => return Ok(Picture { kind: UNKNOWN, ..not_shown }),
         Err(problem) => return Err(problem),
     };
-    let mut file = create(thumbnail).map_err(PictureProblem::Disk)?;
+    let mut file = create(&folder.thumbnail(file_id)).map_err(PictureProblem::Disk)?;
     file.write_all(&jpeg).and_then(|()| file.sync_all()).map_err(PictureProblem::Disk)?;
     Ok(Picture { width, height, thumbnail_bytes: jpeg.len() as u64, ..not_shown })
 }
@@ -165,7 +180,7 @@ fn decode(kind: &str, limits: PictureLimits, path: &Path) -> Result<(DynamicImag
     let file = BufReader::new(File::open(path).map_err(PictureProblem::Disk)?);
     let mut reader = ImageReader::with_format(file, format);
     let mut memory = Limits::no_limits();
-    memory.max_alloc = Some(limits.pixels_max.saturating_mul(4).saturating_add(limits.bytes_max));
+    memory.max_alloc = Some(limits.memory_bytes().saturating_add(limits.bytes_max));
     reader.limits(memory);
     let problem = |error: ImageError| match error {
         ImageError::Limits(_) => PictureProblem::TooManyPixels(limits.pixels_max),
@@ -173,8 +188,9 @@ fn decode(kind: &str, limits: PictureLimits, path: &Path) -> Result<(DynamicImag
     };
     let mut decoder = reader.into_decoder().map_err(problem)?;
     let (width, height) = decoder.dimensions();
-    if u64::from(width) * u64::from(height) > limits.pixels_max {
-        return Err(PictureProblem::TooManyPixels(limits.pixels_max));
+    let pixels_max = limits.pixels_max.min(limits.memory_bytes() / pixel_bytes(kind, path, &decoder)?);
+    if u64::from(width) * u64::from(height) > pixels_max {
+        return Err(PictureProblem::TooManyPixels(pixels_max));
     }
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
     let large = DynamicImage::from_decoder(decoder).map_err(problem)?;
@@ -187,6 +203,28 @@ fn decode(kind: &str, limits: PictureLimits, path: &Path) -> Result<(DynamicImag
     );
     let (width, height) = if is_turned { (height, width) } else { (width, height) };
     Ok((small, width, height))
+}
+
+impl PictureLimits {
+    /// What a picture may take as long as it is decoded, beside its own bytes.
+    fn memory_bytes(self) -> u64 {
+        self.pixels_max.saturating_mul(4)
+    }
+}
+
+/// What a pixel takes as long as its picture is decoded.
+fn pixel_bytes(kind: &str, path: &Path, decoder: &impl ImageDecoder) -> Result<u64, PictureProblem> {
+    let decoded = u64::from(decoder.color_type().bytes_per_pixel());
+    match kind {
+        "image/png" => Ok(decoded),
+        "image/jpeg" => {
+            let mut file = BufReader::new(File::open(path).map_err(PictureProblem::Disk)?);
+            let beside = metadata::coefficient_bytes(&mut file).map_err(|_| PictureProblem::NotOne)?;
+            Ok(decoded + beside)
+        }
+        // One more picture, of which that one is made.
+        _ => Ok(2 * decoded.max(4)),
+    }
 }
 
 /// As JPEG, on white where it lets something through.
@@ -239,12 +277,30 @@ mod tests {
     #[tokio::test]
     async fn a_user_waits_for_a_turn_of_her_own() {
         let settings = FilesSettings { picture_tasks_max: 2, uploads_per_user_max: 1, ..FilesSettings::default() };
-        let pictures = Pictures::new(&settings);
-        let folder = tempfile::tempdir().unwrap();
-        let at = |name: &str| folder.path().join(name);
-        let prepared = async |user_id| pictures.prepare(user_id, "image/gif", &at("a"), &at("b"), &at("c")).await;
+        let (threads, _running) = Threads::start().unwrap();
+        let pictures = Pictures::new(&settings, threads);
+        let data = tempfile::tempdir().unwrap();
+        let folder = Folder::open(data.path(), 0).unwrap();
+        let prepared = async |user_id| pictures.prepare(user_id, "image/gif", &folder, FileId::random(), 1).await;
         let _turn = pictures.places.take(7).await.unwrap();
         assert!(matches!(prepared(7).await, Err(PictureProblem::NoTurn(NoPlace::TooMany))));
         assert!(matches!(prepared(8).await, Err(PictureProblem::Disk(_))), "there is no such file, but a turn");
+        let large = settings.picture_bytes_max + 1;
+        let copied = pictures.prepare(7, "image/gif", &folder, FileId::random(), large).await;
+        assert!(matches!(copied, Err(PictureProblem::Disk(_))), "what is only copied has turns of its own");
+    }
+
+    #[tokio::test]
+    async fn a_copy_of_a_picture_leaves_room_to_others_and_nothing_behind() {
+        let (threads, _running) = Threads::start().unwrap();
+        let pictures = Pictures::new(&FilesSettings::default(), threads);
+        let data = tempfile::tempdir().unwrap();
+        let file_id = FileId::random();
+        Folder::open(data.path(), 0).unwrap().create_upload(file_id).unwrap().write_all(b"GIF89a").unwrap();
+        let full = Folder::open(data.path(), u64::MAX).unwrap();
+        let refused = pictures.prepare(1, "image/gif", &full, file_id, 6).await;
+        let Err(PictureProblem::Disk(error)) = refused else { panic!("{refused:?}") };
+        assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+        assert!(full.upload(file_id).exists() && !full.clean(file_id).exists());
     }
 }

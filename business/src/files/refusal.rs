@@ -100,6 +100,12 @@ impl FileRefusal {
         Self::new(StatusCode::FORBIDDEN, ResultCode::NotAllowed, "the file was checked and is refused")
     }
 
+    /// Too many requests are under way.
+    pub fn too_many_requests() -> Self {
+        let message = "too many transfers are under way: try again later";
+        Self::later(StatusCode::SERVICE_UNAVAILABLE, ResultCode::TryAgainLater, message)
+    }
+
     /// Another request writes to the upload.
     pub fn has_writer() -> Self {
         Self::later(StatusCode::LOCKED, ResultCode::TryAgainLater, "another request writes to this upload")
@@ -199,7 +205,7 @@ impl From<ReceiveError> for FileRefusal {
             }
             ReceiveError::BrokenOff(_) => Self::bad_request("the upload broke off"),
             ReceiveError::Displaced => Self::has_writer(),
-            ReceiveError::WrongChecksum { .. } => {
+            ReceiveError::WrongChecksum => {
                 let status = StatusCode::from_u16(CHECKSUM_MISMATCH).unwrap_or(StatusCode::BAD_REQUEST);
                 Self::new(status, ResultCode::BadRequest, "upload-checksum: other bytes came; they were not kept")
             }

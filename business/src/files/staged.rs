@@ -1,11 +1,12 @@
 //! An upload as it comes in: its file, how long that is, and the hash of what stands in it.
 //!
-//! [`receive`] runs on a task of Tokio, writes on the threads of [`Disk`]. Always holds: a transfer keeps at most [`CHUNK_BYTES`] and what
-//! one read of its connection brought; the length is that of the file.
+//! [`receive`] runs on a task of Tokio, and writes there or on the threads of [`Disk`]. Always holds: a transfer keeps at most [`CHUNK_BYTES`]
+//! and what one read of its connection brought; the length is that of the file.
 
 use std::{
     fs::File,
     io::{self, Read as _, Seek as _, SeekFrom, Write as _},
+    time::{Duration, SystemTime},
 };
 
 use axum::body::Body;
@@ -24,9 +25,9 @@ use crate::{
     metrics::FILE_BYTES_TOTAL,
 };
 
-/// Bytes that are written at once, or a few more: what one read of the connection brings is not cut.
+/// Bytes that are written at once.
 pub const CHUNK_BYTES: usize = 64 * 1_024;
-/// What it brings at most.
+/// What one read of a connection brings at most.
 pub const READ_BYTES: usize = 32 * 1_024;
 
 /// See the module's documentation.
@@ -53,7 +54,7 @@ pub enum ReceiveError {
     Displaced,
     /// Other bytes came than those of the checksum, and were taken back.
     #[error("the checksum is that of other bytes")]
-    WrongChecksum { taken_back_bytes: u64 },
+    WrongChecksum,
     #[error(transparent)]
     Disk(#[from] io::Error),
 }
@@ -74,6 +75,12 @@ impl Staged {
     /// How many bytes are there.
     pub fn length(&self) -> u64 {
         self.length
+    }
+
+    /// Whether nobody has written to it for so long.
+    pub fn has_rested(&self, rest: Duration) -> bool {
+        let written_at = self.file.metadata().and_then(|metadata| metadata.modified());
+        written_at.is_ok_and(|at| SystemTime::now().duration_since(at).is_ok_and(|passed| passed >= rest))
     }
 
     /// Waits until all of it is on the disk.
@@ -135,74 +142,90 @@ pub fn hash_of(file: &mut File) -> io::Result<Context> {
     }
 }
 
+/// What came of a body.
+pub struct Received {
+    pub staged: Staged,
+    /// Bytes that were written and are gone, as nobody knows whether they are the ones that were meant.
+    pub taken_back_bytes: u64,
+    pub outcome: Result<(), ReceiveError>,
+}
+
 /// Writes a body to the end of an upload, which may grow to `length_max`.
 pub async fn receive(
     disk: &Disk,
     body: Body,
-    staged: Staged,
+    mut staged: Staged,
     length_max: u64,
     checksum: Option<&Checksum>,
-) -> Result<(Staged, Result<(), ReceiveError>), io::Error> {
+) -> io::Result<Received> {
     let (begin, progress) = (staged.length, staged.place.progress());
-    let mut digest = checksum.map(Checksum::digest);
-    let (mut staged, mut body) = (staged, body.into_data_stream());
-    let mut chunk = Vec::with_capacity(CHUNK_BYTES + READ_BYTES);
-    let outcome = loop {
+    let mut body = body.into_data_stream();
+    let mut writing = Writing { chunk: Vec::with_capacity(CHUNK_BYTES), digest: checksum.map(Checksum::digest) };
+    let came_bytes = metrics::counter!(FILE_BYTES_TOTAL, "direction" => "up");
+    let mut end = begin;
+    let outcome = 'body: loop {
         let next = tokio::select! {
             next = body.next() => next,
             () = progress.displaced() => break Err(ReceiveError::Displaced),
         };
-        match next {
-            Some(Ok(bytes)) => {
-                progress.note(clock::now_ms());
-                let beyond = staged.length + (chunk.len() + bytes.len()) as u64 > length_max;
-                if beyond {
-                    break Err(ReceiveError::TooLong);
-                }
-                chunk.extend_from_slice(&bytes);
-            }
+        let mut bytes = match next {
+            Some(Ok(bytes)) => bytes,
             Some(Err(error)) => break Err(ReceiveError::BrokenOff(error)),
             None => break Ok(()),
+        };
+        progress.note(clock::now_ms());
+        end += bytes.len() as u64;
+        if end > length_max {
+            break Err(ReceiveError::TooLong);
         }
-        if chunk.len() >= CHUNK_BYTES {
-            let written;
-            (staged, chunk, digest, written) = write_chunk(disk, staged, chunk, digest).await?;
-            if let Err(error) = written {
-                break Err(error.into());
+        while !bytes.is_empty() {
+            let room = CHUNK_BYTES - writing.chunk.len();
+            writing.chunk.extend_from_slice(&bytes.split_to(room.min(bytes.len())));
+            if writing.chunk.len() == CHUNK_BYTES {
+                let written;
+                (staged, writing, written) = write_chunk(disk, staged, writing).await?;
+                if let Err(error) = written {
+                    break 'body Err(error.into());
+                }
+                came_bytes.increment(CHUNK_BYTES as u64);
             }
         }
     };
-    let (mut staged, _, digest, written) = write_chunk(disk, staged, chunk, digest).await?;
+    let left_bytes = writing.chunk.len() as u64;
+    let (mut staged, writing, written) = write_chunk(disk, staged, writing).await?;
+    came_bytes.increment(left_bytes);
     let outcome = written.map_err(ReceiveError::from).and(outcome);
     // A part of what a checksum is for may be anything.
-    let is_right = match (checksum, digest) {
+    let is_right = match (checksum, writing.digest) {
         (Some(checksum), Some(digest)) => outcome.is_ok() && checksum.is_of(digest),
-        _ => return Ok((staged, outcome)),
+        _ => true,
     };
     if is_right {
-        return Ok((staged, outcome));
+        return Ok(Received { staged, taken_back_bytes: 0, outcome });
     }
     let taken_back_bytes = staged.length - begin;
-    let cut = disk.run(move || staged.cut(begin).map(|()| staged)).await?;
-    Ok((cut, outcome.and(Err(ReceiveError::WrongChecksum { taken_back_bytes }))))
+    let staged = disk.run(move || staged.cut(begin).map(|()| staged)).await?;
+    Ok(Received { staged, taken_back_bytes, outcome: outcome.and(Err(ReceiveError::WrongChecksum)) })
 }
 
-type Written = (Staged, Vec<u8>, Option<Digest>, io::Result<()>);
+/// What is written next, and what all that was is.
+struct Writing {
+    chunk: Vec<u8>,
+    digest: Option<Digest>,
+}
 
 async fn write_chunk(
     disk: &Disk,
     mut staged: Staged,
-    mut chunk: Vec<u8>,
-    mut digest: Option<Digest>,
-) -> io::Result<Written> {
-    disk.run(move || {
-        let written = staged.write(&chunk);
-        if let Some(digest) = &mut digest {
-            digest.update(&chunk);
+    mut writing: Writing,
+) -> io::Result<(Staged, Writing, io::Result<()>)> {
+    disk.run_here(move || {
+        let written = staged.write(&writing.chunk);
+        if let Some(digest) = &mut writing.digest {
+            digest.update(&writing.chunk);
         }
-        metrics::counter!(FILE_BYTES_TOTAL, "direction" => "up").increment(chunk.len() as u64);
-        chunk.clear();
-        Ok((staged, chunk, digest, written))
+        writing.chunk.clear();
+        Ok((staged, writing, written))
     })
     .await
 }

@@ -106,7 +106,7 @@ mod tests {
     use super::*;
     use crate::{
         domain::file::{FileHash, FileId},
-        files::{disk::Disk, folder::Folder, signed_url::Variant},
+        files::{disk::Disk, folder::Folder, signed_url::Variant, threads::Threads},
         store::{Content, ContentState, Upload, UploadQuota, testing},
     };
 
@@ -116,12 +116,13 @@ mod tests {
     async fn bytes_that_belong_to_no_file_are_removed_after_a_while() {
         let (data, store) = testing::temporary().await;
         let folder = Folder::open(data.path(), 0).unwrap();
-        let contents = Contents::Folder(folder.clone(), Disk::new(1));
+        let (threads, _running) = Threads::start().unwrap();
+        let contents = Contents::Folder(folder.clone(), Disk::new(1, threads));
         let [lost, stored, whole] = [FileId::random(), FileId::random(), FileId::random()];
         for content_id in [lost, stored, whole] {
             fs::write(data.path().join("bytes"), b"bytes").unwrap();
             for variant in [Variant::Whole, Variant::Thumbnail] {
-                contents.keep(data.path().join("bytes"), content_id, variant).await.unwrap();
+                contents.keep(1, data.path().join("bytes"), content_id, variant).await.unwrap();
             }
         }
         let quota = UploadQuota { uploads_max: 9, files_max: 9, bytes_max: 99, since_ms: 0 };
@@ -141,7 +142,7 @@ mod tests {
             thumbnail_bytes: 0,
         };
         store.finish_upload(stored, 5, &content, 200).await.unwrap().unwrap();
-        let left = |content_id| folder.has_content(content_id, 5);
+        let left = |content_id| folder.has_content(content_id, Variant::Whole, 5);
         for (age, is_left) in [(ORPHANED_CONTENT_AFTER, true), (AT_ONCE, false)] {
             for part in 0..=u8::MAX {
                 sweep_contents(&store, &contents, part, age).await.unwrap();

@@ -25,7 +25,7 @@ use super::{
     activity::Activity,
     checksum::{ALGORITHMS, Checksum},
     refusal::FileRefusal,
-    staged::{ReceiveError, Staged, receive},
+    staged::{ReceiveError, Received, Staged, receive},
     upload::{count, refuse},
 };
 use crate::{
@@ -97,8 +97,8 @@ pub async fn offset(State(files): State<Files>, Path(file_id): Path<String>, hea
                 let offset = staged.length();
                 if offset == upload.size_bytes {
                     // All bytes had come, and something went wrong then. It goes on to its end where the client is gone.
-                    let (files, upload) = (files.clone(), upload.clone());
-                    let task = tokio::spawn(async move {
+                    let (threads, files, upload) = (files.threads.clone(), files.clone(), upload.clone());
+                    let task = threads.spawn(async move {
                         let stored = files.finish(&upload, staged).await;
                         count(&stored);
                         stored
@@ -142,6 +142,10 @@ pub async fn append(
         let FoundFile::Upload(upload) = files.upload_of(&file_id, &headers).await? else {
             return Err(FileRefusal::wrong_offset());
         };
+        if checksum.is_some() {
+            // What is not what it should be is taken back, and counts all the same.
+            files.check_bytes_of_day(upload.user_id).await?;
+        }
         let staged = files.staged(upload.file_id).await?;
         if offset == staged.length() { Ok((upload, staged, checksum)) } else { Err(FileRefusal::wrong_offset()) }
     };
@@ -149,7 +153,8 @@ pub async fn append(
         Ok(begun) => begun,
         Err(refusal) => return spoken(refuse(refusal, body, &activity).await),
     };
-    let task = tokio::spawn(async move { files.append(upload, staged, checksum.as_ref(), body).await });
+    let threads = files.threads.clone();
+    let task = threads.spawn(async move { files.append(upload, staged, checksum.as_ref(), body).await });
     spoken(match task.await {
         Ok(Ok((offset, expires_at_ms))) => {
             let mut answer = StatusCode::NO_CONTENT.into_response();
@@ -204,10 +209,12 @@ impl Files {
     ) -> Result<(u64, i64), FileRefusal> {
         let begin = staged.length();
         let transfer = InGauge::one(&gauge!(FILE_TRANSFERS, "direction" => "up"));
-        let (staged, received) = receive(&self.disk, body, staged, upload.size_bytes, checksum).await?;
+        let received = receive(&self.disk, body, staged, upload.size_bytes, checksum).await?;
         drop(transfer);
+        let Received { staged, taken_back_bytes, outcome } = received;
+        self.count_taken_back(upload.user_id, taken_back_bytes).await;
         let offset = staged.length();
-        if received.is_ok() && offset == upload.size_bytes {
+        if outcome.is_ok() && offset == upload.size_bytes {
             let stored = self.finish(&upload, staged).await;
             count(&stored);
             return stored.map(|_| (offset, upload.expires_at_ms));
@@ -220,13 +227,10 @@ impl Files {
             self.store.extend_upload(upload.file_id, expires_at_ms).await?;
         }
         drop(staged);
-        match received {
+        match outcome {
             // What came before is there.
             Ok(()) | Err(ReceiveError::BrokenOff(_)) => Ok((offset, expires_at_ms)),
-            Err(error) => {
-                self.count_taken_back(upload.user_id, &error).await;
-                Err(error.into())
-            }
+            Err(error) => Err(error.into()),
         }
     }
 }

@@ -21,19 +21,22 @@ use super::{
     activity::Activity,
     checksum::Checksum,
     refusal::FileRefusal,
-    staged::{CHUNK_BYTES, ReceiveError, Staged, receive},
+    staged::{CHUNK_BYTES, Received, Staged, receive},
     writers::{HasWriter, WriterPlace},
 };
 use crate::{
     clock,
     domain::file::{FileId, clean_name},
     metrics::{FILE_TRANSFERS, FILE_UPLOADS_TOTAL},
-    store::{StoredFile, Upload, UploadQuota},
+    store::{BeyondQuota, StoredFile, Upload, UploadQuota},
 };
 
 /// What a refused client may still send before its connection is closed, so that it can read why.
 const REFUSED_BYTES_MAX: usize = 4 << 20;
 const REFUSED_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A begun upload that nobody wrote to for so long gives its place to another one of its user.
+const RESTED_FOR: Duration = Duration::from_secs(600);
 
 /// Quotas are by it.
 pub const DAY_MS: i64 = 86_400_000;
@@ -71,7 +74,8 @@ pub async fn upload(
         Err(refusal) => return refuse(refusal, body, &activity).await,
     };
     let base_url = files.base_url(&uri, &headers);
-    let task = tokio::spawn(async move {
+    let threads = files.threads.clone();
+    let task = threads.spawn(async move {
         let file_id = upload.file_id;
         let stored = files.receive_whole(upload, length, checksum.as_ref(), body).await;
         if stored.is_err() {
@@ -167,7 +171,12 @@ impl Files {
             bytes_max: settings.bytes_per_day_max,
             since_ms: now_ms - DAY_MS,
         };
-        self.store.begin_upload(&upload, quota, now_ms).await??;
+        match self.store.begin_upload(&upload, quota, now_ms).await? {
+            Err(BeyondQuota::Uploads) if self.give_up_resting(user_id).await? => {
+                self.store.begin_upload(&upload, quota, now_ms).await??;
+            }
+            begun => begun?,
+        }
         let (folder, file_id) = (self.folder.clone(), upload.file_id);
         let create = move || {
             folder.check_room(CHUNK_BYTES as u64)?;
@@ -215,6 +224,28 @@ impl Files {
         })
     }
 
+    /// Gives up one of a user's uploads that has rested for a while, so that another one may begin; whether there was one.
+    async fn give_up_resting(&self, user_id: u64) -> Result<bool, FileRefusal> {
+        for file_id in self.store.uploads_of(user_id, self.settings.uploads_per_user_max).await? {
+            // Its writer's place is held until it is gone, so that nobody begins to write meanwhile.
+            let Ok(staged) = self.staged_if_free(file_id).await else { continue };
+            if staged.has_rested(RESTED_FOR) {
+                self.give_up(file_id).await;
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Whether a user may bring more today.
+    ///
+    /// # Errors
+    /// It is too much already.
+    pub async fn check_bytes_of_day(&self, user_id: u64) -> Result<(), FileRefusal> {
+        let bytes = self.store.bytes_since(user_id, clock::now_ms() - DAY_MS).await?;
+        if bytes <= self.settings.bytes_per_day_max { Ok(()) } else { Err(BeyondQuota::Bytes.into()) }
+    }
+
     /// Forgets an upload with all that came of it.
     pub async fn give_up(&self, file_id: FileId) {
         let folder = self.folder.clone();
@@ -227,7 +258,7 @@ impl Files {
         let forgotten = match self.store.forget_upload(file_id, came_bytes).await {
             Ok(true) => match self.disk.run(move || folder.remove_upload(file_id)).await {
                 // It may have come so far.
-                Ok(()) => self.contents.remove(file_id).await,
+                Ok(()) => self.contents.remove_of_upload(file_id).await,
                 failed => failed,
             },
             Ok(false) => Ok(()),
@@ -239,9 +270,11 @@ impl Files {
     }
 
     /// Counts what was sent in vain in its user's day: else the disk could be written to without end.
-    pub async fn count_taken_back(&self, user_id: u64, error: &ReceiveError) {
-        let ReceiveError::WrongChecksum { taken_back_bytes } = error else { return };
-        if let Err(error) = self.store.count_taken_back(user_id, *taken_back_bytes, clock::now_ms()).await {
+    pub async fn count_taken_back(&self, user_id: u64, bytes: u64) {
+        if bytes == 0 {
+            return;
+        }
+        if let Err(error) = self.store.count_taken_back(user_id, bytes, clock::now_ms()).await {
             tracing::warn!(%error, user_id, "what was sent in vain does not count in its user's quota");
         }
     }
@@ -256,11 +289,10 @@ impl Files {
     ) -> Result<StoredFile, FileRefusal> {
         let staged = self.staged(upload.file_id).await?;
         let _transfer = InGauge::one(&gauge!(FILE_TRANSFERS, "direction" => "up"));
-        let (staged, received) = receive(&self.disk, body, staged, upload.size_bytes, checksum).await?;
-        if let Err(error) = received {
-            self.count_taken_back(upload.user_id, &error).await;
-            return Err(error.into());
-        }
+        let received = receive(&self.disk, body, staged, upload.size_bytes, checksum).await?;
+        let Received { staged, taken_back_bytes, outcome } = received;
+        self.count_taken_back(upload.user_id, taken_back_bytes).await;
+        outcome?;
         if staged.length() == 0 {
             return Err(FileRefusal::empty());
         }

@@ -120,6 +120,31 @@ pub fn insert_file_content(dialect: Dialect) -> &'static str {
     }
 }
 
+/// Counts bytes, together with those that were counted under the same id.
+pub fn count_bytes(dialect: Dialect) -> &'static str {
+    match dialect {
+        Dialect::Sqlite => {
+            "INSERT INTO file (file_id, user_id, name, size_bytes, sha256, created_at_ms, expires_at_ms) \
+             VALUES (?, ?, '', ?, ?, ?, ?) ON CONFLICT (file_id) DO UPDATE SET size_bytes = size_bytes + excluded.size_bytes"
+        }
+        Dialect::Mysql => {
+            "INSERT INTO file (file_id, user_id, name, size_bytes, sha256, created_at_ms, expires_at_ms) \
+             VALUES (?, ?, '', ?, ?, ?, ?) ON DUPLICATE KEY UPDATE size_bytes = size_bytes + VALUES(size_bytes)"
+        }
+    }
+}
+
+/// Deletes so many of the uploads that were given up until then.
+pub fn delete_given_up(dialect: Dialect) -> &'static str {
+    match dialect {
+        Dialect::Sqlite => {
+            "DELETE FROM file WHERE file_id IN \
+             (SELECT file_id FROM file WHERE expires_at_ms < 0 AND created_at_ms <= ? LIMIT ?)"
+        }
+        Dialect::Mysql => "DELETE FROM file WHERE expires_at_ms < 0 AND created_at_ms <= ? LIMIT ?",
+    }
+}
+
 /// Keeps a secret unless one is kept.
 pub fn insert_file_secret(dialect: Dialect) -> &'static str {
     match dialect {

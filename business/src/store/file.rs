@@ -4,6 +4,7 @@
 //! them first; a file that is not whole counts in the quota of its user with what was announced, and one that was given up, for a day, with
 //! what had come of it.
 
+use ring::digest::{Context, SHA256};
 use sqlx::{FromRow, Row as _, any::AnyRow};
 
 use super::{
@@ -18,6 +19,11 @@ const SECRET_ID: i64 = 1;
 
 /// Stands in the place of the end of an upload that was given up.
 const GIVEN_UP: i64 = -1;
+
+/// Rows that one statement deletes.
+const FORGOTTEN_TOGETHER: i64 = 500;
+
+const HOUR_MS: i64 = 3_600_000;
 
 /// A file of which not all bytes are there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -132,9 +138,24 @@ impl Store {
         content: &Content,
         now_ms: i64,
     ) -> Result<Option<Content>, StoreError> {
-        let answer =
-            self.upload_ends.ask(UploadEnd { file_id, uploaded_bytes, content: content.clone(), now_ms }).await;
-        answer.unwrap_or_else(|| Err(sqlx::Error::PoolClosed.into()))
+        let content = content.clone();
+        self.end_upload(UploadEnd { file_id, uploaded_bytes, content, is_kept_anew: false, now_ms }).await
+    }
+
+    /// The same where what was kept of these bytes had been lost and is kept anew: what is told of it is that of `content`.
+    pub async fn finish_upload_anew(
+        &self,
+        file_id: FileId,
+        uploaded_bytes: u64,
+        content: &Content,
+        now_ms: i64,
+    ) -> Result<Option<Content>, StoreError> {
+        let content = content.clone();
+        self.end_upload(UploadEnd { file_id, uploaded_bytes, content, is_kept_anew: true, now_ms }).await
+    }
+
+    async fn end_upload(&self, end: UploadEnd) -> Result<Option<Content>, StoreError> {
+        self.upload_ends.ask(end).await.unwrap_or_else(|| Err(sqlx::Error::PoolClosed.into()))
     }
 
     /// Says what came of looking at a content.
@@ -161,9 +182,9 @@ impl Store {
         Ok(())
     }
 
-    /// Whether bytes that are kept under this id belong to anything.
+    /// Whether bytes that are kept under this id belong to anything that may be read, or may be some day.
     pub async fn is_content(&self, content_id: FileId) -> Result<bool, StoreError> {
-        let sql = "SELECT COUNT(*) FROM file_content WHERE content_id = ?";
+        let sql = "SELECT COUNT(*) FROM file_content WHERE content_id = ? AND state <> 2";
         let query = sqlx::query_as(sql).bind(content_id.as_bytes());
         let (count,): (i64,) = query.fetch_one(&self.database.reader).await?;
         Ok(count > 0)
@@ -189,21 +210,41 @@ impl Store {
         Ok(forgotten.rows_affected() > 0)
     }
 
-    /// Counts bytes that came and were taken back in their user's day.
+    /// Counts bytes that came and were taken back in their user's day: in one row for each hour, however many they are.
     pub async fn count_taken_back(&self, user_id: u64, bytes: u64, now_ms: i64) -> Result<(), StoreError> {
-        let sql = "INSERT INTO file (file_id, user_id, name, size_bytes, sha256, created_at_ms, expires_at_ms) \
-                   VALUES (?, ?, '', ?, ?, ?, ?)";
-        let id = FileId::random();
-        let query = sqlx::query(sql).bind(id.as_bytes()).bind(key(user_id)).bind(number(bytes)).bind(&[][..]);
-        query.bind(now_ms).bind(GIVEN_UP).execute(&self.database.writer).await?;
+        let id = taken_back_id(user_id, now_ms);
+        let query = sqlx::query(dialect::count_bytes(self.database.dialect)).bind(id.as_bytes()).bind(key(user_id));
+        let query = query.bind(number(bytes)).bind(&[][..]).bind(now_ms).bind(GIVEN_UP);
+        query.execute(&self.database.writer).await?;
         Ok(())
     }
 
-    /// Forgets what counted for so long.
+    /// The bytes that a user has uploaded, or began to, since then.
+    pub async fn bytes_since(&self, user_id: u64, since_ms: i64) -> Result<u64, StoreError> {
+        let sql =
+            "SELECT CAST(COALESCE(SUM(size_bytes), 0) AS SIGNED) FROM file WHERE user_id = ? AND created_at_ms > ?";
+        let query = sqlx::query_as(sql).bind(key(user_id)).bind(since_ms);
+        let (bytes,): (i64,) = query.fetch_one(&self.database.reader).await?;
+        Ok(bytes.unsigned_abs())
+    }
+
+    /// Uploads of a user that are not whole, those first that are given up first.
+    pub async fn uploads_of(&self, user_id: u64, most: u32) -> Result<Vec<FileId>, StoreError> {
+        let sql = "SELECT file_id FROM file WHERE user_id = ? AND expires_at_ms > 0 ORDER BY expires_at_ms LIMIT ?";
+        let query = sqlx::query_as(sql).bind(key(user_id)).bind(i64::from(most));
+        let rows: Vec<(Vec<u8>,)> = query.fetch_all(&self.database.reader).await?;
+        Ok(rows.iter().filter_map(|(bytes,)| FileId::of_bytes(bytes)).collect())
+    }
+
+    /// Forgets what counted for so long, a part at a time: other writes come between.
     pub async fn forget_given_up(&self, since_ms: i64) -> Result<(), StoreError> {
-        let sql = "DELETE FROM file WHERE expires_at_ms < 0 AND created_at_ms <= ?";
-        sqlx::query(sql).bind(since_ms).execute(&self.database.writer).await?;
-        Ok(())
+        loop {
+            let query = sqlx::query(dialect::delete_given_up(self.database.dialect)).bind(since_ms);
+            let deleted = query.bind(FORGOTTEN_TOGETHER).execute(&self.database.writer).await?.rows_affected();
+            if deleted < FORGOTTEN_TOGETHER.unsigned_abs() {
+                return Ok(());
+            }
+        }
     }
 
     /// Uploads that were given up.
@@ -262,6 +303,15 @@ impl FromRow<'_, AnyRow> for Content {
     }
 }
 
+/// Where what a user sent in vain within an hour is counted.
+fn taken_back_id(user_id: u64, now_ms: i64) -> FileId {
+    let mut hash = Context::new(&SHA256);
+    for part in [&b"taken back"[..], &user_id.to_be_bytes(), &(now_ms / HOUR_MS).to_be_bytes()] {
+        hash.update(part);
+    }
+    FileId::of_bytes(&hash.finish().as_ref()[..16]).expect("an id has 16 bytes")
+}
+
 /// A count of bytes as it is stored.
 pub(super) fn number(bytes: u64) -> i64 {
     i64::try_from(bytes).unwrap_or(i64::MAX)
@@ -275,6 +325,8 @@ mod tests {
     on_both! {
         a_file_is_an_upload_until_it_is_whole,
         equal_bytes_have_one_content,
+        what_is_kept_anew_is_told_anew,
+        bytes_that_were_refused_belong_to_nothing,
         a_user_has_a_quota_and_others_have_their_own,
         uploads_that_rest_too_long_are_found_and_forgotten,
         a_content_is_judged_once,
@@ -329,6 +381,30 @@ mod tests {
         assert_eq!(kept.content_id, first.file_id);
     }
 
+    async fn what_is_kept_anew_is_told_anew(store: Store) {
+        let user_id = user(&store, "1").await;
+        let [first, second] = [upload(user_id, 9), upload(user_id, 9)];
+        for begun in [&first, &second] {
+            store.begin_upload(begun, QUOTA, 100).await.unwrap().unwrap();
+        }
+        let before = content(first.file_id, 1);
+        store.finish_upload(first.file_id, 9, &before, 200).await.unwrap().unwrap();
+        store.judge_content(before.hash, ContentState::Good).await.unwrap();
+        let anew = Content { thumbnail_bytes: 7, width: 8, ..before };
+        let kept = store.finish_upload_anew(second.file_id, 9, &anew, 200).await.unwrap().unwrap();
+        assert_eq!(kept, Content { state: ContentState::Good, ..anew }, "what was judged stays so");
+    }
+
+    async fn bytes_that_were_refused_belong_to_nothing(store: Store) {
+        let begun = upload(user(&store, "1").await, 9);
+        store.begin_upload(&begun, QUOTA, 100).await.unwrap().unwrap();
+        let content = content(begun.file_id, 1);
+        store.finish_upload(begun.file_id, 9, &content, 200).await.unwrap();
+        assert!(store.is_content(content.content_id).await.unwrap());
+        store.judge_content(content.hash, ContentState::Refused).await.unwrap();
+        assert!(!store.is_content(content.content_id).await.unwrap());
+    }
+
     async fn a_user_has_a_quota_and_others_have_their_own(store: Store) {
         let [alice, bob] = [user(&store, "1").await, user(&store, "2").await];
         let begin = async |user_id, size_bytes, quota| {
@@ -354,7 +430,10 @@ mod tests {
         for begun in [&resting, &going_on] {
             store.begin_upload(begun, QUOTA, 100).await.unwrap().unwrap();
         }
+        assert_eq!(store.uploads_of(user_id, 10).await.unwrap().len(), 2);
         store.extend_upload(going_on.file_id, 900).await.unwrap();
+        assert_eq!(store.uploads_of(user_id, 10).await.unwrap(), [resting.file_id, going_on.file_id]);
+        assert_eq!(store.uploads_of(user_id, 1).await.unwrap(), [resting.file_id]);
         assert_eq!(store.expired_uploads(499, 10).await.unwrap(), []);
         assert_eq!(store.expired_uploads(500, 10).await.unwrap(), [resting.file_id]);
         assert!(store.forget_upload(resting.file_id, 0).await.unwrap());
@@ -401,7 +480,13 @@ mod tests {
         assert_eq!(store.file(begun.file_id).await.unwrap(), None);
         let gone = content(begun.file_id, 1);
         assert_eq!(store.finish_upload(begun.file_id, 9, &gone, 200).await.unwrap(), None);
-        store.count_taken_back(user_id, 300, 100).await.unwrap();
+        for bytes in [100, 200] {
+            store.count_taken_back(user_id, bytes, 100).await.unwrap();
+        }
+        assert_eq!(store.bytes_since(user_id, 99).await.unwrap(), 900);
+        assert_eq!(store.bytes_since(user_id, 100).await.unwrap(), 0);
+        let few = UploadQuota { files_max: 3, ..QUOTA };
+        assert_eq!(store.begin_upload(&upload(user_id, 101), few, 100).await.unwrap(), Err(BeyondQuota::Bytes));
         let one = UploadQuota { uploads_max: 1, ..QUOTA };
         assert_eq!(store.begin_upload(&upload(user_id, 101), one, 100).await.unwrap(), Err(BeyondQuota::Bytes));
         store.begin_upload(&upload(user_id, 100), one, 100).await.unwrap().unwrap();

@@ -27,6 +27,8 @@ pub(super) struct UploadEnd {
     pub file_id: FileId,
     pub uploaded_bytes: u64,
     pub content: Content,
+    /// What was kept of these bytes had been lost.
+    pub is_kept_anew: bool,
     pub now_ms: i64,
 }
 
@@ -91,7 +93,7 @@ async fn end_one(
     dialect: Dialect,
     end: &UploadEnd,
 ) -> Result<Option<Content>, StoreError> {
-    let UploadEnd { file_id, uploaded_bytes, content, now_ms } = end;
+    let UploadEnd { file_id, uploaded_bytes, content, is_kept_anew, now_ms } = end;
     let sql = "UPDATE file SET sha256 = ?, size_bytes = ?, expires_at_ms = 0 WHERE file_id = ? AND expires_at_ms >= 0";
     let updated = sqlx::query(sql)
         .bind(&content.hash.0[..])
@@ -103,6 +105,9 @@ async fn end_one(
         return Ok(None);
     }
     insert_content(connection, dialect, content, *now_ms).await?;
+    if *is_kept_anew {
+        update_content(connection, content).await?;
+    }
     let query = sqlx::query_as(SELECT_CONTENT).bind(&content.hash.0[..]);
     Ok(Some(query.fetch_one(connection).await?))
 }
@@ -131,6 +136,19 @@ async fn beyond_quota(
         () if bytes.unsigned_abs().saturating_add(upload.size_bytes) > quota.bytes_max => Some(BeyondQuota::Bytes),
         () => None,
     })
+}
+
+async fn update_content(connection: &mut AnyConnection, content: &Content) -> Result<(), StoreError> {
+    let sql = "UPDATE file_content SET kind = ?, width = ?, height = ?, thumbnail_bytes = ? WHERE sha256 = ?";
+    sqlx::query(sql)
+        .bind(content.kind.as_str())
+        .bind(i64::from(content.width))
+        .bind(i64::from(content.height))
+        .bind(number(content.thumbnail_bytes))
+        .bind(&content.hash.0[..])
+        .execute(connection)
+        .await?;
+    Ok(())
 }
 
 async fn insert_content(

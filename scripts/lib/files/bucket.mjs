@@ -1,10 +1,12 @@
-// A business that keeps files in a bucket, against moto, a server of S3 from PyPI, which goes away and comes back.
+// A business that keeps files in a bucket, against moto, a server of S3 from PyPI, which goes away and comes back, falls silent, and is slow.
 // usage: bucket.mjs GIM_BUSINESS CONFIG DATA PORT_OFFSET LOGIC_URL PYTHON_FOLDER
 
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { createHash, randomBytes } from "node:crypto";
 import { once } from "node:events";
+import { readFileSync } from "node:fs";
+import { connect, createServer } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Upload } from "tus-js-client";
 
@@ -41,10 +43,42 @@ async function startBucket() {
   return child;
 }
 
-async function startBusiness(redirects) {
+// Between business and the bucket. It hands on all, or nothing at all, or of an answer only its head, or what goes up so slowly that a part
+// takes longer than any silence may.
+const SLOW_BYTES_PER_S = 400_000;
+async function startProxy() {
+  const proxy = { mode: "open", sockets: new Set() };
+  const server = createServer((client) => {
+    const upstream = connect(Number(new URL(s3).port), "127.0.0.1");
+    for (const socket of [client, upstream]) {
+      proxy.sockets.add(socket);
+      socket.on("error", () => socket.destroy());
+      socket.on("close", () => { proxy.sockets.delete(socket); client.destroy(); upstream.destroy(); });
+    }
+    client.on("data", (bytes) => {
+      if (proxy.mode === "silent") return;
+      upstream.write(bytes);
+      if (proxy.mode !== "slow") return;
+      client.pause();
+      sleep(bytes.length / SLOW_BYTES_PER_S * 1000).then(() => client.resume());
+    });
+    upstream.on("data", (bytes) => {
+      if (proxy.mode === "silent") return;
+      const end = proxy.mode === "headless" ? bytes.indexOf("\r\n\r\n") + 4 : bytes.length;
+      client.write(bytes.subarray(0, end));
+    });
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  proxy.url = `http://127.0.0.1:${server.address().port}`;
+  proxy.set = (mode) => { proxy.mode = mode; for (const socket of proxy.sockets) socket.destroy(); };
+  return proxy;
+}
+
+async function startBusiness(redirects, endpoint = s3) {
   const child = start(program, ["--config", config, "--data", data, "--port-offset", offset], {
     GIM_BUSINESS_FILES__LISTEN: "127.0.0.1:8023", GIM_BUSINESS_LOGIC__ENDPOINT: logic, GIM_BUSINESS_FILES__BUCKET: "gim-files",
-    GIM_BUSINESS_FILES__BUCKET_ENDPOINT: s3, GIM_BUSINESS_FILES__BUCKET_ACCESS_KEY_ID: "gim",
+    GIM_BUSINESS_FILES__BUCKET_ENDPOINT: endpoint, GIM_BUSINESS_FILES__BUCKET_ACCESS_KEY_ID: "gim",
     GIM_BUSINESS_FILES__BUCKET_SECRET_ACCESS_KEY: "secret", GIM_BUSINESS_FILES__BUCKET_REDIRECTS: String(redirects),
   });
   await answers(`${files}/uploads`, { method: "OPTIONS" });
@@ -56,8 +90,8 @@ async function stop(child) {
   if (child.exitCode === null && child.signalCode === null) await once(child, "exit");
 }
 
-async function signIn() {
-  const body = JSON.stringify({ phoneNumber: "+8613900000001", code: "123456", device: { type: "DT_WEB" } });
+async function signIn(phoneNumber = "+8613900000001") {
+  const body = JSON.stringify({ phoneNumber, code: "123456", device: { type: "DT_WEB" } });
   const answer = await fetch(`${business}/business.UserExtService/SignIn`, { method: "POST", headers: { "content-type": "application/json" }, body });
   assert.ok(answer.ok, `the sign-in is answered ${answer.status}`);
   const { userId, deviceId, token } = await answer.json();
@@ -138,5 +172,57 @@ bucket = await comesBack;
 const waited = await (await fetch(`${files}/files/${url.split("/").pop()}/about`, { headers })).json();
 assert.equal(await (await fetch(waited.url)).text(), "waits");
 assert.equal(await objects(), 1, "of what was refused nothing is there");
-console.log("a bucket: parts, ranges, URLs of its own, an upload over a kill of the server, and an outage");
+
+// A bucket that is silent, or answers with a head and nothing behind it, has failed soon; it takes no memory, and nobody else waits for it.
+await stop(service);
+const proxy = await startProxy();
+service = await startBusiness(false, proxy.url);
+const other = await signIn("+8613900000002");
+const rssBytes = () => Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${service.pid}/status`))[1]) * 1024;
+const before = rssBytes();
+const unanswered = "the store of files does not answer: try again later";
+for (const mode of ["silent", "headless"]) {
+  proxy.set(mode);
+  const from = Date.now();
+  const uploads = Array.from({ length: 8 }, (_, number) => send(`${number}`, randomBytes(9_000_000)));
+  const refusals = Promise.all(uploads.map(async (sent) => {
+    const answer = await sent;
+    return [answer.status, (await answer.json()).message];
+  }));
+  // Bytes that came before what is missing are of no use: the client sees that they are too few.
+  const downloads = Promise.all(Array.from({ length: 16 }, async () => {
+    const answer = await fetch(about.url);
+    return answer.ok ? answer.arrayBuffer().then(() => "all of it", () => "too few") : answer.status;
+  }));
+  let asked = 0, longest = 0;
+  const isOver = Promise.all([refusals, downloads]).then(() => true);
+  while (!await Promise.race([isOver, sleep(200).then(() => false)])) {
+    const at = Date.now();
+    const head = { ...other, "tus-resumable": "1.0.0" };
+    const begun = await fetch(`${files}/uploads`, { method: "POST", headers: { ...head, "upload-length": "1000" } });
+    assert.equal(begun.status, 201);
+    const part = await fetch(begun.headers.get("location"), {
+      method: "PATCH", body: "a", headers: { ...head, "upload-offset": "0", "content-type": "application/offset+octet-stream" },
+    });
+    assert.equal(part.status, 204);
+    assert.equal((await fetch(begun.headers.get("location"), { method: "DELETE", headers: head })).status, 204);
+    longest = Math.max(longest, Date.now() - at);
+    asked += 1;
+  }
+  for (const refusal of await refusals) assert.deepEqual(refusal, [503, unanswered], mode);
+  for (const ended of await downloads) assert.equal(ended, mode === "silent" ? 503 : "too few", mode);
+  assert.ok(asked > 10 && longest < 5_000, `others waited for ${longest} ms`);
+  assert.ok(Date.now() - from < 120_000, `the ${mode} bucket was waited for for ${Date.now() - from} ms`);
+  assert.ok(rssBytes() - before < 128 << 20, `business grew by ${rssBytes() - before} bytes`);
+  proxy.set("open");
+  assert.ok(Buffer.from(await (await fetch(about.url)).arrayBuffer()).equals(bytes), `after the ${mode} bucket`);
+}
+
+// One that is only slow gets all, however long a part takes.
+proxy.set("slow");
+const slow = await send("slow.bin", randomBytes(8_000_000));
+assert.equal(slow.status, 201);
+proxy.set("open");
+assert.equal((await fetch((await slow.json()).url)).status, 200);
+console.log("a bucket: parts, ranges, URLs of its own, an upload over a kill of the server, outages, silence and slowness");
 process.exit(0);

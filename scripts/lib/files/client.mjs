@@ -18,8 +18,10 @@ const BYTES = 40_000_000;
 let service;
 process.on("exit", () => service?.kill("SIGKILL"));
 
-async function start() {
-  const env = { ...process.env, GIM_BUSINESS_FILES__LISTEN: "127.0.0.1:8023", GIM_BUSINESS_LOGIC__ENDPOINT: logic };
+async function start(settings = {}) {
+  const env = {
+    ...process.env, GIM_BUSINESS_FILES__LISTEN: "127.0.0.1:8023", GIM_BUSINESS_LOGIC__ENDPOINT: logic, ...settings,
+  };
   service = spawn(program, ["--config", config, "--data", data, "--port-offset", offset], { stdio: "ignore", env });
   for (const from = Date.now(); ; await sleep(50)) {
     assert.ok(Date.now() - from < DEADLINE_MS && service.exitCode === null, "business does not start");
@@ -81,6 +83,31 @@ async function overHttp2(headers) {
   session.close();
 }
 
+// A connection of HTTP/2 on which transfers stall ends, whatever else goes over it; and no address has more of them than its share.
+async function stallOverHttp2(headers) {
+  const about = await (await fetch(`${files}/files?name=a`, { method: "POST", headers, body: Buffer.alloc(3_000_000, 1) })).json();
+  const url = new URL(about.url);
+  const session = connect(files, { settings: { initialWindowSize: 1_000 } });
+  session.on("error", () => {});
+  const ended = once(session, "close");
+  const pings = setInterval(() => { for (let count = 0; count < 100; count += 1) session.ping(() => {}); }, 20);
+  const stalled = Array.from({ length: 4 }, () => session.request({ ":path": url.pathname + url.search }));
+  for (const stream of stalled) stream.on("error", () => {});
+  const heads = await Promise.all(stalled.map((stream) => once(stream, "response")));
+  assert.deepEqual(heads.map(([head]) => head[":status"]), [200, 200, 200, 200]);
+  const beyond = session.request({ ":path": url.pathname + url.search });
+  beyond.on("error", () => {});
+  const [refused] = await once(beyond, "response");
+  assert.deepEqual([refused[":status"], refused["retry-after"]], [503, "1"]);
+  const isLate = sleep(DEADLINE_MS, true, { ref: false });
+  assert.ok(await Promise.race([ended.then(() => false), isLate]) === false, "it is still there");
+  clearInterval(pings);
+}
+
+await start({ GIM_BUSINESS_FILES__IDLE_TIMEOUT_MS: "2000", GIM_BUSINESS_FILES__CONNECTIONS_PER_ADDRESS_MAX: "4" });
+await stallOverHttp2(await signIn("+8613900000003"));
+service.kill("SIGKILL");
+await once(service, "exit");
 await start();
 const headers = await signIn("+8613900000001");
 await overHttp2(headers);
@@ -91,12 +118,12 @@ const bytes = randomBytes(BYTES);
 let restarted;
 const url = await upload(bytes, headers, () => {
   service.kill("SIGKILL");
-  restarted = once(service, "exit").then(start);
+  restarted = once(service, "exit").then(() => start());
 });
 assert.ok(restarted, "it was killed in the middle");
 await restarted;
 await check(url, headers, bytes);
 
 await assert.rejects(upload(bytes, { ...headers, token: "wrong" }), /401/);
-console.log("tus-js-client: uploads, over a kill of the server as well; and files over HTTP/2");
+console.log("tus-js-client: uploads, over a kill of the server as well; and files over HTTP/2, where those that stall end");
 process.exit(0);

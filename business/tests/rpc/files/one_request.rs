@@ -92,6 +92,27 @@ async fn bytes_that_were_lost_come_back_with_who_brings_them_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_thumbnail_that_was_lost_comes_back_as_it_is_made_by_then() {
+    let (server, address) = start().await;
+    let phone = server.sign_in("1").await;
+    let picture = pictures::picture(400, 300);
+    let first = uploaded(address, &phone, "a.png", &picture);
+    let thumbnail = |about: &Value| read(address, about["thumbnail_url"].as_str().unwrap());
+    let before = thumbnail(&first).body;
+    // Of another length: as after a change of the settings.
+    let contents = server.settings.data_dir.join("files/contents");
+    let file_id = first["file_id"].as_str().unwrap();
+    let path = contents.join(&file_id[..2]).join(format!("{file_id}.thumbnail"));
+    fs::write(&path, b"cut").unwrap();
+    let second = uploaded(address, &phone, "b.png", &picture);
+    assert_eq!((thumbnail(&first).body == before, thumbnail(&second).body == before), (true, true));
+    fs::remove_file(&path).unwrap();
+    assert_eq!(thumbnail(&first).status, 500);
+    uploaded(address, &phone, "c.png", &picture);
+    assert!(thumbnail(&first).body == before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_answer_that_is_used_again_fits_pages_that_embed_and_that_read() {
     let (server, address) = start().await;
     let phone = server.sign_in("1").await;

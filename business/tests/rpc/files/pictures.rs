@@ -18,6 +18,11 @@ fn encoded(picture: &DynamicImage, format: ImageFormat) -> Vec<u8> {
     bytes.into_inner()
 }
 
+/// A picture that is larger than its thumbnail.
+pub fn picture(width: u32, height: u32) -> Vec<u8> {
+    encoded(&halves(width, height), ImageFormat::Png)
+}
+
 /// EXIF with an orientation, and the place where the picture was taken.
 fn with_exif(jpeg: &[u8], orientation: u8) -> Vec<u8> {
     let mut exif = b"Exif\0\0MM\0\x2a\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0".to_vec();
@@ -74,6 +79,16 @@ async fn pictures_of_all_kinds_have_a_size_and_a_thumbnail() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_gif_loses_its_comments_and_what_stands_behind_it() {
+    let (server, address) = start().await;
+    let phone = server.sign_in("1").await;
+    let told = [&DOT[..DOT.len() - 1], b"\x21\xfe\x0dGPS 48.8584 N\0;<script>alert(1)</script>"].concat();
+    let about = uploaded(address, &phone, "a.gif", &told);
+    assert_eq!((about["kind"].as_str(), about["width"].as_u64()), (Some("image/gif"), Some(1)));
+    assert_eq!(read(address, about["url"].as_str().unwrap()).body, DOT);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_same_photo_from_two_places_is_kept_once() {
     let (server, address) = start().await;
     let phone = server.sign_in("1").await;
@@ -88,7 +103,16 @@ async fn a_bomb_is_refused_and_leaves_nothing() {
     let (server, address) = start_with(|files| files.picture_pixels_max = 10_000).await;
     let phone = server.sign_in("1").await;
     let bomb = encoded(&DynamicImage::new_luma8(101, 100), ImageFormat::Png);
-    assert_eq!(upload(address, &phone, "a.png", &bomb).refusal(422), "a picture may have no more than 10000 pixels");
+    assert_eq!(
+        upload(address, &phone, "a.png", &bomb).refusal(422),
+        "a picture of this kind may have no more than 10000 pixels"
+    );
+    // Each of its pixels takes eight bytes.
+    let deep = encoded(&DynamicImage::new_rgba16(51, 100), ImageFormat::Png);
+    assert_eq!(
+        upload(address, &phone, "a.png", &deep).refusal(422),
+        "a picture of this kind may have no more than 5000 pixels"
+    );
     // One that says that it is larger than any memory.
     let mut huge = encoded(&DynamicImage::new_luma8(1, 1), ImageFormat::Gif);
     huge[6..10].copy_from_slice(&[0xff; 4]);

@@ -1,6 +1,9 @@
 //! Uploads that go on where they broke off, by tus 1.0.
 
-use std::io::Write as _;
+use std::{
+    io::Write as _,
+    time::{Duration, Instant, SystemTime},
+};
 
 use super::*;
 
@@ -183,4 +186,62 @@ async fn what_came_of_an_upload_counts_also_when_it_is_given_up() {
     upload(address, &phone, "a", &[0; 151]).refusal(429);
     uploaded(address, &phone, "a", &[0; 150]);
     assert_eq!(kept(&server), (0, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bytes_that_break_off_before_their_checksum_count_as_well() {
+    let (server, address) = start_with(|files| files.bytes_per_day_max = 1_300_000).await;
+    let phone = server.sign_in("1").await;
+    let checksum = "sha1 2jmj7l5rSw0yVb/vlWAYkK/YBwk=";
+    // All but one byte, twice in one request each, and once in a part of an upload.
+    for ask in [
+        Ask::new("POST", "/files?name=a").by(&phone),
+        Ask::new("POST", "/files?name=b").by(&phone),
+        patch(&begin(address, &phone, 300_000), &phone, 0),
+    ] {
+        let broken = ask.header("upload-checksum", checksum).length(300_000).body(vec![0; 299_999]).begin(address);
+        drop(broken);
+    }
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let create = || ask("POST", "/uploads", &phone).header("upload-length", 400_000).body("").send(address);
+    // As soon as the server has seen that the clients are gone. What began and of which nothing came does not count.
+    loop {
+        let answer = create();
+        if answer.status == 429 {
+            break;
+        }
+        let url = answer.header("location");
+        assert_eq!(ask("DELETE", url, &phone).send(address).status, 204);
+        assert!(Instant::now() < deadline, "they do not count");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_day_that_is_used_up_takes_no_more_parts_that_may_be_taken_back() {
+    let (server, address) = start_with(|files| files.bytes_per_day_max = 1_000).await;
+    let phone = server.sign_in("1").await;
+    let url = begin(address, &phone, 800);
+    let wrong = || {
+        let wrong = "sha1 2jmj7l5rSw0yVb/vlWAYkK/YBwk=";
+        patch(&url, &phone, 0).header("upload-checksum", wrong).body(vec![0; 300]).send(address)
+    };
+    wrong().refusal(460);
+    assert!(wrong().refusal(429).contains("as many bytes as a day allows"));
+    assert_eq!(patch(&url, &phone, 0).body(vec![0; 800]).send(address).status, 204, "what counts already comes");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_that_has_rested_gives_its_place_to_a_new_one() {
+    let (server, address) = start_with(|files| files.uploads_per_user_max = 2).await;
+    let phone = server.sign_in("1").await;
+    let [first, second] = [begin(address, &phone, 10), begin(address, &phone, 10)];
+    let create = || ask("POST", "/uploads", &phone).header("upload-length", 10).body("").send(address);
+    assert!(create().refusal(429).contains("too many uploads"), "both may go on");
+    let file = |url: &str| server.settings.data_dir.join("files/uploads").join(url.rsplit('/').next().unwrap());
+    let rested = SystemTime::now() - Duration::from_secs(601);
+    fs::File::options().append(true).open(file(&second)).unwrap().set_modified(rested).unwrap();
+    assert_eq!(create().status, 201);
+    assert_eq!(ask("HEAD", &second, &phone).send(address).status, 404);
+    assert_eq!(offset(address, &first, &phone), 0);
+    create().refusal(429);
 }
