@@ -46,20 +46,23 @@ export class Files {
     return asked;
   }
 
-  // Over as many breaks as it takes; fails with the words of the server. `onPart` is told from 0 to 1 how much is there.
-  async upload(file: Blob, name: string, onPart: (part: number) => void, signal: AbortSignal): Promise<StoredFile> {
+  // Over as many breaks as it takes; fails with the words of the server. `onPart` is told from 0 to 1 how much is there. Goes on with what
+  // was begun before, if `begun` says that something was.
+  async upload(file: Blob, name: string, begun: { url: string }, onPart: (part: number) => void, signal: AbortSignal): Promise<StoredFile> {
     signal.throwIfAborted();
+    const resume = begun.url === "" ? {} : { resume: begun.url };
+    const info = await this.uploading.upload(file, { name, signal, ...resume, onBegun: (url) => { begun.url = url; }, onProgress: (sent, total) => onPart(sent / total) });
+    return { ...info, file_id: info.fileId, size_bytes: info.sizeBytes, expires_at_ms: info.expiresAtMs };
+  }
+
+  // Nobody goes on with it: it takes no place among those of this user. Where that fails, too, the server gives it up after a while.
+  giveUp(begun: { url: string }): void {
+    if (begun.url !== "") void this.uploading.giveUp(begun.url).catch(() => undefined);
+  }
+
+  private get uploading(): Uploading {
     const { user_id: userId, device_id: deviceId, token } = this.account;
-    const files = new Uploading({ url: this.base, userId, deviceId, getToken: () => token, chunkBytes: PART_BYTES });
-    let begun = "";
-    try {
-      const info = await files.upload(file, { name, signal, onBegun: (url) => { begun = url; }, onProgress: (sent, total) => onPart(sent / total) });
-      return { ...info, file_id: info.fileId, size_bytes: info.sizeBytes, expires_at_ms: info.expiresAtMs };
-    } catch (error) {
-      // Nobody goes on with it: it takes no place among those of this user. Where that fails, too, the server gives it up after a while.
-      if (begun !== "") void files.giveUp(begun).catch(() => undefined);
-      throw error;
-    }
+    return new Uploading({ url: this.base, userId, deviceId, getToken: () => token, chunkBytes: PART_BYTES });
   }
 
   private get headers(): Record<string, string> {

@@ -98,7 +98,7 @@ export function Composer({ chat, talk, onSend }: { chat: Chat; talk: Talk; onSen
       {chat.uploads.of(target).map((upload) => (
         <div class="uploading" key={upload}>
           <span dir="auto">{upload.name}</span>
-          {upload.problem ? <span class="problem" role="alert">{text.failed}: {upload.problem}</span> : <progress value={upload.part} max={1} aria-label={upload.name} />}
+          {upload.problem ? <span class="problem" role="alert">{text.failed}: {upload.problem} <button class="quiet" onClick={upload.again}>{text.goOn}</button></span> : <progress value={upload.part} max={1} aria-label={upload.name} />}
           <button class="tool" aria-label={text.cancel} title={text.cancel} onClick={upload.stop}><Icon name="close" /></button>
         </div>
       ))}

@@ -70,7 +70,7 @@ export class Files {
       url = await this.persistently(() => this.begin(file.size, name, options.signal), options.signal);
       options.onBegun?.(url);
     }
-    let offset = options.resume === undefined ? 0 : await this.persistently(() => this.offset(url, options.signal), options.signal);
+    let offset = options.resume === undefined ? 0 : await this.persistently(() => this.resumed(url, file.size, options.signal), options.signal);
     options.onProgress?.(offset, file.size);
     while (offset < file.size) {
       let isFirst = true;
@@ -107,6 +107,13 @@ export class Files {
 
   private async offset(url: string, signal?: AbortSignal): Promise<number> {
     const answer = await this.ask("HEAD", url, { signal });
+    return Number(answer.headers.get("upload-offset"));
+  }
+
+  // The same of an upload that was begun before, which has to be of a file of this length.
+  private async resumed(url: string, length: number, signal?: AbortSignal): Promise<number> {
+    const answer = await this.ask("HEAD", url, { signal });
+    if (Number(answer.headers.get("upload-length")) !== length) throw new GimError(BAD_REQUEST, "the upload is that of another file");
     return Number(answer.headers.get("upload-offset"));
   }
 
@@ -155,9 +162,10 @@ interface Ask {
   signal?: AbortSignal | undefined;
 }
 
-class FileRefused extends GimError {
+// What a server of files does not do, with the status of HTTP: 404 where there is no such file or upload.
+export class FileRefused extends GimError {
   constructor(
-    private readonly status: number,
+    readonly status: number,
     code: number,
     message: string,
   ) {

@@ -45,7 +45,7 @@ class FileServer {
       this.names.push(Buffer.from(String(request.headers["upload-metadata"]).split(" ")[1] ?? "", "base64").toString());
       return void end(201, { location: `http://elsewhere/uploads/${ID}` });
     }
-    if (request.method === "HEAD") return void end(200, { "upload-offset": String(this.received.length) });
+    if (request.method === "HEAD") return void end(200, { "upload-offset": String(this.received.length), "upload-length": String(this.length) });
     if (request.method === "DELETE") return void end(204);
     if (request.method === "GET") return void end(200, {}, { file_id: ID, name: "a", kind: "text/plain", size_bytes: this.length, sha256: "00", state: "good", url: `http://x/files/${ID}?expires=1`, expires_at_ms: 5 });
     const fault = this.faults.shift();
@@ -82,6 +82,7 @@ describe("files", () => {
       const stopped = files.upload(new Blob([TEXT]), { signal: stop.signal, onBegun: (begun) => { url = begun; }, onProgress: (sent) => { if (sent >= 20) stop.abort(); } });
       await assert.rejects(stopped, { name: "AbortError" });
       assert.equal(server.received.length, 20);
+      await assert.rejects(files.upload(new Blob([`${TEXT}.`]), { resume: url }), GimError);
       await files.upload(new Blob([TEXT]), { resume: url });
       assert.equal(server.received.toString(), TEXT);
       assert.equal(server.asked.filter((method) => method === "POST").length, 1);

@@ -77,7 +77,7 @@ impl Files {
         let (path, mut offset) = match &options.resume {
             Some(url) => {
                 let path = self.path(&format!("/uploads/{}", file_id_of(url)?));
-                let offset = self.persistently(async || self.offset(&path).await).await?;
+                let offset = self.persistently(async || self.resumed(&path, total).await).await?;
                 (path, offset)
             }
             None => (self.persistently(async || self.begin(total, &options.name).await).await?, 0),
@@ -133,6 +133,15 @@ impl Files {
 
     async fn offset(&self, path: &str) -> Result<u64, Failure> {
         let answer = self.ask(Ask::new(Method::HEAD, path)).await?;
+        Ok(answer.number("upload-offset")?)
+    }
+
+    /// The same of an upload that was begun before, which has to be of a file of this length.
+    async fn resumed(&self, path: &str, length: u64) -> Result<u64, Failure> {
+        let answer = self.ask(Ask::new(Method::HEAD, path)).await?;
+        if answer.number("upload-length")? != length {
+            return Err(GimError::new(BAD_REQUEST, "the upload is that of another file").into());
+        }
         Ok(answer.number("upload-offset")?)
     }
 
