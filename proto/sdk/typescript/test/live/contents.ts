@@ -195,7 +195,7 @@ async function largeUpload(services: Services, ada: Desk, ben: Desk): Promise<vo
   }
 }
 
-// The page says what the server says of a disk that is full, and what is tried again later goes through.
+// The page says what the server says of a disk that is full, and what goes on later goes through, unless it is taken away.
 async function fullDisk(services: Services, ada: Desk): Promise<void> {
   const restart = async (settings: Record<string, string>) => {
     await services.kill("business");
@@ -207,10 +207,14 @@ async function fullDisk(services: Services, ada: Desk): Promise<void> {
   await paste("full.txt");
   const refused = ada.page.locator(".uploading", { hasText: "no room for the file" });
   await refused.waitFor();
+  await paste("taken-away.txt");
+  const taken = ada.page.locator(".uploading", { hasText: "taken-away.txt" });
+  await taken.getByRole("button", { name: "Cancel" }).click();
+  await taken.waitFor({ state: "detached" });
   await restart({});
-  await refused.getByRole("button").click();
-  await paste("again.txt");
-  await ada.page.locator("a.card-link", { hasText: "again.txt" }).waitFor();
+  await refused.getByRole("button", { name: "Go on" }).click();
+  await ada.page.locator("a.card-link", { hasText: "full.txt" }).waitFor();
+  await refused.waitFor({ state: "detached" });
 }
 
 // The browser is allowed to hear when the panel is closed already: it hears nothing.
