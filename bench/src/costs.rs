@@ -1,5 +1,5 @@
 //! What the operations of a scenario cost the services of this machine: CPU time of each service, of the database and of Redis, and of
-//! gim-bench itself, and how much the database grew on disk.
+//! gim-bench itself, and how much the database grew on disk; and how long that disk takes to keep a page, before the server is asked.
 //!
 //! Read from /proc by the thread of the scenario, at both ends of each slice in which the server is asked: what a baseline spends is
 //! not in it. Of several processes of one run, the first one looks at the services, and each looks at itself, so that their counts add
@@ -9,8 +9,10 @@ use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
     counts::Counts,
-    host::{Process, table_bytes},
+    disk,
+    host::{Process, table_bytes, table_folder},
     result::Figures,
+    stats::Latencies,
 };
 
 /// Who spends, by the names of processes, and their figures.
@@ -28,6 +30,7 @@ const CONN: &str = "conn";
 
 const OPERATIONS: &str = "costs.operations";
 const STORED_BYTES: &str = "costs.stored_bytes";
+const FDATASYNC: &str = "costs.fdatasync";
 
 /// Databases extend their files by pieces of megabytes: a smaller growth says nothing about single messages.
 const GROWTH_BYTES_MIN: f64 = (64 << 20) as f64;
@@ -36,6 +39,8 @@ const GROWTH_BYTES_MIN: f64 = (64 << 20) as f64;
 #[derive(Debug, Default)]
 pub struct Costs {
     spenders: Vec<(&'static str, Process)>,
+    /// Of the disk that has the tables, until it is counted.
+    fdatasync: Option<Latencies>,
 }
 
 /// What was spent up to a moment.
@@ -48,7 +53,7 @@ pub struct Spent {
 impl Costs {
     /// Looks at this process alone.
     pub fn of_client() -> Self {
-        Self { spenders: vec![(CLIENT, Process::this())] }
+        Self { spenders: vec![(CLIENT, Process::this())], fdatasync: None }
     }
 
     /// Looks at these nodes of conn, at the services of this machine that stand behind them, and at this process.
@@ -66,6 +71,9 @@ impl Costs {
             }
             next += 1;
         }
+        let folder = costs.spenders.iter().find_map(|(_, process)| table_folder(process));
+        // Where we may not write, nothing is told of it.
+        costs.fdatasync = folder.and_then(|folder| disk::fdatasync_times(&folder).ok());
         costs
     }
 
@@ -80,8 +88,11 @@ impl Costs {
     }
 
     /// Counts what so many operations cost that went on since `before`.
-    pub fn charge(&self, before: &Spent, operations: u64, counts: &mut Counts) {
+    pub fn charge(&mut self, before: &Spent, operations: u64, counts: &mut Counts) {
         let now = self.spent();
+        if let Some(fdatasync) = self.fdatasync.take() {
+            counts.add_latencies(FDATASYNC, &fdatasync);
+        }
         counts.add(OPERATIONS, operations as f64);
         for (spender, cpu) in now.cpu {
             let since = cpu.saturating_sub(before.cpu.get(spender).copied().unwrap_or_default());
@@ -113,6 +124,9 @@ pub fn tell(counts: &Counts, figures: &mut Figures) {
     }
     let grown = counts.get(STORED_BYTES).filter(|bytes| *bytes >= GROWTH_BYTES_MIN);
     figures.measure("stored_bytes_per_operation", grown.map(|bytes| bytes / operations), "for each, bytes on disk");
+    let fdatasync = counts.latencies(FDATASYNC);
+    figures.within("fdatasync_p50_us", &fdatasync, 0.5, "fdatasync of a page, p50 (µs)");
+    figures.within("fdatasync_p99_us", &fdatasync, 0.99, "fdatasync of a page, p99 (µs)");
 }
 
 #[cfg(test)]
@@ -121,13 +135,14 @@ mod tests {
 
     #[test]
     fn costs_of_several_processes_add_up_and_are_shared_by_operations() {
-        let costs = Costs::of_all(vec![Process::this()]);
+        let mut costs = Costs { fdatasync: Some(fdatasync_of(1500)), ..Costs::of_all(vec![Process::this()]) };
         let before = Spent { cpu: BTreeMap::new(), table_bytes: Some(0) };
         let mut counts = Counts::default();
         costs.charge(&before, 3, &mut counts);
         costs.charge(&before, 1, &mut counts);
         assert_eq!(counts.count(OPERATIONS), 4);
         assert!(counts.get(&cpu_key(CONN)).is_some() && counts.get(&cpu_key("redis")).is_none());
+        assert_eq!(counts.latencies(FDATASYNC).count(), 1, "of one disk, however many slices there are");
 
         let mut counts = Counts::default();
         for (key, value) in [
@@ -138,6 +153,7 @@ mod tests {
         ] {
             counts.add(key, value);
         }
+        counts.add_latencies(FDATASYNC, &fdatasync_of(1500));
         let mut figures = Figures::default();
         tell(&counts, &mut figures);
         let table = figures.table();
@@ -145,6 +161,14 @@ mod tests {
         let value = |words: &str| table.lines().find_map(|line| line.strip_prefix(words).map(str::trim));
         assert_eq!(value("for each, CPU of conn (µs)"), Some("30.0"), "{table}");
         assert_eq!(value("for each, bytes on disk"), Some("1342.0"), "{table}");
+        let told = value("fdatasync of a page, p99 (µs)").and_then(|value| value.parse::<f64>().ok());
+        assert!(told.is_some_and(|us| (1400.0..1600.0).contains(&us)), "{table}");
+    }
+
+    fn fdatasync_of(us: u64) -> Latencies {
+        let mut times = Latencies::default();
+        times.record(Duration::from_micros(us));
+        times
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::{
     collections::BTreeSet,
     fs,
     net::{IpAddr, SocketAddr},
-    path::Path,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
@@ -238,15 +238,27 @@ fn address_of(text: &str) -> Option<SocketAddr> {
 /// Bytes of the tables on disk that a process has: the files of a SQLite that it has open, which have a log beside them, or those of
 /// InnoDB below its working directory. Logs are not in it. Nothing where it has no tables, or we may not look.
 pub fn table_bytes(process: &Process) -> Option<u64> {
-    let size = |path: &str| fs::metadata(path).ok().map(|metadata| metadata.len());
+    let (sqlite, innodb) = table_files(process);
+    let size = |path: &String| fs::metadata(path).ok().map(|metadata| metadata.len());
+    let sizes: Vec<u64> = sqlite.iter().chain(&innodb).filter_map(size).collect();
+    (!sizes.is_empty()).then(|| sizes.iter().sum())
+}
+
+/// Where those tables are, and the log that commits wait for.
+pub fn table_folder(process: &Process) -> Option<PathBuf> {
+    let (sqlite, innodb) = table_files(process);
+    let of_server = || (!innodb.is_empty()).then(|| PathBuf::from(format!("{}/cwd", process.folder)));
+    sqlite.first().and_then(|file| Some(Path::new(file).parent()?.to_owned())).or_else(of_server)
+}
+
+fn table_files(process: &Process) -> (Vec<String>, Vec<String>) {
     let files: BTreeSet<String> = process.open_files().collect();
     let is_table = |file: &&String| files.contains(&format!("{file}-wal"));
     let schemas = fs::read_dir(format!("{}/cwd", process.folder)).into_iter().flatten().flatten();
     let innodb = schemas.flat_map(|schema| fs::read_dir(schema.path()).into_iter().flatten().flatten());
     let innodb = innodb.filter(|file| file.path().extension().is_some_and(|extension| extension == "ibd"));
     let innodb: Vec<String> = innodb.map(|file| file.path().to_string_lossy().into_owned()).collect();
-    let sizes: Vec<u64> = files.iter().filter(is_table).chain(&innodb).filter_map(|file| size(file)).collect();
-    (!sizes.is_empty()).then(|| sizes.iter().sum())
+    (files.iter().filter(is_table).cloned().collect(), innodb)
 }
 
 fn holds_one_of(folder: &str, sockets: &BTreeSet<String>) -> bool {
@@ -299,6 +311,7 @@ mod tests {
             fs::File::open(path).unwrap()
         });
         assert_eq!(table_bytes(&Process::this()), Some(100));
+        assert_eq!(table_folder(&Process::this()).as_deref(), Some(folder.path()));
         drop(open);
     }
 

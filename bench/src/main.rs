@@ -19,6 +19,7 @@ mod baseline;
 mod compare;
 mod costs;
 mod counts;
+mod disk;
 mod host;
 mod kept;
 mod load;

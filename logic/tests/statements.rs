@@ -35,7 +35,7 @@ use support::{Server, business::StubBusiness, server_with};
 const TABLES: [&str; 8] = [
     "inbox",
     "message",
-    "user_message",
+    "other_inbox",
     "direct_inbox",
     "group_message",
     "chat_group",
@@ -215,8 +215,8 @@ async fn a_send_is_as_many_statements_as_ever_and_a_list_few() {
         "INSERT inbox",
         "INSERT inbox",
         "INSERT message",
-        "INSERT user_message",
-        "INSERT user_message",
+        "INSERT other_inbox",
+        "INSERT other_inbox",
         "INSERT group_message",
         "UPDATE chat_group",
     ]);
@@ -229,7 +229,7 @@ async fn a_send_is_as_many_statements_as_ever_and_a_list_few() {
         "INSERT inbox",
         "SELECT inbox",
         "INSERT message",
-        "INSERT user_message",
+        "INSERT other_inbox",
         "INSERT group_message",
         "UPDATE chat_group",
     ]);

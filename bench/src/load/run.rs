@@ -119,7 +119,7 @@ impl<'a> Run<'a> {
 
     /// Counts what so many operations cost that went on since [`Run::spent`].
     pub fn charge(&mut self, before: &Spent, operations: u64) {
-        if let Some(costs) = &self.costs {
+        if let Some(costs) = &mut self.costs {
             costs.charge(before, operations, &mut self.counts);
         }
     }

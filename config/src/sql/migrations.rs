@@ -21,7 +21,10 @@ const WAIT_S: i64 = 600;
 
 /// A table, column or index that is there already, or is gone already: the statement was done by a start that was killed
 /// before it could note it.
-const DONE_BEFORE: [u16; 5] = [1050, 1060, 1061, 1091, 1062];
+const DONE_BEFORE: [u16; 4] = [1050, 1060, 1061, 1091];
+
+/// A row that is there already says the same of a statement that puts rows, and of no other: an index is not made then.
+const ROW_IS_THERE: u16 = 1062;
 
 /// The table that sqlx made for this. While `success` is false, `execution_time` is -1 less the statements that are done.
 const TABLE: &str = "CREATE TABLE IF NOT EXISTS _sqlx_migrations (version BIGINT PRIMARY KEY, description TEXT NOT NULL, \
@@ -132,7 +135,7 @@ async fn apply(
         // What only changes rows is done together with the note, or not at all.
         let mut transaction = connection.begin().await?;
         if let Err(error) = transaction.execute(AssertSqlSafe(statement.clone())).await
-            && !(done.is_some() && is_done_before(&error))
+            && !(done.is_some() && is_done_before(statement, &error))
         {
             return Err(error);
         }
@@ -158,8 +161,10 @@ fn nanoseconds(duration: Duration) -> i64 {
     i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
 }
 
-fn is_done_before(error: &sqlx::Error) -> bool {
-    errors::mysql_number(error).is_some_and(|number| DONE_BEFORE.contains(&number))
+fn is_done_before(statement: &str, error: &sqlx::Error) -> bool {
+    let puts_rows = statement.trim_start().starts_with("INSERT");
+    errors::mysql_number(error)
+        .is_some_and(|number| DONE_BEFORE.contains(&number) || number == ROW_IS_THERE && puts_rows)
 }
 
 /// The statements of a migration. None of ours has a semicolon in a text.

@@ -282,7 +282,7 @@ fn take_folder(database: &DatabaseSettings, data_dir: &Path) -> Result<Option<Da
 
 async fn open_store(settings: &LogicSettings) -> Result<Store, StartError> {
     let database = Database::open(&settings.database, &settings.data_dir, DATABASE_FILE, &store::migrations()).await?;
-    upgrading::upgrade(&database).await?;
+    upgrading::upgrade(settings, &database).await?;
     let store = Store::new(database);
     check_statements(settings, &store.database).await?;
     Ok(store)

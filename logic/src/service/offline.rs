@@ -64,6 +64,10 @@ pub async fn open_offline(settings: LogicSettings) -> Result<Offline, StartError
     database.statement_timeout_ms = STATEMENT_TIMEOUT_MS;
     let database = Database::open(&database, &data_dir, DATABASE_FILE, &store::migrations()).await?;
     let claim = claims::take_offline(&database).await?;
+    if claim.as_ref().is_some_and(|claim| !claim.is_held()) {
+        let problem = "the database server does not say whether a gim-logic uses it: try again";
+        return Err(StartError::DatabaseInUse(problem.to_owned()));
+    }
     upgrading::run(&database).await?;
     Ok(Offline { store: Store::new(database), _data_folder: data_folder, _claim: claim })
 }

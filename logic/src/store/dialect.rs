@@ -43,11 +43,6 @@ pub(super) struct Sql {
     pub find_group_cursors: MultiRow,
     /// Finds conversations that are muted (`user_id, is_group, peer_id` per row).
     pub find_muted: MultiRow,
-    /// Finds some of the keys of sends that an earlier version kept apart (how many at most), as bytes, whatever a connection takes for
-    /// text.
-    pub older_sends: &'static str,
-    /// Puts a key of a send to its message (`send_key, sender_seq, id` per row), unless another message of the sender has it.
-    pub put_send_key: MultiRow,
     /// What makes one text of the rows `kind, id, value, extra` of a statement, around it; none where rows cost nothing.
     pub in_one_text: Option<(&'static str, &'static str)>,
     /// Raises cursors in large groups (`user_id, group_id, seq` per row).
@@ -179,13 +174,6 @@ static SQLITE: Sql = Sql {
         row: "(?,?,?)",
         tail: "))",
     },
-    older_sends: "SELECT sender_id, CAST(client_msg_id AS BLOB), message_id, seq FROM sent \
-                  ORDER BY sender_id, client_msg_id LIMIT ?",
-    put_send_key: MultiRow {
-        head: "UPDATE OR IGNORE message SET ",
-        row: "send_key = ?, sender_seq = ? WHERE id = ?",
-        tail: "",
-    },
     // Each row would be handed from thread to thread by itself.
     in_one_text: Some(("SELECT group_concat(kind || ' ' || id || ' ' || value || ' ' || extra) FROM (", ")")),
     add_conversation_setting: "INSERT INTO conversation_setting \
@@ -290,12 +278,6 @@ static MYSQL: Sql = Sql {
                WHERE is_muted = 1 AND (user_id, is_group, peer_id) IN (",
         row: "(?,?,?)",
         tail: ")",
-    },
-    older_sends: "SELECT sender_id, client_msg_id, message_id, seq FROM sent ORDER BY sender_id, client_msg_id LIMIT ?",
-    put_send_key: MultiRow {
-        head: "UPDATE IGNORE message SET ",
-        row: "send_key = ?, sender_seq = ? WHERE id = ?",
-        tail: "",
     },
     in_one_text: None,
     add_conversation_setting: "INSERT INTO conversation_setting \

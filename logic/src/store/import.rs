@@ -53,7 +53,7 @@ const MESSAGES: InsertNew = InsertNew {
     into: "message (id, command, content, sender_id, created_at_ms, status, group_id)",
     row: "(?,?,?,?,?,?,?)",
 };
-const USER_MESSAGES: InsertNew = InsertNew { into: "user_message (user_id, seq, message_id)", row: "(?,?,?)" };
+const OTHER_PLACES: InsertNew = InsertNew { into: "other_inbox (user_id, seq, message_id)", row: "(?,?,?)" };
 const DIRECT_ROWS: InsertNew = InsertNew { into: "direct_inbox (user_id, seq, peer_id, message_id)", row: "(?,?,?,?)" };
 
 /// When something was made and changed, Unix milliseconds.
@@ -205,7 +205,7 @@ impl Imports {
         let work = || {
             async move |connection: &mut AnyConnection| {
                 let mut transaction = sql::begin(connection).await?;
-                let inserted = USER_MESSAGES.run(&mut transaction, dialect, others, bind_inbox_row).await?
+                let inserted = OTHER_PLACES.run(&mut transaction, dialect, others, bind_inbox_row).await?
                     + DIRECT_ROWS.run(&mut transaction, dialect, direct, bind_direct_row).await?;
                 let bind =
                     |query: AnyQuery, &(user_id, seq): &(u64, u64)| query.bind(to_sql(user_id)).bind(to_sql(seq));

@@ -44,7 +44,7 @@ const PAGE: &str = up_to_bytes!(
     "ASC",
     "SELECT place.seq, place.message_id, COALESCE(LENGTH(b.content), 0) AS bytes \
      FROM (SELECT * FROM (SELECT seq, message_id FROM direct_inbox WHERE user_id = ? AND seq > ? ORDER BY seq LIMIT ?) direct \
-     UNION ALL SELECT * FROM (SELECT seq, message_id FROM user_message WHERE user_id = ? AND seq > ? ORDER BY seq LIMIT ?) other \
+     UNION ALL SELECT * FROM (SELECT seq, message_id FROM other_inbox WHERE user_id = ? AND seq > ? ORDER BY seq LIMIT ?) other \
      ORDER BY seq LIMIT ?) place LEFT JOIN message b ON b.id = place.message_id ORDER BY place.seq"
 );
 const HISTORY_BACK: &str = up_to_bytes!(
@@ -236,7 +236,10 @@ pub(super) fn read_message(row: &AnyRow) -> Result<(u64, Message), sqlx::Error> 
 
 #[cfg(test)]
 mod tests {
-    use super::{super::plans::assert_by_index, *};
+    use super::{
+        super::plans::{assert_by, assert_by_index},
+        *,
+    };
 
     #[tokio::test]
     async fn pages_and_histories_are_read_by_index_alone() {
@@ -244,6 +247,18 @@ mod tests {
             &[PAGE, HISTORY_BACK, HISTORY_FORTH, NEWEST_SEQ, MESSAGE],
             &["h", "p", "place", "direct", "other"],
         )
+        .await;
+    }
+
+    #[tokio::test]
+    async fn pages_and_histories_are_read_by_the_indexes_that_are_there_for_them() {
+        let history: &[(&str, &str)] = &[("dm", "direct_inbox_by_peer"), ("b", "PRIMARY")];
+        assert_by(&[
+            (PAGE, &[("direct_inbox", "PRIMARY"), ("other_inbox", "PRIMARY"), ("b", "PRIMARY")]),
+            (HISTORY_BACK, history),
+            (HISTORY_FORTH, history),
+            (MESSAGE, &[("m", "PRIMARY")]),
+        ])
         .await;
     }
 }

@@ -29,7 +29,8 @@ pub struct LogicNodes {
 }
 
 impl LogicNodes {
-    pub(super) fn new(database: &Database) -> Self {
+    /// Of this database.
+    pub fn new(database: &Database) -> Self {
         Self { writer: database.writer.clone(), sql: dialect::sql(database.dialect) }
     }
 

@@ -20,7 +20,7 @@ const FILL: [&str; 15] = [
     "INSERT INTO digit (d) VALUES (0), (1), (2), (3), (4), (5), (6), (7), (8), (9)",
     "INSERT INTO inbox (user_id, seq) SELECT n + 1, 10000 FROM",
     "INSERT INTO message (id, command, content, sender_id, created_at_ms, status) SELECT n + 1, n % 300, '', n % 25, n, 0 FROM",
-    "INSERT INTO user_message (user_id, seq, message_id) SELECT n % 25, n + 1, n + 1 FROM",
+    "INSERT INTO other_inbox (user_id, seq, message_id) SELECT n % 25, n + 1, n + 1 FROM",
     "INSERT INTO direct_inbox (user_id, peer_id, seq, message_id) SELECT n % 25, n % 49, n + 1, n + 1 FROM",
     "INSERT INTO chat_group (id, kind, name, avatar_url, introduction, extra, member_count, admin_count, version, seq, \
      large_after_seq, created_at_ms, updated_at_ms) SELECT n + 1, n % 2, '', '', '', '', 1, 1, 1, 1, 0, 0, 0 FROM",
@@ -37,8 +37,11 @@ const FILL: [&str; 15] = [
     "INSERT INTO device_ack (user_id, device_id, seq) SELECT n % 25, n DIV 25, n FROM",
     "INSERT INTO group_cursor (user_id, group_id, seq) SELECT n % 25, n DIV 25, n FROM",
 ];
-const COUNT: &str = "ANALYZE TABLE inbox, message, user_message, direct_inbox, chat_group, group_member, group_message, group_receivers, read_position, \
+const COUNT: &str = "ANALYZE TABLE inbox, message, other_inbox, direct_inbox, chat_group, group_member, group_message, group_receivers, read_position, \
                      conversation_setting, device, device_ack, group_cursor";
+
+/// As a start of the service does.
+const RENAME: &str = "ALTER TABLE user_message RENAME TO other_inbox";
 
 /// Fails where one of these would read a table from one end to the other. What a statement makes itself, as `made` names it, it may.
 pub(super) async fn assert_by_index<S: AsRef<str>>(statements: &[S], made: &[&str]) {
@@ -65,6 +68,30 @@ pub(super) async fn assert_by_index_in<S: AsRef<str>>(dialects: &[Dialect], stat
     mariadb.close().await;
 }
 
+/// Fails where one of these finds its rows otherwise than by the index that is named for each table (as the plan names that, by its
+/// alias): its name, or `PRIMARY`.
+pub(super) async fn assert_by<S: AsRef<str>>(wanted: &[(S, &[(&str, &str)])]) {
+    let folder = tempfile::tempdir().unwrap();
+    let (sqlite, mariadb) = open_both(folder.path()).await;
+    for (statement, indexes) in wanted {
+        let statement = statement.as_ref();
+        let of_sqlite = steps_of_sqlite(&sqlite, statement).await;
+        let of_mariadb = steps_of_mariadb(&mariadb, statement).await;
+        for (table, index) in *indexes {
+            let by = if *index == "PRIMARY" { "PRIMARY KEY".to_owned() } else { format!("INDEX {index} ") };
+            let is_found = |step: &String| step.starts_with(&format!("SEARCH {table} ")) && step.contains(&by);
+            assert!(of_sqlite.iter().any(is_found), "SQLite finds {table} not by {index}: {of_sqlite:#?}\n{statement}");
+            let is_found = |step: &[String; 3]| step[0] == *table && step[2] == *index && !is_whole(&step[1]);
+            assert!(
+                of_mariadb.iter().any(is_found),
+                "MariaDB finds {table} not by {index}: {of_mariadb:#?}\n{statement}"
+            );
+        }
+    }
+    sqlite.close().await;
+    mariadb.close().await;
+}
+
 /// SQLite, and MariaDB with rows.
 #[cfg(test)]
 async fn open_both(folder: &Path) -> (Database, Database) {
@@ -73,6 +100,9 @@ async fn open_both(folder: &Path) -> (Database, Database) {
     };
     let sqlite = open(&DatabaseSettings::default()).await;
     let mariadb = open(&DatabaseSettings { url: testing::mysql_database(), ..DatabaseSettings::default() }).await;
+    for database in [&sqlite, &mariadb] {
+        sqlx::query(RENAME).execute(&database.writer).await.unwrap();
+    }
     fill(&mariadb).await;
     (sqlite, mariadb)
 }
@@ -88,21 +118,35 @@ async fn fill(database: &Database) {
 
 /// What SQLite would read from one end to the other.
 async fn whole_in_sqlite(database: &Database, statement: &str) -> Vec<String> {
+    let steps = steps_of_sqlite(database, statement).await;
+    steps.iter().filter_map(|step| step.strip_prefix("SCAN ").map(str::to_owned)).collect()
+}
+
+async fn steps_of_sqlite(database: &Database, statement: &str) -> Vec<String> {
     let explain = sqlx::query(AssertSqlSafe(format!("EXPLAIN QUERY PLAN {statement}")));
     let steps = explain.fetch_all(&database.reader).await.unwrap();
     assert!(!steps.is_empty(), "{statement}");
-    steps.iter().filter_map(|step| step.get::<String, _>(3).strip_prefix("SCAN ").map(str::to_owned)).collect()
+    steps.iter().map(|step| step.get(3)).collect()
 }
 
 /// What MariaDB would read from one end to the other: of the table itself, or of one of its indexes.
 async fn whole(database: &Database, statement: &str) -> Vec<String> {
+    let steps = steps_of_mariadb(database, statement).await;
+    assert!(steps.iter().any(|[_, _, key]| !key.is_empty()), "nothing is looked up: {statement}");
+    steps.into_iter().filter(|[_, kind, _]| is_whole(kind)).map(|[table, ..]| table).collect()
+}
+
+fn is_whole(kind: &str) -> bool {
+    ["ALL", "index"].contains(&kind)
+}
+
+/// The steps, each as table, type and key.
+async fn steps_of_mariadb(database: &Database, statement: &str) -> Vec<[String; 3]> {
     // A plan depends on the values, and there is none where it is clear that nothing is found.
     let explain = format!("EXPLAIN {}", statement.replace('?', "7"));
     let steps = sqlx::query(AssertSqlSafe(explain)).fetch_all(&database.reader).await.unwrap();
     let text = |step: &sqlx::any::AnyRow, name: &str| step.get::<Option<String>, _>(name).unwrap_or_default();
-    assert!(steps.iter().any(|step| !text(step, "key").is_empty()), "nothing is looked up: {statement}");
-    let whole = steps.iter().filter(|step| ["ALL", "index"].contains(&text(step, "type").as_str()));
-    whole.map(|step| text(step, "table")).collect()
+    steps.iter().map(|step| ["table", "type", "key"].map(|name| text(step, name))).collect()
 }
 
 #[tokio::test]

@@ -33,15 +33,15 @@ struct Holder {
 }
 
 const INBOXES: Holder = Holder {
-    owners: "SELECT i.user_id, i.seq, (SELECT um.message_id FROM user_message um \
+    owners: "SELECT i.user_id, i.seq, (SELECT um.message_id FROM other_inbox um \
              WHERE um.user_id = i.user_id ORDER BY um.seq LIMIT 1), (SELECT d.message_id FROM direct_inbox d \
              WHERE d.user_id = i.user_id ORDER BY d.seq LIMIT 1) \
              FROM inbox i WHERE i.user_id > ? ORDER BY i.user_id LIMIT ?",
-    oldest: "SELECT * FROM (SELECT seq, message_id FROM user_message WHERE user_id = ? AND seq < ? ORDER BY seq LIMIT ?) other \
+    oldest: "SELECT * FROM (SELECT seq, message_id FROM other_inbox WHERE user_id = ? AND seq < ? ORDER BY seq LIMIT ?) other \
              UNION ALL SELECT * FROM (SELECT seq, message_id FROM direct_inbox WHERE user_id = ? AND seq < ? ORDER BY seq LIMIT ?) \
              direct ORDER BY seq",
     delete: &[
-        "DELETE FROM user_message WHERE user_id = ? AND seq <= ?",
+        "DELETE FROM other_inbox WHERE user_id = ? AND seq <= ?",
         "DELETE FROM direct_inbox WHERE user_id = ? AND seq <= ?",
     ],
     // An ack below what is left says no more than none: both are synced from the oldest message that is left.
@@ -62,9 +62,12 @@ const MESSAGES: [&str; 2] =
 const RECALLS: [&str; 2] =
     ["SELECT id FROM message_recall WHERE id < ? ORDER BY id LIMIT ?", "DELETE FROM message_recall WHERE id <= ?"];
 
-/// Groups after an id, with the newest list of receivers that was in use before an id; those that have older ones.
-const LISTED: &str = "SELECT group_id, MAX(version) FROM group_receivers WHERE group_id > ? AND first_message_id < ? \
-                      GROUP BY group_id HAVING COUNT(*) > 1 ORDER BY group_id LIMIT ?";
+/// Groups after an id, with the first message of their second oldest list of receivers: up to there the oldest one is in use.
+const LISTED: &str = "SELECT g.id, (SELECT l.first_message_id FROM group_receivers l \
+                      WHERE l.group_id = g.id ORDER BY l.version LIMIT 1 OFFSET 1) \
+                      FROM chat_group g WHERE g.id > ? ORDER BY g.id LIMIT ?";
+const OLDEST_LISTS: &str =
+    "SELECT version, first_message_id FROM group_receivers WHERE group_id = ? ORDER BY version LIMIT ?";
 const DELETE_LISTS: &str = "DELETE FROM group_receivers WHERE group_id = ? AND version < ?";
 
 /// Ids of messages from several nodes follow each other as their clocks do, and after what waited: they are no further apart.
@@ -187,13 +190,34 @@ impl Retention {
         let before_id = message_id::least_at(message_id::time_ms(before_id) - IDS_APART_MAX_MS);
         let mut last_id = 0_i64;
         loop {
-            let query = sqlx::query(LISTED).bind(last_id).bind(to_sql(before_id)).bind(OWNERS_PER_STEP);
-            let listed = query.fetch_all(&self.reader).await?;
-            let Some(last) = listed.last() else { return Ok(()) };
+            let groups = sqlx::query(LISTED).bind(last_id).bind(OWNERS_PER_STEP).fetch_all(&self.reader).await?;
+            let Some(last) = groups.last() else { return Ok(()) };
             last_id = last.try_get(0)?;
-            for row in &listed {
-                let (group_id, version): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
-                sqlx::query(DELETE_LISTS).bind(group_id).bind(version).execute(&self.writer).await?;
+            for group in &groups {
+                if group.try_get::<Option<i64>, _>(1)?.is_some_and(|second| from_sql(second) < before_id) {
+                    self.trim_lists(group.try_get(0)?, before_id, steps).await?;
+                }
+            }
+            tokio::time::sleep(steps.pause).await;
+        }
+    }
+
+    /// Takes the oldest lists of one group away, so many at a time.
+    async fn trim_lists(&self, group_id: i64, before_id: u64, steps: Steps) -> Result<(), StoreError> {
+        loop {
+            let lists = sqlx::query(OLDEST_LISTS).bind(group_id).bind(i64::from(steps.rows) + 1);
+            let lists = lists.fetch_all(&self.reader).await?;
+            let (mut in_use, mut old) = (None, 0);
+            for list in lists.iter().skip(1) {
+                if from_sql(list.try_get(1)?) >= before_id {
+                    break;
+                }
+                (in_use, old) = (Some(list.try_get::<i64, _>(0)?), old + 1);
+            }
+            let Some(version) = in_use else { return Ok(()) };
+            sqlx::query(DELETE_LISTS).bind(group_id).bind(version).execute(&self.writer).await?;
+            if old < steps.rows {
+                return Ok(());
             }
             tokio::time::sleep(steps.pause).await;
         }
@@ -214,5 +238,37 @@ impl Retention {
             deleted += query.execute(&self.writer).await?.rows_affected();
             tokio::time::sleep(steps.pause).await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::plans::{assert_by, assert_by_index},
+        *,
+    };
+
+    #[tokio::test]
+    async fn what_is_old_is_found_and_deleted_by_index_alone() {
+        let of_holders = [INBOXES, GROUPS].into_iter().flat_map(|holder| {
+            [holder.owners, holder.oldest].into_iter().chain(holder.delete.iter().chain(holder.delete_after).copied())
+        });
+        let of_tables = [MESSAGES, RECALLS].into_iter().flatten().chain([LISTED, OLDEST_LISTS, DELETE_LISTS]);
+        let statements: Vec<&str> = of_holders.chain(of_tables).collect();
+        assert_by_index(&statements, &["other", "direct"]).await;
+    }
+
+    #[tokio::test]
+    async fn what_is_old_is_found_by_primary_keys() {
+        assert_by(&[
+            (INBOXES.owners, &[("i", "PRIMARY"), ("um", "PRIMARY"), ("d", "PRIMARY")]),
+            (INBOXES.oldest, &[("other_inbox", "PRIMARY"), ("direct_inbox", "PRIMARY")]),
+            (GROUPS.owners, &[("g", "PRIMARY"), ("gm", "PRIMARY")]),
+            (MESSAGES[0], &[("message", "PRIMARY")]),
+            (LISTED, &[("g", "PRIMARY"), ("l", "PRIMARY")]),
+            (OLDEST_LISTS, &[("group_receivers", "PRIMARY")]),
+            (DELETE_LISTS, &[("group_receivers", "PRIMARY")]),
+        ])
+        .await;
     }
 }

@@ -151,11 +151,6 @@ impl Row {
         }
     }
 
-    /// A text, for a column of bytes in MySQL.
-    pub(super) fn text(self, value: &str) -> Self {
-        self.put(|query| query.bind(value.to_owned()), |sql| push_hex(sql, value.as_bytes()))
-    }
-
     fn put(mut self, bind: impl FnOnce(AnyQuery) -> AnyQuery, write: impl FnOnce(&mut String)) -> Self {
         if let Some(query) = self.query {
             return Self { query: Some(bind(query)), ..self };
@@ -195,7 +190,7 @@ mod tests {
     #[test]
     fn statements_are_one_text_of_numbers_and_hexadecimal_digits() {
         let mut script = Script::new(true);
-        script.add(INSERT, &[(1, "it's"), (-2, "")], |row, (number, text)| row.number(*number).text(text));
+        script.add(INSERT, &[(1, "it's"), (-2, "")], |row, (number, text)| row.number(*number).bytes(text.as_bytes()));
         script.add(SELECT, &[] as &[u64], |row, id| row.id(*id));
         script.add(SELECT, &[7, u64::MAX], |row, id| row.id(*id));
         script.add(INSERT, &[None, Some(&b"\x00\xff"[..])], |row, bytes| row.id(3).bytes_if_any(*bytes));

@@ -4,6 +4,7 @@
 //! who write at the moment is small; the other 12 are of a SHA-256 over sender and key. Always holds: two keys with the same bytes would
 //! take senders who share the first four and, even of one sender's own choice, 2^48 tries; nobody can find one that meets the key of a
 //! certain other message. Keys of up to 64 bytes themselves would more than double what is stored for them.
+//! On MySQL the upgrade makes the same bytes in SQL.
 
 use ring::digest::{Context, SHA256};
 

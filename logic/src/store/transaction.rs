@@ -40,8 +40,8 @@ const INSERT_MESSAGES: MultiRow = MultiRow {
     row: "(?,?,?,?,?,?,?,?,?,?,?)",
     tail: "",
 };
-const INSERT_USER_MESSAGES: MultiRow =
-    MultiRow { head: "INSERT INTO user_message (user_id, seq, message_id) VALUES ", row: "(?,?,?)", tail: "" };
+const INSERT_OTHER_ROWS: MultiRow =
+    MultiRow { head: "INSERT INTO other_inbox (user_id, seq, message_id) VALUES ", row: "(?,?,?)", tail: "" };
 const INSERT_DIRECT_ROWS: MultiRow = MultiRow {
     head: "INSERT INTO direct_inbox (user_id, seq, peer_id, message_id) VALUES ",
     row: "(?,?,?,?)",
@@ -432,7 +432,7 @@ fn add_inbox_rows(script: &mut Script, posts: &[NumberedPost<'_>]) {
         }
     }
     others.sort_unstable_by_key(|(receiver, _)| (receiver.user_id, receiver.seq));
-    script.add(INSERT_USER_MESSAGES, &others, |row, (receiver, message_id)| {
+    script.add(INSERT_OTHER_ROWS, &others, |row, (receiver, message_id)| {
         row.id(receiver.user_id).id(receiver.seq).id(*message_id)
     });
     direct.sort_unstable_by_key(|(receiver, ..)| (receiver.user_id, receiver.seq));

@@ -24,7 +24,7 @@ const TABLES: [&str; 15] = [
     "device",
     "inbox",
     "message",
-    "user_message",
+    "other_inbox",
     "direct_inbox",
     "device_ack",
     "room_seq",

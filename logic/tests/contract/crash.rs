@@ -3,9 +3,9 @@
 use std::{
     collections::HashSet,
     fs,
-    io::{BufRead as _, BufReader},
+    io::{BufRead as _, BufReader, Read as _},
     path::Path,
-    process::{Child, Command, Stdio},
+    process::{Child, ChildStderr, Command, Stdio},
     thread,
 };
 
@@ -27,27 +27,57 @@ use crate::support::{self, business::StubBusiness, conn::Conn, soon};
 
 const SENDS: u64 = 40;
 
+const READY: &str = "is ready: gRPC on ";
+
+/// A process that is killed when this is dropped, as a power cut would, but for the disk.
+pub struct KilledProcess(pub Child);
+
 /// `gim-logic` as a process of its own; it ends with this.
-struct Process {
-    child: Child,
+pub struct Process {
+    _child: KilledProcess,
     url: String,
 }
 
+impl KilledProcess {
+    /// `gim-logic`, which may not be ready for a long time.
+    pub fn start(settings: &LogicSettings, folder: &Path) -> Self {
+        Self(command(settings, folder).stderr(Stdio::null()).spawn().unwrap())
+    }
+}
+
+/// What a process says.
+pub struct Lines(pub BufReader<ChildStderr>);
+
+impl Lines {
+    /// The first line with these words. Fails where it ends without.
+    pub fn find(&mut self, words: &str) -> String {
+        let mut lines = self.0.by_ref().lines().map_while(Result::ok);
+        lines.find(|line| line.contains(words)).expect("it says so before it ends")
+    }
+
+    /// Until a line with these words; what else it says is read from then on, so that it can say it.
+    pub fn until(mut self, words: &str) -> String {
+        let line = self.find(words);
+        thread::spawn(move || self.0.lines().map_while(Result::ok).for_each(drop));
+        line
+    }
+}
+
+pub fn command(settings: &LogicSettings, folder: &Path) -> Command {
+    let file = folder.join("logic.toml");
+    fs::write(&file, toml::to_string(settings).unwrap()).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gim-logic"));
+    command.arg("--config").arg(&file).stdin(Stdio::null());
+    command
+}
+
 impl Process {
-    fn start(settings: &LogicSettings, folder: &Path) -> Self {
-        let file = folder.join("logic.toml");
-        fs::write(&file, toml::to_string(settings).unwrap()).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_gim-logic"));
-        command.arg("--config").arg(&file).stdin(Stdio::null()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
-        let address = lines.by_ref().find_map(|line| {
-            let (_, address) = line.split_once("is ready: gRPC on ")?;
-            Some(address.split(',').next()?.to_owned())
-        });
-        // What else it says is read, so that it can say it.
-        thread::spawn(move || lines.for_each(drop));
-        Self { child, url: format!("http://{}", address.expect("it starts")) }
+    pub fn start(settings: &LogicSettings, folder: &Path) -> Self {
+        let mut child = command(settings, folder).stderr(Stdio::piped()).spawn().unwrap();
+        let line = Lines(BufReader::new(child.stderr.take().unwrap())).until(READY);
+        let (_, address) = line.split_once(READY).unwrap();
+        let address = address.split(',').next().unwrap();
+        Self { _child: KilledProcess(child), url: format!("http://{address}") }
     }
 
     async fn connect(&self) -> Conn {
@@ -57,11 +87,11 @@ impl Process {
     }
 }
 
-impl Drop for Process {
-    /// As a power cut would, but for the disk.
+impl Drop for KilledProcess {
     fn drop(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
+        let Self(child) = self;
+        child.kill().unwrap();
+        child.wait().unwrap();
     }
 }
 

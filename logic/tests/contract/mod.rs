@@ -10,7 +10,7 @@ mod clients;
 mod come_and_go;
 mod conversation;
 pub mod conversations;
-mod crash;
+pub mod crash;
 mod devices;
 pub mod event_streams;
 pub mod events;

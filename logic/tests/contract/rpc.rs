@@ -8,6 +8,7 @@ use gim_logic::store::Limit;
 use gim_proto::{
     ResultCode,
     connect::{self, SendRequest, send_request::Target},
+    content::{File, Media},
     logic::{
         Group, GroupCreateRequest, GroupKind, GroupMember, HeartbeatRequest, ListOnlineRequest, MessageAckRequest,
         OfflineRequest, PushRoomRequest, PushToAllRequest, PushToUsersRequest, RecallRequest, SignInRequest,
@@ -106,9 +107,9 @@ async fn a_device_that_has_nothing_gets_an_inbox_from_its_first_message() {
     assert_eq!((sync(0, false).await, sync(0, true).await), ((vec![], 3), (vec![1, 2, 3], 0)));
     assert_eq!((sync(1, true).await, sync(3, true).await), ((vec![2, 3], 0), (vec![], 0)), "a seq is a seq");
     let database = server.database().await;
-    sqlx::query("DELETE FROM user_message WHERE seq <= 2").execute(&database.writer).await.unwrap();
+    sqlx::query("DELETE FROM other_inbox WHERE seq <= 2").execute(&database.writer).await.unwrap();
     assert_eq!((sync(0, true).await, sync(1, false).await), ((vec![3], 2), (vec![3], 2)), "from what is kept");
-    sqlx::query("DELETE FROM user_message").execute(&database.writer).await.unwrap();
+    sqlx::query("DELETE FROM other_inbox").execute(&database.writer).await.unwrap();
     assert_eq!((sync(0, true).await, sync(1, false).await), ((vec![], 3), (vec![], 3)));
     database.close().await;
 }
@@ -166,6 +167,43 @@ async fn a_used_key_is_refused_for_another_message_and_what_differs_is_named() {
             let again = send(request).await.unwrap().into_inner();
             assert_eq!(again, connect::SendReply { duplicate: true, ..first }, "of a recalled one nothing is left");
         }
+    }
+}
+
+#[tokio::test]
+async fn a_used_key_is_refused_for_another_file_wherever_that_is_sent() {
+    let server = server().await;
+    let file = |id: &str, name: &str| {
+        let media = Some(Media { file_id: id.into(), media_type: "text/plain".into(), ..Media::default() });
+        File { media, name: name.into() }.encode_to_vec().into()
+    };
+    let mut targets = vec![Target::UserId(8)];
+    for kind in [GroupKind::GkNormal, GroupKind::GkLarge] {
+        let group = Group { name: "group".into(), kind: kind.into(), ..Group::default() };
+        let members = vec![GroupMember { user_id: 8, ..GroupMember::default() }];
+        let request = GroupCreateRequest { group: Some(group), members };
+        targets.push(Target::GroupId(server.group_ext().create(signed(request)).await.unwrap().into_inner().group_id));
+    }
+    let command = connect::MessageCommand::McFile as i32;
+    for (number, target) in targets.into_iter().enumerate() {
+        let of_file =
+            |content| SendRequest { target: Some(target), command, content, client_msg_id: format!("file {number}") };
+        let send = async |request: SendRequest| server.message_ext().send(signed(request)).await;
+        let first = send(of_file(file("f-1", "one.txt"))).await.unwrap().into_inner();
+        let untyped = SendRequest { command: 5000, ..of_file(file("f-1", "one.txt")) };
+        let elsewhere = SendRequest { target: Some(Target::UserId(9)), ..of_file(file("f-1", "one.txt")) };
+        for (differs_in, request) in [
+            ("content", of_file(file("f-2", "one.txt"))),
+            ("content", of_file(file("f-1", "two.txt"))),
+            ("command", untyped),
+            ("target", elsewhere),
+        ] {
+            let (code, text) = refusal(send(request).await);
+            assert_eq!(code, ResultCode::BadRequest, "{text}");
+            assert!(text.contains(&format!("whose {differs_in}")), "{text}");
+        }
+        let again = send(of_file(file("f-1", "one.txt"))).await.unwrap().into_inner();
+        assert_eq!(again, connect::SendReply { duplicate: true, ..first });
     }
 }
 

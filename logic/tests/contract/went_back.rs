@@ -21,7 +21,7 @@ use crate::support::{self, Server, backend, conn::Conn, server, soon};
 
 const TABLES: [&str; 11] = [
     "inbox",
-    "user_message",
+    "other_inbox",
     "direct_inbox",
     "message",
     "device_ack",

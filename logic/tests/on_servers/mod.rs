@@ -13,6 +13,7 @@ mod reads;
 mod redis_ways;
 mod small;
 mod two_of_one;
+mod upgrading;
 
 use gim_config::{
     listen::Endpoint,

@@ -21,7 +21,7 @@ async fn rows(server: &Server) -> Vec<i64> {
     let mut counts = Vec::new();
     for table in [
         "message",
-        "user_message",
+        "other_inbox",
         "direct_inbox",
         "group_message",
         "inbox",

@@ -322,7 +322,7 @@ impl Server {
             let query = sqlx::AssertSqlSafe(format!("SELECT COUNT(*) FROM {table}"));
             sqlx::query_scalar(query).fetch_one(&database.reader).await.unwrap()
         };
-        let rows = (count("message").await, count("group_message").await, count("user_message").await);
+        let rows = (count("message").await, count("group_message").await, count("other_inbox").await);
         database.close().await;
         rows
     }

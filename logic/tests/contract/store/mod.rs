@@ -3,10 +3,12 @@
 mod hostile;
 mod mixture;
 mod numbering;
+mod older_data;
+mod older_nodes;
 mod receiver_lists;
 mod repositories;
 mod retention;
-mod upgrade;
+pub mod upgrade;
 pub mod walks;
 mod writer;
 

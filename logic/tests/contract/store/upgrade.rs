@@ -1,17 +1,28 @@
 //! A database of an older version, brought up to date.
 
-use std::{collections::BTreeSet, time::Instant};
+use std::{
+    collections::BTreeSet,
+    path::Path,
+    time::{Duration, Instant},
+};
 
-use gim_config::sql::{Database, Dialect};
+use gim_config::sql::{Database, DatabaseSettings, Dialect, at_rest::Location};
 use gim_logic::{
+    LogicSettings,
     settings::InboxSettings,
-    store::{self, HistoryPart, Inboxes, Limit, upgrade::Upgrade},
+    store::{
+        self, HistoryPart, Inboxes, Limit,
+        upgrade::{LEFT, Upgrade},
+    },
 };
 use gim_proto::check::ID_MAX;
 use sqlx::{AssertSqlSafe, Executor as _, migrate::Migrator};
 
-use super::{StoreHarness, sent, start};
-use crate::support::backend;
+use super::{StoreHarness, older_data, sent, start};
+use crate::{
+    contract::crash::KilledProcess,
+    support::{self, backend, business::StubBusiness},
+};
 
 /// From which versions on there are groups, conversations, and devices that somebody owns.
 const GROUPS: i64 = 20;
@@ -22,6 +33,9 @@ const OWNED_DEVICES: i64 = 95;
 const BEFORE_SEND_KEYS: i64 = 145;
 
 const OTHER: u64 = ID_MAX;
+
+/// An upgrade gets as far as it should be killed.
+const KILL_WITHIN: Duration = Duration::from_secs(600);
 
 /// What a service of that version had stored: messages 1 and 2 are a conversation, 3 a note to oneself, 4 a service's, 5 a group's.
 fn rows(version: i64) -> Vec<&'static str> {
@@ -68,6 +82,11 @@ fn older(version: i64) -> Vec<(Dialect, Migrator)> {
         Migrator::with_migrations(migrations.cloned().collect())
     };
     store::migrations().iter().map(|(dialect, migrator)| (*dialect, until(migrator))).collect()
+}
+
+/// Those of the last version that had the keys of sends in a table of their own.
+pub fn before_send_keys() -> Vec<(Dialect, Migrator)> {
+    older(BEFORE_SEND_KEYS)
 }
 
 /// Every version that there was, of one of the dialects or of both.
@@ -126,7 +145,7 @@ async fn the_tables_of_a_newer_version_are_refused_in_one_sentence() {
 }
 
 /// So many messages from 7 to 8 as the version before 0150 stored them, with the keys `key 1` and so on.
-async fn fill_before_send_keys(database: &Database, count: u64) {
+pub async fn fill_before_send_keys(database: &Database, count: u64) {
     let numbers: Vec<u64> = (1..=count).collect();
     for ids in numbers.chunks(1_000) {
         let rows = |row: &dyn Fn(&u64) -> String| ids.iter().map(row).collect::<Vec<_>>().join(",");
@@ -149,49 +168,82 @@ async fn fill_before_send_keys(database: &Database, count: u64) {
 
 /// How many messages an upgrade is tried with: a few, or what `scripts/upgrade` asks for.
 fn message_count() -> u64 {
-    std::env::var("GIM_TEST_UPGRADE_MESSAGES").map_or(1_203, |count| count.parse().unwrap())
+    std::env::var("GIM_TEST_UPGRADE_MESSAGES").map_or(10_203, |count| count.parse().unwrap())
 }
 
-/// Begins the upgrade, or goes on with it, and ends as a killed process does.
-async fn kill_when_left(database: &Database, rows: u64) {
-    let upgrade = Upgrade::of(database);
-    let is_so_far = async {
-        while upgrade.left().await.unwrap().is_some_and(|left| left > rows) {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::select! {
-        done = upgrade.run() => panic!("it was over too soon: {done:?}"),
-        () = is_so_far => {}
+/// Counts rows that are still to be put elsewhere, from outside; none once it is done.
+async fn left(database: &DatabaseSettings, data: &Path) -> Option<u64> {
+    let location = Location::new(database, data, "logic.db").unwrap();
+    let mut left = None;
+    for count in LEFT {
+        left = location.number(count).await.unwrap().map(|rows| rows.cast_unsigned() + left.unwrap_or(0)).or(left);
     }
+    left
 }
 
+/// Starts the service as a process, kills it once at most so many rows are left, and tells how many are then; none where it was too late.
+async fn kill_when_left(settings: &LogicSettings, data: &Path, rows: u64) -> Option<u64> {
+    let process = KilledProcess::start(settings, data);
+    let deadline = Instant::now() + KILL_WITHIN;
+    while left(&settings.database, data).await.is_some_and(|left| left > rows) {
+        assert!(Instant::now() < deadline, "it does not get that far");
+        tokio::task::yield_now().await;
+    }
+    drop(process);
+    left(&settings.database, data).await
+}
+
+/// It is killed again and again: when it has hardly begun, in the middle of keys, in the middle of conversations, before the end.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upgrade_that_is_killed_goes_on_and_keys_are_known_as_before() {
     let count = message_count();
-    let (data, settings) = (tempfile::tempdir().unwrap(), backend::database());
-    let old = Database::open(&settings, data.path(), "logic.db", &older(BEFORE_SEND_KEYS)).await.unwrap();
+    let (data, business) = (tempfile::tempdir().unwrap(), StubBusiness::start().await);
+    let settings = support::settings(data.path(), &business);
+    let old = Database::open(&settings.database, data.path(), "logic.db", &before_send_keys()).await.unwrap();
     fill_before_send_keys(&old, count).await;
     // What a sweep left of a conversation whose inbox it had swept.
     let remnant = "INSERT INTO direct_message (user_id, peer_id, seq, message_id) VALUES (9, 8, 1, 1)";
     old.writer.execute(remnant).await.unwrap();
+    older_data::store(&old).await;
+    let answered = older_data::answered_before(&old).await;
     old.close().await;
 
+    let rows = left(&settings.database, data.path()).await.unwrap();
+    assert!(rows > 3 * count, "a key, and a place in either conversation, and more");
     let began = Instant::now();
-    let killed = Database::open(&settings, data.path(), "logic.db", &store::migrations()).await.unwrap();
-    // A key, and a place in either conversation; and the remnant.
-    let rows = 3 * count + 1;
-    assert_eq!(Upgrade::of(&killed).left().await.unwrap(), Some(rows));
-    Upgrade::of(&killed).step().await.unwrap();
-    assert_eq!(Upgrade::of(&killed).left().await.unwrap(), Some(rows - 500), "a step puts some of them elsewhere");
-    kill_when_left(&killed, rows * 5 / 6).await;
-    kill_when_left(&killed, rows / 3).await;
-    killed.close().await;
-
-    let harness = start(data, settings, InboxSettings::default()).await;
-    println!("{count} messages were brought up to date in {:?}", began.elapsed());
+    let mut killed_at = Vec::new();
+    for up_to in [rows - 1, rows * 5 / 6, rows * 2 / 3, rows / 2, rows / 20] {
+        killed_at.extend(kill_when_left(&settings, data.path(), up_to).await);
+    }
+    assert!(killed_at.iter().any(|left| *left > 0), "it was never killed in the middle");
+    let harness = start(data, settings.database, InboxSettings::default()).await;
+    println!(
+        "{count} messages were brought up to date in {:?}, killed when {killed_at:?} rows were left",
+        began.elapsed()
+    );
     assert_eq!(Upgrade::of(&harness.store.database).left().await.unwrap(), None);
+    assert!(!Upgrade::of(&harness.store.database).is_due().await.unwrap(), "or no second node could start");
+    Upgrade::of(&harness.store.database).run().await.unwrap();
     assert_eq!(harness.seqs(9).await, [0; 0], "what was deleted stays so");
+    assert_eq!(older_data::answered_now(&harness, &answered).await, answered);
+    is_as_before(&harness, count).await;
+}
+
+/// For its duration, which `scripts/upgrade` asks for.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upgrade_that_nobody_disturbs_is_one_run() {
+    let count = message_count();
+    let (data, settings) = (tempfile::tempdir().unwrap(), backend::database());
+    let old = Database::open(&settings, data.path(), "logic.db", &before_send_keys()).await.unwrap();
+    fill_before_send_keys(&old, count).await;
+    old.close().await;
+    let began = Instant::now();
+    let harness = start(data, settings, InboxSettings::default()).await;
+    println!("{count} messages were brought up to date in {:?}, undisturbed", began.elapsed());
+    is_as_before(&harness, count).await;
+}
+
+async fn is_as_before(harness: &StoreHarness, count: u64) {
     for id in [1, 2, 499, 500, 501, 999, 1_000, count] {
         let again = sent(harness.submit_send(7, 8, &format!("key {id}"))).await;
         assert_eq!((again.message_id, again.seq, again.created_at_ms), (id, id, id.cast_signed()));
@@ -199,11 +251,15 @@ async fn an_upgrade_that_is_killed_goes_on_and_keys_are_known_as_before() {
         let other = sent(harness.submit_content(b"other", &format!("key {id}"))).await;
         assert_eq!(other.differs_in, Some("content"), "{id}");
     }
+    let keyless = "SELECT COUNT(*) FROM message WHERE sender_id = 7 AND (send_key IS NULL OR sender_seq <> id)";
+    let keyless: i64 = sqlx::query_scalar(keyless).fetch_one(&harness.store.database.reader).await.unwrap();
+    assert_eq!(keyless, 0, "every message has its key");
     for user_id in [7, 8] {
         let peer_id = 15 - user_id;
         let expected: Vec<_> = (1..=count).rev().take(100).map(|id| (id, id)).collect();
         assert_eq!(history(&harness.store.inboxes, user_id, peer_id).await, expected);
-        assert_eq!(all_seqs(&harness, user_id).await, count);
+        assert_eq!(all_seqs(harness, user_id).await, count);
+        assert_eq!(harness.store.inboxes.newest_seq(user_id).await.unwrap(), count);
     }
     assert!(!sent(harness.submit_send(7, 8, "key 0")).await.is_duplicate);
     let stored = harness.store.inboxes.find(count).await.unwrap().unwrap();

@@ -1,0 +1,2 @@
+-- The service gives `user_message` the name `other_inbox` when it starts, after all others have ended, and keeps versions out by that
+-- which know nothing of `direct_inbox`. Here it is only noted, so that these do not start any more.
