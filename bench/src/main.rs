@@ -7,7 +7,7 @@
 //! The modules stand on each other in this order, and each names none but those before it; `tests/source.rs` holds that:
 //!
 //! 1. What is counted and how, without IO: [`stats`], [`paired_run`], [`score`], [`counts`].
-//! 2. This process and its machine: [`host`], [`part`], [`progress`], [`watch`].
+//! 2. This process and its machine: [`host`], [`disk`], [`part`], [`progress`], [`watch`].
 //! 3. What a run ends in, and where it is kept: [`result`], [`costs`], [`kept`].
 //! 4. The server and its clients: [`swarm`], [`target`], [`servers`], [`webhook`], [`backend`], [`receiver`], [`users`].
 //! 5. What the server is compared with: [`baseline`].

@@ -234,11 +234,26 @@ fn read_place(row: &AnyRow) -> Result<InboxPlace, sqlx::Error> {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::plans::assert_by_index, *};
+    use gim_config::sql::Dialect;
+
+    use super::{
+        super::plans::{assert_by, assert_by_in, assert_by_index},
+        *,
+    };
 
     #[tokio::test]
     async fn lists_are_found_by_index_alone() {
         assert_by_index(&[WALK, HEAD, SCAN, GROUPS], &["peers", "head"]).await;
+    }
+
+    #[tokio::test]
+    async fn one_conversation_is_found_whatever_others_wrote() {
+        assert_by(&[
+            (HEAD, &[("direct_inbox", "direct_inbox_by_peer")]),
+            (WALK, &[("d", "PRIMARY"), ("m", "PRIMARY")]),
+        ])
+        .await;
+        assert_by_in(&[Dialect::Sqlite], &[(SCAN, &[("d", "direct_inbox_by_peer")])]).await;
     }
 
     #[test]

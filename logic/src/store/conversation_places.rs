@@ -133,11 +133,24 @@ fn bind_key(query: AnyQuery, user_id: u64, peer: Peer) -> AnyQuery {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::plans::assert_by_index, *};
+    use gim_config::sql::Dialect;
+
+    use super::{
+        super::plans::{assert_by_in, assert_by_index, with_values},
+        *,
+    };
 
     #[tokio::test]
     async fn places_are_found_by_index_alone() {
         let all = [&DIRECT, &IN_GROUP].map(|&Statements { at, seek, extent, near }| [at, seek, extent, near]);
         assert_by_index(&all.concat(), &["step", "counted", "near_it", "before_it", "after_it"]).await;
+    }
+
+    #[tokio::test]
+    async fn places_are_found_whatever_others_wrote() {
+        let Statements { at, seek, extent, near } = DIRECT;
+        let by: &[(&str, &str)] = &[("p", "direct_inbox_by_peer")];
+        assert_by_in(&[Dialect::Sqlite], &[at, seek, extent, near].map(|statement| (statement, by))).await;
+        assert_by_in(&[Dialect::Mysql], &[(with_values(at, &[7, 7, 9_000]), by)]).await;
     }
 }

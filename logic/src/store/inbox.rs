@@ -237,7 +237,7 @@ pub(super) fn read_message(row: &AnyRow) -> Result<(u64, Message), sqlx::Error> 
 #[cfg(test)]
 mod tests {
     use super::{
-        super::plans::{assert_by, assert_by_index},
+        super::plans::{assert_by, assert_by_index, with_values},
         *,
     };
 
@@ -254,10 +254,10 @@ mod tests {
     async fn pages_and_histories_are_read_by_the_indexes_that_are_there_for_them() {
         let history: &[(&str, &str)] = &[("dm", "direct_inbox_by_peer"), ("b", "PRIMARY")];
         assert_by(&[
-            (PAGE, &[("direct_inbox", "PRIMARY"), ("other_inbox", "PRIMARY"), ("b", "PRIMARY")]),
-            (HISTORY_BACK, history),
-            (HISTORY_FORTH, history),
-            (MESSAGE, &[("m", "PRIMARY")]),
+            (PAGE.to_owned(), &[("direct_inbox", "PRIMARY"), ("other_inbox", "PRIMARY"), ("b", "PRIMARY")]),
+            (with_values(HISTORY_BACK, &[7, 7, 0, 9_000]), history),
+            (with_values(HISTORY_FORTH, &[7, 7, 0, 9_000]), history),
+            (MESSAGE.to_owned(), &[("m", "PRIMARY")]),
         ])
         .await;
     }

@@ -19,7 +19,8 @@ const FILL: [&str; 15] = [
     "CREATE TABLE digit (d BIGINT NOT NULL PRIMARY KEY)",
     "INSERT INTO digit (d) VALUES (0), (1), (2), (3), (4), (5), (6), (7), (8), (9)",
     "INSERT INTO inbox (user_id, seq) SELECT n + 1, 10000 FROM",
-    "INSERT INTO message (id, command, content, sender_id, created_at_ms, status) SELECT n + 1, n % 300, '', n % 25, n, 0 FROM",
+    "INSERT INTO message (id, command, content, sender_id, created_at_ms, status, send_key) \
+     SELECT n + 1, n % 300, '', n % 25, n, 0, n FROM",
     "INSERT INTO other_inbox (user_id, seq, message_id) SELECT n % 25, n + 1, n + 1 FROM",
     "INSERT INTO direct_inbox (user_id, peer_id, seq, message_id) SELECT n % 25, n % 49, n + 1, n + 1 FROM",
     "INSERT INTO chat_group (id, kind, name, avatar_url, introduction, extra, member_count, admin_count, version, seq, \
@@ -71,25 +72,55 @@ pub(super) async fn assert_by_index_in<S: AsRef<str>>(dialects: &[Dialect], stat
 /// Fails where one of these finds its rows otherwise than by the index that is named for each table (as the plan names that, by its
 /// alias): its name, or `PRIMARY`.
 pub(super) async fn assert_by<S: AsRef<str>>(wanted: &[(S, &[(&str, &str)])]) {
+    assert_by_in(&[Dialect::Sqlite, Dialect::Mysql], wanted).await;
+}
+
+/// The same for statements of these databases alone.
+pub(super) async fn assert_by_in<S: AsRef<str>>(dialects: &[Dialect], wanted: &[(S, &[(&str, &str)])]) {
     let folder = tempfile::tempdir().unwrap();
     let (sqlite, mariadb) = open_both(folder.path()).await;
-    for (statement, indexes) in wanted {
+    for (dialect, (statement, indexes)) in
+        dialects.iter().flat_map(|dialect| wanted.iter().map(move |one| (dialect, one)))
+    {
         let statement = statement.as_ref();
-        let of_sqlite = steps_of_sqlite(&sqlite, statement).await;
-        let of_mariadb = steps_of_mariadb(&mariadb, statement).await;
+        let steps = match dialect {
+            Dialect::Sqlite => searches_of_sqlite(&sqlite, statement).await,
+            Dialect::Mysql => searches_of_mariadb(&mariadb, statement).await,
+        };
         for (table, index) in *indexes {
-            let by = if *index == "PRIMARY" { "PRIMARY KEY".to_owned() } else { format!("INDEX {index} ") };
-            let is_found = |step: &String| step.starts_with(&format!("SEARCH {table} ")) && step.contains(&by);
-            assert!(of_sqlite.iter().any(is_found), "SQLite finds {table} not by {index}: {of_sqlite:#?}\n{statement}");
-            let is_found = |step: &[String; 3]| step[0] == *table && step[2] == *index && !is_whole(&step[1]);
-            assert!(
-                of_mariadb.iter().any(is_found),
-                "MariaDB finds {table} not by {index}: {of_mariadb:#?}\n{statement}"
-            );
+            let mut by = steps.iter().filter(|(of, _)| of == table).map(|(_, by)| by.as_str()).peekable();
+            let is_found = by.peek().is_some() && by.all(|by| by == *index);
+            assert!(is_found, "{dialect:?} finds {table} not by {index}: {steps:#?}\n{statement}");
         }
     }
     sqlite.close().await;
     mariadb.close().await;
+}
+
+/// A statement with these values; MariaDB has other plans for other ones.
+pub(super) fn with_values(statement: &str, values: &[u64]) -> String {
+    values.iter().fold(statement.to_owned(), |statement, value| statement.replacen('?', &value.to_string(), 1))
+}
+
+/// What is looked up, and by which index.
+async fn searches_of_sqlite(database: &Database, statement: &str) -> Vec<(String, String)> {
+    let steps = steps_of_sqlite(database, statement).await;
+    let search = |step: &String| {
+        let (table, by) = step.strip_prefix("SEARCH ")?.split_once(" USING ")?;
+        let by = match by.split_once("INDEX ") {
+            Some((_, index)) => index.split(' ').next()?,
+            None => by.contains("PRIMARY KEY").then_some("PRIMARY")?,
+        };
+        Some((table.to_owned(), by.to_owned()))
+    };
+    steps.iter().filter_map(search).collect()
+}
+
+/// The same; by none where all is read.
+async fn searches_of_mariadb(database: &Database, statement: &str) -> Vec<(String, String)> {
+    let steps = steps_of_mariadb(database, statement).await;
+    let search = |[table, kind, key]: [String; 3]| (table, if is_whole(&kind) { String::new() } else { key });
+    steps.into_iter().map(search).collect()
 }
 
 /// SQLite, and MariaDB with rows.

@@ -93,7 +93,9 @@ mod tests {
 
     #[tokio::test]
     async fn keys_are_found_by_their_index() {
-        let keys = MESSAGES.sql(4).0.replace('?', "X'0708090a0b0c0d0e0f10111213141516'");
-        assert_by(&[(keys, &[("message", "message_by_send_key")])]).await;
+        // A number would stand for each value, and no index of bytes is for numbers.
+        let keys = ["7", "8", "9"].map(|key| format!("'{key}'"));
+        let statement = keys.iter().fold(MESSAGES.sql(3).0, |statement, key| statement.replacen('?', key, 1));
+        assert_by(&[(statement, &[("message", "message_by_send_key")])]).await;
     }
 }

@@ -116,7 +116,10 @@ mod tests {
     use gim_config::sql::Dialect;
 
     use super::{
-        super::{dialect, plans::assert_by_index_in},
+        super::{
+            dialect,
+            plans::{assert_by_in, assert_by_index_in},
+        },
         *,
     };
 
@@ -125,6 +128,7 @@ mod tests {
         for dialect in [Dialect::Sqlite, Dialect::Mysql] {
             let statements = [false, true].map(|is_group| statement(dialect::sql(dialect), is_group, 2));
             assert_by_index_in(&[dialect], &statements, &["asked", "place"]).await;
+            assert_by_in(&[dialect], &[(&statements[0], &[("dm", "direct_inbox_by_peer")])]).await;
         }
     }
 }

@@ -9,8 +9,10 @@ use std::fmt::Write as _;
 use gim_config::sql::{self, Dialect, Pool};
 use sqlx::{AnyConnection, AssertSqlSafe, Row as _, any::AnyRow};
 
-use super::older_tables::OlderTable;
-use crate::store::{columns::from_sql, script::Script, send_key::SendKey, statement::MultiRow};
+use super::{
+    super::{columns::from_sql, script::Script, send_key::SendKey, statement::MultiRow},
+    older_tables::OlderTable,
+};
 
 /// A key of a send, in SQL, as [`SendKey`] makes it.
 const SEND_KEY: &str = "CONCAT(SUBSTRING(UNHEX(LPAD(HEX(p.sender_id), 16, '0')), 5), \
