@@ -66,7 +66,7 @@ impl Script {
         match self {
             Self::Text(texts) => rows.chunks(TEXT_ROWS_MAX).for_each(|rows| add_text(texts, statement, rows, &put)),
             Self::Prepared(queries) => queries.extend(chunks(rows.len()).filter_map(|range| {
-                let row = Row { query: Some(sqlx::query(statement.sql(range.len()))), ..Row::default() };
+                let row = Row { query: Some(sqlx::query(prepared(statement, range.len()))), ..Row::default() };
                 rows[range].iter().fold(row, &put).query
             })),
         }
@@ -94,6 +94,16 @@ impl Script {
         }
         Ok(rows)
     }
+}
+
+/// The statement for so many rows, as SQLite is to prepare it: where it fails, the rows that were inserted before stay. The transaction is
+/// rolled back then, and these with it; but to be able to take back one statement alone, SQLite copies each page before the statement changes it.
+fn prepared(statement: MultiRow, count: usize) -> AssertSqlSafe<String> {
+    let AssertSqlSafe(mut sql) = statement.sql(count);
+    if sql.starts_with("INSERT INTO ") {
+        sql.insert_str("INSERT".len(), " OR FAIL");
+    }
+    AssertSqlSafe(sql)
 }
 
 /// Rows of many bytes are spread over several statements, and those over several texts.
