@@ -34,7 +34,7 @@ pub(super) fn judged(lists: &WordLists, command: i32, content: Bytes, bytes_max:
     })?;
     if is_masked {
         counter!(names::MESSAGES_FILTERED, "action" => "mask").increment(1);
-        return Ok(typed.encode());
+        return Ok(typed.encode_in_place_of(&content));
     }
     if is_flagged {
         counter!(names::MESSAGES_FILTERED, "action" => "flag").increment(1);

@@ -126,7 +126,12 @@ async fn words_of_a_list_are_refused_or_covered_for_users_and_for_no_service() {
     };
     let server = server_with(StubBusiness::start().await, set).await;
     let group_id = server.make(GroupKind::GkNormal, &[7, 8]).await;
-    let text = |text: &str| Bytes::from(Text { text: text.into(), ..Text::default() }.encode_to_vec());
+    // A field that is not known stays behind a word that is covered, too.
+    let unknown = b"\xc2\x3e\x01x";
+    let text = |text: &str| {
+        let known = Text { text: text.into(), ..Text::default() }.encode_to_vec();
+        Bytes::from([&known[..], unknown].concat())
+    };
     let command = MessageCommand::McText as i32;
     for (way, (code, problem)) in answers(&server, group_id, command, &text("the Worst\u{200b}Word")).await {
         let is_refused = !way.starts_with("of a service");
@@ -138,6 +143,7 @@ async fn words_of_a_list_are_refused_or_covered_for_users_and_for_no_service() {
         assert_eq!(answer.0, ResultCode::Ok, "{way}");
     }
     let inbox = server.inbox(8).await;
+    assert!(inbox[before..].iter().all(|message| said(message).ends_with(unknown)));
     let texts = inbox[before..].iter().map(|message| Text::decode(said(message)).unwrap().text);
     let covered = "a *******!".to_owned();
     let as_it_is = "a BadWord!".to_owned();

@@ -30,7 +30,7 @@ pub fn try_for_each_text<E>(
                 let before = inner.clone();
                 try_for_each_text(&mut inner, change)?;
                 if inner != before {
-                    message.content = inner.encode();
+                    message.content = inner.encode_in_place_of(&message.content);
                 }
             }
             Ok(())
