@@ -67,6 +67,16 @@ impl Outage {
         Self::with_words(server, words)
     }
 
+    /// The same of a server that is there, and is not done with calls in time.
+    pub fn of_late_answers(server: &'static str) -> Self {
+        let words = Words {
+            begins: "does not answer in time",
+            goes_on: "still does not answer in time",
+            ends: "answers in time again",
+        };
+        Self::with_words(server, words)
+    }
+
     /// The same of work that goes on in the background, and that the next try may do.
     pub fn of_work(what: &'static str) -> Self {
         let words = Words { begins: "fails", goes_on: "still fails", ends: "succeeds again" };

@@ -118,6 +118,21 @@ async fn while_all_are_away_calls_fail_and_the_first_that_is_back_is_found() {
 }
 
 #[tokio::test]
+async fn a_node_that_does_not_answer_in_time_is_named_with_the_time() {
+    // Whoever connects waits in its queue.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", silent.local_addr().unwrap());
+    for endpoints in [address.clone(), format!("{address},{address}")] {
+        let timeout = Some(Duration::from_millis(20));
+        let channel = grpc::channel_to_any(&Endpoints::new(&endpoints), &GrpcSettings::default(), timeout);
+        let late = call(&ConnectIntServiceClient::new(channel.unwrap())).await.unwrap_err();
+        assert_eq!((late.code(), ResultCode::of_status(&late)), (Code::DeadlineExceeded, ResultCode::TryAgainLater));
+        let waited = late.message().strip_prefix(&format!("{address}: no answer within ")).unwrap_or_default();
+        assert!(waited.strip_suffix(" ms").is_some_and(|ms| ms.parse::<u64>().is_ok()), "{late:?}");
+    }
+}
+
+#[tokio::test]
 async fn the_nodes_of_a_name_are_those_of_its_addresses() {
     let (server, counts) = serve("127.0.0.1:0").await;
     let found = client(&format!("dns+http://localhost:{}", server.address().port()));

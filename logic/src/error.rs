@@ -83,7 +83,7 @@ impl Error {
                 code.status_after(error.to_string(), Duration::from_secs(wait_s))
             }
             Self::Business(BusinessError::Refused(status)) => status,
-            Self::Business(away @ BusinessError::Away) => ResultCode::TryAgainLater.status(away.to_string()),
+            Self::Business(error @ BusinessError::Unanswered(_)) => ResultCode::TryAgainLater.status(error.to_string()),
             error @ Self::SharedState(SharedStateError::NameTaken(_)) => Status::already_exists(error.to_string()),
             error @ (Self::Store(StoreError::PutOff(_) | StoreError::TooMany(_))
             | Self::SharedState(SharedStateError::RoomsFull | SharedStateError::Away(_))) => {

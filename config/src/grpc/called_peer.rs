@@ -6,9 +6,10 @@
 use std::{
     error::Error,
     sync::atomic::{AtomicBool, Ordering::Relaxed},
+    time::Instant,
 };
 
-use tonic::Status;
+use tonic::{Status, TimeoutExpired};
 
 use super::root_cause;
 use crate::listen::Endpoint;
@@ -36,8 +37,12 @@ impl CalledPeer {
         answer
     }
 
-    /// What failed, with the name of the peer where the call did not get there.
-    pub(super) fn named(&self, error: BoxError) -> BoxError {
+    /// What failed, with the name of the peer where the call did not get there, or was not answered since it `began`.
+    pub(super) fn named(&self, error: BoxError, began: Instant) -> BoxError {
+        if chain(&*error).any(|error| error.is::<TimeoutExpired>()) {
+            let waited_ms = began.elapsed().as_millis();
+            return Status::deadline_exceeded(format!("{}: no answer within {waited_ms} ms", self.name)).into();
+        }
         match self.problem(&*error) {
             Some(problem) => Status::unavailable(problem).into(),
             None => error,

@@ -14,7 +14,7 @@ use std::{
         atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
     },
     task::{Context, Poll},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use http_body_util::{BodyExt as _, Full};
@@ -117,8 +117,8 @@ impl Service<http::Request<Body>> for NodesChannel {
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         match &mut self.0 {
             Way::One(channel, peer) => {
-                let (answer, peer) = (channel.call(request), peer.clone());
-                Box::pin(async move { peer.noted(answer.await).map_err(|error| peer.named(error.into())) })
+                let (began, answer, peer) = (Instant::now(), channel.call(request), peer.clone());
+                Box::pin(async move { peer.noted(answer.await).map_err(|error| peer.named(error.into(), began)) })
             }
             Way::Several(several) => Box::pin(several.clone().call(request)),
         }
@@ -132,13 +132,13 @@ impl Several {
         let message = body.collect().await?.to_bytes();
         let mut problem = None;
         for node in self.candidates().await {
-            let body = Body::new(Full::new(message.clone()));
+            let (began, body) = (Instant::now(), Body::new(Full::new(message.clone())));
             match node.call(http::Request::from_parts(parts.clone(), body)).await {
                 Err(error) if never_left(&*error) => {
                     node.pass_over(&*error);
-                    problem = Some(node.peer.named(error));
+                    problem = Some(node.peer.named(error, began));
                 }
-                answer => return answer.map_err(|error| node.peer.named(error)),
+                answer => return answer.map_err(|error| node.peer.named(error, began)),
             }
         }
         Err(problem.unwrap_or_else(|| Status::unavailable("no node is known yet").into()))

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use gim_proto::ResultCode;
 use tokio::{sync::Semaphore, time::timeout_at};
-use tonic::{Response, Status};
+use tonic::{Code, Response, Status};
 
 use super::{Business, breaker::Breaker, is_away};
 
@@ -26,7 +26,10 @@ impl Business {
                 return Err(Status::deadline_exceeded("no place for the call in time"));
             };
             let _permit = permit.expect("the semaphore is never closed");
-            let late = |_| Err(Status::deadline_exceeded("no answer in time"));
+            let late = |_| {
+                let waited_ms = self.call_timeout.as_millis();
+                Err(Status::deadline_exceeded(format!("{}: no answer within {waited_ms} ms", self.name)))
+            };
             let answered = timeout_at(deadline, call).await.unwrap_or_else(late).map(Response::into_inner);
             self.note(breaker, answered.as_ref().err().filter(|status| is_away(status)));
             answered
@@ -40,6 +43,8 @@ impl Business {
                 if has_answered(status) {
                     self.outage.answered(now);
                     self.put_off.failed(&status.message(), now);
+                } else if status.code() == Code::DeadlineExceeded {
+                    self.late.failed(&status.message(), now);
                 } else {
                     self.outage.failed(status, now);
                 }
@@ -49,6 +54,7 @@ impl Business {
             }
             None => {
                 self.outage.answered(now);
+                self.late.answered(now);
                 self.put_off.answered(now);
                 if let Some(breaker) = breaker {
                     breaker.answered(now);

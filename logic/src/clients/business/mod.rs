@@ -16,6 +16,7 @@ mod while_away;
 
 use std::{
     collections::HashMap,
+    fmt,
     sync::atomic::{AtomicU64, Ordering},
     time::{Duration, Instant},
 };
@@ -63,8 +64,8 @@ pub enum BusinessError {
     #[error("{}", .0.message())]
     Refused(Status),
     /// It did not say anything.
-    #[error("the business service is away, try again later")]
-    Away,
+    #[error("the business service {0}, try again later")]
+    Unanswered(Silence),
     /// It failed in a way that is no answer.
     #[error("business {call}: {status}")]
     Failed {
@@ -73,6 +74,24 @@ pub enum BusinessError {
         /// What it said.
         status: Status,
     },
+}
+
+/// How the business says nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Silence {
+    /// A call does not get there, or breaks off.
+    Away,
+    /// It got there, and was not answered in time.
+    Late,
+}
+
+impl fmt::Display for Silence {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Away => "is away",
+            Self::Late => "did not answer in time",
+        })
+    }
 }
 
 impl BusinessError {
@@ -89,7 +108,7 @@ impl BusinessError {
     pub fn code(&self) -> ResultCode {
         match self {
             Self::Refused(status) => ResultCode::of_status(status),
-            Self::Away => ResultCode::TryAgainLater,
+            Self::Unanswered(_) => ResultCode::TryAgainLater,
             Self::Failed { .. } => ResultCode::Internal,
         }
     }
@@ -108,9 +127,13 @@ pub struct Business {
     clients: Option<Clients>,
     /// The same, for whatever is called of it.
     channel: Option<PeerChannel>,
+    /// Where it is, as the settings say it.
+    name: String,
     call_timeout: Duration,
     /// As the log tells of it, whichever call fails.
     outage: Outage,
+    /// The same of calls that got there and were not answered in time.
+    late: Outage,
     /// The same of what it says itself that it cannot do now: its database may be away.
     put_off: Outage,
     auth_in_flight: Semaphore,
@@ -164,8 +187,10 @@ impl Business {
         Ok(Self {
             clients,
             channel,
+            name: settings.endpoint.to_string(),
             call_timeout,
             outage: Outage::of("the business service"),
+            late: Outage::of_late_answers("the business service"),
             put_off: Outage::of_put_off_calls("the business service"),
             auth_in_flight: Semaphore::new(settings.auth_in_flight_max),
             calls_in_flight: Semaphore::new(settings.calls_in_flight_max),
@@ -341,7 +366,7 @@ impl Business {
         if !self.get_user.is_worth_a_try(Instant::now()) {
             match self.card_meanwhile(user_id) {
                 Some(card) => return Ok(card),
-                None if !needs_answer => return Err(BusinessError::Away),
+                None if !needs_answer => return Err(BusinessError::Unanswered(Silence::Away)),
                 None => {}
             }
         }
@@ -357,7 +382,7 @@ impl Business {
                     return Err(no_such_user(user_id));
                 }
                 _ => match failure("GetUser", status) {
-                    BusinessError::Away => return self.card_meanwhile(user_id).ok_or(BusinessError::Away),
+                    error @ BusinessError::Unanswered(_) => return self.card_meanwhile(user_id).ok_or(error),
                     error => return Err(error),
                 },
             },
@@ -425,8 +450,9 @@ fn failure(call: &'static str, status: Status) -> BusinessError {
     }
     if is_away(&status) {
         counter!(names::BUSINESS_FAILED, "call" => call).increment(1);
-        tracing::debug!(call, %status, "the business service is away");
-        return BusinessError::Away;
+        let silence = if status.code() == Code::DeadlineExceeded { Silence::Late } else { Silence::Away };
+        tracing::debug!(call, %status, "the business service {silence}");
+        return BusinessError::Unanswered(silence);
     }
     match ResultCode::of_status(&status) {
         ResultCode::Internal => {

@@ -63,7 +63,7 @@ impl Business {
                 return Ok(Permission::NotOffered);
             }
             Err(status) => match failure(call, status) {
-                BusinessError::Away => return self.permission_meanwhile(answers, pair).ok_or(BusinessError::Away),
+                error @ BusinessError::Unanswered(_) => return self.permission_meanwhile(answers, pair).ok_or(error),
                 error => return Err(error),
             },
         };

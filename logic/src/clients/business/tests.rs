@@ -135,4 +135,21 @@ async fn a_business_that_puts_calls_off_is_not_blamed_for_what_it_lacks() {
     let away = said_of(Status::unavailable("http://business:8020: Connection refused")).await;
     assert!(away.contains("is away") && away.contains("http://business:8020: Connection refused"), "{away}");
     assert_eq!(said_of(ResultCode::TryAgainLater.into()).await, "", "it is said once");
+    let late = said_of(Status::deadline_exceeded("http://business:8020: no answer within 3000 ms")).await;
+    let (words, why) =
+        ("the business service does not answer in time", "http://business:8020: no answer within 3000 ms");
+    assert!(late.contains(words) && late.contains(why) && !late.contains("away"), "{late}");
+}
+
+#[tokio::test]
+async fn a_call_that_is_not_answered_in_time_says_so_with_the_address() {
+    let mut settings = BusinessSettings { call_timeout_ms: 20, ..BusinessSettings::default() };
+    settings.endpoint = gim_config::endpoints::Endpoints::new("http://business:8020");
+    let business = Business::new(&settings, &GrpcSettings::default()).unwrap();
+    let never = std::future::pending::<Result<tonic::Response<()>, Status>>();
+    let status = business.ask(&Semaphore::new(1), None, never).await.unwrap_err();
+    assert_eq!(status.message(), "http://business:8020: no answer within 20 ms");
+    let told = failure("Auth", status);
+    assert_eq!(told.code(), ResultCode::TryAgainLater);
+    assert_eq!(told.to_string(), "the business service did not answer in time, try again later");
 }

@@ -44,7 +44,7 @@ impl Business {
     /// Lets a user be written to who could not be asked about, where everybody may write meanwhile.
     pub(super) fn unless_allowed(&self, checked: Result<(), BusinessError>) -> Result<(), BusinessError> {
         match checked {
-            Err(BusinessError::Away) if self.while_away == WhileAway::Allow => {
+            Err(BusinessError::Unanswered(_)) if self.while_away == WhileAway::Allow => {
                 counter!(names::MAY_WRITE_WHILE_AWAY).increment(1);
                 Ok(())
             }

@@ -98,7 +98,7 @@ impl PushSender for BusinessSender {
                 tracing::info!("the business does not implement PushIntService/HandOut: nobody is woken");
                 vec![Outcome::NotWanted; pushes.len()]
             }
-            Err(BusinessError::Away) => vec![Outcome::Later(None); pushes.len()],
+            Err(BusinessError::Unanswered(_)) => vec![Outcome::Later(None); pushes.len()],
             Err(error) => vec![Outcome::Refused(error.to_string()); pushes.len()],
         }
     }
