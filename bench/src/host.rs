@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, anyhow, ensure};
+use anyhow::{Context as _, anyhow, bail, ensure};
 use nix::{
     sys::resource::{Resource, getrlimit, setrlimit},
     unistd::{SysconfVar, sysconf},
@@ -135,10 +135,20 @@ impl Process {
 
     /// Memory that it occupies.
     pub fn rss_bytes(&self) -> anyhow::Result<u64> {
+        self.resident().map(|[all, _]| all)
+    }
+
+    /// The part of it that is no page of a file. Of the program's own file more is in memory with each thing that it does for the first time.
+    pub fn own_bytes(&self) -> anyhow::Result<u64> {
+        self.resident().map(|[all, of_files]| all.saturating_sub(of_files))
+    }
+
+    fn resident(&self) -> anyhow::Result<[u64; 2]> {
         let path = format!("{}/statm", self.folder);
         let text = fs::read_to_string(&path).context("the server process is gone")?;
-        let pages: Option<u64> = text.split(' ').nth(1).and_then(|pages| pages.parse().ok());
-        Ok(pages.context("/proc has no resident size of the server")? * system(SysconfVar::PAGE_SIZE))
+        let pages: Vec<u64> = text.split(' ').map_while(|pages| pages.parse().ok()).collect();
+        let [_, all, of_files, ..] = pages[..] else { bail!("/proc has no resident size of the server") };
+        Ok([all, of_files].map(|pages| pages * system(SysconfVar::PAGE_SIZE)))
     }
 
     /// Its threads, each looked at as a process.
@@ -279,7 +289,8 @@ mod tests {
         let processes = Process::listening_on(&[address, address]).unwrap();
         let [process] = &processes[..] else { panic!("one process: {processes:?}") };
         assert_eq!(process.folder, format!("/proc/{}", std::process::id()));
-        assert!(process.rss_bytes().unwrap() > 100_000);
+        let (all, own) = (process.rss_bytes().unwrap(), process.own_bytes().unwrap());
+        assert!(all > own && own > 100_000, "{own} of {all}");
         assert!(process.cpu_time().unwrap() < Duration::from_secs(3600));
         assert!(process.threads().any(|thread| thread.name() == process.name() && thread.folder() != process.folder()));
         drop(listener);

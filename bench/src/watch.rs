@@ -33,6 +33,8 @@ pub struct Moment {
     connections: u64,
     /// Of all conn processes.
     server_rss_bytes: u64,
+    /// The part of it that is no page of a file.
+    server_own_bytes: u64,
     /// Of the whole machine.
     kernel_bytes: u64,
     /// CPU time of all conn processes so far.
@@ -76,6 +78,7 @@ impl Watch {
         for (key, value) in [
             ("seconds", moment.seconds),
             ("server_rss_bytes", moment.server_rss_bytes as f64),
+            ("server_own_bytes", moment.server_own_bytes as f64),
             ("kernel_bytes", moment.kernel_bytes as f64),
             ("server_cpu_seconds", moment.server_cpu_seconds),
             ("machine_memory_bytes", moment.machine_memory_bytes as f64),
@@ -104,16 +107,18 @@ fn keep(moments: &mut Vec<Moment>, moment: Moment, interval: &mut Duration) {
 }
 
 fn look(servers: &[Process], started: Instant) -> anyhow::Result<Moment> {
-    let mut rss = 0;
+    let (mut rss, mut own) = (0, 0);
     let mut cpu = Duration::ZERO;
     for server in servers {
         rss += server.rss_bytes()?;
+        own += server.own_bytes()?;
         cpu += server.cpu_time()?;
     }
     Ok(Moment {
         seconds: started.elapsed().as_secs_f64(),
         connections: progress::standing(),
         server_rss_bytes: rss,
+        server_own_bytes: own,
         kernel_bytes: host::kernel_bytes(),
         server_cpu_seconds: cpu.as_secs_f64(),
         machine_memory_bytes: host::memory_in_use_bytes(),

@@ -68,7 +68,8 @@ fn result(output: &Output) -> Value {
 const KEYS: [(&str, &str, &str); 13] = [
     (
         "idle",
-        "connections server_rss_bytes_per_connection kernel_bytes_per_connection server_cpu_cores connects_per_second heartbeats",
+        "connections server_rss_bytes_per_connection server_own_bytes_per_connection kernel_bytes_per_connection server_cpu_cores \
+         connects_per_second heartbeats",
         "",
     ),
     ("signin", "sign_ins_per_second p50_ms p99_ms client_cpu_us_per_operation", "failed"),
@@ -107,8 +108,9 @@ const SENDS: &str =
     "sends_per_second inbox_rows_per_second baseline_rows_per_second ratio p50_ms p99_ms client_cpu_us_per_operation";
 
 /// Measures that a run this small may find to be nothing.
-const SMALL: [&str; 4] = [
+const SMALL: [&str; 5] = [
     "server_rss_bytes_per_connection",
+    "server_own_bytes_per_connection",
     "kernel_bytes_per_connection",
     "server_cpu_cores",
     "client_cpu_us_per_operation",

@@ -2,7 +2,8 @@
 //!
 //! Memory is the growth: of the server process and of the kernel, between the moment before the first connection and the
 //! end of the run with all of them signed in. Where clients and server share a host, as here, the kernel holds both ends of
-//! a connection, and half of its growth counts.
+//! a connection, and half of its growth counts. Some of the growth of the process is no connection's: pages of its own file that are read
+//! when it does something for the first time. They are left out of what is told beside it, by which few connections can be compared.
 
 use std::time::{Duration, Instant};
 
@@ -113,6 +114,8 @@ pub fn tell_costs(counts: &Counts, figures: &mut Figures) {
     figures.measure("server_cpu_cores", cores, "cores that the server uses meanwhile");
     let server = ratio(growth("server_rss_bytes"), connections);
     figures.measure("server_rss_bytes_per_connection", server, "bytes per connection, server processes");
+    let own = ratio(growth("server_own_bytes"), connections);
+    figures.measure("server_own_bytes_per_connection", own, "bytes per connection, of these without pages of files");
     // The watch works on one host only: the kernel holds both ends.
     let kernel = ratio(growth("kernel_bytes"), 2.0 * connections);
     figures.measure("kernel_bytes_per_connection", kernel, "bytes per connection, kernel, the server's end");
