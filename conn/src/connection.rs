@@ -92,6 +92,11 @@ impl Connection {
         told.or_else(|| self.stream.peer_addr().ok())
     }
 
+    /// Whether its client can be told to sync.
+    pub fn takes_hints(&self) -> bool {
+        self.dialect.is_none_or(|dialect| dialect.packets().has_sync())
+    }
+
     /// Whether nothing waits to be written.
     pub fn is_flushed(&self) -> bool {
         let tls = self.transport.as_ref().and_then(|transport| transport.tls.as_ref());
@@ -123,6 +128,8 @@ pub struct Flags {
     pub runnable: bool,
     /// An inbox push was left out: the peer is owed a hint to sync.
     pub hint_owed: bool,
+    /// Its client has to sync before it can be pushed to.
+    pub catching_up: bool,
     /// How it ends.
     pub ending: Ending,
 }

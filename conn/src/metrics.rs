@@ -142,8 +142,8 @@ pub struct ReactorMetrics {
     counters: [(Counter, Read); 27],
     closed: Vec<Counter>,
     connections: Gauge,
-    /// In the order of all dialects; none as long as nobody speaks one.
-    dialects: Vec<DialectMetrics>,
+    /// In the order of all dialects: of each that has a listener from the start on, so that what counts from 0 is there before it happens.
+    dialects: Vec<Option<DialectMetrics>>,
     /// Of the open connections, those whose clients speak one.
     worded_connections: usize,
     reactor: usize,
@@ -160,14 +160,14 @@ impl std::fmt::Debug for ReactorMetrics {
 }
 
 impl ReactorMetrics {
-    /// Registers the metrics of a reactor.
-    pub fn new(reactor: usize) -> Self {
+    /// Registers the metrics of a reactor that has listeners for these dialects.
+    pub fn new(reactor: usize, dialects: impl IntoIterator<Item = Dialect>) -> Self {
         let label = reactor.to_string();
         let named = |name: &'static str| counter!(name, "reactor" => label.clone());
         let closed = CloseReason::ALL
             .iter()
             .map(|reason| counter!(CLOSED, "reactor" => label.clone(), "reason" => reason.rule().label));
-        Self {
+        let mut metrics = Self {
             counters: [
                 (named(ACCEPTED), |counts| counts.accepted),
                 (named(ACCEPT_RETRIES), |counts| counts.accept_retries),
@@ -199,12 +199,16 @@ impl ReactorMetrics {
             ],
             closed: closed.collect(),
             connections: gauge!(CONNECTIONS, "reactor" => label.clone()),
-            dialects: Vec::new(),
+            dialects: Dialect::all().map(|_| None).collect(),
             worded_connections: 0,
             reactor,
             counts: TurnCounts::default(),
             published: TurnCounts::default(),
+        };
+        for dialect in dialects {
+            metrics.of(dialect);
         }
+        metrics
     }
 
     /// Counts the end of a connection.
@@ -247,10 +251,7 @@ impl ReactorMetrics {
 
     #[cold]
     fn of(&mut self, dialect: Dialect) -> &DialectMetrics {
-        if self.dialects.is_empty() {
-            self.dialects = Dialect::all().map(|dialect| DialectMetrics::new(self.reactor, dialect)).collect();
-        }
-        &self.dialects[dialect.index()]
+        self.dialects[dialect.index()].get_or_insert_with(|| DialectMetrics::new(self.reactor, dialect))
     }
 
     /// Publishes the turn's numbers and begins anew.

@@ -84,7 +84,7 @@ pub fn filled(field: &str, value: impl AsRef<[u8]>, bytes_max: usize) -> Result<
 }
 
 /// The violation of a field over its limit.
-pub(crate) fn too_large(field: &str, problem: String) -> Violation {
+pub fn too_large(field: &str, problem: String) -> Violation {
     Violation { code: ResultCode::TooLarge, field: field.to_owned(), problem }
 }
 

@@ -65,12 +65,23 @@ pub struct Server {
     wrong_codes_per_address_max: u32,
     /// Whether every older dialect is spoken, too.
     has_older_clients: bool,
-    /// Calls that one address may make at once, and no more in the next seconds; by default what the settings say.
-    address_calls: Option<u32>,
+    bounds: Bounds,
     /// Where services show each other certificates.
     pub certificates: Option<CertificateFiles>,
     services: Option<Services>,
     pub runtime: Runtime,
+}
+
+/// How much there may be at once, with one more in each second; where nothing is said, what the settings say by default.
+#[derive(Debug, Clone, Copy, Default)]
+#[allow(dead_code, reason = "only the system tests have older clients")]
+pub struct Bounds {
+    /// Calls of an address at one of logic's listeners.
+    pub address_calls: Option<u32>,
+    /// Requests of a user.
+    pub user_requests: Option<u32>,
+    /// Packets of a connection.
+    pub packets: Option<u32>,
 }
 
 /// An authority, and a certificate and key of its making for this server's address.
@@ -130,11 +141,11 @@ impl Server {
         server
     }
 
-    /// The same; one address may make so many calls, and one more in each second.
+    /// The same within these bounds.
     #[allow(dead_code, reason = "only the system tests have older clients")]
-    pub fn start_for_few_older_calls(address_calls: u32) -> Self {
+    pub fn start_for_older_clients_within(bounds: Bounds) -> Self {
         let mut server = Self::prepare();
-        (server.has_older_clients, server.address_calls) = (true, Some(address_calls));
+        (server.has_older_clients, server.bounds) = (true, bounds);
         server.up();
         server
     }
@@ -177,7 +188,7 @@ impl Server {
             internal_token: "",
             wrong_codes_per_address_max: BusinessSettings::default().sign_in.wrong_codes_per_address_max,
             has_older_clients: false,
-            address_calls: None,
+            bounds: Bounds::default(),
             certificates: None,
             services: None,
             runtime: Runtime::new().unwrap(),
@@ -240,6 +251,9 @@ impl Server {
         settings.grpc = self.grpc_settings(CONN_GRPC);
         settings.admin.listen = self.endpoint(CONN_ADMIN);
         settings.session.sign_in_timeout_ms = self.sign_in_timeout_ms;
+        if let Some(packets) = self.bounds.packets {
+            (settings.session.packets_burst, settings.session.packets_per_s) = (packets, 1);
+        }
         settings.legacy = self
             .dialects()
             .map(|dialect| {
@@ -259,8 +273,11 @@ impl Server {
     fn logic_settings(&self) -> LogicSettings {
         let data_dir = self.data.path().to_owned();
         let mut settings = LogicSettings { data_dir, ..LogicSettings::default() };
-        if let Some(calls) = self.address_calls {
+        if let Some(calls) = self.bounds.address_calls {
             (settings.clients.address_calls_burst, settings.clients.address_calls_per_s) = (calls, 1);
+        }
+        if let Some(requests) = self.bounds.user_requests {
+            (settings.limits.user_requests_burst, settings.limits.user_requests_per_s) = (requests, 1);
         }
         settings.grpc = self.grpc_settings(LOGIC_GRPC);
         settings.clients.listen = self.endpoint(LOGIC_CLIENTS);
@@ -330,6 +347,12 @@ impl Server {
     /// Where clients connect.
     pub fn tcp_address(&self) -> SocketAddr {
         self.address(CONN_TCP)
+    }
+
+    /// The same by WebSocket.
+    #[allow(dead_code, reason = "only the system tests have older clients")]
+    pub fn web_socket_address(&self) -> SocketAddr {
+        self.address(CONN_WEB_SOCKET)
     }
 
     /// Where clients connect in TLS, by TCP and by WebSocket; of a server with certificates.

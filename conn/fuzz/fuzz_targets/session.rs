@@ -1,7 +1,7 @@
 //! Whatever a peer sends, whenever logic answers and time passes: a session forwards no more than its window, counts what it
 //! forwarded, lets nobody in whom logic did not, and ends at its deadlines, never before.
 //!
-//! Input: steps, each a byte that chooses, and what follows it.
+//! Input: what the peer speaks (today's words, or a dialect), then steps, each a byte that chooses, and what follows it.
 
 #![no_main]
 
@@ -14,6 +14,7 @@ use gim_conn::{
         packet::PacketView,
     },
 };
+use gim_legacy::{Dialect, packets::Scratch};
 use libfuzzer_sys::fuzz_target;
 
 const RULES: Rules = Rules {
@@ -36,6 +37,9 @@ const SLOT: usize = 0;
 struct World {
     now_ms: u64,
     session: Session,
+    /// None for today's words.
+    dialect: Option<Dialect>,
+    scratch: Scratch,
     intake: Intake,
     wheel: Wheel,
     /// Requests with logic.
@@ -46,11 +50,23 @@ struct World {
 }
 
 fuzz_target!(|input: &[u8]| {
+    let [speaks, input @ ..] = input else { return };
+    let dialect = usize::from(*speaks).checked_sub(1).and_then(|place| Dialect::all().nth(place));
     let session = Session::new(0, &RULES);
     let mut wheel = Wheel::default();
     wheel.schedule(SLOT, session.deadline_ms(&RULES));
-    let mut world =
-        World { now_ms: 0, session, intake: Intake::default(), wheel, in_flight: 0, calls: 0, was_let_in: false, is_over: false };
+    let mut world = World {
+        now_ms: 0,
+        session,
+        dialect,
+        scratch: Scratch::default(),
+        intake: Intake::default(),
+        wheel,
+        in_flight: 0,
+        calls: 0,
+        was_let_in: false,
+        is_over: false,
+    };
     let mut rest = input;
     while let [step, after @ ..] = rest
         && !world.is_over
@@ -84,12 +100,22 @@ impl World {
     }
 
     fn on_frame(&mut self, frame: &[u8]) -> Flow {
-        let Ok(packet) = PacketView::decode(frame) else {
-            self.is_over = true;
-            return Flow::Stop;
+        let mut scratch = std::mem::take(&mut self.scratch);
+        let packet = match self.dialect {
+            None => PacketView::decode(frame).ok(),
+            Some(dialect) => dialect.packets().read(frame, &mut scratch).ok().map(PacketView::from),
         };
+        let flow = packet.map(|packet| self.on_packet(&packet));
+        self.scratch = scratch;
+        flow.unwrap_or_else(|| {
+            self.is_over = true;
+            Flow::Stop
+        })
+    }
+
+    fn on_packet(&mut self, packet: &PacketView<'_>) -> Flow {
         let was_live = self.session.phase() == Phase::Live;
-        match self.session.on_packet(&packet, self.now_ms, &RULES) {
+        match self.session.on_packet(packet, self.now_ms, &RULES) {
             Action::Forward => self.in_flight += 1,
             Action::Call => {
                 assert!(was_live, "a call is one of those who signed in");

@@ -194,6 +194,9 @@ impl Reactor {
                 self.context.apps[app.get()].give_back();
             }
             self.context.metrics.gone(connection.dialect);
+            if connection.flags.catching_up {
+                self.context.held_pushes.take(slot);
+            }
             self.context.quota.give_back(connection.ip_slot);
             if let Some(address) = connection.transport.and_then(|transport| transport.handshake.address()) {
                 self.context.handshakes.end(address);

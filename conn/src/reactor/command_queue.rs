@@ -273,6 +273,7 @@ impl Reactor {
         own.groups.begin(slot, large_group_ids);
         if let Some(mut peer) = self.peer(slot) {
             peer.reschedule();
+            peer.begin_catching_up();
             peer.send(frame, Kind::Reply);
             peer.resume();
         }
@@ -372,7 +373,7 @@ impl Peer<'_> {
     fn on_reply(&mut self, frame: Option<Encoded>) {
         self.connection.session.on_reply();
         if let Some(frame) = frame {
-            self.send(frame, Kind::Reply);
+            self.send_reply(frame);
         }
         self.resume();
         self.settle();
@@ -386,19 +387,24 @@ impl Peer<'_> {
     }
 
     /// False where it is not signed in. Logic writes a route just before it lets a connection in, so that a push can come before
-    /// the answer. Such a one is left out, as the client waits for its sign-in first, and made up for by a hint.
+    /// the answer. Such a one is left out, as the client waits for its sign-in first, and made up for by a hint; clients of dialects sync
+    /// first of all.
     fn take_push(&mut self, seq: u64, frame: Encoded) -> bool {
         match self.connection.session.phase() {
             Phase::Unsigned | Phase::Closing => return false,
             Phase::SigningIn => {
                 if self.connection.session.on_newest_seq(seq) {
-                    self.connection.flags.hint_owed = true;
+                    self.connection.flags.hint_owed = self.connection.dialect.is_none();
                     self.context.metrics.counts.inbox_skipped += 1;
                 }
             }
             Phase::Live => {
                 self.connection.session.on_newest_seq(seq);
-                self.send(frame, if seq == 0 { Kind::Room } else { Kind::Inbox });
+                match seq {
+                    0 => self.send(frame, Kind::Room),
+                    _ if self.connection.flags.catching_up => self.hold(seq, frame),
+                    _ => self.send(frame, Kind::Inbox),
+                }
             }
         }
         true

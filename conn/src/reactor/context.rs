@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use super::{
-    apps::Apps, drain::Drain, flush::Writer, handshakes::Handshakes, log_limiter::LogLimiter, packets::ReplyArena,
-    read::Reader, renditions::Renditions, unsigned::Unsigned,
+    apps::Apps, catching_up::HeldPushes, drain::Drain, flush::Writer, handshakes::Handshakes, log_limiter::LogLimiter,
+    packets::ReplyArena, read::Reader, renditions::Renditions, unsigned::Unsigned,
 };
 use crate::{
     clock::Clock,
@@ -38,6 +38,7 @@ pub(super) struct Context {
     pub(super) writer: Writer,
     pub(super) replies: ReplyArena,
     pub(super) renditions: Renditions,
+    pub(super) held_pushes: HeldPushes,
     pub(super) drain: Drain,
     /// Members of rooms, and the places that they moved to in this look-up's time.
     pub(super) moved_members: Vec<(usize, u32)>,

@@ -111,8 +111,12 @@ impl Peer<'_> {
             Pushed::Queued => {}
             Pushed::QueuedDropping(count) => counts.room_dropped += count as u64,
             Pushed::Refused if kind == Kind::Inbox => {
-                self.connection.flags.hint_owed = true;
                 counts.inbox_skipped += 1;
+                // In a dialect the next push does not tell that one is missing before it: the client comes back, and syncs first.
+                if self.connection.dialect.is_some() {
+                    return self.close(CloseReason::CrSlowConsumer);
+                }
+                self.connection.flags.hint_owed = true;
             }
             Pushed::Refused => counts.room_dropped += 1,
             Pushed::Overflow => {
@@ -199,8 +203,16 @@ impl Peer<'_> {
         }
     }
 
-    /// Tells the client to sync.
+    /// Tells the client to sync, where it can be told.
     pub(super) fn hint_to_sync(&mut self) {
+        if !self.connection.takes_hints() {
+            return;
+        }
+        // It does so already.
+        if self.connection.flags.catching_up {
+            self.connection.flags.hint_owed = true;
+            return;
+        }
         let seq = self.connection.session.newest_seq();
         self.context.metrics.counts.sync_hints += 1;
         self.send(packet::notice(PacketCommand::PcSyncHint, &[], seq), Kind::Reply);

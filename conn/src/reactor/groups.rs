@@ -171,7 +171,7 @@ impl Reactor {
             match peer.connection.session.phase() {
                 Phase::SigningIn => groups.note_early(peer.slot, group_id, is_in),
                 Phase::Live if !is_in => groups.leave(peer.slot, group_id),
-                Phase::Live if groups.join(peer.slot, group_id) => peer.hint_to_sync(),
+                Phase::Live if groups.join(peer.slot, group_id) => peer.hint_of_group(),
                 _ => {}
             }
         }
@@ -200,7 +200,7 @@ impl Reactor {
         }
         for slot in hinted {
             if let Some(mut peer) = self.peer(slot) {
-                peer.hint_to_sync();
+                peer.hint_of_group();
             }
         }
         pumped.deliveries
@@ -210,8 +210,20 @@ impl Reactor {
 impl Peer<'_> {
     fn send_unless_origin(&mut self, frame: &Encoded, is_persisted: bool, origin_device_id: u64) {
         if self.identity().is_some_and(|identity| identity.device_id != origin_device_id) {
-            self.send(frame.clone(), if is_persisted { Kind::Inbox } else { Kind::Room });
+            let is_made_up_for = is_persisted && self.can_sync_groups();
+            self.send(frame.clone(), if is_made_up_for { Kind::Inbox } else { Kind::Room });
         }
+    }
+
+    fn hint_of_group(&mut self) {
+        if self.can_sync_groups() {
+            self.hint_to_sync();
+        }
+    }
+
+    /// In a dialect large groups have no seq.
+    fn can_sync_groups(&self) -> bool {
+        self.connection.dialect.is_none()
     }
 }
 

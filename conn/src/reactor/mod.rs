@@ -18,6 +18,7 @@ pub mod wake;
 pub mod wheel;
 
 mod accept;
+mod catching_up;
 mod close;
 mod context;
 mod devices;
@@ -64,6 +65,7 @@ use crate::{
 
 use accept::Acceptor;
 use apps::{AppParts, Apps};
+use catching_up::HeldPushes;
 use context::Context;
 use drain::Drain;
 use flush::Writer;
@@ -155,6 +157,7 @@ impl Reactor {
     /// Registers the listeners and is ready to run.
     pub fn new(parts: Parts) -> io::Result<Self> {
         let mut acceptors = Vec::new();
+        let metrics = ReactorMetrics::new(parts.index, parts.listeners.iter().filter_map(|listener| listener.dialect));
         for (index, ListenerParts { entrance, dialect, mut listener }) in parts.listeners.into_iter().enumerate() {
             debug_assert!(index < LISTENERS_MAX);
             parts.poll.registry().register(&mut listener, Source::Listener(index).token(), Interest::READABLE)?;
@@ -175,10 +178,11 @@ impl Reactor {
             writer: Writer::new(&parts.limits, parts.turn.write_bytes),
             replies: ReplyArena::new(),
             renditions: Renditions::default(),
+            held_pushes: HeldPushes::default(),
             drain: Drain::new(parts.drain),
             moved_members: Vec::new(),
             dead: Vec::new(),
-            metrics: ReactorMetrics::new(parts.index),
+            metrics,
             log_limiter: LogLimiter::new(parts.log_lines_per_s),
             budget: parts.turn,
         };

@@ -229,7 +229,8 @@ impl Peer<'_> {
     fn open_web(&mut self, bytes: &[u8], frames_left: &mut usize) -> bool {
         self.connection.intake.append(bytes);
         let client = self.connection.client_address().map(|address| address.ip());
-        match upgrade::read(self.connection.intake.tail(), client, &self.context.site) {
+        let is_older = self.connection.dialect.is_some();
+        match upgrade::read(self.connection.intake.tail(), client, &self.context.site, is_older) {
             Opening::NeedMore => true,
             Opening::Upgrade(upgrade) => self.upgrade(upgrade, frames_left),
             Opening::Answer { response, is_fine } => {
@@ -259,7 +260,10 @@ impl Peer<'_> {
         self.send_raw(response.into());
         // It is today's packet, whatever the client speaks.
         if let Some(packet) = sign_in {
-            self.context.metrics.counts.packets_in += 1;
+            match self.connection.dialect {
+                None => self.context.metrics.counts.packets_in += 1,
+                Some(dialect) => self.context.metrics.heard(dialect),
+            }
             let flow = PacketView::decode(&packet).map_or(Flow::Stop, |packet| self.on_packet(&packet));
             if flow == Flow::Stop {
                 return false;

@@ -9,7 +9,7 @@ use gim_proto::{ResultCode, connect::PacketCommand};
 
 use crate::{
     fields::{Malformed, put_bytes, put_content, put_message, put_number, visit},
-    packets::{Packet, Packets, Scratch},
+    packets::{self, Packet, Packets, Scratch},
     sign_in,
     today::{Message, Reply},
 };
@@ -45,6 +45,10 @@ impl Packets for InputOutput {
         &[0x08, 0x10, 0x1a]
     }
 
+    fn has_sync(&self) -> bool {
+        true
+    }
+
     fn read<'a>(&self, frame: &'a [u8], scratch: &'a mut Scratch) -> Result<Packet<'a>, Malformed> {
         let (mut package_type, mut request_id, mut data) = (UNKNOWN, 0, &b""[..]);
         visit(frame, |field| {
@@ -56,13 +60,17 @@ impl Packets for InputOutput {
             }
             Ok(())
         })?;
+        if !(SIGN_IN..=if self.has_rooms { SUBSCRIBE_ROOM } else { MESSAGE }).contains(&package_type) {
+            let request_id = scratch.unknown(package_type, request_id);
+            return Ok(Packet { request_id, command: packets::UNKNOWN, content: data });
+        }
         let Scratch { request_id: text, content } = scratch;
         text.clear();
         let mut packet = Packet { request_id: "", command: 0, content: data };
         match package_type {
             SIGN_IN => {
                 packet.command = PacketCommand::PcSignIn as i32;
-                packet.content = sign_in::todays(data, content);
+                packet.content = sign_in::todays(data, content)?;
             }
             SYNC => packet.command = PacketCommand::PcSync as i32,
             HEARTBEAT => packet.command = PacketCommand::PcHeartbeat as i32,
@@ -72,8 +80,7 @@ impl Packets for InputOutput {
                 // It is not answered.
                 return Ok(packet);
             }
-            SUBSCRIBE_ROOM if self.has_rooms => packet.command = PacketCommand::PcSubscribeRoom as i32,
-            _ => packet.command = package_type.saturating_abs().wrapping_neg(),
+            _ => packet.command = PacketCommand::PcSubscribeRoom as i32,
         }
         if request_id != 0 {
             put_decimal(text, request_id);
@@ -82,6 +89,7 @@ impl Packets for InputOutput {
     }
 
     fn write(&self, said: &Packet<'_>, frame: &mut Vec<u8>) -> bool {
+        let mut request_id = said.request_id;
         let package_type = match PacketCommand::try_from(said.command) {
             Ok(PacketCommand::PcMessage) => return self.put_push(frame, said.content),
             Ok(PacketCommand::PcSyncHint) => {
@@ -99,12 +107,16 @@ impl Packets for InputOutput {
             Ok(PacketCommand::PcHeartbeat) => HEARTBEAT,
             Ok(PacketCommand::PcMessageAck) => MESSAGE,
             Ok(PacketCommand::PcSubscribeRoom) => SUBSCRIBE_ROOM,
-            _ => said.command.wrapping_neg(),
+            _ => {
+                let package_type;
+                (package_type, request_id) = packets::asked_as(request_id);
+                package_type
+            }
         };
         let reply = Reply::read(said.content).unwrap_or_default();
         let before = frame.len();
         let mut is_whole = Ok(());
-        put_output(frame, package_type, said.request_id, &reply, |out| match package_type {
+        put_output(frame, package_type, request_id, &reply, |out| match package_type {
             SYNC => is_whole = self.put_page(out, reply.data),
             _ => out.extend_from_slice(reply.data),
         });
@@ -112,7 +124,7 @@ impl Packets for InputOutput {
             // A page with a gap would be taken for the inbox.
             frame.truncate(before);
             let reply = Reply { code: ResultCode::Internal.number(), ..Reply::default() };
-            put_output(frame, package_type, said.request_id, &reply, |_| {});
+            put_output(frame, package_type, request_id, &reply, |_| {});
         }
         true
     }

@@ -3,14 +3,22 @@
 //! Called on a reactor's thread. Always holds: what is read borrows from the frame or from a [`Scratch`] of the caller, so that a packet
 //! costs no allocation.
 
+use std::fmt::Display;
+
 use crate::fields::Malformed;
+
+/// The command of whatever has none of today's. Its answer has to repeat the number of the dialect, which stands before the request id.
+pub const UNKNOWN: i32 = -1;
+
+/// Between that number and the request id.
+const BEHIND_NUMBER: char = '/';
 
 /// What a packet says, in today's words.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Packet<'a> {
     /// Chosen by the client, repeated in the answer.
     pub request_id: &'a str,
-    /// A `PacketCommand`. What a dialect asks that today's clients do not is below 0, which nobody knows.
+    /// A `PacketCommand`, or [`UNKNOWN`].
     pub command: i32,
     /// What is inside depends on the command.
     pub content: &'a [u8],
@@ -25,10 +33,29 @@ pub struct Scratch {
     pub content: Vec<u8>,
 }
 
+impl Scratch {
+    /// The request id of what has this number in the dialect and none today.
+    pub(crate) fn unknown(&mut self, number: i32, request_id: impl Display) -> &str {
+        use std::fmt::Write as _;
+        self.request_id.clear();
+        write!(self.request_id, "{number}{BEHIND_NUMBER}{request_id}").expect("a String takes everything");
+        &self.request_id
+    }
+}
+
+/// The number and the request id that [`Scratch::unknown`] has put together.
+pub(crate) fn asked_as(request_id: &str) -> (i32, &str) {
+    let (number, request_id) = request_id.split_once(BEHIND_NUMBER).unwrap_or(("", request_id));
+    (number.parse().unwrap_or_default(), request_id)
+}
+
 /// How a dialect's packets travel.
 pub trait Packets: Sync {
     /// The keys of the fields of its frames: with one of them each begins, unless it is empty.
     fn keys(&self) -> &'static [u8];
+
+    /// Whether clients sync over their connection, and can be told there to do so.
+    fn has_sync(&self) -> bool;
 
     /// What a client asks.
     ///

@@ -199,6 +199,22 @@ impl<'a> Reply<'a> {
     }
 }
 
+/// Up to which seq a client has its inbox that gets this answer to a sync: 0 where it has not said, or was refused. None where there is a
+/// further page.
+pub fn end_of_sync(reply: &[u8]) -> Option<u64> {
+    let (mut last_seq, mut has_more) = (0, false);
+    let page = Reply::read(reply).unwrap_or_default().data;
+    let read = visit(page, |field| {
+        match field.tag {
+            1 => last_seq = Message::read(field.bytes()?)?.seq,
+            2 => has_more = field.number()? != 0,
+            _ => {}
+        }
+        Ok(())
+    });
+    (read.is_err() || !has_more).then_some(last_seq)
+}
+
 /// What a client shall do whose connection ends so.
 fn code_of(reason: CloseReason) -> ResultCode {
     match reason {

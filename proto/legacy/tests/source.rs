@@ -43,10 +43,11 @@ fn nothing_but_its_folder_and_the_list_of_dialects_names_a_dialect() {
 
 /// Where a client's dialect is known: at the seams, on the connection, and on the way from a listener to it. Not in sessions, the bridge,
 /// use cases, delivery, or the store.
-const SEAMS: [&str; 10] = [
+const SEAMS: [&str; 11] = [
     "conn/src/connection.rs",
     "conn/src/metrics.rs",
     "conn/src/reactor/accept.rs",
+    "conn/src/reactor/catching_up.rs",
     "conn/src/reactor/mod.rs",
     "conn/src/reactor/renditions.rs",
     "conn/src/settings/legacy.rs",

@@ -13,7 +13,7 @@ use tonic::{Request, Status, transport::Channel};
 
 use super::{
     OlderClient, ROOM, Shown, Spot, chat_among_themselves, chat_beside_a_new_client, text,
-    wire::{Framed, WAYS, Way},
+    wire::{Asked, Framed, Heard, WAYS, Way},
 };
 use crate::server::Server;
 
@@ -122,6 +122,28 @@ impl OlderClient for Older {
         self.user_id as u64
     }
 
+    fn credentials(&self) -> Asked {
+        let (user_id, device_id) = (self.user_id as u64, self.device_id as u64);
+        Asked::SignIn { user_id, device_id, token: self.token.clone() }
+    }
+
+    fn frame(asked: &Asked) -> Vec<u8> {
+        let (r#type, data) = match asked.clone() {
+            Asked::SignIn { user_id, device_id, token } => {
+                let (user_id, device_id) = (user_id as i64, device_id as i64);
+                (PackageType::PtSignIn as i32, SignInInput { device_id, user_id, token }.encode_to_vec())
+            }
+            Asked::Heartbeat => (PackageType::PtHeartbeat as i32, Vec::new()),
+            Asked::Unknown(r#type) => (r#type, Vec::new()),
+        };
+        Input { r#type, request_id: 7, data: data.into() }.encode_to_vec()
+    }
+
+    fn heard(frame: &[u8]) -> Heard {
+        let Output { r#type, code, message, .. } = Output::decode(frame).unwrap();
+        Heard { kind: r#type, code, message }
+    }
+
     fn connect(&mut self, server: &Server, way: Way) {
         let (user_id, device_id, token) = (self.user_id, self.device_id, self.token.clone());
         let address = server.older_address(NAME, way == Way::WebSocket);
@@ -174,6 +196,10 @@ impl OlderClient for Older {
         let request = self.signed(GetGroupMembersReq { group_id: group_id as i64 });
         let reply = server.call(logic(server).get_group_members(request)).unwrap();
         reply.members.iter().map(|member| member.user_id as u64).collect()
+    }
+
+    fn list_groups(&self, server: &Server) -> Result<(), Status> {
+        server.call(logic(server).get_groups(self.signed(()))).map(drop)
     }
 
     fn send_to_friend(&self, server: &Server, user_id: u64, text: &str) {
@@ -252,9 +278,10 @@ impl OlderClient for Older {
         registered.map(|reply| reply.device_id as u64)
     }
 
-    fn take_push(&mut self) {
-        let output = self.connection().receive().unwrap();
-        self.take_output(output);
+    fn try_take_push(&mut self) -> bool {
+        let output: Option<Output> = self.connection().receive();
+        let output = output.filter(|output| output.r#type() != PackageType::PtUnknown);
+        output.map(|output| self.take_output(output)).is_some()
     }
 
     fn shown(&self) -> &[Shown] {
@@ -297,13 +324,13 @@ fn does_wrong(server: &Server, way: Way) {
     let client = Older::sign_in(server, "13800000003");
     let request = SignInInput { device_id: client.device_id, user_id: client.user_id, token: client.token.clone() };
     assert_eq!(ask(&mut connection, input(PackageType::PtSignIn, 4, request.encode_to_vec())).code, 0);
-    for unknown in [6, 7, 10, 77, 2000] {
+    for unknown in [6, 7, 10, 77, 2000, -1, -3, -77] {
         let asked = Input { r#type: unknown, request_id: 5, ..Input::default() };
         let answer = ask(&mut connection, asked);
         assert_eq!((answer.request_id, answer.r#type, answer.code), (5, unknown, 10005));
     }
     let answer = ask(&mut connection, input(PackageType::PtSync, 6, SyncInput { seq: -1 }.encode_to_vec()));
-    assert_ne!((answer.code, answer.message.as_str()), (0, ""));
+    assert_eq!((answer.r#type(), answer.code), (PackageType::PtSync, 10001), "{}", answer.message);
 
     let member_id = client.signed(GetGroupMembersReq { group_id: -5 });
     let refused = server.call(logic(server).get_group_members(member_id)).unwrap_err();

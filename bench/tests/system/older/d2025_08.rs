@@ -21,7 +21,7 @@ use tonic::{Request, Status, transport::Channel};
 
 use super::{
     OlderClient, ROOM, Shown, Spot, chat_among_themselves, chat_beside_a_new_client, text,
-    wire::{Framed, WAYS, Way},
+    wire::{Asked, Framed, Heard, WAYS, Way},
 };
 use crate::server::Server;
 
@@ -112,6 +112,26 @@ impl OlderClient for Older {
         self.user_id
     }
 
+    fn credentials(&self) -> Asked {
+        Asked::SignIn { user_id: self.user_id, device_id: self.device_id, token: self.token.clone() }
+    }
+
+    fn frame(asked: &Asked) -> Vec<u8> {
+        let (command, content) = match asked.clone() {
+            Asked::SignIn { user_id, device_id, token } => {
+                (Command::SignIn as i32, SignInRequest { device_id, user_id, token }.encode_to_vec())
+            }
+            Asked::Heartbeat => (Command::Heartbeat as i32, Vec::new()),
+            Asked::Unknown(command) => (command, Vec::new()),
+        };
+        Message { request_id: "7".into(), command, content: content.into(), ..Message::default() }.encode_to_vec()
+    }
+
+    fn heard(frame: &[u8]) -> Heard {
+        let Message { command, code, message, .. } = Message::decode(frame).unwrap();
+        Heard { kind: command, code, message }
+    }
+
     fn connect(&mut self, server: &Server, way: Way) {
         let Self { user_id, device_id, token, .. } = &*self;
         let address = server.older_address(NAME, way == Way::WebSocket);
@@ -164,6 +184,11 @@ impl OlderClient for Older {
         let request = self.signed(GetMembersRequest { group_id });
         let reply = server.call(GroupExtServiceClient::new(server.older_channel(NAME)).get_members(request)).unwrap();
         reply.members.iter().map(|member| member.user_id).collect()
+    }
+
+    fn list_groups(&self, server: &Server) -> Result<(), Status> {
+        let mut groups = GroupExtServiceClient::new(server.older_channel(NAME));
+        server.call(groups.list(self.signed(()))).map(drop)
     }
 
     fn send_to_friend(&self, server: &Server, user_id: u64, text: &str) {
@@ -236,9 +261,10 @@ impl OlderClient for Older {
         registered.map(|reply| reply.device_id)
     }
 
-    fn take_push(&mut self) {
-        let message = self.connection.as_mut().unwrap().receive().unwrap();
-        self.take(message);
+    fn try_take_push(&mut self) -> bool {
+        let message: Option<Message> = self.connection.as_mut().unwrap().receive();
+        let message = message.filter(|message| message.command() != Command::Unknown || message.code == 0);
+        message.map(|message| self.take(message)).is_some()
     }
 
     fn shown(&self) -> &[Shown] {
@@ -290,7 +316,7 @@ fn does_wrong(server: &Server, way: Way) {
     assert_eq!(ask(&mut connection, Command::SignIn as i32, request.encode_to_vec()).code, 0);
     for unknown in [5, 7, 10, 77, 2000, -5] {
         let answer = ask(&mut connection, unknown, Vec::new());
-        assert_eq!((answer.request_id.as_str(), answer.command.abs(), answer.code), ("x", unknown.abs(), 10005));
+        assert_eq!((answer.request_id.as_str(), answer.command, answer.code), ("x", unknown, 10005));
     }
 
     let request = client.signed(GetMembersRequest { group_id: u64::MAX });

@@ -5,27 +5,19 @@ use gim_legacy::Dialect;
 use gim_proto::{
     CloseReason, ResultCode,
     business::{SignInRequest, user_ext_service_client::UserExtServiceClient},
-    client::{Client, ClientError},
+    connect::{self, CloseNotice, Packet, PacketCommand, Reply},
 };
+use prost::Message as _;
 use tonic::Code;
 
 use super::{
-    OlderClient, d2020_12, d2024_01, d2025_08, make_group, read_until,
-    wire::{Framed, WAYS, Way},
+    OlderClient, each_dialect, make_group, read_until,
+    wire::{Asked, Framed, GOODBYE, Heard, WAYS, Way},
 };
 use crate::{
     from_outside::get,
-    server::{DEADLINE, Server},
+    server::{Bounds, Server},
 };
-
-/// Runs a check of each dialect.
-macro_rules! each_dialect {
-    ($check:ident, $server:expr) => {
-        $check::<d2025_08::Older>($server, d2025_08::NAME);
-        $check::<d2024_01::Older>($server, d2024_01::NAME);
-        $check::<d2020_12::Older>($server, d2020_12::NAME);
-    };
-}
 
 #[test]
 fn every_method_of_a_dialect_answers_and_is_counted_under_it() {
@@ -70,7 +62,7 @@ fn guesses_codes<C: OlderClient>(server: &Server, name: &str) {
 
 #[test]
 fn calls_at_the_door_of_a_dialect_take_from_the_share_of_the_address() {
-    let server = Server::start_for_few_older_calls(200);
+    let server = Server::start_for_older_clients_within(Bounds { address_calls: Some(200), ..Bounds::default() });
     each_dialect!(registers_too_many, &server);
 }
 
@@ -106,15 +98,98 @@ fn comes_to_todays_doors<C: OlderClient>(server: &Server, name: &str) {
     assert!(is_told, "{name}: {refused:?}");
 }
 
-/// `Input` is no packet of today's: its first field is a number where a text stands now.
 #[test]
-fn an_input_of_older_clients_is_no_frame_of_today() {
+fn an_older_client_at_the_long_connection_of_today_hears_todays_words() {
     let server = Server::start_for_older_clients();
-    let mut connection = Client::connect(server.tcp_address(), DEADLINE).unwrap();
-    connection.send_raw(&[2, 0x08, 1]).unwrap();
-    match connection.receive().unwrap_err() {
-        ClientError::Closed(Some(notice)) => assert_eq!(notice.reason(), CloseReason::CrBadFrame),
-        other => panic!("{other}"),
+    each_dialect!(signs_in_at_todays_doors, &server);
+}
+
+fn signs_in_at_todays_doors<C: OlderClient>(server: &Server, name: &str) {
+    let client = C::sign_in(server, &format!("132{}", name.replace('-', "")));
+    for way in WAYS {
+        let mut connection = Framed::open_today(server, way);
+        connection.send_bytes(&C::frame(&client.credentials()));
+        let answer: Packet = connection.receive().unwrap();
+        if answer.command == PacketCommand::PcSignIn as i32 {
+            // The packets of 2025 have the numbers of today's; its sign-in has the user where the device is now.
+            let reply = Reply::decode(answer.content).unwrap();
+            assert_eq!((answer.request_id.as_str(), reply.code), ("7", ResultCode::SignInAgain as i32), "{name}");
+            assert!(!reply.message.is_empty());
+            continue;
+        }
+        // `Input` is no packet: its first field is a number where a text stands now.
+        let notice = CloseNotice::decode(answer.content).unwrap();
+        assert_eq!((answer.command, notice.reason()), (PacketCommand::PcClose as i32, CloseReason::CrBadFrame));
+        assert!(!notice.message.is_empty());
+        assert_eq!(connection.receive_bytes(), None, "{name} by {way:?}");
+    }
+}
+
+#[test]
+fn a_new_client_at_the_door_of_a_dialect_hears_the_dialects_words() {
+    let server = Server::start_for_older_clients();
+    each_dialect!(is_newer_than_the_door, &server);
+}
+
+fn is_newer_than_the_door<C: OlderClient>(server: &Server, name: &str) {
+    let client = C::sign_in(server, &format!("131{}", name.replace('-', "")));
+    let Asked::SignIn { user_id, device_id, token } = client.credentials() else { panic!("signs in first") };
+    let command = PacketCommand::PcSignIn as i32;
+    // As the SDKs have it, and as a client that leaves out what was added last.
+    for (heartbeat_s, way) in [(60, Way::Tcp), (60, Way::WebSocket), (0, Way::Tcp), (0, Way::WebSocket)] {
+        let sign_in = connect::SignInRequest { user_id, device_id, token: token.clone(), app_id: 0, heartbeat_s };
+        let content = sign_in.encode_to_vec().into();
+        let mut connection = Framed::open(server, name, way);
+        connection.send(&Packet { request_id: "7".into(), command, content, ..Packet::default() });
+        let answer = C::heard(&connection.receive_bytes().unwrap());
+        assert!(!answer.message.is_empty(), "{name} by {way:?}: {answer:?}");
+        if answer.kind == GOODBYE {
+            assert_eq!(answer.code, ResultCode::BadRequest as i32, "{name} by {way:?}: {answer:?}");
+            assert_eq!(connection.receive_bytes(), None, "{name} by {way:?}");
+        } else {
+            // A frame of 2025 has the numbers of today's packet; its sign-in has the device where the user is now.
+            let expected = (command, ResultCode::SignInAgain as i32, 0);
+            assert_eq!((answer.kind, answer.code, heartbeat_s), expected, "{name} by {way:?}");
+        }
+    }
+}
+
+#[test]
+fn ids_that_nobody_has_and_unknown_types_are_refused_in_every_dialect() {
+    let server = Server::start_for_older_clients();
+    each_dialect!(names_what_is_not_there, &server);
+}
+
+fn names_what_is_not_there<C: OlderClient>(server: &Server, name: &str) {
+    let client = C::sign_in(server, &format!("130{}", name.replace('-', "")));
+    let Asked::SignIn { user_id: own_id, device_id: own_device_id, token } = client.credentials() else {
+        panic!("signs in first")
+    };
+    for way in WAYS {
+        let mut connection = Framed::open(server, name, way);
+        let mut ask = |asked: &Asked| -> Heard {
+            connection.send_bytes(&C::frame(asked));
+            C::heard(&connection.receive_bytes().unwrap())
+        };
+        // Nothing is answered before the sign-in.
+        for first in [Asked::Heartbeat, Asked::Unknown(77), Asked::Unknown(i32::MAX)] {
+            assert_eq!(ask(&first).code, ResultCode::SignInAgain as i32, "{name} by {way:?}: {first:?}");
+        }
+        // Above 2^63, or below 0 where numbers have a sign.
+        let too_high = 1 << 63;
+        for (user_id, device_id) in [(too_high, own_device_id), (u64::MAX, own_device_id), (own_id, u64::MAX)] {
+            let answer = ask(&Asked::SignIn { user_id, device_id, token: token.clone() });
+            assert_eq!((answer.kind, answer.code), (1, ResultCode::BadRequest as i32), "{name} by {way:?}: {answer:?}");
+            assert!(!answer.message.is_empty());
+        }
+        assert_eq!(ask(&client.credentials()).code, 0, "{name} by {way:?}");
+        for unknown in [7, 77, 112, 2_000, i32::MAX, -1, -3, -77, i32::MIN] {
+            let answer = ask(&Asked::Unknown(unknown));
+            assert_eq!((answer.kind, answer.code), (unknown, ResultCode::UnknownCommand as i32), "{name} by {way:?}");
+        }
+        // A second sign-in is none.
+        assert_eq!(ask(&client.credentials()).code, ResultCode::BadRequest as i32, "{name} by {way:?}");
+        assert_eq!(ask(&Asked::Heartbeat).code, 0, "{name} by {way:?}");
     }
 }
 

@@ -1,10 +1,12 @@
 //! Clients that speak older dialects, beside a new client of the same user on a second device, and a friend with a new client: each sees
 //! all that is said one-to-one, in a group and in a room, in order and once, over reconnects of either.
 
+mod bounds;
 mod d2020_12;
 mod d2024_01;
 mod d2025_08;
 mod doors;
+mod gaps;
 mod wire;
 
 use gim_proto::{
@@ -18,10 +20,20 @@ use gim_proto::{
 use prost::Message as _;
 use tonic::{Status, transport::Channel};
 
-use self::wire::Way;
+use self::wire::{Asked, Heard, Way};
 use crate::server::{Server, receive_message};
 
 const ROOM: u64 = 77;
+
+/// Runs a check of each dialect.
+macro_rules! each_dialect {
+    ($check:ident, $server:expr) => {
+        $check::<super::d2025_08::Older>($server, super::d2025_08::NAME);
+        $check::<super::d2024_01::Older>($server, super::d2024_01::NAME);
+        $check::<super::d2020_12::Older>($server, super::d2020_12::NAME);
+    };
+}
+use each_dialect;
 
 /// What a client showed: where it was said, and what.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,6 +55,12 @@ pub trait OlderClient {
     /// Registers a device and signs a phone number in on it.
     fn sign_in(server: &Server, phone_number: &str) -> Self;
     fn user_id(&self) -> u64;
+    /// What it says first on a long connection.
+    fn credentials(&self) -> Asked;
+    /// The frame that asks this.
+    fn frame(asked: &Asked) -> Vec<u8>;
+    /// What a frame of the server says.
+    fn heard(frame: &[u8]) -> Heard;
     /// Connects, enters the room, and syncs to the end.
     fn connect(&mut self, server: &Server, way: Way);
     fn disconnect(&mut self);
@@ -51,6 +69,8 @@ pub trait OlderClient {
     fn friends(&self, server: &Server) -> Vec<u64>;
     fn make_group(&self, server: &Server, member_id: u64) -> u64;
     fn members(&self, server: &Server, group_id: u64) -> Vec<u64>;
+    /// Asks for all of the caller's groups.
+    fn list_groups(&self, server: &Server) -> Result<(), Status>;
     fn send_to_friend(&self, server: &Server, user_id: u64, text: &str);
     fn send_to_group(&self, server: &Server, group_id: u64, text: &str);
     /// False where there are no rooms.
@@ -63,8 +83,8 @@ pub trait OlderClient {
     fn register(server: &Server, count: usize) -> Vec<Status>;
     /// Registers a device over this channel.
     fn register_at(server: &Server, channel: Channel) -> Result<u64, Status>;
-    /// Waits for the next push, and shows it if it says something.
-    fn take_push(&mut self);
+    /// Waits for the next push, and shows it if it says something. False where the connection ended, also with a sentence.
+    fn try_take_push(&mut self) -> bool;
     fn shown(&self) -> &[Shown];
 }
 
@@ -149,7 +169,7 @@ fn text(content: &[u8]) -> String {
 
 fn read_until(client: &mut impl OlderClient, text: &str) {
     while client.shown().last().is_none_or(|shown| shown.text != text) {
-        client.take_push();
+        assert!(client.try_take_push(), "the connection ended before: {text}");
     }
 }
 

@@ -1,12 +1,12 @@
 //! Frames of whatever dialect, over TCP and over WebSocket. Every wait has a deadline.
 
 use std::{
-    io::{Read as _, Write as _},
+    io::{ErrorKind, Read as _, Write as _},
     net::{SocketAddr, TcpStream},
 };
 
 use bytes::{Buf as _, BytesMut};
-use tungstenite::{Message, WebSocket};
+use tungstenite::{Error, Message, WebSocket, error::ProtocolError};
 
 use crate::server::{DEADLINE, Server};
 
@@ -19,6 +19,30 @@ pub enum Way {
     Tcp,
     WebSocket,
 }
+
+/// What a client asks of whatever dialect.
+#[derive(Debug, Clone)]
+pub enum Asked {
+    SignIn {
+        user_id: u64,
+        device_id: u64,
+        token: String,
+    },
+    Heartbeat,
+    /// Of a command or a type that nobody knows.
+    Unknown(i32),
+}
+
+/// What it hears: the command or the type, the code, and the sentence.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Heard {
+    pub kind: i32,
+    pub code: i32,
+    pub message: String,
+}
+
+/// What is said before the end has this command, or type.
+pub const GOODBYE: i32 = 0;
 
 /// A connection.
 pub enum Framed {
@@ -46,6 +70,14 @@ impl Framed {
         }
     }
 
+    /// To the listeners of today's clients.
+    pub fn open_today(server: &Server, way: Way) -> Self {
+        match way {
+            Way::Tcp => Self::tcp(server.tcp_address()),
+            Way::WebSocket => Self::web_socket(server.web_socket_address(), ""),
+        }
+    }
+
     pub fn send(&mut self, frame: &impl prost::Message) {
         self.send_bytes(&frame.encode_to_vec());
     }
@@ -57,7 +89,10 @@ impl Framed {
                 let mut bytes = Vec::new();
                 prost::encode_length_delimiter(frame.len(), &mut bytes).unwrap();
                 bytes.extend_from_slice(frame);
-                stream.write_all(&bytes).unwrap();
+                let told = stream.write_all(&bytes);
+                // Who was closed meanwhile finds out by reading.
+                let ends = [ErrorKind::ConnectionReset, ErrorKind::BrokenPipe];
+                assert!(told.as_ref().err().is_none_or(|error| ends.contains(&error.kind())), "{told:?}");
             }
             Self::WebSocket(socket) => socket.send(Message::binary(frame.to_vec())).unwrap(),
         }
@@ -80,15 +115,19 @@ impl Framed {
                     return Some(received.split_to(length).to_vec());
                 }
                 let mut chunk = [0; 4096];
-                match stream.read(&mut chunk).unwrap() {
-                    0 => return None,
-                    count => received.extend_from_slice(&chunk[..count]),
+                match stream.read(&mut chunk) {
+                    Ok(0) => return None,
+                    // What was said and not read any more.
+                    Err(error) if error.kind() == ErrorKind::ConnectionReset => return None,
+                    count => received.extend_from_slice(&chunk[..count.unwrap()]),
                 }
             },
             Self::WebSocket(socket) => loop {
                 match socket.read() {
                     Ok(Message::Binary(bytes)) => return Some(bytes.to_vec()),
-                    Ok(Message::Close(_)) | Err(tungstenite::Error::ConnectionClosed) => return None,
+                    Ok(Message::Close(_)) | Err(Error::ConnectionClosed) => return None,
+                    Err(Error::Io(error)) if error.kind() == ErrorKind::ConnectionReset => return None,
+                    Err(Error::Protocol(ProtocolError::ResetWithoutClosingHandshake)) => return None,
                     other => drop(other.unwrap()),
                 }
             },

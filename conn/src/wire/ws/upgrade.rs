@@ -80,12 +80,13 @@ struct UpgradeRefusal(StatusCode, &'static str);
 
 const NO_REQUEST: UpgradeRefusal = UpgradeRefusal(StatusCode::BAD_REQUEST, "this is no HTTP request");
 
-/// Looks at the front of `input`; `peer` is who sent it.
-pub fn read(input: &[u8], peer: Option<IpAddr>, site: &Site) -> Opening {
+/// Looks at the front of `input`; `peer` is who sent it. What is wrong in a sign-in of the query is left to whoever answers sign-ins where
+/// clients have a form of their own for answers (`is_older`).
+pub fn read(input: &[u8], peer: Option<IpAddr>, site: &Site, is_older: bool) -> Opening {
     match parse(input) {
         Ok(None) => Opening::NeedMore,
         Ok(Some((consumed, request))) => match *request.method() {
-            Method::GET => respond(consumed, &request, peer, site),
+            Method::GET => respond(consumed, &request, peer, site, is_older),
             Method::HEAD => respond_to_head(&request),
             _ => refuse(UpgradeRefusal(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD"), ALLOWED),
         },
@@ -124,9 +125,9 @@ fn request_of(parsed: &httparse::Request<'_, '_>) -> Option<Request> {
     Some(request)
 }
 
-fn respond(consumed: usize, request: &Request, peer: Option<IpAddr>, site: &Site) -> Opening {
+fn respond(consumed: usize, request: &Request, peer: Option<IpAddr>, site: &Site, is_older: bool) -> Opening {
     match request.uri().path() {
-        PATH | PATH_WITH_SLASH => match upgrade(consumed, request, peer, site) {
+        PATH | PATH_WITH_SLASH => match upgrade(consumed, request, peer, site, is_older) {
             Ok(upgrade) => Opening::Upgrade(upgrade),
             Err(refusal) if refusal.0 == StatusCode::UPGRADE_REQUIRED => {
                 refuse(refusal, &[("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13")])
@@ -165,7 +166,13 @@ fn refuse(UpgradeRefusal(status, text): UpgradeRefusal, extra: http::Extra<'_>) 
     Opening::Answer { response: http::refusal(status, extra, text), is_fine: false }
 }
 
-fn upgrade(consumed: usize, request: &Request, peer: Option<IpAddr>, site: &Site) -> Result<Upgrade, UpgradeRefusal> {
+fn upgrade(
+    consumed: usize,
+    request: &Request,
+    peer: Option<IpAddr>,
+    site: &Site,
+    is_older: bool,
+) -> Result<Upgrade, UpgradeRefusal> {
     let headers = request.headers();
     // What a proxy asks that was not told to pass WebSockets on; pages are for it, too.
     if request.version() < Version::HTTP_11 {
@@ -193,7 +200,8 @@ fn upgrade(consumed: usize, request: &Request, peer: Option<IpAddr>, site: &Site
     if !site.origins.is_empty() && origin.is_some_and(|origin| !is_welcome(origin)) {
         return Err(UpgradeRefusal(StatusCode::FORBIDDEN, "pages of this origin may not connect"));
     }
-    let sign_in = sign_in(request.uri().query().unwrap_or(""))?;
+    let query = request.uri().query().unwrap_or("");
+    let sign_in = if is_older { sign_in_of_old(query)? } else { sign_in(query)? };
     let mut response = create_response(request)
         .map_err(|_| UpgradeRefusal(StatusCode::BAD_REQUEST, "this is no WebSocket handshake"))?;
     if asks_for_subprotocol(request) {
@@ -212,12 +220,29 @@ fn asks_for_subprotocol(request: &Request) -> bool {
     lines.filter_map(|line| line.to_str().ok()).flat_map(|line| line.split(',')).any(|name| name.trim() == SUBPROTOCOL)
 }
 
-/// The sign-in of older clients: `?user_id=&device_id=&token=&app_id=&heartbeat_s=`.
+const MALFORMED: UpgradeRefusal =
+    UpgradeRefusal(StatusCode::BAD_REQUEST, "the query is no sign-in: user_id, device_id, token, app_id, heartbeat_s");
+
+/// `?user_id=&device_id=&token=` in a dialect: a number that is none is the id of nobody, and is refused as that.
+fn sign_in_of_old(query: &str) -> Result<Option<Vec<u8>>, UpgradeRefusal> {
+    let id = |text: &str| text.parse().ok().or_else(|| Some(text.parse::<i64>().ok()? as u64)).unwrap_or_default();
+    let mut request = SignInRequest::default();
+    let mut is_sign_in = false;
+    for pair in query.split('&') {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        match name {
+            "user_id" => request.user_id = id(&percent_decoded(value).ok_or(MALFORMED)?),
+            "device_id" => request.device_id = id(&percent_decoded(value).ok_or(MALFORMED)?),
+            "token" => request.token = percent_decoded(value).ok_or(MALFORMED)?,
+            _ => continue,
+        }
+        is_sign_in = true;
+    }
+    Ok(is_sign_in.then(|| packet_of(&request)))
+}
+
+/// The sign-in of clients that name themselves in the URL: `?user_id=&device_id=&token=&app_id=&heartbeat_s=`.
 fn sign_in(query: &str) -> Result<Option<Vec<u8>>, UpgradeRefusal> {
-    const MALFORMED: UpgradeRefusal = UpgradeRefusal(
-        StatusCode::BAD_REQUEST,
-        "the query is no sign-in: user_id, device_id, token, app_id, heartbeat_s",
-    );
     let mut request = SignInRequest::default();
     let mut is_sign_in = false;
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
@@ -239,8 +264,12 @@ fn sign_in(query: &str) -> Result<Option<Vec<u8>>, UpgradeRefusal> {
     if request.user_id == 0 || request.device_id == 0 || request.token.is_empty() {
         return Err(MALFORMED);
     }
+    Ok(Some(packet_of(&request)))
+}
+
+fn packet_of(request: &SignInRequest) -> Vec<u8> {
     let content = request.encode_to_vec().into();
-    Ok(Some(Packet { command: PacketCommand::PcSignIn as i32, content, ..Packet::default() }.encode_to_vec()))
+    Packet { command: PacketCommand::PcSignIn as i32, content, ..Packet::default() }.encode_to_vec()
 }
 
 fn percent_decoded(text: &str) -> Option<String> {
@@ -269,7 +298,7 @@ mod tests {
 
     fn status(request: &str) -> u16 {
         let site = Site { origins: vec!["https://app.example".into()], ..Site::default() };
-        match read(request.as_bytes(), None, &site) {
+        match read(request.as_bytes(), None, &site, false) {
             Opening::NeedMore => 0,
             Opening::Upgrade(_) => 101,
             Opening::Answer { response, is_fine } => {
@@ -281,7 +310,7 @@ mod tests {
     }
 
     fn upgraded(request: &str, peer: &str, site: &Site) -> Upgrade {
-        match read(request.as_bytes(), Some(peer.parse().unwrap()), site) {
+        match read(request.as_bytes(), Some(peer.parse().unwrap()), site, false) {
             Opening::Upgrade(upgrade) => upgrade,
             other => panic!("{other:?}"),
         }
@@ -343,7 +372,7 @@ mod tests {
     #[test]
     fn a_head_request_gets_no_body() {
         let Opening::Answer { response, .. } =
-            read(get("/", "Host: a\r\n").replace("GET", "HEAD").as_bytes(), None, &Site::default())
+            read(get("/", "Host: a\r\n").replace("GET", "HEAD").as_bytes(), None, &Site::default(), false)
         else {
             panic!()
         };
@@ -356,6 +385,25 @@ mod tests {
         for cut in 0..request.len() {
             assert_eq!(status(&request[..cut]), 0, "cut at {cut}");
         }
+    }
+
+    #[test]
+    fn a_sign_in_of_a_dialect_is_judged_by_whoever_answers_it() {
+        let asked = |query: &str| {
+            let request = get(&format!("/ws?{query}"), UPGRADE);
+            let Opening::Upgrade(Upgrade { sign_in, .. }) = read(request.as_bytes(), None, &Site::default(), true)
+            else {
+                panic!("{query}");
+            };
+            let SignInRequest { user_id, device_id, token, app_id, heartbeat_s } =
+                SignInRequest::decode(Packet::decode(&sign_in?[..]).unwrap().content).unwrap();
+            assert_eq!((app_id, heartbeat_s), (0, 0), "{query}");
+            Some((user_id, device_id, token))
+        };
+        assert_eq!(asked("user_id=1&device_id=2&token=a%20b&app_id=7&heartbeat_s=9"), Some((1, 2, "a b".into())));
+        assert_eq!(asked("user_id=-1&token=t"), Some((u64::MAX, 0, "t".into())));
+        assert_eq!(asked("user_id=18446744073709551616&device_id=x"), Some((0, 0, String::new())));
+        assert_eq!((asked(""), asked("app_id=7")), (None, None));
     }
 
     #[test]
@@ -387,16 +435,16 @@ mod tests {
         let mut bytes = request.into_bytes();
         let mark = bytes.windows(2).position(|pair| pair == b"?,").unwrap();
         bytes[mark] = 0xff;
-        let Opening::Upgrade(upgrade) = read(&bytes, Some("10.2.3.4".parse().unwrap()), &site) else { panic!() };
+        let Opening::Upgrade(upgrade) = read(&bytes, Some("10.2.3.4".parse().unwrap()), &site, false) else { panic!() };
         assert_eq!(upgrade.client, Some("203.0.113.9".parse().unwrap()));
     }
 
     proptest! {
         #[test]
         fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200), text in "[ -~\r\n]{0,200}") {
-            read(&bytes, None, &Site::default());
-            read(text.as_bytes(), None, &Site::default());
-            read(get(&format!("/ws?{}", text.replace(' ', "")), UPGRADE).as_bytes(), None, &Site::default());
+            read(&bytes, None, &Site::default(), false);
+            read(text.as_bytes(), None, &Site::default(), true);
+            read(get(&format!("/ws?{}", text.replace(' ', "")), UPGRADE).as_bytes(), None, &Site::default(), true);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use gim_proto::{
-    check::{Violation, invalid},
+    check::{self, Violation, invalid, too_large},
     content::{self, Media, Mention},
     typed_content::{MENTIONS_MAX, TypedContent},
 };
@@ -14,6 +14,9 @@ use super::{
     wire::{self, MessageType},
 };
 use crate::fields::put_packed;
+
+/// Whom a message may mean at most.
+const TO_USER_IDS_MAX: usize = 1_000;
 
 /// The name of a file that has none, which today's have to have.
 const NAMELESS: &str = "file";
@@ -35,6 +38,11 @@ pub(super) fn todays(
     content: Bytes,
     to_user_ids: &[i64],
 ) -> Result<(i32, Bytes), Violation> {
+    if to_user_ids.len() > TO_USER_IDS_MAX {
+        let problem = format!("has {} entries, at most {TO_USER_IDS_MAX} are allowed", to_user_ids.len());
+        return Err(too_large("to_user_ids", problem));
+    }
+    to_user_ids.iter().try_for_each(|&user_id| check::id("to_user_ids", user_id as u64).map(drop))?;
     let Said { content, id, thumbnail_url, has_path } = match message_type {
         MessageType::MtText => text(read::<wire::Text>(content)?.text, to_user_ids).into(),
         MessageType::MtFace => face(read(content)?).into(),

@@ -15,7 +15,7 @@ use super::{
         UserMessagePush,
     },
 };
-use crate::packets::{Packet, Packets as _, Scratch};
+use crate::packets::{Packet, Packets as _, Scratch, UNKNOWN, asked_as};
 
 fn written(command: PacketCommand, request_id: &str, content: &[u8]) -> Option<Output> {
     let mut frame = Vec::new();
@@ -161,7 +161,11 @@ proptest! {
             } else {
                 input.request_id.to_string()
             };
-            prop_assert_eq!(packet.request_id, request_id);
+            if packet.command == UNKNOWN {
+                prop_assert_eq!(asked_as(packet.request_id), (input.r#type, &input.request_id.to_string()[..]));
+            } else {
+                prop_assert_eq!(packet.request_id, request_id);
+            }
         }
     }
 }

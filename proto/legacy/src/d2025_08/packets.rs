@@ -5,7 +5,7 @@ use gim_proto::connect::PacketCommand;
 use super::{pushes, wire::connect::Command};
 use crate::{
     fields::{Malformed, put_bytes, put_number, visit},
-    packets::{Packet, Packets, Scratch},
+    packets::{self, Packet, Packets, Scratch},
     sign_in,
     today::{Message, Reply},
 };
@@ -28,6 +28,10 @@ impl Packets for Frames {
         &[0x0a, 0x10, 0x1a, 0x20, 0x28, 0x30]
     }
 
+    fn has_sync(&self) -> bool {
+        false
+    }
+
     fn read<'a>(&self, frame: &'a [u8], scratch: &'a mut Scratch) -> Result<Packet<'a>, Malformed> {
         let mut packet = Packet::default();
         visit(frame, |field| {
@@ -43,12 +47,15 @@ impl Packets for Frames {
         })?;
         packet.command = match Command::try_from(packet.command) {
             Ok(Command::SignIn) => {
-                packet.content = sign_in::todays(packet.content, &mut scratch.content);
+                packet.content = sign_in::todays(packet.content, &mut scratch.content)?;
                 PacketCommand::PcSignIn as i32
             }
             Ok(Command::Heartbeat) => PacketCommand::PcHeartbeat as i32,
             Ok(Command::SubscribeRoom) => PacketCommand::PcSubscribeRoom as i32,
-            _ => packet.command.saturating_abs().wrapping_neg(),
+            _ => {
+                packet.request_id = scratch.unknown(packet.command, packet.request_id);
+                packets::UNKNOWN
+            }
         };
         Ok(packet)
     }
@@ -64,10 +71,15 @@ impl Packets for Frames {
                 put_answer(frame, said, Command::Unknown as i32, Reply::of_close(said.content));
                 true
             }
-            // Today's numbers of what can be asked are those of the dialect; what is unknown comes back as it was.
+            // What is unknown comes back as it was.
+            _ if said.command == packets::UNKNOWN => {
+                let (command, request_id) = packets::asked_as(said.request_id);
+                put_answer(frame, &Packet { request_id, ..*said }, command, Reply::read(said.content));
+                true
+            }
+            // Today's numbers of what can be asked are those of the dialect.
             _ => {
-                let command = if said.command < 0 { said.command.wrapping_neg() } else { said.command };
-                put_answer(frame, said, command, Reply::read(said.content));
+                put_answer(frame, said, said.command, Reply::read(said.content));
                 true
             }
         }

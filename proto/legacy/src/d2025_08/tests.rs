@@ -18,7 +18,7 @@ use super::{
         logic::{self, User, UserMessagePush},
     },
 };
-use crate::packets::{Packet, Packets as _, Scratch};
+use crate::packets::{Packet, Packets as _, Scratch, UNKNOWN, asked_as};
 
 fn card() -> todays::User {
     todays::User { user_id: 5, device_id: 6, nickname: "n".into(), avatar_url: "a".into(), extra: "e".into() }
@@ -65,7 +65,13 @@ fn a_sign_in_has_its_ids_in_todays_order() {
 #[test]
 fn what_was_never_asked_then_cannot_be_asked_now() {
     for command in [0, 4, 5, 7, 10, 100, 1_000, i32::MAX, -5, i32::MIN] {
-        read(&Message { command, ..Message::default() }, |packet| assert!(packet.command <= 0, "{command}"));
+        let mut frame = Vec::new();
+        read(&Message { request_id: "a/b".into(), command, ..Message::default() }, |packet| {
+            assert_eq!(packet.command, UNKNOWN, "{command}");
+            assert!(Frames.write(&packet, &mut frame));
+        });
+        let answer = Message::decode(&frame[..]).unwrap();
+        assert_eq!((answer.request_id.as_str(), answer.command), ("a/b", command), "its answer repeats what was asked");
     }
 }
 
@@ -160,7 +166,11 @@ proptest! {
         let mut scratch = Scratch::default();
         let read = Frames.read(&bytes, &mut scratch);
         if let (Ok(packet), Ok(message)) = (&read, Message::decode(&bytes[..])) {
-            prop_assert_eq!(packet.request_id, message.request_id);
+            if packet.command == UNKNOWN {
+                prop_assert_eq!(asked_as(packet.request_id), (message.command, &message.request_id[..]));
+            } else {
+                prop_assert_eq!(packet.request_id, message.request_id);
+            }
         }
     }
 
