@@ -156,7 +156,7 @@ impl Default for BusinessSettings {
             node: "business-1".into(),
             data_dir: "data".into(),
             grpc: GrpcSettings { listen: Endpoint::new("127.0.0.1:8020"), ..GrpcSettings::default() },
-            admin: AdminSettings { listen: Endpoint::new("127.0.0.1:8021") },
+            admin: AdminSettings { listen: Endpoint::new("127.0.0.1:8021"), ..AdminSettings::default() },
             log: LogSettings::default(),
             traces: TracesSettings::default(),
             database: DatabaseSettings::default(),
@@ -242,6 +242,10 @@ impl Settings for BusinessSettings {
 
     fn admin(&self) -> &Endpoint {
         &self.admin.listen
+    }
+
+    fn files_interval_ms(&self) -> u64 {
+        self.admin.files_interval_ms
     }
 
     fn traces(&self) -> Option<&TracesSettings> {

@@ -41,6 +41,9 @@ const LATENCY_BUCKETS_S: [f64; 17] =
 pub struct AdminSettings {
     /// Where the admin listener is; empty for none.
     pub listen: Endpoint,
+    /// How often the settings file and the files that it names are looked at, and read again as at SIGHUP where others changed them;
+    /// 0 leaves it to SIGHUP.
+    pub files_interval_ms: u64,
 }
 
 /// A running admin listener. Dropping it stops it a little later.
@@ -48,6 +51,7 @@ pub struct AdminSettings {
 pub struct Admin {
     server: HttpServer,
     requests: Option<ReloadRequests>,
+    readiness: Readiness,
     /// Ends when it is dropped.
     _upkeep: JoinSet<()>,
 }
@@ -61,6 +65,11 @@ impl Admin {
     /// Those who ask for settings to be read again; once.
     pub fn reload_requests(&mut self) -> Option<ReloadRequests> {
         self.requests.take()
+    }
+
+    /// Has `/readyz` refuse, so that whoever goes by it sends nobody here any more.
+    pub fn tell_that_it_stops(&self) {
+        self.readiness.stop();
     }
 
     /// Stops it; the address is free afterwards.
@@ -85,13 +94,13 @@ pub async fn start(
     metric_names::describe(metrics);
     let bounds = HttpBounds { connections_max: CONNECTIONS_MAX, timeout: CONNECTION_TIMEOUT };
     let (door, requests) = reload_requests::channel();
-    let routes = routes(handle.clone(), readiness, door);
+    let routes = routes(handle.clone(), readiness.clone(), door);
     let server = HttpServer::start(&settings.listen, routes, bounds, "the admin listener").await?;
     let mut upkeep = JoinSet::new();
     if server.address().is_some() {
         upkeep.spawn(keep_up(handle));
     }
-    Ok(Admin { server, requests: Some(requests), _upkeep: upkeep })
+    Ok(Admin { server, requests: Some(requests), readiness, _upkeep: upkeep })
 }
 
 fn routes(metrics: PrometheusHandle, readiness: Readiness, door: ReloadDoor) -> Router {
@@ -110,7 +119,9 @@ fn page(metrics: &PrometheusHandle) -> String {
 
 fn ready_answer(readiness: &Readiness) -> (StatusCode, String) {
     let problems = readiness.problems();
-    if problems.is_empty() {
+    if readiness.stops() {
+        (StatusCode::SERVICE_UNAVAILABLE, "stopping\n".to_owned())
+    } else if problems.is_empty() {
         (StatusCode::OK, "ready\n".to_owned())
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, format!("waiting for: {}\n", problems.join(", ")))

@@ -1,5 +1,5 @@
-//! Files that settings name and others renew, as cert-manager and ACME clients do: looked at now and then. On the task of
-//! [`crate::service`].
+//! The settings file, and files that settings name, which others renew as cert-manager, ACME clients and Kubernetes do: looked at now and
+//! then. On the task of [`crate::service`].
 //!
 //! Always holds: a change is told only when two looks in a row found the same, so that files that are being written, or a certificate
 //! whose key comes a moment later, are left alone; and once, unless the files were of no use: then every look tells it, because what
@@ -53,6 +53,20 @@ impl FileWatch {
         let files = watched.map(|watched| watched.files).unwrap_or_default();
         let held = stamps(&files);
         Self { looks, last: held.clone(), held, files, are_good: true }
+    }
+
+    /// Looks at these from now on, which were read already. What is new among them is told once, as it may have changed since.
+    pub(crate) fn look_at(&mut self, files: Vec<PathBuf>) {
+        if self.looks.is_none() || files == self.files {
+            return;
+        }
+        let known = |stamps: &[Option<Stamp>], file: &PathBuf| {
+            let at = self.files.iter().position(|known| known == file);
+            at.and_then(|at| stamps[at].clone())
+        };
+        let held = files.iter().map(|file| known(&self.held, file)).collect();
+        let last = files.iter().map(|file| known(&self.last, file)).collect();
+        (self.held, self.last, self.files) = (held, last, files);
     }
 
     /// Waits until some are others than those that were read, or those are to be tried again. May be dropped at any moment.
@@ -170,6 +184,20 @@ mod tests {
         }
         watch.note_use(true);
         assert!(is_quiet(&mut watch).await);
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_named_later_is_looked_at_too() {
+        let folder = TempDir::new().unwrap();
+        let files = ["a", "b"].map(|name| folder.path().join(name));
+        files.iter().for_each(|file| fs::write(file, "key").unwrap());
+        let mut watch = watch(&files[..1]);
+        watch.look_at(files.to_vec());
+        timeout(DEADLINE, watch.changed()).await.unwrap();
+        watch.note();
+        assert!(is_quiet(&mut watch).await);
+        fs::write(&files[1], "another key").unwrap();
+        timeout(DEADLINE, watch.changed()).await.unwrap();
     }
 
     #[tokio::test]

@@ -1,11 +1,14 @@
 //! Readiness: a service is ready when each of its named parts is.
 //!
 //! Made where the service is started; clones go to whoever owns a part, on any thread. Always holds: a part is not ready until it said
-//! so.
+//! so, and a service that stops is not ready any more, whatever its parts say.
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use tokio::sync::watch;
@@ -15,6 +18,7 @@ use tokio::sync::watch;
 pub struct Readiness {
     parts: Arc<Mutex<BTreeMap<&'static str, PartState>>>,
     changed: watch::Sender<()>,
+    stops: Arc<AtomicBool>,
 }
 
 #[derive(Debug, Clone)]
@@ -35,7 +39,7 @@ pub struct ReadyPart {
 
 impl Default for Readiness {
     fn default() -> Self {
-        Self { parts: Arc::default(), changed: watch::Sender::new(()) }
+        Self { parts: Arc::default(), changed: watch::Sender::new(()), stops: Arc::default() }
     }
 }
 
@@ -60,6 +64,16 @@ impl Readiness {
             PartState::Missing { problem: Some(problem) } => Some(format!("{name} ({problem})")),
         };
         self.parts().iter().filter_map(told).collect()
+    }
+
+    /// Says that the service begins to stop: it takes nobody new from here on.
+    pub fn stop(&self) {
+        self.stops.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it stops.
+    pub fn stops(&self) -> bool {
+        self.stops.load(Ordering::Relaxed)
     }
 
     /// Waits until every part is ready.

@@ -57,12 +57,14 @@ mod tests {
     async fn a_service_says_whether_it_is_ready_and_what_it_waits_for() {
         let readiness = Readiness::default();
         let part = readiness.part("database");
-        let settings = AdminSettings { listen: Endpoint::new("0.0.0.0:0") };
+        let settings = AdminSettings { listen: Endpoint::new("0.0.0.0:0"), ..AdminSettings::default() };
         let running = admin::start(&settings, &[], readiness).await.unwrap();
         let listener = Endpoint::from(running.address().unwrap());
         assert_eq!(asked(listener.clone()).await.unwrap_err(), "not ready: 503 waiting for: database");
         part.set(true);
         asked(listener.clone()).await.unwrap();
+        running.tell_that_it_stops();
+        assert_eq!(asked(listener.clone()).await.unwrap_err(), "not ready: 503 stopping");
         running.stop().await;
         assert!(asked(listener).await.unwrap_err().starts_with("nobody answers on 127.0.0.1:"));
         assert!(asked(Endpoint::default()).await.unwrap_err().contains("admin.listen is empty"));

@@ -3,7 +3,10 @@
 //! Always holds: settings that are refused change nothing; and whatever changed and is not applied is named: each time somebody asks, and
 //! once where files are of no use at look after look.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use metrics::counter;
 use toml::{Table, Value};
@@ -33,6 +36,14 @@ impl<S: Settings> Reload<S> {
     pub(crate) fn new(arguments: &ServiceArguments, settings: &S, log: fn(&S) -> &LogSettings) -> Self {
         let held = Table::try_from(settings).unwrap_or_default();
         Self { arguments: arguments.clone(), log, held, last_problem: None }
+    }
+
+    /// The settings file, and every file that is named in it.
+    pub(crate) fn files(&self, settings: &S) -> Vec<PathBuf> {
+        let mut files: Vec<PathBuf> = self.arguments.config.iter().cloned().collect();
+        let table = Table::try_from(settings).unwrap_or_default();
+        table.values().for_each(|value| add_files_in(value, &mut files));
+        files
     }
 
     /// Reads them again, and has `check` look at the files that they name. Where they are refused, it says why; otherwise the log filter
@@ -70,6 +81,15 @@ impl<S: Settings> Reload<S> {
         let result = if problem.is_none() { "ok" } else { "refused" };
         counter!(names::RELOADS, "result" => result).increment(1);
         ReloadOutcome { applied, waiting, problem }
+    }
+}
+
+fn add_files_in(value: &Value, files: &mut Vec<PathBuf>) {
+    match value {
+        Value::String(text) if Path::new(text).is_file() => files.push(text.into()),
+        Value::Array(entries) => entries.iter().for_each(|entry| add_files_in(entry, files)),
+        Value::Table(section) => section.values().for_each(|entry| add_files_in(entry, files)),
+        _ => {}
     }
 }
 

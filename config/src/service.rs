@@ -1,13 +1,13 @@
 //! The frame of every `main`: load, start, wait for a signal, drain; any failure is one sentence and exit code 1.
 
-use std::{fmt::Display, future::Future, process::ExitCode};
+use std::{fmt::Display, future::Future, process::ExitCode, time::Duration};
 
 use metrics::gauge;
 
 use crate::{
     admin::{self, Admin},
     arguments::ServiceArguments,
-    file_watch::FileWatch,
+    file_watch::{FileWatch, WatchedFiles},
     files,
     logging::LogSettings,
     metrics as names, ready_check,
@@ -34,7 +34,7 @@ pub trait Running {
     }
 
     /// SIGHUP: reads the files again that settings name, and takes over of `settings` what [`Settings::RELOADED`] promises; there are none
-    /// where they were refused, and where it is the files that changed.
+    /// where they were refused.
     ///
     /// # Errors
     /// What stays as it was, and why.
@@ -172,7 +172,9 @@ where
         return Err(problem.to_string());
     }
     // Before they are read, so that no change is missed.
-    let mut files = FileWatch::new(settings.watched_files());
+    let interval = Duration::from_millis(settings.files_interval_ms());
+    let watched = (!interval.is_zero()).then(|| WatchedFiles { files: reload.files(&settings), interval });
+    let mut files = FileWatch::new(watched);
     let mut running = tokio::select! {
         started = start(settings) => match started {
             Ok(running) => running,
@@ -193,7 +195,7 @@ where
     let mut asked_to_stop = Box::pin(running.asked_to_stop());
     let mut requests = running.admin().reload_requests().expect("nobody else takes them");
     let why = loop {
-        let (mut asked, mut of_files_alone) = (None, false);
+        let (mut asked, mut is_asked) = (None, true);
         tokio::select! {
             signal = signals.next_or_reload() => {
                 if let Some(signal) = signal {
@@ -201,18 +203,19 @@ where
                 }
             }
             reply = requests.next() => asked = Some(reply),
-            () = files.changed() => of_files_alone = true,
+            () = files.changed() => is_asked = false,
             () = &mut asked_to_stop => break "an operator".to_owned(),
             problem = running.failed() => return Err(problem),
         }
         supervisor.reloading();
-        let outcome = read_again(&mut running, &mut reload, &mut files, of_files_alone).await;
+        let outcome = read_again(&mut running, &mut reload, &mut files, is_asked).await;
         if let Some(reply) = asked {
             // Whoever asked may not have waited.
             drop(reply.send(outcome));
         }
         supervisor.started(&running.summary());
     };
+    running.admin().tell_that_it_stops();
     // Whoever asks now, or still waits, hears that the service stops.
     drop(requests);
     supervisor.stopping();
@@ -233,29 +236,30 @@ where
     }
 }
 
-/// What SIGHUP does, or a change of the files that settings name, which are then read alone.
+/// What SIGHUP does, or a change of the settings file or of files that settings name.
 async fn read_again<S, R>(
     running: &mut R,
     reload: &mut Reload<S>,
     files: &mut FileWatch,
-    of_files_alone: bool,
+    is_asked: bool,
 ) -> ReloadOutcome
 where
     S: Settings + Sync,
     R: Running<Settings = S>,
 {
     files.note();
-    let read = (!of_files_alone).then(|| reload.read(|settings| running.check(settings)));
-    let (settings, of_settings) = match read {
-        Some(Ok(settings)) => (Some(settings), None),
-        Some(Err(problem)) => (None, Some(problem)),
-        None => (None, None),
+    let (settings, of_settings) = match reload.read(|settings| running.check(settings)) {
+        Ok(settings) => (Some(settings), None),
+        Err(problem) => (None, Some(problem)),
     };
+    if let Some(settings) = &settings {
+        files.look_at(reload.files(settings));
+    }
     let of_files = running.reload(settings.as_ref()).await.err();
-    files.note_use(of_files.is_none());
+    files.note_use(of_settings.is_none() && of_files.is_none());
     let problems: Vec<String> = of_settings.into_iter().chain(of_files).collect();
     let problem = (!problems.is_empty()).then(|| problems.join("; "));
-    reload.conclude(settings.as_ref(), problem, !of_files_alone)
+    reload.conclude(settings.as_ref(), problem, is_asked)
 }
 
 /// The one line that a person, or the script that started us, reads.

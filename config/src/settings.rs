@@ -14,7 +14,6 @@ use toml::{Table, Value};
 
 use crate::{
     arguments::ServiceArguments,
-    file_watch::WatchedFiles,
     listen::Endpoint,
     renamed_keys::{self, FormerKeys, RemovedKey, RenamedKey},
     secret_files, service_links,
@@ -50,9 +49,9 @@ pub trait Settings: Default + Serialize + DeserializeOwned {
         None
     }
 
-    /// Files that are read again when others renew them, as at SIGHUP; none without it.
-    fn watched_files(&self) -> Option<WatchedFiles> {
-        None
+    /// How often the settings file and the files that it names are looked at, to be read again as at SIGHUP; 0 for never.
+    fn files_interval_ms(&self) -> u64 {
+        0
     }
 
     /// The name of this node.

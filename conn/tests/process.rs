@@ -216,7 +216,7 @@ fn a_hangup_applies_the_log_filter_and_names_what_needs_a_restart() {
 }
 
 #[test]
-fn a_certificate_that_others_renew_is_read_again_by_itself() {
+fn what_others_renew_is_read_again_by_itself() {
     let authority = Authority::new();
     let (certificate, key) = authority.issue();
     let files = format!("[{{ certificate = {certificate:?}, key = {key:?} }}]");
@@ -224,11 +224,26 @@ fn a_certificate_that_others_renew_is_read_again_by_itself() {
         ("TLS__LISTEN", "127.0.0.1:0"),
         ("TLS__WEBSOCKET_LISTEN", "127.0.0.1:0"),
         ("TLS__CERTIFICATES", &*files),
-        ("TLS__FILES_INTERVAL_MS", "5"),
+        ("ADMIN__FILES_INTERVAL_MS", "5"),
     ];
-    let mut node = Node::start(256, &settings);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("conn.toml");
+    let token = folder.path().join("token");
+    std::fs::write(&token, "a-secret-of-sixteen-and-more").unwrap();
+    let with_token = format!("[grpc]\ninternal_token_file = {token:?}\n");
+    std::fs::write(&file, &with_token).unwrap();
+    let mut node = Node::start_with(256, &settings, &["--config", file.to_str().unwrap()]);
     authority.issue();
     find(&mut node.log, "the certificates were read again");
+    std::fs::write(&file, with_token + "[log]\nslow_ms = 7\n").unwrap();
+    find(&mut node.log, "applied=\"log.slow_ms\"");
+    std::fs::write(&token, "another-secret-of-sixteen-and-more").unwrap();
+    find(&mut node.log, "applied=\"grpc.internal_token\"");
+    std::fs::write(&token, "").unwrap();
+    let line = find(&mut node.log, "this stays as it was");
+    assert!(line.contains("grpc.internal_token_file: ") && line.contains(" is empty"), "{line}");
+    std::fs::write(&token, "a-third-secret-of-sixteen-and-more").unwrap();
+    find(&mut node.log, "applied=\"grpc.internal_token\"");
     std::fs::write(key, "no key").unwrap();
     let line = find(&mut node.log, "this stays as it was");
     assert!(line.contains("tls.certificates: "), "{line}");
@@ -279,6 +294,25 @@ fn a_second_signal_stops_at_once() {
     node.terminate();
     node.await_log("stopped at once");
     assert_eq!(node.child.wait().unwrap().code(), Some(143));
+}
+
+#[test]
+fn a_node_that_drains_says_so_to_whoever_asks_whether_it_is_ready() {
+    let admin = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let node = Node::start(256, &[("SESSION__LINGER_MS", "60000"), ("ADMIN__LISTEN", &admin.to_string())]);
+    let mut client = node.connect();
+    assert_eq!(client.request(PacketCommand::PcHeartbeat as i32, Vec::new()).unwrap().code, 10000);
+    let ready = || admin_page::get(admin, "/readyz").unwrap();
+    assert_eq!(ready(), (503, "waiting for: link to logic\n".to_owned()));
+    node.terminate();
+    let ClientError::Closed(Some(notice)) = client.receive().unwrap_err() else { panic!("it says goodbye") };
+    assert_eq!(notice.reason(), CloseReason::CrServerDraining);
+    assert_eq!(ready(), (503, "stopping\n".to_owned()));
+    assert_eq!(
+        admin_page::get(admin, "/healthz").unwrap().0,
+        200,
+        "whoever restarts what does not live leaves it alone"
+    );
 }
 
 #[test]

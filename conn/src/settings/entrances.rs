@@ -1,8 +1,8 @@
 //! The sections about where clients get in: `[tcp]`, `[websocket]`, `[tls]` and `[public]`.
 
-use std::{path::PathBuf, time::Duration};
+use std::path::PathBuf;
 
-use gim_config::{file_watch::WatchedFiles, listen::Endpoint};
+use gim_config::listen::Endpoint;
 use serde::{Deserialize, Serialize};
 
 /// Bytes of an address that clients are told.
@@ -40,7 +40,6 @@ pub struct TlsSettings {
     pub certificates: Vec<CertificateSettings>,
     pub client_ca: PathBuf,
     pub client_certificate_required: bool,
-    pub files_interval_ms: u64,
 }
 
 /// The section `[public]`: where clients reach this node.
@@ -106,7 +105,6 @@ impl Default for TlsSettings {
             certificates: Vec::new(),
             client_ca: PathBuf::new(),
             client_certificate_required: false,
-            files_interval_ms: 0,
         }
     }
 }
@@ -128,15 +126,6 @@ impl WebSocketSettings {
 }
 
 impl TlsSettings {
-    /// All of its files, where somebody is to look at them.
-    pub(super) fn watched_files(&self) -> Option<WatchedFiles> {
-        let of_certificates = self.certificates.iter().flat_map(|files| [&files.certificate, &files.key]);
-        let ca = Some(&self.client_ca).filter(|path| !path.as_os_str().is_empty());
-        let files = of_certificates.chain(ca).cloned().collect();
-        let interval = Duration::from_millis(self.files_interval_ms);
-        (!interval.is_zero()).then_some(WatchedFiles { files, interval })
-    }
-
     pub(super) fn validate(&self) -> Result<(), String> {
         let lacks = |path: &PathBuf| path.as_os_str().is_empty();
         if self.certificates.iter().any(|files| lacks(&files.certificate) || lacks(&files.key)) {

@@ -5,8 +5,8 @@ mod entrances;
 mod legacy;
 
 use gim_config::{
-    RenamedKey, Settings, admin::AdminSettings, file_watch::WatchedFiles, grpc::GrpcSettings, listen::Endpoint,
-    logging::LogSettings, networks::Networks, traces::TracesSettings,
+    RenamedKey, Settings, admin::AdminSettings, grpc::GrpcSettings, listen::Endpoint, logging::LogSettings,
+    networks::Networks, traces::TracesSettings,
 };
 use serde::{Deserialize, Serialize};
 
@@ -193,7 +193,7 @@ impl Default for ConnSettings {
                 connections_per_address_max: 32,
                 ..GrpcSettings::default()
             },
-            admin: AdminSettings { listen: Endpoint::new("127.0.0.1:8001") },
+            admin: AdminSettings { listen: Endpoint::new("127.0.0.1:8001"), ..AdminSettings::default() },
             log: LogSettings::default(),
             traces: TracesSettings::default(),
             session: SessionSettings::default(),
@@ -308,7 +308,8 @@ impl Settings for ConnSettings {
         "session.newest_seq_interval_ms",
         "session.linger_ms",
     ];
-    const RENAMED: &'static [RenamedKey] = &[("link.inbox_commands_max", "link.commands_max")];
+    const RENAMED: &'static [RenamedKey] =
+        &[("link.inbox_commands_max", "link.commands_max"), ("tls.files_interval_ms", "admin.files_interval_ms")];
 
     fn listeners(&mut self) -> Vec<&mut Endpoint> {
         let legacy = self.legacy.iter_mut().flat_map(|legacy| [&mut legacy.tcp, &mut legacy.websocket]);
@@ -329,12 +330,12 @@ impl Settings for ConnSettings {
         &self.admin.listen
     }
 
-    fn traces(&self) -> Option<&TracesSettings> {
-        Some(&self.traces)
+    fn files_interval_ms(&self) -> u64 {
+        self.admin.files_interval_ms
     }
 
-    fn watched_files(&self) -> Option<WatchedFiles> {
-        self.tls.watched_files()
+    fn traces(&self) -> Option<&TracesSettings> {
+        Some(&self.traces)
     }
 
     fn node(&self) -> &str {

@@ -109,7 +109,7 @@ impl Default for LogicSettings {
             grpc: GrpcSettings { listen: Endpoint::new("127.0.0.1:8010"), ..GrpcSettings::default() },
             clients: ClientsSettings::default(),
             legacy: Vec::new(),
-            admin: AdminSettings { listen: Endpoint::new("127.0.0.1:8011") },
+            admin: AdminSettings { listen: Endpoint::new("127.0.0.1:8011"), ..AdminSettings::default() },
             log: LogSettings::default(),
             traces: TracesSettings::default(),
             database: DatabaseSettings::default(),
@@ -172,6 +172,10 @@ impl Settings for LogicSettings {
 
     fn admin(&self) -> &Endpoint {
         &self.admin.listen
+    }
+
+    fn files_interval_ms(&self) -> u64 {
+        self.admin.files_interval_ms
     }
 
     fn traces(&self) -> Option<&TracesSettings> {
