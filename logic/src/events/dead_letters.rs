@@ -25,6 +25,17 @@ impl DeadLetters {
         &self.path
     }
 
+    /// Whether it can be written, which has to be known before the day on which somebody takes nothing.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn check(&self) -> io::Result<()> {
+        self.path.parent().map_or(Ok(()), fs::create_dir_all)?;
+        let is_there = self.path.exists();
+        OpenOptions::new().create(true).append(true).open(&self.path)?;
+        if is_there { Ok(()) } else { fs::remove_file(&self.path) }
+    }
+
     /// Adds a line, which is on the disk when this returns.
     ///
     /// # Errors
@@ -63,9 +74,14 @@ mod tests {
     async fn lines_are_added_until_the_file_is_as_long_as_it_may_be() {
         let folder = tempfile::tempdir().unwrap();
         let letters = DeadLetters::new(folder.path().to_owned(), 10);
+        letters.check().unwrap();
+        assert!(!letters.path().exists(), "there is no dead letter yet");
         letters.add("1234".into()).await.unwrap();
         letters.add("5678".into()).await.unwrap();
         assert_eq!(letters.add(String::new()).await.unwrap_err().kind(), io::ErrorKind::StorageFull);
+        letters.check().unwrap();
         assert_eq!(std::fs::read_to_string(letters.path()).unwrap(), "1234\n5678\n");
+        let nowhere = DeadLetters::new(letters.path().join("folder"), 10);
+        assert_eq!(nowhere.check().unwrap_err().kind(), io::ErrorKind::NotADirectory);
     }
 }

@@ -82,11 +82,16 @@ impl EventOutlet {
     ) -> Result<Option<Self>, String> {
         let events = settings.events.clone();
         let Some(webhook) = webhook(&events)? else { return Ok(None) };
+        let dead_letters = DeadLetters::new(settings.data_dir.clone(), events.dead_letter_bytes_max);
+        dead_letters.check().map_err(|error| {
+            let path = dead_letters.path().display();
+            format!("data_dir: {path}, where events go that nobody takes, cannot be written: {error}")
+        })?;
         Ok(Some(Self {
             walk: Walk::new(WALK, store, settled),
             teller: teller.choosing(events.kinds.clone(), events.group_kinds.clone()),
             webhook,
-            dead_letters: DeadLetters::new(settings.data_dir.clone(), events.dead_letter_bytes_max),
+            dead_letters,
             settings: events,
             failures: Seldom::default(),
         }))
