@@ -1,11 +1,13 @@
 //! `backup`: copies the databases of logic and business while the services run. Of a MySQL the server's own program makes the copy, and
 //! the command for it is printed.
 //!
-//! Always holds: the folder of a backup is there when everything in it is whole and on the disk, and not before.
+//! Always holds: the folder of a backup is there when everything in it is whole and on the disk, and not before; until then it has a name
+//! of its own, which holds a lock, so that another run neither goes on with what was left nor takes away what is being made.
 
 use std::{
     collections::BTreeMap,
-    fs, io,
+    fs::{self, File, TryLockError},
+    io,
     path::{Path, PathBuf},
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -18,7 +20,7 @@ use serde_json::json;
 
 use crate::{
     answer::Answer,
-    databases::{DatabaseArguments, OwnDatabase},
+    databases::{DatabaseArguments, OwnDatabase, files_of_users},
     manifest::{Copied, Manifest},
 };
 
@@ -41,6 +43,9 @@ pub enum BackupError {
     /// Something is there already.
     #[error("{} is there already: name a folder that is not", .0.display())]
     Exists(PathBuf),
+    /// Another run makes the same backup.
+    #[error("another gim-ctl makes {} just now", .0.display())]
+    Busy(PathBuf),
     /// There is nothing to copy.
     #[error("there is no {0}: leave it out by --only")]
     NoDatabase(String),
@@ -80,27 +85,53 @@ pub async fn run(arguments: &BackupArguments) -> Result<Answer, BackupError> {
     }
     let (mut lines, mut files) = (Vec::new(), BTreeMap::new());
     if !embedded.is_empty() {
-        let part = beside(to);
-        let copied = copy(&embedded, &part).await;
-        if copied.is_err() {
-            // What is cut must not lie about as if it were something.
-            drop(fs::remove_dir_all(&part));
-        }
-        files = copied?;
-        fs::rename(&part, to).map_err(|source| BackupError::Write { path: to.clone(), source })?;
+        files = make(&embedded, to).await?;
         lines.push(format!("{} holds {}", to.display(), files.keys().cloned().collect::<Vec<_>>().join(" and ")));
     }
     let commands = dump_command(&served, to);
     lines.extend(commands.iter().map(|command| {
         format!("a MariaDB or MySQL is backed up by its own program, both databases at one moment:\n  {command}")
     }));
-    Ok(Answer::good(lines.join("\n"), json!({"folder": to, "files": files, "commands": commands})))
+    let of_users = files_of_users(&embedded.iter().chain(&served).collect::<Vec<_>>());
+    lines.extend(of_users.iter().map(|place| format!("files of users are not in it: copy {place} after it")));
+    let json = json!({"folder": to, "files": files, "commands": commands, "files_of_users": of_users});
+    Ok(Answer::good(lines.join("\n"), json))
+}
+
+async fn make(databases: &[OwnDatabase], to: &Path) -> Result<BTreeMap<String, Copied>, BackupError> {
+    let part = beside(to);
+    let fail = |source| BackupError::Write { path: part.clone(), source };
+    fs::create_dir_all(&part).map_err(fail)?;
+    // With the process goes the lock, and what it left is begun anew.
+    let folder = File::open(&part).map_err(fail)?;
+    folder.try_lock().map_err(|error| match error {
+        TryLockError::WouldBlock => BackupError::Busy(to.to_owned()),
+        TryLockError::Error(source) => fail(source),
+    })?;
+    empty(&part).map_err(fail)?;
+    let copied = copy(databases, &part).await;
+    if copied.is_err() {
+        // What is cut must not lie about as if it were something.
+        drop(fs::remove_dir_all(&part));
+    }
+    let files = copied?;
+    let fail = |source| BackupError::Write { path: to.to_owned(), source };
+    fs::rename(&part, to).map_err(fail)?;
+    let parent = to.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(parent).and_then(|parent| parent.sync_all()).map_err(fail)?;
+    Ok(files)
+}
+
+fn empty(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        fs::remove_file(entry?.path())?;
+    }
+    Ok(())
 }
 
 async fn copy(databases: &[OwnDatabase], folder: &Path) -> Result<BTreeMap<String, Copied>, BackupError> {
     let fail = |source| BackupError::Write { path: folder.to_owned(), source };
     let begun_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    fs::create_dir_all(folder).map_err(fail)?;
     let mut files = BTreeMap::new();
     for database in databases {
         let Some(path) = &database.location.file else { continue };

@@ -49,6 +49,22 @@ pub enum OwnSettings {
     Business(Box<BusinessSettings>),
 }
 
+/// Where business keeps the files of users, if it does: no copy of a database holds them.
+pub fn files_of_users(databases: &[&OwnDatabase]) -> Option<String> {
+    databases.iter().find_map(|database| match &database.settings {
+        OwnSettings::Business(settings) => {
+            let (files, folder) = (&settings.files, settings.files.folder_in(&settings.data_dir));
+            let are_kept = !files.listen.is_off() || folder.exists();
+            let place = || match files.bucket.as_str() {
+                "" => folder.display().to_string(),
+                bucket => format!("the bucket {bucket}"),
+            };
+            are_kept.then(place)
+        }
+        OwnSettings::Logic(_) => None,
+    })
+}
+
 impl DatabaseArguments {
     /// Logic's first: of two copies that are not of one moment, business has to have the later one.
     pub fn databases(&self) -> Result<Vec<OwnDatabase>, SettingsError> {

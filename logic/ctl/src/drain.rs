@@ -1,10 +1,13 @@
 //! `drain`: has a conn node send its clients away and end, and waits until it is gone.
 //!
-//! Always holds: the node is asked once, and only when it is there; where this program ends early, the node goes on.
+//! Always holds: the node is asked once, and only when it is there; where this program ends early, the node goes on. A node whose link to
+//! logic was cut, or whose logic is away for a moment, is not taken for one that is gone.
 
 use std::time::{Duration, Instant};
 
-use gim_proto::logic::{DrainNodeRequest, ListNodesReply, operator_int_service_client::OperatorIntServiceClient};
+use gim_proto::logic::{
+    DrainNodeRequest, ListNodesReply, NodeLoad, operator_int_service_client::OperatorIntServiceClient,
+};
 use serde_json::json;
 
 use crate::{
@@ -29,6 +32,10 @@ pub struct DrainArguments {
     /// How long to wait for its end; it goes on without us
     #[arg(long, value_name = "S", default_value_t = 120)]
     wait_s: u64,
+    /// How long it has to be missing until it counts as gone: a node whose link was cut is back within about twice
+    /// its `link.reconnect_max_ms`. (One that had nobody left is gone at once.)
+    #[arg(long, value_name = "S", default_value_t = 10)]
+    gone_after_s: u64,
     #[command(flatten)]
     remote: RemoteArguments,
 }
@@ -55,7 +62,7 @@ pub enum DrainError {
     )]
     Deaf(String),
     /// It takes longer.
-    #[error("{node} still has {connections} connections after {wait_s} s, and goes on draining")]
+    #[error("{node} {} {connections} connections after {wait_s} s, and goes on draining", if *.is_there { "still has" } else { "is missing, and had" })]
     Slow {
         /// Who drains.
         node: String,
@@ -63,6 +70,8 @@ pub enum DrainError {
         connections: u64,
         /// How long we waited.
         wait_s: u64,
+        /// Whether logic told of it at the end.
+        is_there: bool,
     },
 }
 
@@ -87,24 +96,39 @@ pub async fn run(arguments: &DrainArguments) -> Result<Answer, DrainError> {
     Ok(Answer::good(text, json!({"node": node.name, "connections": before, "took_ms": took.as_millis() as u64})))
 }
 
-/// Until this start of the node is gone; one that comes back under its name is another.
+/// Until this start of the node is gone; one that comes back under its name is another. Returns how long it was there.
 async fn wait(arguments: &DrainArguments, logic: &Remote, epoch: u64, before: u64) -> Result<Duration, DrainError> {
     let (begun, progress) = (Instant::now(), Progress::of("connections", before));
-    let mut told = 0;
+    let [gone_after, patience] = [arguments.gone_after_s, arguments.wait_s].map(Duration::from_secs);
+    let (mut last, mut told) = (NodeLoad { connections: before, ..NodeLoad::default() }, 0);
+    let mut missing_since: Option<Instant> = None;
     loop {
         tokio::time::sleep(ASK_INTERVAL).await;
-        let reply = attached(logic).await?;
-        let Some(node) = reply.nodes.iter().find(|node| node.epoch == epoch) else { return Ok(begun.elapsed()) };
-        let load = node.load.unwrap_or_default();
-        let gone = before.saturating_sub(load.connections);
+        match attached(logic).await {
+            // A logic that is away, as one that is restarted, says nothing about the node.
+            Err(error) if error.is_retryable() && begun.elapsed() < patience => missing_since = None,
+            Err(error) => return Err(error.into()),
+            Ok(reply) => match reply.nodes.iter().find(|node| node.epoch == epoch) {
+                Some(node) => (last, missing_since) = (node.load.unwrap_or_default(), None),
+                None => {
+                    let since = *missing_since.get_or_insert_with(Instant::now);
+                    let had_nobody = last.is_draining && last.connections == 0;
+                    if had_nobody || since.elapsed() >= gone_after {
+                        return Ok(since - begun);
+                    }
+                }
+            },
+        }
+        let gone = before.saturating_sub(last.connections);
         progress.add(usize::try_from(gone.saturating_sub(told)).unwrap_or_default());
         told = told.max(gone);
-        if !load.is_draining && begun.elapsed() > BEGIN_WITHIN {
+        let is_there = missing_since.is_none();
+        if is_there && !last.is_draining && begun.elapsed() > BEGIN_WITHIN {
             return Err(DrainError::Deaf(arguments.node.clone()));
         }
-        if begun.elapsed() > Duration::from_secs(arguments.wait_s) {
-            let (node, connections) = (arguments.node.clone(), load.connections);
-            return Err(DrainError::Slow { node, connections, wait_s: arguments.wait_s });
+        if begun.elapsed() > patience {
+            let (node, connections) = (arguments.node.clone(), last.connections);
+            return Err(DrainError::Slow { node, connections, wait_s: arguments.wait_s, is_there });
         }
     }
 }

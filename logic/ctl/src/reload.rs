@@ -1,5 +1,7 @@
 //! `reload`: has services of this host read their settings again, as SIGHUP does, and tells what came of it. Asks admin listeners.
 
+use std::net::SocketAddr;
+
 use gim_config::{
     admin_page,
     listen::Endpoint,
@@ -17,7 +19,7 @@ pub struct ReloadArguments {
     admins: Vec<String>,
 }
 
-/// One could not be asked. Those before it were.
+/// Why one was not asked, or did not do it.
 #[derive(Debug, thiserror::Error)]
 pub enum ReloadError {
     /// The address is none.
@@ -54,23 +56,28 @@ pub enum ReloadError {
     },
 }
 
-/// Asks one after the other; all is well where nothing was refused.
+/// Asks one after the other, also after one that is away; nobody is asked where an address is none. All is well where each did it and
+/// nothing was refused.
 pub fn run(arguments: &ReloadArguments) -> Result<Answer, ReloadError> {
-    let mut outcomes = Vec::new();
-    for address in &arguments.admins {
-        outcomes.push((address.as_str(), ask(address)?));
+    let sockets: Vec<_> =
+        arguments.admins.iter().map(|address| Ok((address.as_str(), socket(address)?))).collect::<Result<_, _>>()?;
+    let mut asked: Vec<_> = sockets.into_iter().map(|(address, socket)| (address, ask(address, socket))).collect();
+    if let [(_, Err(_))] = &asked[..] {
+        asked.remove(0).1?;
     }
-    let lines: Vec<String> =
-        outcomes.iter().map(|(address, outcome)| format!("{address}: {}", told(outcome))).collect();
-    let is_good = outcomes.iter().all(|(_, outcome)| outcome.problem.is_none());
-    let services: Vec<Value> = outcomes.iter().map(|(address, outcome)| json_of(address, outcome)).collect();
+    let lines: Vec<String> = asked.iter().map(|(address, asked)| line(address, asked)).collect();
+    let is_good = asked.iter().all(|(_, asked)| asked.as_ref().is_ok_and(|outcome| outcome.problem.is_none()));
+    let services: Vec<Value> = asked.iter().map(|(address, asked)| json_of(address, asked)).collect();
     Ok(Answer { text: lines.join("\n"), json: json!({"services": services}), is_good })
 }
 
-fn ask(address: &str) -> Result<ReloadOutcome, ReloadError> {
+fn socket(address: &str) -> Result<SocketAddr, ReloadError> {
     let fail = |problem: String| ReloadError::Address { address: address.to_owned(), problem };
     let endpoint: Endpoint = address.parse().map_err(fail)?;
-    let socket = endpoint.socket_address().map_err(|error| fail(error.to_string()))?;
+    endpoint.socket_address().map_err(|error| fail(error.to_string()))
+}
+
+fn ask(address: &str, socket: SocketAddr) -> Result<ReloadOutcome, ReloadError> {
     let answered = admin_page::post(socket, "/reload", HEADER);
     let address = address.to_owned();
     match answered {
@@ -78,6 +85,14 @@ fn ask(address: &str) -> Result<ReloadOutcome, ReloadError> {
         Ok((200, told)) => serde_json::from_str(&told).map_err(|_| ReloadError::Old { address }),
         Ok((403 | 503, said)) => Err(ReloadError::Refused { address, problem: said.trim().to_owned() }),
         Ok(_) => Err(ReloadError::Old { address }),
+    }
+}
+
+/// An error names the address itself.
+fn line(address: &str, asked: &Result<ReloadOutcome, ReloadError>) -> String {
+    match asked {
+        Ok(outcome) => format!("{address}: {}", told(outcome)),
+        Err(error) => error.to_string(),
     }
 }
 
@@ -101,7 +116,10 @@ fn told(outcome: &ReloadOutcome) -> String {
     parts.join("; ")
 }
 
-fn json_of(address: &str, outcome: &ReloadOutcome) -> Value {
-    let ReloadOutcome { applied, waiting, problem } = outcome;
+fn json_of(address: &str, asked: &Result<ReloadOutcome, ReloadError>) -> Value {
+    let (applied, waiting, problem) = match asked {
+        Ok(ReloadOutcome { applied, waiting, problem }) => (applied.as_slice(), waiting.as_slice(), problem.clone()),
+        Err(error) => (&[][..], &[][..], Some(error.to_string())),
+    };
     json!({"admin": address, "applied": applied, "needs_restart": waiting, "problem": problem})
 }

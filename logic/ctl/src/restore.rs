@@ -2,7 +2,7 @@
 //! given out twice. Of a MySQL the commands for it are printed.
 //!
 //! Always holds: the whole backup was looked at, and the copies are ready on the same disk, before anything of what is there is moved; and
-//! what was there is kept beside it.
+//! what was there is kept beside it. Wherever it is stopped, a service then starts on the one or on the other, or is refused.
 
 use std::{
     fs::{self, File},
@@ -20,7 +20,7 @@ use serde_json::json;
 
 use crate::{
     answer::Answer,
-    databases::{DatabaseArguments, OwnDatabase, OwnSettings, Owner},
+    databases::{DatabaseArguments, OwnDatabase, OwnSettings, Owner, files_of_users},
     manifest::{Manifest, ManifestError},
 };
 
@@ -96,6 +96,16 @@ pub enum RestoreError {
     /// The ids of users were not raised.
     #[error("the ids of users were not raised, and nothing was replaced: {0}")]
     SkipIds(sqlx::Error),
+    /// One of several was not put in place.
+    #[error("cannot put {} in place: {source}{}; run it again before anything starts", .path.display(), earlier(.done))]
+    Place {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+        /// Those before it, which were.
+        done: Vec<PathBuf>,
+    },
     /// A file cannot be written.
     #[error("cannot write {}: {source}; what is there was not replaced", .path.display())]
     Write {
@@ -104,6 +114,10 @@ pub enum RestoreError {
         /// What the system said.
         source: io::Error,
     },
+}
+
+fn earlier(done: &[PathBuf]) -> String {
+    done.iter().map(|path| format!("; {} is as it was backed up already", path.display())).collect()
 }
 
 /// A copy that waits for its place.
@@ -128,9 +142,11 @@ pub async fn run(arguments: &RestoreArguments) -> Result<Answer, RestoreError> {
         }
     }
     let stamp = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    for Ready { copy, target, .. } in &ready {
-        let kept =
-            put_in_place(copy, target, stamp).map_err(|source| RestoreError::Write { path: target.clone(), source })?;
+    for (index, Ready { copy, target, .. }) in ready.iter().enumerate() {
+        let kept = put_in_place(copy, target, stamp).map_err(|source| {
+            let done = ready[..index].iter().map(|ready| ready.target.clone()).collect();
+            RestoreError::Place { path: target.clone(), source, done }
+        })?;
         let kept = kept.map(|kept| format!("; what was there is now {}", kept.display())).unwrap_or_default();
         lines.push(format!("{} is as it was backed up{kept}", target.display()));
     }
@@ -139,6 +155,11 @@ pub async fn run(arguments: &RestoreArguments) -> Result<Answer, RestoreError> {
         lines.push(format!(
             "a MariaDB or MySQL is restored by its own programs, while no service runs:\n  {}",
             commands.join("\n  ")
+        ));
+    }
+    if let Some(place) = files_of_users(&embedded.iter().chain(&served).collect::<Vec<_>>()) {
+        lines.push(format!(
+            "files of users are as they were: {place} has to be as new as the databases, or newer, before business starts"
         ));
     }
     lines.push("empty Redis, if logic uses one: redis-cli flushdb; then start business, logic and conn".to_owned());
@@ -190,24 +211,46 @@ async fn prepare(arguments: &RestoreArguments, database: &OwnDatabase) -> Result
     Ok(Ready { _folder: folder, copy, target })
 }
 
-/// Moves what is there aside, with its log, which would destroy the copy; returns where it is then. The log goes last: where it is
-/// without its database, no service starts.
+/// A file under another name.
+struct Step {
+    from: PathBuf,
+    to: PathBuf,
+    keeps_its_name: bool,
+}
+
+impl Step {
+    fn take(&self) -> io::Result<()> {
+        if self.keeps_its_name { fs::hard_link(&self.from, &self.to) } else { fs::rename(&self.from, &self.to) }
+    }
+}
+
+/// Keeps what is there under another name, with its log, which would destroy the copy; returns where it is then.
 fn put_in_place(copy: &Path, target: &Path, stamp: u64) -> io::Result<Option<PathBuf>> {
     let aside = unused_name(target, stamp)?;
-    let mut kept = None;
-    for ending in FILE_ENDINGS {
-        let (old, aside) = (with_ending(target, ending), with_ending(&aside, ending));
-        if is_there(&old)? {
-            fs::rename(&old, &aside)?;
-            kept.get_or_insert(aside);
-        }
+    let steps = steps(copy, target, &aside)?;
+    let in_folder = File::open(target.parent().unwrap_or(Path::new(".")))?;
+    for step in &steps {
+        step.take()?;
+        in_folder.sync_all()?;
     }
-    fs::rename(copy, target)?;
     if let Some(folder) = copy.parent() {
         fs::remove_dir_all(folder)?;
     }
-    File::open(target.parent().unwrap_or(Path::new(".")))?.sync_all()?;
-    Ok(kept)
+    Ok(steps.into_iter().rev().nth(1).map(|_| aside))
+}
+
+/// From the first step to the last the database has two names, with which no service starts on it; the last puts the copy into its place
+/// in one go.
+fn steps(copy: &Path, target: &Path, aside: &Path) -> io::Result<Vec<Step>> {
+    let mut steps = Vec::new();
+    for ending in FILE_ENDINGS {
+        let (from, to) = (with_ending(target, ending), with_ending(aside, ending));
+        if is_there(&from)? {
+            steps.push(Step { from, to, keeps_its_name: ending.is_empty() });
+        }
+    }
+    steps.push(Step { from: copy.to_owned(), to: target.to_owned(), keeps_its_name: false });
+    Ok(steps)
 }
 
 /// A name beside the file under which an earlier restore kept nothing, not even one in this second.
@@ -271,9 +314,62 @@ fn commands(databases: &[OwnDatabase], from: &Path, arguments: &RestoreArguments
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use gim_logic::LogicSettings;
     use tempfile::TempDir;
+    use tokio::runtime::Runtime;
 
     use super::*;
+
+    const DEADLINE: Duration = Duration::from_secs(20);
+
+    /// Whether logic would start on what is in the folder, or why not.
+    fn opened(folder: &Path) -> Result<(), String> {
+        let mut settings = LogicSettings::default();
+        folder.clone_into(&mut settings.data_dir);
+        Runtime::new().unwrap().block_on(async {
+            let opening = tokio::time::timeout(DEADLINE, gim_logic::open_offline(settings)).await.unwrap();
+            opening.map_err(|error| error.to_string())?.close().await;
+            Ok(())
+        })
+    }
+
+    #[test]
+    fn a_restore_that_is_killed_after_any_step_leaves_no_empty_database() {
+        for taken in 0..4 {
+            let folder = TempDir::new().unwrap();
+            let target = folder.path().join("logic.db");
+            opened(folder.path()).unwrap();
+            let old = fs::read(&target).unwrap();
+            fs::write(with_ending(&target, "-wal"), "log").unwrap();
+            fs::write(with_ending(&target, "-shm"), "index").unwrap();
+            let copy_of = |number: u32| {
+                let ready = folder.path().join(format!("{READY}-{number}"));
+                fs::create_dir(&ready).unwrap();
+                fs::write(ready.join("logic.db"), &old).unwrap();
+                ready.join("logic.db")
+            };
+            let aside = unused_name(&target, 7).unwrap();
+            for step in &steps(&copy_of(1), &target, &aside).unwrap()[..taken] {
+                step.take().unwrap();
+            }
+            if taken > 0 {
+                let refused = opened(folder.path()).unwrap_err();
+                assert!(refused.contains("has 2 names (hard links)"), "after {taken}: {refused}");
+            }
+            put_in_place(&copy_of(2), &target, 7).unwrap();
+            opened(folder.path()).unwrap();
+            let first = if taken > 0 { aside } else { with_ending(&target, ".before-restore-7") };
+            assert_eq!(fs::read(first).unwrap(), old);
+            let names =
+                fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+            let logs: Vec<_> =
+                names.filter(|name| name.starts_with("logic.db.before") && name.ends_with("-wal")).collect();
+            assert_eq!(logs.len(), 1, "{logs:?}");
+            assert_eq!(fs::read_to_string(folder.path().join(&logs[0])).unwrap(), "log");
+        }
+    }
 
     #[test]
     fn what_a_restore_in_the_same_second_kept_is_not_written_over() {

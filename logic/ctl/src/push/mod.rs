@@ -138,8 +138,16 @@ pub async fn run(arguments: &PushArguments) -> Result<Answer, PushError> {
         progress.add(part.len());
     }
     drop(progress);
-    let earlier = if before == 0 { String::new() } else { format!(", {before} of them by an earlier run") };
-    let text = format!("{} users have it{earlier}", users.len());
+    let all = users.len();
+    let text = match before {
+        0 => format!("{all} users have it"),
+        _ if pushed == 0 => {
+            format!(
+                "nothing was pushed: {all} users have it by an earlier run; to push it once more name another --journal"
+            )
+        }
+        _ => format!("{all} users have it, {before} of them by an earlier run"),
+    };
     Ok(Answer::good(text, json!({"users": users.len(), "pushed_now": pushed, "pushed_before": before})))
 }
 

@@ -1,5 +1,10 @@
 //! What running services are asked.
 
+use std::{
+    process::Stdio,
+    time::{Duration, Instant},
+};
+
 use gim_config::{
     Readiness,
     admin::{self, AdminSettings},
@@ -13,9 +18,13 @@ use gim_proto::{
 };
 use prost::Message as _;
 use serde_json::json;
+use tempfile::TempDir;
 use tonic::Request;
 
-use crate::server::{DEADLINE, Server, TOKEN, refusal};
+use crate::server::{DEADLINE, Server, TOKEN, done, refusal};
+
+/// How long a node waits for clients that do not close.
+const LONGER_THAN_THE_TEST_MS: u64 = 600_000;
 
 #[test]
 fn status_tells_what_runs_and_fails_where_something_does_not() {
@@ -42,9 +51,12 @@ fn a_reload_tells_what_holds_now_what_waits_and_what_was_refused() {
         ReloadOutcome { applied: vec!["log.filter".into()], waiting: vec!["node".into()], problem: None },
         ReloadOutcome::default(),
         ReloadOutcome { problem: Some("jwt.keys[0].file: it is gone".into()), ..ReloadOutcome::default() },
+        ReloadOutcome { applied: vec!["log.filter".into()], ..ReloadOutcome::default() },
+        ReloadOutcome { applied: vec!["log.slow_ms".into()], ..ReloadOutcome::default() },
+        ReloadOutcome { applied: vec!["jwt.issuer".into()], ..ReloadOutcome::default() },
     ];
     let address = server.runtime.block_on(async {
-        let settings = AdminSettings { listen: Endpoint::new("127.0.0.1:0") };
+        let settings = AdminSettings { listen: Endpoint::new("127.0.0.1:0"), ..AdminSettings::default() };
         let mut admin = admin::start(&settings, &[], Readiness::default()).await.unwrap();
         let address = admin.address().unwrap().to_string();
         tokio::spawn(async move {
@@ -65,6 +77,19 @@ fn a_reload_tells_what_holds_now_what_waits_and_what_was_refused() {
     assert!(refused.out.contains("what is set stays as it was: jwt.keys[0].file: it is gone"), "{}", refused.out);
     let nobody = refusal(&server.ctl(&["reload", &server.address(9)]));
     assert!(nobody.starts_with("nobody answers at ") && nobody.contains("Connection refused"), "{nobody}");
+    let away = server.address(9);
+    let some = server.ctl(&["reload", &address, &away, &address]);
+    assert_eq!((some.code, some.err.as_str()), (1, ""));
+    let lines: Vec<_> = some.out.lines().collect();
+    assert_eq!(
+        (lines[0], lines[2]),
+        (&*format!("{address}: applied log.filter"), &*format!("{address}: applied log.slow_ms"))
+    );
+    assert!(lines[1].starts_with(&format!("nobody answers at {away}: ")), "{lines:?}");
+    let mistyped = refusal(&server.ctl(&["reload", &address, "127.0.0.1"]));
+    assert!(mistyped.starts_with("127.0.0.1: "), "{mistyped}");
+    let next = server.ctl(&["reload", &address]);
+    assert_eq!(next.out, format!("{address}: applied jwt.issuer\n"), "nobody was asked where an address is none");
 }
 
 #[test]
@@ -162,11 +187,44 @@ fn a_node_is_listed_and_drained_and_its_clients_are_told() {
     let nobody = refusal(&server.ctl(&["drain", "conn-9"]));
     assert_eq!(nobody, "no conn node `conn-9` is attached to logic-1: there are conn-1");
     server.stop_conn_when_asked();
-    let drained = server.json(&["drain", "conn-1"]);
+    let drained = server.json(&["drain", "conn-1", "--gone-after-s", "1"]);
     assert_eq!(drained["node"], "conn-1");
     match client.receive_within(DEADLINE) {
         Err(ClientError::Closed(Some(notice))) => assert_eq!(notice.reason(), CloseReason::CrServerDraining),
         other => panic!("{other:?}"),
     }
     assert_eq!(server.json(&["nodes"])["nodes"], json!([]));
+}
+
+#[test]
+fn a_node_whose_link_is_cut_while_it_drains_is_not_told_to_be_gone() {
+    let mut server = Server::start_with(TempDir::new().unwrap(), Some(LONGER_THAN_THE_TEST_MS));
+    let user = server.sign_up("+1");
+    let mut client = server.connect(&user);
+    server.stop_conn_when_asked();
+    let mut command = server.command(&["drain", "conn-1", "--gone-after-s", "8"]);
+    let mut drain = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    match client.receive_within(DEADLINE) {
+        Err(ClientError::Closed(Some(notice))) => assert_eq!(notice.reason(), CloseReason::CrServerDraining),
+        other => panic!("{other:?}"),
+    }
+    let begun = Instant::now();
+    let is_listed = || server.json(&["nodes"])["nodes"] != json!([]);
+    server.wire().cut();
+    while is_listed() {
+        assert!(begun.elapsed() < DEADLINE, "the link is never cut");
+    }
+    // For as long as the command asks several times.
+    let missing = Instant::now();
+    while missing.elapsed() < Duration::from_secs(1) {
+        assert!(!is_listed());
+    }
+    server.wire().mend();
+    while !is_listed() {
+        assert!(begun.elapsed() < DEADLINE, "the node never comes back");
+    }
+    assert!(drain.try_wait().unwrap().is_none(), "it said that the node is gone");
+    drop(client);
+    let told = done(drain.wait_with_output().unwrap());
+    assert!(told.code == 0 && told.out.starts_with("conn-1 is gone after "), "{}{}", told.out, told.err);
 }

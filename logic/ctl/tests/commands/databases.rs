@@ -1,7 +1,7 @@
 //! Databases: how far they are, a backup while the services run, and what of it is put back.
 
 use std::{
-    fs,
+    fs::{self, File},
     os::unix::fs::symlink,
     path::{Path, PathBuf},
 };
@@ -122,6 +122,45 @@ fn a_database_that_a_link_leads_to_is_locked_and_restored_where_it_is() {
     let expected = format!("{} is as it was backed up; what was there is now {0}.before-restore-", file.display());
     assert!(restored.code == 0 && restored.out.contains(&expected), "{}{}", restored.out, restored.err);
     assert_eq!(fs::read_link(&link).unwrap(), file);
+}
+
+#[test]
+fn a_restore_that_ends_between_two_databases_says_which_was_replaced() {
+    let (server, _, _backup, from) = backed_up();
+    let folder = server.stop();
+    let business = folder.path().join("business.db");
+    fs::remove_file(&business).unwrap();
+    fs::create_dir(&business).unwrap();
+    let refused = refusal(&run(&["restore", "--from", &from, "--data", folder.path().to_str().unwrap()]));
+    let expected = format!("cannot put {} in place: ", business.display());
+    let done =
+        format!("; {} is as it was backed up already; run it again before", folder.path().join("logic.db").display());
+    assert!(refused.starts_with(&expected) && refused.contains(&done), "{refused}");
+    fs::remove_dir(&business).unwrap();
+    let again = run(&["restore", "--from", &from, "--data", folder.path().to_str().unwrap()]);
+    assert_eq!((again.code, again.err.as_str()), (0, ""));
+}
+
+#[test]
+fn a_backup_begins_anew_what_was_killed_and_spares_what_is_being_made() {
+    let (server, _, folder, _) = backed_up();
+    let to = folder.path().join("tuesday");
+    let part = folder.path().join("tuesday.part");
+    fs::create_dir(&part).unwrap();
+    fs::write(part.join("logic.db"), "half of it").unwrap();
+    let backup = || run(&["backup", "--to", to.to_str().unwrap(), "--data", server.folder.path().to_str().unwrap()]);
+    let other = File::open(&part).unwrap();
+    other.try_lock().unwrap();
+    assert_eq!(refusal(&backup()), format!("another gim-ctl makes {} just now", to.display()));
+    assert_eq!(fs::read_to_string(part.join("logic.db")).unwrap(), "half of it");
+    other.unlock().unwrap();
+    let files = server.folder.path().join("files");
+    fs::create_dir(&files).unwrap();
+    let made = backup();
+    assert_eq!((made.code, made.err.as_str()), (0, ""));
+    let told = format!("files of users are not in it: copy {} after it", files.display());
+    assert!(made.out.contains(&told), "{}", made.out);
+    assert!(to.join("backup.json").exists() && !part.exists());
 }
 
 /// As a version that comes later would have left it.

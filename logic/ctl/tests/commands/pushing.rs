@@ -43,6 +43,8 @@ fn a_push_that_is_killed_goes_on_and_nobody_gets_it_twice() {
     assert!(said["pushed_before"].as_u64().unwrap() > 0, "{said}");
     let again = server.json(&push);
     assert_eq!(again, json!({"users": 400, "pushed_now": 0, "pushed_before": 400}));
+    let told = server.ctl(&push).out;
+    assert!(told.starts_with("nothing was pushed: 400 users have it by an earlier run; "), "{told}");
     for client in &mut clients {
         let packet = client.receive().unwrap();
         let message = Message::decode(packet.content).unwrap();

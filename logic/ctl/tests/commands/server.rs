@@ -8,7 +8,7 @@ use std::{
 };
 
 use gim_business::{Business, BusinessSettings};
-use gim_config::{grpc::GrpcSettings, listen::Endpoint, service::Running as _};
+use gim_config::{grpc::GrpcSettings, listen::Endpoint, service::Running as _, testing::Proxy};
 use gim_conn::{Conn, ConnSettings};
 use gim_logic::{Logic, LogicSettings};
 use gim_proto::{
@@ -28,6 +28,8 @@ pub struct Server {
     business: Option<Business>,
     logic: Option<Logic>,
     conn: Option<Conn>,
+    /// Between conn and logic.
+    wire: Option<Proxy>,
     ip: Ipv4Addr,
     pub folder: TempDir,
     pub runtime: Runtime,
@@ -47,14 +49,20 @@ impl Server {
 
     /// With what an earlier one kept.
     pub fn start_in(folder: TempDir) -> Self {
+        Self::start_with(folder, None)
+    }
+
+    /// And a conn that waits so long for clients that do not close.
+    pub fn start_with(folder: TempDir, linger_ms: Option<u64>) -> Self {
         static SERVERS: AtomicU8 = AtomicU8::new(1);
         let [_, high, middle, low] = std::process::id().to_be_bytes();
         let ip = Ipv4Addr::new(127, 1 + high.wrapping_add(middle) % 250, low, SERVERS.fetch_add(1, Ordering::Relaxed));
-        let server = Self { business: None, logic: None, conn: None, ip, folder, runtime: Runtime::new().unwrap() };
-        server.up()
+        let runtime = Runtime::new().unwrap();
+        let server = Self { business: None, logic: None, conn: None, wire: None, ip, folder, runtime };
+        server.up(linger_ms)
     }
 
-    fn up(mut self) -> Self {
+    fn up(mut self, linger_ms: Option<u64>) -> Self {
         let at = |port: u16| Endpoint::from(SocketAddr::from((self.ip, port)));
         let http = |port: u16| Endpoint::new(&format!("http://{}", at(port)));
         let grpc = |port| GrpcSettings { listen: at(port), internal_token: TOKEN.into(), ..GrpcSettings::default() };
@@ -65,11 +73,15 @@ impl Server {
         self.folder.path().clone_into(&mut logic.data_dir);
         (logic.grpc, logic.admin.listen, logic.business.endpoint) = (grpc(8010), at(8011), http(8020).into());
         logic.clients.listen = Endpoint::default();
-        (conn.grpc, conn.admin.listen, conn.logic) = (grpc(8000), at(8001), vec![http(8010)]);
+        (conn.grpc, conn.admin.listen) = (grpc(8000), at(8001));
+        conn.session.linger_ms = linger_ms.unwrap_or(conn.session.linger_ms);
         (conn.tcp.listen, conn.websocket.listen) = (at(8002), Endpoint::default());
         self.runtime.block_on(async {
             self.business = Some(gim_business::start(business).await.unwrap());
             let logic = self.logic.insert(gim_logic::start(logic).await.unwrap());
+            let mut to_logic = http(8010).to_string();
+            self.wire = Some(Proxy::before(&mut to_logic).await);
+            conn.logic = vec![Endpoint::new(&to_logic)];
             let conn = self.conn.insert(gim_conn::start(conn).await.unwrap());
             let ready = async {
                 conn.readiness().wait().await;
@@ -78,6 +90,11 @@ impl Server {
             tokio::time::timeout(DEADLINE, ready).await.expect("ready within the deadline");
         });
         self
+    }
+
+    /// What leads from conn to logic.
+    pub fn wire(&self) -> &Proxy {
+        self.wire.as_ref().unwrap()
     }
 
     /// As its process does.
@@ -100,11 +117,16 @@ impl Server {
 
     /// The program with the token of the services, asking these.
     pub fn ctl(&self, arguments: &[&str]) -> Done {
+        done(self.command(arguments).output().unwrap())
+    }
+
+    /// The same, which is not run yet.
+    pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = ctl(arguments);
         command.env("GIM_CTL_LOGIC", format!("http://{}", self.address(8010)));
         command.env("GIM_CTL_BUSINESS", format!("http://{}", self.address(8020)));
         command.env("GIM_CTL_INTERNAL_TOKEN", TOKEN);
-        done(command.output().unwrap())
+        command
     }
 
     /// The same with `--json`.
