@@ -200,14 +200,28 @@ pub struct Target {
 impl Target {
     /// Connects to all three services; the error names the one that cannot be reached.
     pub fn reach(arguments: &TargetArguments, run: &str) -> anyhow::Result<Self> {
+        Self::reach_those(arguments, run, true)
+    }
+
+    /// The same of a deployment in which something else may have taken the place of business, and nobody asks it.
+    pub fn reach_without_business(arguments: &TargetArguments, run: &str) -> anyhow::Result<Self> {
+        Self::reach_those(arguments, run, false)
+    }
+
+    fn reach_those(arguments: &TargetArguments, run: &str, with_business: bool) -> anyhow::Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let (endpoints, tls) = (arguments.endpoints()?, arguments.tls()?);
+        let logic = runtime.block_on(channel("logic", &arguments.logic(), &tls))?;
+        let business = match with_business {
+            true => runtime.block_on(channel("business", &arguments.business(), &tls))?,
+            false => logic.clone(),
+        };
         let target = Self {
             arguments: arguments.clone(),
             tcp_names: arguments.tcp(),
             endpoints,
-            logic: runtime.block_on(channel("logic", &arguments.logic(), &tls))?,
-            business: runtime.block_on(channel("business", &arguments.business(), &tls))?,
+            logic,
+            business,
             logic_url: arguments.logic(),
             clients_url: arguments.clients(),
             business_url: arguments.business(),

@@ -69,6 +69,34 @@ fn services_that_ask_for_certificates_are_shown_one() {
 }
 
 #[test]
+fn a_deployment_is_checked_with_tokens_of_users_who_are_there() {
+    let server = Server::start();
+    let of_ada = [0; 3].map(|_| server.business_sign_in("+1"));
+    let of_bob = [0; 2].map(|_| server.business_sign_in("+2"));
+    server.push_to_users(&[of_ada[0].user_id, of_bob[0].user_id], "before");
+    server.push_to_users(&[of_bob[0].user_id], "and more for one of them");
+    let line = |one: &gim_proto::business::SignInReply| format!("{} {} {}\n", one.user_id, one.device_id, one.token);
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), of_ada.iter().chain(&of_bob).map(line).collect::<String>()).unwrap();
+    // Nobody is there as business, and the tokens are still good afterwards.
+    for _ in 0..2 {
+        let options = ["--tokens", file.path().to_str().unwrap(), "--business", "http://127.0.0.99:1"];
+        let [_, (_, logic, _), _] = server.services();
+        let (tcp, logic) = (server.tcp_address().to_string(), format!("http://{logic}"));
+        let output = gim_bench(&[&["smoke", "--tcp", &tcp, "--logic", &logic], &options[..]].concat());
+        let output = output.wait_with_output().unwrap();
+        assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
+    }
+    let output = gim_bench(&["smoke", "--tokens", "/nowhere"]).wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        text(&output.stderr).starts_with("gim-bench: cannot read /nowhere: No such file"),
+        "{}",
+        text(&output.stderr)
+    );
+}
+
+#[test]
 fn a_server_that_cannot_be_reached_is_one_sentence_and_exit_code_1() {
     // Nobody listens on the ports of this address.
     let addresses = ["--logic", "http://127.0.0.99:1", "--business", "http://127.0.0.99:1", "--tcp", "127.0.0.99:1"];

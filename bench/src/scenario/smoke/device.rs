@@ -19,6 +19,8 @@ pub struct Device {
     name: &'static str,
     identity: SignInReply,
     client: Client,
+    /// The newest seq of its user's inbox when it came.
+    before: u64,
     /// Every message that arrived, in order of arrival.
     arrived: Vec<Message>,
     /// Inbox seqs of what this device sent; the server does not push them back here.
@@ -28,8 +30,9 @@ pub struct Device {
 impl Device {
     /// Opens a long connection and signs in on it.
     pub fn sign_in(target: &Target, name: &'static str, identity: SignInReply) -> anyhow::Result<Self> {
-        let client = connect(target, name, &identity)?;
-        Ok(Self { name, identity, client, arrived: Vec::new(), sent_seqs: Vec::new() })
+        let mut client = connect(target, name, &identity)?;
+        let before = client.heartbeat()?;
+        Ok(Self { name, identity, client, before, arrived: Vec::new(), sent_seqs: Vec::new() })
     }
 
     /// Signs the same device in once more.
@@ -51,6 +54,10 @@ impl Device {
 
     pub fn token(&self) -> &str {
         &self.identity.token
+    }
+
+    pub fn before(&self) -> u64 {
+        self.before
     }
 
     pub fn arrived(&self) -> &[Message] {

@@ -4,7 +4,7 @@ use gim_proto::{
     ResultCode,
     business::{
         AddFriendPush, AgreeAddFriendPush, FriendAddRequest, FriendAgreeRequest, FriendBlockRequest,
-        FriendSendMessageRequest, friend_ext_service_client::FriendExtServiceClient,
+        FriendSendMessageRequest, SignInReply, friend_ext_service_client::FriendExtServiceClient,
     },
     connect::MessageCommand,
     logic::message_ext_service_client::MessageExtServiceClient,
@@ -15,7 +15,7 @@ use prost::Message as _;
 use super::{Cast, Device, Stage, one_to_one::to_user, signed};
 use crate::result::Checks;
 
-pub fn play(stage: &Stage, cast: &mut Cast, checks: &mut Checks) -> anyhow::Result<()> {
+pub fn play(stage: &Stage, cast: &mut Cast, carl: &SignInReply, checks: &mut Checks) -> anyhow::Result<()> {
     let mut client = FriendExtServiceClient::new(stage.target.business());
     let target = stage.target;
 
@@ -50,13 +50,12 @@ pub fn play(stage: &Stage, cast: &mut Cast, checks: &mut Checks) -> anyhow::Resu
         let command = device.wait_for_id(reply.message_id)?.map(|message| message.command);
         checks.arrives(format!("message to a friend: {} gets command", device.name()), 1, command);
     }
-    block(stage, cast, checks)
+    block(stage, cast, carl, checks)
 }
 
 /// Somebody who never wrote to Ada: logic remembers for a while who may write to whom, and business tells one node only that
 /// it changed.
-fn block(stage: &Stage, cast: &Cast, checks: &mut Checks) -> anyhow::Result<()> {
-    let carl = &cast.carl;
+fn block(stage: &Stage, cast: &Cast, carl: &SignInReply, checks: &mut Checks) -> anyhow::Result<()> {
     let mut client = FriendExtServiceClient::new(stage.target.business());
     let request = FriendBlockRequest { user_id: carl.user_id };
     stage.target.call("FriendExtService/Block", client.block(signed(stage, &cast.ada_phone, request)))?;

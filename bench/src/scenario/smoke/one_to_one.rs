@@ -24,11 +24,14 @@ pub fn play(stage: &Stage, cast: &mut Cast, checks: &mut Checks) -> anyhow::Resu
 fn there(stage: &Stage, cast: &mut Cast, checks: &mut Checks) -> anyhow::Result<()> {
     let request = to_user(stage, cast.bob(), "hello Bob");
     let reply = cast.ada_phone.send(&request)?;
-    checks.equal("Ada → Bob: reply seq, duplicate", (1, false), (reply.seq, reply.duplicate));
-    let expected = Seen { command: 1, from: cast.ada(), to: cast.bob(), content: text(&request), seq: 1, prev_seq: 0 };
+    let before = cast.ada_phone.before();
+    checks.equal("Ada → Bob: reply seq, duplicate", (before + 1, false), (reply.seq, reply.duplicate));
+    let (from, to) = (cast.ada(), cast.bob());
     for device in [&mut cast.bob, &mut cast.ada_laptop] {
+        let (content, prev_seq) = (text(&request), device.before());
+        let expected = Seen { command: 1, from, to, content, seq: prev_seq + 1, prev_seq };
         let message = device.wait_for_id(reply.message_id)?;
-        checks.arrives(format!("Ada → Bob: {} gets", device.name()), expected.clone(), seen(message)?);
+        checks.arrives(format!("Ada → Bob: {} gets", device.name()), expected, seen(message)?);
     }
     let again = cast.ada_phone.send(&request)?;
     let retried = SendReply { duplicate: true, ..reply };
@@ -39,7 +42,9 @@ fn there(stage: &Stage, cast: &mut Cast, checks: &mut Checks) -> anyhow::Result<
 fn back(stage: &Stage, cast: &mut Cast, checks: &mut Checks) -> anyhow::Result<()> {
     let request = to_user(stage, cast.ada(), "hello Ada");
     let reply = cast.bob.send(&request)?;
-    let expected = Seen { command: 1, from: cast.bob(), to: cast.ada(), content: text(&request), seq: 2, prev_seq: 1 };
+    let prev_seq = cast.ada_phone.before() + 1;
+    let (from, to, content) = (cast.bob(), cast.ada(), text(&request));
+    let expected = Seen { command: 1, from, to, content, seq: prev_seq + 1, prev_seq };
     for device in [&mut cast.ada_phone, &mut cast.ada_laptop] {
         let message = device.wait_for_id(reply.message_id)?;
         checks.arrives(format!("Bob → Ada: {} gets", device.name()), expected.clone(), seen(message)?);
