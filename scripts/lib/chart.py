@@ -3,6 +3,7 @@
 promises of it. Exit code 1 with a sentence for each thing that is wrong."""
 
 import argparse
+import json
 import pathlib
 import re
 import sys
@@ -39,8 +40,6 @@ def problems_of_promises(file, resources):
     drains = int(environment["GIM_CONN_DRAIN__TIMEOUT_MS"]) / 1000
     if conn["terminationGracePeriodSeconds"] <= waits + drains:
         yield f"{file}: a conn pod is killed while it drains"
-    if "GIM_CONN_TLS__CERTIFICATES" in environment and environment.get("GIM_CONN_TLS__FILES_INTERVAL_MS", "0") == "0":
-        yield f"{file}: conn does not notice when cert-manager renews its certificate"
     nodes = one(resources, "Service", "gim-logic-nodes")["spec"]
     if not nodes.get("publishNotReadyAddresses") or nodes["clusterIP"] != "None":
         yield f"{file}: conn does not find logic nodes that are not ready"
@@ -51,14 +50,15 @@ def problems_of_promises(file, resources):
         if resource["kind"] in ("StatefulSet", "Deployment"):
             yield from problems_of_variables(file, resource)
             yield from problems_of_volumes(file, resource, resources)
+            yield from problems_of_secrets(file, resource)
         if resource["kind"] == "NetworkPolicy":
             service = resource["metadata"]["labels"]["app.kubernetes.io/component"]
             for rule in resource["spec"]["ingress"]:
                 ports = {port["port"] for port in rule["ports"]}
                 if not rule.get("from") and not ports <= {8002, 8003, 8004, 8005}:
                     yield f"{file}: everybody reaches {ports} of {service}"
-        if resource["kind"] == "Ingress" and not resource["metadata"]["name"].endswith("-files"):
-            yield from problems_of_paths(file, resource)
+    yield from problems_of_the_way_in(file, resources)
+    yield from problems_of_data(file, resources)
 
 
 def problems_of_variables(file, resource):
@@ -82,6 +82,7 @@ def problems_of_volumes(file, resource, resources):
     """What is mounted is a volume of the pod, and a claim that nobody else makes is made; a file that settings name is in the Secret's folder."""
     pod = resource["spec"]["template"]["spec"]
     volumes = {volume["name"]: volume for volume in pod["volumes"]}
+    volumes |= {claim["metadata"]["name"]: claim for claim in resource["spec"].get("volumeClaimTemplates", [])}
     mounts = pod["containers"][0]["volumeMounts"]
     for mount in mounts:
         if mount["name"] not in volumes:
@@ -96,16 +97,55 @@ def problems_of_volumes(file, resource, resources):
             yield f"{file}: {resource['metadata']['name']}: nobody puts {named} there"
 
 
-def problems_of_paths(file, ingress):
-    """All services of clients, and no other."""
-    paths = {path["path"].strip("/") for path in ingress["spec"]["rules"][0]["http"]["paths"]}
-    services = set()
-    for file_of_proto in (ROOT / "proto" / "proto").glob("*.proto"):
-        text = file_of_proto.read_text()
-        package = re.search(r"^package (\w+);", text, re.MULTILINE)[1]
-        services |= {f"{package}.{service}" for service in re.findall(r"^service (\w+ExtService) ", text, re.MULTILINE)}
-    if paths != services:
-        yield f"{file}: the ingress leads to {sorted(paths ^ services)} or does not"
+def problems_of_the_way_in(file, resources):
+    """What clients call is served where their own addresses count, and nowhere else: the ingress leads to nothing but the port
+    `clients`, its controller reaches no other, and logic believes that controller."""
+    logic = environment_of(one(resources, "StatefulSet", "gim-logic"))
+    if logic.get("GIM_LOGIC_GRPC__SERVES_CLIENTS") != "false":
+        yield f"{file}: clients are served at the port of services, where all behind one proxy are one address"
+    ingresses = [resource for resource in resources if resource["kind"] == "Ingress"]
+    for ingress in ingresses:
+        for path in ingress["spec"]["rules"][0]["http"]["paths"]:
+            service = path["backend"]["service"]
+            if (service["name"], service["port"]["name"]) not in (("gim-logic", "clients"), ("gim-business", "files")):
+                yield f"{file}: an ingress leads to {service['port']['name']} of {service['name']}"
+    if ingresses and not json.loads(logic.get("GIM_LOGIC_CLIENTS__PROXIES", "[]")):
+        yield f"{file}: to logic all clients behind the ingress are one address"
+    controllers = [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "ingress-nginx"}}}]
+    for policy in (resource for resource in resources if resource["kind"] == "NetworkPolicy"):
+        for rule in policy["spec"]["ingress"]:
+            ports = {port["port"] for port in rule["ports"]}
+            if any(peer in controllers for peer in rule.get("from", [])) and not ports <= {8012, 8023}:
+                yield f"{file}: the ingress controller reaches {ports} of {policy['metadata']['name']}"
+
+
+def problems_of_secrets(file, resource):
+    """A pod sees changes of files, never of its environment, where a secret would be seen by more besides. What is mounted is in it."""
+    service = resource["metadata"]["labels"]["app.kubernetes.io/component"]
+    for variable in resource["spec"]["template"]["spec"]["containers"][0]["env"]:
+        if "secretKeyRef" in variable.get("valueFrom", {}):
+            yield f"{file}: {variable['name']} has a secret in the environment"
+    environment = environment_of(resource)
+    if environment.get(f"GIM_{service.upper()}_ADMIN__FILES_INTERVAL_MS", "0") == "0":
+        yield f"{file}: {service} does not notice when its settings, Secrets or certificates change"
+    access = next(v for v in resource["spec"]["template"]["spec"]["volumes"] if v["name"] == "access")["secret"]
+    files = {f"/etc/gim-access/{item['path']}" for item in access["items"]}
+    named = {value for value in environment.values() if value and value.startswith("/etc/gim-access/")}
+    if files != named:
+        yield f"{file}: {service} names {sorted(files ^ named)}, or has them, and not both"
+
+
+def problems_of_data(file, resources):
+    """What logic writes, where the root of its image is read-only."""
+    logic = one(resources, "StatefulSet", "gim-logic")
+    folder = environment_of(logic).get("GIM_LOGIC_DATA_DIR")
+    mounts = {m["mountPath"]: m for m in logic["spec"]["template"]["spec"]["containers"][0]["volumeMounts"]}
+    if folder not in mounts or mounts[folder].get("readOnly"):
+        yield f"{file}: logic cannot write to its data_dir, {folder}"
+
+
+def environment_of(resource):
+    return {v["name"]: v.get("value") for v in resource["spec"]["template"]["spec"]["containers"][0]["env"]}
 
 
 def main():

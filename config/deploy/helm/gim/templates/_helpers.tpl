@@ -76,10 +76,36 @@ readinessProbe:
   failureThreshold: 2
 {{- end }}
 
-{{- /* A variable from the Secret: (list "NAME" "key" $). */ -}}
-{{- define "gim.secret" -}}
-- name: {{ index . 0 }}
-  valueFrom: { secretKeyRef: { name: {{ (index . 2).Values.secretName }}, key: {{ index . 1 }} } }
+{{- /* Settings that are keys of the Secret: a pod sees its files change, its environment it never would. Each is
+       (list "SETTING_OF_THE_FILE" "key"). */ -}}
+{{- define "gim.secretsOf" -}}
+{{- $keys := list (list "GRPC__INTERNAL_TOKEN_FILE" "internal-token") (list "GRPC__ACCEPTED_TOKENS_FILE" "accepted-tokens") }}
+{{- if eq .service "logic" }}
+{{- $keys = concat $keys (list (list "DATABASE__URL_FILE" "logic-database-url") (list "SHARED_STATE__URL_FILE" "redis-url")) }}
+{{- else if eq .service "business" }}
+{{- $keys = append $keys (list "DATABASE__URL_FILE" "business-database-url") }}
+{{- end }}
+{{- toJson $keys }}
+{{- end }}
+
+{{- /* What all services are told, and where the Secret is. */ -}}
+{{- define "gim.environment" -}}
+{{- $prefix := printf "GIM_%s_" (upper .service) }}
+{{- range include "gim.secretsOf" . | fromJsonArray }}
+- { name: {{ $prefix }}{{ index . 0 }}, value: /etc/gim-access/{{ index . 1 }} }
+{{- end }}
+# Kubernetes puts what is new into the place of what was there, settings, Secrets and certificates alike.
+- { name: {{ $prefix }}ADMIN__FILES_INTERVAL_MS, value: "10000" }
+{{- if .root.Values.serviceTls.secretName }}
+- { name: {{ $prefix }}GRPC__CERTIFICATE, value: /etc/gim-service-tls/tls.crt }
+- { name: {{ $prefix }}GRPC__KEY, value: /etc/gim-service-tls/tls.key }
+- { name: {{ $prefix }}GRPC__SERVER_CA, value: /etc/gim-service-tls/ca.crt }
+{{- end }}
+{{- end }}
+
+{{- /* How services are called. */ -}}
+{{- define "gim.scheme" -}}
+{{ ternary "https" "http" (ne .Values.serviceTls.secretName "") }}
 {{- end }}
 
 {{- /* The pod's name and index, for variables below it to name. */ -}}
@@ -93,6 +119,10 @@ readinessProbe:
 {{- /* The settings file, and a Secret whose keys are files. */ -}}
 {{- define "gim.mounts" -}}
 - { name: settings, mountPath: /etc/gim, readOnly: true }
+- { name: access, mountPath: /etc/gim-access, readOnly: true }
+{{- if .root.Values.serviceTls.secretName }}
+- { name: service-tls, mountPath: /etc/gim-service-tls, readOnly: true }
+{{- end }}
 {{- if (get .root.Values .service).secretFiles }}
 - { name: secrets, mountPath: /etc/gim-secrets, readOnly: true }
 {{- end }}
@@ -100,14 +130,27 @@ readinessProbe:
 
 {{- define "gim.volumes" -}}
 - { name: settings, configMap: { name: {{ include "gim.name" . }} } }
+- name: access
+  secret:
+    secretName: {{ .root.Values.secretName }}
+    defaultMode: 0440
+    items:
+      {{- range include "gim.secretsOf" . | fromJsonArray }}
+      - { key: {{ index . 1 }}, path: {{ index . 1 }} }
+      {{- end }}
+{{- with .root.Values.serviceTls.secretName }}
+- { name: service-tls, secret: { secretName: {{ . }}, defaultMode: 0440 } }
+{{- end }}
 {{- with (get .root.Values .service).secretFiles }}
 - { name: secrets, secret: { secretName: {{ . }} } }
 {{- end }}
 {{- end }}
 
-{{- /* A change of the settings starts the pods anew, one by one. */ -}}
+{{- /* With restartOnSettings a change of the settings starts the pods anew, one by one. */ -}}
 {{- define "gim.annotations" -}}
+{{- if .root.Values.restartOnSettings }}
 checksum/settings: {{ (get .root.Values .service).settings | sha256sum }}
+{{- end }}
 {{- with .root.Values.podAnnotations }}
 {{ toYaml . }}
 {{- end }}
