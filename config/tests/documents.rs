@@ -251,20 +251,106 @@ fn metrics_in(expression: &str, in_code: &BTreeMap<String, (String, String)>) ->
     words.map(whole).collect()
 }
 
+/// Those of the dashboards and of the alerts.
+fn expressions() -> Vec<String> {
+    let mut expressions = Vec::new();
+    for dashboard in files(&root().join("config/deploy/grafana/dashboards"), ".json") {
+        let text: serde_json::Value = serde_json::from_str(&fs::read_to_string(dashboard).unwrap()).unwrap();
+        let targets = text["panels"].as_array().unwrap().iter().flat_map(|panel| panel["targets"].as_array().unwrap());
+        expressions.extend(targets.map(|target| target["expr"].as_str().unwrap().to_owned()));
+    }
+    assert!(expressions.len() > 40, "the dashboards have queries: {expressions:?}");
+    expressions.extend(alerts().into_values());
+    expressions
+}
+
 #[test]
 fn dashboards_and_alerts_name_metrics_that_are_there() {
     let in_code = metrics_of_the_code();
-    let mut expressions = Vec::new();
-    for dashboard in files(&root().join("config/deploy/grafana/dashboards"), ".json") {
-        let text = fs::read_to_string(dashboard).unwrap();
-        expressions.extend(text.lines().filter_map(|line| line.trim().strip_prefix("\"expr\": ")).map(str::to_owned));
-    }
-    assert!(expressions.len() > 20, "the dashboards have queries: {expressions:?}");
-    expressions.extend(alerts().into_values());
-    for expression in expressions {
+    for expression in expressions() {
         for name in metrics_in(&expression, &in_code) {
             assert!(in_code.contains_key(&name), "{name} is no metric: {expression}");
         }
+    }
+}
+
+/// Labels that Prometheus gives to whatever it scrapes, and the one of a histogram's parts.
+const LABELS_OF_ALL: [&str; 4] = ["job", "instance", "namespace", "le"];
+
+#[test]
+fn dashboards_and_alerts_name_labels_and_values_that_there_are() {
+    let in_code = metrics_of_the_code();
+    let reasons = read("proto/src/close.rs");
+    let known: BTreeMap<(String, String), String> =
+        METRIC_SOURCES.iter().flat_map(|folder| known_values(folder)).collect();
+    let mut judged = 0;
+    for expression in expressions() {
+        let metrics = metrics_in(&expression, &in_code);
+        let labels: BTreeSet<&str> = metrics.iter().flat_map(|name| in_code[name].1.split(", ")).collect();
+        let is_label = |label: &str| LABELS_OF_ALL.contains(&label) || labels.contains(label);
+        for group in [" by (", "ignoring (", "on ("].iter().flat_map(|word| expression.split(word).skip(1)) {
+            let mut named = group.split(')').next().unwrap().split(", ");
+            assert!(named.all(is_label), "a label of no metric in it: {expression}");
+        }
+        for (metric, matcher) in matchers_in(&expression) {
+            let (label, values) = matcher.split_once(['=', '!']).unwrap();
+            let of_metric = in_code.get(metric).map(|(_, labels)| labels.split(", ").collect::<Vec<_>>());
+            let has_it = of_metric.is_none_or(|labels| labels.contains(&label)) || LABELS_OF_ALL.contains(&label);
+            assert!(has_it, "{metric} has no label {label}: {expression}");
+            for value in values.trim_start_matches(['=', '~']).trim_matches('"').split('|') {
+                let list = known.get(&(metric.to_owned(), label.to_owned()));
+                let is_one = match label {
+                    "reason" => reasons.contains(&format!("rule(\"{value}\"")),
+                    _ => list.is_none_or(|list| list.contains(&format!("\"{value}\""))),
+                };
+                assert!(is_one, "{label} of {metric} is never {value}: {expression}");
+                judged += usize::from(label == "reason" || list.is_some());
+            }
+        }
+    }
+    assert!(judged > 5, "only {judged} values were held against the code");
+}
+
+/// The values that a label may have, as text, where the code lists them.
+fn known_values(folder: &str) -> Vec<((String, String), String)> {
+    let text = read(&format!("{folder}/metrics.rs"));
+    let declared = text.split(';').filter_map(|one| one.rsplit_once(" = \"")?.1.split_once("\" by "));
+    let lists = declared.filter_map(|(name, labels)| Some((name, labels.split_once(" [")?)));
+    lists.map(|(name, (label, values))| ((name.to_owned(), label.to_owned()), values.to_owned())).collect()
+}
+
+/// Each `label="value"` with the metric in whose braces it stands.
+fn matchers_in(expression: &str) -> Vec<(&str, &str)> {
+    let is_part = |letter: char| letter == '_' || letter.is_ascii_alphanumeric();
+    let mut found = Vec::new();
+    for (at, _) in expression.match_indices('{') {
+        let begin = expression[..at].rfind(|letter| !is_part(letter)).map_or(0, |before| before + 1);
+        let within = expression[at + 1..].split('}').next().unwrap();
+        found.extend(within.split(", ").map(|matcher| (&expression[begin..at], matcher)));
+    }
+    found
+}
+
+#[test]
+fn each_alert_fires_in_a_test_and_is_silent_in_it_before() {
+    let tests = read("config/deploy/prometheus/alerts_test.yml");
+    for alert in alerts().into_keys() {
+        let fires = format!("\n        alertname: {alert}\n        exp_alerts:\n          - exp_labels: ");
+        let is_silent = format!(", alertname: {alert}, exp_alerts: [] }}");
+        assert!(tests.contains(&fires) && tests.contains(&is_silent), "alerts_test.yml does not try {alert}");
+    }
+}
+
+/// Whoever builds a package in one of these ways gets the same programs.
+#[test]
+fn programs_are_given_away_with_the_same_features_everywhere() {
+    let release = read("scripts/release");
+    let features = release.lines().find_map(|line| line.strip_prefix("readonly FEATURES=")).unwrap();
+    for page in ["config/deploy/Dockerfile", "config/deploy/README.md"] {
+        assert!(
+            read(page).contains(&format!("--features {features}")),
+            "{page} builds other features than scripts/release"
+        );
     }
 }
 

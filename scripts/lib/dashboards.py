@@ -21,6 +21,13 @@ NOT_EVERYWHERE = {
     "conn_tls_certificate_expiration_timestamp_seconds",
     "grpc_certificate_expiration_timestamp_seconds",
     "logic_walk_lag_seconds",
+    "logic_offline_pushes_total",
+}
+# Panels that show something of any run in which messages were sent.
+ALWAYS = {
+    "Connections", "Connections that end", "Accepted and refused", "Sign-ins", "Packets and frames", "Bytes", "Links", "Commits of inboxes",
+    "Rows stored", "Inbox writer", "Database", "gRPC calls", "gRPC, 99 %", "Versions", "Redis", "Pools of the database", "Requests, by code",
+    "Requests, 99 %", "Connections, of those that there may be", "CPU", "Memory", "Files",
 }
 COLUMNS, WIDTH, HEIGHT, MARGIN = 3, 420, 240, 12
 COLOURS = ["#1f77b4", "#d62728", "#2ca02c", "#9467bd", "#ff7f0e", "#17becf", "#8c564b", "#e377c2", "#7f7f7f", "#bcbd22"]
@@ -50,8 +57,8 @@ def look(prometheus, since, window, hosts, step_s=1):
     for panel in panels():
         series = []
         for target in panel["targets"]:
-            query = target["expr"].replace("$__rate_interval", window)
-            names = set(re.findall(r"\b((?:conn|logic|business|grpc|database|gim|process)_\w+)", query))
+            query = target["expr"].replace("$__rate_interval", window).replace("$namespace", ".*")
+            names = set(re.findall(r"\b((?:conn|logic|business|grpc|database|gim|process|log|http)_\w+)", query))
             missing |= names - exported - NOT_EVERYWHERE
             data = ask(prometheus, "query_range", query=query, start=since, end=time.time(), step=step_s)
             for result in data["result"]:
@@ -62,6 +69,8 @@ def look(prometheus, since, window, hosts, step_s=1):
                 series.append((legend, [(at, value) for at, value in points if math.isfinite(value)]))
         found.append((panel["title"], series))
     assert not missing, f"nobody exports {', '.join(sorted(missing))}"
+    shown = {title for title, series in found if any(points for _, points in series)}
+    assert shown >= ALWAYS, f"these panels show nothing: {', '.join(sorted(ALWAYS - shown))}"
     return found
 
 
