@@ -69,16 +69,18 @@ impl FileWatch {
         (self.held, self.last, self.files) = (held, last, files);
     }
 
-    /// Waits until some are others than those that were read, or those are to be tried again. May be dropped at any moment.
-    pub(crate) async fn changed(&mut self) {
+    /// Waits until some are others than those that were read, or those are to be tried again, which it tells by false. May be dropped at
+    /// any moment.
+    pub(crate) async fn changed(&mut self) -> bool {
         let Some(looks) = &mut self.looks else { return std::future::pending().await };
         loop {
             looks.tick().await;
             let now = stamps(&self.files);
             let is_settled = now == self.last;
             self.last = now;
-            if is_settled && (self.last != self.held || !self.are_good) {
-                return;
+            let are_others = self.last != self.held;
+            if is_settled && (are_others || !self.are_good) {
+                return are_others;
             }
         }
     }
@@ -179,7 +181,7 @@ mod tests {
         let mut watch = watch(std::slice::from_ref(&file));
         watch.note_use(false);
         for _ in 0..3 {
-            timeout(DEADLINE, watch.changed()).await.unwrap();
+            assert!(!timeout(DEADLINE, watch.changed()).await.unwrap(), "it is the same that is tried again");
             watch.note();
         }
         watch.note_use(true);

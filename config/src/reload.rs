@@ -58,6 +58,11 @@ impl<S: Settings> Reload<S> {
         Ok(settings)
     }
 
+    /// Whether the log says that already, of the last reading.
+    pub(crate) fn has_told(&self, problem: &str) -> bool {
+        self.last_problem.as_deref() == Some(problem)
+    }
+
     /// How it ended, files that settings name included: in the log, in a counter, and for whoever asked, if somebody did.
     pub(crate) fn conclude(&mut self, settings: Option<&S>, problem: Option<String>, is_asked: bool) -> ReloadOutcome {
         let now = settings.and_then(|settings| Table::try_from(settings).ok());
@@ -71,10 +76,11 @@ impl<S: Settings> Reload<S> {
         if let Some(problem) = problem.as_ref().filter(|_| is_news) {
             tracing::error!(problem, "this stays as it was");
         }
-        if now.is_some() {
+        let is_told = is_news || problem.is_none();
+        if now.is_some() && (is_told || !applied.is_empty()) {
             tracing::info!(applied = applied.join(", "), "the settings were read again");
         }
-        if !waiting.is_empty() {
+        if is_told && !waiting.is_empty() {
             let settings = waiting.join(", ");
             tracing::warn!(settings, "changes of these settings need a restart");
         }

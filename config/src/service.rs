@@ -195,7 +195,7 @@ where
     let mut asked_to_stop = Box::pin(running.asked_to_stop());
     let mut requests = running.admin().reload_requests().expect("nobody else takes them");
     let why = loop {
-        let (mut asked, mut is_asked) = (None, true);
+        let (mut asked, mut read_why) = (None, Why::Asked);
         tokio::select! {
             signal = signals.next_or_reload() => {
                 if let Some(signal) = signal {
@@ -203,12 +203,12 @@ where
                 }
             }
             reply = requests.next() => asked = Some(reply),
-            () = files.changed() => is_asked = false,
+            are_others = files.changed() => read_why = if are_others { Why::Changed } else { Why::TriedAgain },
             () = &mut asked_to_stop => break "an operator".to_owned(),
             problem = running.failed() => return Err(problem),
         }
         supervisor.reloading();
-        let outcome = read_again(&mut running, &mut reload, &mut files, is_asked).await;
+        let outcome = read_again(&mut running, &mut reload, &mut files, read_why).await;
         if let Some(reply) = asked {
             // Whoever asked may not have waited.
             drop(reply.send(outcome));
@@ -236,13 +236,19 @@ where
     }
 }
 
+/// Why settings and files are read again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Why {
+    /// Somebody wants it.
+    Asked,
+    /// Some are others than those that were read.
+    Changed,
+    /// They were of no use, and may be by now.
+    TriedAgain,
+}
+
 /// What SIGHUP does, or a change of the settings file or of files that settings name.
-async fn read_again<S, R>(
-    running: &mut R,
-    reload: &mut Reload<S>,
-    files: &mut FileWatch,
-    is_asked: bool,
-) -> ReloadOutcome
+async fn read_again<S, R>(running: &mut R, reload: &mut Reload<S>, files: &mut FileWatch, why: Why) -> ReloadOutcome
 where
     S: Settings + Sync,
     R: Running<Settings = S>,
@@ -250,6 +256,9 @@ where
     files.note();
     let (settings, of_settings) = match reload.read(|settings| running.check(settings)) {
         Ok(settings) => (Some(settings), None),
+        Err(problem) if why == Why::TriedAgain && reload.has_told(&problem) => {
+            return reload.conclude(None, Some(problem), false);
+        }
         Err(problem) => (None, Some(problem)),
     };
     if let Some(settings) = &settings {
@@ -259,7 +268,7 @@ where
     files.note_use(of_settings.is_none() && of_files.is_none());
     let problems: Vec<String> = of_settings.into_iter().chain(of_files).collect();
     let problem = (!problems.is_empty()).then(|| problems.join("; "));
-    reload.conclude(settings.as_ref(), problem, is_asked)
+    reload.conclude(settings.as_ref(), problem, why == Why::Asked)
 }
 
 /// The one line that a person, or the script that started us, reads.

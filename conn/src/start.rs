@@ -3,7 +3,16 @@
 //! Runs on Tokio, and owns the threads of the reactors and the tasks beside them. Always holds: nobody is let in before everything that a
 //! connection needs is there, and what was started last ends first.
 
-use std::{net::SocketAddr, process::ExitCode, sync::Arc, thread, time::Duration};
+use std::{
+    net::SocketAddr,
+    process::ExitCode,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+    time::Duration,
+};
 
 use crossbeam_channel::Sender;
 use gim_config::{
@@ -443,11 +452,16 @@ fn spawn(
     })
 }
 
+/// What was wanted when the log said that there may be fewer.
+static TOLD_CONNECTIONS_MAX: AtomicUsize = AtomicUsize::new(0);
+
 /// As many connections as the process may have, after it took as many files as it can get.
 fn connections_max(limits: &LimitSettings) -> usize {
     let files = files::raise_limit();
     let possible = files.saturating_sub(limits.files_reserved).max(1);
-    if possible < limits.connections_max {
+    // Once, and not whenever settings are read again.
+    let is_news = || TOLD_CONNECTIONS_MAX.swap(limits.connections_max, Ordering::Relaxed) != limits.connections_max;
+    if possible < limits.connections_max && is_news() {
         tracing::warn!(
             files,
             connections_max = possible,

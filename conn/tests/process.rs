@@ -220,10 +220,13 @@ fn what_others_renew_is_read_again_by_itself() {
     let authority = Authority::new();
     let (certificate, key) = authority.issue();
     let files = format!("[{{ certificate = {certificate:?}, key = {key:?} }}]");
+    let admin = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let admin_listen = admin.to_string();
     let settings = [
         ("TLS__LISTEN", "127.0.0.1:0"),
         ("TLS__WEBSOCKET_LISTEN", "127.0.0.1:0"),
         ("TLS__CERTIFICATES", &*files),
+        ("ADMIN__LISTEN", &*admin_listen),
         ("ADMIN__FILES_INTERVAL_MS", "5"),
     ];
     let folder = tempfile::tempdir().unwrap();
@@ -242,8 +245,26 @@ fn what_others_renew_is_read_again_by_itself() {
     std::fs::write(&token, "").unwrap();
     let line = find(&mut node.log, "this stays as it was");
     assert!(line.contains("grpc.internal_token_file: ") && line.contains(" is empty"), "{line}");
-    std::fs::write(&token, "a-third-secret-of-sixteen-and-more").unwrap();
-    find(&mut node.log, "applied=\"grpc.internal_token\"");
+    // It is tried again at every look, of which the log says nothing.
+    let looks = || {
+        admin_page::get(admin, "/metrics")
+            .unwrap()
+            .1
+            .split("gim_reloads_total{result=\"refused\"} ")
+            .nth(1)
+            .map_or(0, |rest| rest.lines().next().unwrap().parse::<u64>().unwrap())
+    };
+    let deadline = Instant::now() + PATIENCE;
+    while looks() < 20 {
+        assert!(Instant::now() < deadline, "it is never tried again");
+    }
+    let new = folder.path().join("new");
+    std::fs::write(&new, "a-third-secret-of-sixteen-and-more").unwrap();
+    std::fs::rename(&new, &token).unwrap();
+    let silent =
+        node.log.by_ref().map(Result::unwrap).take_while(|line| !line.contains("applied=\"grpc.internal_token\""));
+    let said = silent.filter(|line| line.contains("reload") || line.contains("read again")).count();
+    assert!(said <= 1, "{said} lines; the certificates are read before what is applied is told");
     std::fs::write(key, "no key").unwrap();
     let line = find(&mut node.log, "this stays as it was");
     assert!(line.contains("tls.certificates: "), "{line}");
