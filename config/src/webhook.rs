@@ -5,7 +5,7 @@
 //! of the answer but its status; at most [`CALLS_MAX`] are under way, and one beyond is refused at once.
 
 use std::{
-    net::IpAddr,
+    net::{IpAddr, TcpListener, ToSocketAddrs as _},
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -23,7 +23,10 @@ use ring::hmac;
 use rustls::{ClientConfig, crypto::ring as provider};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use crate::public_addresses::{Reach, Resolver};
+use crate::{
+    listen::Endpoint,
+    public_addresses::{Reach, Resolver},
+};
 
 /// Calls to one webhook that are under way at the same time.
 pub const CALLS_MAX: usize = 64;
@@ -108,7 +111,22 @@ impl Webhook {
     ///
     /// # Errors
     /// Where it is not known that the receiver took it.
-    pub async fn call(&self, _place: CallPlace<'_>, id: &str, body: Bytes) -> Result<(), WebhookError> {
+    pub async fn call(&self, place: CallPlace<'_>, id: &str, body: Bytes) -> Result<(), WebhookError> {
+        // Whatever else it says is of no use; where it is much, or late, its connection is closed with it.
+        self.ask(place, id, body, ANSWER_BYTES_MAX).await.map(drop)
+    }
+
+    /// The same, for what it says: nothing where that is longer than `answer_bytes_max`, or does not come at once.
+    ///
+    /// # Errors
+    /// As [`Webhook::call`].
+    pub async fn ask(
+        &self,
+        _place: CallPlace<'_>,
+        id: &str,
+        body: Bytes,
+        answer_bytes_max: usize,
+    ) -> Result<Bytes, WebhookError> {
         let timestamp_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |passed| passed.as_secs());
         let request = Request::builder()
             .method(Method::POST)
@@ -121,10 +139,9 @@ impl Webhook {
             .map_err(|error| WebhookError::Away(error.to_string()))?;
         match tokio::time::timeout(self.timeout, self.client.request(request)).await {
             Ok(Ok(answer)) if answer.status().is_success() => {
-                // Whatever else it says is of no use; where it is much, or late, its connection is closed with it.
-                let rest = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect();
-                drop(tokio::time::timeout(ANSWER_WAIT.min(self.timeout), rest).await);
-                Ok(())
+                let rest = Limited::new(answer.into_body(), answer_bytes_max).collect();
+                let rest = tokio::time::timeout(ANSWER_WAIT.min(self.timeout), rest).await;
+                Ok(rest.ok().and_then(Result::ok).map(|rest| rest.to_bytes()).unwrap_or_default())
             }
             Ok(Ok(answer)) => Err(WebhookError::Refused(answer.status())),
             Ok(Err(error)) if error.is_connect() => Err(WebhookError::Away(with_causes(&error))),
@@ -192,6 +209,39 @@ pub fn check_reach(url: &Uri, reach: Reach) -> Result<(), String> {
         Ok(address) if !reach.has(address) => Err(format!("must not name the address of a private network, {address}")),
         _ => Ok(()),
     }
+}
+
+/// Fails where a URL leads to one of these listeners: to its port, at an address of its own, whatever name that has.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check_not_own(url: &Uri, own: &[&Endpoint]) -> Result<(), String> {
+    let port = url.port_u16().unwrap_or(if url.scheme() == Some(&Scheme::HTTPS) { 443 } else { 80 });
+    let listening: Vec<IpAddr> = own
+        .iter()
+        .filter(|endpoint| !endpoint.is_off() && endpoint.port() == port)
+        .filter_map(|endpoint| Some(endpoint.socket_address().ok()?.ip()))
+        .collect();
+    if listening.is_empty() {
+        return Ok(());
+    }
+    let host = url.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+    // A name without an address leads nowhere for now.
+    let leads_to = (host, port).to_socket_addrs().map(Vec::from_iter).unwrap_or_default();
+    let is_own = |address: IpAddr| {
+        let at =
+            |own: &IpAddr| *own == address || (own.is_unspecified() || address.is_unspecified()) && is_here(address);
+        listening.iter().any(at)
+    };
+    if leads_to.iter().any(|address| is_own(address.ip().to_canonical())) {
+        return Err(format!("is this service itself, {host}:{port}, which takes no such calls"));
+    }
+    Ok(())
+}
+
+/// Whether it is an address of this host: nobody else's can be listened at.
+fn is_here(address: IpAddr) -> bool {
+    address.is_unspecified() || TcpListener::bind((address, 0)).is_ok()
 }
 
 fn with_authorities() -> Result<ClientConfig, String> {
@@ -283,6 +333,27 @@ mod tests {
         let by_name = Webhook::within("http://localhost:9/", secret(), Duration::from_secs(1), reach).unwrap();
         let refused = by_name.call(by_name.place().unwrap(), "1", Bytes::new()).await.unwrap_err();
         assert!(matches!(&refused, WebhookError::Away(why) if why.contains("private networks")), "{refused}");
+    }
+
+    #[test]
+    fn a_url_that_leads_back_is_noticed_by_where_it_leads() {
+        let own = ["127.0.0.1:8010", "0.0.0.0:8080", "[::1]:8011"].map(Endpoint::new);
+        let own: Vec<&Endpoint> = own.iter().collect();
+        let check = |url: &str| check_not_own(&checked(url).unwrap(), &own);
+        for url in [
+            "http://127.0.0.1:8010/x",
+            "http://localhost:8010/",
+            "https://127.0.0.1:8080/",
+            "http://127.0.0.2:8080/",
+            "http://0.0.0.0:8010/",
+            "http://[::1]:8011/",
+            "http://[::ffff:127.0.0.1]:8010/",
+        ] {
+            assert!(check(url).unwrap_err().starts_with("is this service itself"), "{url}");
+        }
+        for url in ["http://127.0.0.1:9000/", "http://127.0.0.2:8010/", "http://1.1.1.1:8080/", "http://127.0.0.1/"] {
+            check(url).unwrap();
+        }
     }
 
     #[test]

@@ -163,10 +163,7 @@ impl EventSettings {
         let url = webhook::checked(&self.webhook).map_err(|problem| format!("events.webhook: {problem}"))?;
         webhook::check_reach(&url, self.reach())
             .map_err(|problem| format!("events.webhook: {problem} (events.private_addresses allows it)"))?;
-        let authority = url.authority().map_or("", |authority| authority.as_str()).replace("localhost", "127.0.0.1");
-        if own.iter().any(|endpoint| !endpoint.is_off() && endpoint.to_string() == authority) {
-            return Err(format!("events.webhook: is this service itself, {authority}, and nobody who takes events"));
-        }
+        webhook::check_not_own(&url, &own).map_err(|problem| format!("events.webhook: {problem}"))?;
         Secret::new(&self.webhook_secret)
             .map_err(|problem| format!("events.webhook_secret: {problem}, because calls are signed with it"))?;
         if self.kinds.is_empty() {
