@@ -35,14 +35,14 @@ gim_config::metric_names! {
     Counter OFFLINE_PUSHES = "logic_offline_pushes_total" of sender, result;
     /// Those that wait for their sender.
     Gauge OFFLINE_PUSHES_QUEUED = "logic_offline_pushes_queued" of sender;
-    /// Messages and pushes for which there was no place, by bound: `messages` that were stored, devices that are `awaited`, the `queue` of
-    /// a sender; or no `sender` for such a push id.
-    Counter OFFLINE_PUSHES_DROPPED = "logic_offline_pushes_dropped_total" by bound ["awaited", "messages", "queue", "sender"];
+    /// Pushes for which there was no place, by bound: devices that are `awaited`, the `queue` of a sender, or the share of it that whoever
+    /// caused them has; or no `sender` for such a push id.
+    Counter OFFLINE_PUSHES_DROPPED = "logic_offline_pushes_dropped_total" by bound ["awaited", "queue", "sender"];
     /// Seconds from storing a message until its push was taken, or refused.
     Histogram OFFLINE_PUSH_SECONDS = "logic_offline_push_seconds";
-    /// Devices with a push id for which a message was stored and nothing handed out, because they have `acknowledged` it, or are
-    /// `connected` and given time to.
-    Counter OFFLINE_PUSHES_SPARED = "logic_offline_pushes_spared_total" by why ["acknowledged", "connected"];
+    /// Devices with a push id for which a message was stored and nothing handed out, because they have `acknowledged` it, are `connected` and
+    /// given time to, or because something `changed` before the push was handed out: acknowledged, muted, recalled, or signed out.
+    Counter OFFLINE_PUSHES_SPARED = "logic_offline_pushes_spared_total" by why ["acknowledged", "changed", "connected"];
     /// Devices that are connected and have not acknowledged a message yet.
     Gauge OFFLINE_PUSHES_AWAITED = "logic_offline_pushes_awaited";
     /// Push ids that were forgotten, because nobody is reached under them.

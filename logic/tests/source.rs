@@ -36,6 +36,7 @@ const ORDER_IN_THE_STORE: [&[&str]; 12] = [
         "inbox",
         "left_member",
         "logic_nodes",
+        "push_claims",
         "push_targets",
         "read_position",
         "retention",
@@ -59,7 +60,7 @@ const ORDER_IN_THE_STORE: [&[&str]; 12] = [
 /// The same for the files of delivery.
 const ORDER_IN_DELIVERY: [&[&str]; 7] = [
     &["domain", "metrics", "settings", "store", "shared_state"],
-    &["item_batch", "node_report", "stored_tap"],
+    &["item_batch", "node_report"],
     &["owed_news"],
     &["node_queue"],
     &["nodes"],

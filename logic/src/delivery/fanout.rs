@@ -12,7 +12,7 @@ use metrics::counter;
 use prost::Message as _;
 use tokio::sync::{OwnedRwLockReadGuard, RwLock, mpsc};
 
-use super::{nodes::Nodes, stored_tap::StoredTap};
+use super::nodes::Nodes;
 use crate::{
     domain::{
         message::{Delivery, GroupDelivery, Receiver},
@@ -63,17 +63,14 @@ impl Fanout {
         self.memberships.clone().read_owned().await
     }
 
-    /// Delivers what the inbox writer committed, until the writer ends; then it goes on into the `tap`.
-    pub async fn run(self, mut committed: mpsc::Receiver<Vec<Delivery>>, tap: Option<StoredTap>) {
+    /// Delivers what the inbox writer committed, until the writer ends.
+    pub async fn run(self, mut committed: mpsc::Receiver<Vec<Delivery>>) {
         while let Some(deliveries) = committed.recv().await {
             if let Err(error) = self.deliver(&deliveries).await {
                 let count = deliveries.len() as u64;
                 counter!(names::FANOUT_FAILED).increment(count);
                 tracing::debug!(%error, messages = count, "pushes were not routed; devices are told to sync later");
                 self.owe(Owed::by(&deliveries));
-            }
-            if let Some(tap) = &tap {
-                tap.put(deliveries);
             }
         }
     }

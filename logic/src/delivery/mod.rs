@@ -19,4 +19,3 @@ pub mod node_report;
 pub mod nodes;
 mod owed_news;
 pub mod rooms;
-pub mod stored_tap;

@@ -9,16 +9,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::decision::{DeviceKey, Facts, is_worth_it, mentioned, peer_of};
+use super::decision::{Candidate, DeviceKey, Facts, Said};
 use crate::{
     clients::cache::TtlCache,
-    domain::{message::Delivery, push_device::PushDevice},
+    domain::{conversation::Peer, push_device::PushDevice},
     error::Error,
     shared_state::SharedState,
-    store::PushTargets,
+    store::{PushTargets, StoreError},
 };
 
-/// How long it is believed which devices of a user have a push id, and of how many users.
+/// How long it is believed which devices of a user have a push id, and of how many users. It is looked at again before a push is handed out.
 const DEVICES_TTL: Duration = Duration::from_secs(2);
 const DEVICES_ENTRIES_MAX: usize = 100_000;
 
@@ -31,6 +31,17 @@ pub(super) struct FactReader {
     group_members_max: u32,
 }
 
+/// Of what is about to be handed out, what holds by now.
+#[derive(Debug, Default)]
+pub(super) struct Standing {
+    /// What holds pushes back.
+    pub facts: Facts,
+    /// Devices that have a push id.
+    pub devices: HashMap<DeviceKey, PushDevice>,
+    /// Messages that are there.
+    pub message_ids: HashSet<u64>,
+}
+
 impl FactReader {
     pub(super) fn new(shared: Arc<dyn SharedState>, targets: PushTargets, group_members_max: u32) -> Self {
         let devices = TtlCache::new(DEVICES_TTL, DEVICES_ENTRIES_MAX);
@@ -38,31 +49,45 @@ impl FactReader {
     }
 
     /// About the receivers of messages: `of_all`, or of those alone who are connected from nowhere and in no large group.
-    pub(super) async fn about(&self, stored: &[Delivery], of_all: bool) -> Result<Facts, Error> {
-        let worth_it = || stored.iter().filter(|delivery| is_worth_it(&delivery.message));
-        let persisted = worth_it().flat_map(|delivery| {
-            let others =
-                delivery.receivers.iter().filter(|one| one.seq > 0 && one.user_id != delivery.message.sender_id);
-            others.map(|receiver| receiver.user_id)
-        });
-        let user_ids = sorted(persisted.collect());
+    pub(super) async fn about(&self, stored: &[Said], of_all: bool) -> Result<Facts, Error> {
+        let user_ids = sorted(stored.iter().flat_map(|said| said.receivers.iter().copied()).collect());
         let mut facts = Facts { connected: self.connected(&user_ids).await?, ..Facts::default() };
         let is_looked_up = |user_id: &u64| of_all || !facts.connected.contains_key(user_id);
         let looked_up: Vec<u64> = user_ids.into_iter().filter(is_looked_up).collect();
         facts.devices = self.devices_of(&looked_up).await?;
-        let group_ids = sorted(worth_it().map(|delivery| delivery.message.group_id).filter(|&id| id != 0).collect());
+        let group_ids = sorted(stored.iter().map(|said| said.group_id).filter(|&id| id != 0).collect());
         facts.groups = self.targets.groups(&group_ids).await?;
         if of_all {
-            self.add_large_groups(&mut facts, worth_it()).await?;
+            self.add_large_groups(&mut facts, stored).await?;
         }
-        self.add_what_holds_back(&mut facts, worth_it()).await?;
+        self.add_what_holds_back(&mut facts, stored).await?;
         Ok(facts)
     }
 
-    /// How far these devices have acknowledged inboxes, and their users these large groups.
-    pub(super) async fn acknowledged(&self, devices: &[DeviceKey], members: &[(u64, u64)]) -> Result<Facts, Error> {
-        let (acks, cursors) = (self.targets.acks(devices).await?, self.targets.group_cursors(members).await?);
-        Ok(Facts { acks, cursors, ..Facts::default() })
+    /// What these have acknowledged.
+    pub(super) async fn acknowledged(&self, candidates: &[&Candidate]) -> Result<Facts, StoreError> {
+        let of_inboxes = candidates.iter().filter(|one| !one.is_large).map(|one| one.key.0);
+        let members = candidates.iter().filter_map(|one| one.member());
+        Ok(Facts {
+            unacknowledged: self.targets.unacknowledged(&sorted(of_inboxes.collect())).await?,
+            unread: self.targets.unread_in_groups(&sorted(members.collect())).await?,
+            ..Facts::default()
+        })
+    }
+
+    /// A second look, right before these are handed out: nothing of it was believed before.
+    pub(super) async fn standing(&self, candidates: &[&Candidate]) -> Result<Standing, StoreError> {
+        let mut facts = self.acknowledged(candidates).await?;
+        let of_user = |one: &&Candidate| one.key.1.map(|peer| (one.key.0.0, peer));
+        facts.muted =
+            self.targets.muted(&sorted(candidates.iter().filter_map(of_user).collect::<Vec<(u64, Peer)>>())).await?;
+        let with_devices = candidates.iter().map(|one| one.key.0).filter(|(_, device_id)| *device_id != 0);
+        let user_ids = sorted(with_devices.map(|(user_id, _)| user_id).collect());
+        let devices = self.targets.of_users(&user_ids).await?;
+        let devices = devices.into_iter().map(|device| ((device.user_id, device.device_id), device)).collect();
+        let message_ids = candidates.iter().flat_map(|one| [one.first.message_id, one.newest.message_id]);
+        let message_ids = self.targets.standing(&sorted(message_ids.collect())).await?;
+        Ok(Standing { facts, devices, message_ids })
     }
 
     async fn connected(&self, user_ids: &[u64]) -> Result<HashMap<u64, HashSet<u64>>, Error> {
@@ -95,25 +120,20 @@ impl FactReader {
     }
 
     /// The devices of members of large groups: all, or those of members who are mentioned where there are too many.
-    async fn add_large_groups<'a>(
-        &self,
-        facts: &mut Facts,
-        stored: impl Iterator<Item = &'a Delivery>,
-    ) -> Result<(), Error> {
+    async fn add_large_groups(&self, facts: &mut Facts, stored: &[Said]) -> Result<(), Error> {
         let mut of_groups: HashMap<u64, Vec<PushDevice>> = HashMap::new();
-        for delivery in stored {
-            let Some(group) = delivery.group.as_ref().filter(|group| group.is_live && group.seq > 0) else { continue };
-            let Some(known) = facts.groups.get(&group.group_id) else { continue };
+        for said in stored.iter().filter(|said| said.is_large) {
+            let Some(known) = facts.groups.get(&said.group_id) else { continue };
             let devices = if known.member_count > self.group_members_max.into() {
-                self.targets.of_members(group.group_id, &mentioned(&delivery.message)).await?
-            } else if let Some(devices) = of_groups.get(&group.group_id) {
+                self.targets.of_members(said.group_id, &said.mentioned).await?
+            } else if let Some(devices) = of_groups.get(&said.group_id) {
                 devices.clone()
             } else {
-                let devices = self.targets.of_group(group.group_id, self.devices_max()).await?;
-                of_groups.insert(group.group_id, devices.clone());
+                let devices = self.targets.of_group(said.group_id, self.devices_max()).await?;
+                of_groups.insert(said.group_id, devices.clone());
                 devices
             };
-            facts.of_large_groups.insert(delivery.message.id, devices);
+            facts.of_large_groups.insert(said.message_id, devices);
         }
         let members = facts.of_large_groups.values().flatten().map(|device| device.user_id);
         let members = sorted(members.filter(|user_id| !facts.connected.contains_key(user_id)).collect());
@@ -126,37 +146,55 @@ impl FactReader {
         self.group_members_max.saturating_mul(2)
     }
 
-    async fn add_what_holds_back<'a>(
-        &self,
-        facts: &mut Facts,
-        stored: impl Iterator<Item = &'a Delivery>,
-    ) -> Result<(), Error> {
+    async fn add_what_holds_back(&self, facts: &mut Facts, stored: &[Said]) -> Result<(), Error> {
         let (mut conversations, mut devices, mut members) = (HashSet::new(), HashSet::new(), HashSet::new());
-        for delivery in stored {
-            let message = &delivery.message;
-            let peer = peer_of(message);
-            for receiver in delivery.receivers.iter().filter(|receiver| receiver.seq > 0) {
-                let of_user = facts.devices.get(&receiver.user_id);
-                let is_nowhere = !facts.connected.contains_key(&receiver.user_id);
+        for said in stored {
+            let peer = said.peer();
+            for &user_id in &said.receivers {
+                let of_user = facts.devices.get(&user_id);
+                let is_nowhere = !facts.connected.contains_key(&user_id);
                 if of_user.is_some() || is_nowhere {
-                    conversations.extend(peer.map(|peer| (receiver.user_id, peer)));
+                    conversations.extend(peer.map(|peer| (user_id, peer)));
                 }
-                devices.extend(of_user.into_iter().flatten().map(|device| (device.user_id, device.device_id)));
+                if of_user.is_none() && is_nowhere {
+                    devices.insert((user_id, 0));
+                }
+                devices.extend(of_user.into_iter().flatten().map(|device| (user_id, device.device_id)));
             }
-            for device in facts.of_large_groups.get(&message.id).into_iter().flatten() {
+            for device in facts.of_large_groups.get(&said.message_id).into_iter().flatten() {
                 conversations.extend(peer.map(|peer| (device.user_id, peer)));
-                members.insert((device.user_id, message.group_id));
+                members.insert((device.user_id, said.group_id));
             }
         }
         facts.muted = self.targets.muted(&conversations.into_iter().collect::<Vec<_>>()).await?;
-        facts.acks = self.targets.acks(&devices.into_iter().collect::<Vec<_>>()).await?;
-        facts.cursors = self.targets.group_cursors(&members.into_iter().collect::<Vec<_>>()).await?;
+        facts.unacknowledged = self.targets.unacknowledged(&devices.into_iter().collect::<Vec<_>>()).await?;
+        facts.unread = self.targets.unread_in_groups(&members.into_iter().collect::<Vec<_>>()).await?;
         Ok(())
     }
 }
 
-fn sorted(mut ids: Vec<u64>) -> Vec<u64> {
-    ids.sort_unstable();
-    ids.dedup();
-    ids
+impl Standing {
+    /// What is handed out of a push by now: nothing where its device has no push id any more, has it, or its user mutes the conversation,
+    /// or where what it would show was recalled.
+    pub(super) fn of(&self, candidate: &Candidate) -> Option<(Candidate, PushDevice)> {
+        let ((user_id, device_id), _) = candidate.key;
+        let device = match device_id {
+            0 => PushDevice { user_id, device_id, device_type: 0, push_id: String::new() },
+            _ => self.devices.get(&candidate.key.0)?.clone(),
+        };
+        let mut candidate = candidate.clone();
+        for message_id in [candidate.newest.message_id, candidate.first.message_id] {
+            if !self.message_ids.contains(&message_id) && !candidate.without(message_id) {
+                return None;
+            }
+        }
+        let is_held_back = self.facts.mutes(&candidate) || self.facts.has(&candidate, candidate.newest.message_id);
+        (!is_held_back).then_some((candidate, device))
+    }
+}
+
+fn sorted<T: Ord>(mut all: Vec<T>) -> Vec<T> {
+    all.sort_unstable();
+    all.dedup();
+    all
 }

@@ -93,9 +93,7 @@ async fn not_held(walks: &Walks, due_ms: i64, settings: &RetentionSettings) -> O
     let (due_id, at_least_id) = (message_id::least_at(due_ms), message_id::least_at(at_least_ms));
     let held_id = slowest.map_or(due_id, |cursor_id| due_id.min(cursor_id + 1));
     if held_id < at_least_id {
-        tracing::warn!(
-            "messages are deleted that nobody was told of: events or offline pushes are further behind than retention.held_s"
-        );
+        tracing::warn!("messages are deleted that nobody was told of: events are further behind than retention.held_s");
     }
     let before_id = held_id.max(at_least_id);
     let held_ms = due_ms.saturating_sub(message_id::time_ms(before_id)).max(0);

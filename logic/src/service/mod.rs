@@ -43,13 +43,13 @@ use self::{
     event_telling::{EventTelling, RunningTelling},
     joining::{join_others, leave, or_leave, or_stop},
     lease_renewal::LeaseRenewal,
-    numbering::FloorTelling,
+    numbering::{FloorTelling, MessageNumbers},
     reload::Reloadable,
     writing::Writing,
 };
 use crate::{
     clients::business::Business,
-    delivery::{catch_up::CatchUp, nodes::Nodes, stored_tap::StoredTap},
+    delivery::{catch_up::CatchUp, nodes::Nodes},
     dispatch::Dispatch,
     domain::{clock, short_id::ShortIds},
     http, legacy,
@@ -59,7 +59,7 @@ use crate::{
     rpc,
     settings::LogicSettings,
     shared_state::{SharedState, SharedStateError},
-    store::{self, Store, StoreError, seqs::RaiseError, writer::Writer},
+    store::{self, Store, StoreError, push_claims::WALK, seqs::RaiseError, writer::Writer},
     usecase::{Parts, UseCases, reads::Reads},
     walk::Settled,
 };
@@ -180,10 +180,10 @@ pub async fn start(settings: LogicSettings) -> Result<Logic, StartError> {
     ready.database.set(true);
     let database_watch = store.database.watch(ready.database);
 
-    let (tap, pushes) = or_leave(&*shared, pushes(&settings, &store, &shared, &business)).await?.unzip();
+    let pushes = or_leave(&*shared, pushes(&settings, &store, &numbers, (&shared, &business)).await).await?;
     let shares = reloadable.request_shares.clone();
     let Writing { nodes, fanout, fanout_task, writer, writer_task } =
-        Writing::start(&settings, &store, &shared, (shares, numbers.numbering), tap);
+        Writing::start(&settings, &store, &shared, (shares, numbers.numbering));
     let parts = Parts {
         ids: numbers.ids,
         short_ids: Arc::new(ShortIds::new(settings.node_number, numbers.newest_id, clock::now_ms())),
@@ -263,15 +263,21 @@ async fn read_words(use_cases: &UseCases, store: &Store) -> Result<(), StartErro
     read.map_err(|source| StartError::Store { database: store.database.name().to_owned(), source })
 }
 
-/// Who is woken, and where what is stored goes for that.
-fn pushes(
+/// Who is woken. What is stored from now on counts, where that was never looked at before.
+async fn pushes(
     settings: &LogicSettings,
     store: &Store,
-    shared: &Arc<dyn SharedState>,
-    business: &Arc<Business>,
-) -> Result<Option<(StoredTap, PreparedPushes)>, StartError> {
-    let parts = PushParts { store: store.clone(), shared: shared.clone(), business: business.clone() };
-    offline_push::prepare(&settings.offline_push, parts).map_err(StartError::Files)
+    numbers: &MessageNumbers,
+    (shared, business): (&Arc<dyn SharedState>, &Arc<Business>),
+) -> Result<Option<PreparedPushes>, StartError> {
+    let settled = numbers.settled.clone();
+    let parts = PushParts { store: store.clone(), settled, shared: shared.clone(), business: business.clone() };
+    let pushes = offline_push::prepare(&settings.offline_push, parts).map_err(StartError::Files)?;
+    if pushes.is_some() {
+        let begun = store.walks.begin(WALK, numbers.newest_id.max(1)).await;
+        begun.map_err(|source| StartError::Store { database: store.database.name().to_owned(), source })?;
+    }
+    Ok(pushes)
 }
 
 /// Only what is kept there has to be ours: nodes of one host share a database server in any folder.
@@ -405,6 +411,7 @@ impl Running for Logic {
             problem = any_failed(self.clients.iter_mut().chain(&mut self.legacy)) => problem,
             ended = &mut self.writer_task => describe("the inbox writer", ended),
             ended = &mut self.fanout_task => describe("the fan-out", ended),
+            ended = OfflinePushes::ended(&mut self.offline_pushes) => describe("the task of offline pushes", ended),
             ended = &mut self.lease_renewal => ended.unwrap_or_else(|error| describe("the renewal of leases", Err(error))),
             problem = claims::lost(&mut self.claim) => problem,
             ended = FloorTelling::ended(&mut self.telling) => describe("the telling of message ids", ended),
@@ -425,14 +432,14 @@ impl Running for Logic {
         self.writer.close();
         join("the inbox writer", self.writer_task).await;
         join("the fan-out", self.fanout_task).await;
+        if let Some(pushes) = self.offline_pushes {
+            pushes.stop(PUSH_STOP_TIMEOUT).await;
+        }
         self.events.stop().await;
         if let Some(telling) = self.telling {
             telling.end().await;
         }
         self.nodes.stop();
-        if let Some(pushes) = self.offline_pushes {
-            pushes.stop(PUSH_STOP_TIMEOUT).await;
-        }
         for clients in self.clients.into_iter().chain(self.legacy) {
             clients.stop(STOP_TIMEOUT).await;
         }

@@ -97,7 +97,7 @@ pub(super) async fn begin(settings: &LogicSettings, store: &Store) -> Result<Mes
     let floor = IdFloor::new(ids.clone());
     let numbering = Numbering {
         floor: floor.clone(),
-        keeps_receivers: settings.events.is_on(),
+        keeps_receivers: settings.events.is_on() || settings.offline_push.is_on(!settings.business.endpoint.is_off()),
         // As long as the database may wait for the rest of a transaction, too, where that has a limit.
         unresolved: Duration::from_millis(settings.database.statement_timeout_ms).max(LEASE),
     };

@@ -6,7 +6,7 @@ use gim_config::request_shares::RequestShares;
 use tokio::{sync::mpsc, task::JoinHandle};
 
 use crate::{
-    delivery::{fanout::Fanout, nodes::Nodes, stored_tap::StoredTap},
+    delivery::{fanout::Fanout, nodes::Nodes},
     settings::LogicSettings,
     shared_state::SharedState,
     store::{
@@ -33,13 +33,12 @@ impl Writing {
         store: &Store,
         shared: &Arc<dyn SharedState>,
         (shares, numbering): (Arc<RequestShares>, Numbering),
-        tap: Option<StoredTap>,
     ) -> Self {
         let nodes = Arc::new(Nodes::new(settings.link.clone(), shared.clone()));
         let fanout = Fanout::new(shared.clone(), nodes.clone());
         let (deliveries, committed) = mpsc::channel(COMMITTED_BATCHES_MAX);
         let (writer, writer_task) = Writer::start(&store.database, &settings.inbox, shares, numbering, deliveries);
-        let fanout_task = tokio::spawn(fanout.clone().run(committed, tap));
+        let fanout_task = tokio::spawn(fanout.clone().run(committed));
         Self { nodes, fanout, fanout_task, writer, writer_task }
     }
 }

@@ -223,12 +223,15 @@ impl Settings for LogicSettings {
         }
         self.shared_state.validate()?;
         self.events.validate([&self.grpc.listen, &self.clients.listen, &self.admin.listen])?;
-        if self.events.is_on() && !self.shared_state.url.is_empty() && self.database.writers_max < 2 {
+        let walks = self.events.is_on() || self.offline_push.is_on(!self.business.endpoint.is_off());
+        if walks && !self.shared_state.url.is_empty() && self.database.writers_max < 2 {
             return Err(
-                "database.writers_max: must be at least 2 where events.webhook or events.streams_max is set".into()
+                "database.writers_max: must be at least 2 where events.webhook or events.streams_max is set, or \
+                        [offline_push] wakes anybody"
+                    .into(),
             );
         }
-        self.offline_push.validate()?;
+        self.offline_push.validate([&self.grpc.listen, &self.clients.listen, &self.admin.listen])?;
         ranges::validate(self)?;
         if self.group.normal_members_max > self.inbox.batch_rows_max {
             return Err("group.normal_members_max: must be at most inbox.batch_rows_max".into());

@@ -2,7 +2,11 @@
 
 use std::path::PathBuf;
 
-use gim_config::webhook::{self, Secret};
+use gim_config::{
+    listen::Endpoint,
+    public_addresses::Reach,
+    webhook::{self, Secret},
+};
 use serde::{Deserialize, Serialize};
 
 /// See the module's documentation.
@@ -19,6 +23,8 @@ pub struct OfflinePushSettings {
     pub webhook_secret: String,
     /// A file that holds it.
     pub webhook_secret_file: PathBuf,
+    /// Whether the webhook may be at an address of a private network, or of this host.
+    pub private_addresses: bool,
     /// The file of a service account of Google's, for FCM; empty for none.
     pub fcm_account_file: PathBuf,
     /// Where FCM is.
@@ -37,7 +43,7 @@ pub struct OfflinePushSettings {
     pub web_push_key_file: PathBuf,
     /// Where the makers of browsers reach the operator: a `mailto:` or `https:` address.
     pub web_push_subject: String,
-    /// The hosts of browsers' makers, each with those below it. No other is called.
+    /// The hosts of browsers' makers, each with those below it, and with a port where that is not 443. No other is called.
     pub web_push_hosts: Vec<String>,
     /// A file of authorities that are trusted besides those of the host; empty for none.
     pub authorities_file: PathBuf,
@@ -71,6 +77,7 @@ impl Default for OfflinePushSettings {
             webhook: String::new(),
             webhook_secret: String::new(),
             webhook_secret_file: PathBuf::new(),
+            private_addresses: false,
             fcm_account_file: PathBuf::new(),
             fcm_endpoint: "https://fcm.googleapis.com".into(),
             apns_key_file: PathBuf::new(),
@@ -95,7 +102,20 @@ impl Default for OfflinePushSettings {
 }
 
 impl OfflinePushSettings {
-    pub(super) fn validate(&self) -> Result<(), String> {
+    /// Where calls of the webhook may go.
+    pub fn reach(&self) -> Reach {
+        if self.private_addresses { Reach::Anywhere } else { Reach::PublicAddresses }
+    }
+
+    /// Whether anybody may wake devices; `business` says whether there is one.
+    pub fn is_on(&self, business: bool) -> bool {
+        let files = [&self.fcm_account_file, &self.apns_key_file, &self.web_push_key_file];
+        let has_service = files.iter().any(|file| !file.as_os_str().is_empty());
+        has_service || !self.webhook.is_empty() || self.log || (self.business && business)
+    }
+
+    /// Names the key that is wrong. `own` are the listeners of this service.
+    pub(super) fn validate(&self, own: [&Endpoint; 3]) -> Result<(), String> {
         let needed = [
             (&self.apns_key_file, "apns_key_id", &self.apns_key_id),
             (&self.apns_key_file, "apns_team_id", &self.apns_team_id),
@@ -115,9 +135,33 @@ impl OfflinePushSettings {
         if self.webhook.is_empty() {
             return Ok(());
         }
-        webhook::checked(&self.webhook).map_err(|problem| format!("offline_push.webhook: {problem}"))?;
+        let url = webhook::checked(&self.webhook).map_err(|problem| format!("offline_push.webhook: {problem}"))?;
+        webhook::check_reach(&url, self.reach())
+            .map_err(|problem| format!("offline_push.webhook: {problem} (offline_push.private_addresses allows it)"))?;
+        webhook::check_not_own(&url, &own).map_err(|problem| format!("offline_push.webhook: {problem}"))?;
         Secret::new(&self.webhook_secret)
             .map(drop)
             .map_err(|problem| format!("offline_push.webhook_secret: {problem}, because calls are signed with it"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_webhook_that_leads_inside_or_back_or_is_unsigned_is_refused() {
+        let (own, off) = (Endpoint::new("0.0.0.0:8010"), Endpoint::default());
+        let refusal = |webhook: &str, webhook_secret: &str, private_addresses: bool| {
+            let (webhook, webhook_secret) = (webhook.into(), webhook_secret.into());
+            let settings = OfflinePushSettings { webhook, webhook_secret, private_addresses, ..Default::default() };
+            settings.validate([&own, &off, &off]).err().unwrap_or_default()
+        };
+        let secret = "sixteen-bytes-16";
+        assert_eq!(refusal("https://hooks.example.com/push", secret, false), "");
+        assert!(refusal("http://169.254.169.254/", secret, false).contains("offline_push.private_addresses"));
+        assert_eq!(refusal("http://127.0.0.1:9000/", secret, true), "");
+        assert!(refusal("http://localhost:8010/x", secret, true).contains("is this service itself"));
+        assert!(refusal("https://hooks.example.com/", "short", false).starts_with("offline_push.webhook_secret: "));
     }
 }

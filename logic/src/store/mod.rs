@@ -7,7 +7,7 @@
 //! Each file knows only those above it, which `tests/source.rs` checks:
 //!
 //! - `error`, `columns`, `statement`, `script`, `opening`, [`dialect`]: errors, values, and statements, alone and sent together
-//! - [`device`], [`import`], [`inbox`], `left_member`, [`logic_nodes`], [`push_targets`], [`read_position`], [`retention`],
+//! - [`device`], [`import`], [`inbox`], `left_member`, [`logic_nodes`], [`push_claims`], [`push_targets`], [`read_position`], [`retention`],
 //!   [`revocation`], [`room`], [`word_list`], then [`conversation`], [`conversation_heads`], [`conversation_places`], [`group`], [`sign_in`]: the repositories
 //! - [`floors`], [`walks`], [`stored_events`]: who walks over what is stored, and what is found there
 //! - [`seqs`]: what is done where a database went back
@@ -42,6 +42,7 @@ pub mod logic_nodes;
 mod opening;
 #[cfg(test)]
 mod plans;
+pub mod push_claims;
 pub mod push_targets;
 mod queue;
 pub mod read_position;
@@ -81,6 +82,7 @@ pub use group::Groups;
 pub use import::Imports;
 pub use inbox::{HistoryPart, Inboxes, Limit};
 pub use logic_nodes::{LogicNode, LogicNodes};
+pub use push_claims::PushClaims;
 pub use push_targets::PushTargets;
 pub use read_position::ReadPositions;
 pub use retention::Retention;
@@ -130,6 +132,8 @@ pub struct Store {
     pub inboxes: Inboxes,
     /// Which nodes there are.
     pub logic_nodes: LogicNodes,
+    /// Which pushes are being handed over.
+    pub push_claims: PushClaims,
     /// Who can be woken about a message.
     pub push_targets: PushTargets,
     /// How far users have read.
@@ -171,6 +175,7 @@ impl Store {
             imports: Imports::new(&database),
             inboxes: Inboxes::new(&database),
             logic_nodes: LogicNodes::new(&database),
+            push_claims: PushClaims::new(&database),
             push_targets: PushTargets::new(&database),
             read_positions: ReadPositions::new(&database),
             revocations: Revocations::new(&database),

@@ -5,7 +5,7 @@
 use std::collections::{HashMap, HashSet};
 
 use gim_config::sql::{Database, Pool};
-use sqlx::{Row as _, any::AnyRow};
+use sqlx::{AssertSqlSafe, Row as _, any::AnyRow};
 
 use super::{
     columns::{from_sql, small, to_sql},
@@ -15,24 +15,56 @@ use super::{
 };
 use crate::domain::{conversation::Peer, push_device::PushDevice};
 
+/// Of each user those devices that were heard of last.
 const OF_USERS: MultiRow = MultiRow {
-    head: "SELECT user_id, id, type, branch_push_id FROM device WHERE user_id IN (",
+    head: "SELECT user_id, id, type, branch_push_id FROM (SELECT user_id, id, type, branch_push_id, \
+           ROW_NUMBER() OVER (PARTITION BY user_id ORDER BY updated_at_ms DESC, id DESC) AS place \
+           FROM device WHERE user_id IN (",
     row: "?",
-    tail: ") AND branch_push_id <> ''",
+    tail: ") AND branch_push_id <> '') placed WHERE place <= 32",
 };
-const OF_GROUP: &str = "SELECT d.user_id, d.id, d.type, d.branch_push_id FROM group_member m \
-                        JOIN device d ON d.user_id = m.user_id \
-                        WHERE m.group_id = ? AND d.branch_push_id <> '' ORDER BY m.user_id, d.id LIMIT ?";
+/// The newest device of each member comes first, then the second one of each.
+const OF_GROUP: &str = "SELECT user_id, id, type, branch_push_id FROM (SELECT d.user_id, d.id, d.type, d.branch_push_id, \
+                        ROW_NUMBER() OVER (PARTITION BY d.user_id ORDER BY d.updated_at_ms DESC, d.id DESC) AS place \
+                        FROM group_member m JOIN device d ON d.user_id = m.user_id \
+                        WHERE m.group_id = ? AND d.branch_push_id <> '') placed \
+                        WHERE place <= 32 ORDER BY place, user_id LIMIT ?";
 const OF_MEMBERS: MultiRow = MultiRow {
-    head: "SELECT d.user_id, d.id, d.type, d.branch_push_id FROM group_member m \
-           JOIN device d ON d.user_id = m.user_id WHERE m.user_id IN (",
+    head: "SELECT user_id, id, type, branch_push_id FROM (SELECT d.user_id, d.id, d.type, d.branch_push_id, \
+           ROW_NUMBER() OVER (PARTITION BY d.user_id ORDER BY d.updated_at_ms DESC, d.id DESC) AS place \
+           FROM group_member m JOIN device d ON d.user_id = m.user_id WHERE m.user_id IN (",
     row: "?",
-    tail: ") AND m.group_id = ? AND d.branch_push_id <> ''",
+    tail: ") AND m.group_id = ? AND d.branch_push_id <> '') placed WHERE place <= 32",
 };
+/// How far any device of a user has acknowledged.
+const USER_ACKS: MultiRow = MultiRow {
+    head: "SELECT user_id, 0, MAX(seq) FROM device_ack WHERE user_id IN (",
+    row: "?",
+    tail: ") GROUP BY user_id",
+};
+/// The first places of an inbox, or of a timeline, behind a seq: whose, which seq, and the message there with its status.
+const UNACKNOWLEDGED: [&str; 2] = [
+    "SELECT um.user_id, um.seq, m.id, m.status FROM user_message um JOIN message m ON m.id = um.message_id \
+     WHERE um.user_id = ? AND um.seq > ? ORDER BY um.seq LIMIT 16",
+    "SELECT dm.user_id, dm.seq, m.id, m.status FROM direct_inbox dm JOIN message m ON m.id = dm.message_id \
+     WHERE dm.user_id = ? AND dm.seq > ? ORDER BY dm.seq LIMIT 16",
+];
+const NOT_READ_IN_GROUP: [&str; 1] =
+    ["SELECT gm.group_id, gm.seq, m.id, m.status FROM group_message gm JOIN message m ON m.id = gm.message_id \
+     WHERE gm.group_id = ? AND gm.seq > ? ORDER BY gm.seq LIMIT 16"];
+const PLACES_MAX: usize = 16;
+
+/// Places that one statement looks behind.
+const ASKED_MAX: usize = 32;
+
+/// Messages that are there, and were not recalled.
+const STANDING: MultiRow =
+    MultiRow { head: "SELECT id FROM message WHERE id IN (", row: "?", tail: ") AND status = 0" };
 const GROUPS: MultiRow =
     MultiRow { head: "SELECT id, name, member_count FROM chat_group WHERE id IN (", row: "?", tail: ")" };
-/// Nothing where the device has another one by now.
-const FORGET: &str = "UPDATE device SET branch_push_id = '' WHERE user_id = ? AND id = ? AND branch_push_id = ?";
+/// Nothing where the device has another one by now, or said the same one since.
+const FORGET: &str = "UPDATE device SET branch_push_id = '' \
+                      WHERE user_id = ? AND id = ? AND branch_push_id = ? AND updated_at_ms <= ?";
 
 /// The repository.
 #[derive(Debug, Clone)]
@@ -94,22 +126,62 @@ impl PushTargets {
         Ok(rows.iter().map(read).collect::<Result<_, sqlx::Error>>()?)
     }
 
-    /// How far devices, each as (user, device), have acknowledged their inboxes.
-    pub async fn acks(&self, devices: &[(u64, u64)]) -> Result<HashMap<(u64, u64), u64>, StoreError> {
-        self.seqs(&self.sql.find_acks, devices).await
+    /// Up to where devices, each as (user, device), have acknowledged their inboxes: the id of the first message that they have not,
+    /// `u64::MAX` where there is none. Nothing of those that acknowledged none. Device 0 stands for all of a user's.
+    pub async fn unacknowledged(&self, devices: &[(u64, u64)]) -> Result<HashMap<(u64, u64), u64>, StoreError> {
+        let (users, devices): (Vec<_>, Vec<_>) = devices.iter().copied().partition(|(_, device_id)| *device_id == 0);
+        let mut acks = self.seqs(&self.sql.find_acks, &devices).await?;
+        let bind = |query: AnyQuery, (user_id, _): &(u64, u64)| query.bind(to_sql(*user_id));
+        let rows = self.reader.run(async |connection| USER_ACKS.fetch(connection, &users, bind).await).await?;
+        acks.extend(rows.iter().map(read_seq).collect::<Result<Vec<_>, sqlx::Error>>()?);
+        let asked: HashSet<(u64, u64)> = acks.iter().map(|((user_id, _), seq)| (*user_id, *seq)).collect();
+        let first = self.first_behind(&UNACKNOWLEDGED, asked).await?;
+        Ok(acks.into_iter().map(|(device, seq)| (device, first[&(device.0, seq)])).collect())
     }
 
-    /// How far users, each as (user, group), have acknowledged the timelines of large groups.
-    pub async fn group_cursors(&self, members: &[(u64, u64)]) -> Result<HashMap<(u64, u64), u64>, StoreError> {
-        self.seqs(&self.sql.find_group_cursors, members).await
+    /// The same of users, each as (user, group), and the timelines of large groups.
+    pub async fn unread_in_groups(&self, members: &[(u64, u64)]) -> Result<HashMap<(u64, u64), u64>, StoreError> {
+        let cursors = self.seqs(&self.sql.find_group_cursors, members).await?;
+        let asked: HashSet<(u64, u64)> = cursors.iter().map(|((_, group_id), seq)| (*group_id, *seq)).collect();
+        let first = self.first_behind(&NOT_READ_IN_GROUP, asked).await?;
+        Ok(cursors.into_iter().map(|(member, seq)| (member, first[&(member.1, seq)])).collect())
+    }
+
+    /// Of messages, those that are there and were not recalled.
+    pub async fn standing(&self, message_ids: &[u64]) -> Result<HashSet<u64>, StoreError> {
+        let bind = |query: AnyQuery, message_id: &u64| query.bind(to_sql(*message_id));
+        let rows = self.reader.run(async |connection| STANDING.fetch(connection, message_ids, bind).await).await?;
+        Ok(rows.iter().map(|row| Ok(from_sql(row.try_get(0)?))).collect::<Result<_, sqlx::Error>>()?)
+    }
+
+    /// The least id of a message behind each seq. Seqs and ids rise together but for a moment, in which several nodes store.
+    async fn first_behind(
+        &self,
+        selects: &[&str],
+        asked: HashSet<(u64, u64)>,
+    ) -> Result<HashMap<(u64, u64), u64>, StoreError> {
+        let asked: Vec<(u64, u64)> = asked.into_iter().collect();
+        let mut first = HashMap::new();
+        for some in asked.chunks(ASKED_MAX) {
+            let mut places: HashMap<u64, Vec<Behind>> = HashMap::new();
+            for select in selects {
+                let statement = AssertSqlSafe(self.sql.union_of_limited(select, some.len()));
+                let bind = |query: AnyQuery, (owner, seq): &(u64, u64)| query.bind(to_sql(*owner)).bind(to_sql(*seq));
+                let query = some.iter().fold(sqlx::query(statement), bind);
+                for row in query.fetch_all(&self.reader).await? {
+                    let place = Behind::read(&row)?;
+                    places.entry(place.owner).or_default().push(place);
+                }
+            }
+            first.extend(some.iter().map(|asked| (*asked, first_of(places.get(&asked.0), asked.1))));
+        }
+        Ok(first)
     }
 
     async fn seqs(&self, statement: &MultiRow, asked: &[(u64, u64)]) -> Result<HashMap<(u64, u64), u64>, StoreError> {
         let bind = |query: AnyQuery, (one, other): &(u64, u64)| query.bind(to_sql(*one)).bind(to_sql(*other));
         let rows = self.reader.run(async |connection| statement.fetch(connection, asked, bind).await).await?;
-        let number = |row: &AnyRow, index: usize| Ok::<u64, sqlx::Error>(from_sql(row.try_get(index)?));
-        let read = |row: &AnyRow| Ok(((number(row, 0)?, number(row, 1)?), number(row, 2)?));
-        Ok(rows.iter().map(read).collect::<Result<_, sqlx::Error>>()?)
+        Ok(rows.iter().map(read_seq).collect::<Result<_, sqlx::Error>>()?)
     }
 
     /// What pushes have to know of groups.
@@ -123,11 +195,40 @@ impl PushTargets {
         Ok(rows.iter().map(read).collect::<Result<_, sqlx::Error>>()?)
     }
 
-    /// Nobody is reached under this push id any more. Returns whether the device still had it.
-    pub async fn forget(&self, device: &PushDevice) -> Result<bool, StoreError> {
+    /// Nobody is reached under this push id any more, since a time. Returns whether the device still had it, and said nothing since then.
+    pub async fn forget(&self, device: &PushDevice, since_ms: i64) -> Result<bool, StoreError> {
         let query = sqlx::query(FORGET).bind(to_sql(device.user_id)).bind(to_sql(device.device_id));
-        Ok(query.bind(device.push_id.clone()).execute(&self.writer).await?.rows_affected() > 0)
+        Ok(query.bind(device.push_id.clone()).bind(since_ms).execute(&self.writer).await?.rows_affected() > 0)
     }
+}
+
+/// A place behind a seq.
+#[derive(Debug, Clone, Copy)]
+struct Behind {
+    owner: u64,
+    seq: u64,
+    message_id: u64,
+    is_recalled: bool,
+}
+
+impl Behind {
+    fn read(row: &AnyRow) -> Result<Self, sqlx::Error> {
+        let number = |index: usize| Ok::<u64, sqlx::Error>(from_sql(row.try_get(index)?));
+        let is_recalled = row.try_get::<i64, _>(3)? != 0;
+        Ok(Self { owner: number(0)?, seq: number(1)?, message_id: number(2)?, is_recalled })
+    }
+}
+
+/// What is recalled does not count: its second place names an old message. Where nothing else is among so many, nobody knows.
+fn first_of(places: Option<&Vec<Behind>>, seq: u64) -> u64 {
+    let behind: Vec<Behind> = places.into_iter().flatten().filter(|place| place.seq > seq).copied().collect();
+    let standing = behind.iter().filter(|place| !place.is_recalled).map(|place| place.message_id).min();
+    standing.unwrap_or(if behind.len() < PLACES_MAX { u64::MAX } else { 0 })
+}
+
+fn read_seq(row: &AnyRow) -> Result<((u64, u64), u64), sqlx::Error> {
+    let number = |index: usize| Ok::<u64, sqlx::Error>(from_sql(row.try_get(index)?));
+    Ok(((number(0)?, number(1)?), number(2)?))
 }
 
 fn read_device(row: &AnyRow) -> Result<PushDevice, sqlx::Error> {
@@ -160,12 +261,16 @@ mod tests {
 
     #[tokio::test]
     async fn who_can_be_woken_is_found_by_index_alone() {
-        let of_many = [OF_USERS, OF_MEMBERS, GROUPS].map(|statement| statement.sql(4).0);
-        assert_by_index(&[&[OF_GROUP.to_owned(), FORGET.to_owned()], &of_many[..]].concat(), &[]).await;
+        let of_many = [GROUPS, STANDING, USER_ACKS].map(|statement| statement.sql(4).0);
+        assert_by_index(&[&[FORGET.to_owned()], &of_many[..]].concat(), &[]).await;
+        let placed = [OF_USERS.sql(4).0, OF_MEMBERS.sql(4).0, OF_GROUP.to_owned()];
+        assert_by_index(&placed, &["placed", "SUBQUERY"]).await;
         for dialect in [Dialect::Sqlite, Dialect::Mysql] {
             let sql = dialect::sql(dialect);
             let statements = [sql.find_acks, sql.find_group_cursors, sql.find_muted].map(|one| numbered(&one.sql(4).0));
             assert_by_index_in(&[dialect], &statements, &["4-ROW VALUES CLAUSE"]).await;
+            let behind = [UNACKNOWLEDGED[0], UNACKNOWLEDGED[1], NOT_READ_IN_GROUP[0]];
+            assert_by_index_in(&[dialect], &behind.map(|one| sql.union_of_limited(one, 2)), &["part"]).await;
         }
     }
 }

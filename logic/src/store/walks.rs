@@ -128,10 +128,11 @@ impl Walks {
         }
     }
 
-    /// Up to which id all walks are done that retention waits for; `None` without any.
+    /// Up to which id all walks are done that retention waits for; `None` without any. Pushes are handed out within minutes, or never.
     pub async fn slowest(&self) -> Result<Option<u64>, StoreError> {
         let query = sqlx::query_scalar(
-            "SELECT MIN(cursor_id) FROM message_walk WHERE cursor_id > 0 AND name <> 'streams' AND name <> 'retention'",
+            "SELECT MIN(cursor_id) FROM message_walk WHERE cursor_id > 0 AND name <> 'streams' AND name <> 'retention' \
+             AND name <> 'offline_push'",
         );
         let id: Option<i64> = query.fetch_one(&self.asked).await?;
         Ok(id.map(from_sql))

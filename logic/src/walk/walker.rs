@@ -86,6 +86,29 @@ impl Walk {
         }
     }
 
+    /// Holds it, as far as nobody else does, for whoever reads [`Walk::ahead`] of what is done: who holds it, as the database knows it. Does
+    /// not wait.
+    pub async fn hold(&mut self) -> Result<Option<u64>, StoreError> {
+        if self.held.is_none() {
+            self.take().await?;
+        }
+        Ok(self.keep().await.ok().and(self.held.as_ref()).map(|held| held.holder))
+    }
+
+    /// What happened after an id, as far as that is settled: nothing, it may be.
+    pub async fn ahead(&self, after_id: u64, limits: PageLimits) -> Result<EventPage, StoreError> {
+        let before_id = self.settled.get();
+        if before_id <= after_id + 1 {
+            return Ok(EventPage { events: Vec::new(), up_to: after_id });
+        }
+        self.events.page(WalkPart { after_id, before_id, events_max: limits.events, bytes_max: limits.bytes }).await
+    }
+
+    /// Everything up to it is settled.
+    pub fn settled_id(&self) -> u64 {
+        self.settled.get().saturating_sub(1)
+    }
+
     /// Moves on to an id: everything up to it was handed out, or is not going to be. Waits for a database that is away, as long as the
     /// walk may be held.
     ///
@@ -110,9 +133,9 @@ impl Walk {
         }
     }
 
-    /// Moves on over what nobody wants to hear of, which is noted later.
+    /// Moves on over what nobody wants to hear of, or was handed out in another way than one after the other, which is noted later.
     pub fn pass(&mut self, up_to: u64) {
-        self.held.iter_mut().for_each(|held| held.cursor_id = up_to);
+        self.held.iter_mut().for_each(|held| held.cursor_id = held.cursor_id.max(up_to));
     }
 
     /// Shows that it is held, if that is due: to be called before each hand-out.

@@ -80,8 +80,12 @@ impl Process {
         Self { _child: KilledProcess(child), url: format!("http://{address}") }
     }
 
-    async fn connect(&self) -> Conn {
-        let channel = Channel::from_shared(self.url.clone()).unwrap().connect().await.unwrap();
+    pub async fn channel(&self) -> Channel {
+        Channel::from_shared(self.url.clone()).unwrap().connect().await.unwrap()
+    }
+
+    pub async fn connect(&self) -> Conn {
+        let channel = self.channel().await;
         let hello = Hello { version: LINK_VERSION, node: "conn-1".into(), epoch: 1, ..Hello::default() };
         Conn::attach_with(channel, Up { hello: Some(hello), items: Vec::new() }).await.unwrap()
     }

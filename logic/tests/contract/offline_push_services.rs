@@ -5,7 +5,10 @@ use std::{
     collections::HashMap,
     fs,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 
@@ -31,27 +34,29 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
 };
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::Barrier};
 use tokio_rustls::TlsAcceptor;
 
 use crate::support::{DEADLINE, Server, business::StubBusiness, server_with, stop};
 
 /// A call that a stand-in got.
 #[derive(Debug, Clone)]
-struct Call {
-    path: String,
-    headers: HeaderMap,
-    body: Vec<u8>,
+pub(super) struct Call {
+    pub path: String,
+    pub headers: HeaderMap,
+    pub body: Vec<u8>,
 }
 
 /// What it answers: a status, a header and a body, for paths that end so.
 type Answers = HashMap<&'static str, Vec<(u16, &'static str, String)>>;
 
 /// A service of somebody else. Dropping it takes it away.
-struct StandIn {
-    url: String,
+pub(super) struct StandIn {
+    pub url: String,
     calls: Arc<Mutex<Vec<Call>>>,
     answers: Arc<Mutex<Answers>>,
+    /// Where it is set, calls are answered when there are so many.
+    gate: Arc<Mutex<Option<Arc<Barrier>>>>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -62,7 +67,12 @@ impl Drop for StandIn {
 }
 
 impl StandIn {
-    async fn start(authority: &Authority) -> Self {
+    pub async fn start(authority: &Authority) -> Self {
+        Self::start_with(authority, 0).await
+    }
+
+    /// The same, of which the first so many connections are forgotten after one answer, as by a network between.
+    pub async fn start_with(authority: &Authority, forgotten: usize) -> Self {
         let (certificate, key) = authority.issue();
         let certificates = CertificateDer::pem_file_iter(certificate).unwrap().map(Result::unwrap).collect();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -76,30 +86,50 @@ impl StandIn {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("https://localhost:{}", listener.local_addr().unwrap().port());
         let (calls, answers) = (Arc::<Mutex<Vec<Call>>>::default(), Arc::<Mutex<Answers>>::default());
-        let (noted, said) = (calls.clone(), answers.clone());
+        let gate = Arc::<Mutex<Option<Arc<Barrier>>>>::default();
+        let (noted, said, gated) = (calls.clone(), answers.clone(), gate.clone());
         let task = tokio::spawn(async move {
-            loop {
+            for number in 0.. {
                 let (stream, _) = listener.accept().await.unwrap();
                 let (acceptor, noted, said) = (acceptor.clone(), noted.clone(), said.clone());
+                let gated = gated.clone();
                 tokio::spawn(async move {
                     let Ok(stream) = acceptor.accept(stream).await else { return };
-                    let service = service_fn(move |request| answer(request, noted.clone(), said.clone()));
+                    let answered = Arc::new(AtomicUsize::new(0));
+                    let service = service_fn(move |request| {
+                        let (noted, said, answered) = (noted.clone(), said.clone(), answered.clone());
+                        let barrier = gated.lock().unwrap().clone();
+                        async move {
+                            if let Some(barrier) = barrier {
+                                barrier.wait().await;
+                            }
+                            if number < forgotten && answered.fetch_add(1, Relaxed) > 0 {
+                                std::future::pending::<()>().await;
+                            }
+                            answer(request, noted, said).await
+                        }
+                    });
                     let http = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
                     drop(http.serve_connection(TokioIo::new(stream), service).await);
                 });
             }
         });
-        Self { url, calls, answers, task }
+        Self { url, calls, answers, gate, task }
+    }
+
+    /// Answers when so many calls are under way.
+    pub fn answer_together(&self, count: usize) {
+        *self.gate.lock().unwrap() = Some(Arc::new(Barrier::new(count)));
     }
 
     /// Answers, one after the other, for paths that end so; without one left, 200.
-    fn answers(&self, path_end: &'static str, answers: &[(u16, &'static str, &str)]) {
+    pub fn answers(&self, path_end: &'static str, answers: &[(u16, &'static str, &str)]) {
         let answers = answers.iter().map(|&(status, retry_after, body)| (status, retry_after, body.to_owned()));
         self.answers.lock().unwrap().insert(path_end, answers.collect());
     }
 
     /// The calls for a path that ends so, once there are so many.
-    async fn calls(&self, path_end: &str, count: usize) -> Vec<Call> {
+    pub async fn calls(&self, path_end: &str, count: usize) -> Vec<Call> {
         let begun = Instant::now();
         loop {
             let calls = self.calls.lock().unwrap().clone();
@@ -134,11 +164,11 @@ async fn answer(
 }
 
 impl Call {
-    fn header(&self, name: &str) -> &str {
+    pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 
-    fn json(&self) -> Value {
+    pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap()
     }
 }
@@ -158,7 +188,7 @@ fn pem(der: &[u8]) -> String {
 }
 
 /// The file of a new key, and its public part.
-fn p256_key(folder: &Path) -> (PathBuf, Vec<u8>) {
+pub(super) fn p256_key(folder: &Path) -> (PathBuf, Vec<u8>) {
     let random = SystemRandom::new();
     let der = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random).unwrap();
     let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, der.as_ref(), &random).unwrap();
@@ -167,7 +197,7 @@ fn p256_key(folder: &Path) -> (PathBuf, Vec<u8>) {
     (file, key.public_key().as_ref().to_vec())
 }
 
-async fn server_of(authority: &Authority, change: impl FnOnce(&mut LogicSettings)) -> Server {
+pub(super) async fn server_of(authority: &Authority, change: impl FnOnce(&mut LogicSettings)) -> Server {
     server_with(StubBusiness::that_wakes().await, |settings| {
         settings.offline_push.coalesce_ms = 20;
         settings.offline_push.authorities_file = authority.ca();
@@ -177,7 +207,7 @@ async fn server_of(authority: &Authority, change: impl FnOnce(&mut LogicSettings
 }
 
 impl Server {
-    async fn push_id_of(&self, user_id: u64) -> String {
+    pub(super) async fn push_id_of(&self, user_id: u64) -> String {
         let database = self.database().await;
         let sql = "SELECT branch_push_id FROM device WHERE user_id = ?";
         let found = sqlx::query_scalar(sql).bind(user_id as i64).fetch_one(&database.reader).await.unwrap();
@@ -186,7 +216,7 @@ impl Server {
     }
 
     /// Waits until the device of a user has no push id any more.
-    async fn is_forgotten(&self, user_id: u64) {
+    pub(super) async fn is_forgotten(&self, user_id: u64) {
         let begun = Instant::now();
         while !self.push_id_of(user_id).await.is_empty() {
             assert!(begun.elapsed() < DEADLINE, "the push id of {user_id} is still there");
@@ -258,8 +288,10 @@ async fn apns_is_told_by_http_2_with_a_token_of_the_key() {
     })
     .await;
     let device = "ab".repeat(32);
-    let gone = r#"{"reason": "Unregistered", "timestamp": 1700000000000}"#;
-    let answers = [(200, "", ""), (403, "", r#"{"reason": "ExpiredProviderToken"}"#), (200, "", ""), (410, "", gone)];
+    let before = r#"{"reason": "Unregistered", "timestamp": 1700000000000}"#;
+    let gone = r#"{"reason": "Unregistered", "timestamp": 4100000000000}"#;
+    let expired = r#"{"reason": "ExpiredProviderToken"}"#;
+    let answers = [(200, "", ""), (403, "", expired), (200, "", ""), (410, "", before), (410, "", gone)];
     apple.answers("", &answers);
     server.give_push_id(8, 80, &device).await;
     server.say_to(7, 8, "one").await;
@@ -272,11 +304,15 @@ async fn apns_is_told_by_http_2_with_a_token_of_the_key() {
     assert_eq!((told, first.header("apns-id").len()), (["example.chat", "alert", "u7"], 36));
     let aps = &first.json()["aps"];
     assert_eq!(aps["alert"], json!({ "title": "nick-7", "body": "one" }));
-    assert!(aps["badge"].as_u64().unwrap() >= 1);
+    assert_eq!(aps["badge"], json!(1));
 
     server.say_to(7, 8, "two").await;
     let calls = apple.calls(&path, 3).await;
     assert_eq!(calls[1].header("apns-id"), calls[2].header("apns-id"));
+    assert_ne!(calls[1].header("authorization"), calls[2].header("authorization"), "the token is another one");
+    server.say_to(7, 8, "after it registered anew").await;
+    apple.calls(&path, 4).await;
+    assert_eq!(server.push_id_of(8).await, device);
     server.say_to(7, 8, "three").await;
     server.is_forgotten(8).await;
     stop(server).await;
@@ -327,7 +363,7 @@ async fn web_push_is_encrypted_for_the_page_and_goes_to_known_hosts_alone() {
     let server = server_of(&authority, |settings| {
         settings.offline_push.web_push_key_file = file;
         settings.offline_push.web_push_subject = "mailto:ops@example.com".into();
-        settings.offline_push.web_push_hosts = vec!["localhost".into()];
+        settings.offline_push.web_push_hosts = vec![service.url.replace("https://", "")];
     })
     .await;
     service.answers("/page", &[(201, "", ""), (410, "", "")]);

@@ -7,6 +7,7 @@ mod full;
 mod late_commits;
 mod names;
 mod nodes;
+mod offline_push;
 mod out_of_date;
 mod races;
 mod reads;

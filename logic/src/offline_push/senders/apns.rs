@@ -1,12 +1,17 @@
 //! Apple's service (APNs, HTTP/2, tokens of a key).
 //!
-//! Always holds: its token is made anew before the hour is over for which the service takes it.
+//! Always holds: its token is made anew before the hour is over for which the service takes it; a device's token that the service calls bad is
+//! given up only once another one was taken, as all of them are bad where the settings name the wrong endpoint or app.
 
 use std::{
-    sync::{Mutex, PoisonError},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 
+use futures_util::future::join_all;
 use gim_config::https_client::{HttpsAnswer, HttpsClient};
 use gim_proto::business::OfflinePush;
 use http::{StatusCode, Uri};
@@ -16,7 +21,7 @@ use tonic::async_trait;
 
 use super::{
     Outcome, PushSender,
-    each::{BATCH_MAX, PushCall, TTL_S, conversation, headers, of_answer, of_no_answer, outcomes},
+    each::{LIMITS, TTL_S, conversation, headers, of_answer, of_no_answer, service_is_busy},
     signing::SigningKey,
 };
 use crate::{
@@ -37,6 +42,8 @@ pub(super) struct ApnsSender {
     key_id: String,
     team_id: String,
     token: Mutex<Option<(String, Instant)>>,
+    /// Whether the service ever took a push for this app.
+    has_worked: AtomicBool,
 }
 
 impl ApnsSender {
@@ -51,13 +58,14 @@ impl ApnsSender {
             key_id: settings.apns_key_id.clone(),
             team_id: settings.apns_team_id.clone(),
             token: Mutex::default(),
+            has_worked: AtomicBool::new(false),
         })
     }
 
     async fn hand_out_one(&self, push: &OfflinePush) -> Outcome {
         let (_, device) = PushService::of(&push.push_id);
         if !device.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            return Outcome::Unregistered;
+            return Outcome::Unregistered(i64::MAX);
         }
         let (Ok(url), Ok(token)) = (format!("{}/3/device/{device}", self.endpoint).parse::<Uri>(), self.token()) else {
             return Outcome::Refused("the settings of APNs make no request".into());
@@ -82,15 +90,22 @@ impl ApnsSender {
     fn read(&self, answer: &HttpsAnswer, token: &str) -> Outcome {
         let said: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
         match (answer.status, said["reason"].as_str().unwrap_or_default()) {
-            (StatusCode::GONE, _) | (StatusCode::BAD_REQUEST, "BadDeviceToken") => Outcome::Unregistered,
+            (StatusCode::GONE, _) => Outcome::Unregistered(said["timestamp"].as_i64().unwrap_or(i64::MAX)),
+            (StatusCode::BAD_REQUEST, "BadDeviceToken" | "DeviceTokenNotForTopic") if self.has_worked.load(Relaxed) => {
+                Outcome::Unregistered(i64::MAX)
+            }
+            (StatusCode::TOO_MANY_REQUESTS, "TooManyProviderTokenUpdates") => service_is_busy(answer.retry_after),
             (StatusCode::FORBIDDEN, "ExpiredProviderToken") => {
                 let mut known = self.token.lock().unwrap_or_else(PoisonError::into_inner);
                 if known.as_ref().is_some_and(|(other, _)| other == token) {
                     *known = None;
                 }
-                Outcome::Later(None)
+                service_is_busy(None)
             }
-            _ => of_answer(answer),
+            (status, _) => {
+                self.has_worked.fetch_or(status.is_success(), Relaxed);
+                of_answer(answer)
+            }
         }
     }
 
@@ -114,12 +129,12 @@ impl PushSender for ApnsSender {
         "apns"
     }
 
-    fn batch_max(&self) -> usize {
-        BATCH_MAX
+    fn limits(&self) -> (usize, usize) {
+        LIMITS
     }
 
-    async fn hand_out(&self, pushes: &[OfflinePush]) -> Vec<Outcome> {
-        outcomes(pushes.iter().map(|push| Box::pin(self.hand_out_one(push)) as PushCall<'_>).collect()).await
+    async fn hand_out(&self, pushes: &[OfflinePush], _made_at_ms: i64) -> Vec<Outcome> {
+        join_all(pushes.iter().map(|push| self.hand_out_one(push))).await
     }
 }
 

@@ -11,14 +11,15 @@ use std::{
 use gim_proto::business::OfflinePush;
 use tonic::async_trait;
 
-use super::{Outcome, PushSender};
+use super::{Cause, Outcome, PushSender};
 use crate::clients::business::{Business, BusinessError, HandOutAnswer};
 
 /// A business that is exchanged for one that wakes devices is noticed after so long.
 const RETRY_INTERVAL: Duration = Duration::from_secs(600);
 
-/// Pushes of one call.
+/// Pushes of one call, and calls at the same time of one that wants them.
 const BATCH_MAX: usize = 100;
+const CALLS_MAX: usize = 4;
 
 /// See the module's documentation.
 #[derive(Debug)]
@@ -75,11 +76,11 @@ impl PushSender for BusinessSender {
         "business"
     }
 
-    fn batch_max(&self) -> usize {
-        BATCH_MAX
+    fn limits(&self) -> (usize, usize) {
+        (BATCH_MAX, if self.offer.is_taken_up() { CALLS_MAX } else { 1 })
     }
 
-    async fn hand_out(&self, pushes: &[OfflinePush]) -> Vec<Outcome> {
+    async fn hand_out(&self, pushes: &[OfflinePush], _made_at_ms: i64) -> Vec<Outcome> {
         if !self.offer.is_worth_a_try() {
             return vec![Outcome::NotWanted; pushes.len()];
         }
@@ -88,7 +89,7 @@ impl PushSender for BusinessSender {
                 self.offer.note(Known::TakenUp);
                 let unregistered: HashSet<String> = unregistered_ids.into_iter().collect();
                 let outcome = |push: &OfflinePush| match unregistered.contains(&push.id) {
-                    true => Outcome::Unregistered,
+                    true => Outcome::Unregistered(i64::MAX),
                     false => Outcome::Taken,
                 };
                 pushes.iter().map(outcome).collect()
@@ -98,7 +99,7 @@ impl PushSender for BusinessSender {
                 tracing::info!("the business does not implement PushIntService/HandOut: nobody is woken");
                 vec![Outcome::NotWanted; pushes.len()]
             }
-            Err(BusinessError::Unanswered(_)) => vec![Outcome::Later(None); pushes.len()],
+            Err(BusinessError::Unanswered(_)) => vec![Outcome::Later(Cause::Unanswered, None); pushes.len()],
             Err(error) => vec![Outcome::Refused(error.to_string()); pushes.len()],
         }
     }

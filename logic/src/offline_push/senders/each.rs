@@ -1,44 +1,38 @@
-//! Services that take one push with each call: many calls at the same time, and how their answers are read.
+//! Services that take one push with each call: how their answers are read.
 
-use std::pin::Pin;
+use std::time::Duration;
 
-use futures_util::{StreamExt as _, stream};
 use gim_config::https_client::{HttpsAnswer, NoHttpsAnswer};
 use gim_proto::business::{OfflinePush, offline_push::Peer};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
-use super::Outcome;
+use super::{Cause, Outcome};
 
-/// Pushes that are handed over together.
-pub(super) const BATCH_MAX: usize = 256;
-
-/// Calls that are under way at the same time.
-const CALLS_MAX: usize = 64;
+/// Pushes of one call, and calls at the same time: enough for 1,000 pushes a second where a call takes half of one.
+pub(super) const LIMITS: (usize, usize) = (1, 512);
 
 /// After so long nobody is woken any more by a push that the service still has.
 pub(super) const TTL_S: u64 = 24 * 60 * 60;
-
-/// A call about one push.
-pub(super) type PushCall<'a> = Pin<Box<dyn Future<Output = Outcome> + Send + 'a>>;
-
-/// Makes these calls; what became of them is in their order.
-pub(super) async fn outcomes(calls: Vec<PushCall<'_>>) -> Vec<Outcome> {
-    stream::iter(calls).buffered(CALLS_MAX).collect().await
-}
 
 /// What an answer says that is neither success nor about the device.
 pub(super) fn of_answer(answer: &HttpsAnswer) -> Outcome {
     match answer.status {
         status if status.is_success() => Outcome::Taken,
-        StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT => Outcome::Later(answer.retry_after),
-        status if status.is_server_error() => Outcome::Later(answer.retry_after),
+        StatusCode::TOO_MANY_REQUESTS => Outcome::Later(Cause::Device, answer.retry_after),
+        status if status == StatusCode::REQUEST_TIMEOUT || status.is_server_error() => {
+            service_is_busy(answer.retry_after)
+        }
         status => Outcome::Refused(format!("{status}: {}", excerpt(&answer.body))),
     }
 }
 
+pub(super) fn service_is_busy(wait: Option<Duration>) -> Outcome {
+    Outcome::Later(Cause::Service, wait)
+}
+
 pub(super) fn of_no_answer(error: &NoHttpsAnswer) -> Outcome {
     tracing::debug!(%error, "a push is handed out again");
-    Outcome::Later(None)
+    Outcome::Later(if error.may_be_taken { Cause::Unanswered } else { Cause::Service }, None)
 }
 
 /// The conversation, by which a newer push takes the place of an older one.

@@ -1,13 +1,16 @@
 //! Google's service (FCM, HTTP v1): Android, and whatever else an app registered there.
 //!
-//! Always holds: its access token is asked for once for all, a while before the last one ends.
+//! Always holds: its access token is asked for once for all, a while before the last one ends; a device's token of another project is given up
+//! only once one of this project was taken, as all of them are another's where the settings name the wrong account.
 
 use std::{
     fs,
     path::Path,
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
     time::{Duration, Instant},
 };
 
+use futures_util::future::join_all;
 use gim_config::https_client::HttpsClient;
 use gim_proto::business::OfflinePush;
 use http::{StatusCode, Uri};
@@ -18,7 +21,7 @@ use tonic::async_trait;
 
 use super::{
     Outcome, PushSender,
-    each::{BATCH_MAX, PushCall, TTL_S, conversation, headers, of_answer, of_no_answer, outcomes},
+    each::{LIMITS, TTL_S, conversation, headers, of_answer, of_no_answer, service_is_busy},
     signing::SigningKey,
 };
 use crate::{
@@ -47,6 +50,8 @@ pub(super) struct FcmSender {
     key: SigningKey,
     token_url: Uri,
     token: Mutex<KnownToken>,
+    /// Whether the service ever took a push for this project.
+    has_worked: AtomicBool,
 }
 
 /// What was answered last to who asked for an access token.
@@ -98,7 +103,7 @@ impl FcmSender {
         let token_url = token_url.map_err(|error| format!("offline_push.fcm_account_file: its token_uri: {error}"))?;
         let timeout = Duration::from_millis(settings.timeout_ms);
         let client = HttpsClient::new(&settings.authorities_file, false, timeout)?;
-        Ok(Self { client, url, account, key, token_url, token: Mutex::default() })
+        Ok(Self { client, url, account, key, token_url, token: Mutex::default(), has_worked: AtomicBool::new(false) })
     }
 
     async fn hand_out_one(&self, push: &OfflinePush) -> Outcome {
@@ -111,12 +116,17 @@ impl FcmSender {
             headers([("authorization", format!("Bearer {token}")), ("content-type", "application/json".into())]);
         match self.client.post(self.url.clone(), headers, body.into()).await {
             Err(error) => of_no_answer(&error),
-            Ok(answer) if is_unregistered(&answer.body) => Outcome::Unregistered,
+            Ok(answer) if is_unregistered(&answer.body, self.has_worked.load(Relaxed)) => {
+                Outcome::Unregistered(i64::MAX)
+            }
             Ok(answer) if answer.status == StatusCode::UNAUTHORIZED => {
                 self.forget(&token).await;
-                Outcome::Later(None)
+                service_is_busy(None)
             }
-            Ok(answer) => of_answer(&answer),
+            Ok(answer) => {
+                self.has_worked.fetch_or(answer.status.is_success(), Relaxed);
+                of_answer(&answer)
+            }
         }
     }
 
@@ -149,7 +159,11 @@ impl FcmSender {
         let assertion = self.key.token(None, &claims).map_err(Outcome::Refused)?;
         let headers = headers([("content-type", "application/x-www-form-urlencoded".into())]);
         let asked = self.client.post(self.token_url.clone(), headers, format!("{GRANT}{assertion}").into()).await;
-        let answer = asked.map_err(|error| of_no_answer(&error))?;
+        // Whatever became of that, the push was not handed out.
+        let answer = asked.map_err(|error| {
+            tracing::debug!(%error, "no token of FCM");
+            service_is_busy(None)
+        })?;
         if !answer.status.is_success() {
             return Err(of_answer(&answer));
         }
@@ -173,12 +187,12 @@ impl PushSender for FcmSender {
         "fcm"
     }
 
-    fn batch_max(&self) -> usize {
-        BATCH_MAX
+    fn limits(&self) -> (usize, usize) {
+        LIMITS
     }
 
-    async fn hand_out(&self, pushes: &[OfflinePush]) -> Vec<Outcome> {
-        outcomes(pushes.iter().map(|push| Box::pin(self.hand_out_one(push)) as PushCall<'_>).collect()).await
+    async fn hand_out(&self, pushes: &[OfflinePush], _made_at_ms: i64) -> Vec<Outcome> {
+        join_all(pushes.iter().map(|push| self.hand_out_one(push))).await
     }
 }
 
@@ -211,9 +225,13 @@ fn message(push: &OfflinePush) -> Value {
     message
 }
 
-/// Whether the errors of an answer say so.
-fn is_unregistered(body: &[u8]) -> bool {
+/// Whether the errors of an answer say so: the token is gone, is no token at all, or is one of another project.
+fn is_unregistered(body: &[u8], has_worked: bool) -> bool {
     let error: Value = serde_json::from_slice(body).unwrap_or_default();
-    let details = error["error"]["details"].as_array().into_iter().flatten();
-    details.into_iter().any(|detail| detail["errorCode"] == "UNREGISTERED")
+    let details = || error["error"]["details"].as_array().into_iter().flatten();
+    let has_code = |code: &str| details().any(|detail| detail["errorCode"] == code);
+    let violations = || details().flat_map(|detail| detail["fieldViolations"].as_array().into_iter().flatten());
+    has_code("UNREGISTERED")
+        || violations().any(|violation| violation["field"] == "message.token")
+        || (has_worked && has_code("SENDER_ID_MISMATCH"))
 }

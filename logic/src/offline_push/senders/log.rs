@@ -15,11 +15,11 @@ impl PushSender for LogSender {
         "log"
     }
 
-    fn batch_max(&self) -> usize {
-        1_000
+    fn limits(&self) -> (usize, usize) {
+        (1_000, 1)
     }
 
-    async fn hand_out(&self, pushes: &[OfflinePush]) -> Vec<Outcome> {
+    async fn hand_out(&self, pushes: &[OfflinePush], _made_at_ms: i64) -> Vec<Outcome> {
         for push in pushes {
             let OfflinePush { id, user_id, device_id, title, preview, badge, messages, .. } = push;
             tracing::info!(id, user_id, device_id, title, preview, badge, messages, "somebody is away");

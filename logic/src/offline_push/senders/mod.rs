@@ -13,15 +13,21 @@ mod signing;
 mod web_push;
 mod webhook;
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use gim_proto::business::OfflinePush;
 use tonic::async_trait;
 
-use super::queue::SenderQueue;
-use crate::{
-    clients::business::Business, domain::push_device::PushService, settings::OfflinePushSettings, store::PushTargets,
+use super::{
+    decision::Candidate,
+    destinations::{Destination, Destinations},
+    queue::{PushBatch, PushQueue},
 };
+use crate::{clients::business::Business, domain::push_device::PushService, settings::OfflinePushSettings};
 
 pub(super) use self::business::Offer;
 use self::{
@@ -34,14 +40,25 @@ use self::{
 pub(super) enum Outcome {
     /// The service has it.
     Taken,
-    /// The service knows nobody under this push id.
-    Unregistered,
+    /// The service knows nobody under this push id, since a time that it says (Unix milliseconds, `i64::MAX` for now).
+    Unregistered(i64),
     /// Nobody wakes anybody.
     NotWanted,
     /// It is to be handed out again, not before this time has passed where the service says one.
-    Later(Option<Duration>),
+    Later(Cause, Option<Duration>),
     /// It is of no use to try again.
     Refused(String),
+}
+
+/// Why a push is to be handed out again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cause {
+    /// The service takes no more for this device now.
+    Device,
+    /// The service takes nothing now, or cannot be reached.
+    Service,
+    /// It may have it, and did not say so.
+    Unanswered,
 }
 
 /// Hands pushes to one service.
@@ -50,56 +67,79 @@ pub(super) trait PushSender: std::fmt::Debug + Send + Sync + 'static {
     /// As metrics and the log call it.
     fn name(&self) -> &'static str;
 
-    /// Pushes that are handed over at once.
-    fn batch_max(&self) -> usize;
+    /// Pushes of one call, and calls at the same time.
+    fn limits(&self) -> (usize, usize);
 
-    /// Hands pushes over; says of each what became of it.
-    async fn hand_out(&self, pushes: &[OfflinePush]) -> Vec<Outcome>;
+    /// Where a push id is called.
+    fn place(&self, _push_id: &str) -> Destination {
+        "".into()
+    }
+
+    /// Hands pushes over, which it did first at a time; says of each what became of it.
+    async fn hand_out(&self, pushes: &[OfflinePush], made_at_ms: i64) -> Vec<Outcome>;
 }
 
-/// All of them, each behind its queue.
+/// A sender, and what waits for it.
+#[derive(Debug)]
+pub(super) struct SenderLane {
+    pub sender: Arc<dyn PushSender>,
+    pub queue: PushQueue,
+    pub destinations: Destinations,
+    pub calls: usize,
+}
+
+/// All of them.
 #[derive(Debug, Default)]
 pub(super) struct Senders {
-    by_service: Vec<(PushService, SenderQueue)>,
-    for_others: Option<SenderQueue>,
+    pub lanes: Vec<SenderLane>,
+    by_service: Vec<(PushService, usize)>,
+    for_others: Option<usize>,
     /// Where `for_others` is the business: whether it wants any.
     offer: Option<Offer>,
 }
 
 impl Senders {
     /// As the settings say.
-    pub(super) fn start(
-        settings: &OfflinePushSettings,
-        business: Arc<Business>,
-        targets: &PushTargets,
-    ) -> Result<Self, String> {
-        let start = |sender: Arc<dyn PushSender>| SenderQueue::start(sender, settings.queue_max, targets.clone());
+    pub(super) fn new(settings: &OfflinePushSettings, business: Arc<Business>) -> Result<Self, String> {
         let mut senders = Self::default();
         let is_set = |file: &Path| !file.as_os_str().is_empty();
         if is_set(&settings.fcm_account_file) {
-            senders.by_service.push((PushService::Fcm, start(Arc::new(FcmSender::new(settings)?))));
+            senders.add(settings, Some(PushService::Fcm), Arc::new(FcmSender::new(settings)?));
         }
         if is_set(&settings.apns_key_file) {
-            senders.by_service.push((PushService::Apns, start(Arc::new(ApnsSender::new(settings)?))));
+            senders.add(settings, Some(PushService::Apns), Arc::new(ApnsSender::new(settings)?));
         }
         if is_set(&settings.web_push_key_file) {
-            senders.by_service.push((PushService::WebPush, start(Arc::new(WebPushSender::new(settings)?))));
+            senders.add(settings, Some(PushService::WebPush), Arc::new(WebPushSender::new(settings)?));
         }
         if !settings.webhook.is_empty() {
-            senders.for_others = Some(start(Arc::new(WebhookSender::new(settings)?)));
+            senders.add(settings, None, Arc::new(WebhookSender::new(settings)?));
         } else if settings.log {
-            senders.for_others = Some(start(Arc::new(LogSender)));
+            senders.add(settings, None, Arc::new(LogSender));
         } else if settings.business && business.is_there() {
             let sender = BusinessSender::new(business);
             senders.offer = Some(sender.offer());
-            senders.for_others = Some(start(Arc::new(sender)));
+            senders.add(settings, None, Arc::new(sender));
         }
         Ok(senders)
     }
 
+    fn add(&mut self, settings: &OfflinePushSettings, service: Option<PushService>, sender: Arc<dyn PushSender>) {
+        let number = self.lanes.len();
+        match service {
+            Some(service) => self.by_service.push((service, number)),
+            None => self.for_others = Some(number),
+        }
+        let (_, calls_max) = sender.limits();
+        // One maker of browsers of several takes no more than its part.
+        let of_place = if service == Some(PushService::WebPush) { calls_max / 4 } else { calls_max };
+        let (queue, destinations) = (PushQueue::new(settings.queue_max), Destinations::new(of_place));
+        self.lanes.push(SenderLane { sender, queue, destinations, calls: 0 });
+    }
+
     /// Whether there is none.
     pub(super) fn is_empty(&self) -> bool {
-        self.by_service.is_empty() && self.for_others.is_none()
+        self.lanes.is_empty()
     }
 
     /// Whether anybody may want what is stored now.
@@ -117,25 +157,51 @@ impl Senders {
         self.for_others.is_some() && self.offer.as_ref().is_none_or(Offer::is_worth_a_try)
     }
 
-    /// Hands a push to the one that it is for; false where there is none.
-    pub(super) fn put(&self, push: OfflinePush) -> bool {
-        let of_service = if push.push_id.is_empty() {
+    /// Which one a push id is for, and where it is called; nothing where there is none.
+    pub(super) fn way(&self, push_id: &str) -> Option<(usize, Destination)> {
+        let of_service = if push_id.is_empty() {
             None
         } else {
-            let (service, _) = PushService::of(&push.push_id);
-            self.by_service.iter().find_map(|(other, queue)| (*other == service).then_some(queue))
+            let (service, _) = PushService::of(push_id);
+            self.by_service.iter().find_map(|(other, number)| (*other == service).then_some(*number))
         };
-        let queue = of_service.or(self.for_others.as_ref().filter(|_| self.wake_users()));
-        queue.is_some_and(|queue| {
-            queue.put(push);
-            true
-        })
+        let number = of_service.or(self.for_others.filter(|_| self.wake_users()))?;
+        Some((number, self.lanes[number].sender.place(push_id)))
     }
 
-    /// Hands out what waits, within a time.
-    pub(super) async fn stop(self, patience: Duration) {
-        let queues = self.by_service.into_iter().map(|(_, queue)| queue).chain(self.for_others);
-        let stops = queues.map(|queue| queue.stop(patience));
-        futures_util::future::join_all(stops).await;
+    /// Has a push wait for the one that it is for; says what there was no place in.
+    pub(super) fn put(&mut self, candidate: Candidate, push_id: &str) -> Result<(), &'static str> {
+        let (number, place) = self.way(push_id).ok_or("sender")?;
+        if self.lanes[number].queue.put(candidate, place) { Ok(()) } else { Err("queue") }
+    }
+
+    /// What may be handed out now, with the number of the sender.
+    pub(super) fn take(&mut self, now: Instant) -> Vec<(usize, PushBatch)> {
+        let take = |(number, lane): (usize, &mut SenderLane)| {
+            let (batch_max, calls_max) = lane.sender.limits();
+            let free = calls_max.saturating_sub(lane.calls);
+            let batches = lane.queue.take(now, (free, batch_max), &mut lane.destinations);
+            lane.calls += batches.len();
+            batches.into_iter().map(move |batch| (number, batch)).collect::<Vec<_>>()
+        };
+        self.lanes.iter_mut().enumerate().flat_map(take).collect()
+    }
+
+    /// The first message that anything waits about.
+    pub(super) fn first_id(&self) -> Option<u64> {
+        self.lanes.iter().filter_map(|lane| lane.queue.first_id()).min()
+    }
+
+    /// Forgets all that waits.
+    pub(super) fn forget(&mut self, settings: &OfflinePushSettings) {
+        self.lanes.iter_mut().for_each(|lane| lane.queue = PushQueue::new(settings.queue_max));
+    }
+}
+
+impl SenderLane {
+    /// A call ended, or was not made.
+    pub(super) fn give_back(&mut self, place: &Destination) {
+        self.calls = self.calls.saturating_sub(1);
+        self.destinations.give_back(place);
     }
 }

@@ -1,6 +1,7 @@
 //! The services of browsers' makers (Web Push: RFC 8030, 8291 and 8292): what is pushed is encrypted for the page.
 //!
-//! Always holds: no other hosts are called than those of the settings, whatever a page says that its service is.
+//! Always holds: no other hosts are called than those of the settings, whatever a page says that its service is, and no other port than that
+//! of HTTPS unless the settings name one.
 
 use std::{
     collections::HashMap,
@@ -9,6 +10,7 @@ use std::{
 };
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+use futures_util::future::join_all;
 use gim_config::https_client::HttpsClient;
 use gim_proto::business::OfflinePush;
 use http::{StatusCode, Uri, uri::Scheme};
@@ -25,8 +27,8 @@ use serde_json::json;
 use tonic::async_trait;
 
 use super::{
-    Outcome, PushSender,
-    each::{BATCH_MAX, PushCall, TTL_S, conversation, headers, of_answer, of_no_answer, outcomes},
+    Destination, Outcome, PushSender,
+    each::{LIMITS, TTL_S, conversation, headers, of_answer, of_no_answer},
     signing::SigningKey,
 };
 use crate::{
@@ -61,6 +63,12 @@ pub(super) struct WebPushSender {
 struct Subscription {
     endpoint: String,
     keys: SubscriptionKeys,
+}
+
+/// The part of it that says by whom.
+#[derive(Debug, Deserialize)]
+struct Endpoint {
+    endpoint: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -118,7 +126,9 @@ impl WebPushSender {
         ]);
         match self.client.post(page.url, headers, body.into()).await {
             Err(error) => of_no_answer(&error),
-            Ok(answer) if [StatusCode::NOT_FOUND, StatusCode::GONE].contains(&answer.status) => Outcome::Unregistered,
+            Ok(answer) if [StatusCode::NOT_FOUND, StatusCode::GONE].contains(&answer.status) => {
+                Outcome::Unregistered(i64::MAX)
+            }
             Ok(answer) => of_answer(&answer),
         }
     }
@@ -127,17 +137,23 @@ impl WebPushSender {
     fn page(&self, subscription: &str) -> Option<Page> {
         let Subscription { endpoint, keys } = serde_json::from_str(subscription).ok()?;
         let url: Uri = endpoint.parse().ok()?;
-        let authority = url.authority().filter(|_| url.scheme() == Some(&Scheme::HTTPS))?;
-        let host = authority.host();
-        let is_allowed = |allowed: &String| {
-            host == allowed || host.strip_suffix(allowed.as_str()).is_some_and(|before| before.ends_with('.'))
-        };
-        self.hosts.iter().any(is_allowed).then_some(())?;
-        let service = format!("https://{authority}");
+        let service = self.service(&url)?;
         let decode = |text: &str| BASE64_URL_SAFE_NO_PAD.decode(text.trim_end_matches('=')).ok();
         let (public, auth) = (decode(&keys.p256dh)?, decode(&keys.auth)?);
         let is_whole = public.len() == POINT_BYTES && auth.len() == AUTH_BYTES;
         is_whole.then_some(Page { url, service, public, auth })
+    }
+
+    /// Whose a page's address is; none where nobody allowed it.
+    fn service(&self, url: &Uri) -> Option<String> {
+        let authority = url.authority().filter(|_| url.scheme() == Some(&Scheme::HTTPS))?;
+        let host = authority.host();
+        let is_allowed = |allowed: &String| {
+            let (allowed, port) = allowed.rsplit_once(':').unwrap_or((allowed, "443"));
+            let is_port = authority.port_u16().unwrap_or(443).to_string() == port;
+            is_port && (host == allowed || host.strip_suffix(allowed).is_some_and(|before| before.ends_with('.')))
+        };
+        (!authority.as_str().contains('@') && self.hosts.iter().any(is_allowed)).then(|| format!("https://{authority}"))
     }
 
     /// What shows the service who pushes.
@@ -165,12 +181,18 @@ impl PushSender for WebPushSender {
         "web_push"
     }
 
-    fn batch_max(&self) -> usize {
-        BATCH_MAX
+    fn limits(&self) -> (usize, usize) {
+        LIMITS
     }
 
-    async fn hand_out(&self, pushes: &[OfflinePush]) -> Vec<Outcome> {
-        outcomes(pushes.iter().map(|push| Box::pin(self.hand_out_one(push)) as PushCall<'_>).collect()).await
+    fn place(&self, push_id: &str) -> Destination {
+        let (_, subscription) = PushService::of(push_id);
+        let endpoint = serde_json::from_str(subscription).map(|read: Endpoint| read.endpoint).unwrap_or_default();
+        endpoint.parse().ok().and_then(|url| self.service(&url)).unwrap_or_default().into()
+    }
+
+    async fn hand_out(&self, pushes: &[OfflinePush], _made_at_ms: i64) -> Vec<Outcome> {
+        join_all(pushes.iter().map(|push| self.hand_out_one(push))).await
     }
 }
 

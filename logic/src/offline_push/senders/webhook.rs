@@ -1,19 +1,24 @@
 //! An endpoint of the operator's, which wakes devices itself: JSON over HTTP, signed as Standard Webhooks says.
+//!
+//! Always holds: a call that is repeated has the same id and body, but where one of its pushes is of no use any more.
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use bytes::Bytes;
 use gim_config::webhook::{Secret, Webhook, WebhookError};
 use gim_proto::business::{OfflinePush, offline_push::Peer};
 use ring::digest::{Context, SHA256};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tonic::async_trait;
 
-use super::{Outcome, PushSender};
-use crate::{domain::clock, settings::OfflinePushSettings};
+use super::{Cause, Outcome, PushSender};
+use crate::settings::OfflinePushSettings;
 
-/// Pushes of one call.
-const BATCH_MAX: usize = 100;
+/// Pushes of one call, and calls at the same time.
+const LIMITS: (usize, usize) = (100, 4);
+
+/// An answer that is longer says nothing.
+const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
 /// See the module's documentation.
 #[derive(Debug)]
@@ -27,6 +32,14 @@ struct Call<'a> {
     r#type: &'static str,
     timestamp_ms: i64,
     data: Vec<PushJson<'a>>,
+}
+
+/// What it may answer.
+#[derive(Debug, Default, Deserialize)]
+struct Answer {
+    /// Ids of pushes under whose push id nobody is reached.
+    #[serde(default)]
+    unregistered_ids: HashSet<String>,
 }
 
 /// Ids are texts: numbers of JSON are not that large.
@@ -54,7 +67,8 @@ impl WebhookSender {
     pub(super) fn new(settings: &OfflinePushSettings) -> Result<Self, String> {
         let secret = Secret::new(&settings.webhook_secret)
             .map_err(|problem| format!("offline_push.webhook_secret: {problem}"))?;
-        let webhook = Webhook::new(&settings.webhook, secret, Duration::from_millis(settings.timeout_ms))
+        let timeout = Duration::from_millis(settings.timeout_ms);
+        let webhook = Webhook::within(&settings.webhook, secret, timeout, settings.reach())
             .map_err(|problem| format!("offline_push.webhook: {problem}"))?;
         Ok(Self { webhook })
     }
@@ -92,25 +106,41 @@ impl PushSender for WebhookSender {
         "webhook"
     }
 
-    fn batch_max(&self) -> usize {
-        BATCH_MAX
+    fn limits(&self) -> (usize, usize) {
+        LIMITS
     }
 
-    async fn hand_out(&self, pushes: &[OfflinePush]) -> Vec<Outcome> {
+    async fn hand_out(&self, pushes: &[OfflinePush], made_at_ms: i64) -> Vec<Outcome> {
         let data = pushes.iter().map(PushJson::from).collect();
-        let call = Call { r#type: "push.handed_out", timestamp_ms: clock::now_ms(), data };
-        let outcome = match (serde_json::to_vec(&call), self.webhook.place()) {
-            (Ok(body), Ok(place)) => match self.webhook.call(place, &id_of(pushes), Bytes::from(body)).await {
-                Ok(()) => Outcome::Taken,
-                Err(WebhookError::Refused(status)) if status.is_client_error() && status.as_u16() != 429 => {
-                    Outcome::Refused(format!("the webhook answered {status}"))
-                }
-                Err(_) => Outcome::Later(None),
-            },
-            (Err(error), _) => Outcome::Refused(error.to_string()),
-            (_, Err(_)) => Outcome::Later(None),
+        let call = Call { r#type: "push.handed_out", timestamp_ms: made_at_ms, data };
+        let body = match serde_json::to_vec(&call) {
+            Ok(body) => Bytes::from(body),
+            Err(error) => return vec![Outcome::Refused(error.to_string()); pushes.len()],
         };
-        vec![outcome; pushes.len()]
+        let Ok(place) = self.webhook.place() else {
+            return vec![Outcome::Later(Cause::Service, None); pushes.len()];
+        };
+        match self.webhook.ask(place, &id_of(pushes), body, ANSWER_BYTES_MAX).await {
+            Ok(answer) => {
+                let Answer { unregistered_ids } = serde_json::from_slice(&answer).unwrap_or_default();
+                let outcome = |push: &OfflinePush| match unregistered_ids.contains(&push.id) {
+                    true => Outcome::Unregistered(i64::MAX),
+                    false => Outcome::Taken,
+                };
+                pushes.iter().map(outcome).collect()
+            }
+            Err(error) => vec![of_error(&error); pushes.len()],
+        }
+    }
+}
+
+fn of_error(error: &WebhookError) -> Outcome {
+    match error {
+        WebhookError::Refused(status) if status.is_client_error() && status.as_u16() != 429 => {
+            Outcome::Refused(format!("the webhook answered {status}"))
+        }
+        WebhookError::Unanswered(_) => Outcome::Later(Cause::Unanswered, None),
+        _ => Outcome::Later(Cause::Service, None),
     }
 }
 

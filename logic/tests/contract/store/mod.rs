@@ -5,6 +5,7 @@ mod mixture;
 mod numbering;
 mod older_data;
 mod older_nodes;
+mod push_claims;
 mod receiver_lists;
 mod repositories;
 mod retention;
