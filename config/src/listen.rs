@@ -57,6 +57,12 @@ impl ListenError {
     }
 }
 
+/// Where those of these listen that are on, as far as their names have addresses.
+pub fn addresses(listeners: &[&Endpoint]) -> Vec<SocketAddr> {
+    let on = listeners.iter().filter(|endpoint| !endpoint.is_off());
+    on.filter_map(|endpoint| endpoint.socket_address().ok()).collect()
+}
+
 impl Endpoint {
     /// Parses an address that is known to be well-formed, as defaults are.
     ///

@@ -5,7 +5,7 @@
 //! of the answer but its status; at most [`CALLS_MAX`] are under way, and one beyond is refused at once.
 
 use std::{
-    net::{IpAddr, TcpListener, ToSocketAddrs as _},
+    net::{IpAddr, SocketAddr, TcpListener, ToSocketAddrs as _},
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -23,10 +23,7 @@ use ring::hmac;
 use rustls::{ClientConfig, crypto::ring as provider};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use crate::{
-    listen::Endpoint,
-    public_addresses::{Reach, Resolver},
-};
+use crate::public_addresses::{Reach, Resolver};
 
 /// Calls to one webhook that are under way at the same time.
 pub const CALLS_MAX: usize = 64;
@@ -211,17 +208,13 @@ pub fn check_reach(url: &Uri, reach: Reach) -> Result<(), String> {
     }
 }
 
-/// Fails where a URL leads to one of these listeners: to its port, at an address of its own, whatever name that has.
+/// Fails where a URL leads to one of the addresses at which this service listens: to its port, at an address of its own, whatever name that has.
 ///
 /// # Errors
 /// What is wrong with it.
-pub fn check_not_own(url: &Uri, own: &[&Endpoint]) -> Result<(), String> {
+pub fn check_not_own(url: &Uri, own: &[SocketAddr]) -> Result<(), String> {
     let port = url.port_u16().unwrap_or(if url.scheme() == Some(&Scheme::HTTPS) { 443 } else { 80 });
-    let listening: Vec<IpAddr> = own
-        .iter()
-        .filter(|endpoint| !endpoint.is_off() && endpoint.port() == port)
-        .filter_map(|endpoint| Some(endpoint.socket_address().ok()?.ip()))
-        .collect();
+    let listening: Vec<IpAddr> = own.iter().filter(|own| own.port() == port).map(SocketAddr::ip).collect();
     if listening.is_empty() {
         return Ok(());
     }
@@ -337,8 +330,7 @@ mod tests {
 
     #[test]
     fn a_url_that_leads_back_is_noticed_by_where_it_leads() {
-        let own = ["127.0.0.1:8010", "0.0.0.0:8080", "[::1]:8011"].map(Endpoint::new);
-        let own: Vec<&Endpoint> = own.iter().collect();
+        let own = ["127.0.0.1:8010", "0.0.0.0:8080", "[::1]:8011"].map(|own| own.parse().unwrap());
         let check = |url: &str| check_not_own(&checked(url).unwrap(), &own);
         for url in [
             "http://127.0.0.1:8010/x",

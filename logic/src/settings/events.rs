@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use gim_config::{
-    listen::Endpoint,
+    listen::{self, Endpoint},
     public_addresses::Reach,
     webhook::{self, Secret},
 };
@@ -163,7 +163,8 @@ impl EventSettings {
         let url = webhook::checked(&self.webhook).map_err(|problem| format!("events.webhook: {problem}"))?;
         webhook::check_reach(&url, self.reach())
             .map_err(|problem| format!("events.webhook: {problem} (events.private_addresses allows it)"))?;
-        webhook::check_not_own(&url, &own).map_err(|problem| format!("events.webhook: {problem}"))?;
+        webhook::check_not_own(&url, &listen::addresses(&own))
+            .map_err(|problem| format!("events.webhook: {problem}"))?;
         Secret::new(&self.webhook_secret)
             .map_err(|problem| format!("events.webhook_secret: {problem}, because calls are signed with it"))?;
         if self.kinds.is_empty() {

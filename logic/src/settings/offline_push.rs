@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use gim_config::{
-    listen::Endpoint,
+    listen::{self, Endpoint},
     public_addresses::Reach,
     webhook::{self, Secret},
 };
@@ -138,7 +138,8 @@ impl OfflinePushSettings {
         let url = webhook::checked(&self.webhook).map_err(|problem| format!("offline_push.webhook: {problem}"))?;
         webhook::check_reach(&url, self.reach())
             .map_err(|problem| format!("offline_push.webhook: {problem} (offline_push.private_addresses allows it)"))?;
-        webhook::check_not_own(&url, &own).map_err(|problem| format!("offline_push.webhook: {problem}"))?;
+        webhook::check_not_own(&url, &listen::addresses(&own))
+            .map_err(|problem| format!("offline_push.webhook: {problem}"))?;
         Secret::new(&self.webhook_secret)
             .map(drop)
             .map_err(|problem| format!("offline_push.webhook_secret: {problem}, because calls are signed with it"))
