@@ -11,6 +11,7 @@ mod group;
 mod idle;
 mod mixed;
 mod paired_with_database;
+mod push;
 mod restart;
 mod room;
 mod send;
@@ -46,6 +47,8 @@ pub enum Scenario {
     Idle(idle::Arguments),
     /// How does it stand when everything goes on at once: heartbeats, chats, rooms, people who come and go?
     Mixed(mixed::Arguments),
+    /// How soon is a device woken that is away, and is every other left alone?
+    Push(push::Arguments),
     /// What do people notice when nodes restart?
     Restart(restart::Arguments),
     /// How fast does a message reach all members of a room, and how many such deliveries fit into a second?
@@ -81,6 +84,7 @@ impl Scenario {
             Self::Group(arguments) => load::run(arguments),
             Self::Mixed(arguments) => load::run(arguments),
             Self::Idle(arguments) => load::run(arguments),
+            Self::Push(arguments) => push::run(arguments),
             Self::Restart(arguments) => load::run(arguments),
             Self::Room(arguments) => load::run(arguments),
             Self::Send(arguments) => load::run(arguments),
