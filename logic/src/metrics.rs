@@ -30,6 +30,8 @@ gim_config::metric_names! {
     Counter SEND_DUPLICATES = "logic_send_duplicates_total";
     /// Messages that had a word of a list, by the severest that became of them: `refuse`, `mask` or `flag`.
     Counter MESSAGES_FILTERED = "logic_messages_filtered_total" by action ["flag", "mask", "refuse"];
+    /// 1 where the lists of words that were put by calls are of no use with the settings of this node, so that older ones hold.
+    Gauge WORD_LISTS_UNUSABLE = "logic_word_lists_unusable";
     /// Pushes for devices that are away, by sender and what became of them: `taken`, `unregistered` (nobody is reached under its push
     /// id), `refused`, `unwanted` (the business wakes nobody), or `late` (too old by the time that the sender could be reached).
     Counter OFFLINE_PUSHES = "logic_offline_pushes_total" of sender, result;
@@ -121,7 +123,7 @@ gim_config::metric_names! {
     /// Transactions that were not committed, because the other nodes could not be told for too long what this one has under way, or went
     /// on without it.
     Counter INBOX_COMMITS_TOO_LATE = "logic_inbox_commits_too_late_total";
-    /// How far behind a walk over what is stored is, in seconds; 0 where another node holds it.
+    /// How far behind a walk over what is stored is, in seconds, whichever node holds it.
     Gauge WALK_LAG_SECONDS = "logic_walk_lag_seconds" by walk ["events"];
     /// Events that the webhook took.
     Counter EVENTS_DELIVERED = "logic_events_delivered_total";
@@ -129,8 +131,8 @@ gim_config::metric_names! {
     Counter EVENT_CALLS_FAILED = "logic_event_calls_failed_total";
     /// Events that nobody took, and that are in the dead-letter file.
     Counter EVENTS_DEAD_LETTERED = "logic_events_dead_lettered_total";
-    /// Events that are told at most once and were not, by way: to the `webhook`, or to a `stream`.
-    Counter LIVE_EVENTS_DROPPED = "logic_live_events_dropped_total" by way ["webhook", "stream"];
+    /// Events that are told at most once and were not, by way: to the `webhook`, or to a `stream`; and by kind.
+    Counter LIVE_EVENTS_DROPPED = "logic_live_events_dropped_total" of way, kind;
     /// Events that went to streams.
     Counter EVENTS_STREAMED = "logic_events_streamed_total";
     /// Streams of events that are open.

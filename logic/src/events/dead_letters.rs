@@ -2,8 +2,9 @@
 //! events out, and synced before the walk goes on; bounded, and where it is full nothing is given up.
 
 use std::{
-    fs::{self, OpenOptions},
+    fs::{self, File, OpenOptions},
     io::{self, Write as _},
+    os::unix::fs::FileExt as _,
     path::PathBuf,
 };
 
@@ -49,15 +50,17 @@ impl DeadLetters {
 
     fn add_now(&self, line: &str) -> io::Result<()> {
         self.path.parent().map_or(Ok(()), fs::create_dir_all)?;
-        let mut file = OpenOptions::new().create(true).append(true).open(&self.path)?;
+        let mut file = OpenOptions::new().create(true).read(true).append(true).open(&self.path)?;
         let length = file.metadata()?.len();
-        if length + line.len() as u64 + 1 > self.bytes_max {
+        // A line that a power cut left half written stays for itself.
+        let before = if ends_within_a_line(&file, length)? { "\n" } else { "" };
+        if length + (before.len() + line.len()) as u64 + 1 > self.bytes_max {
             return Err(io::Error::new(
                 io::ErrorKind::StorageFull,
                 "the dead-letter file has events.dead_letter_bytes_max",
             ));
         }
-        let written = file.write_all(format!("{line}\n").as_bytes()).and_then(|()| file.sync_all());
+        let written = file.write_all(format!("{before}{line}\n").as_bytes()).and_then(|()| file.sync_all());
         if written.is_err() {
             // Half a line would be taken for the beginning of the next one.
             file.set_len(length)?;
@@ -66,9 +69,25 @@ impl DeadLetters {
     }
 }
 
+fn ends_within_a_line(file: &File, length: u64) -> io::Result<bool> {
+    let Some(last_at) = length.checked_sub(1) else { return Ok(false) };
+    let mut last = [0];
+    file.read_exact_at(&mut last, last_at)?;
+    Ok(last != *b"\n")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_line_that_a_power_cut_left_half_spoils_no_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let letters = DeadLetters::new(folder.path().to_owned(), 100);
+        std::fs::write(letters.path(), "whole\nhal").unwrap();
+        letters.add("next".into()).await.unwrap();
+        assert_eq!(std::fs::read_to_string(letters.path()).unwrap(), "whole\nhal\nnext\n");
+    }
 
     #[tokio::test]
     async fn lines_are_added_until_the_file_is_as_long_as_it_may_be() {

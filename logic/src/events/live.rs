@@ -1,20 +1,27 @@
 //! What happens and is not stored: who comes and goes, who is refused, which devices are new. Told at most once.
 //!
-//! Any task. Always holds: whoever tells it never waits, and where nobody wants it, it costs a look. Each way out has a bounded queue, and
-//! what finds it full is dropped and counted.
+//! Any task. Always holds: whoever tells it never waits, and where nobody wants it, it costs a look. Each who is told has a bounded queue
+//! ([`live_queue`](super::live_queue)), and what finds no place there is dropped and counted.
 
-use std::{collections::BTreeSet, sync::Arc, time::Instant};
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::Instant,
+};
 
 use gim_config::{seldom::Seldom, webhook::Webhook};
 use gim_proto::{ResultCode, logic::Device};
 use metrics::counter;
 use serde_json::{Value, json};
-use tokio::{
-    sync::{broadcast, mpsc, oneshot},
-    task::JoinHandle,
-};
+use tokio::{sync::oneshot, task::JoinHandle};
 
-use super::told::ToldEvent;
+use super::{
+    live_queue::{LiveReceiver, LiveSender, Put, live_queue},
+    told::ToldEvent,
+};
 use crate::{
     domain::{caller::Caller, message_id::MessageIds, route::Route},
     metrics as names,
@@ -28,21 +35,18 @@ pub struct LiveEvents(Arc<Ways>);
 #[derive(Debug)]
 struct Ways {
     ids: Arc<MessageIds>,
-    webhook: Option<WebhookQueue>,
-    streams: broadcast::Sender<Arc<ToldEvent>>,
-}
-
-#[derive(Debug)]
-struct WebhookQueue {
-    kinds: BTreeSet<EventKind>,
-    queue: mpsc::Sender<Arc<ToldEvent>>,
+    each_max: usize,
+    webhook: Option<LiveSender>,
+    streams: RwLock<Vec<LiveSender>>,
+    /// How many there are of them, so that nothing is locked where there is none.
+    streams_count: AtomicUsize,
 }
 
 /// What goes to the webhook.
 #[derive(Debug)]
 pub struct LiveOutlet {
     webhook: Webhook,
-    queue: mpsc::Receiver<Arc<ToldEvent>>,
+    queue: LiveReceiver,
     batch_max: usize,
     failures: Seldom,
 }
@@ -51,21 +55,31 @@ impl LiveEvents {
     /// To streams, and to a webhook if there is one.
     pub fn new(settings: &EventSettings, ids: Arc<MessageIds>, webhook: Option<Webhook>) -> (Self, Option<LiveOutlet>) {
         let kinds: BTreeSet<EventKind> = settings.kinds.iter().copied().filter(|kind| !kind.is_stored()).collect();
-        let (sender, queue) = mpsc::channel(settings.live_queue_max);
+        let (sender, queue) = live_queue(&kinds, settings.live_queue_max);
         let outlet = webhook.filter(|_| !kinds.is_empty()).map(|webhook| LiveOutlet {
             webhook,
             queue,
             batch_max: settings.batch_events_max as usize,
             failures: Seldom::default(),
         });
-        let webhook = outlet.is_some().then_some(WebhookQueue { kinds, queue: sender });
-        let streams = broadcast::Sender::new(settings.live_queue_max);
-        (Self(Arc::new(Ways { ids, webhook, streams })), outlet)
+        let ways = Ways {
+            ids,
+            each_max: settings.live_queue_max,
+            webhook: outlet.is_some().then_some(sender),
+            streams: RwLock::default(),
+            streams_count: AtomicUsize::new(0),
+        };
+        (Self(Arc::new(ways)), outlet)
     }
 
-    /// For a stream.
-    pub(super) fn listen(&self) -> broadcast::Receiver<Arc<ToldEvent>> {
-        self.0.streams.subscribe()
+    /// For a stream, of these kinds.
+    pub(super) fn listen(&self, kinds: &BTreeSet<EventKind>) -> LiveReceiver {
+        let (sender, receiver) = live_queue(kinds, self.0.each_max);
+        let mut streams = self.0.streams.write().unwrap_or_else(PoisonError::into_inner);
+        streams.retain(|stream| !stream.is_gone());
+        streams.push(sender);
+        self.0.streams_count.store(streams.len(), Relaxed);
+        receiver
     }
 
     /// A device of a user is connected.
@@ -112,22 +126,31 @@ impl LiveEvents {
     }
 
     fn tell(&self, kind: EventKind, data: impl FnOnce() -> Value) {
-        let webhook = self.0.webhook.as_ref().filter(|webhook| webhook.kinds.contains(&kind));
-        if webhook.is_none() && self.0.streams.receiver_count() == 0 {
+        let webhook = self.0.webhook.as_ref().filter(|webhook| webhook.wants(kind));
+        if webhook.is_none() && self.0.streams_count.load(Relaxed) == 0 {
+            return;
+        }
+        let streams = self.0.streams.read().unwrap_or_else(PoisonError::into_inner);
+        let wanting = || streams.iter().filter(|stream| stream.wants(kind));
+        if webhook.is_none() && wanting().next().is_none() {
             return;
         }
         let event = Arc::new(ToldEvent { id: self.0.ids.next_id(), kind, data: data() });
-        if webhook.is_some_and(|webhook| webhook.queue.try_send(event.clone()).is_err()) {
-            dropped("webhook", 1);
+        if webhook.is_some_and(|webhook| webhook.put(event.clone()) != Put::Done) {
+            dropped("webhook", kind, 1);
         }
-        // It fails where nobody listens any more.
-        let _count = self.0.streams.send(event);
+        for stream in wanting() {
+            // Whoever has gone misses nothing.
+            if stream.put(event.clone()) == Put::Full {
+                dropped("stream", kind, 1);
+            }
+        }
     }
 }
 
 /// Notes what was not told.
-pub(super) fn dropped(way: &'static str, count: u64) {
-    counter!(names::LIVE_EVENTS_DROPPED, "way" => way).increment(count);
+fn dropped(way: &'static str, kind: EventKind, count: u64) {
+    counter!(names::LIVE_EVENTS_DROPPED, "way" => way, "kind" => kind.name()).increment(count);
 }
 
 impl LiveOutlet {
@@ -138,30 +161,28 @@ impl LiveOutlet {
     }
 
     async fn run(mut self, mut stop: oneshot::Receiver<()>) {
-        let mut events = Vec::new();
         loop {
-            let received = tokio::select! {
+            let events = tokio::select! {
                 biased;
-                received = self.queue.recv_many(&mut events, self.batch_max) => received,
+                events = self.queue.recv_many(self.batch_max) => events,
                 _ = &mut stop, if !self.queue.is_closed() => {
                     self.queue.close();
                     continue;
                 }
             };
-            if received == 0 {
+            if events.is_empty() {
                 return;
             }
             let count = events.len() as u64;
             match self.call(&events).await {
                 Ok(()) => counter!(names::EVENTS_DELIVERED).increment(count),
                 Err(error) => {
-                    dropped("webhook", count);
+                    events.iter().for_each(|event| dropped("webhook", event.kind, 1));
                     if let Some(left_out) = self.failures.due(Instant::now()) {
                         tracing::warn!(error, count, left_out, "events that are told once were not taken");
                     }
                 }
             }
-            events.clear();
         }
     }
 

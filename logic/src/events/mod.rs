@@ -5,6 +5,7 @@
 
 pub mod dead_letters;
 pub mod live;
+mod live_queue;
 pub mod outlet;
 mod stream;
 mod stream_head;

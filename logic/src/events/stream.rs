@@ -3,10 +3,7 @@
 //! On Tokio. Always holds: nothing is read before the subscriber has taken what was read before it; a cursor is told after all that is stored
 //! up to it; and where retention was faster, that is said.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use gim_proto::{
     ResultCode,
@@ -14,21 +11,11 @@ use gim_proto::{
 };
 use metrics::counter;
 use tokio::{
-    sync::{
-        broadcast::{
-            self,
-            error::{RecvError, TryRecvError},
-        },
-        mpsc, watch,
-    },
+    sync::{mpsc, watch},
     time::{sleep, sleep_until, timeout},
 };
 
-use super::{
-    live,
-    stream_head::StreamHead,
-    told::{Teller, ToldEvent},
-};
+use super::{live_queue::LiveReceiver, stream_head::StreamHead, told::Teller};
 use crate::{
     domain::{
         refusal::Refusal,
@@ -70,7 +57,7 @@ pub(super) struct EventStream {
     pub teller: Teller,
     pub head: watch::Receiver<StreamHead>,
     /// What is not stored, if anything of it is wanted.
-    pub live: Option<broadcast::Receiver<Arc<ToldEvent>>>,
+    pub live: Option<LiveReceiver>,
     pub limits: PageLimits,
     /// For so long a batch may wait to be taken.
     pub patience: Duration,
@@ -175,7 +162,7 @@ impl EventStream {
             tokio::select! {
                 changed = self.head.changed() => changed.map_err(|_| StreamEnd::Left)?,
                 () = sleep_until((place.told_at + CURSOR_INTERVAL).into()) => {}
-                event = next_live(&mut self.live, &self.teller) => self.send(place, vec![event]).await?,
+                event = next_live(&mut self.live) => self.send(place, vec![event]).await?,
             }
         }
         Ok(())
@@ -204,13 +191,10 @@ impl EventStream {
     fn waiting_live(&mut self) -> Vec<Event> {
         let mut events = Vec::new();
         let Some(live) = &mut self.live else { return events };
-        while events.len() < self.limits.events as usize {
-            match live.try_recv() {
-                Ok(event) if self.teller.wants(event.kind) => events.push(event.to_wire()),
-                Ok(_) => {}
-                Err(TryRecvError::Lagged(count)) => live::dropped("stream", count),
-                Err(TryRecvError::Empty | TryRecvError::Closed) => break,
-            }
+        while events.len() < self.limits.events as usize
+            && let Ok(event) = live.try_recv()
+        {
+            events.push(event.to_wire());
         }
         events
     }
@@ -247,15 +231,12 @@ impl EventStream {
     }
 }
 
-/// The next one that is wanted of what is not stored.
-async fn next_live(live: &mut Option<broadcast::Receiver<Arc<ToldEvent>>>, teller: &Teller) -> Event {
-    while let Some(receiver) = live {
-        match receiver.recv().await {
-            Ok(event) if teller.wants(event.kind) => return event.to_wire(),
-            Ok(_) => {}
-            Err(RecvError::Lagged(count)) => live::dropped("stream", count),
-            Err(RecvError::Closed) => *live = None,
-        }
+/// The next one of what is not stored.
+async fn next_live(live: &mut Option<LiveReceiver>) -> Event {
+    if let Some(receiver) = live
+        && let Some(event) = receiver.recv().await
+    {
+        return event.to_wire();
     }
     std::future::pending().await
 }

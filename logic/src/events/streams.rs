@@ -2,7 +2,7 @@
 //!
 //! Any task. Always holds: there are at most `events.streams_max`, and nobody else waits for any of them.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use gim_proto::{
     ResultCode, check,
@@ -44,6 +44,8 @@ pub struct EventStreams {
     head: Arc<watch::Sender<StreamHead>>,
     opened: Arc<Notify>,
     heads: Option<JoinHandle<()>>,
+    /// Cancelled where that task ends, however it does.
+    heads_ended: CancellationToken,
     streams: TaskTracker,
     stopping: CancellationToken,
     failures: LookFailures,
@@ -60,6 +62,12 @@ impl EventStreams {
     ) -> Self {
         let (head, opened) = (Arc::new(watch::Sender::default()), Arc::new(Notify::new()));
         let heads = StreamHeads::new(store, settled.clone(), head.clone(), opened.clone());
+        let heads_ended = CancellationToken::new();
+        let guard = heads_ended.clone();
+        let run = async move {
+            let _guard = guard.drop_guard();
+            heads.run().await;
+        };
         Self {
             settings: settings.clone(),
             store: store.clone(),
@@ -69,11 +77,17 @@ impl EventStreams {
             places: Arc::new(Semaphore::new(settings.streams_max)),
             head,
             opened,
-            heads: (settings.streams_max > 0).then(|| tokio::spawn(heads.run())),
+            heads: (settings.streams_max > 0).then(|| tokio::spawn(run)),
+            heads_ended,
             streams: TaskTracker::new(),
             stopping: CancellationToken::new(),
             failures: LookFailures::default(),
         }
+    }
+
+    /// Returns where the task has ended that looks whether anything happened.
+    pub async fn failed(&self) {
+        self.heads_ended.cancelled().await;
     }
 
     /// Where what is not stored is told.
@@ -88,7 +102,7 @@ impl EventStreams {
     pub fn subscribe(&self, request: &SubscribeEventsRequest) -> Result<mpsc::Receiver<StreamItem>, Refusal> {
         let beginning = self.beginning(request)?;
         let kinds = kinds(&request.types)?;
-        let wants_live = kinds.iter().any(|kind| !kind.is_stored());
+        let live_kinds: BTreeSet<EventKind> = kinds.iter().copied().filter(|kind| !kind.is_stored()).collect();
         let teller = self.teller.choosing(kinds, group_kinds(&request.group_kinds)?);
         let place = self.place()?;
         let (batches, receiver) = mpsc::channel(BATCHES_MAX);
@@ -96,7 +110,7 @@ impl EventStreams {
             events: self.store.stored_events.clone(),
             teller,
             head: self.head.subscribe(),
-            live: wants_live.then(|| self.live_events.listen()),
+            live: (!live_kinds.is_empty()).then(|| self.live_events.listen(&live_kinds)),
             limits: PageLimits { events: self.settings.batch_events_max, bytes: self.settings.batch_bytes_max },
             patience: Duration::from_millis(self.settings.stream_patience_ms),
             batches,

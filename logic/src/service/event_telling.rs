@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::{sync::oneshot, task::JoinHandle};
 
-use super::{StartError, join, numbering::MessageNumbers};
+use super::{StartError, describe, join, numbering::MessageNumbers};
 use crate::{
     clients::word_lists::WordLists,
     events::{EventOutlet, EventStreams, LiveEvents, live::LiveOutlet, told::Teller},
@@ -51,6 +51,22 @@ impl EventTelling {
 }
 
 impl RunningTelling {
+    /// Returns what has ended though it should go on.
+    pub(super) async fn failed(&mut self) -> String {
+        let outlets = self.outlets.iter_mut().map(|(_, task)| task);
+        let outlet_ended = async {
+            if outlets.len() == 0 {
+                return std::future::pending().await;
+            }
+            let (ended, ..) = futures_util::future::select_all(outlets).await;
+            describe("the telling of events", ended)
+        };
+        tokio::select! {
+            problem = outlet_ended => problem,
+            () = self.streams.failed() => "the look for what streams of events are told has ended".into(),
+        }
+    }
+
     /// Others go on where this node ends.
     pub(super) async fn stop(self) {
         self.streams.stop().await;

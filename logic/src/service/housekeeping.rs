@@ -50,8 +50,8 @@ async fn follow_words(words: ListedWords, refresh_ms: u64) {
     let mut interval = tokio::time::interval(Duration::from_millis(refresh_ms));
     loop {
         interval.tick().await;
-        if let Err(error) = words.refresh().await {
-            tracing::warn!(%error, "the look for lists of words is put off");
+        if let Err(problem) = words.refresh().await {
+            words.tell(&problem);
         }
     }
 }

@@ -60,7 +60,7 @@ use crate::{
     settings::LogicSettings,
     shared_state::{SharedState, SharedStateError},
     store::{self, Store, StoreError, push_claims::WALK, seqs::RaiseError, writer::Writer},
-    usecase::{Parts, UseCases, reads::Reads},
+    usecase::{Parts, UseCases, listed_words::WordsError, reads::Reads},
     walk::Settled,
 };
 
@@ -181,9 +181,8 @@ pub async fn start(settings: LogicSettings) -> Result<Logic, StartError> {
     let database_watch = store.database.watch(ready.database);
 
     let pushes = or_leave(&*shared, pushes(&settings, &store, &numbers, (&shared, &business)).await).await?;
-    let shares = reloadable.request_shares.clone();
     let Writing { nodes, fanout, fanout_task, writer, writer_task } =
-        Writing::start(&settings, &store, &shared, (shares, numbers.numbering));
+        Writing::start(&settings, &store, &shared, (reloadable.request_shares.clone(), numbers.numbering));
     let parts = Parts {
         ids: numbers.ids,
         short_ids: Arc::new(ShortIds::new(settings.node_number, numbers.newest_id, clock::now_ms())),
@@ -259,8 +258,10 @@ impl ReadyParts {
 }
 
 async fn read_words(use_cases: &UseCases, store: &Store) -> Result<(), StartError> {
-    let read = use_cases.listed_words.refresh().await;
-    read.map_err(|source| StartError::Store { database: store.database.name().to_owned(), source })
+    use_cases.listed_words.refresh().await.map_err(|error| match error {
+        WordsError::Store(source) => StartError::Store { database: store.database.name().to_owned(), source },
+        problem @ WordsError::Unusable(_) => StartError::Files(problem.to_string()),
+    })
 }
 
 /// Who is woken. What is stored from now on counts, where that was never looked at before.
@@ -393,7 +394,15 @@ impl Running for Logic {
     }
 
     async fn reload(&mut self, settings: Option<&LogicSettings>) -> Result<(), String> {
-        let applied = settings.map_or(Ok(()), |settings| self.reloadable.apply(settings));
+        let applied = match settings.cloned() {
+            None => Ok(()),
+            Some(settings) => {
+                let reloadable = self.reloadable.clone();
+                // A list of a hundred thousand words takes a moment.
+                let applied = tokio::task::spawn_blocking(move || reloadable.apply(&settings)).await;
+                applied.map_err(|error| error.to_string()).flatten()
+            }
+        };
         let origins = settings.filter(|_| applied.is_ok()).map(|settings| settings.clients.origins.as_slice());
         let servers = self.clients.iter().chain(&self.legacy).chain([&self.grpc]);
         let of_servers = servers.map(|server| server.reload(origins));
@@ -414,6 +423,7 @@ impl Running for Logic {
             ended = OfflinePushes::ended(&mut self.offline_pushes) => describe("the task of offline pushes", ended),
             ended = &mut self.lease_renewal => ended.unwrap_or_else(|error| describe("the renewal of leases", Err(error))),
             problem = claims::lost(&mut self.claim) => problem,
+            problem = self.events.failed() => problem,
             ended = FloorTelling::ended(&mut self.telling) => describe("the telling of message ids", ended),
         }
     }

@@ -100,7 +100,7 @@ pub struct EventSettings {
     pub batch_events_max: u32,
     /// About the most bytes of what messages say in one call.
     pub batch_bytes_max: usize,
-    /// Most events that wait to be told at most once, for the webhook, and for each stream.
+    /// Most events of a kind that wait to be told at most once, for the webhook, and for each stream.
     pub live_queue_max: usize,
     /// How long it is waited after a first call that failed.
     pub backoff_first_ms: u64,

@@ -14,27 +14,23 @@ use crate::{
 /// looked into.
 pub(super) fn judged(lists: &WordLists, command: i32, content: Bytes, bytes_max: usize) -> Result<Bytes, Refusal> {
     let typed = check_content(command, &content, bytes_max)?;
-    let (Some(filter), Some(mut typed)) = (lists.now(), typed) else { return Ok(content) };
-    let (mut is_masked, mut is_flagged) = (false, false);
-    typed_content::try_for_each_text(&mut typed, &mut |text| {
-        match filter.check(text) {
-            Verdict::Clean => {}
-            Verdict::Flagged => is_flagged = true,
-            Verdict::Masked(masked) => {
-                *text = masked;
-                is_masked = true;
-            }
-            Verdict::Refused => {
-                counter!(names::MESSAGES_FILTERED, "action" => "refuse").increment(1);
-                let problem = "content: has a word that is not allowed here";
-                return Err(Refusal::new(ResultCode::NotAllowed, problem));
-            }
+    let (Some(filter), Some(_)) = (lists.now(), typed) else { return Ok(content) };
+    let mut is_flagged = false;
+    let masked = typed_content::changed_texts(command, &content, &mut |text| match filter.check(text) {
+        Verdict::Clean => Ok(None),
+        Verdict::Flagged => {
+            is_flagged = true;
+            Ok(None)
         }
-        Ok(())
+        Verdict::Masked(masked) => Ok(Some(masked)),
+        Verdict::Refused => {
+            counter!(names::MESSAGES_FILTERED, "action" => "refuse").increment(1);
+            Err(Refusal::new(ResultCode::NotAllowed, "content: has a word that is not allowed here"))
+        }
     })?;
-    if is_masked {
+    if let Some(masked) = masked {
         counter!(names::MESSAGES_FILTERED, "action" => "mask").increment(1);
-        return Ok(typed.encode_in_place_of(&content));
+        return Ok(masked);
     }
     if is_flagged {
         counter!(names::MESSAGES_FILTERED, "action" => "flag").increment(1);

@@ -52,6 +52,8 @@ pub struct Walk {
     held: Option<HeldWalk>,
     /// What another one holds, and since when it was seen like that.
     seen: Option<(WalkRow, Instant)>,
+    /// How far it was when its row was last read.
+    noted_id: Option<u64>,
     failures: LookFailures,
 }
 
@@ -69,7 +71,8 @@ impl Walk {
     pub fn new(name: &'static str, store: &Store, settled: Settled) -> Self {
         let is_alone = matches!(settled, Settled::Alone(_));
         let (walks, events) = (store.walks.clone(), store.stored_events.clone());
-        Self { name, walks, events, settled, is_alone, held: None, seen: None, failures: LookFailures::default() }
+        let failures = LookFailures::default();
+        Self { name, walks, events, settled, is_alone, held: None, seen: None, noted_id: None, failures }
     }
 
     /// What happened next: waits until there is something, and until this process holds the walk.
@@ -80,6 +83,7 @@ impl Walk {
                 Ok(None) => sleep(if self.held.is_some() { LOOK_INTERVAL } else { TAKE_INTERVAL }).await,
                 Err(error) => {
                     self.failures.warn(&error);
+                    self.show_lag();
                     sleep(TAKE_INTERVAL).await;
                 }
             }
@@ -167,9 +171,10 @@ impl Walk {
         self.held.as_ref().is_some_and(|held| held.is_paused)
     }
 
-    /// Shows how far behind it is; of a walk that another node holds, nothing.
+    /// Shows how far behind it is, whoever holds it: somebody has to say that it stands still, also where nobody holds it.
     fn show_lag(&self) {
-        let behind_ms = self.held.as_ref().map_or(0, |held| clock::now_ms() - message_id::time_ms(held.cursor_id));
+        let Some(cursor_id) = self.cursor_id().or(self.noted_id) else { return };
+        let behind_ms = clock::now_ms() - message_id::time_ms(cursor_id);
         gauge!(names::WALK_LAG_SECONDS, "walk" => self.name).set(behind_ms.max(0) as f64 / 1_000.0);
     }
 
@@ -220,6 +225,7 @@ impl Walk {
         };
         let seen = self.seen.filter(|(seen, _)| *seen == row).unwrap_or_else(|| (row, Instant::now()));
         let (_, since) = *self.seen.insert(seen);
+        self.noted_id = Some(row.cursor_id);
         let is_free = row.holder == 0 || self.is_alone || shown_at.saturating_duration_since(since) >= LEASE;
         let holder = settled_ids::new_epoch();
         if is_free && self.walks.take(self.name, row, holder).await? {

@@ -15,6 +15,9 @@ use crate::support::{
     stop,
 };
 
+/// Sign-ins that are refused while nobody is told of them.
+const FLOOD: usize = 20;
+
 fn all_live() -> Vec<String> {
     EventKind::LIVE.iter().map(|kind| kind.name().to_owned()).collect()
 }
@@ -120,5 +123,31 @@ async fn what_is_told_once_and_not_taken_does_not_come_again() {
     let of = |event: &Value, device_id: &str| event["data"]["device_id"] == device_id;
     let events = receiver.once(|events| events.iter().any(|event| of(event, &last))).await;
     assert!(!events.iter().any(|event| of(event, &first)), "{events:?}");
+    stop(server).await;
+}
+
+#[tokio::test]
+async fn a_kind_that_fills_its_places_is_counted_and_leaves_others_theirs() {
+    let (receiver, _listening) = EventReceiver::start(0).await;
+    let server = telling(&receiver, |settings| {
+        settings.events.kinds = EventKind::LIVE.to_vec();
+        settings.events.live_queue_max = 2;
+        settings.events.webhook_timeout_ms = 20_000;
+    })
+    .await;
+    // While a call is under way everything waits, as far as there are places.
+    let held = receiver.hold().await;
+    register(&server).await;
+    until(async || (receiver.calls() > 0).then_some(())).await;
+    let device_id = register(&server).await;
+    let mut conn = Conn::attach(&server, "conn-1", 1).await;
+    for _ in 0..FLOOD {
+        assert_eq!(conn.try_sign_in(7, device_id, 1, "stolen").await.code, 10_000);
+    }
+    conn.sign_in(7, device_id, 2).await;
+    drop(held);
+    let events = receiver.once(|events| events.iter().any(|event| event["type"] == "user.online")).await;
+    let count = |kind: &str| events.iter().filter(|event| event["type"] == kind).count();
+    assert_eq!((count("user.online"), count("sign_in.refused")), (1, 2), "{events:?}");
     stop(server).await;
 }

@@ -1,6 +1,7 @@
 //! Typed contents on every way into logic: what is not what its command says is refused by name, and stored nowhere.
 
 use bytes::Bytes;
+use gim_config::service::Running as _;
 use gim_logic::{
     LogicSettings, clients::word_lists::WordLists, settings::WordFilterSettings, store::Store,
     usecase::listed_words::ListedWords,
@@ -17,7 +18,7 @@ use gim_proto::{
 use prost::Message as _;
 
 use super::{bad_input::stored, group::harness::signed};
-use crate::support::{Server, business::StubBusiness, refusal, server, server_with};
+use crate::support::{Server, business::StubBusiness, refusal, server, server_with, soon};
 
 fn send(target: Target, command: i32, content: &Bytes) -> SendRequest {
     let client_msg_id = format!("{target:?} {command} {content:?}").chars().take(60).collect();
@@ -196,6 +197,29 @@ async fn a_list_that_is_put_holds_until_another_one_takes_its_place() {
     assert_eq!(said_text(&server, "a badword 4").await, ResultCode::Ok);
     elsewhere.refresh().await.unwrap();
     assert!(lists.now().is_none());
+}
+
+#[tokio::test]
+async fn lists_of_which_a_node_can_make_nothing_are_told_and_looked_at_again() {
+    let server = server_with(StubBusiness::start().await, |settings| settings.word_filter.words_max = 3).await;
+    let mut words = server.word_int();
+    words.put(put(WordListKind::WlkRefuse, "badword")).await.unwrap();
+    let smaller = WordFilterSettings { words_max: 1, ..WordFilterSettings::default() };
+    let lists = WordLists::new(&smaller).unwrap();
+    let elsewhere = ListedWords::new(lists.clone(), Store::new(server.database().await).word_lists, 1_000);
+    elsewhere.refresh().await.unwrap();
+    words.put(put(WordListKind::WlkMask, "one\ntwo")).await.unwrap();
+    for _ in 0..2 {
+        let problem = elsewhere.refresh().await.unwrap_err().to_string();
+        assert!(problem.ends_with("there are more than 1 words (word_filter.words_max)"), "{problem}");
+    }
+    assert!(lists.now().is_some(), "the old list holds");
+    let Server { logic, business: _business, data: _data, mut settings, channel } = server;
+    drop((channel, words));
+    soon(logic.stop()).await;
+    settings.word_filter.words_max = 1;
+    let problem = gim_logic::start(settings).await.unwrap_err().to_string();
+    assert!(problem.starts_with("the lists of words that were put are of no use here: there are more"), "{problem}");
 }
 
 #[tokio::test]

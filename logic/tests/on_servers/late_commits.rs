@@ -19,6 +19,9 @@ use crate::contract::store::{
 };
 use crate::support::{DEADLINE, backend};
 
+/// How late a transaction is committed.
+const LATE_MS: u64 = 10_000;
+
 struct Node {
     harness: StoreHarness,
     settled: Settled,
@@ -75,11 +78,11 @@ async fn what_another_node_commits_late_comes_before_what_was_stored_meanwhile()
     };
     let floor = timeout(DEADLINE, taken).await.unwrap();
     let mut meanwhile = Vec::new();
-    while one.harness.floor.get() < floor + (500 << 22) {
+    while one.harness.floor.get() < floor + (LATE_MS << 22) {
         meanwhile.push(one.harness.push(&[9]).await.message_id);
-        tokio::time::sleep(Duration::from_millis(10)).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    assert!(one.settled.get() <= floor, "half a second later, nothing is settled beyond it");
+    assert!(one.settled.get() <= floor, "ten seconds later, nothing is settled beyond it");
     held.release().await;
     let late = sent(late).await;
     assert!(late.message_id < *meanwhile.last().unwrap());

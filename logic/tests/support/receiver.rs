@@ -12,7 +12,11 @@ use std::{
 use axum::{Router, body::Bytes, extract::State, http::HeaderMap, http::StatusCode, routing::post};
 use gim_config::webhook::Secret;
 use serde_json::Value;
-use tokio::{net::TcpListener, task::JoinHandle};
+use tokio::{
+    net::TcpListener,
+    sync::{OwnedRwLockWriteGuard, RwLock},
+    task::JoinHandle,
+};
 
 use super::soon;
 
@@ -31,6 +35,8 @@ struct Received {
     calls: AtomicUsize,
     /// Every so manieth call fails, after its events were noted; 0 for none.
     fails_each: AtomicUsize,
+    /// Calls are answered when nobody has it.
+    held: Arc<RwLock<()>>,
 }
 
 impl EventReceiver {
@@ -39,7 +45,12 @@ impl EventReceiver {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let fails_each = AtomicUsize::new(fails_each);
-        let state = Arc::new(Received { events: Mutex::default(), calls: AtomicUsize::new(0), fails_each });
+        let state = Arc::new(Received {
+            events: Mutex::default(),
+            calls: AtomicUsize::new(0),
+            fails_each,
+            held: Arc::default(),
+        });
         let receiver = Self { state, address };
         let task = receiver.serve(listener);
         (receiver, task)
@@ -53,6 +64,11 @@ impl EventReceiver {
 
     pub fn fail_each(&self, count: usize) {
         self.state.fails_each.store(count, Ordering::Relaxed);
+    }
+
+    /// No call is answered as long as this is there.
+    pub async fn hold(&self) -> OwnedRwLockWriteGuard<()> {
+        self.state.held.clone().write_owned().await
     }
 
     fn serve(&self, listener: TcpListener) -> JoinHandle<()> {
@@ -112,6 +128,7 @@ async fn take(State(received): State<Arc<Received>>, headers: HeaderMap, body: B
     assert_eq!(call["type"], "events");
     let fails_each = received.fails_each.load(Ordering::Relaxed);
     let number = received.calls.fetch_add(1, Ordering::Relaxed) + 1;
+    drop(received.held.read().await);
     let fails = fails_each > 0 && number.is_multiple_of(fails_each);
     // Half of those that fail were taken all the same.
     if !fails || number.is_multiple_of(2) {

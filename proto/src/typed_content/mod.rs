@@ -6,7 +6,6 @@
 mod beginning;
 mod preview;
 mod texts;
-mod unknown_fields;
 
 use bytes::Bytes;
 use prost::Message as _;
@@ -22,7 +21,7 @@ use crate::{
 
 pub use beginning::{BEGINNING_BYTES_MAX, preview_of_beginning, whole_wrapper};
 pub use preview::{PREVIEW_CHARS_MAX, one_line, preview};
-pub use texts::try_for_each_text;
+pub use texts::{changed_texts, try_for_each_text};
 
 /// The commands of typed contents. Those that name none yet are refused: an app finds them free when there are more.
 pub const COMMANDS: std::ops::RangeInclusive<i32> = 200..=299;
@@ -45,7 +44,7 @@ pub const FORWARDED_MAX: usize = 100;
 pub const FORWARDED_DEPTH_MAX: usize = 3;
 
 macro_rules! typed_contents {
-    ($($command:ident $kind:ident 1..=$last_tag:literal)*) => {
+    ($($command:ident $kind:ident)*) => {
         /// A content, read.
         #[derive(Debug, Clone, PartialEq)]
         #[allow(missing_docs, reason = "each is the message of its name")]
@@ -60,11 +59,6 @@ macro_rules! typed_contents {
             /// As it travels.
             pub fn encode(&self) -> Bytes {
                 match self { $(Self::$kind(content) => content.encode_to_vec(),)* }.into()
-            }
-
-            /// The number of its last field.
-            fn last_tag(&self) -> u32 {
-                match self { $(Self::$kind(_) => $last_tag,)* }
             }
         }
 
@@ -85,18 +79,18 @@ macro_rules! typed_contents {
 }
 
 typed_contents! {
-    McText Text 1..=3
-    McSticker Sticker 1..=4
-    McGif Gif 1..=4
-    McImage Image 1..=5
-    McVoice Voice 1..=3
-    McVideo Video 1..=6
-    McFile File 1..=2
-    McLocation Location 1..=4
-    McContactCard ContactCard 1..=3
-    McMergedForward MergedForward 1..=2
-    McReply Reply 1..=4
-    McCustom Custom 1..=3
+    McText Text
+    McSticker Sticker
+    McGif Gif
+    McImage Image
+    McVoice Voice
+    McVideo Video
+    McFile File
+    McLocation Location
+    McContactCard ContactCard
+    McMergedForward MergedForward
+    McReply Reply
+    McCustom Custom
 }
 
 /// What a content says; fails where it is not what its command says. None of other commands, whose contents are anything.

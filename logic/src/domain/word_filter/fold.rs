@@ -15,15 +15,17 @@ const TABLE_CHARS: u32 = 0x2_0000;
 
 /// Letters that one character may stand for. What is longer is a phrase in one sign, and stands between words: it would cost far more
 /// than its length.
-const LETTERS_MAX: usize = 4;
+pub const LETTERS_MAX: usize = 4;
 
 /// What becomes of a character.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Folded {
     /// It is as if it were not there.
     Nothing,
-    /// It stands between words: white space, punctuation, a symbol.
+    /// It stands between words: punctuation, a symbol.
     Between,
+    /// It stands between words, and is white space.
+    Space,
     /// It is compared as this one.
     One(char),
     /// It is compared as several: [`Fold::several`] has them.
@@ -64,6 +66,11 @@ impl Fold {
     pub fn of(&self, character: char) -> Folded {
         match self.table.get(character as usize) {
             Some(&folded) => folded,
+            // Ideographs for compatibility, each of which is another one.
+            None if matches!(character, '\u{2f800}'..='\u{2fa1f}') => {
+                let other = character.nfkc().next().unwrap_or(character);
+                Folded::One(self.simplified.get(&other).copied().unwrap_or(other))
+            }
             None if is_not_shown(character) => Folded::Nothing,
             None if character.is_alphanumeric() => Folded::One(character),
             None => Folded::Between,
@@ -84,6 +91,10 @@ impl Fold {
                 return Folded::One(self.simplified.get(&character).copied().unwrap_or(character));
             }
             _ if is_not_shown(character) || is_mark(character) => return Folded::Nothing,
+            _ if character.is_whitespace() => return Folded::Space,
+            // White on black, in circles and in squares: what other letters in signs are by NFKC, these are not.
+            '\u{1f150}'..='\u{1f169}' => return latin(character, '\u{1f150}'),
+            '\u{1f170}'..='\u{1f189}' => return latin(character, '\u{1f170}'),
             _ => {}
         }
         let unmarked = character.nfkd().filter(|&part| !is_mark(part)).collect::<String>();
@@ -106,6 +117,11 @@ impl Fold {
             }
         }
     }
+}
+
+/// The letter that is as far from `a` as a character from the first one of its kind.
+fn latin(character: char, first: char) -> Folded {
+    char::from_u32('a' as u32 + character as u32 - first as u32).map_or(Folded::Between, Folded::One)
 }
 
 /// Whether words of this script are written without anything between them, or with endings, so that a word may begin and end anywhere.
@@ -156,6 +172,10 @@ mod tests {
             ('ｶ', 'カ'),
             ('ς', 'σ'),
             ('𝐛', 'b'),
+            ('🅱', 'b'),
+            ('🅩', 'z'),
+            ('\u{2f804}', '你'),
+            ('\u{2f8a6}', '慈'),
         ] {
             assert_eq!(fold.of(one), Folded::One(other), "{one}");
         }
@@ -174,7 +194,10 @@ mod tests {
         ] {
             assert_eq!(fold.of(nothing), Folded::Nothing, "{nothing:?}");
         }
-        for between in [' ', '\n', '\u{3000}', '.', '·', '★', '😀', '\u{d7ff}'] {
+        for space in [' ', '\n', '\u{3000}', '\u{a0}'] {
+            assert_eq!(fold.of(space), Folded::Space, "{space:?}");
+        }
+        for between in ['.', '·', '★', '😀', '\u{d7ff}'] {
             assert_eq!(fold.of(between), Folded::Between, "{between:?}");
         }
         assert_eq!(fold.of('ﬁ'), Folded::Several);

@@ -1,10 +1,11 @@
 //! Words that users may not say. Made from lists when the settings are read, and from then on unchanged; may be used on any thread.
 //!
-//! A text is folded ([`fold`]) into what is left of it without all that stands between words, and searched for all words at once. What
+//! A text is folded ([`fold`], [`folded`]) into what is left of it without all that stands between words, and searched for all words at once. What
 //! is found counts where it was written as a word: of scripts with spaces whole words, or words whose letters stand alone
-//! (`b a d`, `b.a.d`); of scripts without, whatever stands between the characters.
+//! (`b a d`, `b.a.d`), or have something else than a space between them (`b-ad`); of scripts without, whatever stands between the characters.
 
 pub mod fold;
+mod folded;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -14,8 +15,8 @@ use std::{
 use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 use serde::{Deserialize, Serialize};
 
-use fold::{FOLD, Folded, is_unspaced};
-use unicode_normalization::char::compose;
+use fold::is_unspaced;
+use folded::FoldedText;
 
 /// Bytes of a word, as it stands in the list.
 pub const WORD_BYTES_MAX: usize = 256;
@@ -85,17 +86,6 @@ pub struct WordFilter {
     flagged: BTreeMap<usize, String>,
 }
 
-/// A letter of a folded text.
-#[derive(Debug, Clone, Copy)]
-struct Letter {
-    /// Where it begins in the folded text, and what of the text it stands for.
-    at: usize,
-    source: (usize, usize),
-    /// Whether something stands before it that is between words.
-    is_apart: bool,
-    is_unspaced: bool,
-}
-
 impl Words {
     /// Adds the lines of a list: a word or some words each; `#` begins a remark, and `*` at an end means that the word may go on there.
     pub fn add(&mut self, list: &str, action: WordAction) -> Result<(), BadLine> {
@@ -127,23 +117,20 @@ impl Words {
             return Err(format!("a word has {} bytes, at most {WORD_BYTES_MAX} are allowed", word.len()));
         }
         let is_open = (word.starts_with('*'), word.ends_with('*'));
-        let (folded, letters) = folded(word.trim_matches('*'));
-        if folded.is_empty() {
+        let folded = FoldedText::of(word.trim_matches('*'));
+        let count = folded.text.chars().count();
+        if count == 0 {
             return Err(format!("`{word}` has no letter"));
         }
-        if letters.len() > 64 {
-            return Err(format!("a word has {} characters, at most 64 are allowed", letters.len()));
+        if count > 64 {
+            return Err(format!("a word has {count} characters, at most 64 are allowed"));
         }
-        let gaps = letters
-            .iter()
-            .enumerate()
-            .skip(1)
-            .filter(|(_, letter)| letter.is_apart)
-            .fold(0, |bits, (at, _)| bits | 1 << at);
+        let letters = folded.letters(0..folded.text.len()).enumerate().skip(1);
+        let gaps = letters.filter(|(_, letter)| letter.is_apart).fold(0, |bits, (number, _)| bits | 1 << number);
         if action == WordAction::Flag {
             self.flagged.insert(self.patterns.len(), word.to_owned());
         }
-        self.patterns.push(folded);
+        self.patterns.push(folded.text);
         self.facts.push(Pattern { action, is_open, gaps });
         Ok(())
     }
@@ -161,17 +148,17 @@ impl Words {
 impl WordFilter {
     /// What it says of a text.
     pub fn check(&self, text: &str) -> Verdict {
-        let (folded, letters) = folded(text);
+        let folded = FoldedText::of(text);
         let (mut covered, mut is_flagged) = (Vec::<Range<usize>>::new(), false);
-        for (number, found) in self.written(&folded, &letters) {
+        for (number, found) in self.written(&folded) {
             match self.facts[number].action {
                 WordAction::Refuse => return Verdict::Refused,
-                WordAction::Mask => covered.push(letters[found.start].source.0..letters[found.end - 1].source.1),
+                WordAction::Mask => cover(&mut covered, found),
                 WordAction::Flag => is_flagged = true,
             }
         }
         match (covered.is_empty(), is_flagged) {
-            (false, _) => Verdict::Masked(mask(text, &mut covered)),
+            (false, _) => Verdict::Masked(mask(text, &covered)),
             (true, true) => Verdict::Flagged,
             (true, false) => Verdict::Clean,
         }
@@ -184,96 +171,66 @@ impl WordFilter {
 
     /// Those of them that a text has, as they stand in the list, each once.
     pub fn flagged(&self, text: &str) -> BTreeSet<&str> {
-        let (folded, letters) = folded(text);
-        self.written(&folded, &letters)
-            .filter_map(|(number, _)| self.flagged.get(&number))
-            .map(String::as_str)
-            .collect()
+        let folded = FoldedText::of(text);
+        self.written(&folded).filter_map(|(number, _)| self.flagged.get(&number)).map(String::as_str).collect()
     }
 
-    /// What is written in a text as a word of the lists: the number of its pattern, and its letters.
-    fn written<'a>(
-        &'a self,
-        folded: &'a str,
-        letters: &'a [Letter],
-    ) -> impl Iterator<Item = (usize, Range<usize>)> + 'a {
-        let index = |at: usize| letters.partition_point(|letter| letter.at < at);
-        self.automaton.find_overlapping_iter(folded).filter_map(move |found| {
+    /// What is written in a text as a word of the lists: the number of its pattern, and where it is in the folded text.
+    fn written<'a>(&'a self, folded: &'a FoldedText) -> impl Iterator<Item = (usize, Range<usize>)> + 'a {
+        self.automaton.find_overlapping_iter(&folded.text).filter_map(move |found| {
             let number = found.pattern().as_usize();
-            let place = index(found.start())..index(found.end());
-            self.facts.get(number)?.is_written_as(letters, place.clone()).then_some((number, place))
+            self.facts.get(number)?.is_written_in(folded, found.range()).then_some((number, found.range()))
         })
     }
 }
 
 impl Pattern {
     /// Whether what was found there was written as this word.
-    fn is_written_as(&self, letters: &[Letter], found: Range<usize>) -> bool {
-        let within = &letters[found.clone()];
-        if within.iter().all(|letter| letter.is_unspaced) {
+    fn is_written_in(&self, folded: &FoldedText, found: Range<usize>) -> bool {
+        let within = || folded.letters(found.clone());
+        if within().all(|letter| letter.is_unspaced) {
             return true;
         }
-        let begins =
-            within[0].is_apart || found.start == 0 || within[0].is_unspaced || letters[found.start - 1].is_unspaced;
-        let ends = letters.get(found.end).is_none_or(|next| next.is_apart || next.is_unspaced)
-            || within[within.len() - 1].is_unspaced;
-        if !(begins || self.is_open.0) || !(ends || self.is_open.1) {
+        let begins = || {
+            let before = folded.text[..found.start].chars().next_back();
+            before.is_none_or(is_unspaced) || within().next().is_none_or(|first| first.is_apart || first.is_unspaced)
+        };
+        let ends = || {
+            let after = folded.letters(found.end..folded.text.len()).next();
+            after.is_none_or(|next| next.is_apart || next.is_unspaced)
+                || within().last().is_none_or(|last| last.is_unspaced)
+        };
+        if !(self.is_open.0 || begins()) || !(self.is_open.1 || ends()) {
             return false;
         }
-        let gap = |(at, letter): (usize, &Letter)| (letter.is_apart, self.gaps & (1 << at) != 0);
-        let inner = || within.iter().enumerate().skip(1).map(gap);
-        // As in the list, with or without its spaces; or each letter for itself.
-        inner().all(|(is_apart, may_be)| !is_apart || may_be) || inner().all(|(is_apart, _)| is_apart)
+        let may_be_spaced = |number: usize| self.gaps & (1 << number) != 0;
+        let inner = || within().enumerate().skip(1);
+        // As in the list, with or without its spaces, and with whatever is no space between the letters; or each letter for itself.
+        inner().all(|(number, letter)| !letter.is_spaced || may_be_spaced(number))
+            || inner().all(|(_, letter)| letter.is_apart)
     }
 }
 
-/// A text without what stands between words, and where each letter of it comes from.
-fn folded(text: &str) -> (String, Vec<Letter>) {
-    let mut folding = Folding { text: String::with_capacity(text.len()), letters: Vec::new(), is_apart: true };
-    for (start, character) in text.char_indices() {
-        let source = (start, start + character.len_utf8());
-        match FOLD.of(character) {
-            Folded::Nothing => {}
-            Folded::Between => folding.is_apart = true,
-            Folded::One(one) => folding.put(one, source),
-            Folded::Several => FOLD.several(character).iter().for_each(|&one| folding.put(one, source)),
-            Folded::Composed(part) => folding.compose(part, source),
-        }
+/// Adds a part to others, as one with those that it overlaps. It ends no earlier than they do.
+fn cover(covered: &mut Vec<Range<usize>>, mut part: Range<usize>) {
+    while let Some(last) = covered.pop_if(|last| last.end > part.start) {
+        part.start = part.start.min(last.start);
     }
-    (folding.text, folding.letters)
+    covered.push(part);
 }
 
-struct Folding {
-    text: String,
-    letters: Vec<Letter>,
-    is_apart: bool,
-}
-
-impl Folding {
-    fn put(&mut self, part: char, source: (usize, usize)) {
-        let at = self.text.len();
-        self.letters.push(Letter { at, source, is_apart: self.is_apart, is_unspaced: is_unspaced(part) });
-        self.text.push(part);
-        self.is_apart = false;
-    }
-
-    /// Makes another letter of the last one.
-    fn compose(&mut self, part: char, source: (usize, usize)) {
-        let before = self.text.chars().next_back().filter(|_| !self.is_apart);
-        match (before.and_then(|before| compose(before, part)), self.letters.last_mut()) {
-            (Some(composed), Some(last)) => {
-                self.text.truncate(last.at);
-                self.text.push(composed);
-                last.source.1 = source.1;
-            }
-            _ if part.is_alphanumeric() => self.put(part, source),
-            _ => {}
-        }
-    }
-}
-
-/// The text with asterisks over some parts, as many as the parts have UTF-16 code units: letters in the text stay where they are.
-fn mask(text: &str, covered: &mut [Range<usize>]) -> String {
+/// The text with asterisks over some parts of what it is folded into, as many as the parts have UTF-16 code units: letters in the text
+/// stay where they are.
+fn mask(text: &str, covered: &[Range<usize>]) -> String {
+    let sources = folded::sources(text);
+    let source = |found: &Range<usize>| {
+        let (first, last) = (
+            sources.partition_point(|one| one.at < found.start),
+            sources.partition_point(|one| one.at < found.end) - 1,
+        );
+        sources[first].range.start..sources[last].range.end
+    };
+    let mut covered: Vec<_> = covered.iter().map(source).collect();
     covered.sort_unstable_by_key(|range| range.start);
     let (mut masked, mut end) = (String::with_capacity(text.len()), 0);
     for range in covered {
