@@ -57,6 +57,7 @@ const NOT_STORED: (HeaderName, &str) = (header::CACHE_CONTROL, "no-store");
 
 const INDEX: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/web/dist/index.html"));
 const SCRIPT: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/web/dist/app.js"));
+const WORKER: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/web/dist/worker.js"));
 const STYLE: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/web/dist/app.css"));
 
 #[derive(Clone)]
@@ -284,6 +285,7 @@ fn routes(services: Services) -> Router {
     Router::new()
         .route("/", file("text/html; charset=utf-8", INDEX))
         .route("/app.js", file("text/javascript; charset=utf-8", SCRIPT))
+        .route("/worker.js", file("text/javascript; charset=utf-8", WORKER))
         .route("/app.css", file("text/css; charset=utf-8", STYLE))
         .route("/config.json", get(config))
         .route("/locate", get(locate))

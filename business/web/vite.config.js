@@ -1,12 +1,15 @@
 import { fileURLToPath } from "node:url";
 import { defineConfig } from "vite";
 
-// Three files with fixed names, which gim-business has in itself. The page may be in a folder of a proxy, so it names them without a slash.
+// Four files with fixed names, which gim-business has in itself. The page may be in a folder of a proxy, so it names them without a slash.
 export default defineConfig({
   base: "./",
   resolve: { alias: { "gim-client/files": fileURLToPath(new URL("../../proto/sdk/typescript/src/files.ts", import.meta.url)), "gim-client": fileURLToPath(new URL("../../proto/sdk/typescript/src/index.ts", import.meta.url)) } },
   build: {
     modulePreload: { polyfill: false },
-    rollupOptions: { output: { entryFileNames: "app.js", assetFileNames: "app[extname]" } },
+    rollupOptions: {
+      input: { app: "index.html", worker: "src/worker.ts" },
+      output: { entryFileNames: "[name].js", assetFileNames: "app[extname]" },
+    },
   },
 });

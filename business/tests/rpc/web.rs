@@ -47,7 +47,12 @@ fn sign_in(address: SocketAddr, kind: &str, body: &str) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_page_and_its_script_are_served_and_run_nothing_else() {
     let (_server, address) = start().await;
-    for (path, kind) in [("/", "text/html"), ("/app.js", "text/javascript"), ("/app.css", "text/css")] {
+    for (path, kind) in [
+        ("/", "text/html"),
+        ("/app.js", "text/javascript"),
+        ("/worker.js", "text/javascript"),
+        ("/app.css", "text/css"),
+    ] {
         let answer = get(address, path);
         assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains(kind), "{path}: {answer:.200}");
         assert!(answer.contains("script-src 'self'; "), "{path}: {answer:.600}");

@@ -25,6 +25,7 @@ mod waiting;
 
 use std::{sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use tokio::{
     sync::oneshot,
     task::{JoinError, JoinHandle},
@@ -83,6 +84,14 @@ pub fn prepare(settings: &OfflinePushSettings, parts: PushParts) -> Result<Optio
         return Ok(None);
     }
     Ok(Some(PreparedPushes { settings: settings.clone(), senders, parts }))
+}
+
+/// The key with which pages subscribe to Web Push; empty where the settings have none.
+///
+/// # Errors
+/// What is wrong with its file.
+pub fn web_push_key(settings: &OfflinePushSettings) -> Result<Bytes, String> {
+    senders::web_push_key(settings)
 }
 
 impl PreparedPushes {

@@ -7,8 +7,8 @@ use gim_proto::{
     check,
     logic::{
         DeviceRegisterReply, DeviceRegisterRequest, DeviceSaveReply, DeviceSaveRequest, DeviceUpdateRequest,
-        HeartbeatRequest, ListOnlineReply, ListOnlineRequest, OfflineRequest, SignInReply, SignInRequest,
-        device_ext_service_server::DeviceExtService, device_int_service_server::DeviceIntService,
+        GetWebPushKeyReply, HeartbeatRequest, ListOnlineReply, ListOnlineRequest, OfflineRequest, SignInReply,
+        SignInRequest, device_ext_service_server::DeviceExtService, device_int_service_server::DeviceIntService,
     },
 };
 use tonic::{Request, Response, Status, async_trait};
@@ -91,5 +91,10 @@ impl DeviceExtService for Services {
         let caller = self.caller(&request).await?;
         self.use_cases.devices.update(caller, request.into_inner().device).await?;
         Ok(Response::new(()))
+    }
+
+    async fn get_web_push_key(&self, request: Request<()>) -> Result<Response<GetWebPushKeyReply>, Status> {
+        self.caller(&request).await?;
+        Ok(Response::new(GetWebPushKeyReply { public_key: self.use_cases.devices.web_push_key() }))
     }
 }

@@ -196,6 +196,7 @@ pub async fn start(settings: LogicSettings) -> Result<Logic, StartError> {
         nodes: nodes.clone(),
         fanout: fanout.clone(),
         event_streams: events.streams.clone(),
+        web_push_key: offline_push::web_push_key(&settings.offline_push).map_err(StartError::Files)?,
     };
     let use_cases = Arc::new(UseCases::new(&settings, parts));
     // Before anything is said.

@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use gim_proto::{
     ResultCode, check,
     logic::{Device, ListOnlineRequest, OnlineDevice},
@@ -39,6 +40,7 @@ pub struct Devices {
     pub(super) writer: Writer,
     pub(super) shared: Arc<dyn SharedState>,
     pub(super) live_events: LiveEvents,
+    pub(super) web_push_key: Bytes,
 }
 
 impl Devices {
@@ -91,6 +93,11 @@ impl Devices {
         let device = device.ok_or_else(|| check::invalid("device", "must be set"))?;
         device::check(&device, self.text_bytes_max)?;
         Ok(device)
+    }
+
+    /// The key with which pages subscribe to Web Push; empty where no pages are woken.
+    pub fn web_push_key(&self) -> Bytes {
+        self.web_push_key.clone()
     }
 
     /// The devices of users that are connected now.

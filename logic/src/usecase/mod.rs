@@ -31,6 +31,7 @@ pub mod words;
 
 use std::sync::{Arc, Mutex};
 
+use bytes::Bytes;
 use gim_config::{request_shares::RequestShares, seldom::Seldom};
 use gim_proto::logic::GetLimitsReply;
 
@@ -126,6 +127,8 @@ pub struct Parts {
     pub fanout: Fanout,
     /// Backends that follow what happens.
     pub event_streams: Arc<EventStreams>,
+    /// The key with which pages subscribe to Web Push; empty where no pages are woken.
+    pub web_push_key: Bytes,
 }
 
 impl UseCases {
@@ -229,6 +232,7 @@ fn devices(settings: &LogicSettings, parts: &Parts) -> Devices {
         writer: parts.writer.clone(),
         shared: parts.shared.clone(),
         live_events: parts.event_streams.live_events(),
+        web_push_key: parts.web_push_key.clone(),
     }
 }
 

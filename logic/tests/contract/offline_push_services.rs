@@ -37,6 +37,7 @@ use serde_json::{Value, json};
 use tokio::{net::TcpListener, sync::Barrier};
 use tokio_rustls::TlsAcceptor;
 
+use super::group::harness::signed;
 use crate::support::{DEADLINE, Server, business::StubBusiness, server_with, stop};
 
 /// A call that a stand-in got.
@@ -366,6 +367,8 @@ async fn web_push_is_encrypted_for_the_page_and_goes_to_known_hosts_alone() {
         settings.offline_push.web_push_hosts = vec![service.url.replace("https://", "")];
     })
     .await;
+    let told = server.device_ext().get_web_push_key(signed(8, ())).await.unwrap().into_inner();
+    assert_eq!(told.public_key, public, "pages subscribe with it");
     service.answers("/page", &[(201, "", ""), (410, "", "")]);
     let page = EphemeralPrivateKey::generate(&ECDH_P256, &SystemRandom::new()).unwrap();
     let (auth, encode) = ([7; 16], |bytes: &[u8]| BASE64_URL_SAFE_NO_PAD.encode(bytes));

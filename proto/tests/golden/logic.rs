@@ -293,6 +293,7 @@ fn device_samples() -> Vec<Sample> {
         sample("logic.DeviceSaveReply", DeviceSaveReply { device_id: 101 }),
         sample("logic.DeviceRegisterRequest", DeviceRegisterRequest { device: Some(device()) }),
         sample("logic.DeviceRegisterReply", DeviceRegisterReply { device_id: 101 }),
+        sample("logic.GetWebPushKeyReply", GetWebPushKeyReply { public_key: vec![4, 1, 2].into() }),
         sample("logic.ListOnlineRequest", ListOnlineRequest { user_ids: vec![101, 1001] }),
         sample("logic.OnlineDevice", online.clone()),
         sample("logic.ListOnlineReply", ListOnlineReply { devices: vec![online] }),

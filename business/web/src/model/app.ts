@@ -2,6 +2,7 @@
 
 import { Chat } from "./chat";
 import { routeOf, type Route } from "./route";
+import type { Place } from "./waking";
 
 export interface Account {
   user_id: string;
@@ -35,6 +36,7 @@ export class App {
 
   constructor() {
     addEventListener("hashchange", () => this.follow());
+    navigator.serviceWorker?.addEventListener("message", ({ data }: MessageEvent<Place>) => { location.hash = data.place; });
     // Signed in or out in another tab.
     addEventListener("storage", ({ key }) => { if (key === ACCOUNT || key === null) void this.begin(); });
   }
@@ -87,6 +89,7 @@ export class App {
 
   // The server forgets the token as well, where it can be reached.
   async signOut(): Promise<void> {
+    await this.chat?.woken.turnOff().catch((error) => console.warn("waking", error));
     if (this.chat?.state.name === "live") await this.chat.client.users.signOut({ timeoutMs: 3000 }).catch((error) => console.warn("sign-out", error));
     localStorage.removeItem(ACCOUNT);
     location.hash = "";

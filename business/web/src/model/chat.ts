@@ -12,6 +12,7 @@ import { People } from "./people";
 import { keyOf } from "./route";
 import { Talk } from "./talk";
 import { Uploads } from "./uploads";
+import { Woken } from "./waking";
 
 // Messages of the room that is entered; they are stored nowhere.
 const ROOM_MESSAGES_MAX = 2000;
@@ -39,6 +40,7 @@ export class Chat {
   readonly shown: Shown;
   readonly files: Files;
   readonly uploads: Uploads;
+  readonly woken = new Woken(this);
 
   constructor(
     readonly account: Account,
@@ -168,7 +170,7 @@ export class Chat {
   private async onSynced(): Promise<void> {
     this.isSynced = true;
     void this.talk?.onSynced();
-    await Promise.all([this.entries.refresh(), this.people.refresh()]);
+    await Promise.all([this.entries.refresh(), this.people.refresh(), this.woken.begin()]);
     this.changed();
   }
 

@@ -47,7 +47,17 @@ export function Own({ app, chat }: { app: App; chat: Chat }) {
       <label class="field">{text.addedBy}
         <select value={addedBy} onChange={rule}>{RULES.map(([value, label]) => <option key={value} value={value}>{label}</option>)}</select>
       </label>
+      <Waking chat={chat} />
       <p><button onClick={() => void app.signOut()}>{text.signOut}</button></p>
     </Sheet>
   );
+}
+
+// Whether this browser is woken when no page is open; nothing where it cannot be.
+function Waking({ chat }: { chat: Chat }) {
+  const { woken } = chat;
+  const turn = () => (woken.state === "on" ? woken.turnOff() : woken.turnOn()).catch((error) => chat.tell(error));
+  if (woken.state === "no") return null;
+  if (woken.state === "refused") return <p class="note">{text.wakingRefused}</p>;
+  return <p><label><input type="checkbox" checked={woken.state === "on"} onChange={() => void turn()} /> {text.waking}</label></p>;
 }

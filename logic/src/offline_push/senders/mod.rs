@@ -19,6 +19,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use gim_proto::business::OfflinePush;
 use tonic::async_trait;
 
@@ -59,6 +60,14 @@ pub(super) enum Cause {
     Service,
     /// It may have it, and did not say so.
     Unanswered,
+}
+
+/// See [`super::web_push_key`].
+pub(super) fn web_push_key(settings: &OfflinePushSettings) -> Result<Bytes, String> {
+    if settings.web_push_key_file.as_os_str().is_empty() {
+        return Ok(Bytes::new());
+    }
+    web_push::key(settings).map(|key| Bytes::copy_from_slice(key.public()))
 }
 
 /// Hands pushes to one service.

@@ -87,11 +87,10 @@ struct Page {
 
 impl WebPushSender {
     pub(super) fn new(settings: &OfflinePushSettings) -> Result<Self, String> {
-        let key = SigningKey::p256(&settings.web_push_key_file);
         let timeout = Duration::from_millis(settings.timeout_ms);
         Ok(Self {
             client: HttpsClient::new(&settings.authorities_file, false, timeout)?,
-            key: key.map_err(|problem| format!("offline_push.web_push_key_file: {problem}"))?,
+            key: key(settings)?,
             subject: settings.web_push_subject.clone(),
             hosts: settings.web_push_hosts.clone(),
             tokens: Mutex::default(),
@@ -173,6 +172,12 @@ impl WebPushSender {
         tokens.insert(service.to_owned(), (token.clone(), now + TOKEN_LIFETIME));
         Ok(token)
     }
+}
+
+/// The key of the settings.
+pub(super) fn key(settings: &OfflinePushSettings) -> Result<SigningKey, String> {
+    let key = SigningKey::p256(&settings.web_push_key_file);
+    key.map_err(|problem| format!("offline_push.web_push_key_file: {problem}"))
 }
 
 #[async_trait]

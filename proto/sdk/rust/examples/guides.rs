@@ -14,7 +14,7 @@ use gim_client::{
         business::AddedBy,
         logic::{Group, GroupKind, GroupMember, MemberType},
     },
-    services::{ConversationFields, HistoryPlace},
+    services::{ConversationFields, DeviceFields, HistoryPlace},
     text_of,
 };
 
@@ -150,6 +150,16 @@ async fn rooms(client: Client, event: Event) -> Done {
     Ok(())
 }
 
+async fn waking(client: Client) -> Done {
+    client
+        .devices()
+        .update(DeviceFields { push_id: "a token of FCM or APNs".into(), ..DeviceFields::default() })
+        .await?;
+    let key = client.devices().web_push_key().await?; // empty where the server wakes no pages
+    println!("{}", key.len());
+    Ok(())
+}
+
 async fn files(client: Client, picture: Cursor<Vec<u8>>) -> Done {
     let options = FilesOptions::new("https://files.example.com", 7, 70);
     let files = Files::new(options.get_token(async |request| chat_token(request.was_refused).await))?;
@@ -202,6 +212,7 @@ fn main() {
         groups,
         contacts,
         rooms,
+        waking,
         files,
         states,
         errors,

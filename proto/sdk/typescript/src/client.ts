@@ -13,6 +13,7 @@ import { MemoryStore, type Store } from "./storage/store.js";
 import { Tabs, type Note } from "./tabs.js";
 import { CODE, decode, encode, type Id, type Target } from "./wire.js";
 import { conversationChangeOf, Conversations, readMarkOf } from "./services/conversations.js";
+import { Devices } from "./services/devices.js";
 import { Friends, Users } from "./services/friends.js";
 import { Groups } from "./services/groups.js";
 import { History } from "./services/history.js";
@@ -77,6 +78,7 @@ export class Client {
   readonly conversations = new Conversations(this);
   readonly groups = new Groups(this);
   readonly friends = new Friends(this);
+  readonly devices = new Devices(this);
   readonly users = new Users(this);
   readonly history = new History(this);
   readonly rooms = new Rooms(this);

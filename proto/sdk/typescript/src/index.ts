@@ -7,6 +7,7 @@ export type { EndReason, PendingSend, Remembered, Cursors, State } from "./core/
 export type { ClientEvents } from "./events.js";
 export { conversationOf, textOf, type Message, type Sender } from "./message.js";
 export type { Conversation, ConversationChange, ConversationFields, ConversationPage, Peer, ReadMark } from "./services/conversations.js";
+export type { DeviceFields } from "./services/devices.js";
 export type { AddedBy, Friend, FriendRequest, User } from "./services/friends.js";
 export type { Group, GroupFields, Member } from "./services/groups.js";
 export type { HistoryPage, HistoryPlace } from "./services/history.js";

@@ -10,7 +10,7 @@ import { AddFriendPushSchema, FriendAddRequestSchema, ListFriendsReplySchema, Li
 import { MessageSchema, PacketSchema } from "../src/generated/connect_pb.js";
 import { ConversationListReplySchema, ConversationListRequestSchema, ConversationPushSchema, ConversationReadersReplySchema, ConversationReadPushSchema, ConversationReadRequestSchema, ConversationSetRequestSchema } from "../src/generated/conversation_pb.js";
 import {
-  AddGroupMembersPushSchema, CountRoomMembersReplySchema, CountRoomMembersRequestSchema, GroupCreateReplySchema, GroupCreateRequestSchema, GroupGetMembersReplySchema, GroupGetMembersRequestSchema,
+  AddGroupMembersPushSchema, CountRoomMembersReplySchema, CountRoomMembersRequestSchema, DeviceUpdateRequestSchema, GetWebPushKeyReplySchema, GroupCreateReplySchema, GroupCreateRequestSchema, GroupGetMembersReplySchema, GroupGetMembersRequestSchema,
   GroupKind, GroupRemoveMemberRequestSchema, GroupUpdateMemberRequestSchema, HistoryReplySchema, HistoryRequestSchema, MemberType, RemoveGroupMemberPushSchema, UpdateGroupPushSchema, UserMessagePushSchema,
 } from "../src/generated/logic_pb.js";
 import { encode, PacketCommand } from "../src/wire.js";
@@ -270,5 +270,28 @@ describe("notices", () => {
     assert.equal(noticeOf(notice(110, content, { status: "recalled" })), null);
     assert.equal(noticeOf(notice(110, new Uint8Array([255]))), null);
     assert.equal(noticeOf(notice(1000, content)), null);
+  });
+});
+
+describe("the device", () => {
+  it("says where it is reached, and has the key to subscribe with, where there is one", async () => {
+    const told: unknown[] = [];
+    let publicKey = new Uint8Array();
+    const answers: Answers = {
+      "logic.DeviceExtService/Update": (body) => {
+        const { device } = fromBinary(DeviceUpdateRequestSchema, body);
+        told.push([device!.id, device!.branchPushId, device!.systemVersion, device!.sdkVersion]);
+        return new Uint8Array();
+      },
+      "logic.DeviceExtService/GetWebPushKey": () => bytes(GetWebPushKeyReplySchema, { publicKey }),
+    };
+    await withCalls(answers, async (client) => {
+      await client.devices.update({ pushId: '{"endpoint":"https://push.example/1"}', sdkVersion: "0.1" });
+      await client.devices.update({ pushId: "" });
+      assert.deepEqual(told, [[0n, '{"endpoint":"https://push.example/1"}', "", "0.1"], [0n, "", "", ""]]);
+      assert.equal(await client.devices.webPushKey(), null);
+      publicKey = new Uint8Array([4, 1, 2]);
+      assert.deepEqual(await client.devices.webPushKey(), publicKey);
+    });
   });
 });

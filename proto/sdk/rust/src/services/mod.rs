@@ -1,8 +1,9 @@
-//! What is asked by calls: conversations, history, groups, friends, users, rooms. Each borrows the client, and holds nothing.
+//! What is asked by calls: conversations, history, groups, friends, users, rooms, devices. Each borrows the client, and holds nothing.
 //!
 //! What has no more to it than its fields is given and taken as the message of [`proto`](crate::proto) that it is.
 
 mod conversations;
+mod devices;
 mod friends;
 mod groups;
 mod history;
@@ -10,6 +11,7 @@ mod rooms;
 
 pub use self::{
     conversations::{Conversation, ConversationFields, ConversationPage, Conversations, Readers},
+    devices::{DeviceFields, Devices},
     friends::{Friends, Users},
     groups::Groups,
     history::{History, HistoryPage, HistoryPlace},
@@ -39,6 +41,11 @@ impl Client {
     /// Friends, with the users of gim's own business.
     pub fn friends(&self) -> Friends<'_> {
         Friends { client: self }
+    }
+
+    /// The user's own device.
+    pub fn devices(&self) -> Devices<'_> {
+        Devices { client: self }
     }
 
     /// Users, with those of gim's own business.

@@ -17,7 +17,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file logic.proto.
  */
 export const file_logic: GenFile = /*@__PURE__*/
-  fileDesc("Cgtsb2dpYy5wcm90bxIFbG9naWMibwoLU3luY1JlcXVlc3QSCwoDc2VxGAEgASgEEhQKDGxhcmdlX2dyb3VwcxgQIAEoCBIpCg1ncm91cF9jdXJzb3JzGBEgAygLMhIubG9naWMuR3JvdXBDdXJzb3ISEgoKZnJvbV9zdGFydBgSIAEoCCKQAQoJU3luY1JlcGx5EiIKCG1lc3NhZ2VzGAEgAygLMhAuY29ubmVjdC5NZXNzYWdlEhAKCGhhc19tb3JlGAIgASgIEiAKBmdyb3VwcxgQIAMoCzIQLmxvZ2ljLkdyb3VwUGFnZRIYChBncm91cHNfaGF2ZV9tb3JlGBEgASgIEhEKCXN0YXJ0X3NlcRgSIAEoBCIsCgtHcm91cEN1cnNvchIQCghncm91cF9pZBgBIAEoBBILCgNzZXEYAiABKAQiZwoJR3JvdXBQYWdlEhAKCGdyb3VwX2lkGAEgASgEEiIKCG1lc3NhZ2VzGAIgAygLMhAuY29ubmVjdC5NZXNzYWdlEhAKCGhhc19tb3JlGAMgASgIEhIKCm5ld2VzdF9zZXEYBCABKAQiTwoRTWVzc2FnZUFDS1JlcXVlc3QSEgoKZGV2aWNlX2FjaxgBIAEoBBImCgpncm91cF9hY2tzGBAgAygLMhIubG9naWMuR3JvdXBDdXJzb3IiyQEKDkhpc3RvcnlSZXF1ZXN0EhEKB3VzZXJfaWQYASABKARIABISCghncm91cF9pZBgCIAEoBEgAEhIKCmJlZm9yZV9zZXEYAyABKAQSDQoFbGltaXQYBCABKA0SFgoJYWZ0ZXJfc2VxGAUgASgESAGIAQESGQoRYXJvdW5kX21lc3NhZ2VfaWQYBiABKAQSDwoHZnJvbV9tcxgHIAEoAxITCgt3aXRoX2V4dGVudBgIIAEoCEIGCgRwZWVyQgwKCl9hZnRlcl9zZXEifQoMSGlzdG9yeVJlcGx5EiIKCG1lc3NhZ2VzGAEgAygLMhAuY29ubmVjdC5NZXNzYWdlEhAKCGhhc19tb3JlGAIgASgIEhEKCWhhc19uZXdlchgDIAEoCBIkCgZleHRlbnQYBCABKAsyFC5sb2dpYy5IaXN0b3J5RXh0ZW50IkMKDUhpc3RvcnlFeHRlbnQSDQoFY291bnQYASABKA0SEQoJZmlyc3Rfc2VxGAIgASgEEhAKCGxhc3Rfc2VxGAMgASgEIiMKDVJlY2FsbFJlcXVlc3QSEgoKbWVzc2FnZV9pZBgBIAEoBCKQAQoFR3JvdXASCgoCaWQYASABKAQSDAoEbmFtZRgCIAEoCRISCgphdmF0YXJfdXJsGAMgASgJEhQKDGludHJvZHVjdGlvbhgEIAEoCRINCgVleHRyYRgFIAEoCRIeCgRraW5kGBAgASgOMhAubG9naWMuR3JvdXBLaW5kEhQKDG1lbWJlcl9jb3VudBgRIAEoDSKFAQoLR3JvdXBNZW1iZXISDwoHdXNlcl9pZBgBIAEoBBIQCghuaWNrbmFtZRgCIAEoCRIfCgR0eXBlGAMgASgOMhEubG9naWMuTWVtYmVyVHlwZRIjCgZzdGF0dXMYBCABKA4yEy5sb2dpYy5NZW1iZXJTdGF0dXMSDQoFZXh0cmEYBSABKAkiVgoSR3JvdXBDcmVhdGVSZXF1ZXN0EhsKBWdyb3VwGAEgASgLMgwubG9naWMuR3JvdXASIwoHbWVtYmVycxgCIAMoCzISLmxvZ2ljLkdyb3VwTWVtYmVyIiQKEEdyb3VwQ3JlYXRlUmVwbHkSEAoIZ3JvdXBfaWQYASABKAQiMQoSR3JvdXBVcGRhdGVSZXF1ZXN0EhsKBWdyb3VwGAEgASgLMgwubG9naWMuR3JvdXAiIwoPR3JvdXBHZXRSZXF1ZXN0EhAKCGdyb3VwX2lkGAEgASgEIiwKDUdyb3VwR2V0UmVwbHkSGwoFZ3JvdXAYASABKAsyDC5sb2dpYy5Hcm91cCJOChVHcm91cEFkZE1lbWJlclJlcXVlc3QSEAoIZ3JvdXBfaWQYASABKAQSIwoHbWVtYmVycxgCIAMoCzISLmxvZ2ljLkdyb3VwTWVtYmVyIj4KGEdyb3VwUmVtb3ZlTWVtYmVyUmVxdWVzdBIQCghncm91cF9pZBgBIAEoBBIQCgh1c2VyX2lkcxgCIAMoBCI9ChRHcm91cExpc3RNaW5lUmVxdWVzdBIWCg5hZnRlcl9ncm91cF9pZBgBIAEoBBINCgVsaW1pdBgCIAEoDSJEChJHcm91cExpc3RNaW5lUmVwbHkSHAoGZ3JvdXBzGAEgAygLMgwubG9naWMuR3JvdXASEAoIaGFzX21vcmUYAiABKAgiUAoYR3JvdXBVcGRhdGVNZW1iZXJSZXF1ZXN0EhAKCGdyb3VwX2lkGAEgASgEEiIKBm1lbWJlchgCIAEoCzISLmxvZ2ljLkdyb3VwTWVtYmVyIlAKFkdyb3VwR2V0TWVtYmVyc1JlcXVlc3QSEAoIZ3JvdXBfaWQYASABKAQSFQoNYWZ0ZXJfdXNlcl9pZBgCIAEoBBINCgVsaW1pdBgDIAEoDSJNChRHcm91cEdldE1lbWJlcnNSZXBseRIjCgdtZW1iZXJzGAEgAygLMhIubG9naWMuR3JvdXBNZW1iZXISEAoIaGFzX21vcmUYAiABKAgiKwoXQ291bnRSb29tTWVtYmVyc1JlcXVlc3QSEAoIcm9vbV9pZHMYASADKAQiPgoVQ291bnRSb29tTWVtYmVyc1JlcGx5EiUKBXJvb21zGAEgAygLMhYubG9naWMuUm9vbU1lbWJlckNvdW50IjMKD1Jvb21NZW1iZXJDb3VudBIPCgdyb29tX2lkGAEgASgEEg8KB21lbWJlcnMYAiABKAQiXwoEVXNlchIPCgd1c2VyX2lkGAEgASgEEhEKCWRldmljZV9pZBgCIAEoBBIQCghuaWNrbmFtZRgDIAEoCRISCgphdmF0YXJfdXJsGAQgASgJEg0KBWV4dHJhGAUgASgJIlYKD1VzZXJNZXNzYWdlUHVzaBIeCglmcm9tX3VzZXIYASABKAsyCy5sb2dpYy5Vc2VyEhIKCnRvX3VzZXJfaWQYAiABKAQSDwoHY29udGVudBgDIAEoDCJVChBHcm91cE1lc3NhZ2VQdXNoEh4KCWZyb21fdXNlchgBIAEoCzILLmxvZ2ljLlVzZXISEAoIZ3JvdXBfaWQYAiABKAQSDwoHY29udGVudBgDIAEoDCKaAQoPVXBkYXRlR3JvdXBQdXNoEg4KBm9wdF9pZBgBIAEoBBIQCghvcHRfbmFtZRgCIAEoCRIMCgRuYW1lGAMgASgJEhIKCmF2YXRhcl91cmwYBCABKAkSFAoMaW50cm9kdWN0aW9uGAUgASgJEg0KBWV4dHJhGAYgASgJEh4KBGtpbmQYECABKA4yEC5sb2dpYy5Hcm91cEtpbmQiXAoTQWRkR3JvdXBNZW1iZXJzUHVzaBIOCgZvcHRfaWQYASABKAQSEAoIb3B0X25hbWUYAiABKAkSIwoHbWVtYmVycxgDIAMoCzISLmxvZ2ljLkdyb3VwTWVtYmVyImwKFVJlbW92ZUdyb3VwTWVtYmVyUHVzaBIOCgZvcHRfaWQYASABKAQSEAoIb3B0X25hbWUYAiABKAkSFwoPZGVsZXRlZF91c2VyX2lkGAMgASgEEhgKEGRlbGV0ZWRfdXNlcl9pZHMYECADKAQqKAoJR3JvdXBLaW5kEg0KCUdLX05PUk1BTBAAEgwKCEdLX0xBUkdFEAEqOQoKTWVtYmVyVHlwZRIOCgpNVF9VTktOT1dOEAASDAoITVRfQURNSU4QARINCglNVF9NRU1CRVIQAioeCgxNZW1iZXJTdGF0dXMSDgoKR01TX05PUk1BTBAAMqICChFNZXNzYWdlRXh0U2VydmljZRIsCgRTeW5jEhIubG9naWMuU3luY1JlcXVlc3QaEC5sb2dpYy5TeW5jUmVwbHkSPgoKTWVzc2FnZUFDSxIYLmxvZ2ljLk1lc3NhZ2VBQ0tSZXF1ZXN0GhYuZ29vZ2xlLnByb3RvYnVmLkVtcHR5EjAKBFNlbmQSFC5jb25uZWN0LlNlbmRSZXF1ZXN0GhIuY29ubmVjdC5TZW5kUmVwbHkSNQoHSGlzdG9yeRIVLmxvZ2ljLkhpc3RvcnlSZXF1ZXN0GhMubG9naWMuSGlzdG9yeVJlcGx5EjYKBlJlY2FsbBIULmxvZ2ljLlJlY2FsbFJlcXVlc3QaFi5nb29nbGUucHJvdG9idWYuRW1wdHkypQQKD0dyb3VwRXh0U2VydmljZRI8CgZDcmVhdGUSGS5sb2dpYy5Hcm91cENyZWF0ZVJlcXVlc3QaFy5sb2dpYy5Hcm91cENyZWF0ZVJlcGx5EjsKBlVwZGF0ZRIZLmxvZ2ljLkdyb3VwVXBkYXRlUmVxdWVzdBoWLmdvb2dsZS5wcm90b2J1Zi5FbXB0eRIzCgNHZXQSFi5sb2dpYy5Hcm91cEdldFJlcXVlc3QaFC5sb2dpYy5Hcm91cEdldFJlcGx5EkIKCExpc3RNaW5lEhsubG9naWMuR3JvdXBMaXN0TWluZVJlcXVlc3QaGS5sb2dpYy5Hcm91cExpc3RNaW5lUmVwbHkSQgoKQWRkTWVtYmVycxIcLmxvZ2ljLkdyb3VwQWRkTWVtYmVyUmVxdWVzdBoWLmdvb2dsZS5wcm90b2J1Zi5FbXB0eRJHCgxVcGRhdGVNZW1iZXISHy5sb2dpYy5Hcm91cFVwZGF0ZU1lbWJlclJlcXVlc3QaFi5nb29nbGUucHJvdG9idWYuRW1wdHkSRwoMUmVtb3ZlTWVtYmVyEh8ubG9naWMuR3JvdXBSZW1vdmVNZW1iZXJSZXF1ZXN0GhYuZ29vZ2xlLnByb3RvYnVmLkVtcHR5EkgKCkdldE1lbWJlcnMSHS5sb2dpYy5Hcm91cEdldE1lbWJlcnNSZXF1ZXN0GhsubG9naWMuR3JvdXBHZXRNZW1iZXJzUmVwbHkyXgoOUm9vbUV4dFNlcnZpY2USTAoMQ291bnRNZW1iZXJzEh4ubG9naWMuQ291bnRSb29tTWVtYmVyc1JlcXVlc3QaHC5sb2dpYy5Db3VudFJvb21NZW1iZXJzUmVwbHliBnByb3RvMw", [file_connect, file_google_protobuf_empty]);
+  fileDesc("Cgtsb2dpYy5wcm90bxIFbG9naWMibwoLU3luY1JlcXVlc3QSCwoDc2VxGAEgASgEEhQKDGxhcmdlX2dyb3VwcxgQIAEoCBIpCg1ncm91cF9jdXJzb3JzGBEgAygLMhIubG9naWMuR3JvdXBDdXJzb3ISEgoKZnJvbV9zdGFydBgSIAEoCCKQAQoJU3luY1JlcGx5EiIKCG1lc3NhZ2VzGAEgAygLMhAuY29ubmVjdC5NZXNzYWdlEhAKCGhhc19tb3JlGAIgASgIEiAKBmdyb3VwcxgQIAMoCzIQLmxvZ2ljLkdyb3VwUGFnZRIYChBncm91cHNfaGF2ZV9tb3JlGBEgASgIEhEKCXN0YXJ0X3NlcRgSIAEoBCIsCgtHcm91cEN1cnNvchIQCghncm91cF9pZBgBIAEoBBILCgNzZXEYAiABKAQiZwoJR3JvdXBQYWdlEhAKCGdyb3VwX2lkGAEgASgEEiIKCG1lc3NhZ2VzGAIgAygLMhAuY29ubmVjdC5NZXNzYWdlEhAKCGhhc19tb3JlGAMgASgIEhIKCm5ld2VzdF9zZXEYBCABKAQiTwoRTWVzc2FnZUFDS1JlcXVlc3QSEgoKZGV2aWNlX2FjaxgBIAEoBBImCgpncm91cF9hY2tzGBAgAygLMhIubG9naWMuR3JvdXBDdXJzb3IiyQEKDkhpc3RvcnlSZXF1ZXN0EhEKB3VzZXJfaWQYASABKARIABISCghncm91cF9pZBgCIAEoBEgAEhIKCmJlZm9yZV9zZXEYAyABKAQSDQoFbGltaXQYBCABKA0SFgoJYWZ0ZXJfc2VxGAUgASgESAGIAQESGQoRYXJvdW5kX21lc3NhZ2VfaWQYBiABKAQSDwoHZnJvbV9tcxgHIAEoAxITCgt3aXRoX2V4dGVudBgIIAEoCEIGCgRwZWVyQgwKCl9hZnRlcl9zZXEifQoMSGlzdG9yeVJlcGx5EiIKCG1lc3NhZ2VzGAEgAygLMhAuY29ubmVjdC5NZXNzYWdlEhAKCGhhc19tb3JlGAIgASgIEhEKCWhhc19uZXdlchgDIAEoCBIkCgZleHRlbnQYBCABKAsyFC5sb2dpYy5IaXN0b3J5RXh0ZW50IkMKDUhpc3RvcnlFeHRlbnQSDQoFY291bnQYASABKA0SEQoJZmlyc3Rfc2VxGAIgASgEEhAKCGxhc3Rfc2VxGAMgASgEIiMKDVJlY2FsbFJlcXVlc3QSEgoKbWVzc2FnZV9pZBgBIAEoBCI0ChNEZXZpY2VVcGRhdGVSZXF1ZXN0Eh0KBmRldmljZRgBIAEoCzINLmxvZ2ljLkRldmljZSIoChJHZXRXZWJQdXNoS2V5UmVwbHkSEgoKcHVibGljX2tleRgBIAEoDCKYAQoGRGV2aWNlEgoKAmlkGAEgASgEEh8KBHR5cGUYAiABKA4yES5sb2dpYy5EZXZpY2VUeXBlEg0KBWJyYW5kGAMgASgJEg0KBW1vZGVsGAQgASgJEhYKDnN5c3RlbV92ZXJzaW9uGAUgASgJEhMKC3Nka192ZXJzaW9uGAYgASgJEhYKDmJyYW5jaF9wdXNoX2lkGAcgASgJIpABCgVHcm91cBIKCgJpZBgBIAEoBBIMCgRuYW1lGAIgASgJEhIKCmF2YXRhcl91cmwYAyABKAkSFAoMaW50cm9kdWN0aW9uGAQgASgJEg0KBWV4dHJhGAUgASgJEh4KBGtpbmQYECABKA4yEC5sb2dpYy5Hcm91cEtpbmQSFAoMbWVtYmVyX2NvdW50GBEgASgNIoUBCgtHcm91cE1lbWJlchIPCgd1c2VyX2lkGAEgASgEEhAKCG5pY2tuYW1lGAIgASgJEh8KBHR5cGUYAyABKA4yES5sb2dpYy5NZW1iZXJUeXBlEiMKBnN0YXR1cxgEIAEoDjITLmxvZ2ljLk1lbWJlclN0YXR1cxINCgVleHRyYRgFIAEoCSJWChJHcm91cENyZWF0ZVJlcXVlc3QSGwoFZ3JvdXAYASABKAsyDC5sb2dpYy5Hcm91cBIjCgdtZW1iZXJzGAIgAygLMhIubG9naWMuR3JvdXBNZW1iZXIiJAoQR3JvdXBDcmVhdGVSZXBseRIQCghncm91cF9pZBgBIAEoBCIxChJHcm91cFVwZGF0ZVJlcXVlc3QSGwoFZ3JvdXAYASABKAsyDC5sb2dpYy5Hcm91cCIjCg9Hcm91cEdldFJlcXVlc3QSEAoIZ3JvdXBfaWQYASABKAQiLAoNR3JvdXBHZXRSZXBseRIbCgVncm91cBgBIAEoCzIMLmxvZ2ljLkdyb3VwIk4KFUdyb3VwQWRkTWVtYmVyUmVxdWVzdBIQCghncm91cF9pZBgBIAEoBBIjCgdtZW1iZXJzGAIgAygLMhIubG9naWMuR3JvdXBNZW1iZXIiPgoYR3JvdXBSZW1vdmVNZW1iZXJSZXF1ZXN0EhAKCGdyb3VwX2lkGAEgASgEEhAKCHVzZXJfaWRzGAIgAygEIj0KFEdyb3VwTGlzdE1pbmVSZXF1ZXN0EhYKDmFmdGVyX2dyb3VwX2lkGAEgASgEEg0KBWxpbWl0GAIgASgNIkQKEkdyb3VwTGlzdE1pbmVSZXBseRIcCgZncm91cHMYASADKAsyDC5sb2dpYy5Hcm91cBIQCghoYXNfbW9yZRgCIAEoCCJQChhHcm91cFVwZGF0ZU1lbWJlclJlcXVlc3QSEAoIZ3JvdXBfaWQYASABKAQSIgoGbWVtYmVyGAIgASgLMhIubG9naWMuR3JvdXBNZW1iZXIiUAoWR3JvdXBHZXRNZW1iZXJzUmVxdWVzdBIQCghncm91cF9pZBgBIAEoBBIVCg1hZnRlcl91c2VyX2lkGAIgASgEEg0KBWxpbWl0GAMgASgNIk0KFEdyb3VwR2V0TWVtYmVyc1JlcGx5EiMKB21lbWJlcnMYASADKAsyEi5sb2dpYy5Hcm91cE1lbWJlchIQCghoYXNfbW9yZRgCIAEoCCIrChdDb3VudFJvb21NZW1iZXJzUmVxdWVzdBIQCghyb29tX2lkcxgBIAMoBCI+ChVDb3VudFJvb21NZW1iZXJzUmVwbHkSJQoFcm9vbXMYASADKAsyFi5sb2dpYy5Sb29tTWVtYmVyQ291bnQiMwoPUm9vbU1lbWJlckNvdW50Eg8KB3Jvb21faWQYASABKAQSDwoHbWVtYmVycxgCIAEoBCJfCgRVc2VyEg8KB3VzZXJfaWQYASABKAQSEQoJZGV2aWNlX2lkGAIgASgEEhAKCG5pY2tuYW1lGAMgASgJEhIKCmF2YXRhcl91cmwYBCABKAkSDQoFZXh0cmEYBSABKAkiVgoPVXNlck1lc3NhZ2VQdXNoEh4KCWZyb21fdXNlchgBIAEoCzILLmxvZ2ljLlVzZXISEgoKdG9fdXNlcl9pZBgCIAEoBBIPCgdjb250ZW50GAMgASgMIlUKEEdyb3VwTWVzc2FnZVB1c2gSHgoJZnJvbV91c2VyGAEgASgLMgsubG9naWMuVXNlchIQCghncm91cF9pZBgCIAEoBBIPCgdjb250ZW50GAMgASgMIpoBCg9VcGRhdGVHcm91cFB1c2gSDgoGb3B0X2lkGAEgASgEEhAKCG9wdF9uYW1lGAIgASgJEgwKBG5hbWUYAyABKAkSEgoKYXZhdGFyX3VybBgEIAEoCRIUCgxpbnRyb2R1Y3Rpb24YBSABKAkSDQoFZXh0cmEYBiABKAkSHgoEa2luZBgQIAEoDjIQLmxvZ2ljLkdyb3VwS2luZCJcChNBZGRHcm91cE1lbWJlcnNQdXNoEg4KBm9wdF9pZBgBIAEoBBIQCghvcHRfbmFtZRgCIAEoCRIjCgdtZW1iZXJzGAMgAygLMhIubG9naWMuR3JvdXBNZW1iZXIibAoVUmVtb3ZlR3JvdXBNZW1iZXJQdXNoEg4KBm9wdF9pZBgBIAEoBBIQCghvcHRfbmFtZRgCIAEoCRIXCg9kZWxldGVkX3VzZXJfaWQYAyABKAQSGAoQZGVsZXRlZF91c2VyX2lkcxgQIAMoBCpiCgpEZXZpY2VUeXBlEg4KCkRUX0RFRkFVTFQQABIOCgpEVF9BTkRST0lEEAESCgoGRFRfSU9TEAISDgoKRFRfV0lORE9XUxADEgwKCERUX01BQ09TEAQSCgoGRFRfV0VCEAUqKAoJR3JvdXBLaW5kEg0KCUdLX05PUk1BTBAAEgwKCEdLX0xBUkdFEAEqOQoKTWVtYmVyVHlwZRIOCgpNVF9VTktOT1dOEAASDAoITVRfQURNSU4QARINCglNVF9NRU1CRVIQAioeCgxNZW1iZXJTdGF0dXMSDgoKR01TX05PUk1BTBAAMqICChFNZXNzYWdlRXh0U2VydmljZRIsCgRTeW5jEhIubG9naWMuU3luY1JlcXVlc3QaEC5sb2dpYy5TeW5jUmVwbHkSPgoKTWVzc2FnZUFDSxIYLmxvZ2ljLk1lc3NhZ2VBQ0tSZXF1ZXN0GhYuZ29vZ2xlLnByb3RvYnVmLkVtcHR5EjAKBFNlbmQSFC5jb25uZWN0LlNlbmRSZXF1ZXN0GhIuY29ubmVjdC5TZW5kUmVwbHkSNQoHSGlzdG9yeRIVLmxvZ2ljLkhpc3RvcnlSZXF1ZXN0GhMubG9naWMuSGlzdG9yeVJlcGx5EjYKBlJlY2FsbBIULmxvZ2ljLlJlY2FsbFJlcXVlc3QaFi5nb29nbGUucHJvdG9idWYuRW1wdHkylAEKEERldmljZUV4dFNlcnZpY2USPAoGVXBkYXRlEhoubG9naWMuRGV2aWNlVXBkYXRlUmVxdWVzdBoWLmdvb2dsZS5wcm90b2J1Zi5FbXB0eRJCCg1HZXRXZWJQdXNoS2V5EhYuZ29vZ2xlLnByb3RvYnVmLkVtcHR5GhkubG9naWMuR2V0V2ViUHVzaEtleVJlcGx5MqUECg9Hcm91cEV4dFNlcnZpY2USPAoGQ3JlYXRlEhkubG9naWMuR3JvdXBDcmVhdGVSZXF1ZXN0GhcubG9naWMuR3JvdXBDcmVhdGVSZXBseRI7CgZVcGRhdGUSGS5sb2dpYy5Hcm91cFVwZGF0ZVJlcXVlc3QaFi5nb29nbGUucHJvdG9idWYuRW1wdHkSMwoDR2V0EhYubG9naWMuR3JvdXBHZXRSZXF1ZXN0GhQubG9naWMuR3JvdXBHZXRSZXBseRJCCghMaXN0TWluZRIbLmxvZ2ljLkdyb3VwTGlzdE1pbmVSZXF1ZXN0GhkubG9naWMuR3JvdXBMaXN0TWluZVJlcGx5EkIKCkFkZE1lbWJlcnMSHC5sb2dpYy5Hcm91cEFkZE1lbWJlclJlcXVlc3QaFi5nb29nbGUucHJvdG9idWYuRW1wdHkSRwoMVXBkYXRlTWVtYmVyEh8ubG9naWMuR3JvdXBVcGRhdGVNZW1iZXJSZXF1ZXN0GhYuZ29vZ2xlLnByb3RvYnVmLkVtcHR5EkcKDFJlbW92ZU1lbWJlchIfLmxvZ2ljLkdyb3VwUmVtb3ZlTWVtYmVyUmVxdWVzdBoWLmdvb2dsZS5wcm90b2J1Zi5FbXB0eRJICgpHZXRNZW1iZXJzEh0ubG9naWMuR3JvdXBHZXRNZW1iZXJzUmVxdWVzdBobLmxvZ2ljLkdyb3VwR2V0TWVtYmVyc1JlcGx5Ml4KDlJvb21FeHRTZXJ2aWNlEkwKDENvdW50TWVtYmVycxIeLmxvZ2ljLkNvdW50Um9vbU1lbWJlcnNSZXF1ZXN0GhwubG9naWMuQ291bnRSb29tTWVtYmVyc1JlcGx5YgZwcm90bzM", [file_connect, file_google_protobuf_empty]);
 
 /**
  * @generated from message logic.SyncRequest
@@ -362,6 +362,91 @@ export const RecallRequestSchema: GenMessage<RecallRequest> = /*@__PURE__*/
   messageDesc(file_logic, 8);
 
 /**
+ * @generated from message logic.DeviceUpdateRequest
+ */
+export type DeviceUpdateRequest = Message<"logic.DeviceUpdateRequest"> & {
+  /**
+   * Its id is that of the caller's device, or 0.
+   *
+   * @generated from field: logic.Device device = 1;
+   */
+  device?: Device | undefined;
+};
+
+/**
+ * Describes the message logic.DeviceUpdateRequest.
+ * Use `create(DeviceUpdateRequestSchema)` to create a new message.
+ */
+export const DeviceUpdateRequestSchema: GenMessage<DeviceUpdateRequest> = /*@__PURE__*/
+  messageDesc(file_logic, 9);
+
+/**
+ * @generated from message logic.GetWebPushKeyReply
+ */
+export type GetWebPushKeyReply = Message<"logic.GetWebPushKeyReply"> & {
+  /**
+   * A point on the curve P-256, 65 bytes: what browsers call applicationServerKey. Empty where the server wakes no pages.
+   *
+   * @generated from field: bytes public_key = 1;
+   */
+  publicKey: Uint8Array;
+};
+
+/**
+ * Describes the message logic.GetWebPushKeyReply.
+ * Use `create(GetWebPushKeyReplySchema)` to create a new message.
+ */
+export const GetWebPushKeyReplySchema: GenMessage<GetWebPushKeyReply> = /*@__PURE__*/
+  messageDesc(file_logic, 10);
+
+/**
+ * @generated from message logic.Device
+ */
+export type Device = Message<"logic.Device"> & {
+  /**
+   * @generated from field: uint64 id = 1;
+   */
+  id: bigint;
+
+  /**
+   * @generated from field: logic.DeviceType type = 2;
+   */
+  type: DeviceType;
+
+  /**
+   * @generated from field: string brand = 3;
+   */
+  brand: string;
+
+  /**
+   * @generated from field: string model = 4;
+   */
+  model: string;
+
+  /**
+   * @generated from field: string system_version = 5;
+   */
+  systemVersion: string;
+
+  /**
+   * @generated from field: string sdk_version = 6;
+   */
+  sdkVersion: string;
+
+  /**
+   * @generated from field: string branch_push_id = 7;
+   */
+  branchPushId: string;
+};
+
+/**
+ * Describes the message logic.Device.
+ * Use `create(DeviceSchema)` to create a new message.
+ */
+export const DeviceSchema: GenMessage<Device> = /*@__PURE__*/
+  messageDesc(file_logic, 11);
+
+/**
  * @generated from message logic.Group
  */
 export type Group = Message<"logic.Group"> & {
@@ -412,7 +497,7 @@ export type Group = Message<"logic.Group"> & {
  * Use `create(GroupSchema)` to create a new message.
  */
 export const GroupSchema: GenMessage<Group> = /*@__PURE__*/
-  messageDesc(file_logic, 9);
+  messageDesc(file_logic, 12);
 
 /**
  * @generated from message logic.GroupMember
@@ -449,7 +534,7 @@ export type GroupMember = Message<"logic.GroupMember"> & {
  * Use `create(GroupMemberSchema)` to create a new message.
  */
 export const GroupMemberSchema: GenMessage<GroupMember> = /*@__PURE__*/
-  messageDesc(file_logic, 10);
+  messageDesc(file_logic, 13);
 
 /**
  * @generated from message logic.GroupCreateRequest
@@ -471,7 +556,7 @@ export type GroupCreateRequest = Message<"logic.GroupCreateRequest"> & {
  * Use `create(GroupCreateRequestSchema)` to create a new message.
  */
 export const GroupCreateRequestSchema: GenMessage<GroupCreateRequest> = /*@__PURE__*/
-  messageDesc(file_logic, 11);
+  messageDesc(file_logic, 14);
 
 /**
  * @generated from message logic.GroupCreateReply
@@ -488,7 +573,7 @@ export type GroupCreateReply = Message<"logic.GroupCreateReply"> & {
  * Use `create(GroupCreateReplySchema)` to create a new message.
  */
 export const GroupCreateReplySchema: GenMessage<GroupCreateReply> = /*@__PURE__*/
-  messageDesc(file_logic, 12);
+  messageDesc(file_logic, 15);
 
 /**
  * @generated from message logic.GroupUpdateRequest
@@ -505,7 +590,7 @@ export type GroupUpdateRequest = Message<"logic.GroupUpdateRequest"> & {
  * Use `create(GroupUpdateRequestSchema)` to create a new message.
  */
 export const GroupUpdateRequestSchema: GenMessage<GroupUpdateRequest> = /*@__PURE__*/
-  messageDesc(file_logic, 13);
+  messageDesc(file_logic, 16);
 
 /**
  * @generated from message logic.GroupGetRequest
@@ -522,7 +607,7 @@ export type GroupGetRequest = Message<"logic.GroupGetRequest"> & {
  * Use `create(GroupGetRequestSchema)` to create a new message.
  */
 export const GroupGetRequestSchema: GenMessage<GroupGetRequest> = /*@__PURE__*/
-  messageDesc(file_logic, 14);
+  messageDesc(file_logic, 17);
 
 /**
  * @generated from message logic.GroupGetReply
@@ -539,7 +624,7 @@ export type GroupGetReply = Message<"logic.GroupGetReply"> & {
  * Use `create(GroupGetReplySchema)` to create a new message.
  */
 export const GroupGetReplySchema: GenMessage<GroupGetReply> = /*@__PURE__*/
-  messageDesc(file_logic, 15);
+  messageDesc(file_logic, 18);
 
 /**
  * @generated from message logic.GroupAddMemberRequest
@@ -561,7 +646,7 @@ export type GroupAddMemberRequest = Message<"logic.GroupAddMemberRequest"> & {
  * Use `create(GroupAddMemberRequestSchema)` to create a new message.
  */
 export const GroupAddMemberRequestSchema: GenMessage<GroupAddMemberRequest> = /*@__PURE__*/
-  messageDesc(file_logic, 16);
+  messageDesc(file_logic, 19);
 
 /**
  * @generated from message logic.GroupRemoveMemberRequest
@@ -583,7 +668,7 @@ export type GroupRemoveMemberRequest = Message<"logic.GroupRemoveMemberRequest">
  * Use `create(GroupRemoveMemberRequestSchema)` to create a new message.
  */
 export const GroupRemoveMemberRequestSchema: GenMessage<GroupRemoveMemberRequest> = /*@__PURE__*/
-  messageDesc(file_logic, 17);
+  messageDesc(file_logic, 20);
 
 /**
  * @generated from message logic.GroupListMineRequest
@@ -609,7 +694,7 @@ export type GroupListMineRequest = Message<"logic.GroupListMineRequest"> & {
  * Use `create(GroupListMineRequestSchema)` to create a new message.
  */
 export const GroupListMineRequestSchema: GenMessage<GroupListMineRequest> = /*@__PURE__*/
-  messageDesc(file_logic, 18);
+  messageDesc(file_logic, 21);
 
 /**
  * @generated from message logic.GroupListMineReply
@@ -631,7 +716,7 @@ export type GroupListMineReply = Message<"logic.GroupListMineReply"> & {
  * Use `create(GroupListMineReplySchema)` to create a new message.
  */
 export const GroupListMineReplySchema: GenMessage<GroupListMineReply> = /*@__PURE__*/
-  messageDesc(file_logic, 19);
+  messageDesc(file_logic, 22);
 
 /**
  * @generated from message logic.GroupUpdateMemberRequest
@@ -653,7 +738,7 @@ export type GroupUpdateMemberRequest = Message<"logic.GroupUpdateMemberRequest">
  * Use `create(GroupUpdateMemberRequestSchema)` to create a new message.
  */
 export const GroupUpdateMemberRequestSchema: GenMessage<GroupUpdateMemberRequest> = /*@__PURE__*/
-  messageDesc(file_logic, 20);
+  messageDesc(file_logic, 23);
 
 /**
  * @generated from message logic.GroupGetMembersRequest
@@ -684,7 +769,7 @@ export type GroupGetMembersRequest = Message<"logic.GroupGetMembersRequest"> & {
  * Use `create(GroupGetMembersRequestSchema)` to create a new message.
  */
 export const GroupGetMembersRequestSchema: GenMessage<GroupGetMembersRequest> = /*@__PURE__*/
-  messageDesc(file_logic, 21);
+  messageDesc(file_logic, 24);
 
 /**
  * @generated from message logic.GroupGetMembersReply
@@ -706,7 +791,7 @@ export type GroupGetMembersReply = Message<"logic.GroupGetMembersReply"> & {
  * Use `create(GroupGetMembersReplySchema)` to create a new message.
  */
 export const GroupGetMembersReplySchema: GenMessage<GroupGetMembersReply> = /*@__PURE__*/
-  messageDesc(file_logic, 22);
+  messageDesc(file_logic, 25);
 
 /**
  * @generated from message logic.CountRoomMembersRequest
@@ -723,7 +808,7 @@ export type CountRoomMembersRequest = Message<"logic.CountRoomMembersRequest"> &
  * Use `create(CountRoomMembersRequestSchema)` to create a new message.
  */
 export const CountRoomMembersRequestSchema: GenMessage<CountRoomMembersRequest> = /*@__PURE__*/
-  messageDesc(file_logic, 23);
+  messageDesc(file_logic, 26);
 
 /**
  * @generated from message logic.CountRoomMembersReply
@@ -742,7 +827,7 @@ export type CountRoomMembersReply = Message<"logic.CountRoomMembersReply"> & {
  * Use `create(CountRoomMembersReplySchema)` to create a new message.
  */
 export const CountRoomMembersReplySchema: GenMessage<CountRoomMembersReply> = /*@__PURE__*/
-  messageDesc(file_logic, 24);
+  messageDesc(file_logic, 27);
 
 /**
  * @generated from message logic.RoomMemberCount
@@ -764,7 +849,7 @@ export type RoomMemberCount = Message<"logic.RoomMemberCount"> & {
  * Use `create(RoomMemberCountSchema)` to create a new message.
  */
 export const RoomMemberCountSchema: GenMessage<RoomMemberCount> = /*@__PURE__*/
-  messageDesc(file_logic, 25);
+  messageDesc(file_logic, 28);
 
 /**
  * The sender card in pushes.
@@ -803,7 +888,7 @@ export type User = Message<"logic.User"> & {
  * Use `create(UserSchema)` to create a new message.
  */
 export const UserSchema: GenMessage<User> = /*@__PURE__*/
-  messageDesc(file_logic, 26);
+  messageDesc(file_logic, 29);
 
 /**
  * @generated from message logic.UserMessagePush
@@ -830,7 +915,7 @@ export type UserMessagePush = Message<"logic.UserMessagePush"> & {
  * Use `create(UserMessagePushSchema)` to create a new message.
  */
 export const UserMessagePushSchema: GenMessage<UserMessagePush> = /*@__PURE__*/
-  messageDesc(file_logic, 27);
+  messageDesc(file_logic, 30);
 
 /**
  * @generated from message logic.GroupMessagePush
@@ -857,7 +942,7 @@ export type GroupMessagePush = Message<"logic.GroupMessagePush"> & {
  * Use `create(GroupMessagePushSchema)` to create a new message.
  */
 export const GroupMessagePushSchema: GenMessage<GroupMessagePush> = /*@__PURE__*/
-  messageDesc(file_logic, 28);
+  messageDesc(file_logic, 31);
 
 /**
  * @generated from message logic.UpdateGroupPush
@@ -906,7 +991,7 @@ export type UpdateGroupPush = Message<"logic.UpdateGroupPush"> & {
  * Use `create(UpdateGroupPushSchema)` to create a new message.
  */
 export const UpdateGroupPushSchema: GenMessage<UpdateGroupPush> = /*@__PURE__*/
-  messageDesc(file_logic, 29);
+  messageDesc(file_logic, 32);
 
 /**
  * @generated from message logic.AddGroupMembersPush
@@ -933,7 +1018,7 @@ export type AddGroupMembersPush = Message<"logic.AddGroupMembersPush"> & {
  * Use `create(AddGroupMembersPushSchema)` to create a new message.
  */
 export const AddGroupMembersPushSchema: GenMessage<AddGroupMembersPush> = /*@__PURE__*/
-  messageDesc(file_logic, 30);
+  messageDesc(file_logic, 33);
 
 /**
  * @generated from message logic.RemoveGroupMemberPush
@@ -967,7 +1052,48 @@ export type RemoveGroupMemberPush = Message<"logic.RemoveGroupMemberPush"> & {
  * Use `create(RemoveGroupMemberPushSchema)` to create a new message.
  */
 export const RemoveGroupMemberPushSchema: GenMessage<RemoveGroupMemberPush> = /*@__PURE__*/
-  messageDesc(file_logic, 31);
+  messageDesc(file_logic, 34);
+
+/**
+ * @generated from enum logic.DeviceType
+ */
+export enum DeviceType {
+  /**
+   * @generated from enum value: DT_DEFAULT = 0;
+   */
+  DT_DEFAULT = 0,
+
+  /**
+   * @generated from enum value: DT_ANDROID = 1;
+   */
+  DT_ANDROID = 1,
+
+  /**
+   * @generated from enum value: DT_IOS = 2;
+   */
+  DT_IOS = 2,
+
+  /**
+   * @generated from enum value: DT_WINDOWS = 3;
+   */
+  DT_WINDOWS = 3,
+
+  /**
+   * @generated from enum value: DT_MACOS = 4;
+   */
+  DT_MACOS = 4,
+
+  /**
+   * @generated from enum value: DT_WEB = 5;
+   */
+  DT_WEB = 5,
+}
+
+/**
+ * Describes the enum logic.DeviceType.
+ */
+export const DeviceTypeSchema: GenEnum<DeviceType> = /*@__PURE__*/
+  enumDesc(file_logic, 0);
 
 /**
  * @generated from enum logic.GroupKind
@@ -994,7 +1120,7 @@ export enum GroupKind {
  * Describes the enum logic.GroupKind.
  */
 export const GroupKindSchema: GenEnum<GroupKind> = /*@__PURE__*/
-  enumDesc(file_logic, 0);
+  enumDesc(file_logic, 1);
 
 /**
  * @generated from enum logic.MemberType
@@ -1020,7 +1146,7 @@ export enum MemberType {
  * Describes the enum logic.MemberType.
  */
 export const MemberTypeSchema: GenEnum<MemberType> = /*@__PURE__*/
-  enumDesc(file_logic, 1);
+  enumDesc(file_logic, 2);
 
 /**
  * @generated from enum logic.MemberStatus
@@ -1036,7 +1162,7 @@ export enum MemberStatus {
  * Describes the enum logic.MemberStatus.
  */
 export const MemberStatusSchema: GenEnum<MemberStatus> = /*@__PURE__*/
-  enumDesc(file_logic, 2);
+  enumDesc(file_logic, 3);
 
 /**
  * @generated from service logic.MessageExtService
@@ -1097,6 +1223,33 @@ export const MessageExtService: GenService<{
   },
 }> = /*@__PURE__*/
   serviceDesc(file_logic, 0);
+
+/**
+ * @generated from service logic.DeviceExtService
+ */
+export const DeviceExtService: GenService<{
+  /**
+   * Push id and versions of the caller's device, all three. Its type, brand and model stay.
+   *
+   * @generated from rpc logic.DeviceExtService.Update
+   */
+  update: {
+    methodKind: "unary";
+    input: typeof DeviceUpdateRequestSchema;
+    output: typeof EmptySchema;
+  },
+  /**
+   * The key with which pages subscribe to Web Push.
+   *
+   * @generated from rpc logic.DeviceExtService.GetWebPushKey
+   */
+  getWebPushKey: {
+    methodKind: "unary";
+    input: typeof EmptySchema;
+    output: typeof GetWebPushKeyReplySchema;
+  },
+}> = /*@__PURE__*/
+  serviceDesc(file_logic, 1);
 
 /**
  * The same for clients. Members see their groups, admins change them; a member may change their own nickname and extra, and
@@ -1176,7 +1329,7 @@ export const GroupExtService: GenService<{
     output: typeof GroupGetMembersReplySchema;
   },
 }> = /*@__PURE__*/
-  serviceDesc(file_logic, 1);
+  serviceDesc(file_logic, 2);
 
 /**
  * @generated from service logic.RoomExtService
@@ -1193,5 +1346,5 @@ export const RoomExtService: GenService<{
     output: typeof CountRoomMembersReplySchema;
   },
 }> = /*@__PURE__*/
-  serviceDesc(file_logic, 2);
+  serviceDesc(file_logic, 3);
 

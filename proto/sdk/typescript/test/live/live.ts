@@ -13,6 +13,7 @@ import { inBrowser } from "./browser.js";
 import { Gate } from "./gate.js";
 import { onThePage } from "./page.js";
 import { Services } from "./services.js";
+import { inTheBackground } from "./waking.js";
 import { until, Watched } from "./watched.js";
 
 const MESSAGES = 60;
@@ -78,6 +79,7 @@ async function chat(): Promise<void> {
   await inARoom(alice, bob);
   await onThePage(services, gate);
   await inBrowser(services, await services.signIn("+8613900000005"), bob.client);
+  await inTheBackground(services, bob.client);
   await Promise.all([alice, phone, bob].map(({ client }) => client.stop()));
 }
 
