@@ -151,10 +151,8 @@ async fn rooms(client: Client, event: Event) -> Done {
 }
 
 async fn waking(client: Client) -> Done {
-    client
-        .devices()
-        .update(DeviceFields { push_id: "a token of FCM or APNs".into(), ..DeviceFields::default() })
-        .await?;
+    let fields = DeviceFields { push_id: "a token of FCM or APNs".into(), ..DeviceFields::default() };
+    client.devices().update(fields).await?;
     let key = client.devices().web_push_key().await?; // empty where the server wakes no pages
     println!("{}", key.len());
     Ok(())
