@@ -103,8 +103,7 @@ fn news() -> Vec<(&'static str, Message)> {
         UpdateGroupPush { opt_id: 5, opt_name: nickname.clone(), name: "n".into(), ..UpdateGroupPush::default() };
     let member =
         GroupMember { user_id: 3, nickname: "Bob".into(), r#type: 1, extra: "e".into(), ..GroupMember::default() };
-    let added =
-        AddGroupMembersPush { opt_id: 5, opt_name: nickname.clone(), members: vec![member], ..Default::default() };
+    let added = AddGroupMembersPush { opt_id: 5, opt_name: nickname.clone(), members: vec![member] };
     let removed = RemoveGroupMemberPush { opt_id: 5, opt_name: nickname, deleted_user_id: 3, ..Default::default() };
     let of_group = |message: Message| Message { group_id: 9, ..message };
     let said = to_user(MessageCommand::McUserMessage, b"own".to_vec());
