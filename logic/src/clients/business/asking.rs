@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use gim_proto::ResultCode;
 use tokio::{sync::Semaphore, time::timeout_at};
-use tonic::{Code, Response, Status};
+use tonic::{Code, Response, Status, TimeoutExpired};
 
 use super::{Business, breaker::Breaker, is_away};
 
@@ -26,14 +26,19 @@ impl Business {
                 return Err(Status::deadline_exceeded("no place for the call in time"));
             };
             let _permit = permit.expect("the semaphore is never closed");
-            let late = |_| {
-                let waited_ms = self.call_timeout.as_millis();
-                Err(Status::deadline_exceeded(format!("{}: no answer within {waited_ms} ms", self.name)))
-            };
-            let answered = timeout_at(deadline, call).await.unwrap_or_else(late).map(Response::into_inner);
+            let answered = timeout_at(deadline, call).await.unwrap_or_else(|_| Err(self.no_answer()));
+            let answered = answered.map(Response::into_inner).map_err(|status| match is_timeout_of_channel(&status) {
+                true => self.no_answer(),
+                false => status,
+            });
             self.note(breaker, answered.as_ref().err().filter(|status| is_away(status)));
             answered
         }
+    }
+
+    /// What is told of a call that is given up.
+    fn no_answer(&self) -> Status {
+        Status::deadline_exceeded(format!("{}: no answer within {} ms", self.name, self.call_timeout.as_millis()))
     }
 
     fn note(&self, breaker: Option<&Breaker>, failure: Option<&Status>) {
@@ -42,8 +47,10 @@ impl Business {
             Some(status) => {
                 if has_answered(status) {
                     self.outage.answered(now);
+                    self.late.answered(now);
                     self.put_off.failed(&status.message(), now);
                 } else if status.code() == Code::DeadlineExceeded {
+                    self.outage.answered(now);
                     self.late.failed(&status.message(), now);
                 } else {
                     self.outage.failed(status, now);
@@ -62,6 +69,11 @@ impl Business {
             }
         }
     }
+}
+
+/// The channel has the same time for a call as we have here, and may be the first to give it up.
+fn is_timeout_of_channel(status: &Status) -> bool {
+    status.code() == Code::Cancelled && status.message() == TimeoutExpired(()).to_string()
 }
 
 /// Whether the business itself says that it cannot, and not that it does not trust us.

@@ -153,3 +153,27 @@ async fn a_call_that_is_not_answered_in_time_says_so_with_the_address() {
     assert_eq!(told.code(), ResultCode::TryAgainLater);
     assert_eq!(told.to_string(), "the business service did not answer in time, try again later");
 }
+
+#[tokio::test]
+async fn a_business_that_takes_calls_and_does_not_end_them_is_told_as_that() {
+    // It is connected to, and hears nothing of us.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let mut log = tempfile::tempfile().unwrap();
+    let writer = std::sync::Arc::new(log.try_clone().unwrap());
+    let subscriber = tracing_subscriber::fmt().with_writer(writer).with_ansi(false).finish();
+    let _for_this_test = tracing::subscriber::set_default(subscriber);
+    let settings = BusinessSettings {
+        endpoint: gim_config::endpoints::Endpoints::new(&address),
+        call_timeout_ms: 40,
+        ..BusinessSettings::default()
+    };
+    let business = Business::new(&settings, &GrpcSettings::default()).unwrap();
+    let refused = business.auth(Caller { user_id: 7, device_id: 1 }, "token", "r").await.unwrap_err();
+    assert_eq!(refused.code(), ResultCode::TryAgainLater);
+    let mut said = String::new();
+    log.rewind().unwrap();
+    log.read_to_string(&mut said).unwrap();
+    let expected = format!("the business service does not answer in time error={address}: no answer within 40 ms");
+    assert!(said.contains(&expected) && !said.contains("away"), "{said}");
+}
