@@ -77,7 +77,12 @@ impl StopSignals {
     /// Takes the signals over from their default, which ends the process.
     pub fn listen() -> io::Result<Self> {
         for ignored in ignored() {
-            drop(signal(SignalKind::from_raw(ignored))?); // what was taken over once stays so
+            match signal(SignalKind::from_raw(ignored)) {
+                Ok(taken_over) => drop(taken_over), // it stays so
+                // A tool that the process runs in, as valgrind, keeps the last one for itself.
+                Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {}
+                Err(error) => return Err(error),
+            }
         }
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
