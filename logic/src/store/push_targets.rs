@@ -44,7 +44,7 @@ const USER_ACKS: MultiRow = MultiRow {
 };
 /// The first places of an inbox, or of a timeline, behind a seq: whose, which seq, and the message there with its status.
 const UNACKNOWLEDGED: [&str; 2] = [
-    "SELECT um.user_id, um.seq, m.id, m.status FROM user_message um JOIN message m ON m.id = um.message_id \
+    "SELECT um.user_id, um.seq, m.id, m.status FROM other_inbox um JOIN message m ON m.id = um.message_id \
      WHERE um.user_id = ? AND um.seq > ? ORDER BY um.seq LIMIT 16",
     "SELECT dm.user_id, dm.seq, m.id, m.status FROM direct_inbox dm JOIN message m ON m.id = dm.message_id \
      WHERE dm.user_id = ? AND dm.seq > ? ORDER BY dm.seq LIMIT 16",

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use gim_config::sql::DatabaseSettings;
 use gim_logic::{
     domain::{
         settled_ids::{FloorRow, ToldFloor},
@@ -30,7 +31,9 @@ struct Node {
 
 /// Two nodes that tell each other their floors.
 async fn nodes() -> [Node; 2] {
-    let database = backend::database();
+    // What waits for as long as the test has it wait is not given up.
+    let (lock_timeout_ms, statement_timeout_ms) = (2 * LATE_MS, 3 * LATE_MS);
+    let database = DatabaseSettings { lock_timeout_ms, statement_timeout_ms, ..backend::database() };
     let node = async |number: u16| {
         let settings = InboxSettings { transaction_rows_min: 1, ..InboxSettings::default() };
         let harness = start_node(number, tempfile::tempdir().unwrap(), database.clone(), settings).await;

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use gim_proto::ResultCode;
 use tokio::{sync::Semaphore, time::timeout_at};
-use tonic::{Code, Response, Status, TimeoutExpired};
+use tonic::{Code, Response, Status};
 
 use super::{Business, breaker::Breaker, is_away};
 
@@ -27,10 +27,7 @@ impl Business {
             };
             let _permit = permit.expect("the semaphore is never closed");
             let answered = timeout_at(deadline, call).await.unwrap_or_else(|_| Err(self.no_answer()));
-            let answered = answered.map(Response::into_inner).map_err(|status| match is_timeout_of_channel(&status) {
-                true => self.no_answer(),
-                false => status,
-            });
+            let answered = answered.map(Response::into_inner);
             self.note(breaker, answered.as_ref().err().filter(|status| is_away(status)));
             answered
         }
@@ -69,11 +66,6 @@ impl Business {
             }
         }
     }
-}
-
-/// The channel has the same time for a call as we have here, and may be the first to give it up.
-fn is_timeout_of_channel(status: &Status) -> bool {
-    status.code() == Code::Cancelled && status.message() == TimeoutExpired(()).to_string()
 }
 
 /// Whether the business itself says that it cannot, and not that it does not trust us.
