@@ -32,7 +32,7 @@ export async function inTheBackground(services: Services, peer: Client): Promise
     await services.kill("logic");
     services.start("logic", {
       GIM_LOGIC_OFFLINE_PUSH__WEB_PUSH_KEY_FILE: join(folder, "vapid.pem"), GIM_LOGIC_OFFLINE_PUSH__WEB_PUSH_SUBJECT: "mailto:ops@example.com",
-      GIM_LOGIC_OFFLINE_PUSH__WEB_PUSH_HOSTS: '["localhost"]', GIM_LOGIC_OFFLINE_PUSH__AUTHORITIES_FILE: join(folder, "ca.pem"),
+      GIM_LOGIC_OFFLINE_PUSH__WEB_PUSH_HOSTS: JSON.stringify([new URL(maker.url).host]), GIM_LOGIC_OFFLINE_PUSH__AUTHORITIES_FILE: join(folder, "ca.pem"),
     });
     await services.listens(8010);
     await services.listens(8012);
