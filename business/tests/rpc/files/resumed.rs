@@ -74,12 +74,17 @@ async fn an_upload_goes_on_after_a_break_and_a_restart() {
     drop(broken);
     let at = loop {
         let answer = ask("HEAD", &url, &phone).send(address);
-        if answer.status == 200 {
-            break answer.header("upload-offset").parse::<usize>().unwrap();
+        if answer.status == 423 {
+            continue; // The writer is still there.
         }
-        assert_eq!(answer.status, 423, "the writer is still there");
+        assert_eq!(answer.status, 200);
+        let at = answer.header("upload-offset").parse::<usize>().unwrap();
+        // Another connection may be served before the broken one has been read at all.
+        if at > 100_000 {
+            break at;
+        }
     };
-    assert!((100_000..=250_000).contains(&at), "{at}");
+    assert!(at <= 250_000, "{at}");
     let server = server.restart().await;
     let address = server.business.files_address().unwrap();
     assert_eq!(offset(address, &url, &phone), at);
