@@ -8,6 +8,7 @@ use gim_legacy::{
     Dialect,
     packets::{Packet, Scratch},
 };
+use gim_proto::CloseReason;
 
 use super::{Reactor, context::Context, peer::Peer};
 use crate::wire::{encoded::Encoded, intake::Flow, outbound::Kind, packet::PacketView};
@@ -42,11 +43,16 @@ impl Peer<'_> {
     /// A frame in a dialect.
     #[cold]
     pub(super) fn on_worded_frame(&mut self, dialect: Dialect, frame: &[u8]) -> Flow {
-        self.context.metrics.heard(dialect);
+        self.context.metrics.of_client(Some(dialect)).packets_in += 1;
         let mut scratch = std::mem::take(&mut self.context.renditions.scratch);
         let flow = match dialect.packets().read(frame, &mut scratch) {
             Ok(packet) => self.on_packet(&packet.into()),
-            Err(_) => self.on_bad_frame(),
+            Err(error) => {
+                // Whoever came to the wrong port finds out here.
+                let sentence = format!("this port is for clients of {}: {error}", dialect.name());
+                self.close_saying(CloseReason::CrBadFrame, &sentence);
+                Flow::Stop
+            }
         };
         self.context.renditions.scratch = scratch;
         flow
