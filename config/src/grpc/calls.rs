@@ -111,7 +111,7 @@ impl CallLayer {
             }
             connection.admit_as_service();
         } else if let Some(problem) = self.wrong_port.of_missing(request.uri().path()) {
-            return Err(wrong_port::refuse_missing(problem));
+            return Err(wrong_port::refuse_missing(&problem));
         } else {
             check_headers(request, path, &self.settings)?;
         }

@@ -34,8 +34,10 @@ pub(super) struct Speakers<'a> {
 /// What the clients of other ports call, as a port knows it.
 #[derive(Debug, Default)]
 pub(super) struct WrongPort {
-    /// By the path of a method that is not here: what its callers are told.
-    missing: HashMap<String, String>,
+    /// Whose port it is.
+    own: String,
+    /// By the path of a method that is not here: whose it is.
+    missing: HashMap<String, Vec<String>>,
     /// By the path of one that is here, too, with other messages.
     alike: HashMap<String, Vec<Other>>,
 }
@@ -43,8 +45,8 @@ pub(super) struct WrongPort {
 /// The same method of others.
 #[derive(Debug)]
 struct Other {
-    /// What its callers are told.
-    problem: String,
+    /// Whose it is.
+    name: String,
     own_fields: HashMap<u32, Form>,
     fields: HashMap<u32, Form>,
 }
@@ -92,16 +94,15 @@ impl WrongPort {
         own: Speakers<'_>,
         others: impl IntoIterator<Item = Speakers<'a>>,
     ) -> Result<Self, DescriptorError> {
-        let (mut found, own_methods) = (Self::default(), requests(own.descriptors)?);
+        let (mut found, own_methods) = (Self { own: own.named(), ..Self::default() }, requests(own.descriptors)?);
         for other in others.into_iter().filter(|other| other.dialect != own.dialect) {
-            let named = other.named();
-            let problem = format!("this is the port of {}; this is a call of {named}, who have another", own.named());
+            let name = other.named();
             for (path, request) in requests(other.descriptors)? {
                 match own_methods.get(&path) {
-                    None => drop(found.missing.entry(path).or_insert_with(|| problem.clone())),
+                    None => found.missing.entry(path).or_default().push(name.clone()),
                     Some(own_request) => {
                         let (own_fields, fields) = (forms(own_request), forms(&request));
-                        let other = Other { problem: problem.clone(), own_fields, fields };
+                        let other = Other { name: name.clone(), own_fields, fields };
                         if other.can_be_told() {
                             found.alike.entry(path).or_default().push(other);
                         }
@@ -113,8 +114,20 @@ impl WrongPort {
     }
 
     /// What those are told who call a method that only clients of other ports have.
-    pub(super) fn of_missing(&self, path: &str) -> Option<&str> {
-        self.missing.get(path).map(String::as_str)
+    pub(super) fn of_missing(&self, path: &str) -> Option<String> {
+        self.missing.get(path).map(|names| self.problem(&names.join(" or ")))
+    }
+
+    /// The same of those who say in a message what only these say.
+    fn of_message(&self, path: &str, bytes: Bytes) -> Option<String> {
+        // What is several messages, or compressed, the method itself refuses or reads.
+        let message = unary::only_message(bytes).ok()?;
+        let other = self.alike.get(path)?.iter().find(|other| other.says(&message))?;
+        Some(self.problem(&other.name))
+    }
+
+    fn problem(&self, others: &str) -> String {
+        format!("this is the port of {}; this is a call of {others}, who have another", self.own)
     }
 }
 
@@ -307,20 +320,12 @@ where
                 Ok((bytes, _)) => bytes,
                 Err(status) => return Ok(status.into_http()),
             };
-            if let Some(problem) = wrong_port.problem_of(parts.uri.path(), bytes.clone()) {
+            if let Some(problem) = wrong_port.of_message(parts.uri.path(), bytes.clone()) {
                 count_refusal("wrong_port");
                 return Ok(ResultCode::BadRequest.status(problem).into_http());
             }
             inner.call(Request::from_parts(parts, unary::whole(bytes))).await
         }))
-    }
-}
-
-impl WrongPort {
-    fn problem_of(&self, path: &str, bytes: Bytes) -> Option<&str> {
-        // What is several messages, or compressed, the method itself refuses or reads.
-        let message = unary::only_message(bytes).ok()?;
-        self.alike.get(path)?.iter().find(|other| other.says(&message)).map(|other| other.problem.as_str())
     }
 }
 
@@ -398,7 +403,7 @@ mod tests {
     }
 
     fn told(port: &WrongPort, message: &[u8]) -> Option<String> {
-        port.problem_of(PATH, unary::frame(message)).map(str::to_owned)
+        port.of_message(PATH, unary::frame(message))
     }
 
     #[test]
@@ -431,7 +436,7 @@ mod tests {
             b"\x0a\x00\x12\x00",
             b"\x0a\x05\x08\x01\x12\x01x",
             b"\x12\x02\x08\x05\x12\x02\x08\x06\x80\x01\x01",
-            b"\x12\x06\x08\x05\x88\x06\x01\x20",
+            b"\x12\x05\x08\x05\x88\x06\x01",
             b"\xa0\x06\x01",
         ];
         for message in of_today.into_iter().chain([&b"\xff"[..], b"\x0a\x7f"]) {
@@ -448,7 +453,7 @@ mod tests {
         for message in of_older {
             assert_eq!(told(&older, message), None, "{message:?}");
         }
-        assert_eq!(today.problem_of("/a.GroupExtService/List", unary::frame(b"\x18\x05")), None);
+        assert_eq!(today.of_message("/a.GroupExtService/List", unary::frame(b"\x18\x05")), None);
     }
 
     #[test]

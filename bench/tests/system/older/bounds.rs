@@ -51,8 +51,8 @@ fn says_too_much<C: OlderClient>(server: &Server, name: &str) {
         let client = C::sign_in(server, &phone_number("136", name, way));
         let mut connection = connect(server, name, way, &client);
         let label = format!("dialect=\"{name}\"");
-        let [said, refused] =
-            ["conn_packets_in_total", "conn_refused_packets_total"].map(|metric| counted(server, metric, &label));
+        let metrics = ["conn_packets_in_total", "conn_refused_packets_total", "conn_heartbeats_total"];
+        let [said, refused, beats] = metrics.map(|metric| counted(server, metric, &label));
         let beat = C::frame(&Asked::Heartbeat);
         (0..200).for_each(|_| connection.send_bytes(&beat));
         let heard = to_the_end::<C>(&mut connection);
@@ -64,6 +64,8 @@ fn says_too_much<C: OlderClient>(server: &Server, name: &str) {
         assert!(counted(server, "conn_packets_in_total", &label) >= said + 20, "{name} by {way:?}");
         let refusals = counted(server, "conn_refused_packets_total", &label) - refused;
         assert!(refusals >= count(TOO_MANY) as u64, "{name} by {way:?}: {refusals}");
+        assert!(counted(server, "conn_heartbeats_total", &label) >= beats + 19, "{name} by {way:?}");
+        assert!(counted(server, "conn_accepted_total", &label) > 0, "{name} by {way:?}");
     }
 }
 
@@ -163,8 +165,14 @@ fn signs_in_by_the_url<C: OlderClient>(server: &Server, name: &str) {
     assert!(counted(server, "conn_packets_in_total", &label) >= said + 11, "{name}");
 }
 
+fn note<C: OlderClient>(checked: &mut Vec<&str>, name: &'static str) {
+    assert_eq!(C::NAME, name);
+    checked.push(name);
+}
+
 #[test]
 fn each_dialect_has_its_check_here() {
-    let checked = [super::d2025_08::NAME, super::d2024_01::NAME, super::d2020_12::NAME];
+    let mut checked = Vec::new();
+    each_dialect!(note, &mut checked);
     assert_eq!(Dialect::all().map(Dialect::name).collect::<Vec<_>>(), checked);
 }

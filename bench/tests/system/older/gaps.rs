@@ -2,7 +2,7 @@
 
 use gim_proto::connect::send_request::Target;
 
-use super::{NewClient, OlderClient, befriend, d2020_12, d2024_01, each_dialect, read_until, wire::Way};
+use super::{NewClient, OlderClient, befriend, each_dialect, read_until, wire::Way};
 use crate::server::Server;
 
 /// What waits in the kernel for a client that does not read is less than this many messages of this size.
@@ -48,8 +48,8 @@ fn reads_nothing_for_a_while<C: OlderClient>(server: &Server, name: &str) {
 #[test]
 fn what_is_said_while_a_client_connects_comes_in_order_and_once() {
     let server = Server::start_for_older_clients();
-    comes_and_goes::<d2024_01::Older>(&server, d2024_01::NAME);
-    comes_and_goes::<d2020_12::Older>(&server, d2020_12::NAME);
+    comes_and_goes::<super::d2024_01::Older>(&server, super::d2024_01::NAME);
+    comes_and_goes::<super::d2020_12::Older>(&server, super::d2020_12::NAME);
 }
 
 fn comes_and_goes<C: OlderClient + Send>(server: &Server, name: &str) {
