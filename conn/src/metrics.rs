@@ -7,7 +7,8 @@ use gim_proto::CloseReason;
 use metrics::{Counter, Gauge, counter, gauge};
 
 gim_config::metric_names! {
-    /// Open connections. Here and where else it may be said, `dialect` names what older clients speak; others have none.
+    /// Open connections. Here and where else it may be said, `dialect` names what older clients speak; others have none. What
+    /// a reactor does for all alike (bytes, writes, TLS) is not told apart.
     Gauge CONNECTIONS = "conn_connections" of reactor, dialect;
     /// As many as there may be: `limits.connections_max`, or as the files of the process allow.
     Gauge CONNECTIONS_MAX = "conn_connections_max";
@@ -57,7 +58,7 @@ gim_config::metric_names! {
     Counter ROOM_PUSHES_DROPPED = "conn_room_pushes_dropped_total" of reactor, dialect;
     /// Pushes to all that found too many others waiting.
     Counter PUSHES_TO_ALL_DROPPED = "conn_pushes_to_all_dropped_total" of reactor;
-    /// Stored messages that were not pushed to a slow reader, who is told to sync instead.
+    /// Stored messages that were not pushed to a slow reader, who is told to sync instead, or in a dialect to come again.
     Counter INBOX_PUSHES_SKIPPED = "conn_inbox_pushes_skipped_total" of reactor, dialect;
     /// Hints to sync that were sent.
     Counter SYNC_HINTS = "conn_sync_hints_total" of reactor, dialect;
