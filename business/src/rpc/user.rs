@@ -155,7 +155,7 @@ impl UserExtService for UserExt {
 
 /// Who says to have been signed in before. Nobody has to say so, and whether it is so is seen later.
 fn former(request: &Request<()>) -> Option<Former<'_>> {
-    let id = |name| metadata::text(request, name)?.parse().ok();
+    let id = |name| metadata::text(request, name)?.parse::<u64>().ok();
     let (user_id, device_id) = (id(metadata::USER_ID)?, id(metadata::DEVICE_ID)?);
     Some(Former { user_id, device_id, token: metadata::text(request, metadata::TOKEN)? })
 }

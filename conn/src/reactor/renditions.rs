@@ -11,7 +11,10 @@ use gim_legacy::{
 use gim_proto::CloseReason;
 
 use super::{Reactor, context::Context, peer::Peer};
-use crate::wire::{encoded::Encoded, intake::Flow, outbound::Kind, packet::PacketView};
+use crate::{
+    metrics::TurnCounts,
+    wire::{encoded::Encoded, intake::Flow, outbound::Kind, packet::PacketView},
+};
 
 /// Frames of which the rendition is remembered: more than a burst in a room is long.
 const RECENT_MAX: usize = 256;
@@ -107,6 +110,12 @@ impl Renditions {
 }
 
 impl Reactor {
+    /// The numbers of this turn under which what a connection does is counted.
+    pub(super) fn counts_of(&mut self, slot: usize) -> &mut TurnCounts {
+        let dialect = self.peer(slot).and_then(|peer| peer.connection.dialect);
+        self.context.metrics.of_client(dialect)
+    }
+
     /// Lets go of frames that went to everybody.
     pub(super) fn forget_renditions(&mut self) {
         if self.context.renditions.has_recent && !self.context.apps.have_leftovers() {
