@@ -299,7 +299,7 @@ fn what_a_client_of_august_2025_does_wrong_is_answered_in_its_form() {
 
 /// What only this dialect and today's have methods of the same name for.
 #[test]
-fn calls_that_are_alike_in_august_2025_and_today_are_told_apart_at_todays_port() {
+fn calls_alike_in_2025_and_today_are_told_apart_at_todays_port() {
     let server = Server::start_for_older_clients();
     let client = Older::sign_in(&server, "13800000004");
     for channel in [server.channel(server.clients_address()), server.logic()] {
@@ -325,7 +325,7 @@ fn calls_that_are_alike_in_august_2025_and_today_are_told_apart_at_todays_port()
 }
 
 #[test]
-fn calls_that_are_alike_in_august_2025_and_today_are_told_apart_at_its_port() {
+fn calls_alike_in_2025_and_today_are_told_apart_at_the_port_of_2025() {
     use gim_proto::logic::{
         Group, GroupCreateRequest, GroupGetMembersRequest, GroupMember, GroupUpdateMemberRequest, GroupUpdateRequest,
         PushRoomRequest, SyncRequest, group_ext_service_client::GroupExtServiceClient,
