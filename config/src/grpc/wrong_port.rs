@@ -275,6 +275,9 @@ impl<'a> Fields<'a> {
     }
 }
 
+/// The answer to a message that is looked at first.
+type LookedAt<E> = Pin<Box<dyn Future<Output = Result<Response<Body>, E>> + Send>>;
+
 /// Puts the look at messages around the methods themselves.
 #[derive(Debug, Clone)]
 pub(super) struct WrongPortLayer(pub(super) Arc<WrongPort>);
@@ -300,7 +303,7 @@ where
 {
     type Response = Response<Body>;
     type Error = S::Error;
-    type Future = Either<S::Future, Pin<Box<dyn Future<Output = Result<Response<Body>, S::Error>> + Send>>>;
+    type Future = Either<S::Future, LookedAt<S::Error>>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(context)

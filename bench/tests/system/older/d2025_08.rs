@@ -294,7 +294,8 @@ fn what_a_client_of_august_2025_does_wrong_is_answered_in_its_form() {
     let client = Older::sign_in(&server, "13800000003");
     let address = server.older_address(NAME, false);
     let mut newer = gim_proto::client::Client::connect(address, crate::server::DEADLINE).unwrap();
-    assert_eq!(newer.sign_in(client.user_id, client.device_id, &client.token).unwrap().code, 10000);
+    let refused = newer.sign_in(client.user_id, client.device_id, &client.token).unwrap();
+    assert_eq!((refused.code, refused.message.ends_with("this port is for clients of 2025-08")), (10000, true));
 }
 
 /// What only this dialect and today's have methods of the same name for.
