@@ -77,7 +77,7 @@ impl AttemptCounts {
         both.give_back_origin(origin);
     }
 
-    /// No code was looked at: others may go on guessing neither sooner nor later, who asks from there has one try less.
+    /// No code of the number was looked at; whoever asked has one try less all the same.
     pub fn give_back_number(&self, phone_number: &str) {
         self.both().numbers.give_back(&phone_number.to_owned());
     }

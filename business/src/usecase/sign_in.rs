@@ -48,7 +48,7 @@ pub struct Applicant<'a> {
     pub former: Option<Former<'a>>,
 }
 
-/// Who was signed in on a device before, as its app shows that signs in somebody else there.
+/// Who was signed in on a device before, as its app says that signs in somebody else there.
 #[derive(Debug, Clone, Copy)]
 pub struct Former<'a> {
     pub user_id: u64,
@@ -100,8 +100,10 @@ impl SignIns {
         self.begin(applicant, now_ms)?;
         let is_handed_over = applicant.on_this_device_only && self.is_handed_over(applicant, &device, now_ms).await?;
         self.check_code(applicant).await?;
-        if let Some(former) = applicant.former.filter(|_| is_handed_over) {
-            self.tokens.revoke(former.user_id, former.device_id, request_id, now_ms).await?;
+        if let Some(Former { user_id, device_id, .. }) = applicant.former.filter(|_| is_handed_over) {
+            // Logic first: where it stays away the token is still good, and a repeated sign-in asks anew.
+            self.revoke_former(user_id, device_id, request_id, now_ms).await?;
+            self.tokens.revoke(user_id, device_id, request_id, now_ms).await?;
         }
         let device = self.own_device(device, phone_number, now_ms).await?;
         let device_id = self.logic.save_device(device, request_id).await?;
