@@ -4,6 +4,8 @@
 #[path = "common/read_back.rs"]
 mod read_back;
 
+use std::sync::LazyLock;
+
 use gim_legacy::{
     Dialect,
     packets::{Packet, UNKNOWN},
@@ -16,6 +18,8 @@ use prost::{
 };
 
 use self::read_back::Client;
+
+static CLIENTS: LazyLock<Vec<Client>> = LazyLock::new(|| Dialect::all().map(Client::of).collect());
 
 fn put_number(out: &mut Vec<u8>, number: u32, value: u64) {
     encode_key(number, WireType::Varint, out);
@@ -82,7 +86,7 @@ proptest! {
         put_bytes(&mut message, 1, text.as_bytes());
         put_number(&mut message, 2, kind as u64);
         put_bytes(&mut message, 3, &content);
-        for client in Dialect::all().map(Client::of) {
+        for client in &*CLIENTS {
             client.is_answered_as_it_asked(&input, code);
             client.is_answered_as_it_asked(&message, code);
             client.is_answered_as_it_asked(&content, code);
@@ -102,7 +106,7 @@ proptest! {
             (other, &reply),
             (other, &message),
         ];
-        for client in Dialect::all().map(Client::of) {
+        for client in &*CLIENTS {
             for (command, content) in said {
                 client.reads_what_is_said(&Packet { request_id: &request_id, command, content });
             }
