@@ -326,7 +326,7 @@ async fn sign_in(
     let Ok(id) = device_id else { return refusal(ResultCode::BadRequest.number(), "device_id: must be a number") };
     let device = Device { id, r#type: DeviceType::DtWeb.into(), ..Device::default() };
     let request = SignInRequest { phone_number, code, device: Some(device), ..SignInRequest::default() };
-    match services.users.sign_in_from(Some(Origin::Address(address)), request, "").await {
+    match services.users.sign_in_from(Some(Origin::Address(address)), None, request, "").await {
         Ok(reply) => {
             let (user_id, device_id) = (reply.user_id.to_string(), reply.device_id.to_string());
             ([NOT_STORED], Json(SignedIn { user_id, device_id, token: reply.token })).into_response()

@@ -37,7 +37,7 @@ crate::metric_names! {
     /// Calls of strangers that were refused before they began, or with their answer: `calls`, `headers`, `unsigned`,
     /// `answers`.
     Counter GRPC_CALLS_REFUSED = "grpc_calls_refused_total"
-        by why ["calls", "headers", "unsigned", "answers", "rate", "page", "internal"];
+        by why ["calls", "headers", "unsigned", "answers", "rate", "page", "internal", "wrong_port"];
     /// Answers that were let go because nobody took them.
     Counter GRPC_ANSWERS_LATE = "grpc_answers_late_total";
     /// Requests of strangers that were given up before they were whole: `late`, `full`, `large`.

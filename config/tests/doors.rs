@@ -7,7 +7,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
 use bytes::Bytes;
 use gim_config::{
-    grpc::{self, ClientsSettings, GrpcServer, GrpcSettings, Page, Pages},
+    grpc::{self, ClientListeners, ClientsSettings, GrpcServer, GrpcSettings, Page, Pages},
     listen::Endpoint,
 };
 use gim_proto::{
@@ -82,7 +82,7 @@ async fn clients_door(change: impl FnOnce(&mut ClientsSettings, &mut GrpcSetting
     change(&mut clients, &mut settings);
     let pages: Pages =
         Arc::new(|request| (request.uri.path() == "/page").then(|| Page::new(Bytes::from_static(b"a page"))));
-    grpc::serve_clients(&clients, &settings, routes(), pages).await.unwrap()
+    ClientListeners::new(&clients, &settings, &[]).serve(routes(), pages).await.unwrap()
 }
 
 async fn services_door(change: impl FnOnce(&mut GrpcSettings)) -> GrpcServer {

@@ -5,7 +5,7 @@
 use std::{sync::Arc, time::Duration};
 
 use gim_config::{
-    grpc::{self, ClientsSettings, GrpcServer, GrpcSettings},
+    grpc::{ClientListeners, ClientsSettings, GrpcServer, GrpcSettings},
     listen::Endpoint,
 };
 use gim_proto::logic::{
@@ -42,7 +42,7 @@ async fn serve(change: impl FnOnce(&mut ClientsSettings, &mut GrpcSettings)) -> 
     change(&mut clients, &mut settings);
     let mut routes = RoutesBuilder::default();
     routes.add_service(GatewayExtServiceServer::new(Stub));
-    grpc::serve_clients(&clients, &settings, routes, Arc::new(|_| None)).await.unwrap()
+    ClientListeners::new(&clients, &settings, &[]).serve(routes, Arc::new(|_| None)).await.unwrap()
 }
 
 struct Kept(BufReader<TcpStream>);

@@ -7,7 +7,8 @@ use gim_proto::CloseReason;
 use metrics::{Counter, Gauge, counter, gauge};
 
 gim_config::metric_names! {
-    /// Open connections. Here and where else it may be said, `dialect` names what older clients speak; others have none.
+    /// Open connections. Here and where else it may be said, `dialect` names what older clients speak; others have none. What
+    /// a reactor does for all alike (bytes, writes, TLS) is not told apart.
     Gauge CONNECTIONS = "conn_connections" of reactor, dialect;
     /// As many as there may be: `limits.connections_max`, or as the files of the process allow.
     Gauge CONNECTIONS_MAX = "conn_connections_max";
@@ -16,9 +17,9 @@ gim_config::metric_names! {
     /// Rooms with subscribers on this reactor.
     Gauge ROOMS = "conn_rooms" of reactor, app;
     /// Connections that were accepted.
-    Counter ACCEPTED = "conn_accepted_total" of reactor;
+    Counter ACCEPTED = "conn_accepted_total" of reactor, dialect;
     /// Connections that were refused at once: over a cap, or while draining.
-    Counter REFUSED_CONNECTIONS = "conn_refused_connections_total" of reactor;
+    Counter REFUSED_CONNECTIONS = "conn_refused_connections_total" of reactor, dialect;
     /// Connections that had not signed in and gave their place to a newer one, at a cap of connections.
     Counter UNSIGNED_EVICTED = "conn_unsigned_evicted_total" of reactor;
     /// Connects that were gone before they were accepted.
@@ -40,27 +41,27 @@ gim_config::metric_names! {
     /// Calls of the kernel that wrote them.
     Counter WRITES = "conn_writes_total" of reactor;
     /// Heartbeats that were answered.
-    Counter HEARTBEATS = "conn_heartbeats_total" of reactor;
+    Counter HEARTBEATS = "conn_heartbeats_total" of reactor, dialect;
     /// Packets that conn itself refused, as over the rate or not understood.
     Counter REFUSED_PACKETS = "conn_refused_packets_total" of reactor, dialect;
     /// Times that a connection was not read further because `session.in_flight_max` packets of it were with logic.
-    Counter READ_PAUSES = "conn_read_pauses_total" of reactor;
+    Counter READ_PAUSES = "conn_read_pauses_total" of reactor, dialect;
     /// Times that a connection had more to read than its share of a turn.
     Counter READ_YIELDS = "conn_read_yields_total" of reactor;
     /// Packets answered "try again later" because the bridge to logic was behind.
-    Counter UPLINK_FULL = "conn_uplink_full_total" of reactor;
+    Counter UPLINK_FULL = "conn_uplink_full_total" of reactor, dialect;
     /// Socket events of connections that were gone already.
     Counter STALE_EVENTS = "conn_stale_events_total" of reactor;
     /// Commands and answers for connections that were gone already.
     Counter STALE_COMMANDS = "conn_stale_commands_total" of reactor;
     /// Pushes to rooms that were dropped for slow readers, or over `limits.room_backlog_max`.
-    Counter ROOM_PUSHES_DROPPED = "conn_room_pushes_dropped_total" of reactor;
+    Counter ROOM_PUSHES_DROPPED = "conn_room_pushes_dropped_total" of reactor, dialect;
     /// Pushes to all that found too many others waiting.
     Counter PUSHES_TO_ALL_DROPPED = "conn_pushes_to_all_dropped_total" of reactor;
-    /// Stored messages that were not pushed to a slow reader, who is told to sync instead.
-    Counter INBOX_PUSHES_SKIPPED = "conn_inbox_pushes_skipped_total" of reactor;
+    /// Stored messages that were not pushed to a slow reader, who is told to sync instead, or in a dialect to come again.
+    Counter INBOX_PUSHES_SKIPPED = "conn_inbox_pushes_skipped_total" of reactor, dialect;
     /// Hints to sync that were sent.
-    Counter SYNC_HINTS = "conn_sync_hints_total" of reactor;
+    Counter SYNC_HINTS = "conn_sync_hints_total" of reactor, dialect;
     /// WebSockets that were opened.
     Counter WEBSOCKET_UPGRADES = "conn_websocket_upgrades_total" of reactor;
     /// TLS handshakes that were completed.
@@ -236,43 +237,52 @@ impl ReactorMetrics {
         }
     }
 
-    /// Counts a packet in a dialect. Those of others are among the numbers of the turn.
-    pub fn heard(&mut self, dialect: Dialect) {
-        self.of(dialect).packets_in.increment(1);
-    }
-
-    /// Counts a packet that is refused.
-    pub fn refused(&mut self, dialect: Option<Dialect>) {
+    /// The numbers of this turn of what clients do who speak this, or none for those of today.
+    pub fn of_client(&mut self, dialect: Option<Dialect>) -> &mut TurnCounts {
         match dialect {
-            None => self.counts.refused_packets += 1,
-            Some(dialect) => self.of(dialect).refused_packets.increment(1),
+            None => &mut self.counts,
+            Some(dialect) => &mut self.of(dialect).counts,
         }
     }
 
+    /// Those of the turn before.
+    pub fn published_of(&self, dialect: Dialect) -> Option<&TurnCounts> {
+        self.dialects[dialect.index()].as_ref().map(|metrics| &metrics.published)
+    }
+
     #[cold]
-    fn of(&mut self, dialect: Dialect) -> &DialectMetrics {
+    fn of(&mut self, dialect: Dialect) -> &mut DialectMetrics {
         self.dialects[dialect.index()].get_or_insert_with(|| DialectMetrics::new(self.reactor, dialect))
     }
 
     /// Publishes the turn's numbers and begins anew.
     pub fn publish(&mut self, connections: usize) {
-        for (counter, read) in &self.counters {
-            let count = read(&self.counts);
-            if count > 0 {
-                counter.increment(count);
-            }
+        self.published = publish(&self.counters, &mut self.counts);
+        for metrics in self.dialects.iter_mut().flatten() {
+            metrics.published = publish(&metrics.counters, &mut metrics.counts);
         }
-        self.published = std::mem::take(&mut self.counts);
         self.connections.set(connections.saturating_sub(self.worded_connections) as f64);
     }
 }
 
-/// The metrics of one dialect in one reactor.
+/// Adds a turn's numbers to the counters, and begins anew; those that were added.
+fn publish(counters: &[(Counter, Read)], counts: &mut TurnCounts) -> TurnCounts {
+    for (counter, read) in counters {
+        let count = read(counts);
+        if count > 0 {
+            counter.increment(count);
+        }
+    }
+    std::mem::take(counts)
+}
+
+/// The metrics of one dialect in one reactor: what its clients do. What the reactor does for all of them is counted once.
 struct DialectMetrics {
     connections: Gauge,
-    packets_in: Counter,
-    refused_packets: Counter,
+    counters: [(Counter, Read); 10],
     closed: Vec<Counter>,
+    counts: TurnCounts,
+    published: TurnCounts,
 }
 
 impl DialectMetrics {
@@ -285,9 +295,21 @@ impl DialectMetrics {
         };
         Self {
             connections: gauge!(CONNECTIONS, "reactor" => reactor.clone(), "dialect" => name),
-            packets_in: named(PACKETS_IN),
-            refused_packets: named(REFUSED_PACKETS),
+            counters: [
+                (named(ACCEPTED), |counts| counts.accepted),
+                (named(REFUSED_CONNECTIONS), |counts| counts.refused_connections),
+                (named(PACKETS_IN), |counts| counts.packets_in),
+                (named(HEARTBEATS), |counts| counts.heartbeats),
+                (named(REFUSED_PACKETS), |counts| counts.refused_packets),
+                (named(UPLINK_FULL), |counts| counts.uplink_full),
+                (named(ROOM_PUSHES_DROPPED), |counts| counts.room_dropped),
+                (named(INBOX_PUSHES_SKIPPED), |counts| counts.inbox_skipped),
+                (named(SYNC_HINTS), |counts| counts.sync_hints),
+                (named(READ_PAUSES), |counts| counts.pauses),
+            ],
             closed: CloseReason::ALL.iter().map(closed).collect(),
+            counts: TurnCounts::default(),
+            published: TurnCounts::default(),
         }
     }
 }

@@ -1,15 +1,18 @@
 //! The listeners of clients that speak an older dialect of gRPC: what they ask is asked of today's methods in today's words.
 //!
-//! On the tasks of calls. Bounds, TLS, proxies and pages are those of the clients' listener, for each of these by itself.
+//! On the tasks of calls. TLS, proxies and pages are those of the clients' listener; bounds are for all of them together.
 
 use std::{collections::HashMap, sync::Arc};
 
 use bytes::Bytes;
 use gim_config::{
-    grpc::{self, ClientsSettings, GrpcServer, GrpcSettings, OlderMethods},
+    grpc::{self, ClientListeners, GrpcServer, OlderMethods},
     listen::ListenError,
 };
-use gim_legacy::calls::{Calls, Today, Upstream};
+use gim_legacy::{
+    Dialect,
+    calls::{Calls, Today, Upstream},
+};
 use gim_proto::business::User;
 use tonic::{Extensions, Status, async_trait, metadata::MetadataMap, service::RoutesBuilder};
 
@@ -19,32 +22,31 @@ use crate::{
     settings::{LegacySettings, LogicSettings},
 };
 
+/// What older clients call, of every dialect.
+pub fn methods() -> Vec<OlderMethods> {
+    Dialect::all().map(methods_of).collect()
+}
+
 /// Opens a listener for each dialect in the settings.
 pub async fn start(
     settings: &LogicSettings,
+    listeners: &ClientListeners<'_>,
     dispatch: &Dispatch,
     business: &Arc<Business>,
 ) -> Result<Vec<GrpcServer>, ListenError> {
     let mut servers = Vec::new();
     for LegacySettings { dialect, listen } in &settings.legacy {
-        let clients = ClientsSettings { listen: listen.clone(), ..settings.clients.clone() };
         let today = Today::new(Upward { dispatch: dispatch.clone(), business: business.clone() });
-        servers.push(serve(dialect.name(), dialect.calls(), &clients, &settings.grpc, today).await?);
+        let mut routes = RoutesBuilder::default();
+        (dialect.calls().add_to)(&mut routes, today);
+        servers.push(listeners.serve_older(listen, routes, methods_of(*dialect)).await?);
     }
     Ok(servers)
 }
 
-async fn serve(
-    dialect: &'static str,
-    calls: &Calls,
-    clients: &ClientsSettings,
-    settings: &GrpcSettings,
-    today: Today,
-) -> Result<GrpcServer, ListenError> {
-    let mut routes = RoutesBuilder::default();
-    (calls.add_to)(&mut routes, today);
-    let methods = OlderMethods { dialect, counted_as: calls.methods, descriptors: calls.descriptors };
-    grpc::serve_older_clients(clients, settings, routes, methods).await
+fn methods_of(dialect: Dialect) -> OlderMethods {
+    let Calls { methods, descriptors, .. } = *dialect.calls();
+    OlderMethods { dialect: dialect.name(), counted_as: methods, descriptors }
 }
 
 /// The way to today's methods.

@@ -307,7 +307,8 @@ mod tests {
             assert_eq!(read.command, asked.command);
             assert_eq!(SignInRequest::decode(read.content).unwrap(), credentials);
             let Reply { code, message, .. } = Reply::decode(heard.content).unwrap();
-            assert_eq!((heard.command, code, message), (answered.command, 10_000, "no".to_owned()));
+            assert_eq!((heard.command, code), (answered.command, 10_000));
+            assert!(message.starts_with("no"), "{message}");
 
             let beat = packet(PacketCommand::PcHeartbeat, Vec::new());
             let (read, heard) = exchange(dialect, &beat, &beat);

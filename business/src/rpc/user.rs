@@ -8,6 +8,7 @@ use gim_proto::{
     },
     check::{self, Violation},
     logic::Device,
+    metadata,
     page::Page,
 };
 use tonic::{Request, Response, Status};
@@ -23,7 +24,7 @@ use crate::{
         attempt_counts::Origin,
         codes::Codes,
         profile::Profiles,
-        sign_in::{Applicant, SignIns, SignedIn},
+        sign_in::{Applicant, Former, SignIns, SignedIn},
         tokens::Tokens,
     },
 };
@@ -43,10 +44,11 @@ pub struct UserExt {
 }
 
 impl UserExt {
-    /// Signs a device in, whatever way the request came.
+    /// Signs a device in, whatever way the request came; `former` is who shows to be signed in on it before.
     pub async fn sign_in_from(
         &self,
         origin: Option<Origin>,
+        former: Option<Former<'_>>,
         request: SignInRequest,
         request_id: &str,
     ) -> Result<SignInReply, Status> {
@@ -55,7 +57,7 @@ impl UserExt {
         check::filled("code", &code, CODE_BYTES_MAX)?;
         let device = device.ok_or_else(|| check::invalid("device", "is missing"))?;
         self.check_device(&device)?;
-        let applicant = Applicant { phone_number: &phone_number, code: &code, origin, on_this_device_only };
+        let applicant = Applicant { phone_number: &phone_number, code: &code, origin, on_this_device_only, former };
         let SignedIn { is_new, user_id, device_id, token } =
             self.sign_ins.sign_in(applicant, device, request_id, clock::now_ms()).await?;
         Ok(SignInReply { is_new, user_id, device_id, token })
@@ -101,7 +103,9 @@ impl UserExt {
 impl UserExtService for UserExt {
     async fn sign_in(&self, request: Request<SignInRequest>) -> Result<Response<SignInReply>, Status> {
         let (request_id, origin) = (request_id(&request).to_owned(), origin(&request)?);
-        Ok(Response::new(self.sign_in_from(origin, request.into_inner(), &request_id).await?))
+        let (metadata, extensions, asked) = request.into_parts();
+        let said = Request::from_parts(metadata, extensions, ());
+        Ok(Response::new(self.sign_in_from(origin, former(&said), asked, &request_id).await?))
     }
 
     async fn send_code(&self, request: Request<SendCodeRequest>) -> Result<Response<SendCodeReply>, Status> {
@@ -147,6 +151,13 @@ impl UserExtService for UserExt {
         self.tokens.revoke(user_id, device_id, &request_id, clock::now_ms()).await?;
         Ok(Response::new(()))
     }
+}
+
+/// Who says to have been signed in before. Nobody has to say so, and whether it is so is seen later.
+fn former(request: &Request<()>) -> Option<Former<'_>> {
+    let id = |name| metadata::text(request, name)?.parse::<u64>().ok();
+    let (user_id, device_id) = (id(metadata::USER_ID)?, id(metadata::DEVICE_ID)?);
+    Some(Former { user_id, device_id, token: metadata::text(request, metadata::TOKEN)? })
 }
 
 /// Who pays for wrong codes: many users whose connections one service holds have its address.

@@ -11,6 +11,9 @@ use crate::domain::token::StoredToken;
 /// Tokens that one statement reads.
 pub(super) const READ_MAX: usize = 256;
 
+/// Users on one device who are told apart.
+const OTHERS_MAX: i64 = 2;
+
 /// In place of a device: all of them.
 pub const ALL_DEVICES: u64 = 0;
 
@@ -33,22 +36,23 @@ impl Store {
         Ok(())
     }
 
-    /// Whether somebody with another phone number has a token for this device that is still good.
-    pub async fn is_device_of_other(
+    /// Users with another phone number who have a token for this device that is still good: [`OTHERS_MAX`] of them.
+    pub async fn others_on_device(
         &self,
         device_id: u64,
         phone_number: &str,
         now_ms: i64,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<Vec<u64>, StoreError> {
         let sql = "SELECT token.user_id FROM token JOIN user ON user.user_id = token.user_id \
-                   WHERE token.device_id = ? AND token.expires_at_ms > ? AND user.phone_number <> ? LIMIT 1";
-        let row: Option<(i64,)> = sqlx::query_as(sql)
+                   WHERE token.device_id = ? AND token.expires_at_ms > ? AND user.phone_number <> ? LIMIT ?";
+        let rows: Vec<(i64,)> = sqlx::query_as(sql)
             .bind(key(device_id))
             .bind(now_ms)
             .bind(phone_number)
-            .fetch_optional(&self.database.sign_in_reader)
+            .bind(OTHERS_MAX)
+            .fetch_all(&self.database.sign_in_reader)
             .await?;
-        Ok(row.is_some())
+        Ok(rows.into_iter().map(|(user_key,)| id(user_key)).collect())
     }
 }
 
@@ -111,6 +115,23 @@ mod tests {
         tokens_that_are_asked_for_together_are_told_apart,
         a_revoked_token_is_gone_alone_or_with_all_of_the_user,
         a_sign_in_forgets_expired_tokens_of_the_user,
+        others_on_a_device_are_those_whose_tokens_are_good,
+    }
+
+    async fn others_on_a_device_are_those_whose_tokens_are_good(store: Store) {
+        let mut user_ids = Vec::new();
+        for (phone_number, ttl_ms) in [("1", 1_000), ("2", 1_000), ("3", 500)] {
+            user_ids.push(store.admit(phone_number, 7, &NewToken::make(0, ttl_ms).stored).await.unwrap().user_id);
+        }
+        let others = async |phone_number: &str, now_ms: i64| {
+            let mut others = store.others_on_device(7, phone_number, now_ms).await.unwrap();
+            others.sort_unstable();
+            others
+        };
+        assert_eq!(others("1", 500).await, [user_ids[1]]);
+        assert_eq!(others("3", 500).await, user_ids[..2]);
+        assert!(others("3", 1_000).await.is_empty());
+        assert!(store.others_on_device(8, "1", 0).await.unwrap().is_empty());
     }
 
     async fn a_sign_in_replaces_the_token_of_its_device_only(store: Store) {

@@ -77,6 +77,11 @@ impl AttemptCounts {
         both.give_back_origin(origin);
     }
 
+    /// No code of the number was looked at; whoever asked has one try less all the same.
+    pub fn give_back_number(&self, phone_number: &str) {
+        self.both().numbers.give_back(&phone_number.to_owned());
+    }
+
     /// It was none after all.
     pub fn give_back(&self, phone_number: &str, origin: Option<Origin>) {
         let mut both = self.both();

@@ -4,7 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use gim_proto::{ResultCode, logic::Device};
 
-use super::attempt_counts::{AttemptBounds, AttemptCounts, Origin, TooMany};
+use super::{
+    attempt_counts::{AttemptBounds, AttemptCounts, Origin, TooMany},
+    tokens::Tokens,
+};
 use crate::{
     domain::{code::CodeCheck, token::NewToken},
     error::UseCaseError,
@@ -25,6 +28,7 @@ const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
 pub struct SignIns {
     store: Store,
     logic: Logic,
+    tokens: Tokens,
     code_check: Arc<dyn CodeCheck>,
     attempts: Arc<AttemptCounts>,
     token_ttl_ms: i64,
@@ -40,6 +44,16 @@ pub struct Applicant<'a> {
     pub origin: Option<Origin>,
     /// Whether a device that somebody else is signed in on is refused, and not given another id.
     pub on_this_device_only: bool,
+    /// Who says, with a token, that it is their device.
+    pub former: Option<Former<'a>>,
+}
+
+/// Who was signed in on a device before, as its app says that signs in somebody else there.
+#[derive(Debug, Clone, Copy)]
+pub struct Former<'a> {
+    pub user_id: u64,
+    pub device_id: u64,
+    pub token: &'a str,
 }
 
 /// What a user gets for the right code.
@@ -68,7 +82,8 @@ impl SignIns {
         });
         let token_ttl_ms = i64::from(settings.token_ttl_days) * DAY_MS;
         let (attempts, jwt) = (Arc::new(attempts), jwt.map(Arc::new));
-        Self { store, logic, code_check, attempts, token_ttl_ms, jwt }
+        let tokens = Tokens::new(store.clone(), logic.clone());
+        Self { store, logic, tokens, code_check, attempts, token_ttl_ms, jwt }
     }
 
     /// Checks the code, saves the device with logic (which gives it an id where it has none), and only then writes the
@@ -83,13 +98,13 @@ impl SignIns {
     ) -> Result<SignedIn, UseCaseError> {
         let phone_number = applicant.phone_number;
         self.begin(applicant, now_ms)?;
-        if applicant.on_this_device_only && self.is_of_other(&device, phone_number, now_ms).await? {
-            // As the attempt goes on counting, nobody finds out about devices any faster than about codes.
-            count("other_device");
-            let message = "device_id: somebody else is signed in on this device: register it anew";
-            return Err(UseCaseError::refused(ResultCode::DeviceNotFound, message));
-        }
+        let is_handed_over = applicant.on_this_device_only && self.is_handed_over(applicant, &device, now_ms).await?;
         self.check_code(applicant).await?;
+        if let Some(Former { user_id, device_id, .. }) = applicant.former.filter(|_| is_handed_over) {
+            // Logic first: where it stays away the token is still good, and a repeated sign-in asks anew.
+            self.revoke_former(user_id, device_id, request_id, now_ms).await?;
+            self.tokens.revoke(user_id, device_id, request_id, now_ms).await?;
+        }
         let device = self.own_device(device, phone_number, now_ms).await?;
         let device_id = self.logic.save_device(device, request_id).await?;
         let (jwt, token_ttl_ms) = (self.jwt.clone(), self.token_ttl_ms);
@@ -126,15 +141,43 @@ impl SignIns {
         Ok(self.logic.revoke(user_id, device_id, now_ms, request_id).await?)
     }
 
+    /// Whether somebody else is signed in on the device, and hands it over: whoever shows the token of that user could as well sign out.
+    ///
+    /// # Errors
+    /// Where it is somebody's who does not.
+    async fn is_handed_over(
+        &self,
+        applicant: Applicant<'_>,
+        device: &Device,
+        now_ms: i64,
+    ) -> Result<bool, UseCaseError> {
+        let phone_number = applicant.phone_number;
+        let others = match device.id {
+            0 => Vec::new(),
+            device_id => self.store.others_on_device(device_id, phone_number, now_ms).await?,
+        };
+        if others.is_empty() {
+            return Ok(false);
+        }
+        let former = applicant.former.filter(|former| former.device_id == device.id && others == [former.user_id]);
+        if let Some(Former { user_id, device_id, token }) = former
+            && self.tokens.is_good(user_id, device_id, token, now_ms).await?
+        {
+            return Ok(true);
+        }
+        // As the attempt goes on counting for whoever asks, nobody finds out about devices any faster than about codes.
+        self.attempts.give_back_number(phone_number);
+        count("other_device");
+        let message = "device_id: somebody else is signed in on this device: show their token, or register it anew";
+        Err(UseCaseError::refused(ResultCode::DeviceNotFound, message))
+    }
+
     /// A device that somebody else is signed in on gets an id of its own for this user, which the reply tells: ids can be
     /// guessed, and nobody shall take over what is known of, or pushed to, another one's device.
     async fn own_device(&self, device: Device, phone_number: &str, now_ms: i64) -> Result<Device, UseCaseError> {
-        let is_taken = self.is_of_other(&device, phone_number, now_ms).await?;
+        let is_taken =
+            device.id != 0 && !self.store.others_on_device(device.id, phone_number, now_ms).await?.is_empty();
         Ok(if is_taken { Device { id: 0, ..device } } else { device })
-    }
-
-    async fn is_of_other(&self, device: &Device, phone_number: &str, now_ms: i64) -> Result<bool, UseCaseError> {
-        Ok(device.id != 0 && self.store.is_device_of_other(device.id, phone_number, now_ms).await?)
     }
 
     /// Counts an attempt that is within the bounds.

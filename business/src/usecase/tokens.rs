@@ -41,11 +41,16 @@ impl Tokens {
     /// Succeeds where the token lets this user in on this device. An unknown user, an unknown device, a wrong token and
     /// an expired one are refused alike, so that nobody learns which it was.
     pub async fn check(&self, user_id: u64, device_id: u64, token: &str, now_ms: i64) -> Result<(), UseCaseError> {
-        let stored = self.store.token(user_id, device_id).await?;
-        let is_admitted = stored.is_some_and(|stored| stored.admits(token, now_ms));
+        let is_admitted = self.is_good(user_id, device_id, token, now_ms).await?;
         let result = if is_admitted { "ok" } else { "refused" };
         metrics::counter!(TOKEN_CHECKS_TOTAL, "result" => result).increment(1);
         if is_admitted { Ok(()) } else { Err(ResultCode::SignInAgain.into()) }
+    }
+
+    /// Whether the token lets this user in on this device.
+    pub async fn is_good(&self, user_id: u64, device_id: u64, token: &str, now_ms: i64) -> Result<bool, UseCaseError> {
+        let stored = self.store.token(user_id, device_id).await?;
+        Ok(stored.is_some_and(|stored| stored.admits(token, now_ms)))
     }
 }
 

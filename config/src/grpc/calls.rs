@@ -24,6 +24,7 @@ use super::{
     share::{CallShare, too_many},
     unary,
     web::Protocol,
+    wrong_port::{self, WrongPort},
 };
 use crate::{
     metrics as names,
@@ -57,12 +58,18 @@ pub(super) struct CallLayer {
     older: Option<OlderMethods>,
     /// Whether only services of clients are here, for whoever calls.
     is_for_clients: bool,
+    wrong_port: Arc<WrongPort>,
     refused_peers: Arc<RefusedPeers<IpAddr>>,
 }
 
 impl CallLayer {
-    pub(super) fn new(settings: &GrpcSettings, is_for_clients: bool, older: Option<OlderMethods>) -> Self {
-        Self { settings: Arc::new(settings.clone()), older, is_for_clients, refused_peers: Arc::default() }
+    pub(super) fn new(
+        settings: &GrpcSettings,
+        is_for_clients: bool,
+        older: Option<OlderMethods>,
+        wrong_port: Arc<WrongPort>,
+    ) -> Self {
+        Self { settings: Arc::new(settings.clone()), older, is_for_clients, wrong_port, refused_peers: Arc::default() }
     }
 
     /// The method by which a call is judged: an older client's counts as today's.
@@ -103,6 +110,8 @@ impl CallLayer {
                 return Err(status);
             }
             connection.admit_as_service();
+        } else if let Some(problem) = self.wrong_port.of_missing(request.uri().path()) {
+            return Err(wrong_port::refuse_missing(&problem));
         } else {
             check_headers(request, path, &self.settings)?;
         }

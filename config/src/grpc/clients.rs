@@ -1,7 +1,7 @@
 //! The clients' listener: what apps and pages reach, and nothing that is for services.
 //!
 //! Always holds: it has bounds of its own, of the same size as those of the listener of services, so that a flood here takes no place
-//! there.
+//! there. The listeners of older clients are within the same: an address has one share at all of them together.
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -12,11 +12,14 @@ use super::{
     Entrance, GrpcServer, GrpcSettings,
     older_methods::OlderMethods,
     peer_tls::ListenerTls,
-    reflection,
+    peers::Peers,
+    problem_of_descriptors, reflection,
     status_codes::StatusCodes,
     web::{Door, Origins, Pages},
+    wrong_port::{Speakers, WrongPort},
 };
 use crate::{
+    files,
     listen::{Endpoint, ListenError},
     networks::Networks,
 };
@@ -77,50 +80,68 @@ impl ClientsSettings {
     }
 }
 
-/// Serves `routes` to clients, with reflection of what is theirs, within bounds as of `[grpc]`. What is no call is answered by `pages`.
-pub async fn serve_clients(
-    clients: &ClientsSettings,
-    settings: &GrpcSettings,
-    mut routes: RoutesBuilder,
-    pages: Pages,
-) -> Result<GrpcServer, ListenError> {
-    reflection::add_for_clients(&mut routes);
-    serve_methods(clients, settings, routes, pages, None).await
+/// The listeners of clients: of today's, and of older ones.
+#[derive(Debug)]
+pub struct ClientListeners<'a> {
+    clients: &'a ClientsSettings,
+    settings: GrpcSettings,
+    /// All that older clients call, whether they have a listener or not.
+    older: &'a [OlderMethods],
+    peers: Arc<Peers>,
 }
 
-/// Serves the methods of older clients, and nothing else, within the same bounds. Refusals have the result code as their number.
-pub async fn serve_older_clients(
-    clients: &ClientsSettings,
-    settings: &GrpcSettings,
-    routes: RoutesBuilder,
-    methods: OlderMethods,
-) -> Result<GrpcServer, ListenError> {
-    // As gim answered at all times.
-    let settings = GrpcSettings { status_codes: StatusCodes::Gim, ..settings.clone() };
-    serve_methods(clients, &settings, routes, Arc::new(|_| None), Some(methods)).await
-}
+impl<'a> ClientListeners<'a> {
+    /// Bounded together as of `[grpc]`. Who comes to the wrong one of them is told so.
+    pub fn new(clients: &'a ClientsSettings, settings: &GrpcSettings, older: &'a [OlderMethods]) -> Self {
+        let ClientsSettings { address_calls_per_s, address_calls_burst, .. } = *clients;
+        let settings = GrpcSettings { address_calls_per_s, address_calls_burst, ..settings.clone() };
+        let peers = Arc::new(Peers::new(&settings, clients.proxies.clone(), files::raise_limit()));
+        Self { clients, settings, older, peers }
+    }
 
-async fn serve_methods(
-    clients: &ClientsSettings,
-    settings: &GrpcSettings,
-    routes: RoutesBuilder,
-    pages: Pages,
-    older: Option<OlderMethods>,
-) -> Result<GrpcServer, ListenError> {
-    let ClientsSettings { address_calls_per_s, address_calls_burst, .. } = *clients;
-    let settings = &GrpcSettings { address_calls_per_s, address_calls_burst, ..settings.clone() };
-    let tls = ListenerTls::of_clients(clients).map_err(ListenError::Settings)?;
-    let entrance = Entrance {
-        listen: &clients.listen,
-        settings,
-        proxies: clients.proxies.clone(),
-        tls,
-        door: Door::Clients { origins: Origins::new(&clients.origins) },
-        pages,
-        descriptors: older.map_or(gim_proto::CLIENT_FILE_DESCRIPTOR_SET, |older| older.descriptors),
-        older,
-    };
-    entrance.open(routes).await
+    /// Serves `routes` to today's clients, with reflection of what is theirs. What is no call is answered by `pages`.
+    pub async fn serve(&self, mut routes: RoutesBuilder, pages: Pages) -> Result<GrpcServer, ListenError> {
+        reflection::add_for_clients(&mut routes);
+        self.open(&self.clients.listen, &self.settings, routes, pages, None).await
+    }
+
+    /// Serves the methods of older clients, and nothing else. Refusals have the result code as their number.
+    pub async fn serve_older(
+        &self,
+        listen: &Endpoint,
+        routes: RoutesBuilder,
+        methods: OlderMethods,
+    ) -> Result<GrpcServer, ListenError> {
+        // As gim answered at all times.
+        let settings = GrpcSettings { status_codes: StatusCodes::Gim, ..self.settings.clone() };
+        self.open(listen, &settings, routes, Arc::new(|_| None), Some(methods)).await
+    }
+
+    async fn open(
+        &self,
+        listen: &Endpoint,
+        settings: &GrpcSettings,
+        routes: RoutesBuilder,
+        pages: Pages,
+        older: Option<OlderMethods>,
+    ) -> Result<GrpcServer, ListenError> {
+        let tls = ListenerTls::of_clients(self.clients).map_err(ListenError::Settings)?;
+        let today = Speakers::of_today(gim_proto::CLIENT_FILE_DESCRIPTOR_SET);
+        let others = self.older.iter().map(|methods| Speakers::from(*methods)).chain([today]);
+        let wrong_port = WrongPort::new(older.map_or(today, Speakers::from), others).map_err(problem_of_descriptors)?;
+        let entrance = Entrance {
+            listen,
+            settings,
+            tls,
+            door: Door::Clients { origins: Origins::new(&self.clients.origins) },
+            pages,
+            descriptors: older.map_or(gim_proto::CLIENT_FILE_DESCRIPTOR_SET, |older| older.descriptors),
+            older,
+            wrong_port,
+            peers: self.peers.clone(),
+        };
+        entrance.open(routes).await
+    }
 }
 
 #[cfg(test)]

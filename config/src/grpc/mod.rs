@@ -27,6 +27,7 @@ mod tls_way;
 mod tokens;
 pub mod unary;
 mod web;
+mod wrong_port;
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -56,6 +57,7 @@ use self::{
     status_codes::ReadResultCodes,
     tls_way::TlsWay,
     web::{Door, DoorLayer, Origins, WebLayer},
+    wrong_port::{Speakers, WrongPort, WrongPortLayer},
 };
 use crate::{
     endpoints::Endpoints,
@@ -65,7 +67,7 @@ use crate::{
     traces,
 };
 
-pub use clients::{ClientsSettings, serve_clients, serve_older_clients};
+pub use clients::{ClientListeners, ClientsSettings};
 pub use costs::cost_of;
 pub use older_methods::OlderMethods;
 pub use settings::GrpcSettings;
@@ -148,8 +150,18 @@ impl GrpcServer {
 /// `service_names` are reported healthy.
 pub async fn serve(
     settings: &GrpcSettings,
+    routes: RoutesBuilder,
+    service_names: &[&str],
+) -> Result<GrpcServer, ListenError> {
+    serve_telling(settings, routes, service_names, &[]).await
+}
+
+/// [`serve`], which tells older clients that they came to the wrong port.
+pub async fn serve_telling(
+    settings: &GrpcSettings,
     mut routes: RoutesBuilder,
     service_names: &[&str],
+    older: &[OlderMethods],
 ) -> Result<GrpcServer, ListenError> {
     let tls = ListenerTls::of_services(settings).map_err(ListenError::Settings)?;
     let (health, health_service) = tonic_health::server::health_reporter();
@@ -158,7 +170,10 @@ pub async fn serve(
     }
     routes.add_service(health_service);
     reflection::add(&mut routes, settings);
-    Entrance { tls, ..Entrance::of_services(settings, gim_proto::FILE_DESCRIPTOR_SET) }.open(routes).await
+    let descriptors = gim_proto::FILE_DESCRIPTOR_SET;
+    let others = older.iter().map(|methods| Speakers::from(*methods));
+    let wrong_port = WrongPort::new(Speakers::of_today(descriptors), others).map_err(problem_of_descriptors)?;
+    Entrance { tls, wrong_port, ..Entrance::of_services(settings, descriptors) }.open(routes).await
 }
 
 /// Serves `routes`, and nothing beside them, behind the door of services; their methods are those of an encoded `FileDescriptorSet`.
@@ -174,13 +189,14 @@ pub async fn serve_described(
 struct Entrance<'a> {
     listen: &'a Endpoint,
     settings: &'a GrpcSettings,
-    proxies: Networks,
     tls: Option<Arc<ListenerTls>>,
     door: Door,
     pages: Pages,
     descriptors: &'a [u8],
     /// Where the methods are those of older clients.
     older: Option<OlderMethods>,
+    wrong_port: WrongPort,
+    peers: Arc<Peers>,
 }
 
 impl<'a> Entrance<'a> {
@@ -189,23 +205,24 @@ impl<'a> Entrance<'a> {
         Self {
             listen: &settings.listen,
             settings,
-            proxies: Networks::default(),
             tls: None,
             door: Door::Services { names: settings.names.clone().into() },
             pages: Arc::new(|_| None),
             descriptors,
             older: None,
+            wrong_port: WrongPort::default(),
+            peers: Arc::new(Peers::new(settings, Networks::default(), files::raise_limit())),
         }
     }
 
     async fn open(self, routes: RoutesBuilder) -> Result<GrpcServer, ListenError> {
         let settings = self.settings;
-        let schema = Schema::new(self.descriptors).map_err(|error| ListenError::Settings(error.to_string()))?;
+        let schema = Schema::new(self.descriptors).map_err(problem_of_descriptors)?;
         let listener = self.listen.listen().await?;
         let address = listener
             .local_addr()
             .map_err(|source| ListenError::Refused { address: self.listen.to_string(), source })?;
-        let peers = Arc::new(Peers::new(settings, self.proxies, files::raise_limit()));
+        let (peers, wrong_port) = (self.peers, Arc::new(self.wrong_port));
         let (stop, mut stopped) = watch::channel(false);
         let origins = match &self.door {
             Door::Clients { origins } => Some(origins.clone()),
@@ -224,8 +241,9 @@ impl<'a> Entrance<'a> {
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
             .layer(RestLayer { bytes_max: settings.header_bytes_max as usize })
             .layer(DoorLayer(self.door))
-            .layer(CallLayer::new(settings, is_for_clients, self.older))
+            .layer(CallLayer::new(settings, is_for_clients, self.older, wrong_port.clone()))
             .layer(WebLayer::new(schema, self.pages))
+            .layer(WrongPortLayer(wrong_port))
             .add_routes(routes.routes());
         let incoming = incoming::accept(listener, peers.clone(), self.tls.clone());
         let swept = peers.clone();
@@ -243,6 +261,10 @@ impl<'a> Entrance<'a> {
         });
         Ok(GrpcServer { address, stop, peers, tls: self.tls, origins, task })
     }
+}
+
+fn problem_of_descriptors(error: impl std::fmt::Display) -> ListenError {
+    ListenError::Settings(error.to_string())
 }
 
 /// Without end.

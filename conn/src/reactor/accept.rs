@@ -165,7 +165,7 @@ impl Reactor {
         match installed {
             Some(Ok(slot)) => {
                 self.context.unsigned.add(slot, address);
-                self.context.metrics.counts.accepted += 1;
+                self.context.metrics.of_client(dialect).accepted += 1;
                 self.context.metrics.opened(dialect);
                 if let Some(mut peer) = self.peer(slot) {
                     peer.reschedule();
@@ -176,7 +176,7 @@ impl Reactor {
                 self.context.quota.give_back(ip_slot);
             }
             None => {
-                self.context.metrics.counts.refused_connections += 1;
+                self.context.metrics.of_client(dialect).refused_connections += 1;
                 self.context.quota.give_back(ip_slot);
             }
         }
@@ -191,7 +191,7 @@ impl Reactor {
         peer: SocketAddr,
         reason: CloseReason,
     ) {
-        self.context.metrics.counts.refused_connections += 1;
+        self.context.metrics.of_client(dialect).refused_connections += 1;
         self.context.metrics.closed(dialect, reason);
         let (reconnect_after_ms, endpoint) = self.context.drain.advice(reason, None, entrance, u64::from(peer.port()));
         let goodbye = packet::goodbye(reason, "", reconnect_after_ms, endpoint);

@@ -256,21 +256,20 @@ impl Peer<'_> {
     }
 
     fn refuse_sign_in(&mut self, packet: &PacketView<'_>, refusal: &SignInRefusal) {
-        self.context.metrics.refused(self.connection.dialect);
-        let counts = &mut self.context.metrics.counts;
+        self.context.metrics.of_client(self.connection.dialect).refused_packets += 1;
         let (code, sentence) = match refusal {
             SignInRefusal::Unreadable => (ResultCode::BadRequest, ResultCode::BadRequest.text().to_owned()),
             SignInRefusal::Unknown(id) => (ResultCode::BadRequest, format!("app_id: there is no app {id} here")),
             SignInRefusal::Full(id) => {
                 let sentence = format!("app {id} has as many connections as it may have");
-                counts.apps_full += 1;
+                self.context.metrics.counts.apps_full += 1;
                 return self.close_saying(CloseReason::CrServerOverloaded, &sentence);
             }
             SignInRefusal::Busy => (ResultCode::TryAgainLater, ResultCode::TryAgainLater.text().to_owned()),
         };
         let reply = packet::refusal_saying(packet.request_id, packet.command, code, sentence);
         if let SignInRefusal::Busy = refusal {
-            counts.uplink_full += 1;
+            self.context.metrics.of_client(self.connection.dialect).uplink_full += 1;
             self.connection.session.on_forward_failed();
             self.send(reply, Kind::Reply);
         } else {

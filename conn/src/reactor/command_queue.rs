@@ -395,7 +395,7 @@ impl Peer<'_> {
             Phase::SigningIn => {
                 if self.connection.session.on_newest_seq(seq) {
                     self.connection.flags.hint_owed = self.connection.dialect.is_none();
-                    self.context.metrics.counts.inbox_skipped += 1;
+                    self.context.metrics.of_client(self.connection.dialect).inbox_skipped += 1;
                 }
             }
             Phase::Live => {

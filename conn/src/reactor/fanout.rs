@@ -102,14 +102,21 @@ impl Reactor {
     fn pump_rooms(&mut self, app: usize, deliveries_max: usize) -> usize {
         // Lent out, so that members can be sent to while their room is walked.
         let mut rooms = std::mem::replace(&mut self.context.apps[app].rooms, Rooms::new(0));
-        let pumped = rooms.pump(deliveries_max, |slot, frame, is_urgent| {
-            if let Some(mut peer) = self.peer(slot) {
-                peer.send(frame.clone(), if is_urgent { Kind::UrgentRoom } else { Kind::Room });
-            }
-        });
+        let mut missed = Vec::new();
+        let deliveries = rooms.pump(
+            deliveries_max,
+            |slot, frame, is_urgent| {
+                if let Some(mut peer) = self.peer(slot) {
+                    peer.send(frame.clone(), if is_urgent { Kind::UrgentRoom } else { Kind::Room });
+                }
+            },
+            |slot, count| missed.push((slot, count)),
+        );
         self.context.apps[app].rooms = rooms;
-        self.context.metrics.counts.room_dropped += pumped.missed as u64;
-        pumped.deliveries
+        for (slot, count) in missed {
+            self.counts_of(slot).room_dropped += count as u64;
+        }
+        deliveries
     }
 
     pub(super) fn push_to_all(&mut self, app: usize, message_id: u64, frame: Encoded) {

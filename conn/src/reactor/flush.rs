@@ -106,7 +106,7 @@ impl Peer<'_> {
             self.flush();
         }
         let outbound = self.connection.outbound.get_or_insert_with(|| self.context.writer.take_queue());
-        let counts = &mut self.context.metrics.counts;
+        let counts = self.context.metrics.of_client(self.connection.dialect);
         match outbound.push(piece, kind, hard_bytes) {
             Pushed::Queued => {}
             Pushed::QueuedDropping(count) => counts.room_dropped += count as u64,
@@ -214,7 +214,7 @@ impl Peer<'_> {
             return;
         }
         let seq = self.connection.session.newest_seq();
-        self.context.metrics.counts.sync_hints += 1;
+        self.context.metrics.of_client(self.connection.dialect).sync_hints += 1;
         self.send(packet::notice(PacketCommand::PcSyncHint, &[], seq), Kind::Reply);
     }
 

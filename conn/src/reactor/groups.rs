@@ -181,7 +181,7 @@ impl Reactor {
         // Lent out, so that members can be sent to while their group is walked. Nothing that is sent here ends a connection.
         let mut groups = std::mem::replace(&mut self.context.apps[app].groups, Groups::new(0));
         let (mut hinted, mut missed) = (Vec::new(), Vec::new());
-        let pumped = groups.members.pump_noting(
+        let deliveries = groups.members.pump(
             deliveries_max,
             |slot, push, _| match push {
                 Push::Message { frame, is_persisted, origin_device_id } => {
@@ -195,7 +195,7 @@ impl Reactor {
         );
         self.context.apps[app].groups = groups;
         for (slot, count) in missed {
-            self.context.metrics.counts.inbox_skipped += count as u64;
+            self.counts_of(slot).inbox_skipped += count as u64;
             hinted.push(slot);
         }
         for slot in hinted {
@@ -203,7 +203,7 @@ impl Reactor {
                 peer.hint_of_group();
             }
         }
-        pumped.deliveries
+        deliveries
     }
 }
 
@@ -239,7 +239,7 @@ mod tests {
                 Push::Message { origin_device_id, .. } => delivered.push((slot, *origin_device_id)),
                 Push::Hint => delivered.push((slot, 0)),
             };
-            groups.members.pump_noting(3, deliver, |_, _| panic!("nothing overflows here"));
+            groups.members.pump(3, deliver, |_, _| panic!("nothing overflows here"));
         }
         delivered.sort_unstable();
         delivered

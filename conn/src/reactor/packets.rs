@@ -86,7 +86,7 @@ impl Peer<'_> {
 
     /// Answers from what this node knows; whether logic knows of something newer is asked in a batch with others.
     fn answer_heartbeat(&mut self, packet: &PacketView<'_>) {
-        self.context.metrics.counts.heartbeats += 1;
+        self.context.metrics.of_client(self.connection.dialect).heartbeats += 1;
         let reply = self.context.replies.encode(packet, self.connection.session.newest_seq());
         let now_ms = self.context.clock.now_ms();
         let asks = self.connection.session.asks_newest_seq(now_ms, &self.context.rules);
@@ -124,7 +124,7 @@ impl Peer<'_> {
         let uplink = &mut self.context.apps[app].uplink;
         let item = |request_id, content| UpItem::Packet { connection, identity, command, request_id, content };
         let is_taken = uplink.push_packet(share, packet.request_id, packet.content, item);
-        self.context.metrics.counts.uplink_full += u64::from(!is_taken);
+        self.context.metrics.of_client(self.connection.dialect).uplink_full += u64::from(!is_taken);
         is_taken
     }
 
@@ -139,7 +139,7 @@ impl Peer<'_> {
     }
 
     fn refuse(&mut self, packet: &PacketView<'_>, code: ResultCode) {
-        self.context.metrics.refused(self.connection.dialect);
+        self.context.metrics.of_client(self.connection.dialect).refused_packets += 1;
         if packet::is_silent(packet.command, packet.request_id) {
             return;
         }

@@ -181,7 +181,7 @@ impl Peer<'_> {
         if !self.is_paused() {
             return Served::OutOfBudget;
         }
-        self.context.metrics.counts.pauses += 1;
+        self.context.metrics.of_client(self.connection.dialect).pauses += 1;
         Served::Enough
     }
 

@@ -8,9 +8,13 @@ use gim_legacy::{
     Dialect,
     packets::{Packet, Scratch},
 };
+use gim_proto::CloseReason;
 
 use super::{Reactor, context::Context, peer::Peer};
-use crate::wire::{encoded::Encoded, intake::Flow, outbound::Kind, packet::PacketView};
+use crate::{
+    metrics::TurnCounts,
+    wire::{encoded::Encoded, intake::Flow, outbound::Kind, packet::PacketView},
+};
 
 /// Frames of which the rendition is remembered: more than a burst in a room is long.
 const RECENT_MAX: usize = 256;
@@ -42,11 +46,16 @@ impl Peer<'_> {
     /// A frame in a dialect.
     #[cold]
     pub(super) fn on_worded_frame(&mut self, dialect: Dialect, frame: &[u8]) -> Flow {
-        self.context.metrics.heard(dialect);
+        self.context.metrics.of_client(Some(dialect)).packets_in += 1;
         let mut scratch = std::mem::take(&mut self.context.renditions.scratch);
         let flow = match dialect.packets().read(frame, &mut scratch) {
             Ok(packet) => self.on_packet(&packet.into()),
-            Err(_) => self.on_bad_frame(),
+            Err(error) => {
+                // Whoever came to the wrong port finds out here.
+                let sentence = format!("this port is for clients of {}: {error}", dialect.name());
+                self.close_saying(CloseReason::CrBadFrame, &sentence);
+                Flow::Stop
+            }
         };
         self.context.renditions.scratch = scratch;
         flow
@@ -101,6 +110,12 @@ impl Renditions {
 }
 
 impl Reactor {
+    /// The numbers of this turn under which what a connection does is counted.
+    pub(super) fn counts_of(&mut self, slot: usize) -> &mut TurnCounts {
+        let dialect = self.peer(slot).and_then(|peer| peer.connection.dialect);
+        self.context.metrics.of_client(dialect)
+    }
+
     /// Lets go of frames that went to everybody.
     pub(super) fn forget_renditions(&mut self) {
         if self.context.renditions.has_recent && !self.context.apps.have_leftovers() {

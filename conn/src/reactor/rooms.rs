@@ -50,15 +50,6 @@ struct RoomLog<T> {
     end: u32,
 }
 
-/// What a pump did.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub struct Pumped {
-    /// Pushes that were handed over, and visits to members who had seen all.
-    pub deliveries: usize,
-    /// Pushes that members missed because the log overflowed.
-    pub missed: usize,
-}
-
 /// What one member got.
 struct Visit {
     slot: usize,
@@ -146,32 +137,27 @@ impl<T> Rooms<T> {
     }
 
     /// Visits members, rooms taking turns, and hands each all that it has not seen, saying what is urgent, until that came to
-    /// `deliveries_max` pushes: beyond it by what one member is behind at most.
-    pub fn pump(&mut self, deliveries_max: usize, deliver: impl FnMut(usize, &T, bool)) -> Pumped {
-        self.pump_noting(deliveries_max, deliver, |_, _| ())
-    }
-
-    /// [`Rooms::pump`], and notes who missed how many because the log overflowed.
-    pub fn pump_noting(
+    /// `deliveries_max` pushes: beyond it by what one member is behind at most. Notes who missed how many because the log overflowed. How many
+    /// were handed over, with the visits to members who had seen all.
+    pub fn pump(
         &mut self,
         deliveries_max: usize,
         mut deliver: impl FnMut(usize, &T, bool),
         mut note_missed: impl FnMut(usize, usize),
-    ) -> Pumped {
-        let mut pumped = Pumped::default();
-        while pumped.deliveries < deliveries_max {
+    ) -> usize {
+        let mut deliveries = 0;
+        while deliveries < deliveries_max {
             let Some(room_id) = self.active.pop_front() else { break };
             let Some(room) = self.rooms.get_mut(&room_id) else { continue };
             let mut visits_left = room.remaining.min(VISITS_PER_ROOM);
-            while visits_left > 0 && pumped.deliveries < deliveries_max {
+            while visits_left > 0 && deliveries < deliveries_max {
                 visits_left -= 1;
                 let Visit { slot, delivered, missed } = room.visit_next(&mut deliver);
                 if missed > 0 {
                     note_missed(slot, missed);
                 }
-                pumped.missed += missed;
                 // To find that a member has seen all takes time, too.
-                pumped.deliveries += delivered.max(1);
+                deliveries += delivered.max(1);
             }
             if room.remaining > 0 {
                 self.active.push_back(room_id);
@@ -179,7 +165,7 @@ impl<T> Rooms<T> {
                 room.logs.iter_mut().for_each(|log| log.pushes.clear());
             }
         }
-        pumped
+        deliveries
     }
 }
 
@@ -229,10 +215,14 @@ mod tests {
         vec![number].into()
     }
 
+    fn nobody_misses(slot: usize, count: usize) {
+        panic!("{slot} missed {count}");
+    }
+
     fn pump_all(rooms: &mut Rooms<Bytes>) -> Vec<(usize, u8)> {
         let mut delivered = Vec::new();
         while rooms.is_active() {
-            rooms.pump(3, |slot, frame, _| delivered.push((slot, frame[0])));
+            rooms.pump(3, |slot, frame, _| delivered.push((slot, frame[0])), nobody_misses);
         }
         delivered
     }
@@ -258,8 +248,8 @@ mod tests {
             rooms.push(5, frame(number), false);
         }
         let mut delivered = Vec::new();
-        let pumped = rooms.pump(100, |slot, frame, _| delivered.push((slot, frame[0])));
-        assert_eq!(pumped, Pumped { deliveries: 8, missed: 0 });
+        let pumped = rooms.pump(100, |slot, frame, _| delivered.push((slot, frame[0])), nobody_misses);
+        assert_eq!(pumped, 8);
         assert_eq!(delivered, [(1, 0), (1, 1), (1, 2), (1, 3), (2, 0), (2, 1), (2, 2), (2, 3)]);
     }
 
@@ -272,8 +262,8 @@ mod tests {
         (0..4).for_each(|number| rooms.push(5, frame(number), false));
         let mut delivered = Vec::new();
         for expected in [8, 8, 4, 0] {
-            let pumped = rooms.pump(7, |slot, frame, _| delivered.push((slot, frame[0])));
-            assert_eq!(pumped, Pumped { deliveries: expected, missed: 0 });
+            let pumped = rooms.pump(7, |slot, frame, _| delivered.push((slot, frame[0])), nobody_misses);
+            assert_eq!(pumped, expected);
         }
         assert_eq!(delivered, (0..5).flat_map(|slot| (0..4).map(move |number| (slot, number))).collect::<Vec<_>>());
     }
@@ -307,8 +297,9 @@ mod tests {
             rooms.push(5, frame(number), false);
         }
         let mut delivered = Vec::new();
-        let pumped = rooms.pump(100, |_, frame, _| delivered.push(frame[0]));
-        assert_eq!((delivered, pumped.missed), (vec![3, 4], 3));
+        let mut missed = Vec::new();
+        rooms.pump(100, |_, frame, _| delivered.push(frame[0]), |slot, count| missed.push((slot, count)));
+        assert_eq!((delivered, missed), (vec![3, 4], vec![(1, 3)]));
     }
 
     #[test]
@@ -321,7 +312,7 @@ mod tests {
         rooms.push(1, frame(1), false);
         rooms.push(2, frame(2), false);
         let mut delivered = Vec::new();
-        rooms.pump(VISITS_PER_ROOM + 1, |slot, _, _| delivered.push(slot));
+        rooms.pump(VISITS_PER_ROOM + 1, |slot, _, _| delivered.push(slot), nobody_misses);
         assert_eq!(delivered.last(), Some(&10_000));
     }
 
@@ -347,12 +338,12 @@ mod tests {
                         places.iter_mut().flatten().for_each(|(_, expected, _)| expected.push(number));
                     }
                     _ => {
-                        rooms.pump(slot, |slot, frame, _| places[slot].as_mut().unwrap().2.push(frame[0]));
+                        rooms.pump(slot, |slot, frame, _| places[slot].as_mut().unwrap().2.push(frame[0]), nobody_misses);
                     }
                 }
             }
             while rooms.is_active() {
-                rooms.pump(2, |slot, frame, _| places[slot].as_mut().unwrap().2.push(frame[0]));
+                rooms.pump(2, |slot, frame, _| places[slot].as_mut().unwrap().2.push(frame[0]), nobody_misses);
             }
             for (_, expected, seen) in places.into_iter().flatten() {
                 prop_assert_eq!(seen, expected);

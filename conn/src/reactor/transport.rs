@@ -260,10 +260,7 @@ impl Peer<'_> {
         self.send_raw(response.into());
         // It is today's packet, whatever the client speaks.
         if let Some(packet) = sign_in {
-            match self.connection.dialect {
-                None => self.context.metrics.counts.packets_in += 1,
-                Some(dialect) => self.context.metrics.heard(dialect),
-            }
+            self.context.metrics.of_client(self.connection.dialect).packets_in += 1;
             let flow = PacketView::decode(&packet).map_or(Flow::Stop, |packet| self.on_packet(&packet));
             if flow == Flow::Stop {
                 return false;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use axum::{Router, extract::Query};
 use bytes::Bytes;
 use gim_config::{
-    grpc::{self, ClientsSettings, GrpcServer, GrpcSettings, Page, Pages},
+    grpc::{ClientListeners, ClientsSettings, GrpcServer, Page, Pages},
     listen::ListenError,
     page_json::{LocateAnswer, Problem},
 };
@@ -30,7 +30,7 @@ struct LocateQuery {
 /// Opens the listener, where the settings have one.
 pub async fn start(
     clients: &ClientsSettings,
-    settings: &GrpcSettings,
+    listeners: &ClientListeners<'_>,
     dispatch: Dispatch,
     use_cases: Arc<UseCases>,
 ) -> Result<Option<GrpcServer>, ListenError> {
@@ -41,7 +41,7 @@ pub async fn start(
         dispatch.forward(request.map(Body::new)).await.map(axum::body::Body::new)
     });
     let pages: Pages = Arc::new(move |request| page(request, &use_cases));
-    grpc::serve_clients(clients, settings, RoutesBuilder::from(calls), pages).await.map(Some)
+    listeners.serve(RoutesBuilder::from(calls), pages).await.map(Some)
 }
 
 fn page(request: &request::Parts, use_cases: &UseCases) -> Option<Page> {

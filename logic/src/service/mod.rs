@@ -28,7 +28,7 @@ use gim_config::{
     Readiness, ServiceArguments,
     admin::{self, Admin},
     data_folder::{DataFolder, DataFolderError},
-    grpc::{self, GrpcServer},
+    grpc::{self, ClientListeners, GrpcServer},
     listen::ListenError,
     ready::ReadyPart,
     service::Running,
@@ -344,9 +344,12 @@ async fn listen(
         use_cases: use_cases.clone(),
     };
     link::add_to(&mut routes, parts);
-    let legacy = legacy::start(settings, &dispatch, business).await?;
-    let clients = http::start(&settings.clients, &settings.grpc, dispatch, use_cases.clone()).await?;
-    Ok(Listeners { clients, legacy, grpc: grpc::serve(&settings.grpc, routes, &rpc::SERVICE_NAMES).await? })
+    let older = legacy::methods();
+    let listeners = ClientListeners::new(&settings.clients, &settings.grpc, &older);
+    let legacy = legacy::start(settings, &listeners, &dispatch, business).await?;
+    let clients = http::start(&settings.clients, &listeners, dispatch, use_cases.clone()).await?;
+    let grpc = grpc::serve_telling(&settings.grpc, routes, &rpc::SERVICE_NAMES, &older).await?;
+    Ok(Listeners { clients, legacy, grpc })
 }
 
 impl Logic {

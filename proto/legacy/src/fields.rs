@@ -17,6 +17,9 @@ pub enum Malformed {
     /// A text is no UTF-8.
     #[error("a text is no UTF-8")]
     Text,
+    /// A sign-in that only newer clients say.
+    #[error("a newer client signs in")]
+    Newer,
 }
 
 /// One field.

@@ -10,13 +10,13 @@ const NEWER: std::ops::RangeInclusive<u32> = 16..=17;
 /// # Errors
 /// Where it is a newer client's.
 pub(crate) fn todays<'a>(content: &'a [u8], scratch: &'a mut Vec<u8>) -> Result<&'a [u8], Malformed> {
-    let (mut device_id, mut user_id, mut token, mut newer) = (0, 0, "", None);
+    let (mut device_id, mut user_id, mut token, mut is_newer) = (0, 0, "", false);
     let read = visit(content, |field| {
         match field.tag {
             1 => device_id = field.number()?,
             2 => user_id = field.number()?,
             3 => token = field.text()?,
-            tag if NEWER.contains(&tag) => newer = Some(tag),
+            tag if NEWER.contains(&tag) => is_newer = true,
             _ => {}
         }
         Ok(())
@@ -24,8 +24,8 @@ pub(crate) fn todays<'a>(content: &'a [u8], scratch: &'a mut Vec<u8>) -> Result<
     if read.is_err() {
         return Ok(content);
     }
-    if let Some(tag) = newer {
-        return Err(Malformed::Field(tag));
+    if is_newer {
+        return Err(Malformed::Newer);
     }
     scratch.clear();
     put_number(scratch, 1, user_id);

@@ -124,15 +124,16 @@ impl<'a> Wrapped<'a> {
 }
 
 impl<'a> Card<'a> {
+    /// Texts are looked at: an app cannot read a message in which one is no UTF-8, nor a page with such a message.
     fn read(bytes: &'a [u8]) -> Result<Self, Malformed> {
         let mut card = Self::default();
         visit(bytes, |field| {
             match field.tag {
                 1 => card.user_id = field.number()?,
                 2 => card.device_id = field.number()?,
-                3 => card.nickname = field.bytes()?,
-                4 => card.avatar_url = field.bytes()?,
-                5 => card.extra = field.bytes()?,
+                3 => card.nickname = field.text()?.as_bytes(),
+                4 => card.avatar_url = field.text()?.as_bytes(),
+                5 => card.extra = field.text()?.as_bytes(),
                 _ => {}
             }
             Ok(())
@@ -151,9 +152,9 @@ impl<'a> Member<'a> {
         visit(bytes, |field| {
             match field.tag {
                 1 => member.user_id = field.number()?,
-                2 => member.nickname = field.bytes()?,
+                2 => member.nickname = field.text()?.as_bytes(),
                 3 => member.member_type = field.number()?,
-                5 => member.extra = field.bytes()?,
+                5 => member.extra = field.text()?.as_bytes(),
                 _ => {}
             }
             Ok(())

@@ -124,12 +124,15 @@ impl Older {
 }
 
 impl OlderClient for Older {
-    fn sign_in(server: &Server, phone_number: &str) -> Self {
-        let device_id = Self::register_at(server, server.older_channel(NAME)).unwrap() as i64;
-        let request = SignInReq { phone_number: phone_number.into(), code: "123456".into(), device_id };
-        let reply = server.call(BusinessExtClient::new(server.older_channel(NAME)).sign_in(request)).unwrap();
-        let (user_id, token) = (reply.user_id, reply.token);
-        Self { user_id, device_id, token, connection: None, requests: 0, seq: 0, shown: Vec::new() }
+    const NAME: &'static str = NAME;
+
+    fn sign_in_on(server: &Server, phone_number: &str, device_id: u64, former: Option<&Self>) -> Result<Self, Status> {
+        let request =
+            SignInReq { phone_number: phone_number.into(), code: "123456".into(), device_id: device_id as i64 };
+        let request = former.map_or_else(|| Request::new(request.clone()), |former| former.signed(request.clone()));
+        let reply = server.call(BusinessExtClient::new(server.older_channel(NAME)).sign_in(request))?;
+        let (user_id, device_id, token) = (reply.user_id, device_id as i64, reply.token);
+        Ok(Self { user_id, device_id, token, connection: None, requests: 0, seq: 0, shown: Vec::new() })
     }
 
     fn user_id(&self) -> u64 {

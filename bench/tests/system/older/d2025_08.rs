@@ -15,7 +15,7 @@ use gim_legacy::d2025_08::wire::{
         user_ext_service_client::UserExtServiceClient,
     },
 };
-use gim_proto::metadata;
+use gim_proto::{ResultCode, metadata};
 use prost::Message as _;
 use tonic::{Request, Status, transport::Channel};
 
@@ -100,12 +100,14 @@ impl Older {
 }
 
 impl OlderClient for Older {
-    fn sign_in(server: &Server, phone_number: &str) -> Self {
-        let device_id = Self::register_at(server, server.older_channel(NAME)).unwrap();
+    const NAME: &'static str = NAME;
+
+    fn sign_in_on(server: &Server, phone_number: &str, device_id: u64, former: Option<&Self>) -> Result<Self, Status> {
         let request = UserSignInRequest { phone_number: phone_number.into(), code: "123456".into(), device_id };
-        let reply = server.call(UserExtServiceClient::new(server.older_channel(NAME)).sign_in(request)).unwrap();
-        let (user_id, token) = (reply.user_id, reply.token);
-        Self { user_id, device_id, token, connection: None, requests: 0, seq: 0, shown: Vec::new() }
+        let request = former.map_or_else(|| Request::new(request.clone()), |former| former.signed(request.clone()));
+        let reply = server.call(UserExtServiceClient::new(server.older_channel(NAME)).sign_in(request))?;
+        let (user_id, device_id, token) = (reply.user_id, device_id, reply.token);
+        Ok(Self { user_id, device_id, token, connection: None, requests: 0, seq: 0, shown: Vec::new() })
     }
 
     fn user_id(&self) -> u64 {
@@ -292,7 +294,75 @@ fn what_a_client_of_august_2025_does_wrong_is_answered_in_its_form() {
     let client = Older::sign_in(&server, "13800000003");
     let address = server.older_address(NAME, false);
     let mut newer = gim_proto::client::Client::connect(address, crate::server::DEADLINE).unwrap();
-    assert_eq!(newer.sign_in(client.user_id, client.device_id, &client.token).unwrap().code, 10000);
+    let refused = newer.sign_in(client.user_id, client.device_id, &client.token).unwrap();
+    assert_eq!((refused.code, refused.message.ends_with("this port is for clients of 2025-08")), (10000, true));
+}
+
+/// What only this dialect and today's have methods of the same name for.
+#[test]
+fn calls_alike_in_2025_and_today_are_told_apart_at_todays_port() {
+    let server = Server::start_for_older_clients();
+    let client = Older::sign_in(&server, "13800000004");
+    for channel in [server.channel(server.clients_address()), server.logic()] {
+        let mut messages = MessageExtServiceClient::new(channel.clone());
+        let mut groups = GroupExtServiceClient::new(channel);
+        let (group_id, user_id) = (10_000, 10_001);
+        let made = GroupCreateRequest { name: "group".into(), member_ids: vec![user_id], ..Default::default() };
+        let named = GroupCreateRequest { name: "group".into(), ..GroupCreateRequest::default() };
+        let update = GroupUpdateRequest { group_id, name: "new".into(), ..GroupUpdateRequest::default() };
+        let add = AddMembersRequest { group_id, user_ids: vec![user_id, user_id + 1] };
+        let member = UpdateMemberRequest { group_id, user_id, ..UpdateMemberRequest::default() };
+        let refusals = [
+            server.call(messages.sync(client.signed(SyncRequest { seq: 5 }))).err(),
+            server.call(groups.create(client.signed(made))).err(),
+            server.call(groups.create(client.signed(named))).err(),
+            server.call(groups.update(client.signed(update))).err(),
+            server.call(groups.add_members(client.signed(add))).err(),
+            server.call(groups.update_member(client.signed(member))).err(),
+        ];
+        let whose = "this is the port of today's clients; this is a call of clients of 2025-08, who have another";
+        are_told(&refusals, whose);
+    }
+}
+
+#[test]
+fn calls_alike_in_2025_and_today_are_told_apart_at_the_port_of_2025() {
+    use gim_proto::logic::{
+        Group, GroupCreateRequest, GroupGetMembersRequest, GroupMember, GroupUpdateMemberRequest, GroupUpdateRequest,
+        PushRoomRequest, SyncRequest, group_ext_service_client::GroupExtServiceClient,
+        message_ext_service_client::MessageExtServiceClient, room_ext_service_client::RoomExtServiceClient,
+    };
+    let server = Server::start_for_older_clients();
+    let client = Older::sign_in(&server, "13800000005");
+    let mut messages = MessageExtServiceClient::new(server.older_channel(NAME));
+    let mut groups = GroupExtServiceClient::new(server.older_channel(NAME));
+    let mut rooms = RoomExtServiceClient::new(server.older_channel(NAME));
+    let group = || Some(Group { name: "group".into(), ..Group::default() });
+    let member = GroupMember { user_id: 10_001, ..GroupMember::default() };
+    let from_start = SyncRequest { from_start: true, ..SyncRequest::default() };
+    let made = GroupCreateRequest { group: group(), members: vec![member.clone()] };
+    let update = GroupUpdateRequest { group: group() };
+    let described = GroupUpdateMemberRequest { group_id: 10_000, member: Some(member) };
+    let listed = GroupGetMembersRequest { group_id: 10_000, limit: 5, ..GroupGetMembersRequest::default() };
+    let kept = PushRoomRequest { room_id: ROOM, is_persist: true, ..PushRoomRequest::default() };
+    let refusals = [
+        server.call(messages.sync(client.signed(SyncRequest { seq: 5, ..SyncRequest::default() }))).err(),
+        server.call(messages.sync(client.signed(from_start))).err(),
+        server.call(groups.create(client.signed(made))).err(),
+        server.call(groups.update(client.signed(update))).err(),
+        server.call(groups.update_member(client.signed(described))).err(),
+        server.call(groups.get_members(client.signed(listed))).err(),
+        server.call(rooms.push_room(client.signed(kept))).err(),
+    ];
+    are_told(&refusals, "this is the port of clients of 2025-08; this is a call of today's clients, who have another");
+}
+
+fn are_told(refusals: &[Option<Status>], whose: &str) {
+    for (place, refused) in refusals.iter().enumerate() {
+        let refused = refused.as_ref().unwrap_or_else(|| panic!("call {place} was answered"));
+        let (code, message) = (ResultCode::of_status(refused), refused.message());
+        assert_eq!((code, message), (ResultCode::BadRequest, whose), "call {place}");
+    }
 }
 
 fn does_wrong(server: &Server, way: Way) {

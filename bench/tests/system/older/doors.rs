@@ -6,9 +6,9 @@ use gim_proto::{
     CloseReason, ResultCode,
     business::{SignInRequest, user_ext_service_client::UserExtServiceClient},
     connect::{self, CloseNotice, Packet, PacketCommand, Reply},
+    logic::{DeviceRegisterRequest, device_ext_service_client::DeviceExtServiceClient},
 };
 use prost::Message as _;
-use tonic::Code;
 
 use super::{
     OlderClient, each_dialect, make_group, read_until,
@@ -67,12 +67,15 @@ fn calls_at_the_door_of_a_dialect_take_from_the_share_of_the_address() {
 }
 
 fn registers_too_many<C: OlderClient>(server: &Server, name: &str) {
-    // Each counts as 20 calls, of which an address has 200 at once and one more in each second; each door counts by itself.
+    // Each counts as 20 calls, of which an address has 200 at once and one more in each second, at all doors together.
     let refused = C::register(server, 100);
     let is_share = |message: &str| message.contains("too many calls come from this address");
     assert!(refused.iter().any(|status| is_share(status.message())), "{name}: {} refused", refused.len());
     let code = ResultCode::of_status(&refused[0]);
     assert!(refused.iter().all(|status| ResultCode::of_status(status) == ResultCode::TooManyRequests), "{code:?}");
+    let mut devices = DeviceExtServiceClient::new(server.channel(server.clients_address()));
+    let refused = server.call(devices.register(DeviceRegisterRequest::default())).unwrap_err();
+    assert!(is_share(refused.message()), "{name}, at the door of today: {refused:?}");
 }
 
 #[test]
@@ -81,7 +84,9 @@ fn calls_of_today_are_unknown_at_the_doors_of_a_dialect() {
     for dialect in Dialect::all() {
         let mut users = UserExtServiceClient::new(server.older_channel(dialect.name()));
         let refused = server.call(users.sign_in(SignInRequest::default())).unwrap_err();
-        assert_eq!(refused.code(), Code::Unimplemented, "{dialect:?}: {refused:?}");
+        assert_eq!(ResultCode::of_status(&refused), ResultCode::UnknownCommand, "{dialect:?}: {refused:?}");
+        let whose = format!("this is the port of clients of {}; this is a call of today's clients", dialect.name());
+        assert!(refused.message().starts_with(&whose), "{dialect:?}: {refused:?}");
     }
 }
 
@@ -92,10 +97,41 @@ fn calls_of_older_clients_are_refused_at_the_doors_of_today() {
 }
 
 fn comes_to_todays_doors<C: OlderClient>(server: &Server, name: &str) {
-    let refused = C::register_at(server, server.channel(server.clients_address())).unwrap_err();
-    // One whose service has the name of one of today's is asked for what that asks for first.
-    let is_told = refused.code() == Code::Unimplemented || refused.message() == "user_id: is missing in the metadata";
-    assert!(is_told, "{name}: {refused:?}");
+    for channel in [server.channel(server.clients_address()), server.logic()] {
+        let refused = C::register_at(server, channel).unwrap_err();
+        assert_eq!(ResultCode::of_status(&refused), ResultCode::UnknownCommand, "{name}: {refused:?}");
+        let message = refused.message();
+        assert!(message.starts_with("this is the port of today's clients; "), "{name}: {message}");
+        assert!(message.contains(name), "{name}: {message}");
+    }
+}
+
+#[test]
+fn a_device_is_another_users_once_its_app_shows_who_was_there() {
+    let server = Server::start_for_older_clients();
+    each_dialect!(changes_hands, &server);
+}
+
+fn changes_hands<C: OlderClient>(server: &Server, name: &str) {
+    let [of_ada, of_bob] = ["124", "123"].map(|area| format!("{area}{}", name.replace('-', "")));
+    let mut ada = C::sign_in(server, &of_ada);
+    let Asked::SignIn { device_id, .. } = ada.credentials() else { panic!("signs in first") };
+    ada.connect(server, Way::Tcp);
+    // More often than codes may be wrong: none of them counts against the number.
+    for _ in 0..11 {
+        let refused = C::sign_in_on(server, &of_bob, device_id, None).err().unwrap();
+        assert_eq!(ResultCode::of_status(&refused), ResultCode::DeviceNotFound, "{name}: {refused:?}");
+    }
+    let mut bob = C::sign_in_on(server, &of_bob, device_id, Some(&ada)).unwrap_or_else(|refused| panic!("{refused:?}"));
+    assert_ne!(bob.user_id(), ada.user_id());
+    while ada.try_take_push() {}
+    let refused = ada.list_groups(server).unwrap_err();
+    assert_eq!(ResultCode::of_status(&refused), ResultCode::SignInAgain, "{name}: {refused:?}");
+    bob.connect(server, Way::WebSocket);
+    bob.list_groups(server).unwrap();
+    // And back again.
+    let ada = C::sign_in_on(server, &of_ada, device_id, Some(&bob)).unwrap_or_else(|refused| panic!("{refused:?}"));
+    ada.list_groups(server).unwrap();
 }
 
 #[test]
@@ -142,7 +178,10 @@ fn is_newer_than_the_door<C: OlderClient>(server: &Server, name: &str) {
         let mut connection = Framed::open(server, name, way);
         connection.send(&Packet { request_id: "7".into(), command, content, ..Packet::default() });
         let answer = C::heard(&connection.receive_bytes().unwrap());
-        assert!(!answer.message.is_empty(), "{name} by {way:?}: {answer:?}");
+        assert!(
+            answer.message.contains(&format!("this port is for clients of {name}")),
+            "{name} by {way:?}: {answer:?}"
+        );
         if answer.kind == GOODBYE {
             assert_eq!(answer.code, ResultCode::BadRequest as i32, "{name} by {way:?}: {answer:?}");
             assert_eq!(connection.receive_bytes(), None, "{name} by {way:?}");

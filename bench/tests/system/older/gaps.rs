@@ -1,9 +1,13 @@
 //! What an older client misses, and finds: its pushes do not tell what comes before them, so that none may come where something is missing.
 
-use gim_proto::connect::send_request::Target;
+use gim_proto::{
+    connect::send_request::Target,
+    logic::{SyncRequest, message_ext_service_client::MessageExtServiceClient},
+    metadata,
+};
 
-use super::{NewClient, OlderClient, befriend, d2020_12, d2024_01, each_dialect, read_until, wire::Way};
-use crate::server::Server;
+use super::{NewClient, OlderClient, befriend, each_dialect, read_until, wire::Way};
+use crate::server::{Server, eventually};
 
 /// What waits in the kernel for a client that does not read is less than this many messages of this size.
 const MANY: usize = 200;
@@ -48,8 +52,8 @@ fn reads_nothing_for_a_while<C: OlderClient>(server: &Server, name: &str) {
 #[test]
 fn what_is_said_while_a_client_connects_comes_in_order_and_once() {
     let server = Server::start_for_older_clients();
-    comes_and_goes::<d2024_01::Older>(&server, d2024_01::NAME);
-    comes_and_goes::<d2020_12::Older>(&server, d2020_12::NAME);
+    comes_and_goes::<super::d2024_01::Older>(&server, super::d2024_01::NAME);
+    comes_and_goes::<super::d2020_12::Older>(&server, super::d2020_12::NAME);
 }
 
 fn comes_and_goes<C: OlderClient + Send>(server: &Server, name: &str) {
@@ -73,4 +77,34 @@ fn comes_and_goes<C: OlderClient + Send>(server: &Server, name: &str) {
     friend.send(to_old, "400 last");
     read_until(&mut old, "400 last");
     assert_eq!(numbers(&old), (0..=SAID).collect::<Vec<_>>(), "{name}");
+}
+
+/// In 2025-08 there are no acks.
+#[test]
+fn other_devices_begin_where_an_older_client_has_acknowledged() {
+    let server = Server::start_for_older_clients();
+    acknowledges::<super::d2024_01::Older>(&server, super::d2024_01::NAME);
+    acknowledges::<super::d2020_12::Older>(&server, super::d2020_12::NAME);
+}
+
+fn acknowledges<C: OlderClient>(server: &Server, name: &str) {
+    let phone_number = format!("122{}", name.replace('-', ""));
+    let mut old = C::sign_in(server, &phone_number);
+    let mut friend = NewClient::sign_in(server, &format!("121{}", name.replace('-', "")));
+    befriend(server, &mut old, &friend.identity);
+    friend.connect(server);
+    old.connect(server, Way::Tcp);
+    let second = server.business_sign_in(&phone_number);
+    let sync = |from_start: bool| {
+        let request = SyncRequest { from_start, ..SyncRequest::default() };
+        let request = metadata::signed(request, second.user_id, second.device_id, &second.token);
+        server.call(MessageExtServiceClient::new(server.channel(server.clients_address())).sync(request)).unwrap()
+    };
+    for text in ["one", "two"] {
+        friend.send(Target::UserId(old.user_id()), text);
+        read_until(&mut old, text);
+    }
+    let newest_seq = sync(true).messages.last().map(|message| message.seq);
+    eventually("the ack is stored", || Some(sync(false).start_seq) == newest_seq);
+    assert!(sync(false).messages.is_empty(), "{name}");
 }

@@ -52,8 +52,20 @@ pub enum Spot {
 
 /// A client of an older dialect, as the READMEs of its time have it.
 pub trait OlderClient {
+    /// The dialect.
+    const NAME: &'static str;
     /// Registers a device and signs a phone number in on it.
-    fn sign_in(server: &Server, phone_number: &str) -> Self;
+    fn sign_in(server: &Server, phone_number: &str) -> Self
+    where
+        Self: Sized,
+    {
+        let device_id = Self::register_at(server, server.older_channel(Self::NAME)).unwrap();
+        Self::sign_in_on(server, phone_number, device_id, None).unwrap()
+    }
+    /// Signs a phone number in on a device, and shows who was there before.
+    fn sign_in_on(server: &Server, phone_number: &str, device_id: u64, former: Option<&Self>) -> Result<Self, Status>
+    where
+        Self: Sized;
     fn user_id(&self) -> u64;
     /// What it says first on a long connection.
     fn credentials(&self) -> Asked;

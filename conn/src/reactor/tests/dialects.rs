@@ -86,7 +86,11 @@ fn a_heartbeat_in_a_dialect_costs_no_allocation_and_leaves_nothing() {
             stream.write_all(&heartbeat.repeat(count)).unwrap();
             harness.wait_for_input(connection, heartbeat.len() * count);
             let allocations = measure(|| harness.turn()).count_total;
-            assert_eq!(harness.reactor.context.metrics.published.heartbeats, count as u64, "{dialect:?}");
+            assert_eq!(
+                harness.reactor.context.metrics.published_of(dialect).unwrap().heartbeats,
+                count as u64,
+                "{dialect:?}"
+            );
             assert_eq!(readable(&mut stream), heartbeat.repeat(count), "{dialect:?}: the answer is the same");
             harness.up();
             allocations

@@ -1,6 +1,6 @@
 //! The frames of the long connection: `connect.Message` in both directions. Called on a reactor's thread.
 
-use gim_proto::connect::PacketCommand;
+use gim_proto::{ResultCode, connect::PacketCommand};
 
 use super::{pushes, wire::connect::Command};
 use crate::{
@@ -19,6 +19,9 @@ const CREATED_AT: u32 = 5;
 const ROOM_ID: u32 = 6;
 const CODE: u32 = 100;
 const MESSAGE: u32 = 101;
+
+/// What a refused sign-in says behind its sentence: who came to the wrong port has user and device the wrong way round.
+const WHOSE_PORT: &[u8] = b"; this port is for clients of 2025-08";
 
 /// See the module.
 pub(super) struct Frames;
@@ -77,6 +80,10 @@ impl Packets for Frames {
                 put_answer(frame, &Packet { request_id, ..*said }, command, Reply::read(said.content));
                 true
             }
+            Ok(PacketCommand::PcSignIn) => {
+                put_answer_to_sign_in(frame, said);
+                true
+            }
             // Today's numbers of what can be asked are those of the dialect.
             _ => {
                 put_answer(frame, said, said.command, Reply::read(said.content));
@@ -94,4 +101,17 @@ fn put_answer(frame: &mut Vec<u8>, said: &Packet<'_>, command: i32, reply: Resul
     put_bytes(frame, CONTENT, if reply.code == 0 { reply.data } else { said.content });
     put_number(frame, CODE, reply.code as u64);
     put_bytes(frame, MESSAGE, reply.message);
+}
+
+fn put_answer_to_sign_in(frame: &mut Vec<u8>, said: &Packet<'_>) {
+    let reply = Reply::read(said.content).unwrap_or_default();
+    if reply.code != ResultCode::SignInAgain.number() {
+        return put_answer(frame, said, said.command, Ok(reply));
+    }
+    let message = [reply.message, WHOSE_PORT].concat();
+    let reply = Reply { message: &message, ..reply };
+    let mut content = Vec::new();
+    put_number(&mut content, 1, reply.code as u64);
+    put_bytes(&mut content, 2, reply.message);
+    put_answer(frame, &Packet { content: &content, ..*said }, said.command, Ok(reply));
 }

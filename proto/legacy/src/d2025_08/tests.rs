@@ -82,8 +82,12 @@ fn an_answer_repeats_the_request_and_newer_clients_read_refusals_too() {
     assert_eq!((done.request_id.as_str(), done.command(), done.code), ("r", Command::SubscribeRoom, 0));
     assert_eq!((&done.content[..], done.message.as_str()), (&b"d"[..], "m"));
     let refused = written(PacketCommand::PcSignIn, "r", &reply(10_000)).unwrap();
-    assert_eq!((refused.code, refused.message.as_str()), (10_000, "m"));
-    assert_eq!(Reply::decode(refused.content).unwrap().code, 10_000);
+    let sentence = "m; this port is for clients of 2025-08".to_owned();
+    assert_eq!((refused.code, refused.message), (10_000, sentence.clone()));
+    let todays = Reply::decode(refused.content).unwrap();
+    assert_eq!((todays.code, todays.message), (10_000, sentence));
+    let wrong = written(PacketCommand::PcSignIn, "r", &reply(10_001)).unwrap();
+    assert_eq!((wrong.code, wrong.message.as_str()), (10_001, "m"));
     let beat = written(PacketCommand::PcHeartbeat, "", b"").unwrap();
     assert_eq!(beat, Message { command: Command::Heartbeat as i32, ..Message::default() });
 }
