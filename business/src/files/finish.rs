@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     clock,
-    store::{Content, ContentState, StoreError, StoredFile, Upload},
+    store::{Content, ContentState, StoreError, StoredFile, Upload, UploadEnd},
 };
 
 impl Files {
@@ -109,20 +109,17 @@ impl Files {
             }
             self.contents.keep(user_id, path, content.content_id, Variant::Whole).await?;
         }
-        let now_ms = clock::now_ms();
-        let finished = if is_kept_anew {
-            self.store.finish_upload_anew(file_id, uploaded_bytes, &content, now_ms).await?
-        } else {
-            self.store.finish_upload(file_id, uploaded_bytes, &content, now_ms).await?
-        };
+        let content_id = content.content_id;
+        let end = UploadEnd { file_id, uploaded_bytes, content, is_kept_anew, now_ms: clock::now_ms() };
+        let finished = self.store.finish_upload(end).await?;
         if is_kept_anew {
-            self.lookup.forget(content.content_id);
+            self.lookup.forget(content_id);
         }
         let Some(kept) = finished else {
             self.contents.remove(file_id).await?;
             return Err(FileRefusal::not_found());
         };
-        if kept.content_id != content.content_id
+        if kept.content_id != content_id
             && let Err(error) = self.contents.remove(file_id).await
         {
             tracing::warn!(%file_id, %error, "bytes that were there before could not be removed; they will be later");

@@ -107,7 +107,7 @@ mod tests {
     use crate::{
         domain::file::{FileHash, FileId},
         files::{disk::Disk, folder::Folder, signed_url::Variant, threads::Threads},
-        store::{Content, ContentState, Upload, UploadQuota, testing},
+        store::{Content, ContentState, Upload, UploadEnd, UploadQuota, testing},
     };
 
     const AT_ONCE: Duration = Duration::ZERO;
@@ -129,7 +129,7 @@ mod tests {
         let user_id = testing::user(&store, "1").await;
         for file_id in [stored, whole] {
             let upload = Upload { file_id, user_id, name: "a".into(), size_bytes: 5, expires_at_ms: 500 };
-            store.begin_upload(&upload, quota, 100).await.unwrap().unwrap();
+            store.begin_upload(&upload, None, quota, 100).await.unwrap().unwrap();
         }
         let content = Content {
             hash: FileHash([1; 32]),
@@ -141,7 +141,8 @@ mod tests {
             height: 0,
             thumbnail_bytes: 0,
         };
-        store.finish_upload(stored, 5, &content, 200).await.unwrap().unwrap();
+        let end = UploadEnd { file_id: stored, uploaded_bytes: 5, content, is_kept_anew: false, now_ms: 200 };
+        store.finish_upload(end).await.unwrap().unwrap();
         let left = |content_id| folder.has_content(content_id, Variant::Whole, 5);
         for (age, is_left) in [(ORPHANED_CONTENT_AFTER, true), (AT_ONCE, false)] {
             for part in 0..=u8::MAX {

@@ -35,7 +35,7 @@ use sqlx::migrate::Migrator;
 use tokio::sync::Semaphore;
 
 use self::{
-    file_writes::{UploadBegin, UploadEnd},
+    file_writes::UploadBegin,
     user::{SignIn, SignInOutcome},
 };
 use crate::domain::{contact::Standing, token::StoredToken};
@@ -64,6 +64,7 @@ pub struct Store {
 }
 
 pub use file::{BeyondQuota, Content, ContentState, FoundFile, StoredFile, Upload, UploadQuota};
+pub use file_writes::UploadEnd;
 pub use friend::FriendRequest;
 pub use import::{ImportedFriend, ImportedToken, ImportedUser, USED};
 pub use token::ALL_DEVICES;
