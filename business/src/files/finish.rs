@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use super::{
     Files,
     blank::BLANKED,
+    contents::NewContent,
     kind::{HEAD_BYTES, PICTURES, UNKNOWN, kind_of},
     picture::{Picture, PictureProblem},
     refusal::FileRefusal,
@@ -52,9 +53,9 @@ impl Files {
             Some(Err(PictureProblem::Disk(error))) => return Err(error.into()),
         };
         let kept = self.commit(upload, staged.length(), content, path).await?;
-        let (folder, uploaded_bytes) = (self.folder.clone(), staged.length());
+        let uploaded_bytes = staged.length();
         // It is a file: what is left is only lost space, until the sweep comes.
-        if let Err(error) = self.disk.run(move || folder.remove_upload(file_id)).await {
+        if let Err(error) = self.remove_upload(file_id).await {
             tracing::warn!(%file_id, %error, "what a file was made of could not be removed; it will be later");
         }
         drop(staged);
@@ -103,11 +104,13 @@ impl Files {
             None => content,
         };
         if !is_kept {
+            let (content_id, hash) = (content.content_id, content.hash);
+            let note = self.folder.sent(file_id);
+            let new = |from, variant| NewContent { user_id, from, content_id, variant, hash, note: note.clone() };
             if content.thumbnail_bytes > 0 {
-                let thumbnail = self.folder.thumbnail(file_id);
-                self.contents.keep(user_id, thumbnail, content.content_id, Variant::Thumbnail).await?;
+                self.contents.keep(new(self.folder.thumbnail(file_id), Variant::Thumbnail)).await?;
             }
-            self.contents.keep(user_id, path, content.content_id, Variant::Whole).await?;
+            self.contents.keep(new(path, Variant::Whole)).await?;
         }
         let content_id = content.content_id;
         let end = UploadEnd { file_id, uploaded_bytes, content, is_kept_anew, now_ms: clock::now_ms() };

@@ -9,7 +9,7 @@
 //! - `staged`, `writers`, `checksum`: bytes as they come in. `finish`: an upload becomes a file. `sweep`: or is given up.
 //! - `scan`: somebody looks at it first.
 //! - `picture`: sizes and thumbnails; `metadata`, `blank`: what pictures tell of their makers.
-//! - `folder`: where bytes are kept; `contents`: those of whole files, also in a `bucket`; `reading`: of one in the folder. `kind`, `disposition`, `range`, `signed_url`: pure.
+//! - `folder`: where bytes are kept; `contents`: those of whole files, also in a `bucket`, which gets them by `sending`; `reading`: of one in the folder. `kind`, `disposition`, `range`, `signed_url`: pure.
 //!
 //! Always holds: a file can be read after its bytes and its row are on the disk, and not before; who reads has a URL that was signed here;
 //! a transfer keeps no more than a few chunks in memory.
@@ -42,6 +42,8 @@ mod refusal;
 mod request_places;
 mod routes;
 mod scan;
+#[cfg(feature = "s3")]
+mod sending;
 mod signed_url;
 mod staged;
 mod sweep;

@@ -79,8 +79,7 @@ pub(super) async fn sweep(files: &Files, now_ms: i64, orphan_after: Duration) ->
         if matches!(files.store.file(file_id).await?, Some(FoundFile::Upload(_))) {
             continue;
         }
-        let folder = files.folder.clone();
-        files.disk.run(move || folder.remove_upload(file_id)).await?;
+        files.remove_upload(file_id).await?;
     }
     Ok(())
 }
@@ -106,7 +105,7 @@ mod tests {
     use super::*;
     use crate::{
         domain::file::{FileHash, FileId},
-        files::{disk::Disk, folder::Folder, signed_url::Variant, threads::Threads},
+        files::{contents::NewContent, disk::Disk, folder::Folder, signed_url::Variant, threads::Threads},
         store::{Content, ContentState, Upload, UploadEnd, UploadQuota, testing},
     };
 
@@ -122,7 +121,9 @@ mod tests {
         for content_id in [lost, stored, whole] {
             fs::write(data.path().join("bytes"), b"bytes").unwrap();
             for variant in [Variant::Whole, Variant::Thumbnail] {
-                contents.keep(1, data.path().join("bytes"), content_id, variant).await.unwrap();
+                let (from, note) = (data.path().join("bytes"), data.path().join("note"));
+                let new = NewContent { user_id: 1, from, content_id, variant, hash: FileHash([1; 32]), note };
+                contents.keep(new).await.unwrap();
             }
         }
         let quota = UploadQuota { uploads_max: 9, files_max: 9, bytes_max: 99, since_ms: 0 };

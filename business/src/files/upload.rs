@@ -254,9 +254,8 @@ impl Files {
             tracing::warn!(%file_id, %error, "nobody knows how much came of an upload that ended");
             0
         });
-        let folder = self.folder.clone();
         let forgotten = match self.store.forget_upload(file_id, came_bytes).await {
-            Ok(true) => match self.disk.run(move || folder.remove_upload(file_id)).await {
+            Ok(true) => match self.remove_upload(file_id).await {
                 // It may have come so far.
                 Ok(()) => self.contents.remove_of_upload(file_id).await,
                 failed => failed,
@@ -267,6 +266,13 @@ impl Files {
         if let Err(error) = forgotten {
             tracing::warn!(%file_id, %error, "an upload that ended could not be removed; it will be later");
         }
+    }
+
+    /// Removes what is on the disk of an upload, and parts of it that a bucket has.
+    pub async fn remove_upload(&self, file_id: FileId) -> std::io::Result<()> {
+        self.contents.forget_sent(self.folder.sent(file_id)).await?;
+        let folder = self.folder.clone();
+        self.disk.run(move || folder.remove_upload(file_id)).await
     }
 
     /// Counts what was sent in vain in its user's day: else the disk could be written to without end.
