@@ -128,28 +128,25 @@ impl std::ops::Deref for Files {
     }
 }
 
-impl FileServer {
-    /// Starts the listener, where the settings have one.
-    pub async fn start(
+impl Files {
+    /// Opens the folder, and the bucket where there is one.
+    async fn open(
         settings: &FilesSettings,
         data_dir: &Path,
         page_port: u16,
         store: Store,
         callers: Callers,
+        threads: &Threads,
     ) -> Result<Self, FilesError> {
-        if settings.listen.is_off() {
-            return Ok(Self::default());
-        }
         let folder = Folder::open(&settings.folder_in(data_dir), settings.folder_free_bytes_min)
             .map_err(FilesError::Settings)?;
         let secret = match settings.url_secret.as_bytes() {
             [] => persevere(async || store.file_secret(rand::random()).await).await?,
             given => given.to_vec(),
         };
-        let (threads, running) = Threads::start()?;
         let disk = Disk::new(settings.disk_tasks_max, threads.clone());
-        let contents = Contents::open(settings, &folder, &disk, &threads).map_err(FilesError::Settings)?;
-        let files = Files(Arc::new(Shared {
+        let contents = Contents::open(settings, &folder, &disk, threads).map_err(FilesError::Settings)?;
+        Ok(Self(Arc::new(Shared {
             page_port,
             lookup: Lookup::new(store.clone()),
             store,
@@ -163,7 +160,24 @@ impl FileServer {
             scanner: Scanner::new(settings).map_err(FilesError::Settings)?,
             settings: settings.clone(),
             threads: threads.clone(),
-        }));
+        })))
+    }
+}
+
+impl FileServer {
+    /// Starts the listener, where the settings have one.
+    pub async fn start(
+        settings: &FilesSettings,
+        data_dir: &Path,
+        page_port: u16,
+        store: Store,
+        callers: Callers,
+    ) -> Result<Self, FilesError> {
+        if settings.listen.is_off() {
+            return Ok(Self::default());
+        }
+        let (threads, running) = Threads::start()?;
+        let files = Files::open(settings, data_dir, page_port, store, callers, &threads).await?;
         let routes = routes::routes(files.clone());
         let listener = threads.for_own(FileListener::start(settings.clone(), routes, threads.clone())).await?;
         let mut tasks = JoinSet::new();

@@ -1,7 +1,8 @@
 //! Uploads that go on where they broke off, by tus 1.0.
 
 use std::{
-    io::Write as _,
+    io::{BufRead as _, BufReader, Write as _},
+    process::{Command, Stdio},
     time::{Duration, Instant, SystemTime},
 };
 
@@ -177,6 +178,32 @@ async fn an_upload_has_one_writer_at_a_time() {
     first.write_all(&[b'a'; 100_000]).unwrap();
     assert_eq!(http::answer(first).status, 204);
     assert!(file(address, &url, &phone) == [b'a'; 200_000]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_that_another_process_writes_to_is_left_alone() {
+    let (server, address) = start().await;
+    let phone = server.sign_in("1").await;
+    let url = begin(address, &phone, 10);
+    let file = server.settings.data_dir.join("files/uploads").join(url.rsplit('/').next().unwrap());
+    let mut other = Command::new("flock")
+        .arg(file)
+        .args(["sh", "-c", "echo locked && read -r end"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = String::new();
+    BufReader::new(other.stdout.take().unwrap()).read_line(&mut said).unwrap();
+    assert_eq!(said, "locked\n");
+    patch(&url, &phone, 0).body("hello").send(address).refusal(423);
+    for method in ["HEAD", "DELETE"] {
+        assert_eq!(ask(method, &url, &phone).send(address).status, 423, "{method}");
+    }
+    drop(other.stdin.take());
+    other.wait().unwrap();
+    assert_eq!(offset(address, &url, &phone), 0);
+    assert_eq!(patch(&url, &phone, 0).body("helloworld").send(address).status, 204);
 }
 
 #[tokio::test(flavor = "multi_thread")]
