@@ -65,6 +65,8 @@ pub(super) async fn sweep(files: &Files, now_ms: i64, orphan_after: Duration) ->
             }
             Err(refusal) if !refusal.is_of_absence() => {
                 tracing::warn!(%file_id, ?refusal, "an upload that was given up cannot be looked at; it is tried again");
+                // After others, which would never be looked at if as many as are in one go stood before them.
+                files.store.extend_upload(file_id, now_ms + WRITTEN_TO_FOR_MS).await?;
             }
             Err(_) if !long_expired.contains(&file_id) => {}
             _held_or_absent => {
@@ -86,10 +88,12 @@ pub(super) async fn sweep(files: &Files, now_ms: i64, orphan_after: Duration) ->
 
 /// Removes bytes that belong to nothing: a process ended before it could, say.
 async fn sweep_contents(store: &Store, contents: &Contents, part: u8, age: Duration) -> Result<(), SweepError> {
-    for content_id in contents.older(part, age).await? {
-        // An upload that is about to be a file has a row until it is one.
+    let older = contents.older(part, age).await?;
+    let known = store.known_contents(&older).await?;
+    for content_id in older.into_iter().filter(|content_id| !known.contains(content_id)) {
+        // An upload that is about to be a file has a row until it is one; it may have become one meanwhile.
         let is_upload = matches!(store.file(content_id).await?, Some(FoundFile::Upload(_)));
-        if is_upload || store.is_content(content_id).await? {
+        if is_upload || store.known_contents(&[content_id]).await?.contains(&content_id) {
             continue;
         }
         contents.remove(content_id).await?;

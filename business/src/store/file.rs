@@ -20,9 +20,6 @@ const SECRET_ID: i64 = 1;
 /// Stands in the place of the end of an upload that was given up.
 const GIVEN_UP: i64 = -1;
 
-/// Rows that one statement deletes.
-const FORGOTTEN_TOGETHER: i64 = 500;
-
 const HOUR_MS: i64 = 3_600_000;
 
 /// A file of which not all bytes are there.
@@ -169,14 +166,6 @@ impl Store {
         Ok(())
     }
 
-    /// Whether bytes that are kept under this id belong to anything that may be read, or may be some day.
-    pub async fn is_content(&self, content_id: FileId) -> Result<bool, StoreError> {
-        let sql = "SELECT COUNT(*) FROM file_content WHERE content_id = ? AND state <> 2";
-        let query = sqlx::query_as(sql).bind(content_id.as_bytes());
-        let (count,): (i64,) = query.fetch_one(&self.database.reader).await?;
-        Ok(count > 0)
-    }
-
     /// Notes that an upload goes on, so that it is not given up before then.
     pub async fn extend_upload(&self, file_id: FileId, expires_at_ms: i64) -> Result<(), StoreError> {
         let sql = "UPDATE file SET expires_at_ms = ? WHERE file_id = ? AND expires_at_ms > 0";
@@ -212,34 +201,6 @@ impl Store {
         let query = sqlx::query_as(sql).bind(key(user_id)).bind(since_ms);
         let (bytes,): (i64,) = query.fetch_one(&self.database.reader).await?;
         Ok(bytes.unsigned_abs())
-    }
-
-    /// Uploads of a user that are not whole, those first that are given up first.
-    pub async fn uploads_of(&self, user_id: u64, most: u32) -> Result<Vec<FileId>, StoreError> {
-        let sql = "SELECT file_id FROM file WHERE user_id = ? AND expires_at_ms > 0 ORDER BY expires_at_ms LIMIT ?";
-        let query = sqlx::query_as(sql).bind(key(user_id)).bind(i64::from(most));
-        let rows: Vec<(Vec<u8>,)> = query.fetch_all(&self.database.reader).await?;
-        Ok(rows.iter().filter_map(|(bytes,)| FileId::of_bytes(bytes)).collect())
-    }
-
-    /// Forgets what counted for so long, a part at a time: other writes come between.
-    pub async fn forget_given_up(&self, since_ms: i64) -> Result<(), StoreError> {
-        loop {
-            let query = sqlx::query(dialect::delete_given_up(self.database.dialect)).bind(since_ms);
-            let deleted = query.bind(FORGOTTEN_TOGETHER).execute(&self.database.writer).await?.rows_affected();
-            if deleted < FORGOTTEN_TOGETHER.unsigned_abs() {
-                return Ok(());
-            }
-        }
-    }
-
-    /// Uploads that were given up.
-    pub async fn expired_uploads(&self, now_ms: i64, most: u32) -> Result<Vec<FileId>, StoreError> {
-        let sql =
-            "SELECT file_id FROM file WHERE expires_at_ms > 0 AND expires_at_ms <= ? ORDER BY expires_at_ms LIMIT ?";
-        let query = sqlx::query_as(sql).bind(now_ms).bind(i64::from(most));
-        let rows: Vec<(Vec<u8>,)> = query.fetch_all(&self.database.reader).await?;
-        Ok(rows.iter().filter_map(|(bytes,)| FileId::of_bytes(bytes)).collect())
     }
 
     /// What URLs are signed with: `made`, if nothing was kept before.
@@ -305,6 +266,8 @@ pub(super) fn number(bytes: u64) -> i64 {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
     use crate::store::testing::user;
 
@@ -408,9 +371,11 @@ mod tests {
         store.begin_upload(&begun, None, QUOTA, 100).await.unwrap().unwrap();
         let content = content(begun.file_id, 1);
         finished(&store, begun.file_id, &content).await.unwrap();
-        assert!(store.is_content(content.content_id).await.unwrap());
+        let mut asked: Vec<FileId> = (0..500).map(|_| FileId::random()).collect();
+        asked.push(content.content_id);
+        assert_eq!(store.known_contents(&asked).await.unwrap(), HashSet::from([content.content_id]));
         store.judge_content(content.hash, ContentState::Refused).await.unwrap();
-        assert!(!store.is_content(content.content_id).await.unwrap());
+        assert_eq!(store.known_contents(&asked).await.unwrap(), HashSet::new());
     }
 
     async fn a_user_has_a_quota_and_others_have_their_own(store: Store) {

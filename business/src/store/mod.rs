@@ -13,6 +13,7 @@ mod code;
 mod contact;
 mod dialect;
 mod file;
+mod file_upkeep;
 mod file_writes;
 mod friend;
 mod import;
