@@ -62,8 +62,8 @@ async fn a_photo_loses_its_place_and_has_a_thumbnail_as_it_is_seen() {
     let (server, address) = start().await;
     let phone = server.sign_in("1").await;
     let plain = |format| encoded(&halves(800, 400), format);
-    let photos = [
-        ("image/jpeg", with_exif(&plain(ImageFormat::Jpeg), 6), &b"Exif"[..]),
+    let photos: [(&str, Vec<u8>, &[u8]); 3] = [
+        ("image/jpeg", with_exif(&plain(ImageFormat::Jpeg), 6), b"Exif"),
         ("image/png", png_with_exif(&plain(ImageFormat::Png), 6), b"eXIf"),
         ("image/webp", webp_with_exif(&plain(ImageFormat::WebP), (800, 400), 6), b"EXIF"),
     ];
