@@ -19,14 +19,16 @@ use gim_config::places::Places;
 use object_store::{
     GetOptions, GetRange, ObjectStore as _, ObjectStoreExt as _, PutPayload, RetryConfig,
     aws::{AmazonS3, AmazonS3Builder},
+    multipart::{MultipartStore as _, PartId},
     path::Path,
     signer::{SignedUrlOptions, Signer as _},
 };
 
 use super::{
     bucket_client::{BucketClient, SILENCE_MAX},
-    contents::{FileBytes, ReadAs},
+    contents::{FileBytes, NewContent, ReadAs},
     disk::Disk,
+    sending::Sending,
     signed_url::Variant,
     threads::Threads,
 };
@@ -60,6 +62,15 @@ pub struct Bucket {
     threads: Threads,
 }
 
+/// A file that is sent in parts.
+struct Whole {
+    file: Arc<File>,
+    length: u64,
+    path: Path,
+    /// What it is, so that no parts of another one are taken for its own.
+    bytes: String,
+}
+
 impl Bucket {
     /// The bucket of the settings.
     ///
@@ -86,8 +97,9 @@ impl Bucket {
         Ok(Self { store: Arc::new(store), redirects, sends, disk, threads })
     }
 
-    /// Sends a file of a user when it is her turn, in parts where it is large; what was sent of one that failed is taken back.
-    pub async fn keep(&self, user_id: u64, from: PathBuf, content_id: FileId, variant: Variant) -> io::Result<()> {
+    /// Sends a file of a user when it is her turn, in parts where it is large: behind those that the bucket has of an earlier try.
+    pub async fn keep(&self, new: NewContent) -> io::Result<()> {
+        let NewContent { user_id, from, content_id, variant, hash, note } = new;
         let turn = self.sends.take(user_id).await;
         let _turn = turn.map_err(|why| io::Error::new(io::ErrorKind::HostUnreachable, why))?;
         let opened = move || {
@@ -101,27 +113,73 @@ impl Bucket {
             let bytes = self.part(&file, 0..length).await?;
             return self.store.put(&path, payload(&bytes)).await.map(drop).map_err(problem);
         }
-        let mut sending = self.store.put_multipart(&path).await.map_err(problem)?;
-        let sent = async {
-            let mut offset = 0;
-            while offset < length {
-                let end = (offset + PART_BYTES).min(length);
-                let bytes = self.part(&file, offset..end).await?;
-                sending.put_part(payload(&bytes)).await.map_err(problem)?;
-                offset = end;
+        let whole = Whole { file, length, path, bytes: format!("{hash} {length}") };
+        if let Some(sending) = self.begun(&whole, note.clone()).await? {
+            match self.send(&whole, sending).await {
+                // The bucket knows nothing of these parts: they lay there for longer than a rule of it allows, say.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                sent => return sent,
             }
-            sending.complete().await.map(drop).map_err(problem)
-        };
-        let sent = sent.await;
-        if sent.is_err() {
-            // Nobody waits for what may take as long again.
-            self.threads.spawn(async move {
-                if let Err(error) = sending.abort().await {
+        }
+        let multipart_id = self.store.create_multipart(&whole.path).await.map_err(problem).map_err(unsendable)?;
+        let (path, bytes) = (whole.path.to_string(), whole.bytes.clone());
+        let sending = self.disk.run(move || Sending::begin(note, path, bytes, multipart_id)).await?;
+        self.send(&whole, sending).await.map_err(unsendable)
+    }
+
+    /// What an earlier try has sent of this file.
+    async fn begun(&self, whole: &Whole, note: PathBuf) -> io::Result<Option<Sending>> {
+        let Some(sending) = self.disk.run(move || Sending::read(note)).await? else { return Ok(None) };
+        let path: &str = whole.path.as_ref();
+        if sending.path == path && sending.bytes == whole.bytes {
+            return Ok(Some(sending));
+        }
+        self.abort(&sending);
+        Ok(None)
+    }
+
+    /// Sends what the bucket does not have yet. What it has by then it keeps, for another try, unless it cannot make a file of it.
+    async fn send(&self, whole: &Whole, mut sending: Sending) -> io::Result<()> {
+        let multipart_id = sending.multipart_id.clone();
+        let mut offset = sending.part_ids.len() as u64 * PART_BYTES;
+        while offset < whole.length {
+            let end = (offset + PART_BYTES).min(whole.length);
+            let bytes = self.part(&whole.file, offset..end).await?;
+            let number = sending.part_ids.len();
+            let sent = self.store.put_part(&whole.path, &multipart_id, number, payload(&bytes)).await;
+            let part_id = sent.map_err(problem)?.content_id;
+            sending = self.disk.run(move || sending.with_part(part_id)).await?;
+            offset = end;
+        }
+        let parts = sending.part_ids.iter().map(|id| PartId { content_id: id.clone() }).collect();
+        let completed = self.store.complete_multipart(&whole.path, &multipart_id, parts).await;
+        if completed.is_err() {
+            self.abort(&sending);
+        }
+        self.disk.run(move || sending.end()).await?;
+        completed.map(drop).map_err(problem)
+    }
+
+    /// Has the bucket forget the parts that are noted there.
+    pub async fn forget_sent(&self, note: PathBuf) -> io::Result<()> {
+        if let Some(sending) = self.disk.run(move || Sending::read(note)).await? {
+            self.abort(&sending);
+        }
+        Ok(())
+    }
+
+    /// Has the bucket forget parts. Nobody waits for it: it may be why.
+    fn abort(&self, sending: &Sending) {
+        let (store, path) = (self.store.clone(), Path::from(sending.path.as_str()));
+        let multipart_id = sending.multipart_id.clone();
+        self.threads.spawn(async move {
+            match store.abort_multipart(&path, &multipart_id).await {
+                Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
+                Err(error) => {
                     tracing::warn!(%error, "parts of a file that were sent to the bucket could not be taken back");
                 }
-            });
-        }
-        sent
+            }
+        });
     }
 
     /// Whether a file is there, whole.
@@ -220,6 +278,14 @@ fn path_of(content_id: FileId, variant: Variant) -> Path {
     match variant {
         Variant::Whole | Variant::Check => Path::from(format!("{CONTENTS}/{content_id}")),
         Variant::Thumbnail => Path::from(format!("{CONTENTS}/{content_id}.thumbnail")),
+    }
+}
+
+/// A bucket that knows nothing of what was just begun there does not do what it is asked for, either.
+fn unsendable(error: io::Error) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::NotFound => io::Error::new(io::ErrorKind::HostUnreachable, error),
+        _ => error,
     }
 }
 

@@ -10,10 +10,29 @@ use futures_util::stream::BoxStream;
 #[cfg(feature = "s3")]
 use super::bucket::Bucket;
 use super::{disk::Disk, folder::Folder, reading, signed_url::Variant, threads::Threads};
-use crate::{domain::file::FileId, settings::FilesSettings, store::Content};
+use crate::{
+    domain::file::{FileHash, FileId},
+    settings::FilesSettings,
+    store::Content,
+};
 
 /// The bytes of a file, as they are taken.
 pub type FileBytes = BoxStream<'static, io::Result<Bytes>>;
+
+/// A file on the disk that is to be kept.
+#[derive(Debug)]
+#[cfg_attr(not(feature = "s3"), expect(dead_code, reason = "a bucket is told all of it"))]
+pub struct NewContent {
+    /// Whose turn it takes.
+    pub user_id: u64,
+    pub from: PathBuf,
+    pub content_id: FileId,
+    pub variant: Variant,
+    /// Of the whole file.
+    pub hash: FileHash,
+    /// Where it may be noted how much of it was sent.
+    pub note: PathBuf,
+}
 
 /// How a browser is to take a file that it reads straight from the bucket.
 #[derive(Debug)]
@@ -58,15 +77,28 @@ impl Contents {
         Err("files.bucket: this program was built without S3 (the feature `s3`, which packages have)".into())
     }
 
-    /// Keeps the bytes of a file of this user that is on the disk.
-    pub async fn keep(&self, user_id: u64, from: PathBuf, content_id: FileId, variant: Variant) -> io::Result<()> {
+    /// Keeps the bytes of a file.
+    pub async fn keep(&self, new: NewContent) -> io::Result<()> {
         match self {
             Self::Folder(folder, disk) => {
-                let (folder, _turns_are_of_the_disk) = (folder.clone(), user_id);
-                disk.run(move || folder.keep(&from, content_id, variant)).await
+                let folder = folder.clone();
+                disk.run(move || folder.keep(&new.from, new.content_id, new.variant)).await
             }
             #[cfg(feature = "s3")]
-            Self::Bucket(bucket) => bucket.keep(user_id, from, content_id, variant).await,
+            Self::Bucket(bucket) => bucket.keep(new).await,
+        }
+    }
+
+    /// Has a bucket forget the parts of an upload that were noted there: they become no file.
+    #[cfg_attr(not(feature = "s3"), expect(clippy::unused_async, reason = "a bucket is told so"))]
+    pub async fn forget_sent(&self, note: PathBuf) -> io::Result<()> {
+        match self {
+            Self::Folder(..) => {
+                let _ = note;
+                Ok(())
+            }
+            #[cfg(feature = "s3")]
+            Self::Bucket(bucket) => bucket.forget_sent(note).await,
         }
     }
 

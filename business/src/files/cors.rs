@@ -15,7 +15,7 @@ use super::{Files, refusal::FileRefusal};
 const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 /// What pages may say.
 const ALLOWED_HEADERS: &str = "content-type, user_id, device_id, token, request_id, range, if-range, if-none-match, tus-resumable, \
-                               upload-length, upload-offset, upload-metadata, upload-checksum, x-requested-with, x-request-id";
+                               upload-length, upload-offset, upload-metadata, upload-checksum, x-requested-with, x-request-id, x-http-method-override";
 /// What pages may read of an answer.
 const EXPOSED_HEADERS: &str = "location, retry-after, etag, content-range, content-disposition, accept-ranges, tus-resumable, tus-version, \
                                tus-extension, tus-max-size, tus-checksum-algorithm, upload-offset, upload-length, upload-expires, \

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use super::{
     Files,
     blank::BLANKED,
+    contents::NewContent,
     kind::{HEAD_BYTES, PICTURES, UNKNOWN, kind_of},
     picture::{Picture, PictureProblem},
     refusal::FileRefusal,
@@ -15,7 +16,7 @@ use super::{
 };
 use crate::{
     clock,
-    store::{Content, ContentState, StoreError, StoredFile, Upload},
+    store::{Content, ContentState, StoreError, StoredFile, Upload, UploadEnd},
 };
 
 impl Files {
@@ -52,9 +53,9 @@ impl Files {
             Some(Err(PictureProblem::Disk(error))) => return Err(error.into()),
         };
         let kept = self.commit(upload, staged.length(), content, path).await?;
-        let (folder, uploaded_bytes) = (self.folder.clone(), staged.length());
+        let uploaded_bytes = staged.length();
         // It is a file: what is left is only lost space, until the sweep comes.
-        if let Err(error) = self.disk.run(move || folder.remove_upload(file_id)).await {
+        if let Err(error) = self.remove_upload(file_id).await {
             tracing::warn!(%file_id, %error, "what a file was made of could not be removed; it will be later");
         }
         drop(staged);
@@ -103,26 +104,25 @@ impl Files {
             None => content,
         };
         if !is_kept {
+            let (content_id, hash) = (content.content_id, content.hash);
+            let note = self.folder.sent(file_id);
+            let new = |from, variant| NewContent { user_id, from, content_id, variant, hash, note: note.clone() };
             if content.thumbnail_bytes > 0 {
-                let thumbnail = self.folder.thumbnail(file_id);
-                self.contents.keep(user_id, thumbnail, content.content_id, Variant::Thumbnail).await?;
+                self.contents.keep(new(self.folder.thumbnail(file_id), Variant::Thumbnail)).await?;
             }
-            self.contents.keep(user_id, path, content.content_id, Variant::Whole).await?;
+            self.contents.keep(new(path, Variant::Whole)).await?;
         }
-        let now_ms = clock::now_ms();
-        let finished = if is_kept_anew {
-            self.store.finish_upload_anew(file_id, uploaded_bytes, &content, now_ms).await?
-        } else {
-            self.store.finish_upload(file_id, uploaded_bytes, &content, now_ms).await?
-        };
+        let content_id = content.content_id;
+        let end = UploadEnd { file_id, uploaded_bytes, content, is_kept_anew, now_ms: clock::now_ms() };
+        let finished = self.store.finish_upload(end).await?;
         if is_kept_anew {
-            self.lookup.forget(content.content_id);
+            self.lookup.forget(content_id);
         }
         let Some(kept) = finished else {
             self.contents.remove(file_id).await?;
             return Err(FileRefusal::not_found());
         };
-        if kept.content_id != content.content_id
+        if kept.content_id != content_id
             && let Err(error) = self.contents.remove(file_id).await
         {
             tracing::warn!(%file_id, %error, "bytes that were there before could not be removed; they will be later");

@@ -1,5 +1,5 @@
 //! The folder in which files are kept: `uploads/ID` grows as bytes come (beside it stand `ID.clean` and `ID.thumbnail`, while a picture is
-//! prepared), `contents/xx/ID` is whole and never changes.
+//! prepared, and `ID.sent`, while a bucket gets it in parts), `contents/xx/ID` is whole and never changes.
 //!
 //! Blocking; called on the threads of [`Disk`](super::disk::Disk). Always holds: what is under `contents` was written to the disk before
 //! it got its name there; nobody else on this host can read any of it.
@@ -83,6 +83,11 @@ impl Folder {
         self.upload(file_id).with_extension("thumbnail")
     }
 
+    /// Where it is noted what a bucket has of an upload.
+    pub fn sent(&self, file_id: FileId) -> PathBuf {
+        self.upload(file_id).with_extension("sent")
+    }
+
     /// Gives bytes that are on the disk their place among the contents; where they were they are as well.
     pub fn keep(&self, from: &Path, content_id: FileId, variant: Variant) -> io::Result<()> {
         let path = self.content(content_id, variant);
@@ -119,6 +124,7 @@ impl Folder {
     /// Removes an upload, if it is there, and what was made of it.
     pub fn remove_upload(&self, file_id: FileId) -> io::Result<()> {
         self.remove_copies(file_id)?;
+        remove(&self.sent(file_id))?;
         remove(&self.upload(file_id))
     }
 

@@ -9,7 +9,7 @@
 //! - `staged`, `writers`, `checksum`: bytes as they come in. `finish`: an upload becomes a file. `sweep`: or is given up.
 //! - `scan`: somebody looks at it first.
 //! - `picture`: sizes and thumbnails; `metadata`, `blank`: what pictures tell of their makers.
-//! - `folder`: where bytes are kept; `contents`: those of whole files, also in a `bucket`; `reading`: of one in the folder. `kind`, `disposition`, `range`, `signed_url`: pure.
+//! - `folder`: where bytes are kept; `contents`: those of whole files, also in a `bucket`, which gets them by `sending`; `reading`: of one in the folder. `kind`, `disposition`, `range`, `signed_url`: pure.
 //!
 //! Always holds: a file can be read after its bytes and its row are on the disk, and not before; who reads has a URL that was signed here;
 //! a transfer keeps no more than a few chunks in memory.
@@ -42,6 +42,8 @@ mod refusal;
 mod request_places;
 mod routes;
 mod scan;
+#[cfg(feature = "s3")]
+mod sending;
 mod signed_url;
 mod staged;
 mod sweep;
@@ -126,28 +128,25 @@ impl std::ops::Deref for Files {
     }
 }
 
-impl FileServer {
-    /// Starts the listener, where the settings have one.
-    pub async fn start(
+impl Files {
+    /// Opens the folder, and the bucket where there is one.
+    async fn open(
         settings: &FilesSettings,
         data_dir: &Path,
         page_port: u16,
         store: Store,
         callers: Callers,
+        threads: &Threads,
     ) -> Result<Self, FilesError> {
-        if settings.listen.is_off() {
-            return Ok(Self::default());
-        }
         let folder = Folder::open(&settings.folder_in(data_dir), settings.folder_free_bytes_min)
             .map_err(FilesError::Settings)?;
         let secret = match settings.url_secret.as_bytes() {
             [] => persevere(async || store.file_secret(rand::random()).await).await?,
             given => given.to_vec(),
         };
-        let (threads, running) = Threads::start()?;
         let disk = Disk::new(settings.disk_tasks_max, threads.clone());
-        let contents = Contents::open(settings, &folder, &disk, &threads).map_err(FilesError::Settings)?;
-        let files = Files(Arc::new(Shared {
+        let contents = Contents::open(settings, &folder, &disk, threads).map_err(FilesError::Settings)?;
+        Ok(Self(Arc::new(Shared {
             page_port,
             lookup: Lookup::new(store.clone()),
             store,
@@ -161,7 +160,24 @@ impl FileServer {
             scanner: Scanner::new(settings).map_err(FilesError::Settings)?,
             settings: settings.clone(),
             threads: threads.clone(),
-        }));
+        })))
+    }
+}
+
+impl FileServer {
+    /// Starts the listener, where the settings have one.
+    pub async fn start(
+        settings: &FilesSettings,
+        data_dir: &Path,
+        page_port: u16,
+        store: Store,
+        callers: Callers,
+    ) -> Result<Self, FilesError> {
+        if settings.listen.is_off() {
+            return Ok(Self::default());
+        }
+        let (threads, running) = Threads::start()?;
+        let files = Files::open(settings, data_dir, page_port, store, callers, &threads).await?;
         let routes = routes::routes(files.clone());
         let listener = threads.for_own(FileListener::start(settings.clone(), routes, threads.clone())).await?;
         let mut tasks = JoinSet::new();

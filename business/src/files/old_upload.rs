@@ -19,7 +19,7 @@ use super::{
     form::{FormFile, delimiter, file_of},
     refusal::FileRefusal,
     signed_url::Variant,
-    upload::{WRITTEN_TO_FOR_MS, content_length, count, refuse},
+    upload::{NewUpload, WRITTEN_TO_FOR_MS, content_length, count, refuse},
 };
 use crate::clock;
 
@@ -72,7 +72,8 @@ impl Files {
         let form = file_of(body, delimiter).await.map_err(|problem| FileRefusal::bad_request(problem.to_string()))?;
         let FormFile { name, body } = form;
         let length_max = content_length(headers).unwrap_or(u64::MAX).min(self.settings.file_bytes_max);
-        let upload = self.begin_upload_of(NOBODY, &name, length_max, WRITTEN_TO_FOR_MS).await?;
+        let new = NewUpload { name: &name, metadata: None, size_bytes: length_max, rest_ms: WRITTEN_TO_FOR_MS };
+        let upload = self.begin_upload_of(NOBODY, &new).await?;
         let file_id = upload.file_id;
         let stored = self.receive_whole(upload, None, None, body).await;
         if stored.is_err() {

@@ -68,6 +68,14 @@ pub struct Picture {
     pub thumbnail_bytes: u64,
 }
 
+/// What was written of a picture.
+struct Cleaned {
+    hash: FileHash,
+    size_bytes: u64,
+    /// How it is to be turned, by EXIF's numbers.
+    orientation: u8,
+}
+
 /// Why a file is not shown as a picture.
 #[derive(Debug, thiserror::Error)]
 pub enum PictureProblem {
@@ -133,10 +141,11 @@ fn prepare(
     let copied_bytes = from.metadata().map_err(PictureProblem::Disk)?.len();
     folder.check_room(copied_bytes).map_err(PictureProblem::Disk)?;
     let clean = &folder.clean(file_id);
-    let (hash, size_bytes) = cleaned(kind, from, clean)?;
+    let Cleaned { hash, size_bytes, orientation } = cleaned(kind, from, clean)?;
     let not_shown = Picture { kind, hash, size_bytes, width: 0, height: 0, thumbnail_bytes: 0 };
     let Some(limits) = limits else { return Ok(not_shown) };
-    let small = decode(kind, limits, clean).and_then(|(small, width, height)| Ok((encoded(&small)?, width, height)));
+    let decoded = decode(kind, limits, clean, orientation);
+    let small = decoded.and_then(|(small, width, height)| Ok((encoded(&small)?, width, height)));
     let (jpeg, width, height) = match small {
         Ok(small) => small,
         Err(PictureProblem::NotOne) => return Ok(Picture { kind: UNKNOWN, ..not_shown }),
@@ -148,7 +157,7 @@ fn prepare(
 }
 
 /// Writes a picture without what it tells, and says what that is.
-fn cleaned(kind: &str, from: File, clean: &Path) -> Result<(FileHash, u64), PictureProblem> {
+fn cleaned(kind: &str, from: File, clean: &Path) -> Result<Cleaned, PictureProblem> {
     let problem = |error: io::Error| match error.kind() {
         io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => PictureProblem::NotOne,
         _ => PictureProblem::Disk(error),
@@ -158,16 +167,17 @@ fn cleaned(kind: &str, from: File, clean: &Path) -> Result<(FileHash, u64), Pict
         hash: Context::new(&SHA256),
         length: 0,
     };
-    metadata::strip(kind, &mut BufReader::new(from), &mut to).map_err(problem)?;
+    let orientation = metadata::strip(kind, &mut BufReader::new(from), &mut to).map_err(problem)?;
     let (hash, size_bytes) = to.finish().map_err(PictureProblem::Disk)?;
     if !BLANKED.contains(&kind) {
-        return Ok((hash, size_bytes));
+        return Ok(Cleaned { hash, size_bytes, orientation });
     }
     // It was copied as it is.
     let mut file = File::options().read(true).write(true).open(clean).map_err(PictureProblem::Disk)?;
     blank(kind, &file).map_err(problem)?;
     file.sync_all().map_err(PictureProblem::Disk)?;
-    Ok((FileHash::of(hash_of(&mut file).map_err(PictureProblem::Disk)?), size_bytes))
+    let hash = FileHash::of(hash_of(&mut file).map_err(PictureProblem::Disk)?);
+    Ok(Cleaned { hash, size_bytes, orientation })
 }
 
 fn create(path: &Path) -> io::Result<File> {
@@ -175,7 +185,12 @@ fn create(path: &Path) -> io::Result<File> {
 }
 
 /// A small picture, and the size of the large one as it is shown.
-fn decode(kind: &str, limits: PictureLimits, path: &Path) -> Result<(DynamicImage, u32, u32), PictureProblem> {
+fn decode(
+    kind: &str,
+    limits: PictureLimits,
+    path: &Path,
+    orientation: u8,
+) -> Result<(DynamicImage, u32, u32), PictureProblem> {
     let format = ImageFormat::from_mime_type(kind).ok_or(PictureProblem::NotOne)?;
     let file = BufReader::new(File::open(path).map_err(PictureProblem::Disk)?);
     let mut reader = ImageReader::with_format(file, format);
@@ -186,13 +201,14 @@ fn decode(kind: &str, limits: PictureLimits, path: &Path) -> Result<(DynamicImag
         ImageError::Limits(_) => PictureProblem::TooManyPixels(limits.pixels_max),
         _ => PictureProblem::NotOne,
     };
-    let mut decoder = reader.into_decoder().map_err(problem)?;
+    let decoder = reader.into_decoder().map_err(problem)?;
     let (width, height) = decoder.dimensions();
     let pixels_max = limits.pixels_max.min(limits.memory_bytes() / pixel_bytes(kind, path, &decoder)?);
     if u64::from(width) * u64::from(height) > pixels_max {
         return Err(PictureProblem::TooManyPixels(pixels_max));
     }
-    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+    // Not by the decoder, which knows it of some kinds only.
+    let orientation = Orientation::from_exif(orientation).unwrap_or(Orientation::NoTransforms);
     let large = DynamicImage::from_decoder(decoder).map_err(problem)?;
     let side = limits.thumbnail_pixels;
     let mut small = if width.max(height) <= side { large } else { large.thumbnail(side, side) };

@@ -14,7 +14,7 @@ use crate::usecase::Caller;
 
 /// All requests.
 pub fn routes(files: Files) -> Router {
-    Router::new()
+    let routes = Router::new()
         .route("/files", post(upload::upload).put(upload::upload))
         .route("/files/{file_id}", get(download::whole))
         .route("/files/{file_id}/{variant}", get(download::variant))
@@ -23,7 +23,9 @@ pub fn routes(files: Files) -> Router {
         .route("/uploads", post(tus::create).options(tus::options))
         .route("/uploads/{file_id}", head(tus::offset).patch(tus::append).delete(tus::terminate).options(tus::options))
         .layer(middleware::from_fn_with_state(files.clone(), cors::let_in))
-        .with_state(files)
+        .with_state(files);
+    // Before it is known which route a request takes, as that goes by its method.
+    Router::new().fallback_service(routes).layer(middleware::from_fn(tus::overridden))
 }
 
 impl Files {

@@ -65,6 +65,8 @@ pub(super) async fn sweep(files: &Files, now_ms: i64, orphan_after: Duration) ->
             }
             Err(refusal) if !refusal.is_of_absence() => {
                 tracing::warn!(%file_id, ?refusal, "an upload that was given up cannot be looked at; it is tried again");
+                // After others, which would never be looked at if as many as are in one go stood before them.
+                files.store.extend_upload(file_id, now_ms + WRITTEN_TO_FOR_MS).await?;
             }
             Err(_) if !long_expired.contains(&file_id) => {}
             _held_or_absent => {
@@ -79,18 +81,19 @@ pub(super) async fn sweep(files: &Files, now_ms: i64, orphan_after: Duration) ->
         if matches!(files.store.file(file_id).await?, Some(FoundFile::Upload(_))) {
             continue;
         }
-        let folder = files.folder.clone();
-        files.disk.run(move || folder.remove_upload(file_id)).await?;
+        files.remove_upload(file_id).await?;
     }
     Ok(())
 }
 
 /// Removes bytes that belong to nothing: a process ended before it could, say.
 async fn sweep_contents(store: &Store, contents: &Contents, part: u8, age: Duration) -> Result<(), SweepError> {
-    for content_id in contents.older(part, age).await? {
-        // An upload that is about to be a file has a row until it is one.
+    let older = contents.older(part, age).await?;
+    let known = store.known_contents(&older).await?;
+    for content_id in older.into_iter().filter(|content_id| !known.contains(content_id)) {
+        // An upload that is about to be a file has a row until it is one; it may have become one meanwhile.
         let is_upload = matches!(store.file(content_id).await?, Some(FoundFile::Upload(_)));
-        if is_upload || store.is_content(content_id).await? {
+        if is_upload || store.known_contents(&[content_id]).await?.contains(&content_id) {
             continue;
         }
         contents.remove(content_id).await?;
@@ -101,16 +104,85 @@ async fn sweep_contents(store: &Store, contents: &Contents, part: u8, age: Durat
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::{fs, io::Write as _, path::Path, sync::Arc};
+
+    use gim_config::{grpc::GrpcSettings, places::Places, request_shares::RequestShares};
 
     use super::*;
     use crate::{
         domain::file::{FileHash, FileId},
-        files::{disk::Disk, folder::Folder, signed_url::Variant, threads::Threads},
-        store::{Content, ContentState, Upload, UploadQuota, testing},
+        files::{contents::NewContent, disk::Disk, folder::Folder, signed_url::Variant, threads::Threads},
+        logic::Logic,
+        rpc::Callers,
+        settings::{FilesSettings, Limits, LogicSettings},
+        store::{Content, ContentState, Upload, UploadEnd, UploadQuota, testing},
+        usecase::tokens::Tokens,
     };
 
     const AT_ONCE: Duration = Duration::ZERO;
+    const NOW_MS: i64 = 10_000_000;
+    const QUOTA: UploadQuota = UploadQuota { uploads_max: 9, files_max: 9, bytes_max: 99, since_ms: 0 };
+
+    async fn files(data: &Path, store: &Store, threads: &Threads) -> Files {
+        let settings = FilesSettings { folder_free_bytes_min: 0, ..FilesSettings::default() };
+        let logic = Logic::new(&LogicSettings::default(), &GrpcSettings::default()).unwrap();
+        let (reads, shares) = (Places::new(1, 1, AT_ONCE), Arc::new(RequestShares::new(0, 0)));
+        let callers = Callers::new(Tokens::new(store.clone(), logic), &Limits::default(), reads, shares);
+        Files::open(&settings, data, 0, store.clone(), callers, threads).await.unwrap()
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn uploads_that_expired_are_given_up_unless_somebody_writes_to_them() {
+        let (data, store) = testing::temporary().await;
+        let (threads, _running) = Threads::start().unwrap();
+        let files = files(data.path(), &store, &threads).await;
+        let user_id = testing::user(&store, "1").await;
+        let begin = async |expires_at_ms, is_here| {
+            let upload = Upload { file_id: FileId::random(), user_id, name: "a".into(), size_bytes: 5, expires_at_ms };
+            store.begin_upload(&upload, None, QUOTA, 100).await.unwrap().unwrap();
+            if is_here {
+                files.folder.create_upload(upload.file_id).unwrap().write_all(b"hell").unwrap();
+            }
+            upload.file_id
+        };
+        let [resting, going_on] = [begin(NOW_MS, true).await, begin(NOW_MS + 1, true).await];
+        let [here, by_another] = [begin(NOW_MS, true).await, begin(NOW_MS, true).await];
+        let writer = files.staged(here).await.unwrap();
+        // Another process has it open.
+        let locked = files.folder.open_upload(by_another).unwrap();
+        locked.try_lock().unwrap();
+        // Another node may have their files.
+        let at_once_ms = NOW_MS - ELSEWHERE_FOR_MS;
+        let [elsewhere, nowhere] = [begin(at_once_ms + 1, false).await, begin(at_once_ms, false).await];
+        let orphan = FileId::random();
+        files.folder.create_upload(orphan).unwrap();
+        fs::write(files.folder.sent(orphan), "a\nb\nc\n").unwrap();
+
+        sweep(&files, NOW_MS, AT_ONCE).await.unwrap();
+        let is_there =
+            async |file_id| (store.file(file_id).await.unwrap().is_some(), files.folder.upload(file_id).exists());
+        for gone in [resting, nowhere, orphan] {
+            assert_eq!(is_there(gone).await, (false, false));
+        }
+        assert!(!files.folder.sent(orphan).exists());
+        for kept in [going_on, here, by_another] {
+            assert_eq!(is_there(kept).await, (true, true));
+        }
+        assert_eq!(is_there(elsewhere).await, (true, false));
+        let expired = store.expired_uploads(NOW_MS + WRITTEN_TO_FOR_MS - 1, 9).await.unwrap();
+        assert_eq!(expired, [elsewhere, going_on], "who writes has more time");
+        assert_eq!(
+            store.bytes_since(user_id, 0).await.unwrap(),
+            5 * 4 + 4,
+            "what had come of one that was given up counts"
+        );
+
+        drop((writer, locked));
+        sweep(&files, NOW_MS + WRITTEN_TO_FOR_MS, AT_ONCE).await.unwrap();
+        for gone in [going_on, here, by_another] {
+            assert_eq!(is_there(gone).await, (false, false));
+        }
+    }
 
     #[tokio::test(flavor = "multi_thread")]
     async fn bytes_that_belong_to_no_file_are_removed_after_a_while() {
@@ -122,14 +194,15 @@ mod tests {
         for content_id in [lost, stored, whole] {
             fs::write(data.path().join("bytes"), b"bytes").unwrap();
             for variant in [Variant::Whole, Variant::Thumbnail] {
-                contents.keep(1, data.path().join("bytes"), content_id, variant).await.unwrap();
+                let (from, note) = (data.path().join("bytes"), data.path().join("note"));
+                let new = NewContent { user_id: 1, from, content_id, variant, hash: FileHash([1; 32]), note };
+                contents.keep(new).await.unwrap();
             }
         }
-        let quota = UploadQuota { uploads_max: 9, files_max: 9, bytes_max: 99, since_ms: 0 };
         let user_id = testing::user(&store, "1").await;
         for file_id in [stored, whole] {
             let upload = Upload { file_id, user_id, name: "a".into(), size_bytes: 5, expires_at_ms: 500 };
-            store.begin_upload(&upload, quota, 100).await.unwrap().unwrap();
+            store.begin_upload(&upload, None, QUOTA, 100).await.unwrap().unwrap();
         }
         let content = Content {
             hash: FileHash([1; 32]),
@@ -141,7 +214,8 @@ mod tests {
             height: 0,
             thumbnail_bytes: 0,
         };
-        store.finish_upload(stored, 5, &content, 200).await.unwrap().unwrap();
+        let end = UploadEnd { file_id: stored, uploaded_bytes: 5, content, is_kept_anew: false, now_ms: 200 };
+        store.finish_upload(end).await.unwrap().unwrap();
         let left = |content_id| folder.has_content(content_id, Variant::Whole, 5);
         for (age, is_left) in [(ORPHANED_CONTENT_AFTER, true), (AT_ONCE, false)] {
             for part in 0..=u8::MAX {

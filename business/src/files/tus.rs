@@ -12,8 +12,9 @@ use std::{
 use axum::{
     Extension,
     body::Body,
-    extract::{Path, State},
-    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header},
+    extract::{Path, Request, State},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header},
+    middleware::Next,
     response::{IntoResponse, Response},
 };
 use base64::{Engine as _, prelude::BASE64_STANDARD};
@@ -26,7 +27,7 @@ use super::{
     checksum::{ALGORITHMS, Checksum},
     refusal::FileRefusal,
     staged::{ReceiveError, Received, Staged, receive},
-    upload::{count, refuse},
+    upload::{NewUpload, count, refuse},
 };
 use crate::{
     clock,
@@ -34,6 +35,9 @@ use crate::{
     metrics::FILE_TRANSFERS,
     store::{FoundFile, Upload},
 };
+
+/// What is kept of what a client says of an upload: the longest name, and as much of other things.
+const METADATA_BYTES_MAX: usize = 8_192;
 
 const VERSION: &str = "1.0.0";
 const EXTENSIONS: &str = "creation,expiration,checksum,termination";
@@ -48,6 +52,17 @@ const UPLOAD_LENGTH: HeaderName = HeaderName::from_static("upload-length");
 const UPLOAD_OFFSET: HeaderName = HeaderName::from_static("upload-offset");
 const UPLOAD_EXPIRES: HeaderName = HeaderName::from_static("upload-expires");
 const UPLOAD_METADATA: HeaderName = HeaderName::from_static("upload-metadata");
+const METHOD_OVERRIDE: HeaderName = HeaderName::from_static("x-http-method-override");
+
+/// Has a request of a client that cannot say another method be one by it.
+pub async fn overridden(mut request: Request, next: Next) -> Response {
+    let Some(method) = request.headers().get(&METHOD_OVERRIDE) else { return next.run(request).await };
+    match Method::from_bytes(method.as_bytes()) {
+        Ok(method) => *request.method_mut() = method,
+        Err(_) => return spoken(FileRefusal::bad_request("x-http-method-override: must be a method").into_response()),
+    }
+    next.run(request).await
+}
 
 /// Answers `OPTIONS`: what is understood.
 pub async fn options(State(files): State<Files>) -> Response {
@@ -70,8 +85,10 @@ pub async fn create(
     let created = async {
         check_version(&headers)?;
         let length = number(&headers, &UPLOAD_LENGTH)?;
-        let name = name_of(headers.get(&UPLOAD_METADATA))?;
-        files.begin_upload(&headers, &name, length, files.rest_ms()).await
+        let metadata = metadata_of(&headers)?;
+        let name = name_in(metadata.unwrap_or_default())?;
+        let new = NewUpload { name: &name, metadata, size_bytes: length, rest_ms: files.rest_ms() };
+        files.begin_upload(&headers, &new).await
     };
     let upload = match created.await {
         Ok(upload) => upload,
@@ -89,9 +106,10 @@ pub async fn create(
 /// Answers `HEAD /uploads/ID`: how far it is.
 pub async fn offset(State(files): State<Files>, Path(file_id): Path<String>, headers: HeaderMap) -> Response {
     let told = async {
-        let found = files.upload_of(&file_id, &headers).await?;
-        let (name, offset, length, expires_at_ms) = match found {
-            FoundFile::Stored(file) => (file.name, file.uploaded_bytes, file.uploaded_bytes, None),
+        let (file_id, found) = files.upload_of(&file_id, &headers).await?;
+        let metadata = files.store.upload_metadata(file_id).await?;
+        let (offset, length, expires_at_ms) = match found {
+            FoundFile::Stored(file) => (file.uploaded_bytes, file.uploaded_bytes, None),
             FoundFile::Upload(upload) => {
                 let staged = files.staged(upload.file_id).await?;
                 let offset = staged.length();
@@ -105,14 +123,14 @@ pub async fn offset(State(files): State<Files>, Path(file_id): Path<String>, hea
                     });
                     task.await.map_err(|error| FileRefusal::from(io::Error::other(error)))??;
                 }
-                (upload.name, offset, upload.size_bytes, Some(upload.expires_at_ms))
+                (offset, upload.size_bytes, Some(upload.expires_at_ms))
             }
         };
         let mut answer = StatusCode::OK.into_response();
         let headers = answer.headers_mut();
         headers.insert(UPLOAD_OFFSET, offset.into());
         headers.insert(UPLOAD_LENGTH, length.into());
-        if let Ok(metadata) = format!("filename {}", BASE64_STANDARD.encode(name)).try_into() {
+        if let Some(metadata) = metadata.and_then(|metadata| HeaderValue::try_from(metadata).ok()) {
             headers.insert(UPLOAD_METADATA, metadata);
         }
         if let Some(expires_at_ms) = expires_at_ms {
@@ -139,7 +157,7 @@ pub async fn append(
         }
         let checksum = Checksum::of(&headers).map_err(FileRefusal::bad_request)?;
         let offset = number(&headers, &UPLOAD_OFFSET)?;
-        let FoundFile::Upload(upload) = files.upload_of(&file_id, &headers).await? else {
+        let (_, FoundFile::Upload(upload)) = files.upload_of(&file_id, &headers).await? else {
             return Err(FileRefusal::wrong_offset());
         };
         if checksum.is_some() {
@@ -173,7 +191,7 @@ pub async fn append(
 /// Answers `DELETE /uploads/ID`: it is given up.
 pub async fn terminate(State(files): State<Files>, Path(file_id): Path<String>, headers: HeaderMap) -> Response {
     let ended = async {
-        let FoundFile::Upload(upload) = files.upload_of(&file_id, &headers).await? else {
+        let (_, FoundFile::Upload(upload)) = files.upload_of(&file_id, &headers).await? else {
             return Err(FileRefusal::not_found());
         };
         // Whoever writes to it would go on writing to nothing.
@@ -187,7 +205,7 @@ pub async fn terminate(State(files): State<Files>, Path(file_id): Path<String>, 
 
 impl Files {
     /// What whoever asks began to upload under this id.
-    async fn upload_of(&self, file_id: &str, headers: &HeaderMap) -> Result<FoundFile, FileRefusal> {
+    async fn upload_of(&self, file_id: &str, headers: &HeaderMap) -> Result<(FileId, FoundFile), FileRefusal> {
         check_version(headers)?;
         let (caller, _turn) = self.reader(headers).await?;
         let file_id = FileId::parse(file_id).ok_or_else(FileRefusal::not_found)?;
@@ -196,7 +214,7 @@ impl Files {
             FoundFile::Upload(upload) => upload.user_id,
             FoundFile::Stored(file) => file.user_id,
         };
-        if user_id == caller.user_id { Ok(found) } else { Err(FileRefusal::not_found()) }
+        if user_id == caller.user_id { Ok((file_id, found)) } else { Err(FileRefusal::not_found()) }
     }
 
     /// Returns the new offset, and until when the upload may rest.
@@ -256,27 +274,35 @@ fn number(headers: &HeaderMap, name: &HeaderName) -> Result<u64, FileRefusal> {
     number.ok_or_else(|| FileRefusal::bad_request(format!("{name}: must be a number of bytes")))
 }
 
+/// What a client says of an upload.
+fn metadata_of(headers: &HeaderMap) -> Result<Option<&str>, FileRefusal> {
+    let Some(metadata) = headers.get(&UPLOAD_METADATA) else { return Ok(None) };
+    if metadata.len() > METADATA_BYTES_MAX {
+        return Err(FileRefusal::bad_request("upload-metadata: has more than 8192 bytes"));
+    }
+    metadata.to_str().map(Some).map_err(|_| wrong_metadata())
+}
+
 /// The name in `Upload-Metadata`: pairs of a key and base64, with commas between them.
-fn name_of(metadata: Option<&HeaderValue>) -> Result<String, FileRefusal> {
-    let wrong = || {
-        FileRefusal::bad_request(
-            "upload-metadata: must have pairs of a key and a value in base64, with commas between them",
-        )
-    };
-    let Some(metadata) = metadata else { return Ok(String::new()) };
-    let text = metadata.to_str().map_err(|_| wrong())?;
-    for pair in text.split(',') {
+fn name_in(metadata: &str) -> Result<String, FileRefusal> {
+    for pair in metadata.split(',') {
         let (key, value) = pair.trim().split_once(' ').unwrap_or((pair.trim(), ""));
         if key == "filename" || key == "name" {
             if value.len() > NAME_BYTES_MAX * 2 {
                 return Err(FileRefusal::bad_request("upload-metadata: the name has more than 4096 bytes"));
             }
-            let bytes = BASE64_STANDARD.decode(value.trim()).map_err(|_| wrong())?;
+            let bytes = BASE64_STANDARD.decode(value.trim()).map_err(|_| wrong_metadata())?;
             return String::from_utf8(bytes)
                 .map_err(|_| FileRefusal::bad_request("upload-metadata: the name is no UTF-8"));
         }
     }
     Ok(String::new())
+}
+
+fn wrong_metadata() -> FileRefusal {
+    FileRefusal::bad_request(
+        "upload-metadata: must have pairs of a key and a value in base64, with commas between them",
+    )
 }
 
 /// When an upload is given up, as HTTP writes a date.
@@ -293,13 +319,12 @@ mod tests {
 
     #[test]
     fn the_name_is_found_among_the_metadata() {
-        let name = |text: &'static str| name_of(Some(&HeaderValue::from_static(text)));
-        assert_eq!(name("filetype aW1hZ2UvcG5n,filename c2VhLnBuZw==").unwrap(), "sea.png");
-        assert_eq!(name("name c2VhLnBuZw==").unwrap(), "sea.png");
-        assert_eq!(name("is_confidential").unwrap(), "");
-        assert_eq!(name("filename").unwrap(), "");
-        name("filename ***").unwrap_err();
-        name("filename /w==").unwrap_err();
-        assert_eq!(name_of(None).unwrap(), "");
+        assert_eq!(name_in("filetype aW1hZ2UvcG5n,filename c2VhLnBuZw==").unwrap(), "sea.png");
+        assert_eq!(name_in("name c2VhLnBuZw==").unwrap(), "sea.png");
+        for nothing in ["", "is_confidential", "filename"] {
+            assert_eq!(name_in(nothing).unwrap(), "");
+        }
+        name_in("filename ***").unwrap_err();
+        name_in("filename /w==").unwrap_err();
     }
 }

@@ -52,6 +52,16 @@ pub struct UploadQuery {
 /// writes to it, the sweep prolongs it.
 pub const WRITTEN_TO_FOR_MS: i64 = 180_000;
 
+/// What is to be uploaded.
+pub struct NewUpload<'a> {
+    pub name: &'a str,
+    /// What a client of tus says of it, as it says it.
+    pub metadata: Option<&'a str>,
+    pub size_bytes: u64,
+    /// How long nobody may write to it.
+    pub rest_ms: i64,
+}
+
 /// Answers `POST /files`.
 pub async fn upload(
     State(files): State<Files>,
@@ -65,8 +75,9 @@ pub async fn upload(
         let Query(query) = query.map_err(|problem| FileRefusal::bad_request(problem.body_text()))?;
         let checksum = Checksum::of(&headers).map_err(FileRefusal::bad_request)?;
         let length = content_length(&headers);
-        let length_max = length.unwrap_or(files.settings.file_bytes_max);
-        let upload = files.begin_upload(&headers, &query.name, length_max, WRITTEN_TO_FOR_MS).await?;
+        let size_bytes = length.unwrap_or(files.settings.file_bytes_max);
+        let new = NewUpload { name: &query.name, metadata: None, size_bytes, rest_ms: WRITTEN_TO_FOR_MS };
+        let upload = files.begin_upload(&headers, &new).await?;
         Ok((upload, length, checksum))
     };
     let (upload, length, checksum) = match begun.await {
@@ -135,26 +146,15 @@ pub fn content_length(headers: &HeaderMap) -> Option<u64> {
 }
 
 impl Files {
-    /// A new upload of whoever asks, of so many bytes, which may rest for so long; if that is allowed.
-    pub async fn begin_upload(
-        &self,
-        headers: &HeaderMap,
-        name: &str,
-        size_bytes: u64,
-        rest_ms: i64,
-    ) -> Result<Upload, FileRefusal> {
+    /// A new upload of whoever asks, if that is allowed.
+    pub async fn begin_upload(&self, headers: &HeaderMap, new: &NewUpload<'_>) -> Result<Upload, FileRefusal> {
         let caller = self.caller(headers).await?;
-        self.begin_upload_of(caller.user_id, name, size_bytes, rest_ms).await
+        self.begin_upload_of(caller.user_id, new).await
     }
 
     /// The same for this user.
-    pub async fn begin_upload_of(
-        &self,
-        user_id: u64,
-        name: &str,
-        size_bytes: u64,
-        rest_ms: i64,
-    ) -> Result<Upload, FileRefusal> {
+    pub async fn begin_upload_of(&self, user_id: u64, new: &NewUpload<'_>) -> Result<Upload, FileRefusal> {
+        let NewUpload { name, metadata, size_bytes, rest_ms } = *new;
         let settings = &self.settings;
         let name = clean_name(name).ok_or_else(|| FileRefusal::bad_request("name: has more than 4096 bytes"))?;
         if size_bytes > settings.file_bytes_max {
@@ -171,9 +171,9 @@ impl Files {
             bytes_max: settings.bytes_per_day_max,
             since_ms: now_ms - DAY_MS,
         };
-        match self.store.begin_upload(&upload, quota, now_ms).await? {
+        match self.store.begin_upload(&upload, metadata, quota, now_ms).await? {
             Err(BeyondQuota::Uploads) if self.give_up_resting(user_id).await? => {
-                self.store.begin_upload(&upload, quota, now_ms).await??;
+                self.store.begin_upload(&upload, metadata, quota, now_ms).await??;
             }
             begun => begun?,
         }
@@ -254,9 +254,8 @@ impl Files {
             tracing::warn!(%file_id, %error, "nobody knows how much came of an upload that ended");
             0
         });
-        let folder = self.folder.clone();
         let forgotten = match self.store.forget_upload(file_id, came_bytes).await {
-            Ok(true) => match self.disk.run(move || folder.remove_upload(file_id)).await {
+            Ok(true) => match self.remove_upload(file_id).await {
                 // It may have come so far.
                 Ok(()) => self.contents.remove_of_upload(file_id).await,
                 failed => failed,
@@ -267,6 +266,13 @@ impl Files {
         if let Err(error) = forgotten {
             tracing::warn!(%file_id, %error, "an upload that ended could not be removed; it will be later");
         }
+    }
+
+    /// Removes what is on the disk of an upload, and parts of it that a bucket has.
+    pub async fn remove_upload(&self, file_id: FileId) -> std::io::Result<()> {
+        self.contents.forget_sent(self.folder.sent(file_id)).await?;
+        let folder = self.folder.clone();
+        self.disk.run(move || folder.remove_upload(file_id)).await
     }
 
     /// Counts what was sent in vain in its user's day: else the disk could be written to without end.

@@ -20,9 +20,6 @@ const SECRET_ID: i64 = 1;
 /// Stands in the place of the end of an upload that was given up.
 const GIVEN_UP: i64 = -1;
 
-/// Rows that one statement deletes.
-const FORGOTTEN_TOGETHER: i64 = 500;
-
 const HOUR_MS: i64 = 3_600_000;
 
 /// A file of which not all bytes are there.
@@ -97,14 +94,17 @@ pub enum FoundFile {
 }
 
 impl Store {
-    /// Notes that a user begins to upload a file, unless that is more than the user may. Those that begin together share a transaction.
+    /// Notes that a user begins to upload a file, and what the client says of it, unless that is more than the user may. Those that begin
+    /// together share a transaction.
     pub async fn begin_upload(
         &self,
         upload: &Upload,
+        metadata: Option<&str>,
         quota: UploadQuota,
         now_ms: i64,
     ) -> Result<Result<(), BeyondQuota>, StoreError> {
-        let answer = self.upload_begins.ask(UploadBegin { upload: upload.clone(), quota, now_ms }).await;
+        let (upload, metadata) = (upload.clone(), metadata.map(str::to_owned));
+        let answer = self.upload_begins.ask(UploadBegin { upload, metadata, quota, now_ms }).await;
         answer.unwrap_or_else(|| Err(sqlx::Error::PoolClosed.into()))
     }
 
@@ -129,32 +129,16 @@ impl Store {
         Ok(query.fetch_optional(&self.database.reader).await?)
     }
 
+    /// What a client said of an upload when it began, also after it is a file.
+    pub async fn upload_metadata(&self, file_id: FileId) -> Result<Option<String>, StoreError> {
+        let query = sqlx::query_as("SELECT metadata FROM file WHERE file_id = ?").bind(file_id.as_bytes());
+        let row: Option<(Option<String>,)> = query.fetch_optional(&self.database.reader).await?;
+        Ok(row.and_then(|(metadata,)| metadata))
+    }
+
     /// Makes an upload a file with this content, or with the one of the same bytes that was there before, which is returned: then the
     /// bytes of this upload are needed no more. `None` where the upload is gone. Those that end together share a transaction.
-    pub async fn finish_upload(
-        &self,
-        file_id: FileId,
-        uploaded_bytes: u64,
-        content: &Content,
-        now_ms: i64,
-    ) -> Result<Option<Content>, StoreError> {
-        let content = content.clone();
-        self.end_upload(UploadEnd { file_id, uploaded_bytes, content, is_kept_anew: false, now_ms }).await
-    }
-
-    /// The same where what was kept of these bytes had been lost and is kept anew: what is told of it is that of `content`.
-    pub async fn finish_upload_anew(
-        &self,
-        file_id: FileId,
-        uploaded_bytes: u64,
-        content: &Content,
-        now_ms: i64,
-    ) -> Result<Option<Content>, StoreError> {
-        let content = content.clone();
-        self.end_upload(UploadEnd { file_id, uploaded_bytes, content, is_kept_anew: true, now_ms }).await
-    }
-
-    async fn end_upload(&self, end: UploadEnd) -> Result<Option<Content>, StoreError> {
+    pub async fn finish_upload(&self, end: UploadEnd) -> Result<Option<Content>, StoreError> {
         self.upload_ends.ask(end).await.unwrap_or_else(|| Err(sqlx::Error::PoolClosed.into()))
     }
 
@@ -182,14 +166,6 @@ impl Store {
         Ok(())
     }
 
-    /// Whether bytes that are kept under this id belong to anything that may be read, or may be some day.
-    pub async fn is_content(&self, content_id: FileId) -> Result<bool, StoreError> {
-        let sql = "SELECT COUNT(*) FROM file_content WHERE content_id = ? AND state <> 2";
-        let query = sqlx::query_as(sql).bind(content_id.as_bytes());
-        let (count,): (i64,) = query.fetch_one(&self.database.reader).await?;
-        Ok(count > 0)
-    }
-
     /// Notes that an upload goes on, so that it is not given up before then.
     pub async fn extend_upload(&self, file_id: FileId, expires_at_ms: i64) -> Result<(), StoreError> {
         let sql = "UPDATE file SET expires_at_ms = ? WHERE file_id = ? AND expires_at_ms > 0";
@@ -202,8 +178,7 @@ impl Store {
         let query = if came_bytes == 0 {
             sqlx::query("DELETE FROM file WHERE file_id = ? AND expires_at_ms > 0").bind(file_id.as_bytes())
         } else {
-            let sql =
-                "UPDATE file SET expires_at_ms = ?, name = '', size_bytes = ? WHERE file_id = ? AND expires_at_ms > 0";
+            let sql = "UPDATE file SET expires_at_ms = ?, name = '', metadata = NULL, size_bytes = ? WHERE file_id = ? AND expires_at_ms > 0";
             sqlx::query(sql).bind(GIVEN_UP).bind(number(came_bytes)).bind(file_id.as_bytes())
         };
         let forgotten = query.execute(&self.database.writer).await?;
@@ -226,34 +201,6 @@ impl Store {
         let query = sqlx::query_as(sql).bind(key(user_id)).bind(since_ms);
         let (bytes,): (i64,) = query.fetch_one(&self.database.reader).await?;
         Ok(bytes.unsigned_abs())
-    }
-
-    /// Uploads of a user that are not whole, those first that are given up first.
-    pub async fn uploads_of(&self, user_id: u64, most: u32) -> Result<Vec<FileId>, StoreError> {
-        let sql = "SELECT file_id FROM file WHERE user_id = ? AND expires_at_ms > 0 ORDER BY expires_at_ms LIMIT ?";
-        let query = sqlx::query_as(sql).bind(key(user_id)).bind(i64::from(most));
-        let rows: Vec<(Vec<u8>,)> = query.fetch_all(&self.database.reader).await?;
-        Ok(rows.iter().filter_map(|(bytes,)| FileId::of_bytes(bytes)).collect())
-    }
-
-    /// Forgets what counted for so long, a part at a time: other writes come between.
-    pub async fn forget_given_up(&self, since_ms: i64) -> Result<(), StoreError> {
-        loop {
-            let query = sqlx::query(dialect::delete_given_up(self.database.dialect)).bind(since_ms);
-            let deleted = query.bind(FORGOTTEN_TOGETHER).execute(&self.database.writer).await?.rows_affected();
-            if deleted < FORGOTTEN_TOGETHER.unsigned_abs() {
-                return Ok(());
-            }
-        }
-    }
-
-    /// Uploads that were given up.
-    pub async fn expired_uploads(&self, now_ms: i64, most: u32) -> Result<Vec<FileId>, StoreError> {
-        let sql =
-            "SELECT file_id FROM file WHERE expires_at_ms > 0 AND expires_at_ms <= ? ORDER BY expires_at_ms LIMIT ?";
-        let query = sqlx::query_as(sql).bind(now_ms).bind(i64::from(most));
-        let rows: Vec<(Vec<u8>,)> = query.fetch_all(&self.database.reader).await?;
-        Ok(rows.iter().filter_map(|(bytes,)| FileId::of_bytes(bytes)).collect())
     }
 
     /// What URLs are signed with: `made`, if nothing was kept before.
@@ -319,11 +266,14 @@ pub(super) fn number(bytes: u64) -> i64 {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
     use crate::store::testing::user;
 
     on_both! {
         a_file_is_an_upload_until_it_is_whole,
+        what_is_said_of_an_upload_stays_with_the_file,
         equal_bytes_have_one_content,
         what_is_kept_anew_is_told_anew,
         bytes_that_were_refused_belong_to_nothing,
@@ -355,29 +305,49 @@ mod tests {
         }
     }
 
+    fn end(file_id: FileId, content: &Content) -> UploadEnd {
+        UploadEnd { file_id, uploaded_bytes: 9, content: content.clone(), is_kept_anew: false, now_ms: 200 }
+    }
+
+    async fn finished(store: &Store, file_id: FileId, content: &Content) -> Result<Option<Content>, StoreError> {
+        store.finish_upload(end(file_id, content)).await
+    }
+
     async fn a_file_is_an_upload_until_it_is_whole(store: Store) {
         let begun = upload(user(&store, "1").await, 9);
-        store.begin_upload(&begun, QUOTA, 100).await.unwrap().unwrap();
+        store.begin_upload(&begun, None, QUOTA, 100).await.unwrap().unwrap();
         assert_eq!(store.file(begun.file_id).await.unwrap(), Some(FoundFile::Upload(begun.clone())));
         assert_eq!(store.file(FileId::random()).await.unwrap(), None);
         let content = content(begun.file_id, 1);
-        assert_eq!(store.finish_upload(begun.file_id, 9, &content, 200).await.unwrap(), Some(content.clone()));
+        assert_eq!(finished(&store, begun.file_id, &content).await.unwrap(), Some(content.clone()));
         let stored = StoredFile { user_id: begun.user_id, name: begun.name, uploaded_bytes: 9, content };
         assert_eq!(store.file(begun.file_id).await.unwrap(), Some(FoundFile::Stored(stored)));
         assert!(!store.forget_upload(begun.file_id, 9).await.unwrap(), "it is whole");
         let gone = self::content(FileId::random(), 2);
-        assert_eq!(store.finish_upload(gone.content_id, 9, &gone, 200).await.unwrap(), None);
+        assert_eq!(finished(&store, gone.content_id, &gone).await.unwrap(), None);
         assert_eq!(store.content(gone.hash).await.unwrap(), None);
+    }
+
+    async fn what_is_said_of_an_upload_stays_with_the_file(store: Store) {
+        let user_id = user(&store, "1").await;
+        let [said, unsaid] = [upload(user_id, 9), upload(user_id, 9)];
+        let metadata = format!("filename {},is_confidential", "YQ==".repeat(2_000));
+        store.begin_upload(&said, Some(&metadata), QUOTA, 100).await.unwrap().unwrap();
+        store.begin_upload(&unsaid, None, QUOTA, 100).await.unwrap().unwrap();
+        finished(&store, said.file_id, &content(said.file_id, 1)).await.unwrap().unwrap();
+        assert_eq!(store.upload_metadata(said.file_id).await.unwrap(), Some(metadata));
+        assert_eq!(store.upload_metadata(unsaid.file_id).await.unwrap(), None);
+        assert_eq!(store.upload_metadata(FileId::random()).await.unwrap(), None);
     }
 
     async fn equal_bytes_have_one_content(store: Store) {
         let user_id = user(&store, "1").await;
         let [first, second] = [upload(user_id, 9), upload(user_id, 9)];
         for begun in [&first, &second] {
-            store.begin_upload(begun, QUOTA, 100).await.unwrap().unwrap();
+            store.begin_upload(begun, None, QUOTA, 100).await.unwrap().unwrap();
         }
-        store.finish_upload(first.file_id, 9, &content(first.file_id, 1), 200).await.unwrap().unwrap();
-        let kept = store.finish_upload(second.file_id, 9, &content(second.file_id, 1), 200).await.unwrap().unwrap();
+        finished(&store, first.file_id, &content(first.file_id, 1)).await.unwrap().unwrap();
+        let kept = finished(&store, second.file_id, &content(second.file_id, 1)).await.unwrap().unwrap();
         assert_eq!(kept.content_id, first.file_id);
     }
 
@@ -385,30 +355,33 @@ mod tests {
         let user_id = user(&store, "1").await;
         let [first, second] = [upload(user_id, 9), upload(user_id, 9)];
         for begun in [&first, &second] {
-            store.begin_upload(begun, QUOTA, 100).await.unwrap().unwrap();
+            store.begin_upload(begun, None, QUOTA, 100).await.unwrap().unwrap();
         }
         let before = content(first.file_id, 1);
-        store.finish_upload(first.file_id, 9, &before, 200).await.unwrap().unwrap();
+        finished(&store, first.file_id, &before).await.unwrap().unwrap();
         store.judge_content(before.hash, ContentState::Good).await.unwrap();
         let anew = Content { thumbnail_bytes: 7, width: 8, ..before };
-        let kept = store.finish_upload_anew(second.file_id, 9, &anew, 200).await.unwrap().unwrap();
+        let kept = store.finish_upload(UploadEnd { is_kept_anew: true, ..end(second.file_id, &anew) }).await;
+        let kept = kept.unwrap().unwrap();
         assert_eq!(kept, Content { state: ContentState::Good, ..anew }, "what was judged stays so");
     }
 
     async fn bytes_that_were_refused_belong_to_nothing(store: Store) {
         let begun = upload(user(&store, "1").await, 9);
-        store.begin_upload(&begun, QUOTA, 100).await.unwrap().unwrap();
+        store.begin_upload(&begun, None, QUOTA, 100).await.unwrap().unwrap();
         let content = content(begun.file_id, 1);
-        store.finish_upload(begun.file_id, 9, &content, 200).await.unwrap();
-        assert!(store.is_content(content.content_id).await.unwrap());
+        finished(&store, begun.file_id, &content).await.unwrap();
+        let mut asked: Vec<FileId> = (0..500).map(|_| FileId::random()).collect();
+        asked.push(content.content_id);
+        assert_eq!(store.known_contents(&asked).await.unwrap(), HashSet::from([content.content_id]));
         store.judge_content(content.hash, ContentState::Refused).await.unwrap();
-        assert!(!store.is_content(content.content_id).await.unwrap());
+        assert_eq!(store.known_contents(&asked).await.unwrap(), HashSet::new());
     }
 
     async fn a_user_has_a_quota_and_others_have_their_own(store: Store) {
         let [alice, bob] = [user(&store, "1").await, user(&store, "2").await];
         let begin = async |user_id, size_bytes, quota| {
-            store.begin_upload(&upload(user_id, size_bytes), quota, 100).await.unwrap()
+            store.begin_upload(&upload(user_id, size_bytes), None, quota, 100).await.unwrap()
         };
         begin(alice, 600, QUOTA).await.unwrap();
         assert_eq!(begin(alice, 401, QUOTA).await, Err(BeyondQuota::Bytes));
@@ -428,7 +401,7 @@ mod tests {
         let user_id = user(&store, "1").await;
         let [resting, going_on] = [upload(user_id, 9), upload(user_id, 9)];
         for begun in [&resting, &going_on] {
-            store.begin_upload(begun, QUOTA, 100).await.unwrap().unwrap();
+            store.begin_upload(begun, None, QUOTA, 100).await.unwrap().unwrap();
         }
         assert_eq!(store.uploads_of(user_id, 10).await.unwrap().len(), 2);
         store.extend_upload(going_on.file_id, 900).await.unwrap();
@@ -443,9 +416,9 @@ mod tests {
 
     async fn a_content_is_judged_once(store: Store) {
         let begun = upload(user(&store, "1").await, 9);
-        store.begin_upload(&begun, QUOTA, 100).await.unwrap().unwrap();
+        store.begin_upload(&begun, None, QUOTA, 100).await.unwrap().unwrap();
         let content = content(begun.file_id, 1);
-        store.finish_upload(begun.file_id, 9, &content, 200).await.unwrap();
+        finished(&store, begun.file_id, &content).await.unwrap();
         assert_eq!(store.unchecked_contents(1, 10).await.unwrap(), std::slice::from_ref(&content));
         store.judge_content(content.hash, ContentState::Refused).await.unwrap();
         store.judge_content(content.hash, ContentState::Good).await.unwrap();
@@ -457,8 +430,8 @@ mod tests {
         let user_id = user(&store, "1").await;
         for byte in 1..=3 {
             let begun = upload(user_id, 9);
-            store.begin_upload(&begun, QUOTA, 100).await.unwrap().unwrap();
-            store.finish_upload(begun.file_id, 9, &content(begun.file_id, byte), 200).await.unwrap();
+            store.begin_upload(&begun, None, QUOTA, 100).await.unwrap().unwrap();
+            finished(&store, begun.file_id, &content(begun.file_id, byte)).await.unwrap();
         }
         store.note_asked(FileHash([1; 32]), 1_000).await.unwrap();
         store.note_asked(FileHash([2; 32]), 900).await.unwrap();
@@ -474,26 +447,26 @@ mod tests {
     async fn what_was_given_up_counts_for_a_day(store: Store) {
         let user_id = user(&store, "1").await;
         let begun = upload(user_id, 900);
-        store.begin_upload(&begun, QUOTA, 100).await.unwrap().unwrap();
+        store.begin_upload(&begun, None, QUOTA, 100).await.unwrap().unwrap();
         assert!(store.forget_upload(begun.file_id, 600).await.unwrap());
         assert!(!store.forget_upload(begun.file_id, 600).await.unwrap());
         assert_eq!(store.file(begun.file_id).await.unwrap(), None);
         let gone = content(begun.file_id, 1);
-        assert_eq!(store.finish_upload(begun.file_id, 9, &gone, 200).await.unwrap(), None);
+        assert_eq!(finished(&store, begun.file_id, &gone).await.unwrap(), None);
         for bytes in [100, 200] {
             store.count_taken_back(user_id, bytes, 100).await.unwrap();
         }
         assert_eq!(store.bytes_since(user_id, 99).await.unwrap(), 900);
         assert_eq!(store.bytes_since(user_id, 100).await.unwrap(), 0);
         let few = UploadQuota { files_max: 3, ..QUOTA };
-        assert_eq!(store.begin_upload(&upload(user_id, 101), few, 100).await.unwrap(), Err(BeyondQuota::Bytes));
+        assert_eq!(store.begin_upload(&upload(user_id, 101), None, few, 100).await.unwrap(), Err(BeyondQuota::Bytes));
         let one = UploadQuota { uploads_max: 1, ..QUOTA };
-        assert_eq!(store.begin_upload(&upload(user_id, 101), one, 100).await.unwrap(), Err(BeyondQuota::Bytes));
-        store.begin_upload(&upload(user_id, 100), one, 100).await.unwrap().unwrap();
+        assert_eq!(store.begin_upload(&upload(user_id, 101), None, one, 100).await.unwrap(), Err(BeyondQuota::Bytes));
+        store.begin_upload(&upload(user_id, 100), None, one, 100).await.unwrap().unwrap();
         store.forget_given_up(99).await.unwrap();
-        assert_eq!(store.begin_upload(&upload(user_id, 1), QUOTA, 100).await.unwrap(), Err(BeyondQuota::Bytes));
+        assert_eq!(store.begin_upload(&upload(user_id, 1), None, QUOTA, 100).await.unwrap(), Err(BeyondQuota::Bytes));
         store.forget_given_up(100).await.unwrap();
-        store.begin_upload(&upload(user_id, 900), QUOTA, 100).await.unwrap().unwrap();
+        store.begin_upload(&upload(user_id, 900), None, QUOTA, 100).await.unwrap().unwrap();
         assert_eq!(store.expired_uploads(499, 10).await.unwrap(), []);
     }
 

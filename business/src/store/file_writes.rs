@@ -18,12 +18,14 @@ pub(super) const UPLOADS_TOGETHER_MAX: usize = 64;
 /// An upload that is to begin.
 pub(super) struct UploadBegin {
     pub upload: Upload,
+    pub metadata: Option<String>,
     pub quota: UploadQuota,
     pub now_ms: i64,
 }
 
 /// An upload that is whole.
-pub(super) struct UploadEnd {
+#[derive(Debug)]
+pub struct UploadEnd {
     pub file_id: FileId,
     pub uploaded_bytes: u64,
     pub content: Content,
@@ -68,13 +70,13 @@ pub(super) async fn end_uploads(database: Database, ends: Vec<UploadEnd>) -> Res
 }
 
 async fn begin_one(connection: &mut AnyConnection, begin: &UploadBegin) -> Result<Result<(), BeyondQuota>, StoreError> {
-    let UploadBegin { upload, quota, now_ms } = begin;
+    let UploadBegin { upload, metadata, quota, now_ms } = begin;
     lock_user(connection, upload.user_id).await?;
     if let Some(beyond) = beyond_quota(connection, upload, *quota).await? {
         return Ok(Err(beyond));
     }
-    let sql = "INSERT INTO file (file_id, user_id, name, size_bytes, sha256, created_at_ms, expires_at_ms) \
-               VALUES (?, ?, ?, ?, ?, ?, ?)";
+    let sql = "INSERT INTO file (file_id, user_id, name, size_bytes, sha256, created_at_ms, expires_at_ms, metadata) \
+               VALUES (?, ?, ?, ?, ?, ?, ?, ?)";
     sqlx::query(sql)
         .bind(upload.file_id.as_bytes())
         .bind(key(upload.user_id))
@@ -83,6 +85,7 @@ async fn begin_one(connection: &mut AnyConnection, begin: &UploadBegin) -> Resul
         .bind(&[][..])
         .bind(*now_ms)
         .bind(upload.expires_at_ms)
+        .bind(metadata.as_deref())
         .execute(connection)
         .await?;
     Ok(Ok(()))

@@ -13,6 +13,7 @@ mod code;
 mod contact;
 mod dialect;
 mod file;
+mod file_upkeep;
 mod file_writes;
 mod friend;
 mod import;
@@ -35,7 +36,7 @@ use sqlx::migrate::Migrator;
 use tokio::sync::Semaphore;
 
 use self::{
-    file_writes::{UploadBegin, UploadEnd},
+    file_writes::UploadBegin,
     user::{SignIn, SignInOutcome},
 };
 use crate::domain::{contact::Standing, token::StoredToken};
@@ -64,6 +65,7 @@ pub struct Store {
 }
 
 pub use file::{BeyondQuota, Content, ContentState, FoundFile, StoredFile, Upload, UploadQuota};
+pub use file_writes::UploadEnd;
 pub use friend::FriendRequest;
 pub use import::{ImportedFriend, ImportedToken, ImportedUser, USED};
 pub use token::ALL_DEVICES;

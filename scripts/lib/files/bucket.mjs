@@ -43,12 +43,14 @@ async function startBucket() {
   return child;
 }
 
-// Between business and the bucket. It hands on all, or nothing at all, or of an answer only its head, or what goes up so slowly that a part
-// takes longer than any silence may.
+// Between business and the bucket. It hands on all, or nothing at all, or lets nobody in, or hands on of an answer only its head, or what goes
+// up so slowly that a part takes longer than any silence may. It notes which parts of S3's multipart come, and stops once at a request that
+// `stopAt` names.
 const SLOW_BYTES_PER_S = 400_000;
 async function startProxy() {
-  const proxy = { mode: "open", sockets: new Set() };
+  const proxy = { mode: "open", sockets: new Set(), parts: [], stopAt: undefined, stopped: undefined };
   const server = createServer((client) => {
+    if (proxy.mode === "away") return client.destroy();
     const upstream = connect(Number(new URL(s3).port), "127.0.0.1");
     for (const socket of [client, upstream]) {
       proxy.sockets.add(socket);
@@ -57,6 +59,13 @@ async function startProxy() {
     }
     client.on("data", (bytes) => {
       if (proxy.mode === "silent") return;
+      const head = bytes.toString("latin1", 0, 2000);
+      if (proxy.stopAt?.test(head)) {
+        Object.assign(proxy, { mode: "silent", parts: [], stopAt: undefined });
+        return proxy.stopped();
+      }
+      const [, part] = /^PUT \S*[?&]partNumber=(\d+)/.exec(head) ?? [];
+      if (part !== undefined) proxy.parts.push(part);
       upstream.write(bytes);
       if (proxy.mode !== "slow") return;
       client.pause();
@@ -177,6 +186,68 @@ assert.equal(await objects(), 1, "of what was refused nothing is there");
 await stop(service);
 const proxy = await startProxy();
 service = await startBusiness(false, proxy.url);
+
+// A send to the bucket that is stopped at a request, and which parts come then: `again` is called when the client tries again.
+const SECOND_PART = /^PUT \S*[?&]partNumber=2(&|\s)/;
+const END = /^POST \S*[?&]uploadId=/;
+async function stoppedAt(stopAt, stopped, again) {
+  const large = randomBytes(BYTES);
+  Object.assign(proxy, { stopAt, stopped });
+  let tried;
+  const url = await new Promise((resolve, reject) => {
+    const upload = new Upload(large, {
+      endpoint: `${files}/uploads`, headers, metadata: { filename: "large.bin" }, retryDelays: [100, 500, 1000, 2000, 3000, 5000, 5000],
+      onShouldRetry: () => { tried ??= again(); return true; }, onError: reject, onSuccess: () => resolve(upload.url),
+    });
+    upload.start();
+  });
+  await tried;
+  const stored = await (await fetch(`${files}/files/${url.split("/").pop()}/about`, { headers })).json();
+  assert.equal(stored.sha256, createHash("sha256").update(large).digest("hex"));
+  assert.ok(Buffer.from(await (await fetch(stored.url)).arrayBuffer()).equals(large));
+  return proxy.parts;
+}
+
+async function unfinished() {
+  const list = await (await fetch(`${s3}/gim-files?uploads`)).text();
+  const all = (what) => [...list.matchAll(new RegExp(`<${what}>(.*?)</${what}>`, "g"))].map(([, value]) => value);
+  const [keys, ids] = [all("Key"), all("UploadId")];
+  return keys.map((key, index) => `${s3}/gim-files/${key}?uploadId=${encodeURIComponent(ids[index])}`);
+}
+
+// Over an outage and a kill the parts are sent that S3 does not have; where it forgot them, all are.
+const goesAway = () => proxy.set("away");
+assert.deepEqual(await stoppedAt(SECOND_PART, goesAway, () => proxy.set("open")), ["2", "3"], "over an outage");
+let restarted;
+const isKilled = () => { restarted = stop(service).then(() => { proxy.set("open"); return startBusiness(false, proxy.url); }); };
+assert.deepEqual(await stoppedAt(SECOND_PART, isKilled, () => undefined), ["2", "3"], "over a kill");
+assert.deepEqual(await unfinished(), []);
+service = await restarted;
+const isKilledAndForgotten = () => {
+  restarted = stop(service).then(async () => {
+    const [url, ...more] = await unfinished();
+    assert.deepEqual(more, []);
+    assert.ok((await fetch(url, { method: "DELETE" })).ok);
+    proxy.set("open");
+    return startBusiness(false, proxy.url);
+  });
+};
+assert.deepEqual(await stoppedAt(END, isKilledAndForgotten, () => undefined), ["1", "2", "3"], "what S3 forgot");
+service = await restarted;
+
+// Of an upload that is given up S3 keeps no part.
+Object.assign(proxy, { stopAt: SECOND_PART, stopped: goesAway });
+const tus = { ...headers, "tus-resumable": "1.0.0" };
+const begun = await fetch(`${files}/uploads`, { method: "POST", headers: { ...tus, "upload-length": String(BYTES) } });
+const broken = await fetch(begun.headers.get("location"), {
+  method: "PATCH", headers: { ...tus, "upload-offset": "0", "content-type": "application/offset+octet-stream" }, body: randomBytes(BYTES),
+});
+assert.equal(broken.status, 503);
+proxy.set("open");
+assert.equal((await unfinished()).length, 1);
+assert.equal((await fetch(begun.headers.get("location"), { method: "DELETE", headers: tus })).status, 204);
+for (const from = Date.now(); (await unfinished()).length > 0; await sleep(50)) assert.ok(Date.now() - from < DEADLINE_MS, "S3 keeps its parts");
+
 const other = await signIn("+8613900000002");
 const rssBytes = () => Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${service.pid}/status`))[1]) * 1024;
 const before = rssBytes();
@@ -226,5 +297,5 @@ const slow = await send("slow.bin", randomBytes(8_000_000));
 assert.equal(slow.status, 201);
 proxy.set("open");
 assert.equal((await fetch((await slow.json()).url)).status, 200);
-console.log("a bucket: parts, ranges, URLs of its own, an upload over a kill of the server, outages, silence and slowness");
+console.log("a bucket: parts, ranges, URLs of its own, uploads and sends over a kill of the server, outages, silence and slowness");
 process.exit(0);

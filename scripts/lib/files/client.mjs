@@ -38,7 +38,7 @@ async function signIn(phoneNumber) {
 }
 
 // Uploads; `onFirst` is called once, after some of it was sent.
-function upload(bytes, headers, onFirst = () => {}) {
+function upload(bytes, headers, onFirst = () => {}, options = {}) {
   return new Promise((resolve, reject) => {
     let isFirst = true;
     const upload = new Upload(bytes, {
@@ -46,7 +46,7 @@ function upload(bytes, headers, onFirst = () => {}) {
       retryDelays: [100, 200, 500, 1000, 2000, 3000, 5000, 10_000],
       onProgress: (sent) => { if (isFirst && sent > bytes.length / 3) { isFirst = false; onFirst(); } },
       onError: reject,
-      onSuccess: () => resolve(upload.url),
+      onSuccess: () => resolve(upload.url), ...options,
     });
     upload.start();
   });
@@ -113,6 +113,7 @@ const headers = await signIn("+8613900000001");
 await overHttp2(headers);
 const small = Buffer.from("hello");
 await check(await upload(small, headers), headers, small);
+await check(await upload(small, headers, () => {}, { overridePatchMethod: true }), headers, small);
 
 const bytes = randomBytes(BYTES);
 let restarted;

@@ -1,5 +1,10 @@
 //! What nobody should send, and what becomes of it.
 
+use std::time::SystemTime;
+
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+use ring::hmac;
+
 use super::{DOT, *};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -35,7 +40,7 @@ async fn no_bytes_and_a_wrong_hash_are_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_url_that_was_changed_or_has_expired_reads_nothing() {
+async fn a_url_that_was_changed_reads_nothing() {
     let (server, address) = start().await;
     let phone = server.sign_in("1").await;
     let [one, other] = [uploaded(address, &phone, "a", b"one"), uploaded(address, &phone, "b", b"other")];
@@ -53,6 +58,27 @@ async fn a_url_that_was_changed_or_has_expired_reads_nothing() {
         assert_eq!(read(address, &changed).refusal(403), wrong, "{changed}");
     }
     assert_eq!(read(address, url).status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_url_that_has_expired_reads_nothing_until_it_is_asked_for_anew() {
+    let secret = "a secret of at least 32 bytes, so that nobody guesses it";
+    let (server, address) = start_with(|files| files.url_secret = secret.into()).await;
+    let phone = server.sign_in("1").await;
+    let about = uploaded(address, &phone, "a", b"hello");
+    let file_id = about["file_id"].as_str().unwrap();
+    let now_s = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+    // As the server itself signs.
+    let signed = |expires_s: u64| {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
+        let tag = hmac::sign(&key, format!("file\n{file_id}\n{expires_s}").as_bytes());
+        format!("/files/{file_id}?expires={expires_s}&signature={}", BASE64_URL_SAFE_NO_PAD.encode(tag))
+    };
+    assert_eq!(read(address, &signed(now_s + 1_000)).body, b"hello");
+    let expired = read(address, &signed(now_s - 1));
+    assert_eq!(expired.refusal(403), "this URL has expired: ask for a new one");
+    let again = Ask::new("GET", &format!("/files/{file_id}/about")).by(&phone).send(address).json();
+    assert_eq!(read(address, again["url"].as_str().unwrap()).body, b"hello");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,10 +1,12 @@
 //! A folder on a disk that is full, and has room again: a clear answer, nothing half stored, and uploads go on.
 
 use std::{
-    io::{BufRead as _, BufReader},
+    io::{BufRead as _, BufReader, Cursor},
     path::PathBuf,
     process::{Child, Command, Stdio},
 };
+
+use image::{ImageFormat, RgbImage};
 
 use super::{resumed, *};
 
@@ -77,4 +79,45 @@ async fn a_full_disk_refuses_clearly_and_uploads_go_on_when_there_is_room() {
     assert_eq!(resumed::patch(&url, &phone, came).body(&bytes[came..]).send(address).status, 204);
     assert!(resumed::file(address, &url, &phone) == bytes);
     assert_eq!(disk.files(), (0, 1));
+}
+
+/// A picture of which no byte can be saved, and so has about as many as this.
+fn noise(bytes: u32) -> Vec<u8> {
+    let (height, mut state) = (bytes.isqrt() / 3, 1_u32);
+    let pixels = (0..bytes).map(|_| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 24) as u8
+    });
+    let width = bytes / height / 3;
+    let picture = RgbImage::from_raw(width, height, pixels.take((width * height * 3) as usize).collect()).unwrap();
+    let mut png = Cursor::new(Vec::new());
+    picture.write_to(&mut png, ImageFormat::Png).unwrap();
+    png.into_inner()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_picture_whose_copy_or_thumbnail_has_no_room_leaves_nothing() {
+    let disk = SmallDisk::mount();
+    let (server, address) = start_with(|files| {
+        files.folder = disk.path.clone();
+        files.folder_free_bytes_min = 0;
+    })
+    .await;
+    let phone = server.sign_in("1").await;
+    let refused = |picture: &[u8]| {
+        let sentence = upload(address, &phone, "a.png", picture).refusal(507);
+        assert!(sentence.contains("no room for the file"), "{sentence}");
+        assert_eq!(disk.files(), (0, 0), "nothing is half stored");
+    };
+    refused(&noise(3 << 20));
+    // There is room for the picture and its copy, but not for a thumbnail, which has more than one page.
+    let (picture, page) = (noise(1 << 20), 4_096);
+    let pages = picture.len().div_ceil(page);
+    let filler = disk.path.join("filler");
+    fs::write(&filler, vec![1; 4 * MIB - (2 * pages + 1) * page]).unwrap();
+    refused(&picture);
+    fs::remove_file(&filler).unwrap();
+    let about = uploaded(address, &phone, "a.png", &picture);
+    assert!(about["thumbnail_url"].is_string());
+    assert_eq!(disk.files(), (0, 2));
 }

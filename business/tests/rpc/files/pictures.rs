@@ -23,13 +23,34 @@ pub fn picture(width: u32, height: u32) -> Vec<u8> {
     encoded(&halves(width, height), ImageFormat::Png)
 }
 
-/// EXIF with an orientation, and the place where the picture was taken.
+/// The TIFF of EXIF: an orientation, and the place where the picture was taken.
+fn tiff(orientation: u8) -> Vec<u8> {
+    let head = b"MM\0\x2a\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0";
+    [&head[..], &[orientation, 0, 0, 0, 0, 0, 0], b"GPS 48.8584 N"].concat()
+}
+
 fn with_exif(jpeg: &[u8], orientation: u8) -> Vec<u8> {
-    let mut exif = b"Exif\0\0MM\0\x2a\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0".to_vec();
-    exif.extend_from_slice(&[orientation, 0, 0, 0, 0, 0, 0]);
-    exif.extend_from_slice(b"GPS 48.8584 N");
+    let exif = [&b"Exif\0\0"[..], &tiff(orientation)].concat();
     let length = u16::try_from(exif.len() + 2).unwrap().to_be_bytes();
     [&jpeg[..2], &[0xff, 0xe1], &length, &exif, &jpeg[2..], b"a film with GPS"].concat()
+}
+
+/// A PNG with EXIF behind its first chunk.
+fn png_with_exif(png: &[u8], orientation: u8) -> Vec<u8> {
+    let (tiff, first_chunk_end) = (tiff(orientation), 33);
+    let length = u32::try_from(tiff.len()).unwrap().to_be_bytes();
+    [&png[..first_chunk_end], &length, b"eXIf", &tiff, b"crc.", &png[first_chunk_end..]].concat()
+}
+
+/// A WebP of one chunk, with another one that says that there is EXIF, and that.
+fn webp_with_exif(webp: &[u8], (width, height): (u32, u32), orientation: u8) -> Vec<u8> {
+    let side = |pixels: u32| (pixels - 1).to_le_bytes()[..3].to_vec();
+    let extended = [&b"VP8X\x0a\0\0\0\x08\0\0\0"[..], &side(width), &side(height)].concat();
+    let mut exif = tiff(orientation);
+    exif.resize(exif.len().next_multiple_of(2), 0);
+    let exif = [&b"EXIF"[..], &u32::try_from(exif.len()).unwrap().to_le_bytes(), &exif].concat();
+    let chunks = [b"WEBP", &extended[..], &webp[12..], &exif].concat();
+    [b"RIFF", &u32::try_from(chunks.len()).unwrap().to_le_bytes()[..], &chunks].concat()
 }
 
 fn holds(bytes: &[u8], text: &[u8]) -> bool {
@@ -40,23 +61,51 @@ fn holds(bytes: &[u8], text: &[u8]) -> bool {
 async fn a_photo_loses_its_place_and_has_a_thumbnail_as_it_is_seen() {
     let (server, address) = start().await;
     let phone = server.sign_in("1").await;
-    let photo = with_exif(&encoded(&halves(800, 400), ImageFormat::Jpeg), 6);
-    let about = uploaded(address, &phone, "photo.jpg", &photo);
-    assert_eq!(
-        (about["kind"].as_str(), about["width"].as_u64(), about["height"].as_u64()),
-        (Some("image/jpeg"), Some(400), Some(800))
-    );
-    let file = read(address, about["url"].as_str().unwrap());
-    assert!(holds(&photo, b"GPS") && !holds(&file.body, b"GPS") && holds(&file.body, b"Exif"));
-    assert_eq!(file.body.len() as u64, about["size_bytes"].as_u64().unwrap());
-    assert!(file.header("content-disposition").starts_with("inline; "));
-    let thumbnail = read(address, about["thumbnail_url"].as_str().unwrap());
-    assert_eq!((thumbnail.status, thumbnail.header("content-type")), (200, "image/jpeg"));
-    let small = image::load_from_memory(&thumbnail.body).unwrap().to_rgb8();
-    assert_eq!((small.width(), small.height()), (160, 320));
-    let (top, bottom) = (small.get_pixel(80, 40), small.get_pixel(80, 280));
-    assert!(top[0] > 200 && bottom[2] > 200, "turned to the right: {top:?} {bottom:?}");
-    assert_eq!(kept(&server), (0, 2));
+    let plain = |format| encoded(&halves(800, 400), format);
+    let photos: [(&str, Vec<u8>, &[u8]); 3] = [
+        ("image/jpeg", with_exif(&plain(ImageFormat::Jpeg), 6), b"Exif"),
+        ("image/png", png_with_exif(&plain(ImageFormat::Png), 6), b"eXIf"),
+        ("image/webp", webp_with_exif(&plain(ImageFormat::WebP), (800, 400), 6), b"EXIF"),
+    ];
+    for (kind, photo, exif) in photos {
+        let about = uploaded(address, &phone, "photo", &photo);
+        assert_eq!(
+            (about["kind"].as_str(), about["width"].as_u64(), about["height"].as_u64()),
+            (Some(kind), Some(400), Some(800))
+        );
+        let file = read(address, about["url"].as_str().unwrap());
+        assert!(holds(&photo, b"GPS") && !holds(&file.body, b"GPS") && holds(&file.body, exif), "{kind}");
+        assert_eq!(file.body.len() as u64, about["size_bytes"].as_u64().unwrap());
+        assert!(file.header("content-disposition").starts_with("inline; "));
+        // Whoever reads the file turns it, as it is kept.
+        let kept = image::load_from_memory(&file.body).unwrap();
+        assert_eq!((kept.width(), kept.height()), (800, 400), "{kind}");
+        let thumbnail = read(address, about["thumbnail_url"].as_str().unwrap());
+        assert_eq!((thumbnail.status, thumbnail.header("content-type")), (200, "image/jpeg"));
+        let small = image::load_from_memory(&thumbnail.body).unwrap().to_rgb8();
+        assert_eq!((small.width(), small.height()), (160, 320));
+        let (top, bottom) = (small.get_pixel(80, 40), small.get_pixel(80, 280));
+        assert!(top[0] > 200 && bottom[2] > 200, "turned to the right: {top:?} {bottom:?}");
+    }
+    assert_eq!(kept(&server), (0, 6));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_picture_that_is_something_else_as_well_is_a_picture_only() {
+    let (server, address) = start().await;
+    let phone = server.sign_in("1").await;
+    let other = b"<svg xmlns='http://www.w3.org/2000/svg' onload='alert(1)'/>PK\x03\x04";
+    for format in [ImageFormat::Jpeg, ImageFormat::Png, ImageFormat::WebP, ImageFormat::Gif] {
+        let plain = encoded(&halves(80, 40), format);
+        let polyglot = [&plain[..], other].concat();
+        let about = uploaded(address, &phone, "a.html", &polyglot);
+        let kind = about["kind"].as_str().unwrap();
+        assert!(kind.starts_with("image/") && about["width"].as_u64() == Some(80), "{kind}");
+        let file = read(address, about["url"].as_str().unwrap());
+        assert_eq!((file.header("content-type"), file.header("x-content-type-options")), (kind, "nosniff"));
+        assert!(!holds(&file.body, b"alert") && !holds(&file.body, b"PK\x03\x04"), "{kind}");
+        image::load_from_memory(&file.body).unwrap();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

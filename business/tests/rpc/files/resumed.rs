@@ -1,7 +1,8 @@
 //! Uploads that go on where they broke off, by tus 1.0.
 
 use std::{
-    io::Write as _,
+    io::{BufRead as _, BufReader, Write as _},
+    process::{Command, Stdio},
     time::{Duration, Instant, SystemTime},
 };
 
@@ -13,12 +14,14 @@ fn ask(method: &'static str, target: &str, phone: &Phone) -> Ask {
     Ask::new(method, target).by(phone).header("tus-resumable", "1.0.0")
 }
 
+/// What is said of an upload: the name "sea.bin", and other things.
+const METADATA: &str = "filename c2VhLmJpbg==,filetype YQ==, is_confidential";
+
 /// Begins an upload; its URL.
 #[track_caller]
 pub fn begin(address: SocketAddr, phone: &Phone, length: usize) -> String {
-    let metadata = "filename c2VhLmJpbg==,filetype YQ==";
     let ask =
-        ask("POST", "/uploads", phone).header("upload-length", length).header("upload-metadata", metadata).body("");
+        ask("POST", "/uploads", phone).header("upload-length", length).header("upload-metadata", METADATA).body("");
     let answer = ask.send(address);
     assert_eq!((answer.status, answer.header("tus-resumable")), (201, "1.0.0"));
     assert!(answer.header("upload-expires").ends_with(" GMT"));
@@ -104,6 +107,44 @@ async fn an_upload_goes_on_after_a_break_and_a_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_said_of_an_upload_is_told_as_it_was_said() {
+    let (server, address) = start().await;
+    let phone = server.sign_in("1").await;
+    let url = begin(address, &phone, 5);
+    let told = |url: &str| {
+        let answer = ask("HEAD", url, &phone).send(address);
+        (answer.status, answer.header("upload-metadata").to_owned())
+    };
+    assert_eq!(told(&url), (200, METADATA.to_owned()));
+    assert_eq!(patch(&url, &phone, 0).body("hello").send(address).status, 204);
+    assert_eq!(told(&url), (200, METADATA.to_owned()), "it is a file");
+    let create = || ask("POST", "/uploads", &phone).header("upload-length", 5).body("");
+    let unsaid = create().send(address);
+    assert_eq!(told(unsaid.header("location")), (200, String::new()));
+    let long = create().header("upload-metadata", "a".repeat(8_193)).send(address);
+    assert_eq!(long.refusal(400), "upload-metadata: has more than 8192 bytes");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_knows_only_post_names_the_method_in_a_header() {
+    let (server, address) = start().await;
+    let phone = server.sign_in("1").await;
+    let by_post = |method: &str, url: &str| ask("POST", url, &phone).header("x-http-method-override", method);
+    assert_eq!(by_post("OPTIONS", "/uploads").body("").send(address).header("tus-version"), "1.0.0");
+    let url = begin(address, &phone, 10);
+    let part = by_post("PATCH", &url).header("upload-offset", 0).header("content-type", OFFSET_BYTES);
+    assert_eq!(part.body("hello").send(address).status, 204);
+    let head = by_post("HEAD", &url).body("").send(address);
+    assert_eq!((head.status, head.header("upload-offset"), head.body.len()), (200, "5", 0));
+    assert_eq!(by_post("DELETE", &url).body("").send(address).status, 204);
+    assert_eq!(ask("HEAD", &url, &phone).send(address).status, 404);
+    by_post("a method", &url).body("").send(address).refusal(400);
+    assert_eq!(by_post("BREW", &url).body("").send(address).status, 405);
+    // Whoever says nothing of the kind is taken at the request's word.
+    assert_eq!(ask("POST", &url, &phone).body("").send(address).status, 405);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_offset_or_checksum_changes_nothing() {
     let (server, address) = start().await;
     let phone = server.sign_in("1").await;
@@ -141,6 +182,32 @@ async fn an_upload_has_one_writer_at_a_time() {
     first.write_all(&[b'a'; 100_000]).unwrap();
     assert_eq!(http::answer(first).status, 204);
     assert!(file(address, &url, &phone) == [b'a'; 200_000]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_that_another_process_writes_to_is_left_alone() {
+    let (server, address) = start().await;
+    let phone = server.sign_in("1").await;
+    let url = begin(address, &phone, 10);
+    let file = server.settings.data_dir.join("files/uploads").join(url.rsplit('/').next().unwrap());
+    let mut other = Command::new("flock")
+        .arg(file)
+        .args(["sh", "-c", "echo locked && read -r end"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = String::new();
+    BufReader::new(other.stdout.take().unwrap()).read_line(&mut said).unwrap();
+    assert_eq!(said, "locked\n");
+    patch(&url, &phone, 0).body("hello").send(address).refusal(423);
+    for method in ["HEAD", "DELETE"] {
+        assert_eq!(ask(method, &url, &phone).send(address).status, 423, "{method}");
+    }
+    drop(other.stdin.take());
+    other.wait().unwrap();
+    assert_eq!(offset(address, &url, &phone), 0);
+    assert_eq!(patch(&url, &phone, 0).body("helloworld").send(address).status, 204);
 }
 
 #[tokio::test(flavor = "multi_thread")]

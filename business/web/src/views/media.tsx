@@ -57,7 +57,8 @@ export function Picture({ chat, media, width = 0, height = 0, thumbnail, label }
   const style = boxOf(width, height);
   if (isAsking) return <span class="picture" style={style} />;
   if (!address) return <Missing label={label} />;
-  if (isBroken) return <span class="picture broken" style={style}>{text.notLoaded}</span>;
+  // What this browser cannot show may be saved all the same.
+  if (isBroken) return <a class="picture broken" style={style} href={address.href} target="_blank" rel="noopener noreferrer">{text.notLoaded}</a>;
   const isShown = chat.shown.has(address);
   if (!ours && !isShown) {
     const ask = () => { chat.shown.ask(address); again(); };

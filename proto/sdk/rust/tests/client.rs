@@ -4,6 +4,7 @@
 
 mod client {
     mod connections;
+    mod files;
     mod slow_app;
     pub mod stand_in;
     mod stores;

@@ -1,17 +1,21 @@
-// Files: uploads that go on where they broke off (tus 1.0), and URLs by which files are read. Over HTTP, beside the connection of `Client`,
-// and a part of its own (`gim-client/files`), which apps without files do not load.
+// Files: uploads that go on where they broke off (tus 1.0), downloads that do, and URLs by which files are read. Over HTTP, beside the
+// connection of `Client`, and a part of its own (`gim-client/files`), which apps without files do not load.
 
 import { GimError } from "./client.js";
+import { BAD_REQUEST, Broken, FileRefused, persistently, refusalOf, unreadable, Watched } from "./http.js";
 import type { Id } from "./wire.js";
 
-const CHUNK_BYTES = 4 * 1024 * 1024;
-const FIRST_PAUSE_MS = 500;
-const PAUSE_MAX_MS = 15_000;
-const TRIES_MAX = 8;
+export { FileRefused };
 
-// As a server says it of what it cannot read.
-const BAD_REQUEST = 10001;
+const CHUNK_BYTES = 4 * 1024 * 1024;
+const SILENCE_MAX_MS = 20_000;
+// The slowest line on which parts go through.
+const BYTES_PER_MS_MIN = 8;
+
+const PARTIAL_CONTENT = 206;
 const UNAUTHENTICATED = 401;
+const FORBIDDEN = 403;
+const RANGE_NOT_SATISFIABLE = 416;
 
 export interface FilesOptions {
   // Where files are, as in "https://files.example.com".
@@ -22,6 +26,8 @@ export interface FilesOptions {
   getToken: (why: { wasRefused: boolean }) => Promise<string | null> | string | null;
   // Bytes of one request: after a break so many at most are sent again.
   chunkBytes?: number;
+  // How long the server may be silent, but for what is sent, before it is tried again: 20 seconds, unless this says otherwise.
+  silenceMaxMs?: number;
 }
 
 export interface UploadOptions {
@@ -33,6 +39,14 @@ export interface UploadOptions {
   // Told once, before any byte is sent: an app that keeps it can go on after a restart.
   onBegun?: (uploadUrl: string) => void;
   onProgress?: (sentBytes: number, totalBytes: number) => void;
+}
+
+export interface DownloadOptions {
+  // Aborting it stops the download; an app that keeps what was written goes on by `from`.
+  signal?: AbortSignal;
+  // How many bytes of the file an earlier download has written: it goes on behind them.
+  from?: number;
+  onProgress?: (readBytes: number, totalBytes: number) => void;
 }
 
 export interface FileInfo {
@@ -61,20 +75,21 @@ export class Files {
     this.base = options.url.replace(/\/+$/, "");
   }
 
-  // Uploads a file, over as many breaks as it takes. Rejects with a GimError where the server refuses it.
+  // Uploads a file, over as many breaks as it takes. Rejects with a GimError where the server refuses it, and with a TypeError where nobody
+  // answers for too long.
   async upload(file: Blob, options: UploadOptions = {}): Promise<FileInfo> {
     if (file.size === 0) throw new GimError(BAD_REQUEST, "a file needs at least one byte");
     const name = options.name ?? ("name" in file && typeof file.name === "string" ? file.name : "");
     let url = options.resume === undefined ? "" : `${this.base}/uploads/${fileIdOf(options.resume)}`;
     if (url === "") {
-      url = await this.persistently(() => this.begin(file.size, name, options.signal), options.signal);
+      url = await persistently(() => this.begin(file.size, name, options.signal), options.signal);
       options.onBegun?.(url);
     }
-    let offset = options.resume === undefined ? 0 : await this.persistently(() => this.resumed(url, file.size, options.signal), options.signal);
+    let offset = options.resume === undefined ? 0 : await persistently(() => this.resumed(url, file.size, options.signal), options.signal);
     options.onProgress?.(offset, file.size);
     while (offset < file.size) {
       let isFirst = true;
-      offset = await this.persistently(async () => {
+      offset = await persistently(async () => {
         // After a break the server says what it has.
         if (!isFirst) offset = await this.offset(url, options.signal);
         isFirst = false;
@@ -82,18 +97,40 @@ export class Files {
       }, options.signal);
       options.onProgress?.(offset, file.size);
     }
-    return this.persistently(() => this.about(url, options.signal), options.signal);
+    return this.about(url, options.signal);
+  }
+
+  // Hands a file to `write` as it comes, which may return a promise that is waited for, over as many breaks as it takes; by its id, or by any
+  // URL of it, also one that has expired. Returns how many bytes it has. Rejects as `upload` does, and with what `write` throws.
+  async download(idOrUrl: string, write: (bytes: Uint8Array<ArrayBuffer>) => unknown, options: DownloadOptions = {}): Promise<number> {
+    const isThumbnail = /\/thumbnail(?:[?#]|$)/.test(idOrUrl);
+    const query = /\?([^#]*signature=[^#]*)/.exec(idOrUrl)?.[1] ?? "";
+    const download: Download = { fileId: fileIdOf(idOrUrl), isThumbnail, query, isNewUrl: false, done: options.from ?? 0, total: null };
+    while (download.total === null || download.done < download.total) {
+      await persistently(() => this.readOn(download, write, options), options.signal);
+    }
+    return download.total;
+  }
+
+  // A file that fits into memory.
+  async read(idOrUrl: string, options: Omit<DownloadOptions, "from"> = {}): Promise<Blob> {
+    const parts: Uint8Array<ArrayBuffer>[] = [];
+    await this.download(idOrUrl, (bytes) => parts.push(bytes), options);
+    return new Blob(parts);
   }
 
   // What a file is, with URLs that are good from now on. By its id, or by any URL of it, also one that has expired.
   async about(idOrUrl: string, signal?: AbortSignal): Promise<FileInfo> {
-    const answer = await this.ask("GET", `${this.base}/files/${fileIdOf(idOrUrl)}/about`, { signal });
-    return infoOf(await answer.json());
+    return persistently(() => this.aboutNow(fileIdOf(idOrUrl), signal), signal);
   }
 
   // Gives up an upload that is not whole.
   async giveUp(uploadUrl: string): Promise<void> {
     await this.ask("DELETE", `${this.base}/uploads/${fileIdOf(uploadUrl)}`, {});
+  }
+
+  private async aboutNow(fileId: string, signal?: AbortSignal): Promise<FileInfo> {
+    return infoOf((await this.ask("GET", `${this.base}/files/${fileId}/about`, { signal })).text);
   }
 
   private async begin(length: number, name: string, signal?: AbortSignal): Promise<string> {
@@ -124,27 +161,87 @@ export class Files {
     return Number(answer.headers.get("upload-offset"));
   }
 
-  private async ask(method: string, url: string, ask: Ask, wasRefused = false): Promise<Response> {
-    const token = (await this.options.getToken({ wasRefused })) ?? "";
-    const who = { user_id: String(this.options.userId), device_id: String(this.options.deviceId), token };
-    const headers = { ...ask.headers, ...who, "tus-resumable": "1.0.0" };
-    const answer = await fetch(url, { method, headers, body: ask.body ?? null, signal: ask.signal ?? null });
-    if (answer.ok) return answer;
-    if (answer.status === UNAUTHENTICATED && !wasRefused) return this.ask(method, url, ask, true);
-    const problem = (await answer.json().catch(() => null)) as { code?: number; message?: string } | null;
-    throw new FileRefused(answer.status, problem?.code ?? BAD_REQUEST, problem?.message ?? `the server answers ${answer.status}`);
+  // Reads until the end, or a break. What is left after that comes by another request, as if it were the first one.
+  private async readOn(download: Download, write: (bytes: Uint8Array<ArrayBuffer>) => unknown, options: DownloadOptions): Promise<void> {
+    const watched = new Watched(options.signal);
+    try {
+      const answer = await this.begun(download, watched, options.signal);
+      if (answer === null) return;
+      const { reader, begin, total } = answer;
+      options.onProgress?.(begin, total);
+      for (;;) {
+        const next = await watched.within(this.silenceMaxMs, reader.read()).catch((error: unknown) => {
+          if (options.signal?.aborted || download.done === begin) throw error;
+          return { done: true as const, value: undefined };
+        });
+        if (next.done) break;
+        await write(next.value);
+        download.done += next.value.length;
+        options.onProgress?.(download.done, total);
+      }
+      if (download.done === begin) throw new Broken("the download broke off");
+    } finally {
+      watched.end();
+    }
   }
 
-  // Asks until the server answers, or refuses for good.
-  private async persistently<T>(ask: () => Promise<T>, signal?: AbortSignal): Promise<T> {
-    for (let tries = 1; ; tries++) {
-      try {
-        return await ask();
-      } catch (error) {
-        const isForGood = error instanceof FileRefused ? !error.isForNow : !(error instanceof TypeError);
-        if (signal?.aborted || isForGood || tries === TRIES_MAX) throw error;
-      }
-      await pause(Math.min(FIRST_PAUSE_MS * 2 ** (tries - 1), PAUSE_MAX_MS) * (0.5 + Math.random() / 2), signal);
+  // Asks for what is left of a file; null where the next request is to do that, or nothing is left.
+  private async begun(download: Download, watched: Watched, signal: AbortSignal | undefined): Promise<Begun | null> {
+    if (download.query === "") await this.renew(download, signal);
+    const begin = download.done;
+    const url = `${this.base}/files/${download.fileId}${download.isThumbnail ? "/thumbnail" : ""}?${download.query}`;
+    // Whoever has the URL may read: nobody has to know who that is.
+    const headers = begin > 0 ? { range: `bytes=${begin}-` } : undefined;
+    const answer = await watched.within(this.silenceMaxMs, fetch(url, { ...(headers && { headers }), signal: watched.signal }));
+    if (answer.status === RANGE_NOT_SATISFIABLE && answer.headers.get("content-range") === `bytes */${begin}`) {
+      download.total = begin;
+      return null;
+    }
+    if (answer.status === FORBIDDEN && !download.isNewUrl) {
+      download.query = "";
+      return null;
+    }
+    if (!answer.ok) throw refusalOf(answer.status, await watched.within(this.silenceMaxMs, answer.text()));
+    const length = answer.headers.get("content-length");
+    if (length === null || answer.body === null || (begin > 0 && answer.status !== PARTIAL_CONTENT)) throw unreadable();
+    download.isNewUrl = false;
+    download.total = begin + Number(length);
+    return { reader: answer.body.getReader(), begin, total: download.total };
+  }
+
+  private async renew(download: Download, signal: AbortSignal | undefined): Promise<void> {
+    const info = await this.aboutNow(download.fileId, signal);
+    const url = download.isThumbnail ? info.thumbnailUrl : info.url;
+    if (url === undefined) throw new GimError(BAD_REQUEST, "the file has no thumbnail");
+    download.query = url.split("?")[1] ?? "";
+    download.isNewUrl = true;
+  }
+
+  private get silenceMaxMs(): number {
+    return this.options.silenceMaxMs ?? SILENCE_MAX_MS;
+  }
+
+  private async ask(method: string, url: string, ask: Ask, wasRefused = false): Promise<Answer> {
+    const who = { user_id: String(this.options.userId), device_id: String(this.options.deviceId), token: await this.token(wasRefused) };
+    const headers = { ...ask.headers, ...who, "tus-resumable": "1.0.0" };
+    const watched = new Watched(ask.signal);
+    try {
+      const silenceMaxMs = this.silenceMaxMs + (ask.body?.size ?? 0) / BYTES_PER_MS_MIN;
+      const answer = await watched.within(silenceMaxMs, fetch(url, { method, headers, body: ask.body ?? null, signal: watched.signal }));
+      const text = await watched.within(this.silenceMaxMs, answer.text());
+      if (answer.ok) return { headers: answer.headers, text };
+      if (answer.status !== UNAUTHENTICATED || wasRefused) throw refusalOf(answer.status, text);
+    } finally {
+      watched.end();
+    }
+    return this.ask(method, url, ask, true);
+  }
+
+  private async token(wasRefused: boolean): Promise<string> {
+    try {
+      return (await this.options.getToken({ wasRefused })) ?? "";
+    } catch (error) {
+      throw new Broken("there is no token", { cause: error });
     }
   }
 }
@@ -162,24 +259,30 @@ interface Ask {
   signal?: AbortSignal | undefined;
 }
 
-// What a server of files does not do, with the status of HTTP: 404 where there is no such file or upload.
-export class FileRefused extends GimError {
-  constructor(
-    readonly status: number,
-    code: number,
-    message: string,
-  ) {
-    super(code, message);
-  }
-
-  // Another offset, another writer, too much at once (10003 of the day's quota is for good), or a server that is away.
-  get isForNow(): boolean {
-    return [409, 423, 460, 502, 503, 504].includes(this.status);
-  }
+interface Answer {
+  headers: Headers;
+  text: string;
 }
 
-function infoOf(json: unknown): FileInfo {
-  const told = json as { file_id: string; name: string; kind: string; size_bytes: number; sha256: string; state: FileInfo["state"]; width?: number; height?: number; url: string; thumbnail_url?: string; expires_at_ms: number };
+// How far a download is.
+interface Download {
+  fileId: string;
+  isThumbnail: boolean;
+  // What stands behind the question mark of its URL; empty where another one has to be asked for.
+  query: string;
+  isNewUrl: boolean;
+  done: number;
+  total: number | null;
+}
+
+interface Begun {
+  reader: ReadableStreamDefaultReader<Uint8Array<ArrayBuffer>>;
+  begin: number;
+  total: number;
+}
+
+function infoOf(json: string): FileInfo {
+  const told = JSON.parse(json) as { file_id: string; name: string; kind: string; size_bytes: number; sha256: string; state: FileInfo["state"]; width?: number; height?: number; url: string; thumbnail_url?: string; expires_at_ms: number };
   return {
     fileId: told.file_id,
     name: told.name,
@@ -197,14 +300,4 @@ function infoOf(json: unknown): FileInfo {
 
 function base64(text: string): string {
   return btoa(Array.from(new TextEncoder().encode(text), (byte) => String.fromCharCode(byte)).join(""));
-}
-
-function pause(ms: number, signal?: AbortSignal): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const timer = setTimeout(resolve, ms);
-    signal?.addEventListener("abort", () => {
-      clearTimeout(timer);
-      reject(signal.reason as Error);
-    }, { once: true });
-  });
 }

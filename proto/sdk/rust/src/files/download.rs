@@ -34,24 +34,35 @@ impl Files {
         &self,
         id_or_url: &str,
         to: &mut W,
+        on_progress: impl FnMut(u64, u64) + Send,
+    ) -> Result<u64, GimError>
+    where
+        W: AsyncWrite + Unpin + Send,
+    {
+        self.download_from(id_or_url, 0, to, on_progress).await
+    }
+
+    /// The same behind so many bytes, which an earlier download has written.
+    ///
+    /// # Errors
+    /// The server refuses it, it has fewer bytes, it cannot be written, or nobody answers for too long.
+    pub async fn download_from<W>(
+        &self,
+        id_or_url: &str,
+        from: u64,
+        to: &mut W,
         mut on_progress: impl FnMut(u64, u64) + Send,
     ) -> Result<u64, GimError>
     where
         W: AsyncWrite + Unpin + Send,
     {
-        let mut download =
-            Download { path: self.signed_path(id_or_url).await?, done: 0, total: None, is_new_url: false };
-        loop {
-            let done = download.done;
-            let read = self.persistently(async || self.read_on(&mut download, to, &mut on_progress).await).await;
-            match (read, download.total) {
-                (Ok(()), Some(total)) if download.done == total => return Ok(total),
-                // It broke off, after something came.
-                (Ok(()), _) if download.done > done => {}
-                (Ok(()), _) => return Err(GimError::unreadable()),
-                (Err(error), _) => return Err(error),
-            }
+        let path = self.signed_path(id_or_url).await?;
+        let mut download = Download { path, done: from, total: None, is_new_url: false };
+        while download.total.is_none_or(|total| download.done < total) {
+            // What is left after a break comes by another request, as if it were the first one.
+            self.persistently(async || self.read_on(&mut download, to, &mut on_progress).await).await?;
         }
+        Ok(download.done)
     }
 
     /// The path of a URL that says who may read; else of a new one.
@@ -76,7 +87,7 @@ impl Files {
         Ok(self.path(&format!("/files/{file_id}{thumbnail}?{query}")))
     }
 
-    /// Reads until the end, or a break.
+    /// Reads until the end, or a break after which something has come.
     async fn read_on<W>(
         &self,
         download: &mut Download,
@@ -96,11 +107,17 @@ impl Files {
             answered => answered?,
         };
         download.is_new_url = false;
-        let is_part = answer.response.status() == StatusCode::PARTIAL_CONTENT;
-        if !is_part && download.done > 0 {
+        let (begin, status) = (download.done, answer.response.status());
+        if status == StatusCode::RANGE_NOT_SATISFIABLE
+            && answer.header("content-range") == Some(format!("bytes */{begin}").as_str())
+        {
+            download.total = Some(begin);
+            return Ok(());
+        }
+        if !status.is_success() || (begin > 0 && status != StatusCode::PARTIAL_CONTENT) {
             return Err(GimError::unreadable().into());
         }
-        let total = download.done + answer.number("content-length")?;
+        let total = begin + answer.number("content-length")?;
         download.total = Some(total);
         on_progress(download.done, total);
         let (mut body, _connection) = answer.into_parts();
@@ -111,6 +128,10 @@ impl Files {
             on_progress(download.done, total);
         }
         to.flush().await.map_err(|error| unwritable(&error))?;
+        if download.done == begin && begin < total {
+            let problem = "the server of files: the download broke off";
+            return Err(Failure::ForNow(GimError::new(local_code::CONNECTION_LOST, problem)));
+        }
         Ok(())
     }
 

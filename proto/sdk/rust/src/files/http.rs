@@ -35,6 +35,9 @@ const BYTES_PER_S_MIN: u64 = 8 * 1024;
 const TRIES_MAX: u32 = 8;
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const PAUSE_MAX: Duration = Duration::from_secs(15);
+/// While the server makes a file of what came (it sends it to a bucket, say), which takes as long as the file is large.
+const LOCKED_PAUSE_MAX: Duration = Duration::from_secs(1);
+const LOCKED_TRIES_MAX: u32 = 1_000;
 
 /// What is asked.
 #[derive(Debug, Clone)]
@@ -59,6 +62,8 @@ pub(super) struct Answer {
 pub(super) enum Failure {
     /// The connection broke, or the server is away or busy.
     ForNow(GimError),
+    /// The server is at work on what came before.
+    Locked(GimError),
     ForGood(GimError, StatusCode),
 }
 
@@ -120,17 +125,27 @@ impl Files {
         &self,
         mut ask: impl AsyncFnMut() -> Result<T, Failure>,
     ) -> Result<T, GimError> {
-        let mut pause = FIRST_PAUSE;
-        for tries in 1.. {
-            match ask().await {
+        let (mut pause, mut tries, mut locked_tries) = (FIRST_PAUSE, 0, 0);
+        loop {
+            let (error, is_last, pause_max) = match ask().await {
                 Ok(answer) => return Ok(answer),
                 Err(Failure::ForGood(error, _)) => return Err(error),
-                Err(Failure::ForNow(error)) if tries == TRIES_MAX => return Err(error),
-                Err(Failure::ForNow(_)) => sleep(pause.mul_f64(rand::random_range(0.5..1.0))).await,
+                Err(Failure::ForNow(error)) => {
+                    tries += 1;
+                    (error, tries == TRIES_MAX, PAUSE_MAX)
+                }
+                Err(Failure::Locked(error)) => {
+                    (tries, locked_tries) = (0, locked_tries + 1);
+                    (error, locked_tries == LOCKED_TRIES_MAX, LOCKED_PAUSE_MAX)
+                }
+            };
+            if is_last {
+                return Err(error);
             }
-            pause = (pause * 2).min(PAUSE_MAX);
+            pause = pause.min(pause_max);
+            sleep(pause.mul_f64(rand::random_range(0.5..1.0))).await;
+            pause *= 2;
         }
-        Err(GimError::stopped())
     }
 
     async fn ask_once(&self, ask: &Ask, was_refused: bool) -> Result<Answer, Failure> {
@@ -141,7 +156,7 @@ impl Files {
             Failure::ForNow(GimError::new(local_code::TIMEOUT, "the server of files did not answer in time"))
         })??;
         let status = answer.response.status();
-        if status.is_success() || status == StatusCode::TEMPORARY_REDIRECT {
+        if status.is_success() || matches!(status, StatusCode::TEMPORARY_REDIRECT | StatusCode::RANGE_NOT_SATISFIABLE) {
             return Ok(answer);
         }
         // Of an answer to HEAD there is nothing else.
@@ -150,11 +165,12 @@ impl Files {
         let code = problem["code"].as_i64().and_then(|code| code.try_into().ok()).unwrap_or(BAD_REQUEST);
         let message = problem["message"].as_str().map_or_else(|| format!("the server answers {status}"), str::to_owned);
         let error = GimError { code, message };
-        // Another offset, another writer, broken bytes, or a server that is away. (The quota of a day is for good.)
-        if matches!(status.as_u16(), 409 | 423 | 460 | 502 | 503 | 504) {
-            return Err(Failure::ForNow(error));
-        }
-        Err(Failure::ForGood(error, status))
+        Err(match status.as_u16() {
+            423 => Failure::Locked(error),
+            // Another offset, broken bytes, or a server that is away. (The quota of a day is for good.)
+            409 | 460 | 502 | 503 | 504 => Failure::ForNow(error),
+            _ => Failure::ForGood(error, status),
+        })
     }
 
     async fn who(&self, was_refused: bool) -> Result<Vec<(&'static str, String)>, Failure> {
@@ -191,7 +207,7 @@ impl Files {
 impl From<Failure> for GimError {
     fn from(failure: Failure) -> Self {
         match failure {
-            Failure::ForNow(error) | Failure::ForGood(error, _) => error,
+            Failure::ForNow(error) | Failure::Locked(error) | Failure::ForGood(error, _) => error,
         }
     }
 }

@@ -10,10 +10,11 @@ import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Locator } from "playwright-core";
+import { Files } from "../../src/files.js";
 import type { ContentFields, ContentKind } from "../../src/index.js";
 import type { Desk } from "./desk.js";
 import type { Gate } from "./gate.js";
-import type { Services } from "./services.js";
+import type { Identity, Services } from "./services.js";
 import { until, Watched } from "./watched.js";
 
 const PICTURE = Buffer.from("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==", "base64");
@@ -57,7 +58,7 @@ export async function contents(services: Services, gate: Gate, ada: Desk, ben: D
     await stickers(ada, ben);
     await media(ada, ben, site);
     await uploads(ada, ben);
-    await largeUpload(services, ada, ben);
+    await largeUpload(services, identity, ada, ben);
     await fullDisk(services, ada);
     await placesAndPeople(ada, ben);
     await answered(ada, ben);
@@ -166,8 +167,8 @@ async function uploads(ada: Desk, ben: Desk): Promise<void> {
   await allowedTooLate(ada);
 }
 
-// A file of 200 MB, in the middle of which the server is killed and comes back.
-async function largeUpload(services: Services, ada: Desk, ben: Desk): Promise<void> {
+// A file of 200 MB, in the middle of which the server is killed and comes back, on its way up and down.
+async function largeUpload(services: Services, identity: Identity, ada: Desk, ben: Desk): Promise<void> {
   const folder = mkdtempSync(join(tmpdir(), "gim-file-"));
   try {
     const path = join(folder, "film.bin");
@@ -189,10 +190,32 @@ async function largeUpload(services: Services, ada: Desk, ben: Desk): Promise<vo
     const [saved] = await Promise.all([ben.page.waitForEvent("download", { timeout: 120_000 }), file.click()]);
     const read = createHash("sha256");
     for await (const chunk of createReadStream(await saved.path())) read.update(chunk as Buffer);
-    assert.equal(read.digest("hex"), hash.digest("hex"), "what comes back is what was sent");
+    const sent = hash.digest("hex");
+    assert.equal(read.digest("hex"), sent, "what comes back is what was sent");
+    assert.equal(await readBySdk(services, identity, (await file.getAttribute("href"))!), sent);
   } finally {
     rmSync(folder, { recursive: true });
   }
+}
+
+// Reads by the SDK, whose app stops once and goes on; the hash of all that came.
+async function readBySdk(services: Services, identity: Identity, url: string): Promise<string> {
+  const files = new Files({ url: `http://127.0.0.1:${services.port(8023)}`, ...identity, getToken: () => identity.token });
+  const [read, stop] = [createHash("sha256"), new AbortController()];
+  let [done, wasKilled] = [0, false];
+  const write = async (bytes: Uint8Array) => {
+    read.update(bytes);
+    done += bytes.length;
+    if (done > 150_000_000) stop.abort();
+    if (done < 50_000_000 || wasKilled) return;
+    wasKilled = true;
+    await services.kill("business");
+    services.start("business");
+  };
+  await assert.rejects(files.download(url, write, { signal: stop.signal }), { name: "AbortError" });
+  assert.ok(wasKilled);
+  assert.equal(await files.download(url, (bytes) => void read.update(bytes), { from: done }), 200_000_000);
+  return read.digest("hex");
 }
 
 // The page says what the server says of a disk that is full, and what goes on later goes through, unless it is taken away.
