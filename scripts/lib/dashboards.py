@@ -22,6 +22,9 @@ NOT_EVERYWHERE = {
     "grpc_certificate_expiration_timestamp_seconds",
     "logic_walk_lag_seconds",
     "logic_offline_pushes_total",
+    "logic_offline_pushes_queued",
+    "logic_offline_pushes_awaited",
+    "logic_offline_push_seconds_bucket",
 }
 # Panels that show something of any run in which messages were sent.
 ALWAYS = {

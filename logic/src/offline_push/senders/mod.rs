@@ -21,6 +21,7 @@ use std::{
 
 use bytes::Bytes;
 use gim_proto::business::OfflinePush;
+use metrics::counter;
 use tonic::async_trait;
 
 use super::{
@@ -28,13 +29,18 @@ use super::{
     destinations::{Destination, Destinations},
     queue::{PushBatch, PushQueue},
 };
-use crate::{clients::business::Business, domain::push_device::PushService, settings::OfflinePushSettings};
+use crate::{
+    clients::business::Business, domain::push_device::PushService, metrics as names, settings::OfflinePushSettings,
+};
 
 pub(super) use self::business::Offer;
 use self::{
     apns::ApnsSender, business::BusinessSender, fcm::FcmSender, log::LogSender, web_push::WebPushSender,
     webhook::WebhookSender,
 };
+
+/// What becomes of pushes, as metrics say it.
+const RESULTS: [&str; 5] = ["taken", "unregistered", "refused", "unwanted", "late"];
 
 /// What became of a push.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -139,6 +145,10 @@ impl Senders {
             Some(service) => self.by_service.push((service, number)),
             None => self.for_others = Some(number),
         }
+        // Of a count that is born with its first failure, no rate shows that one.
+        for result in RESULTS {
+            counter!(names::OFFLINE_PUSHES, "sender" => sender.name(), "result" => result).increment(0);
+        }
         let (_, calls_max) = sender.limits();
         // One maker of browsers of several takes no more than its part.
         let of_place = if service == Some(PushService::WebPush) { calls_max / 4 } else { calls_max };
@@ -212,5 +222,25 @@ impl SenderLane {
     pub(super) fn give_back(&mut self, place: &Destination) {
         self.calls = self.calls.saturating_sub(1);
         self.destinations.give_back(place);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use metrics_exporter_prometheus::PrometheusBuilder;
+
+    use super::*;
+
+    #[test]
+    fn what_may_become_of_pushes_is_counted_before_anything_does() {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        metrics::with_local_recorder(&recorder, || {
+            Senders::default().add(&OfflinePushSettings::default(), None, Arc::new(LogSender));
+        });
+        let page = recorder.handle().render();
+        for result in RESULTS {
+            let series = format!("logic_offline_pushes_total{{sender=\"log\",result=\"{result}\"}} 0\n");
+            assert!(page.contains(&series), "{series} is not there: {page}");
+        }
     }
 }
