@@ -37,9 +37,10 @@ const FILL: [&str; 15] = [
      SELECT n % 25, n DIV 25, 0, '', '', '', '', '7', 0, 0 FROM",
     "INSERT INTO device_ack (user_id, device_id, seq) SELECT n % 25, n DIV 25, n FROM",
     "INSERT INTO group_cursor (user_id, group_id, seq) SELECT n % 25, n DIV 25, n FROM",
+    "INSERT INTO group_device_cursor (user_id, group_id, device_id, seq) SELECT n % 25, n DIV 25, n, n FROM",
 ];
 const COUNT: &str = "ANALYZE TABLE inbox, message, other_inbox, direct_inbox, chat_group, group_member, group_message, group_receivers, read_position, \
-                     conversation_setting, device, device_ack, group_cursor";
+                     conversation_setting, device, device_ack, group_cursor, group_device_cursor";
 
 /// As a start of the service does.
 const RENAME: &str = "ALTER TABLE user_message RENAME TO other_inbox";
