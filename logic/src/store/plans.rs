@@ -15,7 +15,7 @@ const NUMBERS: &str =
 
 /// Rows of 25 users and more, in 50 groups and more: so many that to read all of them is dear. For whatever is asked for there is the
 /// number 7: also whether it is a group.
-const FILL: [&str; 15] = [
+const FILL: [&str; 16] = [
     "CREATE TABLE digit (d BIGINT NOT NULL PRIMARY KEY)",
     "INSERT INTO digit (d) VALUES (0), (1), (2), (3), (4), (5), (6), (7), (8), (9)",
     "INSERT INTO inbox (user_id, seq) SELECT n + 1, 10000 FROM",
