@@ -53,3 +53,28 @@ pub(super) fn record<E>(
     metrics::counter!(names::GRPC_CALLS, labels(vec![method, Label::new("code", code.clone())])).increment(1);
     code
 }
+
+#[cfg(test)]
+mod tests {
+    use metrics_exporter_prometheus::PrometheusBuilder;
+
+    use super::*;
+
+    #[test]
+    fn an_outage_of_a_method_is_counted_from_its_first_call_on() {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let answer: Result<_, ()> = Ok(http::Response::new(Body::empty()));
+        metrics::with_local_recorder(&recorder, || {
+            for dialect in [None, Some("2020-12")] {
+                assert_eq!(record(Protocol::Grpc, "/a.B/C".into(), dialect, &answer, Duration::ZERO), "0");
+            }
+        });
+        let page = recorder.handle().render();
+        for (code, count) in [("0", 1), ("14", 0)] {
+            for dialect in ["", ",dialect=\"2020-12\""] {
+                let line = format!("grpc_calls_total{{method=\"/a.B/C\",code=\"{code}\"{dialect}}} {count}\n");
+                assert!(page.contains(&line), "{line} is not there: {page}");
+            }
+        }
+    }
+}
