@@ -21,6 +21,7 @@ NOT_EVERYWHERE = {
     "conn_tls_certificate_expiration_timestamp_seconds",
     "grpc_certificate_expiration_timestamp_seconds",
     "logic_walk_lag_seconds",
+    "logic_live_events_dropped_total",
     "logic_offline_pushes_total",
     "logic_offline_pushes_queued",
     "logic_offline_pushes_awaited",
