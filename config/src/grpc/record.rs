@@ -65,13 +65,13 @@ mod tests {
         let recorder = PrometheusBuilder::new().build_recorder();
         let answer: Result<_, ()> = Ok(http::Response::new(Body::empty()));
         metrics::with_local_recorder(&recorder, || {
-            for dialect in [None, Some("2020-12")] {
+            for dialect in [None, Some("of-before")] {
                 assert_eq!(record(Protocol::Grpc, "/a.B/C".into(), dialect, &answer, Duration::ZERO), "0");
             }
         });
         let page = recorder.handle().render();
         for (code, count) in [("0", 1), ("14", 0)] {
-            for dialect in ["", ",dialect=\"2020-12\""] {
+            for dialect in ["", ",dialect=\"of-before\""] {
                 let line = format!("grpc_calls_total{{method=\"/a.B/C\",code=\"{code}\"{dialect}}} {count}\n");
                 assert!(page.contains(&line), "{line} is not there: {page}");
             }
