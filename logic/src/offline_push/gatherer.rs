@@ -105,6 +105,7 @@ impl Gatherer {
 
     /// Does what is to be done now; false where nothing is, as another process does it, or nobody wants it.
     async fn turn(&mut self) -> bool {
+        self.handing.senders.ask_business(Instant::now());
         if !self.handing.senders.want_any() {
             self.leave().await;
             return false;

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use gim_config::testing::PrivateServer;
 use gim_proto::{
     ResultCode,
-    connect::{PacketCommand, SendReply, SendRequest, send_request::Target},
+    connect::{Message, PacketCommand, SendReply, SendRequest, send_request::Target},
 };
 use prost::Message as _;
 
@@ -104,8 +104,19 @@ impl FullDiskHarness {
         soon(sent).await;
     }
 
-    async fn assert_inbox_is_what_was_acknowledged(&self) {
-        let inbox = self.server.inbox(RECEIVER).await;
+    /// Asked for until the database answers, while somebody supervises it.
+    async fn inbox(&mut self) -> Vec<Message> {
+        loop {
+            match self.server.try_inbox(RECEIVER).await {
+                Ok(messages) => return messages,
+                Err(status) => assert_eq!(ResultCode::of_status(&status), ResultCode::TryAgainLater, "{status}"),
+            }
+            self.database.start_again();
+        }
+    }
+
+    async fn assert_inbox_is_what_was_acknowledged(&mut self) {
+        let inbox = soon(self.inbox()).await;
         let seqs: Vec<u64> = inbox.iter().map(|message| message.seq).collect();
         assert_eq!(seqs, (1..=inbox.len() as u64).collect::<Vec<_>>(), "no gap");
         let mut stored: Vec<u64> = inbox.iter().map(|message| message.message_id).collect();

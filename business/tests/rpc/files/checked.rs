@@ -51,7 +51,7 @@ async fn settled(address: SocketAddr, phone: &Phone, about: &Value) -> String {
         if state != "unchecked" {
             return state;
         }
-        tokio::task::yield_now().await;
+        tokio::time::sleep(ASK_INTERVAL).await;
     }
 }
 

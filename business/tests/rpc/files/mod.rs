@@ -9,7 +9,7 @@ mod one_request;
 mod pictures;
 mod resumed;
 
-use std::{fs, net::SocketAddr, path::Path};
+use std::{fs, net::SocketAddr, path::Path, time::Duration};
 
 use gim_business::FilesSettings;
 use gim_config::listen::Endpoint;
@@ -20,6 +20,9 @@ use super::harness::{Phone, Server};
 
 /// The smallest picture that browsers show: one dot.
 pub const DOT: &[u8] = b"GIF89a\x01\0\x01\0\x80\0\0\xff\xff\xff\0\0\0,\0\0\0\0\x01\0\x01\0\0\x02\x02D\x01\0;";
+
+/// Whoever asks again more often has soon no share of requests left.
+const ASK_INTERVAL: Duration = Duration::from_millis(20);
 
 async fn start() -> (Server, SocketAddr) {
     start_with(|_| {}).await

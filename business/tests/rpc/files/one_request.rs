@@ -171,7 +171,7 @@ async fn an_upload_that_breaks_off_leaves_nothing() {
     drop(begun);
     // As soon as the server sees that it is gone, there is room for another one.
     while upload(address, &phone, "b", b"b").status != 201 {
-        tokio::task::yield_now().await;
+        tokio::time::sleep(ASK_INTERVAL).await;
     }
     assert_eq!(kept(&server), (0, 1));
 }
@@ -194,7 +194,7 @@ async fn a_connection_that_trickles_is_ended() {
     let (server, address) = start_with(|files| files.idle_timeout_ms = 300).await;
     let phone = server.sign_in("1").await;
     let mut begun = Ask::new("POST", "/files?name=a").by(&phone).length(1_000_000).begin(address);
-    begun.set_read_timeout(Some(std::time::Duration::from_millis(50))).unwrap();
+    begun.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
     let mut nothing = [0; 100];
     // A byte now and then is never silence, and far from the least rate.
     let ended = loop {

@@ -35,9 +35,12 @@ use crate::{
     clients::business::Business, domain::push_device::PushService, metrics as names, settings::OfflinePushSettings,
 };
 
-pub(super) use self::business::Offer;
 use self::{
-    apns::ApnsSender, business::BusinessSender, fcm::FcmSender, log::LogSender, web_push::WebPushSender,
+    apns::ApnsSender,
+    business::{BusinessSender, Offer},
+    fcm::FcmSender,
+    log::LogSender,
+    web_push::WebPushSender,
     webhook::WebhookSender,
 };
 
@@ -111,8 +114,8 @@ pub(super) struct Senders {
     pub lanes: Vec<SenderLane>,
     by_service: Vec<(PushService, usize)>,
     for_others: Option<usize>,
-    /// Where `for_others` is the business: whether it wants any.
-    offer: Option<Offer>,
+    /// Where `for_others` is the business.
+    business: Option<BusinessSender>,
 }
 
 impl Senders {
@@ -135,7 +138,7 @@ impl Senders {
             senders.add(settings, None, Arc::new(LogSender));
         } else if settings.business && business.is_there() {
             let sender = BusinessSender::new(business);
-            senders.offer = Some(sender.offer());
+            senders.business = Some(sender.clone());
             senders.add(settings, None, Arc::new(sender));
         }
         Ok(senders)
@@ -163,19 +166,30 @@ impl Senders {
         self.lanes.is_empty()
     }
 
+    /// Has the business asked whether it wants any, where that is to be found out.
+    pub(super) fn ask_business(&self, now: Instant) {
+        if let Some(business) = &self.business {
+            business.ask(now);
+        }
+    }
+
     /// Whether anybody may want what is stored now.
     pub(super) fn want_any(&self) -> bool {
         !self.by_service.is_empty() || self.wake_users()
     }
 
-    /// Whether devices of everybody are to be looked up: a business that was never asked may want none, and costs little until then.
+    /// Whether devices of everybody are to be looked up: a business that did not answer yet may want none, and costs little until then.
     pub(super) fn want_devices(&self) -> bool {
-        !self.by_service.is_empty() || self.offer.as_ref().map_or(self.for_others.is_some(), Offer::is_taken_up)
+        !self.by_service.is_empty() || self.for_others.is_some() && self.offer().is_none_or(Offer::is_taken_up)
     }
 
     /// Whether users are woken of whom no push id is known.
     pub(super) fn wake_users(&self) -> bool {
-        self.for_others.is_some() && self.offer.as_ref().is_none_or(Offer::is_worth_a_try)
+        self.for_others.is_some() && self.offer().is_none_or(Offer::is_worth_a_try)
+    }
+
+    fn offer(&self) -> Option<&Offer> {
+        self.business.as_ref().map(BusinessSender::offer)
     }
 
     /// Which one a push id is for, and where it is called; nothing where there is none.

@@ -98,15 +98,20 @@ impl Server {
 
     /// Everything in a user's inbox.
     pub async fn inbox(&self, user_id: u64) -> Vec<Message> {
+        self.try_inbox(user_id).await.unwrap()
+    }
+
+    /// As [`Self::inbox`], where the database may not answer.
+    pub async fn try_inbox(&self, user_id: u64) -> Result<Vec<Message>, Status> {
         let (mut messages, mut seq) = (Vec::new(), 0);
         loop {
             let request = SyncRequest { seq, ..SyncRequest::default() };
-            let page = self.message_ext().sync(signed(user_id, request)).await.unwrap().into_inner();
+            let page = self.message_ext().sync(signed(user_id, request)).await?.into_inner();
             assert!(page.groups.is_empty(), "who does not ask for large groups sees nothing of them");
             messages.extend(page.messages);
             seq = messages.last().map_or(0, |message: &Message| message.seq);
             if !page.has_more {
-                return messages;
+                return Ok(messages);
             }
         }
     }
