@@ -122,6 +122,16 @@ impl TargetArguments {
         self.transport
     }
 
+    /// For scenarios whose clients connect by TCP alone, or not at all: fails where they are asked for anything else.
+    pub fn ensure_tcp(&self) -> anyhow::Result<()> {
+        ensure!(
+            self.transport == Transport::Tcp,
+            "--transport {}: nobody connects so in this scenario",
+            self.transport
+        );
+        Ok(())
+    }
+
     /// Whether people said where conn is.
     pub fn has_endpoints(&self) -> bool {
         !self.tcp.is_empty() || !self.ws.is_empty()

@@ -433,6 +433,8 @@ fn what_cannot_be_done_is_one_sentence_and_exit_code_1() {
         ("room", &["--rate", "nan"], "--rate must be from"),
         ("send", &["--rate", "1e-300"], "--rate must be from"),
         ("mixed", &["--reconnects", "0"], "--reconnects must be from"),
+        ("files", &["--transport", "ws"], "--transport ws: nobody connects so in this scenario"),
+        ("conversations", &["--transport", "ws"], "--transport ws: nobody connects so in this scenario"),
         ("restart", &["--chatting", "3"], "--chatting must be even, as they write in pairs"),
         ("restart", &["--processes", "2"], "--processes: all people are in one"),
         (

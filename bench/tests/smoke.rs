@@ -112,6 +112,16 @@ fn a_server_that_cannot_be_reached_is_one_sentence_and_exit_code_1() {
 }
 
 #[test]
+fn a_transport_that_nobody_would_use_is_refused() {
+    for scenario in ["smoke", "push", "events"] {
+        let output = gim_bench(&[scenario, "--transport", "wss"]).wait_with_output().unwrap();
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{scenario}: {said}");
+        assert_eq!(said, "gim-bench: --transport wss: nobody connects so in this scenario\n", "{scenario}");
+    }
+}
+
+#[test]
 fn nonsense_on_the_command_line_is_refused() {
     for arguments in [&["no-such-scenario"][..], &["smoke", "--port-offset", "60000"], &[]] {
         let output = gim_bench(arguments).wait_with_output().unwrap();

@@ -124,7 +124,7 @@ gim_config::metric_names! {
     /// on without it.
     Counter INBOX_COMMITS_TOO_LATE = "logic_inbox_commits_too_late_total";
     /// How far behind a walk over what is stored is, in seconds, whichever node holds it.
-    Gauge WALK_LAG_SECONDS = "logic_walk_lag_seconds" by walk ["events"];
+    Gauge WALK_LAG_SECONDS = "logic_walk_lag_seconds" by walk ["events", "offline_push"];
     /// Events that the webhook took.
     Counter EVENTS_DELIVERED = "logic_events_delivered_total";
     /// Calls of the webhook that were not taken, and are made again.

@@ -21,7 +21,11 @@ NOT_EVERYWHERE = {
     "conn_tls_certificate_expiration_timestamp_seconds",
     "grpc_certificate_expiration_timestamp_seconds",
     "logic_walk_lag_seconds",
+    "logic_live_events_dropped_total",
     "logic_offline_pushes_total",
+    "logic_offline_pushes_queued",
+    "logic_offline_pushes_awaited",
+    "logic_offline_push_seconds_bucket",
 }
 # Panels that show something of any run in which messages were sent.
 ALWAYS = {

@@ -54,6 +54,11 @@ impl LoadArguments {
         self.target.transport()
     }
 
+    /// As [`TargetArguments::ensure_tcp`].
+    pub fn ensure_tcp(&self) -> anyhow::Result<()> {
+        self.target.ensure_tcp()
+    }
+
     /// Where business takes files on this machine.
     pub fn files(&self) -> SocketAddr {
         self.target.files()

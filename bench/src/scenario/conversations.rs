@@ -72,6 +72,7 @@ impl Measurement for Arguments {
     }
 
     fn check(&self) -> anyhow::Result<()> {
+        self.load.ensure_tcp()?;
         ensure!(self.conversations <= self.messages, "each of --conversations takes one of --messages at least");
         Ok(())
     }

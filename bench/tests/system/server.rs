@@ -1,11 +1,16 @@
 //! A whole gim in this process.
 //!
 //! Each server has an address of 127.0.0.0/8 to itself, so that it can have the well-known ports, come back on them after
-//! a restart, and never meet another test. The services run on the server's own runtime; the test blocks with deadlines.
+//! a restart, and never meet another test. The services run on the server's own runtime; the test blocks with deadlines. What they are
+//! started with is in `server/settings.rs`, what tests ask of them in `server/calls.rs`.
+
+#[path = "server/calls.rs"]
+mod calls;
+#[path = "server/settings.rs"]
+mod settings;
 
 use std::{
     fs,
-    future::Future,
     net::SocketAddr,
     path::PathBuf,
     sync::atomic::{AtomicU32, Ordering},
@@ -13,27 +18,21 @@ use std::{
 };
 
 use gim_business::{Business, BusinessSettings};
-use gim_config::{grpc::GrpcSettings, listen::Endpoint, service::Running};
-use gim_conn::{Conn, ConnSettings, settings::CertificateSettings};
+use gim_config::{listen::Endpoint, service::Running};
+use gim_conn::{Conn, ConnSettings};
 use gim_legacy::Dialect;
-use gim_logic::{Logic, LogicSettings};
+use gim_logic::Logic;
 use gim_proto::{
-    business::{SignInReply, SignInRequest, user_ext_service_client::UserExtServiceClient},
     client::Client,
     connect::{Message, PacketCommand},
-    logic::{
-        Device, ListOnlineRequest, OnlineDevice, PushToUsersRequest, device_int_service_client::DeviceIntServiceClient,
-        message_int_service_client::MessageIntServiceClient,
-    },
 };
 use prost::Message as _;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tempfile::TempDir;
-use tokio::{runtime::Runtime, task::JoinSet};
-use tonic::{
-    Response, Status,
-    transport::{Certificate, Channel, ClientTlsConfig, Identity},
-};
+use tokio::runtime::Runtime;
+use tonic::transport::Channel;
+
+use self::settings::older_ports;
 
 pub const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -244,81 +243,6 @@ impl Server {
         self.runtime.block_on(async { tokio::time::timeout(DEADLINE, stop).await }).expect("stops within the deadline");
     }
 
-    fn conn_settings(&self) -> ConnSettings {
-        let mut settings = ConnSettings { logic: vec![self.url(LOGIC_GRPC)], ..ConnSettings::default() };
-        settings.tcp.listen = self.endpoint(CONN_TCP);
-        settings.websocket.listen = self.endpoint(CONN_WEB_SOCKET);
-        settings.grpc = self.grpc_settings(CONN_GRPC);
-        settings.admin.listen = self.endpoint(CONN_ADMIN);
-        settings.session.sign_in_timeout_ms = self.sign_in_timeout_ms;
-        if let Some(packets) = self.bounds.packets {
-            (settings.session.packets_burst, settings.session.packets_per_s) = (packets, 1);
-        }
-        settings.legacy = self
-            .dialects()
-            .map(|dialect| {
-                let [tcp, websocket, _] = older_ports(dialect).map(|port| self.endpoint(port));
-                gim_conn::settings::LegacySettings { dialect, tcp, websocket }
-            })
-            .collect();
-        settings.drain.reconnect_spread_ms = 500;
-        if let Some(CertificateFiles { certificate, key, .. }) = self.certificates.clone() {
-            settings.tls.listen = self.endpoint(CONN_TLS);
-            settings.tls.websocket_listen = self.endpoint(CONN_TLS_WEB_SOCKET);
-            settings.tls.certificates = vec![CertificateSettings { certificate, key }];
-        }
-        settings
-    }
-
-    fn logic_settings(&self) -> LogicSettings {
-        let data_dir = self.data.path().to_owned();
-        let mut settings = LogicSettings { data_dir, ..LogicSettings::default() };
-        if let Some(calls) = self.bounds.address_calls {
-            (settings.clients.address_calls_burst, settings.clients.address_calls_per_s) = (calls, 1);
-        }
-        if let Some(requests) = self.bounds.user_requests {
-            (settings.limits.user_requests_burst, settings.limits.user_requests_per_s) = (requests, 1);
-        }
-        settings.grpc = self.grpc_settings(LOGIC_GRPC);
-        settings.clients.listen = self.endpoint(LOGIC_CLIENTS);
-        settings.admin.listen = self.endpoint(LOGIC_ADMIN);
-        settings.business.endpoint = self.url(BUSINESS_GRPC).into();
-        settings.legacy = self
-            .dialects()
-            .map(|dialect| {
-                let listen = self.endpoint(older_ports(dialect)[2]);
-                gim_logic::settings::LegacySettings { dialect, listen }
-            })
-            .collect();
-        settings
-    }
-
-    fn business_settings(&self) -> BusinessSettings {
-        let data_dir = self.data.path().to_owned();
-        let mut settings = BusinessSettings { data_dir, ..BusinessSettings::default() };
-        settings.grpc = self.grpc_settings(BUSINESS_GRPC);
-        settings.admin.listen = self.endpoint(BUSINESS_ADMIN);
-        settings.files.listen = self.endpoint(BUSINESS_FILES);
-        settings.logic.endpoint = self.url(LOGIC_GRPC).into();
-        settings.sign_in.wrong_codes_per_address_max = self.wrong_codes_per_address_max;
-        settings
-    }
-
-    fn grpc_settings(&self, port: u16) -> GrpcSettings {
-        let internal_token = self.internal_token.to_owned();
-        let settings = GrpcSettings { listen: self.endpoint(port), internal_token, ..GrpcSettings::default() };
-        match self.certificates.clone() {
-            None => settings,
-            Some(CertificateFiles { ca, certificate, key }) => {
-                GrpcSettings { certificate, key, client_ca: ca.clone(), server_ca: ca, ..settings }
-            }
-        }
-    }
-
-    fn dialects(&self) -> impl Iterator<Item = Dialect> {
-        Dialect::all().filter(|_| self.has_older_clients)
-    }
-
     /// Where clients of a dialect connect.
     #[allow(dead_code, reason = "only the system tests have older clients")]
     pub fn older_address(&self, dialect: &str, is_web_socket: bool) -> SocketAddr {
@@ -381,105 +305,6 @@ impl Server {
             ("business", self.address(BUSINESS_GRPC), self.address(BUSINESS_ADMIN)),
         ]
     }
-
-    pub fn conn(&self) -> Channel {
-        self.certified_channel(CONN_GRPC)
-    }
-
-    pub fn logic(&self) -> Channel {
-        self.certified_channel(LOGIC_GRPC)
-    }
-
-    pub fn business(&self) -> Channel {
-        self.certified_channel(BUSINESS_GRPC)
-    }
-
-    /// A channel to any gRPC server.
-    pub fn channel(&self, address: SocketAddr) -> Channel {
-        let endpoint = Channel::from_shared(format!("http://{address}")).unwrap();
-        let _in_runtime = self.runtime.enter();
-        endpoint.connect_lazy()
-    }
-
-    /// To logic, believing its certificate and showing none.
-    pub fn anonymous_logic(&self) -> Channel {
-        let files = self.certificates.as_ref().expect("services have certificates");
-        self.channel_over_tls(LOGIC_GRPC, ClientTlsConfig::new().ca_certificate(pem(&files.ca)))
-    }
-
-    fn certified_channel(&self, port: u16) -> Channel {
-        let Some(files) = &self.certificates else { return self.channel(self.address(port)) };
-        let identity = Identity::from_pem(fs::read(&files.certificate).unwrap(), fs::read(&files.key).unwrap());
-        self.channel_over_tls(port, ClientTlsConfig::new().ca_certificate(pem(&files.ca)).identity(identity))
-    }
-
-    fn channel_over_tls(&self, port: u16, tls: ClientTlsConfig) -> Channel {
-        let endpoint = Channel::from_shared(self.url(port).to_string()).unwrap().tls_config(tls).unwrap();
-        let _in_runtime = self.runtime.enter();
-        endpoint.connect_lazy()
-    }
-
-    /// Waits for the answer of a call.
-    pub fn call<T>(&self, answer: impl Future<Output = Result<Response<T>, Status>>) -> Result<T, Status> {
-        let answer = self.runtime.block_on(async { tokio::time::timeout(DEADLINE, answer).await });
-        answer.expect("answered within the deadline").map(Response::into_inner)
-    }
-
-    /// The same for many at once.
-    #[allow(dead_code, reason = "only the system tests ask for it")]
-    pub fn call_all<T>(
-        &self,
-        answers: impl Iterator<Item = impl Future<Output = Result<Response<T>, Status>> + Send + 'static>,
-    ) -> Vec<Result<T, Status>>
-    where
-        T: Send + 'static,
-    {
-        let all = async { tokio::time::timeout(DEADLINE, answers.collect::<JoinSet<_>>().join_all()).await };
-        let answers = self.runtime.block_on(all).expect("answered within the deadline");
-        answers.into_iter().map(|answer| answer.map(Response::into_inner)).collect()
-    }
-
-    /// Signs a phone number in over business.
-    pub fn business_sign_in(&self, phone_number: &str) -> SignInReply {
-        let request = SignInRequest {
-            phone_number: phone_number.to_owned(),
-            code: "123456".into(),
-            device: Some(Device { brand: "test".into(), ..Device::default() }),
-            ..SignInRequest::default()
-        };
-        self.call(UserExtServiceClient::new(self.business()).sign_in(request)).unwrap()
-    }
-
-    /// A connection that has not signed in.
-    pub fn connect(&self) -> Client {
-        Client::connect(self.tcp_address(), DEADLINE).unwrap()
-    }
-
-    /// A signed-in connection.
-    pub fn connect_as(&self, identity: &SignInReply) -> Client {
-        let mut client = self.connect();
-        let reply = client.sign_in(identity.user_id, identity.device_id, &identity.token).unwrap();
-        assert_eq!((reply.code, reply.message.as_str()), (0, reply.message.as_str()));
-        client
-    }
-
-    /// A backend pushes a persisted message.
-    pub fn push_to_users(&self, user_ids: &[u64], content: &str) -> u64 {
-        let request = PushToUsersRequest {
-            user_ids: user_ids.to_vec(),
-            command: 2001,
-            content: content.to_owned().into(),
-            is_persist: true,
-            ..PushToUsersRequest::default()
-        };
-        self.call(MessageIntServiceClient::new(self.logic()).push_to_users(request)).unwrap().message_id
-    }
-
-    /// The devices of a user that are online.
-    pub fn online(&self, user_id: u64) -> Vec<OnlineDevice> {
-        let request = ListOnlineRequest { user_ids: vec![user_id] };
-        self.call(DeviceIntServiceClient::new(self.logic()).list_online(request)).unwrap().devices
-    }
 }
 
 impl Drop for Server {
@@ -488,14 +313,6 @@ impl Drop for Server {
             self.down();
         }
     }
-}
-
-fn older_ports(dialect: Dialect) -> [u16; 3] {
-    OLDER.map(|port| port + OLDER_STEP * dialect.index() as u16)
-}
-
-fn pem(path: &PathBuf) -> Certificate {
-    Certificate::from_pem(fs::read(path).unwrap())
 }
 
 /// The next message of a connection.

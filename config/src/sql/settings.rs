@@ -164,15 +164,31 @@ impl DatabaseSettings {
 }
 
 fn check_mysql_url(url: &str) -> Result<(), String> {
+    if has_bare_signs(url) {
+        return Err("database.url: in a user or password `/` is written %2F, `?` %3F and `#` %23".into());
+    }
     if database_name(url).is_empty() {
         return Err("database.url: must name a database, as in mysql://user:password@host:3306/gim".into());
     }
-    match parameters(url).find(|(name, _)| !MYSQL_PARAMETERS.contains(name)) {
-        Some((name, _)) => {
-            Err(format!("database.url: there is no `{name}` (there are {})", MYSQL_PARAMETERS.join(", ")))
-        }
+    match unknown_parameter(url) {
+        Some(name) => Err(format!("database.url: there is no `{name}` (there are {})", MYSQL_PARAMETERS.join(", "))),
         None => Ok(()),
     }
+}
+
+/// Whether a user or a password seems to have a sign that ends this part of a URL.
+fn has_bare_signs(url: &str) -> bool {
+    let rest = url.split_once("//").map_or(url, |(_, rest)| rest);
+    let (before, query) = rest.split_once('?').unwrap_or((rest, ""));
+    match before.rsplit_once('@') {
+        Some((login, _)) => login.contains(['/', '#']),
+        // A value of a parameter may have an `@` as well; then there is a database before it, and we know the parameters.
+        None => query.contains('@') && (database_name(url).is_empty() || unknown_parameter(url).is_some()),
+    }
+}
+
+fn unknown_parameter(url: &str) -> Option<&str> {
+    parameters(url).map(|(name, _)| name).find(|name| !MYSQL_PARAMETERS.contains(name))
 }
 
 /// The part of a URL of MySQL that names the database.
@@ -227,6 +243,18 @@ mod tests {
         assert!(refusal("mysql://root@localhost").starts_with("database.url: must name a database"));
         assert!(refusal("mysql://root@localhost/?a=/b").starts_with("database.url: must name a database"));
         assert!(refusal("mysql://h/gim?ssl_mode=REQUIRED").starts_with("database.url: there is no `ssl_mode`"));
+    }
+
+    #[test]
+    fn signs_that_have_to_be_encoded_in_a_password_are_named_without_it() {
+        for signs in ["/", "#", "?", "/?", "?/", "#?", "?a=/"] {
+            let wrong = format!("mysql://u:se{signs}cret@h:3306/gim");
+            let problem = refusal(&wrong);
+            assert!(problem.contains("%2F") && !problem.contains("cret"), "{wrong}: {problem}");
+        }
+        for right in ["mysql://u:p@ss@h/gim", "mysql://u:%2F%3F%23@h/gim", "mysql://h/gim?ssl-ca=/a@b.pem"] {
+            with_url(right).validate().unwrap();
+        }
     }
 
     #[test]

@@ -35,6 +35,7 @@ use super::{
     node::NodeState,
     reactors::Reactors,
     recent_sign_outs::RecentSignOuts,
+    request_metrics,
     requests::{PendingRequests, Purpose, Request},
     room_gate::RoomGate,
     uplink::{self, LinkItem},
@@ -313,6 +314,7 @@ impl Link {
     }
 
     fn begin_to_count(&self) {
+        request_metrics::begin();
         for name in [names::LINK_ATTACHED, names::REQUESTS_EXPIRED, names::REQUESTS_BEYOND] {
             self.counter(name).increment(0);
         }

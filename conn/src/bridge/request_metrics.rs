@@ -10,6 +10,27 @@ use metrics::{Counter, Histogram, counter, histogram};
 
 use crate::metrics as names;
 
+/// What goes to logic.
+const COMMANDS: [PacketCommand; 7] = [
+    PacketCommand::PcSignIn,
+    PacketCommand::PcSubscribeRoom,
+    PacketCommand::PcSync,
+    PacketCommand::PcMessageAck,
+    PacketCommand::PcSend,
+    PacketCommand::PcCall,
+    PacketCommand::PcRead,
+];
+
+/// Begins to count what is done, and what an outage leaves undone: a series that is born in a short one hides it, as its rate is 0.
+pub(super) fn begin() {
+    let business = name_of(BUSINESS_COMMAND_MIN);
+    for command in COMMANDS.map(|command| command.as_str_name()).into_iter().chain([business]) {
+        for code in [0, ResultCode::TryAgainLater.number()] {
+            counter!(names::REQUESTS, "command" => command, "code" => ResultCode::label(code)).increment(0);
+        }
+    }
+}
+
 /// See the module's documentation.
 #[derive(Default)]
 pub(super) struct RequestMetrics {
@@ -50,6 +71,19 @@ mod tests {
     use metrics_exporter_prometheus::PrometheusBuilder;
 
     use super::*;
+
+    #[test]
+    fn an_outage_is_counted_from_its_first_request_on() {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        metrics::with_local_recorder(&recorder, begin);
+        let page = recorder.handle().render();
+        for command in ["PC_SIGN_IN", "PC_SEND", "PC_SYNC", "PC_OF_BUSINESS"] {
+            for code in ["0", "10004"] {
+                let line = format!("conn_requests_total{{command=\"{command}\",code=\"{code}\"}} 0\n");
+                assert!(page.contains(&line), "{line} is not there: {page}");
+            }
+        }
+    }
 
     #[test]
     fn requests_are_counted_by_command_and_code_and_no_number_makes_a_label() {

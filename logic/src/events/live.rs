@@ -69,12 +69,16 @@ impl LiveEvents {
             streams: RwLock::default(),
             streams_count: AtomicUsize::new(0),
         };
+        if outlet.is_some() {
+            kinds.iter().for_each(|&kind| dropped("webhook", kind, 0));
+        }
         (Self(Arc::new(ways)), outlet)
     }
 
     /// For a stream, of these kinds.
     pub(super) fn listen(&self, kinds: &BTreeSet<EventKind>) -> LiveReceiver {
         let (sender, receiver) = live_queue(kinds, self.0.each_max);
+        kinds.iter().for_each(|&kind| dropped("stream", kind, 0));
         let mut streams = self.0.streams.write().unwrap_or_else(PoisonError::into_inner);
         streams.retain(|stream| !stream.is_gone());
         streams.push(sender);
@@ -148,7 +152,7 @@ impl LiveEvents {
     }
 }
 
-/// Notes what was not told.
+/// Notes what was not told; nothing at first, as of a count that is born with the first one no rate shows that.
 fn dropped(way: &'static str, kind: EventKind, count: u64) {
     counter!(names::LIVE_EVENTS_DROPPED, "way" => way, "kind" => kind.name()).increment(count);
 }
@@ -190,5 +194,23 @@ impl LiveOutlet {
         let place = self.webhook.place().map_err(|error| error.to_string())?;
         let (id, body) = ToldEvent::call("live", events.iter().map(AsRef::as_ref));
         self.webhook.call(place, &id, body).await.map_err(|error| error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use metrics_exporter_prometheus::PrometheusBuilder;
+
+    use super::*;
+
+    #[test]
+    fn what_a_stream_may_miss_is_counted_before_it_misses_anything() {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let ids = Arc::new(MessageIds::new(1, 0));
+        let (events, _) = LiveEvents::new(&EventSettings::default(), ids, None);
+        metrics::with_local_recorder(&recorder, || drop(events.listen(&BTreeSet::from([EventKind::UserOnline]))));
+        let page = recorder.handle().render();
+        let series = "logic_live_events_dropped_total{way=\"stream\",kind=\"user.online\"} 0\n";
+        assert!(page.contains(series) && !page.contains("user.offline"), "{page}");
     }
 }

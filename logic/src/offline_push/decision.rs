@@ -68,8 +68,8 @@ pub(super) struct Facts {
     pub muted: HashSet<(u64, Peer)>,
     /// The first message that each device has not acknowledged; nothing of those that acknowledged none.
     pub unacknowledged: HashMap<DeviceKey, u64>,
-    /// The same of users and large groups.
-    pub unread: HashMap<(u64, u64), u64>,
+    /// The same of large groups, by user, group and device.
+    pub unacknowledged_in_groups: HashMap<(u64, u64, u64), u64>,
     /// Groups.
     pub groups: HashMap<u64, PushGroup>,
 }
@@ -214,10 +214,10 @@ impl Decided {
 }
 
 impl Facts {
-    /// Whether a device has acknowledged a message; in a large group, any device of its user.
+    /// Whether a device has acknowledged a message.
     pub(super) fn has(&self, candidate: &Candidate, message_id: u64) -> bool {
-        let first = match candidate.member() {
-            Some(member) => self.unread.get(&member),
+        let first = match candidate.in_large_group() {
+            Some(place) => self.unacknowledged_in_groups.get(&place),
             None => self.unacknowledged.get(&candidate.key.0),
         };
         first.is_some_and(|&first| message_id < first)
@@ -272,10 +272,12 @@ impl Candidate {
         !is_both
     }
 
-    /// The user and the group, where a large group has it.
-    pub(super) fn member(&self) -> Option<(u64, u64)> {
+    /// The user, the group and the device, where a large group has it.
+    pub(super) fn in_large_group(&self) -> Option<(u64, u64, u64)> {
         match self.key {
-            ((user_id, _), Some(Peer::Group(group_id))) if self.is_large => Some((user_id, group_id)),
+            ((user_id, device_id), Some(Peer::Group(group_id))) if self.is_large => {
+                Some((user_id, group_id, device_id))
+            }
             _ => None,
         }
     }

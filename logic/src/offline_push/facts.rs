@@ -67,10 +67,10 @@ impl FactReader {
     /// What these have acknowledged.
     pub(super) async fn acknowledged(&self, candidates: &[&Candidate]) -> Result<Facts, StoreError> {
         let of_inboxes = candidates.iter().filter(|one| !one.is_large).map(|one| one.key.0);
-        let members = candidates.iter().filter_map(|one| one.member());
+        let in_groups = candidates.iter().filter_map(|one| one.in_large_group());
         Ok(Facts {
             unacknowledged: self.targets.unacknowledged(&sorted(of_inboxes.collect())).await?,
-            unread: self.targets.unread_in_groups(&sorted(members.collect())).await?,
+            unacknowledged_in_groups: self.targets.unacknowledged_in_groups(&sorted(in_groups.collect())).await?,
             ..Facts::default()
         })
     }
@@ -147,7 +147,7 @@ impl FactReader {
     }
 
     async fn add_what_holds_back(&self, facts: &mut Facts, stored: &[Said]) -> Result<(), Error> {
-        let (mut conversations, mut devices, mut members) = (HashSet::new(), HashSet::new(), HashSet::new());
+        let (mut conversations, mut devices, mut in_groups) = (HashSet::new(), HashSet::new(), HashSet::new());
         for said in stored {
             let peer = said.peer();
             for &user_id in &said.receivers {
@@ -163,12 +163,13 @@ impl FactReader {
             }
             for device in facts.of_large_groups.get(&said.message_id).into_iter().flatten() {
                 conversations.extend(peer.map(|peer| (device.user_id, peer)));
-                members.insert((device.user_id, said.group_id));
+                in_groups.insert((device.user_id, said.group_id, device.device_id));
             }
         }
         facts.muted = self.targets.muted(&conversations.into_iter().collect::<Vec<_>>()).await?;
         facts.unacknowledged = self.targets.unacknowledged(&devices.into_iter().collect::<Vec<_>>()).await?;
-        facts.unread = self.targets.unread_in_groups(&members.into_iter().collect::<Vec<_>>()).await?;
+        let in_groups: Vec<_> = in_groups.into_iter().collect();
+        facts.unacknowledged_in_groups = self.targets.unacknowledged_in_groups(&in_groups).await?;
         Ok(())
     }
 }

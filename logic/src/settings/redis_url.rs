@@ -137,6 +137,7 @@ impl Parameters {
                 "ssl-ca" => parameters.tls.ca = value.into(),
                 "ssl-cert" => parameters.tls.certificate = value.into(),
                 "ssl-key" => parameters.tls.key = value.into(),
+                _ if query.contains('@') => return Err("in a user or password `?` is written %3F".to_owned()),
                 _ => {
                     let known = "sentinel-user, sentinel-password, ssl-ca, ssl-cert, ssl-key";
                     return Err(format!("there is no `{name}` (there are {known})"));
@@ -253,6 +254,7 @@ mod tests {
             ("rediss://h?ssl-cert=/c.pem", "belong together"),
             ("redis://h?sentinel-user=u", "without sentinels"),
             ("redis://h?tls=1", "there is no `tls`"),
+            ("redis://u:se?cret@h/1", "`?` is written %3F"),
             ("redis://:%ff@h", "not UTF-8"),
         ] {
             let problem = RedisTarget::parse(wrong).unwrap_err();

@@ -50,19 +50,26 @@ pub(super) fn add_acks(script: &mut Script, sql: &Sql, works: &[&Work], newest_s
     script.add(sql.raise_acks, &rows, |row, ((user_id, device_id), seq)| row.id(*user_id).id(*device_id).id(*seq));
 }
 
-/// Notes how far users read in large groups.
+/// Notes how far devices, and with them their users, have acknowledged large groups.
 pub(super) fn add_group_acks(script: &mut Script, sql: &Sql, works: &[&Work]) {
-    let mut cursors: BTreeMap<(u64, u64), u64> = BTreeMap::new();
+    let mut of_users: BTreeMap<(u64, u64), u64> = BTreeMap::new();
+    let mut of_devices: BTreeMap<(u64, u64, u64), u64> = BTreeMap::new();
     for work in works {
         let Work::GroupAcks(request) = work else { continue };
         for ack in &request.wants {
-            let seq = cursors.entry((ack.user_id, ack.group_id)).or_default();
-            *seq = ack.seq.max(*seq);
+            let of_user = of_users.entry((ack.user_id, ack.group_id)).or_default();
+            *of_user = ack.seq.max(*of_user);
+            let of_device = of_devices.entry((ack.user_id, ack.group_id, ack.device_id)).or_default();
+            *of_device = ack.seq.max(*of_device);
         }
     }
-    let rows: Vec<_> = cursors.into_iter().collect();
+    let rows: Vec<_> = of_users.into_iter().collect();
     script
         .add(sql.raise_group_cursors, &rows, |row, ((user_id, group_id), seq)| row.id(*user_id).id(*group_id).id(*seq));
+    let rows: Vec<_> = of_devices.into_iter().collect();
+    script.add(sql.raise_group_acks, &rows, |row, ((user_id, group_id, device_id), seq)| {
+        row.id(*user_id).id(*group_id).id(*device_id).id(*seq)
+    });
 }
 
 /// Notes how far users read in conversations.

@@ -39,14 +39,16 @@ pub(super) struct Sql {
     pub raise_acks: MultiRow,
     /// Finds acks (`user_id, device_id` per row).
     pub find_acks: MultiRow,
-    /// Finds cursors in large groups (`user_id, group_id` per row).
-    pub find_group_cursors: MultiRow,
+    /// Finds how far devices have acknowledged large groups (`user_id, group_id, device_id` per row).
+    pub find_group_acks: MultiRow,
     /// Finds conversations that are muted (`user_id, is_group, peer_id` per row).
     pub find_muted: MultiRow,
     /// What makes one text of the rows `kind, id, value, extra` of a statement, around it; none where rows cost nothing.
     pub in_one_text: Option<(&'static str, &'static str)>,
-    /// Raises cursors in large groups (`user_id, group_id, seq` per row).
+    /// Raises cursors of users in large groups (`user_id, group_id, seq` per row).
     pub raise_group_cursors: MultiRow,
+    /// The same of devices (`user_id, group_id, device_id, seq` per row).
+    pub raise_group_acks: MultiRow,
     /// Raises how far users have read, and takes marks away (`user_id, is_group, peer_id, seq, message_id, peer_seq, peer_message_id,
     /// moved_id` per row).
     pub raise_read_positions: MultiRow,
@@ -140,6 +142,11 @@ static SQLITE: Sql = Sql {
         row: "(?,?,?)",
         tail: " ON CONFLICT (user_id, group_id) DO UPDATE SET seq = MAX(seq, excluded.seq)",
     },
+    raise_group_acks: MultiRow {
+        head: "INSERT INTO group_device_cursor (user_id, group_id, device_id, seq) VALUES ",
+        row: "(?,?,?,?)",
+        tail: " ON CONFLICT (user_id, group_id, device_id) DO UPDATE SET seq = MAX(seq, excluded.seq)",
+    },
     raise_read_positions: MultiRow {
         head: "INSERT INTO read_position \
                (user_id, is_group, peer_id, seq, message_id, peer_seq, peer_message_id, moved_id, is_marked_unread) VALUES ",
@@ -163,9 +170,10 @@ static SQLITE: Sql = Sql {
         row: "(?,?)",
         tail: "))",
     },
-    find_group_cursors: MultiRow {
-        head: "SELECT user_id, group_id, seq FROM group_cursor WHERE (user_id, group_id) IN (SELECT * FROM (VALUES ",
-        row: "(?,?)",
+    find_group_acks: MultiRow {
+        head: "SELECT user_id, group_id, device_id, seq FROM group_device_cursor \
+               WHERE (user_id, group_id, device_id) IN (SELECT * FROM (VALUES ",
+        row: "(?,?,?)",
         tail: "))",
     },
     find_muted: MultiRow {
@@ -245,6 +253,11 @@ static MYSQL: Sql = Sql {
         row: "(?,?,?)",
         tail: " ON DUPLICATE KEY UPDATE seq = GREATEST(seq, VALUES(seq))",
     },
+    raise_group_acks: MultiRow {
+        head: "INSERT INTO group_device_cursor (user_id, group_id, device_id, seq) VALUES ",
+        row: "(?,?,?,?)",
+        tail: " ON DUPLICATE KEY UPDATE seq = GREATEST(seq, VALUES(seq))",
+    },
     raise_read_positions: MultiRow {
         head: "INSERT INTO read_position \
                (user_id, is_group, peer_id, seq, message_id, peer_seq, peer_message_id, moved_id, is_marked_unread) VALUES ",
@@ -268,9 +281,9 @@ static MYSQL: Sql = Sql {
         row: "(?,?)",
         tail: ")",
     },
-    find_group_cursors: MultiRow {
-        head: "SELECT user_id, group_id, seq FROM group_cursor WHERE (user_id, group_id) IN (",
-        row: "(?,?)",
+    find_group_acks: MultiRow {
+        head: "SELECT user_id, group_id, device_id, seq FROM group_device_cursor WHERE (user_id, group_id, device_id) IN (",
+        row: "(?,?,?)",
         tail: ")",
     },
     find_muted: MultiRow {

@@ -35,6 +35,8 @@ const DELETE_MEMBERS: MultiRow =
     MultiRow { head: "DELETE FROM group_member WHERE user_id IN (", row: "?", tail: ") AND group_id = ?" };
 const DELETE_CURSORS: MultiRow =
     MultiRow { head: "DELETE FROM group_cursor WHERE user_id IN (", row: "?", tail: ") AND group_id = ?" };
+const DELETE_ACKS: MultiRow =
+    MultiRow { head: "DELETE FROM group_device_cursor WHERE user_id IN (", row: "?", tail: ") AND group_id = ?" };
 const INSERT_MEMBERS: MultiRow = MultiRow {
     head: "INSERT INTO group_member \
            (group_id, user_id, type, status, nickname, extra, joined_after_seq, joined_at_ms) VALUES ",
@@ -254,7 +256,7 @@ impl HeldGroup {
     async fn delete_members(&mut self, connection: &mut AnyConnection, user_ids: &[u64]) -> Result<(), sqlx::Error> {
         self.member_ids = None;
         let group_id = self.group.id;
-        for statement in [DELETE_MEMBERS, DELETE_CURSORS] {
+        for statement in [DELETE_MEMBERS, DELETE_CURSORS, DELETE_ACKS] {
             statement
                 .execute_then(
                     connection,

@@ -15,7 +15,7 @@ const NUMBERS: &str =
 
 /// Rows of 25 users and more, in 50 groups and more: so many that to read all of them is dear. For whatever is asked for there is the
 /// number 7: also whether it is a group.
-const FILL: [&str; 15] = [
+const FILL: [&str; 16] = [
     "CREATE TABLE digit (d BIGINT NOT NULL PRIMARY KEY)",
     "INSERT INTO digit (d) VALUES (0), (1), (2), (3), (4), (5), (6), (7), (8), (9)",
     "INSERT INTO inbox (user_id, seq) SELECT n + 1, 10000 FROM",
@@ -37,9 +37,10 @@ const FILL: [&str; 15] = [
      SELECT n % 25, n DIV 25, 0, '', '', '', '', '7', 0, 0 FROM",
     "INSERT INTO device_ack (user_id, device_id, seq) SELECT n % 25, n DIV 25, n FROM",
     "INSERT INTO group_cursor (user_id, group_id, seq) SELECT n % 25, n DIV 25, n FROM",
+    "INSERT INTO group_device_cursor (user_id, group_id, device_id, seq) SELECT n % 25, n DIV 25, n, n FROM",
 ];
 const COUNT: &str = "ANALYZE TABLE inbox, message, other_inbox, direct_inbox, chat_group, group_member, group_message, group_receivers, read_position, \
-                     conversation_setting, device, device_ack, group_cursor";
+                     conversation_setting, device, device_ack, group_cursor, group_device_cursor";
 
 /// As a start of the service does.
 const RENAME: &str = "ALTER TABLE user_message RENAME TO other_inbox";

@@ -49,7 +49,7 @@ const UNACKNOWLEDGED: [&str; 2] = [
     "SELECT dm.user_id, dm.seq, m.id, m.status FROM direct_inbox dm JOIN message m ON m.id = dm.message_id \
      WHERE dm.user_id = ? AND dm.seq > ? ORDER BY dm.seq LIMIT 16",
 ];
-const NOT_READ_IN_GROUP: [&str; 1] =
+const UNACKNOWLEDGED_IN_GROUP: [&str; 1] =
     ["SELECT gm.group_id, gm.seq, m.id, m.status FROM group_message gm JOIN message m ON m.id = gm.message_id \
      WHERE gm.group_id = ? AND gm.seq > ? ORDER BY gm.seq LIMIT 16"];
 const PLACES_MAX: usize = 16;
@@ -139,12 +139,20 @@ impl PushTargets {
         Ok(acks.into_iter().map(|(device, seq)| (device, first[&(device.0, seq)])).collect())
     }
 
-    /// The same of users, each as (user, group), and the timelines of large groups.
-    pub async fn unread_in_groups(&self, members: &[(u64, u64)]) -> Result<HashMap<(u64, u64), u64>, StoreError> {
-        let cursors = self.seqs(&self.sql.find_group_cursors, members).await?;
-        let asked: HashSet<(u64, u64)> = cursors.iter().map(|((_, group_id), seq)| (*group_id, *seq)).collect();
-        let first = self.first_behind(&NOT_READ_IN_GROUP, asked).await?;
-        Ok(cursors.into_iter().map(|(member, seq)| (member, first[&(member.1, seq)])).collect())
+    /// The same of the timelines of large groups, for devices as (user, group, device).
+    pub async fn unacknowledged_in_groups(
+        &self,
+        devices: &[(u64, u64, u64)],
+    ) -> Result<HashMap<(u64, u64, u64), u64>, StoreError> {
+        let bind = |query: AnyQuery, (user_id, group_id, device_id): &(u64, u64, u64)| {
+            query.bind(to_sql(*user_id)).bind(to_sql(*group_id)).bind(to_sql(*device_id))
+        };
+        let statement = &self.sql.find_group_acks;
+        let rows = self.reader.run(async |connection| statement.fetch(connection, devices, bind).await).await?;
+        let acks: Vec<_> = rows.iter().map(read_group_ack).collect::<Result<_, sqlx::Error>>()?;
+        let asked: HashSet<(u64, u64)> = acks.iter().map(|((_, group_id, _), seq)| (*group_id, *seq)).collect();
+        let first = self.first_behind(&UNACKNOWLEDGED_IN_GROUP, asked).await?;
+        Ok(acks.into_iter().map(|(device, seq)| (device, first[&(device.1, seq)])).collect())
     }
 
     /// Of messages, those that are there and were not recalled.
@@ -231,6 +239,11 @@ fn read_seq(row: &AnyRow) -> Result<((u64, u64), u64), sqlx::Error> {
     Ok(((number(0)?, number(1)?), number(2)?))
 }
 
+fn read_group_ack(row: &AnyRow) -> Result<((u64, u64, u64), u64), sqlx::Error> {
+    let number = |index: usize| Ok::<u64, sqlx::Error>(from_sql(row.try_get(index)?));
+    Ok(((number(0)?, number(1)?, number(2)?), number(3)?))
+}
+
 fn read_device(row: &AnyRow) -> Result<PushDevice, sqlx::Error> {
     Ok(PushDevice {
         user_id: from_sql(row.try_get(0)?),
@@ -267,9 +280,9 @@ mod tests {
         assert_by_index(&placed, &["placed", "SUBQUERY"]).await;
         for dialect in [Dialect::Sqlite, Dialect::Mysql] {
             let sql = dialect::sql(dialect);
-            let statements = [sql.find_acks, sql.find_group_cursors, sql.find_muted].map(|one| numbered(&one.sql(4).0));
+            let statements = [sql.find_acks, sql.find_group_acks, sql.find_muted].map(|one| numbered(&one.sql(4).0));
             assert_by_index_in(&[dialect], &statements, &["4-ROW VALUES CLAUSE"]).await;
-            let behind = [UNACKNOWLEDGED[0], UNACKNOWLEDGED[1], NOT_READ_IN_GROUP[0]];
+            let behind = [UNACKNOWLEDGED[0], UNACKNOWLEDGED[1], UNACKNOWLEDGED_IN_GROUP[0]];
             assert_by_index_in(&[dialect], &behind.map(|one| sql.union_of_limited(one, 2)), &["part"]).await;
         }
     }

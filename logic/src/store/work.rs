@@ -130,11 +130,13 @@ pub struct Ack {
     pub seq: u64,
 }
 
-/// How far a user has read in a large group; at most its newest seq, which whoever submits it has seen.
+/// How far a device has acknowledged a large group; at most its newest seq, which whoever submits it has seen.
 #[derive(Debug, Clone, Copy)]
 pub struct GroupAck {
     /// Who.
     pub user_id: u64,
+    /// On which device.
+    pub device_id: u64,
     /// Where.
     pub group_id: u64,
     /// Up to here.
@@ -300,7 +302,8 @@ impl Work {
             Self::Recall(request) => request.wants.rows(),
             Self::Group(request) => request.wants.rows(),
             Self::Ack(_) | Self::Read(_) | Self::Device(_) => 1,
-            Self::GroupAcks(request) => request.wants.len(),
+            // The place of the user, and that of the device.
+            Self::GroupAcks(request) => 2 * request.wants.len(),
         }
     }
 

@@ -137,7 +137,7 @@ impl Syncs {
         if let (Some(left), true) = (left, acks.is_empty()) {
             return Ok(Err(GroupRefusal::NotInGroup(left)));
         }
-        let ack = |(group_id, seq)| GroupAck { user_id: caller.user_id, group_id, seq };
+        let ack = |(group_id, seq)| GroupAck { user_id: caller.user_id, device_id: caller.device_id, group_id, seq };
         Ok(Ok(self.writer.submit_group_acks(acks.into_iter().map(ack).collect())?))
     }
 }

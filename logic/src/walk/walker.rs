@@ -140,6 +140,7 @@ impl Walk {
     /// Moves on over what nobody wants to hear of, or was handed out in another way than one after the other, which is noted later.
     pub fn pass(&mut self, up_to: u64) {
         self.held.iter_mut().for_each(|held| held.cursor_id = held.cursor_id.max(up_to));
+        self.show_lag();
     }
 
     /// Shows that it is held, if that is due: to be called before each hand-out.

@@ -20,7 +20,7 @@ use tonic::Request;
 
 use crate::support::{Server, business::StubBusiness, conn::Conn, refusal, server, server_with};
 
-const TABLES: [&str; 15] = [
+const TABLES: [&str; 16] = [
     "device",
     "inbox",
     "message",
@@ -33,6 +33,7 @@ const TABLES: [&str; 15] = [
     "group_message",
     "group_receivers",
     "group_cursor",
+    "group_device_cursor",
     "token_revocation",
     "read_position",
     "conversation_setting",

@@ -3,11 +3,14 @@
 use std::time::{Duration, Instant};
 
 use gim_proto::{
+    business::OfflinePush,
     connect::send_request::Target,
     logic::{
-        ConversationReadRequest, ConversationSetRequest, MessageAckRequest, RecallRequest, RevokeRequest,
-        access_int_service_client::AccessIntServiceClient, conversation_read_request, conversation_set_request,
+        ConversationReadRequest, ConversationSetRequest, GroupCursor, GroupKind, MessageAckRequest, RecallRequest,
+        RevokeRequest, access_int_service_client::AccessIntServiceClient, conversation_read_request,
+        conversation_set_request,
     },
+    metadata,
 };
 
 use super::{
@@ -91,6 +94,50 @@ async fn a_device_that_acknowledges_is_there_and_one_that_never_did_is_not() {
     assert!(server.handed_out().await.is_empty(), "nobody is woken at once");
     assert!(server.handed_out_until("to one who vanished").await.iter().all(|push| push.user_id == 999));
     stop(server).await;
+}
+
+#[tokio::test]
+async fn a_desktop_that_has_what_is_said_in_a_large_group_lets_no_phone_sleep() {
+    let server = waking_server(|settings| {
+        settings.offline_push.coalesce_ms = 2_000;
+        settings.offline_push.unacknowledged_s = 4;
+    })
+    .await;
+    server.handed_out().await;
+    let mut conn = Conn::attach(&server, "conn-1", 1).await;
+    for user_id in [8, 9] {
+        // What it calls with in `signed`.
+        server.give_push_id(user_id, user_id * 10, &format!("desktop of {user_id}")).await;
+        server.give_push_id(user_id, user_id * 10 + 1, &format!("phone of {user_id}")).await;
+        conn.sign_in(user_id, user_id * 10, user_id).await;
+    }
+    // A phone that lost its network looks like this.
+    conn.sign_in(9, 91, 91).await;
+    let group_id = server.make(GroupKind::GkLarge, &[7, 8, 9]).await;
+    let seq = server.text(7, Target::GroupId(group_id), words("to all"), "1").await.seq;
+    for user_id in [8, 9] {
+        let ack = MessageAckRequest { device_ack: 0, group_acks: vec![GroupCursor { group_id, seq }] };
+        server.message_ext().message_ack(signed(user_id, ack)).await.unwrap();
+    }
+    let begun = Instant::now();
+    while !woken_of(&server.handed_out().await).contains(&"phone of 9".to_owned()) {
+        assert!(begun.elapsed() < DEADLINE, "it was waited for in vain");
+    }
+    assert_eq!(woken_of(&server.handed_out().await), ["phone of 8", "phone of 9"], "and no desktop is");
+    // A phone that has it as well is left alone.
+    let seq = server.text(7, Target::GroupId(group_id), words("again"), "2").await.seq;
+    let ack = MessageAckRequest { device_ack: 0, group_acks: vec![GroupCursor { group_id, seq }] };
+    server.message_ext().message_ack(metadata::signed(ack, 8, 81, "token-8")).await.unwrap();
+    let of_phone = woken_of(&server.handed_out().await).into_iter().filter(|push_id| push_id == "phone of 8").count();
+    assert_eq!(of_phone, 1, "by what was said before");
+    stop(server).await;
+}
+
+/// The push ids of pushes, in order.
+fn woken_of(pushes: &[OfflinePush]) -> Vec<String> {
+    let mut woken: Vec<String> = pushes.iter().map(|push| push.push_id.clone()).collect();
+    woken.sort();
+    woken
 }
 
 #[tokio::test]

@@ -11,8 +11,11 @@ use ring::{
 };
 use serde_json::json;
 
-use super::offline_push_services::{StandIn, p256_key, server_of};
-use crate::support::stop;
+use super::offline_push_services::server_of;
+use crate::support::{
+    push_stand_in::{StandIn, p256_key},
+    stop,
+};
 
 fn apns(settings: &mut LogicSettings, folder: &Path, endpoint: &str) {
     let (file, _) = p256_key(folder);

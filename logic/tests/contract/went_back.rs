@@ -19,7 +19,7 @@ use super::{
 };
 use crate::support::{self, Server, backend, conn::Conn, server, soon};
 
-const TABLES: [&str; 11] = [
+const TABLES: [&str; 12] = [
     "inbox",
     "other_inbox",
     "direct_inbox",
@@ -31,6 +31,7 @@ const TABLES: [&str; 11] = [
     "group_message",
     "group_receivers",
     "group_cursor",
+    "group_device_cursor",
 ];
 
 const BY: u64 = 1_000_000;

@@ -6,6 +6,7 @@
 pub mod backend;
 pub mod business;
 pub mod conn;
+pub mod push_stand_in;
 pub mod receiver;
 
 use std::{path::Path, time::Duration};

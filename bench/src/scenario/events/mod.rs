@@ -94,6 +94,7 @@ pub fn run(arguments: &Arguments) -> Outcome {
 }
 
 fn go(arguments: &Arguments, figures: &mut Figures) -> anyhow::Result<()> {
+    arguments.target.ensure_tcp()?;
     let run = format!("{:08x}", rand::random::<u32>());
     let target = Target::reach(&arguments.target, &run)?;
     let conversations = TOGETHER * CALLS;

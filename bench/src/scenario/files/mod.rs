@@ -84,6 +84,10 @@ impl Measurement for Arguments {
         vec![("files at a time, of which there is one", 1)]
     }
 
+    fn check(&self) -> anyhow::Result<()> {
+        self.load.ensure_tcp()
+    }
+
     fn measure(&self, run: &mut Run<'_>) -> anyhow::Result<()> {
         let at_once = self.beside.unwrap_or(self.transfers);
         let users = run.sign_up(1 + at_once.div_ceil(TRANSFERS_PER_USER) as usize)?;

@@ -93,6 +93,7 @@ pub fn run(arguments: &Arguments) -> Outcome {
 }
 
 fn go(arguments: &Arguments, figures: &mut Figures) -> anyhow::Result<()> {
+    arguments.target.ensure_tcp()?;
     ensure_rate("rate", Some(arguments.rate))?;
     let target = Target::reach(&arguments.target, &format!("{:08x}", rand::random::<u32>()))?;
     let (away, online) = (arguments.away as usize, arguments.online as usize);

@@ -52,6 +52,7 @@ pub fn run(arguments: &Arguments) -> Outcome {
 }
 
 fn go(arguments: &Arguments, checks: &mut Checks) -> anyhow::Result<()> {
+    arguments.target.ensure_tcp()?;
     let run = format!("{:08x}", rand::random::<u32>());
     let (target, identities, carl) = match &arguments.tokens {
         Some(file) => {

@@ -21,13 +21,10 @@ use tonic::async_trait;
 
 use super::{
     Outcome, PushSender,
-    each::{LIMITS, TTL_S, conversation, headers, of_answer, of_no_answer, service_is_busy},
+    each::{LIMITS, Moment, TTL_S, conversation, headers, of_answer, of_no_answer, service_is_busy},
     signing::SigningKey,
 };
-use crate::{
-    domain::{clock, push_device::PushService},
-    settings::OfflinePushSettings,
-};
+use crate::{domain::push_device::PushService, settings::OfflinePushSettings};
 
 /// The service refuses tokens that are older than an hour, and those that are made more often than every twenty minutes.
 const TOKEN_LIFETIME: Duration = Duration::from_secs(40 * 60);
@@ -62,16 +59,17 @@ impl ApnsSender {
         })
     }
 
-    async fn hand_out_one(&self, push: &OfflinePush) -> Outcome {
+    pub(super) async fn hand_out_one(&self, push: &OfflinePush, moment: Moment) -> Outcome {
         let (_, device) = PushService::of(&push.push_id);
         if !device.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return Outcome::Unregistered(i64::MAX);
         }
-        let (Ok(url), Ok(token)) = (format!("{}/3/device/{device}", self.endpoint).parse::<Uri>(), self.token()) else {
+        let url = format!("{}/3/device/{device}", self.endpoint).parse::<Uri>();
+        let (Ok(url), Ok(token)) = (url, self.token(moment)) else {
             return Outcome::Refused("the settings of APNs make no request".into());
         };
         let is_shown = is_shown(push);
-        let expires_s = clock::now_ms() / 1000 + TTL_S as i64;
+        let expires_s = moment.unix_s + TTL_S as i64;
         let headers = headers([
             ("authorization", format!("bearer {token}")),
             ("apns-topic", self.topic.clone()),
@@ -109,16 +107,16 @@ impl ApnsSender {
         }
     }
 
-    fn token(&self) -> Result<String, String> {
+    fn token(&self, moment: Moment) -> Result<String, String> {
         let mut known = self.token.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((token, until)) = &*known
-            && Instant::now() < *until
+            && moment.at < *until
         {
             return Ok(token.clone());
         }
-        let claims = json!({ "iss": self.team_id, "iat": clock::now_ms() / 1000 });
+        let claims = json!({ "iss": self.team_id, "iat": moment.unix_s });
         let token = self.key.token(Some(&self.key_id), &claims)?;
-        *known = Some((token.clone(), Instant::now() + TOKEN_LIFETIME));
+        *known = Some((token.clone(), moment.at + TOKEN_LIFETIME));
         Ok(token)
     }
 }
@@ -134,7 +132,7 @@ impl PushSender for ApnsSender {
     }
 
     async fn hand_out(&self, pushes: &[OfflinePush], _made_at_ms: i64) -> Vec<Outcome> {
-        join_all(pushes.iter().map(|push| self.hand_out_one(push))).await
+        join_all(pushes.iter().map(|push| self.hand_out_one(push, Moment::now()))).await
     }
 }
 

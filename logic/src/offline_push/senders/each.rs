@@ -1,18 +1,32 @@
 //! Services that take one push with each call: how their answers are read.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use gim_config::https_client::{HttpsAnswer, NoHttpsAnswer};
 use gim_proto::business::{OfflinePush, offline_push::Peer};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use super::{Cause, Outcome};
+use crate::domain::clock;
 
 /// Pushes of one call, and calls at the same time: enough for 1,000 pushes a second where a call takes half of one.
 pub(super) const LIMITS: (usize, usize) = (1, 512);
 
 /// After so long nobody is woken any more by a push that the service still has.
 pub(super) const TTL_S: u64 = 24 * 60 * 60;
+
+/// A moment: as this process measures time, and as others read it in a token.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Moment {
+    pub at: Instant,
+    pub unix_s: i64,
+}
+
+impl Moment {
+    pub(super) fn now() -> Self {
+        Self { at: Instant::now(), unix_s: clock::now_ms() / 1000 }
+    }
+}
 
 /// What an answer says that is neither success nor about the device.
 pub(super) fn of_answer(answer: &HttpsAnswer) -> Outcome {

@@ -21,13 +21,10 @@ use tonic::async_trait;
 
 use super::{
     Outcome, PushSender,
-    each::{LIMITS, TTL_S, conversation, headers, of_answer, of_no_answer, service_is_busy},
+    each::{LIMITS, Moment, TTL_S, conversation, headers, of_answer, of_no_answer, service_is_busy},
     signing::SigningKey,
 };
-use crate::{
-    domain::{clock, push_device::PushService},
-    settings::OfflinePushSettings,
-};
+use crate::{domain::push_device::PushService, settings::OfflinePushSettings};
 
 const SCOPE: &str = "https://www.googleapis.com/auth/firebase.messaging";
 const GRANT: &str = "grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Ajwt-bearer&assertion=";
@@ -106,8 +103,8 @@ impl FcmSender {
         Ok(Self { client, url, account, key, token_url, token: Mutex::default(), has_worked: AtomicBool::new(false) })
     }
 
-    async fn hand_out_one(&self, push: &OfflinePush) -> Outcome {
-        let token = match self.token().await {
+    pub(super) async fn hand_out_one(&self, push: &OfflinePush, moment: Moment) -> Outcome {
+        let token = match self.token(moment).await {
             Ok(token) => token,
             Err(outcome) => return outcome,
         };
@@ -131,24 +128,24 @@ impl FcmSender {
     }
 
     /// The access token; who waits for a new one waits for that of another push, and fails with it.
-    async fn token(&self) -> Result<String, Outcome> {
+    async fn token(&self, moment: Moment) -> Result<String, Outcome> {
         let mut known = self.token.lock().await;
         match &*known {
-            KnownToken::Good(token, until) if Instant::now() < *until => return Ok(token.clone()),
-            KnownToken::Failed(outcome, until) if Instant::now() < *until => return Err(outcome.clone()),
+            KnownToken::Good(token, until) if moment.at < *until => return Ok(token.clone()),
+            KnownToken::Failed(outcome, until) if moment.at < *until => return Err(outcome.clone()),
             _ => {}
         }
-        let asked = self.ask_for_token().await;
-        let now = Instant::now();
+        let begun = Instant::now();
+        let asked = self.ask_for_token(moment.unix_s).await;
         *known = match &asked {
-            Ok((token, lifetime)) => KnownToken::Good(token.clone(), now + *lifetime),
-            Err(outcome) => KnownToken::Failed(outcome.clone(), now + TOKEN_PAUSE),
+            // From when it was asked for, as it was made after that.
+            Ok((token, lifetime)) => KnownToken::Good(token.clone(), moment.at + *lifetime),
+            Err(outcome) => KnownToken::Failed(outcome.clone(), moment.at + begun.elapsed() + TOKEN_PAUSE),
         };
         asked.map(|(token, _)| token)
     }
 
-    async fn ask_for_token(&self) -> Result<(String, Duration), Outcome> {
-        let now_s = clock::now_ms() / 1000;
+    async fn ask_for_token(&self, now_s: i64) -> Result<(String, Duration), Outcome> {
         let claims = json!({
             "iss": self.account.client_email,
             "scope": SCOPE,
@@ -192,7 +189,7 @@ impl PushSender for FcmSender {
     }
 
     async fn hand_out(&self, pushes: &[OfflinePush], _made_at_ms: i64) -> Vec<Outcome> {
-        join_all(pushes.iter().map(|push| self.hand_out_one(push))).await
+        join_all(pushes.iter().map(|push| self.hand_out_one(push, Moment::now()))).await
     }
 }
 

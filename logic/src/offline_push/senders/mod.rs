@@ -10,6 +10,8 @@ mod each;
 mod fcm;
 mod log;
 mod signing;
+#[cfg(test)]
+mod tests;
 mod web_push;
 mod webhook;
 
@@ -21,6 +23,7 @@ use std::{
 
 use bytes::Bytes;
 use gim_proto::business::OfflinePush;
+use metrics::counter;
 use tonic::async_trait;
 
 use super::{
@@ -28,7 +31,9 @@ use super::{
     destinations::{Destination, Destinations},
     queue::{PushBatch, PushQueue},
 };
-use crate::{clients::business::Business, domain::push_device::PushService, settings::OfflinePushSettings};
+use crate::{
+    clients::business::Business, domain::push_device::PushService, metrics as names, settings::OfflinePushSettings,
+};
 
 use self::{
     apns::ApnsSender,
@@ -38,6 +43,9 @@ use self::{
     web_push::WebPushSender,
     webhook::WebhookSender,
 };
+
+/// What becomes of pushes, as metrics say it.
+const RESULTS: [&str; 5] = ["taken", "unregistered", "refused", "unwanted", "late"];
 
 /// What became of a push.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -141,6 +149,10 @@ impl Senders {
         match service {
             Some(service) => self.by_service.push((service, number)),
             None => self.for_others = Some(number),
+        }
+        // Of a count that is born with its first failure, no rate shows that one.
+        for result in RESULTS {
+            counter!(names::OFFLINE_PUSHES, "sender" => sender.name(), "result" => result).increment(0);
         }
         let (_, calls_max) = sender.limits();
         // One maker of browsers of several takes no more than its part.

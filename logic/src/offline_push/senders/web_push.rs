@@ -28,13 +28,10 @@ use tonic::async_trait;
 
 use super::{
     Destination, Outcome, PushSender,
-    each::{LIMITS, TTL_S, conversation, headers, of_answer, of_no_answer},
+    each::{LIMITS, Moment, TTL_S, conversation, headers, of_answer, of_no_answer},
     signing::SigningKey,
 };
-use crate::{
-    domain::{clock, push_device::PushService},
-    settings::OfflinePushSettings,
-};
+use crate::{domain::push_device::PushService, settings::OfflinePushSettings};
 
 /// A service takes tokens that are good for a day at most.
 const TOKEN_S: i64 = 12 * 60 * 60;
@@ -97,7 +94,7 @@ impl WebPushSender {
         })
     }
 
-    async fn hand_out_one(&self, push: &OfflinePush) -> Outcome {
+    pub(super) async fn hand_out_one(&self, push: &OfflinePush, moment: Moment) -> Outcome {
         let (_, subscription) = PushService::of(&push.push_id);
         let Some(page) = self.page(subscription) else {
             return Outcome::Refused("the push id is no subscription with a service of web_push_hosts".into());
@@ -111,7 +108,7 @@ impl WebPushSender {
             "messages": push.messages,
         });
         let body = encrypted(&page.public, &page.auth, text.to_string().as_bytes());
-        let (Ok(body), Ok(token)) = (body, self.token(&page.service)) else {
+        let (Ok(body), Ok(token)) = (body, self.token(&page.service, moment)) else {
             return Outcome::Refused("the keys of the subscription, or those of the settings, are none".into());
         };
         let public = BASE64_URL_SAFE_NO_PAD.encode(self.key.public());
@@ -156,20 +153,19 @@ impl WebPushSender {
     }
 
     /// What shows the service who pushes.
-    fn token(&self, service: &str) -> Result<String, String> {
+    fn token(&self, service: &str, moment: Moment) -> Result<String, String> {
         let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = Instant::now();
         if let Some((token, until)) = tokens.get(service)
-            && now < *until
+            && moment.at < *until
         {
             return Ok(token.clone());
         }
         if tokens.len() >= TOKENS_MAX {
             tokens.clear();
         }
-        let claims = json!({ "aud": service, "exp": clock::now_ms() / 1000 + TOKEN_S, "sub": self.subject });
+        let claims = json!({ "aud": service, "exp": moment.unix_s + TOKEN_S, "sub": self.subject });
         let token = self.key.token(None, &claims)?;
-        tokens.insert(service.to_owned(), (token.clone(), now + TOKEN_LIFETIME));
+        tokens.insert(service.to_owned(), (token.clone(), moment.at + TOKEN_LIFETIME));
         Ok(token)
     }
 }
@@ -197,7 +193,7 @@ impl PushSender for WebPushSender {
     }
 
     async fn hand_out(&self, pushes: &[OfflinePush], _made_at_ms: i64) -> Vec<Outcome> {
-        join_all(pushes.iter().map(|push| self.hand_out_one(push))).await
+        join_all(pushes.iter().map(|push| self.hand_out_one(push, Moment::now()))).await
     }
 }
 
