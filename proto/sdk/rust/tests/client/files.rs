@@ -47,8 +47,8 @@ async fn a_break_between_the_head_and_the_first_byte_is_tried_again() {
     let answers =
         vec![broken.clone(), broken, answer("200 OK", 10, "hello"), answer("206 Partial Content", 5, "world")];
     let (files, server) = answering(answers).await;
-    let (mut to, mut told) = (Vec::new(), Vec::new());
-    let read = files.download(&url(), &mut to, |done, total| told.push((done, total)));
+    let (mut to, mut told, url) = (Vec::new(), Vec::new(), url());
+    let read = files.download(&url, &mut to, |done, total| told.push((done, total)));
     assert_eq!(within("the file", read).await, Ok(10));
     assert_eq!((to.as_slice(), told.last()), (&b"helloworld"[..], Some(&(10, 10))));
     let asked = server.await.unwrap();
