@@ -4,7 +4,7 @@ import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import type { App } from "../model/app";
 import type { Chat } from "../model/chat";
 import { isNote, type Line } from "../model/lines";
-import { linkTo } from "../model/route";
+import { keyOf, linkTo } from "../model/route";
 import type { Talk } from "../model/talk";
 import { dayOf, isSameDay, text } from "../text";
 import { Bubble } from "./bubble";
@@ -37,7 +37,7 @@ export function TalkView({ app, chat, talk }: { app: App; chat: Chat; talk: Talk
     chat.uploads.begin(talk.target, event.dataTransfer!.files);
   };
   return (
-    <main class={isOver ? "talk over" : "talk"} onDragEnter={dragged} onDragOver={dragged} onDragLeave={dragged} onDrop={dropped}>
+    <main class={isOver ? "talk over" : "talk"} data-key={keyOf(talk.target)} onDragEnter={dragged} onDragOver={dragged} onDragLeave={dragged} onDrop={dropped}>
       <Header chat={chat} talk={talk} />
       <Banner chat={chat} onSignIn={() => void app.signOut()} />
       {talk.target.kind === "room" && chat.room?.problem && <p class="banner" role="status">{text.refused}{chat.room.problem}</p>}

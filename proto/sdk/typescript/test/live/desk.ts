@@ -27,8 +27,8 @@ export class Desk {
   // What the address says after "#".
   async goTo(place: string): Promise<void> {
     await this.page.goto(`${this.address}#${place}`);
-    // It is there once what the browser has stored is shown.
-    if (/^(user|group|room).\d+$/.test(place)) await this.page.locator(".lines-frame").waitFor();
+    // It is there once what the browser has stored is shown; until then, the conversation of before is.
+    if (/^(user|group|room).\d+$/.test(place)) await this.page.locator(`.talk[data-key="${place}"] .lines-frame`).waitFor();
   }
 
   async find(key: string): Promise<void> {
