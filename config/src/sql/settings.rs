@@ -165,7 +165,7 @@ impl DatabaseSettings {
 
 fn check_mysql_url(url: &str) -> Result<(), String> {
     if has_bare_signs(url) {
-        return Err("database.url: in a user or password `/` is written %2F, `?` %3F and `#` %23".into());
+        return Err("database.url: signs such as @ / ? # % in a user or password are written %40 %2F %3F %23 %25".into());
     }
     if database_name(url).is_empty() {
         return Err("database.url: must name a database, as in mysql://user:password@host:3306/gim".into());
@@ -180,11 +180,9 @@ fn check_mysql_url(url: &str) -> Result<(), String> {
 fn has_bare_signs(url: &str) -> bool {
     let rest = url.split_once("//").map_or(url, |(_, rest)| rest);
     let (before, query) = rest.split_once('?').unwrap_or((rest, ""));
-    match before.rsplit_once('@') {
-        Some((login, _)) => login.contains(['/', '#']),
-        // A value of a parameter may have an `@` as well; then there is a database before it, and we know the parameters.
-        None => query.contains('@') && (database_name(url).is_empty() || unknown_parameter(url).is_some()),
-    }
+    let ends_early = before.rsplit_once('@').is_some_and(|(login, _)| login.contains(['/', '#']));
+    // A value of a parameter may have an `@` as well; then there is a database before it, and we know the parameters.
+    ends_early || query.contains('@') && (database_name(url).is_empty() || unknown_parameter(url).is_some())
 }
 
 fn unknown_parameter(url: &str) -> Option<&str> {
@@ -247,7 +245,7 @@ mod tests {
 
     #[test]
     fn signs_that_have_to_be_encoded_in_a_password_are_named_without_it() {
-        for signs in ["/", "#", "?", "/?", "?/", "#?", "?a=/"] {
+        for signs in ["/", "#", "?", "/?", "?/", "#?", "?a=/", "@/x?", "@h/x?a&", "@?"] {
             let wrong = format!("mysql://u:se{signs}cret@h:3306/gim");
             let problem = refusal(&wrong);
             assert!(problem.contains("%2F") && !problem.contains("cret"), "{wrong}: {problem}");

@@ -1,5 +1,5 @@
 //! `backup`: copies the databases of logic and business while the services run. Of a MySQL the server's own program makes the copy, and
-//! the command for it is printed.
+//! the command for it is printed, and the exit code tells that it was not copied.
 //!
 //! Always holds: the folder of a backup is there when everything in it is whole and on the disk, and not before; until then it has a name
 //! of its own, which holds a lock, so that another run neither goes on with what was left nor takes away what is being made.
@@ -90,12 +90,17 @@ pub async fn run(arguments: &BackupArguments) -> Result<Answer, BackupError> {
     }
     let commands = dump_command(&served, to);
     lines.extend(commands.iter().map(|command| {
-        format!("a MariaDB or MySQL is backed up by its own program, both databases at one moment:\n  {command}")
+        let names: Vec<_> = served.iter().map(|database| database.location.database()).collect();
+        format!(
+            "not copied: {}. A MariaDB or MySQL is backed up by its own program, both databases at one moment, in a folder that is \
+             there (where nobody can be asked for the password, name a file that holds it by --defaults-extra-file, as the first option):\n  {command}",
+            names.join(" and ")
+        )
     }));
     let of_users = files_of_users(&embedded.iter().chain(&served).collect::<Vec<_>>());
     lines.extend(of_users.iter().map(|place| format!("files of users are not in it: copy {place} after it")));
     let json = json!({"folder": to, "files": files, "commands": commands, "files_of_users": of_users});
-    Ok(Answer::good(lines.join("\n"), json))
+    Ok(Answer { text: lines.join("\n"), json, is_good: served.is_empty() })
 }
 
 async fn make(databases: &[OwnDatabase], to: &Path) -> Result<BTreeMap<String, Copied>, BackupError> {
@@ -160,7 +165,7 @@ fn dump_command(databases: &[OwnDatabase], to: &Path) -> Option<String> {
     let to = to.with_extension("sql");
     databases.first().map(|first| {
         format!(
-            "mariadb-dump {} --single-transaction --quick --hex-blob --databases {} >'{}'",
+            "mariadb-dump {} --skip-add-locks --single-transaction --quick --hex-blob --databases {} >'{}'",
             first.location.client_options(),
             names.join(" "),
             to.display()

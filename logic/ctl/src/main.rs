@@ -99,6 +99,8 @@ enum Command {
     #[command(subcommand)]
     Db(db::DbCommand),
     /// Copies the databases of logic and business, which may run meanwhile
+    ///
+    /// Of a MariaDB or MySQL nothing is copied: the command that does it is printed, and the exit code is 1.
     Backup(backup::BackupArguments),
     /// Puts a backup in the place of the databases, while no service runs
     Restore(restore::RestoreArguments),

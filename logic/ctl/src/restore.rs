@@ -16,6 +16,7 @@ use gim_config::{
     data_folder::{DataFolder, DataFolderError},
     sql::{DatabaseError, DatabaseSettings, at_rest},
 };
+use gim_logic::settings::{Credentials, RedisTarget, RedisWay};
 use serde_json::json;
 
 use crate::{
@@ -125,6 +126,8 @@ struct Ready {
     _folder: DataFolder,
     copy: PathBuf,
     target: PathBuf,
+    /// What is not as it was backed up, in words.
+    raised: String,
 }
 
 /// Puts it in place.
@@ -142,18 +145,19 @@ pub async fn run(arguments: &RestoreArguments) -> Result<Answer, RestoreError> {
         }
     }
     let stamp = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    for (index, Ready { copy, target, .. }) in ready.iter().enumerate() {
+    for (index, Ready { copy, target, raised, .. }) in ready.iter().enumerate() {
         let kept = put_in_place(copy, target, stamp).map_err(|source| {
             let done = ready[..index].iter().map(|ready| ready.target.clone()).collect();
             RestoreError::Place { path: target.clone(), source, done }
         })?;
         let kept = kept.map(|kept| format!("; what was there is now {}", kept.display())).unwrap_or_default();
-        lines.push(format!("{} is as it was backed up{kept}", target.display()));
+        lines.push(format!("{} is as it was backed up{}{kept}", target.display(), raised));
     }
     let commands = commands(&served, &arguments.from, arguments);
     if !commands.is_empty() {
         lines.push(format!(
-            "a MariaDB or MySQL is restored by its own programs, while no service runs:\n  {}",
+            "a MariaDB or MySQL is restored by its own programs, while no service runs (try it on another server first: a DROP cannot \
+             be undone):\n  {}",
             commands.join("\n  ")
         ));
     }
@@ -162,7 +166,7 @@ pub async fn run(arguments: &RestoreArguments) -> Result<Answer, RestoreError> {
             "files of users are as they were: {place} has to be as new as the databases, or newer, before business starts"
         ));
     }
-    lines.push("empty Redis, if logic uses one: redis-cli flushdb; then start business, logic and conn".to_owned());
+    lines.push(format!("{}then start business, logic and conn", empty_redis(embedded.iter().chain(&served))));
     let restored: Vec<_> = ready.iter().map(|ready| &ready.target).collect();
     Ok(Answer::good(lines.join("\n"), json!({"restored": restored, "commands": commands})))
 }
@@ -195,20 +199,23 @@ async fn prepare(arguments: &RestoreArguments, database: &OwnDatabase) -> Result
     fs::create_dir_all(&beside).map_err(fail)?;
     let copy = beside.join(database.owner.file_name());
     fs::copy(arguments.from.join(database.owner.file_name()), &copy).map_err(fail)?;
+    let mut raised = String::new();
     if !arguments.nothing_came_after {
         match &database.settings {
             OwnSettings::Logic(settings) => {
                 let mut settings = settings.clone();
                 (settings.database, settings.data_dir) = (DatabaseSettings::default(), beside.clone());
                 gim_logic::raise_seqs(*settings, arguments.raise_seqs_by).await?;
+                raised = format!(", with its seqs raised by {}", arguments.raise_seqs_by);
             }
             OwnSettings::Business(_) => {
                 at_rest::execute_on_sqlite(&copy, SKIP_USER_IDS).await.map_err(RestoreError::SkipIds)?;
+                ", with the next ids of users raised by 1000000".clone_into(&mut raised);
             }
         }
     }
     File::open(&copy).and_then(|copy| copy.sync_all()).map_err(fail)?;
-    Ok(Ready { _folder: folder, copy, target })
+    Ok(Ready { _folder: folder, copy, target, raised })
 }
 
 /// A file under another name.
@@ -286,6 +293,34 @@ fn with_ending(path: &Path, ending: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(ending);
     name.into()
+}
+
+/// What is to be done about Redis: by its options where logic names one server, without the password.
+fn empty_redis<'a>(mut databases: impl Iterator<Item = &'a OwnDatabase>) -> String {
+    let logic = databases.find_map(|database| match &database.settings {
+        OwnSettings::Logic(settings) => Some(settings),
+        OwnSettings::Business(_) => None,
+    });
+    let Some(logic) = logic else { return "empty Redis, if logic uses one: redis-cli flushdb; ".to_owned() };
+    let Ok(target) = RedisTarget::parse(&logic.shared_state.url) else { return String::new() };
+    let prefix = &logic.shared_state.key_prefix;
+    let keys = format!("or remove the keys that begin with `{prefix}`, if others use it too");
+    let ([(host, port)], RedisWay::Single) = (&target.servers[..], &target.way) else {
+        return format!("empty Redis, each master of {target}: redis-cli flushdb, {keys}; ");
+    };
+    let Credentials { user, password } = &target.credentials;
+    let quoted = |text: &str| format!("'{}'", text.replace('\'', r"'\''"));
+    let mut options = format!("-h {} -p {port} -n {}", quoted(host), target.db);
+    if !user.is_empty() {
+        options += &format!(" --user {}", quoted(user));
+    }
+    if !password.is_empty() {
+        options += " --askpass";
+    }
+    if target.tls.is_some() {
+        options += " --tls";
+    }
+    format!("empty Redis: redis-cli {options} flushdb, {keys}; ")
 }
 
 fn commands(databases: &[OwnDatabase], from: &Path, arguments: &RestoreArguments) -> Vec<String> {

@@ -117,6 +117,9 @@ pub enum StartError {
     /// Nothing is kept there.
     #[error("there is no {}", .0.display())]
     NoDatabase(PathBuf),
+    /// Nobody has a message there.
+    #[error("there is no message and no inbox in {0}: was the backup put back?")]
+    NothingKept(String),
     /// Seqs.
     #[error(transparent)]
     Raise(#[from] RaiseError),

@@ -25,8 +25,27 @@ pub fn run_raising_seqs(arguments: &ServiceArguments, by: u64) -> ExitCode {
     gim_config::service::run_once(
         arguments,
         |settings: &LogicSettings| &settings.log,
-        |settings| raise_seqs(settings, by),
+        |settings| raise_what_was_restored(settings, by),
     )
+}
+
+/// As [`raise_seqs`], for somebody who may not have put the backup back.
+async fn raise_what_was_restored(settings: LogicSettings, by: u64) -> Result<String, StartError> {
+    let location = Location::new(&settings.database, &settings.data_dir, DATABASE_FILE)?;
+    if location.file.as_ref().is_none_or(|file| file.exists()) && !holds_seqs(&location).await? {
+        return Err(StartError::NothingKept(location.name()));
+    }
+    raise_seqs(settings, by).await
+}
+
+/// Whether anybody has a seq. Tables that are not there are not made, as those of the backup come in their place.
+async fn holds_seqs(location: &Location) -> Result<bool, StartError> {
+    for statement in seqs::GIVEN {
+        if location.number(statement).await?.unwrap_or(0) > 0 {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Raises all seqs of a database that went back, and says how many. The data folder has to be nobody else's meanwhile.

@@ -8,6 +8,9 @@ use percent_encoding::percent_decode_str;
 const FORMS: &str =
     "must begin with redis://, redis+sentinel:// or redis+cluster://, or with rediss in place of redis for TLS";
 
+/// What cut a URL short, for messages, which do not show the rest of it.
+const BARE_SIGNS: &str = "signs such as @ / ? # % in a user or password are written %40 %2F %3F %23 %25";
+
 /// Where Redis is, read from a URL: `redis://[USER:PASSWORD@]HOST:PORT,HOST:PORT[/PATH][?NAME=VALUE&NAME=VALUE]`. What it says is
 /// percent-decoded.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -137,7 +140,7 @@ impl Parameters {
                 "ssl-ca" => parameters.tls.ca = value.into(),
                 "ssl-cert" => parameters.tls.certificate = value.into(),
                 "ssl-key" => parameters.tls.key = value.into(),
-                _ if query.contains('@') => return Err("in a user or password `?` is written %3F".to_owned()),
+                _ if query.contains('@') => return Err(BARE_SIGNS.to_owned()),
                 _ => {
                     let known = "sentinel-user, sentinel-password, ssl-ca, ssl-cert, ssl-key";
                     return Err(format!("there is no `{name}` (there are {known})"));
@@ -254,11 +257,12 @@ mod tests {
             ("rediss://h?ssl-cert=/c.pem", "belong together"),
             ("redis://h?sentinel-user=u", "without sentinels"),
             ("redis://h?tls=1", "there is no `tls`"),
-            ("redis://u:se?cret@h/1", "`?` is written %3F"),
+            ("redis://u:se?cret@h/1", BARE_SIGNS),
+            ("redis://u:s@x?cret@h/1", BARE_SIGNS),
             ("redis://:%ff@h", "not UTF-8"),
         ] {
             let problem = RedisTarget::parse(wrong).unwrap_err();
-            assert!(problem.contains(words), "{wrong}: {problem}");
+            assert!(problem.contains(words) && !problem.contains("cret"), "{wrong}: {problem}");
         }
     }
 }

@@ -19,6 +19,13 @@ const TABLES: [(&str, &str); 3] = [
     ("UPDATE room_seq SET reserved_until = reserved_until + ?", "SELECT MAX(reserved_until) FROM room_seq"),
 ];
 
+/// What says each whether any seq was given, without the rows of nobody.
+pub const GIVEN: [&str; 3] = [
+    "SELECT COUNT(*) FROM (SELECT 1 FROM inbox WHERE user_id <> 0 LIMIT 1) AS given",
+    "SELECT COUNT(*) FROM (SELECT 1 FROM chat_group WHERE seq <> 0 LIMIT 1) AS given",
+    "SELECT COUNT(*) FROM (SELECT 1 FROM room_seq WHERE room_id <> 0 LIMIT 1) AS given",
+];
+
 /// How many seqs were raised.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Raised {

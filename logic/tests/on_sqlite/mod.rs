@@ -122,3 +122,16 @@ async fn seqs_are_raised_from_the_command_line_while_nothing_runs() {
     assert!(!folder.join("elsewhere").exists());
     assert!(!raise_seqs(&folder, &["--by", "0"]).0);
 }
+
+#[tokio::test]
+async fn seqs_of_a_database_that_nothing_was_put_back_into_are_not_raised() {
+    let server = server().await;
+    let folder = server.data.path().to_owned();
+    let Server { logic, data: _data, .. } = server;
+    logic.stop().await;
+    let (is_done, said, refused) = raise_seqs(&folder, &[]);
+    let file = folder.join("logic.db");
+    let expected =
+        format!("gim-logic: there is no message and no inbox in {}: was the backup put back?", file.display());
+    assert_eq!((is_done, said.as_str(), refused), (false, "", expected));
+}

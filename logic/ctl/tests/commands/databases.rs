@@ -119,7 +119,10 @@ fn a_database_that_a_link_leads_to_is_locked_and_restored_where_it_is() {
     assert!(refused.contains("is in use by another gim-logic"), "{refused}");
     runtime.block_on(service.close());
     let restored = done(restore().env("GIM_LOGIC_DATABASE__URL", url).output().unwrap());
-    let expected = format!("{} is as it was backed up; what was there is now {0}.before-restore-", file.display());
+    let expected = format!(
+        "{} is as it was backed up, with its seqs raised by {RAISED_BY}; what was there is now {0}.before-restore-",
+        file.display()
+    );
     assert!(restored.code == 0 && restored.out.contains(&expected), "{}{}", restored.out, restored.err);
     assert_eq!(fs::read_link(&link).unwrap(), file);
 }
@@ -224,21 +227,24 @@ fn of_a_mysql_the_commands_are_printed_without_its_password() {
         let mut command = ctl(arguments);
         command.env("GIM_LOGIC_DATABASE__URL", "mysql://g%27im:s3cret@127.0.0.1:9/gim_logic");
         command.env("GIM_BUSINESS_DATABASE__URL", "mysql://gim:s3cret@127.0.0.1:9/gim_business?ssl-mode=DISABLED");
+        command.env("GIM_LOGIC_SHARED_STATE__URL", "redis://gim:s3cret@127.0.0.1:9/3");
         done(command.output().unwrap())
     };
     let backup = with_urls(&["backup", "--to", "/backup/monday"]);
-    let dump = r"mariadb-dump --host='127.0.0.1' --port='9' --user='g'\''im' --password --single-transaction --quick --hex-blob --databases 'gim_logic' 'gim_business' >'/backup/monday.sql'";
-    assert!(backup.code == 0 && backup.out.contains(dump) && !backup.out.contains("s3cret"), "{}", backup.out);
+    let dump = r"mariadb-dump --host='127.0.0.1' --port='9' --user='g'\''im' --password --skip-add-locks --single-transaction --quick --hex-blob --databases 'gim_logic' 'gim_business' >'/backup/monday.sql'";
+    assert!(backup.code == 1 && backup.out.contains(dump) && !backup.out.contains("s3cret"), "{}", backup.out);
+    assert!(backup.out.starts_with("not copied: gim_logic and gim_business. "), "{}", backup.out);
     let restore = with_urls(&["restore", "--from", "/backup/monday"]);
     for line in [
         "DROP DATABASE `gim_logic`",
         r"mariadb --host='127.0.0.1' --port='9' --user='g'\''im' --password <'/backup/monday.sql'",
         "mariadb --host='127.0.0.1' --port='9' --user='gim' --password 'gim_business' --execute",
         "gim-logic raise-seqs --by 100000000",
-        "redis-cli flushdb",
+        "redis-cli -h '127.0.0.1' -p 9 -n 3 --user 'gim' --askpass flushdb",
     ] {
         assert!(restore.code == 0 && restore.out.contains(line), "{line}\n{}{}", restore.out, restore.err);
     }
+    assert!(!restore.out.contains("s3cret"), "{}", restore.out);
     let status = refusal(&with_urls(&["db", "status"]));
     assert!(
         status.starts_with("cannot open the database mysql://g%27im:***@127.0.0.1:9/gim_logic")
