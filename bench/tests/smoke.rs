@@ -49,6 +49,13 @@ fn the_smoke_run_passes_twice_at_the_same_time() {
 }
 
 #[test]
+fn the_smoke_run_passes_after_a_restore_that_passed_over_numbers() {
+    let server = Server::start_restored(100_000_000);
+    let output = smoke(&server, &[], &[]).wait_with_output().unwrap();
+    assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
+}
+
+#[test]
 fn services_that_ask_for_certificates_are_shown_one() {
     let server = Server::start_certified();
     let files = server.certificates.clone().unwrap();

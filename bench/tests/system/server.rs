@@ -157,6 +157,19 @@ impl Server {
         server
     }
 
+    /// All three services, after a restore that passed over so many numbers.
+    #[allow(dead_code, reason = "only the tests of smoke ask for it")]
+    pub fn start_restored(passed_over: u64) -> Self {
+        let mut server = Self::prepare();
+        let settings = server.logic_settings();
+        server.runtime.block_on(async {
+            gim_logic::open_offline(settings.clone()).await.unwrap().close().await;
+            gim_logic::raise_seqs(settings, passed_over).await.unwrap();
+        });
+        server.up();
+        server
+    }
+
     fn make_certificates(&self) -> CertificateFiles {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
