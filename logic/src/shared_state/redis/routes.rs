@@ -115,15 +115,20 @@ impl RedisState {
 
         let mut answers = self.client.run_all(commands).await?.into_iter();
         let listed: Vec<Option<String>> = read(answers.next().unwrap_or(Value::Nil))?;
-        let mut lost = Vec::new();
+        let (mut lost, mut forgotten) = (Vec::new(), 0);
         for (connection, listed) in connections.into_iter().zip(listed) {
             let (route, device) = (answers.next().unwrap_or(Value::Nil), answers.next().unwrap_or(Value::Nil));
-            let is_whole = listed.is_some() && read::<Option<String>>(route)?.is_some() && read::<i64>(device)? == 1;
-            if !is_whole {
-                lost.push(connection);
+            let (is_listed, is_routed) = (listed.is_some(), read::<Option<String>>(route)?.is_some());
+            let has_device = read::<i64>(device)? == 1;
+            if is_listed && is_routed && has_device {
+                continue;
             }
+            // What is missing of one that ended since it was heard of is this, and no more.
+            let may_have_ended = !is_listed && !is_routed && has_device;
+            forgotten += usize::from(!may_have_ended);
+            lost.push(connection);
         }
-        self.note_lost(lost.len());
+        self.note_forgotten(forgotten);
         Ok(lost)
     }
 
@@ -134,7 +139,7 @@ impl RedisState {
         [route, prolong(self.keys.device(connection.device_id))]
     }
 
-    fn note_lost(&self, count: usize) {
+    fn note_forgotten(&self, count: usize) {
         counter!(names::CONNECTIONS_FORGOTTEN).increment(count as u64);
         if count > 0 && !self.has_lost.swap(true, Ordering::Relaxed) {
             tracing::error!(
