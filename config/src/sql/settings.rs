@@ -165,7 +165,9 @@ impl DatabaseSettings {
 
 fn check_mysql_url(url: &str) -> Result<(), String> {
     if has_bare_signs(url) {
-        return Err("database.url: signs such as @ / ? # % in a user or password are written %40 %2F %3F %23 %25".into());
+        return Err(
+            "database.url: signs such as @ / ? # % in a user or password are written %40 %2F %3F %23 %25".into()
+        );
     }
     if database_name(url).is_empty() {
         return Err("database.url: must name a database, as in mysql://user:password@host:3306/gim".into());
