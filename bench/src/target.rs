@@ -355,7 +355,11 @@ pub fn refused(what: &str, status: &Status) -> anyhow::Error {
     let code = ResultCode::of_status(status).number();
     // gRPC itself says some things in its code only, such as that a service does not exist.
     let why = if status.message().is_empty() { status.code().description() } else { status.message() };
-    anyhow!("{what} was refused with code {code}: {why}")
+    let hint = match ResultCode::is_untrusted(status) {
+        true => " (name the token by GIM_BENCH_INTERNAL_TOKEN or --internal-token)",
+        false => "",
+    };
+    anyhow!("{what} was refused with code {code}: {why}{hint}")
 }
 
 /// The address in `host:port`, or in a URL.

@@ -77,7 +77,8 @@ impl<S: Settings> Reload<S> {
             tracing::error!(problem, "this stays as it was");
         }
         let is_told = is_news || problem.is_none();
-        if now.is_some() && (is_told || !applied.is_empty()) {
+        // Where all was refused, this would read as if it had been done.
+        if now.is_some() && (problem.is_none() || !applied.is_empty()) {
             tracing::info!(applied = applied.join(", "), "the settings were read again");
         }
         if is_told && !waiting.is_empty() {

@@ -68,7 +68,10 @@ async fn whoever_speaks_another_scheme_or_trusts_others_is_named_on_both_sides()
     let settings = GrpcSettings { client_ca: ours.ca(), ..with(ours.issue(), ours.ca()) };
     let (secure, plain) = (serve(settings.clone()).await, serve(GrpcSettings::default()).await);
 
-    let said = ["(it may speak TLS: does https:// belong here?)", "it speaks no TLS: is it told http://"];
+    let said = [
+        "(it may speak TLS: does https:// belong here? Or is it not the port of a [grpc] listen?)",
+        "it speaks no TLS: is it told http://",
+    ];
     both_sides_name_it(&secure, "http", settings.clone(), said).await;
     let said = ["(it speaks no TLS: does http:// belong here?)", "it speaks TLS, and there is no certificate here"];
     both_sides_name_it(&plain, "https", settings.clone(), said).await;

@@ -117,8 +117,8 @@ impl Measurement for Arguments {
         figures.counted(
             counts,
             &[
-                ("stuck_behind", "of those who do not read, missed something"),
-                ("stuck_closed", "of those, closed by the server"),
+                ("stuck_behind", "of those who do not read, missed something, in all rounds together"),
+                ("stuck_closed", "of those, closed by the server, likewise"),
                 ("messages", "messages pushed"),
             ],
         );

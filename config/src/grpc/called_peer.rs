@@ -63,7 +63,7 @@ impl CalledPeer {
         let guess = |hint| (is_strange && !self.has_answered.load(Relaxed)).then_some(hint);
         match self.name.starts_with("https://") {
             true => hint_of_tls(cause).or_else(|| guess(NOT_TAKEN)),
-            false => guess(" (it may speak TLS: does https:// belong here?)"),
+            false => guess(" (it may speak TLS: does https:// belong here? Or is it not the port of a [grpc] listen?)"),
         }
     }
 }

@@ -350,7 +350,9 @@ impl Settings for ConnSettings {
         self.grpc.validate()?;
         self.log.validate()?;
         self.traces.validate()?;
-        at_least("node", self.node.len(), 1)?;
+        if self.node.is_empty() {
+            return Err("node: must not be empty".into());
+        }
         self.validate_apps()?;
         legacy::validate(&self.legacy)?;
         self.public.validate()?;

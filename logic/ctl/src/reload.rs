@@ -9,7 +9,7 @@ use gim_config::{
 };
 use serde_json::{Value, json};
 
-use crate::answer::Answer;
+use crate::{answer::Answer, status::socket_of};
 
 /// Whom to ask.
 #[derive(Debug, clap::Args)]
@@ -74,7 +74,7 @@ pub fn run(arguments: &ReloadArguments) -> Result<Answer, ReloadError> {
 fn socket(address: &str) -> Result<SocketAddr, ReloadError> {
     let fail = |problem: String| ReloadError::Address { address: address.to_owned(), problem };
     let endpoint: Endpoint = address.parse().map_err(fail)?;
-    endpoint.socket_address().map_err(|error| fail(error.to_string()))
+    socket_of(&endpoint).map_err(fail)
 }
 
 fn ask(address: &str, socket: SocketAddr) -> Result<ReloadOutcome, ReloadError> {
@@ -83,6 +83,11 @@ fn ask(address: &str, socket: SocketAddr) -> Result<ReloadOutcome, ReloadError> 
     match answered {
         Err(source) => Err(ReloadError::Away { address, source }),
         Ok((200, told)) => serde_json::from_str(&told).map_err(|_| ReloadError::Old { address }),
+        // So speak the listeners of gRPC.
+        Ok((403, said)) if said.contains("host: is no address or name of this service") => {
+            let problem = "no admin listener is here: is it the port of [admin] listen?".to_owned();
+            Err(ReloadError::Refused { address, problem })
+        }
         Ok((403 | 503, said)) => Err(ReloadError::Refused { address, problem: said.trim().to_owned() }),
         Ok(_) => Err(ReloadError::Old { address }),
     }

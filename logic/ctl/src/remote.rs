@@ -179,8 +179,9 @@ impl Remote {
                 if !has_judged =>
             {
                 let problem = cause(status);
-                let said = problem.strip_prefix(&format!("{address}: ")).map(str::to_owned);
-                RemoteError::Away { address, problem: said.unwrap_or(problem) }
+                let said = problem.strip_prefix(&format!("{address}: ")).unwrap_or(&problem);
+                let problem = in_options(said);
+                RemoteError::Away { address, problem }
             }
             _ => {
                 let is_retryable = ResultCode::of_status(status).is_retryable();
@@ -195,6 +196,11 @@ impl RemoteError {
     pub fn is_retryable(&self) -> bool {
         matches!(self, Self::Away { .. } | Self::Refused { is_retryable: true, .. })
     }
+}
+
+/// The same with our options in the place of the settings of a service.
+fn in_options(problem: &str) -> String {
+    problem.replace("our grpc.server_ca", "our --server-ca").replace("our grpc.certificate", "our --certificate")
 }
 
 /// What the system said, which stands at the end of a chain.

@@ -75,13 +75,22 @@ impl Admins {
         let socket = |address: String| {
             let endpoint = address.parse::<Endpoint>().and_then(|endpoint| endpoint.shifted(offset));
             let found = endpoint.and_then(|endpoint| {
-                let socket = endpoint.socket_address().map_err(|error| error.to_string())?;
+                let socket = socket_of(&endpoint)?;
                 Ok((endpoint.to_string(), socket))
             });
             found.map_err(|problem| NoAddress { address, problem })
         };
         addresses.into_iter().map(socket).collect()
     }
+}
+
+/// Where an admin listener is.
+pub fn socket_of(endpoint: &Endpoint) -> Result<SocketAddr, String> {
+    let text = endpoint.to_string();
+    if text.contains("://") {
+        return Err("write HOST:PORT, without a scheme".to_owned());
+    }
+    endpoint.socket_address().map_err(|error| error.to_string())
 }
 
 fn ask((address, socket): (String, SocketAddr)) -> Service {

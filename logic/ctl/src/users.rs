@@ -56,18 +56,22 @@ pub async fn run(command: UsersCommand) -> Result<Answer, RemoteError> {
 
 async fn get(user_ids: &[u64], remote: &RemoteArguments) -> Result<Answer, RemoteError> {
     let cards = cards(user_ids, remote).await?;
+    let (has_business, cards) = (cards.is_some(), cards.unwrap_or_default());
     let logic = remote.logic()?;
     let request = ListOnlineRequest { user_ids: user_ids.to_vec() };
     let reply = DeviceIntServiceClient::new(logic.channel.clone()).list_online(Remote::request(request)).await;
     let devices = reply.map_err(|status| logic.error("DeviceIntService/ListOnline", &status))?.into_inner().devices;
-    let (mut rows, mut told) = (Vec::new(), Vec::new());
+    let (mut rows, mut told, mut unknown) = (Vec::new(), Vec::new(), 0);
     for &user_id in user_ids {
         let card = cards.iter().find(|card| card.user_id == user_id);
         let own: Vec<_> = devices.iter().filter(|device| device.user_id == user_id).collect();
         let nickname = card.map(|card| card.nickname.clone()).unwrap_or_default();
+        let is_unknown = has_business && card.is_none();
+        unknown += usize::from(is_unknown);
+        let absent = if is_unknown { "no such user" } else { "not connected" };
         let row = |device: Option<&&OnlineDevice>| {
             let place = device.map_or_else(
-                || ["not connected".to_owned(), String::new(), String::new()],
+                || [absent.to_owned(), String::new(), String::new()],
                 |device| [device.device_id.to_string(), type_of(device).to_owned(), device.node.clone()],
             );
             [vec![user_id.to_string(), nickname.clone()], place.to_vec()].concat()
@@ -88,16 +92,16 @@ async fn get(user_ids: &[u64], remote: &RemoteArguments) -> Result<Answer, Remot
         }));
     }
     let text = table(&["user", "nickname", "device", "type", "node"], &rows);
-    Ok(Answer::good(text, json!({ "users": told })))
+    Ok(Answer { text, json: json!({ "users": told }), is_good: unknown == 0 })
 }
 
-/// What business knows of them; nobody, where there is none.
-async fn cards(user_ids: &[u64], remote: &RemoteArguments) -> Result<Vec<User>, RemoteError> {
-    let Some(business) = remote.business()? else { return Ok(Vec::new()) };
+/// What business knows of them; nothing where there is none.
+async fn cards(user_ids: &[u64], remote: &RemoteArguments) -> Result<Option<Vec<User>>, RemoteError> {
+    let Some(business) = remote.business()? else { return Ok(None) };
     let request = GetUsersRequest { user_ids: user_ids.iter().map(|&user_id| (user_id, 0)).collect() };
     let reply = UserIntServiceClient::new(business.channel.clone()).get_users(Remote::request(request)).await;
     let users = reply.map_err(|status| business.error("UserIntService/GetUsers", &status))?.into_inner().users;
-    Ok(users.into_values().collect())
+    Ok(Some(users.into_values().collect()))
 }
 
 async fn kick(&OneUser { user_id, device_id, ref remote }: &OneUser) -> Result<Answer, RemoteError> {

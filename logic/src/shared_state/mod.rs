@@ -61,7 +61,10 @@ pub enum SharedStateError {
         prefix: String,
     },
     /// Another process is what this one says to be.
-    #[error("logic {what} is in use by {holder}: give each logic node a `node` and a `node_number` of its own")]
+    #[error(
+        "logic {what} is in use by {holder}: give each logic node a `node` and a `node_number` of its own (one that was killed \
+         is forgotten within link.lease_ms)"
+    )]
     Taken {
         /// What both need for themselves.
         what: String,

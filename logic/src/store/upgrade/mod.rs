@@ -109,8 +109,11 @@ impl<'a> Upgrade<'a> {
             }
         }
         older_tables::drop(self.database, table.name()).await?;
-        let took_ms = began.elapsed().as_millis();
-        tracing::info!(?table, moved, took_ms, "rows of an earlier version are where this one has them");
+        // Of a new database there is nothing to tell.
+        if moved > 0 {
+            let took_ms = began.elapsed().as_millis();
+            tracing::info!(?table, moved, took_ms, "rows of an earlier version are where this one has them");
+        }
         Ok(())
     }
 }
