@@ -269,6 +269,12 @@ fn what_others_renew_is_read_again_by_itself() {
     std::fs::write(key, "no key").unwrap();
     let line = find(&mut node.log, "this stays as it was");
     assert!(line.contains("tls.certificates: "), "{line}");
+    // Nothing is said to be done before something is.
+    let changed = folder.path().join("changed");
+    std::fs::write(&changed, format!("[grpc]\ninternal_token_file = {token:?}\n[log]\nslow_ms = 8\n")).unwrap();
+    std::fs::rename(&changed, &file).unwrap();
+    let line = find(&mut node.log, "the settings were read again");
+    assert!(line.contains("applied=\"log.slow_ms\""), "{line}");
 }
 
 #[test]

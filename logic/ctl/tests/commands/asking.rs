@@ -88,6 +88,13 @@ fn a_reload_tells_what_holds_now_what_waits_and_what_was_refused() {
     assert!(lines[1].starts_with(&format!("nobody answers at {away}: ")), "{lines:?}");
     let mistyped = refusal(&server.ctl(&["reload", &address, "127.0.0.1"]));
     assert!(mistyped.starts_with("127.0.0.1: "), "{mistyped}");
+    for command in ["reload", "status"] {
+        let with_scheme = refusal(&server.ctl(&[command, &format!("http://{address}")]));
+        assert_eq!(with_scheme, format!("http://{address}: write HOST:PORT, without a scheme"));
+    }
+    let of_grpc = server.address(8010);
+    let elsewhere = refusal(&server.ctl(&["reload", &of_grpc]));
+    assert_eq!(elsewhere, format!("{of_grpc}: no admin listener is here: is it the port of [admin] listen?"));
     let next = server.ctl(&["reload", &address]);
     assert_eq!(next.out, format!("{address}: applied jwt.issuer\n"), "nobody was asked where an address is none");
 }
