@@ -11,7 +11,7 @@ use toml::{
 };
 
 use crate::{
-    renamed_keys,
+    reload, renamed_keys,
     settings::{self, Settings, SettingsError},
 };
 
@@ -45,6 +45,7 @@ pub fn problems<S: Settings>(
     check.read::<S>();
     check.apply::<S>(environment);
     check.validate::<S>();
+    check.listeners();
     check.found.sort_by_key(|problem| problem.line.unwrap_or(usize::MAX));
     // What follows from a line that is no TOML is no further mistake.
     check.found.dedup_by(|later, first| {
@@ -155,6 +156,21 @@ impl<'t> Check<'t> {
             self.found.push(Problem { line, text: problem });
             let Some((key, _)) = cause else { return };
             self.set_back(&key);
+        }
+    }
+
+    /// Of two listeners at one address, the second would find it taken.
+    fn listeners(&mut self) {
+        let mut keys_at: BTreeMap<String, String> = BTreeMap::new();
+        for (key, value) in reload::leaves(&self.table) {
+            let Some(address) = value.as_str().filter(|_| key.ends_with("listen")) else { continue };
+            // With port 0 each has a port of its own.
+            if address.is_empty() || address.ends_with(":0") {
+                continue;
+            }
+            let Some(other) = keys_at.insert(address.to_owned(), key.clone()) else { continue };
+            let line = self.given.get(&key).or(self.given.get(&other)).map(|start| self.line(*start));
+            self.found.push(Problem { line, text: format!("{key}: `{address}` is the address of {other}, too") });
         }
     }
 

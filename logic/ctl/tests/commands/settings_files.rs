@@ -78,6 +78,17 @@ fn the_files_of_the_repository_have_no_mistakes() {
 }
 
 #[test]
+fn two_listeners_at_one_address_are_a_mistake() {
+    let folder = TempDir::new().unwrap();
+    let path = file(&folder, "logic.toml", "[admin]\nlisten = \"127.0.0.1:8010\"\n");
+    let checked = run(&["config", "check", &path]);
+    let expected = format!("{path}:2: grpc.listen: `127.0.0.1:8010` is the address of admin.listen, too\n1 problem\n");
+    assert_eq!((checked.code, checked.out), (1, expected));
+    let path = file(&folder, "logic.toml", "[admin]\nlisten = \"127.0.0.1:0\"\n[grpc]\nlisten = \"127.0.0.1:0\"\n");
+    assert_eq!(run(&["config", "check", &path]).code, 0);
+}
+
+#[test]
 fn variables_count_and_are_judged_like_the_file() {
     let folder = TempDir::new().unwrap();
     let path = file(&folder, "conn.toml", "[[apps]]\nid = 7\nlogc = []\n");
