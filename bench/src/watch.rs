@@ -3,7 +3,7 @@
 
 use std::{
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, PoisonError,
         mpsc::{RecvTimeoutError, Sender, channel},
     },
     thread,
@@ -43,10 +43,18 @@ pub struct Moment {
     machine_memory_bytes: u64,
 }
 
+/// A process of conn. One of several may end, as a node does that drains: what it used stays in the sum.
+#[derive(Debug)]
+struct Server {
+    process: Process,
+    /// When it was there last.
+    cpu: Duration,
+}
+
 /// The watch.
 #[derive(Debug)]
 pub struct Watch {
-    servers: Vec<Process>,
+    servers: Arc<Mutex<Vec<Server>>>,
     started: Instant,
     moments: Arc<Mutex<Vec<Moment>>>,
     /// Ends the thread when it is dropped.
@@ -57,6 +65,8 @@ impl Watch {
     /// Begins to watch these processes.
     pub fn start(servers: Vec<Process>) -> anyhow::Result<Self> {
         let started = Instant::now();
+        let servers: Vec<Server> = servers.into_iter().map(|process| Server { process, cpu: Duration::ZERO }).collect();
+        let servers = Arc::new(Mutex::new(servers));
         let moments = Arc::new(Mutex::new(Vec::new()));
         let (_end, ended) = channel();
         let (watched, seen) = (servers.clone(), moments.clone());
@@ -106,13 +116,27 @@ fn keep(moments: &mut Vec<Moment>, moment: Moment, interval: &mut Duration) {
     moments.push(moment);
 }
 
-fn look(servers: &[Process], started: Instant) -> anyhow::Result<Moment> {
+/// Fails where none of them is there.
+fn look(servers: &Mutex<Vec<Server>>, started: Instant) -> anyhow::Result<Moment> {
+    let mut servers = servers.lock().unwrap_or_else(PoisonError::into_inner);
     let (mut rss, mut own) = (0, 0);
     let mut cpu = Duration::ZERO;
-    for server in servers {
-        rss += server.rss_bytes()?;
-        own += server.own_bytes()?;
-        cpu += server.cpu_time()?;
+    let mut gone = Vec::new();
+    for server in servers.iter_mut() {
+        match seen(&server.process) {
+            Ok((all_bytes, own_bytes, used)) => {
+                rss += all_bytes;
+                own += own_bytes;
+                server.cpu = used;
+            }
+            Err(error) => gone.push(error),
+        }
+        cpu += server.cpu;
+    }
+    if gone.len() == servers.len()
+        && let Some(error) = gone.pop()
+    {
+        return Err(error);
     }
     Ok(Moment {
         seconds: started.elapsed().as_secs_f64(),
@@ -125,13 +149,34 @@ fn look(servers: &[Process], started: Instant) -> anyhow::Result<Moment> {
     })
 }
 
+fn seen(process: &Process) -> anyhow::Result<(u64, u64, Duration)> {
+    Ok((process.rss_bytes()?, process.own_bytes()?, process.cpu_time()?))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn servers(processes: &[&Process]) -> Mutex<Vec<Server>> {
+        let server = |process: &&Process| Server { process: (*process).clone(), cpu: Duration::ZERO };
+        Mutex::new(processes.iter().map(server).collect())
+    }
+
+    #[test]
+    fn of_several_processes_one_may_end() {
+        let mut child = std::process::Command::new("sleep").arg("600").spawn().unwrap();
+        let ended = Process::with_id(child.id()).unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let moment = look(&servers(&[&Process::this(), &ended]), Instant::now()).unwrap();
+        assert!(moment.server_rss_bytes > 100_000);
+        let refused = look(&servers(&[&ended]), Instant::now()).unwrap_err().to_string();
+        assert_eq!(refused, "the server process is gone");
+    }
+
     #[test]
     fn a_long_run_has_fewer_moments_further_apart() {
-        let moment = look(&[Process::this()], Instant::now()).unwrap();
+        let moment = look(&servers(&[&Process::this()]), Instant::now()).unwrap();
         assert!(moment.server_rss_bytes > 100_000 && moment.machine_memory_bytes > moment.server_rss_bytes);
         let (mut moments, mut interval) = (Vec::new(), INTERVAL);
         for second in 0..=MOMENTS_MAX {

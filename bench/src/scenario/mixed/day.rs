@@ -66,6 +66,9 @@ pub struct Day {
     beating: u64,
     /// Since when those who come back are on their way.
     returning: HashMap<usize, Instant>,
+    /// Of those, who found nobody at so many addresses, and who has to try the next one.
+    unreached: HashMap<usize, usize>,
+    elsewhere: Vec<(usize, usize)>,
     /// Those whom the server sent away.
     sent_away: SentAway,
     reconnects: Score,
@@ -99,6 +102,8 @@ impl Day {
             heartbeats: Score::default(),
             beating: 0,
             returning: HashMap::new(),
+            unreached: HashMap::new(),
+            elsewhere: Vec::new(),
             sent_away: SentAway::default(),
             reconnects: Score::default(),
             next_return: 0,
@@ -255,6 +260,7 @@ impl Behaviour for Day {
         if let Some((room, _)) = self.place(connection.id()) {
             connection.send(&self.rooms[room].subscription);
         } else if let Some(intended) = self.returning.remove(&connection.id()) {
+            self.unreached.remove(&connection.id());
             self.returned += 1;
             if let Some(plan) = &self.plan {
                 self.sign_ins.record(&plan.slice, intended, now);
@@ -319,6 +325,10 @@ impl Behaviour for Day {
         while let Some(intended) = self.plan.as_mut().and_then(|plan| plan.reconnects.due(now)) {
             self.come_back(swarm, intended)?;
         }
+        for (id, tries) in std::mem::take(&mut self.elsewhere) {
+            let to = &self.endpoints[(id + tries) % self.endpoints.len()];
+            swarm.reopen(id, to, self.greetings[id].clone())?;
+        }
         while let Some((id, tries, endpoint)) = self.sent_away.due(now) {
             let known = &self.endpoints[(id + tries) % self.endpoints.len()];
             let to = known.moved_to(&endpoint).unwrap_or_else(|| known.clone());
@@ -338,6 +348,15 @@ impl Behaviour for Day {
                 }
             }
             return Ok(());
+        }
+        // A node that drained is gone, as any of several may be.
+        if matches!(why, Closed::Unreachable(_)) && self.returning.contains_key(&id) {
+            let tries = self.unreached.entry(id).or_default();
+            *tries += 1;
+            if *tries < self.endpoints.len() {
+                self.elsewhere.push((id, *tries));
+                return Ok(());
+            }
         }
         self.failed += u64::from(self.returning.contains_key(&id));
         Err(anyhow!("{why}"))
