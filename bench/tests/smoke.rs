@@ -124,7 +124,10 @@ fn a_transport_that_nobody_would_use_is_refused() {
         let output = gim_bench(&[scenario, "--transport", "wss"]).wait_with_output().unwrap();
         let said = text(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{scenario}: {said}");
-        assert_eq!(said, "gim-bench: --transport wss: nobody connects so in this scenario\n", "{scenario}");
+        assert!(
+            said.ends_with("gim-bench: --transport wss: nobody connects so in this scenario\n"),
+            "{scenario}: {said}"
+        );
     }
 }
 
